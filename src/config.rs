@@ -1,0 +1,248 @@
+//! Everything that can be set: each limit and timeout with its name, unit, default and the reason for it.
+//!
+//! This file only holds numbers and choices. It must not know how they reach it (that is `cli.rs`) nor
+//! who obeys them. Every loop, queue, buffer and wait in the crate takes its bound from here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One KiB, in bytes.
+pub const KIB: usize = 1024;
+/// One MiB, in bytes.
+pub const MIB: usize = 1024 * KIB;
+
+/// The highest value `fields_max` may take: the table of field lines stands on the stack.
+pub const FIELDS_CEILING: usize = 256;
+
+/// How connections are driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Model {
+    /// One thread, one poll loop, all connections.
+    Reactor,
+    /// The twin: one blocking thread per connection.
+    Threads,
+}
+
+/// What a peer may cost. Read at start, never changed.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// A request head (request line and field lines) in bytes. 32 KiB holds the largest cookies browsers send.
+    pub head_bytes_max: usize,
+    /// Field lines in a head. Browsers send about 20, proxies add 10.
+    pub fields_max: usize,
+    /// The request target in bytes. RFC 9112 section 3 asks for 8000 octets at the least.
+    pub target_bytes_max: usize,
+    /// Request content in bytes, whatever the handler would take. More is 413.
+    pub body_bytes_max: u64,
+    /// The trailer section after the last chunk, and a chunk's size line with extensions, in bytes.
+    pub chunk_line_bytes_max: usize,
+    /// Content nobody wants is read and dropped up to here, so that the connection survives; beyond, it is closed.
+    pub discard_bytes_max: u64,
+    /// Connections at once; 0 means the descriptor limit less a reserve.
+    pub connections_max: usize,
+    /// Threads of the twin at once. Stacks are reserved, not resident, so thousands are affordable.
+    pub threads_max: usize,
+    /// Bytes one connection may move in one turn. 256 KiB take about 50 us: nobody else waits longer for it.
+    pub turn_bytes_max: usize,
+    /// Requests one connection may have answered in one turn; the rest is carried.
+    pub turn_requests_max: usize,
+    /// Connections accepted in one turn: established clients come first.
+    pub accepts_per_turn: usize,
+    /// Deadlines looked at in one turn.
+    pub deadlines_per_turn: usize,
+    /// Output queued for one client above which its requests are not parsed any further, in bytes.
+    pub send_high_water_bytes: usize,
+    /// Queued output below which a body source is asked for more, in bytes.
+    pub send_low_water_bytes: usize,
+    /// A response body up to this size is copied behind its head, so that both leave in one plain write.
+    pub gather_bytes_max: usize,
+    /// One `sendfile` call asks for at most this many bytes.
+    pub file_slice_bytes_max: usize,
+    /// What the kernel may hold unsent per connection (`TCP_NOTSENT_LOWAT`), in bytes; 0 leaves the system's own
+    /// bound, which lets one stalled client pin about 4 MB.
+    pub notsent_lowat_bytes: u32,
+    /// After a refusal, bytes still read and dropped so that the client can take the answer.
+    pub linger_bytes_max: u64,
+    /// Bytes held for clients whose requests are incomplete, over all connections of a loop.
+    pub pool_bytes_max: usize,
+    /// Request content collected in memory, over all connections of a loop. Past it: 503.
+    pub collect_bytes_max: usize,
+    /// Request content spooled to temporary files by `/api/echo`, over all connections. Past it: 503.
+    pub spool_bytes_max: u64,
+    /// Spare per-request records kept for reuse.
+    pub spare_records_max: usize,
+    /// Worker threads for what may block.
+    pub job_threads: usize,
+    /// Jobs waiting for a worker. Past it: 503.
+    pub jobs_max: usize,
+    /// Names read from one directory for a listing; past it the page says so.
+    pub listing_entries_max: usize,
+    /// Least rate, in bytes a second, at which content must come and answers must be taken, after the first
+    /// timeout has passed. A client slower than this holds a descriptor for nothing.
+    pub rate_min_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            head_bytes_max: 32 * KIB,
+            fields_max: 128,
+            target_bytes_max: 16 * KIB,
+            body_bytes_max: 64 * MIB as u64,
+            chunk_line_bytes_max: 4 * KIB,
+            discard_bytes_max: 256 * KIB as u64,
+            connections_max: 0,
+            threads_max: 4096,
+            turn_bytes_max: 256 * KIB,
+            turn_requests_max: 32,
+            accepts_per_turn: 64,
+            deadlines_per_turn: 1024,
+            send_high_water_bytes: 64 * KIB,
+            send_low_water_bytes: 32 * KIB,
+            gather_bytes_max: 16 * KIB,
+            file_slice_bytes_max: 256 * KIB,
+            notsent_lowat_bytes: 128 * KIB as u32,
+            linger_bytes_max: MIB as u64,
+            pool_bytes_max: 8 * MIB,
+            collect_bytes_max: 64 * MIB,
+            spool_bytes_max: 1024 * MIB as u64,
+            spare_records_max: 256,
+            job_threads: 4,
+            jobs_max: 1024,
+            listing_entries_max: 100_000,
+            rate_min_bytes: 64,
+        }
+    }
+}
+
+/// How long each phase of a connection may take. `None` disables the timeout.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// A request head, absolute from its first byte (from the accept for the first one): a drip does not renew it.
+    pub header: Option<Duration>,
+    /// Silence while request content is due; renewed by progress.
+    pub body: Option<Duration>,
+    /// Silence while an answer is not taken; renewed by accepted bytes.
+    pub send: Option<Duration>,
+    /// A kept-alive connection without a request.
+    pub idle: Option<Duration>,
+    /// A handler's answer that was promised for later.
+    pub answer: Option<Duration>,
+    /// Reading and dropping after a refusal, absolute.
+    pub linger: Duration,
+    /// A graceful stop: what is not finished by then is cut off.
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            header: Some(Duration::from_secs(10)),
+            body: Some(Duration::from_secs(30)),
+            send: Some(Duration::from_secs(30)),
+            idle: Some(Duration::from_secs(60)),
+            answer: Some(Duration::from_secs(30)),
+            linger: Duration::from_secs(2),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Where symbolic links below the docroot may lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Symlinks {
+    /// Followed while they stay beneath the root.
+    Inside,
+    /// Never followed.
+    No,
+    /// Followed anywhere: the administrator vouches for them.
+    All,
+}
+
+/// How files are served.
+#[derive(Clone, Debug)]
+pub struct FileOptions {
+    /// Where symbolic links may lead.
+    pub symlinks: Symlinks,
+    /// For how long a cached file is used without a look at the disk. Zero looks every time.
+    pub fresh: Duration,
+    /// Files up to this size are kept in memory; larger ones are sent from their descriptor.
+    pub memory_file_bytes_max: u64,
+    /// Bytes of file content kept in memory.
+    pub cache_bytes_max: usize,
+    /// Entries (files and open descriptors) kept.
+    pub cache_entries_max: usize,
+    /// Whether a directory without an index file answers with a listing.
+    pub listing: bool,
+}
+
+impl Default for FileOptions {
+    fn default() -> Self {
+        FileOptions {
+            symlinks: Symlinks::Inside,
+            fresh: Duration::from_millis(1),
+            memory_file_bytes_max: 32 * KIB as u64,
+            cache_bytes_max: 16 * MIB,
+            cache_entries_max: 1024,
+            listing: true,
+        }
+    }
+}
+
+/// One address to listen on, before ports are chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// An IP address with its port, if it named one.
+    Ip(std::net::IpAddr, Option<u16>),
+    /// A Unix socket at this path.
+    Unix(PathBuf),
+}
+
+/// The form of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// NCSA common log format.
+    Common,
+    /// Common, with referrer and user agent.
+    Combined,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard output.
+    Stdout,
+    /// Appended to this file.
+    File(PathBuf),
+}
+
+/// The whole of what a server needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The folder that is served.
+    pub root: PathBuf,
+    /// How connections are driven.
+    pub model: Model,
+    /// Addresses to listen on.
+    pub binds: Vec<Bind>,
+    /// The port for binds that name none.
+    pub port: u16,
+    /// Whether the port was asked for. The default one may give way to the next free one; an asked-for one may not.
+    pub port_is_explicit: bool,
+    /// What a peer may cost.
+    pub limits: Limits,
+    /// How long each phase may take.
+    pub timeouts: Timeouts,
+    /// How files are served.
+    pub files: FileOptions,
+    /// The simple-data routes below `/api/`: `None` decides by address and docroot.
+    pub api: Option<bool>,
+    /// Where requests are logged, if anywhere.
+    pub access_log: Option<LogTarget>,
+    /// In which form.
+    pub log_format: LogFormat,
+    /// Whether `Log` output for a turn is wanted (`-vv`).
+    pub turn_lines: bool,
+}

@@ -1,0 +1,2 @@
+//! Whirligig.
+pub mod config;
