@@ -14,6 +14,34 @@ pub const MIB: usize = 1024 * KIB;
 /// The highest value `fields_max` may take: the table of field lines stands on the stack.
 pub const FIELDS_CEILING: usize = 256;
 
+/// Access lines a loop collects before it hands them to the log's writer thread, in bytes.
+pub const LOG_BUFFER_BYTES: usize = 16 * KIB;
+
+/// How long an access line waits for others: short enough to follow a log by eye.
+pub const LOG_BUFFER_AGE: Duration = Duration::from_millis(200);
+
+/// Messages between everybody and the log's writer thread. Past it lines are dropped and counted.
+pub const LOG_QUEUE_MAX: usize = 1024;
+
+/// Access lines between the loops and the file, in bytes: some seconds of a busy server on a stalled disk.
+pub const LOG_QUEUE_BYTES_MAX: usize = 4 * MIB;
+
+/// Written access buffers kept for the loops to fill again.
+pub const LOG_SPARE_BUFFERS_MAX: usize = 16;
+
+/// One diagnostic message in bytes; the rest of it is cut off.
+pub const LOG_MESSAGE_BYTES_MAX: usize = 4 * KIB;
+
+/// Dropped log lines and failing logs are reported at most this often.
+pub const LOG_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long an access log that takes nothing may hold the writer thread; then the lines at hand are lost.
+pub const LOG_STALL_MAX: Duration = Duration::from_secs(1);
+
+/// The longest timeout that can be asked for, and what a drain timeout of `off` means: a year is for ever, and
+/// still far from where adding to a clock overflows.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// How connections are driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {

@@ -1,2 +1,22 @@
 //! Whirligig.
+pub mod api;
+pub mod buffer;
+pub mod cli;
 pub mod config;
+pub mod conn_id;
+pub mod deadline;
+pub mod driver;
+mod error_page;
+pub mod exchange;
+pub mod files;
+pub mod handler;
+pub mod http;
+pub mod jobs;
+pub mod log;
+pub mod observe;
+pub mod pages;
+pub mod pump;
+pub mod reactor;
+pub mod server;
+pub mod signals;
+pub mod threads;

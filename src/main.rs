@@ -1,1 +1,63 @@
-fn main(){}
+//! The binary: command line, logger, then one of the two models.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use whirligig::cli::{self, Exit, Surroundings};
+use whirligig::log::LogQueue;
+use whirligig::reactor::Outcome;
+use whirligig::server::{BindError, Server};
+
+/// How long the end of the process waits for the log to be written.
+const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(code) => code,
+        Err(exit) => exit.report(),
+    }
+}
+
+fn start() -> Result<ExitCode, Exit> {
+    let startup = cli::parse(std::env::args_os(), &Surroundings::of_process())?;
+    let access = cli::open_log(&startup.config)?;
+    let asked_port = startup.config.port;
+    let port_is_explicit = startup.config.port_is_explicit;
+    let root = startup.config.root.display().to_string();
+    let server = Server::bind(startup.config).map_err(|error| match error {
+        BindError::Root(error) => {
+            Exit::runtime(&format!("cannot serve '{root}'"), error, "name an existing folder")
+        }
+        BindError::Address(address, error) => Exit::cannot_listen(&address, &error),
+    })?;
+    let log = LogQueue::start(access)
+        .map_err(|error| Exit::runtime("cannot start the log", error, "free some memory or threads"))?;
+    let _flushed_at_end = log.flush_at_end(LOG_FLUSH_MAX);
+    // It can only be installed already, which in this process it is not.
+    drop(whirligig::log::install(startup.log_level, startup.color_stderr, log.clone()));
+    whirligig::log::install_panic_hook(log.clone());
+    let urls = server.urls();
+    let mut banner = cli::banner(&urls, server.config(), startup.color_stdout);
+    if !port_is_explicit && !urls.iter().any(|url| url.contains(&format!(":{asked_port}/"))) {
+        banner = format!("port {asked_port} is taken, so the next free one is used\n{banner}");
+    }
+    // A closed or full stdout is no reason not to serve.
+    drop(std::io::stdout().lock().write_all(banner.as_bytes()));
+    match server.run(Some(&log)) {
+        Ok(Outcome::Stopped) => Ok(ExitCode::SUCCESS),
+        Ok(Outcome::Cut(clients)) => {
+            log::error!("the drain timeout passed: {clients} clients were cut off");
+            Ok(ExitCode::FAILURE)
+        }
+        Ok(Outcome::Killed(signal)) => {
+            log.flush(LOG_FLUSH_MAX);
+            // Threads of clients may still be busy: leave without them.
+            std::process::exit(i32::from(signal.exit_code()));
+        }
+        Err(error) => {
+            log::error!("the server failed: {error}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}

@@ -1,1 +1,30 @@
-fn main(){}
+//! Black-box tests: the program is started as its user starts it and spoken to over sockets, on both models.
+//!
+//! Nothing in here knows how the server works. Each area has one file; `harness`, `wire` and `docroot` are the
+//! tools they share. `WHIRLIGIG_TEST_BINARY=PATH cargo test --test it` runs everything against another build.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should say so and stop"
+)]
+
+mod docroot;
+mod harness;
+mod wire;
+
+mod api;
+mod browser;
+mod clients;
+mod files;
+mod framing;
+mod fresh;
+mod keepalive;
+mod life;
+mod limits;
+mod listing;
+mod log;
+mod memory;
+mod strace;
+mod tidy;

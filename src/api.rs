@@ -1,0 +1,271 @@
+//! Simple data below `/api/`: the time, an echo, the request as received, its parameters.
+//!
+//! Small handlers on the public [`Router`], in the forms a library user would write them; `/api/echo` shows a
+//! [`BodySink`] that keeps little in memory and spills the rest to a file through jobs, so that a client that
+//! sends everything before it reads anything cannot make us hoard, nor deadlock.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::config::KIB;
+use crate::error_page::error;
+use crate::handler::{Answer, BodySink, Context, Methods, Router, Sunk};
+use crate::http::negotiate::preferred;
+use crate::http::response::OpenFile;
+use crate::http::target::{normalize, query_pairs};
+use crate::http::{Body, Request, Response, Status, date};
+use crate::jobs::Then;
+
+/// Content kept in memory by one echo, in bytes. More goes to a file.
+const ECHO_MEMORY_BYTES: usize = 64 * KIB;
+
+/// Adds the routes below `/api/`.
+#[must_use]
+pub fn routes(router: Router, spool: &Arc<Spool>) -> Router {
+    let spool = Arc::clone(spool);
+    router
+        .route("/api/time", Methods(&["GET"]), time)
+        .route("/api/headers", Methods(&["GET"]), headers)
+        .route("/api/query/*", Methods(&["GET"]), query)
+        .route(
+            "/api/echo",
+            Methods(&["POST", "PUT", "PATCH", "DELETE"]),
+            move |request: &Request<'_>, _: &mut Context<'_>| echo(request, &spool),
+        )
+}
+
+/// `GET /api/time`: now, as text, or as JSON where the client prefers that.
+fn time(request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    let now = cx.now();
+    let iso = date::iso8601(now.unix_secs(), now.wall.subsec_millis());
+    let wants_json =
+        preferred(request.fields().all("accept"), &["text/plain", "application/json"]) == Some(1);
+    let response = if wants_json {
+        let ms = now.wall.as_millis();
+        Response::json(format!("{{\"time\":\"{iso}\",\"unix_ms\":{ms}}}\n"))
+    } else {
+        Response::text(format!("{iso}\n"))
+    };
+    response.with_field("Vary", "Accept").with_field("Cache-Control", "no-store").into()
+}
+
+/// `GET /api/headers`: the request head as it was received, one line a field.
+fn headers(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
+    let head = request.head().strip_suffix(b"\r\n").unwrap_or(request.head());
+    let lines: Vec<u8> = head.iter().copied().filter(|&byte| byte != b'\r').collect();
+    plain(lines).into()
+}
+
+/// Text of the client's own making: shown as text and as nothing else.
+fn plain(bytes: Vec<u8>) -> Response {
+    Response::new(Status::OK)
+        .with_field("Content-Type", "text/plain; charset=utf-8")
+        .with_field("X-Content-Type-Options", "nosniff")
+        .with_field("Cache-Control", "no-store")
+        .with_body(Body::Bytes(bytes))
+}
+
+/// `GET /api/query`: path and query parameters, decoded, as JSON. Parameters come in their order, repeated or not.
+fn query(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
+    let path = match normalize(request.path()) {
+        Ok(path) => String::from_utf8_lossy(&path).into_owned(),
+        Err(trouble) => return error(Status::BAD_REQUEST, &trouble.to_string(), false).into(),
+    };
+    let mut json = String::from("{\"path\":");
+    push_json_string(&path, &mut json);
+    json.push_str(",\"parameters\":[");
+    for (at, (name, value)) in query_pairs(request.query().unwrap_or_default()).enumerate() {
+        json.push_str(if at == 0 { "[" } else { ",[" });
+        push_json_string(&name, &mut json);
+        json.push(',');
+        push_json_string(&value, &mut json);
+        json.push(']');
+    }
+    json.push_str("]}\n");
+    Response::json(json).with_field("Cache-Control", "no-store").into()
+}
+
+/// Writes a string as JSON has it (RFC 8259 section 7).
+pub(crate) fn push_json_string(text: &str, out: &mut String) {
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            control if control < ' ' || control == '\x7f' => {
+                out.push_str(&format!("\\u{:04x}", u32::from(control)));
+            }
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+}
+
+/// `/api/echo`: the content comes back with its type, after it has ended.
+fn echo(request: &Request<'_>, spool: &Arc<Spool>) -> Answer {
+    let content_type = request.field("content-type").unwrap_or(b"application/octet-stream").to_vec();
+    Answer::Sink(Box::new(Echo {
+        content_type,
+        memory: Vec::new(),
+        file: None,
+        filed_bytes: 0,
+        lease: Lease { spool: Arc::clone(spool), bytes: 0 },
+    }))
+}
+
+/// Room for content in memory and temporary files, shared by all connections.
+#[derive(Debug)]
+pub struct Spool {
+    bytes_max: u64,
+    bytes: AtomicU64,
+}
+
+impl Spool {
+    /// Room for `bytes_max` bytes.
+    #[must_use]
+    pub fn new(bytes_max: u64) -> Self {
+        Spool { bytes_max, bytes: AtomicU64::new(0) }
+    }
+
+    /// Bytes in use.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// A share of the spool, given back when it is dropped: with the content, wherever that has got to.
+#[derive(Debug)]
+struct Lease {
+    spool: Arc<Spool>,
+    bytes: u64,
+}
+
+impl Lease {
+    fn extend(&mut self, bytes: u64) -> bool {
+        let before = self.spool.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > self.spool.bytes_max {
+            self.spool.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        self.bytes += bytes;
+        true
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.spool.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+struct Echo {
+    content_type: Vec<u8>,
+    memory: Vec<u8>,
+    file: Option<OwnedFd>,
+    filed_bytes: u64,
+    lease: Lease,
+}
+
+impl BodySink for Echo {
+    fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> Sunk {
+        if !self.lease.extend(piece.len() as u64) {
+            return Sunk::Refuse(
+                error(Status::SERVICE_UNAVAILABLE, "no room is left for content", false).closing(),
+            );
+        }
+        self.memory.extend_from_slice(piece);
+        if self.memory.len() > ECHO_MEMORY_BYTES { Sunk::Full } else { Sunk::More }
+    }
+
+    fn drain(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        cx.job_then(move || {
+            let spilled = self.spill();
+            let then: Then = Box::new(move |_| match spilled {
+                Ok(()) => Answer::Sink(self),
+                Err(errno) => cannot_spill(errno).into(),
+            });
+            then
+        })
+    }
+
+    fn finish(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        if self.file.is_none() {
+            let content = std::mem::take(&mut self.memory);
+            return self.response(Body::Bytes(content)).into();
+        }
+        cx.job_then(move || {
+            let spilled = self.spill();
+            let then: Then = Box::new(move |_| match (spilled, self.file.take()) {
+                (Ok(()), Some(fd)) => {
+                    let len = self.filed_bytes;
+                    let spool = Arc::clone(&self.lease.spool);
+                    let lease = std::mem::replace(&mut self.lease, Lease { spool, bytes: 0 });
+                    let file = Arc::new(OpenFile::leased(fd, Box::new(lease)));
+                    self.response(Body::File { file, offset: 0, len }).into()
+                }
+                (Err(errno), _) => cannot_spill(errno).into(),
+                (Ok(()), None) => error(Status::INTERNAL_SERVER_ERROR, "the content was lost", false).into(),
+            });
+            then
+        })
+    }
+}
+
+impl Echo {
+    fn response(&self, body: Body) -> Response {
+        Response::new(Status::OK)
+            .with_field("Content-Type", &self.content_type)
+            .with_field("X-Content-Type-Options", "nosniff")
+            .with_field("Cache-Control", "no-store")
+            .with_body(body)
+    }
+
+    /// Moves what is in memory to the file. Blocks: for jobs only.
+    fn spill(&mut self) -> Result<(), rustix::io::Errno> {
+        let fd = match &self.file {
+            Some(fd) => fd,
+            None => self.file.insert(temporary_file()?),
+        };
+        let mut at = 0;
+        while at < self.memory.len() {
+            match rustix::io::pwrite(fd.as_fd(), &self.memory[at..], self.filed_bytes) {
+                Ok(bytes) => {
+                    at += bytes;
+                    self.filed_bytes += bytes as u64;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        self.memory.clear();
+        Ok(())
+    }
+}
+
+fn cannot_spill(errno: rustix::io::Errno) -> Response {
+    log::warn!("cannot keep content in a temporary file: {errno}");
+    error(Status::INSUFFICIENT_STORAGE, "the content cannot be kept", false).closing()
+}
+
+/// A file without a name: whatever happens, it leaves no scrap.
+fn temporary_file() -> Result<OwnedFd, rustix::io::Errno> {
+    let folder = std::env::temp_dir();
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::EXCL;
+    let mode = Mode::RUSR | Mode::WUSR;
+    match rustix::fs::open(&folder, flags | OFlags::TMPFILE, mode) {
+        // Not every file system has nameless files; then a named one is unlinked at once.
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {
+            static NUMBER: AtomicU64 = AtomicU64::new(0);
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = folder.join(format!("whirligig-{}-{number}", std::process::id()));
+            let fd = rustix::fs::open(&path, flags | OFlags::CREATE, mode)?;
+            rustix::fs::unlink(&path)?;
+            Ok(fd)
+        }
+        opened => opened,
+    }
+}

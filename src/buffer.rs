@@ -1,0 +1,501 @@
+//! Bytes on their way out, and buffers on loan for bytes that came too early.
+//!
+//! [`SendQueue`] is what one busy client is owed: small pieces gathered into one run of bytes, shared bodies by
+//! reference, files by descriptor. [`BufferPool`] lends buffers for input that cannot be used yet; an idle
+//! connection holds none. Pure: nothing here reads, writes or looks at a clock, and a file is an opaque value.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use crate::config::KIB;
+use crate::http::response::{OpenFile, Prepared};
+
+/// How many pieces one vectored write takes at most. Beyond 16 the gain is gone; `IOV_MAX` is 1024.
+pub const WRITE_SLICES: usize = 16;
+
+/// One piece of output.
+#[derive(Debug)]
+enum Segment {
+    /// The next `len` bytes of the gathered run.
+    Gathered { len: usize },
+    /// Bytes of the program.
+    Static { bytes: &'static [u8] },
+    /// Bytes of its own, sent from `at` on.
+    Owned { bytes: Vec<u8>, at: usize },
+    /// Bytes shared with others.
+    Shared { data: Arc<Prepared>, at: usize, end: usize },
+    /// A range of a file.
+    File { file: Arc<OpenFile>, offset: u64, len: u64 },
+}
+
+impl Segment {
+    fn bytes<'a>(&'a self, gathered: &'a [u8]) -> &'a [u8] {
+        match self {
+            Segment::Gathered { len } => &gathered[..*len],
+            Segment::Static { bytes } => bytes,
+            Segment::Owned { bytes, at } => &bytes[*at..],
+            Segment::Shared { data, at, end } => &data.body[*at..*end],
+            Segment::File { .. } => &[],
+        }
+    }
+}
+
+/// What to hand the socket next.
+#[derive(Debug)]
+pub enum NextWrite<'a> {
+    /// Nothing is queued.
+    Nothing,
+    /// These bytes; `more` says that a file follows at once, so the kernel may wait and fill the packet.
+    Bytes {
+        /// The pieces, in order.
+        slices: &'a [IoSlice<'a>],
+        /// Whether a file range follows these bytes.
+        more: bool,
+    },
+    /// This range of this file.
+    File {
+        /// The open file.
+        file: &'a Arc<OpenFile>,
+        /// First byte to send.
+        offset: u64,
+        /// Bytes left of it.
+        len: u64,
+    },
+}
+
+/// Output owed to one client, in order.
+#[derive(Debug, Default)]
+pub struct SendQueue {
+    gathered: Vec<u8>,
+    /// Bytes of `gathered` that were sent.
+    cursor: usize,
+    segments: VecDeque<Segment>,
+    queued: u64,
+    /// Bytes ever queued: the position in the stream at which the next byte goes. For logs and progress.
+    total: u64,
+}
+
+impl SendQueue {
+    /// An empty queue. Allocates nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        SendQueue::default()
+    }
+
+    /// Bytes queued, files included.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.queued
+    }
+
+    /// Whether nothing is owed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queued == 0
+    }
+
+    /// Bytes ever queued.
+    #[must_use]
+    pub fn total_queued(&self) -> u64 {
+        self.total
+    }
+
+    /// Bytes ever taken by the socket.
+    #[must_use]
+    pub fn total_sent(&self) -> u64 {
+        self.total - self.queued
+    }
+
+    /// Appends through `write`, which may only push to the vector it is given.
+    pub fn gather<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        if self.segments.is_empty() {
+            // Nothing refers to the run: start it afresh, so that it does not creep up for ever.
+            self.gathered.clear();
+            self.cursor = 0;
+        }
+        let before = self.gathered.len();
+        let result = write(&mut self.gathered);
+        let len = self.gathered.len() - before;
+        self.note(len as u64);
+        match self.segments.back_mut() {
+            Some(Segment::Gathered { len: last }) => *last += len,
+            _ if len == 0 => {}
+            _ => self.segments.push_back(Segment::Gathered { len }),
+        }
+        result
+    }
+
+    /// Appends bytes of the program.
+    pub fn push_static(&mut self, bytes: &'static [u8]) {
+        self.push(Segment::Static { bytes }, bytes.len() as u64);
+    }
+
+    /// Appends bytes without copying them.
+    pub fn push_owned(&mut self, bytes: Vec<u8>) {
+        let len = bytes.len() as u64;
+        self.push(Segment::Owned { bytes, at: 0 }, len);
+    }
+
+    /// Appends `data.body[start..end]` by reference.
+    pub fn push_shared(&mut self, data: Arc<Prepared>, start: usize, end: usize) {
+        debug_assert!(start <= end && end <= data.body.len());
+        self.push(Segment::Shared { data, at: start, end }, (end - start) as u64);
+    }
+
+    /// Appends a range of a file.
+    pub fn push_file(&mut self, file: Arc<OpenFile>, offset: u64, len: u64) {
+        self.push(Segment::File { file, offset, len }, len);
+    }
+
+    fn push(&mut self, segment: Segment, len: u64) {
+        if len > 0 {
+            self.note(len);
+            self.segments.push_back(segment);
+        }
+    }
+
+    fn note(&mut self, len: u64) {
+        self.queued += len;
+        self.total += len;
+    }
+
+    /// What to write next. Call [`SendQueue::sent`] with what the socket took, then ask again.
+    pub fn next_write<'a>(&'a self, slices: &'a mut [IoSlice<'a>; WRITE_SLICES]) -> NextWrite<'a> {
+        if let Some(Segment::File { file, offset, len }) = self.segments.front() {
+            return NextWrite::File { file, offset: *offset, len: *len };
+        }
+        let mut gathered = &self.gathered[self.cursor..];
+        let mut count = 0;
+        let mut more = false;
+        for segment in &self.segments {
+            if matches!(segment, Segment::File { .. }) {
+                more = true;
+                break;
+            }
+            if count == WRITE_SLICES {
+                break;
+            }
+            let bytes = segment.bytes(gathered);
+            if matches!(segment, Segment::Gathered { .. }) {
+                gathered = &gathered[bytes.len()..];
+            }
+            slices[count] = IoSlice::new(bytes);
+            count += 1;
+        }
+        if count == 0 {
+            return NextWrite::Nothing;
+        }
+        NextWrite::Bytes { slices: &slices[..count], more }
+    }
+
+    /// The socket took `bytes`: the cursor moves on, finished segments go.
+    pub fn sent(&mut self, bytes: u64) {
+        debug_assert!(bytes <= self.queued, "more was sent than was queued");
+        self.queued -= bytes;
+        let mut left = bytes;
+        while left > 0 {
+            let Some(segment) = self.segments.front_mut() else { break };
+            let done = match segment {
+                Segment::Gathered { len } => {
+                    let take = left.min(*len as u64) as usize;
+                    *len -= take;
+                    self.cursor += take;
+                    left -= take as u64;
+                    *len == 0
+                }
+                Segment::Static { bytes } => {
+                    let take = left.min(bytes.len() as u64) as usize;
+                    *bytes = &bytes[take..];
+                    left -= take as u64;
+                    bytes.is_empty()
+                }
+                Segment::Owned { bytes, at } => {
+                    let take = left.min((bytes.len() - *at) as u64) as usize;
+                    *at += take;
+                    left -= take as u64;
+                    *at == bytes.len()
+                }
+                Segment::Shared { at, end, .. } => {
+                    let take = left.min((*end - *at) as u64) as usize;
+                    *at += take;
+                    left -= take as u64;
+                    at == end
+                }
+                Segment::File { offset, len, .. } => {
+                    let take = left.min(*len);
+                    *offset += take;
+                    *len -= take;
+                    left -= take;
+                    *len == 0
+                }
+            };
+            if done {
+                self.segments.pop_front();
+            }
+        }
+    }
+
+    /// Forgets everything and keeps at most `keep_bytes` of room for the next client.
+    pub fn reset(&mut self, keep_bytes: usize) {
+        self.segments.clear();
+        self.gathered.clear();
+        if self.gathered.capacity() > keep_bytes {
+            self.gathered = Vec::new();
+        }
+        (self.cursor, self.queued, self.total) = (0, 0, 0);
+    }
+}
+
+/// A buffer on loan, with the bytes held in it. Give it back to the pool it came from.
+#[derive(Debug)]
+pub struct Loan {
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Loan {
+    /// The bytes held.
+    #[must_use]
+    pub fn held(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Whether none are held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Room behind the held bytes; say with [`Loan::received`] how much was filled.
+    pub fn room(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.end..]
+    }
+
+    /// `bytes` were written into [`Loan::room`].
+    pub fn received(&mut self, bytes: usize) {
+        self.end += bytes;
+        debug_assert!(self.end <= self.buffer.len());
+    }
+
+    /// The first `bytes` held were used.
+    pub fn used(&mut self, bytes: usize) {
+        self.start += bytes;
+        debug_assert!(self.start <= self.end);
+    }
+
+    /// Moves the held bytes to the front when that makes room. Linear over a head's life: it happens only when
+    /// the end was reached, and then at least as many bytes were used as are moved, or the loan grows.
+    fn compact(&mut self) -> bool {
+        if self.start == 0 || self.start < self.end - self.start {
+            return false;
+        }
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        true
+    }
+}
+
+/// Buffers of four sizes, lent to clients whose input is incomplete, within one budget.
+#[derive(Debug)]
+pub struct BufferPool {
+    classes: [usize; 4],
+    spare: [Vec<Box<[u8]>>; 4],
+    budget_bytes: usize,
+    lent_bytes: usize,
+    loans: usize,
+}
+
+/// Spare buffers kept per size.
+const SPARE_MAX: usize = 64;
+
+impl BufferPool {
+    /// A pool that lends at most `budget_bytes`, in buffers of up to `largest` bytes.
+    #[must_use]
+    pub fn new(budget_bytes: usize, largest: usize) -> Self {
+        BufferPool {
+            classes: [KIB, 4 * KIB, 16 * KIB, largest.max(32 * KIB)],
+            spare: [const { Vec::new() }; 4],
+            budget_bytes,
+            lent_bytes: 0,
+            loans: 0,
+        }
+    }
+
+    /// Bytes on loan.
+    #[must_use]
+    pub fn lent_bytes(&self) -> usize {
+        self.lent_bytes
+    }
+
+    /// Loans out.
+    #[must_use]
+    pub fn loans(&self) -> usize {
+        self.loans
+    }
+
+    /// Whether three quarters of the budget are lent: time to send the slowest client away.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.lent_bytes >= self.budget_bytes / 4 * 3
+    }
+
+    /// The most one loan can hold, in bytes.
+    #[must_use]
+    pub fn largest(&self) -> usize {
+        self.classes[3]
+    }
+
+    /// Lends a buffer that holds `bytes` and has room for more; `None` when the budget is spent or nothing is
+    /// large enough.
+    pub fn lend(&mut self, bytes: &[u8]) -> Option<Loan> {
+        let class = self.classes.iter().position(|&size| size > bytes.len())?;
+        let mut buffer = self.take(class)?;
+        buffer[..bytes.len()].copy_from_slice(bytes);
+        Some(Loan { buffer, start: 0, end: bytes.len() })
+    }
+
+    /// Makes room in a full loan: moves its bytes to the front or to the next larger buffer. False when it
+    /// cannot grow any further.
+    pub fn grow(&mut self, loan: &mut Loan) -> bool {
+        if loan.end < loan.buffer.len() || loan.compact() {
+            return true;
+        }
+        let Some(class) = self.classes.iter().position(|&size| size > loan.buffer.len()) else {
+            // The largest one: whatever was used at its front is all the room there is.
+            if loan.start == 0 {
+                return false;
+            }
+            loan.buffer.copy_within(loan.start..loan.end, 0);
+            (loan.start, loan.end) = (0, loan.end - loan.start);
+            return true;
+        };
+        let Some(mut buffer) = self.take(class) else { return false };
+        let held = loan.end - loan.start;
+        buffer[..held].copy_from_slice(&loan.buffer[loan.start..loan.end]);
+        let old = std::mem::replace(loan, Loan { buffer, start: 0, end: held });
+        self.give_back(old);
+        true
+    }
+
+    /// Takes a loan back.
+    pub fn give_back(&mut self, loan: Loan) {
+        self.lent_bytes -= loan.buffer.len();
+        self.loans -= 1;
+        if let Some(class) = self.classes.iter().position(|&size| size == loan.buffer.len())
+            && self.spare[class].len() < SPARE_MAX
+        {
+            self.spare[class].push(loan.buffer);
+        }
+    }
+
+    fn take(&mut self, class: usize) -> Option<Box<[u8]>> {
+        let size = self.classes[class];
+        if self.lent_bytes + size > self.budget_bytes {
+            return None;
+        }
+        self.lent_bytes += size;
+        self.loans += 1;
+        Some(self.spare[class].pop().unwrap_or_else(|| vec![0; size].into_boxed_slice()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn prepared(body: &[u8]) -> Arc<Prepared> {
+        Arc::new(Prepared { head: Vec::new(), body: body.to_vec() })
+    }
+
+    /// Takes the queue's bytes in writes of `sizes`, round and round.
+    fn take_all(queue: &mut SendQueue, sizes: &[usize]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for &size in sizes.iter().cycle() {
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+            let chunk = match queue.next_write(&mut slices) {
+                NextWrite::Nothing => return out,
+                NextWrite::Bytes { slices, .. } => slices.iter().flat_map(|slice| slice.to_vec()).collect(),
+                NextWrite::File { offset, len, .. } => vec![b'F'; (len.min(offset + len)) as usize],
+            };
+            let take = size.min(chunk.len());
+            out.extend_from_slice(&chunk[..take]);
+            queue.sent(take as u64);
+        }
+        out
+    }
+
+    proptest! {
+        /// Whatever is queued comes out in order, however short the writes.
+        #[test]
+        fn comes_out_as_it_went_in(
+            pieces in prop::collection::vec((0u8..4, 0usize..40), 1..30),
+            sizes in prop::collection::vec(1usize..50, 1..8),
+        ) {
+            let mut queue = SendQueue::new();
+            let mut expected = Vec::new();
+            for (at, (kind, len)) in pieces.into_iter().enumerate() {
+                let bytes = vec![b'a' + (at % 26) as u8; len];
+                match kind {
+                    0 => queue.gather(|out| out.extend_from_slice(&bytes)),
+                    1 => queue.push_owned(bytes.clone()),
+                    2 => queue.push_shared(prepared(&bytes), 0, len),
+                    _ => queue.push_static(&b"static"[..len.min(6)]),
+                }
+                expected.extend_from_slice(if kind == 3 { &b"static"[..len.min(6)] } else { &bytes });
+            }
+            prop_assert_eq!(queue.len(), expected.len() as u64);
+            prop_assert_eq!(take_all(&mut queue, &sizes), expected);
+            prop_assert!(queue.is_empty());
+            prop_assert_eq!(queue.total_sent(), queue.total_queued());
+        }
+    }
+
+    #[test]
+    fn a_head_says_when_a_file_follows() {
+        let file = tempfile::tempfile().unwrap();
+        let mut queue = SendQueue::new();
+        queue.gather(|out| out.extend_from_slice(b"head"));
+        queue.push_file(Arc::new(OpenFile::new(file.into())), 7, 3);
+        let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+        assert!(matches!(queue.next_write(&mut slices), NextWrite::Bytes { more: true, .. }));
+        queue.sent(4);
+        queue.sent(1);
+        let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+        assert!(matches!(queue.next_write(&mut slices), NextWrite::File { offset: 8, len: 2, .. }));
+    }
+
+    #[test]
+    fn a_loan_grows_through_the_classes_and_the_pool_counts() {
+        let mut pool = BufferPool::new(128 * KIB, 32 * KIB);
+        let mut loan = pool.lend(b"x").unwrap();
+        let mut held = vec![b'x'];
+        while pool.grow(&mut loan) {
+            let room = loan.room().len();
+            loan.room().fill(b'y');
+            loan.received(room);
+            held.resize(held.len() + room, b'y');
+        }
+        assert_eq!(loan.held(), held);
+        assert_eq!((held.len(), pool.lent_bytes(), pool.loans()), (32 * KIB, 32 * KIB, 1));
+        loan.used(10);
+        assert!(pool.grow(&mut loan));
+        assert_eq!(loan.room().len(), 10);
+        pool.give_back(loan);
+        assert_eq!((pool.lent_bytes(), pool.loans()), (0, 0));
+    }
+
+    #[test]
+    fn the_budget_holds() {
+        let mut pool = BufferPool::new(4 * KIB, 32 * KIB);
+        let loans: Vec<Loan> = std::iter::from_fn(|| pool.lend(b"x")).collect();
+        assert_eq!(loans.len(), 4);
+        assert!(pool.is_short());
+        for loan in loans {
+            pool.give_back(loan);
+        }
+        assert!(!pool.is_short());
+    }
+}

@@ -1,0 +1,1260 @@
+//! The command line: flags and environment variables in, a [`Config`] or one line about what is wrong out; and the
+//! banner.
+//!
+//! Defaults are not written here: they come from `config.rs`, and `--help` shows them from there. This file must
+//! not know who obeys the settings, and it starts nothing. It looks at the disk only to say in time that the
+//! folder to be served is not there.
+
+use crate::config::{
+    Bind, Config, FIELDS_CEILING, FileOptions, Limits, LogFormat, LogTarget, Model, Symlinks, TIMEOUT_MAX,
+    Timeouts,
+};
+use crate::log::{AccessLog, escape_control, open_access_log};
+use clap::builder::{BoolishValueParser, PossibleValue, StyledStr};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use log::LevelFilter;
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
+pub struct Startup {
+    /// What the server needs to know.
+    pub config: Config,
+    /// How much is said on standard error.
+    pub log_level: LevelFilter,
+    /// Whether standard output takes colours.
+    pub color_stdout: bool,
+    /// Whether standard error takes colours.
+    pub color_stderr: bool,
+}
+
+/// What the process finds around itself and defaults depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings {
+    /// Standard output is a terminal.
+    pub stdout_is_terminal: bool,
+    /// Standard error is a terminal.
+    pub stderr_is_terminal: bool,
+    /// `NO_COLOR` is set, or the terminal is a dumb one.
+    pub no_color: bool,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    pub fn of_process() -> Surroundings {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        Surroundings {
+            stdout_is_terminal: io::stdout().is_terminal(),
+            stderr_is_terminal: io::stderr().is_terminal(),
+            no_color: set("NO_COLOR") || std::env::var_os("TERM").is_some_and(|term| term == "dumb"),
+        }
+    }
+}
+
+/// A reason not to start: help that was asked for, or one line of error. `main` returns [`Exit::report`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    code: u8,
+    text: String,
+}
+
+impl Exit {
+    /// Something the command line cannot help: exit code 1. Read as `whirligig: what: why; what to do`.
+    pub fn runtime(what: &str, why: impl fmt::Display, hint: &str) -> Exit {
+        Exit { code: 1, text: format!("whirligig: {}; {hint}\n", escape_control(&format!("{what}: {why}"))) }
+    }
+
+    /// The listener at `address` could not be opened.
+    pub fn cannot_listen(address: &str, error: &io::Error) -> Exit {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "stop the other server or choose another port with --port (0: any free one)"
+            }
+            io::ErrorKind::PermissionDenied => "choose a port from 1024 up with --port, or another path",
+            io::ErrorKind::AddrNotAvailable => "choose an address of this machine with --bind",
+            _ => "choose another address with --bind",
+        };
+        Exit::runtime(&format!("cannot listen on {address}"), error, hint)
+    }
+
+    fn usage(message: &str) -> Exit {
+        let message = escape_control(message);
+        Exit { code: 2, text: format!("whirligig: {message}; try 'whirligig --help'\n") }
+    }
+
+    /// 0 for help and version, 1 for a runtime problem, 2 for wrong usage.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// What is printed, with its line feed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Prints the text where it belongs and gives the exit code. For use before the log's writer thread has
+    /// standard error to itself.
+    pub fn report(&self) -> ExitCode {
+        // A closed or full stream: there is nowhere to complain, and `println` would panic.
+        let _ = match self.code {
+            0 => io::stdout().lock().write_all(self.text.as_bytes()),
+            _ => io::stderr().lock().write_all(self.text.as_bytes()),
+        };
+        ExitCode::from(self.code)
+    }
+}
+
+/// Reads the command line, `args` being the whole of it with the program's name. A flag beats its environment
+/// variable, which beats the default.
+pub fn parse<I, T>(args: I, surroundings: &Surroundings) -> Result<Startup, Exit>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString>,
+{
+    let argv: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let given = Args::command()
+        .try_get_matches_from(&argv)
+        .and_then(|matches| Ok((Args::from_arg_matches(&matches)?, matches)));
+    let (args, matches) = given.map_err(|error| exit_of(&error, &argv, surroundings))?;
+    let level = log_level(&args, &matches)?;
+    let mut config = config_of(&args, &matches, surroundings)?;
+    config.turn_lines = level == LevelFilter::Trace;
+    check_limits(&mut config.limits, &matches)?;
+    check_root(&config.root, config.files.listing)?;
+    Ok(Startup {
+        config,
+        log_level: level,
+        color_stdout: args.color.resolve(surroundings.stdout_is_terminal, surroundings.no_color),
+        color_stderr: args.color.resolve(surroundings.stderr_is_terminal, surroundings.no_color),
+    })
+}
+
+/// Opens the access log that `config` asks for, if any. Call it before anything is started.
+pub fn open_log(config: &Config) -> Result<Option<AccessLog>, Exit> {
+    let Some(target) = &config.access_log else { return Ok(None) };
+    let name = match target {
+        LogTarget::Stdout => "on standard output".to_owned(),
+        LogTarget::File(path) => format!("'{}'", path.display()),
+    };
+    open_access_log(target).map(Some).map_err(|error| {
+        Exit::runtime(
+            &format!("cannot open the access log {name}"),
+            error,
+            "name a file in a folder that can be written",
+        )
+    })
+}
+
+/// What is printed on standard output when the server listens: what is served and how, then each URL alone on its
+/// line, so that terminals make it a link.
+pub fn banner(urls: &[String], config: &Config, color: bool) -> String {
+    let (bold, link, dim, plain) =
+        if color { ("\x1b[1m", "\x1b[36m", "\x1b[2m", "\x1b[0m") } else { ("", "", "", "") };
+    let root = escape_control(&config.root.display().to_string());
+    let model = name_of(&config.model);
+    let mut text = format!("{bold}whirligig {}{plain} serving {root} ({model})\n", env!("CARGO_PKG_VERSION"));
+    for url in urls {
+        text.push_str(&format!("{link}{url}{plain}\n"));
+    }
+    text.push_str(&format!("{dim}press Ctrl-C to stop{plain}\n"));
+    text
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  whirligig
+      serve ./www (or this folder) at http://127.0.0.1:8080/
+  whirligig --bind :: --port 80 --no-listing --access-log access.log /srv/www
+      serve to everyone, IPv6 and IPv4, and write a log
+  whirligig --model threads --max-threads 256 --idle-timeout 5 -v site
+      the same server with a thread per connection, and talkative
+
+Every flag has an environment variable of its name, which it overrides:
+--max-head 64KiB is WHIRLIGIG_MAX_HEAD=64KiB. SIZE takes k, M and G (1024 each),
+as in 512k, 64M or 64MiB; SECS takes decimals.
+Exit codes: 0 stopped gracefully, 1 could not run or clients were cut off,
+2 wrong usage, 130 or 143 stopped at once by a second signal.";
+
+/// Serves a folder over HTTP/1.1 from one thread and one poll loop, or from a thread per connection.
+#[derive(Parser)]
+#[command(name = "whirligig", version, max_term_width = 80, args_override_self = true)]
+#[command(disable_help_flag = true, disable_version_flag = true, allow_negative_numbers = true)]
+#[command(override_usage = "whirligig [OPTIONS] [ROOT]")]
+#[command(after_help = "More flags, limits and examples: whirligig --help")]
+struct Args {
+    /// The folder to serve [default: www if there is one, else .]
+    #[arg(help_heading = "What", env = "WHIRLIGIG_ROOT", hide_env = true)]
+    root: Option<PathBuf>,
+
+    /// ADDR, ADDR:PORT, [V6]:PORT or unix:PATH; repeatable; :: takes IPv4 too
+    #[arg(help_heading = "Where", short, long, value_name = "ADDR", value_parser = bind, value_delimiter = ',')]
+    #[arg(default_value = "127.0.0.1", env = "WHIRLIGIG_BIND", hide_env = true)]
+    bind: Vec<Bind>,
+    /// Port to listen on; 0 takes any free one; the default gives way to the next free one
+    #[arg(help_heading = "Where", short, long, value_name = "N", value_parser = port, default_value_t = 8080)]
+    #[arg(env = "WHIRLIGIG_PORT", hide_env = true)]
+    port: u16,
+
+    /// reactor: one poll loop for all connections; threads: a thread for each
+    #[arg(help_heading = "Model", long, value_name = "MODEL", hide_possible_values = true)]
+    #[arg(value_enum, default_value_t = Model::Reactor, env = "WHIRLIGIG_MODEL", hide_env = true)]
+    model: Model,
+    /// Worker threads for what may block
+    #[arg(help_heading = "Model", long, value_name = "N", hide_short_help = true, value_parser = count::<1, 256>)]
+    #[arg(default_value_t = Limits::default().job_threads, env = "WHIRLIGIG_JOBS", hide_env = true)]
+    jobs: usize,
+
+    #[command(flatten)]
+    timeouts: TimeoutArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
+    files: FileArgs,
+
+    /// Serve the simple-data routes under /api/ [default: on loopback, unless ROOT has an api]
+    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_API", hide_env = true)]
+    api: bool,
+    /// Do not serve them
+    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_NO_API", hide_env = true)]
+    no_api: bool,
+
+    /// One line a request to FILE, - (standard output) or off [default: - on a terminal, else off]
+    #[arg(help_heading = "Logging", long, value_name = "FILE|-")]
+    #[arg(env = "WHIRLIGIG_ACCESS_LOG", hide_env = true)]
+    access_log: Option<OsString>,
+    /// Form of the access log: common, combined or json
+    #[arg(help_heading = "Logging", long, value_name = "FORM", hide_possible_values = true)]
+    #[arg(value_enum, default_value_t = LogFormat::Common, env = "WHIRLIGIG_LOG_FORMAT", hide_env = true)]
+    log_format: LogFormat,
+    /// Say more on standard error; -vv prints one line a turn
+    #[arg(help_heading = "Logging", short, long, action = ArgAction::Count)]
+    #[arg(env = "WHIRLIGIG_VERBOSE", hide_env = true)]
+    verbose: u8,
+    /// Say nothing but errors
+    #[arg(help_heading = "Logging", short, long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_QUIET", hide_env = true)]
+    quiet: bool,
+    /// Colours: auto, always or never; auto minds NO_COLOR
+    #[arg(help_heading = "Logging", long, value_name = "WHEN", hide_possible_values = true)]
+    #[arg(value_enum, default_value_t = Color::Auto, env = "WHIRLIGIG_COLOR", hide_env = true)]
+    color: Color,
+
+    /// Print help; -h is shorter
+    #[arg(help_heading = "Help", short, long, action = ArgAction::HelpShort)]
+    help: Option<bool>,
+    /// Print the version
+    #[arg(help_heading = "Help", short = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+/// How long each phase may take.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Timeouts (seconds, decimals; off disables)")]
+struct TimeoutArgs {
+    /// For a whole request head, from its first byte
+    #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_HEADER_TIMEOUT", hide_env = true)]
+    #[arg(default_value_t = Timeout(Timeouts::default().header))]
+    header_timeout: Timeout,
+    /// Without a byte of request content that is due
+    #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_BODY_TIMEOUT", hide_env = true)]
+    #[arg(default_value_t = Timeout(Timeouts::default().body))]
+    body_timeout: Timeout,
+    /// Without a byte of the answer being taken
+    #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_SEND_TIMEOUT", hide_env = true)]
+    #[arg(default_value_t = Timeout(Timeouts::default().send))]
+    send_timeout: Timeout,
+    /// For a kept-alive connection without a request
+    #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_IDLE_TIMEOUT", hide_env = true)]
+    #[arg(default_value_t = Timeout(Timeouts::default().idle))]
+    idle_timeout: Timeout,
+    /// For an answer that was promised for later
+    #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_ANSWER_TIMEOUT", hide_env = true)]
+    #[arg(default_value_t = Timeout(Timeouts::default().answer))]
+    answer_timeout: Timeout,
+    /// For a graceful stop; who is not done by then is cut off; 0 cuts at once
+    #[arg(long, value_name = "SECS", value_parser = drain_timeout, env = "WHIRLIGIG_DRAIN_TIMEOUT", hide_env = true)]
+    #[arg(default_value_t = Timeout(Some(Timeouts::default().drain)))]
+    drain_timeout: Timeout,
+}
+
+/// What a peer, and all of them together, may cost.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// Request head
+    #[arg(long, value_name = "SIZE", value_parser = head_size, env = "WHIRLIGIG_MAX_HEAD", hide_env = true)]
+    #[arg(default_value_t = Size::of(Limits::default().head_bytes_max), hide_short_help = true)]
+    max_head: Size,
+    /// Field lines in a head, 256 at the most
+    #[arg(long, value_name = "N", value_parser = count::<1, FIELDS_CEILING>, env = "WHIRLIGIG_MAX_FIELDS")]
+    #[arg(default_value_t = Limits::default().fields_max, hide_env = true, hide_short_help = true)]
+    max_fields: usize,
+    /// Request target; no more than the head
+    #[arg(long, value_name = "SIZE", value_parser = target_size, env = "WHIRLIGIG_MAX_TARGET", hide_env = true)]
+    #[arg(default_value_t = Size::of(Limits::default().target_bytes_max), hide_short_help = true)]
+    max_target: Size,
+    /// Content of one request
+    #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MAX_BODY", hide_env = true)]
+    #[arg(default_value_t = Size(Limits::default().body_bytes_max))]
+    max_body: Size,
+    /// Connections at once [default: as many as descriptors allow, less a reserve]
+    #[arg(long, value_name = "N", value_parser = count::<1, 10_000_000>, env = "WHIRLIGIG_MAX_CONNECTIONS")]
+    #[arg(hide_env = true)]
+    max_connections: Option<usize>,
+    /// Threads of the threads model
+    #[arg(long, value_name = "N", value_parser = count::<1, 1_000_000>, env = "WHIRLIGIG_MAX_THREADS")]
+    #[arg(default_value_t = Limits::default().threads_max, hide_env = true, hide_short_help = true)]
+    max_threads: usize,
+    /// Held for incomplete requests, over all connections
+    #[arg(long, value_name = "SIZE", value_parser = memory_size, env = "WHIRLIGIG_MAX_POOL", hide_env = true)]
+    #[arg(default_value_t = Size::of(Limits::default().pool_bytes_max), hide_short_help = true)]
+    max_pool: Size,
+    /// Request content collected in memory, over all connections
+    #[arg(long, value_name = "SIZE", value_parser = memory_size, env = "WHIRLIGIG_MAX_COLLECT", hide_env = true)]
+    #[arg(default_value_t = Size::of(Limits::default().collect_bytes_max), hide_short_help = true)]
+    max_collect: Size,
+    /// Request content in temporary files, over all connections
+    #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MAX_SPOOL", hide_env = true)]
+    #[arg(default_value_t = Size(Limits::default().spool_bytes_max), hide_short_help = true)]
+    max_spool: Size,
+    /// Jobs waiting for a worker thread
+    #[arg(long, value_name = "N", value_parser = count::<1, 1_000_000>, env = "WHIRLIGIG_MAX_JOBS")]
+    #[arg(default_value_t = Limits::default().jobs_max, hide_env = true, hide_short_help = true)]
+    max_jobs: usize,
+    /// Bytes one connection moves in one turn
+    #[arg(long, value_name = "SIZE", value_parser = turn_size, env = "WHIRLIGIG_MAX_TURN_BYTES", hide_env = true)]
+    #[arg(default_value_t = Size::of(Limits::default().turn_bytes_max), hide_short_help = true)]
+    max_turn_bytes: Size,
+    /// Requests of one connection answered in one turn
+    #[arg(long, value_name = "N", value_parser = count::<1, 1_000_000>, env = "WHIRLIGIG_MAX_TURN_REQUESTS")]
+    #[arg(default_value_t = Limits::default().turn_requests_max, hide_env = true, hide_short_help = true)]
+    max_turn_requests: usize,
+    /// Connections accepted in one turn
+    #[arg(long, value_name = "N", value_parser = count::<1, 1_000_000>, env = "WHIRLIGIG_MAX_TURN_ACCEPTS")]
+    #[arg(default_value_t = Limits::default().accepts_per_turn, hide_env = true, hide_short_help = true)]
+    max_turn_accepts: usize,
+    /// Bytes a second a client must send or take, once its timeout has passed; 0 asks for none
+    #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MIN_RATE", hide_env = true)]
+    #[arg(default_value_t = Size(Limits::default().rate_min_bytes), hide_short_help = true)]
+    min_rate: Size,
+}
+
+/// How files are served.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Files")]
+struct FileArgs {
+    /// Milliseconds a cached file is trusted; 0 looks at the disk every time
+    #[arg(long, value_name = "MS", value_parser = milliseconds, env = "WHIRLIGIG_FRESH", hide_env = true)]
+    #[arg(default_value_t = Milliseconds(FileOptions::default().fresh))]
+    fresh: Milliseconds,
+    /// Symbolic links that are followed: inside (ROOT), no or all
+    #[arg(long, value_name = "WHICH", hide_possible_values = true)]
+    #[arg(value_enum, default_value_t = FileOptions::default().symlinks, env = "WHIRLIGIG_SYMLINKS", hide_env = true)]
+    symlinks: Symlinks,
+    /// Answer 404 for folders without an index file
+    #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_NO_LISTING", hide_env = true)]
+    no_listing: bool,
+    /// Names in one listing; past it the page says so
+    #[arg(long, value_name = "N", value_parser = count::<1, 10_000_000>, env = "WHIRLIGIG_MAX_LISTING")]
+    #[arg(default_value_t = Limits::default().listing_entries_max, hide_env = true, hide_short_help = true)]
+    max_listing: usize,
+    /// File content kept in memory; 0 keeps none
+    #[arg(long, value_name = "SIZE", value_parser = memory_size, env = "WHIRLIGIG_MAX_CACHE", hide_env = true)]
+    #[arg(default_value_t = Size::of(FileOptions::default().cache_bytes_max), hide_short_help = true)]
+    max_cache: Size,
+}
+
+/// When colours are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    fn resolve(self, is_terminal: bool, no_color: bool) -> bool {
+        match self {
+            Color::Auto => is_terminal && !no_color,
+            Color::Always => true,
+            Color::Never => false,
+        }
+    }
+}
+
+// The names of choices, kept out of `config.rs`, which does not know the command line.
+impl ValueEnum for Model {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Model::Reactor, Model::Threads]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Model::Reactor => "reactor",
+            Model::Threads => "threads",
+        }))
+    }
+}
+
+impl ValueEnum for Symlinks {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Symlinks::Inside, Symlinks::No, Symlinks::All]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Symlinks::Inside => "inside",
+            Symlinks::No => "no",
+            Symlinks::All => "all",
+        }))
+    }
+}
+
+impl ValueEnum for LogFormat {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[LogFormat::Common, LogFormat::Combined, LogFormat::Json]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            LogFormat::Common => "common",
+            LogFormat::Combined => "combined",
+            LogFormat::Json => "json",
+        }))
+    }
+}
+
+impl ValueEnum for Color {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Color::Auto, Color::Always, Color::Never]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Color::Auto => "auto",
+            Color::Always => "always",
+            Color::Never => "never",
+        }))
+    }
+}
+
+/// A number of bytes, written `512k`, `64M`, `64MiB` or plainly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Size(u64);
+
+/// Units of a size, largest first.
+const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
+impl Size {
+    fn of(bytes: usize) -> Size {
+        Size(bytes as u64)
+    }
+
+    /// For sizes of memory, which [`memory_size`] has let through.
+    fn bytes(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (unit, bytes) in UNITS {
+            if self.0 != 0 && self.0.is_multiple_of(bytes) {
+                return write!(f, "{}{unit}", self.0 / bytes);
+            }
+        }
+        write!(f, "{}", self.0)
+    }
+}
+
+fn size(text: &str) -> Result<Size, String> {
+    let digits = text.len() - text.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim_start();
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return Err("not a size; write bytes as 65536, 64k, 64KiB, 1M or 1G".into()),
+    };
+    if number.is_empty() {
+        return Err("not a size; write bytes as 65536, 64k, 64KiB, 1M or 1G".into());
+    }
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    bytes.map(Size).ok_or_else(|| "more bytes than can be counted".into())
+}
+
+fn size_within(text: &str, least: u64, most: u64) -> Result<Size, String> {
+    let size = size(text)?;
+    match size.0 {
+        bytes if bytes < least => Err(format!("at least {} is needed", Size(least))),
+        bytes if bytes > most => Err(format!("{} is the most", Size(most))),
+        _ => Ok(size),
+    }
+}
+
+/// Heads are parsed in one piece, and each connection may hold one.
+fn head_size(text: &str) -> Result<Size, String> {
+    size_within(text, 256, 1 << 20)
+}
+
+fn target_size(text: &str) -> Result<Size, String> {
+    size_within(text, 16, 1 << 20)
+}
+
+/// Less than a page a turn would be all turns and no bytes.
+fn turn_size(text: &str) -> Result<Size, String> {
+    size_within(text, 4 << 10, 1 << 30)
+}
+
+fn memory_size(text: &str) -> Result<Size, String> {
+    size_within(text, 0, isize::MAX as u64)
+}
+
+fn count<const LEAST: usize, const MOST: usize>(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(number) if (LEAST..=MOST).contains(&number) => Ok(number),
+        _ => Err(format!("not a whole number from {LEAST} to {MOST}")),
+    }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "not a whole number from 0 to 65535".into())
+}
+
+/// A timeout in seconds, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Timeout(Option<Duration>);
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(timeout) => write!(f, "{}", timeout.as_secs_f64()),
+            None => f.write_str("off"),
+        }
+    }
+}
+
+fn timeout(text: &str) -> Result<Timeout, String> {
+    match drain_timeout(text)? {
+        Timeout(Some(Duration::ZERO)) => Err("0 would give up at once; 'off' disables the timeout".into()),
+        timeout => Ok(timeout),
+    }
+}
+
+/// The drain timeout may be 0: cut off at once.
+fn drain_timeout(text: &str) -> Result<Timeout, String> {
+    if text == "off" {
+        return Ok(Timeout(None));
+    }
+    let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    match seconds {
+        Some(timeout) if timeout <= TIMEOUT_MAX => Ok(Timeout(Some(timeout))),
+        _ => Err(format!("not a number of seconds from 0 to {}, nor 'off'", TIMEOUT_MAX.as_secs())),
+    }
+}
+
+/// A time in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Milliseconds(Duration);
+
+impl fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.as_secs_f64() * 1000.0)
+    }
+}
+
+fn milliseconds(text: &str) -> Result<Milliseconds, String> {
+    let time = text.parse::<f64>().ok().and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
+    match time {
+        Some(time) if time <= TIMEOUT_MAX => Ok(Milliseconds(time)),
+        _ => Err("not a number of milliseconds".into()),
+    }
+}
+
+/// The longest path a Unix socket address holds, in bytes.
+const UNIX_PATH_BYTES_MAX: usize = 107;
+
+fn bind(text: &str) -> Result<Bind, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match path.len() {
+            0 => Err("no path after 'unix:'".into()),
+            length if length > UNIX_PATH_BYTES_MAX => {
+                Err(format!("a socket's path has {UNIX_PATH_BYTES_MAX} bytes at the most"))
+            }
+            _ => Ok(Bind::Unix(path.into())),
+        };
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(Bind::Ip(address, None));
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(Bind::Ip(address.ip(), Some(address.port())));
+    }
+    if let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'))
+        && let Ok(address) = address.parse::<Ipv6Addr>()
+    {
+        return Ok(Bind::Ip(address.into(), None));
+    }
+    // The one name that is the same everywhere, and the one people type.
+    let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+    match (name, port.map(str::parse::<u16>)) {
+        ("localhost", None) => Ok(Bind::Ip(Ipv4Addr::LOCALHOST.into(), None)),
+        ("localhost", Some(Ok(port))) => Ok(Bind::Ip(Ipv4Addr::LOCALHOST.into(), Some(port))),
+        ("" | "*", _) => Err("no address; 0.0.0.0 is all of IPv4, :: is IPv6 and IPv4".into()),
+        (name, Some(_)) if name.parse::<Ipv4Addr>().is_ok() || name == "localhost" => {
+            Err("the port after the address is not a number from 0 to 65535".into())
+        }
+        _ => {
+            Err("not an IP address; names are not looked up, write 127.0.0.1, ::, [::1]:8080 or unix:PATH"
+                .into())
+        }
+    }
+}
+
+fn name_of(choice: &impl ValueEnum) -> String {
+    choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+fn config_of(args: &Args, matches: &ArgMatches, surroundings: &Surroundings) -> Result<Config, Exit> {
+    let access_log = match &args.access_log {
+        None if surroundings.stdout_is_terminal && !args.quiet => Some(LogTarget::Stdout),
+        None => None,
+        Some(file) if file.is_empty() => return Err(Exit::usage("--access-log '': no file is named")),
+        Some(file) if file == "off" => None,
+        Some(file) if file == "-" => Some(LogTarget::Stdout),
+        Some(file) => Some(LogTarget::File(file.into())),
+    };
+    Ok(Config {
+        root: args.root.clone().unwrap_or_else(|| default_root(Path::new("."))),
+        model: args.model,
+        binds: args.bind.clone(),
+        port: args.port,
+        port_is_explicit: matches.value_source("port") != Some(ValueSource::DefaultValue),
+        limits: limits_of(args),
+        timeouts: args.timeouts.timeouts(),
+        files: FileOptions {
+            symlinks: args.files.symlinks,
+            fresh: args.files.fresh.0,
+            cache_bytes_max: args.files.max_cache.bytes(),
+            listing: !args.files.no_listing,
+            ..FileOptions::default()
+        },
+        api: one_of(matches, ("api", args.api), ("no_api", args.no_api))?,
+        access_log,
+        log_format: args.log_format,
+        turn_lines: false,
+    })
+}
+
+fn limits_of(args: &Args) -> Limits {
+    let given = &args.limits;
+    Limits {
+        head_bytes_max: given.max_head.bytes(),
+        fields_max: given.max_fields,
+        target_bytes_max: given.max_target.bytes(),
+        body_bytes_max: given.max_body.0,
+        connections_max: given.max_connections.unwrap_or(0),
+        threads_max: given.max_threads,
+        turn_bytes_max: given.max_turn_bytes.bytes(),
+        turn_requests_max: given.max_turn_requests,
+        accepts_per_turn: given.max_turn_accepts,
+        pool_bytes_max: given.max_pool.bytes(),
+        collect_bytes_max: given.max_collect.bytes(),
+        spool_bytes_max: given.max_spool.0,
+        job_threads: args.jobs,
+        jobs_max: given.max_jobs,
+        listing_entries_max: args.files.max_listing,
+        rate_min_bytes: given.min_rate.0,
+        ..Limits::default()
+    }
+}
+
+impl TimeoutArgs {
+    fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            header: self.header_timeout.0,
+            body: self.body_timeout.0,
+            send: self.send_timeout.0,
+            idle: self.idle_timeout.0,
+            answer: self.answer_timeout.0,
+            drain: self.drain_timeout.0.unwrap_or(TIMEOUT_MAX),
+            ..Timeouts::default()
+        }
+    }
+}
+
+/// `www` below `base` if it is a folder, so that the server started in its own repository shows its own pages.
+fn default_root(base: &Path) -> PathBuf {
+    if base.join("www").is_dir() { "www".into() } else { ".".into() }
+}
+
+fn log_level(args: &Args, matches: &ArgMatches) -> Result<LevelFilter, Exit> {
+    let quiet = one_of(matches, ("quiet", args.quiet), ("verbose", args.verbose > 0))?;
+    Ok(match (quiet, args.verbose) {
+        (Some(true), _) => LevelFilter::Error,
+        (None, _) => LevelFilter::Warn,
+        (Some(false), 1) => LevelFilter::Debug,
+        (Some(false), _) => LevelFilter::Trace,
+    })
+}
+
+/// Which of two flags that contradict each other is on: `Some(true)` the first, `Some(false)` the second. The one on
+/// the command line beats the one from the environment; two from the same place are a mistake.
+fn one_of(matches: &ArgMatches, first: (&str, bool), second: (&str, bool)) -> Result<Option<bool>, Exit> {
+    let is_flag = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    match (first.1, second.1) {
+        (false, false) => Ok(None),
+        (true, false) => Ok(Some(true)),
+        (false, true) => Ok(Some(false)),
+        (true, true) if is_flag(first.0) != is_flag(second.0) => Ok(Some(is_flag(first.0))),
+        (true, true) => {
+            let name = |id: &str| match is_flag(id) {
+                true => format!("--{}", id.replace('_', "-")),
+                false => variable(id),
+            };
+            Err(Exit::usage(&format!(
+                "{} with {}: they contradict each other, leave one out",
+                name(first.0),
+                name(second.0)
+            )))
+        }
+    }
+}
+
+/// The limits that only make sense together. One that was not asked for gives way to one that was.
+fn check_limits(limits: &mut Limits, matches: &ArgMatches) -> Result<(), Exit> {
+    let is_default = |id| matches.value_source(id) == Some(ValueSource::DefaultValue);
+    let head = limits.head_bytes_max;
+    if limits.target_bytes_max > head {
+        if !is_default("max_target") {
+            let target = Size::of(limits.target_bytes_max);
+            let why = format!(
+                "--max-target {target}: more than the head it stands in, --max-head {}",
+                Size::of(head)
+            );
+            return Err(Exit::usage(&why));
+        }
+        limits.target_bytes_max = head;
+    }
+    if limits.pool_bytes_max < head {
+        let pool = Size::of(limits.pool_bytes_max);
+        let why = format!("--max-pool {pool}: does not hold one request head, --max-head {}", Size::of(head));
+        return Err(Exit::usage(&why));
+    }
+    Ok(())
+}
+
+/// A folder that cannot be served is better known now than with the first request.
+fn check_root(root: &Path, listing: bool) -> Result<(), Exit> {
+    let what = format!("cannot serve '{}'", root.display());
+    let failed = |error: io::Error| {
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => "make it readable for this user",
+            _ => "name an existing folder",
+        };
+        Exit::runtime(&what, error, hint)
+    };
+    let meta = std::fs::metadata(root).map_err(failed)?;
+    if !meta.is_dir() {
+        return Err(Exit::runtime(&what, "it is not a folder", "name the folder it is in"));
+    }
+    if listing {
+        std::fs::read_dir(root).map_err(failed)?;
+    }
+    std::fs::metadata(root.join(".")).map_err(failed).map(drop)
+}
+
+fn variable(long: &str) -> String {
+    format!("WHIRLIGIG_{}", long.replace('-', "_").to_ascii_uppercase())
+}
+
+/// Clap's answer as ours: help as it is, an error as one line.
+fn exit_of(error: &clap::Error, argv: &[OsString], surroundings: &Surroundings) -> Exit {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let long = argv.iter().any(|word| word == "--help");
+            let text = if long { long_help() } else { error.render() };
+            let colored =
+                color_asked_for(argv).resolve(surroundings.stdout_is_terminal, surroundings.no_color);
+            Exit { code: 0, text: if colored { text.ansi().to_string() } else { text.to_string() } }
+        }
+        ErrorKind::UnknownArgument => Exit::usage(&unknown(error)),
+        _ => Exit::usage(&invalid(error, argv)),
+    }
+}
+
+/// Clap's own long help spreads a flag over four lines. Ours is the short form, with nothing left out.
+fn long_help() -> StyledStr {
+    Args::command().mut_args(|arg| arg.hide_short_help(false)).after_help(EXAMPLES).render_help()
+}
+
+/// Help ends the parsing before `--color` is known, so it is looked for by hand.
+fn color_asked_for(argv: &[OsString]) -> Color {
+    let words: Vec<_> = argv.iter().filter_map(|word| word.to_str()).collect();
+    let next = words.windows(2).rev().find(|pair| pair[0] == "--color").map(|pair| pair[1]);
+    let value = words.iter().rev().find_map(|word| word.strip_prefix("--color=")).or(next);
+    value.and_then(|value| Color::from_str(value, false).ok()).unwrap_or(Color::Auto)
+}
+
+fn unknown(error: &clap::Error) -> String {
+    let argument = context(error, ContextKind::InvalidArg).unwrap_or_default();
+    if !argument.starts_with('-') {
+        return format!("'{argument}': one folder is served, and it is named already");
+    }
+    match context(error, ContextKind::SuggestedArg) {
+        Some(similar) => format!("unknown flag '{argument}': did you mean '{similar}'?"),
+        None => format!("unknown flag '{argument}'"),
+    }
+}
+
+/// `what: why` for an error about a value.
+fn invalid(error: &clap::Error, argv: &[OsString]) -> String {
+    let (argument, value) =
+        (context(error, ContextKind::InvalidArg), context(error, ContextKind::InvalidValue));
+    let (Some(argument), Some(value)) = (argument, value) else {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default();
+        return first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    };
+    let flag = argument.split([' ', '=', '.']).next().unwrap_or_default();
+    let name = name_used(flag, argv);
+    if value.is_empty() && error.kind() == ErrorKind::InvalidValue {
+        return format!("{name}: a value is missing");
+    }
+    if error.kind() == ErrorKind::TooManyValues {
+        return format!("{name} '{value}': the flag takes no value");
+    }
+    let why = match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
+        (Some(source), _) => source.to_string(),
+        (None, Some(ContextValue::Strings(choices))) => format!("must be one of {}", choices.join(", ")),
+        (None, _) => "not a value it takes".to_owned(),
+    };
+    format!("{name} '{value}': {why}")
+}
+
+/// A flag's own name, or that of its environment variable when the value came from there.
+fn name_used(flag: &str, argv: &[OsString]) -> String {
+    let long = flag.trim_start_matches('-');
+    let short = Args::command()
+        .get_arguments()
+        .find(|arg| arg.get_long() == Some(long))
+        .and_then(clap::Arg::get_short);
+    let given = argv.iter().skip(1).filter_map(|word| word.to_str()).any(|word| {
+        word.split('=').next() == Some(flag)
+            || short
+                .is_some_and(|short| !word.starts_with("--") && word.starts_with('-') && word.contains(short))
+    });
+    if given || std::env::var_os(variable(long)).is_none() { flag.to_owned() } else { variable(long) }
+}
+
+fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    error.get(kind).map(ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{KIB, MIB};
+
+    const PLAIN: Surroundings =
+        Surroundings { stdout_is_terminal: false, stderr_is_terminal: false, no_color: false };
+    const TERMINAL: Surroundings =
+        Surroundings { stdout_is_terminal: true, stderr_is_terminal: true, no_color: false };
+
+    fn try_parse(line: &str, surroundings: &Surroundings) -> Result<Startup, Exit> {
+        parse(std::iter::once("whirligig").chain(line.split_whitespace()), surroundings)
+    }
+
+    #[track_caller]
+    fn config(line: &str) -> Config {
+        try_parse(&format!("{line} ."), &PLAIN).unwrap().config
+    }
+
+    #[track_caller]
+    fn check_error(line: &str, code: u8, expected: &str) {
+        let exit = try_parse(line, &PLAIN).unwrap_err();
+        assert_eq!((exit.code(), exit.text()), (code, format!("whirligig: {expected}\n").as_str()), "{line}");
+    }
+
+    #[track_caller]
+    fn check_usage(line: &str, expected: &str) {
+        check_error(line, 2, &format!("{expected}; try 'whirligig --help'"));
+    }
+
+    #[test]
+    fn without_flags_the_defaults_of_config_hold() {
+        let config = config("");
+        assert_eq!(format!("{:?}", config.limits), format!("{:?}", Limits::default()));
+        assert_eq!(format!("{:?}", config.timeouts), format!("{:?}", Timeouts::default()));
+        assert_eq!(format!("{:?}", config.files), format!("{:?}", FileOptions::default()));
+        assert_eq!(config.binds, [Bind::Ip(Ipv4Addr::LOCALHOST.into(), None)]);
+        assert_eq!((config.port, config.port_is_explicit), (8080, false));
+        assert_eq!((config.model, config.api, config.access_log), (Model::Reactor, None, None));
+        assert_eq!((config.log_format, config.turn_lines), (LogFormat::Common, false));
+        assert_eq!(config.root, Path::new("."));
+    }
+
+    #[test]
+    fn where_to_listen() {
+        let given = config("-b ::1 --bind 10.0.0.1:81 --bind unix:/run/w.sock,[::]:82 -p 8080");
+        let ip = |ip: &str, port| Bind::Ip(ip.parse().unwrap(), port);
+        let unix = Bind::Unix("/run/w.sock".into());
+        assert_eq!(given.binds, [ip("::1", None), ip("10.0.0.1", Some(81)), unix, ip("::", Some(82))]);
+        assert_eq!((given.port, given.port_is_explicit), (8080, true), "asked for, though it is the default");
+        assert_eq!(config("--port 0").port, 0);
+        assert_eq!(bind("[::1]"), Ok(ip("::1", None)));
+        assert_eq!(bind("localhost"), Ok(ip("127.0.0.1", None)));
+        assert_eq!(bind("localhost:0"), Ok(ip("127.0.0.1", Some(0))));
+        for text in [
+            "",
+            ":80",
+            "*",
+            "*:80",
+            "example.com",
+            "example.com:80",
+            "localhost:x",
+            "1.2.3.4:99999",
+            "[::1",
+            "::1:x",
+        ] {
+            assert!(bind(text).is_err(), "{text}");
+        }
+        assert!(bind("unix:").is_err());
+        assert!(bind(&format!("unix:/{}", "x".repeat(106))).is_ok());
+        assert!(bind(&format!("unix:/{}", "x".repeat(107))).is_err());
+    }
+
+    #[test]
+    fn each_limit_has_its_flag() {
+        let limits = config(
+            "--max-head 64KiB --max-fields 200 --max-target 8k --max-body 1G --max-connections 9 --max-threads 10 \
+             --max-pool 1m --max-collect 12 --max-spool 0 --max-jobs 14 --max-turn-bytes 65536 --max-turn-requests 16 \
+             --max-turn-accepts 17 --max-listing 18 --min-rate 19 --jobs 20",
+        )
+        .limits;
+        assert_eq!(
+            (limits.head_bytes_max, limits.fields_max, limits.target_bytes_max),
+            (64 * KIB, 200, 8 * KIB)
+        );
+        assert_eq!((limits.body_bytes_max, limits.connections_max, limits.threads_max), (1 << 30, 9, 10));
+        assert_eq!((limits.pool_bytes_max, limits.collect_bytes_max, limits.spool_bytes_max), (MIB, 12, 0));
+        assert_eq!((limits.jobs_max, limits.turn_bytes_max, limits.turn_requests_max), (14, 64 * KIB, 16));
+        assert_eq!((limits.accepts_per_turn, limits.listing_entries_max), (17, 18));
+        assert_eq!((limits.rate_min_bytes, limits.job_threads), (19, 20));
+    }
+
+    #[test]
+    fn limits_fit_each_other() {
+        let limits = config("--max-head 4k").limits;
+        assert_eq!(limits.target_bytes_max, 4 * KIB, "a default gives way");
+        check_usage(
+            "--max-head 4k --max-target 8k .",
+            "--max-target 8KiB: more than the head it stands in, --max-head 4KiB",
+        );
+        check_usage("--max-pool 4k .", "--max-pool 4KiB: does not hold one request head, --max-head 32KiB");
+    }
+
+    #[test]
+    fn each_timeout_has_its_flag() {
+        let timeouts = config(
+            "--header-timeout 0.5 --body-timeout 2 --send-timeout off --idle-timeout 4 --answer-timeout 5 \
+             --drain-timeout 0",
+        )
+        .timeouts;
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(timeouts.header, Some(Duration::from_millis(500)));
+        assert_eq!((timeouts.body, timeouts.send, timeouts.idle), (seconds(2), None, seconds(4)));
+        assert_eq!((timeouts.answer, timeouts.drain), (seconds(5), Duration::ZERO));
+        assert_eq!(config("--drain-timeout off").timeouts.drain, TIMEOUT_MAX);
+        for text in ["0", "-1", "1e99", "nan", "inf", "", "ten"] {
+            assert!(timeout(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn files_and_data() {
+        let given = config("--fresh 2.5 --symlinks all --no-listing --max-cache 1M --api --model threads");
+        assert_eq!((given.files.fresh, given.files.symlinks), (Duration::from_micros(2500), Symlinks::All));
+        assert_eq!((given.files.listing, given.files.cache_bytes_max), (false, MIB));
+        assert_eq!((given.api, given.model), (Some(true), Model::Threads));
+        assert_eq!(config("--no-api --symlinks no").api, Some(false));
+        assert_eq!(config("--fresh 0").files.fresh, Duration::ZERO);
+    }
+
+    #[test]
+    fn logging() {
+        let parse = |line: &str, around| try_parse(&format!("{line} ."), around).unwrap();
+        let log = |line, around| parse(line, around).config.access_log;
+        assert_eq!(log("--access-log a.log", &PLAIN), Some(LogTarget::File("a.log".into())));
+        assert_eq!(log("--access-log -", &PLAIN), Some(LogTarget::Stdout));
+        assert_eq!(log("", &TERMINAL), Some(LogTarget::Stdout));
+        assert_eq!(log("-q", &TERMINAL), None);
+        assert_eq!(log("--access-log off", &TERMINAL), None);
+        assert_eq!(config("--log-format json").log_format, LogFormat::Json);
+        for (flags, level) in [
+            ("", LevelFilter::Warn),
+            ("-q", LevelFilter::Error),
+            ("-v", LevelFilter::Debug),
+            ("-vv", LevelFilter::Trace),
+            ("-v --verbose -v", LevelFilter::Trace),
+        ] {
+            let startup = parse(flags, &PLAIN);
+            assert_eq!(
+                (startup.log_level, startup.config.turn_lines),
+                (level, level == LevelFilter::Trace),
+                "{flags}"
+            );
+        }
+    }
+
+    #[test]
+    fn colors_need_a_terminal_or_a_word() {
+        let bare = Surroundings { no_color: true, ..TERMINAL };
+        for (flags, around, colored) in [
+            ("", PLAIN, false),
+            ("", TERMINAL, true),
+            ("", bare, false),
+            ("--color always", bare, true),
+            ("--color always", PLAIN, true),
+            ("--color never", TERMINAL, false),
+        ] {
+            let startup = try_parse(&format!("{flags} ."), &around).unwrap();
+            assert_eq!(
+                (startup.color_stdout, startup.color_stderr),
+                (colored, colored),
+                "{flags} {around:?}"
+            );
+            let help = try_parse(&format!("{flags} --help"), &around).unwrap_err();
+            assert_eq!(help.text().contains('\x1b'), colored, "{flags} {around:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_two_wins() {
+        assert_eq!(config("--port 1 --port 2").port, 2);
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("512", 512),
+            ("512k", 512 << 10),
+            ("64M", 64 << 20),
+            ("64 MiB", 64 << 20),
+            ("1gb", 1 << 30),
+        ] {
+            assert_eq!(size(text), Ok(Size(bytes)), "{text}");
+        }
+        for text in ["", "k", "1.5M", "-1", "12Q", "99999999999999999999", "99999999999G"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+        for (bytes, text) in [(0, "0"), (1000, "1000"), (32 << 10, "32KiB"), (3 << 30, "3GiB")] {
+            assert_eq!(Size(bytes).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_one_line_and_exit_code_2() {
+        check_usage("--prot 3", "unknown flag '--prot': did you mean '--port'?");
+        check_usage("-x", "unknown flag '-x'");
+        check_usage("a b", "'b': one folder is served, and it is named already");
+        check_usage("--port abc", "--port 'abc': not a whole number from 0 to 65535");
+        check_usage("-p 65536", "--port '65536': not a whole number from 0 to 65535");
+        check_usage("--port", "--port: a value is missing");
+        check_usage("--port --api", "--port: a value is missing");
+        check_usage("--model fast", "--model 'fast': must be one of reactor, threads");
+        check_usage("--max-fields 1000", "--max-fields '1000': not a whole number from 1 to 256");
+        check_usage("--max-head 10", "--max-head '10': at least 256 is needed");
+        check_usage(
+            "--idle-timeout 0",
+            "--idle-timeout '0': 0 would give up at once; 'off' disables the timeout",
+        );
+        check_usage(
+            "--body-timeout -1",
+            "--body-timeout '-1': not a number of seconds from 0 to 31536000, nor 'off'",
+        );
+        check_usage("--no-listing=yes", "--no-listing 'yes': the flag takes no value");
+        check_usage("-q -v .", "--quiet with --verbose: they contradict each other, leave one out");
+        check_usage("--api --no-api .", "--api with --no-api: they contradict each other, leave one out");
+    }
+
+    #[test]
+    fn what_was_typed_cannot_break_the_line() {
+        for argument in ["--a\nb", "--port=1\n\x1b[2J", "no\r\nsuch", "--bind=\u{9b}"] {
+            let exit = parse(["whirligig", argument], &PLAIN).unwrap_err();
+            let line = exit.text().strip_suffix('\n').unwrap();
+            assert!(!line.chars().any(char::is_control), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_root_that_cannot_be_served_is_exit_code_1() {
+        let cannot =
+            "cannot serve 'no-such-root': No such file or directory (os error 2); name an existing folder";
+        check_error("no-such-root", 1, cannot);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let name = file.path().display().to_string();
+        check_error(
+            &name,
+            1,
+            &format!("cannot serve '{name}': it is not a folder; name the folder it is in"),
+        );
+    }
+
+    #[test]
+    fn www_is_the_default_root_where_there_is_one() {
+        let base = tempfile::tempdir().unwrap();
+        assert_eq!(default_root(base.path()), Path::new("."));
+        std::fs::create_dir(base.path().join("www")).unwrap();
+        assert_eq!(default_root(base.path()), Path::new("www"));
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_opened_is_exit_code_1() {
+        let exit = open_log(&config("--access-log /nonexistent/log")).err().unwrap();
+        assert_eq!(exit.code(), 1);
+        assert_eq!(
+            exit.text(),
+            "whirligig: cannot open the access log '/nonexistent/log': No such file or directory (os error 2); \
+             name a file in a folder that can be written\n"
+        );
+        assert!(open_log(&config("")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_taken_port_says_what_to_do() {
+        let error = io::Error::from(io::ErrorKind::AddrInUse);
+        let exit = Exit::cannot_listen("127.0.0.1:80", &error);
+        assert_eq!(exit.code(), 1);
+        assert!(
+            exit.text()
+                .starts_with("whirligig: cannot listen on 127.0.0.1:80: address in use; stop the other")
+        );
+        assert_eq!(exit.text().lines().count(), 1);
+    }
+
+    #[test]
+    fn help_names_every_flag_and_fits_80_columns() {
+        let (long, short) = (try_parse("--help", &PLAIN).unwrap_err(), try_parse("-h", &PLAIN).unwrap_err());
+        assert_eq!((long.code(), short.code()), (0, 0));
+        for arg in Args::command().get_arguments() {
+            let Some(name) = arg.get_long() else { continue };
+            assert!(
+                long.text().contains(&format!("--{name} ")) || long.text().contains(&format!("--{name}...")),
+                "{name}"
+            );
+        }
+        for heading in
+            ["Where:", "What:", "Model:", "Timeouts (", "Limits:", "Files:", "Data:", "Logging:", "Examples:"]
+        {
+            assert!(long.text().contains(&format!("\n{heading}")), "{heading}");
+        }
+        for line in long.text().lines().chain(short.text().lines()) {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        assert!(short.text().len() < long.text().len());
+    }
+
+    #[test]
+    fn version_is_the_packages() {
+        let exit = try_parse("--version", &PLAIN).unwrap_err();
+        assert_eq!((exit.code(), exit.text()), (0, concat!("whirligig ", env!("CARGO_PKG_VERSION"), "\n")));
+    }
+
+    #[test]
+    fn every_flag_has_a_variable() {
+        Args::command().debug_assert();
+        for arg in Args::command()
+            .get_arguments()
+            .filter(|arg| !["help", "version"].contains(&arg.get_id().as_str()))
+        {
+            let expected = variable(arg.get_id().as_str());
+            assert_eq!(arg.get_env().and_then(|name| name.to_str()), Some(expected.as_str()));
+        }
+    }
+
+    /// Not a test by itself: [`flag_beats_variable_beats_default`] runs it in a process with variables of its own.
+    #[test]
+    fn print_what_is_parsed() {
+        let Ok(line) = std::env::var("TEST_COMMAND_LINE") else { return };
+        let said = match try_parse(&line, &PLAIN) {
+            Ok(Startup { config: c, log_level, .. }) => format!(
+                "{} {} {} {:?} {:?} {log_level} {}",
+                c.port,
+                c.port_is_explicit,
+                c.binds.len(),
+                c.api,
+                c.files.listing,
+                c.root.display()
+            ),
+            Err(exit) => exit.text().trim_end().to_owned(),
+        };
+        writeln!(io::stdout().lock(), "\nSAID {said}").unwrap();
+    }
+
+    #[test]
+    fn flag_beats_variable_beats_default() {
+        let said = |variables: &[(&str, &str)], line: &str| {
+            let output = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", concat!(module_path!(), "::print_what_is_parsed"), "--nocapture"].map(
+                    |argument| {
+                        argument.strip_prefix(concat!(env!("CARGO_CRATE_NAME"), "::")).unwrap_or(argument)
+                    },
+                ))
+                .env("TEST_COMMAND_LINE", line)
+                .envs(variables.iter().copied())
+                .output()
+                .unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let said = text.lines().find_map(|line| line.strip_prefix("SAID "));
+            said.unwrap_or_else(|| panic!("{text}")).to_owned()
+        };
+        let all = [
+            ("WHIRLIGIG_PORT", "81"),
+            ("WHIRLIGIG_BIND", "::1,127.0.0.1"),
+            ("WHIRLIGIG_API", "yes"),
+            ("WHIRLIGIG_NO_LISTING", "1"),
+            ("WHIRLIGIG_VERBOSE", "2"),
+            ("WHIRLIGIG_ROOT", "/"),
+        ];
+        assert_eq!(said(&[], "."), "8080 false 1 None true WARN .");
+        assert_eq!(said(&all, ""), "81 true 2 Some(true) false TRACE /");
+        assert_eq!(said(&all, "-p 82 -b ::1 --no-api -q ."), "82 true 1 Some(false) false ERROR .");
+        assert_eq!(said(&[("WHIRLIGIG_QUIET", "off")], "-v ."), "8080 false 1 None true DEBUG .");
+        let wrong =
+            "whirligig: WHIRLIGIG_PORT 'x': not a whole number from 0 to 65535; try 'whirligig --help'";
+        assert_eq!(said(&[("WHIRLIGIG_PORT", "x")], "."), wrong);
+        let wrong = "whirligig: WHIRLIGIG_QUIET with WHIRLIGIG_VERBOSE: they contradict each other, leave one out; \
+                     try 'whirligig --help'";
+        assert_eq!(said(&[("WHIRLIGIG_QUIET", "1"), ("WHIRLIGIG_VERBOSE", "1")], "."), wrong);
+    }
+
+    #[test]
+    fn the_banner_has_each_url_alone_on_a_line() {
+        let urls = ["http://127.0.0.1:8080/".to_owned(), "http://[::1]:8080/".to_owned()];
+        let mut config = config("--model threads");
+        config.root = "w\x1bw".into();
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            banner(&urls, &config, false),
+            format!(
+                "whirligig {version} serving w\\u{{1b}}w (threads)\n\
+                 http://127.0.0.1:8080/\nhttp://[::1]:8080/\npress Ctrl-C to stop\n"
+            )
+        );
+        assert!(banner(&urls, &config, true).contains("\x1b[36mhttp://[::1]:8080/\x1b[0m\n"));
+    }
+}

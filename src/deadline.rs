@@ -1,0 +1,236 @@
+//! The timers of a loop: one entry a connection, moved lazily.
+//!
+//! An entry may be early, never late. A connection whose deadline moved *later* (every request does that to
+//! the idle deadline) costs nothing here: the old entry pops, the owner asks the connection for its real
+//! deadline and arms again. Only a deadline that moved *earlier* is moved in the heap. So one request does no
+//! timer work beyond one comparison.
+//!
+//! The heap is indexed: `places[slot]` says where a slot's entry stands, so there is never a second entry for
+//! a connection and a closed one leaves nothing behind. Pure: it is told the time, it never asks for it.
+
+use std::time::Instant;
+
+use crate::conn_id::ConnId;
+
+/// No entry stands in the heap for this slot.
+const ABSENT: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    due: Instant,
+    id: ConnId,
+}
+
+/// A min-heap of deadlines with one entry a connection.
+#[derive(Debug, Default)]
+pub struct DeadlineQueue {
+    heap: Vec<Entry>,
+    places: Vec<u32>,
+}
+
+/// What one waiting connection costs in this queue, in bytes.
+pub const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<u32>();
+
+impl DeadlineQueue {
+    /// An empty queue.
+    #[must_use]
+    pub fn new() -> Self {
+        DeadlineQueue::default()
+    }
+
+    /// Makes sure that `id` is looked at no later than `due`. An entry that is already early enough stays.
+    pub fn arm(&mut self, id: ConnId, due: Instant) {
+        let slot = id.slot();
+        if slot >= self.places.len() {
+            self.places.resize(slot + 1, ABSENT);
+        }
+        let place = self.places[slot];
+        if place == ABSENT {
+            self.heap.push(Entry { due, id });
+            self.rise(self.heap.len() - 1);
+            return;
+        }
+        let entry = &mut self.heap[place as usize];
+        debug_assert_eq!(entry.id, id, "a closed connection left its deadline behind");
+        if due < entry.due {
+            entry.due = due;
+            self.rise(place as usize);
+        }
+    }
+
+    /// Forgets `id`. Call when its connection is closed, before the slot is used again.
+    pub fn remove(&mut self, id: ConnId) {
+        let place = self.places.get(id.slot()).copied().unwrap_or(ABSENT);
+        if place == ABSENT || self.heap[place as usize].id != id {
+            return;
+        }
+        self.take(place as usize);
+    }
+
+    /// When to call [`DeadlineQueue::pop_due`] next; `None` while nobody waits.
+    #[must_use]
+    pub fn next(&self) -> Option<Instant> {
+        self.heap.first().map(|entry| entry.due)
+    }
+
+    /// The next connection whose entry is due, taken out. Ask it for its real deadline: it may have moved
+    /// later, and then `arm` it again. Call until it returns `None` or the turn's limit is reached.
+    pub fn pop_due(&mut self, now: Instant) -> Option<ConnId> {
+        let first = self.heap.first()?;
+        if first.due > now {
+            return None;
+        }
+        let id = first.id;
+        self.take(0);
+        Some(id)
+    }
+
+    /// How many connections have an entry.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+
+    /// When `id` will be looked at, if it has an entry.
+    #[must_use]
+    pub fn armed(&self, id: ConnId) -> Option<Instant> {
+        let place = self.places.get(id.slot()).copied().filter(|&place| place != ABSENT)?;
+        Some(self.heap[place as usize]).filter(|entry| entry.id == id).map(|entry| entry.due)
+    }
+
+    fn take(&mut self, place: usize) {
+        let gone = self.heap.swap_remove(place);
+        self.places[gone.id.slot()] = ABSENT;
+        if place < self.heap.len() {
+            self.places[self.heap[place].id.slot()] = place as u32;
+            self.sink(place);
+            self.rise(place);
+        }
+    }
+
+    fn rise(&mut self, mut place: usize) {
+        let entry = self.heap[place];
+        while place > 0 {
+            let parent = (place - 1) / 2;
+            if self.heap[parent].due <= entry.due {
+                break;
+            }
+            self.put(place, self.heap[parent]);
+            place = parent;
+        }
+        self.put(place, entry);
+    }
+
+    fn sink(&mut self, mut place: usize) {
+        let entry = self.heap[place];
+        loop {
+            let mut child = 2 * place + 1;
+            if child >= self.heap.len() {
+                break;
+            }
+            if child + 1 < self.heap.len() && self.heap[child + 1].due < self.heap[child].due {
+                child += 1;
+            }
+            if entry.due <= self.heap[child].due {
+                break;
+            }
+            self.put(place, self.heap[child]);
+            place = child;
+        }
+        self.put(place, entry);
+    }
+
+    fn put(&mut self, place: usize, entry: Entry) {
+        self.heap[place] = entry;
+        self.places[entry.id.slot()] = place as u32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    #[expect(clippy::disallowed_methods, reason = "an origin for invented times")]
+    fn origin() -> Instant {
+        Instant::now()
+    }
+
+    fn id(slot: u32, generation: u32) -> ConnId {
+        ConnId::new(generation, slot)
+    }
+
+    #[test]
+    fn an_entry_fits_the_promise() {
+        assert!(size_of::<Entry>() <= 24, "an entry takes {} bytes", size_of::<Entry>());
+    }
+
+    #[test]
+    fn a_later_deadline_touches_nothing_and_an_earlier_one_moves() {
+        let t = origin();
+        let at = |s| t + Duration::from_secs(s);
+        let mut queue = DeadlineQueue::new();
+        queue.arm(id(0, 1), at(10));
+        queue.arm(id(0, 1), at(20));
+        assert_eq!(queue.next(), Some(at(10)));
+        queue.arm(id(0, 1), at(5));
+        assert_eq!((queue.next(), queue.len()), (Some(at(5)), 1));
+        assert_eq!(queue.pop_due(at(4)), None);
+        assert_eq!(queue.pop_due(at(5)), Some(id(0, 1)));
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn removing_a_stale_name_leaves_the_new_owner_alone() {
+        let t = origin();
+        let mut queue = DeadlineQueue::new();
+        queue.arm(id(3, 1), t);
+        queue.remove(id(3, 1));
+        queue.arm(id(3, 2), t);
+        queue.remove(id(3, 1));
+        assert_eq!(queue.pop_due(t), Some(id(3, 2)));
+    }
+
+    proptest! {
+        /// Against a sorted map: the earliest armed time of each connection, popped in order.
+        #[test]
+        fn behaves_like_a_sorted_map(steps in prop::collection::vec((0u32..12, 0u64..50, 0u8..4), 1..300)) {
+            let t = origin();
+            let mut queue = DeadlineQueue::new();
+            let mut model: BTreeMap<u32, u64> = BTreeMap::new();
+            let mut now = 0;
+            for (slot, ms, what) in steps {
+                match what {
+                    0 | 1 => {
+                        queue.arm(id(slot, 1), t + Duration::from_millis(now + ms));
+                        let due = model.entry(slot).or_insert(now + ms);
+                        *due = (*due).min(now + ms);
+                    }
+                    2 => {
+                        queue.remove(id(slot, 1));
+                        model.remove(&slot);
+                    }
+                    _ => {
+                        now += ms;
+                        while let Some(got) = queue.pop_due(t + Duration::from_millis(now)) {
+                            let due = model.remove(&(got.slot() as u32)).expect("an entry of the model");
+                            prop_assert!(due <= now);
+                            prop_assert!(model.values().all(|&other| other >= due));
+                        }
+                        prop_assert!(model.values().all(|&due| due > now));
+                    }
+                }
+                prop_assert_eq!(queue.len(), model.len());
+                prop_assert_eq!(queue.next(), model.values().min().map(|&ms| t + Duration::from_millis(ms)));
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What one driver owns and lends to each connection it pumps: one per loop, one per thread of the twin.
+//!
+//! The scratch buffer, the pool of loans, the date, the file cache, the desk for jobs and the spare records are
+//! here once, not once a connection; that is why an idle connection costs next to nothing. This file must not
+//! know sockets.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::config::{Config, KIB};
+use crate::conn_id::ConnId;
+use crate::exchange::Work;
+use crate::files::Files;
+use crate::handler::{Context, Handler, Now, Peer};
+use crate::http::date::DateCache;
+use crate::jobs::JobDesk;
+use crate::log::AccessBuffer;
+use crate::observe::Observer;
+use crate::{buffer::BufferPool, buffer::Loan};
+
+/// Room a spare record may keep in its send queue, in bytes.
+const SPARE_ROOM_BYTES: usize = 64 * KIB;
+
+/// The belongings of one driver.
+pub struct Driver<O> {
+    /// The time of this turn.
+    pub(crate) now: Now,
+    pub(crate) config: Arc<Config>,
+    pub(crate) handler: Arc<dyn Handler>,
+    /// Everything is read into this first; only what cannot be used yet takes a loan.
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) pool: BufferPool,
+    pub(crate) date: DateCache,
+    pub(crate) files: Files,
+    pub(crate) desk: Box<dyn JobDesk>,
+    pub(crate) observer: O,
+    pub(crate) access: Option<AccessBuffer>,
+    /// Request content in memory, over all connections, in bytes.
+    pub(crate) collected_bytes: usize,
+    /// A graceful stop is under way: every answer is the connection's last.
+    pub(crate) stopping: bool,
+    spare: Vec<Box<Work>>,
+    /// Who took a loan for an incomplete head, oldest first. Names, not facts: each is asked again when its
+    /// turn comes, and the list is swept when most of it must be out of date.
+    head_waiters: VecDeque<ConnId>,
+}
+
+impl<O: Observer> Driver<O> {
+    /// A driver with everything in place.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        handler: Arc<dyn Handler>,
+        files: Files,
+        desk: Box<dyn JobDesk>,
+        access: Option<AccessBuffer>,
+        now: Now,
+    ) -> Self {
+        let pool = BufferPool::new(config.limits.pool_bytes_max, config.limits.head_bytes_max);
+        Driver {
+            now,
+            scratch: vec![0; pool.largest()],
+            pool,
+            date: DateCache::new(),
+            files,
+            desk,
+            observer: O::default(),
+            access,
+            collected_bytes: 0,
+            stopping: false,
+            spare: Vec::new(),
+            head_waiters: VecDeque::new(),
+            config,
+            handler,
+        }
+    }
+
+    /// A fresh record for a connection that became busy: a spare one, as a rule.
+    pub(crate) fn hire(&mut self) -> Box<Work> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Takes back the record of a connection that is idle or gone, with all it holds.
+    pub(crate) fn release(&mut self, mut work: Box<Work>) {
+        if let Some(loan) = work.take_held() {
+            self.pool.give_back(loan);
+        }
+        self.collected_bytes -= work.collected_bytes();
+        work.clear(SPARE_ROOM_BYTES);
+        if self.spare.len() < self.config.limits.spare_records_max {
+            self.spare.push(work);
+        }
+    }
+
+    /// A loan that holds `bytes`, noted under the name of who waits for the rest.
+    pub(crate) fn lend(&mut self, id: ConnId, bytes: &[u8]) -> Option<Loan> {
+        let loan = self.pool.lend(bytes)?;
+        self.head_waiters.push_back(id);
+        Some(loan)
+    }
+
+    /// Who has waited longest for the rest of a head, by name; it may have moved on since.
+    pub(crate) fn pop_head_waiter(&mut self) -> Option<ConnId> {
+        self.head_waiters.pop_front()
+    }
+
+    /// Whether the list of waiters has outgrown the loans it speaks of and should be swept.
+    pub(crate) fn has_stale_waiters(&self) -> bool {
+        self.head_waiters.len() > 2 * self.pool.loans() + 64
+    }
+
+    /// Keeps only the waiters that `still_waits` vouches for.
+    pub(crate) fn sweep_head_waiters(&mut self, still_waits: impl FnMut(&ConnId) -> bool) {
+        self.head_waiters.retain(still_waits);
+    }
+
+    /// Calls into code that is not ours. A panic in it is caught: it costs that connection, not the loop.
+    pub(crate) fn call<T>(
+        &mut self,
+        id: ConnId,
+        peer: &Peer,
+        body: impl FnOnce(&dyn Handler, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let mut cx = Context {
+            now: self.now,
+            id,
+            peer,
+            limits: &self.config.limits,
+            desk: &mut *self.desk,
+            files: &mut self.files,
+        };
+        let handler = &*self.handler;
+        let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(handler, &mut cx)));
+        if called.is_err() {
+            self.observer.panicked();
+        }
+        called.ok()
+    }
+}

@@ -1,0 +1,652 @@
+//! Requests and their answers on one connection: between the protocol and the handler, beside any socket.
+//!
+//! [`Client`] is what a driver keeps per connection: the protocol's state, the kernel's word about readiness
+//! and, while it is busy, a [`Work`] record. An [`Exchange`] borrows one client and its driver, turns input into
+//! requests and content, and carries out answers. It fills the send queue and never touches a stream: moving
+//! bytes is the pump's part.
+
+use std::collections::VecDeque;
+
+use crate::buffer::{Loan, SendQueue};
+use crate::conn_id::ConnId;
+use crate::driver::Driver;
+use crate::error_page;
+use crate::files;
+use crate::handler::{Answer, BodySink, Context, Peer, Sunk, WithContent};
+use crate::http::connection::{Expired, RespondContext};
+use crate::http::request::FieldSlots;
+use crate::http::{
+    BodySource, CloseReason, Connection, Event, Filled, Phase, ProtocolError, Request, Response, Status,
+};
+use crate::jobs::Done;
+use crate::log::AccessEntry;
+use crate::observe::{Activity, Observer};
+
+/// What the kernel reported and nothing has denied since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// A read may find something: bytes, the end of input, or an error.
+    pub readable: bool,
+    /// A write may be taken.
+    pub writable: bool,
+    /// The peer has shut its side: the end of input is in the pipe, and no further event will say so.
+    pub read_closed: bool,
+    /// The end of input was read.
+    pub ended: bool,
+}
+
+impl Readiness {
+    /// Of a connection just accepted: nothing is known, so everything is worth a try.
+    #[must_use]
+    pub const fn fresh() -> Self {
+        Readiness { readable: true, writable: true, read_closed: false, ended: false }
+    }
+}
+
+/// One connection as its driver keeps it, without the stream.
+#[derive(Debug)]
+pub struct Client {
+    pub(crate) conn: Connection,
+    pub(crate) ready: Readiness,
+    /// What only a busy connection needs.
+    pub(crate) work: Option<Box<Work>>,
+    pub(crate) peer: Peer,
+}
+
+/// Input that was received and not used.
+#[derive(Debug, Default)]
+enum Held {
+    /// None.
+    #[default]
+    Nothing,
+    /// Part of something: worth a look only when more has come.
+    Partial(Loan),
+    /// Whole requests may be among it: to be looked at when the connection can go on.
+    Unread(Loan),
+}
+
+/// What becomes of the request in hand.
+#[derive(Default)]
+enum Task {
+    /// Nothing is under way.
+    #[default]
+    Nothing,
+    /// Its content is collected in memory.
+    Collecting { content: Vec<u8>, bytes_max: u64, then: WithContent },
+    /// Its content goes into a sink.
+    Sinking(Box<dyn BodySink>),
+    /// A job is making the answer, or room in a sink that it took along.
+    Waiting,
+}
+
+/// Where the content of the answer under way comes from.
+#[derive(Default)]
+enum Source {
+    /// It is all queued.
+    #[default]
+    Nothing,
+    /// This can be asked for more.
+    Ready(Box<dyn BodySource>),
+    /// This has nothing at the moment and will have us woken.
+    Resting(Box<dyn BodySource>),
+}
+
+/// What only a busy connection needs. Taken from a list of spare ones, so a request costs no allocation.
+#[derive(Default)]
+pub struct Work {
+    pub(crate) out: SendQueue,
+    held: Held,
+    task: Task,
+    source: Source,
+    /// Lines for the access log, of answers that the client has not taken whole.
+    lines: VecDeque<Line>,
+    note: Option<Note>,
+}
+
+impl std::fmt::Debug for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let task = match self.task {
+            Task::Nothing => "nothing",
+            Task::Collecting { .. } => "collecting",
+            Task::Sinking(_) => "sinking",
+            Task::Waiting => "waiting",
+        };
+        f.debug_struct("Work")
+            .field("queued", &self.out.len())
+            .field("held", &self.held)
+            .field("task", &task)
+            .finish()
+    }
+}
+
+/// Of a request, what its log line will need.
+#[derive(Debug, Clone, Default)]
+struct Note {
+    request_line: Vec<u8>,
+    referer: Option<Vec<u8>>,
+    user_agent: Option<Vec<u8>>,
+    began: std::time::Duration,
+}
+
+impl Note {
+    fn of(request: &Request<'_>) -> Self {
+        Note {
+            request_line: request.line().to_vec(),
+            referer: request.field("Referer").map(<[u8]>::to_vec),
+            user_agent: request.field("User-Agent").map(<[u8]>::to_vec),
+            began: std::time::Duration::ZERO,
+        }
+    }
+}
+
+/// A log line that waits for the end of its answer.
+#[derive(Debug)]
+struct Line {
+    note: Note,
+    status: Status,
+    content_bytes: u64,
+    /// Where in the output its answer ends; `None` while the content is being made.
+    ends_at: Option<u64>,
+}
+
+impl Work {
+    pub(crate) fn take_held(&mut self) -> Option<Loan> {
+        match std::mem::take(&mut self.held) {
+            Held::Nothing => None,
+            Held::Partial(loan) | Held::Unread(loan) => Some(loan),
+        }
+    }
+
+    pub(crate) fn collected_bytes(&self) -> usize {
+        match &self.task {
+            Task::Collecting { content, .. } => content.len(),
+            Task::Nothing | Task::Sinking(_) | Task::Waiting => 0,
+        }
+    }
+
+    pub(crate) fn clear(&mut self, keep_bytes: usize) {
+        self.out.reset(keep_bytes);
+        self.task = Task::Nothing;
+        self.source = Source::Nothing;
+        self.lines.clear();
+        self.note = None;
+    }
+
+    fn is_spent(&self) -> bool {
+        self.out.is_empty()
+            && matches!(self.held, Held::Nothing)
+            && matches!(self.task, Task::Nothing)
+            && matches!(self.source, Source::Nothing)
+    }
+
+    /// Takes out a loan that waits for more input.
+    pub(crate) fn take_partial(&mut self) -> Option<Loan> {
+        match std::mem::take(&mut self.held) {
+            Held::Partial(loan) => Some(loan),
+            other => {
+                self.held = other;
+                None
+            }
+        }
+    }
+
+    pub(crate) fn holds_unread(&self) -> bool {
+        matches!(self.held, Held::Unread(_))
+    }
+}
+
+impl Client {
+    /// A connection accepted at the driver's present time.
+    #[must_use]
+    pub fn new(peer: Peer, now: std::time::Instant) -> Self {
+        Client { conn: Connection::new(now), ready: Readiness::fresh(), work: None, peer }
+    }
+
+    /// Whether output waits for the socket.
+    #[must_use]
+    pub fn is_queued(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| !work.out.is_empty())
+    }
+
+    /// Whether a job holds the exchange up.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| matches!(work.task, Task::Waiting))
+    }
+
+    /// Whether it holds input on loan.
+    #[must_use]
+    pub fn holds_loan(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| !matches!(work.held, Held::Nothing))
+    }
+
+    /// The phase it is in.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.conn.phase(self.is_queued())
+    }
+
+    /// When that phase gives up.
+    #[must_use]
+    pub fn deadline(&self, config: &crate::config::Config) -> Option<std::time::Instant> {
+        let rate = config.limits.rate_min_bytes;
+        self.conn.deadline(self.is_queued(), self.is_waiting(), &config.timeouts, rate)
+    }
+}
+
+/// One client in the hands of its driver.
+pub(crate) struct Exchange<'a, O> {
+    pub(crate) client: &'a mut Client,
+    pub(crate) driver: &'a mut Driver<O>,
+    pub(crate) id: ConnId,
+    /// Requests that may still be answered in this turn.
+    pub(crate) requests_left: usize,
+    /// Input is at hand behind the request being started: its content needs no invitation.
+    more_at_hand: bool,
+}
+
+impl<'a, O: Observer> Exchange<'a, O> {
+    pub(crate) fn new(
+        client: &'a mut Client,
+        driver: &'a mut Driver<O>,
+        id: ConnId,
+        requests_left: usize,
+    ) -> Self {
+        Exchange { client, driver, id, requests_left, more_at_hand: false }
+    }
+
+    /// The record of this client, made present.
+    pub(crate) fn work(&mut self) -> &mut Work {
+        let driver = &mut *self.driver;
+        self.client.work.get_or_insert_with(|| driver.hire())
+    }
+
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        self.client.work.as_ref().map_or(0, |work| work.out.len())
+    }
+
+    /// Whether requests or content may be taken from the input now.
+    pub(crate) fn may_parse(&self) -> bool {
+        self.client.conn.may_parse()
+            && self.requests_left > 0
+            && !self.client.is_waiting()
+            && self.queued_bytes() < self.driver.config.limits.send_high_water_bytes as u64
+    }
+
+    /// Uses as much of `input` as can be used. Returns how much that was, and whether it stopped for want of
+    /// more (rather than because the connection has to pause).
+    pub(crate) fn receive(&mut self, input: &[u8]) -> (usize, bool) {
+        let mut at = 0;
+        while self.may_parse() {
+            let mut slots = FieldSlots::new();
+            let driver = &*self.driver;
+            let rest = &input[at..];
+            let next = self.client.conn.next_event(rest, &mut slots, &driver.config.limits, driver.now.mono);
+            match next {
+                Ok((used, event)) => {
+                    at += used;
+                    match event {
+                        Event::NeedMore => return (at, true),
+                        Event::Paused => return (at, false),
+                        Event::Request(request) => {
+                            self.more_at_hand = at < input.len();
+                            self.start(&request);
+                        }
+                        Event::Content(piece) => self.take_content(piece),
+                        Event::ContentEnd => self.end_content(),
+                    }
+                }
+                Err(error) => self.refuse(error, CloseReason::ProtocolError),
+            }
+        }
+        (at, false)
+    }
+
+    /// Uses what is held. Only called when something of it may be usable.
+    pub(crate) fn receive_held(&mut self) {
+        let Held::Unread(mut loan) = std::mem::take(&mut self.work().held) else { return };
+        let (used, hungry) = self.receive(loan.held());
+        loan.used(used);
+        self.hold(loan, hungry);
+    }
+
+    /// Keeps a loan with what is left in it, or gives it back.
+    pub(crate) fn hold(&mut self, loan: Loan, hungry: bool) {
+        if loan.is_empty() || self.drops_input() {
+            if !loan.is_empty() {
+                self.client.conn.drop_input();
+            }
+            self.driver.pool.give_back(loan);
+            return;
+        }
+        self.work().held = if hungry { Held::Partial(loan) } else { Held::Unread(loan) };
+    }
+
+    /// Takes a loan for `rest`, which cannot be used now.
+    pub(crate) fn hold_rest(&mut self, rest: &[u8], hungry: bool) {
+        if rest.is_empty() {
+            return;
+        }
+        if self.drops_input() {
+            self.client.conn.drop_input();
+            return;
+        }
+        match self.driver.lend(self.id, rest) {
+            Some(loan) => self.work().held = if hungry { Held::Partial(loan) } else { Held::Unread(loan) },
+            None => self.refuse_for_room(),
+        }
+    }
+
+    /// No loan can be had for the rest of a request.
+    pub(crate) fn refuse_for_room(&mut self) {
+        let error =
+            ProtocolError::new(Status::SERVICE_UNAVAILABLE, "no buffer is left for an incomplete request");
+        self.refuse(error, CloseReason::Evicted);
+    }
+
+    /// After a close was decided, bytes behind the last request mean nothing any more.
+    fn drops_input(&self) -> bool {
+        !self.client.conn.may_parse() && !self.client.conn.is_owed() && !self.client.conn.is_streaming()
+    }
+
+    /// A request: ask the handler.
+    fn start(&mut self, request: &Request<'_>) {
+        self.requests_left -= 1;
+        if self.driver.access.is_some() {
+            self.work().note = Some(Note::of(request));
+            let began = self.driver.now.wall;
+            self.note().began = began;
+        }
+        self.driver.observer.enter(Activity::Handling);
+        let answer = self.driver.call(self.id, &self.client.peer, |handler, cx| handler.handle(request, cx));
+        self.carry_out(answer, Some(request));
+    }
+
+    fn note(&mut self) -> &mut Note {
+        self.work().note.get_or_insert_default()
+    }
+
+    fn call<T>(&mut self, body: impl FnOnce(&mut Context<'_>) -> T) -> Option<T> {
+        self.driver.observer.enter(Activity::Handling);
+        self.driver.call(self.id, &self.client.peer, |_, cx| body(cx))
+    }
+
+    /// Carries an answer out, step by step, until it is queued or waits for something. `None` is a panic.
+    fn carry_out(&mut self, mut answer: Option<Answer>, request: Option<&Request<'_>>) {
+        // While it lasts the client may go on without us: truncated, timed out, refused.
+        while self.client.conn.is_owed() {
+            answer = match answer {
+                None => return self.respond(failed().closing()),
+                Some(Answer::Now(response)) => return self.respond(response),
+                Some(Answer::Later(ticket)) => match ticket.into_done() {
+                    Some(then) => self.call(then),
+                    None => {
+                        self.work().task = Task::Waiting;
+                        return;
+                    }
+                },
+                Some(Answer::Collect { bytes_max, then }) => {
+                    if self.client.conn.expects_content() {
+                        self.accept(Task::Collecting { content: Vec::new(), bytes_max, then });
+                        return;
+                    }
+                    self.call(|cx| then(Vec::new(), cx))
+                }
+                Some(Answer::Sink(sink)) => {
+                    if self.client.conn.expects_content() {
+                        self.accept(Task::Sinking(sink));
+                        return;
+                    }
+                    self.call(|cx| sink.finish(cx))
+                }
+                Some(Answer::File(file)) => match request {
+                    Some(request) => self.call(|cx| files::serve(&file, request, cx)),
+                    // A job's `Then` has no request to judge the file by; it answers with a response.
+                    None => None,
+                },
+            };
+        }
+    }
+
+    /// The handler takes the content: invite it where the client waits for that.
+    fn accept(&mut self, task: Task) {
+        let work = self.client.work.get_or_insert_with(|| self.driver.hire());
+        self.client.conn.accept_content(self.more_at_hand, &mut work.out);
+        work.task = task;
+    }
+
+    /// A piece of content of the request in hand.
+    fn take_content(&mut self, piece: &[u8]) {
+        match std::mem::take(&mut self.work().task) {
+            Task::Nothing | Task::Waiting => {
+                debug_assert!(false, "content that nobody takes is discarded elsewhere")
+            }
+            Task::Collecting { mut content, bytes_max, then } => {
+                let room =
+                    self.driver.config.limits.collect_bytes_max.saturating_sub(self.driver.collected_bytes);
+                if content.len() as u64 + piece.len() as u64 > bytes_max || piece.len() > room {
+                    self.driver.collected_bytes -= content.len();
+                    let refusal = match piece.len() > room {
+                        true => error_page::error(
+                            Status::SERVICE_UNAVAILABLE,
+                            "no memory is left for content",
+                            false,
+                        ),
+                        false => {
+                            error_page::error(Status::CONTENT_TOO_LARGE, "the content is too large", false)
+                        }
+                    };
+                    return self.respond(refusal.closing());
+                }
+                self.driver.collected_bytes += piece.len();
+                content.extend_from_slice(piece);
+                self.work().task = Task::Collecting { content, bytes_max, then };
+            }
+            Task::Sinking(mut sink) => match self.call(|cx| sink.write(piece, cx)) {
+                Some(Sunk::More) => self.work().task = Task::Sinking(sink),
+                Some(Sunk::Full) => {
+                    let answer = self.call(|cx| sink.drain(cx));
+                    self.carry_out(answer, None);
+                }
+                Some(Sunk::Refuse(response)) => self.respond(response),
+                None => self.respond(failed().closing()),
+            },
+        }
+    }
+
+    /// The content is complete: who took it makes the answer.
+    fn end_content(&mut self) {
+        let answer = match std::mem::take(&mut self.work().task) {
+            Task::Nothing | Task::Waiting => return,
+            Task::Collecting { content, then, .. } => {
+                self.driver.collected_bytes -= content.len();
+                self.call(|cx| then(content, cx))
+            }
+            Task::Sinking(sink) => self.call(|cx| sink.finish(cx)),
+        };
+        self.carry_out(answer, None);
+    }
+
+    /// A job's result, or a wake-up. The pump comes afterwards.
+    pub(crate) fn complete(&mut self, done: Done) {
+        match done {
+            Done::Woken => {
+                let Some(work) = self.client.work.as_mut() else { return };
+                work.source = match std::mem::take(&mut work.source) {
+                    Source::Resting(source) => Source::Ready(source),
+                    other => other,
+                };
+            }
+            Done::Finished(_) | Done::Panicked if !self.client.is_waiting() => {}
+            Done::Finished(then) => {
+                self.work().task = Task::Nothing;
+                let answer = self.call(then);
+                self.carry_out(answer, None);
+            }
+            Done::Panicked => {
+                self.driver.observer.panicked();
+                self.work().task = Task::Nothing;
+                self.carry_out(None, None);
+            }
+        }
+    }
+
+    /// Tells the peer what it did wrong, where an answer is still possible, and ends the reading.
+    pub(crate) fn refuse(&mut self, error: ProtocolError, reason: CloseReason) {
+        let held = self.client.work.as_mut().and_then(|work| work.take_held());
+        if let Some(loan) = held {
+            self.driver.pool.give_back(loan);
+        }
+        if self.client.conn.refuse(reason) {
+            log::debug!("{} refused: {error}", self.id);
+            self.respond(error_page::error(error.status, error.reason, false));
+        }
+    }
+
+    /// Queues a response.
+    fn respond(&mut self, response: Response) {
+        let collected = self.work().collected_bytes();
+        self.driver.collected_bytes -= collected;
+        self.work().task = Task::Nothing;
+        if !self.client.conn.is_owed() {
+            return;
+        }
+        let status = response.status();
+        let content_bytes = response.body().len().unwrap_or(0);
+        self.driver.observer.answered(status);
+        if self.driver.stopping {
+            self.client.conn.close_after(CloseReason::Shutdown);
+        }
+        let work = self.client.work.get_or_insert_with(|| self.driver.hire());
+        let now = self.driver.now;
+        let date = self.driver.date.at(now.unix_secs());
+        let cx = RespondContext { now: now.mono, date, limits: &self.driver.config.limits };
+        if let Some(source) = self.client.conn.respond(response, cx, &mut work.out) {
+            work.source = Source::Ready(source);
+        }
+        if self.driver.access.is_some() {
+            let streaming = self.client.conn.is_streaming();
+            let ends_at = (!streaming).then(|| work.out.total_queued());
+            let note = work.note.take().unwrap_or_default();
+            work.lines.push_back(Line { note, status, content_bytes, ends_at });
+        }
+        self.client.conn.start_next_cycle(now.mono);
+    }
+
+    /// Whether the answer's source should be asked for more.
+    pub(crate) fn wants_fill(&self) -> bool {
+        let low = self.driver.config.limits.send_low_water_bytes as u64;
+        self.client
+            .work
+            .as_ref()
+            .is_some_and(|work| matches!(work.source, Source::Ready(_)) && work.out.len() < low)
+    }
+
+    /// Asks the answer's source for one piece. Returns its size in bytes, or why the connection must close.
+    pub(crate) fn fill(&mut self) -> Result<usize, CloseReason> {
+        let high = self.driver.config.limits.send_high_water_bytes;
+        let now = self.driver.now.mono;
+        self.driver.observer.enter(Activity::Handling);
+        let Some(work) = self.client.work.as_mut() else { return Ok(0) };
+        let Source::Ready(mut source) = std::mem::take(&mut work.source) else { return Ok(0) };
+        let room = high.saturating_sub(usize::try_from(work.out.len()).unwrap_or(high));
+        let mut bytes = 0;
+        let filled = self.client.conn.push_piece(&mut work.out, now, |out| {
+            let before = out.len();
+            let asked = std::panic::AssertUnwindSafe(|| source.fill(out, room));
+            let filled = std::panic::catch_unwind(asked);
+            bytes = out.len().saturating_sub(before);
+            filled
+        });
+        if let Some(line) = work.lines.back_mut() {
+            line.content_bytes += bytes as u64;
+        }
+        match filled {
+            Ok(Filled::More) => work.source = Source::Ready(source),
+            Ok(Filled::Later) => work.source = Source::Resting(source),
+            Ok(Filled::End) => {
+                self.client.conn.finish_content(&mut work.out);
+                if let Some(line) = work.lines.back_mut() {
+                    line.ends_at = Some(work.out.total_queued());
+                }
+                self.client.conn.start_next_cycle(now);
+            }
+            // The client must see that the content is not whole: no last chunk, no next answer.
+            Ok(Filled::Failed) => return Err(CloseReason::HandlerFailed),
+            Err(_) => {
+                self.driver.observer.panicked();
+                return Err(CloseReason::HandlerFailed);
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// The deadline has passed. Some phases are told so, the others are closed.
+    pub(crate) fn expire(&mut self) -> Option<Expired> {
+        let expired = self.client.conn.expired(self.client.is_queued(), self.client.is_waiting());
+        let Expired::Refuse(error, reason) = expired else { return Some(expired) };
+        if self.client.is_waiting() {
+            self.driver.desk.cancel(self.id);
+        }
+        self.refuse(error, reason);
+        None
+    }
+
+    /// The peer has shut its side and everything it sent was used.
+    pub(crate) fn end_of_input(&mut self) {
+        self.client.ready.ended = true;
+        self.client.conn.receive_end();
+        let Some(work) = self.client.work.as_mut() else { return };
+        let held = work.take_held();
+        if let Some(loan) = held {
+            self.driver.pool.give_back(loan);
+        }
+        if !self.client.conn.is_owed() {
+            let collected = work.collected_bytes();
+            self.driver.collected_bytes -= collected;
+            work.task = Task::Nothing;
+        }
+    }
+
+    /// Gives the record back when nothing in it is needed: an idle connection owns none.
+    pub(crate) fn settle(&mut self) {
+        if self.client.work.as_ref().is_some_and(|work| work.is_spent())
+            && let Some(work) = self.client.work.take()
+        {
+            self.driver.release(work);
+        }
+    }
+
+    /// Writes the log lines of answers that the client has taken whole; of all of them, when it `is_gone`.
+    pub(crate) fn log_answers(&mut self, is_gone: bool) {
+        let Some(work) = self.client.work.as_mut() else { return };
+        let Some(access) = self.driver.access.as_mut() else { return };
+        while let Some(line) = work.lines.front() {
+            let whole = line.ends_at.is_some_and(|end| end <= work.out.total_sent());
+            if !whole && !is_gone {
+                return;
+            }
+            let end = line.ends_at.unwrap_or_else(|| work.out.total_queued());
+            let missing = end.saturating_sub(work.out.total_sent());
+            let now = self.driver.now;
+            let entry = AccessEntry {
+                peer: self.client.peer.ip(),
+                user: None,
+                clf_time: self.driver.date.clf(now.unix_secs()),
+                request_line: &line.note.request_line,
+                status: line.status.code(),
+                body_bytes: line.content_bytes.saturating_sub(missing),
+                referer: line.note.referer.as_deref(),
+                user_agent: line.note.user_agent.as_deref(),
+                duration_us: u64::try_from(now.wall.saturating_sub(line.note.began).as_micros())
+                    .unwrap_or(u64::MAX),
+            };
+            access.append(&entry, now.mono);
+            work.lines.pop_front();
+        }
+    }
+}
+
+fn failed() -> Response {
+    error_page::error(Status::INTERNAL_SERVER_ERROR, "the handler failed", false)
+}

@@ -1,0 +1,144 @@
+//! Files kept at hand, and never stale for longer than was promised.
+//!
+//! An entry is used without a look at the disk for `fresh` after its last check. The check is one `statx` by
+//! path; inode, size and both times must be what they were *before* the content was read, so a change is seen a
+//! millisecond later at the most, on any file system, without watches. Small files are kept with their content,
+//! larger ones as open descriptors. Bounded in bytes and entries; the clock algorithm chooses who goes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{CachedFile, Docroot};
+use crate::config::FileOptions;
+use crate::handler::Now;
+
+/// An entry nobody asked for in this time goes at the next sweep: a descriptor keeps a deleted file's space.
+const UNUSED_AFTER: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+struct Entry {
+    key: (u32, Box<[u8]>),
+    file: Arc<CachedFile>,
+    checked: Instant,
+    used: bool,
+}
+
+/// The file cache of one driver.
+#[derive(Debug)]
+pub struct FileCache {
+    places: HashMap<u32, HashMap<Box<[u8]>, usize>>,
+    entries: slab::Slab<Entry>,
+    bytes: usize,
+    bytes_max: usize,
+    entries_max: usize,
+    fresh: Duration,
+    hand: usize,
+    swept: Option<Instant>,
+}
+
+impl FileCache {
+    /// An empty cache.
+    #[must_use]
+    pub fn new(options: &FileOptions) -> Self {
+        FileCache {
+            places: HashMap::new(),
+            entries: slab::Slab::new(),
+            bytes: 0,
+            bytes_max: options.cache_bytes_max,
+            entries_max: options.cache_entries_max,
+            fresh: options.fresh,
+            hand: 0,
+            swept: None,
+        }
+    }
+
+    /// The file of this path, if it is at hand and fresh. Checks it against the disk when that is due.
+    pub(crate) fn lookup(&mut self, docroot: &Docroot, path: &[u8], now: Instant) -> Option<Arc<CachedFile>> {
+        let place = *self.places.get(&docroot.number)?.get(path)?;
+        let entry = &mut self.entries[place];
+        if now.saturating_duration_since(entry.checked) >= self.fresh {
+            // The check must not be older than it claims: `now` was read before it.
+            if docroot.stamp(path) != Some(entry.file.stamp) {
+                self.remove(place);
+                return None;
+            }
+            entry.checked = now;
+        }
+        entry.used = true;
+        Some(Arc::clone(&entry.file))
+    }
+
+    /// Keeps a file that was read at `now` or later, if it may be trusted and there is room.
+    pub(crate) fn insert(&mut self, docroot: &Docroot, path: &[u8], file: &Arc<CachedFile>, now: Now) {
+        let cost = file.cost() + path.len();
+        if file.stamp.is_too_young(now.wall) || cost > self.bytes_max / 4 || self.entries_max == 0 {
+            return;
+        }
+        if let Some(&place) = self.places.get(&docroot.number).and_then(|paths| paths.get(path)) {
+            self.remove(place);
+        }
+        while self.bytes + cost > self.bytes_max || self.entries.len() >= self.entries_max {
+            self.evict();
+        }
+        self.bytes += cost;
+        let key = (docroot.number, Box::from(path));
+        let place = self.entries.insert(Entry { key, file: Arc::clone(file), checked: now.mono, used: true });
+        self.places.entry(docroot.number).or_default().insert(Box::from(path), place);
+        self.swept.get_or_insert(now.mono);
+    }
+
+    /// Bytes in use.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When [`FileCache::sweep`] is due.
+    #[must_use]
+    pub(crate) fn next_sweep(&self) -> Option<Instant> {
+        self.swept.map(|swept| swept + UNUSED_AFTER)
+    }
+
+    /// Drops what was not used since it was checked last, long ago.
+    pub(crate) fn sweep(&mut self, now: Instant) {
+        if self.next_sweep().is_none_or(|due| now < due) {
+            return;
+        }
+        let unused: Vec<usize> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| now.saturating_duration_since(entry.checked) >= UNUSED_AFTER)
+            .map(|(place, _)| place)
+            .collect();
+        for place in unused {
+            self.remove(place);
+        }
+        self.swept = (!self.entries.is_empty()).then_some(now);
+    }
+
+    fn remove(&mut self, place: usize) {
+        let entry = self.entries.remove(place);
+        let (number, path) = entry.key;
+        self.bytes -= entry.file.cost() + path.len();
+        if let Some(paths) = self.places.get_mut(&number) {
+            paths.remove(&path);
+        }
+    }
+
+    /// Second chance: the hand passes over those used since it came by last.
+    fn evict(&mut self) {
+        let capacity = self.entries.capacity().max(1);
+        for _ in 0..=2 * capacity {
+            self.hand = (self.hand + 1) % capacity;
+            match self.entries.get_mut(self.hand) {
+                Some(entry) if entry.used => entry.used = false,
+                Some(_) => {
+                    self.remove(self.hand);
+                    return;
+                }
+                None => {}
+            }
+        }
+    }
+}

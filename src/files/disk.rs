@@ -1,0 +1,340 @@
+//! The docroot on disk: names resolved beneath it, files opened and read.
+//!
+//! `openat2` keeps every name beneath the root, links and races included (openat2(2), RESOLVE_BENEATH). With
+//! [`Reach::InMemory`] nothing here waits for the disk: what the kernel does not have at hand is
+//! [`Trouble::Cold`], and the same call with [`Reach::OnDisk`] is made from a worker thread.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::io::{Errno, ReadWriteFlags};
+
+use super::{CachedFile, Content, types};
+use crate::config::{FileOptions, Symlinks};
+use crate::http::date::fmt_http_date;
+use crate::http::response::{OpenFile, Prepared, Status, push_decimal, push_field, push_status_line};
+
+/// How far a look may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Only what the kernel has in memory: for the loop.
+    InMemory,
+    /// The disk itself: for a worker thread.
+    OnDisk,
+}
+
+/// What a path names.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A regular file.
+    File(Arc<CachedFile>),
+    /// A directory without an index, open.
+    Directory(OwnedFd),
+    /// A directory that was asked for without its slash.
+    WithoutSlash,
+}
+
+/// Why nothing was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The kernel would have to ask the disk.
+    Cold,
+    /// There is nothing to serve by that name.
+    NotFound,
+    /// It is there and we may not read it.
+    Forbidden,
+    /// No descriptor is left.
+    Exhausted,
+    /// The disk failed, with this error number.
+    Io(i32),
+}
+
+impl From<Errno> for Trouble {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::AGAIN => Trouble::Cold,
+            Errno::ACCESS | Errno::PERM => Trouble::Forbidden,
+            Errno::MFILE | Errno::NFILE => Trouble::Exhausted,
+            // XDEV is how openat2 says that the name leads out of the root; what is outside does not exist.
+            Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::XDEV
+            | Errno::LOOP
+            | Errno::NAMETOOLONG
+            | Errno::NXIO
+            | Errno::NODEV
+            | Errno::INVAL
+            | Errno::ILSEQ => Trouble::NotFound,
+            other => Trouble::Io(other.raw_os_error()),
+        }
+    }
+}
+
+/// What tells one state of a file from another. All of it must match for a cached file to be fresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    device: (u32, u32),
+    inode: u64,
+    pub(crate) size: u64,
+    modified: (i64, u32),
+    changed: (i64, u32),
+}
+
+impl Stamp {
+    fn of(stat: &rustix::fs::Statx) -> Self {
+        Stamp {
+            device: (stat.stx_dev_major, stat.stx_dev_minor),
+            inode: stat.stx_ino,
+            size: stat.stx_size,
+            modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
+            changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
+        }
+    }
+
+    /// For Last-Modified. A date before 1970 is not told: it could not be compared.
+    pub(crate) fn modified_secs(&self) -> Option<u64> {
+        u64::try_from(self.modified.0).ok()
+    }
+
+    /// Whether the file could be written again without this stamp showing it: the kernel's clock for files
+    /// moves in steps of some milliseconds.
+    pub(crate) fn is_too_young(&self, wall: Duration) -> bool {
+        let changed = Duration::new(u64::try_from(self.changed.0).unwrap_or(0), self.changed.1);
+        wall < changed + SETTLED_AFTER
+    }
+
+    /// A strong validator: the change time is in it, which no one can set back, unlike the modification time.
+    fn etag(&self) -> Vec<u8> {
+        format!("\"{:x}-{:x}-{:x}.{:x}\"", self.size, self.inode, self.changed.0, self.changed.1).into_bytes()
+    }
+}
+
+/// A file whose inode changed less than this before it was read is not kept: see [`Stamp::is_too_young`].
+const SETTLED_AFTER: Duration = Duration::from_millis(20);
+
+/// A folder that is served.
+#[derive(Debug)]
+pub struct Docroot {
+    fd: OwnedFd,
+    /// Tells docroots apart in a cache.
+    pub(crate) number: u32,
+    pub(crate) options: FileOptions,
+    /// Bytes that listings in the making hold in memory.
+    pub(crate) listing_bytes: AtomicUsize,
+}
+
+impl Docroot {
+    /// Opens `path` for serving. Fails when it is no directory or may not be read.
+    pub fn open(path: &Path, options: FileOptions) -> std::io::Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Ok(Docroot { fd, number, options, listing_bytes: AtomicUsize::new(0) })
+    }
+
+    /// Whether the root has an entry of this name, as far as can be seen.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        rustix::fs::statx(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).is_ok()
+    }
+
+    /// What `path` names: normalised, beginning with a slash.
+    pub(crate) fn find(&self, path: &[u8], reach: Reach) -> Result<Found, Trouble> {
+        let name = path.strip_prefix(b"/").unwrap_or(path);
+        if !name.is_empty() && !name.ends_with(b"/") {
+            let fd = self.open_beneath(name, reach)?;
+            let stat = stat(&fd)?;
+            return match file_type(&stat) {
+                FileType::Directory => Ok(Found::WithoutSlash),
+                FileType::RegularFile => self.load(fd, &stat, path, reach),
+                _ => Err(Trouble::NotFound),
+            };
+        }
+        let index = [name, b"index.html"].concat();
+        match self.open_beneath(&index, reach) {
+            Ok(fd) => {
+                let stat = stat(&fd)?;
+                if file_type(&stat) == FileType::RegularFile {
+                    return self.load(fd, &stat, &index, reach);
+                }
+            }
+            Err(Trouble::NotFound) => {}
+            Err(trouble) => return Err(trouble),
+        }
+        let directory = self.open_beneath(if name.is_empty() { b"." } else { name }, reach)?;
+        match file_type(&stat(&directory)?) {
+            FileType::Directory if self.options.listing => Ok(Found::Directory(directory)),
+            _ => Err(Trouble::NotFound),
+        }
+    }
+
+    /// Opens a name beneath the root. A FIFO or a device does not hold us (O_NONBLOCK), a terminal does not
+    /// become ours (O_NOCTTY).
+    pub(crate) fn open_beneath(&self, name: &[u8], reach: Reach) -> Result<OwnedFd, Trouble> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let mut resolve = match self.options.symlinks {
+            Symlinks::Inside => ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
+            Symlinks::No => ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+            // Dot segments are gone already, so only a link can lead out, and that is what was asked for.
+            Symlinks::All => ResolveFlags::NO_MAGICLINKS,
+        };
+        if reach == Reach::InMemory {
+            resolve |= ResolveFlags::CACHED;
+        }
+        loop {
+            match rustix::fs::openat2(&self.fd, name, flags, Mode::empty(), resolve) {
+                Ok(fd) => return Ok(fd),
+                Err(Errno::INTR) => {}
+                // Off the loop AGAIN means that a rename raced with a `..` in a link (openat2(2)): look again.
+                Err(Errno::AGAIN) if reach == Reach::OnDisk => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// The present stamp of the file that `path` names: one `statx`, for the freshness check.
+    pub(crate) fn stamp(&self, path: &[u8]) -> Option<Stamp> {
+        let name = path.strip_prefix(b"/").unwrap_or(path);
+        let stat = if name.is_empty() || name.ends_with(b"/") {
+            let index = [name, b"index.html"].concat();
+            rustix::fs::statx(&self.fd, index, AtFlags::empty(), STAMP_MASK)
+        } else {
+            rustix::fs::statx(&self.fd, name, AtFlags::empty(), STAMP_MASK)
+        };
+        stat.ok().map(|stat| Stamp::of(&stat))
+    }
+
+    fn load(
+        &self,
+        fd: OwnedFd,
+        stat: &rustix::fs::Statx,
+        path: &[u8],
+        reach: Reach,
+    ) -> Result<Found, Trouble> {
+        let stamp = Stamp::of(stat);
+        let resolved = self.resolved_name(&fd);
+        if resolved.as_deref().is_some_and(is_hidden) {
+            return Err(Trouble::NotFound);
+        }
+        let content_type = types::content_type(resolved.as_deref().unwrap_or(path));
+        let etag = stamp.etag();
+        let mut head = Vec::with_capacity(256);
+        push_status_line(&mut head, Status::OK);
+        let start = head.len();
+        push_field(&mut head, "Content-Type", content_type.as_bytes());
+        push_field(&mut head, "Accept-Ranges", b"bytes");
+        let validators = head.len();
+        if let Some(modified) = stamp.modified_secs() {
+            push_field(&mut head, "Last-Modified", &fmt_http_date(modified));
+        }
+        push_field(&mut head, "ETag", &etag);
+        let end = head.len();
+        head.extend_from_slice(b"Content-Length: ");
+        push_decimal(&mut head, stamp.size);
+        head.extend_from_slice(b"\r\n");
+        let (content, body) = if stamp.size <= self.options.memory_file_bytes_max {
+            (Content::InMemory, read_whole(&fd, stamp.size, reach)?)
+        } else {
+            (Content::OnDisk(Arc::new(OpenFile::new(fd))), Vec::new())
+        };
+        Ok(Found::File(Arc::new(CachedFile {
+            stamp,
+            etag,
+            content,
+            prepared: Arc::new(Prepared { head, body }),
+            validator_lines: validators..end,
+            part_lines: start..end,
+        })))
+    }
+
+    /// The path beneath the root of what was opened, links followed: types and hiding are decided on that.
+    fn resolved_name(&self, fd: &OwnedFd) -> Option<Vec<u8>> {
+        let name = link_of(fd)?;
+        let root = link_of(&self.fd)?;
+        match name.strip_prefix(root.as_slice()) {
+            Some(rest) if rest.starts_with(b"/") => Some(rest.to_vec()),
+            _ if root == b"/" => Some(name),
+            // Links may lead anywhere (`--symlinks all`): then only the last name counts.
+            _ => name.rsplit(|&byte| byte == b'/').next().map(<[u8]>::to_vec),
+        }
+    }
+}
+
+const STAMP_MASK: StatxFlags = StatxFlags::BASIC_STATS;
+
+pub(crate) fn stat(fd: impl AsFd) -> Result<rustix::fs::Statx, Trouble> {
+    Ok(rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, STAMP_MASK)?)
+}
+
+pub(crate) fn file_type(stat: &rustix::fs::Statx) -> FileType {
+    FileType::from_raw_mode(u32::from(stat.stx_mode))
+}
+
+fn link_of(fd: &OwnedFd) -> Option<Vec<u8>> {
+    use std::os::fd::AsRawFd;
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let name = rustix::fs::readlink(link, Vec::new()).ok()?.into_bytes();
+    // Of a deleted file /proc says so behind the name.
+    Some(name.strip_suffix(b" (deleted)").map_or_else(|| name.clone(), <[u8]>::to_vec))
+}
+
+/// All of a small file. On the loop only if it is in the page cache (preadv2(2), RWF_NOWAIT).
+fn read_whole(fd: &OwnedFd, size: u64, reach: Reach) -> Result<Vec<u8>, Trouble> {
+    let size = usize::try_from(size).map_err(|_| Trouble::Io(Errno::FBIG.raw_os_error()))?;
+    let flags = match reach {
+        Reach::InMemory => ReadWriteFlags::NOWAIT,
+        Reach::OnDisk => ReadWriteFlags::empty(),
+    };
+    let mut body = vec![0; size];
+    let mut at = 0;
+    while at < size {
+        let into = std::io::IoSliceMut::new(&mut body[at..]);
+        match rustix::io::preadv2(fd, &mut [into], at as u64, flags) {
+            // It shrank since it was looked at: what was promised cannot be kept, so look again, off the loop.
+            Ok(0) if reach == Reach::InMemory => return Err(Trouble::Cold),
+            Ok(0) => return Err(Trouble::NotFound),
+            Ok(bytes) => at += bytes,
+            Err(Errno::INTR) => {}
+            // Some file systems cannot say: they are read off the loop.
+            Err(Errno::OPNOTSUPP | Errno::AGAIN) if reach == Reach::InMemory => return Err(Trouble::Cold),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(body)
+}
+
+/// Whether a normalised path has a component that begins with a dot. `/.well-known/` is meant to be seen
+/// (RFC 8615).
+pub(crate) fn is_hidden(path: &[u8]) -> bool {
+    let path = path.strip_prefix(b"/.well-known").filter(|rest| rest.starts_with(b"/")).unwrap_or(path);
+    path.starts_with(b".") || memchr::memmem::find(path, b"/.").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_begins_with_a_dot_is_hidden() {
+        let cases: &[(&[u8], bool)] = &[
+            (b"/", false),
+            (b"/a.b/c", false),
+            (b"/.a", true),
+            (b"/a/.b/c", true),
+            (b"/.well-known/security.txt", false),
+            (b"/.well-known/.secret", true),
+            (b"/.well-known", true),
+            (b"/.well-knowns/a", true),
+            (b"/a/.well-known/b", true),
+            (b".a", true),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(is_hidden(path), *expected, "{}", path.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! What answers requests: the [`Handler`] trait, the forms an [`Answer`] can take, and a small [`Router`].
+//!
+//! A handler never blocks and never waits: it answers now, or says how the answer will come about. The driver
+//! (reactor or thread) carries that out. One handler object serves both models; what it needs of its driver it
+//! borrows through the [`Context`], so it holds no lock. This file must not know sockets or threads.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::Limits;
+use crate::conn_id::ConnId;
+use crate::error_page;
+use crate::files::{FileAnswer, Files};
+use crate::http::{Method, Request, Response, Status};
+use crate::jobs::{Job, JobDesk, Then, Ticket, TicketState, Waker};
+
+/// Answers requests. Shared by all drivers, so it is `Sync` and called through `&self`.
+pub trait Handler: Send + Sync {
+    /// Answers one request head. Must not block: what may block goes through [`Context::job`].
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer;
+}
+
+impl<F> Handler for F
+where
+    F: Fn(&Request<'_>, &mut Context<'_>) -> Answer + Send + Sync,
+{
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        self(request, cx)
+    }
+}
+
+/// What is done with collected content.
+pub type WithContent = Box<dyn FnOnce(Vec<u8>, &mut Context<'_>) -> Answer + Send>;
+
+/// How a request is answered.
+pub enum Answer {
+    /// With this.
+    Now(Response),
+    /// By a job that is under way; see [`Context::job`].
+    Later(Ticket),
+    /// After its content has come, which is kept in memory up to `bytes_max` (beyond: 413).
+    Collect {
+        /// The most content taken, in bytes.
+        bytes_max: u64,
+        /// Makes the answer.
+        then: WithContent,
+    },
+    /// After its content has gone into this sink, piece by piece.
+    Sink(Box<dyn BodySink>),
+    /// With a file of a docroot; the driver's file cache carries it out.
+    File(FileAnswer),
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Answer::Now(response) => write!(f, "Now({})", response.status().code()),
+            Answer::Later(ticket) => write!(f, "Later({ticket:?})"),
+            Answer::Collect { bytes_max, .. } => write!(f, "Collect({bytes_max})"),
+            Answer::Sink(_) => f.write_str("Sink"),
+            Answer::File(_) => f.write_str("File"),
+        }
+    }
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Answer::Now(response)
+    }
+}
+
+/// What a sink says after a piece of content.
+#[derive(Debug)]
+pub enum Sunk {
+    /// Give it the next piece.
+    More,
+    /// It has enough for now: `drain` is called next.
+    Full,
+    /// It will not take this content; answer with that instead.
+    Refuse(Response),
+}
+
+/// Takes request content as it comes.
+pub trait BodySink: Send {
+    /// Takes all of `piece`. Must not block.
+    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk;
+
+    /// Called after `Full`, and before more content is read: makes room, usually through a job whose [`Then`]
+    /// returns `Answer::Sink(self)`. Any other answer ends the content.
+    fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer;
+
+    /// The content is complete: the answer.
+    fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer;
+}
+
+/// One moment on both clocks, read together once a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// For deadlines: never goes back.
+    pub mono: Instant,
+    /// For people: time since 1970-01-01 UTC.
+    pub wall: Duration,
+}
+
+impl Now {
+    /// Whole seconds since 1970-01-01 UTC.
+    #[must_use]
+    pub fn unix_secs(&self) -> u64 {
+        self.wall.as_secs()
+    }
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// An IPv4 address and port.
+    V4([u8; 4], u16),
+    /// An IPv6 address and port, boxed: they are rare and an idle connection is to stay small.
+    V6(Box<([u8; 16], u16)>),
+    /// Someone on this machine, over a Unix socket.
+    Unix,
+}
+
+impl Peer {
+    /// From a socket address.
+    #[must_use]
+    pub fn from_addr(addr: std::net::SocketAddr) -> Self {
+        // An IPv4 client of a dual-stack socket comes as ::ffff:a.b.c.d; it is logged as what it is.
+        match addr.ip().to_canonical() {
+            IpAddr::V4(ip) => Peer::V4(ip.octets(), addr.port()),
+            IpAddr::V6(ip) => Peer::V6(Box::new((ip.octets(), addr.port()))),
+        }
+    }
+
+    /// Its IP address, if it has one.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Peer::V4(octets, _) => Some(IpAddr::from(*octets)),
+            Peer::V6(v6) => Some(IpAddr::from(v6.0)),
+            Peer::Unix => None,
+        }
+    }
+}
+
+/// What a driver lends to a handler for one call.
+pub struct Context<'a> {
+    pub(crate) now: Now,
+    pub(crate) id: ConnId,
+    pub(crate) peer: &'a Peer,
+    pub(crate) limits: &'a Limits,
+    pub(crate) desk: &'a mut dyn JobDesk,
+    pub(crate) files: &'a mut Files,
+}
+
+impl Context<'_> {
+    /// The time of this turn.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// The connection's name.
+    #[must_use]
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        self.peer
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        self.limits
+    }
+
+    pub(crate) fn files(&mut self) -> &mut Files {
+        self.files
+    }
+
+    /// Has `work` done where it may block, and answers with what it returns. When too many jobs wait already
+    /// the answer is 503.
+    pub fn job(&mut self, work: impl FnOnce() -> Response + Send + 'static) -> Answer {
+        self.job_then(move || {
+            let response = work();
+            Box::new(move |_| Answer::Now(response))
+        })
+    }
+
+    /// The same, with a say on the loop afterwards: `work` returns what is to be done there with its result.
+    pub fn job_then(&mut self, work: impl FnOnce() -> Then + Send + 'static) -> Answer {
+        let job: Job = Box::new(work);
+        match self.desk.submit(self.id, job) {
+            Ok(ticket) => Answer::Later(ticket),
+            Err(_) => Answer::Now(error_page::error(
+                Status::SERVICE_UNAVAILABLE,
+                "too many jobs are waiting",
+                false,
+            )),
+        }
+    }
+
+    /// For a body source that says `Later`: keeps what is needed to have it asked again.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        Waker::new(self.id, Arc::clone(self.desk.inbox()))
+    }
+}
+
+impl Ticket {
+    /// The job's result if it ran inline.
+    pub(crate) fn into_done(self) -> Option<Then> {
+        match self.0 {
+            TicketState::Pending => None,
+            TicketState::Done(then) => Some(then),
+        }
+    }
+}
+
+/// A route's methods: the listed ones, and HEAD wherever GET is.
+#[derive(Clone, Copy, Debug)]
+pub struct Methods(pub &'static [&'static str]);
+
+impl Methods {
+    fn allow(&self, method: &Method<'_>) -> bool {
+        let name = if *method == Method::Head { "GET" } else { method.name() };
+        self.0.contains(&name)
+    }
+
+    /// The value of an Allow field.
+    fn field(&self) -> String {
+        let mut names: Vec<&str> = self.0.to_vec();
+        if names.contains(&"GET") {
+            names.push("HEAD");
+        }
+        names.push("OPTIONS");
+        names.join(", ")
+    }
+}
+
+struct Route {
+    path: String,
+    /// Whether paths below it belong to it, too.
+    below: bool,
+    methods: Methods,
+    handler: Box<dyn Handler>,
+}
+
+/// Sends requests to handlers by path and method. The longest matching path wins; a path that is known with
+/// another method is 405 with Allow, OPTIONS is answered from what is known, and all else goes to the fallback.
+#[derive(Default)]
+pub struct Router {
+    routes: Vec<Route>,
+    fallback: Option<Box<dyn Handler>>,
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.routes.iter().map(|route| &route.path)).finish()
+    }
+}
+
+impl Router {
+    /// A router that knows nothing: 404 for all.
+    #[must_use]
+    pub fn new() -> Self {
+        Router::default()
+    }
+
+    /// Adds a route. A `path` that ends in `/*` takes everything below it as well.
+    #[must_use]
+    pub fn route(mut self, path: &str, methods: Methods, handler: impl Handler + 'static) -> Self {
+        let (path, below) = match path.strip_suffix("/*") {
+            Some(prefix) => (prefix.to_string(), true),
+            None => (path.to_string(), false),
+        };
+        self.routes.push(Route { path, below, methods, handler: Box::new(handler) });
+        self.routes.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
+        self
+    }
+
+    /// Where all other paths go.
+    #[must_use]
+    pub fn fallback(mut self, handler: impl Handler + 'static) -> Self {
+        self.fallback = Some(Box::new(handler));
+        self
+    }
+
+    fn find(&self, path: &[u8]) -> Option<&Route> {
+        self.routes.iter().find(|route| {
+            path.strip_prefix(route.path.as_bytes())
+                .is_some_and(|rest| rest.is_empty() || (route.below && rest[0] == b'/'))
+        })
+    }
+}
+
+impl Handler for Router {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        if let Some(route) = self.find(request.path()) {
+            if route.methods.allow(&request.method()) {
+                return route.handler.handle(request, cx);
+            }
+            return method_not_allowed(request, &route.methods.field()).into();
+        }
+        match &self.fallback {
+            Some(fallback) => fallback.handle(request, cx),
+            None => error_page::error(Status::NOT_FOUND, "nothing is here", error_page::wants_html(request))
+                .into(),
+        }
+    }
+}
+
+/// The answer to a method that is not offered here: OPTIONS is told what is, an unknown one gets 501, the rest 405.
+pub(crate) fn method_not_allowed(request: &Request<'_>, allow: &str) -> Response {
+    match request.method() {
+        Method::Options => Response::new(Status::NO_CONTENT).with_field("Allow", allow),
+        Method::Other(_) => error_page::error(
+            Status::NOT_IMPLEMENTED,
+            "this server does not know that method",
+            error_page::wants_html(request),
+        ),
+        _ => error_page::error(
+            Status::METHOD_NOT_ALLOWED,
+            "that method is not offered here",
+            error_page::wants_html(request),
+        )
+        .with_field("Allow", allow),
+    }
+}

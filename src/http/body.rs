@@ -1,0 +1,447 @@
+//! Message content on its way in and out: by length and chunked (RFC 9112 sections 6 and 7).
+//!
+//! Our own chunked decoder, because a lenient one is a request-smuggling hole: line ends are CRLF and nothing
+//! else, sizes are plain hex digits, extensions follow their grammar. It keeps its place in four small fields,
+//! so it never needs a byte twice and takes input cut anywhere. Pure: bytes in, slices out.
+
+use super::error::ProtocolError;
+use super::response::Status;
+
+/// Where a decoder stands after looking at some input.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Decoded<'b> {
+    /// These bytes of content; more may follow.
+    Data(&'b [u8]),
+    /// All input is used up and the content is not complete: call again with more.
+    NeedMore,
+    /// The content is complete. Bytes not consumed belong to the next request.
+    End,
+}
+
+/// Takes request content out of its framing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BodyDecoder {
+    /// `Content-Length`: this many bytes are still to come.
+    Length {
+        /// Bytes still to come.
+        left: u64,
+    },
+    /// `Transfer-Encoding: chunked`.
+    Chunked(Chunked),
+}
+
+/// The place inside a chunked body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunked {
+    state: State,
+    /// Bytes left of this chunk's data, or its size while the digits arrive.
+    left: u64,
+    /// Content so far, for the limit on the whole.
+    total: u64,
+    /// Bytes of this size line, or of the trailer section.
+    line: u32,
+}
+
+/// One state a grammar position: RFC 9112 section 7.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// At the first digit of a chunk size.
+    Size,
+    /// Behind at least one digit.
+    SizeMore,
+    /// White space (BWS) before `;`.
+    BeforeExt,
+    /// Behind `;`, before the extension's name.
+    ExtStart,
+    /// In the name.
+    ExtName,
+    /// BWS behind the name.
+    AfterExtName,
+    /// Behind `=`.
+    ExtValueStart,
+    /// In a token value.
+    ExtToken,
+    /// In a quoted value.
+    ExtQuoted,
+    /// Behind a backslash in a quoted value.
+    ExtEscaped,
+    /// Behind a closing quote.
+    AfterExtValue,
+    /// Behind the CR of the size line.
+    SizeLf,
+    /// In chunk data.
+    Data,
+    /// Behind the data: its CR is due.
+    DataCr,
+    /// Then its LF.
+    DataLf,
+    /// At the start of a trailer line.
+    TrailerStart,
+    /// In a trailer field name.
+    TrailerName,
+    /// In a trailer field value.
+    TrailerValue,
+    /// Behind the CR of a trailer line.
+    TrailerLf,
+    /// Behind the last CR.
+    EndLf,
+}
+
+impl BodyDecoder {
+    /// A decoder for exactly `left` bytes.
+    #[must_use]
+    pub fn length(left: u64) -> Self {
+        BodyDecoder::Length { left }
+    }
+
+    /// A decoder for chunked content.
+    #[must_use]
+    pub fn chunked() -> Self {
+        BodyDecoder::Chunked(Chunked { state: State::Size, left: 0, total: 0, line: 0 })
+    }
+
+    /// Bytes known to be still to come: exact by length, a lower bound when chunked.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        match self {
+            BodyDecoder::Length { left } => *left,
+            BodyDecoder::Chunked(chunked) => match chunked.state {
+                State::Data => chunked.left,
+                _ => 0,
+            },
+        }
+    }
+
+    /// Looks at `input` and says how many bytes it used and what they were. Call again with the rest until
+    /// `NeedMore` or `End`. `line_max` bounds a size line and the trailer section, `total_max` the content.
+    pub fn decode<'b>(
+        &mut self,
+        input: &'b [u8],
+        line_max: usize,
+        total_max: u64,
+    ) -> Result<(usize, Decoded<'b>), ProtocolError> {
+        match self {
+            BodyDecoder::Length { left: 0 } => Ok((0, Decoded::End)),
+            BodyDecoder::Length { .. } if input.is_empty() => Ok((0, Decoded::NeedMore)),
+            BodyDecoder::Length { left } => {
+                let take = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= take as u64;
+                Ok((take, Decoded::Data(&input[..take])))
+            }
+            BodyDecoder::Chunked(chunked) => chunked.decode(input, line_max, total_max),
+        }
+    }
+}
+
+impl Chunked {
+    fn decode<'b>(
+        &mut self,
+        input: &'b [u8],
+        line_max: usize,
+        total_max: u64,
+    ) -> Result<(usize, Decoded<'b>), ProtocolError> {
+        let mut at = 0;
+        while at < input.len() {
+            if self.state == State::Data {
+                let room = input.len() - at;
+                let take = room.min(usize::try_from(self.left).unwrap_or(usize::MAX));
+                self.left -= take as u64;
+                if self.left == 0 {
+                    self.state = State::DataCr;
+                }
+                return Ok((at + take, Decoded::Data(&input[at..at + take])));
+            }
+            let byte = input[at];
+            at += 1;
+            if self.state == State::EndLf {
+                return match byte {
+                    b'\n' => Ok((at, Decoded::End)),
+                    _ => Err(bad("the chunked content does not end in CRLF")),
+                };
+            }
+            self.line += 1;
+            if self.line as usize > line_max {
+                return Err(ProtocolError::new(
+                    Status::FIELDS_TOO_LARGE,
+                    "a chunk size line or the trailer section is too long",
+                ));
+            }
+            self.state = self.step(byte)?;
+            if self.state == State::Data {
+                self.total = self.total.saturating_add(self.left);
+                if self.total > total_max {
+                    return Err(ProtocolError::new(Status::CONTENT_TOO_LARGE, "the content is too large"));
+                }
+            }
+        }
+        Ok((at, Decoded::NeedMore))
+    }
+
+    /// One byte of framing; returns the next state.
+    fn step(&mut self, byte: u8) -> Result<State, ProtocolError> {
+        match self.state {
+            State::Size | State::SizeMore => self.size(byte),
+            State::BeforeExt
+            | State::ExtStart
+            | State::ExtName
+            | State::AfterExtName
+            | State::ExtValueStart
+            | State::ExtToken
+            | State::ExtQuoted
+            | State::ExtEscaped
+            | State::AfterExtValue => self.extension(byte),
+            State::SizeLf => self.end_of_size(byte),
+            State::DataCr if byte == b'\r' => Ok(State::DataLf),
+            State::DataLf if byte == b'\n' => {
+                self.line = 0;
+                Ok(State::Size)
+            }
+            State::DataCr | State::DataLf => Err(bad("chunk data is not followed by CRLF")),
+            State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf => {
+                self.trailer(byte)
+            }
+            State::Data | State::EndLf => Err(bad("a chunk ended where none was open")),
+        }
+    }
+
+    fn size(&mut self, byte: u8) -> Result<State, ProtocolError> {
+        let first = self.state == State::Size;
+        if let Some(digit) = (byte as char).to_digit(16) {
+            // A checked shift: 2^64 must not wrap to a small chunk (a smuggling hole in the wild).
+            if self.left >> 60 != 0 {
+                return Err(bad("a chunk size does not fit 64 bits"));
+            }
+            self.left = self.left << 4 | u64::from(digit);
+            return Ok(State::SizeMore);
+        }
+        match byte {
+            b'\r' if !first => Ok(State::SizeLf),
+            b';' if !first => Ok(State::ExtStart),
+            b' ' | b'\t' if !first => Ok(State::BeforeExt),
+            _ => Err(bad("a chunk size is not a hexadecimal number")),
+        }
+    }
+
+    fn extension(&self, byte: u8) -> Result<State, ProtocolError> {
+        let next = match (self.state, byte) {
+            (State::BeforeExt | State::AfterExtName | State::AfterExtValue, b' ' | b'\t') => self.state,
+            (State::ExtStart | State::ExtValueStart, b' ' | b'\t') => self.state,
+            (State::BeforeExt, b';') => State::ExtStart,
+            (State::ExtStart | State::ExtName, byte) if is_token(byte) => State::ExtName,
+            (State::ExtName | State::AfterExtName, b'=') => State::ExtValueStart,
+            (State::ExtName | State::ExtToken, b' ' | b'\t') => match self.state {
+                State::ExtName => State::AfterExtName,
+                _ => State::AfterExtValue,
+            },
+            (State::ExtName | State::AfterExtName | State::ExtToken | State::AfterExtValue, b';') => {
+                State::ExtStart
+            }
+            (State::ExtName | State::ExtToken | State::AfterExtValue, b'\r') => State::SizeLf,
+            (State::ExtValueStart, b'"') => State::ExtQuoted,
+            (State::ExtValueStart | State::ExtToken, byte) if is_token(byte) => State::ExtToken,
+            (State::ExtQuoted, b'"') => State::AfterExtValue,
+            (State::ExtQuoted, b'\\') => State::ExtEscaped,
+            (State::ExtQuoted | State::ExtEscaped, byte) if is_text(byte) => State::ExtQuoted,
+            _ => return Err(bad("a chunk extension breaks the grammar of RFC 9112 section 7.1.1")),
+        };
+        Ok(next)
+    }
+
+    fn end_of_size(&mut self, byte: u8) -> Result<State, ProtocolError> {
+        if byte != b'\n' {
+            return Err(bad("a chunk size line does not end in CRLF"));
+        }
+        self.line = 0;
+        Ok(if self.left == 0 { State::TrailerStart } else { State::Data })
+    }
+
+    /// Trailer fields are read past and dropped, but they must be fields (RFC 9112 section 7.1.2).
+    fn trailer(&self, byte: u8) -> Result<State, ProtocolError> {
+        match (self.state, byte) {
+            (State::TrailerStart, b'\r') => Ok(State::EndLf),
+            (State::TrailerStart | State::TrailerName, byte) if is_token(byte) => Ok(State::TrailerName),
+            (State::TrailerName, b':') => Ok(State::TrailerValue),
+            (State::TrailerValue, b'\r') => Ok(State::TrailerLf),
+            (State::TrailerValue, byte) if is_text(byte) => Ok(State::TrailerValue),
+            (State::TrailerLf, b'\n') => Ok(State::TrailerStart),
+            _ => Err(bad("a trailer field is malformed")),
+        }
+    }
+}
+
+/// RFC 9110 section 5.6.2.
+pub(crate) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A byte that may stand in a field value or quoted string: no control but TAB.
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+const fn bad(reason: &'static str) -> ProtocolError {
+    ProtocolError::bad_request(reason)
+}
+
+/// Puts response content of unknown length into its framing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyEncoder {
+    /// Chunks, for HTTP/1.1.
+    Chunked,
+    /// Bare bytes, ended by the close: HTTP/1.0 knows no chunks.
+    UntilClose,
+}
+
+/// Room a chunk's frame takes: eight hex digits and CRLF before the data.
+const CHUNK_HEAD_BYTES: usize = 10;
+
+impl BodyEncoder {
+    /// Starts a piece of content at the end of `out`; append the bytes, then call `finish_piece` with the mark.
+    pub fn start_piece(self, out: &mut Vec<u8>) -> usize {
+        if self == BodyEncoder::Chunked {
+            // The size is written when it is known; eight digits always, leading zeros are allowed.
+            out.extend_from_slice(b"00000000\r\n");
+        }
+        out.len()
+    }
+
+    /// Ends the piece that began at `mark`. An empty one leaves no trace: an empty chunk would end the message.
+    pub fn finish_piece(self, mark: usize, out: &mut Vec<u8>) {
+        if self == BodyEncoder::UntilClose {
+            return;
+        }
+        let bytes = out.len() - mark;
+        if bytes == 0 {
+            out.truncate(mark - CHUNK_HEAD_BYTES);
+            return;
+        }
+        debug_assert!(u32::try_from(bytes).is_ok(), "a piece is bounded by the low-water mark");
+        for digit in 0..8 {
+            let nibble = bytes >> (4 * (7 - digit)) & 0xf;
+            out[mark - CHUNK_HEAD_BYTES + digit] = b"0123456789abcdef"[nibble];
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Ends the content.
+    pub fn finish(self, out: &mut Vec<u8>) {
+        if self == BodyEncoder::Chunked {
+            out.extend_from_slice(b"0\r\n\r\n");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE_MAX: usize = 64;
+
+    /// Decodes `pieces` one after another; content, bytes left over, or the status of the error.
+    fn run(pieces: &[&[u8]]) -> Result<(Vec<u8>, bool, usize), u16> {
+        let mut decoder = BodyDecoder::chunked();
+        let (mut content, mut rest) = (Vec::new(), Vec::new());
+        let mut ended = false;
+        for piece in pieces {
+            rest.extend_from_slice(piece);
+            let mut at = 0;
+            while !ended {
+                let (used, got) =
+                    decoder.decode(&rest[at..], LINE_MAX, 1 << 20).map_err(|error| error.status.code())?;
+                at += used;
+                match got {
+                    Decoded::Data(data) => content.extend_from_slice(data),
+                    Decoded::NeedMore => break,
+                    Decoded::End => ended = true,
+                }
+            }
+            rest.drain(..at);
+        }
+        Ok((content, ended, rest.len()))
+    }
+
+    /// The one oracle: whole, at every cut, byte by byte.
+    fn check(input: &[u8], expected: &Result<(&[u8], bool, usize), u16>) {
+        let expected = expected.clone().map(|(content, ended, rest)| (content.to_vec(), ended, rest));
+        assert_eq!(run(&[input]), expected, "{:?}", input.escape_ascii().to_string());
+        for cut in 0..=input.len() {
+            assert_eq!(run(&[&input[..cut], &input[cut..]]), expected, "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = input.chunks(1).collect();
+        assert_eq!(run(&bytes), expected, "byte by byte");
+    }
+
+    #[test]
+    fn well_formed_chunks() {
+        let cases: &[(&[u8], &[u8], usize)] = &[
+            (b"5\r\nhello\r\n0\r\n\r\n", b"hello", 0),
+            (b"0\r\n\r\nGET", b"", 3),
+            (b"0005\r\nhello\r\n000\r\n\r\n", b"hello", 0),
+            (b"1A\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\n\r\n", b"abcdefghijklmnopqrstuvwxyz", 0),
+            (b"5;a=b\r\nhello\r\n0;x\r\n\r\n", b"hello", 0),
+            (b"5 ; a = \"q\\\"; r\" ;b\r\nhello\r\n0\r\nX: y\r\nZ:\r\n\r\n..", b"hello", 2),
+            (b"5\r\n0\r\n\r\n\r\n0\r\n\r\n", b"0\r\n\r\n", 0),
+        ];
+        for (input, content, rest) in cases {
+            check(input, &Ok((content, true, *rest)));
+        }
+    }
+
+    #[test]
+    fn incomplete_chunks_wait() {
+        check(b"5\r\nhel", &Ok((b"hel", false, 0)));
+        check(b"5\r\nhello\r\n0\r\nX: y", &Ok((b"hello", false, 0)));
+    }
+
+    #[test]
+    fn malformed_chunks_are_refused() {
+        let cases: &[&[u8]] = &[
+            b"+5\r\nhello\r\n",
+            b"-5\r\n",
+            b"0x5\r\n",
+            b" 5\r\n",
+            b"g\r\n",
+            b"\r\n",
+            b";a=b\r\n",
+            b"5\rhello",
+            b"5\nhello",
+            b"5;\r\nhello",
+            b"5;a\nhello",
+            b"5;a\rX\r\n",
+            b"5;a=\r\n",
+            b"5;a=\"b\r\n",
+            b"5;=b\r\n",
+            b"5 \r\nhello",
+            b"5\x00\r\n",
+            b"5\r\nhelloXX",
+            b"5\r\nhello\n0",
+            b"5\r\nhello\r\n\r\n0\r\n",
+            b"10000000000000000\r\n",
+            b"FFFFFFFFFFFFFFFFF\r\n",
+            b"0\r\nXY GET",
+            b"0\r\n: y\r\n",
+            b"0\r\nX: a\x01\r\n",
+            b"0\r\nX: a\n",
+            b"0\r\n\n",
+        ];
+        for input in cases {
+            check(input, &Err(400));
+        }
+        check(b"FFFFFFFFFFFFFFFF\r\n", &Err(413));
+        check(&[b"5;a=".as_slice(), &[b'x'; LINE_MAX]].concat(), &Err(431));
+        check(&[b"0\r\nX: ".as_slice(), &[b'x'; LINE_MAX]].concat(), &Err(431));
+    }
+
+    #[test]
+    fn encoded_pieces_decode_to_themselves() {
+        let mut out = Vec::new();
+        for piece in [&b"hello"[..], b"", &[b'x'; 300]] {
+            let mark = BodyEncoder::Chunked.start_piece(&mut out);
+            out.extend_from_slice(piece);
+            BodyEncoder::Chunked.finish_piece(mark, &mut out);
+        }
+        BodyEncoder::Chunked.finish(&mut out);
+        let content = [&b"hello"[..], &[b'x'; 300]].concat();
+        check(&out, &Ok((&content, true, 0)));
+    }
+}

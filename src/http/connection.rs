@@ -1,0 +1,763 @@
+//! One HTTP/1.1 connection as a state machine that owns no socket, no clock and no input bytes.
+//!
+//! ```text
+//! Reading:  Idle -> Head -> Body(BodyDecoder) -> Done -> Idle      in order
+//!           Discard(BodyDecoder)   Lingering   Closed
+//! Writing:  Idle -> Owed -> Body(BodyEncoder) -> Done -> Idle      Closed
+//! Persistence: KeepAlive | Close(CloseReason)                      never back
+//! ```
+//!
+//! Two halves and a one-way flag; data lives in the state that needs it. `start_next_cycle` is the only way back
+//! to Idle. The [`Phase`] and the deadline are computed from the state and never stored, so they cannot drift.
+
+use std::time::{Duration, Instant};
+
+use super::body::{BodyDecoder, BodyEncoder, Decoded};
+use super::error::{CloseReason, ProtocolError};
+use super::request::{self, Content, FieldSlots, Request, Scan};
+use super::response::{Body, BodySource, Response, Status, push_decimal, push_status_line};
+use crate::buffer::SendQueue;
+use crate::config::{Limits, Timeouts};
+
+/// Empty lines tolerated before a request line (RFC 9112 section 2.2 asks for at least one).
+const BLANK_LINES_MAX: u8 = 8;
+
+/// The receiving half.
+#[derive(Debug)]
+enum Reading {
+    /// Between requests. Counts empty lines, which are ignored up to a limit.
+    Idle { blank_lines: u8 },
+    /// Part of a head has come, or the very first one is awaited; `scanned` bytes hold no end of head.
+    Head { scanned: u32 },
+    /// Content the handler takes, or has not decided about.
+    Body(BodyDecoder),
+    /// The request is complete.
+    Done,
+    /// Content nobody wants, read past so that the connection survives.
+    Discard(BodyDecoder),
+    /// No longer HTTP: whatever comes is dropped until the peer closes.
+    Lingering { dropped: u64 },
+    /// The peer has shut its side, or we have given up.
+    Closed,
+}
+
+/// The sending half.
+#[derive(Debug)]
+enum Writing {
+    /// No request is waiting for an answer.
+    Idle,
+    /// A request is waiting for its answer.
+    Owed(Owed),
+    /// The answer's content is being made.
+    Body(BodyEncoder),
+    /// The answer is complete (queued; the socket may not have it yet).
+    Done,
+}
+
+/// What must be remembered of a request to frame its answer.
+#[derive(Debug, Clone, Copy)]
+struct Owed {
+    head_only: bool,
+    minor: u8,
+    awaits_continue: bool,
+}
+
+/// Whether there will be another request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Persistence {
+    KeepAlive,
+    Close(CloseReason),
+}
+
+/// When the phase began, when it last moved, and by how many bytes.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    since: Instant,
+    last: Instant,
+    bytes: u64,
+}
+
+impl Progress {
+    fn starting(now: Instant) -> Self {
+        Progress { since: now, last: now, bytes: 0 }
+    }
+}
+
+/// What came out of the input.
+#[derive(Debug)]
+pub enum Event<'b> {
+    /// The input is used up; call again when more has come.
+    NeedMore,
+    /// A request. Answer it with `respond`, or accept its content with `accept_content` first.
+    Request(Request<'b>),
+    /// Content of the request in hand.
+    Content(&'b [u8]),
+    /// The content is complete.
+    ContentEnd,
+    /// The next request has to wait for the answer to this one.
+    Paused,
+}
+
+/// The readable name of both halves together. Deadlines, statistics and logs use only this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Phase {
+    /// Kept alive between requests.
+    Idle,
+    /// A head is incomplete.
+    ReceivingHead,
+    /// Content is due.
+    ReceivingBody,
+    /// The answer is being made.
+    Handling,
+    /// Queued output waits for the client.
+    Sending,
+    /// A body source has nothing to say at the moment.
+    Streaming,
+    /// Reading and dropping after the last answer.
+    Lingering,
+    /// Nothing more will happen.
+    Closed,
+}
+
+impl Phase {
+    /// All of them.
+    pub const ALL: [Phase; 8] = [
+        Phase::Idle,
+        Phase::ReceivingHead,
+        Phase::ReceivingBody,
+        Phase::Handling,
+        Phase::Sending,
+        Phase::Streaming,
+        Phase::Lingering,
+        Phase::Closed,
+    ];
+
+    /// Its name in logs and statistics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Idle => "idle",
+            Phase::ReceivingHead => "receiving_head",
+            Phase::ReceivingBody => "receiving_body",
+            Phase::Handling => "handling",
+            Phase::Sending => "sending",
+            Phase::Streaming => "streaming",
+            Phase::Lingering => "lingering",
+            Phase::Closed => "closed",
+        }
+    }
+}
+
+/// What a connection whose deadline has passed asks its driver to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expired {
+    /// Answer with this and close.
+    Refuse(ProtocolError, CloseReason),
+    /// Close without a word.
+    Close(CloseReason),
+    /// Close so that the kernel drops what it still holds.
+    Reset(CloseReason),
+}
+
+/// What is left to do once the send queue is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// The connection goes on.
+    NotYet,
+    /// Close it.
+    Close(CloseReason),
+    /// Shut the sending side and read on for a while: closing with input unread would reset the connection and
+    /// could take the answer from the client (RFC 9112 section 9.6).
+    Linger(CloseReason),
+}
+
+/// What `respond` needs from its driver.
+#[derive(Debug, Clone, Copy)]
+pub struct RespondContext<'a> {
+    /// The time of this turn.
+    pub now: Instant,
+    /// The Date field's value (IMF-fixdate).
+    pub date: &'a [u8; 29],
+    /// The limits in force.
+    pub limits: &'a Limits,
+}
+
+/// One connection's protocol state.
+#[derive(Debug)]
+pub struct Connection {
+    reading: Reading,
+    writing: Writing,
+    persistence: Persistence,
+    progress: Progress,
+}
+
+impl Connection {
+    /// A connection that was accepted at `now`. Its first head is due from now on, even if no byte comes.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Connection {
+            reading: Reading::Head { scanned: 0 },
+            writing: Writing::Idle,
+            persistence: Persistence::KeepAlive,
+            progress: Progress::starting(now),
+        }
+    }
+
+    /// Looks at `input` and says how many bytes it used and what they meant. Call again with the rest until
+    /// `NeedMore` or `Paused`; an error is answered through [`Connection::refuse`] and ends the reading.
+    pub fn next_event<'s, 'b: 's>(
+        &mut self,
+        input: &'b [u8],
+        slots: &'s mut FieldSlots<'b>,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<(usize, Event<'s>), ProtocolError> {
+        match &mut self.reading {
+            Reading::Idle { .. } | Reading::Head { .. } => self.next_head(input, slots, limits, now),
+            Reading::Body(decoder) => {
+                let (used, decoded) =
+                    decoder.decode(input, limits.chunk_line_bytes_max, limits.body_bytes_max)?;
+                self.note_received(used, now);
+                match decoded {
+                    Decoded::Data(data) => Ok((used, Event::Content(data))),
+                    Decoded::NeedMore => Ok((used, Event::NeedMore)),
+                    Decoded::End => {
+                        self.reading = Reading::Done;
+                        self.progress = Progress::starting(now);
+                        Ok((used, Event::ContentEnd))
+                    }
+                }
+            }
+            Reading::Discard(_) => self.discard(input, limits, now).map(|used| (used, Event::NeedMore)),
+            Reading::Lingering { dropped } => {
+                *dropped += input.len() as u64;
+                Ok((input.len(), Event::NeedMore))
+            }
+            Reading::Done => Ok((0, Event::Paused)),
+            Reading::Closed => Ok((input.len(), Event::NeedMore)),
+        }
+    }
+
+    fn next_head<'s, 'b: 's>(
+        &mut self,
+        input: &'b [u8],
+        slots: &'s mut FieldSlots<'b>,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<(usize, Event<'s>), ProtocolError> {
+        let mut skipped = 0;
+        let scanned = match &mut self.reading {
+            Reading::Head { scanned } if *scanned > 0 => *scanned as usize,
+            Reading::Idle { .. } | Reading::Head { .. } => {
+                skipped = self.skip_blank_lines(input)?;
+                0
+            }
+            Reading::Body(_)
+            | Reading::Done
+            | Reading::Discard(_)
+            | Reading::Lingering { .. }
+            | Reading::Closed => return Ok((0, Event::Paused)),
+        };
+        let rest = &input[skipped..];
+        if rest.is_empty() || rest == b"\r" {
+            return Ok((skipped, Event::NeedMore));
+        }
+        match request::scan(rest, scanned, limits)? {
+            Scan::Partial(next) => {
+                if !matches!(self.reading, Reading::Head { .. }) {
+                    self.progress = Progress::starting(now);
+                }
+                self.reading = Reading::Head { scanned: u32::try_from(next).unwrap_or(u32::MAX) };
+                Ok((skipped, Event::NeedMore))
+            }
+            Scan::Complete(end) => {
+                let request = request::parse(&rest[..end], slots, limits)?;
+                self.begin(&request, now);
+                Ok((skipped + end, Event::Request(request)))
+            }
+        }
+    }
+
+    /// Empty lines before a request line are ignored, a few of them.
+    fn skip_blank_lines(&mut self, input: &[u8]) -> Result<usize, ProtocolError> {
+        let mut at = 0;
+        while input[at..].starts_with(b"\r\n") {
+            at += 2;
+            let seen = match &mut self.reading {
+                Reading::Idle { blank_lines } => {
+                    *blank_lines += 1;
+                    *blank_lines
+                }
+                _ => (at / 2).min(usize::from(u8::MAX)) as u8,
+            };
+            if seen > BLANK_LINES_MAX {
+                return Err(ProtocolError::bad_request("too many empty lines before the request"));
+            }
+        }
+        Ok(at)
+    }
+
+    fn begin(&mut self, request: &Request<'_>, now: Instant) {
+        self.reading = match request.content() {
+            Content::None => Reading::Done,
+            Content::Length(length) => Reading::Body(BodyDecoder::length(length)),
+            Content::Chunked => Reading::Body(BodyDecoder::chunked()),
+        };
+        self.writing = Writing::Owed(Owed {
+            head_only: request.method() == request::Method::Head,
+            minor: request.minor_version(),
+            awaits_continue: request.expects_continue(),
+        });
+        if !request.is_persistent() {
+            self.close_after(CloseReason::Requested);
+        }
+        self.progress = Progress::starting(now);
+    }
+
+    /// Reads past content nobody wants. An error in it cannot be answered any more (the answer is out): it only
+    /// ends the connection.
+    fn discard(&mut self, input: &[u8], limits: &Limits, now: Instant) -> Result<usize, ProtocolError> {
+        let mut at = 0;
+        loop {
+            let Reading::Discard(decoder) = &mut self.reading else { return Ok(at) };
+            let decoded = decoder.decode(&input[at..], limits.chunk_line_bytes_max, limits.discard_bytes_max);
+            let (used, end) = match decoded {
+                Ok((used, Decoded::End)) => (used, true),
+                Ok((used, Decoded::NeedMore)) => {
+                    self.note_received(at + used, now);
+                    return Ok(at + used);
+                }
+                Ok((used, Decoded::Data(_))) => (used, false),
+                Err(_) => {
+                    self.close_after(CloseReason::BodyRefused);
+                    self.reading = Reading::Lingering { dropped: 0 };
+                    self.progress = Progress::starting(now);
+                    return Ok(input.len());
+                }
+            };
+            at += used;
+            if end {
+                self.reading = Reading::Done;
+                return Ok(at);
+            }
+        }
+    }
+
+    fn note_received(&mut self, bytes: usize, now: Instant) {
+        if bytes > 0 {
+            if let Writing::Owed(owed) = &mut self.writing {
+                // Content on its way needs no invitation (RFC 9110 section 10.1.1).
+                owed.awaits_continue = false;
+            }
+            self.progress.bytes += bytes as u64;
+            self.progress.last = now;
+        }
+    }
+
+    /// The handler takes the content of the request in hand: a client that waits for `100 Continue` gets it.
+    /// When some of it came along with the head the invitation is left out (RFC 9110 section 10.1.1).
+    pub fn accept_content(&mut self, content_at_hand: bool, out: &mut SendQueue) {
+        let Writing::Owed(owed) = &mut self.writing else { return };
+        if std::mem::take(&mut owed.awaits_continue) && !content_at_hand {
+            out.gather(|bytes| bytes.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
+        }
+    }
+
+    /// The head or its framing broke the protocol: no more requests are read, and an answer is owed unless one
+    /// is already out. Returns whether it is owed: then `respond` with the error.
+    pub fn refuse(&mut self, reason: CloseReason) -> bool {
+        self.close_after(reason);
+        self.reading = Reading::Lingering { dropped: 0 };
+        match self.writing {
+            Writing::Owed(_) => true,
+            Writing::Idle => {
+                self.writing = Writing::Owed(Owed { head_only: false, minor: 1, awaits_continue: false });
+                true
+            }
+            Writing::Body(_) | Writing::Done => false,
+        }
+    }
+
+    /// Puts the answer to the request in hand into `out`, framed, with Date and, where it must be said,
+    /// Connection. A body source comes back: fill the queue from it through [`Connection::push_piece`].
+    pub fn respond(
+        &mut self,
+        response: Response,
+        cx: RespondContext<'_>,
+        out: &mut SendQueue,
+    ) -> Option<Box<dyn BodySource>> {
+        let Writing::Owed(owed) = self.writing else {
+            debug_assert!(false, "an answer without a request");
+            return None;
+        };
+        if response.closes() {
+            self.close_after(CloseReason::Handler);
+        }
+        self.settle_unread_content(owed, cx.limits);
+        if out.is_empty() {
+            self.progress = Progress::starting(cx.now);
+        }
+        let (status, fields, body) = response.into_parts();
+        if let Body::Prepared(prepared) = body {
+            out.gather(|bytes| {
+                bytes.extend_from_slice(&prepared.head);
+                self.push_tail(bytes, cx.date, owed.minor);
+            });
+            self.writing = Writing::Done;
+            if !owed.head_only {
+                let end = prepared.body.len();
+                push_body(Body::Shared { data: prepared, start: 0, end }, cx.limits, out);
+            }
+            return None;
+        }
+        let chunked = body.len().is_none() && owed.minor >= 1;
+        if body.len().is_none() && !chunked && !owed.head_only {
+            self.close_after(CloseReason::Requested);
+        }
+        out.gather(|bytes| {
+            push_status_line(bytes, status);
+            bytes.extend_from_slice(&fields);
+            if chunked {
+                bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            } else if let (Some(len), false) = (body.len(), status.is_bodiless()) {
+                bytes.extend_from_slice(b"Content-Length: ");
+                push_decimal(bytes, len);
+                bytes.extend_from_slice(b"\r\n");
+            }
+            self.push_tail(bytes, cx.date, owed.minor);
+        });
+        self.writing = Writing::Done;
+        if owed.head_only || status.is_bodiless() {
+            return None;
+        }
+        if let Body::Source(source) = body {
+            self.writing =
+                Writing::Body(if chunked { BodyEncoder::Chunked } else { BodyEncoder::UntilClose });
+            return Some(source);
+        }
+        push_body(body, cx.limits, out);
+        None
+    }
+
+    /// Server, Date, Connection and the empty line.
+    fn push_tail(&self, bytes: &mut Vec<u8>, date: &[u8; 29], minor: u8) {
+        bytes.extend_from_slice(b"Server: whirligig\r\nDate: ");
+        bytes.extend_from_slice(date);
+        bytes.extend_from_slice(match self.persistence {
+            Persistence::Close(_) => b"\r\nConnection: close\r\n\r\n",
+            // HTTP/1.0 takes silence for a close.
+            Persistence::KeepAlive if minor == 0 => b"\r\nConnection: keep-alive\r\n\r\n",
+            Persistence::KeepAlive => b"\r\n\r\n",
+        });
+    }
+
+    /// The answer is made before all content has come: read past a little, give up on much.
+    fn settle_unread_content(&mut self, owed: Owed, limits: &Limits) {
+        match std::mem::replace(&mut self.reading, Reading::Done) {
+            // The client may now send its content or not; there is no telling which, so no next request.
+            Reading::Body(_) if owed.awaits_continue => {
+                self.close_after(CloseReason::BodyRefused);
+                self.reading = Reading::Lingering { dropped: 0 };
+            }
+            Reading::Body(decoder) if decoder.left() > limits.discard_bytes_max => {
+                self.close_after(CloseReason::BodyRefused);
+                self.reading = Reading::Lingering { dropped: 0 };
+            }
+            Reading::Body(decoder) => self.reading = Reading::Discard(decoder),
+            other => self.reading = other,
+        }
+    }
+
+    /// Appends a piece of the answer's content through `fill`; returns what `fill` said.
+    pub fn push_piece<T>(
+        &mut self,
+        out: &mut SendQueue,
+        now: Instant,
+        fill: impl FnOnce(&mut Vec<u8>) -> T,
+    ) -> T {
+        let encoder = match self.writing {
+            Writing::Body(encoder) => encoder,
+            Writing::Idle | Writing::Owed(_) | Writing::Done => {
+                debug_assert!(false, "content without a head");
+                BodyEncoder::UntilClose
+            }
+        };
+        if out.is_empty() {
+            self.progress = Progress::starting(now);
+        }
+        out.gather(|bytes| {
+            let mark = encoder.start_piece(bytes);
+            let said = fill(bytes);
+            encoder.finish_piece(mark, bytes);
+            said
+        })
+    }
+
+    /// The answer's content is complete.
+    pub fn finish_content(&mut self, out: &mut SendQueue) {
+        if let Writing::Body(encoder) = self.writing {
+            out.gather(|bytes| encoder.finish(bytes));
+            self.writing = Writing::Done;
+        }
+    }
+
+    /// Call when request and answer may both be complete. True when the connection is ready for the next request.
+    pub fn start_next_cycle(&mut self, now: Instant) -> bool {
+        if !matches!((&self.reading, &self.writing), (Reading::Done, Writing::Done))
+            || self.persistence != Persistence::KeepAlive
+        {
+            return false;
+        }
+        self.reading = Reading::Idle { blank_lines: 0 };
+        self.writing = Writing::Idle;
+        self.progress = Progress::starting(now);
+        true
+    }
+
+    /// The peer has shut its sending side. What it is owed is still sent (half-close is legal); half a request
+    /// is not answered.
+    pub fn receive_end(&mut self) {
+        let reason = match &self.reading {
+            Reading::Idle { .. } | Reading::Head { scanned: 0 } | Reading::Done => CloseReason::PeerClosed,
+            Reading::Head { .. } | Reading::Body(_) | Reading::Discard(_) => CloseReason::PeerTruncated,
+            Reading::Lingering { .. } | Reading::Closed => CloseReason::PeerClosed,
+        };
+        self.close_after(reason);
+        if matches!((&self.reading, &self.writing), (Reading::Body(_), Writing::Owed(_))) {
+            self.writing = Writing::Done;
+        }
+        if !matches!(self.reading, Reading::Done) {
+            self.reading = Reading::Closed;
+        }
+    }
+
+    /// No further request after the one in hand. The first reason stays.
+    pub fn close_after(&mut self, reason: CloseReason) {
+        if self.persistence == Persistence::KeepAlive {
+            self.persistence = Persistence::Close(reason);
+        }
+    }
+
+    /// Asked when the send queue is empty: is anything left to do? `unused_input` says that bytes behind the
+    /// last request are at hand.
+    #[must_use]
+    pub fn finish(&self, unused_input: bool) -> Finish {
+        let Persistence::Close(reason) = self.persistence else { return Finish::NotYet };
+        match (&self.writing, &self.reading) {
+            (Writing::Owed(_) | Writing::Body(_), _) => Finish::NotYet,
+            (Writing::Idle | Writing::Done, Reading::Closed) => Finish::Close(reason),
+            (Writing::Done, Reading::Done) if !unused_input => Finish::Close(reason),
+            // It lingers already: its deadline or the peer's close ends it.
+            (Writing::Idle, Reading::Lingering { .. }) => Finish::NotYet,
+            // Between requests nothing is owed and nothing was refused: an idle connection just ends.
+            (Writing::Idle, Reading::Idle { .. } | Reading::Head { .. }) => Finish::Close(reason),
+            (Writing::Idle | Writing::Done, _) => Finish::Linger(reason),
+        }
+    }
+
+    /// The sending side was shut; from now on input is only dropped.
+    pub fn start_lingering(&mut self, now: Instant) {
+        self.writing = Writing::Idle;
+        self.reading = Reading::Lingering { dropped: 0 };
+        self.progress = Progress::starting(now);
+    }
+
+    /// `bytes` were taken by the socket; `emptied` says that nothing is queued any more.
+    pub fn note_sent(&mut self, bytes: u64, emptied: bool, now: Instant) {
+        self.progress.bytes += bytes;
+        self.progress.last = now;
+        if emptied {
+            // The next phase's clock starts when this one ends.
+            self.progress = Progress::starting(now);
+        }
+    }
+
+    /// Bytes behind the last request were dropped. More may be on the way, so the close has to be a gentle one.
+    pub fn drop_input(&mut self) {
+        if matches!(self.reading, Reading::Done) {
+            self.reading = Reading::Lingering { dropped: 0 };
+        }
+    }
+
+    /// Whether more input would be of use now.
+    #[must_use]
+    pub fn wants_read(&self, limits: &Limits) -> bool {
+        match &self.reading {
+            Reading::Idle { .. } | Reading::Head { .. } | Reading::Body(_) | Reading::Discard(_) => true,
+            Reading::Lingering { dropped } => {
+                // While the refusal itself is still queued nothing is dropped yet: first things first.
+                *dropped < limits.linger_bytes_max && matches!(self.writing, Writing::Idle)
+            }
+            Reading::Done | Reading::Closed => false,
+        }
+    }
+
+    /// Whether the next request, or content of this one, may be taken from the input.
+    #[must_use]
+    pub fn may_parse(&self) -> bool {
+        match (&self.reading, &self.writing) {
+            (Reading::Discard(_), _) => true,
+            (Reading::Idle { .. } | Reading::Head { .. }, writing) => {
+                matches!(writing, Writing::Idle) && self.persistence == Persistence::KeepAlive
+            }
+            (Reading::Body(_), writing) => matches!(writing, Writing::Owed(_)),
+            (Reading::Lingering { .. }, _) => true,
+            (Reading::Done | Reading::Closed, _) => false,
+        }
+    }
+
+    /// Whether an answer is owed.
+    #[must_use]
+    pub fn is_owed(&self) -> bool {
+        matches!(self.writing, Writing::Owed(_))
+    }
+
+    /// Whether content of the request in hand is still due.
+    #[must_use]
+    pub fn expects_content(&self) -> bool {
+        matches!(self.reading, Reading::Body(_))
+    }
+
+    /// Whether the answer's content is being made.
+    #[must_use]
+    pub fn is_streaming(&self) -> bool {
+        matches!(self.writing, Writing::Body(_))
+    }
+
+    /// Whether it waits between requests, or for its first byte.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(
+            (&self.reading, &self.writing),
+            (Reading::Idle { .. } | Reading::Head { scanned: 0 }, Writing::Idle)
+        )
+    }
+
+    /// Content bytes known to be still to come.
+    #[must_use]
+    pub fn content_left(&self) -> u64 {
+        match &self.reading {
+            Reading::Body(decoder) | Reading::Discard(decoder) => decoder.left(),
+            Reading::Idle { .. }
+            | Reading::Head { .. }
+            | Reading::Done
+            | Reading::Lingering { .. }
+            | Reading::Closed => 0,
+        }
+    }
+
+    /// The phase; `queued` says whether output waits for the socket.
+    #[must_use]
+    pub fn phase(&self, queued: bool) -> Phase {
+        if queued {
+            return Phase::Sending;
+        }
+        match (&self.writing, &self.reading) {
+            (Writing::Body(_), _) => Phase::Streaming,
+            (Writing::Owed(_), Reading::Body(_)) => Phase::ReceivingBody,
+            (Writing::Owed(_), _) => Phase::Handling,
+            (Writing::Idle | Writing::Done, Reading::Idle { .. }) => Phase::Idle,
+            (Writing::Idle | Writing::Done, Reading::Head { .. }) => Phase::ReceivingHead,
+            (Writing::Idle | Writing::Done, Reading::Body(_) | Reading::Discard(_)) => Phase::ReceivingBody,
+            (Writing::Idle | Writing::Done, Reading::Lingering { .. }) => Phase::Lingering,
+            (Writing::Idle | Writing::Done, Reading::Done | Reading::Closed) => Phase::Closed,
+        }
+    }
+
+    /// When the present phase gives up; `None` for never. Ask again after every step.
+    #[must_use]
+    pub fn deadline(
+        &self,
+        queued: bool,
+        waiting: bool,
+        timeouts: &Timeouts,
+        rate_min: u64,
+    ) -> Option<Instant> {
+        let Progress { since, last, bytes } = self.progress;
+        // Silence is bounded by the timeout, and so is the whole at the least rate: a byte now and then does not
+        // keep a connection for ever.
+        let moving = |timeout: Option<Duration>| {
+            let silence = timeout?;
+            let earned = Duration::from_millis(bytes.saturating_mul(1000) / rate_min.max(1));
+            Some((last + silence).min(since.checked_add(silence + earned).unwrap_or(last + silence)))
+        };
+        match self.phase(queued) {
+            Phase::Idle => timeouts.idle.map(|idle| last + idle),
+            Phase::ReceivingHead => timeouts.header.map(|header| since + header),
+            // While a job holds the content back it is not the client who is slow.
+            Phase::ReceivingBody | Phase::Handling if waiting => timeouts.answer.map(|answer| last + answer),
+            Phase::ReceivingBody => moving(timeouts.body),
+            Phase::Sending => moving(timeouts.send),
+            Phase::Lingering => Some(since + timeouts.linger),
+            Phase::Handling => timeouts.answer.map(|answer| last + answer),
+            Phase::Streaming => None,
+            Phase::Closed => Some(since + timeouts.linger),
+        }
+    }
+
+    /// What to do now that the deadline has passed.
+    #[must_use]
+    pub fn expired(&self, queued: bool, waiting: bool) -> Expired {
+        let timed_out = |reason| ProtocolError::new(Status::REQUEST_TIMEOUT, reason);
+        match self.phase(queued) {
+            Phase::Idle => Expired::Close(CloseReason::IdleTimeout),
+            // Nothing came at all: browsers open connections ahead, and a 408 there answers a question never put.
+            Phase::ReceivingHead if self.is_idle() => Expired::Close(CloseReason::HeaderTimeout),
+            Phase::ReceivingHead => Expired::Refuse(
+                timed_out("the request head did not come in time"),
+                CloseReason::HeaderTimeout,
+            ),
+            Phase::ReceivingBody if waiting => Expired::Refuse(
+                ProtocolError::new(Status::SERVICE_UNAVAILABLE, "the answer took too long"),
+                CloseReason::AnswerTimeout,
+            ),
+            Phase::ReceivingBody if self.is_owed() => Expired::Refuse(
+                timed_out("the request content did not come in time"),
+                CloseReason::BodyTimeout,
+            ),
+            Phase::ReceivingBody => Expired::Close(CloseReason::BodyTimeout),
+            Phase::Handling => Expired::Refuse(
+                ProtocolError::new(Status::SERVICE_UNAVAILABLE, "the answer took too long"),
+                CloseReason::AnswerTimeout,
+            ),
+            Phase::Sending | Phase::Streaming => Expired::Reset(CloseReason::SendTimeout),
+            Phase::Lingering | Phase::Closed => Expired::Close(self.close_reason()),
+        }
+    }
+
+    /// Why it is closing; `PeerClosed` while it is not.
+    #[must_use]
+    pub fn close_reason(&self) -> CloseReason {
+        match self.persistence {
+            Persistence::Close(reason) => reason,
+            Persistence::KeepAlive => CloseReason::PeerClosed,
+        }
+    }
+
+    /// Since when the present phase lasts.
+    #[must_use]
+    pub fn since(&self) -> Instant {
+        self.progress.since
+    }
+}
+
+/// Queues a body of known length: small ones behind the head, so that both leave in one plain write.
+fn push_body(body: Body, limits: &Limits, out: &mut SendQueue) {
+    match body {
+        Body::Empty | Body::Source(_) => {}
+        Body::Bytes(bytes) if bytes.len() <= limits.gather_bytes_max => {
+            out.gather(|run| run.extend_from_slice(&bytes));
+        }
+        Body::Bytes(bytes) => out.push_owned(bytes),
+        Body::Static(bytes) => out.push_static(bytes),
+        Body::Shared { data, start, end } if end - start <= limits.gather_bytes_max => {
+            out.gather(|run| run.extend_from_slice(&data.body[start..end]));
+        }
+        Body::Shared { data, start, end } => out.push_shared(data, start, end),
+        Body::File { file, offset, len } => out.push_file(file, offset, len),
+        Body::Prepared(data) => {
+            let end = data.body.len();
+            push_body(Body::Shared { data, start: 0, end }, limits, out);
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! HTTP/1.1 without any I/O: bytes, instants and values in; values out.
+//!
+//! Nothing below this module knows a socket, a file, a thread or a clock. The caller lends the input bytes and
+//! says what time it is; the [`Connection`] owns neither. That is why every split, stall and timeout of the
+//! protocol is a fast, exact test, and why the reactor, the threaded twin and the simulator share it whole.
+
+pub mod body;
+pub mod conditional;
+pub mod connection;
+pub mod date;
+pub mod error;
+pub mod fields;
+pub mod negotiate;
+pub mod range;
+pub mod request;
+pub mod response;
+pub mod target;
+
+pub use connection::{Connection, Event, Phase};
+pub use error::{CloseReason, ProtocolError};
+pub use fields::Fields;
+pub use request::{Method, Request};
+pub use response::{Body, BodySource, Filled, Response, Status};

@@ -1,0 +1,329 @@
+//! `Accept`: which of the forms we can offer the client likes best (RFC 9110 section 12.5.1).
+//!
+//! Compares media ranges with media types. It must not know what the offers stand for.
+
+use super::fields::trim_ows;
+
+/// How well a media range fits an offer, and what it is worth.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Match {
+    specificity: Specificity,
+    /// The weight in thousandths: 0 is "not acceptable".
+    weight: u16,
+}
+
+/// The more specific range wins, however the weights are.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Specificity {
+    /// `*/*`
+    Any,
+    /// `text/*`
+    Type,
+    /// `text/html`
+    Subtype,
+    /// `text/html;level=1`, with the number of parameters.
+    Parameters(usize),
+}
+
+/// The index of the offer the client prefers; equals go to the one offered first. `None` if none will do (406).
+///
+/// Offers are media types as in `Content-Type`: `text/html; charset=utf-8`. Without an `Accept` line, or without
+/// anything in it that can be read, the client takes what it is given: the first.
+pub fn preferred<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, offers: &[&str]) -> Option<usize> {
+    let mut best: Vec<Option<Match>> = vec![None; offers.len()];
+    let mut asked = false;
+    for element in accept_lines.flat_map(|line| split_unquoted(line, b',')) {
+        let Some(range) = MediaRange::parse(element) else { continue };
+        asked = true;
+        for (offer, best) in offers.iter().zip(&mut best) {
+            // `None` is less than any match.
+            *best = (*best).max(range.fits(offer.as_bytes()));
+        }
+    }
+    if !asked {
+        return (!offers.is_empty()).then_some(0);
+    }
+    let mut winner = None;
+    let mut winning_weight = 0;
+    for (index, best) in best.iter().enumerate() {
+        let weight = best.map_or(0, |found| found.weight);
+        if weight > winning_weight {
+            winner = Some(index);
+            winning_weight = weight;
+        }
+    }
+    winner
+}
+
+/// One element of `Accept`.
+struct MediaRange<'a> {
+    main: &'a [u8],
+    sub: &'a [u8],
+    /// What follows the type, the weight and anything after it included.
+    parameters: &'a [u8],
+    weight: u16,
+}
+
+impl<'a> MediaRange<'a> {
+    /// `None` for what cannot be read: it says nothing for or against any offer.
+    fn parse(element: &'a [u8]) -> Option<MediaRange<'a>> {
+        let (media, parameters) = cut(element, b';');
+        let (main, sub) = match media {
+            // Not a media range, but old Java clients send it.
+            b"*" => (media, media),
+            _ => type_and_subtype(media)?,
+        };
+        if main == b"*" && sub != b"*" {
+            return None;
+        }
+        let weight = match split_unquoted(parameters, b';').map(|piece| cut(piece, b'=')).find(is_weight) {
+            Some((_, value)) => parse_weight(value)?,
+            None => 1000,
+        };
+        Some(MediaRange { main, sub, parameters, weight })
+    }
+
+    fn fits(&self, offer: &[u8]) -> Option<Match> {
+        let (media, offered) = cut(offer, b';');
+        let (main, sub) = type_and_subtype(media)?;
+        let specificity = if self.main == b"*" {
+            Specificity::Any
+        } else if !self.main.eq_ignore_ascii_case(main) {
+            return None;
+        } else if self.sub == b"*" {
+            Specificity::Type
+        } else if !self.sub.eq_ignore_ascii_case(sub) {
+            return None;
+        } else {
+            Specificity::Subtype
+        };
+        // Parameters narrow the range: the offer must have each of them. What follows the weight is no part of
+        // the media type.
+        let wanted = || {
+            split_unquoted(self.parameters, b';').map(|piece| cut(piece, b'=')).take_while(|p| !is_weight(p))
+        };
+        if !wanted().all(|parameter| has_parameter(offered, parameter)) {
+            return None;
+        }
+        let specificity = match (specificity, wanted().count()) {
+            (Specificity::Subtype, count) if count > 0 => Specificity::Parameters(count),
+            (specificity, _) => specificity,
+        };
+        Some(Match { specificity, weight: self.weight })
+    }
+}
+
+/// Whether a parameter list has this name with this value, both in any case and quoted or not.
+fn has_parameter(parameters: &[u8], (name, value): (&[u8], &[u8])) -> bool {
+    split_unquoted(parameters, b';').map(|piece| cut(piece, b'=')).any(|(other_name, other_value)| {
+        other_name.eq_ignore_ascii_case(name) && unquote(other_value).eq_ignore_ascii_case(unquote(value))
+    })
+}
+
+fn is_weight((name, _): &(&[u8], &[u8])) -> bool {
+    name.eq_ignore_ascii_case(b"q")
+}
+
+/// A weight in thousandths (RFC 9110 section 12.4.2): `0` to `1` with up to three decimals. `.5` is accepted.
+fn parse_weight(value: &[u8]) -> Option<u16> {
+    let (whole, decimals) = match value.iter().position(|&byte| byte == b'.') {
+        Some(dot) => (&value[..dot], &value[dot + 1..]),
+        None => (value, &value[value.len()..]),
+    };
+    let whole = match whole {
+        b"1" => 1000,
+        b"0" => 0,
+        b"" if !decimals.is_empty() => 0,
+        _ => return None,
+    };
+    if decimals.len() > 3 || !decimals.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let thousandths =
+        decimals.iter().zip([100, 10, 1]).map(|(digit, unit)| u16::from(digit - b'0') * unit).sum::<u16>();
+    (whole + thousandths <= 1000).then_some(whole + thousandths)
+}
+
+/// Both halves of `text/html`, neither empty.
+fn type_and_subtype(media: &[u8]) -> Option<(&[u8], &[u8])> {
+    let slash = media.iter().position(|&byte| byte == b'/')?;
+    let (main, sub) = (&media[..slash], &media[slash + 1..]);
+    (!main.is_empty() && !sub.is_empty() && !sub.contains(&b'/')).then_some((main, sub))
+}
+
+/// What stands before and after the first separator, whitespace trimmed.
+fn cut(value: &[u8], separator: u8) -> (&[u8], &[u8]) {
+    match value.iter().position(|&byte| byte == separator) {
+        Some(at) => (trim_ows(&value[..at]), trim_ows(&value[at + 1..])),
+        None => (trim_ows(value), b""),
+    }
+}
+
+fn unquote(value: &[u8]) -> &[u8] {
+    match value {
+        [b'"', inner @ .., b'"'] => inner,
+        plain => plain,
+    }
+}
+
+/// The pieces between separators that are not in a quoted string (RFC 9110 section 5.6.4), whitespace trimmed,
+/// empty ones skipped.
+fn split_unquoted(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    let pieces = value.split(move |&byte| {
+        if escaped {
+            escaped = false;
+        } else if quoted && byte == b'\\' {
+            escaped = true;
+        } else if byte == b'"' {
+            quoted = !quoted;
+        }
+        !quoted && byte == separator
+    });
+    pieces.map(trim_ows).filter(|piece| !piece.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFERS: &[&str] = &["text/html; charset=utf-8", "application/json", "text/plain"];
+    const HTML: Option<usize> = Some(0);
+    const JSON: Option<usize> = Some(1);
+    const TEXT: Option<usize> = Some(2);
+
+    fn check(cases: &[(&[&str], Option<usize>)]) {
+        for (lines, expected) in cases {
+            let found = preferred(lines.iter().map(|line| line.as_bytes()), OFFERS);
+            assert_eq!(found, *expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn who_asks_for_nothing_takes_the_first() {
+        check(&[
+            (&[], HTML),
+            (&[""], HTML),
+            (&[" , ,"], HTML),
+            (&["garbage"], HTML),
+            (&["text/html;q=banana"], HTML),
+        ]);
+        assert_eq!(preferred(std::iter::empty(), &[]), None);
+        assert_eq!(preferred([&b"*/*"[..]].into_iter(), &[]), None);
+    }
+
+    #[test]
+    fn weights_decide_and_ties_go_to_the_first_offer() {
+        check(&[
+            (&["*/*"], HTML),
+            (&["*"], HTML),
+            (&["*; q=.2, */*; q=.2"], HTML),
+            (&["application/json"], JSON),
+            (&["APPLICATION/Json"], JSON),
+            (&["text/plain, application/json"], JSON),
+            (&["text/plain", "application/json"], JSON),
+            (&["application/json;q=0.5, text/plain"], TEXT),
+            (&["application/json;q=0.501 , text/plain ; q=0.5"], JSON),
+            (&["application/json;q=0.5, text/plain;Q=0.501"], TEXT),
+            (&["text/html;q=0.9,application/json;q=0.9"], HTML),
+            (&["image/png, text/*;q=0.1"], HTML),
+            (&["text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"], HTML),
+            (&["application/json;q=1.000, */*;q=0.999"], JSON),
+            (&["junk, application/json"], JSON),
+            (&["text/html;q=2, application/json"], JSON),
+        ]);
+    }
+
+    #[test]
+    fn the_most_specific_range_speaks_for_an_offer() {
+        check(&[
+            (&["text/*, text/html;q=0.1"], TEXT),
+            (&["text/html;q=0, */*"], JSON),
+            (&["*/*, text/html;q=0, application/json;q=0"], TEXT),
+            (&["text/*;q=0, */*;q=0.1"], JSON),
+            (&["*/*;q=0.1, text/*;q=0"], JSON),
+            (&["text/html;q=0.2, text/html;charset=UTF-8;q=0.1, text/plain;q=0.15"], TEXT),
+            (&["text/html;q=0.3, text/html;q=0.7, text/plain;q=0.5"], HTML),
+        ]);
+    }
+
+    #[test]
+    fn parameters_must_be_there_and_extensions_do_not_count() {
+        check(&[
+            (&["text/html;level=1"], None),
+            (&["text/html;level=1, text/plain;q=0.1"], TEXT),
+            (&["text/html;charset=utf-8"], HTML),
+            (&["text/html; charset=\"UTF-8\""], HTML),
+            (&["text/html;charset=latin1"], None),
+            (&["application/json;q=1;ext=1"], JSON),
+            (&["application/json;q=1;ext=\"a,b;q=0\""], JSON),
+            (&["text/plain;a=\"x,application/json;q=1,\\\"\";q=0.5"], None),
+        ]);
+    }
+
+    #[test]
+    fn nothing_acceptable_is_none() {
+        check(&[
+            (&["image/png"], None),
+            (&["application/x-nonsense"], None),
+            (&["*/*;q=0"], None),
+            (&["*/*;q=0.000"], None),
+            (&["text/*;q=0, application/*;q=0"], None),
+            (&["text/htm, text/htmlx, tex/html"], None),
+        ]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_nothing() {
+        for element in
+            ["*/html", "/", "text/", "/html", "text", "a/b/c", ";q=1", "text/html;q=", "text/html;q=."]
+        {
+            assert!(MediaRange::parse(element.as_bytes()).is_none(), "{element}");
+        }
+    }
+
+    #[test]
+    fn weights_have_three_decimals() {
+        let cases: &[(&str, Option<u16>)] = &[
+            ("0", Some(0)),
+            ("1", Some(1000)),
+            ("0.", Some(0)),
+            ("1.", Some(1000)),
+            ("0.5", Some(500)),
+            ("0.05", Some(50)),
+            ("0.005", Some(5)),
+            (".5", Some(500)),
+            ("1.000", Some(1000)),
+            ("1.001", None),
+            ("0.0005", None),
+            ("2", None),
+            ("-1", None),
+            ("+1", None),
+            ("0.5x", None),
+            ("0,5", None),
+            ("", None),
+            (".", None),
+            ("1e0", None),
+            ("01", None),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(parse_weight(value.as_bytes()), *expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn quotes_hide_separators() {
+        let cases: &[(&str, &[&str])] = &[
+            ("a, b,,c ,", &["a", "b", "c"]),
+            ("a=\"x,y\",b", &["a=\"x,y\"", "b"]),
+            ("a=\"x\\\",y\",b", &["a=\"x\\\",y\"", "b"]),
+            ("a=\"x,b", &["a=\"x,b"]),
+            ("a\\,b", &["a\\", "b"]),
+        ];
+        for (value, expected) in cases {
+            let pieces: Vec<_> = split_unquoted(value.as_bytes(), b',').collect();
+            let expected: Vec<_> = expected.iter().map(|piece| piece.as_bytes()).collect();
+            assert_eq!(pieces, expected, "{value}");
+        }
+    }
+}

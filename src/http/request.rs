@@ -1,0 +1,676 @@
+//! Request heads: found, parsed through httparse, and judged by our own strict checks.
+//!
+//! httparse knows the grammar of tokens and field values; it is lenient about line ends and silent about
+//! framing, Host, target and version. Those are judged here (RFC 9112 sections 2.2, 3 and 6.3, RFC 9110 section
+//! 7.2): any doubt is an error, never a guess. Pure; must not know where the bytes came from.
+
+use std::mem::MaybeUninit;
+
+use super::error::ProtocolError;
+use super::fields::{Fields, list_elements, trim_ows};
+use super::response::Status;
+use super::target;
+use crate::config::{FIELDS_CEILING, Limits};
+
+/// A request method (RFC 9110 section 9, RFC 5789).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method<'b> {
+    /// GET
+    Get,
+    /// HEAD
+    Head,
+    /// POST
+    Post,
+    /// PUT
+    Put,
+    /// DELETE
+    Delete,
+    /// OPTIONS
+    Options,
+    /// PATCH
+    Patch,
+    /// TRACE
+    Trace,
+    /// CONNECT
+    Connect,
+    /// Any other token. Methods are case-sensitive: `get` is one of these.
+    Other(&'b str),
+}
+
+impl<'b> Method<'b> {
+    fn parse(name: &'b str) -> Self {
+        match name {
+            "GET" => Method::Get,
+            "HEAD" => Method::Head,
+            "POST" => Method::Post,
+            "PUT" => Method::Put,
+            "DELETE" => Method::Delete,
+            "OPTIONS" => Method::Options,
+            "PATCH" => Method::Patch,
+            "TRACE" => Method::Trace,
+            "CONNECT" => Method::Connect,
+            other => Method::Other(other),
+        }
+    }
+
+    /// The method as it stands on the request line.
+    #[must_use]
+    pub fn name(&self) -> &'b str {
+        match self {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Delete => "DELETE",
+            Method::Options => "OPTIONS",
+            Method::Patch => "PATCH",
+            Method::Trace => "TRACE",
+            Method::Connect => "CONNECT",
+            Method::Other(name) => name,
+        }
+    }
+}
+
+/// How a request's content is framed (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// None follows.
+    None,
+    /// This many bytes follow, at least one.
+    Length(u64),
+    /// Chunks follow.
+    Chunked,
+}
+
+/// One request head, borrowed from the input.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'b> {
+    method: Method<'b>,
+    target: &'b str,
+    path: &'b [u8],
+    query: Option<&'b [u8]>,
+    authority: Option<&'b [u8]>,
+    minor: u8,
+    fields: Fields<'b>,
+    head: &'b [u8],
+    content: Content,
+    persistent: bool,
+    expects_continue: bool,
+}
+
+impl<'b> Request<'b> {
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> Method<'b> {
+        self.method
+    }
+
+    /// Whether it is GET or HEAD.
+    #[must_use]
+    pub fn is_get_or_head(&self) -> bool {
+        matches!(self.method, Method::Get | Method::Head)
+    }
+
+    /// The request target as received.
+    #[must_use]
+    pub fn target(&self) -> &'b str {
+        self.target
+    }
+
+    /// The path as received: still percent-encoded, without the query. `*` for `OPTIONS *`.
+    #[must_use]
+    pub fn path(&self) -> &'b [u8] {
+        self.path
+    }
+
+    /// The query as received, without its `?`.
+    #[must_use]
+    pub fn query(&self) -> Option<&'b [u8]> {
+        self.query
+    }
+
+    /// The authority asked for: of an absolute-form target, else the Host field (RFC 9112 section 3.2.2).
+    #[must_use]
+    pub fn authority(&self) -> Option<&'b [u8]> {
+        self.authority
+    }
+
+    /// The minor version: 0 for HTTP/1.0, 1 for HTTP/1.1 and anything later of major version 1.
+    #[must_use]
+    pub fn minor_version(&self) -> u8 {
+        self.minor
+    }
+
+    /// The field lines.
+    #[must_use]
+    pub fn fields(&self) -> Fields<'b> {
+        self.fields
+    }
+
+    /// The first value of a field, without white space around it.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&'b [u8]> {
+        self.fields.first(name)
+    }
+
+    /// The whole head as received, its empty line included.
+    #[must_use]
+    pub fn head(&self) -> &'b [u8] {
+        self.head
+    }
+
+    /// How its content is framed.
+    #[must_use]
+    pub fn content(&self) -> Content {
+        self.content
+    }
+
+    /// Whether the client will take further answers on this connection (RFC 9112 section 9.3).
+    #[must_use]
+    pub fn is_persistent(&self) -> bool {
+        self.persistent
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends its content (RFC 9110 section 10.1.1).
+    #[must_use]
+    pub fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+
+    /// The request line as received, without its line end: for logs.
+    #[must_use]
+    pub fn line(&self) -> &'b [u8] {
+        let end = memchr::memchr(b'\r', self.head).unwrap_or(self.head.len());
+        &self.head[..end]
+    }
+}
+
+/// Room for the field lines of one head, on the caller's stack and not initialised: costs nothing until used.
+pub struct FieldSlots<'b> {
+    parsed: [MaybeUninit<httparse::Header<'b>>; FIELDS_CEILING],
+    /// For the rare request line that httparse will not read (HTTP/1.2 and later).
+    spelled: Vec<httparse::Header<'b>>,
+}
+
+impl FieldSlots<'_> {
+    /// Empty room.
+    #[must_use]
+    pub fn new() -> Self {
+        FieldSlots { parsed: [const { MaybeUninit::uninit() }; FIELDS_CEILING], spelled: Vec::new() }
+    }
+}
+
+impl Default for FieldSlots<'_> {
+    fn default() -> Self {
+        FieldSlots::new()
+    }
+}
+
+/// What a look for the end of a head found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Scan {
+    /// The head ends before this position.
+    Complete(usize),
+    /// Not yet: look on from here next time.
+    Partial(usize),
+}
+
+/// Looks for the empty line, from `scanned` on. Each byte is looked at once however the head arrives; what is
+/// plainly wrong is refused as it comes, so that garbage gets its 400 at once and not at the header timeout.
+pub(super) fn scan(input: &[u8], scanned: usize, limits: &Limits) -> Result<Scan, ProtocolError> {
+    let mut from = scanned;
+    while let Some(found) = memchr::memchr(b'\n', &input[from..]) {
+        let at = from + found;
+        // RFC 9112 section 2.2 allows a lone LF as a line end. Two readings of one head are how requests are
+        // smuggled, so we do not.
+        if at == 0 || input[at - 1] != b'\r' {
+            return Err(ProtocolError::bad_request("a line of the head ends in LF without CR"));
+        }
+        if at >= 3 && input[at - 2] == b'\n' {
+            return match at < limits.head_bytes_max {
+                true => Ok(Scan::Complete(at + 1)),
+                false => Err(too_long(input, limits)),
+            };
+        }
+        from = at + 1;
+    }
+    if input.len() >= limits.head_bytes_max {
+        return Err(too_long(input, limits));
+    }
+    let fresh = &input[scanned..];
+    if fresh.iter().any(|&byte| (byte < b' ' && !matches!(byte, b'\t' | b'\r' | b'\n')) || byte == 0x7f) {
+        return Err(ProtocolError::bad_request("the head contains a control character"));
+    }
+    if memchr::memchr(b'\n', &input[..input.len().min(limits.target_bytes_max + 64)]).is_none()
+        && input.len() > limits.target_bytes_max + 64
+    {
+        return Err(too_long(input, limits));
+    }
+    Ok(Scan::Partial(input.len()))
+}
+
+/// 414 while the request line has no end, 431 after it.
+fn too_long(input: &[u8], limits: &Limits) -> ProtocolError {
+    let line = memchr::memchr(b'\n', input).unwrap_or(input.len());
+    if line > limits.target_bytes_max {
+        ProtocolError::new(Status::URI_TOO_LONG, "the request target is too long")
+    } else {
+        ProtocolError::new(Status::FIELDS_TOO_LARGE, "the request head is too large")
+    }
+}
+
+/// Parses a complete head: `head` is exactly what [`scan`] called complete.
+pub fn parse<'s, 'b: 's>(
+    head: &'b [u8],
+    slots: &'s mut FieldSlots<'b>,
+    limits: &Limits,
+) -> Result<Request<'s>, ProtocolError> {
+    let FieldSlots { parsed, spelled } = slots;
+    let room = limits.fields_max.min(FIELDS_CEILING);
+    let mut raw = httparse::Request::new(&mut []);
+    let (method, target, minor, lines) = match raw.parse_with_uninit_headers(head, &mut parsed[..room]) {
+        Ok(httparse::Status::Complete(used)) => {
+            debug_assert_eq!(used, head.len(), "scan and httparse agree on the end of the head");
+            let (Some(method), Some(target), Some(minor)) = (raw.method, raw.path, raw.version) else {
+                return Err(ProtocolError::bad_request("the request line is incomplete"));
+            };
+            (method, target, minor, Fields::new(raw.headers))
+        }
+        Ok(httparse::Status::Partial) => {
+            return Err(ProtocolError::bad_request("the head ends too early"));
+        }
+        Err(httparse::Error::Version) => {
+            let (method, target) = later_version(head, spelled, room)?;
+            (method, target, 1, Fields::new(spelled))
+        }
+        Err(error) => return Err(explain(error)),
+    };
+    judge(head, method, target, minor, lines, limits)
+}
+
+fn explain(error: httparse::Error) -> ProtocolError {
+    match error {
+        httparse::Error::TooManyHeaders => {
+            ProtocolError::new(Status::FIELDS_TOO_LARGE, "the head has too many field lines")
+        }
+        httparse::Error::HeaderName => ProtocolError::bad_request("a field name is malformed"),
+        httparse::Error::HeaderValue => ProtocolError::bad_request("a field value is malformed"),
+        httparse::Error::NewLine => ProtocolError::bad_request("a line end is malformed"),
+        httparse::Error::Token => ProtocolError::bad_request("the request line is malformed"),
+        httparse::Error::Status | httparse::Error::Version => {
+            ProtocolError::bad_request("the version is malformed")
+        }
+    }
+}
+
+/// A version httparse does not read: 1.2 to 1.9 are served as 1.1 (RFC 9110 section 2.5), other well-formed ones
+/// get 505, anything else 400.
+fn later_version<'b>(
+    head: &'b [u8],
+    spelled: &mut Vec<httparse::Header<'b>>,
+    room: usize,
+) -> Result<(&'b str, &'b str), ProtocolError> {
+    const BAD: ProtocolError = ProtocolError::bad_request("the version is malformed");
+    let end = memchr::memmem::find(head, b"\r\n").ok_or(BAD)?;
+    let line = std::str::from_utf8(&head[..end]).map_err(|_| BAD)?;
+    let mut words = line.split(' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err(BAD);
+    };
+    match version.as_bytes() {
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor] if minor.is_ascii_digit() => {}
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            return Err(ProtocolError::new(
+                Status::VERSION_NOT_SUPPORTED,
+                "this server speaks HTTP/1.1 and HTTP/1.0",
+            ));
+        }
+        _ => return Err(BAD),
+    }
+    spelled.clear();
+    spelled.resize(room, httparse::EMPTY_HEADER);
+    let found = match httparse::parse_headers(&head[end + 2..], spelled) {
+        Ok(httparse::Status::Complete((_, lines))) => lines.len(),
+        Ok(httparse::Status::Partial) => return Err(BAD),
+        Err(error) => return Err(explain(error)),
+    };
+    spelled.truncate(found);
+    Ok((method, target))
+}
+
+/// The fields that decide framing and persistence, gathered in one pass.
+#[derive(Default)]
+struct Framing<'b> {
+    host: Option<&'b [u8]>,
+    length: Option<&'b [u8]>,
+    coding: Option<&'b [u8]>,
+    closes: bool,
+    keeps: bool,
+    expectation: Option<&'b [u8]>,
+}
+
+impl<'b> Framing<'b> {
+    fn gather(lines: Fields<'b>) -> Result<Self, ProtocolError> {
+        let mut framing = Framing::default();
+        for (name, value) in lines.iter() {
+            // Lengths first: of a browser's twenty names only a few get as far as a comparison.
+            match name.len() {
+                4 if name.eq_ignore_ascii_case("host") => once(&mut framing.host, value, "Host")?,
+                6 if name.eq_ignore_ascii_case("expect") => framing.expectation = Some(value),
+                10 if name.eq_ignore_ascii_case("connection") => {
+                    for option in list_elements(value) {
+                        framing.closes |= option.eq_ignore_ascii_case(b"close");
+                        framing.keeps |= option.eq_ignore_ascii_case(b"keep-alive");
+                    }
+                }
+                14 if name.eq_ignore_ascii_case("content-length") => {
+                    once(&mut framing.length, value, "Content-Length")?;
+                }
+                17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                    once(&mut framing.coding, value, "Transfer-Encoding")?;
+                }
+                _ => {}
+            }
+        }
+        Ok(framing)
+    }
+
+    /// RFC 9112 section 6.3, with every case that leaves room for doubt refused.
+    fn content(&self, minor: u8, limits: &Limits) -> Result<Content, ProtocolError> {
+        if let Some(coding) = self.coding {
+            if self.length.is_some() {
+                return Err(ProtocolError::bad_request(
+                    "Transfer-Encoding and Content-Length are both present",
+                ));
+            }
+            if minor == 0 {
+                return Err(ProtocolError::bad_request("HTTP/1.0 has no Transfer-Encoding"));
+            }
+            let mut codings = list_elements(coding);
+            return match (codings.next(), codings.next()) {
+                (Some(only), None) if only.eq_ignore_ascii_case(b"chunked") => Ok(Content::Chunked),
+                (None, _) => Err(ProtocolError::bad_request("Transfer-Encoding is empty")),
+                _ => Err(ProtocolError::new(
+                    Status::NOT_IMPLEMENTED,
+                    "the only transfer coding here is chunked",
+                )),
+            };
+        }
+        let Some(digits) = self.length.map(trim_ows) else { return Ok(Content::None) };
+        match decimal(digits) {
+            Some(0) => Ok(Content::None),
+            Some(length) if length <= limits.body_bytes_max => Ok(Content::Length(length)),
+            Some(_) => Err(ProtocolError::new(Status::CONTENT_TOO_LARGE, "the content is too large")),
+            None if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
+                Err(ProtocolError::new(Status::CONTENT_TOO_LARGE, "the content is too large"))
+            }
+            None => Err(ProtocolError::bad_request("Content-Length is not a number")),
+        }
+    }
+}
+
+fn once<'b>(slot: &mut Option<&'b [u8]>, value: &'b [u8], name: &'static str) -> Result<(), ProtocolError> {
+    if slot.replace(value).is_none() {
+        return Ok(());
+    }
+    Err(ProtocolError::bad_request(match name {
+        "Host" => "Host is there twice",
+        "Content-Length" => "Content-Length is there twice",
+        _ => "Transfer-Encoding is there twice",
+    }))
+}
+
+/// Digits only, no sign, no white space, no wrapping.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |number, &byte| {
+        let digit = (byte as char).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+fn judge<'b>(
+    head: &'b [u8],
+    method: &'b str,
+    target: &'b str,
+    minor: u8,
+    lines: Fields<'b>,
+    limits: &Limits,
+) -> Result<Request<'b>, ProtocolError> {
+    if target.len() > limits.target_bytes_max {
+        return Err(ProtocolError::new(Status::URI_TOO_LONG, "the request target is too long"));
+    }
+    let framing = Framing::gather(lines)?;
+    // Framing before anything else: a request whose end is in doubt must not be answered as if it were sound.
+    let content = framing.content(minor, limits)?;
+    match framing.host {
+        Some(host) if !target::check_host(host) => {
+            return Err(ProtocolError::bad_request("Host is malformed"));
+        }
+        None if minor >= 1 => return Err(ProtocolError::bad_request("Host is missing")),
+        Some(_) | None => {}
+    }
+    let method = Method::parse(method);
+    let (path, query, authority) = locate(method, target)?;
+    let expects_continue = match framing.expectation {
+        Some(what) if minor >= 1 => {
+            if !trim_ows(what).eq_ignore_ascii_case(b"100-continue") {
+                return Err(ProtocolError::new(
+                    Status::EXPECTATION_FAILED,
+                    "the only expectation known is 100-continue",
+                ));
+            }
+            content != Content::None
+        }
+        Some(_) | None => false,
+    };
+    Ok(Request {
+        method,
+        target,
+        path,
+        query,
+        authority: authority.or(framing.host),
+        minor,
+        fields: lines,
+        head,
+        content,
+        persistent: !framing.closes && (minor >= 1 || framing.keeps),
+        expects_continue,
+    })
+}
+
+type Located<'b> = (&'b [u8], Option<&'b [u8]>, Option<&'b [u8]>);
+
+/// Path, query and authority of a target in any of its four forms (RFC 9112 section 3.2).
+fn locate<'b>(method: Method<'b>, target: &'b str) -> Result<Located<'b>, ProtocolError> {
+    let bytes = target.as_bytes();
+    if method == Method::Connect {
+        return Err(ProtocolError::new(
+            Status::NOT_IMPLEMENTED,
+            "this server is no proxy: CONNECT is not offered",
+        ));
+    }
+    if bytes.first() == Some(&b'/') {
+        target::check_origin_form(bytes).map_err(ProtocolError::bad_request)?;
+        let (path, query) = target::split(bytes);
+        return Ok((path, query, None));
+    }
+    if target == "*" {
+        return match method {
+            Method::Options => Ok((bytes, None, None)),
+            _ => Err(ProtocolError::bad_request("the target * is for OPTIONS only")),
+        };
+    }
+    let Some(rest) = strip_scheme(bytes) else {
+        return Err(ProtocolError::bad_request("the request target does not begin with a slash"));
+    };
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    let (authority, mut tail) = rest.split_at(end);
+    if authority.is_empty() || authority[0] == b':' || !target::check_host(authority) {
+        return Err(ProtocolError::bad_request("the authority in the request target is malformed"));
+    }
+    if tail.is_empty() {
+        tail = b"/";
+    }
+    if tail[0] == b'?' {
+        // `http://host?query`: an empty path is `/` (RFC 9110 section 4.2.3).
+        target::check_origin_form(&[b"/", tail].concat()).map_err(ProtocolError::bad_request)?;
+        return Ok((b"/", Some(&tail[1..]), Some(authority)));
+    }
+    target::check_origin_form(tail).map_err(ProtocolError::bad_request)?;
+    let (path, query) = target::split(tail);
+    Ok((path, query, Some(authority)))
+}
+
+fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
+    [&b"http://"[..], b"https://"].iter().find_map(|scheme| {
+        let head = target.get(..scheme.len())?;
+        head.eq_ignore_ascii_case(scheme).then(|| &target[scheme.len()..])
+    })
+}
+
+/// A request head kept beyond the input it came in: for answers that are made later.
+#[derive(Clone, Debug)]
+pub struct KeptHead {
+    head: Vec<u8>,
+}
+
+impl KeptHead {
+    /// Copies the head. One allocation; the hot path does without.
+    #[must_use]
+    pub fn of(request: &Request<'_>) -> Self {
+        KeptHead { head: request.head.to_vec() }
+    }
+
+    /// Reads it again. It was valid once, so it is now; `None` would be a bug and is treated as a 500 by callers.
+    pub fn with<T>(&self, limits: &Limits, read: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
+        let mut slots = FieldSlots::new();
+        parse(&self.head, &mut slots, limits).ok().map(|request| read(&request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(head: &str) -> u16 {
+        let limits = Limits::default();
+        let bytes: Vec<u8> = head.chars().map(|c| c as u8).collect();
+        match scan(&bytes, 0, &limits) {
+            Err(error) => error.status.code(),
+            Ok(Scan::Partial(_)) => 0,
+            Ok(Scan::Complete(end)) => {
+                assert_eq!(end, bytes.len());
+                let mut slots = FieldSlots::new();
+                parse(&bytes, &mut slots, &limits).map_or_else(|error| error.status.code(), |_| 200)
+            }
+        }
+    }
+
+    #[test]
+    fn heads_and_their_verdicts() {
+        let cases: &[(&str, u16)] = &[
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+            ("GET / HTTP/1.0\r\n\r\n", 200),
+            ("GET / HTTP/1.9\r\nHost: a\r\nX: y\r\n\r\n", 200),
+            ("GET / HTTP/1.1\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\n\r\n", 400),
+            ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+            ("GET / HTTP/0.9\r\nHost: a\r\n\r\n", 505),
+            ("GET / HTTP/11.1\r\nHost: a\r\n\r\n", 400),
+            ("GET / http/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET /\r\nHost: a\r\n\r\n", 400),
+            ("GET / x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+            ("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+            ("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+            ("GET HTTP://a/b?c HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+            ("GET http:///b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET http://u:p@a/b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET ftp://a/b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n z\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\n X: y\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: \u{ff}caf\u{e9}\r\n\r\n", 200),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", 200),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551621\r\n\r\n", 413),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999\r\n\r\n", 413),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: cHunked \r\n\r\n", 200),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", 400),
+            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", 501),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;a=b\r\n\r\n", 501),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 1\r\n\r\n", 417),
+            ("GET /a", 0),
+            ("GET /a\u{1}", 400),
+            ("\u{16}\u{3}\u{1}", 400),
+        ];
+        for (head, expected) in cases {
+            assert_eq!(status(head), *expected, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn too_much_has_the_right_name() {
+        assert_eq!(status(&format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(20_000))), 414);
+        assert_eq!(status(&format!("GET /{}", "a".repeat(20_000))), 414);
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(40_000))), 431);
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(200))), 431);
+    }
+
+    #[test]
+    fn persistence_follows_version_and_options() {
+        let cases: &[(&str, bool)] = &[
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: ,, CLOSE ,\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, close\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true),
+        ];
+        for (head, expected) in cases {
+            let mut slots = FieldSlots::new();
+            let request = parse(head.as_bytes(), &mut slots, &Limits::default()).unwrap();
+            assert_eq!(request.is_persistent(), *expected, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn scanning_looks_at_each_byte_once() {
+        let limits = Limits::default();
+        let head = b"GET /abc HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\nrest";
+        let mut scanned = 0;
+        for end in 1..=head.len() {
+            match scan(&head[..end], scanned, &limits).unwrap() {
+                Scan::Partial(next) => {
+                    assert_eq!(next, end, "everything up to here is settled");
+                    scanned = next;
+                }
+                Scan::Complete(at) => {
+                    assert_eq!((at, end), (head.len() - 4, head.len() - 4));
+                    return;
+                }
+            }
+        }
+        panic!("the end of the head was missed");
+    }
+}

@@ -1,0 +1,383 @@
+//! Responses as values, and their heads as bytes (RFC 9110 section 15, RFC 9112 section 4).
+//!
+//! A [`Response`] says what is answered; how it is framed and whether the connection survives is decided by the
+//! connection that sends it. A file is an opaque descriptor here: nothing in this layer operates on it.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// A status code (RFC 9110 section 15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Status(u16);
+
+macro_rules! statuses {
+    ($($name:ident = $code:literal $reason:literal;)*) => {
+        impl Status {
+            $(#[doc = concat!($code, " ", $reason)] pub const $name: Status = Status($code);)*
+
+            /// The reason phrase; empty for codes not listed in RFC 9110.
+            #[must_use]
+            pub const fn reason(self) -> &'static str {
+                match self.0 { $($code => $reason,)* _ => "" }
+            }
+        }
+    };
+}
+
+statuses! {
+    CONTINUE = 100 "Continue";
+    OK = 200 "OK";
+    CREATED = 201 "Created";
+    ACCEPTED = 202 "Accepted";
+    NO_CONTENT = 204 "No Content";
+    PARTIAL_CONTENT = 206 "Partial Content";
+    MULTIPLE_CHOICES = 300 "Multiple Choices";
+    MOVED_PERMANENTLY = 301 "Moved Permanently";
+    FOUND = 302 "Found";
+    SEE_OTHER = 303 "See Other";
+    NOT_MODIFIED = 304 "Not Modified";
+    TEMPORARY_REDIRECT = 307 "Temporary Redirect";
+    PERMANENT_REDIRECT = 308 "Permanent Redirect";
+    BAD_REQUEST = 400 "Bad Request";
+    UNAUTHORIZED = 401 "Unauthorized";
+    FORBIDDEN = 403 "Forbidden";
+    NOT_FOUND = 404 "Not Found";
+    METHOD_NOT_ALLOWED = 405 "Method Not Allowed";
+    NOT_ACCEPTABLE = 406 "Not Acceptable";
+    REQUEST_TIMEOUT = 408 "Request Timeout";
+    CONFLICT = 409 "Conflict";
+    GONE = 410 "Gone";
+    LENGTH_REQUIRED = 411 "Length Required";
+    PRECONDITION_FAILED = 412 "Precondition Failed";
+    CONTENT_TOO_LARGE = 413 "Content Too Large";
+    URI_TOO_LONG = 414 "URI Too Long";
+    UNSUPPORTED_MEDIA_TYPE = 415 "Unsupported Media Type";
+    RANGE_NOT_SATISFIABLE = 416 "Range Not Satisfiable";
+    EXPECTATION_FAILED = 417 "Expectation Failed";
+    MISDIRECTED_REQUEST = 421 "Misdirected Request";
+    UNPROCESSABLE_CONTENT = 422 "Unprocessable Content";
+    TOO_MANY_REQUESTS = 429 "Too Many Requests";
+    FIELDS_TOO_LARGE = 431 "Request Header Fields Too Large";
+    INTERNAL_SERVER_ERROR = 500 "Internal Server Error";
+    NOT_IMPLEMENTED = 501 "Not Implemented";
+    BAD_GATEWAY = 502 "Bad Gateway";
+    SERVICE_UNAVAILABLE = 503 "Service Unavailable";
+    GATEWAY_TIMEOUT = 504 "Gateway Timeout";
+    VERSION_NOT_SUPPORTED = 505 "HTTP Version Not Supported";
+    INSUFFICIENT_STORAGE = 507 "Insufficient Storage";
+}
+
+impl Status {
+    /// A status by its number, 100 to 599; `None` outside.
+    #[must_use]
+    pub const fn from_code(code: u16) -> Option<Status> {
+        if code >= 100 && code <= 599 { Some(Status(code)) } else { None }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        self.0
+    }
+
+    /// Whether a response with this status never has content (RFC 9112 section 6.3, rule 1).
+    #[must_use]
+    pub const fn is_bodiless(self) -> bool {
+        self.0 < 200 || self.0 == 204 || self.0 == 304
+    }
+}
+
+/// What a body source did when asked for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// It appended something; ask again when there is room.
+    More,
+    /// It has nothing now; its `Waker` will say when to ask again.
+    Later,
+    /// That was all. What was appended in this call still counts.
+    End,
+    /// It cannot go on: the connection is closed without the end of the content, so the client can tell.
+    Failed,
+}
+
+/// Response content that is made while it is sent: a listing, a clock, a pipe.
+pub trait BodySource: Send {
+    /// Appends at most about `room` bytes of content to `out`. Called again after `More` as soon as the client
+    /// has taken enough, and after `Later` when the source's waker was used. Must not block.
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled;
+}
+
+/// A response head and body made beforehand, shared by all who ask for it: a cached file.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Status line and field lines, with `Content-Length`, without `Date`, `Connection` and the empty line.
+    pub head: Vec<u8>,
+    /// The content.
+    pub body: Vec<u8>,
+}
+
+/// An open file, opaque here, with whatever has to live as long as it is sent.
+pub struct OpenFile {
+    fd: OwnedFd,
+    _lease: Option<Box<dyn Send + Sync>>,
+}
+
+impl std::fmt::Debug for OpenFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "OpenFile({:?})", self.fd)
+    }
+}
+
+impl OpenFile {
+    /// A file to be sent.
+    #[must_use]
+    pub fn new(fd: OwnedFd) -> Self {
+        OpenFile { fd, _lease: None }
+    }
+
+    /// The same; `lease` is dropped when nobody sends the file any more.
+    #[must_use]
+    pub fn leased(fd: OwnedFd, lease: Box<dyn Send + Sync>) -> Self {
+        OpenFile { fd, _lease: Some(lease) }
+    }
+
+    /// The descriptor.
+    #[must_use]
+    pub fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+}
+
+/// Response content.
+pub enum Body {
+    /// None; `Content-Length: 0` where one is due.
+    Empty,
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// These bytes of the program.
+    Static(&'static [u8]),
+    /// A part of shared bytes: `data[start..end]`.
+    Shared {
+        /// The bytes.
+        data: Arc<Prepared>,
+        /// First byte sent.
+        start: usize,
+        /// Behind the last byte sent.
+        end: usize,
+    },
+    /// A range of a file, sent by the kernel.
+    File {
+        /// The open file.
+        file: Arc<OpenFile>,
+        /// First byte sent.
+        offset: u64,
+        /// How many bytes.
+        len: u64,
+    },
+    /// Made while it is sent; the length is not known.
+    Source(Box<dyn BodySource>),
+    /// Head and body were both made beforehand; the response's own status and fields are not used.
+    Prepared(Arc<Prepared>),
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.len() {
+            Some(len) => write!(f, "Body({len} bytes)"),
+            None => write!(f, "Body(source)"),
+        }
+    }
+}
+
+impl Body {
+    /// Its length in bytes, unless it is made while it is sent.
+    #[must_use]
+    pub fn len(&self) -> Option<u64> {
+        match self {
+            Body::Empty => Some(0),
+            Body::Bytes(bytes) => Some(bytes.len() as u64),
+            Body::Static(bytes) => Some(bytes.len() as u64),
+            Body::Shared { start, end, .. } => Some((end - start) as u64),
+            Body::File { len, .. } => Some(*len),
+            Body::Source(_) => None,
+            Body::Prepared(prepared) => Some(prepared.body.len() as u64),
+        }
+    }
+
+    /// Whether it is known to be empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+}
+
+/// What a handler answers.
+#[derive(Debug)]
+pub struct Response {
+    status: Status,
+    /// Field lines as they go on the wire, each with its CRLF.
+    fields: Vec<u8>,
+    body: Body,
+    close: bool,
+}
+
+impl Response {
+    /// A response without content.
+    #[must_use]
+    pub fn new(status: Status) -> Self {
+        Response { status, fields: Vec::new(), body: Body::Empty, close: false }
+    }
+
+    /// 200 with plain text.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Response::new(Status::OK)
+            .with_field("Content-Type", "text/plain; charset=utf-8")
+            .with_body(Body::Bytes(text.into().into_bytes()))
+    }
+
+    /// 200 with HTML.
+    #[must_use]
+    pub fn html(html: impl Into<String>) -> Self {
+        Response::new(Status::OK)
+            .with_field("Content-Type", "text/html; charset=utf-8")
+            .with_body(Body::Bytes(html.into().into_bytes()))
+    }
+
+    /// 200 with JSON that is already written.
+    #[must_use]
+    pub fn json(json: impl Into<String>) -> Self {
+        Response::new(Status::OK)
+            .with_field("Content-Type", "application/json; charset=utf-8")
+            .with_body(Body::Bytes(json.into().into_bytes()))
+    }
+
+    /// A response whose head and body were made beforehand.
+    #[must_use]
+    pub fn prepared(prepared: Arc<Prepared>) -> Self {
+        Response { status: Status::OK, fields: Vec::new(), body: Body::Prepared(prepared), close: false }
+    }
+
+    /// The same with this content.
+    #[must_use]
+    pub fn with_body(mut self, body: Body) -> Self {
+        self.body = body;
+        self
+    }
+
+    /// The same with one more field line. CR, LF and NUL in the value become spaces (RFC 9110 section 5.5), so
+    /// no value can start a line of its own. `Content-Length`, `Transfer-Encoding`, `Connection` and `Date` are
+    /// the connection's to write.
+    #[must_use]
+    pub fn with_field(mut self, name: &'static str, value: impl AsRef<[u8]>) -> Self {
+        push_field(&mut self.fields, name, value.as_ref());
+        self
+    }
+
+    /// The same with field lines that were written before, each with its CRLF.
+    pub(crate) fn with_written_fields(mut self, lines: &[u8]) -> Self {
+        self.fields.extend_from_slice(lines);
+        self
+    }
+
+    /// The same with another status.
+    #[must_use]
+    pub fn with_status(mut self, status: Status) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The same, and the connection is closed after it.
+    #[must_use]
+    pub fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    /// Its status.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Its content.
+    #[must_use]
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// Whether it asks for a close.
+    #[must_use]
+    pub fn closes(&self) -> bool {
+        self.close
+    }
+
+    /// Its parts: status, written field lines, content.
+    pub(crate) fn into_parts(self) -> (Status, Vec<u8>, Body) {
+        (self.status, self.fields, self.body)
+    }
+}
+
+/// Writes one field line; see [`Response::with_field`].
+pub(crate) fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    debug_assert!(name.bytes().all(super::body::is_token), "a field name is a token");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend(value.iter().map(|&byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { byte }));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a status line. Always `HTTP/1.1`: that is what we speak, whatever the client does (RFC 9110 section 2.5).
+pub(crate) fn push_status_line(out: &mut Vec<u8>, status: Status) {
+    if status == Status::OK {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    out.extend_from_slice(b"HTTP/1.1 ");
+    push_decimal(out, u64::from(status.code()));
+    out.push(b' ');
+    out.extend_from_slice(status.reason().as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a number without going through `fmt`.
+pub(crate) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_cannot_start_a_line() {
+        let response = Response::new(Status::FOUND).with_field("Location", "/a\r\nX-Injected: 1\0");
+        assert_eq!(response.fields, b"Location: /a  X-Injected: 1 \r\n");
+    }
+
+    #[test]
+    fn numbers_are_written_in_full() {
+        for number in [0, 9, 10, 4_294_967_296, u64::MAX] {
+            let mut out = Vec::new();
+            push_decimal(&mut out, number);
+            assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+        }
+    }
+
+    #[test]
+    fn every_named_status_has_a_reason() {
+        assert_eq!(Status::FIELDS_TOO_LARGE.reason(), "Request Header Fields Too Large");
+        assert_eq!(Status::from_code(299).map(Status::reason), Some(""));
+        assert_eq!(Status::from_code(600), None);
+    }
+}

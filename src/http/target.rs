@@ -1,0 +1,551 @@
+//! Request targets and `Host`: checking, splitting, normalising, decoding and encoding (RFC 3986, RFC 9112
+//! section 3.2).
+//!
+//! Everything here judges and rewrites bytes. It must not know which paths exist, what a docroot is, or which
+//! status an error becomes.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::Ipv6Addr;
+
+use memchr::memchr;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
+
+/// Bytes that stand for themselves in a path: `pchar` (RFC 3986 section 3.3) without `%`, and the slash.
+const PATH: u8 = 1;
+/// Bytes tolerated in a query: those of a path, `?`, `%`, and what browsers send raw though RFC 3986 has no
+/// place for it. A query never names a file here, so leniency costs nothing.
+const QUERY: u8 = 2;
+/// Bytes of a `reg-name` (RFC 3986 section 3.2.2) without `%`: unreserved and sub-delims.
+const NAME: u8 = 4;
+
+/// What each byte may be part of. One lookup a byte keeps the check of a target to a few nanoseconds.
+const CLASS: [u8; 256] = class_table();
+
+const fn class_table() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let c = byte as u8;
+        let unreserved = c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_' | b'~');
+        let sub_delim =
+            matches!(c, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
+        if unreserved || sub_delim {
+            table[byte] = PATH | QUERY | NAME;
+        } else if matches!(c, b':' | b'@' | b'/') {
+            table[byte] = PATH | QUERY;
+        } else if matches!(c, b'?' | b'%' | b'[' | b']' | b'{' | b'}' | b'|' | b'^' | b'`') {
+            table[byte] = QUERY;
+        }
+        byte += 1;
+    }
+    table
+}
+
+fn is_class(byte: u8, class: u8) -> bool {
+    CLASS[usize::from(byte)] & class != 0
+}
+
+/// Checks a target in origin-form (RFC 9112 section 3.2.1): an absolute path, then perhaps a query.
+///
+/// The path must be strict RFC 3986, because proxies in front of us disagree about the rest; the query may hold
+/// a few more bytes and malformed escapes, because browsers send them.
+///
+/// # Errors
+/// A short reason for a human, for the detail of a 400.
+pub fn check_origin_form(target: &[u8]) -> Result<(), &'static str> {
+    if target.first() != Some(&b'/') {
+        return Err("the target does not begin with a slash");
+    }
+    let mut rest = target;
+    while let [byte, tail @ ..] = rest {
+        rest = match *byte {
+            byte if is_class(byte, PATH) => tail,
+            b'%' => match tail {
+                [high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => tail,
+                _ => return Err("the path has a percent sign without two hexadecimal digits"),
+            },
+            b'?' => return check_query(tail),
+            byte => return Err(refusal(byte)),
+        };
+    }
+    Ok(())
+}
+
+fn check_query(query: &[u8]) -> Result<(), &'static str> {
+    match query.iter().find(|&&byte| !is_class(byte, QUERY)) {
+        Some(&byte) => Err(refusal(byte)),
+        None => Ok(()),
+    }
+}
+
+/// Why this byte may not stand in a target.
+fn refusal(byte: u8) -> &'static str {
+    match byte {
+        b' ' => "the target has a space",
+        b'#' => "the target has a fragment",
+        b'\\' => "the target has a backslash",
+        0x80.. => "the target has a byte outside ASCII that is not percent-encoded",
+        0..0x20 | 0x7f => "the target has a control character",
+        _ => "the target has a character that must be percent-encoded",
+    }
+}
+
+/// Splits a target in origin-form at the first `?`. An empty query is not the same as none.
+pub fn split(target: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr(b'?', target) {
+        Some(at) => (&target[..at], Some(&target[at + 1..])),
+        None => (target, None),
+    }
+}
+
+/// Why a path cannot be normalised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathError {
+    /// It does not begin with a slash.
+    Relative,
+    /// It has a NUL byte, encoded or not: no file name can.
+    Nul,
+    /// It has `%2F`. As a slash it would reach what the checks of a proxy before us forbade, and no file name
+    /// can hold it.
+    EncodedSlash,
+    /// A percent sign is not followed by two hexadecimal digits.
+    BadEscape,
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PathError::Relative => "the path does not begin with a slash",
+            PathError::Nul => "the path has a NUL byte",
+            PathError::EncodedSlash => "the path has an encoded slash",
+            PathError::BadEscape => "the path has a percent sign without two hexadecimal digits",
+        })
+    }
+}
+
+impl std::error::Error for PathError {}
+
+/// Turns the path of a target into the name of a thing below the root: percent-decoded once, without dot
+/// segments (RFC 3986 section 5.2.4; also those that were encoded) and repeated slashes.
+///
+/// The result begins with a slash, never climbs above the root, and ends in a slash if the path named a
+/// directory (`/a/`, `/a/.`, `/a/b/..`). It is borrowed when nothing had to change, which is nearly always.
+/// Any other byte is kept: on Linux a backslash is a letter like any other.
+///
+/// # Errors
+/// [`PathError`], if the path cannot be the name of anything.
+pub fn normalize(path: &[u8]) -> Result<Cow<'_, [u8]>, PathError> {
+    if path.first() != Some(&b'/') {
+        return Err(PathError::Relative);
+    }
+    if is_normal(path) {
+        return Ok(Cow::Borrowed(path));
+    }
+    // An encoded slash is refused, so decoding first cannot make a segment out of what was none.
+    let decoded = decode_path(path)?;
+    Ok(Cow::Owned(remove_dot_segments(&decoded)))
+}
+
+/// Whether normalising would change nothing. False as soon as in doubt; the slow way then finds the errors.
+fn is_normal(path: &[u8]) -> bool {
+    let mut rest = path;
+    while let [byte, tail @ ..] = rest {
+        match (byte, tail) {
+            (0 | b'%', _) => return false,
+            (b'/', [b'/', ..] | [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..]) => {
+                return false;
+            }
+            _ => rest = tail,
+        }
+    }
+    true
+}
+
+fn decode_path(path: &[u8]) -> Result<Vec<u8>, PathError> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let [byte, tail @ ..] = rest {
+        let (byte, tail) = match (*byte, tail) {
+            (b'%', [high, low, tail @ ..]) => match (hex_value(*high), hex_value(*low)) {
+                (Some(high), Some(low)) => match high << 4 | low {
+                    b'/' => return Err(PathError::EncodedSlash),
+                    byte => (byte, tail),
+                },
+                _ => return Err(PathError::BadEscape),
+            },
+            (b'%', _) => return Err(PathError::BadEscape),
+            (byte, tail) => (byte, tail),
+        };
+        if byte == 0 {
+            return Err(PathError::Nul);
+        }
+        decoded.push(byte);
+        rest = tail;
+    }
+    Ok(decoded)
+}
+
+fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn remove_dot_segments(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut ends_in_directory = true;
+    for segment in path.split(|&byte| byte == b'/') {
+        ends_in_directory = true;
+        match segment {
+            b"" | b"." => {}
+            // At the root there is nothing to take away, and so no way above it.
+            b".." => out.truncate(out.iter().rposition(|&byte| byte == b'/').unwrap_or(0)),
+            name => {
+                out.push(b'/');
+                out.extend_from_slice(name);
+                ends_in_directory = false;
+            }
+        }
+    }
+    if ends_in_directory {
+        out.push(b'/');
+    }
+    out
+}
+
+/// Whether this is a valid `Host` value or authority without user information: `uri-host [ ":" port ]`
+/// (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
+///
+/// An empty host is valid here, and so is an empty port; the caller that needs a host must ask for one. A port
+/// has at most five digits.
+pub fn check_host(value: &[u8]) -> bool {
+    if let [b'[', literal @ ..] = value {
+        let Some(end) = memchr(b']', literal) else { return false };
+        return is_ip_literal(&literal[..end]) && is_port_suffix(&literal[end + 1..]);
+    }
+    let (name, port) = value.split_at(memchr(b':', value).unwrap_or(value.len()));
+    is_reg_name(name) && is_port_suffix(port)
+}
+
+/// What stands between brackets: an IPv6 address, or `IPvFuture`.
+fn is_ip_literal(literal: &[u8]) -> bool {
+    if let [b'v' | b'V', future @ ..] = literal {
+        let Some(dot) = memchr(b'.', future) else { return false };
+        let (version, address) = (&future[..dot], &future[dot + 1..]);
+        return !version.is_empty()
+            && version.iter().all(u8::is_ascii_hexdigit)
+            && !address.is_empty()
+            && address.iter().all(|&byte| byte == b':' || is_class(byte, NAME));
+    }
+    std::str::from_utf8(literal).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
+}
+
+/// IPv4 addresses need no rule of their own: each is a `reg-name` too.
+fn is_reg_name(name: &[u8]) -> bool {
+    let mut rest = name;
+    while let [byte, tail @ ..] = rest {
+        rest = match (*byte, tail) {
+            (b'%', [high, low, tail @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => tail,
+            (byte, tail) if is_class(byte, NAME) => tail,
+            _ => return false,
+        };
+    }
+    true
+}
+
+fn is_port_suffix(suffix: &[u8]) -> bool {
+    match suffix {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
+/// Names and values of a query or form in `application/x-www-form-urlencoded` (WHATWG URL section 5.1): `+` is
+/// a space, malformed escapes stand for themselves, bytes that are not UTF-8 become U+FFFD.
+///
+/// A name without `=` has an empty value; empty pieces are skipped. Lazy: take as many as you can afford.
+pub fn query_pairs(query: &[u8]) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    query.split(|&byte| byte == b'&').filter(|piece| !piece.is_empty()).map(|piece| {
+        let (name, value) = match memchr(b'=', piece) {
+            Some(at) => (&piece[..at], &piece[at + 1..]),
+            None => (piece, &piece[piece.len()..]),
+        };
+        (decode_form(name), decode_form(value))
+    })
+}
+
+fn decode_form(piece: &[u8]) -> Cow<'_, str> {
+    if memchr(b'+', piece).is_none() {
+        return percent_decode(piece).decode_utf8_lossy();
+    }
+    let spaced: Vec<u8> = piece.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
+    Cow::Owned(percent_decode(&spaced).decode_utf8_lossy().into_owned())
+}
+
+/// What [`encode_path`] encodes besides controls and bytes outside ASCII: whatever could end the path, the
+/// attribute or the field it is written into. `;` and `&` are legal in a path but mean something to others.
+const ENCODED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'&')
+    .add(b'\'')
+    .add(b';')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// Appends a decoded path, percent-encoded so that it can stand in a `Location` field or a quoted `href`.
+///
+/// Slashes stay. A colon stays too: whoever writes a relative reference must begin it with `./` or `/`, or
+/// `javascript:x` would be a scheme.
+pub fn encode_path(path: &[u8], out: &mut Vec<u8>) {
+    for piece in percent_encode(path, ENCODED) {
+        out.extend_from_slice(piece.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_of_a_path_and_a_query_is_judged() {
+        let path_bytes = b"-._~!$&'()*+,;=:@/";
+        let query_extra = b"?%[]{}|^`";
+        for byte in 0..=255u8 {
+            let in_path = byte.is_ascii_alphanumeric() || path_bytes.contains(&byte);
+            let in_query = in_path || query_extra.contains(&byte);
+            // In the path a question mark is legal as well: it begins the query.
+            let path = check_origin_form(&[b'/', b'a', byte, b'b']);
+            assert_eq!(path.is_ok(), in_path || byte == b'?', "path {byte:#04x}: {path:?}");
+            let query = check_origin_form(&[b'/', b'?', byte]);
+            assert_eq!(query.is_ok(), in_query, "query {byte:#04x}: {query:?}");
+        }
+    }
+
+    #[test]
+    fn origin_form_is_an_absolute_path_with_sound_escapes() {
+        for target in "/ // /a%41b /%00 /%2f%2F /? /a?b?c /?% /?%zz&a[]=1 /?a={x} /a;b=c,d@e:f".split(' ') {
+            assert_eq!(check_origin_form(target.as_bytes()), Ok(()), "{target}");
+        }
+        let ascii =
+            r#"* a ? http://a/ /% /%4 /%4? /%zz /%4g /%g4 /a#b /?a#b /\ /?\ /" /?" /<a> /?< /[ /{ /| /^ /`"#;
+        let others: &[&[u8]] = &[b"", b"/a b", b"/?a b", b"/\x00", b"/?\x7f", b"/caf\xc3\xa9", b"/?\xff"];
+        for target in ascii.split(' ').map(str::as_bytes).chain(others.iter().copied()) {
+            assert!(check_origin_form(target).is_err(), "{:?}", String::from_utf8_lossy(target));
+        }
+    }
+
+    #[test]
+    fn reasons_say_what_was_wrong() {
+        let cases: &[(&[u8], &str)] = &[
+            (b"index.html", "slash"),
+            (b"/%", "percent"),
+            (b"/a#b", "fragment"),
+            (b"/a\\b", "backslash"),
+            (b"/a b", "space"),
+            (b"/\x01", "control"),
+            (b"/\x80", "outside ASCII"),
+            (b"/<", "must be percent-encoded"),
+        ];
+        for (target, word) in cases {
+            let reason = check_origin_form(target).expect_err("must be refused");
+            assert!(reason.contains(word), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_split_at_its_first_question_mark() {
+        type Parts<'a> = (&'a [u8], Option<&'a [u8]>);
+        let cases: &[(&[u8], Parts<'_>)] = &[
+            (b"/a", (b"/a", None)),
+            (b"/a?", (b"/a", Some(b""))),
+            (b"/a?b?c", (b"/a", Some(b"b?c"))),
+            (b"/?/..", (b"/", Some(b"/.."))),
+            (b"", (b"", None)),
+        ];
+        for (target, expected) in cases {
+            assert_eq!(split(target), *expected);
+        }
+    }
+
+    #[test]
+    fn normal_paths_are_borrowed() {
+        for path in r"/ /a /a/ /a/b.c /.well-known/x /... /..a /a../b /.a. /a. /a\b /a.. /....".split(' ') {
+            match normalize(path.as_bytes()) {
+                Ok(Cow::Borrowed(same)) => assert_eq!(same, path.as_bytes()),
+                other => panic!("{path} became {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn paths_are_decoded_once_and_stay_below_the_root() {
+        let cases: &[(&[u8], &[u8])] = &[
+            (b"//", b"/"),
+            (b"///a//b///", b"/a/b/"),
+            (b"/.", b"/"),
+            (b"/./", b"/"),
+            (b"/..", b"/"),
+            (b"/../..", b"/"),
+            (b"/../../etc/passwd", b"/etc/passwd"),
+            (b"/a/.", b"/a/"),
+            (b"/a/..", b"/"),
+            (b"/a/../", b"/"),
+            (b"/a/b/..", b"/a/"),
+            (b"/a/b/../c", b"/a/c"),
+            (b"/a/./b", b"/a/b"),
+            (b"/a//../b", b"/b"),
+            (b"/%2e%2e/%2E/a", b"/a"),
+            (b"/a/%2e%2e", b"/"),
+            (b"/a/.%2e/b", b"/b"),
+            (b"/a/%2e", b"/a/"),
+            (b"/a%20b", b"/a b"),
+            (b"/%41", b"/A"),
+            (b"/%c3%a9", b"/\xc3\xa9"),
+            (b"/%ff", b"/\xff"),
+            (b"/%252e%252e/a", b"/%2e%2e/a"),
+            (b"/%252f", b"/%2f"),
+            (b"/%5c..%5cetc", b"/\\..\\etc"),
+            (b"/..%5c..%5cetc", b"/..\\..\\etc"),
+            (b"/....//....//etc", b"/..../..../etc"),
+            (b"/%c0%ae%c0%ae/a", b"/\xc0\xae\xc0\xae/a"),
+            (b"/a%0d%0ab", b"/a\r\nb"),
+            (b"/a%3fb", b"/a?b"),
+        ];
+        for (path, expected) in cases {
+            let shown = String::from_utf8_lossy(path);
+            let normal = normalize(path).unwrap_or_else(|error| panic!("{shown}: {error}"));
+            assert_eq!(&*normal, *expected, "{shown}");
+            assert!(matches!(normal, Cow::Owned(_)), "{shown} changed");
+        }
+    }
+
+    #[test]
+    fn impossible_paths_are_refused() {
+        let cases: &[(&[u8], PathError)] = &[
+            (b"", PathError::Relative),
+            (b"a/b", PathError::Relative),
+            (b"*", PathError::Relative),
+            (b"/a%00b", PathError::Nul),
+            (b"/a\0b", PathError::Nul),
+            (b"/a%2fb", PathError::EncodedSlash),
+            (b"/..%2F..%2Fetc", PathError::EncodedSlash),
+            (b"/%", PathError::BadEscape),
+            (b"/%4", PathError::BadEscape),
+            (b"/%zz", PathError::BadEscape),
+            (b"/%4g", PathError::BadEscape),
+            (b"/%+1", PathError::BadEscape),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(normalize(path), Err(*expected), "{:?}", String::from_utf8_lossy(path));
+        }
+    }
+
+    #[test]
+    fn hosts_follow_the_grammar() {
+        let good = "a a.test A.TEST:8080 127.0.0.1 127.0.0.1: :80 : a:99999 a:00000 a_b-c~d a!$&'()*+,;=b %41.test \
+            [::1] [::1]:80 [::1]: [2001:db8::1.2.3.4] [v1.xx] [vF.a:b]:1 999.999.999.999";
+        assert!(check_host(b""));
+        for host in good.split(' ') {
+            assert!(check_host(host.as_bytes()), "{host}");
+        }
+        let bad = r#"::1 a:bc a:80:80 a:123456 a:-1 a:+1 u@a u:p@a a/x a?x a#x a\b "a" http://a <a> % %4 %zz a%4
+            [::1 ::1] [::1]x [::1]80 [] [a] [127.0.0.1] [::1%25eth0] [fe80::1%eth0] [v.x] [v1.] [vg.x] [v1x] [:::1]
+            [::1]] a[ a] [::1]:x [::1]:123456"#;
+        let others: &[&[u8]] =
+            &[b"a b", b" a", b"a ", b"a\t", b"a: 80", b"a\0b", b"a\x7f", b"caf\xc3\xa9", b"[\xff]"];
+        for host in bad.split_ascii_whitespace().map(str::as_bytes).chain(others.iter().copied()) {
+            assert!(!check_host(host), "{:?}", String::from_utf8_lossy(host));
+        }
+        for byte in 0..=255u8 {
+            let expected = byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:".contains(&byte);
+            assert_eq!(check_host(&[b'a', byte]), expected, "{byte:#04x}");
+        }
+    }
+
+    #[test]
+    fn forms_are_decoded() {
+        type Pairs<'a> = &'a [(&'a str, &'a str)];
+        let cases: &[(&[u8], Pairs<'_>)] = &[
+            (b"", &[]),
+            (b"&&", &[]),
+            (b"a", &[("a", "")]),
+            (b"a=", &[("a", "")]),
+            (b"=a", &[("", "a")]),
+            (b"=", &[("", "")]),
+            (b"a=1&b=2", &[("a", "1"), ("b", "2")]),
+            (b"a=b=c", &[("a", "b=c")]),
+            (b"a+b=c+d", &[("a b", "c d")]),
+            (b"a=%2B+%20", &[("a", "+  ")]),
+            (b"a=%26%3d", &[("a", "&=")]),
+            (b"a=%", &[("a", "%")]),
+            (b"a=%zz%4", &[("a", "%zz%4")]),
+            (b"a=%c3%a9", &[("a", "\u{e9}")]),
+            (b"a=%ff", &[("a", "\u{fffd}")]),
+            (b"a=%ff+b", &[("a", "\u{fffd} b")]),
+            (b"a=\xe9", &[("a", "\u{fffd}")]),
+            (b"a&a&a", &[("a", ""), ("a", ""), ("a", "")]),
+        ];
+        for (query, expected) in cases {
+            let pairs: Vec<_> = query_pairs(query).collect();
+            let pairs: Vec<_> = pairs.iter().map(|(name, value)| (&**name, &**value)).collect();
+            assert_eq!(pairs, *expected, "{:?}", String::from_utf8_lossy(query));
+        }
+        assert!(
+            query_pairs(b"plain=value").all(|(n, v)| matches!((n, v), (Cow::Borrowed(_), Cow::Borrowed(_))))
+        );
+    }
+
+    #[test]
+    fn encoding_leaves_nothing_that_ends_a_path_or_an_attribute() {
+        for byte in 0..=255u8 {
+            let mut out = Vec::new();
+            encode_path(&[byte], &mut out);
+            let plain = byte.is_ascii_alphanumeric() || b"/-._~!$()*+,=:@".contains(&byte);
+            let expected = if plain { vec![byte] } else { format!("%{byte:02X}").into_bytes() };
+            assert_eq!(out, expected, "{byte:#04x}");
+        }
+    }
+
+    #[test]
+    fn an_encoded_path_is_a_valid_target_and_decodes_to_itself() {
+        let mut path = b"/".to_vec();
+        path.extend((1..=255u8).filter(|&byte| byte != b'/'));
+        let mut encoded = Vec::new();
+        encode_path(&path, &mut encoded);
+        assert_eq!(check_origin_form(&encoded), Ok(()));
+        assert_eq!(split(&encoded).1, None);
+        assert_eq!(normalize(&encoded).as_deref(), Ok(&*path));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn normal_paths_are_absolute_and_stable(path in "/[a.%/2e5cF]{0,24}") {
+            if let Ok(normal) = normalize(path.as_bytes()) {
+                proptest::prop_assert!(normal.starts_with(b"/"));
+                proptest::prop_assert!(!normal.windows(2).any(|pair| pair == b"//"));
+                let dotted = normal.split(|&byte| byte == b'/').any(|segment| segment == b"." || segment == b"..");
+                proptest::prop_assert!(!dotted);
+                let mut encoded = Vec::new();
+                encode_path(&normal, &mut encoded);
+                proptest::prop_assert!(normalize(&encoded).is_ok_and(|again| again == normal));
+            }
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Work that may block, done beside the loop, and the way its results come back.
+//!
+//! A [`Job`] runs on a worker thread and returns a [`Then`]: what is to be done with its result on the loop,
+//! where the connection is. Results wait in the loop's [`Inbox`] under the name of their connection; one wake-up
+//! serves however many have gathered. Under the threaded twin a job runs inline, on the connection's own thread:
+//! that is what threads are for. This file must not know HTTP.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::conn_id::ConnId;
+use crate::handler::{Answer, Context};
+
+/// What happens on the loop with a job's result: it makes the answer, or takes the next step towards it.
+pub type Then = Box<dyn FnOnce(&mut Context<'_>) -> Answer + Send>;
+
+/// Work that may block. Runs once, off the loop.
+pub type Job = Box<dyn FnOnce() -> Then + Send>;
+
+/// A promise that an answer comes later, through [`Context::job`].
+pub struct Ticket(pub(crate) TicketState);
+
+pub(crate) enum TicketState {
+    /// The result comes through the inbox.
+    Pending,
+    /// The job ran inline.
+    Done(Then),
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            TicketState::Pending => "Ticket(pending)",
+            TicketState::Done(_) => "Ticket(done)",
+        })
+    }
+}
+
+/// What came back for a connection.
+pub enum Done {
+    /// A job ended.
+    Finished(Then),
+    /// A job panicked.
+    Panicked,
+    /// A body source has more to say.
+    Woken,
+}
+
+impl std::fmt::Debug for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Done::Finished(_) => "finished",
+            Done::Panicked => "panicked",
+            Done::Woken => "woken",
+        })
+    }
+}
+
+/// Where jobs are handed in. One a driver.
+pub trait JobDesk: Send {
+    /// Takes a job for a connection, or gives it back when too many wait already.
+    fn submit(&mut self, id: ConnId, job: Job) -> Result<Ticket, Job>;
+    /// The connection is gone: its job need not start.
+    fn cancel(&mut self, id: ConnId);
+    /// Where results and wake-ups for this driver go.
+    fn inbox(&self) -> &Arc<Inbox>;
+}
+
+/// Results on their way to one loop.
+pub struct Inbox {
+    waiting: Mutex<Vec<(ConnId, Done)>>,
+    /// Set while a wake-up is on its way that nobody has answered: one is enough.
+    signalled: AtomicBool,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").finish_non_exhaustive()
+    }
+}
+
+impl Inbox {
+    /// An inbox whose owner is woken by `wake`.
+    #[must_use]
+    pub fn new(wake: Box<dyn Fn() + Send + Sync>) -> Self {
+        Inbox { waiting: Mutex::new(Vec::new()), signalled: AtomicBool::new(false), wake }
+    }
+
+    /// Leaves a result and wakes the owner unless that is under way.
+    pub fn put(&self, id: ConnId, done: Done) {
+        lock(&self.waiting).push((id, done));
+        if !self.signalled.swap(true, Ordering::AcqRel) {
+            (self.wake)();
+        }
+    }
+
+    /// Takes all results into `into`. The owner calls this once a turn; what comes later wakes it again.
+    pub fn take(&self, into: &mut Vec<(ConnId, Done)>) {
+        self.signalled.store(false, Ordering::Release);
+        into.append(&mut lock(&self.waiting));
+    }
+}
+
+/// Tells a loop, from any thread, that a body source of this connection has more to say.
+#[derive(Clone, Debug)]
+pub struct Waker {
+    id: ConnId,
+    inbox: Arc<Inbox>,
+}
+
+impl Waker {
+    pub(crate) fn new(id: ConnId, inbox: Arc<Inbox>) -> Self {
+        Waker { id, inbox }
+    }
+
+    /// Has the source asked again. Harmless when the connection is gone, or when it was not waiting.
+    pub fn wake(&self) {
+        self.inbox.put(self.id, Done::Woken);
+    }
+}
+
+/// A small, bounded set of worker threads.
+#[derive(Debug)]
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    work: Condvar,
+    jobs_max: usize,
+    done: AtomicU64,
+}
+
+struct Queue {
+    waiting: VecDeque<(ConnId, Arc<Inbox>, Job)>,
+    /// Threads that wait for work.
+    resting: usize,
+    threads: usize,
+    threads_max: usize,
+    stopping: bool,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Queue({} waiting, {} threads)", self.waiting.len(), self.threads)
+    }
+}
+
+impl Pool {
+    /// A pool of up to `threads_max` workers, started as they are needed, with at most `jobs_max` jobs waiting.
+    #[must_use]
+    pub fn new(threads_max: usize, jobs_max: usize) -> Self {
+        let queue = Queue {
+            waiting: VecDeque::new(),
+            resting: 0,
+            threads: 0,
+            threads_max: threads_max.max(1),
+            stopping: false,
+        };
+        Pool {
+            shared: Arc::new(Shared {
+                queue: Mutex::new(queue),
+                work: Condvar::new(),
+                jobs_max,
+                done: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// A desk for one driver.
+    #[must_use]
+    pub fn desk(&self, inbox: Arc<Inbox>) -> PoolDesk {
+        PoolDesk { shared: Arc::clone(&self.shared), inbox }
+    }
+
+    /// Jobs done so far.
+    #[must_use]
+    pub fn jobs_done(&self) -> u64 {
+        self.shared.done.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Pool {
+    /// Jobs under way are left to end by themselves: nobody waits for what may block.
+    fn drop(&mut self) {
+        let mut queue = lock(&self.shared.queue);
+        queue.stopping = true;
+        queue.waiting.clear();
+        self.shared.work.notify_all();
+    }
+}
+
+/// Hands jobs to a [`Pool`].
+#[derive(Debug)]
+pub struct PoolDesk {
+    shared: Arc<Shared>,
+    inbox: Arc<Inbox>,
+}
+
+impl JobDesk for PoolDesk {
+    fn submit(&mut self, id: ConnId, job: Job) -> Result<Ticket, Job> {
+        let mut queue = lock(&self.shared.queue);
+        if queue.waiting.len() >= self.shared.jobs_max {
+            return Err(job);
+        }
+        if queue.resting <= queue.waiting.len() && queue.threads < queue.threads_max {
+            let shared = Arc::clone(&self.shared);
+            let started =
+                std::thread::Builder::new().name("whirligig-job".into()).spawn(move || work(&shared));
+            match started {
+                Ok(_) => queue.threads += 1,
+                // Another worker will get to it, if there is one.
+                Err(_) if queue.threads == 0 => return Err(job),
+                Err(_) => {}
+            }
+        }
+        queue.waiting.push_back((id, Arc::clone(&self.inbox), job));
+        self.shared.work.notify_one();
+        Ok(Ticket(TicketState::Pending))
+    }
+
+    fn cancel(&mut self, id: ConnId) {
+        lock(&self.shared.queue)
+            .waiting
+            .retain(|(other, inbox, _)| *other != id || !Arc::ptr_eq(inbox, &self.inbox));
+    }
+
+    fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+}
+
+fn work(shared: &Shared) {
+    loop {
+        let (id, inbox, job) = {
+            let mut queue = lock(&shared.queue);
+            loop {
+                if queue.stopping {
+                    return;
+                }
+                if let Some(next) = queue.waiting.pop_front() {
+                    break next;
+                }
+                queue.resting += 1;
+                queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue.resting -= 1;
+            }
+        };
+        let done = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)) {
+            Ok(then) => Done::Finished(then),
+            Err(_) => Done::Panicked,
+        };
+        shared.done.fetch_add(1, Ordering::Relaxed);
+        inbox.put(id, done);
+    }
+}
+
+/// Runs jobs at once, on the caller's thread: for the threaded twin.
+#[derive(Debug)]
+pub struct InlineDesk {
+    inbox: Arc<Inbox>,
+}
+
+impl InlineDesk {
+    /// A desk whose wake-ups go to `inbox`.
+    #[must_use]
+    pub fn new(inbox: Arc<Inbox>) -> Self {
+        InlineDesk { inbox }
+    }
+}
+
+impl JobDesk for InlineDesk {
+    fn submit(&mut self, _id: ConnId, job: Job) -> Result<Ticket, Job> {
+        Ok(Ticket(TicketState::Done(job())))
+    }
+
+    fn cancel(&mut self, _id: ConnId) {}
+
+    fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+}
+
+/// A lock whose holder panicked still guards sound data here: every critical section is a push or a pop.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Response;
+    use std::sync::mpsc;
+
+    fn answer() -> Then {
+        Box::new(|_| Answer::Now(Response::text("done")))
+    }
+
+    #[test]
+    fn results_come_back_under_their_name_with_one_wake_up_for_many() {
+        let (woken, wake_ups) = mpsc::channel();
+        let inbox = Arc::new(Inbox::new(Box::new(move || woken.send(()).unwrap())));
+        let pool = Pool::new(2, 16);
+        let mut desk = pool.desk(Arc::clone(&inbox));
+        let (release, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        for n in 1..=4 {
+            let gate = Arc::clone(&gate);
+            let job: Job = Box::new(move || {
+                lock(&gate).recv().unwrap();
+                assert!(n != 3, "a job that fails");
+                answer()
+            });
+            assert!(desk.submit(ConnId::new(n, 0), job).is_ok());
+        }
+        for _ in 1..=4 {
+            release.send(()).unwrap();
+        }
+        let mut got = Vec::new();
+        while got.len() < 4 {
+            wake_ups.recv().unwrap();
+            inbox.take(&mut got);
+        }
+        let mut names: Vec<_> = got.iter().map(|(id, done)| (id.generation(), format!("{done:?}"))).collect();
+        names.sort();
+        let expected = [(1, "finished"), (2, "finished"), (3, "panicked"), (4, "finished")];
+        assert_eq!(names, expected.map(|(n, done)| (n, done.to_string())));
+        assert!(wake_ups.try_recv().is_err(), "nobody is woken for nothing");
+    }
+
+    #[test]
+    fn a_full_queue_gives_the_job_back_and_cancel_makes_room() {
+        let inbox = Arc::new(Inbox::new(Box::new(|| {})));
+        let pool = Pool::new(1, 1);
+        let mut desk = pool.desk(inbox);
+        let (started, has_started) = mpsc::channel();
+        let (release, gate) = mpsc::channel::<()>();
+        let blocking: Job = Box::new(move || {
+            started.send(()).unwrap();
+            gate.recv().ok();
+            answer()
+        });
+        assert!(desk.submit(ConnId::new(1, 0), blocking).is_ok());
+        has_started.recv().unwrap();
+        assert!(desk.submit(ConnId::new(2, 1), Box::new(answer)).is_ok());
+        assert!(desk.submit(ConnId::new(3, 2), Box::new(answer)).is_err());
+        desk.cancel(ConnId::new(2, 1));
+        assert!(desk.submit(ConnId::new(3, 2), Box::new(answer)).is_ok());
+        drop(release);
+    }
+}

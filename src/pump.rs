@@ -1,0 +1,353 @@
+//! Moves bytes between a stream and a connection until it is blocked, closed or out of budget.
+//!
+//! The same pump serves the reactor, the threaded twin and the simulator: all it asks of a stream is
+//! [`Stream`]. Every loop here ends by would-block, end of input, error or budget, and says which: an edge comes
+//! once, so what is not drained must be carried.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::os::fd::OwnedFd;
+
+use crate::buffer::{NextWrite, WRITE_SLICES};
+use crate::conn_id::ConnId;
+use crate::driver::Driver;
+use crate::exchange::{Client, Exchange};
+use crate::handler::Now;
+use crate::http::connection::{Expired, Finish};
+use crate::http::{CloseReason, ProtocolError, Status};
+use crate::observe::{Activity, Observer};
+
+/// What a `send_file` call achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SentFile {
+    /// This many bytes, as many as the socket would take or as were asked for.
+    Bytes(u64),
+    /// The file ended before the range did.
+    Ended,
+}
+
+/// A byte stream between two sockets. Non-blocking in the reactor; in the twin, `read` may wait.
+pub trait Stream {
+    /// Reads what is there; 0 is the end of input.
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
+    /// Writes the slices in order. `more` says that a file follows at once.
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize>;
+    /// Sends `len` bytes of a file from `offset`, in the kernel.
+    fn send_file(&mut self, fd: &OwnedFd, offset: u64, len: u64) -> io::Result<SentFile>;
+    /// Shuts the sending side: the peer reads the end of input.
+    fn shutdown_write(&mut self) -> io::Result<()>;
+    /// Makes the coming close a reset, so that the kernel drops what it still holds for the peer.
+    fn reset_on_close(&mut self);
+    /// The time, if the last read waited so long that the driver's is out of date: only the twin's does.
+    fn woke_at(&mut self) -> Option<Now> {
+        None
+    }
+}
+
+/// Why the pump stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pumped {
+    /// It waits for the kernel, a job or a deadline.
+    Blocked,
+    /// Its share of this turn is used up: pump it again in the next, without waiting for an event.
+    Yielded,
+    /// It is over: drop the stream.
+    Closed(CloseReason),
+}
+
+/// What one step did.
+enum Step {
+    /// Something: go on.
+    Again,
+    /// Nothing can be done now.
+    Blocked,
+    /// The end.
+    Closed(CloseReason),
+}
+
+/// Pumps one connection for its share of a turn.
+pub fn pump<S: Stream, O: Observer>(
+    client: &mut Client,
+    stream: &mut S,
+    driver: &mut Driver<O>,
+    id: ConnId,
+) -> Pumped {
+    let bytes_left = driver.config.limits.turn_bytes_max;
+    let requests_left = driver.config.limits.turn_requests_max;
+    let exchange = Exchange::new(client, driver, id, requests_left);
+    let mut pump = Pump { exchange, stream, bytes_left };
+    let pumped = pump.run();
+    pump.exchange.log_answers(matches!(pumped, Pumped::Closed(_)));
+    pump.exchange.settle();
+    pumped
+}
+
+/// Acts on a deadline that has passed, then pumps what that left to do.
+pub fn expire<S: Stream, O: Observer>(
+    client: &mut Client,
+    stream: &mut S,
+    driver: &mut Driver<O>,
+    id: ConnId,
+) -> Pumped {
+    let mut exchange = Exchange::new(client, driver, id, 0);
+    match exchange.expire() {
+        None => pump(client, stream, driver, id),
+        Some(Expired::Refuse(_, reason) | Expired::Close(reason)) => Pumped::Closed(reason),
+        Some(Expired::Reset(reason)) => {
+            exchange.log_answers(true);
+            stream.reset_on_close();
+            Pumped::Closed(reason)
+        }
+    }
+}
+
+/// Sends away a client that has taken too long over its head, because its buffer is needed.
+pub fn evict<S: Stream, O: Observer>(
+    client: &mut Client,
+    stream: &mut S,
+    driver: &mut Driver<O>,
+    id: ConnId,
+) -> Pumped {
+    let error =
+        ProtocolError::new(Status::REQUEST_TIMEOUT, "the request head came too slowly for a busy server");
+    Exchange::new(client, driver, id, 0).refuse(error, CloseReason::Evicted);
+    pump(client, stream, driver, id)
+}
+
+struct Pump<'a, S, O> {
+    exchange: Exchange<'a, O>,
+    stream: &'a mut S,
+    bytes_left: usize,
+}
+
+impl<S: Stream, O: Observer> Pump<'_, S, O> {
+    fn run(&mut self) -> Pumped {
+        loop {
+            match self.step() {
+                Step::Again => {}
+                Step::Blocked => return Pumped::Blocked,
+                Step::Closed(reason) => return Pumped::Closed(reason),
+            }
+            if self.bytes_left == 0 || self.exchange.requests_left == 0 {
+                return Pumped::Yielded;
+            }
+        }
+    }
+
+    /// The next useful thing. Input at hand goes before output, so that all answers to one read leave in one
+    /// write; output goes before new input, so that a client that only sends cannot make us hoard.
+    fn step(&mut self) -> Step {
+        let holds_unread = self.exchange.client.work.as_ref().is_some_and(|work| work.holds_unread());
+        if holds_unread && self.exchange.may_parse() {
+            self.exchange.receive_held();
+            return Step::Again;
+        }
+        if self.exchange.wants_fill() {
+            return match self.exchange.fill() {
+                Ok(bytes) => {
+                    self.spend(bytes.max(1));
+                    Step::Again
+                }
+                Err(reason) => Step::Closed(reason),
+            };
+        }
+        if self.exchange.client.is_queued() {
+            if self.exchange.client.ready.writable {
+                return self.flush();
+            }
+        } else {
+            match self.exchange.client.conn.finish(holds_unread) {
+                Finish::NotYet => {}
+                Finish::Close(reason) => return Step::Closed(reason),
+                Finish::Linger(reason) => return self.linger(reason),
+            }
+        }
+        if self.may_read(holds_unread) {
+            return self.read();
+        }
+        Step::Blocked
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+    }
+
+    fn linger(&mut self, reason: CloseReason) -> Step {
+        if self.exchange.client.ready.ended || self.stream.shutdown_write().is_err() {
+            return Step::Closed(reason);
+        }
+        self.exchange.client.conn.start_lingering(self.exchange.driver.now.mono);
+        Step::Again
+    }
+
+    fn may_read(&self, holds_unread: bool) -> bool {
+        let exchange = &self.exchange;
+        exchange.client.ready.readable
+            && !holds_unread
+            && exchange.client.conn.wants_read(&exchange.driver.config.limits)
+            && exchange.may_parse()
+    }
+
+    /// Reads once and uses what came.
+    fn read(&mut self) -> Step {
+        self.exchange.driver.observer.enter(Activity::Reading);
+        match self.exchange.client.work.as_mut().and_then(|work| work.take_partial()) {
+            Some(mut loan) => {
+                if !self.exchange.driver.pool.grow(&mut loan) {
+                    self.exchange.hold(loan, true);
+                    self.exchange.refuse_for_room();
+                    return Step::Again;
+                }
+                let asked = loan.room().len();
+                let got = self.stream.read(loan.room());
+                self.note_time();
+                if let Ok(bytes) = got {
+                    loan.received(bytes);
+                }
+                let step = self.after_read(got, asked);
+                if matches!(step, Step::Again) && !self.exchange.client.ready.ended {
+                    let (used, hungry) = self.exchange.receive(loan.held());
+                    loan.used(used);
+                    self.exchange.hold(loan, hungry);
+                } else if self.exchange.client.ready.ended {
+                    self.exchange.driver.pool.give_back(loan);
+                } else {
+                    self.exchange.hold(loan, true);
+                }
+                step
+            }
+            None => {
+                // The scratch buffer belongs to the driver, which the handler borrows: take it out meanwhile.
+                let mut scratch = std::mem::take(&mut self.exchange.driver.scratch);
+                // One byte less than the largest loan, so that any leftover fits one and leaves room.
+                let asked = scratch.len() - 1;
+                let got = self.stream.read(&mut scratch[..asked]);
+                self.note_time();
+                let bytes = got.as_ref().map_or(0, |&bytes| bytes);
+                let step = self.after_read(got, asked);
+                if bytes > 0 {
+                    let (used, hungry) = self.exchange.receive(&scratch[..bytes]);
+                    self.exchange.hold_rest(&scratch[used..bytes], hungry);
+                }
+                self.exchange.driver.scratch = scratch;
+                step
+            }
+        }
+    }
+
+    fn note_time(&mut self) {
+        if let Some(now) = self.stream.woke_at() {
+            self.exchange.driver.now = now;
+        }
+    }
+
+    /// Says what a read means. A short read has drained the socket, unless the event told of the end of input:
+    /// bytes and FIN can come as one event, and no other follows.
+    fn after_read(&mut self, got: io::Result<usize>, asked: usize) -> Step {
+        let ready = &mut self.exchange.client.ready;
+        match got {
+            Ok(0) => {
+                ready.readable = false;
+                self.exchange.end_of_input();
+                Step::Again
+            }
+            Ok(bytes) => {
+                if bytes < asked && !ready.read_closed {
+                    ready.readable = false;
+                }
+                self.exchange.driver.observer.read(bytes);
+                self.spend(bytes);
+                Step::Again
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock => {
+                    ready.readable = false;
+                    Step::Blocked
+                }
+                ErrorKind::Interrupted => Step::Again,
+                // The twin's reaper shut the reading half: the deadline has passed.
+                ErrorKind::TimedOut => self.time_out(),
+                _ => Step::Closed(CloseReason::PeerReset),
+            },
+        }
+    }
+
+    fn time_out(&mut self) -> Step {
+        self.exchange.client.ready.readable = false;
+        self.exchange.client.ready.ended = true;
+        match self.exchange.expire() {
+            None => Step::Again,
+            Some(Expired::Refuse(_, reason) | Expired::Close(reason)) => Step::Closed(reason),
+            Some(Expired::Reset(reason)) => {
+                self.stream.reset_on_close();
+                Step::Closed(reason)
+            }
+        }
+    }
+
+    /// Gives the send queue to the socket until it is empty, the socket is full, or the budget is spent.
+    fn flush(&mut self) -> Step {
+        self.exchange.driver.observer.enter(Activity::Writing);
+        let slice_max = self.exchange.driver.config.limits.file_slice_bytes_max as u64;
+        loop {
+            let Some(work) = self.exchange.client.work.as_mut() else { return Step::Again };
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+            let (asked, sent) = match work.out.next_write(&mut slices) {
+                NextWrite::Nothing => return Step::Again,
+                NextWrite::Bytes { slices, more } => {
+                    let asked = slices.iter().map(|slice| slice.len() as u64).sum();
+                    let sent = self.stream.write_vectored(slices, more);
+                    (asked, sent.map(|bytes| SentFile::Bytes(bytes as u64)))
+                }
+                NextWrite::File { file, offset, len } => {
+                    let asked = len.min(slice_max).min(self.bytes_left.max(1) as u64);
+                    (asked, self.stream.send_file(file.fd(), offset, asked))
+                }
+            };
+            match self.after_write(sent, asked) {
+                Some(step) => return step,
+                None if self.bytes_left == 0 => return Step::Again,
+                None => {}
+            }
+        }
+    }
+
+    /// Notes what was taken; `Some` when the flush is over.
+    fn after_write(&mut self, sent: io::Result<SentFile>, asked: u64) -> Option<Step> {
+        let exchange = &mut self.exchange;
+        match sent {
+            Ok(SentFile::Bytes(bytes)) => {
+                let work = exchange.client.work.as_mut()?;
+                work.out.sent(bytes);
+                let emptied = work.out.is_empty();
+                exchange.client.conn.note_sent(bytes, emptied, exchange.driver.now.mono);
+                exchange.driver.observer.wrote(bytes);
+                self.bytes_left =
+                    self.bytes_left.saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
+                if bytes < asked {
+                    // A short write is a full socket: the edge comes when there is room.
+                    exchange.client.ready.writable = false;
+                    return Some(Step::Again);
+                }
+                emptied.then_some(Step::Again)
+            }
+            // Never pad: the length was promised, so only the close can say that it was not kept.
+            Ok(SentFile::Ended) => {
+                self.stream.reset_on_close();
+                Some(Step::Closed(CloseReason::FileFailed))
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock => {
+                    exchange.client.ready.writable = false;
+                    Some(Step::Again)
+                }
+                ErrorKind::Interrupted => None,
+                ErrorKind::TimedOut => Some(self.time_out()),
+                ErrorKind::BrokenPipe
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::NotConnected => Some(Step::Closed(CloseReason::PeerReset)),
+                _ => Some(Step::Closed(CloseReason::FileFailed)),
+            },
+        }
+    }
+}

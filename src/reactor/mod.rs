@@ -1,0 +1,468 @@
+//! The reactor: one thread, one poll, all connections. It owns the poll, the sockets and the clock.
+//!
+//! Read [`Reactor::turn`] first: it is the whole loop. Interest is registered once per connection, for both
+//! directions, edge-triggered: there is no epoll call after that and no stored copy that could drift. What a
+//! connection waits for follows from its state; what the kernel said is kept until a would-block denies it.
+
+mod listener;
+pub mod os;
+pub mod slots;
+
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+
+use crate::conn_id::ConnId;
+use crate::deadline::DeadlineQueue;
+use crate::driver::Driver;
+use crate::exchange::{Client, Exchange};
+use crate::handler::Peer;
+use crate::http::{CloseReason, Phase};
+use crate::jobs::Done;
+use crate::observe::{Activity, Counters, Observer};
+use crate::pump::{self, Pumped};
+use crate::signals::Signal;
+
+use listener::Listeners;
+use os::{Os, OsEvent};
+use slots::{Slot, Slots};
+
+/// Connections looked at for one to close when a new one needs its slot. A sample of 16 finds one among the
+/// idlest eighth with a chance of 88 %, and costs the same at any size.
+const EVICTION_SAMPLE: usize = 16;
+
+/// An idle connection is closed for a new one only after this long: younger ones are between two requests.
+const EVICTION_IDLE_MIN: Duration = Duration::from_secs(1);
+
+/// Slots pumped between two looks at the clock. A turn over a thousand ready connections takes milliseconds,
+/// and a file must not be called fresh by a clock that stood still meanwhile.
+const SLOTS_PER_CLOCK_READ: usize = 16;
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every client was served to the end.
+    Stopped,
+    /// The drain timeout passed: so many were cut off.
+    Cut(usize),
+    /// A second signal.
+    Killed(Signal),
+}
+
+/// A stop that is under way.
+#[derive(Debug)]
+struct Stopping {
+    cut_at: Instant,
+    killed_by: Option<Signal>,
+}
+
+/// The loop and all it owns.
+pub struct Reactor<S: Os, O> {
+    os: S,
+    driver: Driver<O>,
+    slots: Slots<S::Stream>,
+    deadlines: DeadlineQueue,
+    listeners: Listeners,
+    connections_max: usize,
+    /// Counts turns, so that no connection is pumped twice in one.
+    turn: u32,
+    events: Vec<OsEvent>,
+    done: Vec<(ConnId, Done)>,
+    /// Out of budget in the last turn: first thing to do in this one without waiting.
+    carried: Vec<ConnId>,
+    closed: Vec<ConnId>,
+    sample_from: usize,
+    stopping: Option<Stopping>,
+    on_hang_up: Box<dyn Fn() + Send>,
+}
+
+impl<S: Os, O: Observer> Reactor<S, O> {
+    /// A loop over `os` that serves what `driver` says, `connections_max` clients at most.
+    pub(crate) fn new(os: S, driver: Driver<O>, connections_max: usize) -> Self {
+        let listeners = Listeners::new(os.listeners());
+        Reactor {
+            os,
+            driver,
+            slots: Slots::new(),
+            deadlines: DeadlineQueue::new(),
+            listeners,
+            connections_max,
+            turn: 0,
+            events: Vec::new(),
+            done: Vec::new(),
+            carried: Vec::new(),
+            closed: Vec::new(),
+            sample_from: 0,
+            stopping: None,
+            on_hang_up: Box::new(|| {}),
+        }
+    }
+
+    /// What to do on SIGHUP.
+    pub(crate) fn on_hang_up(&mut self, call: impl Fn() + Send + 'static) {
+        self.on_hang_up = Box::new(call);
+    }
+
+    /// Turns until a signal stops it and the last client is served.
+    pub fn run(&mut self) -> io::Result<Outcome> {
+        loop {
+            self.turn()?;
+            if let Some(outcome) = self.outcome() {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// One turn of the loop.
+    pub fn turn(&mut self) -> io::Result<()> {
+        let before = self.driver.config.turn_lines.then(|| self.counters());
+        self.turn = self.turn.wrapping_add(1);
+        // 1. Wait for the first event or deadline, or not at all if work was carried. Read the clocks once.
+        let timeout = self.timeout();
+        self.events.clear();
+        self.driver.observer.enter(Activity::Waiting);
+        self.os.poll(&mut self.events, timeout)?;
+        self.driver.now = self.os.now();
+        self.driver.observer.enter(Activity::Keeping);
+        self.driver.observer.turn(self.events.len());
+        let carried = std::mem::take(&mut self.carried);
+        // 2. Signals and job results.
+        self.take_signals();
+        self.take_results();
+        // 3. Ready connections in the kernel's order.
+        self.pump_ready();
+        // 4. Those that were out of budget last time.
+        for id in carried {
+            self.pump_one(id);
+        }
+        // 5. Deadlines, after I/O: bytes that came in time count.
+        self.expire_due();
+        // 6. New clients, last: established ones go first.
+        self.accept();
+        // 7. Free the slots of closed connections; until now their names were still taken.
+        self.free_closed();
+        self.keep_house();
+        if let Some(before) = before {
+            self.tell_of_turn(&before);
+        }
+        Ok(())
+    }
+
+    /// How long the poll may wait.
+    fn timeout(&mut self) -> Option<Duration> {
+        if !self.carried.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let now = self.driver.now.mono;
+        let accept = if self.stopping.is_some() { None } else { self.listeners.due(now) };
+        let due = [
+            self.deadlines.next(),
+            accept,
+            self.driver.access.as_ref().and_then(|access| access.due()),
+            self.driver.files.next_sweep(),
+            self.stopping.as_ref().map(|stopping| stopping.cut_at),
+        ];
+        due.into_iter().flatten().min().map(|due| due.saturating_duration_since(now))
+    }
+
+    fn take_signals(&mut self) {
+        for at in 0..self.events.len() {
+            if let OsEvent::Signal(signal) = self.events[at] {
+                match signal {
+                    Signal::HangUp => (self.on_hang_up)(),
+                    Signal::Interrupt | Signal::Terminate => self.stop(signal),
+                }
+            }
+        }
+    }
+
+    /// Asks for a graceful stop; asked again, for an immediate one.
+    pub fn stop(&mut self, signal: Signal) {
+        if let Some(stopping) = &mut self.stopping {
+            stopping.killed_by = Some(signal);
+            return;
+        }
+        let cut_at = self.driver.now.mono + self.driver.config.timeouts.drain;
+        log::info!("stopping: {} connections are open", self.slots.len());
+        // Who is in the listen queue has connected: accept them all, or closing the listener would reset them.
+        let budget = 1 + self.connections_max / self.driver.config.limits.accepts_per_turn.max(1);
+        for _ in 0..budget {
+            if self.listeners.next(self.driver.now.mono).is_none() {
+                break;
+            }
+            self.accept();
+        }
+        self.os.close_listeners();
+        self.stopping = Some(Stopping { cut_at, killed_by: None });
+        self.driver.stopping = true;
+        let all: Vec<ConnId> = self.slots.iter().map(|(id, _)| id).collect();
+        for id in all {
+            // A request that is in the pipe already is answered; who is idle after that is let go.
+            self.pump_one(id);
+            if self.slots.get(id).is_some_and(|slot| slot.client.conn.is_idle() && !slot.client.is_queued()) {
+                self.close(id, CloseReason::Shutdown);
+            }
+        }
+    }
+
+    fn outcome(&self) -> Option<Outcome> {
+        let stopping = self.stopping.as_ref()?;
+        if self.slots.is_empty() {
+            return Some(Outcome::Stopped);
+        }
+        if let Some(signal) = stopping.killed_by {
+            return Some(Outcome::Killed(signal));
+        }
+        (self.driver.now.mono >= stopping.cut_at).then(|| Outcome::Cut(self.slots.len()))
+    }
+
+    fn take_results(&mut self) {
+        if !self.events.contains(&OsEvent::Inbox) {
+            return;
+        }
+        let mut done = std::mem::take(&mut self.done);
+        self.driver.desk.inbox().take(&mut done);
+        for (id, result) in done.drain(..) {
+            let Some(slot) = live(&mut self.slots, id) else {
+                self.driver.observer.stale();
+                continue;
+            };
+            let requests = self.driver.config.limits.turn_requests_max;
+            Exchange::new(&mut slot.client, &mut self.driver, id, requests).complete(result);
+            self.pump_one(id);
+        }
+        self.done = done;
+    }
+
+    fn pump_ready(&mut self) {
+        let mut pumped = 0;
+        for at in 0..self.events.len() {
+            let OsEvent::Ready { id, readable, writable, read_closed, hung_up } = self.events[at] else {
+                if let OsEvent::Listener(listener) = self.events[at] {
+                    self.listeners.ready(listener);
+                }
+                continue;
+            };
+            let Some(slot) = live(&mut self.slots, id) else {
+                self.driver.observer.stale();
+                continue;
+            };
+            let ready = &mut slot.client.ready;
+            ready.readable |= readable;
+            ready.writable |= writable;
+            ready.read_closed |= read_closed;
+            // Nobody is left to take the answer that is being made.
+            if hung_up && matches!(slot.client.phase(), Phase::Handling | Phase::Streaming) {
+                self.close(id, CloseReason::PeerReset);
+                continue;
+            }
+            self.pump_one(id);
+            pumped += 1;
+            if pumped % SLOTS_PER_CLOCK_READ == 0 {
+                self.driver.now = self.os.now();
+            }
+        }
+    }
+
+    /// Pumps a connection, once a turn at most.
+    fn pump_one(&mut self, id: ConnId) {
+        let Some(slot) = live(&mut self.slots, id) else {
+            self.driver.observer.stale();
+            return;
+        };
+        if slot.pumped_in == self.turn {
+            return;
+        }
+        slot.pumped_in = self.turn;
+        let pumped = pump::pump(&mut slot.client, &mut slot.stream, &mut self.driver, id);
+        self.driver.observer.enter(Activity::Keeping);
+        self.after_pump(id, pumped);
+    }
+
+    fn after_pump(&mut self, id: ConnId, pumped: Pumped) {
+        let Some(slot) = live(&mut self.slots, id) else { return };
+        match pumped {
+            Pumped::Closed(reason) => return self.close(id, reason),
+            Pumped::Yielded => {
+                self.carried.push(id);
+                self.driver.observer.carried();
+            }
+            Pumped::Blocked if !slot.registered => {
+                slot.registered = true;
+                // Registered only now that a read would block: who sends its request with the connection and
+                // closes after the answer never costs an epoll call. What came meanwhile is reported.
+                if let Err(error) = self.os.register(&mut slot.stream, id) {
+                    log::error!("cannot watch a connection: {error}");
+                    return self.close(id, CloseReason::PeerReset);
+                }
+            }
+            Pumped::Blocked => {}
+        }
+        if let Some(due) = slot.client.deadline(&self.driver.config) {
+            self.deadlines.arm(id, due);
+        }
+        if self.driver.pool.is_short() {
+            self.evict_slowest_head();
+        }
+    }
+
+    /// Drippers must not starve others of buffers: who has waited longest for the rest of its head goes.
+    fn evict_slowest_head(&mut self) {
+        while let Some(id) = self.driver.pop_head_waiter() {
+            let Some(slot) = live(&mut self.slots, id) else { continue };
+            if slot.client.phase() == Phase::ReceivingHead && slot.client.holds_loan() {
+                let pumped = pump::evict(&mut slot.client, &mut slot.stream, &mut self.driver, id);
+                return self.after_pump(id, pumped);
+            }
+        }
+    }
+
+    fn expire_due(&mut self) {
+        let now = self.driver.now.mono;
+        for _ in 0..self.driver.config.limits.deadlines_per_turn {
+            let Some(id) = self.deadlines.pop_due(now) else { return };
+            let Some(slot) = live(&mut self.slots, id) else {
+                self.driver.observer.stale();
+                continue;
+            };
+            match slot.client.deadline(&self.driver.config) {
+                None => {}
+                // The entry was early: the connection has moved on since.
+                Some(due) if due > now => self.deadlines.arm(id, due),
+                Some(_) => {
+                    let pumped = pump::expire(&mut slot.client, &mut slot.stream, &mut self.driver, id);
+                    self.after_pump(id, pumped);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let now = self.driver.now.mono;
+        for _ in 0..self.driver.config.limits.accepts_per_turn {
+            let Some(listener) = self.listeners.next(now) else { return };
+            if self.slots.len() >= self.connections_max && !self.make_room() {
+                return self.listeners.pause(now);
+            }
+            match self.os.accept(listener) {
+                Ok((stream, peer)) => self.adopt(stream, peer),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.listeners.drained(listener),
+                Err(error) if is_exhaustion(&error) => {
+                    log::warn!("cannot accept: {error}; {} connections are open", self.slots.len());
+                    return self.listeners.pause(now);
+                }
+                // That client has gone again, or a signal came: the next may be fine.
+                Err(error) => log::debug!("accept: {error}"),
+            }
+        }
+    }
+
+    fn adopt(&mut self, stream: S::Stream, peer: Peer) {
+        let client = Client::new(peer, self.driver.now.mono);
+        let id = self.slots.insert(client, stream);
+        self.driver.observer.accepted();
+        self.pump_one(id);
+    }
+
+    /// Closes the idlest of a few idle connections. False if none of them has been idle for long enough.
+    fn make_room(&mut self) -> bool {
+        let now = self.driver.now.mono;
+        let idlest = self
+            .slots
+            .sample(self.sample_from, EVICTION_SAMPLE)
+            .filter(|(_, slot)| !slot.closed && slot.client.phase() == Phase::Idle)
+            .filter(|(_, slot)| now.saturating_duration_since(slot.client.conn.since()) >= EVICTION_IDLE_MIN)
+            .min_by_key(|(_, slot)| slot.client.conn.since())
+            .map(|(id, _)| id);
+        self.sample_from = self.sample_from.wrapping_add(EVICTION_SAMPLE);
+        let Some(id) = idlest else { return false };
+        self.close(id, CloseReason::Evicted);
+        self.free_closed();
+        true
+    }
+
+    /// Ends a connection. Its name stays taken until the end of the turn.
+    fn close(&mut self, id: ConnId, reason: CloseReason) {
+        let Some(slot) = live(&mut self.slots, id) else { return };
+        slot.closed = true;
+        if slot.client.is_waiting() {
+            self.driver.desk.cancel(id);
+        }
+        let mut exchange = Exchange::new(&mut slot.client, &mut self.driver, id, 0);
+        exchange.log_answers(true);
+        if let Some(work) = slot.client.work.take() {
+            self.driver.release(work);
+        }
+        log::debug!("{id} closed: {}", reason.name());
+        self.driver.observer.closed(reason);
+        self.deadlines.remove(id);
+        self.closed.push(id);
+    }
+
+    fn free_closed(&mut self) {
+        if self.closed.is_empty() {
+            return;
+        }
+        for id in self.closed.drain(..) {
+            // Dropping the stream closes it, and the kernel takes it off the poll.
+            self.slots.remove(id);
+        }
+        self.listeners.resume();
+    }
+
+    /// What is due now and then.
+    fn keep_house(&mut self) {
+        let now = self.driver.now.mono;
+        if let Some(access) = &mut self.driver.access
+            && access.due().is_some_and(|due| due <= now)
+        {
+            access.flush();
+        }
+        self.driver.files.sweep(now);
+        if self.driver.has_stale_waiters() {
+            let slots = &self.slots;
+            self.driver.sweep_head_waiters(|id| {
+                slots.get(*id).is_some_and(|slot| {
+                    !slot.closed && slot.client.holds_loan() && slot.client.phase() == Phase::ReceivingHead
+                })
+            });
+        }
+    }
+
+    fn counters(&self) -> Counters {
+        self.driver.observer.counters().cloned().unwrap_or_default()
+    }
+
+    /// The line a turn gets with `-vv`.
+    fn tell_of_turn(&mut self, before: &Counters) {
+        let began = self.driver.now.mono;
+        let us = self.os.now().mono.saturating_duration_since(began).as_micros();
+        let after = self.counters();
+        log::trace!(
+            target: "turn",
+            "turn {}: batch {} reads {} writes {} carried {} closes {} open {} us {us}",
+            self.turn,
+            self.events.len(),
+            after.reads - before.reads,
+            after.writes - before.writes,
+            after.carried - before.carried,
+            after.closed_total() - before.closed_total(),
+            self.slots.len(),
+        );
+    }
+}
+
+/// The connection of this name, unless it is gone or going.
+fn live<S>(slots: &mut Slots<S>, id: ConnId) -> Option<&mut Slot<S>> {
+    slots.get_mut(id).filter(|slot| !slot.closed)
+}
+
+/// Descriptors or memory ran out. `ErrorKind` has no name for these (accept(2)).
+fn is_exhaustion(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}

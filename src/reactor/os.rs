@@ -1,0 +1,317 @@
+//! The operating system as the loop sees it: [`Os`], and [`MioOs`] which is the real one.
+//!
+//! The reactor is generic over this, so the simulator drives the very same turns. Listeners, job results and
+//! signals arrive as events like any other.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::{Interest, Token};
+
+use crate::conn_id::ConnId;
+use crate::handler::{Now, Peer};
+use crate::jobs::{Inbox, JobDesk, Pool};
+use crate::pump::{SentFile, Stream};
+use crate::signals::{Signal, Signals};
+
+/// What the kernel said about one source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OsEvent {
+    /// A connection.
+    Ready {
+        /// Its name; it may be gone.
+        id: ConnId,
+        /// Bytes, the end of input, or an error can be read.
+        readable: bool,
+        /// A write may be taken, or would fail at once.
+        writable: bool,
+        /// The peer has shut its sending side.
+        read_closed: bool,
+        /// Both sides are shut: nothing we send arrives.
+        hung_up: bool,
+    },
+    /// A listener has connections waiting.
+    Listener(usize),
+    /// Job results or wake-ups are in the inbox.
+    Inbox,
+    /// A signal came.
+    Signal(Signal),
+}
+
+/// What a reactor needs of its operating system.
+pub trait Os {
+    /// Its sockets.
+    type Stream: Stream;
+    /// Waits at most `timeout` (`None`: for ever) and appends what happened to `events`.
+    fn poll(&mut self, events: &mut Vec<OsEvent>, timeout: Option<Duration>) -> io::Result<()>;
+    /// Both clocks, read together.
+    fn now(&mut self) -> Now;
+    /// How many listeners there are.
+    fn listeners(&self) -> usize;
+    /// Accepts one connection.
+    fn accept(&mut self, listener: usize) -> io::Result<(Self::Stream, Peer)>;
+    /// Tells the poll of a stream, for both directions, once for life. What is there already is reported.
+    fn register(&mut self, stream: &mut Self::Stream, id: ConnId) -> io::Result<()>;
+    /// Closes the listeners: new clients are refused from now on.
+    fn close_listeners(&mut self);
+    /// A desk for jobs.
+    fn desk(&mut self) -> Box<dyn JobDesk>;
+}
+
+/// Tokens of generation 0: not connections.
+const INBOX: u32 = u32::MAX;
+const SIGNALS: u32 = u32::MAX - 1;
+
+/// A listening socket of either kind.
+#[derive(Debug)]
+pub enum Listener {
+    /// Over IP.
+    Tcp(mio::net::TcpListener),
+    /// Over a path on this machine.
+    Unix(mio::net::UnixListener),
+}
+
+/// A connected socket of either kind.
+#[derive(Debug)]
+pub enum Socket {
+    /// Over IP.
+    Tcp(mio::net::TcpStream),
+    /// Over a path on this machine.
+    Unix(mio::net::UnixStream),
+}
+
+/// The real operating system, through mio (epoll on Linux).
+pub struct MioOs {
+    poll: mio::Poll,
+    events: mio::Events,
+    listeners: Vec<Listener>,
+    signals: Option<Signals>,
+    pool: Arc<Pool>,
+    inbox: Arc<Inbox>,
+}
+
+impl std::fmt::Debug for MioOs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MioOs").field("listeners", &self.listeners.len()).finish_non_exhaustive()
+    }
+}
+
+/// Events taken from the kernel at once.
+const EVENTS_PER_POLL: usize = 1024;
+
+impl MioOs {
+    /// A poll that watches these listeners and signals.
+    pub fn new(listeners: Vec<Listener>, mut signals: Option<Signals>, pool: Arc<Pool>) -> io::Result<Self> {
+        let poll = mio::Poll::new()?;
+        let mut listeners = listeners;
+        for (number, listener) in listeners.iter_mut().enumerate() {
+            let token = special(u32::try_from(number).unwrap_or(u32::MAX - 2));
+            match listener {
+                Listener::Tcp(listener) => poll.registry().register(listener, token, Interest::READABLE)?,
+                Listener::Unix(listener) => poll.registry().register(listener, token, Interest::READABLE)?,
+            }
+        }
+        if let Some(signals) = &mut signals {
+            poll.registry().register(signals.source(), special(SIGNALS), Interest::READABLE)?;
+        }
+        let waker = mio::Waker::new(poll.registry(), special(INBOX))?;
+        let inbox = Arc::new(Inbox::new(Box::new(move || {
+            // It can only fail when the poll is gone, and then nobody waits.
+            drop(waker.wake());
+        })));
+        Ok(MioOs {
+            poll,
+            events: mio::Events::with_capacity(EVENTS_PER_POLL),
+            listeners,
+            signals,
+            pool,
+            inbox,
+        })
+    }
+}
+
+fn special(number: u32) -> Token {
+    token(ConnId::new(0, number))
+}
+
+fn token(id: ConnId) -> Token {
+    // Tokens are as wide as a pointer; the crate is for 64-bit systems, where nothing is lost.
+    Token(id.to_token() as usize)
+}
+
+impl Os for MioOs {
+    type Stream = Socket;
+
+    fn poll(&mut self, events: &mut Vec<OsEvent>, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        for event in &self.events {
+            let id = ConnId::from_token(event.token().0 as u64);
+            if id.generation() != 0 {
+                events.push(OsEvent::Ready {
+                    id,
+                    // A hang-up or an error can come without the readable bit.
+                    readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+                    writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+                    read_closed: event.is_read_closed() || event.is_error(),
+                    hung_up: event.is_write_closed(),
+                });
+                continue;
+            }
+            match id.slot() as u32 {
+                INBOX => events.push(OsEvent::Inbox),
+                SIGNALS => {
+                    let signals = self.signals.iter_mut().flat_map(Signals::take);
+                    events.extend(signals.map(OsEvent::Signal));
+                }
+                number => events.push(OsEvent::Listener(number as usize)),
+            }
+        }
+        Ok(())
+    }
+
+    fn now(&mut self) -> Now {
+        read_clocks()
+    }
+
+    fn listeners(&self) -> usize {
+        self.listeners.len()
+    }
+
+    fn accept(&mut self, listener: usize) -> io::Result<(Socket, Peer)> {
+        match self.listeners.get(listener) {
+            // Options of the listener (TCP_NODELAY, TCP_NOTSENT_LOWAT) are inherited: no call per connection.
+            Some(Listener::Tcp(listener)) => {
+                listener.accept().map(|(stream, addr)| (Socket::Tcp(stream), Peer::from_addr(addr)))
+            }
+            Some(Listener::Unix(listener)) => {
+                listener.accept().map(|(stream, _)| (Socket::Unix(stream), Peer::Unix))
+            }
+            None => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn register(&mut self, stream: &mut Socket, id: ConnId) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        match stream {
+            Socket::Tcp(stream) => self.poll.registry().register(stream, token(id), both),
+            Socket::Unix(stream) => self.poll.registry().register(stream, token(id), both),
+        }
+    }
+
+    fn close_listeners(&mut self) {
+        self.listeners.clear();
+    }
+
+    fn desk(&mut self) -> Box<dyn JobDesk> {
+        Box::new(self.pool.desk(Arc::clone(&self.inbox)))
+    }
+}
+
+/// The one place where drivers read the clocks.
+#[expect(clippy::disallowed_methods, reason = "a driver's one clock read per turn")]
+pub(crate) fn read_clocks() -> Now {
+    Now {
+        mono: Instant::now(),
+        wall: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+    }
+}
+
+impl Stream for Socket {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.read(into),
+            Socket::Unix(stream) => stream.read(into),
+        }
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => {
+                write_slices(stream.as_fd(), slices, more, rustix::net::SendFlags::empty())
+            }
+            Socket::Unix(stream) => stream.write_vectored(slices),
+        }
+    }
+
+    fn send_file(&mut self, fd: &OwnedFd, offset: u64, len: u64) -> io::Result<SentFile> {
+        match self {
+            Socket::Tcp(stream) => send_file(stream.as_fd(), fd, offset, len),
+            Socket::Unix(stream) => send_file(stream.as_fd(), fd, offset, len),
+        }
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        match self {
+            Socket::Tcp(stream) => stream.shutdown(std::net::Shutdown::Write),
+            Socket::Unix(stream) => stream.shutdown(std::net::Shutdown::Write),
+        }
+    }
+
+    fn reset_on_close(&mut self) {
+        if let Socket::Tcp(stream) = self {
+            // Best effort: without it the kernel keeps what is unsent until its own timeouts.
+            drop(socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO)));
+        }
+    }
+}
+
+/// One send for one slice, one sendmsg for several. With `more` the kernel waits for the file that follows, so
+/// that head and first bytes share a packet.
+pub(crate) fn write_slices(
+    socket: impl AsFd,
+    slices: &[IoSlice<'_>],
+    more: bool,
+    extra: rustix::net::SendFlags,
+) -> io::Result<usize> {
+    use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+    let mut flags = SendFlags::NOSIGNAL | extra;
+    if more {
+        flags |= SendFlags::MORE;
+    }
+    let sent = match slices {
+        [only] => send(socket, only, flags)?,
+        several => sendmsg(socket, several, &mut SendAncillaryBuffer::default(), flags)?,
+    };
+    Ok(sent)
+}
+
+/// One sendfile. Fewer bytes than asked for can mean a full socket or a file that became shorter; only the file
+/// can tell, and it must: no edge would come from a socket with room.
+pub(crate) fn send_file(socket: impl AsFd, file: &OwnedFd, offset: u64, len: u64) -> io::Result<SentFile> {
+    let mut at = offset;
+    let asked = usize::try_from(len).unwrap_or(usize::MAX);
+    let sent = rustix::fs::sendfile(socket, file, Some(&mut at), asked)? as u64;
+    if sent == 0 {
+        return Ok(SentFile::Ended);
+    }
+    if sent < len && rustix::fs::fstat(file)?.st_size as u64 <= offset + sent {
+        return Ok(SentFile::Ended);
+    }
+    Ok(SentFile::Bytes(sent))
+}
+
+/// Binds a TCP listener with everything accepted sockets shall inherit.
+pub fn bind_tcp(addr: SocketAddr, notsent_lowat_bytes: u32) -> io::Result<std::net::TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    // A restart must not wait for old connections in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        // `::` is dual-stack, any other address is what it says.
+        socket.set_only_v6(!addr.ip().is_unspecified())?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    if notsent_lowat_bytes > 0 {
+        socket.set_tcp_notsent_lowat(notsent_lowat_bytes)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}

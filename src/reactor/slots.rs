@@ -1,0 +1,137 @@
+//! Connections by name: a slab whose entries remember their generation.
+//!
+//! slab reuses the last freed slot first, so an index alone is no name. A lookup compares the generation, and a
+//! miss is an ordinary thing: the caller counts it and goes on. This file must not know what a connection does.
+
+use slab::Slab;
+
+use crate::conn_id::ConnId;
+use crate::exchange::Client;
+
+/// One connection in its slot.
+#[derive(Debug)]
+pub struct Slot<S> {
+    pub(crate) client: Client,
+    pub(crate) stream: S,
+    generation: u32,
+    /// The turn it was pumped in last.
+    pub(crate) pumped_in: u32,
+    /// Whether the poll knows it.
+    pub(crate) registered: bool,
+    /// Over; freed at the end of the turn.
+    pub(crate) closed: bool,
+}
+
+/// All connections of one loop.
+#[derive(Debug)]
+pub struct Slots<S> {
+    slab: Slab<Slot<S>>,
+    generation: u32,
+}
+
+impl<S> Slots<S> {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Slots { slab: Slab::new(), generation: 0 }
+    }
+
+    /// Gives a connection a slot and a name that no other had, within 2^32 accepts.
+    pub fn insert(&mut self, client: Client, stream: S) -> ConnId {
+        self.generation = self.generation.wrapping_add(1).max(1);
+        let generation = self.generation;
+        let slot = self.slab.insert(Slot {
+            client,
+            stream,
+            generation,
+            pumped_in: 0,
+            registered: false,
+            closed: false,
+        });
+        ConnId::new(generation, u32::try_from(slot).unwrap_or(u32::MAX))
+    }
+
+    /// The connection of this name, unless it is gone.
+    pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Slot<S>> {
+        self.slab.get_mut(id.slot()).filter(|slot| slot.generation == id.generation())
+    }
+
+    /// The connection of this name, unless it is gone.
+    #[must_use]
+    pub fn get(&self, id: ConnId) -> Option<&Slot<S>> {
+        self.slab.get(id.slot()).filter(|slot| slot.generation == id.generation())
+    }
+
+    /// Frees a slot; the stream is closed with it.
+    pub fn remove(&mut self, id: ConnId) -> Option<Slot<S>> {
+        self.get(id)?;
+        self.slab.try_remove(id.slot())
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Slot<S>)> {
+        self.slab.iter().map(|(slot, entry)| {
+            (ConnId::new(entry.generation, u32::try_from(slot).unwrap_or(u32::MAX)), entry)
+        })
+    }
+
+    /// Up to `count` connections from slot `from` on, round and round: a sample that costs the same however
+    /// many there are.
+    pub fn sample(&self, from: usize, count: usize) -> impl Iterator<Item = (ConnId, &Slot<S>)> {
+        let capacity = self.slab.capacity().max(1);
+        (0..count.min(capacity)).filter_map(move |step| {
+            let slot = (from + step) % capacity;
+            let entry = self.slab.get(slot)?;
+            Some((ConnId::new(entry.generation, u32::try_from(slot).unwrap_or(u32::MAX)), entry))
+        })
+    }
+}
+
+impl<S> Default for Slots<S> {
+    fn default() -> Self {
+        Slots::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handler::Peer;
+
+    #[expect(clippy::disallowed_methods, reason = "any time will do")]
+    fn client() -> Client {
+        Client::new(Peer::Unix, std::time::Instant::now())
+    }
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        assert!(
+            size_of::<Slot<mio::net::TcpStream>>() <= 128,
+            "{} bytes",
+            size_of::<Slot<mio::net::TcpStream>>()
+        );
+    }
+
+    #[test]
+    fn a_name_does_not_fit_the_next_owner_of_its_slot() {
+        let mut slots = Slots::new();
+        let first = slots.insert(client(), 1);
+        assert!(slots.remove(first).is_some());
+        let second = slots.insert(client(), 2);
+        assert_eq!(first.slot(), second.slot(), "slab hands out the last freed slot");
+        assert!(slots.get_mut(first).is_none() && slots.remove(first).is_none());
+        assert_eq!(slots.get(second).map(|slot| slot.stream), Some(2));
+    }
+}

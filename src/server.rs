@@ -1,0 +1,246 @@
+//! From a configuration to a running server: listeners bound, handler put together, one of the two models run.
+//!
+//! It must not know flags (`cli.rs`) nor how either model works inside.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use crate::api;
+use crate::config::{Bind, Config, Model};
+use crate::driver::Driver;
+use crate::files::{Docroot, FileCache, Files, StaticFiles};
+use crate::handler::{Handler, Router};
+use crate::jobs::Pool;
+use crate::log::{AccessBuffer, LogQueue};
+use crate::observe::{Counters, Observer, Stopwatch};
+use crate::reactor::os::{Listener, MioOs, Os, bind_tcp, read_clocks};
+use crate::reactor::{Outcome, Reactor};
+use crate::signals::Signals;
+use crate::threads::{ListenSocket, Twin};
+
+/// Descriptors kept back from clients: the poll, listeners, log, cached and sent files, directories being read.
+const DESCRIPTOR_RESERVE: usize = 256;
+
+/// How many ports behind the default one are tried when it is taken.
+const PORTS_TRIED: u16 = 100;
+
+/// A server that has its addresses and is ready to run.
+#[derive(Debug)]
+pub struct Server {
+    config: Arc<Config>,
+    listeners: Vec<Bound>,
+    docroot: Arc<Docroot>,
+}
+
+/// A bound socket and how it is reached.
+#[derive(Debug)]
+enum Bound {
+    Tcp(std::net::TcpListener, SocketAddr),
+    Unix(std::os::unix::net::UnixListener, SocketPath),
+}
+
+/// The name of a Unix socket, taken away when the server ends.
+#[derive(Debug)]
+struct SocketPath(PathBuf);
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+impl Bound {
+    fn url(&self) -> String {
+        match self {
+            Bound::Tcp(_, addr) => {
+                // Nobody can open http://0.0.0.0/: the loopback address reaches it, too.
+                let ip = match addr.ip() {
+                    IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+                    IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
+                    ip => ip,
+                };
+                format!("http://{}/", SocketAddr::new(ip, addr.port()))
+            }
+            Bound::Unix(_, path) => format!("unix:{}", path.0.display()),
+        }
+    }
+
+    fn is_loopback(&self) -> bool {
+        match self {
+            Bound::Tcp(_, addr) => addr.ip().to_canonical().is_loopback(),
+            Bound::Unix(..) => true,
+        }
+    }
+}
+
+/// Why a server did not come up.
+#[derive(Debug)]
+pub enum BindError {
+    /// The docroot cannot be opened.
+    Root(io::Error),
+    /// This address cannot be listened on.
+    Address(String, io::Error),
+}
+
+impl Server {
+    /// Opens the docroot and binds every address. Nothing is served yet.
+    pub fn bind(config: Config) -> Result<Self, BindError> {
+        let docroot = Docroot::open(&config.root, config.files.clone()).map_err(BindError::Root)?;
+        let listeners = config.binds.iter().map(|bind| listen(bind, &config)).collect::<Result<_, _>>()?;
+        let mut server = Server { config: Arc::new(config), listeners, docroot: Arc::new(docroot) };
+        server.bound_limits();
+        Ok(server)
+    }
+
+    /// Where it is reached, one URL an address.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        self.listeners.iter().map(Bound::url).collect()
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Fits what may be open at once to what this process may open.
+    fn bound_limits(&mut self) {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        // The soft limit is there to be raised by programs that know what they do.
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        let allowed = match setrlimit(Resource::Nofile, raised) {
+            Ok(()) => limit.maximum,
+            Err(_) => limit.current,
+        };
+        let allowed = usize::try_from(allowed.unwrap_or(1 << 20)).unwrap_or(1 << 20);
+        let reserve = DESCRIPTOR_RESERVE.min(allowed / 2);
+        let mut config = Config::clone(&self.config);
+        let room = allowed.saturating_sub(reserve).max(1);
+        let asked = config.limits.connections_max;
+        config.limits.connections_max = if asked == 0 { room } else { asked.min(room) };
+        config.limits.threads_max = config.limits.threads_max.min(config.limits.connections_max);
+        config.files.cache_entries_max = config.files.cache_entries_max.min(reserve.max(16) * 2 / 3);
+        self.config = Arc::new(config);
+    }
+
+    /// The handler of the binary: the simple data where it is wanted, files everywhere else.
+    fn handler(&self) -> Arc<dyn Handler> {
+        let files = StaticFiles::new(Arc::clone(&self.docroot));
+        let wanted = self
+            .config
+            .api
+            .unwrap_or_else(|| self.listeners.iter().all(Bound::is_loopback) && !self.docroot.has("api"));
+        if !wanted {
+            return Arc::new(files);
+        }
+        let spool = api::Spool::new(self.config.limits.spool_bytes_max);
+        Arc::new(api::routes(Router::new(), &Arc::new(spool)).fallback(files))
+    }
+
+    /// Serves until a signal stops it.
+    pub fn run(self, log: Option<&LogQueue>) -> io::Result<Outcome> {
+        match self.config.model {
+            Model::Threads => self.run_threads(log),
+            Model::Reactor if self.config.turn_lines => self.run_reactor::<Stopwatch>(log),
+            Model::Reactor => self.run_reactor::<Counters>(log),
+        }
+    }
+
+    fn access(&self, log: Option<&LogQueue>) -> Option<AccessBuffer> {
+        self.config.access_log.as_ref()?;
+        Some(AccessBuffer::new(log?.clone(), self.config.log_format))
+    }
+
+    fn run_reactor<O: Observer>(mut self, log: Option<&LogQueue>) -> io::Result<Outcome> {
+        let handler = self.handler();
+        let pool = Arc::new(Pool::new(self.config.limits.job_threads, self.config.limits.jobs_max));
+        let mut paths = Vec::new();
+        let listeners = self.listeners.drain(..).map(|bound| match bound {
+            Bound::Tcp(listener, _) => Listener::Tcp(mio::net::TcpListener::from_std(listener)),
+            Bound::Unix(listener, path) => {
+                paths.push(path);
+                Listener::Unix(mio::net::UnixListener::from_std(listener))
+            }
+        });
+        let listeners = listeners.collect();
+        let mut os = MioOs::new(listeners, Some(Signals::install()?), pool)?;
+        let files = Files::own(&self.config.files);
+        let access = self.access(log);
+        let desk = os.desk();
+        let driver = Driver::<O>::new(Arc::clone(&self.config), handler, files, desk, access, read_clocks());
+        let mut reactor = Reactor::new(os, driver, self.config.limits.connections_max);
+        if let Some(log) = log.cloned() {
+            reactor.on_hang_up(move || log.reopen());
+        }
+        reactor.run()
+    }
+
+    fn run_threads(mut self, log: Option<&LogQueue>) -> io::Result<Outcome> {
+        let handler = self.handler();
+        let files = Arc::new(Mutex::new(FileCache::new(&self.config.files)));
+        let mut paths = Vec::new();
+        let sockets = self.listeners.drain(..).map(|bound| match bound {
+            Bound::Tcp(listener, _) => ListenSocket::Tcp(listener),
+            Bound::Unix(listener, path) => {
+                paths.push(path);
+                ListenSocket::Unix(listener)
+            }
+        });
+        let sockets = sockets.collect();
+        let access = log.filter(|_| self.config.access_log.is_some()).cloned();
+        let twin = Twin { config: Arc::clone(&self.config), handler, files, access, log: log.cloned() };
+        twin.run(sockets, Signals::install()?)
+    }
+}
+
+fn listen(bind: &Bind, config: &Config) -> Result<Bound, BindError> {
+    match bind {
+        Bind::Unix(path) => {
+            let fail = |error| BindError::Address(format!("unix:{}", path.display()), error);
+            let listener = listen_unix(path).map_err(fail)?;
+            listener.set_nonblocking(true).map_err(fail)?;
+            Ok(Bound::Unix(listener, SocketPath(path.clone())))
+        }
+        Bind::Ip(ip, own_port) => {
+            let first = own_port.unwrap_or(config.port);
+            // Only the port nobody asked for may give way.
+            let fixed = own_port.is_some() || config.port_is_explicit || first == 0;
+            let mut port = first;
+            loop {
+                let addr = SocketAddr::new(*ip, port);
+                let bound = bind_tcp(addr, config.limits.notsent_lowat_bytes)
+                    .and_then(|listener| listener.local_addr().map(|local| Bound::Tcp(listener, local)));
+                match bound {
+                    Ok(bound) => return Ok(bound),
+                    Err(error)
+                        if !fixed
+                            && error.kind() == io::ErrorKind::AddrInUse
+                            && port < first.saturating_add(PORTS_TRIED) =>
+                    {
+                        port += 1;
+                    }
+                    Err(error) => return Err(BindError::Address(addr.to_string(), error)),
+                }
+            }
+        }
+    }
+}
+
+/// A socket file that nobody listens on is left over from a server that was killed: it may be replaced.
+fn listen_unix(path: &std::path::Path) -> io::Result<std::os::unix::net::UnixListener> {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match UnixStream::connect(path) {
+            Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path)?;
+                UnixListener::bind(path)
+            }
+            Ok(_) | Err(_) => Err(error),
+        },
+        bound => bound,
+    }
+}

@@ -1,0 +1,561 @@
+//! The twin: one blocking thread per connection, on the same pump, protocol, handler and files as the reactor.
+//!
+//! A fair opponent. A worker makes the same two calls per request as the loop does, a read and a write; no socket
+//! timeout is changed and no clock but the one after the read is asked. Deadlines are the reaper's: a worker
+//! publishes when its phase gives up in an atomic, and when that time has come the reaper shuts the socket's
+//! reading half (both, when output is stuck), so that the worker wakes and does what the protocol says.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{RecvFlags, SendFlags};
+
+use crate::config::{Config, KIB};
+use crate::conn_id::ConnId;
+use crate::deadline::DeadlineQueue;
+use crate::driver::Driver;
+use crate::exchange::{Client, Exchange};
+use crate::files::{FileCache, Files};
+use crate::handler::{Handler, Now, Peer};
+use crate::http::{CloseReason, Phase};
+use crate::jobs::{Done, Inbox, InlineDesk, lock};
+use crate::log::{AccessBuffer, LogQueue};
+use crate::observe::Counters;
+use crate::pump::{self, Pumped, SentFile, Stream};
+use crate::reactor::Outcome;
+use crate::reactor::os::{read_clocks, send_file, write_slices};
+use crate::signals::{Signal, Signals};
+
+/// A worker's stack, in bytes. Reserved, not resident; unoptimised code needs more of it.
+const STACK_BYTES: usize = if cfg!(debug_assertions) { 512 * KIB } else { 128 * KIB };
+
+/// How long the acceptor leaves clients waiting when descriptors have run out.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// A deadline that never comes.
+const NEVER: u64 = u64::MAX;
+
+/// What the twin runs on.
+pub struct Twin {
+    pub(crate) config: Arc<Config>,
+    pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) files: Arc<Mutex<FileCache>>,
+    pub(crate) access: Option<LogQueue>,
+    pub(crate) log: Option<LogQueue>,
+}
+
+impl std::fmt::Debug for Twin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Twin").finish_non_exhaustive()
+    }
+}
+
+/// A listening socket, non-blocking: the acceptor waits in `poll`, not in `accept`.
+#[derive(Debug)]
+pub enum ListenSocket {
+    /// Over IP.
+    Tcp(TcpListener),
+    /// Over a path on this machine.
+    Unix(UnixListener),
+}
+
+impl AsFd for ListenSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            ListenSocket::Tcp(listener) => listener.as_fd(),
+            ListenSocket::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+impl ListenSocket {
+    fn accept(&self) -> io::Result<(Socket, Peer)> {
+        match self {
+            ListenSocket::Tcp(listener) => {
+                listener.accept().map(|(stream, addr)| (Socket::Tcp(stream), Peer::from_addr(addr)))
+            }
+            ListenSocket::Unix(listener) => {
+                listener.accept().map(|(stream, _)| (Socket::Unix(stream), Peer::Unix))
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(stream) => stream.as_fd(),
+            Socket::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl Socket {
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Socket::Tcp(stream) => stream.shutdown(how),
+            Socket::Unix(stream) => stream.shutdown(how),
+        }
+    }
+}
+
+/// What a worker and the reaper share of one connection.
+#[derive(Debug)]
+struct Line {
+    socket: Socket,
+    /// When the present phase gives up, in nanoseconds since the twin began.
+    due: AtomicU64,
+    /// For when the reaper has it in its queue; `NEVER` while it decides.
+    armed: AtomicU64,
+    /// The phase, as its place in [`Phase::ALL`].
+    phase: AtomicU8,
+    /// The reaper has shut the socket because the deadline passed.
+    expired: AtomicBool,
+}
+
+/// What all threads of the twin share.
+#[derive(Debug)]
+struct Shared {
+    began: Instant,
+    reaper: Mutex<Reaper>,
+    /// Rung when the earliest deadline moved forward, or when the twin ends.
+    bell: Condvar,
+    stopping: AtomicBool,
+    open: AtomicUsize,
+    /// A byte through here wakes the acceptor when the last connection ends.
+    last_one: UnixStream,
+}
+
+#[derive(Debug, Default)]
+struct Reaper {
+    queue: DeadlineQueue,
+    lines: slab::Slab<(u32, Arc<Line>)>,
+    generation: u32,
+    over: bool,
+}
+
+impl Shared {
+    fn nanoseconds(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.began).as_nanos()).unwrap_or(NEVER - 1)
+    }
+
+    /// Notes when a worker's phase gives up. Costs two atomics unless the time is earlier than the reaper knows.
+    fn publish(&self, id: ConnId, line: &Line, phase: Phase, due: Option<Instant>) {
+        line.phase.store(phase as u8, Ordering::SeqCst);
+        let due = due.map_or(NEVER, |due| self.nanoseconds(due));
+        line.due.store(due, Ordering::SeqCst);
+        if due < line.armed.load(Ordering::SeqCst) {
+            let mut reaper = lock(&self.reaper);
+            line.armed.store(due, Ordering::SeqCst);
+            let earliest = reaper.queue.next();
+            let at = self.began + Duration::from_nanos(due);
+            reaper.queue.arm(id, at);
+            if earliest.is_none_or(|earliest| at < earliest) {
+                self.bell.notify_one();
+            }
+        }
+    }
+
+    fn enlist(&self, line: &Arc<Line>) -> ConnId {
+        let mut reaper = lock(&self.reaper);
+        reaper.generation = reaper.generation.wrapping_add(1).max(1);
+        let generation = reaper.generation;
+        let slot = reaper.lines.insert((generation, Arc::clone(line)));
+        ConnId::new(generation, u32::try_from(slot).unwrap_or(u32::MAX))
+    }
+
+    fn dismiss(&self, id: ConnId) {
+        let mut reaper = lock(&self.reaper);
+        reaper.queue.remove(id);
+        reaper.lines.try_remove(id.slot());
+        drop(reaper);
+        let was_last = self.open.fetch_sub(1, Ordering::SeqCst) == 1;
+        if was_last && self.stopping.load(Ordering::SeqCst) {
+            drop(io::Write::write(&mut &self.last_one, b"."));
+        }
+    }
+
+    /// Lets idle workers go: they wake with the end of input. Requests that were received are still served.
+    fn release_idle(&self) {
+        let reaper = lock(&self.reaper);
+        for (_, (_, line)) in &reaper.lines {
+            let phase = line.phase.load(Ordering::SeqCst);
+            if phase == Phase::Idle as u8 {
+                drop(line.socket.shutdown(Shutdown::Read));
+            }
+        }
+    }
+
+    /// The reaper's thread: sleeps until the earliest deadline, looks whether it still holds, acts.
+    fn reap(&self) {
+        let mut reaper = lock(&self.reaper);
+        while !reaper.over {
+            let now = read_clocks().mono;
+            while let Some(id) = reaper.queue.pop_due(now) {
+                let Some((_, line)) =
+                    reaper.lines.get(id.slot()).filter(|(generation, _)| *generation == id.generation())
+                else {
+                    continue;
+                };
+                let line = Arc::clone(line);
+                // From here on a worker that publishes asks for the lock, so neither of us can miss the other.
+                line.armed.store(NEVER, Ordering::SeqCst);
+                let due = line.due.load(Ordering::SeqCst);
+                let at = self.began + Duration::from_nanos(due.min(NEVER / 2));
+                if at > now {
+                    if due != NEVER {
+                        line.armed.store(due, Ordering::SeqCst);
+                        reaper.queue.arm(id, at);
+                    }
+                    continue;
+                }
+                line.expired.store(true, Ordering::SeqCst);
+                let sending = line.phase.load(Ordering::SeqCst) == Phase::Sending as u8;
+                drop(line.socket.shutdown(if sending { Shutdown::Both } else { Shutdown::Read }));
+            }
+            let wait = reaper
+                .queue
+                .next()
+                .map_or(Duration::from_secs(3600), |due| due.saturating_duration_since(now));
+            reaper = self.bell.wait_timeout(reaper, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Twin {
+    /// Serves until a signal stops it.
+    pub fn run(self, sockets: Vec<ListenSocket>, signals: Signals) -> io::Result<Outcome> {
+        let (last_one, ended) = UnixStream::pair()?;
+        ended.set_nonblocking(true)?;
+        let shared = Arc::new(Shared {
+            began: read_clocks().mono,
+            reaper: Mutex::default(),
+            bell: Condvar::new(),
+            stopping: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            last_one,
+        });
+        let reaper = Arc::clone(&shared);
+        std::thread::Builder::new().name("whirligig-reaper".into()).spawn(move || reaper.reap())?;
+        let acceptor = Acceptor { twin: Arc::new(self), shared: Arc::clone(&shared), signals, ended };
+        let outcome = acceptor.run(sockets);
+        lock(&shared.reaper).over = true;
+        shared.bell.notify_one();
+        outcome
+    }
+}
+
+struct Acceptor {
+    twin: Arc<Twin>,
+    shared: Arc<Shared>,
+    signals: Signals,
+    ended: UnixStream,
+}
+
+impl Acceptor {
+    fn run(mut self, sockets: Vec<ListenSocket>) -> io::Result<Outcome> {
+        let mut retry = None;
+        loop {
+            let ready = self.wait(if retry.is_some() { &[] } else { &sockets }, retry)?;
+            for signal in self.signals.take() {
+                match signal {
+                    Signal::HangUp => self.reopen_log(),
+                    Signal::Interrupt | Signal::Terminate => return self.stop(sockets),
+                }
+            }
+            retry = None;
+            for (socket, _) in sockets.iter().zip(ready).filter(|(_, ready)| *ready) {
+                if !self.accept_from(socket) {
+                    retry = Some(RETRY_AFTER);
+                }
+            }
+        }
+    }
+
+    fn reopen_log(&self) {
+        if let Some(log) = &self.twin.log {
+            log.reopen();
+        }
+    }
+
+    /// Waits for a signal, the last connection's end or a client; says which sockets have one.
+    fn wait(&mut self, sockets: &[ListenSocket], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
+        let timeout = timeout.and_then(|wait| rustix::event::Timespec::try_from(wait).ok());
+        let signals = self.signals.source();
+        let mut fds = vec![PollFd::new(&*signals, PollFlags::IN), PollFd::new(&self.ended, PollFlags::IN)];
+        fds.extend(sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(fds[2..].iter().map(|fd| !fd.revents().is_empty()).collect())
+    }
+
+    /// Accepts until would-block; false when descriptors have run out.
+    fn accept_from(&self, socket: &ListenSocket) -> bool {
+        loop {
+            match socket.accept() {
+                Ok((stream, peer)) => self.adopt(stream, peer),
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return true,
+                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
+                    _ => {
+                        log::warn!("cannot accept: {error}");
+                        return false;
+                    }
+                },
+            }
+        }
+    }
+
+    fn adopt(&self, socket: Socket, peer: Peer) {
+        let open = self.shared.open.fetch_add(1, Ordering::SeqCst);
+        let line = Arc::new(Line {
+            socket,
+            due: AtomicU64::new(NEVER),
+            armed: AtomicU64::new(NEVER),
+            phase: AtomicU8::new(Phase::ReceivingHead as u8),
+            expired: AtomicBool::new(false),
+        });
+        let id = self.shared.enlist(&line);
+        let started = if open < self.twin.config.limits.threads_max {
+            let (twin, shared, line) = (Arc::clone(&self.twin), Arc::clone(&self.shared), Arc::clone(&line));
+            std::thread::Builder::new()
+                .name("whirligig-conn".into())
+                .stack_size(STACK_BYTES)
+                .spawn(move || Worker::new(&twin, &shared, line, id, peer).run())
+                .map(drop)
+        } else {
+            Err(io::Error::other("all threads are in use"))
+        };
+        if let Err(error) = started {
+            log::warn!("cannot serve a connection: {error}");
+            // No thread, no protocol: the one fixed answer, which a fresh socket always has room for.
+            const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            let _ = rustix::net::send(&line.socket, BUSY, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            self.shared.dismiss(id);
+        }
+    }
+
+    /// A graceful stop: no new clients, idle ones are let go, the others get their answer.
+    fn stop(mut self, sockets: Vec<ListenSocket>) -> io::Result<Outcome> {
+        for socket in &sockets {
+            self.accept_from(socket);
+        }
+        drop(sockets);
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.release_idle();
+        let cut_at = read_clocks().mono + self.twin.config.timeouts.drain;
+        loop {
+            let open = self.shared.open.load(Ordering::SeqCst);
+            if open == 0 {
+                return Ok(Outcome::Stopped);
+            }
+            let left = cut_at.saturating_duration_since(read_clocks().mono);
+            if left.is_zero() {
+                return Ok(Outcome::Cut(open));
+            }
+            self.wait(&[], Some(left))?;
+            for signal in self.signals.take() {
+                match signal {
+                    Signal::HangUp => self.reopen_log(),
+                    Signal::Interrupt | Signal::Terminate => return Ok(Outcome::Killed(signal)),
+                }
+            }
+        }
+    }
+}
+
+/// One connection's thread.
+struct Worker {
+    shared: Arc<Shared>,
+    line: Arc<Line>,
+    id: ConnId,
+    client: Client,
+    stream: TwinStream,
+    driver: Driver<Counters>,
+    woken: Arc<Woken>,
+}
+
+/// Set by a body source's waker; the worker waits for it while the source has nothing to say.
+#[derive(Debug, Default)]
+struct Woken {
+    flag: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Worker {
+    fn new(twin: &Twin, shared: &Arc<Shared>, line: Arc<Line>, id: ConnId, peer: Peer) -> Self {
+        let woken = Arc::new(Woken::default());
+        let bell = Arc::clone(&woken);
+        let inbox = Arc::new(Inbox::new(Box::new(move || {
+            *lock(&bell.flag) = true;
+            bell.changed.notify_one();
+        })));
+        let now = read_clocks();
+        let access = twin.access.clone().map(|queue| AccessBuffer::new(queue, twin.config.log_format));
+        let driver = Driver::new(
+            Arc::clone(&twin.config),
+            Arc::clone(&twin.handler),
+            Files::Shared(Arc::clone(&twin.files)),
+            Box::new(InlineDesk::new(inbox)),
+            access,
+            now,
+        );
+        Worker {
+            shared: Arc::clone(shared),
+            id,
+            client: Client::new(peer, now.mono),
+            stream: TwinStream { line: Arc::clone(&line), may_wait: false, woke_at: None },
+            line,
+            driver,
+            woken,
+        }
+    }
+
+    fn run(mut self) {
+        let mut wait = Pumped::Blocked;
+        let reason = loop {
+            let phase = self.client.phase();
+            self.shared.publish(self.id, &self.line, phase, self.client.deadline(&self.driver.config));
+            self.driver.stopping = self.shared.stopping.load(Ordering::SeqCst);
+            if self.driver.stopping && self.client.conn.is_idle() && !self.client.is_queued() {
+                break CloseReason::Shutdown;
+            }
+            self.stream.may_wait = false;
+            if wait == Pumped::Blocked {
+                self.wait_for(phase);
+            }
+            self.client.ready.readable = !self.client.ready.ended;
+            self.client.ready.writable = true;
+            wait = pump::pump(&mut self.client, &mut self.stream, &mut self.driver, self.id);
+            if let Some(access) = &mut self.driver.access {
+                // This thread may sleep next; its lines must not.
+                access.flush();
+            }
+            if let Pumped::Closed(reason) = wait {
+                break reason;
+            }
+        };
+        log::debug!("{} closed: {}", self.id, reason.name());
+        self.shared.dismiss(self.id);
+    }
+
+    /// The one place where a worker waits, other than the read that the pump makes.
+    fn wait_for(&mut self, phase: Phase) {
+        match phase {
+            Phase::Sending => {
+                let mut fds = [PollFd::new(&self.line.socket, PollFlags::OUT)];
+                // Interrupted or not, the pump finds out what is what.
+                let _ = poll(&mut fds, None);
+                self.driver.now = read_clocks();
+            }
+            Phase::Streaming => {
+                self.wait_for_source();
+                self.driver.now = read_clocks();
+            }
+            Phase::Idle
+            | Phase::ReceivingHead
+            | Phase::ReceivingBody
+            | Phase::Handling
+            | Phase::Lingering
+            | Phase::Closed => self.stream.may_wait = true,
+        }
+    }
+
+    fn wait_for_source(&mut self) {
+        let mut flag = lock(&self.woken.flag);
+        while !*flag {
+            flag = self.woken.changed.wait(flag).unwrap_or_else(PoisonError::into_inner);
+        }
+        *flag = false;
+        drop(flag);
+        let mut done = Vec::new();
+        lock_inbox(&self.driver, &mut done);
+        for (id, result) in done {
+            Exchange::new(&mut self.client, &mut self.driver, id, 1).complete(result);
+        }
+    }
+}
+
+fn lock_inbox(driver: &Driver<Counters>, done: &mut Vec<(ConnId, Done)>) {
+    driver.desk.inbox().take(done);
+}
+
+/// A blocking socket that lets the pump wait in a read, where the worker said so, and nowhere else.
+struct TwinStream {
+    line: Arc<Line>,
+    may_wait: bool,
+    woke_at: Option<Now>,
+}
+
+impl TwinStream {
+    /// What the reaper did looks like the peer's doing; the flag tells them apart.
+    fn check_expired(&self) -> io::Result<()> {
+        if self.line.expired.swap(false, Ordering::SeqCst) { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
+    }
+}
+
+impl Stream for TwinStream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let waits = std::mem::take(&mut self.may_wait);
+        let flags = if waits { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
+        let got = rustix::net::recv(&self.line.socket, into, flags);
+        if waits {
+            self.woke_at = Some(read_clocks());
+        }
+        match got {
+            Ok((0, _)) => {
+                self.check_expired()?;
+                Ok(0)
+            }
+            Ok((bytes, _)) => Ok(bytes),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
+        let sent = write_slices(&self.line.socket, slices, more, SendFlags::DONTWAIT);
+        if sent.is_err() {
+            self.check_expired()?;
+        }
+        sent
+    }
+
+    fn send_file(&mut self, fd: &OwnedFd, offset: u64, len: u64) -> io::Result<SentFile> {
+        // sendfile has no flag for a single call: the socket is made non-blocking for the duration of a file.
+        rustix::io::ioctl_fionbio(&self.line.socket, true)?;
+        let sent = send_file(&self.line.socket, fd, offset, len);
+        rustix::io::ioctl_fionbio(&self.line.socket, false)?;
+        if sent.is_err() {
+            self.check_expired()?;
+        }
+        sent
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.line.socket.shutdown(Shutdown::Write)
+    }
+
+    fn reset_on_close(&mut self) {
+        if let Socket::Tcp(stream) = &self.line.socket {
+            drop(socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)));
+        }
+    }
+
+    fn woke_at(&mut self) -> Option<Now> {
+        self.woke_at.take()
+    }
+}

@@ -1,0 +1,143 @@
+//! A real browser shows the pages that come with the server, and has nothing to complain about.
+//!
+//! What a page says on its console is read from the browser's log; what it could not load is read from ours, since
+//! the browser keeps that to itself. A planted page shows that both would be noticed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::docroot::Docroot;
+use crate::harness::{Server, on_both, program, run_within, until};
+use crate::wire::Client;
+
+/// A browser that starts for the first time on a busy machine takes its time.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What came of a visit.
+struct Visit {
+    /// The page after its scripts have run.
+    dom: String,
+    /// Lines from the console.
+    console: Vec<String>,
+    /// Requests that were answered with an error, from the access log.
+    failed: Vec<String>,
+}
+
+fn chromium() -> Option<PathBuf> {
+    program(&["chromium", "chromium-browser", "google-chrome"], "WHIRLIGIG_REQUIRE_CHROMIUM")
+}
+
+fn visit(chromium: &Path, model: &str, root: &Path, page: &str) -> Visit {
+    let scratch = tempfile::tempdir().unwrap();
+    let log = scratch.path().join("access.log");
+    let server = Server::start(model, root, &["--access-log", log.to_str().unwrap()]);
+    let profile = scratch.path().join("profile");
+    let ended = run_within(
+        PATIENCE,
+        Command::new(chromium)
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+            .args(["--enable-logging=stderr", "--v=0", "--virtual-time-budget=4000", "--dump-dom"])
+            .arg(format!("--user-data-dir={}", profile.display()))
+            .arg(format!("{}{page}", server.url)),
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let console = ended.err.lines().filter(|line| line.contains("CONSOLE")).map(str::to_owned).collect();
+    // Its own last line tells that the log is complete.
+    Client::connect(server.port).get("/end-of-the-visit").expect(404);
+    let read = || fs::read_to_string(&log).unwrap_or_default();
+    until("the visit is logged", || read().contains("/end-of-the-visit"));
+    let is_failure = |line: &&str| {
+        !line.contains("/end-of-the-visit")
+            && line.rsplit(' ').nth(1).is_none_or(|status| !matches!(status.parse(), Ok(200..400)))
+    };
+    Visit { dom: ended.out, console, failed: read().lines().filter(is_failure).map(str::to_owned).collect() }
+}
+
+fn www() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("www")
+}
+
+#[test]
+fn a_browser_shows_home_page_and_listing_without_complaint() {
+    let Some(chromium) = chromium() else { return };
+    on_both(|model| {
+        for (page, words) in [
+            // The last one is put there by the page's script from an answer of ours.
+            ("", &["Whirligig", "spins in one place", "application/json"][..]),
+            ("loop.html", &["turn"]),
+            ("files/", &["走马灯.txt", "a file with spaces.txt", "numbers.csv", "pictures"]),
+            ("files/?sort=size&order=desc", &["numbers.csv"]),
+            ("notes/zhuan-deng.txt", &["灯"]),
+        ] {
+            let visit = visit(&chromium, model, &www(), page);
+            for word in words {
+                assert!(visit.dom.contains(word), "{word:?} in /{page}:\n{}", visit.dom);
+            }
+            assert!(visit.console.is_empty(), "/{page}: {:?}", visit.console);
+            assert!(visit.failed.is_empty(), "/{page}: {:?}", visit.failed);
+        }
+    });
+}
+
+#[test]
+fn a_planted_complaint_is_noticed() {
+    let Some(chromium) = chromium() else { return };
+    let docroot = Docroot::empty();
+    docroot.write(
+        "index.html",
+        "<!doctype html><title>x</title><p>shown</p><script>console.error('planted');nosuch()</script>\
+         <img src=missing.png>",
+    );
+    let visit = visit(&chromium, "reactor", &docroot.root(), "");
+    assert!(visit.dom.contains("<p>shown</p>"), "{}", visit.dom);
+    assert!(visit.console.iter().any(|line| line.contains("planted")), "{:?}", visit.console);
+    assert!(visit.console.iter().any(|line| line.contains("nosuch")), "{:?}", visit.console);
+    assert!(visit.failed.iter().any(|line| line.contains("/missing.png")), "{:?}", visit.failed);
+}
+
+/// What a page refers to, as far as it is on this server, resolved against the page.
+fn references(page: &str, text: &str) -> Vec<String> {
+    let folder = &page[..=page.rfind('/').unwrap()];
+    let mut targets = Vec::new();
+    for attribute in [" href=\"", " src=\"", " action=\""] {
+        for rest in text.split(attribute).skip(1) {
+            let target = rest.split(['"', '#']).next().unwrap_or_default().replace("&amp;", "&");
+            if target.is_empty() || target.contains(':') || target.starts_with("//") {
+                continue;
+            }
+            targets.push(if target.starts_with('/') { target } else { format!("{folder}{target}") });
+        }
+    }
+    targets
+}
+
+/// Every link of every page leads somewhere; only the page that is blown away is.
+#[test]
+fn no_link_of_the_home_page_is_dead() {
+    let server = Server::start("reactor", &www(), &[]);
+    let mut client = Client::connect(server.port);
+    let mut open = vec!["/".to_owned()];
+    let mut seen: Vec<String> = Vec::new();
+    while let Some(page) = open.pop() {
+        if seen.contains(&page) {
+            continue;
+        }
+        seen.push(page.clone());
+        assert!(seen.len() < 500, "pages without end: {seen:?}");
+        let got = client.ask("GET", &page, &["Accept: text/html,*/*;q=0.5"], b"");
+        if page.contains("blown-away") {
+            assert_eq!(got.status, 404);
+        } else if page.starts_with("/api/echo") {
+            assert_ne!(got.status, 404);
+        } else {
+            assert_eq!(got.status, 200, "{page}");
+            if got.must("content-type").starts_with("text/html") {
+                open.extend(references(&page, got.text()));
+            }
+        }
+    }
+    assert!(seen.iter().any(|page| page.contains("%20")), "a file with a space in its name: {seen:?}");
+}

@@ -1,0 +1,551 @@
+//! Files over HTTP: the right bytes, under every spelling, and nothing that is not to be seen.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+
+use rustix::fs::{CWD, FileType, Mode};
+
+use crate::docroot::{CHINESE, Docroot, HELLO, MARKUP, PATTERNED, SECRET, pattern};
+use crate::harness::{Server, on_both, wall_clock};
+use crate::wire::{Client, End, Framing, encode, get, request};
+
+#[test]
+fn a_file_arrives_as_it_is_and_head_says_the_same_without_it() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        let names = PATTERNED.map(|(path, _)| path).into_iter();
+        for path in names.chain(["/hello.txt", "/empty.txt", "/index.html"]) {
+            let content = fs::read(docroot.path(&path[1..])).unwrap();
+            // Twice, so that the second one may come from memory.
+            for _ in 0..2 {
+                let got = client.get(path).expect(200).with_body(&content);
+                assert_eq!(got.framing, Framing::Length, "{path}");
+                let head = client.ask("HEAD", path, &[], b"").expect(200);
+                let undated = |fields: &[(String, String)]| {
+                    fields.iter().filter(|(name, _)| name != "date").cloned().collect::<Vec<_>>()
+                };
+                assert_eq!(undated(&got.fields), undated(&head.fields), "{path}");
+                assert!(!got.says_close(), "{path}");
+            }
+        }
+        client.ask("HEAD", "/nothing", &[], b"").expect(404);
+        client.get("/nothing").expect(404);
+        client.get("/hello.txt").expect(200).with_body(HELLO);
+    });
+}
+
+#[test]
+fn a_folder_answers_with_its_index_and_without_its_slash_with_a_redirect() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        for (path, file) in [("/", "index.html"), ("/sub/", "sub/index.html"), ("/?a=b", "index.html")] {
+            let content = fs::read(docroot.path(file)).unwrap();
+            let got = client.get(path).expect(200).with_body(content);
+            assert_eq!(got.must("content-type"), "text/html; charset=utf-8", "{path}");
+        }
+        for (path, location) in [
+            ("/sub", "/sub/"),
+            ("/sub?a=b&c=/../d", "/sub/?a=b&c=/../d"),
+            ("/plain/deeper?", "/plain/deeper/?"),
+            ("/a%20folder", "/a%20folder/"),
+            ("/./plain/../sub", "/sub/"),
+        ] {
+            let got = client.get(path).expect(301);
+            assert_eq!(got.must("location"), location, "for {path}");
+        }
+        // A Location that begins with two slashes leads to another host.
+        for path in [
+            "//sub",
+            "///sub",
+            "//example.com/..//sub",
+            "/.//sub",
+            "//example.com/%2e%2e/sub",
+            "//plain//deeper",
+        ] {
+            let got = client.get(path);
+            let Some(location) = got.field("location") else { continue };
+            assert!(location.starts_with('/') && !location.starts_with("//"), "{path} led to {location}");
+            assert!(!location.starts_with("/\\"), "{path} led to {location}");
+        }
+        client.get("/hello.txt/").expect(404);
+        client.get("/hello.txt/x").expect(404);
+    });
+}
+
+#[test]
+fn every_file_has_its_type_and_every_text_its_charset() {
+    const UTF_8: &str = "; charset=utf-8";
+    let types = [
+        ("html", "text/html", UTF_8),
+        ("htm", "text/html", UTF_8),
+        ("css", "text/css", UTF_8),
+        ("js", "text/javascript", UTF_8),
+        ("mjs", "text/javascript", UTF_8),
+        ("txt", "text/plain", UTF_8),
+        ("md", "text/markdown", UTF_8),
+        ("csv", "text/csv", UTF_8),
+        ("json", "application/json", ""),
+        ("svg", "image/svg+xml", ""),
+        ("png", "image/png", ""),
+        ("jpg", "image/jpeg", ""),
+        ("JPEG", "image/jpeg", ""),
+        ("gif", "image/gif", ""),
+        ("webp", "image/webp", ""),
+        ("pdf", "application/pdf", ""),
+        ("wasm", "application/wasm", ""),
+        ("woff2", "font/woff2", ""),
+        ("mp4", "video/mp4", ""),
+        ("zip", "application/zip", ""),
+        ("no-such-type", "application/octet-stream", ""),
+    ];
+    let docroot = Docroot::empty();
+    for (extension, ..) in types {
+        docroot.write(&format!("file.{extension}"), b"content");
+    }
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        for (extension, kind, charset) in types {
+            let got = client.get(&format!("/file.{extension}")).expect(200);
+            let value = got.must("content-type").to_ascii_lowercase();
+            let (essence, parameters) = value.split_at(value.find(';').unwrap_or(value.len()));
+            assert_eq!(essence, kind, ".{extension}");
+            assert!(parameters.starts_with(charset), ".{extension} has {value}");
+        }
+    });
+}
+
+#[test]
+fn unchanged_files_are_not_sent_again() {
+    let docroot = Docroot::new();
+    docroot.set_modified("hello.txt", 1_000_000_000);
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        let got = client.get("/hello.txt").expect(200);
+        let date = "Sun, 09 Sep 2001 01:46:40 GMT";
+        assert_eq!(got.must("last-modified"), date);
+        let etag = got.must("etag").to_owned();
+        let weak = format!("W/{}", etag.trim_start_matches("W/"));
+        assert!(weak.starts_with("W/\"") && weak.ends_with('"') && weak.len() > 4, "{etag}");
+
+        let earlier = "Sun, 09 Sep 2001 01:46:39 GMT";
+        let later = "Mon, 10 Sep 2001 01:46:40 GMT";
+        let mut ask = |fields: &[String], status: u16| {
+            let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+            for method in ["GET", "HEAD"] {
+                let got = client.ask(method, "/hello.txt", &fields, b"");
+                assert_eq!(got.status, status, "{method} with {fields:?}");
+                assert_eq!(got.must("etag"), etag, "{method} with {fields:?}");
+                if status == 304 {
+                    assert!(got.field("content-length").is_none_or(|length| length == "13"), "{got:?}");
+                }
+            }
+        };
+        let none_match = |value: &str| format!("If-None-Match: {value}");
+        let since = |value: &str| format!("If-Modified-Since: {value}");
+        ask(&[none_match(&etag)], 304);
+        ask(&[none_match(&weak)], 304);
+        ask(&[none_match("*")], 304);
+        ask(&[none_match(&format!("\"x\", {etag}, \"y\""))], 304);
+        ask(&[none_match("\"x\""), none_match(&etag)], 304);
+        ask(&[none_match("\"x\"")], 200);
+        ask(&[none_match("")], 200);
+        ask(&[since(date)], 304);
+        ask(&[since(later)], 304);
+        ask(&[since(earlier)], 200);
+        ask(&[since("yesterday")], 200);
+        // Where both are given the date is ignored (RFC 9110, 13.1.3).
+        ask(&[none_match("\"x\""), since(date)], 200);
+        ask(&[none_match(&etag), since(earlier)], 304);
+    });
+}
+
+#[test]
+fn a_changed_file_has_another_tag() {
+    let docroot = Docroot::new();
+    docroot.write("changing.txt", b"first");
+    on_both(|model| {
+        let name = format!("changing-{model}.txt");
+        docroot.write(&name, b"first");
+        let server = Server::start(model, &docroot.root(), &["--fresh", "0"]);
+        let mut client = Client::connect(server.port);
+        let path = format!("/{name}");
+        let first = client.get(&path).expect(200).with_body("first");
+        assert_eq!(first.field("etag"), client.get(&path).field("etag"));
+        docroot.write(&name, b"other");
+        let field = format!("If-None-Match: {}", first.must("etag"));
+        let second = client.ask("GET", &path, &[&field], b"").expect(200).with_body("other");
+        assert_ne!(first.must("etag"), second.must("etag"));
+    });
+}
+
+#[test]
+fn a_range_brings_its_bytes() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        for (path, size) in PATTERNED {
+            let content = pattern(size);
+            let last = size - 1;
+            for (range, from, to) in [
+                ("0-0".to_owned(), 0, 0),
+                ("5-9".to_owned(), 5, 9),
+                ("1000-".to_owned(), 1000, last),
+                (format!("{last}-"), last, last),
+                ("-1".to_owned(), last, last),
+                ("-500".to_owned(), size - 500, last),
+                (format!("-{}", size + 1), 0, last),
+                (format!("7-{}", size + 100), 7, last),
+                (format!("0-{last}"), 0, last),
+                ("3-18446744073709551615".to_owned(), 3, last),
+            ] {
+                let field = format!("Range: bytes={range}");
+                let got = client.ask("GET", path, &[&field], b"").expect(206).with_body(&content[from..=to]);
+                assert_eq!(got.must("content-range"), format!("bytes {from}-{to}/{size}"), "{path} {range}");
+            }
+            for range in [format!("{size}-"), format!("{}-{}", size + 5, size + 9), "-0".to_owned()] {
+                let got = client.ask("GET", path, &[&format!("Range: bytes={range}")], b"").expect(416);
+                assert_eq!(got.must("content-range"), format!("bytes */{size}"), "{path} {range}");
+            }
+        }
+        let content = pattern(1024);
+        // What is no byte range is no reason to refuse.
+        for range in ["bytes=9-5", "bytes=x-y", "bytes=", "bytes", "lines=1-2", "bytes=--1", "bytes=0x0-0x5"]
+        {
+            client.ask("GET", "/k1.bin", &[&format!("Range: {range}")], b"").expect(200).with_body(&content);
+        }
+        let head = client.ask("HEAD", "/k1.bin", &["Range: bytes=0-4"], b"").expect(200);
+        assert_eq!(head.must("content-length"), "1024");
+        assert_eq!(head.must("accept-ranges"), "bytes");
+        let empty = client.ask("GET", "/empty.txt", &["Range: bytes=0-"], b"");
+        assert!([200, 416].contains(&empty.status), "{empty:?}");
+    });
+}
+
+#[test]
+fn a_range_of_an_outdated_copy_brings_the_whole_file() {
+    let docroot = Docroot::new();
+    docroot.set_modified("k1.bin", 1_000_000_000);
+    let content = pattern(1024);
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        let etag = client.get("/k1.bin").must("etag").to_owned();
+        let strong = !etag.starts_with("W/");
+        for (validator, partial) in [
+            (etag.as_str(), strong),
+            ("Sun, 09 Sep 2001 01:46:40 GMT", true),
+            ("\"other\"", false),
+            ("Sun, 09 Sep 2001 01:46:41 GMT", false),
+            ("Sun, 09 Sep 2001 01:46:39 GMT", false),
+            (&format!("W/{}", etag.trim_start_matches("W/")), false),
+        ] {
+            let fields = ["Range: bytes=10-19", &format!("If-Range: {validator}")];
+            let got = client.ask("GET", "/k1.bin", &fields, b"");
+            if partial {
+                got.expect(206).with_body(&content[10..20]);
+            } else {
+                got.expect(200).with_body(&content);
+            }
+        }
+    });
+}
+
+#[test]
+fn hidden_files_stay_hidden() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        for path in [
+            "/.secret",
+            "/%2esecret",
+            "/./.secret",
+            "/sub/../.secret",
+            "//.secret",
+            "/.git/config",
+            "/%2Egit/config",
+            "/.git/",
+            "/.git",
+            "/plain/.hidden",
+            "/link-dir-in/.hidden",
+            "/.no-such-file",
+        ] {
+            let got = client.get(path);
+            assert_eq!(got.status, 404, "{path}");
+            assert!(!got.text().contains(SECRET), "{path}");
+        }
+        client.get("/.well-known/security.txt").expect(200);
+    });
+}
+
+#[test]
+fn links_lead_nowhere_outside() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        client.get("/link-in.txt").expect(200).with_body(HELLO);
+        client.get("/link-dir-in/one.txt").expect(200).with_body("one");
+        for path in [
+            "/link-out.txt",
+            "/link-absolute.txt",
+            "/link-dir-out/secret.txt",
+            "/link-dir-out/",
+            "/link-dir-out",
+            "/sub/../link-out.txt",
+            "/loop.txt",
+        ] {
+            let got = client.get(path);
+            assert!([403, 404].contains(&got.status), "{path}: {}", got.status);
+            assert!(!got.text().contains(SECRET) && !got.text().contains("secret.txt"), "{path}");
+        }
+
+        let none = Server::start(model, &docroot.root(), &["--symlinks", "no"]);
+        let mut client = Client::connect(none.port);
+        for path in ["/link-in.txt", "/link-dir-in/one.txt", "/link-out.txt"] {
+            assert!([403, 404].contains(&client.get(path).status), "{path}");
+        }
+        client.get("/hello.txt").expect(200);
+
+        let all = Server::start(model, &docroot.root(), &["--symlinks", "all"]);
+        let mut client = Client::connect(all.port);
+        client.get("/link-out.txt").expect(200).with_body(SECRET);
+        client.get("/link-in.txt").expect(200).with_body(HELLO);
+        client.get("/.secret").expect(404);
+    });
+}
+
+#[test]
+fn no_spelling_of_a_path_leaves_the_root() {
+    let docroot = Docroot::new();
+    let ups = ["..", "%2e%2e", ".%2e", "%2E.", "..%00", "..;", "....", "%c0%ae%c0%ae", "%252e%252e"];
+    let slashes = ["/", "//", "%2f", "\\", "%5c", "/./", "%252f"];
+    let mut paths = vec!["/../outside/secret.txt".to_owned(), "//etc/passwd".to_owned()];
+    for up in ups {
+        for slash in slashes {
+            for depth in [1, 2, 6] {
+                paths.push(format!("/{}outside{slash}secret.txt", format!("{up}{slash}").repeat(depth)));
+                paths.push(format!("/sub/{}etc{slash}passwd", format!("{up}{slash}").repeat(depth)));
+            }
+        }
+    }
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        for path in &paths {
+            let mut client = Client::connect(server.port);
+            client.send(get(path));
+            let got = client.response();
+            assert!((400..500).contains(&got.status), "{path}: {}", got.status);
+            assert!(!got.text().contains(SECRET) && !got.text().contains("root:"), "{path}");
+        }
+    });
+}
+
+#[test]
+fn odd_names_find_their_files() {
+    let docroot = Docroot::new();
+    let long = format!("{}.txt", "n".repeat(251));
+    let not_utf_8 = b"caf\xe9.txt";
+    docroot.write(&long, b"long");
+    let name = std::os::unix::ffi::OsStrExt::from_bytes(not_utf_8);
+    fs::write(docroot.root().join::<&std::ffi::OsStr>(name), b"latin").unwrap();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        let mut check = |name: &[u8], content: &str| {
+            client.get(&format!("/{}", encode(name))).expect(200).with_body(content);
+        };
+        check(b"with space.txt", "space");
+        check(CHINESE.as_bytes(), "汉字\n");
+        check(MARKUP.as_bytes(), "markup");
+        check(b"100%.txt", "percent");
+        check(long.as_bytes(), "long");
+        check(not_utf_8, "latin");
+        for path in
+            [format!("/{}", "x".repeat(256)), format!("/{}", "a/".repeat(1500)), "/a+folder/".to_owned()]
+        {
+            client.get(&path).expect(404);
+        }
+        for path in ["/%", "/%zz", "/a%4", "/a%00b", "/hello.txt%00", "/hello.txt%00.html"] {
+            let got = Client::connect(server.port).get(path);
+            assert!([400, 404].contains(&got.status), "{path}: {}", got.status);
+        }
+    });
+}
+
+/// To open a FIFO for reading waits for a writer; to read a device may never end.
+#[test]
+fn what_is_no_regular_file_holds_nobody_up() {
+    let docroot = Docroot::new();
+    rustix::fs::mknodat(CWD, docroot.path("fifo"), FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
+    let _socket = UnixListener::bind(docroot.path("socket")).unwrap();
+    docroot.link("/dev/zero", "zero");
+    docroot.link("/dev/tty", "tty");
+    on_both(|model| {
+        for symlinks in ["inside", "all"] {
+            let server = Server::start(model, &docroot.root(), &["--symlinks", symlinks]);
+            let mut client = Client::connect(server.port);
+            for path in ["/fifo", "/socket", "/zero", "/tty"] {
+                let got = client.get(path);
+                assert!((400..500).contains(&got.status), "{path} with {symlinks}: {}", got.status);
+                client.ask("HEAD", path, &[], b"");
+            }
+            client.get("/hello.txt").expect(200).with_body(HELLO);
+        }
+    });
+}
+
+#[test]
+fn an_error_is_a_page_for_browsers_and_reflects_no_markup() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        let accept = "Accept: text/html,application/xhtml+xml,*/*;q=0.8";
+        for path in ["/nothing", "/%3Cscript%3Ealert(1)%3C/script%3E", "/nothing?%3Cscript%3E<b>"] {
+            let mut client = Client::connect(server.port);
+            let got = client.ask("GET", path, &[accept], b"");
+            assert!([400, 404].contains(&got.status), "{path}");
+            assert_eq!(got.must("content-type"), "text/html; charset=utf-8", "{path}");
+            let page = got.text().to_lowercase();
+            assert!(page.starts_with("<!doctype html>") && page.contains(&got.status.to_string()), "{page}");
+            assert!(!page.contains("<script") && !page.contains("<b>"), "{page}");
+        }
+        let plain = client.ask("GET", "/nothing", &["Accept: */*"], b"").expect(404);
+        assert!(plain.must("content-type").starts_with("text/"), "{plain:?}");
+        for path in ["/sub%0d%0aX-Injected:%201", "/sub?%0d%0aX-Injected:1", "/%0aX-Injected:1"] {
+            let got = client.get(path);
+            assert!(got.field("x-injected").is_none(), "{path}");
+        }
+    });
+}
+
+#[test]
+fn a_large_file_reaches_a_slow_reader_whole() {
+    let docroot = Docroot::new();
+    let content = pattern(5 * 1024 * 1024);
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut control = Client::connect(server.port);
+        let mut client = Client::connect_narrow(server.port);
+        client.send([get("/m5.bin"), get("/hello.txt")].concat());
+        let mut taken = client.read_some(700);
+        // Nothing more is taken while others are served two hundred times.
+        for step in 0..200 {
+            control.get("/hello.txt").expect(200);
+            if step % 10 == 0 {
+                taken.extend(client.read_some(1 + step * 37));
+            }
+        }
+        let head = taken.windows(4).position(|four| four == b"\r\n\r\n").expect("the head") + 4;
+        while taken.len() < head + content.len() {
+            let piece = client.read_some(head + content.len() - taken.len());
+            assert!(!piece.is_empty(), "ended after {} bytes", taken.len());
+            taken.extend(piece);
+        }
+        assert!(taken[head..] == content, "other bytes than the file's");
+        client.response().expect(200).with_body(HELLO);
+    });
+}
+
+/// Starts a download of 12 MiB, far more than sockets hold, changes the file, and takes the rest of what comes.
+fn changed_while_sent(model: &str, change: impl Fn(&Docroot)) -> (Vec<u8>, End, Vec<u8>) {
+    let docroot = Docroot::new();
+    let content = pattern(12 * 1024 * 1024);
+    docroot.write("moving.bin", &content);
+    let mut server = Server::start(model, &docroot.root(), &[]);
+    let mut client = Client::connect_narrow(server.port);
+    client.send([get("/moving.bin"), request("GET", "/hello.txt", &["Connection: close"], b"")].concat());
+    let mut all = client.read_some(4096);
+    change(&docroot);
+    let (rest, end) = client.rest();
+    all.extend(rest);
+    assert!(server.is_running());
+    Client::connect(server.port).get("/hello.txt").expect(200).with_body(HELLO);
+    let head = all.windows(4).position(|four| four == b"\r\n\r\n").expect("the head") + 4;
+    (all.split_off(head), end, content)
+}
+
+#[test]
+fn a_file_cut_while_it_is_sent_ends_the_connection_short() {
+    on_both(|model| {
+        let (body, _, content) = changed_while_sent(model, |docroot| {
+            let file = fs::File::options().write(true).open(docroot.path("moving.bin")).unwrap();
+            file.set_len(1024 * 1024).unwrap();
+        });
+        assert!(body.len() < content.len(), "the promised length was made up for with something");
+        assert!(body == content[..body.len()], "other bytes than the file's");
+    });
+}
+
+#[test]
+fn a_file_replaced_while_it_is_sent_arrives_as_it_was() {
+    on_both(|model| {
+        let (body, end, content) = changed_while_sent(model, |docroot| {
+            docroot.write("moving.new", b"something else");
+            fs::rename(docroot.path("moving.new"), docroot.path("moving.bin")).unwrap();
+        });
+        assert_eq!(end, End::Fin);
+        assert!(body[..content.len()] == content, "other bytes than the file's");
+        assert!(body[content.len()..].starts_with(b"HTTP/1.1 200 "));
+        assert!(body.ends_with(HELLO));
+    });
+}
+
+#[test]
+fn a_last_modified_is_never_in_the_future() {
+    let docroot = Docroot::new();
+    let soon = wall_clock() + std::time::Duration::from_secs(86_400);
+    let file = fs::File::options().write(true).open(docroot.path("hello.txt")).unwrap();
+    file.set_modified(soon).unwrap();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let got = Client::connect(server.port).get("/hello.txt").expect(200);
+        let time = |name: &str| got.field(name).map(|text| httpdate::parse_http_date(text).unwrap());
+        assert!(time("last-modified") <= time("date"), "{got:?}");
+    });
+}
+
+/// A docroot that goes away under a running server is an error to every client and no reason to end.
+#[test]
+fn a_root_that_is_removed_is_an_error_and_no_end() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        let mut server = Server::start(model, &docroot.root(), &["--fresh", "0"]);
+        let mut client = Client::connect(server.port);
+        client.get("/hello.txt").expect(200);
+        fs::remove_dir_all(docroot.root()).unwrap();
+        for path in ["/hello.txt", "/", "/sub/", "/plain/"] {
+            let status = client.get(path).status;
+            assert!((400..600).contains(&status), "{path}: {status}");
+        }
+        assert!(server.is_running());
+    });
+}
+
+/// A file that is being written while it is asked for is never longer or shorter than its answer says.
+#[test]
+fn a_growing_file_is_sent_at_one_length() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let name = format!("growing-{model}.log");
+        docroot.write(&name, b"");
+        let server = Server::start(model, &docroot.root(), &["--fresh", "0"]);
+        let mut client = Client::connect(server.port);
+        let mut file = fs::File::options().append(true).open(docroot.path(&name)).unwrap();
+        let line = b"one more line of the log\n";
+        for count in 0..400 {
+            let got = client.get(&format!("/{name}")).expect(200);
+            assert_eq!(got.body.len(), count * line.len());
+            file.write_all(line).unwrap();
+        }
+    });
+}

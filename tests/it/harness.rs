@@ -1,0 +1,296 @@
+//! Starts the server under test, watches it from outside, and ends it.
+//!
+//! Every wait in here has a bound. Nothing waits for a span of time in the hope that something has happened by
+//! then: it waits for the thing, in a poll of a descriptor where the kernel reports it, else by looking again.
+
+use std::fmt::Display;
+use std::io::{Read, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+use std::{env, fs, thread};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+/// Both ways to drive connections.
+pub(crate) const MODELS: [&str; 2] = ["reactor", "threads"];
+
+/// How long anything may take before a test gives up on it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The clock of the tests.
+#[expect(clippy::disallowed_methods, reason = "a black-box test measures real time")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// The calendar.
+#[expect(clippy::disallowed_methods, reason = "dates on the wire are compared with the real ones")]
+pub(crate) fn wall_clock() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Lets `span` pass. Only for what promises something about a span, and between two looks at a condition.
+#[expect(clippy::disallowed_methods, reason = "the two cases where the passing of time is the point")]
+pub(crate) fn pass(span: Duration) {
+    thread::sleep(span);
+}
+
+/// Looks again and again until `condition` holds; fails when it does not within `PATIENCE`.
+pub(crate) fn until(what: impl Display, mut condition: impl FnMut() -> bool) {
+    let give_up = now() + PATIENCE;
+    while !condition() {
+        assert!(now() < give_up, "waited {PATIENCE:?} for this to hold: {what}");
+        pass(Duration::from_millis(2));
+    }
+}
+
+/// Runs `test` on both models, side by side, and says on which one it failed.
+pub(crate) fn on_both(test: impl Fn(&str) + Sync) {
+    let failures: Vec<String> = thread::scope(|scope| {
+        let runs = MODELS.map(|model| (model, scope.spawn(|| test(model))));
+        runs.into_iter()
+            .filter_map(|(model, run)| {
+                let cause = run.join().err()?;
+                let text = cause.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| cause.downcast_ref::<&str>().copied());
+                Some(format!("on --model {model}: {}", text.unwrap_or("(no message)")))
+            })
+            .collect()
+    });
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Says on the real standard output (not the captured one) that a test had to be left out.
+pub(crate) fn skipped(why: impl Display) {
+    let _ = writeln!(std::io::stdout().lock(), "SKIPPED: {why}");
+}
+
+/// Where the first of `names` is that is installed. Without any the test is left out, or fails if the variable
+/// `required_by` is 1.
+pub(crate) fn program(names: &[&str], required_by: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = env::split_paths(&path).collect();
+    let mut places = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    let found = places.find(|file| file.is_file());
+    if found.is_none() {
+        left_out(format_args!("no {} installed", names[0]), required_by);
+    }
+    found
+}
+
+/// Leaves a test out for want of something, or fails if the variable `required_by` is 1.
+pub(crate) fn left_out(why: impl Display, required_by: &str) {
+    let required = env::var(required_by).is_ok_and(|value| value == "1");
+    assert!(!required, "{why}, and {required_by}=1 asks for it");
+    skipped(why);
+}
+
+/// What a process has written so far; a thread drains the pipe, so that the process never waits for us.
+#[derive(Default)]
+pub(crate) struct Output {
+    text: Mutex<String>,
+    grown: Condvar,
+}
+
+impl Output {
+    fn drain(mut pipe: impl Read + Send + 'static) -> Arc<Output> {
+        let output = Arc::new(Output::default());
+        let sink = Arc::clone(&output);
+        thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(count @ 1..) = pipe.read(&mut piece) {
+                sink.text.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..count]));
+                sink.grown.notify_all();
+            }
+        });
+        output
+    }
+
+    /// Everything up to now.
+    pub(crate) fn text(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+
+    /// The first whole line that `pick` wants, if it is written within `PATIENCE` and before `ended` says so.
+    fn line(&self, pick: impl Fn(&str) -> bool, mut ended: impl FnMut() -> bool) -> Option<String> {
+        let give_up = now() + PATIENCE;
+        let mut text = self.text.lock().unwrap();
+        loop {
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            if let Some(line) = whole.lines().find(|line| pick(line)) {
+                return Some(line.to_owned());
+            }
+            if ended() || now() > give_up {
+                return None;
+            }
+            text = self.grown.wait_timeout(text, Duration::from_millis(20)).unwrap().0;
+        }
+    }
+}
+
+/// The program under test.
+pub(crate) fn binary() -> PathBuf {
+    env::var_os("WHIRLIGIG_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_whirligig").into(), PathBuf::from)
+}
+
+/// The program with nothing on its command line and none of the caller's settings in its environment.
+pub(crate) fn bare_command() -> Command {
+    let mut command = Command::new(binary());
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WHIRLIGIG_")) {
+        command.env_remove(name);
+    }
+    command.env_remove("NO_COLOR").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The program about to serve `root` on a free port.
+pub(crate) fn command(model: &str, root: &Path, more: &[&str]) -> Command {
+    let mut command = bare_command();
+    command.args(["--model", model, "--port", "0"]).args(more).arg(root);
+    command
+}
+
+/// A process that ends with the test that started it.
+pub(crate) struct Process(pub(crate) Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A running server. Dropping it ends the process.
+pub(crate) struct Server {
+    process: Process,
+    pub(crate) out: Arc<Output>,
+    pub(crate) err: Arc<Output>,
+    /// As printed, with the slash: `http://127.0.0.1:12345/`.
+    pub(crate) url: String,
+    pub(crate) port: u16,
+    /// When the address was known.
+    pub(crate) started: Instant,
+}
+
+impl Server {
+    /// Serves `root` and returns when the address is known.
+    pub(crate) fn start(model: &str, root: &Path, more: &[&str]) -> Server {
+        Server::launch(command(model, root, more))
+    }
+
+    /// Starts what `command` says and returns when the address is known.
+    pub(crate) fn launch(mut command: Command) -> Server {
+        let mut child = command.spawn().expect("the server's binary can be started");
+        let out = child.stdout.take().map_or_else(Arc::default, Output::drain);
+        let err = child.stderr.take().map_or_else(Arc::default, Output::drain);
+        let mut server =
+            Server { process: Process(child), out, err, url: String::new(), port: 0, started: now() };
+        let child = &mut server.process.0;
+        let line =
+            server.out.line(|line| line.starts_with("http://"), || !matches!(child.try_wait(), Ok(None)));
+        let Some(line) = line else {
+            panic!("no URL alone on a line.\nstdout: {}\nstderr: {}", server.out.text(), server.err.text());
+        };
+        let digits = line.trim_end_matches('/').rsplit(':').next().unwrap_or_default();
+        server.port =
+            digits.parse().unwrap_or_else(|_| panic!("a URL with its port and nothing else: {line:?}"));
+        server.started = now();
+        server.url = format!("{}/", line.trim_end_matches('/'));
+        server
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.process.0)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(self.pid(), signal).expect("the server is there to be signalled");
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.process.0.try_wait(), Ok(None))
+    }
+
+    /// The exit code, once the process has ended by itself.
+    pub(crate) fn wait_exit(&mut self) -> i32 {
+        let ended = wait_for_end(&mut self.process.0, PATIENCE);
+        assert!(ended, "the server still ran after {PATIENCE:?}; stderr: {}", self.err.text());
+        let status = self.process.0.wait().unwrap();
+        status.code().unwrap_or_else(|| panic!("ended by itself, not by a signal: {status}"))
+    }
+
+    /// Bytes of memory that are resident now.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.0.id())).unwrap();
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("a line about residence");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Processor time of all its threads up to now.
+    pub(crate) fn cpu(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.0.id())).unwrap();
+        let nanoseconds = tasks.map(|task| {
+            // A thread may end between the listing and the look.
+            let text = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
+            text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0)
+        });
+        Duration::from_nanos(nanoseconds.sum())
+    }
+
+    /// Open descriptors.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process.0.id())).unwrap().count()
+    }
+}
+
+/// Waits in the kernel until the process has ended, or `patience` is used up.
+fn wait_for_end(child: &mut Child, patience: Duration) -> bool {
+    let handle = rustix::process::pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();
+    let limit = Timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: 0 };
+    matches!(rustix::event::poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit)), Ok(1..))
+}
+
+/// A process that has ended, and what it said.
+pub(crate) struct Finished {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// Runs a command to its end, which must come within `PATIENCE`.
+pub(crate) fn run(command: &mut Command) -> Finished {
+    run_within(PATIENCE, command)
+}
+
+/// Runs a foreign program that may take longer than ours to get going.
+pub(crate) fn run_within(patience: Duration, command: &mut Command) -> Finished {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let [mut out, mut err] = [Vec::new(), Vec::new()];
+    let (mut out_pipe, mut err_pipe) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let in_time = thread::scope(|scope| {
+        scope.spawn(|| out_pipe.read_to_end(&mut out));
+        scope.spawn(|| err_pipe.read_to_end(&mut err));
+        let in_time = wait_for_end(&mut child, patience);
+        let _ = child.kill();
+        in_time
+    });
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&out), text(&err));
+    assert!(in_time, "{command:?} did not end in {patience:?}\nstdout: {out}\nstderr: {err}");
+    Finished { code: child.wait().unwrap().code(), out, err }
+}
+
+/// Asserts that `what` took a time within `bounds`.
+pub(crate) fn assert_took(what: &str, since: Instant, bounds: Range<f64>) {
+    let took = now().duration_since(since).as_secs_f64();
+    assert!(bounds.contains(&took), "{what} after {took:.3} s, expected within {bounds:?}");
+}

@@ -1,0 +1,375 @@
+//! What a peer may cost: time, memory, connections. Each limit is met by somebody who means to break it.
+
+use std::io::{ErrorKind, Write};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::docroot::{Docroot, HELLO, pattern};
+use crate::harness::{Server, assert_took, now, on_both, until};
+use crate::wire::{Client, get, request};
+
+const MIB: u64 = 1024 * 1024;
+
+/// The close comes not before the timeout, and not long after it.
+const LATE: f64 = 1.5;
+
+#[test]
+fn a_head_has_its_time_and_a_drip_does_not_renew_it() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &["--header-timeout", "0.4"]);
+        for start in ["G", "GET /hello.txt HTTP/1.1\r\nHost: localhost\r\nX: "] {
+            let since = now();
+            let mut client = Client::connect(server.port);
+            client.send(start);
+            let got = client.response().expect(408);
+            assert!(got.says_close() && !got.body.is_empty(), "{got:?}");
+            client.assert_closed();
+            assert_took("the 408", since, 0.39..0.4 + LATE);
+        }
+
+        let since = now();
+        let mut client = Client::connect(server.port);
+        client.send("GET /hello.txt HTTP/1.1\r\nHost: localhost\r\n");
+        while client.is_quiet_for(Duration::from_millis(50)) {
+            client.send_if_open("X-Drip: drop\r\n");
+        }
+        assert_took("the 408 of a drip", since, 0.39..0.4 + LATE);
+        client.response().expect(408);
+
+        // From the second request on the time runs from the first byte of its head.
+        let mut client = Client::connect(server.port);
+        client.get("/hello.txt").expect(200);
+        assert!(client.is_quiet_for(Duration::from_millis(600)), "idle is not a slow head");
+        let since = now();
+        client.send("GET /hello.txt HTTP/1.1\r\n");
+        client.response().expect(408);
+        assert_took("the 408 of a second head", since, 0.39..0.4 + LATE);
+    });
+}
+
+#[test]
+fn a_silent_newcomer_is_sent_away() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &["--header-timeout", "0.4"]);
+        let since = now();
+        let mut client = Client::connect(server.port);
+        if let Ok(got) = client.try_response("GET") {
+            got.expect(408);
+        }
+        assert_took("the close", since, 0.39..0.4 + LATE);
+    });
+}
+
+#[test]
+fn content_has_its_time_and_progress_renews_it() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &["--body-timeout", "0.5"]);
+        for field in ["Content-Length: 1000", "Transfer-Encoding: chunked"] {
+            let mut client = Client::connect(server.port);
+            let since = now();
+            client.send(request("POST", "/api/echo", &[field], b""));
+            client.send("5\r\nhel");
+            let got = client.response().expect(408);
+            assert!(got.says_close() && !got.body.is_empty(), "{got:?}");
+            client.assert_closed();
+            assert_took("the 408", since, 0.49..0.5 + LATE);
+        }
+
+        let content = pattern(1000);
+        let mut client = Client::connect(server.port);
+        client.send(request("POST", "/api/echo", &["Content-Length: 1000"], b""));
+        let since = now();
+        for piece in content.chunks(200) {
+            assert!(client.is_quiet_for(Duration::from_millis(200)));
+            client.send(piece);
+        }
+        client.response().expect(200).with_body(&content);
+        assert_took("content in pieces", since, 0.99..10.0);
+    });
+}
+
+/// A byte now and then is progress, and would hold a connection for ever if there were no least rate.
+#[test]
+fn content_below_the_least_rate_is_cut_off() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &["--body-timeout", "0.5"]);
+        let mut client = Client::connect(server.port);
+        client.send(request("POST", "/api/echo", &["Content-Length: 1000"], b""));
+        let since = now();
+        while client.is_quiet_for(Duration::from_millis(100)) {
+            client.send_if_open("x");
+            assert!(now().duration_since(since).as_secs() < 8, "10 bytes a second are enough for it");
+        }
+        client.response().expect(408);
+    });
+}
+
+#[test]
+fn an_idle_connection_is_closed_without_a_word() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server =
+            Server::start(model, &docroot.root(), &["--idle-timeout", "0.5", "--header-timeout", "5"]);
+        let mut client = Client::connect(server.port);
+        client.get("/hello.txt").expect(200);
+        assert!(client.is_quiet_for(Duration::from_millis(300)));
+        let since = now();
+        client.get("/hello.txt").expect(200);
+        client.assert_closed();
+        assert_took("the close", since, 0.49..0.5 + LATE);
+    });
+}
+
+#[test]
+fn timeouts_can_be_switched_off() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let flags = [
+            "--idle-timeout",
+            "off",
+            "--header-timeout",
+            "off",
+            "--body-timeout",
+            "off",
+            "--send-timeout",
+            "off",
+        ];
+        let server = Server::start(model, &docroot.root(), &flags);
+        let mut client = Client::connect(server.port);
+        client.send("GET /hello.txt HT");
+        assert!(client.is_quiet_for(Duration::from_millis(500)));
+        client.send("TP/1.1\r\nHost: localhost\r\n\r\n");
+        client.response().expect(200).with_body(HELLO);
+    });
+}
+
+#[test]
+fn who_takes_nothing_is_cut_off_and_who_takes_a_little_is_not() {
+    let docroot = Docroot::new();
+    let content = pattern(5 * MIB as usize);
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &["--send-timeout", "0.6"]);
+        let before = server.descriptors();
+        let mut stalled = Client::connect_narrow(server.port);
+        let since = now();
+        stalled.send(get("/m5.bin"));
+        until("the download holds descriptors", || server.descriptors() > before);
+        until("they are given back", || server.descriptors() <= before);
+        assert_took("the cut", since, 0.59..0.6 + LATE);
+        let (taken, _) = stalled.rest();
+        assert!(taken.len() < content.len(), "all {} bytes came", taken.len());
+
+        // 100 KB every 100 ms: slow, but alive.
+        let mut slow = Client::connect_narrow(server.port);
+        slow.send(get("/m5.bin"));
+        let mut taken = Vec::new();
+        for _ in 0..12 {
+            while taken.len() % 100_000 < 90_000 {
+                taken.extend(slow.read_some(10_000));
+            }
+            taken.extend(slow.read_some(10_000));
+            crate::harness::pass(Duration::from_millis(100));
+        }
+        let end = 5 * MIB as usize + taken.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        while taken.len() < end {
+            let piece = slow.read_some(end - taken.len());
+            assert!(!piece.is_empty(), "ended after {} bytes", taken.len());
+            taken.extend(piece);
+        }
+        assert!(taken.ends_with(&content), "other bytes than the file's");
+    });
+}
+
+#[test]
+fn a_full_house_lets_the_idlest_go() {
+    let docroot = Docroot::new();
+    let server = Server::start("reactor", &docroot.root(), &["--max-connections", "8"]);
+    let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(server.port)).collect();
+    for client in &mut clients {
+        client.get("/hello.txt").expect(200);
+    }
+    // None has been idle for a second: the ninth waits its turn, and is served once one qualifies.
+    let mut ninth = Client::connect(server.port);
+    ninth.get("/hello.txt").expect(200).with_body(HELLO);
+    let closed = clients
+        .iter_mut()
+        .filter_map(|client| client.is_quiet_for(Duration::from_millis(20)).then_some(()))
+        .count();
+    assert_eq!(closed, 7, "one and only one of the eight had to go");
+    ninth.get("/hello.txt").expect(200);
+}
+
+#[test]
+fn a_full_house_of_busy_clients_is_waited_out() {
+    let docroot = Docroot::new();
+    let server = Server::start("reactor", &docroot.root(), &["--max-connections", "8"]);
+    let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(server.port)).collect();
+    for client in &mut clients {
+        client.send("GET /hello.txt HTTP/1.1\r\n");
+    }
+    let mut ninth = Client::connect(server.port);
+    ninth.send(get("/hello.txt"));
+    assert!(ninth.is_quiet_for(Duration::from_millis(1500)), "nobody is idle, so nobody may be closed");
+    let before = server.cpu();
+    assert!(ninth.is_quiet_for(Duration::from_millis(500)));
+    assert!(server.cpu() - before < Duration::from_millis(100), "waiting costs nothing");
+    clients[3].send("Host: localhost\r\nConnection: close\r\n\r\n");
+    clients[3].response().expect(200);
+    ninth.response().expect(200).with_body(HELLO);
+    for (number, client) in clients.iter_mut().enumerate().filter(|(number, _)| *number != 3) {
+        client.send("Host: localhost\r\n\r\n");
+        assert_eq!(client.response().status, 200, "client {number}");
+    }
+}
+
+/// The twin refuses or waits; either way it lives, and serves when there is room again.
+#[test]
+fn more_clients_than_threads_harm_nobody() {
+    let docroot = Docroot::new();
+    let mut server = Server::start("threads", &docroot.root(), &["--max-connections", "8"]);
+    let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(server.port)).collect();
+    for client in &mut clients {
+        client.get("/hello.txt").expect(200);
+    }
+    let mut more: Vec<Client> = (0..20).map(|_| Client::connect(server.port)).collect();
+    for client in &mut more {
+        client.send_if_open(get("/hello.txt"));
+    }
+    drop(clients);
+    drop(more);
+    until("there is room again", || {
+        let mut client = Client::connect(server.port);
+        client.send_if_open(get("/hello.txt"));
+        client.try_response("GET").is_ok_and(|got| got.status == 200)
+    });
+    assert!(server.is_running());
+}
+
+/// Clients that send heads a few bytes at a time hold all the memory there is for unfinished heads. A client that
+/// sends its requests whole must not notice.
+#[test]
+fn drippers_do_not_slow_the_healthy() {
+    const DRIPPERS: usize = 300;
+    const REQUESTS: usize = 500;
+    let docroot = Docroot::new();
+    let server = Server::start("reactor", &docroot.root(), &["--max-pool", "64KiB"]);
+    let mut drippers: Vec<Client> = (0..DRIPPERS).map(|_| Client::connect(server.port)).collect();
+    for dripper in &mut drippers {
+        dripper.send(format!("GET /hello.txt HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n", "x".repeat(900)));
+    }
+    let mut healthy = Client::connect(server.port);
+    // The machine may be busy with other tests: noise only ever adds, so the best of three rounds counts.
+    let p99_us = (0..3).map(|_| {
+        let mut latencies_us: Histogram<u64> = Histogram::new_with_bounds(1, 60_000_000, 3).unwrap();
+        for number in 0..REQUESTS {
+            // Where the server has sent one away, another takes its place: the pool stays under siege.
+            let dripper = &mut drippers[number % DRIPPERS];
+            if dripper.stream.write_all(b"X-Drip: drop\r\n").is_err() {
+                *dripper = Client::connect(server.port);
+                dripper.send(format!("GET / HTTP/1.1\r\nX: {}\r\n", "x".repeat(900)));
+            }
+            let since = now();
+            healthy.get("/hello.txt").expect(200).with_body(HELLO);
+            latencies_us.record(u64::try_from(now().duration_since(since).as_micros()).unwrap()).unwrap();
+        }
+        latencies_us.value_at_quantile(0.99)
+    });
+    let best_us = p99_us.min().unwrap();
+    assert!(best_us < 10_000, "p99 of the healthy client: {best_us} us");
+    // A request that comes in two parts is healthy too, and there has to be room for its first half.
+    healthy.send("GET /hello.txt HTTP/1.1\r\nHost: loc");
+    assert!(healthy.is_quiet_for(Duration::from_millis(20)));
+    healthy.send("alhost\r\n\r\n");
+    healthy.response().expect(200).with_body(HELLO);
+}
+
+#[test]
+fn a_reader_who_does_not_read_costs_no_memory() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut control = Client::connect(server.port);
+        control.get("/m5.bin").expect(200);
+        let before = server.resident_bytes();
+        let mut stalled: Vec<Client> = (0..10).map(|_| Client::connect_narrow(server.port)).collect();
+        for client in &mut stalled {
+            client.send(get("/m5.bin"));
+            control.get("/hello.txt").expect(200);
+        }
+        assert!(control.is_quiet_for(Duration::from_millis(100)));
+        let grown = server.resident_bytes().saturating_sub(before);
+        assert!(grown < MIB, "{grown} bytes for ten clients that do not read");
+    });
+}
+
+/// Requests without end, no answer ever read: the server has to stop reading long before memory is short.
+#[test]
+fn a_pipeline_that_is_never_read_costs_no_memory() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut control = Client::connect(server.port);
+        control.get("/k33.bin").expect(200);
+        let before = server.resident_bytes();
+        let mut flood = Client::connect_narrow(server.port);
+        let mut sent = Vec::new();
+        let batch = get("/k33.bin").repeat(100);
+        flood.stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        let stopped = loop {
+            match flood.stream.write(&batch[sent.len() % batch.len()..]) {
+                Ok(count) => sent.resize(sent.len() + count, 0),
+                Err(error) => break error.kind(),
+            }
+            assert!(sent.len() < 64 << 20, "it takes requests without end");
+        };
+        assert!(matches!(stopped, ErrorKind::WouldBlock | ErrorKind::TimedOut), "{stopped}");
+        let grown = server.resident_bytes().saturating_sub(before);
+        assert!(grown < 2 * MIB, "{grown} bytes for {} bytes of requests", sent.len());
+        control.get("/hello.txt").expect(200);
+        // And when it reads at last, everything is there.
+        let content = pattern(33 * 1024);
+        for _ in 0..50 {
+            flood.response().expect(200).with_body(&content);
+        }
+    });
+}
+
+/// Four clients with a thousand requests each already in the server's hands: one more waits for a turn of theirs,
+/// not for all of it.
+#[test]
+fn the_greedy_do_not_slow_the_modest() {
+    const BATCH: usize = 1_000;
+    let docroot = Docroot::new();
+    let server = Server::start("reactor", &docroot.root(), &[]);
+    let mut greedy: Vec<Client> = (0..4).map(|_| Client::connect(server.port)).collect();
+    let batch = get("/hello.txt").repeat(BATCH);
+    let mut modest = Client::connect(server.port);
+    // Noise only ever adds: the best of three counts here, too.
+    let slowest = (0..3).map(|_| {
+        let rounds = (0..10).map(|_| {
+            for client in &mut greedy {
+                client.send(&batch);
+            }
+            let since = now();
+            modest.get("/hello.txt").expect(200);
+            let took = now().duration_since(since);
+            for client in &mut greedy {
+                for _ in 0..BATCH {
+                    client.response().expect(200);
+                }
+            }
+            took
+        });
+        rounds.max().unwrap()
+    });
+    let best = slowest.min().unwrap();
+    assert!(
+        best < Duration::from_millis(20),
+        "the slowest of ten answers to the modest client took {best:?}"
+    );
+}

@@ -1,0 +1,140 @@
+//! Directory listings: every name, once, in the order asked for, as text and never as markup.
+
+use std::fs;
+use std::net::Shutdown;
+
+use crate::docroot::{CHINESE, Docroot, MARKUP};
+use crate::harness::{Server, on_both};
+use crate::wire::{Client, Framing};
+
+/// The targets of all links of a page that lead to an entry of the same folder, decoded, without a closing slash.
+fn entries(page: &str) -> Vec<String> {
+    hrefs(page)
+        .into_iter()
+        .filter(|href| !href.starts_with(['?', '/', '#', '.']) && !href.contains(':'))
+        .map(|href| {
+            let name =
+                percent_encoding::percent_decode_str(href.trim_start_matches("./").trim_end_matches('/'));
+            name.decode_utf8().expect("a name in UTF-8").into_owned()
+        })
+        .collect()
+}
+
+/// The values of all `href` attributes, with their character references resolved.
+fn hrefs(page: &str) -> Vec<String> {
+    let values = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    values.map(|value| value.replace("&amp;", "&")).collect()
+}
+
+fn listing(client: &mut Client, path: &str) -> String {
+    let got = client.ask("GET", path, &["Accept: text/html"], b"").expect(200);
+    assert_eq!(got.must("content-type"), "text/html; charset=utf-8");
+    got.text().to_owned()
+}
+
+#[test]
+fn a_listing_shows_what_can_be_had_and_every_link_leads_there() {
+    let docroot = Docroot::new();
+    fs::remove_file(docroot.path("index.html")).unwrap();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        let page = listing(&mut client, "/");
+        let names = entries(&page);
+        for name in
+            ["hello.txt", "with space.txt", "100%.txt", CHINESE, MARKUP, "plain", "sub", "a folder", "m5.bin"]
+        {
+            assert_eq!(names.iter().filter(|entry| *entry == name).count(), 1, "{name} in {names:?}");
+        }
+        assert!(names.iter().all(|name| !name.starts_with('.')), "{names:?}");
+        assert!(!page.contains(".secret") && !page.contains("<b onclick"), "{page}");
+        assert!(page.contains("&lt;b onclick"), "the name as text: {page}");
+
+        let page = listing(&mut client, "/plain/");
+        let mut names = entries(&page);
+        names.sort();
+        assert_eq!(names, ["deeper", "one.txt", "two.txt"]);
+        assert!(!page.contains(".hidden"), "{page}");
+        for href in hrefs(&page).iter().filter(|href| !href.starts_with(['?', '/', '#', '.'])) {
+            client.get(&format!("/plain/{href}")).expect(200);
+        }
+        let head = client.ask("HEAD", "/plain/", &[], b"").expect(200);
+        assert_eq!(head.must("content-type"), "text/html; charset=utf-8");
+        client.get("/hello.txt").expect(200);
+    });
+}
+
+#[test]
+fn a_listing_is_sorted_as_asked() {
+    let docroot = Docroot::new();
+    for (name, size) in [("sorted/b.bin", 10), ("sorted/a.bin", 300), ("sorted/c.bin", 20_000)] {
+        docroot.write(name, vec![b'x'; size]);
+    }
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        for (query, order) in [
+            ("", "abc"),
+            ("?sort=name&order=asc", "abc"),
+            ("?sort=name&order=desc", "cba"),
+            ("?sort=size&order=asc", "bac"),
+            ("?sort=size&order=desc", "cab"),
+            ("?sort=nonsense&order=%3Cb%3E", "abc"),
+        ] {
+            let page = listing(&mut client, &format!("/sorted/{query}"));
+            let expected: Vec<String> = order.chars().map(|name| format!("{name}.bin")).collect();
+            assert_eq!(entries(&page), expected, "{query}");
+            assert!(!page.contains("<b>"));
+        }
+    });
+}
+
+#[test]
+fn a_listing_of_thousands_is_complete_in_both_versions() {
+    const COUNT: usize = 8_000;
+    let docroot = Docroot::new();
+    fs::create_dir(docroot.path("many")).unwrap();
+    for number in 0..COUNT {
+        fs::write(docroot.path(&format!("many/file {number:05}.txt")), b"").unwrap();
+    }
+    let expected: Vec<String> = (0..COUNT).map(|number| format!("file {number:05}.txt")).collect();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        let got = client.get("/many/").expect(200);
+        assert_eq!(got.framing, Framing::Chunked);
+        assert!(entries(got.text()) == expected, "every name once and in order");
+        client.get("/hello.txt").expect(200);
+
+        // 1.0 knows no chunks: the end of the connection is the end of the page, asked to keep alive or not.
+        for fields in ["", "Connection: keep-alive\r\n"] {
+            let mut old = Client::connect(server.port);
+            old.send(format!("GET /many/ HTTP/1.0\r\n{fields}\r\n"));
+            let got = old.response().expect(200);
+            assert_eq!(got.framing, Framing::Close);
+            assert!(entries(got.text()) == expected, "every name once and in order");
+            old.assert_closed();
+        }
+
+        // One that goes away in the middle harms nobody.
+        let mut gone = Client::connect_narrow(server.port);
+        gone.send("GET /many/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        gone.read_some(1);
+        gone.stream.shutdown(Shutdown::Both).unwrap();
+        drop(gone);
+        client.get("/hello.txt").expect(200);
+    });
+}
+
+#[test]
+fn listings_can_be_switched_off() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &["--no-listing"]);
+        let mut client = Client::connect(server.port);
+        let got = client.get("/plain/");
+        assert!([403, 404].contains(&got.status), "{got:?}");
+        assert!(!got.text().contains("one.txt"));
+        client.get("/sub/").expect(200);
+    });
+}

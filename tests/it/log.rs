@@ -1,0 +1,205 @@
+//! The access log: one line a request, true, and of a form that nobody outside can forge.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::docroot::Docroot;
+use crate::harness::{Server, on_both, until, wall_clock};
+use crate::wire::{Client, request};
+
+/// Request lines as logged, with the statuses and content bytes of their answers.
+const KNOWN: [(&str, u16, u64); 7] = [
+    ("GET /hello.txt HTTP/1.1", 200, 13),
+    ("HEAD /hello.txt HTTP/1.1", 200, 0),
+    ("GET /nothing?a=b HTTP/1.1", 404, 1),
+    ("GET /k33.bin HTTP/1.1", 200, 33 * 1024),
+    ("GET /m5.bin HTTP/1.1", 200, 5 * 1024 * 1024),
+    ("POST /api/echo HTTP/1.1", 200, 5),
+    ("DELETE /hello.txt HTTP/1.1", 405, 1),
+];
+
+/// Serves the known requests and the hostile ones, and returns the lines of both.
+fn logged(model: &str, format: &str) -> (Vec<String>, Vec<String>) {
+    let docroot = Docroot::new();
+    let log = docroot.outside("access.log");
+    let server = Server::start(
+        model,
+        &docroot.root(),
+        &["--access-log", log.to_str().unwrap(), "--log-format", format],
+    );
+    let mut client = Client::connect(server.port);
+    let fields = ["Referer: http://localhost/from?x=1", "User-Agent: Test/1.0 (the one)"];
+    for (line, status, _) in KNOWN {
+        let (method, rest) = line.split_once(' ').unwrap();
+        let content = if method == "POST" { "hello" } else { "" };
+        let got = client.ask(method, rest.strip_suffix(" HTTP/1.1").unwrap(), &fields, content.as_bytes());
+        assert_eq!(got.status, status, "{line}");
+    }
+    let known = lines(&log, KNOWN.len());
+
+    for fields in [
+        &["User-Agent: \"closing\" the quote\" FORGED"][..],
+        &["User-Agent: back\\slash\\", "Referer: \\\" 200 5 \"FORGED"],
+        &["User-Agent: caf\u{e9} 汉字 \u{7f}".trim_end_matches([' ', '\u{7f}'])],
+        &["Referer: \ttab\tinside"],
+    ] {
+        client.ask("GET", "/x%0a127.0.0.1%20-%20-%20FORGED", fields, b"").expect(404);
+    }
+    for garbage in [&b"GET /a\x1b[31mb HTTP/1.1\r\nHost: x\r\n\r\n"[..], b"\x1b[2J\x00\xff\r\n\r\n"] {
+        let mut client = Client::connect(server.port);
+        client.send(garbage);
+        client.response().expect(400);
+    }
+    client.ask("GET", "/last", &[], b"").expect(404);
+    until("the last line is written", || fs::read_to_string(&log).is_ok_and(|text| text.contains("/last")));
+    let all = lines(&log, KNOWN.len() + 5);
+    (known, all)
+}
+
+/// The lines of the log once there are at least `count`.
+fn lines(log: &PathBuf, count: usize) -> Vec<String> {
+    let read = || fs::read(log).unwrap_or_default();
+    until("the log has its lines", || read().iter().filter(|byte| **byte == b'\n').count() >= count);
+    let text = read();
+    let odd = text.iter().find(|byte| !matches!(byte, b'\n' | b' '..=b'~'));
+    assert!(odd.is_none(), "byte {odd:?} in {:?}", String::from_utf8_lossy(&text));
+    String::from_utf8(text).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Takes `host - user [time] "request" status bytes` and what follows it apart.
+fn parts(line: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut rest = line;
+    while !rest.is_empty() {
+        let (open, close) = match rest.chars().next() {
+            Some('"') => (1, "\""),
+            Some('[') => (1, "]"),
+            _ => (0, " "),
+        };
+        let end = rest[open..].find(close).map_or(rest.len(), |at| at + open);
+        parts.push(rest[open..end].to_owned());
+        rest = rest.get(end + open..).unwrap_or("").trim_start_matches(' ');
+    }
+    parts
+}
+
+fn check_known(parts: &[String], number: usize) {
+    let (line, status, bytes) = KNOWN[number];
+    assert_eq!(parts[..3], ["127.0.0.1", "-", "-"]);
+    let (time, zone) = parts[3].split_once(' ').expect("a time and its zone");
+    let date = httpdate::fmt_http_date(wall_clock());
+    assert!(time.contains(&date[12..16]) && time.len() == 20 && zone.len() == 5, "{parts:?}");
+    assert_eq!(parts[4], line);
+    assert_eq!(parts[5], status.to_string());
+    check_bytes(parts[6].parse().unwrap(), bytes, line);
+}
+
+/// The size of our own error pages is our own business: one byte stands for some.
+fn check_bytes(logged: u64, expected: u64, line: &str) {
+    assert!(if expected == 1 { logged > 0 } else { logged == expected }, "{line}: {logged} bytes");
+}
+
+#[test]
+fn common_lines_tell_what_happened() {
+    on_both(|model| {
+        let (known, all) = logged(model, "common");
+        assert_eq!(known.len(), KNOWN.len());
+        for (number, line) in known.iter().enumerate() {
+            let parts = parts(line);
+            assert_eq!(parts.len(), 7, "{line}");
+            check_known(&parts, number);
+        }
+        for line in &all {
+            assert_eq!(parts(line).len(), 7, "{line}");
+            assert!(line.starts_with("127.0.0.1 - - ["), "{line}");
+        }
+    });
+}
+
+#[test]
+fn combined_lines_have_referrer_and_agent() {
+    on_both(|model| {
+        let (known, all) = logged(model, "combined");
+        for (number, line) in known.iter().enumerate() {
+            let parts = parts(line);
+            check_known(&parts, number);
+            assert_eq!(parts[7..], ["http://localhost/from?x=1", "Test/1.0 (the one)"]);
+        }
+        for line in &all {
+            assert_eq!(parts(line).len(), 9, "{line}");
+            assert!(line.starts_with("127.0.0.1 - - ["), "{line}");
+        }
+        let quoted = all.iter().find(|line| line.contains("closing")).expect("the line of the quotes");
+        assert_eq!(parts(quoted)[8], "\\x22closing\\x22 the quote\\x22 FORGED");
+    });
+}
+
+#[test]
+fn json_lines_are_json() {
+    on_both(|model| {
+        let (known, all) = logged(model, "json");
+        let values: Vec<Value> = all
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+            .collect();
+        assert_eq!(known.len(), KNOWN.len());
+        for (value, (line, status, bytes)) in values.iter().zip(KNOWN) {
+            let text = |name: &str| value[name].as_str().unwrap_or_default();
+            assert_eq!(format!("{} {} {}", text("method"), text("target"), text("protocol")), line);
+            assert_eq!(value["status"], status, "{value}");
+            check_bytes(value["bytes"].as_u64().unwrap(), bytes, line);
+            assert_eq!(text("peer"), "127.0.0.1");
+            assert_eq!(text("referer"), "http://localhost/from?x=1");
+            assert_eq!(text("user_agent"), "Test/1.0 (the one)");
+            assert!(text("time").ends_with('Z'), "{value}");
+        }
+        let agents: Vec<&str> = values.iter().filter_map(|value| value["user_agent"].as_str()).collect();
+        assert!(agents.contains(&"\"closing\" the quote\" FORGED"), "{agents:?}");
+        assert!(agents.contains(&"back\\slash\\"), "{agents:?}");
+    });
+}
+
+/// One line a request, also when many clients write at once and some go away in the middle.
+#[test]
+fn no_line_is_lost_or_torn() {
+    const CLIENTS: usize = 20;
+    const REQUESTS: usize = 50;
+    on_both(|model| {
+        let docroot = Docroot::new();
+        let log = docroot.outside("access.log");
+        let server = Server::start(model, &docroot.root(), &["--access-log", log.to_str().unwrap()]);
+        let mut clients: Vec<Client> = (0..CLIENTS).map(|_| Client::connect(server.port)).collect();
+        for number in 0..REQUESTS {
+            for (who, client) in clients.iter_mut().enumerate() {
+                client.send(request("GET", &format!("/hello.txt?{who}-{number}"), &[], b""));
+            }
+        }
+        for client in &mut clients {
+            for _ in 0..REQUESTS {
+                client.response().expect(200);
+            }
+        }
+        let lines = lines(&log, CLIENTS * REQUESTS);
+        assert_eq!(lines.len(), CLIENTS * REQUESTS);
+        for who in 0..CLIENTS {
+            for number in 0..REQUESTS {
+                let target = format!("\"GET /hello.txt?{who}-{number} HTTP/1.1\" 200 13");
+                assert_eq!(lines.iter().filter(|line| line.contains(&target)).count(), 1, "{target}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_log_on_standard_output_comes_line_by_line() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &["--access-log", "-"]);
+        Client::connect(server.port).get("/hello.txt").expect(200);
+        until("the line is there while the server runs", || {
+            server.out.text().contains("GET /hello.txt HTTP/1.1")
+        });
+    });
+}

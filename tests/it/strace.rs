@@ -1,0 +1,96 @@
+//! What one request costs in system calls, counted from outside.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{ChildStderr, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::docroot::{Docroot, HELLO};
+use crate::harness::{Process, Server, left_out, now, on_both, program, until};
+use crate::wire::Client;
+
+const REQUIRED: &str = "WHIRLIGIG_REQUIRE_CLIENTS";
+const REQUESTS: u64 = 10_000;
+
+/// Calls by name, from the table that `strace -c` writes.
+fn counts(table: &str) -> BTreeMap<String, u64> {
+    let rows = table.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        // % time, seconds, usecs/call, calls, [errors], name
+        let calls = words.get(3)?.parse().ok()?;
+        words.first()?.parse::<f64>().ok()?;
+        Some(((*words.last()?).to_owned(), calls))
+    });
+    rows.filter(|(name, _)| name != "total").collect()
+}
+
+#[test]
+fn a_request_for_a_cached_file_is_one_read_and_one_write() {
+    let Some(strace) = program(&["strace"], REQUIRED) else { return };
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        // The file into the cache, and old enough to be trusted there.
+        until("the file is in the cache", || {
+            client.get("/hello.txt").expect(200);
+            now().duration_since(server.started) > Duration::from_millis(100)
+        });
+        let table = docroot.outside(&format!("{model}.strace"));
+        let pid = Pid::as_raw(Some(server.pid())).to_string();
+        let tracer = Command::new(&strace)
+            .args(["-c", "-f", "-p", &pid, "-o", table.to_str().unwrap()])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut tracer = Process(tracer);
+        // Kept until the end: a tracer that cannot speak any more does not write its table either.
+        let Some(_said) = attached(&mut tracer) else {
+            return left_out("strace may not trace another process here", REQUIRED);
+        };
+        let since = now();
+        for _ in 0..REQUESTS {
+            client.get("/hello.txt").expect(200).with_body(HELLO);
+        }
+        let lasted_ms = u64::try_from(now().duration_since(since).as_millis()).unwrap();
+        kill_process(Pid::from_child(&tracer.0), Signal::INT).unwrap();
+        tracer.0.wait().unwrap();
+        let text = fs::read_to_string(&table).unwrap();
+        judge(model, &text, lasted_ms);
+    });
+}
+
+/// Waits until the tracer says that it has attached, or that it cannot.
+fn attached(tracer: &mut Process) -> Option<BufReader<ChildStderr>> {
+    let mut said = BufReader::new(tracer.0.stderr.take().unwrap());
+    let mut line = String::new();
+    while said.read_line(&mut line).is_ok_and(|count| count > 0) {
+        if line.contains("attached") {
+            return Some(said);
+        }
+        line.clear();
+    }
+    None
+}
+
+fn judge(model: &str, table: &str, lasted_ms: u64) {
+    let counts = counts(table);
+    let sum = |names: &[&str]| names.iter().filter_map(|name| counts.get(*name)).sum::<u64>();
+    let reads = sum(&["read", "recvfrom", "recvmsg", "readv"]);
+    let writes = sum(&["write", "sendto", "sendmsg", "writev"]);
+    let waits = sum(&["epoll_wait", "epoll_pwait", "epoll_pwait2"]);
+    // Once a millisecond the cache looks at the disk: the promise of freshness.
+    let looks = sum(&["statx", "openat2", "newfstatat", "fstat"]);
+    let all: u64 = counts.values().sum();
+    let about_one_each = REQUESTS..=REQUESTS + 200;
+    assert!(about_one_each.contains(&reads), "{reads} reads on {model}\n{table}");
+    assert!(about_one_each.contains(&writes), "{writes} writes on {model}\n{table}");
+    assert!(waits <= REQUESTS + 200, "{waits} waits on {model}\n{table}");
+    assert!(looks <= lasted_ms + 50, "{looks} looks at the disk in {lasted_ms} ms on {model}\n{table}");
+    let others = all - reads - writes - waits - looks;
+    assert!(others < 200, "{others} other calls on {model}\n{table}");
+}

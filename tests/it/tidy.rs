@@ -1,0 +1,269 @@
+//! The house rules that can be checked by looking: layers, headers, names in the documents, dependencies.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::run_within;
+
+fn home() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file below `folder`, with its path from the top of the repository and its text.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut open = vec![home().join(folder)];
+    let mut found = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(home()).unwrap().to_str().unwrap().to_owned();
+            found.push((name, fs::read_to_string(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The code of a file: without comments, and without the tests at its end.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    let product = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    product.lines().map(|line| line.split("//").next().unwrap_or_default())
+}
+
+/// Whether `line` has `name` as a word or path of its own, not as the end or beginning of a longer one.
+fn names(line: &str, name: &str) -> bool {
+    let is_part = |char: char| char.is_alphanumeric() || char == '_';
+    line.match_indices(name).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + name.len()..].chars().next();
+        !before.is_some_and(is_part) && (name.ends_with(':') || !after.is_some_and(is_part))
+    })
+}
+
+/// What the protocol must not touch: it takes bytes, instants and values, and returns values.
+/// (`core::net` is allowed: it has addresses as values and nothing that could be opened.)
+const IMPURE: [&str; 9] = [
+    "mio",
+    "std::net",
+    "std::fs",
+    "std::thread",
+    "std::process",
+    "Instant::now",
+    "SystemTime::now",
+    "log::",
+    "rustix",
+];
+
+fn is_pure(path: &str) -> bool {
+    path.starts_with("src/http/")
+        || path == "src/http.rs"
+        || path == "src/buffer.rs"
+        || path == "src/deadline.rs"
+}
+
+/// The modules from the ground up. A module may use those of its own line and of the lines above it here.
+const LAYERS: [&[&str]; 6] = [
+    &["config", "conn_id"],
+    &["http", "buffer", "deadline"],
+    &["error_page", "files", "handler", "jobs", "log", "observe", "pages", "router", "api"],
+    &["exchange", "pump"],
+    &["driver", "reactor", "sim", "threads"],
+    &["cli", "main", "lib", "server"],
+];
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|modules| modules.contains(&module))
+}
+
+/// Where a file breaks the order of the layers.
+fn offences(path: &str, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let module = path.trim_start_matches("src/").split(['/', '.']).next().unwrap_or_default();
+    let Some(own) = layer(module) else {
+        return vec![format!("{path}: module {module} is in no layer: add it to LAYERS")];
+    };
+    for (number, line) in code(text).enumerate() {
+        let place = format!("{path}:{}", number + 1);
+        if is_pure(path) {
+            let flat = line.replace("std::{", "std::").replace([' ', '\t'], " ");
+            let banned = IMPURE.iter().filter(|name| names(&flat, name));
+            found.extend(banned.map(|name| format!("{place}: {name} in the protocol")));
+        }
+        for rest in line.split("crate::").skip(1) {
+            let other =
+                rest.split(|char: char| !char.is_alphanumeric() && char != '_').next().unwrap_or_default();
+            // What is no module is an item of the root, re-exported for users.
+            if layer(other).is_some_and(|other| other > own) {
+                found.push(format!("{place}: {module} uses {other}, which stands above it"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn dependencies_point_down_and_the_protocol_does_no_input_or_output() {
+    let found: Vec<String> = sources("src").iter().flat_map(|(path, text)| offences(path, text)).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn a_planted_offence_is_found() {
+    for planted in [
+        "use mio::Token;",
+        "use std::net::TcpStream;",
+        "use std::{net::TcpStream, io};",
+        "use ::mio;",
+        "    let now = std::time::Instant::now();",
+        "use std::thread;",
+        "    std::fs::read(path)",
+        "    log::warn!(\"x\");",
+        "use rustix::fd::OwnedFd;",
+        "use crate::reactor::Reactor;",
+        "use crate::pump::pump;",
+    ] {
+        for (path, text) in
+            [sources("src/http"), sources("src/buffer.rs"), sources("src/deadline.rs")].concat()
+        {
+            assert_eq!(offences(&path, &text), Vec::<String>::new());
+            let (header, rest) = text.split_once("\n\n").unwrap();
+            let planted_text = format!("{header}\n\n{planted}\n{rest}");
+            assert_eq!(offences(&path, &planted_text).len(), 1, "{planted} in {path}");
+        }
+    }
+    for harmless in [
+        "// use mio::Token;",
+        "use crate::http::Method;",
+        "let dialog::X = mioche;",
+        "use core::net::IpAddr;",
+    ] {
+        assert!(offences("src/http/x.rs", harmless).is_empty(), "{harmless}");
+    }
+    assert_eq!(offences("src/pump.rs", "use crate::threads::serve;").len(), 1);
+    assert_eq!(offences("src/files/mod.rs", "use crate::pump;").len(), 1);
+    assert!(offences("src/reactor/mod.rs", "use crate::pump::pump; use mio::Poll;").is_empty());
+    assert_eq!(offences("src/utils.rs", "").len(), 1);
+}
+
+#[test]
+fn every_file_says_first_what_it_is_for() {
+    for folder in ["src", "tests", "benches", "examples"] {
+        for (path, text) in sources(folder) {
+            assert!(text.starts_with("//!"), "{path} does not open with //!");
+        }
+    }
+}
+
+/// Names in backticks with parentheses behind them: `turn()`, `Reactor::turn()`. Returns the last part.
+fn cited_functions(document: &str) -> Vec<String> {
+    let spans = document.split('`').skip(1).step_by(2);
+    let calls = spans.filter_map(|span| span.strip_suffix("()"));
+    let is_name = |name: &&str| name.chars().all(|char| char.is_alphanumeric() || "_:.".contains(char));
+    calls.filter(is_name).filter_map(|name| name.rsplit([':', '.']).next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn functions_named_in_the_documents_exist() {
+    assert_eq!(
+        cited_functions("a `turn()`, b `Reactor::accept()`, c `x` (d), `self.pump()`"),
+        ["turn", "accept", "pump"]
+    );
+    let all: String = sources("src").into_iter().map(|(_, text)| text).collect();
+    let document = fs::read_to_string(home().join("ARCHITECTURE.md")).expect("an ARCHITECTURE.md");
+    let missing: Vec<String> = cited_functions(&document)
+        .into_iter()
+        .filter(|name| {
+            let starts = [format!("fn {name}("), format!("fn {name}<")];
+            !starts.iter().any(|start| all.contains(start))
+        })
+        .collect();
+    assert!(missing.is_empty(), "ARCHITECTURE.md names functions that do not exist: {missing:?}");
+}
+
+/// The packages of a build for this machine, tests and benches included.
+fn packages() -> Vec<Value> {
+    let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut command = Command::new(cargo);
+    command.args([
+        "metadata",
+        "--format-version",
+        "1",
+        "--offline",
+        "--locked",
+        "--filter-platform",
+        &target,
+    ]);
+    // What cargo waits for here is another cargo that holds the lock of the package cache.
+    let ended = run_within(std::time::Duration::from_secs(60), command.current_dir(home()));
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let value: Value = serde_json::from_str(&ended.out).unwrap();
+    value["packages"].as_array().unwrap().clone()
+}
+
+#[test]
+fn no_dependency_brings_a_runtime_or_comes_from_elsewhere() {
+    const RUNTIMES: [&str; 14] = [
+        "tokio",
+        "async-std",
+        "smol",
+        "async-io",
+        "async-executor",
+        "futures-executor",
+        "glommio",
+        "monoio",
+        "compio",
+        "embassy-executor",
+        "actix-rt",
+        "may",
+        "hyper",
+        "nio",
+    ];
+    for package in packages() {
+        let name = package["name"].as_str().unwrap();
+        assert!(!RUNTIMES.contains(&name), "{name} is a runtime");
+        match package["source"].as_str() {
+            None => assert_eq!(name, "whirligig", "a dependency by path"),
+            Some(source) => {
+                assert_eq!(source, "registry+https://github.com/rust-lang/crates.io-index", "{name}");
+            }
+        }
+        let license = package["license"].as_str().unwrap_or_default();
+        assert!(license_is_allowed(license), "{name} has licence {license:?}");
+    }
+}
+
+/// Whether a licence expression can be met with what is on the list. MPL-2.0 (colored) covers its own files only.
+fn license_is_allowed(expression: &str) -> bool {
+    const ALLOWED: [&str; 11] = [
+        "MIT",
+        "Apache-2.0",
+        "Apache-2.0 WITH LLVM-exception",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "BSL-1.0",
+        "ISC",
+        "MPL-2.0",
+        "Unicode-3.0",
+        "Unlicense",
+        "Zlib",
+    ];
+    // Older packages write OR as a slash. Parentheses are only ever seen around an OR within an AND.
+    let expression = expression.replace('/', " OR ").replace(['(', ')'], "");
+    let is_met = |clause: &str| clause.split(" OR ").any(|name| ALLOWED.contains(&name.trim()));
+    expression.split(" AND ").all(is_met)
+}
+
+#[test]
+fn licence_expressions_are_understood() {
+    for good in ["MIT", "MIT/Apache-2.0", "GPL-3.0 OR MIT", "(MIT OR Apache-2.0) AND Unicode-3.0"] {
+        assert!(license_is_allowed(good), "{good}");
+    }
+    for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "LGPL-2.1 OR GPL-2.0"] {
+        assert!(!license_is_allowed(bad), "{bad}");
+    }
+}

@@ -1,0 +1,447 @@
+//! A client that hides nothing: raw bytes out, answers taken apart strictly.
+//!
+//! The reader refuses whatever a careful client could misunderstand, so that every test of every area is also a
+//! test of well-formed answers. A fault in an answer is a panic that shows it.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::harness::{PATIENCE, now};
+
+/// A request without content.
+pub(crate) fn get(path: &str) -> Vec<u8> {
+    request("GET", path, &[], b"")
+}
+
+/// A request with these extra field lines; content gets its Content-Length.
+pub(crate) fn request(method: &str, path: &str, fields: &[&str], content: &[u8]) -> Vec<u8> {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
+    for field in fields {
+        head.push_str(field);
+        head.push_str("\r\n");
+    }
+    if !content.is_empty() {
+        head.push_str(&format!("Content-Length: {}\r\n", content.len()));
+    }
+    head.push_str("\r\n");
+    [head.as_bytes(), content].concat()
+}
+
+/// `content` in the chunked coding, in chunks of at most `size` bytes, without a trailer.
+pub(crate) fn chunked(content: &[u8], size: usize) -> Vec<u8> {
+    let mut coded = Vec::new();
+    for chunk in content.chunks(size) {
+        coded.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        coded.extend_from_slice(chunk);
+        coded.extend_from_slice(b"\r\n");
+    }
+    coded.extend_from_slice(b"0\r\n\r\n");
+    coded
+}
+
+/// Every byte percent-encoded that is not a letter or digit.
+pub(crate) fn encode(name: impl AsRef<[u8]>) -> String {
+    percent_encoding::percent_encode(name.as_ref(), percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// What ended the content of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// The status or the method says there is none.
+    None,
+    Length,
+    Chunked,
+    Close,
+}
+
+/// One final answer, with the interim ones before it.
+#[derive(Clone, Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    /// Names in lower case, in the order sent.
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) framing: Framing,
+    /// Statuses of the interim answers.
+    pub(crate) interim: Vec<u16>,
+}
+
+impl Response {
+    /// The value of the first field of that name.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a field that has to be there.
+    pub(crate) fn must(&self, name: &str) -> &str {
+        self.field(name).unwrap_or_else(|| panic!("a {name} field in {self:?}"))
+    }
+
+    /// Whether the connection ends with this answer, by what it says.
+    pub(crate) fn says_close(&self) -> bool {
+        self.field("connection")
+            .is_some_and(|value| value.split(',').any(|option| option.trim().eq_ignore_ascii_case("close")))
+    }
+
+    /// The content as text.
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("content in UTF-8")
+    }
+
+    /// Passes the answer on if it has this status.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Response {
+        assert_eq!(self.status, status, "{}", self.summary());
+        self
+    }
+
+    /// Passes the answer on if it has this content, which is not shown when it is long.
+    #[track_caller]
+    pub(crate) fn with_body(self, content: impl AsRef<[u8]>) -> Response {
+        let content = content.as_ref();
+        let same = self.body.iter().zip(content).take_while(|(a, b)| a == b).count();
+        assert!(
+            self.body == content,
+            "{} bytes expected, {} came, the first {same} agree: {}",
+            content.len(),
+            self.body.len(),
+            self.summary()
+        );
+        self
+    }
+
+    fn summary(&self) -> String {
+        let start = &self.body[..self.body.len().min(300)];
+        format!("{} {:?} {}", self.status, self.fields, String::from_utf8_lossy(start))
+    }
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Fin,
+    Reset,
+}
+
+/// One connection.
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    /// Received, not yet taken.
+    held: Vec<u8>,
+}
+
+impl Client {
+    pub(crate) fn connect(port: u16) -> Client {
+        Client::over(TcpStream::connect(("127.0.0.1", port)).expect("the server accepts"))
+    }
+
+    /// A connection whose receive buffer is so small that the server soon has to wait for the reader.
+    pub(crate) fn connect_narrow(port: u16) -> Client {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        socket
+            .connect(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into())
+            .expect("the server accepts");
+        Client::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Client {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Client { stream, held: Vec::new() }
+    }
+
+    /// A second handle of the same connection, for a thread that only sends.
+    pub(crate) fn sender(&self) -> Client {
+        Client::over(self.stream.try_clone().unwrap())
+    }
+
+    #[track_caller]
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).expect("the server takes what is sent");
+    }
+
+    /// Sends what it can: for tests in which the server may close before everything is sent.
+    pub(crate) fn send_if_open(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(bytes.as_ref());
+    }
+
+    /// No more requests will come.
+    pub(crate) fn finish(&mut self) {
+        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
+    /// The answer to a GET, or to anything else but HEAD.
+    #[track_caller]
+    pub(crate) fn response(&mut self) -> Response {
+        self.response_to("GET")
+    }
+
+    /// The answer to a request with this method.
+    #[track_caller]
+    pub(crate) fn response_to(&mut self, method: &str) -> Response {
+        self.try_response(method)
+            .unwrap_or_else(|end| panic!("an answer to {method}, but the connection ended: {end:?}"))
+    }
+
+    /// The answer, or how the connection ended before the first byte of one.
+    #[track_caller]
+    pub(crate) fn try_response(&mut self, method: &str) -> Result<Response, End> {
+        let mut end = None;
+        loop {
+            match parse(&self.held, method == "HEAD", end.is_some()) {
+                Ok(Some((response, used))) => {
+                    self.held.drain(..used);
+                    return Ok(response);
+                }
+                Ok(None) => {}
+                Err(fault) => panic!("{fault} in {:?}", String::from_utf8_lossy(&self.held)),
+            }
+            match (end, self.held.is_empty()) {
+                (Some(end), true) => return Err(end),
+                (Some(end), false) => panic!(
+                    "{end:?} in the middle of an answer, after {} bytes: {:?}",
+                    self.held.len(),
+                    String::from_utf8_lossy(&self.held[..self.held.len().min(600)])
+                ),
+                (None, _) => end = self.fill(),
+            }
+        }
+    }
+
+    /// Sends a GET and takes its answer.
+    #[track_caller]
+    pub(crate) fn get(&mut self, path: &str) -> Response {
+        self.send(get(path));
+        self.response()
+    }
+
+    /// Sends a request and takes its answer.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, method: &str, path: &str, fields: &[&str], content: &[u8]) -> Response {
+        self.send(request(method, path, fields, content));
+        self.response_to(method)
+    }
+
+    /// Takes up to `most` bytes as they are; none when the connection has ended.
+    pub(crate) fn read_some(&mut self, most: usize) -> Vec<u8> {
+        if self.held.is_empty() {
+            self.fill();
+        }
+        let count = self.held.len().min(most);
+        self.held.drain(..count).collect()
+    }
+
+    /// Everything up to the end, and which end it was.
+    pub(crate) fn rest(&mut self) -> (Vec<u8>, End) {
+        loop {
+            if let Some(end) = self.fill() {
+                return (std::mem::take(&mut self.held), end);
+            }
+        }
+    }
+
+    /// Asserts that the server closes now and sends nothing more.
+    #[track_caller]
+    pub(crate) fn assert_closed(&mut self) {
+        let (rest, _) = self.rest();
+        assert!(rest.is_empty(), "nothing but the end, not {:?}", String::from_utf8_lossy(&rest));
+    }
+
+    /// Whether the server keeps silent and open for this long.
+    pub(crate) fn is_quiet_for(&mut self, span: Duration) -> bool {
+        self.stream.set_read_timeout(Some(span)).unwrap();
+        let mut byte = [0];
+        let quiet = match self.stream.read(&mut byte) {
+            Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            Ok(count) => {
+                self.held.extend_from_slice(&byte[..count]);
+                false
+            }
+        };
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        quiet && self.held.is_empty()
+    }
+
+    /// Waits for bytes; says how the connection ended if it did.
+    fn fill(&mut self) -> Option<End> {
+        let mut piece = [0; 64 * 1024];
+        let since = now();
+        loop {
+            match self.stream.read(&mut piece) {
+                Ok(0) => return Some(End::Fin),
+                Ok(count) => {
+                    self.held.extend_from_slice(&piece[..count]);
+                    return None;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Some(End::Reset),
+                Err(error) => panic!(
+                    "neither bytes nor an end in {:?} ({error}); held: {:?}",
+                    now().duration_since(since),
+                    String::from_utf8_lossy(&self.held[..self.held.len().min(600)])
+                ),
+            }
+        }
+    }
+}
+
+/// Delivers each list of pieces on a connection of its own, so that the server sees every piece by itself.
+///
+/// Piece by piece: all connections get theirs, then a question on a further connection is answered. By then a loop
+/// has come round to all of them, and no time had to be guessed.
+pub(crate) fn deliver(port: u16, deliveries: &[Vec<&[u8]>]) -> Vec<Client> {
+    let mut control = Client::connect(port);
+    let mut clients: Vec<Client> = deliveries.iter().map(|_| Client::connect(port)).collect();
+    let rounds = deliveries.iter().map(Vec::len).max().unwrap_or(0);
+    for round in 0..rounds {
+        for (client, pieces) in clients.iter_mut().zip(deliveries) {
+            if let Some(piece) = pieces.get(round) {
+                // The server may have refused after an earlier piece.
+                client.send_if_open(piece);
+            }
+        }
+        control.get("/hello.txt").expect(200);
+    }
+    clients
+}
+
+/// The first whole answer in `held` with the bytes it took, if it is all there.
+fn parse(held: &[u8], is_head: bool, ended: bool) -> Result<Option<(Response, usize)>, String> {
+    let mut used = 0;
+    let mut interim = Vec::new();
+    loop {
+        let Some(end) = held[used..].windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
+        let (status, fields) = parse_head(&held[used..used + end + 2])?;
+        used += end + 4;
+        if status < 200 {
+            interim.push(status);
+            continue;
+        }
+        check_fields(status, &fields)?;
+        let mut response = Response { status, fields, body: Vec::new(), framing: Framing::None, interim };
+        let rest = &held[used..];
+        let length = response.field("content-length").map(|digits| digits.parse::<usize>());
+        let body_used = if is_head || status == 204 || status == 304 {
+            0
+        } else if response.field("transfer-encoding").is_some() {
+            response.framing = Framing::Chunked;
+            let Some((body, taken)) = parse_chunks(rest)? else { return Ok(None) };
+            response.body = body;
+            taken
+        } else if let Some(length) = length {
+            response.framing = Framing::Length;
+            let length = length.map_err(|error| error.to_string())?;
+            let Some(body) = rest.get(..length) else { return Ok(None) };
+            response.body = body.to_vec();
+            length
+        } else {
+            response.framing = Framing::Close;
+            if !response.says_close() {
+                return Err("no length, and no word about closing".into());
+            }
+            if !ended {
+                return Ok(None);
+            }
+            response.body = rest.to_vec();
+            rest.len()
+        };
+        return Ok(Some((response, used + body_used)));
+    }
+}
+
+type Head = (u16, Vec<(String, String)>);
+
+/// A status line and field lines, each with its CRLF.
+fn parse_head(head: &[u8]) -> Result<Head, String> {
+    let latin1: String = head.iter().map(|&byte| char::from(byte)).collect();
+    let mut lines = latin1.strip_suffix("\r\n").unwrap_or(&latin1).split("\r\n");
+    let status_line = lines.next().unwrap_or_default();
+    let rest = status_line.strip_prefix("HTTP/1.1 ").ok_or(format!("not a status line: {status_line:?}"))?;
+    let (digits, _reason) = rest.split_once(' ').ok_or("no space after the status")?;
+    let is_status = digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let status = digits.parse().ok().filter(|status| is_status && (100..600).contains(status));
+    let status = status.ok_or(format!("not a status: {digits:?}"))?;
+    let mut fields = Vec::new();
+    for line in lines {
+        let (name, value) = line.split_once(':').ok_or(format!("no colon: {line:?}"))?;
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return Err(format!("not a field name: {name:?}"));
+        }
+        if value.chars().any(|char| char.is_control() && char != '\t' || char == '\u{7f}') {
+            return Err(format!("a control character in {line:?}"));
+        }
+        fields.push((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()));
+    }
+    Ok((status, fields))
+}
+
+/// What holds for the fields of any final answer.
+fn check_fields(status: u16, fields: &[(String, String)]) -> Result<(), String> {
+    let values = |name: &str| -> Vec<&str> {
+        fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str()).collect()
+    };
+    for name in [
+        "content-length",
+        "content-type",
+        "content-range",
+        "date",
+        "etag",
+        "last-modified",
+        "location",
+        "server",
+    ] {
+        if values(name).len() > 1 {
+            return Err(format!("{name} twice"));
+        }
+    }
+    for name in ["date", "last-modified"] {
+        if let Some(text) = values(name).first() {
+            let time = httpdate::parse_http_date(text).map_err(|_| format!("not a date: {text:?}"))?;
+            if httpdate::fmt_http_date(time) != *text {
+                return Err(format!("an obsolete or wrong date: {text:?}"));
+            }
+        }
+    }
+    let length = values("content-length").first().copied();
+    let coding = values("transfer-encoding").first().copied();
+    match (length, coding) {
+        (Some(_), Some(_)) => Err("two framings".into()),
+        (Some(digits), _) if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Err(format!("not a length: {digits:?}"))
+        }
+        (_, Some(coding)) if coding != "chunked" => Err(format!("not a coding we use: {coding:?}")),
+        (Some(_), _) if status == 204 => Err("204 with a length".into()),
+        (_, Some(_)) if status == 204 || status == 304 => Err("a coding without content".into()),
+        _ if values("date").is_empty() => Err("no Date".into()),
+        _ => Ok(()),
+    }
+}
+
+/// The content of a chunked body without trailer, and the bytes it took, if it is all there.
+fn parse_chunks(coded: &[u8]) -> Result<Option<(Vec<u8>, usize)>, String> {
+    let mut body = Vec::new();
+    let mut used = 0;
+    loop {
+        let Some(line) = coded[used..].windows(2).position(|two| two == b"\r\n") else { return Ok(None) };
+        let digits = &coded[used..used + line];
+        let text = std::str::from_utf8(digits).map_err(|error| error.to_string())?;
+        if digits.is_empty() || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(format!("not a chunk size: {text:?}"));
+        }
+        let size = usize::from_str_radix(text, 16).map_err(|error| error.to_string())?;
+        used += line + 2;
+        let Some(chunk) = coded.get(used..used + size + 2) else { return Ok(None) };
+        if &chunk[size..] != b"\r\n" {
+            return Err(format!("a chunk of {size} bytes without its end"));
+        }
+        body.extend_from_slice(&chunk[..size]);
+        used += size + 2;
+        if size == 0 {
+            return Ok(Some((body, used)));
+        }
+    }
+}
