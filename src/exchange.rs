@@ -294,6 +294,10 @@ impl<'a, O: Observer> Exchange<'a, O> {
                         }
                         Event::Content(piece) => self.take_content(piece),
                         Event::ContentEnd => self.end_content(),
+                        Event::Discarded => {
+                            let now = self.driver.now.mono;
+                            self.client.conn.start_next_cycle(now);
+                        }
                     }
                 }
                 Err(error) => self.refuse(error, CloseReason::ProtocolError),

@@ -98,7 +98,7 @@ impl Inbox {
 
     /// Takes all results into `into`. The owner calls this once a turn; what comes later wakes it again.
     pub fn take(&self, into: &mut Vec<(ConnId, Done)>) {
-        self.signalled.store(false, Ordering::Release);
+        self.signalled.swap(false, Ordering::AcqRel);
         into.append(&mut lock(&self.waiting));
     }
 }

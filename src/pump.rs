@@ -141,6 +141,14 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
             self.exchange.receive_held();
             return Step::Again;
         }
+        if self.exchange.client.conn.is_content_drained()
+            && !self.exchange.client.holds_loan()
+            && self.exchange.may_parse()
+        {
+            // The last byte of content came while nobody could be told that it was the last.
+            self.exchange.receive(&[]);
+            return Step::Again;
+        }
         if self.exchange.wants_fill() {
             return match self.exchange.fill() {
                 Ok(bytes) => {

@@ -73,13 +73,24 @@ enum Persistence {
 #[derive(Debug, Clone, Copy)]
 struct Progress {
     since: Instant,
-    last: Instant,
     bytes: u64,
+    /// Milliseconds from `since` to the last movement: half the size of a second instant.
+    moved_after_ms: u32,
 }
 
 impl Progress {
     fn starting(now: Instant) -> Self {
-        Progress { since: now, last: now, bytes: 0 }
+        Progress { since: now, bytes: 0, moved_after_ms: 0 }
+    }
+
+    fn moved(&mut self, bytes: u64, now: Instant) {
+        self.bytes += bytes;
+        let ms = now.saturating_duration_since(self.since).as_millis();
+        self.moved_after_ms = u32::try_from(ms).unwrap_or(u32::MAX);
+    }
+
+    fn last(&self) -> Instant {
+        self.since + Duration::from_millis(u64::from(self.moved_after_ms))
     }
 }
 
@@ -94,6 +105,8 @@ pub enum Event<'b> {
     Content(&'b [u8]),
     /// The content is complete.
     ContentEnd,
+    /// Content nobody wanted has been read past: the next cycle may start.
+    Discarded,
     /// The next request has to wait for the answer to this one.
     Paused,
 }
@@ -228,7 +241,7 @@ impl Connection {
                     }
                 }
             }
-            Reading::Discard(_) => self.discard(input, limits, now).map(|used| (used, Event::NeedMore)),
+            Reading::Discard(_) => Ok(self.discard(input, limits, now)),
             Reading::Lingering { dropped } => {
                 *dropped += input.len() as u64;
                 Ok((input.len(), Event::NeedMore))
@@ -316,29 +329,29 @@ impl Connection {
 
     /// Reads past content nobody wants. An error in it cannot be answered any more (the answer is out): it only
     /// ends the connection.
-    fn discard(&mut self, input: &[u8], limits: &Limits, now: Instant) -> Result<usize, ProtocolError> {
+    fn discard(&mut self, input: &[u8], limits: &Limits, now: Instant) -> (usize, Event<'static>) {
         let mut at = 0;
         loop {
-            let Reading::Discard(decoder) = &mut self.reading else { return Ok(at) };
+            let Reading::Discard(decoder) = &mut self.reading else { return (at, Event::Paused) };
             let decoded = decoder.decode(&input[at..], limits.chunk_line_bytes_max, limits.discard_bytes_max);
             let (used, end) = match decoded {
                 Ok((used, Decoded::End)) => (used, true),
                 Ok((used, Decoded::NeedMore)) => {
                     self.note_received(at + used, now);
-                    return Ok(at + used);
+                    return (at + used, Event::NeedMore);
                 }
                 Ok((used, Decoded::Data(_))) => (used, false),
                 Err(_) => {
                     self.close_after(CloseReason::BodyRefused);
                     self.reading = Reading::Lingering { dropped: 0 };
                     self.progress = Progress::starting(now);
-                    return Ok(input.len());
+                    return (input.len(), Event::NeedMore);
                 }
             };
             at += used;
             if end {
                 self.reading = Reading::Done;
-                return Ok(at);
+                return (at, Event::Discarded);
             }
         }
     }
@@ -349,8 +362,7 @@ impl Connection {
                 // Content on its way needs no invitation (RFC 9110 section 10.1.1).
                 owed.awaits_continue = false;
             }
-            self.progress.bytes += bytes as u64;
-            self.progress.last = now;
+            self.progress.moved(bytes as u64, now);
         }
     }
 
@@ -564,8 +576,7 @@ impl Connection {
 
     /// `bytes` were taken by the socket; `emptied` says that nothing is queued any more.
     pub fn note_sent(&mut self, bytes: u64, emptied: bool, now: Instant) {
-        self.progress.bytes += bytes;
-        self.progress.last = now;
+        self.progress.moved(bytes, now);
         if emptied {
             // The next phase's clock starts when this one ends.
             self.progress = Progress::starting(now);
@@ -633,6 +644,15 @@ impl Connection {
         )
     }
 
+    /// Whether the end of the content is due without any further byte: it has all come, and was not announced.
+    #[must_use]
+    pub fn is_content_drained(&self) -> bool {
+        matches!(
+            &self.reading,
+            Reading::Body(BodyDecoder::Length { left: 0 }) | Reading::Discard(BodyDecoder::Length { left: 0 })
+        )
+    }
+
     /// Content bytes known to be still to come.
     #[must_use]
     pub fn content_left(&self) -> u64 {
@@ -673,7 +693,8 @@ impl Connection {
         timeouts: &Timeouts,
         rate_min: u64,
     ) -> Option<Instant> {
-        let Progress { since, last, bytes } = self.progress;
+        let Progress { since, bytes, .. } = self.progress;
+        let last = self.progress.last();
         // Silence is bounded by the timeout, and so is the whole at the least rate: a byte now and then does not
         // keep a connection for ever.
         let moving = |timeout: Option<Duration>| {

@@ -134,7 +134,7 @@ fn the_headers_come_back_as_they_were_received() {
             lines.iter().position(|seen| *seen == line).unwrap_or_else(|| panic!("{line:?} in {lines:?}"))
         };
         assert!(at("Host: localhost") < at("X-Twice: one"));
-        assert!(at("X-Twice: one") < at("x-TWICE: two"));
+        assert!(at("X-Twice: one") < at("x-TWICE:   two"));
         at("X-Empty:");
         let got =
             client.ask("GET", "/api/headers", &["X: <script>alert(1)</script>", "Accept: text/html"], b"");

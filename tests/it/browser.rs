@@ -100,18 +100,44 @@ fn a_planted_complaint_is_noticed() {
 
 /// What a page refers to, as far as it is on this server, resolved against the page.
 fn references(page: &str, text: &str) -> Vec<String> {
-    let folder = &page[..=page.rfind('/').unwrap()];
     let mut targets = Vec::new();
     for attribute in [" href=\"", " src=\"", " action=\""] {
         for rest in text.split(attribute).skip(1) {
             let target = rest.split(['"', '#']).next().unwrap_or_default().replace("&amp;", "&");
-            if target.is_empty() || target.contains(':') || target.starts_with("//") {
-                continue;
+            if !target.is_empty() && !target.contains(':') && !target.starts_with("//") {
+                targets.push(resolve(page, &target));
             }
-            targets.push(if target.starts_with('/') { target } else { format!("{folder}{target}") });
         }
     }
     targets
+}
+
+/// A reference as a path from the root, without dot segments.
+fn resolve(page: &str, target: &str) -> String {
+    let page = page.split('?').next().unwrap_or_default();
+    let (path, query) = target.find('?').map_or((target, ""), |at| target.split_at(at));
+    let whole = match path {
+        "" => page.to_owned(),
+        path if path.starts_with('/') => path.to_owned(),
+        path => format!("{}{path}", &page[..=page.rfind('/').unwrap_or(0)]),
+    };
+    let mut parts: Vec<&str> = Vec::new();
+    let mut segments = whole.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    parts.pop();
+                }
+                if is_last {
+                    parts.push("");
+                }
+            }
+            segment => parts.push(segment),
+        }
+    }
+    format!("/{}{query}", parts.join("/"))
 }
 
 /// Every link of every page leads somewhere; only the page that is blown away is.

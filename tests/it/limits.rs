@@ -154,6 +154,9 @@ fn who_takes_nothing_is_cut_off_and_who_takes_a_little_is_not() {
     let content = pattern(5 * MIB as usize);
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &["--send-timeout", "0.6"]);
+        // The file's own descriptor stays in the cache.
+        let mut other = Client::connect(server.port);
+        other.get("/m5.bin").expect(200).with_body(&content);
         let before = server.descriptors();
         let mut stalled = Client::connect_narrow(server.port);
         let since = now();

@@ -70,9 +70,9 @@ const LAYERS: [&[&str]; 6] = [
     &["config", "conn_id"],
     &["http", "buffer", "deadline"],
     &["error_page", "files", "handler", "jobs", "log", "observe", "pages", "router", "api"],
-    &["exchange", "pump"],
-    &["driver", "reactor", "sim", "threads"],
-    &["cli", "main", "lib", "server"],
+    &["driver", "exchange", "pump"],
+    &["reactor", "sim", "threads"],
+    &["cli", "main", "lib", "server", "signals"],
 ];
 
 fn layer(module: &str) -> Option<usize> {

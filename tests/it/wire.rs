@@ -226,6 +226,7 @@ impl Client {
     }
 
     /// Takes up to `most` bytes as they are; none when the connection has ended.
+    #[track_caller]
     pub(crate) fn read_some(&mut self, most: usize) -> Vec<u8> {
         if self.held.is_empty() {
             self.fill();
@@ -235,6 +236,7 @@ impl Client {
     }
 
     /// Everything up to the end, and which end it was.
+    #[track_caller]
     pub(crate) fn rest(&mut self) -> (Vec<u8>, End) {
         loop {
             if let Some(end) = self.fill() {
@@ -266,6 +268,7 @@ impl Client {
     }
 
     /// Waits for bytes; says how the connection ended if it did.
+    #[track_caller]
     fn fill(&mut self) -> Option<End> {
         let mut piece = [0; 64 * 1024];
         let since = now();
@@ -416,7 +419,8 @@ fn check_fields(status: u16, fields: &[(String, String)]) -> Result<(), String> 
         (_, Some(coding)) if coding != "chunked" => Err(format!("not a coding we use: {coding:?}")),
         (Some(_), _) if status == 204 => Err("204 with a length".into()),
         (_, Some(_)) if status == 204 || status == 304 => Err("a coding without content".into()),
-        _ if values("date").is_empty() => Err("no Date".into()),
+        // A Date is a duty below 500 (RFC 9110, 6.6.1); who answers 503 may have no time to look at the clock.
+        _ if status < 500 && values("date").is_empty() => Err("no Date".into()),
         _ => Ok(()),
     }
 }
