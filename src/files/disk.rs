@@ -167,8 +167,10 @@ impl Docroot {
             Err(trouble) => return Err(trouble),
         }
         let directory = self.open_beneath(if name.is_empty() { b"." } else { name }, reach)?;
-        match file_type(&stat(&directory)?) {
-            FileType::Directory if self.options.listing => Ok(Found::Directory(directory)),
+        let stat = stat(&directory)?;
+        match file_type(&stat) {
+            // Without a link it was deleted, and only our descriptor keeps it.
+            FileType::Directory if self.options.listing && stat.stx_nlink > 0 => Ok(Found::Directory(directory)),
             _ => Err(Trouble::NotFound),
         }
     }

@@ -319,6 +319,11 @@ fn later_version<'b>(
     else {
         return Err(BAD);
     };
+    // The preface of HTTP/2 is made to look like a request of a version nobody has (RFC 9113 section 3.4); it is
+    // a client that took us for something else, not one that asks for a version.
+    if (method, target) == ("PRI", "*") {
+        return Err(ProtocolError::bad_request("this server does not speak HTTP/2"));
+    }
     match version.as_bytes() {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor] if minor.is_ascii_digit() => {}
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
@@ -587,6 +592,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\n\r\n", 400),
             ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
             ("GET / HTTP/0.9\r\nHost: a\r\n\r\n", 505),
+            ("PRI * HTTP/2.0\r\n\r\n", 400),
             ("GET / HTTP/11.1\r\nHost: a\r\n\r\n", 400),
             ("GET / http/1.1\r\nHost: a\r\n\r\n", 400),
             ("GET /\r\nHost: a\r\n\r\n", 400),
