@@ -1,7 +1,7 @@
 //! Files kept at hand, and never stale for longer than was promised.
 //!
-//! An entry is used without a look at the disk for `fresh` after its last check. The check is one `statx` by
-//! path; inode, size and both times must be what they were *before* the content was read, so a change is seen a
+//! An entry is used without a look at the disk for a while after its last check, so that no answer is older than
+//! `fresh` (1 ms by default). The check is one `statx` by path; inode, size and both times must be what they were *before* the content was read, so a change is seen a
 //! millisecond later at the most, on any file system, without watches. Small files are kept with their content,
 //! larger ones as open descriptors. Bounded in bytes and entries; the clock algorithm chooses who goes.
 
@@ -32,7 +32,8 @@ pub struct FileCache {
     bytes: usize,
     bytes_max: usize,
     entries_max: usize,
-    fresh: Duration,
+    /// Half of what was promised; the other half is for turns, which see the clock stand still.
+    trusted_for: Duration,
     hand: usize,
     swept: Option<Instant>,
 }
@@ -47,7 +48,7 @@ impl FileCache {
             bytes: 0,
             bytes_max: options.cache_bytes_max,
             entries_max: options.cache_entries_max,
-            fresh: options.fresh,
+            trusted_for: options.fresh / 2,
             hand: 0,
             swept: None,
         }
@@ -57,7 +58,7 @@ impl FileCache {
     pub(crate) fn lookup(&mut self, docroot: &Docroot, path: &[u8], now: Instant) -> Option<Arc<CachedFile>> {
         let place = *self.places.get(&docroot.number)?.get(path)?;
         let entry = &mut self.entries[place];
-        if now.saturating_duration_since(entry.checked) >= self.fresh {
+        if now.saturating_duration_since(entry.checked) >= self.trusted_for {
             // The check must not be older than it claims: `now` was read before it.
             if docroot.stamp(path) != Some(entry.file.stamp) {
                 self.remove(place);

@@ -124,10 +124,10 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.driver.now = self.os.now();
         self.driver.observer.enter(Activity::Keeping);
         self.driver.observer.turn(self.events.len());
-        let carried = std::mem::take(&mut self.carried);
+        let mut carried = std::mem::take(&mut self.carried);
         // 2. Signals and job results.
         self.take_signals();
-        self.take_results();
+        self.take_results(&mut carried);
         // 3. Ready connections in the kernel's order.
         self.pump_ready();
         // 4. Those that were out of budget last time.
@@ -215,7 +215,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         (self.driver.now.mono >= stopping.cut_at).then(|| Outcome::Cut(self.slots.len()))
     }
 
-    fn take_results(&mut self) {
+    /// Applies job results. Whom they concern is pumped with the carried ones: an event of this turn may concern
+    /// it, too, and a connection is pumped once a turn.
+    fn take_results(&mut self, to_pump: &mut Vec<ConnId>) {
         if !self.events.contains(&OsEvent::Inbox) {
             return;
         }
@@ -228,7 +230,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             };
             let requests = self.driver.config.limits.turn_requests_max;
             Exchange::new(&mut slot.client, &mut self.driver, id, requests).complete(result);
-            self.pump_one(id);
+            to_pump.push(id);
         }
         self.done = done;
     }
@@ -253,6 +255,11 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             // Nobody is left to take the answer that is being made.
             if hung_up && matches!(slot.client.phase(), Phase::Handling | Phase::Streaming) {
                 self.close(id, CloseReason::PeerReset);
+                continue;
+            }
+            if slot.pumped_in == self.turn {
+                // A stop pumped it before its event was looked at: what the event says must not be lost.
+                self.carried.push(id);
                 continue;
             }
             self.pump_one(id);

@@ -69,10 +69,10 @@ fn is_pure(path: &str) -> bool {
 const LAYERS: [&[&str]; 6] = [
     &["config", "conn_id"],
     &["http", "buffer", "deadline"],
-    &["error_page", "files", "handler", "jobs", "log", "observe", "pages", "router", "api"],
+    &["error_page", "files", "handler", "jobs", "log", "observe", "pages", "router", "api", "signals"],
     &["driver", "exchange", "pump"],
     &["reactor", "sim", "threads"],
-    &["cli", "main", "lib", "server", "signals"],
+    &["cli", "main", "lib", "server"],
 ];
 
 fn layer(module: &str) -> Option<usize> {
