@@ -33,7 +33,7 @@ const WORKLOADS: [(&str, usize); 2] = [("hello", 13), ("1k", 1024)];
 
 /// Compares the poll loop with a thread per connection.
 #[derive(Parser)]
-#[command(name = "cargo bench --bench versus --")]
+#[command(bin_name = "cargo bench --bench versus --")]
 struct Options {
     /// Three short rounds: a look, not a measurement
     #[arg(long)]

@@ -248,11 +248,16 @@ impl SendQueue {
 }
 
 /// A buffer on loan, with the bytes held in it. Give it back to the pool it came from.
-#[derive(Debug)]
 pub struct Loan {
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
+}
+
+impl std::fmt::Debug for Loan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Loan({} of {} bytes)", self.end - self.start, self.buffer.len())
+    }
 }
 
 impl Loan {

@@ -274,3 +274,23 @@ pub struct Config {
     /// Whether `Log` output for a turn is wanted (`-vv`).
     pub turn_lines: bool,
 }
+
+impl Default for Config {
+    /// The present folder on loopback, over the reactor, with every default and no log.
+    fn default() -> Self {
+        Config {
+            root: PathBuf::from("."),
+            model: Model::Reactor,
+            binds: vec![Bind::Ip(std::net::IpAddr::from([127, 0, 0, 1]), None)],
+            port: 8080,
+            port_is_explicit: false,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            files: FileOptions::default(),
+            api: None,
+            access_log: None,
+            log_format: LogFormat::Common,
+            turn_lines: false,
+        }
+    }
+}

@@ -546,13 +546,13 @@ impl<'a, O: Observer> Exchange<'a, O> {
             .is_some_and(|work| matches!(work.source, Source::Ready(_)) && work.out.len() < low)
     }
 
-    /// Asks the answer's source for one piece. Returns its size in bytes, or why the connection must close.
-    pub(crate) fn fill(&mut self) -> Result<usize, CloseReason> {
+    /// Asks the answer's source for one piece. Returns its size in bytes.
+    pub(crate) fn fill(&mut self) -> usize {
         let high = self.driver.config.limits.send_high_water_bytes;
         let now = self.driver.now.mono;
         self.driver.observer.enter(Activity::Handling);
-        let Some(work) = self.client.work.as_mut() else { return Ok(0) };
-        let Source::Ready(mut source) = std::mem::take(&mut work.source) else { return Ok(0) };
+        let Some(work) = self.client.work.as_mut() else { return 0 };
+        let Source::Ready(mut source) = std::mem::take(&mut work.source) else { return 0 };
         let room = high.saturating_sub(usize::try_from(work.out.len()).unwrap_or(high));
         let mut bytes = 0;
         let filled = self.client.conn.push_piece(&mut work.out, now, |out| {
@@ -576,13 +576,13 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 self.client.conn.start_next_cycle(now);
             }
             // The client must see that the content is not whole: no last chunk, no next answer.
-            Ok(Filled::Failed) => return Err(CloseReason::HandlerFailed),
+            Ok(Filled::Failed) => self.client.conn.break_content_off(CloseReason::HandlerFailed),
             Err(_) => {
                 self.driver.observer.panicked();
-                return Err(CloseReason::HandlerFailed);
+                self.client.conn.break_content_off(CloseReason::HandlerFailed);
             }
         }
-        Ok(bytes)
+        bytes
     }
 
     /// The deadline has passed. Some phases are told so, the others are closed.

@@ -1,4 +1,97 @@
-//! Whirligig.
+//! An HTTP/1.1 server that spins in one place: one thread, one mio poll loop, and a threaded twin beside it.
+//!
+//! This page is the tour. `README.md` says how to run the program, `ARCHITECTURE.md` why it is as it is; to see a
+//! poll loop in one short file first, read `examples/tiny_reactor.rs`.
+//!
+//! # One sentence
+//!
+//! A pure HTTP [`Connection`](http::Connection) that owns no socket, no clock and no input bytes, pumped by whoever
+//! has a stream: one loop pumps many, the twin's threads pump one each.
+//!
+//! # What a turn is
+//!
+//! [`Reactor::turn`](reactor::Reactor::turn) is the whole loop. Each turn
+//!
+//! 1. waits for the first event or deadline, or not at all if work was carried over, and reads the clocks;
+//! 2. takes signals and the results of jobs;
+//! 3. pumps every connection that the kernel called ready, each at most once;
+//! 4. pumps those that ran out of their budget in the turn before;
+//! 5. acts on deadlines that have passed, after the reading, so that bytes which came in time count;
+//! 6. accepts new clients, last: established ones go first;
+//! 7. frees the slots of closed connections; until then nobody could take their names.
+//!
+//! To *pump* a connection is to read into the driver's scratch buffer, parse there, ask the [`Handler`], queue its
+//! [`Answer`], and write, again and again until the socket would block, the connection is over, or its share of
+//! the turn is used up. [`pump::pump`] is that loop, and the reactor, the twin and the simulator all use it.
+//!
+//! # The map, from the ground up
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`config`] | every limit and timeout with its unit, default and reason |
+//! | [`conn_id`] | the name of a connection, which outlives its slot |
+//! | [`http`] | the protocol, without any input or output: bytes, instants and values in, values out |
+//! | [`buffer`], [`deadline`] | the send queue and the loans; the timers. As pure as `http` |
+//! | [`handler`], [`jobs`] | what answers requests, and work that may block, done beside the loop |
+//! | [`files`], [`api`], [`pages`] | the docroot with its fresh cache; the simple data; pages we make ourselves |
+//! | [`log`], [`observe`], [`signals`] | the one writer thread; counters; signals as bytes on a socket |
+//! | [`driver`], [`exchange`], [`pump`] | what one loop or thread owns; one request and its answer; moving the bytes |
+//! | [`reactor`], [`threads`] | the two models |
+//! | [`sim`] | an operating system made of a seed, under the reactor's own turns |
+//! | [`server`], [`cli`] | from a configuration to a running server; from flags to a configuration |
+//!
+//! Each uses only its own line and those above it. A test holds them to it (`tests/it/tidy.rs`).
+//!
+//! # The protocol in your hand
+//!
+//! Because the core does no input or output, it can be tried without a server. This is what the pump does for each
+//! client, with arrays in place of sockets:
+//!
+//! ```
+//! use std::io::IoSlice;
+//! use std::time::Instant;
+//! use whirligig::buffer::{NextWrite, SendQueue, WRITE_SLICES};
+//! use whirligig::config::Limits;
+//! use whirligig::http::connection::RespondContext;
+//! use whirligig::http::date::fmt_http_date;
+//! use whirligig::http::request::FieldSlots;
+//! use whirligig::http::{Connection, Event, Phase, Response};
+//!
+//! let (limits, now) = (Limits::default(), Instant::now());
+//! let mut connection = Connection::new(now);
+//! let mut out = SendQueue::new();
+//!
+//! // A read brought one request and the beginning of the next.
+//! let input = b"GET /hello HTTP/1.1\r\nHost: example.org\r\n\r\nGET /ne";
+//! let mut slots = FieldSlots::new();
+//! let (used, event) = connection.next_event(input, &mut slots, &limits, now)?;
+//! let Event::Request(request) = event else { panic!("a whole head is a request") };
+//! assert_eq!(request.path(), b"/hello");
+//! assert_eq!(connection.phase(false), Phase::Handling);
+//!
+//! // The answer goes into a queue; a socket would take it from there.
+//! let date = fmt_http_date(784_111_777);
+//! let cx = RespondContext { now, date: &date, limits: &limits };
+//! connection.respond(Response::text("Hello.\n"), cx, &mut out);
+//! let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+//! let NextWrite::Bytes { slices, .. } = out.next_write(&mut slices) else { panic!("it is queued") };
+//! let sent: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+//! assert!(sent.starts_with(b"HTTP/1.1 200 OK\r\n") && sent.ends_with(b"\r\n\r\nHello.\n"));
+//! out.sent(sent.len() as u64);
+//! connection.note_sent(sent.len() as u64, out.is_empty(), now);
+//!
+//! // Request and answer are complete, so the next request may begin. Of that one only a part is here.
+//! assert!(connection.start_next_cycle(now));
+//! let mut slots = FieldSlots::new();
+//! let (_, event) = connection.next_event(&input[used..], &mut slots, &limits, now)?;
+//! assert!(matches!(event, Event::NeedMore));
+//! assert_eq!(connection.phase(!out.is_empty()), Phase::ReceivingHead);
+//! # Ok::<(), whirligig::http::ProtocolError>(())
+//! ```
+//!
+//! [`Handler`]: handler::Handler
+//! [`Answer`]: handler::Answer
+
 pub mod api;
 pub mod buffer;
 pub mod cli;
@@ -19,4 +112,5 @@ pub mod pump;
 pub mod reactor;
 pub mod server;
 pub mod signals;
+pub mod sim;
 pub mod threads;

@@ -150,13 +150,9 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
             return Step::Again;
         }
         if self.exchange.wants_fill() {
-            return match self.exchange.fill() {
-                Ok(bytes) => {
-                    self.spend(bytes.max(1));
-                    Step::Again
-                }
-                Err(reason) => Step::Closed(reason),
-            };
+            let bytes = self.exchange.fill();
+            self.spend(bytes.max(1));
+            return Step::Again;
         }
         if self.exchange.client.is_queued() {
             if self.exchange.client.ready.writable {
@@ -166,6 +162,10 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
             match self.exchange.client.conn.finish(holds_unread) {
                 Finish::NotYet => {}
                 Finish::Close(reason) => return Step::Closed(reason),
+                Finish::Reset(reason) => {
+                    self.stream.reset_on_close();
+                    return Step::Closed(reason);
+                }
                 Finish::Linger(reason) => return self.linger(reason),
             }
         }

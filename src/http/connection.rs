@@ -52,6 +52,8 @@ enum Writing {
     Body(BodyEncoder),
     /// The answer is complete (queued; the socket may not have it yet).
     Done,
+    /// The answer's content broke off: the close has to tell.
+    Broken(BodyEncoder),
 }
 
 /// What must be remembered of a request to frame its answer.
@@ -179,6 +181,8 @@ pub enum Finish {
     NotYet,
     /// Close it.
     Close(CloseReason),
+    /// Close it with a reset.
+    Reset(CloseReason),
     /// Shut the sending side and read on for a while: closing with input unread would reset the connection and
     /// could take the answer from the client (RFC 9112 section 9.6).
     Linger(CloseReason),
@@ -272,7 +276,15 @@ impl Connection {
             | Reading::Closed => return Ok((0, Event::Paused)),
         };
         let rest = &input[skipped..];
-        if rest.is_empty() || rest == b"\r" {
+        if rest.is_empty() {
+            return Ok((skipped, Event::NeedMore));
+        }
+        if rest == b"\r" {
+            // Half an empty line has to be kept, so this is no idle connection any more.
+            if !matches!(self.reading, Reading::Head { .. }) {
+                self.reading = Reading::Head { scanned: 0 };
+                self.progress = Progress::starting(now);
+            }
             return Ok((skipped, Event::NeedMore));
         }
         match request::scan(rest, scanned, limits)? {
@@ -386,7 +398,7 @@ impl Connection {
                 self.writing = Writing::Owed(Owed { head_only: false, minor: 1, awaits_continue: false });
                 true
             }
-            Writing::Body(_) | Writing::Done => false,
+            Writing::Body(_) | Writing::Done | Writing::Broken(_) => false,
         }
     }
 
@@ -489,7 +501,7 @@ impl Connection {
     ) -> T {
         let encoder = match self.writing {
             Writing::Body(encoder) => encoder,
-            Writing::Idle | Writing::Owed(_) | Writing::Done => {
+            Writing::Idle | Writing::Owed(_) | Writing::Done | Writing::Broken(_) => {
                 debug_assert!(false, "content without a head");
                 BodyEncoder::UntilClose
             }
@@ -510,6 +522,16 @@ impl Connection {
         if let Writing::Body(encoder) = self.writing {
             out.gather(|bytes| encoder.finish(bytes));
             self.writing = Writing::Done;
+        }
+    }
+
+    /// The answer's content cannot be completed. What is queued, earlier answers included, is still sent; then the
+    /// connection ends in a way that shows the content is not whole.
+    pub fn break_content_off(&mut self, reason: CloseReason) {
+        if let Writing::Body(encoder) = self.writing {
+            self.writing = Writing::Broken(encoder);
+            self.reading = Reading::Closed;
+            self.persistence = Persistence::Close(reason);
         }
     }
 
@@ -557,6 +579,9 @@ impl Connection {
         let Persistence::Close(reason) = self.persistence else { return Finish::NotYet };
         match (&self.writing, &self.reading) {
             (Writing::Owed(_) | Writing::Body(_), _) => Finish::NotYet,
+            // No last chunk was sent, which says enough; content that ends with the connection needs a reset.
+            (Writing::Broken(BodyEncoder::Chunked), _) => Finish::Close(reason),
+            (Writing::Broken(BodyEncoder::UntilClose), _) => Finish::Reset(reason),
             (Writing::Idle | Writing::Done, Reading::Closed) => Finish::Close(reason),
             (Writing::Done, Reading::Done) if !unused_input => Finish::Close(reason),
             // It lingers already: its deadline or the peer's close ends it.
@@ -676,6 +701,7 @@ impl Connection {
             (Writing::Body(_), _) => Phase::Streaming,
             (Writing::Owed(_), Reading::Body(_)) => Phase::ReceivingBody,
             (Writing::Owed(_), _) => Phase::Handling,
+            (Writing::Broken(_), _) => Phase::Closed,
             (Writing::Idle | Writing::Done, Reading::Idle { .. }) => Phase::Idle,
             (Writing::Idle | Writing::Done, Reading::Head { .. }) => Phase::ReceivingHead,
             (Writing::Idle | Writing::Done, Reading::Body(_) | Reading::Discard(_)) => Phase::ReceivingBody,

@@ -21,11 +21,15 @@ const FRESH: Duration = Duration::from_millis(1);
 /// An entry made within this time of the file's last change is not trusted, and so would prove nothing.
 const TRUSTED_AFTER: Duration = Duration::from_millis(40);
 
+/// What every round's file says first, and what it says after the change: as many bytes.
+const BEFORE: &str = "before\n";
+const AFTER: &str = "after!\n";
+
 /// A kind of change: how a round is prepared and how it is changed.
 struct Change {
     /// Makes round `number` answer at the returned path with `before`.
     prepare: fn(&Docroot, number: usize, before: &str) -> String,
-    /// Makes it answer with `after`, which is as long as `before`.
+    /// Makes it answer with `after`.
     change: fn(&Docroot, number: usize, after: &str),
 }
 
@@ -38,21 +42,18 @@ fn check(change: &Change) {
 
 fn rounds(model: &str, change: &Change, count: usize, flags: &[&str], wait: Duration) {
     let docroot = Docroot::empty();
-    let content = |number: usize, word: &str| format!("round {number} {word}\n");
-    let paths: Vec<String> =
-        (0..count).map(|number| (change.prepare)(&docroot, number, &content(number, "before"))).collect();
+    let paths: Vec<String> = (0..count).map(|number| (change.prepare)(&docroot, number, BEFORE)).collect();
     pass(TRUSTED_AFTER);
     let server = Server::start(model, &docroot.root(), flags);
     let mut client = Client::connect(server.port);
     for (number, path) in paths.iter().enumerate() {
         // Twice: into the cache, and out of it.
         for _ in 0..2 {
-            client.get(path).expect(200).with_body(content(number, "before"));
+            client.get(path).expect(200).with_body(BEFORE);
         }
-        let after = content(number, "after!");
-        (change.change)(&docroot, number, &after);
+        (change.change)(&docroot, number, AFTER);
         pass(wait);
-        client.get(path).expect(200).with_body(after);
+        client.get(path).expect(200).with_body(AFTER);
     }
 }
 
@@ -95,19 +96,21 @@ fn a_file_emptied_and_written_anew_is_seen() {
 #[test]
 fn a_shorter_file_is_seen() {
     on_both(|model| {
-        let docroot = Docroot::empty();
-        for number in 0..1000 {
-            docroot.write(&name(number), b"twelve bytes");
-        }
-        pass(TRUSTED_AFTER);
-        let server = Server::start(model, &docroot.root(), &[]);
-        let mut client = Client::connect(server.port);
-        for number in 0..1000 {
-            let path = format!("/{}", name(number));
-            client.get(&path).expect(200).with_body("twelve bytes");
-            File::options().write(true).open(docroot.path(&name(number))).unwrap().set_len(6).unwrap();
-            pass(FRESH);
-            client.get(&path).expect(200).with_body("twelve");
+        for (count, flags, wait) in [(1000, &[][..], FRESH), (200, &["--fresh", "0"], Duration::ZERO)] {
+            let docroot = Docroot::empty();
+            for number in 0..count {
+                docroot.write(&name(number), b"twelve bytes");
+            }
+            pass(TRUSTED_AFTER);
+            let server = Server::start(model, &docroot.root(), flags);
+            let mut client = Client::connect(server.port);
+            for number in 0..count {
+                let path = format!("/{}", name(number));
+                client.get(&path).expect(200).with_body("twelve bytes");
+                File::options().write(true).open(docroot.path(&name(number))).unwrap().set_len(6).unwrap();
+                pass(wait);
+                client.get(&path).expect(200).with_body("twelve");
+            }
         }
     });
 }
@@ -163,13 +166,15 @@ fn a_write_through_a_hard_link_elsewhere_is_seen() {
 fn a_link_that_leads_elsewhere_is_seen() {
     check(&Change {
         prepare: |docroot, number, before| {
-            docroot.write(&format!("old{number}.txt"), before);
-            docroot.write(&format!("new{number}.txt"), before.replace("before", "after!"));
-            docroot.link(format!("old{number}.txt"), &format!("link{number}.txt"));
+            if number == 0 {
+                docroot.write("old.txt", before);
+                docroot.write("new.txt", AFTER);
+            }
+            docroot.link("old.txt", &format!("link{number}.txt"));
             format!("/link{number}.txt")
         },
         change: |docroot, number, _| {
-            docroot.link(format!("new{number}.txt"), "link.new");
+            docroot.link("new.txt", "link.new");
             fs::rename(docroot.path("link.new"), docroot.path(&format!("link{number}.txt"))).unwrap();
         },
     });
@@ -180,8 +185,15 @@ fn a_link_that_leads_elsewhere_is_seen() {
 fn a_folder_moved_into_the_place_of_another_is_seen() {
     check(&Change {
         prepare: |docroot, number, before| {
-            docroot.write(&format!("d{number}/below/f.txt"), before);
-            docroot.write(&format!("other{number}/below/f.txt"), before.replace("before", "after!"));
+            if number == 0 {
+                docroot.write("before.txt", before);
+                docroot.write("after.txt", AFTER);
+            }
+            for (folder, file) in [("d", "before.txt"), ("other", "after.txt")] {
+                let below = docroot.path(&format!("{folder}{number}/below"));
+                fs::create_dir_all(&below).unwrap();
+                fs::hard_link(docroot.path(file), below.join("f.txt")).unwrap();
+            }
             format!("/d{number}/below/f.txt")
         },
         change: |docroot, number, _| {

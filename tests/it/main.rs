@@ -26,5 +26,6 @@ mod limits;
 mod listing;
 mod log;
 mod memory;
+mod sim;
 mod strace;
 mod tidy;

@@ -104,7 +104,7 @@ fn buffers_are_given_back() {
     let docroot = Docroot::new();
     let server = Server::start("reactor", &docroot.root(), &[]);
     let content = crate::docroot::pattern(60_000);
-    let mut clients: Vec<Client> = (0..200).map(|_| Client::connect(server.port)).collect();
+    let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(server.port)).collect();
     for client in &mut clients {
         client.get("/hello.txt").expect(200);
     }

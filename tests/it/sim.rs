@@ -1,0 +1,79 @@
+//! Seeded runs of the simulator: the reactor's own turns under faults.
+//!
+//! `WHIRLIGIG_SIM_SEEDS=N` sets how many runs (300 by default, 10,000 in CI); `WHIRLIGIG_SIM_SEED=S` replays one
+//! and prints its steps.
+
+use whirligig::sim::{Coverage, Simulation};
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+fn run(seed: u64, record: bool) -> Result<Coverage, whirligig::sim::Failure> {
+    Simulation::new(seed, record).expect("a simulation").run()
+}
+
+/// One seed that broke a promise: its name, what was wrong, and how to see it again.
+fn report(seed: u64, what: &str) -> String {
+    format!(
+        "seed {seed}: {what}\n  replay: WHIRLIGIG_SIM_SEED={seed} cargo test --test it sim:: -- --nocapture"
+    )
+}
+
+#[test]
+#[expect(clippy::print_stdout, clippy::disallowed_macros, reason = "how often each fault came is the result")]
+fn seeded_runs_keep_every_promise() {
+    if let Some(seed) = number("WHIRLIGIG_SIM_SEED") {
+        let result = run(seed, true);
+        if let Err(failure) = result {
+            println!("{}", failure.steps);
+            panic!("{}", report(seed, &failure.what));
+        }
+        println!("seed {seed} kept every promise");
+        return;
+    }
+    let seeds = number("WHIRLIGIG_SIM_SEEDS").unwrap_or(300);
+    let workers = 2;
+    let parts = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers)
+            .map(|worker| {
+                scope.spawn(move || {
+                    let mut coverage = Coverage::default();
+                    let mut failed = Vec::new();
+                    for seed in (worker..seeds).step_by(workers as usize) {
+                        match run(seed, false) {
+                            Ok(seen) => coverage.add(&seen),
+                            Err(failure) => failed.push(report(seed, &failure.what)),
+                        }
+                        if failed.len() == 5 {
+                            break;
+                        }
+                    }
+                    (coverage, failed)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("a worker")).collect::<Vec<_>>()
+    });
+    let mut coverage = Coverage::default();
+    let mut failed = Vec::new();
+    for (seen, failures) in parts {
+        coverage.add(&seen);
+        failed.extend(failures);
+    }
+    for (name, count) in &coverage.counts {
+        println!("{count:>12}  {name}");
+    }
+    assert!(failed.is_empty(), "{} seeds failed:\n{}", failed.len(), failed.join("\n"));
+    // A fault, phase or close that hardly ever happens is not tested: one in twenty runs is the least.
+    let rare = coverage.rare(seeds / 20);
+    assert!(rare.is_empty(), "seen too rarely in {seeds} runs: {rare:?}");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in [1, 2, 3] {
+        assert_eq!(run(seed, false), run(seed, false), "seed {seed}");
+    }
+}
