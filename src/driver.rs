@@ -39,6 +39,10 @@ pub struct Driver<O> {
     pub(crate) collected_bytes: usize,
     /// A graceful stop is under way: every answer is the connection's last.
     pub(crate) stopping: bool,
+    #[expect(
+        clippy::vec_box,
+        reason = "boxes are handed to connections and come back: nothing is moved or allocated"
+    )]
     spare: Vec<Box<Work>>,
     /// Who took a loan for an incomplete head, oldest first. Names, not facts: each is asked again when its
     /// turn comes, and the list is swept when most of it must be out of date.

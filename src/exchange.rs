@@ -1,7 +1,7 @@
 //! Requests and their answers on one connection: between the protocol and the handler, beside any socket.
 //!
 //! [`Client`] is what a driver keeps per connection: the protocol's state, the kernel's word about readiness
-//! and, while it is busy, a [`Work`] record. An [`Exchange`] borrows one client and its driver, turns input into
+//! and, while it is busy, a [`Work`] record. An `Exchange` borrows one client and its driver, turns input into
 //! requests and content, and carries out answers. It fills the send queue and never touches a stream: moving
 //! bytes is the pump's part.
 
@@ -423,7 +423,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
     fn take_content(&mut self, piece: &[u8]) {
         match std::mem::take(&mut self.work().task) {
             Task::Nothing | Task::Waiting => {
-                debug_assert!(false, "content that nobody takes is discarded elsewhere")
+                debug_assert!(false, "content that nobody takes is discarded elsewhere");
             }
             Task::Collecting { mut content, bytes_max, then } => {
                 let room =

@@ -23,7 +23,6 @@ fn start() -> Result<ExitCode, Exit> {
     let startup = cli::parse(std::env::args_os(), &Surroundings::of_process())?;
     let access = cli::open_log(&startup.config)?;
     let asked_port = startup.config.port;
-    let port_is_explicit = startup.config.port_is_explicit;
     let root = startup.config.root.display().to_string();
     let server = Server::bind(startup.config).map_err(|error| match error {
         BindError::Root(error) => {
@@ -39,7 +38,7 @@ fn start() -> Result<ExitCode, Exit> {
     whirligig::log::install_panic_hook(log.clone());
     let urls = server.urls();
     let mut banner = cli::banner(&urls, server.config(), startup.color_stdout);
-    if !port_is_explicit && !urls.iter().any(|url| url.contains(&format!(":{asked_port}/"))) {
+    if server.gave_way() {
         banner = format!("port {asked_port} is taken, so the next free one is used\n{banner}");
     }
     // A closed or full stdout is no reason not to serve.
@@ -47,7 +46,9 @@ fn start() -> Result<ExitCode, Exit> {
     match server.run(Some(&log)) {
         Ok(Outcome::Stopped) => Ok(ExitCode::SUCCESS),
         Ok(Outcome::Cut(clients)) => {
-            log::error!("the drain timeout passed: {clients} clients were cut off");
+            let clients =
+                if clients == 1 { "1 client was".into() } else { format!("{clients} clients were") };
+            log::error!("the drain timeout passed: {clients} cut off");
             Ok(ExitCode::FAILURE)
         }
         Ok(Outcome::Killed(signal)) => {

@@ -100,6 +100,17 @@ impl Server {
         self.listeners.iter().map(Bound::url).collect()
     }
 
+    /// Whether the default port was taken, so that another one is used.
+    #[must_use]
+    pub fn gave_way(&self) -> bool {
+        self.config.binds.iter().zip(&self.listeners).any(|(bind, bound)| match (bind, bound) {
+            (Bind::Ip(_, None), Bound::Tcp(_, addr)) => {
+                self.config.port != 0 && addr.port() != self.config.port
+            }
+            (Bind::Ip(_, Some(_)) | Bind::Unix(_), _) | (_, Bound::Unix(..)) => false,
+        })
+    }
+
     /// Its configuration.
     #[must_use]
     pub fn config(&self) -> &Config {

@@ -429,9 +429,12 @@ impl Worker {
         let mut wait = Pumped::Blocked;
         let reason = loop {
             let phase = self.client.phase();
-            self.shared.publish(self.id, &self.line, phase, self.client.deadline(&self.driver.config));
+            // Whoever waits for a first byte may go when the server stops, like any idle one.
+            let idle = self.client.conn.is_idle() && !self.client.is_queued();
+            let shown = if idle { Phase::Idle } else { phase };
+            self.shared.publish(self.id, &self.line, shown, self.client.deadline(&self.driver.config));
             self.driver.stopping = self.shared.stopping.load(Ordering::SeqCst);
-            if self.driver.stopping && self.client.conn.is_idle() && !self.client.is_queued() {
+            if self.driver.stopping && idle {
                 break CloseReason::Shutdown;
             }
             self.stream.may_wait = false;

@@ -170,7 +170,9 @@ impl Docroot {
         let stat = stat(&directory)?;
         match file_type(&stat) {
             // Without a link it was deleted, and only our descriptor keeps it.
-            FileType::Directory if self.options.listing && stat.stx_nlink > 0 => Ok(Found::Directory(directory)),
+            FileType::Directory if self.options.listing && stat.stx_nlink > 0 => {
+                Ok(Found::Directory(directory))
+            }
             _ => Err(Trouble::NotFound),
         }
     }

@@ -362,7 +362,7 @@ mod tests {
 
     /// The one oracle: whole, at every cut, byte by byte.
     fn check(input: &[u8], expected: &Result<(&[u8], bool, usize), u16>) {
-        let expected = expected.clone().map(|(content, ended, rest)| (content.to_vec(), ended, rest));
+        let expected = expected.map(|(content, ended, rest)| (content.to_vec(), ended, rest));
         assert_eq!(run(&[input]), expected, "{:?}", input.escape_ascii().to_string());
         for cut in 0..=input.len() {
             assert_eq!(run(&[&input[..cut], &input[cut..]]), expected, "cut at {cut}");

@@ -674,7 +674,8 @@ impl Connection {
     pub fn is_content_drained(&self) -> bool {
         matches!(
             &self.reading,
-            Reading::Body(BodyDecoder::Length { left: 0 }) | Reading::Discard(BodyDecoder::Length { left: 0 })
+            Reading::Body(BodyDecoder::Length { left: 0 })
+                | Reading::Discard(BodyDecoder::Length { left: 0 })
         )
     }
 
@@ -725,7 +726,10 @@ impl Connection {
         // keep a connection for ever.
         let moving = |timeout: Option<Duration>| {
             let silence = timeout?;
-            let earned = Duration::from_millis(bytes.saturating_mul(1000) / rate_min.max(1));
+            if rate_min == 0 {
+                return Some(last + silence);
+            }
+            let earned = Duration::from_millis(bytes.saturating_mul(1000) / rate_min);
             Some((last + silence).min(since.checked_add(silence + earned).unwrap_or(last + silence)))
         };
         match self.phase(queued) {

@@ -259,7 +259,7 @@ fn too_long(input: &[u8], limits: &Limits) -> ProtocolError {
     }
 }
 
-/// Parses a complete head: `head` is exactly what [`scan`] called complete.
+/// Parses a complete head: `head` is exactly what `scan` called complete.
 pub fn parse<'s, 'b: 's>(
     head: &'b [u8],
     slots: &'s mut FieldSlots<'b>,

@@ -4,9 +4,9 @@
 //! Everything here judges and rewrites bytes. It must not know which paths exist, what a docroot is, or which
 //! status an error becomes.
 
+use core::net::Ipv6Addr;
 use std::borrow::Cow;
 use std::fmt;
-use std::net::Ipv6Addr;
 
 use memchr::memchr;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};

@@ -168,7 +168,13 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         for at in 0..self.events.len() {
             if let OsEvent::Signal(signal) = self.events[at] {
                 match signal {
-                    Signal::HangUp => (self.on_hang_up)(),
+                    Signal::HangUp => {
+                        // What was logged so far belongs into the old file.
+                        if let Some(access) = &mut self.driver.access {
+                            access.flush();
+                        }
+                        (self.on_hang_up)();
+                    }
                     Signal::Interrupt | Signal::Terminate => self.stop(signal),
                 }
             }

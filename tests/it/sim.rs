@@ -25,12 +25,13 @@ fn report(seed: u64, what: &str) -> String {
 #[expect(clippy::print_stdout, clippy::disallowed_macros, reason = "how often each fault came is the result")]
 fn seeded_runs_keep_every_promise() {
     if let Some(seed) = number("WHIRLIGIG_SIM_SEED") {
-        let result = run(seed, true);
-        if let Err(failure) = result {
-            println!("{}", failure.steps);
-            panic!("{}", report(seed, &failure.what));
+        match run(seed, true) {
+            Ok(coverage) => println!("{}seed {seed} kept every promise", coverage.steps),
+            Err(failure) => {
+                println!("{}", failure.steps);
+                panic!("{}", report(seed, &failure.what));
+            }
         }
-        println!("seed {seed} kept every promise");
         return;
     }
     let seeds = number("WHIRLIGIG_SIM_SEEDS").unwrap_or(300);
