@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::config::{Config, KIB};
 use crate::conn_id::ConnId;
@@ -38,7 +39,8 @@ pub struct Driver<O> {
     /// Request content in memory, over all connections, in bytes.
     pub(crate) collected_bytes: usize,
     /// A graceful stop is under way: every answer is the connection's last.
-    pub(crate) stopping: bool,
+    /// Shared by the threads of the twin: a worker that waits in a read must see it when it wakes.
+    pub(crate) stopping: Arc<AtomicBool>,
     #[expect(
         clippy::vec_box,
         reason = "boxes are handed to connections and come back: nothing is moved or allocated"
@@ -70,7 +72,7 @@ impl<O: Observer> Driver<O> {
             observer: O::default(),
             access,
             collected_bytes: 0,
-            stopping: false,
+            stopping: Arc::default(),
             spare: Vec::new(),
             head_waiters: VecDeque::new(),
             config,

@@ -6,6 +6,7 @@
 //! bytes is the pump's part.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
 use crate::buffer::{Loan, SendQueue};
 use crate::conn_id::ConnId;
@@ -516,9 +517,10 @@ impl<'a, O: Observer> Exchange<'a, O> {
             return;
         }
         let status = response.status();
-        let content_bytes = response.body().len().unwrap_or(0);
+        let content_bytes =
+            if self.client.conn.answers_head() { 0 } else { response.body().len().unwrap_or(0) };
         self.driver.observer.answered(status);
-        if self.driver.stopping {
+        if self.driver.stopping.load(Ordering::Relaxed) {
             self.client.conn.close_after(CloseReason::Shutdown);
         }
         let work = self.client.work.get_or_insert_with(|| self.driver.hire());

@@ -565,6 +565,10 @@ impl Os for SimOs {
         1
     }
 
+    fn has_client(&mut self, _listener: usize) -> bool {
+        !lock(&self.world).backlog.is_empty()
+    }
+
     fn accept(&mut self, _listener: usize) -> io::Result<(SimStream, Peer)> {
         let mut world = lock(&self.world);
         if !world.listening || world.backlog.is_empty() {
@@ -1040,6 +1044,9 @@ impl Simulation {
             match self.reactor.outcome() {
                 Some(Outcome::Stopped) if empty => break,
                 Some(Outcome::Cut(_) | Outcome::Killed(_)) => {
+                    if let Some(idle) = self.reactor.look().find(|seen| seen.phase == Phase::Idle) {
+                        return Err(self.failure(&format!("{} was idle and had to be cut off", idle.id)));
+                    }
                     for conn in &mut lock(&self.world).conns {
                         conn.server_reset |= !conn.server_closed;
                     }

@@ -132,7 +132,7 @@ struct Shared {
     reaper: Mutex<Reaper>,
     /// Rung when the earliest deadline moved forward, or when the twin ends.
     bell: Condvar,
-    stopping: AtomicBool,
+    stopping: Arc<AtomicBool>,
     open: AtomicUsize,
     /// A byte through here wakes the acceptor when the last connection ends.
     last_one: UnixStream,
@@ -243,7 +243,7 @@ impl Twin {
             began: read_clocks().mono,
             reaper: Mutex::default(),
             bell: Condvar::new(),
-            stopping: AtomicBool::new(false),
+            stopping: Arc::default(),
             open: AtomicUsize::new(0),
             last_one,
         });
@@ -406,7 +406,7 @@ impl Worker {
         })));
         let now = read_clocks();
         let access = twin.access.clone().map(|queue| AccessBuffer::new(queue, twin.config.log_format));
-        let driver = Driver::new(
+        let mut driver = Driver::new(
             Arc::clone(&twin.config),
             Arc::clone(&twin.handler),
             Files::Shared(Arc::clone(&twin.files)),
@@ -414,6 +414,7 @@ impl Worker {
             access,
             now,
         );
+        driver.stopping = Arc::clone(&shared.stopping);
         Worker {
             shared: Arc::clone(shared),
             id,
@@ -433,8 +434,7 @@ impl Worker {
             let idle = self.client.conn.is_idle() && !self.client.is_queued();
             let shown = if idle { Phase::Idle } else { phase };
             self.shared.publish(self.id, &self.line, shown, self.client.deadline(&self.driver.config));
-            self.driver.stopping = self.shared.stopping.load(Ordering::SeqCst);
-            if self.driver.stopping && idle {
+            if idle && self.shared.stopping.load(Ordering::SeqCst) {
                 break CloseReason::Shutdown;
             }
             self.stream.may_wait = false;

@@ -96,8 +96,15 @@ impl Stamp {
     }
 
     /// For Last-Modified. A date before 1970 is not told: it could not be compared.
-    pub(crate) fn modified_secs(&self) -> Option<u64> {
+    fn modified_secs(&self) -> Option<u64> {
         u64::try_from(self.modified.0).ok()
+    }
+
+    /// The same, but never later than it can have been: a date in the future must not be told (RFC 9110 section
+    /// 8.8.2.1). The change time is the kernel's own clock, which nobody sets ahead.
+    pub(crate) fn last_modified(&self) -> Option<u64> {
+        let changed = u64::try_from(self.changed.0).ok()?;
+        self.modified_secs().map(|modified| modified.min(changed))
     }
 
     /// Whether the file could be written again without this stamp showing it: the kernel's clock for files
@@ -233,7 +240,7 @@ impl Docroot {
         push_field(&mut head, "Content-Type", content_type.as_bytes());
         push_field(&mut head, "Accept-Ranges", b"bytes");
         let validators = head.len();
-        if let Some(modified) = stamp.modified_secs() {
+        if let Some(modified) = stamp.last_modified() {
             push_field(&mut head, "Last-Modified", &fmt_http_date(modified));
         }
         push_field(&mut head, "ETag", &etag);

@@ -54,7 +54,7 @@ impl CachedFile {
     }
 
     fn validators(&self) -> Validators<'_> {
-        Validators { etag: &self.etag, modified_secs: self.stamp.modified_secs() }
+        Validators { etag: &self.etag, modified_secs: self.stamp.last_modified() }
     }
 
     /// What it costs the cache, in bytes.

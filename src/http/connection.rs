@@ -648,6 +648,12 @@ impl Connection {
         matches!(self.writing, Writing::Owed(_))
     }
 
+    /// Whether the answer owed is to a HEAD: a head without content.
+    #[must_use]
+    pub fn answers_head(&self) -> bool {
+        matches!(&self.writing, Writing::Owed(owed) if owed.head_only)
+    }
+
     /// Whether content of the request in hand is still due.
     #[must_use]
     pub fn expects_content(&self) -> bool {

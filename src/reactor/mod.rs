@@ -9,6 +9,7 @@ pub mod os;
 pub mod slots;
 
 use std::io::{self, ErrorKind};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::conn_id::ConnId;
@@ -199,7 +200,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
         self.os.close_listeners();
         self.stopping = Some(Stopping { cut_at, killed_by: None });
-        self.driver.stopping = true;
+        self.driver.stopping.store(true, Ordering::Relaxed);
         let all: Vec<ConnId> = self.slots.iter().map(|(id, _)| id).collect();
         for id in all {
             // A request that is in the pipe already is answered; who is idle after that is let go.
@@ -310,6 +311,14 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             }
             Pumped::Blocked => {}
         }
+        // In a stop, a connection whose last answer is out is done, whatever it was promised before.
+        if self.stopping.is_some()
+            && slot.client.conn.is_idle()
+            && !slot.client.is_queued()
+            && pumped == Pumped::Blocked
+        {
+            return self.close(id, CloseReason::Shutdown);
+        }
         if let Some(due) = slot.client.deadline(&self.driver.config) {
             self.deadlines.arm(id, due);
         }
@@ -356,8 +365,15 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         let now = self.driver.now.mono;
         for _ in 0..self.driver.config.limits.accepts_per_turn {
             let Some(listener) = self.listeners.next(now) else { return };
-            if self.slots.len() >= self.connections_max && !self.make_room() {
-                return self.listeners.pause(now);
+            if self.slots.len() >= self.connections_max {
+                // Nobody is sent away for a client that is not there.
+                if !self.os.has_client(listener) {
+                    self.listeners.drained(listener);
+                    continue;
+                }
+                if !self.make_room() {
+                    return self.listeners.pause(now);
+                }
             }
             match self.os.accept(listener) {
                 Ok((stream, peer)) => self.adopt(stream, peer),

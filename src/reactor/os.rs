@@ -51,6 +51,8 @@ pub trait Os {
     fn now(&mut self) -> Now;
     /// How many listeners there are.
     fn listeners(&self) -> usize;
+    /// Whether a client waits to be accepted. Asked only when accepting it would cost another its place.
+    fn has_client(&mut self, listener: usize) -> bool;
     /// Accepts one connection.
     fn accept(&mut self, listener: usize) -> io::Result<(Self::Stream, Peer)>;
     /// Tells the poll of a stream, for both directions, once for life. What is there already is reported.
@@ -182,6 +184,17 @@ impl Os for MioOs {
 
     fn listeners(&self) -> usize {
         self.listeners.len()
+    }
+
+    fn has_client(&mut self, listener: usize) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let fd = match self.listeners.get(listener) {
+            Some(Listener::Tcp(listener)) => listener.as_fd(),
+            Some(Listener::Unix(listener)) => listener.as_fd(),
+            None => return false,
+        };
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&at_once)), Ok(1..))
     }
 
     fn accept(&mut self, listener: usize) -> io::Result<(Socket, Peer)> {
