@@ -19,7 +19,7 @@ use crate::observe::{Activity, Observer};
 /// What a `send_file` call achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SentFile {
-    /// This many bytes, as many as the socket would take or as were asked for.
+    /// This many bytes. Fewer than asked for say nothing about the socket: ask again, until would-block.
     Bytes(u64),
     /// The file ended before the range did.
     Ended,
@@ -299,19 +299,21 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
         loop {
             let Some(work) = self.exchange.client.work.as_mut() else { return Step::Again };
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
-            let (asked, sent) = match work.out.next_write(&mut slices) {
+            let (drained_below, sent) = match work.out.next_write(&mut slices) {
                 NextWrite::Nothing => return Step::Again,
                 NextWrite::Bytes { slices, more } => {
+                    // A short write is a full socket: the edge comes when there is room.
                     let asked = slices.iter().map(|slice| slice.len() as u64).sum();
                     let sent = self.stream.write_vectored(slices, more);
                     (asked, sent.map(|bytes| SentFile::Bytes(bytes as u64)))
                 }
                 NextWrite::File { file, offset, len } => {
                     let asked = len.min(slice_max).min(self.bytes_left.max(1) as u64);
-                    (asked, self.stream.send_file(file.fd(), offset, asked))
+                    // A short sendfile is not: a signal cuts it short with room left, and no edge follows.
+                    (0, self.stream.send_file(file.fd(), offset, asked))
                 }
             };
-            match self.after_write(sent, asked) {
+            match self.after_write(sent, drained_below) {
                 Some(step) => return step,
                 None if self.bytes_left == 0 => return Step::Again,
                 None => {}
@@ -319,8 +321,8 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
         }
     }
 
-    /// Notes what was taken; `Some` when the flush is over.
-    fn after_write(&mut self, sent: io::Result<SentFile>, asked: u64) -> Option<Step> {
+    /// Notes what was taken; `Some` when the flush is over. Fewer bytes than `drained_below` mean would-block.
+    fn after_write(&mut self, sent: io::Result<SentFile>, drained_below: u64) -> Option<Step> {
         let exchange = &mut self.exchange;
         match sent {
             Ok(SentFile::Bytes(bytes)) => {
@@ -331,8 +333,7 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
                 exchange.driver.observer.wrote(bytes);
                 self.bytes_left =
                     self.bytes_left.saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
-                if bytes < asked {
-                    // A short write is a full socket: the edge comes when there is room.
+                if bytes < drained_below {
                     exchange.client.ready.writable = false;
                     return Some(Step::Again);
                 }

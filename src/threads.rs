@@ -517,6 +517,8 @@ impl Stream for TwinStream {
         let flags = if waits { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
         let got = rustix::net::recv(&self.line.socket, into, flags);
         if waits {
+            // No longer idle: a stop must leave the reading half alone from here on.
+            self.line.phase.store(Phase::Handling as u8, Ordering::SeqCst);
             self.woke_at = Some(read_clocks());
         }
         match got {

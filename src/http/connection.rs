@@ -818,3 +818,184 @@ fn push_body(body: Body, limits: &Limits, out: &mut SendQueue) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::request::Method;
+
+    const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+
+    #[expect(clippy::disallowed_methods, reason = "an origin for invented times")]
+    fn origin() -> Instant {
+        Instant::now()
+    }
+
+    /// Feeds `pieces` to a fresh connection as a driver would, answering every request with an empty 200 (of HEAD
+    /// and GET at once, else when the content has ended). What happened, in words, and what was sent.
+    fn run(pieces: &[&[u8]], then_end: bool) -> (Vec<String>, String) {
+        let (limits, now) = (Limits::default(), origin());
+        let mut conn = Connection::new(now);
+        let (mut out, mut said, mut content) = (SendQueue::new(), Vec::new(), Vec::new());
+        let mut input: Vec<u8> = Vec::new();
+        let cx = RespondContext { now, date: DATE, limits: &limits };
+        for piece in pieces {
+            input.extend_from_slice(piece);
+            let mut at = 0;
+            while conn.may_parse() {
+                let mut slots = FieldSlots::new();
+                let (used, event) = match conn.next_event(&input[at..], &mut slots, &limits, now) {
+                    Ok(next) => next,
+                    Err(error) => {
+                        said.push(format!("error {}", error.status.code()));
+                        if conn.refuse(CloseReason::ProtocolError) {
+                            conn.respond(Response::new(error.status), cx, &mut out);
+                        }
+                        break;
+                    }
+                };
+                at += used;
+                match event {
+                    Event::NeedMore | Event::Paused => break,
+                    Event::Request(request) => {
+                        said.push(format!("{} {}", request.method().name(), request.target()));
+                        let at_once = matches!(request.method(), Method::Get | Method::Head);
+                        if at_once || !conn.expects_content() {
+                            conn.respond(Response::new(Status::OK), cx, &mut out);
+                        } else {
+                            conn.accept_content(false, &mut out);
+                        }
+                    }
+                    Event::Content(bytes) => content.extend_from_slice(bytes),
+                    Event::ContentEnd => {
+                        said.push(format!("content {}", String::from_utf8_lossy(&content)));
+                        content.clear();
+                        conn.respond(Response::new(Status::OK), cx, &mut out);
+                    }
+                    Event::Discarded => {}
+                }
+                conn.start_next_cycle(now);
+            }
+            input.drain(..at);
+        }
+        if then_end {
+            conn.receive_end();
+        }
+        said.push(format!("{:?}", conn.finish(false)));
+        let mut sent = Vec::new();
+        out.gather(|bytes| sent.extend_from_slice(bytes));
+        (said, String::from_utf8_lossy(&sent).into_owned())
+    }
+
+    /// The one oracle: whole, at every cut, byte by byte.
+    fn check(input: &[u8], then_end: bool, expected: &[&str]) {
+        let (said, sent) = run(&[input], then_end);
+        assert_eq!(said, expected, "{}", input.escape_ascii());
+        for cut in 0..=input.len() {
+            let got = run(&[&input[..cut], &input[cut..]], then_end);
+            assert_eq!(got, (said.clone(), sent.clone()), "cut at {cut} of {}", input.escape_ascii());
+        }
+        let bytes: Vec<&[u8]> = input.chunks(1).collect();
+        assert_eq!(run(&bytes, then_end), (said, sent), "byte by byte: {}", input.escape_ascii());
+    }
+
+    const OVER: &str = "Linger(ProtocolError)";
+
+    #[test]
+    fn requests_come_out_however_they_are_cut() {
+        let get = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+        let post = "POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello";
+        let chunked = "POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: v\r\n\r\n";
+        let close = "GET /z HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        check(get.as_bytes(), false, &["GET /a", "NotYet"]);
+        check(format!("\r\n{get}\r\n\r\n{get}").as_bytes(), false, &["GET /a", "GET /a", "NotYet"]);
+        check(
+            format!("{get}{post}{chunked}{get}").as_bytes(),
+            false,
+            &["GET /a", "POST /p", "content hello", "POST /c", "content abcde", "GET /a", "NotYet"],
+        );
+        check(format!("{get}{close}").as_bytes(), false, &["GET /a", "GET /z", "Close(Requested)"]);
+        check(b"GET /o HTTP/1.0\r\n\r\n", false, &["GET /o", "Close(Requested)"]);
+        check(b"GET /o HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false, &["GET /o", "NotYet"]);
+    }
+
+    #[test]
+    fn content_nobody_wants_is_read_past() {
+        let rest = "GET /b HTTP/1.1\r\nHost: x\r\n\r\n";
+        let with = "GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello";
+        let chunked = "GET /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
+        check(format!("{with}{rest}").as_bytes(), false, &["GET /a", "GET /b", "NotYet"]);
+        check(format!("{chunked}{rest}").as_bytes(), false, &["GET /a", "GET /b", "NotYet"]);
+        let endless = "GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\nhello";
+        check(endless.as_bytes(), false, &["GET /a", "Linger(BodyRefused)"]);
+        let broken = "GET /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno hex";
+        check(broken.as_bytes(), false, &["GET /a", "Linger(BodyRefused)"]);
+    }
+
+    #[test]
+    fn what_breaks_the_protocol_is_answered_once_and_ends_it() {
+        let get = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+        for (bad, status) in [
+            ("GET /b HTTP/1.1\r\n\r\n", "error 400"),
+            (
+                "GET /b HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "error 400",
+            ),
+            ("GET /b HTTP/3.0\r\nHost: x\r\n\r\n", "error 505"),
+            ("GET /b HTTP/1.1\nHost: x\r\n\r\n", "error 400"),
+            ("\x16\x03\x01", "error 400"),
+        ] {
+            check(format!("{get}{bad}").as_bytes(), false, &["GET /a", status, OVER]);
+        }
+        let chunk = "POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcXX";
+        check(chunk.as_bytes(), false, &["POST /c", "error 400", OVER]);
+    }
+
+    #[test]
+    fn half_a_request_is_never_answered() {
+        let whole = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello";
+        for end in 0..whole.len() {
+            let (said, sent) = run(&[&whole[..end]], true);
+            let reason = if end == 0 { "Close(PeerClosed)" } else { "Close(PeerTruncated)" };
+            assert_eq!(said.last().map(String::as_str), Some(reason), "after {end} bytes");
+            assert!(sent.is_empty(), "after {end} bytes: {sent}");
+        }
+        check(whole, true, &["POST /p", "content hello", "Close(PeerClosed)"]);
+    }
+
+    #[test]
+    fn phases_give_up_in_their_own_time() {
+        let (limits, timeouts, start) = (Limits::default(), Timeouts::default(), origin());
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut conn = Connection::new(start);
+        let due = |conn: &Connection| conn.deadline(false, false, &timeouts, 64).map(|due| due - start);
+        assert_eq!(due(&conn), timeouts.header, "a connection that never sends a byte");
+        let feed = |conn: &mut Connection, bytes: &'static [u8], ms| {
+            conn.next_event(bytes, &mut FieldSlots::new(), &limits, at(ms)).map(|(used, _)| used)
+        };
+        // A drip does not renew it: the deadline is absolute from the first byte.
+        assert_eq!(feed(&mut conn, b"POST /", 2000), Ok(0));
+        assert_eq!(feed(&mut conn, b"POST /p HTTP", 9000), Ok(0));
+        assert_eq!(due(&conn), timeouts.header);
+        let head = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
+        assert_eq!(feed(&mut conn, head, 9500), Ok(head.len()));
+        assert_eq!(
+            (conn.phase(false), due(&conn)),
+            (Phase::ReceivingBody, Some(Duration::from_millis(39_500)))
+        );
+        // Progress renews it, but only as far as the least rate allows: 64 bytes earn one second.
+        static PIECE: [u8; 64] = [b'x'; 64];
+        assert_eq!(feed(&mut conn, &PIECE, 20_000), Ok(64));
+        assert_eq!(due(&conn), Some(Duration::from_millis(9500 + 30_000 + 1000)));
+        assert_eq!(conn.expired(false, false), {
+            let error =
+                ProtocolError::new(Status::REQUEST_TIMEOUT, "the request content did not come in time");
+            Expired::Refuse(error, CloseReason::BodyTimeout)
+        });
+    }
+
+    #[test]
+    fn one_connection_is_small() {
+        assert!(size_of::<Connection>() <= 80, "{} bytes", size_of::<Connection>());
+    }
+}

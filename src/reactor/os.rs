@@ -295,16 +295,13 @@ pub(crate) fn write_slices(
     Ok(sent)
 }
 
-/// One sendfile. Fewer bytes than asked for can mean a full socket or a file that became shorter; only the file
-/// can tell, and it must: no edge would come from a socket with room.
+/// One sendfile. Fewer bytes than asked for mean nothing by themselves: a full socket, a file that became
+/// shorter, or a signal that came in between (sendfile(2) then returns what it has sent so far).
 pub(crate) fn send_file(socket: impl AsFd, file: &OwnedFd, offset: u64, len: u64) -> io::Result<SentFile> {
     let mut at = offset;
     let asked = usize::try_from(len).unwrap_or(usize::MAX);
     let sent = rustix::fs::sendfile(socket, file, Some(&mut at), asked)? as u64;
     if sent == 0 {
-        return Ok(SentFile::Ended);
-    }
-    if sent < len && rustix::fs::fstat(file)?.st_size as u64 <= offset + sent {
         return Ok(SentFile::Ended);
     }
     Ok(SentFile::Bytes(sent))

@@ -1,0 +1,190 @@
+#!/usr/bin/env bash
+# Are the tests any good? Each patch beside this script plants one fault in src/. Each is applied to a copy of this tree,
+# the copy is built, and a test has to fail.
+#
+#     tests/faults/run.sh [NAME...]     all faults, or only these (a name is a patch without `.patch`)
+#
+# The copy must pass as it is, every patch must apply and compile (a compile error is no caught fault), and no patch may
+# touch anything but src/, or src/sim.rs. A line `# tests: ARGUMENTS` above a patch names what `cargo test` is asked to
+# run, once for each such line; without one it is the simulator, then the unit tests.
+# Builds go to a folder `faults` of their own in the target folder, so that nothing else is built anew.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/faults"
+export CARGO_TERM_COLOR=never
+export CARGO_PROFILE_DEV_DEBUG=false
+export RUST_BACKTRACE=0
+export WHIRLIGIG_SIM_SEEDS="${WHIRLIGIG_SIM_SEEDS:-300}"
+unset WHIRLIGIG_SIM_SEED
+
+# A faulty server may hang, spin or hoard.
+BUILD_MAX_S=600
+RUN_MAX_S=120
+RUN_MAX_KIB=$((8 * 1024 * 1024))
+
+DEFAULT_TESTS=("--test it sim::" "--lib")
+
+faults="$PWD/tests/faults"
+scratch="$(mktemp -d)"
+tree="$scratch/tree"
+output="$scratch/output"
+
+# Artefacts go by the path of the copy, which no later run will have.
+clean_up() {
+    if [ -d "$tree" ]; then
+        (cd "$tree" && cargo clean --quiet --package whirligig) || true
+    fi
+    rm -rf "$scratch"
+}
+trap clean_up EXIT
+
+die() {
+    printf 'tests/faults/run.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+# tests_of PATCH: what to run for it, one line for each `cargo test`.
+tests_of() {
+    local named
+    named="$(sed -n '/^--- /q; s/^# tests: *//p' "$1")"
+    if [ -n "$named" ]; then
+        printf '%s\n' "$named"
+    else
+        printf '%s\n' "${DEFAULT_TESTS[@]}"
+    fi
+}
+
+# flaw_of PATCH: why it is no proper patch, if so.
+flaw_of() {
+    local touched
+    if ! head -n 1 "$1" | grep -q '^[A-Z]'; then
+        echo "does not begin with a line that says what it plants"
+        return
+    fi
+    touched="$(sed -n 's/^\(---\|+++\) [ab]\///p' "$1" | cut -f 1)"
+    if [ -z "$touched" ] || grep -qv '^src/' <<<"$touched" || grep -qx 'src/sim.rs' <<<"$touched"; then
+        echo "has to touch src/ and nothing else, src/sim.rs neither"
+    fi
+}
+
+# apply PATCH [OPTION...]: in the copy. No fuzz: what has moved is found, what has changed is not guessed at.
+apply() {
+    local patch="$1"
+    shift
+    patch --directory="$tree" -p1 --batch --fuzz=0 --no-backup-if-mismatch "$@" <"$patch" >"$output" 2>&1
+}
+
+# in_copy SECONDS COMMAND...: runs it there, bounded, its words in $output.
+in_copy() {
+    local seconds="$1"
+    shift
+    (cd "$tree" && exec timeout --kill-after=10 "$seconds" "$@") >"$output" 2>&1
+}
+
+# build LINE, run LINE: the tests of a line, split at its blanks.
+build() {
+    local words
+    read -ra words <<<"$1"
+    # A filter behind the target would only be in the way, but does no harm.
+    in_copy "$BUILD_MAX_S" cargo test --locked --quiet --no-run "${words[@]}"
+}
+
+run() {
+    local words
+    read -ra words <<<"$1"
+    (
+        ulimit -v "$RUN_MAX_KIB"
+        in_copy "$RUN_MAX_S" cargo test --locked "${words[@]}"
+    )
+}
+
+# What a failed run says: the simulator's first seed, or the first test that failed and its first panic.
+said() {
+    local status="$1" seed test panic
+    if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+        echo "a run that did not end in $RUN_MAX_S s"
+        return
+    fi
+    seed="$(grep -m 1 '^seed [0-9]*: ' "$output" || true)"
+    test="$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$output" | sed -n 1p)"
+    panic="$(sed -n '/panicked at/{n;p;q}' "$output")"
+    if [ -n "$seed" ]; then
+        echo "simulator, $seed"
+    elif [ -n "$test" ]; then
+        echo "$test: $panic"
+    elif grep -q "process didn't exit successfully" "$output"; then
+        echo "a test run that died: $panic"
+    fi
+}
+
+# try PATCH: prints a verdict and by whom.
+try() {
+    local patch="$1" flaw line status by
+    flaw="$(flaw_of "$patch")"
+    if [ -n "$flaw" ]; then
+        printf 'BROKEN\t%s\n' "$flaw"
+        return
+    fi
+    if ! apply "$patch" --dry-run --forward; then
+        printf 'BROKEN\tdoes not apply: %s\n' "$(grep -m 1 -i 'fail\|ignor\|malformed\|only garbage' "$output" || true)"
+        return
+    fi
+    apply "$patch" --forward
+    local verdict=$'MISSED\t-'
+    while read -r line; do
+        if ! build "$line"; then
+            verdict=$'BROKEN\tdoes not compile: '"$(grep -m 1 '^error' "$output" || true)"
+            break
+        fi
+        status=0
+        run "$line" || status=$?
+        if [ "$status" -ne 0 ]; then
+            by="$(said "$status")"
+            verdict=$'CAUGHT\t'"$by"
+            if [ -z "$by" ]; then
+                verdict=$'BROKEN\tcargo test '"$line could not run: $(tail -n 1 "$output")"
+            fi
+            break
+        fi
+    done < <(tests_of "$patch")
+    apply "$patch" --reverse
+    printf '%s\n' "$verdict"
+}
+
+command -v patch >/dev/null || die "the program patch is missing"
+
+patches=()
+if [ "$#" -eq 0 ]; then
+    patches=("$faults"/*.patch)
+fi
+for name in "$@"; do
+    [ -e "$faults/$name.patch" ] || die "there is no fault $name"
+    patches+=("$faults/$name.patch")
+done
+
+# Files that are new and not ignored count; files that are deleted do not.
+mkdir "$tree"
+git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
+    if [ -e "$file" ]; then printf '%s\0' "$file"; fi
+done | tar --create --null --files-from=- | tar --extract --directory="$tree"
+
+began="$SECONDS"
+while read -r line; do
+    build "$line" || { cat "$output" >&2; die "the copy without a fault does not compile ($line)"; }
+    run "$line" || { cat "$output" >&2; die "the copy without a fault fails: cargo test $line"; }
+    # A filter that fits no test would catch nothing.
+    grep -q '^test .* \.\.\. ok$' "$output" || die "cargo test $line runs no test"
+done < <(for patch in "${patches[@]}"; do tests_of "$patch"; done | sort -u)
+printf '%-26s passes in %d s\n' "(no fault)" "$((SECONDS - began))"
+
+caught=0
+for patch in "${patches[@]}"; do
+    before="$SECONDS"
+    IFS=$'\t' read -r verdict by < <(try "$patch")
+    printf '%-26s %s  by %s (%d s)\n' "$(basename "$patch" .patch)" "$verdict" "${by:0:160}" "$((SECONDS - before))"
+    if [ "$verdict" = CAUGHT ]; then caught=$((caught + 1)); fi
+done
+
+printf '%d of %d planted faults were caught in %d s\n' "$caught" "${#patches[@]}" "$((SECONDS - began))"
+[ "$caught" -eq "${#patches[@]}" ]
