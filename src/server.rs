@@ -32,6 +32,16 @@ pub struct Server {
     config: Arc<Config>,
     listeners: Vec<Bound>,
     docroot: Arc<Docroot>,
+    own_handler: Option<OwnHandler>,
+}
+
+/// A handler of the library's user, in place of the binary's.
+struct OwnHandler(Arc<dyn Handler>);
+
+impl std::fmt::Debug for OwnHandler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OwnHandler")
+    }
 }
 
 /// A bound socket and how it is reached.
@@ -84,14 +94,40 @@ pub enum BindError {
     Address(String, io::Error),
 }
 
+impl std::fmt::Display for BindError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            BindError::Root(error) => write!(f, "cannot serve the docroot: {error}"),
+            BindError::Address(address, error) => write!(f, "cannot listen on {address}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {}
+
 impl Server {
     /// Opens the docroot and binds every address. Nothing is served yet.
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let docroot = Docroot::open(&config.root, config.files.clone()).map_err(BindError::Root)?;
         let listeners = config.binds.iter().map(|bind| listen(bind, &config)).collect::<Result<_, _>>()?;
-        let mut server = Server { config: Arc::new(config), listeners, docroot: Arc::new(docroot) };
+        let mut server =
+            Server { config: Arc::new(config), listeners, docroot: Arc::new(docroot), own_handler: None };
         server.bound_limits();
         Ok(server)
+    }
+
+    /// The same server with a handler of your own in place of files and simple data: a [`Router`], a closure, any
+    /// [`Handler`]. [`Server::files`] gives the docroot's files back as the router's fallback.
+    #[must_use]
+    pub fn with_handler(mut self, handler: impl Handler + 'static) -> Self {
+        self.own_handler = Some(OwnHandler(Arc::new(handler)));
+        self
+    }
+
+    /// A handler that serves the docroot of this server.
+    #[must_use]
+    pub fn files(&self) -> StaticFiles {
+        StaticFiles::new(Arc::clone(&self.docroot))
     }
 
     /// Where it is reached, one URL an address.
@@ -140,7 +176,10 @@ impl Server {
 
     /// The handler of the binary: the simple data where it is wanted, files everywhere else.
     fn handler(&self) -> Arc<dyn Handler> {
-        let files = StaticFiles::new(Arc::clone(&self.docroot));
+        if let Some(own) = &self.own_handler {
+            return Arc::clone(&own.0);
+        }
+        let files = self.files();
         let wanted = self
             .config
             .api
@@ -152,7 +191,8 @@ impl Server {
         Arc::new(api::routes(Router::new(), &Arc::new(spool)).fallback(files))
     }
 
-    /// Serves until a signal stops it.
+    /// Serves until SIGINT or SIGTERM stops it; takes those signals over. Returns when the last client is served,
+    /// or says how many were cut off.
     pub fn run(self, log: Option<&LogQueue>) -> io::Result<Outcome> {
         match self.config.model {
             Model::Threads => self.run_threads(log),

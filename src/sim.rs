@@ -176,6 +176,10 @@ struct SimConn {
     edge_write: bool,
     edge_closed: bool,
     write_blocked: bool,
+    /// If it was idle after the last turn: until when it may be, and how much it had sent.
+    idle: Option<(u64, usize)>,
+    /// It was idle, in its time, and nobody came for whom it had to go; the server closed it.
+    closed_for_nothing: bool,
 }
 
 /// How often each kind of thing happened, over any number of runs.
@@ -251,6 +255,8 @@ struct World {
     open_max: usize,
     jobs: Vec<PendingJob>,
     inbox_edge: bool,
+    /// A connection was out of budget after the last turn: the poll may not wait.
+    is_work_left: bool,
     old_ids: Vec<ConnId>,
     signals: VecDeque<(u64, Signal)>,
     coverage: Coverage,
@@ -530,6 +536,9 @@ impl Os for SimOs {
     fn poll(&mut self, events: &mut Vec<OsEvent>, timeout: Option<Duration>) -> io::Result<()> {
         let limit = {
             let world = lock(&self.world);
+            if world.is_work_left && timeout != Some(Duration::ZERO) {
+                return Err(io::Error::other("the poll may wait although connections are carried"));
+            }
             timeout
                 .map(|wait| world.now_ns.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)))
         };
@@ -785,8 +794,12 @@ impl Drop for SimStream {
         let mut world = lock(&self.world);
         world.open -= 1;
         let at = self.at;
+        let (now_ns, is_excused) = (world.now_ns, !world.listening || !world.backlog.is_empty());
         let conn = &mut world.conns[at];
         conn.server_closed = true;
+        // Idle in its time, without a word since: it goes for a newcomer or at a stop, and for nothing else.
+        let is_left_alone = conn.idle.is_some_and(|(until, sent)| now_ns < until && conn.sent == sent);
+        conn.closed_for_nothing = is_left_alone && !conn.client_fin && !conn.client_reset && !is_excused;
         if conn.server_reset || !conn.inbound.is_empty() {
             // Closing with input unread resets; what the client has not taken may be lost.
             conn.server_reset = true;
@@ -945,6 +958,7 @@ impl BodySource for SimSource {
 pub struct Simulation {
     reactor: Reactor<SimOs, Counters>,
     world: Shared,
+    origin: Instant,
     turns: u32,
     turns_min: u32,
     /// High water and the largest answer on top of it.
@@ -992,6 +1006,7 @@ impl Simulation {
             open_max: if tight { 3 + rng.below(4) as usize } else { 1000 },
             jobs: Vec::new(),
             inbox_edge: false,
+            is_work_left: false,
             old_ids: Vec::new(),
             signals: VecDeque::new(),
             coverage: Coverage::default(),
@@ -1015,7 +1030,7 @@ impl Simulation {
         let queue_bytes_max = config.limits.send_high_water_bytes as u64 + 70_000;
         let driver = Driver::new(Arc::new(config), handler, files, desk, None, now);
         let reactor = Reactor::new(os, driver, connections_max);
-        Ok(Simulation { reactor, world, turns: 0, turns_min: TURNS_MIN, queue_bytes_max })
+        Ok(Simulation { reactor, world, origin, turns: 0, turns_min: TURNS_MIN, queue_bytes_max })
     }
 
     /// Turns until every client has what it was owed and the server has stopped. More clients are added until
@@ -1072,6 +1087,11 @@ impl Simulation {
         Ok(())
     }
 
+    /// A moment as the simulated clock counts.
+    fn nanos(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX)
+    }
+
     fn failure(&self, what: &str) -> Failure {
         let mut world = lock(&self.world);
         let what = format!("turn {}: {what}", self.turns);
@@ -1084,7 +1104,11 @@ impl Simulation {
         if world.open != self.reactor.open() {
             return Err(format!("{} sockets are open for {} slots", world.open, self.reactor.open()));
         }
+        if let Some(at) = world.conns.iter().position(|conn| conn.closed_for_nothing) {
+            return Err(format!("client {at} was idle and was closed before its time"));
+        }
         let due = world.next_due();
+        world.is_work_left = false;
         let mut phases = Vec::new();
         let mut loans = 0;
         let mut collected = 0;
@@ -1092,7 +1116,12 @@ impl Simulation {
             phases.push(seen.phase);
             loans += usize::from(seen.holds_loan);
             collected += seen.collected_bytes;
-            self.check_one(&world, &seen, due)?;
+            let at = self.check_one(&world, &seen, due)?;
+            world.is_work_left |= seen.is_carried;
+            // With nothing held that it could still be answered for.
+            let is_idle = seen.phase == Phase::Idle && !seen.has_work && world.conns[at].inbound.is_empty();
+            let until = seen.deadline.map_or(u64::MAX, |due| self.nanos(due));
+            world.conns[at].idle = is_idle.then_some((until, world.conns[at].sent));
         }
         let (pool_loans, lent, budget, driver_collected) = self.reactor.memory();
         if loans != pool_loans || lent > budget {
@@ -1112,7 +1141,12 @@ impl Simulation {
         Ok(())
     }
 
-    fn check_one(&self, world: &World, seen: &crate::reactor::Look, due: Option<u64>) -> Result<(), String> {
+    fn check_one(
+        &self,
+        world: &World,
+        seen: &crate::reactor::Look,
+        due: Option<u64>,
+    ) -> Result<usize, String> {
         let Peer::V4(_, at) = seen.peer else { return Err("a client of no number".into()) };
         let at = usize::from(at);
         let conn = &world.conns[at];
@@ -1134,7 +1168,7 @@ impl Simulation {
             return Err(format!("{id} has {} bytes queued", seen.queued_bytes));
         }
         if seen.is_carried {
-            return Ok(());
+            return Ok(at);
         }
         if seen.queued_bytes > 0 && seen.ready.writable {
             return Err(format!("{id} owes {} bytes, may write and waits", seen.queued_bytes));
@@ -1155,7 +1189,7 @@ impl Simulation {
         if seen.phase == Phase::Handling && due.is_none() && !world.inbox_edge {
             return Err(format!("{id} waits for an answer that nobody makes"));
         }
-        Ok(())
+        Ok(at)
     }
 
     /// At the end: every client got what it was owed.
@@ -1246,6 +1280,8 @@ fn add_client(world: &Shared, ids: &mut u64) {
         edge_write: false,
         edge_closed: false,
         write_blocked: false,
+        idle: None,
+        closed_for_nothing: false,
     };
     if manner == Manner::Plain && rng.chance(500) {
         // Half of them leave it to the server to end it.

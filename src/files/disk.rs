@@ -259,6 +259,7 @@ impl Docroot {
             content,
             prepared: Arc::new(Prepared { head, body }),
             validator_lines: validators..end,
+            content_type,
             part_lines: start..end,
         })))
     }

@@ -9,6 +9,7 @@ mod disk;
 mod listing;
 pub mod types;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -36,6 +37,7 @@ pub(crate) struct CachedFile {
     prepared: Arc<Prepared>,
     /// Where the fields that a 304 repeats stand in the prepared head: `Last-Modified` and `ETag`.
     validator_lines: std::ops::Range<usize>,
+    content_type: &'static str,
     /// The fields of a 206: all but the length.
     part_lines: std::ops::Range<usize>,
 }
@@ -265,7 +267,8 @@ fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response
                 return error(Status::RANGE_NOT_SATISFIABLE, "no such part", wants_html(request))
                     .with_field("Content-Range", format!("bytes */{}", file.len()));
             }
-            Selection::Whole | Selection::Several(_) => {}
+            Selection::Several(parts) => return parts_response(file, &parts),
+            Selection::Whole => {}
         }
     }
     match &file.content {
@@ -281,4 +284,38 @@ fn part_response(file: &CachedFile, part: ByteRange) -> Response {
         .with_written_fields(&file.prepared.head[file.part_lines.clone()])
         .with_field("Content-Range", format!("bytes {}-{}/{}", part.first, part.last, file.len()))
         .with_body(file.part(part.first, part.byte_count()))
+}
+
+/// Several parts as multipart/byteranges (RFC 9110 section 14.6). The content is sent by reference like any
+/// other; only the few lines between the parts are made.
+fn parts_response(file: &CachedFile, parts: &[ByteRange]) -> Response {
+    let boundary = boundary();
+    let mut bodies = Vec::with_capacity(2 * parts.len() + 1);
+    for (number, part) in parts.iter().enumerate() {
+        let start = if number == 0 { "" } else { "\r\n" };
+        let head = format!(
+            "{start}--{boundary}\r\nContent-Type: {}\r\nContent-Range: bytes {}-{}/{}\r\n\r\n",
+            file.content_type,
+            part.first,
+            part.last,
+            file.len()
+        );
+        bodies.push(Body::Bytes(head.into_bytes()));
+        bodies.push(file.part(part.first, part.byte_count()));
+    }
+    bodies.push(Body::Bytes(format!("\r\n--{boundary}--\r\n").into_bytes()));
+    Response::new(Status::PARTIAL_CONTENT)
+        .with_field("Content-Type", format!("multipart/byteranges; boundary={boundary}"))
+        .with_written_fields(&file.prepared.head[file.validator_lines.clone()])
+        .with_body(Body::Sequence(bodies))
+}
+
+/// A line that must not stand in the content. Nobody can search a large file for it, so it is long, and never the
+/// same twice; that it is guessed by who wrote the file harms only who asks for parts of it.
+fn boundary() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    // A hasher with the process's own random keys is at hand; that makes the line hard to foresee.
+    let keys = std::hash::RandomState::new();
+    let random = std::hash::BuildHasher::hash_one(&keys, NUMBER.fetch_add(1, Ordering::Relaxed));
+    format!("whirligig-{random:016x}")
 }

@@ -812,6 +812,7 @@ fn push_body(body: Body, limits: &Limits, out: &mut SendQueue) {
         }
         Body::Shared { data, start, end } => out.push_shared(data, start, end),
         Body::File { file, offset, len } => out.push_file(file, offset, len),
+        Body::Sequence(parts) => parts.into_iter().for_each(|part| push_body(part, limits, out)),
         Body::Prepared(data) => {
             let end = data.body.len();
             push_body(Body::Shared { data, start: 0, end }, limits, out);

@@ -176,6 +176,8 @@ pub enum Body {
     },
     /// Made while it is sent; the length is not known.
     Source(Box<dyn BodySource>),
+    /// Several of the others, one behind the other, all of known length.
+    Sequence(Vec<Body>),
     /// Head and body were both made beforehand; the response's own status and fields are not used.
     Prepared(Arc<Prepared>),
 }
@@ -200,6 +202,7 @@ impl Body {
             Body::Shared { start, end, .. } => Some((end - start) as u64),
             Body::File { len, .. } => Some(*len),
             Body::Source(_) => None,
+            Body::Sequence(parts) => parts.iter().map(Body::len).sum(),
             Body::Prepared(prepared) => Some(prepared.body.len() as u64),
         }
     }

@@ -549,3 +549,41 @@ fn a_growing_file_is_sent_at_one_length() {
         }
     });
 }
+
+/// Several ranges come as multipart/byteranges, each part with its place, from memory and from the disk alike.
+#[test]
+fn several_ranges_come_in_parts() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        for (path, len) in [("/k1.bin", 1024_usize), ("/k300.bin", 300 * 1024)] {
+            let whole = client.get(path).expect(200).body;
+            let field = format!("Range: bytes=0-4, 100-199,-7,{}-", len + 5);
+            let got = client.ask("GET", path, &[&field], b"").expect(206);
+            assert!(
+                got.fields.iter().all(|(name, _)| name != "content-range"),
+                "only its parts have one: {got:?}"
+            );
+            let kind = got.must("content-type").to_owned();
+            let boundary =
+                kind.strip_prefix("multipart/byteranges; boundary=").expect("a boundary").to_owned();
+            let mut expected = Vec::new();
+            for (first, last) in [(0, 4), (100, 199), (len - 7, len - 1)] {
+                let head = format!(
+                    "\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes {first}-{last}/{len}\r\n\r\n"
+                );
+                expected.extend_from_slice(head.as_bytes());
+                expected.extend_from_slice(&whole[first..=last]);
+            }
+            expected.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+            assert!(got.body == expected[2..], "{path}: {}", got.body.escape_ascii());
+            // Parts that touch are one; far too many are the whole file.
+            let one = client.ask("GET", path, &["Range: bytes=0-4,5-9"], b"").expect(206);
+            assert_eq!(one.must("content-range"), format!("bytes 0-9/{len}"));
+            let many = format!("Range: bytes={}0-", "0-,".repeat(100));
+            client.ask("GET", path, &[&many], b"").expect(200);
+        }
+        client.get("/hello.txt").expect(200);
+    });
+}

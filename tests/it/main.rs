@@ -21,6 +21,7 @@ mod files;
 mod framing;
 mod fresh;
 mod keepalive;
+mod library;
 mod life;
 mod limits;
 mod listing;
