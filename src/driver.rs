@@ -22,6 +22,9 @@ use crate::{buffer::BufferPool, buffer::Loan};
 /// Room a spare record may keep in its send queue, in bytes.
 const SPARE_ROOM_BYTES: usize = 64 * KIB;
 
+/// What a driver of a single connection reads heads into, in bytes: one page.
+const SCRATCH_SMALL_BYTES: usize = 4 * KIB;
+
 /// The belongings of one driver.
 pub struct Driver<O> {
     /// The time of this turn.
@@ -30,6 +33,8 @@ pub struct Driver<O> {
     pub(crate) handler: Arc<dyn Handler>,
     /// Everything is read into this first; only what cannot be used yet takes a loan.
     pub(crate) scratch: Vec<u8>,
+    /// Whether many connections share this driver, so that a large buffer is worth its memory.
+    pub(crate) scratch_is_shared: bool,
     pub(crate) pool: BufferPool,
     pub(crate) date: DateCache,
     pub(crate) files: Files,
@@ -64,7 +69,8 @@ impl<O: Observer> Driver<O> {
         let pool = BufferPool::new(config.limits.pool_bytes_max, config.limits.head_bytes_max);
         Driver {
             now,
-            scratch: vec![0; pool.largest()],
+            scratch: Vec::new(),
+            scratch_is_shared: true,
             pool,
             date: DateCache::new(),
             files,
@@ -77,6 +83,16 @@ impl<O: Observer> Driver<O> {
             head_waiters: VecDeque::new(),
             config,
             handler,
+        }
+    }
+
+    /// Makes room to read into: a page for heads, as much as a loan can hold for content or for a loop, whose one
+    /// buffer serves all. A thread of the twin that only ever sees small heads stays small.
+    pub(crate) fn grow_scratch(&mut self, content_left: u64) {
+        let large = self.scratch_is_shared || content_left > SCRATCH_SMALL_BYTES as u64;
+        let bytes = if large { self.pool.largest() } else { SCRATCH_SMALL_BYTES };
+        if self.scratch.len() < bytes {
+            self.scratch.resize(bytes, 0);
         }
     }
 

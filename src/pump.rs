@@ -225,6 +225,7 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
             }
             None => {
                 // The scratch buffer belongs to the driver, which the handler borrows: take it out meanwhile.
+                self.exchange.driver.grow_scratch(self.exchange.client.conn.content_left());
                 let mut scratch = std::mem::take(&mut self.exchange.driver.scratch);
                 // One byte less than the largest loan, so that any leftover fits one and leaves room.
                 let asked = scratch.len() - 1;

@@ -32,6 +32,9 @@ use crate::signals::Signal;
 /// What the kernel holds in each direction of a simulated socket, in bytes.
 const PIPE_BYTES: usize = 24 * KIB;
 
+/// How soon a loop that could not accept has to try again.
+const RETRY_WITHIN: Duration = Duration::from_millis(100);
+
 /// A small generator (SplitMix64, Steele and others 2014): one number of state, so a seed is a whole run.
 #[derive(Debug, Clone)]
 struct Rng(u64);
@@ -538,6 +541,11 @@ impl Os for SimOs {
             let world = lock(&self.world);
             if world.is_work_left && timeout != Some(Duration::ZERO) {
                 return Err(io::Error::other("the poll may wait although connections are carried"));
+            }
+            // A full house or a lack of descriptors is looked at again soon; no edge will tell.
+            let comes_back = timeout.is_some_and(|wait| wait <= RETRY_WITHIN);
+            if world.listening && !world.backlog.is_empty() && !world.listener_edge && !comes_back {
+                return Err(io::Error::other("clients wait to be accepted and nothing will tell"));
             }
             timeout
                 .map(|wait| world.now_ns.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)))

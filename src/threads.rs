@@ -38,6 +38,9 @@ const STACK_BYTES: usize = if cfg!(debug_assertions) { 512 * KIB } else { 128 * 
 /// How long the acceptor leaves clients waiting when descriptors have run out.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// How often the reaper looks at the file cache at the least: it is not told when the cache begins to fill.
+const SWEEP_LOOK: Duration = Duration::from_secs(10);
+
 /// A deadline that never comes.
 const NEVER: u64 = u64::MAX;
 
@@ -134,6 +137,7 @@ struct Shared {
     bell: Condvar,
     stopping: Arc<AtomicBool>,
     open: AtomicUsize,
+    files: Arc<Mutex<FileCache>>,
     /// A byte through here wakes the acceptor when the last connection ends.
     last_one: UnixStream,
 }
@@ -225,10 +229,14 @@ impl Shared {
                 let sending = line.phase.load(Ordering::SeqCst) == Phase::Sending as u8;
                 drop(line.socket.shutdown(if sending { Shutdown::Both } else { Shutdown::Read }));
             }
-            let wait = reaper
-                .queue
-                .next()
-                .map_or(Duration::from_secs(3600), |due| due.saturating_duration_since(now));
+            // It wakes now and then anyway, so it also lets go of files that nobody asks for.
+            let sweep = {
+                let mut files = lock(&self.files);
+                files.sweep(now);
+                files.next_sweep()
+            };
+            let due = reaper.queue.next().into_iter().chain(sweep).min();
+            let wait = due.map_or(SWEEP_LOOK, |due| due.saturating_duration_since(now).min(SWEEP_LOOK));
             reaper = self.bell.wait_timeout(reaper, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -245,6 +253,7 @@ impl Twin {
             bell: Condvar::new(),
             stopping: Arc::default(),
             open: AtomicUsize::new(0),
+            files: Arc::clone(&self.files),
             last_one,
         });
         let reaper = Arc::clone(&shared);
@@ -415,6 +424,7 @@ impl Worker {
             now,
         );
         driver.stopping = Arc::clone(&shared.stopping);
+        driver.scratch_is_shared = false;
         Worker {
             shared: Arc::clone(shared),
             id,

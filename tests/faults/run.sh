@@ -6,7 +6,7 @@
 #
 # The copy must pass as it is, every patch must apply and compile (a compile error is no caught fault), and no patch may
 # touch anything but src/, or src/sim.rs. A line `# tests: ARGUMENTS` above a patch names what `cargo test` is asked to
-# run, once for each such line; without one it is the simulator, then the unit tests.
+# run, once for each such line; without one it is the simulator.
 # Builds go to a folder `faults` of their own in the target folder, so that nothing else is built anew.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -23,7 +23,7 @@ BUILD_MAX_S=600
 RUN_MAX_S=120
 RUN_MAX_KIB=$((8 * 1024 * 1024))
 
-DEFAULT_TESTS=("--test it sim::" "--lib")
+DEFAULT_TESTS="--test it sim::"
 
 faults="$PWD/tests/faults"
 scratch="$(mktemp -d)"
@@ -51,7 +51,7 @@ tests_of() {
     if [ -n "$named" ]; then
         printf '%s\n' "$named"
     else
-        printf '%s\n' "${DEFAULT_TESTS[@]}"
+        printf '%s\n' "$DEFAULT_TESTS"
     fi
 }
 
