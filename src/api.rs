@@ -18,6 +18,7 @@ use crate::http::response::OpenFile;
 use crate::http::target::{normalize, query_pairs};
 use crate::http::{Body, Request, Response, Status, date};
 use crate::jobs::Then;
+use crate::json::push_string;
 
 /// Content kept in memory by one echo, in bytes. More goes to a file.
 const ECHO_MEMORY_BYTES: usize = 64 * KIB;
@@ -75,33 +76,17 @@ fn query(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
         Err(trouble) => return error(Status::BAD_REQUEST, &trouble.to_string(), false).into(),
     };
     let mut json = String::from("{\"path\":");
-    push_json_string(&path, &mut json);
+    push_string(&path, &mut json);
     json.push_str(",\"parameters\":[");
     for (at, (name, value)) in query_pairs(request.query().unwrap_or_default()).enumerate() {
         json.push_str(if at == 0 { "[" } else { ",[" });
-        push_json_string(&name, &mut json);
+        push_string(&name, &mut json);
         json.push(',');
-        push_json_string(&value, &mut json);
+        push_string(&value, &mut json);
         json.push(']');
     }
     json.push_str("]}\n");
     Response::json(json).with_field("Cache-Control", "no-store").into()
-}
-
-/// Writes a string as JSON has it (RFC 8259 section 7).
-pub(crate) fn push_json_string(text: &str, out: &mut String) {
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            control if control < ' ' || control == '\x7f' => {
-                out.push_str(&format!("\\u{:04x}", u32::from(control)));
-            }
-            other => out.push(other),
-        }
-    }
-    out.push('"');
 }
 
 /// `/api/echo`: the content comes back with its type, after it has ended.

@@ -105,6 +105,7 @@ pub mod files;
 pub mod handler;
 pub mod http;
 pub mod jobs;
+mod json;
 pub mod log;
 pub mod observe;
 pub mod pages;

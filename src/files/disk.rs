@@ -265,7 +265,7 @@ impl Docroot {
     }
 
     /// The path beneath the root of what was opened, links followed: types and hiding are decided on that.
-    fn resolved_name(&self, fd: &OwnedFd) -> Option<Vec<u8>> {
+    pub(crate) fn resolved_name(&self, fd: &OwnedFd) -> Option<Vec<u8>> {
         let name = link_of(fd)?;
         let root = link_of(&self.fd)?;
         match name.strip_prefix(root.as_slice()) {

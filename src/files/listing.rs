@@ -10,12 +10,15 @@ use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags};
 
-use super::disk::{Docroot, Reach, Trouble, file_type, stat};
+use super::disk::{Docroot, Reach, Trouble, file_type, is_hidden, stat};
 use crate::config::MIB;
 use crate::error_page::{error, wants_html};
 use crate::handler::{Answer, Context};
-use crate::http::target::query_pairs;
+use crate::http::date::iso8601;
+use crate::http::negotiate::preferred;
+use crate::http::target::{encode_path, query_pairs};
 use crate::http::{Body, BodySource, Filled, Request, Response, Status};
+use crate::json::push_string;
 use crate::pages::{self, Kind, ListingStyle, SortBy};
 
 /// Bytes that all listings in the making may hold together.
@@ -29,6 +32,41 @@ struct Entry {
     kind: Kind,
     size: u64,
     modified_secs: u64,
+}
+
+/// In which form a listing is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Html,
+    Json,
+    Text,
+}
+
+impl Form {
+    /// `?json` and `?text` decide; else what the client prefers, HTML where it does not care.
+    fn asked_for(request: &Request<'_>) -> Self {
+        for (name, _) in query_pairs(request.query().unwrap_or_default()) {
+            match &*name {
+                "json" => return Form::Json,
+                "text" => return Form::Text,
+                _ => {}
+            }
+        }
+        let offers = ["text/html", "application/json", "text/plain"];
+        match preferred(request.fields().all("accept"), &offers) {
+            Some(1) => Form::Json,
+            Some(2) => Form::Text,
+            Some(_) | None => Form::Html,
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Form::Html => "text/html; charset=utf-8",
+            Form::Json => "application/json; charset=utf-8",
+            Form::Text => "text/plain; charset=utf-8",
+        }
+    }
 }
 
 /// A directory's entries, compact.
@@ -59,11 +97,11 @@ pub(super) fn later(
     cx: &mut Context<'_>,
 ) -> Answer {
     let (sort, descending) = order(request);
-    let html = wants_html(request);
+    let (html, form) = (wants_html(request), Form::asked_for(request));
     let entries_max = cx.limits().listing_entries_max;
     let (docroot, path) = (Arc::clone(docroot), path.to_vec());
     cx.job(move || match read(&docroot, &directory, &path, entries_max) {
-        Ok(entries) => respond(docroot, entries, path, sort, descending),
+        Ok(entries) => respond(docroot, entries, path, form, (sort, descending)),
         Err(trouble) => {
             log::warn!("cannot list {}: {trouble:?}", path.escape_ascii());
             error(Status::SERVICE_UNAVAILABLE, "the directory cannot be read now", html)
@@ -123,7 +161,12 @@ fn look(
 ) -> Option<(Kind, u64, u64)> {
     let stat = if known == FileType::Symlink {
         let full = [path.strip_prefix(b"/").unwrap_or(path), name].concat();
-        stat(docroot.open_beneath(&full, Reach::OnDisk).ok()?).ok()?
+        let target = docroot.open_beneath(&full, Reach::OnDisk).ok()?;
+        // A link to what is hidden is not served either.
+        if docroot.resolved_name(&target).as_deref().is_some_and(is_hidden) {
+            return None;
+        }
+        stat(target).ok()?
     } else {
         rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS).ok()?
     };
@@ -139,8 +182,8 @@ fn respond(
     docroot: Arc<Docroot>,
     mut entries: Entries,
     path: Vec<u8>,
-    sort: SortBy,
-    descending: bool,
+    form: Form,
+    (sort, descending): (SortBy, bool),
 ) -> Response {
     let bytes = entries.bytes();
     if docroot.listing_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes > LISTINGS_BYTES_MAX {
@@ -166,9 +209,10 @@ fn respond(
         truncated_at: entries.truncated.then_some(entries.rows.len()),
         entries: entries.rows.len(),
     };
-    let source = Listing { docroot, entries, bytes, path, style, next: Part::Head };
+    let source = Listing { docroot, entries, bytes, path, form, style, next: Part::Head };
     Response::new(Status::OK)
-        .with_field("Content-Type", "text/html; charset=utf-8")
+        .with_field("Content-Type", form.content_type())
+        .with_field("Vary", "Accept")
         // What a listing shows is never known to be fresh.
         .with_field("Cache-Control", "no-cache")
         .with_body(Body::Source(Box::new(source)))
@@ -187,8 +231,62 @@ struct Listing {
     entries: Entries,
     bytes: usize,
     path: Vec<u8>,
+    form: Form,
     style: ListingStyle,
     next: Part,
+}
+
+impl Listing {
+    fn head(&self, out: &mut Vec<u8>) {
+        match self.form {
+            Form::Html => pages::listing_head(&self.path, &self.style, out),
+            Form::Json => {
+                let mut head = String::from("{\"path\":");
+                push_string(&String::from_utf8_lossy(&self.path), &mut head);
+                head.push_str(",\"entries\":[");
+                out.extend_from_slice(head.as_bytes());
+            }
+            Form::Text => {}
+        }
+    }
+
+    fn foot(&self, out: &mut Vec<u8>) {
+        let truncated = self.style.truncated_at.is_some();
+        match self.form {
+            Form::Html => pages::listing_foot(&self.style, out),
+            Form::Json => out.extend_from_slice(format!("],\"truncated\":{truncated}}}\n").as_bytes()),
+            Form::Text if truncated => out.extend_from_slice(b"... and more\n"),
+            Form::Text => {}
+        }
+    }
+}
+
+/// One entry as JSON. `href` is exact whatever bytes the name has; `name` is for people.
+fn json_row(row: &pages::Row<'_>, is_first: bool, out: &mut Vec<u8>) {
+    let mut json = String::from(if is_first { "\n{\"name\":" } else { ",\n{\"name\":" });
+    push_string(&String::from_utf8_lossy(row.name), &mut json);
+    let kind = match row.kind {
+        Kind::Directory => "directory",
+        Kind::File => "file",
+        Kind::Other => "other",
+    };
+    let mut href = Vec::new();
+    encode_path(row.name, &mut href);
+    let slash = if row.kind == Kind::Directory { "/" } else { "" };
+    json.push_str(&format!(
+        ",\"href\":\"./{}{slash}\",\"type\":\"{kind}\",\"size\":{},\"modified\":\"{}\"}}",
+        String::from_utf8_lossy(&href),
+        row.size,
+        iso8601(row.modified_secs, 0)
+    ));
+    out.extend_from_slice(json.as_bytes());
+}
+
+/// One entry as a line: its name, with a slash if it is a directory. Control characters cannot break the line.
+fn text_row(row: &pages::Row<'_>, out: &mut Vec<u8>) {
+    let name = String::from_utf8_lossy(row.name).replace(|c: char| c.is_control(), "?");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(if row.kind == Kind::Directory { b"/\n" } else { b"\n" });
 }
 
 impl BodySource for Listing {
@@ -196,7 +294,7 @@ impl BodySource for Listing {
         let full = out.len() + room;
         let mut row = match self.next {
             Part::Head => {
-                pages::listing_head(&self.path, &self.style, out);
+                self.head(out);
                 0
             }
             Part::Row(row) => row,
@@ -212,10 +310,14 @@ impl BodySource for Listing {
                 size: entry.size,
                 modified_secs: entry.modified_secs,
             };
-            pages::listing_row(&shown, out);
+            match self.form {
+                Form::Html => pages::listing_row(&shown, out),
+                Form::Json => json_row(&shown, row == 0, out),
+                Form::Text => text_row(&shown, out),
+            }
             row += 1;
         }
-        pages::listing_foot(&self.style, out);
+        self.foot(out);
         Filled::End
     }
 }

@@ -145,3 +145,38 @@ fn listings_can_be_switched_off() {
         client.get("/sub/").expect(200);
     });
 }
+
+/// The same folder for programs and for the terminal: by `?json` and `?text`, or by what the client prefers.
+#[test]
+fn a_listing_comes_as_json_and_as_text_too() {
+    let docroot = Docroot::new();
+    fs::remove_file(docroot.path("index.html")).unwrap();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        for (path, accept) in [("/?json", "text/html"), ("/", "application/json")] {
+            let got = client.ask("GET", path, &[&format!("Accept: {accept}")], b"").expect(200);
+            assert_eq!(got.must("content-type"), "application/json; charset=utf-8");
+            assert_eq!(got.must("vary"), "Accept");
+            let listing: serde_json::Value = serde_json::from_slice(&got.body).expect("JSON");
+            assert_eq!((&listing["path"], &listing["truncated"]), (&"/".into(), &false.into()));
+            let entries = listing["entries"].as_array().expect("entries");
+            let hello = entries.iter().find(|entry| entry["name"] == "hello.txt").expect("hello.txt");
+            assert_eq!((&hello["type"], &hello["size"]), (&"file".into(), &13.into()));
+            for name in [MARKUP, CHINESE, "a folder"] {
+                assert!(entries.iter().any(|entry| entry["name"] == name), "{name} in {listing}");
+            }
+            for entry in entries.iter().filter(|entry| entry["type"] == "file") {
+                let href = entry["href"].as_str().expect("a link").trim_start_matches('.');
+                assert_eq!(client.get(href).status, 200, "{href}");
+            }
+        }
+        let got = client.ask("GET", "/?text&sort=size&order=desc", &["Accept: text/html"], b"").expect(200);
+        assert_eq!(got.must("content-type"), "text/plain; charset=utf-8");
+        let lines: Vec<&str> = got.text().lines().collect();
+        let files: Vec<&&str> = lines.iter().filter(|line| !line.ends_with('/')).collect();
+        assert_eq!(files.first(), Some(&&"m5.bin"), "{lines:?}");
+        assert!(lines.contains(&"a folder/"), "{lines:?}");
+        client.ask("GET", "/", &["Accept: */*"], b"").expect(200);
+    });
+}
