@@ -1,4 +1,4 @@
-//! Simple data below `/api/`: the time, an echo, the request as received, its parameters.
+//! Simple data below `/api/`: the time, an echo, the request as received, its parameters; and the health check.
 //!
 //! Small handlers on the public [`Router`], in the forms a library user would write them; `/api/echo` shows a
 //! [`BodySink`] that keeps little in memory and spills the rest to a file through jobs, so that a client that
@@ -36,6 +36,16 @@ pub fn routes(router: Router, spool: &Arc<Spool>) -> Router {
             Methods(&["POST", "PUT", "PATCH", "DELETE"]),
             move |request: &Request<'_>, _: &mut Context<'_>| echo(request, &spool),
         )
+}
+
+/// Adds `/_whirligig/health`: for a supervisor or balancer that wants to know whether requests are answered. A
+/// server that is stopping refuses new connections, which says the rest.
+#[must_use]
+pub fn health(router: Router) -> Router {
+    let answer = |_: &Request<'_>, _: &mut Context<'_>| {
+        Response::text("ok\n").with_field("Cache-Control", "no-store").into()
+    };
+    router.route("/_whirligig/health", Methods(&["GET"]), answer)
 }
 
 /// `GET /api/time`: now, as text, or as JSON where the client prefers that.

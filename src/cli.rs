@@ -227,6 +227,10 @@ struct Args {
     #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
     #[arg(env = "WHIRLIGIG_NO_API", hide_env = true)]
     no_api: bool,
+    /// Do not answer /_whirligig/health
+    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_NO_HEALTH", hide_env = true)]
+    no_health: bool,
 
     /// One line a request to FILE, - (standard output) or off [default: - on a terminal, else off]
     #[arg(help_heading = "Logging", long, value_name = "FILE|-")]
@@ -652,6 +656,7 @@ fn config_of(args: &Args, matches: &ArgMatches, surroundings: &Surroundings) -> 
             ..FileOptions::default()
         },
         api: one_of(matches, ("api", args.api), ("no_api", args.no_api))?,
+        health: !args.no_health,
         access_log,
         log_format: args.log_format,
         turn_lines: false,
@@ -990,6 +995,7 @@ mod tests {
         assert_eq!((given.files.listing, given.files.cache_bytes_max), (false, MIB));
         assert_eq!((given.api, given.model), (Some(true), Model::Threads));
         assert_eq!(config("--no-api --symlinks no").api, Some(false));
+        assert!(config("").health && !config("--no-health").health);
         assert_eq!(config("--fresh 0").files.fresh, Duration::ZERO);
     }
 

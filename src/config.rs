@@ -267,6 +267,8 @@ pub struct Config {
     pub files: FileOptions,
     /// The simple-data routes below `/api/`: `None` decides by address and docroot.
     pub api: Option<bool>,
+    /// Whether `/_whirligig/health` says that the loop turns.
+    pub health: bool,
     /// Where requests are logged, if anywhere.
     pub access_log: Option<LogTarget>,
     /// In which form.
@@ -288,6 +290,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             files: FileOptions::default(),
             api: None,
+            health: true,
             access_log: None,
             log_format: LogFormat::Common,
             turn_lines: false,

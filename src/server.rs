@@ -184,11 +184,15 @@ impl Server {
             .config
             .api
             .unwrap_or_else(|| self.listeners.iter().all(Bound::is_loopback) && !self.docroot.has("api"));
-        if !wanted {
-            return Arc::new(files);
+        let mut router = Router::new();
+        if wanted {
+            let spool = api::Spool::new(self.config.limits.spool_bytes_max);
+            router = api::routes(router, &Arc::new(spool));
         }
-        let spool = api::Spool::new(self.config.limits.spool_bytes_max);
-        Arc::new(api::routes(Router::new(), &Arc::new(spool)).fallback(files))
+        if self.config.health {
+            router = api::health(router);
+        }
+        Arc::new(router.fallback(files))
     }
 
     /// Serves until SIGINT or SIGTERM stops it; takes those signals over. Returns when the last client is served,

@@ -8,7 +8,7 @@
 //!
 //! Here, and only here, several parties share one world behind a lock: it is a test bed, not the server.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::OwnedFd;
@@ -260,6 +260,8 @@ struct World {
     inbox_edge: bool,
     /// A connection was out of budget after the last turn: the poll may not wait.
     is_work_left: bool,
+    /// Requests the handler has answered at once, by their numbers.
+    made: BTreeSet<u64>,
     old_ids: Vec<ConnId>,
     signals: VecDeque<(u64, Signal)>,
     coverage: Coverage,
@@ -847,6 +849,9 @@ impl Handler for SimHandler {
         let how = words.next().unwrap_or_default();
         let mut number = || words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
         let (id, len): (u64, u64) = (number(), number());
+        if matches!(how, "now" | "file") {
+            lock(&self.world).made.insert(id);
+        }
         match how {
             "now" => SimHandler::answer(id, SimHandler::bytes(id, len)).into(),
             "bye" => SimHandler::answer(id, SimHandler::bytes(id, len)).closing().into(),
@@ -969,6 +974,8 @@ pub struct Simulation {
     origin: Instant,
     turns: u32,
     turns_min: u32,
+    /// It is told to stop while clients come, not when all is quiet.
+    stops_busy: bool,
     /// High water and the largest answer on top of it.
     queue_bytes_max: u64,
 }
@@ -1004,6 +1011,7 @@ impl Simulation {
         let config = config(&mut rng);
         let count = CLIENTS_MIN + rng.below(10) as usize;
         let tight = rng.chance(250);
+        let stops_busy = rng.chance(300);
         let world = World {
             now_ns: 0,
             conns: Vec::new(),
@@ -1015,6 +1023,7 @@ impl Simulation {
             jobs: Vec::new(),
             inbox_edge: false,
             is_work_left: false,
+            made: BTreeSet::new(),
             old_ids: Vec::new(),
             signals: VecDeque::new(),
             coverage: Coverage::default(),
@@ -1038,7 +1047,7 @@ impl Simulation {
         let queue_bytes_max = config.limits.send_high_water_bytes as u64 + 70_000;
         let driver = Driver::new(Arc::new(config), handler, files, desk, None, now);
         let reactor = Reactor::new(os, driver, connections_max);
-        Ok(Simulation { reactor, world, origin, turns: 0, turns_min: TURNS_MIN, queue_bytes_max })
+        Ok(Simulation { reactor, world, origin, turns: 0, turns_min: TURNS_MIN, stops_busy, queue_bytes_max })
     }
 
     /// Turns until every client has what it was owed and the server has stopped. More clients are added until
@@ -1052,6 +1061,15 @@ impl Simulation {
                 let world = lock(&self.world);
                 world.next_due().is_none() && world.backlog.is_empty()
             };
+            if self.stops_busy && !stopping && self.turns >= self.turns_min {
+                // The signal will come among new clients: what it sets off meets their events.
+                for _ in 0..6 {
+                    add_client(&self.world, &mut ids);
+                }
+                stopping = true;
+                self.signal_within(20_000_000);
+                continue;
+            }
             if settled && !stopping && self.turns < self.turns_min {
                 add_client(&self.world, &mut ids);
                 continue;
@@ -1059,9 +1077,7 @@ impl Simulation {
             let empty = self.reactor.open() == 0;
             if !stopping && (settled || self.turns > 4 * self.turns_min) {
                 stopping = true;
-                let mut world = lock(&self.world);
-                let at = world.now_ns + 1 + world.rng.below(5_000_000);
-                world.signals.push_back((at, Signal::Terminate));
+                self.signal_within(5_000_000);
                 continue;
             }
             match self.reactor.outcome() {
@@ -1082,6 +1098,12 @@ impl Simulation {
             }
         }
         self.judge()
+    }
+
+    fn signal_within(&self, ns: u64) {
+        let mut world = lock(&self.world);
+        let at = world.now_ns + 1 + world.rng.below(ns);
+        world.signals.push_back((at, Signal::Terminate));
     }
 
     fn turn(&mut self) -> Result<(), Failure> {
@@ -1210,7 +1232,7 @@ impl Simulation {
                 conn.taken.extend(conn.outbound.drain(..));
             }
             let what = (0..world.conns.len()).find_map(|at| {
-                verdict(&world.conns[at], tight)
+                verdict(&world.conns[at], &world.made, tight)
                     .err()
                     .map(|why| format!("client {at} {:?}: {why}", world.conns[at].manner))
             });
@@ -1435,7 +1457,7 @@ fn add_ending(rng: &mut Rng, conn: &mut SimConn) {
 }
 
 /// Compares what a client took with what it was owed.
-fn verdict(conn: &SimConn, tight: bool) -> Result<(), String> {
+fn verdict(conn: &SimConn, made: &BTreeSet<u64>, tight: bool) -> Result<(), String> {
     let mut rest = conn.taken.as_slice();
     let mut expected = conn.expected.iter();
     let mut missing = None;
@@ -1465,6 +1487,10 @@ fn verdict(conn: &SimConn, tight: bool) -> Result<(), String> {
         }
     }
     let Some(wanted) = missing else { return Ok(()) };
+    let is_lossy = conn.client_reset || conn.server_reset || conn.manner == Manner::Staller;
+    if made.contains(&wanted.id) && !is_lossy {
+        return Err(format!("the answer to {} was made and is not there whole", wanted.id));
+    }
     refused |= conn
         .expected
         .iter()
@@ -1502,19 +1528,22 @@ fn take_answer(rest: &mut &[u8], wanted: &Expected, stopping: bool) -> Result<Ta
             .find_map(|line| line.strip_prefix(name))
             .map(|value| value.trim_start_matches(": ").to_owned())
     };
+    // Half a refusal in its place has its own content.
+    let cut = |part: &[u8]| match status == wanted.status {
+        true => check_part(part, wanted).map(|()| Taken::Cut),
+        false => Ok(Taken::Cut),
+    };
     let mut body = &rest[end + 4..];
     let mut content = Vec::new();
     if !matches!(wanted.content, Content::Nothing) || status != 200 {
         if field("Transfer-Encoding").is_some() {
             if !take_chunks(&mut body, &mut content)? {
-                check_part(&content, wanted)?;
-                return Ok(Taken::Cut);
+                return cut(&content);
             }
         } else {
             let len: usize = field("Content-Length").and_then(|len| len.parse().ok()).unwrap_or(0);
             if body.len() < len {
-                check_part(body, wanted)?;
-                return Ok(Taken::Cut);
+                return cut(body);
             }
             content.extend_from_slice(&body[..len]);
             body = &body[len..];

@@ -195,6 +195,19 @@ fn path_and_query_come_back_decoded() {
 }
 
 #[test]
+fn health_is_told_unless_refused() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &["--no-api"]);
+        let mut client = Client::connect(server.port);
+        client.get("/_whirligig/health").expect(200).with_body("ok\n");
+        client.get("/api/time").expect(404);
+        let silent = Server::start(model, &docroot.root(), &["--no-health"]);
+        Client::connect(silent.port).get("/_whirligig/health").expect(404);
+    });
+}
+
+#[test]
 fn the_routes_give_way_when_told_to_and_to_files() {
     let docroot = Docroot::new();
     let with_api = Docroot::new();
