@@ -1011,7 +1011,7 @@ impl Simulation {
         let config = config(&mut rng);
         let count = CLIENTS_MIN + rng.below(10) as usize;
         let tight = rng.chance(250);
-        let stops_busy = rng.chance(300);
+        let stops_busy = rng.chance(600);
         let world = World {
             now_ns: 0,
             conns: Vec::new(),
@@ -1371,7 +1371,16 @@ fn add_request(rng: &mut Rng, conn: &mut SimConn, id: u64) -> bool {
             (get(how), Expected { status: 500, last: true, ..ok(Content::Any) })
         }
         16 => match rng.below(3) {
-            0 => (get("torn"), Expected { last: true, ..ok(Content::Broken) }),
+            0 => {
+                // Behind a small answer that is still queued when the content fails, as a rule.
+                let first = id + (1 << 18);
+                let line = format!("GET /now/{first}/5 HTTP/1.1");
+                conn.to_send.extend(format!("{line}\r\nHost: sim\r\n\r\n").bytes());
+                conn.script.push(line);
+                conn.expected.push(Expected { id: first, ..ok(Content::Pattern(5)) });
+                let torn = format!("GET /torn/{id}/{} HTTP/1.1\r\nHost: sim\r\n\r\n", len.min(300));
+                (torn.into_bytes(), Expected { last: true, ..ok(Content::Broken) })
+            }
             1 => {
                 let id = id + (1 << 20);
                 let path = format!("GET /broken/{id}/50000 HTTP/1.1\r\nHost: sim\r\n\r\n");
