@@ -86,7 +86,6 @@ in_copy() {
 build() {
     local words
     read -ra words <<<"$1"
-    # A filter behind the target would only be in the way, but does no harm.
     in_copy "$BUILD_MAX_S" cargo test --locked --quiet --no-run "${words[@]}"
 }
 
