@@ -1,0 +1,59 @@
+//! Where the server listens: Unix sockets, both families of IP, several at once.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use rustix::process::Signal;
+
+use crate::docroot::Docroot;
+use crate::harness::{Server, on_both};
+
+/// One request over any stream, to the end.
+fn ask(mut stream: impl Read + Write) -> String {
+    stream.write_all(b"GET /hello.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_unix_socket_beside_an_address() {
+    let docroot = Docroot::new();
+    let folder = tempfile::tempdir().unwrap();
+    on_both(|model| {
+        let path = folder.path().join(model);
+        // Left over from a server that was killed: nobody listens on it any more.
+        drop(UnixListener::bind(&path).unwrap());
+        let bind = format!("unix:{}", path.display());
+        let mut server = Server::start(model, &docroot.root(), &["--bind", "127.0.0.1", "--bind", &bind]);
+        assert!(ask(UnixStream::connect(&path).unwrap()).starts_with("HTTP/1.1 200 OK\r\n"));
+        assert!(ask(TcpStream::connect(("127.0.0.1", server.port)).unwrap()).ends_with("hello, world\n"));
+        let half_closed = UnixStream::connect(&path).unwrap();
+        (&half_closed).write_all(b"GET /m5.bin HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        half_closed.shutdown(Shutdown::Write).unwrap();
+        let mut got = Vec::new();
+        (&half_closed).read_to_end(&mut got).unwrap();
+        assert!(got.len() > 5 * 1024 * 1024, "a large file, whole: {}", got.len());
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait_exit(), 0);
+        assert!(!path.exists(), "the name goes with the server");
+    });
+}
+
+#[test]
+#[expect(clippy::print_stdout, clippy::disallowed_macros, reason = "what is left out is said")]
+fn the_unspecified_address_is_dual_stack() {
+    if TcpListener::bind(("::1", 0)).is_err() {
+        println!("SKIPPED: no IPv6 on this machine");
+        return;
+    }
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &["--bind", "::"]);
+        for address in ["::1", "127.0.0.1"] {
+            let answer = ask(TcpStream::connect((address, server.port)).unwrap());
+            assert!(answer.ends_with("hello, world\n"), "{address}: {answer}");
+        }
+    });
+}
