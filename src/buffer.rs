@@ -14,6 +14,9 @@ use crate::http::response::{OpenFile, Prepared};
 /// How many pieces one vectored write takes at most. Beyond 16 the gain is gone; `IOV_MAX` is 1024.
 pub const WRITE_SLICES: usize = 16;
 
+/// Sent bytes that may stand before the queued ones in the gathered run before these are moved to its front.
+const RUN_COMPACT_BYTES: usize = 16 * KIB;
+
 /// One piece of output.
 #[derive(Debug)]
 enum Segment {
@@ -112,6 +115,11 @@ impl SendQueue {
         if self.segments.is_empty() {
             // Nothing refers to the run: start it afresh, so that it does not creep up for ever.
             self.gathered.clear();
+            self.cursor = 0;
+        } else if self.cursor >= RUN_COMPACT_BYTES && 2 * self.cursor >= self.gathered.len() {
+            // A slow but steady reader may never let the queue run empty. At least as many bytes were sent as are
+            // moved, so each byte is moved once on average.
+            self.gathered.drain(..self.cursor);
             self.cursor = 0;
         }
         let before = self.gathered.len();
@@ -455,6 +463,29 @@ mod tests {
             prop_assert_eq!(take_all(&mut queue, &sizes), expected);
             prop_assert!(queue.is_empty());
             prop_assert_eq!(queue.total_sent(), queue.total_queued());
+        }
+    }
+
+    /// A client that always leaves a little untaken, so that the queue is never empty, once kept every byte it was
+    /// ever sent in memory: the run was only started afresh when nothing was queued.
+    #[test]
+    fn a_queue_that_is_never_empty_does_not_grow() {
+        let mut queue = SendQueue::new();
+        queue.gather(|out| out.extend_from_slice(b"first"));
+        let mut expected = b"first".to_vec();
+        for turn in 0..20_000_u32 {
+            let piece = turn.to_be_bytes().repeat(25);
+            queue.gather(|out| out.extend_from_slice(&piece));
+            expected.extend_from_slice(&piece);
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+            let NextWrite::Bytes { slices, .. } = queue.next_write(&mut slices) else {
+                panic!("bytes are queued")
+            };
+            let taken = &slices[0][..piece.len()];
+            assert_eq!(taken, &expected[..piece.len()]);
+            expected.drain(..piece.len());
+            queue.sent(piece.len() as u64);
+            assert!(queue.gathered.len() <= 4 * RUN_COMPACT_BYTES, "{} bytes are kept", queue.gathered.len());
         }
     }
 

@@ -123,6 +123,9 @@ impl Stamp {
 /// A file whose inode changed less than this before it was read is not kept: see [`Stamp::is_too_young`].
 const SETTLED_AFTER: Duration = Duration::from_millis(20);
 
+/// How often an open that was interrupted or raced is tried again.
+const OPEN_TRIES: usize = 32;
+
 /// A folder that is served.
 #[derive(Debug)]
 pub struct Docroot {
@@ -197,15 +200,17 @@ impl Docroot {
         if reach == Reach::InMemory {
             resolve |= ResolveFlags::CACHED;
         }
-        loop {
+        for _ in 0..OPEN_TRIES {
             match rustix::fs::openat2(&self.fd, name, flags, Mode::empty(), resolve) {
                 Ok(fd) => return Ok(fd),
                 Err(Errno::INTR) => {}
-                // Off the loop AGAIN means that a rename raced with a `..` in a link (openat2(2)): look again.
+                // Off the loop AGAIN means that a rename raced with a `..` in a link (openat2(2)): look again. It also
+                // stands for a lease that another process holds (fcntl(2)), and that may take long: then give up.
                 Err(Errno::AGAIN) if reach == Reach::OnDisk => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
+        Err(Trouble::Cold)
     }
 
     /// The present stamp of the file that `path` names: one `statx`, for the freshness check.

@@ -208,7 +208,10 @@ fn found_response(found: Result<Found, Trouble>, path: &[u8], request: &Request<
         Ok(Found::WithoutSlash) => redirect_to_slash(path, request),
         Ok(Found::Directory(_)) | Err(Trouble::NotFound) => not_found(request),
         Err(Trouble::Forbidden) => error(Status::FORBIDDEN, "this file may not be read", wants_html(request)),
-        Err(Trouble::Exhausted | Trouble::Cold) => {
+        Err(Trouble::Cold) => {
+            error(Status::SERVICE_UNAVAILABLE, "the file is in use, try again", wants_html(request))
+        }
+        Err(Trouble::Exhausted) => {
             error(Status::SERVICE_UNAVAILABLE, "the server is out of descriptors", wants_html(request))
         }
         Err(Trouble::Io(code)) => {
