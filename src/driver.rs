@@ -12,7 +12,7 @@ use crate::config::{Config, KIB};
 use crate::conn_id::ConnId;
 use crate::exchange::Work;
 use crate::files::Files;
-use crate::handler::{Context, Handler, Now, Peer};
+use crate::handler::{Context, ExtraFields, Handler, Now, Peer};
 use crate::http::date::DateCache;
 use crate::jobs::JobDesk;
 use crate::log::AccessBuffer;
@@ -41,6 +41,8 @@ pub struct Driver<O> {
     pub(crate) desk: Box<dyn JobDesk>,
     pub(crate) observer: O,
     pub(crate) access: Option<AccessBuffer>,
+    /// What the answer to the request in hand is to say beside what its maker says.
+    pub(crate) extra: ExtraFields,
     /// Request content in memory, over all connections, in bytes.
     pub(crate) collected_bytes: usize,
     /// A graceful stop is under way: every answer is the connection's last.
@@ -77,6 +79,7 @@ impl<O: Observer> Driver<O> {
             desk,
             observer: O::default(),
             access,
+            extra: ExtraFields::default(),
             collected_bytes: 0,
             stopping: Arc::default(),
             spare: Vec::new(),
@@ -149,6 +152,7 @@ impl<O: Observer> Driver<O> {
             limits: &self.config.limits,
             desk: &mut *self.desk,
             files: &mut self.files,
+            extra: &mut self.extra,
         };
         let handler = &*self.handler;
         let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(handler, &mut cx)));

@@ -6,6 +6,7 @@
 //! bytes is the pump's part.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::buffer::{Loan, SendQueue};
@@ -13,13 +14,14 @@ use crate::conn_id::ConnId;
 use crate::driver::Driver;
 use crate::error_page;
 use crate::files;
-use crate::handler::{Answer, BodySink, Context, Peer, Sunk, WithContent};
+use crate::handler::{Answer, BodySink, Context, ExtraFields, Peer, Sunk, WithContent};
 use crate::http::connection::{Expired, RespondContext};
 use crate::http::request::FieldSlots;
+use crate::http::response::OpenFile;
 use crate::http::{
     BodySource, CloseReason, Connection, Event, Filled, Phase, ProtocolError, Request, Response, Status,
 };
-use crate::jobs::Done;
+use crate::jobs::{Done, Ran};
 use crate::log::AccessEntry;
 use crate::observe::{Activity, Observer};
 
@@ -92,6 +94,18 @@ enum Source {
     Resting(Box<dyn BodySource>),
 }
 
+/// What is known of the file part in front of the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Warmth {
+    /// Nothing: the kernel is asked before it is sent.
+    #[default]
+    Unknown,
+    /// It is being read from the disk; sending waits.
+    Warming,
+    /// It was just read: send it, even if the kernel had to drop it again meanwhile.
+    Warmed,
+}
+
 /// What only a busy connection needs. Taken from a list of spare ones, so a request costs no allocation.
 #[derive(Default)]
 pub struct Work {
@@ -99,6 +113,10 @@ pub struct Work {
     held: Held,
     task: Task,
     source: Source,
+    /// Whether the file in front of the queue is in the kernel's memory.
+    warmth: Warmth,
+    /// Fields for the answer that is still to be made.
+    extra: ExtraFields,
     /// Lines for the access log, of answers that the client has not taken whole.
     lines: VecDeque<Line>,
     note: Option<Note>,
@@ -169,6 +187,8 @@ impl Work {
         self.out.reset(keep_bytes);
         self.task = Task::Nothing;
         self.source = Source::Nothing;
+        self.warmth = Warmth::Unknown;
+        self.extra.clear();
         self.lines.clear();
         self.note = None;
     }
@@ -213,6 +233,20 @@ impl Client {
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.work.as_ref().is_some_and(|work| matches!(work.task, Task::Waiting))
+    }
+
+    /// Whether part of its answer is being made elsewhere, and a wake-up will tell.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.work
+            .as_ref()
+            .is_some_and(|work| work.warmth == Warmth::Warming || matches!(work.source, Source::Resting(_)))
+    }
+
+    /// Whether output could be given to the socket: not while its next part is fetched from the disk.
+    #[must_use]
+    pub fn is_sendable(&self) -> bool {
+        self.is_queued() && self.work.as_ref().is_some_and(|work| work.warmth != Warmth::Warming)
     }
 
     /// Whether it holds input on loan.
@@ -363,8 +397,26 @@ impl<'a, O: Observer> Exchange<'a, O> {
             self.note().began = began;
         }
         self.driver.observer.enter(Activity::Handling);
+        self.driver.extra.clear();
         let answer = self.driver.call(self.id, &self.client.peer, |handler, cx| handler.handle(request, cx));
         self.carry_out(answer, Some(request));
+        self.keep_extra();
+    }
+
+    /// Fields for an answer that is still owed wait with the connection.
+    fn keep_extra(&mut self) {
+        if !self.driver.extra.is_empty() && self.client.conn.is_owed() {
+            let extra = std::mem::take(&mut self.driver.extra);
+            self.work().extra = extra;
+        }
+    }
+
+    /// Has them at hand again, where the next step of the answer may add to them.
+    fn fetch_extra(&mut self) {
+        self.driver.extra.clear();
+        if let Some(work) = self.client.work.as_mut().filter(|work| !work.extra.is_empty()) {
+            self.driver.extra = std::mem::take(&mut work.extra);
+        }
     }
 
     fn note(&mut self) -> &mut Note {
@@ -422,6 +474,12 @@ impl<'a, O: Observer> Exchange<'a, O> {
 
     /// A piece of content of the request in hand.
     fn take_content(&mut self, piece: &[u8]) {
+        self.fetch_extra();
+        self.take_piece(piece);
+        self.keep_extra();
+    }
+
+    fn take_piece(&mut self, piece: &[u8]) {
         match std::mem::take(&mut self.work().task) {
             Task::Nothing | Task::Waiting => {
                 debug_assert!(false, "content that nobody takes is discarded elsewhere");
@@ -461,6 +519,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
 
     /// The content is complete: who took it makes the answer.
     fn end_content(&mut self) {
+        self.fetch_extra();
         let answer = match std::mem::take(&mut self.work().task) {
             Task::Nothing | Task::Waiting => return,
             Task::Collecting { content, then, .. } => {
@@ -470,6 +529,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
             Task::Sinking(sink) => self.call(|cx| sink.finish(cx)),
         };
         self.carry_out(answer, None);
+        self.keep_extra();
     }
 
     /// A job's result, or a wake-up. The pump comes afterwards.
@@ -477,6 +537,9 @@ impl<'a, O: Observer> Exchange<'a, O> {
         match done {
             Done::Woken => {
                 let Some(work) = self.client.work.as_mut() else { return };
+                if work.warmth == Warmth::Warming {
+                    work.warmth = Warmth::Warmed;
+                }
                 work.source = match std::mem::take(&mut work.source) {
                     Source::Resting(source) => Source::Ready(source),
                     other => other,
@@ -485,8 +548,10 @@ impl<'a, O: Observer> Exchange<'a, O> {
             Done::Finished(_) | Done::Panicked if !self.client.is_waiting() => {}
             Done::Finished(then) => {
                 self.work().task = Task::Nothing;
+                self.fetch_extra();
                 let answer = self.call(then);
                 self.carry_out(answer, None);
+                self.keep_extra();
             }
             Done::Panicked => {
                 self.driver.observer.panicked();
@@ -503,6 +568,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
             self.driver.pool.give_back(loan);
         }
         if self.client.conn.refuse(reason) {
+            self.fetch_extra();
             log::debug!("{} refused: {error}", self.id);
             self.respond(error_page::error(error.status, error.reason, false));
         }
@@ -517,6 +583,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
             return;
         }
         let status = response.status();
+        let response = self.driver.extra.lines(status).fold(response, Response::with_written_fields);
+        self.driver.extra.clear();
         let content_bytes =
             if self.client.conn.answers_head() { 0 } else { response.body().len().unwrap_or(0) };
         self.driver.observer.answered(status);
@@ -587,11 +655,27 @@ impl<'a, O: Observer> Exchange<'a, O> {
         bytes
     }
 
+    /// Whether the file in front of the queue may be sent without asking whether it is in memory. Good for once.
+    pub(crate) fn takes_file_as_it_is(&mut self) -> bool {
+        let Some(work) = self.client.work.as_mut() else { return false };
+        std::mem::take(&mut work.warmth) == Warmth::Warmed
+    }
+
+    /// Has this part of a file read from the disk, beside the loop; sending goes on after the wake-up.
+    pub(crate) fn warm(&mut self, file: Arc<OpenFile>, offset: u64, len: u64) {
+        let ran =
+            self.driver.desk.errands().run(self.id, Box::new(move || files::read_ahead(&file, offset, len)));
+        self.work().warmth = match ran {
+            Ran::Here => Warmth::Warmed,
+            Ran::Elsewhere => Warmth::Warming,
+        };
+    }
+
     /// The deadline has passed. Some phases are told so, the others are closed.
     pub(crate) fn expire(&mut self) -> Option<Expired> {
         let expired = self.client.conn.expired(self.client.is_queued(), self.client.is_waiting());
         let Expired::Refuse(error, reason) = expired else { return Some(expired) };
-        if self.client.is_waiting() {
+        if self.client.is_waiting() || self.client.is_resting() {
             self.driver.desk.cancel(self.id);
         }
         self.refuse(error, reason);

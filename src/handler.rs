@@ -12,8 +12,9 @@ use crate::config::Limits;
 use crate::conn_id::ConnId;
 use crate::error_page;
 use crate::files::{FileAnswer, Files};
+use crate::http::response::push_field;
 use crate::http::{Method, Request, Response, Status};
-use crate::jobs::{Job, JobDesk, Then, Ticket, TicketState, Waker};
+use crate::jobs::{Errands, Job, JobDesk, Then, Ticket, TicketState, Waker};
 
 /// Answers requests. Shared by all drivers, so it is `Sync` and called through `&self`.
 pub trait Handler: Send + Sync {
@@ -152,6 +153,48 @@ pub struct Context<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) desk: &'a mut dyn JobDesk,
     pub(crate) files: &'a mut Files,
+    pub(crate) extra: &'a mut ExtraFields,
+}
+
+/// On which answers a field is said that is not the answer's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// On all of them.
+    Always,
+    /// On those that give what was asked for or say where it is: 2xx and 3xx.
+    Success,
+}
+
+/// Field lines that belong to the request in hand, whoever answers it and whenever.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ExtraFields {
+    always: Vec<u8>,
+    on_success: Vec<u8>,
+}
+
+impl ExtraFields {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.always.is_empty() && self.on_success.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.always.clear();
+        self.on_success.clear();
+    }
+
+    fn push(&mut self, when: When, name: &str, value: &[u8]) {
+        let lines = match when {
+            When::Always => &mut self.always,
+            When::Success => &mut self.on_success,
+        };
+        push_field(lines, name, value);
+    }
+
+    /// The lines for an answer of this status.
+    pub(crate) fn lines(&self, status: Status) -> impl Iterator<Item = &[u8]> {
+        let is_success = (200..400).contains(&status.code());
+        [&self.always[..], if is_success { &self.on_success[..] } else { &[] }].into_iter()
+    }
 }
 
 impl Context<'_> {
@@ -203,6 +246,18 @@ impl Context<'_> {
                 false,
             )),
         }
+    }
+
+    /// Has a field line said on the answer to the request in hand, whoever makes it: now, a job, a file.
+    /// For wrappers around a handler (CORS, custom fields), which do not see the answer.
+    pub fn add_field(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
+        self.extra.push(when, name, value.as_ref());
+    }
+
+    /// A body source's way to the worker threads; see [`crate::offload::Offloaded`].
+    #[must_use]
+    pub(crate) fn errands(&self) -> Arc<dyn Errands> {
+        self.desk.errands()
     }
 
     /// For a body source that says `Later`: keeps what is needed to have it asked again.

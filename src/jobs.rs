@@ -18,6 +18,26 @@ pub type Then = Box<dyn FnOnce(&mut Context<'_>) -> Answer + Send>;
 /// Work that may block. Runs once, off the loop.
 pub type Job = Box<dyn FnOnce() -> Then + Send>;
 
+/// Work that may block and answers nothing: part of what a response that is already under way needs.
+pub type Errand = Box<dyn FnOnce() + Send>;
+
+/// Where an errand was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ran {
+    /// Here and now: it is done.
+    Here,
+    /// It will be done elsewhere; then the connection is woken, as by its [`Waker`].
+    Elsewhere,
+}
+
+/// Takes errands from anywhere: a body source has no [`Context`] while it is asked for content.
+///
+/// None is ever refused: a connection has one at a time under way, so connections bound them.
+pub trait Errands: Send + Sync {
+    /// Has `errand` done for this connection.
+    fn run(&self, id: ConnId, errand: Errand) -> Ran;
+}
+
 /// A promise that an answer comes later, through [`Context::job`].
 pub struct Ticket(pub(crate) TicketState);
 
@@ -43,7 +63,7 @@ pub enum Done {
     Finished(Then),
     /// A job panicked.
     Panicked,
-    /// A body source has more to say.
+    /// A body source has more to say, or an errand is done.
     Woken,
 }
 
@@ -65,6 +85,8 @@ pub trait JobDesk: Send {
     fn cancel(&mut self, id: ConnId);
     /// Where results and wake-ups for this driver go.
     fn inbox(&self) -> &Arc<Inbox>;
+    /// Where errands are handed in.
+    fn errands(&self) -> Arc<dyn Errands>;
 }
 
 /// Results on their way to one loop.
@@ -136,12 +158,44 @@ struct Shared {
 }
 
 struct Queue {
-    waiting: VecDeque<(ConnId, Arc<Inbox>, Job)>,
+    waiting: VecDeque<Task>,
+    /// How many of them are jobs; errands are not refused, so they do not count.
+    jobs: usize,
     /// Threads that wait for work.
     resting: usize,
     threads: usize,
     threads_max: usize,
     stopping: bool,
+}
+
+/// Something for a worker to do.
+struct Task {
+    id: ConnId,
+    inbox: Arc<Inbox>,
+    work: Work,
+}
+
+enum Work {
+    Job(Job),
+    Errand(Errand),
+}
+
+impl Work {
+    /// Does it. A panic costs whom it was for, not the worker: an errand's source finds out by itself.
+    fn run(self) -> Done {
+        use std::panic::{AssertUnwindSafe, catch_unwind};
+        match self {
+            Work::Job(job) => catch_unwind(AssertUnwindSafe(job)).map_or(Done::Panicked, Done::Finished),
+            Work::Errand(errand) => {
+                drop(catch_unwind(AssertUnwindSafe(errand)));
+                Done::Woken
+            }
+        }
+    }
+
+    fn is_job(&self) -> bool {
+        matches!(self, Work::Job(_))
+    }
 }
 
 impl std::fmt::Debug for Queue {
@@ -156,6 +210,7 @@ impl Pool {
     pub fn new(threads_max: usize, jobs_max: usize) -> Self {
         let queue = Queue {
             waiting: VecDeque::new(),
+            jobs: 0,
             resting: 0,
             threads: 0,
             threads_max: threads_max.max(1),
@@ -190,12 +245,34 @@ impl Drop for Pool {
         let mut queue = lock(&self.shared.queue);
         queue.stopping = true;
         queue.waiting.clear();
+        queue.jobs = 0;
         self.shared.work.notify_all();
     }
 }
 
+impl Shared {
+    /// Queues a task and sees to it that somebody will do it; gives it back where there is nobody.
+    fn enqueue(self: &Arc<Self>, queue: &mut Queue, task: Task) -> Result<(), Work> {
+        if queue.resting <= queue.waiting.len() && queue.threads < queue.threads_max {
+            let shared = Arc::clone(self);
+            let started =
+                std::thread::Builder::new().name("whirligig-job".into()).spawn(move || work(&shared));
+            match started {
+                Ok(_) => queue.threads += 1,
+                // Another worker will get to it, if there is one.
+                Err(_) if queue.threads == 0 => return Err(task.work),
+                Err(_) => {}
+            }
+        }
+        queue.jobs += usize::from(task.work.is_job());
+        queue.waiting.push_back(task);
+        self.work.notify_one();
+        Ok(())
+    }
+}
+
 /// Hands jobs to a [`Pool`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PoolDesk {
     shared: Arc<Shared>,
     inbox: Arc<Inbox>,
@@ -204,45 +281,58 @@ pub struct PoolDesk {
 impl JobDesk for PoolDesk {
     fn submit(&mut self, id: ConnId, job: Job) -> Result<Ticket, Job> {
         let mut queue = lock(&self.shared.queue);
-        if queue.waiting.len() >= self.shared.jobs_max {
+        if queue.jobs >= self.shared.jobs_max {
             return Err(job);
         }
-        if queue.resting <= queue.waiting.len() && queue.threads < queue.threads_max {
-            let shared = Arc::clone(&self.shared);
-            let started =
-                std::thread::Builder::new().name("whirligig-job".into()).spawn(move || work(&shared));
-            match started {
-                Ok(_) => queue.threads += 1,
-                // Another worker will get to it, if there is one.
-                Err(_) if queue.threads == 0 => return Err(job),
-                Err(_) => {}
-            }
+        let task = Task { id, inbox: Arc::clone(&self.inbox), work: Work::Job(job) };
+        match self.shared.enqueue(&mut queue, task) {
+            Err(Work::Job(job)) => Err(job),
+            Ok(()) | Err(Work::Errand(_)) => Ok(Ticket(TicketState::Pending)),
         }
-        queue.waiting.push_back((id, Arc::clone(&self.inbox), job));
-        self.shared.work.notify_one();
-        Ok(Ticket(TicketState::Pending))
     }
 
     fn cancel(&mut self, id: ConnId) {
-        lock(&self.shared.queue)
-            .waiting
-            .retain(|(other, inbox, _)| *other != id || !Arc::ptr_eq(inbox, &self.inbox));
+        let mut queue = lock(&self.shared.queue);
+        queue.waiting.retain(|task| task.id != id || !Arc::ptr_eq(&task.inbox, &self.inbox));
+        queue.jobs = queue.waiting.iter().filter(|task| task.work.is_job()).count();
     }
 
     fn inbox(&self) -> &Arc<Inbox> {
         &self.inbox
     }
+
+    fn errands(&self) -> Arc<dyn Errands> {
+        Arc::new(self.clone())
+    }
+}
+
+impl Errands for PoolDesk {
+    fn run(&self, id: ConnId, errand: Errand) -> Ran {
+        let mut queue = lock(&self.shared.queue);
+        let task = Task { id, inbox: Arc::clone(&self.inbox), work: Work::Errand(errand) };
+        let refused = self.shared.enqueue(&mut queue, task);
+        drop(queue);
+        match refused {
+            Ok(()) => Ran::Elsewhere,
+            // Not one thread can be had: better late than never.
+            Err(work) => {
+                work.run();
+                Ran::Here
+            }
+        }
+    }
 }
 
 fn work(shared: &Shared) {
     loop {
-        let (id, inbox, job) = {
+        let task = {
             let mut queue = lock(&shared.queue);
             loop {
                 if queue.stopping {
                     return;
                 }
                 if let Some(next) = queue.waiting.pop_front() {
+                    queue.jobs -= usize::from(next.work.is_job());
                     break next;
                 }
                 queue.resting += 1;
@@ -250,12 +340,9 @@ fn work(shared: &Shared) {
                 queue.resting -= 1;
             }
         };
-        let done = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)) {
-            Ok(then) => Done::Finished(then),
-            Err(_) => Done::Panicked,
-        };
+        let done = task.work.run();
         shared.done.fetch_add(1, Ordering::Relaxed);
-        inbox.put(id, done);
+        task.inbox.put(task.id, done);
     }
 }
 
@@ -282,6 +369,21 @@ impl JobDesk for InlineDesk {
 
     fn inbox(&self) -> &Arc<Inbox> {
         &self.inbox
+    }
+
+    fn errands(&self) -> Arc<dyn Errands> {
+        Arc::new(Inline)
+    }
+}
+
+/// Does errands at once.
+#[derive(Debug)]
+struct Inline;
+
+impl Errands for Inline {
+    fn run(&self, _id: ConnId, errand: Errand) -> Ran {
+        errand();
+        Ran::Here
     }
 }
 

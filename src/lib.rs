@@ -108,6 +108,7 @@ pub mod jobs;
 mod json;
 pub mod log;
 pub mod observe;
+pub mod offload;
 pub mod pages;
 pub mod pump;
 pub mod reactor;

@@ -6,6 +6,7 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use crate::buffer::{NextWrite, WRITE_SLICES};
 use crate::conn_id::ConnId;
@@ -23,6 +24,8 @@ pub enum SentFile {
     Bytes(u64),
     /// The file ended before the range did.
     Ended,
+    /// The disk would have to be asked first, and the caller may not wait. Nothing was sent.
+    Cold,
 }
 
 /// A byte stream between two sockets. Non-blocking in the reactor; in the twin, `read` may wait.
@@ -31,8 +34,9 @@ pub trait Stream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
     /// Writes the slices in order. `more` says that a file follows at once.
     fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize>;
-    /// Sends `len` bytes of a file from `offset`, in the kernel.
-    fn send_file(&mut self, fd: &OwnedFd, offset: u64, len: u64) -> io::Result<SentFile>;
+    /// Sends `len` bytes of a file from `offset`, in the kernel. Says `Cold` where that would wait for the disk,
+    /// unless it `may_wait`.
+    fn send_file(&mut self, fd: &OwnedFd, offset: u64, len: u64, may_wait: bool) -> io::Result<SentFile>;
     /// Shuts the sending side: the peer reads the end of input.
     fn shutdown_write(&mut self) -> io::Result<()>;
     /// Makes the coming close a reset, so that the kernel drops what it still holds for the peer.
@@ -155,7 +159,7 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
             return Step::Again;
         }
         if self.exchange.client.is_queued() {
-            if self.exchange.client.ready.writable {
+            if self.exchange.client.ready.writable && self.exchange.client.is_sendable() {
                 return self.flush();
             }
         } else {
@@ -298,6 +302,7 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
         self.exchange.driver.observer.enter(Activity::Writing);
         let slice_max = self.exchange.driver.config.limits.file_slice_bytes_max as u64;
         loop {
+            let may_wait = self.exchange.takes_file_as_it_is();
             let Some(work) = self.exchange.client.work.as_mut() else { return Step::Again };
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
             let (drained_below, sent) = match work.out.next_write(&mut slices) {
@@ -311,7 +316,13 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
                 NextWrite::File { file, offset, len } => {
                     let asked = len.min(slice_max).min(self.bytes_left.max(1) as u64);
                     // A short sendfile is not: a signal cuts it short with room left, and no edge follows.
-                    (0, self.stream.send_file(file.fd(), offset, asked))
+                    let sent = self.stream.send_file(file.fd(), offset, asked, may_wait);
+                    if matches!(sent, Ok(SentFile::Cold)) {
+                        let file = Arc::clone(file);
+                        self.exchange.warm(file, offset, len);
+                        return Step::Again;
+                    }
+                    (0, sent)
                 }
             };
             match self.after_write(sent, drained_below) {
@@ -340,6 +351,7 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
                 }
                 emptied.then_some(Step::Again)
             }
+            Ok(SentFile::Cold) => Some(Step::Again),
             // Never pad: the length was promised, so only the close can say that it was not kept.
             Ok(SentFile::Ended) => {
                 self.stream.reset_on_close();

@@ -22,8 +22,9 @@ use crate::files::Files;
 use crate::handler::{Answer, BodySink, Context, Handler, Now, Peer, Sunk};
 use crate::http::response::OpenFile;
 use crate::http::{Body, BodySource, CloseReason, Filled, Phase, Request, Response, Status};
-use crate::jobs::{Done, Inbox, Job, JobDesk, Then, Ticket, TicketState, Waker, lock};
+use crate::jobs::{Done, Errand, Errands, Inbox, Job, JobDesk, Ran, Then, Ticket, TicketState, Waker, lock};
 use crate::observe::Counters;
+use crate::offload::{Offloaded, Producer};
 use crate::pump::{SentFile, Stream};
 use crate::reactor::os::{Os, OsEvent};
 use crate::reactor::{Outcome, Reactor};
@@ -222,7 +223,7 @@ impl Coverage {
 }
 
 /// The faults the world can do, by the names they are counted under.
-pub const FAULTS: [&str; 20] = [
+pub const FAULTS: [&str; 21] = [
     "short_read",
     "short_write",
     "would_block_read",
@@ -237,6 +238,7 @@ pub const FAULTS: [&str; 20] = [
     "accept_aborted",
     "late_job",
     "failed_job",
+    "cold_file",
     "refused_job",
     "late_result",
     "file_shrank",
@@ -271,7 +273,12 @@ struct World {
 struct PendingJob {
     due_ns: u64,
     id: ConnId,
-    job: Option<Job>,
+    work: PendingWork,
+}
+
+enum PendingWork {
+    Job(Job),
+    Errand(Errand),
 }
 
 impl std::fmt::Debug for PendingJob {
@@ -516,19 +523,22 @@ impl SimOs {
     /// Runs jobs that are due; their results go through the inbox like any other.
     fn run_jobs(&mut self) {
         loop {
-            let (id, job, late) = {
+            let pending = {
                 let mut world = lock(&self.world);
                 let now = world.now_ns;
                 let Some(at) = world.jobs.iter().position(|job| job.due_ns <= now) else { return };
                 let pending = world.jobs.remove(at);
-                let Some(job) = pending.job else { continue };
                 world.tell(|| format!("job of {} ends", pending.id));
-                (pending.id, job, ())
+                pending
             };
-            let () = late;
-            let done = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)) {
-                Ok(then) => Done::Finished(then),
-                Err(_) => Done::Panicked,
+            let id = pending.id;
+            let done = match pending.work {
+                PendingWork::Job(job) => std::panic::catch_unwind(std::panic::AssertUnwindSafe(job))
+                    .map_or(Done::Panicked, Done::Finished),
+                PendingWork::Errand(errand) => {
+                    drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(errand)));
+                    Done::Woken
+                }
             };
             self.inbox.put(id, done);
         }
@@ -636,7 +646,8 @@ impl Os for SimOs {
     }
 }
 
-/// Takes jobs and keeps them waiting for as long as the seed says.
+/// Takes jobs and errands and keeps them waiting for as long as the seed says.
+#[derive(Clone)]
 struct SimDesk {
     world: Shared,
     inbox: Arc<Inbox>,
@@ -653,7 +664,7 @@ impl JobDesk for SimDesk {
             if late { 200_000_000 + world.rng.below(60_000_000_000) } else { world.rng.below(3_000_000) };
         let due_ns = world.now_ns + delay;
         world.tell(|| format!("{id} hands in a job"));
-        world.jobs.push(PendingJob { due_ns, id, job: Some(job) });
+        world.jobs.push(PendingJob { due_ns, id, work: PendingWork::Job(job) });
         Ok(Ticket(TicketState::Pending))
     }
 
@@ -663,6 +674,25 @@ impl JobDesk for SimDesk {
 
     fn inbox(&self) -> &Arc<Inbox> {
         &self.inbox
+    }
+
+    fn errands(&self) -> Arc<dyn Errands> {
+        Arc::new(self.clone())
+    }
+}
+
+impl Errands for SimDesk {
+    fn run(&self, id: ConnId, errand: Errand) -> Ran {
+        let mut world = lock(&self.world);
+        if world.rng.chance(100) {
+            drop(world);
+            errand();
+            return Ran::Here;
+        }
+        let due_ns = world.now_ns + world.rng.below(30_000_000);
+        world.tell(|| format!("{id} hands in an errand"));
+        world.jobs.push(PendingJob { due_ns, id, work: PendingWork::Errand(errand) });
+        Ran::Elsewhere
     }
 }
 
@@ -766,9 +796,13 @@ impl Stream for SimStream {
 
     /// The file's content is the pattern of the answer it belongs to, which is told in the upper bits of the
     /// offset: the descriptor itself is never touched.
-    fn send_file(&mut self, _fd: &OwnedFd, offset: u64, len: u64) -> io::Result<SentFile> {
+    fn send_file(&mut self, _fd: &OwnedFd, offset: u64, len: u64, may_wait: bool) -> io::Result<SentFile> {
         let at = self.at;
         let mut world = lock(&self.world);
+        if !may_wait && world.fault("cold_file", 200) {
+            world.tell(|| format!("the file for client {at} is cold"));
+            return Ok(SentFile::Cold);
+        }
         let (id, first) = (offset >> 40, offset & ((1 << 40) - 1));
         let room = SimStream::room(&mut world, at)?;
         if is_broken(id) && first >= 1000 {
@@ -883,8 +917,28 @@ impl Handler for SimHandler {
                     SimSource { id, at: 0, len, rest, waker: cx.waker(), world: Arc::clone(&self.world) };
                 SimHandler::answer(id, Body::Source(Box::new(source))).into()
             }
+            "offloaded" => {
+                let source = Offloaded::new(SimProducer { id, at: 0, len }, cx);
+                SimHandler::answer(id, Body::Source(Box::new(source))).into()
+            }
             _ => Response::new(Status::NOT_FOUND).with_field("X-Id", id.to_string()).into(),
         }
+    }
+}
+
+/// Makes the pattern beside the loop.
+struct SimProducer {
+    id: u64,
+    at: u64,
+    len: u64,
+}
+
+impl Producer for SimProducer {
+    fn produce(&mut self, out: &mut Vec<u8>) -> Filled {
+        let end = (self.at + 5000).min(self.len);
+        out.extend((self.at..end).map(|at| pattern(self.id, at)));
+        self.at = end;
+        if end == self.len { Filled::End } else { Filled::More }
     }
 }
 
@@ -960,7 +1014,7 @@ impl BodySource for SimSource {
                 let then: Then = Box::new(|_| Response::new(Status::OK).into());
                 then
             });
-            world.jobs.push(PendingJob { due_ns, id: ConnId::new(0, 0), job: Some(job) });
+            world.jobs.push(PendingJob { due_ns, id: ConnId::new(0, 0), work: PendingWork::Job(job) });
             return Filled::Later;
         }
         Filled::More
@@ -1200,10 +1254,17 @@ impl Simulation {
         if seen.is_carried {
             return Ok(at);
         }
-        if seen.queued_bytes > 0 && seen.ready.writable {
+        if seen.is_resting {
+            let is_coming = world.jobs.iter().any(|job| job.id == id || job.id == ConnId::new(0, 0));
+            if !is_coming && !world.inbox_edge {
+                return Err(format!("{id} rests and nothing will wake it"));
+            }
+        }
+        let may_send = seen.queued_bytes > 0 && seen.is_sendable;
+        if may_send && seen.ready.writable {
             return Err(format!("{id} owes {} bytes, may write and waits", seen.queued_bytes));
         }
-        if seen.queued_bytes > 0 && !world.will_say_writable(at) {
+        if may_send && !world.will_say_writable(at) {
             return Err(format!("{id} owes {} bytes and nothing will wake it", seen.queued_bytes));
         }
         if seen.can_use_held {
@@ -1353,7 +1414,7 @@ fn add_request(rng: &mut Rng, conn: &mut SimConn, id: u64) -> bool {
         0..=4 => (get("now"), ok(Content::Pattern(len))),
         5 | 6 => (get("later"), ok(Content::Pattern(len))),
         7 => (get("file"), ok(Content::Pattern(len))),
-        8 => (get("source"), ok(Content::Pattern(len))),
+        8 => (get(["source", "offloaded"][rng.below(2) as usize]), ok(Content::Pattern(len))),
         9 => (post(rng, "collect", id, &content), ok(Content::Bytes(content))),
         10 | 11 => (post(rng, "sink", id, &content), ok(Content::Bytes(content))),
         // Content nobody asked for: read past, or the end.

@@ -549,7 +549,8 @@ impl Stream for TwinStream {
         sent
     }
 
-    fn send_file(&mut self, fd: &OwnedFd, offset: u64, len: u64) -> io::Result<SentFile> {
+    /// A cold file holds up nobody but its own client here.
+    fn send_file(&mut self, fd: &OwnedFd, offset: u64, len: u64, _may_wait: bool) -> io::Result<SentFile> {
         // sendfile has no flag for a single call: the socket is made non-blocking for the duration of a file.
         rustix::io::ioctl_fionbio(&self.line.socket, true)?;
         let sent = send_file(&self.line.socket, fd, offset, len);

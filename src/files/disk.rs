@@ -325,6 +325,27 @@ fn read_whole(fd: &OwnedFd, size: u64, reach: Reach) -> Result<Vec<u8>, Trouble>
     Ok(body)
 }
 
+/// What is read ahead of a download at a time: enough that the disk is asked in long stretches, little enough that
+/// many downloads do not drive each other out of memory.
+const READ_AHEAD_BYTES: u64 = 1024 * 1024;
+
+/// Brings a part of a file that is to be sent next into the kernel's memory. Blocks: for worker threads only.
+pub(crate) fn read_ahead(file: &OpenFile, offset: u64, len: u64) {
+    let end = offset.saturating_add(len.min(READ_AHEAD_BYTES));
+    let mut piece = vec![0; 128 * 1024];
+    let mut at = offset;
+    while at < end {
+        let bytes = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
+        match rustix::io::pread(file.fd(), &mut piece[..bytes], at) {
+            // It shrank, or cannot be read: the sending will find out, and says so to the client.
+            Ok(0) => return,
+            Ok(bytes) => at += bytes as u64,
+            Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
 /// Whether a normalised path has a component that begins with a dot. `/.well-known/` is meant to be seen
 /// (RFC 8615).
 pub(crate) fn is_hidden(path: &[u8]) -> bool {

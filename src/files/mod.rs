@@ -25,6 +25,7 @@ use crate::jobs::{Then, lock};
 
 pub use cache::FileCache;
 pub use disk::Docroot;
+pub(crate) use disk::read_ahead;
 use disk::{Found, Reach, Trouble};
 
 /// One file as it was when it was last looked at.

@@ -425,6 +425,7 @@ impl Connection {
         if let Body::Prepared(prepared) = body {
             out.gather(|bytes| {
                 bytes.extend_from_slice(&prepared.head);
+                bytes.extend_from_slice(&fields);
                 self.push_tail(bytes, cx.date, owed.minor);
             });
             self.writing = Writing::Done;

@@ -178,7 +178,7 @@ pub enum Body {
     Source(Box<dyn BodySource>),
     /// Several of the others, one behind the other, all of known length.
     Sequence(Vec<Body>),
-    /// Head and body were both made beforehand; the response's own status and fields are not used.
+    /// Head and body were both made beforehand; the response's own status is not used, its fields come behind.
     Prepared(Arc<Prepared>),
 }
 

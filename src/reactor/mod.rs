@@ -416,7 +416,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     fn close(&mut self, id: ConnId, reason: CloseReason) {
         let Some(slot) = live(&mut self.slots, id) else { return };
         slot.closed = true;
-        if slot.client.is_waiting() {
+        if slot.client.is_waiting() || slot.client.is_resting() {
             self.driver.desk.cancel(id);
         }
         let mut exchange = Exchange::new(&mut slot.client, &mut self.driver, id, 0);
@@ -500,6 +500,8 @@ pub(crate) struct Look {
     pub(crate) can_use_held: bool,
     pub(crate) wants_input: bool,
     pub(crate) queued_bytes: u64,
+    pub(crate) is_sendable: bool,
+    pub(crate) is_resting: bool,
     pub(crate) collected_bytes: usize,
 }
 
@@ -545,6 +547,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 can_use_held: may_parse && (holds_unread || client.conn.is_content_drained()),
                 wants_input: may_parse && !holds_unread && client.conn.wants_read(&config.limits),
                 queued_bytes,
+                is_sendable: client.is_sendable(),
+                is_resting: client.is_resting(),
                 collected_bytes: work.map_or(0, |work| work.collected_bytes()),
             }
         })

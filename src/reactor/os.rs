@@ -3,7 +3,7 @@
 //! The reactor is generic over this, so the simulator drives the very same turns. Listeners, job results and
 //! signals arrive as events like any other.
 
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -253,7 +253,10 @@ impl Stream for Socket {
         }
     }
 
-    fn send_file(&mut self, fd: &OwnedFd, offset: u64, len: u64) -> io::Result<SentFile> {
+    fn send_file(&mut self, fd: &OwnedFd, offset: u64, len: u64, may_wait: bool) -> io::Result<SentFile> {
+        if !may_wait && is_cold(fd, offset, len) {
+            return Ok(SentFile::Cold);
+        }
         match self {
             Socket::Tcp(stream) => send_file(stream.as_fd(), fd, offset, len),
             Socket::Unix(stream) => send_file(stream.as_fd(), fd, offset, len),
@@ -297,6 +300,18 @@ pub(crate) fn write_slices(
 
 /// One sendfile. Fewer bytes than asked for mean nothing by themselves: a full socket, a file that became
 /// shorter, or a signal that came in between (sendfile(2) then returns what it has sent so far).
+/// Whether the disk would be asked for this part of a file. The first and the last page tell: what lies between
+/// was read together with them (preadv2(2), RWF_NOWAIT). Where a file system cannot say, nothing is cold.
+fn is_cold(file: &OwnedFd, offset: u64, len: u64) -> bool {
+    let is_away = |at: u64| {
+        let mut byte = [0];
+        let mut into = [IoSliceMut::new(&mut byte)];
+        rustix::io::preadv2(file, &mut into, at, rustix::io::ReadWriteFlags::NOWAIT)
+            == Err(rustix::io::Errno::AGAIN)
+    };
+    is_away(offset) || is_away(offset + len.saturating_sub(1))
+}
+
 pub(crate) fn send_file(socket: impl AsFd, file: &OwnedFd, offset: u64, len: u64) -> io::Result<SentFile> {
     let mut at = offset;
     let asked = usize::try_from(len).unwrap_or(usize::MAX);

@@ -77,6 +77,7 @@ const LAYERS: [&[&str]; 6] = [
         "json",
         "log",
         "observe",
+        "offload",
         "pages",
         "router",
         "api",

@@ -1,0 +1,255 @@
+//! Content that takes time to make, made beside the loop while it is sent: compression, archives.
+//!
+//! A [`Producer`] is resumed piece by piece on a worker thread. [`Offloaded`] is the body source in front of it: it
+//! hands out the last piece while the next is being made, so at most two pieces are in memory, however slow
+//! the client and however large the content. On the twin pieces are made on the connection's own thread. It must
+//! not know what is made.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::conn_id::ConnId;
+use crate::handler::Context;
+use crate::http::{BodySource, Filled};
+use crate::jobs::{Errands, Ran, lock};
+
+/// Makes content, one piece after the other. May block, and may be dropped between any two pieces.
+pub trait Producer: Send + 'static {
+    /// Appends the next piece to `out`: some tens of KiB, or what there is. `More` asks for another call, `Later`
+    /// has no meaning here and is taken for `More`.
+    fn produce(&mut self, out: &mut Vec<u8>) -> Filled;
+}
+
+/// Where the producer is.
+enum Place<P> {
+    /// Here, with a piece that nobody has taken yet and what it said about it.
+    Here(P, Vec<u8>, Filled),
+    /// At work.
+    Away,
+    /// It panicked, and is gone.
+    Lost,
+}
+
+/// Puts `Lost` where nothing else was put: a panic on the worker must not leave a client waiting.
+struct Return<P> {
+    place: Arc<Mutex<Place<P>>>,
+    with: Option<Place<P>>,
+}
+
+impl<P> Drop for Return<P> {
+    fn drop(&mut self) {
+        *lock(&self.place) = self.with.take().unwrap_or(Place::Lost);
+    }
+}
+
+/// A body source whose content is made by a [`Producer`] off the loop.
+pub struct Offloaded<P> {
+    id: ConnId,
+    errands: Arc<dyn Errands>,
+    place: Arc<Mutex<Place<P>>>,
+    /// The piece that is being handed out, and how far.
+    piece: Vec<u8>,
+    at: usize,
+    /// What the producer said about that piece.
+    said: Filled,
+}
+
+impl<P> std::fmt::Debug for Offloaded<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Offloaded({} of {} bytes, {:?})", self.at, self.piece.len(), self.said)
+    }
+}
+
+impl<P: Producer> Offloaded<P> {
+    /// Content made by `producer`, for the connection that `cx` speaks of.
+    pub fn new(producer: P, cx: &Context<'_>) -> Self {
+        Offloaded {
+            id: cx.id(),
+            errands: cx.errands(),
+            place: Arc::new(Mutex::new(Place::Here(producer, Vec::new(), Filled::More))),
+            piece: Vec::new(),
+            at: 0,
+            said: Filled::More,
+        }
+    }
+
+    /// Takes the next piece if it is made, and has the one after it begun. False while it is being made.
+    fn next_piece(&mut self) -> bool {
+        let mut place = lock(&self.place);
+        match std::mem::replace(&mut *place, Place::Away) {
+            Place::Away => return false,
+            Place::Lost => {
+                *place = Place::Lost;
+                drop(place);
+                self.piece.clear();
+                (self.at, self.said) = (0, Filled::Failed);
+            }
+            Place::Here(producer, piece, said) => {
+                drop(place);
+                let mut empty = std::mem::replace(&mut self.piece, piece);
+                empty.clear();
+                (self.at, self.said) = (0, said);
+                if matches!(said, Filled::More | Filled::Later) {
+                    self.begin(producer, empty);
+                }
+            }
+        }
+        true
+    }
+
+    fn begin(&self, mut producer: P, mut piece: Vec<u8>) {
+        let mut back = Return { place: Arc::clone(&self.place), with: None };
+        let errand = Box::new(move || {
+            let said = producer.produce(&mut piece);
+            back.with = Some(Place::Here(producer, piece, said));
+            drop(back);
+        });
+        // Done here or elsewhere: the place says which.
+        let (Ran::Here | Ran::Elsewhere) = self.errands.run(self.id, errand);
+    }
+}
+
+impl<P: Producer> BodySource for Offloaded<P> {
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+        loop {
+            let bytes = room.max(1).min(self.piece.len() - self.at);
+            out.extend_from_slice(&self.piece[self.at..self.at + bytes]);
+            self.at += bytes;
+            if self.at < self.piece.len() {
+                return Filled::More;
+            }
+            match self.said {
+                Filled::End => return Filled::End,
+                Filled::Failed => return Filled::Failed,
+                Filled::More | Filled::Later if bytes > 0 => return Filled::More,
+                Filled::More | Filled::Later => {
+                    if !self.next_piece() {
+                        return Filled::Later;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How many of something may be open at once, over all connections: compressors take hundreds of KiB each.
+#[derive(Debug)]
+pub struct Places {
+    free: AtomicUsize,
+}
+
+impl Places {
+    /// `count` places, all free.
+    #[must_use]
+    pub fn new(count: usize) -> Arc<Self> {
+        Arc::new(Places { free: AtomicUsize::new(count) })
+    }
+
+    /// Takes one, if one is free. It is free again when what is returned is dropped.
+    #[must_use]
+    pub fn take(self: &Arc<Self>) -> Option<Taken> {
+        self.free
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| free.checked_sub(1))
+            .ok()
+            .map(|_| Taken { places: Arc::clone(self) })
+    }
+}
+
+/// A place that is taken.
+#[derive(Debug)]
+pub struct Taken {
+    places: Arc<Places>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.places.free.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::{Errand, Inbox, JobDesk as _, Pool};
+    use std::sync::mpsc;
+
+    /// Says the numbers from 0, three pieces of them; the last word differs.
+    struct Counting {
+        next: u8,
+        last_word: Option<Filled>,
+    }
+
+    impl Producer for Counting {
+        fn produce(&mut self, out: &mut Vec<u8>) -> Filled {
+            if self.next == 6 {
+                return self.last_word.unwrap_or_else(|| std::panic::resume_unwind(Box::new("gone")));
+            }
+            out.extend([self.next, self.next + 1]);
+            self.next += 2;
+            Filled::More
+        }
+    }
+
+    fn source(errands: Arc<dyn Errands>, last_word: Option<Filled>) -> Offloaded<Counting> {
+        Offloaded {
+            id: ConnId::new(1, 0),
+            errands,
+            place: Arc::new(Mutex::new(Place::Here(
+                Counting { next: 0, last_word },
+                Vec::new(),
+                Filled::More,
+            ))),
+            piece: Vec::new(),
+            at: 0,
+            said: Filled::More,
+        }
+    }
+
+    /// Fills until the end, waiting for a wake-up whenever the source rests.
+    fn run(mut source: Offloaded<Counting>, wait: impl Fn()) -> (Vec<u8>, Filled) {
+        let mut out = Vec::new();
+        loop {
+            match source.fill(&mut out, 1) {
+                Filled::More => {}
+                Filled::Later => wait(),
+                said @ (Filled::End | Filled::Failed) => return (out, said),
+            }
+        }
+    }
+
+    struct Here;
+
+    impl Errands for Here {
+        fn run(&self, _: ConnId, errand: Errand) -> Ran {
+            drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(errand)));
+            Ran::Here
+        }
+    }
+
+    #[test]
+    fn pieces_come_in_order_here_and_elsewhere_and_the_last_word_counts() {
+        for last_word in [Some(Filled::End), Some(Filled::Failed), None] {
+            let expected = (vec![0, 1, 2, 3, 4, 5], last_word.unwrap_or(Filled::Failed));
+            assert_eq!(run(source(Arc::new(Here), last_word), || panic!("never rests")), expected);
+            let (woken, wake_ups) = mpsc::channel();
+            let inbox = Arc::new(Inbox::new(Box::new(move || woken.send(()).unwrap())));
+            let pool = Pool::new(2, 1);
+            let desk = pool.desk(Arc::clone(&inbox));
+            let wait = || {
+                wake_ups.recv().unwrap();
+                inbox.take(&mut Vec::new());
+            };
+            assert_eq!(run(source(desk.errands(), last_word), wait), expected);
+        }
+    }
+
+    #[test]
+    fn places_are_bounded_and_come_back() {
+        let places = Places::new(2);
+        let first = places.take();
+        let second = places.take();
+        assert!(first.is_some() && second.is_some() && places.take().is_none());
+        drop(first);
+        assert!(places.take().is_some());
+    }
+}
