@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::coding::Siblings;
 use super::{CachedFile, Docroot};
 use crate::config::FileOptions;
 use crate::handler::Now;
@@ -16,10 +17,26 @@ use crate::handler::Now;
 /// An entry nobody asked for in this time goes at the next sweep: a descriptor keeps a deleted file's space.
 const UNUSED_AFTER: Duration = Duration::from_secs(10);
 
+/// A file with its coded forms, if they were looked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Forms {
+    pub(crate) original: Arc<CachedFile>,
+    pub(crate) siblings: Option<Arc<Siblings>>,
+}
+
+impl Forms {
+    /// What they cost the cache, in bytes.
+    fn cost(&self) -> usize {
+        self.original.cost() + self.siblings.as_ref().map_or(0, |siblings| siblings.cost())
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     key: (u32, Box<[u8]>),
     file: Arc<CachedFile>,
+    /// Its coded forms, once somebody asked for one.
+    siblings: Option<Arc<Siblings>>,
     checked: Instant,
     used: bool,
 }
@@ -55,25 +72,31 @@ impl FileCache {
     }
 
     /// The file of this path, if it is at hand and fresh. Checks it against the disk when that is due.
-    pub(crate) fn lookup(&mut self, docroot: &Docroot, path: &[u8], now: Instant) -> Option<Arc<CachedFile>> {
+    pub(crate) fn lookup(&mut self, docroot: &Docroot, path: &[u8], now: Instant) -> Option<Forms> {
         let place = *self.places.get(&docroot.number)?.get(path)?;
         let entry = &mut self.entries[place];
         if now.saturating_duration_since(entry.checked) >= self.trusted_for {
             // The check must not be older than it claims: `now` was read before it.
-            if docroot.stamp(path) != Some(entry.file.stamp) {
+            let siblings = entry.siblings.as_ref();
+            if docroot.stamp(path, b"") != Some(entry.file.meta.stamp)
+                || siblings.is_some_and(|siblings| !siblings.are_fresh(docroot, path))
+            {
                 self.remove(place);
                 return None;
             }
             entry.checked = now;
         }
         entry.used = true;
-        Some(Arc::clone(&entry.file))
+        Some(Forms { original: Arc::clone(&entry.file), siblings: entry.siblings.clone() })
     }
 
     /// Keeps a file that was read at `now` or later, if it may be trusted and there is room.
-    pub(crate) fn insert(&mut self, docroot: &Docroot, path: &[u8], file: &Arc<CachedFile>, now: Now) {
-        let cost = file.cost() + path.len();
-        if file.stamp.is_too_young(now.wall) || cost > self.bytes_max / 4 || self.entries_max == 0 {
+    pub(crate) fn insert(&mut self, docroot: &Docroot, path: &[u8], forms: &Forms, now: Now) {
+        let cost = forms.cost() + path.len();
+        if forms.original.meta.stamp.is_too_young(now.wall)
+            || cost > self.bytes_max / 4
+            || self.entries_max == 0
+        {
             return;
         }
         if let Some(&place) = self.places.get(&docroot.number).and_then(|paths| paths.get(path)) {
@@ -84,7 +107,14 @@ impl FileCache {
         }
         self.bytes += cost;
         let key = (docroot.number, Box::from(path));
-        let place = self.entries.insert(Entry { key, file: Arc::clone(file), checked: now.mono, used: true });
+        let entry = Entry {
+            key,
+            file: Arc::clone(&forms.original),
+            siblings: forms.siblings.clone(),
+            checked: now.mono,
+            used: true,
+        };
+        let place = self.entries.insert(entry);
         self.places.entry(docroot.number).or_default().insert(Box::from(path), place);
         self.swept.get_or_insert(now.mono);
     }
@@ -121,7 +151,8 @@ impl FileCache {
     fn remove(&mut self, place: usize) {
         let entry = self.entries.remove(place);
         let (number, path) = entry.key;
-        self.bytes -= entry.file.cost() + path.len();
+        let forms = Forms { original: entry.file, siblings: entry.siblings };
+        self.bytes -= forms.cost() + path.len();
         if let Some(paths) = self.places.get_mut(&number) {
             paths.remove(&path);
         }

@@ -13,10 +13,11 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{CachedFile, Content, types};
+use super::{CachedFile, Content, Meta, coding, types};
 use crate::config::{FileOptions, Symlinks};
-use crate::http::date::fmt_http_date;
-use crate::http::response::{OpenFile, Prepared, Status, push_decimal, push_field, push_status_line};
+use crate::http::negotiate::Coding;
+use crate::http::response::OpenFile;
+use crate::offload::Places;
 
 /// How far a look may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +124,14 @@ impl Stamp {
 /// A file whose inode changed less than this before it was read is not kept: see [`Stamp::is_too_young`].
 const SETTLED_AFTER: Duration = Duration::from_millis(20);
 
+/// What a directory is shown by.
+const INDEX: &[u8] = b"index.html";
+
+/// Whether a name beneath the root, without its first slash, means a directory.
+fn names_directory(name: &[u8]) -> bool {
+    name.is_empty() || name.ends_with(b"/")
+}
+
 /// How often an open that was interrupted or raced is tried again.
 const OPEN_TRIES: usize = 32;
 
@@ -135,6 +144,8 @@ pub struct Docroot {
     pub(crate) options: FileOptions,
     /// Bytes that listings in the making hold in memory.
     pub(crate) listing_bytes: AtomicUsize,
+    /// Bounds how many files are compressed at once.
+    pub(crate) compressors: Arc<Places>,
 }
 
 impl Docroot {
@@ -144,7 +155,8 @@ impl Docroot {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Ok(Docroot { fd, number, options, listing_bytes: AtomicUsize::new(0) })
+        let compressors = Places::new(options.compressors_max);
+        Ok(Docroot { fd, number, options, listing_bytes: AtomicUsize::new(0), compressors })
     }
 
     /// Whether the root has an entry of this name, as far as can be seen.
@@ -156,7 +168,7 @@ impl Docroot {
     /// What `path` names: normalised, beginning with a slash.
     pub(crate) fn find(&self, path: &[u8], reach: Reach) -> Result<Found, Trouble> {
         let name = path.strip_prefix(b"/").unwrap_or(path);
-        if !name.is_empty() && !name.ends_with(b"/") {
+        if !names_directory(name) {
             let fd = self.open_beneath(name, reach)?;
             let stat = stat(&fd)?;
             return match file_type(&stat) {
@@ -165,7 +177,7 @@ impl Docroot {
                 _ => Err(Trouble::NotFound),
             };
         }
-        let index = [name, b"index.html"].concat();
+        let index = [name, INDEX].concat();
         match self.open_beneath(&index, reach) {
             Ok(fd) => {
                 let stat = stat(&fd)?;
@@ -213,14 +225,15 @@ impl Docroot {
         Err(Trouble::Cold)
     }
 
-    /// The present stamp of the file that `path` names: one `statx`, for the freshness check.
-    pub(crate) fn stamp(&self, path: &[u8]) -> Option<Stamp> {
+    /// The present stamp of the file that `path` names, with `suffix` behind its name: one `statx`, for the
+    /// freshness check.
+    pub(crate) fn stamp(&self, path: &[u8], suffix: &[u8]) -> Option<Stamp> {
         let name = path.strip_prefix(b"/").unwrap_or(path);
-        let stat = if name.is_empty() || name.ends_with(b"/") {
-            let index = [name, b"index.html"].concat();
-            rustix::fs::statx(&self.fd, index, AtFlags::empty(), STAMP_MASK)
-        } else {
+        let stat = if suffix.is_empty() && !names_directory(name) {
             rustix::fs::statx(&self.fd, name, AtFlags::empty(), STAMP_MASK)
+        } else {
+            let index: &[u8] = if names_directory(name) { INDEX } else { b"" };
+            rustix::fs::statx(&self.fd, [name, index, suffix].concat(), AtFlags::empty(), STAMP_MASK)
         };
         stat.ok().map(|stat| Stamp::of(&stat))
     }
@@ -232,41 +245,47 @@ impl Docroot {
         path: &[u8],
         reach: Reach,
     ) -> Result<Found, Trouble> {
-        let stamp = Stamp::of(stat);
         let resolved = self.resolved_name(&fd);
         if resolved.as_deref().is_some_and(is_hidden) {
             return Err(Trouble::NotFound);
         }
+        let stamp = Stamp::of(stat);
         let content_type = types::content_type(resolved.as_deref().unwrap_or(path));
-        let etag = stamp.etag();
-        let mut head = Vec::with_capacity(256);
-        push_status_line(&mut head, Status::OK);
-        let start = head.len();
-        push_field(&mut head, "Content-Type", content_type.as_bytes());
-        push_field(&mut head, "Accept-Ranges", b"bytes");
-        let validators = head.len();
-        if let Some(modified) = stamp.last_modified() {
-            push_field(&mut head, "Last-Modified", &fmt_http_date(modified));
+        let meta = Meta { stamp, etag: stamp.etag(), content_type, coding: None };
+        Ok(Found::File(Arc::new(self.read(fd, meta, reach)?)))
+    }
+
+    /// The file that holds `original` in this coding, if there is one beside it; and how it looks on the disk,
+    /// also where it may not be served.
+    pub(crate) fn find_coded(
+        &self,
+        path: &[u8],
+        coding: Coding,
+        original: &CachedFile,
+        reach: Reach,
+    ) -> Result<(Stamp, Option<CachedFile>), Trouble> {
+        let name = path.strip_prefix(b"/").unwrap_or(path);
+        let index: &[u8] = if names_directory(name) { INDEX } else { b"" };
+        let fd = self.open_beneath(&[name, index, coding::suffix(coding)].concat(), reach)?;
+        let stat = stat(&fd)?;
+        let stamp = Stamp::of(&stat);
+        let is_hidden = self.resolved_name(&fd).as_deref().is_some_and(is_hidden);
+        if file_type(&stat) != FileType::RegularFile || is_hidden {
+            return Ok((stamp, None));
         }
-        push_field(&mut head, "ETag", &etag);
-        let end = head.len();
-        head.extend_from_slice(b"Content-Length: ");
-        push_decimal(&mut head, stamp.size);
-        head.extend_from_slice(b"\r\n");
-        let (content, body) = if stamp.size <= self.options.memory_file_bytes_max {
-            (Content::InMemory, read_whole(&fd, stamp.size, reach)?)
-        } else {
-            (Content::OnDisk(Arc::new(OpenFile::new(fd))), Vec::new())
-        };
-        Ok(Found::File(Arc::new(CachedFile {
-            stamp,
-            etag,
-            content,
-            prepared: Arc::new(Prepared { head, body }),
-            validator_lines: validators..end,
-            content_type,
-            part_lines: start..end,
-        })))
+        let content_type = original.meta.content_type;
+        let meta = Meta { stamp, etag: stamp.etag(), content_type, coding: Some(coding) };
+        Ok((stamp, Some(self.read(fd, meta, reach)?)))
+    }
+
+    /// Small content is read, large content stays where it is.
+    fn read(&self, fd: OwnedFd, meta: Meta, reach: Reach) -> Result<CachedFile, Trouble> {
+        let size = meta.stamp.size;
+        if size <= self.options.memory_file_bytes_max {
+            let body = read_whole(&fd, size, reach)?;
+            return Ok(CachedFile::new(meta, Content::InMemory, body));
+        }
+        Ok(CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), Vec::new()))
     }
 
     /// The path beneath the root of what was opened, links followed: types and hiding are decided on that.

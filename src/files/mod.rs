@@ -5,10 +5,13 @@
 //! page, a listing) is not done here but handed to the job pool, and the loop goes on.
 
 mod cache;
+mod coding;
 mod disk;
 mod listing;
 pub mod types;
 
+use std::borrow::Cow;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -17,28 +20,44 @@ use crate::config::FileOptions;
 use crate::error_page::{error, wants_html};
 use crate::handler::{Answer, Context, Handler, Now, method_not_allowed};
 use crate::http::conditional::{self, Precondition, Validators};
+use crate::http::date::fmt_http_date;
+use crate::http::negotiate::Coding;
 use crate::http::range::{self, ByteRange, Selection};
 use crate::http::request::KeptHead;
-use crate::http::response::{OpenFile, Prepared};
+use crate::http::response::{OpenFile, Prepared, push_decimal, push_field, push_status_line};
 use crate::http::{Body, Method, Request, Response, Status, target};
 use crate::jobs::{Then, lock};
+use crate::offload::{Offloaded, Taken};
 
 pub use cache::FileCache;
+use cache::Forms;
+use coding::{Chosen, Siblings};
 pub use disk::Docroot;
 pub(crate) use disk::read_ahead;
 use disk::{Found, Reach, Trouble};
+use types::Compressible;
+
+/// What is known of a representation beside its content.
+#[derive(Clone, Debug)]
+pub(crate) struct Meta {
+    pub(crate) stamp: disk::Stamp,
+    pub(crate) etag: Vec<u8>,
+    pub(crate) content_type: &'static str,
+    /// The coding its content is in.
+    pub(crate) coding: Option<Coding>,
+}
 
 /// One file as it was when it was last looked at.
 #[derive(Debug)]
 pub(crate) struct CachedFile {
-    pub(crate) stamp: disk::Stamp,
-    etag: Vec<u8>,
+    pub(crate) meta: Meta,
+    compressible: Compressible,
     content: Content,
     /// Status line and field lines of the 200, `Content-Length` included.
     prepared: Arc<Prepared>,
-    /// Where the fields that a 304 repeats stand in the prepared head: `Last-Modified` and `ETag`.
+    /// Where the fields that a 304 repeats stand in the prepared head: `Last-Modified`, `ETag`, `Vary`
+    /// (RFC 9110 section 15.4.5).
     validator_lines: std::ops::Range<usize>,
-    content_type: &'static str,
     /// The fields of a 206: all but the length.
     part_lines: std::ops::Range<usize>,
 }
@@ -52,17 +71,81 @@ enum Content {
 }
 
 impl CachedFile {
+    /// A file with its head made beforehand. `body` is its content if that is to be in memory.
+    fn new(meta: Meta, content: Content, body: Vec<u8>) -> Self {
+        let compressible = types::compressible(meta.content_type);
+        let len = match content {
+            Content::InMemory => body.len() as u64,
+            Content::OnDisk(_) => meta.stamp.size,
+        };
+        let mut head = Vec::with_capacity(256);
+        push_status_line(&mut head, Status::OK);
+        let start = head.len();
+        push_field(&mut head, "Content-Type", meta.content_type.as_bytes());
+        if let Some(coding) = meta.coding {
+            push_field(&mut head, "Content-Encoding", coding.name().as_bytes());
+        }
+        if !meta.is_weak() {
+            push_field(&mut head, "Accept-Ranges", b"bytes");
+        }
+        let validators = head.len();
+        if let Some(modified) = meta.stamp.last_modified() {
+            push_field(&mut head, "Last-Modified", &fmt_http_date(modified));
+        }
+        push_field(&mut head, "ETag", &meta.etag);
+        if compressible != Compressible::No {
+            push_field(&mut head, "Vary", b"Accept-Encoding");
+        }
+        let end = head.len();
+        head.extend_from_slice(b"Content-Length: ");
+        push_decimal(&mut head, len);
+        head.extend_from_slice(b"\r\n");
+        CachedFile {
+            meta,
+            compressible,
+            content,
+            prepared: Arc::new(Prepared { head, body }),
+            validator_lines: validators..end,
+            part_lines: start..end,
+        }
+    }
+
     fn len(&self) -> u64 {
-        self.stamp.size
+        match &self.content {
+            Content::InMemory => self.prepared.body.len() as u64,
+            Content::OnDisk(_) => self.meta.stamp.size,
+        }
     }
 
     fn validators(&self) -> Validators<'_> {
-        Validators { etag: &self.etag, modified_secs: self.stamp.last_modified() }
+        Validators { etag: &self.meta.etag, modified_secs: self.meta.stamp.last_modified() }
     }
 
     /// What it costs the cache, in bytes.
     pub(crate) fn cost(&self) -> usize {
-        size_of::<Self>() + self.prepared.head.len() + self.prepared.body.len() + self.etag.len()
+        size_of::<Self>() + self.prepared.head.len() + self.prepared.body.len() + self.meta.etag.len()
+    }
+
+    fn is_in_memory(&self) -> bool {
+        matches!(self.content, Content::InMemory)
+    }
+
+    /// Whether it is worth the time to compress it on the fly.
+    fn pays_to_compress(&self, docroot: &Docroot) -> bool {
+        let options = &docroot.options;
+        options.compress_level.is_some()
+            && self.compressible == Compressible::Yes
+            && self.len() >= options.compress_bytes_min
+    }
+
+    /// The same, compressed, if it is in memory and that makes it smaller.
+    fn gzipped(&self, level: Option<u32>) -> Option<CachedFile> {
+        if !self.is_in_memory() {
+            return None;
+        }
+        let body = coding::gzip(&self.prepared.body, level?)?;
+        (body.len() < self.prepared.body.len())
+            .then(|| CachedFile::new(self.meta.compressed(), Content::InMemory, body))
     }
 
     fn part(&self, first: u64, bytes: u64) -> Body {
@@ -79,6 +162,20 @@ impl CachedFile {
             }
             Content::OnDisk(file) => Body::File { file: Arc::clone(file), offset: first, len: bytes },
         }
+    }
+}
+
+impl Meta {
+    /// Of the same content, compressed on the fly: another entity-tag, and a weak one, since the bytes are the
+    /// compressor's.
+    fn compressed(&self) -> Meta {
+        let opaque = self.etag.strip_suffix(b"\"").unwrap_or(&self.etag);
+        let etag = [b"W/", opaque, b"-gz\""].concat();
+        Meta { stamp: self.stamp, etag, content_type: self.content_type, coding: Some(Coding::Gzip) }
+    }
+
+    fn is_weak(&self) -> bool {
+        self.etag.starts_with(b"W/")
     }
 }
 
@@ -166,35 +263,130 @@ pub(crate) fn serve(file: &FileAnswer, request: &Request<'_>, cx: &mut Context<'
         return not_found(request).into();
     }
     let now = cx.now();
-    if let Some(cached) = cx.files().with(|cache| cache.lookup(docroot, &path, now.mono)) {
-        return file_response(&cached, request, now).into();
-    }
-    match docroot.find(&path, Reach::InMemory) {
-        Err(Trouble::Cold) => find_later(docroot, &path, request, cx),
-        Ok(Found::Directory(directory)) => listing::later(docroot, directory, &path, request, cx),
-        found => {
-            if let Ok(Found::File(cached)) = &found {
-                cx.files().with(|cache| cache.insert(docroot, &path, cached, now));
-            }
-            found_response(found, &path, request, now).into()
+    let mut found = Err(Trouble::NotFound);
+    for attempt in attempts(docroot, &path, request) {
+        let cached = cx.files().with(|cache| cache.lookup(docroot, &attempt.path, now.mono));
+        found = match cached.filter(|forms| !forms.lack_siblings(request)) {
+            Some(forms) => Ok(Served::File(forms, attempt)),
+            None => look(docroot, attempt, Reach::InMemory, request),
+        };
+        match &found {
+            Err(Trouble::Cold) => return serve_later(docroot, &path, request, cx),
+            Err(Trouble::NotFound) => {}
+            Ok(_) | Err(_) => break,
         }
+    }
+    keep(docroot, &found, now, cx);
+    answer(docroot, found, &path, request, cx)
+}
+
+/// One path under which an answer is looked for.
+#[derive(Debug)]
+struct Attempt<'a> {
+    path: Cow<'a, [u8]>,
+    role: Role,
+}
+
+/// What a file is to the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// What it asked for.
+    Asked,
+    /// What is said where there is nothing else, with this status.
+    Instead(Status),
+}
+
+/// The paths that are tried for a request, in order: what it says; with `.html` behind it; the application's one
+/// page; the page that says that nothing is there.
+fn attempts<'a>(
+    docroot: &'a Docroot,
+    path: &'a [u8],
+    request: &'a Request<'_>,
+) -> impl Iterator<Item = Attempt<'a>> {
+    let options = &docroot.options;
+    let itself = Attempt { path: Cow::Borrowed(path), role: Role::Asked };
+    let clean = move || {
+        (options.clean_urls && !path.ends_with(b"/") && !path.ends_with(b".html"))
+            .then(|| Attempt { path: Cow::Owned([path, b".html"].concat()), role: Role::Asked })
+    };
+    let spa = move || {
+        // An image that is missing is missing; a page may be one that the application makes.
+        let page = options.spa.as_deref().filter(|_| wants_html(request))?;
+        Some(Attempt { path: Cow::Borrowed(page.as_bytes()), role: Role::Asked })
+    };
+    let missing = move || {
+        let (code, page) = options.error_pages.iter().find(|(code, _)| *code == Status::NOT_FOUND.code())?;
+        Some(Attempt { path: Cow::Borrowed(page.as_bytes()), role: Role::Instead(Status::from_code(*code)?) })
+    };
+    // Nobody pays for the later ones before the earlier ones have failed.
+    let later: [Box<dyn Fn() -> Option<Attempt<'a>> + 'a>; 3] =
+        [Box::new(clean), Box::new(spa), Box::new(missing)];
+    std::iter::once(itself).chain(later.into_iter().filter_map(|attempt| attempt()))
+}
+
+/// What was found for an attempt.
+#[derive(Debug)]
+enum Served<'a> {
+    File(Forms, Attempt<'a>),
+    Directory(OwnedFd),
+    WithoutSlash,
+}
+
+impl Forms {
+    /// Whether the request asks for a coding and nobody has looked yet which there are.
+    fn lack_siblings(&self, request: &Request<'_>) -> bool {
+        self.siblings.is_none() && accepts_codings(request)
+    }
+}
+
+fn accepts_codings(request: &Request<'_>) -> bool {
+    request.field("accept-encoding").is_some()
+}
+
+/// Looks on the disk, coded forms included where the request may want one.
+fn look<'a>(
+    docroot: &Docroot,
+    attempt: Attempt<'a>,
+    reach: Reach,
+    request: &Request<'_>,
+) -> Result<Served<'a>, Trouble> {
+    Ok(match docroot.find(&attempt.path, reach)? {
+        Found::File(original) => {
+            let siblings = match accepts_codings(request) {
+                true => Some(Arc::new(Siblings::load(docroot, &attempt.path, &original, reach)?)),
+                false => None,
+            };
+            Served::File(Forms { original, siblings }, attempt)
+        }
+        Found::Directory(directory) => Served::Directory(directory),
+        Found::WithoutSlash => Served::WithoutSlash,
+    })
+}
+
+/// Keeps a file that was looked up at `now` or later.
+fn keep(docroot: &Docroot, found: &Result<Served<'_>, Trouble>, now: Now, cx: &mut Context<'_>) {
+    if let Ok(Served::File(forms, attempt)) = found {
+        cx.files().with(|cache| cache.insert(docroot, &attempt.path, forms, now));
     }
 }
 
 /// The same from a worker thread, where the disk may take its time.
-fn find_later(docroot: &Arc<Docroot>, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+fn serve_later(docroot: &Arc<Docroot>, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     let (docroot, path, head) = (Arc::clone(docroot), path.to_vec(), KeptHead::of(request));
     let (limits, asked) = (cx.limits().clone(), cx.now());
     cx.job_then(move || {
-        let found = docroot.find(&path, Reach::OnDisk);
+        // What was found is looked for again on the loop, where the request is at hand: it is warm now.
+        let found = head.with(&limits, |request| {
+            attempts(&docroot, &path, request)
+                .map(|attempt| look(&docroot, attempt, Reach::OnDisk, request))
+                .find(|found| !matches!(found, Err(Trouble::NotFound)))
+                .unwrap_or(Err(Trouble::NotFound))
+                .map(Served::into_owned)
+        });
         let then: Then = Box::new(move |cx| {
-            let now = cx.now();
-            if let Ok(Found::File(cached)) = &found {
-                cx.files().with(|cache| cache.insert(&docroot, &path, cached, asked));
-            }
-            let answer = head.with(&limits, |request| match found {
-                Ok(Found::Directory(directory)) => listing::later(&docroot, directory, &path, request, cx),
-                found => found_response(found, &path, request, now).into(),
+            let answer = found.and_then(|found| {
+                keep(&docroot, &found, asked, cx);
+                head.with(&limits, |request| answer(&docroot, found, &path, request, cx))
             });
             answer
                 .unwrap_or_else(|| error(Status::INTERNAL_SERVER_ERROR, "the request was lost", false).into())
@@ -203,19 +395,119 @@ fn find_later(docroot: &Arc<Docroot>, path: &[u8], request: &Request<'_>, cx: &m
     })
 }
 
-fn found_response(found: Result<Found, Trouble>, path: &[u8], request: &Request<'_>, now: Now) -> Response {
+impl Served<'_> {
+    /// The same without borrowing from the request.
+    fn into_owned(self) -> Served<'static> {
+        match self {
+            Served::File(forms, attempt) => {
+                let path = Cow::Owned(attempt.path.into_owned());
+                Served::File(forms, Attempt { path, role: attempt.role })
+            }
+            Served::Directory(directory) => Served::Directory(directory),
+            Served::WithoutSlash => Served::WithoutSlash,
+        }
+    }
+}
+
+/// The answer for what was found.
+fn answer(
+    docroot: &Arc<Docroot>,
+    found: Result<Served<'_>, Trouble>,
+    path: &[u8],
+    request: &Request<'_>,
+    cx: &mut Context<'_>,
+) -> Answer {
     match found {
-        Ok(Found::File(cached)) => file_response(&cached, request, now),
-        Ok(Found::WithoutSlash) => redirect_to_slash(path, request),
-        Ok(Found::Directory(_)) | Err(Trouble::NotFound) => not_found(request),
-        Err(Trouble::Forbidden) => error(Status::FORBIDDEN, "this file may not be read", wants_html(request)),
-        Err(Trouble::Cold) => {
+        Ok(Served::File(forms, attempt)) => match attempt.role {
+            Role::Instead(status) => page_instead(&forms.original, status).into(),
+            Role::Asked if docroot.options.clean_urls && is_unclean(path, &attempt) => {
+                redirect(clean(path), request, "the page is at its name without .html").into()
+            }
+            Role::Asked => file_answer(docroot, &forms, request, cx),
+        },
+        Ok(Served::Directory(directory)) => listing::later(docroot, directory, path, request, cx),
+        Ok(Served::WithoutSlash) => {
+            redirect(&[path, b"/"].concat(), request, "the directory is at its path with a slash").into()
+        }
+        Err(trouble) => failure(trouble, path, request).into(),
+    }
+}
+
+/// Whether a page was asked for by its name with `.html`, where that is not how pages are named.
+fn is_unclean(path: &[u8], attempt: &Attempt<'_>) -> bool {
+    path.ends_with(b".html") && *attempt.path == *path
+}
+
+/// The name of a page without `.html`; of an index, that of its directory.
+fn clean(path: &[u8]) -> &[u8] {
+    let bare = path.strip_suffix(b".html").unwrap_or(path);
+    match bare.strip_suffix(b"/index") {
+        Some(directory) => &path[..=directory.len()],
+        None => bare,
+    }
+}
+
+/// The form of the file that the client gets.
+fn file_answer(docroot: &Arc<Docroot>, forms: &Forms, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    let original = &forms.original;
+    match coding::choose(docroot, original, forms.siblings.as_deref(), request) {
+        Chosen::File(file) => file_response(&file, request, cx.now()).into(),
+        Chosen::Nothing => {
+            error(Status::NOT_ACCEPTABLE, "there is no coding that both sides know", wants_html(request))
+                .with_field("Vary", "Accept-Encoding")
+                .into()
+        }
+        Chosen::Compressed => {
+            let (Some(place), Some(level)) = (docroot.compressors.take(), docroot.options.compress_level)
+            else {
+                return file_response(original, request, cx.now()).into();
+            };
+            compressed_response(original, level, place, request, cx).into()
+        }
+    }
+}
+
+/// A file that is compressed while it is sent. Its head is that of the compressed form, its length is not known.
+fn compressed_response(
+    original: &Arc<CachedFile>,
+    level: u32,
+    place: Taken,
+    request: &Request<'_>,
+    cx: &mut Context<'_>,
+) -> Response {
+    let form = CachedFile::new(original.meta.compressed(), Content::InMemory, Vec::new());
+    if let Some(decided) = precondition(&form, request, cx.now()) {
+        return decided;
+    }
+    let input = match &original.content {
+        Content::OnDisk(file) => coding::Input::File(Arc::clone(file)),
+        Content::InMemory => coding::Input::Memory(Arc::clone(original)),
+    };
+    let gzip = coding::Gzip::new(input, original.len(), level, place);
+    Response::new(Status::OK)
+        .with_written_fields(&form.prepared.head[form.part_lines.clone()])
+        .with_body(Body::Source(Box::new(Offloaded::new(gzip, cx))))
+}
+
+/// A page of the docroot that is sent in place of one of ours. It is not what was asked for, so nothing is said
+/// about its age, and conditions do not apply to it.
+fn page_instead(page: &CachedFile, status: Status) -> Response {
+    Response::new(status)
+        .with_field("Content-Type", page.meta.content_type)
+        .with_body(page.part(0, page.len()))
+}
+
+fn failure(trouble: Trouble, path: &[u8], request: &Request<'_>) -> Response {
+    match trouble {
+        Trouble::NotFound => not_found(request),
+        Trouble::Forbidden => error(Status::FORBIDDEN, "this file may not be read", wants_html(request)),
+        Trouble::Cold => {
             error(Status::SERVICE_UNAVAILABLE, "the file is in use, try again", wants_html(request))
         }
-        Err(Trouble::Exhausted) => {
+        Trouble::Exhausted => {
             error(Status::SERVICE_UNAVAILABLE, "the server is out of descriptors", wants_html(request))
         }
-        Err(Trouble::Io(code)) => {
+        Trouble::Io(code) => {
             log::warn!("cannot read {}: {}", path.escape_ascii(), std::io::Error::from_raw_os_error(code));
             error(Status::INTERNAL_SERVER_ERROR, "this file cannot be read", wants_html(request))
         }
@@ -226,40 +518,44 @@ pub(crate) fn not_found(request: &Request<'_>) -> Response {
     error(Status::NOT_FOUND, "the file does not exist", wants_html(request))
 }
 
-/// A directory without its slash would make every relative link in it wrong. Built from the collapsed path, so
-/// `//host` cannot lead to another host.
-fn redirect_to_slash(path: &[u8], request: &Request<'_>) -> Response {
+/// A redirect to another path of this server, query kept. A directory without its slash would make every relative
+/// link in it wrong. Built from the collapsed path, so `//host` cannot lead to another host.
+fn redirect(path: &[u8], request: &Request<'_>, why: &str) -> Response {
     let mut location = Vec::with_capacity(path.len() + 8);
     target::encode_path(path, &mut location);
-    location.push(b'/');
     if let Some(query) = request.query() {
         location.push(b'?');
         location.extend_from_slice(query);
     }
-    error(Status::MOVED_PERMANENTLY, "the directory is at its path with a slash", wants_html(request))
-        .with_field("Location", location)
+    error(Status::MOVED_PERMANENTLY, why, wants_html(request)).with_field("Location", location)
+}
+
+/// The answer that the request's conditions decide, if they do (RFC 9110 section 13.2).
+fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Response> {
+    match conditional::evaluate(request.fields(), true, &file.validators(), now.unix_secs()) {
+        Precondition::Proceed => None,
+        Precondition::NotModified => Some(
+            Response::new(Status::NOT_MODIFIED)
+                .with_written_fields(&file.prepared.head[file.validator_lines.clone()]),
+        ),
+        Precondition::Failed => Some(error(
+            Status::PRECONDITION_FAILED,
+            "the file is not as the request expects",
+            wants_html(request),
+        )),
+    }
 }
 
 /// The answer for a file that is there: conditions first, then ranges, then the whole (RFC 9110 section 13.2).
 fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response {
+    if let Some(decided) = precondition(file, request, now) {
+        return decided;
+    }
     let fields = request.fields();
     let validators = file.validators();
-    match conditional::evaluate(fields, true, &validators, now.unix_secs()) {
-        Precondition::Proceed => {}
-        Precondition::NotModified => {
-            return Response::new(Status::NOT_MODIFIED)
-                .with_written_fields(&file.prepared.head[file.validator_lines.clone()]);
-        }
-        Precondition::Failed => {
-            return error(
-                Status::PRECONDITION_FAILED,
-                "the file is not as the request expects",
-                wants_html(request),
-            );
-        }
-    }
     // Range means something for GET only (RFC 9110 section 14.2); two Range lines are a contradiction.
     if request.method() == Method::Get
+        && !file.meta.is_weak()
         && let Some(asked) = fields.first("range")
         && fields.all("range").count() == 1
         && (fields.first("if-range").is_none()
@@ -271,8 +567,9 @@ fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response
                 return error(Status::RANGE_NOT_SATISFIABLE, "no such part", wants_html(request))
                     .with_field("Content-Range", format!("bytes */{}", file.len()));
             }
-            Selection::Several(parts) => return parts_response(file, &parts),
-            Selection::Whole => {}
+            // What the parts of a coded whole would be, nobody has said: it goes in one piece.
+            Selection::Several(parts) if file.meta.coding.is_none() => return parts_response(file, &parts),
+            Selection::Several(_) | Selection::Whole => {}
         }
     }
     match &file.content {
@@ -299,7 +596,7 @@ fn parts_response(file: &CachedFile, parts: &[ByteRange]) -> Response {
         let start = if number == 0 { "" } else { "\r\n" };
         let head = format!(
             "{start}--{boundary}\r\nContent-Type: {}\r\nContent-Range: bytes {}-{}/{}\r\n\r\n",
-            file.content_type,
+            file.meta.content_type,
             part.first,
             part.last,
             file.len()

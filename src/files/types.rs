@@ -240,6 +240,45 @@ pub fn content_type(name: &[u8]) -> &'static str {
     }
 }
 
+/// Whether coding the content of a type makes it smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compressible {
+    /// Yes, so it is done on the fly.
+    Yes,
+    /// Nobody knows; who put a coded file beside it will.
+    Unknown,
+    /// No: it is compressed already.
+    No,
+}
+
+/// Types that are not text and yet become much smaller.
+const SQUEEZED: &[&str] = &[
+    "application/postscript",
+    "application/rtf",
+    "application/sql",
+    "application/toml",
+    "application/vnd.ms-fontobject",
+    "application/wasm",
+    "application/x-x509-ca-cert",
+    "application/yaml",
+    "font/otf",
+    "font/ttf",
+    "image/bmp",
+    "image/x-icon",
+    "model/stl",
+];
+
+/// What coding would do to content of this type.
+pub fn compressible(content_type: &str) -> Compressible {
+    if content_type.ends_with("charset=utf-8") || SQUEEZED.contains(&content_type) {
+        Compressible::Yes
+    } else if matches!(content_type, BYTES | "application/x-tar") {
+        Compressible::Unknown
+    } else {
+        Compressible::No
+    }
+}
+
 fn by_extension(extension: &[u8]) -> &'static str {
     let mut lower = [0; EXTENSION_BYTES_MAX];
     let Some(lower) = lower.get_mut(..extension.len()) else { return BYTES };

@@ -1,6 +1,7 @@
-//! `Accept`: which of the forms we can offer the client likes best (RFC 9110 section 12.5.1).
+//! `Accept` and `Accept-Encoding`: which of the forms we can offer the client likes best (RFC 9110 sections 12.5.1
+//! and 12.5.3).
 //!
-//! Compares media ranges with media types. It must not know what the offers stand for.
+//! Compares media ranges with media types, and weighs content codings. It must not know what the offers stand for.
 
 use super::fields::trim_ows;
 
@@ -53,6 +54,100 @@ pub fn preferred<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, offers: &[&st
         }
     }
     winner
+}
+
+/// A content coding we can offer (RFC 9110 section 8.4.1), best compression first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// `br` (RFC 7932)
+    Brotli,
+    /// `zstd` (RFC 8878)
+    Zstd,
+    /// `gzip` (RFC 1952)
+    Gzip,
+}
+
+impl Coding {
+    /// All of them, in the order in which we would choose.
+    pub const ALL: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
+
+    /// Its name in `Content-Encoding`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Coding::Brotli => "br",
+            Coding::Zstd => "zstd",
+            Coding::Gzip => "gzip",
+        }
+    }
+
+    fn of(name: &[u8]) -> Option<Coding> {
+        // `x-gzip` is the same by RFC 9110 section 8.4.1.3.
+        let name = if name.eq_ignore_ascii_case(b"x-gzip") { b"gzip" } else { name };
+        Coding::ALL.into_iter().find(|coding| name.eq_ignore_ascii_case(coding.name().as_bytes()))
+    }
+}
+
+/// What a client's `Accept-Encoding` says of each coding, as weights in thousandths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Codings {
+    /// In the order of [`Coding::ALL`]; 0 is "not acceptable".
+    weights: [u16; 3],
+    /// Of no coding at all; `None` where it was not named, and is acceptable if nothing else is.
+    identity: Option<u16>,
+}
+
+impl Codings {
+    /// Reads all lines of the field. Call it only where there is one: without it, no coding is what clients expect.
+    pub fn of<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
+        let (mut named, mut identity, mut rest) = ([None; 3], None, None);
+        for element in lines.flat_map(|line| line.split(|&byte| byte == b',')) {
+            let (name, parameters) = cut(element, b';');
+            let weight = match cut(parameters, b'=') {
+                _ if parameters.is_empty() => Some(1000),
+                parameter if is_weight(&parameter) => parse_weight(parameter.1),
+                _ => None,
+            };
+            // What cannot be read says nothing for or against any coding.
+            let Some(weight) = weight else { continue };
+            if name == b"*" {
+                rest = Some(weight);
+            } else if name.eq_ignore_ascii_case(b"identity") {
+                identity = Some(weight);
+            } else if let Some(coding) = Coding::of(name) {
+                named[coding as usize] = Some(weight);
+            }
+        }
+        Codings {
+            weights: named.map(|weight| weight.or(rest).unwrap_or(0)),
+            identity: identity.or(rest.filter(|&weight| weight == 0)),
+        }
+    }
+
+    /// The coding the client likes best of those that `is_offered`; `None` where it likes none of them better
+    /// than no coding. Equals go by [`Coding::ALL`].
+    #[must_use]
+    pub fn choose(&self, is_offered: impl Fn(Coding) -> bool) -> Option<Coding> {
+        let mut best = None;
+        // Who names a coding and not identity would rather have the coding, whatever its weight.
+        let mut best_weight = self.identity.unwrap_or(0);
+        for coding in Coding::ALL {
+            let weight = self.weights[coding as usize];
+            // At equal weight, what is smaller wins over identity, but not over an earlier coding.
+            let wins = weight > best_weight || (best.is_none() && weight == best_weight);
+            if weight > 0 && wins && is_offered(coding) {
+                best = Some(coding);
+                best_weight = weight;
+            }
+        }
+        best
+    }
+
+    /// Whether content without a coding is refused: `identity;q=0`, or `*;q=0` with no word about identity.
+    #[must_use]
+    pub fn refuses_identity(&self) -> bool {
+        self.identity == Some(0)
+    }
 }
 
 /// One element of `Accept`.
@@ -186,6 +281,41 @@ fn split_unquoted(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn codings_are_weighed() {
+        use Coding::{Brotli, Gzip, Zstd};
+        let all: &[Coding] = &[Brotli, Zstd, Gzip];
+        // What is asked, what there is, what is chosen, whether identity is refused.
+        let cases: &[(&[&str], &[Coding], Option<Coding>, bool)] = &[
+            (&["gzip, deflate, br, zstd"], all, Some(Brotli), false),
+            (&["gzip, deflate, br, zstd"], &[Gzip], Some(Gzip), false),
+            (&["gzip", "br;q=0.5"], all, Some(Gzip), false),
+            (&["gzip;q=0.5, br;q=0.5"], all, Some(Brotli), false),
+            (&["gzip;q=0.001"], all, Some(Gzip), false),
+            (&["gzip;q=0"], all, None, false),
+            (&["GZip ; Q=1.0"], all, Some(Gzip), false),
+            (&["x-gzip"], all, Some(Gzip), false),
+            (&["*"], all, Some(Brotli), false),
+            (&["*;q=0"], all, None, true),
+            (&["*;q=0, gzip"], all, Some(Gzip), true),
+            (&["br;q=0, *"], all, Some(Zstd), false),
+            (&["identity"], all, None, false),
+            (&["identity, gzip;q=0.5"], all, None, false),
+            (&["identity;q=0.5, gzip;q=0.5"], all, Some(Gzip), false),
+            (&["identity;q=0"], all, None, true),
+            (&["identity;q=0, *"], &[Zstd], Some(Zstd), true),
+            (&["deflate, compress"], all, None, false),
+            (&[""], all, None, false),
+            (&["gzip;q=2, br;level=3, zstd;q="], all, None, false),
+            (&[",, gzip ,"], all, Some(Gzip), false),
+        ];
+        for (lines, offered, chosen, refuses) in cases {
+            let codings = Codings::of(lines.iter().map(|line| line.as_bytes()));
+            assert_eq!(codings.choose(|coding| offered.contains(&coding)), *chosen, "{lines:?}");
+            assert_eq!(codings.refuses_identity(), *refuses, "{lines:?}");
+        }
+    }
 
     const OFFERS: &[&str] = &["text/html; charset=utf-8", "application/json", "text/plain"];
     const HTML: Option<usize> = Some(0);
