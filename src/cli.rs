@@ -5,23 +5,28 @@
 //! not know who obeys the settings, and it starts nothing. It looks at the disk only to say in time that the
 //! folder to be served is not there.
 
+mod exit;
+mod value;
+
+pub use exit::Exit;
+
 use crate::config::{
     Bind, Config, FIELDS_CEILING, FileOptions, Limits, LogFormat, LogTarget, Model, Symlinks, TIMEOUT_MAX,
     Timeouts,
 };
 use crate::log::{AccessLog, escape_control, open_access_log};
-use clap::builder::{BoolishValueParser, PossibleValue, StyledStr};
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser};
+use exit::{exit_of, variable};
 use log::LevelFilter;
 use std::ffi::OsString;
-use std::fmt;
-use std::io::{self, IsTerminal as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::Duration;
+use value::{
+    Color, Milliseconds, Size, Timeout, bind, count, drain_timeout, head_size, memory_size, milliseconds,
+    name_of, port, size, target_size, timeout, turn_size,
+};
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -56,59 +61,6 @@ impl Surroundings {
             stderr_is_terminal: io::stderr().is_terminal(),
             no_color: set("NO_COLOR") || std::env::var_os("TERM").is_some_and(|term| term == "dumb"),
         }
-    }
-}
-
-/// A reason not to start: help that was asked for, or one line of error. `main` returns [`Exit::report`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exit {
-    code: u8,
-    text: String,
-}
-
-impl Exit {
-    /// Something the command line cannot help: exit code 1. Read as `whirligig: what: why; what to do`.
-    pub fn runtime(what: &str, why: impl fmt::Display, hint: &str) -> Exit {
-        Exit { code: 1, text: format!("whirligig: {}; {hint}\n", escape_control(&format!("{what}: {why}"))) }
-    }
-
-    /// The listener at `address` could not be opened.
-    pub fn cannot_listen(address: &str, error: &io::Error) -> Exit {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "stop the other server or choose another port with --port (0: any free one)"
-            }
-            io::ErrorKind::PermissionDenied => "choose a port from 1024 up with --port, or another path",
-            io::ErrorKind::AddrNotAvailable => "choose an address of this machine with --bind",
-            _ => "choose another address with --bind",
-        };
-        Exit::runtime(&format!("cannot listen on {address}"), error, hint)
-    }
-
-    fn usage(message: &str) -> Exit {
-        let message = escape_control(message);
-        Exit { code: 2, text: format!("whirligig: {message}; try 'whirligig --help'\n") }
-    }
-
-    /// 0 for help and version, 1 for a runtime problem, 2 for wrong usage.
-    pub fn code(&self) -> u8 {
-        self.code
-    }
-
-    /// What is printed, with its line feed.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Prints the text where it belongs and gives the exit code. For use before the log's writer thread has
-    /// standard error to itself.
-    pub fn report(&self) -> ExitCode {
-        // A closed or full stream: there is nowhere to complain, and `println` would panic.
-        let _ = match self.code {
-            0 => io::stdout().lock().write_all(self.text.as_bytes()),
-            _ => io::stderr().lock().write_all(self.text.as_bytes()),
-        };
-        ExitCode::from(self.code)
     }
 }
 
@@ -378,259 +330,6 @@ struct FileArgs {
     max_cache: Size,
 }
 
-/// When colours are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Color {
-    Auto,
-    Always,
-    Never,
-}
-
-impl Color {
-    fn resolve(self, is_terminal: bool, no_color: bool) -> bool {
-        match self {
-            Color::Auto => is_terminal && !no_color,
-            Color::Always => true,
-            Color::Never => false,
-        }
-    }
-}
-
-// The names of choices, kept out of `config.rs`, which does not know the command line.
-impl ValueEnum for Model {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Model::Reactor, Model::Threads]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(match self {
-            Model::Reactor => "reactor",
-            Model::Threads => "threads",
-        }))
-    }
-}
-
-impl ValueEnum for Symlinks {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Symlinks::Inside, Symlinks::No, Symlinks::All]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(match self {
-            Symlinks::Inside => "inside",
-            Symlinks::No => "no",
-            Symlinks::All => "all",
-        }))
-    }
-}
-
-impl ValueEnum for LogFormat {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[LogFormat::Common, LogFormat::Combined, LogFormat::Json]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(match self {
-            LogFormat::Common => "common",
-            LogFormat::Combined => "combined",
-            LogFormat::Json => "json",
-        }))
-    }
-}
-
-impl ValueEnum for Color {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Color::Auto, Color::Always, Color::Never]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(match self {
-            Color::Auto => "auto",
-            Color::Always => "always",
-            Color::Never => "never",
-        }))
-    }
-}
-
-/// A number of bytes, written `512k`, `64M`, `64MiB` or plainly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Size(u64);
-
-/// Units of a size, largest first.
-const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-
-impl Size {
-    fn of(bytes: usize) -> Size {
-        Size(bytes as u64)
-    }
-
-    /// For sizes of memory, which [`memory_size`] has let through.
-    fn bytes(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (unit, bytes) in UNITS {
-            if self.0 != 0 && self.0.is_multiple_of(bytes) {
-                return write!(f, "{}{unit}", self.0 / bytes);
-            }
-        }
-        write!(f, "{}", self.0)
-    }
-}
-
-fn size(text: &str) -> Result<Size, String> {
-    let digits = text.len() - text.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let unit = unit.trim_start();
-    let factor = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        _ => return Err("not a size; write bytes as 65536, 64k, 64KiB, 1M or 1G".into()),
-    };
-    if number.is_empty() {
-        return Err("not a size; write bytes as 65536, 64k, 64KiB, 1M or 1G".into());
-    }
-    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
-    bytes.map(Size).ok_or_else(|| "more bytes than can be counted".into())
-}
-
-fn size_within(text: &str, least: u64, most: u64) -> Result<Size, String> {
-    let size = size(text)?;
-    match size.0 {
-        bytes if bytes < least => Err(format!("at least {} is needed", Size(least))),
-        bytes if bytes > most => Err(format!("{} is the most", Size(most))),
-        _ => Ok(size),
-    }
-}
-
-/// Heads are parsed in one piece, and each connection may hold one.
-fn head_size(text: &str) -> Result<Size, String> {
-    size_within(text, 256, 1 << 20)
-}
-
-fn target_size(text: &str) -> Result<Size, String> {
-    size_within(text, 16, 1 << 20)
-}
-
-/// Less than a page a turn would be all turns and no bytes.
-fn turn_size(text: &str) -> Result<Size, String> {
-    size_within(text, 4 << 10, 1 << 30)
-}
-
-fn memory_size(text: &str) -> Result<Size, String> {
-    size_within(text, 0, isize::MAX as u64)
-}
-
-fn count<const LEAST: usize, const MOST: usize>(text: &str) -> Result<usize, String> {
-    match text.parse::<usize>() {
-        Ok(number) if (LEAST..=MOST).contains(&number) => Ok(number),
-        _ => Err(format!("not a whole number from {LEAST} to {MOST}")),
-    }
-}
-
-fn port(text: &str) -> Result<u16, String> {
-    text.parse().map_err(|_| "not a whole number from 0 to 65535".into())
-}
-
-/// A timeout in seconds, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Timeout(Option<Duration>);
-
-impl fmt::Display for Timeout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(timeout) => write!(f, "{}", timeout.as_secs_f64()),
-            None => f.write_str("off"),
-        }
-    }
-}
-
-fn timeout(text: &str) -> Result<Timeout, String> {
-    match drain_timeout(text)? {
-        Timeout(Some(Duration::ZERO)) => Err("0 would give up at once; 'off' disables the timeout".into()),
-        timeout => Ok(timeout),
-    }
-}
-
-/// The drain timeout may be 0: cut off at once.
-fn drain_timeout(text: &str) -> Result<Timeout, String> {
-    if text == "off" {
-        return Ok(Timeout(None));
-    }
-    let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    match seconds {
-        Some(timeout) if timeout <= TIMEOUT_MAX => Ok(Timeout(Some(timeout))),
-        _ => Err(format!("not a number of seconds from 0 to {}, nor 'off'", TIMEOUT_MAX.as_secs())),
-    }
-}
-
-/// A time in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Milliseconds(Duration);
-
-impl fmt::Display for Milliseconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.as_secs_f64() * 1000.0)
-    }
-}
-
-fn milliseconds(text: &str) -> Result<Milliseconds, String> {
-    let time = text.parse::<f64>().ok().and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
-    match time {
-        Some(time) if time <= TIMEOUT_MAX => Ok(Milliseconds(time)),
-        _ => Err("not a number of milliseconds".into()),
-    }
-}
-
-/// The longest path a Unix socket address holds, in bytes.
-const UNIX_PATH_BYTES_MAX: usize = 107;
-
-fn bind(text: &str) -> Result<Bind, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return match path.len() {
-            0 => Err("no path after 'unix:'".into()),
-            length if length > UNIX_PATH_BYTES_MAX => {
-                Err(format!("a socket's path has {UNIX_PATH_BYTES_MAX} bytes at the most"))
-            }
-            _ => Ok(Bind::Unix(path.into())),
-        };
-    }
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(Bind::Ip(address, None));
-    }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Ok(Bind::Ip(address.ip(), Some(address.port())));
-    }
-    if let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'))
-        && let Ok(address) = address.parse::<Ipv6Addr>()
-    {
-        return Ok(Bind::Ip(address.into(), None));
-    }
-    // The one name that is the same everywhere, and the one people type.
-    let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
-    match (name, port.map(str::parse::<u16>)) {
-        ("localhost", None) => Ok(Bind::Ip(Ipv4Addr::LOCALHOST.into(), None)),
-        ("localhost", Some(Ok(port))) => Ok(Bind::Ip(Ipv4Addr::LOCALHOST.into(), Some(port))),
-        ("" | "*", _) => Err("no address; 0.0.0.0 is all of IPv4, :: is IPv6 and IPv4".into()),
-        (name, Some(_)) if name.parse::<Ipv4Addr>().is_ok() || name == "localhost" => {
-            Err("the port after the address is not a number from 0 to 65535".into())
-        }
-        _ => {
-            Err("not an IP address; names are not looked up, write 127.0.0.1, ::, [::1]:8080 or unix:PATH"
-                .into())
-        }
-    }
-}
-
-fn name_of(choice: &impl ValueEnum) -> String {
-    choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-}
-
 fn config_of(args: &Args, matches: &ArgMatches, surroundings: &Surroundings) -> Result<Config, Exit> {
     let access_log = match &args.access_log {
         None if surroundings.stdout_is_terminal && !args.quiet => Some(LogTarget::Stdout),
@@ -781,97 +480,13 @@ fn check_root(root: &Path, listing: bool) -> Result<(), Exit> {
     std::fs::metadata(root.join(".")).map_err(failed).map(drop)
 }
 
-fn variable(long: &str) -> String {
-    format!("WHIRLIGIG_{}", long.replace('-', "_").to_ascii_uppercase())
-}
-
-/// Clap's answer as ours: help as it is, an error as one line.
-fn exit_of(error: &clap::Error, argv: &[OsString], surroundings: &Surroundings) -> Exit {
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let long = argv.iter().any(|word| word == "--help");
-            let text = if long { long_help() } else { error.render() };
-            let colored =
-                color_asked_for(argv).resolve(surroundings.stdout_is_terminal, surroundings.no_color);
-            Exit { code: 0, text: if colored { text.ansi().to_string() } else { text.to_string() } }
-        }
-        ErrorKind::UnknownArgument => Exit::usage(&unknown(error)),
-        _ => Exit::usage(&invalid(error, argv)),
-    }
-}
-
-/// Clap's own long help spreads a flag over four lines. Ours is the short form, with nothing left out.
-fn long_help() -> StyledStr {
-    Args::command().mut_args(|arg| arg.hide_short_help(false)).after_help(EXAMPLES).render_help()
-}
-
-/// Help ends the parsing before `--color` is known, so it is looked for by hand.
-fn color_asked_for(argv: &[OsString]) -> Color {
-    let words: Vec<_> = argv.iter().filter_map(|word| word.to_str()).collect();
-    let next = words.windows(2).rev().find(|pair| pair[0] == "--color").map(|pair| pair[1]);
-    let value = words.iter().rev().find_map(|word| word.strip_prefix("--color=")).or(next);
-    value.and_then(|value| Color::from_str(value, false).ok()).unwrap_or(Color::Auto)
-}
-
-fn unknown(error: &clap::Error) -> String {
-    let argument = context(error, ContextKind::InvalidArg).unwrap_or_default();
-    if !argument.starts_with('-') {
-        return format!("'{argument}': one folder is served, and it is named already");
-    }
-    match context(error, ContextKind::SuggestedArg) {
-        Some(similar) => format!("unknown flag '{argument}': did you mean '{similar}'?"),
-        None => format!("unknown flag '{argument}'"),
-    }
-}
-
-/// `what: why` for an error about a value.
-fn invalid(error: &clap::Error, argv: &[OsString]) -> String {
-    let (argument, value) =
-        (context(error, ContextKind::InvalidArg), context(error, ContextKind::InvalidValue));
-    let (Some(argument), Some(value)) = (argument, value) else {
-        let text = error.render().to_string();
-        let first = text.lines().next().unwrap_or_default();
-        return first.strip_prefix("error: ").unwrap_or(first).to_owned();
-    };
-    let flag = argument.split([' ', '=', '.']).next().unwrap_or_default();
-    let name = name_used(flag, argv);
-    if value.is_empty() && error.kind() == ErrorKind::InvalidValue {
-        return format!("{name}: a value is missing");
-    }
-    if error.kind() == ErrorKind::TooManyValues {
-        return format!("{name} '{value}': the flag takes no value");
-    }
-    let why = match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
-        (Some(source), _) => source.to_string(),
-        (None, Some(ContextValue::Strings(choices))) => format!("must be one of {}", choices.join(", ")),
-        (None, _) => "not a value it takes".to_owned(),
-    };
-    format!("{name} '{value}': {why}")
-}
-
-/// A flag's own name, or that of its environment variable when the value came from there.
-fn name_used(flag: &str, argv: &[OsString]) -> String {
-    let long = flag.trim_start_matches('-');
-    let short = Args::command()
-        .get_arguments()
-        .find(|arg| arg.get_long() == Some(long))
-        .and_then(clap::Arg::get_short);
-    let given = argv.iter().skip(1).filter_map(|word| word.to_str()).any(|word| {
-        word.split('=').next() == Some(flag)
-            || short
-                .is_some_and(|short| !word.starts_with("--") && word.starts_with('-') && word.contains(short))
-    });
-    if given || std::env::var_os(variable(long)).is_none() { flag.to_owned() } else { variable(long) }
-}
-
-fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
-    error.get(kind).map(ToString::to_string)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{KIB, MIB};
+    use std::io::Write as _;
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
 
     const PLAIN: Surroundings =
         Surroundings { stdout_is_terminal: false, stderr_is_terminal: false, no_color: false };

@@ -1,0 +1,155 @@
+//! What the program says instead of starting: help that was asked for, or one line about what is wrong.
+//!
+//! Clap knows what is wrong and with which flag; its answers of many lines become one of ours here. This file must
+//! not know what the settings mean.
+
+use super::value::Color;
+use super::{Args, EXAMPLES, Surroundings};
+use crate::log::escape_control;
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory as _, ValueEnum as _};
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+/// A reason not to start: help that was asked for, or one line of error. `main` returns [`Exit::report`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    code: u8,
+    text: String,
+}
+
+impl Exit {
+    /// Something the command line cannot help: exit code 1. Read as `whirligig: what: why; what to do`.
+    pub fn runtime(what: &str, why: impl fmt::Display, hint: &str) -> Exit {
+        Exit { code: 1, text: format!("whirligig: {}; {hint}\n", escape_control(&format!("{what}: {why}"))) }
+    }
+
+    /// The listener at `address` could not be opened.
+    pub fn cannot_listen(address: &str, error: &io::Error) -> Exit {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "stop the other server or choose another port with --port (0: any free one)"
+            }
+            io::ErrorKind::PermissionDenied => "choose a port from 1024 up with --port, or another path",
+            io::ErrorKind::AddrNotAvailable => "choose an address of this machine with --bind",
+            _ => "choose another address with --bind",
+        };
+        Exit::runtime(&format!("cannot listen on {address}"), error, hint)
+    }
+
+    pub(super) fn usage(message: &str) -> Exit {
+        let message = escape_control(message);
+        Exit { code: 2, text: format!("whirligig: {message}; try 'whirligig --help'\n") }
+    }
+
+    /// 0 for help and version, 1 for a runtime problem, 2 for wrong usage.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// What is printed, with its line feed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Prints the text where it belongs and gives the exit code. For use before the log's writer thread has
+    /// standard error to itself.
+    pub fn report(&self) -> ExitCode {
+        // A closed or full stream: there is nowhere to complain, and `println` would panic.
+        let _ = match self.code {
+            0 => io::stdout().lock().write_all(self.text.as_bytes()),
+            _ => io::stderr().lock().write_all(self.text.as_bytes()),
+        };
+        ExitCode::from(self.code)
+    }
+}
+
+/// Clap's answer as ours: help as it is, an error as one line.
+pub(super) fn exit_of(error: &clap::Error, argv: &[OsString], surroundings: &Surroundings) -> Exit {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let long = argv.iter().any(|word| word == "--help");
+            let text = if long { long_help() } else { error.render() };
+            let colored =
+                color_asked_for(argv).resolve(surroundings.stdout_is_terminal, surroundings.no_color);
+            Exit { code: 0, text: if colored { text.ansi().to_string() } else { text.to_string() } }
+        }
+        ErrorKind::UnknownArgument => Exit::usage(&unknown(error)),
+        _ => Exit::usage(&invalid(error, argv)),
+    }
+}
+
+/// Clap's own long help spreads a flag over four lines. Ours is the short form, with nothing left out.
+fn long_help() -> StyledStr {
+    Args::command().mut_args(|arg| arg.hide_short_help(false)).after_help(EXAMPLES).render_help()
+}
+
+/// Help ends the parsing before `--color` is known, so it is looked for by hand.
+fn color_asked_for(argv: &[OsString]) -> Color {
+    let words: Vec<_> = argv.iter().filter_map(|word| word.to_str()).collect();
+    let next = words.windows(2).rev().find(|pair| pair[0] == "--color").map(|pair| pair[1]);
+    let value = words.iter().rev().find_map(|word| word.strip_prefix("--color=")).or(next);
+    value.and_then(|value| Color::from_str(value, false).ok()).unwrap_or(Color::Auto)
+}
+
+fn unknown(error: &clap::Error) -> String {
+    let argument = context(error, ContextKind::InvalidArg).unwrap_or_default();
+    if !argument.starts_with('-') {
+        return format!("'{argument}': one folder is served, and it is named already");
+    }
+    match context(error, ContextKind::SuggestedArg) {
+        Some(similar) => format!("unknown flag '{argument}': did you mean '{similar}'?"),
+        None => format!("unknown flag '{argument}'"),
+    }
+}
+
+/// `what: why` for an error about a value.
+fn invalid(error: &clap::Error, argv: &[OsString]) -> String {
+    let (argument, value) =
+        (context(error, ContextKind::InvalidArg), context(error, ContextKind::InvalidValue));
+    let (Some(argument), Some(value)) = (argument, value) else {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default();
+        return first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    };
+    let flag = argument.split([' ', '=', '.']).next().unwrap_or_default();
+    let name = name_used(flag, argv);
+    if value.is_empty() && error.kind() == ErrorKind::InvalidValue {
+        return format!("{name}: a value is missing");
+    }
+    if error.kind() == ErrorKind::TooManyValues {
+        return format!("{name} '{value}': the flag takes no value");
+    }
+    let why = match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
+        (Some(source), _) => source.to_string(),
+        (None, Some(ContextValue::Strings(choices))) => format!("must be one of {}", choices.join(", ")),
+        (None, _) => "not a value it takes".to_owned(),
+    };
+    format!("{name} '{value}': {why}")
+}
+
+/// A flag's own name, or that of its environment variable when the value came from there.
+fn name_used(flag: &str, argv: &[OsString]) -> String {
+    let long = flag.trim_start_matches('-');
+    let short = Args::command()
+        .get_arguments()
+        .find(|arg| arg.get_long() == Some(long))
+        .and_then(clap::Arg::get_short);
+    let given = argv.iter().skip(1).filter_map(|word| word.to_str()).any(|word| {
+        word.split('=').next() == Some(flag)
+            || short
+                .is_some_and(|short| !word.starts_with("--") && word.starts_with('-') && word.contains(short))
+    });
+    if given || std::env::var_os(variable(long)).is_none() { flag.to_owned() } else { variable(long) }
+}
+
+fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    error.get(kind).map(ToString::to_string)
+}
+
+pub(super) fn variable(long: &str) -> String {
+    format!("WHIRLIGIG_{}", long.replace('-', "_").to_ascii_uppercase())
+}

@@ -1,0 +1,264 @@
+//! The values of flags: how a size, a time, an address or a choice is written.
+//!
+//! Text in, a value or the reason why it is none out; and back, as `--help` shows a default. This file must not
+//! know which flag takes what.
+
+use crate::config::{Bind, LogFormat, Model, Symlinks, TIMEOUT_MAX};
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// When colours are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    pub(super) fn resolve(self, is_terminal: bool, no_color: bool) -> bool {
+        match self {
+            Color::Auto => is_terminal && !no_color,
+            Color::Always => true,
+            Color::Never => false,
+        }
+    }
+}
+
+// The names of choices, kept out of `config.rs`, which does not know the command line.
+impl ValueEnum for Model {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Model::Reactor, Model::Threads]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Model::Reactor => "reactor",
+            Model::Threads => "threads",
+        }))
+    }
+}
+
+impl ValueEnum for Symlinks {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Symlinks::Inside, Symlinks::No, Symlinks::All]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Symlinks::Inside => "inside",
+            Symlinks::No => "no",
+            Symlinks::All => "all",
+        }))
+    }
+}
+
+impl ValueEnum for LogFormat {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[LogFormat::Common, LogFormat::Combined, LogFormat::Json]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            LogFormat::Common => "common",
+            LogFormat::Combined => "combined",
+            LogFormat::Json => "json",
+        }))
+    }
+}
+
+impl ValueEnum for Color {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Color::Auto, Color::Always, Color::Never]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Color::Auto => "auto",
+            Color::Always => "always",
+            Color::Never => "never",
+        }))
+    }
+}
+
+/// A number of bytes, written `512k`, `64M`, `64MiB` or plainly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size(pub(super) u64);
+
+/// Units of a size, largest first.
+const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
+impl Size {
+    pub(super) fn of(bytes: usize) -> Size {
+        Size(bytes as u64)
+    }
+
+    /// For sizes of memory, which [`memory_size`] has let through.
+    pub(super) fn bytes(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (unit, bytes) in UNITS {
+            if self.0 != 0 && self.0.is_multiple_of(bytes) {
+                return write!(f, "{}{unit}", self.0 / bytes);
+            }
+        }
+        write!(f, "{}", self.0)
+    }
+}
+
+pub(super) fn size(text: &str) -> Result<Size, String> {
+    let digits = text.len() - text.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim_start();
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return Err("not a size; write bytes as 65536, 64k, 64KiB, 1M or 1G".into()),
+    };
+    if number.is_empty() {
+        return Err("not a size; write bytes as 65536, 64k, 64KiB, 1M or 1G".into());
+    }
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    bytes.map(Size).ok_or_else(|| "more bytes than can be counted".into())
+}
+
+pub(super) fn size_within(text: &str, least: u64, most: u64) -> Result<Size, String> {
+    let size = size(text)?;
+    match size.0 {
+        bytes if bytes < least => Err(format!("at least {} is needed", Size(least))),
+        bytes if bytes > most => Err(format!("{} is the most", Size(most))),
+        _ => Ok(size),
+    }
+}
+
+/// Heads are parsed in one piece, and each connection may hold one.
+pub(super) fn head_size(text: &str) -> Result<Size, String> {
+    size_within(text, 256, 1 << 20)
+}
+
+pub(super) fn target_size(text: &str) -> Result<Size, String> {
+    size_within(text, 16, 1 << 20)
+}
+
+/// Less than a page a turn would be all turns and no bytes.
+pub(super) fn turn_size(text: &str) -> Result<Size, String> {
+    size_within(text, 4 << 10, 1 << 30)
+}
+
+pub(super) fn memory_size(text: &str) -> Result<Size, String> {
+    size_within(text, 0, isize::MAX as u64)
+}
+
+pub(super) fn count<const LEAST: usize, const MOST: usize>(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(number) if (LEAST..=MOST).contains(&number) => Ok(number),
+        _ => Err(format!("not a whole number from {LEAST} to {MOST}")),
+    }
+}
+
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "not a whole number from 0 to 65535".into())
+}
+
+/// A timeout in seconds, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Timeout(pub(super) Option<Duration>);
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(timeout) => write!(f, "{}", timeout.as_secs_f64()),
+            None => f.write_str("off"),
+        }
+    }
+}
+
+pub(super) fn timeout(text: &str) -> Result<Timeout, String> {
+    match drain_timeout(text)? {
+        Timeout(Some(Duration::ZERO)) => Err("0 would give up at once; 'off' disables the timeout".into()),
+        timeout => Ok(timeout),
+    }
+}
+
+/// The drain timeout may be 0: cut off at once.
+pub(super) fn drain_timeout(text: &str) -> Result<Timeout, String> {
+    if text == "off" {
+        return Ok(Timeout(None));
+    }
+    let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    match seconds {
+        Some(timeout) if timeout <= TIMEOUT_MAX => Ok(Timeout(Some(timeout))),
+        _ => Err(format!("not a number of seconds from 0 to {}, nor 'off'", TIMEOUT_MAX.as_secs())),
+    }
+}
+
+/// A time in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Milliseconds(pub(super) Duration);
+
+impl fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.as_secs_f64() * 1000.0)
+    }
+}
+
+pub(super) fn milliseconds(text: &str) -> Result<Milliseconds, String> {
+    let time = text.parse::<f64>().ok().and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
+    match time {
+        Some(time) if time <= TIMEOUT_MAX => Ok(Milliseconds(time)),
+        _ => Err("not a number of milliseconds".into()),
+    }
+}
+
+/// The longest path a Unix socket address holds, in bytes.
+const UNIX_PATH_BYTES_MAX: usize = 107;
+
+pub(super) fn bind(text: &str) -> Result<Bind, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match path.len() {
+            0 => Err("no path after 'unix:'".into()),
+            length if length > UNIX_PATH_BYTES_MAX => {
+                Err(format!("a socket's path has {UNIX_PATH_BYTES_MAX} bytes at the most"))
+            }
+            _ => Ok(Bind::Unix(path.into())),
+        };
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(Bind::Ip(address, None));
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(Bind::Ip(address.ip(), Some(address.port())));
+    }
+    if let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'))
+        && let Ok(address) = address.parse::<Ipv6Addr>()
+    {
+        return Ok(Bind::Ip(address.into(), None));
+    }
+    // The one name that is the same everywhere, and the one people type.
+    let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+    match (name, port.map(str::parse::<u16>)) {
+        ("localhost", None) => Ok(Bind::Ip(Ipv4Addr::LOCALHOST.into(), None)),
+        ("localhost", Some(Ok(port))) => Ok(Bind::Ip(Ipv4Addr::LOCALHOST.into(), Some(port))),
+        ("" | "*", _) => Err("no address; 0.0.0.0 is all of IPv4, :: is IPv6 and IPv4".into()),
+        (name, Some(_)) if name.parse::<Ipv4Addr>().is_ok() || name == "localhost" => {
+            Err("the port after the address is not a number from 0 to 65535".into())
+        }
+        _ => {
+            Err("not an IP address; names are not looked up, write 127.0.0.1, ::, [::1]:8080 or unix:PATH"
+                .into())
+        }
+    }
+}
+
+pub(super) fn name_of(choice: &impl ValueEnum) -> String {
+    choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
