@@ -1,11 +1,16 @@
-//! The command line: flags and environment variables in, a [`Config`] or one line about what is wrong out; and the
-//! banner.
+//! The command line: flags, environment variables and the configuration file in, a [`Config`] or one line about what
+//! is wrong out; and the banner.
 //!
-//! Defaults are not written here: they come from `config.rs`, and `--help` shows them from there. This file must
+//! A flag is defined once, in `Args`. Help, completions, the manual page, the keys of the file and `--show-config`
+//! are made of the definition. Defaults are not written here: they come from `config.rs`, and `--help` shows them from there. This file must
 //! not know who obeys the settings, and it starts nothing. It looks at the disk only to say in time that the
 //! folder to be served is not there.
 
 mod exit;
+mod file;
+mod manual;
+mod setting;
+mod show;
 mod value;
 
 pub use exit::Exit;
@@ -15,11 +20,13 @@ use crate::config::{
     Timeouts,
 };
 use crate::log::{AccessLog, escape_control, open_access_log};
-use clap::builder::BoolishValueParser;
-use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser};
-use exit::{exit_of, variable};
+use clap::builder::{BoolishValueParser, ValueHint};
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser};
+use exit::exit_of;
+use file::ConfigFile;
 use log::LevelFilter;
+use setting::Sources;
+use std::cmp::Ordering;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -65,21 +72,21 @@ impl Surroundings {
 }
 
 /// Reads the command line, `args` being the whole of it with the program's name. A flag beats its environment
-/// variable, which beats the default.
+/// variable, which beats the configuration file, which beats the default.
 pub fn parse<I, T>(args: I, surroundings: &Surroundings) -> Result<Startup, Exit>
 where
     I: IntoIterator<Item = T>,
     T: Into<OsString>,
 {
     let argv: Vec<OsString> = args.into_iter().map(Into::into).collect();
-    let given = Args::command()
-        .try_get_matches_from(&argv)
-        .and_then(|matches| Ok((Args::from_arg_matches(&matches)?, matches)));
-    let (args, matches) = given.map_err(|error| exit_of(&error, &argv, surroundings))?;
-    let level = log_level(&args, &matches)?;
-    let mut config = config_of(&args, &matches, surroundings)?;
+    let (args, sources) = read(&argv, surroundings)?;
+    let level = log_level(&args, &sources)?;
+    let mut config = config_of(&args, &sources, surroundings)?;
     config.turn_lines = level == LevelFilter::Trace;
-    check_limits(&mut config.limits, &matches)?;
+    check_limits(&mut config.limits, &sources)?;
+    if args.show_config {
+        return Err(Exit::done(show::show(&Args::command(), &sources)));
+    }
     check_root(&config.root, config.files.listing)?;
     Ok(Startup {
         config,
@@ -87,6 +94,28 @@ where
         color_stdout: args.color.resolve(surroundings.stdout_is_terminal, surroundings.no_color),
         color_stderr: args.color.resolve(surroundings.stderr_is_terminal, surroundings.no_color),
     })
+}
+
+/// The settings from everywhere. The command line is read twice: the first time to learn of the file, the second
+/// time with the values of the file as defaults.
+fn read(argv: &[OsString], surroundings: &Surroundings) -> Result<(Args, Sources), Exit> {
+    let parse = |flags: clap::Command| {
+        let given = flags
+            .try_get_matches_from(argv)
+            .and_then(|matches| Ok((Args::from_arg_matches(&matches)?, matches)));
+        given.map_err(|error| exit_of(&error, argv, surroundings))
+    };
+    let (args, matches) = parse(Args::command())?;
+    if args.man {
+        return Err(Exit::done(manual::page(Args::command())));
+    }
+    if let Some(shell) = args.completions {
+        return Err(Exit::done(manual::completions(Args::command(), shell)));
+    }
+    let Some(path) = &args.config else { return Ok((args, Sources::new(matches, ConfigFile::default()))) };
+    let file = ConfigFile::read(path, &Args::command())?;
+    let (args, matches) = parse(file.as_defaults(Args::command()))?;
+    Ok((args, Sources::new(matches, file)))
 }
 
 /// Opens the access log that `config` asks for, if any. Call it before anything is started.
@@ -128,10 +157,14 @@ Examples:
       serve to everyone, IPv6 and IPv4, and write a log
   whirligig --model threads --max-threads 256 --idle-timeout 5 -v site
       the same server with a thread per connection, and talkative
+";
 
+const NOTES: &str = "\
 Every flag has an environment variable of its name, which it overrides:
---max-head 64KiB is WHIRLIGIG_MAX_HEAD=64KiB. SIZE takes k, M and G (1024 each),
-as in 512k, 64M or 64MiB; SECS takes decimals.
+--max-head 64KiB is WHIRLIGIG_MAX_HEAD=64KiB. Both override the file that is
+named with --config, where the same is max-head = \"64KiB\"; no file is read
+unless it is named. SIZE takes k, M and G (1024 each), as in 512k, 64M or
+64MiB; SECS takes decimals.
 Exit codes: 0 stopped gracefully, 1 could not run or clients were cut off,
 2 wrong usage, 130 or 143 stopped at once by a second signal.";
 
@@ -144,6 +177,7 @@ Exit codes: 0 stopped gracefully, 1 could not run or clients were cut off,
 struct Args {
     /// The folder to serve [default: www if there is one, else .]
     #[arg(help_heading = "What", env = "WHIRLIGIG_ROOT", hide_env = true)]
+    #[arg(value_hint = ValueHint::DirPath)]
     root: Option<PathBuf>,
 
     /// ADDR, ADDR:PORT, [V6]:PORT or unix:PATH; repeatable; :: takes IPv4 too
@@ -186,7 +220,7 @@ struct Args {
 
     /// One line a request to FILE, - (standard output) or off [default: - on a terminal, else off]
     #[arg(help_heading = "Logging", long, value_name = "FILE|-")]
-    #[arg(env = "WHIRLIGIG_ACCESS_LOG", hide_env = true)]
+    #[arg(env = "WHIRLIGIG_ACCESS_LOG", hide_env = true, value_hint = ValueHint::FilePath)]
     access_log: Option<OsString>,
     /// Form of the access log: common, combined or json
     #[arg(help_heading = "Logging", long, value_name = "FORM", hide_possible_values = true)]
@@ -205,12 +239,27 @@ struct Args {
     #[arg(value_enum, default_value_t = Color::Auto, env = "WHIRLIGIG_COLOR", hide_env = true)]
     color: Color,
 
+    /// Read settings from this TOML file: key = value, keys being long flags
+    #[arg(help_heading = "Configuration file", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(env = "WHIRLIGIG_CONFIG", hide_env = true)]
+    config: Option<PathBuf>,
+    /// Print every setting and where it came from as such a file, and start nothing
+    #[arg(help_heading = "Configuration file", long, hide_short_help = true)]
+    show_config: bool,
+
     /// Print help; -h is shorter
     #[arg(help_heading = "Help", short, long, action = ArgAction::HelpShort)]
     help: Option<bool>,
     /// Print the version
     #[arg(help_heading = "Help", short = 'V', long, action = ArgAction::Version)]
     version: Option<bool>,
+    /// Print completions for bash, elvish, fish, powershell or zsh
+    #[arg(help_heading = "Help", long, value_name = "SHELL", hide_short_help = true)]
+    #[arg(value_enum, hide_possible_values = true)]
+    completions: Option<clap_complete::Shell>,
+    /// Print the manual page, as for man -l -
+    #[arg(help_heading = "Help", long, hide_short_help = true)]
+    man: bool,
 }
 
 /// How long each phase may take.
@@ -330,7 +379,7 @@ struct FileArgs {
     max_cache: Size,
 }
 
-fn config_of(args: &Args, matches: &ArgMatches, surroundings: &Surroundings) -> Result<Config, Exit> {
+fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Result<Config, Exit> {
     let access_log = match &args.access_log {
         None if surroundings.stdout_is_terminal && !args.quiet => Some(LogTarget::Stdout),
         None => None,
@@ -344,7 +393,7 @@ fn config_of(args: &Args, matches: &ArgMatches, surroundings: &Surroundings) -> 
         model: args.model,
         binds: args.bind.clone(),
         port: args.port,
-        port_is_explicit: matches.value_source("port") != Some(ValueSource::DefaultValue),
+        port_is_explicit: !sources.is_default("port"),
         limits: limits_of(args),
         timeouts: args.timeouts.timeouts(),
         files: FileOptions {
@@ -354,7 +403,7 @@ fn config_of(args: &Args, matches: &ArgMatches, surroundings: &Surroundings) -> 
             listing: !args.files.no_listing,
             ..FileOptions::default()
         },
-        api: one_of(matches, ("api", args.api), ("no_api", args.no_api))?,
+        api: one_of(sources, ("api", args.api), ("no_api", args.no_api))?,
         health: !args.no_health,
         access_log,
         log_format: args.log_format,
@@ -404,8 +453,8 @@ fn default_root(base: &Path) -> PathBuf {
     if base.join("www").is_dir() { "www".into() } else { ".".into() }
 }
 
-fn log_level(args: &Args, matches: &ArgMatches) -> Result<LevelFilter, Exit> {
-    let quiet = one_of(matches, ("quiet", args.quiet), ("verbose", args.verbose > 0))?;
+fn log_level(args: &Args, sources: &Sources) -> Result<LevelFilter, Exit> {
+    let quiet = one_of(sources, ("quiet", args.quiet), ("verbose", args.verbose > 0))?;
     Ok(match (quiet, args.verbose) {
         (Some(true), _) => LevelFilter::Error,
         (None, _) => LevelFilter::Warn,
@@ -414,48 +463,39 @@ fn log_level(args: &Args, matches: &ArgMatches) -> Result<LevelFilter, Exit> {
     })
 }
 
-/// Which of two flags that contradict each other is on: `Some(true)` the first, `Some(false)` the second. The one on
-/// the command line beats the one from the environment; two from the same place are a mistake.
-fn one_of(matches: &ArgMatches, first: (&str, bool), second: (&str, bool)) -> Result<Option<bool>, Exit> {
-    let is_flag = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+/// Which of two flags that contradict each other is on: `Some(true)` the first, `Some(false)` the second. The command
+/// line beats the environment, which beats the file; two from the same place are a mistake.
+fn one_of(sources: &Sources, first: (&str, bool), second: (&str, bool)) -> Result<Option<bool>, Exit> {
     match (first.1, second.1) {
-        (false, false) => Ok(None),
-        (true, false) => Ok(Some(true)),
-        (false, true) => Ok(Some(false)),
-        (true, true) if is_flag(first.0) != is_flag(second.0) => Ok(Some(is_flag(first.0))),
-        (true, true) => {
-            let name = |id: &str| match is_flag(id) {
-                true => format!("--{}", id.replace('_', "-")),
-                false => variable(id),
-            };
-            Err(Exit::usage(&format!(
-                "{} with {}: they contradict each other, leave one out",
-                name(first.0),
-                name(second.0)
-            )))
+        (false, false) => return Ok(None),
+        (true, false) => return Ok(Some(true)),
+        (false, true) => return Ok(Some(false)),
+        (true, true) => {}
+    }
+    match sources.of(first.0).cmp(&sources.of(second.0)) {
+        Ordering::Greater => Ok(Some(true)),
+        Ordering::Less => Ok(Some(false)),
+        Ordering::Equal => {
+            let (first, second) = (sources.name(first.0), sources.name(second.0));
+            Err(Exit::usage(&format!("{first} with {second}: they contradict each other, leave one out")))
         }
     }
 }
 
 /// The limits that only make sense together. One that was not asked for gives way to one that was.
-fn check_limits(limits: &mut Limits, matches: &ArgMatches) -> Result<(), Exit> {
-    let is_default = |id| matches.value_source(id) == Some(ValueSource::DefaultValue);
+fn check_limits(limits: &mut Limits, sources: &Sources) -> Result<(), Exit> {
     let head = limits.head_bytes_max;
+    let named = |id, bytes| format!("{} {}", sources.name(id), Size::of(bytes));
     if limits.target_bytes_max > head {
-        if !is_default("max_target") {
-            let target = Size::of(limits.target_bytes_max);
-            let why = format!(
-                "--max-target {target}: more than the head it stands in, --max-head {}",
-                Size::of(head)
-            );
-            return Err(Exit::usage(&why));
+        if !sources.is_default("max_target") {
+            let (target, head) = (named("max_target", limits.target_bytes_max), named("max_head", head));
+            return Err(Exit::usage(&format!("{target}: more than the head it stands in, {head}")));
         }
         limits.target_bytes_max = head;
     }
     if limits.pool_bytes_max < head {
-        let pool = Size::of(limits.pool_bytes_max);
-        let why = format!("--max-pool {pool}: does not hold one request head, --max-head {}", Size::of(head));
-        return Err(Exit::usage(&why));
+        let (pool, head) = (named("max_pool", limits.pool_bytes_max), named("max_head", head));
+        return Err(Exit::usage(&format!("{pool}: does not hold one request head, {head}")));
     }
     Ok(())
 }
@@ -795,14 +835,16 @@ mod tests {
         assert_eq!((exit.code(), exit.text()), (0, concat!("whirligig ", env!("CARGO_PKG_VERSION"), "\n")));
     }
 
+    /// Flags that are no settings: they ask for something to be printed.
+    const PRINTED_ONLY: [&str; 5] = ["help", "version", "show_config", "completions", "man"];
+
     #[test]
     fn every_flag_has_a_variable() {
         Args::command().debug_assert();
-        for arg in Args::command()
-            .get_arguments()
-            .filter(|arg| !["help", "version"].contains(&arg.get_id().as_str()))
+        for arg in
+            Args::command().get_arguments().filter(|arg| !PRINTED_ONLY.contains(&arg.get_id().as_str()))
         {
-            let expected = variable(arg.get_id().as_str());
+            let expected = setting::variable(arg.get_id().as_str());
             assert_eq!(arg.get_env().and_then(|name| name.to_str()), Some(expected.as_str()));
         }
     }

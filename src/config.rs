@@ -14,6 +14,9 @@ pub const MIB: usize = 1024 * KIB;
 /// The highest value `fields_max` may take: the table of field lines stands on the stack.
 pub const FIELDS_CEILING: usize = 256;
 
+/// A configuration file in bytes. One with a thousand lines has 64 KiB; what is larger is some other file.
+pub const CONFIG_FILE_BYTES_MAX: u64 = MIB as u64;
+
 /// Access lines a loop collects before it hands them to the log's writer thread, in bytes.
 pub const LOG_BUFFER_BYTES: usize = 16 * KIB;
 

@@ -1,10 +1,11 @@
-//! What the program says instead of starting: help that was asked for, or one line about what is wrong.
+//! What the program says instead of starting: what was asked for, as help is, or one line about what is wrong.
 //!
 //! Clap knows what is wrong and with which flag; its answers of many lines become one of ours here. This file must
 //! not know what the settings mean.
 
+use super::setting::{is_secret, variable};
 use super::value::Color;
-use super::{Args, EXAMPLES, Surroundings};
+use super::{Args, EXAMPLES, NOTES, Surroundings};
 use crate::log::escape_control;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -14,7 +15,7 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-/// A reason not to start: help that was asked for, or one line of error. `main` returns [`Exit::report`].
+/// A reason not to start: something to print, as help is, or one line of error. `main` returns [`Exit::report`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
     code: u8,
@@ -40,12 +41,17 @@ impl Exit {
         Exit::runtime(&format!("cannot listen on {address}"), error, hint)
     }
 
+    /// Something to print instead of starting, and no error.
+    pub(super) fn done(text: String) -> Exit {
+        Exit { code: 0, text }
+    }
+
     pub(super) fn usage(message: &str) -> Exit {
         let message = escape_control(message);
         Exit { code: 2, text: format!("whirligig: {message}; try 'whirligig --help'\n") }
     }
 
-    /// 0 for help and version, 1 for a runtime problem, 2 for wrong usage.
+    /// 0 for help and whatever else was only to be printed, 1 for a runtime problem, 2 for wrong usage.
     pub fn code(&self) -> u8 {
         self.code
     }
@@ -75,7 +81,7 @@ pub(super) fn exit_of(error: &clap::Error, argv: &[OsString], surroundings: &Sur
             let text = if long { long_help() } else { error.render() };
             let colored =
                 color_asked_for(argv).resolve(surroundings.stdout_is_terminal, surroundings.no_color);
-            Exit { code: 0, text: if colored { text.ansi().to_string() } else { text.to_string() } }
+            Exit::done(if colored { text.ansi().to_string() } else { text.to_string() })
         }
         ErrorKind::UnknownArgument => Exit::usage(&unknown(error)),
         _ => Exit::usage(&invalid(error, argv)),
@@ -84,7 +90,10 @@ pub(super) fn exit_of(error: &clap::Error, argv: &[OsString], surroundings: &Sur
 
 /// Clap's own long help spreads a flag over four lines. Ours is the short form, with nothing left out.
 fn long_help() -> StyledStr {
-    Args::command().mut_args(|arg| arg.hide_short_help(false)).after_help(EXAMPLES).render_help()
+    Args::command()
+        .mut_args(|arg| arg.hide_short_help(false))
+        .after_help(format!("{EXAMPLES}\n{NOTES}"))
+        .render_help()
 }
 
 /// Help ends the parsing before `--color` is known, so it is looked for by hand.
@@ -108,27 +117,45 @@ fn unknown(error: &clap::Error) -> String {
 
 /// `what: why` for an error about a value.
 fn invalid(error: &clap::Error, argv: &[OsString]) -> String {
-    let (argument, value) =
-        (context(error, ContextKind::InvalidArg), context(error, ContextKind::InvalidValue));
-    let (Some(argument), Some(value)) = (argument, value) else {
-        let text = error.render().to_string();
-        let first = text.lines().next().unwrap_or_default();
-        return first.strip_prefix("error: ").unwrap_or(first).to_owned();
-    };
-    let flag = argument.split([' ', '=', '.']).next().unwrap_or_default();
-    let name = name_used(flag, argv);
-    if value.is_empty() && error.kind() == ErrorKind::InvalidValue {
-        return format!("{name}: a value is missing");
+    let Some(flag) = flag_of(error) else { return first_line(error) };
+    let flags = Args::command();
+    let secret = flags
+        .get_arguments()
+        .any(|arg| arg.get_long() == Some(flag.trim_start_matches('-')) && is_secret(arg));
+    match complaint(error, secret) {
+        Some(complaint) => format!("{}{complaint}", name_used(&flag, argv)),
+        None => first_line(error),
     }
+}
+
+/// The flag that an error is about.
+fn flag_of(error: &clap::Error) -> Option<String> {
+    let argument = context(error, ContextKind::InvalidArg)?;
+    argument.split([' ', '=', '.']).next().map(|flag| flag.trim_end_matches('[').to_owned())
+}
+
+/// What follows the flag's name: the value, and what is wrong with it. `None` if the error is about something else.
+pub(super) fn complaint(error: &clap::Error, secret: bool) -> Option<String> {
+    let value = context(error, ContextKind::InvalidValue)?;
+    if value.is_empty() && error.kind() == ErrorKind::InvalidValue {
+        return Some(": a value is missing".into());
+    }
+    let shown = if secret { String::new() } else { format!(" '{value}'") };
     if error.kind() == ErrorKind::TooManyValues {
-        return format!("{name} '{value}': the flag takes no value");
+        return Some(format!("{shown}: the flag takes no value"));
     }
     let why = match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
         (Some(source), _) => source.to_string(),
         (None, Some(ContextValue::Strings(choices))) => format!("must be one of {}", choices.join(", ")),
         (None, _) => "not a value it takes".to_owned(),
     };
-    format!("{name} '{value}': {why}")
+    Some(format!("{shown}: {why}"))
+}
+
+fn first_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let first = text.lines().next().unwrap_or_default();
+    first.strip_prefix("error: ").unwrap_or(first).to_owned()
 }
 
 /// A flag's own name, or that of its environment variable when the value came from there.
@@ -148,8 +175,4 @@ fn name_used(flag: &str, argv: &[OsString]) -> String {
 
 fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
     error.get(kind).map(ToString::to_string)
-}
-
-pub(super) fn variable(long: &str) -> String {
-    format!("WHIRLIGIG_{}", long.replace('-', "_").to_ascii_uppercase())
 }

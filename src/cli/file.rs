@@ -1,0 +1,217 @@
+//! The configuration file: TOML, where each key is a long flag without its dashes and each value what would stand
+//! behind the flag.
+//!
+//! The values become defaults of the flags, so that clap itself lets a flag and a variable win over them, and
+//! judges them with the same words. This file must not know any single key.
+
+use super::exit::{Exit, complaint};
+use super::setting::{is_secret, is_switch, key_of, opposite, settings};
+use crate::config::CONFIG_FILE_BYTES_MAX;
+use crate::log::escape_control;
+use clap::builder::OsStr;
+use clap::error::{ContextKind, ErrorKind};
+use clap::{Arg, ArgAction, Command};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+use toml::de::{DeTable, DeValue};
+
+/// What a configuration file says, by the names of the flags it says it for. Empty where there is none.
+#[derive(Debug, Default)]
+pub(super) struct ConfigFile {
+    name: String,
+    entries: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: String,
+    line: usize,
+    values: Vec<OsString>,
+}
+
+impl ConfigFile {
+    /// Reads the file at `path`. Each of its values is one that its flag among `flags` takes.
+    pub(super) fn read(path: &Path, flags: &Command) -> Result<ConfigFile, Exit> {
+        let text = read_bounded(path).map_err(|error| {
+            let what = format!("cannot read the configuration file '{}'", path.display());
+            Exit::runtime(&what, error, "name a readable TOML file with --config")
+        })?;
+        ConfigFile::parse(&path.display().to_string(), &text, flags)
+    }
+
+    fn parse(name: &str, text: &str, flags: &Command) -> Result<ConfigFile, Exit> {
+        let mut file = ConfigFile { name: name.to_owned(), entries: BTreeMap::new() };
+        let mut flags = flags.clone();
+        flags.build();
+        let table = DeTable::parse(text).map_err(|error| {
+            let line = line_of(text, error.span().map_or(0, |span| span.start));
+            file.wrong(line, &error.message().replace('\n', ", "))
+        })?;
+        let mut pairs: Vec<_> = table.get_ref().iter().collect();
+        // As they stand in the file, so that the first mistake is the one that is told.
+        pairs.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in pairs {
+            let (key, line) = (key.get_ref().as_ref(), line_of(text, key.span().start));
+            let (id, values) = setting(&flags, key, value.get_ref()).map_err(|why| file.wrong(line, &why))?;
+            if let Some(Entry { key: other, line: first, .. }) = file.entries.get(&id) {
+                return Err(file.wrong(line, &format!("{key}: set already in line {first}, as {other}")));
+            }
+            file.entries.insert(id, Entry { key: key.to_owned(), line, values });
+        }
+        Ok(file)
+    }
+
+    /// The `flags`, with what the file says as their defaults.
+    pub(super) fn as_defaults(&self, flags: Command) -> Command {
+        flags.mut_args(|arg| match self.entries.get(arg.get_id().as_str()) {
+            Some(entry) => arg.default_values(entry.values.iter().map(|value| OsStr::from(value.clone()))),
+            None => arg,
+        })
+    }
+
+    /// File and line that set the flag `id`, and the key they did it with.
+    pub(super) fn place(&self, id: &str) -> Option<(String, &str)> {
+        let Entry { key, line, .. } = self.entries.get(id)?;
+        Some((format!("{}:{line}", escape_control(&self.name)), key))
+    }
+
+    fn wrong(&self, line: usize, why: &str) -> Exit {
+        Exit::usage(&format!("{}:{line}: {why}", self.name))
+    }
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(CONFIG_FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > CONFIG_FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("it has more than {CONFIG_FILE_BYTES_MAX} bytes")));
+    }
+    Ok(text)
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}
+
+/// The flag that `key` sets, and the values for it.
+fn setting(flags: &Command, key: &str, value: &DeValue<'_>) -> Result<(String, Vec<OsString>), String> {
+    let off = opposite(flags, key);
+    let (arg, values) = match (settings(flags).find(|arg| key_of(arg) == key), off, value) {
+        // `api = false` says what `--no-api` says; where that flag stands alone, `listing = true` its contrary.
+        (Some(_), Some(off), DeValue::Boolean(false)) => (off, vec!["true".into()]),
+        (None, Some(off), DeValue::Boolean(on)) => (off, vec![(!on).to_string().into()]),
+        (None, Some(_), _) => return Err(format!("{key}: {SWITCH}")),
+        (Some(arg), ..) => (arg, values(flags, arg, value).map_err(|why| format!("{key}{why}"))?),
+        (None, None, _) => return Err(unknown(flags, key, value)),
+    };
+    Ok((arg.get_id().to_string(), values))
+}
+
+/// What is said where something else stands for a switch.
+const SWITCH: &str = "it is on or off, write true or false";
+
+/// The values of `arg`, or what is wrong, to be put behind the key.
+fn values(flags: &Command, arg: &Arg, value: &DeValue<'_>) -> Result<Vec<OsString>, String> {
+    match (arg.get_action(), value) {
+        (_, DeValue::Table(_)) => {
+            Err(": it is a table; every key stands alone, with one value or a list".into())
+        }
+        (_, DeValue::Datetime(_)) => Err(": no date is wanted here; text stands in quotes".into()),
+        (ArgAction::SetTrue, DeValue::Boolean(on)) => Ok(vec![on.to_string().into()]),
+        (ArgAction::SetTrue, _) => Err(format!(": {SWITCH}")),
+        (ArgAction::Count, _) => count(value),
+        (ArgAction::Append, DeValue::Array(items)) => {
+            if items.is_empty() && !arg.get_default_values().is_empty() {
+                return Err(": the list is empty".into());
+            }
+            items.iter().map(|item| accepted(flags, arg, item.get_ref())).collect()
+        }
+        _ => Ok(vec![accepted(flags, arg, value)?]),
+    }
+}
+
+/// How often a flag like `-v` would stand there.
+fn count(value: &DeValue<'_>) -> Result<Vec<OsString>, String> {
+    let times = match value {
+        DeValue::Integer(number) => u8::from_str_radix(number.as_str(), number.radix()).ok(),
+        DeValue::Boolean(on) => Some(u8::from(*on)),
+        _ => None,
+    };
+    times
+        .map(|times| vec![times.to_string().into()])
+        .ok_or_else(|| ": not a whole number from 0 to 255".into())
+}
+
+/// One value as text, if the flag takes it. Clap says so, as if the flag were on the command line.
+fn accepted(flags: &Command, arg: &Arg, value: &DeValue<'_>) -> Result<OsString, String> {
+    let text = text(arg, value)?;
+    let word = match arg.get_long() {
+        Some(long) => format!("--{long}={text}"),
+        None => text.clone(),
+    };
+    // Behind `--` everything is the name of a folder, however it begins.
+    let words = if arg.is_positional() { vec!["", "--", &word] } else { vec!["", &word] };
+    match flags.clone().try_get_matches_from(words) {
+        // What the flag lacks or contradicts is judged when everybody has spoken.
+        Err(error)
+            if !matches!(error.kind(), ErrorKind::MissingRequiredArgument | ErrorKind::ArgumentConflict) =>
+        {
+            Err(complaint(&error, is_secret(arg)).unwrap_or_else(|| ": not a value it takes".into()))
+        }
+        _ => Ok(text.into()),
+    }
+}
+
+fn text(arg: &Arg, value: &DeValue<'_>) -> Result<String, String> {
+    match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Float(number) => Ok(number.as_str().to_owned()),
+        // Flags take no 0x10, so the file's number is written out.
+        DeValue::Integer(number) => match i128::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => Ok(number.to_string()),
+            Err(_) => Ok(number.to_string()),
+        },
+        DeValue::Boolean(on) if arg.get_value_parser().type_id() == std::any::TypeId::of::<bool>() => {
+            Ok(on.to_string())
+        }
+        DeValue::Boolean(_) => Err(": a value is wanted, not true or false".into()),
+        DeValue::Array(_) => Err(": one value is wanted, not a list".into()),
+        DeValue::Datetime(_) | DeValue::Table(_) => Err(": text stands in quotes".into()),
+    }
+}
+
+fn unknown(flags: &Command, key: &str, value: &DeValue<'_>) -> String {
+    if matches!(value, DeValue::Table(_)) {
+        return format!("'{key}' is a table; every key stands alone, without [sections] and dots");
+    }
+    if flags.get_arguments().any(|arg| key_of(arg) == key) {
+        return format!("{key}: it is a flag for the command line only");
+    }
+    match nearest(flags, key) {
+        Some(known) => format!("unknown key '{key}': did you mean '{known}'?"),
+        None => format!("unknown key '{key}': keys are the long flags of 'whirligig --help' without --"),
+    }
+}
+
+/// The known key that looks most like `key`. Clap finds it, for which each key is a flag and this one mistyped.
+fn nearest(flags: &Command, key: &str) -> Option<String> {
+    let positive = |key: &str| key.strip_prefix("no-").map(str::to_owned);
+    let keys = settings(flags).flat_map(|arg| {
+        let positive = Some(arg).filter(|arg| is_switch(arg)).and_then(|arg| positive(key_of(arg)));
+        [Some(key_of(arg).to_owned()), positive].into_iter().flatten()
+    });
+    let keys: std::collections::BTreeSet<String> = keys.collect();
+    let dashed = key.trim_start_matches('-').replace('_', "-");
+    if keys.contains(&dashed) {
+        return Some(dashed);
+    }
+    let plain = Command::new("keys").disable_help_flag(true).disable_version_flag(true);
+    let plain =
+        plain.args(keys.into_iter().map(|key| Arg::new(key.clone()).long(key).action(ArgAction::SetTrue)));
+    let error = plain.try_get_matches_from(["", &format!("--{dashed}")]).err()?;
+    let similar = error.get(ContextKind::SuggestedArg)?.to_string();
+    Some(similar.trim_start_matches('-').to_owned())
+}

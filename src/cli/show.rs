@@ -1,0 +1,149 @@
+//! `--show-config`: every setting as a line of a configuration file, and who said it.
+//!
+//! What is default is commented out, so that the text fed back with `--config` means the same to the last detail: a
+//! port that nobody asked for may still give way, a limit that nobody set still follows another. This file must not
+//! know any single setting, but for the switches that contradict each other without showing it in their names.
+
+use super::setting::{Sources, is_secret, is_switch, is_text, key_of, masked, opposite, settings};
+use crate::log::escape_control;
+use clap::{Arg, ArgAction, Command};
+use std::ffi::OsStr;
+
+/// Switches that contradict each other, other than KEY and no-KEY. One that is overruled is not fed back.
+const CONTRARY: [(&str, &str); 1] = [("quiet", "verbose")];
+
+/// One setting as it is printed.
+struct Line {
+    key: String,
+    /// As TOML; empty if there is none.
+    value: String,
+    /// Whether the line says something when it is read again.
+    is_live: bool,
+    /// Where the value came from.
+    place: String,
+}
+
+/// The whole text.
+pub(super) fn show(flags: &Command, sources: &Sources) -> String {
+    let mut text = format!(
+        "# Every setting of whirligig {} and where it comes from, as a file for --config.\n\
+         # Defaults are commented out: take the first # away to set one.\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    let mut heading = None;
+    for arg in settings(flags) {
+        let Some(line) = line(flags, sources, arg) else { continue };
+        if arg.get_help_heading() != heading {
+            heading = arg.get_help_heading();
+            text.push_str(&format!("\n# {}\n", heading.unwrap_or("Other")));
+        }
+        let hash = if line.is_live { "" } else { "#" };
+        let setting = format!("{hash}{} = {}", line.key, line.value);
+        text.push_str(&format!("{setting:<34} # {}\n", line.place));
+    }
+    text
+}
+
+/// The line for `arg`, unless it is said with the line of its opposite.
+fn line(flags: &Command, sources: &Sources, arg: &Arg) -> Option<Line> {
+    let (id, key) = (arg.get_id().as_str(), key_of(arg));
+    let live = |key: &str, value: String, id: &str| Line {
+        key: key.to_owned(),
+        value,
+        is_live: !sources.is_default(id),
+        place: if sources.is_default(id) { default_of(arg) } else { sources.place(id) },
+    };
+    if let Some(positive) = key.strip_prefix("no-").filter(|_| is_switch(arg)) {
+        let stands_alone = !settings(flags).any(|other| key_of(other) == positive);
+        return stands_alone.then(|| live(positive, (!sources.matches().get_flag(id)).to_string(), id));
+    }
+    if let Some(off) = opposite(flags, key).filter(|off| sources.matches().get_flag(off.get_id().as_str())) {
+        let off = off.get_id().as_str();
+        if sources.of(off) > sources.of(id) || !is_said(sources, arg) {
+            return Some(live(key, "false".into(), off));
+        }
+    }
+    if is_switch(arg) && opposite(flags, key).is_some() && !sources.matches().get_flag(id) {
+        // Neither is on: the server decides.
+        return Some(Line { key: key.into(), value: String::new(), is_live: false, place: default_of(arg) });
+    }
+    let mut line = live(key, value(sources, arg), id);
+    if let Some(winner) = overruled_by(flags, sources, arg) {
+        line.is_live = false;
+        line.place.push_str(&format!(", overruled by {winner}"));
+    } else if is_secret(arg) && line.is_live {
+        line.is_live = false;
+        line.place.push_str("; the secret is not shown");
+    } else if line.is_live
+        && sources.matches().get_raw(id).is_some_and(|mut all| all.any(|one| one.to_str().is_none()))
+    {
+        line.is_live = false;
+        line.place.push_str("; not UTF-8, which a file cannot hold");
+    }
+    Some(line)
+}
+
+/// Whether a switch is on, or anything else has a value that is not the default.
+fn is_said(sources: &Sources, arg: &Arg) -> bool {
+    let id = arg.get_id().as_str();
+    match arg.get_action() {
+        ArgAction::SetTrue => sources.matches().get_flag(id),
+        ArgAction::Count => sources.matches().get_count(id) > 0,
+        _ => !sources.is_default(id),
+    }
+}
+
+/// The contrary switch that is on, too, and comes from somebody who has more to say.
+fn overruled_by<'a>(flags: &'a Command, sources: &Sources, arg: &Arg) -> Option<&'a str> {
+    let id = arg.get_id().as_str();
+    let contrary = |(one, other)| match id {
+        _ if id == one => Some(other),
+        _ if id == other => Some(one),
+        _ => None,
+    };
+    let other = CONTRARY.into_iter().find_map(contrary)?;
+    let other = settings(flags).find(|arg| arg.get_id() == other)?;
+    let wins = is_said(sources, arg)
+        && is_said(sources, other)
+        && sources.of(other.get_id().as_str()) > sources.of(id);
+    wins.then(|| key_of(other))
+}
+
+fn value(sources: &Sources, arg: &Arg) -> String {
+    let (id, matches) = (arg.get_id().as_str(), sources.matches());
+    let raw = || matches.get_raw(id).into_iter().flatten().map(|value| as_toml(arg, value));
+    match arg.get_action() {
+        ArgAction::SetTrue => matches.get_flag(id).to_string(),
+        ArgAction::Count => matches.get_count(id).to_string(),
+        ArgAction::Append => format!("[{}]", raw().collect::<Vec<_>>().join(", ")),
+        _ => raw().next().unwrap_or_default(),
+    }
+}
+
+/// A number as a number where it is plainly one, anything else in quotes.
+fn as_toml(arg: &Arg, value: &OsStr) -> String {
+    let text = if is_secret(arg) { masked(value) } else { value.to_string_lossy().into_owned() };
+    let is_integer = text.parse::<i64>().is_ok_and(|number| number.to_string() == text);
+    let is_decimal = text.contains('.') && text.parse::<f64>().is_ok_and(|number| number.to_string() == text);
+    if !is_text(arg) && (is_integer || is_decimal) { text } else { quoted(&text) }
+}
+
+/// A basic string of TOML.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            _ if char.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(char))),
+            _ => quoted.push(char),
+        }
+    }
+    quoted + "\""
+}
+
+/// That the value is the default; and which one, where only the help can say it.
+fn default_of(arg: &Arg) -> String {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let told = help.split_once("[default: ").and_then(|(_, rest)| rest.split_once(']'));
+    told.map_or_else(|| "default".into(), |(told, _)| format!("default: {}", escape_control(told)))
+}
