@@ -239,7 +239,7 @@ struct Args {
     #[arg(value_enum, default_value_t = Color::Auto, env = "WHIRLIGIG_COLOR", hide_env = true)]
     color: Color,
 
-    /// Read settings from this TOML file: key = value, keys being long flags
+    /// Read settings from this TOML file, port = 80 for --port 80; else no file is read
     #[arg(help_heading = "Configuration file", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(env = "WHIRLIGIG_CONFIG", hide_env = true)]
     config: Option<PathBuf>,
@@ -700,6 +700,70 @@ mod tests {
             let help = try_parse(&format!("{flags} --help"), &around).unwrap_err();
             assert_eq!(help.text().contains('\x1b'), colored, "{flags} {around:?}");
         }
+    }
+
+    fn from_file(text: &str, line: &str) -> Result<Startup, Exit> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, text).unwrap();
+        try_parse(&format!("{line} --config {}", file.path().display()), &PLAIN)
+    }
+
+    #[test]
+    fn the_file_has_the_values_of_flags() {
+        let text = "root = '/'\nport = 0x50\nbind = ['::1', '10.0.0.1:81,unix:/x']\nlisting = false\nmax-head = 65_536\n\
+                    max-body = '1G'\nheader-timeout = 0.5\nidle-timeout = 'off'\napi = false\nhealth = true\n\
+                    log-format = 'json'\naccess-log = 'a.log'\nverbose = 2\nmodel = \"threads\"\n";
+        let flags = "/ --port 80 -b ::1 -b 10.0.0.1:81 -b unix:/x --no-listing --max-head 64k --max-body 1G -vv \
+                     --header-timeout 0.5 --idle-timeout off --no-api --log-format json --access-log a.log \
+                     --model threads";
+        let (file, flags) = (from_file(text, "").unwrap(), try_parse(flags, &PLAIN).unwrap());
+        assert_eq!(format!("{file:?}"), format!("{flags:?}"));
+        assert!(file.config.port_is_explicit);
+    }
+
+    #[test]
+    fn a_flag_beats_the_file() {
+        let config = |text, line| from_file(text, &format!("{line} .")).unwrap().config;
+        assert_eq!(config("port = 1\nroot = 'no-such'", "-p 2").port, 2);
+        assert_eq!(config("bind = ['::1', '::2']", "-b 127.0.0.1").binds.len(), 1, "a list is not added to");
+        assert_eq!(config("api = false", "--api").api, Some(true));
+        assert_eq!(config("no-api = true", "--api").api, Some(true));
+        assert_eq!(config("api = true", "--no-api").api, Some(false));
+        assert_eq!(config("api = true", "").api, Some(true));
+        assert_eq!(config("no-api = false", "").api, None);
+        assert!(config("no-listing = false", "").files.listing);
+        assert_eq!(from_file("verbose = 2", "-q .").unwrap().log_level, LevelFilter::Error);
+        assert_eq!(from_file("quiet = true", "-v .").unwrap().log_level, LevelFilter::Debug);
+        // What the file says was asked for: it gives way to nobody.
+        let exit = from_file("max-head = '4k'\nmax-target = '8k'", ".").unwrap_err();
+        assert!(
+            exit.text().contains(":2) 8KiB: more than the head it stands in, max-head ("),
+            "{}",
+            exit.text()
+        );
+        assert_eq!(config("max-head = '4k'", "").limits.target_bytes_max, 4096);
+    }
+
+    /// Feeds the printed settings back with each default taken at its word.
+    #[test]
+    fn every_printed_default_is_a_line_the_file_takes() {
+        let shown = try_parse("--show-config", &PLAIN).unwrap_err();
+        assert_eq!(shown.code(), 0);
+        let (mut text, mut keys) = (String::new(), 0);
+        for line in shown.text().lines().filter(|line| !line.starts_with("# ") && !line.is_empty()) {
+            let setting = line.strip_prefix('#').unwrap_or_else(|| panic!("a default: {line}"));
+            assert!(setting.contains("# default"), "{line}");
+            keys += 1;
+            if !setting.contains("=  ") {
+                text.push_str(&format!("{setting}\n"));
+            }
+        }
+        let flags = Args::command();
+        let negative = setting::settings(&flags).filter(|arg| setting::key_of(arg) == "no-api").count();
+        assert_eq!(keys, setting::settings(&flags).count() - negative);
+        let (given, default) = (from_file(&text, ".").unwrap().config, config(""));
+        assert!(given.port_is_explicit);
+        assert_eq!(format!("{:?}", Config { port_is_explicit: false, ..given }), format!("{default:?}"));
     }
 
     #[test]

@@ -215,3 +215,107 @@ fn nearest(flags: &Command, key: &str) -> Option<String> {
     let similar = error.get(ContextKind::SuggestedArg)?.to_string();
     Some(similar.trim_start_matches('-').to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Args;
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[track_caller]
+    fn check_wrong(text: &str, expected: &str) {
+        let exit = ConfigFile::parse("w.toml", text, &Args::command()).unwrap_err();
+        let expected = format!("whirligig: w.toml:{expected}; try 'whirligig --help'\n");
+        assert_eq!((exit.code(), exit.text()), (2, expected.as_str()), "{text:?}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line() {
+        check_wrong("# one\n\nprot = 3", "3: unknown key 'prot': did you mean 'port'?");
+        check_wrong("max_head = 1", "1: unknown key 'max_head': did you mean 'max-head'?");
+        check_wrong("--port = 1", "1: unknown key '--port': did you mean 'port'?");
+        check_wrong("lising = true", "1: unknown key 'lising': did you mean 'listing'?");
+        let strange = "keys are the long flags of 'whirligig --help' without --";
+        check_wrong("xyzzy = 1", &format!("1: unknown key 'xyzzy': {strange}"));
+        check_wrong("'' = 1", &format!("1: unknown key '': {strange}"));
+        check_wrong("config = 'x'", "1: config: it is a flag for the command line only");
+        check_wrong("help = true", "1: help: it is a flag for the command line only");
+        check_wrong("root = '.'\r\nport = 'x'", "2: port 'x': not a whole number from 0 to 65535");
+        check_wrong("port = -1", "1: port '-1': not a whole number from 0 to 65535");
+        check_wrong("port = true", "1: port: a value is wanted, not true or false");
+        check_wrong("port = [1]", "1: port: one value is wanted, not a list");
+        check_wrong("port = 1979-05-27", "1: port: no date is wanted here; text stands in quotes");
+        check_wrong("bind = ['::1',\n[]]", "1: bind: one value is wanted, not a list");
+        check_wrong("bind = []", "1: bind: the list is empty");
+        check_wrong("model = 'fast'", "1: model 'fast': must be one of reactor, threads");
+        check_wrong("quiet = 1", "1: quiet: it is on or off, write true or false");
+        check_wrong("listing = 'no'", "1: listing: it is on or off, write true or false");
+        check_wrong("verbose = 256", "1: verbose: not a whole number from 0 to 255");
+        check_wrong("listing = true\nno-listing = true", "2: no-listing: set already in line 1, as listing");
+        let table = "is a table; every key stands alone, without [sections] and dots";
+        check_wrong("\n[limits]\nmax-head = 1", &format!("2: 'limits' {table}"));
+        check_wrong("a.b = 1", &format!("1: 'a' {table}"));
+        check_wrong("[port]", "1: port: it is a table; every key stands alone, with one value or a list");
+        check_wrong("port = 1\nport = 2", "2: duplicate key");
+        check_wrong("port = 1\nroot = \"x\n", "2: invalid basic string, expected `\"`");
+    }
+
+    /// Flags of kinds that the program need not have at the moment.
+    fn others() -> Command {
+        let flag = |name: &'static str| Arg::new(name).long(name).env("WHIRLIGIG_TEST_UNSET");
+        let pair = |text: &str| match text.contains(':') {
+            true => Ok(text.to_owned()),
+            false => Err("not USER:PASSWORD".to_owned()),
+        };
+        Command::new("others").args([
+            flag("header").action(ArgAction::Append),
+            flag("auth").value_parser(pair).hide_env_values(true),
+            flag("compress").num_args(1).requires("level"),
+            flag("no-compress").action(ArgAction::SetTrue),
+            flag("level"),
+        ])
+    }
+
+    #[test]
+    fn any_kind_of_flag_is_a_key() {
+        let file = |text: &str| ConfigFile::parse("w.toml", text, &others());
+        let values = |text: &str, id: &str| file(text).unwrap().entries[id].values.clone();
+        assert_eq!(values("header = ['A: 1, 2', '', '-x']", "header"), ["A: 1, 2", "", "-x"]);
+        assert_eq!(values("header = 'A: 1'", "header"), ["A: 1"]);
+        assert!(values("header = []", "header").is_empty());
+        assert_eq!(values("compress = false", "no-compress"), ["true"]);
+        assert_eq!(values("compress = 'br'", "compress"), ["br"], "what it requires may be said elsewhere");
+        let exit = file("auth = 'secret'").unwrap_err();
+        assert_eq!(exit.text(), "whirligig: w.toml:1: auth: not USER:PASSWORD; try 'whirligig --help'\n");
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = ConfigFile::parse("w.toml", "header = ['a', 'b']\nlevel = 3", &others()).unwrap();
+        let matches = file.as_defaults(others()).try_get_matches_from(["", "--header", "c"]).unwrap();
+        let values = |id| matches.get_many::<String>(id).unwrap().map(String::as_str).collect::<Vec<_>>();
+        assert_eq!((values("header"), values("level")), (vec!["c"], vec!["3"]));
+        assert_eq!(file.place("level"), Some(("w.toml:2".to_owned(), "level")));
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_limit() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let comment = |bytes: usize| format!("#{}", "x".repeat(bytes - 1));
+        let most = usize::try_from(CONFIG_FILE_BYTES_MAX).unwrap();
+        std::fs::write(&file, comment(most)).unwrap();
+        assert!(ConfigFile::read(file.path(), &Args::command()).is_ok());
+        std::fs::write(&file, comment(most + 1)).unwrap();
+        let exit = ConfigFile::read(file.path(), &Args::command()).unwrap_err();
+        assert!(exit.code() == 1 && exit.text().contains("more than 1048576 bytes"), "{}", exit.text());
+        let exit = ConfigFile::read(Path::new("no-such-file"), &Args::command()).unwrap_err();
+        assert_eq!(
+            (exit.code(), exit.text()),
+            (
+                1,
+                "whirligig: cannot read the configuration file 'no-such-file': No such file or directory \
+                 (os error 2); name a readable TOML file with --config\n"
+            )
+        );
+    }
+}

@@ -36,10 +36,14 @@ pub(super) fn page(flags: Command) -> String {
         part(|out| man.render_synopsis_section(out)),
         part(|out| man.render_description_section(out)),
     ];
+    let mut units = Roff::new();
+    units.control("PP", []).text([roman(UNITS)]);
     let tail = [variables, files(), exit_status(), signals(), examples()].map(|roff| roff.to_roff());
     // The words that make apostrophes plain ones, which `render` puts first, once for all.
-    format!("{}{}{flags}{}", Roff::new().render(), head.concat(), tail.concat())
+    format!("{}{}{}{flags}{}", Roff::new().render(), head.concat(), units.to_roff(), tail.concat())
 }
+
+const UNITS: &str = "SIZE takes k, M and G (1024 each), as in 512k, 64M or 64MiB; SECS takes decimals.";
 
 /// A part of the page that clap_mangen writes, without what is to stand at the top of the page only.
 fn part(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> String {
@@ -76,13 +80,14 @@ fn environment(flags: &Command) -> Roff {
         roman(" a number; several values are separated as with the flag."),
     ]);
     let variable = |arg: &clap::Arg| arg.get_env().map(|name| name.to_string_lossy().into_owned());
-    roff.control("PP", []);
+    // A name is not to be hyphenated.
+    roff.control("PP", []).control("nh", []);
     let mut names = Vec::new();
     for name in settings(flags).filter_map(variable) {
         names.extend([bold(name), roman(", ")]);
     }
     names.pop();
-    roff.text(names);
+    roff.text(names).control("hy", []);
     tagged(&mut roff, [bold("WHIRLIGIG_CONFIG")], "The configuration file, as --config.");
     tagged(
         &mut roff,
@@ -172,4 +177,66 @@ fn section(title: &str) -> Roff {
 
 fn tagged(roff: &mut Roff, tag: impl Into<Vec<Inline>>, text: &str) {
     roff.control("TP", []).text(tag).text([roman(text)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Args;
+    use super::*;
+    use clap::{CommandFactory as _, ValueEnum as _};
+
+    #[test]
+    fn the_page_has_every_flag_and_every_section() {
+        let page = page(Args::command());
+        // Roff writes a dash as an escape, so that it is not made a hyphen.
+        let plain = page.replace("\\-", "-");
+        for arg in Args::command().get_arguments() {
+            let flag = arg.get_long().map_or_else(|| "[ROOT]".to_owned(), |long| format!("--{long}"));
+            let help = arg.get_help().unwrap().to_string();
+            assert!(plain.contains(&flag), "{flag}");
+            assert!(plain.contains(help.split([' ', '\'']).next().unwrap()), "{flag}: {help}");
+            let heading = arg.get_help_heading().unwrap();
+            assert!(page.contains(&Roff::new().control("SS", [heading]).to_roff()), "{heading}");
+        }
+        let sections: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
+        assert_eq!(
+            sections,
+            [
+                "NAME",
+                "SYNOPSIS",
+                "DESCRIPTION",
+                "OPTIONS",
+                "ENVIRONMENT",
+                "FILES",
+                "\"EXIT STATUS\"",
+                "SIGNALS",
+                "EXAMPLES"
+            ]
+        );
+        assert_eq!(page.matches(".ie \\n").count(), 1, "apostrophes are defined once");
+        assert!(page.contains("\\fB\\-v\\fR") && page.contains("WHIRLIGIG_MAX_HEAD"), "{page}");
+    }
+
+    #[test]
+    fn the_sample_is_a_configuration_file_and_stands_in_the_readme() {
+        assert!(include_str!("../../README.md").contains(&format!("```toml\n{SAMPLE}```")));
+        assert!(page(Args::command()).contains("max\\-body = \"10MiB\""));
+    }
+
+    #[test]
+    fn completions_have_every_flag() {
+        for shell in Shell::value_variants() {
+            let script = completions(Args::command(), *shell);
+            for arg in Args::command().get_arguments() {
+                let Some(long) = arg.get_long() else { continue };
+                assert!(script.contains(long), "{shell}: {long}");
+            }
+            for choice in ["reactor", "combined", "elvish"] {
+                assert!(
+                    script.contains(choice) || *shell == Shell::Elvish || *shell == Shell::PowerShell,
+                    "{shell}"
+                );
+            }
+        }
+    }
 }

@@ -147,3 +147,74 @@ fn default_of(arg: &Arg) -> String {
     let told = help.split_once("[default: ").and_then(|(_, rest)| rest.split_once(']'));
     told.map_or_else(|| "default".into(), |(told, _)| format!("default: {}", escape_control(told)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::ConfigFile;
+    use super::*;
+
+    /// The lines for `flags` with these `words` on the command line, without headings and defaults.
+    fn shown(flags: &Command, words: &[&OsStr]) -> Vec<String> {
+        let words = std::iter::once(OsStr::new("")).chain(words.iter().copied());
+        let matches = flags.clone().try_get_matches_from(words).unwrap();
+        let text = show(flags, &Sources::new(matches, ConfigFile::default()));
+        let lines = text.lines().filter(|line| line.contains("# command line"));
+        lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    fn flag(name: &'static str) -> Arg {
+        Arg::new(name).long(name).env("WHIRLIGIG_TEST_UNSET")
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let flags = Command::new("x").args([
+            flag("auth").action(ArgAction::Append).hide_env_values(true),
+            flag("key").hide_env_values(true),
+        ]);
+        let words = ["--auth=ann:hun:ter2", "--auth=bob:x", "--key=hunter2"].map(OsStr::new);
+        assert_eq!(
+            shown(&flags, &words),
+            [
+                r##"#auth = ["ann:***", "bob:***"] # command line; the secret is not shown"##,
+                r##"#key = "***" # command line; the secret is not shown"##,
+            ]
+        );
+    }
+
+    #[test]
+    fn values_are_toml() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let flags = Command::new("x").args([
+            flag("dir").value_parser(clap::value_parser!(std::path::PathBuf)),
+            flag("number").value_parser(clap::value_parser!(f64)),
+            flag("word"),
+        ]);
+        let check = |word: &[u8], expected: &str| {
+            assert_eq!(shown(&flags, &[OsStr::from_bytes(word)]), [expected]);
+        };
+        check(b"--dir=2024", r##"dir = "2024" # command line"##);
+        check(b"--dir=a\"\\\n\x7f", r##"dir = "a\"\\\u000A\u007F" # command line"##);
+        check(b"--dir=\xff", "#dir = \"\u{fffd}\" # command line; not UTF-8, which a file cannot hold");
+        check(b"--number=5", "number = 5 # command line");
+        check(b"--number=0.5", "number = 0.5 # command line");
+        check(b"--number=1e3", r##"number = "1e3" # command line"##);
+        check(b"--word=5", r##"word = "5" # command line"##);
+    }
+
+    #[test]
+    fn one_line_says_both_of_a_pair() {
+        let switch = |name| flag(name).action(ArgAction::SetTrue);
+        let flags =
+            Command::new("x").args([switch("api"), switch("no-api"), switch("no-listing"), switch("quiet")]);
+        let check = |words: &[&str], expected: &[&str]| {
+            let words: Vec<_> = words.iter().map(OsStr::new).collect();
+            assert_eq!(shown(&flags, &words), expected);
+        };
+        check(&["--api"], &["api = true # command line"]);
+        check(&["--no-api"], &["api = false # command line"]);
+        check(&["--no-listing"], &["listing = false # command line"]);
+        check(&["--quiet"], &["quiet = true # command line"]);
+        check(&[], &[]);
+    }
+}
