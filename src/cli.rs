@@ -168,6 +168,10 @@ unless it is named. SIZE takes k, M and G (1024 each), as in 512k, 64M or
 Exit codes: 0 stopped gracefully, 1 could not run or clients were cut off,
 2 wrong usage, 130 or 143 stopped at once by a second signal.";
 
+// A flag with a variable is a setting: a key of the configuration file and a line of `--show-config`, with nothing
+// else to do. `hide_env_values = true` makes it a secret. Whether it was given is asked of `Sources`, not of clap;
+// flags that contradict each other go through `one_of`. A default that depends on something stands in the help as
+// [default: ...].
 /// Serves a folder over HTTP/1.1 from one thread and one poll loop, or from a thread per connection.
 #[derive(Parser)]
 #[command(name = "whirligig", version, max_term_width = 80, args_override_self = true)]

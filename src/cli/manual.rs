@@ -25,13 +25,10 @@ pub(super) fn page(flags: Command) -> String {
     let headings: Vec<String> =
         flags.get_arguments().filter_map(clap::Arg::get_help_heading).map(Into::into).collect();
     let variables = environment(&flags);
-    let man = Man::new(flags)
-        .section("1")
-        .source(concat!("whirligig ", env!("CARGO_PKG_VERSION")))
-        .manual("General Commands Manual");
+    let man = Man::new(flags);
     let flags = options(&part(|out| man.render_options_section(out)), &headings);
     let head = [
-        part(|out| man.render_title(out)),
+        TITLE.to_owned(),
         part(|out| man.render_name_section(out)),
         part(|out| man.render_synopsis_section(out)),
         part(|out| man.render_description_section(out)),
@@ -43,6 +40,14 @@ pub(super) fn page(flags: Command) -> String {
     format!("{}{}{}{flags}{}", Roff::new().render(), head.concat(), units.to_roff(), tail.concat())
 }
 
+/// Without a date, so that one version has one page. clap_mangen does not quote an empty one, and loses it.
+const TITLE: &str = concat!(
+    ".TH WHIRLIGIG 1 \"\" \"whirligig ",
+    env!("CARGO_PKG_VERSION"),
+    "\" \"General Commands Manual\"\n"
+);
+
+/// What every flag with such a value needs to know.
 const UNITS: &str = "SIZE takes k, M and G (1024 each), as in 512k, 64M or 64MiB; SECS takes decimals.";
 
 /// A part of the page that clap_mangen writes, without what is to stand at the top of the page only.

@@ -257,7 +257,7 @@ fn completions_are_scripts_the_shells_take() {
 fn the_manual_page_is_one_that_troff_takes() {
     let ended = run(bare_command().arg("--man"));
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
-    assert!(ended.out.contains(".TH whirligig 1"), "{}", ended.out);
+    assert!(ended.out.contains(".TH WHIRLIGIG 1"), "{}", ended.out);
     let Some(groff) = program(&["groff"], "WHIRLIGIG_REQUIRE_GROFF") else { return };
     let page = fed(&groff, &["-man", "-ww", "-Tascii", "-P-cbou"], &ended.out);
     for words in ["WHIRLIGIG_MAX_TURN_REQUESTS", "--show-config", "130, 143", "SIGHUP", "listing = false"] {
