@@ -221,6 +221,14 @@ struct Args {
     #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
     #[arg(env = "WHIRLIGIG_NO_HEALTH", hide_env = true)]
     no_health: bool,
+    /// Serve counters for Prometheus at /_whirligig/metrics [default: on loopback]
+    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_METRICS", hide_env = true)]
+    metrics: bool,
+    /// Do not serve them
+    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_NO_METRICS", hide_env = true, hide_short_help = true)]
+    no_metrics: bool,
 
     /// One line a request to FILE, - (standard output) or off [default: - on a terminal, else off]
     #[arg(help_heading = "Logging", long, value_name = "FILE|-")]
@@ -409,6 +417,7 @@ fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Res
         },
         api: one_of(sources, ("api", args.api), ("no_api", args.no_api))?,
         health: !args.no_health,
+        metrics: one_of(matches, ("metrics", args.metrics), ("no_metrics", args.no_metrics))?,
         access_log,
         log_format: args.log_format,
         turn_lines: false,
@@ -654,6 +663,10 @@ mod tests {
         assert_eq!((given.files.listing, given.files.cache_bytes_max), (false, MIB));
         assert_eq!((given.api, given.model), (Some(true), Model::Threads));
         assert_eq!(config("--no-api --symlinks no").api, Some(false));
+        assert_eq!(
+            ["", "--metrics", "--no-metrics"].map(|line| config(line).metrics),
+            [None, Some(true), Some(false)]
+        );
         assert!(config("").health && !config("--no-health").health);
         assert_eq!(config("--fresh 0").files.fresh, Duration::ZERO);
     }

@@ -296,6 +296,8 @@ pub struct Config {
     pub api: Option<bool>,
     /// Whether `/_whirligig/health` says that the loop turns.
     pub health: bool,
+    /// `/_whirligig/metrics`: `None` decides by address. The numbers are for who runs the server, not for strangers.
+    pub metrics: Option<bool>,
     /// Where requests are logged, if anywhere.
     pub access_log: Option<LogTarget>,
     /// In which form.
@@ -318,6 +320,7 @@ impl Default for Config {
             files: FileOptions::default(),
             api: None,
             health: true,
+            metrics: None,
             access_log: None,
             log_format: LogFormat::Common,
             turn_lines: false,

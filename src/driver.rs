@@ -13,10 +13,11 @@ use crate::conn_id::ConnId;
 use crate::exchange::Work;
 use crate::files::Files;
 use crate::handler::{Context, ExtraFields, Handler, Now, Peer};
+use crate::http::Phase;
 use crate::http::date::DateCache;
 use crate::jobs::JobDesk;
 use crate::log::AccessBuffer;
-use crate::observe::Observer;
+use crate::observe::{Gauges, Observer};
 use crate::{buffer::BufferPool, buffer::Loan};
 
 /// Room a spare record may keep in its send queue, in bytes.
@@ -66,6 +67,7 @@ impl<O: Observer> Driver<O> {
         files: Files,
         desk: Box<dyn JobDesk>,
         access: Option<AccessBuffer>,
+        observer: O,
         now: Now,
     ) -> Self {
         let pool = BufferPool::new(config.limits.pool_bytes_max, config.limits.head_bytes_max);
@@ -77,7 +79,7 @@ impl<O: Observer> Driver<O> {
             date: DateCache::new(),
             files,
             desk,
-            observer: O::default(),
+            observer,
             access,
             extra: ExtraFields::default(),
             collected_bytes: 0,
@@ -86,6 +88,18 @@ impl<O: Observer> Driver<O> {
             head_waiters: VecDeque::new(),
             config,
             handler,
+        }
+    }
+
+    /// What this driver lends and keeps, without its connections.
+    pub(crate) fn gauges(&self) -> Gauges {
+        Gauges {
+            phases: [0; Phase::ALL.len()],
+            pool_loans: self.pool.loans() as u64,
+            pool_lent_bytes: self.pool.lent_bytes() as u64,
+            pool_bytes_max: self.config.limits.pool_bytes_max as u64,
+            collected_bytes: self.collected_bytes as u64,
+            file_cache_bytes: self.files.bytes() as u64,
         }
     }
 

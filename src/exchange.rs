@@ -545,6 +545,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
                     other => other,
                 };
             }
+            // The driver answers it; it is about no connection.
+            Done::Asked(_) => {}
             Done::Finished(_) | Done::Panicked if !self.client.is_waiting() => {}
             Done::Finished(then) => {
                 self.work().task = Task::Nothing;
@@ -587,7 +589,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         self.driver.extra.clear();
         let content_bytes =
             if self.client.conn.answers_head() { 0 } else { response.body().len().unwrap_or(0) };
-        self.driver.observer.answered(status);
+        self.driver.observer.answered(self.client.conn.method_owed(), status);
         if self.driver.stopping.load(Ordering::Relaxed) {
             self.client.conn.close_after(CloseReason::Shutdown);
         }

@@ -11,9 +11,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::conn_id::ConnId;
 use crate::handler::{Answer, Context};
+use crate::observe::Gauges;
 
 /// What happens on the loop with a job's result: it makes the answer, or takes the next step towards it.
 pub type Then = Box<dyn FnOnce(&mut Context<'_>) -> Answer + Send>;
+
+/// A question to a loop, called there with what the loop holds just now. Dropped unasked when the loop has ended.
+pub type Question = Box<dyn FnOnce(&Gauges) + Send>;
 
 /// Work that may block. Runs once, off the loop.
 pub type Job = Box<dyn FnOnce() -> Then + Send>;
@@ -65,6 +69,8 @@ pub enum Done {
     Panicked,
     /// A body source has more to say, or an errand is done.
     Woken,
+    /// Somebody asks how the loop stands: about no connection.
+    Asked(Question),
 }
 
 impl std::fmt::Debug for Done {
@@ -73,6 +79,7 @@ impl std::fmt::Debug for Done {
             Done::Finished(_) => "finished",
             Done::Panicked => "panicked",
             Done::Woken => "woken",
+            Done::Asked(_) => "asked",
         })
     }
 }
@@ -118,6 +125,11 @@ impl Inbox {
         }
     }
 
+    /// Asks the owner how it stands; it says so in its next turn.
+    pub fn ask(&self, question: Question) {
+        self.put(ConnId::new(0, 0), Done::Asked(question));
+    }
+
     /// Takes all results into `into`. The owner calls this once a turn; what comes later wakes it again.
     pub fn take(&self, into: &mut Vec<(ConnId, Done)>) {
         self.signalled.swap(false, Ordering::AcqRel);
@@ -140,6 +152,11 @@ impl Waker {
     /// Has the source asked again. Harmless when the connection is gone, or when it was not waiting.
     pub fn wake(&self) {
         self.inbox.put(self.id, Done::Woken);
+    }
+
+    /// Brings what a pending [`Ticket`] has promised, as a job's end would.
+    pub(crate) fn finish(&self, then: Then) {
+        self.inbox.put(self.id, Done::Finished(then));
     }
 }
 
@@ -236,6 +253,24 @@ impl Pool {
     #[must_use]
     pub fn jobs_done(&self) -> u64 {
         self.shared.done.load(Ordering::Relaxed)
+    }
+
+    /// Jobs that wait for a worker now.
+    #[must_use]
+    pub fn jobs_waiting(&self) -> usize {
+        lock(&self.shared.queue).waiting.len()
+    }
+
+    /// Jobs that may wait.
+    #[must_use]
+    pub fn jobs_max(&self) -> usize {
+        self.shared.jobs_max
+    }
+
+    /// Worker threads started so far; they stay.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        lock(&self.shared.queue).threads
     }
 }
 

@@ -34,7 +34,7 @@
 //! | [`buffer`], [`deadline`] | the send queue and the loans; the timers. As pure as `http` |
 //! | [`handler`], [`jobs`] | what answers requests, and work that may block, done beside the loop |
 //! | [`files`], [`api`], [`pages`] | the docroot with its fresh cache; the simple data; pages we make ourselves |
-//! | [`log`], [`observe`], [`signals`] | the one writer thread; counters; signals as bytes on a socket |
+//! | [`log`], [`observe`], [`metrics`], [`signals`] | the one writer thread; counters, and their page; signals as bytes on a socket |
 //! | [`driver`], [`exchange`], [`pump`] | what one loop or thread owns; one request and its answer; moving the bytes |
 //! | [`reactor`], [`threads`] | the two models |
 //! | [`sim`] | an operating system made of a seed, under the reactor's own turns |
@@ -107,6 +107,7 @@ pub mod http;
 pub mod jobs;
 mod json;
 pub mod log;
+pub mod metrics;
 pub mod observe;
 pub mod offload;
 pub mod pages;

@@ -1,12 +1,16 @@
 //! Watching the loop without slowing it: counters, and a stopwatch for who wants one.
 //!
 //! [`Observer`] is a type parameter of the reactor and the pump. Every method has an empty body, so [`Silent`]
-//! compiles to nothing. [`Counters`] adds integers; [`Stopwatch`] also reads the clock at each change of
-//! activity, about ten times a turn, which is why it is only used when asked for (`-vv`).
+//! compiles to nothing. [`Tally`] adds to [`Counters`], which other threads may read; [`Stopwatch`] also reads the
+//! clock at each change of activity, about ten times a turn, which is why it is only used when asked for (`-vv`).
+//! This file must not know who reads the numbers.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use crate::http::{CloseReason, Status};
+use crate::http::request::MethodLabel;
+use crate::http::{CloseReason, Method, Phase, Status};
 
 /// What a loop spends its time on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ impl Activity {
 pub trait Observer: Default + Send + 'static {
     /// A turn begins with this many events.
     fn turn(&mut self, _events: usize) {}
+    /// The turn is over; it took so long from the end of the wait on.
+    fn turned(&mut self, _took: Duration) {}
     /// The loop goes over to another activity.
     fn enter(&mut self, _activity: Activity) {}
     /// A read took this many bytes.
@@ -39,8 +45,8 @@ pub trait Observer: Default + Send + 'static {
     fn wrote(&mut self, _bytes: u64) {}
     /// A connection was accepted.
     fn accepted(&mut self) {}
-    /// A request got this answer.
-    fn answered(&mut self, _status: Status) {}
+    /// A request got this answer; without a method, bytes that never became one.
+    fn answered(&mut self, _method: Option<MethodLabel>, _status: Status) {}
     /// A connection ran out of its budget and goes on in the next turn.
     fn carried(&mut self) {}
     /// Something named a connection that is gone.
@@ -50,7 +56,7 @@ pub trait Observer: Default + Send + 'static {
     /// A connection was closed.
     fn closed(&mut self, _reason: CloseReason) {}
     /// What was counted so far, if anything was.
-    fn counters(&self) -> Option<&Counters> {
+    fn counters(&self) -> Option<&Arc<Counters>> {
         None
     }
     /// Nanoseconds spent in each activity, in the order of [`Activity`], if they were measured.
@@ -65,104 +71,219 @@ pub struct Silent;
 
 impl Observer for Silent {}
 
-/// How often each thing happened since the start. Counts only grow.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+/// A number that only grows and that any thread may read.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// How much it is.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add<const SHARED: bool>(&self, by: u64) {
+        if SHARED {
+            self.0.fetch_add(by, Ordering::Relaxed);
+        } else {
+            // Only one thread writes, so nothing can come between: a load and a store, as for a plain integer.
+            self.0.store(self.get().wrapping_add(by), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Clone for Count {
+    fn clone(&self) -> Self {
+        Count(AtomicU64::new(self.get()))
+    }
+}
+
+/// How often each thing happened since the start.
+#[derive(Debug, Default, Clone)]
 pub struct Counters {
     /// Turns of the loop.
-    pub turns: u64,
+    pub turns: Count,
     /// Events from the kernel.
-    pub events: u64,
+    pub events: Count,
+    /// Turns by what they took, in the order of [`TURN_BOUNDS`]; the last is for those beyond all bounds.
+    pub turns_taking: [Count; TURN_BOUNDS.len() + 1],
+    /// What all turns took, in nanoseconds, without the wait.
+    pub turn_nanoseconds: Count,
     /// Reads that took something.
-    pub reads: u64,
+    pub reads: Count,
     /// Writes that gave something.
-    pub writes: u64,
+    pub writes: Count,
     /// Bytes read.
-    pub bytes_read: u64,
+    pub bytes_read: Count,
     /// Bytes written.
-    pub bytes_written: u64,
+    pub bytes_written: Count,
     /// Connections accepted.
-    pub accepted: u64,
-    /// Requests answered, by the hundreds of the status: `[0]` is 1xx.
-    pub answered: [u64; 5],
+    pub accepted: Count,
+    /// Requests answered: a row for each of [`Method::LABELS`] and a last one for what never became a request;
+    /// in it by the hundreds of the status, `[0]` is 1xx.
+    pub answered: [[Count; STATUS_CLASSES]; Method::LABELS.len() + 1],
     /// Times a connection was carried into the next turn.
-    pub carried: u64,
+    pub carried: Count,
     /// Names of connections that were gone.
-    pub stale: u64,
+    pub stale: Count,
     /// Handlers that panicked.
-    pub panicked: u64,
+    pub panicked: Count,
     /// Closes, in the order of [`CloseReason::ALL`].
-    pub closed: [u64; CloseReason::ALL.len()],
+    pub closed: [Count; CloseReason::ALL.len()],
 }
+
+/// Hundreds that a status can have.
+pub const STATUS_CLASSES: usize = 5;
+
+/// What turns are told apart by: none of these takes longer than its bound. A turn for one request takes tens of
+/// microseconds; one that takes tens of milliseconds has kept somebody waiting.
+pub const TURN_BOUNDS: [Duration; 16] = [
+    Duration::from_micros(10),
+    Duration::from_micros(25),
+    Duration::from_micros(50),
+    Duration::from_micros(100),
+    Duration::from_micros(250),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
 
 impl Counters {
     /// How often connections were closed for this reason.
     #[must_use]
     pub fn closed_for(&self, reason: CloseReason) -> u64 {
-        self.closed[reason as usize]
+        self.closed[reason as usize].get()
     }
 
     /// Connections closed.
     #[must_use]
     pub fn closed_total(&self) -> u64 {
-        self.closed.iter().sum()
+        self.closed.iter().map(Count::get).sum()
     }
 
     /// Requests answered.
     #[must_use]
     pub fn answered_total(&self) -> u64 {
-        self.answered.iter().sum()
+        self.answered.iter().flatten().map(Count::get).sum()
     }
 }
 
-impl Observer for Counters {
+/// What a driver holds just now, as opposed to what it has done. Nobody keeps these numbers: they are looked up
+/// when somebody asks, and may be added up over several loops.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Gauges {
+    /// Connections, in the order of [`Phase::ALL`].
+    pub phases: [u64; Phase::ALL.len()],
+    /// Buffers lent to incomplete requests.
+    pub pool_loans: u64,
+    /// Their size in bytes.
+    pub pool_lent_bytes: u64,
+    /// Bytes that may be lent.
+    pub pool_bytes_max: u64,
+    /// Request content in memory, in bytes.
+    pub collected_bytes: u64,
+    /// Files in memory, in bytes.
+    pub file_cache_bytes: u64,
+}
+
+impl Gauges {
+    /// Adds what another loop holds.
+    pub fn add(&mut self, other: &Gauges) {
+        for (sum, connections) in self.phases.iter_mut().zip(other.phases) {
+            *sum += connections;
+        }
+        self.pool_loans += other.pool_loans;
+        self.pool_lent_bytes += other.pool_lent_bytes;
+        self.pool_bytes_max += other.pool_bytes_max;
+        self.collected_bytes += other.collected_bytes;
+        self.file_cache_bytes += other.file_cache_bytes;
+    }
+}
+
+/// Counts where others can read it. `SHARED` says whether other threads count into the same numbers.
+#[derive(Debug, Default)]
+pub struct Tally<const SHARED: bool>(Arc<Counters>);
+
+/// The tally of a loop: nobody else writes to it, so counting costs what it does in plain integers.
+pub type LoopTally = Tally<false>;
+
+/// A tally for the threads of the twin, several of which count into the same numbers.
+pub type TwinTally = Tally<true>;
+
+impl TwinTally {
+    /// Counts into these numbers.
+    #[must_use]
+    pub fn of(counters: Arc<Counters>) -> Self {
+        Tally(counters)
+    }
+}
+
+impl<const SHARED: bool> Observer for Tally<SHARED> {
     fn turn(&mut self, events: usize) {
-        self.turns += 1;
-        self.events += events as u64;
+        self.0.turns.add::<SHARED>(1);
+        self.0.events.add::<SHARED>(events as u64);
+    }
+
+    fn turned(&mut self, took: Duration) {
+        let place = TURN_BOUNDS.partition_point(|bound| *bound < took);
+        self.0.turns_taking[place].add::<SHARED>(1);
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.0.turn_nanoseconds.add::<SHARED>(nanoseconds);
     }
 
     fn read(&mut self, bytes: usize) {
-        self.reads += 1;
-        self.bytes_read += bytes as u64;
+        self.0.reads.add::<SHARED>(1);
+        self.0.bytes_read.add::<SHARED>(bytes as u64);
     }
 
     fn wrote(&mut self, bytes: u64) {
-        self.writes += 1;
-        self.bytes_written += bytes;
+        self.0.writes.add::<SHARED>(1);
+        self.0.bytes_written.add::<SHARED>(bytes);
     }
 
     fn accepted(&mut self) {
-        self.accepted += 1;
+        self.0.accepted.add::<SHARED>(1);
     }
 
-    fn answered(&mut self, status: Status) {
-        self.answered[usize::from(status.code() / 100 - 1).min(4)] += 1;
+    fn answered(&mut self, method: Option<MethodLabel>, status: Status) {
+        let row = method.map_or(Method::LABELS.len(), MethodLabel::place);
+        let class = usize::from(status.code() / 100).clamp(1, STATUS_CLASSES) - 1;
+        self.0.answered[row][class].add::<SHARED>(1);
     }
 
     fn carried(&mut self) {
-        self.carried += 1;
+        self.0.carried.add::<SHARED>(1);
     }
 
     fn stale(&mut self) {
-        self.stale += 1;
+        self.0.stale.add::<SHARED>(1);
     }
 
     fn panicked(&mut self) {
-        self.panicked += 1;
+        self.0.panicked.add::<SHARED>(1);
     }
 
     fn closed(&mut self, reason: CloseReason) {
-        self.closed[reason as usize] += 1;
+        self.0.closed[reason as usize].add::<SHARED>(1);
     }
 
-    fn counters(&self) -> Option<&Counters> {
-        Some(self)
+    fn counters(&self) -> Option<&Arc<Counters>> {
+        Some(&self.0)
     }
 }
 
 /// Counts, and measures where the time goes.
 #[derive(Debug)]
 pub struct Stopwatch {
-    counters: Counters,
+    tally: LoopTally,
     nanoseconds: [u64; Activity::COUNT],
     activity: Activity,
     since: Instant,
@@ -171,7 +292,7 @@ pub struct Stopwatch {
 impl Default for Stopwatch {
     fn default() -> Self {
         Stopwatch {
-            counters: Counters::default(),
+            tally: LoopTally::default(),
             nanoseconds: [0; Activity::COUNT],
             activity: Activity::Keeping,
             since: clock(),
@@ -189,7 +310,11 @@ fn clock() -> Instant {
 
 impl Observer for Stopwatch {
     fn turn(&mut self, events: usize) {
-        self.counters.turn(events);
+        self.tally.turn(events);
+    }
+
+    fn turned(&mut self, took: Duration) {
+        self.tally.turned(took);
     }
 
     fn enter(&mut self, activity: Activity) {
@@ -200,39 +325,39 @@ impl Observer for Stopwatch {
     }
 
     fn read(&mut self, bytes: usize) {
-        self.counters.read(bytes);
+        self.tally.read(bytes);
     }
 
     fn wrote(&mut self, bytes: u64) {
-        self.counters.wrote(bytes);
+        self.tally.wrote(bytes);
     }
 
     fn accepted(&mut self) {
-        self.counters.accepted();
+        self.tally.accepted();
     }
 
-    fn answered(&mut self, status: Status) {
-        self.counters.answered(status);
+    fn answered(&mut self, method: Option<MethodLabel>, status: Status) {
+        self.tally.answered(method, status);
     }
 
     fn carried(&mut self) {
-        self.counters.carried();
+        self.tally.carried();
     }
 
     fn stale(&mut self) {
-        self.counters.stale();
+        self.tally.stale();
     }
 
     fn panicked(&mut self) {
-        self.counters.panicked();
+        self.tally.panicked();
     }
 
     fn closed(&mut self, reason: CloseReason) {
-        self.counters.closed(reason);
+        self.tally.closed(reason);
     }
 
-    fn counters(&self) -> Option<&Counters> {
-        Some(&self.counters)
+    fn counters(&self) -> Option<&Arc<Counters>> {
+        self.tally.counters()
     }
 
     fn nanoseconds(&self) -> Option<[u64; 5]> {
@@ -246,11 +371,54 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_own_counter() {
-        let mut counters = Counters::default();
+        let mut tally = LoopTally::default();
         for reason in CloseReason::ALL {
-            counters.closed(reason);
-            assert_eq!(counters.closed_for(reason), 1, "{}", reason.name());
+            tally.closed(reason);
+            assert_eq!(tally.0.closed_for(reason), 1, "{}", reason.name());
         }
-        assert_eq!(counters.closed_total(), CloseReason::ALL.len() as u64);
+        assert_eq!(tally.0.closed_total(), CloseReason::ALL.len() as u64);
+    }
+
+    #[test]
+    fn every_method_and_status_class_has_its_own_counter() {
+        let mut tally = LoopTally::default();
+        for method in Method::LABELS {
+            tally.answered(Some(Method::parse(method).label()), Status::OK);
+        }
+        tally.answered(None, Status::BAD_REQUEST);
+        let (requests, refused) = tally.0.answered.split_at(Method::LABELS.len());
+        for row in requests {
+            assert_eq!(row.each_ref().map(Count::get), [0, 1, 0, 0, 0]);
+        }
+        assert_eq!(refused[0].each_ref().map(Count::get), [0, 0, 0, 1, 0]);
+        assert_eq!(tally.0.answered_total(), Method::LABELS.len() as u64 + 1);
+    }
+
+    #[test]
+    fn a_turn_is_filed_under_the_least_bound_it_keeps() {
+        let mut tally = LoopTally::default();
+        let us = Duration::from_micros;
+        for took in [us(0), us(10), us(10) + Duration::from_nanos(1), us(1_000_000), us(1_000_001)] {
+            tally.turned(took);
+        }
+        let places = tally.0.turns_taking.each_ref().map(Count::get);
+        let expected: Vec<u64> =
+            (0..=TURN_BOUNDS.len()).map(|place| [2, 1].get(place).copied().unwrap_or(0)).collect();
+        assert_eq!(places[..15], expected[..15]);
+        assert_eq!(places[15..], [1, 1], "one second, and more");
+        assert_eq!(tally.0.turn_nanoseconds.get(), 2_000_021_001);
+        assert!(TURN_BOUNDS.is_sorted());
+    }
+
+    #[test]
+    fn threads_that_share_a_tally_lose_nothing() {
+        let counters = Arc::new(Counters::default());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let mut tally = TwinTally::of(Arc::clone(&counters));
+                scope.spawn(move || (0..10_000).for_each(|_| tally.read(3)));
+            }
+        });
+        assert_eq!((counters.reads.get(), counters.bytes_read.get()), (40_000, 120_000));
     }
 }

@@ -14,7 +14,8 @@ use crate::files::{Docroot, FileCache, Files, StaticFiles};
 use crate::handler::{Handler, Router};
 use crate::jobs::Pool;
 use crate::log::{AccessBuffer, LogQueue};
-use crate::observe::{Counters, Observer, Stopwatch};
+use crate::metrics::{self, Metrics};
+use crate::observe::{LoopTally, Observer, Stopwatch};
 use crate::reactor::os::{Listener, MioOs, Os, bind_tcp, read_clocks};
 use crate::reactor::{Outcome, Reactor};
 use crate::signals::Signals;
@@ -33,6 +34,7 @@ pub struct Server {
     listeners: Vec<Bound>,
     docroot: Arc<Docroot>,
     own_handler: Option<OwnHandler>,
+    metrics: Arc<Metrics>,
 }
 
 /// A handler of the library's user, in place of the binary's.
@@ -110,8 +112,9 @@ impl Server {
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let docroot = Docroot::open(&config.root, config.files.clone()).map_err(BindError::Root)?;
         let listeners = config.binds.iter().map(|bind| listen(bind, &config)).collect::<Result<_, _>>()?;
-        let mut server =
-            Server { config: Arc::new(config), listeners, docroot: Arc::new(docroot), own_handler: None };
+        let metrics = Arc::new(Metrics::new(config.model, read_clocks().wall));
+        let docroot = Arc::new(docroot);
+        let mut server = Server { config: Arc::new(config), listeners, docroot, own_handler: None, metrics };
         server.bound_limits();
         Ok(server)
     }
@@ -128,6 +131,12 @@ impl Server {
     #[must_use]
     pub fn files(&self) -> StaticFiles {
         StaticFiles::new(Arc::clone(&self.docroot))
+    }
+
+    /// What this server counts, for [`metrics::route`] beside a handler of your own.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// Where it is reached, one URL an address.
@@ -180,10 +189,8 @@ impl Server {
             return Arc::clone(&own.0);
         }
         let files = self.files();
-        let wanted = self
-            .config
-            .api
-            .unwrap_or_else(|| self.listeners.iter().all(Bound::is_loopback) && !self.docroot.has("api"));
+        let is_private = self.listeners.iter().all(Bound::is_loopback);
+        let wanted = self.config.api.unwrap_or_else(|| is_private && !self.docroot.has("api"));
         let mut router = Router::new();
         if wanted {
             let spool = api::Spool::new(self.config.limits.spool_bytes_max);
@@ -192,16 +199,22 @@ impl Server {
         if self.config.health {
             router = api::health(router);
         }
+        if self.config.metrics.unwrap_or(is_private) {
+            router = metrics::route(router, &self.metrics);
+        }
         Arc::new(router.fallback(files))
     }
 
     /// Serves until SIGINT or SIGTERM stops it; takes those signals over. Returns when the last client is served,
     /// or says how many were cut off.
     pub fn run(self, log: Option<&LogQueue>) -> io::Result<Outcome> {
+        if let Some(log) = log {
+            self.metrics.watch_log(log.clone());
+        }
         match self.config.model {
             Model::Threads => self.run_threads(log),
             Model::Reactor if self.config.turn_lines => self.run_reactor::<Stopwatch>(log),
-            Model::Reactor => self.run_reactor::<Counters>(log),
+            Model::Reactor => self.run_reactor::<LoopTally>(log),
         }
     }
 
@@ -222,11 +235,17 @@ impl Server {
             }
         });
         let listeners = listeners.collect();
+        self.metrics.watch_pool(Arc::clone(&pool));
         let mut os = MioOs::new(listeners, Some(Signals::install()?), pool)?;
         let files = Files::own(&self.config.files);
         let access = self.access(log);
         let desk = os.desk();
-        let driver = Driver::<O>::new(Arc::clone(&self.config), handler, files, desk, access, read_clocks());
+        let observer = O::default();
+        if let Some(counters) = observer.counters() {
+            self.metrics.watch_loop(Arc::clone(counters), Arc::clone(desk.inbox()));
+        }
+        let config = Arc::clone(&self.config);
+        let driver = Driver::new(config, handler, files, desk, access, observer, read_clocks());
         let mut reactor = Reactor::new(os, driver, self.config.limits.connections_max);
         if let Some(log) = log.cloned() {
             reactor.on_hang_up(move || log.reopen());
@@ -247,7 +266,14 @@ impl Server {
         });
         let sockets = sockets.collect();
         let access = log.filter(|_| self.config.access_log.is_some()).cloned();
-        let twin = Twin { config: Arc::clone(&self.config), handler, files, access, log: log.cloned() };
+        let twin = Twin {
+            config: Arc::clone(&self.config),
+            handler,
+            files,
+            access,
+            log: log.cloned(),
+            metrics: Arc::clone(&self.metrics),
+        };
         twin.run(sockets, Signals::install()?)
     }
 }

@@ -23,7 +23,7 @@ use crate::handler::{Answer, BodySink, Context, Handler, Now, Peer, Sunk};
 use crate::http::response::OpenFile;
 use crate::http::{Body, BodySource, CloseReason, Filled, Phase, Request, Response, Status};
 use crate::jobs::{Done, Errand, Errands, Inbox, Job, JobDesk, Ran, Then, Ticket, TicketState, Waker, lock};
-use crate::observe::Counters;
+use crate::observe::LoopTally;
 use crate::offload::{Offloaded, Producer};
 use crate::pump::{SentFile, Stream};
 use crate::reactor::os::{Os, OsEvent};
@@ -1023,7 +1023,7 @@ impl BodySource for SimSource {
 
 /// One run.
 pub struct Simulation {
-    reactor: Reactor<SimOs, Counters>,
+    reactor: Reactor<SimOs, LoopTally>,
     world: Shared,
     origin: Instant,
     turns: u32,
@@ -1099,7 +1099,7 @@ impl Simulation {
         let files = Files::own(&FileOptions::default());
         let connections_max = config.limits.connections_max;
         let queue_bytes_max = config.limits.send_high_water_bytes as u64 + 70_000;
-        let driver = Driver::new(Arc::new(config), handler, files, desk, None, now);
+        let driver = Driver::new(Arc::new(config), handler, files, desk, None, LoopTally::default(), now);
         let reactor = Reactor::new(os, driver, connections_max);
         Ok(Simulation { reactor, world, origin, turns: 0, turns_min: TURNS_MIN, stops_busy, queue_bytes_max })
     }
@@ -1215,6 +1215,12 @@ impl Simulation {
         }
         if collected != driver_collected {
             return Err(format!("{collected} bytes are collected, {driver_collected} are counted"));
+        }
+        let counters = self.reactor.counters();
+        let told: u64 = self.reactor.gauges().phases.iter().sum();
+        let accepted = counters.accepted.get() - counters.closed_total();
+        if told != accepted || told != self.reactor.open() as u64 {
+            return Err(format!("{told} connections are told of, {accepted} counted in and not out"));
         }
         if self.reactor.deadlines_len() > self.reactor.open() {
             return Err("a closed connection left its deadline behind".into());

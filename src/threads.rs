@@ -23,10 +23,11 @@ use crate::driver::Driver;
 use crate::exchange::{Client, Exchange};
 use crate::files::{FileCache, Files};
 use crate::handler::{Handler, Now, Peer};
-use crate::http::{CloseReason, Phase};
+use crate::http::{CloseReason, Phase, Status};
 use crate::jobs::{Done, Inbox, InlineDesk, lock};
 use crate::log::{AccessBuffer, LogQueue};
-use crate::observe::Counters;
+use crate::metrics::Metrics;
+use crate::observe::{Counters, Gauges, Observer, TwinTally};
 use crate::pump::{self, Pumped, SentFile, Stream};
 use crate::reactor::Outcome;
 use crate::reactor::os::{read_clocks, send_file, write_slices};
@@ -44,6 +45,13 @@ const SWEEP_LOOK: Duration = Duration::from_secs(10);
 /// A deadline that never comes.
 const NEVER: u64 = u64::MAX;
 
+/// Beside a phase: nothing is under way, so a graceful stop may let the connection go.
+const MAY_GO: u8 = 0x80;
+
+/// Sets of counters that the threads count into, each thread into one of them. One for all would be a cache line
+/// that every processor wants with every request; one for each thread would be memory for each connection.
+const TALLIES: usize = 16;
+
 /// What the twin runs on.
 pub struct Twin {
     pub(crate) config: Arc<Config>,
@@ -51,6 +59,7 @@ pub struct Twin {
     pub(crate) files: Arc<Mutex<FileCache>>,
     pub(crate) access: Option<LogQueue>,
     pub(crate) log: Option<LogQueue>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl std::fmt::Debug for Twin {
@@ -122,7 +131,8 @@ struct Line {
     due: AtomicU64,
     /// For when the reaper has it in its queue; `NEVER` while it decides.
     armed: AtomicU64,
-    /// The phase, as its place in [`Phase::ALL`].
+    /// The phase it waits in, as its place in [`Phase::ALL`], with `MAY_GO` where that holds. While a worker works it
+    /// stands at `Handling`.
     phase: AtomicU8,
     /// The reaper has shut the socket because the deadline passed.
     expired: AtomicBool,
@@ -138,6 +148,7 @@ struct Shared {
     stopping: Arc<AtomicBool>,
     open: AtomicUsize,
     files: Arc<Mutex<FileCache>>,
+    tallies: [Arc<Counters>; TALLIES],
     /// A byte through here wakes the acceptor when the last connection ends.
     last_one: UnixStream,
 }
@@ -156,8 +167,8 @@ impl Shared {
     }
 
     /// Notes when a worker's phase gives up. Costs two atomics unless the time is earlier than the reaper knows.
-    fn publish(&self, id: ConnId, line: &Line, phase: Phase, due: Option<Instant>) {
-        line.phase.store(phase as u8, Ordering::SeqCst);
+    fn publish(&self, id: ConnId, line: &Line, phase: u8, due: Option<Instant>) {
+        line.phase.store(phase, Ordering::SeqCst);
         let due = due.map_or(NEVER, |due| self.nanoseconds(due));
         line.due.store(due, Ordering::SeqCst);
         if due < line.armed.load(Ordering::SeqCst) {
@@ -195,11 +206,24 @@ impl Shared {
     fn release_idle(&self) {
         let reaper = lock(&self.reaper);
         for (_, (_, line)) in &reaper.lines {
-            let phase = line.phase.load(Ordering::SeqCst);
-            if phase == Phase::Idle as u8 {
+            if line.phase.load(Ordering::SeqCst) & MAY_GO != 0 {
                 drop(line.socket.shutdown(Shutdown::Read));
             }
         }
+    }
+
+    /// What all threads hold. Their buffers are their own affair.
+    fn gauges(&self) -> Gauges {
+        let mut gauges = Gauges { file_cache_bytes: lock(&self.files).bytes() as u64, ..Gauges::default() };
+        for (_, (_, line)) in &lock(&self.reaper).lines {
+            let phase = line.phase.load(Ordering::Relaxed) & !MAY_GO;
+            gauges.phases[usize::from(phase)] += 1;
+        }
+        gauges
+    }
+
+    fn tally(&self, id: ConnId) -> TwinTally {
+        TwinTally::of(Arc::clone(&self.tallies[id.slot() % TALLIES]))
     }
 
     /// The reaper's thread: sleeps until the earliest deadline, looks whether it still holds, acts.
@@ -254,8 +278,11 @@ impl Twin {
             stopping: Arc::default(),
             open: AtomicUsize::new(0),
             files: Arc::clone(&self.files),
+            tallies: std::array::from_fn(|_| Arc::default()),
             last_one,
         });
+        let seen = Arc::clone(&shared);
+        self.metrics.watch_threads(shared.tallies.iter().cloned(), move || seen.gauges());
         let reaper = Arc::clone(&shared);
         std::thread::Builder::new().name("whirligig-reaper".into()).spawn(move || reaper.reap())?;
         let acceptor = Acceptor { twin: Arc::new(self), shared: Arc::clone(&shared), signals, ended };
@@ -335,10 +362,12 @@ impl Acceptor {
             socket,
             due: AtomicU64::new(NEVER),
             armed: AtomicU64::new(NEVER),
-            phase: AtomicU8::new(Phase::ReceivingHead as u8),
+            phase: AtomicU8::new(Phase::ReceivingHead as u8 | MAY_GO),
             expired: AtomicBool::new(false),
         });
         let id = self.shared.enlist(&line);
+        let mut tally = self.shared.tally(id);
+        tally.accepted();
         let started = if open < self.twin.config.limits.threads_max {
             let (twin, shared, line) = (Arc::clone(&self.twin), Arc::clone(&self.shared), Arc::clone(&line));
             std::thread::Builder::new()
@@ -353,7 +382,10 @@ impl Acceptor {
             log::warn!("cannot serve a connection: {error}");
             // No thread, no protocol: the one fixed answer, which a fresh socket always has room for.
             const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-            let _ = rustix::net::send(&line.socket, BUSY, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            let sent = rustix::net::send(&line.socket, BUSY, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            tally.wrote(sent.unwrap_or(0) as u64);
+            tally.answered(None, Status::SERVICE_UNAVAILABLE);
+            tally.closed(CloseReason::Evicted);
             self.shared.dismiss(id);
         }
     }
@@ -394,7 +426,7 @@ struct Worker {
     id: ConnId,
     client: Client,
     stream: TwinStream,
-    driver: Driver<Counters>,
+    driver: Driver<TwinTally>,
     woken: Arc<Woken>,
 }
 
@@ -421,6 +453,7 @@ impl Worker {
             Files::Shared(Arc::clone(&twin.files)),
             Box::new(InlineDesk::new(inbox)),
             access,
+            shared.tally(id),
             now,
         );
         driver.stopping = Arc::clone(&shared.stopping);
@@ -442,7 +475,7 @@ impl Worker {
             let phase = self.client.phase();
             // Whoever waits for a first byte may go when the server stops, like any idle one.
             let idle = self.client.conn.is_idle() && !self.client.is_queued();
-            let shown = if idle { Phase::Idle } else { phase };
+            let shown = phase as u8 | if idle { MAY_GO } else { 0 };
             self.shared.publish(self.id, &self.line, shown, self.client.deadline(&self.driver.config));
             if idle && self.shared.stopping.load(Ordering::SeqCst) {
                 break CloseReason::Shutdown;
@@ -463,6 +496,7 @@ impl Worker {
             }
         };
         log::debug!("{} closed: {}", self.id, reason.name());
+        self.driver.observer.closed(reason);
         self.shared.dismiss(self.id);
     }
 
@@ -503,7 +537,7 @@ impl Worker {
     }
 }
 
-fn lock_inbox(driver: &Driver<Counters>, done: &mut Vec<(ConnId, Done)>) {
+fn lock_inbox(driver: &Driver<TwinTally>, done: &mut Vec<(ConnId, Done)>) {
     driver.desk.inbox().take(done);
 }
 

@@ -230,6 +230,14 @@ impl Files {
         Files::Own(Box::new(FileCache::new(options)))
     }
 
+    /// Bytes of it that are in use.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Files::Own(cache) => cache.bytes(),
+            Files::Shared(cache) => lock(cache).bytes(),
+        }
+    }
+
     fn with<T>(&mut self, look: impl FnOnce(&mut FileCache) -> T) -> T {
         match self {
             Files::Own(cache) => look(cache),

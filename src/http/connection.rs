@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::body::{BodyDecoder, BodyEncoder, Decoded};
 use super::error::{CloseReason, ProtocolError};
-use super::request::{self, Content, FieldSlots, Request, Scan};
+use super::request::{self, Content, FieldSlots, MethodLabel, Request, Scan};
 use super::response::{Body, BodySource, Response, Status, push_decimal, push_status_line};
 use crate::buffer::SendQueue;
 use crate::config::{Limits, Timeouts};
@@ -59,9 +59,17 @@ enum Writing {
 /// What must be remembered of a request to frame its answer.
 #[derive(Debug, Clone, Copy)]
 struct Owed {
-    head_only: bool,
+    /// `None` when it was refused before it became a request.
+    method: Option<MethodLabel>,
     minor: u8,
     awaits_continue: bool,
+}
+
+impl Owed {
+    /// Whether the answer is a head without content.
+    fn head_only(self) -> bool {
+        self.method == Some(MethodLabel::HEAD)
+    }
 }
 
 /// Whether there will be another request.
@@ -329,7 +337,7 @@ impl Connection {
             Content::Chunked => Reading::Body(BodyDecoder::chunked()),
         };
         self.writing = Writing::Owed(Owed {
-            head_only: request.method() == request::Method::Head,
+            method: Some(request.method().label()),
             minor: request.minor_version(),
             awaits_continue: request.expects_continue(),
         });
@@ -395,7 +403,7 @@ impl Connection {
         match self.writing {
             Writing::Owed(_) => true,
             Writing::Idle => {
-                self.writing = Writing::Owed(Owed { head_only: false, minor: 1, awaits_continue: false });
+                self.writing = Writing::Owed(Owed { method: None, minor: 1, awaits_continue: false });
                 true
             }
             Writing::Body(_) | Writing::Done | Writing::Broken(_) => false,
@@ -429,14 +437,14 @@ impl Connection {
                 self.push_tail(bytes, cx.date, owed.minor);
             });
             self.writing = Writing::Done;
-            if !owed.head_only {
+            if !owed.head_only() {
                 let end = prepared.body.len();
                 push_body(Body::Shared { data: prepared, start: 0, end }, cx.limits, out);
             }
             return None;
         }
         let chunked = body.len().is_none() && owed.minor >= 1;
-        if body.len().is_none() && !chunked && !owed.head_only {
+        if body.len().is_none() && !chunked && !owed.head_only() {
             self.close_after(CloseReason::Requested);
         }
         out.gather(|bytes| {
@@ -452,7 +460,7 @@ impl Connection {
             self.push_tail(bytes, cx.date, owed.minor);
         });
         self.writing = Writing::Done;
-        if owed.head_only || status.is_bodiless() {
+        if owed.head_only() || status.is_bodiless() {
             return None;
         }
         if let Body::Source(source) = body {
@@ -652,7 +660,16 @@ impl Connection {
     /// Whether the answer owed is to a HEAD: a head without content.
     #[must_use]
     pub fn answers_head(&self) -> bool {
-        matches!(&self.writing, Writing::Owed(owed) if owed.head_only)
+        matches!(self.writing, Writing::Owed(owed) if owed.head_only())
+    }
+
+    /// The method of the request that is owed an answer; `None` if what came never became a request.
+    #[must_use]
+    pub fn method_owed(&self) -> Option<MethodLabel> {
+        match &self.writing {
+            Writing::Owed(owed) => owed.method,
+            Writing::Idle | Writing::Body(_) | Writing::Done | Writing::Broken(_) => None,
+        }
     }
 
     /// Whether content of the request in hand is still due.

@@ -38,7 +38,7 @@ pub enum Method<'b> {
 }
 
 impl<'b> Method<'b> {
-    fn parse(name: &'b str) -> Self {
+    pub(crate) fn parse(name: &'b str) -> Self {
         match name {
             "GET" => Method::Get,
             "HEAD" => Method::Head,
@@ -68,6 +68,42 @@ impl<'b> Method<'b> {
             Method::Connect => "CONNECT",
             Method::Other(name) => name,
         }
+    }
+
+    /// What statistics tell methods apart by. Clients choose the names of the others, so those share one.
+    pub const LABELS: [&'static str; 10] =
+        ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "other"];
+
+    /// Its label.
+    #[must_use]
+    pub fn label(&self) -> MethodLabel {
+        MethodLabel(match self {
+            Method::Get => 0,
+            Method::Head => 1,
+            Method::Post => 2,
+            Method::Put => 3,
+            Method::Delete => 4,
+            Method::Options => 5,
+            Method::Patch => 6,
+            Method::Trace => 7,
+            Method::Connect => 8,
+            Method::Other(_) => 9,
+        })
+    }
+}
+
+/// A method as statistics know it: one of [`Method::LABELS`], in one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MethodLabel(u8);
+
+impl MethodLabel {
+    /// Of a HEAD, whose answer has no content.
+    pub const HEAD: MethodLabel = MethodLabel(1);
+
+    /// Its place in [`Method::LABELS`].
+    #[must_use]
+    pub fn place(self) -> usize {
+        usize::from(self.0)
     }
 }
 

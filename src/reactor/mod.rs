@@ -19,7 +19,7 @@ use crate::exchange::{Client, Exchange, Readiness};
 use crate::handler::Peer;
 use crate::http::{CloseReason, Phase};
 use crate::jobs::Done;
-use crate::observe::{Activity, Counters, Observer};
+use crate::observe::{Activity, Counters, Gauges, Observer};
 use crate::pump::{self, Pumped};
 use crate::signals::Signal;
 
@@ -123,6 +123,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.driver.observer.enter(Activity::Waiting);
         self.os.poll(&mut self.events, timeout)?;
         self.driver.now = self.os.now();
+        let began = self.driver.now.mono;
         self.driver.observer.enter(Activity::Keeping);
         self.driver.observer.turn(self.events.len());
         let mut carried = std::mem::take(&mut self.carried);
@@ -142,8 +143,11 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         // 7. Free the slots of closed connections; until now their names were still taken.
         self.free_closed();
         self.keep_house();
+        // One more look at the clock, for the whole turn: it shows how long a turn lets others wait.
+        let took = self.os.now().mono.saturating_duration_since(began);
+        self.driver.observer.turned(took);
         if let Some(before) = before {
-            self.tell_of_turn(&before);
+            self.tell_of_turn(&before, took);
         }
         Ok(())
     }
@@ -231,6 +235,10 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         let mut done = std::mem::take(&mut self.done);
         self.driver.desk.inbox().take(&mut done);
         for (id, result) in done.drain(..) {
+            if let Done::Asked(question) = result {
+                question(&self.gauges());
+                continue;
+            }
             let Some(slot) = live(&mut self.slots, id) else {
                 self.driver.observer.stale();
                 continue;
@@ -461,22 +469,30 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        self.driver.observer.counters().cloned().unwrap_or_default()
+        self.driver.observer.counters().map(|counters| Counters::clone(counters)).unwrap_or_default()
+    }
+
+    /// What this loop holds. The phases are counted now and kept nowhere: some nanoseconds a connection.
+    pub(crate) fn gauges(&self) -> Gauges {
+        let mut gauges = self.driver.gauges();
+        for (_, slot) in self.slots.iter().filter(|(_, slot)| !slot.closed) {
+            gauges.phases[slot.client.phase() as usize] += 1;
+        }
+        gauges
     }
 
     /// The line a turn gets with `-vv`.
-    fn tell_of_turn(&mut self, before: &Counters) {
-        let began = self.driver.now.mono;
-        let us = self.os.now().mono.saturating_duration_since(began).as_micros();
+    fn tell_of_turn(&self, before: &Counters, took: Duration) {
+        let us = took.as_micros();
         let after = self.counters();
         log::trace!(
             target: "turn",
             "turn {}: batch {} reads {} writes {} carried {} closes {} open {} us {us}",
             self.turn,
             self.events.len(),
-            after.reads - before.reads,
-            after.writes - before.writes,
-            after.carried - before.carried,
+            after.reads.get() - before.reads.get(),
+            after.writes.get() - before.writes.get(),
+            after.carried.get() - before.carried.get(),
             after.closed_total() - before.closed_total(),
             self.slots.len(),
         );

@@ -29,6 +29,7 @@ mod limits;
 mod listing;
 mod log;
 mod memory;
+mod metrics;
 mod sim;
 mod strace;
 mod tidy;

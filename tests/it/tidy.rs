@@ -76,6 +76,7 @@ const LAYERS: [&[&str]; 6] = [
         "jobs",
         "json",
         "log",
+        "metrics",
         "observe",
         "offload",
         "pages",
