@@ -249,7 +249,7 @@ impl Pool {
         PoolDesk { shared: Arc::clone(&self.shared), inbox }
     }
 
-    /// Jobs done so far.
+    /// Jobs and errands done so far.
     #[must_use]
     pub fn jobs_done(&self) -> u64 {
         self.shared.done.load(Ordering::Relaxed)
@@ -258,7 +258,14 @@ impl Pool {
     /// Jobs that wait for a worker now.
     #[must_use]
     pub fn jobs_waiting(&self) -> usize {
-        lock(&self.shared.queue).waiting.len()
+        lock(&self.shared.queue).jobs
+    }
+
+    /// Errands that wait for a worker now.
+    #[must_use]
+    pub fn errands_waiting(&self) -> usize {
+        let queue = lock(&self.shared.queue);
+        queue.waiting.len() - queue.jobs
     }
 
     /// Jobs that may wait.

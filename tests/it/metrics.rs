@@ -324,7 +324,7 @@ fn turns_are_a_histogram_and_threads_have_none() {
         for name in ["turns_total", "turn_seconds", "events_total", "carried_total", "pool_lent_bytes"] {
             assert_eq!(after.has(&format!("whirligig_{name}")), model == "reactor", "{name}");
         }
-        for name in ["jobs_waiting", "jobs_waiting_limit", "job_threads", "jobs_done_total"] {
+        for name in ["jobs_waiting", "jobs_waiting_limit", "errands_waiting", "job_threads"] {
             assert_eq!(after.has(&format!("whirligig_{name}")), model == "reactor", "{name}");
         }
         assert_eq!(after.value("whirligig_log_dropped_total"), 0);
