@@ -31,8 +31,8 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use value::{
-    Color, Milliseconds, Size, Timeout, bind, count, drain_timeout, head_size, memory_size, milliseconds,
-    name_of, port, size, target_size, timeout, turn_size,
+    Color, ErrorPage, Level, Milliseconds, Size, Timeout, bind, count, drain_timeout, error_page, head_size,
+    level, memory_size, milliseconds, name_of, page, port, size, target_size, timeout, turn_size,
 };
 
 /// What the command line asks for.
@@ -389,6 +389,29 @@ struct FileArgs {
     #[arg(long, value_name = "SIZE", value_parser = memory_size, env = "WHIRLIGIG_MAX_CACHE", hide_env = true)]
     #[arg(default_value_t = Size::of(FileOptions::default().cache_bytes_max), hide_short_help = true)]
     max_cache: Size,
+    /// Level at which text is compressed on the fly, 1 to 9, or off
+    #[arg(long, value_name = "LEVEL", value_parser = level, env = "WHIRLIGIG_COMPRESS", hide_env = true)]
+    #[arg(default_value_t = Level(FileOptions::default().compress_level))]
+    compress: Level,
+    /// Answers compressed at once, 311 KiB each; past it they go as they are
+    #[arg(long, value_name = "N", value_parser = count::<0, 100_000>, env = "WHIRLIGIG_MAX_COMPRESSORS")]
+    #[arg(default_value_t = FileOptions::default().compressors_max, hide_env = true, hide_short_help = true)]
+    max_compressors: usize,
+    /// Do not send NAME.br, NAME.zst and NAME.gz in place of NAME
+    #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_NO_PRECOMPRESSED", hide_env = true)]
+    #[arg(hide_short_help = true)]
+    no_precompressed: bool,
+    /// Serve NAME.html as NAME, and redirect the longer name
+    #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_CLEAN_URLS", hide_env = true)]
+    clean_urls: bool,
+    /// Serve this page where a browser finds nothing [without a value: /index.html]
+    #[arg(long, value_name = "PATH", value_parser = page, num_args = 0..=1, default_missing_value = "/index.html")]
+    #[arg(require_equals = true, env = "WHIRLIGIG_SPA", hide_env = true)]
+    spa: Option<String>,
+    /// Send this page of ROOT with status 403 or 404, as in 404=/404.html; repeatable
+    #[arg(long, value_name = "CODE=PATH", value_parser = error_page, value_delimiter = ',')]
+    #[arg(env = "WHIRLIGIG_ERROR_PAGE", hide_env = true)]
+    error_page: Vec<ErrorPage>,
 }
 
 fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Result<Config, Exit> {
@@ -413,11 +436,17 @@ fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Res
             fresh: args.files.fresh.0,
             cache_bytes_max: args.files.max_cache.bytes(),
             listing: !args.files.no_listing,
+            precompressed: !args.files.no_precompressed,
+            compress_level: args.files.compress.0,
+            compressors_max: args.files.max_compressors,
+            clean_urls: args.files.clean_urls,
+            spa: args.files.spa.clone(),
+            error_pages: args.files.error_page.iter().map(|page| (page.code, page.path.clone())).collect(),
             ..FileOptions::default()
         },
         api: one_of(sources, ("api", args.api), ("no_api", args.no_api))?,
         health: !args.no_health,
-        metrics: one_of(matches, ("metrics", args.metrics), ("no_metrics", args.no_metrics))?,
+        metrics: one_of(sources, ("metrics", args.metrics), ("no_metrics", args.no_metrics))?,
         access_log,
         log_format: args.log_format,
         turn_lines: false,
@@ -776,7 +805,7 @@ mod tests {
             }
         }
         let flags = Args::command();
-        let negative = setting::settings(&flags).filter(|arg| setting::key_of(arg) == "no-api").count();
+        let negative = ["no-api", "no-metrics"].len();
         assert_eq!(keys, setting::settings(&flags).count() - negative);
         let (given, default) = (from_file(&text, ".").unwrap().config, config(""));
         assert!(given.port_is_explicit);
@@ -894,10 +923,8 @@ mod tests {
         assert_eq!((long.code(), short.code()), (0, 0));
         for arg in Args::command().get_arguments() {
             let Some(name) = arg.get_long() else { continue };
-            assert!(
-                long.text().contains(&format!("--{name} ")) || long.text().contains(&format!("--{name}...")),
-                "{name}"
-            );
+            let is_named = |behind: &str| long.text().contains(&format!("--{name}{behind}"));
+            assert!([" ", "...", "["].into_iter().any(is_named), "{name}");
         }
         for heading in
             ["Where:", "What:", "Model:", "Timeouts (", "Limits:", "Files:", "Data:", "Logging:", "Examples:"]

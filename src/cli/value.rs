@@ -219,6 +219,52 @@ pub(super) fn milliseconds(text: &str) -> Result<Milliseconds, String> {
     }
 }
 
+/// A level of compression, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Level(pub(super) Option<u32>);
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(level) => write!(f, "{level}"),
+            None => f.write_str("off"),
+        }
+    }
+}
+
+pub(super) fn level(text: &str) -> Result<Level, String> {
+    match text.parse() {
+        _ if text == "off" => Ok(Level(None)),
+        Ok(level @ 1..=9) => Ok(Level(Some(level))),
+        _ => Err("not a level from 1 to 9, nor 'off'".into()),
+    }
+}
+
+/// A page of the docroot for a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ErrorPage {
+    pub(super) code: u16,
+    pub(super) path: String,
+}
+
+pub(super) fn error_page(text: &str) -> Result<ErrorPage, String> {
+    let (code, path) = text.split_once('=').ok_or("not of the form 404=/404.html")?;
+    let code = match code {
+        "403" => 403,
+        "404" => 404,
+        _ => return Err("only 403 and 404 can have a page of ROOT".into()),
+    };
+    Ok(ErrorPage { code, path: page(path)? })
+}
+
+/// A path beneath the docroot, in the form in which requests are looked up.
+pub(super) fn page(text: &str) -> Result<String, String> {
+    let path = if text.starts_with('/') { text.to_owned() } else { format!("/{text}") };
+    let is_plain =
+        !path.ends_with('/') && path.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+    if is_plain { Ok(path) } else { Err("not a plain path of a file below ROOT, such as /404.html".into()) }
+}
+
 /// The longest path a Unix socket address holds, in bytes.
 const UNIX_PATH_BYTES_MAX: usize = 107;
 

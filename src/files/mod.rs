@@ -281,6 +281,9 @@ pub(crate) fn serve(file: &FileAnswer, request: &Request<'_>, cx: &mut Context<'
         match &found {
             Err(Trouble::Cold) => return serve_later(docroot, &path, request, cx),
             Err(Trouble::NotFound) => {}
+            Err(Trouble::Forbidden) if page_for(docroot, Status::FORBIDDEN).is_some() => {
+                return serve_later(docroot, &path, request, cx);
+            }
             Ok(_) | Err(_) => break,
         }
     }
@@ -304,7 +307,7 @@ enum Role {
     Instead(Status),
 }
 
-/// The paths that are tried for a request, in order: what it says; with `.html` behind it; the application's one
+/// The paths that are tried for a request as long as nothing is there, in order: what it says; with `.html` behind it; the application's one
 /// page; the page that says that nothing is there.
 fn attempts<'a>(
     docroot: &'a Docroot,
@@ -322,14 +325,17 @@ fn attempts<'a>(
         let page = options.spa.as_deref().filter(|_| wants_html(request))?;
         Some(Attempt { path: Cow::Borrowed(page.as_bytes()), role: Role::Asked })
     };
-    let missing = move || {
-        let (code, page) = options.error_pages.iter().find(|(code, _)| *code == Status::NOT_FOUND.code())?;
-        Some(Attempt { path: Cow::Borrowed(page.as_bytes()), role: Role::Instead(Status::from_code(*code)?) })
-    };
+    let missing = move || page_for(docroot, Status::NOT_FOUND);
     // Nobody pays for the later ones before the earlier ones have failed.
     let later: [Box<dyn Fn() -> Option<Attempt<'a>> + 'a>; 3] =
         [Box::new(clean), Box::new(spa), Box::new(missing)];
     std::iter::once(itself).chain(later.into_iter().filter_map(|attempt| attempt()))
+}
+
+/// The docroot's own page for this status, if it is to have one.
+fn page_for(docroot: &Docroot, status: Status) -> Option<Attempt<'_>> {
+    let (_, page) = docroot.options.error_pages.iter().find(|(code, _)| *code == status.code())?;
+    Some(Attempt { path: Cow::Borrowed(page.as_bytes()), role: Role::Instead(status) })
 }
 
 /// What was found for an attempt.
@@ -383,13 +389,16 @@ fn serve_later(docroot: &Arc<Docroot>, path: &[u8], request: &Request<'_>, cx: &
     let (docroot, path, head) = (Arc::clone(docroot), path.to_vec(), KeptHead::of(request));
     let (limits, asked) = (cx.limits().clone(), cx.now());
     cx.job_then(move || {
-        // What was found is looked for again on the loop, where the request is at hand: it is warm now.
         let found = head.with(&limits, |request| {
-            attempts(&docroot, &path, request)
-                .map(|attempt| look(&docroot, attempt, Reach::OnDisk, request))
-                .find(|found| !matches!(found, Err(Trouble::NotFound)))
-                .unwrap_or(Err(Trouble::NotFound))
-                .map(Served::into_owned)
+            let reach = |attempt| look(&docroot, attempt, Reach::OnDisk, request);
+            let mut all = attempts(&docroot, &path, request).map(reach);
+            let found =
+                all.find(|found| !matches!(found, Err(Trouble::NotFound))).unwrap_or(Err(Trouble::NotFound));
+            match (&found, page_for(&docroot, Status::FORBIDDEN)) {
+                (Err(Trouble::Forbidden), Some(page)) => reach(page).or(Err(Trouble::Forbidden)),
+                _ => found,
+            }
+            .map(Served::into_owned)
         });
         let then: Then = Box::new(move |cx| {
             let answer = found.and_then(|found| {

@@ -287,7 +287,8 @@ mod tests {
         use Coding::{Brotli, Gzip, Zstd};
         let all: &[Coding] = &[Brotli, Zstd, Gzip];
         // What is asked, what there is, what is chosen, whether identity is refused.
-        let cases: &[(&[&str], &[Coding], Option<Coding>, bool)] = &[
+        type Case<'a> = (&'a [&'a str], &'a [Coding], Option<Coding>, bool);
+        let cases: &[Case<'_>] = &[
             (&["gzip, deflate, br, zstd"], all, Some(Brotli), false),
             (&["gzip, deflate, br, zstd"], &[Gzip], Some(Gzip), false),
             (&["gzip", "br;q=0.5"], all, Some(Gzip), false),

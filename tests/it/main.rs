@@ -18,6 +18,7 @@ mod api;
 mod binds;
 mod browser;
 mod clients;
+mod coding;
 mod config;
 mod files;
 mod framing;
