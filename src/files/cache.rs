@@ -33,7 +33,7 @@ impl Forms {
 
 #[derive(Debug)]
 struct Entry {
-    key: (u32, Box<[u8]>),
+    key: (usize, Box<[u8]>),
     file: Arc<CachedFile>,
     /// Its coded forms, once somebody asked for one.
     siblings: Option<Arc<Siblings>>,
@@ -44,7 +44,8 @@ struct Entry {
 /// The file cache of one driver.
 #[derive(Debug)]
 pub struct FileCache {
-    places: HashMap<u32, HashMap<Box<[u8]>, usize>>,
+    /// By the number of the docroot, then by path.
+    places: Vec<HashMap<Box<[u8]>, usize, foldhash::fast::RandomState>>,
     entries: slab::Slab<Entry>,
     bytes: usize,
     bytes_max: usize,
@@ -60,7 +61,7 @@ impl FileCache {
     #[must_use]
     pub fn new(options: &FileOptions) -> Self {
         FileCache {
-            places: HashMap::new(),
+            places: Vec::new(),
             entries: slab::Slab::new(),
             bytes: 0,
             bytes_max: options.cache_bytes_max,
@@ -73,7 +74,7 @@ impl FileCache {
 
     /// The file of this path, if it is at hand and fresh. Checks it against the disk when that is due.
     pub(crate) fn lookup(&mut self, docroot: &Docroot, path: &[u8], now: Instant) -> Option<Forms> {
-        let place = *self.places.get(&docroot.number)?.get(path)?;
+        let place = *self.places.get(docroot.number)?.get(path)?;
         let entry = &mut self.entries[place];
         if now.saturating_duration_since(entry.checked) >= self.trusted_for {
             // The check must not be older than it claims: `now` was read before it.
@@ -99,7 +100,7 @@ impl FileCache {
         {
             return;
         }
-        if let Some(&place) = self.places.get(&docroot.number).and_then(|paths| paths.get(path)) {
+        if let Some(&place) = self.places.get(docroot.number).and_then(|paths| paths.get(path)) {
             self.remove(place);
         }
         while self.bytes + cost > self.bytes_max || self.entries.len() >= self.entries_max {
@@ -115,7 +116,10 @@ impl FileCache {
             used: true,
         };
         let place = self.entries.insert(entry);
-        self.places.entry(docroot.number).or_default().insert(Box::from(path), place);
+        if self.places.len() <= docroot.number {
+            self.places.resize_with(docroot.number + 1, HashMap::default);
+        }
+        self.places[docroot.number].insert(Box::from(path), place);
         self.swept.get_or_insert(now.mono);
     }
 
@@ -153,7 +157,7 @@ impl FileCache {
         let (number, path) = entry.key;
         let forms = Forms { original: entry.file, siblings: entry.siblings };
         self.bytes -= forms.cost() + path.len();
-        if let Some(paths) = self.places.get_mut(&number) {
+        if let Some(paths) = self.places.get_mut(number) {
             paths.remove(&path);
         }
     }

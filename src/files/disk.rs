@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
@@ -140,7 +140,7 @@ const OPEN_TRIES: usize = 32;
 pub struct Docroot {
     fd: OwnedFd,
     /// Tells docroots apart in a cache.
-    pub(crate) number: u32,
+    pub(crate) number: usize,
     pub(crate) options: FileOptions,
     /// Bytes that listings in the making hold in memory.
     pub(crate) listing_bytes: AtomicUsize,
@@ -151,7 +151,7 @@ pub struct Docroot {
 impl Docroot {
     /// Opens `path` for serving. Fails when it is no directory or may not be read.
     pub fn open(path: &Path, options: FileOptions) -> std::io::Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);

@@ -270,25 +270,39 @@ pub(crate) fn serve(file: &FileAnswer, request: &Request<'_>, cx: &mut Context<'
     if disk::is_hidden(&path) {
         return not_found(request).into();
     }
-    let now = cx.now();
+    if let Some(forms) = cached(docroot, &path, request, cx) {
+        let attempt = Attempt { path: Cow::Borrowed(&path), role: Role::Asked };
+        return answer(docroot, Ok(Served::File(forms, attempt)), &path, request, cx);
+    }
+    find(docroot, &path, request, cx)
+}
+
+/// The file of this path from the cache, if it is there with all that the request needs.
+fn cached(docroot: &Docroot, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Option<Forms> {
+    let now = cx.now().mono;
+    let forms = cx.files().with(|cache| cache.lookup(docroot, path, now))?;
+    (forms.siblings.is_some() || !accepts_codings(request)).then_some(forms)
+}
+
+/// Looks for what is not in the cache: on the disk, under one name after the other.
+fn find(docroot: &Arc<Docroot>, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     let mut found = Err(Trouble::NotFound);
-    for attempt in attempts(docroot, &path, request) {
-        let cached = cx.files().with(|cache| cache.lookup(docroot, &attempt.path, now.mono));
-        found = match cached.filter(|forms| !forms.lack_siblings(request)) {
+    for attempt in attempts(docroot, path, request) {
+        found = match cached(docroot, &attempt.path, request, cx) {
             Some(forms) => Ok(Served::File(forms, attempt)),
-            None => look(docroot, attempt, Reach::InMemory, request),
+            None => look(docroot, attempt, Reach::InMemory, request)
+                .inspect(|found| keep(docroot, found, cx.now(), cx)),
         };
         match &found {
-            Err(Trouble::Cold) => return serve_later(docroot, &path, request, cx),
+            Err(Trouble::Cold) => return serve_later(docroot, path, request, cx),
             Err(Trouble::NotFound) => {}
             Err(Trouble::Forbidden) if page_for(docroot, Status::FORBIDDEN).is_some() => {
-                return serve_later(docroot, &path, request, cx);
+                return serve_later(docroot, path, request, cx);
             }
             Ok(_) | Err(_) => break,
         }
     }
-    keep(docroot, &found, now, cx);
-    answer(docroot, found, &path, request, cx)
+    answer(docroot, found, path, request, cx)
 }
 
 /// One path under which an answer is looked for.
@@ -346,13 +360,6 @@ enum Served<'a> {
     WithoutSlash,
 }
 
-impl Forms {
-    /// Whether the request asks for a coding and nobody has looked yet which there are.
-    fn lack_siblings(&self, request: &Request<'_>) -> bool {
-        self.siblings.is_none() && accepts_codings(request)
-    }
-}
-
 fn accepts_codings(request: &Request<'_>) -> bool {
     request.field("accept-encoding").is_some()
 }
@@ -378,8 +385,8 @@ fn look<'a>(
 }
 
 /// Keeps a file that was looked up at `now` or later.
-fn keep(docroot: &Docroot, found: &Result<Served<'_>, Trouble>, now: Now, cx: &mut Context<'_>) {
-    if let Ok(Served::File(forms, attempt)) = found {
+fn keep(docroot: &Docroot, found: &Served<'_>, now: Now, cx: &mut Context<'_>) {
+    if let Served::File(forms, attempt) = found {
         cx.files().with(|cache| cache.insert(docroot, &attempt.path, forms, now));
     }
 }
@@ -402,7 +409,9 @@ fn serve_later(docroot: &Arc<Docroot>, path: &[u8], request: &Request<'_>, cx: &
         });
         let then: Then = Box::new(move |cx| {
             let answer = found.and_then(|found| {
-                keep(&docroot, &found, asked, cx);
+                if let Ok(found) = &found {
+                    keep(&docroot, found, asked, cx);
+                }
                 head.with(&limits, |request| answer(&docroot, found, &path, request, cx))
             });
             answer
