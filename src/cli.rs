@@ -197,6 +197,10 @@ struct Args {
     #[arg(help_heading = "Model", long, value_name = "MODEL", hide_possible_values = true)]
     #[arg(value_enum, default_value_t = Model::Reactor, env = "WHIRLIGIG_MODEL", hide_env = true)]
     model: Model,
+    /// Loops that share the port, each on a thread of its own; one a core is a good number
+    #[arg(help_heading = "Model", long, value_name = "N", hide_short_help = true, value_parser = count::<1, 256>)]
+    #[arg(default_value_t = 1, env = "WHIRLIGIG_REACTORS", hide_env = true)]
+    reactors: usize,
     /// Worker threads for what may block
     #[arg(help_heading = "Model", long, value_name = "N", hide_short_help = true, value_parser = count::<1, 256>)]
     #[arg(default_value_t = Limits::default().job_threads, env = "WHIRLIGIG_JOBS", hide_env = true)]
@@ -426,6 +430,7 @@ fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Res
     Ok(Config {
         root: args.root.clone().unwrap_or_else(|| default_root(Path::new("."))),
         model: args.model,
+        reactors: args.reactors,
         binds: args.bind.clone(),
         port: args.port,
         port_is_explicit: !sources.is_default("port"),

@@ -280,6 +280,8 @@ pub struct Config {
     pub root: PathBuf,
     /// How connections are driven.
     pub model: Model,
+    /// Loops that share the port, of the reactor.
+    pub reactors: usize,
     /// Addresses to listen on.
     pub binds: Vec<Bind>,
     /// The port for binds that name none.
@@ -306,12 +308,24 @@ pub struct Config {
     pub turn_lines: bool,
 }
 
+impl Config {
+    /// How many loops, or acceptors, take connections.
+    #[must_use]
+    pub fn loops(&self) -> usize {
+        match self.model {
+            Model::Reactor => self.reactors.max(1),
+            Model::Threads => 1,
+        }
+    }
+}
+
 impl Default for Config {
     /// The present folder on loopback, over the reactor, with every default and no log.
     fn default() -> Self {
         Config {
             root: PathBuf::from("."),
             model: Model::Reactor,
+            reactors: 1,
             binds: vec![Bind::Ip(std::net::IpAddr::from([127, 0, 0, 1]), None)],
             port: 8080,
             port_is_explicit: false,

@@ -65,6 +65,12 @@ impl Metrics {
         });
     }
 
+    /// How many loops it tells of.
+    #[must_use]
+    pub fn loops(&self) -> usize {
+        self.sources().loops.len()
+    }
+
     /// Tells of the twin's threads: what they count, and a way to see what they hold that does not block.
     pub fn watch_threads(
         &self,
@@ -137,6 +143,11 @@ impl Metrics {
                 .value(gauges.file_cache_bytes);
         } else {
             page.gauge("whirligig_loops", "Loops that share the work.").value(sources.loops.len());
+            let mut accepted = page
+                .counter("whirligig_loop_accepted_total", "Connections accepted, by the loop that has them.");
+            for (number, counters) in sources.counters.iter().enumerate() {
+                accepted.sample(&[("loop", &number.to_string())], counters.accepted.get());
+            }
             turns(&mut page, &counted);
             memory(&mut page, gauges);
         }

@@ -15,8 +15,8 @@ use crate::handler::{Handler, Router};
 use crate::jobs::Pool;
 use crate::log::{AccessBuffer, LogQueue};
 use crate::metrics::{self, Metrics};
-use crate::observe::{LoopTally, Observer, Stopwatch};
-use crate::reactor::os::{Listener, MioOs, Os, bind_tcp, read_clocks};
+use crate::observe::{Counters, LoopTally, Observer, Stopwatch};
+use crate::reactor::os::{Listener, MioOs, Os, bind_tcp_shared, read_clocks};
 use crate::reactor::{Outcome, Reactor};
 use crate::signals::Signals;
 use crate::threads::{ListenSocket, Twin};
@@ -49,7 +49,8 @@ impl std::fmt::Debug for OwnHandler {
 /// A bound socket and how it is reached.
 #[derive(Debug)]
 enum Bound {
-    Tcp(std::net::TcpListener, SocketAddr),
+    /// One socket a loop, all on one port.
+    Tcp(Vec<std::net::TcpListener>, SocketAddr),
     Unix(std::os::unix::net::UnixListener, SocketPath),
 }
 
@@ -179,7 +180,8 @@ impl Server {
         let asked = config.limits.connections_max;
         config.limits.connections_max = if asked == 0 { room } else { asked.min(room) };
         config.limits.threads_max = config.limits.threads_max.min(config.limits.connections_max);
-        config.files.cache_entries_max = config.files.cache_entries_max.min(reserve.max(16) * 2 / 3);
+        config.files.cache_entries_max =
+            config.files.cache_entries_max.min(reserve.max(16) * 2 / 3 / config.loops()).max(1);
         self.config = Arc::new(config);
     }
 
@@ -223,34 +225,92 @@ impl Server {
         Some(AccessBuffer::new(log?.clone(), self.config.log_format))
     }
 
+    /// Runs as many loops as were asked for: the first one here, the others on threads of their own. They share the
+    /// handler, the workers and the port, and nothing that would make one wait for another.
     fn run_reactor<O: Observer>(mut self, log: Option<&LogQueue>) -> io::Result<Outcome> {
         let handler = self.handler();
         let pool = Arc::new(Pool::new(self.config.limits.job_threads, self.config.limits.jobs_max));
-        let mut paths = Vec::new();
-        let listeners = self.listeners.drain(..).map(|bound| match bound {
-            Bound::Tcp(listener, _) => Listener::Tcp(mio::net::TcpListener::from_std(listener)),
-            Bound::Unix(listener, path) => {
-                paths.push(path);
-                Listener::Unix(mio::net::UnixListener::from_std(listener))
-            }
-        });
-        let listeners = listeners.collect();
         self.metrics.watch_pool(Arc::clone(&pool));
-        let mut os = MioOs::new(listeners, Some(Signals::install()?), pool)?;
+        let (mut shares, _paths) = self.shares()?;
+        let mut loops = Vec::with_capacity(shares.len());
+        for listeners in shares.drain(..) {
+            loops.push(self.reactor::<O>(listeners, &handler, &pool, log)?);
+        }
+        let counters: Vec<_> = loops.iter().filter_map(|(_, counters)| counters.clone()).collect();
+        let mut loops = loops.into_iter().map(|(reactor, _)| reactor);
+        let first = loops.next();
+        let outcome = std::thread::scope(|scope| {
+            let mut others = Vec::new();
+            for (number, mut reactor) in (1..).zip(loops) {
+                let name = format!("whirligig-{number}");
+                others
+                    .push(std::thread::Builder::new().name(name).spawn_scoped(scope, move || reactor.run())?);
+            }
+            let mut outcome = first.map_or(Ok(Outcome::Stopped), |mut reactor| reactor.run());
+            if matches!(outcome, Ok(Outcome::Killed(_))) {
+                // The others have the same signal; who leads the process leaves without them.
+                return outcome;
+            }
+            for other in others {
+                let ended = other.join().unwrap_or_else(|_| Err(io::Error::other("a loop panicked")));
+                outcome = outcome.and_then(|so_far| Ok(so_far.and(ended?)));
+            }
+            outcome
+        });
+        if counters.len() > 1 {
+            report_shares(&counters);
+        }
+        outcome
+    }
+
+    /// The listeners of each loop, and the socket names that go away with the server.
+    fn shares(&mut self) -> io::Result<(Vec<Vec<Listener>>, Vec<SocketPath>)> {
+        let mut shares: Vec<Vec<Listener>> = (0..self.config.loops()).map(|_| Vec::new()).collect();
+        let mut paths = Vec::new();
+        for bound in self.listeners.drain(..) {
+            match bound {
+                Bound::Tcp(sockets, _) => {
+                    for (share, socket) in shares.iter_mut().zip(sockets) {
+                        share.push(Listener::Tcp(mio::net::TcpListener::from_std(socket)));
+                    }
+                }
+                // One queue for all: every loop hears of a client, and one gets it.
+                Bound::Unix(socket, path) => {
+                    for share in &mut shares {
+                        share.push(Listener::Unix(mio::net::UnixListener::from_std(socket.try_clone()?)));
+                    }
+                    paths.push(path);
+                }
+            }
+        }
+        Ok((shares, paths))
+    }
+
+    /// One loop with all it owns. Each takes the signals for itself; the first one opens the log anew.
+    fn reactor<O: Observer>(
+        &self,
+        listeners: Vec<Listener>,
+        handler: &Arc<dyn Handler>,
+        pool: &Arc<Pool>,
+        log: Option<&LogQueue>,
+    ) -> io::Result<(Reactor<MioOs, O>, Option<Arc<Counters>>)> {
+        let mut os = MioOs::new(listeners, Some(Signals::install()?), Arc::clone(pool))?;
         let files = Files::own(&self.config.files);
-        let access = self.access(log);
         let desk = os.desk();
         let observer = O::default();
-        if let Some(counters) = observer.counters() {
+        let counters = observer.counters().map(Arc::clone);
+        let is_first = self.metrics.loops() == 0;
+        if let Some(counters) = &counters {
             self.metrics.watch_loop(Arc::clone(counters), Arc::clone(desk.inbox()));
         }
-        let config = Arc::clone(&self.config);
-        let driver = Driver::new(config, handler, files, desk, access, observer, read_clocks());
-        let mut reactor = Reactor::new(os, driver, self.config.limits.connections_max);
-        if let Some(log) = log.cloned() {
+        let (config, handler) = (Arc::clone(&self.config), Arc::clone(handler));
+        let driver = Driver::new(config, handler, files, desk, self.access(log), observer, read_clocks());
+        let clients_max = self.config.limits.connections_max.div_ceil(self.config.loops());
+        let mut reactor = Reactor::new(os, driver, clients_max);
+        if let Some(log) = log.filter(|_| is_first).cloned() {
             reactor.on_hang_up(move || log.reopen());
         }
-        reactor.run()
+        Ok((reactor, counters))
     }
 
     fn run_threads(mut self, log: Option<&LogQueue>) -> io::Result<Outcome> {
@@ -258,13 +318,13 @@ impl Server {
         let files = Arc::new(Mutex::new(FileCache::new(&self.config.files)));
         let mut paths = Vec::new();
         let sockets = self.listeners.drain(..).map(|bound| match bound {
-            Bound::Tcp(listener, _) => ListenSocket::Tcp(listener),
+            Bound::Tcp(sockets, _) => sockets.into_iter().map(ListenSocket::Tcp).collect(),
             Bound::Unix(listener, path) => {
                 paths.push(path);
-                ListenSocket::Unix(listener)
+                vec![ListenSocket::Unix(listener)]
             }
         });
-        let sockets = sockets.collect();
+        let sockets = sockets.flatten().collect();
         let access = log.filter(|_| self.config.access_log.is_some()).cloned();
         let twin = Twin {
             config: Arc::clone(&self.config),
@@ -275,6 +335,19 @@ impl Server {
             metrics: Arc::clone(&self.metrics),
         };
         twin.run(sockets, Signals::install()?)
+    }
+}
+
+/// Says how the kernel divided the clients among the loops.
+fn report_shares(counters: &[Arc<Counters>]) {
+    let total = counters.iter().map(|counters| counters.accepted.get()).sum::<u64>().max(1);
+    for (number, counters) in counters.iter().enumerate() {
+        let accepted = counters.accepted.get();
+        let percent = accepted * 100 / total;
+        log::info!(
+            "loop {number}: {accepted} connections ({percent} %), {} requests",
+            counters.answered_total()
+        );
     }
 }
 
@@ -293,8 +366,11 @@ fn listen(bind: &Bind, config: &Config) -> Result<Bound, BindError> {
             let mut port = first;
             loop {
                 let addr = SocketAddr::new(*ip, port);
-                let bound = bind_tcp(addr, config.limits.notsent_lowat_bytes)
-                    .and_then(|listener| listener.local_addr().map(|local| Bound::Tcp(listener, local)));
+                let others = config.loops() - 1;
+                let bound =
+                    bind_tcp_shared(addr, config.limits.notsent_lowat_bytes, others).and_then(|listeners| {
+                        listeners[0].local_addr().map(|local| Bound::Tcp(listeners, local))
+                    });
                 match bound {
                     Ok(bound) => return Ok(bound),
                     Err(error)

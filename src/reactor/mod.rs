@@ -49,6 +49,21 @@ pub enum Outcome {
     Killed(Signal),
 }
 
+impl Outcome {
+    /// The outcome of two loops together: the worse one; who was cut off is added up.
+    #[must_use]
+    pub fn and(self, other: Outcome) -> Outcome {
+        match (self, other) {
+            (Outcome::Killed(signal), _) | (_, Outcome::Killed(signal)) => Outcome::Killed(signal),
+            (Outcome::Cut(ours), Outcome::Cut(theirs)) => Outcome::Cut(ours + theirs),
+            (Outcome::Cut(clients), Outcome::Stopped) | (Outcome::Stopped, Outcome::Cut(clients)) => {
+                Outcome::Cut(clients)
+            }
+            (Outcome::Stopped, Outcome::Stopped) => Outcome::Stopped,
+        }
+    }
+}
+
 /// A stop that is under way.
 #[derive(Debug)]
 struct Stopping {

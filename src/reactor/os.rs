@@ -323,7 +323,34 @@ pub(crate) fn send_file(socket: impl AsFd, file: &OwnedFd, offset: u64, len: u64
 }
 
 /// Binds a TCP listener with everything accepted sockets shall inherit.
-pub fn bind_tcp(addr: SocketAddr, notsent_lowat_bytes: u32) -> io::Result<std::net::TcpListener> {
+///
+/// To share the port among several loops, the first listener is bound as if it were alone, so that a port which is
+/// taken is an error, and offers to share it before it listens; the `others` join it (socket(7), SO_REUSEPORT).
+pub fn bind_tcp_shared(
+    addr: SocketAddr,
+    notsent_lowat_bytes: u32,
+    others: usize,
+) -> io::Result<Vec<std::net::TcpListener>> {
+    let first = bound_tcp(addr, notsent_lowat_bytes, false)?;
+    if others > 0 {
+        first.set_reuse_port(true)?;
+    }
+    first.listen(BACKLOG)?;
+    let first: std::net::TcpListener = first.into();
+    let addr = first.local_addr()?;
+    let mut listeners = vec![first];
+    for _ in 0..others {
+        let other = bound_tcp(addr, notsent_lowat_bytes, true)?;
+        other.listen(BACKLOG)?;
+        listeners.push(other.into());
+    }
+    Ok(listeners)
+}
+
+/// Connections that may wait to be accepted; the system's own bound (net.core.somaxconn) is 4096, too.
+const BACKLOG: i32 = 4096;
+
+fn bound_tcp(addr: SocketAddr, notsent_lowat_bytes: u32, joins: bool) -> io::Result<socket2::Socket> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     // A restart must not wait for old connections in TIME_WAIT.
@@ -336,7 +363,7 @@ pub fn bind_tcp(addr: SocketAddr, notsent_lowat_bytes: u32) -> io::Result<std::n
     if notsent_lowat_bytes > 0 {
         socket.set_tcp_notsent_lowat(notsent_lowat_bytes)?;
     }
+    socket.set_reuse_port(joins)?;
     socket.bind(&addr.into())?;
-    socket.listen(4096)?;
-    Ok(socket.into())
+    Ok(socket)
 }

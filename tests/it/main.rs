@@ -31,6 +31,7 @@ mod listing;
 mod log;
 mod memory;
 mod metrics;
+mod reactors;
 mod sim;
 mod strace;
 mod tidy;
