@@ -201,35 +201,6 @@ fn a_client_that_has_said_all_still_gets_all_answers() {
 }
 
 #[test]
-fn half_a_request_and_the_end_get_no_answer() {
-    let docroot = Docroot::new();
-    on_both(|model| {
-        let server = Server::start(model, &docroot.root(), &[]);
-        let halves = [
-            "",
-            "\r\n",
-            "G",
-            "GET /hello.txt HTTP/1.1\r\nHost: localhost\r\n",
-            "GET /hello.txt HTTP/1.1\r\nHost: localhost\r\n\r",
-            "POST /api/echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhell",
-            "POST /api/echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
-        ];
-        for half in halves {
-            let mut client = Client::connect(server.port);
-            client.send(half);
-            client.finish();
-            client.assert_closed();
-
-            let mut client = Client::connect(server.port);
-            client.send([get("/hello.txt"), half.into()].concat());
-            client.finish();
-            client.response().expect(200).with_body(HELLO);
-            client.assert_closed();
-        }
-    });
-}
-
-#[test]
 fn continue_is_said_when_it_is_waited_for_and_only_then() {
     let docroot = Docroot::new();
     on_both(|model| {

@@ -23,6 +23,7 @@ mod config;
 mod files;
 mod framing;
 mod fresh;
+mod half;
 mod keepalive;
 mod library;
 mod life;

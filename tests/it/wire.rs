@@ -252,6 +252,14 @@ impl Client {
         assert!(rest.is_empty(), "nothing but the end, not {:?}", String::from_utf8_lossy(&rest));
     }
 
+    /// Whether nothing has come up to now, neither a byte nor an end.
+    pub(crate) fn has_nothing(&mut self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let looked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).unwrap();
+        self.held.is_empty() && looked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
     /// Whether the server keeps silent and open for this long.
     pub(crate) fn is_quiet_for(&mut self, span: Duration) -> bool {
         self.stream.set_read_timeout(Some(span)).unwrap();
