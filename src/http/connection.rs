@@ -27,8 +27,9 @@ const BLANK_LINES_MAX: u8 = 8;
 enum Reading {
     /// Between requests. Counts empty lines, which are ignored up to a limit.
     Idle { blank_lines: u8 },
-    /// Part of a head has come, or the very first one is awaited; `scanned` bytes hold no end of head.
-    Head { scanned: u32 },
+    /// Part of a head has come, or the very first one is awaited; `scanned` bytes hold no end of head. Until the
+    /// first of them empty lines are counted here, too.
+    Head { scanned: u32, blank_lines: u8 },
     /// Content the handler takes, or has not decided about.
     Body(BodyDecoder),
     /// The request is complete.
@@ -221,7 +222,7 @@ impl Connection {
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Connection {
-            reading: Reading::Head { scanned: 0 },
+            reading: Reading::Head { scanned: 0, blank_lines: 0 },
             writing: Writing::Idle,
             persistence: Persistence::KeepAlive,
             progress: Progress::starting(now),
@@ -272,7 +273,7 @@ impl Connection {
     ) -> Result<(usize, Event<'s>), ProtocolError> {
         let mut skipped = 0;
         let scanned = match &mut self.reading {
-            Reading::Head { scanned } if *scanned > 0 => *scanned as usize,
+            Reading::Head { scanned, .. } if *scanned > 0 => *scanned as usize,
             Reading::Idle { .. } | Reading::Head { .. } => {
                 skipped = self.skip_blank_lines(input)?;
                 0
@@ -289,8 +290,8 @@ impl Connection {
         }
         if rest == b"\r" {
             // Half an empty line has to be kept, so this is no idle connection any more.
-            if !matches!(self.reading, Reading::Head { .. }) {
-                self.reading = Reading::Head { scanned: 0 };
+            if let Reading::Idle { blank_lines } = self.reading {
+                self.reading = Reading::Head { scanned: 0, blank_lines };
                 self.progress = Progress::starting(now);
             }
             return Ok((skipped, Event::NeedMore));
@@ -300,7 +301,8 @@ impl Connection {
                 if !matches!(self.reading, Reading::Head { .. }) {
                     self.progress = Progress::starting(now);
                 }
-                self.reading = Reading::Head { scanned: u32::try_from(next).unwrap_or(u32::MAX) };
+                let scanned = u32::try_from(next).unwrap_or(u32::MAX);
+                self.reading = Reading::Head { scanned, blank_lines: 0 };
                 Ok((skipped, Event::NeedMore))
             }
             Scan::Complete(end) => {
@@ -316,14 +318,12 @@ impl Connection {
         let mut at = 0;
         while input[at..].starts_with(b"\r\n") {
             at += 2;
-            let seen = match &mut self.reading {
-                Reading::Idle { blank_lines } => {
-                    *blank_lines += 1;
-                    *blank_lines
-                }
-                _ => (at / 2).min(usize::from(u8::MAX)) as u8,
+            let (Reading::Idle { blank_lines } | Reading::Head { blank_lines, .. }) = &mut self.reading
+            else {
+                return Ok(at);
             };
-            if seen > BLANK_LINES_MAX {
+            *blank_lines += 1;
+            if *blank_lines > BLANK_LINES_MAX {
                 return Err(ProtocolError::bad_request("too many empty lines before the request"));
             }
         }
@@ -561,7 +561,9 @@ impl Connection {
     /// is not answered.
     pub fn receive_end(&mut self) {
         let reason = match &self.reading {
-            Reading::Idle { .. } | Reading::Head { scanned: 0 } | Reading::Done => CloseReason::PeerClosed,
+            Reading::Idle { .. } | Reading::Head { scanned: 0, .. } | Reading::Done => {
+                CloseReason::PeerClosed
+            }
             Reading::Head { .. } | Reading::Body(_) | Reading::Discard(_) => CloseReason::PeerTruncated,
             Reading::Lingering { .. } | Reading::Closed => CloseReason::PeerClosed,
         };
@@ -689,7 +691,7 @@ impl Connection {
     pub fn is_idle(&self) -> bool {
         matches!(
             (&self.reading, &self.writing),
-            (Reading::Idle { .. } | Reading::Head { scanned: 0 }, Writing::Idle)
+            (Reading::Idle { .. } | Reading::Head { scanned: 0, .. }, Writing::Idle)
         )
     }
 
@@ -840,6 +842,8 @@ fn push_body(body: Body, limits: &Limits, out: &mut SendQueue) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::http::request::Method;
 
@@ -853,17 +857,22 @@ mod tests {
     /// Feeds `pieces` to a fresh connection as a driver would, answering every request with an empty 200 (of HEAD
     /// and GET at once, else when the content has ended). What happened, in words, and what was sent.
     fn run(pieces: &[&[u8]], then_end: bool) -> (Vec<String>, String) {
-        let (limits, now) = (Limits::default(), origin());
+        run_within(&Limits::default(), pieces, then_end)
+    }
+
+    /// The same under other limits.
+    fn run_within(limits: &Limits, pieces: &[&[u8]], then_end: bool) -> (Vec<String>, String) {
+        let now = origin();
         let mut conn = Connection::new(now);
         let (mut out, mut said, mut content) = (SendQueue::new(), Vec::new(), Vec::new());
         let mut input: Vec<u8> = Vec::new();
-        let cx = RespondContext { now, date: DATE, limits: &limits };
+        let cx = RespondContext { now, date: DATE, limits };
         for piece in pieces {
             input.extend_from_slice(piece);
             let mut at = 0;
             while conn.may_parse() {
                 let mut slots = FieldSlots::new();
-                let (used, event) = match conn.next_event(&input[at..], &mut slots, &limits, now) {
+                let (used, event) = match conn.next_event(&input[at..], &mut slots, limits, now) {
                     Ok(next) => next,
                     Err(error) => {
                         said.push(format!("error {}", error.status.code()));
@@ -1011,6 +1020,151 @@ mod tests {
                 ProtocolError::new(Status::REQUEST_TIMEOUT, "the request content did not come in time");
             Expired::Refuse(error, CloseReason::BodyTimeout)
         });
+    }
+
+    /// Empty lines that came one at a time were not counted on a new connection, and of several faults in a head the
+    /// last one to come could win: a client that dripped got another answer than one that sent all at once.
+    #[test]
+    fn how_much_comes_at_once_decides_nothing() {
+        let get = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+        check(format!("{}{get}", "\r\n".repeat(8)).as_bytes(), false, &["GET /a", "NotYet"]);
+        check(format!("{}{get}", "\r\n".repeat(9)).as_bytes(), false, &["error 400", OVER]);
+        check(format!("{get}{}{get}", "\r\n".repeat(9)).as_bytes(), false, &["GET /a", "error 400", OVER]);
+        let limits = Limits { target_bytes_max: 20, ..tight() };
+        let long = "x".repeat(100);
+        for (head, status) in [
+            (format!("GET /{long} HTTP/1.1\r\nX: \0\r\n\r\n"), "error 414"),
+            (format!("GET /{long}\0 HTTP/1.1\r\n\r\n"), "error 414"),
+            (format!("GET /\0{long} HTTP/1.1\r\n\r\n"), "error 400"),
+            (format!("GET / HTTP/1.1\r\nX: {long}\0\r\n\r\n"), "error 431"),
+            (format!("GET / HTTP/1.1\r\nX: \0{long}\r\n\r\n"), "error 400"),
+            (format!("GET / HTTP/1.1\r\nX: \n{long}\0\r\n\r\n"), "error 400"),
+        ] {
+            let bytes: Vec<&[u8]> = head.as_bytes().chunks(1).collect();
+            for pieces in [&[head.as_bytes()][..], &bytes] {
+                assert_eq!(run_within(&limits, pieces, false).0, [status, OVER], "{head:?}");
+            }
+        }
+    }
+
+    /// Content in chunks of these sizes, with an extension and a trailer if they are asked for.
+    fn in_chunks(content: &[u8], size: usize, extension: bool, trailer: bool) -> Vec<u8> {
+        let mut coded = Vec::new();
+        for chunk in content.chunks(size) {
+            let extension = if extension { ";a=\"b\\\"c\";d" } else { "" };
+            coded.extend_from_slice(format!("{:x}{extension}\r\n", chunk.len()).as_bytes());
+            coded.extend_from_slice(chunk);
+            coded.extend_from_slice(b"\r\n");
+        }
+        coded.extend_from_slice(if trailer { b"0\r\nX: y\r\n\r\n" } else { b"0\r\n\r\n" });
+        coded
+    }
+
+    /// A request, good or bad: bytes that are exchanged in a good one make most of the bad ones.
+    fn any_request() -> impl Strategy<Value = Vec<u8>> {
+        let method =
+            proptest::sample::select(vec!["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "FOO", "get"]);
+        let target =
+            proptest::sample::select(vec!["/", "/a?b=c", "*", "http://x/y", "/a b", "/%zz", "", "/\u{e9}"]);
+        let version = proptest::sample::select(vec!["1.1", "1.1", "1.1", "1.0", "1.9", "2.0", "1.10"]);
+        let field = proptest::sample::select(vec![
+            "",
+            "",
+            "X: y\r\n",
+            "Connection: close\r\n",
+            "Connection: keep-alive\r\n",
+            "Host: z\r\n",
+            "Expect: 100-continue\r\n",
+            "Expect: x\r\n",
+            "X : y\r\n",
+            " folded\r\n",
+            "X: a\nY: b\r\n",
+            "Content-Length: 3\r\n",
+            "Transfer-Encoding: gzip\r\n",
+            "no colon\r\n",
+            "\r\n",
+            "Content-Length: 99999999\r\n",
+        ]);
+        let content = (
+            0..3_u8,
+            proptest::collection::vec(any::<u8>(), 0..40),
+            1..9_usize,
+            any::<bool>(),
+            any::<bool>(),
+        );
+        let blank_lines = prop_oneof![8 => Just(0), 2 => 1..11_usize];
+        let exchange = proptest::option::weighted(0.3, (any::<usize>(), any::<u8>()));
+        (blank_lines, method, target, version, field, content, exchange).prop_map(
+            |(
+                blank_lines,
+                method,
+                target,
+                version,
+                field,
+                (framing, content, size, extension, trailer),
+                exchange,
+            )| {
+                let (framing, content) = match framing {
+                    0 => (String::new(), Vec::new()),
+                    1 => (format!("Content-Length: {}\r\n", content.len()), content),
+                    _ => (
+                        "Transfer-Encoding: chunked\r\n".into(),
+                        in_chunks(&content, size, extension, trailer),
+                    ),
+                };
+                let blank = "\r\n".repeat(blank_lines);
+                let head =
+                    format!("{blank}{method} {target} HTTP/{version}\r\nHost: x\r\n{field}{framing}\r\n");
+                let mut bytes = [head.into_bytes(), content].concat();
+                if let Some((at, byte)) = exchange {
+                    let at = at % bytes.len();
+                    bytes[at] = byte;
+                }
+                bytes
+            },
+        )
+    }
+
+    /// `input` cut at these places, each given as a share of the whole in 65,536ths.
+    fn cut<'a>(input: &'a [u8], places: &[u16]) -> Vec<&'a [u8]> {
+        let mut at: Vec<usize> =
+            places.iter().map(|&place| usize::from(place) * input.len() / 65_536).collect();
+        at.sort_unstable();
+        at.push(input.len());
+        let from = std::iter::once(0).chain(at.iter().copied());
+        from.zip(&at).map(|(from, &to)| &input[from..to]).collect()
+    }
+
+    /// Limits that generated requests meet now and then.
+    fn tight() -> Limits {
+        Limits {
+            head_bytes_max: 90,
+            target_bytes_max: 8,
+            fields_max: 3,
+            chunk_line_bytes_max: 24,
+            body_bytes_max: 30,
+            discard_bytes_max: 20,
+            ..Limits::default()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_any_sequence_gives_the_same_answers(
+            requests in proptest::collection::vec(any_request(), 1..6),
+            places in proptest::collection::vec(any::<u16>(), 0..12),
+            then_end: bool,
+        ) {
+            let input = requests.concat();
+            for limits in [Limits::default(), tight()] {
+                let whole = run_within(&limits, &[&input], then_end);
+                let bytes: Vec<&[u8]> = input.chunks(1).collect();
+                for pieces in [cut(&input, &places), bytes] {
+                    let got = run_within(&limits, &pieces, then_end);
+                    prop_assert_eq!(&got, &whole, "{}", input.escape_ascii());
+                }
+            }
+        }
     }
 
     #[test]
