@@ -324,32 +324,6 @@ fn links_lead_nowhere_outside() {
 }
 
 #[test]
-fn no_spelling_of_a_path_leaves_the_root() {
-    let docroot = Docroot::new();
-    let ups = ["..", "%2e%2e", ".%2e", "%2E.", "..%00", "..;", "....", "%c0%ae%c0%ae", "%252e%252e"];
-    let slashes = ["/", "//", "%2f", "\\", "%5c", "/./", "%252f"];
-    let mut paths = vec!["/../outside/secret.txt".to_owned(), "//etc/passwd".to_owned()];
-    for up in ups {
-        for slash in slashes {
-            for depth in [1, 2, 6] {
-                paths.push(format!("/{}outside{slash}secret.txt", format!("{up}{slash}").repeat(depth)));
-                paths.push(format!("/sub/{}etc{slash}passwd", format!("{up}{slash}").repeat(depth)));
-            }
-        }
-    }
-    on_both(|model| {
-        let server = Server::start(model, &docroot.root(), &[]);
-        for path in &paths {
-            let mut client = Client::connect(server.port);
-            client.send(get(path));
-            let got = client.response();
-            assert!((400..500).contains(&got.status), "{path}: {}", got.status);
-            assert!(!got.text().contains(SECRET) && !got.text().contains("root:"), "{path}");
-        }
-    });
-}
-
-#[test]
 fn odd_names_find_their_files() {
     let docroot = Docroot::new();
     let long = format!("{}.txt", "n".repeat(251));
