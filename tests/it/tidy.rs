@@ -198,6 +198,37 @@ fn functions_named_in_the_documents_exist() {
     assert!(missing.is_empty(), "ARCHITECTURE.md names functions that do not exist: {missing:?}");
 }
 
+/// Names of tests in backticks, as `area::what_it_shows`.
+fn cited_tests(document: &str) -> Vec<(&str, &str)> {
+    let is_name =
+        |name: &str| name.chars().all(|char| char.is_ascii_lowercase() || "_0123456789".contains(char));
+    let spans = document.split('`').skip(1).step_by(2);
+    spans
+        .filter_map(|span| span.split_once("::"))
+        .filter(|(area, name)| is_name(area) && is_name(name))
+        .collect()
+}
+
+#[test]
+fn tests_named_in_the_readme_exist() {
+    let document = fs::read_to_string(home().join("README.md")).expect("a README.md");
+    let table = document.split("## How it compares").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let cited = cited_tests(table.expect("a table that compares"));
+    assert!(cited.len() > 15, "{cited:?}");
+    for (area, name) in cited {
+        let text = fs::read_to_string(home().join(format!("tests/it/{area}.rs"))).unwrap_or_default();
+        assert!(
+            text.contains(&format!("\nfn {name}() {{\n")),
+            "README.md names {area}::{name}, which is no test"
+        );
+    }
+    // No claim of ours without one.
+    for row in table.into_iter().flat_map(str::lines).filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        assert!(cells[2] != "\u{2713}" || !cited_tests(cells[10]).is_empty(), "{row}");
+    }
+}
+
 /// The packages of a build for this machine, tests and benches included.
 fn packages() -> Vec<Value> {
     let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
