@@ -169,14 +169,24 @@ fn race_requests() -> usize {
     text.parse().unwrap_or_else(|_| panic!("WHIRLIGIG_RACE_REQUESTS={text} is no number"))
 }
 
-/// Points `name` to one target and the other in turn, each time by a rename, until `done`.
-fn flip(docroot: &Docroot, name: &str, targets: [&str; 2], done: &AtomicBool) {
-    let fresh = docroot.path(&format!(".fresh-{}", name.replace('/', "-")));
-    let mut times = 0;
-    while !done.load(Ordering::Relaxed) {
-        symlink(targets[times % 2], &fresh).unwrap();
-        fs::rename(&fresh, docroot.path(name)).unwrap();
-        times += 1;
+/// Each link with where it leads in turn: to what may be seen, and out of the folder.
+const LINKS: [(&str, [&str; 2]); 3] = [
+    ("file", ["open/secret.txt", "../outside/secret.txt"]),
+    ("folder", ["open", "../outside"]),
+    ("way/in", ["../open", "../../outside"]),
+];
+
+/// Points all links to one target and the other in turn, each time by a rename, until `done`.
+fn flip(docroot: &Docroot, done: &AtomicBool) {
+    let fresh = docroot.path(".fresh");
+    for side in [0, 1].into_iter().cycle() {
+        for (name, targets) in LINKS {
+            symlink(targets[side], &fresh).unwrap();
+            fs::rename(&fresh, docroot.path(name)).unwrap();
+        }
+        if done.load(Ordering::Relaxed) {
+            return;
+        }
     }
 }
 
@@ -231,14 +241,7 @@ fn a_link_that_is_turned_round_never_shows_the_secret() {
             let done = AtomicBool::new(false);
             let counts = thread::scope(|scope| {
                 let _finish = Finish(&done);
-                for (name, targets) in [
-                    ("file", ["open/secret.txt", "../outside/secret.txt"]),
-                    ("folder", ["open", "../outside"]),
-                    ("way/in", ["../open", "../../outside"]),
-                ] {
-                    let (docroot, done) = (&docroot, &done);
-                    scope.spawn(move || flip(docroot, name, targets, done));
-                }
+                scope.spawn(|| flip(&docroot, &done));
                 ask(server.port, rounds, &open)
             });
             // A race in which one side always wins is none.
