@@ -293,7 +293,7 @@ impl Server {
         handler: &Arc<dyn Handler>,
         pool: &Arc<Pool>,
         log: Option<&LogQueue>,
-    ) -> io::Result<(Reactor<MioOs, O>, Option<Arc<Counters>>)> {
+    ) -> io::Result<Counted<O>> {
         let mut os = MioOs::new(listeners, Some(Signals::install()?), Arc::clone(pool))?;
         let files = Files::own(&self.config.files);
         let desk = os.desk();
@@ -337,6 +337,9 @@ impl Server {
         twin.run(sockets, Signals::install()?)
     }
 }
+
+/// A loop and what it counts.
+type Counted<O> = (Reactor<MioOs, O>, Option<Arc<Counters>>);
 
 /// Says how the kernel divided the clients among the loops.
 fn report_shares(counters: &[Arc<Counters>]) {
