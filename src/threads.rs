@@ -438,7 +438,9 @@ struct Woken {
 }
 
 impl Worker {
-    fn new(twin: &Twin, shared: &Arc<Shared>, line: Arc<Line>, id: ConnId, peer: Peer) -> Self {
+    /// On the heap, and out of line: what is moved about while it is made must not stay on the thread's stack.
+    #[inline(never)]
+    fn new(twin: &Twin, shared: &Arc<Shared>, line: Arc<Line>, id: ConnId, peer: Peer) -> Box<Self> {
         let woken = Arc::new(Woken::default());
         let bell = Arc::clone(&woken);
         let inbox = Arc::new(Inbox::new(Box::new(move || {
@@ -458,7 +460,7 @@ impl Worker {
         );
         driver.stopping = Arc::clone(&shared.stopping);
         driver.scratch_is_shared = false;
-        Worker {
+        Box::new(Worker {
             shared: Arc::clone(shared),
             id,
             client: Client::new(peer, now.mono),
@@ -466,10 +468,10 @@ impl Worker {
             line,
             driver,
             woken,
-        }
+        })
     }
 
-    fn run(mut self) {
+    fn run(mut self: Box<Self>) {
         let mut wait = Pumped::Blocked;
         let reason = loop {
             let phase = self.client.phase();

@@ -221,9 +221,15 @@ impl<'b> Request<'b> {
     }
 }
 
+/// Field lines for which there is room on the stack. Browsers send about 20. Every page of a larger table would be
+/// touched by the guard of the stack, and stay resident in each thread of the twin.
+const FEW_FIELDS: usize = 40;
+
 /// Room for the field lines of one head, on the caller's stack and not initialised: costs nothing until used.
 pub struct FieldSlots<'b> {
-    parsed: [MaybeUninit<httparse::Header<'b>>; FIELDS_CEILING],
+    few: [MaybeUninit<httparse::Header<'b>>; FEW_FIELDS],
+    /// For the rare head that has more.
+    many: Vec<MaybeUninit<httparse::Header<'b>>>,
     /// For the rare request line that httparse will not read (HTTP/1.2 and later).
     spelled: Vec<httparse::Header<'b>>,
 }
@@ -232,8 +238,18 @@ impl FieldSlots<'_> {
     /// Empty room.
     #[must_use]
     pub fn new() -> Self {
-        FieldSlots { parsed: [const { MaybeUninit::uninit() }; FIELDS_CEILING], spelled: Vec::new() }
+        FieldSlots {
+            few: [const { MaybeUninit::uninit() }; FEW_FIELDS],
+            many: Vec::new(),
+            spelled: Vec::new(),
+        }
     }
+}
+
+/// Whether a head may have more lines than fit the small table. A line has at least four bytes, so most heads need
+/// not be looked at.
+fn has_many_lines(head: &[u8]) -> bool {
+    head.len() > 4 * FEW_FIELDS && memchr::memchr_iter(b'\n', head).count() > FEW_FIELDS
 }
 
 impl Default for FieldSlots<'_> {
@@ -331,10 +347,16 @@ pub fn parse<'s, 'b: 's>(
     slots: &'s mut FieldSlots<'b>,
     limits: &Limits,
 ) -> Result<Request<'s>, ProtocolError> {
-    let FieldSlots { parsed, spelled } = slots;
+    let FieldSlots { few, many, spelled } = slots;
     let room = limits.fields_max.min(FIELDS_CEILING);
+    let parsed = if has_many_lines(head) {
+        many.resize_with(room, MaybeUninit::uninit);
+        &mut many[..]
+    } else {
+        &mut few[..room.min(FEW_FIELDS)]
+    };
     let mut raw = httparse::Request::new(&mut []);
-    let (method, target, minor, lines) = match raw.parse_with_uninit_headers(head, &mut parsed[..room]) {
+    let (method, target, minor, lines) = match raw.parse_with_uninit_headers(head, parsed) {
         Ok(httparse::Status::Complete(used)) => {
             debug_assert_eq!(used, head.len(), "scan and httparse agree on the end of the head");
             let (Some(method), Some(target), Some(minor)) = (raw.method, raw.path, raw.version) else {
