@@ -38,6 +38,9 @@ pub fn routes(router: Router, spool: &Arc<Spool>) -> Router {
         )
 }
 
+/// Where the health check is.
+pub(crate) const HEALTH: &str = "/_whirligig/health";
+
 /// Adds `/_whirligig/health`: for a supervisor or balancer that wants to know whether requests are answered. A
 /// server that is stopping refuses new connections, which says the rest.
 #[must_use]
@@ -45,7 +48,7 @@ pub fn health(router: Router) -> Router {
     let answer = |_: &Request<'_>, _: &mut Context<'_>| {
         Response::text("ok\n").with_field("Cache-Control", "no-store").into()
     };
-    router.route("/_whirligig/health", Methods(&["GET"]), answer)
+    router.route(HEALTH, Methods(&["GET"]), answer)
 }
 
 /// `GET /api/time`: now, as text, or as JSON where the client prefers that.

@@ -16,10 +16,11 @@ mod value;
 pub use exit::Exit;
 
 use crate::config::{
-    Bind, Config, FIELDS_CEILING, FileOptions, Limits, LogFormat, LogTarget, Model, Symlinks, TIMEOUT_MAX,
-    Timeouts,
+    AuthRule, Bind, Config, FIELDS_CEILING, FileOptions, Limits, LogFormat, LogTarget, Model, SiteOptions,
+    Symlinks, TIMEOUT_MAX, Timeouts,
 };
 use crate::log::{AccessLog, escape_control, open_access_log};
+use crate::site::{parse_file_rule, parse_user_rule};
 use clap::builder::{BoolishValueParser, ValueHint};
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser};
 use exit::exit_of;
@@ -212,6 +213,8 @@ struct Args {
     limits: LimitArgs,
     #[command(flatten)]
     files: FileArgs,
+    #[command(flatten)]
+    site: SiteArgs,
 
     /// Serve the simple-data routes under /api/ [default: on loopback, unless ROOT has an api]
     #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
@@ -418,6 +421,26 @@ struct FileArgs {
     error_page: Vec<ErrorPage>,
 }
 
+/// Who may see what, and where. The flags that may come several times take one a line from their variables.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Site")]
+struct SiteArgs {
+    /// USER:PASSWORD[@/PATH]: take a password there, and below; repeatable
+    #[arg(long, value_name = "RULE", value_parser = parse_user_rule, value_delimiter = '\n')]
+    #[arg(env = "WHIRLIGIG_AUTH", hide_env = true, hide_env_values = true)]
+    auth: Vec<AuthRule>,
+    /// FILE[@/PATH]: the same with the users of an htpasswd file (bcrypt)
+    #[arg(long, value_name = "RULE", value_parser = parse_file_rule, value_delimiter = '\n')]
+    #[arg(env = "WHIRLIGIG_HTPASSWD", hide_env = true, hide_short_help = true)]
+    htpasswd: Vec<AuthRule>,
+}
+
+impl SiteArgs {
+    fn options(&self) -> SiteOptions {
+        SiteOptions { auth: [&self.auth[..], &self.htpasswd].concat() }
+    }
+}
+
 fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Result<Config, Exit> {
     let access_log = match &args.access_log {
         None if surroundings.stdout_is_terminal && !args.quiet => Some(LogTarget::Stdout),
@@ -449,6 +472,7 @@ fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Res
             error_pages: args.files.error_page.iter().map(|page| (page.code, page.path.clone())).collect(),
             ..FileOptions::default()
         },
+        site: args.site.options(),
         api: one_of(sources, ("api", args.api), ("no_api", args.no_api))?,
         health: !args.no_health,
         metrics: one_of(sources, ("metrics", args.metrics), ("no_metrics", args.no_metrics))?,

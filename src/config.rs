@@ -45,6 +45,25 @@ pub const LOG_STALL_MAX: Duration = Duration::from_secs(1);
 /// still far from where adding to a clock overflows.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// How long a right password is remembered: as long as a click is worth, so that a busy client costs no bcrypt.
+pub const AUTH_REMEMBERED_FOR: Duration = Duration::from_secs(5 * 60);
+
+/// Right passwords remembered at once; the oldest goes.
+pub const AUTH_REMEMBERED_MAX: usize = 1024;
+
+/// Passwords being checked with bcrypt at once, or waiting for it. Past it: 503. With the usual cost a worker does
+/// about 20 a second, and a flood of guesses must leave workers to others.
+pub const AUTH_CHECKS_MAX: usize = 64;
+
+/// How old an htpasswd file in memory may be before it is looked at again.
+pub const AUTH_FRESH: Duration = Duration::from_secs(1);
+
+/// An htpasswd file in bytes: some ten thousand users.
+pub const AUTH_FILE_BYTES_MAX: u64 = MIB as u64;
+
+/// The highest cost of a bcrypt hash: about four seconds of a worker thread. Each step more doubles it.
+pub const AUTH_COST_MAX: u32 = 16;
+
 /// How connections are driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
@@ -273,6 +292,46 @@ pub enum LogTarget {
     File(PathBuf),
 }
 
+/// Users who may see a part of the site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthRule {
+    /// The decoded URL path it covers, with everything below it.
+    pub path: String,
+    /// Who they are.
+    pub users: AuthUsers,
+}
+
+/// Where users and passwords come from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum AuthUsers {
+    /// One user, with a password that was given in clear.
+    One {
+        /// The name: without a colon.
+        user: String,
+        /// The password.
+        password: String,
+    },
+    /// Those of an htpasswd file with bcrypt hashes.
+    File(PathBuf),
+}
+
+impl std::fmt::Debug for AuthUsers {
+    /// Without the password: a configuration may be printed.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AuthUsers::One { user, .. } => write!(f, "One({user:?})"),
+            AuthUsers::File(path) => write!(f, "File({path:?})"),
+        }
+    }
+}
+
+/// Who may see what of the site, and where its parts are found.
+#[derive(Clone, Debug, Default)]
+pub struct SiteOptions {
+    /// Which parts take a password.
+    pub auth: Vec<AuthRule>,
+}
+
 /// The whole of what a server needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -294,6 +353,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How files are served.
     pub files: FileOptions,
+    /// Who may see what, and where.
+    pub site: SiteOptions,
     /// The simple-data routes below `/api/`: `None` decides by address and docroot.
     pub api: Option<bool>,
     /// Whether `/_whirligig/health` says that the loop turns.
@@ -332,6 +393,7 @@ impl Default for Config {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             files: FileOptions::default(),
+            site: SiteOptions::default(),
             api: None,
             health: true,
             metrics: None,

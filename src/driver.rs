@@ -12,7 +12,7 @@ use crate::config::{Config, KIB};
 use crate::conn_id::ConnId;
 use crate::exchange::Work;
 use crate::files::Files;
-use crate::handler::{Context, ExtraFields, Handler, Now, Peer};
+use crate::handler::{Context, Extra, Handler, Now, Peer};
 use crate::http::Phase;
 use crate::http::date::DateCache;
 use crate::jobs::JobDesk;
@@ -43,7 +43,7 @@ pub struct Driver<O> {
     pub(crate) observer: O,
     pub(crate) access: Option<AccessBuffer>,
     /// What the answer to the request in hand is to say beside what its maker says.
-    pub(crate) extra: ExtraFields,
+    pub(crate) extra: Extra,
     /// Request content in memory, over all connections, in bytes.
     pub(crate) collected_bytes: usize,
     /// A graceful stop is under way: every answer is the connection's last.
@@ -81,7 +81,7 @@ impl<O: Observer> Driver<O> {
             desk,
             observer,
             access,
-            extra: ExtraFields::default(),
+            extra: Extra::default(),
             collected_bytes: 0,
             stopping: Arc::default(),
             spare: Vec::new(),

@@ -14,7 +14,7 @@ use crate::conn_id::ConnId;
 use crate::driver::Driver;
 use crate::error_page;
 use crate::files;
-use crate::handler::{Answer, BodySink, Context, ExtraFields, Peer, Sunk, WithContent};
+use crate::handler::{Answer, BodySink, Context, Extra, Peer, Sunk, WithContent};
 use crate::http::connection::{Expired, RespondContext};
 use crate::http::request::FieldSlots;
 use crate::http::response::OpenFile;
@@ -115,8 +115,8 @@ pub struct Work {
     source: Source,
     /// Whether the file in front of the queue is in the kernel's memory.
     warmth: Warmth,
-    /// Fields for the answer that is still to be made.
-    extra: ExtraFields,
+    /// Fields for the answer that is still to be made, and whose it is.
+    extra: Extra,
     /// Lines for the access log, of answers that the client has not taken whole.
     lines: VecDeque<Line>,
     note: Option<Note>,
@@ -144,6 +144,7 @@ struct Note {
     request_line: Vec<u8>,
     referer: Option<Vec<u8>>,
     user_agent: Option<Vec<u8>>,
+    user: Option<String>,
     began: std::time::Duration,
 }
 
@@ -153,6 +154,7 @@ impl Note {
             request_line: request.line().to_vec(),
             referer: request.field("Referer").map(<[u8]>::to_vec),
             user_agent: request.field("User-Agent").map(<[u8]>::to_vec),
+            user: None,
             began: std::time::Duration::ZERO,
         }
     }
@@ -558,6 +560,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
             Done::Panicked => {
                 self.driver.observer.panicked();
                 self.work().task = Task::Nothing;
+                self.fetch_extra();
                 self.carry_out(None, None);
             }
         }
@@ -585,8 +588,16 @@ impl<'a, O: Observer> Exchange<'a, O> {
             return;
         }
         let status = response.status();
-        let response = self.driver.extra.lines(status).fold(response, Response::with_written_fields);
-        self.driver.extra.clear();
+        let mut user = None;
+        let response = match self.driver.extra.is_empty() {
+            true => response,
+            false => {
+                user = self.driver.extra.take_user();
+                let response = self.driver.extra.said_on(response);
+                self.driver.extra.clear();
+                response
+            }
+        };
         let content_bytes =
             if self.client.conn.answers_head() { 0 } else { response.body().len().unwrap_or(0) };
         self.driver.observer.answered(self.client.conn.method_owed(), status);
@@ -603,7 +614,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
         if self.driver.access.is_some() {
             let streaming = self.client.conn.is_streaming();
             let ends_at = (!streaming).then(|| work.out.total_queued());
-            let note = work.note.take().unwrap_or_default();
+            let mut note = work.note.take().unwrap_or_default();
+            note.user = user;
             work.lines.push_back(Line { note, status, content_bytes, ends_at });
         }
         self.client.conn.start_next_cycle(now.mono);
@@ -723,7 +735,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
             let now = self.driver.now;
             let entry = AccessEntry {
                 peer: self.client.peer.ip(),
-                user: None,
+                user: line.note.user.as_deref(),
                 clf_time: self.driver.date.clf(now.unix_secs()),
                 request_line: &line.note.request_line,
                 status: line.status.code(),

@@ -153,7 +153,7 @@ pub struct Context<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) desk: &'a mut dyn JobDesk,
     pub(crate) files: &'a mut Files,
-    pub(crate) extra: &'a mut ExtraFields,
+    pub(crate) extra: &'a mut Extra,
 }
 
 /// On which answers a field is said that is not the answer's own.
@@ -163,38 +163,73 @@ pub enum When {
     Always,
     /// On those that give what was asked for or say where it is: 2xx and 3xx.
     Success,
+    /// On all that do not say a field of that name themselves.
+    Unsaid,
 }
 
-/// Field lines that belong to the request in hand, whoever answers it and whenever.
+/// What wrappers around a handler have to say about the request in hand, whoever answers it and whenever.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ExtraFields {
+pub(crate) struct Extra {
     always: Vec<u8>,
     on_success: Vec<u8>,
+    /// Said unless the answer says a field of that name itself.
+    unless_said: Vec<u8>,
+    /// Who the client has proved to be: for the access log.
+    user: Option<String>,
 }
 
-impl ExtraFields {
+impl Extra {
     pub(crate) fn is_empty(&self) -> bool {
-        self.always.is_empty() && self.on_success.is_empty()
+        self.always.is_empty()
+            && self.on_success.is_empty()
+            && self.unless_said.is_empty()
+            && self.user.is_none()
     }
 
     pub(crate) fn clear(&mut self) {
         self.always.clear();
         self.on_success.clear();
+        self.unless_said.clear();
+        self.user = None;
     }
 
     fn push(&mut self, when: When, name: &str, value: &[u8]) {
         let lines = match when {
             When::Always => &mut self.always,
             When::Success => &mut self.on_success,
+            When::Unsaid => &mut self.unless_said,
         };
         push_field(lines, name, value);
     }
 
-    /// The lines for an answer of this status.
-    pub(crate) fn lines(&self, status: Status) -> impl Iterator<Item = &[u8]> {
-        let is_success = (200..400).contains(&status.code());
-        [&self.always[..], if is_success { &self.on_success[..] } else { &[] }].into_iter()
+    /// The response with the lines that its status and its own fields leave room for.
+    pub(crate) fn said_on(&self, mut response: Response) -> Response {
+        let is_success = (200..400).contains(&response.status().code());
+        response = response.with_written_fields(&self.always);
+        if is_success {
+            response = response.with_written_fields(&self.on_success);
+        }
+        said_unless_said(response, &self.unless_said)
     }
+
+    /// Who the client is, if that is known; asked for once a request.
+    pub(crate) fn take_user(&mut self) -> Option<String> {
+        self.user.take()
+    }
+}
+
+/// The response with those of the lines whose names it does not say itself.
+fn said_unless_said(response: Response, lines: &[u8]) -> Response {
+    if lines.is_empty() {
+        return response;
+    }
+    let is_new = |line: &&[u8]| {
+        let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+        !response.says(name)
+    };
+    let new: Vec<u8> =
+        lines.split_inclusive(|&byte| byte == b'\n').filter(is_new).flatten().copied().collect();
+    response.with_written_fields(&new)
 }
 
 impl Context<'_> {
@@ -252,6 +287,11 @@ impl Context<'_> {
     /// For wrappers around a handler (CORS, custom fields), which do not see the answer.
     pub fn add_field(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
         self.extra.push(when, name, value.as_ref());
+    }
+
+    /// Has the access log say who the client has proved to be.
+    pub fn set_user(&mut self, user: &str) {
+        self.extra.user = Some(user.to_owned());
     }
 
     /// A body source's way to the worker threads; see [`crate::offload::Offloaded`].

@@ -34,6 +34,7 @@
 //! | [`buffer`], [`deadline`] | the send queue and the loans; the timers. As pure as `http` |
 //! | [`handler`], [`jobs`] | what answers requests, and work that may block, done beside the loop |
 //! | [`files`], [`api`], [`pages`] | the docroot with its fresh cache; the simple data; pages we make ourselves |
+//! | [`site`] | passwords and the like, around whatever answers |
 //! | [`log`], [`observe`], [`metrics`], [`signals`] | the one writer thread; counters, and their page; signals as bytes on a socket |
 //! | [`driver`], [`exchange`], [`pump`] | what one loop or thread owns; one request and its answer; moving the bytes |
 //! | [`reactor`], [`threads`] | the two models |
@@ -116,4 +117,5 @@ pub mod reactor;
 pub mod server;
 pub mod signals;
 pub mod sim;
+pub mod site;
 pub mod threads;

@@ -28,6 +28,7 @@ fn start() -> Result<ExitCode, Exit> {
         BindError::Root(error) => {
             Exit::runtime(&format!("cannot serve '{root}'"), error, "name an existing folder")
         }
+        BindError::Site(why) => Exit::runtime("cannot serve the site", why, "correct the file or the flag"),
         BindError::Address(address, error) => Exit::cannot_listen(&address, &error),
     })?;
     let log = LogQueue::start(access)

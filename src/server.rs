@@ -19,6 +19,7 @@ use crate::observe::{Counters, LoopTally, Observer, Stopwatch};
 use crate::reactor::os::{Listener, MioOs, Os, bind_tcp_shared, read_clocks};
 use crate::reactor::{Outcome, Reactor};
 use crate::signals::Signals;
+use crate::site::Site;
 use crate::threads::{ListenSocket, Twin};
 
 /// Descriptors kept back from clients: the poll, listeners, log, cached and sent files, directories being read.
@@ -33,6 +34,7 @@ pub struct Server {
     config: Arc<Config>,
     listeners: Vec<Bound>,
     docroot: Arc<Docroot>,
+    site: Site,
     own_handler: Option<OwnHandler>,
     metrics: Arc<Metrics>,
 }
@@ -95,12 +97,15 @@ pub enum BindError {
     Root(io::Error),
     /// This address cannot be listened on.
     Address(String, io::Error),
+    /// A file that says what stands around the site is not there or not in order.
+    Site(String),
 }
 
 impl std::fmt::Display for BindError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             BindError::Root(error) => write!(f, "cannot serve the docroot: {error}"),
+            BindError::Site(why) => f.write_str(why),
             BindError::Address(address, error) => write!(f, "cannot listen on {address}: {error}"),
         }
     }
@@ -112,10 +117,12 @@ impl Server {
     /// Opens the docroot and binds every address. Nothing is served yet.
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let docroot = Docroot::open(&config.root, config.files.clone()).map_err(BindError::Root)?;
+        let site = Site::open(&config).map_err(BindError::Site)?;
         let listeners = config.binds.iter().map(|bind| listen(bind, &config)).collect::<Result<_, _>>()?;
         let metrics = Arc::new(Metrics::new(config.model, read_clocks().wall));
         let docroot = Arc::new(docroot);
-        let mut server = Server { config: Arc::new(config), listeners, docroot, own_handler: None, metrics };
+        let config = Arc::new(config);
+        let mut server = Server { config, listeners, docroot, site, own_handler: None, metrics };
         server.bound_limits();
         Ok(server)
     }
@@ -185,7 +192,8 @@ impl Server {
         self.config = Arc::new(config);
     }
 
-    /// The handler of the binary: the simple data where it is wanted, files everywhere else.
+    /// The handler of the binary: the simple data where it is wanted, files everywhere else, and around them what
+    /// the site asks for.
     fn handler(&self) -> Arc<dyn Handler> {
         if let Some(own) = &self.own_handler {
             return Arc::clone(&own.0);
@@ -204,7 +212,7 @@ impl Server {
         if self.config.metrics.unwrap_or(is_private) {
             router = metrics::route(router, &self.metrics);
         }
-        Arc::new(router.fallback(files))
+        self.site.around(Arc::new(router.fallback(files)))
     }
 
     /// Serves until SIGINT or SIGTERM stops it; takes those signals over. Returns when the last client is served,

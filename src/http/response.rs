@@ -315,6 +315,12 @@ impl Response {
         self.close
     }
 
+    /// Whether it says a field of this name, whatever its case.
+    pub(crate) fn says(&self, name: &[u8]) -> bool {
+        has_line(&self.fields, name)
+            || matches!(&self.body, Body::Prepared(made) if has_line(&made.head, name))
+    }
+
     /// Its parts: status, written field lines, content.
     pub(crate) fn into_parts(self) -> (Status, Vec<u8>, Body) {
         (self.status, self.fields, self.body)
@@ -328,6 +334,13 @@ pub(crate) fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend(value.iter().map(|&byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { byte }));
     out.extend_from_slice(b"\r\n");
+}
+
+/// Whether one of these written field lines has this name.
+pub(crate) fn has_line(lines: &[u8], name: &[u8]) -> bool {
+    lines
+        .split(|&byte| byte == b'\n')
+        .any(|line| line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name))
 }
 
 /// Writes a status line. Always `HTTP/1.1`: that is what we speak, whatever the client does (RFC 9110 section 2.5).

@@ -83,6 +83,7 @@ const LAYERS: [&[&str]; 6] = [
         "router",
         "api",
         "signals",
+        "site",
     ],
     &["driver", "exchange", "pump"],
     &["reactor", "sim", "threads"],

@@ -1,0 +1,735 @@
+//! Passwords for parts of the site: Basic authentication (RFC 7617) by path.
+//!
+//! bcrypt is slow on purpose, so it runs in a job, and a right password is remembered for a while under a keyed
+//! hash: a busy client costs one hash a request. Wrong and unknown users get the same answer after the same work.
+//! A password is never logged, and never kept in clear behind the start.
+
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use super::answer_here;
+use crate::api;
+use crate::config::{
+    AUTH_CHECKS_MAX, AUTH_COST_MAX, AUTH_FILE_BYTES_MAX, AUTH_FRESH, AUTH_REMEMBERED_FOR,
+    AUTH_REMEMBERED_MAX, AuthRule, AuthUsers, Config,
+};
+use crate::error_page::{error, wants_html};
+use crate::handler::{Answer, Context, Handler, Now, When};
+use crate::http::fields::trim_ows;
+use crate::http::request::KeptHead;
+use crate::http::target::{encode_path, normalize};
+use crate::http::{Request, Response, Status};
+use crate::jobs::{Then, lock};
+
+/// What bcrypt looks at of a password. The rest would be ignored, so a longer one is refused.
+const BCRYPT_BYTES_MAX: usize = 72;
+
+/// Asks for a password where one is due, and passes the request on when it is right.
+struct Auth {
+    guard: Arc<Guard>,
+    inner: Arc<dyn Handler>,
+}
+
+/// `inner` behind the passwords of `guard`.
+pub(super) fn around(guard: &Arc<Guard>, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+    Arc::new(Auth { guard: Arc::clone(guard), inner })
+}
+
+impl Handler for Auth {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        let scope = match self.guard.place(request) {
+            Place::Open => return self.inner.handle(request, cx),
+            Place::Nowhere(why) => return error(Status::BAD_REQUEST, &why, wants_html(request)).into(),
+            Place::Scope(scope) => scope,
+        };
+        let Some(credentials) = Credentials::of(request) else {
+            return self.guard.refusal(scope, request).into();
+        };
+        match self.guard.recall(scope, &credentials, cx.now()) {
+            Recalled::Right => {
+                welcome(&credentials, cx);
+                self.inner.handle(request, cx)
+            }
+            Recalled::Wrong => self.guard.refusal(scope, request).into(),
+            Recalled::NotYet => self.check(scope, credentials, request, cx),
+        }
+    }
+}
+
+impl Auth {
+    /// Has the password checked beside the loop, then goes on where `handle` would have.
+    fn check(
+        &self,
+        scope: usize,
+        credentials: Credentials,
+        request: &Request<'_>,
+        cx: &mut Context<'_>,
+    ) -> Answer {
+        let Some(turn) = Turn::take(&self.guard) else {
+            let detail = "too many passwords are being checked";
+            return error(Status::SERVICE_UNAVAILABLE, detail, wants_html(request)).into();
+        };
+        let (guard, inner) = (Arc::clone(&self.guard), Arc::clone(&self.inner));
+        let (head, limits, asked) = (KeptHead::of(request), cx.limits().clone(), cx.now());
+        cx.job_then(move || {
+            let is_right = guard.verify(scope, &credentials, asked);
+            drop(turn);
+            let then: Then = Box::new(move |cx| {
+                let answer = head.with(&limits, |request| {
+                    if !is_right {
+                        return guard.refusal(scope, request).into();
+                    }
+                    welcome(&credentials, cx);
+                    answer_here(&*inner, request, cx)
+                });
+                answer.unwrap_or_else(|| {
+                    error(Status::INTERNAL_SERVER_ERROR, "the request was lost", false).into()
+                })
+            });
+            then
+        })
+    }
+}
+
+/// The client may come in. What it gets is for nobody else: a shared cache must not keep it.
+fn welcome(credentials: &Credentials, cx: &mut Context<'_>) {
+    cx.set_user(&String::from_utf8_lossy(&credentials.user));
+    cx.add_field(When::Unsaid, "Cache-Control", "private");
+}
+
+/// A password check under way, counted while it is.
+struct Turn(Arc<AtomicUsize>);
+
+impl Turn {
+    fn take(guard: &Guard) -> Option<Turn> {
+        let turn = Turn(Arc::clone(&guard.checks));
+        (turn.0.fetch_add(1, Ordering::Relaxed) < AUTH_CHECKS_MAX).then_some(turn)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Knows which paths take a password, and whose.
+pub struct Guard {
+    /// The longest path first.
+    scopes: Vec<Scope>,
+    /// Random for each process: whoever sees a hash, or measures how it is looked up, learns nothing by it.
+    key: Hmac<Sha256>,
+    state: Mutex<State>,
+    checks: Arc<AtomicUsize>,
+    health: bool,
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.scopes.iter().map(|scope| scope.path.escape_ascii().to_string())).finish()
+    }
+}
+
+/// A part of the site, and who may see it.
+struct Scope {
+    /// Decoded, without a slash at its end: empty for the root.
+    path: Vec<u8>,
+    challenge: Vec<u8>,
+    /// Keyed hashes of users whose passwords were given in clear.
+    known: Vec<[u8; 32]>,
+    /// Its htpasswd files, by their place in the state.
+    books: Vec<usize>,
+}
+
+impl Scope {
+    fn covers(&self, path: &[u8]) -> bool {
+        path.strip_prefix(&self.path[..]).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+    }
+}
+
+/// What changes while the server runs.
+#[derive(Default)]
+struct State {
+    books: Vec<Book>,
+    /// Keyed hashes of what was right, and until when that is remembered.
+    right: HashMap<[u8; 32], Instant>,
+    /// Counts the changes of the files: what was checked against an older one is not remembered.
+    generation: u64,
+    looked: Option<Instant>,
+}
+
+/// One htpasswd file as it was last read.
+struct Book {
+    file: PathBuf,
+    stamp: Option<Stamp>,
+    users: Arc<Users>,
+}
+
+/// Tells one state of a file from another: device, inode, size, modification and change time.
+type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
+
+/// Users with their bcrypt hashes.
+#[derive(Default)]
+struct Users {
+    hashes: HashMap<Vec<u8>, String>,
+    cost_max: u32,
+}
+
+/// Where a request leads.
+enum Place {
+    /// Everybody may go there.
+    Open,
+    /// A password is due.
+    Scope(usize),
+    /// Its path is none, or not the same to everybody.
+    Nowhere(String),
+}
+
+/// What is known of credentials without bcrypt.
+enum Recalled {
+    Right,
+    Wrong,
+    NotYet,
+}
+
+impl Guard {
+    /// Reads the htpasswd files; `None` when no path takes a password.
+    pub(super) fn open(config: &Config) -> Result<Option<Guard>, String> {
+        if config.site.auth.is_empty() {
+            return Ok(None);
+        }
+        let mut secret = [0; 32];
+        rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| format!("no random numbers: {errno}"))?;
+        let key = Hmac::new_from_slice(&secret).map_err(|_| "no key for passwords".to_owned())?;
+        let mut guard = Guard {
+            scopes: Vec::new(),
+            key,
+            state: Mutex::default(),
+            checks: Arc::default(),
+            health: config.health,
+        };
+        for rule in &config.site.auth {
+            if let AuthUsers::File(file) = &rule.users
+                && is_served(file, &config.root)
+            {
+                let what = "would be served to everybody; move it out of the folder";
+                return Err(format!("'{}' {what}", file.display()));
+            }
+            guard.add(rule)?;
+        }
+        guard.scopes.sort_by_key(|scope| std::cmp::Reverse(scope.path.len()));
+        Ok(Some(guard))
+    }
+
+    fn add(&mut self, rule: &AuthRule) -> Result<(), String> {
+        let path = rule.path.trim_end_matches('/').as_bytes();
+        let at = self.scopes.iter().position(|scope| scope.path == path).unwrap_or_else(|| {
+            let mut realm = Vec::new();
+            encode_path(path, &mut realm);
+            let slash: &[u8] = if realm.is_empty() { b"/" } else { b"" };
+            let challenge = [b"Basic realm=\"", slash, &realm[..], b"\", charset=\"UTF-8\""].concat();
+            self.scopes.push(Scope { path: path.to_vec(), challenge, known: Vec::new(), books: Vec::new() });
+            self.scopes.len() - 1
+        });
+        match &rule.users {
+            AuthUsers::One { user, password } => {
+                let credentials =
+                    Credentials { user: user.clone().into(), password: password.clone().into() };
+                let digest = digest_of(&self.key, path, &credentials);
+                self.scopes[at].known.push(digest);
+            }
+            AuthUsers::File(file) => {
+                let users = read_users(file).map_err(|why| format!("'{}': {why}", file.display()))?;
+                let mut state = lock(&self.state);
+                // Without a stamp: it is read once more with the first request, when there is a clock to judge it by.
+                state.books.push(Book { file: file.clone(), stamp: None, users: Arc::new(users) });
+                self.scopes[at].books.push(state.books.len() - 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a password is due at this normalised path.
+    #[must_use]
+    pub fn is_protected(&self, path: &[u8]) -> bool {
+        self.scope_of(path).is_some()
+    }
+
+    /// Whether whoever may see `path` may see `other` as well, by the same password or by none: what answers with
+    /// many files at once (an archive of a folder) must ask for each of them. Both are normalised.
+    #[must_use]
+    pub fn is_same_for(&self, path: &[u8], other: &[u8]) -> bool {
+        self.scope_of(other).is_none_or(|scope| self.scope_of(path) == Some(scope))
+    }
+
+    fn scope_of(&self, path: &[u8]) -> Option<usize> {
+        self.scopes.iter().position(|scope| scope.covers(path))
+    }
+
+    fn place(&self, request: &Request<'_>) -> Place {
+        let raw = request.path();
+        if raw == b"*" || (self.health && raw == api::HEALTH.as_bytes()) {
+            return Place::Open;
+        }
+        let path = match normalize(raw) {
+            Ok(path) => path,
+            Err(trouble) => return Place::Nowhere(trouble.to_string()),
+        };
+        let scope = self.scope_of(&path);
+        // Routes are found by the path as it was received. One that begins behind a password and climbs out of
+        // there, or the other way round, would be judged as one thing and answered as another.
+        if self.scope_of(raw).is_some_and(|apparent| !self.scopes[apparent].covers(&path)) {
+            return Place::Nowhere("the path leads out of a part that takes a password".to_owned());
+        }
+        scope.map_or(Place::Open, Place::Scope)
+    }
+
+    fn refusal(&self, scope: usize, request: &Request<'_>) -> Response {
+        error(Status::UNAUTHORIZED, "a name and a password are needed here", wants_html(request))
+            .with_field("WWW-Authenticate", &self.scopes[scope].challenge)
+    }
+
+    /// What can be said without bcrypt. `NotYet` also once a second for what is remembered, so that the htpasswd
+    /// files are looked at again.
+    fn recall(&self, scope: usize, credentials: &Credentials, now: Now) -> Recalled {
+        let scope = &self.scopes[scope];
+        let mac = mac_of(&self.key, &scope.path, credentials);
+        // All of them, whichever is right: how long it takes tells nothing.
+        let known = scope.known.iter().filter(|known| mac.clone().verify_slice(&known[..]).is_ok()).count();
+        if known > 0 {
+            return Recalled::Right;
+        }
+        if scope.books.is_empty() {
+            return Recalled::Wrong;
+        }
+        let mut state = lock(&self.state);
+        if state.looked.is_none_or(|looked| now.mono.saturating_duration_since(looked) >= AUTH_FRESH) {
+            state.looked = Some(now.mono);
+            return Recalled::NotYet;
+        }
+        match state.right.get(&finish(mac)) {
+            Some(until) if *until > now.mono => Recalled::Right,
+            Some(_) | None => Recalled::NotYet,
+        }
+    }
+
+    /// Whether these credentials are right: on a worker thread, where it may take its time.
+    fn verify(&self, scope: usize, credentials: &Credentials, asked: Now) -> bool {
+        let scope = &self.scopes[scope];
+        self.refresh(asked.wall);
+        let digest = digest_of(&self.key, &scope.path, credentials);
+        let (users, generation) = {
+            let state = lock(&self.state);
+            if state.right.get(&digest).is_some_and(|until| *until > asked.mono) {
+                return true;
+            }
+            let users: Vec<_> =
+                scope.books.iter().map(|&book| Arc::clone(&state.books[book].users)).collect();
+            (users, state.generation)
+        };
+        let is_right = is_right(&users, credentials);
+        if is_right {
+            self.remember(digest, generation, asked.mono);
+        }
+        is_right
+    }
+
+    fn remember(&self, digest: [u8; 32], generation: u64, now: Instant) {
+        let mut state = lock(&self.state);
+        if state.generation != generation {
+            return;
+        }
+        if state.right.len() >= AUTH_REMEMBERED_MAX {
+            state.right.retain(|_, until| *until > now);
+            let oldest = state.right.iter().min_by_key(|(_, until)| **until).map(|(digest, _)| *digest);
+            if let Some(oldest) = oldest.filter(|_| state.right.len() >= AUTH_REMEMBERED_MAX) {
+                state.right.remove(&oldest);
+            }
+        }
+        state.right.insert(digest, now + AUTH_REMEMBERED_FOR);
+    }
+
+    /// Reads again which htpasswd files have changed. One that cannot be read, or not understood, counts as it was.
+    fn refresh(&self, wall: Duration) {
+        let books: Vec<_> =
+            lock(&self.state).books.iter().map(|book| (book.file.clone(), book.stamp)).collect();
+        for (at, (file, known)) in books.into_iter().enumerate() {
+            let stamp = stamp_of(&file, wall);
+            if stamp.is_some() && stamp == known {
+                continue;
+            }
+            match read_users(&file) {
+                Ok(users) => {
+                    let mut state = lock(&self.state);
+                    if users.hashes != state.books[at].users.hashes {
+                        state.right.clear();
+                        state.generation += 1;
+                        state.books[at].users = Arc::new(users);
+                    }
+                    state.books[at].stamp = stamp;
+                }
+                Err(why) => {
+                    log::warn!("'{}' is left as it was: {why}", file.display());
+                    lock(&self.state).books[at].stamp = stamp;
+                }
+            }
+        }
+    }
+}
+
+/// Whether `file` can be had by its name below `root`: names with a dot in front cannot.
+fn is_served(file: &Path, root: &Path) -> bool {
+    let (Ok(file), Ok(root)) = (file.canonicalize(), root.canonicalize()) else { return false };
+    let is_hidden = |part: &std::ffi::OsStr| part.as_encoded_bytes().starts_with(b".");
+    file.strip_prefix(root).is_ok_and(|below| !below.iter().any(is_hidden))
+}
+
+/// `None` when it is not there, or changed so lately that a further change might not show.
+fn stamp_of(file: &Path, wall: Duration) -> Option<Stamp> {
+    /// The kernel's clock for files moves in steps of some milliseconds.
+    const SETTLED_AFTER: Duration = Duration::from_millis(20);
+    let meta = std::fs::metadata(file).ok()?;
+    let nanoseconds = u32::try_from(meta.ctime_nsec()).ok()?;
+    let changed = Duration::new(u64::try_from(meta.ctime()).ok()?, nanoseconds);
+    let stamp = (
+        meta.dev(),
+        meta.ino(),
+        meta.size(),
+        (meta.mtime(), meta.mtime_nsec()),
+        (meta.ctime(), meta.ctime_nsec()),
+    );
+    (wall >= changed + SETTLED_AFTER).then_some(stamp)
+}
+
+/// bcrypt, once: for the user's own hash, or for one that nothing fits when there is no such user.
+fn is_right(users: &[Arc<Users>], credentials: &Credentials) -> bool {
+    let cost = users.iter().map(|users| users.cost_max).max().unwrap_or_default();
+    let own = users.iter().find_map(|users| users.hashes.get(&credentials.user));
+    let nobody = format!("$2b${cost:02}${}", ".".repeat(53));
+    let looked_at = &credentials.password[..credentials.password.len().min(BCRYPT_BYTES_MAX)];
+    let fits = bcrypt::verify(looked_at, own.unwrap_or(&nobody)).unwrap_or(false);
+    fits && own.is_some() && looked_at.len() == credentials.password.len()
+}
+
+fn mac_of(key: &Hmac<Sha256>, path: &[u8], credentials: &Credentials) -> Hmac<Sha256> {
+    let mut mac = key.clone();
+    for part in [path, &credentials.user, &credentials.password] {
+        mac.update(&(part.len() as u64).to_le_bytes());
+        mac.update(part);
+    }
+    mac
+}
+
+fn finish(mac: Hmac<Sha256>) -> [u8; 32] {
+    mac.finalize().into_bytes().into()
+}
+
+fn digest_of(key: &Hmac<Sha256>, path: &[u8], credentials: &Credentials) -> [u8; 32] {
+    finish(mac_of(key, path, credentials))
+}
+
+/// What a client claims to be.
+#[derive(PartialEq, Eq)]
+struct Credentials {
+    user: Vec<u8>,
+    password: Vec<u8>,
+}
+
+impl Credentials {
+    /// From the Authorization field. What is malformed is nobody: that gets a 401, which says how to do better.
+    fn of(request: &Request<'_>) -> Option<Credentials> {
+        let mut lines = request.fields().all("authorization");
+        let (Some(value), None) = (lines.next(), lines.next()) else { return None };
+        let space = value.iter().position(|&byte| byte == b' ')?;
+        let (scheme, coded) = (&value[..space], trim_ows(&value[space..]));
+        if !scheme.eq_ignore_ascii_case(b"basic") {
+            return None;
+        }
+        let pair = base64::engine::general_purpose::STANDARD.decode(coded).ok()?;
+        let colon = pair.iter().position(|&byte| byte == b':')?;
+        // RFC 7617 section 2: no control characters in either.
+        if pair.iter().any(u8::is_ascii_control) {
+            return None;
+        }
+        Some(Credentials { user: pair[..colon].to_vec(), password: pair[colon + 1..].to_vec() })
+    }
+}
+
+fn read_users(file: &Path) -> Result<Users, String> {
+    use std::io::Read;
+    let mut text = Vec::new();
+    let open = std::fs::File::open(file).map_err(|error| error.to_string())?;
+    open.take(AUTH_FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
+    if text.len() as u64 > AUTH_FILE_BYTES_MAX {
+        return Err(format!("more than {AUTH_FILE_BYTES_MAX} bytes"));
+    }
+    parse_users(&text)
+}
+
+/// An htpasswd file: a line a user, `name:hash`. Empty lines and those that begin with `#` are skipped. What is wrong
+/// is told by its line number, never by its text: hashes are not for logs.
+fn parse_users(text: &[u8]) -> Result<Users, String> {
+    let mut users = Users::default();
+    for (at, line) in text.split(|&byte| byte == b'\n').enumerate() {
+        let line = trim_ows(line.strip_suffix(b"\r").unwrap_or(line));
+        if line.is_empty() || line[0] == b'#' {
+            continue;
+        }
+        let number = at + 1;
+        let colon = line.iter().position(|&byte| byte == b':').filter(|&colon| colon > 0);
+        let colon = colon.ok_or_else(|| format!("line {number}: not of the form name:hash"))?;
+        let (name, hash) = (&line[..colon], &line[colon + 1..]);
+        let cost = bcrypt_cost(hash)
+            .ok_or_else(|| format!("line {number}: not a bcrypt hash; make it with 'htpasswd -B'"))?;
+        if cost > AUTH_COST_MAX {
+            return Err(format!("line {number}: a bcrypt cost above {AUTH_COST_MAX} takes too long"));
+        }
+        let hash = String::from_utf8_lossy(hash).into_owned();
+        if users.hashes.insert(name.to_vec(), hash).is_some() {
+            return Err(format!("line {number}: this user is there already"));
+        }
+        users.cost_max = users.cost_max.max(cost);
+    }
+    match users.hashes.is_empty() {
+        true => Err("no user is in it; add one with 'htpasswd -B'".to_owned()),
+        false => Ok(users),
+    }
+}
+
+/// The cost of a bcrypt hash; `None` if it is none.
+fn bcrypt_cost(hash: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(hash).ok()?;
+    let known = ["$2y$", "$2b$", "$2a$"].iter().any(|version| text.starts_with(version));
+    let parts: bcrypt::HashParts = text.parse().ok().filter(|_| known && text.len() == 60)?;
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/');
+    let cost = parts.get_cost();
+    (hash[7..].iter().all(is_letter) && (4..=31).contains(&cost)).then_some(cost)
+}
+
+/// `USER:PASSWORD[@URLPATH]`. A password may hold an at sign; the last one before a slash begins the path.
+pub(crate) fn parse_user_rule(text: &str) -> Result<AuthRule, String> {
+    let (pair, path) = split_path(text)?;
+    let Some((user, password)) = pair.split_once(':').filter(|(user, _)| !user.is_empty()) else {
+        return Err("not of the form USER:PASSWORD or USER:PASSWORD@/PATH".to_owned());
+    };
+    if pair.chars().any(char::is_control) {
+        return Err("a name or password has no control characters".to_owned());
+    }
+    Ok(AuthRule { path, users: AuthUsers::One { user: user.into(), password: password.into() } })
+}
+
+/// `FILE[@URLPATH]`.
+pub(crate) fn parse_file_rule(text: &str) -> Result<AuthRule, String> {
+    let (file, path) = split_path(text)?;
+    match file.is_empty() {
+        true => Err("no file is named".to_owned()),
+        false => Ok(AuthRule { path, users: AuthUsers::File(file.into()) }),
+    }
+}
+
+fn split_path(text: &str) -> Result<(&str, String), String> {
+    let (rest, path) = text.rfind("@/").map_or((text, "/"), |at| (&text[..at], &text[at + 1..]));
+    let path = match normalize(path.as_bytes()) {
+        Ok(path) => String::from_utf8(path.into_owned()).map_err(|_| "the path is not UTF-8".to_owned())?,
+        Err(trouble) => return Err(trouble.to_string()),
+    };
+    Ok((rest, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::request::{FieldSlots, parse};
+
+    /// `open sesame` with the least cost.
+    const HASH: &str = "$2y$04$J25P14iGRWYRBQZ85PXm9OS69IW/qjgPJDpQHgmD8SA8yGz3sQvc2";
+
+    fn rule(text: &str) -> AuthRule {
+        parse_user_rule(text).unwrap()
+    }
+
+    fn guard(rules: &[&str]) -> Guard {
+        let mut config = Config::default();
+        config.site.auth = rules.iter().map(|text| rule(text)).collect();
+        Guard::open(&config).unwrap().unwrap()
+    }
+
+    fn with_request<T>(target: &str, fields: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let mut slots = FieldSlots::new();
+        look(&parse(head.as_bytes(), &mut slots, &crate::config::Limits::default()).unwrap())
+    }
+
+    #[test]
+    fn every_spelling_of_a_protected_path_is_protected() {
+        let guard = guard(&["u:p@/private", "u:p@/a/b/"]);
+        for target in [
+            "/private",
+            "/private/",
+            "/private/x",
+            "/%70rivate/x",
+            "/p%72ivate",
+            "//private/x",
+            "/./private/x",
+            "/a/../private/x",
+            "/a/%2e%2E/private/x",
+            "/../private/x",
+            "/private/./x",
+            "/private//x",
+            "/private/y/../x",
+            "/private?x",
+            "http://other.example/private/x",
+            "/a/b",
+            "/a//b/",
+            "/a/b/c",
+        ] {
+            let scope = with_request(target, "", |request| match guard.place(request) {
+                Place::Scope(_) => true,
+                Place::Open | Place::Nowhere(_) => false,
+            });
+            assert!(scope, "{target}");
+        }
+        for target in ["/", "/privately", "/Private", "/a", "/a/c/b", "/public/private", "/_whirligig/health"]
+        {
+            assert!(
+                with_request(target, "", |request| matches!(guard.place(request), Place::Open)),
+                "{target}"
+            );
+        }
+        for target in ["/private/../x", "/private/..", "/private/%2e%2e/a", "/private%2fx", "/%00"] {
+            let nowhere =
+                with_request(target, "", |request| matches!(guard.place(request), Place::Nowhere(_)));
+            assert!(nowhere, "{target}");
+        }
+    }
+
+    #[test]
+    fn the_longest_path_decides_and_health_stays_open() {
+        let guard = guard(&["a:p", "b:p@/x/y", "c:p@/x"]);
+        let path = |target: &str| {
+            with_request(target, "", |request| match guard.place(request) {
+                Place::Scope(scope) => Some(String::from_utf8(guard.scopes[scope].path.clone()).unwrap()),
+                Place::Open | Place::Nowhere(_) => None,
+            })
+        };
+        assert_eq!(path("/x/y/z").as_deref(), Some("/x/y"));
+        assert_eq!(path("/x/yy").as_deref(), Some("/x"));
+        assert_eq!(path("/z").as_deref(), Some(""));
+        assert_eq!(path("/_whirligig/metrics").as_deref(), Some(""));
+        assert_eq!(
+            path("//_whirligig/health").as_deref(),
+            Some(""),
+            "what the route does not match is a file"
+        );
+        assert_eq!(path("/_whirligig/health"), None);
+        assert!(guard.is_protected(b"/z") && guard.is_same_for(b"/", b"/z"));
+        assert!(!guard.is_same_for(b"/", b"/x/z") && guard.is_same_for(b"/x/", b"/x/z"));
+        assert!(!guard.is_same_for(b"/x", b"/x/y"));
+    }
+
+    #[test]
+    fn credentials_are_read_strictly_and_never_an_error() {
+        let read = |fields: &str| {
+            with_request("/", fields, |request| {
+                Credentials::of(request).map(|found| {
+                    (String::from_utf8(found.user).unwrap(), String::from_utf8(found.password).unwrap())
+                })
+            })
+        };
+        let basic = |pair: &str| {
+            format!("Authorization: bAsIc  {}\r\n", base64::engine::general_purpose::STANDARD.encode(pair))
+        };
+        assert_eq!(read(&basic("u:p:q")), Some(("u".into(), "p:q".into())));
+        assert_eq!(read(&basic(":")), Some((String::new(), String::new())));
+        for bad in ["", "Authorization:\r\n", "Authorization: Basic\r\n", "Authorization: Basic dTpw!\r\n"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+        for bad in [basic("up"), basic("u\0:p"), basic("u:p\n"), basic("u:p").replace("bAsIc", "Bearer")] {
+            assert_eq!(read(&bad), None, "{bad}");
+        }
+        assert_eq!(read(&(basic("u:p") + &basic("u:p"))), None, "two of them contradict each other");
+    }
+
+    #[test]
+    fn passwords_given_in_clear_are_compared_whole() {
+        let guard = guard(&["u:p@/x", "v:q@/x", "w:r@/y"]);
+        let now = crate::reactor::os::read_clocks();
+        let scope = guard.scope_of(b"/x").unwrap();
+        let recall = |user: &str, password: &str| {
+            let credentials = Credentials { user: user.into(), password: password.into() };
+            matches!(guard.recall(scope, &credentials, now), Recalled::Right)
+        };
+        assert!(recall("u", "p") && recall("v", "q"));
+        for (user, password) in
+            [("u", "q"), ("u", ""), ("", "p"), ("up", ""), ("u", "pp"), ("w", "r"), ("U", "p")]
+        {
+            assert!(!recall(user, password), "{user}:{password}");
+        }
+    }
+
+    #[test]
+    fn htpasswd_files_hold_bcrypt_only_and_errors_name_the_line() {
+        let users = parse_users(format!("# people\n\nu:{HASH}\r\n  v:{HASH}\n").as_bytes()).unwrap();
+        assert_eq!((users.hashes.len(), users.cost_max), (2, 4));
+        let cases = [
+            ("u:$apr1$abc$def\n".to_owned(), "line 1: not a bcrypt hash; make it with 'htpasswd -B'"),
+            (format!("u:{HASH}\n:{HASH}\n"), "line 2: not of the form name:hash"),
+            (format!("u:{HASH}\n\nuser\n"), "line 3: not of the form name:hash"),
+            (format!("u:{HASH}\nu:{HASH}"), "line 2: this user is there already"),
+            (format!("u:{HASH}x\n"), "line 1: not a bcrypt hash; make it with 'htpasswd -B'"),
+            (
+                format!("u:{}\n", HASH.replace("$04$", "$17$")),
+                "line 1: a bcrypt cost above 16 takes too long",
+            ),
+            (
+                format!("u:{}\n", HASH.replace("$04$", "$99$")),
+                "line 1: not a bcrypt hash; make it with 'htpasswd -B'",
+            ),
+            ("# nobody\n".to_owned(), "no user is in it; add one with 'htpasswd -B'"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_users(text.as_bytes()).err().as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn bcrypt_is_asked_once_and_longer_passwords_are_not_cut() {
+        let long = "x".repeat(BCRYPT_BYTES_MAX);
+        let long_hash = bcrypt::hash(&long, 4).unwrap();
+        let users = parse_users(format!("u:{HASH}\nlong:{long_hash}\n").as_bytes()).unwrap();
+        let users = [Arc::new(users)];
+        let check = |user: &str, password: &str| {
+            is_right(&users, &Credentials { user: user.into(), password: password.into() })
+        };
+        assert!(check("u", "open sesame"));
+        assert!(!check("u", "open") && !check("nobody", "open sesame") && !check("u", ""));
+        assert!(check("long", &long));
+        assert!(!check("long", &format!("{long}y")), "bcrypt would not have looked at the last letter");
+    }
+
+    #[test]
+    fn rules_are_read_from_their_flags() {
+        let one = |user: &str, password: &str, path: &str| AuthRule {
+            path: path.into(),
+            users: AuthUsers::One { user: user.into(), password: password.into() },
+        };
+        assert_eq!(parse_user_rule("u:p"), Ok(one("u", "p", "/")));
+        assert_eq!(parse_user_rule("u:p@q:r@/a%20b//c/"), Ok(one("u", "p@q:r", "/a b/c/")));
+        assert_eq!(parse_user_rule("u:"), Ok(one("u", "", "/")));
+        for bad in ["", "u", ":p", "u:p\n", "u:p@/%zz", "u:p@/a%2fb", "u@/x"] {
+            assert!(parse_user_rule(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_file_rule("a@b/users@/x").unwrap().users, AuthUsers::File("a@b/users".into()));
+        assert!(parse_file_rule("@/x").is_err());
+        assert!(!format!("{:?}", rule("u:secret")).contains("secret"));
+    }
+}

@@ -1,0 +1,57 @@
+//! What stands around the handlers that answer: passwords by path.
+//!
+//! Each file is one wrapper: a [`Handler`] that looks at a request and passes it on to the one inside it. What was
+//! not asked for is not there, so it costs nothing. All of them decide by the *normalised* path (decoded, without
+//! dot segments and double slashes), or another spelling would lead around them. Must not know flags.
+
+mod auth;
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::files;
+use crate::handler::{Answer, Context, Handler};
+use crate::http::Request;
+
+pub use auth::Guard;
+pub(crate) use auth::{parse_file_rule, parse_user_rule};
+
+/// Everything of a configuration that stands around the handlers, read and checked.
+#[derive(Debug)]
+pub struct Site {
+    guard: Option<Arc<Guard>>,
+}
+
+impl Site {
+    /// Reads the files that the configuration names.
+    ///
+    /// # Errors
+    /// One line that names the file, and the line in it.
+    pub fn open(config: &Config) -> Result<Self, String> {
+        Ok(Site { guard: Guard::open(config)?.map(Arc::new) })
+    }
+
+    /// The handler with what was asked for around it; the same one if nothing was.
+    #[must_use]
+    pub fn around(&self, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+        match &self.guard {
+            Some(guard) => auth::around(guard, inner),
+            None => inner,
+        }
+    }
+
+    /// Who knows which paths take a password, if any does: for handlers that serve many files in one answer.
+    #[must_use]
+    pub fn guard(&self) -> Option<&Arc<Guard>> {
+        self.guard.as_ref()
+    }
+}
+
+/// Has `inner` answer where the request is not the one that the driver holds, but a copy kept for a job or one with
+/// another target. A file is then served here: the driver could not judge it.
+fn answer_here(inner: &dyn Handler, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    match inner.handle(request, cx) {
+        Answer::File(file) => files::serve(&file, request, cx),
+        answer => answer,
+    }
+}
