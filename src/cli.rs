@@ -20,7 +20,7 @@ use crate::config::{
     Symlinks, TIMEOUT_MAX, Timeouts,
 };
 use crate::log::{AccessLog, escape_control, open_access_log};
-use crate::site::{parse_file_rule, parse_user_rule};
+use crate::site::{parse_file_rule, parse_origin, parse_user_rule};
 use clap::builder::{BoolishValueParser, ValueHint};
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser};
 use exit::exit_of;
@@ -433,11 +433,15 @@ struct SiteArgs {
     #[arg(long, value_name = "RULE", value_parser = parse_file_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_HTPASSWD", hide_env = true, hide_short_help = true)]
     htpasswd: Vec<AuthRule>,
+    /// Pages from there may read answers (CORS); alone or *: from anywhere
+    #[arg(long, value_name = "ORIGIN", num_args = 0..=1, default_missing_value = "*", value_delimiter = ',')]
+    #[arg(value_parser = parse_origin, env = "WHIRLIGIG_CORS", hide_env = true)]
+    cors: Vec<String>,
 }
 
 impl SiteArgs {
     fn options(&self) -> SiteOptions {
-        SiteOptions { auth: [&self.auth[..], &self.htpasswd].concat() }
+        SiteOptions { auth: [&self.auth[..], &self.htpasswd].concat(), cors: self.cors.clone() }
     }
 }
 

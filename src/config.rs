@@ -330,6 +330,8 @@ impl std::fmt::Debug for AuthUsers {
 pub struct SiteOptions {
     /// Which parts take a password.
     pub auth: Vec<AuthRule>,
+    /// The origins whose pages may read answers: as browsers write them, `*` for all. None: no CORS.
+    pub cors: Vec<String>,
 }
 
 /// The whole of what a server needs to know.

@@ -1,10 +1,11 @@
-//! What stands around the handlers that answer: passwords by path.
+//! What stands around the handlers that answer: passwords by path, CORS.
 //!
 //! Each file is one wrapper: a [`Handler`] that looks at a request and passes it on to the one inside it. What was
 //! not asked for is not there, so it costs nothing. All of them decide by the *normalised* path (decoded, without
 //! dot segments and double slashes), or another spelling would lead around them. Must not know flags.
 
 mod auth;
+mod cors;
 
 use std::sync::Arc;
 
@@ -15,11 +16,13 @@ use crate::http::Request;
 
 pub use auth::Guard;
 pub(crate) use auth::{parse_file_rule, parse_user_rule};
+pub(crate) use cors::parse_origin;
 
 /// Everything of a configuration that stands around the handlers, read and checked.
 #[derive(Debug)]
 pub struct Site {
     guard: Option<Arc<Guard>>,
+    cors: Vec<String>,
 }
 
 impl Site {
@@ -28,16 +31,20 @@ impl Site {
     /// # Errors
     /// One line that names the file, and the line in it.
     pub fn open(config: &Config) -> Result<Self, String> {
-        Ok(Site { guard: Guard::open(config)?.map(Arc::new) })
+        Ok(Site { guard: Guard::open(config)?.map(Arc::new), cors: config.site.cors.clone() })
     }
 
     /// The handler with what was asked for around it; the same one if nothing was.
     #[must_use]
     pub fn around(&self, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
-        match &self.guard {
-            Some(guard) => auth::around(guard, inner),
-            None => inner,
+        let mut handler = inner;
+        if let Some(guard) = &self.guard {
+            handler = auth::around(guard, handler);
         }
+        if !self.cors.is_empty() {
+            handler = cors::around(&self.cors, handler);
+        }
+        handler
     }
 
     /// Who knows which paths take a password, if any does: for handlers that serve many files in one answer.

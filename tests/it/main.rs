@@ -21,6 +21,7 @@ mod browser;
 mod clients;
 mod coding;
 mod config;
+mod cors;
 mod differential;
 mod escape;
 mod files;
