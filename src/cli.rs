@@ -16,11 +16,11 @@ mod value;
 pub use exit::Exit;
 
 use crate::config::{
-    AuthRule, Bind, Config, FIELDS_CEILING, FileOptions, Limits, LogFormat, LogTarget, Model, SiteOptions,
-    Symlinks, TIMEOUT_MAX, Timeouts,
+    AuthRule, Bind, Config, FIELDS_CEILING, FieldRule, FileOptions, Limits, LogFormat, LogTarget, Model,
+    SiteOptions, Symlinks, TIMEOUT_MAX, Timeouts,
 };
 use crate::log::{AccessLog, escape_control, open_access_log};
-use crate::site::{parse_file_rule, parse_origin, parse_user_rule};
+use crate::site::{parse_cache_rule, parse_field_rule, parse_file_rule, parse_origin, parse_user_rule};
 use clap::builder::{BoolishValueParser, ValueHint};
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser};
 use exit::exit_of;
@@ -437,6 +437,14 @@ struct SiteArgs {
     #[arg(long, value_name = "ORIGIN", num_args = 0..=1, default_missing_value = "*", value_delimiter = ',')]
     #[arg(value_parser = parse_origin, env = "WHIRLIGIG_CORS", hide_env = true)]
     cors: Vec<String>,
+    /// 'PATTERN: Name: value': a field of the answers there; repeatable
+    #[arg(long, value_name = "RULE", value_parser = parse_field_rule, value_delimiter = '\n')]
+    #[arg(env = "WHIRLIGIG_HEADER", hide_env = true, hide_short_help = true)]
+    header: Vec<FieldRule>,
+    /// 'PATTERN: value': Cache-Control of what is found there; repeatable
+    #[arg(long, value_name = "RULE", value_parser = parse_cache_rule, value_delimiter = '\n')]
+    #[arg(env = "WHIRLIGIG_CACHE_CONTROL", hide_env = true, hide_short_help = true)]
+    cache_control: Vec<FieldRule>,
 }
 
 impl SiteArgs {
@@ -474,6 +482,7 @@ fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Res
             clean_urls: args.files.clean_urls,
             spa: args.files.spa.clone(),
             error_pages: args.files.error_page.iter().map(|page| (page.code, page.path.clone())).collect(),
+            fields: [&args.site.header[..], &args.site.cache_control].concat(),
             ..FileOptions::default()
         },
         site: args.site.options(),

@@ -209,6 +209,17 @@ pub enum Symlinks {
     All,
 }
 
+/// A field line for the answers at some paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldRule {
+    /// Which paths: `/assets/**`, `*.css`.
+    pub pattern: String,
+    /// The field's name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
 /// How files are served.
 #[derive(Clone, Debug)]
 pub struct FileOptions {
@@ -241,6 +252,8 @@ pub struct FileOptions {
     pub spa: Option<String>,
     /// Pages to send with a status in place of ours, as paths beneath the docroot.
     pub error_pages: Vec<(u16, String)>,
+    /// Field lines by path; of those that say the same field the last one counts.
+    pub fields: Vec<FieldRule>,
 }
 
 impl Default for FileOptions {
@@ -259,6 +272,7 @@ impl Default for FileOptions {
             clean_urls: false,
             spa: None,
             error_pages: Vec::new(),
+            fields: Vec::new(),
         }
     }
 }

@@ -174,6 +174,9 @@ pub(crate) struct Extra {
     on_success: Vec<u8>,
     /// Said unless the answer says a field of that name itself.
     unless_said: Vec<u8>,
+    /// Of the path asked for; also said unless the answer does. A file has lines of its own in their place.
+    by_path: Vec<u8>,
+    by_path_on_success: Vec<u8>,
     /// Who the client has proved to be: for the access log.
     user: Option<String>,
 }
@@ -183,6 +186,8 @@ impl Extra {
         self.always.is_empty()
             && self.on_success.is_empty()
             && self.unless_said.is_empty()
+            && self.by_path.is_empty()
+            && self.by_path_on_success.is_empty()
             && self.user.is_none()
     }
 
@@ -190,6 +195,8 @@ impl Extra {
         self.always.clear();
         self.on_success.clear();
         self.unless_said.clear();
+        self.by_path.clear();
+        self.by_path_on_success.clear();
         self.user = None;
     }
 
@@ -208,7 +215,9 @@ impl Extra {
         response = response.with_written_fields(&self.always);
         if is_success {
             response = response.with_written_fields(&self.on_success);
+            response = said_unless_said(response, &self.by_path_on_success);
         }
+        response = said_unless_said(response, &self.by_path);
         said_unless_said(response, &self.unless_said)
     }
 
@@ -287,6 +296,19 @@ impl Context<'_> {
     /// For wrappers around a handler (CORS, custom fields), which do not see the answer.
     pub fn add_field(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
         self.extra.push(when, name, value.as_ref());
+    }
+
+    /// Has these written field lines, of the path asked for, said on the answer unless it says them itself.
+    pub(crate) fn add_path_fields(&mut self, always: &[u8], on_success: &[u8]) {
+        self.extra.by_path.extend_from_slice(always);
+        self.extra.by_path_on_success.extend_from_slice(on_success);
+    }
+
+    /// Takes these back: for an answer whose own head has the lines of the path it was found at.
+    #[expect(dead_code, reason = "for prepared heads that carry the lines of their file")]
+    pub(crate) fn drop_path_fields(&mut self) {
+        self.extra.by_path.clear();
+        self.extra.by_path_on_success.clear();
     }
 
     /// Has the access log say who the client has proved to be.

@@ -162,7 +162,8 @@ fn is_normal(path: &[u8]) -> bool {
     true
 }
 
-fn decode_path(path: &[u8]) -> Result<Vec<u8>, PathError> {
+/// Decodes percent escapes once; see [`normalize`].
+pub(crate) fn decode_path(path: &[u8]) -> Result<Vec<u8>, PathError> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path;
     while let [byte, tail @ ..] = rest {

@@ -1,4 +1,5 @@
-//! What stands around the handlers that answer: passwords by path, CORS.
+//! What stands around the handlers that answer: passwords by path, CORS,
+//! field lines.
 //!
 //! Each file is one wrapper: a [`Handler`] that looks at a request and passes it on to the one inside it. What was
 //! not asked for is not there, so it costs nothing. All of them decide by the *normalised* path (decoded, without
@@ -6,6 +7,8 @@
 
 mod auth;
 mod cors;
+mod fields;
+mod pattern;
 
 use std::sync::Arc;
 
@@ -17,11 +20,14 @@ use crate::http::Request;
 pub use auth::Guard;
 pub(crate) use auth::{parse_file_rule, parse_user_rule};
 pub(crate) use cors::parse_origin;
+pub use fields::FieldRules;
+pub(crate) use fields::{parse_cache_rule, parse_field_rule};
 
 /// Everything of a configuration that stands around the handlers, read and checked.
 #[derive(Debug)]
 pub struct Site {
     guard: Option<Arc<Guard>>,
+    fields: Option<FieldRules>,
     cors: Vec<String>,
 }
 
@@ -31,7 +37,12 @@ impl Site {
     /// # Errors
     /// One line that names the file, and the line in it.
     pub fn open(config: &Config) -> Result<Self, String> {
-        Ok(Site { guard: Guard::open(config)?.map(Arc::new), cors: config.site.cors.clone() })
+        let fields = FieldRules::new(&config.files.fields)?;
+        Ok(Site {
+            guard: Guard::open(config)?.map(Arc::new),
+            fields: (!config.files.fields.is_empty()).then_some(fields),
+            cors: config.site.cors.clone(),
+        })
     }
 
     /// The handler with what was asked for around it; the same one if nothing was.
@@ -40,6 +51,9 @@ impl Site {
         let mut handler = inner;
         if let Some(guard) = &self.guard {
             handler = auth::around(guard, handler);
+        }
+        if let Some(rules) = &self.fields {
+            handler = fields::around(rules.clone(), handler);
         }
         if !self.cors.is_empty() {
             handler = cors::around(&self.cors, handler);

@@ -24,6 +24,7 @@ mod config;
 mod cors;
 mod differential;
 mod escape;
+mod fields;
 mod files;
 mod framing;
 mod fresh;

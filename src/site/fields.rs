@@ -1,0 +1,203 @@
+//! Field lines by path: what the operator wants said beside what the server says.
+//!
+//! For a file the path that counts is the file's own (`/a/index.html` where `/a/` was asked for), for all else the
+//! one that was asked for. Only this file knows the rules; it must not know how answers are made.
+
+use std::sync::Arc;
+
+use super::pattern::Pattern;
+use crate::config::FieldRule;
+use crate::handler::{Answer, Context, Handler};
+use crate::http::body::is_token;
+use crate::http::response::push_field;
+use crate::http::{Request, target};
+
+/// What the server says itself, of the connection or of the content. A second line would contradict the first.
+const TAKEN: [&str; 14] = [
+    "accept-ranges",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "keep-alive",
+    "last-modified",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "www-authenticate",
+];
+
+/// Fields that may be there several times.
+const REPEATABLE: [&str; 3] = ["link", "set-cookie", "vary"];
+
+/// Rules that say which field lines go with which paths.
+#[derive(Clone, Debug, Default)]
+pub struct FieldRules {
+    rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    pattern: Pattern,
+    /// In lower case.
+    name: String,
+    line: Vec<u8>,
+}
+
+impl FieldRules {
+    /// Reads rules; where several say the same field for one path, the last of them counts.
+    ///
+    /// # Errors
+    /// What is wrong with a pattern.
+    pub fn new(rules: &[FieldRule]) -> Result<Self, String> {
+        let read = |rule: &FieldRule| {
+            let mut line = Vec::new();
+            push_field(&mut line, &rule.name, rule.value.as_bytes());
+            Ok(Rule { pattern: Pattern::parse(&rule.pattern)?, name: rule.name.to_ascii_lowercase(), line })
+        };
+        Ok(FieldRules { rules: rules.iter().map(read).collect::<Result<_, String>>()? })
+    }
+
+    /// The field lines for a file of this path, each with its CRLF.
+    #[must_use]
+    pub fn lines_for(&self, path: &[u8]) -> Vec<u8> {
+        let lines = self.matching(path);
+        [lines.always, lines.on_success].concat()
+    }
+
+    fn matching(&self, path: &[u8]) -> Lines {
+        // From the end, as the last one counts.
+        let mut counting: Vec<&Rule> = Vec::new();
+        for rule in self.rules.iter().rev() {
+            let is_said = counting.iter().any(|later| later.name == rule.name);
+            if (!is_said || REPEATABLE.contains(&&rule.name[..])) && rule.pattern.matches(path) {
+                counting.push(rule);
+            }
+        }
+        let mut lines = Lines::default();
+        for rule in counting.into_iter().rev() {
+            // An error must not be kept for as long as the file that is missing.
+            match rule.name == "cache-control" {
+                true => lines.on_success.extend_from_slice(&rule.line),
+                false => lines.always.extend_from_slice(&rule.line),
+            }
+        }
+        lines
+    }
+}
+
+/// Lines for every answer, and for those that give what was asked for.
+#[derive(Default)]
+struct Lines {
+    always: Vec<u8>,
+    on_success: Vec<u8>,
+}
+
+struct Fields {
+    rules: FieldRules,
+    inner: Arc<dyn Handler>,
+}
+
+/// `inner`, with the fields of these rules on its answers.
+pub(super) fn around(rules: FieldRules, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+    Arc::new(Fields { rules, inner })
+}
+
+impl Handler for Fields {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        // What cannot be normalised gets an error, which may have its fields, too.
+        let path = target::normalize(request.path()).unwrap_or(request.path().into());
+        let lines = self.rules.matching(&path);
+        cx.add_path_fields(&lines.always, &lines.on_success);
+        self.inner.handle(request, cx)
+    }
+}
+
+/// `PATTERN: Name: value`.
+pub(crate) fn parse_field_rule(text: &str) -> Result<FieldRule, String> {
+    let form = || "not of the form 'PATTERN: Name: value'".to_owned();
+    let (pattern, field) = text.split_once(": ").ok_or_else(form)?;
+    let (name, value) = field.split_once(':').ok_or_else(form)?;
+    rule(pattern, name, value)
+}
+
+/// `PATTERN: value`, for `Cache-Control`.
+pub(crate) fn parse_cache_rule(text: &str) -> Result<FieldRule, String> {
+    let (pattern, value) =
+        text.split_once(": ").ok_or_else(|| "not of the form 'PATTERN: value'".to_owned())?;
+    rule(pattern, "Cache-Control", value)
+}
+
+fn rule(pattern: &str, name: &str, value: &str) -> Result<FieldRule, String> {
+    let (pattern, name, value) = (pattern.trim(), name.trim(), value.trim());
+    Pattern::parse(pattern)?;
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Err("the field name is not a token".to_owned());
+    }
+    if TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken)) {
+        return Err(format!("{name} is for the server to say"));
+    }
+    // Also when a name is forgotten: an empty value is nearly always a mistake.
+    if value.is_empty() || value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+        return Err("the value is empty or has control characters".to_owned());
+    }
+    Ok(FieldRule { pattern: pattern.into(), name: name.into(), value: value.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(rules: &[&str], path: &str) -> String {
+        let rules: Vec<_> = rules.iter().map(|text| parse_field_rule(text).unwrap()).collect();
+        String::from_utf8(FieldRules::new(&rules).unwrap().lines_for(path.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn the_last_rule_that_fits_counts_for_each_field() {
+        let rules = [
+            "/**: X-A: all",
+            "/**: cache-control: no-cache",
+            "*.css: Cache-Control: max-age=60",
+            "/x/**: x-a:x",
+            "/**: Vary: A",
+            "/x/**: Vary: B",
+        ];
+        assert_eq!(lines(&rules, "/a"), "X-A: all\r\nVary: A\r\ncache-control: no-cache\r\n");
+        assert_eq!(
+            lines(&rules, "/x/a.css"),
+            "x-a: x\r\nVary: A\r\nVary: B\r\nCache-Control: max-age=60\r\n"
+        );
+        assert_eq!(lines(&[], "/"), "");
+    }
+
+    #[test]
+    fn rules_are_read_strictly() {
+        let field = |pattern: &str, name: &str, value: &str| {
+            Ok(FieldRule { pattern: pattern.into(), name: name.into(), value: value.into() })
+        };
+        assert_eq!(parse_field_rule("/a: X-B:  c: d "), field("/a", "X-B", "c: d"));
+        assert_eq!(parse_cache_rule("*.css: max-age=1"), field("*.css", "Cache-Control", "max-age=1"));
+        for bad in [
+            "",
+            "/a",
+            "/a: X-B",
+            "/a: X B: c",
+            "/a: X-B:",
+            "/a: X-B: c\r\nX-C: d",
+            "/a: X-B: \u{7f}",
+            "/a: : c",
+            "a/b: X-B: c",
+            "/a: Content-Length: 3",
+            "/a: transfer-encoding: chunked",
+            "/a: Connection: close",
+            "/a: Date: now",
+        ] {
+            assert!(parse_field_rule(bad).is_err(), "{bad}");
+        }
+        assert!(parse_cache_rule("max-age=1").is_err());
+    }
+}
