@@ -445,11 +445,18 @@ struct SiteArgs {
     #[arg(long, value_name = "RULE", value_parser = parse_cache_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_CACHE_CONTROL", hide_env = true, hide_short_help = true)]
     cache_control: Vec<FieldRule>,
+    /// Redirects and rewrites, one a line
+    #[arg(long, value_name = "FILE", env = "WHIRLIGIG_RULES", hide_env = true)]
+    rules: Option<PathBuf>,
 }
 
 impl SiteArgs {
     fn options(&self) -> SiteOptions {
-        SiteOptions { auth: [&self.auth[..], &self.htpasswd].concat(), cors: self.cors.clone() }
+        SiteOptions {
+            auth: [&self.auth[..], &self.htpasswd].concat(),
+            cors: self.cors.clone(),
+            rules: self.rules.clone(),
+        }
     }
 }
 

@@ -64,6 +64,9 @@ pub const AUTH_FILE_BYTES_MAX: u64 = MIB as u64;
 /// The highest cost of a bcrypt hash: about four seconds of a worker thread. Each step more doubles it.
 pub const AUTH_COST_MAX: u32 = 16;
 
+/// A file of redirects and rewrites, in bytes: each rule is tried for each request.
+pub const RULES_FILE_BYTES_MAX: u64 = 256 * KIB as u64;
+
 /// How connections are driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
@@ -346,6 +349,8 @@ pub struct SiteOptions {
     pub auth: Vec<AuthRule>,
     /// The origins whose pages may read answers: as browsers write them, `*` for all. None: no CORS.
     pub cors: Vec<String>,
+    /// A file of redirects and rewrites.
+    pub rules: Option<PathBuf>,
 }
 
 /// The whole of what a server needs to know.

@@ -641,6 +641,16 @@ impl KeptHead {
         KeptHead { head: request.head.to_vec() }
     }
 
+    /// The same head with another target in origin-form. For answering one path by way of another: what reads it
+    /// sees the new one everywhere. An authority that stood in the target itself goes with it.
+    #[must_use]
+    pub fn with_target(request: &Request<'_>, target: &[u8]) -> Self {
+        let line = request.line();
+        let version = memchr::memrchr(b' ', line).map_or(line.len(), |space| space);
+        let head = [request.method.name().as_bytes(), b" ", target, &request.head[version..]].concat();
+        KeptHead { head }
+    }
+
     /// Reads it again. It was valid once, so it is now; `None` would be a bug and is treated as a 500 by callers.
     pub fn with<T>(&self, limits: &Limits, read: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
         let mut slots = FieldSlots::new();

@@ -1,5 +1,5 @@
 //! What stands around the handlers that answer: passwords by path, CORS,
-//! field lines.
+//! field lines, redirects and rewrites.
 //!
 //! Each file is one wrapper: a [`Handler`] that looks at a request and passes it on to the one inside it. What was
 //! not asked for is not there, so it costs nothing. All of them decide by the *normalised* path (decoded, without
@@ -9,6 +9,7 @@ mod auth;
 mod cors;
 mod fields;
 mod pattern;
+mod rules;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use crate::config::Config;
 use crate::files;
 use crate::handler::{Answer, Context, Handler};
 use crate::http::Request;
+use rules::Rules;
 
 pub use auth::Guard;
 pub(crate) use auth::{parse_file_rule, parse_user_rule};
@@ -27,6 +29,7 @@ pub(crate) use fields::{parse_cache_rule, parse_field_rule};
 #[derive(Debug)]
 pub struct Site {
     guard: Option<Arc<Guard>>,
+    rules: Option<Rules>,
     fields: Option<FieldRules>,
     cors: Vec<String>,
 }
@@ -40,6 +43,7 @@ impl Site {
         let fields = FieldRules::new(&config.files.fields)?;
         Ok(Site {
             guard: Guard::open(config)?.map(Arc::new),
+            rules: config.site.rules.as_deref().map(Rules::open).transpose()?,
             fields: (!config.files.fields.is_empty()).then_some(fields),
             cors: config.site.cors.clone(),
         })
@@ -48,10 +52,16 @@ impl Site {
     /// The handler with what was asked for around it; the same one if nothing was.
     #[must_use]
     pub fn around(&self, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+        let guarded = |handler| match &self.guard {
+            Some(guard) => auth::around(guard, handler),
+            None => handler,
+        };
         let mut handler = inner;
-        if let Some(guard) = &self.guard {
-            handler = auth::around(guard, handler);
+        if let Some(rules) = &self.rules {
+            // Both the path that was asked for and the one it leads to may take a password.
+            handler = rules::around(rules.clone(), Arc::clone(&handler), guarded(handler));
         }
+        handler = guarded(handler);
         if let Some(rules) = &self.fields {
             handler = fields::around(rules.clone(), handler);
         }

@@ -38,6 +38,7 @@ mod log;
 mod memory;
 mod metrics;
 mod reactors;
+mod rules;
 mod sim;
 mod split;
 mod strace;

@@ -1,0 +1,386 @@
+//! Redirects and rewrites from a file, a rule a line.
+//!
+//! Rules are tried from the top. `redirect` and `gone` end it; `rewrite` changes the path, and the rules *below* it
+//! go on with that, so nothing here can go round in circles. What a client chose goes into a target encoded, and
+//! never into its host.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::answer_here;
+use super::pattern::{Pattern, WILDCARDS_MAX};
+use crate::config::RULES_FILE_BYTES_MAX;
+use crate::error_page::{error, wants_html};
+use crate::handler::{Answer, Context, Handler};
+use crate::http::request::KeptHead;
+use crate::http::target::{self, encode_path, normalize};
+use crate::http::{Request, Status};
+
+/// What is ours is not the file's to redirect: a rule for `/**` must not take the health check along.
+const OWN: &[u8] = b"/_whirligig/";
+
+struct Ruled {
+    rules: Rules,
+    /// Answers what no rule changed.
+    inner: Arc<dyn Handler>,
+    /// Answers what was rewritten.
+    rewritten: Arc<dyn Handler>,
+}
+
+/// `inner` behind these rules; `rewritten` answers for the paths they lead to.
+pub(super) fn around(rules: Rules, inner: Arc<dyn Handler>, rewritten: Arc<dyn Handler>) -> Arc<dyn Handler> {
+    Arc::new(Ruled { rules, inner, rewritten })
+}
+
+impl Handler for Ruled {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        let html = wants_html(request);
+        let path = match normalize(request.path()) {
+            Ok(path) if !path.starts_with(OWN) => path,
+            Ok(_) | Err(_) => return self.inner.handle(request, cx),
+        };
+        match self.rules.judge(&path, request.query(), cx.limits().target_bytes_max) {
+            Verdict::Same => self.inner.handle(request, cx),
+            Verdict::Redirect(status, location) => {
+                error(status, "this is elsewhere now", html).with_field("Location", location).into()
+            }
+            Verdict::Gone => error(Status::GONE, "this is gone and will not come back", html).into(),
+            Verdict::TooLong => error(Status::URI_TOO_LONG, "the path became too long", html).into(),
+            Verdict::Rewritten(target) => {
+                let limits = cx.limits().clone();
+                KeptHead::with_target(request, &target)
+                    .with(&limits, |request| answer_here(&*self.rewritten, request, cx))
+                    .unwrap_or_else(|| {
+                        error(Status::INTERNAL_SERVER_ERROR, "a rule led nowhere", html).into()
+                    })
+            }
+        }
+    }
+}
+
+/// The rules of a file, in its order.
+#[derive(Clone, Debug)]
+pub(super) struct Rules(Vec<Rule>);
+
+#[derive(Clone, Debug)]
+struct Rule {
+    pattern: Pattern,
+    action: Action,
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    Redirect(Status, Target),
+    Rewrite(Target),
+    Gone,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// As it was asked for.
+    Same,
+    /// Look there.
+    Redirect(Status, Vec<u8>),
+    /// Answer this target in its place.
+    Rewritten(Vec<u8>),
+    Gone,
+    /// Wildcards that stand for much, several times.
+    TooLong,
+}
+
+impl Rules {
+    /// Reads the file at `path`.
+    pub(super) fn open(path: &Path) -> Result<Rules, String> {
+        use std::io::Read;
+        let named = |why: String| format!("'{}': {why}", path.display());
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(|error| named(error.to_string()))?;
+        let read = file.take(RULES_FILE_BYTES_MAX + 1).read_to_string(&mut text);
+        read.map_err(|error| named(error.to_string()))?;
+        if text.len() as u64 > RULES_FILE_BYTES_MAX {
+            return Err(named(format!("more than {RULES_FILE_BYTES_MAX} bytes")));
+        }
+        Rules::parse(&text).map_err(named)
+    }
+
+    fn parse(text: &str) -> Result<Rules, String> {
+        let mut rules = Vec::new();
+        for (at, line) in text.lines().enumerate() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if words.first().is_none_or(|first| first.starts_with('#')) {
+                continue;
+            }
+            rules.push(parse_rule(&words).map_err(|why| format!("line {}: {why}", at + 1))?);
+        }
+        Ok(Rules(rules))
+    }
+
+    /// What becomes of a request for this normalised path.
+    fn judge(&self, asked: &[u8], query: Option<&[u8]>, bytes_max: usize) -> Verdict {
+        let mut path = asked.to_vec();
+        let mut query = query.map(<[u8]>::to_vec);
+        let mut is_rewritten = false;
+        for rule in &self.0 {
+            let Some(captures) = rule.pattern.captures(&path) else { continue };
+            let target = match &rule.action {
+                Action::Gone => return Verdict::Gone,
+                Action::Redirect(_, target) | Action::Rewrite(target) => target,
+            };
+            let expanded = target.expand(&captures, query.as_deref());
+            if expanded.len() > bytes_max {
+                return Verdict::TooLong;
+            }
+            if let Action::Redirect(status, _) = rule.action {
+                // To where the client is already it would be sent for ever.
+                if target::split(&expanded).0 == encoded(asked) {
+                    continue;
+                }
+                return Verdict::Redirect(status, expanded);
+            }
+            let (next_path, next_query) = target::split(&expanded);
+            let Ok(next_path) = normalize(next_path) else { continue };
+            (path, query) = (next_path.into_owned(), next_query.map(<[u8]>::to_vec));
+            is_rewritten = true;
+        }
+        if !is_rewritten {
+            return Verdict::Same;
+        }
+        let mut target = encoded(&path);
+        if let Some(query) = query {
+            target.push(b'?');
+            target.extend_from_slice(&query);
+        }
+        Verdict::Rewritten(target)
+    }
+}
+
+fn encoded(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    encode_path(path, &mut out);
+    out
+}
+
+fn parse_rule(words: &[&str]) -> Result<Rule, String> {
+    match *words {
+        ["redirect", pattern, target] => redirect("302", pattern, target),
+        ["redirect", code, pattern, target] => redirect(code, pattern, target),
+        ["rewrite", pattern, target] => {
+            let pattern = Pattern::parse(pattern)?;
+            let target = Target::parse(target, pattern.wildcards())?;
+            match target.is_url {
+                true => Err("a rewrite leads to a path of this server".to_owned()),
+                false => Ok(Rule { pattern, action: Action::Rewrite(target) }),
+            }
+        }
+        ["gone", pattern] => Ok(Rule { pattern: Pattern::parse(pattern)?, action: Action::Gone }),
+        _ => {
+            Err("not 'redirect [CODE] PATTERN TARGET', 'rewrite PATTERN TARGET' or 'gone PATTERN'".to_owned())
+        }
+    }
+}
+
+fn redirect(code: &str, pattern: &str, target: &str) -> Result<Rule, String> {
+    let status = match code {
+        "301" => Status::MOVED_PERMANENTLY,
+        "302" => Status::FOUND,
+        "303" => Status::SEE_OTHER,
+        "307" => Status::TEMPORARY_REDIRECT,
+        "308" => Status::PERMANENT_REDIRECT,
+        _ => return Err("the code of a redirect is 301, 302, 303, 307 or 308".to_owned()),
+    };
+    let pattern = Pattern::parse(pattern)?;
+    let target = Target::parse(target, pattern.wildcards())?;
+    Ok(Rule { pattern, action: Action::Redirect(status, target) })
+}
+
+/// Where a rule leads: a path, or a URL elsewhere.
+#[derive(Clone, Debug)]
+struct Target {
+    pieces: Vec<Piece>,
+    is_url: bool,
+    has_query: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Piece {
+    Text(String),
+    /// What this wildcard stands for, counted from 0.
+    Capture(usize),
+}
+
+impl Target {
+    fn parse(text: &str, wildcards: usize) -> Result<Target, String> {
+        let mut pieces = Vec::new();
+        // What it comes to when every wildcard stands for one letter: judged in place of all that can come of it.
+        let mut sample = String::new();
+        let mut rest = text;
+        while let Some((before, number, behind)) = next_capture(rest) {
+            if number > wildcards {
+                return Err(format!("${number}: the pattern has {wildcards} wildcards"));
+            }
+            sample.extend([before, "x"]);
+            pieces.extend([Piece::Text(before.into()), Piece::Capture(number - 1)]);
+            rest = behind;
+        }
+        sample.push_str(rest);
+        pieces.push(Piece::Text(rest.into()));
+        let scheme = ["http://", "https://"].iter().find(|scheme| text.starts_with(**scheme));
+        let path = match scheme {
+            Some(scheme) => {
+                let authority = |url: &str| url[scheme.len()..].find(['/', '?']).map(|at| at + scheme.len());
+                let end = authority(text).unwrap_or(text.len());
+                let host = &text[scheme.len()..end];
+                // A client must not choose the host: no wildcard in it, nor right behind it.
+                if host.is_empty() || host.contains('$') || !target::check_host(host.as_bytes()) {
+                    return Err("the host of a target is a name, without wildcards".to_owned());
+                }
+                let tail = &sample[end..];
+                if tail.starts_with('/') { tail.to_owned() } else { format!("/{tail}") }
+            }
+            None if text.starts_with("//") => {
+                return Err("a target with two slashes is another host".to_owned());
+            }
+            None => sample,
+        };
+        target::check_origin_form(path.as_bytes())
+            .map_err(|why| format!("the target is no path and no http URL: {why}"))?;
+        normalize(target::split(path.as_bytes()).0).map_err(|trouble| trouble.to_string())?;
+        Ok(Target { pieces, is_url: scheme.is_some(), has_query: text.contains('?') })
+    }
+
+    /// The target for what the wildcards stand for; the query is kept unless the target has its own.
+    fn expand(&self, captures: &[&[u8]], query: Option<&[u8]>) -> Vec<u8> {
+        let mut out = Vec::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => self.push(text.as_bytes(), &mut out),
+                Piece::Capture(number) => {
+                    self.push(&encoded(captures.get(*number).copied().unwrap_or_default()), &mut out);
+                }
+            }
+        }
+        if let Some(query) = query.filter(|_| !self.has_query) {
+            out.push(b'?');
+            out.extend_from_slice(query);
+        }
+        out
+    }
+
+    /// In a path two slashes become one: at its beginning they would lead to another host.
+    fn push(&self, bytes: &[u8], out: &mut Vec<u8>) {
+        for &byte in bytes {
+            if self.is_url || byte != b'/' || out.last() != Some(&b'/') {
+                out.push(byte);
+            }
+        }
+    }
+}
+
+/// The next `$1` to `$9`, with what is before and behind it.
+fn next_capture(text: &str) -> Option<(&str, usize, &str)> {
+    text.match_indices('$').find_map(|(at, _)| {
+        let digit = text[at + 1..].chars().next()?.to_digit(10)?;
+        let number = usize::try_from(digit).ok().filter(|number| (1..=WILDCARDS_MAX).contains(number))?;
+        Some((&text[..at], number, &text[at + 2..]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(rules: &str, path: &str, query: Option<&str>) -> String {
+        let rules = Rules::parse(rules).unwrap_or_else(|why| panic!("{rules}: {why}"));
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        match rules.judge(path.as_bytes(), query.map(str::as_bytes), 100) {
+            Verdict::Same => "same".into(),
+            Verdict::Gone => "gone".into(),
+            Verdict::TooLong => "too long".into(),
+            Verdict::Redirect(status, location) => format!("{} {}", status.code(), text(location)),
+            Verdict::Rewritten(target) => text(target),
+        }
+    }
+
+    #[test]
+    fn the_first_redirect_ends_it_and_rewrites_go_on() {
+        let rules = "
+            # comment
+            redirect 301 /old/** /new/$1
+            redirect /two/*/* /$2/$1?fixed
+            redirect 308 /out/** https://example.org/in/$1
+            gone /gone/**
+            rewrite /app/** /index.html?page=$1
+            rewrite /a/* /b/$1
+            rewrite /b/* /c/$1/
+            redirect 307 /c/end/ /the-end
+            redirect /loop/** /loop/$1
+        ";
+        for (path, query, expected) in [
+            ("/else", None, "same"),
+            ("/old/x y/z", None, "301 /new/x%20y/z"),
+            ("/old/x", Some("q=1"), "301 /new/x?q=1"),
+            ("/two/a/b", Some("q=1"), "302 /b/a?fixed"),
+            ("/out/p", Some(""), "308 https://example.org/in/p?"),
+            ("/gone/", None, "gone"),
+            ("/app/x/y", Some("q"), "/index.html?page=x/y"),
+            ("/a/x", Some("q"), "/c/x/?q"),
+            ("/b/x", None, "/c/x/"),
+            ("/a/end", None, "307 /the-end"),
+            ("/loop/x", Some("q"), "same"),
+        ] {
+            assert_eq!(judged(rules, path, query), expected, "{path}");
+        }
+        let long = "rewrite /** /$1/$1/$1\nrewrite /** /$1/$1/$1\nrewrite /** /$1/$1/$1";
+        assert_eq!(judged(long, "/aaaaaa", None), "too long");
+    }
+
+    #[test]
+    fn no_wildcard_leads_to_another_host_or_line() {
+        for (rules, path, expected) in [
+            ("redirect /a** /$1", "/a/evil.example", "302 /evil.example"),
+            ("redirect /a** $1x", "/a", "error"),
+            ("redirect /** /$1", "/\\evil.example", "same"),
+            ("redirect /x/** /$1", "/x/\\evil.example", "302 /%5Cevil.example"),
+            ("redirect /x/** /$1", "/x/a\r\nSet-Cookie: b", "302 /a%0D%0ASet-Cookie:%20b"),
+            ("redirect /x/** /y?z=$1", "/x/a&b#c?d", "302 /y?z=a%26b%23c%3Fd"),
+            ("redirect /x/** https://a.example/$1", "/x/../@evil", "302 https://a.example/../@evil"),
+            ("rewrite /x/** /y/$1", "/x/a?b", "/y/a%3Fb"),
+        ] {
+            match Rules::parse(rules) {
+                Ok(_) => assert_eq!(judged(rules, path, None), expected, "{rules} {path}"),
+                Err(_) => assert_eq!(expected, "error", "{rules}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_its_line() {
+        for (line, why) in [
+            (
+                "redirect /a",
+                "not 'redirect [CODE] PATTERN TARGET', 'rewrite PATTERN TARGET' or 'gone PATTERN'",
+            ),
+            ("redirect 200 /a /b", "the code of a redirect is 301, 302, 303, 307 or 308"),
+            ("redirect /a //evil.example/", "a target with two slashes is another host"),
+            ("redirect /* https://$1/", "the host of a target is a name, without wildcards"),
+            ("redirect /* https://a.example$1", "the host of a target is a name, without wildcards"),
+            ("redirect /* https:///x", "the host of a target is a name, without wildcards"),
+            ("redirect /* /$2", "$2: the pattern has 1 wildcards"),
+            (
+                "redirect /a b",
+                "the target is no path and no http URL: the target does not begin with a slash",
+            ),
+            (
+                "redirect /a javascript:x",
+                "the target is no path and no http URL: the target does not begin with a slash",
+            ),
+            ("redirect /a /b\\c", "the target is no path and no http URL: the target has a backslash"),
+            ("rewrite /a https://b.example/", "a rewrite leads to a path of this server"),
+            ("rewrite /a /b%2fc", "the path has an encoded slash"),
+            ("gone a/b", "a pattern with a slash begins with one"),
+        ] {
+            let error = Rules::parse(&format!("# one\n\n{line}\n")).unwrap_err();
+            assert_eq!(error, format!("line 3: {why}"), "{line}");
+        }
+    }
+}
