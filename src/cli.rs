@@ -17,10 +17,12 @@ pub use exit::Exit;
 
 use crate::config::{
     AuthRule, Bind, Config, FIELDS_CEILING, FieldRule, FileOptions, Limits, LogFormat, LogTarget, Model,
-    SiteOptions, Symlinks, TIMEOUT_MAX, Timeouts,
+    SiteOptions, Symlinks, TIMEOUT_MAX, Timeouts, Vhost,
 };
 use crate::log::{AccessLog, escape_control, open_access_log};
-use crate::site::{parse_cache_rule, parse_field_rule, parse_file_rule, parse_origin, parse_user_rule};
+use crate::site::{
+    parse_cache_rule, parse_field_rule, parse_file_rule, parse_origin, parse_user_rule, parse_vhost,
+};
 use clap::builder::{BoolishValueParser, ValueHint};
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser};
 use exit::exit_of;
@@ -448,6 +450,14 @@ struct SiteArgs {
     /// Redirects and rewrites, one a line
     #[arg(long, value_name = "FILE", env = "WHIRLIGIG_RULES", hide_env = true)]
     rules: Option<PathBuf>,
+    /// HOST=ROOT: a host with a folder of its own; *.NAME is all below it; repeatable
+    #[arg(long, value_name = "RULE", value_parser = parse_vhost, value_delimiter = '\n')]
+    #[arg(env = "WHIRLIGIG_VHOST", hide_env = true)]
+    vhost: Vec<Vhost>,
+    /// Answer 421 for hosts without a --vhost
+    #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_STRICT_HOSTS", hide_env = true)]
+    #[arg(hide_short_help = true)]
+    strict_hosts: bool,
 }
 
 impl SiteArgs {
@@ -456,6 +466,8 @@ impl SiteArgs {
             auth: [&self.auth[..], &self.htpasswd].concat(),
             cors: self.cors.clone(),
             rules: self.rules.clone(),
+            vhosts: self.vhost.clone(),
+            strict_hosts: self.strict_hosts,
         }
     }
 }
@@ -747,6 +759,26 @@ mod tests {
         );
         assert!(config("").health && !config("--no-health").health);
         assert_eq!(config("--fresh 0").files.fresh, Duration::ZERO);
+    }
+
+    #[test]
+    fn each_part_of_the_site_has_its_flag() {
+        let given = config(
+            "--auth a:b@/c --auth d:e --htpasswd f@/g --cors https://a,null --cors https://b --rules r --vhost h=i \
+             --vhost *.j=k --strict-hosts",
+        );
+        let paths: Vec<_> = given.site.auth.iter().map(|rule| &rule.path[..]).collect();
+        assert_eq!(paths, ["/c", "/", "/g"]);
+        assert_eq!(given.site.cors, ["https://a", "null", "https://b"]);
+        assert_eq!(given.site.rules.as_deref(), Some(Path::new("r")));
+        assert_eq!((given.site.vhosts.len(), given.site.strict_hosts), (2, true));
+        let argv = ["whirligig", "--cache-control=/a: b", "--header", "/a: B: c", ".", "--cors"];
+        let given = parse(argv, &PLAIN).unwrap().config;
+        let fields: Vec<_> =
+            given.files.fields.iter().map(|rule| (&rule.name[..], &rule.value[..])).collect();
+        assert_eq!(fields, [("B", "c"), ("Cache-Control", "b")]);
+        assert_eq!(given.site.cors, ["*"]);
+        check_usage("--auth secret .", "--auth: not of the form USER:PASSWORD or USER:PASSWORD@/PATH");
     }
 
     #[test]

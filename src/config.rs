@@ -342,6 +342,15 @@ impl std::fmt::Debug for AuthUsers {
     }
 }
 
+/// A host with a folder of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vhost {
+    /// Its name in lower case, without a port; `*.example.org` for all names below that.
+    pub host: String,
+    /// Its folder.
+    pub root: PathBuf,
+}
+
 /// Who may see what of the site, and where its parts are found.
 #[derive(Clone, Debug, Default)]
 pub struct SiteOptions {
@@ -351,6 +360,10 @@ pub struct SiteOptions {
     pub cors: Vec<String>,
     /// A file of redirects and rewrites.
     pub rules: Option<PathBuf>,
+    /// Hosts with folders of their own; the others are served the main one.
+    pub vhosts: Vec<Vhost>,
+    /// Whether the others are refused instead.
+    pub strict_hosts: bool,
 }
 
 /// The whole of what a server needs to know.
@@ -398,6 +411,11 @@ impl Config {
             Model::Reactor => self.reactors.max(1),
             Model::Threads => 1,
         }
+    }
+
+    /// Every folder that is served.
+    pub fn roots(&self) -> impl Iterator<Item = &std::path::Path> {
+        std::iter::once(&*self.root).chain(self.site.vhosts.iter().map(|vhost| &*vhost.root))
     }
 }
 

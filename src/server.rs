@@ -200,7 +200,7 @@ impl Server {
         }
         let files = self.files();
         let is_private = self.listeners.iter().all(Bound::is_loopback);
-        let wanted = self.config.api.unwrap_or_else(|| is_private && !self.docroot.has("api"));
+        let wanted = self.config.api.unwrap_or_else(|| is_private && !self.has("api"));
         let mut router = Router::new();
         if wanted {
             let spool = api::Spool::new(self.config.limits.spool_bytes_max);
@@ -212,7 +212,12 @@ impl Server {
         if self.config.metrics.unwrap_or(is_private) {
             router = metrics::route(router, &self.metrics);
         }
-        self.site.around(Arc::new(router.fallback(files)))
+        self.site.around(Arc::new(self.site.with_files(router, files)))
+    }
+
+    /// Whether a folder that is served has an entry of this name at its top.
+    fn has(&self, name: &str) -> bool {
+        self.docroot.has(name) || self.site.has(name)
     }
 
     /// Serves until SIGINT or SIGTERM stops it; takes those signals over. Returns when the last client is served,

@@ -642,12 +642,18 @@ impl KeptHead {
     }
 
     /// The same head with another target in origin-form. For answering one path by way of another: what reads it
-    /// sees the new one everywhere. An authority that stood in the target itself goes with it.
+    /// sees the new one everywhere. An authority that stood in the old target stays: it beats Host.
     #[must_use]
     pub fn with_target(request: &Request<'_>, target: &[u8]) -> Self {
         let line = request.line();
         let version = memchr::memrchr(b' ', line).map_or(line.len(), |space| space);
-        let head = [request.method.name().as_bytes(), b" ", target, &request.head[version..]].concat();
+        let mut head = [request.method.name().as_bytes(), b" "].concat();
+        if let (false, Some(authority)) = (request.target.starts_with('/'), request.authority) {
+            head.extend_from_slice(b"http://");
+            head.extend_from_slice(authority);
+        }
+        head.extend_from_slice(target);
+        head.extend_from_slice(&request.head[version..]);
         KeptHead { head }
     }
 

@@ -219,7 +219,7 @@ impl Guard {
         };
         for rule in &config.site.auth {
             if let AuthUsers::File(file) = &rule.users
-                && is_served(file, &config.root)
+                && config.roots().any(|root| is_served(file, root))
             {
                 let what = "would be served to everybody; move it out of the folder";
                 return Err(format!("'{}' {what}", file.display()));

@@ -1,5 +1,5 @@
-//! What stands around the handlers that answer: passwords by path, CORS,
-//! field lines, redirects and rewrites.
+//! What stands around the handlers that answer: passwords by path, CORS, field lines, redirects and
+//! rewrites, several hosts.
 //!
 //! Each file is one wrapper: a [`Handler`] that looks at a request and passes it on to the one inside it. What was
 //! not asked for is not there, so it costs nothing. All of them decide by the *normalised* path (decoded, without
@@ -8,15 +8,17 @@
 mod auth;
 mod cors;
 mod fields;
+mod hosts;
 mod pattern;
 mod rules;
 
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::files;
-use crate::handler::{Answer, Context, Handler};
+use crate::files::{self, StaticFiles};
+use crate::handler::{Answer, Context, Handler, Router};
 use crate::http::Request;
+use hosts::{HostFiles, Hosts};
 use rules::Rules;
 
 pub use auth::Guard;
@@ -24,11 +26,13 @@ pub(crate) use auth::{parse_file_rule, parse_user_rule};
 pub(crate) use cors::parse_origin;
 pub use fields::FieldRules;
 pub(crate) use fields::{parse_cache_rule, parse_field_rule};
+pub(crate) use hosts::parse_vhost;
 
 /// Everything of a configuration that stands around the handlers, read and checked.
 #[derive(Debug)]
 pub struct Site {
     guard: Option<Arc<Guard>>,
+    hosts: Option<Arc<Hosts>>,
     rules: Option<Rules>,
     fields: Option<FieldRules>,
     cors: Vec<String>,
@@ -43,10 +47,26 @@ impl Site {
         let fields = FieldRules::new(&config.files.fields)?;
         Ok(Site {
             guard: Guard::open(config)?.map(Arc::new),
+            hosts: Hosts::open(config)?.map(Arc::new),
             rules: config.site.rules.as_deref().map(Rules::open).transpose()?,
             fields: (!config.files.fields.is_empty()).then_some(fields),
             cors: config.site.cors.clone(),
         })
+    }
+
+    /// The router with files as its fallback: of the host that is asked for, `files` where that makes no difference.
+    #[must_use]
+    pub fn with_files(&self, router: Router, files: StaticFiles) -> Router {
+        match &self.hosts {
+            Some(hosts) => router.fallback(HostFiles { hosts: Arc::clone(hosts), files }),
+            None => router.fallback(files),
+        }
+    }
+
+    /// Whether the folder of any further host has an entry of this name at its top.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.hosts.as_ref().is_some_and(|hosts| hosts.has(name))
     }
 
     /// The handler with what was asked for around it; the same one if nothing was.
@@ -62,6 +82,9 @@ impl Site {
             handler = rules::around(rules.clone(), Arc::clone(&handler), guarded(handler));
         }
         handler = guarded(handler);
+        if let Some(hosts) = &self.hosts {
+            handler = hosts::around(hosts, handler);
+        }
         if let Some(rules) = &self.fields {
             handler = fields::around(rules.clone(), handler);
         }

@@ -50,9 +50,8 @@ impl Handler for Ruled {
                 let limits = cx.limits().clone();
                 KeptHead::with_target(request, &target)
                     .with(&limits, |request| answer_here(&*self.rewritten, request, cx))
-                    .unwrap_or_else(|| {
-                        error(Status::INTERNAL_SERVER_ERROR, "a rule led nowhere", html).into()
-                    })
+                    // It was sound before; only its length may not be any more.
+                    .unwrap_or_else(|| error(Status::URI_TOO_LONG, "the path became too long", html).into())
             }
         }
     }

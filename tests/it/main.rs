@@ -29,6 +29,7 @@ mod files;
 mod framing;
 mod fresh;
 mod half;
+mod hosts;
 mod keepalive;
 mod library;
 mod life;

@@ -1,0 +1,93 @@
+//! Several hosts on one server: each its own folder, and nobody another's.
+
+use crate::docroot::Docroot;
+use crate::harness::{MODELS, Server, command, on_both, run};
+use crate::wire::Client;
+
+/// A GET with the host of our choice.
+fn ask(client: &mut Client, target: &str, host: &str) -> (u16, String) {
+    client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    let got = client.response();
+    (got.status, String::from_utf8_lossy(&got.body).into_owned())
+}
+
+/// The default folder and two more.
+fn folders() -> [Docroot; 3] {
+    let [one, two] = [Docroot::empty(), Docroot::empty()];
+    one.write("name.txt", "one");
+    one.write("big.txt", "1".repeat(100_000));
+    two.write("name.txt", "two");
+    two.write("api/time", "a file of two");
+    let default = Docroot::new();
+    default.write("name.txt", "default");
+    [default, one, two]
+}
+
+#[test]
+fn the_host_chooses_the_folder() {
+    let [default, one, two] = folders();
+    let vhosts = [
+        format!("--vhost=One.example={}", one.root().display()),
+        format!("--vhost=*.two.example={}", two.root().display()),
+    ];
+    on_both(|model| {
+        let server = Server::start(model, &default.root(), &[&vhosts[0], &vhosts[1]]);
+        let mut client = Client::connect(server.port);
+        // Twice: a name that is the same in all of them must not be found in another's memory.
+        for _ in 0..2 {
+            for (host, content) in [
+                ("one.example", "one"),
+                ("ONE.example.:81", "one"),
+                ("x.two.example", "two"),
+                ("y.x.TWO.example:8080", "two"),
+                ("two.example", "default"),
+                ("x.one.example", "default"),
+                ("127.0.0.1", "default"),
+                ("", "default"),
+            ] {
+                assert_eq!(ask(&mut client, "/name.txt", host), (200, content.into()), "{host}");
+            }
+        }
+        assert_eq!(ask(&mut client, "http://one.example/name.txt", "x.two.example").1, "one");
+        assert_eq!(ask(&mut client, "/hello.txt", "one.example").0, 404);
+        assert_eq!(ask(&mut client, "/big.txt", "one.example").1.len(), 100_000);
+        assert_eq!(ask(&mut client, "/api/time", "x.two.example").1, "a file of two", "a folder has an api");
+        assert!(ask(&mut client, "/?text", "one.example").1.contains("big.txt"));
+        client.send("GET /name.txt HTTP/1.0\r\n\r\n");
+        client.response().expect(200).with_body("default");
+    });
+}
+
+#[test]
+fn unknown_hosts_can_be_refused() {
+    let [default, one, _] = folders();
+    let vhost = format!("one.example={}", one.root().display());
+    let rules = default.outside("rules");
+    std::fs::write(&rules, "rewrite /n /name.txt").unwrap();
+    let flags = ["--strict-hosts", "--vhost", &vhost, "--cors", "*", "--rules", rules.to_str().unwrap()];
+    on_both(|model| {
+        let server = Server::start(model, &default.root(), &flags);
+        let mut client = Client::connect(server.port);
+        assert_eq!(ask(&mut client, "/name.txt", "one.example").1, "one");
+        assert_eq!(
+            ask(&mut client, "http://one.example/n", "localhost").1,
+            "one",
+            "also where it is rewritten"
+        );
+        for path in ["/name.txt", "/api/time", "/nosuch"] {
+            client.get(path).expect(421).must("access-control-allow-origin");
+        }
+        client.get("/_whirligig/health").expect(200);
+    });
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_said_in_one_line() {
+    let default = Docroot::new();
+    let ended = run(&mut command(MODELS[0], &default.root(), &["--vhost", "a.example=/nosuch/folder"]));
+    let expected = "whirligig: cannot serve the site: '/nosuch/folder' for the host 'a.example': \
+                    No such file or directory (os error 2); correct the file or the flag\n";
+    assert_eq!((ended.code, ended.err.as_str()), (Some(1), expected));
+    let ended = run(&mut command(MODELS[0], &default.root(), &["--vhost", "a.example"]));
+    assert_eq!((ended.code, ended.err.lines().count()), (Some(2), 1), "{}", ended.err);
+}
