@@ -151,7 +151,18 @@ struct Scope {
 
 impl Scope {
     fn covers(&self, path: &[u8]) -> bool {
-        path.strip_prefix(&self.path[..]).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+        match path.strip_prefix(&self.path[..]) {
+            // The coded forms of a file lie beside it.
+            Some(rest) => matches!(rest, [] | [b'/', ..] | b".br" | b".gz" | b".zst"),
+            None => self.serves(path),
+        }
+    }
+
+    /// Whether this is a page that is served at `path` under a shorter name: `/a/` for `/a/index.html`, and `/b` for
+    /// `/b.html` where URLs are clean.
+    fn serves(&self, path: &[u8]) -> bool {
+        let Some(stem) = self.path.strip_suffix(b".html") else { return false };
+        stem == path || stem.strip_suffix(b"index").is_some_and(|folder| folder == path)
     }
 }
 
@@ -609,6 +620,19 @@ mod tests {
             let nowhere =
                 with_request(target, "", |request| matches!(guard.place(request), Place::Nowhere(_)));
             assert!(nowhere, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_file_takes_its_password_under_all_its_names() {
+        let guard = guard(&["u:p@/a/index.html", "u:p@/b.html", "u:p@/c.txt", "u:p@/index.html"]);
+        for path in
+            ["/a/index.html", "/a/", "/b.html", "/b", "/c.txt", "/c.txt.gz", "/c.txt.br", "/c.txt.zst", "/"]
+        {
+            assert!(guard.is_protected(path.as_bytes()), "{path}");
+        }
+        for path in ["/a", "/a/b", "/bb", "/b/", "/c", "/c.txt.bz2", "/x"] {
+            assert!(!guard.is_protected(path.as_bytes()), "{path}");
         }
     }
 

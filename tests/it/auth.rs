@@ -124,6 +124,27 @@ fn the_right_password_opens_files_listings_and_uploads() {
     });
 }
 
+/// A file has more names than its own: that of its folder, a clean one, those of its coded forms.
+#[test]
+fn one_file_takes_a_password_under_all_its_names() {
+    let docroot = docroot();
+    docroot.write("page.html", HIDDEN);
+    docroot.write("page.html.gz", HIDDEN);
+    docroot.write("sub/index.html", HIDDEN);
+    let flags = ["--auth", "u:p@/page.html", "--auth", "u:p@/sub/index.html", "--clean-urls"];
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &flags);
+        let mut client = Client::connect(server.port);
+        for path in ["/page.html", "/page", "/page.html.gz", "/%70age", "/sub/", "/sub/index.html", "/sub//"]
+        {
+            let got = client.ask("GET", path, &["Accept-Encoding: gzip"], b"").expect(401);
+            assert!(!got.body.windows(6).any(|six| six == b"behind"), "{path}");
+        }
+        client.ask("GET", "/page", &[&basic("u:p")], b"").expect(200).with_body(HIDDEN);
+        client.get("/hello.txt").expect(200);
+    });
+}
+
 #[test]
 fn whoever_is_wrong_gets_the_same_answer() {
     let docroot = docroot();

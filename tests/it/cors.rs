@@ -69,7 +69,8 @@ fn a_list_of_origins_admits_exactly_these() {
                 let got = client.ask("GET", path, &[field], b"").expect(status);
                 let expected = allowed.then(|| field.strip_prefix("Origin: ").unwrap());
                 assert_eq!(got.field(ALLOW), expected, "{field}");
-                assert_eq!(got.must("vary"), "Origin", "also where it is not allowed");
+                let varies = got.fields.contains(&("vary".into(), "Origin".into()));
+                assert!(varies, "also where it is not allowed: {got:?}");
             }
         }
         let got = client.ask("OPTIONS", "/hello.txt", &PREFLIGHT, b"").expect(204);
