@@ -174,7 +174,7 @@ pub(crate) struct Extra {
     on_success: Vec<u8>,
     /// Said unless the answer says a field of that name itself.
     unless_said: Vec<u8>,
-    /// Of the path asked for; also said unless the answer does. A file has lines of its own in their place.
+    /// Of the path asked for; also said unless the answer does, as a file does with the lines of its own path.
     by_path: Vec<u8>,
     by_path_on_success: Vec<u8>,
     /// Who the client has proved to be: for the access log.
@@ -302,13 +302,6 @@ impl Context<'_> {
     pub(crate) fn add_path_fields(&mut self, always: &[u8], on_success: &[u8]) {
         self.extra.by_path.extend_from_slice(always);
         self.extra.by_path_on_success.extend_from_slice(on_success);
-    }
-
-    /// Takes these back: for an answer whose own head has the lines of the path it was found at.
-    #[expect(dead_code, reason = "for prepared heads that carry the lines of their file")]
-    pub(crate) fn drop_path_fields(&mut self) {
-        self.extra.by_path.clear();
-        self.extra.by_path_on_success.clear();
     }
 
     /// Has the access log say who the client has proved to be.

@@ -18,6 +18,7 @@ use crate::config::{FileOptions, Symlinks};
 use crate::http::negotiate::Coding;
 use crate::http::response::OpenFile;
 use crate::offload::Places;
+use crate::site::FieldRules;
 
 /// How far a look may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +143,8 @@ pub struct Docroot {
     /// Tells docroots apart in a cache.
     pub(crate) number: usize,
     pub(crate) options: FileOptions,
+    /// What is said with which file.
+    fields: FieldRules,
     /// Bytes that listings in the making hold in memory.
     pub(crate) listing_bytes: AtomicUsize,
     /// Bounds how many files are compressed at once.
@@ -156,7 +159,8 @@ impl Docroot {
         let fd = rustix::fs::open(path, flags, Mode::empty())?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let compressors = Places::new(options.compressors_max);
-        Ok(Docroot { fd, number, options, listing_bytes: AtomicUsize::new(0), compressors })
+        let fields = FieldRules::new(&options.fields).map_err(std::io::Error::other)?;
+        Ok(Docroot { fd, number, options, fields, listing_bytes: AtomicUsize::new(0), compressors })
     }
 
     /// Whether the root has an entry of this name, as far as can be seen.
@@ -250,8 +254,11 @@ impl Docroot {
             return Err(Trouble::NotFound);
         }
         let stamp = Stamp::of(stat);
-        let content_type = types::content_type(resolved.as_deref().unwrap_or(path));
-        let meta = Meta { stamp, etag: stamp.etag(), content_type, coding: None };
+        let resolved = resolved.as_deref().unwrap_or(path);
+        let content_type = types::content_type(resolved);
+        let lines =
+            self.fields.lines_for(&[b"/", resolved.strip_prefix(b"/").unwrap_or(resolved)].concat()).into();
+        let meta = Meta { stamp, etag: stamp.etag(), content_type, coding: None, lines };
         Ok(Found::File(Arc::new(self.read(fd, meta, reach)?)))
     }
 
@@ -273,8 +280,9 @@ impl Docroot {
         if file_type(&stat) != FileType::RegularFile || is_hidden {
             return Ok((stamp, None));
         }
-        let content_type = original.meta.content_type;
-        let meta = Meta { stamp, etag: stamp.etag(), content_type, coding: Some(coding) };
+        let Meta { content_type, ref lines, .. } = original.meta;
+        let lines = Arc::clone(lines);
+        let meta = Meta { stamp, etag: stamp.etag(), content_type, coding: Some(coding), lines };
         Ok((stamp, Some(self.read(fd, meta, reach)?)))
     }
 

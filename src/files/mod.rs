@@ -45,6 +45,8 @@ pub(crate) struct Meta {
     pub(crate) content_type: &'static str,
     /// The coding its content is in.
     pub(crate) coding: Option<Coding>,
+    /// What the operator wants said with it: written field lines.
+    pub(crate) lines: Arc<[u8]>,
 }
 
 /// One file as it was when it was last looked at.
@@ -55,8 +57,8 @@ pub(crate) struct CachedFile {
     content: Content,
     /// Status line and field lines of the 200, `Content-Length` included.
     prepared: Arc<Prepared>,
-    /// Where the fields that a 304 repeats stand in the prepared head: `Last-Modified`, `ETag`, `Vary`
-    /// (RFC 9110 section 15.4.5).
+    /// Where the fields that a 304 repeats stand in the prepared head: `Last-Modified`, `ETag`, `Vary` and the
+    /// operator's (RFC 9110 section 15.4.5).
     validator_lines: std::ops::Range<usize>,
     /// The fields of a 206: all but the length.
     part_lines: std::ops::Range<usize>,
@@ -96,6 +98,7 @@ impl CachedFile {
         if compressible != Compressible::No {
             push_field(&mut head, "Vary", b"Accept-Encoding");
         }
+        head.extend_from_slice(&meta.lines);
         let end = head.len();
         head.extend_from_slice(b"Content-Length: ");
         push_decimal(&mut head, len);
@@ -171,7 +174,7 @@ impl Meta {
     fn compressed(&self) -> Meta {
         let opaque = self.etag.strip_suffix(b"\"").unwrap_or(&self.etag);
         let etag = [b"W/", opaque, b"-gz\""].concat();
-        Meta { stamp: self.stamp, etag, content_type: self.content_type, coding: Some(Coding::Gzip) }
+        Meta { etag, coding: Some(Coding::Gzip), ..self.clone() }
     }
 
     fn is_weak(&self) -> bool {

@@ -65,6 +65,46 @@ fn fields_go_with_their_paths_on_every_kind_of_answer() {
 }
 
 #[test]
+fn the_path_of_the_file_counts_before_the_one_asked_for() {
+    let docroot = Docroot::new();
+    docroot.write("app/index.html", "<p>page");
+    docroot.write("app/data.json", "{\"a\": 1}".repeat(200));
+    docroot.write("missing.html", "<p>none");
+    let flags = [
+        "--cache-control=/**: max-age=60",
+        "--cache-control=*.html: no-cache",
+        "--header=*.html: X-Kind: page",
+        "--header=/app/: X-Asked: folder",
+        "--header=*.json: Vary: Origin",
+        "--error-page=404=/missing.html",
+    ];
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &flags);
+        let mut client = Client::connect(server.port);
+        let mut ask = |path: &str, fields: &[&str]| client.ask("GET", path, fields, b"");
+        for _ in 0..2 {
+            let index = ask("/app/", &[]).expect(200);
+            assert_eq!(all(&index, "cache-control"), ["no-cache"], "of /app/index.html");
+            assert_eq!(all(&index, "x-kind"), ["page"]);
+            assert_eq!(all(&index, "x-asked"), ["folder"], "what the file does not say itself");
+            let tag = index.must("etag").to_owned();
+            let same = ask("/app/", &[&format!("If-None-Match: {tag}")]).expect(304);
+            assert_eq!(all(&same, "cache-control"), ["no-cache"]);
+        }
+        let coded = ask("/app/data.json", &["Accept-Encoding: gzip"]).expect(200);
+        assert_eq!(all(&coded, "vary"), ["Accept-Encoding", "Origin"]);
+        assert_eq!(all(&coded, "cache-control"), ["max-age=60"]);
+        let missing = ask("/none", &[]).expect(404);
+        assert_eq!(all(&missing, "cache-control"), [""; 0], "an error is not kept");
+        assert_eq!(
+            all(&missing, "x-kind"),
+            [""; 0],
+            "a page in place of an error has the lines of what was asked"
+        );
+    });
+}
+
+#[test]
 fn what_cannot_be_a_field_is_said_in_one_line() {
     let docroot = Docroot::new();
     for (flag, why) in [
