@@ -265,14 +265,17 @@ pub(crate) fn serve(file: &FileAnswer, request: &Request<'_>, cx: &mut Context<'
     if !request.is_get_or_head() {
         return method_not_allowed(request, "GET, HEAD, OPTIONS").into();
     }
-    let path = match target::normalize(request.path()) {
-        Ok(path) => path,
-        Err(trouble) => return error(Status::BAD_REQUEST, &trouble.to_string(), wants_html(request)).into(),
-    };
     let docroot = &file.docroot;
-    if disk::is_hidden(&path) {
-        return not_found(request).into();
-    }
+    let path = match request.is_plain_path() {
+        true => Cow::Borrowed(request.path()),
+        false => match target::normalize(request.path()) {
+            Ok(path) if disk::is_hidden(&path) => return not_found(request).into(),
+            Ok(path) => path,
+            Err(trouble) => {
+                return error(Status::BAD_REQUEST, &trouble.to_string(), wants_html(request)).into();
+            }
+        },
+    };
     if let Some(forms) = cached(docroot, &path, request, cx) {
         let attempt = Attempt { path: Cow::Borrowed(&path), role: Role::Asked };
         return answer(docroot, Ok(Served::File(forms, attempt)), &path, request, cx);

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use super::error::ProtocolError;
 use super::fields::{Fields, list_elements, trim_ows};
 use super::response::Status;
-use super::target;
+use super::target::{self, OriginForm};
 use crate::config::{FIELDS_CEILING, Limits};
 
 /// A request method (RFC 9110 section 9, RFC 5789).
@@ -124,6 +124,7 @@ pub struct Request<'b> {
     method: Method<'b>,
     target: &'b str,
     path: &'b [u8],
+    is_plain_path: bool,
     query: Option<&'b [u8]>,
     authority: Option<&'b [u8]>,
     minor: u8,
@@ -157,6 +158,13 @@ impl<'b> Request<'b> {
     #[must_use]
     pub fn path(&self) -> &'b [u8] {
         self.path
+    }
+
+    /// Whether the path is its own normal form and no component of it begins with a dot; see
+    /// [`target::normalize`]. Nearly all are, and then no one has to look at it again.
+    #[must_use]
+    pub fn is_plain_path(&self) -> bool {
+        self.is_plain_path
     }
 
     /// The query as received, without its `?`.
@@ -281,9 +289,14 @@ pub(super) fn scan(input: &[u8], scanned: usize, limits: &Limits) -> Result<Scan
     };
     let line_max = limits.target_bytes_max + REQUEST_LINE_REST_BYTES;
     let is_line_too_long = stop > line_max && memchr::memchr(b'\n', &head[..line_max]).is_none();
-    let judged = if is_line_too_long { line_max + 1 } else { stop };
+    let judged = match line_end {
+        _ if is_line_too_long => line_max + 1,
+        // The parser finds them in a complete head.
+        LineEnd::Last(_) => scanned,
+        LineEnd::Bare(_) | LineEnd::None => stop,
+    };
     if head.get(scanned..judged).is_some_and(has_control) {
-        return Err(ProtocolError::bad_request("the head contains a control character"));
+        return Err(CONTROL);
     }
     match line_end {
         _ if is_line_too_long => Err(too_long(head, limits)),
@@ -309,20 +322,47 @@ enum LineEnd {
     None,
 }
 
+/// Looks at eight bytes at a time: lines are too short for anything that first has to be set up.
 fn find_line_end(head: &[u8], scanned: usize) -> LineEnd {
     let mut from = scanned.min(head.len());
-    while let Some(found) = memchr::memchr(b'\n', &head[from..]) {
-        let at = from + found;
-        if at == 0 || head[at - 1] != b'\r' {
-            return LineEnd::Bare(at);
+    let (words, rest) = head[from..].as_chunks::<8>();
+    for word in words {
+        let mut found = line_feeds(u64::from_le_bytes(*word));
+        while found != 0 {
+            let at = from + found.trailing_zeros() as usize / 8;
+            match line_end_at(head, at) {
+                LineEnd::None => found &= found - 1,
+                end => return end,
+            }
         }
-        if at >= 3 && head[at - 2] == b'\n' {
-            return LineEnd::Last(at);
-        }
-        from = at + 1;
+        from += 8;
     }
-    LineEnd::None
+    let found = rest.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    let mut ends = found.map(|(at, _)| line_end_at(head, from + at));
+    ends.find(|end| !matches!(end, LineEnd::None)).unwrap_or(LineEnd::None)
 }
+
+/// What the LF at this place means.
+fn line_end_at(head: &[u8], at: usize) -> LineEnd {
+    if at == 0 || head[at - 1] != b'\r' {
+        LineEnd::Bare(at)
+    } else if at >= 3 && head[at - 2] == b'\n' {
+        LineEnd::Last(at)
+    } else {
+        LineEnd::None
+    }
+}
+
+/// The highest bit of each byte of the word that is an LF.
+fn line_feeds(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const LOW: u64 = 0x7f * ONES;
+    // A byte is zero now if it was an LF; adding to its low bits carries into the highest unless they are zero.
+    let differing = word ^ (b'\n' as u64 * ONES);
+    !(((differing & LOW) + LOW) | differing | LOW)
+}
+
+const CONTROL: ProtocolError = ProtocolError::bad_request("the head contains a control character");
 
 /// Whether there is a control character other than those of line ends and tab. It looks at all of them without a
 /// way out, which the compiler turns into a few instructions for many bytes.
@@ -343,6 +383,16 @@ fn too_long(input: &[u8], limits: &Limits) -> ProtocolError {
 
 /// Parses a complete head: `head` is exactly what `scan` called complete.
 pub fn parse<'s, 'b: 's>(
+    head: &'b [u8],
+    slots: &'s mut FieldSlots<'b>,
+    limits: &Limits,
+) -> Result<Request<'s>, ProtocolError> {
+    // A head that comes in pieces is searched for control characters first. What passes the parser has none, so a
+    // whole one is searched only when something is wrong with it.
+    parse_lines(head, slots, limits).map_err(|error| if has_control(head) { CONTROL } else { error })
+}
+
+fn parse_lines<'s, 'b: 's>(
     head: &'b [u8],
     slots: &'s mut FieldSlots<'b>,
     limits: &Limits,
@@ -550,7 +600,7 @@ fn judge<'b>(
         Some(_) | None => {}
     }
     let method = Method::parse(method);
-    let (path, query, authority) = locate(method, target)?;
+    let (OriginForm { path, query, is_plain }, authority) = locate(method, target)?;
     let expects_continue = match framing.expectation {
         Some(what) if minor >= 1 => {
             if !trim_ows(what).eq_ignore_ascii_case(b"100-continue") {
@@ -567,6 +617,7 @@ fn judge<'b>(
         method,
         target,
         path,
+        is_plain_path: is_plain,
         query,
         authority: authority.or(framing.host),
         minor,
@@ -578,10 +629,11 @@ fn judge<'b>(
     })
 }
 
-type Located<'b> = (&'b [u8], Option<&'b [u8]>, Option<&'b [u8]>);
-
 /// Path, query and authority of a target in any of its four forms (RFC 9112 section 3.2).
-fn locate<'b>(method: Method<'b>, target: &'b str) -> Result<Located<'b>, ProtocolError> {
+fn locate<'b>(
+    method: Method<'b>,
+    target: &'b str,
+) -> Result<(OriginForm<'b>, Option<&'b [u8]>), ProtocolError> {
     let bytes = target.as_bytes();
     if method == Method::Connect {
         return Err(ProtocolError::new(
@@ -590,13 +642,11 @@ fn locate<'b>(method: Method<'b>, target: &'b str) -> Result<Located<'b>, Protoc
         ));
     }
     if bytes.first() == Some(&b'/') {
-        target::check_origin_form(bytes).map_err(ProtocolError::bad_request)?;
-        let (path, query) = target::split(bytes);
-        return Ok((path, query, None));
+        return Ok((read_origin_form(bytes)?, None));
     }
     if target == "*" {
         return match method {
-            Method::Options => Ok((bytes, None, None)),
+            Method::Options => Ok((OriginForm { path: bytes, query: None, is_plain: false }, None)),
             _ => Err(ProtocolError::bad_request("the target * is for OPTIONS only")),
         };
     }
@@ -613,12 +663,14 @@ fn locate<'b>(method: Method<'b>, target: &'b str) -> Result<Located<'b>, Protoc
     }
     if tail[0] == b'?' {
         // `http://host?query`: an empty path is `/` (RFC 9110 section 4.2.3).
-        target::check_origin_form(&[b"/", tail].concat()).map_err(ProtocolError::bad_request)?;
-        return Ok((b"/", Some(&tail[1..]), Some(authority)));
+        read_origin_form(&[b"/", tail].concat())?;
+        return Ok((OriginForm { path: b"/", query: Some(&tail[1..]), is_plain: true }, Some(authority)));
     }
-    target::check_origin_form(tail).map_err(ProtocolError::bad_request)?;
-    let (path, query) = target::split(tail);
-    Ok((path, query, Some(authority)))
+    Ok((read_origin_form(tail)?, Some(authority)))
+}
+
+fn read_origin_form(target: &[u8]) -> Result<OriginForm<'_>, ProtocolError> {
+    target::read_origin_form(target).map_err(ProtocolError::bad_request)
 }
 
 fn strip_scheme(target: &[u8]) -> Option<&[u8]> {

@@ -46,30 +46,48 @@ fn is_class(byte: u8, class: u8) -> bool {
     CLASS[usize::from(byte)] & class != 0
 }
 
-/// Checks a target in origin-form (RFC 9112 section 3.2.1): an absolute path, then perhaps a query.
+/// A target in origin-form (RFC 9112 section 3.2.1), checked and taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OriginForm<'b> {
+    /// The path as received.
+    pub path: &'b [u8],
+    /// The query without its `?`. An empty one is not the same as none.
+    pub query: Option<&'b [u8]>,
+    /// Whether the path is its own normal form and no component of it begins with a dot: nearly always. What
+    /// would look at it again need not.
+    pub is_plain: bool,
+}
+
+/// Reads a target in origin-form: an absolute path, then perhaps a query. One pass over its bytes.
 ///
 /// The path must be strict RFC 3986, because proxies in front of us disagree about the rest; the query may hold
 /// a few more bytes and malformed escapes, because browsers send them.
 ///
 /// # Errors
 /// A short reason for a human, for the detail of a 400.
-pub fn check_origin_form(target: &[u8]) -> Result<(), &'static str> {
+pub fn read_origin_form(target: &[u8]) -> Result<OriginForm<'_>, &'static str> {
     if target.first() != Some(&b'/') {
         return Err("the target does not begin with a slash");
     }
-    let mut rest = target;
-    while let [byte, tail @ ..] = rest {
-        rest = match *byte {
-            byte if is_class(byte, PATH) => tail,
-            b'%' => match tail {
-                [high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => tail,
-                _ => return Err("the path has a percent sign without two hexadecimal digits"),
-            },
-            b'?' => return check_query(tail),
-            byte => return Err(refusal(byte)),
-        };
+    let (mut at, mut before, mut is_plain) = (0, 0, true);
+    while let Some(&byte) = target.get(at) {
+        if !is_class(byte, PATH) {
+            match (byte, target.get(at + 1..at + 3)) {
+                (b'%', Some([high, low])) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => at += 2,
+                (b'%', _) => return Err("the path has a percent sign without two hexadecimal digits"),
+                (b'?', _) => {
+                    let (path, query) = (&target[..at], &target[at + 1..]);
+                    return check_query(query).map(|()| OriginForm { path, query: Some(query), is_plain });
+                }
+                (byte, _) => return Err(refusal(byte)),
+            }
+            is_plain = false;
+        }
+        is_plain &= before != b'/' || !matches!(byte, b'/' | b'.');
+        before = byte;
+        at += 1;
     }
-    Ok(())
+    Ok(OriginForm { path: target, query: None, is_plain })
 }
 
 fn check_query(query: &[u8]) -> Result<(), &'static str> {
@@ -224,12 +242,20 @@ fn remove_dot_segments(path: &[u8]) -> Vec<u8> {
 /// An empty host is valid here, and so is an empty port; the caller that needs a host must ask for one. A port
 /// has at most five digits.
 pub fn check_host(value: &[u8]) -> bool {
+    // IPv4 addresses need no rule of their own: each is a `reg-name` too.
     if let [b'[', literal @ ..] = value {
         let Some(end) = memchr(b']', literal) else { return false };
         return is_ip_literal(&literal[..end]) && is_port_suffix(&literal[end + 1..]);
     }
-    let (name, port) = value.split_at(memchr(b':', value).unwrap_or(value.len()));
-    is_reg_name(name) && is_port_suffix(port)
+    // Nearly every name is plain; the few with escapes are looked at again.
+    let end = value.iter().position(|&byte| !is_class(byte, NAME)).unwrap_or(value.len());
+    match &value[end..] {
+        [b'%', ..] => {
+            let (name, port) = value.split_at(memchr(b':', value).unwrap_or(value.len()));
+            is_reg_name(name) && is_port_suffix(port)
+        }
+        port => is_port_suffix(port),
+    }
 }
 
 /// What stands between brackets: an IPv6 address, or `IPvFuture`.
@@ -245,7 +271,7 @@ fn is_ip_literal(literal: &[u8]) -> bool {
     std::str::from_utf8(literal).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
 
-/// IPv4 addresses need no rule of their own: each is a `reg-name` too.
+/// A name with escapes.
 fn is_reg_name(name: &[u8]) -> bool {
     let mut rest = name;
     while let [byte, tail @ ..] = rest {
@@ -332,9 +358,11 @@ mod tests {
             let in_path = byte.is_ascii_alphanumeric() || path_bytes.contains(&byte);
             let in_query = in_path || query_extra.contains(&byte);
             // In the path a question mark is legal as well: it begins the query.
-            let path = check_origin_form(&[b'/', b'a', byte, b'b']);
+            let path = [b'/', b'a', byte, b'b'];
+            let path = read_origin_form(&path);
             assert_eq!(path.is_ok(), in_path || byte == b'?', "path {byte:#04x}: {path:?}");
-            let query = check_origin_form(&[b'/', b'?', byte]);
+            let query = [b'/', b'?', byte];
+            let query = read_origin_form(&query);
             assert_eq!(query.is_ok(), in_query, "query {byte:#04x}: {query:?}");
         }
     }
@@ -342,13 +370,13 @@ mod tests {
     #[test]
     fn origin_form_is_an_absolute_path_with_sound_escapes() {
         for target in "/ // /a%41b /%00 /%2f%2F /? /a?b?c /?% /?%zz&a[]=1 /?a={x} /a;b=c,d@e:f".split(' ') {
-            assert_eq!(check_origin_form(target.as_bytes()), Ok(()), "{target}");
+            assert!(read_origin_form(target.as_bytes()).is_ok(), "{target}");
         }
         let ascii =
             r#"* a ? http://a/ /% /%4 /%4? /%zz /%4g /%g4 /a#b /?a#b /\ /?\ /" /?" /<a> /?< /[ /{ /| /^ /`"#;
         let others: &[&[u8]] = &[b"", b"/a b", b"/?a b", b"/\x00", b"/?\x7f", b"/caf\xc3\xa9", b"/?\xff"];
         for target in ascii.split(' ').map(str::as_bytes).chain(others.iter().copied()) {
-            assert!(check_origin_form(target).is_err(), "{:?}", String::from_utf8_lossy(target));
+            assert!(read_origin_form(target).is_err(), "{:?}", String::from_utf8_lossy(target));
         }
     }
 
@@ -365,7 +393,7 @@ mod tests {
             (b"/<", "must be percent-encoded"),
         ];
         for (target, word) in cases {
-            let reason = check_origin_form(target).expect_err("must be refused");
+            let reason = read_origin_form(target).expect_err("must be refused");
             assert!(reason.contains(word), "{reason}");
         }
     }
@@ -382,6 +410,9 @@ mod tests {
         ];
         for (target, expected) in cases {
             assert_eq!(split(target), *expected);
+            if let Ok(read) = read_origin_form(target) {
+                assert_eq!((read.path, read.query), *expected);
+            }
         }
     }
 
@@ -530,12 +561,22 @@ mod tests {
         path.extend((1..=255u8).filter(|&byte| byte != b'/'));
         let mut encoded = Vec::new();
         encode_path(&path, &mut encoded);
-        assert_eq!(check_origin_form(&encoded), Ok(()));
+        assert!(read_origin_form(&encoded).is_ok());
         assert_eq!(split(&encoded).1, None);
         assert_eq!(normalize(&encoded).as_deref(), Ok(&*path));
     }
 
     proptest::proptest! {
+        #[test]
+        fn plain_paths_are_normal_and_name_nothing_hidden(path in "/[a.%/?2e]{0,12}") {
+            if let Ok(read) = read_origin_form(path.as_bytes()) {
+                let normal = normalize(read.path);
+                let same = matches!(&normal, Ok(Cow::Borrowed(_)));
+                let dotted = memchr::memmem::find(read.path, b"/.").is_some();
+                proptest::prop_assert_eq!(read.is_plain, same && !dotted);
+            }
+        }
+
         #[test]
         fn normal_paths_are_absolute_and_stable(path in "/[a.%/2e5cF]{0,24}") {
             if let Ok(normal) = normalize(path.as_bytes()) {

@@ -241,7 +241,7 @@ impl Target {
             }
             None => sample,
         };
-        target::check_origin_form(path.as_bytes())
+        target::read_origin_form(path.as_bytes())
             .map_err(|why| format!("the target is no path and no http URL: {why}"))?;
         normalize(target::split(path.as_bytes()).0).map_err(|trouble| trouble.to_string())?;
         Ok(Target { pieces, is_url: scheme.is_some(), has_query: text.contains('?') })
