@@ -23,8 +23,8 @@ use crate::{buffer::BufferPool, buffer::Loan};
 /// Room a spare record may keep in its send queue, in bytes.
 const SPARE_ROOM_BYTES: usize = 64 * KIB;
 
-/// What a driver of a single connection reads heads into, in bytes: one page.
-const SCRATCH_SMALL_BYTES: usize = 4 * KIB;
+/// What a driver of a single connection reads heads into, in bytes. Most heads fit; the rest takes a loan.
+const SCRATCH_SMALL_BYTES: usize = 2 * KIB;
 
 /// The belongings of one driver.
 pub struct Driver<O> {
@@ -103,7 +103,7 @@ impl<O: Observer> Driver<O> {
         }
     }
 
-    /// Makes room to read into: a page for heads, as much as a loan can hold for content or for a loop, whose one
+    /// Makes room to read into: a little for heads, as much as a loan can hold for content or for a loop, whose one
     /// buffer serves all. A thread of the twin that only ever sees small heads stays small.
     pub(crate) fn grow_scratch(&mut self, content_left: u64) {
         let large = self.scratch_is_shared || content_left > SCRATCH_SMALL_BYTES as u64;
@@ -115,7 +115,7 @@ impl<O: Observer> Driver<O> {
 
     /// A fresh record for a connection that became busy: a spare one, as a rule.
     pub(crate) fn hire(&mut self) -> Box<Work> {
-        self.spare.pop().unwrap_or_default()
+        self.spare.pop().unwrap_or_else(fresh_work)
     }
 
     /// Takes back the record of a connection that is idle or gone, with all it holds.
@@ -175,4 +175,10 @@ impl<O: Observer> Driver<O> {
         }
         called.ok()
     }
+}
+
+/// Out of line: it is made on the stack, and rarely.
+#[inline(never)]
+fn fresh_work() -> Box<Work> {
+    Box::default()
 }

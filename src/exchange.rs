@@ -475,6 +475,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
     }
 
     /// A piece of content of the request in hand.
+    #[inline(never)]
     fn take_content(&mut self, piece: &[u8]) {
         self.fetch_extra();
         self.take_piece(piece);
@@ -520,6 +521,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
     }
 
     /// The content is complete: who took it makes the answer.
+    #[inline(never)]
     fn end_content(&mut self) {
         self.fetch_extra();
         let answer = match std::mem::take(&mut self.work().task) {
@@ -567,6 +569,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
     }
 
     /// Tells the peer what it did wrong, where an answer is still possible, and ends the reading.
+    #[inline(never)]
     pub(crate) fn refuse(&mut self, error: ProtocolError, reason: CloseReason) {
         let held = self.client.work.as_mut().and_then(|work| work.take_held());
         if let Some(loan) = held {

@@ -500,6 +500,9 @@ fn file_answer(docroot: &Arc<Docroot>, forms: &Forms, request: &Request<'_>, cx:
 }
 
 /// A file that is compressed while it is sent. Its head is that of the compressed form, its length is not known.
+///
+/// Out of line, so that its frame is not on the stack of every request.
+#[inline(never)]
 fn compressed_response(
     original: &Arc<CachedFile>,
     level: u32,

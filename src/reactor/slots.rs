@@ -126,7 +126,7 @@ mod tests {
         }
         let bytes = size_of::<Slot<Socket>>();
         let parts = [size_of::<Client>(), size_of::<crate::http::Connection>(), size_of::<Peer>()];
-        assert!(bytes <= 128, "{bytes} bytes; client, connection, peer: {parts:?}");
+        assert!(bytes <= 120, "{bytes} bytes; client, connection, peer: {parts:?}");
     }
 
     #[test]
