@@ -7,6 +7,7 @@
 mod cache;
 mod coding;
 mod disk;
+mod download;
 mod listing;
 pub mod types;
 
@@ -455,7 +456,10 @@ fn answer(
             Role::Asked if docroot.options.clean_urls && is_unclean(path, &attempt) => {
                 redirect(clean(path), request, "the page is at its name without .html").into()
             }
-            Role::Asked => file_answer(docroot, &forms, request, cx),
+            Role::Asked => {
+                download::mark(request, &attempt.path, cx);
+                file_answer(docroot, &forms, request, cx)
+            }
         },
         Ok(Served::Directory(directory)) => listing::later(docroot, directory, path, request, cx),
         Ok(Served::WithoutSlash) => {

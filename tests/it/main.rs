@@ -23,6 +23,7 @@ mod coding;
 mod config;
 mod cors;
 mod differential;
+mod download;
 mod escape;
 mod fields;
 mod files;
