@@ -8,8 +8,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{Mode, OFlags};
-
 use crate::config::KIB;
 use crate::error_page::error;
 use crate::handler::{Answer, BodySink, Context, Methods, Router, Sunk};
@@ -19,6 +17,7 @@ use crate::http::target::{normalize, query_pairs};
 use crate::http::{Body, Request, Response, Status, date};
 use crate::jobs::Then;
 use crate::json::push_string;
+use crate::temporary::temporary_file;
 
 /// Content kept in memory by one echo, in bytes. More goes to a file.
 const ECHO_MEMORY_BYTES: usize = 64 * KIB;
@@ -247,23 +246,4 @@ impl Echo {
 fn cannot_spill(errno: rustix::io::Errno) -> Response {
     log::warn!("cannot keep content in a temporary file: {errno}");
     error(Status::INSUFFICIENT_STORAGE, "the content cannot be kept", false).closing()
-}
-
-/// A file without a name: whatever happens, it leaves no scrap.
-fn temporary_file() -> Result<OwnedFd, rustix::io::Errno> {
-    let folder = std::env::temp_dir();
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::EXCL;
-    let mode = Mode::RUSR | Mode::WUSR;
-    match rustix::fs::open(&folder, flags | OFlags::TMPFILE, mode) {
-        // Not every file system has nameless files; then a named one is unlinked at once.
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {
-            static NUMBER: AtomicU64 = AtomicU64::new(0);
-            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-            let path = folder.join(format!("whirligig-{}-{number}", std::process::id()));
-            let fd = rustix::fs::open(&path, flags | OFlags::CREATE, mode)?;
-            rustix::fs::unlink(&path)?;
-            Ok(fd)
-        }
-        opened => opened,
-    }
 }

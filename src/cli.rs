@@ -394,6 +394,13 @@ struct FileArgs {
     #[arg(long, value_name = "N", value_parser = count::<1, 10_000_000>, env = "WHIRLIGIG_MAX_LISTING")]
     #[arg(default_value_t = Limits::default().listing_entries_max, hide_env = true, hide_short_help = true)]
     max_listing: usize,
+    /// Give out folders as tar, tar.gz and zip, made while they are sent
+    #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_ARCHIVES", hide_env = true)]
+    archives: bool,
+    /// Archives in the making at once
+    #[arg(long, value_name = "N", value_parser = count::<1, 10_000>, env = "WHIRLIGIG_MAX_ARCHIVES")]
+    #[arg(default_value_t = FileOptions::default().archives_max, hide_env = true, hide_short_help = true)]
+    max_archives: usize,
     /// File content kept in memory; 0 keeps none
     #[arg(long, value_name = "SIZE", value_parser = memory_size, env = "WHIRLIGIG_MAX_CACHE", hide_env = true)]
     #[arg(default_value_t = Size::of(FileOptions::default().cache_bytes_max), hide_short_help = true)]
@@ -481,6 +488,8 @@ fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Res
         Some(file) if file == "-" => Some(LogTarget::Stdout),
         Some(file) => Some(LogTarget::File(file.into())),
     };
+    // An archive tells every name, too.
+    let archives = one_of(sources, ("archives", args.files.archives), ("no_listing", args.files.no_listing))?;
     Ok(Config {
         root: args.root.clone().unwrap_or_else(|| default_root(Path::new("."))),
         model: args.model,
@@ -494,7 +503,6 @@ fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Res
             symlinks: args.files.symlinks,
             fresh: args.files.fresh.0,
             cache_bytes_max: args.files.max_cache.bytes(),
-            listing: !args.files.no_listing,
             precompressed: !args.files.no_precompressed,
             compress_level: args.files.compress.0,
             compressors_max: args.files.max_compressors,
@@ -502,6 +510,9 @@ fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Res
             spa: args.files.spa.clone(),
             error_pages: args.files.error_page.iter().map(|page| (page.code, page.path.clone())).collect(),
             fields: [&args.site.header[..], &args.site.cache_control].concat(),
+            listing: archives != Some(false),
+            archives: archives == Some(true),
+            archives_max: args.files.max_archives,
             ..FileOptions::default()
         },
         site: args.site.options(),

@@ -257,6 +257,21 @@ pub struct FileOptions {
     pub error_pages: Vec<(u16, String)>,
     /// Field lines by path; of those that say the same field the last one counts.
     pub fields: Vec<FieldRule>,
+    /// Whether a folder can be had as an archive. Off: it takes processor time and disk reads by the gigabyte, and it
+    /// gives out files that no page links to.
+    pub archives: bool,
+    /// Archives in the making at once. Each may hold a compressor, pieces and names: some hundred KiB, and the names'
+    /// bound at the worst. Past it: 503.
+    pub archives_max: usize,
+    /// Entries in one archive; there it is broken off. Links can make a small tree look endless.
+    pub archive_entries_max: usize,
+    /// Folders within folders in an archive.
+    pub archive_depth_max: usize,
+    /// Bytes of names that one archive in the making may keep: those of the folders it is in.
+    pub archive_names_bytes_max: usize,
+    /// Paths from the root (`/a/b`) that an archive of a folder above leaves out, with all below them: what has a
+    /// protection of its own.
+    pub not_archived: Vec<Vec<u8>>,
 }
 
 impl Default for FileOptions {
@@ -276,6 +291,12 @@ impl Default for FileOptions {
             spa: None,
             error_pages: Vec::new(),
             fields: Vec::new(),
+            archives: false,
+            archives_max: 16,
+            archive_entries_max: 1_000_000,
+            archive_depth_max: 128,
+            archive_names_bytes_max: 16 * MIB,
+            not_archived: Vec::new(),
         }
     }
 }

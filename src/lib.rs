@@ -118,4 +118,5 @@ pub mod server;
 pub mod signals;
 pub mod sim;
 pub mod site;
+mod temporary;
 pub mod threads;

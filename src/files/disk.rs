@@ -149,6 +149,8 @@ pub struct Docroot {
     pub(crate) listing_bytes: AtomicUsize,
     /// Bounds how many files are compressed at once.
     pub(crate) compressors: Arc<Places>,
+    /// For archives in the making.
+    pub(crate) archives: Arc<Places>,
 }
 
 impl Docroot {
@@ -159,8 +161,9 @@ impl Docroot {
         let fd = rustix::fs::open(path, flags, Mode::empty())?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let compressors = Places::new(options.compressors_max);
+        let archives = Places::new(options.archives_max);
         let fields = FieldRules::new(&options.fields).map_err(std::io::Error::other)?;
-        Ok(Docroot { fd, number, options, fields, listing_bytes: AtomicUsize::new(0), compressors })
+        Ok(Docroot { fd, number, options, fields, listing_bytes: AtomicUsize::new(0), compressors, archives })
     }
 
     /// Whether the root has an entry of this name, as far as can be seen.
@@ -302,6 +305,7 @@ impl Docroot {
         let root = link_of(&self.fd)?;
         match name.strip_prefix(root.as_slice()) {
             Some(rest) if rest.starts_with(b"/") => Some(rest.to_vec()),
+            Some([]) => Some(b"/".to_vec()),
             _ if root == b"/" => Some(name),
             // Links may lead anywhere (`--symlinks all`): then only the last name counts.
             _ => name.rsplit(|&byte| byte == b'/').next().map(<[u8]>::to_vec),

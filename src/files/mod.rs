@@ -4,6 +4,7 @@
 //! driver's own cache carries it out, so handlers hold no lock. What might block (a cold directory entry, a cold
 //! page, a listing) is not done here but handed to the job pool, and the loop goes on.
 
+mod archive;
 mod cache;
 mod coding;
 mod disk;
@@ -277,6 +278,9 @@ pub(crate) fn serve(file: &FileAnswer, request: &Request<'_>, cx: &mut Context<'
             }
         },
     };
+    if let Some(form) = archive::asked_for(docroot, &path, request) {
+        return archive::answer(docroot, &path, form, request, cx);
+    }
     if let Some(forms) = cached(docroot, &path, request, cx) {
         let attempt = Attempt { path: Cow::Borrowed(&path), role: Role::Asked };
         return answer(docroot, Ok(Served::File(forms, attempt)), &path, request, cx);

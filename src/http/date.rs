@@ -92,6 +92,18 @@ pub fn short(unix_secs: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
 }
 
+/// Date and time as zip files and FAT have them: from 1980 to 2107, in steps of two seconds.
+pub(crate) fn dos(unix_secs: u64) -> (u16, u16) {
+    const FIRST_SECS: u64 = 315_532_800;
+    const LAST_SECS: u64 = 4_354_819_198;
+    let Civil { year, month, day, hour, minute, second, .. } =
+        Civil::at(unix_secs.clamp(FIRST_SECS, LAST_SECS));
+    let date = ((year - 1980) << 9) | (month << 5) | day;
+    let time = (hour << 11) | (minute << 5) | (second / 2);
+    // Seven bits for a year up to 127, and five for an hour: both fit.
+    (date as u16, time as u16)
+}
+
 fn fmt_clf(unix_secs: u64) -> [u8; 26] {
     let civil = Civil::at(unix_secs);
     let mut out = *b"dd/Mmm/yyyy:hh:mm:ss +0000";
@@ -174,6 +186,15 @@ fn civil_date(days_since_1970: u64) -> (u64, u64, u64) {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn dos_dates_stay_within_their_years() {
+        let cases =
+            [(0, 0x21, 0), (315_532_800, 0x21, 0), (784_111_777, 0x1d66, 0x4632), (u64::MAX, 0xff9f, 0xbf7d)];
+        for (secs, date, time) in cases {
+            assert_eq!(dos(secs), (date, time), "{secs}");
+        }
+    }
 
     #[test]
     fn known_moments_in_every_form() {

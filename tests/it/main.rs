@@ -15,6 +15,7 @@ mod harness;
 mod wire;
 
 mod api;
+mod archive;
 mod auth;
 mod binds;
 mod browser;

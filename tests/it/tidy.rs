@@ -84,6 +84,7 @@ const LAYERS: [&[&str]; 6] = [
         "api",
         "signals",
         "site",
+        "temporary",
     ],
     &["driver", "exchange", "pump"],
     &["reactor", "sim", "threads"],

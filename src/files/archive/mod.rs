@@ -1,0 +1,341 @@
+//! A folder as one download: `?archive=tar`, `tar.gz` or `zip`, made while it is sent.
+//!
+//! A [`Producer`] on the worker threads walks the tree and writes the format piece by piece, so memory does not
+//! grow with the folder and the loop does nothing but send. A file that becomes shorter or cannot be read to its
+//! end breaks the whole answer off: what arrives complete is complete. It must not know connections.
+
+mod tar;
+mod walk;
+mod zip;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::{fmt, io};
+
+use flate2::{Compress, Compression, FlushCompress};
+
+use self::walk::{Broken, Entry, Meta, Walk};
+use self::zip::Zip;
+use super::disk::{Docroot, Trouble};
+use super::download::attachment;
+use crate::config::KIB;
+use crate::error_page::{error, wants_html};
+use crate::handler::{Answer, Context};
+use crate::http::target::query_pairs;
+use crate::http::{Body, Filled, Request, Response, Status};
+use crate::jobs::Then;
+use crate::offload::{Offloaded, Producer, Taken};
+
+/// A piece has about this size.
+const PIECE_BYTES: usize = 64 * KIB;
+
+/// For one piece no more than this is read: a worker is not held for long by what compresses well.
+const READ_PER_PIECE_BYTES: usize = 256 * KIB;
+
+/// Read from a file at a time.
+const READ_BYTES: usize = 64 * KIB;
+
+/// What an entry costs apart from its content, counted as bytes read.
+const ENTRY_COST_BYTES: usize = 4 * KIB;
+
+/// Beyond it the time grows faster than the size shrinks.
+const LEVEL: Compression = Compression::new(2);
+
+/// The window of the deflate format, as a power of two.
+const WINDOW_BITS: u8 = 15;
+
+/// The top folder in the archive of the whole root, whose real name is nobody's business.
+const ROOT_NAME: &[u8] = b"files";
+
+/// The forms of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `?archive=tar`
+    Tar,
+    /// `?archive=tar.gz`
+    TarGz,
+    /// `?archive=zip`
+    Zip,
+}
+
+impl Form {
+    fn extension(self) -> &'static str {
+        match self {
+            Form::Tar => ".tar",
+            Form::TarGz => ".tar.gz",
+            Form::Zip => ".zip",
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Form::Tar => "application/x-tar",
+            Form::TarGz => "application/gzip",
+            Form::Zip => "application/zip",
+        }
+    }
+}
+
+/// What the query asks for, if archives are given out and the path is a folder's. The inner `None` is a form that
+/// there is not.
+pub(super) fn asked_for(docroot: &Docroot, path: &[u8], request: &Request<'_>) -> Option<Option<Form>> {
+    let query = request.query().filter(|_| docroot.options.archives && path.ends_with(b"/"))?;
+    let (_, form) = query_pairs(query).find(|(name, _)| name == "archive")?;
+    let forms = [Form::Tar, Form::TarGz, Form::Zip];
+    Some(forms.into_iter().find(|known| known.extension()[1..] == *form))
+}
+
+/// Answers with an archive of the folder at `path`. The folder is opened by a job.
+pub(super) fn answer(
+    docroot: &Arc<Docroot>,
+    path: &[u8],
+    form: Option<Form>,
+    request: &Request<'_>,
+    cx: &mut Context<'_>,
+) -> Answer {
+    let html = wants_html(request);
+    let Some(form) = form else {
+        return error(Status::BAD_REQUEST, "archives come as tar, tar.gz or zip", html).into();
+    };
+    let Some(place) = docroot.archives.take() else {
+        return error(Status::SERVICE_UNAVAILABLE, "too many archives are being made, try again", html)
+            .into();
+    };
+    let (docroot, path) = (Arc::clone(docroot), path.to_vec());
+    cx.job_then(move || {
+        let walk = Walk::open(&docroot, &path);
+        let then: Then = Box::new(move |cx| match walk {
+            Ok(walk) => respond(Archive::new(walk, &path, form, place), cx).into(),
+            Err(trouble) => refusal(trouble, &path, html).into(),
+        });
+        then
+    })
+}
+
+fn respond(archive: Archive, cx: &Context<'_>) -> Response {
+    let (form, name) = (archive.form, [&archive.top[..], archive.form.extension().as_bytes()].concat());
+    Response::new(Status::OK)
+        .with_field("Content-Type", form.content_type())
+        .with_field("Content-Disposition", attachment(&name))
+        // It is another one each time: no cache could use it, and no part of it fits another part.
+        .with_field("Cache-Control", "no-store")
+        .with_field("Accept-Ranges", "none")
+        .with_body(Body::Source(Box::new(Offloaded::new(archive, cx))))
+}
+
+fn refusal(trouble: Trouble, path: &[u8], html: bool) -> Response {
+    match trouble {
+        Trouble::NotFound => error(Status::NOT_FOUND, "the folder does not exist", html),
+        Trouble::Forbidden => error(Status::FORBIDDEN, "this folder may not be read", html),
+        Trouble::Cold | Trouble::Exhausted | Trouble::Io(_) => {
+            log::warn!("no archive of {}: {trouble:?}", path.escape_ascii());
+            error(Status::SERVICE_UNAVAILABLE, "the folder cannot be read now", html)
+        }
+    }
+}
+
+/// What is written next.
+#[derive(Debug)]
+enum Stage {
+    /// An entry's header.
+    Entry,
+    /// Content, from `at` on.
+    Content { file: OwnedFd, at: u64, size: u64 },
+    /// What stands at the end.
+    End,
+}
+
+/// The stream that a form needs besides the bytes of its format.
+enum Packer {
+    Tar,
+    TarGz { gzip: Compress, plain: Vec<u8> },
+    Zip(Box<Zip>),
+}
+
+/// An archive in the making.
+struct Archive {
+    walk: Walk,
+    /// The folder that everything is in.
+    top: Vec<u8>,
+    form: Form,
+    packer: Packer,
+    stage: Stage,
+    input: Vec<u8>,
+    _place: Taken,
+}
+
+/// Why an archive is broken off.
+enum Failure {
+    Walk(Broken),
+    Io(io::Error),
+    Shrank,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Walk(broken) => broken.fmt(f),
+            Failure::Io(error) => error.fmt(f),
+            Failure::Shrank => f.write_str("a file became shorter while it was read"),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::Io(error)
+    }
+}
+
+impl Producer for Archive {
+    fn produce(&mut self, out: &mut Vec<u8>) -> Filled {
+        let mut read = 0;
+        while out.len() < PIECE_BYTES && read < READ_PER_PIECE_BYTES {
+            match self.step(out) {
+                Ok(Some(bytes)) => read += bytes,
+                Ok(None) => return Filled::End,
+                Err(failure) => {
+                    log::warn!("archive of {} broken off: {failure}", self.top.escape_ascii());
+                    return Filled::Failed;
+                }
+            }
+        }
+        Filled::More
+    }
+}
+
+impl Archive {
+    fn new(walk: Walk, path: &[u8], form: Form, place: Taken) -> Self {
+        let name = path.split(|&byte| byte == b'/').rfind(|name| !name.is_empty()).unwrap_or(ROOT_NAME);
+        let packer = match form {
+            Form::Tar => Packer::Tar,
+            Form::TarGz => Packer::TarGz { gzip: Compress::new_gzip(LEVEL, WINDOW_BITS), plain: Vec::new() },
+            Form::Zip => Packer::Zip(Box::new(Zip::new(LEVEL))),
+        };
+        let (top, stage) = (name.to_vec(), Stage::Entry);
+        Archive { walk, top, form, packer, stage, input: Vec::new(), _place: place }
+    }
+
+    /// One step: what it cost in bytes, or `None` at the end.
+    fn step(&mut self, out: &mut Vec<u8>) -> Result<Option<usize>, Failure> {
+        match &mut self.stage {
+            Stage::Entry => {
+                match self.walk.next().map_err(Failure::Walk)? {
+                    Some(entry) => self.begin(entry, out)?,
+                    None => self.stage = Stage::End,
+                }
+                Ok(Some(ENTRY_COST_BYTES))
+            }
+            Stage::Content { file, at, size } if *at < *size => {
+                let left = usize::try_from(*size - *at).unwrap_or(usize::MAX);
+                self.input.resize(left.min(READ_BYTES), 0);
+                let bytes = read(file, *at, &mut self.input)?;
+                *at += bytes as u64;
+                self.packer.content(&self.input[..bytes], out)?;
+                Ok(Some(bytes))
+            }
+            Stage::Content { size, .. } => {
+                let size = *size;
+                self.stage = Stage::Entry;
+                self.packer.end_entry(size, out)?;
+                Ok(Some(0))
+            }
+            Stage::End => Ok(if self.packer.finish(out)? { None } else { Some(PIECE_BYTES) }),
+        }
+    }
+
+    fn begin(&mut self, entry: Entry, out: &mut Vec<u8>) -> io::Result<()> {
+        let name = [&self.top[..], b"/", &entry.name].concat();
+        self.packer.begin(&name, &entry.meta, out)?;
+        match entry.file {
+            Some(file) => self.stage = Stage::Content { file, at: 0, size: entry.meta.size },
+            None => self.packer.end_entry(0, out)?,
+        }
+        Ok(())
+    }
+}
+
+/// Some of a file that is announced to go on. Its end here means that it shrank since.
+fn read(file: &OwnedFd, at: u64, into: &mut [u8]) -> Result<usize, Failure> {
+    loop {
+        match rustix::io::pread(file, &mut *into, at) {
+            Ok(0) => return Err(Failure::Shrank),
+            Ok(bytes) => return Ok(bytes),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Failure::Io(errno.into())),
+        }
+    }
+}
+
+impl Packer {
+    fn begin(&mut self, name: &[u8], meta: &Meta, out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Packer::Tar => tar::header(name, meta, out),
+            Packer::TarGz { gzip, plain } => {
+                tar::header(name, meta, plain);
+                deflate(gzip, plain, FlushCompress::None, out)?;
+                plain.clear();
+            }
+            Packer::Zip(zip) => zip.begin(name, meta, out),
+        }
+        Ok(())
+    }
+
+    fn content(&mut self, piece: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Packer::Tar => out.extend_from_slice(piece),
+            Packer::TarGz { gzip, .. } => deflate(gzip, piece, FlushCompress::None, out)?,
+            Packer::Zip(zip) => zip.content(piece, out)?,
+        }
+        Ok(())
+    }
+
+    fn end_entry(&mut self, size: u64, out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Packer::Tar => tar::padding(size, out),
+            Packer::TarGz { gzip, plain } => {
+                tar::padding(size, plain);
+                deflate(gzip, plain, FlushCompress::None, out)?;
+                plain.clear();
+            }
+            Packer::Zip(zip) => zip.end_entry(out)?,
+        }
+        Ok(())
+    }
+
+    /// A piece of the archive's end; true when that was all.
+    fn finish(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+        match self {
+            Packer::Tar => tar::end(out),
+            Packer::TarGz { gzip, plain } => {
+                tar::end(plain);
+                deflate(gzip, plain, FlushCompress::Finish, out)?;
+            }
+            Packer::Zip(zip) => return zip.finish(out),
+        }
+        Ok(true)
+    }
+}
+
+/// Compresses all of `piece` into `out`; to the end of the stream when that is asked for.
+fn deflate(
+    compress: &mut Compress,
+    mut piece: &[u8],
+    flush: FlushCompress,
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
+    loop {
+        // Without room nothing is written, and it would be asked for ever.
+        out.reserve(8 * KIB);
+        let before = compress.total_in();
+        let status = compress.compress_vec(piece, out, flush).map_err(io::Error::other)?;
+        let taken = usize::try_from(compress.total_in() - before).unwrap_or(usize::MAX);
+        piece = piece.get(taken..).unwrap_or_default();
+        let has_ended = status == flate2::Status::StreamEnd;
+        let is_full = out.len() == out.capacity();
+        let wants_end = matches!(flush, FlushCompress::Finish);
+        if has_ended || (!wants_end && piece.is_empty() && !is_full) {
+            return Ok(());
+        }
+    }
+}

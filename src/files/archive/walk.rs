@@ -1,0 +1,327 @@
+//! A tree beneath the docroot, one entry after the other, in the order of names.
+//!
+//! It shows what a client could get by asking for each file: nothing hidden, links as `--symlinks` has them, regular
+//! files and directories only. At any moment one directory or one file is open; of the directories above only the
+//! names still to come are kept, and those are counted. It must not know formats. Blocks: for worker threads only.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::{Dir, FileType, Mode, OFlags};
+
+use super::super::disk::{Docroot, Reach, Trouble, file_type, is_hidden, stat};
+
+/// What an archive says of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Meta {
+    pub(super) is_directory: bool,
+    pub(super) executable: bool,
+    /// In bytes; 0 for a directory.
+    pub(super) size: u64,
+    /// Since 1970.
+    pub(super) modified_secs: u64,
+}
+
+impl Meta {
+    fn of(stat: &rustix::fs::Statx) -> Self {
+        let is_directory = file_type(stat) == FileType::Directory;
+        Meta {
+            is_directory,
+            executable: stat.stx_mode & 0o100 != 0,
+            size: if is_directory { 0 } else { stat.stx_size },
+            modified_secs: u64::try_from(stat.stx_mtime.tv_sec).unwrap_or(0),
+        }
+    }
+
+    /// Permissions: whether it can be run is told, who may do so here is not.
+    pub(super) fn mode(&self) -> u32 {
+        if self.is_directory || self.executable { 0o755 } else { 0o644 }
+    }
+}
+
+/// One entry.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Below the top of the walk; ends in a slash if it is a directory. The top itself has none.
+    pub(super) name: Vec<u8>,
+    pub(super) meta: Meta,
+    /// A file, open.
+    pub(super) file: Option<OwnedFd>,
+}
+
+/// Why a walk cannot go on. What is merely not to be had (gone, forbidden) is left out instead.
+pub(super) enum Broken {
+    /// The disk, or no descriptors.
+    Trouble(Trouble),
+    /// More than may be kept or gone through.
+    TooMuch(&'static str),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Broken::Trouble(trouble) => write!(f, "{trouble:?}"),
+            Broken::TooMuch(what) => write!(f, "it has too many {what}"),
+        }
+    }
+}
+
+/// A directory on the way, with what is still to come of it.
+#[derive(Debug)]
+struct Level {
+    /// All names in one run of bytes, each followed by NUL, which no name contains; and where each begins, in order.
+    names: Vec<u8>,
+    starts: Vec<u32>,
+    next: usize,
+    /// How long the path is up to here.
+    path_len: usize,
+    /// Where it is beneath the root, links followed.
+    real: Vec<u8>,
+    /// To notice links that lead back up.
+    identity: (u32, u32, u64),
+}
+
+/// The walk.
+#[derive(Debug)]
+pub(super) struct Walk {
+    docroot: Arc<Docroot>,
+    /// From the root, without a slash in front.
+    path: Vec<u8>,
+    top_len: usize,
+    levels: Vec<Level>,
+    bytes: usize,
+    entries: usize,
+    top: Option<Meta>,
+}
+
+impl Walk {
+    /// Begins at the directory that `path` names: normalised, with a slash at both ends.
+    pub(super) fn open(docroot: &Arc<Docroot>, path: &[u8]) -> Result<Self, Trouble> {
+        let path = path.strip_prefix(b"/").unwrap_or(path).to_vec();
+        let name = if path.is_empty() { b"." } else { &path[..] };
+        let directory = docroot.open_beneath(name, Reach::OnDisk)?;
+        let stat = stat(&directory)?;
+        let is_hidden = docroot.resolved_name(&directory).as_deref().is_some_and(is_hidden);
+        // Without a link it was deleted, and only our descriptor keeps it.
+        if file_type(&stat) != FileType::Directory || stat.stx_nlink == 0 || is_hidden {
+            return Err(Trouble::NotFound);
+        }
+        let mut walk = Walk {
+            docroot: Arc::clone(docroot),
+            top_len: path.len(),
+            path,
+            levels: Vec::new(),
+            bytes: 0,
+            entries: 0,
+            top: Some(Meta::of(&stat)),
+        };
+        match walk.enter(&directory, &stat) {
+            Ok(()) => Ok(walk),
+            Err(Broken::Trouble(trouble)) => Err(trouble),
+            Err(Broken::TooMuch(_)) => Err(Trouble::Exhausted),
+        }
+    }
+
+    /// The next entry: a directory before what is in it. `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Entry>, Broken> {
+        if let Some(meta) = self.top.take() {
+            return Ok(Some(Entry { name: Vec::new(), meta, file: None }));
+        }
+        while let Some(level) = self.levels.last_mut() {
+            self.path.truncate(level.path_len);
+            let Some(&start) = level.starts.get(level.next) else {
+                self.bytes -= level.bytes();
+                self.levels.pop();
+                continue;
+            };
+            level.next += 1;
+            let name = level.name(start);
+            self.path.extend_from_slice(name);
+            let real = [&level.real[..], b"/", name].concat();
+            if let Some(entry) = self.look(&real)? {
+                self.entries += 1;
+                if self.entries > self.docroot.options.archive_entries_max {
+                    return Err(Broken::TooMuch("entries"));
+                }
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The entry at the present path, which is entered if it is a directory. `None` if it is not to be had.
+    fn look(&mut self, real: &[u8]) -> Result<Option<Entry>, Broken> {
+        if self.is_excluded(real) {
+            return Ok(None);
+        }
+        let fd = match self.docroot.open_beneath(&self.path, Reach::OnDisk) {
+            Ok(fd) => fd,
+            // A client that asked for it would not get it either.
+            Err(Trouble::NotFound | Trouble::Forbidden) => return Ok(None),
+            Err(trouble) => return Err(trouble.into()),
+        };
+        let stat = stat(&fd)?;
+        // A link may lead to what is hidden, or to what is protected under its own name.
+        let resolved = self.docroot.resolved_name(&fd);
+        if resolved.as_deref().is_some_and(|resolved| is_hidden(resolved) || self.is_excluded(resolved)) {
+            return Ok(None);
+        }
+        let meta = Meta::of(&stat);
+        match file_type(&stat) {
+            FileType::RegularFile => Ok(Some(self.entry(meta, Some(fd)))),
+            FileType::Directory if self.leads_back(&stat) => Ok(None),
+            FileType::Directory => {
+                self.path.push(b'/');
+                self.enter(&fd, &stat)?;
+                Ok(Some(self.entry(meta, None)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn entry(&self, meta: Meta, file: Option<OwnedFd>) -> Entry {
+        Entry { name: self.path[self.top_len..].to_vec(), meta, file }
+    }
+
+    /// Whether the directory is one that the walk is in: a link leads back up, and following it would never end.
+    fn leads_back(&self, stat: &rustix::fs::Statx) -> bool {
+        self.levels.iter().any(|level| level.identity == identity(stat))
+    }
+
+    /// Whether something is left out because it has a protection of its own, which whoever may read a folder above
+    /// has not passed. `path` begins with a slash. Below the top of the walk only: who got there has passed it.
+    fn is_excluded(&self, path: &[u8]) -> bool {
+        let within = |path: &[u8], folder: &[u8]| {
+            path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        let top = [b"/", &self.path[..self.top_len]].concat();
+        let mut protected = self.docroot.options.not_archived.iter();
+        protected.any(|folder| within(path, folder) && !within(&top, folder))
+    }
+
+    /// Reads the names of the directory at the present path, and goes on with them.
+    fn enter(&mut self, directory: &OwnedFd, stat: &rustix::fs::Statx) -> Result<(), Broken> {
+        if self.levels.len() >= self.docroot.options.archive_depth_max {
+            return Err(Broken::TooMuch("levels of folders"));
+        }
+        let real = self.docroot.resolved_name(directory).unwrap_or_default();
+        let real = real.strip_suffix(b"/").map_or_else(|| real.clone(), <[u8]>::to_vec);
+        let names_max = self.docroot.options.archive_names_bytes_max.saturating_sub(self.bytes);
+        let names = read_names(directory, names_max)?;
+        let mut starts: Vec<u32> = Vec::new();
+        let mut at = 0;
+        for name in names.split_inclusive(|&byte| byte == 0) {
+            starts.push(at);
+            at += u32::try_from(name.len()).unwrap_or(0);
+        }
+        let mut level =
+            Level { names, starts, next: 0, path_len: self.path.len(), real, identity: identity(stat) };
+        let mut starts = std::mem::take(&mut level.starts);
+        starts.sort_unstable_by(|&a, &b| level.name(a).cmp(level.name(b)));
+        level.starts = starts;
+        self.bytes += level.bytes();
+        self.levels.push(level);
+        Ok(())
+    }
+}
+
+impl Level {
+    fn name(&self, start: u32) -> &[u8] {
+        let rest = &self.names[start as usize..];
+        &rest[..memchr::memchr(0, rest).unwrap_or(rest.len())]
+    }
+
+    fn bytes(&self) -> usize {
+        self.names.len() + self.starts.len() * size_of::<u32>()
+    }
+}
+
+impl From<Trouble> for Broken {
+    fn from(trouble: Trouble) -> Self {
+        Broken::Trouble(trouble)
+    }
+}
+
+fn identity(stat: &rustix::fs::Statx) -> (u32, u32, u64) {
+    (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino)
+}
+
+/// The names in a directory that may be served, each followed by NUL.
+fn read_names(directory: &OwnedFd, bytes_max: usize) -> Result<Vec<u8>, Broken> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(directory, ".", flags, Mode::empty()).map_err(Trouble::from)?;
+    let mut names = Vec::new();
+    for entry in Dir::new(fd).map_err(Trouble::from)? {
+        let entry = entry.map_err(Trouble::from)?;
+        let name = entry.file_name().to_bytes_with_nul();
+        let may_be_served = matches!(
+            entry.file_type(),
+            FileType::RegularFile | FileType::Directory | FileType::Symlink | FileType::Unknown
+        );
+        if name.starts_with(b".") || !may_be_served {
+            continue;
+        }
+        if names.len() + name.len() > bytes_max {
+            return Err(Broken::TooMuch("names"));
+        }
+        names.extend_from_slice(name);
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::FileOptions;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn names(root: &std::path::Path, options: FileOptions, path: &[u8]) -> Result<Vec<String>, Broken> {
+        let docroot = Arc::new(Docroot::open(root, options).unwrap());
+        let mut walk = Walk::open(&docroot, path)?;
+        let mut names = Vec::new();
+        while let Some(entry) = walk.next()? {
+            names.push(String::from_utf8(entry.name).unwrap());
+        }
+        Ok(names)
+    }
+
+    #[test]
+    fn what_has_a_protection_of_its_own_is_left_out_of_archives_of_folders_above() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir_all(root.join("a/private/deep")).unwrap();
+        fs::write(root.join("a/private/deep/x"), "").unwrap();
+        fs::write(root.join("a/privately"), "").unwrap();
+        symlink("a/private/deep", root.join("link")).unwrap();
+        symlink("a", root.join("other")).unwrap();
+        symlink("..", root.join("a/up")).unwrap();
+        let options = FileOptions { not_archived: vec![b"/a/private".to_vec()], ..FileOptions::default() };
+        let got = |path: &[u8]| names(root, options.clone(), path).ok().unwrap();
+        assert_eq!(got(b"/"), ["", "a/", "a/privately", "other/", "other/privately"]);
+        let from_a = got(b"/a/");
+        assert!(!from_a.iter().any(|name| name.contains("deep")), "{from_a:?}");
+        // Who asks for it by name has passed its protection.
+        assert_eq!(got(b"/a/private/"), ["", "deep/", "deep/x"]);
+    }
+
+    #[test]
+    fn a_walk_has_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("1/2/3")).unwrap();
+        let bounded = |depth, entries, bytes| {
+            let options = FileOptions {
+                archive_depth_max: depth,
+                archive_entries_max: entries,
+                archive_names_bytes_max: bytes,
+                ..FileOptions::default()
+            };
+            names(folder.path(), options, b"/").map_err(|broken| broken.to_string())
+        };
+        assert_eq!(bounded(4, 3, 100).unwrap(), ["", "1/", "1/2/", "1/2/3/"]);
+        assert!(bounded(3, 3, 100).is_err_and(|why| why.contains("levels")));
+        assert!(bounded(4, 2, 100).is_err_and(|why| why.contains("entries")));
+        assert!(bounded(4, 3, 10).is_err_and(|why| why.contains("names")));
+    }
+}
