@@ -394,7 +394,11 @@ struct FileArgs {
     #[arg(long, value_name = "N", value_parser = count::<1, 10_000_000>, env = "WHIRLIGIG_MAX_LISTING")]
     #[arg(default_value_t = Limits::default().listing_entries_max, hide_env = true, hide_short_help = true)]
     max_listing: usize,
-    /// Give out folders as tar, tar.gz and zip, made while they are sent
+    /// Show no README below listings
+    #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_NO_README", hide_env = true)]
+    #[arg(hide_short_help = true)]
+    no_readme: bool,
+    /// Give out folders as /folder/?archive=tar, tar.gz or zip, made while they are sent
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_ARCHIVES", hide_env = true)]
     archives: bool,
     /// Archives in the making at once
@@ -511,6 +515,7 @@ fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Res
             error_pages: args.files.error_page.iter().map(|page| (page.code, page.path.clone())).collect(),
             fields: [&args.site.header[..], &args.site.cache_control].concat(),
             listing: archives != Some(false),
+            readme: !args.files.no_readme,
             archives: archives == Some(true),
             archives_max: args.files.max_archives,
             ..FileOptions::default()

@@ -257,6 +257,10 @@ pub struct FileOptions {
     pub error_pages: Vec<(u16, String)>,
     /// Field lines by path; of those that say the same field the last one counts.
     pub fields: Vec<FieldRule>,
+    /// Whether a listing shows the folder's README below the names.
+    pub readme: bool,
+    /// A README longer than this is linked to and not shown.
+    pub readme_bytes_max: u64,
     /// Whether a folder can be had as an archive. Off: it takes processor time and disk reads by the gigabyte, and it
     /// gives out files that no page links to.
     pub archives: bool,
@@ -269,9 +273,9 @@ pub struct FileOptions {
     pub archive_depth_max: usize,
     /// Bytes of names that one archive in the making may keep: those of the folders it is in.
     pub archive_names_bytes_max: usize,
-    /// Paths from the root (`/a/b`) that an archive of a folder above leaves out, with all below them: what has a
-    /// protection of its own.
-    pub not_archived: Vec<Vec<u8>>,
+    /// Paths from the root (`/a/b`) that have a protection of their own, such as a password, with all below them.
+    /// Who may see a folder above has not passed it: archives leave them out, and listings show no README of theirs.
+    pub guarded: Vec<Vec<u8>>,
 }
 
 impl Default for FileOptions {
@@ -291,12 +295,14 @@ impl Default for FileOptions {
             spa: None,
             error_pages: Vec::new(),
             fields: Vec::new(),
+            readme: true,
+            readme_bytes_max: 64 * KIB as u64,
             archives: false,
             archives_max: 16,
             archive_entries_max: 1_000_000,
             archive_depth_max: 128,
             archive_names_bytes_max: 16 * MIB,
-            not_archived: Vec::new(),
+            guarded: Vec::new(),
         }
     }
 }

@@ -114,6 +114,7 @@ pub mod offload;
 pub mod pages;
 pub mod pump;
 pub mod reactor;
+mod readme;
 pub mod server;
 pub mod signals;
 pub mod sim;

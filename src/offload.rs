@@ -1,4 +1,4 @@
-//! Content that takes time to make, made beside the loop while it is sent: compression, archives.
+//! Content that takes time to make, made beside the loop while it is sent: compression, archives, listings.
 //!
 //! A [`Producer`] is resumed piece by piece on a worker thread. [`Offloaded`] is the body source in front of it: it
 //! hands out the last piece while the next is being made, so at most two pieces are in memory, however slow
@@ -63,11 +63,16 @@ impl<P> std::fmt::Debug for Offloaded<P> {
 impl<P: Producer> Offloaded<P> {
     /// Content made by `producer`, for the connection that `cx` speaks of.
     pub fn new(producer: P, cx: &Context<'_>) -> Self {
+        Self::begun(producer, Vec::new(), cx)
+    }
+
+    /// The same, with the first piece of it made already.
+    pub fn begun(producer: P, first: Vec<u8>, cx: &Context<'_>) -> Self {
         Offloaded {
             id: cx.id(),
             errands: cx.errands(),
             place: Arc::new(Mutex::new(Place::Here(producer, Vec::new(), Filled::More))),
-            piece: Vec::new(),
+            piece: first,
             at: 0,
             said: Filled::More,
         }

@@ -2,7 +2,9 @@
 //!
 //! Functions append to a buffer; whoever calls them decides about status, fields and when to stop. It must not
 //! touch the disk or know a request. Every name and reason that comes from outside is escaped here. The pages are
-//! whole in themselves: no script, no external resource, light and dark, from 320 pixels up.
+//! whole in themselves: no external resource, nothing that needs its script, light and dark, from 320 pixels up.
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
 use crate::http::{date, target};
 
@@ -58,16 +60,22 @@ impl SortBy {
 }
 
 /// How a listing is presented. The rows must come in this order already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListingStyle {
     /// By which column.
     pub sort: SortBy,
     /// Whether the greatest comes first.
     pub descending: bool,
-    /// If names were left out: how many are shown.
+    /// If names were left out: how many were looked at.
     pub truncated_at: Option<usize>,
     /// How many rows there are.
     pub entries: usize,
+    /// How many there would be without a search.
+    pub total: usize,
+    /// What names were searched for; empty if for nothing.
+    pub query: String,
+    /// Whether the folder can be had as an archive.
+    pub archives: bool,
 }
 
 /// What both kinds of page begin with. `data:,` keeps browsers from asking for a favicon that is not there.
@@ -131,6 +139,28 @@ td.n::before{content:'';position:absolute;left:1.05rem;top:.78rem;width:.8rem;he
 .o td.n{color:var(--dim)}
 tbody tr:nth-child(even){background:color-mix(in srgb,var(--hover) 45%,transparent)}
 tbody tr:hover{background:var(--hover)}
+tr[hidden]{display:none}
+form{display:flex;flex-wrap:wrap;align-items:center;gap:.5rem 1rem;margin-bottom:.75rem;font-size:.875rem;color:var(--dim)}
+input{flex:1 1 12rem;max-width:22rem;min-width:0;font:inherit;font-size:1rem;color:var(--ink);background:var(--card);border:1px solid color-mix(in srgb,var(--dim) 55%,var(--card));border-radius:8px;padding:.35rem .7rem}
+input::placeholder{color:var(--dim);opacity:1}
+input:focus{outline:2px solid var(--link);outline-offset:-1px;border-color:transparent}
+output{font-variant-numeric:tabular-nums}
+.get{margin-left:auto}
+.get a{margin-left:.5rem}
+.readme{background:var(--card);border:1px solid var(--line);border-radius:12px;margin-top:1rem;padding:.25rem 1.25rem .5rem;overflow-wrap:anywhere}
+.readme>:first-child{font-size:.8125rem;color:var(--dim);margin:.6rem 0}
+.readme h2,.readme h3{border-bottom:1px solid var(--line);padding-bottom:.3rem;line-height:1.3}
+.readme div a{text-decoration:underline}
+.readme pre,.readme code{font:.875rem/1.5 ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;background:var(--hover);border-radius:6px}
+.readme code{padding:.1em .3em}
+.readme pre{padding:.75rem 1rem;overflow-x:auto;overflow-wrap:normal}
+.readme pre code{padding:0}
+.readme img{max-width:100%}
+.readme blockquote{margin:1rem 0;padding-left:1rem;border-left:3px solid var(--line);color:var(--dim)}
+.readme table{display:block;width:auto;border:0;border-collapse:collapse;border-radius:0;overflow-x:auto}
+.readme tr{display:table-row!important}
+.readme th,.readme td{width:auto;padding:.3rem .8rem!important;border:1px solid var(--line)!important;font-size:.9375rem}
+.readme th{font-weight:600}
 footer{padding:.9rem .25rem;display:flex;flex-wrap:wrap;justify-content:space-between;gap:.25rem 1rem}
 footer strong{color:var(--ink)}
 @media(max-width:600px){main{padding:1rem .6rem}header{padding:0 .3rem}
@@ -150,6 +180,41 @@ td.s{order:2}}
 /// The pinwheel: one blade, turned three times. It is a link to the top of the site.
 const MARK: &str = r##"<a class="mark" href="/" aria-label="Start page"><svg width="32" height="32" viewBox="-16 -16 32 32" aria-hidden="true"><defs><path id="v" d="M0 0V-14.5C5.5-13.5 10-10 10-5z"/></defs><use href="#v" fill="var(--a)"/><use href="#v" fill="var(--b)" transform="rotate(90)"/><use href="#v" fill="var(--c)" transform="rotate(180)"/><use href="#v" fill="var(--d)" transform="rotate(270)"/><circle r="2.2" fill="var(--card)"/></svg></a>
 "##;
+
+/// Narrows the rows while one types, and has keys for hands that are on the keyboard: `/` to search, arrows to go
+/// through the names, Escape to be done. Without it the box asks the server, which finds the same.
+const SCRIPT: &str = r#"(()=>{
+const box=document.forms[0].q,said=document.querySelector('output'),first=said.textContent,asked=box.defaultValue.toLowerCase()
+const rows=[...document.querySelectorAll('main>table tr.e')],names=rows.map(row=>row.cells[0].textContent.replace(/\/$/,'').toLowerCase())
+const filter=()=>{
+const text=box.value.toLowerCase(),wider=!text.includes(asked)
+let shown=0
+rows.forEach((row,at)=>{const hide=!wider&&!names[at].includes(text);if(row.hidden!==hide)row.hidden=hide;shown+=!hide})
+said.textContent=text===asked?first:wider?'Enter searches all names':shown.toLocaleString('en')+' of '+said.dataset.of
+}
+const move=by=>{
+const links=[...document.querySelectorAll('main>table tr:not([hidden]) td a')],at=links.indexOf(document.activeElement)
+const to=links[at<0?(by>0?0:-1):at+by]
+to?to.focus():by<0&&box.focus()
+}
+box.addEventListener('input',filter)
+addEventListener('pageshow',filter)
+addEventListener('keydown',event=>{
+if(event.ctrlKey||event.metaKey||event.altKey)return
+const here=document.activeElement===box,key=event.key
+if(key==='/'&&!here){box.focus();box.select()}
+else if(key==='Escape'&&here){if(box.value){box.value='';filter()}else box.blur()}
+else if(key==='ArrowDown')move(1)
+else if(key==='ArrowUp'&&!here)move(-1)
+else return
+event.preventDefault()
+})
+})()"#;
+
+/// What the page of a listing may do, whatever is in it: be styled, run that one script, show pictures of this
+/// site. The hash is SHA-256 of [`SCRIPT`]; a test computes it.
+pub(crate) const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
+    script-src 'sha256-NDImKiGba28lucAzrAqcyoEBJ4I3UgNkUtG1OkGNPZ0='; img-src 'self' data:; form-action 'self'; base-uri 'none'";
 
 /// Appends the bytes as text for HTML: what is not UTF-8 becomes U+FFFD, and the five characters that could end
 /// text or a quoted attribute become references. Control characters become U+FFFD as well; HTML forbids them.
@@ -232,7 +297,9 @@ pub fn listing_head(path: &[u8], style: &ListingStyle, out: &mut Vec<u8>) {
     push(out, "</head>\n<body>\n<main>\n<header>\n");
     push(out, MARK);
     breadcrumbs(path, out);
-    push(out, "</header>\n<table>\n<thead>\n<tr>");
+    push(out, "</header>\n");
+    search_box(style, out);
+    push(out, "<table>\n<thead>\n<tr>");
     heading(SortBy::Name, "n", "Name", style, out);
     heading(SortBy::Size, "s", "Size", style, out);
     heading(SortBy::Modified, "m", "Modified", style, out);
@@ -240,6 +307,52 @@ pub fn listing_head(path: &[u8], style: &ListingStyle, out: &mut Vec<u8>) {
     if segments(path).next().is_some() {
         push(out, "<tr class=\"d\"><td class=\"n\" colspan=\"3\"><a href=\"../\">../</a></td></tr>\n");
     }
+}
+
+/// The box, what it has found, and the folder as a download. A search keeps the order.
+fn search_box(style: &ListingStyle, out: &mut Vec<u8>) {
+    push(out, "<form role=\"search\">");
+    if (style.sort, style.descending) != (SortBy::Name, false) {
+        let (sort, order) = (style.sort.keyword(), if style.descending { "desc" } else { "asc" });
+        let hidden = format!(
+            "<input type=\"hidden\" name=\"sort\" value=\"{sort}\"><input type=\"hidden\" name=\"order\" value=\"{order}\">"
+        );
+        push(out, &hidden);
+    }
+    push(
+        out,
+        "<input type=\"search\" name=\"q\" placeholder=\"Search this folder\" aria-label=\"Search this folder\" title=\"Press / to search\" autocomplete=\"off\" autocapitalize=\"none\" spellcheck=\"false\" enterkeyhint=\"search\" value=\"",
+    );
+    escape_html(style.query.as_bytes(), out);
+    push(out, &format!("\"><output aria-live=\"polite\" data-of=\"{}\">", grouped(style.total)));
+    if !style.query.is_empty() {
+        push(out, &format!("{} of {}", grouped(style.entries), grouped(style.total)));
+    }
+    push(out, "</output>");
+    if !style.query.is_empty() {
+        push(out, "<a href=\"./\">Show all</a>");
+    }
+    if style.archives {
+        push(out, "<span class=\"get\">Download folder:");
+        for form in ["zip", "tar.gz"] {
+            push(out, &format!("<a href=\"?archive={form}\" rel=\"nofollow\" download>{form}</a>"));
+        }
+        push(out, "</span>");
+    }
+    push(out, "</form>\n");
+}
+
+/// A count with commas: `3,400`.
+fn grouped(count: usize) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// The names along a path. Empty ones are dropped, so that no link made of the rest can begin with `//` and lead
@@ -287,8 +400,12 @@ fn heading(column: SortBy, class: &str, label: &str, style: &ListingStyle, out: 
         (true, true) => " aria-sort=\"descending\"",
     };
     let sort = column.keyword();
+    let query = match &*style.query {
+        "" => String::new(),
+        query => format!("&amp;q={}", percent_encode(query.as_bytes(), NON_ALPHANUMERIC)),
+    };
     let cell = format!(
-        "<th scope=\"col\" class=\"{class}\"{state}><a href=\"?sort={sort}&amp;order={order}\" rel=\"nofollow\">{label}</a></th>"
+        "<th scope=\"col\" class=\"{class}\"{state}><a href=\"?sort={sort}&amp;order={order}{query}\" rel=\"nofollow\">{label}</a></th>"
     );
     push(out, &cell);
 }
@@ -301,7 +418,7 @@ pub fn listing_row(row: &Row<'_>, out: &mut Vec<u8>) {
         Kind::File => ("f", ""),
         Kind::Other => ("o", ""),
     };
-    push(out, "<tr class=\"");
+    push(out, "<tr class=\"e ");
     push(out, class);
     push(out, "\"><td class=\"n\">");
     if row.kind == Kind::Other {
@@ -328,17 +445,37 @@ pub fn listing_row(row: &Row<'_>, out: &mut Vec<u8>) {
     push(out, "</td></tr>\n");
 }
 
-/// Appends everything after the rows.
-pub fn listing_foot(style: &ListingStyle, out: &mut Vec<u8>) {
-    push(out, "</tbody>\n</table>\n<footer><span>");
+/// Appends what stands between the rows and a README of this name, whose HTML comes next.
+pub(crate) fn readme_head(name: &[u8], out: &mut Vec<u8>) {
+    push(out, "</tbody>\n</table>\n<section class=\"readme\"><h2><a href=\"./");
+    target::encode_path(name, out);
+    push(out, "\">");
+    escape_html(name, out);
+    push(out, "</a></h2>\n<div>");
+}
+
+/// Appends everything after the rows, or after a README.
+pub fn listing_foot(style: &ListingStyle, has_readme: bool, out: &mut Vec<u8>) {
+    push(out, if has_readme { "</div></section>\n" } else { "</tbody>\n</table>\n" });
+    push(out, "<footer><span>");
+    let is_search = !style.query.is_empty();
     let count = match (style.truncated_at, style.entries) {
-        (Some(shown), _) => format!("<strong>Only {shown} names are shown; there are more.</strong>"),
+        (Some(looked), _) if is_search => {
+            format!("<strong>Only {} names were searched; there are more.</strong>", grouped(looked))
+        }
+        (Some(looked), _) => {
+            format!("<strong>Only {} names are shown; there are more.</strong>", grouped(looked))
+        }
+        (None, 0) if is_search => "No name contains that.".to_owned(),
+        (None, found) if is_search => format!("{} of {} entries", grouped(found), grouped(style.total)),
         (None, 0) => "Nothing here yet.".to_owned(),
         (None, 1) => "1 entry".to_owned(),
-        (None, entries) => format!("{entries} entries"),
+        (None, entries) => format!("{} entries", grouped(entries)),
     };
     push(out, &count);
-    push(out, "</span><span>Times are UTC. Served by whirligig</span></footer>\n</main>\n</body>\n</html>\n");
+    push(out, "</span><span>Times are UTC. Served by whirligig</span></footer>\n</main>\n<script>");
+    push(out, SCRIPT);
+    push(out, "</script>\n</body>\n</html>\n");
 }
 
 /// A size for people, in powers of 1024: `17 B`, `1.5 KiB`, `250 MiB`. One decimal below 100, rounded to nearest.
@@ -372,8 +509,15 @@ fn push(out: &mut Vec<u8>, text: &str) {
 mod tests {
     use super::*;
 
-    const STYLE: ListingStyle =
-        ListingStyle { sort: SortBy::Name, descending: false, truncated_at: None, entries: 2 };
+    const STYLE: ListingStyle = ListingStyle {
+        sort: SortBy::Name,
+        descending: false,
+        truncated_at: None,
+        entries: 2,
+        total: 2,
+        query: String::new(),
+        archives: false,
+    };
 
     fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
@@ -426,14 +570,14 @@ mod tests {
         let error = written(|out| error_html(400, "Bad Request", "x", out));
         let listing = written(|out| {
             listing_head(b"/a/", &STYLE, out);
-            listing_foot(&STYLE, out);
+            listing_foot(&STYLE, false, out);
         });
         for page in [error, listing] {
-            for foreign in ["http:", "https:", "<script", "@import", "url(", "src="] {
+            for foreign in ["http:", "https:", "<script ", "@import", "url(", "src="] {
                 assert!(!page.contains(foreign), "{foreign}");
             }
             assert!(page.contains("href=\"data:,\""));
-            assert!(page.len() < 8 * 1024, "{} bytes", page.len());
+            assert!(page.len() < 10 * 1024, "{} bytes", page.len());
             for tag in ["main", "style", "head", "body", "html"] {
                 let (opened, closed) = (format!("<{tag}>"), format!("</{tag}>"));
                 assert_eq!(page.matches(&closed).count(), 1, "{tag}");
@@ -492,6 +636,27 @@ mod tests {
     }
 
     #[test]
+    fn a_search_keeps_the_order_and_the_order_keeps_the_search() {
+        let query = "a&b \"<+%é".to_owned();
+        let style = ListingStyle { sort: SortBy::Size, descending: true, query, ..STYLE };
+        let page = written(|out| listing_head(b"/", &style, out));
+        assert!(
+            page.contains(
+                "name=\"sort\" value=\"size\"><input type=\"hidden\" name=\"order\" value=\"desc\""
+            )
+        );
+        assert!(page.contains("value=\"a&amp;b &quot;&lt;+%é\">"), "{page}");
+        assert!(page.contains("?sort=name&amp;order=asc&amp;q=a%26b%20%22%3C%2B%25%C3%A9\""), "{page}");
+        assert!(page.contains("2 of 2</output><a href=\"./\">Show all</a>"));
+        let plain = written(|out| listing_head(b"/", &STYLE, out));
+        assert!(
+            !plain.contains("type=\"hidden\"") && !plain.contains("&amp;q=") && !plain.contains("archive=")
+        );
+        let style = ListingStyle { archives: true, ..STYLE };
+        assert!(written(|out| listing_head(b"/", &style, out)).contains("href=\"?archive=tar.gz\""));
+    }
+
+    #[test]
     fn breadcrumbs_lead_home() {
         let root = written(|out| listing_head(b"/", &STYLE, out));
         assert!(root.contains("<title>Index of /</title>"));
@@ -517,7 +682,18 @@ mod tests {
         ];
         for (truncated_at, entries, expected) in cases {
             let style = ListingStyle { truncated_at, entries, ..STYLE };
-            assert!(written(|out| listing_foot(&style, out)).contains(expected), "{expected}");
+            assert!(written(|out| listing_foot(&style, false, out)).contains(expected), "{expected}");
+        }
+        let found = |truncated_at, entries| {
+            let query = "x".to_owned();
+            let style = ListingStyle { truncated_at, entries, total: 3400, query, ..STYLE };
+            written(|out| listing_foot(&style, false, out))
+        };
+        assert!(found(None, 12).contains("12 of 3,400 entries"));
+        assert!(found(None, 0).contains("No name contains that."));
+        assert!(found(Some(3400), 12).contains("Only 3,400 names were searched"));
+        for (count, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(count), expected);
         }
     }
 

@@ -299,6 +299,16 @@ impl Docroot {
         Ok(CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), Vec::new()))
     }
 
+    /// Whether `path` has a protection of its own, which whoever may see the folder `from` has not passed. Both
+    /// begin with a slash and have none at the end. The coded forms of a file lie beside it.
+    pub(super) fn is_guarded_from(&self, path: &[u8], from: &[u8]) -> bool {
+        let covers = |guarded: &[u8], path: &[u8]| {
+            path.strip_prefix(guarded)
+                .is_some_and(|rest| matches!(rest, [] | [b'/', ..] | b".br" | b".gz" | b".zst"))
+        };
+        self.options.guarded.iter().any(|guarded| covers(guarded, path) && !covers(guarded, from))
+    }
+
     /// The path beneath the root of what was opened, links followed: types and hiding are decided on that.
     pub(crate) fn resolved_name(&self, fd: &OwnedFd) -> Option<Vec<u8>> {
         let name = link_of(fd)?;

@@ -1,9 +1,10 @@
-//! Directory listings: read and sorted by a worker thread, rendered by a pull source while they are sent.
+//! Directory listings: read and sorted by a worker thread, rendered while they are sent.
 //!
 //! The names of a large directory are kept in one run of bytes with a small row each, so a hundred thousand
-//! entries are a few megabytes and not a hundred thousand allocations; all listings together have a limit. The
-//! loop renders a few rows whenever the client has taken the last ones.
+//! entries are a few megabytes and not a hundred thousand allocations; all listings together have a limit. Rows are
+//! rendered by the worker threads as well, piece by piece: eight clients' rows on the loop would hold it for 10 ms.
 
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,18 +12,24 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags};
 
 use super::disk::{Docroot, Reach, Trouble, file_type, is_hidden, stat};
-use crate::config::MIB;
+use crate::config::{KIB, MIB};
 use crate::error_page::{error, wants_html};
 use crate::handler::{Answer, Context};
 use crate::http::date::iso8601;
 use crate::http::negotiate::preferred;
 use crate::http::target::{encode_path, query_pairs};
-use crate::http::{Body, BodySource, Filled, Request, Response, Status};
+use crate::http::{Body, Filled, Request, Response, Status};
+use crate::jobs::Then;
 use crate::json::push_string;
+use crate::offload::{Offloaded, Producer};
 use crate::pages::{self, Kind, ListingStyle, SortBy};
+use crate::readme;
 
 /// Bytes that all listings in the making may hold together.
 const LISTINGS_BYTES_MAX: usize = 64 * MIB;
+
+/// Rendered at a time. Two pieces of a listing may be in memory.
+const PIECE_BYTES: usize = 64 * KIB;
 
 /// One entry: where its name stands, and what is shown of it.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +81,11 @@ impl Form {
 struct Entries {
     names: Vec<u8>,
     rows: Vec<Entry>,
+    /// Names looked at, found or not.
+    looked: usize,
     truncated: bool,
+    /// The name of the best README, and how good that is.
+    readme: Option<(u8, Vec<u8>)>,
 }
 
 impl Entries {
@@ -83,8 +94,42 @@ impl Entries {
         &self.names[at..at + usize::from(entry.name_len)]
     }
 
+    fn note_readme(&mut self, name: &[u8], kind: Kind) {
+        if let Some((_, rank)) = readme::markup_of(name).filter(|_| kind == Kind::File)
+            && self.readme.as_ref().is_none_or(|(best, known)| (rank, name) < (*best, known))
+        {
+            self.readme = Some((rank, name.to_vec()));
+        }
+    }
+
     fn bytes(&self) -> usize {
         self.names.capacity() + self.rows.capacity() * size_of::<Entry>()
+    }
+}
+
+/// What a listing is asked to show.
+#[derive(Debug)]
+struct Asked {
+    form: Form,
+    sort: SortBy,
+    descending: bool,
+    /// As it was typed.
+    query: String,
+}
+
+impl Asked {
+    /// `?sort=`, `&order=` and `&q=`; all by name where they say nothing.
+    fn of(request: &Request<'_>) -> Self {
+        let (mut sort, mut descending, mut query) = (SortBy::Name, false, String::new());
+        for (name, value) in query_pairs(request.query().unwrap_or_default()) {
+            match &*name {
+                "sort" => sort = SortBy::from_keyword(&value).unwrap_or(SortBy::Name),
+                "order" => descending = value == "desc",
+                "q" => query = value.into_owned(),
+                _ => {}
+            }
+        }
+        Asked { form: Form::asked_for(request), sort, descending, query }
     }
 }
 
@@ -96,33 +141,53 @@ pub(super) fn later(
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
-    let (sort, descending) = order(request);
-    let (html, form) = (wants_html(request), Form::asked_for(request));
+    let (html, asked) = (wants_html(request), Asked::of(request));
     let entries_max = cx.limits().listing_entries_max;
     let (docroot, path) = (Arc::clone(docroot), path.to_vec());
-    cx.job(move || match read(&docroot, &directory, &path, entries_max) {
-        Ok(entries) => respond(docroot, entries, path, form, (sort, descending)),
-        Err(trouble) => {
-            log::warn!("cannot list {}: {trouble:?}", path.escape_ascii());
-            error(Status::SERVICE_UNAVAILABLE, "the directory cannot be read now", html)
-        }
+    cx.job_then(move || {
+        let made = read(&docroot, &directory, &path, &asked.query.to_lowercase(), entries_max)
+            .inspect_err(|trouble| log::warn!("cannot list {}: {trouble:?}", path.escape_ascii()))
+            .map_err(|_| "the directory cannot be read now")
+            .and_then(|entries| Listing::make(docroot, entries, path, asked));
+        let then: Then = match made {
+            Ok(mut listing) => {
+                let mut first = Vec::new();
+                let said = listing.produce(&mut first);
+                Box::new(move |cx| respond(listing, first, said, cx).into())
+            }
+            Err(why) => Box::new(move |_| error(Status::SERVICE_UNAVAILABLE, why, html).into()),
+        };
+        then
     })
 }
 
-/// What `?sort=` and `&order=` ask for; by name where they say nothing.
-fn order(request: &Request<'_>) -> (SortBy, bool) {
-    let (mut sort, mut descending) = (SortBy::Name, false);
-    for (name, value) in query_pairs(request.query().unwrap_or_default()) {
-        match &*name {
-            "sort" => sort = SortBy::from_keyword(&value).unwrap_or(SortBy::Name),
-            "order" => descending = value == "desc",
-            _ => {}
-        }
+/// The answer, whose first piece is made. Most listings have no other.
+fn respond(listing: Listing, first: Vec<u8>, said: Filled, cx: &Context<'_>) -> Response {
+    let form = listing.form;
+    let body = match said {
+        Filled::End => Body::Bytes(first),
+        _ => Body::Source(Box::new(Offloaded::begun(listing, first, cx))),
+    };
+    let response = Response::new(Status::OK)
+        .with_field("Content-Type", form.content_type())
+        .with_field("Vary", "Accept")
+        // What a listing shows is never known to be fresh.
+        .with_field("Cache-Control", "no-cache")
+        .with_body(body);
+    match form {
+        Form::Html => response.with_field("Content-Security-Policy", pages::LISTING_POLICY),
+        Form::Json | Form::Text => response,
     }
-    (sort, descending)
 }
 
-fn read(docroot: &Docroot, directory: &OwnedFd, path: &[u8], entries_max: usize) -> Result<Entries, Trouble> {
+/// Reads the entries whose names contain `query`, which is in lower case.
+fn read(
+    docroot: &Docroot,
+    directory: &OwnedFd,
+    path: &[u8],
+    query: &str,
+    entries_max: usize,
+) -> Result<Entries, Trouble> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(directory, ".", flags, Mode::empty())?;
     let mut entries = Entries::default();
@@ -133,22 +198,36 @@ fn read(docroot: &Docroot, directory: &OwnedFd, path: &[u8], entries_max: usize)
         if name.starts_with(b".") {
             continue;
         }
-        if entries.rows.len() == entries_max {
+        if entries.looked == entries_max {
             entries.truncated = true;
             break;
+        }
+        let is_found = contains(name, query);
+        if !is_found && entry.file_type() != FileType::Symlink {
+            entries.looked += 1;
+            continue;
         }
         let Some((kind, size, modified_secs)) = look(docroot, directory, path, name, entry.file_type())
         else {
             continue;
         };
-        let (Ok(name_at), Ok(name_len)) = (u32::try_from(entries.names.len()), u16::try_from(name.len()))
-        else {
-            break;
-        };
-        entries.names.extend_from_slice(name);
-        entries.rows.push(Entry { name_at, name_len, kind, size, modified_secs });
+        entries.looked += 1;
+        if is_found {
+            let (Ok(name_at), Ok(name_len)) = (u32::try_from(entries.names.len()), u16::try_from(name.len()))
+            else {
+                break;
+            };
+            entries.note_readme(name, kind);
+            entries.names.extend_from_slice(name);
+            entries.rows.push(Entry { name_at, name_len, kind, size, modified_secs });
+        }
     }
     Ok(entries)
+}
+
+/// Whether a name contains the text, upper and lower case being the same.
+fn contains(name: &[u8], lower: &str) -> bool {
+    lower.is_empty() || String::from_utf8_lossy(name).to_lowercase().contains(lower)
 }
 
 /// What is shown of one entry; `None` for what is not served anyway: links that lead out, and what went away.
@@ -178,24 +257,13 @@ fn look(
     Some((kind, stat.stx_size, u64::try_from(stat.stx_mtime.tv_sec).unwrap_or(0)))
 }
 
-fn respond(
-    docroot: Arc<Docroot>,
-    mut entries: Entries,
-    path: Vec<u8>,
-    form: Form,
-    (sort, descending): (SortBy, bool),
-) -> Response {
-    let bytes = entries.bytes();
-    if docroot.listing_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes > LISTINGS_BYTES_MAX {
-        docroot.listing_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        return error(Status::SERVICE_UNAVAILABLE, "too many listings are being made", false);
-    }
+fn sort(entries: &mut Entries, by: SortBy, descending: bool) {
     let mut rows = std::mem::take(&mut entries.rows);
     rows.sort_unstable_by(|a, b| {
         // Directories stay in front whatever is asked for; equal ones go by name.
         let folders = (b.kind == Kind::Directory).cmp(&(a.kind == Kind::Directory));
         let by_name = || entries.name(a).cmp(entries.name(b));
-        let asked = match sort {
+        let asked = match by {
             SortBy::Name => by_name(),
             SortBy::Size => a.size.cmp(&b.size).then_with(by_name),
             SortBy::Modified => a.modified_secs.cmp(&b.modified_secs).then_with(by_name),
@@ -203,25 +271,45 @@ fn respond(
         folders.then(if descending { asked.reverse() } else { asked })
     });
     entries.rows = rows;
-    let style = ListingStyle {
-        sort,
-        descending,
-        truncated_at: entries.truncated.then_some(entries.rows.len()),
-        entries: entries.rows.len(),
+}
+
+/// A README that is shown.
+#[derive(Debug)]
+struct Readme {
+    name: Vec<u8>,
+    html: Vec<u8>,
+}
+
+/// Reads and renders it. Of a long one there is only the link; one that cannot be had is left out.
+fn load_readme(docroot: &Docroot, path: &[u8], name: Vec<u8>) -> Option<Readme> {
+    let full = [path, &name].concat();
+    let file = docroot.open_beneath(full.strip_prefix(b"/").unwrap_or(&full), Reach::OnDisk).ok()?;
+    let folder = path.strip_suffix(b"/").unwrap_or(path);
+    let is_kept_back = |path: &[u8]| is_hidden(path) || docroot.is_guarded_from(path, folder);
+    let resolved = docroot.resolved_name(&file);
+    if is_kept_back(&full)
+        || resolved.as_deref().is_some_and(is_kept_back)
+        || file_type(&stat(&file).ok()?) != FileType::RegularFile
+    {
+        return None;
+    }
+    let mut text = Vec::new();
+    let bytes_max = docroot.options.readme_bytes_max;
+    std::fs::File::from(file).take(bytes_max + 1).read_to_end(&mut text).ok()?;
+    let html = match text.len() as u64 <= bytes_max {
+        true => readme::markup_of(&name).and_then(|(markup, _)| readme::render(&text, markup)),
+        false => None,
     };
-    let source = Listing { docroot, entries, bytes, path, form, style, next: Part::Head };
-    Response::new(Status::OK)
-        .with_field("Content-Type", form.content_type())
-        .with_field("Vary", "Accept")
-        // What a listing shows is never known to be fresh.
-        .with_field("Cache-Control", "no-cache")
-        .with_body(Body::Source(Box::new(source)))
+    let html = html.unwrap_or_else(|| b"<p>It is too long to be shown here.</p>\n".to_vec());
+    Some(Readme { name, html })
 }
 
 #[derive(Debug)]
 enum Part {
     Head,
     Row(usize),
+    /// The README, from this byte of it on.
+    Readme(usize),
 }
 
 /// Renders a listing while it is sent.
@@ -233,17 +321,50 @@ struct Listing {
     path: Vec<u8>,
     form: Form,
     style: ListingStyle,
+    readme: Option<Readme>,
     next: Part,
 }
 
 impl Listing {
+    /// What is to be rendered, in order, with its README; or why it is not.
+    fn make(
+        docroot: Arc<Docroot>,
+        mut entries: Entries,
+        path: Vec<u8>,
+        asked: Asked,
+    ) -> Result<Self, &'static str> {
+        let form = asked.form;
+        let shows_readme = docroot.options.readme && form == Form::Html && asked.query.is_empty();
+        let readme = entries.readme.take().filter(|_| shows_readme);
+        let readme = readme.and_then(|(_, name)| load_readme(&docroot, &path, name));
+        let bytes = entries.bytes() + readme.as_ref().map_or(0, |readme| readme.html.len()) + 2 * PIECE_BYTES;
+        let held = docroot.listing_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        sort(&mut entries, asked.sort, asked.descending);
+        let style = ListingStyle {
+            sort: asked.sort,
+            descending: asked.descending,
+            truncated_at: entries.truncated.then_some(entries.looked),
+            entries: entries.rows.len(),
+            total: entries.looked,
+            query: asked.query,
+            archives: docroot.options.archives,
+        };
+        // Made in any case: it gives back what it holds when it is dropped.
+        let listing = Listing { docroot, entries, bytes, path, form, style, readme, next: Part::Head };
+        if held <= LISTINGS_BYTES_MAX { Ok(listing) } else { Err("too many listings are being made") }
+    }
+
     fn head(&self, out: &mut Vec<u8>) {
         match self.form {
             Form::Html => pages::listing_head(&self.path, &self.style, out),
             Form::Json => {
                 let mut head = String::from("{\"path\":");
                 push_string(&String::from_utf8_lossy(&self.path), &mut head);
-                head.push_str(",\"entries\":[");
+                if !self.style.query.is_empty() {
+                    head.push_str(",\"query\":");
+                    push_string(&self.style.query, &mut head);
+                }
+                head.push_str(&format!(",\"total\":{},\"entries\":[", self.style.total));
                 out.extend_from_slice(head.as_bytes());
             }
             Form::Text => {}
@@ -253,10 +374,24 @@ impl Listing {
     fn foot(&self, out: &mut Vec<u8>) {
         let truncated = self.style.truncated_at.is_some();
         match self.form {
-            Form::Html => pages::listing_foot(&self.style, out),
+            Form::Html => pages::listing_foot(&self.style, self.readme.is_some(), out),
             Form::Json => out.extend_from_slice(format!("],\"truncated\":{truncated}}}\n").as_bytes()),
             Form::Text if truncated => out.extend_from_slice(b"... and more\n"),
             Form::Text => {}
+        }
+    }
+
+    fn row(&self, entry: &Entry, is_first: bool, out: &mut Vec<u8>) {
+        let shown = pages::Row {
+            name: self.entries.name(entry),
+            kind: entry.kind,
+            size: entry.size,
+            modified_secs: entry.modified_secs,
+        };
+        match self.form {
+            Form::Html => pages::listing_row(&shown, out),
+            Form::Json => json_row(&shown, is_first, out),
+            Form::Text => text_row(&shown, out),
         }
     }
 }
@@ -289,33 +424,36 @@ fn text_row(row: &pages::Row<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(if row.kind == Kind::Directory { b"/\n" } else { b"\n" });
 }
 
-impl BodySource for Listing {
-    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
-        let full = out.len() + room;
-        let mut row = match self.next {
-            Part::Head => {
-                self.head(out);
-                0
-            }
-            Part::Row(row) => row,
-        };
-        while let Some(entry) = self.entries.rows.get(row) {
-            if out.len() >= full {
-                self.next = Part::Row(row);
+impl Producer for Listing {
+    fn produce(&mut self, out: &mut Vec<u8>) -> Filled {
+        if matches!(self.next, Part::Head) {
+            self.head(out);
+            self.next = Part::Row(0);
+        }
+        while let Part::Row(row) = self.next {
+            if out.len() >= PIECE_BYTES {
                 return Filled::More;
             }
-            let shown = pages::Row {
-                name: self.entries.name(entry),
-                kind: entry.kind,
-                size: entry.size,
-                modified_secs: entry.modified_secs,
-            };
-            match self.form {
-                Form::Html => pages::listing_row(&shown, out),
-                Form::Json => json_row(&shown, row == 0, out),
-                Form::Text => text_row(&shown, out),
+            match self.entries.rows.get(row) {
+                Some(entry) => self.row(entry, row == 0, out),
+                None => break,
             }
-            row += 1;
+            self.next = Part::Row(row + 1);
+        }
+        if let Some(readme) = &self.readme {
+            let at = match self.next {
+                Part::Readme(at) => at,
+                Part::Head | Part::Row(_) => {
+                    pages::readme_head(&readme.name, out);
+                    0
+                }
+            };
+            let end = readme.html.len().min(at + PIECE_BYTES.saturating_sub(out.len()).max(1));
+            out.extend_from_slice(&readme.html[at..end]);
+            if end < readme.html.len() {
+                self.next = Part::Readme(end);
+                return Filled::More;
+            }
         }
         self.foot(out);
         Filled::End
@@ -325,5 +463,32 @@ impl BodySource for Listing {
 impl Drop for Listing {
     fn drop(&mut self) {
         self.docroot.listing_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::FileOptions;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    /// The listing would show the content without its password.
+    #[test]
+    fn a_readme_with_a_protection_of_its_own_is_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/private")).unwrap();
+        fs::write(folder.path().join("a/README.md"), "shown").unwrap();
+        fs::write(folder.path().join("a/private/README.md"), "kept back").unwrap();
+        symlink("private/README.md", folder.path().join("a/README.txt")).unwrap();
+        let shows = |guarded: &[u8], path: &[u8], name: &[u8]| {
+            let options = FileOptions { guarded: vec![guarded.to_vec()], ..FileOptions::default() };
+            load_readme(&Docroot::open(folder.path(), options).unwrap(), path, name.to_vec()).is_some()
+        };
+        assert!(shows(b"/b", b"/a/", b"README.md") && shows(b"", b"/a/", b"README.md"));
+        assert!(!shows(b"/a/README.md", b"/a/", b"README.md"));
+        assert!(shows(b"/a", b"/a/", b"README.md"), "who sees the folder has passed it");
+        assert!(shows(b"/b", b"/a/", b"README.txt") && !shows(b"/a/private", b"/a/", b"README.txt"));
+        assert!(shows(b"/a/private", b"/a/private/", b"README.md"));
     }
 }

@@ -82,6 +82,39 @@ fn a_browser_shows_home_page_and_listing_without_complaint() {
     });
 }
 
+/// Types into the search box of a listing as a person would, and says what is to be seen.
+#[test]
+fn the_rows_follow_what_is_typed() {
+    let Some(chromium) = chromium() else { return };
+    let docroot = Docroot::empty();
+    for name in ["Alpha.txt", "beta.txt", "alphabet/x", "gamma.md"] {
+        docroot.write(&format!("folder/{name}"), "x");
+    }
+    docroot.write("folder/README.md", "# Read me\n\n|a|b|\n|-|-|\n|c|[d](beta.txt)|\n");
+    docroot.write(
+        "index.html",
+        "<!doctype html><title>x</title><link rel=icon href=data:,><iframe src=folder/?sort=size></iframe><p id=p></p><script>\
+         document.querySelector('iframe').onload = event => {\
+         const page = event.target.contentDocument, box = page.forms[0].q, seen = [];\
+         for (const text of ['ALPHA', 'zzz', '']) {\
+         box.value = text; box.dispatchEvent(new Event('input'));\
+         seen.push([...page.querySelectorAll('tr.e:not([hidden]) a')].map(a => a.textContent).join() + \
+         ' (' + page.querySelector('output').textContent + ')') }\
+         const key = key => page.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));\
+         key('/'); seen.push(page.activeElement.name); key('ArrowDown'); key('ArrowDown');\
+         seen.push(page.activeElement.textContent);\
+         p.textContent = 'seen: ' + seen.join('; ') + '.' }</script>",
+    );
+    on_both(|model| {
+        let visit = visit(&chromium, model, &docroot.root(), "");
+        let seen = "seen: alphabet/,Alpha.txt (2 of 5);  (0 of 5); \
+            alphabet/,Alpha.txt,beta.txt,gamma.md,README.md (); q; alphabet/.";
+        assert!(visit.dom.contains(seen), "{}", visit.dom);
+        assert!(visit.console.is_empty(), "{:?}", visit.console);
+        assert!(visit.failed.is_empty(), "{:?}", visit.failed);
+    });
+}
+
 #[test]
 fn a_planted_complaint_is_noticed() {
     let Some(chromium) = chromium() else { return };

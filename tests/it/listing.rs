@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::net::Shutdown;
+use std::process::Command;
 
 use crate::docroot::{CHINESE, Docroot, MARKUP};
-use crate::harness::{Server, on_both};
+use crate::harness::{Server, on_both, program, run};
 use crate::wire::{Client, Framing};
 
 /// The targets of all links of a page that lead to an entry of the same folder, decoded, without a closing slash.
@@ -22,7 +23,7 @@ fn entries(page: &str) -> Vec<String> {
 
 /// Whether a link leads to an entry, and not to another order, the folder above or another place.
 fn is_entry(href: &str) -> bool {
-    !href.starts_with(['?', '/', '#']) && !href.starts_with("..") && !href.contains(':')
+    !href.starts_with(['?', '/', '#']) && !href.starts_with("..") && !href.contains(':') && href != "./"
 }
 
 /// The values of all `href` attributes, with their character references resolved.
@@ -59,7 +60,7 @@ fn a_listing_shows_what_can_be_had_and_every_link_leads_there() {
         let mut names = entries(&page);
         names.sort();
         assert_eq!(names, ["deeper", "one.txt", "two.txt"]);
-        assert!(!page.contains(".hidden"), "{page}");
+        assert!(!page.contains(">.hidden"), "{page}");
         for href in hrefs(&page).iter().filter(|href| is_entry(href)) {
             client.get(&format!("/plain/{href}")).expect(200);
         }
@@ -179,4 +180,116 @@ fn a_listing_comes_as_json_and_as_text_too() {
         assert!(lines.contains(&"a folder/"), "{lines:?}");
         client.ask("GET", "/", &["Accept: */*"], b"").expect(200);
     });
+}
+
+#[test]
+fn a_search_finds_names_in_every_form() {
+    let docroot = Docroot::empty();
+    for number in 0..1_200 {
+        docroot.write(&format!("many/file {number:04}.txt"), b"");
+    }
+    docroot.write("many/Über alles 99.md", b"x");
+    docroot.write("many/99 <b>&.txt", b"xx");
+    docroot.link("../../outside", "many/leads-out-99");
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        let page = listing(&mut client, "/many/?q=E+119");
+        let found: Vec<String> = (1190..1200).map(|number| format!("file {number}.txt")).collect();
+        assert_eq!(entries(&page), found);
+        // Upper and lower case are the same, in any script; the sign for a space in forms is one.
+        for (query, count) in [
+            ("%C3%BCBER+ALLES", 1),
+            ("TXT", 1_201),
+            ("99", 23),
+            ("nothing-like-it", 0),
+            ("", 1_202),
+            ("%3Cb%3E%26", 1),
+        ] {
+            let page = listing(&mut client, &format!("/many/?q={query}&sort=size&order=desc"));
+            assert_eq!(entries(&page).len(), count, "{query}");
+            assert!(!page.contains("<b>"), "the question as text");
+            let said = match (query, count) {
+                ("", _) => "1,202 entries".to_owned(),
+                (_, 0) => "No name contains that.".to_owned(),
+                _ => format!(
+                    "{} of 1,202 entries",
+                    if count > 1000 { "1,201".to_owned() } else { count.to_string() }
+                ),
+            };
+            assert!(page.contains(&said), "{said}");
+            let links: Vec<String> =
+                hrefs(&page).into_iter().filter(|href| href.starts_with("?sort=name")).collect();
+            assert_eq!(
+                links[0].contains("&q="),
+                !query.is_empty(),
+                "another order keeps the search: {links:?}"
+            );
+
+            let json = client.get(&format!("/many/?json&q={query}")).expect(200);
+            let json: serde_json::Value = serde_json::from_slice(&json.body).expect("JSON");
+            assert_eq!(json["entries"].as_array().map(Vec::len), Some(count));
+            assert_eq!(json["total"], 1_202);
+            let text = client.get(&format!("/many/?text&q={query}")).expect(200);
+            assert_eq!(text.text().lines().count(), count);
+        }
+        let few = Server::start(model, &docroot.root(), &["--max-listing", "100"]);
+        let page = listing(&mut Client::connect(few.port), "/many/?q=zzz");
+        assert!(page.contains("Only 100 names were searched"), "{page}");
+    });
+}
+
+#[test]
+fn a_readme_is_shown_below_its_folder() {
+    let docroot = Docroot::empty();
+    docroot.write("md/README.md", "# Hello *you*\n\n[next](../plain/) <script>alert(1)</script>\n");
+    docroot.write("md/README.txt", "the other");
+    docroot.write("md/a.txt", "a");
+    docroot.write("plain/readme", "1 < 2\n");
+    docroot.write("long/README.md", "word ".repeat(20_000));
+    docroot.write("none/.readme.md", "hidden");
+    fs::create_dir(docroot.path("none/README.md")).unwrap();
+    fs::create_dir(docroot.path("out")).unwrap();
+    fs::write(docroot.outside("README.md"), crate::docroot::SECRET).unwrap();
+    docroot.link("../../outside/README.md", "out/README.md");
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        let page = listing(&mut client, "/md/");
+        assert!(page.contains("<h2>Hello <em>you</em></h2>"), "{page}");
+        assert!(
+            page.contains("&lt;script&gt;alert(1)&lt;/script&gt;") && !page.contains("<script>alert"),
+            "{page}"
+        );
+        assert!(page.contains("<a href=\"./README.md\">README.md</a></h2>") && !page.contains("the other"));
+        assert!(listing(&mut client, "/plain/").contains("<pre>1 &lt; 2\n</pre>"));
+        let long = listing(&mut client, "/long/");
+        assert!(long.contains("too long to be shown") && !long.contains("word word"));
+        for path in ["/none/", "/out/", "/md/?q=a"] {
+            let page = listing(&mut client, path);
+            assert!(!page.contains("class=\"readme\"") && !page.contains(crate::docroot::SECRET), "{path}");
+        }
+        let page = client.get("/md/?json").expect(200);
+        assert!(!page.text().contains("Hello"));
+
+        let off = Server::start(model, &docroot.root(), &["--no-readme"]);
+        assert!(!listing(&mut Client::connect(off.port), "/md/").contains("class=\"readme\""));
+    });
+}
+
+/// The page may run its own script and no other, so what the policy says has to be that script's hash.
+#[test]
+fn the_policy_of_a_listing_lets_its_own_script_run() {
+    let docroot = Docroot::new();
+    let Some(python) = program(&["python3"], "WHIRLIGIG_REQUIRE_CLIENTS") else { return };
+    let server = Server::start("reactor", &docroot.root(), &[]);
+    let got = Client::connect(server.port).ask("GET", "/plain/", &["Accept: text/html"], b"").expect(200);
+    let (_, rest) = got.text().split_once("<script>").expect("a script");
+    let (script, _) = rest.split_once("</script>").expect("its end");
+    let hash = "import sys, hashlib, base64\n\
+        print(base64.b64encode(hashlib.sha256(sys.argv[1].encode()).digest()).decode(), end='')";
+    let hash = run(Command::new(python).args(["-c", hash, script])).out;
+    let policy = got.must("content-security-policy");
+    assert!(policy.contains(&format!("script-src 'sha256-{hash}';")), "{hash} in {policy}");
+    assert!(policy.starts_with("default-src 'none';"));
 }

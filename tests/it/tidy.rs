@@ -80,6 +80,7 @@ const LAYERS: [&[&str]; 6] = [
         "observe",
         "offload",
         "pages",
+        "readme",
         "router",
         "api",
         "signals",

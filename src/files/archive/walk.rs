@@ -152,7 +152,7 @@ impl Walk {
 
     /// The entry at the present path, which is entered if it is a directory. `None` if it is not to be had.
     fn look(&mut self, real: &[u8]) -> Result<Option<Entry>, Broken> {
-        if self.is_excluded(real) {
+        if self.is_excluded(real) || self.is_excluded(&[b"/", &self.path[..]].concat()) {
             return Ok(None);
         }
         let fd = match self.docroot.open_beneath(&self.path, Reach::OnDisk) {
@@ -189,15 +189,11 @@ impl Walk {
         self.levels.iter().any(|level| level.identity == identity(stat))
     }
 
-    /// Whether something is left out because it has a protection of its own, which whoever may read a folder above
-    /// has not passed. `path` begins with a slash. Below the top of the walk only: who got there has passed it.
+    /// Whether something is left out though a client could name it: this is the one place that decides it. `path` is
+    /// from the root and begins with a slash. What guards the top of the walk has been passed by who got there.
     fn is_excluded(&self, path: &[u8]) -> bool {
-        let within = |path: &[u8], folder: &[u8]| {
-            path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        };
         let top = [b"/", &self.path[..self.top_len]].concat();
-        let mut protected = self.docroot.options.not_archived.iter();
-        protected.any(|folder| within(path, folder) && !within(&top, folder))
+        self.docroot.is_guarded_from(path, top.strip_suffix(b"/").unwrap_or(&top))
     }
 
     /// Reads the names of the directory at the present path, and goes on with them.
@@ -293,13 +289,21 @@ mod tests {
         let root = folder.path();
         fs::create_dir_all(root.join("a/private/deep")).unwrap();
         fs::write(root.join("a/private/deep/x"), "").unwrap();
-        fs::write(root.join("a/privately"), "").unwrap();
+        for name in ["a/privately", "a/one.txt", "a/one.txt.gz", "a/one.txts", "a/named"] {
+            fs::write(root.join(name), "").unwrap();
+        }
         symlink("a/private/deep", root.join("link")).unwrap();
         symlink("a", root.join("other")).unwrap();
         symlink("..", root.join("a/up")).unwrap();
-        let options = FileOptions { not_archived: vec![b"/a/private".to_vec()], ..FileOptions::default() };
+        let options = FileOptions {
+            guarded: [&b"/a/private"[..], b"/a/one.txt", b"/other/named"].map(<[u8]>::to_vec).into(),
+            ..FileOptions::default()
+        };
         let got = |path: &[u8]| names(root, options.clone(), path).ok().unwrap();
-        assert_eq!(got(b"/"), ["", "a/", "a/privately", "other/", "other/privately"]);
+        assert_eq!(
+            got(b"/"),
+            ["", "a/", "a/named", "a/one.txts", "a/privately", "other/", "other/one.txts", "other/privately",]
+        );
         let from_a = got(b"/a/");
         assert!(!from_a.iter().any(|name| name.contains("deep")), "{from_a:?}");
         // Who asks for it by name has passed its protection.
