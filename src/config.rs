@@ -67,6 +67,10 @@ pub const AUTH_COST_MAX: u32 = 16;
 /// A file of redirects and rewrites, in bytes: each rule is tried for each request.
 pub const RULES_FILE_BYTES_MAX: u64 = 256 * KIB as u64;
 
+/// How much a worker thread stands back behind the loops, as `nice` counts it: where processors are short, who packs an
+/// archive waits, and not who asks for a page.
+pub const JOB_NICENESS: i32 = 10;
+
 /// How connections are driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {

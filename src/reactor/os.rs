@@ -298,8 +298,6 @@ pub(crate) fn write_slices(
     Ok(sent)
 }
 
-/// One sendfile. Fewer bytes than asked for mean nothing by themselves: a full socket, a file that became
-/// shorter, or a signal that came in between (sendfile(2) then returns what it has sent so far).
 /// Whether the disk would be asked for this part of a file. The first and the last page tell: what lies between
 /// was read together with them (preadv2(2), RWF_NOWAIT). Where a file system cannot say, nothing is cold.
 fn is_cold(file: &OwnedFd, offset: u64, len: u64) -> bool {
@@ -312,6 +310,8 @@ fn is_cold(file: &OwnedFd, offset: u64, len: u64) -> bool {
     is_away(offset) || is_away(offset + len.saturating_sub(1))
 }
 
+/// One sendfile. Fewer bytes than asked for mean nothing by themselves: a full socket, a file that became
+/// shorter, or a signal that came in between (sendfile(2) then returns what it has sent so far).
 pub(crate) fn send_file(socket: impl AsFd, file: &OwnedFd, offset: u64, len: u64) -> io::Result<SentFile> {
     let mut at = offset;
     let asked = usize::try_from(len).unwrap_or(usize::MAX);

@@ -14,6 +14,9 @@ use crate::docroot::{Docroot, SECRET, pattern};
 use crate::harness::{Finished, Server, bare_command, on_both, program, run, until};
 use crate::wire::Client;
 
+/// Programs that unpack are left out with a word where they are not installed, and required where this is set.
+const REQUIRED: &str = "WHIRLIGIG_REQUIRE_CLIENTS";
+
 /// Paths below a folder, with content and whether it can be run; `None` for a folder.
 type Tree = BTreeMap<Vec<u8>, Option<(Vec<u8>, bool)>>;
 
@@ -89,10 +92,10 @@ fn unpack(archive: &Path, form: &str, into: &Path) {
         \x20   with open(path, 'xb') as f: f.write(z.read(i))\n\
         \x20 os.chmod(path, mode & 0o777)\n";
     if form == "zip" {
-        if let Some(unzip) = program(&["unzip"], "WHIRLIGIG_REQUIRE_UNZIP") {
+        if let Some(unzip) = program(&["unzip"], REQUIRED) {
             must("unzip -t", &run(Command::new(unzip).arg("-tqq").arg(archive)));
         }
-        if let Some(python3) = program(&["python3"], "WHIRLIGIG_REQUIRE_PYTHON") {
+        if let Some(python3) = program(&["python3"], REQUIRED) {
             must("zipfile", &run(Command::new(python3).args(["-c", python]).arg(archive).arg(into)));
         }
         return;
@@ -143,7 +146,7 @@ fn an_archive_is_the_tree_as_it_is_served() {
             fs::write(&archive, content).unwrap();
             let into = scratch.path().join(format!("in-{form}"));
             unpack(&archive, form, &into);
-            if form == "zip" && program(&["python3"], "WHIRLIGIG_REQUIRE_PYTHON").is_none() {
+            if form == "zip" && program(&["python3"], REQUIRED).is_none() {
                 continue;
             }
             // In a zip a backslash would be a separator to some.
@@ -330,4 +333,21 @@ fn memory_does_not_grow_with_the_folder() {
             assert!(grown < 4 << 20, "{form} on {model}: {grown} bytes more at the peak");
         }
     });
+}
+
+/// Whoever packs an archive waits where processors are short, and not who asks for a page.
+#[test]
+fn worker_threads_stand_back_behind_the_loop() {
+    let docroot = Docroot::new();
+    let server = Server::start("reactor", &docroot.root(), &["--archives"]);
+    Client::connect(server.port).get("/plain/?archive=tar").expect(200);
+    let mut seen = BTreeMap::new();
+    for task in fs::read_dir(format!("/proc/{}/task", server.pid().as_raw_nonzero())).unwrap() {
+        let line = fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        let (name, rest) = line.rsplit_once(')').expect("a name in brackets");
+        let nice: i32 = rest.split(' ').nth(17).expect("how nice it is").parse().unwrap();
+        seen.insert(name.rsplit('(').next().unwrap().to_owned(), nice);
+    }
+    let (work, main) = (seen["whirligig-job"], seen["whirligig"]);
+    assert!(work > main || work == 19, "{seen:?}");
 }

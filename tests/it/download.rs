@@ -58,7 +58,7 @@ fn a_download_carries_the_name_of_the_file() {
     for (name, _) in names() {
         std::fs::write(docroot.root().join(OsStr::from_bytes(&name)), b"content").unwrap();
     }
-    let python = program(&["python3"], "WHIRLIGIG_REQUIRE_PYTHON");
+    let python = program(&["python3"], "WHIRLIGIG_REQUIRE_CLIENTS");
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
         let mut client = Client::connect(server.port);

@@ -44,5 +44,6 @@ mod reactors;
 mod rules;
 mod sim;
 mod split;
+mod stall;
 mod strace;
 mod tidy;

@@ -1,0 +1,31 @@
+//! The measurement of what heavy work costs the others still runs. What it finds is nobody's business here: times
+//! are not asserted in tests.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::harness::{program, run_within};
+
+#[test]
+fn the_measurement_runs_on_both_models() {
+    let Some(python) = program(&["python3"], "WHIRLIGIG_REQUIRE_CLIENTS") else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stall/run.py");
+    let ended = run_within(
+        Duration::from_secs(60),
+        Command::new(python)
+            .arg(script)
+            .args(["--binary", env!("CARGO_BIN_EXE_whirligig"), "--models", "reactor,threads"])
+            .args(["--runs", "1", "--requests", "20", "--files", "50", "--mib", "16"])
+            .arg("--scratch")
+            .arg(scratch.path()),
+    );
+    assert_eq!(ended.code, Some(0), "{}{}", ended.out, ended.err);
+    for scene in ["idle", "listing", "zip", "cold"] {
+        for model in ["reactor", "threads"] {
+            let is_it = |line: &&str| line.split_whitespace().take(2).eq([scene, model]);
+            assert!(ended.out.lines().any(|line| is_it(&line)), "{scene} {model}: {}", ended.out);
+        }
+    }
+}

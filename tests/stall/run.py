@@ -1,0 +1,480 @@
+#!/usr/bin/env python3
+"""Does heavy work for some clients hold up the others?
+
+Eight clients ask, again and again, for one of
+
+    listing   the listing of a folder with 8,000 files
+    zip       a folder of 1 GiB of random bytes as a zip
+    cold      files that are on the disk and not in memory
+
+and meanwhile a ninth client sends 2,000 requests for a small file that is in memory, one after the other. What it waited
+is shown as p50, p99 and max: the median of five runs, in which the servers take turns. `idle` is the same without
+the eight. nginx, where there is one, is measured beside ours; it makes no zips.
+
+Build first: cargo build --release. Nothing is asserted but, with --limit-ms, our own p99.
+"""
+
+import argparse
+import http.client
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+SCENES = ("idle", "listing", "zip", "cold")
+HOT = b"round and round and round\n"
+MIB = 1 << 20
+
+# A run that takes longer is cut off and said to be so.
+RUN_SECONDS_MAX = 60
+# How long a server may take to start, and a client to get the first byte of what it asked for.
+START_SECONDS_MAX = 20
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--binary", default=os.path.join(TOP, "target/release/whirligig"), help="ours")
+    parser.add_argument("--nginx", default=shutil.which("nginx") or "", help="that of the PATH; '' for none")
+    parser.add_argument("--models", default="reactor", help="ours to measure: reactor, threads or both with a comma")
+    parser.add_argument("--scenes", default=",".join(SCENES), help="which of %(default)s")
+    parser.add_argument("--runs", type=int, default=5, help="of each scene and server (%(default)s)")
+    parser.add_argument("--requests", type=int, default=2000, help="of the ninth client in a run (%(default)s)")
+    parser.add_argument("--clients", type=int, default=8, help="that make the load (%(default)s)")
+    parser.add_argument("--files", type=int, default=8000, help="in the listed folder (%(default)s)")
+    parser.add_argument("--mib", type=int, default=1024, help="in the folder that is packed (%(default)s)")
+    parser.add_argument("--pause-ms", type=float, default=1.0, help="between two requests of the ninth, so that they are spread over the load (%(default)s)")
+    parser.add_argument("--scratch", default=os.path.join(TOP, "target/stall"), help="a folder for the data, which is made once (%(default)s)")
+    parser.add_argument("--limit-ms", type=float, help="exit with 1 if a p99 of ours is above")
+    parser.add_argument("--seconds-max", type=int, default=1800, help="give up after this long (%(default)s)")
+    parser.add_argument("--flags", default="", help="more flags for ours, in one word")
+    given = parser.parse_args()
+    given.scenes = given.scenes.split(",")
+    given.models = given.models.split(",")
+    for word in given.scenes:
+        if word not in SCENES:
+            parser.error(f"there is no scene '{word}'")
+    if not os.access(given.binary, os.X_OK):
+        parser.error(f"there is no {given.binary}: cargo build --release, or say --binary")
+    return given
+
+
+# The data.
+
+
+def make_data(scratch, files, mib):
+    """The folder that is served. What is there with the right size is taken as it is."""
+    root = os.path.join(scratch, "root")
+    many = os.path.join(root, f"many-{files}")
+    big = os.path.join(root, f"big-{mib}")
+    for folder in (many, big):
+        os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(root, "hot.txt"), "wb") as file:
+        file.write(HOT)
+    if len(os.listdir(many)) != files:
+        for number in range(files):
+            with open(os.path.join(many, f"a file with number {number:06}.txt"), "wb") as file:
+                file.write(b"x" * (number % 100))
+    parts = max(16, mib // 16)
+    size = mib * MIB // parts
+    for number in range(parts):
+        path = os.path.join(big, f"{number:03}.bin")
+        if os.path.exists(path) and os.path.getsize(path) == size:
+            continue
+        free = shutil.disk_usage(scratch).free
+        if free < 2 * size + 256 * MIB:
+            raise SystemExit(f"run.py: {free // MIB} MiB are free at {scratch}, {mib} are needed; say --scratch or --mib")
+        with open(path, "wb") as file:
+            for _ in range(size // MIB):
+                file.write(os.urandom(MIB))
+            file.write(os.urandom(size % MIB))
+    os.sync()
+    return root, [f"/big-{mib}/{number:03}.bin" for number in range(parts)]
+
+
+def drop_caches(keep):
+    """Has the kernel forget what it need not know, and reads again what is `keep`. False where it may not be asked."""
+    os.sync()
+    try:
+        with open("/proc/sys/vm/drop_caches", "w") as file:
+            file.write("3\n")
+    except OSError:
+        return False
+    for path in keep:
+        with open(path, "rb") as file:
+            while file.read(MIB):
+                pass
+    return True
+
+
+def chill(path):
+    """Has one file leave memory, and says whether it did; None where the file system does not tell."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        try:
+            os.preadv(fd, [bytearray(1)], 0, os.RWF_NOWAIT)
+            return False
+        except BlockingIOError:
+            return True
+        except OSError:
+            return None
+    finally:
+        os.close(fd)
+
+
+# The servers.
+
+
+class Server:
+    """One that was started here, and will be stopped here."""
+
+    def __init__(self, name, command, port, log):
+        self.name, self.port = name, port
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        until = time.monotonic() + START_SECONDS_MAX
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", port), 1):
+                    return
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > until:
+                    self.stop()
+                    raise SystemExit(f"run.py: {name} does not start; see {log.name}")
+                time.sleep(0.02)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(5)
+
+    def get(self, path):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.read().decode() if answer.status == 200 else ""
+        finally:
+            connection.close()
+
+    def long_turns(self):
+        """How many turns of the loop took longer than 5 ms, and how many there were."""
+        if "threads" in self.name or "nginx" in self.name:
+            return None
+        counts = {}
+        for line in self.get("/_whirligig/metrics").splitlines():
+            if line.startswith('whirligig_turn_seconds_bucket{le="'):
+                bound, count = line.removeprefix('whirligig_turn_seconds_bucket{le="').split('"} ')
+                counts[float(bound)] = int(count)
+        if not counts:
+            return None
+        total = counts[float("inf")]
+        return total - max((count for bound, count in counts.items() if bound <= 0.005), default=total), total
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+NGINX = """
+daemon off; master_process off; pid {scratch}/nginx.pid; error_log stderr error; {user}
+events {{ worker_connections 256; }}
+http {{
+  access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; {aio}
+  client_body_temp_path {scratch}/t1; proxy_temp_path {scratch}/t2; fastcgi_temp_path {scratch}/t3;
+  uwsgi_temp_path {scratch}/t4; scgi_temp_path {scratch}/t5;
+  server {{ listen 127.0.0.1:{port}; root {root}; autoindex on; }}
+}}
+"""
+
+
+def start_nginx(nginx, name, root, scratch, log):
+    port = free_port()
+    path = os.path.join(scratch, name.replace(" ", "-") + ".conf")
+    aio = "aio threads;" if "aio" in name else ""
+    user = "user root;" if os.geteuid() == 0 else ""
+    with open(path, "w") as file:
+        file.write(NGINX.format(scratch=scratch, root=root, port=port, aio=aio, user=user))
+    return Server(name, [nginx, "-c", path, "-p", scratch], port, log)
+
+
+def start_all(given, root, scratch, log):
+    servers = []
+    try:
+        for model in given.models:
+            port = free_port()
+            flags = ["--model", model, "--port", str(port), "--archives", "--access-log", "off", *given.flags.split()]
+            servers.append(Server(model, [given.binary, *flags, root], port, log))
+        if given.nginx:
+            servers.append(start_nginx(given.nginx, "nginx", root, scratch, log))
+            about = subprocess.run([given.nginx, "-V"], capture_output=True, text=True, timeout=10).stderr
+            if "--with-threads" in about and "cold" in given.scenes:
+                servers.append(start_nginx(given.nginx, "nginx aio", root, scratch, log))
+    except BaseException:
+        stop_all(servers)
+        raise
+    return servers
+
+
+def stop_all(servers):
+    for server in servers:
+        server.stop()
+
+
+# The clients. They are processes of their own: what one waits for must not be the other's interpreter.
+
+
+def load(port, paths, folder, is_cold, number, clients, begun, stop, out):
+    """One of the eight: asks for one path after the other until it is told to stop."""
+    received = answers = chilled = known = 0
+    buffer = bytearray(256 * 1024)
+    own = paths[number % len(paths) :: clients] or paths[:1]
+    at = 0
+    try:
+        while not stop.is_set():
+            path = own[at % len(own)]
+            at += 1
+            if is_cold:
+                was_chilled = chill(folder + path)
+                known += was_chilled is not None
+                chilled += was_chilled is True
+            with socket.create_connection(("127.0.0.1", port), 10) as stream:
+                stream.settimeout(START_SECONDS_MAX)
+                stream.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nConnection: close\r\n\r\n".encode())
+                count = stream.recv_into(buffer)
+                if not buffer.startswith(b"HTTP/1.1 200"):
+                    raise RuntimeError(f"{path} was answered {bytes(buffer[:count])!r}")
+                begun[number] = 1
+                while count and not stop.is_set():
+                    received += count
+                    count = stream.recv_into(buffer)
+                answers += not stop.is_set()
+    except Exception as trouble:
+        out.put({"trouble": f"{type(trouble).__name__}: {trouble}"})
+        return
+    out.put({"received": received, "answers": answers, "chilled": chilled, "known": known})
+
+
+def loads(port, paths, folder, is_cold, clients, begun, stop, out):
+    """All of the eight, in one process: they mostly wait in calls of the system."""
+    threads = [
+        threading.Thread(target=load, args=(port, paths, folder, is_cold, number, clients, begun, stop, out))
+        for number in range(clients)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def ninth(port, requests, pause, out):
+    """Milliseconds that each request took."""
+    request = b"GET /hot.txt HTTP/1.1\r\nHost: x\r\n\r\n"
+    took = []
+    until = time.monotonic() + RUN_SECONDS_MAX
+    try:
+        with socket.create_connection(("127.0.0.1", port), 10) as stream:
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            stream.settimeout(START_SECONDS_MAX)
+            for _ in range(requests):
+                start = time.perf_counter_ns()
+                stream.sendall(request)
+                answer = b""
+                while not answer.endswith(b"\r\n\r\n" + HOT):
+                    piece = stream.recv(4096)
+                    if not piece:
+                        raise RuntimeError("the connection was closed")
+                    answer += piece
+                took.append((time.perf_counter_ns() - start) / 1e6)
+                if time.monotonic() > until:
+                    break
+                time.sleep(pause / 1000)
+    except Exception as trouble:
+        out.put({"trouble": f"{type(trouble).__name__}: {trouble}"})
+        return
+    out.put({"took": took})
+
+
+def measure(server, scene, given, root, big):
+    """One run."""
+    paths = {
+        "idle": [],
+        "listing": [f"/many-{given.files}/"],
+        "zip": [f"/big-{given.mib}/?archive=zip"],
+        "cold": big,
+    }[scene]
+    dropped = None
+    if scene == "cold":
+        dropped = drop_caches([given.binary, os.path.join(root, "hot.txt"), given.nginx or given.binary])
+    make = multiprocessing.get_context("fork")
+    stop, begun = make.Event(), make.Array("b", given.clients)
+    loaded, asked = make.SimpleQueue(), make.SimpleQueue()
+    loader = make.Process(
+        target=loads, args=(server.port, paths, root, scene == "cold", given.clients, begun, stop, loaded), daemon=True
+    )
+    prober = make.Process(target=ninth, args=(server.port, given.requests, given.pause_ms, asked), daemon=True)
+    before, cpu = server.long_turns(), cpu_seconds(server)
+    began = time.monotonic()
+    try:
+        if paths:
+            loader.start()
+            while not all(begun) and loaded.empty() and time.monotonic() < began + START_SECONDS_MAX:
+                time.sleep(0.005)
+        prober.start()
+        result = take(asked, RUN_SECONDS_MAX + START_SECONDS_MAX + 5)
+        stop.set()
+        seconds = time.monotonic() - began
+        loads_done = [take(loaded, START_SECONDS_MAX + 5) for _ in range(given.clients)] if paths else []
+    finally:
+        stop.set()
+        for process in (loader, prober):
+            if process.pid:
+                process.join(5)
+                if process.is_alive():
+                    process.kill()
+    for one in [result, *loads_done]:
+        if "trouble" in one:
+            raise SystemExit(f"run.py: {server.name}, {scene}: {one['trouble']}")
+    after = server.long_turns()
+    took = sorted(result["took"])
+    return {
+        "p50": quantile(took, 0.50),
+        "p99": quantile(took, 0.99),
+        "max": took[-1],
+        "count": len(took),
+        "seconds": seconds,
+        "answers": sum(one["answers"] for one in loads_done) / seconds,
+        "mib": sum(one["received"] for one in loads_done) / seconds / MIB,
+        "cpu": (cpu_seconds(server) - cpu) / seconds,
+        "cold": share(loads_done),
+        "dropped": dropped,
+        "long_turns": (after[0] - before[0], after[1] - before[1]) if before and after else None,
+    }
+
+
+def take(queue, seconds):
+    """The next of a queue, or trouble."""
+    until = time.monotonic() + seconds
+    while queue.empty():
+        if time.monotonic() > until:
+            return {"trouble": f"no result within {seconds} seconds"}
+        time.sleep(0.005)
+    return queue.get()
+
+
+def share(loads_done):
+    """Of the files asked for, how many were cold; None where that is not known."""
+    known = sum(one["known"] for one in loads_done)
+    return sum(one["chilled"] for one in loads_done) / known if known else None
+
+
+def quantile(took, part):
+    return took[min(len(took) - 1, int(len(took) * part))]
+
+
+def cpu_seconds(server):
+    """Processor time of a server so far."""
+    with open(f"/proc/{server.process.pid}/stat") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# What is said about it.
+
+
+def report(scene, name, runs, given):
+    """A line of the table, and our p99."""
+    middle = {key: statistics.median(run[key] for run in runs) for key in ("p50", "p99", "max", "answers", "mib", "cpu")}
+    spread = f"{min(run['p99'] for run in runs):.2f}..{max(run['p99'] for run in runs):.2f}"
+    said = []
+    if runs[0]["cold"] is not None:
+        said.append(f"{100 * statistics.median(run['cold'] for run in runs):.0f} % of the files were cold")
+    if runs[0]["long_turns"]:
+        long, total = (sum(run["long_turns"][at] for run in runs) for at in (0, 1))
+        said.append(f"{long} of {total} turns over 5 ms")
+    short = [run for run in runs if run["count"] < given.requests]
+    if short:
+        said.append(f"{len(short)} runs cut off after {RUN_SECONDS_MAX} s")
+    print(
+        f"{scene:<8} {name:<10} {middle['p50']:>8.2f} {middle['p99']:>8.2f} {middle['max']:>8.2f}  {spread:<14}"
+        f" {middle['answers']:>8.1f} {middle['mib']:>8.0f} {middle['cpu']:>5.2f}  {'; '.join(said)}",
+        flush=True,
+    )
+    return middle["p99"]
+
+
+def give_up(*_):
+    raise SystemExit("run.py: that took too long")
+
+
+def main():
+    given = arguments()
+    signal.signal(signal.SIGALRM, give_up)
+    signal.signal(signal.SIGTERM, give_up)
+    signal.alarm(given.seconds_max)
+    given.scratch, given.binary = os.path.abspath(given.scratch), os.path.abspath(given.binary)
+    os.makedirs(given.scratch, exist_ok=True)
+    print(f"making the data in {given.scratch}", file=sys.stderr)
+    root, big = make_data(given.scratch, given.files, given.mib)
+    cores = len(os.sched_getaffinity(0))
+    print(
+        f"{given.clients} clients make the load, a ninth sends {given.requests} requests for {len(HOT)} bytes; median of"
+        f" {given.runs} runs; {cores} processors, load average {os.getloadavg()[0]:.1f}"
+    )
+    print("scene    server      p50 ms   p99 ms   max ms  p99 of runs     loads/s    MiB/s   cpu")
+    ours_above = False
+    with tempfile.TemporaryDirectory(prefix="whirligig-stall-") as scratch, open(
+        os.path.join(scratch, "servers.log"), "w"
+    ) as log:
+        servers = start_all(given, root, scratch, log)
+        try:
+            for scene in given.scenes:
+                taking_part = [server for server in servers if takes_part(server.name, scene)]
+                runs = {server.name: [] for server in taking_part}
+                for _ in range(given.runs):
+                    for server in taking_part:
+                        runs[server.name].append(measure(server, scene, given, root, big))
+                for name, of_one in runs.items():
+                    p99 = report(scene, name, of_one, given)
+                    is_ours = not name.startswith("nginx")
+                    ours_above |= is_ours and given.limit_ms is not None and p99 > given.limit_ms
+                dropped = [run["dropped"] for of_one in runs.values() for run in of_one]
+                if scene == "cold":
+                    print(
+                        "         before each run the kernel was asked to drop its caches, and the programs and the hot file"
+                        " were read again"
+                        if all(dropped)
+                        else "         dropping all caches is not allowed here: each file was chilled by itself (posix_fadvise)"
+                    )
+        finally:
+            stop_all(servers)
+    return 1 if ours_above else 0
+
+
+def takes_part(name, scene):
+    if name == "nginx":
+        return scene != "zip"
+    return name != "nginx aio" or scene == "cold"
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
