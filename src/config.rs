@@ -277,9 +277,6 @@ pub struct FileOptions {
     pub archive_depth_max: usize,
     /// Bytes of names that one archive in the making may keep: those of the folders it is in.
     pub archive_names_bytes_max: usize,
-    /// Paths from the root (`/a/b`) that have a protection of their own, such as a password, with all below them.
-    /// Who may see a folder above has not passed it: archives leave them out, and listings show no README of theirs.
-    pub guarded: Vec<Vec<u8>>,
 }
 
 impl Default for FileOptions {
@@ -306,7 +303,6 @@ impl Default for FileOptions {
             archive_entries_max: 1_000_000,
             archive_depth_max: 128,
             archive_names_bytes_max: 16 * MIB,
-            guarded: Vec::new(),
         }
     }
 }

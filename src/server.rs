@@ -118,6 +118,7 @@ impl Server {
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let docroot = Docroot::open(&config.root, config.files.clone()).map_err(BindError::Root)?;
         let site = Site::open(&config).map_err(BindError::Site)?;
+        let docroot = docroot.guarded(site.guard());
         let listeners = config.binds.iter().map(|bind| listen(bind, &config)).collect::<Result<_, _>>()?;
         let metrics = Arc::new(Metrics::new(config.model, read_clocks().wall));
         let docroot = Arc::new(docroot);

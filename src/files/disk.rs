@@ -18,7 +18,7 @@ use crate::config::{FileOptions, Symlinks};
 use crate::http::negotiate::Coding;
 use crate::http::response::OpenFile;
 use crate::offload::Places;
-use crate::site::FieldRules;
+use crate::site::{FieldRules, Guard};
 
 /// How far a look may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +151,8 @@ pub struct Docroot {
     pub(crate) compressors: Arc<Places>,
     /// For archives in the making.
     pub(crate) archives: Arc<Places>,
+    /// Who knows which paths take a password: for answers that show more than one file.
+    guard: Option<Arc<Guard>>,
 }
 
 impl Docroot {
@@ -163,7 +165,14 @@ impl Docroot {
         let compressors = Places::new(options.compressors_max);
         let archives = Places::new(options.archives_max);
         let fields = FieldRules::new(&options.fields).map_err(std::io::Error::other)?;
-        Ok(Docroot { fd, number, options, fields, listing_bytes: AtomicUsize::new(0), compressors, archives })
+        let listing_bytes = AtomicUsize::new(0);
+        Ok(Docroot { fd, number, options, fields, listing_bytes, compressors, archives, guard: None })
+    }
+
+    /// The same folder, where `guard` knows which paths take a password.
+    #[must_use]
+    pub fn guarded(self, guard: Option<&Arc<Guard>>) -> Self {
+        Docroot { guard: guard.cloned(), ..self }
     }
 
     /// Whether the root has an entry of this name, as far as can be seen.
@@ -299,14 +308,12 @@ impl Docroot {
         Ok(CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), Vec::new()))
     }
 
-    /// Whether `path` has a protection of its own, which whoever may see the folder `from` has not passed. Both
-    /// begin with a slash and have none at the end. The coded forms of a file lie beside it.
+    /// Whether `path` takes a password that whoever may see the folder `from` has not given. Both are normalised.
     pub(super) fn is_guarded_from(&self, path: &[u8], from: &[u8]) -> bool {
-        let covers = |guarded: &[u8], path: &[u8]| {
-            path.strip_prefix(guarded)
-                .is_some_and(|rest| matches!(rest, [] | [b'/', ..] | b".br" | b".gz" | b".zst"))
-        };
-        self.options.guarded.iter().any(|guarded| covers(guarded, path) && !covers(guarded, from))
+        let Some(guard) = &self.guard else { return false };
+        // Where URLs are clean a page is had under its clean name only, so that name's password is the page's.
+        let clean = path.strip_suffix(b".html").filter(|_| self.options.clean_urls);
+        !guard.is_same_for(from, path) || clean.is_some_and(|clean| !guard.is_same_for(from, clean))
     }
 
     /// The path beneath the root of what was opened, links followed: types and hiding are decided on that.

@@ -284,8 +284,7 @@ struct Readme {
 fn load_readme(docroot: &Docroot, path: &[u8], name: Vec<u8>) -> Option<Readme> {
     let full = [path, &name].concat();
     let file = docroot.open_beneath(full.strip_prefix(b"/").unwrap_or(&full), Reach::OnDisk).ok()?;
-    let folder = path.strip_suffix(b"/").unwrap_or(path);
-    let is_kept_back = |path: &[u8]| is_hidden(path) || docroot.is_guarded_from(path, folder);
+    let is_kept_back = |name: &[u8]| is_hidden(name) || docroot.is_guarded_from(name, path);
     let resolved = docroot.resolved_name(&file);
     if is_kept_back(&full)
         || resolved.as_deref().is_some_and(is_kept_back)
@@ -470,6 +469,7 @@ impl Drop for Listing {
 mod tests {
     use super::*;
     use crate::config::FileOptions;
+    use crate::site::Guard;
     use std::fs;
     use std::os::unix::fs::symlink;
 
@@ -481,14 +481,14 @@ mod tests {
         fs::write(folder.path().join("a/README.md"), "shown").unwrap();
         fs::write(folder.path().join("a/private/README.md"), "kept back").unwrap();
         symlink("private/README.md", folder.path().join("a/README.txt")).unwrap();
-        let shows = |guarded: &[u8], path: &[u8], name: &[u8]| {
-            let options = FileOptions { guarded: vec![guarded.to_vec()], ..FileOptions::default() };
-            load_readme(&Docroot::open(folder.path(), options).unwrap(), path, name.to_vec()).is_some()
+        let shows = |rule: &str, path: &[u8], name: &[u8]| {
+            let docroot = Docroot::open(folder.path(), FileOptions::default()).unwrap();
+            load_readme(&docroot.guarded(Some(&Guard::of(&[rule]))), path, name.to_vec()).is_some()
         };
-        assert!(shows(b"/b", b"/a/", b"README.md") && shows(b"", b"/a/", b"README.md"));
-        assert!(!shows(b"/a/README.md", b"/a/", b"README.md"));
-        assert!(shows(b"/a", b"/a/", b"README.md"), "who sees the folder has passed it");
-        assert!(shows(b"/b", b"/a/", b"README.txt") && !shows(b"/a/private", b"/a/", b"README.txt"));
-        assert!(shows(b"/a/private", b"/a/private/", b"README.md"));
+        assert!(shows("u:p@/b", b"/a/", b"README.md") && shows("u:p", b"/a/", b"README.md"));
+        assert!(!shows("u:p@/a/README.md", b"/a/", b"README.md"));
+        assert!(shows("u:p@/a", b"/a/", b"README.md"), "who sees the folder has passed it");
+        assert!(shows("u:p@/b", b"/a/", b"README.txt") && !shows("u:p@/a/private", b"/a/", b"README.txt"));
+        assert!(shows("u:p@/a/private", b"/a/private/", b"README.md"));
     }
 }

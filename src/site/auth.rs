@@ -557,6 +557,16 @@ fn split_path(text: &str) -> Result<(&str, String), String> {
 }
 
 #[cfg(test)]
+impl Guard {
+    /// For tests: users with their passwords, as `--auth` takes them.
+    pub(crate) fn of(rules: &[&str]) -> Arc<Guard> {
+        let mut config = Config::default();
+        config.site.auth = rules.iter().map(|text| parse_user_rule(text).unwrap()).collect();
+        Arc::new(Guard::open(&config).unwrap().unwrap())
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::http::request::{FieldSlots, parse};

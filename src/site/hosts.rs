@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::Guard;
 use crate::api;
 use crate::config::{Config, Vhost};
 use crate::error_page::{error, wants_html};
@@ -64,7 +65,7 @@ impl Name {
 
 impl Hosts {
     /// Opens each folder; `None` when hosts make no difference.
-    pub(super) fn open(config: &Config) -> Result<Option<Hosts>, String> {
+    pub(super) fn open(config: &Config, guard: Option<&Arc<Guard>>) -> Result<Option<Hosts>, String> {
         if config.site.vhosts.is_empty() {
             return match config.site.strict_hosts {
                 true => Err("--strict-hosts without --vhost: every host would be refused".to_owned()),
@@ -79,7 +80,7 @@ impl Hosts {
             }
             let docroot = Docroot::open(root, config.files.clone())
                 .map_err(|why| format!("'{}' for the host '{host}': {why}", root.display()))?;
-            entries.push(Entry { name, docroot: Arc::new(docroot) });
+            entries.push(Entry { name, docroot: Arc::new(docroot.guarded(guard)) });
         }
         entries.sort_by_key(|entry| entry.name.rank());
         Ok(Some(Hosts { entries, is_strict: config.site.strict_hosts }))

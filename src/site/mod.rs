@@ -45,9 +45,10 @@ impl Site {
     /// One line that names the file, and the line in it.
     pub fn open(config: &Config) -> Result<Self, String> {
         let fields = FieldRules::new(&config.files.fields)?;
+        let guard = Guard::open(config)?.map(Arc::new);
         Ok(Site {
-            guard: Guard::open(config)?.map(Arc::new),
-            hosts: Hosts::open(config)?.map(Arc::new),
+            hosts: Hosts::open(config, guard.as_ref())?.map(Arc::new),
+            guard,
             rules: config.site.rules.as_deref().map(Rules::open).transpose()?,
             fields: (!config.files.fields.is_empty()).then_some(fields),
             cors: config.site.cors.clone(),

@@ -257,3 +257,43 @@ fn what_is_wrong_with_users_is_said_in_one_line_before_the_start() {
     assert_eq!((ended.code, ended.err.lines().count()), (Some(2), 1), "{}", ended.err);
     assert!(!ended.err.contains("geheim"), "{}", ended.err);
 }
+
+/// What shows more than one file asks for each of them what the file itself would have asked for.
+#[test]
+fn no_archive_and_no_readme_shows_what_has_a_password_of_its_own() {
+    let docroot = docroot();
+    docroot.write("secret/README.md", b"shown to all\n");
+    docroot.write("secret/deeper/file.txt", HIDDEN);
+    docroot.write("readme/README.md", HIDDEN);
+    docroot.link("private", "aside");
+    let root = docroot.root();
+    let vhost = format!("other.example={}", root.display());
+    let flags = ["--archives", "--auth", "u:p@/private", "--auth", "v:q@/private/deeper"];
+    let more = ["--auth", "u:p@/secret/deeper", "--auth", "u:p@/readme/README.md", "--vhost", &vhost];
+    let flags: Vec<&str> = flags.into_iter().chain(more).collect();
+    let has = |body: &[u8]| memchr::memmem::find(body, HIDDEN.trim_ascii()).is_some();
+    on_both(|model| {
+        let server = Server::start(model, &root, &flags);
+        for host in ["localhost", "other.example"] {
+            let mut client = Client::connect(server.port);
+            let mut ask = |path: &str, password: &str| {
+                let field = basic(password);
+                let lines = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{field}\r\n\r\n");
+                client.send(lines);
+                client.response()
+            };
+            for path in ["/?archive=tar", "/secret/?archive=tar", "/readme/", "/readme/?archive=tar"] {
+                let got = ask(path, "u:p").expect(200);
+                assert!(!has(&got.body), "{host}{path}");
+            }
+            assert!(
+                memchr::memmem::find(&ask("/secret/?archive=tar", "u:p").body, b"shown to all").is_some()
+            );
+            ask("/private/?archive=tar", "v:q").expect(401);
+            let got = ask("/private/?archive=tar", "u:p").expect(200);
+            let has_name = |name: &str| memchr::memmem::find(&got.body, name.as_bytes()).is_some();
+            assert!(has(&got.body) && has_name("private/file.txt") && !has_name("deeper"));
+            assert!(has(&ask("/private/deeper/?archive=tar", "v:q").expect(200).body));
+        }
+    });
+}
