@@ -54,6 +54,7 @@ def arguments():
     parser.add_argument("--files", type=int, default=8000, help="in the listed folder (%(default)s)")
     parser.add_argument("--mib", type=int, default=1024, help="in the folder that is packed (%(default)s)")
     parser.add_argument("--pause-ms", type=float, default=1.0, help="between two requests of the ninth, so that they are spread over the load (%(default)s)")
+    parser.add_argument("--load-nice", type=int, default=10, help="niceness of the eight: in earnest they have processors of their own (%(default)s)")
     parser.add_argument("--scratch", default=os.path.join(TOP, "target/stall"), help="a folder for the data, which is made once (%(default)s)")
     parser.add_argument("--limit-ms", type=float, help="exit with 1 if a p99 of ours is above")
     parser.add_argument("--seconds-max", type=int, default=1800, help="give up after this long (%(default)s)")
@@ -271,8 +272,9 @@ def load(port, paths, folder, is_cold, number, clients, begun, stop, out):
     out.put({"received": received, "answers": answers, "chilled": chilled, "known": known})
 
 
-def loads(port, paths, folder, is_cold, clients, begun, stop, out):
+def loads(niceness, port, paths, folder, is_cold, clients, begun, stop, out):
     """All of the eight, in one process: they mostly wait in calls of the system."""
+    os.nice(niceness)
     threads = [
         threading.Thread(target=load, args=(port, paths, folder, is_cold, number, clients, begun, stop, out))
         for number in range(clients)
@@ -326,7 +328,9 @@ def measure(server, scene, given, root, big):
     stop, begun = make.Event(), make.Array("b", given.clients)
     loaded, asked = make.SimpleQueue(), make.SimpleQueue()
     loader = make.Process(
-        target=loads, args=(server.port, paths, root, scene == "cold", given.clients, begun, stop, loaded), daemon=True
+        target=loads,
+        args=(given.load_nice, server.port, paths, root, scene == "cold", given.clients, begun, stop, loaded),
+        daemon=True,
     )
     prober = make.Process(target=ninth, args=(server.port, given.requests, given.pause_ms, asked), daemon=True)
     before, cpu = server.long_turns(), cpu_seconds(server)
