@@ -301,6 +301,8 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
     fn flush(&mut self) -> Step {
         self.exchange.driver.observer.enter(Activity::Writing);
         let slice_max = self.exchange.driver.config.limits.file_slice_bytes_max as u64;
+        // How far the file in front is known to be in memory: asked once for what goes out in one go.
+        let mut warm_to = 0;
         loop {
             let may_wait = self.exchange.takes_file_as_it_is();
             let Some(work) = self.exchange.client.work.as_mut() else { return Step::Again };
@@ -316,12 +318,18 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
                 NextWrite::File { file, offset, len } => {
                     let asked = len.min(slice_max).min(self.bytes_left.max(1) as u64);
                     // A short sendfile is not: a signal cuts it short with room left, and no edge follows.
+                    let may_wait = may_wait || offset + asked <= warm_to;
                     let sent = self.stream.send_file(file.fd(), offset, asked, may_wait);
-                    if matches!(sent, Ok(SentFile::Cold)) {
-                        let file = Arc::clone(file);
-                        self.exchange.warm(file, offset, len);
-                        return Step::Again;
-                    }
+                    warm_to = match &sent {
+                        Ok(SentFile::Cold) => {
+                            let file = Arc::clone(file);
+                            self.exchange.warm(file, offset, len);
+                            return Step::Again;
+                        }
+                        // The next file is another one.
+                        Ok(SentFile::Bytes(bytes)) if *bytes == len => 0,
+                        Ok(_) | Err(_) => offset + asked,
+                    };
                     (0, sent)
                 }
             };
