@@ -366,6 +366,9 @@ struct Route {
 #[derive(Default)]
 pub struct Router {
     routes: Vec<Route>,
+    /// The bytes behind the first slash that routes begin with, one bit each: what begins otherwise, most files,
+    /// is no route's and need not be compared with them.
+    initials: u128,
     fallback: Option<Box<dyn Handler>>,
 }
 
@@ -389,6 +392,7 @@ impl Router {
             Some(prefix) => (prefix.to_string(), true),
             None => (path.to_string(), false),
         };
+        self.initials |= if path.is_empty() { u128::MAX } else { initial(path.as_bytes()) };
         self.routes.push(Route { path, below, methods, handler: Box::new(handler) });
         self.routes.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
         self
@@ -402,11 +406,19 @@ impl Router {
     }
 
     fn find(&self, path: &[u8]) -> Option<&Route> {
+        if self.initials & initial(path) == 0 {
+            return None;
+        }
         self.routes.iter().find(|route| {
             path.strip_prefix(route.path.as_bytes())
                 .is_some_and(|rest| rest.is_empty() || (route.below && rest[0] == b'/'))
         })
     }
+}
+
+/// The bit of the byte behind the first slash; that of NUL where there is none.
+fn initial(path: &[u8]) -> u128 {
+    1 << (path.get(1).copied().unwrap_or(0) & 0x7f)
 }
 
 impl Handler for Router {
@@ -440,5 +452,42 @@ pub(crate) fn method_not_allowed(request: &Request<'_>, allow: &str) -> Response
             error_page::wants_html(request),
         )
         .with_field("Allow", allow),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routed(router: &Router, path: &str) -> Option<String> {
+        router.find(path.as_bytes()).map(|route| route.path.clone())
+    }
+
+    #[test]
+    fn the_longest_route_that_fits_is_found() {
+        let nothing = |_: &Request<'_>, _: &mut Context<'_>| Answer::from(Response::new(Status::NO_CONTENT));
+        let get = Methods(&["GET"]);
+        let router = ["/", "/api/*", "/api/time", "/about"]
+            .into_iter()
+            .fold(Router::new(), |router, path| router.route(path, get, nothing));
+        for (path, found) in [
+            ("/", Some("/")),
+            ("/api", Some("/api")),
+            ("/api/", Some("/api")),
+            ("/api/time", Some("/api/time")),
+            ("/api/time/", Some("/api")),
+            ("/apis", None),
+            ("/about", Some("/about")),
+            ("/about/", None),
+            ("/a", None),
+            ("/index.html", None),
+            ("/\u{c1}", None),
+            ("*", None),
+        ] {
+            assert_eq!(routed(&router, path).as_deref(), found, "{path}");
+        }
+        let all = Router::new().route("/*", get, nothing);
+        assert_eq!(routed(&all, "/any/thing").as_deref(), Some(""));
+        assert_eq!(routed(&Router::new(), "/"), None);
     }
 }
