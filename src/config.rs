@@ -64,6 +64,9 @@ pub const AUTH_FILE_BYTES_MAX: u64 = MIB as u64;
 /// The highest cost of a bcrypt hash: about four seconds of a worker thread. Each step more doubles it.
 pub const AUTH_COST_MAX: u32 = 16;
 
+/// Request content a route takes, in bytes, unless it says otherwise: a form, a JSON document. It is kept in memory.
+pub const CONTENT_BYTES_MAX: u64 = MIB as u64;
+
 /// A file of redirects and rewrites, in bytes: each rule is tried for each request.
 pub const RULES_FILE_BYTES_MAX: u64 = 256 * KIB as u64;
 

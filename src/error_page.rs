@@ -4,6 +4,7 @@
 //! an error happened.
 
 use crate::http::negotiate;
+use crate::http::refusal::Refusal;
 use crate::http::{Body, Request, Response, Status};
 use crate::pages;
 
@@ -30,4 +31,11 @@ pub(crate) fn error(status: Status, detail: &str, html: bool) -> Response {
 #[must_use]
 pub(crate) fn wants_html(request: &Request<'_>) -> bool {
     negotiate::preferred(request.fields().all("accept"), &["text/plain", "text/html"]) == Some(1)
+}
+
+impl From<Refusal> for Response {
+    /// The refusal as a line of text.
+    fn from(refusal: Refusal) -> Self {
+        error(refusal.status(), refusal.reason(), false)
+    }
 }

@@ -12,6 +12,7 @@ use crate::config::Limits;
 use crate::conn_id::ConnId;
 use crate::error_page;
 use crate::files::{FileAnswer, Files};
+use crate::http::refusal::Refusal;
 use crate::http::response::push_field;
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::{Errands, Job, JobDesk, Then, Ticket, TicketState, Waker};
@@ -68,6 +69,33 @@ impl std::fmt::Debug for Answer {
 impl From<Response> for Answer {
     fn from(response: Response) -> Self {
         Answer::Now(response)
+    }
+}
+
+impl From<&'static str> for Answer {
+    /// 200 with plain text.
+    fn from(text: &'static str) -> Self {
+        Answer::Now(Response::text(text))
+    }
+}
+
+impl From<String> for Answer {
+    /// 200 with plain text.
+    fn from(text: String) -> Self {
+        Answer::Now(Response::text(text))
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        Answer::Now(refusal.into())
+    }
+}
+
+/// Either way it is an answer: so `?` can be used in a handler.
+impl<R: Into<Answer>, E: Into<Answer>> From<Result<R, E>> for Answer {
+    fn from(result: Result<R, E>) -> Self {
+        result.map_or_else(Into::into, Into::into)
     }
 }
 

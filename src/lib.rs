@@ -1,7 +1,46 @@
 //! An HTTP/1.1 server that spins in one place: one thread, one mio poll loop, and a threaded twin beside it.
 //!
-//! This page is the tour. `README.md` says how to run the program, `ARCHITECTURE.md` why it is as it is; to see a
-//! poll loop in one short file first, read `examples/tiny_reactor.rs`.
+//! # A server in a few lines
+//!
+//! ```
+//! use whirligig::{Model, Refusal, Response, Route, Server};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let server = Server::builder()
+//!         .get("/", |_| Response::html("<h1>It turns.</h1>"))
+//!         .get("/hello/{name}", |call| format!("Hello, {}!\n", call.param("name")))
+//!         .post("/double", |call| {
+//!             let number: i64 = call.form()?.parsed("number")?;
+//!             Ok::<_, Refusal>(format!("{}\n", 2 * number))
+//!         })
+//!         .route("/report", Route::new().get(|_| "made where it may block\n").blocking())
+//!         .files("www")
+//!         .model(Model::Reactor) // or Model::Threads, and nothing else changes
+//!         .bind("127.0.0.1:0")?;
+//!     println!("http://{}/", server.local_addr()?);
+//! #   let (addr, handle) = (server.local_addr()?, server.handle());
+//! #   let visitor = std::thread::spawn(move || {
+//! #       use std::io::{Read, Write};
+//! #       let mut stream = std::net::TcpStream::connect(addr).unwrap();
+//! #       stream.write_all(b"POST /double HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 9\r\n\
+//! #           Content-Type: application/x-www-form-urlencoded\r\n\r\nnumber=21").unwrap();
+//! #       let mut answer = String::new();
+//! #       stream.read_to_string(&mut answer).unwrap();
+//! #       handle.shutdown();
+//! #       assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("\r\n42\n"), "{answer}");
+//! #   });
+//!     server.run()?; // until Ctrl-C, or Handle::shutdown from another thread
+//! #   visitor.join().unwrap();
+//!     Ok(())
+//! }
+//! ```
+//!
+//! [`Server::builder`] puts it together, [`Route`] says what is done at a path, [`Call`] is one request with all that
+//! came with it, [`Response`] what is answered. [`handler::Handler`] is the layer below, for content that is taken
+//! while it comes. `examples/` has a program for each of these.
+//!
+//! The rest of this page is the tour of the inside. `README.md` says how to run the program, `ARCHITECTURE.md` why it
+//! is as it is; to see a poll loop in one short file first, read `examples/tiny_reactor.rs`.
 //!
 //! # One sentence
 //!
@@ -33,6 +72,7 @@
 //! | [`http`] | the protocol, without any input or output: bytes, instants and values in, values out |
 //! | [`buffer`], [`deadline`] | the send queue and the loans; the timers. As pure as `http` |
 //! | [`handler`], [`jobs`] | what answers requests, and work that may block, done beside the loop |
+//! | [`routes`], [`call`] | which closure answers which path, and the request in its hands |
 //! | [`files`], [`api`], [`pages`] | the docroot with its fresh cache; the simple data; pages we make ourselves |
 //! | [`site`] | passwords and the like, around whatever answers |
 //! | [`log`], [`observe`], [`metrics`], [`signals`] | the one writer thread; counters, and their page; signals as bytes on a socket |
@@ -95,6 +135,7 @@
 
 pub mod api;
 pub mod buffer;
+pub mod call;
 pub mod cli;
 pub mod config;
 pub mod conn_id;
@@ -115,9 +156,16 @@ pub mod pages;
 pub mod pump;
 pub mod reactor;
 mod readme;
+pub mod routes;
 pub mod server;
 pub mod signals;
 pub mod sim;
 pub mod site;
 mod temporary;
 pub mod threads;
+
+pub use call::Call;
+pub use config::Model;
+pub use http::{Cookie, Pairs, Refusal, Response, SameSite, Status};
+pub use routes::Route;
+pub use server::{Handle, Server};

@@ -44,7 +44,7 @@ fn start() -> Result<ExitCode, Exit> {
     }
     // A closed or full stdout is no reason not to serve.
     drop(std::io::stdout().lock().write_all(banner.as_bytes()));
-    match server.run(Some(&log)) {
+    match server.run_logged(Some(&log)) {
         Ok(Outcome::Stopped) => Ok(ExitCode::SUCCESS),
         Ok(Outcome::Cut(clients)) => {
             let clients =

@@ -42,12 +42,15 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
+/// Where the page is.
+pub(crate) const PATH: &str = "/_whirligig/metrics";
+
 /// Adds `/_whirligig/metrics` to a router.
 #[must_use]
 pub fn route(router: Router, metrics: &Arc<Metrics>) -> Router {
     let metrics = Arc::clone(metrics);
     let answer = move |_: &Request<'_>, cx: &mut Context<'_>| metrics.answer(cx);
-    router.route("/_whirligig/metrics", Methods(&["GET"]), answer)
+    router.route(PATH, Methods(&["GET"]), answer)
 }
 
 impl Metrics {

@@ -63,14 +63,18 @@ impl<P> std::fmt::Debug for Offloaded<P> {
 impl<P: Producer> Offloaded<P> {
     /// Content made by `producer`, for the connection that `cx` speaks of.
     pub fn new(producer: P, cx: &Context<'_>) -> Self {
-        Self::begun(producer, Vec::new(), cx)
+        Offloaded::with(producer, Vec::new(), cx.id(), cx.errands())
     }
 
     /// The same, with the first piece of it made already.
     pub fn begun(producer: P, first: Vec<u8>, cx: &Context<'_>) -> Self {
+        Offloaded::with(producer, first, cx.id(), cx.errands())
+    }
+
+    pub(crate) fn with(producer: P, first: Vec<u8>, id: ConnId, errands: Arc<dyn Errands>) -> Self {
         Offloaded {
-            id: cx.id(),
-            errands: cx.errands(),
+            id,
+            errands,
             place: Arc::new(Mutex::new(Place::Here(producer, Vec::new(), Filled::More))),
             piece: first,
             at: 0,

@@ -2,6 +2,8 @@
 //!
 //! It must not know flags (`cli.rs`) nor how either model works inside.
 
+mod builder;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -12,15 +14,17 @@ use crate::config::{Bind, Config, Model};
 use crate::driver::Driver;
 use crate::files::{Docroot, FileCache, Files, StaticFiles};
 use crate::handler::{Handler, Router};
-use crate::jobs::Pool;
+use crate::jobs::{Pool, lock};
 use crate::log::{AccessBuffer, LogQueue};
 use crate::metrics::{self, Metrics};
 use crate::observe::{Counters, LoopTally, Observer, Stopwatch};
 use crate::reactor::os::{Listener, MioOs, Os, bind_tcp_shared, read_clocks};
 use crate::reactor::{Outcome, Reactor};
-use crate::signals::Signals;
+use crate::signals::{Remote, Signals};
 use crate::site::Site;
 use crate::threads::{ListenSocket, Twin};
+
+pub use builder::Builder;
 
 /// Descriptors kept back from clients: the poll, listeners, log, cached and sent files, directories being read.
 const DESCRIPTOR_RESERVE: usize = 256;
@@ -28,23 +32,66 @@ const DESCRIPTOR_RESERVE: usize = 256;
 /// How many ports behind the default one are tried when it is taken.
 const PORTS_TRIED: u16 = 100;
 
-/// A server that has its addresses and is ready to run.
+/// A server that has its addresses and is ready to run: made by [`Server::builder`], or from a whole [`Config`].
 #[derive(Debug)]
 pub struct Server {
     config: Arc<Config>,
     listeners: Vec<Bound>,
-    docroot: Arc<Docroot>,
+    content: Content,
     site: Site,
-    own_handler: Option<OwnHandler>,
     metrics: Arc<Metrics>,
+    handle: Handle,
+    takes_signals: bool,
 }
 
-/// A handler of the library's user, in place of the binary's.
-struct OwnHandler(Arc<dyn Handler>);
+/// What answers.
+enum Content {
+    /// A folder, and the simple data: the program.
+    Folder(Arc<Docroot>),
+    /// Routes of the library's user.
+    Own(Arc<dyn Handler>),
+}
 
-impl std::fmt::Debug for OwnHandler {
+impl std::fmt::Debug for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("OwnHandler")
+        f.write_str(match self {
+            Content::Folder(_) => "Folder",
+            Content::Own(_) => "Own",
+        })
+    }
+}
+
+/// Stops a server from any thread, before or while it runs. Clones stop the same server.
+#[derive(Clone, Debug, Default)]
+pub struct Handle {
+    state: Arc<Mutex<Stops>>,
+}
+
+#[derive(Debug, Default)]
+struct Stops {
+    asked: usize,
+    /// One for each loop that runs.
+    remotes: Vec<Remote>,
+}
+
+impl Handle {
+    /// Asks for a graceful stop, as SIGTERM does: no new clients, idle ones are let go, requests under way are
+    /// answered, for as long as the drain timeout ([`Timeouts::drain`](crate::config::Timeouts), 10 s by default).
+    /// Asked again, it cuts everybody off. Returns at once; it is [`Server::run`] that returns when all is done.
+    pub fn shutdown(&self) {
+        let mut stops = lock(&self.state);
+        stops.asked += 1;
+        for remote in &stops.remotes {
+            remote.terminate();
+        }
+    }
+
+    fn watch(&self, remote: Remote) {
+        let mut stops = lock(&self.state);
+        for _ in 0..stops.asked {
+            remote.terminate();
+        }
+        stops.remotes.push(remote);
     }
 }
 
@@ -114,35 +161,56 @@ impl std::fmt::Display for BindError {
 impl std::error::Error for BindError {}
 
 impl Server {
-    /// Opens the docroot and binds every address. Nothing is served yet.
+    /// Begins a server: routes, folders and what stands around them, then [`Builder::bind`].
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Opens the docroot and binds every address: the program as a value. Nothing is served yet.
+    ///
+    /// # Errors
+    /// When the folder cannot be opened, a file that the configuration names is not in order, or an address cannot
+    /// be had.
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let docroot = Docroot::open(&config.root, config.files.clone()).map_err(BindError::Root)?;
+        Server::open(config, |site, _| Ok(Content::Folder(Arc::new(docroot.guarded(site.guard())))))
+    }
+
+    /// The same around any content; that is made last but for the sockets.
+    fn open(
+        config: Config,
+        content: impl FnOnce(&Site, &Arc<Metrics>) -> Result<Content, BindError>,
+    ) -> Result<Self, BindError> {
         let site = Site::open(&config).map_err(BindError::Site)?;
-        let docroot = docroot.guarded(site.guard());
-        let listeners = config.binds.iter().map(|bind| listen(bind, &config)).collect::<Result<_, _>>()?;
         let metrics = Arc::new(Metrics::new(config.model, read_clocks().wall));
-        let docroot = Arc::new(docroot);
+        let content = content(&site, &metrics)?;
+        let listeners = config.binds.iter().map(|bind| listen(bind, &config)).collect::<Result<_, _>>()?;
         let config = Arc::new(config);
-        let mut server = Server { config, listeners, docroot, site, own_handler: None, metrics };
+        let handle = Handle::default();
+        let mut server = Server { config, listeners, content, site, metrics, handle, takes_signals: true };
         server.bound_limits();
         Ok(server)
     }
 
-    /// The same server with a handler of your own in place of files and simple data: a [`Router`], a closure, any
-    /// [`Handler`]. [`Server::files`] gives the docroot's files back as the router's fallback.
+    /// What stops it from another thread. Take it before [`Server::run`].
     #[must_use]
-    pub fn with_handler(mut self, handler: impl Handler + 'static) -> Self {
-        self.own_handler = Some(OwnHandler(Arc::new(handler)));
-        self
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
-    /// A handler that serves the docroot of this server.
-    #[must_use]
-    pub fn files(&self) -> StaticFiles {
-        StaticFiles::new(Arc::clone(&self.docroot))
+    /// The first IP address it listens on, with the port that was found.
+    ///
+    /// # Errors
+    /// When it listens on Unix sockets only.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let addr = self.listeners.iter().find_map(|bound| match bound {
+            Bound::Tcp(_, addr) => Some(*addr),
+            Bound::Unix(..) => None,
+        });
+        addr.ok_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "it has no IP address"))
     }
 
-    /// What this server counts, for [`metrics::route`] beside a handler of your own.
+    /// What this server counts.
     #[must_use]
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
@@ -196,12 +264,14 @@ impl Server {
     /// The handler of the binary: the simple data where it is wanted, files everywhere else, and around them what
     /// the site asks for.
     fn handler(&self) -> Arc<dyn Handler> {
-        if let Some(own) = &self.own_handler {
-            return Arc::clone(&own.0);
-        }
-        let files = self.files();
+        let docroot = match &self.content {
+            Content::Own(own) => return self.site.around(Arc::clone(own)),
+            Content::Folder(docroot) => docroot,
+        };
+        let files = StaticFiles::new(Arc::clone(docroot));
         let is_private = self.listeners.iter().all(Bound::is_loopback);
-        let wanted = self.config.api.unwrap_or_else(|| is_private && !self.has("api"));
+        let wanted =
+            self.config.api.unwrap_or_else(|| is_private && !(docroot.has("api") || self.site.has("api")));
         let mut router = Router::new();
         if wanted {
             let spool = api::Spool::new(self.config.limits.spool_bytes_max);
@@ -216,14 +286,20 @@ impl Server {
         self.site.around(Arc::new(self.site.with_files(router, files)))
     }
 
-    /// Whether a folder that is served has an entry of this name at its top.
-    fn has(&self, name: &str) -> bool {
-        self.docroot.has(name) || self.site.has(name)
+    /// Serves until its [`Handle`], SIGINT or SIGTERM stops it; takes those signals over unless it was told not to
+    /// ([`Builder::signals`]). Returns when the last client is served, or says how many were cut off.
+    ///
+    /// # Errors
+    /// When the poll or the threads that it needs cannot be had.
+    pub fn run(self) -> io::Result<Outcome> {
+        self.run_logged(None)
     }
 
-    /// Serves until SIGINT or SIGTERM stops it; takes those signals over. Returns when the last client is served,
-    /// or says how many were cut off.
-    pub fn run(self, log: Option<&LogQueue>) -> io::Result<Outcome> {
+    /// The same with somebody to write the access log.
+    ///
+    /// # Errors
+    /// As [`Server::run`].
+    pub fn run_logged(self, log: Option<&LogQueue>) -> io::Result<Outcome> {
         if let Some(log) = log {
             self.metrics.watch_log(log.clone());
         }
@@ -308,7 +384,7 @@ impl Server {
         pool: &Arc<Pool>,
         log: Option<&LogQueue>,
     ) -> io::Result<Counted<O>> {
-        let mut os = MioOs::new(listeners, Some(Signals::install()?), Arc::clone(pool))?;
+        let mut os = MioOs::new(listeners, Some(self.signals()?), Arc::clone(pool))?;
         let files = Files::own(&self.config.files);
         let desk = os.desk();
         let observer = O::default();
@@ -327,7 +403,15 @@ impl Server {
         Ok((reactor, counters))
     }
 
+    /// What tells one loop, or the twin, to stop.
+    fn signals(&self) -> io::Result<Signals> {
+        let signals = if self.takes_signals { Signals::install()? } else { Signals::apart()? };
+        self.handle.watch(signals.remote());
+        Ok(signals)
+    }
+
     fn run_threads(mut self, log: Option<&LogQueue>) -> io::Result<Outcome> {
+        let signals = self.signals()?;
         let handler = self.handler();
         let files = Arc::new(Mutex::new(FileCache::new(&self.config.files)));
         let mut paths = Vec::new();
@@ -348,7 +432,7 @@ impl Server {
             log: log.cloned(),
             metrics: Arc::clone(&self.metrics),
         };
-        twin.run(sockets, Signals::install()?)
+        twin.run(sockets, signals)
     }
 }
 

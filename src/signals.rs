@@ -2,11 +2,13 @@
 //!
 //! A signal handler may do next to nothing (signal-safety(7)); signal-hook's only writes one byte.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
+use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
-use signal_hook::low_level::pipe;
+use signal_hook::low_level::{pipe, unregister};
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,27 +39,69 @@ impl Signal {
 pub struct Signals {
     wake: mio::net::UnixStream,
     each: [(Signal, UnixStream); 3],
+    remote: Remote,
+    registered: Vec<SigId>,
+}
+
+/// Asks one server to stop as SIGTERM would, without any signal: it writes into the same sockets.
+#[derive(Clone, Debug)]
+pub(crate) struct Remote(Arc<(UnixStream, UnixStream)>);
+
+impl Remote {
+    /// Asks for a graceful stop; asked again, for an immediate one.
+    pub(crate) fn terminate(&self) {
+        let (terminate, bell) = &*self.0;
+        // In this order: when the bell rings the byte that says why is there. It can only fail when the server is
+        // gone, or has more bytes waiting than it needs.
+        drop((&mut &*terminate).write(b"."));
+        drop((&mut &*bell).write(b"."));
+    }
 }
 
 impl Signals {
     /// Takes over SIGINT, SIGTERM and SIGHUP of this process, and keeps SIGXFSZ (a full log) from ending it.
     pub fn install() -> io::Result<Self> {
+        Signals::open(true)
+    }
+
+    /// Leaves the signals of this process to others: only its [`Remote`] is heard.
+    pub(crate) fn apart() -> io::Result<Self> {
+        Signals::open(false)
+    }
+
+    fn open(registers: bool) -> io::Result<Self> {
         let (wake, bell) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
-        let mut each = Vec::new();
-        for (signal, number) in
-            [(Signal::Interrupt, SIGINT), (Signal::Terminate, SIGTERM), (Signal::HangUp, SIGHUP)]
-        {
+        bell.set_nonblocking(true)?;
+        let mut registered = Vec::new();
+        let mut pair = |signal, number| {
             let (ours, theirs) = UnixStream::pair()?;
             ours.set_nonblocking(true)?;
-            // Registered in this order: when the bell rings the byte that says why is there.
-            pipe::register(number, theirs)?;
-            pipe::register(number, bell.try_clone()?)?;
-            each.push((signal, ours));
+            theirs.set_nonblocking(true)?;
+            if registers {
+                // Registered in this order: when the bell rings the byte that says why is there.
+                registered.push(pipe::register(number, theirs.try_clone()?)?);
+                registered.push(pipe::register(number, bell.try_clone()?)?);
+            }
+            io::Result::Ok(((signal, ours), theirs))
+        };
+        let (interrupt, _) = pair(Signal::Interrupt, SIGINT)?;
+        let (terminate, by_hand) = pair(Signal::Terminate, SIGTERM)?;
+        let (hang_up, _) = pair(Signal::HangUp, SIGHUP)?;
+        if registers {
+            registered.push(signal_hook::flag::register(SIGXFSZ, Arc::default())?);
         }
-        signal_hook::flag::register(SIGXFSZ, std::sync::Arc::default())?;
-        let each = each.try_into().map_err(|_| io::Error::other("three signals make three pairs"))?;
-        Ok(Signals { wake: mio::net::UnixStream::from_std(wake), each })
+        Ok(Signals {
+            wake: mio::net::UnixStream::from_std(wake),
+            each: [interrupt, terminate, hang_up],
+            remote: Remote(Arc::new((by_hand, bell))),
+            registered,
+        })
+    }
+
+    /// A way to stop the server that holds these.
+    pub(crate) fn remote(&self) -> Remote {
+        self.remote.clone()
     }
 
     /// What becomes readable when a signal comes.
@@ -77,5 +121,14 @@ impl Signals {
             }
         }
         came
+    }
+}
+
+impl Drop for Signals {
+    /// The next server of this process gets the signals; nobody gets them twice.
+    fn drop(&mut self) {
+        for id in self.registered.drain(..) {
+            unregister(id);
+        }
     }
 }

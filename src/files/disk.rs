@@ -87,7 +87,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    fn of(stat: &rustix::fs::Statx) -> Self {
+    pub(super) fn of(stat: &rustix::fs::Statx) -> Self {
         Stamp {
             device: (stat.stx_dev_major, stat.stx_dev_minor),
             inode: stat.stx_ino,
@@ -117,7 +117,7 @@ impl Stamp {
     }
 
     /// A strong validator: the change time is in it, which no one can set back, unlike the modification time.
-    fn etag(&self) -> Vec<u8> {
+    pub(super) fn etag(&self) -> Vec<u8> {
         format!("\"{:x}-{:x}-{:x}.{:x}\"", self.size, self.inode, self.changed.0, self.changed.1).into_bytes()
     }
 }
@@ -265,12 +265,10 @@ impl Docroot {
         if resolved.as_deref().is_some_and(is_hidden) {
             return Err(Trouble::NotFound);
         }
-        let stamp = Stamp::of(stat);
         let resolved = resolved.as_deref().unwrap_or(path);
-        let content_type = types::content_type(resolved);
         let lines =
             self.fields.lines_for(&[b"/", resolved.strip_prefix(b"/").unwrap_or(resolved)].concat()).into();
-        let meta = Meta { stamp, etag: stamp.etag(), content_type, coding: None, lines };
+        let meta = Meta::of(stat, types::content_type(resolved), lines);
         Ok(Found::File(Arc::new(self.read(fd, meta, reach)?)))
     }
 

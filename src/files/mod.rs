@@ -14,6 +14,7 @@ pub mod types;
 
 use std::borrow::Cow;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -25,6 +26,7 @@ use crate::http::conditional::{self, Precondition, Validators};
 use crate::http::date::fmt_http_date;
 use crate::http::negotiate::Coding;
 use crate::http::range::{self, ByteRange, Selection};
+use crate::http::refusal::Refusal;
 use crate::http::request::KeptHead;
 use crate::http::response::{OpenFile, Prepared, push_decimal, push_field, push_status_line};
 use crate::http::{Body, Method, Request, Response, Status, target};
@@ -171,6 +173,12 @@ impl CachedFile {
 }
 
 impl Meta {
+    /// Of a file as it is.
+    fn of(stat: &rustix::fs::Statx, content_type: &'static str, lines: Arc<[u8]>) -> Meta {
+        let stamp = disk::Stamp::of(stat);
+        Meta { stamp, etag: stamp.etag(), content_type, coding: None, lines }
+    }
+
     /// Of the same content, compressed on the fly: another entity-tag, and a weak one, since the bytes are the
     /// compressor's.
     fn compressed(&self) -> Meta {
@@ -587,6 +595,30 @@ fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Re
             wants_html(request),
         )),
     }
+}
+
+/// One file of the program's own choice, wherever it lies, judged like those of a docroot: conditions, ranges, type by
+/// name. Opens it, which may block.
+pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Response, Refusal> {
+    use rustix::fs::{Mode, OFlags};
+    let refusal = |trouble| match trouble {
+        Trouble::NotFound => Refusal::not_found("the file does not exist"),
+        Trouble::Forbidden => Refusal::forbidden("this file may not be read"),
+        Trouble::Cold | Trouble::Exhausted => {
+            Refusal::new(Status::SERVICE_UNAVAILABLE, "the file cannot be opened now")
+        }
+        Trouble::Io(_) => Refusal::failed("this file cannot be read"),
+    };
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| refusal(errno.into()))?;
+    let stat = disk::stat(&fd).map_err(refusal)?;
+    if disk::file_type(&stat) != rustix::fs::FileType::RegularFile {
+        return Err(refusal(Trouble::NotFound));
+    }
+    let content_type = types::content_type(path.as_os_str().as_encoded_bytes());
+    let meta = Meta::of(&stat, content_type, Arc::from([]));
+    let file = CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), Vec::new());
+    Ok(file_response(&file, request, now))
 }
 
 /// The answer for a file that is there: conditions first, then ranges, then the whole (RFC 9110 section 13.2).

@@ -7,17 +7,23 @@
 pub mod body;
 pub mod conditional;
 pub mod connection;
+pub mod cookie;
 pub mod date;
 pub mod error;
 pub mod fields;
+pub mod form;
 pub mod negotiate;
 pub mod range;
+pub mod refusal;
 pub mod request;
 pub mod response;
 pub mod target;
 
 pub use connection::{Connection, Event, Phase};
+pub use cookie::{Cookie, SameSite};
 pub use error::{CloseReason, ProtocolError};
 pub use fields::Fields;
+pub use form::Pairs;
+pub use refusal::Refusal;
 pub use request::{Method, Request};
 pub use response::{Body, BodySource, Filled, Response, Status};

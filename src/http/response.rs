@@ -6,6 +6,25 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
+
+use super::cookie::Cookie;
+
+/// What is encoded in an extended parameter: everything but `attr-char` (RFC 8187 section 3.2.1).
+const ATTR_ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'!')
+    .remove(b'#')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'^')
+    .remove(b'_')
+    .remove(b'`')
+    .remove(b'|')
+    .remove(b'~');
+
 /// A status code (RFC 9110 section 15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Status(u16);
@@ -105,6 +124,25 @@ pub trait BodySource: Send {
     /// Appends at most about `room` bytes of content to `out`. Called again after `More` as soon as the client
     /// has taken enough, and after `Later` when the source's waker was used. Must not block.
     fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled;
+}
+
+/// Content out of an iterator whose items are at hand or quick to make: see [`Response::pieces`].
+struct Pieces<I>(I);
+
+impl<I> BodySource for Pieces<I>
+where
+    I: Iterator<Item: AsRef<[u8]>> + Send,
+{
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+        let before = out.len();
+        for piece in &mut self.0 {
+            out.extend_from_slice(piece.as_ref());
+            if out.len() - before >= room {
+                return Filled::More;
+            }
+        }
+        Filled::End
+    }
 }
 
 /// A response head and body made beforehand, shared by all who ask for it: a cached file.
@@ -253,6 +291,79 @@ impl Response {
         Response::new(Status::OK)
             .with_field("Content-Type", "application/json; charset=utf-8")
             .with_body(Body::Bytes(json.into().into_bytes()))
+    }
+
+    /// 200 with a value written as JSON (RFC 8259). One that cannot be written (a map with keys that are no text, a
+    /// failing `Serialize`) is a 500.
+    #[cfg(feature = "json")]
+    #[must_use]
+    pub fn json_of(value: &impl serde::Serialize) -> Self {
+        match serde_json::to_string(value) {
+            Ok(text) => Response::json(text),
+            Err(_) => Response::text("the answer cannot be written as JSON\n")
+                .with_status(Status::INTERNAL_SERVER_ERROR),
+        }
+    }
+
+    /// A redirect to `location`, a URL or a path of this server: 301 and 308 for good, 302 and 307 for now, 303 to the
+    /// result of a POST, 300 as the preferred one of several (RFC 9110 section 15.4). Browsers go on with GET after
+    /// 301, 302 and 303, and with the same method and content after 307 and 308.
+    ///
+    /// A location that a client chose needs a look first: `//host/` leads to another host.
+    #[must_use]
+    pub fn redirect(status: Status, location: impl AsRef<str>) -> Self {
+        let location = location.as_ref();
+        debug_assert!((300..400).contains(&status.code()), "a redirect is a 3xx");
+        Response::text(format!("The way on is {location}\n"))
+            .with_status(status)
+            .with_field("Location", location)
+    }
+
+    /// 200 with content made while it is sent, in chunks (RFC 9112 section 7.1).
+    #[must_use]
+    pub fn stream(content_type: &str, source: impl BodySource + 'static) -> Self {
+        Response::new(Status::OK)
+            .with_field("Content-Type", content_type)
+            .with_body(Body::Source(Box::new(source)))
+    }
+
+    /// 200 with content made of pieces, each taken when the client has room for it. The loop waits for `next`, so that
+    /// must be quick; what takes time is for [`Call::produce`](crate::Call::produce).
+    #[must_use]
+    pub fn pieces<I>(content_type: &str, pieces: I) -> Self
+    where
+        I: IntoIterator<Item: AsRef<[u8]>, IntoIter: Send + 'static>,
+    {
+        Response::stream(content_type, Pieces(pieces.into_iter()))
+    }
+
+    /// 200 with server-sent events (WHATWG HTML section 9.2), as a rule from `Feed::join`. Nobody on the way may keep
+    /// them: not a cache, and no proxy that would rather have the whole.
+    #[must_use]
+    pub fn events(source: impl BodySource + 'static) -> Self {
+        Response::stream("text/event-stream; charset=utf-8", source)
+            .with_field("Cache-Control", "no-store")
+            .with_field("X-Accel-Buffering", "no")
+    }
+
+    /// The same, to be saved under this name rather than shown (RFC 6266). A name that is more than letters, digits
+    /// and the like is also sent in full as UTF-8 (RFC 8187).
+    #[must_use]
+    pub fn as_download(self, name: &str) -> Self {
+        let is_plain = |char: char| char.is_ascii_alphanumeric() || " !#$&+-.^_`|~()@,=[]{}'".contains(char);
+        let plain: String = name.chars().map(|char| if is_plain(char) { char } else { '_' }).collect();
+        let mut value = format!("attachment; filename=\"{plain}\"");
+        if plain != name {
+            value.push_str("; filename*=UTF-8''");
+            value.extend(percent_encoding::utf8_percent_encode(name, ATTR_ENCODED));
+        }
+        self.with_field("Content-Disposition", value)
+    }
+
+    /// The same with a cookie to be set (RFC 6265bis section 4.1).
+    #[must_use]
+    pub fn with_cookie(self, cookie: &Cookie) -> Self {
+        self.with_field("Set-Cookie", cookie.to_string())
     }
 
     /// A response whose head and body were made beforehand.

@@ -1,63 +1,234 @@
-//! The library as its users meet it: the example server with routes of its own, on both models.
+//! The library as its users meet it: a server put together in the test, run on both models, asked over sockets.
 
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
 
-use crate::harness::on_both;
-use crate::wire::{Client, request};
+use whirligig::http::date;
+use whirligig::reactor::Outcome;
+use whirligig::server::Builder;
+use whirligig::{Call, Cookie, Handle, Model, Refusal, Response, Route, Server};
 
-/// A running example, ended with the test.
-struct Example {
-    child: Child,
-    port: u16,
+use crate::docroot::Docroot;
+use crate::harness::{PATIENCE, on_both, until};
+use crate::wire::{Client, chunked, request};
+
+/// A server in a thread of the test. Dropping it stops it.
+pub(crate) struct InProcess {
+    pub(crate) port: u16,
+    handle: Handle,
+    running: Option<JoinHandle<std::io::Result<Outcome>>>,
 }
 
-impl Example {
-    fn start(name: &str, argument: &str) -> Example {
-        // Cargo builds examples beside the folder of this test binary.
-        let tests = std::env::current_exe().unwrap();
-        let path: PathBuf = tests.ancestors().nth(2).unwrap().join("examples").join(name);
-        let mut child = Command::new(&path)
-            .arg(argument)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{}: {error}; plain `cargo test` builds the examples", path.display())
-            });
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().trim_end_matches('/').rsplit(':').next().unwrap().parse();
-        Example { child, port: port.unwrap_or_else(|_| panic!("no URL in {line:?}")) }
+impl InProcess {
+    pub(crate) fn start(model: &str, builder: Builder) -> InProcess {
+        let model = if model == "threads" { Model::Threads } else { Model::Reactor };
+        let server = builder.model(model).signals(false).bind("127.0.0.1:0").expect("a server comes up");
+        let (port, handle) = (server.local_addr().unwrap().port(), server.handle());
+        InProcess { port, handle, running: Some(thread::spawn(move || server.run())) }
+    }
+
+    /// How it ended after a stop, which must come within `PATIENCE`.
+    pub(crate) fn stop(mut self) -> Outcome {
+        self.handle.shutdown();
+        self.outcome()
+    }
+
+    fn outcome(&mut self) -> Outcome {
+        let running = self.running.take().unwrap();
+        until("the server ends", || running.is_finished());
+        running.join().unwrap().unwrap()
     }
 }
 
-impl Drop for Example {
+impl Drop for InProcess {
     fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+        // Twice: at once.
+        self.handle.shutdown();
+        self.handle.shutdown();
+        if let Some(running) = self.running.take() {
+            drop(running.join());
+        }
     }
+}
+
+fn names(call: &Call<'_>) -> Result<String, Refusal> {
+    let query = call.query()?;
+    Ok(format!("{} {:?}", query.parsed::<u8>("n")?, query.all("x").collect::<Vec<_>>()))
+}
+
+fn app(root: &Docroot) -> Builder {
+    let item = Route::new()
+        .get(|call| Ok::<_, Refusal>(format!("item {}", call.parsed_param::<u32>("id")?)))
+        .put(|call| Ok::<_, Refusal>(format!("put {}", call.text()?)))
+        .delete(|_| Response::new(whirligig::Status::NO_CONTENT))
+        .content_max(10);
+    let slow = Route::new()
+        .get(|call| format!("slow {} {}", call.param("name"), thread::current().name().unwrap_or("?")))
+        .post(|call| Ok::<_, Refusal>(format!("slow {}", call.form()?.need("a")?)))
+        .blocking();
+    Server::builder()
+        .get("/", |call| date::iso8601(call.now().unix_secs(), 0))
+        .route("/items/{id}", item)
+        .get("/items/new", |_| "the new one")
+        .get("/tree/{path*}", |call| format!("<{}>", call.param("path")))
+        .get("/names", names)
+        .post("/form", |call| Ok::<_, Refusal>(call.form()?.need("ä")?.to_owned()))
+        .post("/json", |call| Ok::<_, Refusal>(Response::json_of(&call.json::<Vec<u8>>()?)))
+        .get("/cookie", |call| {
+            let seen = call.cookie("tea").unwrap_or_default();
+            Response::text(seen).with_cookie(&Cookie::new("tea", "grün; süß"))
+        })
+        .get("/pieces", |_| Response::pieces("text/plain", (0..3).map(|n| format!("{n};"))))
+        .get("/secret/door", |_| "open")
+        .route("/slow/{name}", slow)
+        .get("/panic", |_| -> Response { panic!("a handler that fails") })
+        .get("/file", {
+            let file = root.root().join("numbers.txt");
+            move |call: &Call<'_>| call.file(&file).map(|response| response.as_download("Zahlen – neu.txt"))
+        })
+        .files(root.root())
+        .auth("/secret", "anna", "geheim")
+        .header("/**", "X-Frame-Options", "DENY")
+        .health()
+        .metrics()
+}
+
+fn docroot() -> Docroot {
+    let root = Docroot::empty();
+    root.write("numbers.txt", "0123456789");
+    root.write("page.html", "<p>page");
+    root
 }
 
 #[test]
-fn the_hello_example_routes_requests() {
+fn paths_and_methods_lead_to_their_handlers() {
     on_both(|model| {
-        let example = Example::start("hello", model);
-        let mut client = Client::connect(example.port);
-        assert!(client.get("/").expect(200).text().starts_with("GET at 2"));
-        client.send(request("POST", "/", &[], b"content nobody reads"));
-        assert!(client.response().expect(200).text().starts_with("POST at 2"));
-        client.get("/hello/world").expect(200).with_body("hello, world\n");
-        client.get("/slow").expect(200);
-        client.get("/robots.txt").expect(200);
+        let root = docroot();
+        let server = InProcess::start(model, app(&root));
+        let mut client = Client::connect(server.port);
+        assert!(client.get("/").expect(200).text().starts_with("20"));
+        client.get("/items/7").expect(200).with_body("item 7");
+        client.get("/items/%37").expect(200).with_body("item 7");
+        client.get("/a/../items//7").expect(200).with_body("item 7");
+        client.get("/items/new").expect(200).with_body("the new one");
+        client.get("/items/x").expect(404);
+        client.get("/items/7/8").expect(404);
+        client.get("/tree").expect(200).with_body("<>");
+        client.get("/tree/a/%E7%81%AF/").expect(200).with_body("<a/灯/>");
+        client.get("/tree/a%2Fb").expect(400);
+        client.get("/page.html").expect(200).with_body("<p>page");
         client.get("/nosuch").expect(404);
-        client.send(request("PUT", "/slow", &[], b""));
-        let refused = client.response().expect(405);
-        assert_eq!(refused.must("allow"), "GET, HEAD, OPTIONS");
-        client.send(request("BREW", "/slow", &[], b""));
-        client.response().expect(501);
-        client.send(request("OPTIONS", "/slow", &[], b""));
-        client.response().expect(204);
+        assert_eq!(client.ask("HEAD", "/items/7", &[], b"").expect(200).must("content-length"), "6");
+        let refused = client.ask("PATCH", "/items/7", &[], b"x").expect(405);
+        assert_eq!(refused.must("allow"), "GET, PUT, DELETE, HEAD, OPTIONS");
+        let told = client.ask("OPTIONS", "/items/7", &[], b"").expect(204);
+        assert_eq!(told.must("allow"), "GET, PUT, DELETE, HEAD, OPTIONS");
+        assert!(client.ask("OPTIONS", "*", &[], b"").expect(204).must("allow").contains("POST"));
+        client.ask("BREW", "/items/7", &[], b"").expect(501);
+        client.ask("DELETE", "/items/7", &[], b"").expect(204);
+        client.get("/_whirligig/health").expect(200).with_body("ok\n");
+        assert!(client.get("/_whirligig/metrics").expect(200).text().contains("whirligig_requests_total"));
     });
+}
+
+#[test]
+fn what_comes_with_a_request_is_there_in_its_type() {
+    on_both(|model| {
+        let root = docroot();
+        let server = InProcess::start(model, app(&root));
+        let mut client = Client::connect(server.port);
+        const FORM: &str = "Content-Type: application/x-www-form-urlencoded; charset=utf-8";
+        const JSON: &str = "Content-Type: application/json";
+        client.get("/names?n=7&x=a+b&x=%E7%81%AF").expect(200).with_body("7 [\"a b\", \"灯\"]");
+        client.get("/names?n=700").expect(422);
+        client.get("/names").expect(422);
+        client.ask("POST", "/form", &[FORM], "ä=1%2B1".as_bytes()).expect(200).with_body("1+1");
+        client.ask("POST", "/form", &[JSON], b"{}").expect(415);
+        client.ask("POST", "/form", &[], b"").expect(415);
+        client.ask("POST", "/json", &[JSON], b"[1, 2]").expect(200).with_body("[1,2]");
+        client.ask("POST", "/json", &["Content-Type: application/x+json"], b"[]").expect(200);
+        client.ask("POST", "/json", &[JSON], b"[1, 2").expect(400);
+        client.ask("POST", "/json", &[JSON], b"[1, \"x\"]").expect(422);
+        client.ask("POST", "/json", &[FORM], b"[1]").expect(415);
+        client.ask("PUT", "/items/7", &[], b"0123456789").expect(200).with_body("put 0123456789");
+        client.ask("PUT", "/items/7", &[], b"\xff").expect(400);
+        client.ask("PUT", "/items/7", &[], b"0123456789a").expect(413);
+        let mut client = Client::connect(server.port);
+        client.send(request("PUT", "/items/7", &["Transfer-Encoding: chunked"], b""));
+        client.send(chunked(b"0123456789a", 4));
+        client.response().expect(413);
+    });
+}
+
+#[test]
+fn every_kind_of_answer_arrives() {
+    on_both(|model| {
+        let root = docroot();
+        let server = InProcess::start(model, app(&root));
+        let mut client = Client::connect(server.port);
+        let set = client.get("/cookie").expect(200);
+        let pair = set.must("set-cookie").split(';').next().unwrap().to_owned();
+        let asked = client.ask("GET", "/cookie", &[&format!("Cookie: other=1; {pair}")], b"");
+        asked.expect(200).with_body("grün; süß");
+        client.get("/pieces").expect(200).with_body("0;1;2;");
+        let whole = client.get("/file").expect(200).with_body("0123456789");
+        assert_eq!(
+            whole.must("content-disposition"),
+            "attachment; filename=\"Zahlen _ neu.txt\"; filename*=UTF-8''Zahlen%20%E2%80%93%20neu.txt"
+        );
+        let part = client.ask("GET", "/file", &["Range: bytes=3-5"], b"").expect(206).with_body("345");
+        assert_eq!(part.must("x-frame-options"), "DENY");
+        let etag = format!("If-None-Match: {}", whole.must("etag"));
+        client.ask("GET", "/file", &[&etag], b"").expect(304);
+        client.get("/secret/door").expect(401);
+        let right = "Authorization: Basic YW5uYTpnZWhlaW0=";
+        client.ask("GET", "/secret/door", &[right], b"").expect(200).with_body("open");
+        client.get("/panic").expect(500);
+    });
+}
+
+#[test]
+fn what_may_block_is_called_elsewhere() {
+    on_both(|model| {
+        let root = docroot();
+        let server = InProcess::start(model, app(&root));
+        let mut client = Client::connect(server.port);
+        let thread = if model == "threads" { "whirligig-conn" } else { "whirligig-job" };
+        client.get("/slow/x").expect(200).with_body(format!("slow x {thread}"));
+        let form = ["Content-Type: application/x-www-form-urlencoded"];
+        client.ask("POST", "/slow/x", &form, b"a=b").expect(200).with_body("slow b");
+        client.ask("POST", "/slow/x", &form, b"c=b").expect(422);
+    });
+}
+
+#[test]
+fn a_handle_stops_it_before_and_while_it_runs() {
+    on_both(|model| {
+        let server = InProcess::start(model, Server::builder().get("/", |_| "x"));
+        let mut client = Client::connect(server.port);
+        client.get("/").expect(200);
+        let (port, began) = (server.port, crate::harness::now());
+        assert_eq!(server.stop(), Outcome::Stopped);
+        assert!(crate::harness::now() - began < PATIENCE / 2, "an idle client does not hold it");
+        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+
+        let model = if model == "threads" { Model::Threads } else { Model::Reactor };
+        let server = Server::builder().model(model).signals(false).bind("127.0.0.1:0").unwrap();
+        server.handle().shutdown();
+        assert_eq!(server.run().unwrap(), Outcome::Stopped);
+    });
+}
+
+#[test]
+fn what_makes_no_sense_is_said_when_it_is_bound() {
+    let bad = [
+        Server::builder().get("no-slash", |_| "x").bind("127.0.0.1:0"),
+        Server::builder().get("/{a}", |_| "x").get("/{b}", |_| "y").bind("127.0.0.1:0"),
+        Server::builder().files("/no/such/folder").bind("127.0.0.1:0"),
+        Server::builder().bind("nowhere"),
+        Server::builder().bind("192.0.2.1:0"),
+    ];
+    for tried in bad {
+        let error = tried.expect_err("an error").to_string();
+        assert!(!error.is_empty() && !error.contains('\n'), "{error}");
+    }
 }

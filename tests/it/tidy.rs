@@ -70,6 +70,7 @@ const LAYERS: [&[&str]; 6] = [
     &["config", "conn_id"],
     &["http", "buffer", "deadline"],
     &[
+        "call",
         "error_page",
         "files",
         "handler",
@@ -81,7 +82,7 @@ const LAYERS: [&[&str]; 6] = [
         "offload",
         "pages",
         "readme",
-        "router",
+        "routes",
         "api",
         "signals",
         "site",

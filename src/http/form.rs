@@ -1,0 +1,107 @@
+//! Names and values: of a query, or of a form sent as `application/x-www-form-urlencoded`.
+//!
+//! How pairs are decoded is `target::query_pairs`; here they are kept, bounded and looked up. It must not know
+//! whether they came in a target or as content.
+
+use std::str::FromStr;
+
+use super::refusal::Refusal;
+use super::target::query_pairs;
+
+/// Pairs taken from one query or form. Each costs two allocations, and the client decides how many it sends.
+pub const PAIRS_MAX: usize = 1000;
+
+/// Decoded names and values, in the order they came; a name may come several times
+/// (WHATWG URL section 5.1, HTML section 4.10.21).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pairs {
+    pairs: Vec<(String, String)>,
+}
+
+impl Pairs {
+    /// Decodes a query (without its `?`) or a form.
+    ///
+    /// # Errors
+    /// 400 for more than [`PAIRS_MAX`] pairs. Nothing else is an error: malformed escapes stand for themselves.
+    pub fn parse(text: &[u8]) -> Result<Pairs, Refusal> {
+        let mut pairs = Vec::new();
+        for (name, value) in query_pairs(text) {
+            if pairs.len() == PAIRS_MAX {
+                return Err(Refusal::bad_request("too many names and values"));
+            }
+            pairs.push((name.into_owned(), value.into_owned()));
+        }
+        Ok(Pairs { pairs })
+    }
+
+    /// The first value of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(own, _)| *own == name).map(|(_, value)| value)
+    }
+
+    /// All values of this name, in order: check boxes, lists.
+    pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
+        self.iter().filter(move |(own, _)| *own == name).map(|(_, value)| value)
+    }
+
+    /// The first value of a name that has to be there; it may be empty.
+    ///
+    /// # Errors
+    /// 422 if it is not there.
+    pub fn need(&self, name: &str) -> Result<&str, Refusal> {
+        self.get(name).ok_or_else(|| Refusal::unprocessable(format!("'{name}' is missing")))
+    }
+
+    /// The first value of a name that has to be there, as a number or whatever else can be read from text.
+    ///
+    /// # Errors
+    /// 422 if it is not there or cannot be read as one.
+    pub fn parsed<T: FromStr>(&self, name: &str) -> Result<T, Refusal> {
+        let value = self.need(name)?;
+        value
+            .parse()
+            .map_err(|_| Refusal::unprocessable(format!("'{name}' cannot be read as what it should be")))
+    }
+
+    /// Every pair, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// How many pairs there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_decoded_kept_in_order_and_found() {
+        let pairs = Pairs::parse(b"a=1&b=%E7%81%AF+x&a=2&c&&=d").unwrap();
+        let all: Vec<_> = pairs.iter().collect();
+        assert_eq!(all, [("a", "1"), ("b", "灯 x"), ("a", "2"), ("c", ""), ("", "d")]);
+        assert_eq!(pairs.get("a"), Some("1"));
+        assert_eq!(pairs.all("a").collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(pairs.parsed::<u8>("a"), Ok(1));
+        assert_eq!(pairs.need("c"), Ok(""));
+        assert_eq!(pairs.need("z").unwrap_err().status().code(), 422);
+        assert_eq!(pairs.parsed::<u8>("b").unwrap_err().status().code(), 422);
+    }
+
+    #[test]
+    fn they_are_bounded() {
+        assert_eq!(Pairs::parse("a=1&".repeat(PAIRS_MAX).as_bytes()).unwrap().len(), PAIRS_MAX);
+        assert!(Pairs::parse("a=1&".repeat(PAIRS_MAX + 1).as_bytes()).is_err());
+    }
+}
