@@ -12,6 +12,7 @@ pub mod date;
 pub mod error;
 pub mod fields;
 pub mod form;
+pub mod multipart;
 pub mod negotiate;
 pub mod range;
 pub mod refusal;
