@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::conn_id::ConnId;
 use crate::files;
 use crate::handler::{Context, Now, Peer};
-use crate::http::form::Pairs;
+use crate::http::form::{self, Pairs, Part};
 use crate::http::refusal::Refusal;
 use crate::http::{Request, Response, Status, cookie};
 use crate::jobs::{Errands, Waker};
@@ -90,6 +90,12 @@ impl<'a> Deref for Call<'a> {
 }
 
 impl Call<'_> {
+    /// The request head, for what a method of the call would hide: `call.request().query()` is the query as received.
+    #[must_use]
+    pub fn request(&self) -> &Request<'_> {
+        self.request
+    }
+
     /// What stands in the path where the pattern has `{name}`, or behind the place where it has `{name*}`: decoded,
     /// with U+FFFD for what is not UTF-8. Empty if the pattern has no such name.
     ///
@@ -141,6 +147,16 @@ impl Call<'_> {
     pub fn form(&self) -> Result<Pairs, Refusal> {
         self.expect_type(&["application/x-www-form-urlencoded"])?;
         Pairs::parse(self.content)
+    }
+
+    /// The parts of a form with files that was sent as content (RFC 7578). They are in memory, so the route says how
+    /// much that may be: [`Route::content_max`](crate::routes::Route::content_max).
+    ///
+    /// # Errors
+    /// 415 if it is not `multipart/form-data`, 400 if it is malformed or has more than
+    /// [`PAIRS_MAX`](crate::http::form::PAIRS_MAX) parts.
+    pub fn multipart(&self) -> Result<Vec<Part>, Refusal> {
+        form::parts(self.request.field("content-type").unwrap_or_default(), self.content)
     }
 
     /// The content as JSON, read as whatever is wanted (RFC 8259).

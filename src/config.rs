@@ -67,6 +67,18 @@ pub const AUTH_COST_MAX: u32 = 16;
 /// Request content a route takes, in bytes, unless it says otherwise: a form, a JSON document. It is kept in memory.
 pub const CONTENT_BYTES_MAX: u64 = MIB as u64;
 
+/// Server-sent events that wait for one listener. A page that is behind by more has stopped listening.
+pub const FEED_EVENTS_MAX: usize = 64;
+
+/// The same in bytes.
+pub const FEED_BYTES_MAX: usize = 64 * KIB;
+
+/// Past events kept for listeners that come again.
+pub const FEED_HISTORY_MAX: usize = 64;
+
+/// How often a listener without news gets a comment: what WHATWG HTML section 9.2.7 recommends.
+pub const FEED_HEARTBEAT: Duration = Duration::from_secs(15);
+
 /// A file of redirects and rewrites, in bytes: each rule is tried for each request.
 pub const RULES_FILE_BYTES_MAX: u64 = 256 * KIB as u64;
 

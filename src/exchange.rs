@@ -604,7 +604,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
         let content_bytes =
             if self.client.conn.answers_head() { 0 } else { response.body().len().unwrap_or(0) };
         self.driver.observer.answered(self.client.conn.method_owed(), status);
-        if self.driver.stopping.load(Ordering::Relaxed) {
+        let stopping = self.driver.stopping.load(Ordering::Relaxed);
+        if stopping {
             self.client.conn.close_after(CloseReason::Shutdown);
         }
         let work = self.client.work.get_or_insert_with(|| self.driver.hire());
@@ -622,6 +623,9 @@ impl<'a, O: Observer> Exchange<'a, O> {
             work.lines.push_back(Line { note, status, content_bytes, ends_at });
         }
         self.client.conn.start_next_cycle(now.mono);
+        if stopping {
+            self.end_endless();
+        }
     }
 
     /// Whether the answer's source should be asked for more.
@@ -655,13 +659,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         match filled {
             Ok(Filled::More) => work.source = Source::Ready(source),
             Ok(Filled::Later) => work.source = Source::Resting(source),
-            Ok(Filled::End) => {
-                self.client.conn.finish_content(&mut work.out);
-                if let Some(line) = work.lines.back_mut() {
-                    line.ends_at = Some(work.out.total_queued());
-                }
-                self.client.conn.start_next_cycle(now);
-            }
+            Ok(Filled::End) => self.finish_content(),
             // The client must see that the content is not whole: no last chunk, no next answer.
             Ok(Filled::Failed) => self.client.conn.break_content_off(CloseReason::HandlerFailed),
             Err(_) => {
@@ -670,6 +668,28 @@ impl<'a, O: Observer> Exchange<'a, O> {
             }
         }
         bytes
+    }
+
+    /// A graceful stop has begun: content that would never end by itself ends here.
+    pub(crate) fn end_endless(&mut self) {
+        let Some(work) = self.client.work.as_mut() else { return };
+        match &work.source {
+            Source::Ready(source) | Source::Resting(source) if source.is_endless() => {}
+            Source::Nothing | Source::Ready(_) | Source::Resting(_) => return,
+        }
+        work.source = Source::Nothing;
+        self.client.conn.close_after(CloseReason::Shutdown);
+        self.finish_content();
+    }
+
+    /// The content of the answer under way is all queued.
+    fn finish_content(&mut self) {
+        let Some(work) = self.client.work.as_mut() else { return };
+        self.client.conn.finish_content(&mut work.out);
+        if let Some(line) = work.lines.back_mut() {
+            line.ends_at = Some(work.out.total_queued());
+        }
+        self.client.conn.start_next_cycle(self.driver.now.mono);
     }
 
     /// Whether the file in front of the queue may be sent without asking whether it is in memory. Good for once.

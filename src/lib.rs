@@ -72,6 +72,7 @@
 //! | [`http`] | the protocol, without any input or output: bytes, instants and values in, values out |
 //! | [`buffer`], [`deadline`] | the send queue and the loans; the timers. As pure as `http` |
 //! | [`handler`], [`jobs`] | what answers requests, and work that may block, done beside the loop |
+//! | [`feed`], [`session`] | server-sent events to many listeners; signed tokens |
 //! | [`routes`], [`call`] | which closure answers which path, and the request in its hands |
 //! | [`files`], [`api`], [`pages`] | the docroot with its fresh cache; the simple data; pages we make ourselves |
 //! | [`site`] | passwords and the like, around whatever answers |
@@ -143,6 +144,7 @@ pub mod deadline;
 pub mod driver;
 mod error_page;
 pub mod exchange;
+pub mod feed;
 pub mod files;
 pub mod handler;
 pub mod http;
@@ -158,6 +160,7 @@ pub mod reactor;
 mod readme;
 pub mod routes;
 pub mod server;
+pub mod session;
 pub mod signals;
 pub mod sim;
 pub mod site;
@@ -166,6 +169,7 @@ pub mod threads;
 
 pub use call::Call;
 pub use config::Model;
+pub use feed::Feed;
 pub use http::{Cookie, Pairs, Refusal, Response, SameSite, Status};
 pub use routes::Route;
 pub use server::{Handle, Server};

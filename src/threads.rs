@@ -136,6 +136,8 @@ struct Line {
     phase: AtomicU8,
     /// The reaper has shut the socket because the deadline passed.
     expired: AtomicBool,
+    /// Rung when a body source has something to say, or when the server stops.
+    woken: Woken,
 }
 
 /// What all threads of the twin share.
@@ -202,13 +204,15 @@ impl Shared {
         }
     }
 
-    /// Lets idle workers go: they wake with the end of input. Requests that were received are still served.
+    /// Lets idle workers go: they wake with the end of input. Requests that were received are still served. Who waits
+    /// for content that never ends looks up.
     fn release_idle(&self) {
         let reaper = lock(&self.reaper);
         for (_, (_, line)) in &reaper.lines {
             if line.phase.load(Ordering::SeqCst) & MAY_GO != 0 {
                 drop(line.socket.shutdown(Shutdown::Read));
             }
+            line.woken.ring();
         }
     }
 
@@ -364,6 +368,7 @@ impl Acceptor {
             armed: AtomicU64::new(NEVER),
             phase: AtomicU8::new(Phase::ReceivingHead as u8 | MAY_GO),
             expired: AtomicBool::new(false),
+            woken: Woken::default(),
         });
         let id = self.shared.enlist(&line);
         let mut tally = self.shared.tally(id);
@@ -427,7 +432,6 @@ struct Worker {
     client: Client,
     stream: TwinStream,
     driver: Driver<TwinTally>,
-    woken: Arc<Woken>,
 }
 
 /// Set by a body source's waker; the worker waits for it while the source has nothing to say.
@@ -437,16 +441,28 @@ struct Woken {
     changed: Condvar,
 }
 
+impl Woken {
+    fn ring(&self) {
+        *lock(&self.flag) = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits for it to be rung, unless that has happened since the last wait.
+    fn wait(&self) {
+        let mut flag = lock(&self.flag);
+        while !*flag {
+            flag = self.changed.wait(flag).unwrap_or_else(PoisonError::into_inner);
+        }
+        *flag = false;
+    }
+}
+
 impl Worker {
     /// On the heap, and out of line: what is moved about while it is made must not stay on the thread's stack.
     #[inline(never)]
     fn new(twin: &Twin, shared: &Arc<Shared>, line: Arc<Line>, id: ConnId, peer: Peer) -> Box<Self> {
-        let woken = Arc::new(Woken::default());
-        let bell = Arc::clone(&woken);
-        let inbox = Arc::new(Inbox::new(Box::new(move || {
-            *lock(&bell.flag) = true;
-            bell.changed.notify_one();
-        })));
+        let bell = Arc::clone(&line);
+        let inbox = Arc::new(Inbox::new(Box::new(move || bell.woken.ring())));
         let now = read_clocks();
         let access = twin.access.clone().map(|queue| AccessBuffer::new(queue, twin.config.log_format));
         let mut driver = Driver::new(
@@ -467,7 +483,6 @@ impl Worker {
             stream: TwinStream { line: Arc::clone(&line), may_wait: false, woke_at: None },
             line,
             driver,
-            woken,
         })
     }
 
@@ -525,16 +540,14 @@ impl Worker {
     }
 
     fn wait_for_source(&mut self) {
-        let mut flag = lock(&self.woken.flag);
-        while !*flag {
-            flag = self.woken.changed.wait(flag).unwrap_or_else(PoisonError::into_inner);
-        }
-        *flag = false;
-        drop(flag);
+        self.line.woken.wait();
         let mut done = Vec::new();
         lock_inbox(&self.driver, &mut done);
         for (id, result) in done {
             Exchange::new(&mut self.client, &mut self.driver, id, 1).complete(result);
+        }
+        if self.shared.stopping.load(Ordering::SeqCst) {
+            Exchange::new(&mut self.client, &mut self.driver, self.id, 0).end_endless();
         }
     }
 }

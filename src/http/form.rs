@@ -5,6 +5,7 @@
 
 use std::str::FromStr;
 
+use super::multipart::{Multipart, MultipartEvent};
 use super::refusal::Refusal;
 use super::target::query_pairs;
 
@@ -82,6 +83,56 @@ impl Pairs {
     }
 }
 
+/// One part of a form that was sent as `multipart/form-data`, whole (RFC 7578).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// The name of the form's field.
+    pub name: String,
+    /// The name of the file as the client sent it: it may hold slashes and dots, so it names nothing here. `None` for
+    /// an ordinary field.
+    pub filename: Option<String>,
+    /// The media type, if one was said.
+    pub content_type: Option<String>,
+    /// The content.
+    pub content: Vec<u8>,
+}
+
+impl Part {
+    /// The content as text, U+FFFD for what is not UTF-8.
+    #[must_use]
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.content)
+    }
+}
+
+/// The parts of a whole form. For one that comes piece by piece, and is not to be kept, use [`Multipart`].
+///
+/// # Errors
+/// 415 if it is none, 400 if it is malformed or has more than [`PAIRS_MAX`] parts.
+pub fn parts(content_type: &[u8], content: &[u8]) -> Result<Vec<Part>, Refusal> {
+    let mut form = Multipart::new(content_type, PAIRS_MAX)?;
+    let mut parts: Vec<Part> = Vec::new();
+    form.push::<Refusal>(content, |event| {
+        match event {
+            MultipartEvent::PartBegin(head) => parts.push(Part {
+                name: head.name,
+                filename: head.filename,
+                content_type: head.content_type,
+                content: Vec::new(),
+            }),
+            MultipartEvent::PartData(piece) => {
+                if let Some(part) = parts.last_mut() {
+                    part.content.extend_from_slice(piece);
+                }
+            }
+            MultipartEvent::PartEnd | MultipartEvent::End => {}
+        }
+        Ok(())
+    })?;
+    form.finish()?;
+    Ok(parts)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +148,21 @@ mod tests {
         assert_eq!(pairs.need("c"), Ok(""));
         assert_eq!(pairs.need("z").unwrap_err().status().code(), 422);
         assert_eq!(pairs.parsed::<u8>("b").unwrap_err().status().code(), 422);
+    }
+
+    #[test]
+    fn parts_come_whole() {
+        let form = b"--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--b\r\nContent-Disposition: form-data; \
+            name=\"f\"; filename=\"x.txt\"\r\nContent-Type: text/plain\r\n\r\nline\r\n--\r\n--b--\r\n";
+        let taken = parts(b"multipart/form-data; boundary=b", form).unwrap();
+        assert_eq!((taken[0].name.as_str(), taken[0].text().as_ref()), ("a", "1"));
+        assert_eq!(
+            (taken[1].filename.as_deref(), &taken[1].content[..]),
+            (Some("x.txt"), &b"line\r\n--"[..])
+        );
+        let cut = parts(b"multipart/form-data; boundary=b", &form[..form.len() - 4]);
+        assert_eq!(cut.unwrap_err().status().code(), 400);
+        assert_eq!(parts(b"text/plain", form).unwrap_err().status().code(), 415);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::error::ProtocolError;
 use super::response::Status;
 
 /// A request that a handler cannot take: status and reason. `?` in a handler turns it into the answer.
@@ -71,3 +72,9 @@ impl std::fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+impl From<ProtocolError> for Refusal {
+    fn from(error: ProtocolError) -> Self {
+        Refusal::new(error.status, error.reason)
+    }
+}

@@ -124,6 +124,12 @@ pub trait BodySource: Send {
     /// Appends at most about `room` bytes of content to `out`. Called again after `More` as soon as the client
     /// has taken enough, and after `Later` when the source's waker was used. Must not block.
     fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled;
+
+    /// Whether it would go on for as long as the client listens. Then a graceful stop ends it where it is; other
+    /// content is finished first.
+    fn is_endless(&self) -> bool {
+        false
+    }
 }
 
 /// Content out of an iterator whose items are at hand or quick to make: see [`Response::pieces`].
@@ -283,6 +289,14 @@ impl Response {
         Response::new(Status::OK)
             .with_field("Content-Type", "text/html; charset=utf-8")
             .with_body(Body::Bytes(html.into().into_bytes()))
+    }
+
+    /// 200 with bytes of any media type.
+    #[must_use]
+    pub fn bytes(content_type: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        Response::new(Status::OK)
+            .with_field("Content-Type", content_type)
+            .with_body(Body::Bytes(bytes.into()))
     }
 
     /// 200 with JSON that is already written.

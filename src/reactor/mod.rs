@@ -222,6 +222,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.driver.stopping.store(true, Ordering::Relaxed);
         let all: Vec<ConnId> = self.slots.iter().map(|(id, _)| id).collect();
         for id in all {
+            if let Some(slot) = live(&mut self.slots, id) {
+                Exchange::new(&mut slot.client, &mut self.driver, id, 0).end_endless();
+            }
             // A request that is in the pipe already is answered; who is idle after that is let go.
             self.pump_one(id);
             if self.slots.get(id).is_some_and(|slot| slot.client.conn.is_idle() && !slot.client.is_queued()) {

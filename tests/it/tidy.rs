@@ -72,6 +72,7 @@ const LAYERS: [&[&str]; 6] = [
     &[
         "call",
         "error_page",
+        "feed",
         "files",
         "handler",
         "jobs",
@@ -83,6 +84,7 @@ const LAYERS: [&[&str]; 6] = [
         "pages",
         "readme",
         "routes",
+        "session",
         "api",
         "signals",
         "site",
