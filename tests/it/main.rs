@@ -26,6 +26,7 @@ mod cors;
 mod differential;
 mod download;
 mod escape;
+mod examples;
 mod fields;
 mod files;
 mod framing;

@@ -1,0 +1,215 @@
+//! An HTTP client on the same kind of loop: it logs in to the `login_session` example, with a cookie jar, over one
+//! connection that it keeps alive.
+//!
+//! Start `cargo run --example login_session`, then `cargo run --example client -- ADDRESS`, e.g. `127.0.0.1:12345`.
+//! With `--clients N` so many log in at once, all on this one thread: each is a socket, what it has to send, and a
+//! `ReplyReader`, pumped when the poll says that bytes can move. Messages and cookies are the library's, without any
+//! input or output in them; the loop is this file.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use whirligig::http::jar::{Jar, Place};
+use whirligig::http::reply::{ReplyEvent, ReplyHead, ReplyReader};
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+/// What is asked, in order: method, path, form. The redirects in between are followed.
+const STEPS: [(&str, &str, &str); 5] = [
+    ("GET", "/members", ""),
+    ("POST", "/login", "user=anna&password=secret"),
+    ("GET", "/admin", ""),
+    ("POST", "/logout", ""),
+    ("GET", "/members", ""),
+];
+
+const CONTENT_BYTES_MAX: usize = 1 << 20;
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// One client: its connection, and what is unfinished in either direction.
+struct Client {
+    socket: TcpStream,
+    host: String,
+    reader: ReplyReader,
+    output: Vec<u8>,
+    /// Received, not yet used.
+    input: Vec<u8>,
+    head: Option<ReplyHead>,
+    content: Vec<u8>,
+    jar: Jar,
+    asked: (String, String),
+    steps: VecDeque<(&'static str, String, &'static str)>,
+    log: Vec<String>,
+}
+
+#[expect(clippy::disallowed_methods, reason = "a program of its own, with a clock of its own")]
+fn now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+impl Client {
+    fn connect(addr: SocketAddr) -> Outcome<Client> {
+        let mut client = Client {
+            socket: TcpStream::connect(addr)?,
+            host: addr.to_string(),
+            reader: ReplyReader::new(),
+            output: Vec::new(),
+            input: Vec::new(),
+            head: None,
+            content: Vec::new(),
+            jar: Jar::new(),
+            asked: Default::default(),
+            steps: STEPS.iter().map(|(method, path, form)| (*method, (*path).to_owned(), *form)).collect(),
+            log: Vec::new(),
+        };
+        client.ask_next();
+        Ok(client)
+    }
+
+    fn place<'a>(host: &'a str, path: &'a str) -> Place<'a> {
+        Place { host: host.rsplit_once(':').map_or(host, |(host, _)| host), path, secure: false }
+    }
+
+    /// Puts the next request into the output; false when there is none.
+    fn ask_next(&mut self) -> bool {
+        let Some((method, path, form)) = self.steps.pop_front() else { return false };
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.host);
+        if let Some(cookies) = self.jar.field(Client::place(&self.host, &path), now()) {
+            head += &format!("Cookie: {cookies}\r\n");
+        }
+        if method == "POST" {
+            let length = form.len();
+            head +=
+                &format!("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n");
+        }
+        self.output.extend_from_slice(format!("{head}\r\n{form}").as_bytes());
+        self.reader.expect(method);
+        self.asked = (method.to_owned(), path);
+        true
+    }
+
+    /// Moves bytes until the socket would block; true when everything was asked and answered.
+    fn pump(&mut self) -> Outcome<bool> {
+        let mut piece = [0; 4096];
+        loop {
+            while !self.output.is_empty() {
+                match self.socket.write(&self.output) {
+                    Ok(taken) => drop(self.output.drain(..taken)),
+                    // A socket that is still connecting says NotConnected; an event will come.
+                    Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                        return Ok(false);
+                    }
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            match self.socket.read(&mut piece) {
+                Ok(0) if self.reader.end_of_input() => {
+                    return Err("the server closed a kept-alive connection".into());
+                }
+                Ok(0) => return Err("the connection ended within an answer".into()),
+                Ok(count) => {
+                    self.input.extend_from_slice(&piece[..count]);
+                    if self.take_input()? {
+                        return Ok(true);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Uses what is there; true when the last answer is complete.
+    fn take_input(&mut self) -> Outcome<bool> {
+        loop {
+            let (used, event) = self.reader.next(&self.input)?;
+            let mut complete = false;
+            match event {
+                ReplyEvent::NeedMore => return Ok(false),
+                ReplyEvent::Interim(_) => {}
+                ReplyEvent::Head(head) => self.head = Some(head),
+                ReplyEvent::Content(piece) if self.content.len() + piece.len() > CONTENT_BYTES_MAX => {
+                    return Err("the answer is too large".into());
+                }
+                ReplyEvent::Content(piece) => self.content.extend_from_slice(piece),
+                ReplyEvent::End => complete = true,
+            }
+            self.input.drain(..used);
+            if complete && !self.answered()? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Keeps the cookies of a complete answer, follows where it leads, and asks what is next; false when nothing is.
+    fn answered(&mut self) -> Outcome<bool> {
+        let head = self.head.take().ok_or("content without a head")?;
+        let (method, path) = std::mem::take(&mut self.asked);
+        for set_cookie in head.all("set-cookie") {
+            self.jar.store(Client::place(&self.host, &path), set_cookie, now());
+        }
+        let content = std::mem::take(&mut self.content);
+        let first = String::from_utf8_lossy(&content).lines().next().unwrap_or_default().to_owned();
+        self.log.push(format!("{method} {path} -> {} {first}", head.status));
+        if !head.keeps_alive {
+            return Err("the server would not keep the connection".into());
+        }
+        if let (302 | 303, Some(location)) = (head.status, head.field("location")) {
+            // Only a path of the same server is followed here.
+            let location = String::from_utf8_lossy(location).into_owned();
+            if location.starts_with('/') && !location.starts_with("//") {
+                self.steps.push_front(("GET", location, ""));
+            }
+        }
+        Ok(self.ask_next())
+    }
+}
+
+fn main() -> Outcome {
+    let mut words = std::env::args().skip(1);
+    let (mut addr, mut count) = (None, 1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--clients" => count = words.next().ok_or("--clients N")?.parse()?,
+            word => addr = Some(word.trim_start_matches("http://").trim_end_matches('/').parse()?),
+        }
+    }
+    let addr = addr.ok_or("say where login_session is, e.g. 127.0.0.1:12345")?;
+    let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(256));
+    let mut clients = Vec::new();
+    for number in 0..count {
+        let mut client = Client::connect(addr)?;
+        poll.registry().register(
+            &mut client.socket,
+            Token(number),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+        clients.push(Some(client));
+    }
+    let mut out = std::io::stdout();
+    while clients.iter().any(Option::is_some) {
+        match poll.poll(&mut events, Some(SILENCE_MAX)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            result => result?,
+        }
+        if events.is_empty() {
+            return Err("the server says nothing any more".into());
+        }
+        for event in &events {
+            let place = &mut clients[event.token().0];
+            if let Some(client) = place
+                && client.pump()?
+            {
+                writeln!(out, "{}\n", client.log.join("\n"))?;
+                *place = None;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! What a browser sends: the request line and every header field, as a page.
+//!
+//! `cargo run --example request_headers`, then open the address it prints; `--model threads` for the twin. `/raw` is
+//! the same as text, exactly as it was received.
+
+mod common;
+
+use std::fmt::Write;
+
+use whirligig::{Call, Response, Server};
+
+fn page(call: &Call<'_>) -> Response {
+    let line = String::from_utf8_lossy(call.line());
+    let mut html = format!(
+        "<!doctype html><title>Request</title><h1><code>{}</code></h1><table>",
+        common::escape(&line)
+    );
+    for (name, value) in call.fields().iter() {
+        let value = common::escape(&String::from_utf8_lossy(value));
+        // Writing to a string cannot fail.
+        let _ = write!(html, "<tr><th align=left>{name}<td><code>{value}</code>");
+    }
+    Response::html(html + "</table>")
+}
+
+fn raw(call: &Call<'_>) -> Response {
+    Response::text(String::from_utf8_lossy(call.head())).with_field("X-Content-Type-Options", "nosniff")
+}
+
+fn main() -> common::Outcome {
+    let server =
+        Server::builder().get("/", page).get("/raw", raw).model(common::model()).bind("127.0.0.1:0")?;
+    common::run(server)
+}

@@ -1,0 +1,162 @@
+//! A small resource in JSON, kept in SQLite: GET, POST, PUT, PATCH, DELETE with the answers they should get.
+//!
+//! `cargo run --example rest -- [FILE]`, then e.g. `curl -d '{"title":"tea"}' -H 'Content-Type: application/json'
+//! ADDRESS/items`; `--model threads` for the twin. The items are in FILE (`target/rest-example.db`) and survive a
+//! restart. POST answers 201 with Location, DELETE 204, and `POST /reports` 202 with the place where the result of
+//! a slow job will be.
+
+mod common;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::{Value, json};
+use whirligig::{Call, Refusal, Response, Route, Server, Status};
+
+/// The database, and what became of the slow jobs. Both are only touched where it may block.
+struct Store {
+    items: Mutex<Connection>,
+    reports: Mutex<HashMap<u64, Option<i64>>>,
+}
+
+const REPORTS_MAX: usize = 100;
+
+#[expect(clippy::needless_pass_by_value, reason = "what map_err passes on")]
+fn broken(error: rusqlite::Error) -> Refusal {
+    Refusal::failed(format!("the database: {error}"))
+}
+
+impl Store {
+    fn open(file: &str) -> rusqlite::Result<Store> {
+        let items = Connection::open(file)?;
+        items.execute_batch(
+            "CREATE TABLE IF NOT EXISTS item (id INTEGER PRIMARY KEY, title TEXT NOT NULL, done INTEGER NOT NULL)",
+        )?;
+        Ok(Store { items: Mutex::new(items), reports: Mutex::default() })
+    }
+
+    fn items(&self) -> Result<MutexGuard<'_, Connection>, Refusal> {
+        self.items.lock().map_err(|_| Refusal::failed("the database is lost"))
+    }
+}
+
+fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Value> {
+    let (id, title, done): (i64, String, bool) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    Ok(json!({ "id": id, "title": title, "done": done }))
+}
+
+fn one(store: &Store, id: i64) -> Result<Value, Refusal> {
+    let found =
+        store.items()?.query_row("SELECT id, title, done FROM item WHERE id = ?", [id], row).optional();
+    found.map_err(broken)?.ok_or(Refusal::not_found("there is no such item"))
+}
+
+fn list(_: &Call<'_>, store: &Store) -> Result<Response, Refusal> {
+    let items = store.items()?;
+    let mut query =
+        items.prepare("SELECT id, title, done FROM item ORDER BY id LIMIT 1000").map_err(broken)?;
+    let rows: Result<Vec<Value>, _> = query.query_map([], row).map_err(broken)?.collect();
+    Ok(Response::json_of(&rows.map_err(broken)?))
+}
+
+/// Title and state out of the content; what is not said there is `before`.
+fn read(call: &Call<'_>, before: Option<&Value>) -> Result<(String, bool), Refusal> {
+    let content: Value = call.json()?;
+    let said = |name: &str| content.get(name).or_else(|| before?.get(name));
+    let title =
+        said("title").and_then(Value::as_str).ok_or(Refusal::unprocessable("'title' must be text"))?;
+    let done = match said("done") {
+        None => false,
+        Some(done) => done.as_bool().ok_or(Refusal::unprocessable("'done' must be true or false"))?,
+    };
+    Ok((title.to_owned(), done))
+}
+
+fn create(call: &Call<'_>, store: &Store) -> Result<Response, Refusal> {
+    let (title, done) = read(call, None)?;
+    let id = {
+        let items = store.items()?;
+        items
+            .execute("INSERT INTO item (title, done) VALUES (?, ?)", params![title, done])
+            .map_err(broken)?;
+        items.last_insert_rowid()
+    };
+    Ok(Response::json_of(&one(store, id)?)
+        .with_status(Status::CREATED)
+        .with_field("Location", format!("/items/{id}")))
+}
+
+/// PUT replaces the whole item, PATCH changes what is said.
+fn change(call: &Call<'_>, store: &Store, keeps: bool) -> Result<Response, Refusal> {
+    let id = call.parsed_param("id")?;
+    let before = one(store, id)?;
+    let (title, done) = read(call, keeps.then_some(&before))?;
+    store
+        .items()?
+        .execute("UPDATE item SET title = ?, done = ? WHERE id = ?", params![title, done, id])
+        .map_err(broken)?;
+    Ok(Response::json_of(&one(store, id)?))
+}
+
+fn remove(call: &Call<'_>, store: &Store) -> Result<Response, Refusal> {
+    let id: i64 = call.parsed_param("id")?;
+    match store.items()?.execute("DELETE FROM item WHERE id = ?", [id]).map_err(broken)? {
+        0 => Err(Refusal::not_found("there is no such item")),
+        _ => Ok(Response::new(Status::NO_CONTENT)),
+    }
+}
+
+/// Begins a slow job and says at once where its result will be (RFC 9110 section 15.3.3).
+fn begin_report(_: &Call<'_>, store: &Arc<Store>) -> Result<Response, Refusal> {
+    let mut reports = store.reports.lock().map_err(|_| Refusal::failed("the reports are lost"))?;
+    if reports.len() >= REPORTS_MAX {
+        return Err(Refusal::new(Status::SERVICE_UNAVAILABLE, "too many reports"));
+    }
+    let number = reports.len() as u64 + 1;
+    reports.insert(number, None);
+    let worker = Arc::clone(store);
+    std::thread::spawn(move || {
+        let sum = (0..3_000_000_i64).filter(|number| number % 7 == 3).sum();
+        if let Ok(mut reports) = worker.reports.lock() {
+            reports.insert(number, Some(sum));
+        }
+    });
+    let place = format!("/reports/{number}");
+    Ok(Response::json_of(&json!({ "report": place }))
+        .with_status(Status::ACCEPTED)
+        .with_field("Location", place))
+}
+
+fn report(call: &Call<'_>, store: &Store) -> Result<Response, Refusal> {
+    let reports = store.reports.lock().map_err(|_| Refusal::failed("the reports are lost"))?;
+    match reports.get(&call.parsed_param("number")?) {
+        None => Err(Refusal::not_found("there is no such report")),
+        Some(None) => Ok(Response::json_of(&json!({ "state": "working" })).with_status(Status::ACCEPTED)),
+        Some(Some(sum)) => Ok(Response::json_of(&json!({ "state": "done", "sum": sum }))),
+    }
+}
+
+fn main() -> common::Outcome {
+    let file = common::words().next().unwrap_or_else(|| "target/rest-example.db".into());
+    let store = Arc::new(Store::open(&file)?);
+    // Each closure has the store with it.
+    let with = |answer: fn(&Call<'_>, &Store) -> Result<Response, Refusal>| {
+        let store = Arc::clone(&store);
+        move |call: &Call<'_>| answer(call, &store)
+    };
+    let item = Route::new()
+        .get(with(|call, store| Ok(Response::json_of(&one(store, call.parsed_param("id")?)?))))
+        .put(with(|call, store| change(call, store, false)))
+        .patch(with(|call, store| change(call, store, true)))
+        .delete(with(remove));
+    let reports = Arc::clone(&store);
+    let server = Server::builder()
+        .route("/items", Route::new().get(with(list)).post(with(create)).blocking())
+        .route("/items/{id}", item.blocking())
+        .post("/reports", move |call| begin_report(call, &reports))
+        .get("/reports/{number}", with(report))
+        .model(common::model())
+        .bind("127.0.0.1:0")?;
+    common::run(server)
+}
