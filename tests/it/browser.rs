@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::devtools::Browser;
 use crate::docroot::Docroot;
+use crate::examples;
 use crate::harness::{Server, on_both, program, run_within, until};
 use crate::wire::Client;
 
@@ -129,6 +131,66 @@ fn a_planted_complaint_is_noticed() {
     assert!(visit.console.iter().any(|line| line.contains("planted")), "{:?}", visit.console);
     assert!(visit.console.iter().any(|line| line.contains("nosuch")), "{:?}", visit.console);
     assert!(visit.failed.iter().any(|line| line.contains("/missing.png")), "{:?}", visit.failed);
+}
+
+/// A person uses the examples: signs a guest book, sends files, logs in and out, watches a clock.
+#[test]
+fn a_person_walks_through_form_upload_login_and_events() {
+    let Some(chromium) = chromium() else { return };
+    on_both(|model| {
+        let mut browser = Browser::start(&chromium);
+        let at = |page: &str, server: &Server| format!("{}{page}", server.url);
+
+        let server = examples::start("form", model, &[]);
+        browser.open(&server.url);
+        browser.type_into("input[name=name]", "Anna & <b>Bert</b>");
+        browser.click("input[name=again]");
+        browser.click("#sign");
+        browser.until("guests.textContent == 'Anna & <b>Bert</b> (will come again)'");
+        browser.type_into("input[name=search]", "nobody");
+        browser.click("form[method=get] button");
+        browser.until("location.search == '?search=nobody' && guests.children.length == 0");
+
+        let server = examples::start("upload", model, &[]);
+        let folder = tempfile::tempdir().unwrap();
+        let (small, large) = (folder.path().join("走马灯.txt"), folder.path().join("large.bin"));
+        fs::write(&small, "round and round").unwrap();
+        fs::write(&large, vec![7; 3_000_000]).unwrap();
+        browser.open(&server.url);
+        browser.type_into("input[name=note]", "two of them");
+        browser.choose("#file", &[&small, &large]);
+        browser.click("#send");
+        browser.until("answer.textContent.startsWith('200')");
+        let report = browser.value("answer.textContent");
+        for line in
+            ["field \"note\" = \"two of them\"", "\"走马灯.txt\" (text/plain), 15 bytes", "\"large.bin\""]
+        {
+            assert!(report.as_str().unwrap().contains(line), "{line} in {report}");
+        }
+        assert!(report.as_str().unwrap().contains("3000000 bytes"), "{report}");
+        browser.until("progress.value == progress.max && progress.max > 3000000");
+
+        let server = examples::start("login_session", model, &[]);
+        browser.open(&server.url);
+        browser.type_into("input[name=user]", "anna");
+        browser.type_into("input[name=password]", "secret");
+        browser.click("#login");
+        browser
+            .until("location.pathname == '/members' && document.body.textContent.includes('Welcome, anna')");
+        assert_eq!(browser.value("document.cookie"), "", "scripts do not see the session");
+        browser.open(&at("admin", &server));
+        browser.until("document.body.textContent.includes('only anna')");
+        browser.open(&at("members", &server));
+        browser.click("#logout");
+        browser.until("location.pathname == '/' && document.querySelector('#login')");
+        browser.open(&at("members", &server));
+        browser.until("document.body.textContent.includes('log in first')");
+
+        let server = examples::start("sse_clock", model, &["50"]);
+        browser.open(&server.url);
+        browser.until("Number(count.textContent) >= 3 && clock.textContent.startsWith('2')");
+        assert_eq!(browser.complaints, Vec::<String>::new());
+    });
 }
 
 /// What a page refers to, as far as it is on this server, resolved against the page.

@@ -10,6 +10,7 @@
     reason = "a test that cannot go on should say so and stop"
 )]
 
+mod devtools;
 mod docroot;
 mod harness;
 mod wire;

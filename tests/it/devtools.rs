@@ -1,0 +1,168 @@
+//! A browser that is used as a person uses it: it opens pages, clicks, types and chooses files.
+//!
+//! Chromium is spoken to over two pipes (the DevTools protocol, JSON between NULs): no port, and no crate. What a page
+//! says on its console, and what its scripts trip over, is kept for the test to look at.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Process, now, pass};
+
+/// A browser that starts for the first time on a busy machine takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A browser with one page open.
+pub(crate) struct Browser {
+    to: ChildStdin,
+    from: Receiver<Value>,
+    next_id: u64,
+    session: Value,
+    /// What went wrong in the page: exceptions, and errors on the console.
+    pub(crate) complaints: Vec<String>,
+    /// Ended before its profile is taken away.
+    _process: Process,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    pub(crate) fn start(chromium: &Path) -> Browser {
+        let profile = tempfile::tempdir().unwrap();
+        // It reads from descriptor 3 and writes to 4; a shell can put our pipes there.
+        let mut child = Command::new("sh")
+            .args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 0</dev/null 1>/dev/null 2>/dev/null"])
+            .arg(chromium)
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+            .args(["--remote-debugging-pipe", "about:blank"])
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a browser starts");
+        let to = child.stdin.take().unwrap();
+        let mut pipe = BufReader::new(child.stdout.take().unwrap());
+        let (tell, from) = channel();
+        thread::spawn(move || {
+            let mut message = Vec::new();
+            while let Ok(1..) = pipe.read_until(0, &mut message) {
+                let told = serde_json::from_slice(message.strip_suffix(&[0]).unwrap_or(&message));
+                message.clear();
+                if told.map(|told| tell.send(told)).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut browser = Browser {
+            to,
+            from,
+            next_id: 0,
+            session: Value::Null,
+            complaints: Vec::new(),
+            _process: Process(child),
+            _profile: profile,
+        };
+        let page = browser.command("Target.createTarget", &json!({ "url": "about:blank" }));
+        let attached = browser
+            .command("Target.attachToTarget", &json!({ "targetId": page["targetId"], "flatten": true }));
+        browser.session = attached["sessionId"].clone();
+        for domain in ["Page.enable", "Runtime.enable", "DOM.enable"] {
+            browser.command(domain, &json!({}));
+        }
+        browser
+    }
+
+    /// Gives a command and waits for its result.
+    fn command(&mut self, method: &str, parameters: &Value) -> Value {
+        self.next_id += 1;
+        let mut message = json!({ "id": self.next_id, "method": method, "params": parameters });
+        if !self.session.is_null() {
+            message["sessionId"] = self.session.clone();
+        }
+        let mut bytes = serde_json::to_vec(&message).unwrap();
+        bytes.push(0);
+        self.to.write_all(&bytes).expect("the browser listens");
+        let give_up = now() + PATIENCE;
+        loop {
+            let left = give_up.saturating_duration_since(now());
+            let told = self.from.recv_timeout(left).unwrap_or_else(|_| panic!("no answer to {method}"));
+            self.note(&told);
+            if told["id"] == self.next_id {
+                assert!(told["error"].is_null(), "{method}: {}", told["error"]);
+                return told["result"].clone();
+            }
+        }
+    }
+
+    fn note(&mut self, told: &Value) {
+        let is_error = match told["method"].as_str() {
+            Some("Runtime.exceptionThrown") => true,
+            Some("Runtime.consoleAPICalled") => told["params"]["type"] == "error",
+            _ => false,
+        };
+        if is_error {
+            self.complaints.push(told["params"].to_string());
+        }
+    }
+
+    /// Opens a page and waits until it is there.
+    pub(crate) fn open(&mut self, url: &str) {
+        let gone = self.command("Page.navigate", &json!({ "url": url }));
+        assert!(gone["errorText"].is_null(), "{url}: {gone}");
+        self.until(&format!("location.href == {url:?} && document.readyState == 'complete'"));
+    }
+
+    /// The value of an expression in the page; null if it fails, e.g. because the next page is being loaded.
+    pub(crate) fn value(&mut self, expression: &str) -> Value {
+        let evaluated =
+            self.command("Runtime.evaluate", &json!({ "expression": expression, "returnByValue": true }));
+        evaluated["result"]["value"].clone()
+    }
+
+    /// Waits until an expression in the page is true.
+    pub(crate) fn until(&mut self, expression: &str) {
+        let give_up = now() + PATIENCE;
+        let expression =
+            format!("(() => {{ try {{ return !!({expression}); }} catch {{ return false; }} }})()");
+        while self.value(&expression) != true {
+            if now() > give_up {
+                let page = self.value("location.href + '\\n' + document.documentElement.outerHTML");
+                panic!("never true: {expression}\n{}", page.as_str().unwrap_or_default());
+            }
+            pass(Duration::from_millis(10));
+        }
+    }
+
+    /// Clicks into the middle of an element.
+    pub(crate) fn click(&mut self, selector: &str) {
+        self.until(&format!("document.querySelector({selector:?})"));
+        let place = self.value(&format!(
+            "(() => {{ const e = document.querySelector({selector:?}); e.scrollIntoView(); \
+             const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"
+        ));
+        for kind in ["mousePressed", "mouseReleased"] {
+            let event =
+                json!({ "type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1 });
+            self.command("Input.dispatchMouseEvent", &event);
+        }
+    }
+
+    /// Clicks into a field and types.
+    pub(crate) fn type_into(&mut self, selector: &str, text: &str) {
+        self.click(selector);
+        self.command("Input.insertText", &json!({ "text": text }));
+    }
+
+    /// Chooses files, as the dialogue of a file field would.
+    pub(crate) fn choose(&mut self, selector: &str, files: &[&Path]) {
+        let document = self.command("DOM.getDocument", &json!({}));
+        let field = json!({ "nodeId": document["root"]["nodeId"], "selector": selector });
+        let node = self.command("DOM.querySelector", &field);
+        self.command("DOM.setFileInputFiles", &json!({ "files": files, "nodeId": node["nodeId"] }));
+    }
+}
