@@ -27,6 +27,7 @@ mod cors;
 mod differential;
 mod download;
 mod escape;
+mod events;
 mod examples;
 mod fields;
 mod files;
