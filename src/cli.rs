@@ -424,6 +424,9 @@ struct FileArgs {
     /// Serve NAME.html as NAME, and redirect the longer name
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_CLEAN_URLS", hide_env = true)]
     clean_urls: bool,
+    /// Reload pages in browsers when a file changes
+    #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_LIVE_RELOAD", hide_env = true)]
+    live_reload: bool,
     /// Serve this page where a browser finds nothing [without a value: /index.html]
     #[arg(long, value_name = "PATH", value_parser = page, num_args = 0..=1, default_missing_value = "/index.html")]
     #[arg(require_equals = true, env = "WHIRLIGIG_SPA", hide_env = true)]
@@ -511,6 +514,7 @@ fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Res
             compress_level: args.files.compress.0,
             compressors_max: args.files.max_compressors,
             clean_urls: args.files.clean_urls,
+            live_reload: args.files.live_reload,
             spa: args.files.spa.clone(),
             error_pages: args.files.error_page.iter().map(|page| (page.code, page.path.clone())).collect(),
             fields: [&args.site.header[..], &args.site.cache_control].concat(),

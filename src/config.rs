@@ -79,6 +79,24 @@ pub const FEED_HISTORY_MAX: usize = 64;
 /// How often a listener without news gets a comment: what WHATWG HTML section 9.2.7 recommends.
 pub const FEED_HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// `--live-reload` tells of changes when it has been quiet for so long: an editor or a build writes many files at once.
+pub const LIVE_QUIET: Duration = Duration::from_millis(50);
+
+/// So many changes, one shortly after the other, are told although it was not quiet: a second or two of them.
+pub const LIVE_CHANGES_MAX: usize = 64;
+
+/// How often the thread that watches looks whether it is still wanted.
+pub const LIVE_LOOK: Duration = Duration::from_secs(1);
+
+/// Folders that are watched. The system's own bound (fs.inotify.max_user_watches) is this or higher.
+pub const LIVE_WATCHES_MAX: usize = 8192;
+
+/// Pages up to this size, in bytes, get the script of `--live-reload`: to them it is added in memory.
+pub const LIVE_PAGE_BYTES_MAX: u64 = MIB as u64;
+
+/// What is added behind them.
+pub const LIVE_TAG: &[u8] = b"\n<script src=\"/_whirligig/live.js\" async></script>\n";
+
 /// A file of redirects and rewrites, in bytes: each rule is tried for each request.
 pub const RULES_FILE_BYTES_MAX: u64 = 256 * KIB as u64;
 
@@ -274,6 +292,8 @@ pub struct FileOptions {
     pub spa: Option<String>,
     /// Pages to send with a status in place of ours, as paths beneath the docroot.
     pub error_pages: Vec<(u16, String)>,
+    /// Whether pages reload when a file changes. Then HTML gets a script, and coded files beside it are not looked for.
+    pub live_reload: bool,
     /// Field lines by path; of those that say the same field the last one counts.
     pub fields: Vec<FieldRule>,
     /// Whether a listing shows the folder's README below the names.
@@ -310,6 +330,7 @@ impl Default for FileOptions {
             clean_urls: false,
             spa: None,
             error_pages: Vec::new(),
+            live_reload: false,
             fields: Vec::new(),
             readme: true,
             readme_bytes_max: 64 * KIB as u64,

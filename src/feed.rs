@@ -12,7 +12,7 @@ use slab::Slab;
 
 use crate::call::Call;
 use crate::config::{FEED_BYTES_MAX, FEED_EVENTS_MAX, FEED_HEARTBEAT, FEED_HISTORY_MAX};
-use crate::http::{BodySource, Filled};
+use crate::http::{BodySource, Filled, Request};
 use crate::jobs::{Waker, lock};
 
 /// What a feed may cost, and how it keeps in touch.
@@ -159,8 +159,18 @@ impl Feed {
     /// The listener leaves when its connection ends.
     #[must_use]
     pub fn join(&self, call: &Call<'_>) -> Listener {
-        let last = call.field("last-event-id").and_then(|id| std::str::from_utf8(id).ok());
-        self.seat(call.waker(), last)
+        self.join_from(call, call.waker())
+    }
+
+    /// The same for a handler that has no [`Call`].
+    pub(crate) fn join_from(&self, request: &Request<'_>, waker: Waker) -> Listener {
+        let last = request.field("last-event-id").and_then(|id| std::str::from_utf8(id).ok());
+        self.seat(waker, last)
+    }
+
+    /// The feed without a say in how long it lives.
+    pub(crate) fn downgrade(&self) -> WeakFeed {
+        WeakFeed(Arc::downgrade(&self.shared))
     }
 
     fn seat(&self, waker: Waker, last_id: Option<&str>) -> Listener {
@@ -216,6 +226,15 @@ impl Feed {
         for (_, seat) in &mut state.seats {
             seat.wake();
         }
+    }
+}
+
+/// A [`Feed`] for who tells it and should end with it.
+pub(crate) struct WeakFeed(Weak<Shared>);
+
+impl WeakFeed {
+    pub(crate) fn upgrade(&self) -> Option<Feed> {
+        self.0.upgrade().map(|shared| Feed { shared })
     }
 }
 

@@ -150,6 +150,7 @@ pub mod handler;
 pub mod http;
 pub mod jobs;
 mod json;
+mod live;
 pub mod log;
 pub mod metrics;
 pub mod observe;

@@ -15,6 +15,7 @@ use crate::driver::Driver;
 use crate::files::{Docroot, FileCache, Files, StaticFiles};
 use crate::handler::{Handler, Router};
 use crate::jobs::{Pool, lock};
+use crate::live;
 use crate::log::{AccessBuffer, LogQueue};
 use crate::metrics::{self, Metrics};
 use crate::observe::{Counters, LoopTally, Observer, Stopwatch};
@@ -282,6 +283,10 @@ impl Server {
         }
         if self.config.metrics.unwrap_or(is_private) {
             router = metrics::route(router, &self.metrics);
+        }
+        if self.config.files.live_reload {
+            let roots: Vec<PathBuf> = self.config.roots().map(Into::into).collect();
+            router = live::routes(router, &roots);
         }
         self.site.around(Arc::new(self.site.with_files(router, files)))
     }

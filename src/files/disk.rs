@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{CachedFile, Content, Meta, coding, types};
-use crate::config::{FileOptions, Symlinks};
+use crate::config::{FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
 use crate::http::negotiate::Coding;
 use crate::http::response::OpenFile;
 use crate::offload::Places;
@@ -157,7 +157,9 @@ pub struct Docroot {
 
 impl Docroot {
     /// Opens `path` for serving. Fails when it is no directory or may not be read.
-    pub fn open(path: &Path, options: FileOptions) -> std::io::Result<Self> {
+    pub fn open(path: &Path, mut options: FileOptions) -> std::io::Result<Self> {
+        // A coded page has no script, and is older than what it was made of as soon as that changes.
+        options.precompressed &= !options.live_reload;
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())?;
@@ -297,8 +299,18 @@ impl Docroot {
     }
 
     /// Small content is read, large content stays where it is.
-    fn read(&self, fd: OwnedFd, meta: Meta, reach: Reach) -> Result<CachedFile, Trouble> {
+    fn read(&self, fd: OwnedFd, mut meta: Meta, reach: Reach) -> Result<CachedFile, Trouble> {
         let size = meta.stamp.size;
+        if self.options.live_reload
+            && meta.content_type.starts_with("text/html")
+            && size <= LIVE_PAGE_BYTES_MAX
+        {
+            let mut body = read_whole(&fd, size, reach)?;
+            body.extend_from_slice(LIVE_TAG);
+            // With the script it is another representation: who has it without must not be told that it is the same.
+            meta.etag.splice(meta.etag.len() - 1.., *b"-live\"");
+            return Ok(CachedFile::new(meta, Content::InMemory, body));
+        }
         if size <= self.options.memory_file_bytes_max {
             let body = read_whole(&fd, size, reach)?;
             return Ok(CachedFile::new(meta, Content::InMemory, body));

@@ -11,6 +11,7 @@ mod disk;
 mod download;
 mod listing;
 pub mod types;
+pub(crate) mod watch;
 
 use std::borrow::Cow;
 use std::os::fd::OwnedFd;

@@ -12,7 +12,7 @@ use crate::config::{AuthRule, AuthUsers, Bind, Config, FieldRule, FileOptions, L
 use crate::files::{Docroot, StaticFiles};
 use crate::handler::{Answer, Handler, Router};
 use crate::routes::{Route, Routes};
-use crate::{api, metrics};
+use crate::{api, live, metrics};
 
 type Wrapper = Box<dyn FnOnce(Arc<dyn Handler>) -> Arc<dyn Handler>>;
 
@@ -238,6 +238,7 @@ impl Builder {
             None => None,
         };
         let has_health = config.health;
+        let watched = config.files.live_reload.then(|| config.root.clone());
         let has_metrics = config.metrics == Some(true);
         let mut server = Server::open(config, |site, counted| {
             let taken = |why| BindError::Site(why);
@@ -254,6 +255,11 @@ impl Builder {
             if has_metrics {
                 let page = metrics::route(Router::new(), counted);
                 routes.mount(metrics::PATH, Arc::new(page)).map_err(taken)?;
+            }
+            if let Some(root) = watched {
+                let router = Arc::new(live::routes(Router::new(), &[root]));
+                routes.mount(live::EVENTS, Arc::clone(&router) as Arc<dyn Handler>).map_err(taken)?;
+                routes.mount(live::SCRIPT, router).map_err(taken)?;
             }
             let wrapped =
                 wrappers.into_iter().fold(Arc::new(routes) as Arc<dyn Handler>, |inner, wrap| wrap(inner));

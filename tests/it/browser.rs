@@ -193,6 +193,39 @@ fn a_person_walks_through_form_upload_login_and_events() {
     });
 }
 
+/// Somebody edits a page and looks at it.
+#[test]
+fn a_page_reloads_when_a_file_changes() {
+    let Some(chromium) = chromium() else { return };
+    on_both(|model| {
+        let docroot = Docroot::empty();
+        docroot.write(
+            "index.html",
+            "<!doctype html><link rel=stylesheet href=deep/style.css><h1 id=title>first</h1>",
+        );
+        docroot.write("deep/style.css", "h1 { color: rgb(1, 2, 3) }");
+        let server = Server::start(model, &docroot.root(), &["--live-reload"]);
+        let mut browser = Browser::start(&chromium);
+        browser.open(&server.url);
+        browser.until("title.textContent == 'first'");
+        // The script listens: only then can a change be told.
+        let mut client = Client::connect(server.port);
+        let has_listener = |client: &mut Client| {
+            client.get("/_whirligig/metrics").text().contains("whirligig_connections{phase=\"streaming\"} 1")
+        };
+        until("the page listens", || has_listener(&mut client));
+        docroot.write(
+            "index.html",
+            "<!doctype html><link rel=stylesheet href=deep/style.css><h1 id=title>second</h1>",
+        );
+        browser.until("title.textContent == 'second'");
+        until("the new page listens", || has_listener(&mut client));
+        docroot.write("deep/style.css", "h1 { color: rgb(4, 5, 6) }");
+        browser.until("getComputedStyle(title).color == 'rgb(4, 5, 6)'");
+        assert_eq!(browser.complaints, Vec::<String>::new());
+    });
+}
+
 /// What a page refers to, as far as it is on this server, resolved against the page.
 fn references(page: &str, text: &str) -> Vec<String> {
     let mut targets = Vec::new();

@@ -40,6 +40,7 @@ mod library;
 mod life;
 mod limits;
 mod listing;
+mod live;
 mod log;
 mod memory;
 mod metrics;

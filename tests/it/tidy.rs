@@ -77,6 +77,7 @@ const LAYERS: [&[&str]; 6] = [
         "handler",
         "jobs",
         "json",
+        "live",
         "log",
         "metrics",
         "observe",
