@@ -220,8 +220,10 @@ fn cited_tests(document: &str) -> Vec<(&str, &str)> {
 fn tests_named_in_the_readme_exist() {
     let document = fs::read_to_string(home().join("README.md")).expect("a README.md");
     let table = document.split("## How it compares").nth(1).and_then(|rest| rest.split("\n## ").next());
-    let cited = cited_tests(table.expect("a table that compares"));
-    assert!(cited.len() > 15, "{cited:?}");
+    let steps = document.split("## Step by step").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let steps = cited_tests(steps.expect("a table of steps"));
+    assert!(steps.len() > 25, "{steps:?}");
+    let cited = [cited_tests(table.expect("a table that compares")), steps].concat();
     for (area, name) in cited {
         let text = fs::read_to_string(home().join(format!("tests/it/{area}.rs"))).unwrap_or_default();
         assert!(
