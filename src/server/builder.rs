@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use super::{BindError, Content, Server};
 use crate::call::Call;
-use crate::config::{AuthRule, AuthUsers, Bind, Config, FieldRule, FileOptions, Limits, Model, Timeouts};
+use crate::config::{AuthRule, AuthUsers, Bind, Config, FileOptions, Limits, Model, Timeouts};
 use crate::files::{Docroot, StaticFiles};
 use crate::handler::{Answer, Handler, Router};
+use crate::metrics::Metrics;
 use crate::routes::{Route, Routes};
+use crate::site::{field_rule, parse_origin};
 use crate::{api, live, metrics};
 
 type Wrapper = Box<dyn FnOnce(Arc<dyn Handler>) -> Arc<dyn Handler>>;
@@ -139,7 +141,10 @@ impl Builder {
     pub fn auth(mut self, path: &str, user: &str, password: &str) -> Self {
         let users = AuthUsers::One { user: user.to_owned(), password: password.to_owned() };
         self.config.site.auth.push(AuthRule { path: path.trim_end_matches('/').to_owned(), users });
-        self
+        // RFC 7617 section 2: the first colon is where the password begins.
+        let fits =
+            if user.contains(':') { Err(format!("user '{user}': a name has no colon")) } else { Ok(()) };
+        self.note(fits)
     }
 
     /// The same with the users of a file made by `htpasswd -B` (bcrypt only).
@@ -152,15 +157,14 @@ impl Builder {
     /// Says a field on every answer at paths like `pattern`: `*` is anything within a name, `**` anything. Of several
     /// for one name the last that fits counts.
     pub fn header(mut self, pattern: &str, name: &str, value: &str) -> Self {
-        let (pattern, name, value) = (pattern.to_owned(), name.to_owned(), value.to_owned());
-        self.config.files.fields.push(FieldRule { pattern, name, value });
-        self
+        let added = field_rule(pattern, name, value).map(|rule| self.config.files.fields.push(rule));
+        self.note(added)
     }
 
     /// Lets pages of this origin read answers (WHATWG Fetch section 3.3); `*` is all of them. Repeatable.
     pub fn cors(mut self, origin: &str) -> Self {
-        self.config.site.cors.push(origin.to_owned());
-        self
+        let added = parse_origin(origin).map(|origin| self.config.site.cors.push(origin));
+        self.note(added)
     }
 
     /// Puts a handler of your own around everything: it sees each request first, and passes on what it likes. The
@@ -215,58 +219,51 @@ impl Builder {
     /// # Errors
     /// When the address cannot be had, the folder cannot be opened, or something before this call made no sense.
     pub fn bind(mut self, addr: impl AsRef<str>) -> Result<Server, BindError> {
-        let addr = addr.as_ref();
-        let bind = match addr.strip_prefix("unix:") {
-            Some(path) => Bind::Unix(path.into()),
-            None => {
-                let parsed: SocketAddr = addr.parse().map_err(|_| {
-                    BindError::Site(format!("'{addr}' is no address with a port, like 127.0.0.1:8080"))
-                })?;
-                Bind::Ip(parsed.ip(), Some(parsed.port()))
-            }
-        };
         if let Some(trouble) = self.trouble.take() {
             return Err(BindError::Site(trouble));
         }
-        self.config.binds = vec![bind];
-        let Builder { mut config, mut routes, files, fallback, wrappers, takes_signals, .. } = self;
-        let docroot = match files {
+        self.config.binds = vec![parse_bind(addr.as_ref())?];
+        let docroot = match self.files.take() {
             Some(root) => {
-                config.root = root;
-                Some(Docroot::open(&config.root, config.files.clone()).map_err(BindError::Root)?)
+                self.config.root = root;
+                let (root, options) = (&self.config.root, self.config.files.clone());
+                Some(Docroot::open(root, options).map_err(BindError::Root)?)
             }
             None => None,
         };
-        let has_health = config.health;
-        let watched = config.files.live_reload.then(|| config.root.clone());
-        let has_metrics = config.metrics == Some(true);
+        let takes_signals = self.takes_signals;
+        let config = self.config.clone();
         let mut server = Server::open(config, |site, counted| {
-            let taken = |why| BindError::Site(why);
-            match (docroot, fallback) {
-                (Some(docroot), _) => {
-                    routes.set_fallback(Arc::new(StaticFiles::new(Arc::new(docroot.guarded(site.guard())))));
-                }
-                (None, Some(handler)) => routes.set_fallback(handler),
-                (None, None) => {}
-            }
-            if has_health {
-                routes.mount(api::HEALTH, Arc::new(api::health(Router::new()))).map_err(taken)?;
-            }
-            if has_metrics {
-                let page = metrics::route(Router::new(), counted);
-                routes.mount(metrics::PATH, Arc::new(page)).map_err(taken)?;
-            }
-            if let Some(root) = watched {
-                let router = Arc::new(live::routes(Router::new(), &[root]));
-                routes.mount(live::EVENTS, Arc::clone(&router) as Arc<dyn Handler>).map_err(taken)?;
-                routes.mount(live::SCRIPT, router).map_err(taken)?;
-            }
-            let wrapped =
-                wrappers.into_iter().fold(Arc::new(routes) as Arc<dyn Handler>, |inner, wrap| wrap(inner));
-            Ok(Content::Own(wrapped))
+            let files = docroot.map(|docroot| StaticFiles::new(Arc::new(docroot.guarded(site.guard()))));
+            self.handler(files, counted).map(Content::Own).map_err(BindError::Site)
         })?;
         server.takes_signals = takes_signals;
         Ok(server)
+    }
+
+    /// The routes, with the server's own among them, and what is wrapped around.
+    fn handler(
+        mut self,
+        files: Option<StaticFiles>,
+        counted: &Arc<Metrics>,
+    ) -> Result<Arc<dyn Handler>, String> {
+        let fallback = files.map(|files| Arc::new(files) as Arc<dyn Handler>).or(self.fallback);
+        if let Some(fallback) = fallback {
+            self.routes.set_fallback(fallback);
+        }
+        if self.config.health {
+            self.routes.mount(api::HEALTH, Arc::new(api::health(Router::new())))?;
+        }
+        if self.config.metrics == Some(true) {
+            self.routes.mount(metrics::PATH, Arc::new(metrics::route(Router::new(), counted)))?;
+        }
+        if self.config.files.live_reload {
+            let router = Arc::new(live::routes(Router::new(), &[self.config.root]));
+            self.routes.mount(live::EVENTS, Arc::clone(&router) as Arc<dyn Handler>)?;
+            self.routes.mount(live::SCRIPT, router)?;
+        }
+        let routes: Arc<dyn Handler> = Arc::new(self.routes);
+        Ok(self.wrappers.into_iter().fold(routes, |inner, wrap| wrap(inner)))
     }
 
     fn note(mut self, added: Result<(), String>) -> Self {
@@ -275,4 +272,14 @@ impl Builder {
         }
         self
     }
+}
+
+fn parse_bind(addr: &str) -> Result<Bind, BindError> {
+    if let Some(path) = addr.strip_prefix("unix:") {
+        return Ok(Bind::Unix(path.into()));
+    }
+    let parsed: SocketAddr = addr
+        .parse()
+        .map_err(|_| BindError::Site(format!("'{addr}' is no address with a port, like 127.0.0.1:8080")))?;
+    Ok(Bind::Ip(parsed.ip(), Some(parsed.port())))
 }

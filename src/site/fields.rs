@@ -131,7 +131,7 @@ pub(crate) fn parse_cache_rule(text: &str) -> Result<FieldRule, String> {
     rule(pattern, "Cache-Control", value)
 }
 
-fn rule(pattern: &str, name: &str, value: &str) -> Result<FieldRule, String> {
+pub(crate) fn rule(pattern: &str, name: &str, value: &str) -> Result<FieldRule, String> {
     let (pattern, name, value) = (pattern.trim(), name.trim(), value.trim());
     Pattern::parse(pattern)?;
     if name.is_empty() || !name.bytes().all(is_token) {

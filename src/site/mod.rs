@@ -25,7 +25,7 @@ pub use auth::Guard;
 pub(crate) use auth::{parse_file_rule, parse_user_rule};
 pub(crate) use cors::parse_origin;
 pub use fields::FieldRules;
-pub(crate) use fields::{parse_cache_rule, parse_field_rule};
+pub(crate) use fields::{parse_cache_rule, parse_field_rule, rule as field_rule};
 pub(crate) use hosts::parse_vhost;
 
 /// Everything of a configuration that stands around the handlers, read and checked.

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use whirligig::feed::FeedOptions;
 use whirligig::reactor::Outcome;
 use whirligig::{Feed, Response};
@@ -131,6 +132,9 @@ const LISTENERS: usize = 1000;
 
 #[test]
 fn a_thousand_listeners_hear_each_event_and_memory_stays_flat() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
     let server = examples::start("sse_clock", MODELS[0], &["100"]);
     let mut listeners: Vec<(TcpStream, String)> = (0..LISTENERS)
         .map(|_| {

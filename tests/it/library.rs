@@ -2,7 +2,8 @@
 
 use std::thread::{self, JoinHandle};
 
-use whirligig::http::date;
+use whirligig::handler::{Answer, Context, When};
+use whirligig::http::{Request, date};
 use whirligig::reactor::Outcome;
 use whirligig::server::Builder;
 use whirligig::{Call, Cookie, Handle, Model, Refusal, Response, Route, Server};
@@ -87,6 +88,16 @@ fn app(root: &Docroot) -> Builder {
         })
         .files(root.root())
         .auth("/secret", "anna", "geheim")
+        .mount("/below/{rest*}", |request: &Request<'_>, cx: &mut Context<'_>| -> Answer {
+            Response::text(format!("{} from {}", request.target(), cx.peer().ip().is_some())).into()
+        })
+        .wrap(|inner| {
+            move |request: &Request<'_>, cx: &mut Context<'_>| {
+                cx.add_field(When::Always, "X-Wrapped", "yes");
+                inner.handle(request, cx)
+            }
+        })
+        .cors("https://a.example")
         .header("/**", "X-Frame-Options", "DENY")
         .health()
         .metrics()
@@ -179,6 +190,13 @@ fn every_kind_of_answer_arrives() {
         assert_eq!(part.must("x-frame-options"), "DENY");
         let etag = format!("If-None-Match: {}", whole.must("etag"));
         client.ask("GET", "/file", &[&etag], b"").expect(304);
+        client.get("/below").expect(200).with_body("/below from true");
+        client.ask("BREW", "/below/x", &[], b"").expect(200).with_body("/below/x from true");
+        for path in ["/", "/page.html", "/nosuch", "/slow/x"] {
+            let wrapped = client.ask("GET", path, &["Origin: https://a.example"], b"");
+            assert_eq!(wrapped.must("x-wrapped"), "yes", "{path}");
+            assert_eq!(wrapped.must("access-control-allow-origin"), "https://a.example", "{path}");
+        }
         client.get("/secret/door").expect(401);
         let right = "Authorization: Basic YW5uYTpnZWhlaW0=";
         client.ask("GET", "/secret/door", &[right], b"").expect(200).with_body("open");
@@ -224,6 +242,10 @@ fn what_makes_no_sense_is_said_when_it_is_bound() {
         Server::builder().get("no-slash", |_| "x").bind("127.0.0.1:0"),
         Server::builder().get("/{a}", |_| "x").get("/{b}", |_| "y").bind("127.0.0.1:0"),
         Server::builder().files("/no/such/folder").bind("127.0.0.1:0"),
+        Server::builder().header("/**", "no token", "x").bind("127.0.0.1:0"),
+        Server::builder().auth("/", "a:b", "x").bind("127.0.0.1:0"),
+        Server::builder().cors("nonsense").bind("127.0.0.1:0"),
+        Server::builder().health().get("/_whirligig/health", |_| "mine").bind("127.0.0.1:0"),
         Server::builder().bind("nowhere"),
         Server::builder().bind("192.0.2.1:0"),
     ];
