@@ -12,7 +12,7 @@ use slab::Slab;
 
 use crate::call::Call;
 use crate::config::{FEED_BYTES_MAX, FEED_EVENTS_MAX, FEED_HEARTBEAT, FEED_HISTORY_MAX};
-use crate::http::{BodySource, Filled, Request};
+use crate::http::{BodySource, Filled};
 use crate::jobs::{Waker, lock};
 
 /// What a feed may cost, and how it keeps in touch.
@@ -159,13 +159,18 @@ impl Feed {
     /// The listener leaves when its connection ends.
     #[must_use]
     pub fn join(&self, call: &Call<'_>) -> Listener {
-        self.join_from(call, call.waker())
+        self.join_after(call.field("last-event-id"), call.waker())
     }
 
-    /// The same for a handler that has no [`Call`].
-    pub(crate) fn join_from(&self, request: &Request<'_>, waker: Waker) -> Listener {
-        let last = request.field("last-event-id").and_then(|id| std::str::from_utf8(id).ok());
-        self.seat(waker, last)
+    /// The same for a handler that has no [`Call`]: behind the event of this id.
+    pub(crate) fn join_after(&self, last_id: Option<&[u8]>, waker: Waker) -> Listener {
+        self.seat(waker, last_id.and_then(|id| std::str::from_utf8(id).ok()))
+    }
+
+    /// The id of the last event that was told.
+    #[must_use]
+    pub fn last_id(&self) -> String {
+        format!("{}-{}", self.shared.epoch, lock(&self.shared.state).last)
     }
 
     /// The feed without a say in how long it lives.
@@ -430,6 +435,7 @@ mod tests {
         );
         let text = take(&mut feed.seat(waker(), Some("of another process-1"))).0;
         assert_eq!(text, ":\n\n");
+        assert_eq!(take(&mut feed.seat(waker(), Some(&feed.last_id()))).0, ":\n\n");
         let mut last = feed.seat(waker(), None);
         feed.send("fourth");
         feed.close();

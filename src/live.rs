@@ -12,15 +12,20 @@ use crate::http::{Request, Response};
 pub(crate) const EVENTS: &str = "/_whirligig/live";
 pub(crate) const SCRIPT: &str = "/_whirligig/live.js";
 
-/// What the script does: it also reloads when the server comes back, since then anything may have changed.
-const JAVASCRIPT: &str = "(() => {
+/// What the script does. It says which change was the last when it was sent, so none after that is missed; and it
+/// reloads when the server comes back, since then anything may have changed.
+fn javascript(last: &str) -> String {
+    format!(
+        "(() => {{
   let lost = false;
-  const events = new EventSource('/_whirligig/live');
+  const events = new EventSource('{EVENTS}?since={last}');
   events.addEventListener('change', () => location.reload());
-  events.addEventListener('error', () => { lost = true; });
-  events.addEventListener('open', () => { if (lost) location.reload(); });
-})();
-";
+  events.addEventListener('error', () => {{ lost = true; }});
+  events.addEventListener('open', () => {{ if (lost) location.reload(); }});
+}})();
+"
+    )
+}
 
 /// Watches `roots` and adds the script and its events. Where watching is not possible it says so, and pages stay as
 /// they are.
@@ -29,12 +34,14 @@ pub(crate) fn routes(router: Router, roots: &[std::path::PathBuf]) -> Router {
     if let Err(error) = watch::start(roots, &feed) {
         log::warn!("--live-reload cannot watch the folder: {error}");
     }
+    let told = feed.clone();
     let events = move |request: &Request<'_>, cx: &mut Context<'_>| -> Answer {
-        Response::events(feed.join_from(request, cx.waker())).into()
+        let last = request.field("last-event-id").or_else(|| request.query()?.strip_prefix(b"since="));
+        Response::events(told.join_after(last, cx.waker())).into()
     };
-    let script = |_: &Request<'_>, _: &mut Context<'_>| -> Answer {
-        Response::bytes("text/javascript; charset=utf-8", JAVASCRIPT)
-            .with_field("Cache-Control", "no-cache")
+    let script = move |_: &Request<'_>, _: &mut Context<'_>| -> Answer {
+        Response::bytes("text/javascript; charset=utf-8", javascript(&feed.last_id()))
+            .with_field("Cache-Control", "no-store")
             .into()
     };
     router.route(EVENTS, Methods(&["GET"]), events).route(SCRIPT, Methods(&["GET"]), script)

@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{CachedFile, Content, Meta, coding, types};
-use crate::config::{FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
+use crate::config::{FieldRule, FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
 use crate::http::negotiate::Coding;
 use crate::http::response::OpenFile;
 use crate::offload::Places;
@@ -160,6 +160,12 @@ impl Docroot {
     pub fn open(path: &Path, mut options: FileOptions) -> std::io::Result<Self> {
         // A coded page has no script, and is older than what it was made of as soon as that changes.
         options.precompressed &= !options.live_reload;
+        if options.live_reload {
+            // A page that reloads must not take its style from the browser's cache, which keeps what says nothing about
+            // itself for a tenth of its age (RFC 9111 section 4.2.2). The operator's own word stands behind and wins.
+            let (name, value) = ("Cache-Control".to_owned(), "no-cache".to_owned());
+            options.fields.insert(0, FieldRule { pattern: "/**".to_owned(), name, value });
+        }
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())?;
