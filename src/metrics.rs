@@ -14,7 +14,7 @@ use crate::handler::{Answer, Context, Methods, Router};
 use crate::http::{CloseReason, Method, Phase, Request, Response, Status};
 use crate::jobs::{Inbox, Pool, Ticket, TicketState, Waker, lock};
 use crate::log::LogQueue;
-use crate::observe::{Counters, Gauges, STATUS_CLASSES, TURN_BOUNDS};
+use crate::observe::{Activity, Counters, Gauges, STATUS_CLASSES, TURN_BOUNDS};
 
 /// What is told of a server, wherever it is kept.
 pub struct Metrics {
@@ -238,6 +238,17 @@ fn turns(page: &mut Page, counted: &Counted<'_>) {
         .collect();
     let sum = Duration::from_nanos(counted.sum(|counters| counters.turn_nanoseconds.get()));
     page.histogram("whirligig_turn_seconds", "What a turn took after its wait.", &taking, sum);
+    let spent = |activity: Activity| {
+        Duration::from_nanos(counted.sum(|counters| counters.activity_nanoseconds[activity as usize].get()))
+    };
+    // Reading the clock at each change costs more than all other counting, so it is done with -vv only.
+    if Activity::ALL.into_iter().any(|activity| !spent(activity).is_zero()) {
+        let mut seconds_by = page
+            .counter("whirligig_activity_seconds_total", "What the time of the loops went into, with -vv.");
+        for activity in Activity::ALL {
+            seconds_by.sample(&[("activity", activity.name())], seconds(spent(activity)));
+        }
+    }
 }
 
 fn memory(page: &mut Page, gauges: &Gauges) {

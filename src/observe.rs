@@ -28,7 +28,21 @@ pub enum Activity {
 }
 
 impl Activity {
-    const COUNT: usize = 5;
+    /// All of them, in their order.
+    pub const ALL: [Activity; 5] =
+        [Activity::Waiting, Activity::Reading, Activity::Handling, Activity::Writing, Activity::Keeping];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Activity::Waiting => "waiting",
+            Activity::Reading => "reading",
+            Activity::Handling => "handling",
+            Activity::Writing => "writing",
+            Activity::Keeping => "keeping",
+        }
+    }
 }
 
 /// Told of everything a loop does. All methods are called on the loop: they must be short and must not block.
@@ -57,10 +71,6 @@ pub trait Observer: Default + Send + 'static {
     fn closed(&mut self, _reason: CloseReason) {}
     /// What was counted so far, if anything was.
     fn counters(&self) -> Option<&Arc<Counters>> {
-        None
-    }
-    /// Nanoseconds spent in each activity, in the order of [`Activity`], if they were measured.
-    fn nanoseconds(&self) -> Option<[u64; 5]> {
         None
     }
 }
@@ -109,6 +119,8 @@ pub struct Counters {
     pub turns_taking: [Count; TURN_BOUNDS.len() + 1],
     /// What all turns took, in nanoseconds, without the wait.
     pub turn_nanoseconds: Count,
+    /// Nanoseconds spent in each activity, in the order of [`Activity::ALL`]. Only a [`Stopwatch`] counts them.
+    pub activity_nanoseconds: [Count; Activity::ALL.len()],
     /// Reads that took something.
     pub reads: Count,
     /// Writes that gave something.
@@ -284,19 +296,13 @@ impl<const SHARED: bool> Observer for Tally<SHARED> {
 #[derive(Debug)]
 pub struct Stopwatch {
     tally: LoopTally,
-    nanoseconds: [u64; Activity::COUNT],
     activity: Activity,
     since: Instant,
 }
 
 impl Default for Stopwatch {
     fn default() -> Self {
-        Stopwatch {
-            tally: LoopTally::default(),
-            nanoseconds: [0; Activity::COUNT],
-            activity: Activity::Keeping,
-            since: clock(),
-        }
+        Stopwatch { tally: LoopTally::default(), activity: Activity::Keeping, since: clock() }
     }
 }
 
@@ -319,8 +325,8 @@ impl Observer for Stopwatch {
 
     fn enter(&mut self, activity: Activity) {
         let now = clock();
-        self.nanoseconds[self.activity as usize] +=
-            u64::try_from(now.duration_since(self.since).as_nanos()).unwrap_or(u64::MAX);
+        let nanoseconds = u64::try_from(now.duration_since(self.since).as_nanos()).unwrap_or(u64::MAX);
+        self.tally.0.activity_nanoseconds[self.activity as usize].add::<false>(nanoseconds);
         (self.activity, self.since) = (activity, now);
     }
 
@@ -358,10 +364,6 @@ impl Observer for Stopwatch {
 
     fn counters(&self) -> Option<&Arc<Counters>> {
         self.tally.counters()
-    }
-
-    fn nanoseconds(&self) -> Option<[u64; 5]> {
-        Some(self.nanoseconds)
     }
 }
 
@@ -408,6 +410,21 @@ mod tests {
         assert_eq!(places[15..], [1, 1], "one second, and more");
         assert_eq!(tally.0.turn_nanoseconds.get(), 2_000_021_001);
         assert!(TURN_BOUNDS.is_sorted());
+    }
+
+    #[test]
+    fn a_stopwatch_files_time_under_what_it_was_spent_on() {
+        let mut watch = Stopwatch::default();
+        for activity in Activity::ALL {
+            watch.enter(activity);
+            let since = clock();
+            while clock() == since {}
+        }
+        let spent = |watch: &Stopwatch| watch.tally.0.activity_nanoseconds.each_ref().map(Count::get);
+        let before = spent(&watch);
+        assert!(before[..4].iter().all(|nanoseconds| *nanoseconds > 0), "{before:?}");
+        watch.enter(Activity::Reading);
+        assert!(spent(&watch)[4] > before[4], "the last one ends when another begins");
     }
 
     #[test]

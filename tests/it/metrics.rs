@@ -430,3 +430,19 @@ fn they_are_for_loopback_unless_asked_for() {
     let both = run(bare_command().args(["--metrics", "--no-metrics"]).arg(docroot.root()));
     assert_eq!((both.code, both.err.lines().count()), (Some(2), 1), "{}", both.err);
 }
+
+#[test]
+fn a_loop_under_the_stopwatch_tells_what_its_time_went_into() {
+    let docroot = Docroot::new();
+    let plain = Server::start("reactor", &docroot.root(), &[]);
+    let text = Metrics::ask(&mut Client::connect(plain.port)).text;
+    assert!(!text.contains("activity"), "{text}");
+    let watched = Server::start("reactor", &docroot.root(), &["-vv"]);
+    let mut client = Client::connect(watched.port);
+    client.get("/hello.txt").expect(200);
+    let metrics = Metrics::ask(&mut client);
+    for activity in ["waiting", "reading", "handling", "writing", "keeping"] {
+        let sample = format!("whirligig_activity_seconds_total{{activity=\"{activity}\"}} ");
+        assert!(metrics.text.contains(&sample), "{}", metrics.text);
+    }
+}
