@@ -1,0 +1,80 @@
+//! What it costs to find a connection by its name and to keep its deadline, among few and among many.
+//!
+//! `cargo bench --bench names`. Both must cost the same with ten thousand connections as with a hundred.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion};
+use whirligig::conn_id::ConnId;
+use whirligig::deadline::DeadlineQueue;
+use whirligig::exchange::Client;
+use whirligig::handler::Peer;
+use whirligig::reactor::slots::Slots;
+
+const CROWDS: [u32; 3] = [100, 1_000, 10_000];
+const IDLE: Duration = Duration::from_secs(60);
+
+#[expect(clippy::disallowed_methods, reason = "the moment from which the deadlines of the bench count")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn slots(criterion: &mut Criterion) {
+    let now = now();
+    let mut group = criterion.benchmark_group("slots");
+    for crowd in CROWDS {
+        let mut slots = Slots::new();
+        let ids: Vec<ConnId> = (0..crowd).map(|_| slots.insert(Client::new(Peer::Unix, now), ())).collect();
+        group.bench_with_input(BenchmarkId::new("look up", crowd), &ids, |bencher, ids| {
+            let mut at = 0;
+            bencher.iter(|| {
+                // Not in order: events come as they like.
+                at = (at + 7_919) % ids.len();
+                black_box(slots.get_mut(ids[at])).is_some()
+            });
+        });
+        group.bench_function(BenchmarkId::new("come and go", crowd), |bencher| {
+            bencher.iter(|| {
+                let id = slots.insert(Client::new(Peer::Unix, now), ());
+                slots.remove(id).is_some()
+            });
+        });
+    }
+    group.finish();
+}
+
+fn deadlines(criterion: &mut Criterion) {
+    let now = now();
+    let mut group = criterion.benchmark_group("deadlines");
+    for crowd in CROWDS {
+        let mut queue = DeadlineQueue::new();
+        let ids: Vec<ConnId> = (0..crowd).map(|slot| ConnId::new(1, slot)).collect();
+        for (number, id) in (0..).zip(&ids) {
+            queue.arm(*id, now + IDLE + Duration::from_micros(number));
+        }
+        group.bench_function(BenchmarkId::new("moved later", crowd), |bencher| {
+            let mut at = 0;
+            bencher.iter(|| {
+                at = (at + 7_919) % ids.len();
+                queue.arm(black_box(ids[at]), now + IDLE * 2);
+            });
+        });
+        group.bench_function(BenchmarkId::new("gone and armed anew", crowd), |bencher| {
+            let mut at = 0;
+            bencher.iter(|| {
+                at = (at + 7_919) % ids.len();
+                queue.remove(ids[at]);
+                queue.arm(ids[at], now + IDLE);
+            });
+        });
+    }
+    group.finish();
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    slots(&mut criterion);
+    deadlines(&mut criterion);
+    criterion.final_summary();
+}

@@ -1,0 +1,89 @@
+//! What an answer costs to write: heads made from fields, heads made once and shared, and the date in them.
+//!
+//! `cargo bench --bench respond`.
+
+use std::hint::black_box;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::Instant;
+
+use criterion::{BenchmarkId, Criterion};
+use whirligig::buffer::{NextWrite, SendQueue, WRITE_SLICES};
+use whirligig::config::Limits;
+use whirligig::http::connection::RespondContext;
+use whirligig::http::date::{DateCache, fmt_http_date};
+use whirligig::http::request::FieldSlots;
+use whirligig::http::response::Prepared;
+use whirligig::http::{Body, Connection, Response, Status};
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const SECOND: u64 = 1_795_259_909;
+
+#[expect(clippy::disallowed_methods, reason = "one moment for all answers of the bench")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// One request and its answer on a connection that is kept, without a socket: what the pump does besides its two calls.
+fn cycle(
+    connection: &mut Connection,
+    out: &mut SendQueue,
+    response: Response,
+    cx: RespondContext<'_>,
+) -> u64 {
+    let mut slots = FieldSlots::new();
+    drop(black_box(connection.next_event(REQUEST, &mut slots, cx.limits, cx.now)));
+    connection.respond(response, cx, out);
+    let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+    if let NextWrite::Bytes { slices, .. } = out.next_write(&mut slices) {
+        black_box(slices);
+    }
+    let sent = out.len();
+    out.sent(sent);
+    connection.note_sent(sent, true, cx.now);
+    connection.start_next_cycle(cx.now);
+    sent
+}
+
+fn answers(criterion: &mut Criterion) {
+    let (limits, now, date) = (Limits::default(), now(), fmt_http_date(SECOND));
+    let cx = RespondContext { now, date: &date, limits: &limits };
+    let mut group = criterion.benchmark_group("answer");
+    for fields in [0_usize, 2, 8] {
+        group.bench_with_input(BenchmarkId::new("fields", fields), &fields, |bencher, fields| {
+            let (mut connection, mut out) = (Connection::new(now), SendQueue::new());
+            bencher.iter(|| {
+                let mut response = Response::new(Status::OK).with_body(Body::Static(b"Hello, World!"));
+                for _ in 0..*fields {
+                    response = response.with_field("X-Field", "a value of ordinary length");
+                }
+                cycle(&mut connection, &mut out, response, cx)
+            });
+        });
+    }
+    // As a cached file is answered: only Date, Connection and the empty line are written.
+    group.bench_function("prepared", |bencher| {
+        let (mut connection, mut out) = (Connection::new(now), SendQueue::new());
+        let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n".to_vec();
+        let prepared = Arc::new(Prepared { head, body: b"Hello, World!".to_vec() });
+        bencher.iter(|| cycle(&mut connection, &mut out, Response::prepared(Arc::clone(&prepared)), cx));
+    });
+    group.finish();
+}
+
+fn dates(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("date");
+    group.bench_function("made", |bencher| bencher.iter(|| fmt_http_date(black_box(SECOND))));
+    group.bench_function("kept for its second", |bencher| {
+        let mut cache = DateCache::new();
+        bencher.iter(|| cache.at(black_box(SECOND))[28]);
+    });
+    group.finish();
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    answers(&mut criterion);
+    dates(&mut criterion);
+    criterion.final_summary();
+}

@@ -1,0 +1,122 @@
+//! How often a kept-alive request allocates: not once where that is promised.
+//!
+//! A program of its own, since what is counted is every allocation of the whole process. The client in it only writes
+//! and reads, into memory that is there before the counting begins.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
+
+use std::alloc::System;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
+use tempfile::TempDir;
+use whirligig::config::{Bind, Config, Model};
+use whirligig::handler::{Answer, Context, Methods, Router};
+use whirligig::http::{Body, Request, Response, Status};
+use whirligig::server::Server;
+
+#[global_allocator]
+static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const WARM_UP: usize = 200;
+const REQUESTS: usize = 500;
+
+/// A server of this model in this process, until the process ends.
+fn serve(model: Model, root: &TempDir) -> u16 {
+    let binds = vec![Bind::Ip(Ipv4Addr::LOCALHOST.into(), None)];
+    let config = Config { model, root: root.path().to_owned(), port: 0, binds, ..Config::default() };
+    let server = Server::bind(config).unwrap();
+    let port = server.urls()[0].trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap();
+    let routes =
+        Router::new().route("/static", Methods(&["GET"]), constant).route("/made", Methods(&["GET"]), made);
+    let server_with_routes = routes.fallback(server.files());
+    thread::spawn(move || server.with_handler(server_with_routes).run(None));
+    port
+}
+
+fn constant(_: &Request<'_>, _: &mut Context<'_>) -> Answer {
+    Response::new(Status::OK).with_body(Body::Static(b"Hello, World!")).into()
+}
+
+/// A handler that allocates once: what the counting must see.
+fn made(_: &Request<'_>, _: &mut Context<'_>) -> Answer {
+    Response::new(Status::OK).with_body(Body::Bytes(b"Hello, World!".to_vec())).into()
+}
+
+/// Asks so often, one request (or pipelined batch) after the other, with answers of `answer_bytes` in all.
+fn ask(stream: &mut TcpStream, request: &[u8], answer: &mut [u8], times: usize) {
+    for _ in 0..times {
+        stream.write_all(request).unwrap();
+        stream.read_exact(answer).unwrap();
+    }
+}
+
+/// What `REQUESTS` of these requests allocate, after some that were not counted.
+fn allocations(port: u16, request: &str, batch: usize) -> Stats {
+    let request = request.repeat(batch);
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    // The first answers say how long all of them are: lengths do not change, and the date has a fixed one.
+    let mut answer = vec![0; length_of(&mut stream, request.as_bytes(), batch)];
+    ask(&mut stream, request.as_bytes(), &mut answer, WARM_UP);
+    let region = Region::new(COUNTED);
+    ask(&mut stream, request.as_bytes(), &mut answer, REQUESTS);
+    region.change()
+}
+
+/// How many bytes the answers to a batch have.
+fn length_of(stream: &mut TcpStream, request: &[u8], batch: usize) -> usize {
+    stream.write_all(request).unwrap();
+    let (mut got, mut answers) = (Vec::new(), 0);
+    loop {
+        let mut piece = [0; 4096];
+        let count = stream.read(&mut piece).unwrap();
+        assert_ne!(count, 0, "closed: {}", String::from_utf8_lossy(&got));
+        got.extend_from_slice(&piece[..count]);
+        answers = got.windows(9).filter(|window| window == b"HTTP/1.1 ").count().max(answers);
+        if answers == batch && is_whole(&got) {
+            return got.len();
+        }
+    }
+}
+
+/// Whether the last answer in `got` is complete.
+fn is_whole(got: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(got);
+    let Some((_, last)) = text.rsplit_once("HTTP/1.1 ") else { return false };
+    let Some((head, content)) = last.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    length.is_none_or(|length| content.len() == length.parse::<usize>().unwrap())
+}
+
+fn get(path: &str, fields: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: test\r\nAccept: */*\r\n{fields}\r\n")
+}
+
+#[test]
+fn a_kept_alive_request_does_not_allocate() {
+    let root = TempDir::new().unwrap();
+    fs::write(root.path().join("hello.txt"), "Hello, World!").unwrap();
+    fs::write(root.path().join("1k.bin"), vec![b'x'; 1024]).unwrap();
+    for model in [Model::Reactor, Model::Threads] {
+        let port = serve(model, &root);
+        for (path, fields, batch) in [
+            ("/hello.txt", "", 1),
+            ("/1k.bin", "", 1),
+            ("/hello.txt?query=1", "Cookie: a=b\r\nReferer: http://localhost/\r\n", 1),
+            ("/hello.txt", "", 16),
+            ("/static", "", 1),
+        ] {
+            let change = allocations(port, &get(path, fields), batch);
+            let count = change.allocations + change.reallocations;
+            assert_eq!(count, 0, "{model:?}: {path} x {batch}, {REQUESTS} times: {change:?}");
+        }
+        let change = allocations(port, &get("/made", ""), 1);
+        assert!(change.allocations >= REQUESTS, "the counting misses what a handler allocates: {change:?}");
+    }
+}
