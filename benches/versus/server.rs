@@ -1,147 +1,239 @@
-//! Both sides' processes: the servers with their folder, and the generator. Pins them, checks and counts them.
+//! The server under test: this very executable, started again, with the library's server inside.
+//!
+//! Both models are the same program with the same handlers; one word of the configuration differs. The handlers
+//! are those a comparison needs beside files: a short answer, one that computes, one that blocks, one that drains
+//! what it is sent, one that speaks to many at once.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::hint::black_box;
+use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tempfile::TempDir;
+use rustix::process::Signal;
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use whirligig::config::{Bind, Config, Limits, Model};
+use whirligig::handler::{Answer, BodySink, Context, Methods, Router, Sunk};
+use whirligig::http::{Body, BodySource, Filled, Request, Response, Status};
+use whirligig::jobs::Waker;
+use whirligig::metrics;
+use whirligig::server::Server;
 
-use crate::Fallible;
-use crate::load::{Job, Outcome};
+use super::Fallible;
+use super::load::{self, LISTEN_LINE_BYTES};
 
-/// Where the server runs, whichever model it is.
-pub(crate) const SERVER_CPU: usize = 0;
-/// Where the generator runs.
-pub(crate) const GENERATOR_CPU: usize = 1;
+/// What `/hello` answers: as long as the file `hello`, so that a peer can take part.
+pub(crate) const HELLO: &str = "Hello, World!";
+/// Steps of the computing handler: about a tenth of a millisecond.
+const CPU_STEPS: u64 = 60_000;
+/// How long the blocking handler blocks.
+const BLOCK: Duration = Duration::from_millis(10);
+/// How often the stream says something.
+pub(crate) const FAN_OUT_EVERY: Duration = Duration::from_millis(50);
+/// Lines kept for listeners that lag; one that lags further is cut off.
+const FAN_OUT_LINES_MAX: usize = 256;
 
-/// `taskset`, if processes can be pinned here: it is installed and there are two processors.
-pub(crate) fn taskset() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path).map(|folder| folder.join("taskset")).find(|file| file.is_file());
-    found.filter(|_| std::thread::available_parallelism().is_ok_and(|count| count.get() >= 2))
+/// How the server is started.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Role {
+    pub(crate) threads: bool,
+    pub(crate) root: PathBuf,
+    pub(crate) cpus: Vec<usize>,
+    /// Microseconds of useless work before each answer: to see that the comparison can fail.
+    pub(crate) slow_us: u64,
+    /// Whether the loop measures what its time goes into, which costs time.
+    pub(crate) stopwatch: bool,
 }
 
-/// A command that runs on one processor, if that can be had.
-fn pinned(program: &Path, cpu: usize) -> Command {
-    match taskset() {
-        None => Command::new(program),
-        Some(taskset) => {
-            let mut command = Command::new(taskset);
-            command.args(["-c", &cpu.to_string()]).arg(program);
-            command
+/// Serves until standard input ends. Prints the port; answers each line of input with the processor time used so
+/// far, in nanoseconds.
+pub(crate) fn serve(role: &Role) -> Fallible<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    super::process::pin(&role.cpus)?;
+    let config = Config {
+        model: if role.threads { Model::Threads } else { Model::Reactor },
+        root: role.root.clone(),
+        port: 0,
+        binds: vec![Bind::Ip(std::net::Ipv4Addr::LOCALHOST.into(), None)],
+        limits: Limits { threads_max: 20_000, ..Limits::default() },
+        reactors: role.cpus.len().max(1),
+        turn_lines: role.stopwatch,
+        ..Config::default()
+    };
+    let server = Server::bind(config)?;
+    let routes = metrics::route(routes(), &server.metrics()).fallback(server.files());
+    let url = server.urls().into_iter().next().ok_or("no address")?;
+    writeln!(io::stdout(), "{}", url.trim_end_matches('/').rsplit(':').next().unwrap_or_default())?;
+    std::thread::Builder::new().name("versus-control".into()).spawn(control)?;
+    if role.slow_us == 0 {
+        server.with_handler(routes).run(None)?;
+    } else {
+        let slow = Duration::from_micros(role.slow_us);
+        let handler = move |request: &Request<'_>, cx: &mut Context<'_>| {
+            let end = load::now_ns() + u64::try_from(slow.as_nanos()).unwrap_or(0);
+            while load::now_ns() < end {}
+            whirligig::handler::Handler::handle(&routes, request, cx)
+        };
+        server.with_handler(handler).run(None)?;
+    }
+    Ok(())
+}
+
+/// Answers the parent's questions, and ends the process with the parent's pipe.
+fn control() {
+    for line in io::stdin().lock().lines() {
+        if line.is_err() {
+            break;
         }
+        let time = clock_gettime(ClockId::ProcessCPUTime);
+        let _ = writeln!(io::stdout(), "{}", time.tv_sec * 1_000_000_000 + time.tv_nsec);
+    }
+    std::process::exit(0);
+}
+
+/// What both models answer beside files.
+pub(crate) fn routes() -> Router {
+    const GET: Methods = Methods(&["GET"]);
+    let hub = Arc::new(Hub::default());
+    let fan_out = move |_: &Request<'_>, cx: &mut Context<'_>| listen(&hub, cx);
+    Router::new()
+        .route("/hello", GET, hello)
+        .route("/cpu", GET, |_: &Request<'_>, _: &mut Context<'_>| {
+            plain(format!("{:020}\n", computed())).into()
+        })
+        .route("/block", GET, |_: &Request<'_>, _: &mut Context<'_>| block().into())
+        .route("/block-job", GET, |_: &Request<'_>, cx: &mut Context<'_>| cx.job(block))
+        .route("/drain", Methods(&["POST"]), drain)
+        .route("/fan-out", GET, fan_out)
+}
+
+fn plain(text: impl Into<Vec<u8>>) -> Response {
+    let response = Response::new(Status::OK).with_field("Content-Type", "text/plain; charset=utf-8");
+    response.with_body(Body::Bytes(text.into()))
+}
+
+fn hello(_: &Request<'_>, _: &mut Context<'_>) -> Answer {
+    let response = Response::new(Status::OK).with_field("Content-Type", "text/plain; charset=utf-8");
+    response.with_body(Body::Static(HELLO.as_bytes())).into()
+}
+
+/// Computes the same number each time.
+pub(crate) fn computed() -> u64 {
+    (0..black_box(CPU_STEPS))
+        .fold(1_u64, |sum, step| black_box(sum.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(step)))
+}
+
+/// Waits where it should not.
+#[expect(clippy::disallowed_methods, reason = "a handler that blocks is what is measured")]
+fn block() -> Response {
+    std::thread::sleep(BLOCK);
+    plain(HELLO)
+}
+
+/// Counts content and forgets it.
+struct Drain(u64);
+
+fn drain(_: &Request<'_>, _: &mut Context<'_>) -> Answer {
+    Answer::Sink(Box::new(Drain(0)))
+}
+
+impl BodySink for Drain {
+    fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> Sunk {
+        self.0 += piece.len() as u64;
+        Sunk::More
+    }
+
+    fn drain(self: Box<Self>, _: &mut Context<'_>) -> Answer {
+        Answer::Sink(self)
+    }
+
+    fn finish(self: Box<Self>, _: &mut Context<'_>) -> Answer {
+        plain(format!("{}\n", self.0)).into()
     }
 }
 
-/// The content of a file of this size.
-pub(crate) fn content(size: usize) -> Vec<u8> {
-    b"Hello, World!".iter().copied().cycle().take(size).collect()
+/// Says the same to all who listen.
+#[derive(Default)]
+struct Hub(Mutex<Channel>);
+
+#[derive(Default)]
+struct Channel {
+    /// The lines from number `first` on.
+    lines: std::collections::VecDeque<Vec<u8>>,
+    first: u64,
+    wakers: slab::Slab<Waker>,
+    is_speaking: bool,
 }
 
-/// A folder with a file for each workload.
-pub(crate) fn docroot(workloads: &[(&str, usize)]) -> Fallible<TempDir> {
-    let folder = TempDir::with_prefix("whirligig-versus-")?;
-    for (name, size) in workloads {
-        fs::write(folder.path().join(name), content(*size))?;
+impl Hub {
+    fn lock(&self) -> MutexGuard<'_, Channel> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    Ok(folder)
-}
 
-/// A server that ends when it is dropped.
-pub(crate) struct Server {
-    child: Child,
-    model: &'static str,
-    pub(crate) port: u16,
-}
-
-impl Server {
-    pub(crate) fn start(model: &'static str, root: &Path) -> Fallible<Server> {
-        let mut command = pinned(Path::new(env!("CARGO_BIN_EXE_whirligig")), SERVER_CPU);
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WHIRLIGIG_"))
-        {
-            command.env_remove(name);
-        }
-        command.args(["--model", model, "--port", "0"]).arg(root).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut server = Server { child: command.spawn()?, model, port: 0 };
-        // It prints its URL once it listens, or ends, which closes the pipe.
-        let out = server.child.stdout.take().ok_or("no pipe")?;
-        for line in BufReader::new(out).lines() {
-            if let Some(rest) = line?.strip_prefix("http://") {
-                server.port = rest.trim_end_matches('/').rsplit(':').next().unwrap_or_default().parse()?;
-                return Ok(server);
+    /// Says a line at fixed moments, stamped with the moment it was due, not with that at which it was said.
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own that speaks at fixed moments")]
+    fn speak(&self) {
+        let mut due_ns = load::now_ns();
+        loop {
+            due_ns += u64::try_from(FAN_OUT_EVERY.as_nanos()).unwrap_or(u64::MAX);
+            std::thread::sleep(Duration::from_nanos(due_ns.saturating_sub(load::now_ns())));
+            let mut channel = self.lock();
+            let number = channel.first + channel.lines.len() as u64;
+            channel.lines.push_back(format!("{number:011} {due_ns:019}\n").into_bytes());
+            if channel.lines.len() > FAN_OUT_LINES_MAX {
+                channel.lines.pop_front();
+                channel.first += 1;
+            }
+            let wakers: Vec<Waker> = channel.wakers.iter().map(|(_, waker)| waker.clone()).collect();
+            drop(channel);
+            for waker in wakers {
+                waker.wake();
             }
         }
-        Err(format!("the server with --model {model} ended without a URL").into())
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Two requests on one connection have to bring status, length and bytes before anything is timed.
-    pub(crate) fn check(&self, path: &str, content: &[u8]) -> Fallible<()> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        for _ in 0..2 {
-            write!(stream, "GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
-            let mut answer = Vec::new();
-            let head = loop {
-                if let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") {
-                    break String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
-                }
-                let mut byte = [0];
-                stream.read_exact(&mut byte)?;
-                answer.extend_from_slice(&byte);
-            };
-            let mut body = vec![0; content.len()];
-            let wrong =
-                |what: &str| format!("/{path} on --model {} has the wrong {what}: {head}", self.model);
-            if !head.starts_with("http/1.1 200 ") {
-                return Err(wrong("status").into());
-            }
-            if !head.lines().any(|line| line == format!("content-length: {}", content.len())) {
-                return Err(wrong("length").into());
-            }
-            stream.read_exact(&mut body)?;
-            if body != content {
-                return Err(wrong("bytes").into());
-            }
-        }
-        Ok(())
     }
 }
 
-impl Drop for Server {
+fn listen(hub: &Arc<Hub>, cx: &Context<'_>) -> Answer {
+    let mut channel = hub.lock();
+    if !channel.is_speaking {
+        channel.is_speaking = true;
+        let speaker = Arc::clone(hub);
+        drop(std::thread::Builder::new().name("versus-hub".into()).spawn(move || speaker.speak()));
+    }
+    let key = channel.wakers.insert(cx.waker());
+    let next = channel.first + channel.lines.len() as u64;
+    drop(channel);
+    let source = Listener { hub: Arc::clone(hub), key, next };
+    plain("").with_body(Body::Source(Box::new(source))).into()
+}
+
+/// One who listens.
+struct Listener {
+    hub: Arc<Hub>,
+    key: usize,
+    /// Number of the next line.
+    next: u64,
+}
+
+impl BodySource for Listener {
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+        let channel = self.hub.lock();
+        if self.next < channel.first {
+            return Filled::Failed;
+        }
+        let skip = usize::try_from(self.next - channel.first).unwrap_or(usize::MAX);
+        for line in channel.lines.iter().skip(skip).take(room / LISTEN_LINE_BYTES) {
+            out.extend_from_slice(line);
+            self.next += 1;
+        }
+        let is_behind = self.next < channel.first + channel.lines.len() as u64;
+        if is_behind { Filled::More } else { Filled::Later }
+    }
+}
+
+impl Drop for Listener {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.hub.lock().wakers.try_remove(self.key);
     }
-}
-
-/// Runs the job in a process of its own.
-pub(crate) fn run_generator(job: &Job) -> Fallible<Outcome> {
-    let output = pinned(&std::env::current_exe()?, GENERATOR_CPU)
-        .args(["--generate", &job.to_json()])
-        .stderr(Stdio::inherit())
-        .output()?;
-    if !output.status.success() {
-        return Err("the load generator failed".into());
-    }
-    Outcome::from_json(&String::from_utf8_lossy(&output.stdout))
-}
-
-/// Processor time of a process up to now, all threads, in user and kernel mode, from `/proc/PID/stat`.
-pub(crate) fn cpu_seconds(pid: u32) -> Fallible<f64> {
-    /// The unit of that file on every Linux: 10 ms.
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name in parentheses may have spaces; utime and stime are the 14th and 15th fields of the line.
-    let (_, rest) = text.rsplit_once(')').ok_or("no name in stat")?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).ok_or("a short stat");
-    Ok((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
 }

@@ -1,92 +1,128 @@
-//! What the user reads: the conditions, one table, and every error.
+//! The results on a terminal.
 
-use std::io::{self, Write};
+use std::fmt::Write;
 
-use crate::load::Outcome;
-use crate::{MODELS, Results, server};
+use super::results::{Compared, Loop, Results, SideResult, bytes, grouped, ratio_words, time};
+use super::stats::Verdict;
 
-/// Under which conditions it is measured: without them the numbers mean nothing.
-pub(crate) fn header(
-    out: &mut impl Write,
-    connections: u32,
-    rounds: u32,
-    secs: f64,
-    seed: u64,
-) -> io::Result<()> {
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let place = match server::taskset() {
-        Some(_) => format!(
-            "server on processor {}, generator on processor {}",
-            server::SERVER_CPU,
-            server::GENERATOR_CPU
-        ),
-        None => "nothing pinned (no taskset, or one processor): expect noise".to_owned(),
-    };
-    writeln!(out, "{connections} connections, {rounds} rounds of {secs} s, order drawn with --seed {seed}")?;
-    writeln!(out, "Linux {}, {cpus} processors; {place}\n", kernel.trim())
-}
-
-/// One line for each workload and model, and one for their ratio.
-pub(crate) fn results(out: &mut impl Write, results: &[Results]) -> io::Result<()> {
-    writeln!(
+/// Everything a terminal gets, colours only if it `is_coloured`.
+pub(crate) fn text(results: &Results, is_coloured: bool) -> String {
+    let mut out = String::new();
+    for warning in &results.warnings {
+        let _ = writeln!(out, "{}", paint(&format!("! {warning}"), "1;33", is_coloured));
+    }
+    let noise = &results.noise;
+    let _ = writeln!(
         out,
-        "{:<9}{:<9}{:>10}{:>20}{:>12}{:>9}{:>9}{:>8}",
-        "workload", "model", "req/s", "least to most", "CPU us/req", "p50 us", "p99 us", "errors"
-    )?;
-    for result in results {
-        line(out, result)?;
-        let pair = results.iter().find(|other| other.workload == result.workload && other.model == MODELS[0]);
-        if let (Some(reactor), true) = (pair, result.model == MODELS[1]) {
-            ratio(out, reactor, result)?;
+        "\nA against A: the same server differs from itself by up to {:.1} % in rate, {:.1} % in latency.\n\
+         A difference must be greater, and its 95 % interval must not hold 1. Above 1 the reactor is better.",
+        noise.closed * 100.0,
+        noise.open * 100.0
+    );
+    for (pace, heading) in [
+        (Loop::Closed, "CLOSED LOOP   answers a second (processor µs for each)"),
+        (Loop::Open, "OPEN LOOP   p99 from the moment a request was due (p50, p99.9)"),
+    ] {
+        let scenarios: Vec<&Compared> = results.scenarios.iter().filter(|s| s.pace == pace).collect();
+        if scenarios.is_empty() {
+            continue;
+        }
+        let _ = writeln!(out, "\n{}", paint(heading, "1", is_coloured));
+        for scenario in scenarios {
+            compared(&mut out, scenario, is_coloured);
         }
     }
-    for result in results {
-        for outcome in result.outcomes.iter().filter(|outcome| outcome.errors > 0) {
-            let Results { workload, model, .. } = result;
-            writeln!(out, "{workload}/{model}: {} errors, first: {}", outcome.errors, outcome.first_error)?;
+    costs(&mut out, results, is_coloured);
+    for (why, names) in results.left_out() {
+        let _ = writeln!(out, "\n{}   {why}", paint("NOT RUN", "1", is_coloured));
+        for line in names.chunks(6) {
+            let _ = writeln!(out, "  {}", line.join("  "));
         }
     }
-    Ok(())
+    let _ = writeln!(out, "\n{}", results.conditions());
+    out
 }
 
-fn line(out: &mut impl Write, result: &Results) -> io::Result<()> {
-    let figures = |figure: fn(&Outcome) -> f64| sorted(result.outcomes.iter().map(figure));
-    let rates = figures(Outcome::rate);
-    let spread = format!("{:.0} to {:.0}", rates[0], rates[rates.len() - 1]);
-    writeln!(
+fn compared(out: &mut String, scenario: &Compared, is_coloured: bool) {
+    for (number, side) in scenario.sides.iter().enumerate() {
+        let name = if number == 0 { scenario.name.as_str() } else { "" };
+        let figures = match scenario.pace {
+            Loop::Closed => {
+                let rate = grouped(side.middle(|round| round.rate));
+                format!("{rate:>11} ({:.2})", side.middle(|round| round.cpu_us_each))
+            }
+            Loop::Open => {
+                let us = |figure: fn(&super::results::Round) -> f64| time(side.middle(figure));
+                let p99 = us(|round| round.p99_us);
+                format!("{p99:>11} ({}, {})", us(|round| round.p50_us), us(|round| round.p999_us))
+            }
+        };
+        // The first side is what each of the others is held against.
+        let verdict = number.checked_sub(1).and_then(|at| scenario.ratios.get(at)).map(|ratio| {
+            let colour = match ratio.verdict {
+                Verdict::Faster => "32",
+                Verdict::Slower => "31",
+                Verdict::NoDifference => "2",
+            };
+            let words = format!(
+                "{:<22} {}",
+                ratio_words(ratio.ratio),
+                paint(&ratio.verdict.to_string(), colour, is_coloured)
+            );
+            words
+        });
+        let _ = write!(out, "  {name:<18} {:<9} {figures:<32} {}", side.name, verdict.unwrap_or_default());
+        let _ = writeln!(out, "{}", remarks(side, is_coloured));
+    }
+}
+
+/// What casts doubt on a figure: errors, or a generator that had no time left.
+fn remarks(side: &SideResult, is_coloured: bool) -> String {
+    let mut text = String::new();
+    if side.errors.total() > 0 {
+        let _ = write!(text, "  {}", paint(&format!("ERRORS: {}", side.errors), "1;31", is_coloured));
+    }
+    if side.generator_was_limit() {
+        text.push_str("  generator-bound: compare processor time");
+    }
+    text
+}
+
+fn costs(out: &mut String, results: &Results, is_coloured: bool) {
+    let heading = "COSTS   for each answer (- is unknown); threads and resident memory while it was measured";
+    let _ = writeln!(out, "\n{}", paint(heading, "1", is_coloured));
+    let _ = writeln!(
         out,
-        "{:<9}{:<9}{:>10.0}{:>20}{:>12.2}{:>9.0}{:>9.0}{:>8}",
-        result.workload,
-        result.model,
-        median(&rates),
-        spread,
-        median(&figures(Outcome::cpu_us_each)),
-        median(&figures(|outcome| outcome.p50_us)),
-        median(&figures(|outcome| outcome.p99_us)),
-        result.outcomes.iter().map(|outcome| outcome.errors).sum::<u64>(),
-    )
+        "  {:<18} {:<9} {:>8} {:>8} {:>8} {:>8} {:>11} {:>12}",
+        "", "", "cpu µs", "calls", "switches", "threads", "B/connection", "events/turn"
+    );
+    for scenario in &results.scenarios {
+        for (number, side) in scenario.sides.iter().enumerate() {
+            let name = if number == 0 { scenario.name.as_str() } else { "" };
+            let cells = cost_cells(side, scenario.connections);
+            let _ = writeln!(
+                out,
+                "  {name:<18} {:<9} {:>8} {:>8} {:>8} {:>8} {:>11} {:>12}",
+                side.name, cells[0], cells[1], cells[2], cells[3], cells[4], cells[5]
+            );
+        }
+    }
 }
 
-/// The loop over the twin, from the ratios of the same rounds, so that slow seconds of the machine cancel out.
-fn ratio(out: &mut impl Write, reactor: &Results, threads: &Results) -> io::Result<()> {
-    let ratios = |figure: fn(&Outcome) -> f64| {
-        let pairs = reactor.outcomes.iter().zip(&threads.outcomes);
-        sorted(pairs.map(|(reactor, threads)| figure(reactor) / figure(threads)))
-    };
-    let rates = ratios(Outcome::rate);
-    let spread = format!("{:.2} to {:.2}", rates[0], rates[rates.len() - 1]);
-    let cpu = median(&ratios(Outcome::cpu_us_each));
-    writeln!(out, "{:<9}{:<9}{:>10.2}{:>20}{:>12.2}\n", "", "ratio", median(&rates), spread, cpu)
+/// Processor time, system calls, context switches for each answer; threads; bytes for each connection; events a turn.
+pub(crate) fn cost_cells(side: &SideResult, connections: u32) -> [String; 6] {
+    let known = |figure: Option<String>| figure.unwrap_or_else(|| "-".to_owned());
+    let turns = side.turns.filter(|turns| turns.turns > 0.0);
+    [
+        format!("{:.2}", side.middle(|round| round.cpu_us_each)),
+        known(side.syscalls_each.map(|count| format!("{count:.2}"))),
+        known(side.switches_each.map(|count| format!("{count:.3}"))),
+        format!("{:.0}", side.middle(|round| round.threads as f64)),
+        known(side.bytes_each(connections).map(bytes)),
+        known(turns.map(|turns| format!("{:.1}", turns.events / turns.turns))),
+    ]
 }
 
-fn sorted(figures: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut figures: Vec<f64> = figures.collect();
-    figures.sort_by(f64::total_cmp);
-    figures
-}
-
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+fn paint(text: &str, code: &str, is_coloured: bool) -> String {
+    if is_coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }

@@ -51,3 +51,4 @@ mod split;
 mod stall;
 mod strace;
 mod tidy;
+mod versus;

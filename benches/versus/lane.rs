@@ -1,0 +1,158 @@
+//! One server in one scenario: its runs, and what is known of them in the end.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::Fallible;
+use super::counts::{self, Counts, Watcher};
+use super::load::{self, Job, Mark, Outcome};
+use super::process::{self, Side, Usage};
+use super::results::{Activities, Round, SideResult, Turns};
+
+/// The quantiles that are kept: those people ask for, and enough between them for a curve.
+const QUANTILES: [f64; 13] = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999, 1.0];
+
+/// A running server and what it has done so far.
+pub(crate) struct Lane {
+    pub(crate) side: Side,
+    pub(crate) result: SideResult,
+    latencies: Histogram<u64>,
+    /// The loop's counters when the rounds began, and that moment.
+    before: Option<(Turns, u64)>,
+}
+
+impl Lane {
+    pub(crate) fn new(side: Side) -> Fallible<Lane> {
+        let before = turns(&side).map(|turns| (turns, load::now_ns()));
+        let base_bytes = side.resident_bytes();
+        let result = SideResult { name: side.name.clone(), base_bytes, ..SideResult::default() };
+        Ok(Lane { side, result, latencies: load::histogram()?, before })
+    }
+
+    /// One run. `place` says whether it is the first, second and so on in its round.
+    pub(crate) fn run(&mut self, job: &Job, place: usize) -> Fallible<()> {
+        let (mut before, mut after, mut resident) = (Usage::default(), Usage::default(), 0);
+        let side = &mut self.side;
+        let outcome = process::run_generator(job, &mut |mark| {
+            match mark {
+                Mark::Begin => before = side.usage()?,
+                Mark::End => {
+                    after = side.usage()?;
+                    resident = side.resident_bytes();
+                }
+            }
+            Ok(())
+        })?;
+        let mut own = load::histogram()?;
+        for (value, count) in &outcome.latencies {
+            own.saturating_record_n(*value, *count);
+        }
+        self.latencies.add(&own)?;
+        self.result.errors.add(&outcome.errors);
+        let us = |quantile| own.value_at_quantile(quantile) as f64 / 1e3;
+        let spent = |of: fn(&Usage) -> u64| (of(&after).saturating_sub(of(&before))) as f64;
+        self.result.rounds.push(Round {
+            place,
+            rate: outcome.amount / outcome.seconds,
+            p50_us: us(0.5),
+            p99_us: us(0.99),
+            p999_us: us(0.999),
+            cpu_us_each: spent(|usage| usage.cpu_ns) / 1e3 / outcome.amount.max(1.0),
+            user_ms: spent(|usage| usage.user_ns) / 1e6,
+            system_ms: spent(|usage| usage.system_ns) / 1e6,
+            busy: outcome.busy,
+            threads: after.threads,
+            resident_bytes: resident,
+            errors: outcome.errors.total(),
+        });
+        Ok(())
+    }
+
+    /// Further runs that are watched instead of timed: calls and context switches for each answer.
+    pub(crate) fn count_calls(&mut self, job: &Job) -> Fallible<()> {
+        let each = |count: f64, outcome: &Outcome| count / outcome.answers_in_all.max(1) as f64;
+        let mut known = Counts::default();
+        if let Some(watcher) = Watcher::attach(&self.side.pids()) {
+            let outcome = process::run_generator(job, &mut |_| Ok(()))?;
+            known = watcher.finish();
+            self.result.syscalls_each = known.calls.map(|calls| each(calls, &outcome));
+            self.result.switches_each = known.switches.map(|switches| each(switches, &outcome));
+        }
+        if known.switches.is_none() {
+            let pids = self.side.pids();
+            let before = counts::switches(&pids);
+            let mut after = before;
+            let outcome = process::run_generator(job, &mut |mark| {
+                if mark == Mark::End {
+                    after = counts::switches(&pids);
+                }
+                Ok(())
+            })?;
+            self.result.switches_each = Some(each(after.saturating_sub(before) as f64, &outcome));
+        }
+        Ok(())
+    }
+
+    /// Ends the server; what is known of it.
+    pub(crate) fn finish(mut self) -> SideResult {
+        if let (Some((before, at)), Some(after)) = (self.before, turns(&self.side)) {
+            self.result.turns = Some(Turns {
+                turns: after.turns - before.turns,
+                events: after.events - before.events,
+                working: after.working - before.working,
+                wall: (load::now_ns() - at) as f64 / 1e9,
+            });
+        }
+        let us = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1e3;
+        self.result.spectrum_us = QUANTILES.map(|quantile| (quantile, us(quantile))).to_vec();
+        self.result
+    }
+}
+
+/// The server's own counters; `None` of a peer.
+fn metrics(side: &Side) -> Option<String> {
+    if !side.is_ours() {
+        return None;
+    }
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, side.port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let request = b"GET /_whirligig/metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+fn value(metrics: &str, name: &str) -> Option<f64> {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    line.trim().parse().ok()
+}
+
+/// What the reactor says of its turns; `None` of all others.
+fn turns(side: &Side) -> Option<Turns> {
+    let text = metrics(side)?;
+    Some(Turns {
+        turns: value(&text, "whirligig_turns_total")?,
+        events: value(&text, "whirligig_events_total")?,
+        working: value(&text, "whirligig_turn_seconds_sum")?,
+        wall: 0.0,
+    })
+}
+
+/// What a loop that runs under the stopwatch says of its time so far.
+pub(crate) fn activities(side: &Side) -> Option<Activities> {
+    let text = metrics(side)?;
+    let seconds = |activity: &str| {
+        value(&text, &format!("whirligig_activity_seconds_total{{activity=\"{activity}\"}}"))
+    };
+    Some(Activities {
+        waiting: seconds("waiting")?,
+        reading: seconds("reading")?,
+        handling: seconds("handling")?,
+        writing: seconds("writing")?,
+        keeping: seconds("keeping")?,
+    })
+}

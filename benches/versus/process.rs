@@ -1,0 +1,312 @@
+//! Processes: the servers and the generator, each on its own processors; what they cost, as `/proc` tells.
+//!
+//! Everything started here ends with its [`Side`] or with this process, even if that is killed: our own children ask
+//! the kernel for that, and so does the wrapper that becomes a peer.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+use std::{env, fs};
+
+use rustix::process::{Pid, Signal};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::{Deserialize, Serialize};
+
+use super::load::{self, Job, Mark, Outcome};
+use super::server::{self, Role};
+use super::{Fallible, machine};
+
+/// First arguments by which this program knows that it has been started by itself.
+const SERVE: &str = "versus-serve";
+const GENERATE: &str = "versus-generate";
+const PEER: &str = "versus-peer";
+
+/// Plays a part other than the benchmark itself, if the command line asks for one.
+pub(crate) fn play_part() -> Option<Fallible<()>> {
+    let mut arguments = env::args().skip(1);
+    let part = arguments.next()?;
+    let json = arguments.next().unwrap_or_default();
+    match part.as_str() {
+        SERVE => Some(serde_json::from_str(&json).map_err(Into::into).and_then(|role| server::serve(&role))),
+        GENERATE => Some(generate()),
+        PEER => Some(become_peer(&json)),
+        _ => None,
+    }
+}
+
+/// Keeps this process on these processors; on any if there are none.
+pub(crate) fn pin(cpus: &[usize]) -> Fallible<()> {
+    if cpus.is_empty() {
+        return Ok(());
+    }
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        set.set(*cpu);
+    }
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// The processors that may be used.
+pub(crate) fn processors() -> Vec<usize> {
+    let Ok(set) = sched_getaffinity(None) else { return vec![0] };
+    (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
+}
+
+/// The generator's part: a job comes in, marks and an outcome go out.
+fn generate() -> Fallible<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let mut input = std::io::stdin().lock().lines();
+    let job: Job = serde_json::from_str(&input.next().ok_or("no job")??)?;
+    pin(&job.cpus)?;
+    machine::raise_descriptor_limit();
+    let mut out = std::io::stdout().lock();
+    let outcome = load::generate(&job, &mut |mark| {
+        match mark {
+            Mark::Begin => writeln!(out, "begin")?,
+            // The connections are kept until the parent has looked.
+            Mark::End => {
+                writeln!(out, "end")?;
+                input.next();
+            }
+        }
+        out.flush()
+    })?;
+    writeln!(out, "{}", serde_json::to_string(&outcome)?)?;
+    Ok(())
+}
+
+/// How a peer is started.
+#[derive(Serialize, Deserialize)]
+struct PeerRole {
+    command: String,
+    cpus: Vec<usize>,
+}
+
+fn become_peer(json: &str) -> Fallible<()> {
+    let role: PeerRole = serde_json::from_str(json)?;
+    pin(&role.cpus)?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+    Err(Command::new("sh").arg("-c").arg(format!("exec {}", role.command)).exec().into())
+}
+
+/// A peer as it was asked for: `name=command`.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) command: String,
+}
+
+impl std::str::FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, command)) if !name.is_empty() && command.contains("{port}") => {
+                Ok(Peer { name: name.to_owned(), command: command.to_owned() })
+            }
+            _ => Err("NAME=COMMAND, with {port} and {docroot} in the command".to_owned()),
+        }
+    }
+}
+
+/// A running server. Ends when it is dropped.
+pub(crate) struct Side {
+    pub(crate) name: String,
+    pub(crate) port: u16,
+    child: Child,
+    /// Our own servers tell their processor time exactly.
+    control: Option<(ChildStdin, BufReader<ChildStdout>)>,
+}
+
+impl Side {
+    /// Starts one of our models.
+    pub(crate) fn start(name: &str, role: &Role) -> Fallible<Side> {
+        let mut command = Command::new(env::current_exe()?);
+        command.arg(SERVE).arg(serde_json::to_string(role)?);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let (Some(stdin), Some(stdout)) = (stdin, stdout) else { return Err("no pipe".into()) };
+        let mut side =
+            Side { name: name.to_owned(), port: 0, child, control: Some((stdin, BufReader::new(stdout))) };
+        let line = side.line()?;
+        side.port = line.parse().map_err(|_| format!("{name} did not come up: {line:?}"))?;
+        Ok(side)
+    }
+
+    /// Starts somebody else's server.
+    pub(crate) fn start_peer(peer: &Peer, tmp: &Path, root: &Path, cpus: &[usize]) -> Fallible<Side> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let filled = peer
+            .command
+            .replace("{port}", &port.to_string())
+            .replace("{docroot}", &root.to_string_lossy())
+            .replace("{tmp}", &tmp.to_string_lossy());
+        let role = PeerRole { command: filled, cpus: cpus.to_vec() };
+        let mut command = Command::new(env::current_exe()?);
+        command.arg(PEER).arg(serde_json::to_string(&role)?).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut side = Side { name: peer.name.clone(), port, child: command.spawn()?, control: None };
+        let give_up = load::now_ns() + 10_000_000_000;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            if let Some(status) = side.child.try_wait()? {
+                return Err(format!("peer {} ended: {status}: {}", peer.name, role.command).into());
+            }
+            if load::now_ns() > give_up {
+                return Err(format!("peer {} does not listen on port {port}", peer.name).into());
+            }
+            rest(Duration::from_millis(10));
+        }
+        Ok(side)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it is one of our two models.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.control.is_some()
+    }
+
+    fn line(&mut self) -> Fallible<String> {
+        let (_, out) = self.control.as_mut().ok_or("no pipe")?;
+        let mut line = String::new();
+        out.read_line(&mut line)?;
+        Ok(line.trim().to_owned())
+    }
+
+    /// Processor time and memory up to now.
+    pub(crate) fn usage(&mut self) -> Fallible<Usage> {
+        let mut usage = Usage::default();
+        for pid in tree(self.pid()) {
+            usage.add_process(pid);
+        }
+        if let Some((input, _)) = &mut self.control {
+            writeln!(input, "usage")?;
+            usage.cpu_ns = self.line()?.parse().map_err(|_| format!("{} has ended", self.name))?;
+            // The thread that answers is ours, not the server's.
+            usage.threads = usage.threads.saturating_sub(1);
+        }
+        Ok(usage)
+    }
+
+    /// Resident memory now.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        tree(self.pid()).into_iter().map(resident_bytes).sum()
+    }
+
+    /// Everything below this process and itself.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        tree(self.pid())
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        if self.control.take().is_none() {
+            // A peer may have workers of its own, which its first process knows how to end.
+            let pid = Pid::from_child(&self.child);
+            let _ = rustix::process::kill_process(pid, Signal::TERM);
+            for _ in 0..200 {
+                if !matches!(self.child.try_wait(), Ok(None)) {
+                    return;
+                }
+                rest(Duration::from_millis(10));
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Lets `span` pass.
+#[expect(clippy::disallowed_methods, reason = "between two looks at another process")]
+pub(crate) fn rest(span: Duration) {
+    std::thread::sleep(span);
+}
+
+/// What a server has used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    pub(crate) cpu_ns: u64,
+    /// In steps of 10 ms.
+    pub(crate) user_ns: u64,
+    pub(crate) system_ns: u64,
+    pub(crate) threads: u64,
+}
+
+impl Usage {
+    fn add_process(&mut self, pid: u32) {
+        const TICK_NS: u64 = 10_000_000;
+        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return };
+        // The name in parentheses may have spaces; utime and stime are the 14th and 15th fields of the line.
+        let fields: Vec<&str> =
+            text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+        let number = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        self.user_ns += number(11) * TICK_NS;
+        self.system_ns += number(12) * TICK_NS;
+        self.cpu_ns += (number(11) + number(12)) * TICK_NS;
+        self.threads += number(17);
+    }
+}
+
+fn tree(pid: u32) -> Vec<u32> {
+    let mut pids = vec![pid];
+    let mut at = 0;
+    while let Some(parent) = pids.get(at).copied() {
+        let path = format!("/proc/{parent}/task/{parent}/children");
+        let children = fs::read_to_string(path).unwrap_or_default();
+        pids.extend(children.split_whitespace().filter_map(|text| text.parse::<u32>().ok()));
+        at += 1;
+    }
+    pids
+}
+
+fn resident_bytes(pid: u32) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
+}
+
+/// Runs a job in a process of its own; `at` sees the marks.
+pub(crate) fn run_generator(job: &Job, at: &mut dyn FnMut(Mark) -> Fallible<()>) -> Fallible<Outcome> {
+    let mut child = Command::new(env::current_exe()?)
+        .arg(GENERATE)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let result = converse(&mut child, job, at);
+    if result.is_err() {
+        let _ = child.kill();
+    }
+    let mut words = String::new();
+    if let Some(mut err) = child.stderr.take() {
+        drop(err.read_to_string(&mut words));
+    }
+    child.wait()?;
+    result.map_err(|error| match words.trim() {
+        "" => error,
+        words => words.trim_start_matches("versus: ").to_owned().into(),
+    })
+}
+
+fn converse(child: &mut Child, job: &Job, at: &mut dyn FnMut(Mark) -> Fallible<()>) -> Fallible<Outcome> {
+    let (stdin, stdout) = (child.stdin.as_mut(), child.stdout.take());
+    let (Some(stdin), Some(stdout)) = (stdin, stdout) else { return Err("no pipe".into()) };
+    writeln!(stdin, "{}", serde_json::to_string(job)?)?;
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        match line.as_str() {
+            "begin" => at(Mark::Begin)?,
+            "end" => {
+                at(Mark::End)?;
+                writeln!(stdin, "go on")?;
+            }
+            outcome => return Ok(serde_json::from_str(outcome)?),
+        }
+    }
+    Err("the load generator has ended".into())
+}

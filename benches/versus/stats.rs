@@ -1,0 +1,132 @@
+//! Who was faster, and whether that can be told: paired ratios, their bootstrap interval, a verdict.
+//!
+//! Two servers are asked one after the other in each round, so a slow second of the machine hits both; what counts
+//! is the ratio within a round. The interval is that of the median ratio. A difference counts only if it exceeds both
+//! that interval and what a server differs from itself on this machine.
+
+use serde::{Deserialize, Serialize};
+
+/// A ratio further from 1 says no more than this: one of the two did next to nothing.
+const RATIO_MAX: f64 = 1_000.0;
+/// Draws for an interval.
+const RESAMPLES: usize = 4_000;
+
+/// Numbers by lot, the same for the same seed (SplitMix64).
+#[derive(Clone, Debug)]
+pub(crate) struct Lots(pub(crate) u64);
+
+impl Lots {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `limit`.
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit.max(1) as u64) as usize
+    }
+
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let other = self.below(last + 1);
+            items.swap(last, other);
+        }
+    }
+}
+
+/// The middle one, or the mean of the two in the middle; 0 of none.
+pub(crate) fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => 0.0,
+        odd if odd % 2 == 1 => sorted[middle],
+        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    }
+}
+
+/// `first` over `other`, also where one of them is 0.
+pub(crate) fn over(first: f64, other: f64) -> f64 {
+    let least = f64::MIN_POSITIVE;
+    (first.max(least) / other.max(least)).clamp(1.0 / RATIO_MAX, RATIO_MAX)
+}
+
+/// A median and where it lies with a confidence of 95 %.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Estimate {
+    pub(crate) value: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+/// The median of `figures`, and the percentile bootstrap of it.
+pub(crate) fn estimate(figures: &[f64], lots: &mut Lots) -> Estimate {
+    if figures.is_empty() {
+        return Estimate::default();
+    }
+    let medians = (0..RESAMPLES).map(|_| median(&resample(figures, lots))).collect();
+    interval(median(figures), medians)
+}
+
+/// The median of `figures` over that of `others`, and its percentile bootstrap. Where nothing pairs them, each is drawn
+/// for itself.
+pub(crate) fn estimate_unpaired(figures: &[f64], others: &[f64], lots: &mut Lots) -> Estimate {
+    if figures.is_empty() || others.is_empty() {
+        return Estimate::default();
+    }
+    let ratio = |figures: &[f64], others: &[f64]| over(median(figures), median(others));
+    let ratios = (0..RESAMPLES).map(|_| ratio(&resample(figures, lots), &resample(others, lots))).collect();
+    interval(ratio(figures, others), ratios)
+}
+
+/// As many of them, drawn with putting back.
+fn resample(figures: &[f64], lots: &mut Lots) -> Vec<f64> {
+    figures.iter().map(|_| figures[lots.below(figures.len())]).collect()
+}
+
+fn interval(value: f64, mut drawn: Vec<f64>) -> Estimate {
+    drawn.sort_by(f64::total_cmp);
+    let at = |share: f64| drawn[((RESAMPLES - 1) as f64 * share).round() as usize];
+    Estimate { value, low: at(0.025), high: at(0.975) }
+}
+
+/// What a comparison comes to, for the first of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Verdict {
+    Faster,
+    Slower,
+    NoDifference,
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Verdict::Faster => "faster",
+            Verdict::Slower => "slower",
+            Verdict::NoDifference => "no difference",
+        })
+    }
+}
+
+/// The verdict on a ratio above 1 where the first is better. `noise` is the ratio by which a server differs from
+/// itself, less 1. An effect must exceed both: its interval lies on one side of 1, and it is itself beyond the noise.
+pub(crate) fn judge(ratio: Estimate, noise: f64) -> Verdict {
+    let band = 1.0 + noise.max(0.0);
+    if ratio.low > 1.0 && ratio.value > band {
+        Verdict::Faster
+    } else if ratio.high < 1.0 && ratio.value < 1.0 / band && ratio.value > 0.0 {
+        Verdict::Slower
+    } else {
+        Verdict::NoDifference
+    }
+}
+
+/// By how much a server differs from itself: how far the interval of such a ratio reaches from 1.
+pub(crate) fn noise_of(ratio: Estimate) -> f64 {
+    let factor = |ratio: f64| ratio.max(1.0 / ratio.max(1.0 / RATIO_MAX)).min(RATIO_MAX);
+    factor(ratio.low).max(factor(ratio.high)) - 1.0
+}

@@ -1,0 +1,294 @@
+//! The benchmark's own machinery: a comparison is worth what its statistics, its clock and its second look are worth.
+//!
+//! The files are those of `benches/versus/`, not copies. `cargo bench --bench versus -- --slow-reactor 200 --expect slower`
+//! runs the whole of it against a reactor that is slow on purpose (`.ci/run`).
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crate::docroot::Docroot;
+use crate::harness::{Server, on_both, pass};
+
+#[expect(dead_code, reason = "the benchmark uses all of it, these tests what they test")]
+#[path = "../../benches/versus/mod.rs"]
+mod bench;
+
+mod report;
+
+use bench::check::check;
+use bench::load::answer::{Answer, Took, Wanted};
+use bench::load::{Arrival, Ask, Errors, Expected, Habit, Job, Outcome, generate};
+use bench::scenario::{self, Pace};
+use bench::stats::{Estimate, Lots, Verdict, estimate, estimate_unpaired, judge, median, noise_of, over};
+
+const REQUEST: &str = "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const RIGHT: &str = "HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!";
+
+/// A job for one of the small servers in here.
+fn job(port: u16, arrival: Arrival, connections: u32, measure_ms: u64) -> Job {
+    let text = "Hello, World!".to_owned();
+    Job {
+        port,
+        arrival,
+        connections,
+        habit: Habit::Keep { depth: 1 },
+        asks: vec![Ask { head: REQUEST.to_owned(), content_bytes: 0, expected: Expected::Text(text) }],
+        crowd: None,
+        warm_ms: 20,
+        measure_ms,
+        timeout_ms: 5_000,
+        spin: false,
+        cpus: Vec::new(),
+    }
+}
+
+fn run(job: &Job) -> Outcome {
+    generate(job, &mut |_| Ok(())).unwrap()
+}
+
+/// A server of a few lines. `answer` is given the number of the request, over all connections, one at a time; an empty
+/// answer closes the connection. It lives until the test program ends.
+fn serve(answer: impl Fn(u32) -> String + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (answer, number, gate) = (Arc::new(answer), Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(())));
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (answer, number, gate) = (Arc::clone(&answer), Arc::clone(&number), Arc::clone(&gate));
+            thread::spawn(move || talk(stream.unwrap(), &*answer, &number, &gate));
+        }
+    });
+    port
+}
+
+fn talk(mut stream: TcpStream, answer: &dyn Fn(u32) -> String, number: &AtomicU32, gate: &Mutex<()>) {
+    let mut held = Vec::new();
+    let mut piece = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut piece) {
+        held.extend_from_slice(&piece[..count]);
+        while let Some(end) = held.windows(4).position(|window| window == b"\r\n\r\n") {
+            held.drain(..end + 4);
+            let answered = {
+                let _one_at_a_time = gate.lock();
+                answer(number.fetch_add(1, Ordering::Relaxed))
+            };
+            if answered.is_empty() || stream.write_all(answered.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The latency that this share of answers did not exceed, in milliseconds.
+fn quantile_ms(outcome: &Outcome, share: f64) -> f64 {
+    let all: u64 = outcome.latencies.iter().map(|(_, count)| count).sum();
+    let mut left = (all as f64 * share).ceil() as u64;
+    for (value, count) in &outcome.latencies {
+        left = left.saturating_sub(*count);
+        if left == 0 {
+            return *value as f64 / 1e6;
+        }
+    }
+    panic!("no latency was recorded")
+}
+
+/// Coordinated omission: a closed loop stops asking while the server stalls, so the stall becomes one late answer a
+/// connection among thousands. At a fixed rate everything that fell due meanwhile is late, and counts.
+#[test]
+fn a_stall_shows_in_the_open_loop_and_hides_in_the_closed_one() {
+    const STALL: Duration = Duration::from_millis(200);
+    let stalls_once = |at| {
+        serve(move |number| {
+            if number == at {
+                pass(STALL);
+            }
+            RIGHT.to_owned()
+        })
+    };
+    let rate = 2_000.0;
+    let open = run(&job(stalls_once(600), Arrival::Open { per_second: rate }, 8, 800));
+    assert_eq!((open.errors.total(), open.due), (0, 1_600), "{}", open.errors);
+    assert_eq!(open.answers, open.due, "what was due in the measured time is counted, and nothing else");
+    assert!(quantile_ms(&open, 0.999) > 150.0, "p99.9 is {} ms", quantile_ms(&open, 0.999));
+    // A quarter of a second of 0.8 was spent late, not one answer in hundreds.
+    let late: u64 = open.latencies.iter().filter(|(ns, _)| *ns > 50_000_000).map(|(_, count)| count).sum();
+    assert!((200..1_000).contains(&late), "{late} late answers");
+
+    let closed = run(&job(stalls_once(600), Arrival::Closed, 2, 800));
+    assert_eq!(closed.errors.total(), 0, "{}", closed.errors);
+    assert!(closed.answers > 2_500, "{} answers are too few to tell", closed.answers);
+    assert!(quantile_ms(&closed, 1.0) > 150.0, "the stall was in the measured time");
+    assert!(quantile_ms(&closed, 0.999) < 100.0, "p99.9 is {} ms", quantile_ms(&closed, 0.999));
+}
+
+/// A server that cannot keep up: what was due and never sent is neither forgotten nor quick.
+#[test]
+fn what_an_overloaded_server_never_got_is_an_error_and_late() {
+    let slow = serve(|_| {
+        pass(Duration::from_millis(10));
+        RIGHT.to_owned()
+    });
+    let outcome = run(&job(slow, Arrival::Open { per_second: 1_000.0 }, 4, 300));
+    assert_eq!(outcome.due, 300);
+    assert!(outcome.answers < 200, "{} answers in 1.3 s of 10 ms each", outcome.answers);
+    assert_eq!(outcome.errors.late, outcome.due - outcome.answers);
+    let recorded: u64 = outcome.latencies.iter().map(|(_, count)| count).sum();
+    assert_eq!(recorded, outcome.due, "each request that was due has its latency");
+    assert!(quantile_ms(&outcome, 0.99) > 900.0);
+}
+
+#[test]
+fn every_kind_of_wrong_answer_is_counted_as_what_it_is() {
+    fn errors(answer: impl Fn(u32) -> String + Send + Sync + 'static) -> Errors {
+        // The first answers are right: what is wrong from the start ends the run with words.
+        let port = serve(move |number| if number < 50 { RIGHT.to_owned() } else { answer(number) });
+        let job = Job { warm_ms: 0, ..job(port, Arrival::Closed, 1, 40) };
+        match generate(&job, &mut |_| Ok(())) {
+            Ok(outcome) => outcome.errors,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let head = |length: &str| format!("HTTP/1.1 200 OK\r\n{length}\r\n\r\n");
+    assert_eq!(errors(|_| RIGHT.to_owned()), Errors::default());
+    assert!(errors(|_| RIGHT.replace("200", "503")).status > 0);
+    assert!(errors(|_| RIGHT.replace('W', "w")).content > 0);
+    assert!(errors(|_| RIGHT.replace("13", "12")).content > 0);
+    assert!(errors(move |_| head("X: y")).framing > 0);
+    assert!(errors(|_| RIGHT.replace("OK", "OK\r\nTransfer-Encoding: chunked")).framing > 0);
+    assert!(errors(|_| String::new()).short > 0);
+}
+
+#[test]
+fn an_answer_is_read_the_same_at_every_cut() {
+    let chunked =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nHello\r\n8;x=y\r\n, World!\r\n0\r\n\r\n";
+    let wanted = Wanted { bytes: 13, content: Some(b"Hello, World!".to_vec()) };
+    for text in [RIGHT, chunked] {
+        let both = format!("{text}{text}");
+        for cut in 1..text.len() {
+            let (first, rest) = both.as_bytes().split_at(cut);
+            let mut answer = Answer::default();
+            let mut nothing = |_: &[u8]| Ok(());
+            assert_eq!(answer.take(first, Some(&wanted), &mut nothing), Ok(Took::All), "cut at {cut}");
+            let took = answer.take(rest, Some(&wanted), &mut nothing);
+            assert_eq!(took, Ok(Took::Complete(text.len() - cut)), "cut at {cut}");
+        }
+    }
+}
+
+/// The parts together: the server that takes longer is named, whichever stands first.
+#[test]
+fn a_slowed_server_is_named_slower() {
+    let plain = serve(|_| RIGHT.to_owned());
+    let slowed = serve(|_| {
+        pass(Duration::from_millis(10));
+        RIGHT.to_owned()
+    });
+    let rate = |port| run(&job(port, Arrival::Closed, 2, 100)).amount;
+    let rounds: Vec<(f64, f64)> = (0..7).map(|_| (rate(slowed), rate(plain))).collect();
+    let ratios = |of: fn(&(f64, f64)) -> f64| rounds.iter().map(of).collect::<Vec<f64>>();
+    let mut lots = Lots(1);
+    let mut verdict = |ratios: &[f64]| judge(estimate(ratios, &mut lots), 0.2);
+    assert_eq!(verdict(&ratios(|(slowed, plain)| over(*slowed, *plain))), Verdict::Slower, "{rounds:?}");
+    assert_eq!(verdict(&ratios(|(slowed, plain)| over(*plain, *slowed))), Verdict::Faster, "{rounds:?}");
+}
+
+#[test]
+fn a_verdict_needs_an_effect_beyond_interval_and_noise() {
+    for (value, low, high, noise, verdict) in [
+        (1.30, 1.20, 1.40, 0.05, Verdict::Faster),
+        (0.75, 0.70, 0.80, 0.05, Verdict::Slower),
+        // Its interval holds 1.
+        (1.30, 0.99, 1.60, 0.05, Verdict::NoDifference),
+        (0.75, 0.50, 1.01, 0.05, Verdict::NoDifference),
+        // Less than what a server differs from itself.
+        (1.04, 1.03, 1.05, 0.05, Verdict::NoDifference),
+        (0.96, 0.95, 0.97, 0.05, Verdict::NoDifference),
+        // Noise is a factor: 1 / 1.25 is as far away as 1.25.
+        (0.81, 0.80, 0.82, 0.25, Verdict::NoDifference),
+        (0.79, 0.78, 0.80, 0.25, Verdict::Slower),
+        // Nothing was measured.
+        (0.0, 0.0, 0.0, 0.0, Verdict::NoDifference),
+    ] {
+        assert_eq!(judge(Estimate { value, low, high }, noise), verdict, "{value} in {low} to {high}");
+    }
+}
+
+#[test]
+fn noise_is_as_far_as_an_equal_seemed_to_be_away() {
+    let noise = |low, high| noise_of(Estimate { value: 1.0, low, high });
+    assert!((noise(0.98, 1.05) - 0.05).abs() < 1e-9);
+    assert!((noise(0.8, 1.05) - 0.25).abs() < 1e-9);
+    assert!(noise(1.0, 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn medians_and_lots_are_what_they_should_be() {
+    assert_eq!(median(&[3.0, 1.0, 2.0]).to_bits(), 2.0_f64.to_bits());
+    assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]).to_bits(), 2.5_f64.to_bits());
+    assert_eq!(median(&[]).to_bits(), 0.0_f64.to_bits());
+    let order = |seed| {
+        let mut items: Vec<u32> = (0..20).collect();
+        Lots(seed).shuffle(&mut items);
+        items
+    };
+    assert_eq!(order(7), order(7));
+    assert_ne!(order(7), order(8));
+    let mut sorted = order(7);
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..20).collect::<Vec<u32>>());
+}
+
+/// An interval called 95 % must hold the truth about so often. With nine rounds the bootstrap of a median is a little
+/// too narrow, as is known; one that held it in half of all cases would be a fault.
+#[test]
+fn the_interval_holds_the_truth_as_often_as_it_says() {
+    let mut lots = Lots(3);
+    let mut held = [0; 2];
+    for _ in 0..300 {
+        // Spread evenly within 10 % around 1.2, as rounds of two servers might be.
+        let mut sample =
+            || (0..9).map(|_| 1.08 + 0.24 * lots.below(1_000) as f64 / 999.0).collect::<Vec<f64>>();
+        let (figures, others) = (sample(), sample());
+        let paired = estimate(&figures, &mut lots);
+        held[0] += usize::from((paired.low..=paired.high).contains(&1.2));
+        let unpaired = estimate_unpaired(&figures, &others, &mut lots);
+        held[1] += usize::from((unpaired.low..=unpaired.high).contains(&1.0));
+    }
+    assert!(held.iter().all(|count| (265..=300).contains(count)), "{held:?} of 300");
+}
+
+/// Small runs of the real generator against the real program: no errors, and every habit gets its answers.
+#[test]
+fn both_models_answer_the_scenarios_that_need_no_handler() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        let root = docroot.outside("versus");
+        std::fs::create_dir(&root).unwrap();
+        scenario::write_docroot(&root).unwrap();
+        let server = Server::start(model, &root, &[]);
+        for scenario in scenario::all().into_iter().filter(|scenario| scenario.files_only) {
+            if scenario.crowd.is_some() || scenario.connections > 64 {
+                continue;
+            }
+            check(server.port, &scenario.asks, scenario.habit == Habit::Close)
+                .unwrap_or_else(|error| panic!("{}: {error}", scenario.name));
+            let arrival = match scenario.pace {
+                Pace::Share(_) => Arrival::Open { per_second: 500.0 },
+                Pace::Closed | Pace::Listen => Arrival::Closed,
+            };
+            let outcome = run(&Job {
+                asks: scenario.asks,
+                habit: scenario.habit,
+                warm_ms: 10,
+                ..job(server.port, arrival, scenario.connections.min(8), 60)
+            });
+            assert_eq!(outcome.errors.total(), 0, "{}: {}", scenario.name, outcome.errors);
+            assert!(outcome.amount > 0.0, "{} got no answer", scenario.name);
+        }
+    });
+}
