@@ -43,7 +43,7 @@ impl std::fmt::Debug for Metrics {
 }
 
 /// Where the page is.
-pub(crate) const PATH: &str = "/_whirligig/metrics";
+pub const PATH: &str = "/_whirligig/metrics";
 
 /// Adds `/_whirligig/metrics` to a router.
 #[must_use]

@@ -9,12 +9,14 @@ use std::alloc::System;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 use tempfile::TempDir;
-use whirligig::config::{Bind, Config, Model};
+use whirligig::config::{FileOptions, Model};
+use whirligig::files::{Docroot, StaticFiles};
 use whirligig::handler::{Answer, Context, Methods, Router};
 use whirligig::http::{Body, Request, Response, Status};
 use whirligig::server::Server;
@@ -27,14 +29,14 @@ const REQUESTS: usize = 500;
 
 /// A server of this model in this process, until the process ends.
 fn serve(model: Model, root: &TempDir) -> u16 {
-    let binds = vec![Bind::Ip(Ipv4Addr::LOCALHOST.into(), None)];
-    let config = Config { model, root: root.path().to_owned(), port: 0, binds, ..Config::default() };
-    let server = Server::bind(config).unwrap();
-    let port = server.urls()[0].trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap();
-    let routes =
-        Router::new().route("/static", Methods(&["GET"]), constant).route("/made", Methods(&["GET"]), made);
-    let server_with_routes = routes.fallback(server.files());
-    thread::spawn(move || server.with_handler(server_with_routes).run(None));
+    let docroot = Arc::new(Docroot::open(root.path(), FileOptions::default()).unwrap());
+    let get = Methods(&["GET"]);
+    let router = Router::new().route("/static", get, constant).route("/made", get, made);
+    let router = router.fallback(StaticFiles::new(docroot));
+    // Signals belong to the process, and it has two servers.
+    let server = Server::builder().model(model).signals(false).wrap(|_| router).bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    thread::spawn(move || server.run());
     port
 }
 

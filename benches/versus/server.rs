@@ -13,8 +13,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
-use whirligig::config::{Bind, Config, Limits, Model};
-use whirligig::handler::{Answer, BodySink, Context, Methods, Router, Sunk};
+use whirligig::config::{FileOptions, Model};
+use whirligig::files::{Docroot, StaticFiles};
+use whirligig::handler::{Answer, BodySink, Context, Handler, Methods, Router, Sunk};
 use whirligig::http::{Body, BodySource, Filled, Request, Response, Status};
 use whirligig::jobs::Waker;
 use whirligig::metrics;
@@ -51,33 +52,38 @@ pub(crate) struct Role {
 pub(crate) fn serve(role: &Role) -> Fallible<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     super::process::pin(&role.cpus)?;
-    let config = Config {
-        model: if role.threads { Model::Threads } else { Model::Reactor },
-        root: role.root.clone(),
-        port: 0,
-        binds: vec![Bind::Ip(std::net::Ipv4Addr::LOCALHOST.into(), None)],
-        limits: Limits { threads_max: 20_000, ..Limits::default() },
-        reactors: role.cpus.len().max(1),
-        turn_lines: role.stopwatch,
-        ..Config::default()
-    };
-    let server = Server::bind(config)?;
-    let routes = metrics::route(routes(), &server.metrics()).fallback(server.files());
-    let url = server.urls().into_iter().next().ok_or("no address")?;
-    writeln!(io::stdout(), "{}", url.trim_end_matches('/').rsplit(':').next().unwrap_or_default())?;
+    let model = if role.threads { Model::Threads } else { Model::Reactor };
+    let docroot = Arc::new(Docroot::open(&role.root, FileOptions::default())?);
+    let slow = Duration::from_micros(role.slow_us);
+    let server = Server::builder()
+        .model(model)
+        .reactors(role.cpus.len().max(1))
+        .limits(|limits| limits.threads_max = 20_000)
+        .turn_lines(role.stopwatch)
+        .metrics()
+        .wrap(move |inner| {
+            // The program's own kind of router, with the server's page of counters in it.
+            let counters = move |request: &Request<'_>, cx: &mut Context<'_>| inner.handle(request, cx);
+            let files = StaticFiles::new(docroot);
+            slowed(routes().route(metrics::PATH, GET, counters).fallback(files), slow)
+        })
+        .bind("127.0.0.1:0")?;
+    writeln!(io::stdout(), "{}", server.local_addr()?.port())?;
     std::thread::Builder::new().name("versus-control".into()).spawn(control)?;
-    if role.slow_us == 0 {
-        server.with_handler(routes).run(None)?;
-    } else {
-        let slow = Duration::from_micros(role.slow_us);
-        let handler = move |request: &Request<'_>, cx: &mut Context<'_>| {
-            let end = load::now_ns() + u64::try_from(slow.as_nanos()).unwrap_or(0);
-            while load::now_ns() < end {}
-            whirligig::handler::Handler::handle(&routes, request, cx)
-        };
-        server.with_handler(handler).run(None)?;
-    }
+    server.run()?;
     Ok(())
+}
+
+/// The same, but each answer takes so long to think about.
+fn slowed(routes: Router, slow: Duration) -> impl Handler {
+    let slow_ns = u64::try_from(slow.as_nanos()).unwrap_or(0);
+    move |request: &Request<'_>, cx: &mut Context<'_>| {
+        if slow_ns > 0 {
+            let end = load::now_ns() + slow_ns;
+            while load::now_ns() < end {}
+        }
+        routes.handle(request, cx)
+    }
 }
 
 /// Answers the parent's questions, and ends the process with the parent's pipe.
@@ -92,9 +98,10 @@ fn control() {
     std::process::exit(0);
 }
 
+const GET: Methods = Methods(&["GET"]);
+
 /// What both models answer beside files.
 pub(crate) fn routes() -> Router {
-    const GET: Methods = Methods(&["GET"]);
     let hub = Arc::new(Hub::default());
     let fan_out = move |_: &Request<'_>, cx: &mut Context<'_>| listen(&hub, cx);
     Router::new()

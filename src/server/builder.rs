@@ -207,6 +207,13 @@ impl Builder {
         self
     }
 
+    /// Has each loop measure what its time goes into (`whirligig_activity_seconds_total` among the metrics), and write a
+    /// line about each turn at level `trace`. Costs two looks at the clock a step. Default: no.
+    pub fn turn_lines(mut self, wanted: bool) -> Self {
+        self.config.turn_lines = wanted;
+        self
+    }
+
     /// Whether SIGINT, SIGTERM and SIGHUP are taken over while it runs. Default: yes.
     pub fn signals(mut self, takes: bool) -> Self {
         self.takes_signals = takes;
