@@ -176,6 +176,13 @@ fn an_answer_is_read_the_same_at_every_cut() {
             assert_eq!(answer.take(first, Some(&wanted), &mut nothing), Ok(Took::All), "cut at {cut}");
             let took = answer.take(rest, Some(&wanted), &mut nothing);
             assert_eq!(took, Ok(Took::Complete(text.len() - cut)), "cut at {cut}");
+            // The second one has a head that is known by now. It is looked at all the same.
+            let again = answer.take(&rest[text.len() - cut..], Some(&wanted), &mut nothing);
+            assert_eq!(again, Ok(Took::Complete(text.len())), "after a cut at {cut}");
+            for wrong in [both.replace("13", "12").replace("8;", "7;"), both.replace('W', "w")] {
+                assert!(answer.take(wrong.as_bytes(), Some(&wanted), &mut nothing).is_err(), "{wrong}");
+                answer = Answer::default();
+            }
         }
     }
 }
