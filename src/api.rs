@@ -4,23 +4,16 @@
 //! [`BodySink`] that keeps little in memory and spills the rest to a file through jobs, so that a client that
 //! sends everything before it reads anything cannot make us hoard, nor deadlock.
 
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::config::KIB;
 use crate::error_page::error;
 use crate::handler::{Answer, BodySink, Context, Methods, Router, Sunk};
 use crate::http::negotiate::preferred;
-use crate::http::response::OpenFile;
 use crate::http::target::{normalize, query_pairs};
 use crate::http::{Body, Request, Response, Status, date};
 use crate::jobs::Then;
 use crate::json::push_string;
-use crate::temporary::temporary_file;
-
-/// Content kept in memory by one echo, in bytes. More goes to a file.
-const ECHO_MEMORY_BYTES: usize = 64 * KIB;
+use crate::spool::{self, Pushed, Spool, Spooled};
 
 /// Adds the routes below `/api/`.
 #[must_use]
@@ -104,108 +97,51 @@ fn query(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
 /// `/api/echo`: the content comes back with its type, after it has ended.
 fn echo(request: &Request<'_>, spool: &Arc<Spool>) -> Answer {
     let content_type = request.field("content-type").unwrap_or(b"application/octet-stream").to_vec();
-    Answer::Sink(Box::new(Echo {
-        content_type,
-        memory: Vec::new(),
-        file: None,
-        filed_bytes: 0,
-        lease: Lease { spool: Arc::clone(spool), bytes: 0 },
-    }))
-}
-
-/// Room for content in memory and temporary files, shared by all connections.
-#[derive(Debug)]
-pub struct Spool {
-    bytes_max: u64,
-    bytes: AtomicU64,
-}
-
-impl Spool {
-    /// Room for `bytes_max` bytes.
-    #[must_use]
-    pub fn new(bytes_max: u64) -> Self {
-        Spool { bytes_max, bytes: AtomicU64::new(0) }
-    }
-
-    /// Bytes in use.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-}
-
-/// A share of the spool, given back when it is dropped: with the content, wherever that has got to.
-#[derive(Debug)]
-struct Lease {
-    spool: Arc<Spool>,
-    bytes: u64,
-}
-
-impl Lease {
-    fn extend(&mut self, bytes: u64) -> bool {
-        let before = self.spool.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > self.spool.bytes_max {
-            self.spool.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
-        }
-        self.bytes += bytes;
-        true
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.spool.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
+    Answer::Sink(Box::new(Echo { content_type, content: Spooled::new(spool) }))
 }
 
 struct Echo {
     content_type: Vec<u8>,
-    memory: Vec<u8>,
-    file: Option<OwnedFd>,
-    filed_bytes: u64,
-    lease: Lease,
+    content: Spooled,
 }
 
 impl BodySink for Echo {
     fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> Sunk {
-        if !self.lease.extend(piece.len() as u64) {
-            return Sunk::Refuse(
-                error(Status::SERVICE_UNAVAILABLE, "no room is left for content", false).closing(),
-            );
+        match self.content.push(piece) {
+            Pushed::Kept => Sunk::More,
+            Pushed::Spill => Sunk::Full,
+            Pushed::NoRoom => Sunk::Refuse(spool::no_room()),
         }
-        self.memory.extend_from_slice(piece);
-        if self.memory.len() > ECHO_MEMORY_BYTES { Sunk::Full } else { Sunk::More }
     }
 
     fn drain(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
         cx.job_then(move || {
-            let spilled = self.spill();
+            let spilled = self.content.spill();
             let then: Then = Box::new(move |_| match spilled {
                 Ok(()) => Answer::Sink(self),
-                Err(errno) => cannot_spill(errno).into(),
+                Err(errno) => spool::cannot_spill(errno).into(),
             });
             then
         })
     }
 
     fn finish(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
-        if self.file.is_none() {
-            let content = std::mem::take(&mut self.memory);
+        if !self.content.is_filed() {
+            let content = self.content.take_memory();
             return self.response(Body::Bytes(content)).into();
         }
         cx.job_then(move || {
-            let spilled = self.spill();
-            let then: Then = Box::new(move |_| match (spilled, self.file.take()) {
-                (Ok(()), Some(fd)) => {
-                    let len = self.filed_bytes;
-                    let spool = Arc::clone(&self.lease.spool);
-                    let lease = std::mem::replace(&mut self.lease, Lease { spool, bytes: 0 });
-                    let file = Arc::new(OpenFile::leased(fd, Box::new(lease)));
-                    self.response(Body::File { file, offset: 0, len }).into()
+            let spilled = self.content.spill();
+            let then: Then = Box::new(move |_| {
+                if let Err(errno) = spilled {
+                    return spool::cannot_spill(errno).into();
                 }
-                (Err(errno), _) => cannot_spill(errno).into(),
-                (Ok(()), None) => error(Status::INTERNAL_SERVER_ERROR, "the content was lost", false).into(),
+                match self.content.take_file() {
+                    Some((file, len)) => {
+                        self.response(Body::File { file: Arc::new(file), offset: 0, len }).into()
+                    }
+                    None => error(Status::INTERNAL_SERVER_ERROR, "the content was lost", false).into(),
+                }
             });
             then
         })
@@ -220,30 +156,4 @@ impl Echo {
             .with_field("Cache-Control", "no-store")
             .with_body(body)
     }
-
-    /// Moves what is in memory to the file. Blocks: for jobs only.
-    fn spill(&mut self) -> Result<(), rustix::io::Errno> {
-        let fd = match &self.file {
-            Some(fd) => fd,
-            None => self.file.insert(temporary_file()?),
-        };
-        let mut at = 0;
-        while at < self.memory.len() {
-            match rustix::io::pwrite(fd.as_fd(), &self.memory[at..], self.filed_bytes) {
-                Ok(bytes) => {
-                    at += bytes;
-                    self.filed_bytes += bytes as u64;
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        self.memory.clear();
-        Ok(())
-    }
-}
-
-fn cannot_spill(errno: rustix::io::Errno) -> Response {
-    log::warn!("cannot keep content in a temporary file: {errno}");
-    error(Status::INSUFFICIENT_STORAGE, "the content cannot be kept", false).closing()
 }

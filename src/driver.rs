@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::config::{Config, KIB};
-use crate::conn_id::ConnId;
+use crate::conn_id::{ConnId, WatchId};
 use crate::exchange::Work;
 use crate::files::Files;
 use crate::handler::{Context, Extra, Handler, Now, Peer};
@@ -18,6 +18,7 @@ use crate::http::date::DateCache;
 use crate::jobs::JobDesk;
 use crate::log::AccessBuffer;
 use crate::observe::{Gauges, Observer};
+use crate::watch::Watched;
 use crate::{buffer::BufferPool, buffer::Loan};
 
 /// Room a spare record may keep in its send queue, in bytes.
@@ -44,6 +45,10 @@ pub struct Driver<O> {
     pub(crate) access: Option<AccessBuffer>,
     /// What the answer to the request in hand is to say beside what its maker says.
     pub(crate) extra: Extra,
+    /// What the connection in hand wants watched from now on.
+    pub(crate) watch: Option<Arc<dyn Watched>>,
+    /// What is watched and was let go of: it is looked at once more, since nothing else may ever happen to it.
+    pub(crate) let_go: Vec<WatchId>,
     /// Request content in memory, over all connections, in bytes.
     pub(crate) collected_bytes: usize,
     /// A graceful stop is under way: every answer is the connection's last.
@@ -82,6 +87,8 @@ impl<O: Observer> Driver<O> {
             observer,
             access,
             extra: Extra::default(),
+            watch: None,
+            let_go: Vec::new(),
             collected_bytes: 0,
             stopping: Arc::default(),
             spare: Vec::new(),
@@ -124,6 +131,7 @@ impl<O: Observer> Driver<O> {
             self.pool.give_back(loan);
         }
         self.collected_bytes -= work.collected_bytes();
+        self.let_go.extend(work.let_go());
         work.clear(SPARE_ROOM_BYTES);
         if self.spare.len() < self.config.limits.spare_records_max {
             self.spare.push(work);
@@ -167,6 +175,7 @@ impl<O: Observer> Driver<O> {
             desk: &mut *self.desk,
             files: &mut self.files,
             extra: &mut self.extra,
+            watch: &mut self.watch,
         };
         let handler = &*self.handler;
         let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(handler, &mut cx)));

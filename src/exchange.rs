@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::buffer::{Loan, SendQueue};
-use crate::conn_id::ConnId;
+use crate::conn_id::{ConnId, WatchId};
 use crate::driver::Driver;
 use crate::error_page;
 use crate::files;
@@ -24,6 +24,7 @@ use crate::http::{
 use crate::jobs::{Done, Ran};
 use crate::log::AccessEntry;
 use crate::observe::{Activity, Observer};
+use crate::watch::Watch;
 
 /// What the kernel reported and nothing has denied since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,6 +116,8 @@ pub struct Work {
     source: Source,
     /// Whether the file in front of the queue is in the kernel's memory.
     warmth: Warmth,
+    /// What its driver watches for it, beside its socket.
+    watch: Option<Watch>,
     /// Fields for the answer that is still to be made, and whose it is.
     extra: Extra,
     /// Lines for the access log, of answers that the client has not taken whole.
@@ -195,6 +198,11 @@ impl Work {
         self.note = None;
     }
 
+    /// Abandons what is watched, if anything is; returns its name.
+    pub(crate) fn let_go(&mut self) -> Option<WatchId> {
+        self.watch.take().and_then(|watch| watch.name)
+    }
+
     fn is_spent(&self) -> bool {
         self.out.is_empty()
             && matches!(self.held, Held::Nothing)
@@ -237,6 +245,19 @@ impl Client {
         self.work.as_ref().is_some_and(|work| matches!(work.task, Task::Waiting))
     }
 
+    /// What is watched for it.
+    pub(crate) fn watch(&mut self) -> Option<&mut Watch> {
+        self.work.as_mut()?.watch.as_mut()
+    }
+
+    /// Whether its peer may have gone for good while what is watched for it makes an answer: the peer has shut its
+    /// side, which it may also do while it waits for the answer.
+    fn may_be_alone(&self) -> bool {
+        let asked =
+            self.work.as_ref().and_then(|work| work.watch.as_ref()).is_none_or(|watch| watch.has_asked);
+        self.ready.read_closed && self.is_waiting() && !self.is_queued() && !asked
+    }
+
     /// Whether part of its answer is being made elsewhere, and a wake-up will tell.
     #[must_use]
     pub fn is_resting(&self) -> bool {
@@ -266,6 +287,11 @@ impl Client {
     /// When that phase gives up.
     #[must_use]
     pub fn deadline(&self, config: &crate::config::Config) -> Option<std::time::Instant> {
+        let is_watched = self.work.as_ref().is_some_and(|work| work.watch.is_some());
+        if is_watched && self.is_waiting() && !self.is_queued() {
+            // What is watched keeps its own time.
+            return None;
+        }
         let rate = config.limits.rate_min_bytes;
         self.conn.deadline(self.is_queued(), self.is_waiting(), &config.timeouts, rate)
     }
@@ -400,13 +426,22 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
         self.driver.observer.enter(Activity::Handling);
         self.driver.extra.clear();
+        if let Some(work) = self.client.work.as_mut() {
+            // It belongs to the request before.
+            self.driver.let_go.extend(work.let_go());
+        }
         let answer = self.driver.call(self.id, &self.client.peer, |handler, cx| handler.handle(request, cx));
         self.carry_out(answer, Some(request));
         self.keep_extra();
     }
 
-    /// Fields for an answer that is still owed wait with the connection.
+    /// Fields for an answer that is still owed wait with the connection, and so does what is watched for it.
     fn keep_extra(&mut self) {
+        if let Some(watched) = self.driver.watch.take() {
+            let before = self.work().let_go();
+            self.driver.let_go.extend(before);
+            self.work().watch = Some(Watch::new(watched));
+        }
         if !self.driver.extra.is_empty() && self.client.conn.is_owed() {
             let extra = std::mem::take(&mut self.driver.extra);
             self.work().extra = extra;
@@ -566,6 +601,19 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 self.carry_out(None, None);
             }
         }
+    }
+
+    /// Asks a peer that has shut its side whether it is still there, once: with an interim answer, which a program
+    /// that is gone answers with a reset. True if there is something to send now.
+    pub(crate) fn ask_whether_alone(&mut self) -> bool {
+        if !self.client.may_be_alone() {
+            return false;
+        }
+        let work = self.client.work.get_or_insert_with(|| self.driver.hire());
+        if let Some(watch) = work.watch.as_mut() {
+            watch.has_asked = true;
+        }
+        self.client.conn.say_processing(&mut work.out)
     }
 
     /// Tells the peer what it did wrong, where an answer is still possible, and ends the reading.

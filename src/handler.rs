@@ -16,6 +16,7 @@ use crate::http::refusal::Refusal;
 use crate::http::response::push_field;
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::{Errands, Job, JobDesk, Then, Ticket, TicketState, Waker};
+use crate::watch::Watched;
 
 /// Answers requests. Shared by all drivers, so it is `Sync` and called through `&self`.
 pub trait Handler: Send + Sync {
@@ -162,6 +163,16 @@ impl Peer {
         }
     }
 
+    /// Its port, if it has one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Peer::V4(_, port) => Some(*port),
+            Peer::V6(v6) => Some(v6.1),
+            Peer::Unix => None,
+        }
+    }
+
     /// Its IP address, if it has one.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
@@ -182,6 +193,7 @@ pub struct Context<'a> {
     pub(crate) desk: &'a mut dyn JobDesk,
     pub(crate) files: &'a mut Files,
     pub(crate) extra: &'a mut Extra,
+    pub(crate) watch: &'a mut Option<Arc<dyn Watched>>,
 }
 
 /// On which answers a field is said that is not the answer's own.
@@ -207,6 +219,8 @@ pub(crate) struct Extra {
     by_path_on_success: Vec<u8>,
     /// Who the client has proved to be: for the access log.
     user: Option<String>,
+    /// How often programs have referred to other paths to answer it.
+    redirects: u8,
 }
 
 impl Extra {
@@ -217,6 +231,7 @@ impl Extra {
             && self.by_path.is_empty()
             && self.by_path_on_success.is_empty()
             && self.user.is_none()
+            && self.redirects == 0
     }
 
     pub(crate) fn clear(&mut self) {
@@ -226,6 +241,7 @@ impl Extra {
         self.by_path.clear();
         self.by_path_on_success.clear();
         self.user = None;
+        self.redirects = 0;
     }
 
     fn push(&mut self, when: When, name: &str, value: &[u8]) {
@@ -318,6 +334,35 @@ impl Context<'_> {
                 false,
             )),
         }
+    }
+
+    /// Has the driver watch `watched` for this connection from now on, beside its socket. It may make the answer, see
+    /// [`Context::promised`], and keeps time for it: while it is there no answer timeout passes.
+    pub fn watch(&mut self, watched: Arc<dyn Watched>) {
+        *self.watch = Some(watched);
+    }
+
+    /// The answer, or the next step to it, will come from what this connection has watched.
+    #[must_use]
+    pub fn promised(&self) -> Answer {
+        Answer::Later(Ticket(TicketState::Pending))
+    }
+
+    /// Who the client has proved to be, as far as those in front have said.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.extra.user.as_deref()
+    }
+
+    /// How often programs have referred to other paths to answer this request.
+    pub(crate) fn redirects(&self) -> u8 {
+        self.extra.redirects
+    }
+
+    /// Forgets what those in front have said of the request: they will see it again, with another target.
+    pub(crate) fn start_over(&mut self, redirects: u8) {
+        self.extra.clear();
+        self.extra.redirects = redirects;
     }
 
     /// Has a field line said on the answer to the request in hand, whoever makes it: now, a job, a file.

@@ -165,8 +165,10 @@ pub mod session;
 pub mod signals;
 pub mod sim;
 pub mod site;
+pub mod spool;
 mod temporary;
 pub mod threads;
+pub mod watch;
 
 pub use call::Call;
 pub use config::Model;

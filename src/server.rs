@@ -23,6 +23,7 @@ use crate::reactor::os::{Listener, MioOs, Os, bind_tcp_shared, read_clocks};
 use crate::reactor::{Outcome, Reactor};
 use crate::signals::{Remote, Signals};
 use crate::site::Site;
+use crate::spool::Spool;
 use crate::threads::{ListenSocket, Twin};
 
 pub use builder::Builder;
@@ -275,7 +276,7 @@ impl Server {
             self.config.api.unwrap_or_else(|| is_private && !(docroot.has("api") || self.site.has("api")));
         let mut router = Router::new();
         if wanted {
-            let spool = api::Spool::new(self.config.limits.spool_bytes_max);
+            let spool = Spool::new(self.config.limits.spool_bytes_max);
             router = api::routes(router, &Arc::new(spool));
         }
         if self.config.health {

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, FileOptions, KIB};
-use crate::conn_id::ConnId;
+use crate::conn_id::{ConnId, WatchId};
 use crate::driver::Driver;
 use crate::files::Files;
 use crate::handler::{Answer, BodySink, Context, Handler, Now, Peer, Sunk};
@@ -29,6 +29,7 @@ use crate::pump::{SentFile, Stream};
 use crate::reactor::os::{Os, OsEvent};
 use crate::reactor::{Outcome, Reactor};
 use crate::signals::Signal;
+use crate::watch::{Advanced, Descriptor, Ready, Watched};
 
 /// What the kernel holds in each direction of a simulated socket, in bytes.
 const PIPE_BYTES: usize = 24 * KIB;
@@ -223,7 +224,7 @@ impl Coverage {
 }
 
 /// The faults the world can do, by the names they are counted under.
-pub const FAULTS: [&str; 21] = [
+pub const FAULTS: [&str; 25] = [
     "short_read",
     "short_write",
     "would_block_read",
@@ -245,7 +246,26 @@ pub const FAULTS: [&str; 21] = [
     "file_failed",
     "short_sendfile",
     "half_close",
+    "watched_hangs",
+    "watched_abandoned",
+    "watched_outlives",
+    "watched_stale_event",
 ];
+
+/// What the world knows of something watched: a program that talks.
+#[derive(Debug)]
+struct SimWatch {
+    /// Its name, once the loop watches it.
+    id: Option<WatchId>,
+    conn: ConnId,
+    /// When it does something next; never, if it hangs.
+    due_ns: Option<u64>,
+    /// Said and not read, and still to be said.
+    said: u64,
+    left: u64,
+    has_exited: bool,
+    is_over: bool,
+}
 
 /// All that the server does not own.
 #[derive(Debug)]
@@ -265,6 +285,7 @@ struct World {
     /// Requests the handler has answered at once, by their numbers.
     made: BTreeSet<u64>,
     old_ids: Vec<ConnId>,
+    watches: Vec<SimWatch>,
     signals: VecDeque<(u64, Signal)>,
     coverage: Coverage,
     log: Option<String>,
@@ -309,7 +330,9 @@ impl World {
         let actions = self.conns.iter().filter(|conn| conn.has_plans()).map(|conn| conn.next_action_ns);
         let jobs = self.jobs.iter().map(|job| job.due_ns);
         let signals = self.signals.iter().map(|(at, _)| *at);
-        actions.chain(jobs).chain(signals).min()
+        let watches = self.watches.iter().filter(|watch| watch.id.is_some() && !watch.is_over);
+        let watches = watches.filter_map(|watch| watch.due_ns);
+        actions.chain(jobs).chain(signals).chain(watches).min()
     }
 
     fn act(&mut self) {
@@ -438,6 +461,7 @@ impl World {
             });
             (conn.edge_read, conn.edge_write, conn.edge_closed) = (false, false, false);
         }
+        self.take_watched(events);
         if self.listener_edge {
             self.listener_edge = false;
             events.push(OsEvent::Listener(0));
@@ -475,6 +499,40 @@ impl World {
         }
     }
 
+    /// What is watched talks and exits in its time, now and then for nothing, and now and then under a name that is
+    /// gone.
+    fn take_watched(&mut self, events: &mut Vec<OsEvent>) {
+        let over: Vec<WatchId> =
+            self.watches.iter().filter(|watch| watch.is_over).filter_map(|watch| watch.id).collect();
+        if !over.is_empty() && self.fault("watched_stale_event", 20) {
+            let pick = self.rng.below(over.len() as u64) as usize;
+            events.push(OsEvent::Watched { id: over[pick], ready: Ready::of(STDOUT) });
+        }
+        for at in 0..self.watches.len() {
+            let Some(id) = self.watches[at].id.filter(|_| !self.watches[at].is_over) else { continue };
+            if self.watches[at].due_ns.is_some_and(|due| due <= self.now_ns) {
+                let piece = self.rng.size(9000) as u64;
+                let pause = self.rng.below(30_000_000);
+                let watch = &mut self.watches[at];
+                let piece = piece.min(watch.left);
+                // First it says all it has to say, and then it exits.
+                watch.has_exited = watch.left == 0;
+                watch.said += piece;
+                watch.left -= piece;
+                watch.due_ns = (!watch.has_exited).then_some(self.now_ns + 1 + pause);
+                let ready = Ready::of(if watch.has_exited { EXIT } else { STDOUT });
+                events.push(OsEvent::Watched { id, ready });
+            } else if self.rng.chance(10) {
+                events.push(OsEvent::Watched { id, ready: Ready::of(STDOUT) });
+            }
+        }
+    }
+
+    /// Whether something watched for this connection will make itself heard, or is given up in time.
+    fn is_watched_for(&self, id: ConnId) -> bool {
+        self.watches.iter().any(|watch| watch.conn == id && !watch.is_over)
+    }
+
     /// Whether a blocked connection is sure to be heard of again from the kernel.
     fn will_say_writable(&self, conn: usize) -> bool {
         let conn = &self.conns[conn];
@@ -495,13 +553,19 @@ impl SimConn {
     }
 
     fn answers_taken(&self) -> usize {
-        memchr::memmem::find_iter(&self.taken, b"HTTP/1.1 ").count()
+        answers_in(&self.taken)
     }
 
     fn answers_queued(&self) -> usize {
         let queued: Vec<u8> = self.outbound.iter().copied().collect();
-        memchr::memmem::find_iter(&queued, b"HTTP/1.1 ").count()
+        answers_in(&queued)
     }
+}
+
+/// Answers that have at least begun, without interim ones.
+fn answers_in(bytes: &[u8]) -> usize {
+    let count = |start: &[u8]| memchr::memmem::find_iter(bytes, start).count();
+    count(b"HTTP/1.1 ") - count(b"HTTP/1.1 102 ")
 }
 
 /// The operating system made of a seed.
@@ -628,6 +692,19 @@ impl Os for SimOs {
         conn.edge_closed |= conn.client_fin || conn.client_reset;
         conn.edge_write |= !conn.write_blocked;
         world.tell(|| format!("client {at} is {id}"));
+        Ok(())
+    }
+
+    fn watch(&mut self, watched: &dyn Watched, id: WatchId) -> io::Result<()> {
+        let mut world = lock(&self.world);
+        // It has no descriptors; it counts its place in the world in their stead.
+        let at = watched.descriptors().len();
+        debug_assert_eq!(at, 0, "nothing here is real");
+        let Some(watch) = world.watches.iter_mut().find(|watch| watch.id.is_none() && !watch.is_over) else {
+            return Err(io::Error::other("something is watched that is not there"));
+        };
+        watch.id = Some(id);
+        world.tell(|| format!("the loop watches {id:?}"));
         Ok(())
     }
 
@@ -921,8 +998,152 @@ impl Handler for SimHandler {
                 let source = Offloaded::new(SimProducer { id, at: 0, len }, cx);
                 SimHandler::answer(id, Body::Source(Box::new(source))).into()
             }
+            "watched" | "hung" => {
+                let talk = SimTalk::begin(id, len, how == "hung", &self.world, cx);
+                cx.watch(talk);
+                cx.promised()
+            }
             _ => Response::new(Status::NOT_FOUND).with_field("X-Id", id.to_string()).into(),
         }
+    }
+}
+
+/// Numbers of the descriptors that a talk would have.
+const STDOUT: u8 = 1;
+const EXIT: u8 = 3;
+
+/// How long a talk may take.
+const TALK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Something watched that talks: promises an answer, then its content, and has to be waited for when it ends.
+struct SimTalk {
+    id: u64,
+    len: u64,
+    world: Shared,
+    /// Its place in the world.
+    at: usize,
+    state: Mutex<Talk>,
+}
+
+#[derive(Debug)]
+struct Talk {
+    has_answered: bool,
+    /// What was said to the client.
+    told: u64,
+    rests: bool,
+    is_abandoned: bool,
+    /// Its time was up.
+    is_late: bool,
+    due: Instant,
+}
+
+impl SimTalk {
+    fn begin(id: u64, len: u64, hangs: bool, world: &Shared, cx: &Context<'_>) -> Arc<SimTalk> {
+        let mut seen = lock(world);
+        let due_ns = seen.now_ns + seen.rng.below(10_000_000);
+        if hangs {
+            seen.coverage.note("fault", "watched_hangs");
+        }
+        seen.watches.push(SimWatch {
+            id: None,
+            conn: cx.id(),
+            due_ns: (!hangs).then_some(due_ns),
+            said: 0,
+            left: len,
+            has_exited: false,
+            is_over: false,
+        });
+        let at = seen.watches.len() - 1;
+        let due = cx.now().mono + TALK_TIMEOUT;
+        let talk =
+            Talk { has_answered: false, told: 0, rests: false, is_abandoned: false, is_late: false, due };
+        Arc::new(SimTalk { id, len, world: Arc::clone(world), at, state: Mutex::new(talk) })
+    }
+
+    /// It is killed, and exits a moment later.
+    fn kill(&self) {
+        let mut world = lock(&self.world);
+        let due = world.now_ns + world.rng.below(1_000_000);
+        let watch = &mut world.watches[self.at];
+        if !watch.has_exited {
+            (watch.due_ns, watch.left) = (Some(due), 0);
+        }
+    }
+}
+
+impl Watched for SimTalk {
+    fn descriptors(&self) -> Vec<Descriptor> {
+        Vec::new()
+    }
+
+    fn advance(self: Arc<Self>, _: Ready, now: Instant) -> Advanced {
+        let mut talk = lock(&self.state);
+        let (said, has_exited) = {
+            let world = lock(&self.world);
+            let watch = &world.watches[self.at];
+            (watch.said, watch.has_exited)
+        };
+        let mut done = None;
+        if talk.is_abandoned {
+            // Nothing it says is heard.
+        } else if !talk.has_answered && talk.due <= now {
+            talk.is_late = true;
+            self.kill();
+            let late = Response::new(Status::GATEWAY_TIMEOUT);
+            talk.has_answered = true;
+            done = Some(Done::Finished(Box::new(move |_| Answer::Now(late))));
+        } else if !talk.has_answered && (said > 0 || has_exited) {
+            talk.has_answered = true;
+            let body = Body::Source(Box::new(SimTalkSource { talk: Arc::clone(&self) }));
+            let response = SimHandler::answer(self.id, body);
+            done = Some(Done::Finished(Box::new(move |_| Answer::Now(response))));
+        } else if said > talk.told || has_exited {
+            done = std::mem::take(&mut talk.rests).then_some(Done::Woken);
+        }
+        let is_done = talk.is_abandoned || talk.is_late;
+        let is_over = has_exited && (is_done || talk.told == self.len);
+        if is_over {
+            lock(&self.world).watches[self.at].is_over = true;
+        }
+        Advanced { done, due: (!talk.has_answered).then_some(talk.due), again: false, is_over }
+    }
+
+    fn abandon(&self) {
+        let mut talk = lock(&self.state);
+        talk.is_abandoned = true;
+        let is_told = talk.told == self.len;
+        drop(talk);
+        let mut world = lock(&self.world);
+        let name = if is_told { "watched_outlives" } else { "watched_abandoned" };
+        if !world.watches[self.at].has_exited {
+            world.coverage.note("fault", name);
+        }
+        if world.watches[self.at].id.is_none() {
+            // The loop never came to watch it.
+            world.watches[self.at].is_over = true;
+        }
+        drop(world);
+        self.kill();
+    }
+}
+
+/// Its content.
+struct SimTalkSource {
+    talk: Arc<SimTalk>,
+}
+
+impl BodySource for SimTalkSource {
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+        let mut talk = lock(&self.talk.state);
+        let said = lock(&self.talk.world).watches[self.talk.at].said;
+        let end = said.min(talk.told + room.max(1) as u64);
+        if end == talk.told && talk.told < self.talk.len {
+            talk.rests = true;
+            return Filled::Later;
+        }
+        out.extend((talk.told..end).map(|at| pattern(self.talk.id, at)));
+        talk.told = end;
+        if end == self.talk.len { Filled::End } else { Filled::More }
     }
 }
 
@@ -1079,6 +1300,7 @@ impl Simulation {
             is_work_left: false,
             made: BTreeSet::new(),
             old_ids: Vec::new(),
+            watches: Vec::new(),
             signals: VecDeque::new(),
             coverage: Coverage::default(),
             log: record.then(String::new),
@@ -1216,6 +1438,15 @@ impl Simulation {
         if collected != driver_collected {
             return Err(format!("{collected} bytes are collected, {driver_collected} are counted"));
         }
+        let watches = world.watches.iter().filter(|watch| watch.id.is_some() && !watch.is_over).count();
+        if watches != self.reactor.watched() {
+            return Err(format!("{watches} things are to be watched, {} are", self.reactor.watched()));
+        }
+        if let Some(lost) = world.watches.iter().find(|watch| {
+            !watch.is_over && !self.reactor.look().any(|seen| seen.id == watch.conn) && watch.due_ns.is_none()
+        }) {
+            return Err(format!("what was watched for {} will never be over", lost.conn));
+        }
         let counters = self.reactor.counters();
         let told: u64 = self.reactor.gauges().phases.iter().sum();
         let accepted = counters.accepted.get() - counters.closed_total();
@@ -1261,7 +1492,8 @@ impl Simulation {
             return Ok(at);
         }
         if seen.is_resting {
-            let is_coming = world.jobs.iter().any(|job| job.id == id || job.id == ConnId::new(0, 0));
+            let is_coming = world.jobs.iter().any(|job| job.id == id || job.id == ConnId::new(0, 0))
+                || world.is_watched_for(id);
             if !is_coming && !world.inbox_edge {
                 return Err(format!("{id} rests and nothing will wake it"));
             }
@@ -1283,7 +1515,7 @@ impl Simulation {
         if seen.wants_input && there && !conn.edge_read && !conn.edge_closed {
             return Err(format!("{id} has input in the kernel and nothing will tell it"));
         }
-        if seen.phase == Phase::Handling && due.is_none() && !world.inbox_edge {
+        if seen.phase == Phase::Handling && due.is_none() && !world.inbox_edge && !world.is_watched_for(id) {
             return Err(format!("{id} waits for an answer that nobody makes"));
         }
         Ok(at)
@@ -1416,7 +1648,7 @@ fn add_request(rng: &mut Rng, conn: &mut SimConn, id: u64) -> bool {
     let content: Vec<u8> = (0..rng.below(6000)).map(|at| pattern(id, at)).collect();
     let ok = |content| Expected { id, status: 200, content, last: false, may_close: false };
     let get = |how: &str| format!("GET /{how}/{id}/{len} HTTP/1.1\r\nHost: sim\r\n\r\n").into_bytes();
-    let (bytes, expected) = match rng.below(18) {
+    let (bytes, expected) = match rng.below(21) {
         0..=4 => (get("now"), ok(Content::Pattern(len))),
         5 | 6 => (get("later"), ok(Content::Pattern(len))),
         7 => (get("file"), ok(Content::Pattern(len))),
@@ -1458,6 +1690,8 @@ fn add_request(rng: &mut Rng, conn: &mut SimConn, id: u64) -> bool {
                 (post(rng, "small", id, &[b'x'; 4000]), expected)
             }
         },
+        17 | 18 => (get("watched"), ok(Content::Pattern(len))),
+        19 if rng.chance(200) => (get("hung"), Expected { status: 504, ..ok(Content::Any) }),
         _ => {
             let close = format!("GET /now/{id}/{len} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n\r\n");
             (close.into_bytes(), Expected { last: true, ..ok(Content::Pattern(len)) })
@@ -1596,6 +1830,9 @@ enum Taken {
 
 /// Takes one answer off the front of `rest` and compares it.
 fn take_answer(rest: &mut &[u8], wanted: &Expected, stopping: bool) -> Result<Taken, String> {
+    while let Some(behind) = rest.strip_prefix(b"HTTP/1.1 102 Processing\r\n\r\n") {
+        *rest = behind;
+    }
     let Some(end) = memchr::memmem::find(rest, b"\r\n\r\n") else { return Ok(Taken::Cut) };
     let head = String::from_utf8_lossy(&rest[..end]).into_owned();
     let status: u16 = head.get(9..12).and_then(|code| code.parse().ok()).ok_or("no status line")?;

@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvFlags, SendFlags};
 
 use crate::config::{Config, KIB};
-use crate::conn_id::ConnId;
+use crate::conn_id::{ConnId, WatchId};
 use crate::deadline::DeadlineQueue;
 use crate::driver::Driver;
 use crate::exchange::{Client, Exchange};
@@ -32,6 +32,7 @@ use crate::pump::{self, Pumped, SentFile, Stream};
 use crate::reactor::Outcome;
 use crate::reactor::os::{read_clocks, send_file, write_slices};
 use crate::signals::{Signal, Signals};
+use crate::watch::{Descriptor, Ready, Watched};
 
 /// A worker's stack, in bytes. Reserved, not resident; unoptimised code needs more of it.
 const STACK_BYTES: usize = if cfg!(debug_assertions) { 512 * KIB } else { 128 * KIB };
@@ -432,6 +433,10 @@ struct Worker {
     client: Client,
     stream: TwinStream,
     driver: Driver<TwinTally>,
+    /// What is watched for this connection, and what of earlier requests is not over yet.
+    watched: Vec<Arc<dyn Watched>>,
+    /// Both sides of the socket are shut: nothing we send arrives.
+    is_alone: bool,
 }
 
 /// Set by a body source's waker; the worker waits for it while the source has nothing to say.
@@ -483,6 +488,8 @@ impl Worker {
             stream: TwinStream { line: Arc::clone(&line), may_wait: false, woke_at: None },
             line,
             driver,
+            watched: Vec::new(),
+            is_alone: false,
         })
     }
 
@@ -501,6 +508,10 @@ impl Worker {
             if wait == Pumped::Blocked {
                 self.wait_for(phase);
             }
+            let is_served_for = matches!(phase, Phase::Handling | Phase::Streaming);
+            if self.is_alone && (is_served_for || self.client.is_waiting()) {
+                break CloseReason::PeerReset;
+            }
             self.client.ready.readable = !self.client.ready.ended;
             self.client.ready.writable = true;
             wait = pump::pump(&mut self.client, &mut self.stream, &mut self.driver, self.id);
@@ -511,14 +522,135 @@ impl Worker {
             if let Pumped::Closed(reason) = wait {
                 break reason;
             }
+            if self.tend() {
+                wait = Pumped::Yielded;
+            }
         };
         log::debug!("{} closed: {}", self.id, reason.name());
         self.driver.observer.closed(reason);
+        Exchange::new(&mut self.client, &mut self.driver, self.id, 0).log_answers(true);
+        if let Some(access) = &mut self.driver.access {
+            access.flush();
+        }
         self.shared.dismiss(self.id);
+        self.see_out();
+    }
+
+    /// Begins to watch what the connection has newly got, and has all that is watched advance. True if there is news.
+    fn tend(&mut self) -> bool {
+        if let Some(watch) = self.client.watch().filter(|watch| watch.name.is_none()) {
+            // The list is its own name here: nobody else could be meant.
+            watch.name = Some(WatchId::new(0, 0));
+            self.watched.push(Arc::clone(&watch.watched));
+        }
+        self.driver.let_go.clear();
+        if self.watched.is_empty() {
+            return false;
+        }
+        let is_news = self.advance(&[]).1;
+        Exchange::new(&mut self.client, &mut self.driver, self.id, 1).ask_whether_alone() || is_news
+    }
+
+    /// Has all that is watched advance, each with what has become ready of it. Returns when the first of them wants to
+    /// be looked at, and whether there is something for the connection or more to do at once.
+    fn advance(&mut self, ready: &[Ready]) -> (Option<Instant>, bool) {
+        let now = self.driver.now.mono;
+        let (mut due, mut is_news, mut left) = (None::<Instant>, false, Vec::new());
+        for (at, watched) in std::mem::take(&mut self.watched).into_iter().enumerate() {
+            let ready = ready.get(at).copied().unwrap_or_default();
+            let advanced = Arc::clone(&watched).advance(ready, now);
+            is_news |= advanced.again || advanced.done.is_some();
+            if let Some(done) = advanced.done {
+                Exchange::new(&mut self.client, &mut self.driver, self.id, 1).complete(done);
+            }
+            if !advanced.is_over {
+                due = due.into_iter().chain(advanced.due).min();
+                left.push(watched);
+            }
+        }
+        left.append(&mut self.watched);
+        self.watched = left;
+        (due, is_news)
+    }
+
+    /// Waits for the socket, as the phase has it, and for all that is watched.
+    fn wait_beside(&mut self, phase: Phase) {
+        let socket = match phase {
+            Phase::Sending => PollFlags::OUT,
+            Phase::ReceivingBody if !self.client.is_waiting() => PollFlags::IN,
+            Phase::Idle | Phase::ReceivingHead | Phase::Lingering => PollFlags::IN,
+            // What the peer does is only of interest if it goes; it says that once.
+            _ if self.client.ready.read_closed => PollFlags::empty(),
+            Phase::ReceivingBody | Phase::Handling | Phase::Streaming | Phase::Closed => PollFlags::RDHUP,
+        };
+        let (due, is_news) = self.advance(&[]);
+        if is_news {
+            return;
+        }
+        let line = Arc::clone(&self.line);
+        let Some(said) = self.poll_watched(Some((&line.socket, socket)), due) else { return };
+        // No longer idle: a stop must leave the reading half alone from here on.
+        self.line.phase.store(Phase::Handling as u8, Ordering::SeqCst);
+        self.client.ready.read_closed |= said.contains(PollFlags::RDHUP);
+        self.is_alone = said.intersects(PollFlags::HUP | PollFlags::ERR);
+    }
+
+    /// Polls the descriptors of all that is watched, and the socket; then has what is ready advance. Returns what was
+    /// said about the socket.
+    fn poll_watched(
+        &mut self,
+        socket: Option<(&Socket, PollFlags)>,
+        due: Option<Instant>,
+    ) -> Option<PollFlags> {
+        let watched: Vec<(usize, Descriptor)> = (0..)
+            .zip(&self.watched)
+            .flat_map(|(at, watched)| {
+                watched.descriptors().into_iter().map(move |descriptor| (at, descriptor))
+            })
+            .filter(|(_, descriptor)| !descriptor.is_ready)
+            .collect();
+        let mut fds: Vec<PollFd<'_>> =
+            socket.iter().map(|(socket, flags)| PollFd::new(*socket, *flags)).collect();
+        fds.extend(watched.iter().map(|(_, descriptor)| {
+            PollFd::new(&*descriptor.fd, if descriptor.writes { PollFlags::OUT } else { PollFlags::IN })
+        }));
+        let wait = due.map(|due| due.saturating_duration_since(read_clocks().mono));
+        let timeout = wait.and_then(|wait| rustix::event::Timespec::try_from(wait).ok());
+        // Interrupted or not, what follows finds out what is what.
+        let _ = poll(&mut fds, timeout.as_ref());
+        let said = socket.map(|_| fds[0].revents());
+        let mut ready = vec![Ready::default(); self.watched.len()];
+        for ((at, descriptor), fd) in watched.iter().zip(&fds[usize::from(socket.is_some())..]) {
+            if !fd.revents().is_empty() {
+                ready[*at] = ready[*at].with(descriptor.number);
+            }
+        }
+        drop(fds);
+        drop(watched);
+        self.driver.now = read_clocks();
+        self.advance(&ready);
+        said
+    }
+
+    /// The connection is gone; what was watched for it is seen to its end.
+    fn see_out(&mut self) {
+        drop(self.client.work.take());
+        loop {
+            let (due, _) = self.advance(&[]);
+            if self.watched.is_empty() {
+                return;
+            }
+            self.poll_watched(None, due);
+        }
     }
 
     /// The one place where a worker waits, other than the read that the pump makes.
     fn wait_for(&mut self, phase: Phase) {
+        // A source of another kind has a bell of its own.
+        let rings = phase == Phase::Streaming && self.client.watch().is_none();
+        if !self.watched.is_empty() && !rings {
+            return self.wait_beside(phase);
+        }
         match phase {
             Phase::Sending => {
                 let mut fds = [PollFd::new(&self.line.socket, PollFlags::OUT)];

@@ -400,6 +400,16 @@ impl Connection {
         }
     }
 
+    /// Says `102 Processing`: for a peer that shut its side and may be gone altogether. False where no interim answer may
+    /// be sent: to HTTP/1.0, or where no answer is owed (RFC 9110 section 15.2).
+    pub fn say_processing(&self, out: &mut SendQueue) -> bool {
+        let may = matches!(self.writing, Writing::Owed(Owed { method: Some(_), minor: 1.., .. }));
+        if may {
+            out.gather(|bytes| bytes.extend_from_slice(b"HTTP/1.1 102 Processing\r\n\r\n"));
+        }
+        may
+    }
+
     /// The head or its framing broke the protocol: no more requests are read, and an answer is owed unless one
     /// is already out. Returns whether it is owed: then `respond` with the error.
     pub fn refuse(&mut self, reason: CloseReason) -> bool {

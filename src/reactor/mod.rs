@@ -7,12 +7,14 @@
 mod listener;
 pub mod os;
 pub mod slots;
+mod watches;
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::conn_id::ConnId;
+use crate::conn_id::{ConnId, WatchId};
 use crate::deadline::DeadlineQueue;
 use crate::driver::Driver;
 use crate::exchange::{Client, Exchange, Readiness};
@@ -22,10 +24,12 @@ use crate::jobs::Done;
 use crate::observe::{Activity, Counters, Gauges, Observer};
 use crate::pump::{self, Pumped};
 use crate::signals::Signal;
+use crate::watch::{Advanced, Ready};
 
 use listener::Listeners;
 use os::{Os, OsEvent};
 use slots::{Slot, Slots};
+use watches::Watches;
 
 /// Connections looked at for one to close when a new one needs its slot. A sample of 16 finds one among the
 /// idlest eighth with a chance of 88 %, and costs the same at any size.
@@ -86,6 +90,10 @@ pub struct Reactor<S: Os, O> {
     /// Out of budget in the last turn: first thing to do in this one without waiting.
     carried: Vec<ConnId>,
     closed: Vec<ConnId>,
+    /// What is watched for connections beside their sockets.
+    watches: Watches,
+    /// Those of them that had more to do in the last turn than fits one.
+    watches_carried: Vec<WatchId>,
     sample_from: usize,
     stopping: Option<Stopping>,
     on_hang_up: Box<dyn Fn() + Send>,
@@ -107,6 +115,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             done: Vec::new(),
             carried: Vec::new(),
             closed: Vec::new(),
+            watches: Watches::default(),
+            watches_carried: Vec::new(),
             sample_from: 0,
             stopping: None,
             on_hang_up: Box::new(|| {}),
@@ -142,9 +152,10 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.driver.observer.enter(Activity::Keeping);
         self.driver.observer.turn(self.events.len());
         let mut carried = std::mem::take(&mut self.carried);
-        // 2. Signals and job results.
+        // 2. Signals, job results, and what is watched for connections.
         self.take_signals();
         self.take_results(&mut carried);
+        self.advance_ready(&mut carried);
         // 3. Ready connections in the kernel's order.
         self.pump_ready();
         // 4. Those that were out of budget last time.
@@ -157,6 +168,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.accept();
         // 7. Free the slots of closed connections; until now their names were still taken.
         self.free_closed();
+        for id in std::mem::take(&mut self.driver.let_go) {
+            self.advance(id, Ready::default());
+        }
         self.keep_house();
         // One more look at the clock, for the whole turn: it shows how long a turn lets others wait.
         let took = self.os.now().mono.saturating_duration_since(began);
@@ -169,13 +183,14 @@ impl<S: Os, O: Observer> Reactor<S, O> {
 
     /// How long the poll may wait.
     fn timeout(&mut self) -> Option<Duration> {
-        if !self.carried.is_empty() {
+        if !self.carried.is_empty() || !self.watches_carried.is_empty() {
             return Some(Duration::ZERO);
         }
         let now = self.driver.now.mono;
         let accept = if self.stopping.is_some() { None } else { self.listeners.due(now) };
         let due = [
             self.deadlines.next(),
+            self.watches.next(),
             accept,
             self.driver.access.as_ref().and_then(|access| access.due()),
             self.driver.files.next_sweep(),
@@ -268,6 +283,77 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.done = done;
     }
 
+    /// Has what is watched advance where the kernel said so, or where the last turn left off. Whom the news concerns
+    /// is pumped with the carried ones.
+    fn advance_ready(&mut self, to_pump: &mut Vec<ConnId>) {
+        for id in std::mem::take(&mut self.watches_carried) {
+            to_pump.extend(self.advance(id, Ready::default()));
+        }
+        for at in 0..self.events.len() {
+            if let OsEvent::Watched { id, ready } = self.events[at] {
+                to_pump.extend(self.advance(id, ready));
+            }
+        }
+    }
+
+    /// Has one watched thing advance. Returns its connection if that is to be pumped.
+    fn advance(&mut self, id: WatchId, ready: Ready) -> Option<ConnId> {
+        let Some((watched, conn)) = self.watches.get(id) else {
+            self.driver.observer.stale();
+            return None;
+        };
+        let now = self.driver.now.mono;
+        let advance = std::panic::AssertUnwindSafe(|| watched.advance(ready, now));
+        let Ok(Advanced { done, due, again, is_over }) = std::panic::catch_unwind(advance) else {
+            self.driver.observer.panicked();
+            self.watches.remove(id);
+            self.close(conn, CloseReason::HandlerFailed);
+            return None;
+        };
+        if is_over {
+            self.watches.remove(id);
+        } else if again {
+            self.watches_carried.push(id);
+        }
+        if let Some(due) = due.filter(|_| !is_over) {
+            self.watches.arm(id, due);
+        }
+        let done = done?;
+        let slot = live(&mut self.slots, conn)?;
+        Exchange::new(&mut slot.client, &mut self.driver, conn, 0).complete(done);
+        if let Some(due) = slot.client.deadline(&self.driver.config) {
+            self.deadlines.arm(conn, due);
+        }
+        Some(conn)
+    }
+
+    /// After a connection was pumped: begins to watch what it has newly got, and has it advance, since the pump may
+    /// have changed what that waits for.
+    fn tend(&mut self, id: ConnId) {
+        let Some(slot) = live(&mut self.slots, id) else { return };
+        let Some(watch) = slot.client.watch() else { return };
+        let name = match watch.name {
+            Some(name) => name,
+            None => {
+                let watched = Arc::clone(&watch.watched);
+                let name = self.watches.insert(Arc::clone(&watched), id);
+                watch.name = Some(name);
+                if let Err(error) = self.os.watch(&*watched, name) {
+                    log::error!("cannot watch beside a connection: {error}");
+                    self.watches.remove(name);
+                    return self.close(id, CloseReason::HandlerFailed);
+                }
+                name
+            }
+        };
+        let is_news = self.advance(name, Ready::default()).is_some();
+        let Some(slot) = live(&mut self.slots, id) else { return };
+        let asks = Exchange::new(&mut slot.client, &mut self.driver, id, 0).ask_whether_alone();
+        if is_news || asks {
+            self.carried.push(id);
+        }
+    }
+
     fn pump_ready(&mut self) {
         let mut pumped = 0;
         for at in 0..self.events.len() {
@@ -286,7 +372,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             ready.writable |= writable;
             ready.read_closed |= read_closed;
             // Nobody is left to take the answer that is being made.
-            if hung_up && matches!(slot.client.phase(), Phase::Handling | Phase::Streaming) {
+            let is_served_for = matches!(slot.client.phase(), Phase::Handling | Phase::Streaming);
+            if hung_up && (is_served_for || slot.client.is_waiting()) {
                 self.close(id, CloseReason::PeerReset);
                 continue;
             }
@@ -345,6 +432,10 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         {
             return self.close(id, CloseReason::Shutdown);
         }
+        if slot.client.watch().is_some() {
+            self.tend(id);
+        }
+        let Some(slot) = live(&mut self.slots, id) else { return };
         if let Some(due) = slot.client.deadline(&self.driver.config) {
             self.deadlines.arm(id, due);
         }
@@ -366,6 +457,12 @@ impl<S: Os, O: Observer> Reactor<S, O> {
 
     fn expire_due(&mut self) {
         let now = self.driver.now.mono;
+        for _ in 0..self.driver.config.limits.deadlines_per_turn {
+            let Some(id) = self.watches.pop_due(now) else { break };
+            // Armed again by the advance; whom its news concerns may have been pumped in this turn.
+            let to_pump = self.advance(id, Ready::default());
+            self.carried.extend(to_pump);
+        }
         for _ in 0..self.driver.config.limits.deadlines_per_turn {
             let Some(id) = self.deadlines.pop_due(now) else { return };
             let Some(slot) = live(&mut self.slots, id) else {
@@ -543,6 +640,11 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// Connections open.
     pub(crate) fn open(&self) -> usize {
         self.slots.len()
+    }
+
+    /// What is watched beside the connections.
+    pub(crate) fn watched(&self) -> usize {
+        self.watches.len()
     }
 
     /// Deadlines armed.

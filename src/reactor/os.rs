@@ -5,17 +5,19 @@
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use mio::unix::SourceFd;
 use mio::{Interest, Token};
 
-use crate::conn_id::ConnId;
+use crate::conn_id::{ConnId, WatchId};
 use crate::handler::{Now, Peer};
 use crate::jobs::{Inbox, JobDesk, Pool};
 use crate::pump::{SentFile, Stream};
 use crate::signals::{Signal, Signals};
+use crate::watch::{Ready, Watched};
 
 /// What the kernel said about one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,13 @@ pub enum OsEvent {
         read_closed: bool,
         /// Both sides are shut: nothing we send arrives.
         hung_up: bool,
+    },
+    /// Descriptors of something that is watched for a connection.
+    Watched {
+        /// Its name; it may be over.
+        id: WatchId,
+        /// Which of them.
+        ready: Ready,
     },
     /// A listener has connections waiting.
     Listener(usize),
@@ -57,6 +66,9 @@ pub trait Os {
     fn accept(&mut self, listener: usize) -> io::Result<(Self::Stream, Peer)>;
     /// Tells the poll of a stream, for both directions, once for life. What is there already is reported.
     fn register(&mut self, stream: &mut Self::Stream, id: ConnId) -> io::Result<()>;
+    /// Tells the poll of all descriptors of something watched, each for its one direction and for life. Closing a
+    /// descriptor takes it off the poll.
+    fn watch(&mut self, watched: &dyn Watched, id: WatchId) -> io::Result<()>;
     /// Closes the listeners: new clients are refused from now on.
     fn close_listeners(&mut self);
     /// A desk for jobs.
@@ -154,7 +166,12 @@ impl Os for MioOs {
             Err(error) => return Err(error),
         }
         for event in &self.events {
-            let id = ConnId::from_token(event.token().0 as u64);
+            let token = event.token().0 as u64;
+            if let Some((id, number)) = WatchId::from_token(token) {
+                events.push(OsEvent::Watched { id, ready: Ready::of(number) });
+                continue;
+            }
+            let id = ConnId::from_token(token);
             if id.generation() != 0 {
                 events.push(OsEvent::Ready {
                     id,
@@ -216,6 +233,16 @@ impl Os for MioOs {
             Socket::Tcp(stream) => self.poll.registry().register(stream, token(id), both),
             Socket::Unix(stream) => self.poll.registry().register(stream, token(id), both),
         }
+    }
+
+    fn watch(&mut self, watched: &dyn Watched, id: WatchId) -> io::Result<()> {
+        for descriptor in watched.descriptors() {
+            let direction = if descriptor.writes { Interest::WRITABLE } else { Interest::READABLE };
+            let token = Token(id.to_token(descriptor.number) as usize);
+            let fd = descriptor.fd.as_raw_fd();
+            self.poll.registry().register(&mut SourceFd(&fd), token, direction)?;
+        }
+        Ok(())
     }
 
     fn close_listeners(&mut self) {

@@ -1,0 +1,155 @@
+//! Content that has to be kept for a while: a little in memory, more in a temporary file without a name.
+//!
+//! A [`Spool`] bounds what all connections keep together; a [`Spooled`] is the content of one of them and gives its
+//! share back when it is gone. Writing to the file may block, so it is for jobs. Must not know whose content it is.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::config::KIB;
+use crate::error_page::error;
+use crate::http::response::OpenFile;
+use crate::http::{Response, Status};
+use crate::temporary::temporary_file;
+
+/// Content of one request kept in memory, in bytes. More goes to a file.
+const MEMORY_BYTES: usize = 64 * KIB;
+
+/// Room for content in memory and temporary files, shared by all connections.
+#[derive(Debug)]
+pub struct Spool {
+    bytes_max: u64,
+    bytes: AtomicU64,
+}
+
+impl Spool {
+    /// Room for `bytes_max` bytes.
+    #[must_use]
+    pub fn new(bytes_max: u64) -> Self {
+        Spool { bytes_max, bytes: AtomicU64::new(0) }
+    }
+
+    /// Bytes in use.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// A share of the spool, given back when it is dropped: with the content, wherever that has got to.
+#[derive(Debug)]
+struct Lease {
+    spool: Arc<Spool>,
+    bytes: u64,
+}
+
+impl Lease {
+    fn extend(&mut self, bytes: u64) -> bool {
+        let before = self.spool.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > self.spool.bytes_max {
+            self.spool.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        self.bytes += bytes;
+        true
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.spool.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What became of a piece of content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It is kept.
+    Kept,
+    /// It is kept, and memory has enough of it: call [`Spooled::spill`] from a job before the next one.
+    Spill,
+    /// The spool is full; it is not kept.
+    NoRoom,
+}
+
+/// The content of one request.
+#[derive(Debug)]
+pub(crate) struct Spooled {
+    memory: Vec<u8>,
+    file: Option<OwnedFd>,
+    filed_bytes: u64,
+    lease: Lease,
+}
+
+impl Spooled {
+    /// Nothing yet.
+    pub(crate) fn new(spool: &Arc<Spool>) -> Self {
+        let lease = Lease { spool: Arc::clone(spool), bytes: 0 };
+        Spooled { memory: Vec::new(), file: None, filed_bytes: 0, lease }
+    }
+
+    /// Keeps a piece, in memory for the time being.
+    pub(crate) fn push(&mut self, piece: &[u8]) -> Pushed {
+        if !self.lease.extend(piece.len() as u64) {
+            return Pushed::NoRoom;
+        }
+        self.memory.extend_from_slice(piece);
+        if self.memory.len() > MEMORY_BYTES { Pushed::Spill } else { Pushed::Kept }
+    }
+
+    /// Moves what is in memory to the file. Blocks: for jobs only.
+    pub(crate) fn spill(&mut self) -> Result<(), rustix::io::Errno> {
+        let fd = match &self.file {
+            Some(fd) => fd,
+            None => self.file.insert(temporary_file()?),
+        };
+        let mut at = 0;
+        while at < self.memory.len() {
+            match rustix::io::pwrite(fd.as_fd(), &self.memory[at..], self.filed_bytes) {
+                Ok(bytes) => {
+                    at += bytes;
+                    self.filed_bytes += bytes as u64;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        self.memory.clear();
+        Ok(())
+    }
+
+    /// How much there is, in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.filed_bytes + self.memory.len() as u64
+    }
+
+    /// Whether part of it is in the file.
+    pub(crate) fn is_filed(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// What is in memory, taken out: all of it, unless some is in the file.
+    pub(crate) fn take_memory(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.memory)
+    }
+
+    /// The file, and how much is in it, taken out.
+    pub(crate) fn take_file(&mut self) -> Option<(OpenFile, u64)> {
+        let fd = self.file.take()?;
+        let none = Lease { spool: Arc::clone(&self.lease.spool), bytes: 0 };
+        let lease = std::mem::replace(&mut self.lease, none);
+        Some((OpenFile::leased(fd, Box::new(lease)), self.filed_bytes))
+    }
+}
+
+/// The answer where a spool is full.
+pub(crate) fn no_room() -> Response {
+    error(Status::SERVICE_UNAVAILABLE, "no room is left for content", false).closing()
+}
+
+/// The answer where content cannot be written to a file.
+pub(crate) fn cannot_spill(errno: rustix::io::Errno) -> Response {
+    log::warn!("cannot keep content in a temporary file: {errno}");
+    error(Status::INSUFFICIENT_STORAGE, "the content cannot be kept", false).closing()
+}
