@@ -15,9 +15,10 @@ mod value;
 
 pub use exit::Exit;
 
+use crate::cgi::{parse_folder, parse_variable};
 use crate::config::{
-    AuthRule, Bind, Config, FIELDS_CEILING, FieldRule, FileOptions, Limits, LogFormat, LogTarget, Model,
-    SiteOptions, Symlinks, TIMEOUT_MAX, Timeouts, Vhost,
+    AuthRule, Bind, CgiFolder, CgiOptions, Config, FIELDS_CEILING, FieldRule, FileOptions, Limits, LogFormat,
+    LogTarget, Model, SiteOptions, Symlinks, TIMEOUT_MAX, Timeouts, Vhost,
 };
 use crate::log::{AccessLog, escape_control, open_access_log};
 use crate::site::{
@@ -217,6 +218,8 @@ struct Args {
     files: FileArgs,
     #[command(flatten)]
     site: SiteArgs,
+    #[command(flatten)]
+    cgi: CgiArgs,
 
     /// Serve the simple-data routes under /api/ [default: on loopback, unless ROOT has an api]
     #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
@@ -474,6 +477,44 @@ struct SiteArgs {
     strict_hosts: bool,
 }
 
+/// Programs that answer. The flags that may come several times take one a line from their variables.
+#[derive(clap::Args)]
+#[command(next_help_heading = "CGI")]
+struct CgiArgs {
+    /// URLPATH=DIR: run the programs in DIR for requests below URLPATH; repeatable
+    #[arg(long, value_name = "RULE", value_parser = parse_folder, value_delimiter = '\n')]
+    #[arg(env = "WHIRLIGIG_CGI", hide_env = true)]
+    cgi: Vec<CgiFolder>,
+    /// For one of them, from its start or the last of its content to its end
+    #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_CGI_TIMEOUT", hide_env = true)]
+    #[arg(default_value_t = Timeout(CgiOptions::default().timeout), hide_short_help = true)]
+    cgi_timeout: Timeout,
+    /// Programs running at once
+    #[arg(long, value_name = "N", value_parser = count::<1, 100_000>, env = "WHIRLIGIG_CGI_MAX", hide_env = true)]
+    #[arg(default_value_t = CgiOptions::default().children_max, hide_short_help = true)]
+    cgi_max: usize,
+    /// NAME=VALUE: put this into their environment; repeatable
+    #[arg(long, value_name = "RULE", value_parser = parse_variable, value_delimiter = '\n')]
+    #[arg(env = "WHIRLIGIG_CGI_ENV", hide_env = true, hide_env_values = true, hide_short_help = true)]
+    cgi_env: Vec<(String, String)>,
+    /// Show them the Authorization field, and with it passwords
+    #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_CGI_AUTHORIZATION", hide_env = true)]
+    #[arg(hide_short_help = true)]
+    cgi_authorization: bool,
+}
+
+impl CgiArgs {
+    fn options(&self) -> CgiOptions {
+        CgiOptions {
+            folders: self.cgi.clone(),
+            timeout: self.cgi_timeout.0,
+            children_max: self.cgi_max,
+            environment: self.cgi_env.clone(),
+            authorization: self.cgi_authorization,
+        }
+    }
+}
+
 impl SiteArgs {
     fn options(&self) -> SiteOptions {
         SiteOptions {
@@ -525,6 +566,7 @@ fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Res
             ..FileOptions::default()
         },
         site: args.site.options(),
+        cgi: args.cgi.options(),
         api: one_of(sources, ("api", args.api), ("no_api", args.no_api))?,
         health: !args.no_health,
         metrics: one_of(sources, ("metrics", args.metrics), ("no_metrics", args.no_metrics))?,
@@ -799,6 +841,20 @@ mod tests {
         assert_eq!(fields, [("B", "c"), ("Cache-Control", "b")]);
         assert_eq!(given.site.cors, ["*"]);
         check_usage("--auth secret .", "--auth: not of the form USER:PASSWORD or USER:PASSWORD@/PATH");
+    }
+
+    #[test]
+    fn programs_have_their_flags() {
+        let given =
+            config("--cgi /a=b --cgi /c=d --cgi-timeout off --cgi-max 3 --cgi-env A=b --cgi-authorization")
+                .cgi;
+        let folders: Vec<_> =
+            given.folders.iter().map(|folder| (&folder.path[..], &*folder.folder)).collect();
+        assert_eq!(folders, [("/a", Path::new("b")), ("/c", Path::new("d"))]);
+        assert_eq!((given.timeout, given.children_max, given.authorization), (None, 3, true));
+        assert_eq!(given.environment, [("A".to_owned(), "b".to_owned())]);
+        assert_eq!(format!("{:?}", config("").cgi), format!("{:?}", CgiOptions::default()));
+        check_usage("--cgi-env 1=b .", "--cgi-env: a name has letters, digits and underscores");
     }
 
     #[test]

@@ -104,6 +104,22 @@ pub const RULES_FILE_BYTES_MAX: u64 = 256 * KIB as u64;
 /// archive waits, and not who asks for a page.
 pub const JOB_NICENESS: i32 = 10;
 
+/// What a script says before its content, in bytes: as much as a request may say before its own.
+pub const CGI_HEAD_BYTES_MAX: usize = 32 * KIB;
+
+/// Request content on its way to a script in memory, in bytes, on top of what the pipe holds (64 KiB).
+pub const CGI_PENDING_BYTES_MAX: usize = 64 * KIB;
+
+/// How long the end of a script's output and its exit may be apart. A process that the script left behind may hold
+/// the output open, and a script may go on working after it has closed it: neither holds up the answer.
+pub const CGI_GRACE: Duration = Duration::from_secs(1);
+
+/// What a script may say to standard error, and what of its output may be read past, in one turn, in bytes.
+pub const CGI_TURN_BYTES_MAX: usize = 64 * KIB;
+
+/// A script that refers to a path that is a script that refers to a path: so often, then it is going round in circles.
+pub const CGI_REDIRECTS_MAX: u8 = 10;
+
 /// How connections are driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
@@ -296,6 +312,8 @@ pub struct FileOptions {
     pub live_reload: bool,
     /// Field lines by path; of those that say the same field the last one counts.
     pub fields: Vec<FieldRule>,
+    /// Folders whose files are not given out, should they lie below the docroot: those of programs.
+    pub withheld: Vec<PathBuf>,
     /// Whether a listing shows the folder's README below the names.
     pub readme: bool,
     /// A README longer than this is linked to and not shown.
@@ -332,6 +350,7 @@ impl Default for FileOptions {
             error_pages: Vec::new(),
             live_reload: false,
             fields: Vec::new(),
+            withheld: Vec::new(),
             readme: true,
             readme_bytes_max: 64 * KIB as u64,
             archives: false,
@@ -429,6 +448,58 @@ pub struct SiteOptions {
     pub strict_hosts: bool,
 }
 
+/// A folder of scripts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgiFolder {
+    /// The decoded URL path below which they are.
+    pub path: String,
+    /// The folder.
+    pub folder: PathBuf,
+}
+
+/// Programs that are run to answer requests (RFC 3875).
+#[derive(Clone)]
+pub struct CgiOptions {
+    /// Where they are.
+    pub folders: Vec<CgiFolder>,
+    /// How long one may take, from its start or the last of its content to its end. `None`: for ever.
+    pub timeout: Option<Duration>,
+    /// How many may run at once. Past it: 503.
+    pub children_max: usize,
+    /// What they find in their environment beside what the request says.
+    pub environment: Vec<(String, String)>,
+    /// Whether they are shown `Authorization`: then they see passwords.
+    pub authorization: bool,
+}
+
+impl std::fmt::Debug for CgiOptions {
+    /// Without the environment's values: a configuration may be printed.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.environment.iter().map(|(name, _)| &name[..]).collect();
+        f.debug_struct("CgiOptions")
+            .field("folders", &self.folders)
+            .field("timeout", &self.timeout)
+            .field("children_max", &self.children_max)
+            .field("environment", &names)
+            .field("authorization", &self.authorization)
+            .finish()
+    }
+}
+
+impl Default for CgiOptions {
+    fn default() -> Self {
+        CgiOptions {
+            folders: Vec::new(),
+            // Longer than any reader waits, shorter than anyone wants to be rid of a script that hangs.
+            timeout: Some(Duration::from_secs(60)),
+            // A small interpreter takes 10 MB.
+            children_max: 256,
+            environment: Vec::new(),
+            authorization: false,
+        }
+    }
+}
+
 /// The whole of what a server needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -452,6 +523,8 @@ pub struct Config {
     pub files: FileOptions,
     /// Who may see what, and where.
     pub site: SiteOptions,
+    /// Programs that answer.
+    pub cgi: CgiOptions,
     /// The simple-data routes below `/api/`: `None` decides by address and docroot.
     pub api: Option<bool>,
     /// Whether `/_whirligig/health` says that the loop turns.
@@ -496,6 +569,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             files: FileOptions::default(),
             site: SiteOptions::default(),
+            cgi: CgiOptions::default(),
             api: None,
             health: true,
             metrics: None,

@@ -137,6 +137,7 @@
 pub mod api;
 pub mod buffer;
 pub mod call;
+pub mod cgi;
 pub mod cli;
 pub mod config;
 pub mod conn_id;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::api;
+use crate::cgi::{self, Scripts};
 use crate::config::{Bind, Config, Model};
 use crate::driver::Driver;
 use crate::files::{Docroot, FileCache, Files, StaticFiles};
@@ -31,6 +32,9 @@ pub use builder::Builder;
 /// Descriptors kept back from clients: the poll, listeners, log, cached and sent files, directories being read.
 const DESCRIPTOR_RESERVE: usize = 256;
 
+/// Those of a program that answers: three pipes, its exit, and a file for content.
+const DESCRIPTORS_PER_SCRIPT: usize = 5;
+
 /// How many ports behind the default one are tried when it is taken.
 const PORTS_TRIED: u16 = 100;
 
@@ -41,6 +45,7 @@ pub struct Server {
     listeners: Vec<Bound>,
     content: Content,
     site: Site,
+    scripts: Option<Arc<Scripts>>,
     metrics: Arc<Metrics>,
     handle: Handle,
     takes_signals: bool,
@@ -131,6 +136,13 @@ impl Bound {
         }
     }
 
+    fn addr(&self) -> Option<SocketAddr> {
+        match self {
+            Bound::Tcp(_, addr) => Some(*addr),
+            Bound::Unix(..) => None,
+        }
+    }
+
     fn is_loopback(&self) -> bool {
         match self {
             Bound::Tcp(_, addr) => addr.ip().to_canonical().is_loopback(),
@@ -173,7 +185,9 @@ impl Server {
     /// # Errors
     /// When the folder cannot be opened, a file that the configuration names is not in order, or an address cannot
     /// be had.
-    pub fn bind(config: Config) -> Result<Self, BindError> {
+    pub fn bind(mut config: Config) -> Result<Self, BindError> {
+        let folders = config.cgi.folders.iter().map(|folder| folder.folder.clone());
+        config.files.withheld.extend(folders.filter(|folder| folder.is_dir()));
         let docroot = Docroot::open(&config.root, config.files.clone()).map_err(BindError::Root)?;
         Server::open(config, |site, _| Ok(Content::Folder(Arc::new(docroot.guarded(site.guard())))))
     }
@@ -186,10 +200,14 @@ impl Server {
         let site = Site::open(&config).map_err(BindError::Site)?;
         let metrics = Arc::new(Metrics::new(config.model, read_clocks().wall));
         let content = content(&site, &metrics)?;
-        let listeners = config.binds.iter().map(|bind| listen(bind, &config)).collect::<Result<_, _>>()?;
+        let listeners: Vec<Bound> =
+            config.binds.iter().map(|bind| listen(bind, &config)).collect::<Result<_, _>>()?;
+        let addresses: Vec<SocketAddr> = listeners.iter().filter_map(Bound::addr).collect();
+        let scripts = Scripts::open(&config, &addresses).map_err(BindError::Site)?;
         let config = Arc::new(config);
         let handle = Handle::default();
-        let mut server = Server { config, listeners, content, site, metrics, handle, takes_signals: true };
+        let mut server =
+            Server { config, listeners, content, site, scripts, metrics, handle, takes_signals: true };
         server.bound_limits();
         Ok(server)
     }
@@ -252,22 +270,24 @@ impl Server {
             Err(_) => limit.current,
         };
         let allowed = usize::try_from(allowed.unwrap_or(1 << 20)).unwrap_or(1 << 20);
-        let reserve = DESCRIPTOR_RESERVE.min(allowed / 2);
         let mut config = Config::clone(&self.config);
+        let for_scripts =
+            if self.scripts.is_some() { config.cgi.children_max * DESCRIPTORS_PER_SCRIPT } else { 0 };
+        let for_files = DESCRIPTOR_RESERVE.min(allowed / 2);
+        let reserve = (DESCRIPTOR_RESERVE + for_scripts).min(allowed / 2);
         let room = allowed.saturating_sub(reserve).max(1);
         let asked = config.limits.connections_max;
         config.limits.connections_max = if asked == 0 { room } else { asked.min(room) };
         config.limits.threads_max = config.limits.threads_max.min(config.limits.connections_max);
         config.files.cache_entries_max =
-            config.files.cache_entries_max.min(reserve.max(16) * 2 / 3 / config.loops()).max(1);
+            config.files.cache_entries_max.min(for_files.max(16) * 2 / 3 / config.loops()).max(1);
         self.config = Arc::new(config);
     }
 
-    /// The handler of the binary: the simple data where it is wanted, files everywhere else, and around them what
-    /// the site asks for.
-    fn handler(&self) -> Arc<dyn Handler> {
+    /// Routes of the library's user; or the binary's, the simple data where it is wanted and files everywhere else.
+    fn inner_handler(&self) -> Arc<dyn Handler> {
         let docroot = match &self.content {
-            Content::Own(own) => return self.site.around(Arc::clone(own)),
+            Content::Own(own) => return Arc::clone(own),
             Content::Folder(docroot) => docroot,
         };
         let files = StaticFiles::new(Arc::clone(docroot));
@@ -289,7 +309,20 @@ impl Server {
             let roots: Vec<PathBuf> = self.config.roots().map(Into::into).collect();
             router = live::routes(router, &roots);
         }
-        self.site.around(Arc::new(self.site.with_files(router, files)))
+        Arc::new(self.site.with_files(router, files))
+    }
+
+    /// The whole of what answers: the content, programs in front of it, and around both what the site asks for.
+    fn handler(&self) -> Arc<dyn Handler> {
+        let mut handler = self.inner_handler();
+        if let Some(scripts) = &self.scripts {
+            handler = cgi::around(scripts, handler);
+        }
+        handler = self.site.around(handler);
+        if let Some(scripts) = &self.scripts {
+            scripts.answer_through(&handler);
+        }
+        handler
     }
 
     /// Serves until its [`Handle`], SIGINT or SIGTERM stops it; takes those signals over unless it was told not to
@@ -309,11 +342,17 @@ impl Server {
         if let Some(log) = log {
             self.metrics.watch_log(log.clone());
         }
-        match self.config.model {
+        let scripts = self.scripts.clone();
+        let outcome = match self.config.model {
             Model::Threads => self.run_threads(log),
             Model::Reactor if self.config.turn_lines => self.run_reactor::<Stopwatch>(log),
             Model::Reactor => self.run_reactor::<LoopTally>(log),
+        };
+        // Whoever was cut off, what ran for him is not to go on without a server.
+        if let Some(scripts) = scripts {
+            scripts.end_all();
         }
+        outcome
     }
 
     fn access(&self, log: Option<&LogQueue>) -> Option<AccessBuffer> {

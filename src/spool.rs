@@ -1,6 +1,6 @@
 //! Content that has to be kept for a while: a little in memory, more in a temporary file without a name.
 //!
-//! A [`Spool`] bounds what all connections keep together; a [`Spooled`] is the content of one of them and gives its
+//! A [`Spool`] bounds what all connections keep together; a `Spooled` is the content of one of them and gives its
 //! share back when it is gone. Writing to the file may block, so it is for jobs. Must not know whose content it is.
 
 use std::os::fd::{AsFd, OwnedFd};

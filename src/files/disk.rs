@@ -153,6 +153,8 @@ pub struct Docroot {
     pub(crate) archives: Arc<Places>,
     /// Who knows which paths take a password: for answers that show more than one file.
     guard: Option<Arc<Guard>>,
+    /// Folders below it that are not for reading, as normalised paths.
+    withheld: Vec<Vec<u8>>,
 }
 
 impl Docroot {
@@ -174,7 +176,24 @@ impl Docroot {
         let archives = Places::new(options.archives_max);
         let fields = FieldRules::new(&options.fields).map_err(std::io::Error::other)?;
         let listing_bytes = AtomicUsize::new(0);
-        Ok(Docroot { fd, number, options, fields, listing_bytes, compressors, archives, guard: None })
+        let withheld = withheld_below(path, &options)?;
+        Ok(Docroot {
+            fd,
+            number,
+            options,
+            fields,
+            listing_bytes,
+            compressors,
+            archives,
+            guard: None,
+            withheld,
+        })
+    }
+
+    /// Whether this normalised path is that of a folder that is not for reading, or leads into it.
+    fn withholds(&self, path: &[u8]) -> bool {
+        let leads_into = |folder: &Vec<u8>| path.strip_prefix(&folder[..]);
+        self.withheld.iter().filter_map(leads_into).any(|rest| matches!(rest, [] | [b'/', ..]))
     }
 
     /// The same folder, where `guard` knows which paths take a password.
@@ -192,6 +211,9 @@ impl Docroot {
     /// What `path` names: normalised, beginning with a slash.
     pub(crate) fn find(&self, path: &[u8], reach: Reach) -> Result<Found, Trouble> {
         let name = path.strip_prefix(b"/").unwrap_or(path);
+        if self.withholds(path) {
+            return Err(Trouble::NotFound);
+        }
         if !names_directory(name) {
             let fd = self.open_beneath(name, reach)?;
             let stat = stat(&fd)?;
@@ -270,7 +292,7 @@ impl Docroot {
         reach: Reach,
     ) -> Result<Found, Trouble> {
         let resolved = self.resolved_name(&fd);
-        if resolved.as_deref().is_some_and(is_hidden) {
+        if resolved.as_deref().is_some_and(|name| is_hidden(name) || self.withholds(name)) {
             return Err(Trouble::NotFound);
         }
         let resolved = resolved.as_deref().unwrap_or(path);
@@ -324,8 +346,12 @@ impl Docroot {
         Ok(CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), Vec::new()))
     }
 
-    /// Whether `path` takes a password that whoever may see the folder `from` has not given. Both are normalised.
+    /// Whether `path` is not for reading, or takes a password that whoever may see the folder `from` has not given. Both
+    /// are normalised.
     pub(super) fn is_guarded_from(&self, path: &[u8], from: &[u8]) -> bool {
+        if self.withholds(path) {
+            return true;
+        }
         let Some(guard) = &self.guard else { return false };
         // Where URLs are clean a page is had under its clean name only, so that name's password is the page's.
         let clean = path.strip_suffix(b".html").filter(|_| self.options.clean_urls);
@@ -344,6 +370,26 @@ impl Docroot {
             _ => name.rsplit(|&byte| byte == b'/').next().map(<[u8]>::to_vec),
         }
     }
+}
+
+/// The folders of `options.withheld` that lie below `root`, as paths there.
+fn withheld_below(root: &Path, options: &FileOptions) -> std::io::Result<Vec<Vec<u8>>> {
+    let mut below = Vec::new();
+    if options.withheld.is_empty() {
+        return Ok(below);
+    }
+    let root = root.canonicalize()?;
+    for folder in &options.withheld {
+        let folder = folder.canonicalize()?;
+        let Ok(inside) = folder.strip_prefix(&root) else { continue };
+        let path: Vec<u8> = inside.iter().flat_map(|part| [b"/", part.as_encoded_bytes()].concat()).collect();
+        if path.is_empty() {
+            let what = format!("'{}' holds programs, and would give them out", folder.display());
+            return Err(std::io::Error::other(what));
+        }
+        below.push(path);
+    }
+    Ok(below)
 }
 
 const STAMP_MASK: StatxFlags = StatxFlags::BASIC_STATS;

@@ -38,8 +38,8 @@ pub use cache::FileCache;
 use cache::Forms;
 use coding::{Chosen, Siblings};
 pub use disk::Docroot;
-pub(crate) use disk::read_ahead;
-use disk::{Found, Reach, Trouble};
+use disk::Found;
+pub(crate) use disk::{Reach, Trouble, file_type, is_hidden, read_ahead, stat};
 use types::Compressible;
 
 /// What is known of a representation beside its content.
@@ -280,7 +280,7 @@ pub(crate) fn serve(file: &FileAnswer, request: &Request<'_>, cx: &mut Context<'
     let path = match request.is_plain_path() {
         true => Cow::Borrowed(request.path()),
         false => match target::normalize(request.path()) {
-            Ok(path) if disk::is_hidden(&path) => return not_found(request).into(),
+            Ok(path) if is_hidden(&path) => return not_found(request).into(),
             Ok(path) => path,
             Err(trouble) => {
                 return error(Status::BAD_REQUEST, &trouble.to_string(), wants_html(request)).into();
@@ -612,8 +612,8 @@ pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Resp
     };
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| refusal(errno.into()))?;
-    let stat = disk::stat(&fd).map_err(refusal)?;
-    if disk::file_type(&stat) != rustix::fs::FileType::RegularFile {
+    let stat = stat(&fd).map_err(refusal)?;
+    if file_type(&stat) != rustix::fs::FileType::RegularFile {
         return Err(refusal(Trouble::NotFound));
     }
     let content_type = types::content_type(path.as_os_str().as_encoded_bytes());

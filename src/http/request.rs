@@ -709,6 +709,34 @@ impl KeptHead {
         KeptHead { head }
     }
 
+    /// A GET, or HEAD where it was one, for another target in origin-form, with all field lines but those about content:
+    /// for answering with what another path has to say (RFC 3875 section 6.2.2).
+    #[must_use]
+    pub fn as_get(request: &Request<'_>, target: &[u8]) -> Self {
+        let is_about_content = |name: &str| {
+            ["content-", "transfer-encoding", "expect", "trailer"]
+                .iter()
+                .any(|start| name.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start)))
+        };
+        let method: &[u8] = if request.method == Method::Head { b"HEAD " } else { b"GET " };
+        let version: &[u8] = if request.minor == 0 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" };
+        let mut head = method.to_vec();
+        if let (false, Some(authority)) = (request.target.starts_with('/'), request.authority) {
+            head.extend_from_slice(b"http://");
+            head.extend_from_slice(authority);
+        }
+        head.extend_from_slice(target);
+        head.extend_from_slice(version);
+        for (name, value) in request.fields.iter().filter(|(name, _)| !is_about_content(name)) {
+            head.extend_from_slice(name.as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value);
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        KeptHead { head }
+    }
+
     /// Reads it again. It was valid once, so it is now; `None` would be a bug and is treated as a 500 by callers.
     pub fn with<T>(&self, limits: &Limits, read: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
         let mut slots = FieldSlots::new();

@@ -104,7 +104,7 @@ impl Site {
 
 /// Has `inner` answer where the request is not the one that the driver holds, but a copy kept for a job or one with
 /// another target. A file is then served here: the driver could not judge it.
-fn answer_here(inner: &dyn Handler, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+pub(crate) fn answer_here(inner: &dyn Handler, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     match inner.handle(request, cx) {
         Answer::File(file) => files::serve(&file, request, cx),
         answer => answer,

@@ -71,6 +71,7 @@ const LAYERS: [&[&str]; 6] = [
     &["http", "buffer", "deadline"],
     &[
         "call",
+        "cgi",
         "error_page",
         "feed",
         "files",

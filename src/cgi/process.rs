@@ -1,0 +1,134 @@
+//! A child process and its pipes: started, ended, reaped.
+//!
+//! A child leads a process group of its own, so that what it starts ends with it. Its exit is told by a descriptor
+//! (pidfd_open(2)). Until it is reaped its number belongs to nobody else, so a group is only ever killed before that.
+//! Must not know what is said over the pipes.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+
+use crate::jobs::lock;
+use crate::offload::Taken;
+
+/// The children that are there: what is still running when the server ends goes with it.
+#[derive(Debug, Default)]
+pub(super) struct Children(Mutex<HashSet<Pid>>);
+
+impl Children {
+    /// Ends all of them.
+    pub(super) fn end_all(&self) {
+        for pid in lock(&self.0).iter() {
+            // It may have ended just now.
+            let _ = rustix::process::kill_process_group(*pid, Signal::KILL);
+        }
+    }
+}
+
+/// One child. Dropping it ends it.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    pid: Pid,
+    children: Arc<Children>,
+    is_reaped: bool,
+    /// One of those that may run at once.
+    _place: Taken,
+}
+
+/// A child's ends of its pipes that are ours, all non-blocking.
+#[derive(Debug)]
+pub(super) struct Pipes {
+    /// `None` if there is no content for it: then it reads from nothing.
+    pub(super) stdin: Option<OwnedFd>,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    /// Readable when it has exited.
+    pub(super) exit: OwnedFd,
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    Code(i32),
+    Signal(i32),
+}
+
+impl Process {
+    /// Starts it. Takes a third of a millisecond, so it is for jobs.
+    pub(super) fn start(
+        mut command: Command,
+        has_content: bool,
+        place: Taken,
+        children: &Arc<Children>,
+    ) -> io::Result<(Process, Pipes)> {
+        use std::os::unix::process::CommandExt as _;
+        let stdin = if has_content { Stdio::piped() } else { Stdio::null() };
+        command.process_group(0).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn()?;
+        let pid = Pid::from_child(&child);
+        lock(&children.0).insert(pid);
+        let children = Arc::clone(children);
+        // From here on whatever fails ends it.
+        let mut process = Process { child, pid, children, is_reaped: false, _place: place };
+        let exit = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        let gone = || io::Error::other("a pipe is missing");
+        let stdin = process.child.stdin.take().map(OwnedFd::from);
+        let stdout = OwnedFd::from(process.child.stdout.take().ok_or_else(gone)?);
+        let stderr = OwnedFd::from(process.child.stderr.take().ok_or_else(gone)?);
+        // Only our ends: the flag belongs to the open file, and the child's ends are others.
+        for fd in [stdin.as_ref(), Some(&stdout), Some(&stderr)].into_iter().flatten() {
+            rustix::io::ioctl_fionbio(fd, true)?;
+        }
+        Ok((process, Pipes { stdin, stdout, stderr, exit }))
+    }
+
+    /// Ends it and all of its group at once.
+    pub(super) fn kill(&self) {
+        if !self.is_reaped {
+            // It may have ended by itself, with all that it started.
+            let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+        }
+    }
+
+    /// Takes it off the system's list, after it has exited. From then on its number may be another's.
+    pub(super) fn reap(&mut self) {
+        // With the list held, so that nobody kills a number that is no longer its own.
+        let mut running = lock(&self.children.0);
+        running.remove(&self.pid);
+        self.is_reaped = !matches!(self.child.try_wait(), Ok(None));
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.is_reaped {
+            return;
+        }
+        self.kill();
+        self.reap();
+        if self.is_reaped {
+            return;
+        }
+        // It dies in its own time, which is nothing to wait for here.
+        let pid = self.pid;
+        let wait = move || {
+            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+        };
+        if std::thread::Builder::new().name("whirligig-reap".into()).spawn(wait).is_err() {
+            log::warn!("process {pid:?} was killed and cannot be waited for");
+        }
+    }
+}
+
+/// How the child behind this descriptor ended, if it has; it stays on the system's list.
+pub(super) fn exit_of(exit: impl AsFd) -> Option<Exit> {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let status = rustix::process::waitid(WaitId::PidFd(exit.as_fd()), look).ok()??;
+    let signal = status.terminating_signal();
+    Some(signal.map_or(Exit::Code(status.exit_status().unwrap_or(0)), Exit::Signal))
+}

@@ -1,0 +1,737 @@
+//! One run of a program: content goes in, a head and content come out, and in the end it exits.
+//!
+//! A [`Run`] is watched for its connection: it advances when a pipe is ready, when its time has come, and after the
+//! connection was pumped. Content is handed to it by a sink as it comes, and its output is read when the client has room
+//! for it, so neither side can make us hoard. A program that begins to talk before it has read all its content gets the
+//! rest by way of a temporary file: most clients read nothing before they have sent everything, and would wait for
+//! each other for ever. Must not know how programs are found, nor sockets.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use super::output::{Head, Kind, take_head};
+use super::process::{Exit, Pipes, Process, exit_of};
+use crate::config::{
+    CGI_GRACE, CGI_HEAD_BYTES_MAX, CGI_PENDING_BYTES_MAX, CGI_TURN_BYTES_MAX, KIB, LOG_MESSAGE_BYTES_MAX,
+};
+use crate::error_page::error;
+use crate::handler::{Answer, BodySink, Context, Sunk};
+use crate::http::response::OpenFile;
+use crate::http::{Body, BodySource, Filled, Response, Status};
+use crate::jobs::{Done, Then, lock};
+use crate::offload::{Offloaded, Producer};
+use crate::spool::{self, Pushed, Spool, Spooled};
+use crate::watch::{Advanced, Descriptor, Ready, Watched};
+
+/// Content that waits is handed on by this much at a time, in bytes: what a pipe holds.
+const PIECE_BYTES: usize = 64 * KIB;
+
+const STDIN: u8 = 0;
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+const EXIT: u8 = 3;
+
+/// Makes the answer where the program refers to another path of this server.
+pub(super) type Elsewhere = Box<dyn FnOnce(Vec<u8>, &mut Context<'_>) -> Answer + Send>;
+
+/// What a run needs to know beside its process.
+pub(super) struct Terms {
+    /// For the log.
+    pub(super) name: String,
+    /// The answer is a head without content.
+    pub(super) head_only: bool,
+    /// The client would rather have pages.
+    pub(super) html: bool,
+    pub(super) timeout: Option<Duration>,
+    pub(super) spool: Arc<Spool>,
+    pub(super) elsewhere: Elsewhere,
+}
+
+/// A program at work.
+pub(super) struct Run {
+    name: String,
+    head_only: bool,
+    html: bool,
+    timeout: Option<Duration>,
+    spool: Arc<Spool>,
+    state: Mutex<State>,
+}
+
+/// How far it is.
+enum Stage {
+    /// Content goes in as it comes.
+    Feeding,
+    /// There is as much content as may wait; the connection waits for room.
+    Draining,
+    /// The rest of the content goes to a file.
+    Spooling,
+    /// The head of its output is awaited.
+    Head,
+    /// Its content is read past; at the end this is answered. If it may have none, some is an error.
+    Past { response: Response, may_have_content: bool },
+    /// Its content is sent.
+    Body,
+    /// Nobody waits for it any more. It may still have to exit.
+    Ended,
+}
+
+/// A descriptor, and whether the kernel called it ready and nothing has denied it.
+struct Pipe {
+    fd: Arc<OwnedFd>,
+    is_ready: bool,
+}
+
+impl Pipe {
+    fn new(fd: OwnedFd, is_ready: bool) -> Self {
+        Pipe { fd: Arc::new(fd), is_ready }
+    }
+}
+
+struct State {
+    process: Process,
+    stdin: Option<Pipe>,
+    stdout: Option<Pipe>,
+    stderr: Option<Pipe>,
+    exit: Option<Pipe>,
+    stage: Stage,
+    /// Content on its way in, from `pending_at` on.
+    pending: Vec<u8>,
+    pending_at: usize,
+    /// The rest of it.
+    rest: Option<Box<dyn BodySource>>,
+    content_ended: bool,
+    /// Output that is not used yet.
+    output: Vec<u8>,
+    /// Content that its head promised, and how much there was.
+    promised_bytes: Option<u64>,
+    given_bytes: u64,
+    /// How its content ended.
+    end: Option<Filled>,
+    /// The connection waits for more of its content.
+    rests: bool,
+    exited: Option<Exit>,
+    /// We have ended it.
+    is_cut: bool,
+    due: Option<Instant>,
+    /// Of output and exit, one has ended: until when the other is waited for.
+    grace: Option<Instant>,
+    /// The line it is writing to standard error.
+    line: Vec<u8>,
+    elsewhere: Option<Elsewhere>,
+}
+
+/// What a read of its output brought.
+enum Read {
+    Bytes,
+    Nothing,
+    End,
+}
+
+impl Run {
+    /// A program that was just started. `content` is what is at hand of its content, if that is known whole; else it
+    /// comes through [`Run::sink`].
+    pub(super) fn new(
+        (process, pipes): (Process, Pipes),
+        terms: Terms,
+        content: Option<Spooled>,
+        cx: &Context<'_>,
+    ) -> Arc<Run> {
+        let Terms { name, head_only, html, timeout, spool, elsewhere } = terms;
+        let mut state = State {
+            process,
+            // A fresh pipe has room.
+            stdin: pipes.stdin.map(|fd| Pipe::new(fd, true)),
+            stdout: Some(Pipe::new(pipes.stdout, false)),
+            stderr: Some(Pipe::new(pipes.stderr, false)),
+            exit: Some(Pipe::new(pipes.exit, false)),
+            stage: Stage::Feeding,
+            pending: Vec::new(),
+            pending_at: 0,
+            rest: None,
+            content_ended: false,
+            output: Vec::new(),
+            promised_bytes: None,
+            given_bytes: 0,
+            end: None,
+            rests: false,
+            exited: None,
+            is_cut: false,
+            due: timeout.map(|timeout| cx.now().mono + timeout),
+            grace: None,
+            line: Vec::new(),
+            elsewhere: Some(elsewhere),
+        };
+        if let Some(content) = content {
+            state.end_content(content, cx);
+        }
+        Arc::new(Run { name, head_only, html, timeout, spool, state: Mutex::new(state) })
+    }
+
+    /// Where its content goes as it comes.
+    pub(super) fn sink(self: &Arc<Self>) -> Answer {
+        Answer::Sink(Box::new(Feed { run: Arc::clone(self) }))
+    }
+
+    fn due_after(&self, now: Instant) -> Option<Instant> {
+        self.timeout.map(|timeout| now + timeout)
+    }
+
+    /// The next step of the answer, if it can be made now.
+    fn step(self: &Arc<Self>, state: &mut State, now: Instant) -> Option<Done> {
+        let is_late = state.due.is_some_and(|due| due <= now);
+        match &state.stage {
+            Stage::Feeding | Stage::Spooling => {
+                // It is the client who is waited for, and that has a timeout of its own.
+                if is_late {
+                    state.due = self.due_after(now);
+                }
+                None
+            }
+            Stage::Draining => self.make_room(state, is_late, now),
+            Stage::Head if is_late => Some(self.cut_late(state)),
+            Stage::Head => self.read_head(state, now),
+            Stage::Past { .. } if is_late => Some(self.cut_late(state)),
+            Stage::Past { .. } => self.read_past(state, now),
+            Stage::Body => {
+                if is_late {
+                    log::warn!(target: "cgi", "{}: cut off, it took too long", self.name);
+                    state.cut();
+                    state.end = Some(Filled::Failed);
+                } else if state.is_output_over(now) {
+                    state.end = Some(state.verdict());
+                }
+                let has_news =
+                    state.end.is_some() || state.stdout.as_ref().is_some_and(|stdout| stdout.is_ready);
+                (has_news && std::mem::take(&mut state.rests)).then_some(Done::Woken)
+            }
+            Stage::Ended => {
+                if is_late {
+                    state.cut();
+                }
+                None
+            }
+        }
+    }
+
+    /// Content waits for room: is there some?
+    fn make_room(self: &Arc<Self>, state: &mut State, is_late: bool, now: Instant) -> Option<Done> {
+        let Some(stdin) = &state.stdin else {
+            // It will not read any more; what it says is the answer.
+            state.stage = Stage::Head;
+            return self.read_head(state, now);
+        };
+        let is_talking = state.stdout.as_ref().is_none_or(|stdout| stdout.is_ready);
+        let run = Arc::clone(self);
+        let then: Then = if state.pending_bytes() == 0 {
+            state.stage = Stage::Feeding;
+            Box::new(move |_| run.sink())
+        } else if !stdin.is_ready && is_talking {
+            state.stage = Stage::Spooling;
+            Box::new(move |_| {
+                let content = Spooled::new(&run.spool);
+                Answer::Sink(Box::new(ToFile { run, content }))
+            })
+        } else if is_late {
+            return Some(self.cut_late(state));
+        } else {
+            return None;
+        };
+        Some(Done::Finished(then))
+    }
+
+    fn read_head(self: &Arc<Self>, state: &mut State, now: Instant) -> Option<Done> {
+        loop {
+            match state.read(CGI_HEAD_BYTES_MAX + 1 - state.output.len().min(CGI_HEAD_BYTES_MAX)) {
+                Read::Bytes => match take_head(&state.output) {
+                    Ok(Some((head, used))) => {
+                        state.output.drain(..used);
+                        return self.begin_answer(state, head, now);
+                    }
+                    Ok(None) if state.output.len() > CGI_HEAD_BYTES_MAX => {
+                        return Some(self.refuse(state, "its head is too large"));
+                    }
+                    Ok(None) => {}
+                    Err(why) => return Some(self.refuse(state, why)),
+                },
+                Read::Nothing if !state.is_output_over(now) => return None,
+                Read::Nothing | Read::End => {
+                    return Some(self.refuse(state, "its output ended before its head did"));
+                }
+            }
+        }
+    }
+
+    /// Its head is there.
+    fn begin_answer(self: &Arc<Self>, state: &mut State, head: Head, now: Instant) -> Option<Done> {
+        let Head { answer, fields, content_bytes } = head;
+        let source = || Body::Source(Box::new(Output { run: Arc::clone(self) }));
+        let respond = |status| Response::new(status).with_written_fields(&fields);
+        state.promised_bytes = content_bytes;
+        state.stage = match answer {
+            Kind::Local(target) => {
+                let elsewhere = state.elsewhere.take()?;
+                state.end();
+                return Some(Done::Finished(Box::new(move |cx| elsewhere(target, cx))));
+            }
+            Kind::Content(status) if !self.head_only => {
+                let response = respond(status).with_body(source());
+                state.stage = Stage::Body;
+                return Some(Done::Finished(Box::new(move |_| Answer::Now(response))));
+            }
+            // The same head as for a GET, once the program has done all its work.
+            Kind::Content(status) => {
+                Stage::Past { response: respond(status).with_body(source()), may_have_content: true }
+            }
+            Kind::Bare(status) => {
+                let is_redirect = (300..400).contains(&status.code());
+                let may_have_content = self.head_only || is_redirect || status.is_bodiless();
+                Stage::Past { response: respond(status), may_have_content }
+            }
+        };
+        self.read_past(state, now)
+    }
+
+    /// Reads its content past, and answers at its end.
+    fn read_past(self: &Arc<Self>, state: &mut State, now: Instant) -> Option<Done> {
+        let mut left = CGI_TURN_BYTES_MAX;
+        loop {
+            let bytes = state.output.len();
+            state.output.clear();
+            let Stage::Past { may_have_content, .. } = &state.stage else { return None };
+            if bytes > 0 && !may_have_content {
+                return Some(self.refuse(state, "its content has no Content-Type"));
+            }
+            left = left.saturating_sub(bytes);
+            if left == 0 {
+                return None;
+            }
+            match state.read(left) {
+                Read::Bytes => {}
+                Read::Nothing | Read::End if !state.is_output_over(now) => return None,
+                Read::Nothing | Read::End => break,
+            }
+        }
+        let Stage::Past { response, .. } = std::mem::replace(&mut state.stage, Stage::Ended) else {
+            return None;
+        };
+        state.end();
+        Some(Done::Finished(Box::new(move |_| Answer::Now(response))))
+    }
+
+    /// What it says is no answer.
+    fn refuse(&self, state: &mut State, why: &str) -> Done {
+        log::warn!(target: "cgi", "{}: {why}", self.name);
+        // It may go on: what it has to complain of comes last.
+        state.end();
+        self.fail(Status::BAD_GATEWAY, "the program gave no proper answer")
+    }
+
+    fn cut_late(&self, state: &mut State) -> Done {
+        log::warn!(target: "cgi", "{}: cut off, it took too long", self.name);
+        state.cut();
+        self.fail(Status::GATEWAY_TIMEOUT, "the program took too long")
+    }
+
+    fn fail(&self, status: Status, detail: &'static str) -> Done {
+        let html = self.html;
+        Done::Finished(Box::new(move |_| error(status, detail, html).into()))
+    }
+
+    /// Logs what it says to standard error, a line a message. True if there is more than fits this turn.
+    fn hear(&self, state: &mut State) -> bool {
+        let mut piece = [0; 4 * KIB];
+        let mut left = CGI_TURN_BYTES_MAX;
+        while left > 0 {
+            let Some(stderr) = state.stderr.as_mut().filter(|stderr| stderr.is_ready) else { return false };
+            match rustix::io::read(&*stderr.fd, &mut piece) {
+                Ok(0) => {
+                    state.stderr = None;
+                    self.log_line(&mut state.line);
+                    return false;
+                }
+                Ok(bytes) => {
+                    left = left.saturating_sub(bytes);
+                    self.log_lines(&mut state.line, &piece[..bytes]);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => stderr.is_ready = false,
+                Err(_) => state.stderr = None,
+            }
+        }
+        true
+    }
+
+    fn log_lines(&self, line: &mut Vec<u8>, text: &[u8]) {
+        for part in text.split_inclusive(|&byte| byte == b'\n') {
+            let room = LOG_MESSAGE_BYTES_MAX.saturating_sub(line.len());
+            line.extend_from_slice(&part[..part.len().min(room)]);
+            if part.ends_with(b"\n") {
+                self.log_line(line);
+            }
+        }
+    }
+
+    fn log_line(&self, line: &mut Vec<u8>) {
+        let text = line.trim_ascii_end();
+        if !text.is_empty() {
+            log::warn!(target: "cgi", "{}: {}", self.name, String::from_utf8_lossy(text));
+        }
+        line.clear();
+    }
+
+    /// Once nobody waits for it and it has exited, nothing is left to do: its descriptors are closed, which takes them
+    /// off the poll, and only then it is reaped.
+    fn wind_up(&self, state: &mut State) -> bool {
+        let (Stage::Ended, Some(exit)) = (&state.stage, state.exited) else { return false };
+        self.hear(state);
+        self.log_line(&mut state.line);
+        state.stderr = None;
+        state.exit = None;
+        state.process.reap();
+        match exit {
+            Exit::Signal(signal) if !state.is_cut => {
+                log::warn!(target: "cgi", "{}: ended by signal {signal}", self.name);
+            }
+            Exit::Code(0) | Exit::Signal(_) => {}
+            Exit::Code(code) => log::debug!(target: "cgi", "{}: exit code {code}", self.name),
+        }
+        true
+    }
+}
+
+impl Watched for Run {
+    fn descriptors(&self) -> Vec<Descriptor> {
+        let state = lock(&self.state);
+        let pipes = [&state.stdin, &state.stdout, &state.stderr, &state.exit];
+        let numbered = [STDIN, STDOUT, STDERR, EXIT].into_iter().zip(pipes);
+        numbered
+            .filter_map(|(number, pipe)| {
+                let Pipe { fd, is_ready } = pipe.as_ref()?;
+                Some(Descriptor { number, fd: Arc::clone(fd), writes: number == STDIN, is_ready: *is_ready })
+            })
+            .collect()
+    }
+
+    fn advance(self: Arc<Self>, ready: Ready, now: Instant) -> Advanced {
+        let mut state = lock(&self.state);
+        state.note(ready);
+        let again = self.hear(&mut state);
+        state.feed();
+        let done = self.step(&mut state, now);
+        let again = again || state.has_more_to_read_past();
+        let is_over = self.wind_up(&mut state);
+        let due = state.due.into_iter().chain(state.grace).min();
+        // A grace that has passed is of no more interest.
+        let due = if due.is_some_and(|due| due <= now) { state.due.filter(|due| *due > now) } else { due };
+        Advanced { done, due, again, is_over }
+    }
+
+    fn abandon(&self) {
+        let mut state = lock(&self.state);
+        if !matches!(state.stage, Stage::Ended) {
+            state.cut();
+        }
+    }
+}
+
+impl State {
+    fn note(&mut self, ready: Ready) {
+        let pipes = [&mut self.stdin, &mut self.stdout, &mut self.stderr, &mut self.exit];
+        for (number, pipe) in [STDIN, STDOUT, STDERR, EXIT].into_iter().zip(pipes) {
+            if let Some(pipe) = pipe {
+                pipe.is_ready |= ready.has(number);
+            }
+        }
+        if let (Some(exit), None) = (&self.exit, self.exited)
+            && exit.is_ready
+        {
+            self.exited = exit_of(&*exit.fd);
+        }
+    }
+
+    fn pending_bytes(&self) -> usize {
+        self.pending.len() - self.pending_at
+    }
+
+    /// Hands on as much content as its pipe takes.
+    fn feed(&mut self) {
+        loop {
+            if self.stdin.is_none() || (self.pending_bytes() == 0 && !self.refill()) {
+                return;
+            }
+            let Some(stdin) = self.stdin.as_mut().filter(|stdin| stdin.is_ready) else { return };
+            match rustix::io::write(&*stdin.fd, &self.pending[self.pending_at..]) {
+                Ok(bytes) => self.pending_at += bytes,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => stdin.is_ready = false,
+                // It has shut its end: it has read enough, or is gone.
+                Err(_) => self.close_stdin(),
+            }
+        }
+    }
+
+    /// Has more content at hand; closes the pipe at its end.
+    fn refill(&mut self) -> bool {
+        self.pending.clear();
+        self.pending_at = 0;
+        while self.pending.is_empty() {
+            let Some(rest) = &mut self.rest else {
+                if self.content_ended {
+                    self.close_stdin();
+                }
+                return false;
+            };
+            match rest.fill(&mut self.pending, PIECE_BYTES) {
+                Filled::More => {}
+                // The connection is woken when there is more, and we are asked again.
+                Filled::Later => return !self.pending.is_empty(),
+                Filled::End => self.rest = None,
+                Filled::Failed => {
+                    log::warn!(target: "cgi", "content cannot be read back from its file");
+                    self.cut();
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn close_stdin(&mut self) {
+        self.stdin = None;
+        self.rest = None;
+        self.pending = Vec::new();
+        self.pending_at = 0;
+    }
+
+    /// All content is known, and this is the rest of it.
+    fn end_content(&mut self, mut content: Spooled, cx: &Context<'_>) {
+        let file = content.take_file();
+        let memory = content.take_memory();
+        self.content_ended = true;
+        self.stage = Stage::Head;
+        match file {
+            None if self.stdin.is_some() => self.pending.extend_from_slice(&memory),
+            None => {}
+            Some((file, bytes)) => {
+                let reader = Reader { file, at: 0, bytes, behind: memory };
+                self.rest = Some(Box::new(Offloaded::new(reader, cx)));
+            }
+        }
+    }
+
+    /// Reads at most `bytes_max` of its output, if there is some.
+    fn read(&mut self, bytes_max: usize) -> Read {
+        loop {
+            let Some(stdout) = &mut self.stdout else { return Read::End };
+            if !stdout.is_ready {
+                return Read::Nothing;
+            }
+            let before = self.output.len();
+            self.output.resize(before + bytes_max, 0);
+            let got = rustix::io::read(&*stdout.fd, &mut self.output[before..]);
+            self.output.truncate(before + got.unwrap_or(0));
+            match got {
+                Ok(0) => self.stdout = None,
+                Ok(_) => return Read::Bytes,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => stdout.is_ready = false,
+                Err(_) => self.stdout = None,
+            }
+        }
+    }
+
+    /// Whether all its output was read: output and exit have both ended, or one of them some time ago.
+    fn is_output_over(&mut self, now: Instant) -> bool {
+        let is_quiet = self.stdout.as_ref().is_none_or(|stdout| !stdout.is_ready);
+        match (self.stdout.is_none(), self.exited.is_some()) {
+            (true, true) => true,
+            (true, false) | (false, true) if is_quiet => *self.grace.get_or_insert(now + CGI_GRACE) <= now,
+            (true, false) | (false, true) | (false, false) => false,
+        }
+    }
+
+    /// How its content has ended: whole, as far as can be told.
+    fn verdict(&self) -> Filled {
+        let is_short = self.promised_bytes.is_some_and(|promised| self.given_bytes < promised);
+        let is_dead = matches!(self.exited, Some(Exit::Signal(_)));
+        if is_short || is_dead { Filled::Failed } else { Filled::End }
+    }
+
+    /// Whether reading its content past is not done, and no event will say so.
+    fn has_more_to_read_past(&self) -> bool {
+        matches!(self.stage, Stage::Past { .. }) && self.stdout.as_ref().is_some_and(|stdout| stdout.is_ready)
+    }
+
+    /// Nobody waits for what it says any more. It may go on until its time is up.
+    fn end(&mut self) {
+        self.stage = Stage::Ended;
+        self.close_stdin();
+        self.stdout = None;
+        self.grace = None;
+        self.output = Vec::new();
+    }
+
+    /// The same, and it must not go on.
+    fn cut(&mut self) {
+        self.end();
+        self.is_cut = true;
+        self.due = None;
+        self.process.kill();
+    }
+}
+
+/// Hands request content on as it comes.
+struct Feed {
+    run: Arc<Run>,
+}
+
+impl BodySink for Feed {
+    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk {
+        let mut state = lock(&self.run.state);
+        if state.stdin.is_none() {
+            return Sunk::Full;
+        }
+        state.pending.extend_from_slice(piece);
+        state.feed();
+        state.due = self.run.due_after(cx.now().mono);
+        if state.pending_bytes() > CGI_PENDING_BYTES_MAX { Sunk::Full } else { Sunk::More }
+    }
+
+    fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        lock(&self.run.state).stage = Stage::Draining;
+        cx.promised()
+    }
+
+    fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        let mut state = lock(&self.run.state);
+        state.content_ended = true;
+        state.stage = Stage::Head;
+        state.due = self.run.due_after(cx.now().mono);
+        cx.promised()
+    }
+}
+
+/// Takes the rest of the content of a program that does not read it while it talks.
+struct ToFile {
+    run: Arc<Run>,
+    content: Spooled,
+}
+
+impl BodySink for ToFile {
+    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk {
+        lock(&self.run.state).due = self.run.due_after(cx.now().mono);
+        take(&mut self.content, piece)
+    }
+
+    fn drain(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        cx.job_then(move || {
+            let spilled = self.content.spill();
+            spilled_then(spilled, move |_| Answer::Sink(self))
+        })
+    }
+
+    fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        let mut state = lock(&self.run.state);
+        state.end_content(self.content, cx);
+        state.due = self.run.due_after(cx.now().mono);
+        cx.promised()
+    }
+}
+
+/// Keeps a piece of content for a program.
+pub(super) fn take(content: &mut Spooled, piece: &[u8]) -> Sunk {
+    match content.push(piece) {
+        Pushed::Kept => Sunk::More,
+        Pushed::Spill => Sunk::Full,
+        Pushed::NoRoom => Sunk::Refuse(spool::no_room()),
+    }
+}
+
+/// What follows content that was written to its file, if it could be.
+pub(super) fn spilled_then(
+    spilled: Result<(), Errno>,
+    then: impl FnOnce(&mut Context<'_>) -> Answer + Send + 'static,
+) -> Then {
+    match spilled {
+        Ok(()) => Box::new(then),
+        Err(errno) => Box::new(move |_| spool::cannot_spill(errno).into()),
+    }
+}
+
+/// Reads kept content back: what is in the file, then what stands behind it. Blocks: for the workers.
+struct Reader {
+    file: OpenFile,
+    at: u64,
+    bytes: u64,
+    behind: Vec<u8>,
+}
+
+impl Producer for Reader {
+    fn produce(&mut self, out: &mut Vec<u8>) -> Filled {
+        let left = usize::try_from(self.bytes - self.at).unwrap_or(usize::MAX).min(PIECE_BYTES);
+        if left == 0 {
+            out.append(&mut self.behind);
+            return Filled::End;
+        }
+        let before = out.len();
+        out.resize(before + left, 0);
+        let got = loop {
+            match rustix::io::pread(self.file.fd(), &mut out[before..], self.at) {
+                Err(Errno::INTR) => {}
+                got => break got.unwrap_or(0),
+            }
+        };
+        out.truncate(before + got);
+        self.at += got as u64;
+        if got == 0 { Filled::Failed } else { Filled::More }
+    }
+}
+
+/// The program's content, as the content of the answer.
+struct Output {
+    run: Arc<Run>,
+}
+
+impl BodySource for Output {
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+        let mut state = lock(&self.run.state);
+        state.feed();
+        if state.output.is_empty() && state.end.is_none() {
+            state.read(room.clamp(1, PIECE_BYTES));
+        }
+        let mut bytes = room.max(1).min(state.output.len());
+        if let Some(promised) = state.promised_bytes {
+            let left = usize::try_from(promised - state.given_bytes).unwrap_or(usize::MAX);
+            if bytes > left {
+                log::warn!(target: "cgi", "{}: more content than its Content-Length says", self.run.name);
+                bytes = left;
+                state.end = Some(Filled::End);
+                state.output.truncate(left);
+            }
+        }
+        out.extend(state.output.drain(..bytes));
+        state.given_bytes += bytes as u64;
+        if !state.output.is_empty() {
+            return Filled::More;
+        }
+        if state.end.is_none() && state.stdout.is_none() && state.exited.is_some() {
+            state.end = Some(state.verdict());
+        }
+        match state.end {
+            Some(end) => {
+                if !matches!(state.stage, Stage::Ended) {
+                    state.end();
+                }
+                end
+            }
+            None if bytes > 0 => Filled::More,
+            None => {
+                state.rests = true;
+                Filled::Later
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Which program a path names, and what of the path is left for it.
+//!
+//! Names are resolved beneath the folder as those of the docroot are. A program is a regular file that this process
+//! may execute; what stands behind its name in the path is its `PATH_INFO`. This file must not know how it is run.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use rustix::fs::{Access, AtFlags, CWD, FileType};
+
+use crate::config::{CgiFolder, FileOptions};
+use crate::files::{Docroot, Reach, Trouble, file_type, is_hidden, stat};
+use crate::http::Status;
+
+/// A path with more parts than this names nothing.
+const DEPTH_MAX: usize = 64;
+
+/// A folder of programs and where it stands among the URLs.
+#[derive(Debug)]
+pub(super) struct Folder {
+    /// Decoded, without a slash at its end.
+    pub(super) url: Vec<u8>,
+    /// With links resolved, since programs are told where they are.
+    real: PathBuf,
+    root: Docroot,
+}
+
+/// A program that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Script {
+    /// Where it is.
+    pub(super) file: PathBuf,
+    /// Its URL path, decoded: `SCRIPT_NAME`.
+    pub(super) name: Vec<u8>,
+    /// What stands behind that: `PATH_INFO`.
+    pub(super) path_info: Vec<u8>,
+}
+
+/// Why there is none, as an answer.
+pub(super) type Missing = (Status, &'static str);
+
+impl Folder {
+    /// Opens the folder, following symbolic links as the docroot does.
+    pub(super) fn open(folder: &CgiFolder, files: &FileOptions) -> Result<Folder, String> {
+        let named =
+            |why: &dyn std::fmt::Display| format!("the scripts in '{}': {why}", folder.folder.display());
+        let real = folder.folder.canonicalize().map_err(|error| named(&error))?;
+        let files = FileOptions { withheld: Vec::new(), ..files.clone() };
+        let root = Docroot::open(&real, files).map_err(|error| named(&error))?;
+        Ok(Folder { url: folder.path.trim_end_matches('/').as_bytes().to_vec(), real, root })
+    }
+
+    /// What of a normalised path stands behind the folder's own; `None` if it is not below it.
+    pub(super) fn behind<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        path.strip_prefix(&self.url[..]).filter(|rest| rest.starts_with(b"/"))
+    }
+
+    /// The program that `rest` of a path names. Asks the disk: for jobs.
+    pub(super) fn find(&self, rest: &[u8]) -> Result<Script, Missing> {
+        const NOTHING: Missing = (Status::NOT_FOUND, "there is no such program");
+        let name = rest.strip_prefix(b"/").unwrap_or(rest);
+        let ends = name.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        for end in ends.chain([name.len()]).take(DEPTH_MAX) {
+            let (name, path_info) = name.split_at(end);
+            if name.is_empty() || is_hidden(name) {
+                return Err(NOTHING);
+            }
+            let fd = self.root.open_beneath(name, Reach::OnDisk).map_err(|trouble| match trouble {
+                Trouble::NotFound => NOTHING,
+                Trouble::Forbidden => (Status::FORBIDDEN, "this program may not be read"),
+                Trouble::Cold | Trouble::Exhausted | Trouble::Io(_) => {
+                    (Status::SERVICE_UNAVAILABLE, "the program cannot be opened just now")
+                }
+            })?;
+            match file_type(&stat(&fd).map_err(|_| NOTHING)?) {
+                FileType::Directory => continue,
+                FileType::RegularFile => {}
+                _ => return Err(NOTHING),
+            }
+            let file = self.real.join(OsStr::from_bytes(name));
+            if rustix::fs::accessat(CWD, &file, Access::EXEC_OK, AtFlags::EACCESS).is_err() {
+                return Err((Status::FORBIDDEN, "this file may not be executed"));
+            }
+            if self.root.resolved_name(&fd).as_deref().is_none_or(is_hidden) {
+                return Err(NOTHING);
+            }
+            return Ok(Script {
+                file,
+                name: [&self.url, &b"/"[..], name].concat(),
+                path_info: path_info.to_vec(),
+            });
+        }
+        Err(NOTHING)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_program_is_found_with_what_stands_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("in/side")).unwrap();
+        for (name, mode) in [("run", 0o755), ("in/side/run.sh", 0o755), ("text", 0o644), (".run", 0o755)] {
+            std::fs::write(at(name), "#!/bin/sh\n").unwrap();
+            std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        symlink("run", at("link")).unwrap();
+        symlink("/bin/sh", at("out")).unwrap();
+        symlink(".run", at("unhidden")).unwrap();
+        let config = CgiFolder { path: "/cgi/".into(), folder: folder.path().into() };
+        let folder = Folder::open(&config, &FileOptions::default()).unwrap();
+        assert_eq!(folder.behind(b"/cgi/run/x"), Some(&b"/run/x"[..]));
+        assert_eq!((folder.behind(b"/cgi"), folder.behind(b"/cgix/run")), (None, None));
+        let find = |rest: &str| {
+            let found = folder.find(rest.as_bytes()).map_err(|(status, _)| status.code());
+            found.map(|script| (script.name, script.path_info))
+        };
+        let found = |name: &str, info: &str| Ok((name.into(), info.into()));
+        assert_eq!(find("/run"), found("/cgi/run", ""));
+        assert_eq!(find("/run/"), found("/cgi/run", "/"));
+        assert_eq!(find("/run/a b/.c"), found("/cgi/run", "/a b/.c"));
+        assert_eq!(find("/in/side/run.sh/x"), found("/cgi/in/side/run.sh", "/x"));
+        assert_eq!(find("/link/x"), found("/cgi/link", "/x"));
+        assert_eq!(folder.find(b"/run").unwrap().file, folder.real.join("run"));
+        for (rest, status) in [
+            ("/", 404),
+            ("/in", 404),
+            ("/in/side/", 404),
+            ("/none", 404),
+            ("/none/run", 404),
+            ("/.run", 404),
+            ("/unhidden", 404),
+            ("/out", 404),
+            ("/text", 403),
+            ("/text/x", 403),
+        ] {
+            assert_eq!(find(rest), Err(status), "{rest}");
+        }
+        assert_eq!(find(&"/in/side/../..".repeat(40)), Err(404));
+    }
+}

@@ -1,0 +1,702 @@
+//! Programs that answer: what they are told, what they may say, and what becomes of those that misbehave.
+//!
+//! Programs are shell scripts written by the tests, and the samples of `examples/cgi`. Where Python or Perl is not
+//! installed its sample is left out with a word, and required where `WHIRLIGIG_REQUIRE_CLIENTS=1`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::docroot::{Docroot, HELLO, pattern};
+use crate::harness::{Server, assert_took, command, now, on_both, program, until};
+use crate::wire::{Client, chunked, get, request};
+
+const REQUIRED: &str = "WHIRLIGIG_REQUIRE_CLIENTS";
+const MIB: usize = 1024 * 1024;
+
+/// A folder of programs, and a server that runs them below `/cgi`.
+struct Programs {
+    docroot: Docroot,
+    folder: TempDir,
+}
+
+impl Programs {
+    fn new() -> Programs {
+        Programs { docroot: Docroot::new(), folder: TempDir::with_prefix("whirligig-cgi-").unwrap() }
+    }
+
+    /// Adds a shell script. `$T` is this folder.
+    fn with(self, name: &str, text: &str) -> Programs {
+        let text = format!("#!/bin/sh\nT='{}'\n{text}\n", self.folder.path().display());
+        self.with_file(name, &text)
+    }
+
+    fn with_file(self, name: &str, text: &str) -> Programs {
+        let file = self.at(name);
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn flag(&self) -> String {
+        format!("/cgi={}", self.folder.path().display())
+    }
+
+    fn serve(&self, model: &str, more: &[&str]) -> Server {
+        let flag = self.flag();
+        let all: Vec<&str> = ["--cgi", &flag].iter().chain(more).copied().collect();
+        Server::start(model, &self.docroot.root(), &all)
+    }
+
+    /// What a program has written into a file of this name, once it has.
+    fn told(&self, name: &str) -> String {
+        let file = self.at(name);
+        until(format_args!("{name} is written"), || {
+            fs::read_to_string(&file).is_ok_and(|text| text.ends_with('\n'))
+        });
+        fs::read_to_string(file).unwrap()
+    }
+}
+
+/// Waits until no process has any of these numbers, not even as a zombie.
+fn gone(pids: &str) {
+    for pid in pids.split_whitespace() {
+        until(format_args!("process {pid} is gone"), || !Path::new("/proc").join(pid).exists());
+    }
+}
+
+/// The processes that the server has started and not yet collected.
+fn children(server: &Server) -> String {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid().as_raw_nonzero())).unwrap();
+    tasks.flatten().map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default()).collect()
+}
+
+const HEAD: &str = "printf 'Content-Type: text/plain\\n\\n'";
+
+#[test]
+fn the_samples_run_in_every_language() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        let server = Server::start(model, &docroot.root(), &["--cgi", "/cgi=examples/cgi"]);
+        let mut client = Client::connect(server.port);
+        if program(&["python3"], REQUIRED).is_some() {
+            let page = client.get("/cgi/environ.py/some/path?name=value").expect(200);
+            assert_eq!(page.must("content-type"), "text/html; charset=utf-8");
+            for row in [
+                "<tr><td>PATH_INFO</td><td>/some/path</td></tr>",
+                "<tr><td>QUERY_STRING</td><td>name=value</td></tr>",
+                "<tr><td>SCRIPT_NAME</td><td>/cgi/environ.py</td></tr>",
+                "<tr><td>wsgi.url_scheme</td><td>http</td></tr>",
+            ] {
+                assert!(page.text().contains(row), "{row} in {}", page.text());
+            }
+            let fields = ["Content-Type: application/x-www-form-urlencoded"];
+            let posted = client.ask("POST", "/cgi/environ.py", &fields, b"name=value").expect(200);
+            assert!(
+                posted.text().contains("10 bytes of content: <code>name=value</code>"),
+                "{}",
+                posted.text()
+            );
+            let hello = client.get("/cgi/hello.py?name=%3CAnna%3E").expect(200);
+            assert!(hello.text().contains("<h1>Hello, &lt;Anna&gt;!</h1>"), "{}", hello.text());
+        }
+        if program(&["perl"], REQUIRED).is_some() {
+            let posted = client.ask("POST", "/cgi/form.pl", &[], b"name=a+%26+b").expect(303);
+            assert_eq!(posted.must("location"), "/cgi/form.pl?name=a+%26+b");
+            let form = client.get(posted.must("location")).expect(200);
+            assert!(form.text().contains("<li>name: a &amp; b</li>"), "{}", form.text());
+        }
+        let upper = client.ask("POST", "/cgi/upper.sh", &[], b"around and around").expect(200);
+        assert_eq!(upper.text(), "AROUND AND AROUND");
+        // Its first line comes long before its last.
+        let since = now();
+        client.send(get("/cgi/clock.sh"));
+        let mut seen: Vec<u8> = Vec::new();
+        while memchr::memmem::find(&seen, b"\r\n\r\n").is_none_or(|end| seen.len() < end + 12) {
+            seen.extend(client.read_some(4096));
+        }
+        assert!(!seen.ends_with(b"0\r\n\r\n"), "{}", String::from_utf8_lossy(&seen));
+        assert_took("a first line", since, 0.0..4.0);
+    });
+}
+
+#[test]
+fn a_wsgi_application_finds_what_the_standard_asks_for() {
+    if program(&["python3"], REQUIRED).is_none() {
+        return;
+    }
+    let programs = Programs::new().with_file(
+        "valid.py",
+        r#"#!/usr/bin/env python3
+from wsgiref.handlers import CGIHandler
+from wsgiref.validate import validator
+
+def application(environ, start_response):
+    content = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    start_response("201 Created", [("Content-Type", "text/plain"), ("X-Method", environ["REQUEST_METHOD"])])
+    return [content, b" and more"]
+
+CGIHandler().run(validator(application))
+"#,
+    );
+    on_both(|model| {
+        let server = programs.serve(model, &[]);
+        let mut client = Client::connect(server.port);
+        for (method, content) in [("GET", &b""[..]), ("POST", b"some"), ("PUT", b"thing"), ("DELETE", b"")] {
+            let got = client.ask(method, "/cgi/valid.py/x?y=z", &["Cookie: a=b"], content).expect(201);
+            assert_eq!(got.must("x-method"), method);
+            assert_eq!(got.body, [content, b" and more"].concat());
+        }
+        client.send(request("POST", "/cgi/valid.py", &["Transfer-Encoding: chunked"], b""));
+        client.send(chunked(b"in chunks", 4));
+        assert_eq!(client.response().expect(201).text(), "in chunks and more");
+        let err = server.err.text();
+        assert!(!err.contains("cgi"), "a validator that complains: {err}");
+    });
+}
+
+#[test]
+fn a_program_is_told_of_its_request_and_nothing_of_the_server() {
+    let programs = Programs::new().with("env", &format!("{HEAD}; env | sort; pwd"));
+    on_both(|model| {
+        let flag = programs.flag();
+        let more =
+            ["--cgi", &flag, "--cgi-env", "GREETING=hello there", "--auth", "anna:secret@/cgi/env/private"];
+        let mut server = command(model, &programs.docroot.root(), &more);
+        server.env("SECRET_OF_THE_SERVER", "SECRET").env("LD_LIBRARY_PATH", "/nowhere");
+        let server = Server::launch(server);
+        let mut client = Client::connect(server.port);
+        let fields =
+            ["X-Two: 1", "Proxy: http://evil/", "x-two: 2", "X_Two: 3", "Cookie: a=1", "Cookie: b=2"];
+        let got = client.ask("GET", "/cgi/env/a%20b/c?x=%41&y", &fields, b"").expect(200);
+        let lines: Vec<&str> = got.text().lines().collect();
+        let has = |line: &str| assert!(lines.contains(&line), "{line} in {}", got.text());
+        has("GATEWAY_INTERFACE=CGI/1.1");
+        has("GREETING=hello there");
+        has("HTTP_COOKIE=a=1; b=2");
+        has("HTTP_HOST=localhost");
+        has("HTTP_X_TWO=1, 2");
+        has("PATH_INFO=/a b/c");
+        has("QUERY_STRING=x=%41&y");
+        has("REMOTE_ADDR=127.0.0.1");
+        has("REQUEST_METHOD=GET");
+        has("REQUEST_URI=/cgi/env/a%20b/c?x=%41&y");
+        has("SCRIPT_NAME=/cgi/env");
+        has("SERVER_NAME=localhost");
+        has(&format!("SERVER_PORT={}", server.port));
+        has("SERVER_PROTOCOL=HTTP/1.1");
+        let folder = programs.folder.path().canonicalize().unwrap();
+        has(&format!("SCRIPT_FILENAME={}/env", folder.display()));
+        has(&folder.display().to_string());
+        let translated = programs.docroot.root().canonicalize().unwrap();
+        has(&format!("PATH_TRANSLATED={}/a b/c", translated.display()));
+        let names: Vec<&str> = lines.iter().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+        // The shell says these three itself.
+        let unexpected: Vec<&&str> = names
+            .iter()
+            .filter(|name| {
+                !["PWD", "_", "OLDPWD", "SHLVL", "PATH", "GREETING"].contains(name)
+                    && !["HTTP_", "SERVER_", "REMOTE_", "REQUEST_", "PATH_", "SCRIPT_"]
+                        .iter()
+                        .any(|start| name.starts_with(start))
+                    && !["GATEWAY_INTERFACE", "QUERY_STRING"].contains(name)
+            })
+            .collect();
+        assert!(unexpected.is_empty(), "{unexpected:?}");
+        assert!(!got.text().contains("SECRET") && !names.contains(&"HTTP_PROXY"), "{}", got.text());
+        client.get("/cgi/env/private").expect(401);
+        let basic = ["Authorization: Basic YW5uYTpzZWNyZXQ="];
+        let known = client.ask("GET", "/cgi/env/private", &basic, b"").expect(200);
+        assert!(known.text().contains("AUTH_TYPE=Basic\n") && known.text().contains("REMOTE_USER=anna\n"));
+        assert!(!known.text().contains("HTTP_AUTHORIZATION"), "{}", known.text());
+    });
+}
+
+#[test]
+fn authorization_is_shown_where_that_is_asked_for() {
+    let programs = Programs::new().with("auth", &format!("{HEAD}; echo \"$HTTP_AUTHORIZATION\""));
+    on_both(|model| {
+        let server = programs.serve(model, &["--cgi-authorization"]);
+        let got = Client::connect(server.port).ask("GET", "/cgi/auth", &["Authorization: Bearer x"], b"");
+        assert_eq!(got.expect(200).text(), "Bearer x\n");
+    });
+}
+
+#[test]
+fn what_is_no_program_is_not_run_and_no_program_is_shown() {
+    let programs = Programs::new().with("run", &format!("{HEAD}; echo ran"));
+    fs::write(programs.at("text"), "no program").unwrap();
+    fs::create_dir(programs.at("folder")).unwrap();
+    std::os::unix::fs::symlink("/bin/sh", programs.at("outside")).unwrap();
+    let programs = programs.with(".hidden", "").with("folder/deep", &format!("{HEAD}; echo \"$PATH_INFO\""));
+    on_both(|model| {
+        let inside = programs.docroot.root().join("scripts");
+        fs::create_dir_all(&inside).unwrap();
+        fs::write(inside.join("source"), "#!/bin/sh\n").unwrap();
+        let second = format!("/second={}", inside.display());
+        let server = programs.serve(model, &["--cgi", &second]);
+        let mut client = Client::connect(server.port);
+        for (path, status) in [
+            ("/cgi/run", 200),
+            ("/cgi//x/../run/", 200),
+            ("/%63gi/run", 200),
+            ("/cgi/none", 404),
+            ("/cgi/", 404),
+            ("/cgi/folder", 404),
+            ("/cgi/outside", 404),
+            ("/cgi/.hidden", 404),
+            ("/cgi/text", 403),
+            ("/cgi/run%2f", 400),
+            ("/scripts/source", 404),
+            ("/scripts/", 404),
+            ("/scripts", 404),
+        ] {
+            let got = client.get(path);
+            assert_eq!(got.status, status, "{path}: {got:?}");
+        }
+        assert_eq!(client.get("/cgi/folder/deep/and/on").text(), "/and/on\n");
+        client.get("/hello.txt").expect(200).with_body(HELLO);
+        client.ask("TRACE", "/cgi/run", &[], b"").expect(405);
+    });
+}
+
+#[test]
+fn a_program_decides_about_its_answer() {
+    let programs = Programs::new()
+        .with(
+            "missing",
+            "printf 'Status: 404 Gone fishing\\r\\nContent-Type: text/plain\\r\\n\\r\\nnot here'",
+        )
+        .with(
+            "cookies",
+            "printf 'Content-type: text/plain\\nSet-Cookie: a\\nSet-Cookie: b\\nServer: mine\\n\\n'",
+        )
+        .with("away", "printf 'Location: http://example.org/x\\n\\n'")
+        .with("local", "printf 'Location: /hello.txt\\n\\n'")
+        .with("locally", "printf 'Location: /cgi/env/x?from=here\\n\\n'")
+        .with(
+            "env",
+            &format!(
+                "{HEAD}; echo \"$REQUEST_METHOD $SCRIPT_NAME $PATH_INFO $QUERY_STRING $CONTENT_LENGTH\""
+            ),
+        )
+        .with("locked", "printf 'Location: /plain/one.txt\\n\\n'")
+        .with("circle", "printf 'Location: /cgi/circle\\n\\n'")
+        .with("none", "printf 'Status: 204\\n\\n'")
+        .with("bare", "printf 'Status: 410\\n\\n'")
+        .with("length", "printf 'Content-Type: text/plain\\nContent-Length: 5\\n\\nhello'")
+        .with("head", &format!("{HEAD}; echo content; echo \"$REQUEST_METHOD\" > $T/head.$SERVER_PORT"));
+    on_both(|model| {
+        let server = programs.serve(model, &["--auth", "anna:secret@/plain"]);
+        let mut client = Client::connect(server.port);
+        let missing = client.get("/cgi/missing").expect(404);
+        assert_eq!((missing.text(), missing.must("content-type")), ("not here", "text/plain"));
+        let cookies = client.get("/cgi/cookies").expect(200);
+        let set: Vec<_> = cookies.fields.iter().filter(|(name, _)| name == "set-cookie").collect();
+        assert_eq!((set.len(), cookies.must("server")), (2, "whirligig"));
+        assert_eq!(client.get("/cgi/away").expect(302).must("location"), "http://example.org/x");
+        let local = client.ask("POST", "/cgi/local", &[], b"dropped").expect(200).with_body(HELLO);
+        assert!(local.field("location").is_none(), "{local:?}");
+        let env = client.ask("POST", "/cgi/locally", &[], b"dropped").expect(200);
+        assert_eq!(env.text(), "GET /cgi/env /x from=here \n");
+        client.get("/cgi/locked").expect(401);
+        client.get("/cgi/circle").expect(502);
+        client.get("/cgi/none").expect(204);
+        assert!(client.get("/cgi/bare").expect(410).body.is_empty());
+        assert_eq!(client.get("/cgi/length").expect(200).text(), "hello");
+        let head = client.ask("HEAD", "/cgi/head", &[], b"").expect(200);
+        assert_eq!(head.must("content-type"), "text/plain");
+        assert_eq!(programs.told(&format!("head.{}", server.port)), "HEAD\n");
+        // Two at once behind each other, and a file.
+        client.send([get("/cgi/env/1"), get("/hello.txt"), get("/cgi/env/2")].concat());
+        assert_eq!(client.response().expect(200).text(), "GET /cgi/env /1  \n");
+        client.response().expect(200).with_body(HELLO);
+        assert_eq!(client.response().expect(200).text(), "GET /cgi/env /2  \n");
+        let mut old = Client::connect(server.port);
+        old.send(b"GET /cgi/env HTTP/1.0\r\n\r\n");
+        assert_eq!(old.response().expect(200).text(), "GET /cgi/env   \n");
+    });
+}
+
+#[test]
+fn a_program_that_says_nothing_sensible_is_a_502_and_its_complaints_are_logged() {
+    let programs = Programs::new()
+        .with("silent", "exit 3")
+        .with("cut", "printf 'Content-Type: text/pl'")
+        .with(
+            "traceback",
+            "echo 'Traceback (most recent call last):'; echo oops >&2; printf 'half\\nlines' >&2",
+        )
+        .with("typeless", "printf 'Status: 200\\n\\ncontent'")
+        .with("nph", "printf 'HTTP/1.1 200 OK\\nContent-Type: text/plain\\n\\n'")
+        .with("huge", "printf 'X: '; head -c 40000 /dev/zero | tr '\\0' x; printf '\\n\\n'")
+        .with("interim", "printf 'Status: 100\\nContent-Type: text/plain\\n\\n'")
+        .with_file("unreadable", "#!/no/such/interpreter\n");
+    on_both(|model| {
+        let server = programs.serve(model, &[]);
+        let mut client = Client::connect(server.port);
+        for name in ["silent", "cut", "traceback", "typeless", "nph", "huge", "interim"] {
+            let got = client.get(&format!("/cgi/{name}"));
+            assert_eq!(got.status, 502, "{name}: {got:?}");
+            until(format_args!("{name} is logged"), || server.err.text().contains(&format!("/cgi/{name}: ")));
+        }
+        client.get("/cgi/unreadable").expect(500);
+        for line in ["/cgi/traceback: oops\n", "/cgi/traceback: half\n", "/cgi/traceback: lines\n"] {
+            until(format_args!("{line:?} is logged"), || server.err.text().contains(line));
+        }
+        client.get("/hello.txt").expect(200);
+    });
+}
+
+#[test]
+fn much_content_goes_through_in_both_directions() {
+    let programs = Programs::new()
+        .with("cat", "printf 'Content-Type: application/octet-stream\\n\\n'; exec cat")
+        .with("count", &format!("{HEAD}; head -c $CONTENT_LENGTH | wc -c"))
+        .with("slow", &format!("sleep 0.3; n=$(wc -c); {HEAD}; echo $n"))
+        .with("deaf", &format!("exec <&-; {HEAD}; echo done"))
+        .with("early", &format!("{HEAD}; echo done"));
+    let content = pattern(8 * MIB);
+    on_both(|model| {
+        let server = programs.serve(model, &[]);
+        let mut client = Client::connect(server.port);
+        // Sent whole before anything is read: whoever only streams would wait for ever.
+        let mut old = Client::connect(server.port);
+        let length = content.len();
+        old.send(format!("POST /cgi/cat HTTP/1.0\r\nContent-Length: {length}\r\n\r\n"));
+        old.send(&content);
+        let (rest, _) = old.rest();
+        assert!(rest.starts_with(b"HTTP/1.1 200 OK\r\n") && rest.ends_with(&content), "{} bytes", rest.len());
+        for name in ["count", "slow"] {
+            let got = client.ask("POST", &format!("/cgi/{name}"), &[], &content).expect(200);
+            assert_eq!(got.text().trim(), content.len().to_string());
+        }
+        client.send(request("POST", "/cgi/cat", &["Transfer-Encoding: chunked"], b""));
+        client.send(chunked(&content[..MIB], 60_000));
+        client.response().expect(200).with_body(&content[..MIB]);
+        client.send(request("POST", "/cgi/count", &["Transfer-Encoding: chunked"], b""));
+        client.send(chunked(b"small", 2));
+        assert_eq!(client.response().expect(200).text().trim(), "5");
+        // Who does not read its content can still answer; the rest is no longer wanted.
+        for name in ["deaf", "early"] {
+            let mut client = Client::connect(server.port);
+            client.send_if_open(request("POST", &format!("/cgi/{name}"), &[], &content));
+            assert_eq!(client.response().expect(200).text(), "done\n");
+        }
+        let mut client = Client::connect(server.port);
+        client.send(request("POST", "/cgi/cat", &["Expect: 100-continue", "Content-Length: 5"], b""));
+        until("it is invited", || !client.has_nothing());
+        client.send(b"hello");
+        let got = client.response().expect(200);
+        assert_eq!((got.text(), &got.interim[..]), ("hello", &[100][..]));
+    });
+}
+
+#[test]
+fn content_reaches_the_program_as_it_comes_and_its_output_the_client() {
+    let programs = Programs::new().with(
+        "talk",
+        &format!("read -r line; echo \"$line\" > $T/first.$SERVER_PORT; {HEAD}; echo got \"$line\"; read -r line; echo got \"$line\""),
+    );
+    on_both(|model| {
+        let server = programs.serve(model, &[]);
+        let mut client = Client::connect(server.port);
+        client.send(b"POST /cgi/talk HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\none\n");
+        assert_eq!(programs.told(&format!("first.{}", server.port)), "one\n");
+        client.send(b"two 2\n");
+        assert_eq!(client.response().expect(200).text(), "got one\ngot two 2\n");
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_the_program_back() {
+    let programs =
+        Programs::new().with("endless", &format!("{HEAD}; echo $$ > $T/endless.$SERVER_PORT; exec yes"));
+    on_both(|model| {
+        let server = programs.serve(model, &[]);
+        let before = server.resident_bytes();
+        let mut client = Client::connect_narrow(server.port);
+        client.send(get("/cgi/endless"));
+        let pid = programs.told(&format!("endless.{}", server.port));
+        let written = || -> u64 {
+            let io = fs::read_to_string(format!("/proc/{}/io", pid.trim())).unwrap_or_default();
+            io.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok()).unwrap_or(0)
+        };
+        // Everything on the way is full when it has not written for a while.
+        let mut last = 0;
+        until("it is held back", || {
+            crate::harness::pass(Duration::from_millis(100));
+            let now = written();
+            std::mem::replace(&mut last, now) == now && now > 0
+        });
+        assert!(last < 8 * MIB as u64, "{last} bytes were written");
+        let grown = server.resident_bytes().saturating_sub(before);
+        assert!(grown < 2 * MIB as u64, "{grown} bytes of memory for a client that does not read");
+        drop(client);
+        gone(&pid);
+    });
+}
+
+#[test]
+fn what_takes_too_long_is_cut_off() {
+    let programs = Programs::new()
+        .with("sleep", "echo $$ > $T/sleep.$SERVER_PORT; exec sleep 1000")
+        .with("deaf", "echo $$ > $T/deaf.$SERVER_PORT; exec sleep 1000")
+        .with(
+            "endless",
+            &format!("{HEAD}; echo $$ > $T/endless.$SERVER_PORT; while :; do echo x; sleep 0.05; done"),
+        )
+        .with("family", "sleep 1000 & echo $$ $! > $T/family.$SERVER_PORT; wait");
+    on_both(|model| {
+        let server = programs.serve(model, &["--cgi-timeout", "1", "--answer-timeout", "0.5"]);
+        let mut client = Client::connect(server.port);
+        let since = now();
+        client.get("/cgi/sleep").expect(504);
+        assert_took("the deadline", since, 0.9..4.0);
+        gone(&programs.told(&format!("sleep.{}", server.port)));
+        client.get("/cgi/family").expect(504);
+        gone(&programs.told(&format!("family.{}", server.port)));
+        // It never reads: the client cannot send all of it either.
+        let mut sender = Client::connect(server.port);
+        let mut other = sender.sender();
+        let sending = std::thread::spawn(move || {
+            other.send_if_open(request("POST", "/cgi/deaf", &[], &pattern(8 * MIB)));
+        });
+        sender.response().expect(504);
+        gone(&programs.told(&format!("deaf.{}", server.port)));
+        drop(sender);
+        sending.join().unwrap();
+        // Its head is out, so only the missing end can tell.
+        client.send(get("/cgi/endless"));
+        let (rest, _) = client.rest();
+        assert!(rest.starts_with(b"HTTP/1.1 200 OK\r\n") && !rest.ends_with(b"0\r\n\r\n"), "{}", rest.len());
+        gone(&programs.told(&format!("endless.{}", server.port)));
+    });
+}
+
+#[test]
+fn a_program_that_dies_half_way_leaves_an_answer_that_shows_it() {
+    let programs = Programs::new()
+        .with("killed", &format!("{HEAD}; echo half; kill -9 $$"))
+        .with("short", "printf 'Content-Type: text/plain\\nContent-Length: 10\\n\\nhalf'")
+        .with("failed", &format!("{HEAD}; echo whole; exit 1"));
+    on_both(|model| {
+        let server = programs.serve(model, &[]);
+        for name in ["killed", "short"] {
+            let mut client = Client::connect(server.port);
+            client.send(get(&format!("/cgi/{name}")));
+            let (rest, _) = client.rest();
+            let text = String::from_utf8_lossy(&rest);
+            assert!(text.contains("half") && !text.ends_with("0\r\n\r\n"), "{name}: {text}");
+        }
+        // The exit code of a script is that of its last command, which says little.
+        assert_eq!(Client::connect(server.port).get("/cgi/failed").expect(200).text(), "whole\n");
+    });
+}
+
+#[test]
+fn what_a_program_leaves_behind_does_not_hold_the_answer_up() {
+    let programs = Programs::new()
+        .with("holds", &format!("{HEAD}; echo done; sleep 1000 & echo $! > $T/holds.$SERVER_PORT"))
+        .with(
+            "works",
+            &format!("{HEAD}; echo done; exec >&-; echo $$ > $T/works.$SERVER_PORT; exec sleep 1000"),
+        );
+    on_both(|model| {
+        let server = programs.serve(model, &["--cgi-timeout", "4"]);
+        let mut client = Client::connect(server.port);
+        for name in ["holds", "works"] {
+            let since = now();
+            assert_eq!(client.get(&format!("/cgi/{name}")).expect(200).text(), "done\n", "{name}");
+            assert_took(name, since, 0.0..3.5);
+        }
+        // What goes on without a client has the same deadline.
+        gone(&programs.told(&format!("works.{}", server.port)));
+        let left = programs.told(&format!("holds.{}", server.port));
+        let pid = rustix::process::Pid::from_raw(left.trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).expect("it was left alone");
+    });
+}
+
+#[test]
+fn a_client_that_goes_takes_its_program_along() {
+    let programs = Programs::new()
+        .with("family", "sleep 1000 & echo $$ $! > $T/$QUERY_STRING; wait")
+        .with("half", &format!("sleep 0.5; {HEAD}; echo still here"));
+    on_both(|model| {
+        let server = programs.serve(model, &[]);
+        let mut others = Client::connect(server.port);
+        for how in ["reset", "close", "content", "closed-at-once"] {
+            let name = format!("{how}.{}", server.port);
+            let mut client = Client::connect(server.port);
+            let length = if how == "content" { "Content-Length: 10\r\n" } else { "" };
+            let method = if how == "content" { "POST" } else { "GET" };
+            client.send(format!("{method} /cgi/family?{name} HTTP/1.1\r\nHost: x\r\n{length}\r\n"));
+            if how == "closed-at-once" {
+                // It may not even have begun.
+                drop(client);
+                continue;
+            }
+            let pids = programs.told(&name);
+            if how == "reset" {
+                socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+            drop(client);
+            gone(&pids);
+            others.get("/hello.txt").expect(200);
+        }
+        until("no program is left", || children(&server).is_empty());
+        // Who has only said all there is to say still gets the answer.
+        let mut client = Client::connect(server.port);
+        client.send(get("/cgi/half"));
+        client.finish();
+        let got = client.response().expect(200);
+        assert_eq!(got.text(), "still here\n");
+        let mut old = Client::connect(server.port);
+        old.send(b"GET /cgi/half HTTP/1.0\r\n\r\n");
+        old.finish();
+        let got = old.response().expect(200);
+        assert_eq!((got.text(), &got.interim[..]), ("still here\n", &[][..]));
+    });
+}
+
+#[test]
+fn only_so_many_run_at_once() {
+    let programs = Programs::new().with(
+        "wait",
+        &format!("echo $$ > $T/wait.$SERVER_PORT.$QUERY_STRING; {HEAD}; until [ -e $T/gate.$SERVER_PORT ]; do sleep 0.05; done; echo open"),
+    );
+    on_both(|model| {
+        let server = programs.serve(model, &["--cgi-max", "2"]);
+        let gate = programs.at(&format!("gate.{}", server.port));
+        let mut clients = Vec::new();
+        for number in 0..2 {
+            let mut client = Client::connect(server.port);
+            client.send(get(&format!("/cgi/wait?{number}")));
+            programs.told(&format!("wait.{}.{number}", server.port));
+            clients.push(client);
+        }
+        let mut third = Client::connect(server.port);
+        let refused = third.get("/cgi/wait?2").expect(503);
+        assert_eq!(refused.must("retry-after"), "1");
+        third.get("/hello.txt").expect(200);
+        // One goes, so there is room for one.
+        drop(clients.pop());
+        until("a place is free", || {
+            third.send(get("/cgi/wait?3"));
+            let number = format!("wait.{}.3", server.port);
+            until("an answer", || programs.at(&number).exists() || !third.has_nothing());
+            programs.at(&number).exists() || third.response().expect(503).status == 200
+        });
+        fs::write(&gate, "").unwrap();
+        assert_eq!(clients.pop().unwrap().response().expect(200).text(), "open\n");
+        assert_eq!(third.response().expect(200).text(), "open\n");
+    });
+}
+
+#[test]
+fn two_hundred_slow_programs_hold_nobody_up() {
+    const SLOW: usize = 200;
+    let programs = Programs::new().with(
+        "wait",
+        &format!("{HEAD}; : > $T/at.$SERVER_PORT/$QUERY_STRING; cat $T/gate.$SERVER_PORT; echo done"),
+    );
+    on_both(|model| {
+        let server = programs.serve(model, &[]);
+        let gate = programs.at(&format!("gate.{}", server.port));
+        let at = programs.at(&format!("at.{}", server.port));
+        fs::create_dir(&at).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
+        let mut clients: Vec<Client> = (0..SLOW)
+            .map(|number| {
+                let mut client = Client::connect(server.port);
+                client.send(get(&format!("/cgi/wait?{number}")));
+                client
+            })
+            .collect();
+        let mut other = Client::connect(server.port);
+        until("all of them wait", || {
+            other.get("/hello.txt").expect(200).with_body(HELLO);
+            fs::read_dir(&at).unwrap().count() == SLOW
+        });
+        for _ in 0..200 {
+            other.get("/hello.txt").expect(200).with_body(HELLO);
+        }
+        // All of them have the pipe open to read before it is closed again, or they would wait for the next writer.
+        let writer = fs::OpenOptions::new().write(true).open(&gate).unwrap();
+        until("they are let go", || {
+            fs::read_dir("/proc")
+                .unwrap()
+                .flatten()
+                .filter(|entry| {
+                    let folder = entry.path();
+                    fs::read_link(folder.join("fd/3")).is_ok_and(|open| open == gate)
+                        || fs::read_link(folder.join("fd/0")).is_ok_and(|open| open == gate)
+                })
+                .count()
+                >= SLOW
+        });
+        drop(writer);
+        for client in &mut clients {
+            assert_eq!(client.response().expect(200).text(), "done\n");
+        }
+    });
+}
+
+#[test]
+fn a_stop_waits_for_programs_and_ends_what_is_left() {
+    let programs = Programs::new()
+        .with("short", &format!("echo $$ > $T/short.$SERVER_PORT; sleep 0.5; {HEAD}; echo done"))
+        .with("long", "echo $$ > $T/long.$SERVER_PORT; exec sleep 1000");
+    on_both(|model| {
+        let mut server = programs.serve(model, &["--drain-timeout", "1"]);
+        let mut client = Client::connect(server.port);
+        client.send(get("/cgi/short"));
+        programs.told(&format!("short.{}", server.port));
+        server.signal(Signal::TERM);
+        assert_eq!(client.response().expect(200).text(), "done\n");
+        assert_eq!(server.wait_exit(), 0);
+        let mut server = programs.serve(model, &["--drain-timeout", "0.2"]);
+        let mut client = Client::connect(server.port);
+        client.send(get("/cgi/long"));
+        let pid = programs.told(&format!("long.{}", server.port));
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait_exit(), 1);
+        // With its program gone a thread may still say so before the process ends.
+        assert!(!client.try_response("GET").is_ok_and(|cut| cut.status != 502), "it was cut off");
+        // Whoever inherits orphans here may not collect them; dead is enough.
+        until(format_args!("{pid} is dead"), || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            stat.is_empty() || stat.contains(") Z ")
+        });
+    });
+}
+
+#[test]
+fn flags_that_make_no_sense_are_refused() {
+    let docroot = Docroot::empty();
+    for (flags, said) in [
+        (&["--cgi", "cgi=x"][..], "--cgi"),
+        (&["--cgi", "/cgi"], "--cgi"),
+        (&["--cgi", "/a/../b=x"], "--cgi"),
+        (&["--cgi-env", "1=x"], "--cgi-env"),
+        (&["--cgi-max", "0"], "--cgi-max"),
+        (&["--cgi-timeout", "x"], "--cgi-timeout"),
+    ] {
+        let ended = crate::harness::run(&mut command("reactor", &docroot.root(), flags));
+        assert_eq!(ended.code, Some(2), "{flags:?}: {}", ended.err);
+        assert!(ended.err.lines().count() == 1 && ended.err.contains(said), "{}", ended.err);
+    }
+    for flags in [&["--cgi", "/cgi=/no/such/folder"][..], &["--cgi", "/cgi=/bin", "--cgi", "/cgi/=/bin"]] {
+        let ended = crate::harness::run(&mut command("reactor", &docroot.root(), flags));
+        assert_eq!((ended.code, ended.err.lines().count()), (Some(1), 1), "{flags:?}: {}", ended.err);
+    }
+}
