@@ -505,6 +505,13 @@ impl Worker {
                 break CloseReason::Shutdown;
             }
             self.stream.may_wait = false;
+            if wait == Pumped::Blocked && phase == Phase::Lingering && !self.wants_read() {
+                self.wait_for_hang_up();
+                match pump::expire(&mut self.client, &mut self.stream, &mut self.driver, self.id) {
+                    Pumped::Closed(reason) => break reason,
+                    Pumped::Blocked | Pumped::Yielded => continue,
+                }
+            }
             if wait == Pumped::Blocked {
                 self.wait_for(phase);
             }
@@ -669,6 +676,18 @@ impl Worker {
             | Phase::Lingering
             | Phase::Closed => self.stream.may_wait = true,
         }
+    }
+
+    fn wants_read(&self) -> bool {
+        self.client.conn.wants_read(&self.driver.config.limits)
+    }
+
+    /// Waits until the peer has gone or the reaper has shut the reading half: behind a refusal enough was read and
+    /// dropped, and nothing is waited for but the end.
+    fn wait_for_hang_up(&mut self) {
+        let mut fds = [PollFd::new(&self.line.socket, PollFlags::RDHUP)];
+        while poll(&mut fds, None) == Err(rustix::io::Errno::INTR) {}
+        self.driver.now = read_clocks();
     }
 
     fn wait_for_source(&mut self) {

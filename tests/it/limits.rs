@@ -381,3 +381,23 @@ fn the_greedy_do_not_slow_the_modest() {
         "the slowest of five answers to the modest client took {best:?}"
     );
 }
+
+/// Who sends on behind a refusal without reading it is read past for a while and then let go. On the twin it once was
+/// not: nothing was read any more, so nothing woke the thread at the deadline, and it went round and round instead.
+#[test]
+fn a_refused_client_that_sends_on_is_let_go() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        for more in ["", "Connection: close\r\n"] {
+            let since = now();
+            let mut client = Client::connect(server.port);
+            let head = "POST /hello.txt HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n";
+            client.send(format!("{head}{more}\r\n"));
+            client.send_if_open(pattern(10_000_000));
+            assert_took("the end of the sending", since, 0.0..2.0 + LATE);
+        }
+        let spent = server.cpu();
+        assert!(spent < Duration::from_millis(500), "{spent:?} for dropping a MiB");
+    });
+}
