@@ -138,8 +138,10 @@ pub struct Limits {
     pub fields_max: usize,
     /// The request target in bytes. RFC 9112 section 3 asks for 8000 octets at the least.
     pub target_bytes_max: usize,
-    /// Request content in bytes, whatever the handler would take. More is 413.
+    /// Request content in bytes, unless its sink takes more. More is 413.
     pub body_bytes_max: u64,
+    /// Content of one upload in bytes, in one request or several; 0 where none are taken.
+    pub upload_bytes_max: u64,
     /// The trailer section after the last chunk, and a chunk's size line with extensions, in bytes.
     pub chunk_line_bytes_max: usize,
     /// Content nobody wants is read and dropped up to here, so that the connection survives; beyond, it is closed.
@@ -195,6 +197,7 @@ impl Default for Limits {
             fields_max: 128,
             target_bytes_max: 16 * KIB,
             body_bytes_max: 64 * MIB as u64,
+            upload_bytes_max: 0,
             chunk_line_bytes_max: 4 * KIB,
             discard_bytes_max: 256 * KIB as u64,
             connections_max: 0,
@@ -218,6 +221,14 @@ impl Default for Limits {
             listing_entries_max: 100_000,
             rate_min_bytes: 64,
         }
+    }
+}
+
+impl Limits {
+    /// The most content that any request may have, in bytes.
+    #[must_use]
+    pub fn content_bytes_max(&self) -> u64 {
+        self.body_bytes_max.max(self.upload_bytes_max)
     }
 }
 

@@ -123,6 +123,8 @@ pub struct Work {
     /// Lines for the access log, of answers that the client has not taken whole.
     lines: VecDeque<Line>,
     note: Option<Note>,
+    /// What the sink in hand still takes, in bytes, also while a job has it.
+    sink_room: Option<u64>,
 }
 
 impl std::fmt::Debug for Work {
@@ -196,6 +198,7 @@ impl Work {
         self.extra.clear();
         self.lines.clear();
         self.note = None;
+        self.sink_room = None;
     }
 
     /// Abandons what is watched, if anything is; returns its name.
@@ -481,15 +484,14 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 },
                 Some(Answer::Collect { bytes_max, then }) => {
                     if self.client.conn.expects_content() {
-                        self.accept(Task::Collecting { content: Vec::new(), bytes_max, then });
-                        return;
+                        let bytes_max = bytes_max.min(self.driver.config.limits.body_bytes_max);
+                        return self.accept(Task::Collecting { content: Vec::new(), bytes_max, then });
                     }
                     self.call(|cx| then(Vec::new(), cx))
                 }
                 Some(Answer::Sink(sink)) => {
                     if self.client.conn.expects_content() {
-                        self.accept(Task::Sinking(sink));
-                        return;
+                        return self.accept_into(sink);
                     }
                     self.call(|cx| sink.finish(cx))
                 }
@@ -507,6 +509,29 @@ impl<'a, O: Observer> Exchange<'a, O> {
         let work = self.client.work.get_or_insert_with(|| self.driver.hire());
         self.client.conn.accept_content(self.more_at_hand, &mut work.out);
         work.task = task;
+    }
+
+    /// The same for a sink: a new one, or one that comes back from a job that made room in it.
+    fn accept_into(&mut self, mut sink: Box<dyn BodySink>) {
+        let room = sink.bytes_max(&self.driver.config.limits);
+        if self.work().sink_room.is_none() {
+            if self.client.conn.content_left() > room {
+                return self.respond(content_too_large());
+            }
+            self.work().sink_room = Some(room);
+            if let Some(interim) = sink.interim() {
+                let work = self.client.work.get_or_insert_with(|| self.driver.hire());
+                self.client.conn.respond_interim(interim, &mut work.out);
+            }
+        }
+        self.accept(Task::Sinking(sink));
+    }
+
+    /// Whether a piece of this length still fits what its sink takes; counted where the length was not known before.
+    fn fits_sink(&mut self, bytes: usize) -> bool {
+        let room = &mut self.work().sink_room;
+        *room = room.and_then(|room| room.checked_sub(bytes as u64));
+        room.is_some()
     }
 
     /// A piece of content of the request in hand.
@@ -533,9 +558,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
                             "no memory is left for content",
                             false,
                         ),
-                        false => {
-                            error_page::error(Status::CONTENT_TOO_LARGE, "the content is too large", false)
-                        }
+                        false => content_too_large(),
                     };
                     return self.respond(refusal.closing());
                 }
@@ -543,6 +566,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 content.extend_from_slice(piece);
                 self.work().task = Task::Collecting { content, bytes_max, then };
             }
+            Task::Sinking(_) if !self.fits_sink(piece.len()) => self.respond(content_too_large()),
             Task::Sinking(mut sink) => match self.call(|cx| sink.write(piece, cx)) {
                 Some(Sunk::More) => self.work().task = Task::Sinking(sink),
                 Some(Sunk::Full) => {
@@ -635,6 +659,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         let collected = self.work().collected_bytes();
         self.driver.collected_bytes -= collected;
         self.work().task = Task::Nothing;
+        self.work().sink_room = None;
         if !self.client.conn.is_owed() {
             return;
         }
@@ -820,6 +845,10 @@ impl<'a, O: Observer> Exchange<'a, O> {
             work.lines.pop_front();
         }
     }
+}
+
+fn content_too_large() -> Response {
+    error_page::error(Status::CONTENT_TOO_LARGE, "the content is too large", false).closing()
 }
 
 fn failed() -> Response {

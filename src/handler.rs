@@ -122,6 +122,16 @@ pub trait BodySink: Send {
 
     /// The content is complete: the answer.
     fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer;
+
+    /// The most content it takes, in bytes: beyond, the answer is 413, at once where the length is known.
+    fn bytes_max(&self, limits: &Limits) -> u64 {
+        limits.body_bytes_max
+    }
+
+    /// Asked once, before the first piece: an interim response (1xx) that the client is to get at once.
+    fn interim(&mut self) -> Option<Response> {
+        None
+    }
 }
 
 /// One moment on both clocks, read together once a turn.

@@ -247,7 +247,7 @@ impl Connection {
             Reading::Idle { .. } | Reading::Head { .. } => self.next_head(input, slots, limits, now),
             Reading::Body(decoder) => {
                 let (used, decoded) =
-                    decoder.decode(input, limits.chunk_line_bytes_max, limits.body_bytes_max)?;
+                    decoder.decode(input, limits.chunk_line_bytes_max, limits.content_bytes_max())?;
                 self.note_received(used, now);
                 match decoded {
                     Decoded::Data(data) => Ok((used, Event::Content(data))),
@@ -408,6 +408,22 @@ impl Connection {
             out.gather(|bytes| bytes.extend_from_slice(b"HTTP/1.1 102 Processing\r\n\r\n"));
         }
         may
+    }
+
+    /// Puts an interim response into `out`: status and field lines. A client of HTTP/1.0 does not know such
+    /// (RFC 9110 section 15.2), and after the answer it would be taken for one.
+    pub fn respond_interim(&mut self, response: Response, out: &mut SendQueue) {
+        let Writing::Owed(owed) = &self.writing else { return };
+        debug_assert!(response.status().code() < 200, "an answer is not interim");
+        if owed.minor == 0 {
+            return;
+        }
+        let (status, fields, _) = response.into_parts();
+        out.gather(|bytes| {
+            push_status_line(bytes, status);
+            bytes.extend_from_slice(&fields);
+            bytes.extend_from_slice(b"\r\n");
+        });
     }
 
     /// The head or its framing broke the protocol: no more requests are read, and an answer is owed unless one

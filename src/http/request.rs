@@ -546,7 +546,7 @@ impl<'b> Framing<'b> {
         let Some(digits) = self.length.map(trim_ows) else { return Ok(Content::None) };
         match decimal(digits) {
             Some(0) => Ok(Content::None),
-            Some(length) if length <= limits.body_bytes_max => Ok(Content::Length(length)),
+            Some(length) if length <= limits.content_bytes_max() => Ok(Content::Length(length)),
             Some(_) => Err(ProtocolError::new(Status::CONTENT_TOO_LARGE, "the content is too large")),
             None if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
                 Err(ProtocolError::new(Status::CONTENT_TOO_LARGE, "the content is too large"))

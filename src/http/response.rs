@@ -45,6 +45,7 @@ macro_rules! statuses {
 
 statuses! {
     CONTINUE = 100 "Continue";
+    UPLOAD_RESUMPTION_SUPPORTED = 104 "Upload Resumption Supported";
     OK = 200 "OK";
     CREATED = 201 "Created";
     ACCEPTED = 202 "Accepted";
