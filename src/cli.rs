@@ -18,12 +18,13 @@ pub use exit::Exit;
 use crate::cgi::{parse_folder, parse_variable};
 use crate::config::{
     AuthRule, Bind, CgiFolder, CgiOptions, Config, FIELDS_CEILING, FieldRule, FileOptions, Limits, LogFormat,
-    LogTarget, Model, SiteOptions, Symlinks, TIMEOUT_MAX, Timeouts, Vhost,
+    LogTarget, Model, SiteOptions, Symlinks, TIMEOUT_MAX, Timeouts, UPLOAD_BYTES_MAX, Vhost,
 };
 use crate::log::{AccessLog, escape_control, open_access_log};
 use crate::site::{
     parse_cache_rule, parse_field_rule, parse_file_rule, parse_origin, parse_user_rule, parse_vhost,
 };
+use crate::upload::parse_upload_path;
 use clap::builder::{BoolishValueParser, ValueHint};
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser};
 use exit::exit_of;
@@ -220,6 +221,8 @@ struct Args {
     site: SiteArgs,
     #[command(flatten)]
     cgi: CgiArgs,
+    #[command(flatten)]
+    uploads: UploadArgs,
 
     /// Serve the simple-data routes under /api/ [default: on loopback, unless ROOT has an api]
     #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
@@ -515,10 +518,45 @@ impl CgiArgs {
     }
 }
 
+/// What may be written.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Uploads")]
+struct UploadArgs {
+    /// Take PUT, DELETE, MKCOL and forms with files in this folder of ROOT, as in /inbox, and below; repeatable
+    #[arg(long, value_name = "PATH", value_parser = parse_upload_path, value_delimiter = ',')]
+    #[arg(env = "WHIRLIGIG_UPLOAD", hide_env = true)]
+    upload: Vec<String>,
+    /// One upload; --max-body is for all other content
+    #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MAX_UPLOAD", hide_env = true)]
+    #[arg(default_value_t = Size(UPLOAD_BYTES_MAX))]
+    max_upload: Size,
+    /// Uploads under way at once, 256 KiB of memory each
+    #[arg(long, value_name = "N", value_parser = count::<1, 100_000>, env = "WHIRLIGIG_MAX_UPLOADS")]
+    #[arg(default_value_t = Limits::default().uploads_max, hide_env = true, hide_short_help = true)]
+    max_uploads: usize,
+    /// Uploads that broke off and can be resumed, all together; 0 keeps none
+    #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MAX_PARTIAL", hide_env = true)]
+    #[arg(default_value_t = Size(Limits::default().partial_bytes_max), hide_short_help = true)]
+    max_partial: Size,
+    /// For how many seconds they are kept
+    #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_PARTIAL_TIMEOUT", hide_env = true)]
+    #[arg(default_value_t = Timeout(Timeouts::default().partial), hide_short_help = true)]
+    partial_timeout: Timeout,
+    /// USER:PASSWORD[@/PATH]: take a password for writing there, whoever may read; repeatable
+    #[arg(long, value_name = "RULE", value_parser = parse_user_rule, value_delimiter = '\n')]
+    #[arg(env = "WHIRLIGIG_WRITE_AUTH", hide_env = true, hide_env_values = true)]
+    write_auth: Vec<AuthRule>,
+    /// FILE[@/PATH]: the same with the users of an htpasswd file (bcrypt)
+    #[arg(long, value_name = "RULE", value_parser = parse_file_rule, value_delimiter = '\n')]
+    #[arg(env = "WHIRLIGIG_WRITE_HTPASSWD", hide_env = true, hide_short_help = true)]
+    write_htpasswd: Vec<AuthRule>,
+}
+
 impl SiteArgs {
-    fn options(&self) -> SiteOptions {
+    fn options(&self, uploads: &UploadArgs) -> SiteOptions {
         SiteOptions {
             auth: [&self.auth[..], &self.htpasswd].concat(),
+            write_auth: [&uploads.write_auth[..], &uploads.write_htpasswd].concat(),
             cors: self.cors.clone(),
             rules: self.rules.clone(),
             vhosts: self.vhost.clone(),
@@ -546,7 +584,7 @@ fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Res
         port: args.port,
         port_is_explicit: !sources.is_default("port"),
         limits: limits_of(args),
-        timeouts: args.timeouts.timeouts(),
+        timeouts: Timeouts { partial: args.uploads.partial_timeout.0, ..args.timeouts.timeouts() },
         files: FileOptions {
             symlinks: args.files.symlinks,
             fresh: args.files.fresh.0,
@@ -563,9 +601,10 @@ fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Res
             readme: !args.files.no_readme,
             archives: archives == Some(true),
             archives_max: args.files.max_archives,
+            uploads: args.uploads.upload.clone(),
             ..FileOptions::default()
         },
-        site: args.site.options(),
+        site: args.site.options(&args.uploads),
         cgi: args.cgi.options(),
         api: one_of(sources, ("api", args.api), ("no_api", args.no_api))?,
         health: !args.no_health,
@@ -583,6 +622,9 @@ fn limits_of(args: &Args) -> Limits {
         fields_max: given.max_fields,
         target_bytes_max: given.max_target.bytes(),
         body_bytes_max: given.max_body.0,
+        upload_bytes_max: if args.uploads.upload.is_empty() { 0 } else { args.uploads.max_upload.0 },
+        uploads_max: args.uploads.max_uploads,
+        partial_bytes_max: args.uploads.max_partial.0,
         connections_max: given.max_connections.unwrap_or(0),
         threads_max: given.max_threads,
         turn_bytes_max: given.max_turn_bytes.bytes(),

@@ -120,6 +120,19 @@ pub const CGI_TURN_BYTES_MAX: usize = 64 * KIB;
 /// A script that refers to a path that is a script that refers to a path: so often, then it is going round in circles.
 pub const CGI_REDIRECTS_MAX: u8 = 10;
 
+/// The most content of one upload unless another number is asked for, in bytes.
+pub const UPLOAD_BYTES_MAX: u64 = 1024 * MIB as u64;
+
+/// Content of an upload kept in memory before it is written, in bytes: a worker's step, long enough that most of
+/// its time is writing.
+pub const UPLOAD_BUFFER_BYTES: usize = 256 * KIB;
+
+/// Files in one form that is uploaded.
+pub const UPLOAD_PARTS_MAX: usize = 1000;
+
+/// Uploads that broke off, or are complete and can still be asked about. The oldest goes.
+pub const PARTIALS_MAX: usize = 256;
+
 /// How connections are driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
@@ -142,6 +155,10 @@ pub struct Limits {
     pub body_bytes_max: u64,
     /// Content of one upload in bytes, in one request or several; 0 where none are taken.
     pub upload_bytes_max: u64,
+    /// Uploads under way at once, each with a buffer of [`UPLOAD_BUFFER_BYTES`]. Past it: 503.
+    pub uploads_max: usize,
+    /// Uploads that broke off and can be resumed, in bytes of all of them; the oldest goes. 0 keeps none.
+    pub partial_bytes_max: u64,
     /// The trailer section after the last chunk, and a chunk's size line with extensions, in bytes.
     pub chunk_line_bytes_max: usize,
     /// Content nobody wants is read and dropped up to here, so that the connection survives; beyond, it is closed.
@@ -198,6 +215,8 @@ impl Default for Limits {
             target_bytes_max: 16 * KIB,
             body_bytes_max: 64 * MIB as u64,
             upload_bytes_max: 0,
+            uploads_max: 64,
+            partial_bytes_max: 1024 * MIB as u64,
             chunk_line_bytes_max: 4 * KIB,
             discard_bytes_max: 256 * KIB as u64,
             connections_max: 0,
@@ -249,6 +268,8 @@ pub struct Timeouts {
     pub linger: Duration,
     /// A graceful stop: what is not finished by then is cut off.
     pub drain: Duration,
+    /// An upload that broke off is kept this long for its client to come back. `None` keeps it until there is no room.
+    pub partial: Option<Duration>,
 }
 
 impl Default for Timeouts {
@@ -261,6 +282,7 @@ impl Default for Timeouts {
             answer: Some(Duration::from_secs(30)),
             linger: Duration::from_secs(2),
             drain: Duration::from_secs(10),
+            partial: Some(Duration::from_secs(60 * 60)),
         }
     }
 }
@@ -341,6 +363,8 @@ pub struct FileOptions {
     pub archive_depth_max: usize,
     /// Bytes of names that one archive in the making may keep: those of the folders it is in.
     pub archive_names_bytes_max: usize,
+    /// Folders that take uploads: decoded URL paths without a slash at the end, so empty for the docroot itself.
+    pub uploads: Vec<String>,
 }
 
 impl Default for FileOptions {
@@ -369,6 +393,7 @@ impl Default for FileOptions {
             archive_entries_max: 1_000_000,
             archive_depth_max: 128,
             archive_names_bytes_max: 16 * MIB,
+            uploads: Vec::new(),
         }
     }
 }
@@ -449,6 +474,8 @@ pub struct Vhost {
 pub struct SiteOptions {
     /// Which parts take a password.
     pub auth: Vec<AuthRule>,
+    /// Which parts take another password, or one at all, to be changed.
+    pub write_auth: Vec<AuthRule>,
     /// The origins whose pages may read answers: as browsers write them, `*` for all. None: no CORS.
     pub cors: Vec<String>,
     /// A file of redirects and rewrites.

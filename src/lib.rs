@@ -75,7 +75,7 @@
 //! | [`feed`], [`session`] | server-sent events to many listeners; signed tokens |
 //! | [`routes`], [`call`] | which closure answers which path, and the request in its hands |
 //! | [`files`], [`api`], [`pages`] | the docroot with its fresh cache; the simple data; pages we make ourselves |
-//! | [`site`] | passwords and the like, around whatever answers |
+//! | [`site`] | passwords and the like, around whatever answers; beside it, uploads |
 //! | [`log`], [`observe`], [`metrics`], [`signals`] | the one writer thread; counters, and their page; signals as bytes on a socket |
 //! | [`driver`], [`exchange`], [`pump`] | what one loop or thread owns; one request and its answer; moving the bytes |
 //! | [`reactor`], [`threads`] | the two models |
@@ -169,6 +169,7 @@ pub mod site;
 pub mod spool;
 mod temporary;
 pub mod threads;
+mod upload;
 pub mod watch;
 
 pub use call::Call;

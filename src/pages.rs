@@ -76,6 +76,8 @@ pub struct ListingStyle {
     pub query: String,
     /// Whether the folder can be had as an archive.
     pub archives: bool,
+    /// HTML above the rows, of our own making.
+    pub panel: &'static str,
 }
 
 /// What both kinds of page begin with. `data:,` keeps browsers from asking for a favicon that is not there.
@@ -299,6 +301,7 @@ pub fn listing_head(path: &[u8], style: &ListingStyle, out: &mut Vec<u8>) {
     breadcrumbs(path, out);
     push(out, "</header>\n");
     search_box(style, out);
+    push(out, style.panel);
     push(out, "<table>\n<thead>\n<tr>");
     heading(SortBy::Name, "n", "Name", style, out);
     heading(SortBy::Size, "s", "Size", style, out);
@@ -517,6 +520,7 @@ mod tests {
         total: 2,
         query: String::new(),
         archives: false,
+        panel: "",
     };
 
     fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {

@@ -309,7 +309,8 @@ impl Server {
             let roots: Vec<PathBuf> = self.config.roots().map(Into::into).collect();
             router = live::routes(router, &roots);
         }
-        Arc::new(self.site.with_files(router, files))
+        self.warn_of_uploads(is_private);
+        Arc::new(self.site.with_files(router, files, &self.config))
     }
 
     /// The whole of what answers: the content, programs in front of it, and around both what the site asks for.
@@ -323,6 +324,21 @@ impl Server {
             scripts.answer_through(&handler);
         }
         handler
+    }
+
+    /// Says so where strangers may write, and where nobody can.
+    fn warn_of_uploads(&self, is_private: bool) {
+        for area in &self.config.files.uploads {
+            let is_there = |root: &std::path::Path| root.join(area.trim_start_matches('/')).is_dir();
+            if !self.config.roots().any(is_there) {
+                log::warn!("there is no folder {area}/ to upload to; it can be made while the server runs");
+            }
+            if !is_private && !self.site.is_write_protected(&[area.as_bytes(), b"/"].concat()) {
+                log::warn!(
+                    "everybody who reaches this server can write to {area}/; --write-auth takes a password"
+                );
+            }
+        }
     }
 
     /// Serves until its [`Handle`], SIGINT or SIGTERM stops it; takes those signals over unless it was told not to

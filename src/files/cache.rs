@@ -38,6 +38,8 @@ struct Entry {
     /// Its coded forms, once somebody asked for one.
     siblings: Option<Arc<Siblings>>,
     checked: Instant,
+    /// What had been written through this server by then; see [`Docroot::writes`].
+    writes: usize,
     used: bool,
 }
 
@@ -76,8 +78,9 @@ impl FileCache {
     pub(crate) fn lookup(&mut self, docroot: &Docroot, path: &[u8], now: Instant) -> Option<Forms> {
         let place = *self.places.get(docroot.number)?.get(path)?;
         let entry = &mut self.entries[place];
-        if now.saturating_duration_since(entry.checked) >= self.trusted_for {
-            // The check must not be older than it claims: `now` was read before it.
+        let writes = docroot.writes();
+        if now.saturating_duration_since(entry.checked) >= self.trusted_for || entry.writes != writes {
+            // The check must not be older than it claims: `now` and `writes` were read before it.
             let siblings = entry.siblings.as_ref();
             if docroot.stamp(path, b"") != Some(entry.file.meta.stamp)
                 || siblings.is_some_and(|siblings| !siblings.are_fresh(docroot, path))
@@ -86,6 +89,7 @@ impl FileCache {
                 return None;
             }
             entry.checked = now;
+            entry.writes = writes;
         }
         entry.used = true;
         Some(Forms { original: Arc::clone(&entry.file), siblings: entry.siblings.clone() })
@@ -113,6 +117,8 @@ impl FileCache {
             file: Arc::clone(&forms.original),
             siblings: forms.siblings.clone(),
             checked: now.mono,
+            // Not known of the moment it was read, so the next look asks the disk.
+            writes: usize::MAX,
             used: true,
         };
         let place = self.entries.insert(entry);

@@ -87,7 +87,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn of(stat: &rustix::fs::Statx) -> Self {
+    pub(crate) fn of(stat: &rustix::fs::Statx) -> Self {
         Stamp {
             device: (stat.stx_dev_major, stat.stx_dev_minor),
             inode: stat.stx_ino,
@@ -117,7 +117,7 @@ impl Stamp {
     }
 
     /// A strong validator: the change time is in it, which no one can set back, unlike the modification time.
-    pub(super) fn etag(&self) -> Vec<u8> {
+    pub(crate) fn etag(&self) -> Vec<u8> {
         format!("\"{:x}-{:x}-{:x}.{:x}\"", self.size, self.inode, self.changed.0, self.changed.1).into_bytes()
     }
 }
@@ -155,6 +155,8 @@ pub struct Docroot {
     guard: Option<Arc<Guard>>,
     /// Folders below it that are not for reading, as normalised paths.
     withheld: Vec<Vec<u8>>,
+    /// Counts what was written here by way of this server.
+    writes: AtomicUsize,
 }
 
 impl Docroot {
@@ -187,6 +189,7 @@ impl Docroot {
             archives,
             guard: None,
             withheld,
+            writes: AtomicUsize::new(0),
         })
     }
 
@@ -206,6 +209,17 @@ impl Docroot {
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         rustix::fs::statx(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).is_ok()
+    }
+
+    /// Something here was written, through this server: whoever asks from now on must see it, so what any cache has
+    /// of this docroot is looked at again first.
+    pub(crate) fn note_write(&self) {
+        self.writes.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often that was so.
+    pub(crate) fn writes(&self) -> usize {
+        self.writes.load(Ordering::Acquire)
     }
 
     /// What `path` names: normalised, beginning with a slash.

@@ -24,6 +24,7 @@ use crate::json::push_string;
 use crate::offload::{Offloaded, Producer};
 use crate::pages::{self, Kind, ListingStyle, SortBy};
 use crate::readme;
+use crate::upload::{self, page};
 
 /// Bytes that all listings in the making may hold together.
 const LISTINGS_BYTES_MAX: usize = 64 * MIB;
@@ -164,6 +165,7 @@ pub(super) fn later(
 /// The answer, whose first piece is made. Most listings have no other.
 fn respond(listing: Listing, first: Vec<u8>, said: Filled, cx: &Context<'_>) -> Response {
     let form = listing.form;
+    let policy = if listing.style.panel.is_empty() { pages::LISTING_POLICY } else { &page::POLICY };
     let body = match said {
         Filled::End => Body::Bytes(first),
         _ => Body::Source(Box::new(Offloaded::begun(listing, first, cx))),
@@ -175,7 +177,7 @@ fn respond(listing: Listing, first: Vec<u8>, said: Filled, cx: &Context<'_>) -> 
         .with_field("Cache-Control", "no-cache")
         .with_body(body);
     match form {
-        Form::Html => response.with_field("Content-Security-Policy", pages::LISTING_POLICY),
+        Form::Html => response.with_field("Content-Security-Policy", policy),
         Form::Json | Form::Text => response,
     }
 }
@@ -347,6 +349,10 @@ impl Listing {
             total: entries.looked,
             query: asked.query,
             archives: docroot.options.archives,
+            panel: match upload::area_of(&docroot.options.uploads, &path) {
+                Some(_) => &page::PANEL,
+                None => "",
+            },
         };
         // Made in any case: it gives back what it holds when it is dropped.
         let listing = Listing { docroot, entries, bytes, path, form, style, readme, next: Part::Head };

@@ -39,13 +39,13 @@ use cache::Forms;
 use coding::{Chosen, Siblings};
 pub use disk::Docroot;
 use disk::Found;
-pub(crate) use disk::{Reach, Trouble, file_type, is_hidden, read_ahead, stat};
+pub(crate) use disk::{Reach, Stamp, Trouble, file_type, is_hidden, read_ahead, stat};
 use types::Compressible;
 
 /// What is known of a representation beside its content.
 #[derive(Clone, Debug)]
 pub(crate) struct Meta {
-    pub(crate) stamp: disk::Stamp,
+    pub(crate) stamp: Stamp,
     pub(crate) etag: Vec<u8>,
     pub(crate) content_type: &'static str,
     /// The coding its content is in.
@@ -176,7 +176,7 @@ impl CachedFile {
 impl Meta {
     /// Of a file as it is.
     fn of(stat: &rustix::fs::Statx, content_type: &'static str, lines: Arc<[u8]>) -> Meta {
-        let stamp = disk::Stamp::of(stat);
+        let stamp = Stamp::of(stat);
         Meta { stamp, etag: stamp.etag(), content_type, coding: None, lines }
     }
 
@@ -218,6 +218,11 @@ impl StaticFiles {
     #[must_use]
     pub fn new(docroot: Arc<Docroot>) -> Self {
         StaticFiles { docroot }
+    }
+
+    /// What it serves.
+    pub(crate) fn docroot(&self) -> &Arc<Docroot> {
+        &self.docroot
     }
 }
 

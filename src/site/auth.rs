@@ -26,7 +26,7 @@ use crate::handler::{Answer, Context, Handler, Now, When};
 use crate::http::fields::trim_ows;
 use crate::http::request::KeptHead;
 use crate::http::target::{encode_path, normalize};
-use crate::http::{Request, Response, Status};
+use crate::http::{Method, Request, Response, Status};
 use crate::jobs::{Then, lock};
 
 /// What bcrypt looks at of a password. The rest would be ignored, so a longer one is refused.
@@ -34,32 +34,49 @@ const BCRYPT_BYTES_MAX: usize = 72;
 
 /// Asks for a password where one is due, and passes the request on when it is right.
 struct Auth {
-    guard: Arc<Guard>,
+    guard: Option<Arc<Guard>>,
+    /// Where it takes a password, this one decides about requests that change something, in place of the other: a
+    /// client has one name and password to give.
+    write_guard: Option<Arc<Guard>>,
     inner: Arc<dyn Handler>,
 }
 
-/// `inner` behind the passwords of `guard`.
-pub(super) fn around(guard: &Arc<Guard>, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
-    Arc::new(Auth { guard: Arc::clone(guard), inner })
+/// `inner` behind the passwords of `guard`, and of `write_guard` for requests that change something.
+pub(super) fn around(
+    guard: Option<Arc<Guard>>,
+    write_guard: Option<Arc<Guard>>,
+    inner: Arc<dyn Handler>,
+) -> Arc<dyn Handler> {
+    Arc::new(Auth { guard, write_guard, inner })
+}
+
+/// Whether this only looks (RFC 9110 section 9.2.1).
+fn is_safe(request: &Request<'_>) -> bool {
+    matches!(request.method(), Method::Get | Method::Head | Method::Options | Method::Trace)
 }
 
 impl Handler for Auth {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        let scope = match self.guard.place(request) {
+        let write_guard = self.write_guard.as_ref().filter(|_| !is_safe(request));
+        let placed = [write_guard, self.guard.as_ref()].into_iter().flatten();
+        let mut placed = placed.map(|guard| (guard, guard.place(request)));
+        let decisive = placed.find(|(_, place)| !matches!(place, Place::Open));
+        let Some((guard, place)) = decisive else { return self.inner.handle(request, cx) };
+        let scope = match place {
             Place::Open => return self.inner.handle(request, cx),
             Place::Nowhere(why) => return error(Status::BAD_REQUEST, &why, wants_html(request)).into(),
             Place::Scope(scope) => scope,
         };
         let Some(credentials) = Credentials::of(request) else {
-            return self.guard.refusal(scope, request).into();
+            return guard.refusal(scope, request).into();
         };
-        match self.guard.recall(scope, &credentials, cx.now()) {
+        match guard.recall(scope, &credentials, cx.now()) {
             Recalled::Right => {
                 welcome(&credentials, cx);
                 self.inner.handle(request, cx)
             }
-            Recalled::Wrong => self.guard.refusal(scope, request).into(),
-            Recalled::NotYet => self.check(scope, credentials, request, cx),
+            Recalled::Wrong => guard.refusal(scope, request).into(),
+            Recalled::NotYet => self.check(guard, scope, credentials, request, cx),
         }
     }
 }
@@ -68,16 +85,17 @@ impl Auth {
     /// Has the password checked beside the loop, then goes on where `handle` would have.
     fn check(
         &self,
+        guard: &Arc<Guard>,
         scope: usize,
         credentials: Credentials,
         request: &Request<'_>,
         cx: &mut Context<'_>,
     ) -> Answer {
-        let Some(turn) = Turn::take(&self.guard) else {
+        let Some(turn) = Turn::take(guard) else {
             let detail = "too many passwords are being checked";
             return error(Status::SERVICE_UNAVAILABLE, detail, wants_html(request)).into();
         };
-        let (guard, inner) = (Arc::clone(&self.guard), Arc::clone(&self.inner));
+        let (guard, inner) = (Arc::clone(guard), Arc::clone(&self.inner));
         let (head, limits, asked) = (KeptHead::of(request), cx.limits().clone(), cx.now());
         cx.job_then(move || {
             let is_right = guard.verify(scope, &credentials, asked);
@@ -213,8 +231,8 @@ enum Recalled {
 
 impl Guard {
     /// Reads the htpasswd files; `None` when no path takes a password.
-    pub(super) fn open(config: &Config) -> Result<Option<Guard>, String> {
-        if config.site.auth.is_empty() {
+    pub(super) fn open(rules: &[AuthRule], config: &Config) -> Result<Option<Guard>, String> {
+        if rules.is_empty() {
             return Ok(None);
         }
         let mut secret = [0; 32];
@@ -228,7 +246,7 @@ impl Guard {
             checks: Arc::default(),
             health: config.health,
         };
-        for rule in &config.site.auth {
+        for rule in rules {
             if let AuthUsers::File(file) = &rule.users
                 && config.roots().any(|root| is_served(file, root))
             {
@@ -239,6 +257,17 @@ impl Guard {
         }
         guard.scopes.sort_by_key(|scope| std::cmp::Reverse(scope.path.len()));
         Ok(Some(guard))
+    }
+
+    /// The same with other challenges: a browser must not take the password for reading for this one.
+    pub(super) fn for_writing(mut self) -> Guard {
+        for scope in &mut self.scopes {
+            let plain = std::mem::take(&mut scope.challenge);
+            let prefix = b"Basic realm=\"";
+            let rest = plain.strip_prefix(prefix).unwrap_or(&plain);
+            scope.challenge = [prefix, &b"writing "[..], rest].concat();
+        }
+        self
     }
 
     fn add(&mut self, rule: &AuthRule) -> Result<(), String> {
@@ -562,7 +591,7 @@ impl Guard {
     pub(crate) fn of(rules: &[&str]) -> Arc<Guard> {
         let mut config = Config::default();
         config.site.auth = rules.iter().map(|text| parse_user_rule(text).unwrap()).collect();
-        Arc::new(Guard::open(&config).unwrap().unwrap())
+        Arc::new(Guard::open(&config.site.auth, &config).unwrap().unwrap())
     }
 }
 
@@ -581,7 +610,7 @@ mod tests {
     fn guard(rules: &[&str]) -> Guard {
         let mut config = Config::default();
         config.site.auth = rules.iter().map(|text| rule(text)).collect();
-        Guard::open(&config).unwrap().unwrap()
+        Guard::open(&config.site.auth, &config).unwrap().unwrap()
     }
 
     fn with_request<T>(target: &str, fields: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {

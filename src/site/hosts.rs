@@ -108,18 +108,22 @@ fn host_of(authority: &[u8]) -> &[u8] {
 }
 
 /// Serves the folder of the host that is asked for.
+#[derive(Clone)]
 pub(super) struct HostFiles {
     pub(super) hosts: Arc<Hosts>,
     /// For the others.
     pub(super) files: StaticFiles,
 }
 
+impl HostFiles {
+    pub(super) fn docroot_of(&self, request: &Request<'_>) -> Arc<Docroot> {
+        Arc::clone(self.hosts.find(request).unwrap_or(self.files.docroot()))
+    }
+}
+
 impl Handler for HostFiles {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        match self.hosts.find(request) {
-            Some(docroot) => StaticFiles::new(Arc::clone(docroot)).handle(request, cx),
-            None => self.files.handle(request, cx),
-        }
+        StaticFiles::new(self.docroot_of(request)).handle(request, cx)
     }
 }
 

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::files::{self, StaticFiles};
 use crate::handler::{Answer, Context, Handler, Router};
 use crate::http::Request;
+use crate::upload;
 use hosts::{HostFiles, Hosts};
 use rules::Rules;
 
@@ -32,6 +33,7 @@ pub(crate) use hosts::parse_vhost;
 #[derive(Debug)]
 pub struct Site {
     guard: Option<Arc<Guard>>,
+    write_guard: Option<Arc<Guard>>,
     hosts: Option<Arc<Hosts>>,
     rules: Option<Rules>,
     fields: Option<FieldRules>,
@@ -45,23 +47,43 @@ impl Site {
     /// One line that names the file, and the line in it.
     pub fn open(config: &Config) -> Result<Self, String> {
         let fields = FieldRules::new(&config.files.fields)?;
-        let guard = Guard::open(config)?.map(Arc::new);
+        let guard = Guard::open(&config.site.auth, config)?.map(Arc::new);
+        let write_guard = Guard::open(&config.site.write_auth, config)?.map(Guard::for_writing);
         Ok(Site {
             hosts: Hosts::open(config, guard.as_ref())?.map(Arc::new),
             guard,
+            write_guard: write_guard.map(Arc::new),
             rules: config.site.rules.as_deref().map(Rules::open).transpose()?,
             fields: (!config.files.fields.is_empty()).then_some(fields),
             cors: config.site.cors.clone(),
         })
     }
 
-    /// The router with files as its fallback: of the host that is asked for, `files` where that makes no difference.
+    /// The router with files as its fallback: of the host that is asked for, `files` where that makes no difference;
+    /// and with uploads to them where they are taken.
     #[must_use]
-    pub fn with_files(&self, router: Router, files: StaticFiles) -> Router {
-        match &self.hosts {
-            Some(hosts) => router.fallback(HostFiles { hosts: Arc::clone(hosts), files }),
-            None => router.fallback(files),
+    pub fn with_files(&self, router: Router, files: StaticFiles, config: &Config) -> Router {
+        let (docroot_of, handler): (upload::DocrootOf, Arc<dyn Handler>) = match &self.hosts {
+            Some(hosts) => {
+                let files = HostFiles { hosts: Arc::clone(hosts), files };
+                let same = files.clone();
+                (Box::new(move |request| same.docroot_of(request)), Arc::new(files))
+            }
+            None => {
+                let docroot = Arc::clone(files.docroot());
+                (Box::new(move |_| Arc::clone(&docroot)), Arc::new(files))
+            }
+        };
+        match config.files.uploads.is_empty() {
+            true => router.fallback(Shared(handler)),
+            false => router.fallback(upload::around(config, docroot_of, handler)),
         }
+    }
+
+    /// Whether a password has to be given to write at this normalised path.
+    #[must_use]
+    pub fn is_write_protected(&self, path: &[u8]) -> bool {
+        [&self.guard, &self.write_guard].into_iter().flatten().any(|guard| guard.is_protected(path))
     }
 
     /// Whether the folder of any further host has an entry of this name at its top.
@@ -73,9 +95,9 @@ impl Site {
     /// The handler with what was asked for around it; the same one if nothing was.
     #[must_use]
     pub fn around(&self, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
-        let guarded = |handler| match &self.guard {
-            Some(guard) => auth::around(guard, handler),
-            None => handler,
+        let guarded = |handler| match (&self.guard, &self.write_guard) {
+            (None, None) => handler,
+            (guard, write_guard) => auth::around(guard.clone(), write_guard.clone(), handler),
         };
         let mut handler = inner;
         if let Some(rules) = &self.rules {
@@ -99,6 +121,15 @@ impl Site {
     #[must_use]
     pub fn guard(&self) -> Option<&Arc<Guard>> {
         self.guard.as_ref()
+    }
+}
+
+/// A handler that others have, too.
+struct Shared(Arc<dyn Handler>);
+
+impl Handler for Shared {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        self.0.handle(request, cx)
     }
 }
 

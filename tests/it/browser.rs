@@ -18,23 +18,28 @@ use crate::wire::Client;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// What came of a visit.
-struct Visit {
+pub(crate) struct Visit {
     /// The page after its scripts have run.
-    dom: String,
+    pub(crate) dom: String,
     /// Lines from the console.
-    console: Vec<String>,
+    pub(crate) console: Vec<String>,
     /// Requests that were answered with an error, from the access log.
     failed: Vec<String>,
 }
 
-fn chromium() -> Option<PathBuf> {
+pub(crate) fn chromium() -> Option<PathBuf> {
     program(&["chromium", "chromium-browser", "google-chrome"], "WHIRLIGIG_REQUIRE_CHROMIUM")
 }
 
 fn visit(chromium: &Path, model: &str, root: &Path, page: &str) -> Visit {
+    visit_with(chromium, model, root, page, &[])
+}
+
+/// The same to a server with further flags.
+pub(crate) fn visit_with(chromium: &Path, model: &str, root: &Path, page: &str, more: &[&str]) -> Visit {
     let scratch = tempfile::tempdir().unwrap();
     let log = scratch.path().join("access.log");
-    let server = Server::start(model, root, &["--access-log", log.to_str().unwrap()]);
+    let server = Server::start(model, root, &[&["--access-log", log.to_str().unwrap()], more].concat());
     let profile = scratch.path().join("profile");
     let ended = run_within(
         PATIENCE,

@@ -52,4 +52,5 @@ mod split;
 mod stall;
 mod strace;
 mod tidy;
+mod upload;
 mod versus;

@@ -92,6 +92,7 @@ const LAYERS: [&[&str]; 6] = [
         "site",
         "spool",
         "temporary",
+        "upload",
         "watch",
     ],
     &["driver", "exchange", "pump"],

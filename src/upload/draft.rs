@@ -1,0 +1,298 @@
+//! A file on its way to the disk: nobody sees it before it is whole, and a crash leaves nothing of it.
+//!
+//! It has no name (`O_TMPFILE`) until it is published. `linkat` never replaces anything, so over an old version
+//! it first gets a hidden name, and is renamed from there. Where the file system has no nameless files it has the
+//! hidden name all the time; what a crash leaves then is swept when the folder is used again. Everything
+//! here may block: for worker threads only.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{
+    AtFlags, CWD, Dir, FallocateFlags, FileType, Mode, OFlags, RenameFlags, StatxFlags, fallocate, linkat,
+    renameat, renameat_with, unlinkat,
+};
+use rustix::io::Errno;
+
+use crate::config::MIB;
+use crate::files::Stamp;
+
+/// How far ahead of what was written room is reserved, in bytes: few calls, long extents, and a full disk is known
+/// early. All that was announced at once would let who sends nothing fill the disk.
+const RESERVE_BYTES: u64 = 16 * MIB as u64;
+
+/// What hidden names begin with; 16 hexadecimal digits follow.
+const SCRAP: &str = ".whirligig-";
+
+/// A hidden name this old belongs to nobody any more.
+const SCRAP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often a name is invented anew.
+const NAME_TRIES: usize = 8;
+
+/// A file that cannot be seen yet.
+#[derive(Debug)]
+pub(super) struct Draft {
+    fd: OwnedFd,
+    folder: Arc<OwnedFd>,
+    /// Its hidden name, if it has to have one.
+    scrap: Option<String>,
+    bytes: u64,
+    reserved: u64,
+}
+
+impl Draft {
+    /// An empty one in this folder.
+    pub(super) fn begin(folder: &Arc<OwnedFd>) -> Result<Draft, Errno> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o666);
+        let new = |fd, scrap| Draft { fd, folder: Arc::clone(folder), scrap, bytes: 0, reserved: 0 };
+        match rustix::fs::openat(folder, ".", flags | OFlags::TMPFILE, mode) {
+            Ok(fd) => return Ok(new(fd, None)),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {}
+            Err(errno) => return Err(errno),
+        }
+        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let (fd, name) = with_new_name(|name| rustix::fs::openat(folder, name, flags, mode))?;
+        Ok(new(fd, Some(name)))
+    }
+
+    /// How much was written.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the disk has room for this much more, as far as it can say now.
+    pub(super) fn has_room(&self, more: u64) -> bool {
+        match rustix::fs::fstatvfs(&self.fd) {
+            Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize) >= more,
+            Err(_) => true,
+        }
+    }
+
+    /// Writes on. `left` is what will come in all as far as that is known, these bytes included.
+    pub(super) fn append(&mut self, piece: &[u8], left: Option<u64>) -> Result<(), Errno> {
+        let end = self.bytes + piece.len() as u64;
+        if let Some(left) = left.filter(|_| end > self.reserved) {
+            self.reserve(left.max(piece.len() as u64).min(RESERVE_BYTES))?;
+        }
+        let mut rest = piece;
+        while !rest.is_empty() {
+            match rustix::io::pwrite(&self.fd, rest, self.bytes) {
+                Ok(0) => return Err(Errno::IO),
+                Ok(bytes) => {
+                    self.bytes += bytes as u64;
+                    rest = &rest[bytes..];
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
+    fn reserve(&mut self, bytes: u64) -> Result<(), Errno> {
+        match fallocate(&self.fd, FallocateFlags::KEEP_SIZE, self.bytes, bytes) {
+            Ok(()) => self.reserved = self.bytes + bytes,
+            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => return Err(errno),
+            // Not every file system can; then the writing finds out.
+            Err(_) => self.reserved = u64::MAX,
+        }
+        Ok(())
+    }
+
+    /// Gives it its name, when its content is on the disk. `old` says whether a file of that name is there, which
+    /// it then replaces. Says whether the name is new.
+    pub(super) fn publish(mut self, name: &[u8], old: Old) -> Result<Published, Errno> {
+        rustix::fs::fdatasync(&self.fd)?;
+        let is_new = match old {
+            Old::None | Old::Unwanted => match self.link(name) {
+                Err(Errno::EXIST) if old == Old::None => {
+                    self.replace(name)?;
+                    false
+                }
+                linked => linked.map(|()| true)?,
+            },
+            Old::Replaced => {
+                self.replace(name)?;
+                false
+            }
+        };
+        // The change time is that of the renaming, and it is in the tag.
+        let stamp = rustix::fs::statx(&self.fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+        Ok(Published { is_new, stamp: Stamp::of(&stamp) })
+    }
+
+    /// Gives it this name unless something has it.
+    fn link(&mut self, name: &[u8]) -> Result<(), Errno> {
+        let folder = &self.folder;
+        if let Some(scrap) = &self.scrap {
+            match renameat_with(folder, scrap.as_str(), folder, name, RenameFlags::NOREPLACE) {
+                Err(Errno::INVAL | Errno::NOSYS) => {
+                    linkat(folder, scrap.as_str(), folder, name, AtFlags::empty())?;
+                    unlinkat(folder, scrap.as_str(), AtFlags::empty())?;
+                }
+                renamed => renamed?,
+            }
+            self.scrap = None;
+            return Ok(());
+        }
+        match linkat(&self.fd, "", folder, name, AtFlags::EMPTY_PATH) {
+            // That way is for privileged processes only, until Linux 6.10; the other one needs /proc.
+            Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {
+                let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+                linkat(CWD, path, folder, name, AtFlags::SYMLINK_FOLLOW)
+            }
+            linked => linked,
+        }
+    }
+
+    /// Puts it in the place of what has this name: at once for whoever looks.
+    fn replace(&mut self, name: &[u8]) -> Result<(), Errno> {
+        if self.scrap.is_none() {
+            let (_, hidden) = with_new_name(|hidden| self.link(hidden.as_bytes()))?;
+            // From here on it is taken away if the next step fails.
+            self.scrap = Some(hidden);
+        }
+        if let Some(scrap) = &self.scrap {
+            renameat(&self.folder, scrap.as_str(), &self.folder, name)?;
+        }
+        self.scrap = None;
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Some(scrap) = &self.scrap {
+            let _gone = unlinkat(&self.folder, scrap.as_str(), AtFlags::empty());
+        }
+    }
+}
+
+/// What is known of an earlier file of the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Old {
+    /// There was none; if there is one by now it is replaced.
+    None,
+    /// There must be none.
+    Unwanted,
+    /// There is one, to be replaced.
+    Replaced,
+}
+
+/// What became of a draft.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Published {
+    pub(super) is_new: bool,
+    pub(super) stamp: Stamp,
+}
+
+/// Tries hidden names until one is free.
+fn with_new_name<T>(mut make: impl FnMut(&str) -> Result<T, Errno>) -> Result<(T, String), Errno> {
+    for _ in 0..NAME_TRIES {
+        let name = format!("{SCRAP}{}", &super::random_hex()?[..16]);
+        match make(&name) {
+            Err(Errno::EXIST) => {}
+            made => return made.map(|made| (made, name)),
+        }
+    }
+    Err(Errno::EXIST)
+}
+
+/// Takes away hidden names that an earlier process left in this folder.
+pub(super) fn sweep_scraps(folder: &OwnedFd, wall: Duration) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(fd) = rustix::fs::openat(folder, ".", flags, Mode::empty()) else { return };
+    let Ok(entries) = Dir::new(fd) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if !is_scrap(name.to_bytes()) {
+            continue;
+        }
+        let Ok(stat) = rustix::fs::statx(folder, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
+        else {
+            continue;
+        };
+        let modified = Duration::from_secs(u64::try_from(stat.stx_mtime.tv_sec).unwrap_or(0));
+        let is_file = FileType::from_raw_mode(u32::from(stat.stx_mode)) == FileType::RegularFile;
+        if is_file && modified + SCRAP_AGE < wall {
+            let _gone = unlinkat(folder, name, AtFlags::empty());
+        }
+    }
+}
+
+fn is_scrap(name: &[u8]) -> bool {
+    name.strip_prefix(SCRAP.as_bytes())
+        .is_some_and(|digits| digits.len() == 16 && digits.iter().all(u8::is_ascii_hexdigit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn folder(path: &std::path::Path) -> Arc<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        Arc::new(rustix::fs::open(path, flags, Mode::empty()).unwrap())
+    }
+
+    fn names(path: &std::path::Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// A draft as it is where the file system has no nameless files.
+    fn begin_named(folder: &Arc<OwnedFd>) -> Draft {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let mode = Mode::from_raw_mode(0o666);
+        let (fd, name) = with_new_name(|name| rustix::fs::openat(folder, name, flags, mode)).unwrap();
+        Draft { fd, folder: Arc::clone(folder), scrap: Some(name), bytes: 0, reserved: 0 }
+    }
+
+    #[test]
+    fn a_draft_is_seen_whole_or_not_at_all_with_and_without_a_hidden_name() {
+        for begin in [|folder: &Arc<OwnedFd>| Draft::begin(folder).unwrap(), begin_named] {
+            let scratch = tempfile::tempdir().unwrap();
+            let folder = folder(scratch.path());
+            let written = |text: &str| {
+                let mut draft = begin(&folder);
+                draft.append(text.as_bytes(), Some(text.len() as u64)).unwrap();
+                draft
+            };
+            drop(written("given up"));
+            assert!(names(scratch.path()).is_empty());
+            assert!(written("one").publish(b"a", Old::Unwanted).unwrap().is_new);
+            assert_eq!(written("two").publish(b"a", Old::Unwanted).unwrap_err(), Errno::EXIST);
+            assert_eq!(fs::read_to_string(scratch.path().join("a")).unwrap(), "one");
+            assert!(!written("three").publish(b"a", Old::Replaced).unwrap().is_new);
+            assert!(!written("four").publish(b"a", Old::None).unwrap().is_new);
+            assert_eq!(fs::read_to_string(scratch.path().join("a")).unwrap(), "four");
+            fs::create_dir(scratch.path().join("folder")).unwrap();
+            assert!(written("five").publish(b"folder", Old::Replaced).is_err());
+            assert_eq!(names(scratch.path()), ["a", "folder"], "nothing hidden is left");
+        }
+    }
+
+    #[test]
+    fn only_old_hidden_names_of_ours_are_swept() {
+        let scratch = tempfile::tempdir().unwrap();
+        let all =
+            [".whirligig-0123456789abcdef", ".whirligig-0123456789abcdeX", ".whirligig-0", ".other", "a"];
+        for name in all {
+            fs::write(scratch.path().join(name), "x").unwrap();
+        }
+        let modified = fs::metadata(scratch.path().join("a")).unwrap().modified().unwrap();
+        let wall = modified.duration_since(std::time::UNIX_EPOCH).unwrap();
+        let folder = folder(scratch.path());
+        sweep_scraps(&folder, wall + SCRAP_AGE / 2);
+        assert_eq!(names(scratch.path()).len(), all.len());
+        sweep_scraps(&folder, wall + SCRAP_AGE * 2);
+        assert_eq!(names(scratch.path()), [".other", ".whirligig-0", ".whirligig-0123456789abcdeX", "a"]);
+    }
+}

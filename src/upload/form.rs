@@ -1,0 +1,177 @@
+//! A form with files that is posted to a folder.
+//!
+//! Each file is written and published as its part ends, so a form that breaks off has brought the files before that.
+//! Nothing is replaced unless the request says `?overwrite`. Fields that are no files are passed over.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use super::draft::{Draft, Old};
+use super::place::{Found, Place, base_name, open_folder};
+use super::refusal::Refusal;
+use super::sink::Sink;
+use super::{Ask, encoded, replaceable};
+use crate::config::UPLOAD_PARTS_MAX;
+use crate::handler::{Answer, Context};
+use crate::http::multipart::{Multipart, MultipartEvent};
+use crate::http::negotiate::preferred;
+use crate::http::request::Content;
+use crate::http::target::query_pairs;
+use crate::http::{Request, Response, Status};
+use crate::jobs::{Then, lock};
+use crate::json::push_string;
+
+/// One form on its way.
+pub(super) struct Form {
+    parser: Multipart,
+    files: Files,
+}
+
+/// The files of a form.
+struct Files {
+    ask: Arc<Ask>,
+    folder: Arc<OwnedFd>,
+    overwrites: bool,
+    wants_json: bool,
+    /// The file that is being written; `None` in a field that is none.
+    current: Option<(Draft, Place)>,
+    /// Paths of those that are there.
+    stored: Vec<Vec<u8>>,
+}
+
+const THERE: Refusal =
+    Refusal::new(Status::CONFLICT, "a file of that name is there already; ?overwrite replaces it");
+
+/// `POST`: puts the files of a form into the folder of this path.
+pub(super) fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    let begun = check_post(&ask, request).and_then(|parser| Ok((parser, ask.take_place()?)));
+    let (parser, taken) = match begun {
+        Ok(begun) => begun,
+        Err(refusal) => return ask.refuse(refusal).into(),
+    };
+    let overwrites = query_pairs(request.query().unwrap_or_default()).any(|(name, _)| name == "overwrite");
+    let wants_json =
+        preferred(request.fields().all("accept"), &["text/plain", "application/json"]) == Some(1);
+    let errands = cx.errands();
+    cx.job_then(move || {
+        let opened = open_folder(&ask.docroot, &ask.area, ask.path.strip_suffix(b"/").unwrap_or(&ask.path));
+        let opened = opened.inspect(|folder| ask.sweep(folder));
+        let then: Then = Box::new(move |_| match opened {
+            Err(refusal) => ask.refuse(refusal).into(),
+            Ok(folder) => {
+                let ask = Arc::new(ask);
+                let files = Files {
+                    ask: Arc::clone(&ask),
+                    folder: Arc::new(folder),
+                    overwrites,
+                    wants_json,
+                    current: None,
+                    stored: Vec::new(),
+                };
+                Answer::Sink(Box::new(Sink::of_form(Form { parser, files }, ask, taken, errands)))
+            }
+        });
+        then
+    })
+}
+
+fn check_post(ask: &Ask, request: &Request<'_>) -> Result<Multipart, Refusal> {
+    if let Content::Length(bytes) = request.content() {
+        ask.check_size(Some(bytes))?;
+    }
+    Ok(Multipart::new(request.field("content-type").unwrap_or_default(), UPLOAD_PARTS_MAX)?)
+}
+
+impl Form {
+    /// Takes the next piece of the form.
+    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), Refusal> {
+        let files = &mut self.files;
+        self.parser.push(piece, |event| files.take(event))
+    }
+
+    /// The content has ended.
+    pub(super) fn finish(self) -> Result<Response, Refusal> {
+        self.parser.finish()?;
+        if self.files.stored.is_empty() {
+            return Err(Refusal::new(Status::BAD_REQUEST, "no file is in the form"));
+        }
+        Ok(self.files.answer())
+    }
+}
+
+impl Files {
+    fn take(&mut self, event: MultipartEvent<'_>) -> Result<(), Refusal> {
+        match event {
+            MultipartEvent::PartBegin(head) => {
+                // A file input without a choice sends an empty name.
+                let Some(filename) = head.filename.filter(|name| !name.is_empty()) else { return Ok(()) };
+                let place = Place { folder: Arc::clone(&self.folder), name: base_name(&filename)?.to_vec() };
+                self.may_be_written(place.look()?)?;
+                self.current = Some((Draft::begin(&self.folder)?, place));
+                Ok(())
+            }
+            MultipartEvent::PartData(data) => match &mut self.current {
+                Some((draft, _)) => Ok(draft.append(data, None)?),
+                None => Ok(()),
+            },
+            MultipartEvent::PartEnd => match self.current.take() {
+                Some((draft, place)) => self.publish(draft, &place),
+                None => Ok(()),
+            },
+            MultipartEvent::End => Ok(()),
+        }
+    }
+
+    fn may_be_written(&self, found: Found) -> Result<(), Refusal> {
+        replaceable(found)?;
+        match found {
+            Found::File(_) if !self.overwrites => Err(THERE),
+            _ => Ok(()),
+        }
+    }
+
+    fn publish(&mut self, draft: Draft, place: &Place) -> Result<(), Refusal> {
+        let _publishing = lock(&self.ask.desk.publishing);
+        let found = place.look()?;
+        self.may_be_written(found)?;
+        let old = match found {
+            Found::File(_) => Old::Replaced,
+            _ if self.overwrites => Old::None,
+            _ => Old::Unwanted,
+        };
+        draft.publish(&place.name, old)?;
+        self.ask.docroot.note_write();
+        self.stored.push([self.folder_path(), b"/", &place.name].concat());
+        Ok(())
+    }
+
+    fn folder_path(&self) -> &[u8] {
+        self.ask.path.strip_suffix(b"/").unwrap_or(&self.ask.path)
+    }
+
+    /// A browser is sent to the folder, which shows its files; a program is told their paths.
+    fn answer(&self) -> Response {
+        if self.ask.html {
+            let folder = encoded(&[self.folder_path(), b"/"].concat());
+            return Response::new(Status::SEE_OTHER).with_field("Location", folder);
+        }
+        let paths = self.stored.iter().map(|path| String::from_utf8_lossy(&encoded(path)).into_owned());
+        let response = match self.wants_json {
+            true => {
+                let mut json = String::from("{\"files\":[");
+                for (at, path) in paths.enumerate() {
+                    json.push_str(if at == 0 { "" } else { "," });
+                    push_string(&path, &mut json);
+                }
+                json.push_str("]}\n");
+                Response::json(json)
+            }
+            false => Response::text(paths.map(|path| path + "\n").collect::<String>()),
+        };
+        let response = response.with_status(Status::CREATED).with_field("Vary", "Accept");
+        match &self.stored[..] {
+            [only] => response.with_field("Location", encoded(only)),
+            _ => response,
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! Uploads: folders of the docroot that may be written, by PUT, DELETE, MKCOL and forms with files.
+//!
+//! [`Uploads`] stands in front of the files of a docroot and answers what would change them. What can be refused by
+//! the head alone is refused here, before content is read. All that touches the disk is a job's; content reaches
+//! it through a [`sink::Sink`]. This module must not know passwords: those stand around it.
+
+mod draft;
+mod form;
+mod origin;
+pub(crate) mod page;
+mod partial;
+mod place;
+mod refusal;
+mod resume;
+mod sink;
+
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+
+use rustix::fs::{AtFlags, Mode, StatxFlags};
+use rustix::io::Errno;
+
+use crate::config::{Config, Limits};
+use crate::error_page::{error, wants_html};
+use crate::files::{Docroot, Stamp};
+use crate::handler::{Answer, Context, Handler, Now, method_not_allowed};
+use crate::http::conditional::{Precondition, Validators, evaluate, evaluate_absent};
+use crate::http::request::{Content, KeptHead};
+use crate::http::target::{encode_path, normalize};
+use crate::http::{Method, Request, Response, Status};
+use crate::jobs::{Then, lock};
+use crate::offload::{Places, Taken};
+use partial::{Partial, Partials};
+use place::{Found, Place};
+use refusal::Refusal;
+use sink::Sink;
+
+pub(crate) use place::parse_upload_path;
+
+/// What can be asked of a path that takes uploads.
+const ALLOW: &str = "GET, HEAD, PUT, POST, DELETE, MKCOL, OPTIONS";
+
+/// Folders whose scraps were looked for. Beyond, they are not: it is a courtesy.
+const SWEPT_MAX: usize = 1024;
+
+/// Finds the docroot that a request is about.
+pub(crate) type DocrootOf = Box<dyn Fn(&Request<'_>) -> Arc<Docroot> + Send + Sync>;
+
+/// Answers what would change files, and passes the rest on.
+pub(crate) struct Uploads {
+    desk: Arc<Desk>,
+    docroot_of: DocrootOf,
+    inner: Arc<dyn Handler>,
+}
+
+/// What all uploads share.
+struct Desk {
+    /// Bounds how many are under way.
+    places: Arc<Places>,
+    /// Held from the look at what is there to the change of it, so that of two writers with the same condition one
+    /// is refused.
+    publishing: Mutex<()>,
+    partials: Arc<Partials>,
+    swept: Mutex<HashSet<(u32, u32, u64)>>,
+}
+
+/// One request that would change something, kept for the jobs that do it.
+struct Ask {
+    desk: Arc<Desk>,
+    docroot: Arc<Docroot>,
+    /// The folder for uploads it is below.
+    area: String,
+    /// The normalised path.
+    path: Vec<u8>,
+    head: KeptHead,
+    limits: Limits,
+    html: bool,
+    now: Now,
+}
+
+/// `inner`, and uploads to the docroots that `docroot_of` finds.
+pub(crate) fn around(config: &Config, docroot_of: DocrootOf, inner: Arc<dyn Handler>) -> Uploads {
+    let desk = Desk {
+        places: Places::new(config.limits.uploads_max),
+        publishing: Mutex::new(()),
+        partials: Partials::new(config.limits.partial_bytes_max, config.timeouts.partial),
+        swept: Mutex::default(),
+    };
+    Uploads { desk: Arc::new(desk), docroot_of, inner }
+}
+
+/// The folder for uploads that this normalised path lies in: the longest, as others may lie within it.
+pub(crate) fn area_of<'a>(areas: &'a [String], path: &[u8]) -> Option<&'a str> {
+    let covers = |area: &&String| {
+        path.strip_prefix(area.as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
+    };
+    areas.iter().filter(covers).max_by_key(|area| area.len()).map(String::as_str)
+}
+
+impl Handler for Uploads {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        let token = resume::token_of(request);
+        if request.path() == b"*" || (request.is_get_or_head() && token.is_none()) {
+            return self.inner.handle(request, cx);
+        }
+        let path = match normalize(request.path()) {
+            Ok(path) => path,
+            Err(trouble) => {
+                return error(Status::BAD_REQUEST, &trouble.to_string(), wants_html(request)).into();
+            }
+        };
+        let Some(ask) = self.ask(path.into_owned(), request, cx) else {
+            return self.inner.handle(request, cx);
+        };
+        match (request.method(), token) {
+            (Method::Get, _) => self.inner.handle(request, cx),
+            (Method::Options, _) => options(request, &ask).into(),
+            (Method::Head, Some(token)) => resume::state(ask, token, cx),
+            (_, token) => match ask.check(request) {
+                Err(refusal) => ask.refuse(refusal).into(),
+                Ok(()) => change(ask, request, token, cx),
+            },
+        }
+    }
+}
+
+impl Uploads {
+    /// What is asked, if it is about a path that takes uploads.
+    fn ask(&self, path: Vec<u8>, request: &Request<'_>, cx: &Context<'_>) -> Option<Ask> {
+        let docroot = (self.docroot_of)(request);
+        let area = area_of(&docroot.options.uploads, &path)?.to_owned();
+        Some(Ask {
+            desk: Arc::clone(&self.desk),
+            docroot,
+            area,
+            path,
+            head: KeptHead::of(request),
+            limits: cx.limits().clone(),
+            html: wants_html(request),
+            now: cx.now(),
+        })
+    }
+}
+
+/// A request that would change something, and may.
+fn change(ask: Ask, request: &Request<'_>, token: Option<String>, cx: &mut Context<'_>) -> Answer {
+    match (request.method(), token) {
+        (Method::Put, None) => put(ask, request, cx),
+        (Method::Post, None) => form::post(ask, request, cx),
+        (Method::Delete, None) => in_job(ask, cx, delete),
+        (Method::Other("MKCOL"), None) => make_folder(ask, request, cx),
+        (Method::Patch, Some(token)) => resume::append(ask, &token, request, cx),
+        (Method::Delete, Some(token)) => resume::cancel(ask, token, cx),
+        (_, None) => method_not_allowed(request, ALLOW).into(),
+        (_, Some(_)) => method_not_allowed(request, "HEAD, PATCH, DELETE, OPTIONS").into(),
+    }
+}
+
+fn options(request: &Request<'_>, ask: &Ask) -> Response {
+    method_not_allowed(request, ALLOW)
+        .with_field("Accept-Patch", resume::PARTIAL_TYPE)
+        .with_field("Upload-Limit", resume::limits(ask))
+}
+
+/// Has `work` done where it may block; it makes the answer.
+fn in_job(
+    ask: Ask,
+    cx: &mut Context<'_>,
+    work: impl FnOnce(&Ask) -> Result<Response, Refusal> + Send + 'static,
+) -> Answer {
+    cx.job(move || work(&ask).unwrap_or_else(|refusal| ask.refuse(refusal)))
+}
+
+impl Ask {
+    /// What the head alone forbids.
+    fn check(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        if origin::is_foreign(request) {
+            return Err(Refusal::new(Status::FORBIDDEN, "a page of another site asks for this"));
+        }
+        place::check_path(&self.path)
+    }
+
+    /// The answer that tells of a refusal.
+    fn refuse(&self, refusal: Refusal) -> Response {
+        let response = error(refusal.status, refusal.why, self.html);
+        match refusal.status {
+            Status::CONTENT_TOO_LARGE => response.with_field("Upload-Limit", resume::limits(self)),
+            Status::METHOD_NOT_ALLOWED => response.with_field("Allow", ALLOW),
+            _ => response,
+        }
+    }
+
+    /// Whether content of this length may come.
+    fn check_size(&self, bytes: Option<u64>) -> Result<(), Refusal> {
+        match bytes.is_some_and(|bytes| bytes > self.limits.upload_bytes_max) {
+            true => Err(TOO_LARGE),
+            false => Ok(()),
+        }
+    }
+
+    /// One of the places for uploads under way.
+    fn take_place(&self) -> Result<Taken, Refusal> {
+        let busy = Refusal::new(Status::SERVICE_UNAVAILABLE, "too many uploads are under way");
+        self.desk.places.take().ok_or(busy)
+    }
+
+    /// Whether the conditions of the request hold for what is there. A name that only something else has than a file
+    /// is refused.
+    fn check_conditions(&self, found: Found) -> Result<(), Refusal> {
+        let verdict = self.head.with(&self.limits, |request| match found {
+            Found::Nothing | Found::Folder | Found::Other => evaluate_absent(request.fields()),
+            Found::File(stamp) => {
+                let etag = stamp.etag();
+                let validators = Validators { etag: &etag, modified_secs: stamp.last_modified() };
+                evaluate(request.fields(), false, &validators, self.now.unix_secs())
+            }
+        });
+        match verdict {
+            Some(Precondition::Proceed) => Ok(()),
+            Some(Precondition::Failed | Precondition::NotModified) => {
+                Err(Refusal::new(Status::PRECONDITION_FAILED, "the file is not as the request expects"))
+            }
+            None => Err(Refusal::new(Status::INTERNAL_SERVER_ERROR, "the request was lost")),
+        }
+    }
+
+    /// Has what an earlier process left in this folder swept, once.
+    fn sweep(&self, folder: &OwnedFd) {
+        let Ok(stat) = rustix::fs::statx(folder, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS) else {
+            return;
+        };
+        let identity = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
+        let is_first = {
+            let mut swept = lock(&self.desk.swept);
+            swept.len() < SWEPT_MAX && swept.insert(identity)
+        };
+        if is_first {
+            draft::sweep_scraps(folder, self.now.wall);
+        }
+    }
+}
+
+const TOO_LARGE: Refusal = Refusal::new(Status::CONTENT_TOO_LARGE, "the upload is too large");
+
+/// What a PUT may replace.
+fn replaceable(found: Found) -> Result<(), Refusal> {
+    match found {
+        Found::Nothing | Found::File(_) => Ok(()),
+        Found::Folder => Err(Errno::ISDIR.into()),
+        Found::Other => Err(Refusal::new(Status::CONFLICT, "a link or device has that name")),
+    }
+}
+
+/// `PUT`: the content becomes the file of this name.
+fn put(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    let wish = resume::Wish::of(request);
+    let bytes = match request.content() {
+        Content::None => Some(0),
+        Content::Length(bytes) => Some(bytes),
+        Content::Chunked => None,
+    };
+    let checked = check_put(&ask, request, &wish, bytes).and_then(|()| ask.take_place());
+    let taken = match checked {
+        Ok(taken) => taken,
+        Err(refusal) => return ask.refuse(refusal).into(),
+    };
+    let errands = cx.errands();
+    cx.job_then(move || {
+        let ask = Arc::new(ask);
+        let begun = Partial::begin(&ask, &wish, bytes);
+        let then: Then = Box::new(move |_| match begun {
+            Ok(writer) => {
+                Answer::Sink(Box::new(Sink::of_file(writer, ask, taken, errands, wish.takes_interim())))
+            }
+            Err(refusal) => ask.refuse(refusal).into(),
+        });
+        then
+    })
+}
+
+fn check_put(
+    ask: &Ask,
+    request: &Request<'_>,
+    wish: &resume::Wish,
+    bytes: Option<u64>,
+) -> Result<(), Refusal> {
+    // RFC 9110 section 9.3.4 and 14.5: a part must not be taken for the whole.
+    if request.field("content-range").is_some() {
+        return Err(Refusal::new(Status::BAD_REQUEST, "a PUT of a part is not taken; see Upload-Complete"));
+    }
+    if request.field("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+        return Err(Refusal::new(Status::UNSUPPORTED_MEDIA_TYPE, "content codings are not undone here"));
+    }
+    if ask.path.ends_with(b"/") || ask.path == ask.area.as_bytes() {
+        return Err(Refusal::new(Status::CONFLICT, "that is a folder; a file is put at its own name"));
+    }
+    wish.check(bytes)?;
+    ask.check_size(wish.length_with(0, bytes).max(bytes))
+}
+
+/// `DELETE`: a file, or an empty folder.
+fn delete(ask: &Ask) -> Result<Response, Refusal> {
+    if ask.path.strip_suffix(b"/").unwrap_or(&ask.path) == ask.area.as_bytes() {
+        return Err(Refusal::new(Status::FORBIDDEN, "the folder for uploads itself stays"));
+    }
+    let missing = Refusal::new(Status::NOT_FOUND, "the file does not exist");
+    let place = match Place::of(&ask.docroot, &ask.area, &ask.path) {
+        Err(refusal) if refusal == Errno::NOENT.into() => return Err(missing),
+        place => place?,
+    };
+    let _publishing = lock(&ask.desk.publishing);
+    let found = place.look()?;
+    let flags = match found {
+        Found::Nothing => return Err(missing),
+        Found::File(_) if ask.path.ends_with(b"/") => return Err(missing),
+        Found::File(_) => AtFlags::empty(),
+        Found::Folder => AtFlags::REMOVEDIR,
+        Found::Other => return Err(Refusal::new(Status::CONFLICT, "that is a link or device")),
+    };
+    ask.check_conditions(found)?;
+    rustix::fs::unlinkat(&place.folder, place.name.as_slice(), flags)?;
+    ask.docroot.note_write();
+    Ok(Response::new(Status::NO_CONTENT))
+}
+
+/// `MKCOL`: a new folder (RFC 4918 section 9.3).
+fn make_folder(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    if request.content() != Content::None {
+        let refusal = Refusal::new(Status::UNSUPPORTED_MEDIA_TYPE, "MKCOL is taken without content");
+        return ask.refuse(refusal).into();
+    }
+    in_job(ask, cx, |ask| {
+        let there = Refusal::new(Status::METHOD_NOT_ALLOWED, "something of that name is there already");
+        let path = ask.path.strip_suffix(b"/").unwrap_or(&ask.path);
+        if path == ask.area.as_bytes() {
+            return Err(there);
+        }
+        let place = Place::of(&ask.docroot, &ask.area, path)?;
+        let _publishing = lock(&ask.desk.publishing);
+        match rustix::fs::mkdirat(&place.folder, place.name.as_slice(), Mode::from_raw_mode(0o777)) {
+            Err(Errno::EXIST) => return Err(there),
+            made => made?,
+        }
+        ask.docroot.note_write();
+        Ok(Response::new(Status::CREATED).with_field("Location", encoded(&[path, b"/"].concat())))
+    })
+}
+
+/// A path as it stands in a URL.
+fn encoded(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    encode_path(path, &mut out);
+    out
+}
+
+/// The answer for a file that was written: 201 with its place, 204 where it replaced another.
+fn written(path: &[u8], is_new: bool, stamp: &Stamp) -> Response {
+    let response = match is_new {
+        true => Response::new(Status::CREATED).with_field("Location", encoded(path)),
+        false => Response::new(Status::NO_CONTENT),
+    };
+    response.with_field("ETag", stamp.etag())
+}
+
+/// 128 bits nobody can guess, in hexadecimal digits.
+fn random_hex() -> Result<String, Errno> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_folder_for_uploads_counts_and_names_are_whole() {
+        let areas = ["/up".to_owned(), "/up/in".to_owned()];
+        let cases: &[(&[u8], Option<&str>)] = &[
+            (b"/up", Some("/up")),
+            (b"/up/", Some("/up")),
+            (b"/up/a", Some("/up")),
+            (b"/up/in", Some("/up/in")),
+            (b"/up/in/a", Some("/up/in")),
+            (b"/up/inn", Some("/up")),
+            (b"/upp", None),
+            (b"/", None),
+            (b"/a/up", None),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(area_of(&areas, path), *expected, "{}", path.escape_ascii());
+        }
+        assert_eq!(area_of(&[String::new()], b"/any"), Some(""));
+        assert_eq!(area_of(&[], b"/any"), None);
+    }
+}

@@ -1,0 +1,69 @@
+//! Whether a page of another site sent the request: then it writes nothing here.
+//!
+//! A browser adds the user's passwords to whatever any page makes it send. It also says whose page that was, which
+//! no page can prevent; programs that are no browsers say nothing, and have only what their user gave them.
+
+use crate::http::Request;
+
+/// Whether a browser sent this for a page of some other site.
+pub(super) fn is_foreign(request: &Request<'_>) -> bool {
+    let mut sites = request.fields().all("sec-fetch-site");
+    if let Some(site) = sites.next() {
+        // `none` is the user's own doing.
+        return sites.next().is_some() || !matches!(site, b"same-origin" | b"none");
+    }
+    let mut origins = request.fields().all("origin");
+    match (origins.next(), origins.next()) {
+        (None, _) => false,
+        (Some(origin), None) => !is_origin_of(origin, request.authority().unwrap_or_default()),
+        (Some(_), Some(_)) => true,
+    }
+}
+
+/// Whether pages at this authority have that origin. The scheme is not known here: a proxy in front may do TLS.
+fn is_origin_of(origin: &[u8], authority: &[u8]) -> bool {
+    let (host, port): (&[u8], &[u8]) =
+        match (origin.strip_prefix(b"http://"), origin.strip_prefix(b"https://")) {
+            (Some(host), _) => (host, b":80"),
+            (None, Some(host)) => (host, b":443"),
+            (None, None) => return false,
+        };
+    let bare = |name: &'_ [u8]| name.strip_suffix(port).unwrap_or(name).to_ascii_lowercase();
+    !host.is_empty() && bare(host) == bare(authority)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::request::{FieldSlots, parse};
+
+    #[test]
+    fn a_page_of_another_site_is_known_by_what_the_browser_says() {
+        let cases: &[(&str, bool)] = &[
+            ("", false),
+            ("Sec-Fetch-Site: same-origin\r\n", false),
+            ("Sec-Fetch-Site: none\r\n", false),
+            ("Sec-Fetch-Site: same-site\r\n", true),
+            ("Sec-Fetch-Site: cross-site\r\n", true),
+            ("Sec-Fetch-Site: cross-site\r\nOrigin: http://a.test:81\r\n", true),
+            ("Sec-Fetch-Site: same-origin\r\nSec-Fetch-Site: cross-site\r\n", true),
+            ("Origin: http://a.test:81\r\n", false),
+            ("Origin: https://A.test:81\r\n", false),
+            ("Origin: http://a.test\r\n", true),
+            ("Origin: http://b.test:81\r\n", true),
+            ("Origin: http://xa.test:81\r\n", true),
+            ("Origin: null\r\n", true),
+            ("Origin: \r\n", true),
+            ("Origin: http://\r\n", true),
+            ("Origin: http://a.test:81\r\nOrigin: http://b.test\r\n", true),
+        ];
+        for (fields, expected) in cases {
+            let head = format!("PUT /a HTTP/1.1\r\nHost: a.test:81\r\n{fields}\r\n");
+            let mut slots = FieldSlots::new();
+            let request = parse(head.as_bytes(), &mut slots, &crate::config::Limits::default()).unwrap();
+            assert_eq!(is_foreign(&request), *expected, "{fields:?}");
+        }
+        assert!(is_origin_of(b"http://a.test", b"a.test:80") && is_origin_of(b"https://a.test", b"a.test"));
+        assert!(!is_origin_of(b"http://a.test:443", b"a.test"));
+    }
+}

@@ -1,0 +1,410 @@
+//! A file whose content is still coming, in one request or in several, and the table of those that can be resumed.
+//!
+//! Every upload of a file is a [`Partial`]. One that its client wants to be able to resume has a token, under which
+//! the table keeps it while nobody writes. It is an open file without a name: when the server ends nothing is
+//! left. A later request for the same upload ends the earlier one by taking the next *turn*: who writes says whose
+//! turn it is, under the lock, so what the later one was told stays true.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::draft::{Draft, Old};
+use super::place::{Found, Place};
+use super::refusal::Refusal;
+use super::resume::Wish;
+use super::{Ask, TOO_LARGE, replaceable, resume, written};
+use crate::config::PARTIALS_MAX;
+use crate::http::{Response, Status};
+use crate::jobs::lock;
+
+/// One upload of one file.
+pub(super) struct Partial {
+    /// The request that began it: where it goes, and on which conditions.
+    ask: Arc<Ask>,
+    /// What the client calls it by, if it can be resumed.
+    token: Option<String>,
+    place: Place,
+    state: Mutex<State>,
+    /// What is written so far, also for who must not wait for the lock.
+    bytes: AtomicU64,
+    /// Whether these bytes are a draft's; a file that is published or given up is no partial one.
+    is_held: AtomicBool,
+    touched: Mutex<Instant>,
+}
+
+struct State {
+    /// `None` when it is complete, or was given up.
+    draft: Option<Draft>,
+    turn: u64,
+    /// The whole length, where the client has said it.
+    length: Option<u64>,
+    is_complete: bool,
+}
+
+/// What is known of an upload.
+pub(super) struct Progress {
+    pub(super) bytes: u64,
+    pub(super) length: Option<u64>,
+    pub(super) is_complete: bool,
+}
+
+/// Writes the content of one request to a partial.
+pub(super) struct Writer {
+    partial: Arc<Partial>,
+    turn: u64,
+    /// Whether the upload is complete with this request.
+    completes: bool,
+    /// Whether the client speaks of resumption.
+    is_resumable: bool,
+    is_append: bool,
+    /// What is still to come of this request, where that is known.
+    left: Option<u64>,
+}
+
+const SUPERSEDED: Refusal = Refusal::new(Status::CONFLICT, "another request goes on with this upload");
+const GIVEN_UP: Refusal = Refusal::new(Status::GONE, "this upload was given up");
+
+impl Partial {
+    /// Begins an upload of which `bytes` come with this request.
+    pub(super) fn begin(ask: &Arc<Ask>, wish: &Wish, bytes: Option<u64>) -> Result<Writer, Refusal> {
+        let place = Place::of(&ask.docroot, &ask.area, &ask.path)?;
+        let found = place.look()?;
+        replaceable(found)?;
+        ask.check_conditions(found)?;
+        ask.sweep(&place.folder);
+        let draft = Draft::begin(&place.folder)?;
+        let length = wish.length_with(0, bytes);
+        if !draft.has_room(length.max(bytes).unwrap_or(0)) {
+            return Err(rustix::io::Errno::NOSPC.into());
+        }
+        let partials = &ask.desk.partials;
+        let token = match wish.complete {
+            Some(_) if partials.takes(length) => Some(super::random_hex()?),
+            Some(false) => return Err(TOO_LARGE),
+            Some(true) | None => None,
+        };
+        let partial = Arc::new(Partial {
+            ask: Arc::clone(ask),
+            token,
+            place,
+            state: Mutex::new(State { draft: Some(draft), turn: 0, length, is_complete: false }),
+            bytes: AtomicU64::new(0),
+            is_held: AtomicBool::new(true),
+            touched: Mutex::new(ask.now.mono),
+        });
+        if let Some(token) = &partial.token {
+            partials.insert(token, &partial);
+        }
+        Ok(Writer {
+            partial,
+            turn: 0,
+            completes: wish.complete != Some(false),
+            is_resumable: wish.complete.is_some(),
+            is_append: false,
+            left: bytes,
+        })
+    }
+
+    /// Whether this is an upload to the path of that request.
+    pub(super) fn is_for(&self, ask: &Ask) -> bool {
+        self.ask.docroot.number == ask.docroot.number && self.ask.path == ask.path
+    }
+
+    /// How it stands. Ends what an earlier request was doing to it.
+    pub(super) fn interrupt(&self, now: Instant) -> Progress {
+        let mut state = lock(&self.state);
+        state.turn += 1;
+        *lock(&self.touched) = now;
+        Progress { bytes: self.bytes(), length: state.length, is_complete: state.is_complete }
+    }
+
+    /// Gives it up.
+    pub(super) fn cancel(&self) {
+        let draft = {
+            let mut state = lock(&self.state);
+            state.turn += 1;
+            self.take_draft(&mut state)
+        };
+        drop(draft);
+    }
+
+    /// Goes on with it, `bytes` at `offset` coming with this request.
+    pub(super) fn resume(
+        self: &Arc<Self>,
+        ask: &Ask,
+        wish: &Wish,
+        offset: u64,
+        bytes: Option<u64>,
+    ) -> Result<Writer, Halt> {
+        *lock(&self.touched) = ask.now.mono;
+        let mut state = lock(&self.state);
+        if state.is_complete {
+            return Err(Halt::Complete);
+        }
+        if state.draft.is_none() {
+            return Err(Halt::Refused(GIVEN_UP));
+        }
+        if offset != self.bytes() {
+            return Err(Halt::Offset(self.bytes()));
+        }
+        let length = wish.length_with(offset, bytes);
+        if length.zip(state.length).is_some_and(|(one, other)| one != other) {
+            return Err(Halt::Length);
+        }
+        state.length = state.length.or(length);
+        if bytes.map(|bytes| offset + bytes) > Some(state.length.unwrap_or(u64::MAX)) {
+            return Err(Halt::Length);
+        }
+        state.turn += 1;
+        Ok(Writer {
+            partial: Arc::clone(self),
+            turn: state.turn,
+            completes: wish.complete == Some(true),
+            is_resumable: true,
+            is_append: true,
+            left: bytes,
+        })
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    fn held_bytes(&self) -> u64 {
+        if self.is_held.load(Ordering::Acquire) { self.bytes() } else { 0 }
+    }
+
+    fn take_draft(&self, state: &mut State) -> Option<Draft> {
+        self.is_held.store(false, Ordering::Release);
+        state.draft.take()
+    }
+}
+
+/// Why an upload cannot be gone on with.
+pub(super) enum Halt {
+    /// It is complete.
+    Complete,
+    /// It stands elsewhere.
+    Offset(u64),
+    /// The client has said two lengths, or sends more than it said.
+    Length,
+    Refused(Refusal),
+}
+
+impl Writer {
+    /// Writes a piece of content.
+    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), Refusal> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let mut state = lock(&self.partial.state);
+        if state.turn != self.turn {
+            return Err(SUPERSEDED);
+        }
+        let end = self.partial.bytes() + piece.len() as u64;
+        if end > state.length.unwrap_or(u64::MAX) {
+            // It went too far, so no more of it is taken.
+            drop(self.partial.take_draft(&mut state));
+            return Err(Refusal::new(Status::BAD_REQUEST, "more came than the upload's length"));
+        }
+        let ask = &self.partial.ask;
+        if end > ask.limits.upload_bytes_max {
+            return Err(TOO_LARGE);
+        }
+        let draft = state.draft.as_mut().ok_or(GIVEN_UP)?;
+        let outcome = draft.append(piece, self.left);
+        self.partial.bytes.store(draft.bytes(), Ordering::Release);
+        self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
+        drop(state);
+        outcome?;
+        match self.partial.token.is_none() || ask.desk.partials.make_room(&self.partial) {
+            true => Ok(()),
+            false => Err(Refusal::new(Status::INSUFFICIENT_STORAGE, "no room is left for partial uploads")),
+        }
+    }
+
+    /// The content of the request is complete and written.
+    pub(super) fn finish(self) -> Result<Response, Refusal> {
+        let partial = &self.partial;
+        if !self.completes {
+            let response = match self.is_append {
+                true => Response::new(Status::NO_CONTENT),
+                false => self.tell_where(Response::new(Status::CREATED)),
+            };
+            return Ok(response
+                .with_field("Upload-Complete", "?0")
+                .with_field("Upload-Offset", partial.bytes().to_string()));
+        }
+        let mut state = lock(&partial.state);
+        if state.turn != self.turn {
+            return Err(SUPERSEDED);
+        }
+        if state.length.is_some_and(|length| length != partial.bytes()) {
+            return Err(Refusal::new(Status::BAD_REQUEST, "less came than the upload's length"));
+        }
+        let draft = partial.take_draft(&mut state).ok_or(GIVEN_UP)?;
+        state.is_complete = true;
+        drop(state);
+        let response = partial.publish(draft).unwrap_or_else(|refusal| partial.ask.refuse(refusal));
+        Ok(if self.is_resumable { response.with_field("Upload-Complete", "?1") } else { response })
+    }
+
+    /// The same with where the upload can be gone on with.
+    pub(super) fn tell_where(&self, response: Response) -> Response {
+        match (&self.partial.token, self.is_append) {
+            (Some(token), false) => response
+                .with_field("Location", resume::location(&self.partial.ask.path, token))
+                .with_field("Upload-Limit", resume::limits(&self.partial.ask)),
+            _ => response,
+        }
+    }
+
+    /// Whether what is lost now can be sent again from where it broke off.
+    pub(super) fn can_be_resumed(&self) -> bool {
+        self.partial.token.is_some()
+    }
+}
+
+impl Partial {
+    /// Makes it a file that everybody sees.
+    fn publish(&self, draft: Draft) -> Result<Response, Refusal> {
+        let ask = &self.ask;
+        let _publishing = lock(&ask.desk.publishing);
+        let found = self.place.look()?;
+        replaceable(found)?;
+        ask.check_conditions(found)?;
+        let old = match found {
+            Found::File(_) => Old::Replaced,
+            Found::Nothing | Found::Folder | Found::Other => Old::None,
+        };
+        let published = draft.publish(&self.place.name, old)?;
+        ask.docroot.note_write();
+        Ok(written(&ask.path, published.is_new, &published.stamp))
+    }
+}
+
+/// Uploads that can be resumed, by token. Bounded in number, bytes and age; those under way stay.
+pub(super) struct Partials {
+    table: Mutex<Table>,
+    bytes_max: u64,
+    keep: Option<Duration>,
+    /// Wakes who clears up.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Table {
+    partials: HashMap<String, Arc<Partial>>,
+    has_janitor: bool,
+}
+
+impl Partials {
+    pub(super) fn new(bytes_max: u64, keep: Option<Duration>) -> Arc<Self> {
+        Arc::new(Partials { table: Mutex::default(), bytes_max, keep, changed: Condvar::new() })
+    }
+
+    /// Whether an upload of this length can be kept.
+    fn takes(&self, length: Option<u64>) -> bool {
+        self.bytes_max > 0 && length.unwrap_or(0) <= self.bytes_max
+    }
+
+    pub(super) fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
+    pub(super) fn keep(&self) -> Option<Duration> {
+        self.keep
+    }
+
+    pub(super) fn find(&self, token: &str) -> Option<Arc<Partial>> {
+        lock(&self.table).partials.get(token).map(Arc::clone)
+    }
+
+    pub(super) fn remove(&self, token: &str) {
+        let removed = lock(&self.table).partials.remove(token);
+        drop(removed);
+    }
+
+    fn insert(self: &Arc<Self>, token: &str, partial: &Arc<Partial>) {
+        let mut table = lock(&self.table);
+        let mut given_up = Vec::new();
+        while table.partials.len() >= PARTIALS_MAX {
+            match table.take_oldest(None) {
+                Some(oldest) => given_up.push(oldest),
+                None => break,
+            }
+        }
+        table.partials.insert(token.to_owned(), Arc::clone(partial));
+        if self.keep.is_some() && !table.has_janitor {
+            let partials = Arc::clone(self);
+            let started =
+                std::thread::Builder::new().name("whirligig-tidy".into()).spawn(move || partials.clear_up());
+            // Without one the bounds on number and bytes still hold.
+            table.has_janitor = started.is_ok();
+        }
+        drop(table);
+        // Files are closed outside the lock: of a long one that takes a while.
+        drop(given_up);
+    }
+
+    /// Gives up the oldest until all together have room. False when those under way leave none.
+    fn make_room(&self, own: &Arc<Partial>) -> bool {
+        let mut given_up = Vec::new();
+        let mut table = lock(&self.table);
+        while table.bytes() > self.bytes_max {
+            match table.take_oldest(Some(own)) {
+                Some(oldest) => given_up.push(oldest),
+                None => break,
+            }
+        }
+        let has_room = table.bytes() <= self.bytes_max;
+        drop(table);
+        drop(given_up);
+        has_room
+    }
+
+    /// Gives up what nobody came back for, until none is left: on a thread of its own.
+    fn clear_up(&self) {
+        let Some(keep) = self.keep else { return };
+        let mut table = lock(&self.table);
+        while !table.partials.is_empty() {
+            let waited = self.changed.wait_timeout(table, keep / 4);
+            table = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let now = read_clock();
+            let is_old = |partial: &Arc<Partial>| {
+                Arc::strong_count(partial) == 1
+                    && now.saturating_duration_since(*lock(&partial.touched)) >= keep
+            };
+            let old: Vec<_> = table.partials.extract_if(|_, partial| is_old(partial)).collect();
+            if !old.is_empty() {
+                drop(table);
+                drop(old);
+                table = lock(&self.table);
+            }
+        }
+        table.has_janitor = false;
+    }
+}
+
+impl Table {
+    fn bytes(&self) -> u64 {
+        self.partials.values().map(|partial| partial.held_bytes()).sum()
+    }
+
+    /// Takes out the one nobody has touched for longest, of those that nobody writes to.
+    fn take_oldest(&mut self, but: Option<&Arc<Partial>>) -> Option<Arc<Partial>> {
+        let is_idle = |partial: &Arc<Partial>| {
+            Arc::strong_count(partial) == 1 && but.is_none_or(|but| !Arc::ptr_eq(but, partial))
+        };
+        let idle = self.partials.iter().filter(|(_, partial)| is_idle(partial));
+        let oldest = idle.min_by_key(|(_, partial)| *lock(&partial.touched))?.0.clone();
+        self.partials.remove(&oldest)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "who clears up is no loop: it sleeps for minutes")]
+fn read_clock() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,139 @@
+//! The way of content from a connection to the disk.
+//!
+//! A [`Sink`] gathers pieces on the loop and has a worker write them, some hundred KiB at a time; meanwhile nothing
+//! more is read from that client. It may be dropped at any moment, on the loop: what it holds is then finished
+//! with by a worker, since closing a long file that has no name takes the disk a while.
+
+use std::sync::Arc;
+
+use super::form::Form;
+use super::partial::Writer;
+use super::refusal::Refusal;
+use super::{Ask, resume};
+use crate::config::{Limits, UPLOAD_BUFFER_BYTES};
+use crate::conn_id::ConnId;
+use crate::handler::{Answer, BodySink, Context, Sunk};
+use crate::http::Response;
+use crate::jobs::{Errands, Then};
+use crate::offload::Taken;
+
+/// Takes the content of one upload.
+pub(super) struct Sink {
+    /// `None` when it is done with.
+    work: Option<Work>,
+    ask: Arc<Ask>,
+    errands: Arc<dyn Errands>,
+    takes_interim: bool,
+}
+
+struct Work {
+    goal: Goal,
+    buffer: Vec<u8>,
+    _place: Taken,
+}
+
+enum Goal {
+    File(Writer),
+    Form(Box<Form>),
+}
+
+impl Sink {
+    /// For content that is a file, or part of one.
+    pub(super) fn of_file(
+        writer: Writer,
+        ask: Arc<Ask>,
+        place: Taken,
+        errands: Arc<dyn Errands>,
+        takes_interim: bool,
+    ) -> Sink {
+        let work = Work { goal: Goal::File(writer), buffer: Vec::new(), _place: place };
+        Sink { work: Some(work), ask, errands, takes_interim }
+    }
+
+    /// For content that is a form with files.
+    pub(super) fn of_form(form: Form, ask: Arc<Ask>, place: Taken, errands: Arc<dyn Errands>) -> Sink {
+        let work = Work { goal: Goal::Form(Box::new(form)), buffer: Vec::new(), _place: place };
+        Sink { work: Some(work), ask, errands, takes_interim: false }
+    }
+
+    /// Writes what was gathered. After a failure there is nothing left to write to.
+    fn step(&mut self) -> Result<(), Response> {
+        let Some(work) = &mut self.work else { return Ok(()) };
+        work.write().map_err(|refusal| {
+            self.work = None;
+            self.ask.refuse(refusal)
+        })
+    }
+
+    /// Writes the rest and makes the answer.
+    fn last_step(&mut self) -> Response {
+        let Some(mut work) = self.work.take() else { return self.ask.refuse(LOST) };
+        let done = work.write().and_then(|()| match work.goal {
+            Goal::File(writer) => writer.finish(),
+            Goal::Form(form) => form.finish(),
+        });
+        done.unwrap_or_else(|refusal| self.ask.refuse(refusal))
+    }
+}
+
+const LOST: Refusal = Refusal::new(crate::http::Status::INTERNAL_SERVER_ERROR, "the upload was lost");
+
+impl Work {
+    fn write(&mut self) -> Result<(), Refusal> {
+        let written = match &mut self.goal {
+            Goal::File(writer) => writer.write(&self.buffer),
+            Goal::Form(form) => form.write(&self.buffer),
+        };
+        self.buffer.clear();
+        written
+    }
+}
+
+impl BodySink for Sink {
+    fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> Sunk {
+        let Some(work) = &mut self.work else { return Sunk::Refuse(self.ask.refuse(LOST)) };
+        work.buffer.extend_from_slice(piece);
+        if work.buffer.len() >= UPLOAD_BUFFER_BYTES { Sunk::Full } else { Sunk::More }
+    }
+
+    fn drain(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        cx.job_then(move || {
+            let stepped = self.step();
+            let then: Then = Box::new(move |_| match stepped {
+                Ok(()) => Answer::Sink(self),
+                Err(response) => response.into(),
+            });
+            then
+        })
+    }
+
+    fn finish(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        cx.job(move || self.last_step())
+    }
+
+    fn bytes_max(&self, limits: &Limits) -> u64 {
+        limits.upload_bytes_max
+    }
+
+    fn interim(&mut self) -> Option<Response> {
+        match &self.work.as_ref()?.goal {
+            Goal::File(writer) => resume::interim(writer, self.takes_interim),
+            Goal::Form(_) => None,
+        }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        let Some(mut work) = self.work.take() else { return };
+        // It broke off. What has come of an upload that can be resumed is kept, the rest is closed.
+        let errand = Box::new(move || {
+            let is_kept = matches!(&work.goal, Goal::File(writer) if writer.can_be_resumed());
+            if is_kept {
+                let _written = work.write();
+            }
+        });
+        // For no connection: this one is gone, or goes on with something else.
+        self.errands.run(ConnId::new(0, 0), errand);
+    }
+}
