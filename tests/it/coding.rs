@@ -217,6 +217,8 @@ fn compressors_are_bounded_and_come_free_again() {
         // Takes nothing of its answer, so the compressor stays taken.
         let mut slow = Client::connect_narrow(server.port);
         slow.send(accept);
+        // Its answer has begun, so it was not the other one that came first.
+        assert_eq!(slow.read_some(1), b"H");
         let mut other = Client::connect(server.port);
         until("the only compressor is taken", || coding(&mut other).is_none());
         drop(slow);
