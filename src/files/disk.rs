@@ -194,7 +194,7 @@ impl Docroot {
     }
 
     /// Whether this normalised path is that of a folder that is not for reading, or leads into it.
-    fn withholds(&self, path: &[u8]) -> bool {
+    pub(crate) fn withholds(&self, path: &[u8]) -> bool {
         let leads_into = |folder: &Vec<u8>| path.strip_prefix(&folder[..]);
         self.withheld.iter().filter_map(leads_into).any(|rest| matches!(rest, [] | [b'/', ..]))
     }

@@ -91,10 +91,14 @@ pub(super) fn open_folder(docroot: &Docroot, area: &str, path: &[u8]) -> Result<
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | links;
     for _ in 0..OPEN_TRIES {
         match rustix::fs::openat2(&top, below, flags, Mode::empty(), resolve) {
-            Ok(fd) if docroot.resolved_name(&fd).as_deref().is_some_and(is_hidden) => {
-                return Err(HIDDEN);
+            Ok(fd) => {
+                return match docroot.resolved_name(&fd) {
+                    Some(name) if is_hidden(&name) => Err(HIDDEN),
+                    // What is put there would be run.
+                    Some(name) if docroot.withholds(&name) => Err(PROGRAMS),
+                    Some(_) | None => Ok(fd),
+                };
             }
-            Ok(fd) => return Ok(fd),
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -102,6 +106,7 @@ pub(super) fn open_folder(docroot: &Docroot, area: &str, path: &[u8]) -> Result<
     Err(Errno::BUSY.into())
 }
 
+const PROGRAMS: Refusal = Refusal::new(Status::FORBIDDEN, "that folder is for programs");
 const HIDDEN: Refusal = Refusal::new(Status::FORBIDDEN, "names that begin with a dot are not taken");
 
 /// Whether uploads may go to this path at all, whatever the disk says.

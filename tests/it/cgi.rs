@@ -242,8 +242,15 @@ fn what_is_no_program_is_not_run_and_no_program_is_shown() {
         fs::create_dir_all(&inside).unwrap();
         fs::write(inside.join("source"), "#!/bin/sh\n").unwrap();
         let second = format!("/second={}", inside.display());
-        let server = programs.serve(model, &["--cgi", &second]);
+        let server = programs.serve(model, &["--cgi", &second, "--archives", "--upload", "/"]);
         let mut client = Client::connect(server.port);
+        // What was put there would be run.
+        client.ask("PUT", "/scripts/planted", &[], b"#!/bin/sh\n").expect(403);
+        let put = client.ask("PUT", "/beside", &[], b"text").status;
+        assert!(matches!(put, 201 | 204), "{put}");
+        let archive = client.get("/?archive=tar").expect(200);
+        let has = |name: &[u8]| archive.body.windows(name.len()).any(|part| part == name);
+        assert!(has(b"beside") && !has(b"source"), "no program is given out in an archive");
         for (path, status) in [
             ("/cgi/run", 200),
             ("/cgi//x/../run/", 200),
