@@ -169,6 +169,17 @@ fn warnings(results: &Results) -> Vec<String> {
             warnings.push(format!("Errors in {} on {}: {}.", scenario.name, side.name, side.errors));
         }
     }
+    for scenario in &results.scenarios {
+        for side in &scenario.sides {
+            let silent = side.rounds.iter().filter(|round| round.rate == 0.0).count();
+            if silent > 0 {
+                warnings.push(format!(
+                    "{} on {} answered nothing in {silent} rounds: its ratio means nothing.",
+                    scenario.name, side.name
+                ));
+            }
+        }
+    }
     for failed in results.not_run.iter().filter(|left_out| left_out.why.starts_with("FAILED")) {
         warnings.push(format!("{} {}", failed.name, failed.why));
     }
