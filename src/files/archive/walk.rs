@@ -193,7 +193,7 @@ impl Walk {
     /// from the root and begins with a slash. What guards the top of the walk has been passed by who got there.
     fn is_excluded(&self, path: &[u8]) -> bool {
         let top = [b"/", &self.path[..self.top_len]].concat();
-        self.docroot.is_guarded_from(path, &top) || self.docroot.withholds(path)
+        self.docroot.is_guarded_from(path, &top)
     }
 
     /// Reads the names of the directory at the present path, and goes on with them.
