@@ -37,6 +37,8 @@ pub(super) const fn suffix(coding: Coding) -> &'static [u8] {
 /// The coded forms of one file.
 #[derive(Debug)]
 pub(crate) struct Siblings {
+    /// Whether there was any use in looking for them.
+    were_sought: bool,
     /// In the order of [`Coding::ALL`], how each name looked on the disk: for the freshness check.
     stamps: [Option<Stamp>; 3],
     /// Those that may be sent.
@@ -53,8 +55,10 @@ impl Siblings {
         original: &CachedFile,
         reach: Reach,
     ) -> Result<Self, Trouble> {
-        let mut siblings = Siblings { stamps: [None; 3], files: [None, None, None], gzipped: None };
-        if docroot.options.precompressed && original.compressible != Compressible::No {
+        let were_sought = docroot.options.precompressed && original.compressible != Compressible::No;
+        let mut siblings =
+            Siblings { were_sought, stamps: [None; 3], files: [None, None, None], gzipped: None };
+        if were_sought {
             for coding in Coding::ALL {
                 match docroot.find_coded(path, coding, original, reach) {
                     Ok((stamp, file)) => {
@@ -76,7 +80,7 @@ impl Siblings {
 
     /// Whether every name still is on the disk what it was.
     pub(super) fn are_fresh(&self, docroot: &Docroot, path: &[u8]) -> bool {
-        !docroot.options.precompressed
+        !self.were_sought
             || Coding::ALL
                 .into_iter()
                 .all(|coding| docroot.stamp(path, suffix(coding)) == self.stamps[coding as usize])
