@@ -24,7 +24,7 @@ fn slots(criterion: &mut Criterion) {
     let now = now();
     let mut group = criterion.benchmark_group("slots");
     for crowd in CROWDS {
-        let mut slots = Slots::new();
+        let mut slots = Slots::default();
         let ids: Vec<ConnId> = (0..crowd).map(|_| slots.insert(Client::new(Peer::Unix, now), ())).collect();
         group.bench_with_input(BenchmarkId::new("look up", crowd), &ids, |bencher, ids| {
             let mut at = 0;
@@ -48,7 +48,7 @@ fn deadlines(criterion: &mut Criterion) {
     let now = now();
     let mut group = criterion.benchmark_group("deadlines");
     for crowd in CROWDS {
-        let mut queue = DeadlineQueue::new();
+        let mut queue = DeadlineQueue::default();
         let ids: Vec<ConnId> = (0..crowd).map(|slot| ConnId::new(1, slot)).collect();
         for (number, id) in (0..).zip(&ids) {
             queue.arm(*id, now + IDLE + Duration::from_micros(number));

@@ -32,10 +32,10 @@ pub struct DeadlineQueue {
 pub const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<u32>();
 
 impl DeadlineQueue {
-    /// An empty queue.
+    /// An empty queue, with room for so many from the start: what is not touched takes no memory.
     #[must_use]
-    pub fn new() -> Self {
-        DeadlineQueue::default()
+    pub fn for_up_to(connections: usize) -> Self {
+        DeadlineQueue { heap: Vec::with_capacity(connections), places: Vec::with_capacity(connections) }
     }
 
     /// Makes sure that `id` is looked at no later than `due`. An entry that is already early enough stays.
@@ -177,7 +177,7 @@ mod tests {
     fn a_later_deadline_touches_nothing_and_an_earlier_one_moves() {
         let t = origin();
         let at = |s| t + Duration::from_secs(s);
-        let mut queue = DeadlineQueue::new();
+        let mut queue = DeadlineQueue::default();
         queue.arm(id(0, 1), at(10));
         queue.arm(id(0, 1), at(20));
         assert_eq!(queue.next(), Some(at(10)));
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn removing_a_stale_name_leaves_the_new_owner_alone() {
         let t = origin();
-        let mut queue = DeadlineQueue::new();
+        let mut queue = DeadlineQueue::default();
         queue.arm(id(3, 1), t);
         queue.remove(id(3, 1));
         queue.arm(id(3, 2), t);
@@ -204,7 +204,7 @@ mod tests {
         #[test]
         fn behaves_like_a_sorted_map(steps in prop::collection::vec((0u32..12, 0u64..50, 0u8..4), 1..300)) {
             let t = origin();
-            let mut queue = DeadlineQueue::new();
+            let mut queue = DeadlineQueue::default();
             let mut model: BTreeMap<u32, u64> = BTreeMap::new();
             let mut now = 0;
             for (slot, ms, what) in steps {

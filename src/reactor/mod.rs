@@ -99,15 +99,19 @@ pub struct Reactor<S: Os, O> {
     on_hang_up: Box<dyn Fn() + Send>,
 }
 
+/// For how many connections tables have room from the start, at the most.
+const ROOM_CONNECTIONS_MAX: usize = 1 << 16;
+
 impl<S: Os, O: Observer> Reactor<S, O> {
     /// A loop over `os` that serves what `driver` says, `connections_max` clients at most.
     pub(crate) fn new(os: S, driver: Driver<O>, connections_max: usize) -> Self {
         let listeners = Listeners::new(os.listeners());
+        let room = connections_max.min(ROOM_CONNECTIONS_MAX);
         Reactor {
             os,
             driver,
-            slots: Slots::new(),
-            deadlines: DeadlineQueue::new(),
+            slots: Slots::for_up_to(room),
+            deadlines: DeadlineQueue::for_up_to(room),
             listeners,
             connections_max,
             turn: 0,

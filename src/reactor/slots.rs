@@ -30,10 +30,11 @@ pub struct Slots<S> {
 }
 
 impl<S> Slots<S> {
-    /// None yet.
+    /// None yet. There is room for so many from the start: what is not touched takes no memory, and a table that has
+    /// to move as it grows leaves holes.
     #[must_use]
-    pub fn new() -> Self {
-        Slots { slab: Slab::new(), generation: 0 }
+    pub fn for_up_to(connections: usize) -> Self {
+        Slots { slab: Slab::with_capacity(connections), generation: 0 }
     }
 
     /// Gives a connection a slot and a name that no other had, within 2^32 accepts.
@@ -101,7 +102,7 @@ impl<S> Slots<S> {
 
 impl<S> Default for Slots<S> {
     fn default() -> Self {
-        Slots::new()
+        Slots::for_up_to(0)
     }
 }
 
@@ -131,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_name_does_not_fit_the_next_owner_of_its_slot() {
-        let mut slots = Slots::new();
+        let mut slots = Slots::default();
         let first = slots.insert(client(), 1);
         assert!(slots.remove(first).is_some());
         let second = slots.insert(client(), 2);
