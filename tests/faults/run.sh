@@ -3,6 +3,7 @@
 # the copy is built, and a test has to fail.
 #
 #     tests/faults/run.sh [NAME...]     all faults, or only these (a name is a patch without `.patch`)
+#     tests/faults/run.sh --by-turns N  N of them, others with each commit: all would take a quarter of an hour
 #
 # The copy must pass as it is, every patch must apply and compile (a compile error is no caught fault), and no patch may
 # touch anything but src/, or src/sim.rs. A line `# tests: ARGUMENTS` above a patch names what `cargo test` is asked to
@@ -156,7 +157,21 @@ command -v patch >/dev/null || die "the program patch is missing"
 patches=()
 if [ "$#" -eq 0 ]; then
     patches=("$faults"/*.patch)
+elif [ "$1" = --by-turns ]; then
+    count="${2:-}"
+    [[ "$count" =~ ^[1-9][0-9]*$ ]] || die "--by-turns needs a number"
+    all=("$faults"/*.patch)
+    first=$(($(git rev-list --count HEAD) * count))
+    for ((turn = first; turn < first + count && turn < first + ${#all[@]}; turn++)); do
+        patches+=("${all[turn % ${#all[@]}]}")
+    done
+    set --
 fi
+# All of them must apply, whichever are run: a patch that has lost its place is found by the commit that moved it.
+for patch in "$faults"/*.patch; do
+    patch --directory="$PWD" -p1 --batch --fuzz=0 --dry-run --forward <"$patch" >"$output" 2>&1 ||
+        die "$(basename "$patch") does not apply: $(grep -m 1 -i 'fail\|ignor\|malformed' "$output" || true)"
+done
 for name in "$@"; do
     [ -e "$faults/$name.patch" ] || die "there is no fault $name"
     patches+=("$faults/$name.patch")
