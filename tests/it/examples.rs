@@ -430,6 +430,8 @@ fn graceful_shutdown_answers_what_was_asked() {
         let mut server = start("graceful_shutdown", model, &[]);
         let mut slow = Client::connect(server.port);
         slow.send(request("GET", "/slow", &[], b""));
+        // What was not begun when the server stops is not answered.
+        until("the slow answer is begun", || server.out.text().contains("at work"));
         let mut other = Client::connect(server.port);
         other.get("/stop").expect(200).with_body("stopping\n");
         let answer = slow.response().expect(200).with_body("slow, but whole\n");
