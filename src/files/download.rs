@@ -4,28 +4,10 @@
 //! they are. The name is always the file's own: one taken from the query would let a link choose what a file of
 //! ours is called on somebody's desk. It must not touch the disk.
 
-use std::borrow::Cow;
-
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-
 use crate::handler::{Context, When};
 use crate::http::Request;
+use crate::http::disposition::attachment;
 use crate::http::target::query_pairs;
-
-/// What RFC 8187 section 3.2.1 lets stand unescaped besides letters and digits.
-const ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'!')
-    .remove(b'#')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'+')
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'^')
-    .remove(b'_')
-    .remove(b'`')
-    .remove(b'|')
-    .remove(b'~');
 
 /// Has the file at `path` saved by the client, if `?download` asks for it. Called when it is known that a file
 /// answers: a listing is not a download, and a redirect leads to the real answer.
@@ -35,67 +17,5 @@ pub(super) fn mark(request: &Request<'_>, path: &[u8], cx: &mut Context<'_>) {
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         let name = if name.is_empty() { b"index.html" } else { name };
         cx.add_field(When::Success, "Content-Disposition", attachment(name));
-    }
-}
-
-/// The value of `Content-Disposition` for saving something as `name`.
-///
-/// Control characters, backslashes (a separator elsewhere), marks that turn the direction of writing (`exe.txt` for
-/// `txt.exe`) and bytes that are no text become `_`. A name that is then still more than plain ASCII is said
-/// twice, as in RFC 6266 appendix D: in UTF-8, and for old programs in ASCII.
-pub(super) fn attachment(name: &[u8]) -> Vec<u8> {
-    let exact = harmless(name);
-    let plain: String = exact.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-    let mut value = format!("attachment; filename=\"{plain}\"");
-    if plain != exact {
-        value.push_str("; filename*=UTF-8''");
-        value.extend(percent_encode(exact.as_bytes(), ATTR_CHAR));
-    }
-    value.into_bytes()
-}
-
-fn harmless(name: &[u8]) -> String {
-    let text: Cow<'_, str> = String::from_utf8_lossy(name);
-    text.chars().map(|c| if is_harmful(c) { '_' } else { c }).collect()
-}
-
-fn is_harmful(c: char) -> bool {
-    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns || matches!(c, '\\' | '/' | '\u{2028}' | '\u{2029}' | char::REPLACEMENT_CHARACTER)
-}
-
-/// What may stand in the quoted form: no quote, and no percent sign, since some would decode it.
-fn is_plain(c: char) -> bool {
-    matches!(c, ' '..='~') && !matches!(c, '"' | '%')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_said_so_that_nobody_misreads_them() {
-        let cases: &[(&[u8], &str)] = &[
-            (b"a.txt", "filename=\"a.txt\""),
-            (b"with space; and=more.txt", "filename=\"with space; and=more.txt\""),
-            (b"say \"hi\".txt", "filename=\"say _hi_.txt\"; filename*=UTF-8''say%20%22hi%22.txt"),
-            (b"100%41.txt", "filename=\"100_41.txt\"; filename*=UTF-8''100%2541.txt"),
-            (b"a\\b.txt", "filename=\"a_b.txt\""),
-            (b"a\r\nX: y\x7f", "filename=\"a__X: y_\""),
-            (b"caf\xe9", "filename=\"caf_\""),
-            ("é🎡.txt".as_bytes(), "filename=\"__.txt\"; filename*=UTF-8''%C3%A9%F0%9F%8E%A1.txt"),
-            ("gpj\u{202e}exe".as_bytes(), "filename=\"gpj_exe\""),
-            (b"it's (1)*!.txt", "filename=\"it's (1)*!.txt\""),
-            (
-                "é'()*,/:;<=>?@[]{}".as_bytes(),
-                "filename=\"_'()*,_:;<=>?@[]{}\"; \
-                filename*=UTF-8''%C3%A9%27%28%29%2A%2C_%3A%3B%3C%3D%3E%3F%40%5B%5D%7B%7D",
-            ),
-        ];
-        for (name, expected) in cases {
-            let value = attachment(name);
-            let value = String::from_utf8_lossy(&value);
-            assert_eq!(value, format!("attachment; {expected}"), "{}", name.escape_ascii());
-        }
     }
 }

@@ -9,6 +9,7 @@ pub mod conditional;
 pub mod connection;
 pub mod cookie;
 pub mod date;
+pub(crate) mod disposition;
 pub mod error;
 pub mod fields;
 pub mod form;

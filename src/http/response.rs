@@ -6,24 +6,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
-
 use super::cookie::Cookie;
-
-/// What is encoded in an extended parameter: everything but `attr-char` (RFC 8187 section 3.2.1).
-const ATTR_ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'!')
-    .remove(b'#')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'+')
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'^')
-    .remove(b'_')
-    .remove(b'`')
-    .remove(b'|')
-    .remove(b'~');
+use super::disposition::attachment;
 
 /// A status code (RFC 9110 section 15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -365,14 +349,7 @@ impl Response {
     /// and the like is also sent in full as UTF-8 (RFC 8187).
     #[must_use]
     pub fn as_download(self, name: &str) -> Self {
-        let is_plain = |char: char| char.is_ascii_alphanumeric() || " !#$&+-.^_`|~()@,=[]{}'".contains(char);
-        let plain: String = name.chars().map(|char| if is_plain(char) { char } else { '_' }).collect();
-        let mut value = format!("attachment; filename=\"{plain}\"");
-        if plain != name {
-            value.push_str("; filename*=UTF-8''");
-            value.extend(percent_encoding::utf8_percent_encode(name, ATTR_ENCODED));
-        }
-        self.with_field("Content-Disposition", value)
+        self.with_field("Content-Disposition", attachment(name.as_bytes()))
     }
 
     /// The same with a cookie to be set (RFC 6265bis section 4.1).
