@@ -168,6 +168,17 @@ impl SendQueue {
         self.total += len;
     }
 
+    /// All that is queued, if it is one run of gathered bytes: short answers to what came in one read.
+    #[must_use]
+    pub fn only_run(&self) -> Option<&[u8]> {
+        match self.segments.front() {
+            Some(Segment::Gathered { len }) if self.segments.len() == 1 => {
+                Some(&self.gathered[self.cursor..self.cursor + len])
+            }
+            _ => None,
+        }
+    }
+
     /// What to write next. Call [`SendQueue::sent`] with what the socket took, then ask again.
     pub fn next_write<'a>(&'a self, slices: &'a mut [IoSlice<'a>; WRITE_SLICES]) -> NextWrite<'a> {
         if let Some(Segment::File { file, offset, len }) = self.segments.front() {
@@ -201,6 +212,11 @@ impl SendQueue {
     pub fn sent(&mut self, bytes: u64) {
         debug_assert!(bytes <= self.queued, "more was sent than was queued");
         self.queued -= bytes;
+        if self.queued == 0 {
+            self.cursor = self.gathered.len();
+            self.segments.clear();
+            return;
+        }
         let mut left = bytes;
         while left > 0 {
             let Some(segment) = self.segments.front_mut() else { break };

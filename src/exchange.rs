@@ -343,8 +343,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
     /// more (rather than because the connection has to pause).
     pub(crate) fn receive(&mut self, input: &[u8]) -> (usize, bool) {
         let mut at = 0;
+        let mut slots = FieldSlots::new();
         while self.may_parse() {
-            let mut slots = FieldSlots::new();
             let driver = &*self.driver;
             let rest = &input[at..];
             let next = self.client.conn.next_event(rest, &mut slots, &driver.config.limits, driver.now.mono);
@@ -655,40 +655,39 @@ impl<'a, O: Observer> Exchange<'a, O> {
     }
 
     /// Queues a response.
-    fn respond(&mut self, response: Response) {
-        let collected = self.work().collected_bytes();
-        self.driver.collected_bytes -= collected;
-        self.work().task = Task::Nothing;
-        self.work().sink_room = None;
+    fn respond(&mut self, mut response: Response) {
+        let work = self.client.work.get_or_insert_with(|| self.driver.hire());
+        if !matches!(work.task, Task::Nothing) {
+            self.driver.collected_bytes -= work.collected_bytes();
+            work.task = Task::Nothing;
+        }
+        work.sink_room = None;
         if !self.client.conn.is_owed() {
             return;
         }
         let status = response.status();
         let mut user = None;
-        let response = match self.driver.extra.is_empty() {
-            true => response,
-            false => {
-                user = self.driver.extra.take_user();
-                let response = self.driver.extra.said_on(response);
-                self.driver.extra.clear();
-                response
-            }
-        };
-        let content_bytes =
-            if self.client.conn.answers_head() { 0 } else { response.body().len().unwrap_or(0) };
+        if !self.driver.extra.is_empty() {
+            user = self.driver.extra.take_user();
+            response = self.driver.extra.said_on(response);
+            self.driver.extra.clear();
+        }
+        let logged = self.driver.access.is_some().then(|| match self.client.conn.answers_head() {
+            true => 0,
+            false => response.body().len().unwrap_or(0),
+        });
         self.driver.observer.answered(self.client.conn.method_owed(), status);
         let stopping = self.driver.stopping.load(Ordering::Relaxed);
         if stopping {
             self.client.conn.close_after(CloseReason::Shutdown);
         }
-        let work = self.client.work.get_or_insert_with(|| self.driver.hire());
         let now = self.driver.now;
         let date = self.driver.date.at(now.unix_secs());
         let cx = RespondContext { now: now.mono, date, limits: &self.driver.config.limits };
         if let Some(source) = self.client.conn.respond(response, cx, &mut work.out) {
             work.source = Source::Ready(source);
         }
-        if self.driver.access.is_some() {
+        if let Some(content_bytes) = logged {
             let streaming = self.client.conn.is_streaming();
             let ends_at = (!streaming).then(|| work.out.total_queued());
             let mut note = work.note.take().unwrap_or_default();

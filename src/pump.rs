@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::buffer::{NextWrite, WRITE_SLICES};
+use crate::buffer::{Loan, NextWrite, WRITE_SLICES};
 use crate::conn_id::ConnId;
 use crate::driver::Driver;
 use crate::exchange::{Client, Exchange};
@@ -202,49 +202,51 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
     /// Reads once and uses what came.
     fn read(&mut self) -> Step {
         self.exchange.driver.observer.enter(Activity::Reading);
-        match self.exchange.client.work.as_mut().and_then(|work| work.take_partial()) {
-            Some(mut loan) => {
-                if !self.exchange.driver.pool.grow(&mut loan) {
-                    self.exchange.hold(loan, true);
-                    self.exchange.refuse_for_room();
-                    return Step::Again;
-                }
-                let asked = loan.room().len();
-                let got = self.stream.read(loan.room());
-                self.note_time();
-                if let Ok(bytes) = got {
-                    loan.received(bytes);
-                }
-                let step = self.after_read(got, asked);
-                if matches!(step, Step::Again) && !self.exchange.client.ready.ended {
-                    let (used, hungry) = self.exchange.receive(loan.held());
-                    loan.used(used);
-                    self.exchange.hold(loan, hungry);
-                } else if self.exchange.client.ready.ended {
-                    self.exchange.driver.pool.give_back(loan);
-                } else {
-                    self.exchange.hold(loan, true);
-                }
-                step
-            }
-            None => {
-                // The scratch buffer belongs to the driver, which the handler borrows: take it out meanwhile.
-                self.exchange.driver.grow_scratch(self.exchange.client.conn.content_left());
-                let mut scratch = std::mem::take(&mut self.exchange.driver.scratch);
-                // One byte less than the largest loan, so that any leftover fits one and leaves room.
-                let asked = scratch.len() - 1;
-                let got = self.stream.read(&mut scratch[..asked]);
-                self.note_time();
-                let bytes = got.as_ref().map_or(0, |&bytes| bytes);
-                let step = self.after_read(got, asked);
-                if bytes > 0 {
-                    let (used, hungry) = self.exchange.receive(&scratch[..bytes]);
-                    self.exchange.hold_rest(&scratch[used..bytes], hungry);
-                }
-                self.exchange.driver.scratch = scratch;
-                step
-            }
+        if let Some(loan) = self.exchange.client.work.as_mut().and_then(|work| work.take_partial()) {
+            return self.read_behind(loan);
         }
+        // The scratch buffer belongs to the driver, which the handler borrows: take it out meanwhile.
+        self.exchange.driver.grow_scratch(self.exchange.client.conn.content_left());
+        let mut scratch = std::mem::take(&mut self.exchange.driver.scratch);
+        // One byte less than the largest loan, so that any leftover fits one and leaves room.
+        let asked = scratch.len() - 1;
+        let got = self.stream.read(&mut scratch[..asked]);
+        self.note_time();
+        let bytes = got.as_ref().map_or(0, |&bytes| bytes);
+        let step = self.after_read(got, asked);
+        if bytes > 0 {
+            let (used, hungry) = self.exchange.receive(&scratch[..bytes]);
+            self.exchange.hold_rest(&scratch[used..bytes], hungry);
+        }
+        self.exchange.driver.scratch = scratch;
+        step
+    }
+
+    /// The same where part of something is held already: it is read into the loan, behind that.
+    #[inline(never)]
+    fn read_behind(&mut self, mut loan: Loan) -> Step {
+        if !self.exchange.driver.pool.grow(&mut loan) {
+            self.exchange.hold(loan, true);
+            self.exchange.refuse_for_room();
+            return Step::Again;
+        }
+        let asked = loan.room().len();
+        let got = self.stream.read(loan.room());
+        self.note_time();
+        if let Ok(bytes) = got {
+            loan.received(bytes);
+        }
+        let step = self.after_read(got, asked);
+        if matches!(step, Step::Again) && !self.exchange.client.ready.ended {
+            let (used, hungry) = self.exchange.receive(loan.held());
+            loan.used(used);
+            self.exchange.hold(loan, hungry);
+        } else if self.exchange.client.ready.ended {
+            self.exchange.driver.pool.give_back(loan);
+        } else {
+            self.exchange.hold(loan, true);
+        }
+        step
     }
 
     fn note_time(&mut self) {
@@ -300,6 +302,16 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
     /// Gives the send queue to the socket until it is empty, the socket is full, or the budget is spent.
     fn flush(&mut self) -> Step {
         self.exchange.driver.observer.enter(Activity::Writing);
+        let run = self.exchange.client.work.as_ref().and_then(|work| work.out.only_run());
+        let Some(run) = run else { return self.flush_pieces() };
+        let asked = run.len() as u64;
+        let sent = self.stream.write_vectored(&[IoSlice::new(run)], false);
+        self.after_write(sent.map(|bytes| SentFile::Bytes(bytes as u64)), asked).unwrap_or(Step::Again)
+    }
+
+    /// The same for whatever else may be queued.
+    #[inline(never)]
+    fn flush_pieces(&mut self) -> Step {
         let slice_max = self.exchange.driver.config.limits.file_slice_bytes_max as u64;
         // How far the file in front is known to be in memory: asked once for what goes out in one go.
         let mut warm_to = 0;

@@ -25,6 +25,7 @@ use crate::error_page::{error, wants_html};
 use crate::handler::{Answer, Context, Handler, Now, method_not_allowed};
 use crate::http::conditional::{self, Precondition, Validators};
 use crate::http::date::fmt_http_date;
+use crate::http::fields::NameLengths;
 use crate::http::negotiate::Coding;
 use crate::http::range::{self, ByteRange, Selection};
 use crate::http::refusal::Refusal;
@@ -227,8 +228,8 @@ impl StaticFiles {
 }
 
 impl Handler for StaticFiles {
-    fn handle(&self, _request: &Request<'_>, _cx: &mut Context<'_>) -> Answer {
-        Answer::File(FileAnswer::beneath(Arc::clone(&self.docroot)))
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        serve_from(&self.docroot, request, cx)
     }
 }
 
@@ -278,10 +279,13 @@ impl Files {
 
 /// Carries out a [`FileAnswer`]: from the cache, from the disk if that will not block, else through a job.
 pub(crate) fn serve(file: &FileAnswer, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    serve_from(&file.docroot, request, cx)
+}
+
+fn serve_from(docroot: &Arc<Docroot>, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     if !request.is_get_or_head() {
         return method_not_allowed(request, "GET, HEAD, OPTIONS").into();
     }
-    let docroot = &file.docroot;
     let path = match request.is_plain_path() {
         true => Cow::Borrowed(request.path()),
         false => match target::normalize(request.path()) {
@@ -296,8 +300,7 @@ pub(crate) fn serve(file: &FileAnswer, request: &Request<'_>, cx: &mut Context<'
         return archive::answer(docroot, &path, form, request, cx);
     }
     if let Some(forms) = cached(docroot, &path, request, cx) {
-        let attempt = Attempt { path: Cow::Borrowed(&path), role: Role::Asked };
-        return answer(docroot, Ok(Served::File(forms, attempt)), &path, request, cx);
+        return asked_for(docroot, &forms, &path, &path, request, cx);
     }
     find(docroot, &path, request, cx)
 }
@@ -471,13 +474,7 @@ fn answer(
     match found {
         Ok(Served::File(forms, attempt)) => match attempt.role {
             Role::Instead(status) => page_instead(&forms.original, status).into(),
-            Role::Asked if docroot.options.clean_urls && is_unclean(path, &attempt) => {
-                redirect(clean(path), request, "the page is at its name without .html").into()
-            }
-            Role::Asked => {
-                download::mark(request, &attempt.path, cx);
-                file_answer(docroot, &forms, request, cx)
-            }
+            Role::Asked => asked_for(docroot, &forms, path, &attempt.path, request, cx),
         },
         Ok(Served::Directory(directory)) => listing::later(docroot, directory, path, request, cx),
         Ok(Served::WithoutSlash) => {
@@ -487,9 +484,21 @@ fn answer(
     }
 }
 
-/// Whether a page was asked for by its name with `.html`, where that is not how pages are named.
-fn is_unclean(path: &[u8], attempt: &Attempt<'_>) -> bool {
-    path.ends_with(b".html") && *attempt.path == *path
+/// The answer for the file that was asked for; it was found `under` this path.
+fn asked_for(
+    docroot: &Arc<Docroot>,
+    forms: &Forms,
+    path: &[u8],
+    under: &[u8],
+    request: &Request<'_>,
+    cx: &mut Context<'_>,
+) -> Answer {
+    // Asked for by its name with `.html`, where that is not how pages are named.
+    if docroot.options.clean_urls && path.ends_with(b".html") && under == path {
+        return redirect(clean(path), request, "the page is at its name without .html").into();
+    }
+    download::mark(request, under, cx);
+    file_answer(docroot, forms, request, cx)
 }
 
 /// The name of a page without `.html`; of an index, that of its directory.
@@ -504,6 +513,9 @@ fn clean(path: &[u8]) -> &[u8] {
 /// The form of the file that the client gets.
 fn file_answer(docroot: &Arc<Docroot>, forms: &Forms, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     let original = &forms.original;
+    if request.fields().lack(DECIDING) {
+        return whole_response(original).into();
+    }
     match coding::choose(docroot, original, forms.siblings.as_deref(), request) {
         Chosen::File(file) => file_response(&file, request, cx.now()).into(),
         Chosen::Nothing => {
@@ -653,6 +665,21 @@ fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response
             Selection::Several(_) | Selection::Whole => {}
         }
     }
+    whole_response(file)
+}
+
+/// The fields by which a request decides what it gets of a file.
+const DECIDING: NameLengths = NameLengths::of(&[
+    "accept-encoding",
+    "range",
+    "if-range",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+]);
+
+fn whole_response(file: &CachedFile) -> Response {
     match &file.content {
         Content::InMemory => Response::prepared(Arc::clone(&file.prepared)),
         Content::OnDisk(_) => Response::new(Status::OK)

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::body::{BodyDecoder, BodyEncoder, Decoded};
 use super::error::{CloseReason, ProtocolError};
-use super::request::{self, Content, FieldSlots, MethodLabel, Request, Scan};
+use super::request::{self, Content, FieldSlots, MethodLabel, Request, Scan, WholeHead};
 use super::response::{Body, BodySource, Response, Status, push_decimal, push_status_line};
 use crate::buffer::SendQueue;
 use crate::config::{Limits, Timeouts};
@@ -301,6 +301,14 @@ impl Connection {
             }
             return Ok((skipped, Event::NeedMore));
         }
+        if scanned == 0
+            && let Some(head) = WholeHead::read(rest, slots, limits)
+        {
+            let end = skipped + head.len();
+            let request = head.judge(slots, limits)?;
+            self.begin(&request, now);
+            return Ok((end, Event::Request(request)));
+        }
         match request::scan(rest, scanned, limits)? {
             Scan::Partial(next) => {
                 if !matches!(self.reading, Reading::Head { .. }) {
@@ -462,25 +470,45 @@ impl Connection {
         }
         let (status, fields, body) = response.into_parts();
         if let Body::Prepared(prepared) = body {
+            self.writing = Writing::Done;
+            let content = if owed.head_only() { &[][..] } else { &prepared.body };
+            // A small one leaves with its head, in one plain write.
+            let is_small = content.len() <= cx.limits.gather_bytes_max;
             out.gather(|bytes| {
                 bytes.extend_from_slice(&prepared.head);
                 bytes.extend_from_slice(&fields);
                 self.push_tail(bytes, cx.date, owed.minor);
+                if is_small {
+                    bytes.extend_from_slice(content);
+                }
             });
-            self.writing = Writing::Done;
-            if !owed.head_only() {
-                let end = prepared.body.len();
-                push_body(Body::Shared { data: prepared, start: 0, end }, cx.limits, out);
+            if !is_small {
+                let end = content.len();
+                out.push_shared(prepared, 0, end);
             }
             return None;
         }
+        self.respond_framed(owed, status, &fields, body, cx, out)
+    }
+
+    /// The same for a head that is made now.
+    #[inline(never)]
+    fn respond_framed(
+        &mut self,
+        owed: Owed,
+        status: Status,
+        fields: &[u8],
+        body: Body,
+        cx: RespondContext<'_>,
+        out: &mut SendQueue,
+    ) -> Option<Box<dyn BodySource>> {
         let chunked = body.len().is_none() && owed.minor >= 1;
         if body.len().is_none() && !chunked && !owed.head_only() {
             self.close_after(CloseReason::Requested);
         }
         out.gather(|bytes| {
             push_status_line(bytes, status);
-            bytes.extend_from_slice(&fields);
+            bytes.extend_from_slice(fields);
             if chunked {
                 bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
             } else if let (Some(len), false) = (body.len(), status.is_bodiless()) {
@@ -505,14 +533,17 @@ impl Connection {
 
     /// Server, Date, Connection and the empty line.
     fn push_tail(&self, bytes: &mut Vec<u8>, date: &[u8; 29], minor: u8) {
-        bytes.extend_from_slice(b"Server: whirligig\r\nDate: ");
-        bytes.extend_from_slice(date);
-        bytes.extend_from_slice(match self.persistence {
-            Persistence::Close(_) => b"\r\nConnection: close\r\n\r\n",
+        let mut tail = *b"Server: whirligig\r\nDate: Www, dd Mmm yyyy hh:mm:ss GMT\r\n";
+        let end = tail.len() - b"\r\n".len();
+        tail[end - date.len()..end].copy_from_slice(date);
+        bytes.extend_from_slice(&tail);
+        match self.persistence {
+            Persistence::KeepAlive if minor >= 1 => {}
             // HTTP/1.0 takes silence for a close.
-            Persistence::KeepAlive if minor == 0 => b"\r\nConnection: keep-alive\r\n\r\n",
-            Persistence::KeepAlive => b"\r\n\r\n",
-        });
+            Persistence::KeepAlive => bytes.extend_from_slice(b"Connection: keep-alive\r\n"),
+            Persistence::Close(_) => bytes.extend_from_slice(b"Connection: close\r\n"),
+        }
+        bytes.extend_from_slice(b"\r\n");
     }
 
     /// The answer is made before all content has come: read past a little, give up on much.
@@ -643,10 +674,11 @@ impl Connection {
 
     /// `bytes` were taken by the socket; `emptied` says that nothing is queued any more.
     pub fn note_sent(&mut self, bytes: u64, emptied: bool, now: Instant) {
-        self.progress.moved(bytes, now);
         if emptied {
             // The next phase's clock starts when this one ends.
             self.progress = Progress::starting(now);
+        } else {
+            self.progress.moved(bytes, now);
         }
     }
 
@@ -778,26 +810,29 @@ impl Connection {
         rate_min: u64,
     ) -> Option<Instant> {
         let Progress { since, bytes, .. } = self.progress;
-        let last = self.progress.last();
+        let last = || self.progress.last();
         // Silence is bounded by the timeout, and so is the whole at the least rate: a byte now and then does not
         // keep a connection for ever.
         let moving = |timeout: Option<Duration>| {
             let silence = timeout?;
+            let silent_until = last() + silence;
             if rate_min == 0 {
-                return Some(last + silence);
+                return Some(silent_until);
             }
             let earned = Duration::from_millis(u64::from(bytes) * 1000 / rate_min);
-            Some((last + silence).min(since.checked_add(silence + earned).unwrap_or(last + silence)))
+            Some(since.checked_add(silence + earned).map_or(silent_until, |until| until.min(silent_until)))
         };
         match self.phase(queued) {
-            Phase::Idle => timeouts.idle.map(|idle| last + idle),
+            Phase::Idle => timeouts.idle.map(|idle| last() + idle),
             Phase::ReceivingHead => timeouts.header.map(|header| since + header),
             // While a job holds the content back it is not the client who is slow.
-            Phase::ReceivingBody | Phase::Handling if waiting => timeouts.answer.map(|answer| last + answer),
+            Phase::ReceivingBody | Phase::Handling if waiting => {
+                timeouts.answer.map(|answer| last() + answer)
+            }
             Phase::ReceivingBody => moving(timeouts.body),
             Phase::Sending => moving(timeouts.send),
             Phase::Lingering => Some(since + timeouts.linger),
-            Phase::Handling => timeouts.answer.map(|answer| last + answer),
+            Phase::Handling => timeouts.answer.map(|answer| last() + answer),
             Phase::Streaming => None,
             Phase::Closed => Some(since + timeouts.linger),
         }

@@ -12,12 +12,42 @@ use httparse::Header;
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a> {
     lines: &'a [Header<'a>],
+    lengths: NameLengths,
+}
+
+/// Lengths of field names, one bit each; the last bit stands for all from 31 on. Most of what is asked of a head is
+/// whether it has a field that it does not have, and nearly always its length alone says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameLengths(u32);
+
+impl NameLengths {
+    /// The lengths of these names.
+    #[must_use]
+    pub const fn of(names: &[&str]) -> Self {
+        let (mut bits, mut at) = (0, 0);
+        while at < names.len() {
+            bits |= NameLengths::bit(names[at]);
+            at += 1;
+        }
+        NameLengths(bits)
+    }
+
+    const fn bit(name: &str) -> u32 {
+        1 << if name.len() < 31 { name.len() } else { 31 }
+    }
 }
 
 impl<'a> Fields<'a> {
     /// A view of these lines. Unused entries (`httparse::EMPTY_HEADER`) must have been cut off.
     pub fn new(lines: &'a [Header<'a>]) -> Self {
-        Fields { lines }
+        let lengths = lines.iter().fold(0, |bits, line| bits | NameLengths::bit(line.name));
+        Fields { lines, lengths: NameLengths(lengths) }
+    }
+
+    /// Whether no line has a name of any of these lengths, so none of those names is there. False says nothing.
+    #[must_use]
+    pub fn lack(&self, names: NameLengths) -> bool {
+        self.lengths.0 & names.0 == 0
     }
 
     /// How many field lines there are; a name that came twice counts twice.
@@ -39,6 +69,9 @@ impl<'a> Fields<'a> {
     ///
     /// For fields that may come once only; use [`Fields::all`] where several lines make one list.
     pub fn first(&self, name: &str) -> Option<&'a [u8]> {
+        if self.lack(NameLengths::of(&[name])) {
+            return None;
+        }
         self.lines.iter().find(|line| is_named(line, name)).map(|line| line.value)
     }
 

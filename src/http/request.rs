@@ -4,8 +4,6 @@
 //! framing, Host, target and version. Those are judged here (RFC 9112 sections 2.2, 3 and 6.3, RFC 9110 section
 //! 7.2): any doubt is an error, never a guess. Pure; must not know where the bytes came from.
 
-use std::mem::MaybeUninit;
-
 use super::error::ProtocolError;
 use super::fields::{Fields, list_elements, trim_ows};
 use super::response::Status;
@@ -122,7 +120,7 @@ pub enum Content {
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'b> {
     method: Method<'b>,
-    target: &'b str,
+    target: &'b [u8],
     path: &'b [u8],
     is_plain_path: bool,
     query: Option<&'b [u8]>,
@@ -148,10 +146,10 @@ impl<'b> Request<'b> {
         matches!(self.method, Method::Get | Method::Head)
     }
 
-    /// The request target as received.
+    /// The request target as received: ASCII, in whatever form.
     #[must_use]
     pub fn target(&self) -> &'b str {
-        self.target
+        std::str::from_utf8(self.target).unwrap_or_default()
     }
 
     /// The path as received: still percent-encoded, without the query. `*` for `OPTIONS *`.
@@ -231,13 +229,13 @@ impl<'b> Request<'b> {
 
 /// Field lines for which there is room on the stack. Browsers send about 20. Every page of a larger table would be
 /// touched by the guard of the stack, and stay resident in each thread of the twin.
-const FEW_FIELDS: usize = 40;
+const FEW_FIELDS: usize = 24;
 
-/// Room for the field lines of one head, on the caller's stack and not initialised: costs nothing until used.
+/// Room for the field lines of one head at a time, on the caller's stack.
 pub struct FieldSlots<'b> {
-    few: [MaybeUninit<httparse::Header<'b>>; FEW_FIELDS],
+    few: [httparse::Header<'b>; FEW_FIELDS],
     /// For the rare head that has more.
-    many: Vec<MaybeUninit<httparse::Header<'b>>>,
+    many: Vec<httparse::Header<'b>>,
     /// For the rare request line that httparse will not read (HTTP/1.2 and later).
     spelled: Vec<httparse::Header<'b>>,
 }
@@ -246,11 +244,7 @@ impl FieldSlots<'_> {
     /// Empty room.
     #[must_use]
     pub fn new() -> Self {
-        FieldSlots {
-            few: [const { MaybeUninit::uninit() }; FEW_FIELDS],
-            many: Vec::new(),
-            spelled: Vec::new(),
-        }
+        FieldSlots { few: [httparse::EMPTY_HEADER; FEW_FIELDS], many: Vec::new(), spelled: Vec::new() }
     }
 }
 
@@ -264,6 +258,98 @@ impl Default for FieldSlots<'_> {
     fn default() -> Self {
         FieldSlots::new()
     }
+}
+
+/// A whole head of the usual kind, read in one pass.
+///
+/// Nearly every head arrives whole, asks for a path, and is sound. Such a one is not searched for its end first:
+/// reading it finds the end. Whatever is not plainly right is left to [`scan`] and [`parse`], which say what is
+/// wrong with it, so both ways come to the same verdict.
+#[derive(Debug)]
+pub(super) struct WholeHead<'b> {
+    bytes: &'b [u8],
+    method: Method<'b>,
+    target: &'b [u8],
+    form: OriginForm<'b>,
+    minor: u8,
+    /// How many of the slots are in use.
+    lines: usize,
+}
+
+impl<'b> WholeHead<'b> {
+    /// Reads the head that `input` begins with, if it is whole and of the usual kind.
+    pub(super) fn read(input: &'b [u8], slots: &mut FieldSlots<'b>, limits: &Limits) -> Option<Self> {
+        let (method, start) = usual_method(input)?;
+        let (form, len) = target::take_origin_form(&input[start..]).ok()?;
+        let end = start + len;
+        let version = input.get(end..end + VERSION_1_1.len())?;
+        let minor = match version {
+            _ if version == VERSION_1_1 => 1,
+            _ if version == VERSION_1_0 => 0,
+            _ => return None,
+        };
+        let block = &input[end + version.len()..];
+        let room = limits.fields_max.min(FEW_FIELDS);
+        let Ok(httparse::Status::Complete((block_len, lines))) =
+            httparse::parse_headers(block, &mut slots.few[..room])
+        else {
+            return None;
+        };
+        let bytes = &input[..end + version.len() + block_len];
+        let is_sound = len <= limits.target_bytes_max
+            && bytes.len() <= limits.head_bytes_max
+            && ends_in_crlf(&block[..block_len], lines);
+        is_sound.then_some(WholeHead {
+            bytes,
+            method,
+            target: &input[start..end],
+            form,
+            minor,
+            lines: lines.len(),
+        })
+    }
+
+    /// How many bytes it has.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Judges it. `slots` are those it was read into.
+    #[inline]
+    pub(super) fn judge<'s>(
+        self,
+        slots: &'s FieldSlots<'b>,
+        limits: &Limits,
+    ) -> Result<Request<'s>, ProtocolError>
+    where
+        'b: 's,
+    {
+        let lines = Fields::new(&slots.few[..self.lines]);
+        let WholeHead { bytes, method, target, form, minor, .. } = self;
+        judge(Head { bytes, method, target, minor, lines }, limits, || Ok((form, None)))
+    }
+}
+
+const VERSION_1_1: &[u8; 11] = b" HTTP/1.1\r\n";
+const VERSION_1_0: &[u8; 11] = b" HTTP/1.0\r\n";
+
+/// The method of most requests, and where the target begins.
+fn usual_method(input: &[u8]) -> Option<(Method<'static>, usize)> {
+    Some(match input {
+        [b'G', b'E', b'T', b' ', ..] => (Method::Get, 4),
+        [b'H', b'E', b'A', b'D', b' ', ..] => (Method::Head, 5),
+        [b'P', b'O', b'S', b'T', b' ', ..] => (Method::Post, 5),
+        [b'P', b'U', b'T', b' ', ..] => (Method::Put, 4),
+        _ => return None,
+    })
+}
+
+/// Whether every field line ends in CRLF, where httparse takes a lone LF, too. A name begins where a line has ended.
+fn ends_in_crlf(block: &[u8], lines: &[httparse::Header<'_>]) -> bool {
+    let ends_well = |end: usize| block.get(..end).is_some_and(|line| line.ends_with(b"\r\n"));
+    let place = |line: &httparse::Header<'_>| line.name.as_ptr().addr() - block.as_ptr().addr();
+    let Some((_, others)) = lines.split_first() else { return block == b"\r\n" };
+    others.iter().all(|line| ends_well(place(line))) && block.ends_with(b"\r\n\r\n")
 }
 
 /// What a look for the end of a head found.
@@ -400,13 +486,13 @@ fn parse_lines<'s, 'b: 's>(
     let FieldSlots { few, many, spelled } = slots;
     let room = limits.fields_max.min(FIELDS_CEILING);
     let parsed = if has_many_lines(head) {
-        many.resize_with(room, MaybeUninit::uninit);
+        many.resize(room, httparse::EMPTY_HEADER);
         &mut many[..]
     } else {
         &mut few[..room.min(FEW_FIELDS)]
     };
-    let mut raw = httparse::Request::new(&mut []);
-    let (method, target, minor, lines) = match raw.parse_with_uninit_headers(head, parsed) {
+    let mut raw = httparse::Request::new(parsed);
+    let (method, target, minor, lines) = match raw.parse(head) {
         Ok(httparse::Status::Complete(used)) => {
             debug_assert_eq!(used, head.len(), "scan and httparse agree on the end of the head");
             let (Some(method), Some(target), Some(minor)) = (raw.method, raw.path, raw.version) else {
@@ -423,7 +509,9 @@ fn parse_lines<'s, 'b: 's>(
         }
         Err(error) => return Err(explain(error)),
     };
-    judge(head, method, target, minor, lines, limits)
+    let (method, bytes) = (Method::parse(method), head);
+    let head = Head { bytes, method, target: target.as_bytes(), minor, lines };
+    judge(head, limits, || locate(method, target.as_bytes()))
 }
 
 fn explain(error: httparse::Error) -> ProtocolError {
@@ -497,29 +585,28 @@ struct Framing<'b> {
 }
 
 impl<'b> Framing<'b> {
-    fn gather(lines: Fields<'b>) -> Result<Self, ProtocolError> {
-        let mut framing = Framing::default();
+    fn gather(&mut self, lines: Fields<'b>) -> Result<(), ProtocolError> {
         for (name, value) in lines.iter() {
             // Lengths first: of a browser's twenty names only a few get as far as a comparison.
             match name.len() {
-                4 if name.eq_ignore_ascii_case("host") => once(&mut framing.host, value, "Host")?,
-                6 if name.eq_ignore_ascii_case("expect") => framing.expectation = Some(value),
+                4 if name.eq_ignore_ascii_case("host") => once(&mut self.host, value, "Host")?,
+                6 if name.eq_ignore_ascii_case("expect") => self.expectation = Some(value),
                 10 if name.eq_ignore_ascii_case("connection") => {
                     for option in list_elements(value) {
-                        framing.closes |= option.eq_ignore_ascii_case(b"close");
-                        framing.keeps |= option.eq_ignore_ascii_case(b"keep-alive");
+                        self.closes |= option.eq_ignore_ascii_case(b"close");
+                        self.keeps |= option.eq_ignore_ascii_case(b"keep-alive");
                     }
                 }
                 14 if name.eq_ignore_ascii_case("content-length") => {
-                    once(&mut framing.length, value, "Content-Length")?;
+                    once(&mut self.length, value, "Content-Length")?;
                 }
                 17 if name.eq_ignore_ascii_case("transfer-encoding") => {
-                    once(&mut framing.coding, value, "Transfer-Encoding")?;
+                    once(&mut self.coding, value, "Transfer-Encoding")?;
                 }
                 _ => {}
             }
         }
-        Ok(framing)
+        Ok(())
     }
 
     /// RFC 9112 section 6.3, with every case that leaves room for doubt refused.
@@ -578,18 +665,29 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-fn judge<'b>(
-    head: &'b [u8],
-    method: &'b str,
-    target: &'b str,
+/// A head taken apart, not judged yet.
+#[derive(Clone, Copy)]
+struct Head<'b> {
+    bytes: &'b [u8],
+    method: Method<'b>,
+    target: &'b [u8],
     minor: u8,
     lines: Fields<'b>,
+}
+
+/// Judges a head; `locate` says what its target means.
+#[inline]
+fn judge<'b>(
+    head: Head<'b>,
     limits: &Limits,
+    locate: impl FnOnce() -> Result<(OriginForm<'b>, Option<&'b [u8]>), ProtocolError>,
 ) -> Result<Request<'b>, ProtocolError> {
+    let Head { bytes, method, target, minor, lines } = head;
     if target.len() > limits.target_bytes_max {
         return Err(ProtocolError::new(Status::URI_TOO_LONG, "the request target is too long"));
     }
-    let framing = Framing::gather(lines)?;
+    let mut framing = Framing::default();
+    framing.gather(lines)?;
     // Framing before anything else: a request whose end is in doubt must not be answered as if it were sound.
     let content = framing.content(minor, limits)?;
     match framing.host {
@@ -599,8 +697,7 @@ fn judge<'b>(
         None if minor >= 1 => return Err(ProtocolError::bad_request("Host is missing")),
         Some(_) | None => {}
     }
-    let method = Method::parse(method);
-    let (OriginForm { path, query, is_plain }, authority) = locate(method, target)?;
+    let (OriginForm { path, query, is_plain }, authority) = locate()?;
     let expects_continue = match framing.expectation {
         Some(what) if minor >= 1 => {
             if !trim_ows(what).eq_ignore_ascii_case(b"100-continue") {
@@ -622,7 +719,7 @@ fn judge<'b>(
         authority: authority.or(framing.host),
         minor,
         fields: lines,
-        head,
+        head: bytes,
         content,
         persistent: !framing.closes && (minor >= 1 || framing.keeps),
         expects_continue,
@@ -632,9 +729,8 @@ fn judge<'b>(
 /// Path, query and authority of a target in any of its four forms (RFC 9112 section 3.2).
 fn locate<'b>(
     method: Method<'b>,
-    target: &'b str,
+    bytes: &'b [u8],
 ) -> Result<(OriginForm<'b>, Option<&'b [u8]>), ProtocolError> {
-    let bytes = target.as_bytes();
     if method == Method::Connect {
         return Err(ProtocolError::new(
             Status::NOT_IMPLEMENTED,
@@ -644,7 +740,7 @@ fn locate<'b>(
     if bytes.first() == Some(&b'/') {
         return Ok((read_origin_form(bytes)?, None));
     }
-    if target == "*" {
+    if bytes == b"*" {
         return match method {
             Method::Options => Ok((OriginForm { path: bytes, query: None, is_plain: false }, None)),
             _ => Err(ProtocolError::bad_request("the target * is for OPTIONS only")),
@@ -700,7 +796,7 @@ impl KeptHead {
         let line = request.line();
         let version = memchr::memrchr(b' ', line).map_or(line.len(), |space| space);
         let mut head = [request.method.name().as_bytes(), b" "].concat();
-        if let (false, Some(authority)) = (request.target.starts_with('/'), request.authority) {
+        if let (false, Some(authority)) = (request.target.starts_with(b"/"), request.authority) {
             head.extend_from_slice(b"http://");
             head.extend_from_slice(authority);
         }
@@ -721,7 +817,7 @@ impl KeptHead {
         let method: &[u8] = if request.method == Method::Head { b"HEAD " } else { b"GET " };
         let version: &[u8] = if request.minor == 0 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" };
         let mut head = method.to_vec();
-        if let (false, Some(authority)) = (request.target.starts_with('/'), request.authority) {
+        if let (false, Some(authority)) = (request.target.starts_with(b"/"), request.authority) {
             head.extend_from_slice(b"http://");
             head.extend_from_slice(authority);
         }
@@ -746,6 +842,8 @@ impl KeptHead {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn status(head: &str) -> u16 {
@@ -774,6 +872,9 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", 400),
             ("GET / HTTP/1.1\nHost: a\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nHost: a\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: y\nZ:\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\n", 400),
             ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
             ("GET / HTTP/0.9\r\nHost: a\r\n\r\n", 505),
             ("PRI * HTTP/2.0\r\n\r\n", 400),
@@ -817,6 +918,77 @@ mod tests {
         ];
         for (head, expected) in cases {
             assert_eq!(status(head), *expected, "{head:?}");
+            let (whole, steps) = both_ways(head.as_bytes());
+            assert!(whole.is_none_or(|whole| whole == steps), "{head:?} in one pass");
+        }
+    }
+
+    /// What the two ways to read a head say of it: in one pass, if it is of the usual kind, and step by step.
+    fn both_ways(head: &[u8]) -> (Option<String>, String) {
+        let limits =
+            Limits { target_bytes_max: 64, head_bytes_max: 512, fields_max: 12, ..Limits::default() };
+        let said = |request: Result<Request<'_>, ProtocolError>| format!("{request:?}");
+        let (mut first, mut second) = (FieldSlots::new(), FieldSlots::new());
+        let whole = WholeHead::read(head, &mut first, &limits).map(|whole| {
+            let len = whole.len();
+            format!("{len} {}", said(whole.judge(&first, &limits)))
+        });
+        let steps = match scan(head, 0, &limits) {
+            Ok(Scan::Complete(end)) => format!("{end} {}", said(parse(&head[..end], &mut second, &limits))),
+            other => format!("{other:?}"),
+        };
+        (whole, steps)
+    }
+
+    const USUAL: &[&str] = &[
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "HEAD /a/b.c?d=e HTTP/1.0\r\n\r\n",
+        "GET /%41/..//.x HTTP/1.1\r\nHost: a.test:80\r\nX-Empty:\r\nRange:  bytes=0-1 \r\n\r\nGET /next",
+        "POST /f HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nabcde",
+        "PUT /f HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        "GET / HTTP/1.1\r\nUser-Agent: \u{e9}\r\n\r\n",
+    ];
+
+    #[test]
+    fn a_usual_head_is_read_in_one_pass() {
+        for head in USUAL {
+            let (whole, steps) = both_ways(head.as_bytes());
+            assert_eq!(whole, Some(steps), "{head:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn one_pass_says_what_the_steps_say(
+            usual in 0..USUAL.len(),
+            changes in proptest::collection::vec((0usize..200, 0usize..4, proptest::sample::select(&b"\r\n\t\0 :/.%?#GHa1\x7f\xff"[..])), 0..4),
+        ) {
+            let mut head = USUAL[usual].as_bytes().to_vec();
+            for (at, what, byte) in changes {
+                let at = at % head.len().max(1);
+                match what {
+                    0 => head.insert(at, byte),
+                    _ if head.is_empty() => {}
+                    1 => head[at] = byte,
+                    2 => drop(head.remove(at)),
+                    _ => head.truncate(at),
+                }
+            }
+            let (whole, steps) = both_ways(&head);
+            prop_assert!(whole.is_none_or(|whole| whole == steps), "{}", head.escape_ascii());
+        }
+
+        #[test]
+        fn long_lines_and_many_are_as_much_too_long_in_one_pass(
+            target in 55usize..75,
+            lines in 0usize..16,
+            value in 0usize..60,
+        ) {
+            let lines = format!("X: {}\r\n", "v".repeat(value)).repeat(lines);
+            let head = format!("GET /{} HTTP/1.1\r\nHost: a\r\n{lines}\r\n", "a".repeat(target));
+            let (whole, steps) = both_ways(head.as_bytes());
+            prop_assert!(whole.is_none_or(|whole| whole == steps), "{head:?}");
         }
     }
 

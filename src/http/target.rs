@@ -18,6 +18,8 @@ const PATH: u8 = 1;
 const QUERY: u8 = 2;
 /// Bytes of a `reg-name` (RFC 3986 section 3.2.2) without `%`: unreserved and sub-delims.
 const NAME: u8 = 4;
+/// Bytes of a path that mean nothing but themselves, wherever they stand: not slash and dot.
+const WORD: u8 = 8;
 
 /// What each byte may be part of. One lookup a byte keeps the check of a target to a few nanoseconds.
 const CLASS: [u8; 256] = class_table();
@@ -30,9 +32,13 @@ const fn class_table() -> [u8; 256] {
         let unreserved = c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_' | b'~');
         let sub_delim =
             matches!(c, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
-        if unreserved || sub_delim {
+        if c == b'.' {
             table[byte] = PATH | QUERY | NAME;
-        } else if matches!(c, b':' | b'@' | b'/') {
+        } else if unreserved || sub_delim {
+            table[byte] = PATH | QUERY | NAME | WORD;
+        } else if matches!(c, b':' | b'@') {
+            table[byte] = PATH | QUERY | WORD;
+        } else if c == b'/' {
             table[byte] = PATH | QUERY;
         } else if matches!(c, b'?' | b'%' | b'[' | b']' | b'{' | b'}' | b'|' | b'^' | b'`') {
             table[byte] = QUERY;
@@ -66,34 +72,54 @@ pub struct OriginForm<'b> {
 /// # Errors
 /// A short reason for a human, for the detail of a 400.
 pub fn read_origin_form(target: &[u8]) -> Result<OriginForm<'_>, &'static str> {
-    if target.first() != Some(&b'/') {
-        return Err("the target does not begin with a slash");
+    match take_origin_form(target)? {
+        (form, end) if end == target.len() => Ok(form),
+        (_, end) => Err(refusal(target[end])),
     }
-    let (mut at, mut before, mut is_plain) = (0, 0, true);
-    while let Some(&byte) = target.get(at) {
-        if !is_class(byte, PATH) {
-            match (byte, target.get(at + 1..at + 3)) {
-                (b'%', Some([high, low])) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => at += 2,
-                (b'%', _) => return Err("the path has a percent sign without two hexadecimal digits"),
-                (b'?', _) => {
-                    let (path, query) = (&target[..at], &target[at + 1..]);
-                    return check_query(query).map(|()| OriginForm { path, query: Some(query), is_plain });
-                }
-                (byte, _) => return Err(refusal(byte)),
-            }
-            is_plain = false;
-        }
-        is_plain &= before != b'/' || !matches!(byte, b'/' | b'.');
-        before = byte;
-        at += 1;
-    }
-    Ok(OriginForm { path: target, query: None, is_plain })
 }
 
-fn check_query(query: &[u8]) -> Result<(), &'static str> {
-    match query.iter().find(|&&byte| !is_class(byte, QUERY)) {
-        Some(&byte) => Err(refusal(byte)),
-        None => Ok(()),
+/// The same for a target that a space ends, or the end of the bytes. Says where.
+///
+/// # Errors
+/// As above.
+pub(crate) fn take_origin_form(bytes: &[u8]) -> Result<(OriginForm<'_>, usize), &'static str> {
+    if bytes.first() != Some(&b'/') {
+        return Err("the target does not begin with a slash");
+    }
+    let (mut at, mut is_plain) = (0, true);
+    while let Some(&byte) = bytes.get(at) {
+        if is_class(byte, WORD) {
+            at += 1;
+            continue;
+        }
+        match byte {
+            b'/' => is_plain &= !matches!(bytes.get(at + 1), Some(b'/' | b'.')),
+            b'.' => {}
+            b'%' => match bytes.get(at + 1..at + 3) {
+                Some([high, low]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                    is_plain = false;
+                    at += 2;
+                }
+                _ => return Err("the path has a percent sign without two hexadecimal digits"),
+            },
+            b'?' => {
+                let (path, query) = (&bytes[..at], take_query(&bytes[at + 1..])?);
+                return Ok((OriginForm { path, query: Some(query), is_plain }, at + 1 + query.len()));
+            }
+            b' ' => break,
+            other => return Err(refusal(other)),
+        }
+        at += 1;
+    }
+    Ok((OriginForm { path: &bytes[..at], query: None, is_plain }, at))
+}
+
+/// A query, to the next space or the end of the bytes.
+fn take_query(bytes: &[u8]) -> Result<&[u8], &'static str> {
+    let end = bytes.iter().position(|&byte| !is_class(byte, QUERY)).unwrap_or(bytes.len());
+    match bytes.get(end) {
+        None | Some(b' ') => Ok(&bytes[..end]),
+        Some(&other) => Err(refusal(other)),
     }
 }
 
