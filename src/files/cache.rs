@@ -35,12 +35,24 @@ impl Forms {
 struct Entry {
     key: (usize, Box<[u8]>),
     file: Arc<CachedFile>,
+    checked: Checked,
     /// Its coded forms, once somebody asked for one.
-    siblings: Option<Arc<Siblings>>,
-    checked: Instant,
+    siblings: Option<(Arc<Siblings>, Checked)>,
+    used: bool,
+}
+
+/// When something was last compared with the disk.
+#[derive(Clone, Copy, Debug)]
+struct Checked {
+    at: Instant,
     /// What had been written through this server by then; see [`Docroot::writes`].
     writes: usize,
-    used: bool,
+}
+
+impl Checked {
+    fn is_due(&self, now: &Checked, trusted_for: Duration) -> bool {
+        self.writes != now.writes || now.at.saturating_duration_since(self.at) >= trusted_for
+    }
 }
 
 /// The file cache of one driver.
@@ -74,25 +86,39 @@ impl FileCache {
         }
     }
 
-    /// The file of this path, if it is at hand and fresh. Checks it against the disk when that is due.
-    pub(crate) fn lookup(&mut self, docroot: &Docroot, path: &[u8], now: Instant) -> Option<Forms> {
+    /// The file of this path, if it is at hand and fresh, with its coded forms if they are wanted and known. Checks
+    /// against the disk what is due and will be used.
+    pub(crate) fn lookup(
+        &mut self,
+        docroot: &Docroot,
+        path: &[u8],
+        with_coded: bool,
+        now: Instant,
+    ) -> Option<Forms> {
         let place = *self.places.get(docroot.number)?.get(path)?;
         let entry = &mut self.entries[place];
-        let writes = docroot.writes();
-        if now.saturating_duration_since(entry.checked) >= self.trusted_for || entry.writes != writes {
-            // The check must not be older than it claims: `now` and `writes` were read before it.
-            let siblings = entry.siblings.as_ref();
-            if docroot.stamp(path, b"") != Some(entry.file.meta.stamp)
-                || siblings.is_some_and(|siblings| !siblings.are_fresh(docroot, path))
-            {
+        // A check must not be older than it claims: both are read before it.
+        let now = Checked { at: now, writes: docroot.writes() };
+        if entry.checked.is_due(&now, self.trusted_for) {
+            if docroot.stamp(path, b"") != Some(entry.file.meta.stamp) {
                 self.remove(place);
                 return None;
             }
             entry.checked = now;
-            entry.writes = writes;
         }
         entry.used = true;
-        Some(Forms { original: Arc::clone(&entry.file), siblings: entry.siblings.clone() })
+        let mut siblings = None;
+        if with_coded && let Some((coded, checked)) = &mut entry.siblings {
+            if checked.is_due(&now, self.trusted_for) {
+                if !coded.are_fresh(docroot, path) {
+                    self.remove(place);
+                    return None;
+                }
+                *checked = now;
+            }
+            siblings = Some(Arc::clone(coded));
+        }
+        Some(Forms { original: Arc::clone(&entry.file), siblings })
     }
 
     /// Keeps a file that was read at `now` or later, if it may be trusted and there is room.
@@ -112,13 +138,13 @@ impl FileCache {
         }
         self.bytes += cost;
         let key = (docroot.number, Box::from(path));
+        // What had been written is not known of the moment it was read, so the next look asks the disk.
+        let checked = Checked { at: now.mono, writes: usize::MAX };
         let entry = Entry {
             key,
             file: Arc::clone(&forms.original),
-            siblings: forms.siblings.clone(),
-            checked: now.mono,
-            // Not known of the moment it was read, so the next look asks the disk.
-            writes: usize::MAX,
+            checked,
+            siblings: forms.siblings.clone().map(|siblings| (siblings, checked)),
             used: true,
         };
         let place = self.entries.insert(entry);
@@ -149,7 +175,7 @@ impl FileCache {
         let unused: Vec<usize> = self
             .entries
             .iter()
-            .filter(|(_, entry)| now.saturating_duration_since(entry.checked) >= UNUSED_AFTER)
+            .filter(|(_, entry)| now.saturating_duration_since(entry.checked.at) >= UNUSED_AFTER)
             .map(|(place, _)| place)
             .collect();
         for place in unused {
@@ -161,7 +187,7 @@ impl FileCache {
     fn remove(&mut self, place: usize) {
         let entry = self.entries.remove(place);
         let (number, path) = entry.key;
-        let forms = Forms { original: entry.file, siblings: entry.siblings };
+        let forms = Forms { original: entry.file, siblings: entry.siblings.map(|(siblings, _)| siblings) };
         self.bytes -= forms.cost() + path.len();
         if let Some(paths) = self.places.get_mut(number) {
             paths.remove(&path);

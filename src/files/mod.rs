@@ -308,8 +308,9 @@ fn serve_from(docroot: &Arc<Docroot>, request: &Request<'_>, cx: &mut Context<'_
 /// The file of this path from the cache, if it is there with all that the request needs.
 fn cached(docroot: &Docroot, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Option<Forms> {
     let now = cx.now().mono;
-    let forms = cx.files().with(|cache| cache.lookup(docroot, path, now))?;
-    (forms.siblings.is_some() || !accepts_codings(request)).then_some(forms)
+    let with_coded = accepts_codings(request);
+    let forms = cx.files().with(|cache| cache.lookup(docroot, path, with_coded, now))?;
+    (forms.siblings.is_some() || !with_coded).then_some(forms)
 }
 
 /// Looks for what is not in the cache: on the disk, under one name after the other.
