@@ -25,7 +25,7 @@ use crate::{buffer::BufferPool, buffer::Loan};
 const SPARE_ROOM_BYTES: usize = 64 * KIB;
 
 /// What a driver of a single connection reads heads into, in bytes. Most heads fit; the rest takes a loan.
-const SCRATCH_SMALL_BYTES: usize = 2 * KIB;
+pub(crate) const SCRATCH_SMALL_BYTES: usize = KIB + KIB / 2;
 
 /// The belongings of one driver.
 pub struct Driver<O> {
@@ -110,14 +110,19 @@ impl<O: Observer> Driver<O> {
         }
     }
 
-    /// Makes room to read into: a little for heads, as much as a loan can hold for content or for a loop, whose one
-    /// buffer serves all. A thread of the twin that only ever sees small heads stays small.
-    pub(crate) fn grow_scratch(&mut self, content_left: u64) {
-        let large = self.scratch_is_shared || content_left > SCRATCH_SMALL_BYTES as u64;
-        let bytes = if large { self.pool.largest() } else { SCRATCH_SMALL_BYTES };
-        if self.scratch.len() < bytes {
-            self.scratch.resize(bytes, 0);
+    /// Whether a little room is enough to read into: for a driver of one connection, which expects a head.
+    pub(crate) fn reads_little(&self, content_left: u64) -> bool {
+        !self.scratch_is_shared && content_left <= SCRATCH_SMALL_BYTES as u64
+    }
+
+    /// Lends what is read into, of the size of the largest loan; to be put back. Only a thread of the twin that sees
+    /// large content ever has one of its own.
+    pub(crate) fn take_scratch(&mut self) -> Vec<u8> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        if scratch.len() < self.pool.largest() {
+            scratch.resize(self.pool.largest(), 0);
         }
+        scratch
     }
 
     /// A fresh record for a connection that became busy: a spare one, as a rule.

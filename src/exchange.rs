@@ -118,11 +118,11 @@ pub struct Work {
     warmth: Warmth,
     /// What its driver watches for it, beside its socket.
     watch: Option<Watch>,
-    /// Fields for the answer that is still to be made, and whose it is.
-    extra: Extra,
+    /// Fields for the answer that is still to be made, and whose it is. Boxed like the note: both are rare or large.
+    extra: Option<Box<Extra>>,
     /// Lines for the access log, of answers that the client has not taken whole.
     lines: VecDeque<Line>,
-    note: Option<Note>,
+    note: Option<Box<Note>>,
     /// What the sink in hand still takes, in bytes, also while a job has it.
     sink_room: Option<u64>,
 }
@@ -146,29 +146,46 @@ impl std::fmt::Debug for Work {
 /// Of a request, what its log line will need.
 #[derive(Debug, Clone, Default)]
 struct Note {
-    request_line: Vec<u8>,
-    referer: Option<Vec<u8>>,
-    user_agent: Option<Vec<u8>>,
+    /// Request line, Referer and User-Agent, one behind the other.
+    text: Vec<u8>,
+    line_len: usize,
+    referer_len: Option<usize>,
+    has_user_agent: bool,
     user: Option<String>,
     began: std::time::Duration,
 }
 
 impl Note {
-    fn of(request: &Request<'_>) -> Self {
+    fn of(request: &Request<'_>, began: std::time::Duration) -> Self {
+        let line = request.line();
+        let (referer, user_agent) = (request.field("referer"), request.field("user-agent"));
         Note {
-            request_line: request.line().to_vec(),
-            referer: request.field("Referer").map(<[u8]>::to_vec),
-            user_agent: request.field("User-Agent").map(<[u8]>::to_vec),
+            text: [line, referer.unwrap_or_default(), user_agent.unwrap_or_default()].concat(),
+            line_len: line.len(),
+            referer_len: referer.map(<[u8]>::len),
+            has_user_agent: user_agent.is_some(),
             user: None,
-            began: std::time::Duration::ZERO,
+            began,
         }
+    }
+
+    fn request_line(&self) -> &[u8] {
+        &self.text[..self.line_len]
+    }
+
+    fn referer(&self) -> Option<&[u8]> {
+        self.referer_len.map(|len| &self.text[self.line_len..self.line_len + len])
+    }
+
+    fn user_agent(&self) -> Option<&[u8]> {
+        self.has_user_agent.then(|| &self.text[self.line_len + self.referer_len.unwrap_or(0)..])
     }
 }
 
 /// A log line that waits for the end of its answer.
 #[derive(Debug)]
 struct Line {
-    note: Note,
+    note: Box<Note>,
     status: Status,
     content_bytes: u64,
     /// Where in the output its answer ends; `None` while the content is being made.
@@ -195,7 +212,7 @@ impl Work {
         self.task = Task::Nothing;
         self.source = Source::Nothing;
         self.warmth = Warmth::Unknown;
-        self.extra.clear();
+        self.extra = None;
         self.lines.clear();
         self.note = None;
         self.sink_room = None;
@@ -423,9 +440,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
     fn start(&mut self, request: &Request<'_>) {
         self.requests_left -= 1;
         if self.driver.access.is_some() {
-            self.work().note = Some(Note::of(request));
-            let began = self.driver.now.wall;
-            self.note().began = began;
+            let note = Note::of(request, self.driver.now.wall);
+            self.work().note = Some(Box::new(note));
         }
         self.driver.observer.enter(Activity::Handling);
         self.driver.extra.clear();
@@ -447,20 +463,16 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
         if !self.driver.extra.is_empty() && self.client.conn.is_owed() {
             let extra = std::mem::take(&mut self.driver.extra);
-            self.work().extra = extra;
+            self.work().extra = Some(Box::new(extra));
         }
     }
 
     /// Has them at hand again, where the next step of the answer may add to them.
     fn fetch_extra(&mut self) {
         self.driver.extra.clear();
-        if let Some(work) = self.client.work.as_mut().filter(|work| !work.extra.is_empty()) {
-            self.driver.extra = std::mem::take(&mut work.extra);
+        if let Some(extra) = self.client.work.as_mut().and_then(|work| work.extra.take()) {
+            self.driver.extra = *extra;
         }
-    }
-
-    fn note(&mut self) -> &mut Note {
-        self.work().note.get_or_insert_default()
     }
 
     fn call<T>(&mut self, body: impl FnOnce(&mut Context<'_>) -> T) -> Option<T> {
@@ -832,11 +844,11 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 peer: self.client.peer.ip(),
                 user: line.note.user.as_deref(),
                 clf_time: self.driver.date.clf(now.unix_secs()),
-                request_line: &line.note.request_line,
+                request_line: line.note.request_line(),
                 status: line.status.code(),
                 body_bytes: line.content_bytes.saturating_sub(missing),
-                referer: line.note.referer.as_deref(),
-                user_agent: line.note.user_agent.as_deref(),
+                referer: line.note.referer(),
+                user_agent: line.note.user_agent(),
                 duration_us: u64::try_from(now.wall.saturating_sub(line.note.began).as_micros())
                     .unwrap_or(u64::MAX),
             };

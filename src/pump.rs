@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::buffer::{Loan, NextWrite, WRITE_SLICES};
 use crate::conn_id::ConnId;
-use crate::driver::Driver;
+use crate::driver::{Driver, SCRATCH_SMALL_BYTES};
 use crate::exchange::{Client, Exchange};
 use crate::handler::Now;
 use crate::http::connection::{Expired, Finish};
@@ -205,9 +205,24 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
         if let Some(loan) = self.exchange.client.work.as_mut().and_then(|work| work.take_partial()) {
             return self.read_behind(loan);
         }
+        if self.exchange.driver.reads_little(self.exchange.client.conn.content_left()) {
+            return self.read_little();
+        }
         // The scratch buffer belongs to the driver, which the handler borrows: take it out meanwhile.
-        self.exchange.driver.grow_scratch(self.exchange.client.conn.content_left());
-        let mut scratch = std::mem::take(&mut self.exchange.driver.scratch);
+        let mut scratch = self.exchange.driver.take_scratch();
+        let step = self.read_into(&mut scratch);
+        self.exchange.driver.scratch = scratch;
+        step
+    }
+
+    /// A thread of the twin waits here for its next head, and what it holds meanwhile each connection holds: a little of
+    /// its stack, in a page that is touched anyway.
+    #[inline(never)]
+    fn read_little(&mut self) -> Step {
+        self.read_into(&mut [0; SCRATCH_SMALL_BYTES])
+    }
+
+    fn read_into(&mut self, scratch: &mut [u8]) -> Step {
         // One byte less than the largest loan, so that any leftover fits one and leaves room.
         let asked = scratch.len() - 1;
         let got = self.stream.read(&mut scratch[..asked]);
@@ -218,7 +233,6 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
             let (used, hungry) = self.exchange.receive(&scratch[..bytes]);
             self.exchange.hold_rest(&scratch[used..bytes], hungry);
         }
-        self.exchange.driver.scratch = scratch;
         step
     }
 

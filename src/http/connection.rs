@@ -19,6 +19,9 @@ use super::response::{Body, BodySource, Response, Status, push_decimal, push_sta
 use crate::buffer::SendQueue;
 use crate::config::{Limits, Timeouts};
 
+/// What [`Connection::push_tail`] adds to a head at the most.
+const TAIL_BYTES_MAX: usize = 90;
+
 /// Empty lines tolerated before a request line (RFC 9112 section 2.2 asks for at least one).
 const BLANK_LINES_MAX: u8 = 8;
 
@@ -475,6 +478,8 @@ impl Connection {
             // A small one leaves with its head, in one plain write.
             let is_small = content.len() <= cx.limits.gather_bytes_max;
             out.gather(|bytes| {
+                bytes
+                    .reserve(prepared.head.len() + TAIL_BYTES_MAX + if is_small { content.len() } else { 0 });
                 bytes.extend_from_slice(&prepared.head);
                 bytes.extend_from_slice(&fields);
                 self.push_tail(bytes, cx.date, owed.minor);
