@@ -254,3 +254,34 @@ fn what_makes_no_sense_is_said_when_it_is_bound() {
         assert!(!error.is_empty() && !error.contains('\n'), "{error}");
     }
 }
+
+/// A later route at the same path once decided for all methods where they are called and how much they take.
+#[test]
+fn routes_at_one_path_keep_what_was_said_of_each() {
+    on_both(|model| {
+        let place = |_: &Call<'_>| thread::current().name().unwrap_or("?").to_owned();
+        let builder = Server::builder()
+            .route("/x", Route::new().content_max(3).get(place).put(|call| call.content().len().to_string()))
+            .route("/x", Route::new().post(place).content_max(5).blocking());
+        let server = InProcess::start(model, builder);
+        let mut client = Client::connect(server.port);
+        let worker = if model == "threads" { "whirligig-conn" } else { "whirligig-job" };
+        client.ask("POST", "/x", &[], b"12345").expect(200).with_body(worker);
+        let here = client.get("/x").expect(200);
+        assert_ne!(here.text(), "whirligig-job", "a quick answer takes no worker");
+        client.ask("PUT", "/x", &[], b"123").expect(200).with_body("3");
+        client.ask("PUT", "/x", &[], b"1234").expect(413);
+        let told = Client::connect(server.port).ask("OPTIONS", "*", &[], b"").expect(204);
+        assert_eq!(told.must("allow"), "GET, PUT, POST, HEAD, OPTIONS");
+    });
+}
+
+#[test]
+fn files_alone_can_be_read() {
+    on_both(|model| {
+        let root = docroot();
+        let server = InProcess::start(model, Server::builder().files(root.root()));
+        let mut client = Client::connect(server.port);
+        assert_eq!(client.ask("OPTIONS", "*", &[], b"").expect(204).must("allow"), "GET, HEAD, OPTIONS");
+    });
+}
