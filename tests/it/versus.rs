@@ -206,7 +206,7 @@ fn what_an_overloaded_server_never_got_is_an_error_and_late() {
 fn every_kind_of_wrong_answer_is_counted_as_what_it_is() {
     fn errors(answer: impl Fn(u32) -> String + Send + Sync + 'static) -> Errors {
         // The first answers are right: what is wrong from the start ends the run with words.
-        let port = serve(move |number| if number < 50 { RIGHT.to_owned() } else { answer(number) });
+        let port = serve(move |number| if number < 5 { RIGHT.to_owned() } else { answer(number) });
         let job = Job { warm_ms: 0, ..job(port, Arrival::Closed, 1, 40) };
         match generate(&job, &mut |_| Ok(())) {
             Ok(outcome) => outcome.errors,
