@@ -19,15 +19,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let reactor = app().model(Model::Reactor).bind("127.0.0.1:0")?;
     let threads = app().model(Model::Threads).bind("127.0.0.1:0")?;
     writeln!(std::io::stdout(), "{}\n{}", reactor.urls().join("\n"), threads.urls().join("\n"))?;
-    // Ctrl-C stops both; whoever fails takes the other along.
+    // Ctrl-C stops both, since each hears of the signal itself. To tell the other one would be to ask it twice, and
+    // that cuts off whom it still serves; only who fails takes the other along.
     let (one, other) = (reactor.handle(), threads.handle());
     let twin = std::thread::spawn(move || {
         let ended = threads.run();
-        one.shutdown();
+        if ended.is_err() {
+            one.shutdown();
+        }
         ended
     });
     let ended = reactor.run();
-    other.shutdown();
+    if ended.is_err() {
+        other.shutdown();
+    }
     twin.join().map_err(|_| "the twin panicked")??;
     ended?;
     Ok(())

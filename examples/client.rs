@@ -129,9 +129,9 @@ impl Client {
     fn take_input(&mut self) -> Outcome<bool> {
         loop {
             let (used, event) = self.reader.next(&self.input)?;
-            let mut complete = false;
+            let (mut complete, mut needs_more) = (false, false);
             match event {
-                ReplyEvent::NeedMore => return Ok(false),
+                ReplyEvent::NeedMore => needs_more = true,
                 ReplyEvent::Interim(_) => {}
                 ReplyEvent::Head(head) => self.head = Some(head),
                 ReplyEvent::Content(piece) if self.content.len() + piece.len() > CONTENT_BYTES_MAX => {
@@ -140,7 +140,11 @@ impl Client {
                 ReplyEvent::Content(piece) => self.content.extend_from_slice(piece),
                 ReplyEvent::End => complete = true,
             }
+            // Whatever the event: what was used is not to be given again.
             self.input.drain(..used);
+            if needs_more {
+                return Ok(false);
+            }
             if complete && !self.answered()? {
                 return Ok(true);
             }

@@ -7,20 +7,41 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Value, json};
 use whirligig::{Call, Refusal, Response, Route, Server, Status};
 
-/// The database, and what became of the slow jobs. Both are only touched where it may block.
+/// The database, which is only touched where it may block, and what became of the slow jobs: held for moments.
 struct Store {
     items: Mutex<Connection>,
-    reports: Mutex<HashMap<u64, Option<i64>>>,
+    reports: Mutex<Reports>,
 }
 
+/// Results by number, `None` while the job is at work.
+#[derive(Default)]
+struct Reports {
+    last: u64,
+    results: BTreeMap<u64, Option<i64>>,
+}
+
+/// Past it the oldest result is forgotten; if all are still being made, nobody gets another: 503.
 const REPORTS_MAX: usize = 100;
+
+impl Reports {
+    /// The number of a new one.
+    fn begin(&mut self) -> Option<u64> {
+        if self.results.len() >= REPORTS_MAX {
+            let oldest = self.results.iter().find(|(_, result)| result.is_some()).map(|(&number, _)| number);
+            self.results.remove(&oldest?);
+        }
+        self.last += 1;
+        self.results.insert(self.last, None);
+        Some(self.last)
+    }
+}
 
 #[expect(clippy::needless_pass_by_value, reason = "what map_err passes on")]
 fn broken(error: rusqlite::Error) -> Refusal {
@@ -109,17 +130,13 @@ fn remove(call: &Call<'_>, store: &Store) -> Result<Response, Refusal> {
 
 /// Begins a slow job and says at once where its result will be (RFC 9110 section 15.3.3).
 fn begin_report(_: &Call<'_>, store: &Arc<Store>) -> Result<Response, Refusal> {
-    let mut reports = store.reports.lock().map_err(|_| Refusal::failed("the reports are lost"))?;
-    if reports.len() >= REPORTS_MAX {
-        return Err(Refusal::new(Status::SERVICE_UNAVAILABLE, "too many reports"));
-    }
-    let number = reports.len() as u64 + 1;
-    reports.insert(number, None);
+    let begun = store.reports.lock().map_err(|_| Refusal::failed("the reports are lost"))?.begin();
+    let number = begun.ok_or(Refusal::new(Status::SERVICE_UNAVAILABLE, "too many reports at work"))?;
     let worker = Arc::clone(store);
     std::thread::spawn(move || {
         let sum = (0..3_000_000_i64).filter(|number| number % 7 == 3).sum();
         if let Ok(mut reports) = worker.reports.lock() {
-            reports.insert(number, Some(sum));
+            reports.results.insert(number, Some(sum));
         }
     });
     let place = format!("/reports/{number}");
@@ -130,7 +147,7 @@ fn begin_report(_: &Call<'_>, store: &Arc<Store>) -> Result<Response, Refusal> {
 
 fn report(call: &Call<'_>, store: &Store) -> Result<Response, Refusal> {
     let reports = store.reports.lock().map_err(|_| Refusal::failed("the reports are lost"))?;
-    match reports.get(&call.parsed_param("number")?) {
+    match reports.results.get(&call.parsed_param("number")?) {
         None => Err(Refusal::not_found("there is no such report")),
         Some(None) => Ok(Response::json_of(&json!({ "state": "working" })).with_status(Status::ACCEPTED)),
         Some(Some(sum)) => Ok(Response::json_of(&json!({ "state": "done", "sum": sum }))),

@@ -20,7 +20,7 @@ use crate::jobs::{Waker, lock};
 pub struct FeedOptions {
     /// Events that wait for one listener; with one more it is dropped. Default: 64.
     pub events_max: usize,
-    /// Bytes that wait for one listener. Default: 64 KiB.
+    /// Bytes that wait for one listener. A single event may be longer and waits alone. Default: 64 KiB.
     pub bytes_max: usize,
     /// Past events kept for listeners that come again and say which was their last. Default: 64.
     pub history_max: usize,
@@ -91,6 +91,9 @@ struct State {
 /// One listener.
 struct Seat {
     queue: VecDeque<Arc<[u8]>>,
+    /// What of the first of them its connection has taken.
+    taken_bytes: usize,
+    /// What of all of them it has not.
     queued_bytes: usize,
     waker: Waker,
     /// It was woken and has not looked since: it need not be woken again.
@@ -126,6 +129,11 @@ impl Feed {
     }
 
     /// Tells everybody `data`, which may have several lines.
+    ///
+    /// The event is kept once, whoever has still to take it, and with the history as long as
+    /// [`FeedOptions::history_max`] says: what comes from a client should be bounded before. One that is longer than
+    /// [`FeedOptions::bytes_max`] reaches whoever has nothing waiting, and cuts off whoever has; and whoever has not
+    /// taken it when the next event comes is cut off by that. Better to tell where a large thing can be fetched.
     pub fn send(&self, data: &str) {
         self.tell(None, data);
     }
@@ -188,7 +196,8 @@ impl Feed {
         let queue: VecDeque<Arc<[u8]>> =
             std::iter::once(Arc::from(HEARTBEAT)).chain(missed.map(|(_, event)| Arc::clone(event))).collect();
         let queued_bytes = queue.iter().map(|event| event.len()).sum();
-        let key = state.seats.insert(Seat { queue, queued_bytes, waker, is_told: true, is_lost: false });
+        let seat = Seat { queue, taken_bytes: 0, queued_bytes, waker, is_told: true, is_lost: false };
+        let key = state.seats.insert(seat);
         let needs_heart = !std::mem::replace(&mut state.has_heart, true);
         drop(state);
         if needs_heart {
@@ -255,10 +264,12 @@ impl Seat {
         if self.is_lost {
             return true;
         }
-        if self.queue.len() >= options.events_max || self.queued_bytes + event.len() > options.bytes_max {
+        let is_over = self.queued_bytes + event.len() > options.bytes_max;
+        // Whoever has nothing waiting takes its events, and is not to lose the feed for the length of one.
+        if self.queue.len() >= options.events_max || (is_over && !self.queue.is_empty()) {
             self.is_lost = true;
             self.queue = VecDeque::new();
-            self.queued_bytes = 0;
+            (self.taken_bytes, self.queued_bytes) = (0, 0);
             self.wake();
             return false;
         }
@@ -266,6 +277,24 @@ impl Seat {
         self.queue.push_back(Arc::clone(event));
         self.wake();
         true
+    }
+
+    /// Moves up to `room` bytes to its connection. A long event goes piece by piece: it is kept once for all
+    /// listeners, and none of them is to have a copy of the whole.
+    fn take(&mut self, out: &mut Vec<u8>, room: usize) {
+        // Without room for a byte it would be asked for ever.
+        let mut room = room.max(1);
+        while let Some(event) = self.queue.front().filter(|_| room > 0) {
+            let rest = &event[self.taken_bytes..];
+            let piece = &rest[..rest.len().min(room)];
+            out.extend_from_slice(piece);
+            (room, self.queued_bytes) = (room - piece.len(), self.queued_bytes - piece.len());
+            self.taken_bytes += piece.len();
+            if self.taken_bytes == event.len() {
+                self.queue.pop_front();
+                self.taken_bytes = 0;
+            }
+        }
     }
 
     fn wake(&mut self) {
@@ -350,14 +379,7 @@ impl BodySource for Listener {
             // No last chunk: the page sees that it was cut off, and comes again with its last id.
             return Filled::Failed;
         }
-        let before = out.len();
-        while let Some(event) = seat.queue.pop_front() {
-            seat.queued_bytes -= event.len();
-            out.extend_from_slice(&event);
-            if out.len() - before >= room {
-                break;
-            }
-        }
+        seat.take(out, room);
         match (seat.queue.is_empty(), closed) {
             (false, _) => Filled::More,
             (true, false) => Filled::Later,
@@ -459,5 +481,30 @@ mod tests {
             assert_eq!((feed.listeners(), feed.dropped()), (1, 1));
             assert_eq!(take(&mut stuck), (String::new(), Filled::Failed));
         }
+    }
+
+    /// One event over the bound once cut off everybody, those who had taken all before it, too.
+    #[test]
+    fn a_long_event_reaches_who_has_nothing_waiting_and_goes_in_pieces() {
+        let options = FeedOptions { bytes_max: 300, ..FeedOptions::default() };
+        let feed = Feed::with_options(options);
+        let (mut stuck, mut lively) = (feed.seat(waker(), None), feed.seat(waker(), None));
+        take(&mut lively);
+        let long = "x".repeat(10_000);
+        feed.send(&long);
+        assert_eq!((feed.listeners(), feed.dropped()), (1, 1));
+        assert_eq!(take(&mut stuck), (String::new(), Filled::Failed));
+        let mut out = Vec::new();
+        assert_eq!(lively.fill(&mut out, 16), Filled::More);
+        assert_eq!(out.len(), 16, "no more than there is room for");
+        let (rest, filled) = take(&mut lively);
+        assert_eq!(filled, Filled::Later);
+        let text = String::from_utf8(out).unwrap() + &rest;
+        assert!(text.starts_with("id: ") && text.ends_with(&format!("\ndata: {long}\n\n")));
+        feed.send("short");
+        assert!(take(&mut lively).0.ends_with("data: short\n\n"));
+        feed.send(&long);
+        feed.send("short");
+        assert_eq!((feed.listeners(), feed.dropped()), (0, 2), "it has not taken the long one");
     }
 }

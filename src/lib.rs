@@ -71,11 +71,13 @@
 //! | [`conn_id`] | the name of a connection, which outlives its slot |
 //! | [`http`] | the protocol, without any input or output: bytes, instants and values in, values out |
 //! | [`buffer`], [`deadline`] | the send queue and the loans; the timers. As pure as `http` |
-//! | [`handler`], [`jobs`] | what answers requests, and work that may block, done beside the loop |
+//! | [`handler`], [`jobs`], [`watch`] | what answers requests; work that may block, done beside the loop; descriptors watched for a connection |
+//! | [`offload`], [`spool`] | content that takes time to make, made beside the loop; content in memory, then in a file |
 //! | [`feed`], [`session`] | server-sent events to many listeners; signed tokens |
 //! | [`routes`], [`call`] | which closure answers which path, and the request in its hands |
 //! | [`files`], [`api`], [`pages`] | the docroot with its fresh cache; the simple data; pages we make ourselves |
 //! | [`site`] | passwords and the like, around whatever answers; beside it, uploads |
+//! | [`cgi`] | programs that answer |
 //! | [`log`], [`observe`], [`metrics`], [`signals`] | the one writer thread; counters, and their page; signals as bytes on a socket |
 //! | [`driver`], [`exchange`], [`pump`] | what one loop or thread owns; one request and its answer; moving the bytes |
 //! | [`reactor`], [`threads`] | the two models |

@@ -4,6 +4,7 @@
 //! a parameter beats a wildcard. The most particular pattern that fits decides, methods included: 405 with `Allow`,
 //! HEAD and OPTIONS follow from what it has. This file must not know sockets, threads or what answers say.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::call::{Away, Call, Params, Place};
@@ -36,14 +37,29 @@ type Action = dyn Fn(&Call<'_>) -> Answer + Send + Sync;
 /// and a [`Refusal`](crate::http::refusal::Refusal). HEAD is answered wherever GET is, OPTIONS from what there is.
 #[derive(Clone, Default)]
 pub struct Route {
-    actions: Vec<(String, Arc<Action>)>,
+    answers: Vec<MethodAnswer>,
+    /// For the answers that are still to be added.
+    manner: Manner,
+}
+
+/// What is done for one method. Each keeps its own manner, so that routes at one path can become one.
+#[derive(Clone)]
+struct MethodAnswer {
+    method: String,
+    action: Arc<Action>,
+    manner: Manner,
+}
+
+/// How a closure is called.
+#[derive(Clone, Copy, Default)]
+struct Manner {
     blocks: bool,
     content_bytes_max: Option<u64>,
 }
 
 impl std::fmt::Debug for Route {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.actions.iter().map(|(method, _)| method)).finish()
+        f.debug_list().entries(self.answers.iter().map(|answer| &answer.method)).finish()
     }
 }
 
@@ -87,40 +103,50 @@ impl Route {
         method: &str,
         answer: impl Fn(&Call<'_>) -> R + Send + Sync + 'static,
     ) -> Self {
-        self.actions.retain(|(own, _)| own != method);
-        self.actions.push((method.to_owned(), Arc::new(move |call: &Call<'_>| answer(call).into())));
+        let action = Arc::new(move |call: &Call<'_>| answer(call).into());
+        let manner = self.manner;
+        self.take(MethodAnswer { method: method.to_owned(), action, manner });
         self
     }
 
     /// Its closures may block: they are called on a worker thread of the reactor, or on the connection's own thread
     /// in the twin. Without this a closure must be quick, since the loop stands still meanwhile.
     #[must_use]
-    pub fn blocking(mut self) -> Self {
-        self.blocks = true;
-        self
+    pub fn blocking(self) -> Self {
+        self.with_manner(|manner| manner.blocks = true)
     }
 
     /// Takes up to this many bytes of content, which are kept in memory; more is 413. Without this,
     /// [`CONTENT_BYTES_MAX`]. [`Limits::body_bytes_max`] and [`Limits::collect_bytes_max`] hold besides.
     #[must_use]
-    pub fn content_max(mut self, bytes: u64) -> Self {
-        self.content_bytes_max = Some(bytes);
-        self
+    pub fn content_max(self, bytes: u64) -> Self {
+        self.with_manner(|manner| manner.content_bytes_max = Some(bytes))
     }
 
-    /// The same with what `other` has more; how they are called is its word.
-    fn and(mut self, other: Route) -> Self {
-        for (method, action) in other.actions {
-            self.actions.retain(|(own, _)| *own != method);
-            self.actions.push((method, action));
+    /// For all answers of this route, whether they were added before or will be.
+    fn with_manner(mut self, change: impl Fn(&mut Manner)) -> Self {
+        change(&mut self.manner);
+        for answer in &mut self.answers {
+            change(&mut answer.manner);
         }
-        self.blocks |= other.blocks;
-        self.content_bytes_max = other.content_bytes_max.or(self.content_bytes_max);
         self
     }
 
-    fn action(&self, method: &Method<'_>) -> Option<&Arc<Action>> {
-        let of = |name: &str| self.actions.iter().find(|(own, _)| own == name).map(|(_, action)| action);
+    fn take(&mut self, answer: MethodAnswer) {
+        self.answers.retain(|own| own.method != answer.method);
+        self.answers.push(answer);
+    }
+
+    /// The same with what `other` has more, each answer in its own manner.
+    fn and(mut self, other: Route) -> Self {
+        for answer in other.answers {
+            self.take(answer);
+        }
+        self
+    }
+
+    fn answer_to(&self, method: &Method<'_>) -> Option<&MethodAnswer> {
+        let of = |name: &str| self.answers.iter().find(|answer| answer.method == name);
         match method {
             Method::Head => of("HEAD").or_else(|| of("GET")),
             method => of(method.name()),
@@ -129,15 +155,20 @@ impl Route {
 
     /// The value of an Allow field (RFC 9110 section 10.2.1).
     fn allow(&self) -> String {
-        let mut names: Vec<&str> = self.actions.iter().map(|(method, _)| method.as_str()).collect();
-        if names.contains(&"GET") && !names.contains(&"HEAD") {
-            names.push("HEAD");
-        }
-        if !names.contains(&"OPTIONS") {
-            names.push("OPTIONS");
-        }
-        names.join(", ")
+        let names: Vec<&str> = self.answers.iter().map(|answer| answer.method.as_str()).collect();
+        allow_of(names)
     }
+}
+
+/// These methods, and what comes with them.
+fn allow_of(mut names: Vec<&str>) -> String {
+    if names.contains(&"GET") && !names.contains(&"HEAD") {
+        names.push("HEAD");
+    }
+    if !names.contains(&"OPTIONS") {
+        names.push("OPTIONS");
+    }
+    names.join(", ")
 }
 
 /// One segment of a pattern. In the order in which they win.
@@ -258,7 +289,8 @@ impl Routes {
     }
 
     /// Adds a route. A pattern is a path in which `{name}` stands for one segment and, at its end, `{name*}` for
-    /// everything that follows. Routes at the same pattern become one.
+    /// everything that follows. Routes at the same pattern become one, in which each method is answered as its own
+    /// route said: what blocks in one does not make the other wait for a worker.
     ///
     /// # Errors
     /// One line that says what is wrong with the pattern.
@@ -303,13 +335,19 @@ impl Routes {
 
     /// Everything that is done anywhere: for `OPTIONS *`, which is about no path (RFC 9110 section 9.3.7).
     fn anywhere(&self) -> Response {
-        let mut all = Route::new();
+        let mut names: Vec<&str> = Vec::new();
         for entry in &self.entries {
             if let Target::Route(route) = &entry.target {
-                all = all.and(Route::clone(route));
+                names.extend(route.answers.iter().map(|answer| answer.method.as_str()));
             }
         }
-        Response::new(Status::NO_CONTENT).with_field("Allow", all.allow())
+        // Of files, and of any other handler, these at least.
+        if self.fallback.is_some() {
+            names.extend(["GET", "HEAD"]);
+        }
+        let mut seen = HashSet::new();
+        names.retain(|name| seen.insert(*name));
+        Response::new(Status::NO_CONTENT).with_field("Allow", allow_of(names))
     }
 }
 
@@ -334,12 +372,13 @@ impl Handler for Routes {
             Target::Handler(handler) => return handler.handle(request, cx),
             Target::Route(route) => route,
         };
-        let Some(action) = route.action(&request.method()) else {
+        let Some(answer) = route.answer_to(&request.method()) else {
             return method_not_allowed(request, &route.allow()).into();
         };
         let values = values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect();
-        let task = Task { action: Arc::clone(action), pattern: Arc::clone(&entry.pattern), values };
-        task.begin(route, request, cx)
+        let action = Arc::clone(&answer.action);
+        let task = Task { action, pattern: Arc::clone(&entry.pattern), values };
+        task.begin(answer.manner, request, cx)
     }
 }
 
@@ -352,9 +391,9 @@ struct Task {
 
 impl Task {
     /// Makes the call at once where nothing stands in the way: no content to wait for, nothing that may block.
-    fn begin(self, route: &Route, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        let bytes_max = route.content_bytes_max.unwrap_or(CONTENT_BYTES_MAX);
-        let blocks = route.blocks;
+    fn begin(self, manner: Manner, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        let bytes_max = manner.content_bytes_max.unwrap_or(CONTENT_BYTES_MAX);
+        let blocks = manner.blocks;
         match request.content() {
             Content::None if blocks => self.block(KeptHead::of(request), Vec::new(), cx),
             Content::None => self.call(request, b"", cx.now(), cx.id(), cx.peer(), cx),

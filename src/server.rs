@@ -23,7 +23,7 @@ use crate::observe::{Counters, LoopTally, Observer, Stopwatch};
 use crate::reactor::os::{Listener, MioOs, Os, bind_tcp_shared, read_clocks};
 use crate::reactor::{Outcome, Reactor};
 use crate::signals::{Remote, Signals};
-use crate::site::Site;
+use crate::site::{Site, check_hidden};
 use crate::spool::Spool;
 use crate::threads::{ListenSocket, Twin};
 
@@ -189,6 +189,7 @@ impl Server {
         let folders = config.cgi.folders.iter().map(|folder| folder.folder.clone());
         config.files.withheld.extend(folders.filter(|folder| folder.is_dir()));
         let docroot = Docroot::open(&config.root, config.files.clone()).map_err(BindError::Root)?;
+        check_hidden(&config).map_err(BindError::Site)?;
         Server::open(config, |site, _| Ok(Content::Folder(Arc::new(docroot.guarded(site.guard())))))
     }
 
@@ -309,12 +310,12 @@ impl Server {
             let roots: Vec<PathBuf> = self.config.roots().map(Into::into).collect();
             router = live::routes(router, &roots);
         }
-        self.warn_of_uploads(is_private);
         Arc::new(self.site.with_files(router, files, &self.config))
     }
 
     /// The whole of what answers: the content, programs in front of it, and around both what the site asks for.
     fn handler(&self) -> Arc<dyn Handler> {
+        self.warn_of_uploads();
         let mut handler = self.inner_handler();
         if let Some(scripts) = &self.scripts {
             handler = cgi::around(scripts, handler);
@@ -327,7 +328,8 @@ impl Server {
     }
 
     /// Says so where strangers may write, and where nobody can.
-    fn warn_of_uploads(&self, is_private: bool) {
+    fn warn_of_uploads(&self) {
+        let is_private = self.listeners.iter().all(Bound::is_loopback);
         for area in &self.config.files.uploads {
             let is_there = |root: &std::path::Path| root.join(area.trim_start_matches('/')).is_dir();
             if !self.config.roots().any(is_there) {

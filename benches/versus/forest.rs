@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::chart::{escape, text};
-use super::results::{Compared, Loop, Results, figure, ratio_words};
+use super::results::{Compared, GENERATOR_BOUND, Loop, Results, figure, ratio_words};
 use super::stats::Verdict;
 
 const WIDTH: f64 = 920.0;
@@ -50,6 +50,10 @@ pub(crate) fn picture(results: &Results, is_alone: bool) -> String {
         }
         body.push_str(&ticks(y + 14.0, reach));
         y += 22.0;
+    }
+    if results.scenarios.iter().any(Compared::generator_was_limit) {
+        y += 10.0;
+        body.push_str(&text(0.0, y, "label", "start", &format!("† {GENERATOR_BOUND}")));
     }
     let height = y + 8.0;
     let style = if is_alone { format!("<style>{STYLE}</style>\n") } else { String::new() };
@@ -121,7 +125,8 @@ fn row(scenario: &Compared, y: f64, reach: f64) -> String {
     let mut svg = text(0.0, y + 4.0, "name", "start", &scenario.title);
     for (side, end) in scenario.sides.iter().zip([FIRST_END, SECOND_END]) {
         let class = if side.errors.total() > 0 { "figure bad" } else { "figure" };
-        svg.push_str(&text(end, y + 4.0, class, "end", &figure(scenario.pace, side)));
+        let mark = if side.generator_was_limit() { " †" } else { "" };
+        svg.push_str(&text(end, y + 4.0, class, "end", &format!("{}{mark}", figure(scenario.pace, side))));
     }
     let Some(ratio) = scenario.main_ratio() else { return svg };
     let times = |factor: f64| if factor < 10.0 { format!("{factor:.2}×") } else { format!("{factor:.0}×") };

@@ -46,7 +46,7 @@ pub(crate) fn look() -> Machine {
     Machine {
         cpu: field(&read("/proc/cpuinfo"), "model name"),
         processors: process::processors().len(),
-        kernel: format!("Linux {}", read("/proc/sys/kernel/osrelease")),
+        kernel: format!("Linux {}", kernel_version(&read("/proc/sys/kernel/osrelease"))),
         memory_mib: memory.split(' ').next().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) / 1024,
         governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         descriptors_max: getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
@@ -55,6 +55,13 @@ pub(crate) fn look() -> Machine {
         revision: format!("{revision}{}", if is_dirty { ", changed since" } else { "" }),
         ..Machine::default()
     }
+}
+
+/// The two numbers that tell kernels apart. What stands behind them is somebody's own name for a build.
+pub(crate) fn kernel_version(release: &str) -> String {
+    let numbers =
+        release.split(|char: char| !char.is_ascii_digit() && char != '.').next().unwrap_or_default();
+    numbers.split('.').take(2).collect::<Vec<_>>().join(".")
 }
 
 /// What a command says; nothing if it cannot.

@@ -25,8 +25,6 @@ use super::stats::{Lots, estimate, judge, median, noise_of, over};
 pub(crate) const MODELS: [&str; 2] = ["reactor", "threads"];
 /// Which models are held against themselves, and in what.
 const SELF_CHECKS: [(&str, &str); 3] = [("hello", MODELS[0]), ("hello", MODELS[1]), ("open-50", MODELS[0])];
-/// What ends a run that somebody has stopped.
-pub(crate) const INTERRUPTED: &str = "interrupted";
 /// Less noise than this is not believed, however well a machine behaves for a few seconds.
 const NOISE_CLOSED_MIN: f64 = 0.02;
 const NOISE_OPEN_MIN: f64 = 0.05;
@@ -35,7 +33,7 @@ const TIMEOUT_MS: u64 = 10_000;
 /// A server that answers less in a second was kept from working.
 const CAPACITY_MIN: f64 = 200.0;
 /// With fewer rounds an interval means nothing.
-const ROUNDS_MIN: u32 = 5;
+pub(crate) const ROUNDS_MIN: u32 = 5;
 /// A run under a watcher: so long that making the connections does not show in calls for each answer.
 const WATCHED_MS: u64 = 300;
 /// A source that speaks now and then needs so long to have said enough.
@@ -103,18 +101,14 @@ impl Party {
 impl Bench {
     pub(crate) fn new(plan: Plan) -> Fallible<Bench> {
         let folder = TempDir::with_prefix("whirligig-versus-")?;
+        let stop = Arc::new(AtomicBool::new(false));
+        watch_signals(&stop, folder.path().to_owned())?;
         let docroot = folder.path().join("www");
         fs::create_dir(&docroot)?;
         scenario::write_docroot(&docroot)?;
         for open in [folder.path(), &docroot] {
             // A peer may give up its rights before it reads.
             fs::set_permissions(open, fs::Permissions::from_mode(0o755))?;
-        }
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            // The second one ends us at once; the kernel then ends our children.
-            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
-            signal_hook::flag::register(signal, Arc::clone(&stop))?;
         }
         let progress = ProgressBar::new(0);
         progress.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} ({elapsed})")?);
@@ -322,7 +316,7 @@ impl Bench {
             Arrival::Closed => self.plan.measure_ms,
             // A 99th percentile is made of few answers.
             Arrival::Open { .. } => self.plan.measure_ms * 2,
-            Arrival::Listen => self.plan.measure_ms.max(LISTEN_MS),
+            Arrival::Listen { .. } => self.plan.measure_ms.max(LISTEN_MS),
         };
         Job {
             port,
@@ -344,7 +338,9 @@ impl Bench {
         Ok(match scenario.pace {
             Pace::Closed => (Arrival::Closed, None),
             Pace::Listen => {
-                (Arrival::Listen, Some(f64::from(scenario.connections) / FAN_OUT_EVERY.as_secs_f64()))
+                let every_ns = u64::try_from(FAN_OUT_EVERY.as_nanos())?;
+                let per_second = f64::from(scenario.connections) / FAN_OUT_EVERY.as_secs_f64();
+                (Arrival::Listen { every_ns }, Some(per_second))
             }
             Pace::Share(share) => {
                 let per_second = round(self.capacity()? * share);
@@ -374,9 +370,31 @@ impl Bench {
         Ok(least)
     }
 
-    fn go_on(&self) -> Fallible<()> {
-        if self.stop.load(Ordering::Relaxed) { Err(INTERRUPTED.into()) } else { Ok(()) }
+    /// An error once somebody has stopped the run.
+    pub(crate) fn go_on(&self) -> Fallible<()> {
+        if !self.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.done();
+        Err("interrupted".into())
     }
+}
+
+/// The first signal stops the run where it is. The second one ends us at once, and the kernel then ends our children;
+/// but the folder is nobody's then, so it goes first.
+fn watch_signals(stop: &Arc<AtomicBool>, folder: PathBuf) -> Fallible<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    let stop = Arc::clone(stop);
+    std::thread::Builder::new().name("versus-signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if stop.swap(true, Ordering::Relaxed) {
+                drop(fs::remove_dir_all(&folder));
+                std::process::exit(128 + signal);
+            }
+        }
+    })?;
+    Ok(())
 }
 
 /// Two digits are enough for a rate that is offered.

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 
-use super::measure::Plan;
+use super::measure::{Plan, ROUNDS_MIN};
 use super::process::{self, Peer};
 use super::scenario::{Depth, Scenario};
 use super::stats::Verdict;
@@ -18,7 +18,7 @@ pub(crate) struct Options {
     /// Fewer scenarios and short runs: a look within 90 seconds
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// All scenarios, long runs: a quarter of an hour, for figures to be published
+    /// All scenarios, long runs: some 20 minutes
     #[arg(long)]
     full: bool,
     /// Only scenarios with this in their name, whatever their length
@@ -45,8 +45,8 @@ pub(crate) struct Options {
     /// Draws the same order again
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Rounds, in place of 7, 9 or 15
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    /// Rounds, in place of 7, 9 or 15; of fewer than 5 no interval can be told
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(i64::from(ROUNDS_MIN)..=1000))]
     rounds: Option<u32>,
     /// Processors for each server; the reactor then runs as many loops
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=512))]

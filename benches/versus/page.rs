@@ -77,10 +77,11 @@ fn summary(results: &Results) -> String {
 
 fn reading(results: &Results) -> String {
     format!(
-        "Each dot is the median of {} paired rounds, its line the 95 % bootstrap interval of that median. The band is \
+        "Each dot is the median of {} paired rounds, its line an interval that holds the true one in {} or more. The band is \
          what a server differs from itself here. In a closed loop the ratio is that of rates, in an open one that of 99th \
          percentiles; right of 1 the reactor is better. Both models are one executable, each on the same processor.",
-        results.rounds
+        results.rounds,
+        results.coverage_words()
     )
 }
 
@@ -127,7 +128,7 @@ fn section(results: &Results, pace: Loop) -> String {
             let _ = write!(html, "<th>{}<br>{figure}</th>", escape(side));
         }
     }
-    html.push_str("<th>ratio (95 %)</th><th class=\"words\">the reactor is</th></tr></thead>\n<tbody>\n");
+    html.push_str("<th>ratio</th><th class=\"words\">the reactor is</th></tr></thead>\n<tbody>\n");
     for scenario in scenarios {
         html.push_str(&row(scenario, &sides));
     }

@@ -9,12 +9,16 @@ use serde::{Deserialize, Serialize};
 
 use super::load::Errors;
 use super::machine::Machine;
-use super::stats::{Estimate, Verdict, median};
+use super::stats::{Estimate, Verdict, coverage, median};
 
 /// Name and version of the form.
 pub(crate) const SCHEMA: &str = "whirligig-versus/1";
 /// A generator that is busier than this measures itself.
 pub(crate) const BUSY_MAX: f64 = 0.9;
+
+/// What that means for a figure.
+pub(crate) const GENERATOR_BOUND: &str =
+    "the generator was busy for more than 90 % and so the limit; a ratio of rates is then too near to 1";
 
 /// A whole run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -199,6 +203,11 @@ impl Compared {
         self.ratios.first()
     }
 
+    /// Whether the ratio against the twin says as much about the generator as about the servers.
+    pub(crate) fn generator_was_limit(&self) -> bool {
+        self.sides.iter().take(2).any(SideResult::generator_was_limit)
+    }
+
     pub(crate) fn side(&self, name: &str) -> Option<&SideResult> {
         self.sides.iter().find(|side| side.name == name)
     }
@@ -207,6 +216,17 @@ impl Compared {
 impl Results {
     pub(crate) fn scenario(&self, name: &str) -> Option<&Compared> {
         self.scenarios.iter().find(|scenario| scenario.name == name)
+    }
+
+    /// How often at least an interval holds the true ratio: that of the scenario with the fewest rounds.
+    pub(crate) fn coverage(&self) -> f64 {
+        let sides = self.scenarios.iter().flat_map(|scenario| &scenario.sides);
+        coverage(sides.map(|side| side.rounds.len()).min().unwrap_or(0))
+    }
+
+    /// The same in words, not rounded up: `96 %`.
+    pub(crate) fn coverage_words(&self) -> String {
+        format!("{:.0} %", (self.coverage() * 100.0).floor())
     }
 
     /// Machine, revision, rounds and seed in one line.
@@ -294,12 +314,16 @@ impl Results {
             }
             let _ = writeln!(
                 text,
-                "{heading}:\n\n| scenario | reactor {unit} | threads {unit} | ratio (95 %) | the reactor is |\n\
+                "{heading}:\n\n| scenario | reactor {unit} | threads {unit} | ratio ({}) | the reactor is |\n\
                  |---|---:|---:|---:|---|\n{}\n",
+                self.coverage_words(),
                 lines.join("\n")
             );
         }
-        let _ = writeln!(text, "{}.", self.conditions());
+        if self.scenarios.iter().any(Compared::generator_was_limit) {
+            let _ = writeln!(text, "Generator-bound: {GENERATOR_BOUND}.\n");
+        }
+        let _ = writeln!(text, "{}. Measured by `{}`.", self.conditions(), self.command);
         for warning in &self.warnings {
             let _ = writeln!(text, "\n**{warning}**");
         }
@@ -320,8 +344,9 @@ fn markdown_line(scenario: &Compared) -> String {
     };
     let errors: u64 = scenario.sides.iter().map(|side| side.errors.total()).sum();
     let errors = if errors == 0 { String::new() } else { format!(" ({errors} errors)") };
+    let bound = if scenario.generator_was_limit() { " (generator-bound)" } else { "" };
     format!(
-        "| {} | {} | {} | {ratio} | {verdict}{errors} |",
+        "| {} | {} | {} | {ratio} | {verdict}{bound}{errors} |",
         scenario.title,
         figure(scenario.side("reactor")),
         figure(scenario.side("threads"))

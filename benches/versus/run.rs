@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use whirligig::http::date::iso8601;
 
-use super::measure::{Bench, INTERRUPTED, MODELS, Plan};
+use super::measure::{Bench, MODELS, Plan};
 use super::options::Options;
 use super::results::{NotRun, Results, SCHEMA};
 use super::scenario::{Depth, Scenario};
@@ -61,6 +61,8 @@ pub(crate) fn run(options: &Options) -> Fallible<()> {
             .map(|scenario| NotRun { name: scenario.name.clone(), why: options.why_left_out(scenario) }),
     );
     tell(&mut out, options, &results)?;
+    // Neither a baseline nor the README should be made of a part.
+    whole(&results)?;
     if let Some(name) = &options.save {
         writeln!(out, "kept as {}", baseline::save(&results, name)?.display())?;
     }
@@ -118,14 +120,14 @@ fn measure(options: &Options, plan: Plan, chosen: &[Scenario]) -> Fallible<Resul
     let mut bench = Bench::new(plan)?;
     bench.check(chosen)?;
     bench.expect(chosen);
-    bench.measure_noise()?;
+    let noise = bench.measure_noise();
+    bench.go_on().and(noise)?;
     for scenario in chosen {
-        match bench.run(scenario) {
+        let measured = bench.run(scenario);
+        // The signal that stops us reaches servers and generator, too, so what it looks like is a failure of theirs.
+        bench.go_on()?;
+        match measured {
             Ok(compared) => results.scenarios.push(compared),
-            Err(error) if error.to_string() == INTERRUPTED => {
-                bench.done();
-                return Err(error);
-            }
             Err(error) => {
                 results.not_run.push(NotRun { name: scenario.name.clone(), why: format!("FAILED: {error}") });
             }
@@ -141,11 +143,13 @@ fn measure(options: &Options, plan: Plan, chosen: &[Scenario]) -> Fallible<Resul
 /// What a reader must know before the figures.
 fn warnings(results: &Results) -> Vec<String> {
     let mut warnings = Vec::new();
-    let noise = results.noise.closed.max(results.noise.open);
-    if noise > NOISE_MAX {
+    let (closed, open) = (results.noise.closed, results.noise.open);
+    if closed.max(open) > NOISE_MAX {
         warnings.push(format!(
-            "NOISY MACHINE: a server differs from itself by {:.0} %. Small differences cannot be seen here.",
-            noise * 100.0
+            "NOISY MACHINE: a server differs from itself by up to {:.0} % in the closed loop and {:.0} % in the open \
+             one. Smaller differences cannot be seen here.",
+            closed * 100.0,
+            open * 100.0
         ));
     }
     let sides = results.scenarios.iter().flat_map(|scenario| &scenario.sides);
@@ -198,11 +202,16 @@ fn write_report(results: &Results) -> Fallible<String> {
     Ok(format!("file://{}", report.display()))
 }
 
-/// The exit code: whether all that was chosen could be measured, and whether it came out as expected.
-fn judge_run(options: &Options, results: &Results) -> Fallible<()> {
-    if let Some(failed) = results.not_run.iter().find(|left_out| left_out.why.starts_with("FAILED")) {
-        return Err(format!("{} {}", failed.name, failed.why).into());
+/// An error if something that was chosen could not be measured.
+pub(crate) fn whole(results: &Results) -> Fallible<()> {
+    match results.not_run.iter().find(|left_out| left_out.why.starts_with("FAILED")) {
+        Some(failed) => Err(format!("{} {}", failed.name, failed.why).into()),
+        None => Ok(()),
     }
+}
+
+/// Whether it came out as expected.
+fn judge_run(options: &Options, results: &Results) -> Fallible<()> {
     let Some(expected) = options.expect else { return Ok(()) };
     for scenario in &results.scenarios {
         let verdict = scenario.main_ratio().map(|ratio| ratio.verdict);

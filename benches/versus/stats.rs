@@ -1,13 +1,16 @@
 //! Who was faster, and whether that can be told: paired ratios, their bootstrap interval, a verdict.
 //!
 //! Two servers are asked one after the other in each round, so a slow second of the machine hits both; what counts
-//! is the ratio within a round. The interval is that of the median ratio. A difference counts only if it exceeds both
-//! that interval and what a server differs from itself on this machine.
+//! is the ratio within a round. The interval is that of the median ratio: the bootstrap's, and at least as wide as the
+//! exact one that needs no assumption about how rounds are spread. A difference counts only if it exceeds both that
+//! interval and what a server differs from itself on this machine.
 
 use serde::{Deserialize, Serialize};
 
 /// A ratio further from 1 says no more than this: one of the two did next to nothing.
 const RATIO_MAX: f64 = 1_000.0;
+/// How often an interval should hold the truth.
+const CONFIDENCE: f64 = 0.95;
 /// Draws for an interval.
 const RESAMPLES: usize = 4_000;
 
@@ -54,7 +57,7 @@ pub(crate) fn over(first: f64, other: f64) -> f64 {
     (first.max(least) / other.max(least)).clamp(1.0 / RATIO_MAX, RATIO_MAX)
 }
 
-/// A median and where it lies with a confidence of 95 %.
+/// A median and where it lies, with the confidence of [`coverage`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Estimate {
     pub(crate) value: f64,
@@ -62,13 +65,42 @@ pub(crate) struct Estimate {
     pub(crate) high: f64,
 }
 
-/// The median of `figures`, and the percentile bootstrap of it.
+/// The median of `figures`, the percentile bootstrap of it, and its exact bounds where these are wider: of few figures
+/// the bootstrap holds the true median less often than it says (7 figures, 87.5 % for 95 %).
 pub(crate) fn estimate(figures: &[f64], lots: &mut Lots) -> Estimate {
     if figures.is_empty() {
         return Estimate::default();
     }
     let medians = (0..RESAMPLES).map(|_| median(&resample(figures, lots))).collect();
-    interval(median(figures), medians)
+    let drawn = interval(median(figures), medians);
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = bound_rank(sorted.len());
+    let (low, high) = (sorted[rank - 1], sorted[sorted.len() - rank]);
+    Estimate { value: drawn.value, low: drawn.low.min(low), high: drawn.high.max(high) }
+}
+
+/// Which of so many figures in order, counted from either end, bounds the median: the innermost one with which the
+/// confidence is 95 %, the outermost where none is.
+fn bound_rank(count: usize) -> usize {
+    (2..=count / 2).rev().find(|rank| held_between(count, *rank) >= CONFIDENCE).unwrap_or(1)
+}
+
+/// How often the true median lies between the figures of this rank from either end: unless too few of `count` throws
+/// of a coin were heads, or too few tails.
+fn held_between(count: usize, rank: usize) -> f64 {
+    let mut ways = 1.0;
+    let mut outside = 0.0;
+    for heads in 0..rank {
+        outside += ways;
+        ways *= (count - heads) as f64 / (heads + 1) as f64;
+    }
+    1.0 - 2.0 * outside / 2_f64.powi(i32::try_from(count).unwrap_or(i32::MAX))
+}
+
+/// How often at least an interval of so many paired rounds holds the true median, whatever they are spread like.
+pub(crate) fn coverage(rounds: usize) -> f64 {
+    if rounds == 0 { 0.0 } else { held_between(rounds, bound_rank(rounds)) }
 }
 
 /// The median of `figures` over that of `others`, and its percentile bootstrap. Where nothing pairs them, each is drawn

@@ -15,9 +15,11 @@ pub(crate) fn text(results: &Results, is_coloured: bool) -> String {
     let _ = writeln!(
         out,
         "\nA against A: the same server differs from itself by up to {:.1} % in rate, {:.1} % in latency.\n\
-         A difference must be greater, and its 95 % interval must not hold 1. Above 1 the reactor is better.",
+         A difference must be greater, and its interval, which holds the truth in {}, must not hold 1. Above 1 the \
+         reactor is better.",
         noise.closed * 100.0,
-        noise.open * 100.0
+        noise.open * 100.0,
+        results.coverage_words()
     );
     for (pace, heading) in [
         (Loop::Closed, "CLOSED LOOP   answers a second (processor µs for each)"),

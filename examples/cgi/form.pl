@@ -23,6 +23,8 @@ sub escaped {
 
 if ($ENV{REQUEST_METHOD} eq 'POST') {
     read(STDIN, my $content, $ENV{CONTENT_LENGTH} || 0);
+    # Anybody can send anything, and a line break would begin a field of the answer.
+    $content =~ s/[^\x21-\x7e]//g;
     print "Status: 303 See Other\n";
     print "Location: $ENV{SCRIPT_NAME}?$content\n\n";
     exit;

@@ -37,14 +37,16 @@ pub fn decode(value: &str) -> String {
 pub enum SameSite {
     /// None.
     Strict,
-    /// Only following a link: GET in the address bar. The default here.
+    /// Those that lead the browser to this site by a method that only looks: following a link, a form sent by GET.
+    /// The default here.
     Lax,
     /// All; such a cookie must be `Secure`, and this makes it so.
     None,
 }
 
-/// A cookie to be set. Unless told otherwise it is sent back for every path of this host, is hidden from scripts,
-/// goes with no request that another site's page makes, and ends with the browser's session.
+/// A cookie to be set. Unless told otherwise it is sent back for every path of this host, is hidden from scripts, goes
+/// with no request of another site's page but those that lead here by GET ([`SameSite::Lax`]), and ends with the
+/// browser's session.
 ///
 /// ```
 /// use std::time::Duration;

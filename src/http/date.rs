@@ -92,6 +92,28 @@ pub fn short(unix_secs: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
 }
 
+/// The number of a month by its first three letters, in any case.
+pub(crate) fn month_of(name: &[u8]) -> Option<u64> {
+    let short = name.get(..3)?;
+    let at = MONTHS.iter().position(|month| month.eq_ignore_ascii_case(short))?;
+    Some(at as u64 + 1)
+}
+
+/// Seconds since 1970 of a day in the Gregorian calendar; what was before is the first of them. `None` for a day that
+/// is none.
+pub(crate) fn unix_secs_of(year: u64, month: u64, day: u64) -> Option<u64> {
+    if year < 1970 {
+        return Some(0);
+    }
+    // The inverse of `civil_date`, with the same years that begin in March.
+    let from_march = year - u64::from(month <= 2);
+    let (era, year_of_era) = (from_march / 400, from_march % 400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day.checked_sub(1)?;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+    (civil_date(days) == (year, month, day)).then_some(days * SECS_PER_DAY)
+}
+
 /// Date and time as zip files and FAT have them: from 1980 to 2107, in steps of two seconds.
 pub(crate) fn dos(unix_secs: u64) -> (u16, u16) {
     const FIRST_SECS: u64 = 315_532_800;
@@ -186,6 +208,18 @@ fn civil_date(days_since_1970: u64) -> (u64, u64, u64) {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn days_go_there_and_back() {
+        for days in (0..3_000_000).step_by(59) {
+            let (year, month, day) = civil_date(days);
+            assert_eq!(unix_secs_of(year, month, day), Some(days * SECS_PER_DAY));
+        }
+        for (year, month, day) in [(2001, 2, 29), (2001, 4, 31), (2001, 1, 0), (2001, 1, 32)] {
+            assert_eq!(unix_secs_of(year, month, day), None, "{year}-{month}-{day}");
+        }
+        assert_eq!(unix_secs_of(1969, 12, 31), Some(0));
+    }
 
     #[test]
     fn dos_dates_stay_within_their_years() {

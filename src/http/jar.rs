@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::date::parse_http_date;
+use super::date::{month_of, unix_secs_of};
 
 /// Cookies kept at once; the one that ends soonest goes (RFC 6265bis section 5.7 asks for 3000 and 50 a domain).
 const COOKIES_MAX: usize = 3000;
@@ -83,9 +83,15 @@ impl Jar {
         else {
             return;
         };
+        // Whoever can change what comes over plain HTTP must not put a cookie in the place of one that came over TLS,
+        // nor beside it (section 5.7).
+        let is_alive = |old: &Kept| old.expires.is_none_or(|expires| expires > now);
+        if !place.secure && self.kept.iter().any(|old| is_alive(old) && kept.would_shadow(old)) {
+            return;
+        }
         self.kept.retain(|old| {
             let same = old.name == kept.name && old.domain == kept.domain && old.path == kept.path;
-            !same && old.expires.is_none_or(|expires| expires > now)
+            !same && is_alive(old)
         });
         if kept.expires.is_some_and(|expires| expires <= now) {
             return;
@@ -135,7 +141,7 @@ impl Kept {
             let (attribute, value) = piece.split_once('=').unwrap_or((piece, ""));
             let (attribute, value) = (attribute.trim(), value.trim());
             if attribute.eq_ignore_ascii_case("expires") {
-                kept.expires = parse_http_date(value.as_bytes()).map(Duration::from_secs).or(kept.expires);
+                kept.expires = parse_date(value.as_bytes()).map(Duration::from_secs).or(kept.expires);
             } else if attribute.eq_ignore_ascii_case("max-age") {
                 max_age = value.parse::<i64>().ok().or(max_age);
             } else if attribute.eq_ignore_ascii_case("domain") {
@@ -167,18 +173,71 @@ impl Kept {
         (is_promised && is_hosts && (place.secure || !kept.secure)).then_some(kept)
     }
 
+    /// Whether requests that carry `old`, which only goes over TLS, would carry this one in its place or beside it.
+    fn would_shadow(&self, old: &Kept) -> bool {
+        let is_near = is_within(&old.domain, &self.domain) || is_within(&self.domain, &old.domain);
+        old.secure && old.name == self.name && is_near && is_path_within(&self.path, &old.path)
+    }
+
     fn fits(&self, place: Place<'_>, now: Duration) -> bool {
         let is_host =
             if self.host_only { place.host == self.domain } else { is_within(place.host, &self.domain) };
-        let is_path = place
-            .path
-            .strip_prefix(self.path.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || self.path.ends_with('/'));
         is_host
-            && is_path
+            && is_path_within(place.path, &self.path)
             && (place.secure || !self.secure)
             && self.expires.is_none_or(|expires| expires > now)
     }
+}
+
+/// Whether a path is this one or below it (section 5.1.4).
+fn is_path_within(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || folder.ends_with('/'))
+}
+
+/// A date as cookies have them, which is nearly any (section 5.1.1): `Thu, 01-Jan-1970 00:00:00 GMT` is the one most
+/// servers send to take a cookie away. Seconds since 1970, 0 for what was before.
+fn parse_date(text: &[u8]) -> Option<u64> {
+    let (mut time, mut day, mut month, mut year) = (None, None, None, None);
+    let is_delimiter =
+        |byte: &u8| matches!(byte, 0x09 | 0x20..=0x2f | 0x3b..=0x40 | 0x5b..=0x60 | 0x7b..=0x7e);
+    // Each word is the first of these that it can be and that was not there before.
+    for word in text.split(is_delimiter).filter(|word| !word.is_empty()) {
+        if let (None, Some(found)) = (time, parse_time(word)) {
+            time = Some(found);
+        } else if let (None, Some((found, _))) = (day, digits(word, 1, 2)) {
+            day = Some(found);
+        } else if let (None, Some(found)) = (month, month_of(word)) {
+            month = Some(found);
+        } else if let (None, Some((found, _))) = (year, digits(word, 2, 4)) {
+            year = Some(found);
+        }
+    }
+    let year = match year? {
+        short @ 70..=99 => short + 1900,
+        short @ 0..=69 => short + 2000,
+        year => year,
+    };
+    let (hour, minute, second) = time?;
+    let is_moment = hour <= 23 && minute <= 59 && second <= 59 && year >= 1601;
+    let midnight = unix_secs_of(year, month?, day?).filter(|_| is_moment)?;
+    Some(midnight + if year < 1970 { 0 } else { hour * 3600 + minute * 60 + second })
+}
+
+/// Hour, minute and second, whatever their range.
+fn parse_time(word: &[u8]) -> Option<(u64, u64, u64)> {
+    let (hour, rest) = digits(word, 1, 2)?;
+    let (minute, rest) = digits(rest.strip_prefix(b":")?, 1, 2)?;
+    let (second, _) = digits(rest.strip_prefix(b":")?, 1, 2)?;
+    Some((hour, minute, second))
+}
+
+/// A number of so many digits at the beginning of a word, and what stands behind it.
+fn digits(word: &[u8], least: usize, most: usize) -> Option<(u64, &[u8])> {
+    let count = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, rest) = word.split_at(count);
+    let number = std::str::from_utf8(number).ok()?;
+    (least..=most).contains(&count).then(|| number.parse().ok()).flatten().map(|number| (number, rest))
 }
 
 /// Whether a host is this domain or below it. An address is nobody's subdomain (section 5.1.3).
@@ -266,5 +325,68 @@ mod tests {
         assert_eq!(jar.field(place, NOW).as_deref(), Some("x=4"));
         jar.store(place, b"y=1; Max-Age=-1", NOW);
         assert_eq!(jar.len(), 1);
+    }
+
+    #[test]
+    fn plain_http_does_not_touch_what_came_over_tls() {
+        let (safe, plain) = (
+            Place { host: "a.test", path: "/", secure: true },
+            Place { host: "a.test", path: "/", secure: false },
+        );
+        let mut jar = Jar::new();
+        jar.store(safe, b"id=right; Secure; Path=/in", NOW);
+        for (host, set) in [
+            ("a.test", &b"id=wrong; Path=/in"[..]),
+            ("a.test", b"id=wrong; Path=/in/deeper"),
+            ("a.test", b"id=; Path=/in; Max-Age=0"),
+            ("b.a.test", b"id=wrong; Path=/in; Domain=a.test"),
+        ] {
+            jar.store(Place { host, ..plain }, set, NOW);
+            assert_eq!(jar.len(), 1, "{}", set.escape_ascii());
+        }
+        let there = Place { path: "/in/deeper", ..safe };
+        assert_eq!(jar.field(there, NOW).as_deref(), Some("id=right"));
+        jar.store(plain, b"id=other; Path=/", NOW);
+        jar.store(plain, b"name=other; Path=/in", NOW);
+        assert_eq!(jar.len(), 3, "another path, another name");
+        jar.store(safe, b"id=new; Path=/in", NOW);
+        jar.store(plain, b"id=newer; Path=/in", NOW);
+        assert_eq!(jar.field(there, NOW).as_deref(), Some("name=other; id=newer; id=other"));
+    }
+
+    #[test]
+    fn dates_are_read_in_any_form_that_servers_send() {
+        const EXPECTED: u64 = 784_111_777;
+        for text in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun, 06-Nov-1994 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "Mon, 6-nov-1994 8:49:37",
+            "1994 november 06 08:49:37 nonsense",
+        ] {
+            assert_eq!(parse_date(text.as_bytes()), Some(EXPECTED), "{text}");
+        }
+        for text in ["Thu, 01-Jan-1970 00:00:00 GMT", "Mon, 01 Jan 1601 00:00:00 GMT"] {
+            assert_eq!(parse_date(text.as_bytes()), Some(0), "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "-1",
+            "Sun, 06 Nov 1994",
+            "06 Nov 1600 08:49:37",
+            "31 Feb 1994 08:49:37",
+            "06 Nov 1994 24:00:00",
+            "06 Nov 1994 08:60:00",
+            "06 Nov 19945 08:49:37",
+        ] {
+            assert_eq!(parse_date(text.as_bytes()), None, "{text}");
+        }
+        let place = Place { host: "a.test", path: "/", secure: false };
+        let mut jar = Jar::new();
+        jar.store(place, b"x=1", NOW);
+        jar.store(place, b"x=; Expires=Thu, 01-Jan-1970 00:00:00 GMT", NOW);
+        assert!(jar.is_empty());
     }
 }

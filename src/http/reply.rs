@@ -43,7 +43,8 @@ impl ReplyHead {
 /// What bytes turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyEvent<'b> {
-    /// Nothing yet: call again with more behind the same bytes.
+    /// Nothing more can be told from these bytes. Some of them may have been used all the same (the line before a
+    /// chunk, say): call again with more behind those that were not.
     NeedMore,
     /// An interim response (1xx); the real one is still to come.
     Interim(u16),
@@ -101,8 +102,8 @@ impl ReplyReader {
         self.state = State::Head { is_head: method == "HEAD" };
     }
 
-    /// Looks at `input` and says how many bytes it used, and what they were. Call again with the rest until
-    /// `NeedMore` or `End`.
+    /// Looks at `input` and says how many bytes it used, and what they were. Those are done with, whatever was said of
+    /// them. Call again with the rest until `NeedMore` or `End`.
     ///
     /// # Errors
     /// When the response is malformed or too large: close the connection, its content cannot be told from the next head.
@@ -280,6 +281,39 @@ mod tests {
         }
         let bytes: Vec<&[u8]> = input.chunks(1).collect();
         assert_eq!(read(&methods, &bytes, true).unwrap(), expected);
+    }
+
+    /// Whoever kept the bytes that came with `NeedMore` gave the line of a chunk twice.
+    #[test]
+    fn what_was_used_is_done_with_also_when_more_is_needed() {
+        let input = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+            3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nTrailer: x\r\n\r\n";
+        let mut used_by_need_more = 0;
+        for cut in 0..=input.len() {
+            let mut reader = ReplyReader::new();
+            reader.expect("GET");
+            let (mut at, mut content, mut ended) = (0, Vec::new(), false);
+            for end in [cut, input.len()] {
+                loop {
+                    let (used, event) = reader.next(&input[at..end]).unwrap();
+                    at += used;
+                    match event {
+                        ReplyEvent::NeedMore => {
+                            used_by_need_more += used;
+                            break;
+                        }
+                        ReplyEvent::Interim(_) | ReplyEvent::Head(_) => {}
+                        ReplyEvent::Content(piece) => content.extend_from_slice(piece),
+                        ReplyEvent::End => {
+                            ended = true;
+                            break;
+                        }
+                    }
+                }
+            }
+            assert_eq!((at, &content[..], ended), (input.len(), &b"abcde"[..], true), "cut at {cut}");
+        }
+        assert!(used_by_need_more > 0, "the promise is about something");
     }
 
     #[test]

@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use super::{BindError, Content, Server};
 use crate::call::Call;
-use crate::config::{AuthRule, AuthUsers, Bind, Config, FileOptions, Limits, Model, Timeouts};
+use crate::config::{
+    AuthRule, AuthUsers, Bind, Config, FileOptions, Limits, Model, Timeouts, UPLOAD_BYTES_MAX,
+};
 use crate::files::{Docroot, StaticFiles};
 use crate::handler::{Answer, Handler, Router};
+use crate::http::target::encode_path;
 use crate::metrics::Metrics;
 use crate::routes::{Route, Routes};
-use crate::site::{field_rule, parse_origin};
-use crate::{api, live, metrics};
+use crate::site::{check_hidden, field_rule, parse_auth_path, parse_origin};
+use crate::{api, live, metrics, upload};
 
 type Wrapper = Box<dyn FnOnce(Arc<dyn Handler>) -> Arc<dyn Handler>>;
 
@@ -137,21 +140,26 @@ impl Builder {
 
 /// What stands around it.
 impl Builder {
-    /// Asks for a name and a password at `path` and below (RFC 7617); `/` is everywhere. Repeatable.
-    pub fn auth(mut self, path: &str, user: &str, password: &str) -> Self {
-        let users = AuthUsers::One { user: user.to_owned(), password: password.to_owned() };
-        self.config.site.auth.push(AuthRule { path: path.trim_end_matches('/').to_owned(), users });
+    /// Asks for a name and a password at `path` and below (RFC 7617); `/` is everywhere. The path is written as in a
+    /// URL: it begins with a slash, and `%20` is a space. Repeatable.
+    pub fn auth(self, path: &str, user: &str, password: &str) -> Self {
         // RFC 7617 section 2: the first colon is where the password begins.
         let fits =
             if user.contains(':') { Err(format!("user '{user}': a name has no colon")) } else { Ok(()) };
-        self.note(fits)
+        let users = AuthUsers::One { user: user.to_owned(), password: password.to_owned() };
+        self.note(fits).protect(path, users)
     }
 
     /// The same with the users of a file made by `htpasswd -B` (bcrypt only).
-    pub fn htpasswd(mut self, path: &str, file: impl Into<PathBuf>) -> Self {
-        let users = AuthUsers::File(file.into());
-        self.config.site.auth.push(AuthRule { path: path.trim_end_matches('/').to_owned(), users });
-        self
+    pub fn htpasswd(self, path: &str, file: impl Into<PathBuf>) -> Self {
+        self.protect(path, AuthUsers::File(file.into()))
+    }
+
+    /// A path that no request can have would protect nothing, and nobody would notice: it is an error.
+    fn protect(mut self, path: &str, users: AuthUsers) -> Self {
+        let rule = parse_auth_path(path).map(|path| AuthRule { path, users });
+        let added = rule.map(|rule| self.config.site.auth.push(rule));
+        self.note(added.map_err(|why| format!("a password at '{path}': {why}")))
     }
 
     /// Says a field on every answer at paths like `pattern`: `*` is anything within a name, `**` anything. Of several
@@ -186,7 +194,8 @@ impl Builder {
         self
     }
 
-    /// Changes how files are served.
+    /// Changes how files are served; with [`FileOptions::uploads`], which folders may be written. Of one upload
+    /// [`UPLOAD_BYTES_MAX`] are taken unless [`Limits::upload_bytes_max`] says otherwise.
     pub fn file_options(mut self, change: impl FnOnce(&mut FileOptions)) -> Self {
         change(&mut self.config.files);
         self
@@ -230,11 +239,17 @@ impl Builder {
             return Err(BindError::Site(trouble));
         }
         self.config.binds = vec![parse_bind(addr.as_ref())?];
+        check_uploads(&self.config.files.uploads, self.files.is_some()).map_err(BindError::Site)?;
+        if !self.config.files.uploads.is_empty() && self.config.limits.upload_bytes_max == 0 {
+            self.config.limits.upload_bytes_max = UPLOAD_BYTES_MAX;
+        }
         let docroot = match self.files.take() {
             Some(root) => {
                 self.config.root = root;
                 let (root, options) = (&self.config.root, self.config.files.clone());
-                Some(Docroot::open(root, options).map_err(BindError::Root)?)
+                let docroot = Docroot::open(root, options).map_err(BindError::Root)?;
+                check_hidden(&self.config).map_err(BindError::Site)?;
+                Some(docroot)
             }
             None => None,
         };
@@ -254,7 +269,7 @@ impl Builder {
         files: Option<StaticFiles>,
         counted: &Arc<Metrics>,
     ) -> Result<Arc<dyn Handler>, String> {
-        let fallback = files.map(|files| Arc::new(files) as Arc<dyn Handler>).or(self.fallback);
+        let fallback = files.map(|files| with_uploads(&self.config, files)).or(self.fallback);
         if let Some(fallback) = fallback {
             self.routes.set_fallback(fallback);
         }
@@ -279,6 +294,31 @@ impl Builder {
         }
         self
     }
+}
+
+/// The files of a folder, and uploads to it where it takes some.
+fn with_uploads(config: &Config, files: StaticFiles) -> Arc<dyn Handler> {
+    if config.files.uploads.is_empty() {
+        return Arc::new(files);
+    }
+    let docroot = Arc::clone(files.docroot());
+    Arc::new(upload::around(config, Box::new(move |_| Arc::clone(&docroot)), Arc::new(files)))
+}
+
+/// A folder for uploads that no request can lead to would take none, and nobody would be told.
+fn check_uploads(areas: &[String], has_files: bool) -> Result<(), String> {
+    for area in areas {
+        let mut written = Vec::new();
+        encode_path(area.as_bytes(), &mut written);
+        let written = if written.is_empty() { "/".into() } else { String::from_utf8_lossy(&written) };
+        match upload::parse_upload_path(&written) {
+            Err(why) => return Err(format!("uploads to '{area}': {why}")),
+            Ok(path) if path != *area => return Err(format!("uploads to '{area}': it is written '{path}'")),
+            Ok(_) if !has_files => return Err(format!("uploads to '{area}': no folder is served")),
+            Ok(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn parse_bind(addr: &str) -> Result<Bind, BindError> {

@@ -247,12 +247,6 @@ impl Guard {
             health: config.health,
         };
         for rule in rules {
-            if let AuthUsers::File(file) = &rule.users
-                && config.roots().any(|root| is_served(file, root))
-            {
-                let what = "would be served to everybody; move it out of the folder";
-                return Err(format!("'{}' {what}", file.display()));
-            }
             guard.add(rule)?;
         }
         guard.scopes.sort_by_key(|scope| std::cmp::Reverse(scope.path.len()));
@@ -272,9 +266,13 @@ impl Guard {
 
     fn add(&mut self, rule: &AuthRule) -> Result<(), String> {
         let path = rule.path.trim_end_matches('/').as_bytes();
+        let mut realm = Vec::new();
+        encode_path(path, &mut realm);
+        // A configuration may be made by hand, and a path that no request has would leave everything open.
+        if !path.is_empty() && !normalize(&realm).is_ok_and(|normal| *normal == *path) {
+            return Err(format!("a password at '{}': no request has such a path", rule.path));
+        }
         let at = self.scopes.iter().position(|scope| scope.path == path).unwrap_or_else(|| {
-            let mut realm = Vec::new();
-            encode_path(path, &mut realm);
             let slash: &[u8] = if realm.is_empty() { b"/" } else { b"" };
             let challenge = [b"Basic realm=\"", slash, &realm[..], b"\", charset=\"UTF-8\""].concat();
             self.scopes.push(Scope { path: path.to_vec(), challenge, known: Vec::new(), books: Vec::new() });
@@ -424,6 +422,19 @@ impl Guard {
             }
         }
     }
+}
+
+/// Refuses htpasswd files that lie where everybody could fetch them. For who serves the folders of `config`.
+pub(crate) fn check_hidden(config: &Config) -> Result<(), String> {
+    for rule in config.site.auth.iter().chain(&config.site.write_auth) {
+        if let AuthUsers::File(file) = &rule.users
+            && config.roots().any(|root| is_served(file, root))
+        {
+            let what = "would be served to everybody; move it out of the folder";
+            return Err(format!("'{}' {what}", file.display()));
+        }
+    }
+    Ok(())
 }
 
 /// Whether `file` can be had by its name below `root`: names with a dot in front cannot.
@@ -578,11 +589,13 @@ pub(crate) fn parse_file_rule(text: &str) -> Result<AuthRule, String> {
 
 fn split_path(text: &str) -> Result<(&str, String), String> {
     let (rest, path) = text.rfind("@/").map_or((text, "/"), |at| (&text[..at], &text[at + 1..]));
-    let path = match normalize(path.as_bytes()) {
-        Ok(path) => String::from_utf8(path.into_owned()).map_err(|_| "the path is not UTF-8".to_owned())?,
-        Err(trouble) => return Err(trouble.to_string()),
-    };
-    Ok((rest, path))
+    Ok((rest, parse_auth_path(path)?))
+}
+
+/// A path that takes a password, as it is written in a URL: the form in which requests are judged.
+pub(crate) fn parse_auth_path(text: &str) -> Result<String, String> {
+    let path = normalize(text.as_bytes()).map_err(|trouble| trouble.to_string())?;
+    String::from_utf8(path.into_owned()).map_err(|_| "the path is not UTF-8".to_owned())
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use hosts::{HostFiles, Hosts};
 use rules::Rules;
 
 pub use auth::Guard;
-pub(crate) use auth::{parse_file_rule, parse_user_rule};
+pub(crate) use auth::{check_hidden, parse_auth_path, parse_file_rule, parse_user_rule};
 pub(crate) use cors::parse_origin;
 pub use fields::FieldRules;
 pub(crate) use fields::{parse_cache_rule, parse_field_rule, rule as field_rule};

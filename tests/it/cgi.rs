@@ -113,6 +113,10 @@ fn the_samples_run_in_every_language() {
             assert_eq!(posted.must("location"), "/cgi/form.pl?name=a+%26+b");
             let form = client.get(posted.must("location")).expect(200);
             assert!(form.text().contains("<li>name: a &amp; b</li>"), "{}", form.text());
+            let posted =
+                client.ask("POST", "/cgi/form.pl", &[], b"a\r\nSet-Cookie: id=1\r\n\r\nx").expect(303);
+            assert_eq!(posted.must("location"), "/cgi/form.pl?aSet-Cookie:id=1x");
+            assert!(posted.field("set-cookie").is_none());
         }
         let upper = client.ask("POST", "/cgi/upper.sh", &[], b"around and around").expect(200);
         assert_eq!(upper.text(), "AROUND AND AROUND");

@@ -1,5 +1,6 @@
 //! Every example is started as its first comment says, on both models, and does what that comment promises.
 
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -204,6 +205,23 @@ fn rest_keeps_items_over_a_restart() {
         assert_eq!(json(client.get(&place).expect(200))["title"], "grün");
         assert_eq!(json(client.get("/items").expect(200)).as_array().unwrap().len(), 1);
     });
+}
+
+/// After a hundred of them it once refused every further report until it was started again.
+#[test]
+fn rest_forgets_the_oldest_report_and_makes_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start("rest", "reactor", &[folder.path().join("items.db").to_str().unwrap()]);
+    let mut client = Client::connect(server.port);
+    for number in 1..=100 {
+        let begun = client.ask("POST", "/reports", &[], b"").expect(202);
+        assert_eq!(begun.must("location"), format!("/reports/{number}"));
+    }
+    // While all are at work there is no room for one more.
+    until("another is begun", || client.ask("POST", "/reports", &[], b"").status == 202);
+    let gone = (1..=100).filter(|number| client.get(&format!("/reports/{number}")).status == 404).count();
+    assert_eq!(gone, 1);
+    until("the new one is made", || client.get("/reports/101").status == 200);
 }
 
 #[test]
@@ -461,16 +479,18 @@ fn read_until(client: &mut Client, word: &str) {
     }
 }
 
+/// The ports of `both_models`, the loop's first.
+fn both_ports(server: &Server) -> Vec<u16> {
+    until("both addresses are printed", || server.out.text().lines().count() == 2);
+    let text = server.out.text();
+    let port = |line: &str| line.trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap();
+    text.lines().map(port).collect()
+}
+
 #[test]
 fn both_models_answer_side_by_side() {
     let mut server = Server::launch(command("both_models", &[]));
-    until("both addresses are printed", || server.out.text().lines().count() == 2);
-    let ports: Vec<u16> = server
-        .out
-        .text()
-        .lines()
-        .map(|line| line.trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap())
-        .collect();
+    let ports = both_ports(&server);
     for (model, port) in MODELS.iter().zip(ports) {
         let (mut one, mut other) = (Client::connect(port), Client::connect(port));
         let threads =
@@ -480,6 +500,32 @@ fn both_models_answer_side_by_side() {
     }
     server.signal(rustix::process::Signal::INT);
     assert_eq!(server.wait_exit(), 0);
+}
+
+/// Whichever server ended first once asked the other to stop as well, and that was twice.
+#[test]
+fn both_models_answer_what_was_asked_before_they_stop() {
+    for first in [0, 1] {
+        let mut server = Server::launch(command("both_models", &[]));
+        let ports = both_ports(&server);
+        // With one answer read, the head that was sent together with its request has been read, too.
+        let mut clients: Vec<Client> = ports.iter().map(|port| Client::connect(*port)).collect();
+        for client in &mut clients {
+            let unfinished = b"GET /thread HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na";
+            client.send([&request("GET", "/thread", &[], b"")[..], unfinished].concat());
+            client.response().expect(200);
+        }
+        server.signal(rustix::process::Signal::INT);
+        for port in &ports {
+            until("it takes nobody new", || TcpStream::connect(("127.0.0.1", *port)).is_err());
+        }
+        for at in [first, 1 - first] {
+            clients[at].send("b");
+            assert!(clients[at].response().expect(200).says_close());
+            clients[at].rest();
+        }
+        assert_eq!(server.wait_exit(), 0);
+    }
 }
 
 #[test]

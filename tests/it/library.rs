@@ -2,6 +2,7 @@
 
 use std::thread::{self, JoinHandle};
 
+use whirligig::config::{AuthRule, AuthUsers, Config};
 use whirligig::handler::{Answer, Context, When};
 use whirligig::http::{Request, date};
 use whirligig::reactor::Outcome;
@@ -238,12 +239,30 @@ fn a_handle_stops_it_before_and_while_it_runs() {
 
 #[test]
 fn what_makes_no_sense_is_said_when_it_is_bound() {
+    let mut by_hand = Config::default();
+    let users = AuthUsers::One { user: "a".into(), password: "x".into() };
+    by_hand.site.auth.push(AuthRule { path: "private".into(), users });
+    let root = Docroot::empty();
+    let uploads_to = |area: &str| {
+        let area = area.to_owned();
+        let builder = Server::builder().files(root.root());
+        builder.file_options(|options| options.uploads.push(area)).bind("127.0.0.1:0")
+    };
     let bad = [
         Server::builder().get("no-slash", |_| "x").bind("127.0.0.1:0"),
         Server::builder().get("/{a}", |_| "x").get("/{b}", |_| "y").bind("127.0.0.1:0"),
         Server::builder().files("/no/such/folder").bind("127.0.0.1:0"),
         Server::builder().header("/**", "no token", "x").bind("127.0.0.1:0"),
         Server::builder().auth("/", "a:b", "x").bind("127.0.0.1:0"),
+        Server::builder().auth("private", "a", "x").bind("127.0.0.1:0"),
+        Server::builder().auth("", "a", "x").bind("127.0.0.1:0"),
+        Server::builder().auth("/a%2Fb", "a", "x").bind("127.0.0.1:0"),
+        Server::builder().htpasswd("private", "/no/such/file").bind("127.0.0.1:0"),
+        Server::bind(by_hand),
+        Server::builder().file_options(|options| options.uploads = vec!["/up".into()]).bind("127.0.0.1:0"),
+        uploads_to("up"),
+        uploads_to("/up/"),
+        uploads_to("/up/.hidden"),
         Server::builder().cors("nonsense").bind("127.0.0.1:0"),
         Server::builder().health().get("/_whirligig/health", |_| "mine").bind("127.0.0.1:0"),
         Server::builder().bind("nowhere"),
@@ -253,4 +272,92 @@ fn what_makes_no_sense_is_said_when_it_is_bound() {
         let error = tried.expect_err("an error").to_string();
         assert!(!error.is_empty() && !error.contains('\n'), "{error}");
     }
+}
+
+/// A path that was spelled in another way than requests are judged by once protected nothing, without a word.
+#[test]
+fn a_password_is_asked_for_however_its_path_was_spelled() {
+    on_both(|model| {
+        for path in ["/a b", "/a%20b", "//a b/", "/x/../a%20b/.", "/./a b"] {
+            let builder = Server::builder().get("/a b/{rest*}", |_| "x").auth(path, "anna", "secret");
+            let builder = builder.get("/a b", |_| "open").get("/a", |_| "open");
+            let server = InProcess::start(model, builder);
+            let mut client = Client::connect(server.port);
+            client.get("/a%20b").expect(401);
+            client.get("/a%20b/c").expect(401);
+            client.get("/a").expect(200);
+        }
+    });
+}
+
+/// No folder is served, so nobody can fetch the file from the one that the program happens to run in.
+#[test]
+fn an_htpasswd_file_may_lie_anywhere_where_no_files_are_served() {
+    let root = Docroot::empty();
+    let user = "u:$2y$04$J25P14iGRWYRBQZ85PXm9OS69IW/qjgPJDpQHgmD8SA8yGz3sQvc2\n";
+    root.write("users", user);
+    // Below the folder that tests run in, and of a name that would be served.
+    let file = tempfile::NamedTempFile::with_prefix_in("users-", env!("CARGO_TARGET_TMPDIR")).unwrap();
+    std::fs::write(file.path(), user).unwrap();
+    let builder = || Server::builder().get("/", |_| "x").htpasswd("/", file.path());
+    on_both(|model| {
+        let server = InProcess::start(model, builder());
+        Client::connect(server.port).get("/").expect(401);
+    });
+    let served = Server::builder().files(root.root()).htpasswd("/", root.root().join("users"));
+    let error = served.bind("127.0.0.1:0").expect_err("it would be served").to_string();
+    assert!(error.contains("would be served"), "{error}");
+}
+
+#[test]
+fn a_folder_may_take_uploads() {
+    on_both(|model| {
+        let root = docroot();
+        std::fs::create_dir(root.path("inbox")).unwrap();
+        let builder = Server::builder()
+            .get("/inbox/{name}/about", |call| format!("about {}", call.param("name")))
+            .files(root.root())
+            .file_options(|options| options.uploads = vec!["/inbox".into()])
+            .auth("/inbox/closed", "anna", "secret");
+        let server = InProcess::start(model, builder);
+        let mut client = Client::connect(server.port);
+        client.ask("PUT", "/inbox/a.txt", &[], b"new").expect(201);
+        client.get("/inbox/a.txt").expect(200).with_body("new");
+        client.get("/inbox/a.txt/about").expect(200).with_body("about a.txt");
+        client.ask("DELETE", "/inbox/a.txt", &[], b"").expect(204);
+        client.ask("PUT", "/b.txt", &[], b"new").expect(405);
+        client.ask("MKCOL", "/inbox/closed/x", &[], b"").expect(401);
+        assert_eq!(std::fs::read_dir(root.path("inbox")).unwrap().count(), 0);
+    });
+}
+
+/// A later route at the same path once decided for all methods where they are called and how much they take.
+#[test]
+fn routes_at_one_path_keep_what_was_said_of_each() {
+    on_both(|model| {
+        let place = |_: &Call<'_>| thread::current().name().unwrap_or("?").to_owned();
+        let builder = Server::builder()
+            .route("/x", Route::new().content_max(3).get(place).put(|call| call.content().len().to_string()))
+            .route("/x", Route::new().post(place).content_max(5).blocking());
+        let server = InProcess::start(model, builder);
+        let mut client = Client::connect(server.port);
+        let worker = if model == "threads" { "whirligig-conn" } else { "whirligig-job" };
+        client.ask("POST", "/x", &[], b"12345").expect(200).with_body(worker);
+        let here = client.get("/x").expect(200);
+        assert_ne!(here.text(), "whirligig-job", "a quick answer takes no worker");
+        client.ask("PUT", "/x", &[], b"123").expect(200).with_body("3");
+        client.ask("PUT", "/x", &[], b"1234").expect(413);
+        let told = Client::connect(server.port).ask("OPTIONS", "*", &[], b"").expect(204);
+        assert_eq!(told.must("allow"), "GET, PUT, POST, HEAD, OPTIONS");
+    });
+}
+
+#[test]
+fn files_alone_can_be_read() {
+    on_both(|model| {
+        let root = docroot();
+        let server = InProcess::start(model, Server::builder().files(root.root()));
+        let mut client = Client::connect(server.port);
+        assert_eq!(client.ask("OPTIONS", "*", &[], b"").expect(204).must("allow"), "GET, HEAD, OPTIONS");
+    });
 }

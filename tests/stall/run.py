@@ -11,6 +11,8 @@ and meanwhile a ninth client sends 2,000 requests for a small file that is in me
 is shown as p50, p99 and max: the median of five runs, in which the servers take turns. `idle` is the same without
 the eight. nginx, where there is one, is measured beside ours; it makes no zips.
 
+As root it writes to /proc/sys/vm/drop_caches: all files of the machine leave memory, those of other programs, too.
+
 Build first: cargo build --release. Nothing is asserted but, with --limit-ms, our own p99.
 """
 

@@ -33,6 +33,8 @@ pub(crate) struct Client {
     pub(crate) listens: bool,
     line: Vec<u8>,
     heard: Option<u64>,
+    /// When the last line that was heard was due.
+    pub(crate) heard_due_ns: Option<u64>,
     pub(crate) has_been_answered: bool,
     /// A short read has emptied the socket: the next edge says when there is more.
     pub(crate) is_drained: bool,
@@ -72,6 +74,7 @@ impl Client {
             listens: false,
             line: Vec::new(),
             heard: None,
+            heard_due_ns: None,
             has_been_answered: false,
             is_drained: false,
             came_bytes: 0,

@@ -39,8 +39,11 @@ pub(crate) enum Arrival {
         /// Requests a second, over all connections.
         per_second: f64,
     },
-    /// Never: the server speaks when it likes, and stamps what it says with the moment it was due.
-    Listen,
+    /// Never: the server speaks at a fixed rate, and stamps what it says with the moment it was due.
+    Listen {
+        /// Nanoseconds between two lines, so that one that does not come is known to be missing.
+        every_ns: u64,
+    },
 }
 
 /// What a connection does.
@@ -152,8 +155,8 @@ pub(crate) struct Errors {
     pub(crate) short: u64,
     pub(crate) framing: u64,
     pub(crate) content: u64,
-    /// Open: due in the measured time and not answered a second after it. They are in the latencies, as old as they
-    /// were then.
+    /// Open, or a stream that is listened to: due in the measured time and not there a second after it. They are in the
+    /// latencies, as old as they were then.
     pub(crate) late: u64,
     /// The first of them in words.
     pub(crate) first: String,

@@ -2,8 +2,9 @@
 //!
 //! In a **closed** loop each connection asks again the moment its answer is complete. In an **open** loop requests
 //! fall due at a fixed rate, and each latency counts from the moment its request was *due*: while the server stalls,
-//! the requests that it kept from being sent are late, too, and are counted so (no coordinated omission). It must
-//! not know which model it is asking, and it says how busy it was itself.
+//! the requests that it kept from being sent are late, too, and are counted so (no coordinated omission). Where it
+//! **listens**, the server speaks at a fixed rate, and a line that was due counts so whether it comes or not. It must not
+//! know which model it is asking, and it says how busy it was itself.
 
 pub(crate) mod answer;
 mod client;
@@ -77,8 +78,8 @@ pub(crate) fn generate(job: &Job, at: &mut dyn FnMut(Mark) -> io::Result<()>) ->
         amount: run.amount(),
         answers_in_all: run.answers_in_all,
         due: run.due_counted,
-        // What an open loop answers after the end was due before it, so its time is the time asked for.
-        seconds: if run.per_second.is_some() { job.measure_ms as f64 / 1e3 } else { span as f64 / 1e9 },
+        // What comes after the end and was due before it counts, so the time is the time asked for.
+        seconds: if job.arrival == Arrival::Closed { span as f64 / 1e9 } else { job.measure_ms as f64 / 1e3 },
         busy: 1.0 - idle_ns as f64 / span.max(1) as f64,
         latencies: run
             .latencies
@@ -157,7 +158,7 @@ impl<'a> Run<'a> {
             phase: Window::default(),
             per_second: match job.arrival {
                 Arrival::Open { per_second } => Some(per_second),
-                Arrival::Closed | Arrival::Listen => None,
+                Arrival::Closed | Arrival::Listen { .. } => None,
             },
             sent: 0,
             resting: Vec::new(),
@@ -192,7 +193,7 @@ impl<'a> Run<'a> {
         }
         for number in 0..self.job.connections as usize {
             let mut client = Client::connect(&self.poll, self.job.port, number, now_ns())?;
-            client.listens = self.job.arrival == Arrival::Listen;
+            client.listens = matches!(self.job.arrival, Arrival::Listen { .. });
             // A connection for one request is only made; the request is what is measured.
             client.has_been_answered = self.job.habit == Habit::Close;
             self.clients.push(client);
@@ -226,7 +227,7 @@ impl<'a> Run<'a> {
                     self.ask(number, now_ns())?;
                 }
             }
-            Arrival::Listen => {}
+            Arrival::Listen { .. } => {}
         }
         Ok(())
     }
@@ -238,7 +239,11 @@ impl<'a> Run<'a> {
                 self.errors.count(kind, &words);
             }
         }
-        let Some(rate) = self.per_second else { return Ok(()) };
+        let rate = match self.job.arrival {
+            Arrival::Closed => return Ok(()),
+            Arrival::Listen { every_ns } => return self.hear_out(every_ns),
+            Arrival::Open { per_second } => per_second,
+        };
         let window = self.phase;
         let nth = |at: u64| ((at - window.start) as f64 / 1e9 * rate).ceil() as u64;
         let (first, behind) = (nth(window.begin), nth(window.end));
@@ -254,10 +259,44 @@ impl<'a> Run<'a> {
         let overdue: Vec<u64> =
             asked.chain(unsent).filter(|due| (window.begin..window.end).contains(due)).collect();
         for due in overdue {
-            self.latencies.saturating_record(now.saturating_sub(due));
-            self.errors.late += 1;
+            self.give_up_on(due, now);
         }
         Ok(())
+    }
+
+    /// The same for who listens: a client has heard all once it knows the last line that was due.
+    fn hear_out(&mut self, every_ns: u64) -> Fallible<()> {
+        let end = self.phase.end;
+        let is_behind = |client: &Client| client.heard_due_ns.is_some_and(|due| due + every_ns < end);
+        let give_up = now_ns() + GRACE_NS;
+        while self.clients.iter().any(is_behind) && now_ns() < give_up {
+            self.turn(now_ns() + 1_000_000)?;
+        }
+        let now = now_ns();
+        for number in 0..self.clients.len() {
+            if let Some(heard) = self.clients[number].heard_due_ns {
+                self.miss_lines(heard, end, every_ns, now);
+            }
+        }
+        self.due_counted = self.answers + self.errors.late;
+        Ok(())
+    }
+
+    /// Counts the lines between two moments, neither of them included, which will not be heard any more.
+    fn miss_lines(&mut self, heard: u64, until: u64, every_ns: u64, now: u64) {
+        let mut due = heard + every_ns.max(1);
+        while due < until {
+            if due >= self.phase.begin && due < self.phase.end {
+                self.give_up_on(due, now);
+            }
+            due += every_ns.max(1);
+        }
+    }
+
+    /// As late as it is by now, and an error.
+    fn give_up_on(&mut self, due: u64, now: u64) {
+        self.latencies.saturating_record(now.saturating_sub(due));
+        self.errors.late += 1;
     }
 
     /// When the request of this number is due: the fixed rate, from the start.
@@ -389,13 +428,23 @@ impl<'a> Run<'a> {
                     return self.next(number, now_ns());
                 }
                 Ok(Progress::Heard { stamps_ns }) => {
-                    let now = now_ns();
-                    for stamp in stamps_ns {
-                        self.count(stamp, now);
-                    }
+                    self.hear(number, &stamps_ns);
                 }
                 Err(fault) => return self.replace(number, fault),
             }
+        }
+    }
+
+    /// Counts lines by when they were due. Those that a new connection in the place of a lost one was too late for are
+    /// missed.
+    fn hear(&mut self, number: usize, stamps_ns: &[u64]) {
+        let now = now_ns();
+        for &stamp in stamps_ns {
+            let before = self.clients[number].heard_due_ns.replace(stamp);
+            if let (Some(before), Arrival::Listen { every_ns }) = (before, self.job.arrival) {
+                self.miss_lines(before, stamp, every_ns, now);
+            }
+            self.count(stamp, now);
         }
     }
 
@@ -435,10 +484,10 @@ impl<'a> Run<'a> {
     fn count(&mut self, due: u64, now: u64) {
         let window = self.phase;
         self.answers_in_all += 1;
-        // An open loop counts what was due in the measured time, whenever the answer comes.
+        // What has its time counts if that was in the measured time, whenever it comes.
         let counts = match self.job.arrival {
-            Arrival::Open { .. } => (window.begin..window.end).contains(&due),
-            Arrival::Closed | Arrival::Listen => self.counting && now < window.end,
+            Arrival::Open { .. } | Arrival::Listen { .. } => (window.begin..window.end).contains(&due),
+            Arrival::Closed => self.counting && now < window.end,
         };
         if counts && !self.setting_up {
             self.answers += 1;
@@ -452,9 +501,9 @@ impl<'a> Run<'a> {
         if self.setting_up || self.errors.total() > ERRORS_MAX {
             return Err(format!("cannot go on: {}", self.errors).into());
         }
-        let listens = self.clients[number].listens;
+        let (listens, heard_due_ns) = (self.clients[number].listens, self.clients[number].heard_due_ns);
         let mut client = Client::connect(&self.poll, self.job.port, number, now_ns())?;
-        (client.listens, client.has_been_answered) = (listens, true);
+        (client.listens, client.heard_due_ns, client.has_been_answered) = (listens, heard_due_ns, true);
         self.clients[number] = client;
         if self.per_second.is_some() {
             self.resting.push(number);

@@ -6,11 +6,13 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::bench::load::Errors;
+use super::bench::machine::kernel_version;
 use super::bench::results::{
     Activities, Compared, Loop, NotRun, Ratio, Results, Round, SCHEMA, SideResult, Turns,
 };
+use super::bench::run::whole;
 use super::bench::stats::{Estimate, Verdict};
-use super::bench::{page, readme, table};
+use super::bench::{forest, page, readme, table};
 
 fn home() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -200,6 +202,55 @@ fn closed_and_open_figures_never_share_a_column() {
     assert!(!text.contains('\x1b'), "colours where none are wanted");
 }
 
+/// A ratio that the generator has made is not to be read as one of the servers, wherever it is shown.
+#[test]
+fn where_the_generator_was_the_limit_every_form_says_so() {
+    let mut results = sample();
+    assert!(!results.markdown().contains("enerator") && !forest::picture(&results, true).contains('†'));
+    for round in &mut results.scenarios[0].sides[1].rounds {
+        round.busy = 0.97;
+    }
+    let markdown = results.markdown();
+    assert!(markdown.contains("| faster (generator-bound) |"), "{markdown}");
+    assert!(markdown.contains("Generator-bound: the generator was busy"), "{markdown}");
+    let picture = forest::picture(&results, true);
+    assert!(picture.contains(">100,000 †<") && picture.contains(">† the generator was busy"), "{picture}");
+    assert!(table::text(&results, false).contains("generator-bound"));
+    assert!(page::html(&results).contains("generator-bound"));
+}
+
+#[test]
+fn intervals_say_how_often_they_hold_the_truth() {
+    let mut results = sample();
+    for side in results.scenarios.iter_mut().flat_map(|scenario| &mut scenario.sides) {
+        side.rounds = vec![side.rounds[0].clone(); 7];
+    }
+    assert!(results.markdown().contains("| ratio (98 %) |"), "{}", results.markdown());
+    results.scenarios[1].sides[0].rounds.truncate(5);
+    assert!(results.markdown().contains("| ratio (93 %) |"), "{}", results.markdown());
+}
+
+#[test]
+fn a_run_in_which_something_failed_is_not_kept() {
+    let mut results = sample();
+    assert!(whole(&results).is_ok(), "what was left out did not fail");
+    results.not_run.push(NotRun { name: "hello".to_owned(), why: "FAILED: it is gone".to_owned() });
+    assert_eq!(whole(&results).unwrap_err().to_string(), "hello FAILED: it is gone");
+}
+
+#[test]
+fn of_a_kernel_only_its_version_is_kept() {
+    for (release, version) in [
+        ("6.18.44-build-7", "6.18"),
+        ("6.1.0-18-amd64", "6.1"),
+        ("6.12.3+deb13", "6.12"),
+        ("7.0", "7.0"),
+        ("", ""),
+    ] {
+        assert_eq!(kernel_version(release), version);
+    }
+}
+
 #[test]
 fn the_csv_has_a_line_for_each_run() {
     let csv = sample().csv();
@@ -221,5 +272,5 @@ fn the_readme_shows_the_results_that_are_kept() {
     let again = "`cargo bench --bench versus -- --readme` makes it again";
     assert_eq!(readme::with_results(&readme_text, &results).unwrap(), readme_text, "{again}");
     let picture = fs::read_to_string(readme::picture()).unwrap();
-    assert_eq!(super::bench::forest::picture(&results, true), picture, "{again}");
+    assert_eq!(forest::picture(&results, true), picture, "{again}");
 }
