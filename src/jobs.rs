@@ -285,17 +285,24 @@ impl Pool {
 impl Drop for Pool {
     /// Jobs under way are left to end by themselves: nobody waits for what may block.
     fn drop(&mut self) {
-        let mut queue = lock(&self.shared.queue);
-        queue.stopping = true;
-        queue.waiting.clear();
-        queue.jobs = 0;
+        let dropped = {
+            let mut queue = lock(&self.shared.queue);
+            queue.stopping = true;
+            queue.jobs = 0;
+            std::mem::take(&mut queue.waiting)
+        };
         self.shared.work.notify_all();
+        // Not under the lock: what a task owns may hand in an errand when it is dropped.
+        drop(dropped);
     }
 }
 
 impl Shared {
     /// Queues a task and sees to it that somebody will do it; gives it back where there is nobody.
     fn enqueue(self: &Arc<Self>, queue: &mut Queue, task: Task) -> Result<(), Work> {
+        if queue.stopping {
+            return Err(task.work);
+        }
         if queue.resting <= queue.waiting.len() && queue.threads < queue.threads_max {
             let shared = Arc::clone(self);
             let started =
@@ -335,9 +342,16 @@ impl JobDesk for PoolDesk {
     }
 
     fn cancel(&mut self, id: ConnId) {
+        let is_its = |task: &Task| task.id == id && Arc::ptr_eq(&task.inbox, &self.inbox);
         let mut queue = lock(&self.shared.queue);
-        queue.waiting.retain(|task| task.id != id || !Arc::ptr_eq(&task.inbox, &self.inbox));
+        let mut cancelled = Vec::new();
+        while let Some(at) = queue.waiting.iter().position(is_its) {
+            cancelled.extend(queue.waiting.remove(at));
+        }
         queue.jobs = queue.waiting.iter().filter(|task| task.work.is_job()).count();
+        drop(queue);
+        // Not under the lock: what a task owns may hand in an errand when it is dropped.
+        drop(cancelled);
     }
 
     fn inbox(&self) -> &Arc<Inbox> {
@@ -357,7 +371,7 @@ impl Errands for PoolDesk {
         drop(queue);
         match refused {
             Ok(()) => Ran::Elsewhere,
-            // Not one thread can be had: better late than never.
+            // Not one thread can be had, or the pool is gone: better late than never.
             Err(work) => {
                 work.run();
                 Ran::Here
@@ -500,5 +514,62 @@ mod tests {
         desk.cancel(ConnId::new(2, 1));
         assert!(desk.submit(ConnId::new(3, 2), Box::new(answer)).is_ok());
         drop(release);
+    }
+
+    /// How long a test waits for what should take no time.
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+    /// Hands in an errand when it is dropped, as a broken-off upload does.
+    struct HandsIn(Arc<dyn Errands>, mpsc::Sender<()>);
+
+    impl Drop for HandsIn {
+        fn drop(&mut self) {
+            let told = self.1.clone();
+            self.0.run(ConnId::new(0, 0), Box::new(move || told.send(()).unwrap()));
+        }
+    }
+
+    /// A client went while its upload waited for a worker. The upload was dropped under the lock of the queue, and
+    /// dropping it meant to hand in an errand: the loop waited for itself, and with it everybody.
+    #[test]
+    fn what_a_waiting_job_owns_may_hand_in_errands_when_it_is_dropped() {
+        for drops_pool in [false, true] {
+            let (over, is_over) = mpsc::channel();
+            let (told, is_told) = mpsc::channel();
+            std::thread::spawn(move || {
+                let pool = Pool::new(1, 16);
+                let mut desk = pool.desk(Arc::new(Inbox::new(Box::new(|| {}))));
+                let (started, has_started) = mpsc::channel();
+                let (release, gate) = mpsc::channel::<()>();
+                let blocking: Job = Box::new(move || {
+                    started.send(()).unwrap();
+                    gate.recv().ok();
+                    answer()
+                });
+                assert!(desk.submit(ConnId::new(1, 0), blocking).is_ok());
+                has_started.recv().unwrap();
+                let owned = HandsIn(desk.errands(), told);
+                let waiting: Job = Box::new(move || {
+                    drop(owned);
+                    answer()
+                });
+                assert!(desk.submit(ConnId::new(2, 1), waiting).is_ok());
+                let pool = match drops_pool {
+                    true => {
+                        drop(pool);
+                        None
+                    }
+                    false => {
+                        desk.cancel(ConnId::new(2, 1));
+                        assert_eq!((pool.jobs_waiting(), pool.errands_waiting()), (0, 1));
+                        drop(release);
+                        Some(pool)
+                    }
+                };
+                over.send(pool).unwrap();
+            });
+            let _pool = is_over.recv_timeout(PATIENCE).expect("nobody waits for himself");
+            is_told.recv_timeout(PATIENCE).expect("the errand is done");
+        }
     }
 }
