@@ -16,7 +16,7 @@ use crate::handler::{Answer, Handler, Router};
 use crate::http::target::encode_path;
 use crate::metrics::Metrics;
 use crate::routes::{Route, Routes};
-use crate::site::{check_hidden, field_rule, parse_auth_path, parse_origin};
+use crate::site::{Site, check_hidden, field_rule, parse_auth_path, parse_origin};
 use crate::{api, live, metrics, upload};
 
 type Wrapper = Box<dyn FnOnce(Arc<dyn Handler>) -> Arc<dyn Handler>>;
@@ -257,7 +257,7 @@ impl Builder {
         let config = self.config.clone();
         let mut server = Server::open(config, |site, counted| {
             let files = docroot.map(|docroot| StaticFiles::new(Arc::new(docroot.guarded(site.guard()))));
-            self.handler(files, counted).map(Content::Own).map_err(BindError::Site)
+            self.handler(files, site, counted).map(Content::Own).map_err(BindError::Site)
         })?;
         server.takes_signals = takes_signals;
         Ok(server)
@@ -267,9 +267,10 @@ impl Builder {
     fn handler(
         mut self,
         files: Option<StaticFiles>,
+        site: &Site,
         counted: &Arc<Metrics>,
     ) -> Result<Arc<dyn Handler>, String> {
-        let fallback = files.map(|files| with_uploads(&self.config, files)).or(self.fallback);
+        let fallback = files.map(|files| with_uploads(&self.config, site, files)).or(self.fallback);
         if let Some(fallback) = fallback {
             self.routes.set_fallback(fallback);
         }
@@ -297,12 +298,13 @@ impl Builder {
 }
 
 /// The files of a folder, and uploads to it where it takes some.
-fn with_uploads(config: &Config, files: StaticFiles) -> Arc<dyn Handler> {
+fn with_uploads(config: &Config, site: &Site, files: StaticFiles) -> Arc<dyn Handler> {
     if config.files.uploads.is_empty() {
         return Arc::new(files);
     }
     let docroot = Arc::clone(files.docroot());
-    Arc::new(upload::around(config, Box::new(move |_| Arc::clone(&docroot)), Arc::new(files)))
+    let docroot_of: upload::DocrootOf = Box::new(move |_| Arc::clone(&docroot));
+    Arc::new(upload::around(config, docroot_of, site.write_guards(), Arc::new(files)))
 }
 
 /// A folder for uploads that no request can lead to would take none, and nobody would be told.

@@ -156,6 +156,37 @@ impl std::fmt::Debug for Guard {
     }
 }
 
+/// Who decides about requests that change something.
+#[derive(Clone, Debug)]
+pub(crate) struct WriteGuards {
+    /// Where it takes a password, the first one decides.
+    pub(super) guards: [Option<Arc<Guard>>; 2],
+}
+
+impl WriteGuards {
+    /// Whether no path takes a password.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.guards.iter().all(Option::is_none)
+    }
+
+    /// Whether a password is due to write at this normalised path.
+    pub(crate) fn is_protected(&self, path: &[u8]) -> bool {
+        self.decisive(path).is_some()
+    }
+
+    /// Whether whoever may write at `path` may write at `other` as well, by the same password or by none: what writes
+    /// elsewhere than the path that was judged must ask. Both are normalised.
+    pub(crate) fn is_same_for(&self, path: &[u8], other: &[u8]) -> bool {
+        self.decisive(other).is_none_or(|decisive| self.decisive(path) == Some(decisive))
+    }
+
+    /// The guard that decides, and by which of its scopes.
+    fn decisive(&self, path: &[u8]) -> Option<(usize, usize)> {
+        let scopes = self.guards.iter().map(|guard| guard.as_ref()?.scope_of(path));
+        scopes.enumerate().find_map(|(at, scope)| Some((at, scope?)))
+    }
+}
+
 /// A part of the site, and who may see it.
 struct Scope {
     /// Decoded, without a slash at its end: empty for the root.

@@ -23,7 +23,7 @@ use hosts::{HostFiles, Hosts};
 use rules::Rules;
 
 pub use auth::Guard;
-pub(crate) use auth::{check_hidden, parse_auth_path, parse_file_rule, parse_user_rule};
+pub(crate) use auth::{WriteGuards, check_hidden, parse_auth_path, parse_file_rule, parse_user_rule};
 pub(crate) use cors::parse_origin;
 pub use fields::FieldRules;
 pub(crate) use fields::{parse_cache_rule, parse_field_rule, rule as field_rule};
@@ -76,14 +76,19 @@ impl Site {
         };
         match config.files.uploads.is_empty() {
             true => router.fallback(Shared(handler)),
-            false => router.fallback(upload::around(config, docroot_of, handler)),
+            false => router.fallback(upload::around(config, docroot_of, self.write_guards(), handler)),
         }
     }
 
     /// Whether a password has to be given to write at this normalised path.
     #[must_use]
     pub fn is_write_protected(&self, path: &[u8]) -> bool {
-        [&self.guard, &self.write_guard].into_iter().flatten().any(|guard| guard.is_protected(path))
+        self.write_guards().is_protected(path)
+    }
+
+    /// Who decides about requests that change something.
+    pub(crate) fn write_guards(&self) -> WriteGuards {
+        WriteGuards { guards: [self.write_guard.clone(), self.guard.clone()] }
     }
 
     /// Whether the folder of any further host has an entry of this name at its top.

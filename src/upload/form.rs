@@ -106,6 +106,7 @@ impl Files {
                 // A file input without a choice sends an empty name.
                 let Some(filename) = head.filename.filter(|name| !name.is_empty()) else { return Ok(()) };
                 let place = Place { folder: Arc::clone(&self.folder), name: base_name(&filename)?.to_vec() };
+                self.ask.check_passwords(&place, &self.path_of(&place))?;
                 self.may_be_written(place.look()?)?;
                 self.current = Some((Draft::begin(&self.folder)?, place));
                 Ok(())
@@ -141,8 +142,12 @@ impl Files {
         };
         draft.publish(&place.name, old)?;
         self.ask.docroot.note_write();
-        self.stored.push([self.folder_path(), b"/", &place.name].concat());
+        self.stored.push(self.path_of(place));
         Ok(())
+    }
+
+    fn path_of(&self, place: &Place) -> Vec<u8> {
+        [self.folder_path(), b"/", &place.name].concat()
     }
 
     fn folder_path(&self) -> &[u8] {

@@ -2,7 +2,7 @@
 //!
 //! [`Uploads`] stands in front of the files of a docroot and answers what would change them. What can be refused by
 //! the head alone is refused here, before content is read. All that touches the disk is a job's; content reaches
-//! it through a [`sink::Sink`]. This module must not know passwords: those stand around it.
+//! it through a [`sink::Sink`]. Passwords stand around this module; it only asks whether two paths take the same one.
 
 mod draft;
 mod form;
@@ -31,6 +31,7 @@ use crate::http::target::{encode_path, normalize};
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::{Then, lock};
 use crate::offload::{Places, Taken};
+use crate::site::WriteGuards;
 use partial::{Partial, Partials};
 use place::{Found, Place};
 use refusal::Refusal;
@@ -56,6 +57,7 @@ pub(crate) struct Uploads {
 
 /// What all uploads share.
 struct Desk {
+    guards: WriteGuards,
     /// Bounds how many are under way.
     places: Arc<Places>,
     /// Held from the look at what is there to the change of it, so that of two writers with the same condition one
@@ -80,8 +82,14 @@ struct Ask {
 }
 
 /// `inner`, and uploads to the docroots that `docroot_of` finds.
-pub(crate) fn around(config: &Config, docroot_of: DocrootOf, inner: Arc<dyn Handler>) -> Uploads {
+pub(crate) fn around(
+    config: &Config,
+    docroot_of: DocrootOf,
+    guards: WriteGuards,
+    inner: Arc<dyn Handler>,
+) -> Uploads {
     let desk = Desk {
+        guards,
         places: Places::new(config.limits.uploads_max),
         publishing: Mutex::new(()),
         partials: Partials::new(config.limits.partial_bytes_max, config.timeouts.partial),
@@ -225,6 +233,28 @@ impl Ask {
         }
     }
 
+    /// What `path` names, if whoever was let in may write there.
+    fn place(&self, path: &[u8]) -> Result<Place, Refusal> {
+        let place = Place::of(&self.docroot, &self.area, path)?;
+        self.check_passwords(&place, path)?;
+        Ok(place)
+    }
+
+    /// Whether the password that was asked for at the path of the request is the one for this place, which is at `path`:
+    /// a form names its files itself, and a link may lead into a folder with a password of its own.
+    fn check_passwords(&self, place: &Place, path: &[u8]) -> Result<(), Refusal> {
+        let is_same = |other: &[u8]| self.desk.guards.is_same_for(&self.path, other);
+        let resolved = || {
+            let folder = self.docroot.resolved_name(&place.folder)?;
+            Some([folder.strip_suffix(b"/").unwrap_or(&folder), b"/", &place.name].concat())
+        };
+        match self.desk.guards.is_empty() || (is_same(path) && resolved().is_some_and(|path| is_same(&path)))
+        {
+            true => Ok(()),
+            false => Err(Refusal::new(Status::FORBIDDEN, "another password is needed there")),
+        }
+    }
+
     /// Has what an earlier process left in this folder swept, once.
     fn sweep(&self, folder: &OwnedFd) {
         let Ok(stat) = rustix::fs::statx(folder, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS) else {
@@ -305,7 +335,7 @@ fn delete(ask: &Ask) -> Result<Response, Refusal> {
         return Err(Refusal::new(Status::FORBIDDEN, "the folder for uploads itself stays"));
     }
     let missing = Refusal::new(Status::NOT_FOUND, "the file does not exist");
-    let place = match Place::of(&ask.docroot, &ask.area, &ask.path) {
+    let place = match ask.place(&ask.path) {
         Err(refusal) if refusal == Errno::NOENT.into() => return Err(missing),
         place => place?,
     };
@@ -336,7 +366,7 @@ fn make_folder(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer 
         if path == ask.area.as_bytes() {
             return Err(there);
         }
-        let place = Place::of(&ask.docroot, &ask.area, path)?;
+        let place = ask.place(path)?;
         let _publishing = lock(&ask.desk.publishing);
         match rustix::fs::mkdirat(&place.folder, place.name.as_slice(), Mode::from_raw_mode(0o777)) {
             Err(Errno::EXIST) => return Err(there),

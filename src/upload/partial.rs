@@ -69,7 +69,7 @@ const GIVEN_UP: Refusal = Refusal::new(Status::GONE, "this upload was given up")
 impl Partial {
     /// Begins an upload of which `bytes` come with this request.
     pub(super) fn begin(ask: &Arc<Ask>, wish: &Wish, bytes: Option<u64>) -> Result<Writer, Refusal> {
-        let place = Place::of(&ask.docroot, &ask.area, &ask.path)?;
+        let place = ask.place(&ask.path)?;
         let found = place.look()?;
         replaceable(found)?;
         ask.check_conditions(found)?;

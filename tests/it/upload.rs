@@ -785,6 +785,51 @@ fn writing_may_take_a_password_of_its_own() {
     });
 }
 
+/// A form names its files itself, and a link is another name for a folder: the path that was judged is not the one
+/// that is written. Both got round a password.
+#[test]
+fn no_form_and_no_link_gets_round_a_password_of_its_own() {
+    let flags = ["--write-auth", "u:p@/up", "--write-auth", "boss:q@/up/index.html"];
+    let more = ["--write-auth", "boss:q@/up/private", "--auth", "boss:q@/other", "--symlinks", "all"];
+    let flags = [flags.as_slice(), &more].concat();
+    on_both(|model| {
+        let docroot = docroot();
+        docroot.write("up/index.html", b"the boss's");
+        docroot.write("up/private/file", b"private");
+        docroot.link("private", "up/aside");
+        let server = start(model, &docroot, &flags);
+        let (user, boss) = (basic("u:p"), basic("boss:q"));
+        for (folder, name) in [("/up", "index.html"), ("/up", "index.html.gz"), ("/up/aside", "new")] {
+            let (kind, content) = form(&[(&format!("name=f; filename={name}"), b"x")]);
+            let path = format!("{folder}?overwrite");
+            let refused = Client::connect(server.port).ask("POST", &path, &[kind, &user], &content);
+            assert_eq!(refused.status, 403, "{folder}/{name}: {refused:?}");
+        }
+        for (method, path) in [
+            ("PUT", "/up/aside/file"),
+            ("PUT", "/up/aside/new"),
+            ("DELETE", "/up/aside/file"),
+            ("MKCOL", "/up/aside/sub"),
+        ] {
+            let content: &[u8] = if method == "PUT" { b"x" } else { b"" };
+            let mut client = Client::connect(server.port);
+            client.ask(method, path, &[&user], content).expect(403);
+            client.ask(method, &path.replace("aside", "private"), &[&user], b"").expect(401);
+        }
+        assert_eq!(names(&docroot.path("up")), ["aside", "index.html", "private"]);
+        assert_eq!(names(&docroot.path("up/private")), ["file"]);
+        assert_eq!(fs::read(docroot.path("up/index.html")).unwrap(), b"the boss's");
+        // What has no password of its own, or the same, is not in the way.
+        let mut client = Client::connect(server.port);
+        let (kind, content) = form(&[("name=f; filename=free", b"x")]);
+        client.ask("POST", "/up", &[kind, &user], &content).expect(201);
+        client.ask("DELETE", "/up/free", &[&user], b"").expect(204);
+        client.ask("POST", "/up/private/", &[kind, &boss], &content).expect(201);
+        client.ask("DELETE", "/up/private/free", &[&boss], b"").expect(204);
+        client.ask("PUT", "/up/index.html", &[&boss], b"the boss's").expect(204);
+    });
+}
+
 #[test]
 fn a_server_that_anybody_may_write_to_says_so() {
     let docroot = docroot();
