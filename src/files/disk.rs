@@ -363,13 +363,7 @@ impl Docroot {
     /// Whether `path` is not for reading, or takes a password that whoever may see the folder `from` has not given. Both
     /// are normalised.
     pub(super) fn is_guarded_from(&self, path: &[u8], from: &[u8]) -> bool {
-        if self.withholds(path) {
-            return true;
-        }
-        let Some(guard) = &self.guard else { return false };
-        // Where URLs are clean a page is had under its clean name only, so that name's password is the page's.
-        let clean = path.strip_suffix(b".html").filter(|_| self.options.clean_urls);
-        !guard.is_same_for(from, path) || clean.is_some_and(|clean| !guard.is_same_for(from, clean))
+        self.withholds(path) || self.guard.as_ref().is_some_and(|guard| !guard.is_same_for(from, path))
     }
 
     /// The path beneath the root of what was opened, links followed: types and hiding are decided on that.

@@ -489,7 +489,7 @@ mod tests {
         symlink("private/README.md", folder.path().join("a/README.txt")).unwrap();
         let shows = |rule: &str, path: &[u8], name: &[u8]| {
             let docroot = Docroot::open(folder.path(), FileOptions::default()).unwrap();
-            load_readme(&docroot.guarded(Some(&Guard::of(&[rule]))), path, name.to_vec()).is_some()
+            load_readme(&docroot.guarded(Some(&Guard::of(&[rule], false))), path, name.to_vec()).is_some()
         };
         assert!(shows("u:p@/b", b"/a/", b"README.md") && shows("u:p", b"/a/", b"README.md"));
         assert!(!shows("u:p@/a/README.md", b"/a/", b"README.md"));

@@ -148,6 +148,7 @@ pub struct Guard {
     state: Mutex<State>,
     checks: Arc<AtomicUsize>,
     health: bool,
+    clean_urls: bool,
 }
 
 impl std::fmt::Debug for Guard {
@@ -199,12 +200,12 @@ struct Scope {
 }
 
 impl Scope {
-    fn covers(&self, path: &[u8]) -> bool {
-        match path.strip_prefix(&self.path[..]) {
-            // The coded forms of a file lie beside it.
-            Some(rest) => matches!(rest, [] | [b'/', ..] | b".br" | b".gz" | b".zst"),
-            None => self.serves(path),
-        }
+    fn covers(&self, path: &[u8], clean_urls: bool) -> bool {
+        let Some(rest) = path.strip_prefix(&self.path[..]) else { return self.serves(path) };
+        // Where URLs are clean a page is called by its name without `.html`, and has that on the disk.
+        let rest = rest.strip_prefix(b".html").filter(|_| clean_urls).unwrap_or(rest);
+        // The coded forms of a file lie beside it.
+        matches!(rest, [] | [b'/', ..] | b".br" | b".gz" | b".zst")
     }
 
     /// Whether this is a page that is served at `path` under a shorter name: `/a/` for `/a/index.html`, and `/b` for
@@ -276,6 +277,7 @@ impl Guard {
             state: Mutex::default(),
             checks: Arc::default(),
             health: config.health,
+            clean_urls: config.files.clean_urls,
         };
         for rule in rules {
             guard.add(rule)?;
@@ -341,7 +343,7 @@ impl Guard {
     }
 
     fn scope_of(&self, path: &[u8]) -> Option<usize> {
-        self.scopes.iter().position(|scope| scope.covers(path))
+        self.scopes.iter().position(|scope| scope.covers(path, self.clean_urls))
     }
 
     fn place(&self, request: &Request<'_>) -> Place {
@@ -356,7 +358,8 @@ impl Guard {
         let scope = self.scope_of(&path);
         // Routes are found by the path as it was received. One that begins behind a password and climbs out of
         // there, or the other way round, would be judged as one thing and answered as another.
-        if self.scope_of(raw).is_some_and(|apparent| !self.scopes[apparent].covers(&path)) {
+        let covers = |scope: usize| self.scopes[scope].covers(&path, self.clean_urls);
+        if self.scope_of(raw).is_some_and(|apparent| !covers(apparent)) {
             return Place::Nowhere("the path leads out of a part that takes a password".to_owned());
         }
         scope.map_or(Place::Open, Place::Scope)
@@ -632,8 +635,9 @@ pub(crate) fn parse_auth_path(text: &str) -> Result<String, String> {
 #[cfg(test)]
 impl Guard {
     /// For tests: users with their passwords, as `--auth` takes them.
-    pub(crate) fn of(rules: &[&str]) -> Arc<Guard> {
+    pub(crate) fn of(rules: &[&str], clean_urls: bool) -> Arc<Guard> {
         let mut config = Config::default();
+        config.files.clean_urls = clean_urls;
         config.site.auth = rules.iter().map(|text| parse_user_rule(text).unwrap()).collect();
         Arc::new(Guard::open(&config.site.auth, &config).unwrap().unwrap())
     }

@@ -131,7 +131,17 @@ fn one_file_takes_a_password_under_all_its_names() {
     docroot.write("page.html", HIDDEN);
     docroot.write("page.html.gz", HIDDEN);
     docroot.write("sub/index.html", HIDDEN);
+    // The other way round: the rule has the clean name.
+    for name in ["clean.html", "clean.html.gz", "clean.html.br", "clean.html.zst"] {
+        docroot.write(name, HIDDEN);
+    }
+    docroot.write("clean.htm", b"open");
+    docroot.write("clean.gz", HIDDEN);
+    docroot.write("packed/clean.html", HIDDEN);
+    docroot.write("packed/clean.html.gz", HIDDEN);
     let flags = ["--auth", "u:p@/page.html", "--auth", "u:p@/sub/index.html", "--clean-urls"];
+    let more = ["--auth", "u:p@/clean", "--auth", "u:p@/packed/clean", "--archives"];
+    let flags = [flags, more].concat();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &flags);
         let mut client = Client::connect(server.port);
@@ -140,8 +150,19 @@ fn one_file_takes_a_password_under_all_its_names() {
             let got = client.ask("GET", path, &["Accept-Encoding: gzip"], b"").expect(401);
             assert!(!got.body.windows(6).any(|six| six == b"behind"), "{path}");
         }
-        client.ask("GET", "/page", &[&basic("u:p")], b"").expect(200).with_body(HIDDEN);
+        for suffix in ["", ".html", ".html.gz", ".html.br", ".html.zst", ".gz", "/", "%2ehtml.gz"] {
+            client.get(&format!("/clean{suffix}")).expect(401);
+        }
+        for page in ["/page", "/clean"] {
+            client.ask("GET", page, &[&basic("u:p")], b"").expect(200).with_body(HIDDEN);
+        }
+        let archive = client.get("/packed/?archive=tar").expect(200).body;
+        assert!(memchr::memmem::find(&archive, b"behind").is_none());
         client.get("/hello.txt").expect(200);
+        client.get("/clean.htm").expect(200);
+        // Where they are not clean, that is another page.
+        let unclean = Server::start(model, &docroot.root(), &["--auth", "u:p@/clean"]);
+        Client::connect(unclean.port).get("/clean.html").expect(200);
     });
 }
 

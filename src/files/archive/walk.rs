@@ -296,7 +296,7 @@ mod tests {
         symlink("a/private/deep", root.join("link")).unwrap();
         symlink("a", root.join("other")).unwrap();
         symlink("..", root.join("a/up")).unwrap();
-        let guard = Guard::of(&["u:p@/a/private", "u:p@/a/one.txt", "u:p@/other/named", "u:p@/page"]);
+        let guard = Guard::of(&["u:p@/a/private", "u:p@/a/one.txt", "u:p@/other/named", "u:p@/page"], true);
         let got = |path: &[u8]| {
             let options = FileOptions { clean_urls: true, ..FileOptions::default() };
             names(Docroot::open(root, options).unwrap().guarded(Some(&guard)), path).ok().unwrap()
