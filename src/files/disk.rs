@@ -19,6 +19,7 @@ use crate::http::negotiate::Coding;
 use crate::http::response::OpenFile;
 use crate::offload::Places;
 use crate::site::{FieldRules, Guard};
+use crate::upload;
 
 /// How far a look may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +154,8 @@ pub struct Docroot {
     pub(crate) archives: Arc<Places>,
     /// Who knows which paths take a password: for answers that show more than one file.
     guard: Option<Arc<Guard>>,
+    /// Folders below it that clients may write to, as normalised paths: by their names, and where those lead.
+    uploads: Vec<String>,
     /// Folders below it that are not for reading, as normalised paths.
     withheld: Vec<Vec<u8>>,
     /// Counts what was written here by way of this server.
@@ -178,6 +181,7 @@ impl Docroot {
         let archives = Places::new(options.archives_max);
         let fields = FieldRules::new(&options.fields).map_err(std::io::Error::other)?;
         let listing_bytes = AtomicUsize::new(0);
+        let uploads = uploads_below(path, &options.uploads);
         let withheld = withheld_below(path, &options)?;
         Ok(Docroot {
             fd,
@@ -188,6 +192,7 @@ impl Docroot {
             compressors,
             archives,
             guard: None,
+            uploads,
             withheld,
             writes: AtomicUsize::new(0),
         })
@@ -310,10 +315,28 @@ impl Docroot {
             return Err(Trouble::NotFound);
         }
         let resolved = resolved.as_deref().unwrap_or(path);
-        let lines =
-            self.fields.lines_for(&[b"/", resolved.strip_prefix(b"/").unwrap_or(resolved)].concat()).into();
-        let meta = Meta::of(stat, types::content_type(resolved), lines);
+        let content_type = types::content_type(resolved);
+        let lines = self.lines_for(path, resolved, content_type).into();
+        let meta = Meta::of(stat, content_type, lines);
         Ok(Found::File(Arc::new(self.read(fd, meta, reach)?)))
+    }
+
+    /// The field lines of the file at `path` that lies at `resolved`. What clients may have written is not to act in the
+    /// name of this site: browsers take it for what it says it is, and for a site of its own, without scripts.
+    fn lines_for(&self, path: &[u8], resolved: &[u8], content_type: &str) -> Vec<u8> {
+        const NO_SNIFFING: (&str, &str) = ("x-content-type-options", "nosniff");
+        const SANDBOX: (&str, &str) = ("content-security-policy", "sandbox");
+        let from_root = |path: &[u8]| [b"/", path.strip_prefix(b"/").unwrap_or(path)].concat();
+        let resolved = from_root(resolved);
+        let is_below = |path: &[u8]| upload::area_of(&self.uploads, path).is_some();
+        let is_uploaded = !self.uploads.is_empty() && (is_below(&resolved) || is_below(&from_root(path)));
+        let defaults: &[_] = match is_uploaded {
+            false => &[],
+            // Chromium shows no PDF in a sandbox, and what runs in one is not of this site anyway.
+            true if content_type == "application/pdf" => &[NO_SNIFFING],
+            true => &[NO_SNIFFING, SANDBOX],
+        };
+        self.fields.lines_with(&resolved, defaults)
     }
 
     /// The file that holds `original` in this coding, if there is one beside it; and how it looks on the disk,
@@ -398,6 +421,17 @@ fn withheld_below(root: &Path, options: &FileOptions) -> std::io::Result<Vec<Vec
         below.push(path);
     }
     Ok(below)
+}
+
+/// Folders for uploads by their names, and where these lead below `root`, as paths there.
+fn uploads_below(root: &Path, areas: &[String]) -> Vec<String> {
+    let lies_at = |area: &String| {
+        let root = root.canonicalize().ok()?;
+        let folder = root.join(area.trim_start_matches('/')).canonicalize().ok()?;
+        let inside = folder.strip_prefix(&root).ok()?.to_str()?;
+        Some(if inside.is_empty() { String::new() } else { format!("/{inside}") })
+    };
+    areas.iter().cloned().chain(areas.iter().filter_map(lies_at)).collect()
 }
 
 const STAMP_MASK: StatxFlags = StatxFlags::BASIC_STATS;

@@ -64,11 +64,24 @@ impl FieldRules {
     /// The field lines for a file of this path, each with its CRLF.
     #[must_use]
     pub fn lines_for(&self, path: &[u8]) -> Vec<u8> {
-        let lines = self.matching(path);
-        [lines.always, lines.on_success].concat()
+        self.lines_with(path, &[])
     }
 
-    fn matching(&self, path: &[u8]) -> Lines {
+    /// The same, with those of `defaults` that no rule says otherwise. Their names are in lower case.
+    pub(crate) fn lines_with(&self, path: &[u8], defaults: &[(&str, &str)]) -> Vec<u8> {
+        let counting = self.counting(path);
+        let mut unsaid = Vec::new();
+        for (name, value) in defaults {
+            if counting.iter().all(|rule| rule.name != *name) {
+                push_field(&mut unsaid, name, value.as_bytes());
+            }
+        }
+        let lines = Lines::of(&counting);
+        [unsaid, lines.always, lines.on_success].concat()
+    }
+
+    /// The rules that count for this path, in their order.
+    fn counting(&self, path: &[u8]) -> Vec<&Rule> {
         // From the end, as the last one counts.
         let mut counting: Vec<&Rule> = Vec::new();
         for rule in self.rules.iter().rev() {
@@ -77,15 +90,8 @@ impl FieldRules {
                 counting.push(rule);
             }
         }
-        let mut lines = Lines::default();
-        for rule in counting.into_iter().rev() {
-            // An error must not be kept for as long as the file that is missing.
-            match rule.name == "cache-control" {
-                true => lines.on_success.extend_from_slice(&rule.line),
-                false => lines.always.extend_from_slice(&rule.line),
-            }
-        }
-        lines
+        counting.reverse();
+        counting
     }
 }
 
@@ -94,6 +100,20 @@ impl FieldRules {
 struct Lines {
     always: Vec<u8>,
     on_success: Vec<u8>,
+}
+
+impl Lines {
+    fn of(rules: &[&Rule]) -> Lines {
+        let mut lines = Lines::default();
+        for rule in rules {
+            // An error must not be kept for as long as the file that is missing.
+            match rule.name == "cache-control" {
+                true => lines.on_success.extend_from_slice(&rule.line),
+                false => lines.always.extend_from_slice(&rule.line),
+            }
+        }
+        lines
+    }
 }
 
 struct Fields {
@@ -110,7 +130,7 @@ impl Handler for Fields {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
         // What cannot be normalised gets an error, which may have its fields, too.
         let path = target::normalize(request.path()).unwrap_or(request.path().into());
-        let lines = self.rules.matching(&path);
+        let lines = Lines::of(&self.rules.counting(&path));
         cx.add_path_fields(&lines.always, &lines.on_success);
         self.inner.handle(request, cx)
     }

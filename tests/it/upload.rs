@@ -830,6 +830,74 @@ fn no_form_and_no_link_gets_round_a_password_of_its_own() {
     });
 }
 
+/// What strangers have put there is not to act in the name of this site: a page with a script, a picture with one.
+#[test]
+fn what_was_uploaded_runs_no_script_in_the_name_of_the_site() {
+    let docroot = docroot();
+    docroot.write("up/page.html", vec![b'p'; 5000]);
+    docroot.write("up/page.html.br", b"coded");
+    docroot.write("up/sub/index.html", b"index");
+    docroot.write("up/file.pdf", b"%PDF");
+    docroot.write("up/large.svg", vec![b' '; 200_000]);
+    docroot.link("up", "aside");
+    docroot.write("real/page.html", b"real");
+    docroot.link("real", "second");
+    let said = |response: &Response| {
+        let of = |name: &str| response.field(name).unwrap_or_default().to_owned();
+        (of("x-content-type-options"), of("content-security-policy"))
+    };
+    let both = ("nosniff".to_owned(), "sandbox".to_owned());
+    let neither = (String::new(), String::new());
+    on_both(|model| {
+        let server = start(model, &docroot, &["--upload", "/second"]);
+        let mut client = Client::connect(server.port);
+        for path in ["/up/page.html", "/up/sub/", "/up/large.svg", "/aside/page.html", "/%75p//page.html"]
+            .into_iter()
+            .chain(["/second/page.html", "/real/page.html", "/up/page.html?download"])
+        {
+            for fields in
+                [&[][..], &["Range: bytes=0-1"], &["Accept-Encoding: br"], &["Accept-Encoding: gzip"]]
+            {
+                for _ in 0..2 {
+                    let got = client.ask("GET", path, fields, b"");
+                    assert!([200, 206].contains(&got.status) && said(&got) == both, "{path}: {got:?}");
+                }
+            }
+        }
+        let tag = format!("If-None-Match: {}", client.get("/up/page.html").must("etag"));
+        assert_eq!(said(&client.ask("GET", "/up/page.html", &[&tag], b"").expect(304)), both);
+        // Browsers do not show a PDF in a sandbox; its scripts have no site.
+        assert_eq!(said(&client.get("/up/file.pdf").expect(200)), (both.0.clone(), String::new()));
+        assert_eq!(said(&client.get("/hello.txt").expect(200)), neither);
+        assert!(said(&client.ask("GET", "/up/", &["Accept: text/html"], b"")).1.starts_with("default-src"));
+        // The operator's word counts, for each field of them.
+        let own =
+            start(model, &docroot, &["--header", "/up/**: content-security-policy: default-src 'self'"]);
+        let got = Client::connect(own.port).get("/up/page.html").expect(200);
+        assert_eq!(said(&got), (both.0.clone(), "default-src 'self'".to_owned()));
+        let all = Server::start(model, &docroot.root(), &["--upload", "/"]);
+        assert_eq!(said(&Client::connect(all.port).get("/hello.txt").expect(200)), both);
+        let none = Server::start(model, &docroot.root(), &[]);
+        assert_eq!(said(&Client::connect(none.port).get("/up/page.html").expect(200)), neither);
+    });
+}
+
+#[test]
+fn a_browser_runs_no_script_of_an_uploaded_page() {
+    let Some(chromium) = chromium() else { return };
+    let docroot = docroot();
+    let page = "<!doctype html><p>text<script>document.documentElement.id='ran'</script>";
+    docroot.write("up/page.html", page);
+    docroot.write("page.html", page);
+    on_both(|model| {
+        let visit =
+            |page: &str| visit_with(&chromium, model, &docroot.root(), page, &["--upload", "/up"]).dom;
+        assert!(visit("page.html").contains("<html id=\"ran\">"), "the script works elsewhere");
+        let dom = visit("up/page.html");
+        assert!(dom.contains("<html><head></head><body><p>text<script>"), "{dom}");
+    });
+}
+
 #[test]
 fn a_server_that_anybody_may_write_to_says_so() {
     let docroot = docroot();
