@@ -304,7 +304,8 @@ fn with_uploads(config: &Config, site: &Site, files: StaticFiles) -> Arc<dyn Han
     }
     let docroot = Arc::clone(files.docroot());
     let docroot_of: upload::DocrootOf = Box::new(move |_| Arc::clone(&docroot));
-    Arc::new(upload::around(config, docroot_of, site.write_guards(), Arc::new(files)))
+    let names = upload::Names::new(config, Box::new(|_| false));
+    Arc::new(upload::around(config, docroot_of, names, site.write_guards(), Arc::new(files)))
 }
 
 /// A folder for uploads that no request can lead to would take none, and nobody would be told.

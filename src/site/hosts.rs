@@ -91,14 +91,15 @@ impl Hosts {
         self.entries.iter().any(|entry| entry.docroot.has(name))
     }
 
-    fn find(&self, request: &Request<'_>) -> Option<&Arc<Docroot>> {
+    /// The folder of the host that is asked for, if it is one of these.
+    pub(super) fn find(&self, request: &Request<'_>) -> Option<&Arc<Docroot>> {
         let host = host_of(request.authority()?);
         self.entries.iter().find(|entry| entry.name.matches(host)).map(|entry| &entry.docroot)
     }
 }
 
 /// The host of an authority: without its port, and without the dot that makes a name absolute.
-fn host_of(authority: &[u8]) -> &[u8] {
+pub(crate) fn host_of(authority: &[u8]) -> &[u8] {
     let end = match authority {
         [b'[', ..] => authority.iter().position(|&byte| byte == b']').map(|end| end + 1),
         _ => authority.iter().position(|&byte| byte == b':'),

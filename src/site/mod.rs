@@ -27,7 +27,7 @@ pub(crate) use auth::{WriteGuards, check_hidden, parse_auth_path, parse_file_rul
 pub(crate) use cors::parse_origin;
 pub use fields::FieldRules;
 pub(crate) use fields::{parse_cache_rule, parse_field_rule, rule as field_rule};
-pub(crate) use hosts::parse_vhost;
+pub(crate) use hosts::{host_of, parse_vhost};
 
 /// Everything of a configuration that stands around the handlers, read and checked.
 #[derive(Debug)]
@@ -74,10 +74,14 @@ impl Site {
                 (Box::new(move |_| Arc::clone(&docroot)), Arc::new(files))
             }
         };
-        match config.files.uploads.is_empty() {
-            true => router.fallback(Shared(handler)),
-            false => router.fallback(upload::around(config, docroot_of, self.write_guards(), handler)),
+        if config.files.uploads.is_empty() {
+            return router.fallback(Shared(handler));
         }
+        let hosts = self.hosts.clone();
+        let is_named: upload::IsNamed =
+            Box::new(move |request| hosts.as_ref().is_some_and(|hosts| hosts.find(request).is_some()));
+        let names = upload::Names::new(config, is_named);
+        router.fallback(upload::around(config, docroot_of, names, self.write_guards(), handler))
     }
 
     /// Whether a password has to be given to write at this normalised path.

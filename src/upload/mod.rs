@@ -37,6 +37,7 @@ use place::{Found, Place};
 use refusal::Refusal;
 use sink::Sink;
 
+pub(crate) use origin::{IsNamed, Names};
 pub(crate) use place::parse_upload_path;
 
 /// What can be asked of a path that takes uploads.
@@ -52,6 +53,7 @@ pub(crate) type DocrootOf = Box<dyn Fn(&Request<'_>) -> Arc<Docroot> + Send + Sy
 pub(crate) struct Uploads {
     desk: Arc<Desk>,
     docroot_of: DocrootOf,
+    names: Names,
     inner: Arc<dyn Handler>,
 }
 
@@ -85,6 +87,7 @@ struct Ask {
 pub(crate) fn around(
     config: &Config,
     docroot_of: DocrootOf,
+    names: Names,
     guards: WriteGuards,
     inner: Arc<dyn Handler>,
 ) -> Uploads {
@@ -95,7 +98,7 @@ pub(crate) fn around(
         partials: Partials::new(config.limits.partial_bytes_max, config.timeouts.partial),
         swept: Mutex::default(),
     };
-    Uploads { desk: Arc::new(desk), docroot_of, inner }
+    Uploads { desk: Arc::new(desk), docroot_of, names, inner }
 }
 
 /// The folder for uploads that this normalised path lies in: the longest, as others may lie within it.
@@ -125,7 +128,7 @@ impl Handler for Uploads {
             (Method::Get, _) => self.inner.handle(request, cx),
             (Method::Options, _) => options(request, &ask).into(),
             (Method::Head, Some(token)) => resume::state(ask, token, cx),
-            (_, token) => match ask.check(request) {
+            (_, token) => match self.check_name(&ask, request, cx).and_then(|()| ask.check(request)) {
                 Err(refusal) => ask.refuse(refusal).into(),
                 Ok(()) => change(ask, request, token, cx),
             },
@@ -148,6 +151,15 @@ impl Uploads {
             html: wants_html(request),
             now: cx.now(),
         })
+    }
+
+    /// Whether the request may have been sent to this server under that name. Where a password is due it may be any: a
+    /// browser does not give it to another name than the one it was typed in for.
+    fn check_name(&self, ask: &Ask, request: &Request<'_>, cx: &Context<'_>) -> Result<(), Refusal> {
+        match self.names.may_be(request, cx.peer()) || self.desk.guards.is_protected(&ask.path) {
+            true => Ok(()),
+            false => Err(origin::FOREIGN_NAME),
+        }
     }
 }
 

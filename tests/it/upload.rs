@@ -751,6 +751,50 @@ fn pages_of_other_sites_write_nothing() {
     });
 }
 
+/// A page of another site has its own name lead here for a moment (DNS rebinding): then it is of this site, as far as
+/// browsers know. What only this machine reaches is no help then; its name is.
+#[test]
+fn a_foreign_name_writes_nothing_where_only_this_machine_may() {
+    on_both(|model| {
+        let docroot = docroot();
+        fs::create_dir_all(docroot.path("host/up")).unwrap();
+        let rule = format!("blog.test={}", docroot.path("host").display());
+        let put = |port: u16, host: &str, more: &str| {
+            let mut client = Client::connect(port);
+            let origin = format!("Origin: http://{host}\r\nSec-Fetch-Site: same-origin\r\n");
+            client.send(format!(
+                "PUT /up/a HTTP/1.1\r\nHost: {host}\r\n{origin}{more}Content-Length: 1\r\n\r\nx"
+            ));
+            client.response()
+        };
+        let server = start(model, &docroot, &["--vhost", &rule]);
+        for host in
+            ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "1.2"]
+        {
+            let got = put(server.port, host, "").expect(403);
+            assert!(got.text().contains("--vhost"), "{got:?}");
+        }
+        assert_empty(&docroot.path("up"));
+        for host in
+            ["127.0.0.1:1", "127.0.0.1", "[::1]:80", "[::1]", "192.168.0.2", "localhost", "LocalHost:9"]
+                .into_iter()
+                .chain(["a.localhost", "localhost.:8", "blog.test", "Blog.test:80"])
+        {
+            let got = put(server.port, host, "");
+            assert!([201, 204].contains(&got.status), "{host}: {got:?}");
+        }
+        // A browser gives the password of this place to no other name; and what all may reach, all may name.
+        let guarded = start(model, &docroot, &["--write-auth", "u:p@/up"]);
+        put(guarded.port, "files.example", &format!("{}\r\n", basic("u:p"))).expect(204);
+        let open = Server::launch({
+            let mut command = command(model, &docroot.root(), &["--upload", "/up"]);
+            command.args(["--bind", "0.0.0.0"]);
+            command
+        });
+        put(open.port, "files.example", "").expect(204);
+    });
+}
+
 #[test]
 fn writing_may_take_a_password_of_its_own() {
     let docroot = docroot();
