@@ -237,6 +237,7 @@ impl Docroot {
             let fd = self.open_beneath(name, reach)?;
             let stat = stat(&fd)?;
             return match file_type(&stat) {
+                FileType::Directory if self.keeps_back(&fd) => Err(Trouble::NotFound),
                 FileType::Directory => Ok(Found::WithoutSlash),
                 FileType::RegularFile => self.load(fd, &stat, path, reach),
                 _ => Err(Trouble::NotFound),
@@ -257,11 +258,19 @@ impl Docroot {
         let stat = stat(&directory)?;
         match file_type(&stat) {
             // Without a link it was deleted, and only our descriptor keeps it.
-            FileType::Directory if self.options.listing && stat.stx_nlink > 0 => {
+            FileType::Directory
+                if self.options.listing && stat.stx_nlink > 0 && !self.keeps_back(&directory) =>
+            {
                 Ok(Found::Directory(directory))
             }
             _ => Err(Trouble::NotFound),
         }
+    }
+
+    /// Whether this folder is hidden or not for reading where it lies, whatever link has led there.
+    pub(crate) fn keeps_back(&self, folder: &OwnedFd) -> bool {
+        let resolved = self.resolved_name(folder).map(|name| [&name[..], b"/"].concat());
+        resolved.is_some_and(|name| is_hidden(&name) || self.withholds(&name))
     }
 
     /// Opens a name beneath the root. A FIFO or a device does not hold us (O_NONBLOCK), a terminal does not
@@ -353,8 +362,9 @@ impl Docroot {
         let fd = self.open_beneath(&[name, index, coding::suffix(coding)].concat(), reach)?;
         let stat = stat(&fd)?;
         let stamp = Stamp::of(&stat);
-        let is_hidden = self.resolved_name(&fd).as_deref().is_some_and(is_hidden);
-        if file_type(&stat) != FileType::RegularFile || is_hidden {
+        let resolved = self.resolved_name(&fd);
+        let is_kept_back = resolved.as_deref().is_some_and(|name| is_hidden(name) || self.withholds(name));
+        if file_type(&stat) != FileType::RegularFile || is_kept_back {
             return Ok((stamp, None));
         }
         let Meta { content_type, ref lines, .. } = original.meta;

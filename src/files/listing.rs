@@ -243,8 +243,9 @@ fn look(
     let stat = if known == FileType::Symlink {
         let full = [path.strip_prefix(b"/").unwrap_or(path), name].concat();
         let target = docroot.open_beneath(&full, Reach::OnDisk).ok()?;
-        // A link to what is hidden is not served either.
-        if docroot.resolved_name(&target).as_deref().is_some_and(is_hidden) {
+        // A link to what is hidden is not served either, nor one to what is not for reading.
+        let is_kept_back = |name: &[u8]| is_hidden(name) || docroot.withholds(name);
+        if docroot.resolved_name(&target).as_deref().is_some_and(is_kept_back) {
             return None;
         }
         stat(target).ok()?

@@ -293,3 +293,28 @@ fn the_policy_of_a_listing_lets_its_own_script_run() {
     assert!(policy.contains(&format!("script-src 'sha256-{hash}';")), "{hash} in {policy}");
     assert!(policy.starts_with("default-src 'none';"));
 }
+
+/// A folder is judged by where it lies as well, like a file: a link showed the names in what is not for reading.
+#[test]
+fn a_link_to_a_folder_that_is_not_shown_is_not_shown_either() {
+    let docroot = Docroot::new();
+    docroot.write("site/.git/config-of-git", b"x");
+    docroot.write("site/bin/program", b"x");
+    docroot.write("site/bin/deeper/program", b"x");
+    docroot.link(".git", "site/history");
+    docroot.link("bin", "site/tools");
+    docroot.link("bin/deeper", "site/more");
+    let cgi = format!("/cgi={}", docroot.path("site/bin").display());
+    let flags = ["--cgi", &cgi, "--archives"];
+    on_both(|model| {
+        let server = Server::start(model, &docroot.path("site"), &flags);
+        let mut client = Client::connect(server.port);
+        for path in ["/history/", "/tools/", "/more/", "/history", "/tools", "/bin/", "/tools/deeper/"] {
+            client.get(path).expect(404);
+            client.get(&format!("{path}?archive=tar")).expect(404);
+        }
+        assert_eq!(entries(&listing(&mut client, "/")), ["bin"]);
+        let plain = Server::start(model, &docroot.root(), &[]);
+        assert_eq!(entries(&listing(&mut Client::connect(plain.port), "/.well-known/")), ["security.txt"]);
+    });
+}

@@ -102,9 +102,8 @@ impl Walk {
         let name = if path.is_empty() { b"." } else { &path[..] };
         let directory = docroot.open_beneath(name, Reach::OnDisk)?;
         let stat = stat(&directory)?;
-        let is_hidden = docroot.resolved_name(&directory).as_deref().is_some_and(is_hidden);
         // Without a link it was deleted, and only our descriptor keeps it.
-        if file_type(&stat) != FileType::Directory || stat.stx_nlink == 0 || is_hidden {
+        if file_type(&stat) != FileType::Directory || stat.stx_nlink == 0 || docroot.keeps_back(&directory) {
             return Err(Trouble::NotFound);
         }
         let mut walk = Walk {
