@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use crate::config::FileOptions;
 use crate::error_page::{error, wants_html};
-use crate::handler::{Answer, Context, Handler, Now, method_not_allowed};
+use crate::handler::{Answer, Context, Handler, Now, When, method_not_allowed};
 use crate::http::conditional::{self, Precondition, Validators};
 use crate::http::date::fmt_http_date;
 use crate::http::fields::NameLengths;
@@ -472,6 +472,17 @@ fn answer(
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
+    if docroot.options.spa.is_some() {
+        let is_found = match &found {
+            Ok(Served::File(_, attempt)) => *attempt.path == *path,
+            Ok(Served::Directory(_) | Served::WithoutSlash) => true,
+            Err(trouble) => *trouble != Trouble::NotFound,
+        };
+        // Who is not given the application's page is told that nothing is there.
+        if !is_found {
+            cx.add_field(When::Always, "Vary", "Accept");
+        }
+    }
     match found {
         Ok(Served::File(forms, attempt)) => match attempt.role {
             Role::Instead(status) => page_instead(&forms.original, status).into(),

@@ -283,5 +283,25 @@ fn names_without_html_and_pages_for_what_is_missing() {
         ask(client, "/users/17", &[browser]).expect(200).with_body("home");
         ask(client, "/logo.png", &["Accept: image/*"]).expect(404).with_body("nothing here, friend");
         ask(client, "/about.html", &[browser]).expect(200).with_body("about us");
+        // What depends on who asks says so, or a cache gives one the answer of the other.
+        let bare = Server::start(model, &docroot.root(), &["--spa"]);
+        let plain = Server::start(model, &docroot.root(), &[]);
+        for (port, path, depends) in [
+            (spa.port, "/users/17", true),
+            (spa.port, "/logo.png", true),
+            (bare.port, "/users/17", true),
+            (bare.port, "/", false),
+            (bare.port, "/about.html", false),
+            (plain.port, "/users/17", false),
+        ] {
+            let mut client = Client::connect(port);
+            for accept in [browser, "Accept: image/*"] {
+                for _ in 0..2 {
+                    let got = ask(&mut client, path, &[accept]);
+                    let says = got.fields.iter().any(|(name, value)| name == "vary" && value == "Accept");
+                    assert_eq!(says, depends, "{path} {accept}: {got:?}");
+                }
+            }
+        }
     });
 }
