@@ -265,10 +265,12 @@ impl Target {
         out
     }
 
-    /// In a path two slashes become one: at its beginning they would lead to another host.
+    /// In a path two slashes become one: at its beginning they would lead to another host. In a query they stay.
     fn push(&self, bytes: &[u8], out: &mut Vec<u8>) {
+        let mut is_path = !self.is_url && !out.contains(&b'?');
         for &byte in bytes {
-            if self.is_url || byte != b'/' || out.last() != Some(&b'/') {
+            is_path &= byte != b'?';
+            if !is_path || byte != b'/' || out.last() != Some(&b'/') {
                 out.push(byte);
             }
         }
@@ -313,6 +315,7 @@ mod tests {
             rewrite /b/* /c/$1/
             redirect 307 /c/end/ /the-end
             redirect /loop/** /loop/$1
+            redirect /login/** /in//?to=http://host//$1&also=//x
         ";
         for (path, query, expected) in [
             ("/else", None, "same"),
@@ -326,6 +329,7 @@ mod tests {
             ("/b/x", None, "/c/x/"),
             ("/a/end", None, "307 /the-end"),
             ("/loop/x", Some("q"), "same"),
+            ("/login/a/b", None, "302 /in/?to=http://host//a/b&also=//x"),
         ] {
             assert_eq!(judged(rules, path, query), expected, "{path}");
         }
