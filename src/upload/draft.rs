@@ -102,10 +102,14 @@ impl Draft {
         Ok(())
     }
 
-    /// Gives it its name, when its content is on the disk. `old` says whether a file of that name is there, which
-    /// it then replaces. Says whether the name is new.
+    /// Waits until its content is on the disk. Called before it is published, and not under a lock: it takes a while.
+    pub(super) fn sync(&self) -> Result<(), Errno> {
+        rustix::fs::fdatasync(&self.fd)
+    }
+
+    /// Gives it its name. `old` says whether a file of that name is there, which it then replaces. Says whether the
+    /// name is new.
     pub(super) fn publish(mut self, name: &[u8], old: Old) -> Result<Published, Errno> {
-        rustix::fs::fdatasync(&self.fd)?;
         let is_new = match old {
             Old::None | Old::Unwanted => match self.link(name) {
                 Err(Errno::EXIST) if old == Old::None => {

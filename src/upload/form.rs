@@ -21,6 +21,12 @@ use crate::http::{Request, Response, Status};
 use crate::jobs::{Then, lock};
 use crate::json::push_string;
 
+/// So many files are published, each a wait for the disk, before other jobs have their turn.
+const FILES_PER_JOB: usize = 8;
+
+/// A part is no shorter than this, boundary and head included.
+const PART_BYTES_MIN: usize = 48;
+
 /// One form on its way.
 pub(super) struct Form {
     parser: Multipart,
@@ -83,10 +89,17 @@ fn check_post(ask: &Ask, request: &Request<'_>) -> Result<Multipart, Refusal> {
 }
 
 impl Form {
-    /// Takes the next piece of the form.
-    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), Refusal> {
+    /// Takes the next piece of the form, or as much of it as is enough for one job. Says how much.
+    pub(super) fn write(&mut self, piece: &[u8]) -> Result<usize, Refusal> {
         let files = &mut self.files;
-        self.parser.push(piece, |event| files.take(event))
+        let stored_max = files.stored.len() + FILES_PER_JOB;
+        let mut taken = 0;
+        while taken < piece.len() && files.stored.len() < stored_max {
+            let part = first_part(&piece[taken..]);
+            self.parser.push(part, |event| files.take(event))?;
+            taken += part.len();
+        }
+        Ok(taken)
     }
 
     /// The content has ended.
@@ -96,6 +109,15 @@ impl Form {
             return Err(Refusal::new(Status::BAD_REQUEST, "no file is in the form"));
         }
         Ok(self.files.answer())
+    }
+}
+
+/// The beginning of this piece of a form, up to where the next part may begin: every boundary begins like that.
+fn first_part(piece: &[u8]) -> &[u8] {
+    let from = PART_BYTES_MIN.min(piece.len());
+    match memchr::memmem::find(&piece[from..], b"\r\n--") {
+        Some(at) => &piece[..from + at],
+        None => piece,
     }
 }
 
@@ -132,6 +154,7 @@ impl Files {
     }
 
     fn publish(&mut self, draft: Draft, place: &Place) -> Result<(), Refusal> {
+        draft.sync()?;
         let _publishing = lock(&self.ask.desk.publishing);
         let found = place.look()?;
         self.may_be_written(found)?;

@@ -271,6 +271,7 @@ impl Partial {
     /// Makes it a file that everybody sees.
     fn publish(&self, draft: Draft) -> Result<Response, Refusal> {
         let ask = &self.ask;
+        draft.sync()?;
         let _publishing = lock(&ask.desk.publishing);
         let found = self.place.look()?;
         replaceable(found)?;

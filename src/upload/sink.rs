@@ -56,36 +56,50 @@ impl Sink {
         Sink { work: Some(work), ask, errands, takes_interim: false }
     }
 
-    /// Writes what was gathered. After a failure there is nothing left to write to.
-    fn step(&mut self) -> Result<(), Response> {
-        let Some(work) = &mut self.work else { return Ok(()) };
+    /// Writes what was gathered, or as much of it as one job should. After a failure there is nothing left to write
+    /// to.
+    fn step(&mut self) -> Result<Stepped, Response> {
+        let Some(work) = &mut self.work else { return Ok(Stepped::All) };
         work.write().map_err(|refusal| {
             self.work = None;
             self.ask.refuse(refusal)
         })
     }
 
-    /// Writes the rest and makes the answer.
-    fn last_step(&mut self) -> Response {
-        let Some(mut work) = self.work.take() else { return self.ask.refuse(LOST) };
-        let done = work.write().and_then(|()| match work.goal {
-            Goal::File(writer) => writer.finish(),
-            Goal::Form(form) => form.finish(),
-        });
-        done.unwrap_or_else(|refusal| self.ask.refuse(refusal))
+    /// The same behind the end of the content, with the answer when all is written.
+    fn last_step(&mut self) -> Option<Response> {
+        match self.step() {
+            Ok(Stepped::Part) => return None,
+            Ok(Stepped::All) => {}
+            Err(response) => return Some(response),
+        }
+        let done = match self.work.take().map(|work| work.goal) {
+            Some(Goal::File(writer)) => writer.finish(),
+            Some(Goal::Form(form)) => form.finish(),
+            None => Err(LOST),
+        };
+        Some(done.unwrap_or_else(|refusal| self.ask.refuse(refusal)))
     }
+}
+
+/// How much of what was gathered is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stepped {
+    All,
+    /// Others are to have their turn before the rest.
+    Part,
 }
 
 const LOST: Refusal = Refusal::new(crate::http::Status::INTERNAL_SERVER_ERROR, "the upload was lost");
 
 impl Work {
-    fn write(&mut self) -> Result<(), Refusal> {
+    fn write(&mut self) -> Result<Stepped, Refusal> {
         let written = match &mut self.goal {
-            Goal::File(writer) => writer.write(&self.buffer),
-            Goal::Form(form) => form.write(&self.buffer),
+            Goal::File(writer) => writer.write(&self.buffer).map(|()| self.buffer.len())?,
+            Goal::Form(form) => form.write(&self.buffer)?,
         };
-        self.buffer.clear();
-        written
+        self.buffer.drain(..written);
+        Ok(if self.buffer.is_empty() { Stepped::All } else { Stepped::Part })
     }
 }
 
@@ -99,8 +113,9 @@ impl BodySink for Sink {
     fn drain(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
         cx.job_then(move || {
             let stepped = self.step();
-            let then: Then = Box::new(move |_| match stepped {
-                Ok(()) => Answer::Sink(self),
+            let then: Then = Box::new(move |cx| match stepped {
+                Ok(Stepped::All) => Answer::Sink(self),
+                Ok(Stepped::Part) => self.drain(cx),
                 Err(response) => response.into(),
             });
             then
@@ -108,7 +123,14 @@ impl BodySink for Sink {
     }
 
     fn finish(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
-        cx.job(move || self.last_step())
+        cx.job_then(move || {
+            let answer = self.last_step();
+            let then: Then = Box::new(move |cx| match answer {
+                Some(response) => response.into(),
+                None => self.finish(cx),
+            });
+            then
+        })
     }
 
     fn bytes_max(&self, limits: &Limits) -> u64 {

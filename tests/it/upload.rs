@@ -672,6 +672,26 @@ fn what_is_kept_for_later_is_bounded_in_age_and_bytes() {
     });
 }
 
+#[test]
+fn a_form_of_many_small_files_arrives_whole() {
+    on_both(|model| {
+        let docroot = docroot();
+        let server = start(model, &docroot, &[]);
+        let heads: Vec<String> = (0..100).map(|number| format!("name=f; filename=f{number}")).collect();
+        let parts: Vec<(&str, &[u8])> = heads.iter().map(|head| (head.as_str(), head.as_bytes())).collect();
+        let (kind, content) = form(&parts);
+        // In one go, and with a large one at the end of many.
+        let got = Client::connect(server.port).ask("POST", "/up/", &[kind], &content).expect(201);
+        assert_eq!(got.text().lines().count(), 100);
+        assert_eq!(names(&docroot.path("up")).len(), 100);
+        let large = pattern(1_000_000);
+        let (kind, content) = form(&[&parts[..], &[("name=f; filename=large", &large)], &parts[..]].concat());
+        Client::connect(server.port).ask("POST", "/up/?overwrite", &[kind], &content).expect(201);
+        assert_eq!(fs::read(docroot.path("up/large")).unwrap(), large);
+        assert_eq!(fs::read(docroot.path("up/f99")).unwrap(), heads[99].as_bytes());
+    });
+}
+
 /// A limit on the size of files stands for a full disk: both say so in the middle of the writing.
 #[test]
 fn a_full_disk_is_said_and_leaves_nothing() {
