@@ -102,6 +102,15 @@ impl Draft {
         Ok(())
     }
 
+    /// Gives back the room that was reserved ahead: for now nothing more comes.
+    pub(super) fn give_back(&mut self) {
+        if (self.bytes + 1..u64::MAX).contains(&self.reserved)
+            && rustix::fs::ftruncate(&self.fd, self.bytes).is_ok()
+        {
+            self.reserved = self.bytes;
+        }
+    }
+
     /// Waits until its content is on the disk. Called before it is published, and not under a lock: it takes a while.
     pub(super) fn sync(&self) -> Result<(), Errno> {
         rustix::fs::fdatasync(&self.fd)

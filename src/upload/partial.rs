@@ -267,6 +267,23 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    /// Its request is over. What it has left, if it can be gone on with, is kept from now on, and takes no more room than
+    /// it counts for.
+    fn drop(&mut self) {
+        if !self.can_be_resumed() {
+            return;
+        }
+        let mut state = lock(&self.partial.state);
+        if state.turn == self.turn
+            && let Some(draft) = &mut state.draft
+        {
+            draft.give_back();
+        }
+        *lock(&self.partial.touched) = read_clock();
+    }
+}
+
 impl Partial {
     /// Makes it a file that everybody sees.
     fn publish(&self, draft: Draft) -> Result<Response, Refusal> {
@@ -405,7 +422,10 @@ impl Table {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "who clears up is no loop: it sleeps for minutes")]
-fn read_clock() -> Instant {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "neither who clears up nor an upload that breaks off is in a turn"
+)]
+pub(super) fn read_clock() -> Instant {
     Instant::now()
 }
