@@ -102,6 +102,7 @@ if(begun.status!==201)return begun.status
 at=item.at=new URL(begun.getResponseHeader('Location'),here).href
 }
 const from=item.offset,sent=await ask(item,'PATCH',at,{'Content-Type':'application/partial-upload','Upload-Offset':from,'Upload-Complete':'?1'},from?file.slice(from):file)
+if((sent.status===404||sent.status===410)&&tries++<TRIES){at=item.at=null;item.offset=0;continue}
 if(sent.status&&sent.status<500&&sent.status!==409||sent.getResponseHeader('Upload-Complete')==='?1')return sent.status
 do{
 if(item.gone)return -1

@@ -35,12 +35,21 @@ pub(super) struct Partial {
 }
 
 struct State {
-    /// `None` when it is complete, or was given up.
-    draft: Option<Draft>,
+    stage: Stage,
     turn: u64,
     /// The whole length, where the client has said it.
     length: Option<u64>,
-    is_complete: bool,
+}
+
+enum Stage {
+    /// Content comes, or may come.
+    Open(Draft),
+    /// All of it is there, and is being made a file. That may fail.
+    Publishing,
+    /// It is a file.
+    Published,
+    /// It will be none.
+    GivenUp,
 }
 
 /// What is known of an upload.
@@ -65,6 +74,8 @@ pub(super) struct Writer {
 
 const SUPERSEDED: Refusal = Refusal::new(Status::CONFLICT, "another request goes on with this upload");
 const GIVEN_UP: Refusal = Refusal::new(Status::GONE, "this upload was given up");
+const PUBLISHING: Refusal =
+    Refusal::new(Status::SERVICE_UNAVAILABLE, "this upload is being put in its place");
 
 impl Partial {
     /// Begins an upload of which `bytes` come with this request.
@@ -89,7 +100,7 @@ impl Partial {
             ask: Arc::clone(ask),
             token,
             place,
-            state: Mutex::new(State { draft: Some(draft), turn: 0, length, is_complete: false }),
+            state: Mutex::new(State { stage: Stage::Open(draft), turn: 0, length }),
             bytes: AtomicU64::new(0),
             is_held: AtomicBool::new(true),
             touched: Mutex::new(ask.now.mono),
@@ -113,21 +124,39 @@ impl Partial {
     }
 
     /// How it stands. Ends what an earlier request was doing to it.
-    pub(super) fn interrupt(&self, now: Instant) -> Progress {
+    pub(super) fn interrupt(&self, now: Instant) -> Result<Progress, Refusal> {
         let mut state = lock(&self.state);
-        state.turn += 1;
         *lock(&self.touched) = now;
-        Progress { bytes: self.bytes(), length: state.length, is_complete: state.is_complete }
+        let is_complete = match state.stage {
+            Stage::Open(_) => false,
+            Stage::Published => true,
+            Stage::Publishing => return Err(PUBLISHING),
+            Stage::GivenUp => return Err(GIVEN_UP),
+        };
+        state.turn += 1;
+        Ok(Progress { bytes: self.bytes(), length: state.length, is_complete })
     }
 
-    /// Gives it up.
-    pub(super) fn cancel(&self) {
+    /// Gives it up, and forgets it.
+    pub(super) fn cancel(&self) -> Result<(), Refusal> {
         let draft = {
             let mut state = lock(&self.state);
+            if matches!(state.stage, Stage::Publishing) {
+                return Err(PUBLISHING);
+            }
             state.turn += 1;
-            self.take_draft(&mut state)
+            self.take_draft(&mut state, Stage::GivenUp)
         };
         drop(draft);
+        self.forget();
+        Ok(())
+    }
+
+    /// From now on nobody knows the upload by its token.
+    fn forget(&self) {
+        if let Some(token) = &self.token {
+            self.ask.desk.partials.remove(token);
+        }
     }
 
     /// Goes on with it, `bytes` at `offset` coming with this request.
@@ -140,11 +169,11 @@ impl Partial {
     ) -> Result<Writer, Halt> {
         *lock(&self.touched) = ask.now.mono;
         let mut state = lock(&self.state);
-        if state.is_complete {
-            return Err(Halt::Complete);
-        }
-        if state.draft.is_none() {
-            return Err(Halt::Refused(GIVEN_UP));
+        match state.stage {
+            Stage::Open(_) => {}
+            Stage::Publishing => return Err(Halt::Refused(PUBLISHING)),
+            Stage::Published => return Err(Halt::Complete),
+            Stage::GivenUp => return Err(Halt::Refused(GIVEN_UP)),
         }
         if offset != self.bytes() {
             return Err(Halt::Offset(self.bytes()));
@@ -176,9 +205,14 @@ impl Partial {
         if self.is_held.load(Ordering::Acquire) { self.bytes() } else { 0 }
     }
 
-    fn take_draft(&self, state: &mut State) -> Option<Draft> {
+    /// The draft, if there is one: then the upload is at this stage.
+    fn take_draft(&self, state: &mut State, next: Stage) -> Option<Draft> {
+        let Stage::Open(_) = state.stage else { return None };
         self.is_held.store(false, Ordering::Release);
-        state.draft.take()
+        match std::mem::replace(&mut state.stage, next) {
+            Stage::Open(draft) => Some(draft),
+            Stage::Publishing | Stage::Published | Stage::GivenUp => None,
+        }
     }
 }
 
@@ -206,14 +240,14 @@ impl Writer {
         let end = self.partial.bytes() + piece.len() as u64;
         if end > state.length.unwrap_or(u64::MAX) {
             // It went too far, so no more of it is taken.
-            drop(self.partial.take_draft(&mut state));
+            drop(self.partial.take_draft(&mut state, Stage::GivenUp));
             return Err(Refusal::new(Status::BAD_REQUEST, "more came than the upload's length"));
         }
         let ask = &self.partial.ask;
         if end > ask.limits.upload_bytes_max {
             return Err(TOO_LARGE);
         }
-        let draft = state.draft.as_mut().ok_or(GIVEN_UP)?;
+        let Stage::Open(draft) = &mut state.stage else { return Err(GIVEN_UP) };
         let outcome = draft.append(piece, self.left);
         self.partial.bytes.store(draft.bytes(), Ordering::Release);
         self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
@@ -244,10 +278,18 @@ impl Writer {
         if state.length.is_some_and(|length| length != partial.bytes()) {
             return Err(Refusal::new(Status::BAD_REQUEST, "less came than the upload's length"));
         }
-        let draft = partial.take_draft(&mut state).ok_or(GIVEN_UP)?;
-        state.is_complete = true;
+        let draft = partial.take_draft(&mut state, Stage::Publishing).ok_or(GIVEN_UP)?;
         drop(state);
-        let response = partial.publish(draft).unwrap_or_else(|refusal| partial.ask.refuse(refusal));
+        let published = partial.publish(draft);
+        lock(&partial.state).stage = match published {
+            Ok(_) => Stage::Published,
+            Err(_) => Stage::GivenUp,
+        };
+        let response = published.unwrap_or_else(|refusal| {
+            // There is nothing to go on with, and nothing that could be said to be complete.
+            partial.forget();
+            partial.ask.refuse(refusal)
+        });
         Ok(if self.is_resumable { response.with_field("Upload-Complete", "?1") } else { response })
     }
 
@@ -276,7 +318,7 @@ impl Drop for Writer {
         }
         let mut state = lock(&self.partial.state);
         if state.turn == self.turn
-            && let Some(draft) = &mut state.draft
+            && let Stage::Open(draft) = &mut state.stage
         {
             draft.give_back();
         }

@@ -137,7 +137,7 @@ fn find(ask: &Ask, token: &str) -> Result<Arc<Partial>, Refusal> {
 /// `HEAD`: how far the upload has come.
 pub(super) fn state(ask: Ask, token: String, cx: &mut Context<'_>) -> Answer {
     in_job(ask, cx, move |ask| {
-        let progress = find(ask, &token)?.interrupt(ask.now.mono);
+        let progress = find(ask, &token)?.interrupt(ask.now.mono)?;
         let response = Response::new(Status::NO_CONTENT)
             .with_field("Upload-Offset", progress.bytes.to_string())
             .with_field("Upload-Complete", if progress.is_complete { "?1" } else { "?0" })
@@ -153,8 +153,7 @@ pub(super) fn state(ask: Ask, token: String, cx: &mut Context<'_>) -> Answer {
 /// `DELETE`: it will not be gone on with.
 pub(super) fn cancel(ask: Ask, token: String, cx: &mut Context<'_>) -> Answer {
     in_job(ask, cx, move |ask| {
-        find(ask, &token)?.cancel();
-        ask.desk.partials.remove(&token);
+        find(ask, &token)?.cancel()?;
         Ok(Response::new(Status::NO_CONTENT))
     })
 }

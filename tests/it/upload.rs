@@ -692,6 +692,36 @@ fn a_form_of_many_small_files_arrives_whole() {
     });
 }
 
+/// It was said to be complete before it was a file, and also when it never became one.
+#[test]
+fn an_upload_that_cannot_become_a_file_is_not_said_to_be_complete() {
+    on_both(|model| {
+        let docroot = docroot();
+        let server = start(model, &docroot, &["--max-partial", "100k"]);
+        let begin = |path: &str| {
+            let begun = put(&server, path, &["Upload-Complete: ?0"], b"some").expect(201);
+            begun.must("location").to_owned()
+        };
+        let part = ["Content-Type: application/partial-upload", "Upload-Offset: 4"];
+        let place = begin("/up/a");
+        fs::create_dir(docroot.path("up/a")).unwrap();
+        let mut client = Client::connect(server.port);
+        client.ask("PATCH", &place, &[part[0], part[1], "Upload-Complete: ?1"], b"more").expect(409);
+        let mut client = Client::connect(server.port);
+        client.ask("HEAD", &place, &[], b"").expect(404);
+        // One that has outgrown what is kept is not kept, either.
+        let place = begin("/up/b");
+        let mut client = Client::connect(server.port);
+        let fields = [part[0], part[1], "Upload-Complete: ?0", "Transfer-Encoding: chunked"];
+        client.send(request("PATCH", &place, &fields, b""));
+        client.send_if_open(chunked(&pattern(600_000), 10_000));
+        client.response().expect(507);
+        Client::connect(server.port).ask("HEAD", &place, &[], b"").expect(404);
+        until("nothing is open any more", || drafts(&server, &docroot.path("up")) == 0);
+        assert_eq!(names(&docroot.path("up")), ["a"]);
+    });
+}
+
 /// A limit on the size of files stands for a full disk: both say so in the middle of the writing.
 #[test]
 fn a_full_disk_is_said_and_leaves_nothing() {
