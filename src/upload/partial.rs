@@ -201,8 +201,12 @@ impl Partial {
         self.bytes.load(Ordering::Acquire)
     }
 
+    fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Acquire)
+    }
+
     fn held_bytes(&self) -> u64 {
-        if self.is_held.load(Ordering::Acquire) { self.bytes() } else { 0 }
+        if self.is_held() { self.bytes() } else { 0 }
     }
 
     /// The draft, if there is one: then the upload is at this stage.
@@ -253,10 +257,12 @@ impl Writer {
         self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
         drop(state);
         outcome?;
-        match self.partial.token.is_none() || ask.desk.partials.make_room(&self.partial) {
-            true => Ok(()),
-            false => Err(Refusal::new(Status::INSUFFICIENT_STORAGE, "no room is left for partial uploads")),
+        if self.partial.token.is_none() || ask.desk.partials.make_room() {
+            return Ok(());
         }
+        // Those under way leave no room, so this one cannot be kept, either.
+        self.partial.cancel()?;
+        Err(Refusal::new(Status::INSUFFICIENT_STORAGE, "no room is left for partial uploads"))
     }
 
     /// The content of the request is complete and written.
@@ -391,7 +397,7 @@ impl Partials {
         let mut table = lock(&self.table);
         let mut given_up = Vec::new();
         while table.partials.len() >= PARTIALS_MAX {
-            match table.take_oldest(None) {
+            match table.take_oldest(|_| true) {
                 Some(oldest) => given_up.push(oldest),
                 None => break,
             }
@@ -410,11 +416,12 @@ impl Partials {
     }
 
     /// Gives up the oldest until all together have room. False when those under way leave none.
-    fn make_room(&self, own: &Arc<Partial>) -> bool {
+    fn make_room(&self) -> bool {
         let mut given_up = Vec::new();
         let mut table = lock(&self.table);
         while table.bytes() > self.bytes_max {
-            match table.take_oldest(Some(own)) {
+            // Only of these does it come free.
+            match table.take_oldest(Partial::is_held) {
                 Some(oldest) => given_up.push(oldest),
                 None => break,
             }
@@ -453,13 +460,13 @@ impl Table {
         self.partials.values().map(|partial| partial.held_bytes()).sum()
     }
 
-    /// Takes out the one nobody has touched for longest, of those that nobody writes to.
-    fn take_oldest(&mut self, but: Option<&Arc<Partial>>) -> Option<Arc<Partial>> {
-        let is_idle = |partial: &Arc<Partial>| {
-            Arc::strong_count(partial) == 1 && but.is_none_or(|but| !Arc::ptr_eq(but, partial))
-        };
+    /// Takes out the one nobody has touched for longest, of these and of those that nobody writes to. What is a file
+    /// goes first: whoever asks for it again loses a word about it, and not what was sent.
+    fn take_oldest(&mut self, is_one: impl Fn(&Partial) -> bool) -> Option<Arc<Partial>> {
+        let is_idle = |partial: &Arc<Partial>| Arc::strong_count(partial) == 1 && is_one(partial);
         let idle = self.partials.iter().filter(|(_, partial)| is_idle(partial));
-        let oldest = idle.min_by_key(|(_, partial)| *lock(&partial.touched))?.0.clone();
+        let rank = |partial: &Partial| (partial.is_held(), *lock(&partial.touched));
+        let oldest = idle.min_by_key(|(_, partial)| rank(partial))?.0.clone();
         self.partials.remove(&oldest)
     }
 }
