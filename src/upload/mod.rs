@@ -238,11 +238,15 @@ impl Ask {
         });
         match verdict {
             Some(Precondition::Proceed) => Ok(()),
-            Some(Precondition::Failed | Precondition::NotModified) => {
-                Err(Refusal::new(Status::PRECONDITION_FAILED, "the file is not as the request expects"))
-            }
+            Some(Precondition::Failed | Precondition::NotModified) => Err(UNEXPECTED),
             None => Err(Refusal::new(Status::INTERNAL_SERVER_ERROR, "the request was lost")),
         }
+    }
+
+    /// Whether the request is for a new name only.
+    fn wants_new_name(&self) -> bool {
+        let asks = |request: &Request<'_>| request.field("if-none-match") == Some(b"*");
+        self.head.with(&self.limits, asks).unwrap_or(false)
     }
 
     /// What `path` names, if whoever was let in may write there.
@@ -283,6 +287,8 @@ impl Ask {
     }
 }
 
+const UNEXPECTED: Refusal =
+    Refusal::new(Status::PRECONDITION_FAILED, "the file is not as the request expects");
 const TOO_LARGE: Refusal = Refusal::new(Status::CONTENT_TOO_LARGE, "the upload is too large");
 
 /// What a PUT may replace.

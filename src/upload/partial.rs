@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use super::draft::{Draft, Old};
 use super::place::{Found, Place};
 use super::refusal::Refusal;
 use super::resume::Wish;
-use super::{Ask, TOO_LARGE, replaceable, resume, written};
+use super::{Ask, TOO_LARGE, UNEXPECTED, replaceable, resume, written};
 use crate::config::PARTIALS_MAX;
 use crate::http::{Response, Status};
 use crate::jobs::lock;
@@ -88,7 +90,7 @@ impl Partial {
         let draft = Draft::begin(&place.folder)?;
         let length = wish.length_with(0, bytes);
         if !draft.has_room(length.max(bytes).unwrap_or(0)) {
-            return Err(rustix::io::Errno::NOSPC.into());
+            return Err(Errno::NOSPC.into());
         }
         let partials = &ask.desk.partials;
         let token = match wish.complete {
@@ -338,14 +340,23 @@ impl Partial {
         let ask = &self.ask;
         draft.sync()?;
         let _publishing = lock(&ask.desk.publishing);
-        let found = self.place.look()?;
+        self.put_in_place(draft, self.place.look()?)
+    }
+
+    /// The same where this was found a moment ago: only other programs can have changed it since.
+    fn put_in_place(&self, draft: Draft, found: Found) -> Result<Response, Refusal> {
+        let ask = &self.ask;
         replaceable(found)?;
         ask.check_conditions(found)?;
         let old = match found {
             Found::File(_) => Old::Replaced,
+            _ if ask.wants_new_name() => Old::Unwanted,
             Found::Nothing | Found::Folder | Found::Other => Old::None,
         };
-        let published = draft.publish(&self.place.name, old)?;
+        let published = match draft.publish(&self.place.name, old) {
+            Err(Errno::EXIST) if old == Old::Unwanted => return Err(UNEXPECTED),
+            published => published?,
+        };
         ask.docroot.note_write();
         Ok(written(&ask.path, published.is_new, &published.stamp))
     }
