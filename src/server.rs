@@ -360,7 +360,7 @@ impl Server {
         if let Some(log) = log {
             self.metrics.watch_log(log.clone());
         }
-        let scripts = self.scripts.clone();
+        let (scripts, uploads) = (self.scripts.clone(), self.site.uploads().cloned());
         let outcome = match self.config.model {
             Model::Threads => self.run_threads(log),
             Model::Reactor if self.config.turn_lines => self.run_reactor::<Stopwatch>(log),
@@ -369,6 +369,9 @@ impl Server {
         // Whoever was cut off, what ran for him is not to go on without a server.
         if let Some(scripts) = scripts {
             scripts.end_all();
+        }
+        if let Some(uploads) = uploads {
+            uploads.give_all_up();
         }
         outcome
     }

@@ -299,13 +299,11 @@ impl Builder {
 
 /// The files of a folder, and uploads to it where it takes some.
 fn with_uploads(config: &Config, site: &Site, files: StaticFiles) -> Arc<dyn Handler> {
-    if config.files.uploads.is_empty() {
-        return Arc::new(files);
-    }
+    let Some(uploads) = site.uploads() else { return Arc::new(files) };
     let docroot = Arc::clone(files.docroot());
     let docroot_of: upload::DocrootOf = Box::new(move |_| Arc::clone(&docroot));
     let names = upload::Names::new(config, Box::new(|_| false));
-    Arc::new(upload::around(config, docroot_of, names, site.write_guards(), Arc::new(files)))
+    Arc::new(upload::around(uploads, docroot_of, names, Arc::new(files)))
 }
 
 /// A folder for uploads that no request can lead to would take none, and nobody would be told.

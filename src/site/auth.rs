@@ -158,7 +158,7 @@ impl std::fmt::Debug for Guard {
 }
 
 /// Who decides about requests that change something.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct WriteGuards {
     /// Where it takes a password, the first one decides.
     pub(super) guards: [Option<Arc<Guard>>; 2],

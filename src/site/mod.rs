@@ -38,6 +38,7 @@ pub struct Site {
     rules: Option<Rules>,
     fields: Option<FieldRules>,
     cors: Vec<String>,
+    uploads: Option<Arc<upload::Desk>>,
 }
 
 impl Site {
@@ -48,11 +49,14 @@ impl Site {
     pub fn open(config: &Config) -> Result<Self, String> {
         let fields = FieldRules::new(&config.files.fields)?;
         let guard = Guard::open(&config.site.auth, config)?.map(Arc::new);
-        let write_guard = Guard::open(&config.site.write_auth, config)?.map(Guard::for_writing);
+        let write_guard = Guard::open(&config.site.write_auth, config)?.map(Guard::for_writing).map(Arc::new);
+        let write_guards = WriteGuards { guards: [write_guard.clone(), guard.clone()] };
+        let takes_uploads = !config.files.uploads.is_empty();
         Ok(Site {
             hosts: Hosts::open(config, guard.as_ref())?.map(Arc::new),
             guard,
-            write_guard: write_guard.map(Arc::new),
+            write_guard,
+            uploads: takes_uploads.then(|| Arc::new(upload::Desk::new(config, write_guards))),
             rules: config.site.rules.as_deref().map(Rules::open).transpose()?,
             fields: (!config.files.fields.is_empty()).then_some(fields),
             cors: config.site.cors.clone(),
@@ -74,25 +78,23 @@ impl Site {
                 (Box::new(move |_| Arc::clone(&docroot)), Arc::new(files))
             }
         };
-        if config.files.uploads.is_empty() {
-            return router.fallback(Shared(handler));
-        }
+        let Some(uploads) = &self.uploads else { return router.fallback(Shared(handler)) };
         let hosts = self.hosts.clone();
         let is_named: upload::IsNamed =
             Box::new(move |request| hosts.as_ref().is_some_and(|hosts| hosts.find(request).is_some()));
         let names = upload::Names::new(config, is_named);
-        router.fallback(upload::around(config, docroot_of, names, self.write_guards(), handler))
+        router.fallback(upload::around(uploads, docroot_of, names, handler))
     }
 
     /// Whether a password has to be given to write at this normalised path.
     #[must_use]
     pub fn is_write_protected(&self, path: &[u8]) -> bool {
-        self.write_guards().is_protected(path)
+        [&self.guard, &self.write_guard].into_iter().flatten().any(|guard| guard.is_protected(path))
     }
 
-    /// Who decides about requests that change something.
-    pub(crate) fn write_guards(&self) -> WriteGuards {
-        WriteGuards { guards: [self.write_guard.clone(), self.guard.clone()] }
+    /// What all uploads share, where they are taken.
+    pub(crate) fn uploads(&self) -> Option<&Arc<upload::Desk>> {
+        self.uploads.as_ref()
     }
 
     /// Whether the folder of any further host has an entry of this name at its top.

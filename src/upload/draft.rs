@@ -26,10 +26,13 @@ const RESERVE_BYTES: u64 = 16 * MIB as u64;
 const SCRAP: &str = ".whirligig-";
 
 /// A hidden name this old belongs to nobody any more.
-const SCRAP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const SCRAP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often a name is invented anew.
 const NAME_TRIES: usize = 8;
+
+/// Who may read and write it, as far as the process lets new files be read and written (umask(2)).
+const MODE: Mode = Mode::from_raw_mode(0o666);
 
 /// A file that cannot be seen yet.
 #[derive(Debug)]
@@ -45,17 +48,22 @@ pub(super) struct Draft {
 impl Draft {
     /// An empty one in this folder.
     pub(super) fn begin(folder: &Arc<OwnedFd>) -> Result<Draft, Errno> {
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(0o666);
-        let new = |fd, scrap| Draft { fd, folder: Arc::clone(folder), scrap, bytes: 0, reserved: 0 };
-        match rustix::fs::openat(folder, ".", flags | OFlags::TMPFILE, mode) {
-            Ok(fd) => return Ok(new(fd, None)),
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::TMPFILE;
+        match rustix::fs::openat(folder, ".", flags, MODE) {
+            Ok(fd) => {
+                return Ok(Draft { fd, folder: Arc::clone(folder), scrap: None, bytes: 0, reserved: 0 });
+            }
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {}
             Err(errno) => return Err(errno),
         }
-        let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        let (fd, name) = with_new_name(|name| rustix::fs::openat(folder, name, flags, mode))?;
-        Ok(new(fd, Some(name)))
+        Draft::begin_named(folder)
+    }
+
+    /// The same where the file system has no nameless files.
+    pub(super) fn begin_named(folder: &Arc<OwnedFd>) -> Result<Draft, Errno> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let (fd, name) = with_new_name(|name| rustix::fs::openat(folder, name, flags, MODE))?;
+        Ok(Draft { fd, folder: Arc::clone(folder), scrap: Some(name), bytes: 0, reserved: 0 })
     }
 
     /// How much was written.
@@ -176,6 +184,14 @@ impl Draft {
     }
 }
 
+#[cfg(test)]
+impl Draft {
+    /// For tests: how many bytes of the disk it has taken.
+    pub(super) fn room(&self) -> u64 {
+        rustix::fs::statx(&self.fd, "", AtFlags::EMPTY_PATH, StatxFlags::BLOCKS).unwrap().stx_blocks * 512
+    }
+}
+
 impl Drop for Draft {
     fn drop(&mut self) {
         if let Some(scrap) = &self.scrap {
@@ -214,8 +230,8 @@ fn with_new_name<T>(mut make: impl FnMut(&str) -> Result<T, Errno>) -> Result<(T
     Err(Errno::EXIST)
 }
 
-/// Takes away hidden names that an earlier process left in this folder.
-pub(super) fn sweep_scraps(folder: &OwnedFd, wall: Duration) {
+/// Takes away hidden names in this folder that are older than `age`.
+pub(super) fn sweep_scraps(folder: &OwnedFd, wall: Duration, age: Duration) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(fd) = rustix::fs::openat(folder, ".", flags, Mode::empty()) else { return };
     let Ok(entries) = Dir::new(fd) else { return };
@@ -230,7 +246,7 @@ pub(super) fn sweep_scraps(folder: &OwnedFd, wall: Duration) {
         };
         let modified = Duration::from_secs(u64::try_from(stat.stx_mtime.tv_sec).unwrap_or(0));
         let is_file = FileType::from_raw_mode(u32::from(stat.stx_mode)) == FileType::RegularFile;
-        if is_file && modified + SCRAP_AGE < wall {
+        if is_file && modified + age < wall {
             let _gone = unlinkat(folder, name, AtFlags::empty());
         }
     }
@@ -260,21 +276,13 @@ mod tests {
         names
     }
 
-    /// A draft as it is where the file system has no nameless files.
-    fn begin_named(folder: &Arc<OwnedFd>) -> Draft {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-        let mode = Mode::from_raw_mode(0o666);
-        let (fd, name) = with_new_name(|name| rustix::fs::openat(folder, name, flags, mode)).unwrap();
-        Draft { fd, folder: Arc::clone(folder), scrap: Some(name), bytes: 0, reserved: 0 }
-    }
-
     #[test]
     fn a_draft_is_seen_whole_or_not_at_all_with_and_without_a_hidden_name() {
-        for begin in [|folder: &Arc<OwnedFd>| Draft::begin(folder).unwrap(), begin_named] {
+        for begin in [Draft::begin, Draft::begin_named] {
             let scratch = tempfile::tempdir().unwrap();
             let folder = folder(scratch.path());
             let written = |text: &str| {
-                let mut draft = begin(&folder);
+                let mut draft = begin(&folder).unwrap();
                 draft.append(text.as_bytes(), Some(text.len() as u64)).unwrap();
                 draft
             };
@@ -303,9 +311,9 @@ mod tests {
         let modified = fs::metadata(scratch.path().join("a")).unwrap().modified().unwrap();
         let wall = modified.duration_since(std::time::UNIX_EPOCH).unwrap();
         let folder = folder(scratch.path());
-        sweep_scraps(&folder, wall + SCRAP_AGE / 2);
+        sweep_scraps(&folder, wall + SCRAP_AGE / 2, SCRAP_AGE);
         assert_eq!(names(scratch.path()).len(), all.len());
-        sweep_scraps(&folder, wall + SCRAP_AGE * 2);
+        sweep_scraps(&folder, wall + SCRAP_AGE * 2, SCRAP_AGE);
         assert_eq!(names(scratch.path()), [".other", ".whirligig-0", ".whirligig-0123456789abcdeX", "a"]);
     }
 }

@@ -203,3 +203,47 @@ impl Files {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+
+    /// A thousand small files in one piece were a thousand waits for the disk in one job.
+    #[test]
+    fn a_form_of_many_files_is_taken_by_turns() {
+        const FILES: usize = 30;
+        let scratch = tempfile::tempdir().unwrap();
+        let ask = Arc::new(Ask::of(scratch.path(), "POST / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let mut content = String::new();
+        for number in 0..FILES {
+            write!(content, "--bo\r\nContent-Disposition: form-data; name=f; filename=f{number}\r\n\r\n")
+                .unwrap();
+            write!(content, "{number}\r\n--not a boundary\r\n--b\r\n").unwrap();
+        }
+        content.push_str("--bo--\r\n");
+        let files = Files {
+            folder: ask.place(b"/a").unwrap().folder,
+            ask,
+            overwrites: false,
+            wants_json: false,
+            current: None,
+            stored: Vec::new(),
+        };
+        let parser = Multipart::new(b"multipart/form-data; boundary=bo", UPLOAD_PARTS_MAX).unwrap();
+        let mut form = Form { parser, files };
+        let mut rest = content.as_bytes();
+        let mut stored = Vec::new();
+        while !rest.is_empty() {
+            let taken = form.write(rest).unwrap();
+            rest = &rest[taken..];
+            stored.push(form.files.stored.len());
+        }
+        assert_eq!(stored, [8, 16, 24, 30]);
+        assert_eq!(form.finish().unwrap().status(), Status::CREATED);
+        for number in 0..FILES {
+            let text = std::fs::read_to_string(scratch.path().join(format!("f{number}"))).unwrap();
+            assert_eq!(text, format!("{number}\r\n--not a boundary\r\n--b"));
+        }
+    }
+}

@@ -14,9 +14,10 @@ mod refusal;
 mod resume;
 mod sink;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use rustix::fs::{AtFlags, Mode, StatxFlags};
 use rustix::io::Errno;
@@ -43,7 +44,7 @@ pub(crate) use place::parse_upload_path;
 /// What can be asked of a path that takes uploads.
 const ALLOW: &str = "GET, HEAD, PUT, POST, DELETE, MKCOL, OPTIONS";
 
-/// Folders whose scraps were looked for. Beyond, they are not: it is a courtesy.
+/// Folders whose scraps were looked for lately. Beyond, they are not: it is a courtesy.
 const SWEPT_MAX: usize = 1024;
 
 /// Finds the docroot that a request is about.
@@ -58,7 +59,7 @@ pub(crate) struct Uploads {
 }
 
 /// What all uploads share.
-struct Desk {
+pub(crate) struct Desk {
     guards: WriteGuards,
     /// Bounds how many are under way.
     places: Arc<Places>,
@@ -66,7 +67,31 @@ struct Desk {
     /// is refused.
     publishing: Mutex<()>,
     partials: Arc<Partials>,
-    swept: Mutex<HashSet<(u32, u32, u64)>>,
+    /// When scraps were looked for in a folder.
+    swept: Mutex<HashMap<(u32, u32, u64), Instant>>,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").finish_non_exhaustive()
+    }
+}
+
+impl Desk {
+    pub(crate) fn new(config: &Config, guards: WriteGuards) -> Desk {
+        Desk {
+            guards,
+            places: Places::new(config.limits.uploads_max),
+            publishing: Mutex::new(()),
+            partials: Partials::new(config.limits.partial_bytes_max, config.timeouts.partial),
+            swept: Mutex::default(),
+        }
+    }
+
+    /// Gives up what is kept to be gone on with: the server ends, and nobody can come back for it.
+    pub(crate) fn give_all_up(&self) {
+        self.partials.give_all_up();
+    }
 }
 
 /// One request that would change something, kept for the jobs that do it.
@@ -85,20 +110,12 @@ struct Ask {
 
 /// `inner`, and uploads to the docroots that `docroot_of` finds.
 pub(crate) fn around(
-    config: &Config,
+    desk: &Arc<Desk>,
     docroot_of: DocrootOf,
     names: Names,
-    guards: WriteGuards,
     inner: Arc<dyn Handler>,
 ) -> Uploads {
-    let desk = Desk {
-        guards,
-        places: Places::new(config.limits.uploads_max),
-        publishing: Mutex::new(()),
-        partials: Partials::new(config.limits.partial_bytes_max, config.timeouts.partial),
-        swept: Mutex::default(),
-    };
-    Uploads { desk: Arc::new(desk), docroot_of, names, inner }
+    Uploads { desk: Arc::clone(desk), docroot_of, names, inner }
 }
 
 /// The folder for uploads that this normalised path lies in: the longest, as others may lie within it.
@@ -271,18 +288,23 @@ impl Ask {
         }
     }
 
-    /// Has what an earlier process left in this folder swept, once.
+    /// Has what crashes have left in this folder swept, as often as something there can have become old enough.
     fn sweep(&self, folder: &OwnedFd) {
         let Ok(stat) = rustix::fs::statx(folder, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS) else {
             return;
         };
         let identity = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
-        let is_first = {
+        // What is kept to be gone on with has such a name, too, where there are no nameless files.
+        let keep = self.desk.partials.keep();
+        let age = draft::SCRAP_AGE + keep.unwrap_or_default();
+        let is_due = {
             let mut swept = lock(&self.desk.swept);
-            swept.len() < SWEPT_MAX && swept.insert(identity)
+            let since = |at: Instant| self.now.mono.saturating_duration_since(at);
+            swept.retain(|_, at| keep.is_none() || since(*at) < age);
+            swept.len() < SWEPT_MAX && swept.insert(identity, self.now.mono).is_none()
         };
-        if is_first {
-            draft::sweep_scraps(folder, self.now.wall);
+        if is_due {
+            draft::sweep_scraps(folder, self.now.wall, age);
         }
     }
 }
@@ -419,8 +441,48 @@ fn random_hex() -> Result<String, Errno> {
 }
 
 #[cfg(test)]
+impl Ask {
+    /// For tests: a request to a docroot that may be written everywhere.
+    fn of(root: &std::path::Path, head: &str) -> Ask {
+        use crate::http::request::{FieldSlots, parse};
+        let mut config = Config::default();
+        config.limits.upload_bytes_max = u64::MAX;
+        config.files.uploads = vec![String::new()];
+        let guards = WriteGuards::default();
+        let mut slots = FieldSlots::new();
+        let request = parse(head.as_bytes(), &mut slots, &config.limits).unwrap();
+        Ask {
+            desk: Arc::new(Desk::new(&config, guards)),
+            docroot: Arc::new(Docroot::open(root, config.files.clone()).unwrap()),
+            area: String::new(),
+            path: request.path().to_vec(),
+            head: KeptHead::of(&request),
+            limits: config.limits,
+            html: false,
+            now: Now { mono: partial::read_clock(), wall: std::time::Duration::from_secs(1 << 31) },
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A folder was swept once in the life of a process: what the next crash of another one left stayed.
+    #[test]
+    fn a_folder_is_swept_again_a_day_later() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut ask = Ask::of(scratch.path(), "PUT /a HTTP/1.1\r\nHost: a\r\n\r\n");
+        let scrap = scratch.path().join(".whirligig-0123456789abcdef");
+        let folder = ask.place(b"/a").unwrap().folder;
+        let mut is_swept = |later: u32| {
+            std::fs::write(&scrap, "").unwrap();
+            ask.now.mono += draft::SCRAP_AGE * later;
+            ask.sweep(&folder);
+            !scrap.exists()
+        };
+        assert_eq!([0, 0, 2, 0].map(&mut is_swept), [true, false, true, false]);
+    }
 
     #[test]
     fn the_longest_folder_for_uploads_counts_and_names_are_whole() {

@@ -443,6 +443,16 @@ impl Partials {
         has_room
     }
 
+    /// Gives up all of them: without nameless files they would stay behind under hidden names.
+    pub(super) fn give_all_up(&self) {
+        let all = std::mem::take(&mut lock(&self.table).partials);
+        for partial in all.values() {
+            // One that is just becoming a file becomes one.
+            let _given_up = partial.cancel();
+        }
+        self.changed.notify_all();
+    }
+
     /// Gives up what nobody came back for, until none is left: on a thread of its own.
     fn clear_up(&self) {
         let Some(keep) = self.keep else { return };
@@ -488,4 +498,99 @@ impl Table {
 )]
 pub(super) fn read_clock() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::KIB;
+    use std::fs;
+    use std::path::Path;
+
+    const RESUMABLE: &str =
+        "PUT /a HTTP/1.1\r\nHost: a\r\nUpload-Complete: ?1\r\nContent-Length: 10000000\r\n\r\n";
+
+    fn begin(ask: &Arc<Ask>, bytes: u64) -> Writer {
+        let wish = ask.head.with(&ask.limits, Wish::of).unwrap();
+        Partial::begin(ask, &wish, Some(bytes)).unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    }
+
+    fn ask(root: &Path, head: &str) -> Arc<Ask> {
+        Arc::new(Ask::of(root, head))
+    }
+
+    fn is_empty(folder: &Path) -> bool {
+        fs::read_dir(folder).unwrap().next().is_none()
+    }
+
+    /// The age of a slow upload counted from the beginning of its request, so it was given up as soon as it broke off;
+    /// and it kept the room that was reserved for what had not come.
+    #[test]
+    fn an_upload_that_breaks_off_is_kept_from_then_on_and_takes_what_it_counts_for() {
+        let scratch = tempfile::tempdir().unwrap();
+        let ask = ask(scratch.path(), RESUMABLE);
+        let mut writer = begin(&ask, 10_000_000);
+        writer.write(&[1; 64 * KIB]).unwrap();
+        let partial = Arc::clone(&writer.partial);
+        let before = read_clock();
+        drop(writer);
+        assert!(*lock(&partial.touched) >= before);
+        let Stage::Open(draft) = &lock(&partial.state).stage else { panic!("it is gone") };
+        assert!(draft.room() < 2 * 64 * KIB as u64, "{}", draft.room());
+    }
+
+    #[test]
+    fn what_is_a_file_is_forgotten_before_what_is_not() {
+        let scratch = tempfile::tempdir().unwrap();
+        let ask = ask(scratch.path(), RESUMABLE);
+        let unfinished = Arc::clone(&begin(&ask, 10).partial);
+        let mut writer = begin(&ask, 10);
+        writer.write(&[1; 10]).unwrap();
+        let finished = Arc::clone(&writer.partial);
+        assert_eq!(writer.finish().map(|response| response.status()), Ok(Status::CREATED));
+        let tokens = [unfinished, finished].map(|partial| partial.token.clone());
+        let partials = &ask.desk.partials;
+        let oldest = |is_one: fn(&Partial) -> bool| {
+            let taken = lock(&partials.table).take_oldest(is_one)?;
+            let token = taken.token.clone();
+            lock(&partials.table).partials.insert(token.clone()?, taken);
+            token
+        };
+        assert_eq!(oldest(|_| true), tokens[1]);
+        assert_eq!(oldest(Partial::is_held), tokens[0]);
+    }
+
+    /// Where there are no nameless files, those of a server that ended stayed under hidden names.
+    #[test]
+    fn at_the_end_nothing_is_kept() {
+        let scratch = tempfile::tempdir().unwrap();
+        let ask = ask(scratch.path(), RESUMABLE);
+        let writer = begin(&ask, 10);
+        let named = Draft::begin_named(&writer.partial.place.folder).unwrap();
+        lock(&writer.partial.state).stage = Stage::Open(named);
+        assert!(!is_empty(scratch.path()));
+        ask.desk.give_all_up();
+        assert!(is_empty(scratch.path()));
+        assert!(ask.desk.partials.find(writer.partial.token.as_ref().unwrap()).is_none());
+    }
+
+    /// Another program makes a file of that name behind the look at it.
+    #[test]
+    fn a_name_that_must_be_new_is_not_taken_from_another_program() {
+        for (field, status, content) in
+            [("If-None-Match: *\r\n", Err(UNEXPECTED), "another's"), ("", Ok(Status::NO_CONTENT), "ours")]
+        {
+            let scratch = tempfile::tempdir().unwrap();
+            let head = format!("PUT /a HTTP/1.1\r\nHost: a\r\n{field}\r\n");
+            let ask = ask(scratch.path(), &head);
+            let mut writer = begin(&ask, 4);
+            writer.write(b"ours").unwrap();
+            let partial = Arc::clone(&writer.partial);
+            let draft = partial.take_draft(&mut lock(&partial.state), Stage::Publishing).unwrap();
+            fs::write(scratch.path().join("a"), "another's").unwrap();
+            let put = partial.put_in_place(draft, Found::Nothing);
+            assert_eq!(put.map(|response| response.status()), status);
+            assert_eq!(fs::read_to_string(scratch.path().join("a")).unwrap(), content);
+        }
+    }
 }
