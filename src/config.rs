@@ -117,6 +117,10 @@ pub const CGI_GRACE: Duration = Duration::from_secs(1);
 /// What a script may say to standard error, and what of its output may be read past, in one turn, in bytes.
 pub const CGI_TURN_BYTES_MAX: usize = 64 * KIB;
 
+/// Lines of what a script says to standard error that are logged in one turn. A line costs a microsecond or two, and
+/// 64 KiB may be thirty thousand of them; how many were left out is said.
+pub const CGI_TURN_LINES_MAX: usize = 256;
+
 /// A script that refers to a path that is a script that refers to a path: so often, then it is going round in circles.
 pub const CGI_REDIRECTS_MAX: u8 = 10;
 

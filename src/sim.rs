@@ -224,7 +224,7 @@ impl Coverage {
 }
 
 /// The faults the world can do, by the names they are counted under.
-pub const FAULTS: [&str; 25] = [
+pub const FAULTS: [&str; 26] = [
     "short_read",
     "short_write",
     "would_block_read",
@@ -250,6 +250,7 @@ pub const FAULTS: [&str; 25] = [
     "watched_abandoned",
     "watched_outlives",
     "watched_stale_event",
+    "watched_again",
 ];
 
 /// What the world knows of something watched: a program that talks.
@@ -1105,7 +1106,9 @@ impl Watched for SimTalk {
         if is_over {
             lock(&self.world).watches[self.at].is_over = true;
         }
-        Advanced { done, due: (!talk.has_answered).then_some(talk.due), again: false, is_over }
+        // More than fits a turn, it says now and then.
+        let again = !is_over && lock(&self.world).fault("watched_again", 100);
+        Advanced { done, due: (!talk.has_answered).then_some(talk.due), again, is_over }
     }
 
     fn abandon(&self) {
@@ -1442,6 +1445,11 @@ impl Simulation {
         if watches != self.reactor.watched() {
             return Err(format!("{watches} things are to be watched, {} are", self.reactor.watched()));
         }
+        let carried = self.reactor.watched_carried();
+        if carried > watches {
+            return Err(format!("{carried} of {watches} watched things are carried: some of them twice"));
+        }
+        world.is_work_left |= carried > 0;
         if let Some(lost) = world.watches.iter().find(|watch| {
             !watch.is_over && !self.reactor.look().any(|seen| seen.id == watch.conn) && watch.due_ns.is_none()
         }) {

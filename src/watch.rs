@@ -43,6 +43,12 @@ impl Ready {
         Ready(self.0 | Ready::of(number).0)
     }
 
+    /// These and those.
+    #[must_use]
+    pub const fn and(self, others: Ready) -> Self {
+        Ready(self.0 | others.0)
+    }
+
     /// Whether the one of this number is among them.
     #[must_use]
     pub const fn has(self, number: u8) -> bool {

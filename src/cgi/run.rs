@@ -15,7 +15,8 @@ use rustix::io::Errno;
 use super::output::{Head, Kind, take_head};
 use super::process::{Exit, Pipes, Process, exit_of};
 use crate::config::{
-    CGI_GRACE, CGI_HEAD_BYTES_MAX, CGI_PENDING_BYTES_MAX, CGI_TURN_BYTES_MAX, KIB, LOG_MESSAGE_BYTES_MAX,
+    CGI_GRACE, CGI_HEAD_BYTES_MAX, CGI_PENDING_BYTES_MAX, CGI_TURN_BYTES_MAX, CGI_TURN_LINES_MAX, KIB,
+    LOG_MESSAGE_BYTES_MAX,
 };
 use crate::error_page::error;
 use crate::handler::{Answer, BodySink, Context, Sunk};
@@ -118,9 +119,18 @@ struct State {
     due: Option<Instant>,
     /// Of output and exit, one has ended: until when the other is waited for.
     grace: Option<Instant>,
-    /// The line it is writing to standard error.
-    line: Vec<u8>,
+    complaints: Complaints,
     elsewhere: Option<Elsewhere>,
+}
+
+/// What it says to standard error.
+#[derive(Default)]
+struct Complaints {
+    /// The line that it is writing.
+    line: Vec<u8>,
+    /// How many were logged in this turn, and how many are not, as there were too many.
+    logged: usize,
+    left_out: usize,
 }
 
 /// What a read of its output brought.
@@ -161,7 +171,7 @@ impl Run {
             is_cut: false,
             due: timeout.map(|timeout| cx.now().mono + timeout),
             grace: None,
-            line: Vec::new(),
+            complaints: Complaints::default(),
             elsewhere: Some(elsewhere),
         };
         if let Some(content) = content {
@@ -340,54 +350,68 @@ impl Run {
         Done::Finished(Box::new(move |_| error(status, detail, html).into()))
     }
 
-    /// Logs what it says to standard error, a line a message. True if there is more than fits this turn.
+    /// Logs what it says to standard error, a line a message, as far as that fits a turn. True if there is more to read.
     fn hear(&self, state: &mut State) -> bool {
         let mut piece = [0; 4 * KIB];
         let mut left = CGI_TURN_BYTES_MAX;
+        state.complaints.logged = 0;
         while left > 0 {
-            let Some(stderr) = state.stderr.as_mut().filter(|stderr| stderr.is_ready) else { return false };
+            let Some(stderr) = state.stderr.as_mut().filter(|stderr| stderr.is_ready) else { break };
             match rustix::io::read(&*stderr.fd, &mut piece) {
                 Ok(0) => {
                     state.stderr = None;
-                    self.log_line(&mut state.line);
-                    return false;
+                    self.log_line(&mut state.complaints);
                 }
                 Ok(bytes) => {
                     left = left.saturating_sub(bytes);
-                    self.log_lines(&mut state.line, &piece[..bytes]);
+                    self.log_lines(&mut state.complaints, &piece[..bytes]);
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => stderr.is_ready = false,
                 Err(_) => state.stderr = None,
             }
         }
-        true
+        self.tell_left_out(&mut state.complaints);
+        left == 0
     }
 
-    fn log_lines(&self, line: &mut Vec<u8>, text: &[u8]) {
+    fn log_lines(&self, complaints: &mut Complaints, text: &[u8]) {
         for part in text.split_inclusive(|&byte| byte == b'\n') {
-            let room = LOG_MESSAGE_BYTES_MAX.saturating_sub(line.len());
-            line.extend_from_slice(&part[..part.len().min(room)]);
+            let room = LOG_MESSAGE_BYTES_MAX.saturating_sub(complaints.line.len());
+            complaints.line.extend_from_slice(&part[..part.len().min(room)]);
             if part.ends_with(b"\n") {
-                self.log_line(line);
+                self.log_line(complaints);
             }
         }
     }
 
-    fn log_line(&self, line: &mut Vec<u8>) {
-        let text = line.trim_ascii_end();
-        if !text.is_empty() {
+    fn log_line(&self, complaints: &mut Complaints) {
+        let text = complaints.line.trim_ascii_end();
+        if text.is_empty() {
+            // An empty line says nothing.
+        } else if complaints.logged == CGI_TURN_LINES_MAX {
+            complaints.left_out += 1;
+        } else {
+            complaints.logged += 1;
             log::warn!(target: "cgi", "{}: {}", self.name, String::from_utf8_lossy(text));
         }
-        line.clear();
+        complaints.line.clear();
+    }
+
+    fn tell_left_out(&self, complaints: &mut Complaints) {
+        let left_out = std::mem::take(&mut complaints.left_out);
+        if left_out > 0 {
+            log::warn!(target: "cgi", "{}: {left_out} more lines are left out", self.name);
+        }
     }
 
     /// Once nobody waits for it and it has exited, nothing is left to do: its descriptors are closed, which takes them
     /// off the poll, and only then it is reaped.
     fn wind_up(&self, state: &mut State) -> bool {
         let (Stage::Ended, Some(exit)) = (&state.stage, state.exited) else { return false };
-        self.hear(state);
-        self.log_line(&mut state.line);
+        // What it has said was heard just now; what it has left running may say more, but not here.
+        self.log_line(&mut state.complaints);
+        self.tell_left_out(&mut state.complaints);
         state.stderr = None;
         state.exit = None;
         state.process.reap();

@@ -92,8 +92,6 @@ pub struct Reactor<S: Os, O> {
     closed: Vec<ConnId>,
     /// What is watched for connections beside their sockets.
     watches: Watches,
-    /// Those of them that had more to do in the last turn than fits one.
-    watches_carried: Vec<WatchId>,
     sample_from: usize,
     stopping: Option<Stopping>,
     on_hang_up: Box<dyn Fn() + Send>,
@@ -120,7 +118,6 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             carried: Vec::new(),
             closed: Vec::new(),
             watches: Watches::default(),
-            watches_carried: Vec::new(),
             sample_from: 0,
             stopping: None,
             on_hang_up: Box::new(|| {}),
@@ -187,7 +184,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
 
     /// How long the poll may wait.
     fn timeout(&mut self) -> Option<Duration> {
-        if !self.carried.is_empty() || !self.watches_carried.is_empty() {
+        if !self.carried.is_empty() || self.watches.has_carried() {
             return Some(Duration::ZERO);
         }
         let now = self.driver.now.mono;
@@ -290,8 +287,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// Has what is watched advance where the kernel said so, or where the last turn left off. Whom the news concerns
     /// is pumped with the carried ones.
     fn advance_ready(&mut self, to_pump: &mut Vec<ConnId>) {
-        for id in std::mem::take(&mut self.watches_carried) {
-            to_pump.extend(self.advance(id, Ready::default()));
+        for (id, ready) in self.watches.take_carried() {
+            to_pump.extend(self.advance(id, ready));
         }
         for at in 0..self.events.len() {
             if let OsEvent::Watched { id, ready } = self.events[at] {
@@ -300,8 +297,12 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
     }
 
-    /// Has one watched thing advance. Returns its connection if that is to be pumped.
+    /// Has one watched thing advance, unless it has had its share of this turn. Returns its connection if that is to be
+    /// pumped.
     fn advance(&mut self, id: WatchId, ready: Ready) -> Option<ConnId> {
+        if self.watches.puts_off(id, ready) {
+            return None;
+        }
         let Some((watched, conn)) = self.watches.get(id) else {
             self.driver.observer.stale();
             return None;
@@ -317,7 +318,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         if is_over {
             self.watches.remove(id);
         } else if again {
-            self.watches_carried.push(id);
+            self.watches.carry(id);
         }
         if let Some(due) = due.filter(|_| !is_over) {
             self.watches.arm(id, due);
@@ -649,6 +650,11 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// What is watched beside the connections.
     pub(crate) fn watched(&self) -> usize {
         self.watches.len()
+    }
+
+    /// Names of what is watched that are carried to the next turn.
+    pub(crate) fn watched_carried(&self) -> usize {
+        self.watches.carried_len()
     }
 
     /// Deadlines armed.

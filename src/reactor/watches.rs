@@ -10,13 +10,17 @@ use slab::Slab;
 
 use crate::conn_id::{ConnId, WatchId};
 use crate::deadline::DeadlineQueue;
-use crate::watch::Watched;
+use crate::watch::{Ready, Watched};
 
 struct Entry {
     watched: Arc<dyn Watched>,
     /// For whom.
     conn: ConnId,
     generation: u32,
+    /// It had more to do than fits a turn, and has not had its share of the next one yet.
+    is_carried: bool,
+    /// What has become ready of it meanwhile.
+    ready: Ready,
 }
 
 /// All that one loop watches beside its connections.
@@ -25,13 +29,16 @@ pub(super) struct Watches {
     slab: Slab<Entry>,
     generation: u32,
     deadlines: DeadlineQueue,
+    /// Those that are carried, each of them once.
+    carried: Vec<WatchId>,
 }
 
 impl Watches {
     /// Gives it a name that no other had, within 2^32 of them.
     pub(super) fn insert(&mut self, watched: Arc<dyn Watched>, conn: ConnId) -> WatchId {
         self.generation = self.generation.wrapping_add(1).max(1);
-        let slot = self.slab.insert(Entry { watched, conn, generation: self.generation });
+        let (generation, ready) = (self.generation, Ready::default());
+        let slot = self.slab.insert(Entry { watched, conn, generation, is_carried: false, ready });
         WatchId::new(self.generation, u32::try_from(slot).unwrap_or(u32::MAX))
     }
 
@@ -41,12 +48,50 @@ impl Watches {
         Some((Arc::clone(&entry.watched), entry.conn))
     }
 
+    /// Has it advance in the next turn, before anything else and without waiting.
+    pub(super) fn carry(&mut self, id: WatchId) {
+        if let Some(entry) = self.entry(id).filter(|entry| !entry.is_carried) {
+            entry.is_carried = true;
+            self.carried.push(id);
+        }
+    }
+
+    /// Whether it has had its share of this turn and is carried; then what is ready of it is kept until then. Without
+    /// this each event of a turn would be another share of it.
+    pub(super) fn puts_off(&mut self, id: WatchId, ready: Ready) -> bool {
+        let Some(entry) = self.entry(id).filter(|entry| entry.is_carried) else { return false };
+        entry.ready = entry.ready.and(ready);
+        true
+    }
+
+    /// Those that the last turn carried, with what has become ready of them since.
+    pub(super) fn take_carried(&mut self) -> Vec<(WatchId, Ready)> {
+        let carried = std::mem::take(&mut self.carried);
+        let with_ready = carried.into_iter().filter_map(|id| {
+            let entry = self.entry(id)?;
+            entry.is_carried = false;
+            Some((id, std::mem::take(&mut entry.ready)))
+        });
+        with_ready.collect()
+    }
+
+    /// Whether any is carried.
+    pub(super) fn has_carried(&self) -> bool {
+        !self.carried.is_empty()
+    }
+
+    fn entry(&mut self, id: WatchId) -> Option<&mut Entry> {
+        self.slab.get_mut(id.slot()).filter(|entry| entry.generation == id.generation())
+    }
+
     /// Forgets it.
     pub(super) fn remove(&mut self, id: WatchId) {
-        if self.get(id).is_some() {
-            self.deadlines.remove(key(id));
-            self.slab.try_remove(id.slot());
+        let Some(entry) = self.entry(id) else { return };
+        if entry.is_carried {
+            self.carried.retain(|carried| *carried != id);
         }
+        self.deadlines.remove(key(id));
+        self.slab.try_remove(id.slot());
     }
 
     /// Makes sure that it is looked at no later than `due`.
@@ -69,9 +114,56 @@ impl Watches {
     pub(super) fn len(&self) -> usize {
         self.slab.len()
     }
+
+    /// How many names are carried.
+    pub(super) fn carried_len(&self) -> usize {
+        self.carried.len()
+    }
 }
 
 /// The queue of deadlines has no kinds of names; these have a queue of their own.
 fn key(id: WatchId) -> ConnId {
     ConnId::new(id.generation(), u32::try_from(id.slot()).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::{Advanced, Descriptor};
+
+    struct Nothing;
+
+    impl Watched for Nothing {
+        fn descriptors(&self) -> Vec<Descriptor> {
+            Vec::new()
+        }
+
+        fn advance(self: Arc<Self>, _: Ready, _: Instant) -> Advanced {
+            Advanced::default()
+        }
+
+        fn abandon(&self) {}
+    }
+
+    /// A program that complained without end was put on the list with every event, and each of its entries put it
+    /// there again.
+    #[test]
+    fn what_is_carried_is_carried_once_with_all_that_became_ready_of_it() {
+        let mut watches = Watches::default();
+        let id = watches.insert(Arc::new(Nothing), ConnId::new(1, 0));
+        let other = watches.insert(Arc::new(Nothing), ConnId::new(1, 0));
+        assert!(!watches.puts_off(id, Ready::of(1)), "it has done nothing yet");
+        for _ in 0..3 {
+            watches.carry(id);
+        }
+        assert!(watches.puts_off(id, Ready::of(2)) && watches.puts_off(id, Ready::of(3)));
+        assert!(!watches.puts_off(other, Ready::of(2)));
+        assert_eq!(watches.take_carried(), [(id, Ready::of(2).with(3))]);
+        assert!(!watches.has_carried() && !watches.puts_off(id, Ready::of(1)), "a new turn");
+        watches.carry(id);
+        assert_eq!(watches.take_carried(), [(id, Ready::default())]);
+        watches.carry(id);
+        watches.remove(id);
+        assert!(!watches.has_carried(), "it is over");
+    }
 }

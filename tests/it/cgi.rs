@@ -711,3 +711,40 @@ fn flags_that_make_no_sense_are_refused() {
         assert_eq!((ended.code, ended.err.lines().count()), (Some(1), 1), "{flags:?}: {}", ended.err);
     }
 }
+
+#[test]
+fn a_program_that_never_stops_complaining_is_heard_in_part_and_holds_nobody_up() {
+    let programs = Programs::new()
+        .with("flood", "yes 'a complaint' >&2 & echo $$ $! > $T/flood.$SERVER_PORT; wait")
+        .with("many", &format!("seq 1 3000 >&2; {HEAD}; echo done"));
+    on_both(|model| {
+        let server = programs.serve(model, &[]);
+        let mut other = Client::connect(server.port);
+        assert_eq!(other.get("/cgi/many").expect(200).text(), "done\n");
+        // The first of them are worth most; how many were left out is said, and it adds up.
+        let count = || {
+            let text = server.err.text();
+            let lines = text.lines().filter_map(|line| Some(line.split_once("/cgi/many: ")?.1));
+            lines.fold((0, 0), |(said, left_out), line| match line.strip_suffix(" more lines are left out") {
+                Some(number) => (said, left_out + number.parse::<usize>().unwrap()),
+                None => (said + 1, left_out),
+            })
+        };
+        until("all lines are accounted for", || {
+            let (said, left_out) = count();
+            left_out > 0 && said + left_out == 3000
+        });
+        assert!(server.err.text().contains("/cgi/many: 1\n"), "{}", server.err.text());
+        let mut client = Client::connect(server.port);
+        client.send(get("/cgi/flood"));
+        let pid = programs.told(&format!("flood.{}", server.port));
+        let before = server.resident_bytes();
+        for _ in 0..100 {
+            other.get("/hello.txt").expect(200).with_body(HELLO);
+        }
+        let grown = server.resident_bytes().saturating_sub(before);
+        assert!(grown < 8 * MIB as u64, "{grown} bytes of memory for a program that complains");
+        drop(client);
+        gone(&pid);
+    });
+}
