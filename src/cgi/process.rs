@@ -36,8 +36,8 @@ pub(super) struct Process {
     pid: Pid,
     children: Arc<Children>,
     is_reaped: bool,
-    /// One of those that may run at once.
-    _place: Taken,
+    /// One of those that may run at once, given back when it is reaped: a client may hold on to what it said for long.
+    place: Option<Taken>,
 }
 
 /// A child's ends of its pipes that are ours, all non-blocking.
@@ -74,7 +74,7 @@ impl Process {
         lock(&children.0).insert(pid);
         let children = Arc::clone(children);
         // From here on whatever fails ends it.
-        let mut process = Process { child, pid, children, is_reaped: false, _place: place };
+        let mut process = Process { child, pid, children, is_reaped: false, place: Some(place) };
         let exit = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
         let gone = || io::Error::other("a pipe is missing");
         let stdin = process.child.stdin.take().map(OwnedFd::from);
@@ -101,6 +101,9 @@ impl Process {
         let mut running = lock(&self.children.0);
         running.remove(&self.pid);
         self.is_reaped = !matches!(self.child.try_wait(), Ok(None));
+        if self.is_reaped {
+            self.place = None;
+        }
     }
 }
 

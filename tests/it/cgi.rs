@@ -748,3 +748,18 @@ fn a_program_that_never_stops_complaining_is_heard_in_part_and_holds_nobody_up()
         gone(&pid);
     });
 }
+
+#[test]
+fn a_program_that_is_done_leaves_its_place_though_its_answer_is_still_being_taken() {
+    let programs = Programs::new()
+        .with("local", "printf 'Location: /m5.bin\\n\\n'")
+        .with("quick", &format!("{HEAD}; echo done"));
+    on_both(|model| {
+        let server = programs.serve(model, &["--cgi-max", "1"]);
+        let mut slow = Client::connect_narrow(server.port);
+        slow.send(get("/cgi/local"));
+        assert!(slow.read_some(12).starts_with(b"HTTP/1.1 200"));
+        let mut other = Client::connect(server.port);
+        until("its place is free", || other.get("/cgi/quick").status == 200);
+    });
+}
