@@ -324,6 +324,9 @@ impl Run {
                 Read::Nothing | Read::End => break,
             }
         }
+        if state.is_cut {
+            return Some(self.refuse(state, "it was ended before its answer was whole"));
+        }
         let Stage::Past { response, .. } = std::mem::replace(&mut state.stage, Stage::Ended) else {
             return None;
         };
@@ -515,7 +518,7 @@ impl State {
                 Filled::End => self.rest = None,
                 Filled::Failed => {
                     log::warn!(target: "cgi", "content cannot be read back from its file");
-                    self.cut();
+                    self.starve();
                     return false;
                 }
             }
@@ -580,8 +583,16 @@ impl State {
     /// How its content has ended: whole, as far as can be told.
     fn verdict(&self) -> Filled {
         let is_short = self.promised_bytes.is_some_and(|promised| self.given_bytes < promised);
-        let is_dead = matches!(self.exited, Some(Exit::Signal(_)));
+        let is_dead = self.is_cut || matches!(self.exited, Some(Exit::Signal(_)));
         if is_short || is_dead { Filled::Failed } else { Filled::End }
+    }
+
+    /// It must not go on without the rest of its content, and not take what it has for all of it. Whoever waits for its
+    /// answer learns that from the end of its output.
+    fn starve(&mut self) {
+        self.process.kill();
+        self.is_cut = true;
+        self.close_stdin();
     }
 
     /// Whether reading its content past is not done, and no event will say so.

@@ -763,3 +763,51 @@ fn a_program_that_is_done_leaves_its_place_though_its_answer_is_still_being_take
         until("its place is free", || other.get("/cgi/quick").status == 200);
     });
 }
+
+#[test]
+fn content_that_cannot_be_read_back_is_an_answer_too() {
+    let programs = Programs::new()
+        .with(
+            "mute",
+            &format!("echo $$ > $T/mute.$SERVER_PORT; until [ -e $T/gate.$SERVER_PORT ]; do sleep 0.05; done; n=$(wc -c); {HEAD}; echo $n"),
+        )
+        .with(
+            "talks",
+            &format!("{HEAD}; echo $$ > $T/talks.$SERVER_PORT; until [ -e $T/gate.$SERVER_PORT ]; do sleep 0.05; done; wc -c"),
+        );
+    on_both(|model| {
+        let server = programs.serve(model, &[]);
+        let mut client = Client::connect(server.port);
+        for name in ["mute", "talks"] {
+            let gate = programs.at(&format!("gate.{}", server.port));
+            drop(fs::remove_file(&gate));
+            // Chunked, so that all of it is in a file when the program starts.
+            client.send(request("POST", &format!("/cgi/{name}"), &["Transfer-Encoding: chunked"], b""));
+            client.send(chunked(&pattern(4 * MIB), 60_000));
+            let pid = programs.told(&format!("{name}.{}", server.port));
+            assert_eq!(shorten_files_without_a_name(&server), 1, "files with content");
+            fs::write(&gate, "").unwrap();
+            match name {
+                "mute" => assert_eq!(client.response().status, 502),
+                _ => {
+                    let (rest, _) = client.rest();
+                    assert!(rest.starts_with(b"HTTP/1.1 200 OK\r\n") && !rest.ends_with(b"0\r\n\r\n"));
+                }
+            }
+            gone(&pid);
+        }
+    });
+}
+
+/// Does what a failing disk does to the server's temporary files. Returns how many there were.
+fn shorten_files_without_a_name(server: &Server) -> usize {
+    let open = fs::read_dir(format!("/proc/{}/fd", server.pid().as_raw_nonzero())).unwrap().flatten();
+    let files = open.filter(|entry| {
+        let metadata = fs::metadata(entry.path());
+        metadata.is_ok_and(|file| file.is_file() && file.len() > MIB as u64)
+            && fs::read_link(entry.path()).is_ok_and(|path| path.to_string_lossy().ends_with(" (deleted)"))
+    });
+    files
+        .map(|entry| fs::OpenOptions::new().write(true).open(entry.path()).unwrap().set_len(0).unwrap())
+        .count()
+}
