@@ -514,6 +514,8 @@ impl CgiArgs {
             children_max: self.cgi_max,
             environment: self.cgi_env.clone(),
             authorization: self.cgi_authorization,
+            // The first process of a container.
+            reaps_orphans: std::process::id() == 1,
         }
     }
 }

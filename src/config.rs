@@ -512,6 +512,9 @@ pub struct CgiOptions {
     pub environment: Vec<(String, String)>,
     /// Whether they are shown `Authorization`: then they see passwords.
     pub authorization: bool,
+    /// Whether processes that they leave running are reaped when they end. For a process with the number 1, which
+    /// inherits them; all its children but programs are taken for such.
+    pub reaps_orphans: bool,
 }
 
 impl std::fmt::Debug for CgiOptions {
@@ -524,6 +527,7 @@ impl std::fmt::Debug for CgiOptions {
             .field("children_max", &self.children_max)
             .field("environment", &names)
             .field("authorization", &self.authorization)
+            .field("reaps_orphans", &self.reaps_orphans)
             .finish()
     }
 }
@@ -538,6 +542,8 @@ impl Default for CgiOptions {
             children_max: 256,
             environment: Vec::new(),
             authorization: false,
+            // Another program around the server may have children of its own.
+            reaps_orphans: false,
         }
     }
 }

@@ -197,6 +197,9 @@ impl Order {
         let Some(place) = self.scripts.places.take() else {
             return Err(self.fail(Status::SERVICE_UNAVAILABLE, "too many programs are running"));
         };
+        if self.scripts.options.reaps_orphans {
+            self.scripts.children.reap_orphans();
+        }
         let started = self.spawn(script, content_bytes, place);
         started.map_err(|why| {
             log::error!(target: "cgi", "{}: cannot be started: {why}", script.name.escape_ascii());

@@ -10,12 +10,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
 
 use crate::jobs::lock;
 use crate::offload::Taken;
 
-/// The children that are there: what is still running when the server ends goes with it.
+/// The children that are there and not reaped: what is still running when the server ends goes with it.
 #[derive(Debug, Default)]
 pub(super) struct Children(Mutex<HashSet<Pid>>);
 
@@ -25,6 +25,20 @@ impl Children {
         for pid in lock(&self.0).iter() {
             // It may have ended just now.
             let _ = rustix::process::kill_process_group(*pid, Signal::KILL);
+        }
+    }
+
+    /// Reaps what is nobody's. The first process of a container inherits whatever a program leaves running, by its first
+    /// thread (pid_namespaces(7)); unless it asks for their ends, the dead pile up. Programs are children of the threads
+    /// that start them, so none that is just being started is among those listed here. Reads files: for jobs.
+    pub(super) fn reap_orphans(&self) {
+        // With the list held, so that no number passes to another meanwhile.
+        let ours = lock(&self.0);
+        let listed = std::fs::read_to_string("/proc/self/task/1/children").unwrap_or_default();
+        let pids = listed.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
+        for orphan in pids.filter(|pid| !ours.contains(pid)) {
+            // It may go on for as long as it likes.
+            let _ = waitpid(Some(orphan), WaitOptions::NOHANG);
         }
     }
 }
@@ -99,9 +113,9 @@ impl Process {
     pub(super) fn reap(&mut self) {
         // With the list held, so that nobody kills a number that is no longer its own.
         let mut running = lock(&self.children.0);
-        running.remove(&self.pid);
         self.is_reaped = !matches!(self.child.try_wait(), Ok(None));
         if self.is_reaped {
+            running.remove(&self.pid);
             self.place = None;
         }
     }
@@ -118,11 +132,15 @@ impl Drop for Process {
             return;
         }
         // It dies in its own time, which is nothing to wait for here.
-        let pid = self.pid;
+        let (pid, children) = (self.pid, Arc::clone(&self.children));
         let wait = move || {
-            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+            let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+            let mut running = lock(&children.0);
+            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+            running.remove(&pid);
         };
         if std::thread::Builder::new().name("whirligig-reap".into()).spawn(wait).is_err() {
+            lock(&self.children.0).remove(&pid);
             log::warn!("process {pid:?} was killed and cannot be waited for");
         }
     }
@@ -131,7 +149,7 @@ impl Drop for Process {
 /// How the child behind this descriptor ended, if it has; it stays on the system's list.
 pub(super) fn exit_of(exit: impl AsFd) -> Option<Exit> {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    let status = rustix::process::waitid(WaitId::PidFd(exit.as_fd()), look).ok()??;
+    let status = waitid(WaitId::PidFd(exit.as_fd()), look).ok()??;
     let signal = status.terminating_signal();
     Some(signal.map_or(Exit::Code(status.exit_status().unwrap_or(0)), Exit::Signal))
 }

@@ -6,6 +6,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -75,7 +76,11 @@ fn gone(pids: &str) {
 
 /// The processes that the server has started and not yet collected.
 fn children(server: &Server) -> String {
-    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid().as_raw_nonzero())).unwrap();
+    children_of(server.pid().as_raw_nonzero().get())
+}
+
+fn children_of(pid: i32) -> String {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     tasks.flatten().map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default()).collect()
 }
 
@@ -810,4 +815,47 @@ fn shorten_files_without_a_name(server: &Server) -> usize {
     files
         .map(|entry| fs::OpenOptions::new().write(true).open(entry.path()).unwrap().set_len(0).unwrap())
         .count()
+}
+
+#[test]
+fn as_the_first_process_of_a_container_it_collects_orphans() {
+    let can_be_tried = std::process::Command::new("unshare").args(["-Urpf", "--mount-proc", "true"]).output();
+    if !can_be_tried.is_ok_and(|tried| tried.status.success()) {
+        return crate::harness::left_out("no namespaces for processes", REQUIRED);
+    }
+    let programs = Programs::new().with(
+        "leaves",
+        &format!("(sleep 0.01 >/dev/null 2>&1 &); (sleep 1000 >/dev/null 2>&1 &); {HEAD}; echo done"),
+    );
+    on_both(|model| {
+        let flag = programs.flag();
+        let alone = command(model, &programs.docroot.root(), &["--cgi", &flag]);
+        let mut command = std::process::Command::new("unshare");
+        command
+            .args(["-Urpf", "--mount-proc", "--kill-child"])
+            .arg(alone.get_program())
+            .args(alone.get_args());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let around = Server::launch(command);
+        let server: u32 = children_of(around.pid().as_raw_nonzero().get()).trim().parse().unwrap();
+        let mut client = Client::connect(around.port);
+        let dead = || {
+            let all = children_of(server.cast_signed());
+            let stat = |pid: &str| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            all.split_whitespace().filter(|pid| stat(pid).contains("(sleep) Z ")).count()
+        };
+        for _ in 0..3 {
+            assert_eq!(client.get("/cgi/leaves").expect(200).text(), "done\n");
+        }
+        until("an orphan is dead", || dead() > 0);
+        // They go when the next program is started.
+        until("all of them are collected", || {
+            client.get("/cgi/leaves").expect(200);
+            let before = dead();
+            client.get("/cgi/leaves").expect(200);
+            before <= 2
+        });
+        let text = around.err.text();
+        assert!(!text.contains("panic"), "{text}");
+    });
 }
