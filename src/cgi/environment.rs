@@ -69,6 +69,11 @@ pub(super) fn variables(request: &Request<'_>, facts: &Facts<'_>) -> Variables {
     if let Some(content_type) = request.field("content-type") {
         set("CONTENT_TYPE", content_type);
     }
+    // Where the target names a host, that counts and not the field (RFC 9112 section 3.2.2): it was asked whether this
+    // host is served here.
+    if let Some(authority) = request.authority() {
+        set("HTTP_HOST", authority);
+    }
     for (name, value) in fields(request, facts.authorization) {
         set(&name, &value);
     }
@@ -76,12 +81,13 @@ pub(super) fn variables(request: &Request<'_>, facts: &Facts<'_>) -> Variables {
 }
 
 /// Fields that are not told: those about this connection and not the request (RFC 9110 section 7.6.1), and those that
-/// have a variable of another name.
-const UNTOLD: [&str; 12] = [
+/// are told in another way.
+const UNTOLD: [&str; 13] = [
     "connection",
     "content-length",
     "content-type",
     "expect",
+    "host",
     "keep-alive",
     "proxy-authorization",
     "proxy-connection",
@@ -188,6 +194,18 @@ mod tests {
         let software = concat!("SERVER_SOFTWARE=whirligig/", env!("CARGO_PKG_VERSION"));
         expected.insert(1, software);
         assert_eq!(told(head, Some("anna"), 5, false), expected);
+    }
+
+    /// With `--strict-hosts` the host in the target was judged, and the program was told the one in the field.
+    #[test]
+    fn the_host_in_the_target_beats_the_field() {
+        let head = "GET http://a.example:80/cgi/a%20b HTTP/1.1\r\nHost: evil\r\n\r\n";
+        let all = told(head, None, 0, false);
+        let hosts: Vec<_> = all.iter().filter(|line| line.starts_with("HTTP_")).collect();
+        assert_eq!(hosts, ["HTTP_HOST=a.example:80"]);
+        assert!(all.contains(&"SERVER_NAME=a.example".to_owned()), "{all:?}");
+        let old = told("GET /cgi/a%20b HTTP/1.0\r\n\r\n", None, 0, false);
+        assert!(!old.iter().any(|line| line.starts_with("HTTP_HOST")), "{old:?}");
     }
 
     #[test]
