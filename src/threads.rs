@@ -540,7 +540,10 @@ impl Worker {
             access.flush();
         }
         self.shared.dismiss(self.id);
-        self.see_out();
+        let watched = std::mem::take(&mut self.watched);
+        // The peer sees the end at once, whatever goes on without it.
+        drop(self);
+        see_out(watched);
     }
 
     /// Begins to watch what the connection has newly got, and has all that is watched advance. True if there is news.
@@ -561,22 +564,11 @@ impl Worker {
     /// Has all that is watched advance, each with what has become ready of it. Returns when the first of them wants to
     /// be looked at, and whether there is something for the connection or more to do at once.
     fn advance(&mut self, ready: &[Ready]) -> (Option<Instant>, bool) {
-        let now = self.driver.now.mono;
-        let (mut due, mut is_news, mut left) = (None::<Instant>, false, Vec::new());
-        for (at, watched) in std::mem::take(&mut self.watched).into_iter().enumerate() {
-            let ready = ready.get(at).copied().unwrap_or_default();
-            let advanced = Arc::clone(&watched).advance(ready, now);
-            is_news |= advanced.again || advanced.done.is_some();
-            if let Some(done) = advanced.done {
-                Exchange::new(&mut self.client, &mut self.driver, self.id, 1).complete(done);
-            }
-            if !advanced.is_over {
-                due = due.into_iter().chain(advanced.due).min();
-                left.push(watched);
-            }
+        let Advance { due, again, done } = advance(&mut self.watched, ready, self.driver.now.mono);
+        let is_news = again || !done.is_empty();
+        for done in done {
+            Exchange::new(&mut self.client, &mut self.driver, self.id, 1).complete(done);
         }
-        left.append(&mut self.watched);
-        self.watched = left;
         (due, is_news)
     }
 
@@ -595,60 +587,13 @@ impl Worker {
             return;
         }
         let line = Arc::clone(&self.line);
-        let Some(said) = self.poll_watched(Some((&line.socket, socket)), due) else { return };
-        // No longer idle: a stop must leave the reading half alone from here on.
-        self.line.phase.store(Phase::Handling as u8, Ordering::SeqCst);
-        self.client.ready.read_closed |= said.contains(PollFlags::RDHUP);
-        self.is_alone = said.intersects(PollFlags::HUP | PollFlags::ERR);
-    }
-
-    /// Polls the descriptors of all that is watched, and the socket; then has what is ready advance. Returns what was
-    /// said about the socket.
-    fn poll_watched(
-        &mut self,
-        socket: Option<(&Socket, PollFlags)>,
-        due: Option<Instant>,
-    ) -> Option<PollFlags> {
-        let watched: Vec<(usize, Descriptor)> = (0..)
-            .zip(&self.watched)
-            .flat_map(|(at, watched)| {
-                watched.descriptors().into_iter().map(move |descriptor| (at, descriptor))
-            })
-            .filter(|(_, descriptor)| !descriptor.is_ready)
-            .collect();
-        let mut fds: Vec<PollFd<'_>> =
-            socket.iter().map(|(socket, flags)| PollFd::new(*socket, *flags)).collect();
-        fds.extend(watched.iter().map(|(_, descriptor)| {
-            PollFd::new(&*descriptor.fd, if descriptor.writes { PollFlags::OUT } else { PollFlags::IN })
-        }));
-        let wait = due.map(|due| due.saturating_duration_since(read_clocks().mono));
-        let timeout = wait.and_then(|wait| rustix::event::Timespec::try_from(wait).ok());
-        // Interrupted or not, what follows finds out what is what.
-        let _ = poll(&mut fds, timeout.as_ref());
-        let said = socket.map(|_| fds[0].revents());
-        let mut ready = vec![Ready::default(); self.watched.len()];
-        for ((at, descriptor), fd) in watched.iter().zip(&fds[usize::from(socket.is_some())..]) {
-            if !fd.revents().is_empty() {
-                ready[*at] = ready[*at].with(descriptor.number);
-            }
-        }
-        drop(fds);
-        drop(watched);
+        let (said, ready) = poll_watched(&self.watched, &[(line.socket.as_fd(), socket)], due);
         self.driver.now = read_clocks();
         self.advance(&ready);
-        said
-    }
-
-    /// The connection is gone; what was watched for it is seen to its end.
-    fn see_out(&mut self) {
-        drop(self.client.work.take());
-        loop {
-            let (due, _) = self.advance(&[]);
-            if self.watched.is_empty() {
-                return;
-            }
-            self.poll_watched(None, due);
-        }
+        // No longer idle: a stop must leave the reading half alone from here on.
+        self.line.phase.store(Phase::Handling as u8, Ordering::SeqCst);
+        self.client.ready.read_closed |= said[0].contains(PollFlags::RDHUP);
+        self.is_alone = said[0].intersects(PollFlags::HUP | PollFlags::ERR);
     }
 
     /// The one place where a worker waits, other than the read that the pump makes.
@@ -699,6 +644,77 @@ impl Worker {
         }
         if self.shared.stopping.load(Ordering::SeqCst) {
             Exchange::new(&mut self.client, &mut self.driver, self.id, 0).end_endless();
+        }
+    }
+}
+
+/// What came of an advance of all that is watched.
+struct Advance {
+    /// When the first of them wants to be looked at.
+    due: Option<Instant>,
+    /// One of them has more to do at once.
+    again: bool,
+    /// For the connection.
+    done: Vec<Done>,
+}
+
+/// Has all that is watched advance, each with what has become ready of it, and forgets what is over.
+fn advance(watched: &mut Vec<Arc<dyn Watched>>, ready: &[Ready], now: Instant) -> Advance {
+    let mut all = Advance { due: None, again: false, done: Vec::new() };
+    let mut ready = ready.iter().copied();
+    watched.retain(|watched| {
+        let advanced = Arc::clone(watched).advance(ready.next().unwrap_or_default(), now);
+        all.again |= advanced.again;
+        all.done.extend(advanced.done);
+        if !advanced.is_over {
+            all.due = all.due.into_iter().chain(advanced.due).min();
+        }
+        !advanced.is_over
+    });
+    all
+}
+
+/// Waits until one of `others` is ready, or something watched, or until `due`. Returns what was said of each.
+fn poll_watched(
+    watched: &[Arc<dyn Watched>],
+    others: &[(BorrowedFd<'_>, PollFlags)],
+    due: Option<Instant>,
+) -> (Vec<PollFlags>, Vec<Ready>) {
+    let descriptors: Vec<(usize, Descriptor)> = (0..)
+        .zip(watched)
+        .flat_map(|(at, watched)| watched.descriptors().into_iter().map(move |descriptor| (at, descriptor)))
+        .filter(|(_, descriptor)| !descriptor.is_ready)
+        .collect();
+    let mut fds: Vec<PollFd<'_>> =
+        others.iter().map(|(other, flags)| PollFd::from_borrowed_fd(*other, *flags)).collect();
+    fds.extend(descriptors.iter().map(|(_, descriptor)| {
+        PollFd::new(&*descriptor.fd, if descriptor.writes { PollFlags::OUT } else { PollFlags::IN })
+    }));
+    let wait = due.map(|due| due.saturating_duration_since(read_clocks().mono));
+    let timeout = wait.and_then(|wait| rustix::event::Timespec::try_from(wait).ok());
+    // Interrupted or not, what follows finds out what is what.
+    let _ = poll(&mut fds, timeout.as_ref());
+    let (said, of_watched) = fds.split_at(others.len());
+    let mut ready = vec![Ready::default(); watched.len()];
+    for ((at, descriptor), fd) in descriptors.iter().zip(of_watched) {
+        if !fd.revents().is_empty() {
+            ready[*at] = ready[*at].with(descriptor.number);
+        }
+    }
+    (said.iter().map(PollFd::revents).collect(), ready)
+}
+
+/// The connection is gone; sees what was watched for it to its end.
+fn see_out(mut watched: Vec<Arc<dyn Watched>>) {
+    let mut ready = Vec::new();
+    loop {
+        let Advance { due, again, .. } = advance(&mut watched, &ready, read_clocks().mono);
+        if watched.is_empty() {
+            return;
+        }
+        ready.clear();
+        if !again {
+            ready = poll_watched(&watched, &[], due).1;
         }
     }
 }

@@ -859,3 +859,35 @@ fn as_the_first_process_of_a_container_it_collects_orphans() {
         assert!(!text.contains("panic"), "{text}");
     });
 }
+
+#[test]
+fn a_connection_ends_with_its_answer_whatever_the_program_goes_on_with() {
+    let programs = Programs::new()
+        .with(
+            "works",
+            &format!("{HEAD}; echo done; exec >&-; echo $$ > $T/works.$SERVER_PORT; exec sleep 1000"),
+        )
+        .with(
+            "complains",
+            &format!(
+                "{HEAD}; echo done; exec >&-; echo $$ > $T/complains.$SERVER_PORT; sleep 2; seq 1 200000 >&2"
+            ),
+        );
+    on_both(|model| {
+        let server = programs.serve(model, &["--cgi-timeout", "5"]);
+        let mut other = Client::connect(server.port);
+        other.send(b"GET /cgi/complains HTTP/1.0\r\n\r\n");
+        let mut client = Client::connect(server.port);
+        let since = now();
+        client.send(b"GET /cgi/works HTTP/1.0\r\n\r\n");
+        let (rest, _) = client.rest();
+        assert!(rest.ends_with(b"done\n"));
+        assert_took("the end of the connection", since, 0.0..4.0);
+        let pid = programs.told(&format!("works.{}", server.port));
+        assert!(Path::new("/proc").join(pid.trim()).exists(), "it goes on");
+        // What it complains of is heard to the end, or it would wait for that.
+        gone(&programs.told(&format!("complains.{}", server.port)));
+        assert!(Path::new("/proc").join(pid.trim()).exists(), "the other one ended by itself");
+        gone(&pid);
+    });
+}
