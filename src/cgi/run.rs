@@ -98,9 +98,8 @@ struct State {
     stderr: Option<Pipe>,
     exit: Option<Pipe>,
     stage: Stage,
-    /// Content on its way in, from `pending_at` on.
-    pending: Vec<u8>,
-    pending_at: usize,
+    /// Content on its way in.
+    pending: Pending,
     /// The rest of it.
     rest: Option<Box<dyn BodySource>>,
     content_ended: bool,
@@ -121,6 +120,36 @@ struct State {
     grace: Option<Instant>,
     complaints: Complaints,
     elsewhere: Option<Elsewhere>,
+}
+
+/// Content on its way in: what stands before `at` has been handed on.
+#[derive(Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Pending {
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.at..]
+    }
+
+    /// Adds a piece. A program that always leaves some would have us keep all that it has read.
+    fn push(&mut self, piece: &[u8]) {
+        self.bytes.drain(..std::mem::take(&mut self.at));
+        self.bytes.extend_from_slice(piece);
+    }
+
+    fn handed_on(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
+    /// Its room, for another piece: nothing in it is needed any more.
+    fn emptied(&mut self) -> &mut Vec<u8> {
+        self.at = 0;
+        self.bytes.clear();
+        &mut self.bytes
+    }
 }
 
 /// What it says to standard error.
@@ -158,8 +187,7 @@ impl Run {
             stderr: Some(Pipe::new(pipes.stderr, false)),
             exit: Some(Pipe::new(pipes.exit, false)),
             stage: Stage::Feeding,
-            pending: Vec::new(),
-            pending_at: 0,
+            pending: Pending::default(),
             rest: None,
             content_ended: false,
             output: Vec::new(),
@@ -235,7 +263,7 @@ impl Run {
         };
         let is_talking = state.stdout.as_ref().is_none_or(|stdout| stdout.is_ready);
         let run = Arc::clone(self);
-        let then: Then = if state.pending_bytes() == 0 {
+        let then: Then = if state.pending.rest().is_empty() {
             state.stage = Stage::Feeding;
             Box::new(move |_| run.sink())
         } else if !stdin.is_ready && is_talking {
@@ -479,19 +507,15 @@ impl State {
         }
     }
 
-    fn pending_bytes(&self) -> usize {
-        self.pending.len() - self.pending_at
-    }
-
     /// Hands on as much content as its pipe takes.
     fn feed(&mut self) {
         loop {
-            if self.stdin.is_none() || (self.pending_bytes() == 0 && !self.refill()) {
+            if self.stdin.is_none() || (self.pending.rest().is_empty() && !self.refill()) {
                 return;
             }
             let Some(stdin) = self.stdin.as_mut().filter(|stdin| stdin.is_ready) else { return };
-            match rustix::io::write(&*stdin.fd, &self.pending[self.pending_at..]) {
-                Ok(bytes) => self.pending_at += bytes,
+            match rustix::io::write(&*stdin.fd, self.pending.rest()) {
+                Ok(bytes) => self.pending.handed_on(bytes),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => stdin.is_ready = false,
                 // It has shut its end: it has read enough, or is gone.
@@ -502,19 +526,18 @@ impl State {
 
     /// Has more content at hand; closes the pipe at its end.
     fn refill(&mut self) -> bool {
-        self.pending.clear();
-        self.pending_at = 0;
-        while self.pending.is_empty() {
+        let pending = self.pending.emptied();
+        while pending.is_empty() {
             let Some(rest) = &mut self.rest else {
                 if self.content_ended {
                     self.close_stdin();
                 }
                 return false;
             };
-            match rest.fill(&mut self.pending, PIECE_BYTES) {
+            match rest.fill(pending, PIECE_BYTES) {
                 Filled::More => {}
                 // The connection is woken when there is more, and we are asked again.
-                Filled::Later => return !self.pending.is_empty(),
+                Filled::Later => return !pending.is_empty(),
                 Filled::End => self.rest = None,
                 Filled::Failed => {
                     log::warn!(target: "cgi", "content cannot be read back from its file");
@@ -529,8 +552,7 @@ impl State {
     fn close_stdin(&mut self) {
         self.stdin = None;
         self.rest = None;
-        self.pending = Vec::new();
-        self.pending_at = 0;
+        self.pending = Pending::default();
     }
 
     /// All content is known, and this is the rest of it.
@@ -540,7 +562,7 @@ impl State {
         self.content_ended = true;
         self.stage = Stage::Head;
         match file {
-            None if self.stdin.is_some() => self.pending.extend_from_slice(&memory),
+            None if self.stdin.is_some() => self.pending.push(&memory),
             None => {}
             Some((file, bytes)) => {
                 let reader = Reader { file, at: 0, bytes, behind: memory };
@@ -629,10 +651,10 @@ impl BodySink for Feed {
         if state.stdin.is_none() {
             return Sunk::Full;
         }
-        state.pending.extend_from_slice(piece);
+        state.pending.push(piece);
         state.feed();
         state.due = self.run.due_after(cx.now().mono);
-        if state.pending_bytes() > CGI_PENDING_BYTES_MAX { Sunk::Full } else { Sunk::More }
+        if state.pending.rest().len() > CGI_PENDING_BYTES_MAX { Sunk::Full } else { Sunk::More }
     }
 
     fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
@@ -768,5 +790,29 @@ impl BodySource for Output {
                 Filled::Later
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program that read a little at a time and was never done with all of it had all that it had read kept, too.
+    #[test]
+    fn content_that_was_handed_on_is_not_kept() {
+        let mut pending = Pending::default();
+        pending.push(&[1; 1000]);
+        for round in 0..1000 {
+            let value = pending.rest()[0];
+            pending.handed_on(1000);
+            pending.push(&[value.wrapping_add(1); 1000]);
+            pending.push(&[]);
+            assert_eq!(pending.rest(), [value.wrapping_add(1); 1000], "round {round}");
+            pending.handed_on(1);
+            pending.push(&[value.wrapping_add(1)]);
+        }
+        assert!(pending.bytes.capacity() < 10_000, "{} bytes", pending.bytes.capacity());
+        pending.emptied().push(7);
+        assert_eq!(pending.rest(), [7]);
     }
 }
