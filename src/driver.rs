@@ -18,7 +18,7 @@ use crate::http::date::DateCache;
 use crate::jobs::JobDesk;
 use crate::log::AccessBuffer;
 use crate::observe::{Gauges, Observer};
-use crate::watch::Watched;
+use crate::watch::Change;
 use crate::{buffer::BufferPool, buffer::Loan};
 
 /// Room a spare record may keep in its send queue, in bytes.
@@ -46,7 +46,7 @@ pub struct Driver<O> {
     /// What the answer to the request in hand is to say beside what its maker says.
     pub(crate) extra: Extra,
     /// What the connection in hand wants watched from now on.
-    pub(crate) watch: Option<Arc<dyn Watched>>,
+    pub(crate) watch: Change,
     /// What is watched and was let go of: it is looked at once more, since nothing else may ever happen to it.
     pub(crate) let_go: Vec<WatchId>,
     /// Request content in memory, over all connections, in bytes.
@@ -87,7 +87,7 @@ impl<O: Observer> Driver<O> {
             observer,
             access,
             extra: Extra::default(),
-            watch: None,
+            watch: Change::Nothing,
             let_go: Vec::new(),
             collected_bytes: 0,
             stopping: Arc::default(),

@@ -24,7 +24,7 @@ use crate::http::{
 use crate::jobs::{Done, Ran};
 use crate::log::AccessEntry;
 use crate::observe::{Activity, Observer};
-use crate::watch::Watch;
+use crate::watch::{Change, Watch};
 
 /// What the kernel reported and nothing has denied since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -456,15 +456,27 @@ impl<'a, O: Observer> Exchange<'a, O> {
 
     /// Fields for an answer that is still owed wait with the connection, and so does what is watched for it.
     fn keep_extra(&mut self) {
-        if let Some(watched) = self.driver.watch.take() {
-            let before = self.work().let_go();
-            self.driver.let_go.extend(before);
-            self.work().watch = Some(Watch::new(watched));
+        match std::mem::take(&mut self.driver.watch) {
+            Change::Nothing => {}
+            Change::To(watched) => {
+                self.let_go();
+                self.work().watch = Some(Watch::new(watched));
+            }
+            Change::LetGo => {
+                self.let_go();
+                // It had a time of its own; who makes the answer now has his from here on.
+                self.client.conn.restart_answer(self.driver.now.mono);
+            }
         }
         if !self.driver.extra.is_empty() && self.client.conn.is_owed() {
             let extra = std::mem::take(&mut self.driver.extra);
             self.work().extra = Some(Box::new(extra));
         }
+    }
+
+    fn let_go(&mut self) {
+        let before = self.work().let_go();
+        self.driver.let_go.extend(before);
     }
 
     /// Has them at hand again, where the next step of the answer may add to them.

@@ -16,7 +16,7 @@ use crate::http::refusal::Refusal;
 use crate::http::response::push_field;
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::{Errands, Job, JobDesk, Then, Ticket, TicketState, Waker};
-use crate::watch::Watched;
+use crate::watch::{Change, Watched};
 
 /// Answers requests. Shared by all drivers, so it is `Sync` and called through `&self`.
 pub trait Handler: Send + Sync {
@@ -203,7 +203,7 @@ pub struct Context<'a> {
     pub(crate) desk: &'a mut dyn JobDesk,
     pub(crate) files: &'a mut Files,
     pub(crate) extra: &'a mut Extra,
-    pub(crate) watch: &'a mut Option<Arc<dyn Watched>>,
+    pub(crate) watch: &'a mut Change,
 }
 
 /// On which answers a field is said that is not the answer's own.
@@ -349,7 +349,7 @@ impl Context<'_> {
     /// Has the driver watch `watched` for this connection from now on, beside its socket. It may make the answer, see
     /// [`Context::promised`], and keeps time for it: while it is there no answer timeout passes.
     pub fn watch(&mut self, watched: Arc<dyn Watched>) {
-        *self.watch = Some(watched);
+        *self.watch = Change::To(watched);
     }
 
     /// The answer, or the next step to it, will come from what this connection has watched.
@@ -369,8 +369,10 @@ impl Context<'_> {
         self.extra.redirects
     }
 
-    /// Forgets what those in front have said of the request: they will see it again, with another target.
+    /// Forgets what those in front have said of the request: they will see it again, with another target. What was watched
+    /// to make the answer is let go of, or it would go on keeping the time for whoever makes it now.
     pub(crate) fn start_over(&mut self, redirects: u8) {
+        *self.watch = Change::LetGo;
         self.extra.clear();
         self.extra.redirects = redirects;
     }

@@ -10,10 +10,10 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::net::{RecvFlags, SendFlags};
 
 use crate::config::{Config, KIB};
@@ -444,12 +444,43 @@ struct Worker {
 struct Woken {
     flag: Mutex<bool>,
     changed: Condvar,
+    /// Readable while the flag is set. Only there once somebody had to wait for other things, too.
+    event: OnceLock<OwnedFd>,
 }
 
 impl Woken {
     fn ring(&self) {
-        *lock(&self.flag) = true;
+        let mut flag = lock(&self.flag);
+        *flag = true;
+        if let Some(event) = self.event.get() {
+            // It only fails where it is readable anyway.
+            let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+        }
+        drop(flag);
         self.changed.notify_one();
+    }
+
+    /// What to poll in place of a wait, followed by [`Woken::take`]. `None` if it cannot be had.
+    fn event(&self) -> Option<&OwnedFd> {
+        // With the flag held, so that it says the same from the start.
+        let flag = lock(&self.flag);
+        if self.event.get().is_none() {
+            let event = eventfd(u32::from(*flag), EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
+            let _ = self.event.set(event);
+        }
+        self.event.get()
+    }
+
+    /// Whether it was rung since the last look or wait.
+    fn take(&self) -> bool {
+        self.lower(&mut lock(&self.flag))
+    }
+
+    fn lower(&self, flag: &mut bool) -> bool {
+        if let Some(event) = self.event.get() {
+            let _ = rustix::io::read(event, &mut [0; 8]);
+        }
+        std::mem::take(flag)
     }
 
     /// Waits for it to be rung, unless that has happened since the last wait.
@@ -458,7 +489,7 @@ impl Woken {
         while !*flag {
             flag = self.changed.wait(flag).unwrap_or_else(PoisonError::into_inner);
         }
-        *flag = false;
+        self.lower(&mut flag);
     }
 }
 
@@ -572,7 +603,8 @@ impl Worker {
         (due, is_news)
     }
 
-    /// Waits for the socket, as the phase has it, and for all that is watched.
+    /// Waits for the socket, as the phase has it, for all that is watched, and for the bell of a source that is not of
+    /// that: what an earlier answer has left to be watched must not keep events from coming, nor the other way round.
     fn wait_beside(&mut self, phase: Phase) {
         let socket = match phase {
             Phase::Sending => PollFlags::OUT,
@@ -587,9 +619,15 @@ impl Worker {
             return;
         }
         let line = Arc::clone(&self.line);
-        let (said, ready) = poll_watched(&self.watched, &[(line.socket.as_fd(), socket)], due);
+        let bell = if self.rings(phase) { line.woken.event() } else { None };
+        let mut others = vec![(line.socket.as_fd(), socket)];
+        others.extend(bell.map(|bell| (bell.as_fd(), PollFlags::IN)));
+        let (said, ready) = poll_watched(&self.watched, &others, due);
         self.driver.now = read_clocks();
         self.advance(&ready);
+        if bell.is_some() && line.woken.take() {
+            self.hear_bell();
+        }
         // No longer idle: a stop must leave the reading half alone from here on.
         self.line.phase.store(Phase::Handling as u8, Ordering::SeqCst);
         self.client.ready.read_closed |= said[0].contains(PollFlags::RDHUP);
@@ -598,9 +636,7 @@ impl Worker {
 
     /// The one place where a worker waits, other than the read that the pump makes.
     fn wait_for(&mut self, phase: Phase) {
-        // A source of another kind has a bell of its own.
-        let rings = phase == Phase::Streaming && self.client.watch().is_none();
-        if !self.watched.is_empty() && !rings {
+        if !self.watched.is_empty() && (!self.rings(phase) || self.line.woken.event().is_some()) {
             return self.wait_beside(phase);
         }
         match phase {
@@ -611,8 +647,9 @@ impl Worker {
                 self.driver.now = read_clocks();
             }
             Phase::Streaming => {
-                self.wait_for_source();
+                self.line.woken.wait();
                 self.driver.now = read_clocks();
+                self.hear_bell();
             }
             Phase::Idle
             | Phase::ReceivingHead
@@ -635,8 +672,12 @@ impl Worker {
         self.driver.now = read_clocks();
     }
 
-    fn wait_for_source(&mut self) {
-        self.line.woken.wait();
+    /// Whether the content under way comes from a source that rings when it has more, and not from what is watched.
+    fn rings(&mut self, phase: Phase) -> bool {
+        phase == Phase::Streaming && self.client.watch().is_none()
+    }
+
+    fn hear_bell(&mut self) {
         let mut done = Vec::new();
         lock_inbox(&self.driver, &mut done);
         for (id, result) in done {

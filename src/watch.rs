@@ -83,6 +83,18 @@ pub trait Watched: Send + Sync {
     fn abandon(&self);
 }
 
+/// What is to become of what a connection has watched, as its answer's maker says.
+#[derive(Default)]
+pub(crate) enum Change {
+    /// It stays.
+    #[default]
+    Nothing,
+    /// This takes its place.
+    To(Arc<dyn Watched>),
+    /// It is let go of: the answer comes from elsewhere.
+    LetGo,
+}
+
 /// A connection's hold on what is watched for it. Letting go abandons it.
 pub(crate) struct Watch {
     pub(crate) watched: Arc<dyn Watched>,

@@ -670,6 +670,13 @@ impl Connection {
         }
     }
 
+    /// The answer that is owed is made anew, by somebody else: the time for that begins now.
+    pub fn restart_answer(&mut self, now: Instant) {
+        if self.is_owed() {
+            self.progress = Progress::starting(now);
+        }
+    }
+
     /// The sending side was shut; from now on input is only dropped.
     pub fn start_lingering(&mut self, now: Instant) {
         self.writing = Writing::Idle;

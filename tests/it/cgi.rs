@@ -891,3 +891,49 @@ fn a_connection_ends_with_its_answer_whatever_the_program_goes_on_with() {
         gone(&pid);
     });
 }
+
+#[test]
+fn events_that_a_program_refers_to_come_and_the_program_is_still_collected() {
+    let programs = Programs::new().with(
+        "news",
+        "printf 'Location: /_whirligig/live\\n\\n'; echo $$ > $T/news.$SERVER_PORT; until [ -e $T/gate.$SERVER_PORT ]; do sleep 0.05; done",
+    );
+    on_both(|model| {
+        let server = programs.serve(model, &["--live-reload"]);
+        let mut client = Client::connect(server.port);
+        client.send(get("/cgi/news"));
+        let mut hear = |word: &str| {
+            let mut text = String::new();
+            while !text.contains(word) {
+                let piece = client.read_some(4096);
+                assert!(!piece.is_empty(), "it ended after {text}");
+                text += &String::from_utf8_lossy(&piece);
+            }
+        };
+        hear(":\n\n");
+        programs.docroot.write("hello.txt", HELLO);
+        hear("event: change");
+        fs::write(programs.at(&format!("gate.{}", server.port)), "").unwrap();
+        // Nothing else happens to the connection meanwhile.
+        gone(&programs.told(&format!("news.{}", server.port)));
+        programs.docroot.write("hello.txt", HELLO);
+        hear("event: change");
+    });
+}
+
+/// On the twin a job is done on the connection's own thread, which nothing interrupts.
+#[test]
+fn what_a_program_refers_to_has_the_timeout_of_any_answer() {
+    let programs = Programs::new()
+        .with("away", "printf 'Location: /slow/x\\n\\n'")
+        .with("late", "sleep 1.2; printf 'Location: /plain/\\n\\n'");
+    let passwords = programs.at("passwords");
+    fs::write(&passwords, format!("anna:$2b$16${}\n", ".".repeat(53))).unwrap();
+    let htpasswd = format!("{}@/slow", passwords.display());
+    let server = programs.serve("reactor", &["--answer-timeout", "1", "--htpasswd", &htpasswd]);
+    let mut client = Client::connect(server.port);
+    // It begins when the program has referred to it.
+    client.get("/cgi/late").expect(200);
+    let got = client.ask("GET", "/cgi/away", &["Authorization: Basic YW5uYTpzZWNyZXQ="], b"");
+    assert_eq!(got.status, 503, "{got:?}");
+}
