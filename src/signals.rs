@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use signal_hook::SigId;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::low_level::{pipe, unregister};
 
 /// What a signal asks for.
@@ -59,7 +59,8 @@ impl Remote {
 }
 
 impl Signals {
-    /// Takes over SIGINT, SIGTERM and SIGHUP of this process, and keeps SIGXFSZ (a full log) from ending it.
+    /// Takes over SIGINT, SIGTERM and SIGHUP of this process, keeps SIGXFSZ (a full log) from ending it, and sees to it
+    /// that SIGCHLD is not ignored.
     pub fn install() -> io::Result<Self> {
         Signals::open(true)
     }
@@ -90,6 +91,11 @@ impl Signals {
         let (hang_up, _) = pair(Signal::HangUp, SIGHUP)?;
         if registers {
             registered.push(signal_hook::flag::register(SIGXFSZ, Arc::default())?);
+            if is_ignored(SIGCHLD) {
+                // By inheritance. Then the system reaps children by itself, and nobody learns how they ended
+                // (waitpid(2)). A handler that does nothing undoes that; a program that is started has the default.
+                registered.push(signal_hook::flag::register(SIGCHLD, Arc::default())?);
+            }
         }
         Ok(Signals {
             wake: mio::net::UnixStream::from_std(wake),
@@ -122,6 +128,14 @@ impl Signals {
         }
         came
     }
+}
+
+/// Whether this process ignores a signal, as far as that can be known.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 impl Drop for Signals {

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
 
 use crate::jobs::lock;
@@ -70,6 +71,8 @@ pub(super) struct Pipes {
 pub(super) enum Exit {
     Code(i32),
     Signal(i32),
+    /// Somebody else has reaped it, and knows.
+    Unknown,
 }
 
 impl Process {
@@ -146,10 +149,38 @@ impl Drop for Process {
     }
 }
 
-/// How the child behind this descriptor ended, if it has; it stays on the system's list.
+/// How the child behind this descriptor ended, if it has; it stays on the system's list, unless others reap our
+/// children, or SIGCHLD is ignored.
 pub(super) fn exit_of(exit: impl AsFd) -> Option<Exit> {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    let status = waitid(WaitId::PidFd(exit.as_fd()), look).ok()??;
+    let status = match waitid(WaitId::PidFd(exit.as_fd()), look) {
+        Ok(status) => status?,
+        Err(Errno::CHILD) => return Some(Exit::Unknown),
+        Err(_) => return None,
+    };
     let signal = status.terminating_signal();
     Some(signal.map_or(Exit::Code(status.exit_status().unwrap_or(0)), Exit::Signal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program that others had reaped was never over, and kept its place.
+    #[test]
+    fn an_exit_is_told_once_it_is_there_whoever_has_seen_it() {
+        let mut child =
+            Command::new("sh").args(["-c", "read x; exit 7"]).stdin(Stdio::piped()).spawn().unwrap();
+        let exit = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+        assert_eq!(exit_of(&exit), None);
+        drop(child.stdin.take());
+        assert_eq!(
+            waitid(WaitId::PidFd(exit.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).map(|_| ()),
+            Ok(())
+        );
+        assert_eq!(exit_of(&exit), Some(Exit::Code(7)));
+        assert_eq!(exit_of(&exit), Some(Exit::Code(7)), "it is still there");
+        child.wait().unwrap();
+        assert_eq!(exit_of(&exit), Some(Exit::Unknown));
+    }
 }

@@ -450,7 +450,7 @@ impl Run {
             Exit::Signal(signal) if !state.is_cut => {
                 log::warn!(target: "cgi", "{}: ended by signal {signal}", self.name);
             }
-            Exit::Code(0) | Exit::Signal(_) => {}
+            Exit::Code(0) | Exit::Signal(_) | Exit::Unknown => {}
             Exit::Code(code) => log::debug!(target: "cgi", "{}: exit code {code}", self.name),
         }
         true
@@ -504,6 +504,10 @@ impl State {
             && exit.is_ready
         {
             self.exited = exit_of(&*exit.fd);
+            if self.exited == Some(Exit::Unknown) {
+                // Its number may be another's: it must not be killed by that any more.
+                self.process.reap();
+            }
         }
     }
 

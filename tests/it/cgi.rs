@@ -937,3 +937,31 @@ fn what_a_program_refers_to_has_the_timeout_of_any_answer() {
     let got = client.ask("GET", "/cgi/away", &["Authorization: Basic YW5uYTpzZWNyZXQ="], b"");
     assert_eq!(got.status, 503, "{got:?}");
 }
+
+#[test]
+fn exits_are_seen_where_they_are_ignored_by_inheritance() {
+    let programs = Programs::new()
+        .with("quick", &format!("{HEAD}; echo done"))
+        .with("killed", &format!("{HEAD}; echo half; kill -9 $$"));
+    on_both(|model| {
+        let flag = programs.flag();
+        let plain = command(model, &programs.docroot.root(), &["--cgi", &flag, "--cgi-max", "1"]);
+        let mut command = std::process::Command::new("env");
+        command.arg("--ignore-signal=CHLD").arg(plain.get_program()).args(plain.get_args());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let server = Server::launch(command);
+        let mut client = Client::connect(server.port);
+        for _ in 0..3 {
+            until("there is a place", || client.get("/cgi/quick").status == 200);
+        }
+        // How it ended is known, too.
+        until("there is a place", || {
+            let mut client = Client::connect(server.port);
+            client.send(request("GET", "/cgi/killed", &["Connection: close"], b""));
+            let (rest, _) = client.rest();
+            let text = String::from_utf8_lossy(&rest);
+            assert!(!text.ends_with("\r\n0\r\n\r\n"), "{text}");
+            text.contains("half")
+        });
+    });
+}
