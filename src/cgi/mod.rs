@@ -173,6 +173,11 @@ impl Order {
         };
         let bytes = match content {
             Content::None => 0,
+            // The sink would say so, too, but only once the program is there and may have begun.
+            Content::Length(bytes) if bytes > self.limits.body_bytes_max => {
+                let refusal = error(Status::CONTENT_TOO_LARGE, "the content is too large", self.html);
+                return Box::new(move |_| refusal.closing().into());
+            }
             Content::Length(bytes) => bytes,
             // A program reads as much as CONTENT_LENGTH says, so that has to be known.
             Content::Chunked => {

@@ -965,3 +965,18 @@ fn exits_are_seen_where_they_are_ignored_by_inheritance() {
         });
     });
 }
+
+#[test]
+fn no_program_is_started_for_content_that_is_refused() {
+    // Whoever starts it finds out.
+    let programs = Programs::new().with_file("broken", "#!/no/such/interpreter\n");
+    on_both(|model| {
+        let server = programs.serve(model, &["--max-body", "1000", "--upload", "/plain"]);
+        let mut client = Client::connect(server.port);
+        client.send("POST /cgi/broken HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n");
+        client.response().expect(413);
+        client.assert_closed();
+        Client::connect(server.port).ask("POST", "/cgi/broken", &[], b"little").expect(500);
+        assert!(!server.err.text().contains("413"), "{}", server.err.text());
+    });
+}
