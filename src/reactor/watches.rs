@@ -145,6 +145,34 @@ mod tests {
         fn abandon(&self) {}
     }
 
+    /// A slot is free as soon as its program is over, and the next program gets it, while events of the old one may still
+    /// be on their way.
+    #[test]
+    fn an_old_name_does_not_reach_the_next_one_in_its_slot() {
+        let mut watches = Watches::default();
+        let old = watches.insert(Arc::new(Nothing), ConnId::new(1, 0));
+        watches.carry(old);
+        watches.remove(old);
+        let new = watches.insert(Arc::new(Nothing), ConnId::new(2, 1));
+        assert!(old.slot() == new.slot() && old != new);
+        assert!(watches.get(old).is_none());
+        assert_eq!(watches.get(new).map(|(_, conn)| conn), Some(ConnId::new(2, 1)));
+        let due = crate::reactor::os::read_clocks().mono;
+        watches.arm(new, due);
+        watches.carry(old);
+        watches.remove(old);
+        assert!(!watches.has_carried() && watches.len() == 1, "what is said of the old one changes nothing");
+        watches.carry(new);
+        assert!(!watches.puts_off(old, Ready::of(1)) && watches.puts_off(new, Ready::of(2)));
+        assert_eq!(watches.take_carried(), [(new, Ready::of(2))]);
+        assert_eq!((watches.pop_due(due), watches.pop_due(due)), (Some(new), None));
+        // So it is on the way through the kernel, which has only the token.
+        for number in 0..4 {
+            let (id, back) = WatchId::from_token(old.to_token(number)).unwrap();
+            assert!((id, back) == (old, number) && watches.get(id).is_none());
+        }
+    }
+
     /// A program that complained without end was put on the list with every event, and each of its entries put it
     /// there again.
     #[test]
