@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::KIB;
+use crate::conn_id::ConnId;
 use crate::error_page::error;
 use crate::http::response::OpenFile;
 use crate::http::{Response, Status};
+use crate::jobs::Errands;
 use crate::temporary::temporary_file;
 
 /// Content of one request kept in memory, in bytes. More goes to a file.
@@ -143,6 +145,43 @@ impl Spooled {
     }
 }
 
+/// Something with a file that may be long: whoever drops it, the loop as a rule, has that done by an errand, since to free
+/// the blocks of a file without a name takes the disk a while.
+///
+/// Nothing that waits in the queue of jobs may hold one: it would be dropped with the queue locked. Take out what is in
+/// it and give that to the job.
+pub(crate) struct Beside<T: Send + 'static> {
+    /// `None` only while it is dropped.
+    value: Option<T>,
+    errands: Arc<dyn Errands>,
+}
+
+impl<T: Send + 'static> Beside<T> {
+    /// `value`, to be dropped by one of `errands`.
+    pub(crate) fn new(value: T, errands: Arc<dyn Errands>) -> Self {
+        Beside { value: Some(value), errands }
+    }
+
+    /// What it holds, if it holds it yet.
+    pub(crate) fn get(&mut self) -> Option<&mut T> {
+        self.value.as_mut()
+    }
+
+    /// What it holds, to be dropped like anything else, and the errands.
+    pub(crate) fn into_parts(mut self) -> (Option<T>, Arc<dyn Errands>) {
+        (self.value.take(), Arc::clone(&self.errands))
+    }
+}
+
+impl<T: Send + 'static> Drop for Beside<T> {
+    fn drop(&mut self) {
+        if let Some(value) = self.value.take() {
+            // For no connection: none is to be woken for it.
+            self.errands.run(ConnId::new(0, 0), Box::new(move || drop(value)));
+        }
+    }
+}
+
 /// The answer where a spool is full.
 pub(crate) fn no_room() -> Response {
     error(Status::SERVICE_UNAVAILABLE, "no room is left for content", false).closing()
@@ -152,4 +191,43 @@ pub(crate) fn no_room() -> Response {
 pub(crate) fn cannot_spill(errno: rustix::io::Errno) -> Response {
     log::warn!("cannot keep content in a temporary file: {errno}");
     error(Status::INSUFFICIENT_STORAGE, "the content cannot be kept", false).closing()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::{Errand, Ran, lock};
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Later(Mutex<Vec<Errand>>);
+
+    impl Errands for Later {
+        fn run(&self, _: ConnId, errand: Errand) -> Ran {
+            lock(&self.0).push(errand);
+            Ran::Elsewhere
+        }
+    }
+
+    /// The loop freed the blocks of every spooled file.
+    #[test]
+    fn what_is_dropped_beside_is_dropped_by_an_errand_unless_it_was_taken_out() {
+        let later = Arc::new(Later::default());
+        let spool = Arc::new(Spool::new(100));
+        let content = || {
+            let mut content = Spooled::new(&spool);
+            assert_eq!(content.push(&[0; 10]), Pushed::Kept);
+            content.spill().unwrap();
+            content
+        };
+        let mut beside = Beside::new(content(), Arc::clone(&later) as Arc<_>);
+        assert!(beside.get().is_some_and(|content| content.len() == 10));
+        drop(beside);
+        assert_eq!((spool.bytes(), lock(&later.0).len()), (10, 1), "it is still there");
+        lock(&later.0).drain(..).for_each(|errand| errand());
+        assert_eq!(spool.bytes(), 0);
+        let (taken, _) = Beside::new(content(), Arc::clone(&later) as Arc<_>).into_parts();
+        drop(taken);
+        assert_eq!((spool.bytes(), lock(&later.0).len()), (0, 0));
+    }
 }

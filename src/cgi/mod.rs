@@ -24,7 +24,7 @@ use crate::http::{Method, Request, Status};
 use crate::jobs::Then;
 use crate::offload::{Places, Taken};
 use crate::site::answer_here;
-use crate::spool::{Spool, Spooled};
+use crate::spool::{self, Beside, Spool, Spooled};
 use environment::Facts;
 use process::{Children, Pipes, Process};
 use run::{Run, Terms};
@@ -181,9 +181,10 @@ impl Order {
             Content::Length(bytes) => bytes,
             // A program reads as much as CONTENT_LENGTH says, so that has to be known.
             Content::Chunked => {
-                let content = Spooled::new(&self.scripts.spool);
-                let gather = Gather { order: self, script, content };
-                return Box::new(move |_| Answer::Sink(Box::new(gather)));
+                return Box::new(move |cx| {
+                    let content = Beside::new(Spooled::new(&self.scripts.spool), cx.errands());
+                    Answer::Sink(Box::new(Gather { order: self, script, content }))
+                });
             }
         };
         match self.start(&script, bytes) {
@@ -286,7 +287,7 @@ fn refer(
 struct Gather {
     order: Order,
     script: Script,
-    content: Spooled,
+    content: Beside<Spooled>,
 }
 
 impl BodySink for Gather {
@@ -294,20 +295,23 @@ impl BodySink for Gather {
         run::take(&mut self.content, piece)
     }
 
-    fn drain(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
-        cx.job_then(move || {
-            let spilled = self.content.spill();
-            run::spilled_then(spilled, move |_| Answer::Sink(self))
-        })
+    fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        let Gather { order, script, content } = *self;
+        run::spill(content, cx, move |content| Answer::Sink(Box::new(Gather { order, script, content })))
     }
 
     fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        let Gather { order, script, content } = *self;
+        let (content, errands) = content.into_parts();
+        let Some(content) = content else { return spool::no_room().into() };
         cx.job_then(move || {
-            let Gather { order, script, content } = *self;
-            match order.start(&script, content.len()) {
+            let bytes = content.len();
+            let content = Beside::new(content, errands);
+            match order.start(&script, bytes) {
                 Err(then) => then,
                 Ok(started) => Box::new(move |cx| {
-                    let run = Run::new(started, order.terms(&script), Some(content), cx);
+                    let (content, _) = content.into_parts();
+                    let run = Run::new(started, order.terms(&script), content, cx);
                     cx.watch(run);
                     cx.promised()
                 }),

@@ -24,7 +24,7 @@ use crate::http::response::OpenFile;
 use crate::http::{Body, BodySource, Filled, Response, Status};
 use crate::jobs::{Done, Then, lock};
 use crate::offload::{Offloaded, Producer};
-use crate::spool::{self, Pushed, Spool, Spooled};
+use crate::spool::{self, Beside, Pushed, Spool, Spooled};
 use crate::watch::{Advanced, Descriptor, Ready, Watched};
 
 /// Content that waits is handed on by this much at a time, in bytes: what a pipe holds.
@@ -101,7 +101,7 @@ struct State {
     /// Content on its way in.
     pending: Pending,
     /// The rest of it.
-    rest: Option<Box<dyn BodySource>>,
+    rest: Option<Beside<Box<dyn BodySource>>>,
     content_ended: bool,
     /// Output that is not used yet.
     output: Vec<u8>,
@@ -268,8 +268,8 @@ impl Run {
             Box::new(move |_| run.sink())
         } else if !stdin.is_ready && is_talking {
             state.stage = Stage::Spooling;
-            Box::new(move |_| {
-                let content = Spooled::new(&run.spool);
+            Box::new(move |cx| {
+                let content = Beside::new(Spooled::new(&run.spool), cx.errands());
                 Answer::Sink(Box::new(ToFile { run, content }))
             })
         } else if is_late {
@@ -532,7 +532,7 @@ impl State {
     fn refill(&mut self) -> bool {
         let pending = self.pending.emptied();
         while pending.is_empty() {
-            let Some(rest) = &mut self.rest else {
+            let Some(rest) = self.rest.as_mut().and_then(Beside::get) else {
                 if self.content_ended {
                     self.close_stdin();
                 }
@@ -570,7 +570,8 @@ impl State {
             None => {}
             Some((file, bytes)) => {
                 let reader = Reader { file, at: 0, bytes, behind: memory };
-                self.rest = Some(Box::new(Offloaded::new(reader, cx)));
+                let source: Box<dyn BodySource> = Box::new(Offloaded::new(reader, cx));
+                self.rest = Some(Beside::new(source, cx.errands()));
             }
         }
     }
@@ -678,7 +679,7 @@ impl BodySink for Feed {
 /// Takes the rest of the content of a program that does not read it while it talks.
 struct ToFile {
     run: Arc<Run>,
-    content: Spooled,
+    content: Beside<Spooled>,
 }
 
 impl BodySink for ToFile {
@@ -687,39 +688,45 @@ impl BodySink for ToFile {
         take(&mut self.content, piece)
     }
 
-    fn drain(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
-        cx.job_then(move || {
-            let spilled = self.content.spill();
-            spilled_then(spilled, move |_| Answer::Sink(self))
-        })
+    fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        let ToFile { run, content } = *self;
+        spill(content, cx, move |content| Answer::Sink(Box::new(ToFile { run, content })))
     }
 
     fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
         let mut state = lock(&self.run.state);
-        state.end_content(self.content, cx);
+        if let (Some(content), _) = self.content.into_parts() {
+            state.end_content(content, cx);
+        }
         state.due = self.run.due_after(cx.now().mono);
         cx.promised()
     }
 }
 
 /// Keeps a piece of content for a program.
-pub(super) fn take(content: &mut Spooled, piece: &[u8]) -> Sunk {
-    match content.push(piece) {
+pub(super) fn take(content: &mut Beside<Spooled>, piece: &[u8]) -> Sunk {
+    match content.get().map_or(Pushed::NoRoom, |content| content.push(piece)) {
         Pushed::Kept => Sunk::More,
         Pushed::Spill => Sunk::Full,
         Pushed::NoRoom => Sunk::Refuse(spool::no_room()),
     }
 }
 
-/// What follows content that was written to its file, if it could be.
-pub(super) fn spilled_then(
-    spilled: Result<(), Errno>,
-    then: impl FnOnce(&mut Context<'_>) -> Answer + Send + 'static,
-) -> Then {
-    match spilled {
-        Ok(()) => Box::new(then),
+/// Has content written to its file, and goes on with it if it could be.
+pub(super) fn spill(
+    content: Beside<Spooled>,
+    cx: &mut Context<'_>,
+    then: impl FnOnce(Beside<Spooled>) -> Answer + Send + 'static,
+) -> Answer {
+    let (content, errands) = content.into_parts();
+    let Some(mut content) = content else { return spool::no_room().into() };
+    cx.job_then(move || match content.spill() {
+        Ok(()) => {
+            let content = Beside::new(content, errands);
+            Box::new(move |_| then(content))
+        }
         Err(errno) => Box::new(move |_| spool::cannot_spill(errno).into()),
-    }
+    })
 }
 
 /// Reads kept content back: what is in the file, then what stands behind it. Blocks: for the workers.
