@@ -1,0 +1,197 @@
+//! Clients with their scripts: what each will send, how, and how it will end.
+//!
+//! Plans only: what comes of them is the world's and the server's affair.
+
+use std::collections::VecDeque;
+
+use super::world::{Content, Expected, MANNERS, Manner, Rng, Shared, SimConn, pattern};
+use crate::jobs::lock;
+
+/// Adds a client with its script to the world.
+pub(super) fn add_client(world: &Shared, ids: &mut u64) {
+    let mut world = lock(world);
+    let rng = &mut world.rng;
+    let manner = MANNERS[rng.below(MANNERS.len() as u64) as usize];
+    let mut conn = SimConn {
+        manner,
+        to_send: VecDeque::new(),
+        send_marks: VecDeque::new(),
+        sent: 0,
+        inbound: VecDeque::new(),
+        outbound: VecDeque::new(),
+        taken: Vec::new(),
+        expected: Vec::new(),
+        answers_at_stop: usize::MAX,
+        script: Vec::new(),
+        next_action_ns: 0,
+        reads: manner != Manner::Staller,
+        fin_when_sent: matches!(manner, Manner::HalfCloser | Manner::Quitter | Manner::Plain),
+        client_fin: false,
+        client_reset: false,
+        reset_told: false,
+        server_fin: false,
+        server_reset: false,
+        connected: false,
+        accepted: false,
+        server_closed: false,
+        id: None,
+        edge_read: false,
+        edge_write: false,
+        edge_closed: false,
+        write_blocked: false,
+        idle: None,
+        closed_for_nothing: false,
+    };
+    if manner == Manner::Plain && rng.chance(500) {
+        // Half of them leave it to the server to end it.
+        conn.fin_when_sent = false;
+    }
+    let requests = match manner {
+        Manner::Mute => 0,
+        Manner::Sleeper | Manner::Dripper | Manner::Miser | Manner::Quitter => rng.below(2),
+        Manner::Staller => 40,
+        Manner::Plain | Manner::HalfCloser | Manner::Vanisher | Manner::Babbler => 1 + rng.below(8),
+    };
+    let waits = rng.chance(400);
+    for _ in 0..requests {
+        *ids += 1;
+        let last = add_request(rng, &mut conn, *ids);
+        if waits {
+            conn.send_marks.push_back((conn.to_send.len(), conn.expected.len()));
+        }
+        if last {
+            break;
+        }
+    }
+    let over = conn.expected.last().is_some_and(|expected| expected.last);
+    if !over {
+        add_ending(rng, &mut conn);
+    }
+    let pause = rng.below(20_000_000);
+    conn.next_action_ns = world.now_ns + 1 + pause;
+    world.conns.push(conn);
+}
+
+/// Appends one request; true when nothing can follow it.
+pub(super) fn add_request(rng: &mut Rng, conn: &mut SimConn, id: u64) -> bool {
+    let len = if rng.chance(200) { rng.below(60_000) } else { rng.below(2000) };
+    let content: Vec<u8> = (0..rng.below(6000)).map(|at| pattern(id, at)).collect();
+    let ok = |content| Expected { id, status: 200, content, last: false, may_close: false };
+    let get = |how: &str| format!("GET /{how}/{id}/{len} HTTP/1.1\r\nHost: sim\r\n\r\n").into_bytes();
+    let (bytes, expected) = match rng.below(21) {
+        0..=4 => (get("now"), ok(Content::Pattern(len))),
+        5 | 6 => (get("later"), ok(Content::Pattern(len))),
+        7 => (get("file"), ok(Content::Pattern(len))),
+        8 => (get(["source", "offloaded"][rng.below(2) as usize]), ok(Content::Pattern(len))),
+        9 => (post(rng, "collect", id, &content), ok(Content::Bytes(content))),
+        10 | 11 => (post(rng, "sink", id, &content), ok(Content::Bytes(content))),
+        // Content nobody asked for: read past, or the end.
+        12 => {
+            let expected = Expected { may_close: true, ..ok(Content::Pattern(0)) };
+            (post(rng, "now", id, &content), expected)
+        }
+        13 => {
+            let head = format!("HEAD /now/{id}/{len} HTTP/1.1\r\nHost: sim\r\n\r\n");
+            (head.into_bytes(), ok(Content::Nothing))
+        }
+        14 => (get("bye"), Expected { last: true, ..ok(Content::Pattern(len)) }),
+        15 => {
+            let how = ["fail", "panic"][rng.below(2) as usize];
+            (get(how), Expected { status: 500, last: true, ..ok(Content::Any) })
+        }
+        16 => match rng.below(3) {
+            0 => {
+                // Behind a small answer that is still queued when the content fails, as a rule.
+                let first = id + (1 << 18);
+                let line = format!("GET /now/{first}/5 HTTP/1.1");
+                conn.to_send.extend(format!("{line}\r\nHost: sim\r\n\r\n").bytes());
+                conn.script.push(line);
+                conn.expected.push(Expected { id: first, ..ok(Content::Pattern(5)) });
+                let torn = format!("GET /torn/{id}/{} HTTP/1.1\r\nHost: sim\r\n\r\n", len.min(300));
+                (torn.into_bytes(), Expected { last: true, ..ok(Content::Broken) })
+            }
+            1 => {
+                let id = id + (1 << 20);
+                let path = format!("GET /broken/{id}/50000 HTTP/1.1\r\nHost: sim\r\n\r\n");
+                (path.into_bytes(), Expected { id, last: true, ..ok(Content::Broken) })
+            }
+            _ => {
+                let expected = Expected { status: 413, last: true, ..ok(Content::Any) };
+                (post(rng, "small", id, &[b'x'; 4000]), expected)
+            }
+        },
+        17 | 18 => (get("watched"), ok(Content::Pattern(len))),
+        19 if rng.chance(200) => (get("hung"), Expected { status: 504, ..ok(Content::Any) }),
+        _ => {
+            let close = format!("GET /now/{id}/{len} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n\r\n");
+            (close.into_bytes(), Expected { last: true, ..ok(Content::Pattern(len)) })
+        }
+    };
+    let last = expected.last;
+    let line = bytes.split(|&byte| byte == b'\r').next().unwrap_or_default();
+    conn.script.push(String::from_utf8_lossy(line).into_owned());
+    conn.to_send.extend(bytes);
+    conn.expected.push(expected);
+    last
+}
+
+pub(super) fn post(rng: &mut Rng, how: &str, id: u64, content: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("POST /{how}/{id}/0 HTTP/1.1\r\nHost: sim\r\n").into_bytes();
+    if rng.chance(500) {
+        bytes.extend(format!("Content-Length: {}\r\n\r\n", content.len()).bytes());
+        bytes.extend_from_slice(content);
+        return bytes;
+    }
+    bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
+    let mut rest = content;
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(rng.size(rest.len()));
+        bytes.extend(format!("{:x}\r\n", piece.len()).bytes());
+        bytes.extend_from_slice(piece);
+        bytes.extend_from_slice(b"\r\n");
+        rest = after;
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+    bytes
+}
+
+/// What a client does after its sound requests.
+pub(super) fn add_ending(rng: &mut Rng, conn: &mut SimConn) {
+    match conn.manner {
+        Manner::Babbler => {
+            let words: [&[u8]; 4] = [
+                b"\x16\x03\x01 no HTTP",
+                b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+                b"\r\n\n",
+                b"GET /\x00 HTTP/1.1\r\n",
+            ];
+            conn.to_send.extend(words[rng.below(4) as usize]);
+            conn.to_send.extend(std::iter::repeat_n(b'x', rng.below(9000) as usize));
+            conn.expected.push(Expected {
+                id: 0,
+                status: 400,
+                content: Content::Any,
+                last: true,
+                may_close: true,
+            });
+        }
+        Manner::Dripper | Manner::Quitter if rng.chance(500) => {
+            conn.to_send.extend(b"GET /now/1/1 HTTP/1.1\r\nHost: si");
+        }
+        Manner::Dripper => {
+            // More than the small pools have.
+            conn.to_send.extend(b"GET /now/1/1 HTTP/1.1\r\nX: ");
+            conn.to_send.extend(std::iter::repeat_n(b'y', 1500));
+        }
+        Manner::Miser | Manner::Quitter => {
+            conn.to_send
+                .extend(b"POST /sink/1/0 HTTP/1.1\r\nHost: sim\r\nContent-Length: 500\r\n\r\nnot all of it");
+        }
+        Manner::Plain
+        | Manner::HalfCloser
+        | Manner::Vanisher
+        | Manner::Staller
+        | Manner::Mute
+        | Manner::Sleeper => {}
+    }
+}

@@ -1,0 +1,329 @@
+//! The handler of a run: answers of every kind, at once and later, and things that are watched.
+//!
+//! It must not know who asks, nor what becomes of its answers.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::world::{PendingJob, PendingWork, Shared, SimWatch, pattern};
+use crate::config::KIB;
+use crate::conn_id::ConnId;
+use crate::handler::{Answer, BodySink, Context, Handler, Sunk};
+use crate::http::response::OpenFile;
+use crate::http::{Body, BodySource, Filled, Request, Response, Status};
+use crate::jobs::{Done, Job, Then, Waker, lock};
+use crate::offload::{Offloaded, Producer};
+use crate::watch::{Advanced, Descriptor, Ready, Watched};
+
+/// Whether the file of this answer fails after its first 1000 bytes.
+pub(super) fn is_broken(id: u64) -> bool {
+    id >> 20 != 0
+}
+
+/// Answers in every way there is; the path says which and how much: `/how/id/bytes`.
+pub(super) struct SimHandler {
+    pub(super) world: Shared,
+    pub(super) file: Arc<OpenFile>,
+}
+
+impl SimHandler {
+    pub(super) fn answer(id: u64, body: Body) -> Response {
+        Response::new(Status::OK).with_field("X-Id", id.to_string()).with_body(body)
+    }
+
+    pub(super) fn bytes(id: u64, len: u64) -> Body {
+        Body::Bytes((0..len).map(|at| pattern(id, at)).collect())
+    }
+}
+
+impl Handler for SimHandler {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        let path = String::from_utf8_lossy(request.path()).into_owned();
+        let mut words = path.trim_start_matches('/').split('/');
+        let how = words.next().unwrap_or_default();
+        let mut number = || words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        let (id, len): (u64, u64) = (number(), number());
+        if matches!(how, "now" | "file") {
+            lock(&self.world).made.insert(id);
+        }
+        match how {
+            "now" => SimHandler::answer(id, SimHandler::bytes(id, len)).into(),
+            "bye" => SimHandler::answer(id, SimHandler::bytes(id, len)).closing().into(),
+            "later" => cx.job(move || SimHandler::answer(id, SimHandler::bytes(id, len))),
+            "fail" => {
+                let world = Arc::clone(&self.world);
+                cx.job(move || {
+                    lock(&world).coverage.note("fault", "failed_job");
+                    std::panic::resume_unwind(Box::new("a job that fails"))
+                })
+            }
+            "panic" => std::panic::resume_unwind(Box::new("a handler that fails")),
+            "collect" => Answer::Collect {
+                bytes_max: 64 * KIB as u64,
+                then: Box::new(move |content, _| SimHandler::answer(id, Body::Bytes(content)).into()),
+            },
+            "small" => Answer::Collect {
+                bytes_max: 10,
+                then: Box::new(move |content, _| SimHandler::answer(id, Body::Bytes(content)).into()),
+            },
+            "sink" => Answer::Sink(Box::new(SimSink { id, kept: Vec::new(), fresh: 0 })),
+            "file" | "broken" => {
+                let body = Body::File { file: Arc::clone(&self.file), offset: id << 40, len };
+                SimHandler::answer(id, body).into()
+            }
+            "source" | "torn" => {
+                let rest = if how == "torn" { Rest::Torn } else { Rest::Whole };
+                let source =
+                    SimSource { id, at: 0, len, rest, waker: cx.waker(), world: Arc::clone(&self.world) };
+                SimHandler::answer(id, Body::Source(Box::new(source))).into()
+            }
+            "offloaded" => {
+                let source = Offloaded::new(SimProducer { id, at: 0, len }, cx);
+                SimHandler::answer(id, Body::Source(Box::new(source))).into()
+            }
+            "watched" | "hung" => {
+                let talk = SimTalk::begin(id, len, how == "hung", &self.world, cx);
+                cx.watch(talk);
+                cx.promised()
+            }
+            _ => Response::new(Status::NOT_FOUND).with_field("X-Id", id.to_string()).into(),
+        }
+    }
+}
+
+/// Numbers of the descriptors that a talk would have.
+pub(super) const STDOUT: u8 = 1;
+
+pub(super) const EXIT: u8 = 3;
+
+/// How long a talk may take.
+pub(super) const TALK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Something watched that talks: promises an answer, then its content, and has to be waited for when it ends.
+pub(super) struct SimTalk {
+    pub(super) id: u64,
+    pub(super) len: u64,
+    pub(super) world: Shared,
+    /// Its place in the world.
+    pub(super) at: usize,
+    pub(super) state: Mutex<Talk>,
+}
+
+#[derive(Debug)]
+pub(super) struct Talk {
+    pub(super) has_answered: bool,
+    /// What was said to the client.
+    pub(super) told: u64,
+    pub(super) rests: bool,
+    pub(super) is_abandoned: bool,
+    /// Its time was up.
+    pub(super) is_late: bool,
+    pub(super) due: Instant,
+}
+
+impl SimTalk {
+    pub(super) fn begin(id: u64, len: u64, hangs: bool, world: &Shared, cx: &Context<'_>) -> Arc<SimTalk> {
+        let mut seen = lock(world);
+        let due_ns = seen.now_ns + seen.rng.below(10_000_000);
+        if hangs {
+            seen.coverage.note("fault", "watched_hangs");
+        }
+        seen.watches.push(SimWatch {
+            id: None,
+            conn: cx.id(),
+            due_ns: (!hangs).then_some(due_ns),
+            said: 0,
+            left: len,
+            has_exited: false,
+            is_over: false,
+        });
+        let at = seen.watches.len() - 1;
+        let due = cx.now().mono + TALK_TIMEOUT;
+        let talk =
+            Talk { has_answered: false, told: 0, rests: false, is_abandoned: false, is_late: false, due };
+        Arc::new(SimTalk { id, len, world: Arc::clone(world), at, state: Mutex::new(talk) })
+    }
+
+    /// It is killed, and exits a moment later.
+    pub(super) fn kill(&self) {
+        let mut world = lock(&self.world);
+        let due = world.now_ns + world.rng.below(1_000_000);
+        let watch = &mut world.watches[self.at];
+        if !watch.has_exited {
+            (watch.due_ns, watch.left) = (Some(due), 0);
+        }
+    }
+}
+
+impl Watched for SimTalk {
+    fn descriptors(&self) -> Vec<Descriptor> {
+        Vec::new()
+    }
+
+    fn advance(self: Arc<Self>, _: Ready, now: Instant) -> Advanced {
+        let mut talk = lock(&self.state);
+        let (said, has_exited) = {
+            let world = lock(&self.world);
+            let watch = &world.watches[self.at];
+            (watch.said, watch.has_exited)
+        };
+        let mut done = None;
+        if talk.is_abandoned {
+            // Nothing it says is heard.
+        } else if !talk.has_answered && talk.due <= now {
+            talk.is_late = true;
+            self.kill();
+            let late = Response::new(Status::GATEWAY_TIMEOUT);
+            talk.has_answered = true;
+            done = Some(Done::Finished(Box::new(move |_| Answer::Now(late))));
+        } else if !talk.has_answered && (said > 0 || has_exited) {
+            talk.has_answered = true;
+            let body = Body::Source(Box::new(SimTalkSource { talk: Arc::clone(&self) }));
+            let response = SimHandler::answer(self.id, body);
+            done = Some(Done::Finished(Box::new(move |_| Answer::Now(response))));
+        } else if said > talk.told || has_exited {
+            done = std::mem::take(&mut talk.rests).then_some(Done::Woken);
+        }
+        let is_done = talk.is_abandoned || talk.is_late;
+        let is_over = has_exited && (is_done || talk.told == self.len);
+        if is_over {
+            lock(&self.world).watches[self.at].is_over = true;
+        }
+        // More than fits a turn, it says now and then.
+        let again = !is_over && lock(&self.world).fault("watched_again", 100);
+        Advanced { done, due: (!talk.has_answered).then_some(talk.due), again, is_over }
+    }
+
+    fn abandon(&self) {
+        let mut talk = lock(&self.state);
+        talk.is_abandoned = true;
+        let is_told = talk.told == self.len;
+        drop(talk);
+        let mut world = lock(&self.world);
+        let name = if is_told { "watched_outlives" } else { "watched_abandoned" };
+        if !world.watches[self.at].has_exited {
+            world.coverage.note("fault", name);
+        }
+        if world.watches[self.at].id.is_none() {
+            // The loop never came to watch it.
+            world.watches[self.at].is_over = true;
+        }
+        drop(world);
+        self.kill();
+    }
+}
+
+/// Its content.
+pub(super) struct SimTalkSource {
+    pub(super) talk: Arc<SimTalk>,
+}
+
+impl BodySource for SimTalkSource {
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+        let mut talk = lock(&self.talk.state);
+        let said = lock(&self.talk.world).watches[self.talk.at].said;
+        let end = said.min(talk.told + room.max(1) as u64);
+        if end == talk.told && talk.told < self.talk.len {
+            talk.rests = true;
+            return Filled::Later;
+        }
+        out.extend((talk.told..end).map(|at| pattern(self.talk.id, at)));
+        talk.told = end;
+        if end == self.talk.len { Filled::End } else { Filled::More }
+    }
+}
+
+/// Makes the pattern beside the loop.
+pub(super) struct SimProducer {
+    pub(super) id: u64,
+    pub(super) at: u64,
+    pub(super) len: u64,
+}
+
+impl Producer for SimProducer {
+    fn produce(&mut self, out: &mut Vec<u8>) -> Filled {
+        let end = (self.at + 5000).min(self.len);
+        out.extend((self.at..end).map(|at| pattern(self.id, at)));
+        self.at = end;
+        if end == self.len { Filled::End } else { Filled::More }
+    }
+}
+
+/// Keeps content and makes room through jobs, as `/api/echo` does.
+pub(super) struct SimSink {
+    pub(super) id: u64,
+    pub(super) kept: Vec<u8>,
+    pub(super) fresh: usize,
+}
+
+impl BodySink for SimSink {
+    fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> Sunk {
+        self.kept.extend_from_slice(piece);
+        self.fresh += piece.len();
+        if self.fresh > 2000 { Sunk::Full } else { Sunk::More }
+    }
+
+    fn drain(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        cx.job_then(move || {
+            self.fresh = 0;
+            let then: Then = Box::new(move |_| Answer::Sink(self));
+            then
+        })
+    }
+
+    fn finish(self: Box<Self>, _: &mut Context<'_>) -> Answer {
+        SimHandler::answer(self.id, Body::Bytes(self.kept)).into()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    Whole,
+    Torn,
+}
+
+/// Makes the pattern in pieces, resting now and then until it is woken.
+pub(super) struct SimSource {
+    pub(super) id: u64,
+    pub(super) at: u64,
+    pub(super) len: u64,
+    pub(super) rest: Rest,
+    pub(super) waker: Waker,
+    pub(super) world: Shared,
+}
+
+impl BodySource for SimSource {
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+        let until = match self.rest {
+            Rest::Whole => self.len,
+            Rest::Torn => self.len / 2,
+        };
+        if self.rest == Rest::Torn && self.at == until {
+            return Filled::Failed;
+        }
+        let (piece, rests) = {
+            let mut world = lock(&self.world);
+            (world.rng.size(room.max(1)) as u64, world.rng.chance(300))
+        };
+        let end = (self.at + piece).min(until);
+        out.extend((self.at..end).map(|at| pattern(self.id, at)));
+        self.at = end;
+        if self.at == self.len && self.rest == Rest::Whole {
+            return Filled::End;
+        }
+        if rests {
+            let waker = self.waker.clone();
+            let mut world = lock(&self.world);
+            let due_ns = world.now_ns + world.rng.below(20_000_000);
+            // A job that belongs to nobody does the waking.
+            let job: Job = Box::new(move || {
+                waker.wake();
+                let then: Then = Box::new(|_| Response::new(Status::OK).into());
+                then
+            });
+            world.jobs.push(PendingJob { due_ns, id: ConnId::new(0, 0), work: PendingWork::Job(job) });
+            return Filled::Later;
+        }
+        Filled::More
+    }
+}

@@ -1,0 +1,444 @@
+//! The simulator: the reactor's own turns over an operating system made of a seed.
+//!
+//! [`SimOs`] stands where mio stands. Its clients send, read, stall, reset and lie as a seeded generator says; its
+//! sockets give short reads and writes, would-block out of nowhere, interrupts and resets; its clock jumps. It
+//! keeps the kernel's promises and no others: an edge comes once, a short read means drained *at that moment*.
+//! After every turn the invariants are checked, and at the end every client must have got what it was owed:
+//! each answer once, whole, in order. The same seed gives the same run, byte for byte.
+//!
+//! Here, and only here, several parties share one world behind a lock: it is a test bed, not the server.
+
+mod clients;
+mod handler;
+mod os;
+mod verdict;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use self::clients::add_client;
+use self::handler::SimHandler;
+pub use self::os::{SimOs, SimStream};
+use self::verdict::verdict;
+use self::world::{Rng, Shared, World};
+use crate::config::{Config, FileOptions, KIB};
+use crate::conn_id::ConnId;
+use crate::driver::Driver;
+use crate::files::Files;
+use crate::handler::Peer;
+use crate::http::response::OpenFile;
+use crate::http::{CloseReason, Phase};
+use crate::jobs::lock;
+use crate::observe::LoopTally;
+use crate::reactor::os::Os;
+use crate::reactor::{Outcome, Reactor};
+use crate::signals::Signal;
+
+/// How often each kind of thing happened, over any number of runs.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Coverage {
+    /// By name: faults, phases and close reasons.
+    pub counts: BTreeMap<String, u64>,
+    /// The steps of one run, if they were recorded.
+    pub steps: String,
+}
+
+impl Coverage {
+    fn note(&mut self, kind: &str, what: &str) {
+        *self.counts.entry(format!("{kind} {what}")).or_default() += 1;
+    }
+
+    /// Adds another run's counts.
+    pub fn add(&mut self, other: &Coverage) {
+        for (name, count) in &other.counts {
+            *self.counts.entry(name.clone()).or_default() += count;
+        }
+    }
+
+    /// What a full run has to have seen; those seen fewer than `least` times.
+    #[must_use]
+    pub fn rare(&self, least: u64) -> Vec<String> {
+        let faults = FAULTS.iter().map(|fault| format!("fault {fault}"));
+        let phases = Phase::ALL.iter().filter(|phase| **phase != Phase::Closed);
+        let phases = phases.map(|phase| format!("phase {}", phase.name()));
+        let closes = CloseReason::ALL.iter().map(|reason| format!("close {}", reason.name()));
+        faults
+            .chain(phases)
+            .chain(closes)
+            .filter(|name| self.counts.get(name).copied().unwrap_or(0) < least)
+            .collect()
+    }
+}
+
+/// The faults the world can do, by the names they are counted under.
+pub const FAULTS: [&str; 26] = [
+    "short_read",
+    "short_write",
+    "would_block_read",
+    "would_block_write",
+    "interrupted_read",
+    "interrupted_write",
+    "merged_fin",
+    "reset",
+    "spurious_event",
+    "stale_event",
+    "no_descriptors",
+    "accept_aborted",
+    "late_job",
+    "failed_job",
+    "cold_file",
+    "refused_job",
+    "late_result",
+    "file_shrank",
+    "file_failed",
+    "short_sendfile",
+    "half_close",
+    "watched_hangs",
+    "watched_abandoned",
+    "watched_outlives",
+    "watched_stale_event",
+    "watched_again",
+];
+
+/// One run.
+pub struct Simulation {
+    reactor: Reactor<SimOs, LoopTally>,
+    world: Shared,
+    origin: Instant,
+    turns: u32,
+    turns_min: u32,
+    /// It is told to stop while clients come, not when all is quiet.
+    stops_busy: bool,
+    /// High water and the largest answer on top of it.
+    queue_bytes_max: u64,
+}
+
+impl std::fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Simulation({} turns)", self.turns)
+    }
+}
+
+/// A run that broke a promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What was wrong, and when.
+    pub what: String,
+    /// The steps, if they were recorded.
+    pub steps: String,
+}
+
+/// The least clients of a run.
+pub const CLIENTS_MIN: usize = 8;
+
+/// The least turns of a run.
+pub const TURNS_MIN: u32 = 200;
+
+/// More turns than this are a loop that spins.
+const TURNS_MAX: u32 = 200_000;
+
+impl Simulation {
+    /// A run from a seed. `record` keeps its steps for a failure's report.
+    pub fn new(seed: u64, record: bool) -> io::Result<Self> {
+        let mut rng = Rng(seed);
+        let config = config(&mut rng);
+        let count = CLIENTS_MIN + rng.below(10) as usize;
+        let tight = rng.chance(250);
+        let stops_busy = rng.chance(600);
+        let world = World {
+            now_ns: 0,
+            conns: Vec::new(),
+            backlog: VecDeque::new(),
+            listener_edge: false,
+            listening: true,
+            open: 0,
+            open_max: if tight { 3 + rng.below(4) as usize } else { 1000 },
+            jobs: Vec::new(),
+            inbox_edge: false,
+            is_work_left: false,
+            made: BTreeSet::new(),
+            old_ids: Vec::new(),
+            watches: Vec::new(),
+            signals: VecDeque::new(),
+            coverage: Coverage::default(),
+            log: record.then(String::new),
+            rng,
+        };
+        let world = Arc::new(Mutex::new(world));
+        let mut ids = 0;
+        for _ in 0..count {
+            add_client(&world, &mut ids);
+        }
+        let origin = crate::reactor::os::read_clocks().mono;
+        let os = SimOs::new(Arc::clone(&world), origin);
+        let file = Arc::new(OpenFile::new(std::fs::File::open("/dev/null")?.into()));
+        let handler = Arc::new(SimHandler { world: Arc::clone(&world), file });
+        let mut os = os;
+        let now = os.now();
+        let desk = os.desk();
+        let files = Files::own(&FileOptions::default());
+        let connections_max = config.limits.connections_max;
+        let queue_bytes_max = config.limits.send_high_water_bytes as u64 + 70_000;
+        let driver = Driver::new(Arc::new(config), handler, files, desk, None, LoopTally::default(), now);
+        let reactor = Reactor::new(os, driver, connections_max);
+        Ok(Simulation { reactor, world, origin, turns: 0, turns_min: TURNS_MIN, stops_busy, queue_bytes_max })
+    }
+
+    /// Turns until every client has what it was owed and the server has stopped. More clients are added until
+    /// the run is long enough.
+    pub fn run(mut self) -> Result<Coverage, Failure> {
+        let mut ids = 1000;
+        let mut stopping = false;
+        loop {
+            self.turn()?;
+            let settled = {
+                let world = lock(&self.world);
+                world.next_due().is_none() && world.backlog.is_empty()
+            };
+            if self.stops_busy && !stopping && self.turns >= self.turns_min {
+                // The signal will come among new clients: what it sets off meets their events.
+                for _ in 0..6 {
+                    add_client(&self.world, &mut ids);
+                }
+                stopping = true;
+                self.signal_within(20_000_000);
+                continue;
+            }
+            if settled && !stopping && self.turns < self.turns_min {
+                add_client(&self.world, &mut ids);
+                continue;
+            }
+            let empty = self.reactor.open() == 0;
+            if !stopping && (settled || self.turns > 4 * self.turns_min) {
+                stopping = true;
+                self.signal_within(5_000_000);
+                continue;
+            }
+            match self.reactor.outcome() {
+                Some(Outcome::Stopped) if empty => break,
+                Some(Outcome::Cut(_) | Outcome::Killed(_)) => {
+                    if let Some(idle) = self.reactor.look().find(|seen| seen.phase == Phase::Idle) {
+                        return Err(self.failure(&format!("{} was idle and had to be cut off", idle.id)));
+                    }
+                    for conn in &mut lock(&self.world).conns {
+                        conn.server_reset |= !conn.server_closed;
+                    }
+                    break;
+                }
+                Some(Outcome::Stopped) | None => {}
+            }
+            if self.turns > TURNS_MAX {
+                return Err(self.failure("the loop spins: too many turns"));
+            }
+        }
+        self.judge()
+    }
+
+    fn signal_within(&self, ns: u64) {
+        let mut world = lock(&self.world);
+        let at = world.now_ns + 1 + world.rng.below(ns);
+        world.signals.push_back((at, Signal::Terminate));
+    }
+
+    fn turn(&mut self) -> Result<(), Failure> {
+        self.turns += 1;
+        if let Err(error) = self.reactor.turn() {
+            return Err(self.failure(&format!("the turn failed: {error}")));
+        }
+        if let Err(what) = self.check() {
+            return Err(self.failure(&what));
+        }
+        Ok(())
+    }
+
+    /// A moment as the simulated clock counts.
+    fn nanos(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn failure(&self, what: &str) -> Failure {
+        let mut world = lock(&self.world);
+        let what = format!("turn {}: {what}", self.turns);
+        Failure { what, steps: world.log.take().unwrap_or_default() }
+    }
+
+    /// What must hold after every turn.
+    fn check(&self) -> Result<(), String> {
+        let mut world = lock(&self.world);
+        if world.open != self.reactor.open() {
+            return Err(format!("{} sockets are open for {} slots", world.open, self.reactor.open()));
+        }
+        if let Some(at) = world.conns.iter().position(|conn| conn.closed_for_nothing) {
+            return Err(format!("client {at} was idle and was closed before its time"));
+        }
+        let due = world.next_due();
+        world.is_work_left = false;
+        let mut phases = Vec::new();
+        let mut loans = 0;
+        let mut collected = 0;
+        for seen in self.reactor.look() {
+            phases.push(seen.phase);
+            loans += usize::from(seen.holds_loan);
+            collected += seen.collected_bytes;
+            let at = self.check_one(&world, &seen, due)?;
+            world.is_work_left |= seen.is_carried;
+            // With nothing held that it could still be answered for.
+            let is_idle = seen.phase == Phase::Idle && !seen.has_work && world.conns[at].inbound.is_empty();
+            let until = seen.deadline.map_or(u64::MAX, |due| self.nanos(due));
+            world.conns[at].idle = is_idle.then_some((until, world.conns[at].sent));
+        }
+        let (pool_loans, lent, budget, driver_collected) = self.reactor.memory();
+        if loans != pool_loans || lent > budget {
+            return Err(format!(
+                "{loans} clients hold loans, the pool counts {pool_loans} ({lent} of {budget} bytes)"
+            ));
+        }
+        if collected != driver_collected {
+            return Err(format!("{collected} bytes are collected, {driver_collected} are counted"));
+        }
+        let watches = world.watches.iter().filter(|watch| watch.id.is_some() && !watch.is_over).count();
+        if watches != self.reactor.watched() {
+            return Err(format!("{watches} things are to be watched, {} are", self.reactor.watched()));
+        }
+        let carried = self.reactor.watched_carried();
+        if carried > watches {
+            return Err(format!("{carried} of {watches} watched things are carried: some of them twice"));
+        }
+        world.is_work_left |= carried > 0;
+        if let Some(lost) = world.watches.iter().find(|watch| {
+            !watch.is_over && !self.reactor.look().any(|seen| seen.id == watch.conn) && watch.due_ns.is_none()
+        }) {
+            return Err(format!("what was watched for {} will never be over", lost.conn));
+        }
+        let counters = self.reactor.counters();
+        let told: u64 = self.reactor.gauges().phases.iter().sum();
+        let accepted = counters.accepted.get() - counters.closed_total();
+        if told != accepted || told != self.reactor.open() as u64 {
+            return Err(format!("{told} connections are told of, {accepted} counted in and not out"));
+        }
+        if self.reactor.deadlines_len() > self.reactor.open() {
+            return Err("a closed connection left its deadline behind".into());
+        }
+        for phase in phases {
+            world.coverage.note("phase", phase.name());
+        }
+        Ok(())
+    }
+
+    fn check_one(
+        &self,
+        world: &World,
+        seen: &crate::reactor::Look,
+        due: Option<u64>,
+    ) -> Result<usize, String> {
+        let Peer::V4(_, at) = seen.peer else { return Err("a client of no number".into()) };
+        let at = usize::from(at);
+        let conn = &world.conns[at];
+        let id = seen.id;
+        if conn.server_closed {
+            return Err(format!("{id} has a slot and no socket"));
+        }
+        match (seen.deadline, seen.armed) {
+            (Some(deadline), Some(armed)) if armed > deadline => {
+                return Err(format!("{id} ({}) would be looked at too late", seen.phase.name()));
+            }
+            (Some(_), None) => return Err(format!("{id} ({}) has no deadline armed", seen.phase.name())),
+            _ => {}
+        }
+        if seen.phase == Phase::Idle && seen.has_work && !seen.is_carried {
+            return Err(format!("{id} is idle and holds a record: {}", seen.work));
+        }
+        if seen.queued_bytes > self.queue_bytes_max {
+            return Err(format!("{id} has {} bytes queued", seen.queued_bytes));
+        }
+        if seen.is_carried {
+            return Ok(at);
+        }
+        if seen.is_resting {
+            let is_coming = world.jobs.iter().any(|job| job.id == id || job.id == ConnId::new(0, 0))
+                || world.is_watched_for(id);
+            if !is_coming && !world.inbox_edge {
+                return Err(format!("{id} rests and nothing will wake it"));
+            }
+        }
+        let may_send = seen.queued_bytes > 0 && seen.is_sendable;
+        if may_send && seen.ready.writable {
+            return Err(format!("{id} owes {} bytes, may write and waits", seen.queued_bytes));
+        }
+        if may_send && !world.will_say_writable(at) {
+            return Err(format!("{id} owes {} bytes and nothing will wake it", seen.queued_bytes));
+        }
+        if seen.can_use_held {
+            return Err(format!("{id} holds requests it could answer, and waits"));
+        }
+        if seen.wants_input && seen.ready.readable {
+            return Err(format!("{id} may read, wants to, and waits"));
+        }
+        let there = !conn.inbound.is_empty() || (conn.client_fin && !seen.ready.ended);
+        if seen.wants_input && there && !conn.edge_read && !conn.edge_closed {
+            return Err(format!("{id} has input in the kernel and nothing will tell it"));
+        }
+        if seen.phase == Phase::Handling && due.is_none() && !world.inbox_edge && !world.is_watched_for(id) {
+            return Err(format!("{id} waits for an answer that nobody makes"));
+        }
+        Ok(at)
+    }
+
+    /// At the end: every client got what it was owed.
+    fn judge(self) -> Result<Coverage, Failure> {
+        let tight = self.reactor.memory().2 < 64 * KIB;
+        let (what, mut coverage) = {
+            let mut world = lock(&self.world);
+            for at in 0..world.conns.len() {
+                let conn = &mut world.conns[at];
+                conn.taken.extend(conn.outbound.drain(..));
+            }
+            let what = (0..world.conns.len()).find_map(|at| {
+                verdict(&world.conns[at], &world.made, tight)
+                    .err()
+                    .map(|why| format!("client {at} {:?}: {why}", world.conns[at].manner))
+            });
+            let mut coverage = std::mem::take(&mut world.coverage);
+            if what.is_none() {
+                coverage.steps = world.log.take().unwrap_or_default();
+            }
+            (what, coverage)
+        };
+        if let Some(what) = what {
+            return Err(self.failure(&what));
+        }
+        let counters = self.reactor.counters();
+        for reason in CloseReason::ALL {
+            let name = format!("close {}", reason.name());
+            *coverage.counts.entry(name).or_default() += counters.closed_for(reason);
+        }
+        *coverage.counts.entry("total turns".into()).or_default() += u64::from(self.turns);
+        *coverage.counts.entry("total clients".into()).or_default() += lock(&self.world).conns.len() as u64;
+        Ok(coverage)
+    }
+}
+
+/// Small limits, so that they are met.
+fn config(rng: &mut Rng) -> Config {
+    let mut config = Config::default();
+    let limits = &mut config.limits;
+    limits.connections_max = if rng.chance(300) { 6 } else { 1000 };
+    limits.turn_bytes_max = 1 + rng.below(40_000) as usize;
+    limits.turn_requests_max = 1 + rng.below(6) as usize;
+    limits.accepts_per_turn = 1 + rng.below(4) as usize;
+    limits.deadlines_per_turn = 1 + rng.below(3) as usize;
+    limits.send_high_water_bytes = 2000 + rng.below(20_000) as usize;
+    limits.send_low_water_bytes = 1000;
+    limits.gather_bytes_max = 500;
+    limits.file_slice_bytes_max = 7000;
+    limits.discard_bytes_max = 3000;
+    limits.body_bytes_max = 100_000;
+    limits.collect_bytes_max = 30_000;
+    limits.linger_bytes_max = 5000;
+    limits.spare_records_max = 3;
+    limits.pool_bytes_max = if rng.chance(300) { 6 * KIB } else { 1024 * KIB };
+    config
+}

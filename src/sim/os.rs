@@ -1,0 +1,388 @@
+//! The operating system as the reactor sees it: polls, sockets and a job desk over the [`World`].
+//!
+//! It keeps the kernel's promises and no others. It must not know what is right in an answer.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::handler::is_broken;
+use super::world::{PendingJob, PendingWork, Shared, World, pattern};
+use crate::config::KIB;
+use crate::conn_id::{ConnId, WatchId};
+use crate::handler::{Now, Peer};
+use crate::jobs::{Done, Errand, Errands, Inbox, Job, JobDesk, Ran, Ticket, TicketState, lock};
+use crate::pump::{SentFile, Stream};
+use crate::reactor::os::{Os, OsEvent};
+use crate::watch::Watched;
+
+/// What the kernel holds in each direction of a simulated socket, in bytes.
+pub(super) const PIPE_BYTES: usize = 24 * KIB;
+
+/// How soon a loop that could not accept has to try again.
+pub(super) const RETRY_WITHIN: Duration = Duration::from_millis(100);
+
+/// The operating system made of a seed.
+#[derive(Debug)]
+pub struct SimOs {
+    pub(super) world: Shared,
+    pub(super) origin: Instant,
+    pub(super) inbox: Arc<Inbox>,
+}
+
+impl SimOs {
+    pub(super) fn new(world: Shared, origin: Instant) -> Self {
+        let bell = Arc::clone(&world);
+        // Called with no lock of ours held: jobs and wakers run outside of the world's.
+        let inbox = Arc::new(Inbox::new(Box::new(move || lock(&bell).inbox_edge = true)));
+        SimOs { world, origin, inbox }
+    }
+
+    /// Runs jobs that are due; their results go through the inbox like any other.
+    pub(super) fn run_jobs(&mut self) {
+        loop {
+            let pending = {
+                let mut world = lock(&self.world);
+                let now = world.now_ns;
+                let Some(at) = world.jobs.iter().position(|job| job.due_ns <= now) else { return };
+                let pending = world.jobs.remove(at);
+                world.tell(|| format!("job of {} ends", pending.id));
+                pending
+            };
+            let id = pending.id;
+            let done = match pending.work {
+                PendingWork::Job(job) => std::panic::catch_unwind(std::panic::AssertUnwindSafe(job))
+                    .map_or(Done::Panicked, Done::Finished),
+                PendingWork::Errand(errand) => {
+                    drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(errand)));
+                    Done::Woken
+                }
+            };
+            self.inbox.put(id, done);
+        }
+    }
+}
+
+impl Os for SimOs {
+    type Stream = SimStream;
+
+    fn poll(&mut self, events: &mut Vec<OsEvent>, timeout: Option<Duration>) -> io::Result<()> {
+        let limit = {
+            let world = lock(&self.world);
+            if world.is_work_left && timeout != Some(Duration::ZERO) {
+                return Err(io::Error::other("the poll may wait although connections are carried"));
+            }
+            // A full house or a lack of descriptors is looked at again soon; no edge will tell.
+            let comes_back = timeout.is_some_and(|wait| wait <= RETRY_WITHIN);
+            if world.listening && !world.backlog.is_empty() && !world.listener_edge && !comes_back {
+                return Err(io::Error::other("clients wait to be accepted and nothing will tell"));
+            }
+            timeout
+                .map(|wait| world.now_ns.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)))
+        };
+        loop {
+            self.run_jobs();
+            let mut world = lock(&self.world);
+            world.act();
+            world.take_events(events);
+            if !events.is_empty() || limit.is_some_and(|limit| world.now_ns >= limit) {
+                // Every turn takes a little time.
+                world.now_ns += 1000;
+                return Ok(());
+            }
+            let due = world.next_due().map(|due| due.max(world.now_ns + 1));
+            match (due, limit) {
+                (Some(due), limit) => world.now_ns = due.min(limit.unwrap_or(u64::MAX)),
+                (None, Some(limit)) => world.now_ns = limit,
+                // Nothing will ever happen again: the harness looks whether that is right.
+                (None, None) => return Ok(()),
+            }
+        }
+    }
+
+    fn now(&mut self) -> Now {
+        let ns = lock(&self.world).now_ns;
+        Now {
+            mono: self.origin + Duration::from_nanos(ns),
+            wall: Duration::from_secs(1_700_000_000) + Duration::from_nanos(ns),
+        }
+    }
+
+    fn listeners(&self) -> usize {
+        1
+    }
+
+    fn has_client(&mut self, _listener: usize) -> bool {
+        !lock(&self.world).backlog.is_empty()
+    }
+
+    fn accept(&mut self, _listener: usize) -> io::Result<(SimStream, Peer)> {
+        let mut world = lock(&self.world);
+        if !world.listening || world.backlog.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if world.open >= world.open_max {
+            world.coverage.note("fault", "no_descriptors");
+            world.tell(|| "accept: no descriptors".into());
+            return Err(rustix::io::Errno::MFILE.into());
+        }
+        if world.fault("accept_aborted", 10) {
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
+        let Some(at) = world.backlog.pop_front() else { return Err(ErrorKind::WouldBlock.into()) };
+        world.open += 1;
+        world.conns[at].accepted = true;
+        world.tell(|| format!("server accepts client {at}"));
+        Ok((SimStream { world: Arc::clone(&self.world), at }, Peer::V4([127, 0, 0, 1], at as u16)))
+    }
+
+    fn register(&mut self, stream: &mut SimStream, id: ConnId) -> io::Result<()> {
+        let mut world = lock(&self.world);
+        let conn = &mut world.conns[stream.at];
+        conn.id = Some(id);
+        let at = stream.at;
+        // What is there already is reported, room to write included.
+        conn.edge_read |= !conn.inbound.is_empty() || conn.client_fin || conn.client_reset;
+        conn.edge_closed |= conn.client_fin || conn.client_reset;
+        conn.edge_write |= !conn.write_blocked;
+        world.tell(|| format!("client {at} is {id}"));
+        Ok(())
+    }
+
+    fn watch(&mut self, watched: &dyn Watched, id: WatchId) -> io::Result<()> {
+        let mut world = lock(&self.world);
+        // It has no descriptors; it counts its place in the world in their stead.
+        let at = watched.descriptors().len();
+        debug_assert_eq!(at, 0, "nothing here is real");
+        let Some(watch) = world.watches.iter_mut().find(|watch| watch.id.is_none() && !watch.is_over) else {
+            return Err(io::Error::other("something is watched that is not there"));
+        };
+        watch.id = Some(id);
+        world.tell(|| format!("the loop watches {id:?}"));
+        Ok(())
+    }
+
+    fn close_listeners(&mut self) {
+        let mut world = lock(&self.world);
+        world.listening = false;
+        let left: Vec<usize> = world.backlog.drain(..).collect();
+        for at in left {
+            world.conns[at].server_closed = true;
+            world.conns[at].server_reset = true;
+        }
+    }
+
+    fn desk(&mut self) -> Box<dyn JobDesk> {
+        Box::new(SimDesk { world: Arc::clone(&self.world), inbox: Arc::clone(&self.inbox) })
+    }
+}
+
+/// Takes jobs and errands and keeps them waiting for as long as the seed says.
+#[derive(Clone)]
+pub(super) struct SimDesk {
+    pub(super) world: Shared,
+    pub(super) inbox: Arc<Inbox>,
+}
+
+impl JobDesk for SimDesk {
+    fn submit(&mut self, id: ConnId, job: Job) -> Result<Ticket, Job> {
+        let mut world = lock(&self.world);
+        if world.fault("refused_job", 10) {
+            return Err(job);
+        }
+        let late = world.fault("late_job", 60);
+        let delay =
+            if late { 200_000_000 + world.rng.below(60_000_000_000) } else { world.rng.below(3_000_000) };
+        let due_ns = world.now_ns + delay;
+        world.tell(|| format!("{id} hands in a job"));
+        world.jobs.push(PendingJob { due_ns, id, work: PendingWork::Job(job) });
+        Ok(Ticket(TicketState::Pending))
+    }
+
+    fn cancel(&mut self, id: ConnId) {
+        lock(&self.world).jobs.retain(|job| job.id != id);
+    }
+
+    fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
+    fn errands(&self) -> Arc<dyn Errands> {
+        Arc::new(self.clone())
+    }
+}
+
+impl Errands for SimDesk {
+    fn run(&self, id: ConnId, errand: Errand) -> Ran {
+        let mut world = lock(&self.world);
+        if world.rng.chance(100) {
+            drop(world);
+            errand();
+            return Ran::Here;
+        }
+        let due_ns = world.now_ns + world.rng.below(30_000_000);
+        world.tell(|| format!("{id} hands in an errand"));
+        world.jobs.push(PendingJob { due_ns, id, work: PendingWork::Errand(errand) });
+        Ran::Elsewhere
+    }
+}
+
+/// The server's end of a simulated socket.
+#[derive(Debug)]
+pub struct SimStream {
+    pub(super) world: Shared,
+    pub(super) at: usize,
+}
+
+impl SimStream {
+    /// Room for output; an error once the client has reset.
+    pub(super) fn room(world: &mut World, at: usize) -> io::Result<usize> {
+        if world.fault("interrupted_write", 20) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        let conn = &mut world.conns[at];
+        if conn.client_reset {
+            conn.reset_told = true;
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let room = PIPE_BYTES.saturating_sub(conn.outbound.len());
+        if room == 0 {
+            conn.write_blocked = true;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if world.fault("would_block_write", 50) {
+            // The kernel was short of something; it will say when not.
+            world.conns[at].edge_write = true;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if room > 1 && world.fault("short_write", 100) {
+            return Ok(1 + world.rng.below(room as u64 - 1) as usize);
+        }
+        Ok(room)
+    }
+
+    /// After a write of `sent` of `asked`: a short one is followed by an edge when there is room.
+    pub(super) fn wrote(world: &mut World, at: usize, sent: usize, asked: usize) {
+        if sent < asked {
+            let conn = &mut world.conns[at];
+            if conn.outbound.len() >= PIPE_BYTES / 2 {
+                conn.write_blocked = true;
+            } else {
+                conn.edge_write = true;
+            }
+        }
+    }
+}
+
+impl Stream for SimStream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let at = self.at;
+        let mut world = lock(&self.world);
+        if world.fault("interrupted_read", 20) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        if world.conns[at].client_reset {
+            let told = std::mem::replace(&mut world.conns[at].reset_told, true);
+            return if told { Ok(0) } else { Err(ErrorKind::ConnectionReset.into()) };
+        }
+        let there = world.conns[at].inbound.len();
+        if there == 0 {
+            if !world.conns[at].client_fin {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            world.tell(|| format!("server reads the end of client {at}"));
+            return Ok(0);
+        }
+        if world.fault("would_block_read", 50) {
+            world.conns[at].edge_read = true;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let mut take = there.min(into.len());
+        if take > 1 && world.fault("short_read", 150) {
+            // The rest comes a moment later, with an edge of its own unless the end was already told.
+            take = 1 + world.rng.below(take as u64 - 1) as usize;
+            let conn = &mut world.conns[at];
+            if !conn.client_fin {
+                conn.edge_read = true;
+            }
+        }
+        for (byte, from) in into.iter_mut().zip(world.conns[at].inbound.drain(..take)) {
+            *byte = from;
+        }
+        world.tell(|| format!("server reads {take} of {there} from client {at}"));
+        Ok(take)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>], _more: bool) -> io::Result<usize> {
+        let at = self.at;
+        let mut world = lock(&self.world);
+        let asked: usize = slices.iter().map(|slice| slice.len()).sum();
+        let sent = SimStream::room(&mut world, at)?.min(asked);
+        let bytes = slices.iter().flat_map(|slice| slice.iter().copied()).take(sent);
+        world.conns[at].outbound.extend(bytes);
+        SimStream::wrote(&mut world, at, sent, asked);
+        world.tell(|| format!("server writes {sent} of {asked} to client {at}"));
+        Ok(sent)
+    }
+
+    /// The file's content is the pattern of the answer it belongs to, which is told in the upper bits of the
+    /// offset: the descriptor itself is never touched.
+    fn send_file(&mut self, _fd: &OwnedFd, offset: u64, len: u64, may_wait: bool) -> io::Result<SentFile> {
+        let at = self.at;
+        let mut world = lock(&self.world);
+        if !may_wait && world.fault("cold_file", 200) {
+            world.tell(|| format!("the file for client {at} is cold"));
+            return Ok(SentFile::Cold);
+        }
+        let (id, first) = (offset >> 40, offset & ((1 << 40) - 1));
+        let room = SimStream::room(&mut world, at)?;
+        if is_broken(id) && first >= 1000 {
+            world.coverage.note("fault", if id % 2 == 0 { "file_shrank" } else { "file_failed" });
+            return if id % 2 == 0 { Ok(SentFile::Ended) } else { Err(ErrorKind::Other.into()) };
+        }
+        let mut sent = room.min(usize::try_from(len).unwrap_or(usize::MAX));
+        if is_broken(id) {
+            sent = sent.min(1000 - first as usize);
+        }
+        if (sent as u64) < len {
+            world.coverage.note("fault", "short_sendfile");
+        }
+        world.conns[at].outbound.extend((0..sent as u64).map(|step| pattern(id, first + step)));
+        // Short or not, no edge is promised: only a would-block is followed by one.
+        world.tell(|| format!("server sends {sent} of {len} file bytes to client {at}"));
+        Ok(SentFile::Bytes(sent as u64))
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        let mut world = lock(&self.world);
+        world.conns[self.at].server_fin = true;
+        Ok(())
+    }
+
+    fn reset_on_close(&mut self) {
+        lock(&self.world).conns[self.at].server_reset = true;
+    }
+}
+
+impl Drop for SimStream {
+    fn drop(&mut self) {
+        let mut world = lock(&self.world);
+        world.open -= 1;
+        let at = self.at;
+        let (now_ns, is_excused) = (world.now_ns, !world.listening || !world.backlog.is_empty());
+        let conn = &mut world.conns[at];
+        conn.server_closed = true;
+        // Idle in its time, without a word since: it goes for a newcomer or at a stop, and for nothing else.
+        let is_left_alone = conn.idle.is_some_and(|(until, sent)| now_ns < until && conn.sent == sent);
+        conn.closed_for_nothing = is_left_alone && !conn.client_fin && !conn.client_reset && !is_excused;
+        if conn.server_reset || !conn.inbound.is_empty() {
+            // Closing with input unread resets; what the client has not taken may be lost.
+            conn.server_reset = true;
+        }
+        if let Some(id) = conn.id {
+            world.old_ids.push(id);
+        }
+        world.tell(|| format!("server closes client {at}"));
+    }
+}
