@@ -86,6 +86,11 @@ impl Siblings {
                 .all(|coding| docroot.stamp(path, suffix(coding)) == self.stamps[coding as usize])
     }
 
+    /// Whether the original is all there is.
+    fn has_none(&self) -> bool {
+        self.files.iter().chain([&self.gzipped]).all(Option::is_none)
+    }
+
     /// What they cost the cache, in bytes.
     pub(super) fn cost(&self) -> usize {
         let files = self.files.iter().chain([&self.gzipped]).flatten();
@@ -119,6 +124,11 @@ pub(super) fn choose(
     request: &Request<'_>,
 ) -> Chosen {
     let Some(siblings) = siblings else { return Chosen::File(Arc::clone(original)) };
+    // Weights are what forbids a form with: without any, a file of one form goes in that.
+    let mut asked = request.fields().all("accept-encoding");
+    if siblings.has_none() && !original.pays_to_compress(docroot) && !asked.any(|list| list.contains(&b';')) {
+        return Chosen::File(Arc::clone(original));
+    }
     let codings = Codings::of(request.fields().all("accept-encoding"));
     // Parts are of the original or of a coded file: of what is made on the fly there is only the whole.
     let is_part = request.field("range").is_some();

@@ -5,7 +5,7 @@
 //! what is done with the verdict.
 
 use super::date::parse_http_date;
-use super::fields::{Fields, trim_ows};
+use super::fields::{Fields, NameLengths, trim_ows};
 
 /// What identifies the current state of a representation.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +91,15 @@ pub fn range_applies(if_range: Option<&[u8]>, validators: &Validators<'_>) -> bo
 
 /// `If-Match`, `If-None-Match`, `If-Modified-Since`, `If-Unmodified-Since`, or `If-Range`, which does no harm.
 fn has_conditions(fields: Fields<'_>) -> bool {
-    fields.iter().any(|(name, _)| matches!(name.as_bytes(), [b'i' | b'I', b'f' | b'F', b'-', ..]))
+    const LENGTHS: NameLengths = NameLengths::of(&[
+        "if-match",
+        "if-none-match",
+        "if-modified-since",
+        "if-unmodified-since",
+        "if-range",
+    ]);
+    !fields.lack(LENGTHS)
+        && fields.iter().any(|(name, _)| matches!(name.as_bytes(), [b'i' | b'I', b'f' | b'F', b'-', ..]))
 }
 
 /// The date of a field that came once. A list of dates is no date (RFC 9110 section 13.1.3).

@@ -587,20 +587,21 @@ struct Framing<'b> {
 impl<'b> Framing<'b> {
     fn gather(&mut self, lines: Fields<'b>) -> Result<(), ProtocolError> {
         for (name, value) in lines.iter() {
-            // Lengths first: of a browser's twenty names only a few get as far as a comparison.
-            match name.len() {
-                4 if name.eq_ignore_ascii_case("host") => once(&mut self.host, value, "Host")?,
-                6 if name.eq_ignore_ascii_case("expect") => self.expectation = Some(value),
-                10 if name.eq_ignore_ascii_case("connection") => {
+            // Length and first letter: of a browser's twenty names only a few get as far as a comparison.
+            let initial = name.as_bytes().first().map_or(0, u8::to_ascii_lowercase);
+            match (name.len(), initial) {
+                (4, b'h') if name.eq_ignore_ascii_case("host") => once(&mut self.host, value, "Host")?,
+                (6, b'e') if name.eq_ignore_ascii_case("expect") => self.expectation = Some(value),
+                (10, b'c') if name.eq_ignore_ascii_case("connection") => {
                     for option in list_elements(value) {
                         self.closes |= option.eq_ignore_ascii_case(b"close");
                         self.keeps |= option.eq_ignore_ascii_case(b"keep-alive");
                     }
                 }
-                14 if name.eq_ignore_ascii_case("content-length") => {
+                (14, b'c') if name.eq_ignore_ascii_case("content-length") => {
                     once(&mut self.length, value, "Content-Length")?;
                 }
-                17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                (17, b't') if name.eq_ignore_ascii_case("transfer-encoding") => {
                     once(&mut self.coding, value, "Transfer-Encoding")?;
                 }
                 _ => {}
