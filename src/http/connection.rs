@@ -904,6 +904,9 @@ fn push_body(body: Body, limits: &Limits, out: &mut SendQueue) {
             out.gather(|run| run.extend_from_slice(&bytes));
         }
         Body::Bytes(bytes) => out.push_owned(bytes),
+        Body::Static(bytes) if bytes.len() <= limits.gather_bytes_max => {
+            out.gather(|run| run.extend_from_slice(bytes));
+        }
         Body::Static(bytes) => out.push_static(bytes),
         Body::Shared { data, start, end } if end - start <= limits.gather_bytes_max => {
             out.gather(|run| run.extend_from_slice(&data.body[start..end]));
