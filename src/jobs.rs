@@ -495,11 +495,8 @@ mod tests {
         assert!(wake_ups.try_recv().is_err(), "nobody is woken for nothing");
     }
 
-    #[test]
-    fn a_full_queue_gives_the_job_back_and_cancel_makes_room() {
-        let inbox = Arc::new(Inbox::new(Box::new(|| {})));
-        let pool = Pool::new(1, 1);
-        let mut desk = pool.desk(inbox);
+    /// Has a worker busy with a job until what is returned is dropped.
+    fn keep_busy(desk: &mut PoolDesk) -> mpsc::Sender<()> {
         let (started, has_started) = mpsc::channel();
         let (release, gate) = mpsc::channel::<()>();
         let blocking: Job = Box::new(move || {
@@ -509,6 +506,15 @@ mod tests {
         });
         assert!(desk.submit(ConnId::new(1, 0), blocking).is_ok());
         has_started.recv().unwrap();
+        release
+    }
+
+    #[test]
+    fn a_full_queue_gives_the_job_back_and_cancel_makes_room() {
+        let inbox = Arc::new(Inbox::new(Box::new(|| {})));
+        let pool = Pool::new(1, 1);
+        let mut desk = pool.desk(inbox);
+        let release = keep_busy(&mut desk);
         assert!(desk.submit(ConnId::new(2, 1), Box::new(answer)).is_ok());
         assert!(desk.submit(ConnId::new(3, 2), Box::new(answer)).is_err());
         desk.cancel(ConnId::new(2, 1));
@@ -539,15 +545,7 @@ mod tests {
             std::thread::spawn(move || {
                 let pool = Pool::new(1, 16);
                 let mut desk = pool.desk(Arc::new(Inbox::new(Box::new(|| {}))));
-                let (started, has_started) = mpsc::channel();
-                let (release, gate) = mpsc::channel::<()>();
-                let blocking: Job = Box::new(move || {
-                    started.send(()).unwrap();
-                    gate.recv().ok();
-                    answer()
-                });
-                assert!(desk.submit(ConnId::new(1, 0), blocking).is_ok());
-                has_started.recv().unwrap();
+                let release = keep_busy(&mut desk);
                 let owned = HandsIn(desk.errands(), told);
                 let waiting: Job = Box::new(move || {
                     drop(owned);

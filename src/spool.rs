@@ -148,8 +148,8 @@ impl Spooled {
 /// Something with a file that may be long: whoever drops it, the loop as a rule, has that done by an errand, since to free
 /// the blocks of a file without a name takes the disk a while.
 ///
-/// Nothing that waits in the queue of jobs may hold one: it would be dropped with the queue locked. Take out what is in
-/// it and give that to the job.
+/// A job needs none: what it owns is dropped where it ran, and that may wait. Take out what is in it and give that to
+/// the job.
 pub(crate) struct Beside<T: Send + 'static> {
     /// `None` only while it is dropped.
     value: Option<T>,

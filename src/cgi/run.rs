@@ -134,9 +134,12 @@ impl Pending {
         &self.bytes[self.at..]
     }
 
-    /// Adds a piece. A program that always leaves some would have us keep all that it has read.
+    /// Adds a piece. A program that always leaves some would have us keep all that it has read; but no more is moved
+    /// than was handed on, or small pieces behind a long rest would move that again and again.
     fn push(&mut self, piece: &[u8]) {
-        self.bytes.drain(..std::mem::take(&mut self.at));
+        if self.at >= self.rest().len() {
+            self.bytes.drain(..std::mem::take(&mut self.at));
+        }
         self.bytes.extend_from_slice(piece);
     }
 
