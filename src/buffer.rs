@@ -449,6 +449,7 @@ mod tests {
                 NextWrite::Bytes { slices, .. } => slices.iter().flat_map(|slice| slice.to_vec()).collect(),
                 NextWrite::File { offset, len, .. } => vec![b'F'; (len.min(offset + len)) as usize],
             };
+            assert!(queue.only_run().is_none_or(|run| run == chunk), "two ways to say what comes next");
             let take = size.min(chunk.len());
             out.extend_from_slice(&chunk[..take]);
             queue.sent(take as u64);
