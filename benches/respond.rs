@@ -65,7 +65,7 @@ fn answers(criterion: &mut Criterion) {
     group.bench_function("prepared", |bencher| {
         let (mut connection, mut out) = (Connection::new(now), SendQueue::new());
         let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n".to_vec();
-        let prepared = Arc::new(Prepared { head, body: b"Hello, World!".to_vec() });
+        let prepared = Arc::new(Prepared::new(&head, b"Hello, World!"));
         bencher.iter(|| cycle(&mut connection, &mut out, Response::prepared(Arc::clone(&prepared)), cx));
     });
     group.finish();

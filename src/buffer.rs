@@ -38,7 +38,7 @@ impl Segment {
             Segment::Gathered { len } => &gathered[..*len],
             Segment::Static { bytes } => bytes,
             Segment::Owned { bytes, at } => &bytes[*at..],
-            Segment::Shared { data, at, end } => &data.body[*at..*end],
+            Segment::Shared { data, at, end } => &data.bytes()[*at..*end],
             Segment::File { .. } => &[],
         }
     }
@@ -145,9 +145,9 @@ impl SendQueue {
         self.push(Segment::Owned { bytes, at: 0 }, len);
     }
 
-    /// Appends `data.body[start..end]` by reference.
+    /// Appends a part of a prepared response by reference: `start..end` of the whole.
     pub fn push_shared(&mut self, data: Arc<Prepared>, start: usize, end: usize) {
-        debug_assert!(start <= end && end <= data.body.len());
+        debug_assert!(start <= end && end <= data.bytes().len());
         self.push(Segment::Shared { data, at: start, end }, (end - start) as u64);
     }
 
@@ -168,14 +168,14 @@ impl SendQueue {
         self.total += len;
     }
 
-    /// All that is queued, if it is one run of gathered bytes: short answers to what came in one read.
+    /// All that is queued, if it lies in one piece: short answers to what came in one read, or one cached file.
     #[must_use]
     pub fn only_run(&self) -> Option<&[u8]> {
-        match self.segments.front() {
-            Some(Segment::Gathered { len }) if self.segments.len() == 1 => {
-                Some(&self.gathered[self.cursor..self.cursor + len])
-            }
-            _ => None,
+        match self.segments.front()? {
+            _ if self.segments.len() > 1 => None,
+            Segment::Gathered { len } => Some(&self.gathered[self.cursor..self.cursor + len]),
+            Segment::Shared { data, at, end } => Some(&data.bytes()[*at..*end]),
+            Segment::Static { .. } | Segment::Owned { .. } | Segment::File { .. } => None,
         }
     }
 
@@ -436,7 +436,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn prepared(body: &[u8]) -> Arc<Prepared> {
-        Arc::new(Prepared { head: Vec::new(), body: body.to_vec() })
+        Arc::new(Prepared::new(b"", body))
     }
 
     /// Takes the queue's bytes in writes of `sizes`, round and round.
@@ -471,7 +471,11 @@ mod tests {
                 match kind {
                     0 => queue.gather(|out| out.extend_from_slice(&bytes)),
                     1 => queue.push_owned(bytes.clone()),
-                    2 => queue.push_shared(prepared(&bytes), 0, len),
+                    2 => {
+                        let data = prepared(&bytes);
+                        let at = data.body_at();
+                        queue.push_shared(data, at, at + len);
+                    }
                     _ => queue.push_static(&b"static"[..len.min(6)]),
                 }
                 expected.extend_from_slice(if kind == 3 { &b"static"[..len.min(6)] } else { &bytes });

@@ -259,10 +259,20 @@ impl Client {
         self.work.as_ref().is_some_and(|work| !work.out.is_empty())
     }
 
+    /// Output that waits for the socket, in bytes.
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        self.work.as_ref().map_or(0, |work| work.out.len())
+    }
+
     /// Whether a job holds the exchange up.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.work.as_ref().is_some_and(|work| matches!(work.task, Task::Waiting))
+    }
+
+    /// Whether all it needs is the next request, and there is something to read.
+    pub(crate) fn is_ready_to_ask(&self) -> bool {
+        self.ready.readable && self.work.is_none() && self.conn.awaits_request()
     }
 
     /// What is watched for it.
@@ -344,16 +354,12 @@ impl<'a, O: Observer> Exchange<'a, O> {
         self.client.work.get_or_insert_with(|| driver.hire())
     }
 
-    pub(crate) fn queued_bytes(&self) -> u64 {
-        self.client.work.as_ref().map_or(0, |work| work.out.len())
-    }
-
     /// Whether requests or content may be taken from the input now.
     pub(crate) fn may_parse(&self) -> bool {
         self.client.conn.may_parse()
             && self.requests_left > 0
             && !self.client.is_waiting()
-            && self.queued_bytes() < self.driver.config.limits.send_high_water_bytes as u64
+            && self.client.queued_bytes() < self.driver.config.limits.send_high_water_bytes as u64
     }
 
     /// Uses as much of `input` as can be used. Returns how much that was, and whether it stopped for want of
@@ -384,6 +390,10 @@ impl<'a, O: Observer> Exchange<'a, O> {
                     }
                 }
                 Err(error) => self.refuse(error, CloseReason::ProtocolError),
+            }
+            if at == input.len() {
+                // What ends without a further byte, the pump asks for.
+                break;
             }
         }
         (at, false)

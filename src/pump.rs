@@ -58,7 +58,32 @@ pub enum Pumped {
     Closed(CloseReason),
 }
 
+/// What one connection may do in one turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    bytes: usize,
+    requests: usize,
+}
+
+impl Share {
+    /// A whole one.
+    fn whole<O>(driver: &Driver<O>) -> Self {
+        let limits = &driver.config.limits;
+        Share { bytes: limits.turn_bytes_max, requests: limits.turn_requests_max }
+    }
+}
+
+/// What became of input that was read ahead.
+#[derive(Clone, Copy, Debug)]
+pub enum Used {
+    /// Answers are queued: [`send`] them with what is left of the share.
+    Answered(Share),
+    /// Everything that could be done was done.
+    Pumped(Pumped),
+}
+
 /// What one step did.
+#[derive(Clone, Copy)]
 enum Step {
     /// Something: go on.
     Again,
@@ -75,14 +100,44 @@ pub fn pump<S: Stream, O: Observer>(
     driver: &mut Driver<O>,
     id: ConnId,
 ) -> Pumped {
-    let bytes_left = driver.config.limits.turn_bytes_max;
-    let requests_left = driver.config.limits.turn_requests_max;
-    let exchange = Exchange::new(client, driver, id, requests_left);
-    let mut pump = Pump { exchange, stream, bytes_left };
+    let share = Share::whole(driver);
+    send(client, stream, driver, id, share)
+}
+
+/// Uses what was read for a client that rests between two requests, without sending what that makes. `got` is what the
+/// read of `asked` bytes said, and `input` what it brought.
+pub(crate) fn answer<S: Stream, O: Observer>(
+    client: &mut Client,
+    stream: &mut S,
+    driver: &mut Driver<O>,
+    id: ConnId,
+    got: io::Result<usize>,
+    asked: usize,
+    input: &[u8],
+) -> Used {
+    let mut pump = Pump::new(client, stream, driver, id, Share::whole(driver));
+    let step = pump.use_input(got, asked, input);
+    if matches!(step, Step::Again) && pump.exchange.client.is_queued() {
+        return Used::Answered(pump.share_left());
+    }
+    let pumped = match pump.outcome(step) {
+        Some(pumped) => pumped,
+        None => pump.run(),
+    };
+    Used::Pumped(pump.finish(pumped))
+}
+
+/// Goes on with a connection for the rest of its share, from the output on that it has queued.
+pub(crate) fn send<S: Stream, O: Observer>(
+    client: &mut Client,
+    stream: &mut S,
+    driver: &mut Driver<O>,
+    id: ConnId,
+    share: Share,
+) -> Pumped {
+    let mut pump = Pump::new(client, stream, driver, id, share);
     let pumped = pump.run();
-    pump.exchange.log_answers(matches!(pumped, Pumped::Closed(_)));
-    pump.exchange.settle();
-    pumped
+    pump.finish(pumped)
 }
 
 /// Acts on a deadline that has passed, then pumps what that left to do.
@@ -123,18 +178,46 @@ struct Pump<'a, S, O> {
     bytes_left: usize,
 }
 
-impl<S: Stream, O: Observer> Pump<'_, S, O> {
+impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
+    fn new(
+        client: &'a mut Client,
+        stream: &'a mut S,
+        driver: &'a mut Driver<O>,
+        id: ConnId,
+        share: Share,
+    ) -> Self {
+        let exchange = Exchange::new(client, driver, id, share.requests);
+        Pump { exchange, stream, bytes_left: share.bytes }
+    }
+
+    fn share_left(&self) -> Share {
+        Share { bytes: self.bytes_left, requests: self.exchange.requests_left }
+    }
+
     fn run(&mut self) -> Pumped {
         loop {
-            match self.step() {
-                Step::Again => {}
-                Step::Blocked => return Pumped::Blocked,
-                Step::Closed(reason) => return Pumped::Closed(reason),
-            }
-            if self.bytes_left == 0 || self.exchange.requests_left == 0 {
-                return Pumped::Yielded;
+            let step = self.step();
+            if let Some(pumped) = self.outcome(step) {
+                return pumped;
             }
         }
+    }
+
+    /// What a step means for the pump: `None` that it goes on.
+    fn outcome(&self, step: Step) -> Option<Pumped> {
+        match step {
+            Step::Again if self.bytes_left == 0 || self.exchange.requests_left == 0 => Some(Pumped::Yielded),
+            Step::Again => None,
+            Step::Blocked => Some(Pumped::Blocked),
+            Step::Closed(reason) => Some(Pumped::Closed(reason)),
+        }
+    }
+
+    /// The end of every pump.
+    fn finish(mut self, pumped: Pumped) -> Pumped {
+        self.exchange.log_answers(matches!(pumped, Pumped::Closed(_)));
+        self.exchange.settle();
+        pumped
     }
 
     /// The next useful thing. Input at hand goes before output, so that all answers to one read leave in one
@@ -228,10 +311,14 @@ impl<S: Stream, O: Observer> Pump<'_, S, O> {
         let got = self.stream.read(&mut scratch[..asked]);
         self.note_time();
         let bytes = got.as_ref().map_or(0, |&bytes| bytes);
+        self.use_input(got, asked, &scratch[..bytes])
+    }
+
+    fn use_input(&mut self, got: io::Result<usize>, asked: usize, input: &[u8]) -> Step {
         let step = self.after_read(got, asked);
-        if bytes > 0 {
-            let (used, hungry) = self.exchange.receive(&scratch[..bytes]);
-            self.exchange.hold_rest(&scratch[used..bytes], hungry);
+        if !input.is_empty() {
+            let (used, hungry) = self.exchange.receive(input);
+            self.exchange.hold_rest(&input[used..], hungry);
         }
         step
     }

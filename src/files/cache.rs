@@ -45,13 +45,20 @@ struct Entry {
 #[derive(Clone, Copy, Debug)]
 struct Checked {
     at: Instant,
+    /// Until when it is trusted, unless that is for ever: to compare with it is cheaper, for each request, than to take
+    /// the difference of two times.
+    until: Option<Instant>,
     /// What had been written through this server by then; see [`Docroot::writes`].
     writes: usize,
 }
 
 impl Checked {
-    fn is_due(&self, now: &Checked, trusted_for: Duration) -> bool {
-        self.writes != now.writes || now.at.saturating_duration_since(self.at) >= trusted_for
+    fn new(at: Instant, trusted_for: Duration, writes: usize) -> Self {
+        Checked { at, until: at.checked_add(trusted_for), writes }
+    }
+
+    fn is_due(&self, now: Instant, writes: usize) -> bool {
+        self.writes != writes || self.until.is_some_and(|until| now >= until)
     }
 }
 
@@ -98,23 +105,23 @@ impl FileCache {
         let place = *self.places.get(docroot.number)?.get(path)?;
         let entry = &mut self.entries[place];
         // A check must not be older than it claims: both are read before it.
-        let now = Checked { at: now, writes: docroot.writes() };
-        if entry.checked.is_due(&now, self.trusted_for) {
+        let writes = docroot.writes();
+        if entry.checked.is_due(now, writes) {
             if docroot.stamp(path, b"") != Some(entry.file.meta.stamp) {
                 self.remove(place);
                 return None;
             }
-            entry.checked = now;
+            entry.checked = Checked::new(now, self.trusted_for, writes);
         }
         entry.used = true;
         let mut siblings = None;
         if with_coded && let Some((coded, checked)) = &mut entry.siblings {
-            if checked.is_due(&now, self.trusted_for) {
+            if checked.is_due(now, writes) {
                 if !coded.are_fresh(docroot, path) {
                     self.remove(place);
                     return None;
                 }
-                *checked = now;
+                *checked = Checked::new(now, self.trusted_for, writes);
             }
             siblings = Some(Arc::clone(coded));
         }
@@ -139,7 +146,7 @@ impl FileCache {
         self.bytes += cost;
         let key = (docroot.number, Box::from(path));
         // What had been written is not known of the moment it was read, so the next look asks the disk.
-        let checked = Checked { at: now.mono, writes: usize::MAX };
+        let checked = Checked::new(now.mono, self.trusted_for, usize::MAX);
         let entry = Entry {
             key,
             file: Arc::clone(&forms.original),

@@ -203,7 +203,7 @@ impl Gzip {
                 },
                 Input::Memory(file) => {
                     let start = usize::try_from(at).ok()?;
-                    self.buffer.copy_from_slice(file.prepared.body.get(start..start + left)?);
+                    self.buffer.copy_from_slice(file.prepared.body().get(start..start + left)?);
                     left
                 }
             };

@@ -384,13 +384,13 @@ impl Docroot {
             body.extend_from_slice(LIVE_TAG);
             // With the script it is another representation: who has it without must not be told that it is the same.
             meta.etag.splice(meta.etag.len() - 1.., *b"-live\"");
-            return Ok(CachedFile::new(meta, Content::InMemory, body));
+            return Ok(CachedFile::new(meta, Content::InMemory, &body));
         }
         if size <= self.options.memory_file_bytes_max {
             let body = read_whole(&fd, size, reach)?;
-            return Ok(CachedFile::new(meta, Content::InMemory, body));
+            return Ok(CachedFile::new(meta, Content::InMemory, &body));
         }
-        Ok(CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), Vec::new()))
+        Ok(CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), b""))
     }
 
     /// Whether `path` is not for reading, or takes a password that whoever may see the folder `from` has not given. Both

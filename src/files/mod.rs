@@ -80,7 +80,7 @@ enum Content {
 
 impl CachedFile {
     /// A file with its head made beforehand. `body` is its content if that is to be in memory.
-    fn new(meta: Meta, content: Content, body: Vec<u8>) -> Self {
+    fn new(meta: Meta, content: Content, body: &[u8]) -> Self {
         let compressible = types::compressible(meta.content_type);
         let len = match content {
             Content::InMemory => body.len() as u64,
@@ -113,7 +113,7 @@ impl CachedFile {
             meta,
             compressible,
             content,
-            prepared: Arc::new(Prepared { head, body }),
+            prepared: Arc::new(Prepared::new(&head, body)),
             validator_lines: validators..end,
             part_lines: start..end,
         }
@@ -121,7 +121,7 @@ impl CachedFile {
 
     fn len(&self) -> u64 {
         match &self.content {
-            Content::InMemory => self.prepared.body.len() as u64,
+            Content::InMemory => self.prepared.body().len() as u64,
             Content::OnDisk(_) => self.meta.stamp.size,
         }
     }
@@ -132,7 +132,7 @@ impl CachedFile {
 
     /// What it costs the cache, in bytes.
     pub(crate) fn cost(&self) -> usize {
-        size_of::<Self>() + self.prepared.head.len() + self.prepared.body.len() + self.meta.etag.len()
+        size_of::<Self>() + self.prepared.cost() + self.meta.etag.len()
     }
 
     fn is_in_memory(&self) -> bool {
@@ -152,9 +152,9 @@ impl CachedFile {
         if !self.is_in_memory() {
             return None;
         }
-        let body = coding::gzip(&self.prepared.body, level?)?;
-        (body.len() < self.prepared.body.len())
-            .then(|| CachedFile::new(self.meta.compressed(), Content::InMemory, body))
+        let body = coding::gzip(self.prepared.body(), level?)?;
+        (body.len() < self.prepared.body().len())
+            .then(|| CachedFile::new(self.meta.compressed(), Content::InMemory, &body))
     }
 
     fn part(&self, first: u64, bytes: u64) -> Body {
@@ -166,7 +166,7 @@ impl CachedFile {
                 Body::Shared {
                     data: Arc::clone(&self.prepared),
                     start,
-                    end: end.min(self.prepared.body.len()),
+                    end: end.min(self.prepared.body().len()),
                 }
             }
             Content::OnDisk(file) => Body::File { file: Arc::clone(file), offset: first, len: bytes },
@@ -556,7 +556,7 @@ fn compressed_response(
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Response {
-    let form = CachedFile::new(original.meta.compressed(), Content::InMemory, Vec::new());
+    let form = CachedFile::new(original.meta.compressed(), Content::InMemory, b"");
     if let Some(decided) = precondition(&form, request, cx.now()) {
         return decided;
     }
@@ -566,7 +566,7 @@ fn compressed_response(
     };
     let gzip = coding::Gzip::new(input, original.len(), level, place);
     Response::new(Status::OK)
-        .with_written_fields(&form.prepared.head[form.part_lines.clone()])
+        .with_written_fields(&form.prepared.head()[form.part_lines.clone()])
         .with_body(Body::Source(Box::new(Offloaded::new(gzip, cx))))
 }
 
@@ -617,7 +617,7 @@ fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Re
         Precondition::Proceed => None,
         Precondition::NotModified => Some(
             Response::new(Status::NOT_MODIFIED)
-                .with_written_fields(&file.prepared.head[file.validator_lines.clone()]),
+                .with_written_fields(&file.prepared.head()[file.validator_lines.clone()]),
         ),
         Precondition::Failed => Some(error(
             Status::PRECONDITION_FAILED,
@@ -647,7 +647,7 @@ pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Resp
     }
     let content_type = types::content_type(path.as_os_str().as_encoded_bytes());
     let meta = Meta::of(&stat, content_type, Arc::from([]));
-    let file = CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), Vec::new());
+    let file = CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), b"");
     Ok(file_response(&file, request, now))
 }
 
@@ -695,14 +695,14 @@ fn whole_response(file: &CachedFile) -> Response {
     match &file.content {
         Content::InMemory => Response::prepared(Arc::clone(&file.prepared)),
         Content::OnDisk(_) => Response::new(Status::OK)
-            .with_written_fields(&file.prepared.head[file.part_lines.clone()])
+            .with_written_fields(&file.prepared.head()[file.part_lines.clone()])
             .with_body(file.part(0, file.len())),
     }
 }
 
 fn part_response(file: &CachedFile, part: ByteRange) -> Response {
     Response::new(Status::PARTIAL_CONTENT)
-        .with_written_fields(&file.prepared.head[file.part_lines.clone()])
+        .with_written_fields(&file.prepared.head()[file.part_lines.clone()])
         .with_field("Content-Range", format!("bytes {}-{}/{}", part.first, part.last, file.len()))
         .with_body(file.part(part.first, part.byte_count()))
 }
@@ -727,7 +727,7 @@ fn parts_response(file: &CachedFile, parts: &[ByteRange]) -> Response {
     bodies.push(Body::Bytes(format!("\r\n--{boundary}--\r\n").into_bytes()));
     Response::new(Status::PARTIAL_CONTENT)
         .with_field("Content-Type", format!("multipart/byteranges; boundary={boundary}"))
-        .with_written_fields(&file.prepared.head[file.validator_lines.clone()])
+        .with_written_fields(&file.prepared.head()[file.validator_lines.clone()])
         .with_body(Body::Sequence(bodies))
 }
 

@@ -10,17 +10,21 @@
 //! Two halves and a one-way flag; data lives in the state that needs it. `start_next_cycle` is the only way back
 //! to Idle. The [`Phase`] and the deadline are computed from the state and never stored, so they cannot drift.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::body::{BodyDecoder, BodyEncoder, Decoded};
 use super::error::{CloseReason, ProtocolError};
 use super::request::{self, Content, FieldSlots, MethodLabel, Request, Scan, WholeHead};
-use super::response::{Body, BodySource, Response, Status, push_decimal, push_status_line};
+use super::response::{
+    Body, BodySource, DATE_AT, Prepared, Response, SERVER_AND_DATE, Status, push_decimal, push_status_line,
+};
 use crate::buffer::SendQueue;
-use crate::config::{Limits, Timeouts};
+use crate::config::{KIB, Limits, Timeouts};
 
-/// What [`Connection::push_tail`] adds to a head at the most.
-const TAIL_BYTES_MAX: usize = 90;
+/// Whole prepared responses up to this size are copied behind one another: several to what came in one read are then one
+/// piece. Larger ones are sent from where they are.
+const COPIED_BYTES_MAX: usize = 2 * KIB;
 
 /// Empty lines tolerated before a request line (RFC 9112 section 2.2 asks for at least one).
 const BLANK_LINES_MAX: u8 = 8;
@@ -109,6 +113,10 @@ impl Progress {
     }
 
     fn last(&self) -> Instant {
+        // Asked for each request, and then nothing has moved: the sum would be the dearer way.
+        if self.moved_after_ms == 0 {
+            return self.since;
+        }
         self.since + Duration::from_millis(u64::from(self.moved_after_ms))
     }
 }
@@ -474,26 +482,40 @@ impl Connection {
         let (status, fields, body) = response.into_parts();
         if let Body::Prepared(prepared) = body {
             self.writing = Writing::Done;
-            let content = if owed.head_only() { &[][..] } else { &prepared.body };
-            // A small one leaves with its head, in one plain write.
-            let is_small = content.len() <= cx.limits.gather_bytes_max;
-            out.gather(|bytes| {
-                bytes
-                    .reserve(prepared.head.len() + TAIL_BYTES_MAX + if is_small { content.len() } else { 0 });
-                bytes.extend_from_slice(&prepared.head);
-                bytes.extend_from_slice(&fields);
-                self.push_tail(bytes, cx.date, owed.minor);
-                if is_small {
-                    bytes.extend_from_slice(content);
-                }
-            });
-            if !is_small {
-                let end = content.len();
-                out.push_shared(prepared, 0, end);
+            let is_usual = owed.minor >= 1
+                && self.persistence == Persistence::KeepAlive
+                && fields.is_empty()
+                && !owed.head_only();
+            if !is_usual {
+                self.respond_prepared(owed, &prepared, &fields, cx, out);
+            } else if prepared.bytes().len() <= cx.limits.gather_bytes_max.min(COPIED_BYTES_MAX) {
+                out.gather(|bytes| prepared.push_dated(bytes, cx.date));
+            } else {
+                out.push_shared(prepared.dated(cx.date), 0, prepared.bytes().len());
             }
             return None;
         }
         self.respond_framed(owed, status, &fields, body, cx, out)
+    }
+
+    /// A prepared response for who wants more said, or less, than it says.
+    #[inline(never)]
+    fn respond_prepared(
+        &mut self,
+        owed: Owed,
+        prepared: &Arc<Prepared>,
+        fields: &[u8],
+        cx: RespondContext<'_>,
+        out: &mut SendQueue,
+    ) {
+        out.gather(|bytes| {
+            bytes.extend_from_slice(prepared.head());
+            bytes.extend_from_slice(fields);
+            self.push_tail(bytes, cx.date, owed.minor);
+        });
+        if !owed.head_only() {
+            push_body(Body::Prepared(Arc::clone(prepared)), cx.limits, out);
+        }
     }
 
     /// The same for a head that is made now.
@@ -538,9 +560,8 @@ impl Connection {
 
     /// Server, Date, Connection and the empty line.
     fn push_tail(&self, bytes: &mut Vec<u8>, date: &[u8; 29], minor: u8) {
-        let mut tail = *b"Server: whirligig\r\nDate: Www, dd Mmm yyyy hh:mm:ss GMT\r\n";
-        let end = tail.len() - b"\r\n".len();
-        tail[end - date.len()..end].copy_from_slice(date);
+        let mut tail = *SERVER_AND_DATE;
+        tail[DATE_AT].copy_from_slice(date);
         bytes.extend_from_slice(&tail);
         match self.persistence {
             Persistence::KeepAlive if minor >= 1 => {}
@@ -728,6 +749,12 @@ impl Connection {
         }
     }
 
+    /// Whether the next request may be taken from the input, and nothing of it has come yet.
+    #[must_use]
+    pub fn awaits_request(&self) -> bool {
+        self.is_idle() && self.persistence == Persistence::KeepAlive
+    }
+
     /// Whether an answer is owed.
     #[must_use]
     pub fn is_owed(&self) -> bool {
@@ -909,13 +936,16 @@ fn push_body(body: Body, limits: &Limits, out: &mut SendQueue) {
         }
         Body::Static(bytes) => out.push_static(bytes),
         Body::Shared { data, start, end } if end - start <= limits.gather_bytes_max => {
-            out.gather(|run| run.extend_from_slice(&data.body[start..end]));
+            out.gather(|run| run.extend_from_slice(&data.body()[start..end]));
         }
-        Body::Shared { data, start, end } => out.push_shared(data, start, end),
+        Body::Shared { data, start, end } => {
+            let at = data.body_at();
+            out.push_shared(data, at + start, at + end);
+        }
         Body::File { file, offset, len } => out.push_file(file, offset, len),
         Body::Sequence(parts) => parts.into_iter().for_each(|part| push_body(part, limits, out)),
         Body::Prepared(data) => {
-            let end = data.body.len();
+            let end = data.body().len();
             push_body(Body::Shared { data, start: 0, end }, limits, out);
         }
     }
@@ -939,6 +969,65 @@ mod tests {
     /// and GET at once, else when the content has ended). What happened, in words, and what was sent.
     fn run(pieces: &[&[u8]], then_end: bool) -> (Vec<String>, String) {
         run_within(&Limits::default(), pieces, then_end)
+    }
+
+    /// What a prepared response of this content is on the wire, to this request head.
+    fn sent_prepared(head: &str, body: &[u8], fields: &str) -> Vec<u8> {
+        let (limits, now) = (Limits::default(), origin());
+        let mut conn = Connection::new(now);
+        let (mut out, mut slots) = (SendQueue::new(), FieldSlots::new());
+        assert!(matches!(
+            conn.next_event(head.as_bytes(), &mut slots, &limits, now),
+            Ok((_, Event::Request(_)))
+        ));
+        let length = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n", body.len());
+        let prepared = Arc::new(Prepared::new(length.as_bytes(), body));
+        let response = Response::prepared(prepared).with_written_fields(fields.as_bytes());
+        assert!(
+            conn.respond(response, RespondContext { now, date: DATE, limits: &limits }, &mut out).is_none()
+        );
+        let mut sent = Vec::new();
+        while !out.is_empty() {
+            let mut slices = [std::io::IoSlice::new(&[]); crate::buffer::WRITE_SLICES];
+            let crate::buffer::NextWrite::Bytes { slices, .. } = out.next_write(&mut slices) else {
+                panic!("bytes are queued")
+            };
+            let before = sent.len();
+            slices.iter().for_each(|slice| sent.extend_from_slice(slice));
+            out.sent((sent.len() - before) as u64);
+        }
+        sent
+    }
+
+    /// In one piece by copy or by reference, or put together: the client cannot tell.
+    #[test]
+    fn a_prepared_response_is_the_same_whichever_way_it_goes() {
+        let date = std::str::from_utf8(DATE).unwrap();
+        for len in [0, 13, 1800, 2 * KIB, 16 * KIB, 20 * KIB] {
+            let body = vec![b'x'; len];
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\n");
+            let tail = format!("Server: whirligig\r\nDate: {date}\r\n");
+            for (request, fields, last, content) in [
+                ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "", "", &body[..]),
+                ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "A: b\r\n", "", &body[..]),
+                ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "", "", &[]),
+                (
+                    "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+                    "",
+                    "Connection: keep-alive\r\n",
+                    &body[..],
+                ),
+                (
+                    "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+                    "",
+                    "Connection: close\r\n",
+                    &body[..],
+                ),
+            ] {
+                let expected = [format!("{head}{fields}{tail}{last}\r\n").as_bytes(), content].concat();
+                assert!(sent_prepared(request, &body, fields) == expected, "{len} bytes to {request:?}");
+            }
+        }
     }
 
     /// The same under other limits.

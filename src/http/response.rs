@@ -4,7 +4,7 @@
 //! connection that sends it. A file is an opaque descriptor here: nothing in this layer operates on it.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cookie::Cookie;
 use super::disposition::attachment;
@@ -136,13 +136,105 @@ where
     }
 }
 
-/// A response head and body made beforehand, shared by all who ask for it: a cached file.
-#[derive(Debug)]
+/// What every head ends with but for `Connection` and the empty line; the date is filled in.
+pub(crate) const SERVER_AND_DATE: &[u8; 56] = b"Server: whirligig\r\nDate: Www, dd Mmm yyyy hh:mm:ss GMT\r\n";
+
+/// Where the date stands in [`SERVER_AND_DATE`].
+pub(crate) const DATE_AT: std::ops::Range<usize> = 25..54;
+
+/// A response made beforehand, shared by all who ask for it: a cached file.
+///
+/// It lies in one piece as it goes to a client of HTTP/1.1 that stays, so that nothing has to be put together: only the
+/// date is of another second, and so is a copy of the whole, made at most once a second and shared in its turn.
 pub struct Prepared {
-    /// Status line and field lines, with `Content-Length`, without `Date`, `Connection` and the empty line.
-    pub head: Vec<u8>,
+    /// Status line and field lines, `Server` and `Date`, the empty line, content.
+    bytes: Vec<u8>,
+    head_len: usize,
+    body_at: usize,
+    /// The same with the date that was asked for last.
+    dated: Mutex<Option<Arc<Prepared>>>,
+}
+
+impl Prepared {
+    /// From a head, which is the status line and field lines with `Content-Length`, without `Server`, `Date`, `Connection`
+    /// and the empty line; and from the content.
+    #[must_use]
+    pub fn new(head: &[u8], body: &[u8]) -> Self {
+        let bytes = [head, SERVER_AND_DATE, b"\r\n", body].concat();
+        Prepared { head_len: head.len(), body_at: bytes.len() - body.len(), bytes, dated: Mutex::default() }
+    }
+
+    /// Status line and field lines, without `Server`, `Date`, `Connection` and the empty line.
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        &self.bytes[..self.head_len]
+    }
+
     /// The content.
-    pub body: Vec<u8>,
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.bytes[self.body_at..]
+    }
+
+    /// Where the content stands in the whole.
+    pub(crate) fn body_at(&self) -> usize {
+        self.body_at
+    }
+
+    /// The whole response; its date is right in what [`Prepared::dated`] gives only.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What it takes in memory, in bytes, with its dated copy.
+    pub(crate) fn cost(&self) -> usize {
+        2 * self.bytes.len()
+    }
+
+    fn date_at(&self) -> std::ops::Range<usize> {
+        self.head_len + DATE_AT.start..self.head_len + DATE_AT.end
+    }
+
+    /// Appends the whole response with this date.
+    pub(crate) fn push_dated(&self, out: &mut Vec<u8>, date: &[u8; 29]) {
+        let start = out.len();
+        out.extend_from_slice(&self.bytes);
+        out[start..][self.date_at()].copy_from_slice(date);
+    }
+
+    /// The whole response with this date.
+    pub(crate) fn dated(&self, date: &[u8; 29]) -> Arc<Prepared> {
+        let mut dated = self.dated.lock().unwrap_or_else(PoisonError::into_inner);
+        if dated.as_ref().is_none_or(|whole| whole.bytes[self.date_at()] != *date) {
+            let whole = dated.get_or_insert_with(|| Arc::new(self.copy()));
+            match Arc::get_mut(whole) {
+                Some(whole) => whole.set_date(date),
+                None => {
+                    // Somebody is still being sent the one of the second before.
+                    let mut other = self.copy();
+                    other.set_date(date);
+                    *whole = Arc::new(other);
+                }
+            }
+        }
+        Arc::clone(dated.get_or_insert_with(|| Arc::new(self.copy())))
+    }
+
+    fn copy(&self) -> Prepared {
+        let (bytes, head_len, body_at) = (self.bytes.clone(), self.head_len, self.body_at);
+        Prepared { bytes, head_len, body_at, dated: Mutex::default() }
+    }
+
+    fn set_date(&mut self, date: &[u8; 29]) {
+        let date_at = self.date_at();
+        self.bytes[date_at].copy_from_slice(date);
+    }
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Prepared({} and {} bytes)", self.head_len, self.body().len())
+    }
 }
 
 /// An open file, opaque here, with whatever has to live as long as it is sent.
@@ -232,7 +324,7 @@ impl Body {
             Body::File { len, .. } => Some(*len),
             Body::Source(_) => None,
             Body::Sequence(parts) => parts.iter().map(Body::len).sum(),
-            Body::Prepared(prepared) => Some(prepared.body.len() as u64),
+            Body::Prepared(prepared) => Some(prepared.body().len() as u64),
         }
     }
 
@@ -421,7 +513,7 @@ impl Response {
     /// Whether it says a field of this name, whatever its case.
     pub(crate) fn says(&self, name: &[u8]) -> bool {
         has_line(&self.fields, name)
-            || matches!(&self.body, Body::Prepared(made) if has_line(&made.head, name))
+            || matches!(&self.body, Body::Prepared(made) if has_line(made.head(), name))
     }
 
     /// Its parts: status, written field lines, content.
@@ -477,6 +569,37 @@ pub(crate) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dated_copy_is_shared_for_its_second_and_then_used_again() {
+        let (first, second) = (b"Sun, 06 Nov 1994 08:49:37 GMT", b"Sun, 06 Nov 1994 08:49:38 GMT");
+        let whole = |date: &[u8; 29]| {
+            let date = std::str::from_utf8(date).unwrap();
+            format!("HTTP/1.1 200 OK\r\nA: b\r\nServer: whirligig\r\nDate: {date}\r\n\r\ncontent")
+                .into_bytes()
+        };
+        let prepared = Prepared::new(b"HTTP/1.1 200 OK\r\nA: b\r\n", b"content");
+        assert_eq!(
+            (prepared.head(), prepared.body()),
+            (&b"HTTP/1.1 200 OK\r\nA: b\r\n"[..], &b"content"[..])
+        );
+        let held = prepared.dated(first);
+        assert_eq!(held.bytes(), whole(first));
+        assert!(Arc::ptr_eq(&held, &prepared.dated(first)));
+        // Whoever is still being sent the old one gets it to its end.
+        let next = prepared.dated(second);
+        assert_eq!((held.bytes(), next.bytes()), (&whole(first)[..], &whole(second)[..]));
+        let place = Arc::as_ptr(&next);
+        drop(next);
+        assert!(
+            std::ptr::eq(place, Arc::as_ptr(&prepared.dated(first))),
+            "a copy nobody holds was not used again"
+        );
+        assert_eq!(prepared.dated(first).bytes(), whole(first));
+        let mut out = b"before".to_vec();
+        prepared.push_dated(&mut out, second);
+        assert_eq!(out, [b"before", &whole(second)[..]].concat());
+    }
 
     #[test]
     fn a_value_cannot_start_a_line() {

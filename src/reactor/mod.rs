@@ -4,6 +4,7 @@
 //! directions, edge-triggered: there is no epoll call after that and no stored copy that could drift. What a
 //! connection waits for follows from its state; what the kernel said is kept until a would-block denies it.
 
+mod batch;
 mod listener;
 pub mod os;
 pub mod slots;
@@ -26,6 +27,7 @@ use crate::pump::{self, Pumped};
 use crate::signals::Signal;
 use crate::watch::{Advanced, Ready};
 
+use batch::Batch;
 use listener::Listeners;
 use os::{Os, OsEvent};
 use slots::{Slot, Slots};
@@ -37,10 +39,6 @@ const EVICTION_SAMPLE: usize = 16;
 
 /// An idle connection is closed for a new one only after this long: younger ones are between two requests.
 const EVICTION_IDLE_MIN: Duration = Duration::from_secs(1);
-
-/// Slots pumped between two looks at the clock. A turn over a thousand ready connections takes milliseconds,
-/// and a file must not be called fresh by a clock that stood still meanwhile.
-const SLOTS_PER_CLOCK_READ: usize = 16;
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +88,8 @@ pub struct Reactor<S: Os, O> {
     /// Out of budget in the last turn: first thing to do in this one without waiting.
     carried: Vec<ConnId>,
     closed: Vec<ConnId>,
+    /// Ready connections on their way through read, answer and send together.
+    batch: Batch,
     /// What is watched for connections beside their sockets.
     watches: Watches,
     sample_from: usize,
@@ -117,6 +117,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             done: Vec::new(),
             carried: Vec::new(),
             closed: Vec::new(),
+            batch: Batch::default(),
             watches: Watches::default(),
             sample_from: 0,
             stopping: None,
@@ -153,11 +154,11 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.driver.observer.enter(Activity::Keeping);
         self.driver.observer.turn(self.events.len());
         let mut carried = std::mem::take(&mut self.carried);
-        // 2. Signals, job results, and what is watched for connections.
-        self.take_signals();
+        // 2. Job results, what is watched for connections, and signals: a stop pumps everybody, with this news in hand.
         self.take_results(&mut carried);
         self.advance_ready(&mut carried);
-        // 3. Ready connections in the kernel's order.
+        self.take_signals();
+        // 3. Ready connections in the kernel's order, a batch at a time.
         self.pump_ready();
         // 4. Those that were out of budget last time.
         for id in carried {
@@ -174,8 +175,10 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
         self.keep_house();
         // One more look at the clock, for the whole turn: it shows how long a turn lets others wait.
-        let took = self.os.now().mono.saturating_duration_since(began);
+        let ended = self.os.now().mono;
+        let took = ended.saturating_duration_since(began);
         self.driver.observer.turned(took);
+        self.batch.pace(ended.saturating_duration_since(self.driver.now.mono));
         if let Some(before) = before {
             self.tell_of_turn(&before, took);
         }
@@ -360,7 +363,6 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     }
 
     fn pump_ready(&mut self) {
-        let mut pumped = 0;
         for at in 0..self.events.len() {
             let OsEvent::Ready { id, readable, writable, read_closed, hung_up } = self.events[at] else {
                 if let OsEvent::Listener(listener) = self.events[at] {
@@ -387,12 +389,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 self.carried.push(id);
                 continue;
             }
-            self.pump_one(id);
-            pumped += 1;
-            if pumped % SLOTS_PER_CLOCK_READ == 0 {
-                self.driver.now = self.os.now();
-            }
+            self.admit(id);
         }
+        self.finish_batch();
     }
 
     /// Pumps a connection, once a turn at most.
@@ -406,11 +405,11 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
         slot.pumped_in = self.turn;
         let pumped = pump::pump(&mut slot.client, &mut slot.stream, &mut self.driver, id);
-        self.driver.observer.enter(Activity::Keeping);
         self.after_pump(id, pumped);
     }
 
     fn after_pump(&mut self, id: ConnId, pumped: Pumped) {
+        self.driver.observer.enter(Activity::Keeping);
         let Some(slot) = live(&mut self.slots, id) else { return };
         match pumped {
             Pumped::Closed(reason) => return self.close(id, reason),
@@ -490,6 +489,11 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         if self.stopping.is_some() {
             return;
         }
+        self.accept_some();
+        self.finish_batch();
+    }
+
+    fn accept_some(&mut self) {
         let now = self.driver.now.mono;
         for _ in 0..self.driver.config.limits.accepts_per_turn {
             let Some(listener) = self.listeners.next(now) else { return };
@@ -520,7 +524,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         let client = Client::new(peer, self.driver.now.mono);
         let id = self.slots.insert(client, stream);
         self.driver.observer.accepted();
-        self.pump_one(id);
+        self.admit(id);
     }
 
     /// Closes the idlest of a few idle connections. False if none of them has been idle for long enough.

@@ -266,7 +266,8 @@ pub(crate) fn read_clocks() -> Now {
 impl Stream for Socket {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(stream) => stream.read(into),
+            // By rustix: the C library's would prepare for a cancellation each time, once there are threads.
+            Socket::Tcp(stream) => Ok(rustix::net::recv(stream, into, rustix::net::RecvFlags::empty())?.0),
             Socket::Unix(stream) => stream.read(into),
         }
     }

@@ -157,6 +157,7 @@ impl SimTalk {
 
 impl Watched for SimTalk {
     fn descriptors(&self) -> Vec<Descriptor> {
+        lock(&self.world).asked_for = self.at;
         Vec::new()
     }
 

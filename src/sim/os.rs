@@ -23,6 +23,9 @@ pub(super) const PIPE_BYTES: usize = 24 * KIB;
 /// How soon a loop that could not accept has to try again.
 pub(super) const RETRY_WITHIN: Duration = Duration::from_millis(100);
 
+/// How late the loop may be woken at the most, in nanoseconds.
+const LATE_NS_MAX: u64 = 2_000_000;
+
 /// The operating system made of a seed.
 #[derive(Debug)]
 pub struct SimOs {
@@ -93,7 +96,12 @@ impl Os for SimOs {
             }
             let due = world.next_due().map(|due| due.max(world.now_ns + 1));
             match (due, limit) {
-                (Some(due), limit) => world.now_ns = due.min(limit.unwrap_or(u64::MAX)),
+                (Some(due), limit) => {
+                    // The loop is not woken at once, and meanwhile more comes: that makes batches.
+                    let late =
+                        if world.fault("late_wake_up", 300) { world.rng.below(LATE_NS_MAX) } else { 0 };
+                    world.now_ns = (due + late).min(limit.unwrap_or(u64::MAX));
+                }
                 (None, Some(limit)) => world.now_ns = limit,
                 // Nothing will ever happen again: the harness looks whether that is right.
                 (None, None) => return Ok(()),
@@ -151,11 +159,12 @@ impl Os for SimOs {
     }
 
     fn watch(&mut self, watched: &dyn Watched, id: WatchId) -> io::Result<()> {
+        let descriptors = watched.descriptors();
+        debug_assert!(descriptors.is_empty(), "nothing here is real");
         let mut world = lock(&self.world);
-        // It has no descriptors; it counts its place in the world in their stead.
-        let at = watched.descriptors().len();
-        debug_assert_eq!(at, 0, "nothing here is real");
-        let Some(watch) = world.watches.iter_mut().find(|watch| watch.id.is_none() && !watch.is_over) else {
+        let at = world.asked_for;
+        let Some(watch) = world.watches.get_mut(at).filter(|watch| watch.id.is_none() && !watch.is_over)
+        else {
             return Err(io::Error::other("something is watched that is not there"));
         };
         watch.id = Some(id);

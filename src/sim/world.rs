@@ -203,6 +203,8 @@ pub(super) struct World {
     pub(super) signals: VecDeque<(u64, Signal)>,
     pub(super) coverage: Coverage,
     pub(super) log: Option<String>,
+    /// Whose descriptors were asked for last: they have none, and this tells them apart.
+    pub(super) asked_for: usize,
 }
 
 pub(super) struct PendingJob {
@@ -392,7 +394,7 @@ impl World {
             if let Some((_, signal)) = self.signals.pop_front() {
                 self.tell(|| format!("signal {signal:?}"));
                 for conn in self.conns.iter_mut().filter(|conn| !conn.server_closed) {
-                    conn.answers_at_stop = conn.answers_taken() + conn.answers_queued();
+                    conn.answers_at_stop = conn.answers_begun();
                 }
                 events.push(OsEvent::Signal(signal));
             }
@@ -470,9 +472,10 @@ impl SimConn {
         answers_in(&self.taken)
     }
 
-    pub(super) fn answers_queued(&self) -> usize {
-        let queued: Vec<u8> = self.outbound.iter().copied().collect();
-        answers_in(&queued)
+    /// Taken or on their way; the client may have taken half of what tells an answer from an interim one.
+    pub(super) fn answers_begun(&self) -> usize {
+        let begun: Vec<u8> = self.taken.iter().chain(&self.outbound).copied().collect();
+        answers_in(&begun)
     }
 }
 

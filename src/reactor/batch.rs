@@ -1,0 +1,191 @@
+//! Ready connections go through a turn in batches: all of a batch are read, then all are answered, then all are sent to.
+//!
+//! One at a time would be simpler: read, answer, send, next. But a send runs through more of the kernel's code than the
+//! processor's first-level instruction cache holds, so after each one our own code would have to be fetched anew, and
+//! after that the kernel's. In batches each kind of code is fetched once and runs many times, as in vector packet
+//! processing (fd.io VPP, which names the idea). `docs/performance.md` has what it gains.
+//!
+//! What a batch costs is that the first answer waits for the last one to be made. So it holds no more connections than
+//! get their answers within [`BATCH_TIME_MAX`], going by what the ones before took: slow handlers get batches of one.
+//! This file must not know HTTP.
+
+use std::io;
+use std::time::Duration;
+
+use super::os::Os;
+use super::{Reactor, live};
+use crate::conn_id::ConnId;
+use crate::observe::{Activity, Observer};
+use crate::pump::{self, Share, Stream as _, Used};
+
+/// Connections in one batch at the most.
+const BATCH_MAX: usize = 16;
+
+/// How long the first answer of a batch may wait for the others.
+const BATCH_TIME_MAX: Duration = Duration::from_millis(1);
+
+/// Output that a batch may have queued before it is sent: more would leave the processor's caches in between.
+const BATCH_OUT_BYTES_MAX: u64 = 128 * 1024;
+
+/// Connections between two looks at the clock. A turn over a thousand ready ones takes milliseconds, and a file must not
+/// be called fresh by a clock that stood still meanwhile.
+const CONNS_PER_CLOCK_READ: u32 = 16;
+
+/// The batch under way.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// What the batch reads into, each connection behind the one before.
+    room: Vec<u8>,
+    taken: usize,
+    read: Vec<Read>,
+    answered: Vec<(ConnId, Share)>,
+    /// How many connections it may have.
+    len_max: usize,
+    /// Connections that went through in this turn since the last look at the clock.
+    unclocked: u32,
+}
+
+/// One connection that was read.
+#[derive(Debug)]
+struct Read {
+    id: ConnId,
+    start: usize,
+    asked: usize,
+    got: io::Result<usize>,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Batch {
+            room: Vec::new(),
+            taken: 0,
+            read: Vec::new(),
+            answered: Vec::new(),
+            len_max: BATCH_MAX,
+            unclocked: 0,
+        }
+    }
+}
+
+impl Batch {
+    fn is_full(&self, read_max: usize) -> bool {
+        self.read.len() >= self.len_max || self.room.len() - self.taken < read_max / 2
+    }
+
+    /// The connections since the last look at the clock took so long: how many of them fit into the time of a batch?
+    pub(super) fn pace(&mut self, took: Duration) {
+        let Some(each) = took.checked_div(self.unclocked) else { return };
+        self.unclocked = 0;
+        let fit = BATCH_TIME_MAX.as_nanos() / each.as_nanos().max(1);
+        self.len_max = usize::try_from(fit).unwrap_or(BATCH_MAX).clamp(1, BATCH_MAX);
+    }
+}
+
+impl<S: Os, O: Observer> Reactor<S, O> {
+    /// Has a ready connection take part in the batch; pumps it by itself if it needs more than to be read and answered.
+    pub(super) fn admit(&mut self, id: ConnId) {
+        let Some(slot) = live(&mut self.slots, id) else { return };
+        if slot.client.is_ready_to_ask() {
+            slot.pumped_in = self.turn;
+            self.driver.observer.enter(Activity::Reading);
+            // One byte less than the largest loan, so that any leftover fits one and leaves room.
+            let read_max = self.driver.pool.largest() - 1;
+            let batch = &mut self.batch;
+            if batch.room.is_empty() {
+                batch.room.resize(2 * read_max, 0);
+            }
+            let start = batch.taken;
+            let end = batch.room.len().min(start + read_max);
+            let got = slot.stream.read(&mut batch.room[start..end]);
+            batch.taken += got.as_ref().map_or(0, |&bytes| bytes);
+            batch.read.push(Read { id, start, asked: end - start, got });
+            if batch.is_full(read_max) {
+                self.finish_batch();
+            }
+        } else {
+            self.pump_one(id);
+        }
+        self.batch.unclocked += 1;
+        if self.batch.unclocked == CONNS_PER_CLOCK_READ {
+            let now = self.os.now();
+            self.batch.pace(now.mono.saturating_duration_since(self.driver.now.mono));
+            self.driver.now = now;
+        }
+    }
+
+    /// Has those that were read answered and sent to.
+    pub(super) fn finish_batch(&mut self) {
+        if self.batch.read.is_empty() {
+            return;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut queued_bytes = 0;
+        for Read { id, start, asked, got } in batch.read.drain(..) {
+            let Some(slot) = live(&mut self.slots, id) else { continue };
+            let input = &batch.room[start..start + got.as_ref().map_or(0, |&bytes| bytes)];
+            match pump::answer(&mut slot.client, &mut slot.stream, &mut self.driver, id, got, asked, input) {
+                Used::Answered(share) => {
+                    queued_bytes += slot.client.queued_bytes();
+                    batch.answered.push((id, share));
+                    if queued_bytes >= BATCH_OUT_BYTES_MAX {
+                        queued_bytes = 0;
+                        self.send_to(&mut batch.answered);
+                    }
+                }
+                Used::Pumped(pumped) => self.after_pump(id, pumped),
+            }
+        }
+        self.send_to(&mut batch.answered);
+        batch.taken = 0;
+        self.batch = batch;
+    }
+
+    fn send_to(&mut self, answered: &mut Vec<(ConnId, Share)>) {
+        for (id, share) in answered.drain(..) {
+            let Some(slot) = live(&mut self.slots, id) else { continue };
+            let pumped = pump::send(&mut slot.client, &mut slot.stream, &mut self.driver, id, share);
+            self.after_pump(id, pumped);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_as_large_as_the_last_ones_were_quick() {
+        let mut batch = Batch::default();
+        for (conns, took_us, then) in [
+            (16, 160, 16),
+            (16, 4_000, 4),
+            (0, 50, 4),
+            (16, 160_000, 1),
+            (1, 10_000, 1),
+            (1, 400, 2),
+            (3, 0, 16),
+            (1, 999, 1),
+        ] {
+            batch.unclocked = conns;
+            batch.pace(Duration::from_micros(took_us));
+            assert_eq!(batch.len_max, then, "after {conns} that took {took_us} us");
+            assert_eq!(batch.unclocked, 0);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_full_by_number_and_by_room() {
+        let mut batch = Batch { room: vec![0; 200], len_max: 2, ..Batch::default() };
+        let read = || Read { id: ConnId::new(1, 0), start: 0, asked: 1, got: Ok(1) };
+        assert!(!batch.is_full(100));
+        batch.taken = 150;
+        assert!(!batch.is_full(100));
+        batch.taken = 151;
+        assert!(batch.is_full(100), "too little room is left for a head");
+        batch.taken = 0;
+        batch.read.push(read());
+        assert!(!batch.is_full(100));
+        batch.read.push(read());
+        assert!(batch.is_full(100));
+    }
+}
