@@ -1,5 +1,6 @@
 //! The binary: command line, logger, then one of the two models.
 
+use std::io::ErrorKind;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,7 +27,11 @@ fn start() -> Result<ExitCode, Exit> {
     let root = startup.config.root.display().to_string();
     let server = Server::bind(startup.config).map_err(|error| match error {
         BindError::Root(error) => {
-            Exit::runtime(&format!("cannot serve '{root}'"), error, "name an existing folder")
+            let hint = match error.kind() {
+                ErrorKind::Unsupported => "use Linux 5.12 or later, and no sandbox that forbids openat2",
+                _ => "name an existing folder",
+            };
+            Exit::runtime(&format!("cannot serve '{root}'"), error, hint)
         }
         BindError::Site(why) => Exit::runtime("cannot serve the site", why, "correct the file or the flag"),
         BindError::Address(address, error) => Exit::cannot_listen(&address, &error),

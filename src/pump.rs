@@ -60,7 +60,7 @@ pub enum Pumped {
 
 /// What one connection may do in one turn.
 #[derive(Clone, Copy, Debug)]
-pub struct Share {
+pub(crate) struct Share {
     bytes: usize,
     requests: usize,
 }
@@ -75,7 +75,7 @@ impl Share {
 
 /// What became of input that was read ahead.
 #[derive(Clone, Copy, Debug)]
-pub enum Used {
+pub(crate) enum Used {
     /// Answers are queued: [`send`] them with what is left of the share.
     Answered(Share),
     /// Everything that could be done was done.
@@ -314,6 +314,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         self.use_input(got, asked, &scratch[..bytes])
     }
 
+    /// Uses what a read of `asked` bytes brought.
     fn use_input(&mut self, got: io::Result<usize>, asked: usize, input: &[u8]) -> Step {
         let step = self.after_read(got, asked);
         if !input.is_empty() {

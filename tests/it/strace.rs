@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::docroot::{Docroot, HELLO};
-use crate::harness::{Process, Server, left_out, now, on_both, program, until};
+use crate::harness::{Process, Server, binary, left_out, now, on_both, program, run, until};
 use crate::wire::Client;
 
 const REQUIRED: &str = "WHIRLIGIG_REQUIRE_CLIENTS";
@@ -62,6 +62,25 @@ fn a_request_for_a_cached_file_is_one_read_and_one_write() {
         let text = fs::read_to_string(&table).unwrap();
         judge(model, &text, lasted_ms);
     });
+}
+
+/// An old kernel or a sandbox has no openat2: that is said at the start, not with a 500 for every request.
+#[test]
+fn where_files_cannot_be_opened_safely_nothing_is_started() {
+    let Some(strace) = program(&["strace"], REQUIRED) else { return };
+    let docroot = Docroot::new();
+    for errno in ["ENOSYS", "EPERM", "EINVAL"] {
+        let inject = format!("inject=openat2:error={errno}");
+        let mut command = Command::new(&strace);
+        command.args(["-f", "-o", "/dev/null", "-e", &inject]).arg(binary()).args(["--port", "0"]);
+        let ended = run(command.arg(docroot.root()));
+        if ended.err.contains("ptrace") {
+            return left_out("strace may not trace another process here", REQUIRED);
+        }
+        assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{}", ended.err);
+        assert!(ended.err.contains("openat2") && ended.err.contains("Linux 5.12"), "{}", ended.err);
+        assert_eq!(ended.err.trim_end().lines().count(), 1, "{}", ended.err);
+    }
 }
 
 /// Waits until the tracer says that it has attached, or that it cannot.
