@@ -17,14 +17,11 @@ use super::body::{BodyDecoder, BodyEncoder, Decoded};
 use super::error::{CloseReason, ProtocolError};
 use super::request::{self, Content, FieldSlots, MethodLabel, Request, Scan, WholeHead};
 use super::response::{
-    Body, BodySource, DATE_AT, Prepared, Response, SERVER_AND_DATE, Status, push_decimal, push_status_line,
+    Body, BodySource, DATE_AT, PREPARED_COPIED_BYTES_MAX, Prepared, Response, SERVER_AND_DATE, Status,
+    push_decimal, push_status_line,
 };
 use crate::buffer::SendQueue;
-use crate::config::{KIB, Limits, Timeouts};
-
-/// Whole prepared responses up to this size are copied behind one another: several to what came in one read are then one
-/// piece. Larger ones are sent from where they are.
-const COPIED_BYTES_MAX: usize = 2 * KIB;
+use crate::config::{Limits, Timeouts};
 
 /// Empty lines tolerated before a request line (RFC 9112 section 2.2 asks for at least one).
 const BLANK_LINES_MAX: u8 = 8;
@@ -488,7 +485,7 @@ impl Connection {
                 && !owed.head_only();
             if !is_usual {
                 self.respond_prepared(owed, &prepared, &fields, cx, out);
-            } else if prepared.bytes().len() <= cx.limits.gather_bytes_max.min(COPIED_BYTES_MAX) {
+            } else if prepared.bytes().len() <= cx.limits.gather_bytes_max.min(PREPARED_COPIED_BYTES_MAX) {
                 out.gather(|bytes| prepared.push_dated(bytes, cx.date));
             } else {
                 out.push_shared(prepared.dated(cx.date), 0, prepared.bytes().len());
@@ -956,6 +953,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::KIB;
     use crate::http::request::Method;
 
     const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cookie::Cookie;
 use super::disposition::attachment;
+use crate::config::KIB;
 
 /// A status code (RFC 9110 section 15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -142,6 +143,10 @@ pub(crate) const SERVER_AND_DATE: &[u8; 56] = b"Server: whirligig\r\nDate: Www, 
 /// Where the date stands in [`SERVER_AND_DATE`].
 pub(crate) const DATE_AT: std::ops::Range<usize> = 25..54;
 
+/// Whole prepared responses up to this size are copied behind one another: several to what came in one read are then one
+/// piece. Larger ones are sent from where they are.
+pub(crate) const PREPARED_COPIED_BYTES_MAX: usize = 2 * KIB;
+
 /// A response made beforehand, shared by all who ask for it: a cached file.
 ///
 /// It lies in one piece as it goes to a client of HTTP/1.1 that stays, so that nothing has to be put together: only the
@@ -186,9 +191,10 @@ impl Prepared {
         &self.bytes
     }
 
-    /// What it takes in memory, in bytes, with its dated copy.
+    /// What it takes in memory, in bytes, with its dated copy if it may have one.
     pub(crate) fn cost(&self) -> usize {
-        2 * self.bytes.len()
+        let copies = if self.bytes.len() > PREPARED_COPIED_BYTES_MAX { 2 } else { 1 };
+        copies * self.bytes.len()
     }
 
     fn date_at(&self) -> std::ops::Range<usize> {
