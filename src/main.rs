@@ -1,7 +1,6 @@
 //! The binary: command line, logger, then one of the two models.
 
-use std::io::ErrorKind;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 

@@ -162,20 +162,6 @@ pub struct Docroot {
     writes: AtomicUsize,
 }
 
-/// An old kernel does not know how to keep a name beneath a folder, and some sandboxes forbid what they do not know. Then
-/// every request would fail: better nothing is started.
-fn can_open_beneath(folder: &OwnedFd) -> std::io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::CACHED;
-    match rustix::fs::openat2(folder, c".", flags, Mode::empty(), resolve) {
-        Err(errno @ (Errno::NOSYS | Errno::INVAL | Errno::PERM)) => {
-            let why = format!("files cannot be opened safely, since openat2 does not work here: {errno}");
-            Err(std::io::Error::new(std::io::ErrorKind::Unsupported, why))
-        }
-        Ok(_) | Err(_) => Ok(()),
-    }
-}
-
 impl Docroot {
     /// Opens `path` for serving. Fails when it is no directory or may not be read.
     pub fn open(path: &Path, mut options: FileOptions) -> std::io::Result<Self> {
@@ -500,6 +486,20 @@ fn read_whole(fd: &OwnedFd, size: u64, reach: Reach) -> Result<Vec<u8>, Trouble>
         }
     }
     Ok(body)
+}
+
+/// An old kernel does not know how to keep a name beneath a folder, and some sandboxes forbid what they do not know. Then
+/// every request would fail: better nothing is started.
+fn can_open_beneath(folder: &OwnedFd) -> std::io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::CACHED;
+    match rustix::fs::openat2(folder, c".", flags, Mode::empty(), resolve) {
+        Err(errno @ (Errno::NOSYS | Errno::INVAL | Errno::PERM)) => {
+            let why = format!("files cannot be opened safely, since openat2 does not work here: {errno}");
+            Err(std::io::Error::new(std::io::ErrorKind::Unsupported, why))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// What is read ahead of a download at a time: enough that the disk is asked in long stretches, little enough that

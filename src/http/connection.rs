@@ -969,65 +969,6 @@ mod tests {
         run_within(&Limits::default(), pieces, then_end)
     }
 
-    /// What a prepared response of this content is on the wire, to this request head.
-    fn sent_prepared(head: &str, body: &[u8], fields: &str) -> Vec<u8> {
-        let (limits, now) = (Limits::default(), origin());
-        let mut conn = Connection::new(now);
-        let (mut out, mut slots) = (SendQueue::new(), FieldSlots::new());
-        assert!(matches!(
-            conn.next_event(head.as_bytes(), &mut slots, &limits, now),
-            Ok((_, Event::Request(_)))
-        ));
-        let length = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n", body.len());
-        let prepared = Arc::new(Prepared::new(length.as_bytes(), body));
-        let response = Response::prepared(prepared).with_written_fields(fields.as_bytes());
-        assert!(
-            conn.respond(response, RespondContext { now, date: DATE, limits: &limits }, &mut out).is_none()
-        );
-        let mut sent = Vec::new();
-        while !out.is_empty() {
-            let mut slices = [std::io::IoSlice::new(&[]); crate::buffer::WRITE_SLICES];
-            let crate::buffer::NextWrite::Bytes { slices, .. } = out.next_write(&mut slices) else {
-                panic!("bytes are queued")
-            };
-            let before = sent.len();
-            slices.iter().for_each(|slice| sent.extend_from_slice(slice));
-            out.sent((sent.len() - before) as u64);
-        }
-        sent
-    }
-
-    /// In one piece by copy or by reference, or put together: the client cannot tell.
-    #[test]
-    fn a_prepared_response_is_the_same_whichever_way_it_goes() {
-        let date = std::str::from_utf8(DATE).unwrap();
-        for len in [0, 13, 1800, 2 * KIB, 16 * KIB, 20 * KIB] {
-            let body = vec![b'x'; len];
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\n");
-            let tail = format!("Server: whirligig\r\nDate: {date}\r\n");
-            for (request, fields, last, content) in [
-                ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "", "", &body[..]),
-                ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "A: b\r\n", "", &body[..]),
-                ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "", "", &[]),
-                (
-                    "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-                    "",
-                    "Connection: keep-alive\r\n",
-                    &body[..],
-                ),
-                (
-                    "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-                    "",
-                    "Connection: close\r\n",
-                    &body[..],
-                ),
-            ] {
-                let expected = [format!("{head}{fields}{tail}{last}\r\n").as_bytes(), content].concat();
-                assert!(sent_prepared(request, &body, fields) == expected, "{len} bytes to {request:?}");
-            }
-        }
-    }
-
     /// The same under other limits.
     fn run_within(limits: &Limits, pieces: &[&[u8]], then_end: bool) -> (Vec<String>, String) {
         let now = origin();
@@ -1338,5 +1279,64 @@ mod tests {
     #[test]
     fn one_connection_is_small() {
         assert!(size_of::<Connection>() <= 72, "{} bytes", size_of::<Connection>());
+    }
+
+    /// What a prepared response of this content is on the wire, to this request head.
+    fn sent_prepared(head: &str, body: &[u8], fields: &str) -> Vec<u8> {
+        let (limits, now) = (Limits::default(), origin());
+        let mut conn = Connection::new(now);
+        let (mut out, mut slots) = (SendQueue::new(), FieldSlots::new());
+        assert!(matches!(
+            conn.next_event(head.as_bytes(), &mut slots, &limits, now),
+            Ok((_, Event::Request(_)))
+        ));
+        let length = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n", body.len());
+        let prepared = Arc::new(Prepared::new(length.as_bytes(), body));
+        let response = Response::prepared(prepared).with_written_fields(fields.as_bytes());
+        assert!(
+            conn.respond(response, RespondContext { now, date: DATE, limits: &limits }, &mut out).is_none()
+        );
+        let mut sent = Vec::new();
+        while !out.is_empty() {
+            let mut slices = [std::io::IoSlice::new(&[]); crate::buffer::WRITE_SLICES];
+            let crate::buffer::NextWrite::Bytes { slices, .. } = out.next_write(&mut slices) else {
+                panic!("bytes are queued")
+            };
+            let before = sent.len();
+            slices.iter().for_each(|slice| sent.extend_from_slice(slice));
+            out.sent((sent.len() - before) as u64);
+        }
+        sent
+    }
+
+    /// In one piece by copy or by reference, or put together: the client cannot tell.
+    #[test]
+    fn a_prepared_response_is_the_same_whichever_way_it_goes() {
+        let date = std::str::from_utf8(DATE).unwrap();
+        for len in [0, 13, 1800, 2 * KIB, 16 * KIB, 20 * KIB] {
+            let body = vec![b'x'; len];
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\n");
+            let tail = format!("Server: whirligig\r\nDate: {date}\r\n");
+            for (request, fields, last, content) in [
+                ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "", "", &body[..]),
+                ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "A: b\r\n", "", &body[..]),
+                ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "", "", &[]),
+                (
+                    "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+                    "",
+                    "Connection: keep-alive\r\n",
+                    &body[..],
+                ),
+                (
+                    "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+                    "",
+                    "Connection: close\r\n",
+                    &body[..],
+                ),
+            ] {
+                let expected = [format!("{head}{fields}{tail}{last}\r\n").as_bytes(), content].concat();
+                assert!(sent_prepared(request, &body, fields) == expected, "{len} bytes to {request:?}");
+            }
+        }
     }
 }

@@ -211,24 +211,20 @@ impl Prepared {
     /// The whole response with this date.
     pub(crate) fn dated(&self, date: &[u8; 29]) -> Arc<Prepared> {
         let mut dated = self.dated.lock().unwrap_or_else(PoisonError::into_inner);
-        if dated.as_ref().is_none_or(|whole| whole.bytes[self.date_at()] != *date) {
-            let whole = dated.get_or_insert_with(|| Arc::new(self.copy()));
-            match Arc::get_mut(whole) {
-                Some(whole) => whole.set_date(date),
-                None => {
-                    // Somebody is still being sent the one of the second before.
-                    let mut other = self.copy();
-                    other.set_date(date);
-                    *whole = Arc::new(other);
-                }
+        if let Some(whole) = &mut *dated {
+            if whole.bytes[self.date_at()] == *date {
+                return Arc::clone(whole);
+            }
+            if let Some(unshared) = Arc::get_mut(whole) {
+                unshared.set_date(date);
+                return Arc::clone(whole);
             }
         }
-        Arc::clone(dated.get_or_insert_with(|| Arc::new(self.copy())))
-    }
-
-    fn copy(&self) -> Prepared {
+        // There was none yet, or somebody is still being sent the one of the second before.
         let (bytes, head_len, body_at) = (self.bytes.clone(), self.head_len, self.body_at);
-        Prepared { bytes, head_len, body_at, dated: Mutex::default() }
+        let mut copy = Prepared { bytes, head_len, body_at, dated: Mutex::default() };
+        copy.set_date(date);
+        Arc::clone(dated.insert(Arc::new(copy)))
     }
 
     fn set_date(&mut self, date: &[u8; 29]) {
