@@ -1,6 +1,9 @@
 //! The library as its users meet it: a server put together in the test, run on both models, asked over sockets.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use whirligig::config::{AuthRule, AuthUsers, Config};
 use whirligig::handler::{Answer, Context, When};
@@ -11,7 +14,7 @@ use whirligig::{Call, Cookie, Handle, Model, Refusal, Response, Route, Server};
 
 use crate::docroot::Docroot;
 use crate::harness::{PATIENCE, on_both, until};
-use crate::wire::{Client, chunked, request};
+use crate::wire::{Client, chunked, get, request};
 
 /// A server in a thread of the test. Dropping it stops it.
 pub(crate) struct InProcess {
@@ -360,4 +363,55 @@ fn files_alone_can_be_read() {
         let mut client = Client::connect(server.port);
         assert_eq!(client.ask("OPTIONS", "*", &[], b"").expect(204).must("allow"), "GET, HEAD, OPTIONS");
     });
+}
+
+/// Quick requests that come together are answered together. Where handlers are slow each answer leaves before the next
+/// handler begins, or the first client would wait for all of them.
+#[test]
+fn behind_a_slow_handler_each_answer_leaves_at_once() {
+    const CLIENTS: usize = 8;
+    let clients: Arc<Mutex<Vec<Client>>> = Arc::default();
+    let answered = Arc::new(AtomicUsize::new(0));
+    let (holding, is_held) = mpsc::channel();
+    let (release, may_go_on) = mpsc::channel();
+    let may_go_on = Mutex::new(may_go_on);
+    let (seen, count) = (Arc::clone(&clients), Arc::clone(&answered));
+    let builder = Server::builder()
+        .get("/", |_| "quick")
+        .get("/hold", move |_| {
+            holding.send(()).unwrap();
+            may_go_on.lock().unwrap().recv().unwrap();
+            be_slow();
+            "held"
+        })
+        .get("/slow", move |_| {
+            be_slow();
+            let mut seen = seen.lock().unwrap();
+            let before = count.load(Ordering::SeqCst);
+            until("the answers of the handlers before this one are there", || {
+                seen.iter_mut().map(|client| usize::from(!client.has_nothing())).sum::<usize>() == before
+            });
+            count.store(before + 1, Ordering::SeqCst);
+            "slow"
+        });
+    let server = InProcess::start("reactor", builder);
+    for _ in 0..CLIENTS {
+        let mut client = Client::connect(server.port);
+        client.get("/").expect(200);
+        clients.lock().unwrap().push(client);
+    }
+    let mut holder = Client::connect(server.port);
+    holder.send(get("/hold"));
+    is_held.recv().unwrap();
+    // The loop is held: what is sent now it finds in one turn.
+    clients.lock().unwrap().iter_mut().for_each(|client| client.send(get("/slow")));
+    release.send(()).unwrap();
+    holder.response().expect(200);
+    until("all handlers have run", || answered.load(Ordering::SeqCst) == CLIENTS);
+    clients.lock().unwrap().iter_mut().for_each(|client| drop(client.response().expect(200)));
+}
+
+/// Longer than the first answer of a batch may wait for the others.
+fn be_slow() {
+    thread::sleep(Duration::from_millis(2));
 }
