@@ -13,7 +13,7 @@ use whirligig::server::Builder;
 use whirligig::{Call, Cookie, Handle, Model, Refusal, Response, Route, Server};
 
 use crate::docroot::Docroot;
-use crate::harness::{PATIENCE, on_both, until};
+use crate::harness::{PATIENCE, on_both, pass, until};
 use crate::wire::{Client, chunked, get, request};
 
 /// A server in a thread of the test. Dropping it stops it.
@@ -370,6 +370,8 @@ fn files_alone_can_be_read() {
 #[test]
 fn behind_a_slow_handler_each_answer_leaves_at_once() {
     const CLIENTS: usize = 8;
+    // Longer than the first answer of a batch may wait for the others.
+    const SLOW: Duration = Duration::from_millis(2);
     let clients: Arc<Mutex<Vec<Client>>> = Arc::default();
     let answered = Arc::new(AtomicUsize::new(0));
     let (holding, is_held) = mpsc::channel();
@@ -381,11 +383,11 @@ fn behind_a_slow_handler_each_answer_leaves_at_once() {
         .get("/hold", move |_| {
             holding.send(()).unwrap();
             may_go_on.lock().unwrap().recv().unwrap();
-            be_slow();
+            pass(SLOW);
             "held"
         })
         .get("/slow", move |_| {
-            be_slow();
+            pass(SLOW);
             let mut seen = seen.lock().unwrap();
             let before = count.load(Ordering::SeqCst);
             until("the answers of the handlers before this one are there", || {
@@ -409,9 +411,4 @@ fn behind_a_slow_handler_each_answer_leaves_at_once() {
     holder.response().expect(200);
     until("all handlers have run", || answered.load(Ordering::SeqCst) == CLIENTS);
     clients.lock().unwrap().iter_mut().for_each(|client| drop(client.response().expect(200)));
-}
-
-/// Longer than the first answer of a batch may wait for the others.
-fn be_slow() {
-    thread::sleep(Duration::from_millis(2));
 }
