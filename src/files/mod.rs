@@ -25,7 +25,7 @@ use crate::error_page::{error, wants_html};
 use crate::handler::{Answer, Context, Handler, Now, When, method_not_allowed};
 use crate::http::conditional::{self, Precondition, Validators};
 use crate::http::date::fmt_http_date;
-use crate::http::fields::NameLengths;
+use crate::http::fields::NameFilter;
 use crate::http::negotiate::Coding;
 use crate::http::range::{self, ByteRange, Selection};
 use crate::http::refusal::Refusal;
@@ -681,7 +681,7 @@ fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response
 }
 
 /// The fields by which a request decides what it gets of a file.
-const DECIDING: NameLengths = NameLengths::of(&[
+const DECIDING: NameFilter = NameFilter::of(&[
     "accept-encoding",
     "range",
     "if-range",

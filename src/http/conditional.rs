@@ -5,7 +5,7 @@
 //! what is done with the verdict.
 
 use super::date::parse_http_date;
-use super::fields::{Fields, NameLengths, trim_ows};
+use super::fields::{Fields, NameFilter, trim_ows};
 
 /// What identifies the current state of a representation.
 #[derive(Clone, Copy, Debug)]
@@ -91,15 +91,15 @@ pub fn range_applies(if_range: Option<&[u8]>, validators: &Validators<'_>) -> bo
 
 /// `If-Match`, `If-None-Match`, `If-Modified-Since`, `If-Unmodified-Since`, or `If-Range`, which does no harm.
 fn has_conditions(fields: Fields<'_>) -> bool {
-    const LENGTHS: NameLengths = NameLengths::of(&[
+    const NAMES: NameFilter = NameFilter::of(&[
         "if-match",
         "if-none-match",
         "if-modified-since",
         "if-unmodified-since",
         "if-range",
     ]);
-    !fields.lack(LENGTHS)
-        && fields.iter().any(|(name, _)| matches!(name.as_bytes(), [b'i' | b'I', b'f' | b'F', b'-', ..]))
+    !fields.lack(NAMES)
+        && fields.lines().iter().any(|line| matches!(line.name_bytes(), [b'i' | b'I', b'f' | b'F', b'-', ..]))
 }
 
 /// The date of a field that came once. A list of dates is no date (RFC 9110 section 13.1.3).
@@ -176,6 +176,7 @@ fn matches_weakly(tag: &EntityTag<'_>, etag: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fields::FieldLine;
     use super::Precondition::{Failed, NotModified, Proceed};
     use super::*;
     use httparse::Header;
@@ -192,10 +193,10 @@ mod tests {
 
     /// Evaluates lines written as `name: value`.
     fn verdict(lines: &[&str], is_get_or_head: bool, validators: &Validators<'_>) -> Precondition {
-        let headers: Vec<Header<'_>> = lines
+        let headers: Vec<FieldLine<'_>> = lines
             .iter()
             .map(|line| line.split_once(": ").expect("a line has a colon"))
-            .map(|(name, value)| Header { name, value: value.as_bytes() })
+            .map(|(name, value)| Header { name, value: value.as_bytes() }.into())
             .collect();
         evaluate(Fields::new(&headers), is_get_or_head, validators, NOW)
     }
@@ -339,7 +340,7 @@ mod tests {
     fn nothing_there_yet_fails_if_match_only() {
         let cases = [("If-Match", Failed), ("If-None-Match", Proceed), ("If-Unmodified-Since", Proceed)];
         for (name, expected) in cases {
-            let headers = [Header { name, value: b"*" }];
+            let headers = [Header { name, value: b"*" }.into()];
             assert_eq!(evaluate_absent(Fields::new(&headers)), expected, "{name}");
         }
         assert_eq!(evaluate_absent(Fields::new(&[])), Proceed);

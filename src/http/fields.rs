@@ -1,9 +1,86 @@
-//! Field lines of a parsed head: looking one up by name, and splitting its value.
+//! Field lines of a head: taking them apart, looking one up by name, splitting its value.
 //!
-//! A borrowed view over what httparse left behind; it copies and allocates nothing. It must not know what any
-//! single field means (each has its own file) nor where the bytes came from.
+//! All of it borrows from the head; it copies and allocates nothing. It must not know what any single field means (each
+//! has its own file) nor where the bytes came from.
 
-use httparse::Header;
+use smallvec::SmallVec;
+
+use super::target::is_token_byte;
+use super::words;
+
+/// One field line, taken apart: a token, and a value without control characters or white space around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldLine<'a> {
+    name: &'a [u8],
+    value: &'a [u8],
+}
+
+impl<'a> FieldLine<'a> {
+    /// The name, in the case it was sent in.
+    #[must_use]
+    pub fn name(&self) -> &'a str {
+        std::str::from_utf8(self.name).unwrap_or_default()
+    }
+
+    /// The same as bytes, which costs no look at them.
+    pub(super) fn name_bytes(&self) -> &'a [u8] {
+        self.name
+    }
+
+    /// The value as it was sent.
+    #[must_use]
+    pub fn value(&self) -> &'a [u8] {
+        self.value
+    }
+
+    /// Compares lengths and last letters first: nearly all others are dismissed by them.
+    fn is_named(&self, name: &str) -> bool {
+        let ending = |bytes: &[u8]| bytes.last().map(u8::to_ascii_lowercase);
+        self.name.len() == name.len()
+            && ending(self.name) == ending(name.as_bytes())
+            && self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+impl<'a> From<httparse::Header<'a>> for FieldLine<'a> {
+    fn from(line: httparse::Header<'a>) -> Self {
+        FieldLine { name: line.name.as_bytes(), value: line.value }
+    }
+}
+
+/// The lines of one head. There is room on the stack for as many as browsers send, which is about twenty. Every page of a
+/// larger table would be touched by the guard of the stack, and stay resident in each thread of the twin.
+pub(super) type FieldLines<'b> = SmallVec<[FieldLine<'b>; 24]>;
+
+/// Takes the field lines at the beginning of `block` apart, up to the empty line behind them, and says how many bytes
+/// that were.
+///
+/// None if any of it is not plainly right (RFC 9112 section 5), not there yet, or more than `lines_max`. What is wrong then, [httparse] knows:
+/// it reads such a head once more.
+pub(super) fn take_lines<'b>(block: &'b [u8], lines_max: usize, lines: &mut FieldLines<'b>) -> Option<usize> {
+    lines.clear();
+    let mut at = 0;
+    loop {
+        let line = &block[at..];
+        if line.starts_with(b"\r\n") {
+            return Some(at + 2);
+        }
+        let colon = words::span(line, |word| words::letters(word) | words::equal(word, b'-'), is_token_byte);
+        if colon == 0 || line.get(colon) != Some(&b':') {
+            return None;
+        }
+        let rest = &line[colon + 1..];
+        let end = words::text_len(rest);
+        if !rest[end..].starts_with(b"\r\n") {
+            return None;
+        }
+        if lines.len() == lines_max {
+            return None;
+        }
+        lines.push(FieldLine { name: &line[..colon], value: trim_ows(&rest[..end]) });
+        at += colon + 1 + end + 2;
+    }
+}
 
 /// The field lines of one head, in the order they were received.
 ///
@@ -11,43 +88,54 @@ use httparse::Header;
 /// is faster than any table that would have to be built for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a> {
-    lines: &'a [Header<'a>],
-    lengths: NameLengths,
+    lines: &'a [FieldLine<'a>],
+    names: NameFilter,
 }
 
-/// Lengths of field names, one bit each; the last bit stands for all from 31 on. Most of what is asked of a head is
-/// whether it has a field that it does not have, and nearly always its length alone says so.
+/// A Bloom filter of field names, with one bit for each. Most of what is asked of a head is whether it has a field that
+/// it does not have, and nearly always this alone says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NameLengths(u32);
+pub struct NameFilter(u64);
 
-impl NameLengths {
-    /// The lengths of these names.
+impl NameFilter {
+    /// Of these names, in any case.
     #[must_use]
     pub const fn of(names: &[&str]) -> Self {
         let (mut bits, mut at) = (0, 0);
         while at < names.len() {
-            bits |= NameLengths::bit(names[at]);
+            bits |= NameFilter::bit(names[at].as_bytes());
             at += 1;
         }
-        NameLengths(bits)
+        NameFilter(bits)
     }
 
-    const fn bit(name: &str) -> u32 {
-        1 << if name.len() < 31 { name.len() } else { 31 }
+    /// Whether this name may be one of them. False is certain.
+    pub(super) fn may_have(self, name: &[u8]) -> bool {
+        self.0 & NameFilter::bit(name) != 0
+    }
+
+    /// By length and first letter. Of the names that browsers send none shares its bit with a condition or `Range`.
+    const fn bit(name: &[u8]) -> u64 {
+        let initial = match name.first() {
+            Some(byte) => (*byte & 0x1f) as usize,
+            None => 0,
+        };
+        1 << ((name.len() + 2 * initial) % 64)
     }
 }
 
 impl<'a> Fields<'a> {
-    /// A view of these lines. Unused entries (`httparse::EMPTY_HEADER`) must have been cut off.
-    pub fn new(lines: &'a [Header<'a>]) -> Self {
-        let lengths = lines.iter().fold(0, |bits, line| bits | NameLengths::bit(line.name));
-        Fields { lines, lengths: NameLengths(lengths) }
+    /// A view of these lines.
+    #[must_use]
+    pub fn new(lines: &'a [FieldLine<'a>]) -> Self {
+        let names = lines.iter().fold(0, |bits, line| bits | NameFilter::bit(line.name));
+        Fields { lines, names: NameFilter(names) }
     }
 
-    /// Whether no line has a name of any of these lengths, so none of those names is there. False says nothing.
+    /// Whether none of these names is there. False says nothing.
     #[must_use]
-    pub fn lack(&self, names: NameLengths) -> bool {
-        self.lengths.0 & names.0 == 0
+    pub fn lack(&self, names: NameFilter) -> bool {
+        self.names.0 & names.0 == 0
     }
 
     /// How many field lines there are; a name that came twice counts twice.
@@ -62,29 +150,29 @@ impl<'a> Fields<'a> {
 
     /// Name and value of every line, in the order received. Names have the case they were sent in.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        self.lines.iter().map(|line| (line.name, line.value))
+        self.lines.iter().map(|line| (line.name(), line.value))
+    }
+
+    /// The lines themselves.
+    pub(super) fn lines(&self) -> &'a [FieldLine<'a>] {
+        self.lines
     }
 
     /// The value of the first line of this name, whatever its case (RFC 9110 section 5.1).
     ///
     /// For fields that may come once only; use [`Fields::all`] where several lines make one list.
     pub fn first(&self, name: &str) -> Option<&'a [u8]> {
-        if self.lack(NameLengths::of(&[name])) {
+        if self.lack(NameFilter::of(&[name])) {
             return None;
         }
-        self.lines.iter().find(|line| is_named(line, name)).map(|line| line.value)
+        self.lines.iter().find(|line| line.is_named(name)).map(|line| line.value)
     }
 
     /// The values of all lines of this name, whatever its case, in the order received. Together they are one
     /// list (RFC 9110 section 5.3).
     pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        self.lines.iter().filter(move |line| is_named(line, name)).map(|line| line.value)
+        self.lines.iter().filter(move |line| line.is_named(name)).map(|line| line.value)
     }
-}
-
-/// Compares lengths before letters: most lines are dismissed without a look at their bytes.
-fn is_named(line: &Header<'_>, name: &str) -> bool {
-    line.name.len() == name.len() && line.name.eq_ignore_ascii_case(name)
 }
 
 /// Cuts optional whitespace (space and tab, RFC 9110 section 5.6.3) off both ends. Nothing else counts as
@@ -117,14 +205,12 @@ pub fn has_token<'a>(lines: impl Iterator<Item = &'a [u8]>, token: &str) -> bool
 mod tests {
     use super::*;
 
-    fn lines() -> [Header<'static>; 5] {
-        [
-            Header { name: "Host", value: b"a.test" },
-            Header { name: "ACCEPT", value: b"text/html" },
-            Header { name: "accept", value: b"*/*" },
-            Header { name: "X-Empty", value: b"" },
-            Header { name: "Accept-Encoding", value: b"gzip" },
-        ]
+    fn lines() -> FieldLines<'static> {
+        let block =
+            b"Host: a.test\r\nACCEPT:text/html\r\naccept: */* \r\nX-Empty:\r\nAccept-Encoding:\tgzip\r\n\r\n";
+        let mut lines = FieldLines::new();
+        assert_eq!(take_lines(block, 5, &mut lines), Some(block.len()));
+        lines
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! ends are CRLF, and where a form can be read in two ways it is an error. It must not know what parts are for.
 
 use super::error::ProtocolError;
-use super::fields::trim_ows;
+use super::fields::{FieldLine, FieldLines, take_lines, trim_ows};
 use super::response::Status;
 
 /// The most bytes of one part's head.
@@ -247,21 +247,12 @@ fn is_boundary(boundary: &[u8]) -> bool {
 /// Reads the head of a part, its empty line included.
 fn part_head(lines: &[u8]) -> Result<PartHead, ProtocolError> {
     let bad = ProtocolError::bad_request("a part of a form with a malformed head");
-    let has_lone_line_end = memchr::memchr2_iter(b'\r', b'\n', lines).any(|at| {
-        if lines[at] == b'\r' { lines.get(at + 1) != Some(&b'\n') } else { at == 0 || lines[at - 1] != b'\r' }
-    });
-    if has_lone_line_end {
-        return Err(bad);
-    }
-    let mut slots = [httparse::EMPTY_HEADER; PART_FIELDS_MAX];
-    let fields = match httparse::parse_headers(lines, &mut slots) {
-        Ok(httparse::Status::Complete((_, fields))) => fields,
-        Ok(httparse::Status::Partial) | Err(_) => return Err(bad),
-    };
+    let mut fields = FieldLines::new();
+    take_lines(lines, PART_FIELDS_MAX, &mut fields).ok_or(bad)?;
     let only = |name: &str| {
-        let mut values = fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+        let mut values = fields.iter().filter(|field| field.name().eq_ignore_ascii_case(name));
         match (values.next(), values.next()) {
-            (found, None) => Ok(found.map(|field| field.value)),
+            (found, None) => Ok(found.map(FieldLine::value)),
             _ => Err(bad),
         }
     };

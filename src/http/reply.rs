@@ -5,7 +5,7 @@
 
 use super::body::{BodyDecoder, Decoded};
 use super::error::ProtocolError;
-use super::fields::{Fields, list_elements, trim_ows};
+use super::fields::{FieldLine, Fields, list_elements, trim_ows};
 
 /// The largest response head that is taken, in bytes.
 pub const REPLY_HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -156,7 +156,8 @@ impl ReplyReader {
         if (100..200).contains(&status) {
             return Ok((used, ReplyEvent::Interim(status)));
         }
-        let lines = Fields::new(raw.headers);
+        let lines: Vec<FieldLine<'_>> = raw.headers.iter().map(|line| FieldLine::from(*line)).collect();
+        let lines = Fields::new(&lines);
         self.state = framing(status, is_head, lines)?;
         let says = |option: &str| super::fields::has_token(lines.all("connection"), option);
         let persists = if minor == 0 { says("keep-alive") } else { !says("close") };

@@ -4,10 +4,13 @@
 //! framing, Host, target and version. Those are judged here (RFC 9112 sections 2.2, 3 and 6.3, RFC 9110 section
 //! 7.2): any doubt is an error, never a guess. Pure; must not know where the bytes came from.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::error::ProtocolError;
-use super::fields::{Fields, list_elements, trim_ows};
+use super::fields::{FieldLine, FieldLines, Fields, NameFilter, list_elements, take_lines, trim_ows};
 use super::response::Status;
 use super::target::{self, OriginForm};
+use super::words;
 use crate::config::{FIELDS_CEILING, Limits};
 
 /// A request method (RFC 9110 section 9, RFC 5789).
@@ -227,36 +230,17 @@ impl<'b> Request<'b> {
     }
 }
 
-/// Field lines for which there is room on the stack. Browsers send about 20. Every page of a larger table would be
-/// touched by the guard of the stack, and stay resident in each thread of the twin.
-const FEW_FIELDS: usize = 24;
-
 /// Room for the field lines of one head at a time, on the caller's stack.
+#[derive(Default)]
 pub struct FieldSlots<'b> {
-    few: [httparse::Header<'b>; FEW_FIELDS],
-    /// For the rare head that has more.
-    many: Vec<httparse::Header<'b>>,
-    /// For the rare request line that httparse will not read (HTTP/1.2 and later).
-    spelled: Vec<httparse::Header<'b>>,
+    lines: FieldLines<'b>,
 }
 
 impl FieldSlots<'_> {
     /// Empty room.
     #[must_use]
     pub fn new() -> Self {
-        FieldSlots { few: [httparse::EMPTY_HEADER; FEW_FIELDS], many: Vec::new(), spelled: Vec::new() }
-    }
-}
-
-/// Whether a head may have more lines than fit the small table. A line has at least four bytes, so most heads need
-/// not be looked at.
-fn has_many_lines(head: &[u8]) -> bool {
-    head.len() > 4 * FEW_FIELDS && memchr::memchr_iter(b'\n', head).count() > FEW_FIELDS
-}
-
-impl Default for FieldSlots<'_> {
-    fn default() -> Self {
-        FieldSlots::new()
+        FieldSlots::default()
     }
 }
 
@@ -272,8 +256,6 @@ pub(super) struct WholeHead<'b> {
     target: &'b [u8],
     form: OriginForm<'b>,
     minor: u8,
-    /// How many of the slots are in use.
-    lines: usize,
 }
 
 impl<'b> WholeHead<'b> {
@@ -289,24 +271,10 @@ impl<'b> WholeHead<'b> {
             _ => return None,
         };
         let block = &input[end + version.len()..];
-        let room = limits.fields_max.min(FEW_FIELDS);
-        let Ok(httparse::Status::Complete((block_len, lines))) =
-            httparse::parse_headers(block, &mut slots.few[..room])
-        else {
-            return None;
-        };
+        let block_len = take_lines(block, limits.fields_max.min(FIELDS_CEILING), &mut slots.lines)?;
         let bytes = &input[..end + version.len() + block_len];
-        let is_sound = len <= limits.target_bytes_max
-            && bytes.len() <= limits.head_bytes_max
-            && ends_in_crlf(&block[..block_len], lines);
-        is_sound.then_some(WholeHead {
-            bytes,
-            method,
-            target: &input[start..end],
-            form,
-            minor,
-            lines: lines.len(),
-        })
+        let is_sound = len <= limits.target_bytes_max && bytes.len() <= limits.head_bytes_max;
+        is_sound.then_some(WholeHead { bytes, method, target: &input[start..end], form, minor })
     }
 
     /// How many bytes it has.
@@ -324,8 +292,8 @@ impl<'b> WholeHead<'b> {
     where
         'b: 's,
     {
-        let lines = Fields::new(&slots.few[..self.lines]);
-        let WholeHead { bytes, method, target, form, minor, .. } = self;
+        let lines = Fields::new(&slots.lines);
+        let WholeHead { bytes, method, target, form, minor } = self;
         judge(Head { bytes, method, target, minor, lines }, limits, || Ok((form, None)))
     }
 }
@@ -340,16 +308,10 @@ fn usual_method(input: &[u8]) -> Option<(Method<'static>, usize)> {
         [b'H', b'E', b'A', b'D', b' ', ..] => (Method::Head, 5),
         [b'P', b'O', b'S', b'T', b' ', ..] => (Method::Post, 5),
         [b'P', b'U', b'T', b' ', ..] => (Method::Put, 4),
+        [b'P', b'A', b'T', b'C', b'H', b' ', ..] => (Method::Patch, 6),
+        [b'D', b'E', b'L', b'E', b'T', b'E', b' ', ..] => (Method::Delete, 7),
         _ => return None,
     })
-}
-
-/// Whether every field line ends in CRLF, where httparse takes a lone LF, too. A name begins where a line has ended.
-fn ends_in_crlf(block: &[u8], lines: &[httparse::Header<'_>]) -> bool {
-    let ends_well = |end: usize| block.get(..end).is_some_and(|line| line.ends_with(b"\r\n"));
-    let place = |line: &httparse::Header<'_>| line.name.as_ptr().addr() - block.as_ptr().addr();
-    let Some((_, others)) = lines.split_first() else { return block == b"\r\n" };
-    others.iter().all(|line| ends_well(place(line))) && block.ends_with(b"\r\n\r\n")
 }
 
 /// What a look for the end of a head found.
@@ -413,9 +375,9 @@ fn find_line_end(head: &[u8], scanned: usize) -> LineEnd {
     let mut from = scanned.min(head.len());
     let (words, rest) = head[from..].as_chunks::<8>();
     for word in words {
-        let mut found = line_feeds(u64::from_le_bytes(*word));
+        let mut found = words::equal(u64::from_le_bytes(*word), b'\n');
         while found != 0 {
-            let at = from + found.trailing_zeros() as usize / 8;
+            let at = from + words::first(found);
             match line_end_at(head, at) {
                 LineEnd::None => found &= found - 1,
                 end => return end,
@@ -437,15 +399,6 @@ fn line_end_at(head: &[u8], at: usize) -> LineEnd {
     } else {
         LineEnd::None
     }
-}
-
-/// The highest bit of each byte of the word that is an LF.
-fn line_feeds(word: u64) -> u64 {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const LOW: u64 = 0x7f * ONES;
-    // A byte is zero now if it was an LF; adding to its low bits carries into the highest unless they are zero.
-    let differing = word ^ (b'\n' as u64 * ONES);
-    !(((differing & LOW) + LOW) | differing | LOW)
 }
 
 const CONTROL: ProtocolError = ProtocolError::bad_request("the head contains a control character");
@@ -478,38 +431,39 @@ pub fn parse<'s, 'b: 's>(
     parse_lines(head, slots, limits).map_err(|error| if has_control(head) { CONTROL } else { error })
 }
 
+/// Room for what httparse finds, on the stack for most heads.
+type HeaderTable<'b> = SmallVec<[httparse::Header<'b>; 24]>;
+
 fn parse_lines<'s, 'b: 's>(
     head: &'b [u8],
     slots: &'s mut FieldSlots<'b>,
     limits: &Limits,
 ) -> Result<Request<'s>, ProtocolError> {
-    let FieldSlots { few, many, spelled } = slots;
     let room = limits.fields_max.min(FIELDS_CEILING);
-    let parsed = if has_many_lines(head) {
-        many.resize(room, httparse::EMPTY_HEADER);
-        &mut many[..]
-    } else {
-        &mut few[..room.min(FEW_FIELDS)]
-    };
-    let mut raw = httparse::Request::new(parsed);
-    let (method, target, minor, lines) = match raw.parse(head) {
+    let line_ends = memchr::memchr_iter(b'\n', head).count();
+    let mut table: HeaderTable<'b> = smallvec![httparse::EMPTY_HEADER; line_ends.min(room)];
+    let mut raw = httparse::Request::new(&mut table);
+    let (method, target, minor, len) = match raw.parse(head) {
         Ok(httparse::Status::Complete(used)) => {
             debug_assert_eq!(used, head.len(), "scan and httparse agree on the end of the head");
             let (Some(method), Some(target), Some(minor)) = (raw.method, raw.path, raw.version) else {
                 return Err(ProtocolError::bad_request("the request line is incomplete"));
             };
-            (method, target, minor, Fields::new(raw.headers))
+            (method, target, minor, raw.headers.len())
         }
         Ok(httparse::Status::Partial) => {
             return Err(ProtocolError::bad_request("the head ends too early"));
         }
         Err(httparse::Error::Version) => {
-            let (method, target) = later_version(head, spelled, room)?;
-            (method, target, 1, Fields::new(spelled))
+            let (method, target, len) = later_version(head, &mut table)?;
+            (method, target, 1, len)
         }
         Err(error) => return Err(explain(error)),
     };
+    slots.lines.clear();
+    slots.lines.extend(table[..len].iter().map(|line| FieldLine::from(*line)));
     let (method, bytes) = (Method::parse(method), head);
+    let lines = Fields::new(&slots.lines);
     let head = Head { bytes, method, target: target.as_bytes(), minor, lines };
     judge(head, limits, || locate(method, target.as_bytes()))
 }
@@ -530,12 +484,11 @@ fn explain(error: httparse::Error) -> ProtocolError {
 }
 
 /// A version httparse does not read: 1.2 to 1.9 are served as 1.1 (RFC 9110 section 2.5), other well-formed ones
-/// get 505, anything else 400.
+/// get 505, anything else 400. Says how many lines the table holds, too.
 fn later_version<'b>(
     head: &'b [u8],
-    spelled: &mut Vec<httparse::Header<'b>>,
-    room: usize,
-) -> Result<(&'b str, &'b str), ProtocolError> {
+    table: &mut [httparse::Header<'b>],
+) -> Result<(&'b str, &'b str, usize), ProtocolError> {
     const BAD: ProtocolError = ProtocolError::bad_request("the version is malformed");
     let end = memchr::memmem::find(head, b"\r\n").ok_or(BAD)?;
     let line = std::str::from_utf8(&head[..end]).map_err(|_| BAD)?;
@@ -562,15 +515,11 @@ fn later_version<'b>(
         }
         _ => return Err(BAD),
     }
-    spelled.clear();
-    spelled.resize(room, httparse::EMPTY_HEADER);
-    let found = match httparse::parse_headers(&head[end + 2..], spelled) {
-        Ok(httparse::Status::Complete((_, lines))) => lines.len(),
-        Ok(httparse::Status::Partial) => return Err(BAD),
-        Err(error) => return Err(explain(error)),
-    };
-    spelled.truncate(found);
-    Ok((method, target))
+    match httparse::parse_headers(&head[end + 2..], table) {
+        Ok(httparse::Status::Complete((_, lines))) => Ok((method, target, lines.len())),
+        Ok(httparse::Status::Partial) => Err(BAD),
+        Err(error) => Err(explain(error)),
+    }
 }
 
 /// The fields that decide framing and persistence, gathered in one pass.
@@ -584,24 +533,31 @@ struct Framing<'b> {
     expectation: Option<&'b [u8]>,
 }
 
+/// The names of those fields.
+const FRAMING: NameFilter =
+    NameFilter::of(&["host", "expect", "connection", "content-length", "transfer-encoding"]);
+
 impl<'b> Framing<'b> {
     fn gather(&mut self, lines: Fields<'b>) -> Result<(), ProtocolError> {
-        for (name, value) in lines.iter() {
-            // Length and first letter: of a browser's twenty names only a few get as far as a comparison.
-            let initial = name.as_bytes().first().map_or(0, u8::to_ascii_lowercase);
-            match (name.len(), initial) {
-                (4, b'h') if name.eq_ignore_ascii_case("host") => once(&mut self.host, value, "Host")?,
-                (6, b'e') if name.eq_ignore_ascii_case("expect") => self.expectation = Some(value),
-                (10, b'c') if name.eq_ignore_ascii_case("connection") => {
+        for line in lines.lines() {
+            let (name, value) = (line.name_bytes(), line.value());
+            // Of a browser's twenty names only a few get as far as a comparison.
+            if !FRAMING.may_have(name) {
+                continue;
+            }
+            match name.len() {
+                4 if name.eq_ignore_ascii_case(b"host") => once(&mut self.host, value, "Host")?,
+                6 if name.eq_ignore_ascii_case(b"expect") => self.expectation = Some(value),
+                10 if name.eq_ignore_ascii_case(b"connection") => {
                     for option in list_elements(value) {
                         self.closes |= option.eq_ignore_ascii_case(b"close");
                         self.keeps |= option.eq_ignore_ascii_case(b"keep-alive");
                     }
                 }
-                (14, b'c') if name.eq_ignore_ascii_case("content-length") => {
+                14 if name.eq_ignore_ascii_case(b"content-length") => {
                     once(&mut self.length, value, "Content-Length")?;
                 }
-                (17, b't') if name.eq_ignore_ascii_case("transfer-encoding") => {
+                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                     once(&mut self.coding, value, "Transfer-Encoding")?;
                 }
                 _ => {}

@@ -11,6 +11,8 @@ use std::fmt;
 use memchr::memchr;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
+use super::words;
+
 /// Bytes that stand for themselves in a path: `pchar` (RFC 3986 section 3.3) without `%`, and the slash.
 const PATH: u8 = 1;
 /// Bytes tolerated in a query: those of a path, `?`, `%`, and what browsers send raw though RFC 3986 has no
@@ -20,6 +22,8 @@ const QUERY: u8 = 2;
 const NAME: u8 = 4;
 /// Bytes of a path that mean nothing but themselves, wherever they stand: not slash and dot.
 const WORD: u8 = 8;
+/// Bytes of a token (RFC 9110 section 5.6.2).
+const TOKEN: u8 = 16;
 
 /// What each byte may be part of. One lookup a byte keeps the check of a target to a few nanoseconds.
 const CLASS: [u8; 256] = class_table();
@@ -43,6 +47,11 @@ const fn class_table() -> [u8; 256] {
         } else if matches!(c, b'?' | b'%' | b'[' | b']' | b'{' | b'}' | b'|' | b'^' | b'`') {
             table[byte] = QUERY;
         }
+        let marks =
+            matches!(c, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~');
+        if c.is_ascii_alphanumeric() || marks {
+            table[byte] |= TOKEN;
+        }
         byte += 1;
     }
     table
@@ -50,6 +59,11 @@ const fn class_table() -> [u8; 256] {
 
 fn is_class(byte: u8, class: u8) -> bool {
     CLASS[usize::from(byte)] & class != 0
+}
+
+/// Whether a token may have this byte.
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    is_class(byte, TOKEN)
 }
 
 /// A target in origin-form (RFC 9112 section 3.2.1), checked and taken apart.
@@ -274,7 +288,9 @@ pub fn check_host(value: &[u8]) -> bool {
         return is_ip_literal(&literal[..end]) && is_port_suffix(&literal[end + 1..]);
     }
     // Nearly every name is plain; the few with escapes are looked at again.
-    let end = value.iter().position(|&byte| !is_class(byte, NAME)).unwrap_or(value.len());
+    let usual =
+        |word| words::letters(word) | words::within(word, b'-', b'.') | words::within(word, b'0', b'9');
+    let end = words::span(value, usual, |byte| is_class(byte, NAME));
     match &value[end..] {
         [b'%', ..] => {
             let (name, port) = value.split_at(memchr(b':', value).unwrap_or(value.len()));
