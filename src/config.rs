@@ -100,6 +100,11 @@ pub const LIVE_TAG: &[u8] = b"\n<script src=\"/_whirligig/live.js\" async></scri
 /// A file of redirects and rewrites, in bytes: each rule is tried for each request.
 pub const RULES_FILE_BYTES_MAX: u64 = 256 * KIB as u64;
 
+/// How long a thread beside the loops waits for something to do before it ends. While a process has a second thread the
+/// kernel counts who uses a descriptor in every call, which costs a loop 3 % (docs/performance.md); to start one
+/// again costs less than 0.1 ms.
+pub const THREAD_REST: Duration = Duration::from_secs(1);
+
 /// How much a worker thread stands back behind the loops, as `nice` counts it: where processors are short, who packs an
 /// archive waits, and not who asks for a page.
 pub const JOB_NICENESS: i32 = 10;

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::config::JOB_NICENESS;
+use crate::config::{JOB_NICENESS, THREAD_REST};
 use crate::conn_id::ConnId;
 use crate::handler::{Answer, Context};
 use crate::observe::Gauges;
@@ -275,7 +275,8 @@ impl Pool {
         self.shared.jobs_max
     }
 
-    /// Worker threads started so far; they stay.
+    /// Worker threads there are now. They come with work and go when there has been none for
+    /// [`THREAD_REST`](crate::config::THREAD_REST).
     #[must_use]
     pub fn threads(&self) -> usize {
         lock(&self.shared.queue).threads
@@ -397,8 +398,14 @@ fn work(shared: &Shared) {
                     break next;
                 }
                 queue.resting += 1;
-                queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                let (held, rest) =
+                    shared.work.wait_timeout(queue, THREAD_REST).unwrap_or_else(PoisonError::into_inner);
+                queue = held;
                 queue.resting -= 1;
+                if rest.timed_out() && queue.waiting.is_empty() {
+                    queue.threads -= 1;
+                    return;
+                }
             }
         };
         let done = task.work.run();
@@ -520,6 +527,26 @@ mod tests {
         desk.cancel(ConnId::new(2, 1));
         assert!(desk.submit(ConnId::new(3, 2), Box::new(answer)).is_ok());
         drop(release);
+    }
+
+    #[test]
+    fn a_worker_without_work_ends_and_another_comes_with_the_next_job() {
+        let (woken, wake_ups) = mpsc::channel();
+        let inbox = Arc::new(Inbox::new(Box::new(move || woken.send(()).unwrap())));
+        let pool = Pool::new(2, 1);
+        let mut desk = pool.desk(Arc::clone(&inbox));
+        for _ in 0..2 {
+            assert!(desk.submit(ConnId::new(1, 0), Box::new(answer)).is_ok());
+            assert_eq!(pool.threads(), 1);
+            wake_ups.recv().unwrap();
+            inbox.take(&mut Vec::new());
+            let mut queue = lock(&pool.shared.queue);
+            while queue.threads > 0 {
+                // The worker that ends tells nobody.
+                queue = pool.shared.work.wait_timeout(queue, THREAD_REST).unwrap().0;
+            }
+        }
+        assert_eq!(pool.jobs_done(), 2);
     }
 
     /// How long a test waits for what should take no time.

@@ -1,4 +1,4 @@
-//! The one writer thread for the access log and for diagnostics, and the bounded queue that leads to it.
+//! The writer thread for the access log and for diagnostics, and the bounded queue that leads to it.
 //!
 //! Whoever logs hands over owned bytes and goes on: a full disk, a closed pipe or a reader that has stopped
 //! reading costs lines, which are counted, and never time. Nobody but the writer thread touches standard error
@@ -11,12 +11,14 @@ pub use entry::{AccessEntry, clf_time, format_entry};
 
 use crate::config::{
     LOG_BUFFER_AGE, LOG_BUFFER_BYTES, LOG_MESSAGE_BYTES_MAX, LOG_QUEUE_BYTES_MAX, LOG_QUEUE_MAX,
-    LOG_REPORT_INTERVAL, LOG_SPARE_BUFFERS_MAX, LOG_STALL_MAX, LogFormat, LogTarget,
+    LOG_REPORT_INTERVAL, LOG_SPARE_BUFFERS_MAX, LOG_STALL_MAX, LogFormat, LogTarget, THREAD_REST,
 };
+use crate::jobs::lock;
 use log::{Level, LevelFilter, Log as _, Metadata, Record, SetLoggerError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use simple_logger::SimpleLogger;
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
@@ -24,17 +26,29 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::{self, ThreadId};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The way to the writer thread. Clones are cheap and lead to the same thread; no method but [`LogQueue::flush`]
 /// ever waits.
+///
+/// The thread starts when there is something to write and ends when there has been nothing for
+/// [`THREAD_REST`], which says why. What it owns waits for the next one.
 #[derive(Clone)]
 pub struct LogQueue {
     sender: SyncSender<Message>,
     shared: Arc<Shared>,
+    desk: Desk,
+}
+
+/// Where the writer is while no thread runs it.
+type Desk = Arc<Mutex<Option<Box<Writer>>>>;
+
+thread_local! {
+    /// Whether this thread is a writer's.
+    static IS_WRITER: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What both ends of the queue look at.
@@ -47,7 +61,6 @@ struct Shared {
     colored: AtomicBool,
     /// Written buffers on their way back. Only ever tried for, not waited for.
     spares: Mutex<Vec<Vec<u8>>>,
-    writer: OnceLock<ThreadId>,
 }
 
 enum Message {
@@ -59,14 +72,14 @@ enum Message {
 }
 
 impl LogQueue {
-    /// Starts the writer thread. It ends when the last handle is dropped; an installed logger keeps one for ever.
-    /// Without an access log, access lines are dropped silently: do not make any.
-    pub fn start(access: Option<AccessLog>) -> io::Result<LogQueue> {
+    /// A queue before this access log. Without one, access lines are dropped silently: do not make any.
+    #[must_use]
+    pub fn new(access: Option<AccessLog>) -> LogQueue {
         let logger = SimpleLogger::new().with_colors(false).with_utc_timestamps();
-        LogQueue::start_with(access, Box::new(move |level, target, text| print(&logger, level, target, text)))
+        LogQueue::with_print(access, Box::new(move |level, target, text| print(&logger, level, target, text)))
     }
 
-    fn start_with(access: Option<AccessLog>, print: Print) -> io::Result<LogQueue> {
+    fn with_print(access: Option<AccessLog>, print: Print) -> LogQueue {
         let (sender, receiver) = sync_channel(LOG_QUEUE_MAX);
         let shared = Arc::new(Shared {
             dropped: AtomicU64::new(0),
@@ -74,18 +87,36 @@ impl LogQueue {
             reopen: AtomicBool::new(false),
             colored: AtomicBool::new(false),
             spares: Mutex::new(Vec::new()),
-            writer: OnceLock::new(),
         });
         let writer = Writer {
             shared: Arc::clone(&shared),
+            receiver,
             access,
             print,
             reported: 0,
             last_report: None,
             failing: None,
         };
-        thread::Builder::new().name("log".into()).spawn(move || writer.run(&receiver))?;
-        Ok(LogQueue { sender, shared })
+        LogQueue { sender, shared, desk: Arc::new(Mutex::new(Some(Box::new(writer)))) }
+    }
+
+    /// Leaves a message and sees to it that there is a thread to read it.
+    fn send(&self, message: Message) -> Result<(), TrySendError<Message>> {
+        let sent = self.sender.try_send(message);
+        if lock(&self.desk).is_some() {
+            let desk = Arc::clone(&self.desk);
+            // Several may start before the first takes the writer: the others end at once. Where no thread can be had,
+            // what was sent waits for the next message.
+            let run = move || {
+                IS_WRITER.set(true);
+                let writer = lock(&desk).take();
+                if let Some(writer) = writer {
+                    writer.run(&desk);
+                }
+            };
+            let _ = thread::Builder::new().name("log".into()).spawn(run);
+        }
+        sent
     }
 
     /// Hands over whole access lines. Gives back an empty buffer for the next ones if one is at hand. When the
@@ -96,7 +127,7 @@ impl LogQueue {
         let refused = if queued > LOG_QUEUE_BYTES_MAX {
             Some(lines)
         } else {
-            match self.sender.try_send(Message::Access(lines)) {
+            match self.send(Message::Access(lines)) {
                 Ok(()) => None,
                 Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => match message {
                     Message::Access(lines) => Some(lines),
@@ -113,7 +144,7 @@ impl LogQueue {
 
     /// Hands over one diagnostic line; dropped and counted when the queue is full.
     fn record(&self, level: Level, target: &str, text: String) {
-        if self.sender.try_send(Message::Record(level, target.to_owned(), text)).is_err() {
+        if self.send(Message::Record(level, target.to_owned(), text)).is_err() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -128,7 +159,7 @@ impl LogQueue {
     pub fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Release);
         // With the queue full the writer is awake anyway and finds the flag.
-        let _ = self.sender.try_send(Message::Wake);
+        let _ = self.send(Message::Wake);
     }
 
     /// Waits until the writer has written what was handed over before, for `timeout` at most. `false` if it has
@@ -138,7 +169,7 @@ impl LogQueue {
         let (done, answer) = sync_channel(1);
         let mut left = timeout;
         loop {
-            match self.sender.try_send(Message::Flush(done.clone())) {
+            match self.send(Message::Flush(done.clone())) {
                 Ok(()) => return answer.recv_timeout(left).is_ok(),
                 Err(TrySendError::Disconnected(_)) => return false,
                 // Full: nobody can answer yet, so this is a pause that needs no clock.
@@ -334,6 +365,7 @@ type Print = Box<dyn Fn(Level, &str, &str) + Send>;
 /// What the writer thread owns.
 struct Writer {
     shared: Arc<Shared>,
+    receiver: Receiver<Message>,
     access: Option<AccessLog>,
     print: Print,
     /// How many of the dropped lines were spoken of.
@@ -344,18 +376,27 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, receiver: &Receiver<Message>) {
-        let _ = self.shared.writer.set(thread::current().id());
+    fn run(mut self: Box<Self>, desk: &Desk) {
         loop {
-            // A timeout only while there is something left to report: an idle server does not wake up.
-            let message = if self.unreported() > 0 {
-                receiver.recv_timeout(LOG_REPORT_INTERVAL)
-            } else {
-                receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            };
-            match message {
+            let span = if self.unreported() > 0 { LOG_REPORT_INTERVAL } else { THREAD_REST };
+            match self.receiver.recv_timeout(span) {
                 Ok(message) => self.take(message),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) if self.unreported() > 0 => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    // Who sends looks here afterwards: either we find the message, or he finds us gone.
+                    let mut desk = lock(desk);
+                    match self.receiver.try_recv() {
+                        Ok(message) => {
+                            drop(desk);
+                            self.take(message);
+                        }
+                        Err(TryRecvError::Empty) => {
+                            *desk = Some(self);
+                            return;
+                        }
+                        Err(TryRecvError::Disconnected) => break,
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if self.unreported() > 0 && self.may_report() {
@@ -554,7 +595,7 @@ impl log::Log for QueueLogger {
 pub fn install_panic_hook(queue: LogQueue) {
     std::panic::set_hook(Box::new(move |info| {
         // The writer's own panic is standard error failing: to log that would go round in a circle.
-        if queue.shared.writer.get() != Some(&thread::current().id()) {
+        if !IS_WRITER.get() {
             record_panic(&queue, info);
         }
     }));
@@ -602,7 +643,7 @@ mod tests {
         let print: Print = Box::new(move |level, target, text| {
             sender.send(format!("{level} [{target}] {text}")).unwrap();
         });
-        (LogQueue::start_with(access, print).unwrap(), diagnostics)
+        (LogQueue::with_print(access, print), diagnostics)
     }
 
     fn log_over(file: impl Into<std::os::fd::OwnedFd>) -> AccessLog {
@@ -707,7 +748,7 @@ mod tests {
         let print: Print = Box::new(move |_, _, _| {
             let _ = gate.recv();
         });
-        let queue = LogQueue::start_with(None, print).unwrap();
+        let queue = LogQueue::with_print(None, print);
         while queue.dropped() == 0 {
             queue.record(Level::Info, "t", "text".into());
         }
@@ -738,6 +779,7 @@ mod tests {
         let (queue, _diagnostics) = queue(None);
         let mut writer = Writer {
             shared: Arc::clone(&queue.shared),
+            receiver: sync_channel(1).1,
             access: None,
             print: Box::new(|_, _, _| {}),
             reported: 0,
@@ -756,7 +798,7 @@ mod tests {
     fn standard_error_may_fail() {
         let print: Print =
             Box::new(|_, _, _| std::panic::resume_unwind(Box::new("failed printing to stderr")));
-        let queue = LogQueue::start_with(None, print).unwrap();
+        let queue = LogQueue::with_print(None, print);
         for _ in 0..3 {
             queue.record(Level::Error, "t", "text".into());
         }
@@ -856,6 +898,22 @@ mod tests {
         while let Some(spare) = queue.shared.take_spare() {
             assert!(spare.capacity() < 8 * LOG_BUFFER_BYTES, "one long line does not stay for ever");
         }
+    }
+
+    #[test]
+    fn the_thread_ends_when_nothing_is_written_and_comes_back() {
+        let (queue, diagnostics) = queue(None);
+        for _ in 0..2 {
+            queue.record(Level::Info, "t", "text".into());
+            assert_eq!(diagnostics.recv_timeout(PATIENCE).unwrap(), "INFO [t] text");
+            let give_up = now() + PATIENCE;
+            while lock(&queue.desk).is_none() {
+                assert!(now() < give_up, "the writer is back on its desk");
+                thread::yield_now();
+            }
+        }
+        drop(queue);
+        assert!(diagnostics.recv().is_err(), "what lay on the desk goes with the last handle");
     }
 
     #[test]

@@ -35,8 +35,7 @@ fn start() -> Result<ExitCode, Exit> {
         BindError::Site(why) => Exit::runtime("cannot serve the site", why, "correct the file or the flag"),
         BindError::Address(address, error) => Exit::cannot_listen(&address, &error),
     })?;
-    let log = LogQueue::start(access)
-        .map_err(|error| Exit::runtime("cannot start the log", error, "free some memory or threads"))?;
+    let log = LogQueue::new(access);
     let _flushed_at_end = log.flush_at_end(LOG_FLUSH_MAX);
     // It can only be installed already, which in this process it is not.
     drop(whirligig::log::install(startup.log_level, startup.color_stderr, log.clone()));
