@@ -549,6 +549,25 @@ mod tests {
         assert_eq!(pool.jobs_done(), 2);
     }
 
+    /// The worker's time is over just as a job comes: it wants the lock to leave, and finds work when it gets it.
+    #[test]
+    fn a_job_that_comes_as_a_worker_leaves_is_done() {
+        let (woken, wake_ups) = mpsc::channel();
+        let inbox = Arc::new(Inbox::new(Box::new(move || woken.send(()).unwrap())));
+        let pool = Pool::new(1, 1);
+        let mut desk = pool.desk(Arc::clone(&inbox));
+        assert!(desk.submit(ConnId::new(1, 0), Box::new(answer)).is_ok());
+        wake_ups.recv().unwrap();
+        inbox.take(&mut Vec::new());
+        let mut queue = lock(&pool.shared.queue);
+        let (_silent, nothing) = mpsc::channel::<()>();
+        assert!(nothing.recv_timeout(2 * THREAD_REST).is_err());
+        let task = Task { id: ConnId::new(2, 0), inbox, work: Work::Job(Box::new(answer)) };
+        assert!(pool.shared.enqueue(&mut queue, task).is_ok());
+        drop(queue);
+        wake_ups.recv_timeout(PATIENCE).expect("the job is done");
+    }
+
     /// How long a test waits for what should take no time.
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
