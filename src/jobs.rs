@@ -559,6 +559,9 @@ mod tests {
         assert!(desk.submit(ConnId::new(1, 0), Box::new(answer)).is_ok());
         wake_ups.recv().unwrap();
         inbox.take(&mut Vec::new());
+        while lock(&pool.shared.queue).resting == 0 {
+            std::thread::yield_now();
+        }
         let mut queue = lock(&pool.shared.queue);
         let (_silent, nothing) = mpsc::channel::<()>();
         assert!(nothing.recv_timeout(2 * THREAD_REST).is_err());
