@@ -29,6 +29,10 @@ pub const LOG_QUEUE_MAX: usize = 1024;
 /// Access lines between the loops and the file, in bytes: some seconds of a busy server on a stalled disk.
 pub const LOG_QUEUE_BYTES_MAX: usize = 4 * MIB;
 
+/// What is noted of a request for its log line is kept for the next request's, up to so many bytes: a request line
+/// and two fields of the usual length.
+pub const LOG_NOTE_BYTES_KEPT: usize = KIB;
+
 /// Written access buffers kept for the loops to fill again.
 pub const LOG_SPARE_BUFFERS_MAX: usize = 16;
 

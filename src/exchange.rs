@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::buffer::{Loan, SendQueue};
+use crate::config::LOG_NOTE_BYTES_KEPT;
 use crate::conn_id::{ConnId, WatchId};
 use crate::driver::Driver;
 use crate::error_page;
@@ -123,6 +124,8 @@ pub struct Work {
     /// Lines for the access log, of answers that the client has not taken whole.
     lines: VecDeque<Line>,
     note: Option<Box<Note>>,
+    /// One that has become a line, for the next request.
+    spare_note: Option<Box<Note>>,
     /// What the sink in hand still takes, in bytes, also while a job has it.
     sink_room: Option<u64>,
 }
@@ -156,17 +159,19 @@ struct Note {
 }
 
 impl Note {
-    fn of(request: &Request<'_>, began: std::time::Duration) -> Self {
+    /// What this request said, in place of what stood here.
+    fn take(&mut self, request: &Request<'_>, began: std::time::Duration) {
         let line = request.line();
         let (referer, user_agent) = (request.field("referer"), request.field("user-agent"));
-        Note {
-            text: [line, referer.unwrap_or_default(), user_agent.unwrap_or_default()].concat(),
-            line_len: line.len(),
-            referer_len: referer.map(<[u8]>::len),
-            has_user_agent: user_agent.is_some(),
-            user: None,
-            began,
+        self.text.clear();
+        for piece in [line, referer.unwrap_or_default(), user_agent.unwrap_or_default()] {
+            self.text.extend_from_slice(piece);
         }
+        self.line_len = line.len();
+        self.referer_len = referer.map(<[u8]>::len);
+        self.has_user_agent = user_agent.is_some();
+        self.user = None;
+        self.began = began;
     }
 
     fn request_line(&self) -> &[u8] {
@@ -450,8 +455,11 @@ impl<'a, O: Observer> Exchange<'a, O> {
     fn start(&mut self, request: &Request<'_>) {
         self.requests_left -= 1;
         if self.driver.access.is_some() {
-            let note = Note::of(request, self.driver.now.wall);
-            self.work().note = Some(Box::new(note));
+            let began = self.driver.now.wall;
+            let work = self.work();
+            let mut note = work.spare_note.take().unwrap_or_default();
+            note.take(request, began);
+            work.note = Some(note);
         }
         self.driver.observer.enter(Activity::Handling);
         self.driver.extra.clear();
@@ -875,7 +883,11 @@ impl<'a, O: Observer> Exchange<'a, O> {
                     .unwrap_or(u64::MAX),
             };
             access.append(&entry, now.mono);
-            work.lines.pop_front();
+            work.spare_note = work
+                .lines
+                .pop_front()
+                .map(|line| line.note)
+                .filter(|note| note.text.capacity() <= LOG_NOTE_BYTES_KEPT);
         }
     }
 }

@@ -170,6 +170,7 @@ pub mod sim;
 pub mod site;
 pub mod spool;
 mod temporary;
+mod text;
 pub mod threads;
 mod upload;
 pub mod watch;

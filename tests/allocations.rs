@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 use tempfile::TempDir;
-use whirligig::config::{FileOptions, Model};
+use whirligig::config::{FileOptions, LogTarget, Model};
 use whirligig::files::{Docroot, StaticFiles};
 use whirligig::handler::{Answer, Context, Methods, Router};
 use whirligig::http::{Body, Request, Response, Status};
+use whirligig::log::{AccessLog, LogQueue, open_access_log};
 use whirligig::server::Server;
 
 #[global_allocator]
@@ -28,7 +29,7 @@ const WARM_UP: usize = 200;
 const REQUESTS: usize = 500;
 
 /// A server of this model in this process, until the process ends.
-fn serve(model: Model, root: &TempDir) -> u16 {
+fn serve(model: Model, root: &TempDir, log: Option<AccessLog>) -> u16 {
     let docroot = Arc::new(Docroot::open(root.path(), FileOptions::default()).unwrap());
     let get = Methods(&["GET"]);
     let router = Router::new().route("/static", get, constant).route("/made", get, made);
@@ -36,7 +37,10 @@ fn serve(model: Model, root: &TempDir) -> u16 {
     // Signals belong to the process, and it has two servers.
     let server = Server::builder().model(model).signals(false).wrap(|_| router).bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port();
-    thread::spawn(move || server.run());
+    thread::spawn(move || match log {
+        None => server.run(),
+        Some(log) => server.run_logged(Some(&LogQueue::new(Some(log)))),
+    });
     port
 }
 
@@ -106,7 +110,7 @@ fn a_kept_alive_request_does_not_allocate() {
     fs::write(root.path().join("hello.txt"), "Hello, World!").unwrap();
     fs::write(root.path().join("1k.bin"), vec![b'x'; 1024]).unwrap();
     for model in [Model::Reactor, Model::Threads] {
-        let port = serve(model, &root);
+        let port = serve(model, &root, None);
         for (path, fields, batch) in [
             ("/hello.txt", "", 1),
             ("/1k.bin", "", 1),
@@ -120,5 +124,12 @@ fn a_kept_alive_request_does_not_allocate() {
         }
         let change = allocations(port, &get("/made", ""), 1);
         assert!(change.allocations >= REQUESTS, "the counting misses what a handler allocates: {change:?}");
+
+        // Nor does its line, but for what hands a buffer of them over.
+        let target = LogTarget::File(root.path().join(format!("{model:?}.log")));
+        let port = serve(model, &root, Some(open_access_log(&target).unwrap()));
+        let change = allocations(port, &get("/hello.txt", "Referer: http://localhost/\r\n"), 1);
+        let count = change.allocations + change.reallocations;
+        assert!(count < REQUESTS / 20, "{model:?}, with the access log, {REQUESTS} times: {change:?}");
     }
 }

@@ -30,10 +30,11 @@ use crate::http::negotiate::Coding;
 use crate::http::range::{self, ByteRange, Selection};
 use crate::http::refusal::Refusal;
 use crate::http::request::KeptHead;
-use crate::http::response::{OpenFile, Prepared, push_decimal, push_field, push_status_line};
+use crate::http::response::{OpenFile, Prepared, push_field, push_status_line};
 use crate::http::{Body, Method, Request, Response, Status, target};
 use crate::jobs::{Then, lock};
 use crate::offload::{Offloaded, Taken};
+use crate::text;
 
 pub use cache::FileCache;
 use cache::Forms;
@@ -107,7 +108,7 @@ impl CachedFile {
         head.extend_from_slice(&meta.lines);
         let end = head.len();
         head.extend_from_slice(b"Content-Length: ");
-        push_decimal(&mut head, len);
+        text::push_decimal(&mut head, len);
         head.extend_from_slice(b"\r\n");
         CachedFile {
             meta,

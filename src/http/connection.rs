@@ -18,10 +18,11 @@ use super::error::{CloseReason, ProtocolError};
 use super::request::{self, Content, FieldSlots, MethodLabel, Request, Scan, WholeHead};
 use super::response::{
     Body, BodySource, DATE_AT, PREPARED_COPIED_BYTES_MAX, Prepared, Response, SERVER_AND_DATE, Status,
-    push_decimal, push_status_line,
+    push_status_line,
 };
 use crate::buffer::SendQueue;
 use crate::config::{Limits, Timeouts};
+use crate::text;
 
 /// Empty lines tolerated before a request line (RFC 9112 section 2.2 asks for at least one).
 const BLANK_LINES_MAX: u8 = 8;
@@ -537,7 +538,7 @@ impl Connection {
                 bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
             } else if let (Some(len), false) = (body.len(), status.is_bodiless()) {
                 bytes.extend_from_slice(b"Content-Length: ");
-                push_decimal(bytes, len);
+                text::push_decimal(bytes, len);
                 bytes.extend_from_slice(b"\r\n");
             }
             self.push_tail(bytes, cx.date, owed.minor);

@@ -6,7 +6,7 @@
 use smallvec::SmallVec;
 
 use super::target::is_token_byte;
-use super::words;
+use crate::text;
 
 /// One field line, taken apart: a token, and a value without control characters or white space around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +65,12 @@ pub(super) fn take_lines<'b>(block: &'b [u8], lines_max: usize, lines: &mut Fiel
         if line.starts_with(b"\r\n") {
             return Some(at + 2);
         }
-        let colon = words::span(line, |word| words::letters(word) | words::equal(word, b'-'), is_token_byte);
+        let colon = text::span(line, |word| text::letters(word) | text::equal(word, b'-'), is_token_byte);
         if colon == 0 || line.get(colon) != Some(&b':') {
             return None;
         }
         let rest = &line[colon + 1..];
-        let end = words::text_len(rest);
+        let end = text::run_len(rest);
         if !rest[end..].starts_with(b"\r\n") {
             return None;
         }

@@ -22,7 +22,6 @@ pub mod reply;
 pub mod request;
 pub mod response;
 pub mod target;
-mod words;
 
 pub use connection::{Connection, Event, Phase};
 pub use cookie::{Cookie, SameSite};

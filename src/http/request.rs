@@ -10,8 +10,8 @@ use super::error::ProtocolError;
 use super::fields::{FieldLine, FieldLines, Fields, NameFilter, list_elements, take_lines, trim_ows};
 use super::response::Status;
 use super::target::{self, OriginForm};
-use super::words;
 use crate::config::{FIELDS_CEILING, Limits};
+use crate::text;
 
 /// A request method (RFC 9110 section 9, RFC 5789).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -375,9 +375,9 @@ fn find_line_end(head: &[u8], scanned: usize) -> LineEnd {
     let mut from = scanned.min(head.len());
     let (words, rest) = head[from..].as_chunks::<8>();
     for word in words {
-        let mut found = words::equal(u64::from_le_bytes(*word), b'\n');
+        let mut found = text::equal(u64::from_le_bytes(*word), b'\n');
         while found != 0 {
-            let at = from + words::first(found);
+            let at = from + text::first(found);
             match line_end_at(head, at) {
                 LineEnd::None => found &= found - 1,
                 end => return end,

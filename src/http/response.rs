@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::cookie::Cookie;
 use super::disposition::attachment;
 use crate::config::KIB;
+use crate::text;
 
 /// A status code (RFC 9110 section 15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -547,25 +548,10 @@ pub(crate) fn push_status_line(out: &mut Vec<u8>, status: Status) {
         return;
     }
     out.extend_from_slice(b"HTTP/1.1 ");
-    push_decimal(out, u64::from(status.code()));
+    text::push_decimal(out, u64::from(status.code()));
     out.push(b' ');
     out.extend_from_slice(status.reason().as_bytes());
     out.extend_from_slice(b"\r\n");
-}
-
-/// Writes a number without going through `fmt`.
-pub(crate) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 #[cfg(test)]
@@ -613,7 +599,7 @@ mod tests {
     fn numbers_are_written_in_full() {
         for number in [0, 9, 10, 4_294_967_296, u64::MAX] {
             let mut out = Vec::new();
-            push_decimal(&mut out, number);
+            text::push_decimal(&mut out, number);
             assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
         }
     }

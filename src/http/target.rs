@@ -11,7 +11,7 @@ use std::fmt;
 use memchr::memchr;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
-use super::words;
+use crate::text;
 
 /// Bytes that stand for themselves in a path: `pchar` (RFC 3986 section 3.3) without `%`, and the slash.
 const PATH: u8 = 1;
@@ -288,9 +288,8 @@ pub fn check_host(value: &[u8]) -> bool {
         return is_ip_literal(&literal[..end]) && is_port_suffix(&literal[end + 1..]);
     }
     // Nearly every name is plain; the few with escapes are looked at again.
-    let usual =
-        |word| words::letters(word) | words::within(word, b'-', b'.') | words::within(word, b'0', b'9');
-    let end = words::span(value, usual, |byte| is_class(byte, NAME));
+    let usual = |word| text::letters(word) | text::within(word, b'-', b'.') | text::within(word, b'0', b'9');
+    let end = text::span(value, usual, |byte| is_class(byte, NAME));
     match &value[end..] {
         [b'%', ..] => {
             let (name, port) = value.split_at(memchr(b':', value).unwrap_or(value.len()));

@@ -5,6 +5,7 @@
 //! and the terminal it is read on obeys escape sequences.
 
 use crate::config::LogFormat;
+use crate::text;
 use std::io::Write as _;
 use std::net::IpAddr;
 
@@ -70,7 +71,10 @@ fn common(entry: &AccessEntry<'_>, out: &mut Vec<u8>) {
     escape_field(entry.clf_time, b']', out);
     out.extend_from_slice(b"] ");
     quoted(Some(entry.request_line).filter(|line| !line.is_empty()), out);
-    put(out, format_args!(" {} {}", entry.status, entry.body_bytes));
+    out.push(b' ');
+    text::push_decimal(out, entry.status.into());
+    out.push(b' ');
+    text::push_decimal(out, entry.body_bytes);
 }
 
 fn json(entry: &AccessEntry<'_>, out: &mut Vec<u8>) {
@@ -94,8 +98,16 @@ fn json(entry: &AccessEntry<'_>, out: &mut Vec<u8>) {
 
 /// A peer on a dual-stack socket is shown as the IPv4 address it has.
 fn peer(address: Option<IpAddr>, out: &mut Vec<u8>) {
-    match address {
-        Some(address) => put(out, format_args!("{}", address.to_canonical())),
+    match address.map(|address| address.to_canonical()) {
+        Some(IpAddr::V4(address)) => {
+            for (place, octet) in address.octets().into_iter().enumerate() {
+                if place > 0 {
+                    out.push(b'.');
+                }
+                text::push_decimal(out, octet.into());
+            }
+        }
+        Some(IpAddr::V6(address)) => put(out, format_args!("{address}")),
         None => out.push(b'-'),
     }
 }
@@ -118,14 +130,20 @@ fn quoted(value: Option<&[u8]>, out: &mut Vec<u8>) {
 /// backslash and `stop` become `\xHH`.
 fn escape_field(value: &[u8], stop: u8, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    for &byte in value {
-        if matches!(byte, 0x20..0x7f) && byte != b'"' && byte != b'\\' && byte != stop {
-            out.push(byte);
-        } else {
-            let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
-            out.extend_from_slice(b"\\x");
-            out.extend_from_slice(&digits);
-        }
+    let is_plain = |byte| matches!(byte, 0x20..0x7f) && byte != b'"' && byte != b'\\' && byte != stop;
+    let plain = |word| {
+        let odd = text::equal(word, b'"') | text::equal(word, b'\\') | text::equal(word, stop);
+        text::within(word, 0x20, 0x7e) & !odd
+    };
+    let mut rest = value;
+    loop {
+        let (run, odd) = rest.split_at(text::span(rest, plain, is_plain));
+        out.extend_from_slice(run);
+        let Some((byte, behind)) = odd.split_first() else { return };
+        let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+        out.extend_from_slice(b"\\x");
+        out.extend_from_slice(&digits);
+        rest = behind;
     }
 }
 

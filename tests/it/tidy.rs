@@ -67,7 +67,7 @@ fn is_pure(path: &str) -> bool {
 
 /// The modules from the ground up. A module may use those of its own line and of the lines above it here.
 const LAYERS: [&[&str]; 6] = [
-    &["config", "conn_id"],
+    &["config", "conn_id", "text"],
     &["http", "buffer", "deadline"],
     &[
         "call",

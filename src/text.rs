@@ -1,4 +1,4 @@
-//! Bytes of heads looked at eight at a time.
+//! Text as bytes: scanned eight at a time, and numbers written.
 //!
 //! A few instructions on a word tell for eight bytes what a loop would ask of each of them. The lines of a head are too
 //! short for anything that first has to be set up. This knows bytes; what they mean its callers know.
@@ -16,19 +16,19 @@ const MARK: Word = every(0x80);
 const REST: Word = !MARK;
 
 /// Marks the bytes that are this one.
-pub(super) const fn equal(word: Word, byte: u8) -> Word {
+pub(crate) const fn equal(word: Word, byte: u8) -> Word {
     // Zero now if it was this one. Adding to the rest reaches the mark unless it is zero.
     let differing = word ^ every(byte);
     !(((differing & REST) + REST) | differing) & MARK
 }
 
 /// Marks letters of either case.
-pub(super) const fn letters(word: Word) -> Word {
+pub(crate) const fn letters(word: Word) -> Word {
     within(word | every(0x20), b'a', b'z')
 }
 
 /// Marks the bytes from `first` to `last`, both of them ASCII.
-pub(super) const fn within(word: Word, first: u8, last: u8) -> Word {
+pub(crate) const fn within(word: Word, first: u8, last: u8) -> Word {
     let rest = word & REST;
     let reaches = rest + every(0x80 - first);
     let exceeds = rest + every(0x7f - last);
@@ -36,21 +36,21 @@ pub(super) const fn within(word: Word, first: u8, last: u8) -> Word {
 }
 
 /// Marks all but the control characters of ASCII.
-pub(super) const fn no_controls(word: Word) -> Word {
+pub(crate) const fn no_controls(word: Word) -> Word {
     let rest = word & REST;
     let is_printable = (rest + every(0x80 - b' ')) & !(rest + every(1));
     (is_printable | word) & MARK
 }
 
 /// The place of the first byte that is marked.
-pub(super) const fn first(marks: Word) -> usize {
+pub(crate) const fn first(marks: Word) -> usize {
     marks.trailing_zeros() as usize / 8
 }
 
 /// How many bytes at the beginning belong to a kind. `belongs` decides; `usual` marks those that plainly do, a word at a
 /// time, and may leave some of them out.
 #[inline]
-pub(super) fn span(bytes: &[u8], usual: impl Fn(Word) -> Word, belongs: impl Fn(u8) -> bool) -> usize {
+pub(crate) fn span(bytes: &[u8], usual: impl Fn(Word) -> Word, belongs: impl Fn(u8) -> bool) -> usize {
     let mut at = 0;
     while let Some(word) = bytes[at..].first_chunk() {
         let others = !usual(Word::from_le_bytes(*word)) & MARK;
@@ -73,7 +73,7 @@ fn is_text(byte: u8) -> bool {
 }
 
 /// How many bytes at the beginning are text.
-pub(super) fn text_len(bytes: &[u8]) -> usize {
+pub(crate) fn run_len(bytes: &[u8]) -> usize {
     let mut at = 0;
     // Values are longer than names. Without a way out inside it, the compiler makes a few instructions of this.
     while let Some(sixteen) = bytes[at..].first_chunk::<16>()
@@ -82,6 +82,21 @@ pub(super) fn text_len(bytes: &[u8]) -> usize {
         at += 16;
     }
     at + span(&bytes[at..], no_controls, is_text)
+}
+
+/// Writes a number without going through `fmt`.
+pub(crate) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 #[cfg(test)]
@@ -130,8 +145,8 @@ mod tests {
                 bytes[end / 2] = b'\t';
                 bytes[end] = byte;
                 let expected = if byte.is_ascii_control() && byte != b'\t' { end } else { 80 };
-                assert_eq!(text_len(&bytes), expected, "{byte:#x} at {end}");
-                assert_eq!(text_len(&bytes[..=end]), expected.min(end + 1), "{byte:#x} at {end}, the last");
+                assert_eq!(run_len(&bytes), expected, "{byte:#x} at {end}");
+                assert_eq!(run_len(&bytes[..=end]), expected.min(end + 1), "{byte:#x} at {end}, the last");
             }
         }
     }
