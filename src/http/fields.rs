@@ -27,7 +27,7 @@ impl<'a> FieldLine<'a> {
         self.name
     }
 
-    /// The value as it was sent.
+    /// The value as it was sent, without white space around it.
     #[must_use]
     pub fn value(&self) -> &'a [u8] {
         self.value
@@ -55,8 +55,8 @@ pub(super) type FieldLines<'b> = SmallVec<[FieldLine<'b>; 24]>;
 /// Takes the field lines at the beginning of `block` apart, up to the empty line behind them, and says how many bytes
 /// that were.
 ///
-/// None if any of it is not plainly right (RFC 9112 section 5), not there yet, or more than `lines_max`. What is wrong then, [httparse] knows:
-/// it reads such a head once more.
+/// None if any of it is not plainly right (RFC 9112 section 5), not there yet, or more than `lines_max`. [httparse] then
+/// reads the head once more, and knows what is wrong with it.
 pub(super) fn take_lines<'b>(block: &'b [u8], lines_max: usize, lines: &mut FieldLines<'b>) -> Option<usize> {
     lines.clear();
     let mut at = 0;
