@@ -276,7 +276,7 @@ impl Pool {
     }
 
     /// Worker threads there are now. They come with work and go when there has been none for
-    /// [`THREAD_REST`](crate::config::THREAD_REST).
+    /// [`THREAD_REST`].
     #[must_use]
     pub fn threads(&self) -> usize {
         lock(&self.shared.queue).threads
