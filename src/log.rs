@@ -40,11 +40,15 @@ use std::time::{Duration, Instant};
 pub struct LogQueue {
     sender: SyncSender<Message>,
     shared: Arc<Shared>,
-    desk: Desk,
+    desk: Arc<Mutex<Desk>>,
 }
 
 /// Where the writer is while no thread runs it.
-type Desk = Arc<Mutex<Option<Box<Writer>>>>;
+struct Desk {
+    writer: Option<Box<Writer>>,
+    /// A thread was started for it and has not come yet: one is enough, however much is logged meanwhile.
+    is_called: bool,
+}
 
 thread_local! {
     /// Whether this thread is a writer's.
@@ -97,26 +101,41 @@ impl LogQueue {
             last_report: None,
             failing: None,
         };
-        LogQueue { sender, shared, desk: Arc::new(Mutex::new(Some(Box::new(writer)))) }
+        let desk = Desk { writer: Some(Box::new(writer)), is_called: false };
+        LogQueue { sender, shared, desk: Arc::new(Mutex::new(desk)) }
     }
 
     /// Leaves a message and sees to it that there is a thread to read it.
     fn send(&self, message: Message) -> Result<(), TrySendError<Message>> {
         let sent = self.sender.try_send(message);
-        if lock(&self.desk).is_some() {
-            let desk = Arc::clone(&self.desk);
-            // Several may start before the first takes the writer: the others end at once. Where no thread can be had,
-            // what was sent waits for the next message.
-            let run = move || {
-                IS_WRITER.set(true);
-                let writer = lock(&desk).take();
-                if let Some(writer) = writer {
-                    writer.run(&desk);
-                }
-            };
-            let _ = thread::Builder::new().name("log".into()).spawn(run);
-        }
+        self.call_writer();
         sent
+    }
+
+    /// Starts a thread if the writer is on its desk. Where none can be had, what was sent waits for the next call.
+    fn call_writer(&self) {
+        {
+            let mut desk = lock(&self.desk);
+            if desk.writer.is_none() || desk.is_called {
+                return;
+            }
+            desk.is_called = true;
+        }
+        let desk = Arc::clone(&self.desk);
+        let run = move || {
+            IS_WRITER.set(true);
+            let writer = {
+                let mut desk = lock(&desk);
+                desk.is_called = false;
+                desk.writer.take()
+            };
+            if let Some(writer) = writer {
+                writer.run(&desk);
+            }
+        };
+        if thread::Builder::new().name("log".into()).spawn(run).is_err() {
+            lock(&self.desk).is_called = false;
+        }
     }
 
     /// Hands over whole access lines. Gives back an empty buffer for the next ones if one is at hand. When the
@@ -125,6 +144,7 @@ impl LogQueue {
         let bytes = lines.len();
         let queued = self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let refused = if queued > LOG_QUEUE_BYTES_MAX {
+            self.call_writer();
             Some(lines)
         } else {
             match self.send(Message::Access(lines)) {
@@ -376,7 +396,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self: Box<Self>, desk: &Desk) {
+    fn run(mut self: Box<Self>, desk: &Mutex<Desk>) {
         loop {
             let span = if self.unreported() > 0 { LOG_REPORT_INTERVAL } else { THREAD_REST };
             match self.receiver.recv_timeout(span) {
@@ -391,7 +411,7 @@ impl Writer {
                             self.take(message);
                         }
                         Err(TryRecvError::Empty) => {
-                            *desk = Some(self);
+                            desk.writer = Some(self);
                             return;
                         }
                         Err(TryRecvError::Disconnected) => break,
@@ -907,13 +927,36 @@ mod tests {
             queue.record(Level::Info, "t", "text".into());
             assert_eq!(diagnostics.recv_timeout(PATIENCE).unwrap(), "INFO [t] text");
             let give_up = now() + PATIENCE;
-            while lock(&queue.desk).is_none() {
+            while lock(&queue.desk).writer.is_none() {
                 assert!(now() < give_up, "the writer is back on its desk");
                 thread::yield_now();
             }
         }
         drop(queue);
         assert!(diagnostics.recv().is_err(), "what lay on the desk goes with the last handle");
+    }
+
+    #[test]
+    fn one_thread_is_called_however_much_is_logged_before_it_comes() {
+        let (queue, diagnostics) = queue(None);
+        lock(&queue.desk).is_called = true;
+        queue.record(Level::Info, "t", "one".into());
+        assert!(diagnostics.recv_timeout(Duration::from_millis(100)).is_err(), "a second thread came");
+        lock(&queue.desk).is_called = false;
+        queue.record(Level::Info, "t", "two".into());
+        for text in ["one", "two"] {
+            assert_eq!(diagnostics.recv_timeout(PATIENCE).unwrap(), format!("INFO [t] {text}"));
+        }
+    }
+
+    /// No thread could be had until the queue was full of lines: the writer is called all the same.
+    #[test]
+    fn a_full_queue_calls_the_writer_too() {
+        let (queue, diagnostics) = queue(None);
+        queue.shared.queued_bytes.store(LOG_QUEUE_BYTES_MAX, Ordering::Relaxed);
+        queue.access(b"one\n".to_vec());
+        let line = diagnostics.recv_timeout(PATIENCE).expect("somebody says what was dropped");
+        assert!(line.contains("1 log lines were dropped"), "{line}");
     }
 
     #[test]
