@@ -293,6 +293,10 @@ struct Args {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Timeouts (seconds, decimals; off disables)")]
 struct TimeoutArgs {
+    /// For the first byte, in the kernel's care, before a connection is accepted; 0 accepts at once
+    #[arg(long, value_name = "SECS", value_parser = count::<0, 127>, env = "WHIRLIGIG_DEFER_ACCEPT", hide_env = true)]
+    #[arg(default_value_t = Timeouts::default().defer_accept.as_secs() as usize, hide_short_help = true)]
+    defer_accept: usize,
     /// For a whole request head, from its first byte
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_HEADER_TIMEOUT", hide_env = true)]
     #[arg(default_value_t = Timeout(Timeouts::default().header))]
@@ -646,6 +650,7 @@ fn limits_of(args: &Args) -> Limits {
 impl TimeoutArgs {
     fn timeouts(&self) -> Timeouts {
         Timeouts {
+            defer_accept: std::time::Duration::from_secs(self.defer_accept as u64),
             header: self.header_timeout.0,
             body: self.body_timeout.0,
             send: self.send_timeout.0,
@@ -847,6 +852,7 @@ mod tests {
         assert_eq!((timeouts.body, timeouts.send, timeouts.idle), (seconds(2), None, seconds(4)));
         assert_eq!((timeouts.answer, timeouts.drain), (seconds(5), Duration::ZERO));
         assert_eq!(config("--drain-timeout off").timeouts.drain, TIMEOUT_MAX);
+        assert_eq!(config("--defer-accept 0").timeouts.defer_accept, Duration::ZERO);
         for text in ["0", "-1", "1e99", "nan", "inf", "", "ten"] {
             assert!(timeout(text).is_err(), "{text}");
         }

@@ -267,6 +267,9 @@ impl Limits {
 /// How long each phase of a connection may take. `None` disables the timeout.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
+    /// Silence of a new connection before the kernel hands it over at all, in whole seconds of which the kernel makes
+    /// its next 1, 3, 7, 15...; zero: at once ([`bind_tcp_shared`](crate::reactor::os::bind_tcp_shared) says more).
+    pub defer_accept: Duration,
     /// A request head, absolute from its first byte (from the accept for the first one): a drip does not renew it.
     pub header: Option<Duration>,
     /// Silence while request content is due; renewed by progress.
@@ -288,6 +291,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Timeouts {
+            defer_accept: Duration::from_secs(1),
             header: Some(Duration::from_secs(10)),
             body: Some(Duration::from_secs(30)),
             send: Some(Duration::from_secs(30)),

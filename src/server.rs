@@ -20,7 +20,7 @@ use crate::live;
 use crate::log::{AccessBuffer, LogQueue};
 use crate::metrics::{self, Metrics};
 use crate::observe::{Counters, LoopTally, Observer, Stopwatch};
-use crate::reactor::os::{Listener, MioOs, Os, bind_tcp_shared, read_clocks};
+use crate::reactor::os::{Listener, MioOs, Os, TcpOptions, bind_tcp_shared, read_clocks};
 use crate::reactor::{Outcome, Reactor};
 use crate::signals::{Remote, Signals};
 use crate::site::{Site, check_hidden};
@@ -534,10 +534,13 @@ fn listen(bind: &Bind, config: &Config) -> Result<Bound, BindError> {
             loop {
                 let addr = SocketAddr::new(*ip, port);
                 let others = config.loops() - 1;
-                let bound =
-                    bind_tcp_shared(addr, config.limits.notsent_lowat_bytes, others).and_then(|listeners| {
-                        listeners[0].local_addr().map(|local| Bound::Tcp(listeners, local))
-                    });
+                let options = TcpOptions {
+                    notsent_lowat_bytes: config.limits.notsent_lowat_bytes,
+                    defer_accept: config.timeouts.defer_accept,
+                };
+                let bound = bind_tcp_shared(addr, options, others).and_then(|listeners| {
+                    listeners[0].local_addr().map(|local| Bound::Tcp(listeners, local))
+                });
                 match bound {
                     Ok(bound) => return Ok(bound),
                     Err(error)

@@ -350,16 +350,30 @@ pub(crate) fn send_file(socket: impl AsFd, file: &OwnedFd, offset: u64, len: u64
     Ok(SentFile::Bytes(sent))
 }
 
+/// What [`bind_tcp_shared`] sets beside what it always does.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpOptions {
+    /// [`Limits::notsent_lowat_bytes`](crate::config::Limits::notsent_lowat_bytes).
+    pub notsent_lowat_bytes: u32,
+    /// [`Timeouts::defer_accept`](crate::config::Timeouts::defer_accept).
+    pub defer_accept: Duration,
+}
+
 /// Binds a TCP listener with everything accepted sockets shall inherit.
+///
+/// A client of HTTP speaks first. So the kernel keeps a connection to itself until its first bytes are there (tcp(7),
+/// `TCP_DEFER_ACCEPT`): they are read as it is accepted, and one that is closed after its answer is never registered with
+/// epoll. The kernel does not wait for ever: after `defer_accept` it sends its SYN-ACK once more, and hands over a
+/// connection whose client answers that.
 ///
 /// To share the port among several loops, the first listener is bound as if it were alone, so that a port which is
 /// taken is an error, and offers to share it before it listens; the `others` join it (socket(7), SO_REUSEPORT).
 pub fn bind_tcp_shared(
     addr: SocketAddr,
-    notsent_lowat_bytes: u32,
+    options: TcpOptions,
     others: usize,
 ) -> io::Result<Vec<std::net::TcpListener>> {
-    let first = bound_tcp(addr, notsent_lowat_bytes, false)?;
+    let first = bound_tcp(addr, options, false)?;
     if others > 0 {
         first.set_reuse_port(true)?;
     }
@@ -368,17 +382,29 @@ pub fn bind_tcp_shared(
     let addr = first.local_addr()?;
     let mut listeners = vec![first];
     for _ in 0..others {
-        let other = bound_tcp(addr, notsent_lowat_bytes, true)?;
+        let other = bound_tcp(addr, options, true)?;
         other.listen(BACKLOG)?;
         listeners.push(other.into());
     }
     Ok(listeners)
 }
 
+/// The socket option of tcp(7) that neither socket2 nor rustix has.
+#[derive(Clone, Copy, Debug)]
+struct DeferAccept;
+
+nix::setsockopt_impl!(
+    DeferAccept,
+    libc::IPPROTO_TCP,
+    libc::TCP_DEFER_ACCEPT,
+    libc::c_int,
+    nix::sys::socket::sockopt::SetStruct<libc::c_int>
+);
+
 /// Connections that may wait to be accepted; the system's own bound (net.core.somaxconn) is 4096, too.
 const BACKLOG: i32 = 4096;
 
-fn bound_tcp(addr: SocketAddr, notsent_lowat_bytes: u32, joins: bool) -> io::Result<socket2::Socket> {
+fn bound_tcp(addr: SocketAddr, options: TcpOptions, joins: bool) -> io::Result<socket2::Socket> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     // A restart must not wait for old connections in TIME_WAIT.
@@ -388,8 +414,11 @@ fn bound_tcp(addr: SocketAddr, notsent_lowat_bytes: u32, joins: bool) -> io::Res
         socket.set_only_v6(!addr.ip().is_unspecified())?;
     }
     socket.set_tcp_nodelay(true)?;
-    if notsent_lowat_bytes > 0 {
-        socket.set_tcp_notsent_lowat(notsent_lowat_bytes)?;
+    if options.notsent_lowat_bytes > 0 {
+        socket.set_tcp_notsent_lowat(options.notsent_lowat_bytes)?;
+    }
+    if let Ok(seconds @ 1..) = libc::c_int::try_from(options.defer_accept.as_secs()) {
+        nix::sys::socket::setsockopt(&socket, DeferAccept, &seconds)?;
     }
     socket.set_reuse_port(joins)?;
     socket.bind(&addr.into())?;

@@ -7,7 +7,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use rustix::process::Signal;
 
 use crate::docroot::Docroot;
-use crate::harness::{Server, on_both};
+use crate::harness::{Server, on_both, until};
+use crate::wire::Client;
 
 /// One request over any stream, to the end.
 fn ask(mut stream: impl Read + Write) -> String {
@@ -38,6 +39,35 @@ fn a_unix_socket_beside_an_address() {
         server.signal(Signal::TERM);
         assert_eq!(server.wait_exit(), 0);
         assert!(!path.exists(), "the name goes with the server");
+    });
+}
+
+/// tcp(7), `TCP_DEFER_ACCEPT`: until a client speaks it is the kernel's, for as long as was said.
+#[test]
+fn a_client_that_says_nothing_yet_is_not_accepted_yet() {
+    let accepted = |asker: &mut Client| -> String {
+        let page = asker.get("/_whirligig/metrics").expect(200);
+        let line =
+            page.text().lines().find_map(|line| line.strip_prefix("whirligig_connections_accepted_total "));
+        line.unwrap().to_owned()
+    };
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &["--defer-accept", "100"]);
+        let silent = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        let mut asker = Client::connect(server.port);
+        assert_eq!(accepted(&mut asker), "1", "the one who asks");
+        assert!(ask(silent).ends_with("hello, world\n"));
+        assert_eq!(accepted(&mut asker), "2");
+
+        let server = Server::start(model, &docroot.root(), &["--defer-accept", "0"]);
+        let _silent = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        assert_eq!(accepted(&mut Client::connect(server.port)), "2", "accepted at once");
+
+        let server = Server::start(model, &docroot.root(), &[]);
+        let _silent = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        let mut asker = Client::connect(server.port);
+        until("the silent one is accepted, too", || accepted(&mut asker) == "2");
     });
 }
 

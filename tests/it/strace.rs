@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{ChildStderr, Command, Stdio};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::wire::Client;
 
 const REQUIRED: &str = "WHIRLIGIG_REQUIRE_CLIENTS";
 const REQUESTS: u64 = 10_000;
+const CONNECTIONS: u64 = 2_000;
 
 /// Calls by name, from the table that `strace -c` writes.
 fn counts(table: &str) -> BTreeMap<String, u64> {
@@ -29,39 +31,81 @@ fn counts(table: &str) -> BTreeMap<String, u64> {
 
 #[test]
 fn a_request_for_a_cached_file_is_one_read_and_one_write() {
-    let Some(strace) = program(&["strace"], REQUIRED) else { return };
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
         let mut client = Client::connect(server.port);
-        // The file into the cache, and old enough to be trusted there.
-        until("the file is in the cache", || {
-            client.get("/hello.txt").expect(200);
-            now().duration_since(server.started) > Duration::from_millis(100)
+        settle(&server, &mut client);
+        let traced = traced(&server, &docroot.outside(model), || {
+            for _ in 0..REQUESTS {
+                client.get("/hello.txt").expect(200).with_body(HELLO);
+            }
         });
-        let table = docroot.outside(&format!("{model}.strace"));
-        let pid = Pid::as_raw(Some(server.pid())).to_string();
-        let tracer = Command::new(&strace)
-            .args(["-c", "-f", "-p", &pid, "-o", table.to_str().unwrap()])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut tracer = Process(tracer);
-        // Kept until the end: a tracer that cannot speak any more does not write its table either.
-        let Some(_said) = attached(&mut tracer) else {
-            return left_out("strace may not trace another process here", REQUIRED);
-        };
-        let since = now();
-        for _ in 0..REQUESTS {
-            client.get("/hello.txt").expect(200).with_body(HELLO);
+        if let Some((table, lasted_ms)) = traced {
+            judge(model, &table, lasted_ms);
         }
-        let lasted_ms = u64::try_from(now().duration_since(since).as_millis()).unwrap();
-        kill_process(Pid::from_child(&tracer.0), Signal::INT).unwrap();
-        tracer.0.wait().unwrap();
-        let text = fs::read_to_string(&table).unwrap();
-        judge(model, &text, lasted_ms);
     });
+}
+
+/// What a client has sent is there when it is accepted, so there is nothing to wait for.
+#[test]
+fn a_connection_for_one_request_is_never_registered() {
+    let docroot = Docroot::new();
+    let server = Server::start("reactor", &docroot.root(), &[]);
+    settle(&server, &mut Client::connect(server.port));
+    let traced = traced(&server, &docroot.outside("calls"), || {
+        for _ in 0..CONNECTIONS {
+            let mut client = Client::connect(server.port);
+            client.ask("GET", "/hello.txt", &["Connection: close"], b"").expect(200).with_body(HELLO);
+            client.assert_closed();
+        }
+    });
+    let Some((table, lasted_ms)) = traced else { return };
+    let counts = counts(&table);
+    let count = |name: &str| counts.get(name).copied().unwrap_or_default();
+    for name in ["recvfrom", "sendto", "close"] {
+        assert!((CONNECTIONS..=CONNECTIONS + 20).contains(&count(name)), "{name}\n{table}");
+    }
+    assert!(count("epoll_ctl") < 20, "{table}");
+    // Each time one of them says that nobody else is there.
+    assert!(count("accept4") <= 2 * CONNECTIONS + 20, "{table}");
+    let named = ["recvfrom", "sendto", "close", "epoll_ctl", "accept4", "epoll_wait", "epoll_pwait"];
+    let all: u64 = counts.values().sum();
+    let others = all - named.map(count).iter().sum::<u64>();
+    assert!(others <= 2 * lasted_ms + 100, "{others} other calls in {lasted_ms} ms\n{table}");
+}
+
+/// The file into the cache, and old enough to be trusted there.
+fn settle(server: &Server, client: &mut Client) {
+    until("the file is in the cache", || {
+        client.get("/hello.txt").expect(200);
+        now().duration_since(server.started) > Duration::from_millis(100)
+    });
+}
+
+/// The table of the calls a server makes during `work`, written to `path`, and the milliseconds that took. Nothing
+/// where there is no strace or it may not trace.
+fn traced(server: &Server, path: &Path, work: impl FnOnce()) -> Option<(String, u64)> {
+    let strace = program(&["strace"], REQUIRED)?;
+    let pid = Pid::as_raw(Some(server.pid())).to_string();
+    let tracer = Command::new(&strace)
+        .args(["-c", "-f", "-p", &pid, "-o", path.to_str().unwrap()])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut tracer = Process(tracer);
+    // Kept until the end: a tracer that cannot speak any more does not write its table either.
+    let Some(_said) = attached(&mut tracer) else {
+        left_out("strace may not trace another process here", REQUIRED);
+        return None;
+    };
+    let since = now();
+    work();
+    let lasted_ms = u64::try_from(now().duration_since(since).as_millis()).unwrap();
+    kill_process(Pid::from_child(&tracer.0), Signal::INT).unwrap();
+    tracer.0.wait().unwrap();
+    Some((fs::read_to_string(path).unwrap(), lasted_ms))
 }
 
 /// An old kernel or a sandbox has no openat2: that is said at the start, not with a 500 for every request.
