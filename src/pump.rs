@@ -5,6 +5,7 @@
 //! once, so what is not drained must be carried.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -32,6 +33,14 @@ pub enum SentFile {
 pub trait Stream {
     /// Reads what is there; 0 is the end of input.
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
+    /// The same into room in which nothing is yet, and gives back what it has read. Only the twin's reads so: what is
+    /// cleared is a loop's for good, but a thread would have to clear its stack for each read.
+    fn read_raw<'a>(&mut self, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]> {
+        let mut into = [0; SCRATCH_SMALL_BYTES];
+        let most = room.len().min(into.len());
+        let bytes = self.read(&mut into[..most])?;
+        Ok(room[..bytes].write_copy_of_slice(&into[..bytes]))
+    }
     /// Writes the slices in order. `more` says that a file follows at once.
     fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize>;
     /// Sends `len` bytes of a file from `offset`, in the kernel. Says `Cold` where that would wait for the disk,
@@ -302,7 +311,13 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
     /// its stack, in a page that is touched anyway.
     #[inline(never)]
     fn read_little(&mut self) -> Step {
-        self.read_into(&mut [0; SCRATCH_SMALL_BYTES])
+        let mut room = [const { MaybeUninit::uninit() }; SCRATCH_SMALL_BYTES];
+        // One byte less, as below.
+        let asked = room.len() - 1;
+        let got = self.stream.read_raw(&mut room[..asked]);
+        self.note_time();
+        let input = got.as_ref().map_or(&[][..], |input| input);
+        self.use_input(got.map(<[u8]>::len), asked, input)
     }
 
     fn read_into(&mut self, scratch: &mut [u8]) -> Step {

@@ -6,6 +6,7 @@
 //! reading half (both, when output is stuck), so that the worker wakes and does what the protocol says.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -161,6 +162,8 @@ struct Reaper {
     queue: DeadlineQueue,
     lines: slab::Slab<(u32, Arc<Line>)>,
     generation: u32,
+    /// Until when it sleeps. Nothing that is due later has to wake it, even if nothing else is in the queue.
+    sleeps_until: Option<Instant>,
     over: bool,
 }
 
@@ -177,10 +180,11 @@ impl Shared {
         if due < line.armed.load(Ordering::SeqCst) {
             let mut reaper = lock(&self.reaper);
             line.armed.store(due, Ordering::SeqCst);
-            let earliest = reaper.queue.next();
             let at = self.began + Duration::from_nanos(due);
             reaper.queue.arm(id, at);
-            if earliest.is_none_or(|earliest| at < earliest) {
+            if reaper.sleeps_until.is_some_and(|until| at < until) {
+                // Once is enough: it looks at all there is before it sleeps again.
+                reaper.sleeps_until = None;
                 self.bell.notify_one();
             }
         }
@@ -266,6 +270,7 @@ impl Shared {
             };
             let due = reaper.queue.next().into_iter().chain(sweep).min();
             let wait = due.map_or(SWEEP_LOOK, |due| due.saturating_duration_since(now).min(SWEEP_LOOK));
+            reaper.sleeps_until = Some(now + wait);
             reaper = self.bell.wait_timeout(reaper, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -778,8 +783,8 @@ impl TwinStream {
     }
 }
 
-impl Stream for TwinStream {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+impl TwinStream {
+    fn receive<B: rustix::buffer::Buffer<u8>>(&mut self, into: B) -> io::Result<(B::Output, usize)> {
         let waits = std::mem::take(&mut self.may_wait);
         let flags = if waits { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
         let got = rustix::net::recv(&self.line.socket, into, flags);
@@ -788,14 +793,22 @@ impl Stream for TwinStream {
             self.line.phase.store(Phase::Handling as u8, Ordering::SeqCst);
             self.woke_at = Some(read_clocks());
         }
-        match got {
-            Ok((0, _)) => {
-                self.check_expired()?;
-                Ok(0)
-            }
-            Ok((bytes, _)) => Ok(bytes),
-            Err(errno) => Err(errno.into()),
+        let (room, bytes) = got?;
+        if bytes == 0 {
+            self.check_expired()?;
         }
+        Ok((room, bytes))
+    }
+}
+
+impl Stream for TwinStream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        Ok(self.receive(into)?.1)
+    }
+
+    fn read_raw<'a>(&mut self, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]> {
+        let ((read, _), _) = self.receive(room)?;
+        Ok(read)
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
