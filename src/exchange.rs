@@ -280,6 +280,11 @@ impl Client {
         self.ready.readable && self.work.is_none() && self.conn.awaits_request()
     }
 
+    /// Whether it is between two requests, with nothing of either left.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        self.work.is_none() && self.conn.is_between_requests()
+    }
+
     /// What is watched for it.
     pub(crate) fn watch(&mut self) -> Option<&mut Watch> {
         self.work.as_mut()?.watch.as_mut()

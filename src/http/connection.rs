@@ -753,6 +753,13 @@ impl Connection {
         self.is_idle() && self.persistence == Persistence::KeepAlive
     }
 
+    /// Whether the last request is answered, the connection stays, and nothing of the next one has come.
+    #[must_use]
+    pub fn is_between_requests(&self) -> bool {
+        matches!((&self.reading, &self.writing), (Reading::Idle { .. }, Writing::Idle))
+            && self.persistence == Persistence::KeepAlive
+    }
+
     /// Whether an answer is owed.
     #[must_use]
     pub fn is_owed(&self) -> bool {

@@ -16,7 +16,7 @@ use super::os::Os;
 use super::{Reactor, live};
 use crate::conn_id::ConnId;
 use crate::observe::{Activity, Observer};
-use crate::pump::{self, Share, Stream as _, Used};
+use crate::pump::{self, Pumped, Share, Stream as _, Used};
 
 /// Connections in one batch at the most.
 const BATCH_MAX: usize = 16;
@@ -38,7 +38,7 @@ pub(crate) struct Batch {
     room: Vec<u8>,
     taken: usize,
     read: Vec<Read>,
-    answered: Vec<(ConnId, Share)>,
+    answered: Vec<Answered>,
     /// How many connections it may have.
     len_max: usize,
     /// Connections that went through in this turn since the last look at the clock.
@@ -52,6 +52,16 @@ struct Read {
     start: usize,
     asked: usize,
     got: io::Result<usize>,
+    rested: bool,
+}
+
+/// One connection with answers that are not sent yet.
+#[derive(Debug)]
+struct Answered {
+    id: ConnId,
+    share: Share,
+    /// It was between two requests, in the care of the poll and of the deadlines.
+    rested: bool,
 }
 
 impl Default for Batch {
@@ -87,6 +97,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         let Some(slot) = live(&mut self.slots, id) else { return };
         if slot.client.is_ready_to_ask() {
             slot.pumped_in = self.turn;
+            let rested = slot.registered && slot.client.is_between_requests();
             self.driver.observer.enter(Activity::Reading);
             // One byte less than the largest loan, so that any leftover fits one and leaves room.
             let read_max = self.driver.pool.largest() - 1;
@@ -98,7 +109,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             let end = batch.room.len().min(start + read_max);
             let got = slot.stream.read(&mut batch.room[start..end]);
             batch.taken += got.as_ref().map_or(0, |&bytes| bytes);
-            batch.read.push(Read { id, start, asked: end - start, got });
+            batch.read.push(Read { id, start, asked: end - start, got, rested });
             if batch.is_full(read_max) {
                 self.finish_batch();
             }
@@ -120,13 +131,13 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
         let mut batch = std::mem::take(&mut self.batch);
         let mut queued_bytes = 0;
-        for Read { id, start, asked, got } in batch.read.drain(..) {
+        for Read { id, start, asked, got, rested } in batch.read.drain(..) {
             let Some(slot) = live(&mut self.slots, id) else { continue };
             let input = &batch.room[start..start + got.as_ref().map_or(0, |&bytes| bytes)];
             match pump::answer(&mut slot.client, &mut slot.stream, &mut self.driver, id, got, asked, input) {
                 Used::Answered(share) => {
                     queued_bytes += slot.client.queued_bytes();
-                    batch.answered.push((id, share));
+                    batch.answered.push(Answered { id, share, rested });
                     if queued_bytes >= BATCH_OUT_BYTES_MAX {
                         queued_bytes = 0;
                         self.send_to(&mut batch.answered);
@@ -140,11 +151,22 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.batch = batch;
     }
 
-    fn send_to(&mut self, answered: &mut Vec<(ConnId, Share)>) {
-        for (id, share) in answered.drain(..) {
+    fn send_to(&mut self, answered: &mut Vec<Answered>) {
+        for Answered { id, share, rested } in answered.drain(..) {
             let Some(slot) = live(&mut self.slots, id) else { continue };
             let pumped = pump::send(&mut slot.client, &mut slot.stream, &mut self.driver, id, share);
-            self.after_pump(id, pumped);
+            let rests = pumped == Pumped::Blocked && slot.client.is_between_requests();
+            if !(rested && rests) || self.stopping.is_some() || self.driver.pool.is_short() {
+                self.after_pump(id, pumped);
+            } else {
+                // All is as it was, but that its time to be idle ends later: the deadline it has is early enough.
+                debug_assert!(
+                    slot.client
+                        .deadline(&self.driver.config)
+                        .is_none_or(|due| { self.deadlines.armed(id).is_some_and(|armed| armed <= due) }),
+                    "{id} may be idle for ever"
+                );
+            }
         }
     }
 }
@@ -176,7 +198,7 @@ mod tests {
     #[test]
     fn a_batch_is_full_by_number_and_by_room() {
         let mut batch = Batch { room: vec![0; 200], len_max: 2, ..Batch::default() };
-        let read = || Read { id: ConnId::new(1, 0), start: 0, asked: 1, got: Ok(1) };
+        let read = || Read { id: ConnId::new(1, 0), start: 0, asked: 1, got: Ok(1), rested: true };
         assert!(!batch.is_full(100));
         batch.taken = 150;
         assert!(!batch.is_full(100));

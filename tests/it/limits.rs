@@ -122,6 +122,16 @@ fn an_idle_connection_is_closed_without_a_word() {
         client.get("/hello.txt").expect(200);
         client.assert_closed();
         assert_took("the close", since, 0.49..0.5 + LATE);
+        // Who had more time for a head has no more for being idle after it.
+        let args = ["--idle-timeout", "0.5", "--header-timeout", "20", "--defer-accept", "0"];
+        let server = Server::start(model, &docroot.root(), &args);
+        let bare = server.descriptors();
+        let mut client = Client::connect(server.port);
+        until("the silent one is accepted", || server.descriptors() > bare);
+        let since = now();
+        client.get("/hello.txt").expect(200);
+        client.assert_closed();
+        assert_took("the close after a late request", since, 0.49..0.5 + LATE);
     });
 }
 
