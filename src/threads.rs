@@ -781,9 +781,7 @@ impl TwinStream {
     fn check_expired(&self) -> io::Result<()> {
         if self.line.expired.swap(false, Ordering::SeqCst) { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
-}
 
-impl TwinStream {
     fn receive<B: rustix::buffer::Buffer<u8>>(&mut self, into: B) -> io::Result<(B::Output, usize)> {
         let waits = std::mem::take(&mut self.may_wait);
         let flags = if waits { RecvFlags::empty() } else { RecvFlags::DONTWAIT };

@@ -418,7 +418,10 @@ fn bound_tcp(addr: SocketAddr, options: TcpOptions, joins: bool) -> io::Result<s
         socket.set_tcp_notsent_lowat(options.notsent_lowat_bytes)?;
     }
     if let Ok(seconds @ 1..) = libc::c_int::try_from(options.defer_accept.as_secs()) {
-        nix::sys::socket::setsockopt(&socket, DeferAccept, &seconds)?;
+        // A kernel without it hands connections over earlier, which costs a little time and nothing else.
+        if let Err(error) = nix::sys::socket::setsockopt(&socket, DeferAccept, &seconds) {
+            log::debug!("connections are accepted at once: {error}");
+        }
     }
     socket.set_reuse_port(joins)?;
     socket.bind(&addr.into())?;

@@ -8,13 +8,20 @@
 # The copy must pass as it is, every patch must apply and compile (a compile error is no caught fault), and no patch may
 # touch anything but src/, or src/sim/. A line `# tests: ARGUMENTS` above a patch names what `cargo test` is asked to
 # run, once for each such line; without one it is the simulator.
-# Builds go to a folder `faults` of their own in the target folder, so that nothing else is built anew.
+# Builds go to a folder `faults` of their own in the target folder, so that nothing else is built anew. It begins with a
+# copy of what is built already: the dependencies are the same.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/faults"
+built="${CARGO_TARGET_DIR:-$PWD/target}"
+export CARGO_TARGET_DIR="$built/faults"
+if [ ! -e "$CARGO_TARGET_DIR" ] && [ -d "$built/debug/deps" ]; then
+    mkdir -p "$CARGO_TARGET_DIR/debug"
+    cp -a "$built/debug/"{deps,build,.fingerprint} "$CARGO_TARGET_DIR/debug/"
+    # Our own is built in its new place: tests know the path of their program.
+    rm -rf "$CARGO_TARGET_DIR/debug/.fingerprint/whirligig-"*
+fi
 export CARGO_TERM_COLOR=never
-export CARGO_PROFILE_DEV_DEBUG=false
 export RUST_BACKTRACE=0
 export WHIRLIGIG_SIM_SEEDS="${WHIRLIGIG_SIM_SEEDS:-300}"
 unset WHIRLIGIG_SIM_SEED
