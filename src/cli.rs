@@ -293,7 +293,7 @@ struct Args {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Timeouts (seconds, decimals; off disables)")]
 struct TimeoutArgs {
-    /// For the first byte, in the kernel's care, before a connection is accepted; 0 accepts at once
+    /// For a first byte, in whole seconds, before the kernel hands a connection over; 0 does so at once
     #[arg(long, value_name = "SECS", value_parser = count::<0, 127>, env = "WHIRLIGIG_DEFER_ACCEPT", hide_env = true)]
     #[arg(default_value_t = Timeouts::default().defer_accept.as_secs() as usize, hide_short_help = true)]
     defer_accept: usize,
