@@ -33,8 +33,8 @@ pub enum SentFile {
 pub trait Stream {
     /// Reads what is there; 0 is the end of input.
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
-    /// The same into room in which nothing is yet, and gives back what it has read. Only the twin's reads so: what is
-    /// cleared is a loop's for good, but a thread would have to clear its stack for each read.
+    /// The same into room in which nothing is yet, and gives back what it has read. The twin has its own
+    /// way to do that: a loop's room is cleared once for good, but a thread would clear its stack for each read.
     fn read_raw<'a>(&mut self, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]> {
         let mut into = [0; SCRATCH_SMALL_BYTES];
         let most = room.len().min(into.len());
@@ -312,12 +312,10 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
     #[inline(never)]
     fn read_little(&mut self) -> Step {
         let mut room = [const { MaybeUninit::uninit() }; SCRATCH_SMALL_BYTES];
-        // One byte less, as below.
-        let asked = room.len() - 1;
-        let got = self.stream.read_raw(&mut room[..asked]);
+        let got = self.stream.read_raw(&mut room);
         self.note_time();
         let input = got.as_ref().map_or(&[][..], |input| input);
-        self.use_input(got.map(<[u8]>::len), asked, input)
+        self.use_input(got.map(<[u8]>::len), SCRATCH_SMALL_BYTES, input)
     }
 
     fn read_into(&mut self, scratch: &mut [u8]) -> Step {

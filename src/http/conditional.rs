@@ -89,16 +89,12 @@ pub fn range_applies(if_range: Option<&[u8]>, validators: &Validators<'_>) -> bo
     }
 }
 
-/// `If-Match`, `If-None-Match`, `If-Modified-Since`, `If-Unmodified-Since`, or `If-Range`, which does no harm.
+/// `If-Range` among them does no harm.
+const CONDITIONS: NameFilter =
+    NameFilter::of(&["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"]);
+
 fn has_conditions(fields: Fields<'_>) -> bool {
-    const NAMES: NameFilter = NameFilter::of(&[
-        "if-match",
-        "if-none-match",
-        "if-modified-since",
-        "if-unmodified-since",
-        "if-range",
-    ]);
-    !fields.lack(NAMES)
+    !fields.lack(CONDITIONS)
         && fields.lines().iter().any(|line| matches!(line.name_bytes(), [b'i' | b'I', b'f' | b'F', b'-', ..]))
 }
 
@@ -205,6 +201,19 @@ mod tests {
         for (lines, expected) in cases {
             assert_eq!(verdict(lines, is_get_or_head, validators), *expected, "{lines:?} {validators:?}");
         }
+    }
+
+    /// What the filter says of itself: a browser's request for a file is not taken for a conditional one.
+    #[test]
+    fn what_browsers_send_is_not_taken_for_a_condition() {
+        let range = NameFilter::of(&["range"]);
+        let sent = "Host User-Agent Accept Accept-Language Accept-Encoding Connection Upgrade-Insecure-Requests \
+                    Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Priority Cookie Cache-Control Referer \
+                    DNT TE Pragma sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform Sec-GPC Origin";
+        for name in sent.split_whitespace() {
+            assert!(!CONDITIONS.may_have(name.as_bytes()) && !range.may_have(name.as_bytes()), "{name}");
+        }
+        assert!(CONDITIONS.may_have(b"IF-RANGE") && range.may_have(b"Range"));
     }
 
     #[test]

@@ -756,8 +756,7 @@ impl Connection {
     /// Whether the last request is answered, the connection stays, and nothing of the next one has come.
     #[must_use]
     pub fn is_between_requests(&self) -> bool {
-        matches!((&self.reading, &self.writing), (Reading::Idle { .. }, Writing::Idle))
-            && self.persistence == Persistence::KeepAlive
+        matches!(self.reading, Reading::Idle { .. }) && self.awaits_request()
     }
 
     /// Whether an answer is owed.

@@ -245,26 +245,6 @@ mod tests {
         assert_eq!(fields.iter().count(), 5);
     }
 
-    /// What `NameFilter::bit` says of itself: a browser's request for a file is not taken for a conditional one.
-    #[test]
-    fn what_browsers_send_is_not_taken_for_a_condition() {
-        let asked = NameFilter::of(&[
-            "range",
-            "if-range",
-            "if-match",
-            "if-none-match",
-            "if-modified-since",
-            "if-unmodified-since",
-        ]);
-        let sent = "Host User-Agent Accept Accept-Language Accept-Encoding Connection Upgrade-Insecure-Requests \
-                    Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Priority Cookie Cache-Control Referer \
-                    DNT TE Pragma sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform Sec-GPC Origin";
-        for name in sent.split_whitespace() {
-            assert!(!asked.may_have(name.as_bytes()), "{name}");
-        }
-        assert!(asked.may_have(b"IF-RANGE"));
-    }
-
     #[test]
     fn only_space_and_tab_are_trimmed() {
         let cases: &[(&[u8], &[u8])] = &[

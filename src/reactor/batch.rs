@@ -52,6 +52,7 @@ struct Read {
     start: usize,
     asked: usize,
     got: io::Result<usize>,
+    /// It was between two requests, in the care of the poll and of the deadlines.
     rested: bool,
 }
 
@@ -60,7 +61,6 @@ struct Read {
 struct Answered {
     id: ConnId,
     share: Share,
-    /// It was between two requests, in the care of the poll and of the deadlines.
     rested: bool,
 }
 
@@ -155,18 +155,18 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         for Answered { id, share, rested } in answered.drain(..) {
             let Some(slot) = live(&mut self.slots, id) else { continue };
             let pumped = pump::send(&mut slot.client, &mut slot.stream, &mut self.driver, id, share);
-            let rests = pumped == Pumped::Blocked && slot.client.is_between_requests();
-            if !(rested && rests) || self.stopping.is_some() || self.driver.pool.is_short() {
+            let is_as_before = rested && pumped == Pumped::Blocked && slot.client.is_between_requests();
+            if !is_as_before || self.stopping.is_some() || self.driver.pool.is_short() {
                 self.after_pump(id, pumped);
-            } else {
-                // All is as it was, but that its time to be idle ends later: the deadline it has is early enough.
-                debug_assert!(
-                    slot.client
-                        .deadline(&self.driver.config)
-                        .is_none_or(|due| { self.deadlines.armed(id).is_some_and(|armed| armed <= due) }),
-                    "{id} may be idle for ever"
-                );
+                continue;
             }
+            // Only its time to be idle ends later than before: the deadline it has is early enough.
+            debug_assert!(
+                slot.client
+                    .deadline(&self.driver.config)
+                    .is_none_or(|due| self.deadlines.armed(id).is_some_and(|armed| armed <= due)),
+                "{id} may be idle for ever"
+            );
         }
     }
 }
