@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use crate::config::{Config, KIB};
 use crate::conn_id::{ConnId, WatchId};
@@ -31,6 +32,9 @@ pub(crate) const SCRATCH_SMALL_BYTES: usize = KIB + KIB / 2;
 pub struct Driver<O> {
     /// The time of this turn.
     pub(crate) now: Now,
+    /// When the request that is read next was under way at the latest, where that is known to be before `now`. A file
+    /// looked at since need not be looked at again for it.
+    pub(crate) asked_by: Option<Instant>,
     pub(crate) config: Arc<Config>,
     pub(crate) handler: Arc<dyn Handler>,
     /// Everything is read into this first; only what cannot be used yet takes a loan.
@@ -78,6 +82,7 @@ impl<O: Observer> Driver<O> {
         let pool = BufferPool::new(config.limits.pool_bytes_max, config.limits.head_bytes_max);
         Driver {
             now,
+            asked_by: None,
             scratch: Vec::new(),
             scratch_is_shared: true,
             pool,
@@ -174,6 +179,7 @@ impl<O: Observer> Driver<O> {
     ) -> Option<T> {
         let mut cx = Context {
             now: self.now,
+            asked_by: self.asked_by.unwrap_or(self.now.mono),
             id,
             peer,
             limits: &self.config.limits,

@@ -475,6 +475,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
         let answer = self.driver.call(self.id, &self.client.peer, |handler, cx| handler.handle(request, cx));
         self.carry_out(answer, Some(request));
         self.keep_extra();
+        // The next one may have been sent after it.
+        self.driver.asked_by = None;
     }
 
     /// Fields for an answer that is still owed wait with the connection, and so does what is watched for it.

@@ -197,6 +197,8 @@ impl Peer {
 /// What a driver lends to a handler for one call.
 pub struct Context<'a> {
     pub(crate) now: Now,
+    /// See [`crate::driver::Driver::asked_by`].
+    pub(crate) asked_by: Instant,
     pub(crate) id: ConnId,
     pub(crate) peer: &'a Peer,
     pub(crate) limits: &'a Limits,

@@ -1,9 +1,10 @@
 //! Files kept at hand, and never stale for longer than was promised.
 //!
-//! An entry is used without a look at the disk for a while after its last check, so that no answer is older than
-//! `fresh` (1 ms by default). The check is one `statx` by path; inode, size and both times must be what they were *before* the content was read, so a change is seen a
-//! millisecond later at the most, on any file system, without watches. Small files are kept with their content,
-//! larger ones as open descriptors. Bounded in bytes and entries; the clock algorithm chooses who goes.
+//! An entry is used without a look at the disk for a while after its last check, so that no answer is older than its
+//! request by more than `fresh` (1 ms by default). The check is one `statx` by path; inode, size and both times must be
+//! what they were *before* the content was read, so a request that comes a millisecond after a change sees it, on any
+//! file system, without watches. Small files are kept with their content, larger ones as open descriptors. Bounded in
+//! bytes and entries; the clock algorithm chooses who goes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -57,8 +58,8 @@ impl Checked {
         Checked { at, until: at.checked_add(trusted_for), writes }
     }
 
-    fn is_due(&self, now: Instant, writes: usize) -> bool {
-        self.writes != writes || self.until.is_some_and(|until| now >= until)
+    fn is_due(&self, asked_by: Instant, writes: usize) -> bool {
+        self.writes != writes || self.until.is_some_and(|until| asked_by >= until)
     }
 }
 
@@ -94,19 +95,23 @@ impl FileCache {
     }
 
     /// The file of this path, if it is at hand and fresh, with its coded forms if they are wanted and known. Checks
-    /// against the disk what is due and will be used.
+    /// against the disk what is due and will be used: what may have changed `fresh` before `asked_by`, when the request
+    /// was under way.
     pub(crate) fn lookup(
         &mut self,
         docroot: &Docroot,
         path: &[u8],
         with_coded: bool,
+        asked_by: Instant,
         now: Instant,
     ) -> Option<Forms> {
+        // Whoever trusts nothing is promised a look for each request.
+        let asked_by = if self.trusted_for.is_zero() { now } else { asked_by };
         let place = *self.places.get(docroot.number)?.get(path)?;
         let entry = &mut self.entries[place];
         // A check must not be older than it claims: both are read before it.
         let writes = docroot.writes();
-        if entry.checked.is_due(now, writes) {
+        if entry.checked.is_due(asked_by, writes) {
             if docroot.stamp(path, b"") != Some(entry.file.meta.stamp) {
                 self.remove(place);
                 return None;
@@ -116,7 +121,7 @@ impl FileCache {
         entry.used = true;
         let mut siblings = None;
         if with_coded && let Some((coded, checked)) = &mut entry.siblings {
-            if checked.is_due(now, writes) {
+            if checked.is_due(asked_by, writes) {
                 if !coded.are_fresh(docroot, path) {
                     self.remove(place);
                     return None;

@@ -308,9 +308,9 @@ fn serve_from(docroot: &Arc<Docroot>, request: &Request<'_>, cx: &mut Context<'_
 
 /// The file of this path from the cache, if it is there with all that the request needs.
 fn cached(docroot: &Docroot, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Option<Forms> {
-    let now = cx.now().mono;
+    let (asked_by, now) = (cx.asked_by, cx.now().mono);
     let with_coded = accepts_codings(request);
-    let forms = cx.files().with(|cache| cache.lookup(docroot, path, with_coded, now))?;
+    let forms = cx.files().with(|cache| cache.lookup(docroot, path, with_coded, asked_by, now))?;
     (forms.siblings.is_some() || !with_coded).then_some(forms)
 }
 

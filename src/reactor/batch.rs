@@ -54,6 +54,8 @@ struct Read {
     got: io::Result<usize>,
     /// It was between two requests, in the care of the poll and of the deadlines.
     rested: bool,
+    /// The poll had seen this input, so what it begins with was under way before the turn.
+    was_seen: bool,
 }
 
 /// One connection with answers that are not sent yet.
@@ -93,7 +95,8 @@ impl Batch {
 
 impl<S: Os, O: Observer> Reactor<S, O> {
     /// Has a ready connection take part in the batch; pumps it by itself if it needs more than to be read and answered.
-    pub(super) fn admit(&mut self, id: ConnId) {
+    /// That it can be read is news of this turn's poll, or not.
+    pub(super) fn admit(&mut self, id: ConnId, is_news: bool) {
         let Some(slot) = live(&mut self.slots, id) else { return };
         if slot.client.is_ready_to_ask() {
             slot.pumped_in = self.turn;
@@ -109,7 +112,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             let end = batch.room.len().min(start + read_max);
             let got = slot.stream.read(&mut batch.room[start..end]);
             batch.taken += got.as_ref().map_or(0, |&bytes| bytes);
-            batch.read.push(Read { id, start, asked: end - start, got, rested });
+            // A line end before a request is none of it (RFC 9112 section 2.2), and may have come long before.
+            let was_seen = is_news && rested && !matches!(batch.room[start], b'\r' | b'\n');
+            batch.read.push(Read { id, start, asked: end - start, got, rested, was_seen });
             if batch.is_full(read_max) {
                 self.finish_batch();
             }
@@ -131,10 +136,14 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
         let mut batch = std::mem::take(&mut self.batch);
         let mut queued_bytes = 0;
-        for Read { id, start, asked, got, rested } in batch.read.drain(..) {
+        for Read { id, start, asked, got, rested, was_seen } in batch.read.drain(..) {
             let Some(slot) = live(&mut self.slots, id) else { continue };
             let input = &batch.room[start..start + got.as_ref().map_or(0, |&bytes| bytes)];
-            match pump::answer(&mut slot.client, &mut slot.stream, &mut self.driver, id, got, asked, input) {
+            self.driver.asked_by = was_seen.then_some(self.turn_began);
+            let used =
+                pump::answer(&mut slot.client, &mut slot.stream, &mut self.driver, id, got, asked, input);
+            self.driver.asked_by = None;
+            match used {
                 Used::Answered(share) => {
                     queued_bytes += slot.client.queued_bytes();
                     batch.answered.push(Answered { id, share, rested });
@@ -198,7 +207,8 @@ mod tests {
     #[test]
     fn a_batch_is_full_by_number_and_by_room() {
         let mut batch = Batch { room: vec![0; 200], len_max: 2, ..Batch::default() };
-        let read = || Read { id: ConnId::new(1, 0), start: 0, asked: 1, got: Ok(1), rested: true };
+        let read =
+            || Read { id: ConnId::new(1, 0), start: 0, asked: 1, got: Ok(1), rested: true, was_seen: true };
         assert!(!batch.is_full(100));
         batch.taken = 150;
         assert!(!batch.is_full(100));

@@ -83,6 +83,8 @@ pub struct Reactor<S: Os, O> {
     connections_max: usize,
     /// Counts turns, so that no connection is pumped twice in one.
     turn: u32,
+    /// When its poll came back.
+    turn_began: Instant,
     events: Vec<OsEvent>,
     done: Vec<(ConnId, Done)>,
     /// Out of budget in the last turn: first thing to do in this one without waiting.
@@ -105,6 +107,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     pub(crate) fn new(os: S, driver: Driver<O>, connections_max: usize) -> Self {
         let listeners = Listeners::new(os.listeners());
         let room = connections_max.min(ROOM_CONNECTIONS_MAX);
+        let turn_began = driver.now.mono;
         Reactor {
             os,
             driver,
@@ -113,6 +116,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             listeners,
             connections_max,
             turn: 0,
+            turn_began,
             events: Vec::new(),
             done: Vec::new(),
             carried: Vec::new(),
@@ -150,7 +154,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.driver.observer.enter(Activity::Waiting);
         self.os.poll(&mut self.events, timeout)?;
         self.driver.now = self.os.now();
-        let began = self.driver.now.mono;
+        self.turn_began = self.driver.now.mono;
         self.driver.observer.enter(Activity::Keeping);
         self.driver.observer.turn(self.events.len());
         let mut carried = std::mem::take(&mut self.carried);
@@ -176,7 +180,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.keep_house();
         // One more look at the clock, for the whole turn: it shows how long a turn lets others wait.
         let ended = self.os.now().mono;
-        let took = ended.saturating_duration_since(began);
+        let took = ended.saturating_duration_since(self.turn_began);
         self.driver.observer.turned(took);
         self.batch.pace(ended.saturating_duration_since(self.driver.now.mono));
         if let Some(before) = before {
@@ -389,7 +393,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 self.carried.push(id);
                 continue;
             }
-            self.admit(id);
+            self.admit(id, readable);
         }
         self.finish_batch();
     }
@@ -524,7 +528,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         let client = Client::new(peer, self.driver.now.mono);
         let id = self.slots.insert(client, stream);
         self.driver.observer.accepted();
-        self.admit(id);
+        self.admit(id, false);
     }
 
     /// Closes the idlest of a few idle connections. False if none of them has been idle for long enough.

@@ -7,13 +7,15 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
 use crate::docroot::Docroot;
-use crate::harness::{Server, on_both, pass};
-use crate::wire::Client;
+use crate::harness::{PATIENCE, Server, on_both, pass};
+use crate::library::InProcess;
+use crate::wire::{Client, get};
 
 /// `--fresh` as it is by default.
 const FRESH: Duration = Duration::from_millis(1);
@@ -245,4 +247,55 @@ fn a_file_that_never_lies_still_is_never_stale() {
             }
         }
     });
+}
+
+/// What the poll has reported was sent before the turn, and is content with what was looked at in the turn, however long
+/// that is. What comes behind that may have been sent later.
+#[test]
+fn one_look_a_turn_is_enough_for_what_was_sent_before_it() {
+    let docroot = Docroot::empty();
+    docroot.write("f.txt", BEFORE);
+    pass(TRUSTED_AFTER);
+    let path = docroot.path("f.txt");
+    let (entered, has_entered) = mpsc::channel();
+    let (go, may_go) = mpsc::channel::<()>();
+    let may_go = Mutex::new(may_go);
+    let app = whirligig::Server::builder()
+        .get("/hold", move |_| {
+            entered.send(()).unwrap();
+            may_go.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            "held"
+        })
+        .get("/change", move |_| {
+            overwrite(path.clone(), AFTER);
+            pass(3 * FRESH);
+            "changed"
+        })
+        .get("/tick", |_| "tick")
+        .files(docroot.root());
+    let server = InProcess::start("reactor", app);
+    // The loop looks at the clock once for sixteen clients.
+    let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(server.port)).collect();
+    for client in &mut clients {
+        client.get("/tick").expect(200);
+        client.get("/f.txt").expect(200).with_body(BEFORE);
+    }
+    clients[0].send(get("/hold"));
+    has_entered.recv_timeout(PATIENCE).unwrap();
+    for (number, client) in clients.iter_mut().enumerate().skip(1) {
+        client.send(match number {
+            1 | 37 => get("/f.txt"),
+            2 => get("/change"),
+            38 => [get("/tick"), get("/f.txt")].concat(),
+            39 => [b"\r\n".to_vec(), get("/f.txt")].concat(),
+            _ => get("/tick"),
+        });
+    }
+    go.send(()).unwrap();
+    let mut said = |client: usize| clients[client].response().expect(200).text().to_owned();
+    assert_eq!(said(1), BEFORE);
+    assert_eq!(said(2), "changed");
+    assert_eq!(said(37), BEFORE, "a second look in one turn");
+    assert_eq!((said(38), said(38)), ("tick".to_owned(), AFTER.to_owned()), "behind another request");
+    assert_eq!(said(39), AFTER, "behind an empty line");
 }

@@ -146,7 +146,7 @@ fn judge(model: &str, table: &str, lasted_ms: u64) {
     let reads = sum(&["read", "recvfrom", "recvmsg", "readv"]);
     let writes = sum(&["write", "sendto", "sendmsg", "writev"]);
     let waits = sum(&["epoll_wait", "epoll_pwait", "epoll_pwait2"]);
-    // Twice a millisecond at the most the cache looks at the disk: the promise of freshness.
+    // Twice a millisecond at the most the cache looks at the disk, or once a turn.
     let looks = sum(&["statx", "openat2", "newfstatat", "fstat"]);
     let all: u64 = counts.values().sum();
     // One less where the tracer came while the server was already waiting in a read.
