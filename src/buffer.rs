@@ -262,7 +262,10 @@ impl SendQueue {
 
     /// Forgets everything and keeps at most `keep_bytes` of room for the next client.
     pub fn reset(&mut self, keep_bytes: usize) {
-        self.segments.clear();
+        // As a rule all of it was sent, and to clear nothing takes a while, too.
+        if !self.segments.is_empty() {
+            self.segments.clear();
+        }
         self.gathered.clear();
         if self.gathered.capacity() > keep_bytes {
             self.gathered = Vec::new();

@@ -218,7 +218,9 @@ impl Work {
         self.source = Source::Nothing;
         self.warmth = Warmth::Unknown;
         self.extra = None;
-        self.lines.clear();
+        if !self.lines.is_empty() {
+            self.lines.clear();
+        }
         self.note = None;
         self.sink_room = None;
     }
@@ -381,7 +383,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
             let driver = &*self.driver;
             let rest = &input[at..];
             let next = self.client.conn.next_event(rest, &mut slots, &driver.config.limits, driver.now.mono);
-            match next {
+            // Looked at where it is: a request is large.
+            match &next {
                 Ok((used, event)) => {
                     at += used;
                     match event {
@@ -389,7 +392,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
                         Event::Paused => return (at, false),
                         Event::Request(request) => {
                             self.more_at_hand = at < input.len();
-                            self.start(&request);
+                            self.start(request);
                         }
                         Event::Content(piece) => self.take_content(piece),
                         Event::ContentEnd => self.end_content(),
@@ -399,7 +402,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
                         }
                     }
                 }
-                Err(error) => self.refuse(error, CloseReason::ProtocolError),
+                Err(error) => self.refuse(*error, CloseReason::ProtocolError),
             }
             if at == input.len() {
                 // What ends without a further byte, the pump asks for.

@@ -1,87 +1,135 @@
-//! Text as bytes: scanned eight at a time, and numbers written.
+//! Text as bytes: scanned sixteen at a time, and numbers written.
 //!
-//! A few instructions on a word tell for eight bytes what a loop would ask of each of them. The lines of a head are too
-//! short for anything that first has to be set up. This knows bytes; what they mean its callers know.
+//! A few vector instructions tell for sixteen bytes what a loop would ask of each of them: SSE2, which every x86-64 has,
+//! NEON on aarch64, plain words elsewhere. The lines of a head are too short for anything that first has to be set up.
+//! This knows bytes; what they mean its callers know.
 
-/// Eight bytes, the first of them in the lowest place.
-type Word = u64;
+use wide::u8x16;
 
-/// The same byte in every place.
-const fn every(byte: u8) -> Word {
-    Word::from_le_bytes([byte; 8])
+/// Sixteen bytes. As an answer to a question about each of them: all bits set for yes, none for no.
+pub(crate) type Block = u8x16;
+
+const BLOCK_BYTES: usize = 16;
+
+/// Which bytes are this one.
+pub(crate) fn equal(block: Block, byte: u8) -> Block {
+    block.simd_eq(Block::splat(byte))
 }
 
-/// The bit by which a byte is marked. No sum below carries beyond it, so each byte is told apart from its neighbours.
-const MARK: Word = every(0x80);
-const REST: Word = !MARK;
-
-/// Marks the bytes that are this one.
-pub(crate) const fn equal(word: Word, byte: u8) -> Word {
-    // Zero now if it was this one. Adding to the rest reaches the mark unless it is zero.
-    let differing = word ^ every(byte);
-    !(((differing & REST) + REST) | differing) & MARK
+/// Which bytes are letters of either case.
+pub(crate) fn letters(block: Block) -> Block {
+    within(block | Block::splat(0x20), b'a', b'z')
 }
 
-/// Marks letters of either case.
-pub(crate) const fn letters(word: Word) -> Word {
-    within(word | every(0x20), b'a', b'z')
+/// Which bytes are at least `first` and at most `last`.
+pub(crate) fn within(block: Block, first: u8, last: u8) -> Block {
+    // What is below `first` wraps around to beyond `last`.
+    let above = block - Block::splat(first);
+    above.min(Block::splat(last - first)).simd_eq(above)
 }
 
-/// Marks the bytes from `first` to `last`, both of them ASCII.
-pub(crate) const fn within(word: Word, first: u8, last: u8) -> Word {
-    let rest = word & REST;
-    let reaches = rest + every(0x80 - first);
-    let exceeds = rest + every(0x7f - last);
-    reaches & !exceeds & !word & MARK
+/// The control characters of ASCII but tab: what a field value must not have (RFC 9110 section 5.5).
+fn controls(block: Block) -> Block {
+    (within(block, 0, 0x1f) & !equal(block, b'\t')) | equal(block, 0x7f)
 }
 
-/// Marks all but the control characters of ASCII.
-pub(crate) const fn no_controls(word: Word) -> Word {
-    let rest = word & REST;
-    let is_printable = (rest + every(0x80 - b' ')) & !(rest + every(1));
-    (is_printable | word) & MARK
-}
-
-/// The place of the first byte that is marked.
-pub(crate) const fn first(marks: Word) -> usize {
-    marks.trailing_zeros() as usize / 8
-}
-
-/// How many bytes at the beginning belong to a kind. `belongs` decides; `usual` marks those that plainly do, a word at a
-/// time, and may leave some of them out.
+/// The block at the beginning of `bytes`, and how many bytes it has; behind the last of them it is filled with zeros.
 #[inline]
-pub(crate) fn span(bytes: &[u8], usual: impl Fn(Word) -> Word, belongs: impl Fn(u8) -> bool) -> usize {
-    let mut at = 0;
-    while let Some(word) = bytes[at..].first_chunk() {
-        let others = !usual(Word::from_le_bytes(*word)) & MARK;
-        if others == 0 {
-            at += 8;
-            continue;
-        }
-        at += first(others);
-        if !belongs(bytes[at]) {
-            return at;
-        }
-        at += 1;
+fn first_block(bytes: &[u8]) -> (Block, usize) {
+    if let Some(block) = bytes.first_chunk() {
+        return (Block::new(*block), BLOCK_BYTES);
     }
-    at + bytes[at..].iter().take_while(|byte| belongs(**byte)).count()
+    (Block::new(padded(bytes)), bytes.len())
 }
 
-/// Tab and all that is no control character: what a field value is made of (RFC 9110 section 5.5).
-fn is_text(byte: u8) -> bool {
-    byte == b'\t' || !byte.is_ascii_control()
+/// Less than a block, with zeros behind. Two loads that overlap take the place of a copy, whose length nobody knows before.
+#[inline]
+fn padded(bytes: &[u8]) -> [u8; BLOCK_BYTES] {
+    let len = bytes.len();
+    let word = if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        let last = u128::from(u64::from_le_bytes(*last)) << 64;
+        u128::from(u64::from_le_bytes(*first)) | last >> (8 * (BLOCK_BYTES - len))
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let last = u64::from(u32::from_le_bytes(*last)) << 32;
+        (u64::from(u32::from_le_bytes(*first)) | last >> (8 * (8 - len))).into()
+    } else {
+        bytes.iter().rev().fold(0, |word, byte| word << 8 | u128::from(*byte))
+    };
+    word.to_le_bytes()
 }
 
-/// How many bytes at the beginning are text.
+/// With letters in lower case.
+fn lower(block: Block) -> Block {
+    block | (within(block, b'A', b'Z') & Block::splat(0x20))
+}
+
+/// The same as [`slice::eq_ignore_ascii_case`], which looks at each byte by itself.
+#[inline]
+pub(crate) fn eq_ignore_case(some: &[u8], other: &[u8]) -> bool {
+    if some.len() != other.len() {
+        return false;
+    }
+    let same = |some: &[u8; BLOCK_BYTES], other: &[u8; BLOCK_BYTES]| {
+        lower(Block::new(*some)) == lower(Block::new(*other))
+    };
+    let ((blocks, rest), (others, other_rest)) = (some.as_chunks(), other.as_chunks());
+    blocks.iter().zip(others).all(|(block, other)| same(block, other))
+        && (rest.is_empty() || same(&padded(rest), &padded(other_rest)))
+}
+
+/// How many bytes at the beginning belong to a kind. `belongs` decides; `usual` tells of a block which plainly do, and
+/// may leave some of them out.
+#[inline]
+pub(crate) fn span(bytes: &[u8], usual: impl Fn(Block) -> Block, belongs: impl Fn(u8) -> bool) -> usize {
+    let mut at = 0;
+    loop {
+        let (block, len) = first_block(&bytes[at..]);
+        let run = usual(block).to_bitmask().trailing_ones() as usize;
+        if run < len {
+            at += run;
+            if !belongs(bytes[at]) {
+                return at;
+            }
+            at += 1;
+        } else if len < BLOCK_BYTES {
+            return at + len;
+        } else {
+            at += BLOCK_BYTES;
+        }
+    }
+}
+
+/// How many of the first sixteen bytes are plainly of a kind, from the first on. None are if there are fewer: for who
+/// has another way for what is not usual.
+#[inline]
+pub(crate) fn prefix(bytes: &[u8], usual: impl Fn(Block) -> Block) -> usize {
+    bytes.first_chunk().map_or(0, |block| usual(Block::new(*block)).to_bitmask().trailing_ones() as usize)
+}
+
+/// How many bytes at the beginning are text: no control characters but tab.
+#[inline]
 pub(crate) fn run_len(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    // Values are longer than names. Without a way out inside it, the compiler makes a few instructions of this.
-    while let Some(sixteen) = bytes[at..].first_chunk::<16>()
-        && sixteen.iter().fold(true, |all, byte| all & (*byte >= b' ') & (*byte != 0x7f))
-    {
-        at += 16;
+    let (blocks, rest) = bytes.as_chunks::<BLOCK_BYTES>();
+    for (passed, block) in blocks.iter().enumerate() {
+        let stops = controls(Block::new(*block)).to_bitmask();
+        if stops != 0 {
+            return BLOCK_BYTES * passed + stops.trailing_zeros() as usize;
+        }
     }
-    at + span(&bytes[at..], no_controls, is_text)
+    bytes.len() - rest.len() + short_run_len(rest)
+}
+
+/// The same for less than a block: what input ends with.
+#[inline(never)]
+fn short_run_len(bytes: &[u8]) -> usize {
+    span(bytes, |block| !controls(block), |_| false)
+}
+
+/// Where the first byte of this kind is.
+#[inline]
+pub(crate) fn find(bytes: &[u8], byte: u8) -> Option<usize> {
+    let at = span(bytes, |block| !equal(block, byte), |_| false);
+    (at < bytes.len()).then_some(at)
 }
 
 /// Writes a number without going through `fmt`.
@@ -103,22 +151,25 @@ pub(crate) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
 mod tests {
     use super::*;
 
-    /// The bytes that are marked in a word in which each of the 256 stands at each place, between neighbours that
-    /// could be taken for it.
-    fn marked(marks: impl Fn(Word) -> Word) -> Vec<u8> {
+    /// The bytes of which a question is answered with yes, each of the 256 at each place of a block, between neighbours
+    /// that could be taken for it.
+    fn marked(ask: impl Fn(Block) -> Block) -> Vec<u8> {
         let is_marked = |byte: u8| {
-            let seen: Vec<bool> = (0..8)
+            let seen: Vec<u8> = (0..16)
                 .flat_map(|place| {
                     [0, byte.wrapping_sub(1), byte, byte.wrapping_add(1), 0xff].map(|other| (place, other))
                 })
                 .map(|(place, other)| {
-                    let mut word = [other; 8];
-                    word[place] = byte;
-                    marks(Word::from_le_bytes(word)).to_le_bytes()[place] == 0x80
+                    let mut block = [other; 16];
+                    block[place] = byte;
+                    ask(Block::new(block)).to_array()[place]
                 })
                 .collect();
-            assert!(seen.iter().all(|is| *is == seen[0]), "{byte:#x} among others");
-            seen[0]
+            assert!(
+                matches!(seen[0], 0 | 0xff) && seen.iter().all(|is| *is == seen[0]),
+                "{byte:#x} among others"
+            );
+            seen[0] == 0xff
         };
         (0..=255).filter(|byte| is_marked(*byte)).collect()
     }
@@ -129,12 +180,13 @@ mod tests {
 
     #[test]
     fn marks_are_exact() {
-        assert_eq!(marked(|word| equal(word, b'\n')), [b'\n']);
-        assert_eq!(marked(|word| equal(word, 0)), [0]);
+        assert_eq!(marked(|block| equal(block, b'\n')), [b'\n']);
+        assert_eq!(marked(|block| equal(block, 0)), [0]);
         assert_eq!(marked(letters), those(|byte| byte.is_ascii_alphabetic()));
-        assert_eq!(marked(|word| within(word, b'0', b'9')), those(|byte| byte.is_ascii_digit()));
-        assert_eq!(marked(|word| within(word, 0, 0x7f)), those(|byte| byte.is_ascii()));
-        assert_eq!(marked(no_controls), those(|byte| !byte.is_ascii_control()));
+        assert_eq!(marked(|block| within(block, b'0', b'9')), those(|byte| byte.is_ascii_digit()));
+        assert_eq!(marked(|block| within(block, 0, 0x7f)), those(|byte| byte.is_ascii()));
+        assert_eq!(marked(|block| within(block, 0x80, 0xff)), those(|byte| !byte.is_ascii()));
+        assert_eq!(marked(controls), those(|byte| byte != b'\t' && byte.is_ascii_control()));
     }
 
     #[test]
@@ -152,15 +204,40 @@ mod tests {
     }
 
     #[test]
+    fn letters_alone_are_the_same_in_any_case() {
+        for len in 0..40 {
+            let some: Vec<u8> = b"Content-Md5~@[".iter().copied().cycle().take(len).collect();
+            let same = |other: &[u8]| {
+                assert_eq!(
+                    eq_ignore_case(&some, other),
+                    some.eq_ignore_ascii_case(other),
+                    "{len}: {other:?}"
+                );
+                eq_ignore_case(&some, other)
+            };
+            assert!(same(&some.to_ascii_uppercase()) && same(&some.to_ascii_lowercase()));
+            assert!(!same(&[&some[..], b"\0"].concat()) && (len == 0 || !same(&some[1..])));
+            for at in 0..len {
+                for bit in 0..8 {
+                    let mut other = some.clone();
+                    other[at] ^= 1 << bit;
+                    same(&other);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_span_ends_at_the_first_that_does_not_belong() {
-        for len in 0..20 {
+        for len in 0..40 {
             for end in 0..=len {
-                let mut bytes = b"a1b-".repeat(5);
+                let mut bytes = b"a1b-".repeat(10);
                 bytes.truncate(len);
                 if let Some(byte) = bytes.get_mut(end) {
                     *byte = b'!';
                 }
                 assert_eq!(span(&bytes, letters, |byte| byte != b'!'), end, "{end} of {len}");
+                assert_eq!(find(&bytes, b'!'), (end < len).then_some(end), "{end} of {len}");
             }
         }
     }

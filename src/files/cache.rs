@@ -94,17 +94,18 @@ impl FileCache {
         }
     }
 
-    /// The file of this path, if it is at hand and fresh, with its coded forms if they are wanted and known. Checks
-    /// against the disk what is due and will be used: what may have changed `fresh` before `asked_by`, when the request
-    /// was under way.
-    pub(crate) fn lookup(
+    /// What `take` makes of the file of this path, if it is at hand and fresh, and of its coded forms if they are wanted
+    /// and known. Checks against the disk what is due and will be used: what may have changed `fresh` before `asked_by`,
+    /// when the request was under way.
+    pub(crate) fn lookup<T>(
         &mut self,
         docroot: &Docroot,
         path: &[u8],
         with_coded: bool,
         asked_by: Instant,
         now: Instant,
-    ) -> Option<Forms> {
+        take: impl FnOnce(&Arc<CachedFile>, Option<&Arc<Siblings>>) -> T,
+    ) -> Option<T> {
         // Whoever trusts nothing is promised a look for each request.
         let asked_by = if self.trusted_for.is_zero() { now } else { asked_by };
         let place = *self.places.get(docroot.number)?.get(path)?;
@@ -128,9 +129,9 @@ impl FileCache {
                 }
                 *checked = Checked::new(now, self.trusted_for, writes);
             }
-            siblings = Some(Arc::clone(coded));
+            siblings = Some(&*coded);
         }
-        Some(Forms { original: Arc::clone(&entry.file), siblings })
+        Some(take(&entry.file, siblings))
     }
 
     /// Keeps a file that was read at `now` or later, if it may be trusted and there is room.

@@ -300,17 +300,37 @@ fn serve_from(docroot: &Arc<Docroot>, request: &Request<'_>, cx: &mut Context<'_
     if let Some(form) = archive::asked_for(docroot, &path, request) {
         return archive::answer(docroot, &path, form, request, cx);
     }
-    if let Some(forms) = cached(docroot, &path, request, cx) {
+    if request.fields().lack(DECIDING) && !docroot.options.clean_urls {
+        // Nearly every request for the whole of a small file ends here.
+        let whole = lookup(docroot, &path, false, cx, |file, _| whole_response(file));
+        if let Some(response) = whole {
+            download::mark(request, &path, cx);
+            return response.into();
+        }
+    } else if let Some(forms) = cached(docroot, &path, request, cx) {
         return asked_for(docroot, &forms, &path, &path, request, cx);
     }
     find(docroot, &path, request, cx)
 }
 
+fn lookup<T>(
+    docroot: &Docroot,
+    path: &[u8],
+    with_coded: bool,
+    cx: &mut Context<'_>,
+    take: impl FnOnce(&Arc<CachedFile>, Option<&Arc<Siblings>>) -> T,
+) -> Option<T> {
+    let (asked_by, now) = (cx.asked_by, cx.now().mono);
+    cx.files().with(|cache| cache.lookup(docroot, path, with_coded, asked_by, now, take))
+}
+
 /// The file of this path from the cache, if it is there with all that the request needs.
 fn cached(docroot: &Docroot, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Option<Forms> {
-    let (asked_by, now) = (cx.asked_by, cx.now().mono);
     let with_coded = accepts_codings(request);
-    let forms = cx.files().with(|cache| cache.lookup(docroot, path, with_coded, asked_by, now))?;
+    let forms = lookup(docroot, path, with_coded, cx, |original, siblings| Forms {
+        original: Arc::clone(original),
+        siblings: siblings.map(Arc::clone),
+    })?;
     (forms.siblings.is_some() || !with_coded).then_some(forms)
 }
 

@@ -245,7 +245,29 @@ impl Connection {
 
     /// Looks at `input` and says how many bytes it used and what they meant. Call again with the rest until
     /// `NeedMore` or `Paused`; an error is answered through [`Connection::refuse`] and ends the reading.
+    // The usual case becomes part of its caller: an event with a request in it is large, and would be moved about.
+    #[inline(always)]
     pub fn next_event<'s, 'b: 's>(
+        &mut self,
+        input: &'b [u8],
+        slots: &'s mut FieldSlots<'b>,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<(usize, Event<'s>), ProtocolError> {
+        if let Reading::Idle { .. } | Reading::Head { scanned: 0, .. } = self.reading
+            && let Some(head) = WholeHead::read(input, slots, limits)
+        {
+            let end = head.len();
+            let request = head.judge(slots, limits)?;
+            self.begin(&request, now);
+            return Ok((end, Event::Request(request)));
+        }
+        self.next_unusual(input, slots, limits, now)
+    }
+
+    /// The same for all but whole heads of the usual kind.
+    #[inline(never)]
+    fn next_unusual<'s, 'b: 's>(
         &mut self,
         input: &'b [u8],
         slots: &'s mut FieldSlots<'b>,
@@ -309,14 +331,6 @@ impl Connection {
                 self.progress = Progress::starting(now);
             }
             return Ok((skipped, Event::NeedMore));
-        }
-        if scanned == 0
-            && let Some(head) = WholeHead::read(rest, slots, limits)
-        {
-            let end = skipped + head.len();
-            let request = head.judge(slots, limits)?;
-            self.begin(&request, now);
-            return Ok((end, Event::Request(request)));
         }
         match request::scan(rest, scanned, limits)? {
             Scan::Partial(next) => {

@@ -13,6 +13,7 @@ use crate::text;
 pub struct FieldLine<'a> {
     name: &'a [u8],
     value: &'a [u8],
+    key: NameKey,
 }
 
 impl<'a> FieldLine<'a> {
@@ -33,18 +34,19 @@ impl<'a> FieldLine<'a> {
         self.value
     }
 
-    /// Compares lengths and last letters first: nearly all others are dismissed by them.
+    fn new(name: &'a [u8], value: &'a [u8]) -> Self {
+        FieldLine { name, value, key: NameKey::of(name) }
+    }
+
+    /// Compares keys first: nearly all others are dismissed by them.
     fn is_named(&self, name: &str) -> bool {
-        let ending = |bytes: &[u8]| bytes.last().map(u8::to_ascii_lowercase);
-        self.name.len() == name.len()
-            && ending(self.name) == ending(name.as_bytes())
-            && self.name.eq_ignore_ascii_case(name.as_bytes())
+        self.key == NameKey::of(name.as_bytes()) && text::eq_ignore_case(self.name, name.as_bytes())
     }
 }
 
 impl<'a> From<httparse::Header<'a>> for FieldLine<'a> {
     fn from(line: httparse::Header<'a>) -> Self {
-        FieldLine { name: line.name.as_bytes(), value: line.value }
+        FieldLine::new(line.name.as_bytes(), line.value)
     }
 }
 
@@ -59,27 +61,42 @@ pub(super) type FieldLines<'b> = SmallVec<[FieldLine<'b>; 24]>;
 /// reads the head once more, and knows what is wrong with it.
 pub(super) fn take_lines<'b>(block: &'b [u8], lines_max: usize, lines: &mut FieldLines<'b>) -> Option<usize> {
     lines.clear();
-    let mut at = 0;
-    loop {
-        let line = &block[at..];
-        if line.starts_with(b"\r\n") {
-            return Some(at + 2);
+    let mut rest = block;
+    for _ in 0..=lines_max {
+        if let [b'\r', b'\n', behind @ ..] = rest {
+            return Some(block.len() - behind.len());
         }
-        let colon = text::span(line, |word| text::letters(word) | text::equal(word, b'-'), is_token_byte);
-        if colon == 0 || line.get(colon) != Some(&b':') {
-            return None;
-        }
-        let rest = &line[colon + 1..];
-        let end = text::run_len(rest);
-        if !rest[end..].starts_with(b"\r\n") {
-            return None;
-        }
-        if lines.len() == lines_max {
-            return None;
-        }
-        lines.push(FieldLine { name: &line[..colon], value: trim_ows(&rest[..end]) });
-        at += colon + 1 + end + 2;
+        let (line, behind) = take_line(rest)?;
+        lines.push(line);
+        rest = behind;
     }
+    None
+}
+
+/// Takes one line apart. Also says what is behind it.
+#[inline]
+fn take_line(bytes: &[u8]) -> Option<(FieldLine<'_>, &[u8])> {
+    let usual = |block| text::letters(block) | text::equal(block, b'-');
+    let mut name_len = text::prefix(bytes, usual);
+    if bytes.get(name_len) != Some(&b':') {
+        name_len = token_len(bytes);
+    }
+    let (name, behind) = bytes.split_at_checked(name_len)?;
+    let [b':', behind @ ..] = behind else { return None };
+    let (value, behind) = behind.split_at_checked(text::run_len(behind))?;
+    let [b'\r', b'\n', behind @ ..] = behind else { return None };
+    let value = match value {
+        // As nearly everybody writes it.
+        [b' ', b'!'..=0xff, .., b'!'..=0xff] => &value[1..],
+        other => trim_ows(other),
+    };
+    (!name.is_empty()).then(|| (FieldLine::new(name, value), behind))
+}
+
+/// How long the token is that these bytes begin with. Out of line, for names that are not of letters and hyphens, or long.
+#[inline(never)]
+fn token_len(bytes: &[u8]) -> usize {
+    text::span(bytes, |block| text::letters(block) | text::equal(block, b'-'), is_token_byte)
 }
 
 /// The field lines of one head, in the order they were received.
@@ -90,6 +107,27 @@ pub(super) fn take_lines<'b>(block: &'b [u8], lines_max: usize, lines: &mut Fiel
 pub struct Fields<'a> {
     lines: &'a [FieldLine<'a>],
     names: NameFilter,
+}
+
+/// A number below 64 that a field name has in any case, and few others share with it. Most names are told apart by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct NameKey(u8);
+
+impl NameKey {
+    /// By length, first and last letter, weighted so that of the names that browsers send none shares its key with a
+    /// condition or `Range`.
+    #[inline]
+    const fn of(name: &[u8]) -> Self {
+        let ends = match (name.first(), name.last()) {
+            (Some(first), Some(last)) => 6 * (*first & 0x1f) as usize + 3 * (*last & 0x1f) as usize,
+            _ => 0,
+        };
+        NameKey(((name.len() + ends) % 64) as u8)
+    }
+
+    const fn bit(self) -> u64 {
+        1 << (self.0 % 64)
+    }
 }
 
 /// A Bloom filter of field names, with one bit for each. Most of what is asked of a head is whether it has a field that
@@ -103,24 +141,15 @@ impl NameFilter {
     pub const fn of(names: &[&str]) -> Self {
         let (mut bits, mut at) = (0, 0);
         while at < names.len() {
-            bits |= NameFilter::bit(names[at].as_bytes());
+            bits |= NameKey::of(names[at].as_bytes()).bit();
             at += 1;
         }
         NameFilter(bits)
     }
 
-    /// Whether this name may be one of them. False is certain.
-    pub(super) fn may_have(self, name: &[u8]) -> bool {
-        self.0 & NameFilter::bit(name) != 0
-    }
-
-    /// By length and first letter. Of the names that browsers send none shares its bit with a condition or `Range`.
-    const fn bit(name: &[u8]) -> u64 {
-        let initial = match name.first() {
-            Some(byte) => (*byte & 0x1f) as usize,
-            None => 0,
-        };
-        1 << ((name.len() + 2 * initial) % 64)
+    /// Whether the name of this line may be one of them. False is certain.
+    pub(super) fn may_have(self, line: &FieldLine<'_>) -> bool {
+        self.0 & line.key.bit() != 0
     }
 }
 
@@ -128,7 +157,7 @@ impl<'a> Fields<'a> {
     /// A view of these lines.
     #[must_use]
     pub fn new(lines: &'a [FieldLine<'a>]) -> Self {
-        let names = lines.iter().fold(0, |bits, line| bits | NameFilter::bit(line.name));
+        let names = lines.iter().fold(0, |bits, line| bits | line.key.bit());
         Fields { lines, names: NameFilter(names) }
     }
 
@@ -198,7 +227,7 @@ pub fn list_elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Whether any element of these lines is this token, whatever its case. For lists such as `Connection`.
 pub fn has_token<'a>(lines: impl Iterator<Item = &'a [u8]>, token: &str) -> bool {
-    lines.flat_map(list_elements).any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
+    lines.flat_map(list_elements).any(|element| text::eq_ignore_case(element, token.as_bytes()))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! Request heads: found, parsed through httparse, and judged by our own strict checks.
+//! Request heads: found, taken apart, and judged by our own strict checks.
 //!
-//! httparse knows the grammar of tokens and field values; it is lenient about line ends and silent about
-//! framing, Host, target and version. Those are judged here (RFC 9112 sections 2.2, 3 and 6.3, RFC 9110 section
-//! 7.2): any doubt is an error, never a guess. Pure; must not know where the bytes came from.
+//! A head that is plainly right is read in one pass (`WholeHead`); all others go through httparse. That knows the
+//! grammar of tokens and field values; it is lenient about line ends and silent about framing, Host, target and version.
+//! Those are judged here (RFC 9112 sections 2.2, 3 and 6.3, RFC 9110 section 7.2): any doubt is an error, never a guess.
+//! Pure; must not know where the bytes came from.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -260,6 +261,7 @@ pub(super) struct WholeHead<'b> {
 
 impl<'b> WholeHead<'b> {
     /// Reads the head that `input` begins with, if it is whole and of the usual kind.
+    #[inline(always)]
     pub(super) fn read(input: &'b [u8], slots: &mut FieldSlots<'b>, limits: &Limits) -> Option<Self> {
         let (method, start) = usual_method(input)?;
         let (form, len) = target::take_origin_form(&input[start..]).ok()?;
@@ -283,7 +285,7 @@ impl<'b> WholeHead<'b> {
     }
 
     /// Judges it. `slots` are those it was read into.
-    #[inline]
+    #[inline(always)]
     pub(super) fn judge<'s>(
         self,
         slots: &'s FieldSlots<'b>,
@@ -302,6 +304,7 @@ const VERSION_1_1: &[u8; 11] = b" HTTP/1.1\r\n";
 const VERSION_1_0: &[u8; 11] = b" HTTP/1.0\r\n";
 
 /// The method of most requests, and where the target begins.
+#[inline(always)]
 fn usual_method(input: &[u8]) -> Option<(Method<'static>, usize)> {
     Some(match input {
         [b'G', b'E', b'T', b' ', ..] => (Method::Get, 4),
@@ -370,24 +373,15 @@ enum LineEnd {
     None,
 }
 
-/// Looks at eight bytes at a time: lines are too short for anything that first has to be set up.
 fn find_line_end(head: &[u8], scanned: usize) -> LineEnd {
     let mut from = scanned.min(head.len());
-    let (words, rest) = head[from..].as_chunks::<8>();
-    for word in words {
-        let mut found = text::equal(u64::from_le_bytes(*word), b'\n');
-        while found != 0 {
-            let at = from + text::first(found);
-            match line_end_at(head, at) {
-                LineEnd::None => found &= found - 1,
-                end => return end,
-            }
+    while let Some(at) = text::find(&head[from..], b'\n') {
+        match line_end_at(head, from + at) {
+            LineEnd::None => from += at + 1,
+            end => return end,
         }
-        from += 8;
     }
-    let found = rest.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-    let mut ends = found.map(|(at, _)| line_end_at(head, from + at));
-    ends.find(|end| !matches!(end, LineEnd::None)).unwrap_or(LineEnd::None)
+    LineEnd::None
 }
 
 /// What the LF at this place means.
@@ -540,24 +534,25 @@ const FRAMING: NameFilter =
 impl<'b> Framing<'b> {
     fn gather(&mut self, lines: Fields<'b>) -> Result<(), ProtocolError> {
         for line in lines.lines() {
-            let (name, value) = (line.name_bytes(), line.value());
             // Of a browser's twenty names only a few get as far as a comparison.
-            if !FRAMING.may_have(name) {
+            if !FRAMING.may_have(line) {
                 continue;
             }
+            let (name, value) = (line.name_bytes(), line.value());
+            let is = |known: &[u8]| text::eq_ignore_case(name, known);
             match name.len() {
-                4 if name.eq_ignore_ascii_case(b"host") => once(&mut self.host, value, "Host")?,
-                6 if name.eq_ignore_ascii_case(b"expect") => self.expectation = Some(value),
-                10 if name.eq_ignore_ascii_case(b"connection") => {
+                4 if is(b"host") => once(&mut self.host, value, "Host")?,
+                6 if is(b"expect") => self.expectation = Some(value),
+                10 if is(b"connection") => {
                     for option in list_elements(value) {
-                        self.closes |= option.eq_ignore_ascii_case(b"close");
-                        self.keeps |= option.eq_ignore_ascii_case(b"keep-alive");
+                        self.closes |= text::eq_ignore_case(option, b"close");
+                        self.keeps |= text::eq_ignore_case(option, b"keep-alive");
                     }
                 }
-                14 if name.eq_ignore_ascii_case(b"content-length") => {
+                14 if is(b"content-length") => {
                     once(&mut self.length, value, "Content-Length")?;
                 }
-                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                17 if is(b"transfer-encoding") => {
                     once(&mut self.coding, value, "Transfer-Encoding")?;
                 }
                 _ => {}
@@ -633,7 +628,7 @@ struct Head<'b> {
 }
 
 /// Judges a head; `locate` says what its target means.
-#[inline]
+#[inline(always)]
 fn judge<'b>(
     head: Head<'b>,
     limits: &Limits,

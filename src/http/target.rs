@@ -11,7 +11,7 @@ use std::fmt;
 use memchr::memchr;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
-use crate::text;
+use crate::text::{self, Block};
 
 /// Bytes that stand for themselves in a path: `pchar` (RFC 3986 section 3.3) without `%`, and the slash.
 const PATH: u8 = 1;
@@ -55,6 +55,11 @@ const fn class_table() -> [u8; 256] {
         byte += 1;
     }
     table
+}
+
+/// The letters, digits, dots and hyphens among them: nearly all of which names are made.
+fn plain(block: Block) -> Block {
+    text::letters(block) | text::within(block, b'-', b'.') | text::within(block, b'0', b'9')
 }
 
 fn is_class(byte: u8, class: u8) -> bool {
@@ -102,13 +107,15 @@ pub(crate) fn take_origin_form(bytes: &[u8]) -> Result<(OriginForm<'_>, usize), 
     }
     let (mut at, mut is_plain) = (0, true);
     while let Some(&byte) = bytes.get(at) {
-        if is_class(byte, WORD) {
-            at += 1;
-            continue;
-        }
         match byte {
-            b'/' => is_plain &= !matches!(bytes.get(at + 1), Some(b'/' | b'.')),
+            b'/' => {
+                is_plain &= !matches!(bytes.get(at + 1), Some(b'/' | b'.'));
+                at += 1;
+                at += text::span(&bytes[at..], plain, |byte| is_class(byte, WORD));
+                continue;
+            }
             b'.' => {}
+            _ if is_class(byte, WORD) => {}
             b'%' => match bytes.get(at + 1..at + 3) {
                 Some([high, low]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                     is_plain = false;
@@ -288,8 +295,7 @@ pub fn check_host(value: &[u8]) -> bool {
         return is_ip_literal(&literal[..end]) && is_port_suffix(&literal[end + 1..]);
     }
     // Nearly every name is plain; the few with escapes are looked at again.
-    let usual = |word| text::letters(word) | text::within(word, b'-', b'.') | text::within(word, b'0', b'9');
-    let end = text::span(value, usual, |byte| is_class(byte, NAME));
+    let end = text::span(value, plain, |byte| is_class(byte, NAME));
     match &value[end..] {
         [b'%', ..] => {
             let (name, port) = value.split_at(memchr(b':', value).unwrap_or(value.len()));

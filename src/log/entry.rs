@@ -131,9 +131,9 @@ fn quoted(value: Option<&[u8]>, out: &mut Vec<u8>) {
 fn escape_field(value: &[u8], stop: u8, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let is_plain = |byte| matches!(byte, 0x20..0x7f) && byte != b'"' && byte != b'\\' && byte != stop;
-    let plain = |word| {
-        let odd = text::equal(word, b'"') | text::equal(word, b'\\') | text::equal(word, stop);
-        text::within(word, 0x20, 0x7e) & !odd
+    let plain = |block| {
+        let odd = text::equal(block, b'"') | text::equal(block, b'\\') | text::equal(block, stop);
+        text::within(block, 0x20, 0x7e) & !odd
     };
     let mut rest = value;
     loop {
