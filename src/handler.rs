@@ -233,20 +233,25 @@ pub(crate) struct Extra {
     user: Option<String>,
     /// How often programs have referred to other paths to answer it.
     redirects: u8,
+    /// Whether anything was said since it was cleared. Asked three times a request, while nearly all say nothing.
+    is_said: bool,
 }
 
 impl Extra {
     pub(crate) fn is_empty(&self) -> bool {
-        self.always.is_empty()
-            && self.on_success.is_empty()
-            && self.unless_said.is_empty()
-            && self.by_path.is_empty()
-            && self.by_path_on_success.is_empty()
-            && self.user.is_none()
-            && self.redirects == 0
+        !self.is_said
+    }
+
+    /// Itself, to have something said.
+    fn say(&mut self) -> &mut Self {
+        self.is_said = true;
+        self
     }
 
     pub(crate) fn clear(&mut self) {
+        if !std::mem::take(&mut self.is_said) {
+            return;
+        }
         self.always.clear();
         self.on_success.clear();
         self.unless_said.clear();
@@ -257,10 +262,11 @@ impl Extra {
     }
 
     fn push(&mut self, when: When, name: &str, value: &[u8]) {
+        let said = self.say();
         let lines = match when {
-            When::Always => &mut self.always,
-            When::Success => &mut self.on_success,
-            When::Unsaid => &mut self.unless_said,
+            When::Always => &mut said.always,
+            When::Success => &mut said.on_success,
+            When::Unsaid => &mut said.unless_said,
         };
         push_field(lines, name, value);
     }
@@ -376,7 +382,7 @@ impl Context<'_> {
     pub(crate) fn start_over(&mut self, redirects: u8) {
         *self.watch = Change::LetGo;
         self.extra.clear();
-        self.extra.redirects = redirects;
+        self.extra.say().redirects = redirects;
     }
 
     /// Has a field line said on the answer to the request in hand, whoever makes it: now, a job, a file.
@@ -387,13 +393,14 @@ impl Context<'_> {
 
     /// Has these written field lines, of the path asked for, said on the answer unless it says them itself.
     pub(crate) fn add_path_fields(&mut self, always: &[u8], on_success: &[u8]) {
-        self.extra.by_path.extend_from_slice(always);
-        self.extra.by_path_on_success.extend_from_slice(on_success);
+        let said = self.extra.say();
+        said.by_path.extend_from_slice(always);
+        said.by_path_on_success.extend_from_slice(on_success);
     }
 
     /// Has the access log say who the client has proved to be.
     pub fn set_user(&mut self, user: &str) {
-        self.extra.user = Some(user.to_owned());
+        self.extra.say().user = Some(user.to_owned());
     }
 
     /// A body source's way to the worker threads; see [`crate::offload::Offloaded`].

@@ -59,7 +59,11 @@ const fn class_table() -> [u8; 256] {
 
 /// The letters, digits, dots and hyphens among them: nearly all of which names are made.
 fn plain(block: Block) -> Block {
-    text::letters(block) | text::within(block, b'-', b'.') | text::within(block, b'0', b'9')
+    text::letters(block) | text::within(block, b'-', b'.') | digits(block)
+}
+
+fn digits(block: Block) -> Block {
+    text::within(block, b'0', b'9')
 }
 
 fn is_class(byte: u8, class: u8) -> bool {
@@ -334,7 +338,7 @@ fn is_reg_name(name: &[u8]) -> bool {
 fn is_port_suffix(suffix: &[u8]) -> bool {
     match suffix {
         [] => true,
-        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        [b':', port @ ..] => port.len() <= 5 && text::span(port, digits, |_| false) == port.len(),
         _ => false,
     }
 }
