@@ -45,6 +45,9 @@ pub const LOG_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long an access log that takes nothing may hold the writer thread; then the lines at hand are lost.
 pub const LOG_STALL_MAX: Duration = Duration::from_secs(1);
 
+/// How long the end of a server or of the process waits for its log to be written.
+pub const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);
+
 /// The longest timeout that can be asked for, and what a drain timeout of `off` means: a year is for ever, and
 /// still far from where adding to a clock overflows.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);

@@ -15,7 +15,7 @@ use crate::conn_id::{ConnId, WatchId};
 use crate::driver::Driver;
 use crate::error_page;
 use crate::files;
-use crate::handler::{Answer, BodySink, Context, Extra, Peer, Sunk, WithContent};
+use crate::handler::{Answer, BodySink, Context, Extra, Now, Peer, Sunk, WithContent};
 use crate::http::connection::{Expired, RespondContext};
 use crate::http::request::FieldSlots;
 use crate::http::response::OpenFile;
@@ -868,10 +868,15 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
     }
 
-    /// Writes the log lines of answers that the client has taken whole; of all of them, when it `is_gone`.
-    pub(crate) fn log_answers(&mut self, is_gone: bool) {
+    /// Writes the log lines of answers that the client has taken whole; of all of them, when it `is_gone`. Has the `clock`
+    /// read if there are any.
+    pub(crate) fn log_answers(&mut self, is_gone: bool, clock: impl FnOnce() -> Now) {
         let Some(work) = self.client.work.as_mut() else { return };
         let Some(access) = self.driver.access.as_mut() else { return };
+        if work.lines.is_empty() {
+            return;
+        }
+        let now = clock();
         while let Some(line) = work.lines.front() {
             let whole = line.ends_at.is_some_and(|end| end <= work.out.total_sent());
             if !whole && !is_gone {
@@ -879,7 +884,6 @@ impl<'a, O: Observer> Exchange<'a, O> {
             }
             let end = line.ends_at.unwrap_or_else(|| work.out.total_queued());
             let missing = end.saturating_sub(work.out.total_sent());
-            let now = self.driver.now;
             let entry = AccessEntry {
                 peer: self.client.peer.ip(),
                 user: line.note.user.as_deref(),

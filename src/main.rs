@@ -2,15 +2,12 @@
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use whirligig::cli::{self, Exit, Surroundings};
+use whirligig::config::LOG_FLUSH_MAX;
 use whirligig::log::LogQueue;
 use whirligig::reactor::Outcome;
 use whirligig::server::{BindError, Server};
-
-/// How long the end of the process waits for the log to be written.
-const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     match start() {

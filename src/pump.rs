@@ -50,6 +50,8 @@ pub trait Stream {
     fn shutdown_write(&mut self) -> io::Result<()>;
     /// Makes the coming close a reset, so that the kernel drops what it still holds for the peer.
     fn reset_on_close(&mut self);
+    /// The time as it is now. A line of the access log asks: the driver's clock stands still while a handler works.
+    fn clock(&mut self) -> Now;
     /// The time, if the last read waited so long that the driver's is out of date: only the twin's does.
     fn woke_at(&mut self) -> Option<Now> {
         None
@@ -161,7 +163,7 @@ pub fn expire<S: Stream, O: Observer>(
         None => pump(client, stream, driver, id),
         Some(Expired::Refuse(_, reason) | Expired::Close(reason)) => Pumped::Closed(reason),
         Some(Expired::Reset(reason)) => {
-            exchange.log_answers(true);
+            exchange.log_answers(true, || stream.clock());
             stream.reset_on_close();
             Pumped::Closed(reason)
         }
@@ -224,7 +226,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
 
     /// The end of every pump.
     fn finish(mut self, pumped: Pumped) -> Pumped {
-        self.exchange.log_answers(matches!(pumped, Pumped::Closed(_)));
+        self.exchange.log_answers(matches!(pumped, Pumped::Closed(_)), || self.stream.clock());
         self.exchange.settle();
         pumped
     }

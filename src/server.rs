@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex};
 
 use crate::api;
 use crate::cgi::{self, Scripts};
-use crate::config::{Bind, Config, Model};
+use crate::config::{Bind, Config, LOG_FLUSH_MAX, Model};
 use crate::driver::Driver;
 use crate::files::{Docroot, FileCache, Files, StaticFiles};
 use crate::handler::{Handler, Router};
 use crate::jobs::{Pool, lock};
 use crate::live;
-use crate::log::{AccessBuffer, LogQueue};
+use crate::log::{AccessBuffer, LogQueue, open_access_log};
 use crate::metrics::{self, Metrics};
 use crate::observe::{Counters, LoopTally, Observer, Stopwatch};
 use crate::reactor::os::{Listener, MioOs, Os, TcpOptions, bind_tcp_shared, read_clocks};
@@ -344,15 +344,19 @@ impl Server {
     }
 
     /// Serves until its [`Handle`], SIGINT or SIGTERM stops it; takes those signals over unless it was told not to
-    /// ([`Builder::signals`]). Returns when the last client is served, or says how many were cut off.
+    /// ([`Builder::signals`]). Returns when the last client is served, or says how many were cut off. Writes the access
+    /// log that its configuration names.
     ///
     /// # Errors
-    /// When the poll or the threads that it needs cannot be had.
+    /// When the poll, the threads that it needs or the access log cannot be had.
     pub fn run(self) -> io::Result<Outcome> {
-        self.run_logged(None)
+        let Some(target) = &self.config.access_log else { return self.run_logged(None) };
+        let log = LogQueue::new(Some(open_access_log(target)?));
+        let _flushed_at_end = log.flush_at_end(LOG_FLUSH_MAX);
+        self.run_logged(Some(&log))
     }
 
-    /// The same with somebody to write the access log.
+    /// The same with somebody to write the access log, who may write diagnostics, too.
     ///
     /// # Errors
     /// As [`Server::run`].

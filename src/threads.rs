@@ -571,7 +571,7 @@ impl Worker {
         };
         log::debug!("{} closed: {}", self.id, reason.name());
         self.driver.observer.closed(reason);
-        Exchange::new(&mut self.client, &mut self.driver, self.id, 0).log_answers(true);
+        Exchange::new(&mut self.client, &mut self.driver, self.id, 0).log_answers(true, read_clocks);
         if let Some(access) = &mut self.driver.access {
             access.flush();
         }
@@ -837,6 +837,10 @@ impl Stream for TwinStream {
         if let Socket::Tcp(stream) = &self.line.socket {
             drop(socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)));
         }
+    }
+
+    fn clock(&mut self) -> Now {
+        read_clocks()
     }
 
     fn woke_at(&mut self) -> Option<Now> {

@@ -28,7 +28,7 @@ pub struct AccessEntry<'a> {
     pub referer: Option<&'a [u8]>,
     /// The `User-Agent` field as received.
     pub user_agent: Option<&'a [u8]>,
-    /// From the first byte of the request to the last byte of the answer, in microseconds.
+    /// From the turn in which the request was read to the last byte of the answer, in microseconds.
     pub duration_us: u64,
 }
 

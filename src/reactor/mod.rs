@@ -23,7 +23,7 @@ use crate::handler::Peer;
 use crate::http::{CloseReason, Phase};
 use crate::jobs::Done;
 use crate::observe::{Activity, Counters, Gauges, Observer};
-use crate::pump::{self, Pumped};
+use crate::pump::{self, Pumped, Stream as _};
 use crate::signals::Signal;
 use crate::watch::{Advanced, Ready};
 
@@ -556,7 +556,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             self.driver.desk.cancel(id);
         }
         let mut exchange = Exchange::new(&mut slot.client, &mut self.driver, id, 0);
-        exchange.log_answers(true);
+        exchange.log_answers(true, || slot.stream.clock());
         if let Some(work) = slot.client.work.take() {
             self.driver.release(work);
         }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use super::{BindError, Content, Server};
 use crate::call::Call;
 use crate::config::{
-    AuthRule, AuthUsers, Bind, Config, FileOptions, Limits, Model, Timeouts, UPLOAD_BYTES_MAX,
+    AuthRule, AuthUsers, Bind, Config, FileOptions, Limits, LogFormat, LogTarget, Model, Timeouts,
+    UPLOAD_BYTES_MAX,
 };
 use crate::files::{Docroot, StaticFiles};
 use crate::handler::{Answer, Handler, Router};
@@ -213,6 +214,14 @@ impl Builder {
     /// So many loops share the port, each on a thread of its own; one a processor is a good number. Default: 1.
     pub fn reactors(mut self, loops: usize) -> Self {
         self.config.reactors = loops.max(1);
+        self
+    }
+
+    /// Writes a line about each request, to a file or to standard output. It is opened when the server runs and anew on
+    /// SIGHUP; a thread of its own writes, and lines that the disk cannot keep up with are dropped and counted. Default:
+    /// none.
+    pub fn access_log(mut self, target: LogTarget, format: LogFormat) -> Self {
+        (self.config.access_log, self.config.log_format) = (Some(target), format);
         self
     }
 

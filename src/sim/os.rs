@@ -110,11 +110,7 @@ impl Os for SimOs {
     }
 
     fn now(&mut self) -> Now {
-        let ns = lock(&self.world).now_ns;
-        Now {
-            mono: self.origin + Duration::from_nanos(ns),
-            wall: Duration::from_secs(1_700_000_000) + Duration::from_nanos(ns),
-        }
+        now_in(&self.world, self.origin)
     }
 
     fn listeners(&self) -> usize {
@@ -142,7 +138,10 @@ impl Os for SimOs {
         world.open += 1;
         world.conns[at].accepted = true;
         world.tell(|| format!("server accepts client {at}"));
-        Ok((SimStream { world: Arc::clone(&self.world), at }, Peer::V4([127, 0, 0, 1], at as u16)))
+        Ok((
+            SimStream { world: Arc::clone(&self.world), at, origin: self.origin },
+            Peer::V4([127, 0, 0, 1], at as u16),
+        ))
     }
 
     fn register(&mut self, stream: &mut SimStream, id: ConnId) -> io::Result<()> {
@@ -242,6 +241,7 @@ impl Errands for SimDesk {
 pub struct SimStream {
     pub(super) world: Shared,
     pub(super) at: usize,
+    origin: Instant,
 }
 
 impl SimStream {
@@ -372,6 +372,15 @@ impl Stream for SimStream {
     fn reset_on_close(&mut self) {
         lock(&self.world).conns[self.at].server_reset = true;
     }
+
+    fn clock(&mut self) -> Now {
+        now_in(&self.world, self.origin)
+    }
+}
+
+fn now_in(world: &Shared, origin: Instant) -> Now {
+    let passed = Duration::from_nanos(lock(world).now_ns);
+    Now { mono: origin + passed, wall: Duration::from_secs(1_700_000_000) + passed }
 }
 
 impl Drop for SimStream {

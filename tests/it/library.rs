@@ -1,11 +1,12 @@
 //! The library as its users meet it: a server put together in the test, run on both models, asked over sockets.
 
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use whirligig::config::{AuthRule, AuthUsers, Config};
+use whirligig::config::{AuthRule, AuthUsers, Config, LogFormat, LogTarget};
 use whirligig::handler::{Answer, Context, When};
 use whirligig::http::{Request, date};
 use whirligig::reactor::Outcome;
@@ -301,7 +302,7 @@ fn an_htpasswd_file_may_lie_anywhere_where_no_files_are_served() {
     root.write("users", user);
     // Below the folder that tests run in, and of a name that would be served.
     let file = tempfile::NamedTempFile::with_prefix_in("users-", env!("CARGO_TARGET_TMPDIR")).unwrap();
-    std::fs::write(file.path(), user).unwrap();
+    fs::write(file.path(), user).unwrap();
     let builder = || Server::builder().get("/", |_| "x").htpasswd("/", file.path());
     on_both(|model| {
         let server = InProcess::start(model, builder());
@@ -316,7 +317,7 @@ fn an_htpasswd_file_may_lie_anywhere_where_no_files_are_served() {
 fn a_folder_may_take_uploads() {
     on_both(|model| {
         let root = docroot();
-        std::fs::create_dir(root.path("inbox")).unwrap();
+        fs::create_dir(root.path("inbox")).unwrap();
         let builder = Server::builder()
             .get("/inbox/{name}/about", |call| format!("about {}", call.param("name")))
             .files(root.root())
@@ -330,7 +331,7 @@ fn a_folder_may_take_uploads() {
         client.ask("DELETE", "/inbox/a.txt", &[], b"").expect(204);
         client.ask("PUT", "/b.txt", &[], b"new").expect(405);
         client.ask("MKCOL", "/inbox/closed/x", &[], b"").expect(401);
-        assert_eq!(std::fs::read_dir(root.path("inbox")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(root.path("inbox")).unwrap().count(), 0);
     });
 }
 
@@ -411,4 +412,34 @@ fn behind_a_slow_handler_each_answer_leaves_at_once() {
     holder.response().expect(200);
     until("all handlers have run", || answered.load(Ordering::SeqCst) == CLIENTS);
     clients.lock().unwrap().iter_mut().for_each(|client| drop(client.response().expect(200)));
+}
+
+/// The driver's clock stands still while a handler works, and the log is where one looks for the slow ones.
+#[test]
+fn what_a_handler_takes_stands_in_the_access_log() {
+    const WORK: Duration = Duration::from_millis(20);
+    on_both(|model| {
+        let root = docroot();
+        let log = root.outside("access.log");
+        let builder = Server::builder()
+            .access_log(LogTarget::File(log.clone()), LogFormat::Json)
+            .get("/quick", |_| "quick")
+            .get("/slow", |_| {
+                pass(WORK);
+                "slow"
+            });
+        let server = InProcess::start(model, builder);
+        let mut client = Client::connect(server.port);
+        client.get("/quick").expect(200);
+        client.get("/slow").expect(200);
+        let mut lines = Vec::new();
+        until("both lines are written", || {
+            lines = fs::read_to_string(&log).unwrap_or_default().lines().map(str::to_owned).collect();
+            lines.len() == 2
+        });
+        let us =
+            |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["us"].as_u64().unwrap();
+        assert!(us(&lines[0]) > 0, "{}", lines[0]);
+        assert!(u128::from(us(&lines[1])) >= WORK.as_micros(), "{}", lines[1]);
+    });
 }
