@@ -11,9 +11,8 @@ use crate::handler::{Answer, BodySink, Context, Methods, Router, Sunk};
 use crate::http::negotiate::preferred;
 use crate::http::target::{normalize, query_pairs};
 use crate::http::{Body, Request, Response, Status, date};
-use crate::jobs::Then;
 use crate::json::push_string;
-use crate::spool::{self, Pushed, Spool, Spooled};
+use crate::spool::{Beside, Spool, Spooled};
 
 /// Adds the routes below `/api/`.
 #[must_use]
@@ -26,7 +25,7 @@ pub fn routes(router: Router, spool: &Arc<Spool>) -> Router {
         .route(
             "/api/echo",
             Methods(&["POST", "PUT", "PATCH", "DELETE"]),
-            move |request: &Request<'_>, _: &mut Context<'_>| echo(request, &spool),
+            move |request: &Request<'_>, cx: &mut Context<'_>| echo(request, cx, &spool),
         )
 }
 
@@ -95,65 +94,43 @@ fn query(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
 }
 
 /// `/api/echo`: the content comes back with its type, after it has ended.
-fn echo(request: &Request<'_>, spool: &Arc<Spool>) -> Answer {
+fn echo(request: &Request<'_>, cx: &Context<'_>, spool: &Arc<Spool>) -> Answer {
     let content_type = request.field("content-type").unwrap_or(b"application/octet-stream").to_vec();
-    Answer::Sink(Box::new(Echo { content_type, content: Spooled::new(spool) }))
+    let content = Beside::new(Spooled::new(spool), cx.errands());
+    Answer::Sink(Box::new(Echo { content_type, content }))
 }
 
 struct Echo {
     content_type: Vec<u8>,
-    content: Spooled,
+    content: Beside<Spooled>,
 }
 
 impl BodySink for Echo {
     fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> Sunk {
-        match self.content.push(piece) {
-            Pushed::Kept => Sunk::More,
-            Pushed::Spill => Sunk::Full,
-            Pushed::NoRoom => Sunk::Refuse(spool::no_room()),
-        }
+        self.content.take(piece)
     }
 
-    fn drain(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
-        cx.job_then(move || {
-            let spilled = self.content.spill();
-            let then: Then = Box::new(move |_| match spilled {
-                Ok(()) => Answer::Sink(self),
-                Err(errno) => spool::cannot_spill(errno).into(),
-            });
-            then
-        })
+    fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        let Echo { content_type, content } = *self;
+        content.spill(cx, move |content| Answer::Sink(Box::new(Echo { content_type, content })))
     }
 
     fn finish(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
-        if !self.content.is_filed() {
-            let content = self.content.take_memory();
-            return self.response(Body::Bytes(content)).into();
+        if !self.content.get().is_some_and(|content| content.is_filed()) {
+            return self.answer();
         }
-        cx.job_then(move || {
-            let spilled = self.content.spill();
-            let then: Then = Box::new(move |_| {
-                if let Err(errno) = spilled {
-                    return spool::cannot_spill(errno).into();
-                }
-                match self.content.take_file() {
-                    Some((file, len)) => {
-                        self.response(Body::File { file: Arc::new(file), offset: 0, len }).into()
-                    }
-                    None => error(Status::INTERNAL_SERVER_ERROR, "the content was lost", false).into(),
-                }
-            });
-            then
-        })
+        let Echo { content_type, content } = *self;
+        content.spill(cx, move |content| Echo { content_type, content }.answer())
     }
 }
 
 impl Echo {
-    fn response(&self, body: Body) -> Response {
+    fn answer(self) -> Answer {
         Response::new(Status::OK)
             .with_field("Content-Type", &self.content_type)
             .with_field("X-Content-Type-Options", "nosniff")
             .with_field("Cache-Control", "no-store")
-            .with_body(body)
+            .with_body(self.content.into_body())
+            .into()
     }
 }

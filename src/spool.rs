@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::config::KIB;
 use crate::conn_id::ConnId;
 use crate::error_page::error;
+use crate::handler::{Answer, Context, Sunk};
 use crate::http::response::OpenFile;
-use crate::http::{Response, Status};
+use crate::http::{Body, Response, Status};
 use crate::jobs::Errands;
 use crate::temporary::temporary_file;
 
@@ -136,6 +137,14 @@ impl Spooled {
         std::mem::take(&mut self.memory)
     }
 
+    /// The file to be sent, and how much is in it. Another descriptor stays here, so that the last one is closed by whoever
+    /// drops this; where none can be had, by the sender.
+    fn share_file(&mut self) -> Option<(OwnedFd, u64)> {
+        let fd = self.file.take()?;
+        self.file = fd.try_clone().ok();
+        Some((fd, self.filed_bytes))
+    }
+
     /// The file, and how much is in it, taken out.
     pub(crate) fn take_file(&mut self) -> Option<(OpenFile, u64)> {
         let fd = self.file.take()?;
@@ -179,6 +188,46 @@ impl<T: Send + 'static> Drop for Beside<T> {
             // For no connection: none is to be woken for it.
             self.errands.run(ConnId::new(0, 0), Box::new(move || drop(value)));
         }
+    }
+}
+
+/// Content on its way through a sink.
+impl Beside<Spooled> {
+    /// Keeps a piece.
+    pub(crate) fn take(&mut self, piece: &[u8]) -> Sunk {
+        match self.get().map_or(Pushed::NoRoom, |content| content.push(piece)) {
+            Pushed::Kept => Sunk::More,
+            Pushed::Spill => Sunk::Full,
+            Pushed::NoRoom => Sunk::Refuse(no_room()),
+        }
+    }
+
+    /// Has what is in memory written to the file, and goes on with it if it could be.
+    pub(crate) fn spill(
+        self,
+        cx: &mut Context<'_>,
+        then: impl FnOnce(Beside<Spooled>) -> Answer + Send + 'static,
+    ) -> Answer {
+        let (content, errands) = self.into_parts();
+        let Some(mut content) = content else { return no_room().into() };
+        cx.job_then(move || match content.spill() {
+            Ok(()) => {
+                let content = Beside::new(content, errands);
+                Box::new(move |_| then(content))
+            }
+            Err(errno) => Box::new(move |_| cannot_spill(errno).into()),
+        })
+    }
+
+    /// All of it, to be sent: what is in memory, or the file if there is one.
+    pub(crate) fn into_body(mut self) -> Body {
+        let Some((fd, len)) = self.get().and_then(Spooled::share_file) else {
+            // No file, no errand.
+            let (content, _) = self.into_parts();
+            return Body::Bytes(content.map(|mut content| content.take_memory()).unwrap_or_default());
+        };
+        let file = Arc::new(OpenFile::leased(fd, Box::new(self)));
+        Body::File { file, offset: 0, len }
     }
 }
 
@@ -229,5 +278,16 @@ mod tests {
         let (taken, _) = Beside::new(content(), Arc::clone(&later) as Arc<_>).into_parts();
         drop(taken);
         assert_eq!((spool.bytes(), lock(&later.0).len()), (0, 0));
+
+        let body = Beside::new(content(), Arc::clone(&later) as Arc<_>).into_body();
+        assert!(matches!(&body, Body::File { len: 10, .. }));
+        drop(body);
+        assert_eq!((spool.bytes(), lock(&later.0).len()), (10, 1), "the connection closed it");
+        lock(&later.0).drain(..).for_each(|errand| errand());
+        assert_eq!(spool.bytes(), 0);
+        let mut content = Beside::new(Spooled::new(&spool), Arc::clone(&later) as Arc<_>);
+        assert!(matches!(content.take(&[1; 3]), Sunk::More));
+        assert!(matches!(content.into_body(), Body::Bytes(bytes) if bytes == [1; 3]));
+        assert_eq!((spool.bytes(), lock(&later.0).len()), (0, 0), "an errand for what is in memory");
     }
 }

@@ -292,12 +292,12 @@ struct Gather {
 
 impl BodySink for Gather {
     fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> Sunk {
-        run::take(&mut self.content, piece)
+        self.content.take(piece)
     }
 
     fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
         let Gather { order, script, content } = *self;
-        run::spill(content, cx, move |content| Answer::Sink(Box::new(Gather { order, script, content })))
+        content.spill(cx, move |content| Answer::Sink(Box::new(Gather { order, script, content })))
     }
 
     fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer {

@@ -24,7 +24,7 @@ use crate::http::response::OpenFile;
 use crate::http::{Body, BodySource, Filled, Response, Status};
 use crate::jobs::{Done, Then, lock};
 use crate::offload::{Offloaded, Producer};
-use crate::spool::{self, Beside, Pushed, Spool, Spooled};
+use crate::spool::{Beside, Spool, Spooled};
 use crate::watch::{Advanced, Descriptor, Ready, Watched};
 
 /// Content that waits is handed on by this much at a time, in bytes: what a pipe holds.
@@ -688,12 +688,12 @@ struct ToFile {
 impl BodySink for ToFile {
     fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk {
         lock(&self.run.state).due = self.run.due_after(cx.now().mono);
-        take(&mut self.content, piece)
+        self.content.take(piece)
     }
 
     fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
         let ToFile { run, content } = *self;
-        spill(content, cx, move |content| Answer::Sink(Box::new(ToFile { run, content })))
+        content.spill(cx, move |content| Answer::Sink(Box::new(ToFile { run, content })))
     }
 
     fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
@@ -704,32 +704,6 @@ impl BodySink for ToFile {
         state.due = self.run.due_after(cx.now().mono);
         cx.promised()
     }
-}
-
-/// Keeps a piece of content for a program.
-pub(super) fn take(content: &mut Beside<Spooled>, piece: &[u8]) -> Sunk {
-    match content.get().map_or(Pushed::NoRoom, |content| content.push(piece)) {
-        Pushed::Kept => Sunk::More,
-        Pushed::Spill => Sunk::Full,
-        Pushed::NoRoom => Sunk::Refuse(spool::no_room()),
-    }
-}
-
-/// Has content written to its file, and goes on with it if it could be.
-pub(super) fn spill(
-    content: Beside<Spooled>,
-    cx: &mut Context<'_>,
-    then: impl FnOnce(Beside<Spooled>) -> Answer + Send + 'static,
-) -> Answer {
-    let (content, errands) = content.into_parts();
-    let Some(mut content) = content else { return spool::no_room().into() };
-    cx.job_then(move || match content.spill() {
-        Ok(()) => {
-            let content = Beside::new(content, errands);
-            Box::new(move |_| then(content))
-        }
-        Err(errno) => Box::new(move |_| spool::cannot_spill(errno).into()),
-    })
 }
 
 /// Reads kept content back: what is in the file, then what stands behind it. Blocks: for the workers.
