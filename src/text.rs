@@ -109,14 +109,15 @@ pub(crate) fn prefix(bytes: &[u8], usual: impl Fn(Block) -> Block) -> usize {
 /// How many bytes at the beginning are text: no control characters but tab.
 #[inline]
 pub(crate) fn run_len(bytes: &[u8]) -> usize {
-    let (blocks, rest) = bytes.as_chunks::<BLOCK_BYTES>();
-    for (passed, block) in blocks.iter().enumerate() {
+    let (mut rest, mut passed) = (bytes, 0);
+    while let Some((block, behind)) = rest.split_first_chunk() {
         let stops = controls(Block::new(*block)).to_bitmask();
         if stops != 0 {
-            return BLOCK_BYTES * passed + stops.trailing_zeros() as usize;
+            return passed + stops.trailing_zeros() as usize;
         }
+        (rest, passed) = (behind, passed + BLOCK_BYTES);
     }
-    bytes.len() - rest.len() + short_run_len(rest)
+    passed + short_run_len(rest)
 }
 
 /// The same for less than a block: what input ends with.

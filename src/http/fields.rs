@@ -61,16 +61,16 @@ pub(super) type FieldLines<'b> = SmallVec<[FieldLine<'b>; 24]>;
 /// reads the head once more, and knows what is wrong with it.
 pub(super) fn take_lines<'b>(block: &'b [u8], lines_max: usize, lines: &mut FieldLines<'b>) -> Option<usize> {
     lines.clear();
-    let mut rest = block;
-    for _ in 0..=lines_max {
+    let (mut rest, mut left) = (block, lines_max);
+    loop {
         if let [b'\r', b'\n', behind @ ..] = rest {
             return Some(block.len() - behind.len());
         }
+        left = left.checked_sub(1)?;
         let (line, behind) = take_line(rest)?;
         lines.push(line);
         rest = behind;
     }
-    None
 }
 
 /// Takes one line apart. Also says what is behind it.
@@ -80,9 +80,11 @@ fn take_line(bytes: &[u8]) -> Option<(FieldLine<'_>, &[u8])> {
     let mut name_len = text::prefix(bytes, usual);
     if bytes.get(name_len) != Some(&b':') {
         name_len = token_len(bytes);
+        if bytes.get(name_len) != Some(&b':') {
+            return None;
+        }
     }
-    let (name, behind) = bytes.split_at_checked(name_len)?;
-    let [b':', behind @ ..] = behind else { return None };
+    let (name, behind) = (bytes.get(..name_len)?, bytes.get(name_len + 1..)?);
     let (value, behind) = behind.split_at_checked(text::run_len(behind))?;
     let [b'\r', b'\n', behind @ ..] = behind else { return None };
     let value = match value {
