@@ -204,17 +204,13 @@ impl Beside<Spooled> {
 
     /// Has what is in memory written to the file, and goes on with it if it could be.
     pub(crate) fn spill(
-        self,
+        mut self,
         cx: &mut Context<'_>,
         then: impl FnOnce(Beside<Spooled>) -> Answer + Send + 'static,
     ) -> Answer {
-        let (content, errands) = self.into_parts();
-        let Some(mut content) = content else { return no_room().into() };
-        cx.job_then(move || match content.spill() {
-            Ok(()) => {
-                let content = Beside::new(content, errands);
-                Box::new(move |_| then(content))
-            }
+        // It stays what it is: a job that is refused is dropped by the loop.
+        cx.job_then(move || match self.get().map_or(Ok(()), Spooled::spill) {
+            Ok(()) => Box::new(move |_| then(self)),
             Err(errno) => Box::new(move |_| cannot_spill(errno).into()),
         })
     }

@@ -27,10 +27,6 @@ const BATCH_TIME_MAX: Duration = Duration::from_millis(1);
 /// Output that a batch may have queued before it is sent: more would leave the processor's caches in between.
 const BATCH_OUT_BYTES_MAX: u64 = 128 * 1024;
 
-/// Connections between two looks at the clock. A turn over a thousand ready ones takes milliseconds, and a file must not
-/// be called fresh by a clock that stood still meanwhile.
-const CONNS_PER_CLOCK_READ: u32 = 16;
-
 /// The batch under way.
 #[derive(Debug)]
 pub(crate) struct Batch {
@@ -97,6 +93,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// Has a ready connection take part in the batch; pumps it by itself if it needs more than to be read and answered.
     /// That it can be read is news of this turn's poll, or not.
     pub(super) fn admit(&mut self, id: ConnId, is_news: bool) {
+        if self.batch.read.is_empty() && self.batch.unclocked > 0 {
+            self.look_at_clock();
+        }
         let Some(slot) = live(&mut self.slots, id) else { return };
         if slot.client.is_ready_to_ask() {
             slot.pumped_in = self.turn;
@@ -122,11 +121,14 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             self.pump_one(id);
         }
         self.batch.unclocked += 1;
-        if self.batch.unclocked == CONNS_PER_CLOCK_READ {
-            let now = self.os.now();
-            self.batch.pace(now.mono.saturating_duration_since(self.driver.now.mono));
-            self.driver.now = now;
-        }
+    }
+
+    /// Reads the clock in the middle of a turn, before more is read from clients. A turn over a thousand of them takes
+    /// milliseconds, so does a single slow handler, and a file must not be called fresh by a clock that stood still.
+    pub(super) fn look_at_clock(&mut self) {
+        let now = self.os.now();
+        self.batch.pace(now.mono.saturating_duration_since(self.driver.now.mono));
+        self.driver.now = now;
     }
 
     /// Has those that were read answered and sent to.

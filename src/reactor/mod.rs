@@ -166,6 +166,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.pump_ready();
         // 4. Those that were out of budget last time.
         for id in carried {
+            self.look_at_clock();
             self.pump_one(id);
         }
         // 5. Deadlines, after I/O: bytes that came in time count.

@@ -256,6 +256,74 @@ fn one_look_a_turn_is_enough_for_what_was_sent_before_it() {
     let docroot = Docroot::empty();
     docroot.write("f.txt", BEFORE);
     pass(TRUSTED_AFTER);
+    let (server, held) = holding(&docroot);
+    // More than one batch.
+    let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(server.port)).collect();
+    for client in &mut clients {
+        client.get("/tick").expect(200);
+        client.get("/f.txt").expect(200).with_body(BEFORE);
+    }
+    clients[0].send(get("/hold"));
+    held.wait();
+    for (number, client) in clients.iter_mut().enumerate().skip(1) {
+        client.send(match number {
+            1 | 37 => get("/f.txt"),
+            2 => get("/change"),
+            38 => [get("/tick"), get("/f.txt")].concat(),
+            39 => [b"\r\n".to_vec(), get("/f.txt")].concat(),
+            _ => get("/tick"),
+        });
+    }
+    held.release();
+    let mut said = |client: usize| clients[client].response().expect(200).text().to_owned();
+    assert_eq!(said(1), BEFORE);
+    assert_eq!(said(2), "changed");
+    assert_eq!(said(37), BEFORE, "a second look in one turn");
+    assert_eq!((said(38), said(38)), ("tick".to_owned(), AFTER.to_owned()), "behind another request");
+    assert_eq!(said(39), AFTER, "behind an empty line");
+}
+
+/// A slow handler is followed by a new client: what that asks for is as old as it is, whatever the turn knows.
+#[test]
+fn behind_a_slow_handler_the_clock_is_looked_at() {
+    let docroot = Docroot::empty();
+    docroot.write("f.txt", BEFORE);
+    pass(TRUSTED_AFTER);
+    let (server, held) = holding(&docroot);
+    let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(server.port)).collect();
+    for client in &mut clients {
+        client.get("/f.txt").expect(200).with_body(BEFORE);
+    }
+    clients[0].send(get("/hold"));
+    held.wait();
+    clients[1].send(get("/f.txt"));
+    clients[2].send(get("/change"));
+    let mut late = Client::connect(server.port);
+    late.send(get("/f.txt"));
+    held.release();
+    clients[1].response().expect(200).with_body(BEFORE);
+    clients[2].response().expect(200).with_body("changed");
+    late.response().expect(200).with_body(AFTER);
+}
+
+/// A request that holds the loop up, so that what is sent meanwhile comes in one turn.
+struct Held {
+    has_entered: mpsc::Receiver<()>,
+    go: mpsc::Sender<()>,
+}
+
+impl Held {
+    fn wait(&self) {
+        self.has_entered.recv_timeout(PATIENCE).unwrap();
+    }
+
+    fn release(&self) {
+        self.go.send(()).unwrap();
+    }
+}
+
+/// A reactor that `/hold` holds up; `/change` changes the file and takes longer than files are trusted.
+fn holding(docroot: &Docroot) -> (InProcess, Held) {
     let path = docroot.path("f.txt");
     let (entered, has_entered) = mpsc::channel();
     let (go, may_go) = mpsc::channel::<()>();
@@ -274,28 +342,5 @@ fn one_look_a_turn_is_enough_for_what_was_sent_before_it() {
         .get("/tick", |_| "tick")
         .files(docroot.root());
     let server = InProcess::start("reactor", app);
-    // The loop looks at the clock once for sixteen clients.
-    let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(server.port)).collect();
-    for client in &mut clients {
-        client.get("/tick").expect(200);
-        client.get("/f.txt").expect(200).with_body(BEFORE);
-    }
-    clients[0].send(get("/hold"));
-    has_entered.recv_timeout(PATIENCE).unwrap();
-    for (number, client) in clients.iter_mut().enumerate().skip(1) {
-        client.send(match number {
-            1 | 37 => get("/f.txt"),
-            2 => get("/change"),
-            38 => [get("/tick"), get("/f.txt")].concat(),
-            39 => [b"\r\n".to_vec(), get("/f.txt")].concat(),
-            _ => get("/tick"),
-        });
-    }
-    go.send(()).unwrap();
-    let mut said = |client: usize| clients[client].response().expect(200).text().to_owned();
-    assert_eq!(said(1), BEFORE);
-    assert_eq!(said(2), "changed");
-    assert_eq!(said(37), BEFORE, "a second look in one turn");
-    assert_eq!((said(38), said(38)), ("tick".to_owned(), AFTER.to_owned()), "behind another request");
-    assert_eq!(said(39), AFTER, "behind an empty line");
+    (server, Held { has_entered, go })
 }
