@@ -255,7 +255,10 @@ impl Os for MioOs {
 }
 
 /// The one place where drivers read the clocks.
-#[expect(clippy::disallowed_methods, reason = "a driver's one clock read per turn, and one for what it logs")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "drivers: once or twice a turn, before further batches, and for what is logged"
+)]
 pub(crate) fn read_clocks() -> Now {
     Now {
         mono: Instant::now(),
