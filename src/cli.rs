@@ -367,7 +367,7 @@ struct LimitArgs {
     #[arg(long, value_name = "N", value_parser = count::<1, 1_000_000>, env = "WHIRLIGIG_MAX_JOBS")]
     #[arg(default_value_t = Limits::default().jobs_max, hide_env = true, hide_short_help = true)]
     max_jobs: usize,
-    /// Bytes one connection moves in one turn
+    /// Bytes one connection moves in one turn; those of a file count as a quarter
     #[arg(long, value_name = "SIZE", value_parser = turn_size, env = "WHIRLIGIG_MAX_TURN_BYTES", hide_env = true)]
     #[arg(default_value_t = Size::of(Limits::default().turn_bytes_max), hide_short_help = true)]
     max_turn_bytes: Size,

@@ -69,6 +69,10 @@ pub enum Pumped {
     Closed(CloseReason),
 }
 
+/// So many bytes of a file count as one of those that are copied: the kernel passes pages on, and 1 MiB of a file takes it
+/// hardly longer than 256 KiB out of memory.
+pub(crate) const FILE_BYTES_FOR_ONE: u64 = 4;
+
 /// What one connection may do in one turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Share {
@@ -277,6 +281,11 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         self.bytes_left = self.bytes_left.saturating_sub(bytes);
     }
 
+    /// How many bytes of a file the rest of the share is good for.
+    fn file_bytes_left(&self) -> u64 {
+        (self.bytes_left.max(1) as u64).saturating_mul(FILE_BYTES_FOR_ONE)
+    }
+
     fn linger(&mut self, reason: CloseReason) -> Step {
         if self.exchange.client.ready.ended || self.stream.shutdown_write().is_err() {
             return Step::Closed(reason);
@@ -423,7 +432,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         let Some(run) = run else { return self.flush_pieces() };
         let asked = run.len() as u64;
         let sent = self.stream.write_vectored(&[IoSlice::new(run)], false);
-        self.after_write(sent.map(|bytes| SentFile::Bytes(bytes as u64)), asked).unwrap_or(Step::Again)
+        self.after_write(sent.map(|bytes| SentFile::Bytes(bytes as u64)), asked, 1).unwrap_or(Step::Again)
     }
 
     /// The same for whatever else may be queued.
@@ -434,18 +443,19 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         let mut warm_to = 0;
         loop {
             let may_wait = self.exchange.takes_file_as_it_is();
+            let file_bytes_left = self.file_bytes_left();
             let Some(work) = self.exchange.client.work.as_mut() else { return Step::Again };
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
-            let (drained_below, sent) = match work.out.next_write(&mut slices) {
+            let (drained_below, bytes_for_one, sent) = match work.out.next_write(&mut slices) {
                 NextWrite::Nothing => return Step::Again,
                 NextWrite::Bytes { slices, more } => {
                     // A short write is a full socket: the edge comes when there is room.
                     let asked = slices.iter().map(|slice| slice.len() as u64).sum();
                     let sent = self.stream.write_vectored(slices, more);
-                    (asked, sent.map(|bytes| SentFile::Bytes(bytes as u64)))
+                    (asked, 1, sent.map(|bytes| SentFile::Bytes(bytes as u64)))
                 }
                 NextWrite::File { file, offset, len } => {
-                    let asked = len.min(slice_max).min(self.bytes_left.max(1) as u64);
+                    let asked = len.min(slice_max).min(file_bytes_left);
                     // A short sendfile is not: a signal cuts it short with room left, and no edge follows.
                     let may_wait = may_wait || offset + asked <= warm_to;
                     let sent = self.stream.send_file(file.fd(), offset, asked, may_wait);
@@ -459,10 +469,10 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                         Ok(SentFile::Bytes(bytes)) if *bytes == len => 0,
                         Ok(_) | Err(_) => offset + asked,
                     };
-                    (0, sent)
+                    (0, FILE_BYTES_FOR_ONE, sent)
                 }
             };
-            match self.after_write(sent, drained_below) {
+            match self.after_write(sent, drained_below, bytes_for_one) {
                 Some(step) => return step,
                 None if self.bytes_left == 0 => return Step::Again,
                 None => {}
@@ -470,8 +480,14 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         }
     }
 
-    /// Notes what was taken; `Some` when the flush is over. Fewer bytes than `drained_below` mean would-block.
-    fn after_write(&mut self, sent: io::Result<SentFile>, drained_below: u64) -> Option<Step> {
+    /// Notes what was taken; `Some` when the flush is over. Fewer bytes than `drained_below` mean would-block. Of the share
+    /// one byte is spent `bytes_for_one`.
+    fn after_write(
+        &mut self,
+        sent: io::Result<SentFile>,
+        drained_below: u64,
+        bytes_for_one: u64,
+    ) -> Option<Step> {
         let exchange = &mut self.exchange;
         match sent {
             Ok(SentFile::Bytes(bytes)) => {
@@ -480,13 +496,12 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                 let emptied = work.out.is_empty();
                 exchange.client.conn.note_sent(bytes, emptied, exchange.driver.now.mono);
                 exchange.driver.observer.wrote(bytes);
-                self.bytes_left =
-                    self.bytes_left.saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
                 if bytes < drained_below {
                     exchange.client.ready.writable = false;
-                    return Some(Step::Again);
                 }
-                emptied.then_some(Step::Again)
+                let spent = usize::try_from(bytes.div_ceil(bytes_for_one)).unwrap_or(usize::MAX);
+                self.bytes_left = self.bytes_left.saturating_sub(spent);
+                (emptied || bytes < drained_below).then_some(Step::Again)
             }
             Ok(SentFile::Cold) => Some(Step::Again),
             // Never pad: the length was promised, so only the close can say that it was not kept.

@@ -39,6 +39,7 @@ pub(super) fn add_client(world: &Shared, ids: &mut u64) {
         edge_write: false,
         edge_closed: false,
         write_blocked: false,
+        file_bytes: 0,
         idle: None,
         closed_for_nothing: false,
     };

@@ -33,6 +33,7 @@ use crate::http::response::OpenFile;
 use crate::http::{CloseReason, Phase};
 use crate::jobs::lock;
 use crate::observe::LoopTally;
+use crate::pump::FILE_BYTES_FOR_ONE;
 use crate::reactor::os::Os;
 use crate::reactor::{Outcome, Reactor};
 use crate::signals::Signal;
@@ -115,6 +116,8 @@ pub struct Simulation {
     stops_busy: bool,
     /// High water and the largest answer on top of it.
     queue_bytes_max: u64,
+    /// Bytes of files for one client in one turn.
+    file_bytes_max: u64,
 }
 
 impl std::fmt::Debug for Simulation {
@@ -184,11 +187,23 @@ impl Simulation {
         let files = Files::own(&FileOptions::default());
         let connections_max = config.limits.connections_max;
         let queue_bytes_max = config.limits.send_high_water_bytes as u64 + 70_000;
+        // A deadline that passes has a connection pumped for a second time.
+        let file_bytes_max = 2 * FILE_BYTES_FOR_ONE * config.limits.turn_bytes_max as u64;
         let mut driver = Driver::new(Arc::new(config), handler, files, desk, None, LoopTally::default(), now);
         // The twin reads a little at a time; some runs do, too, so that its way through the pump meets faults.
         driver.scratch_is_shared = !seed.is_multiple_of(4);
         let reactor = Reactor::new(os, driver, connections_max);
-        Ok(Simulation { reactor, world, origin, turns: 0, turns_min: TURNS_MIN, stops_busy, queue_bytes_max })
+        let (turns, turns_min) = (0, TURNS_MIN);
+        Ok(Simulation {
+            reactor,
+            world,
+            origin,
+            turns,
+            turns_min,
+            stops_busy,
+            queue_bytes_max,
+            file_bytes_max,
+        })
     }
 
     /// Turns until every client has what it was owed and the server has stopped. More clients are added until
@@ -277,6 +292,12 @@ impl Simulation {
         }
         if let Some(at) = world.conns.iter().position(|conn| conn.closed_for_nothing) {
             return Err(format!("client {at} was idle and was closed before its time"));
+        }
+        for (at, conn) in world.conns.iter_mut().enumerate() {
+            let bytes = std::mem::take(&mut conn.file_bytes);
+            if bytes > self.file_bytes_max {
+                return Err(format!("client {at} was sent {bytes} bytes of files in one turn"));
+            }
         }
         let due = world.next_due();
         world.is_work_left = false;

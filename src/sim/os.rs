@@ -357,6 +357,7 @@ impl Stream for SimStream {
         if (sent as u64) < len {
             world.coverage.note("fault", "short_sendfile");
         }
+        world.conns[at].file_bytes += sent as u64;
         world.conns[at].outbound.extend((0..sent as u64).map(|step| pattern(id, first + step)));
         // Short or not, no edge is promised: only a would-block is followed by one.
         world.tell(|| format!("server sends {sent} of {len} file bytes to client {at}"));

@@ -160,6 +160,8 @@ pub(super) struct SimConn {
     pub(super) edge_write: bool,
     pub(super) edge_closed: bool,
     pub(super) write_blocked: bool,
+    /// Bytes of files that it was sent in this turn.
+    pub(super) file_bytes: u64,
     /// If it was idle after the last turn: until when it may be, and how much it had sent.
     pub(super) idle: Option<(u64, usize)>,
     /// It was idle, in its time, and nobody came for whom it had to go; the server closed it.
