@@ -147,7 +147,13 @@ impl Bench {
         Party::models().into_iter().chain(peers).collect()
     }
 
-    fn start(&self, party: &Party, slow_us: u64, stopwatch: bool) -> Fallible<Side> {
+    fn start(
+        &self,
+        party: &Party,
+        job_threads: Option<usize>,
+        slow_us: u64,
+        stopwatch: bool,
+    ) -> Fallible<Side> {
         let cpus = self.plan.server_cpus.clone();
         match &party.kind {
             Kind::Peer(peer) => Side::start_peer(peer, self.folder.path(), &self.docroot(), &cpus),
@@ -158,6 +164,7 @@ impl Bench {
                     root: self.docroot(),
                     cpus,
                     slow_us: if *threads { 0 } else { slow_us },
+                    job_threads,
                     stopwatch,
                 },
             ),
@@ -168,7 +175,7 @@ impl Bench {
     pub(crate) fn check(&self, scenarios: &[Scenario]) -> Fallible<()> {
         for party in Party::models().into_iter().chain(self.plan.peers.iter().map(Party::peer)) {
             let is_peer = matches!(party.kind, Kind::Peer(_));
-            let side = self.start(&party, 0, false)?;
+            let side = self.start(&party, None, 0, false)?;
             let takes_part =
                 |scenario: &&Scenario| scenario.pace != Pace::Listen && (scenario.files_only || !is_peer);
             for scenario in scenarios.iter().filter(takes_part) {
@@ -219,7 +226,7 @@ impl Bench {
         let (arrival, offered) = self.arrival(scenario)?;
         let mut lanes = Vec::new();
         for party in parties {
-            lanes.push(Lane::new(self.start(party, slow_us, false)?)?);
+            lanes.push(Lane::new(self.start(party, scenario.job_threads, slow_us, false)?)?);
         }
         let give_up_ns = self.share_ends_ns();
         for round in 0..self.plan.rounds {
@@ -274,11 +281,11 @@ impl Bench {
         self.progress.set_message(format!("{} on {}, watched", scenario.name, side.name));
         let arrival = self.arrival(scenario)?.0;
         let watched = |port| Job { measure_ms: WATCHED_MS, ..self.job(scenario, arrival, port) };
-        let mut lane = Lane::new(self.start(party, 0, false)?)?;
+        let mut lane = Lane::new(self.start(party, scenario.job_threads, 0, false)?)?;
         lane.count_calls(&watched(lane.side.port))?;
         (side.syscalls_each, side.switches_each) = (lane.result.syscalls_each, lane.result.switches_each);
         if party.name == MODELS[0] {
-            let timed = self.start(party, 0, true)?;
+            let timed = self.start(party, scenario.job_threads, 0, true)?;
             let (mut before, mut after) = (None, None);
             process::run_generator(&watched(timed.port), &mut |mark| {
                 let seen = activities(&timed);
@@ -358,7 +365,7 @@ impl Bench {
         let mut least = f64::INFINITY;
         for party in Party::models() {
             self.go_on()?;
-            let mut lane = Lane::new(self.start(&party, self.plan.slow_us, false)?)?;
+            let mut lane = Lane::new(self.start(&party, None, self.plan.slow_us, false)?)?;
             for _ in 0..5 {
                 let job = self.job(&hello, Arrival::Closed, lane.side.port);
                 lane.run(&job, 0)?;

@@ -53,6 +53,8 @@ pub(crate) struct Scenario {
     pub(crate) on_ladder: bool,
     /// Whether its system calls are counted in every run.
     pub(crate) is_counted: bool,
+    /// Threads of the reactor's worker pool, if it is not as large as usual.
+    pub(crate) job_threads: Option<usize>,
 }
 
 impl Scenario {
@@ -69,6 +71,7 @@ impl Scenario {
             files_only: false,
             on_ladder: false,
             is_counted: false,
+            job_threads: None,
         }
     }
 
@@ -86,6 +89,10 @@ impl Scenario {
 
     fn counted(self) -> Scenario {
         Scenario { is_counted: true, ..self }
+    }
+
+    fn job_threads(self, count: usize) -> Scenario {
+        Scenario { job_threads: Some(count), ..self }
     }
 
     fn habit(self, habit: Habit) -> Scenario {
@@ -191,7 +198,7 @@ fn crowds(hello: &dyn Fn() -> Vec<Ask>) -> [Scenario; 3] {
 }
 
 /// What a handler can do to a loop.
-fn handlers(hello: &dyn Fn() -> Vec<Ask>) -> [Scenario; 5] {
+fn handlers(hello: &dyn Fn() -> Vec<Ask>) -> [Scenario; 6] {
     let blocking = |path: &str| {
         let mut asks: Vec<Ask> = (0..49).flat_map(|_| hello()).collect();
         asks.push(get(path, Expected::Text(HELLO.to_owned())));
@@ -212,7 +219,9 @@ fn handlers(hello: &dyn Fn() -> Vec<Ask>) -> [Scenario; 5] {
             vec![get("/cpu", Expected::Text(format!("{:020}\n", computed())))],
         ),
         Scenario::new("block", "a handler that blocks 10 ms on 2 % of requests", 64, blocking("/block")),
-        Scenario::new("block-job", "the same, handed to the worker pool", 64, blocking("/block-job")),
+        Scenario::new("block-job", "the same, handed to the pool of 4 threads", 64, blocking("/block-job")),
+        Scenario::new("block-jobs-64", "the same, with 64 threads in the pool", 64, blocking("/block-job"))
+            .job_threads(64),
         Scenario::new("upload", "64 KiB sent and drained, 16 connections", 16, vec![upload]),
         Scenario::new(
             "fan-out",

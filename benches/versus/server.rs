@@ -43,6 +43,8 @@ pub(crate) struct Role {
     pub(crate) cpus: Vec<usize>,
     /// Microseconds of useless work before each answer: to see that the comparison can fail.
     pub(crate) slow_us: u64,
+    /// Threads of the worker pool, if it is not as large as usual.
+    pub(crate) job_threads: Option<usize>,
     /// Whether the loop measures what its time goes into, which costs time.
     pub(crate) stopwatch: bool,
 }
@@ -58,7 +60,10 @@ pub(crate) fn serve(role: &Role) -> Fallible<()> {
     let server = Server::builder()
         .model(model)
         .reactors(role.cpus.len().max(1))
-        .limits(|limits| limits.threads_max = 20_000)
+        .limits(|limits| {
+            limits.threads_max = 20_000;
+            limits.job_threads = role.job_threads.unwrap_or(limits.job_threads);
+        })
         .turn_lines(role.stopwatch)
         .metrics()
         .wrap(move |inner| {
