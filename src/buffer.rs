@@ -73,6 +73,8 @@ pub struct SendQueue {
     gathered: Vec<u8>,
     /// Bytes of `gathered` that were sent.
     cursor: usize,
+    /// Gathered bytes that go before all segments. Nearly all answers are nothing else, and need no segment.
+    lead: usize,
     segments: VecDeque<Segment>,
     queued: u64,
     /// Bytes ever queued: the position in the stream at which the next byte goes. For logs and progress.
@@ -112,7 +114,7 @@ impl SendQueue {
 
     /// Appends through `write`, which may only push to the vector it is given.
     pub fn gather<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        if self.segments.is_empty() {
+        if self.is_empty() {
             // Nothing refers to the run: start it afresh, so that it does not creep up for ever.
             self.gathered.clear();
             self.cursor = 0;
@@ -127,9 +129,10 @@ impl SendQueue {
         let len = self.gathered.len() - before;
         self.note(len as u64);
         match self.segments.back_mut() {
+            None => self.lead += len,
             Some(Segment::Gathered { len: last }) => *last += len,
-            _ if len == 0 => {}
-            _ => self.segments.push_back(Segment::Gathered { len }),
+            Some(_) if len == 0 => {}
+            Some(_) => self.segments.push_back(Segment::Gathered { len }),
         }
         result
     }
@@ -171,21 +174,25 @@ impl SendQueue {
     /// All that is queued, if it lies in one piece: short answers to what came in one read, or one cached file.
     #[must_use]
     pub fn only_run(&self) -> Option<&[u8]> {
-        match self.segments.front()? {
-            _ if self.segments.len() > 1 => None,
-            Segment::Gathered { len } => Some(&self.gathered[self.cursor..self.cursor + len]),
-            Segment::Shared { data, at, end } => Some(&data.bytes()[*at..*end]),
-            Segment::Static { .. } | Segment::Owned { .. } | Segment::File { .. } => None,
+        match self.segments.front() {
+            None => (self.lead > 0).then(|| &self.gathered[self.cursor..self.cursor + self.lead]),
+            Some(_) if self.lead > 0 || self.segments.len() > 1 => None,
+            Some(Segment::Gathered { len }) => Some(&self.gathered[self.cursor..self.cursor + len]),
+            Some(Segment::Shared { data, at, end }) => Some(&data.bytes()[*at..*end]),
+            Some(Segment::Static { .. } | Segment::Owned { .. } | Segment::File { .. }) => None,
         }
     }
 
     /// What to write next. Call [`SendQueue::sent`] with what the socket took, then ask again.
     pub fn next_write<'a>(&'a self, slices: &'a mut [IoSlice<'a>; WRITE_SLICES]) -> NextWrite<'a> {
-        if let Some(Segment::File { file, offset, len }) = self.segments.front() {
+        if self.lead == 0
+            && let Some(Segment::File { file, offset, len }) = self.segments.front()
+        {
             return NextWrite::File { file, offset: *offset, len: *len };
         }
-        let mut gathered = &self.gathered[self.cursor..];
-        let mut count = 0;
+        let (lead, mut gathered) = self.gathered[self.cursor..].split_at(self.lead);
+        slices[0] = IoSlice::new(lead);
+        let mut count = usize::from(!lead.is_empty());
         let mut more = false;
         for segment in &self.segments {
             if matches!(segment, Segment::File { .. }) {
@@ -214,10 +221,17 @@ impl SendQueue {
         self.queued -= bytes;
         if self.queued == 0 {
             self.cursor = self.gathered.len();
-            self.segments.clear();
+            self.lead = 0;
+            // As a rule there are none, and to clear nothing takes a while, too.
+            if !self.segments.is_empty() {
+                self.segments.clear();
+            }
             return;
         }
-        let mut left = bytes;
+        let of_lead = bytes.min(self.lead as u64) as usize;
+        self.lead -= of_lead;
+        self.cursor += of_lead;
+        let mut left = bytes - of_lead as u64;
         while left > 0 {
             let Some(segment) = self.segments.front_mut() else { break };
             let done = match segment {
@@ -262,7 +276,6 @@ impl SendQueue {
 
     /// Forgets everything and keeps at most `keep_bytes` of room for the next client.
     pub fn reset(&mut self, keep_bytes: usize) {
-        // As a rule all of it was sent, and to clear nothing takes a while, too.
         if !self.segments.is_empty() {
             self.segments.clear();
         }
@@ -270,7 +283,7 @@ impl SendQueue {
         if self.gathered.capacity() > keep_bytes {
             self.gathered = Vec::new();
         }
-        (self.cursor, self.queued, self.total) = (0, 0, 0);
+        (self.cursor, self.lead, self.queued, self.total) = (0, 0, 0, 0);
     }
 }
 

@@ -35,7 +35,7 @@ fn controls(block: Block) -> Block {
 
 /// The block at the beginning of `bytes`, and how many bytes it has; behind the last of them it is filled with zeros.
 #[inline]
-fn first_block(bytes: &[u8]) -> (Block, usize) {
+pub(crate) fn first_block(bytes: &[u8]) -> (Block, usize) {
     if let Some(block) = bytes.first_chunk() {
         return (Block::new(*block), BLOCK_BYTES);
     }

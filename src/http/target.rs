@@ -22,6 +22,8 @@ const QUERY: u8 = 2;
 const NAME: u8 = 4;
 /// Bytes of a path that mean nothing but themselves, wherever they stand: not slash and dot.
 const WORD: u8 = 8;
+/// A port has no more digits; what they say does not matter here.
+const PORT_DIGITS_MAX: usize = 5;
 /// Bytes of a token (RFC 9110 section 5.6.2).
 const TOKEN: u8 = 16;
 
@@ -293,6 +295,9 @@ fn remove_dot_segments(path: &[u8]) -> Vec<u8> {
 /// An empty host is valid here, and so is an empty port; the caller that needs a host must ask for one. A port
 /// has at most five digits.
 pub fn check_host(value: &[u8]) -> bool {
+    if is_short_host(value) {
+        return true;
+    }
     // IPv4 addresses need no rule of their own: each is a `reg-name` too.
     if let [b'[', literal @ ..] = value {
         let Some(end) = memchr(b']', literal) else { return false };
@@ -307,6 +312,18 @@ pub fn check_host(value: &[u8]) -> bool {
         }
         port => is_port_suffix(port),
     }
+}
+
+/// Whether one look at sixteen bytes says that it is: a plain name, then perhaps a port. False says nothing.
+fn is_short_host(value: &[u8]) -> bool {
+    let (block, len) = text::first_block(value);
+    let name_len = plain(block).to_bitmask().trailing_ones() as usize;
+    if len < value.len() || name_len == len {
+        return name_len == value.len();
+    }
+    let port_len = len - name_len - 1;
+    let digits = digits(block).to_bitmask() >> (name_len + 1);
+    value[name_len] == b':' && port_len <= PORT_DIGITS_MAX && digits.trailing_ones() as usize == port_len
 }
 
 /// What stands between brackets: an IPv6 address, or `IPvFuture`.
@@ -338,7 +355,9 @@ fn is_reg_name(name: &[u8]) -> bool {
 fn is_port_suffix(suffix: &[u8]) -> bool {
     match suffix {
         [] => true,
-        [b':', port @ ..] => port.len() <= 5 && text::span(port, digits, |_| false) == port.len(),
+        [b':', port @ ..] => {
+            port.len() <= PORT_DIGITS_MAX && text::span(port, digits, |_| false) == port.len()
+        }
         _ => false,
     }
 }
@@ -537,6 +556,33 @@ mod tests {
         ];
         for (path, expected) in cases {
             assert_eq!(normalize(path), Err(*expected), "{:?}", String::from_utf8_lossy(path));
+        }
+    }
+
+    /// One look at a block must say no more than a look at each byte.
+    #[test]
+    fn hosts_are_the_same_in_one_look_and_by_the_byte() {
+        let by_the_byte = |host: &[u8]| {
+            let (name, port) = host.split_at(memchr(b':', host).unwrap_or(host.len()));
+            name.iter().all(|&byte| is_class(byte, NAME))
+                && (port.len() <= 1 + PORT_DIGITS_MAX)
+                && port.iter().skip(1).all(u8::is_ascii_digit)
+        };
+        for len in 0..=18 {
+            for at in 0..len.max(1) {
+                for colon in 0..=len {
+                    for byte in [b'a', b'.', b'-', b'_', b'7', b':', b'/', b' ', 0, 0x80] {
+                        let mut host = vec![b'9'; len];
+                        if let Some(byte) = host.get_mut(colon) {
+                            *byte = b':';
+                        }
+                        if let Some(odd) = host.get_mut(at) {
+                            *odd = byte;
+                        }
+                        assert_eq!(check_host(&host), by_the_byte(&host), "{}", host.escape_ascii());
+                    }
+                }
+            }
         }
     }
 
