@@ -79,6 +79,11 @@ impl Browser {
 
     /// Gives a command and waits for its result.
     fn command(&mut self, method: &str, parameters: &Value) -> Value {
+        self.try_command(method, parameters).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// The same where the browser may have a reason to refuse: gives the reason.
+    fn try_command(&mut self, method: &str, parameters: &Value) -> Result<Value, Value> {
         self.next_id += 1;
         let mut message = json!({ "id": self.next_id, "method": method, "params": parameters });
         if !self.session.is_null() {
@@ -93,8 +98,11 @@ impl Browser {
             let told = self.from.recv_timeout(left).unwrap_or_else(|_| panic!("no answer to {method}"));
             self.note(&told);
             if told["id"] == self.next_id {
-                assert!(told["error"].is_null(), "{method}: {}", told["error"]);
-                return told["result"].clone();
+                return if told["error"].is_null() {
+                    Ok(told["result"].clone())
+                } else {
+                    Err(told["error"].clone())
+                };
             }
         }
     }
@@ -119,8 +127,9 @@ impl Browser {
 
     /// The value of an expression in the page; null if it fails, e.g. because the next page is being loaded.
     pub(crate) fn value(&mut self, expression: &str) -> Value {
-        let evaluated =
-            self.command("Runtime.evaluate", &json!({ "expression": expression, "returnByValue": true }));
+        let asked = json!({ "expression": expression, "returnByValue": true });
+        // Between two pages there is nothing to evaluate it in, which is an error.
+        let evaluated = self.try_command("Runtime.evaluate", &asked).unwrap_or_default();
         evaluated["result"]["value"].clone()
     }
 
