@@ -199,7 +199,7 @@ pub struct Limits {
     /// A response body up to this size is copied behind its head, so that both leave in one plain write.
     pub gather_bytes_max: usize,
     /// One `sendfile` call asks for at most this many bytes. As many as are read ahead where they are not in memory, and as
-    /// a turn allows for: so each turn asks the kernel once whether they are.
+    /// a turn allows for: so each turn asks the kernel at most once whether they are.
     pub file_slice_bytes_max: usize,
     /// What the kernel may hold unsent per connection (`TCP_NOTSENT_LOWAT`), in bytes; 0 leaves the system's own
     /// bound, which lets one stalled client pin about 4 MB.

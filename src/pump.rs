@@ -6,6 +6,7 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -29,6 +30,23 @@ pub enum SentFile {
     Cold,
 }
 
+/// What to send of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct FilePart {
+    /// First byte.
+    pub offset: u64,
+    /// How many bytes in this call.
+    pub len: u64,
+    /// How many are to be sent in all, with those of later calls.
+    pub left: u64,
+}
+
+impl FilePart {
+    fn range(self) -> Range<u64> {
+        self.offset..self.offset + self.len
+    }
+}
+
 /// A byte stream between two sockets. Non-blocking in the reactor; in the twin, `read` may wait.
 pub trait Stream {
     /// Reads what is there; 0 is the end of input.
@@ -43,9 +61,8 @@ pub trait Stream {
     }
     /// Writes the slices in order. `more` says that a file follows at once.
     fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize>;
-    /// Sends `len` bytes of a file from `offset`, in the kernel. Says `Cold` where that would wait for the disk,
-    /// unless it `may_wait`.
-    fn send_file(&mut self, fd: &OwnedFd, offset: u64, len: u64, may_wait: bool) -> io::Result<SentFile>;
+    /// Sends a part of a file, in the kernel. Says `Cold` where that would wait for the disk, unless it `may_wait`.
+    fn send_file(&mut self, fd: &OwnedFd, part: FilePart, may_wait: bool) -> io::Result<SentFile>;
     /// Shuts the sending side: the peer reads the end of input.
     fn shutdown_write(&mut self) -> io::Result<()>;
     /// Makes the coming close a reset, so that the kernel drops what it still holds for the peer.
@@ -281,11 +298,6 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         self.bytes_left = self.bytes_left.saturating_sub(bytes);
     }
 
-    /// How many bytes of a file the rest of the share is good for.
-    fn file_bytes_left(&self) -> u64 {
-        (self.bytes_left.max(1) as u64).saturating_mul(FILE_BYTES_FOR_ONE)
-    }
-
     fn linger(&mut self, reason: CloseReason) -> Step {
         if self.exchange.client.ready.ended || self.stream.shutdown_write().is_err() {
             return Step::Closed(reason);
@@ -438,12 +450,16 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
     /// The same for whatever else may be queued.
     #[inline(never)]
     fn flush_pieces(&mut self) -> Step {
-        let slice_max = self.exchange.driver.config.limits.file_slice_bytes_max as u64;
+        // What is left of a share is good for a whole slice: a file of just that size shall not take two turns because its
+        // head came out of the same share.
+        let limits = &self.exchange.driver.config.limits;
+        let share = (limits.turn_bytes_max as u64).saturating_mul(FILE_BYTES_FOR_ONE);
+        let slice_max = share.min(limits.file_slice_bytes_max as u64);
+        let now = self.exchange.driver.now.mono;
         // How far the file in front is known to be in memory: asked once for what goes out in one go.
         let mut warm_to = 0;
         loop {
             let may_wait = self.exchange.takes_file_as_it_is();
-            let file_bytes_left = self.file_bytes_left();
             let Some(work) = self.exchange.client.work.as_mut() else { return Step::Again };
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
             let (drained_below, bytes_for_one, sent) = match work.out.next_write(&mut slices) {
@@ -455,10 +471,11 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                     (asked, 1, sent.map(|bytes| SentFile::Bytes(bytes as u64)))
                 }
                 NextWrite::File { file, offset, len } => {
-                    let asked = len.min(slice_max).min(file_bytes_left);
+                    let part = FilePart { offset, len: len.min(slice_max), left: len };
                     // A short sendfile is not: a signal cuts it short with room left, and no edge follows.
-                    let may_wait = may_wait || offset + asked <= warm_to;
-                    let sent = self.stream.send_file(file.fd(), offset, asked, may_wait);
+                    let range = part.range();
+                    let may_wait = may_wait || range.end <= warm_to || file.was_in_memory(&range, now);
+                    let sent = self.stream.send_file(file.fd(), part, may_wait);
                     warm_to = match &sent {
                         Ok(SentFile::Cold) => {
                             let file = Arc::clone(file);
@@ -467,8 +484,11 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                         }
                         // The next file is another one.
                         Ok(SentFile::Bytes(bytes)) if *bytes == len => 0,
-                        Ok(_) | Err(_) => offset + asked,
+                        Ok(_) | Err(_) => range.end,
                     };
+                    if !may_wait {
+                        file.note_in_memory(range, now);
+                    }
                     (0, FILE_BYTES_FOR_ONE, sent)
                 }
             };

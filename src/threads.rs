@@ -29,7 +29,7 @@ use crate::jobs::{Done, Inbox, InlineDesk, lock};
 use crate::log::{AccessBuffer, LogQueue};
 use crate::metrics::Metrics;
 use crate::observe::{Counters, Gauges, Observer, TwinTally};
-use crate::pump::{self, Pumped, SentFile, Stream};
+use crate::pump::{self, FilePart, Pumped, SentFile, Stream};
 use crate::reactor::Outcome;
 use crate::reactor::os::{read_clocks, send_file, write_slices};
 use crate::signals::{Signal, Signals};
@@ -818,10 +818,10 @@ impl Stream for TwinStream {
     }
 
     /// A cold file holds up nobody but its own client here.
-    fn send_file(&mut self, fd: &OwnedFd, offset: u64, len: u64, _may_wait: bool) -> io::Result<SentFile> {
+    fn send_file(&mut self, fd: &OwnedFd, part: FilePart, _may_wait: bool) -> io::Result<SentFile> {
         // sendfile has no flag for a single call: the socket is made non-blocking for the duration of a file.
         rustix::io::ioctl_fionbio(&self.line.socket, true)?;
-        let sent = send_file(&self.line.socket, fd, offset, len);
+        let sent = send_file(&self.line.socket, fd, part);
         rustix::io::ioctl_fionbio(&self.line.socket, false)?;
         if sent.is_err() {
             self.check_expired()?;

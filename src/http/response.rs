@@ -3,8 +3,10 @@
 //! A [`Response`] says what is answered; how it is framed and whether the connection survives is decided by the
 //! connection that sends it. A file is an opaque descriptor here: nothing in this layer operates on it.
 
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::cookie::Cookie;
 use super::disposition::attachment;
@@ -142,7 +144,7 @@ where
 pub(crate) const SERVER_AND_DATE: &[u8; 56] = b"Server: whirligig\r\nDate: Www, dd Mmm yyyy hh:mm:ss GMT\r\n";
 
 /// Where the date stands in [`SERVER_AND_DATE`].
-pub(crate) const DATE_AT: std::ops::Range<usize> = 25..54;
+pub(crate) const DATE_AT: Range<usize> = 25..54;
 
 /// Whole prepared responses up to this size are copied behind one another: several to what came in one read are then one
 /// piece. Larger ones are sent from where they are.
@@ -198,7 +200,7 @@ impl Prepared {
         copies * self.bytes.len()
     }
 
-    fn date_at(&self) -> std::ops::Range<usize> {
+    fn date_at(&self) -> Range<usize> {
         self.head_len + DATE_AT.start..self.head_len + DATE_AT.end
     }
 
@@ -244,7 +246,12 @@ impl std::fmt::Debug for Prepared {
 pub struct OpenFile {
     fd: OwnedFd,
     _lease: Option<Box<dyn Send + Sync>>,
+    /// What of it the kernel had in memory when it was asked last, and when that was.
+    in_memory: Mutex<Option<(Range<u64>, Instant)>>,
 }
+
+/// So long what the kernel had in memory is taken to be there still, as a cached file is taken to be fresh.
+const IN_MEMORY_FOR: Duration = Duration::from_millis(1);
 
 impl std::fmt::Debug for OpenFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -256,19 +263,33 @@ impl OpenFile {
     /// A file to be sent.
     #[must_use]
     pub fn new(fd: OwnedFd) -> Self {
-        OpenFile { fd, _lease: None }
+        OpenFile { fd, _lease: None, in_memory: Mutex::default() }
     }
 
     /// The same; `lease` is dropped when nobody sends the file any more.
     #[must_use]
     pub fn leased(fd: OwnedFd, lease: Box<dyn Send + Sync>) -> Self {
-        OpenFile { fd, _lease: Some(lease) }
+        OpenFile { fd, _lease: Some(lease), in_memory: Mutex::default() }
     }
 
     /// The descriptor.
     #[must_use]
     pub fn fd(&self) -> &OwnedFd {
         &self.fd
+    }
+
+    /// Whether this part of it was in the kernel's memory a moment ago. For whoever sends it next: a file that many ask
+    /// for need not be looked at for each of them.
+    pub(crate) fn was_in_memory(&self, part: &Range<u64>, now: Instant) -> bool {
+        let seen = self.in_memory.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.as_ref().is_some_and(|(seen, at)| {
+            seen.start <= part.start && part.end <= seen.end && now < *at + IN_MEMORY_FOR
+        })
+    }
+
+    /// The kernel was asked, and has this part in memory.
+    pub(crate) fn note_in_memory(&self, part: Range<u64>, now: Instant) {
+        *self.in_memory.lock().unwrap_or_else(PoisonError::into_inner) = Some((part, now));
     }
 }
 
@@ -557,6 +578,25 @@ pub(crate) fn push_status_line(out: &mut Vec<u8>, status: Status) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_in_memory_is_taken_to_be_there_for_a_moment() {
+        let file = OpenFile::new(std::fs::File::open("/dev/null").unwrap().into());
+        let (origin, us) = (crate::reactor::os::read_clocks().mono, Duration::from_micros);
+        assert!(!file.was_in_memory(&(0..1), origin));
+        file.note_in_memory(100..200, origin);
+        for (part, after_us, was) in [
+            (100..200, 0, true),
+            (120..130, 999, true),
+            (120..130, 1000, false),
+            (99..130, 0, false),
+            (120..201, 0, false),
+        ] {
+            assert_eq!(file.was_in_memory(&part, origin + us(after_us)), was, "{part:?} after {after_us} us");
+        }
+        file.note_in_memory(0..50, origin + us(2000));
+        assert!(file.was_in_memory(&(0..50), origin + us(2500)) && !file.was_in_memory(&(100..200), origin));
+    }
 
     #[test]
     fn a_dated_copy_is_shared_for_its_second_and_then_used_again() {

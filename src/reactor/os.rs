@@ -15,7 +15,7 @@ use mio::{Interest, Token};
 use crate::conn_id::{ConnId, WatchId};
 use crate::handler::{Now, Peer};
 use crate::jobs::{Inbox, JobDesk, Pool};
-use crate::pump::{SentFile, Stream};
+use crate::pump::{FilePart, SentFile, Stream};
 use crate::signals::{Signal, Signals};
 use crate::watch::{Ready, Watched};
 
@@ -284,13 +284,13 @@ impl Stream for Socket {
         }
     }
 
-    fn send_file(&mut self, fd: &OwnedFd, offset: u64, len: u64, may_wait: bool) -> io::Result<SentFile> {
-        if !may_wait && is_cold(fd, offset, len) {
+    fn send_file(&mut self, fd: &OwnedFd, part: FilePart, may_wait: bool) -> io::Result<SentFile> {
+        if !may_wait && is_cold(fd, part.offset, part.len) {
             return Ok(SentFile::Cold);
         }
         match self {
-            Socket::Tcp(stream) => send_file(stream.as_fd(), fd, offset, len),
-            Socket::Unix(stream) => send_file(stream.as_fd(), fd, offset, len),
+            Socket::Tcp(stream) => send_file(stream.as_fd(), fd, part),
+            Socket::Unix(stream) => send_file(stream.as_fd(), fd, part),
         }
     }
 
@@ -347,14 +347,32 @@ fn is_cold(file: &OwnedFd, offset: u64, len: u64) -> bool {
 
 /// One sendfile. Fewer bytes than asked for mean nothing by themselves: a full socket, a file that became
 /// shorter, or a signal that came in between (sendfile(2) then returns what it has sent so far).
-pub(crate) fn send_file(socket: impl AsFd, file: &OwnedFd, offset: u64, len: u64) -> io::Result<SentFile> {
+pub(crate) fn send_file(socket: impl AsFd, file: &OwnedFd, part: FilePart) -> io::Result<SentFile> {
+    let FilePart { offset, len, left } = part;
+    if left >= CORKED_FILE_BYTES_MIN {
+        cork(&socket, true);
+    }
     let mut at = offset;
     let asked = usize::try_from(len).unwrap_or(usize::MAX);
-    let sent = rustix::fs::sendfile(socket, file, Some(&mut at), asked)? as u64;
+    let sent = rustix::fs::sendfile(&socket, file, Some(&mut at), asked)? as u64;
+    // Only a part that ends as far into a file can be the end of one that was begun corked.
+    if sent == left && offset + left >= CORKED_FILE_BYTES_MIN {
+        cork(&socket, false);
+    }
     if sent == 0 {
         return Ok(SentFile::Ended);
     }
     Ok(SentFile::Bytes(sent))
+}
+
+/// While so much of a file is to be sent the kernel sends full packets only. Without that a socket that is full for a
+/// moment, as it is again and again, sends what it has of a packet each time.
+const CORKED_FILE_BYTES_MIN: u64 = 1 << 20;
+
+/// Keeps what does not fill a packet from being sent, or sends it (tcp(7), `TCP_CORK`). Sockets of other kinds have no
+/// packets to fill, and the kernel says so.
+fn cork(socket: impl AsFd, is_corked: bool) {
+    let _ = rustix::net::sockopt::set_tcp_cork(socket, is_corked);
 }
 
 /// What [`bind_tcp_shared`] sets beside what it always does.
@@ -433,4 +451,60 @@ fn bound_tcp(addr: SocketAddr, options: TcpOptions, joins: bool) -> io::Result<s
     socket.set_reuse_port(joins)?;
     socket.bind(&addr.into())?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::net::TcpStream;
+
+    use super::*;
+
+    /// A file left corked would keep its last bytes for 200 ms, and one that is not corked would be sent in scraps.
+    #[test]
+    fn a_long_file_is_corked_until_its_last_byte() {
+        const SLICE: u64 = CORKED_FILE_BYTES_MIN / 2;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let reader = std::thread::spawn(move || client.read_to_end(&mut Vec::new()).unwrap());
+        let file = File::from(crate::temporary::temporary_file().unwrap());
+        file.set_len(10 * SLICE).unwrap();
+        let file = OwnedFd::from(file);
+        let is_corked = || rustix::net::sockopt::tcp_cork(&server).unwrap();
+        // From where to where, and whether it is corked on the way.
+        let cases = [
+            (0, 2 * SLICE, true),
+            (0, 2 * SLICE - 1, false),
+            (0, 4 * SLICE + 1, true),
+            // As a range is, whose end is beyond the least.
+            (9 * SLICE, 10 * SLICE, false),
+        ];
+        for (start, end, corks) in cases {
+            let mut offset = start;
+            while offset < end {
+                let part = FilePart { offset, len: SLICE.min(end - offset), left: end - offset };
+                let sent = send_file(&server, &file, part).unwrap();
+                assert_eq!(sent, SentFile::Bytes(part.len), "{start} to {end}, at {offset}");
+                offset += part.len;
+                assert_eq!(is_corked(), corks && offset < end, "{start} to {end}, at {offset}");
+            }
+        }
+        drop(server);
+        let all: u64 = cases.iter().map(|(start, end, _)| end - start).sum();
+        assert_eq!(reader.join().unwrap() as u64, all);
+    }
+
+    #[test]
+    fn a_socket_without_packets_takes_long_files_too() {
+        let (server, mut client) = std::os::unix::net::UnixStream::pair().unwrap();
+        let file = File::from(crate::temporary::temporary_file().unwrap());
+        file.set_len(CORKED_FILE_BYTES_MIN).unwrap();
+        let reader = std::thread::spawn(move || client.read_to_end(&mut Vec::new()).unwrap());
+        let part = FilePart { offset: 0, len: CORKED_FILE_BYTES_MIN, left: CORKED_FILE_BYTES_MIN };
+        let sent = send_file(&server, &OwnedFd::from(file), part).unwrap();
+        drop(server);
+        assert_eq!(sent, SentFile::Bytes(reader.join().unwrap() as u64));
+    }
 }

@@ -187,8 +187,9 @@ impl Simulation {
         let files = Files::own(&FileOptions::default());
         let connections_max = config.limits.connections_max;
         let queue_bytes_max = config.limits.send_high_water_bytes as u64 + 70_000;
-        // A deadline that passes has a connection pumped for a second time.
-        let file_bytes_max = 2 * FILE_BYTES_FOR_ONE * config.limits.turn_bytes_max as u64;
+        // Whoever has anything left of its share gets a whole slice, and a deadline that passes has a connection pumped
+        // for a second time.
+        let file_bytes_max = 2 * 2 * FILE_BYTES_FOR_ONE * config.limits.turn_bytes_max as u64;
         let mut driver = Driver::new(Arc::new(config), handler, files, desk, None, LoopTally::default(), now);
         // The twin reads a little at a time; some runs do, too, so that its way through the pump meets faults.
         driver.scratch_is_shared = !seed.is_multiple_of(4);

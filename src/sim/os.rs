@@ -13,7 +13,7 @@ use crate::config::KIB;
 use crate::conn_id::{ConnId, WatchId};
 use crate::handler::{Now, Peer};
 use crate::jobs::{Done, Errand, Errands, Inbox, Job, JobDesk, Ran, Ticket, TicketState, lock};
-use crate::pump::{SentFile, Stream};
+use crate::pump::{FilePart, SentFile, Stream};
 use crate::reactor::os::{Os, OsEvent};
 use crate::watch::Watched;
 
@@ -337,7 +337,8 @@ impl Stream for SimStream {
 
     /// The file's content is the pattern of the answer it belongs to, which is told in the upper bits of the
     /// offset: the descriptor itself is never touched.
-    fn send_file(&mut self, _fd: &OwnedFd, offset: u64, len: u64, may_wait: bool) -> io::Result<SentFile> {
+    fn send_file(&mut self, _fd: &OwnedFd, part: FilePart, may_wait: bool) -> io::Result<SentFile> {
+        let FilePart { offset, len, .. } = part;
         let at = self.at;
         let mut world = lock(&self.world);
         if !may_wait && world.fault("cold_file", 200) {
