@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::buffer::{Loan, SendQueue};
 use crate::config::LOG_NOTE_BYTES_KEPT;
@@ -15,7 +16,7 @@ use crate::conn_id::{ConnId, WatchId};
 use crate::driver::Driver;
 use crate::error_page;
 use crate::files;
-use crate::handler::{Answer, BodySink, Context, Extra, Now, Peer, Sunk, WithContent};
+use crate::handler::{Answer, BodySink, Context, Extra, Peer, Sunk, WithContent};
 use crate::http::connection::{Expired, RespondContext};
 use crate::http::request::FieldSlots;
 use crate::http::response::OpenFile;
@@ -155,12 +156,12 @@ struct Note {
     referer_len: Option<usize>,
     has_user_agent: bool,
     user: Option<String>,
-    began: std::time::Duration,
+    began: Duration,
 }
 
 impl Note {
     /// What this request said, in place of what stood here.
-    fn take(&mut self, request: &Request<'_>, began: std::time::Duration) {
+    fn take(&mut self, request: &Request<'_>, began: Duration) {
         let line = request.line();
         let (referer, user_agent) = (request.field("referer"), request.field("user-agent"));
         self.text.clear();
@@ -868,15 +869,15 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
     }
 
-    /// Writes the log lines of answers that the client has taken whole; of all of them, when it `is_gone`. Has the `clock`
+    /// Writes the log lines of answers that the client has taken whole; of all of them, when it `is_gone`. Has the clock
     /// read if there are any.
-    pub(crate) fn log_answers(&mut self, is_gone: bool, clock: impl FnOnce() -> Now) {
+    pub(crate) fn log_answers(&mut self, is_gone: bool, wall_clock: impl FnOnce() -> Duration) {
         let Some(work) = self.client.work.as_mut() else { return };
         let Some(access) = self.driver.access.as_mut() else { return };
         if work.lines.is_empty() {
             return;
         }
-        let now = clock();
+        let wall = wall_clock();
         while let Some(line) = work.lines.front() {
             let whole = line.ends_at.is_some_and(|end| end <= work.out.total_sent());
             if !whole && !is_gone {
@@ -887,16 +888,16 @@ impl<'a, O: Observer> Exchange<'a, O> {
             let entry = AccessEntry {
                 peer: self.client.peer.ip(),
                 user: line.note.user.as_deref(),
-                clf_time: self.driver.date.clf(now.unix_secs()),
+                clf_time: self.driver.date.clf(wall.as_secs()),
                 request_line: line.note.request_line(),
                 status: line.status.code(),
                 body_bytes: line.content_bytes.saturating_sub(missing),
                 referer: line.note.referer(),
                 user_agent: line.note.user_agent(),
-                duration_us: u64::try_from(now.wall.saturating_sub(line.note.began).as_micros())
+                duration_us: u64::try_from(wall.saturating_sub(line.note.began).as_micros())
                     .unwrap_or(u64::MAX),
             };
-            access.append(&entry, now.mono);
+            access.append(&entry, self.driver.now.mono);
             work.spare_note = work
                 .lines
                 .pop_front()

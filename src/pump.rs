@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::buffer::{Loan, NextWrite, WRITE_SLICES};
 use crate::conn_id::ConnId;
@@ -67,8 +68,9 @@ pub trait Stream {
     fn shutdown_write(&mut self) -> io::Result<()>;
     /// Makes the coming close a reset, so that the kernel drops what it still holds for the peer.
     fn reset_on_close(&mut self);
-    /// The time as it is now. A line of the access log asks: the driver's clock stands still while a handler works.
-    fn clock(&mut self) -> Now;
+    /// The time as it is now, since 1970. A line of the access log asks: the driver's clock stands still while a handler
+    /// works.
+    fn wall_clock(&mut self) -> Duration;
     /// The time, if the last read waited so long that the driver's is out of date: only the twin's does.
     fn woke_at(&mut self) -> Option<Now> {
         None
@@ -184,7 +186,7 @@ pub fn expire<S: Stream, O: Observer>(
         None => pump(client, stream, driver, id),
         Some(Expired::Refuse(_, reason) | Expired::Close(reason)) => Pumped::Closed(reason),
         Some(Expired::Reset(reason)) => {
-            exchange.log_answers(true, || stream.clock());
+            exchange.log_answers(true, || stream.wall_clock());
             stream.reset_on_close();
             Pumped::Closed(reason)
         }
@@ -247,7 +249,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
 
     /// The end of every pump.
     fn finish(mut self, pumped: Pumped) -> Pumped {
-        self.exchange.log_answers(matches!(pumped, Pumped::Closed(_)), || self.stream.clock());
+        self.exchange.log_answers(matches!(pumped, Pumped::Closed(_)), || self.stream.wall_clock());
         self.exchange.settle();
         pumped
     }

@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::observe::{Counters, Gauges, Observer, TwinTally};
 use crate::pump::{self, FilePart, Pumped, SentFile, Stream};
 use crate::reactor::Outcome;
-use crate::reactor::os::{read_clocks, send_file, write_slices};
+use crate::reactor::os::{read_clocks, read_wall_clock, send_file, write_slices};
 use crate::signals::{Signal, Signals};
 use crate::watch::{Descriptor, Ready, Watched};
 
@@ -571,7 +571,7 @@ impl Worker {
         };
         log::debug!("{} closed: {}", self.id, reason.name());
         self.driver.observer.closed(reason);
-        Exchange::new(&mut self.client, &mut self.driver, self.id, 0).log_answers(true, read_clocks);
+        Exchange::new(&mut self.client, &mut self.driver, self.id, 0).log_answers(true, read_wall_clock);
         if let Some(access) = &mut self.driver.access {
             access.flush();
         }
@@ -839,8 +839,8 @@ impl Stream for TwinStream {
         }
     }
 
-    fn clock(&mut self) -> Now {
-        read_clocks()
+    fn wall_clock(&mut self) -> Duration {
+        read_wall_clock()
     }
 
     fn woke_at(&mut self) -> Option<Now> {

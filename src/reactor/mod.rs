@@ -557,7 +557,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             self.driver.desk.cancel(id);
         }
         let mut exchange = Exchange::new(&mut slot.client, &mut self.driver, id, 0);
-        exchange.log_answers(true, || slot.stream.clock());
+        exchange.log_answers(true, || slot.stream.wall_clock());
         if let Some(work) = slot.client.work.take() {
             self.driver.release(work);
         }

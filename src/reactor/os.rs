@@ -255,15 +255,18 @@ impl Os for MioOs {
 }
 
 /// The one place where drivers read the clocks.
+#[expect(clippy::disallowed_methods, reason = "drivers: once or twice a turn, and before further batches")]
+pub(crate) fn read_clocks() -> Now {
+    Now { mono: Instant::now(), wall: read_wall_clock() }
+}
+
+/// One of them alone, for what is logged.
 #[expect(
     clippy::disallowed_methods,
-    reason = "drivers: once or twice a turn, before further batches, and for what is logged"
+    reason = "drivers: with the other one, and for each line of the access log"
 )]
-pub(crate) fn read_clocks() -> Now {
-    Now {
-        mono: Instant::now(),
-        wall: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
-    }
+pub(crate) fn read_wall_clock() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 impl Stream for Socket {
@@ -308,8 +311,8 @@ impl Stream for Socket {
         }
     }
 
-    fn clock(&mut self) -> Now {
-        read_clocks()
+    fn wall_clock(&mut self) -> Duration {
+        read_wall_clock()
     }
 }
 

@@ -375,8 +375,8 @@ impl Stream for SimStream {
         lock(&self.world).conns[self.at].server_reset = true;
     }
 
-    fn clock(&mut self) -> Now {
-        now_in(&self.world, self.origin)
+    fn wall_clock(&mut self) -> Duration {
+        now_in(&self.world, self.origin).wall
     }
 }
 
