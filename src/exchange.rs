@@ -477,14 +477,27 @@ impl<'a, O: Observer> Exchange<'a, O> {
             self.driver.let_go.extend(work.let_go());
         }
         let answer = self.driver.call(self.id, &self.client.peer, |handler, cx| handler.handle(request, cx));
-        self.carry_out(answer, Some(request));
+        match answer {
+            // Nearly all of them end here.
+            Some(Answer::Now(response)) => self.respond(response),
+            other => self.carry_out(other, Some(request)),
+        }
         self.keep_extra();
         // The next one may have been sent after it.
         self.driver.asked_by = None;
     }
 
     /// Fields for an answer that is still owed wait with the connection, and so does what is watched for it.
+    #[inline]
     fn keep_extra(&mut self) {
+        if !self.driver.extra.is_empty() || !matches!(self.driver.watch, Change::Nothing) {
+            self.keep_what_was_said();
+        }
+    }
+
+    /// The same where there are such, which is rare.
+    #[inline(never)]
+    fn keep_what_was_said(&mut self) {
         match std::mem::take(&mut self.driver.watch) {
             Change::Nothing => {}
             Change::To(watched) => {

@@ -11,8 +11,14 @@ use crate::http::target::query_pairs;
 
 /// Has the file at `path` saved by the client, if `?download` asks for it. Called when it is known that a file
 /// answers: a listing is not a download, and a redirect leads to the real answer.
+#[inline]
 pub(super) fn mark(request: &Request<'_>, path: &[u8], cx: &mut Context<'_>) {
-    let Some(query) = request.query() else { return };
+    if let Some(query) = request.query() {
+        mark_if_asked(query, path, cx);
+    }
+}
+
+fn mark_if_asked(query: &[u8], path: &[u8], cx: &mut Context<'_>) {
     if query_pairs(query).any(|(name, _)| name == "download") {
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         let name = if name.is_empty() { b"index.html" } else { name };

@@ -532,6 +532,7 @@ const FRAMING: NameFilter =
     NameFilter::of(&["host", "expect", "connection", "content-length", "transfer-encoding"]);
 
 impl<'b> Framing<'b> {
+    #[inline(always)]
     fn gather(&mut self, lines: Fields<'b>) -> Result<(), ProtocolError> {
         for line in lines.lines() {
             // Of a browser's twenty names only a few get as far as a comparison.

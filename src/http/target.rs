@@ -107,6 +107,7 @@ pub fn read_origin_form(target: &[u8]) -> Result<OriginForm<'_>, &'static str> {
 ///
 /// # Errors
 /// As above.
+#[inline(always)]
 pub(crate) fn take_origin_form(bytes: &[u8]) -> Result<(OriginForm<'_>, usize), &'static str> {
     if bytes.first() != Some(&b'/') {
         return Err("the target does not begin with a slash");
@@ -294,10 +295,14 @@ fn remove_dot_segments(path: &[u8]) -> Vec<u8> {
 ///
 /// An empty host is valid here, and so is an empty port; the caller that needs a host must ask for one. A port
 /// has at most five digits.
+#[inline]
 pub fn check_host(value: &[u8]) -> bool {
-    if is_short_host(value) {
-        return true;
-    }
+    is_short_host(value) || check_any_host(value)
+}
+
+/// The same for those that are long or have anything unusual in them.
+#[inline(never)]
+fn check_any_host(value: &[u8]) -> bool {
     // IPv4 addresses need no rule of their own: each is a `reg-name` too.
     if let [b'[', literal @ ..] = value {
         let Some(end) = memchr(b']', literal) else { return false };
