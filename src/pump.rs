@@ -88,8 +88,8 @@ pub enum Pumped {
     Closed(CloseReason),
 }
 
-/// So many bytes of a file count as one of those that are copied: the kernel passes pages on, and 1 MiB of a file takes it
-/// hardly longer than 256 KiB out of memory.
+/// So many bytes of a file count as one of other content: no code of ours touches them, and a slice has a price of its own
+/// (looks whether it is in memory, a call, half a turn), so it had better be long.
 pub(crate) const FILE_BYTES_FOR_ONE: u64 = 4;
 
 /// What one connection may do in one turn.
@@ -489,6 +489,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                         Ok(_) | Err(_) => range.end,
                     };
                     if !may_wait {
+                        // The stream has asked the kernel. Those of the twin never do, and nobody there relies on it.
                         file.note_in_memory(range, now);
                     }
                     (0, FILE_BYTES_FOR_ONE, sent)
