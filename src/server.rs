@@ -3,6 +3,7 @@
 //! It must not know flags (`cli.rs`) nor how either model works inside.
 
 mod builder;
+mod socket_file;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +27,7 @@ use crate::signals::{Remote, Signals};
 use crate::site::{Site, check_hidden};
 use crate::spool::Spool;
 use crate::threads::{ListenSocket, Twin};
+use socket_file::SocketFile;
 
 pub use builder::Builder;
 
@@ -107,17 +109,7 @@ impl Handle {
 enum Bound {
     /// One socket a loop, all on one port.
     Tcp(Vec<std::net::TcpListener>, SocketAddr),
-    Unix(std::os::unix::net::UnixListener, SocketPath),
-}
-
-/// The name of a Unix socket, taken away when the server ends.
-#[derive(Debug)]
-struct SocketPath(PathBuf);
-
-impl Drop for SocketPath {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0));
-    }
+    Unix(std::os::unix::net::UnixListener, SocketFile),
 }
 
 impl Bound {
@@ -132,7 +124,7 @@ impl Bound {
                 };
                 format!("http://{}/", SocketAddr::new(ip, addr.port()))
             }
-            Bound::Unix(_, path) => format!("unix:{}", path.0.display()),
+            Bound::Unix(_, file) => format!("unix:{}", file.path().display()),
         }
     }
 
@@ -391,7 +383,7 @@ impl Server {
         let handler = self.handler();
         let pool = Arc::new(Pool::new(self.config.limits.job_threads, self.config.limits.jobs_max));
         self.metrics.watch_pool(Arc::clone(&pool));
-        let (mut shares, _paths) = self.shares()?;
+        let (mut shares, _socket_files) = self.shares()?;
         let mut loops = Vec::with_capacity(shares.len());
         for listeners in shares.drain(..) {
             loops.push(self.reactor::<O>(listeners, &handler, &pool, log)?);
@@ -423,10 +415,11 @@ impl Server {
         outcome
     }
 
-    /// The listeners of each loop, and the socket names that go away with the server.
-    fn shares(&mut self) -> io::Result<(Vec<Vec<Listener>>, Vec<SocketPath>)> {
+    /// The listeners of each loop, and the files of Unix sockets, which are removed when the server
+    /// ends.
+    fn shares(&mut self) -> io::Result<(Vec<Vec<Listener>>, Vec<SocketFile>)> {
         let mut shares: Vec<Vec<Listener>> = (0..self.config.loops()).map(|_| Vec::new()).collect();
-        let mut paths = Vec::new();
+        let mut files = Vec::new();
         for bound in self.listeners.drain(..) {
             match bound {
                 Bound::Tcp(sockets, _) => {
@@ -435,15 +428,15 @@ impl Server {
                     }
                 }
                 // One queue for all: every loop hears of a client, and one gets it.
-                Bound::Unix(socket, path) => {
+                Bound::Unix(socket, file) => {
                     for share in &mut shares {
                         share.push(Listener::Unix(mio::net::UnixListener::from_std(socket.try_clone()?)));
                     }
-                    paths.push(path);
+                    files.push(file);
                 }
             }
         }
-        Ok((shares, paths))
+        Ok((shares, files))
     }
 
     /// One loop with all it owns. Each takes the signals for itself; the first one opens the log anew.
@@ -484,11 +477,11 @@ impl Server {
         let signals = self.signals()?;
         let handler = self.handler();
         let files = Arc::new(Mutex::new(FileCache::new(&self.config.files)));
-        let mut paths = Vec::new();
+        let mut socket_files = Vec::new();
         let sockets = self.listeners.drain(..).map(|bound| match bound {
             Bound::Tcp(sockets, _) => sockets.into_iter().map(ListenSocket::Tcp).collect(),
-            Bound::Unix(listener, path) => {
-                paths.push(path);
+            Bound::Unix(listener, file) => {
+                socket_files.push(file);
                 vec![ListenSocket::Unix(listener)]
             }
         });
@@ -526,9 +519,9 @@ fn listen(bind: &Bind, config: &Config) -> Result<Bound, BindError> {
     match bind {
         Bind::Unix(path) => {
             let fail = |error| BindError::Address(format!("unix:{}", path.display()), error);
-            let listener = listen_unix(path).map_err(fail)?;
+            let (listener, file) = SocketFile::listen(path).map_err(fail)?;
             listener.set_nonblocking(true).map_err(fail)?;
-            Ok(Bound::Unix(listener, SocketPath(path.clone())))
+            Ok(Bound::Unix(listener, file))
         }
         Bind::Ip(ip, own_port) => {
             let first = own_port.unwrap_or(config.port);
@@ -558,20 +551,5 @@ fn listen(bind: &Bind, config: &Config) -> Result<Bound, BindError> {
                 }
             }
         }
-    }
-}
-
-/// A socket file that nobody listens on is left over from a server that was killed: it may be replaced.
-fn listen_unix(path: &std::path::Path) -> io::Result<std::os::unix::net::UnixListener> {
-    use std::os::unix::net::{UnixListener, UnixStream};
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match UnixStream::connect(path) {
-            Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
-                std::fs::remove_file(path)?;
-                UnixListener::bind(path)
-            }
-            Ok(_) | Err(_) => Err(error),
-        },
-        bound => bound,
     }
 }

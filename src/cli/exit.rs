@@ -31,6 +31,11 @@ impl Exit {
     /// The listener at `address` could not be opened.
     pub fn cannot_listen(address: &str, error: &io::Error) -> Exit {
         let hint = match error.kind() {
+            io::ErrorKind::AlreadyExists => "move the file away or choose another path with --bind",
+            io::ErrorKind::AddrInUse if address.starts_with("unix:") => {
+                "stop the other process or choose another path with --bind"
+            }
+            _ if address.starts_with("unix:") => "choose another path with --bind",
             io::ErrorKind::AddrInUse => {
                 "stop the other server or choose another port with --port (0: any free one)"
             }

@@ -1,13 +1,16 @@
 //! Where the server listens: Unix sockets, both families of IP, several at once.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 
 use rustix::process::Signal;
 
 use crate::docroot::Docroot;
-use crate::harness::{Server, on_both, until};
+use crate::harness::{Server, command, on_both, run, until};
 use crate::wire::Client;
 
 /// One request over any stream, to the end.
@@ -39,6 +42,78 @@ fn a_unix_socket_beside_an_address() {
         server.signal(Signal::TERM);
         assert_eq!(server.wait_exit(), 0);
         assert!(!path.exists(), "the name goes with the server");
+    });
+}
+
+/// A name that was mistyped must not cost a file: only a socket that no process listens on is
+/// replaced.
+#[test]
+fn a_unix_socket_replaces_no_other_file() {
+    let docroot = Docroot::new();
+    let folder = tempfile::tempdir().unwrap();
+    on_both(|model| {
+        let at = |name: &str| folder.path().join(format!("{model}-{name}"));
+        fs::write(at("file"), "precious").unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        drop(UnixListener::bind(at("dead")).unwrap());
+        let _live = UnixListener::bind(at("live")).unwrap();
+        for (name, target) in [("to-file", "file"), ("to-dead", "dead"), ("to-nothing", "nothing")] {
+            symlink(at(target), at(name)).unwrap();
+        }
+        let pipe = run(std::process::Command::new("mkfifo").arg(at("pipe")));
+        assert_eq!(pipe.code, Some(0), "{}", pipe.err);
+        for (name, why) in [
+            ("file", "is the name of a regular file"),
+            ("folder", "is the name of a folder"),
+            ("pipe", "is the name of a named pipe"),
+            ("to-file", "is the name of a symbolic link"),
+            ("to-dead", "is the name of a symbolic link"),
+            ("to-nothing", "is the name of a symbolic link"),
+            ("live", "another process uses the socket"),
+            ("file/below", "Not a directory"),
+            ("no-folder/below", "No such file"),
+        ] {
+            let path = at(name);
+            let before = fs::symlink_metadata(&path).ok().map(|found| found.file_type());
+            let bind = format!("unix:{}", path.display());
+            let ended = run(&mut command(model, &docroot.root(), &["--bind", &bind]));
+            assert_eq!(ended.code, Some(1), "{name}: {}", ended.err);
+            assert!(ended.err.contains(&bind) && ended.err.contains(why), "{name}: {}", ended.err);
+            assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+            let after = fs::symlink_metadata(&path).ok().map(|found| found.file_type());
+            assert_eq!(before, after, "{name}");
+        }
+        assert_eq!(fs::read_to_string(at("file")).unwrap(), "precious");
+    });
+}
+
+/// Another server, or its operator, may have put a file in the place of the socket: that one stays.
+#[test]
+fn the_end_of_a_server_removes_its_own_socket_and_no_other_file() {
+    let docroot = Docroot::new();
+    let folder = tempfile::tempdir().unwrap();
+    let replacements: [fn(&Path); 3] = [
+        |path| fs::write(path, "precious").unwrap(),
+        |path| drop(UnixListener::bind(path).unwrap()),
+        |path| symlink("elsewhere", path).unwrap(),
+    ];
+    on_both(|model| {
+        let path = folder.path().join(model);
+        let bind = format!("unix:{}", path.display());
+        for replace in replacements {
+            let mut server = Server::start(model, &docroot.root(), &["--bind", "127.0.0.1", "--bind", &bind]);
+            assert!(ask(UnixStream::connect(&path).unwrap()).starts_with("HTTP/1.1 200 OK\r\n"));
+            fs::remove_file(&path).unwrap();
+            replace(&path);
+            server.signal(Signal::TERM);
+            assert_eq!(server.wait_exit(), 0);
+            assert!(fs::symlink_metadata(&path).is_ok(), "{model}: a file that is not the server's is gone");
+            fs::remove_file(&path).unwrap();
+        }
+        // A server that cannot have all its addresses leaves nothing behind.
+        let twice = run(&mut command(model, &docroot.root(), &["--bind", &bind, "--bind", &bind]));
+        assert_eq!(twice.code, Some(1), "{}", twice.err);
+        assert!(!path.exists());
     });
 }
 
