@@ -112,6 +112,10 @@ pub const RULES_FILE_BYTES_MAX: u64 = 256 * KIB as u64;
 /// again costs less than 0.1 ms.
 pub const THREAD_REST: Duration = Duration::from_secs(1);
 
+/// How long a result may lie unseen in the inbox of its loop: wake-ups may fail, so each loop looks
+/// for itself this often. Once a second costs an idle server nothing that shows.
+pub const INBOX_LOOK: Duration = Duration::from_secs(1);
+
 /// How much a worker thread stands back behind the loops, as `nice` counts it: where processors are short, who packs an
 /// archive waits, and not who asks for a page.
 pub const JOB_NICENESS: i32 = 10;

@@ -405,7 +405,7 @@ mod tests {
     use crate::jobs::Inbox;
 
     fn waker() -> Waker {
-        Waker::new(ConnId::new(1, 0), Arc::new(Inbox::new(Box::new(|| {}))))
+        Waker::new(ConnId::new(1, 0), Arc::new(Inbox::new(Box::new(|| Ok(())))))
     }
 
     fn take(listener: &mut Listener) -> (String, Filled) {

@@ -6,10 +6,11 @@
 //! that is what threads are for. This file must not know HTTP.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::config::{JOB_NICENESS, THREAD_REST};
+use crate::config::{INBOX_LOOK, JOB_NICENESS, THREAD_REST};
 use crate::conn_id::ConnId;
 use crate::handler::{Answer, Context};
 use crate::observe::Gauges;
@@ -97,12 +98,21 @@ pub trait JobDesk: Send {
     fn errands(&self) -> Arc<dyn Errands>;
 }
 
+/// Wakes the owner of an inbox. An error means that the owner was not woken.
+pub type Wake = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
+
+/// How often a wake-up is tried in a row. One that a signal interrupted succeeds the second time;
+/// other errors last.
+const WAKE_TRIES: u32 = 3;
+
 /// Results on their way to one loop.
 pub struct Inbox {
     waiting: Mutex<Vec<(ConnId, Done)>>,
     /// Set while a wake-up is on its way that nobody has answered: one is enough.
     signalled: AtomicBool,
-    wake: Box<dyn Fn() + Send + Sync>,
+    /// A failed wake-up was logged. What lasts is reported once.
+    has_warned: AtomicBool,
+    wake: Wake,
 }
 
 impl std::fmt::Debug for Inbox {
@@ -113,17 +123,47 @@ impl std::fmt::Debug for Inbox {
 
 impl Inbox {
     /// An inbox whose owner is woken by `wake`.
+    ///
+    /// A wake-up may fail. The owner must therefore look at [`Inbox::has_news`] at least every
+    /// [`INBOX_LOOK`](crate::config::INBOX_LOOK), whether it was woken or not.
     #[must_use]
-    pub fn new(wake: Box<dyn Fn() + Send + Sync>) -> Self {
-        Inbox { waiting: Mutex::new(Vec::new()), signalled: AtomicBool::new(false), wake }
+    pub fn new(wake: Wake) -> Self {
+        Inbox {
+            waiting: Mutex::default(),
+            signalled: AtomicBool::default(),
+            has_warned: AtomicBool::default(),
+            wake,
+        }
     }
 
     /// Leaves a result and wakes the owner unless that is under way.
     pub fn put(&self, id: ConnId, done: Done) {
         lock(&self.waiting).push((id, done));
         if !self.signalled.swap(true, Ordering::AcqRel) {
-            (self.wake)();
+            self.signal();
         }
+    }
+
+    /// Wakes the owner. After a failure the flag is cleared, so that the next result tries again: a
+    /// flag that stayed set would silence this inbox for ever.
+    fn signal(&self) {
+        let mut tries_left = WAKE_TRIES;
+        while let Err(error) = (self.wake)() {
+            tries_left -= 1;
+            if tries_left == 0 {
+                self.signalled.store(false, Ordering::Release);
+                if !self.has_warned.swap(true, Ordering::Relaxed) {
+                    log::warn!("a wake-up failed: {error}; results may be up to {INBOX_LOOK:?} late");
+                }
+                return;
+            }
+        }
+    }
+
+    /// Returns true if results wait here: for an owner that was not woken.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !lock(&self.waiting).is_empty()
     }
 
     /// Asks the owner how it stands; it says so in its next turn.
@@ -470,10 +510,55 @@ mod tests {
         Box::new(|_| Answer::Now(Response::text("done")))
     }
 
+    /// A wake-up that a test can wait for.
+    fn rings(woken: mpsc::Sender<()>) -> Wake {
+        Box::new(move || woken.send(()).map_err(io::Error::other))
+    }
+
+    /// A wake-up that fails as often as `failures` has it, then rings. Each try counts in `tried`.
+    fn fails(failures: u32, tried: &Arc<AtomicU64>, woken: mpsc::Sender<()>) -> Wake {
+        let (left, tried) = (Mutex::new(failures), Arc::clone(tried));
+        Box::new(move || {
+            tried.fetch_add(1, Ordering::Relaxed);
+            let mut left = lock(&left);
+            if *left > 0 {
+                *left -= 1;
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            woken.send(()).map_err(io::Error::other)
+        })
+    }
+
+    /// One wake-up failed, the flag stayed set, and no result of a job was ever seen again.
+    #[test]
+    fn a_wake_up_that_fails_does_not_silence_those_after_it() {
+        for failures in [1, WAKE_TRIES - 1, WAKE_TRIES, 2 * WAKE_TRIES + 1] {
+            let (woken, wake_ups) = mpsc::channel();
+            let tried = Arc::new(AtomicU64::new(0));
+            let inbox = Inbox::new(fails(failures, &tried, woken));
+            let mut put = 0;
+            while wake_ups.try_recv().is_err() {
+                inbox.put(ConnId::new(1, 0), Done::Woken);
+                put += 1;
+                assert!(put <= 1 + failures / WAKE_TRIES, "{failures} failures, and {put} results");
+            }
+            assert_eq!(tried.load(Ordering::Relaxed), u64::from(failures) + 1, "{failures}");
+            inbox.put(ConnId::new(1, 0), Done::Woken);
+            assert!(wake_ups.try_recv().is_err(), "one wake-up serves all results until they are taken");
+            assert!(inbox.has_news());
+            let mut got = Vec::new();
+            inbox.take(&mut got);
+            assert_eq!(got.len(), put as usize + 1);
+            assert!(!inbox.has_news());
+            inbox.put(ConnId::new(1, 0), Done::Woken);
+            assert!(wake_ups.try_recv().is_ok(), "after {failures} failures");
+        }
+    }
+
     #[test]
     fn results_come_back_under_their_name_with_one_wake_up_for_many() {
         let (woken, wake_ups) = mpsc::channel();
-        let inbox = Arc::new(Inbox::new(Box::new(move || woken.send(()).unwrap())));
+        let inbox = Arc::new(Inbox::new(rings(woken)));
         let pool = Pool::new(2, 16);
         let mut desk = pool.desk(Arc::clone(&inbox));
         let (release, gate) = mpsc::channel::<()>();
@@ -518,7 +603,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_gives_the_job_back_and_cancel_makes_room() {
-        let inbox = Arc::new(Inbox::new(Box::new(|| {})));
+        let inbox = Arc::new(Inbox::new(Box::new(|| Ok(()))));
         let pool = Pool::new(1, 1);
         let mut desk = pool.desk(inbox);
         let release = keep_busy(&mut desk);
@@ -532,7 +617,7 @@ mod tests {
     #[test]
     fn a_worker_without_work_ends_and_another_comes_with_the_next_job() {
         let (woken, wake_ups) = mpsc::channel();
-        let inbox = Arc::new(Inbox::new(Box::new(move || woken.send(()).unwrap())));
+        let inbox = Arc::new(Inbox::new(rings(woken)));
         let pool = Pool::new(2, 1);
         let mut desk = pool.desk(Arc::clone(&inbox));
         for _ in 0..2 {
@@ -553,7 +638,7 @@ mod tests {
     #[test]
     fn a_job_that_comes_as_a_worker_leaves_is_done() {
         let (woken, wake_ups) = mpsc::channel();
-        let inbox = Arc::new(Inbox::new(Box::new(move || woken.send(()).unwrap())));
+        let inbox = Arc::new(Inbox::new(rings(woken)));
         let pool = Pool::new(1, 1);
         let mut desk = pool.desk(Arc::clone(&inbox));
         assert!(desk.submit(ConnId::new(1, 0), Box::new(answer)).is_ok());
@@ -593,7 +678,7 @@ mod tests {
             let (told, is_told) = mpsc::channel();
             std::thread::spawn(move || {
                 let pool = Pool::new(1, 16);
-                let mut desk = pool.desk(Arc::new(Inbox::new(Box::new(|| {}))));
+                let mut desk = pool.desk(Arc::new(Inbox::new(Box::new(|| Ok(())))));
                 let release = keep_busy(&mut desk);
                 let owned = HandsIn(desk.errands(), told);
                 let waiting: Job = Box::new(move || {

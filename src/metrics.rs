@@ -389,7 +389,7 @@ mod tests {
             tally.turned(Duration::from_millis(ms));
         }
         let metrics = Metrics::new(Model::Reactor, Duration::ZERO);
-        let inbox = Arc::new(Inbox::new(Box::new(|| {})));
+        let inbox = Arc::new(Inbox::new(Box::new(|| Ok(()))));
         metrics.watch_loop(Arc::clone(tally.counters().unwrap()), inbox);
         let text = metrics.text(&Gauges::default());
         let bucket =
@@ -403,12 +403,12 @@ mod tests {
 
     #[test]
     fn the_last_loop_to_answer_or_to_end_brings_the_page() {
-        let asker = Arc::new(Inbox::new(Box::new(|| {})));
+        let asker = Arc::new(Inbox::new(Box::new(|| Ok(()))));
         let metrics = Arc::new(Metrics::new(Model::Reactor, Duration::ZERO));
         let id = ConnId::new(1, 0);
         let waker = Waker::new(id, Arc::clone(&asker));
         let round = Arc::new(Round { metrics, sum: Mutex::default(), asker: waker });
-        let [first, second, dead] = [(); 3].map(|()| Inbox::new(Box::new(|| {})));
+        let [first, second, dead] = [(); 3].map(|()| Inbox::new(Box::new(|| Ok(()))));
         for inbox in [&first, &second, &dead] {
             let round = Arc::clone(&round);
             inbox.ask(Box::new(move |gauges| lock(&round.sum).add(gauges)));

@@ -241,7 +241,7 @@ mod tests {
             let expected = (vec![0, 1, 2, 3, 4, 5], last_word.unwrap_or(Filled::Failed));
             assert_eq!(run(source(Arc::new(Here), last_word), || panic!("never rests")), expected);
             let (woken, wake_ups) = mpsc::channel();
-            let inbox = Arc::new(Inbox::new(Box::new(move || woken.send(()).unwrap())));
+            let inbox = Arc::new(Inbox::new(Box::new(move || woken.send(()).map_err(std::io::Error::other))));
             let pool = Pool::new(2, 1);
             let desk = pool.desk(Arc::clone(&inbox));
             let wait = || {

@@ -10,6 +10,9 @@ use signal_hook::SigId;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::low_level::{pipe, unregister};
 
+/// How often a byte is written in a row while signals interrupt that.
+const WRITE_TRIES: usize = 3;
+
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -51,10 +54,17 @@ impl Remote {
     /// Asks for a graceful stop; asked again, for an immediate one.
     pub(crate) fn terminate(&self) {
         let (terminate, bell) = &*self.0;
-        // In this order: when the bell rings the byte that says why is there. It can only fail when the server is
-        // gone, or has more bytes waiting than it needs.
-        drop((&mut &*terminate).write(b"."));
-        drop((&mut &*bell).write(b"."));
+        // In this order: when the bell rings the byte that says why is there. The first fails only
+        // when the server is gone, or has more bytes waiting than it needs. Without the bell the
+        // byte is found within `INBOX_LOOK`.
+        for mut pair in [terminate, bell] {
+            for _ in 0..WRITE_TRIES {
+                match pair.write(b".") {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Ok(_) | Err(_) => break,
+                }
+            }
+        }
     }
 }
 

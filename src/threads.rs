@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::net::{RecvFlags, SendFlags};
 
-use crate::config::{Config, KIB};
+use crate::config::{Config, INBOX_LOOK, KIB};
 use crate::conn_id::{ConnId, WatchId};
 use crate::deadline::DeadlineQueue;
 use crate::driver::Driver;
@@ -337,8 +337,11 @@ impl Acceptor {
     }
 
     /// Waits for a signal, the last connection's end or a client; says which sockets have one.
+    /// Returns at least every [`INBOX_LOOK`]: the byte that would wake it may not have been
+    /// written.
     fn wait(&mut self, sockets: &[ListenSocket], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
-        let timeout = timeout.and_then(|wait| rustix::event::Timespec::try_from(wait).ok());
+        let timeout = timeout.unwrap_or(INBOX_LOOK).min(INBOX_LOOK);
+        let timeout = rustix::event::Timespec::try_from(timeout).ok();
         let signals = self.signals.source();
         let mut fds = vec![PollFd::new(&*signals, PollFlags::IN), PollFd::new(&self.ended, PollFlags::IN)];
         fds.extend(sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
@@ -458,7 +461,7 @@ impl Woken {
         let mut flag = lock(&self.flag);
         *flag = true;
         if let Some(event) = self.event.get() {
-            // It only fails where it is readable anyway.
+            // This may fail. A worker that polls for it looks at the flag every `INBOX_LOOK`, too.
             let _ = rustix::io::write(event, &1u64.to_ne_bytes());
         }
         drop(flag);
@@ -503,7 +506,10 @@ impl Worker {
     #[inline(never)]
     fn new(twin: &Twin, shared: &Arc<Shared>, line: Arc<Line>, id: ConnId, peer: Peer) -> Box<Self> {
         let bell = Arc::clone(&line);
-        let inbox = Arc::new(Inbox::new(Box::new(move || bell.woken.ring())));
+        let inbox = Arc::new(Inbox::new(Box::new(move || {
+            bell.woken.ring();
+            Ok(())
+        })));
         let now = read_clocks();
         let access = twin.access.clone().map(|queue| AccessBuffer::new(queue, twin.config.log_format));
         let mut driver = Driver::new(
@@ -627,7 +633,8 @@ impl Worker {
         let bell = if self.rings(phase) { line.woken.event() } else { None };
         let mut others = vec![(line.socket.as_fd(), socket)];
         others.extend(bell.map(|bell| (bell.as_fd(), PollFlags::IN)));
-        let (said, ready) = poll_watched(&self.watched, &others, due);
+        let look = bell.map(|_| read_clocks().mono + INBOX_LOOK);
+        let (said, ready) = poll_watched(&self.watched, &others, due.into_iter().chain(look).min());
         self.driver.now = read_clocks();
         self.advance(&ready);
         if bell.is_some() && line.woken.take() {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 
+use crate::config::INBOX_LOOK;
 use crate::conn_id::{ConnId, WatchId};
 use crate::handler::{Now, Peer};
 use crate::jobs::{Inbox, JobDesk, Pool};
@@ -54,7 +55,8 @@ pub enum OsEvent {
 pub trait Os {
     /// Its sockets.
     type Stream: Stream;
-    /// Waits at most `timeout` (`None`: for ever) and appends what happened to `events`.
+    /// Waits at most `timeout` (`None`: for ever) and appends what happened to `events`. Results in
+    /// the inbox are an event within [`INBOX_LOOK`], even if the wake-up for them failed.
     fn poll(&mut self, events: &mut Vec<OsEvent>, timeout: Option<Duration>) -> io::Result<()>;
     /// Both clocks, read together.
     fn now(&mut self) -> Now;
@@ -105,6 +107,10 @@ pub struct MioOs {
     signals: Option<Signals>,
     pool: Arc<Pool>,
     inbox: Arc<Inbox>,
+    /// The time as the loop read it last.
+    now: Instant,
+    /// When results and signals were last looked for without an event.
+    looked: Instant,
 }
 
 impl std::fmt::Debug for MioOs {
@@ -132,10 +138,8 @@ impl MioOs {
             poll.registry().register(signals.source(), special(SIGNALS), Interest::READABLE)?;
         }
         let waker = mio::Waker::new(poll.registry(), special(INBOX))?;
-        let inbox = Arc::new(Inbox::new(Box::new(move || {
-            // It can only fail when the poll is gone, and then nobody waits.
-            drop(waker.wake());
-        })));
+        let inbox = Arc::new(Inbox::new(Box::new(move || waker.wake())));
+        let now = read_clocks().mono;
         Ok(MioOs {
             poll,
             events: mio::Events::with_capacity(EVENTS_PER_POLL),
@@ -143,7 +147,38 @@ impl MioOs {
             signals,
             pool,
             inbox,
+            now,
+            looked: now,
         })
+    }
+
+    /// Waits for events, for `timeout` at most, with a pause every [`INBOX_LOOK`] to
+    /// [look](MioOs::look).
+    fn wait(&mut self, events: &mut Vec<OsEvent>, timeout: Option<Duration>) -> io::Result<()> {
+        let mut left = timeout;
+        loop {
+            let wait = left.map_or(INBOX_LOOK, |left| left.min(INBOX_LOOK));
+            self.poll.poll(&mut self.events, Some(wait))?;
+            if !self.events.is_empty() {
+                return Ok(());
+            }
+            if wait == INBOX_LOOK {
+                self.look(events);
+            }
+            left = left.map(|left| left - wait);
+            if !events.is_empty() || left.is_some_and(|left| left.is_zero()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks for results and signals whose wake-up failed: no event will come for them.
+    fn look(&mut self, events: &mut Vec<OsEvent>) {
+        self.looked = self.now;
+        if self.inbox.has_news() {
+            events.push(OsEvent::Inbox);
+        }
+        events.extend(self.signals.iter_mut().flat_map(Signals::take).map(OsEvent::Signal));
     }
 }
 
@@ -160,10 +195,14 @@ impl Os for MioOs {
     type Stream = Socket;
 
     fn poll(&mut self, events: &mut Vec<OsEvent>, timeout: Option<Duration>) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, timeout) {
+        match self.wait(events, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
+        }
+        if self.now.saturating_duration_since(self.looked) >= INBOX_LOOK {
+            // A busy poll never times out.
+            self.look(events);
         }
         for event in &self.events {
             let token = event.token().0 as u64;
@@ -196,7 +235,9 @@ impl Os for MioOs {
     }
 
     fn now(&mut self) -> Now {
-        read_clocks()
+        let now = read_clocks();
+        self.now = now.mono;
+        now
     }
 
     fn listeners(&self) -> usize {

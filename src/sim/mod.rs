@@ -75,7 +75,7 @@ impl Coverage {
 }
 
 /// The faults the world can do, by the names they are counted under.
-pub const FAULTS: [&str; 27] = [
+pub const FAULTS: [&str; 29] = [
     "short_read",
     "short_write",
     "would_block_read",
@@ -103,6 +103,8 @@ pub const FAULTS: [&str; 27] = [
     "watched_outlives",
     "watched_stale_event",
     "watched_again",
+    "failed_wake_up",
+    "woken_by_look",
 ];
 
 /// One run.
@@ -162,6 +164,8 @@ impl Simulation {
             open_max: if tight { 3 + rng.below(4) as usize } else { 1000 },
             jobs: Vec::new(),
             inbox_edge: false,
+            wake_ups_failing: 0,
+            look_ns: None,
             is_work_left: false,
             made: BTreeSet::new(),
             old_ids: Vec::new(),
@@ -388,7 +392,7 @@ impl Simulation {
         if seen.is_resting {
             let is_coming = world.jobs.iter().any(|job| job.id == id || job.id == ConnId::new(0, 0))
                 || world.is_watched_for(id);
-            if !is_coming && !world.inbox_edge {
+            if !is_coming && !world.will_hand_out_results() {
                 return Err(format!("{id} rests and nothing will wake it"));
             }
         }
@@ -409,7 +413,11 @@ impl Simulation {
         if seen.wants_input && there && !conn.edge_read && !conn.edge_closed {
             return Err(format!("{id} has input in the kernel and nothing will tell it"));
         }
-        if seen.phase == Phase::Handling && due.is_none() && !world.inbox_edge && !world.is_watched_for(id) {
+        if seen.phase == Phase::Handling
+            && due.is_none()
+            && !world.will_hand_out_results()
+            && !world.is_watched_for(id)
+        {
             return Err(format!("{id} waits for an answer that nobody makes"));
         }
         Ok(at)

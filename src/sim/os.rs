@@ -38,7 +38,7 @@ impl SimOs {
     pub(super) fn new(world: Shared, origin: Instant) -> Self {
         let bell = Arc::clone(&world);
         // Called with no lock of ours held: jobs and wakers run outside of the world's.
-        let inbox = Arc::new(Inbox::new(Box::new(move || lock(&bell).inbox_edge = true)));
+        let inbox = Arc::new(Inbox::new(Box::new(move || lock(&bell).wake_up())));
         SimOs { world, origin, inbox }
     }
 
@@ -86,7 +86,9 @@ impl Os for SimOs {
         };
         loop {
             self.run_jobs();
+            let has_news = self.inbox.has_news();
             let mut world = lock(&self.world);
+            world.look(has_news);
             world.act();
             world.take_events(events);
             if !events.is_empty() || limit.is_some_and(|limit| world.now_ns >= limit) {

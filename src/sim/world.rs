@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
+use std::io;
 use std::sync::{Arc, Mutex};
 
 use super::Coverage;
 use super::handler::{EXIT, STDOUT};
 use super::os::PIPE_BYTES;
-use crate::config::KIB;
+use crate::config::{INBOX_LOOK, KIB};
 use crate::conn_id::{ConnId, WatchId};
 use crate::jobs::{Errand, Job};
 use crate::reactor::os::OsEvent;
@@ -196,6 +197,10 @@ pub(super) struct World {
     pub(super) open_max: usize,
     pub(super) jobs: Vec<PendingJob>,
     pub(super) inbox_edge: bool,
+    /// Wake-ups that will fail.
+    pub(super) wake_ups_failing: u64,
+    /// When the operating system looks for results that nobody was woken for.
+    pub(super) look_ns: Option<u64>,
     /// A connection was out of budget after the last turn: the poll may not wait.
     pub(super) is_work_left: bool,
     /// Requests the handler has answered at once, by their numbers.
@@ -250,7 +255,40 @@ impl World {
         let signals = self.signals.iter().map(|(at, _)| *at);
         let watches = self.watches.iter().filter(|watch| watch.id.is_some() && !watch.is_over);
         let watches = watches.filter_map(|watch| watch.due_ns);
-        actions.chain(jobs).chain(signals).chain(watches).min()
+        actions.chain(jobs).chain(signals).chain(watches).chain(self.look_ns).min()
+    }
+
+    /// The loop is woken for its results, or that fails: now and then for one try, now and then for
+    /// many.
+    pub(super) fn wake_up(&mut self) -> io::Result<()> {
+        if self.wake_ups_failing == 0 && self.fault("failed_wake_up", 30) {
+            self.wake_ups_failing = 1 + self.rng.below(8);
+        }
+        if self.wake_ups_failing > 0 {
+            self.wake_ups_failing -= 1;
+            self.tell(|| "a wake-up fails".into());
+            // Unless the next try succeeds, the results wait for the look.
+            self.look_ns.get_or_insert(self.now_ns.saturating_add(INBOX_LOOK.as_nanos() as u64));
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        (self.look_ns, self.inbox_edge) = (None, true);
+        Ok(())
+    }
+
+    /// Returns true if waiting results reach the loop without a further one.
+    pub(super) fn will_hand_out_results(&self) -> bool {
+        self.inbox_edge || self.look_ns.is_some()
+    }
+
+    /// Looks for results that nobody was woken for, once a second.
+    pub(super) fn look(&mut self, has_news: bool) {
+        if !has_news {
+            self.look_ns = None;
+        } else if self.look_ns.is_some_and(|look_ns| look_ns <= self.now_ns) {
+            self.coverage.note("fault", "woken_by_look");
+            self.tell(|| "the loop looks for results".into());
+            (self.look_ns, self.inbox_edge) = (None, true);
+        }
     }
 
     pub(super) fn act(&mut self) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::docroot::{Docroot, HELLO};
-use crate::harness::{Process, Server, binary, left_out, now, on_both, program, run, until};
+use crate::harness::{Process, Server, assert_took, binary, left_out, now, on_both, program, run, until};
 use crate::wire::Client;
 
 const REQUIRED: &str = "WHIRLIGIG_REQUIRE_CLIENTS";
@@ -80,6 +80,67 @@ fn a_connection_for_one_request_is_never_registered() {
     let others = all - named.map(count).iter().sum::<u64>();
     // Looks at the disk, twice a millisecond at the most.
     assert!(others <= 2 * lasted_ms + 100, "{others} other calls in {lasted_ms} ms\n{table}");
+}
+
+/// A job's result, a scrape and the next piece of a long answer each need the loop to be woken. One
+/// failed write to the descriptor for that used to silence all of them for ever.
+#[test]
+fn failed_wake_ups_delay_results_by_a_second_and_lose_none() {
+    let docroot = Docroot::new();
+    fs::create_dir(docroot.root().join("folder")).unwrap();
+    let long: Vec<u8> = (0..40_000_u32).flat_map(|number| number.to_string().into_bytes()).collect();
+    fs::write(docroot.root().join("long.txt"), &long).unwrap();
+    on_both(|model| {
+        for inject in ["write:error=EINTR:when=1+3", "write:error=EINTR", "write:error=EIO"] {
+            let server = Server::start(model, &docroot.root(), &["--fresh", "0", "--metrics"]);
+            let listing = |client: &mut Client| client.get("/folder/?json").expect(200);
+            let failed = failing(&server, inject, || {
+                for _ in 0..2 {
+                    let since = now();
+                    let mut client = Client::connect(server.port);
+                    listing(&mut client);
+                    client.get("/_whirligig/metrics").expect(200);
+                    assert_took(inject, since, 0.0..4.0);
+                }
+                let mut client = Client::connect(server.port);
+                client.ask("GET", "/long.txt", &["Accept-Encoding: gzip"], b"").expect(200);
+            });
+            if !failed {
+                return;
+            }
+            // What failed is forgotten: from here on nothing waits for a look.
+            let mut client = Client::connect(server.port);
+            listing(&mut client);
+            let since = now();
+            for _ in 0..20 {
+                listing(&mut client);
+            }
+            assert_took("20 listings", since, 0.0..5.0);
+        }
+    });
+}
+
+/// Makes system calls of the server fail during `work`, by strace's `inject`. Returns false where
+/// strace may not trace.
+fn failing(server: &Server, inject: &str, work: impl FnOnce()) -> bool {
+    let Some(strace) = program(&["strace"], REQUIRED) else { return false };
+    let pid = Pid::as_raw(Some(server.pid())).to_string();
+    let inject = format!("inject={inject}");
+    let tracer = Command::new(&strace)
+        .args(["-f", "-p", &pid, "-o", "/dev/null", "-e", &inject])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut tracer = Process(tracer);
+    let Some(_said) = attached(&mut tracer) else {
+        left_out("strace may not trace another process here", REQUIRED);
+        return false;
+    };
+    work();
+    kill_process(Pid::from_child(&tracer.0), Signal::INT).unwrap();
+    tracer.0.wait().unwrap();
+    true
 }
 
 /// The file into the cache, and old enough to be trusted there.
