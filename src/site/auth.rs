@@ -28,6 +28,7 @@ use crate::http::request::KeptHead;
 use crate::http::target::{encode_path, normalize};
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::{Then, lock};
+use crate::upload;
 
 /// What bcrypt looks at of a password. The rest would be ignored, so a longer one is refused.
 const BCRYPT_BYTES_MAX: usize = 72;
@@ -50,9 +51,10 @@ pub(super) fn around(
     Arc::new(Auth { guard, write_guard, inner })
 }
 
-/// Whether this only looks (RFC 9110 section 9.2.1).
+/// True if the request changes nothing (RFC 9110 section 9.2.1).
 fn is_safe(request: &Request<'_>) -> bool {
-    matches!(request.method(), Method::Get | Method::Head | Method::Options | Method::Trace)
+    let reads = matches!(request.method(), Method::Get | Method::Head | Method::Options | Method::Trace);
+    reads && !upload::ends_a_request(request)
 }
 
 impl Handler for Auth {

@@ -42,6 +42,7 @@ use sink::Sink;
 
 pub(crate) use origin::{IsNamed, Names};
 pub(crate) use place::parse_upload_path;
+pub(crate) use resume::ends_a_request;
 
 /// What can be asked of a path that takes uploads.
 const ALLOW: &str = "GET, HEAD, PUT, POST, DELETE, MKCOL, OPTIONS";
@@ -146,7 +147,6 @@ impl Handler for Uploads {
         match (request.method(), token) {
             (Method::Get, _) => self.inner.handle(request, cx),
             (Method::Options, _) => options(request, &ask).into(),
-            (Method::Head, Some(token)) => resume::state(ask, token, cx),
             (_, token) => match self.check_name(&ask, request, cx).and_then(|()| ask.check(request)) {
                 Err(refusal) => ask.refuse(refusal).into(),
                 Ok(()) => change(ask, request, token, cx),
@@ -189,6 +189,7 @@ fn change(ask: Ask, request: &Request<'_>, token: Option<String>, cx: &mut Conte
         (Method::Post, None) => form::post(ask, request, cx),
         (Method::Delete, None) => in_job(ask, cx, delete),
         (Method::Other("MKCOL"), None) => make_folder(ask, request, cx),
+        (Method::Head, Some(token)) => resume::state(ask, token, cx),
         (Method::Patch, Some(token)) => resume::append(ask, &token, request, cx),
         (Method::Delete, Some(token)) => resume::cancel(ask, token, cx),
         (_, None) => method_not_allowed(request, ALLOW).into(),

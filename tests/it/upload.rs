@@ -879,6 +879,54 @@ fn writing_may_take_a_password_of_its_own() {
     });
 }
 
+/// HEAD with a token ends the request that still writes to the upload. It took the password for
+/// reading, or none.
+#[test]
+fn a_look_at_an_upload_takes_the_password_for_writing() {
+    let content = pattern(400_000);
+    on_both(|model| {
+        let docroot = docroot();
+        docroot.write("rules.txt", b"rewrite /short /up/file\n");
+        let rules = docroot.path("rules.txt");
+        let flags =
+            ["--auth", "r:read@/up", "--write-auth", "w:write@/up", "--rules", rules.to_str().unwrap()];
+        let server = start(model, &docroot, &flags);
+        let (reader, writer) = (basic("r:read"), basic("w:write"));
+        let place = put(&server, "/up/file", &[&writer, "Upload-Complete: ?0"], b"").expect(201);
+        let place = place.must("location").to_owned();
+        let part = ["Content-Type: application/partial-upload", "Upload-Complete: ?1", "Upload-Offset: 0"];
+        let whole = request("PATCH", &place, &[part[0], part[1], part[2], &writer], &content);
+        let mut active = Client::connect(server.port);
+        active.send(&whole[..300_000]);
+        until_written(&server, &docroot.path("up"), 200_000);
+        let query = place.split_once('?').unwrap().1;
+        let spellings = [
+            place.clone(),
+            place.replace("resume", "%72esume"),
+            place.replace("/up/", "//up/./"),
+            format!("/up/file?a=b&{query}&c"),
+            format!("/short?{query}"),
+        ];
+        for spelling in &spellings {
+            for fields in [&[][..], &[&reader[..]], &[&basic("w:wrong")[..]]] {
+                Client::connect(server.port).ask("HEAD", spelling, fields, b"").expect(401);
+            }
+            let foreign = [&writer[..], "Origin: https://elsewhere.example"];
+            Client::connect(server.port).ask("HEAD", spelling, &foreign, b"").expect(403);
+        }
+        // Methods that change nothing take the password for reading, and leave the upload alone.
+        Client::connect(server.port).ask("GET", &place, &[&reader], b"").expect(404);
+        Client::connect(server.port).ask("OPTIONS", &place, &[&reader], b"").expect(204);
+        Client::connect(server.port).ask("HEAD", "/up/file?resume=cv", &[&reader], b"").expect(404);
+        active.send(&whole[300_000..]);
+        active.response().expect(201);
+        for spelling in &spellings {
+            let got = Client::connect(server.port).ask("HEAD", spelling, &[&writer], b"").expect(204);
+            assert_eq!(got.must("upload-offset"), "400000", "{spelling}");
+        }
+    });
+}
+
 /// A form names its files itself, and a link is another name for a folder: the path that was judged is not the one
 /// that is written. Both got round a password.
 #[test]
