@@ -150,9 +150,6 @@ pub const UPLOAD_BUFFER_BYTES: usize = 256 * KIB;
 /// Files in one form that is uploaded.
 pub const UPLOAD_PARTS_MAX: usize = 1000;
 
-/// Uploads that broke off, or are complete and can still be asked about. The oldest goes.
-pub const PARTIALS_MAX: usize = 256;
-
 /// How connections are driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
@@ -179,6 +176,9 @@ pub struct Limits {
     pub uploads_max: usize,
     /// Uploads that broke off and can be resumed, in bytes of all of them; the oldest goes. 0 keeps none.
     pub partial_bytes_max: u64,
+    /// Uploads that broke off, or are complete and can still be asked about. The client with the most
+    /// of them loses its oldest. Fewer if descriptors are few.
+    pub partials_max: usize,
     /// The trailer section after the last chunk, and a chunk's size line with extensions, in bytes.
     pub chunk_line_bytes_max: usize,
     /// Content nobody wants is read and dropped up to here, so that the connection survives; beyond, it is closed.
@@ -240,6 +240,7 @@ impl Default for Limits {
             upload_bytes_max: 0,
             uploads_max: 64,
             partial_bytes_max: 1024 * MIB as u64,
+            partials_max: 256,
             chunk_line_bytes_max: 4 * KIB,
             discard_bytes_max: 256 * KIB as u64,
             connections_max: 0,

@@ -3,6 +3,7 @@
 //! It must not know flags (`cli.rs`) nor how either model works inside.
 
 mod builder;
+mod descriptors;
 mod socket_file;
 
 use std::io;
@@ -30,12 +31,6 @@ use crate::threads::{ListenSocket, Twin};
 use socket_file::SocketFile;
 
 pub use builder::Builder;
-
-/// Descriptors kept back from clients: the poll, listeners, log, cached and sent files, directories being read.
-const DESCRIPTOR_RESERVE: usize = 256;
-
-/// Those of a program that answers: three pipes, its exit, and a file for content.
-const DESCRIPTORS_PER_SCRIPT: usize = 5;
 
 /// How many ports behind the default one are tried when it is taken.
 const PORTS_TRIED: u16 = 100;
@@ -187,9 +182,10 @@ impl Server {
 
     /// The same around any content; that is made last but for the sockets.
     fn open(
-        config: Config,
+        mut config: Config,
         content: impl FnOnce(&Site, &Arc<Metrics>) -> Result<Content, BindError>,
     ) -> Result<Self, BindError> {
+        descriptors::bound(&mut config);
         let site = Site::open(&config).map_err(BindError::Site)?;
         let metrics = Arc::new(Metrics::new(config.model, read_clocks().wall));
         let content = content(&site, &metrics)?;
@@ -199,10 +195,7 @@ impl Server {
         let scripts = Scripts::open(&config, &addresses).map_err(BindError::Site)?;
         let config = Arc::new(config);
         let handle = Handle::default();
-        let mut server =
-            Server { config, listeners, content, site, scripts, metrics, handle, takes_signals: true };
-        server.bound_limits();
-        Ok(server)
+        Ok(Server { config, listeners, content, site, scripts, metrics, handle, takes_signals: true })
     }
 
     /// What stops it from another thread. Take it before [`Server::run`].
@@ -250,31 +243,6 @@ impl Server {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
-    }
-
-    /// Fits what may be open at once to what this process may open.
-    fn bound_limits(&mut self) {
-        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-        let limit = getrlimit(Resource::Nofile);
-        // The soft limit is there to be raised by programs that know what they do.
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        let allowed = match setrlimit(Resource::Nofile, raised) {
-            Ok(()) => limit.maximum,
-            Err(_) => limit.current,
-        };
-        let allowed = usize::try_from(allowed.unwrap_or(1 << 20)).unwrap_or(1 << 20);
-        let mut config = Config::clone(&self.config);
-        let for_scripts =
-            if self.scripts.is_some() { config.cgi.children_max * DESCRIPTORS_PER_SCRIPT } else { 0 };
-        let for_files = DESCRIPTOR_RESERVE.min(allowed / 2);
-        let reserve = (DESCRIPTOR_RESERVE + for_scripts).min(allowed / 2);
-        let room = allowed.saturating_sub(reserve).max(1);
-        let asked = config.limits.connections_max;
-        config.limits.connections_max = if asked == 0 { room } else { asked.min(room) };
-        config.limits.threads_max = config.limits.threads_max.min(config.limits.connections_max);
-        config.files.cache_entries_max =
-            config.files.cache_entries_max.min(for_files.max(16) * 2 / 3 / config.loops()).max(1);
-        self.config = Arc::new(config);
     }
 
     /// Routes of the library's user; or the binary's, the simple data where it is wanted and files everywhere else.

@@ -66,6 +66,11 @@ impl Draft {
         Ok(Draft { fd, folder: Arc::clone(folder), scrap: Some(name), bytes: 0, reserved: 0 })
     }
 
+    /// The folder in which it will have its name.
+    pub(super) fn folder(&self) -> &Arc<OwnedFd> {
+        &self.folder
+    }
+
     /// How much was written.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes

@@ -62,13 +62,14 @@ pub(super) fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Ans
     cx.job_then(move || {
         let opened = open_folder(&ask.docroot, &ask.area, ask.path.strip_suffix(b"/").unwrap_or(&ask.path));
         let opened = opened.inspect(|folder| ask.sweep(folder));
+        let opened = opened.map(|folder| ask.desk.folders.share(Arc::new(folder)));
         let then: Then = Box::new(move |_| match opened {
             Err(refusal) => ask.refuse(refusal).into(),
             Ok(folder) => {
                 let ask = Arc::new(ask);
                 let files = Files {
                     ask: Arc::clone(&ask),
-                    folder: Arc::new(folder),
+                    folder,
                     overwrites,
                     wants_json,
                     current: None,

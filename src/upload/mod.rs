@@ -5,8 +5,10 @@
 //! it through a [`sink::Sink`]. Passwords stand around this module; it only asks whether two paths take the same one.
 
 mod draft;
+mod folders;
 mod form;
 mod origin;
+mod owner;
 pub(crate) mod page;
 mod partial;
 mod partials;
@@ -20,7 +22,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use rustix::fs::{AtFlags, Mode, StatxFlags};
+use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
 use crate::config::{Config, Limits};
@@ -34,6 +36,8 @@ use crate::http::{Method, Request, Response, Status};
 use crate::jobs::{Then, lock};
 use crate::offload::{Places, Taken};
 use crate::site::WriteGuards;
+use folders::Folders;
+use owner::Owner;
 use partial::Partial;
 use partials::Partials;
 use place::{Found, Place};
@@ -70,8 +74,9 @@ pub(crate) struct Desk {
     /// is refused.
     publishing: Mutex<()>,
     partials: Arc<Partials>,
+    folders: Folders,
     /// When scraps were looked for in a folder.
-    swept: Mutex<HashMap<(u32, u32, u64), Instant>>,
+    swept: Mutex<HashMap<folders::Identity, Instant>>,
 }
 
 impl std::fmt::Debug for Desk {
@@ -86,7 +91,8 @@ impl Desk {
             guards,
             places: Places::new(config.limits.uploads_max),
             publishing: Mutex::new(()),
-            partials: Partials::new(config.limits.partial_bytes_max, config.timeouts.partial),
+            partials: Partials::new(config),
+            folders: Folders::default(),
             swept: Mutex::default(),
         }
     }
@@ -109,6 +115,7 @@ struct Ask {
     limits: Limits,
     html: bool,
     now: Now,
+    owner: Owner,
 }
 
 /// `inner`, and uploads to the docroots that `docroot_of` finds.
@@ -169,6 +176,7 @@ impl Uploads {
             limits: cx.limits().clone(),
             html: wants_html(request),
             now: cx.now(),
+            owner: Owner::of(cx),
         })
     }
 
@@ -271,8 +279,9 @@ impl Ask {
 
     /// What `path` names, if whoever was let in may write there.
     fn place(&self, path: &[u8]) -> Result<Place, Refusal> {
-        let place = Place::of(&self.docroot, &self.area, path)?;
+        let mut place = Place::of(&self.docroot, &self.area, path)?;
         self.check_passwords(&place, path)?;
+        place.folder = self.desk.folders.share(place.folder);
         Ok(place)
     }
 
@@ -293,10 +302,7 @@ impl Ask {
 
     /// Has what crashes have left in this folder swept, as often as something there can have become old enough.
     fn sweep(&self, folder: &OwnedFd) {
-        let Ok(stat) = rustix::fs::statx(folder, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS) else {
-            return;
-        };
-        let identity = (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
+        let Some(identity) = folders::identity(folder) else { return };
         // What is kept to be gone on with has such a name, too, where there are no nameless files.
         let keep = self.desk.partials.keep();
         let age = draft::SCRAP_AGE + keep.unwrap_or_default();
@@ -462,6 +468,7 @@ impl Ask {
             head: KeptHead::of(&request),
             limits: config.limits,
             html: false,
+            owner: Owner::default(),
             now: Now { mono: partial::read_clock(), wall: std::time::Duration::from_secs(1 << 31) },
         }
     }

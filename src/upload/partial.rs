@@ -1,17 +1,19 @@
 //! A file whose content is still coming, in one request or in several.
 //!
-//! Every upload of a file is a [`Partial`]. One that its client wants to be able to resume has a token, under which
-//! the table ([`super::partials`]) keeps it while nobody writes. It is an open file without a name: when the server ends
-//! nothing is left. A later request for the same upload ends the earlier one by taking the next *turn*: who writes says whose
-//! turn it is, under the lock, so what the later one was told stays true.
+//! Every upload of a file is a [`Partial`]. An upload that can be resumed has a token, under which the
+//! table ([`super::partials`]) keeps it while nobody writes. It is an open file without a name: when the
+//! server ends nothing is left. A later request for the same upload ends the earlier one by taking the
+//! next *turn*. Each writer checks under the lock that it is still its turn, so the offset that the
+//! later request got stays true.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use rustix::io::Errno;
 
 use super::draft::{Draft, Old};
+use super::owner::Owner;
 use super::place::{Found, Place};
 use super::refusal::Refusal;
 use super::resume::Wish;
@@ -24,14 +26,15 @@ pub(super) struct Partial {
     /// The request that began it: where it goes, and on which conditions.
     ask: Arc<Ask>,
     /// What the client calls it by, if it can be resumed.
-    token: Option<String>,
-    place: Place,
+    token: OnceLock<String>,
+    /// The name of the file in the folder that the draft has open.
+    name: Vec<u8>,
     state: Mutex<State>,
     /// What is written so far, also for who must not wait for the lock.
     bytes: AtomicU64,
     /// Whether these bytes are a draft's; a file that is published or given up is no partial one.
     is_held: AtomicBool,
-    pub(super) touched: Mutex<Instant>,
+    touched: Mutex<Instant>,
 }
 
 struct State {
@@ -74,6 +77,7 @@ pub(super) struct Writer {
 
 const SUPERSEDED: Refusal = Refusal::new(Status::CONFLICT, "another request goes on with this upload");
 const GIVEN_UP: Refusal = Refusal::new(Status::GONE, "this upload was given up");
+const NO_ROOM: Refusal = Refusal::new(Status::SERVICE_UNAVAILABLE, "too many unfinished uploads are kept");
 const PUBLISHING: Refusal =
     Refusal::new(Status::SERVICE_UNAVAILABLE, "this upload is being put in its place");
 
@@ -91,22 +95,23 @@ impl Partial {
             return Err(Errno::NOSPC.into());
         }
         let partials = &ask.desk.partials;
-        let token = match wish.complete {
-            Some(_) if partials.takes(length) => Some(super::random_hex()?),
+        let is_kept = match wish.complete {
+            Some(_) if partials.takes(length) => true,
             Some(false) => return Err(TOO_LARGE),
-            Some(true) | None => None,
+            Some(true) | None => false,
         };
         let partial = Arc::new(Partial {
             ask: Arc::clone(ask),
-            token,
-            place,
+            token: OnceLock::new(),
+            name: place.name,
             state: Mutex::new(State { stage: Stage::Open(draft), turn: 0, length }),
             bytes: AtomicU64::new(0),
             is_held: AtomicBool::new(true),
             touched: Mutex::new(ask.now.mono),
         });
-        if let Some(token) = &partial.token {
-            partials.insert(token, &partial);
+        // An upload that comes whole goes on without a token where none can be kept.
+        if is_kept && !partials.insert(&partial, super::random_hex()?) && wish.complete == Some(false) {
+            return Err(NO_ROOM);
         }
         Ok(Writer {
             partial,
@@ -152,9 +157,20 @@ impl Partial {
         Ok(())
     }
 
+    /// Notes the token under which the table keeps it.
+    pub(super) fn set_token(&self, token: String) {
+        // Once is enough: the table takes each upload once.
+        drop(self.token.set(token));
+    }
+
+    /// The client whose share of the table it takes.
+    pub(super) fn owner(&self) -> &Owner {
+        &self.ask.owner
+    }
+
     /// From now on nobody knows the upload by its token.
     fn forget(&self) {
-        if let Some(token) = &self.token {
+        if let Some(token) = self.token.get() {
             self.ask.desk.partials.remove(token);
         }
     }
@@ -201,10 +217,17 @@ impl Partial {
         self.bytes.load(Ordering::Acquire)
     }
 
+    /// When a request last had to do with it.
+    pub(super) fn touched(&self) -> Instant {
+        *lock(&self.touched)
+    }
+
+    /// True while its content is a draft's, which takes room; a file that is published does not.
     pub(super) fn is_held(&self) -> bool {
         self.is_held.load(Ordering::Acquire)
     }
 
+    /// Bytes of the disk that it takes as an upload.
     pub(super) fn held_bytes(&self) -> u64 {
         if self.is_held() { self.bytes() } else { 0 }
     }
@@ -257,7 +280,7 @@ impl Writer {
         self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
         drop(state);
         outcome?;
-        if self.partial.token.is_none() || ask.desk.partials.make_room() {
+        if !self.can_be_resumed() || ask.desk.partials.make_room(self.partial.owner()) {
             return Ok(());
         }
         // Those under way leave no room, so this one cannot be kept, either.
@@ -301,7 +324,7 @@ impl Writer {
 
     /// The same with where the upload can be gone on with.
     pub(super) fn tell_where(&self, response: Response) -> Response {
-        match (&self.partial.token, self.is_append) {
+        match (self.partial.token.get(), self.is_append) {
             (Some(token), false) => response
                 .with_field("Location", resume::location(&self.partial.ask.path, token))
                 .with_field("Upload-Limit", resume::limits(&self.partial.ask)),
@@ -309,9 +332,15 @@ impl Writer {
         }
     }
 
+    /// The token of its upload, if that can be resumed.
+    #[cfg(test)]
+    pub(super) fn token(&self) -> Option<String> {
+        self.partial.token.get().cloned()
+    }
+
     /// Whether what is lost now can be sent again from where it broke off.
     pub(super) fn can_be_resumed(&self) -> bool {
-        self.partial.token.is_some()
+        self.partial.token.get().is_some()
     }
 }
 
@@ -338,7 +367,8 @@ impl Partial {
         let ask = &self.ask;
         draft.sync()?;
         let _publishing = lock(&ask.desk.publishing);
-        self.put_in_place(draft, self.place.look()?)
+        let place = Place { folder: Arc::clone(draft.folder()), name: self.name.clone() };
+        self.put_in_place(draft, place.look()?)
     }
 
     /// The same where this was found a moment ago: only other programs can have changed it since.
@@ -351,7 +381,7 @@ impl Partial {
             _ if ask.wants_new_name() => Old::Unwanted,
             Found::Nothing | Found::Folder | Found::Other => Old::None,
         };
-        let published = match draft.publish(&self.place.name, old) {
+        let published = match draft.publish(&self.name, old) {
             Err(Errno::EXIST) if old == Old::Unwanted => return Err(UNEXPECTED),
             published => published?,
         };
@@ -407,39 +437,18 @@ mod tests {
         assert!(draft.room() < 2 * 64 * KIB as u64, "{}", draft.room());
     }
 
-    #[test]
-    fn what_is_a_file_is_forgotten_before_what_is_not() {
-        let scratch = tempfile::tempdir().unwrap();
-        let ask = ask(scratch.path(), RESUMABLE);
-        let unfinished = Arc::clone(&begin(&ask, 10).partial);
-        let mut writer = begin(&ask, 10);
-        writer.write(&[1; 10]).unwrap();
-        let finished = Arc::clone(&writer.partial);
-        assert_eq!(writer.finish().map(|response| response.status()), Ok(Status::CREATED));
-        let tokens = [unfinished, finished].map(|partial| partial.token.clone());
-        let partials = &ask.desk.partials;
-        let oldest = |is_one: fn(&Partial) -> bool| {
-            let taken = lock(&partials.table).take_oldest(is_one)?;
-            let token = taken.token.clone();
-            lock(&partials.table).partials.insert(token.clone()?, taken);
-            token
-        };
-        assert_eq!(oldest(|_| true), tokens[1]);
-        assert_eq!(oldest(Partial::is_held), tokens[0]);
-    }
-
     /// Where there are no nameless files, those of a server that ended stayed under hidden names.
     #[test]
     fn at_the_end_nothing_is_kept() {
         let scratch = tempfile::tempdir().unwrap();
         let ask = ask(scratch.path(), RESUMABLE);
         let writer = begin(&ask, 10);
-        let named = Draft::begin_named(&writer.partial.place.folder).unwrap();
+        let named = Draft::begin_named(&ask.place(b"/a").unwrap().folder).unwrap();
         lock(&writer.partial.state).stage = Stage::Open(named);
         assert!(!is_empty(scratch.path()));
         ask.desk.give_all_up();
         assert!(is_empty(scratch.path()));
-        assert!(ask.desk.partials.find(writer.partial.token.as_ref().unwrap()).is_none());
+        assert!(ask.desk.partials.find(writer.partial.token.get().unwrap()).is_none());
     }
 
     /// Another program makes a file of that name behind the look at it.

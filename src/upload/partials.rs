@@ -1,37 +1,46 @@
 //! The table of uploads that can be resumed, by token.
 //!
-//! An upload that nobody writes to is kept here until its client comes back. The table is bounded in number, bytes and
-//! age. It must not know how content reaches the disk.
+//! An upload that nobody writes to is kept here until its client comes back. The table is bounded
+//! in number, bytes and age, and its room is divided among clients: the one that holds most gives
+//! way, so nobody can push out the uploads of others. Must not know how content reaches the disk.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::owner::Owner;
 use super::partial::{Partial, read_clock};
-use crate::config::PARTIALS_MAX;
+use crate::config::Config;
 use crate::jobs::lock;
 
-/// Uploads that can be resumed, by token. Bounded in number, bytes and age; those under way stay.
+/// Uploads that can be resumed, by token. Those under way stay, whatever the bounds.
 pub(super) struct Partials {
-    pub(super) table: Mutex<Table>,
+    table: Mutex<Table>,
+    number_max: usize,
     bytes_max: u64,
     keep: Option<Duration>,
-    /// Wakes who clears up.
+    /// Wakes the janitor.
     changed: Condvar,
 }
 
 #[derive(Default)]
-pub(super) struct Table {
-    pub(super) partials: HashMap<String, Arc<Partial>>,
+struct Table {
+    partials: HashMap<String, Arc<Partial>>,
     has_janitor: bool,
 }
 
 impl Partials {
-    pub(super) fn new(bytes_max: u64, keep: Option<Duration>) -> Arc<Self> {
-        Arc::new(Partials { table: Mutex::default(), bytes_max, keep, changed: Condvar::new() })
+    pub(super) fn new(config: &Config) -> Arc<Self> {
+        Arc::new(Partials {
+            table: Mutex::default(),
+            number_max: config.limits.partials_max,
+            bytes_max: config.limits.partial_bytes_max,
+            keep: config.timeouts.partial,
+            changed: Condvar::new(),
+        })
     }
 
-    /// Whether an upload of this length can be kept.
+    /// True if an upload of this length can be kept.
     pub(super) fn takes(&self, length: Option<u64>) -> bool {
         self.bytes_max > 0 && length.unwrap_or(0) <= self.bytes_max
     }
@@ -53,16 +62,28 @@ impl Partials {
         drop(removed);
     }
 
-    pub(super) fn insert(self: &Arc<Self>, token: &str, partial: &Arc<Partial>) {
-        let mut table = lock(&self.table);
+    /// Keeps an upload under this token. False if its owner's share of the table is used up by
+    /// uploads that are under way, or the table by clients that have no more than it has.
+    pub(super) fn insert(self: &Arc<Self>, partial: &Arc<Partial>, token: String) -> bool {
         let mut given_up = Vec::new();
-        while table.partials.len() >= PARTIALS_MAX {
-            match table.take_oldest(|_| true) {
-                Some(oldest) => given_up.push(oldest),
-                None => break,
-            }
+        let mut table = lock(&self.table);
+        while table.partials.len() >= self.number_max {
+            let Some(oldest) = table.give_up_for(partial.owner(), 1, |_| 1) else { break };
+            given_up.push(oldest);
         }
-        table.partials.insert(token.to_owned(), Arc::clone(partial));
+        let has_room = table.partials.len() < self.number_max;
+        if has_room {
+            partial.set_token(token.clone());
+            table.partials.insert(token, Arc::clone(partial));
+            self.hire_janitor(&mut table);
+        }
+        drop(table);
+        // Files are closed outside the lock: of a long one that takes a while.
+        drop(given_up);
+        has_room
+    }
+
+    fn hire_janitor(self: &Arc<Self>, table: &mut Table) {
         if self.keep.is_some() && !table.has_janitor {
             let partials = Arc::clone(self);
             let started =
@@ -70,21 +91,16 @@ impl Partials {
             // Without one the bounds on number and bytes still hold.
             table.has_janitor = started.is_ok();
         }
-        drop(table);
-        // Files are closed outside the lock: of a long one that takes a while.
-        drop(given_up);
     }
 
-    /// Gives up the oldest until all together have room. False when those under way leave none.
-    pub(super) fn make_room(&self) -> bool {
+    /// Gives up uploads until all together have room, for one of `owner` that has grown. False if
+    /// nothing that may go is left.
+    pub(super) fn make_room(&self, owner: &Owner) -> bool {
         let mut given_up = Vec::new();
         let mut table = lock(&self.table);
         while table.bytes() > self.bytes_max {
-            // Only of these does it come free.
-            match table.take_oldest(Partial::is_held) {
-                Some(oldest) => given_up.push(oldest),
-                None => break,
-            }
+            let Some(oldest) = table.give_up_for(owner, 0, Partial::held_bytes) else { break };
+            given_up.push(oldest);
         }
         let has_room = table.bytes() <= self.bytes_max;
         drop(table);
@@ -111,8 +127,7 @@ impl Partials {
             table = waited.unwrap_or_else(PoisonError::into_inner).0;
             let now = read_clock();
             let is_old = |partial: &Arc<Partial>| {
-                Arc::strong_count(partial) == 1
-                    && now.saturating_duration_since(*lock(&partial.touched)) >= keep
+                is_idle(partial) && now.saturating_duration_since(partial.touched()) >= keep
             };
             let old: Vec<_> = table.partials.extract_if(|_, partial| is_old(partial)).collect();
             if !old.is_empty() {
@@ -125,18 +140,159 @@ impl Partials {
     }
 }
 
+/// True if no request is using it: then only the table has it.
+fn is_idle(partial: &Arc<Partial>) -> bool {
+    Arc::strong_count(partial) == 1
+}
+
 impl Table {
     fn bytes(&self) -> u64 {
         self.partials.values().map(|partial| partial.held_bytes()).sum()
     }
 
-    /// Takes out the one nobody has touched for longest, of these and of those that nobody writes to. What is a file
-    /// goes first: whoever asks for it again loses a word about it, and not what was sent.
-    pub(super) fn take_oldest(&mut self, is_one: impl Fn(&Partial) -> bool) -> Option<Arc<Partial>> {
-        let is_idle = |partial: &Arc<Partial>| Arc::strong_count(partial) == 1 && is_one(partial);
-        let idle = self.partials.iter().filter(|(_, partial)| is_idle(partial));
-        let rank = |partial: &Partial| (partial.is_held(), *lock(&partial.touched));
-        let oldest = idle.min_by_key(|(_, partial)| rank(partial))?.0.clone();
-        self.partials.remove(&oldest)
+    /// Takes out an upload to make room for one of `newcomer`, which adds so much to its share. What
+    /// each upload takes of the room is its weight.
+    ///
+    /// What is a file already goes first, because its client loses only a word about it. Else the
+    /// owner of the largest share gives up its oldest, if that share is larger than the newcomer's
+    /// would be; else the newcomer does.
+    fn give_up_for(
+        &mut self,
+        newcomer: &Owner,
+        adds: u64,
+        weight: impl Fn(&Partial) -> u64,
+    ) -> Option<Arc<Partial>> {
+        let mut shares: HashMap<&Owner, u64> = HashMap::from([(newcomer, adds)]);
+        for partial in self.partials.values() {
+            *shares.entry(partial.owner()).or_default() += weight(partial);
+        }
+        let own = shares[newcomer];
+        let may_go = |partial: &Arc<Partial>| {
+            let owner = partial.owner();
+            let is_due = !partial.is_held() || owner == newcomer || shares[owner] > own;
+            is_idle(partial) && weight(partial) > 0 && is_due
+        };
+        let rank = |partial: &Partial| {
+            (partial.is_held(), std::cmp::Reverse(shares[partial.owner()]), partial.touched())
+        };
+        let idle = self.partials.iter().filter(|(_, partial)| may_go(partial));
+        let first = idle.min_by_key(|(_, partial)| rank(partial))?.0.clone();
+        self.partials.remove(&first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Status;
+    use crate::site::WriteGuards;
+    use crate::upload::resume::Wish;
+    use crate::upload::{Ask, Desk};
+
+    /// A table of so many uploads and bytes, and its clients.
+    struct Clients {
+        folder: tempfile::TempDir,
+        desk: Arc<Desk>,
+    }
+
+    impl Clients {
+        fn new(number_max: usize, bytes_max: u64) -> Clients {
+            let mut config = Config::default();
+            config.limits.partials_max = number_max;
+            config.limits.partial_bytes_max = bytes_max;
+            let desk = Arc::new(Desk::new(&config, WriteGuards::default()));
+            Clients { folder: tempfile::tempdir().unwrap(), desk }
+        }
+
+        /// Begins an upload with one request that brings so many bytes of 1000; its token.
+        fn begin(&self, owner: &Owner, complete: &str, bytes: usize) -> Result<Option<String>, Status> {
+            let head = format!("PUT /a HTTP/1.1\r\nHost: a\r\nUpload-Complete: {complete}\r\n\r\n");
+            let mut ask = Ask::of(self.folder.path(), &head);
+            (ask.desk, ask.owner) = (Arc::clone(&self.desk), owner.clone());
+            let ask = Arc::new(ask);
+            let wish = ask.head.with(&ask.limits, Wish::of).unwrap();
+            let begun = Partial::begin(&ask, &wish, Some(1000)).map_err(|refusal| refusal.status)?;
+            let mut writer = begun;
+            writer.write(&vec![1; bytes]).map_err(|refusal| refusal.status)?;
+            let token = writer.token();
+            if bytes == 1000 {
+                writer.finish().map_err(|refusal| refusal.status)?;
+            }
+            Ok(token)
+        }
+
+        /// Begins one that is to be kept.
+        fn keep(&self, owner: &Owner, bytes: usize) -> String {
+            self.begin(owner, "?0", bytes).unwrap().expect("a token")
+        }
+
+        fn has(&self, token: &str) -> bool {
+            self.desk.partials.find(token).is_some()
+        }
+    }
+
+    fn owners() -> [Owner; 3] {
+        [("a", "192.0.2.1:1"), ("b", "192.0.2.1:2"), ("b", "[2001:db8::1]:3")]
+            .map(|(user, address)| Owner::named(user, address))
+    }
+
+    /// One client that broke off 256 uploads pushed out those of all others.
+    #[test]
+    fn nobody_pushes_out_an_upload_of_a_client_with_a_smaller_share() {
+        let [one, many, late] = owners();
+        let clients = Clients::new(6, 1 << 20);
+        let first = clients.keep(&one, 1);
+        let tokens: Vec<String> = (0..50).map(|_| clients.keep(&many, 1)).collect();
+        assert!(clients.has(&first));
+        let kept: Vec<bool> = tokens.iter().map(|token| clients.has(token)).collect();
+        assert!(kept.ends_with(&[true; 5]) && !kept[..45].contains(&true), "its own oldest go: {kept:?}");
+        // A client that comes late gets a share, and takes it from the one with the most.
+        let later: Vec<String> = (0..50).map(|_| clients.keep(&late, 1)).collect();
+        assert!(clients.has(&first));
+        let count = |tokens: &[String]| tokens.iter().filter(|token| clients.has(token)).count();
+        assert_eq!((count(&tokens), count(&later)), (3, 2));
+        assert!(clients.has(&tokens[49]) && clients.has(&later[49]));
+    }
+
+    #[test]
+    fn bytes_are_shared_like_numbers() {
+        let [one, many, late] = owners();
+        let clients = Clients::new(100, 3000);
+        let first = clients.keep(&one, 900);
+        let tokens: Vec<String> = (0..20).map(|_| clients.keep(&many, 500)).collect();
+        assert!(clients.has(&first));
+        let kept = tokens.iter().filter(|token| clients.has(token)).count();
+        assert_eq!(kept, 4);
+        let later = clients.keep(&late, 900);
+        assert!(clients.has(&first) && clients.has(&later), "the largest share gave way");
+        assert_eq!(tokens.iter().filter(|token| clients.has(token)).count(), 2);
+    }
+
+    /// A table full of equal shares is not for a newcomer to empty.
+    #[test]
+    fn where_all_shares_are_equal_a_newcomer_is_not_kept() {
+        let [a, b, c] = owners();
+        let clients = Clients::new(2, 1 << 20);
+        let kept = [clients.keep(&a, 1), clients.keep(&b, 1)];
+        assert_eq!(clients.begin(&c, "?0", 1), Err(Status::SERVICE_UNAVAILABLE));
+        assert_eq!(
+            clients.begin(&c, "?1", 1000),
+            Ok(None),
+            "an upload that comes whole is taken all the same"
+        );
+        assert!(kept.iter().all(|token| clients.has(token)));
+        let again = clients.keep(&a, 1);
+        assert!(clients.has(&again) && !clients.has(&kept[0]) && clients.has(&kept[1]));
+    }
+
+    #[test]
+    fn what_is_a_file_is_forgotten_before_what_is_not() {
+        let [a, b, c] = owners();
+        let clients = Clients::new(3, 1 << 20);
+        let unfinished = clients.keep(&a, 1);
+        let finished = clients.begin(&b, "?1", 1000).unwrap().expect("a token");
+        let others = [clients.keep(&b, 1), clients.keep(&c, 1)];
+        assert!(!clients.has(&finished) && clients.has(&unfinished));
+        assert!(others.iter().all(|token| clients.has(token)));
     }
 }

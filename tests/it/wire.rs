@@ -136,6 +136,15 @@ impl Client {
         Client::over(TcpStream::connect(("127.0.0.1", port)).expect("the server accepts"))
     }
 
+    /// A connection from the loopback address 127.0.0.`host`: another client, as the server sees it.
+    pub(crate) fn connect_from(host: u8, port: u16) -> Client {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let address = |host, port| std::net::SocketAddr::from(([127, 0, 0, host], port));
+        socket.bind(&address(host, 0).into()).unwrap();
+        socket.connect(&address(1, port).into()).expect("the server accepts");
+        Client::over(socket.into())
+    }
+
     /// A connection whose receive buffer is so small that the server soon has to wait for the reader.
     pub(crate) fn connect_narrow(port: u16) -> Client {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
