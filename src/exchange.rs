@@ -293,14 +293,6 @@ impl Client {
         self.work.as_mut()?.watch.as_mut()
     }
 
-    /// Whether its peer may have gone for good while what is watched for it makes an answer: the peer has shut its
-    /// side, which it may also do while it waits for the answer.
-    fn may_be_alone(&self) -> bool {
-        let asked =
-            self.work.as_ref().and_then(|work| work.watch.as_ref()).is_none_or(|watch| watch.has_asked);
-        self.ready.read_closed && self.is_waiting() && !self.is_queued() && !asked
-    }
-
     /// Whether part of its answer is being made elsewhere, and a wake-up will tell.
     #[must_use]
     pub fn is_resting(&self) -> bool {
@@ -691,19 +683,6 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 self.carry_out(None, None);
             }
         }
-    }
-
-    /// Asks a peer that has shut its side whether it is still there, once: with an interim answer, which a program
-    /// that is gone answers with a reset. True if there is something to send now.
-    pub(crate) fn ask_whether_alone(&mut self) -> bool {
-        if !self.client.may_be_alone() {
-            return false;
-        }
-        let work = self.client.work.get_or_insert_with(|| self.driver.hire());
-        if let Some(watch) = work.watch.as_mut() {
-            watch.has_asked = true;
-        }
-        self.client.conn.say_processing(&mut work.out)
     }
 
     /// Tells the peer what it did wrong, where an answer is still possible, and ends the reading.

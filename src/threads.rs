@@ -599,8 +599,7 @@ impl Worker {
         if self.watched.is_empty() {
             return false;
         }
-        let is_news = self.advance(&[]).1;
-        Exchange::new(&mut self.client, &mut self.driver, self.id, 1).ask_whether_alone() || is_news
+        self.advance(&[]).1
     }
 
     /// Has all that is watched advance, each with what has become ready of it. Returns when the first of them wants to
@@ -621,9 +620,9 @@ impl Worker {
             Phase::Sending => PollFlags::OUT,
             Phase::ReceivingBody if !self.client.is_waiting() => PollFlags::IN,
             Phase::Idle | Phase::ReceivingHead | Phase::Lingering => PollFlags::IN,
-            // What the peer does is only of interest if it goes; it says that once.
-            _ if self.client.ready.read_closed => PollFlags::empty(),
-            Phase::ReceivingBody | Phase::Handling | Phase::Streaming | Phase::Closed => PollFlags::RDHUP,
+            // A peer that has shut its side still gets its response. Only a reset matters, and poll
+            // always reports that.
+            Phase::ReceivingBody | Phase::Handling | Phase::Streaming | Phase::Closed => PollFlags::empty(),
         };
         let (due, is_news) = self.advance(&[]);
         if is_news {
@@ -642,7 +641,6 @@ impl Worker {
         }
         // No longer idle: a stop must leave the reading half alone from here on.
         self.line.phase.store(Phase::Handling as u8, Ordering::SeqCst);
-        self.client.ready.read_closed |= said[0].contains(PollFlags::RDHUP);
         self.is_alone = said[0].intersects(PollFlags::HUP | PollFlags::ERR);
     }
 

@@ -100,13 +100,11 @@ pub(crate) struct Watch {
     pub(crate) watched: Arc<dyn Watched>,
     /// Its name, once it is watched.
     pub(crate) name: Option<WatchId>,
-    /// The peer has shut its side and was asked whether it is still there.
-    pub(crate) has_asked: bool,
 }
 
 impl Watch {
     pub(crate) fn new(watched: Arc<dyn Watched>) -> Self {
-        Watch { watched, name: None, has_asked: false }
+        Watch { watched, name: None }
     }
 }
 

@@ -431,16 +431,6 @@ impl Connection {
         }
     }
 
-    /// Says `102 Processing`: for a peer that shut its side and may be gone altogether. False where no interim answer may
-    /// be sent: to HTTP/1.0, or where no answer is owed (RFC 9110 section 15.2).
-    pub fn say_processing(&self, out: &mut SendQueue) -> bool {
-        let may = matches!(self.writing, Writing::Owed(Owed { method: Some(_), minor: 1.., .. }));
-        if may {
-            out.gather(|bytes| bytes.extend_from_slice(b"HTTP/1.1 102 Processing\r\n\r\n"));
-        }
-        may
-    }
-
     /// Puts an interim response into `out`: status and field lines. A client of HTTP/1.0 does not know such
     /// (RFC 9110 section 15.2), and after the answer it would be taken for one.
     pub fn respond_interim(&mut self, response: Response, out: &mut SendQueue) {

@@ -359,10 +359,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 name
             }
         };
-        let is_news = self.advance(name, Ready::default()).is_some();
-        let Some(slot) = live(&mut self.slots, id) else { return };
-        let asks = Exchange::new(&mut slot.client, &mut self.driver, id, 0).ask_whether_alone();
-        if is_news || asks {
+        if self.advance(name, Ready::default()).is_some() {
             self.carried.push(id);
         }
     }

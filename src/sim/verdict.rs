@@ -70,9 +70,6 @@ pub(super) enum Taken {
 
 /// Takes one answer off the front of `rest` and compares it.
 pub(super) fn take_answer(rest: &mut &[u8], wanted: &Expected, stopping: bool) -> Result<Taken, String> {
-    while let Some(behind) = rest.strip_prefix(b"HTTP/1.1 102 Processing\r\n\r\n") {
-        *rest = behind;
-    }
     let Some(end) = memchr::memmem::find(rest, b"\r\n\r\n") else { return Ok(Taken::Cut) };
     let head = String::from_utf8_lossy(&rest[..end]).into_owned();
     let status: u16 = head.get(9..12).and_then(|code| code.parse().ok()).ok_or("no status line")?;

@@ -544,43 +544,96 @@ fn what_a_program_leaves_behind_does_not_hold_the_answer_up() {
 
 #[test]
 fn a_client_that_goes_takes_its_program_along() {
-    let programs = Programs::new()
-        .with("family", "sleep 1000 & echo $$ $! > $T/$QUERY_STRING; wait")
-        .with("half", &format!("sleep 0.5; {HEAD}; echo still here"));
+    let programs = Programs::new().with("family", "sleep 1000 & echo $$ $! > $T/$QUERY_STRING; wait");
     on_both(|model| {
         let server = programs.serve(model, &[]);
         let mut others = Client::connect(server.port);
-        for how in ["reset", "close", "content", "closed-at-once"] {
+        for how in ["reset", "content"] {
             let name = format!("{how}.{}", server.port);
             let mut client = Client::connect(server.port);
             let length = if how == "content" { "Content-Length: 10\r\n" } else { "" };
             let method = if how == "content" { "POST" } else { "GET" };
             client.send(format!("{method} /cgi/family?{name} HTTP/1.1\r\nHost: x\r\n{length}\r\n"));
-            if how == "closed-at-once" {
-                // It may not even have begun.
-                drop(client);
-                continue;
-            }
             let pids = programs.told(&name);
-            if how == "reset" {
-                socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+            match how {
+                "reset" => client.reset(),
+                _ => drop(client),
             }
-            drop(client);
             gone(&pids);
             others.get("/hello.txt").expect(200);
         }
         until("no program is left", || children(&server).is_empty());
-        // Who has only said all there is to say still gets the answer.
-        let mut client = Client::connect(server.port);
-        client.send(get("/cgi/half"));
-        client.finish();
-        let got = client.response().expect(200);
-        assert_eq!(got.text(), "still here\n");
-        let mut old = Client::connect(server.port);
-        old.send(b"GET /cgi/half HTTP/1.0\r\n\r\n");
-        old.finish();
-        let got = old.response().expect(200);
-        assert_eq!((got.text(), &got.interim[..]), ("still here\n", &[][..]));
+    });
+}
+
+#[test]
+fn a_closed_client_is_noticed_when_its_response_is_sent() {
+    let wait = "while ! test -e $T/go.$SERVER_PORT; do sleep 0.02; done";
+    let programs = Programs::new()
+        .with("talks", &format!("echo $$ > $T/$QUERY_STRING; {wait}; {HEAD}; echo x; exec sleep 1000"))
+        .with("silent", "echo $$ > $T/$QUERY_STRING; exec sleep 1000");
+    on_both(|model| {
+        let server = programs.serve(model, &[]);
+        let mut pids = String::new();
+        for how in ["begun", "at-once"] {
+            let name = format!("{how}.{}", server.port);
+            let mut client = Client::connect(server.port);
+            client.send(get(&format!("/cgi/talks?{name}")));
+            if how == "begun" {
+                pids.push_str(&programs.told(&name));
+            }
+            drop(client);
+            pids.push_str(&programs.told(&name));
+        }
+        Client::connect(server.port).get("/hello.txt").expect(200);
+        fs::write(programs.at(&format!("go.{}", server.port)), "").unwrap();
+        gone(&pids);
+        // A program that never writes ends by its deadline, whether or not the client is still there.
+        let server = programs.serve(model, &["--cgi-timeout", "1"]);
+        let names = ["closed", "half-closed"].map(|how| format!("{how}.{}", server.port));
+        let mut clients = names.each_ref().map(|name| {
+            let mut client = Client::connect(server.port);
+            client.send(get(&format!("/cgi/silent?{name}")));
+            client.finish();
+            client
+        });
+        let pids = names.map(|name| programs.told(&name));
+        clients[1].response().expect(504);
+        drop(clients);
+        gone(&pids.concat());
+    });
+}
+
+#[test]
+fn a_client_that_finished_sending_gets_its_responses_and_nothing_else() {
+    let programs = Programs::new()
+        .with("half", &format!("sleep 0.4; {HEAD}; echo still here"))
+        .with("copy", &format!("sleep 0.4; {HEAD}; cat"));
+    let head = "HTTP/1.1 200 OK\r\n";
+    on_both(|model| {
+        let server = programs.serve(model, &[]);
+        let old = b"GET /cgi/half HTTP/1.0\r\n\r\n".to_vec();
+        let cases = [
+            ("one", get("/cgi/half"), vec!["still here\n"]),
+            ("HTTP/1.0", old, vec!["still here\n"]),
+            ("content", request("POST", "/cgi/copy", &[], b"content"), vec!["content"]),
+            ("chunks", request("POST", "/cgi/copy", &["Transfer-Encoding: chunked"], b""), vec!["abc"]),
+            ("pipelined", [get("/cgi/half"), get("/cgi/copy"), get("/hello.txt")].concat(), vec!["", "", ""]),
+            ("a question to the loop", get("/_whirligig/metrics"), vec!["whirligig_"]),
+        ];
+        for (name, bytes, contents) in cases {
+            let mut client = Client::connect(server.port);
+            client.send(&bytes);
+            if name == "chunks" {
+                client.send(b"3\r\nabc\r\n0\r\n\r\n");
+            }
+            client.finish();
+            let (all, _) = client.rest();
+            let text = String::from_utf8_lossy(&all);
+            assert!(text.starts_with(head), "{name}: {text}");
+            assert_eq!(text.matches("HTTP/1.1 ").count(), contents.len(), "{name}: {text}");
+            assert!(contents.iter().all(|content| text.contains(content)), "{name}: {text}");
+        }
     });
 }
 
@@ -749,7 +802,7 @@ fn a_program_that_never_stops_complaining_is_heard_in_part_and_holds_nobody_up()
         }
         let grown = server.resident_bytes().saturating_sub(before);
         assert!(grown < 8 * MIB as u64, "{grown} bytes of memory for a program that complains");
-        drop(client);
+        client.reset();
         gone(&pid);
     });
 }

@@ -182,6 +182,11 @@ impl Client {
         self.stream.shutdown(std::net::Shutdown::Write).unwrap();
     }
 
+    /// Closes with a reset, which the server learns of at once.
+    pub(crate) fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
     /// The answer to a GET, or to anything else but HEAD.
     #[track_caller]
     pub(crate) fn response(&mut self) -> Response {
