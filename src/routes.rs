@@ -239,14 +239,24 @@ impl Pattern {
                 values.push(path);
                 return true;
             }
-            let (piece, behind) = match memchr::memchr(b'/', path) {
-                Some(slash) => (&path[..slash], Some(&path[slash + 1..])),
-                None => (path, None),
+            // A literal is compared before its end is looked for: a long path must not be scanned
+            // for each route.
+            let len = match segment {
+                Segment::Literal(literal) if path.starts_with(literal) => literal.len(),
+                Segment::Any => memchr::memchr(b'/', path).unwrap_or(path.len()),
+                Segment::Literal(_) | Segment::Rest => return false,
             };
-            match segment {
-                Segment::Literal(literal) if literal == piece => {}
-                Segment::Any if !piece.is_empty() => values.push(piece),
-                Segment::Literal(_) | Segment::Any | Segment::Rest => return false,
+            let (piece, behind) = path.split_at(len);
+            let behind = match behind {
+                [] => None,
+                [b'/', behind @ ..] => Some(behind),
+                _ => return false,
+            };
+            if *segment == Segment::Any {
+                if piece.is_empty() {
+                    return false;
+                }
+                values.push(piece);
             }
             rest = behind;
         }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::pattern::Pattern;
+use super::pattern::{Pattern, Subject};
 use crate::config::FieldRule;
 use crate::handler::{Answer, Context, Handler};
 use crate::http::body::is_token;
@@ -82,11 +82,12 @@ impl FieldRules {
 
     /// The rules that count for this path, in their order.
     fn counting(&self, path: &[u8]) -> Vec<&Rule> {
+        let subject = Subject::of(path);
         // From the end, as the last one counts.
         let mut counting: Vec<&Rule> = Vec::new();
         for rule in self.rules.iter().rev() {
             let is_said = counting.iter().any(|later| later.name == rule.name);
-            if (!is_said || REPEATABLE.contains(&&rule.name[..])) && rule.pattern.matches(path) {
+            if (!is_said || REPEATABLE.contains(&&rule.name[..])) && rule.pattern.matches(&subject) {
                 counting.push(rule);
             }
         }

@@ -1,12 +1,36 @@
 //! Patterns for paths, as in `/assets/**` or `*.css`.
 //!
-//! Pure: bytes against bytes, in time that grows with the length of the path and no faster. A path is the normalised
-//! one: decoded, one slash between names.
+//! Pure: bytes against bytes, in time that grows with the length of the path and no faster. Most
+//! patterns are decided by lengths, slashes and the text at both ends. For the others a word of 64
+//! bits stands for 64 places of the path, because a request is compared with each of perhaps a
+//! thousand rules. A path is the normalised one: decoded, one slash between names.
+
+use std::borrow::Cow;
 
 use crate::http::target;
+use crate::text;
 
 /// Wildcards in one pattern: a target names them `$1` to `$9`.
 pub(crate) const WILDCARDS_MAX: usize = 9;
+
+/// A path that is compared with patterns. Their common questions are answered once.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject<'p> {
+    path: Cow<'p, [u8]>,
+    /// Where the last name begins.
+    name_at: usize,
+    slashes: usize,
+}
+
+impl<'p> Subject<'p> {
+    /// A normalised path.
+    pub(crate) fn of(path: impl Into<Cow<'p, [u8]>>) -> Self {
+        let path = path.into();
+        let name_at = memchr::memrchr(b'/', &path).map_or(0, |at| at + 1);
+        let slashes = memchr::memchr_iter(b'/', &path).count();
+        Subject { path, name_at, slashes }
+    }
+}
 
 /// A pattern, ready to be matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +38,11 @@ pub(crate) struct Pattern {
     parts: Vec<Part>,
     /// Without a slash in it: it is matched with the last name of a path.
     is_name: bool,
+    /// Bytes and slashes of its text: no path with fewer of them matches.
+    text_bytes: usize,
+    text_slashes: usize,
+    /// True if a wildcard can stand for slashes.
+    spans_folders: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,11 +92,25 @@ impl Pattern {
             });
         }
         push_text(&mut parts, rest)?;
-        let pattern = Pattern { parts, is_name };
+        let pattern = Pattern::of(parts, is_name);
         match pattern.wildcards() {
             0..=WILDCARDS_MAX => Ok(pattern),
             _ => Err(format!("more than {WILDCARDS_MAX} wildcards")),
         }
+    }
+
+    fn of(parts: Vec<Part>, is_name: bool) -> Pattern {
+        let texts = parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(&text[..]),
+            Part::Name | Part::Rest | Part::Folders => None,
+        });
+        let (mut text_bytes, mut text_slashes) = (0, 0);
+        for text in texts {
+            text_bytes += text.len();
+            text_slashes += memchr::memchr_iter(b'/', text).count();
+        }
+        let spans_folders = parts.iter().any(|part| matches!(part, Part::Rest | Part::Folders));
+        Pattern { parts, is_name, text_bytes, text_slashes, spans_folders }
     }
 
     /// How many wildcards it has.
@@ -75,18 +118,25 @@ impl Pattern {
         self.parts.iter().filter(|part| !matches!(part, Part::Text(_))).count()
     }
 
-    /// Whether it matches `path`.
-    pub(crate) fn matches(&self, path: &[u8]) -> bool {
-        self.captures(path).is_some()
+    /// Returns whether the pattern matches this path.
+    pub(crate) fn matches(&self, subject: &Subject<'_>) -> bool {
+        self.captures(subject).is_some()
     }
 
-    /// What its wildcards stand for in `path`, from left to right and each as long as can be; `None` if it does not
-    /// match.
-    pub(crate) fn captures<'p>(&self, path: &'p [u8]) -> Option<Vec<&'p [u8]>> {
-        let mut path = path;
+    /// Returns the pieces of this path for which the wildcards stand, from left to right, each as
+    /// long as possible; `None` if it does not match.
+    pub(crate) fn captures<'s>(&self, subject: &'s Subject<'_>) -> Option<Vec<&'s [u8]>> {
+        let mut path = &subject.path[..];
         if self.is_name {
-            let slash = memchr::memrchr(b'/', path);
-            path = &path[slash.map_or(0, |at| at + 1)..];
+            path = &path[subject.name_at..];
+        } else {
+            let more = subject.slashes.checked_sub(self.text_slashes)?;
+            if more > 0 && !self.spans_folders {
+                return None;
+            }
+        }
+        if path.len() < self.text_bytes {
+            return None;
         }
         // Text at both ends decides nearly always, and costs nothing.
         let mut parts = &self.parts[..];
@@ -98,6 +148,8 @@ impl Pattern {
         }
         match parts {
             [] => path.is_empty().then(Vec::new),
+            // Its slashes are counted already: there is none in it.
+            [Part::Name] => Some(vec![path]),
             [one] => one.takes(path).then(|| vec![one.captured(path)]),
             several => walk(several, path),
         }
@@ -127,53 +179,141 @@ impl Part {
 /// A pattern with several wildcards. First, from the end, from where on which parts match; no choice has to be taken
 /// back then, and no path makes this slow.
 fn walk<'p>(parts: &[Part], path: &'p [u8]) -> Option<Vec<&'p [u8]>> {
-    let width = path.len() + 1;
-    // fits[part * width + at]: the parts from this one on match the path from there on.
-    let mut fits = vec![false; (parts.len() + 1) * width];
-    fits[parts.len() * width + path.len()] = true;
+    let words = path.len() / WORD_BITS + 1;
+    let slashes = places(path, b'/', words);
+    // Row `number`, bit `left`: the parts from this one on match the last `left` bytes of the path.
+    let mut rows = vec![0; (parts.len() + 1) * words];
+    rows[parts.len() * words] = 1;
     for (number, part) in parts.iter().enumerate().rev() {
-        let (earlier, behind) = fits.split_at_mut((number + 1) * width);
-        let (own, behind) = (&mut earlier[number * width..], &behind[..width]);
-        let mut is_reachable = false;
-        for at in (0..width).rev() {
-            own[at] = match part {
-                Part::Text(text) => path[at..].starts_with(text) && behind[at + text.len()],
-                Part::Name => {
-                    is_reachable &= path.get(at) != Some(&b'/');
-                    is_reachable |= behind[at];
-                    is_reachable
-                }
-                Part::Rest => {
-                    is_reachable |= behind[at];
-                    is_reachable
-                }
-                Part::Folders => {
-                    let fits_here = behind[at] || is_reachable;
-                    is_reachable |= at > 0 && path[at - 1] == b'/' && behind[at];
-                    fits_here
-                }
-            };
+        let (earlier, behind) = rows.split_at_mut((number + 1) * words);
+        let (own, behind) = (&mut earlier[number * words..], &behind[..words]);
+        match part {
+            Part::Text(text) => fit_text(text, path, behind, own),
+            Part::Name => fit_name(&slashes, behind, own),
+            Part::Rest => fit_rest(behind, own),
+            Part::Folders => fit_folders(&slashes, behind, own),
         }
     }
-    if !fits[0] {
+    if !has(&rows[..words], path.len()) {
         return None;
     }
     let mut captures = Vec::new();
-    let mut at = 0;
+    let mut left = path.len();
     for (number, part) in parts.iter().enumerate() {
-        let behind = &fits[(number + 1) * width..(number + 2) * width];
-        let farthest = match part {
-            Part::Text(text) => at + text.len(),
-            Part::Name => memchr::memchr(b'/', &path[at..]).map_or(path.len(), |slash| at + slash),
-            Part::Rest | Part::Folders => path.len(),
+        let behind = &rows[(number + 1) * words..(number + 2) * words];
+        let at = path.len() - left;
+        // The longest piece after which the parts behind still match.
+        let next = match part {
+            Part::Text(text) => left - text.len(),
+            Part::Name => {
+                let bytes_max = memchr::memchr(b'/', &path[at..]).unwrap_or(left);
+                (left - bytes_max..=left).find(|&next| has(behind, next))?
+            }
+            Part::Rest => (0..=left).find(|&next| has(behind, next))?,
+            Part::Folders => {
+                (0..left).find(|&next| has(behind, next) && has(&slashes, next + 1)).unwrap_or(left)
+            }
         };
-        let end = (at..=farthest).rev().find(|&end| behind[end] && part.takes(&path[at..end]))?;
         if !matches!(part, Part::Text(_)) {
-            captures.push(part.captured(&path[at..end]));
+            captures.push(part.captured(&path[at..path.len() - next]));
         }
-        at = end;
+        left = next;
     }
     Some(captures)
+}
+
+const WORD_BITS: usize = u64::BITS as usize;
+
+/// Returns whether this bit of a row is set.
+fn has(row: &[u64], bit: usize) -> bool {
+    row.get(bit / WORD_BITS).is_some_and(|word| word >> (bit % WORD_BITS) & 1 == 1)
+}
+
+/// Where `byte` is: bit `left` for the first of the last `left` bytes.
+fn places(path: &[u8], byte: u8, words: usize) -> Vec<u64> {
+    let mut row = vec![0; words];
+    for (number, block) in path.rchunks(16).enumerate() {
+        let (block, len) = text::first_block(block);
+        // The last byte has the lowest bit, so the order is the other way round.
+        let found = u64::from(text::equal(block, byte).to_bitmask().reverse_bits()) >> (32 - len);
+        let bit = 16 * number + 1;
+        // A block of 16 may end in the next word: it never begins at the lowest bit of one.
+        row[bit / WORD_BITS] |= found << (bit % WORD_BITS);
+        if let Some(next) = row.get_mut(bit / WORD_BITS + 1) {
+            *next |= found >> (WORD_BITS - bit % WORD_BITS);
+        }
+    }
+    row
+}
+
+/// Where text stands that is followed by a place of `behind`. Its first and last byte decide nearly
+/// always.
+fn fit_text(text: &[u8], path: &[u8], behind: &[u64], own: &mut [u64]) {
+    let [first, .., last] = text else {
+        let Some(&only) = text.first() else { return own.copy_from_slice(behind) };
+        for (number, word) in places(path, only, behind.len()).into_iter().enumerate() {
+            own[number] = word & word_of_shifted(behind, 1, number);
+        }
+        return;
+    };
+    let lasts = places(path, *last, behind.len());
+    for (number, mut word) in places(path, *first, behind.len()).into_iter().enumerate() {
+        word &= word_of_shifted(behind, text.len(), number);
+        word &= word_of_shifted(&lasts, text.len() - 1, number);
+        while word != 0 {
+            let bit = word.trailing_zeros() as usize;
+            word &= word - 1;
+            let left = number * WORD_BITS + bit;
+            if path[path.len() - left..].starts_with(text) {
+                own[number] |= 1 << bit;
+            }
+        }
+    }
+}
+
+/// One word of `row` moved by so many bits, to where more of the path is left.
+fn word_of_shifted(row: &[u64], bits: usize, number: usize) -> u64 {
+    let Some(from) = number.checked_sub(bits / WORD_BITS) else { return 0 };
+    let moved = row[from] << (bits % WORD_BITS);
+    match (from.checked_sub(1), bits % WORD_BITS) {
+        (Some(before), rest @ 1..) => moved | row[before] >> (WORD_BITS - rest),
+        (Some(_) | None, _) => moved,
+    }
+}
+
+/// `*`: from each place of `behind` back to the slash before it. Where no slash is in the way, the
+/// carry of an addition goes through all of a word at once.
+fn fit_name(slashes: &[u64], behind: &[u64], own: &mut [u64]) {
+    let mut carry = 0;
+    for ((own, behind), slashes) in own.iter_mut().zip(behind).zip(slashes) {
+        let free = !slashes;
+        let starts = (behind << 1 | carry) & free;
+        let passed = (free.wrapping_add(starts) ^ free) | starts;
+        *own = behind | (passed & free);
+        carry = *own >> (WORD_BITS - 1);
+    }
+}
+
+/// `**`: every place as far back as the last one of `behind`, or farther.
+fn fit_rest(behind: &[u64], own: &mut [u64]) {
+    let mut is_behind = false;
+    for (own, behind) in own.iter_mut().zip(behind) {
+        *own = if is_behind { u64::MAX } else { behind | behind.wrapping_neg() };
+        is_behind |= *behind != 0;
+    }
+}
+
+/// `**/`: the places of `behind`, and all before one that follows a slash.
+fn fit_folders(slashes: &[u64], behind: &[u64], own: &mut [u64]) {
+    let mut is_behind = false;
+    for (number, (own, behind)) in own.iter_mut().zip(behind).enumerate() {
+        let next = slashes.get(number + 1).copied().unwrap_or(0);
+        let after_slash = behind & (slashes[number] >> 1 | next << (WORD_BITS - 1));
+        let before = after_slash | after_slash.wrapping_neg();
+        *own =
+            if is_behind { u64::MAX } else { behind | (before ^ after_slash & after_slash.wrapping_neg()) };
+        is_behind |= after_slash != 0;
+    }
 }
 
 fn push_text(parts: &mut Vec<Part>, text: &str) -> Result<(), String> {
@@ -190,11 +330,12 @@ fn push_text(parts: &mut Vec<Part>, text: &str) -> Result<(), String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::HashSet;
 
     fn captures(pattern: &str, path: &str) -> Option<Vec<String>> {
-        let captures = Pattern::parse(pattern)
-            .unwrap_or_else(|why| panic!("{pattern}: {why}"))
-            .captures(path.as_bytes())?;
+        let pattern = Pattern::parse(pattern).unwrap_or_else(|why| panic!("{pattern}: {why}"));
+        let subject = Subject::of(path.as_bytes());
+        let captures = pattern.captures(&subject)?;
         Some(captures.into_iter().map(|piece| String::from_utf8_lossy(piece).into_owned()).collect())
     }
 
@@ -242,31 +383,48 @@ mod tests {
         assert!(Pattern::parse("/*1*2*3*4*5*6*7*8*9*").is_err());
     }
 
-    /// The obvious way, which tries everything.
-    fn tries(parts: &[Part], path: &[u8]) -> bool {
-        match parts {
-            [] => path.is_empty(),
-            [first, rest @ ..] => {
-                (0..=path.len()).any(|end| first.takes(&path[..end]) && tries(rest, &path[end..]))
+    /// The obvious way, which tries everything: the longest pieces first.
+    fn tries<'p>(parts: &[Part], path: &'p [u8], in_vain: &mut HashSet<[usize; 2]>) -> Option<Vec<&'p [u8]>> {
+        let Some((first, rest)) = parts.split_first() else { return path.is_empty().then(Vec::new) };
+        if in_vain.contains(&[parts.len(), path.len()]) {
+            return None;
+        }
+        for end in (0..=path.len()).rev().filter(|&end| first.takes(&path[..end])) {
+            if let Some(mut pieces) = tries(rest, &path[end..], in_vain) {
+                if !matches!(first, Part::Text(_)) {
+                    pieces.insert(0, first.captured(&path[..end]));
+                }
+                return Some(pieces);
             }
         }
+        in_vain.insert([parts.len(), path.len()]);
+        None
     }
 
     proptest! {
         #[test]
-        fn matching_agrees_with_trying_everything(pattern in "/[ab/*]{0,9}", path in "/[ab/]{0,9}") {
+        fn matching_agrees_with_trying_everything(
+            pattern in "/?[ab/*]{0,9}",
+            path in prop_oneof!["/[ab/]{0,9}", "/[ab/]{50,140}", "/(a{1,80}|b{1,3}|(ab/){1,30}|/){0,5}"],
+        ) {
             if let Ok(pattern) = Pattern::parse(&pattern) {
-                prop_assert_eq!(pattern.matches(path.as_bytes()), tries(&pattern.parts, path.as_bytes()));
-                if let Some(captures) = pattern.captures(path.as_bytes()) {
-                    prop_assert_eq!(captures.len(), pattern.wildcards());
-                }
+                let subject = Subject::of(path.as_bytes());
+                let about = if pattern.is_name { &subject.path[subject.name_at..] } else { path.as_bytes() };
+                prop_assert_eq!(pattern.captures(&subject), tries(&pattern.parts, about, &mut HashSet::new()));
             }
         }
     }
 
+    /// Each of these asks something of every byte: what a client can make of rules that an operator
+    /// may write. A release build takes 6 us at the most for 4096 bytes.
     #[test]
     fn no_path_makes_it_slow() {
-        let pattern = Pattern::parse("/**a**a**a**a**a**a**ab").unwrap();
-        assert!(!pattern.matches(format!("/{}", "a".repeat(16 * 1024)).as_bytes()));
+        let paths = ["a".repeat(16 * 1024), "a/".repeat(8 * 1024), "a/b-".repeat(4 * 1024)];
+        for pattern in ["/**a**a**a**a**a**a**ab", "/**/a*/**/a*/**/a*/b", "/*/*", "/x/*/*", "**a*a*a*a**b"] {
+            let pattern = Pattern::parse(pattern).unwrap();
+            for path in &paths {
+                assert!(!pattern.matches(&Subject::of(format!("/{path}").into_bytes())));
+            }
+        }
     }
 }

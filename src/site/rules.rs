@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::answer_here;
-use super::pattern::{Pattern, WILDCARDS_MAX};
+use super::pattern::{Pattern, Subject, WILDCARDS_MAX};
 use crate::config::RULES_FILE_BYTES_MAX;
 use crate::error_page::{error, wants_html};
 use crate::handler::{Answer, Context, Handler};
@@ -120,7 +120,8 @@ impl Rules {
         let mut query = query.map(<[u8]>::to_vec);
         let mut is_rewritten = false;
         for rule in &self.0 {
-            let Some(captures) = rule.pattern.captures(&path) else { continue };
+            let subject = Subject::of(&path[..]);
+            let Some(captures) = rule.pattern.captures(&subject) else { continue };
             let target = match &rule.action {
                 Action::Gone => return Verdict::Gone,
                 Action::Redirect(_, target) | Action::Rewrite(target) => target,
