@@ -104,6 +104,10 @@ pub const LIVE_PAGE_BYTES_MAX: u64 = MIB as u64;
 /// What is added behind them.
 pub const LIVE_TAG: &[u8] = b"\n<script src=\"/_whirligig/live.js\" async></script>\n";
 
+/// The longest path that names a file, in bytes: PATH_MAX of Linux. Redirects and rewrites take no
+/// longer one, so that no path can make a thousand rules expensive.
+pub const PATH_BYTES_MAX: usize = 4096;
+
 /// A file of redirects and rewrites, in bytes: each rule is tried for each request.
 pub const RULES_FILE_BYTES_MAX: u64 = 256 * KIB as u64;
 

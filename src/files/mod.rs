@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::config::FileOptions;
+use crate::config::{FileOptions, PATH_BYTES_MAX};
 use crate::error_page::{error, wants_html};
 use crate::handler::{Answer, Context, Handler, Now, When, method_not_allowed};
 use crate::http::conditional::{self, Precondition, Validators};
@@ -297,6 +297,9 @@ fn serve_from(docroot: &Arc<Docroot>, request: &Request<'_>, cx: &mut Context<'_
             }
         },
     };
+    if path.len() > PATH_BYTES_MAX {
+        return find(docroot, &path, request, cx);
+    }
     if let Some(form) = archive::asked_for(docroot, &path, request) {
         return archive::answer(docroot, &path, form, request, cx);
     }
@@ -379,9 +382,11 @@ fn attempts<'a>(
     request: &'a Request<'_>,
 ) -> impl Iterator<Item = Attempt<'a>> {
     let options = &docroot.options;
-    let itself = Attempt { path: Cow::Borrowed(path), role: Role::Asked };
+    // A path that is too long names no file, so the disk is not asked.
+    let names_file = path.len() <= PATH_BYTES_MAX;
+    let itself = names_file.then_some(Attempt { path: Cow::Borrowed(path), role: Role::Asked });
     let clean = move || {
-        (options.clean_urls && !path.ends_with(b"/") && !path.ends_with(b".html"))
+        (names_file && options.clean_urls && !path.ends_with(b"/") && !path.ends_with(b".html"))
             .then(|| Attempt { path: Cow::Owned([path, b".html"].concat()), role: Role::Asked })
     };
     let spa = move || {
@@ -393,7 +398,7 @@ fn attempts<'a>(
     // Nobody pays for the later ones before the earlier ones have failed.
     let later: [Box<dyn Fn() -> Option<Attempt<'a>> + 'a>; 3] =
         [Box::new(clean), Box::new(spa), Box::new(missing)];
-    std::iter::once(itself).chain(later.into_iter().filter_map(|attempt| attempt()))
+    itself.into_iter().chain(later.into_iter().filter_map(|attempt| attempt()))
 }
 
 /// The docroot's own page for this status, if it is to have one.

@@ -30,6 +30,11 @@ impl<'p> Subject<'p> {
         let slashes = memchr::memchr_iter(b'/', &path).count();
         Subject { path, name_at, slashes }
     }
+
+    /// The path.
+    pub(crate) fn path(&self) -> &[u8] {
+        &self.path
+    }
 }
 
 /// A pattern, ready to be matched.

@@ -1,15 +1,17 @@
 //! Redirects and rewrites from a file, a rule a line.
 //!
-//! Rules are tried from the top. `redirect` and `gone` end it; `rewrite` changes the path, and the rules *below* it
-//! go on with that, so nothing here can go round in circles. What a client chose goes into a target encoded, and
-//! never into its host.
+//! Rules are tried from the top. `redirect` and `gone` end it; `rewrite` changes the path, and the
+//! rules *below* it go on with that, so nothing here can go round in circles. What a client chose
+//! goes into a target encoded, never into its host, and never as a dot segment: a rule that would
+//! lead out of the folder that its line names does not match.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::answer_here;
 use super::pattern::{Pattern, Subject, WILDCARDS_MAX};
-use crate::config::RULES_FILE_BYTES_MAX;
+use crate::config::{PATH_BYTES_MAX, RULES_FILE_BYTES_MAX};
 use crate::error_page::{error, wants_html};
 use crate::handler::{Answer, Context, Handler};
 use crate::http::request::KeptHead;
@@ -116,20 +118,25 @@ impl Rules {
 
     /// What becomes of a request for this normalised path.
     fn judge(&self, asked: &[u8], query: Option<&[u8]>, bytes_max: usize) -> Verdict {
-        let mut path = asked.to_vec();
-        let mut query = query.map(<[u8]>::to_vec);
+        let mut subject = Subject::of(asked);
+        let mut query = query.map(Cow::Borrowed);
         let mut is_rewritten = false;
         for rule in &self.0 {
-            let subject = Subject::of(&path[..]);
-            let Some(captures) = rule.pattern.captures(&subject) else { continue };
             let target = match &rule.action {
-                Action::Gone => return Verdict::Gone,
-                Action::Redirect(_, target) | Action::Rewrite(target) => target,
+                Action::Gone if rule.pattern.matches(&subject) => return Verdict::Gone,
+                Action::Redirect(_, target) | Action::Rewrite(target)
+                    if subject.path().len() <= PATH_BYTES_MAX =>
+                {
+                    target
+                }
+                Action::Gone | Action::Redirect(..) | Action::Rewrite(_) => continue,
             };
-            let expanded = target.expand(&captures, query.as_deref());
-            if expanded.len() > bytes_max {
-                return Verdict::TooLong;
-            }
+            let Some(captures) = rule.pattern.captures(&subject) else { continue };
+            let expanded = match target.expand(&captures, query.as_deref(), bytes_max) {
+                Ok(expanded) => expanded,
+                Err(Unfit::DotSegment) => continue,
+                Err(Unfit::TooLong) => return Verdict::TooLong,
+            };
             if let Action::Redirect(status, _) = rule.action {
                 // To where the client is already it would be sent for ever.
                 if target::split(&expanded).0 == encoded(asked) {
@@ -139,13 +146,14 @@ impl Rules {
             }
             let (next_path, next_query) = target::split(&expanded);
             let Ok(next_path) = normalize(next_path) else { continue };
-            (path, query) = (next_path.into_owned(), next_query.map(<[u8]>::to_vec));
+            query = next_query.map(|query| query.to_vec().into());
+            subject = Subject::of(next_path.into_owned());
             is_rewritten = true;
         }
         if !is_rewritten {
             return Verdict::Same;
         }
-        let mut target = encoded(&path);
+        let mut target = encoded(subject.path());
         if let Some(query) = query {
             target.push(b'?');
             target.extend_from_slice(&query);
@@ -199,6 +207,17 @@ struct Target {
     pieces: Vec<Piece>,
     is_url: bool,
     has_query: bool,
+    /// Dot segments that the operator wrote. More of them come from a client.
+    dot_segments: usize,
+}
+
+/// Why a target cannot be used with the pieces for which its wildcards stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unfit {
+    /// A wildcard would make a dot segment, and the path would lead elsewhere than the target says.
+    DotSegment,
+    /// Wildcards stand for much, several times.
+    TooLong,
 }
 
 #[derive(Clone, Debug)]
@@ -245,11 +264,19 @@ impl Target {
         target::read_origin_form(path.as_bytes())
             .map_err(|why| format!("the target is no path and no http URL: {why}"))?;
         normalize(target::split(path.as_bytes()).0).map_err(|trouble| trouble.to_string())?;
-        Ok(Target { pieces, is_url: scheme.is_some(), has_query: text.contains('?') })
+        let dot_segments = count_dot_segments(path.as_bytes());
+        // What `/$1/..` leads to is for the wildcard to decide: with nothing in it, out of the
+        // folder before it.
+        let before = next_capture(text).map_or(text, |(before, _, _)| before);
+        let before = before.rfind('/').map_or("", |slash| &before[..slash]);
+        if pieces.len() > 1 && count_dot_segments(before.as_bytes()) < dot_segments {
+            return Err("the target has a dot segment behind a wildcard".to_owned());
+        }
+        Ok(Target { pieces, is_url: scheme.is_some(), has_query: text.contains('?'), dot_segments })
     }
 
     /// The target for what the wildcards stand for; the query is kept unless the target has its own.
-    fn expand(&self, captures: &[&[u8]], query: Option<&[u8]>) -> Vec<u8> {
+    fn expand(&self, captures: &[&[u8]], query: Option<&[u8]>, bytes_max: usize) -> Result<Vec<u8>, Unfit> {
         let mut out = Vec::new();
         for piece in &self.pieces {
             match piece {
@@ -258,12 +285,21 @@ impl Target {
                     self.push(&encoded(captures.get(*number).copied().unwrap_or_default()), &mut out);
                 }
             }
+            if out.len() > bytes_max {
+                return Err(Unfit::TooLong);
+            }
+        }
+        if count_dot_segments(&out) > self.dot_segments {
+            return Err(Unfit::DotSegment);
         }
         if let Some(query) = query.filter(|_| !self.has_query) {
             out.push(b'?');
             out.extend_from_slice(query);
         }
-        out
+        match out.len() > bytes_max {
+            true => Err(Unfit::TooLong),
+            false => Ok(out),
+        }
     }
 
     /// In a path two slashes become one: at its beginning they would lead to another host. In a query they stay.
@@ -278,6 +314,22 @@ impl Target {
     }
 }
 
+/// How many segments of the path of a target are `.` or `..`, escaped or not (RFC 3986 section
+/// 5.2.4; a browser takes `%2e` for a dot as well).
+fn count_dot_segments(target: &[u8]) -> usize {
+    let end = memchr::memchr2(b'?', b'#', target).unwrap_or(target.len());
+    let is_dots = |segment: &&[u8]| {
+        let mut rest = *segment;
+        let mut dots = 0;
+        while let [b'.', behind @ ..] | [b'%', b'2', b'e' | b'E', behind @ ..] = rest {
+            rest = behind;
+            dots += 1;
+        }
+        rest.is_empty() && (1..=2).contains(&dots)
+    };
+    target[..end].split(|&byte| byte == b'/').filter(is_dots).count()
+}
+
 /// The next `$1` to `$9`, with what is before and behind it.
 fn next_capture(text: &str) -> Option<(&str, usize, &str)> {
     text.match_indices('$').find_map(|(at, _)| {
@@ -290,6 +342,8 @@ fn next_capture(text: &str) -> Option<(&str, usize, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use proptest::sample;
 
     fn judged(rules: &str, path: &str, query: Option<&str>) -> String {
         let rules = Rules::parse(rules).unwrap_or_else(|why| panic!("{rules}: {why}"));
@@ -347,7 +401,7 @@ mod tests {
             ("redirect /x/** /$1", "/x/\\evil.example", "302 /%5Cevil.example"),
             ("redirect /x/** /$1", "/x/a\r\nSet-Cookie: b", "302 /a%0D%0ASet-Cookie:%20b"),
             ("redirect /x/** /y?z=$1", "/x/a&b#c?d", "302 /y?z=a%26b%23c%3Fd"),
-            ("redirect /x/** https://a.example/$1", "/x/../@evil", "302 https://a.example/../@evil"),
+            ("redirect /x/** https://a.example/$1", "/x/.../@evil", "302 https://a.example/.../@evil"),
             ("rewrite /x/** /y/$1", "/x/a?b", "/y/a%3Fb"),
         ] {
             match Rules::parse(rules) {
@@ -355,6 +409,88 @@ mod tests {
                 Err(_) => assert_eq!(expected, "error", "{rules}"),
             }
         }
+    }
+
+    /// A piece of a name may be a dot or two, and a target may put a slash on both sides of it.
+    #[test]
+    fn no_wildcard_makes_a_dot_segment() {
+        for (rules, path, expected) in [
+            ("rewrite /img-*/** /images/$1/$2", "/img-a/b", "/images/a/b"),
+            ("rewrite /img-*/** /images/$1/$2", "/img-/b", "/images/b"),
+            ("rewrite /img-*/** /images/$1/$2", "/img-.../b", "/images/.../b"),
+            ("rewrite /img-*/** /images/$1/$2", "/img-..a/b", "/images/..a/b"),
+            ("rewrite /img-*/** /images/$1/$2", "/img-%2e%2e/b", "/images/%252e%252e/b"),
+            ("rewrite /img-*/** /images/$1/$2", "/img-../private/x", "same"),
+            ("rewrite /img-*/** /images/$1/$2", "/img-./x", "same"),
+            ("rewrite /img-** /images/$1", "/img-../private/x", "same"),
+            ("rewrite *-x /images/$1/y", "/a/..-x", "same"),
+            ("rewrite /*-*/x /a/$1$2/y", "/.-./x", "same"),
+            ("rewrite /a*/x /b/.$1/y", "/a./x", "same"),
+            ("rewrite /a*/x /b/.$1/y", "/a/x", "same"),
+            ("rewrite /a*/x /b/.$1/y", "/ab/x", "/b/.b/y"),
+            ("rewrite /a*/x /b/%2E$1/y", "/a./x", "same"),
+            ("rewrite /a*/x /b/$1%2e", "/a./x", "same"),
+            ("rewrite /a* /b/$1", "/a..", "same"),
+            ("rewrite /a* /b/x.$1", "/a.", "/b/x.."),
+            ("rewrite /a/** /b/../c/$1", "/a/x", "/c/x"),
+            ("rewrite /a-** /b/../c/$1", "/a-..", "same"),
+            ("redirect /a-*/** /b/$1/$2", "/a-../x", "same"),
+            ("redirect /a-*/** https://b.example/c/$1/$2", "/a-../x", "same"),
+            ("redirect /a-* /b?c=/$1/d", "/a-..", "302 /b?c=/../d"),
+            // The rules below go on.
+            ("rewrite /a-*/** /b/$1/$2\ngone /a-../**", "/a-../x", "gone"),
+        ] {
+            assert_eq!(judged(rules, path, None), expected, "{rules} {path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rewrites_stay_in_the_folder_of_their_target(
+            path in "/[ab.]{0,3}-?([.%2e/-]|ab){0,12}",
+            rule in sample::select(vec![
+                "/*-* /in/$1/$2",
+                "/** /in/$1",
+                "/a** /in/$1",
+                "/*-** /in/.$1/.$2",
+                "/**-** /in/$1/$2./x",
+                "*.* /in/x/$1$2",
+                "/*.*/** /in/$1$2/$3",
+            ]),
+        ) {
+            let rules = Rules::parse(&format!("rewrite {rule}")).unwrap();
+            let Ok(asked) = normalize(path.as_bytes()) else { return Ok(()) };
+            match rules.judge(&asked, None, 1000) {
+                Verdict::Same => {}
+                Verdict::Rewritten(target) => {
+                    let normal = normalize(&target).unwrap();
+                    prop_assert!(normal.starts_with(b"/in/"), "{path} {}", target.escape_ascii());
+                    prop_assert_eq!(count_dot_segments(&target), 0);
+                }
+                other => prop_assert!(false, "{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn redirects_and_rewrites_take_no_longer_path_than_a_file_has() {
+        let rules =
+            Rules::parse("redirect /r/** /s\nrewrite /w/** /v\ngone /g/**\nrewrite /x/** /r/$1").unwrap();
+        let path =
+            |start: &str, bytes: usize| format!("{start}{}", "x".repeat(bytes - start.len())).into_bytes();
+        let judge = |path: &[u8]| rules.judge(path, None, 16_384);
+        assert_eq!(judge(&path("/r/", PATH_BYTES_MAX)), Verdict::Redirect(Status::FOUND, b"/s".to_vec()));
+        assert_eq!(judge(&path("/w/", PATH_BYTES_MAX)), Verdict::Rewritten(b"/v".to_vec()));
+        for start in ["/r/", "/w/", "/x/"] {
+            assert_eq!(judge(&path(start, PATH_BYTES_MAX + 1)), Verdict::Same, "{start}");
+        }
+        // A way that was closed stays closed: a program's path may have anything behind its name.
+        for bytes in [PATH_BYTES_MAX, PATH_BYTES_MAX + 1, 3 * PATH_BYTES_MAX] {
+            assert_eq!(judge(&path("/g/", bytes)), Verdict::Gone);
+        }
+        // A target that stands for much, many times, is given up before it is much.
+        let long = Rules::parse(&format!("rewrite /** /{}", "$1".repeat(10_000))).unwrap();
+        assert_eq!(long.judge(&path("/", PATH_BYTES_MAX), None, 16_384), Verdict::TooLong);
     }
 
     #[test]
@@ -379,6 +515,9 @@ mod tests {
                 "the target is no path and no http URL: the target does not begin with a slash",
             ),
             ("redirect /a /b\\c", "the target is no path and no http URL: the target has a backslash"),
+            ("redirect /** /b/$1/../c", "the target has a dot segment behind a wildcard"),
+            ("rewrite /** /b/.$1/%2E%2e", "the target has a dot segment behind a wildcard"),
+            ("rewrite /** /b/../$1/.", "the target has a dot segment behind a wildcard"),
             ("rewrite /a https://b.example/", "a rewrite leads to a path of this server"),
             ("rewrite /a /b%2fc", "the path has an encoded slash"),
             ("gone a/b", "a pattern with a slash begins with one"),

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::refusal::Refusal;
-use crate::config::Symlinks;
+use crate::config::{PATH_BYTES_MAX, Symlinks};
 use crate::files::{Docroot, Reach, Stamp, Trouble, is_hidden};
 use crate::http::{Status, target};
 
@@ -40,6 +40,10 @@ pub(super) enum Found {
 impl Place {
     /// What `path` names, below the folder for uploads `area` of this docroot.
     pub(super) fn of(docroot: &Docroot, area: &str, path: &[u8]) -> Result<Place, Refusal> {
+        // A folder for uploads is opened by itself, so the disk would take paths that no request can read.
+        if path.len() > PATH_BYTES_MAX {
+            return Err(Refusal::new(Status::URI_TOO_LONG, "the path is too long"));
+        }
         let path = path.strip_suffix(b"/").unwrap_or(path);
         let slash = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
         let name = path.get(slash + 1..).unwrap_or_default().to_vec();

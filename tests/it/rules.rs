@@ -71,6 +71,91 @@ fn rules_redirect_rewrite_and_say_what_is_gone() {
     });
 }
 
+/// RFC 3986 section 5.2.4: a client may call a piece of a name `..`, and a rule may put slashes
+/// around it.
+#[test]
+fn no_wildcard_leads_out_of_the_folder_of_its_target() {
+    let docroot = Docroot::new();
+    let file = rules(
+        &docroot,
+        "gone /private/**
+         rewrite /img-*/** /images/$1/$2
+         rewrite /thumb-** /images/$1
+         rewrite /*.*.png/** /images/$1.$2/$3
+         redirect /go-*/** /images/$1/$2
+         redirect /cdn-** https://cdn.example/images/$1",
+    );
+    docroot.write("private/secret.txt", b"SECRET");
+    docroot.write("images/x/ok.txt", b"fine");
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &["--rules", &file]);
+        let mut client = Client::connect(server.port);
+        client.get("/private/secret.txt").expect(410);
+        client.get("/img-x/ok.txt").expect(200).with_body("fine");
+        client.get("/img-/x/ok.txt").expect(200).with_body("fine");
+        for path in [
+            "/img-../private/secret.txt",
+            "/img-%2e%2e/private/secret.txt",
+            "/img-.%2E/private/secret.txt",
+            "/img-./../private/secret.txt",
+            "/thumb-../private/secret.txt",
+            "/x/../thumb-%2e./private/secret.txt",
+            "/...png/../private/secret.txt",
+            "/..png/private/secret.txt",
+            "/go-../private/secret.txt",
+            "/go-%2e/x",
+            "/cdn-..",
+            "/cdn-%2e%2e/x",
+        ] {
+            for method in ["GET", "HEAD"] {
+                let got = client.ask(method, path, &[], b"");
+                assert!([404, 410].contains(&got.status), "{method} {path}: {got:?}");
+                assert!(got.field("location").is_none(), "{path}: {got:?}");
+            }
+        }
+        assert_eq!(client.get("/go-a../x").expect(302).must("location"), "/images/a../x");
+    });
+}
+
+/// PATH_MAX is 4096: a rule for a path that is longer could only cost time.
+#[test]
+fn a_path_that_is_too_long_for_a_file_meets_no_redirect_and_no_rewrite() {
+    let docroot = Docroot::new();
+    let file = rules(
+        &docroot,
+        "redirect /r/** /hello.txt
+         rewrite /w/** /hello.txt
+         rewrite /**/a/**/b/** /hello.txt
+         gone /g/**",
+    );
+    on_both(|model| {
+        let more =
+            ["--rules", &file, "--header", "/w/**: X-Rule: yes", "--auth", "u:p@/private", "--upload", "/up"];
+        let server = Server::start(model, &docroot.root(), &more);
+        let mut client = Client::connect(server.port);
+        let long = |start: &str, bytes: usize| format!("{start}{}", "x/".repeat(bytes))[..bytes].to_owned();
+        client.get(&long("/r/", 4096)).expect(302);
+        client.get(&long("/w/", 4096)).expect(200).with_body(HELLO);
+        for bytes in [4097, 8192, 16_000] {
+            client.get(&long("/r/", bytes)).expect(404);
+            assert_eq!(client.get(&long("/w/", bytes)).expect(404).must("x-rule"), "yes");
+            client.get(&long("/a/b/", bytes)).expect(404);
+            client.get(&long("/", bytes)).expect(404);
+            client.get(&format!("{}?archive=zip", long("/", bytes))).expect(404);
+            // Where a path is closed, or takes a password, its length makes no difference.
+            client.get(&long("/g/", bytes)).expect(410);
+            client.get(&long("/private/", bytes)).expect(401);
+            let query = client.get(&format!("/api/query/{}?a=b", "x".repeat(bytes - 20)));
+            assert!(query.expect(200).text().contains("[[\"a\",\"b\"]]"));
+            let put = client.ask("PUT", &long("/up/", bytes), &[], b"x");
+            assert!((400..500).contains(&put.status), "{put:?}");
+        }
+        // Escapes count as the bytes that they stand for.
+        client.get(&format!("/r/{}", "%78".repeat(4093))).expect(302);
+        client.get(&format!("/r/{}", "%78".repeat(4094))).expect(404);
+    });
+}
+
 #[test]
 fn a_wrong_rule_is_named_by_file_and_line() {
     let docroot = Docroot::new();
