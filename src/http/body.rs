@@ -1,11 +1,21 @@
 //! Message content on its way in and out: by length and chunked (RFC 9112 sections 6 and 7).
 //!
-//! Our own chunked decoder, because a lenient one is a request-smuggling hole: line ends are CRLF and nothing
-//! else, sizes are plain hex digits, extensions follow their grammar. It keeps its place in four small fields,
-//! so it never needs a byte twice and takes input cut anywhere. Pure: bytes in, slices out.
+//! Our own chunked decoder, because a lenient one is a request-smuggling hole: line ends are CRLF
+//! and nothing else, sizes are plain hex digits, extensions follow their grammar. Framing is
+//! bounded by the content that comes with it. The decoder keeps its place in a few small fields, so
+//! it never needs a byte twice and takes input cut anywhere. Pure: bytes in, slices out.
 
 use super::error::ProtocolError;
 use super::response::Status;
+
+/// Chunk lines, extensions and trailers that any chunked content may have, in bytes: a trailer
+/// section of the usual limit (4 KiB), and as much again for extensions, thrice.
+const FRAMING_BYTES_MAX: u32 = 16 * 1024;
+
+/// Framing that each chunk adds to that, in bytes. A client that sends what a person types needs 5
+/// for a chunk of one byte, and one that writes sizes with eight digits needs 12, as our encoder
+/// does.
+const FRAMING_BYTES_PER_CHUNK: u32 = 16;
 
 /// Where a decoder stands after looking at some input.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,7 +49,10 @@ pub struct Chunked {
     /// Content so far, for the limit on the whole.
     total: u64,
     /// Bytes of this size line, or of the trailer section.
-    line: u32,
+    line: u16,
+    /// Bytes of framing that may still come. Each byte of content adds one: extensions that double what
+    /// is sent are odd, and more than that is a way to keep a server busy beside its content limit.
+    framing_left: u32,
 }
 
 /// One state a grammar position: RFC 9112 section 7.1.
@@ -97,7 +110,13 @@ impl BodyDecoder {
     /// A decoder for chunked content.
     #[must_use]
     pub fn chunked() -> Self {
-        BodyDecoder::Chunked(Chunked { state: State::Size, left: 0, total: 0, line: 0 })
+        BodyDecoder::Chunked(Chunked {
+            state: State::Size,
+            left: 0,
+            total: 0,
+            line: 0,
+            framing_left: FRAMING_BYTES_MAX,
+        })
     }
 
     /// Bytes known to be still to come: exact by length, a lower bound when chunked.
@@ -112,8 +131,9 @@ impl BodyDecoder {
         }
     }
 
-    /// Looks at `input` and says how many bytes it used and what they were. Call again with the rest until
-    /// `NeedMore` or `End`. `line_max` bounds a size line and the trailer section, `total_max` the content.
+    /// Looks at `input` and returns how many bytes it used, and their meaning. Call again with the
+    /// rest until `NeedMore` or `End`. `line_max` bounds a size line and the trailer section
+    /// (beyond 65,534 bytes it counts as that), `total_max` the content.
     pub fn decode<'b>(
         &mut self,
         input: &'b [u8],
@@ -146,6 +166,7 @@ impl Chunked {
                 let room = input.len() - at;
                 let take = room.min(usize::try_from(self.left).unwrap_or(usize::MAX));
                 self.left -= take as u64;
+                self.framing_left = self.framing_left.saturating_add(u32::try_from(take).unwrap_or(u32::MAX));
                 if self.left == 0 {
                     self.state = State::DataCr;
                 }
@@ -159,13 +180,17 @@ impl Chunked {
                     _ => Err(bad("the chunked content does not end in CRLF")),
                 };
             }
-            self.line += 1;
-            if self.line as usize > line_max {
+            self.line = self.line.saturating_add(1);
+            if usize::from(self.line) > line_max.min(usize::from(u16::MAX - 1)) {
                 return Err(ProtocolError::new(
                     Status::FIELDS_TOO_LARGE,
                     "a chunk size line or the trailer section is too long",
                 ));
             }
+            self.framing_left = self
+                .framing_left
+                .checked_sub(1)
+                .ok_or(bad("the chunk lines and trailers are far longer than the content"))?;
             self.state = self.step(byte)?;
             if self.state == State::Data {
                 self.total = self.total.saturating_add(self.left);
@@ -252,7 +277,11 @@ impl Chunked {
             return Err(bad("a chunk size line does not end in CRLF"));
         }
         self.line = 0;
-        Ok(if self.left == 0 { State::TrailerStart } else { State::Data })
+        if self.left == 0 {
+            return Ok(State::TrailerStart);
+        }
+        self.framing_left = self.framing_left.saturating_add(FRAMING_BYTES_PER_CHUNK);
+        Ok(State::Data)
     }
 
     /// Trailer fields are read past and dropped, but they must be fields (RFC 9112 section 7.1.2).
@@ -430,6 +459,71 @@ mod tests {
         check(b"FFFFFFFFFFFFFFFF\r\n", &Err(413));
         check(&[b"5;a=".as_slice(), &[b'x'; LINE_MAX]].concat(), &Err(431));
         check(&[b"0\r\nX: ".as_slice(), &[b'x'; LINE_MAX]].concat(), &Err(431));
+    }
+
+    /// The outcome for `chunks` times `chunk` and `end`: whole, cut here and there, and byte by byte.
+    fn repeated(chunk: &str, chunks: usize, end: &str) -> Result<usize, u16> {
+        let input = format!("{}{end}", chunk.repeat(chunks)).into_bytes();
+        let whole = decoded_bytes(&[&input]);
+        for size in [1, 7, 4099] {
+            assert_eq!(decoded_bytes(&input.chunks(size).collect::<Vec<_>>()), whole, "{chunk:?} by {size}");
+        }
+        for cut in (0..input.len()).step_by(20_011) {
+            assert_eq!(decoded_bytes(&[&input[..cut], &input[cut..]]), whole, "{chunk:?} cut at {cut}");
+        }
+        whole
+    }
+
+    /// How much content is in these pieces.
+    fn decoded_bytes(pieces: &[&[u8]]) -> Result<usize, u16> {
+        let (mut decoder, mut content) = (BodyDecoder::chunked(), 0);
+        for piece in pieces {
+            let mut at = 0;
+            loop {
+                let decoded = decoder.decode(&piece[at..], 4096, 1 << 20);
+                let (used, got) = decoded.map_err(|error| error.status.code())?;
+                at += used;
+                match got {
+                    Decoded::Data(data) => content += data.len(),
+                    Decoded::NeedMore => break,
+                    Decoded::End => return Ok(content),
+                }
+            }
+        }
+        Ok(content)
+    }
+
+    /// A limit on content says nothing about what stands around it: 100 MB of extensions for 100 KB of
+    /// content were read to the end.
+    #[test]
+    fn framing_is_bounded_by_the_content() {
+        const END: &str = "0\r\n\r\n";
+        let extension = format!("1;{}\r\nx\r\n", "e".repeat(1000));
+        let quoted = format!("1;a=\"{}\"\r\nx\r\n", "\\\"".repeat(30));
+        let wide = format!("100;{}\r\n{}\r\n", "e".repeat(600), "x".repeat(0x100));
+        let zeros = format!("{}1\r\nx\r\n", "0".repeat(30));
+        let blanks = format!("1{};a\r\nx\r\n", " ".repeat(40));
+        for flood in [&extension, &quoted, &wide, &zeros, &blanks] {
+            assert_eq!(repeated(flood, 1000, END), Err(400), "{flood:?}");
+            // A few of them are nobody's harm.
+            assert!(repeated(flood, 10, END).is_ok(), "{flood:?}");
+        }
+        // In the trailer section, too, where the content leaves no room for it.
+        let tiny = "1;an-extension--\r\nx\r\n".repeat(5400);
+        assert_eq!(decoded_bytes(&[tiny.as_bytes(), END.as_bytes()]), Ok(5400));
+        let trailer = format!("0\r\n{}\r\n", "X: y\r\n".repeat(600));
+        assert_eq!(decoded_bytes(&[tiny.as_bytes(), trailer.as_bytes()]), Err(400));
+        assert_eq!(decoded_bytes(&[trailer.as_bytes()]), Ok(0));
+    }
+
+    #[test]
+    fn a_client_that_sends_byte_by_byte_is_no_flood() {
+        let end = "0\r\nX-Sum: abc\r\n\r\n";
+        for chunk in ["1\r\nx\r\n", "00000001\r\nx\r\n", "1;a=b\r\nx\r\n", "1 ; a = \"b\"\r\nx\r\n"] {
+            assert_eq!(repeated(chunk, 8000, end), Ok(8000), "{chunk:?}");
+        }
+        let as_much_again = format!("400;{}\r\n{}\r\n", "e".repeat(1020), "x".repeat(0x400));
+        assert_eq!(repeated(&as_much_again, 50, end), Ok(50 * 0x400));
     }
 
     #[test]

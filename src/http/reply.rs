@@ -13,6 +13,10 @@ pub const REPLY_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// The most field lines in one.
 pub const REPLY_FIELDS_MAX: usize = 128;
 
+/// Interim responses (1xx) before one response, in bytes of all their heads. A server that reports
+/// progress sends some hundred bytes at a time; one that sends nothing else would keep its client.
+pub const REPLY_INTERIM_BYTES_MAX: usize = 64 * 1024;
+
 /// A line between two chunks, or the trailer section, in bytes.
 const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
 
@@ -88,18 +92,21 @@ enum State {
 #[derive(Clone, Debug)]
 pub struct ReplyReader {
     state: State,
+    /// Bytes of interim responses since the request.
+    interim_bytes: usize,
 }
 
 impl ReplyReader {
     /// A reader of a new connection.
     #[must_use]
     pub fn new() -> Self {
-        ReplyReader { state: State::Idle }
+        ReplyReader { state: State::Idle, interim_bytes: 0 }
     }
 
     /// A request with this method was sent: its response comes next. To HEAD none has content.
     pub fn expect(&mut self, method: &str) {
         self.state = State::Head { is_head: method == "HEAD" };
+        self.interim_bytes = 0;
     }
 
     /// Looks at `input` and says how many bytes it used, and what they were. Those are done with, whatever was said of
@@ -154,6 +161,10 @@ impl ReplyReader {
             return Err(bad("the response head is malformed"));
         };
         if (100..200).contains(&status) {
+            self.interim_bytes += used;
+            if self.interim_bytes > REPLY_INTERIM_BYTES_MAX {
+                return Err(bad("too many interim responses"));
+            }
             return Ok((used, ReplyEvent::Interim(status)));
         }
         let lines: Vec<FieldLine<'_>> = raw.headers.iter().map(|line| FieldLine::from(*line)).collect();
@@ -315,6 +326,28 @@ mod tests {
             assert_eq!((at, &content[..], ended), (input.len(), &b"abcde"[..], true), "cut at {cut}");
         }
         assert!(used_by_need_more > 0, "the promise is about something");
+    }
+
+    /// A client that counts content counts neither chunk lines nor interim responses.
+    #[test]
+    fn what_comes_beside_the_content_is_bounded() {
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let flood = format!("{chunked}{}", format!("1;{}\r\nx\r\n", "e".repeat(200)).repeat(100));
+        let progress = "HTTP/1.1 104 Upload Resumption Supported\r\nUpload-Offset: 1\r\n\r\n";
+        let interims = progress.repeat(REPLY_INTERIM_BYTES_MAX / progress.len());
+        for (input, is_refused) in [
+            (flood, true),
+            (format!("{chunked}{}0\r\n\r\n", "1\r\nx\r\n".repeat(5000)), false),
+            (format!("{interims}HTTP/1.1 204 No Content\r\n\r\n"), false),
+            (format!("{interims}{progress}HTTP/1.1 204 No Content\r\n\r\n"), true),
+        ] {
+            for size in [13, 1000, input.len()] {
+                let pieces: Vec<&[u8]> = input.as_bytes().chunks(size).collect();
+                assert_eq!(read(&["GET"], &pieces, false).is_err(), is_refused, "by {size}: {input:.60}");
+            }
+        }
+        let twice = format!("{interims}HTTP/1.1 204 No Content\r\n\r\n").repeat(2);
+        assert!(read(&["GET", "GET"], &[twice.as_bytes()], false).is_ok(), "each response has its own bound");
     }
 
     #[test]

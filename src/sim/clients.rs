@@ -64,6 +64,10 @@ pub(super) fn add_client(world: &Shared, ids: &mut u64) {
             break;
         }
     }
+    if conn.expected.last().is_some_and(|expected| expected.status == 400) {
+        world.coverage.note("fault", "framing_flood");
+    }
+    let rng = &mut world.rng;
     let over = conn.expected.last().is_some_and(|expected| expected.last);
     if !over {
         add_ending(rng, &mut conn);
@@ -100,7 +104,7 @@ pub(super) fn add_request(rng: &mut Rng, conn: &mut SimConn, id: u64) -> bool {
             let how = ["fail", "panic"][rng.below(2) as usize];
             (get(how), Expected { status: 500, last: true, ..ok(Content::Any) })
         }
-        16 => match rng.below(3) {
+        16 => match rng.below(4) {
             0 => {
                 // Behind a small answer that is still queued when the content fails, as a rule.
                 let first = id + (1 << 18);
@@ -115,6 +119,11 @@ pub(super) fn add_request(rng: &mut Rng, conn: &mut SimConn, id: u64) -> bool {
                 let id = id + (1 << 20);
                 let path = format!("GET /broken/{id}/50000 HTTP/1.1\r\nHost: sim\r\n\r\n");
                 (path.into_bytes(), Expected { id, last: true, ..ok(Content::Broken) })
+            }
+            2 => {
+                let expected = Expected { status: 400, last: true, ..ok(Content::Any) };
+                let how = ["collect", "sink"][rng.below(2) as usize];
+                (flood(rng, how, id), expected)
             }
             _ => {
                 let expected = Expected { status: 413, last: true, ..ok(Content::Any) };
@@ -144,16 +153,25 @@ pub(super) fn post(rng: &mut Rng, how: &str, id: u64, content: &[u8]) -> Vec<u8>
         return bytes;
     }
     bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
+    let extension = if rng.chance(200) { ";a=\"b\"" } else { "" };
     let mut rest = content;
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(rng.size(rest.len()));
-        bytes.extend(format!("{:x}\r\n", piece.len()).bytes());
+        bytes.extend(format!("{:x}{extension}\r\n", piece.len()).bytes());
         bytes.extend_from_slice(piece);
         bytes.extend_from_slice(b"\r\n");
         rest = after;
     }
-    bytes.extend_from_slice(b"0\r\n\r\n");
+    bytes.extend_from_slice(if rng.chance(200) { b"0\r\nX-Sum: 1\r\n\r\n" } else { b"0\r\n\r\n" });
     bytes
+}
+
+/// A request with much more framing than content: it must not be read to its end.
+fn flood(rng: &mut Rng, how: &str, id: u64) -> Vec<u8> {
+    let head = format!("POST /{how}/{id}/0 HTTP/1.1\r\nHost: sim\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let extension = 30 + rng.below(1000) as usize;
+    let chunk = format!("1;{}\r\nx\r\n", "e".repeat(extension));
+    format!("{head}{}0\r\n\r\n", chunk.repeat(60_000 / extension)).into_bytes()
 }
 
 /// What a client does after its sound requests.

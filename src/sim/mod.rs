@@ -75,7 +75,7 @@ impl Coverage {
 }
 
 /// The faults the world can do, by the names they are counted under.
-pub const FAULTS: [&str; 29] = [
+pub const FAULTS: [&str; 30] = [
     "short_read",
     "short_write",
     "would_block_read",
@@ -90,6 +90,7 @@ pub const FAULTS: [&str; 29] = [
     "accept_aborted",
     "late_job",
     "failed_job",
+    "framing_flood",
     "cold_file",
     "refused_job",
     "late_result",

@@ -3,6 +3,8 @@
 //! A server that guesses differently from the proxy before it lets one client speak in another's name. So each case
 //! has a second request right behind the doubtful one, and it must not be answered.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::docroot::{Docroot, HELLO};
 use crate::harness::{Server, on_both};
 use crate::wire::{Client, End, deliver, get, request};
@@ -256,6 +258,89 @@ fn content_that_nobody_wants_is_stepped_over_or_ends_the_connection() {
             } else {
                 client.response().expect(200).with_body("SMUGGLED");
             }
+        }
+    });
+}
+
+/// Chunked content with this chunk so many times.
+fn repeated(chunk: &str, times: usize) -> String {
+    format!("{}0\r\n\r\n", chunk.repeat(times))
+}
+
+/// Chunks of one byte, each with more around it than a client needs: more than 16 KiB in all.
+fn floods() -> Vec<(&'static str, String)> {
+    vec![
+        ("extensions", repeated(&format!("1;{}\r\nx\r\n", "e".repeat(1000)), 60)),
+        ("short extensions", repeated("1;an=extension-of-30-bytes-each\r\nx\r\n", 2000)),
+        ("quoted values", repeated(&format!("1;a=\"{}\"\r\nx\r\n", "\\\"".repeat(100)), 300)),
+        ("leading zeros", repeated(&format!("{}1\r\nx\r\n", "0".repeat(50)), 1000)),
+        ("white space", repeated(&format!("1{};a\r\nx\r\n", " \t".repeat(40)), 700)),
+        (
+            "more than the content",
+            repeated(&format!("200;{}\r\n{}\r\n", "e".repeat(1500), "x".repeat(0x200)), 40),
+        ),
+        (
+            "a trailer section",
+            format!("{}0\r\n{}\r\n", "1;an-extension--\r\nx\r\n".repeat(5000), "X: y\r\n".repeat(600)),
+        ),
+    ]
+}
+
+/// A limit on content says nothing about chunk lines: a thousand bytes of extension for each byte
+/// of content were read to the end, however the content was used.
+#[test]
+fn more_framing_than_content_is_refused() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let programs = tempfile::tempdir().unwrap();
+        let program = programs.path().join("run.sh");
+        std::fs::write(&program, "#!/bin/sh\ntouch \"$0.ran\"\nprintf 'Content-Type: text/plain\\n\\nran'\n")
+            .unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let area = docroot.path(&format!("up-{model}"));
+        std::fs::create_dir(&area).unwrap();
+        let (cgi, upload) = (format!("/cgi={}", programs.path().display()), format!("/up-{model}"));
+        let server = Server::start(model, &docroot.root(), &["--cgi", &cgi, "--upload", &upload]);
+        for (name, coded) in floods() {
+            for line in ["POST /api/echo", &format!("PUT {upload}/file"), "POST /cgi/run.sh"] {
+                let mut client = Client::connect(server.port);
+                let head =
+                    format!("{line} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+                client.send_if_open(format!("{head}{coded}{SECOND}"));
+                assert_refused(&mut client, &[400], &format!("{name}: {line}"));
+            }
+            // Content that nobody wants: the response is out before the flood is noticed.
+            let mut client = Client::connect(server.port);
+            let head = "DELETE /hello.txt HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+            client.send_if_open(format!("{head}{coded}{SECOND}"));
+            client.response();
+            let (rest, _) = client.rest();
+            assert!(rest.is_empty(), "{name}: {:?}", String::from_utf8_lossy(&rest));
+        }
+        assert!(!programs.path().join("run.sh.ran").exists(), "no program was started");
+        assert_eq!(std::fs::read_dir(&area).unwrap().count(), 0, "no file was written");
+        std::fs::remove_dir(&area).unwrap();
+    });
+}
+
+/// A terminal sends what is typed: bytes one by one, each in a chunk of its own.
+#[test]
+fn chunks_of_one_byte_are_no_flood() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        for (chunk, times) in [
+            ("1\r\nx\r\n", 50_000),
+            ("00000001\r\nx\r\n", 10_000),
+            ("1;a=b\r\nx\r\n", 10_000),
+            ("1;an=extension-of-30-bytes-each\r\nx\r\n", 500),
+        ] {
+            let mut client = Client::connect(server.port);
+            let mut sender = client.sender();
+            let head = "POST /api/echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+            sender.send(format!("{head}{}{SECOND}", repeated(chunk, times)));
+            client.response().expect(200).with_body("x".repeat(times));
+            client.response().expect(200).with_body("SMUGGLED");
         }
     });
 }

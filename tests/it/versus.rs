@@ -220,6 +220,8 @@ fn every_kind_of_wrong_answer_is_counted_as_what_it_is() {
     assert!(errors(|_| RIGHT.replace("13", "12")).content > 0);
     assert!(errors(move |_| head("X: y")).framing > 0);
     assert!(errors(|_| RIGHT.replace("OK", "OK\r\nTransfer-Encoding: chunked")).framing > 0);
+    let coded = head("Transfer-Encoding: chunked");
+    assert!(errors(move |_| format!("{coded}d;{}", "e".repeat(2000))).framing > 0);
     assert!(errors(|_| String::new()).short > 0);
 }
 

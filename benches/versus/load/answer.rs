@@ -7,6 +7,9 @@ use super::job::Kind;
 /// Longer than any head asked for here.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 
+/// The longest line before a chunk. No server here sends extensions.
+const CHUNK_LINE_BYTES_MAX: usize = 1024;
+
 /// What has to come.
 #[derive(Debug)]
 pub(crate) struct Wanted {
@@ -90,6 +93,9 @@ impl Answer {
                 }
                 Part::ChunkSize(line) => {
                     let used = take_line(line, rest);
+                    if line.len() > CHUNK_LINE_BYTES_MAX {
+                        return Err((Kind::Framing, "a chunk line that is too long".to_owned()));
+                    }
                     if line.ends_with(b"\n") {
                         let size = chunk_size(line)?;
                         self.part = if size == 0 {
