@@ -14,6 +14,10 @@ pub const PART_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// The most field lines in it.
 const PART_FIELDS_MAX: usize = 32;
 
+/// Bytes that may stand around the parts: before the first, behind the last, and white space
+/// behind delimiters. RFC 2046 section 5.1.1 has all of it ignored, and no browser sends any.
+const AROUND_BYTES_MAX: usize = 16 * 1024;
+
 /// The longest boundary (RFC 2046 section 5.1.1).
 const BOUNDARY_BYTES_MAX: usize = 70;
 
@@ -73,6 +77,8 @@ pub struct Multipart {
     head: Vec<u8>,
     parts: usize,
     parts_max: usize,
+    /// Bytes so far that belong to no part.
+    around: usize,
 }
 
 impl Multipart {
@@ -92,7 +98,7 @@ impl Multipart {
         let delimiter = [b"\r\n--", boundary.as_slice()].concat();
         // A form may begin with its first delimiter: as if a line had ended before it.
         let state = State::Preamble { matched: 2 };
-        Ok(Multipart { delimiter, state, head: Vec::new(), parts: 0, parts_max })
+        Ok(Multipart { delimiter, state, head: Vec::new(), parts: 0, parts_max, around: 0 })
     }
 
     /// Takes the next piece of the form and calls `each` with what it holds. After an error, of the form or of
@@ -105,13 +111,17 @@ impl Multipart {
         while let Some(&byte) = input.first() {
             let mut used = 1;
             match self.state {
-                State::Preamble { matched } => used = self.skip(input, matched),
+                State::Preamble { matched } => {
+                    used = self.skip(input, matched);
+                    self.pass(used)?;
+                }
                 State::Content { matched } => used = self.content(input, matched, &mut each)?,
                 State::Head => used = self.head(input, &mut each)?,
-                State::End => return Ok(()),
+                State::End => return Ok(self.pass(input.len())?),
                 State::Delimited if byte == b'-' => self.state = State::Dash,
                 State::Delimited | State::Padding if matches!(byte, b' ' | b'\t') => {
                     self.state = State::Padding;
+                    self.pass(1)?;
                 }
                 State::Delimited | State::Padding if byte == b'\r' => self.state = State::LineEnd,
                 State::LineEnd if byte == b'\n' => self.begin_head()?,
@@ -133,6 +143,15 @@ impl Multipart {
         match self.state {
             State::End => Ok(()),
             _ => Err(ProtocolError::bad_request("a form without its end")),
+        }
+    }
+
+    /// Counts bytes that belong to no part.
+    fn pass(&mut self, bytes: usize) -> Result<(), ProtocolError> {
+        self.around = self.around.saturating_add(bytes);
+        match self.around > AROUND_BYTES_MAX {
+            true => Err(ProtocolError::bad_request("a form with too much around its parts")),
+            false => Ok(()),
         }
     }
 
@@ -456,6 +475,34 @@ mod tests {
             assert_eq!(cut_off, Err(ProtocolError::bad_request("a form without its end")), "at {cut}");
         }
         assert!(parts_of(&[&whole[..end]]).is_ok());
+    }
+
+    /// Nothing of it is content, and a limit on content says little about it.
+    #[test]
+    fn what_stands_around_the_parts_is_bounded() {
+        let around = ProtocolError::bad_request("a form with too much around its parts");
+        let form = form(b"content");
+        let text = String::from_utf8(form).unwrap();
+        for (bytes, is_refused) in
+            [(1000, false), (AROUND_BYTES_MAX - 200, false), (AROUND_BYTES_MAX + 1, true)]
+        {
+            let (letters, blanks) = ("x".repeat(bytes), " \t".repeat(bytes.div_ceil(2)));
+            for input in [
+                format!("{letters}\r\n{text}"),
+                format!("{}\r\n{text}", "\r\n--Xy".repeat(bytes.div_ceil(6))),
+                text.replace("--XyZ\r\n", &format!("--XyZ{blanks}\r\n")),
+                format!("{text}{letters}"),
+                format!("{}\r\n{text}{}", &letters[bytes / 2..], &letters[..bytes.div_ceil(2)]),
+            ] {
+                for size in [1, 1000, input.len()] {
+                    let pieces: Vec<&[u8]> = input.as_bytes().chunks(size).collect();
+                    match is_refused {
+                        true => assert_eq!(parts_of(&pieces), Err(around), "by {size}: {input:.40}"),
+                        false => assert_eq!(parts_of(&pieces).unwrap().len(), 1, "by {size}: {input:.40}"),
+                    }
+                }
+            }
+        }
     }
 
     #[test]

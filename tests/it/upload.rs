@@ -121,6 +121,29 @@ fn files_are_put_replaced_and_deleted_and_folders_made() {
     });
 }
 
+/// Bytes that belong to no part are ignored (RFC 2046 section 5.1.1), but not by the gigabyte.
+#[test]
+fn a_form_with_too_much_around_its_parts_is_refused() {
+    on_both(|model| {
+        let docroot = docroot();
+        let server = start(model, &docroot, &[]);
+        let (field, whole) = form(&[("name=\"a\"; filename=\"NAME\"", b"content")]);
+        let text = String::from_utf8(whole).unwrap();
+        for (bytes, status) in [(10_000, 201), (20_000, 400)] {
+            let contents = [
+                format!("{}\r\n{text}", "x".repeat(bytes)),
+                text.replace("--b0undary\r\n", &format!("--b0undary{}\r\n", " ".repeat(bytes))),
+                format!("{text}{}", "x".repeat(bytes)),
+            ];
+            for (number, content) in contents.iter().enumerate() {
+                let content = content.replace("NAME", &format!("{bytes}-{number}.txt"));
+                let got = Client::connect(server.port).ask("POST", "/up/", &[field], content.as_bytes());
+                assert_eq!(got.status, status, "{bytes}: {content:.40}");
+            }
+        }
+    });
+}
+
 /// Method, path, fields, content, and the status of the answer.
 type Case<'a> = (&'a str, &'a str, &'a [&'a str], &'a [u8], u16);
 
