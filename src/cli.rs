@@ -206,7 +206,7 @@ struct Args {
     #[arg(help_heading = "Model", long, value_name = "N", hide_short_help = true, value_parser = count::<1, 256>)]
     #[arg(default_value_t = 1, env = "WHIRLIGIG_REACTORS", hide_env = true)]
     reactors: usize,
-    /// Worker threads for what may block
+    /// Worker threads for short work that may block, and as many for long work
     #[arg(help_heading = "Model", long, value_name = "N", hide_short_help = true, value_parser = count::<1, 256>)]
     #[arg(default_value_t = Limits::default().job_threads, env = "WHIRLIGIG_JOBS", hide_env = true)]
     jobs: usize,
@@ -451,11 +451,12 @@ struct FileArgs {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Site")]
 struct SiteArgs {
-    /// USER:PASSWORD[@/PATH]: take a password there, and below; repeatable
+    /// USER:PASSWORD[@/PATH]: take a password there, and below; repeatable. After 5 wrong ones an
+    /// address gets its 401 later (0.25 to 8 s); the clients of a proxy share one address
     #[arg(long, value_name = "RULE", value_parser = parse_user_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_AUTH", hide_env = true, hide_env_values = true)]
     auth: Vec<AuthRule>,
-    /// FILE[@/PATH]: the same with the users of an htpasswd file (bcrypt)
+    /// FILE[@/PATH]: the same with the users of an htpasswd file (bcrypt), one or two checks at a time
     #[arg(long, value_name = "RULE", value_parser = parse_file_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_HTPASSWD", hide_env = true, hide_short_help = true)]
     htpasswd: Vec<AuthRule>,

@@ -58,9 +58,37 @@ pub const AUTH_REMEMBERED_FOR: Duration = Duration::from_secs(5 * 60);
 /// Right passwords remembered at once; the oldest goes.
 pub const AUTH_REMEMBERED_MAX: usize = 1024;
 
-/// Passwords being checked with bcrypt at once, or waiting for it. Past it: 503. With the usual cost a worker does
-/// about 20 a second, and a flood of guesses must leave workers to others.
+/// Password checks that wait for a worker. Past it: 503. With the usual cost a worker does about 20
+/// a second, so the last of them waits three seconds.
 pub const AUTH_CHECKS_MAX: usize = 64;
+
+/// Requests that may wait for one password check. A browser sends six at once with the same
+/// password.
+pub const AUTH_CHECK_REQUESTS_MAX: usize = 16;
+
+/// Requests of remembered users that may wait for one look at the htpasswd files, which takes well
+/// below a millisecond. Further ones go by the last look.
+pub const AUTH_LOOK_REQUESTS_MAX: usize = 1024;
+
+/// Wrong passwords from one address that are refused at once: a person mistypes, and a browser asks
+/// with an old password for several files.
+pub const AUTH_FAILURES_FREE: u32 = 5;
+
+/// How long the next refusal for that address waits. It doubles with each further one.
+pub const AUTH_DELAY_FIRST: Duration = Duration::from_millis(250);
+
+/// The longest delay. Beyond it people would take the server for broken.
+pub const AUTH_DELAY_MAX: Duration = Duration::from_secs(8);
+
+/// How long after its last wrong password an address begins anew.
+pub const AUTH_FORGOTTEN_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// Addresses whose wrong passwords are counted: 32 KiB.
+pub const AUTH_ORIGINS_MAX: usize = 1024;
+
+/// Refusals that wait at once; each holds a connection, and on the twin a thread. Past it: 429. At
+/// most a quarter of the threads that the twin may have.
+pub const AUTH_DELAYED_MAX: usize = 256;
 
 /// How old an htpasswd file in memory may be before it is looked at again.
 pub const AUTH_FRESH: Duration = Duration::from_secs(1);
@@ -119,6 +147,11 @@ pub const THREAD_REST: Duration = Duration::from_secs(1);
 /// How long a result may lie unseen in the inbox of its loop: wake-ups may fail, so each loop looks
 /// for itself this often. Once a second costs an idle server nothing that shows.
 pub const INBOX_LOOK: Duration = Duration::from_secs(1);
+
+/// Workers that check passwords. One check keeps a processor busy for some 50 ms, so two do 40 a
+/// second; more would let a flood of guesses take the machine. With fewer than four processors
+/// there is one.
+pub const PASSWORD_WORKERS_MAX: usize = 2;
 
 /// How much a worker thread stands back behind the loops, as `nice` counts it: where processors are short, who packs an
 /// archive waits, and not who asks for a page.

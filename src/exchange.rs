@@ -23,7 +23,7 @@ use crate::http::response::OpenFile;
 use crate::http::{
     BodySource, CloseReason, Connection, Event, Filled, Phase, ProtocolError, Request, Response, Status,
 };
-use crate::jobs::{Done, Ran};
+use crate::jobs::{Done, Lane, Ran};
 use crate::log::AccessEntry;
 use crate::observe::{Activity, Observer};
 use crate::watch::{Change, Watch};
@@ -322,8 +322,9 @@ impl Client {
     /// When that phase gives up.
     #[must_use]
     pub fn deadline(&self, config: &crate::config::Config) -> Option<std::time::Instant> {
-        let is_watched = self.work.as_ref().is_some_and(|work| work.watch.is_some());
-        if is_watched && self.is_waiting() && !self.is_queued() {
+        let watch = self.work.as_ref().and_then(|work| work.watch.as_ref());
+        let is_timed = watch.is_some_and(|watch| watch.watched.brings_answer());
+        if is_timed && self.is_waiting() && !self.is_queued() {
             // What is watched keeps its own time.
             return None;
         }
@@ -817,8 +818,11 @@ impl<'a, O: Observer> Exchange<'a, O> {
 
     /// Has this part of a file read from the disk, beside the loop; sending goes on after the wake-up.
     pub(crate) fn warm(&mut self, file: Arc<OpenFile>, offset: u64, len: u64) {
-        let ran =
-            self.driver.desk.errands().run(self.id, Box::new(move || files::read_ahead(&file, offset, len)));
+        let ran = self.driver.desk.errands().run(
+            self.id,
+            Lane::Short,
+            Box::new(move || files::read_ahead(&file, offset, len)),
+        );
         self.work().warmth = match ran {
             Ran::Here => Warmth::Warmed,
             Ran::Elsewhere => Warmth::Warming,

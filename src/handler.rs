@@ -4,7 +4,7 @@
 //! (reactor or thread) carries that out. One handler object serves both models; what it needs of its driver it
 //! borrows through the [`Context`], so it holds no lock. This file must not know sockets or threads.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -181,6 +181,16 @@ impl Peer {
             Peer::V6(v6) => Some(v6.1),
             Peer::Unix => None,
         }
+    }
+
+    /// The address of its network: a client with an IPv6 address has all of the last 64 bits, so they
+    /// tell clients apart no better than ports do (RFC 4291 section 2.5.1). `None` for Unix sockets.
+    pub(crate) fn network(&self) -> Option<IpAddr> {
+        const HOST_BITS: u32 = 64;
+        Some(match self.ip()? {
+            IpAddr::V4(ip) => ip.into(),
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> HOST_BITS << HOST_BITS).into(),
+        })
     }
 
     /// Its IP address, if it has one.

@@ -7,10 +7,11 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::config::{INBOX_LOOK, JOB_NICENESS, THREAD_REST};
+use crate::config::{INBOX_LOOK, JOB_NICENESS, PASSWORD_WORKERS_MAX, THREAD_REST};
 use crate::conn_id::ConnId;
 use crate::handler::{Answer, Context};
 use crate::observe::Gauges;
@@ -36,12 +37,44 @@ pub enum Ran {
     Elsewhere,
 }
 
+/// The workers that do a task. Each lane has a queue and workers of its own, because a look at the
+/// disk must not wait behind a listing, and nothing must wait behind passwords.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Looks at the disk, writes, starts of programs, jobs of the library's user.
+    Short,
+    /// Listings of long folders, archives, compression.
+    Long,
+    /// Password checks (bcrypt): each takes a processor for as long as its cost says.
+    Passwords,
+}
+
+impl Lane {
+    /// All lanes, in the order of their numbers.
+    pub const ALL: [Lane; 3] = [Lane::Short, Lane::Long, Lane::Passwords];
+
+    /// Worker threads of this lane in a pool of `threads_max`.
+    fn threads_max(self, threads_max: usize) -> usize {
+        match self {
+            Lane::Short | Lane::Long => threads_max.max(1),
+            Lane::Passwords => {
+                // At most half of the processors, or a flood of guesses would take all of them.
+                let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+                (processors / 2).clamp(1, PASSWORD_WORKERS_MAX)
+            }
+        }
+    }
+}
+
 /// Takes errands from anywhere: a body source has no [`Context`] while it is asked for content.
-///
-/// None is ever refused: a connection has one at a time under way, so connections bound them.
 pub trait Errands: Send + Sync {
-    /// Has `errand` done for this connection.
-    fn run(&self, id: ConnId, errand: Errand) -> Ran;
+    /// Runs `errand` for this connection. Never refuses: a connection has one errand at a time under
+    /// way, so connections bound them.
+    fn run(&self, id: ConnId, lane: Lane, errand: Errand) -> Ran;
+
+    /// Runs `errand` for no connection: nobody is woken after it, and no close cancels it. The caller
+    /// bounds the number of these errands. Long ones are dropped where no thread can be had.
+    fn detach(&self, lane: Lane, errand: Errand);
 }
 
 /// A promise that an answer comes later, through [`Context::job`].
@@ -201,11 +234,13 @@ impl Waker {
     }
 }
 
-/// A small, bounded set of worker threads.
+/// A small, bounded set of worker threads, divided into [lanes](Lane).
 #[derive(Debug)]
 pub struct Pool {
-    shared: Arc<Shared>,
+    lanes: Lanes,
 }
+
+type Lanes = [Arc<Shared>; Lane::ALL.len()];
 
 #[derive(Debug)]
 struct Shared {
@@ -228,9 +263,15 @@ struct Queue {
 
 /// Something for a worker to do.
 struct Task {
-    id: ConnId,
-    inbox: Arc<Inbox>,
+    /// The connection that gets the result, if any.
+    owner: Option<(ConnId, Arc<Inbox>)>,
     work: Work,
+}
+
+impl Task {
+    fn is_of(&self, id: ConnId, inbox: &Arc<Inbox>) -> bool {
+        self.owner.as_ref().is_some_and(|(own, its)| *own == id && Arc::ptr_eq(its, inbox))
+    }
 }
 
 enum Work {
@@ -263,82 +304,102 @@ impl std::fmt::Debug for Queue {
 }
 
 impl Pool {
-    /// A pool of up to `threads_max` workers, started as they are needed, with at most `jobs_max` jobs waiting.
+    /// A pool of up to `threads_max` workers for short work and as many for long work, started as
+    /// they are needed, with at most `jobs_max` jobs waiting.
     #[must_use]
     pub fn new(threads_max: usize, jobs_max: usize) -> Self {
-        let queue = Queue {
-            waiting: VecDeque::new(),
-            jobs: 0,
-            resting: 0,
-            threads: 0,
-            threads_max: threads_max.max(1),
-            stopping: false,
-        };
-        Pool {
-            shared: Arc::new(Shared {
-                queue: Mutex::new(queue),
-                work: Condvar::new(),
-                jobs_max,
-                done: AtomicU64::new(0),
-            }),
-        }
+        let lane = |lane: Lane| Arc::new(Shared::new(lane.threads_max(threads_max), jobs_max));
+        Pool { lanes: Lane::ALL.map(lane) }
     }
 
     /// A desk for one driver.
     #[must_use]
     pub fn desk(&self, inbox: Arc<Inbox>) -> PoolDesk {
-        PoolDesk { shared: Arc::clone(&self.shared), inbox }
+        PoolDesk { lanes: self.lanes.clone(), inbox }
+    }
+
+    fn queues(&self) -> impl Iterator<Item = MutexGuard<'_, Queue>> {
+        self.lanes.iter().map(|lane| lock(&lane.queue))
     }
 
     /// Jobs and errands done so far.
     #[must_use]
     pub fn jobs_done(&self) -> u64 {
-        self.shared.done.load(Ordering::Relaxed)
+        self.lanes.iter().map(|lane| lane.done.load(Ordering::Relaxed)).sum()
     }
 
     /// Jobs that wait for a worker now.
     #[must_use]
     pub fn jobs_waiting(&self) -> usize {
-        lock(&self.shared.queue).jobs
+        self.queues().map(|queue| queue.jobs).sum()
     }
 
     /// Errands that wait for a worker now.
     #[must_use]
     pub fn errands_waiting(&self) -> usize {
-        let queue = lock(&self.shared.queue);
-        queue.waiting.len() - queue.jobs
+        self.queues().map(|queue| queue.waiting.len() - queue.jobs).sum()
     }
 
     /// Jobs that may wait.
     #[must_use]
     pub fn jobs_max(&self) -> usize {
-        self.shared.jobs_max
+        self.lanes[Lane::Short as usize].jobs_max
     }
 
     /// Worker threads there are now. They come with work and go when there has been none for
     /// [`THREAD_REST`].
     #[must_use]
     pub fn threads(&self) -> usize {
-        lock(&self.shared.queue).threads
+        self.queues().map(|queue| queue.threads).sum()
+    }
+
+    /// Runs `errand` for no connection, on a worker of `lane`.
+    pub fn detach(&self, lane: Lane, errand: Errand) {
+        detach(&self.lanes, lane, errand);
     }
 }
 
 impl Drop for Pool {
     /// Jobs under way are left to end by themselves: nobody waits for what may block.
     fn drop(&mut self) {
-        let dropped = {
-            let mut queue = lock(&self.shared.queue);
-            queue.stopping = true;
-            queue.jobs = 0;
-            std::mem::take(&mut queue.waiting)
-        };
-        self.shared.work.notify_all();
-        // Not under the lock: what a task owns may hand in an errand when it is dropped.
-        drop(dropped);
+        for lane in &self.lanes {
+            let dropped = {
+                let mut queue = lock(&lane.queue);
+                queue.stopping = true;
+                queue.jobs = 0;
+                std::mem::take(&mut queue.waiting)
+            };
+            lane.work.notify_all();
+            // Not under the lock: what a task owns may hand in an errand when it is dropped.
+            drop(dropped);
+        }
+    }
+}
+
+/// Where not one thread can be had, or the pool is gone, short work is done here: better late than
+/// never. Long work is dropped, because it would hold the loop.
+fn detach(lanes: &Lanes, lane: Lane, errand: Errand) {
+    let refused = lanes[lane as usize].enqueue_now(Task { owner: None, work: Work::Errand(errand) });
+    match (refused, lane) {
+        (Ok(()), _) => {}
+        (Err(work), Lane::Short) => drop(work.run()),
+        (Err(work), Lane::Long | Lane::Passwords) => drop(work),
     }
 }
 
 impl Shared {
+    fn new(threads_max: usize, jobs_max: usize) -> Self {
+        let queue =
+            Queue { waiting: VecDeque::new(), jobs: 0, resting: 0, threads: 0, threads_max, stopping: false };
+        Shared { queue: Mutex::new(queue), work: Condvar::new(), jobs_max, done: AtomicU64::new(0) }
+    }
+
+    /// Takes the lock, then queues the task.
+    fn enqueue_now(self: &Arc<Self>, task: Task) -> Result<(), Work> {
+        let mut queue = lock(&self.queue);
+        self.enqueue(&mut queue, task)
+    }
+
     /// Queues a task and sees to it that somebody will do it; gives it back where there is nobody.
     fn enqueue(self: &Arc<Self>, queue: &mut Queue, task: Task) -> Result<(), Work> {
         if queue.stopping {
@@ -365,34 +426,36 @@ impl Shared {
 /// Hands jobs to a [`Pool`].
 #[derive(Clone, Debug)]
 pub struct PoolDesk {
-    shared: Arc<Shared>,
+    lanes: Lanes,
     inbox: Arc<Inbox>,
 }
 
 impl JobDesk for PoolDesk {
     fn submit(&mut self, id: ConnId, job: Job) -> Result<Ticket, Job> {
-        let mut queue = lock(&self.shared.queue);
-        if queue.jobs >= self.shared.jobs_max {
+        let lane = &self.lanes[Lane::Short as usize];
+        let mut queue = lock(&lane.queue);
+        if queue.jobs >= lane.jobs_max {
             return Err(job);
         }
-        let task = Task { id, inbox: Arc::clone(&self.inbox), work: Work::Job(job) };
-        match self.shared.enqueue(&mut queue, task) {
+        let task = Task { owner: Some((id, Arc::clone(&self.inbox))), work: Work::Job(job) };
+        match lane.enqueue(&mut queue, task) {
             Err(Work::Job(job)) => Err(job),
             Ok(()) | Err(Work::Errand(_)) => Ok(Ticket(TicketState::Pending)),
         }
     }
 
     fn cancel(&mut self, id: ConnId) {
-        let is_its = |task: &Task| task.id == id && Arc::ptr_eq(&task.inbox, &self.inbox);
-        let mut queue = lock(&self.shared.queue);
-        let mut cancelled = Vec::new();
-        while let Some(at) = queue.waiting.iter().position(is_its) {
-            cancelled.extend(queue.waiting.remove(at));
+        for lane in &self.lanes {
+            let mut queue = lock(&lane.queue);
+            let mut cancelled = Vec::new();
+            while let Some(at) = queue.waiting.iter().position(|task| task.is_of(id, &self.inbox)) {
+                cancelled.extend(queue.waiting.remove(at));
+            }
+            queue.jobs = queue.waiting.iter().filter(|task| task.work.is_job()).count();
+            drop(queue);
+            // Not under the lock: what a task owns may hand in an errand when it is dropped.
+            drop(cancelled);
         }
-        queue.jobs = queue.waiting.iter().filter(|task| task.work.is_job()).count();
-        drop(queue);
-        // Not under the lock: what a task owns may hand in an errand when it is dropped.
-        drop(cancelled);
     }
 
     fn inbox(&self) -> &Arc<Inbox> {
@@ -405,12 +468,9 @@ impl JobDesk for PoolDesk {
 }
 
 impl Errands for PoolDesk {
-    fn run(&self, id: ConnId, errand: Errand) -> Ran {
-        let mut queue = lock(&self.shared.queue);
-        let task = Task { id, inbox: Arc::clone(&self.inbox), work: Work::Errand(errand) };
-        let refused = self.shared.enqueue(&mut queue, task);
-        drop(queue);
-        match refused {
+    fn run(&self, id: ConnId, lane: Lane, errand: Errand) -> Ran {
+        let task = Task { owner: Some((id, Arc::clone(&self.inbox))), work: Work::Errand(errand) };
+        match self.lanes[lane as usize].enqueue_now(task) {
             Ok(()) => Ran::Elsewhere,
             // Not one thread can be had, or the pool is gone: better late than never.
             Err(work) => {
@@ -418,6 +478,10 @@ impl Errands for PoolDesk {
                 Ran::Here
             }
         }
+    }
+
+    fn detach(&self, lane: Lane, errand: Errand) {
+        detach(&self.lanes, lane, errand);
     }
 }
 
@@ -450,21 +514,26 @@ fn work(shared: &Shared) {
         };
         let done = task.work.run();
         shared.done.fetch_add(1, Ordering::Relaxed);
-        task.inbox.put(task.id, done);
+        if let Some((id, inbox)) = task.owner {
+            inbox.put(id, done);
+        }
     }
 }
 
-/// Runs jobs at once, on the caller's thread: for the threaded twin.
+/// Runs jobs at once, on the caller's thread: for the threaded twin. Shared work that is long goes
+/// to the workers of `pool`, because a thread of each client would do as much of it at once as
+/// there are clients.
 #[derive(Debug)]
 pub struct InlineDesk {
     inbox: Arc<Inbox>,
+    pool: Arc<Pool>,
 }
 
 impl InlineDesk {
     /// A desk whose wake-ups go to `inbox`.
     #[must_use]
-    pub fn new(inbox: Arc<Inbox>) -> Self {
-        InlineDesk { inbox }
+    pub fn new(inbox: Arc<Inbox>, pool: Arc<Pool>) -> Self {
+        InlineDesk { inbox, pool }
     }
 }
 
@@ -480,18 +549,25 @@ impl JobDesk for InlineDesk {
     }
 
     fn errands(&self) -> Arc<dyn Errands> {
-        Arc::new(Inline)
+        Arc::new(Inline(Arc::clone(&self.pool)))
     }
 }
 
-/// Does errands at once.
+/// Does errands at once, other than long ones that are for several connections.
 #[derive(Debug)]
-struct Inline;
+struct Inline(Arc<Pool>);
 
 impl Errands for Inline {
-    fn run(&self, _id: ConnId, errand: Errand) -> Ran {
+    fn run(&self, _id: ConnId, _lane: Lane, errand: Errand) -> Ran {
         errand();
         Ran::Here
+    }
+
+    fn detach(&self, lane: Lane, errand: Errand) {
+        match lane {
+            Lane::Short => errand(),
+            Lane::Long | Lane::Passwords => self.0.detach(lane, errand),
+        }
     }
 }
 
@@ -601,6 +677,54 @@ mod tests {
         release
     }
 
+    /// Listings and password checks took all workers, and a look at the disk waited behind them.
+    #[test]
+    fn work_of_one_lane_does_not_wait_for_that_of_another() {
+        let pool = Pool::new(1, 16);
+        let (woken, wake_ups) = mpsc::channel();
+        let inbox = Arc::new(Inbox::new(rings(woken)));
+        let mut desk = pool.desk(Arc::clone(&inbox));
+        let (release, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        for lane in [Lane::Long, Lane::Passwords] {
+            for _ in 0..20 {
+                let gate = Arc::clone(&gate);
+                desk.errands().detach(
+                    lane,
+                    Box::new(move || {
+                        lock(&gate).recv().ok();
+                    }),
+                );
+            }
+        }
+        assert!(desk.submit(ConnId::new(1, 0), Box::new(answer)).is_ok());
+        wake_ups.recv_timeout(PATIENCE).expect("the short job is done");
+        let mut got = Vec::new();
+        inbox.take(&mut got);
+        assert_eq!(got.len(), 1);
+        assert!(pool.errands_waiting() >= 2 * 20 - 1 - PASSWORD_WORKERS_MAX);
+        drop(release);
+        // No wake-up follows the others.
+        while pool.jobs_done() < 41 {
+            std::thread::yield_now();
+        }
+        assert!(!inbox.has_news() && wake_ups.try_recv().is_err());
+    }
+
+    /// A thread of the twin does short work itself; the long work of many would be done by as many.
+    #[test]
+    fn shared_work_of_the_twin_goes_to_the_workers_where_it_is_long() {
+        let pool = Arc::new(Pool::new(1, 16));
+        let inbox = Arc::new(Inbox::new(Box::new(|| Ok(()))));
+        let errands = InlineDesk::new(inbox, Arc::clone(&pool)).errands();
+        for (lane, is_here) in [(Lane::Short, true), (Lane::Long, false), (Lane::Passwords, false)] {
+            let (done, is_done) = mpsc::channel();
+            let own = std::thread::current().id();
+            errands.detach(lane, Box::new(move || done.send(std::thread::current().id() == own).unwrap()));
+            assert_eq!(is_done.recv_timeout(PATIENCE), Ok(is_here), "{lane:?}");
+        }
+    }
+
     #[test]
     fn a_full_queue_gives_the_job_back_and_cancel_makes_room() {
         let inbox = Arc::new(Inbox::new(Box::new(|| Ok(()))));
@@ -625,10 +749,10 @@ mod tests {
             assert_eq!(pool.threads(), 1);
             wake_ups.recv().unwrap();
             inbox.take(&mut Vec::new());
-            let mut queue = lock(&pool.shared.queue);
+            let mut queue = lock(&pool.lanes[0].queue);
             while queue.threads > 0 {
                 // The worker that ends tells nobody.
-                queue = pool.shared.work.wait_timeout(queue, THREAD_REST).unwrap().0;
+                queue = pool.lanes[0].work.wait_timeout(queue, THREAD_REST).unwrap().0;
             }
         }
         assert_eq!(pool.jobs_done(), 2);
@@ -644,14 +768,14 @@ mod tests {
         assert!(desk.submit(ConnId::new(1, 0), Box::new(answer)).is_ok());
         wake_ups.recv().unwrap();
         inbox.take(&mut Vec::new());
-        while lock(&pool.shared.queue).resting == 0 {
+        while lock(&pool.lanes[0].queue).resting == 0 {
             std::thread::yield_now();
         }
-        let mut queue = lock(&pool.shared.queue);
+        let mut queue = lock(&pool.lanes[0].queue);
         let (_silent, nothing) = mpsc::channel::<()>();
         assert!(nothing.recv_timeout(2 * THREAD_REST).is_err());
-        let task = Task { id: ConnId::new(2, 0), inbox, work: Work::Job(Box::new(answer)) };
-        assert!(pool.shared.enqueue(&mut queue, task).is_ok());
+        let task = Task { owner: Some((ConnId::new(2, 0), inbox)), work: Work::Job(Box::new(answer)) };
+        assert!(pool.lanes[0].enqueue(&mut queue, task).is_ok());
         drop(queue);
         wake_ups.recv_timeout(PATIENCE).expect("the job is done");
     }
@@ -665,7 +789,7 @@ mod tests {
     impl Drop for HandsIn {
         fn drop(&mut self) {
             let told = self.1.clone();
-            self.0.run(ConnId::new(0, 0), Box::new(move || told.send(()).unwrap()));
+            self.0.detach(Lane::Short, Box::new(move || told.send(()).unwrap()));
         }
     }
 

@@ -141,6 +141,7 @@ pub mod buffer;
 pub mod call;
 pub mod cgi;
 pub mod cli;
+mod coalesce;
 pub mod config;
 pub mod conn_id;
 pub mod deadline;

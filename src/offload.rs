@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use crate::conn_id::ConnId;
 use crate::handler::Context;
 use crate::http::{BodySource, Filled};
-use crate::jobs::{Errands, Ran, lock};
+use crate::jobs::{Errands, Lane, Ran, lock};
 
 /// Makes content, one piece after the other. May block, and may be dropped between any two pieces.
 pub trait Producer: Send + 'static {
@@ -114,7 +114,7 @@ impl<P: Producer> Offloaded<P> {
             drop(back);
         });
         // Done here or elsewhere: the place says which.
-        let (Ran::Here | Ran::Elsewhere) = self.errands.run(self.id, errand);
+        let (Ran::Here | Ran::Elsewhere) = self.errands.run(self.id, Lane::Long, errand);
     }
 }
 
@@ -229,9 +229,13 @@ mod tests {
     struct Here;
 
     impl Errands for Here {
-        fn run(&self, _: ConnId, errand: Errand) -> Ran {
+        fn run(&self, _: ConnId, _: Lane, errand: Errand) -> Ran {
             drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(errand)));
             Ran::Here
+        }
+
+        fn detach(&self, _: Lane, errand: Errand) {
+            errand();
         }
     }
 

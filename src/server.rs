@@ -349,8 +349,7 @@ impl Server {
     /// handler, the workers and the port, and nothing that would make one wait for another.
     fn run_reactor<O: Observer>(mut self, log: Option<&LogQueue>) -> io::Result<Outcome> {
         let handler = self.handler();
-        let pool = Arc::new(Pool::new(self.config.limits.job_threads, self.config.limits.jobs_max));
-        self.metrics.watch_pool(Arc::clone(&pool));
+        let pool = self.pool();
         let (mut shares, _socket_files) = self.shares()?;
         let mut loops = Vec::with_capacity(shares.len());
         for listeners in shares.drain(..) {
@@ -381,6 +380,13 @@ impl Server {
             report_shares(&counters);
         }
         outcome
+    }
+
+    /// The workers beside the loops or threads.
+    fn pool(&self) -> Arc<Pool> {
+        let pool = Arc::new(Pool::new(self.config.limits.job_threads, self.config.limits.jobs_max));
+        self.metrics.watch_pool(Arc::clone(&pool));
+        pool
     }
 
     /// The listeners of each loop, and the files of Unix sockets, which are removed when the server
@@ -462,6 +468,7 @@ impl Server {
             access,
             log: log.cloned(),
             metrics: Arc::clone(&self.metrics),
+            pool: self.pool(),
         };
         twin.run(sockets, signals)
     }

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::KIB;
-use crate::conn_id::ConnId;
 use crate::error_page::error;
 use crate::handler::{Answer, Context, Sunk};
 use crate::http::response::OpenFile;
 use crate::http::{Body, Response, Status};
-use crate::jobs::Errands;
+use crate::jobs::{Errands, Lane};
 use crate::temporary::temporary_file;
 
 /// Content of one request kept in memory, in bytes. More goes to a file.
@@ -186,7 +185,7 @@ impl<T: Send + 'static> Drop for Beside<T> {
     fn drop(&mut self) {
         if let Some(value) = self.value.take() {
             // For no connection: none is to be woken for it.
-            self.errands.run(ConnId::new(0, 0), Box::new(move || drop(value)));
+            self.errands.detach(Lane::Short, Box::new(move || drop(value)));
         }
     }
 }
@@ -241,6 +240,7 @@ pub(crate) fn cannot_spill(errno: rustix::io::Errno) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conn_id::ConnId;
     use crate::jobs::{Errand, Ran, lock};
     use std::sync::Mutex;
 
@@ -248,9 +248,13 @@ mod tests {
     struct Later(Mutex<Vec<Errand>>);
 
     impl Errands for Later {
-        fn run(&self, _: ConnId, errand: Errand) -> Ran {
-            lock(&self.0).push(errand);
+        fn run(&self, _: ConnId, lane: Lane, errand: Errand) -> Ran {
+            self.detach(lane, errand);
             Ran::Elsewhere
+        }
+
+        fn detach(&self, _: Lane, errand: Errand) {
+            lock(&self.0).push(errand);
         }
     }
 

@@ -25,7 +25,7 @@ use crate::exchange::{Client, Exchange};
 use crate::files::{FileCache, Files};
 use crate::handler::{Handler, Now, Peer};
 use crate::http::{CloseReason, Phase, Status};
-use crate::jobs::{Done, Inbox, InlineDesk, lock};
+use crate::jobs::{Done, Inbox, InlineDesk, Pool, lock};
 use crate::log::{AccessBuffer, LogQueue};
 use crate::metrics::Metrics;
 use crate::observe::{Counters, Gauges, Observer, TwinTally};
@@ -62,6 +62,8 @@ pub struct Twin {
     pub(crate) access: Option<LogQueue>,
     pub(crate) log: Option<LogQueue>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Workers for shared work that is long.
+    pub(crate) pool: Arc<Pool>,
 }
 
 impl std::fmt::Debug for Twin {
@@ -516,7 +518,7 @@ impl Worker {
             Arc::clone(&twin.config),
             Arc::clone(&twin.handler),
             Files::Shared(Arc::clone(&twin.files)),
-            Box::new(InlineDesk::new(inbox)),
+            Box::new(InlineDesk::new(inbox, Arc::clone(&twin.pool))),
             access,
             shared.tally(id),
             now,
@@ -556,6 +558,15 @@ impl Worker {
             }
             if wait == Pumped::Blocked {
                 self.wait_for(phase);
+            }
+            if self.client.is_waiting() && self.line.expired.swap(false, Ordering::SeqCst) {
+                // The answer is late. The pump would only notice at the next read or write.
+                self.client.ready.writable = true;
+                wait = pump::expire(&mut self.client, &mut self.stream, &mut self.driver, self.id);
+                match wait {
+                    Pumped::Closed(reason) => break reason,
+                    Pumped::Blocked | Pumped::Yielded => continue,
+                }
             }
             let is_served_for = matches!(phase, Phase::Handling | Phase::Streaming);
             if self.is_alone && (is_served_for || self.client.is_waiting()) {
@@ -629,14 +640,15 @@ impl Worker {
             return;
         }
         let line = Arc::clone(&self.line);
-        let bell = if self.rings(phase) { line.woken.event() } else { None };
+        let rings = self.rings(phase);
+        let bell = if rings { line.woken.event() } else { None };
         let mut others = vec![(line.socket.as_fd(), socket)];
         others.extend(bell.map(|bell| (bell.as_fd(), PollFlags::IN)));
-        let look = bell.map(|_| read_clocks().mono + INBOX_LOOK);
+        let look = rings.then(|| read_clocks().mono + INBOX_LOOK);
         let (said, ready) = poll_watched(&self.watched, &others, due.into_iter().chain(look).min());
         self.driver.now = read_clocks();
         self.advance(&ready);
-        if bell.is_some() && line.woken.take() {
+        if rings && line.woken.take() {
             self.hear_bell();
         }
         // No longer idle: a stop must leave the reading half alone from here on.
@@ -646,7 +658,8 @@ impl Worker {
 
     /// The one place where a worker waits, other than the read that the pump makes.
     fn wait_for(&mut self, phase: Phase) {
-        if !self.watched.is_empty() && (!self.rings(phase) || self.line.woken.event().is_some()) {
+        let can_poll = !self.rings(phase) || self.line.woken.event().is_some();
+        if !self.watched.is_empty() && (can_poll || phase != Phase::Streaming) {
             return self.wait_beside(phase);
         }
         match phase {
@@ -682,9 +695,21 @@ impl Worker {
         self.driver.now = read_clocks();
     }
 
-    /// Whether the content under way comes from a source that rings when it has more, and not from what is watched.
+    /// Returns true if the bell rings for the next step of the answer: for a source that has more
+    /// content, or for a result of shared work. Otherwise a watched thing brings that step.
     fn rings(&mut self, phase: Phase) -> bool {
-        phase == Phase::Streaming && self.client.watch().is_none()
+        let brings_answer = self.client.watch().map(|watch| watch.watched.brings_answer());
+        match phase {
+            Phase::Streaming => brings_answer != Some(true),
+            _ if self.client.is_waiting() => brings_answer == Some(false),
+            Phase::Idle
+            | Phase::ReceivingHead
+            | Phase::ReceivingBody
+            | Phase::Handling
+            | Phase::Sending
+            | Phase::Lingering
+            | Phase::Closed => false,
+        }
     }
 
     fn hear_bell(&mut self) {

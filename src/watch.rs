@@ -78,6 +78,12 @@ pub trait Watched: Send + Sync {
     /// by a would-block, still is. May be called at any time, and must not block.
     fn advance(self: Arc<Self>, ready: Ready, now: Instant) -> Advanced;
 
+    /// Returns false if the answer comes through the inbox of the driver and not from
+    /// [`Watched::advance`]. Then the answer timeout of the connection holds.
+    fn brings_answer(&self) -> bool {
+        true
+    }
+
     /// Its connection has no further use for it: it is gone, or goes on without it. From now on nothing it says is
     /// heard, and it should be over soon.
     fn abandon(&self);

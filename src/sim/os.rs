@@ -12,7 +12,7 @@ use super::world::{PendingJob, PendingWork, Shared, World, pattern};
 use crate::config::KIB;
 use crate::conn_id::{ConnId, WatchId};
 use crate::handler::{Now, Peer};
-use crate::jobs::{Done, Errand, Errands, Inbox, Job, JobDesk, Ran, Ticket, TicketState, lock};
+use crate::jobs::{Done, Errand, Errands, Inbox, Job, JobDesk, Lane, Ran, Ticket, TicketState, lock};
 use crate::pump::{FilePart, SentFile, Stream};
 use crate::reactor::os::{Os, OsEvent};
 use crate::watch::Watched;
@@ -224,7 +224,7 @@ impl JobDesk for SimDesk {
 }
 
 impl Errands for SimDesk {
-    fn run(&self, id: ConnId, errand: Errand) -> Ran {
+    fn run(&self, id: ConnId, _lane: Lane, errand: Errand) -> Ran {
         let mut world = lock(&self.world);
         if world.rng.chance(100) {
             drop(world);
@@ -235,6 +235,10 @@ impl Errands for SimDesk {
         world.tell(|| format!("{id} hands in an errand"));
         world.jobs.push(PendingJob { due_ns, id, work: PendingWork::Errand(errand) });
         Ran::Elsewhere
+    }
+
+    fn detach(&self, lane: Lane, errand: Errand) {
+        let (Ran::Here | Ran::Elsewhere) = self.run(ConnId::new(0, 0), lane, errand);
     }
 }
 

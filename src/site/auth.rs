@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,10 +15,13 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use super::answer_here;
+use super::checks::Checks;
+use super::guesses::{Guesses, Origin, Penalty};
 use crate::api;
+use crate::coalesce::{Coalesced, Unmade, Work};
 use crate::config::{
-    AUTH_CHECKS_MAX, AUTH_COST_MAX, AUTH_FILE_BYTES_MAX, AUTH_FRESH, AUTH_REMEMBERED_FOR,
-    AUTH_REMEMBERED_MAX, AuthRule, AuthUsers, Config,
+    AUTH_CHECK_REQUESTS_MAX, AUTH_COST_MAX, AUTH_DELAY_MAX, AUTH_FILE_BYTES_MAX, AUTH_FRESH,
+    AUTH_LOOK_REQUESTS_MAX, AUTH_REMEMBERED_FOR, AUTH_REMEMBERED_MAX, AuthRule, AuthUsers, Config,
 };
 use crate::error_page::{error, wants_html};
 use crate::handler::{Answer, Context, Handler, Now, When};
@@ -27,7 +29,7 @@ use crate::http::fields::trim_ows;
 use crate::http::request::KeptHead;
 use crate::http::target::{encode_path, normalize};
 use crate::http::{Method, Request, Response, Status};
-use crate::jobs::{Then, lock};
+use crate::jobs::{Errands, Lane, lock};
 use crate::upload;
 
 /// What bcrypt looks at of a password. The rest would be ignored, so a longer one is refused.
@@ -72,51 +74,113 @@ impl Handler for Auth {
         let Some(credentials) = Credentials::of(request) else {
             return guard.refusal(scope, request).into();
         };
-        match guard.recall(scope, &credentials, cx.now()) {
-            Recalled::Right => {
-                welcome(&credentials, cx);
-                self.inner.handle(request, cx)
-            }
-            Recalled::Wrong => guard.refusal(scope, request).into(),
-            Recalled::NotYet => self.check(guard, scope, credentials, request, cx),
-        }
+        judge(guard, &self.inner, Attempt { scope, credentials }, Looked::NotYet, request, cx)
     }
 }
 
-impl Auth {
-    /// Has the password checked beside the loop, then goes on where `handle` would have.
-    fn check(
-        &self,
-        guard: &Arc<Guard>,
-        scope: usize,
-        credentials: Credentials,
-        request: &Request<'_>,
-        cx: &mut Context<'_>,
-    ) -> Answer {
-        let Some(turn) = Turn::take(guard) else {
-            let detail = "too many passwords are being checked";
-            return error(Status::SERVICE_UNAVAILABLE, detail, wants_html(request)).into();
-        };
-        let (guard, inner) = (Arc::clone(guard), Arc::clone(&self.inner));
-        let (head, limits, asked) = (KeptHead::of(request), cx.limits().clone(), cx.now());
-        cx.job_then(move || {
-            let is_right = guard.verify(scope, &credentials, asked);
-            drop(turn);
-            let then: Then = Box::new(move |cx| {
-                let answer = head.with(&limits, |request| {
-                    if !is_right {
-                        return guard.refusal(scope, request).into();
-                    }
-                    welcome(&credentials, cx);
-                    answer_here(&*inner, request, cx)
-                });
-                answer.unwrap_or_else(|| {
-                    error(Status::INTERNAL_SERVER_ERROR, "the request was lost", false).into()
-                })
-            });
-            then
-        })
+/// A name and a password for a part of the site.
+struct Attempt {
+    scope: usize,
+    credentials: Credentials,
+}
+
+/// States whether the htpasswd files were looked at for the request in hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    NotYet,
+    Now,
+}
+
+/// Passes the request on, refuses it, or finds out what to do.
+fn judge(
+    guard: &Arc<Guard>,
+    inner: &Arc<dyn Handler>,
+    attempt: Attempt,
+    looked: Looked,
+    request: &Request<'_>,
+    cx: &mut Context<'_>,
+) -> Answer {
+    match guard.recall(&attempt, looked, cx.now()) {
+        Recalled::Right => {
+            welcome(&attempt.credentials, cx);
+            answer_here(&**inner, request, cx)
+        }
+        Recalled::Wrong => guard.refuse_guess(attempt.scope, request, cx),
+        Recalled::Stale => look_first(guard, inner, attempt, request, cx),
+        Recalled::Unknown => check(guard, inner, attempt, request, cx),
     }
+}
+
+/// Has the htpasswd files looked at, then judges again. Needs no place among the password checks,
+/// and is never refused.
+fn look_first(
+    guard: &Arc<Guard>,
+    inner: &Arc<dyn Handler>,
+    attempt: Attempt,
+    request: &Request<'_>,
+    cx: &mut Context<'_>,
+) -> Answer {
+    let (looker, now) = (Arc::clone(guard), cx.now());
+    let begin = move |work: Work<(), ()>, errands: &Arc<dyn Errands>| {
+        let look = move || {
+            looker.refresh(now);
+            work.finish(&());
+        };
+        errands.detach(Lane::Short, Box::new(look));
+    };
+    let (guard, inner) = (Arc::clone(guard), Arc::clone(inner));
+    let (head, limits) = (KeptHead::of(request), cx.limits().clone());
+    let looks = Arc::clone(&guard.looks);
+    looks.answer(&(), cx, begin, move |_, cx| {
+        head.with(&limits, |request| judge(&guard, &inner, attempt, Looked::Now, request, cx))
+            .unwrap_or_else(lost)
+    })
+}
+
+/// Has the password checked beside the loop, once for all equal attempts under way.
+fn check(
+    guard: &Arc<Guard>,
+    inner: &Arc<dyn Handler>,
+    attempt: Attempt,
+    request: &Request<'_>,
+    cx: &mut Context<'_>,
+) -> Answer {
+    let Attempt { scope, credentials } = attempt;
+    let digest = digest_of(&guard.key, &guard.scopes[scope].path, &credentials);
+    let (origin, asked) = (Origin::of(cx.peer()), cx.now());
+    let (checker, own) = (Arc::clone(guard), credentials.clone());
+    let begin = move |work: Work<Digest, bool>, errands: &Arc<dyn Errands>| {
+        let attempts = Arc::clone(&checker.attempts);
+        let check = Check { guard: checker, scope, credentials: own, asked, work };
+        let pushed = attempts.checks.push(origin, check, |check| check.work.is_wanted());
+        drop(pushed.dropped);
+        if pushed.calls {
+            let call = Call(Some(attempts));
+            errands.detach(Lane::Passwords, Box::new(move || call.answer()));
+        }
+    };
+    let (guard, inner) = (Arc::clone(guard), Arc::clone(inner));
+    let (head, limits) = (KeptHead::of(request), cx.limits().clone());
+    let verdicts = Arc::clone(&guard.attempts.verdicts);
+    verdicts.answer(&digest, cx, begin, move |verdict, cx| {
+        let answer = head.with(&limits, |request| match verdict {
+            Ok(true) => {
+                welcome(&credentials, cx);
+                answer_here(&*inner, request, cx)
+            }
+            Ok(false) => guard.refuse_guess(scope, request, cx),
+            Err(Unmade::Lost | Unmade::TooMany) => {
+                let detail = "too many passwords are being checked";
+                error(Status::SERVICE_UNAVAILABLE, detail, wants_html(request)).into()
+            }
+        });
+        answer.unwrap_or_else(lost)
+    })
+}
+
+/// The answer where a kept request cannot be read again.
+fn lost() -> Answer {
+    error(Status::INTERNAL_SERVER_ERROR, "the request was lost", false).into()
 }
 
 /// The client may come in. What it gets is for nobody else: a shared cache must not keep it.
@@ -125,19 +189,56 @@ fn welcome(credentials: &Credentials, cx: &mut Context<'_>) {
     cx.add_field(When::Unsaid, "Cache-Control", "private");
 }
 
-/// A password check under way, counted while it is.
-struct Turn(Arc<AtomicUsize>);
+/// A password check that waits for a worker.
+struct Check {
+    guard: Arc<Guard>,
+    scope: usize,
+    credentials: Credentials,
+    asked: Now,
+    work: Work<Digest, bool>,
+}
 
-impl Turn {
-    fn take(guard: &Guard) -> Option<Turn> {
-        let turn = Turn(Arc::clone(&guard.checks));
-        (turn.0.fetch_add(1, Ordering::Relaxed) < AUTH_CHECKS_MAX).then_some(turn)
+impl Check {
+    fn run(self) {
+        if self.work.is_wanted() {
+            let is_right = self.guard.verify(self.scope, &self.credentials, self.asked);
+            self.work.finish(&is_right);
+        }
     }
 }
 
-impl Drop for Turn {
+/// A worker that was called for the next check.
+struct Call(Option<Arc<Attempts>>);
+
+impl Call {
+    fn answer(mut self) {
+        if let Some(check) = self.0.take().and_then(|attempts| attempts.checks.next()) {
+            check.run();
+        }
+    }
+}
+
+impl Drop for Call {
+    /// No worker came. A check that stayed would wait for ever, so one is given up.
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        drop(self.0.take().and_then(|attempts| attempts.checks.next()));
+    }
+}
+
+/// Keyed hash of a name and a password for a part of the site.
+type Digest = [u8; 32];
+
+/// State that all guards of a server share: a client may try its passwords at each of them.
+pub(super) struct Attempts {
+    guesses: Guesses,
+    checks: Checks<Check>,
+    verdicts: Arc<Coalesced<Digest, bool>>,
+}
+
+impl Attempts {
+    pub(super) fn new() -> Arc<Self> {
+        let verdicts = Coalesced::new(AUTH_CHECK_REQUESTS_MAX);
+        Arc::new(Attempts { guesses: Guesses::default(), checks: Checks::default(), verdicts })
     }
 }
 
@@ -148,7 +249,11 @@ pub struct Guard {
     /// Random for each process: whoever sees a hash, or measures how it is looked up, learns nothing by it.
     key: Hmac<Sha256>,
     state: Mutex<State>,
-    checks: Arc<AtomicUsize>,
+    /// Held while the htpasswd files are read: an older reading must not replace a newer one.
+    reading: Mutex<()>,
+    /// Looks at the htpasswd files under way.
+    looks: Arc<Coalesced<(), ()>>,
+    attempts: Arc<Attempts>,
     health: bool,
     clean_urls: bool,
 }
@@ -260,12 +365,18 @@ enum Place {
 enum Recalled {
     Right,
     Wrong,
-    NotYet,
+    /// They were right when the htpasswd files were last looked at, which is too long ago.
+    Stale,
+    Unknown,
 }
 
 impl Guard {
     /// Reads the htpasswd files; `None` when no path takes a password.
-    pub(super) fn open(rules: &[AuthRule], config: &Config) -> Result<Option<Guard>, String> {
+    pub(super) fn open(
+        rules: &[AuthRule],
+        config: &Config,
+        attempts: &Arc<Attempts>,
+    ) -> Result<Option<Guard>, String> {
         if rules.is_empty() {
             return Ok(None);
         }
@@ -277,7 +388,9 @@ impl Guard {
             scopes: Vec::new(),
             key,
             state: Mutex::default(),
-            checks: Arc::default(),
+            reading: Mutex::default(),
+            looks: Coalesced::new(AUTH_LOOK_REQUESTS_MAX),
+            attempts: Arc::clone(attempts),
             health: config.health,
             clean_urls: config.files.clean_urls,
         };
@@ -372,11 +485,27 @@ impl Guard {
             .with_field("WWW-Authenticate", &self.scopes[scope].challenge)
     }
 
-    /// What can be said without bcrypt. `NotYet` also once a second for what is remembered, so that the htpasswd
-    /// files are looked at again.
-    fn recall(&self, scope: usize, credentials: &Credentials, now: Now) -> Recalled {
-        let scope = &self.scopes[scope];
-        let mac = mac_of(&self.key, &scope.path, credentials);
+    /// Refuses a wrong password, and the later the more often this client was wrong before. Beyond
+    /// the number of refusals that may wait it is 429 at once, and the connection ends: a further
+    /// guess takes another.
+    fn refuse_guess(&self, scope: usize, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        match self.attempts.guesses.note(cx.peer(), cx.now().mono, cx.limits()) {
+            Penalty::Nothing => self.refusal(scope, request).into(),
+            Penalty::Delay(delay) => delay.answer(self.refusal(scope, request), cx),
+            Penalty::TooMany => {
+                let detail = "too many wrong names or passwords";
+                error(Status::TOO_MANY_REQUESTS, detail, wants_html(request))
+                    .with_field("Retry-After", AUTH_DELAY_MAX.as_secs().to_string())
+                    .closing()
+                    .into()
+            }
+        }
+    }
+
+    /// Judges an attempt as far as that is possible without bcrypt.
+    fn recall(&self, attempt: &Attempt, looked: Looked, now: Now) -> Recalled {
+        let scope = &self.scopes[attempt.scope];
+        let mac = mac_of(&self.key, &scope.path, &attempt.credentials);
         // All of them, whichever is right: how long it takes tells nothing.
         let known = scope.known.iter().filter(|known| mac.clone().verify_slice(&known[..]).is_ok()).count();
         if known > 0 {
@@ -385,21 +514,21 @@ impl Guard {
         if scope.books.is_empty() {
             return Recalled::Wrong;
         }
-        let mut state = lock(&self.state);
-        if state.looked.is_none_or(|looked| now.mono.saturating_duration_since(looked) >= AUTH_FRESH) {
-            state.looked = Some(now.mono);
-            return Recalled::NotYet;
-        }
-        match state.right.get(&finish(mac)) {
-            Some(until) if *until > now.mono => Recalled::Right,
-            Some(_) | None => Recalled::NotYet,
+        let state = lock(&self.state);
+        let is_remembered = state.right.get(&finish(mac)).is_some_and(|until| *until > now.mono);
+        let is_fresh = looked == Looked::Now
+            || state.looked.is_some_and(|looked| now.mono.saturating_duration_since(looked) < AUTH_FRESH);
+        match (is_remembered, is_fresh) {
+            (false, _) => Recalled::Unknown,
+            (true, false) => Recalled::Stale,
+            (true, true) => Recalled::Right,
         }
     }
 
     /// Whether these credentials are right: on a worker thread, where it may take its time.
     fn verify(&self, scope: usize, credentials: &Credentials, asked: Now) -> bool {
         let scope = &self.scopes[scope];
-        self.refresh(asked.wall);
+        self.refresh(asked);
         let digest = digest_of(&self.key, &scope.path, credentials);
         let (users, generation) = {
             let state = lock(&self.state);
@@ -417,7 +546,7 @@ impl Guard {
         is_right
     }
 
-    fn remember(&self, digest: [u8; 32], generation: u64, now: Instant) {
+    fn remember(&self, digest: Digest, generation: u64, now: Instant) {
         let mut state = lock(&self.state);
         if state.generation != generation {
             return;
@@ -433,11 +562,15 @@ impl Guard {
     }
 
     /// Reads again which htpasswd files have changed. One that cannot be read, or not understood, counts as it was.
-    fn refresh(&self, wall: Duration) {
+    ///
+    /// The look counts from `asked`, and only when it is over: one that is given up must not pass for
+    /// one that was done.
+    fn refresh(&self, asked: Now) {
+        let _reading = lock(&self.reading);
         let books: Vec<_> =
             lock(&self.state).books.iter().map(|book| (book.file.clone(), book.stamp)).collect();
         for (at, (file, known)) in books.into_iter().enumerate() {
-            let stamp = stamp_of(&file, wall);
+            let stamp = stamp_of(&file, asked.wall);
             if stamp.is_some() && stamp == known {
                 continue;
             }
@@ -457,6 +590,8 @@ impl Guard {
                 }
             }
         }
+        let mut state = lock(&self.state);
+        state.looked = state.looked.max(Some(asked.mono));
     }
 }
 
@@ -525,7 +660,7 @@ fn digest_of(key: &Hmac<Sha256>, path: &[u8], credentials: &Credentials) -> [u8;
 }
 
 /// What a client claims to be.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Credentials {
     user: Vec<u8>,
     password: Vec<u8>,
@@ -641,7 +776,7 @@ impl Guard {
         let mut config = Config::default();
         config.files.clean_urls = clean_urls;
         config.site.auth = rules.iter().map(|text| parse_user_rule(text).unwrap()).collect();
-        Arc::new(Guard::open(&config.site.auth, &config).unwrap().unwrap())
+        Arc::new(Guard::open(&config.site.auth, &config, &Attempts::new()).unwrap().unwrap())
     }
 }
 
@@ -660,7 +795,7 @@ mod tests {
     fn guard(rules: &[&str]) -> Guard {
         let mut config = Config::default();
         config.site.auth = rules.iter().map(|text| rule(text)).collect();
-        Guard::open(&config.site.auth, &config).unwrap().unwrap()
+        Guard::open(&config.site.auth, &config, &Attempts::new()).unwrap().unwrap()
     }
 
     fn with_request<T>(target: &str, fields: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {
@@ -779,7 +914,7 @@ mod tests {
         let scope = guard.scope_of(b"/x").unwrap();
         let recall = |user: &str, password: &str| {
             let credentials = Credentials { user: user.into(), password: password.into() };
-            matches!(guard.recall(scope, &credentials, now), Recalled::Right)
+            matches!(guard.recall(&Attempt { scope, credentials }, Looked::NotYet, now), Recalled::Right)
         };
         assert!(recall("u", "p") && recall("v", "q"));
         for (user, password) in
@@ -787,6 +922,39 @@ mod tests {
         {
             assert!(!recall(user, password), "{user}:{password}");
         }
+    }
+
+    /// A look was noted when it was asked for. A client that broke that request off kept the others
+    /// from looking, and so a user who had been removed could go on.
+    #[test]
+    fn a_look_at_the_users_counts_when_it_is_over() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, format!("u:{HASH}\n")).unwrap();
+        let config = Config::default();
+        let users = AuthUsers::File(file.path().to_owned());
+        let rules = [AuthRule { path: "/x".into(), users }];
+        let guard = Guard::open(&rules, &config, &Attempts::new()).unwrap().unwrap();
+        let credentials = Credentials { user: b"u".to_vec(), password: b"open sesame".to_vec() };
+        let attempt = Attempt { scope: 0, credentials };
+        let start = crate::reactor::os::read_clocks();
+        let at = |secs| {
+            let passed = Duration::from_secs(secs);
+            Now { mono: start.mono + passed, wall: start.wall + passed }
+        };
+        let recall = |secs, looked| guard.recall(&attempt, looked, at(secs));
+        assert!(matches!(recall(0, Looked::NotYet), Recalled::Unknown));
+        assert!(guard.verify(0, &attempt.credentials, at(0)));
+        assert!(matches!(recall(0, Looked::NotYet), Recalled::Right));
+        for _ in 0..3 {
+            assert!(matches!(recall(2, Looked::NotYet), Recalled::Stale), "until somebody has looked");
+        }
+        guard.refresh(at(2));
+        assert!(matches!(recall(2, Looked::NotYet), Recalled::Right));
+        std::fs::write(&file, format!("v:{HASH}\n")).unwrap();
+        assert!(matches!(recall(4, Looked::NotYet), Recalled::Stale));
+        guard.refresh(at(4));
+        assert!(matches!(recall(4, Looked::Now), Recalled::Unknown));
+        assert!(!guard.verify(0, &attempt.credentials, at(4)));
     }
 
     #[test]

@@ -6,8 +6,10 @@
 //! dot segments and double slashes), or another spelling would lead around them. Must not know flags.
 
 mod auth;
+mod checks;
 mod cors;
 mod fields;
+mod guesses;
 mod hosts;
 mod pattern;
 mod rules;
@@ -19,6 +21,7 @@ use crate::files::{self, StaticFiles};
 use crate::handler::{Answer, Context, Handler, Router};
 use crate::http::Request;
 use crate::upload;
+use auth::Attempts;
 use hosts::{HostFiles, Hosts};
 use rules::Rules;
 
@@ -48,8 +51,10 @@ impl Site {
     /// One line that names the file, and the line in it.
     pub fn open(config: &Config) -> Result<Self, String> {
         let fields = FieldRules::new(&config.files.fields)?;
-        let guard = Guard::open(&config.site.auth, config)?.map(Arc::new);
-        let write_guard = Guard::open(&config.site.write_auth, config)?.map(Guard::for_writing).map(Arc::new);
+        let attempts = Attempts::new();
+        let guard = Guard::open(&config.site.auth, config, &attempts)?.map(Arc::new);
+        let write_guard = Guard::open(&config.site.write_auth, config, &attempts)?;
+        let write_guard = write_guard.map(Guard::for_writing).map(Arc::new);
         let write_guards = WriteGuards { guards: [write_guard.clone(), guard.clone()] };
         let takes_uploads = !config.files.uploads.is_empty();
         Ok(Site {

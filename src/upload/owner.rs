@@ -3,12 +3,9 @@
 //! Room for unfinished uploads is shared by all clients. It is divided by owner, so that one client
 //! cannot push out the uploads of another. Must not know what is kept.
 
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::IpAddr;
 
 use crate::handler::{Context, Peer};
-
-/// The bits of an IPv6 address that name the host within its network: a client has all of them.
-const HOST_BITS: u32 = 64;
 
 /// A client, as far as it can be told from others: the user it has proved to be, and its network.
 ///
@@ -26,11 +23,7 @@ impl Owner {
     }
 
     fn new(user: Option<&str>, peer: &Peer) -> Owner {
-        let network = peer.ip().map(|ip| match ip {
-            IpAddr::V4(_) => ip,
-            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> HOST_BITS << HOST_BITS).into(),
-        });
-        Owner { user: user.map(str::to_owned), network }
+        Owner { user: user.map(str::to_owned), network: peer.network() }
     }
 }
 

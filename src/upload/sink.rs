@@ -11,10 +11,9 @@ use super::partial::Writer;
 use super::refusal::Refusal;
 use super::{Ask, resume};
 use crate::config::{Limits, UPLOAD_BUFFER_BYTES};
-use crate::conn_id::ConnId;
 use crate::handler::{Answer, BodySink, Context, Sunk};
 use crate::http::Response;
-use crate::jobs::{Errands, Then};
+use crate::jobs::{Errands, Lane, Then};
 use crate::offload::Taken;
 
 /// Takes the content of one upload.
@@ -156,6 +155,6 @@ impl Drop for Sink {
             }
         });
         // For no connection: this one is gone, or goes on with something else.
-        self.errands.run(ConnId::new(0, 0), errand);
+        self.errands.detach(Lane::Short, errand);
     }
 }

@@ -1,11 +1,12 @@
 //! Passwords by path: nothing behind one is seen without it, however its name is spelled.
 
 use std::fs;
+use std::time::Duration;
 
 use base64::Engine as _;
 
 use crate::docroot::Docroot;
-use crate::harness::{MODELS, Server, command, now, on_both, run, until};
+use crate::harness::{MODELS, PATIENCE, Server, assert_took, command, now, on_both, run, until};
 use crate::wire::{Client, get, request};
 
 /// `open sesame` and `another`, made by `htpasswd -nbB -C 4`.
@@ -315,6 +316,214 @@ fn no_archive_and_no_readme_shows_what_has_a_password_of_its_own() {
             let has_name = |name: &str| memchr::memmem::find(&got.body, name.as_bytes()).is_some();
             assert!(has(&got.body) && has_name("private/file.txt") && !has_name("deeper"));
             assert!(has(&ask("/private/deeper/?archive=tar", "v:q").expect(200).body));
+        }
+    });
+}
+
+/// Sends a request with a password and does not wait for the answer.
+fn send(client: &mut Client, method: &str, path: &str, pair: &str) {
+    client.send(request(method, path, &[&basic(pair)], b""));
+}
+
+/// A guesser had as many tries a second as the server could answer.
+#[test]
+fn guesses_are_slowed_by_address_and_right_passwords_never_wait() {
+    let docroot = docroot();
+    let file = htpasswd(&docroot, &format!("u:{SESAME}\n"));
+    let file = format!("{file}@/private");
+    let cases = [
+        ("GET", &["--auth", "u:open sesame@/private"][..]),
+        ("HEAD", &["--htpasswd", &file]),
+        ("DELETE", &["--upload", "/private", "--write-auth", "u:open sesame@/private"]),
+        ("PUT", &["--upload", "/private", "--write-htpasswd", &file]),
+    ];
+    on_both(|model| {
+        std::thread::scope(|scope| {
+            for (method, flags) in cases {
+                let root = docroot.root();
+                scope.spawn(move || {
+                    let server = Server::start(model, &root, flags);
+                    let path = "/private/nosuch";
+                    let ask = |host: u8, pair: &str| {
+                        let since = now();
+                        let mut client = Client::connect_from(host, server.port);
+                        send(&mut client, method, path, pair);
+                        (client.response_to(method).status, now().duration_since(since))
+                    };
+                    let wrong: Vec<_> = (0..8).map(|number| ask(1, &format!("u:guess {number}"))).collect();
+                    assert!(wrong.iter().all(|(status, _)| *status == 401), "{method} {wrong:?}");
+                    let waits = [0, 0, 0, 0, 0, 250, 500, 1000].map(Duration::from_millis);
+                    for ((_, took), wait) in wrong.iter().zip(waits) {
+                        assert!((wait..wait + PATIENCE / 2).contains(took), "{method} {wrong:?}");
+                    }
+                    assert!(server.err.text().contains("5 wrong passwords from 127.0.0.1"));
+                    // While two refusals wait, one of them for 4 s.
+                    let mut waiting = [(); 2].map(|()| Client::connect(server.port));
+                    for (number, client) in waiting.iter_mut().enumerate() {
+                        send(client, method, path, &format!("u:late {number}"));
+                    }
+                    let (status, took) = ask(1, "u:open sesame");
+                    assert!(status != 401 && took < Duration::from_secs(2), "{method} {status} {took:?}");
+                    let (status, took) = ask(2, "u:guess");
+                    assert!(status == 401 && took < Duration::from_secs(2), "{method} {status} {took:?}");
+                    // No password is no guess, and neither is what could not be read.
+                    let since = now();
+                    let mut client = Client::connect(server.port);
+                    for field in [&[][..], &["Authorization: Basic ===="], &["Authorization: Bearer x"]] {
+                        client.ask(method, path, field, b"").expect(401);
+                    }
+                    assert_took("no guesses", since, 0.0..2.0);
+                });
+            }
+        });
+    });
+}
+
+/// A refusal that waits holds a connection, and on the twin a thread.
+#[test]
+fn refusals_that_wait_are_bounded() {
+    let docroot = docroot();
+    on_both(|model| {
+        let flags = ["--auth", "u:open sesame", "--max-connections", "40"];
+        let server = Server::start(model, &docroot.root(), &flags);
+        let mut client = Client::connect(server.port);
+        for number in 0..9 {
+            // The last of them waits for 2 s.
+            client.ask("GET", "/hello.txt", &[&basic(&format!("u:{number}"))], b"").expect(401);
+        }
+        let mut waiting: Vec<Client> = (0..10).map(|_| Client::connect(server.port)).collect();
+        for client in &mut waiting {
+            send(client, "GET", "/hello.txt", "u:wrong");
+        }
+        until("all of them wait", || {
+            let mut beyond = Client::connect(server.port);
+            send(&mut beyond, "GET", "/hello.txt", "u:beyond");
+            match beyond.is_quiet_for(Duration::from_millis(50)) {
+                true => false,
+                false => {
+                    let got = beyond.response().expect(429);
+                    assert_eq!(got.must("retry-after"), "8");
+                    assert!(got.says_close() && got.field("www-authenticate").is_none(), "{got:?}");
+                    true
+                }
+            }
+        });
+        let since = now();
+        let mut client = Client::connect(server.port);
+        for _ in 0..3 {
+            client.ask("GET", "/hello.txt", &[&basic("u:open sesame")], b"").expect(200);
+        }
+        assert_took("the right password", since, 0.0..2.0);
+        // Those that go make room.
+        drop(waiting);
+        until("there is room again", || {
+            let mut client = Client::connect(server.port);
+            send(&mut client, "GET", "/hello.txt", "u:wrong");
+            client.is_quiet_for(Duration::from_millis(50))
+        });
+    });
+}
+
+/// A flood of wrong passwords took every worker, both processors, and the places of other users.
+#[test]
+fn a_flood_of_guesses_holds_up_neither_users_nor_other_work() {
+    let docroot = docroot();
+    let hash = bcrypt::hash("open sesame", 8).unwrap();
+    let file = htpasswd(&docroot, &format!("u:{hash}\nv:{hash}\n"));
+    let file = format!("{file}@/private");
+    let since = now();
+    assert!(bcrypt::verify("open sesame", &hash).unwrap());
+    let one = now().duration_since(since);
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &["--htpasswd", &file, "--fresh", "0"]);
+        let mut known = Client::connect(server.port);
+        let remembered = |known: &mut Client| {
+            known.ask("GET", "/private/file.txt", &[&basic("v:open sesame")], b"").expect(200);
+        };
+        remembered(&mut known);
+        let mut flood: Vec<Client> = (0..60).map(|_| Client::connect(server.port)).collect();
+        for (number, client) in flood.iter_mut().enumerate() {
+            send(client, "GET", "/private/file.txt", &format!("u:guess {number}"));
+        }
+        let since = now();
+        for _ in 0..5 {
+            remembered(&mut known);
+            Client::connect(server.port).get("/plain/?json").expect(200);
+            Client::connect(server.port).get("/m5.bin").expect(200);
+        }
+        let others = now().duration_since(since);
+        // A login from elsewhere has its turn, whatever is in the queue.
+        let mut login = Client::connect_from(2, server.port);
+        login.ask("GET", "/private/file.txt", &[&basic("u:open sesame")], b"").expect(200);
+        let all = now().duration_since(since);
+        let checked: usize = flood.iter_mut().map(|client| usize::from(!client.has_nothing())).sum();
+        assert!(checked < 40, "{checked} of 60 guesses were checked before the login: {all:?}");
+        assert!(others < 15 * one + Duration::from_secs(1), "{others:?}, a check takes {one:?}");
+        // A password whose client is gone is not checked: the next login from there does not wait
+        // for the rest. They go with a reset; a client that only closes looks like one that has
+        // finished sending.
+        flood.into_iter().for_each(Client::reset);
+        until("their connections are gone", || server.descriptors() < 30);
+        let since = now();
+        known.ask("GET", "/private/file.txt", &[&basic("u:another")], b"").expect(401);
+        assert!(now().duration_since(since) < 10 * one + Duration::from_secs(1));
+    });
+}
+
+/// A thread of the twin that waits for a check has to notice that its time is up.
+#[test]
+fn checks_that_wait_too_long_are_503_in_time() {
+    let docroot = docroot();
+    let file = htpasswd(&docroot, &format!("u:{}\n", bcrypt::hash("open sesame", 10).unwrap()));
+    on_both(|model| {
+        let flags = ["--htpasswd", &file, "--answer-timeout", "1"];
+        let server = Server::start(model, &docroot.root(), &flags);
+        let mut flood: Vec<Client> = (0..60).map(|_| Client::connect(server.port)).collect();
+        for (number, client) in flood.iter_mut().enumerate() {
+            send(client, "GET", "/hello.txt", &format!("u:guess {number}"));
+        }
+        let since = now();
+        let last = flood.last_mut().unwrap();
+        assert!(last.response().expect(503).says_close());
+        last.assert_closed();
+        assert_took("the last of sixty", since, 0.5..5.0);
+        // With one place more there is no room, and that is known at once.
+        let mut more: Vec<Client> = (0..80).map(|_| Client::connect_from(2, server.port)).collect();
+        for (number, client) in more.iter_mut().enumerate() {
+            send(client, "GET", "/hello.txt", &format!("u:more {number}"));
+        }
+        let since = now();
+        let got = more.last_mut().unwrap().response().expect(503);
+        assert!(got.field("retry-after").is_some() && !got.says_close(), "{got:?}");
+        assert_took("one too many", since, 0.0..0.9);
+    });
+}
+
+#[test]
+fn equal_guesses_are_checked_once() {
+    let docroot = docroot();
+    let hash = bcrypt::hash("open sesame", 9).unwrap();
+    let file = htpasswd(&docroot, &format!("u:{hash}\n"));
+    on_both(|model| {
+        for (pair, status) in [("u:open sesame", 200), ("u:wrong", 401), ("nobody:x", 401)] {
+            let server = Server::start(model, &docroot.root(), &["--htpasswd", &file]);
+            let used = || server.cpu();
+            let before = used();
+            Client::connect(server.port).ask("GET", "/hello.txt", &[&basic("u:first")], b"").expect(401);
+            let one = used() - before;
+            // Not more than those that are refused at once.
+            let clients = if status == 200 { 16 } else { 4 };
+            let mut clients: Vec<Client> =
+                (0..clients).map(|host| Client::connect_from(1 + host, server.port)).collect();
+            let before = used();
+            for client in &mut clients {
+                send(client, "GET", "/hello.txt", pair);
+            }
+            for client in &mut clients {
+                client.response().expect(status);
+            }
+            let all = used() - before;
+            assert!(all < 5 * one / 2, "{pair}: {all:?} for all, {one:?} for one");
         }
     });
 }

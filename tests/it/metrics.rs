@@ -325,7 +325,8 @@ fn turns_are_a_histogram_and_threads_have_none() {
             assert_eq!(after.has(&format!("whirligig_{name}")), model == "reactor", "{name}");
         }
         for name in ["jobs_waiting", "jobs_waiting_limit", "errands_waiting", "job_threads"] {
-            assert_eq!(after.has(&format!("whirligig_{name}")), model == "reactor", "{name}");
+            // Both have workers: the twin for long work that several requests share.
+            assert!(after.has(&format!("whirligig_{name}")), "{name}");
         }
         assert_eq!(after.value("whirligig_log_dropped_total"), 0);
         assert!(after.has("process_start_time_seconds") && after.has("whirligig_file_cache_bytes"));

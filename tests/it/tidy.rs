@@ -72,6 +72,7 @@ const LAYERS: [&[&str]; 6] = [
     &[
         "call",
         "cgi",
+        "coalesce",
         "error_page",
         "feed",
         "files",
