@@ -57,11 +57,19 @@ fn time(request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     response.with_field("Vary", "Accept").with_field("Cache-Control", "no-store").into()
 }
 
-/// `GET /api/headers`: the request head as it was received, one line a field.
+/// Headers that `/api/headers` leaves out. A script may be allowed to read that page, but must not
+/// read cookies that are `HttpOnly`, nor a password that the browser adds.
+const SECRETS: [&str; 3] = ["cookie", "authorization", "proxy-authorization"];
+
+/// `GET /api/headers`: the request head as it was received, one line a header, without [`SECRETS`].
 fn headers(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
+    let is_secret = |line: &[u8]| {
+        let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+        SECRETS.iter().any(|secret| name.eq_ignore_ascii_case(secret.as_bytes()))
+    };
     let head = request.head().strip_suffix(b"\r\n").unwrap_or(request.head());
-    let lines: Vec<u8> = head.iter().copied().filter(|&byte| byte != b'\r').collect();
-    plain(lines).into()
+    let lines = head.split_inclusive(|&byte| byte == b'\n').filter(|line| !is_secret(line));
+    plain(lines.flatten().copied().filter(|&byte| byte != b'\r').collect()).into()
 }
 
 /// Text of the client's own making: shown as text and as nothing else.

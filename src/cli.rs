@@ -17,12 +17,14 @@ pub use exit::Exit;
 
 use crate::cgi::{parse_folder, parse_variable};
 use crate::config::{
-    AuthRule, Bind, CgiFolder, CgiOptions, Config, FIELDS_CEILING, FieldRule, FileOptions, Limits, LogFormat,
-    LogTarget, Model, SiteOptions, Symlinks, TIMEOUT_MAX, Timeouts, UPLOAD_BYTES_MAX, Vhost,
+    AllowedHost, AuthRule, Bind, CgiFolder, CgiOptions, Config, FIELDS_CEILING, FieldRule, FileOptions,
+    Limits, LogFormat, LogTarget, Model, SiteOptions, Symlinks, TIMEOUT_MAX, Timeouts, UPLOAD_BYTES_MAX,
+    Vhost,
 };
 use crate::log::{AccessLog, escape_control, open_access_log};
 use crate::site::{
-    parse_cache_rule, parse_field_rule, parse_file_rule, parse_origin, parse_user_rule, parse_vhost,
+    parse_allowed_host, parse_cache_rule, parse_field_rule, parse_file_rule, parse_origin, parse_user_rule,
+    parse_vhost,
 };
 use crate::upload::parse_upload_path;
 use clap::builder::{BoolishValueParser, ValueHint};
@@ -483,6 +485,11 @@ struct SiteArgs {
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_STRICT_HOSTS", hide_env = true)]
     #[arg(hide_short_help = true)]
     strict_hosts: bool,
+    /// NAME, .SUFFIX or any: a name for listings, archives, /api/, /_whirligig/ and uploads;
+    /// repeatable [default on loopback: addresses, localhost and --vhost names; else any]
+    #[arg(long, value_name = "NAME", value_parser = parse_allowed_host, value_delimiter = ',')]
+    #[arg(env = "WHIRLIGIG_ALLOW_HOST", hide_env = true)]
+    allow_host: Vec<AllowedHost>,
 }
 
 /// Programs that answer. The flags that may come several times take one a line from their variables.
@@ -568,6 +575,7 @@ impl SiteArgs {
             rules: self.rules.clone(),
             vhosts: self.vhost.clone(),
             strict_hosts: self.strict_hosts,
+            allow_hosts: self.allow_host.clone(),
         }
     }
 }
@@ -878,19 +886,29 @@ mod tests {
     fn each_part_of_the_site_has_its_flag() {
         let given = config(
             "--auth a:b@/c --auth d:e --htpasswd f@/g --cors https://a,null --cors https://b --rules r --vhost h=i \
-             --vhost *.j=k --strict-hosts",
+             --vhost *.j=k --strict-hosts --allow-host Nas.lan,.example.org --allow-host any",
         );
         let paths: Vec<_> = given.site.auth.iter().map(|rule| &rule.path[..]).collect();
         assert_eq!(paths, ["/c", "/", "/g"]);
         assert_eq!(given.site.cors, ["https://a", "null", "https://b"]);
         assert_eq!(given.site.rules.as_deref(), Some(Path::new("r")));
         assert_eq!((given.site.vhosts.len(), given.site.strict_hosts), (2, true));
+        let names = [
+            AllowedHost::Name("nas.lan".into()),
+            AllowedHost::Suffix("example.org".into()),
+            AllowedHost::Any,
+        ];
+        assert_eq!(given.site.allow_hosts, names);
         let argv = ["whirligig", "--cache-control=/a: b", "--header", "/a: B: c", ".", "--cors"];
         let given = parse(argv, &PLAIN).unwrap().config;
         let fields: Vec<_> =
             given.files.fields.iter().map(|rule| (&rule.name[..], &rule.value[..])).collect();
         assert_eq!(fields, [("B", "c"), ("Cache-Control", "b")]);
         assert_eq!(given.site.cors, ["*"]);
+        check_usage(
+            "--allow-host a:80 .",
+            "--allow-host 'a:80': the name comes without a port: every port counts",
+        );
         check_usage("--auth secret .", "--auth: not of the form USER:PASSWORD or USER:PASSWORD@/PATH");
     }
 

@@ -525,6 +525,17 @@ impl std::fmt::Debug for AuthUsers {
     }
 }
 
+/// A name that the operator has given this server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedHost {
+    /// Every name: names are not looked at.
+    Any,
+    /// This name, in lower case and without a port.
+    Name(String),
+    /// This name and all names below it.
+    Suffix(String),
+}
+
 /// A host with a folder of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vhost {
@@ -549,6 +560,9 @@ pub struct SiteOptions {
     pub vhosts: Vec<Vhost>,
     /// Whether the others are refused instead.
     pub strict_hosts: bool,
+    /// Further names under which listings, archives and the server's own data are given out, and
+    /// files may be written.
+    pub allow_hosts: Vec<AllowedHost>,
 }
 
 /// A folder of scripts.
@@ -656,6 +670,16 @@ impl Config {
             Model::Reactor => self.reactors.max(1),
             Model::Threads => 1,
         }
+    }
+
+    /// True if only this machine reaches the server: each address is a loopback address or a Unix
+    /// socket. Addresses of private networks do not count, because other machines reach those.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.binds.iter().all(|bind| match bind {
+            Bind::Ip(ip, _) => ip.to_canonical().is_loopback(),
+            Bind::Unix(_) => true,
+        })
     }
 
     /// Every folder that is served.

@@ -502,6 +502,20 @@ impl Router {
         self
     }
 
+    /// Adds the routes of another router, each with a handler of `wrap`'s making around its own.
+    #[must_use]
+    pub(crate) fn routes_of(
+        mut self,
+        other: Router,
+        wrap: impl Fn(Box<dyn Handler>) -> Box<dyn Handler>,
+    ) -> Self {
+        self.initials |= other.initials;
+        let wrapped = |route: Route| Route { handler: wrap(route.handler), ..route };
+        self.routes.extend(other.routes.into_iter().map(wrapped));
+        self.routes.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
+        self
+    }
+
     /// Where all other paths go.
     #[must_use]
     pub fn fallback(mut self, handler: impl Handler + 'static) -> Self {

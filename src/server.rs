@@ -25,7 +25,7 @@ use crate::observe::{Counters, LoopTally, Observer, Stopwatch};
 use crate::reactor::os::{Listener, MioOs, Os, TcpOptions, bind_tcp_shared, read_clocks};
 use crate::reactor::{Outcome, Reactor};
 use crate::signals::{Remote, Signals};
-use crate::site::{Site, check_hidden};
+use crate::site::{Because, Site, check_hidden, gate};
 use crate::spool::Spool;
 use crate::threads::{ListenSocket, Twin};
 use socket_file::SocketFile;
@@ -129,13 +129,6 @@ impl Bound {
             Bound::Unix(..) => None,
         }
     }
-
-    fn is_loopback(&self) -> bool {
-        match self {
-            Bound::Tcp(_, addr) => addr.ip().to_canonical().is_loopback(),
-            Bound::Unix(..) => true,
-        }
-    }
 }
 
 /// Why a server did not come up.
@@ -177,7 +170,9 @@ impl Server {
         config.files.withheld.extend(folders.filter(|folder| folder.is_dir()));
         let docroot = Docroot::open(&config.root, config.files.clone()).map_err(BindError::Root)?;
         check_hidden(&config).map_err(BindError::Site)?;
-        Server::open(config, |site, _| Ok(Content::Folder(Arc::new(docroot.guarded(site.guard())))))
+        Server::open(config, |site, _| {
+            Ok(Content::Folder(Arc::new(docroot.guarded(site.guard()).named(site.names()))))
+        })
     }
 
     /// The same around any content; that is made last but for the sockets.
@@ -252,25 +247,35 @@ impl Server {
             Content::Folder(docroot) => docroot,
         };
         let files = StaticFiles::new(Arc::clone(docroot));
-        let is_private = self.listeners.iter().all(Bound::is_loopback);
+        let is_private = self.config.is_private();
         let wanted =
             self.config.api.unwrap_or_else(|| is_private && !(docroot.has("api") || self.site.has("api")));
+        let names = self.site.names();
+        let because = |asked: Option<bool>, flag| match asked {
+            Some(_) => Because::Asked,
+            None => Because::Private { flag },
+        };
         let mut router = Router::new();
         if wanted {
-            let spool = Spool::new(self.config.limits.spool_bytes_max);
-            router = api::routes(router, &Arc::new(spool));
+            let spool = Arc::new(Spool::new(self.config.limits.spool_bytes_max));
+            let because = because(self.config.api, "--api");
+            router =
+                router.routes_of(api::routes(Router::new(), &spool), |inner| gate(names, because, inner));
         }
         if self.config.health {
             router = api::health(router);
         }
         if self.config.metrics.unwrap_or(is_private) {
-            router = metrics::route(router, &self.metrics);
+            let because = because(self.config.metrics, "--metrics");
+            let page = metrics::route(Router::new(), &self.metrics);
+            router = router.routes_of(page, |inner| gate(names, because, inner));
         }
         if self.config.files.live_reload {
             let roots: Vec<PathBuf> = self.config.roots().map(Into::into).collect();
-            router = live::routes(router, &roots);
+            let script = live::routes(Router::new(), &roots);
+            router = router.routes_of(script, |inner| gate(names, Because::Asked, inner));
         }
-        Arc::new(self.site.with_files(router, files, &self.config))
+        Arc::new(self.site.with_files(router, files))
     }
 
     /// The whole of what answers: the content, programs in front of it, and around both what the site asks for.
@@ -289,7 +294,7 @@ impl Server {
 
     /// Says so where strangers may write, and where nobody can.
     fn warn_of_uploads(&self) {
-        let is_private = self.listeners.iter().all(Bound::is_loopback);
+        let is_private = self.config.is_private();
         for area in &self.config.files.uploads {
             let is_there = |root: &std::path::Path| root.join(area.trim_start_matches('/')).is_dir();
             if !self.config.roots().any(is_there) {

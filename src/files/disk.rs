@@ -20,8 +20,9 @@ use super::{CachedFile, Content, Meta, coding, types};
 use crate::config::{FieldRule, FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
 use crate::http::negotiate::Coding;
 use crate::http::response::OpenFile;
+use crate::http::{Request, Response};
 use crate::offload::Places;
-use crate::site::{FieldRules, Guard};
+use crate::site::{FieldRules, Guard, Names};
 use crate::upload;
 
 /// How far a look may go.
@@ -162,6 +163,8 @@ pub struct Docroot {
     pub(crate) archives: Arc<Places>,
     /// Who knows which paths take a password: for answers that show more than one file.
     guard: Option<Arc<Guard>>,
+    /// The names under which more is given out than single files; `None`: any.
+    names: Option<Arc<Names>>,
     /// Folders below it that clients may write to, as normalised paths: by their names, and where those lead.
     uploads: Vec<String>,
     /// Folders below it that are not for reading, as normalised paths.
@@ -201,6 +204,7 @@ impl Docroot {
             compressors,
             archives,
             guard: None,
+            names: None,
             uploads,
             withheld,
             writes: AtomicUsize::new(0),
@@ -217,6 +221,19 @@ impl Docroot {
     #[must_use]
     pub fn guarded(self, guard: Option<&Arc<Guard>>) -> Self {
         Docroot { guard: guard.cloned(), ..self }
+    }
+
+    /// The folder as given, with listings and archives only for requests that ask for one of
+    /// `names`.
+    #[must_use]
+    pub(crate) fn named(self, names: &Arc<Names>) -> Self {
+        Docroot { names: Some(Arc::clone(names)), ..self }
+    }
+
+    /// The refusal of a request for more than a single file, if the server is not known by the name
+    /// in it.
+    pub(super) fn refusal(&self, request: &Request<'_>) -> Option<Response> {
+        self.names.as_ref().and_then(|names| names.refusal(request))
     }
 
     /// Whether the root has an entry of this name, as far as can be seen.

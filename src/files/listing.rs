@@ -142,6 +142,9 @@ pub(super) fn later(
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
+    if let Some(refusal) = docroot.refusal(request) {
+        return refusal.into();
+    }
     let (html, asked) = (wants_html(request), Asked::of(request));
     let entries_max = cx.limits().listing_entries_max;
     let (docroot, path) = (Arc::clone(docroot), path.to_vec());

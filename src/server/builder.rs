@@ -17,7 +17,9 @@ use crate::handler::{Answer, Handler, Router};
 use crate::http::target::encode_path;
 use crate::metrics::Metrics;
 use crate::routes::{Route, Routes};
-use crate::site::{Site, check_hidden, field_rule, parse_auth_path, parse_origin};
+use crate::site::{
+    Because, Site, check_hidden, field_rule, gate, parse_allowed_host, parse_auth_path, parse_origin,
+};
 use crate::{api, live, metrics, upload};
 
 type Wrapper = Box<dyn FnOnce(Arc<dyn Handler>) -> Arc<dyn Handler>>;
@@ -170,6 +172,16 @@ impl Builder {
         self.note(added)
     }
 
+    /// Makes a name known to this server: `nas.lan`, `.example.org` for that name and all names
+    /// below it, or `any`. Repeatable. A server on loopback addresses or Unix sockets otherwise
+    /// gives listings, archives and metrics only to requests for an address or `localhost`, because
+    /// another name may be that of any site (DNS rebinding). The routes of your own are not
+    /// affected.
+    pub fn allow_host(mut self, name: &str) -> Self {
+        let added = parse_allowed_host(name).map(|name| self.config.site.allow_hosts.push(name));
+        self.note(added.map_err(|why| format!("the host '{name}': {why}")))
+    }
+
     /// Lets pages of this origin read answers (WHATWG Fetch section 3.3); `*` is all of them. Repeatable.
     pub fn cors(mut self, origin: &str) -> Self {
         let added = parse_origin(origin).map(|origin| self.config.site.cors.push(origin));
@@ -265,7 +277,8 @@ impl Builder {
         let takes_signals = self.takes_signals;
         let config = self.config.clone();
         let mut server = Server::open(config, |site, counted| {
-            let files = docroot.map(|docroot| StaticFiles::new(Arc::new(docroot.guarded(site.guard()))));
+            let files = docroot
+                .map(|docroot| StaticFiles::new(Arc::new(docroot.guarded(site.guard()).named(site.names()))));
             self.handler(files, site, counted).map(Content::Own).map_err(BindError::Site)
         })?;
         server.takes_signals = takes_signals;
@@ -279,19 +292,23 @@ impl Builder {
         site: &Site,
         counted: &Arc<Metrics>,
     ) -> Result<Arc<dyn Handler>, String> {
-        let fallback = files.map(|files| with_uploads(&self.config, site, files)).or(self.fallback);
+        let fallback = files.map(|files| with_uploads(site, files)).or(self.fallback);
         if let Some(fallback) = fallback {
             self.routes.set_fallback(fallback);
         }
+        let gated = |router: Router| -> Arc<dyn Handler> {
+            let for_known = |inner| gate(site.names(), Because::Asked, inner);
+            Arc::new(Router::new().routes_of(router, for_known))
+        };
         if self.config.health {
             self.routes.mount(api::HEALTH, Arc::new(api::health(Router::new())))?;
         }
         if self.config.metrics == Some(true) {
-            self.routes.mount(metrics::PATH, Arc::new(metrics::route(Router::new(), counted)))?;
+            self.routes.mount(metrics::PATH, gated(metrics::route(Router::new(), counted)))?;
         }
         if self.config.files.live_reload {
-            let router = Arc::new(live::routes(Router::new(), &[self.config.root]));
-            self.routes.mount(live::EVENTS, Arc::clone(&router) as Arc<dyn Handler>)?;
+            let router = gated(live::routes(Router::new(), &[self.config.root]));
+            self.routes.mount(live::EVENTS, Arc::clone(&router))?;
             self.routes.mount(live::SCRIPT, router)?;
         }
         let routes: Arc<dyn Handler> = Arc::new(self.routes);
@@ -307,12 +324,11 @@ impl Builder {
 }
 
 /// The files of a folder, and uploads to it where it takes some.
-fn with_uploads(config: &Config, site: &Site, files: StaticFiles) -> Arc<dyn Handler> {
+fn with_uploads(site: &Site, files: StaticFiles) -> Arc<dyn Handler> {
     let Some(uploads) = site.uploads() else { return Arc::new(files) };
     let docroot = Arc::clone(files.docroot());
     let docroot_of: upload::DocrootOf = Box::new(move |_| Arc::clone(&docroot));
-    let names = upload::Names::new(config, Box::new(|_| false));
-    Arc::new(upload::around(uploads, docroot_of, names, Arc::new(files)))
+    Arc::new(upload::around(uploads, docroot_of, site.names(), Arc::new(files)))
 }
 
 /// A folder for uploads that no request can lead to would take none, and nobody would be told.

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Guard;
+use super::{Guard, Names};
 use crate::api;
 use crate::config::{Config, Vhost};
 use crate::error_page::{error, wants_html};
@@ -28,23 +28,24 @@ struct Entry {
     docroot: Arc<Docroot>,
 }
 
+/// A name, or all names below one.
 #[derive(Debug, PartialEq, Eq)]
-enum Name {
+pub(super) enum Name {
     /// In lower case.
     Whole(String),
-    /// What stands behind the star, from the dot on.
+    /// The suffix behind the star, from the dot on.
     Below(String),
 }
 
 impl Name {
-    fn of(host: &str) -> Name {
+    pub(super) fn of(host: &str) -> Name {
         match host.strip_prefix('*') {
             Some(suffix) => Name::Below(suffix.to_owned()),
             None => Name::Whole(host.to_owned()),
         }
     }
 
-    fn matches(&self, host: &[u8]) -> bool {
+    pub(super) fn matches(&self, host: &[u8]) -> bool {
         match self {
             Name::Whole(name) => host.eq_ignore_ascii_case(name.as_bytes()),
             Name::Below(suffix) => {
@@ -65,7 +66,11 @@ impl Name {
 
 impl Hosts {
     /// Opens each folder; `None` when hosts make no difference.
-    pub(super) fn open(config: &Config, guard: Option<&Arc<Guard>>) -> Result<Option<Hosts>, String> {
+    pub(super) fn open(
+        config: &Config,
+        guard: Option<&Arc<Guard>>,
+        names: &Arc<Names>,
+    ) -> Result<Option<Hosts>, String> {
         if config.site.vhosts.is_empty() {
             return match config.site.strict_hosts {
                 true => Err("--strict-hosts without --vhost: every host would be refused".to_owned()),
@@ -80,7 +85,7 @@ impl Hosts {
             }
             let docroot = Docroot::open(root, config.files.clone())
                 .map_err(|why| format!("'{}' for the host '{host}': {why}", root.display()))?;
-            entries.push(Entry { name, docroot: Arc::new(docroot.guarded(guard)) });
+            entries.push(Entry { name, docroot: Arc::new(docroot.guarded(guard).named(names)) });
         }
         entries.sort_by_key(|entry| entry.name.rank());
         Ok(Some(Hosts { entries, is_strict: config.site.strict_hosts }))

@@ -11,6 +11,7 @@ mod cors;
 mod fields;
 mod guesses;
 mod hosts;
+mod names;
 mod pattern;
 mod rules;
 
@@ -30,7 +31,8 @@ pub(crate) use auth::{WriteGuards, check_hidden, parse_auth_path, parse_file_rul
 pub(crate) use cors::parse_origin;
 pub use fields::FieldRules;
 pub(crate) use fields::{parse_cache_rule, parse_field_rule, rule as field_rule};
-pub(crate) use hosts::{host_of, parse_vhost};
+pub(crate) use hosts::parse_vhost;
+pub(crate) use names::{Because, Names, gate, parse_allowed_host};
 
 /// Everything of a configuration that stands around the handlers, read and checked.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub struct Site {
     guard: Option<Arc<Guard>>,
     write_guard: Option<Arc<Guard>>,
     hosts: Option<Arc<Hosts>>,
+    names: Arc<Names>,
     rules: Option<Rules>,
     fields: Option<FieldRules>,
     cors: Vec<String>,
@@ -57,8 +60,10 @@ impl Site {
         let write_guard = write_guard.map(Guard::for_writing).map(Arc::new);
         let write_guards = WriteGuards { guards: [write_guard.clone(), guard.clone()] };
         let takes_uploads = !config.files.uploads.is_empty();
+        let names = Arc::new(Names::of(config));
         Ok(Site {
-            hosts: Hosts::open(config, guard.as_ref())?.map(Arc::new),
+            hosts: Hosts::open(config, guard.as_ref(), &names)?.map(Arc::new),
+            names,
             guard,
             write_guard,
             uploads: takes_uploads.then(|| Arc::new(upload::Desk::new(config, write_guards))),
@@ -71,7 +76,7 @@ impl Site {
     /// The router with files as its fallback: of the host that is asked for, `files` where that makes no difference;
     /// and with uploads to them where they are taken.
     #[must_use]
-    pub fn with_files(&self, router: Router, files: StaticFiles, config: &Config) -> Router {
+    pub fn with_files(&self, router: Router, files: StaticFiles) -> Router {
         let (docroot_of, handler): (upload::DocrootOf, Arc<dyn Handler>) = match &self.hosts {
             Some(hosts) => {
                 let files = HostFiles { hosts: Arc::clone(hosts), files };
@@ -84,11 +89,7 @@ impl Site {
             }
         };
         let Some(uploads) = &self.uploads else { return router.fallback(Shared(handler)) };
-        let hosts = self.hosts.clone();
-        let is_named: upload::IsNamed =
-            Box::new(move |request| hosts.as_ref().is_some_and(|hosts| hosts.find(request).is_some()));
-        let names = upload::Names::new(config, is_named);
-        router.fallback(upload::around(uploads, docroot_of, names, handler))
+        router.fallback(upload::around(uploads, docroot_of, &self.names, handler))
     }
 
     /// Whether a password has to be given to write at this normalised path.
@@ -131,6 +132,11 @@ impl Site {
             handler = cors::around(&self.cors, handler);
         }
         handler
+    }
+
+    /// The names that the server is known by.
+    pub(crate) fn names(&self) -> &Arc<Names> {
+        &self.names
     }
 
     /// Who knows which paths take a password, if any does: for handlers that serve many files in one answer.

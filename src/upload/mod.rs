@@ -35,7 +35,7 @@ use crate::http::target::{encode_path, normalize};
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::{Then, lock};
 use crate::offload::{Places, Taken};
-use crate::site::WriteGuards;
+use crate::site::{Names, WriteGuards};
 use folders::Folders;
 use owner::Owner;
 use partial::Partial;
@@ -44,7 +44,6 @@ use place::{Found, Place};
 use refusal::Refusal;
 use sink::Sink;
 
-pub(crate) use origin::{IsNamed, Names};
 pub(crate) use place::parse_upload_path;
 pub(crate) use resume::ends_a_request;
 
@@ -61,7 +60,7 @@ pub(crate) type DocrootOf = Box<dyn Fn(&Request<'_>) -> Arc<Docroot> + Send + Sy
 pub(crate) struct Uploads {
     desk: Arc<Desk>,
     docroot_of: DocrootOf,
-    names: Names,
+    names: Arc<Names>,
     inner: Arc<dyn Handler>,
 }
 
@@ -122,10 +121,10 @@ struct Ask {
 pub(crate) fn around(
     desk: &Arc<Desk>,
     docroot_of: DocrootOf,
-    names: Names,
+    names: &Arc<Names>,
     inner: Arc<dyn Handler>,
 ) -> Uploads {
-    Uploads { desk: Arc::clone(desk), docroot_of, names, inner }
+    Uploads { desk: Arc::clone(desk), docroot_of, names: Arc::clone(names), inner }
 }
 
 /// The folder for uploads that this normalised path lies in: the longest, as others may lie within it.
@@ -154,10 +153,15 @@ impl Handler for Uploads {
         match (request.method(), token) {
             (Method::Get, _) => self.inner.handle(request, cx),
             (Method::Options, _) => options(request, &ask).into(),
-            (_, token) => match self.check_name(&ask, request, cx).and_then(|()| ask.check(request)) {
-                Err(refusal) => ask.refuse(refusal).into(),
-                Ok(()) => change(ask, request, token, cx),
-            },
+            (_, token) => {
+                if !self.lets_write(&ask, request, cx) {
+                    return self.names.refuse(request, "nothing can be written").into();
+                }
+                match ask.check(request) {
+                    Err(refusal) => ask.refuse(refusal).into(),
+                    Ok(()) => change(ask, request, token, cx),
+                }
+            }
         }
     }
 }
@@ -180,13 +184,10 @@ impl Uploads {
         })
     }
 
-    /// Whether the request may have been sent to this server under that name. Where a password is due it may be any: a
-    /// browser does not give it to another name than the one it was typed in for.
-    fn check_name(&self, ask: &Ask, request: &Request<'_>, cx: &Context<'_>) -> Result<(), Refusal> {
-        match self.names.may_be(request, cx.peer()) || self.desk.guards.is_protected(&ask.path) {
-            true => Ok(()),
-            false => Err(origin::FOREIGN_NAME),
-        }
+    /// True if the request may write as far as its name goes. Where a password is due any name will
+    /// do: a browser sends the password only to the name that it was typed in for.
+    fn lets_write(&self, ask: &Ask, request: &Request<'_>, cx: &Context<'_>) -> bool {
+        self.names.let_write(request, cx.peer()) || self.desk.guards.is_protected(&ask.path)
     }
 }
 

@@ -3,63 +3,10 @@
 //! A browser adds the user's passwords to whatever any page makes it send. It also says whose page that was, which
 //! no page can prevent; programs that are no browsers say nothing, and have only what their user gave them.
 //!
-//! A page can have the name of its own site lead to an address here (DNS rebinding), and is of this site then. So where
-//! nobody but this machine is to get in, a request must be to a name that nobody else can have.
+//! A page whose own name leads to this machine (DNS rebinding) counts as a page of this site here.
+//! The rule about names (`site/names.rs`) refuses its requests.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
-use super::refusal::Refusal;
-use crate::config::{Bind, Config};
-use crate::handler::Peer;
-use crate::http::{Request, Status};
-use crate::site::host_of;
-
-/// Whether the operator has given this server the name that a request was sent to.
-pub(crate) type IsNamed = Box<dyn Fn(&Request<'_>) -> bool + Send + Sync>;
-
-pub(super) const FOREIGN_NAME: Refusal = Refusal::new(
-    Status::FORBIDDEN,
-    "by that name nothing is written here; --vhost or --write-auth allows it",
-);
-
-/// The names under which this server may be written to.
-pub(crate) struct Names {
-    /// Whether only this machine reaches it, so that other names are not known to lead here.
-    is_private: bool,
-    is_named: IsNamed,
-}
-
-impl Names {
-    pub(crate) fn new(config: &Config, is_named: IsNamed) -> Names {
-        let is_own = |bind: &Bind| match bind {
-            Bind::Ip(ip, _) => ip.to_canonical().is_loopback(),
-            Bind::Unix(_) => true,
-        };
-        Names { is_private: config.binds.iter().all(is_own), is_named }
-    }
-
-    /// Whether this may have been sent to us by that name. No browser gets at a Unix socket, and none leaves it out.
-    pub(super) fn may_be(&self, request: &Request<'_>, peer: &Peer) -> bool {
-        let Some(authority) = request.authority() else { return true };
-        !self.is_private
-            || matches!(peer, Peer::Unix)
-            || is_own_name(host_of(authority))
-            || (self.is_named)(request)
-    }
-}
-
-/// An address, or a name that browsers do not ask anybody about (RFC 6761 section 6.3).
-fn is_own_name(host: &[u8]) -> bool {
-    let Ok(host) = std::str::from_utf8(host) else { return false };
-    let is_address = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(inside) => inside.parse::<Ipv6Addr>().is_ok(),
-        None => host.parse::<Ipv4Addr>().is_ok(),
-    };
-    let label = host.len().saturating_sub("localhost".len());
-    is_address
-        || (host.as_bytes()[label..].eq_ignore_ascii_case(b"localhost")
-            && (label == 0 || host.as_bytes()[label - 1] == b'.'))
-}
+use crate::http::Request;
 
 /// Whether a browser sent this for a page of some other site.
 pub(super) fn is_foreign(request: &Request<'_>) -> bool {

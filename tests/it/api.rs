@@ -142,6 +142,29 @@ fn the_headers_come_back_as_they_were_received() {
     });
 }
 
+#[test]
+fn the_headers_come_back_without_secrets() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let secrets = [
+            "Cookie: sid=SECRET1",
+            "cookie:SECRET2=a; b=c",
+            "COOKIE: x",
+            "Authorization: Basic SECRET3",
+            "aUTHORIZATION: Bearer SECRET4",
+            "Proxy-Authorization: Basic SECRET5",
+        ];
+        let fields = ["X-First: 1", secrets[0], secrets[1], "X-Cookie: shown", secrets[2], secrets[3]];
+        let fields = [&fields[..], &[secrets[4], "Cookies: shown", secrets[5], "X-Last: 2"]].concat();
+        let got = Client::connect(server.port).ask("GET", "/api/headers", &fields, b"").expect(200);
+        let text = got.text();
+        assert!(!text.contains("SECRET") && !text.contains("COOKIE"), "{text}");
+        let shown = "Host: localhost\nX-First: 1\nX-Cookie: shown\nCookies: shown\nX-Last: 2\n";
+        assert_eq!(text.split_once('\n').unwrap(), ("GET /api/headers HTTP/1.1", shown));
+    });
+}
+
 /// Every string of a JSON value, keys included.
 fn strings(value: &Value) -> Vec<String> {
     match value {

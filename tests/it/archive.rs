@@ -67,7 +67,7 @@ fn assert_same(found: &Tree, expected: &Tree, what: &str) {
 /// Everything up to the end of a connection that a client of HTTP/1.0 opened: head and content.
 fn fetch(port: u16, target: &str) -> (String, Vec<u8>) {
     let mut client = Client::connect(port);
-    client.send(format!("GET {target} HTTP/1.0\r\n\r\n"));
+    client.send(format!("GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n"));
     let (all, _) = client.rest();
     let end = all.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
     (String::from_utf8_lossy(&all[..end]).into_owned(), all[end..].to_vec())
@@ -277,7 +277,9 @@ fn what_is_not_whole_does_not_look_whole() {
             let server = Server::start(model, &docroot.root(), &["--archives"]);
             for (length, is_whole) in [(30 << 20, true), (10 << 20, false)] {
                 let mut client = Client::connect_narrow(server.port);
-                client.send(format!("GET /?archive={form} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+                client.send(format!(
+                    "GET /?archive={form} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                ));
                 // So much that the file is being read.
                 let mut came = 0;
                 while came < 200_000 {
@@ -321,7 +323,7 @@ fn memory_does_not_grow_with_the_folder() {
         let server = Server::start(model, &docroot.root(), &["--archives"]);
         let ask = |folder: &str, form: &str| {
             let mut client = Client::connect(server.port);
-            client.send(format!("GET /{folder}/?archive={form} HTTP/1.0\r\n\r\n"));
+            client.send(format!("GET /{folder}/?archive={form} HTTP/1.0\r\nHost: localhost\r\n\r\n"));
             drain(&mut client)
         };
         for form in ["tar", "tar.gz", "zip"] {

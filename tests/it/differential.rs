@@ -350,7 +350,10 @@ fn heads(cases: &mut Cases) {
                 format!("GET /hello.txt HTTP/{version}\r\nHost: a\r\n{more}\r\n"),
             );
         }
-        cases.add(format!("a folder in {version}"), format!("GET /plain/ HTTP/{version}\r\nHost: a\r\n\r\n"));
+        cases.add(
+            format!("a folder in {version}"),
+            format!("GET /plain/ HTTP/{version}\r\nHost: [::]\r\n\r\n"),
+        );
         cases
             .add(format!("nothing in {version}"), format!("HEAD /nothing HTTP/{version}\r\nHost: a\r\n\r\n"));
     }

@@ -28,34 +28,37 @@ struct Case {
 
 /// Heads for a file, cut at the bar.
 const HEADS: &[(&str, &str)] = &[
-    ("a letter of the method", "G|ET /hello.txt HTTP/1.1\r\nHost: a\r\n\r\n"),
-    ("a method", "GET| /hello.txt HTTP/1.1\r\nHost: a\r\n\r\n"),
-    ("a method and its space", "GET |/hello.txt HTTP/1.1\r\nHost: a\r\n\r\n"),
-    ("half a target", "GET /hello|.txt HTTP/1.1\r\nHost: a\r\n\r\n"),
-    ("half an escape", "GET /hell%6|f.txt HTTP/1.1\r\nHost: a\r\n\r\n"),
-    ("half a query", "GET /hello.txt?a=|b HTTP/1.1\r\nHost: a\r\n\r\n"),
-    ("a line without version", "GET /hello.txt| HTTP/1.1\r\nHost: a\r\n\r\n"),
-    ("half a version", "GET /hello.txt HTTP/1.|1\r\nHost: a\r\n\r\n"),
-    ("a line without its end", "GET /hello.txt HTTP/1.1|\r\nHost: a\r\n\r\n"),
-    ("half the end of the line", "GET /hello.txt HTTP/1.1\r|\nHost: a\r\n\r\n"),
-    ("a request line", "GET /hello.txt HTTP/1.1\r\n|Host: a\r\n\r\n"),
+    ("a letter of the method", "G|ET /hello.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    ("a method", "GET| /hello.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    ("a method and its space", "GET |/hello.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    ("half a target", "GET /hello|.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    ("half an escape", "GET /hell%6|f.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    ("half a query", "GET /hello.txt?a=|b HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    ("a line without version", "GET /hello.txt| HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    ("half a version", "GET /hello.txt HTTP/1.|1\r\nHost: localhost\r\n\r\n"),
+    ("a line without its end", "GET /hello.txt HTTP/1.1|\r\nHost: localhost\r\n\r\n"),
+    ("half the end of the line", "GET /hello.txt HTTP/1.1\r|\nHost: localhost\r\n\r\n"),
+    ("a request line", "GET /hello.txt HTTP/1.1\r\n|Host: localhost\r\n\r\n"),
     ("half a name", "GET /hello.txt HTTP/1.1\r\nHo|st: a\r\n\r\n"),
     ("a name without value", "GET /hello.txt HTTP/1.1\r\nHost:|a\r\n\r\n"),
-    ("half a value", "GET /hello.txt HTTP/1.1\r\nHost: a|b\r\n\r\n"),
-    ("half the end of a field", "GET /hello.txt HTTP/1.1\r\nHost: a\r|\n\r\n"),
-    ("a head without empty line", "GET /hello.txt HTTP/1.1\r\nHost: a\r\n|\r\n"),
-    ("half the empty line", "GET /hello.txt HTTP/1.1\r\nHost: a\r\n\r|\n"),
-    ("many fields without empty line", "GET /hello.txt HTTP/1.1\r\nHost: a\r\nX: 1\r\nX: 2\r\nX: 3\r\n|\r\n"),
+    ("half a value", "GET /hello.txt HTTP/1.1\r\nHost: localhost|b\r\n\r\n"),
+    ("half the end of a field", "GET /hello.txt HTTP/1.1\r\nHost: localhost\r|\n\r\n"),
+    ("a head without empty line", "GET /hello.txt HTTP/1.1\r\nHost: localhost\r\n|\r\n"),
+    ("half the empty line", "GET /hello.txt HTTP/1.1\r\nHost: localhost\r\n\r|\n"),
+    (
+        "many fields without empty line",
+        "GET /hello.txt HTTP/1.1\r\nHost: localhost\r\nX: 1\r\nX: 2\r\nX: 3\r\n|\r\n",
+    ),
     ("a line in 1.0", "GET /hello.txt HTTP/1.0\r\n|\r\n"),
-    ("an absolute target", "GET http://a/|hello.txt HTTP/1.1\r\nHost: a\r\n\r\n"),
-    ("empty lines and half a line", "\r\n\r\nGET /hello.txt HTTP/1.1|\r\nHost: a\r\n\r\n"),
-    ("an empty line", "\r\n|GET /hello.txt HTTP/1.1\r\nHost: a\r\n\r\n"),
-    ("half an empty line", "\r|\nGET /hello.txt HTTP/1.1\r\nHost: a\r\n\r\n"),
-    ("a question for options", "OPTIONS * HTTP/1.1\r\nHost: a\r\n|\r\n"),
-    ("a listing", "GET /plain/?json HTTP/1.1\r\nHost: a\r\n|\r\n"),
-    ("a range", "GET /k300.bin HTTP/1.1\r\nHost: a\r\nRange: bytes=5-9|9\r\n\r\n"),
+    ("an absolute target", "GET http://a/|hello.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    ("empty lines and half a line", "\r\n\r\nGET /hello.txt HTTP/1.1|\r\nHost: localhost\r\n\r\n"),
+    ("an empty line", "\r\n|GET /hello.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    ("half an empty line", "\r|\nGET /hello.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    ("a question for options", "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n|\r\n"),
+    ("a listing", "GET /plain/?json HTTP/1.1\r\nHost: localhost\r\n|\r\n"),
+    ("a range", "GET /k300.bin HTTP/1.1\r\nHost: localhost\r\nRange: bytes=5-9|9\r\n\r\n"),
     // What is cut off decides here: neither of these may be answered by what it looks like so far.
-    ("a head that will be wrong", "GET /hello.txt HTTP/1.1\r\nHost: a\r\nHost: a\r\n|\r\n"),
+    ("a head that will be wrong", "GET /hello.txt HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n|\r\n"),
     ("a head without host", "GET /hello.txt HTTP/1.1\r\nX: y\r\n|\r\n"),
 ];
 
@@ -66,8 +69,8 @@ const CONTENTS: &[(&str, &str, &str)] = &[
     ("content short by one", "Content-Length: 5", "hell|o"),
     (
         "content that looks like a request",
-        "Content-Length: 36",
-        "GET /x HTTP/1.1\r\nHost: a\r\n\r\n|12345678",
+        "Content-Length: 44",
+        "GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n|12345678",
     ),
     ("no chunk", "Transfer-Encoding: chunked", "|5\r\nhello\r\n0\r\n\r\n"),
     ("half a chunk size", "Transfer-Encoding: chunked", "1|0\r\n0123456789abcdef\r\n0\r\n\r\n"),
@@ -108,10 +111,9 @@ fn cases() -> Vec<Case> {
             is_unbegun: half.trim().is_empty(),
         });
     };
-    let get = "GET /hello.txt HTTP/1.1\r\nHost: a\r\n\r\n";
-    let post = "POST /api/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nfirst";
-    let chunked =
-        "PUT /api/echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n0\r\n\r\n";
+    let get = "GET /hello.txt HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let post = "POST /api/echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nfirst";
+    let chunked = "PUT /api/echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n0\r\n\r\n";
     for (name, text) in HEADS {
         add((*name).to_owned(), &[], text, false);
         add(format!("{name}, behind a request"), &[get], text, false);
@@ -120,7 +122,7 @@ fn cases() -> Vec<Case> {
     for (name, fields, content) in CONTENTS {
         let invited = fields.contains("Expect");
         for method in ["POST", "PUT", "PATCH", "DELETE"] {
-            let text = format!("{method} /api/echo HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n{content}");
+            let text = format!("{method} /api/echo HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n\r\n{content}");
             add(format!("{method}: {name}"), &[], &text, invited);
             add(format!("{method}: {name}, behind three requests"), &[get, post, chunked], &text, invited);
         }

@@ -335,6 +335,39 @@ fn a_folder_may_take_uploads() {
     });
 }
 
+#[test]
+fn listings_and_metrics_go_to_names_that_the_server_is_known_by() {
+    on_both(|model| {
+        let root = docroot();
+        fs::create_dir(root.path("inbox")).unwrap();
+        let builder = Server::builder()
+            .get("/own", |_| "own")
+            .files(root.root())
+            .file_options(|options| options.uploads = vec!["/inbox".into()])
+            .metrics()
+            .health()
+            .allow_host("nas.lan")
+            .allow_host(".home.example");
+        let server = InProcess::start(model, builder);
+        let status = |path: &str, host: &str| {
+            let mut client = Client::connect(server.port);
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            client.response().status
+        };
+        for path in ["/inbox/", "/_whirligig/metrics"] {
+            for host in ["localhost", "127.0.0.1:80", "nas.lan", "x.home.example"] {
+                assert_eq!(status(path, host), 200, "{path} for {host}");
+            }
+            for host in ["attacker.example", "x.nas.lan", ""] {
+                assert_eq!(status(path, host), 403, "{path} for {host}");
+            }
+        }
+        assert_eq!(["/own", "/_whirligig/health"].map(|path| status(path, "attacker.example")), [200, 200]);
+    });
+    let error = Server::builder().allow_host("a:80").bind("127.0.0.1:0").expect_err("a port").to_string();
+    assert!(error.contains("'a:80'") && error.contains("port"), "{error}");
+}
+
 /// A later route at the same path once decided for all methods where they are called and how much they take.
 #[test]
 fn routes_at_one_path_keep_what_was_said_of_each() {

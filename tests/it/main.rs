@@ -45,6 +45,7 @@ mod live;
 mod log;
 mod memory;
 mod metrics;
+mod names;
 mod places;
 mod reactors;
 mod rules;

@@ -259,7 +259,7 @@ def load(port, paths, folder, is_cold, number, clients, begun, stop, out):
                 chilled += was_chilled is True
             with socket.create_connection(("127.0.0.1", port), 10) as stream:
                 stream.settimeout(START_SECONDS_MAX)
-                stream.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\nConnection: close\r\n\r\n".encode())
+                stream.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n".encode())
                 count = stream.recv_into(buffer)
                 if not buffer.startswith(b"HTTP/1.1 200"):
                     raise RuntimeError(f"{path} was answered {bytes(buffer[:count])!r}")
@@ -289,7 +289,7 @@ def loads(niceness, port, paths, folder, is_cold, clients, begun, stop, out):
 
 def ninth(port, requests, pause, out):
     """Milliseconds that each request took."""
-    request = b"GET /hot.txt HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = b"GET /hot.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"
     took = []
     until = time.monotonic() + RUN_SECONDS_MAX
     try:

@@ -93,6 +93,9 @@ pub(super) fn answer(
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
+    if let Some(refusal) = docroot.refusal(request) {
+        return refusal.into();
+    }
     let html = wants_html(request);
     let Some(form) = form else {
         return error(Status::BAD_REQUEST, "archives come as tar, tar.gz or zip", html).into();
