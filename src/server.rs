@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex};
 
 use crate::api;
 use crate::cgi::{self, Scripts};
-use crate::config::{Bind, Config, LOG_FLUSH_MAX, Model};
+use crate::config::{Bind, Config, LOG_FLUSH_MAX, Model, Symlinks};
 use crate::driver::Driver;
-use crate::files::{Docroot, FileCache, Files, StaticFiles};
+use crate::files::{self, Docroot, FileCache, Files, StaticFiles};
 use crate::handler::{Handler, Router};
 use crate::jobs::{Pool, lock};
 use crate::live;
@@ -166,8 +166,8 @@ impl Server {
     /// When the folder cannot be opened, a file that the configuration names is not in order, or an address cannot
     /// be had.
     pub fn bind(mut config: Config) -> Result<Self, BindError> {
-        let folders = config.cgi.folders.iter().map(|folder| folder.folder.clone());
-        config.files.withheld.extend(folders.filter(|folder| folder.is_dir()));
+        config.files.withheld.extend(cgi::folders(&config).map_err(BindError::Site)?);
+        check_links(&config).map_err(BindError::Site)?;
         let docroot = Docroot::open(&config.root, config.files.clone()).map_err(BindError::Root)?;
         check_hidden(&config).map_err(BindError::Site)?;
         Server::open(config, |site, _| {
@@ -280,6 +280,9 @@ impl Server {
 
     /// The whole of what answers: the content, programs in front of it, and around both what the site asks for.
     fn handler(&self) -> Arc<dyn Handler> {
+        if matches!(self.content, Content::Folder(_)) {
+            warn_of_links(&self.config);
+        }
         self.warn_of_uploads();
         let mut handler = self.inner_handler();
         if let Some(scripts) = &self.scripts {
@@ -476,6 +479,18 @@ impl Server {
             pool: self.pool(),
         };
         twin.run(sockets, signals)
+    }
+}
+
+/// Refuses to follow links anywhere where the places of open files cannot be read.
+fn check_links(config: &Config) -> Result<(), String> {
+    files::links_followed(config.files.symlinks, files::is_reported()).map(drop).map_err(str::to_owned)
+}
+
+/// Logs that links are not followed although they would be elsewhere.
+fn warn_of_links(config: &Config) {
+    if config.files.symlinks != Symlinks::No && !files::is_reported() {
+        log::warn!("/proc/self/fd cannot be read, so no symbolic link is followed, as with --symlinks no");
     }
 }
 

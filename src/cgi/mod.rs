@@ -105,6 +105,14 @@ impl Scripts {
     }
 }
 
+/// The folders of all programs, links resolved: their files are not for reading.
+///
+/// # Errors
+/// One line that names the folder that cannot be found.
+pub(crate) fn folders(config: &Config) -> Result<Vec<PathBuf>, String> {
+    config.cgi.folders.iter().map(script::real_path).collect()
+}
+
 struct Cgi {
     scripts: Arc<Scripts>,
     inner: Arc<dyn Handler>,

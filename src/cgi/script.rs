@@ -45,7 +45,7 @@ impl Folder {
     pub(super) fn open(folder: &CgiFolder, files: &FileOptions) -> Result<Folder, String> {
         let named =
             |why: &dyn std::fmt::Display| format!("the scripts in '{}': {why}", folder.folder.display());
-        let real = folder.folder.canonicalize().map_err(|error| named(&error))?;
+        let real = real_path(folder)?;
         let files = FileOptions { withheld: Vec::new(), ..files.clone() };
         let root = Docroot::open(&real, files).map_err(|error| named(&error))?;
         Ok(Folder { url: folder.path.trim_end_matches('/').as_bytes().to_vec(), real, root })
@@ -67,13 +67,14 @@ impl Folder {
                 return Err(NOTHING);
             }
             let fd = self.root.open_beneath(name, Reach::OnDisk).map_err(|trouble| match trouble {
-                Trouble::NotFound => NOTHING,
+                Trouble::NotFound | Trouble::Unknown => NOTHING,
                 Trouble::Forbidden => (Status::FORBIDDEN, "this program may not be read"),
                 Trouble::Cold | Trouble::Exhausted | Trouble::Io(_) => {
                     (Status::SERVICE_UNAVAILABLE, "the program cannot be opened just now")
                 }
             })?;
-            match file_type(&stat(&fd).map_err(|_| NOTHING)?) {
+            let stat = stat(&fd).map_err(|_| NOTHING)?;
+            match file_type(&stat) {
                 FileType::Directory => continue,
                 FileType::RegularFile => {}
                 _ => return Err(NOTHING),
@@ -82,9 +83,7 @@ impl Folder {
             if rustix::fs::accessat(CWD, &file, Access::EXEC_OK, AtFlags::EACCESS).is_err() {
                 return Err((Status::FORBIDDEN, "this file may not be executed"));
             }
-            if self.root.resolved_name(&fd).as_deref().is_none_or(is_hidden) {
-                return Err(NOTHING);
-            }
+            self.root.judge(&fd, &stat, &[b"/", name].concat()).map_err(|_| NOTHING)?;
             return Ok(Script {
                 file,
                 name: [&self.url, &b"/"[..], name].concat(),
@@ -93,6 +92,12 @@ impl Folder {
         }
         Err(NOTHING)
     }
+}
+
+/// The folder of these programs, links resolved.
+pub(super) fn real_path(folder: &CgiFolder) -> Result<PathBuf, String> {
+    let named = |error| format!("the scripts in '{}': {error}", folder.folder.display());
+    folder.folder.canonicalize().map_err(named)
 }
 
 #[cfg(test)]

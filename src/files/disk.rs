@@ -16,6 +16,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use sha2::{Digest as _, Sha256};
 
+use super::location::{self, Location};
+use super::verdict::{Shown, Withheld};
 use super::{CachedFile, Content, Meta, coding, types};
 use crate::config::{FieldRule, FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
 use crate::http::negotiate::Coding;
@@ -56,6 +58,8 @@ pub(crate) enum Trouble {
     Forbidden,
     /// No descriptor is left.
     Exhausted,
+    /// The place of the file cannot be read, so what is decided by it cannot be.
+    Unknown,
     /// The disk failed, with this error number.
     Io(i32),
 }
@@ -149,7 +153,7 @@ const OPEN_TRIES: usize = 32;
 /// A folder that is served.
 #[derive(Debug)]
 pub struct Docroot {
-    fd: OwnedFd,
+    pub(super) fd: OwnedFd,
     /// Tells docroots apart in a cache.
     pub(crate) number: usize,
     pub(crate) options: FileOptions,
@@ -167,15 +171,20 @@ pub struct Docroot {
     names: Option<Arc<Names>>,
     /// Folders below it that clients may write to, as normalised paths: by their names, and where those lead.
     uploads: Vec<String>,
-    /// Folders below it that are not for reading, as normalised paths.
-    withheld: Vec<Vec<u8>>,
+    /// Folders that are not for reading.
+    withheld: WithheldFolders,
     /// Counts what was written here by way of this server.
     writes: AtomicUsize,
 }
 
 impl Docroot {
     /// Opens `path` for serving. Fails when it is no directory or may not be read.
+    ///
+    /// Where the kernel does not report the places of open files, no link is followed, whatever
+    /// `options` say. Then following them anywhere is an error.
     pub fn open(path: &Path, mut options: FileOptions) -> std::io::Result<Self> {
+        options.symlinks = links_followed(options.symlinks, location::is_reported())
+            .map_err(|why| std::io::Error::new(std::io::ErrorKind::Unsupported, why))?;
         // A coded page has no script, and is older than what it was made of as soon as that changes.
         options.precompressed &= !options.live_reload;
         if options.live_reload {
@@ -194,7 +203,7 @@ impl Docroot {
         let fields = FieldRules::new(&options.fields).map_err(std::io::Error::other)?;
         let listing_bytes = AtomicUsize::new(0);
         let uploads = uploads_below(path, &options.uploads);
-        let withheld = withheld_below(path, &options)?;
+        let withheld = WithheldFolders::find(path, &options)?;
         Ok(Docroot {
             fd,
             number,
@@ -213,8 +222,13 @@ impl Docroot {
 
     /// Whether this normalised path is that of a folder that is not for reading, or leads into it.
     pub(crate) fn withholds(&self, path: &[u8]) -> bool {
-        let leads_into = |folder: &Vec<u8>| path.strip_prefix(&folder[..]);
-        self.withheld.iter().filter_map(leads_into).any(|rest| matches!(rest, [] | [b'/', ..]))
+        leads_into(&self.withheld.below, path)
+    }
+
+    /// Returns whether this place is in a folder that is not for reading.
+    pub(super) fn withholds_at(&self, location: &Location) -> bool {
+        location.possible_paths().any(|path| self.withholds(&path))
+            || location.outside().is_some_and(|path| leads_into(&self.withheld.outside, path))
     }
 
     /// The same folder, where `guard` knows which paths take a password.
@@ -263,14 +277,16 @@ impl Docroot {
             let fd = self.open_beneath(name, reach)?;
             let stat = stat(&fd)?;
             return match file_type(&stat) {
-                FileType::Directory if self.keeps_back(&fd) => Err(Trouble::NotFound),
-                FileType::Directory => Ok(Found::WithoutSlash),
+                FileType::Directory => {
+                    self.judge(&fd, &stat, path)?;
+                    Ok(Found::WithoutSlash)
+                }
                 FileType::RegularFile => self.load(fd, &stat, path, reach),
                 _ => Err(Trouble::NotFound),
             };
         }
-        let index = [name, INDEX].concat();
-        match self.open_beneath(&index, reach) {
+        let index = [path, INDEX].concat();
+        match self.open_beneath(index.strip_prefix(b"/").unwrap_or(&index), reach) {
             Ok(fd) => {
                 let stat = stat(&fd)?;
                 if file_type(&stat) == FileType::RegularFile {
@@ -284,25 +300,22 @@ impl Docroot {
         let stat = stat(&directory)?;
         match file_type(&stat) {
             // Without a link it was deleted, and only our descriptor keeps it.
-            FileType::Directory
-                if self.options.listing && stat.stx_nlink > 0 && !self.keeps_back(&directory) =>
-            {
+            FileType::Directory if self.options.listing && stat.stx_nlink > 0 => {
+                self.judge(&directory, &stat, path)?;
                 Ok(Found::Directory(directory))
             }
             _ => Err(Trouble::NotFound),
         }
     }
 
-    /// Whether this folder is hidden or not for reading where it lies, whatever link has led there.
-    pub(crate) fn keeps_back(&self, folder: &OwnedFd) -> bool {
-        let resolved = self.resolved_name(folder).map(|name| [&name[..], b"/"].concat());
-        resolved.is_some_and(|name| is_hidden(&name) || self.withholds(&name))
-    }
-
     /// Opens a name beneath the root. A FIFO or a device does not hold us (O_NONBLOCK), a terminal does not
     /// become ours (O_NOCTTY).
     pub(crate) fn open_beneath(&self, name: &[u8], reach: Reach) -> Result<OwnedFd, Trouble> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        self.open_as(name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, reach)
+    }
+
+    fn open_as(&self, name: &[u8], flags: OFlags, reach: Reach) -> Result<OwnedFd, Trouble> {
+        let flags = flags | OFlags::CLOEXEC;
         let mut resolve = match self.options.symlinks {
             Symlinks::Inside => ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
             Symlinks::No => ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
@@ -345,33 +358,53 @@ impl Docroot {
         path: &[u8],
         reach: Reach,
     ) -> Result<Found, Trouble> {
-        let resolved = self.resolved_name(&fd);
-        if resolved.as_deref().is_some_and(|name| is_hidden(name) || self.withholds(name)) {
-            return Err(Trouble::NotFound);
-        }
-        let resolved = resolved.as_deref().unwrap_or(path);
-        let content_type = types::content_type(resolved);
-        let lines = self.lines_for(path, resolved, content_type).into();
+        let Shown { location } = self.judge(&fd, stat, path)?;
+        let content_type = types::content_type(location.name());
+        let is_uploaded = self.is_uploaded(path, &location, reach)?;
+        let lines = self.lines_for(location.name(), is_uploaded, content_type).into();
         let meta = Meta::of(stat, content_type, lines);
         Ok(Found::File(Arc::new(self.read(fd, meta, reach)?)))
     }
 
-    /// The field lines of the file at `path` that lies at `resolved`. What clients may have written is not to act in the
-    /// name of this site: browsers take it for what it says it is, and for a site of its own, without scripts.
-    fn lines_for(&self, path: &[u8], resolved: &[u8], content_type: &str) -> Vec<u8> {
+    /// The header lines of the file that lies at `name`. Files that clients may have written must not
+    /// act in the name of this site. So a browser guesses no type for them and runs no script in them.
+    fn lines_for(&self, name: &[u8], is_uploaded: bool, content_type: &str) -> Vec<u8> {
         const NO_SNIFFING: (&str, &str) = ("x-content-type-options", "nosniff");
         const SANDBOX: (&str, &str) = ("content-security-policy", "sandbox");
-        let from_root = |path: &[u8]| [b"/", path.strip_prefix(b"/").unwrap_or(path)].concat();
-        let resolved = from_root(resolved);
-        let is_below = |path: &[u8]| upload::area_of(&self.uploads, path).is_some();
-        let is_uploaded = !self.uploads.is_empty() && (is_below(&resolved) || is_below(&from_root(path)));
         let defaults: &[_] = match is_uploaded {
             false => &[],
             // Chromium shows no PDF in a sandbox, and what runs in one is not of this site anyway.
             true if content_type == "application/pdf" => &[NO_SNIFFING],
             true => &[NO_SNIFFING, SANDBOX],
         };
-        self.fields.lines_with(&resolved, defaults)
+        self.fields.lines_with(&location::from_slash(name), defaults)
+    }
+
+    /// Returns whether clients may have written the file at `path`, which lies at `location`.
+    ///
+    /// A folder for uploads counts by its name, and by the places where it lay at the start and lies
+    /// now. For it may have been made since, as a link.
+    fn is_uploaded(&self, path: &[u8], location: &Location, reach: Reach) -> Result<bool, Trouble> {
+        if self.uploads.is_empty() {
+            return Ok(false);
+        }
+        let is_below = |path: &[u8]| upload::area_of(&self.uploads, path).is_some();
+        if is_below(path) || location.possible_paths().any(|path| is_below(&path)) {
+            return Ok(true);
+        }
+        for area in &self.options.uploads {
+            let folder = match self.open_as(area.trim_start_matches('/').as_bytes(), OFlags::PATH, reach) {
+                Ok(folder) => folder,
+                // Then nothing was written there by that name.
+                Err(Trouble::NotFound | Trouble::Forbidden) => continue,
+                Err(trouble) => return Err(trouble),
+            };
+            let place = self.locate(&folder, area.as_bytes()).map_err(|_| Trouble::Unknown)?;
+            if place.holds(location) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The file that holds `original` in this coding, if there is one beside it; and how it looks on the disk,
@@ -383,15 +416,18 @@ impl Docroot {
         original: &CachedFile,
         reach: Reach,
     ) -> Result<(Stamp, Option<CachedFile>), Trouble> {
-        let name = path.strip_prefix(b"/").unwrap_or(path);
-        let index: &[u8] = if names_directory(name) { INDEX } else { b"" };
-        let fd = self.open_beneath(&[name, index, coding::suffix(coding)].concat(), reach)?;
+        let index: &[u8] = if names_directory(path) { INDEX } else { b"" };
+        let path = [path, index, coding::suffix(coding)].concat();
+        let fd = self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), reach)?;
         let stat = stat(&fd)?;
         let stamp = Stamp::of(&stat);
-        let resolved = self.resolved_name(&fd);
-        let is_kept_back = resolved.as_deref().is_some_and(|name| is_hidden(name) || self.withholds(name));
-        if file_type(&stat) != FileType::RegularFile || is_kept_back {
+        if file_type(&stat) != FileType::RegularFile {
             return Ok((stamp, None));
+        }
+        match self.judge(&fd, &stat, &path) {
+            Ok(_) => {}
+            Err(Withheld::Unknown) => return Err(Trouble::Unknown),
+            Err(_) => return Ok((stamp, None)),
         }
         let Meta { content_type, ref lines, .. } = original.meta;
         let lines = Arc::clone(lines);
@@ -424,39 +460,59 @@ impl Docroot {
     pub(super) fn is_guarded_from(&self, path: &[u8], from: &[u8]) -> bool {
         self.withholds(path) || self.guard.as_ref().is_some_and(|guard| !guard.is_same_for(from, path))
     }
+}
 
-    /// The path beneath the root of what was opened, links followed: types and hiding are decided on that.
-    pub(crate) fn resolved_name(&self, fd: &OwnedFd) -> Option<Vec<u8>> {
-        let name = link_of(fd)?;
-        let root = link_of(&self.fd)?;
-        match name.strip_prefix(root.as_slice()) {
-            Some(rest) if rest.starts_with(b"/") => Some(rest.to_vec()),
-            Some([]) => Some(b"/".to_vec()),
-            _ if root == b"/" => Some(name),
-            // Links may lead anywhere (`--symlinks all`): then only the last name counts.
-            _ => name.rsplit(|&byte| byte == b'/').next().map(<[u8]>::to_vec),
-        }
+/// The links that are followed, where the places of open files are reported or not. By its place it
+/// is decided whether a file may be shown, so without that no link is followed.
+pub(crate) fn links_followed(asked: Symlinks, is_reported: bool) -> Result<Symlinks, &'static str> {
+    match asked {
+        asked if is_reported => Ok(asked),
+        Symlinks::Inside | Symlinks::No => Ok(Symlinks::No),
+        Symlinks::All => Err(
+            "--symlinks all needs /proc/self/fd, which cannot be read here: mount /proc, or leave the flag out",
+        ),
     }
 }
 
-/// The folders of `options.withheld` that lie below `root`, as paths there.
-fn withheld_below(root: &Path, options: &FileOptions) -> std::io::Result<Vec<Vec<u8>>> {
-    let mut below = Vec::new();
-    if options.withheld.is_empty() {
-        return Ok(below);
-    }
-    let root = root.canonicalize()?;
-    for folder in &options.withheld {
-        let folder = folder.canonicalize()?;
-        let Ok(inside) = folder.strip_prefix(&root) else { continue };
-        let path: Vec<u8> = inside.iter().flat_map(|part| [b"/", part.as_encoded_bytes()].concat()).collect();
-        if path.is_empty() {
-            let what = format!("'{}' holds programs, and would give them out", folder.display());
-            return Err(std::io::Error::other(what));
+/// Folders that are not for reading, links resolved.
+#[derive(Debug, Default)]
+struct WithheldFolders {
+    /// Those below the docroot, as paths from there that begin with a slash.
+    below: Vec<Vec<u8>>,
+    /// The others, as paths on this machine. Links that may lead anywhere lead there, too.
+    outside: Vec<Vec<u8>>,
+}
+
+impl WithheldFolders {
+    fn find(root: &Path, options: &FileOptions) -> std::io::Result<Self> {
+        let mut folders = WithheldFolders::default();
+        if options.withheld.is_empty() {
+            return Ok(folders);
         }
-        below.push(path);
+        let root = root.canonicalize()?;
+        for folder in &options.withheld {
+            let named = |error| std::io::Error::other(format!("'{}': {error}", folder.display()));
+            let folder = folder.canonicalize().map_err(named)?;
+            let Ok(inside) = folder.strip_prefix(&root) else {
+                folders.outside.push(folder.into_os_string().into_encoded_bytes());
+                continue;
+            };
+            let part = |part: &std::ffi::OsStr| [b"/", part.as_encoded_bytes()].concat();
+            let path: Vec<u8> = inside.iter().flat_map(part).collect();
+            if path.is_empty() {
+                let what = format!("'{}' holds programs, and would give them out", folder.display());
+                return Err(std::io::Error::other(what));
+            }
+            folders.below.push(path);
+        }
+        Ok(folders)
     }
-    Ok(below)
+}
+
+/// Returns whether a path is that of one of these folders, or leads into it.
+fn leads_into(folders: &[Vec<u8>], path: &[u8]) -> bool {
+    let behind = |folder: &Vec<u8>| path.strip_prefix(&folder[..]);
+    folders.iter().filter_map(behind).any(|rest| matches!(rest, [] | [b'/', ..]))
 }
 
 /// Folders for uploads by their names, and where these lead below `root`, as paths there.
@@ -478,14 +534,6 @@ pub(crate) fn stat(fd: impl AsFd) -> Result<rustix::fs::Statx, Trouble> {
 
 pub(crate) fn file_type(stat: &rustix::fs::Statx) -> FileType {
     FileType::from_raw_mode(u32::from(stat.stx_mode))
-}
-
-fn link_of(fd: &OwnedFd) -> Option<Vec<u8>> {
-    use std::os::fd::AsRawFd;
-    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let name = rustix::fs::readlink(link, Vec::new()).ok()?.into_bytes();
-    // Of a deleted file /proc says so behind the name.
-    Some(name.strip_suffix(b" (deleted)").map_or_else(|| name.clone(), <[u8]>::to_vec))
 }
 
 /// All of a small file. On the loop only if it is in the page cache (preadv2(2), RWF_NOWAIT).

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags};
 
-use super::disk::{Docroot, Reach, Trouble, file_type, is_hidden, stat};
+use super::disk::{Docroot, Reach, Trouble, file_type, stat};
 use crate::config::{KIB, MIB};
 use crate::error_page::{error, wants_html};
 use crate::handler::{Answer, Context};
@@ -244,14 +244,12 @@ fn look(
     known: FileType,
 ) -> Option<(Kind, u64, u64)> {
     let stat = if known == FileType::Symlink {
-        let full = [path.strip_prefix(b"/").unwrap_or(path), name].concat();
-        let target = docroot.open_beneath(&full, Reach::OnDisk).ok()?;
-        // A link to what is hidden is not served either, nor one to what is not for reading.
-        let is_kept_back = |name: &[u8]| is_hidden(name) || docroot.withholds(name);
-        if docroot.resolved_name(&target).as_deref().is_some_and(is_kept_back) {
-            return None;
-        }
-        stat(target).ok()?
+        let full = [path, name].concat();
+        let name = full.strip_prefix(b"/").unwrap_or(&full);
+        let target = docroot.open_beneath(name, Reach::OnDisk).ok()?;
+        let stat = stat(&target).ok()?;
+        docroot.judge(&target, &stat, &full).ok()?;
+        stat
     } else {
         rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS).ok()?
     };
@@ -290,11 +288,10 @@ struct Readme {
 fn load_readme(docroot: &Docroot, path: &[u8], name: Vec<u8>) -> Option<Readme> {
     let full = [path, &name].concat();
     let file = docroot.open_beneath(full.strip_prefix(b"/").unwrap_or(&full), Reach::OnDisk).ok()?;
-    let is_kept_back = |name: &[u8]| is_hidden(name) || docroot.is_guarded_from(name, path);
-    let resolved = docroot.resolved_name(&file);
-    if is_kept_back(&full)
-        || resolved.as_deref().is_some_and(is_kept_back)
-        || file_type(&stat(&file).ok()?) != FileType::RegularFile
+    let stat = stat(&file).ok()?;
+    let shown = docroot.judge(&file, &stat, &full).ok()?;
+    let mut places = shown.location.possible_paths().chain([full]);
+    if file_type(&stat) != FileType::RegularFile || places.any(|place| docroot.is_guarded_from(&place, path))
     {
         return None;
     }

@@ -10,7 +10,9 @@ mod coding;
 mod disk;
 mod download;
 mod listing;
+mod location;
 pub mod types;
+mod verdict;
 pub(crate) mod watch;
 
 use std::borrow::Cow;
@@ -41,8 +43,10 @@ use cache::Forms;
 use coding::{Chosen, Siblings};
 pub use disk::Docroot;
 use disk::Found;
-pub(crate) use disk::{Reach, Stamp, Trouble, file_type, is_hidden, read_ahead, stat};
+pub(crate) use disk::{Reach, Stamp, Trouble, file_type, is_hidden, links_followed, read_ahead, stat};
+pub(crate) use location::is_reported;
 use types::Compressible;
+pub(crate) use verdict::Withheld;
 
 /// What is known of a representation beside its content.
 #[derive(Clone, Debug)]
@@ -606,7 +610,7 @@ fn page_instead(page: &CachedFile, status: Status) -> Response {
 
 fn failure(trouble: Trouble, path: &[u8], request: &Request<'_>) -> Response {
     match trouble {
-        Trouble::NotFound => not_found(request),
+        Trouble::NotFound | Trouble::Unknown => not_found(request),
         Trouble::Forbidden => error(Status::FORBIDDEN, "this file may not be read", wants_html(request)),
         Trouble::Cold => {
             error(Status::SERVICE_UNAVAILABLE, "the file is in use, try again", wants_html(request))
@@ -658,7 +662,7 @@ fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Re
 pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Response, Refusal> {
     use rustix::fs::{Mode, OFlags};
     let refusal = |trouble| match trouble {
-        Trouble::NotFound => Refusal::not_found("the file does not exist"),
+        Trouble::NotFound | Trouble::Unknown => Refusal::not_found("the file does not exist"),
         Trouble::Forbidden => Refusal::forbidden("this file may not be read"),
         Trouble::Cold | Trouble::Exhausted => {
             Refusal::new(Status::SERVICE_UNAVAILABLE, "the file cannot be opened now")

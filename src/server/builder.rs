@@ -267,6 +267,8 @@ impl Builder {
         let docroot = match self.files.take() {
             Some(root) => {
                 self.config.root = root;
+                super::check_links(&self.config).map_err(BindError::Site)?;
+                super::warn_of_links(&self.config);
                 let (root, options) = (&self.config.root, self.config.files.clone());
                 let docroot = Docroot::open(root, options).map_err(BindError::Root)?;
                 check_hidden(&self.config).map_err(BindError::Site)?;

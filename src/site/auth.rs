@@ -272,11 +272,6 @@ pub(crate) struct WriteGuards {
 }
 
 impl WriteGuards {
-    /// Whether no path takes a password.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.guards.iter().all(Option::is_none)
-    }
-
     /// Whether a password is due to write at this normalised path.
     pub(crate) fn is_protected(&self, path: &[u8]) -> bool {
         self.decisive(path).is_some()

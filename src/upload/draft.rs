@@ -16,7 +16,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::config::MIB;
-use crate::files::Stamp;
+use crate::files::{Stamp, is_reported};
 
 /// How far ahead of what was written room is reserved, in bytes: few calls, long extents, and a full disk is known
 /// early. All that was announced at once would let who sends nothing fill the disk.
@@ -48,6 +48,10 @@ pub(super) struct Draft {
 impl Draft {
     /// An empty one in this folder.
     pub(super) fn begin(folder: &Arc<OwnedFd>) -> Result<Draft, Errno> {
+        // Without /proc a nameless file may be one for ever: see `link`.
+        if !is_reported() {
+            return Draft::begin_named(folder);
+        }
         let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::TMPFILE;
         match rustix::fs::openat(folder, ".", flags, MODE) {
             Ok(fd) => {

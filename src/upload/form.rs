@@ -3,11 +3,10 @@
 //! Each file is written and published as its part ends, so a form that breaks off has brought the files before that.
 //! Nothing is replaced unless the request says `?overwrite`. Fields that are no files are passed over.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::draft::{Draft, Old};
-use super::place::{Found, Place, base_name, open_folder};
+use super::place::{Folder, Found, Place, base_name, open_folder};
 use super::refusal::Refusal;
 use super::sink::Sink;
 use super::{Ask, encoded, replaceable};
@@ -36,7 +35,7 @@ pub(super) struct Form {
 /// The files of a form.
 struct Files {
     ask: Arc<Ask>,
-    folder: Arc<OwnedFd>,
+    folder: Folder,
     overwrites: bool,
     wants_json: bool,
     /// The file that is being written; `None` in a field that is none.
@@ -61,8 +60,11 @@ pub(super) fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Ans
     let errands = cx.errands();
     cx.job_then(move || {
         let opened = open_folder(&ask.docroot, &ask.area, ask.path.strip_suffix(b"/").unwrap_or(&ask.path));
-        let opened = opened.inspect(|folder| ask.sweep(folder));
-        let opened = opened.map(|folder| ask.desk.folders.share(Arc::new(folder)));
+        let opened = opened.map(|mut folder| {
+            ask.sweep(&folder.fd);
+            folder.fd = ask.desk.folders.share(folder.fd);
+            folder
+        });
         let then: Then = Box::new(move |_| match opened {
             Err(refusal) => ask.refuse(refusal).into(),
             Ok(folder) => {
@@ -128,10 +130,11 @@ impl Files {
             MultipartEvent::PartBegin(head) => {
                 // A file input without a choice sends an empty name.
                 let Some(filename) = head.filename.filter(|name| !name.is_empty()) else { return Ok(()) };
-                let place = Place { folder: Arc::clone(&self.folder), name: base_name(&filename)?.to_vec() };
-                self.ask.check_passwords(&place, &self.path_of(&place))?;
+                let folder = &self.folder;
+                let place = Place { folder: Arc::clone(&folder.fd), name: base_name(&filename)?.to_vec() };
+                self.ask.check_passwords(&self.path_of(&place), &folder.places_of(&place.name))?;
                 self.may_be_written(place.look()?)?;
-                self.current = Some((Draft::begin(&self.folder)?, place));
+                self.current = Some((Draft::begin(&folder.fd)?, place));
                 Ok(())
             }
             MultipartEvent::PartData(data) => match &mut self.current {
@@ -224,7 +227,7 @@ mod tests {
         }
         content.push_str("--bo--\r\n");
         let files = Files {
-            folder: ask.place(b"/a").unwrap().folder,
+            folder: open_folder(&ask.docroot, &ask.area, b"").unwrap(),
             ask,
             overwrites: false,
             wants_json: false,

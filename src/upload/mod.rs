@@ -280,22 +280,18 @@ impl Ask {
 
     /// What `path` names, if whoever was let in may write there.
     fn place(&self, path: &[u8]) -> Result<Place, Refusal> {
-        let mut place = Place::of(&self.docroot, &self.area, path)?;
-        self.check_passwords(&place, path)?;
+        let (mut place, places) = Place::of(&self.docroot, &self.area, path)?;
+        self.check_passwords(path, &places)?;
         place.folder = self.desk.folders.share(place.folder);
         Ok(place)
     }
 
-    /// Whether the password that was asked for at the path of the request is the one for this place, which is at `path`:
-    /// a form names its files itself, and a link may lead into a folder with a password of its own.
-    fn check_passwords(&self, place: &Place, path: &[u8]) -> Result<(), Refusal> {
+    /// Refuses an entry that takes another password than the path of the request. The entry is at
+    /// `path`, and lies at `places`: a form names its files itself, and a link may lead into a folder
+    /// with a password of its own.
+    fn check_passwords(&self, path: &[u8], places: &[Vec<u8>]) -> Result<(), Refusal> {
         let is_same = |other: &[u8]| self.desk.guards.is_same_for(&self.path, other);
-        let resolved = || {
-            let folder = self.docroot.resolved_name(&place.folder)?;
-            Some([folder.strip_suffix(b"/").unwrap_or(&folder), b"/", &place.name].concat())
-        };
-        match self.desk.guards.is_empty() || (is_same(path) && resolved().is_some_and(|path| is_same(&path)))
-        {
+        match is_same(path) && places.iter().all(|place| is_same(place)) {
             true => Ok(()),
             false => Err(Refusal::new(Status::FORBIDDEN, "another password is needed there")),
         }

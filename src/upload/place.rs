@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::refusal::Refusal;
 use crate::config::{PATH_BYTES_MAX, Symlinks};
-use crate::files::{Docroot, Reach, Stamp, Trouble, is_hidden};
+use crate::files::{Docroot, Reach, Stamp, Trouble, Withheld, stat};
 use crate::http::{Status, target};
 
 /// How often an open that raced with a rename is tried again.
@@ -19,6 +19,15 @@ const OPEN_TRIES: usize = 32;
 
 /// The longest name that Linux takes, in bytes (NAME_MAX).
 const NAME_BYTES_MAX: usize = 255;
+
+/// A folder that takes uploads, open.
+#[derive(Clone, Debug)]
+pub(super) struct Folder {
+    pub(super) fd: Arc<OwnedFd>,
+    /// The paths from the docroot that it may have, links followed, with a slash at the end. None if
+    /// it lies outside.
+    places: Vec<Vec<u8>>,
+}
 
 /// An entry of a folder, which may be there or not.
 #[derive(Clone, Debug)]
@@ -38,8 +47,9 @@ pub(super) enum Found {
 }
 
 impl Place {
-    /// What `path` names, below the folder for uploads `area` of this docroot.
-    pub(super) fn of(docroot: &Docroot, area: &str, path: &[u8]) -> Result<Place, Refusal> {
+    /// The entry that `path` names, below the folder for uploads `area` of this docroot, and the
+    /// paths from the docroot that it may have, links followed. None if it lies outside.
+    pub(super) fn of(docroot: &Docroot, area: &str, path: &[u8]) -> Result<(Place, Vec<Vec<u8>>), Refusal> {
         // A folder for uploads is opened by itself, so the disk would take paths that no request can read.
         if path.len() > PATH_BYTES_MAX {
             return Err(Refusal::new(Status::URI_TOO_LONG, "the path is too long"));
@@ -48,7 +58,9 @@ impl Place {
         let slash = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
         let name = path.get(slash + 1..).unwrap_or_default().to_vec();
         check_name(&name)?;
-        Ok(Place { folder: Arc::new(open_folder(docroot, area, &path[..slash])?), name })
+        let folder = open_folder(docroot, area, &path[..slash])?;
+        let places = folder.places_of(&name);
+        Ok((Place { folder: folder.fd, name }, places))
     }
 
     /// What is there now.
@@ -73,7 +85,7 @@ impl Place {
 
 /// Opens the folder of this path below `area`. Links are followed as far as they stay below `area`, whatever is
 /// followed for reading: what may be written was said with `--upload` and is not for links to widen.
-pub(super) fn open_folder(docroot: &Docroot, area: &str, path: &[u8]) -> Result<OwnedFd, Refusal> {
+pub(super) fn open_folder(docroot: &Docroot, area: &str, path: &[u8]) -> Result<Folder, Refusal> {
     let top = match area.trim_start_matches('/') {
         "" => docroot.open_beneath(b".", Reach::OnDisk),
         area => docroot.open_beneath(area.as_bytes(), Reach::OnDisk),
@@ -82,7 +94,7 @@ pub(super) fn open_folder(docroot: &Docroot, area: &str, path: &[u8]) -> Result<
         Trouble::NotFound => Refusal::new(Status::NOT_FOUND, "the folder for uploads is not there"),
         Trouble::Forbidden => Refusal::from(Errno::ACCESS),
         Trouble::Exhausted => Refusal::from(Errno::MFILE),
-        Trouble::Cold | Trouble::Io(_) => Refusal::from(Errno::IO),
+        Trouble::Cold | Trouble::Unknown | Trouble::Io(_) => Refusal::from(Errno::IO),
     })?;
     let below = path.strip_prefix(area.as_bytes()).unwrap_or_default();
     let below = below.strip_prefix(b"/").unwrap_or(below);
@@ -95,14 +107,7 @@ pub(super) fn open_folder(docroot: &Docroot, area: &str, path: &[u8]) -> Result<
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | links;
     for _ in 0..OPEN_TRIES {
         match rustix::fs::openat2(&top, below, flags, Mode::empty(), resolve) {
-            Ok(fd) => {
-                return match docroot.resolved_name(&fd) {
-                    Some(name) if is_hidden(&name) => Err(HIDDEN),
-                    // What is put there would be run.
-                    Some(name) if docroot.withholds(&name) => Err(PROGRAMS),
-                    Some(_) | None => Ok(fd),
-                };
-            }
+            Ok(fd) => return Folder::checked(fd, docroot, path),
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -110,6 +115,26 @@ pub(super) fn open_folder(docroot: &Docroot, area: &str, path: &[u8]) -> Result<
     Err(Errno::BUSY.into())
 }
 
+impl Folder {
+    fn checked(fd: OwnedFd, docroot: &Docroot, path: &[u8]) -> Result<Folder, Refusal> {
+        let stat = stat(&fd).map_err(|_| UNKNOWN)?;
+        let shown = docroot.judge(&fd, &stat, path).map_err(|why| match why {
+            Withheld::Hidden => HIDDEN,
+            // What is put there would be run.
+            Withheld::Programs => PROGRAMS,
+            Withheld::Unknown => UNKNOWN,
+        })?;
+        Ok(Folder { fd: Arc::new(fd), places: shown.location.possible_paths().collect() })
+    }
+
+    /// The paths from the docroot that an entry of this name may have, links followed. None if the
+    /// folder lies outside.
+    pub(super) fn places_of(&self, name: &[u8]) -> Vec<Vec<u8>> {
+        self.places.iter().map(|folder| [folder, name].concat()).collect()
+    }
+}
+
+const UNKNOWN: Refusal = Refusal::new(Status::FORBIDDEN, "the place of that folder cannot be checked");
 const PROGRAMS: Refusal = Refusal::new(Status::FORBIDDEN, "that folder is for programs");
 const HIDDEN: Refusal = Refusal::new(Status::FORBIDDEN, "names that begin with a dot are not taken");
 

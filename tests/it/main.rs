@@ -56,3 +56,4 @@ mod strace;
 mod tidy;
 mod upload;
 mod versus;
+mod withheld;

@@ -122,7 +122,7 @@ fn failed_wake_ups_delay_results_by_a_second_and_lose_none() {
 
 /// Makes system calls of the server fail during `work`, by strace's `inject`. Returns false where
 /// strace may not trace.
-fn failing(server: &Server, inject: &str, work: impl FnOnce()) -> bool {
+pub(crate) fn failing(server: &Server, inject: &str, work: impl FnOnce()) -> bool {
     let Some(strace) = program(&["strace"], REQUIRED) else { return false };
     let pid = Pid::as_raw(Some(server.pid())).to_string();
     let inject = format!("inject={inject}");

@@ -1047,6 +1047,28 @@ fn what_was_uploaded_runs_no_script_in_the_name_of_the_site() {
     });
 }
 
+/// The place of a folder for uploads was asked for once, at the start, and a failure forgotten.
+#[test]
+fn a_folder_for_uploads_may_be_made_later_as_a_link() {
+    on_both(|model| {
+        let docroot = docroot();
+        fs::create_dir(docroot.path("real")).unwrap();
+        fs::create_dir(docroot.path("realistic")).unwrap();
+        docroot.write("realistic/page.html", b"the operator's");
+        let server = start(model, &docroot, &["--upload", "/later", "--upload", "/never/made"]);
+        docroot.link("real", "later");
+        put(&server, "/later/page.html", &[], b"<script>").expect(201);
+        let mut client = Client::connect(server.port);
+        for path in ["/later/page.html", "/real/page.html"] {
+            let got = client.get(path).expect(200);
+            assert_eq!(got.must("content-security-policy"), "sandbox", "{path}");
+        }
+        for path in ["/hello.txt", "/realistic/page.html"] {
+            assert_eq!(client.get(path).expect(200).field("content-security-policy"), None, "{path}");
+        }
+    });
+}
+
 #[test]
 fn a_browser_runs_no_script_of_an_uploaded_page() {
     let Some(chromium) = chromium() else { return };

@@ -128,7 +128,7 @@ fn respond(archive: Archive, cx: &Context<'_>) -> Response {
 
 fn refusal(trouble: Trouble, path: &[u8], html: bool) -> Response {
     match trouble {
-        Trouble::NotFound => error(Status::NOT_FOUND, "the folder does not exist", html),
+        Trouble::NotFound | Trouble::Unknown => error(Status::NOT_FOUND, "the folder does not exist", html),
         Trouble::Forbidden => error(Status::FORBIDDEN, "this folder may not be read", html),
         Trouble::Cold | Trouble::Exhausted | Trouble::Io(_) => {
             log::warn!("no archive of {}: {trouble:?}", path.escape_ascii());

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 
-use super::super::disk::{Docroot, Reach, Trouble, file_type, is_hidden, stat};
+use super::super::disk::{Docroot, Reach, Trouble, file_type, stat};
+use super::super::verdict::{Shown, Withheld};
 
 /// What an archive says of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +77,6 @@ struct Level {
     next: usize,
     /// How long the path is up to here.
     path_len: usize,
-    /// Where it is beneath the root, links followed.
-    real: Vec<u8>,
     /// To notice links that lead back up.
     identity: (u32, u32, u64),
 }
@@ -98,14 +97,16 @@ pub(super) struct Walk {
 impl Walk {
     /// Begins at the directory that `path` names: normalised, with a slash at both ends.
     pub(super) fn open(docroot: &Arc<Docroot>, path: &[u8]) -> Result<Self, Trouble> {
+        let asked = path;
         let path = path.strip_prefix(b"/").unwrap_or(path).to_vec();
         let name = if path.is_empty() { b"." } else { &path[..] };
         let directory = docroot.open_beneath(name, Reach::OnDisk)?;
         let stat = stat(&directory)?;
         // Without a link it was deleted, and only our descriptor keeps it.
-        if file_type(&stat) != FileType::Directory || stat.stx_nlink == 0 || docroot.keeps_back(&directory) {
+        if file_type(&stat) != FileType::Directory || stat.stx_nlink == 0 {
             return Err(Trouble::NotFound);
         }
+        docroot.judge(&directory, &stat, asked)?;
         let mut walk = Walk {
             docroot: Arc::clone(docroot),
             top_len: path.len(),
@@ -135,10 +136,8 @@ impl Walk {
                 continue;
             };
             level.next += 1;
-            let name = level.name(start);
-            self.path.extend_from_slice(name);
-            let real = [&level.real[..], b"/", name].concat();
-            if let Some(entry) = self.look(&real)? {
+            self.path.extend_from_slice(level.name(start));
+            if let Some(entry) = self.look()? {
                 self.entries += 1;
                 if self.entries > self.docroot.options.archive_entries_max {
                     return Err(Broken::TooMuch("entries"));
@@ -150,8 +149,9 @@ impl Walk {
     }
 
     /// The entry at the present path, which is entered if it is a directory. `None` if it is not to be had.
-    fn look(&mut self, real: &[u8]) -> Result<Option<Entry>, Broken> {
-        if self.is_excluded(real) || self.is_excluded(&[b"/", &self.path[..]].concat()) {
+    fn look(&mut self) -> Result<Option<Entry>, Broken> {
+        let path = [b"/", &self.path[..]].concat();
+        if self.is_excluded(&path) {
             return Ok(None);
         }
         let fd = match self.docroot.open_beneath(&self.path, Reach::OnDisk) {
@@ -161,9 +161,13 @@ impl Walk {
             Err(trouble) => return Err(trouble.into()),
         };
         let stat = stat(&fd)?;
-        // A link may lead to what is hidden, or to what is protected under its own name.
-        let resolved = self.docroot.resolved_name(&fd);
-        if resolved.as_deref().is_some_and(|resolved| is_hidden(resolved) || self.is_excluded(resolved)) {
+        let Shown { location } = match self.docroot.judge(&fd, &stat, &path) {
+            Ok(shown) => shown,
+            Err(Withheld::Hidden | Withheld::Programs) => return Ok(None),
+            Err(Withheld::Unknown) => return Err(Trouble::Unknown.into()),
+        };
+        // A link may lead to a file that is protected under its own name.
+        if location.possible_paths().any(|place| self.is_excluded(&place)) {
             return Ok(None);
         }
         let meta = Meta::of(&stat);
@@ -200,8 +204,6 @@ impl Walk {
         if self.levels.len() >= self.docroot.options.archive_depth_max {
             return Err(Broken::TooMuch("levels of folders"));
         }
-        let real = self.docroot.resolved_name(directory).unwrap_or_default();
-        let real = real.strip_suffix(b"/").map_or_else(|| real.clone(), <[u8]>::to_vec);
         let names_max = self.docroot.options.archive_names_bytes_max.saturating_sub(self.bytes);
         let names = read_names(directory, names_max)?;
         let mut starts: Vec<u32> = Vec::new();
@@ -210,8 +212,7 @@ impl Walk {
             starts.push(at);
             at += u32::try_from(name.len()).unwrap_or(0);
         }
-        let mut level =
-            Level { names, starts, next: 0, path_len: self.path.len(), real, identity: identity(stat) };
+        let mut level = Level { names, starts, next: 0, path_len: self.path.len(), identity: identity(stat) };
         let mut starts = std::mem::take(&mut level.starts);
         starts.sort_unstable_by(|&a, &b| level.name(a).cmp(level.name(b)));
         level.starts = starts;

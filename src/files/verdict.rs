@@ -1,0 +1,161 @@
+//! The one rule by which a file that was opened may be shown to a request.
+//!
+//! A name is judged after it was opened, by the path that was asked for and by the place of the
+//! opened file. So a link that is turned in between changes nothing, and all that shows files (a
+//! file, its coded forms, an index, a listing, an archive, a README, an upload) asks here. Whatever
+//! cannot be checked is withheld. Must not know which response follows.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{FileType, Statx};
+
+use super::disk::{Docroot, Trouble, file_type, is_hidden};
+use super::location::Location;
+use crate::config::Symlinks;
+
+/// A file or folder that may be shown.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// The place of it. That of a folder ends with a slash.
+    pub(crate) location: Location,
+}
+
+/// The reason why something is not shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Withheld {
+    /// A name on the way begins with a dot.
+    Hidden,
+    /// The folder is one of programs.
+    Programs,
+    /// The place of it cannot be read, so nothing is known about it.
+    Unknown,
+}
+
+impl From<Withheld> for Trouble {
+    fn from(why: Withheld) -> Self {
+        match why {
+            Withheld::Hidden | Withheld::Programs => Trouble::NotFound,
+            Withheld::Unknown => Trouble::Unknown,
+        }
+    }
+}
+
+impl Docroot {
+    /// Decides whether an opened file or folder may be shown to a request for `path`, which is
+    /// normalised.
+    ///
+    /// The rule: the place of the file is known, and neither that place nor `path` is hidden or
+    /// withheld.
+    pub(crate) fn judge(&self, file: &OwnedFd, stat: &Statx, path: &[u8]) -> Result<Shown, Withheld> {
+        let location = self.locate(file, path).map_err(|errno| {
+            log::warn!("{} is withheld: its place cannot be read: {errno}", path.escape_ascii());
+            Withheld::Unknown
+        })?;
+        let location = match file_type(stat) {
+            FileType::Directory => location.of_folder(),
+            _ => location,
+        };
+        if is_hidden(path) || is_hidden(location.name()) {
+            return Err(Withheld::Hidden);
+        }
+        if self.withholds(path) || self.withholds_at(&location) {
+            return Err(Withheld::Programs);
+        }
+        Ok(Shown { location })
+    }
+
+    /// The place of the file that was opened at `path`.
+    pub(super) fn locate(&self, file: &OwnedFd, path: &[u8]) -> Result<Location, rustix::io::Errno> {
+        match self.options.symlinks {
+            Symlinks::No => Ok(Location::as_named(path)),
+            Symlinks::Inside => Location::read(file, &self.fd, false),
+            Symlinks::All => Location::read(file, &self.fd, true),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::FileOptions;
+    use crate::files::disk::{links_followed, stat};
+    use rustix::fs::{Mode, OFlags};
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    fn docroot(root: &Path, symlinks: Symlinks, withheld: &[&Path]) -> Docroot {
+        let withheld = withheld.iter().map(|path| path.to_path_buf()).collect();
+        Docroot::open(root, FileOptions { symlinks, withheld, ..FileOptions::default() }).unwrap()
+    }
+
+    fn verdict(docroot: &Docroot, file: &Path, path: &str) -> Option<Withheld> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let file = rustix::fs::open(file, flags, Mode::empty()).unwrap();
+        docroot.judge(&file, &stat(&file).unwrap(), path.as_bytes()).err()
+    }
+
+    #[test]
+    fn both_the_path_and_the_place_count_and_what_is_not_known_is_withheld() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        for folder in ["root/cg", "root/.git", "root/.well-known", "outside/cg"] {
+            fs::create_dir_all(at(folder)).unwrap();
+        }
+        for name in ["root/a", "root/.env", "root/cg/run", "outside/a", "outside/cg/run", "outside/.env"] {
+            fs::write(at(name), "").unwrap();
+        }
+        let (inner, outer) = (at("root/cg"), at("outside/cg"));
+        let inside = docroot(&at("root"), Symlinks::Inside, &[&inner, &outer]);
+        let anywhere = docroot(&at("root"), Symlinks::All, &[&inner, &outer]);
+        for docroot in [&inside, &anywhere] {
+            let judge = |file: &str, path: &str| verdict(docroot, &at(file), path);
+            for (file, path) in
+                [("root/a", "/a"), ("root/a", "/link"), ("root", "/"), ("root/.well-known", "/w")]
+            {
+                assert_eq!(judge(file, path), None, "{file} {path}");
+            }
+            for (file, path) in
+                [("root/.env", "/a"), ("root/a", "/.a"), ("root/.git", "/git"), ("root/a", "/.git/a")]
+            {
+                assert_eq!(judge(file, path), Some(Withheld::Hidden), "{file} {path}");
+            }
+            for (file, path) in
+                [("root/cg/run", "/a"), ("root/cg", "/c"), ("root/a", "/cg/a"), ("root/a", "/cg")]
+            {
+                assert_eq!(judge(file, path), Some(Withheld::Programs), "{file} {path}");
+            }
+        }
+        for (file, outcome) in [
+            ("outside/a", None),
+            ("outside/.env", Some(Withheld::Hidden)),
+            ("outside/cg/run", Some(Withheld::Programs)),
+        ] {
+            assert_eq!(verdict(&anywhere, &at(file), "/a"), outcome, "{file}");
+            // No link leads there, so it is not known how this came to be opened.
+            assert_eq!(verdict(&inside, &at(file), "/a"), Some(Withheld::Unknown), "{file}");
+        }
+        assert_eq!(Trouble::from(Withheld::Unknown), Trouble::Unknown);
+    }
+
+    /// A name may end as the kernel marks deleted files; both readings count.
+    #[test]
+    fn no_name_passes_for_another_that_was_deleted() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path().join("cg (deleted)");
+        fs::create_dir(&folder).unwrap();
+        symlink("cg (deleted)", scratch.path().join("link")).unwrap();
+        let docroot = docroot(scratch.path(), Symlinks::Inside, &[&folder]);
+        assert_eq!(verdict(&docroot, &folder, "/link"), Some(Withheld::Programs));
+    }
+
+    #[test]
+    fn without_places_no_link_is_followed() {
+        use Symlinks::{All, Inside, No};
+        for asked in [All, Inside, No] {
+            assert_eq!(links_followed(asked, true), Ok(asked));
+        }
+        assert_eq!((links_followed(Inside, false), links_followed(No, false)), (Ok(No), Ok(No)));
+        assert!(links_followed(All, false).is_err_and(|why| why.contains("--symlinks all")));
+    }
+}
