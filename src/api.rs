@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::error_page::error;
-use crate::handler::{Answer, BodySink, Context, Methods, Router, Sunk};
+use crate::handler::{Answer, BodySink, Context, Methods, Router, Seats, Sunk};
 use crate::http::negotiate::preferred;
 use crate::http::target::{normalize, query_pairs};
 use crate::http::{Body, Request, Response, Status, date};
@@ -104,7 +104,7 @@ fn query(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
 /// `/api/echo`: the content comes back with its type, after it has ended.
 fn echo(request: &Request<'_>, cx: &Context<'_>, spool: &Arc<Spool>) -> Answer {
     let content_type = request.field("content-type").unwrap_or(b"application/octet-stream").to_vec();
-    let content = Beside::new(Spooled::new(spool), cx.errands());
+    let content = Beside::new(Spooled::of(spool, cx), cx.errands());
     Answer::Sink(Box::new(Echo { content_type, content }))
 }
 
@@ -114,8 +114,8 @@ struct Echo {
 }
 
 impl BodySink for Echo {
-    fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> Sunk {
-        self.content.take(piece)
+    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk {
+        self.content.take(piece, cx.now().mono)
     }
 
     fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
@@ -129,6 +129,10 @@ impl BodySink for Echo {
         }
         let Echo { content_type, content } = *self;
         content.spill(cx, move |content| Echo { content_type, content }.answer())
+    }
+
+    fn seats(&self) -> Seats<'_> {
+        [self.content.seat(), None]
     }
 }
 

@@ -307,6 +307,10 @@ struct TimeoutArgs {
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_BODY_TIMEOUT", hide_env = true)]
     #[arg(default_value_t = Timeout(Timeouts::default().body))]
     body_timeout: Timeout,
+    /// The time over which --busy-rate is due
+    #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_BUSY_TIME", hide_env = true)]
+    #[arg(default_value_t = Timeout(Timeouts::default().busy), hide_short_help = true)]
+    busy_time: Timeout,
     /// Without a byte of the answer being taken
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_SEND_TIMEOUT", hide_env = true)]
     #[arg(default_value_t = Timeout(Timeouts::default().send))]
@@ -349,7 +353,7 @@ struct LimitArgs {
     #[arg(long, value_name = "N", value_parser = count::<1, 10_000_000>, env = "WHIRLIGIG_MAX_CONNECTIONS")]
     #[arg(hide_env = true)]
     max_connections: Option<usize>,
-    /// Threads of the threads model
+    /// Threads of the threads model; beyond, idle clients and slow senders give way (--busy-rate)
     #[arg(long, value_name = "N", value_parser = count::<1, 1_000_000>, env = "WHIRLIGIG_MAX_THREADS")]
     #[arg(default_value_t = Limits::default().threads_max, hide_env = true, hide_short_help = true)]
     max_threads: usize,
@@ -361,7 +365,8 @@ struct LimitArgs {
     #[arg(long, value_name = "SIZE", value_parser = memory_size, env = "WHIRLIGIG_MAX_COLLECT", hide_env = true)]
     #[arg(default_value_t = Size::of(Limits::default().collect_bytes_max), hide_short_help = true)]
     max_collect: Size,
-    /// Request content in temporary files, over all connections
+    /// Request content in memory and temporary files, over all connections; content up to 1 MiB of
+    /// programs is kept there before they start
     #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MAX_SPOOL", hide_env = true)]
     #[arg(default_value_t = Size(Limits::default().spool_bytes_max), hide_short_help = true)]
     max_spool: Size,
@@ -385,6 +390,11 @@ struct LimitArgs {
     #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MIN_RATE", hide_env = true)]
     #[arg(default_value_t = Size(Limits::default().rate_min_bytes), hide_short_help = true)]
     min_rate: Size,
+    /// Bytes a second a client must send over --busy-time while all places are taken: programs, uploads,
+    /// connections; a newcomer gets the place of the slowest below that; 0 asks for none
+    #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_BUSY_RATE", hide_env = true)]
+    #[arg(default_value_t = Size(Limits::default().busy_rate_min_bytes), hide_short_help = true)]
+    busy_rate: Size,
 }
 
 /// How files are served.
@@ -504,7 +514,7 @@ struct CgiArgs {
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_CGI_TIMEOUT", hide_env = true)]
     #[arg(default_value_t = Timeout(CgiOptions::default().timeout), hide_short_help = true)]
     cgi_timeout: Timeout,
-    /// Programs running at once
+    /// Programs running at once; beyond, slow senders give way (--busy-rate)
     #[arg(long, value_name = "N", value_parser = count::<1, 100_000>, env = "WHIRLIGIG_CGI_MAX", hide_env = true)]
     #[arg(default_value_t = CgiOptions::default().children_max, hide_short_help = true)]
     cgi_max: usize,
@@ -544,7 +554,7 @@ struct UploadArgs {
     #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MAX_UPLOAD", hide_env = true)]
     #[arg(default_value_t = Size(UPLOAD_BYTES_MAX))]
     max_upload: Size,
-    /// Uploads under way at once, 256 KiB of memory each
+    /// Uploads under way at once, 256 KiB of memory each; beyond, slow senders give way (--busy-rate)
     #[arg(long, value_name = "N", value_parser = count::<1, 100_000>, env = "WHIRLIGIG_MAX_UPLOADS")]
     #[arg(default_value_t = Limits::default().uploads_max, hide_env = true, hide_short_help = true)]
     max_uploads: usize,
@@ -652,6 +662,7 @@ fn limits_of(args: &Args) -> Limits {
         jobs_max: given.max_jobs,
         listing_entries_max: args.files.max_listing,
         rate_min_bytes: given.min_rate.0,
+        busy_rate_min_bytes: given.busy_rate.0,
         ..Limits::default()
     }
 }
@@ -662,6 +673,7 @@ impl TimeoutArgs {
             defer_accept: std::time::Duration::from_secs(self.defer_accept as u64),
             header: self.header_timeout.0,
             body: self.body_timeout.0,
+            busy: self.busy_time.0,
             send: self.send_timeout.0,
             idle: self.idle_timeout.0,
             answer: self.answer_timeout.0,
@@ -824,7 +836,7 @@ mod tests {
         let limits = config(
             "--max-head 64KiB --max-fields 200 --max-target 8k --max-body 1G --max-connections 9 --max-threads 10 \
              --max-pool 1m --max-collect 12 --max-spool 0 --max-jobs 14 --max-turn-bytes 65536 --max-turn-requests 16 \
-             --max-turn-accepts 17 --max-listing 18 --min-rate 19 --jobs 20",
+             --max-turn-accepts 17 --max-listing 18 --min-rate 19 --jobs 20 --busy-rate 21k",
         )
         .limits;
         assert_eq!(
@@ -836,6 +848,7 @@ mod tests {
         assert_eq!((limits.jobs_max, limits.turn_bytes_max, limits.turn_requests_max), (14, 64 * KIB, 16));
         assert_eq!((limits.accepts_per_turn, limits.listing_entries_max), (17, 18));
         assert_eq!((limits.rate_min_bytes, limits.job_threads), (19, 20));
+        assert_eq!(limits.busy_rate_min_bytes, 21 * 1024);
     }
 
     #[test]
@@ -853,7 +866,7 @@ mod tests {
     fn each_timeout_has_its_flag() {
         let timeouts = config(
             "--header-timeout 0.5 --body-timeout 2 --send-timeout off --idle-timeout 4 --answer-timeout 5 \
-             --drain-timeout 0",
+             --drain-timeout 0 --busy-time 6",
         )
         .timeouts;
         let seconds = |seconds| Some(Duration::from_secs(seconds));
@@ -861,6 +874,7 @@ mod tests {
         assert_eq!((timeouts.body, timeouts.send, timeouts.idle), (seconds(2), None, seconds(4)));
         assert_eq!((timeouts.answer, timeouts.drain), (seconds(5), Duration::ZERO));
         assert_eq!(config("--drain-timeout off").timeouts.drain, TIMEOUT_MAX);
+        assert_eq!((timeouts.busy, config("--busy-time off").timeouts.busy), (seconds(6), None));
         assert_eq!(config("--defer-accept 0").timeouts.defer_accept, Duration::ZERO);
         for text in ["0", "-1", "1e99", "nan", "inf", "", "ten"] {
             assert!(timeout(text).is_err(), "{text}");

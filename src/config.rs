@@ -160,6 +160,10 @@ pub const JOB_NICENESS: i32 = 10;
 /// What a script says before its content, in bytes: as much as a request may say before its own.
 pub const CGI_HEAD_BYTES_MAX: usize = 32 * KIB;
 
+/// Request content that is here before a script is started, in bytes: all of it, or so much of a
+/// longer one. Until then a slow sender holds room in the spool, and no script.
+pub const CGI_SPOOLED_BYTES: u64 = MIB as u64;
+
 /// Request content on its way to a script in memory, in bytes, on top of what the pipe holds (64 KiB).
 pub const CGI_PENDING_BYTES_MAX: usize = 64 * KIB;
 
@@ -252,8 +256,11 @@ pub struct Limits {
     pub pool_bytes_max: usize,
     /// Request content collected in memory, over all connections of a loop. Past it: 503.
     pub collect_bytes_max: usize,
-    /// Request content spooled to temporary files by `/api/echo`, over all connections. Past it: 503.
+    /// Request content kept in memory and temporary files by `/api/echo`, and before programs are started,
+    /// over all connections. Past it: 503.
     pub spool_bytes_max: u64,
+    /// Temporary files for that. Past it: 503. Fewer if descriptors are few.
+    pub spool_files_max: usize,
     /// Spare per-request records kept for reuse.
     pub spare_records_max: usize,
     /// Worker threads for what may block.
@@ -265,6 +272,10 @@ pub struct Limits {
     /// Least rate, in bytes a second, at which content must come and answers must be taken, after the first
     /// timeout has passed. A client slower than this holds a descriptor for nothing.
     pub rate_min_bytes: u64,
+    /// Least rate, in bytes a second over [`Timeouts::busy`], at which content must come while all places
+    /// of its kind are taken: programs, uploads, connections. A client without a place gets that of the
+    /// slowest sender below this rate. A modem of 1998 sends 4 KiB/s, any mobile phone more than 16.
+    pub busy_rate_min_bytes: u64,
 }
 
 impl Default for Limits {
@@ -295,11 +306,13 @@ impl Default for Limits {
             pool_bytes_max: 8 * MIB,
             collect_bytes_max: 64 * MIB,
             spool_bytes_max: 1024 * MIB as u64,
+            spool_files_max: 256,
             spare_records_max: 256,
             job_threads: 4,
             jobs_max: 1024,
             listing_entries_max: 100_000,
             rate_min_bytes: 64,
+            busy_rate_min_bytes: 16 * KIB as u64,
         }
     }
 }
@@ -322,6 +335,9 @@ pub struct Timeouts {
     pub header: Option<Duration>,
     /// Silence while request content is due; renewed by progress.
     pub body: Option<Duration>,
+    /// The time over which a sender is judged that holds a place all of which are taken. `None` judges
+    /// nobody. See [`Limits::busy_rate_min_bytes`].
+    pub busy: Option<Duration>,
     /// Silence while an answer is not taken; renewed by accepted bytes.
     pub send: Option<Duration>,
     /// A kept-alive connection without a request.
@@ -342,6 +358,7 @@ impl Default for Timeouts {
             defer_accept: Duration::from_secs(1),
             header: Some(Duration::from_secs(10)),
             body: Some(Duration::from_secs(30)),
+            busy: Some(Duration::from_secs(10)),
             send: Some(Duration::from_secs(30)),
             idle: Some(Duration::from_secs(60)),
             answer: Some(Duration::from_secs(30)),

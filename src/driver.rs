@@ -19,6 +19,7 @@ use crate::http::date::DateCache;
 use crate::jobs::JobDesk;
 use crate::log::AccessBuffer;
 use crate::observe::{Gauges, Observer};
+use crate::pace::LeastRate;
 use crate::watch::Change;
 use crate::{buffer::BufferPool, buffer::Loan};
 
@@ -55,6 +56,10 @@ pub struct Driver<O> {
     pub(crate) let_go: Vec<WatchId>,
     /// Request content in memory, over all connections, in bytes.
     pub(crate) collected_bytes: usize,
+    /// Content was refused since the last turn for want of that memory.
+    pub(crate) is_short_of_memory: bool,
+    /// What a sender must bring to keep a place that others wait for.
+    pub(crate) busy_rate: Option<LeastRate>,
     /// A graceful stop is under way: every answer is the connection's last.
     /// Shared by the threads of the twin: a worker that waits in a read must see it when it wakes.
     pub(crate) stopping: Arc<AtomicBool>,
@@ -95,6 +100,8 @@ impl<O: Observer> Driver<O> {
             watch: Change::Nothing,
             let_go: Vec::new(),
             collected_bytes: 0,
+            is_short_of_memory: false,
+            busy_rate: LeastRate::of(&config.limits, &config.timeouts),
             stopping: Arc::default(),
             spare: Vec::new(),
             head_waiters: VecDeque::new(),
@@ -158,6 +165,11 @@ impl<O: Observer> Driver<O> {
     /// Who has waited longest for the rest of a head, by name; it may have moved on since.
     pub(crate) fn pop_head_waiter(&mut self) -> Option<ConnId> {
         self.head_waiters.pop_front()
+    }
+
+    /// Puts a waiter at the end of the list again: it is not its turn yet.
+    pub(crate) fn push_head_waiter(&mut self, id: ConnId) {
+        self.head_waiters.push_back(id);
     }
 
     /// Whether the list of waiters has outgrown the loans it speaks of and should be swept.

@@ -26,6 +26,8 @@ use crate::http::{
 use crate::jobs::{Done, Lane, Ran};
 use crate::log::AccessEntry;
 use crate::observe::{Activity, Observer};
+use crate::pace::Pace;
+use crate::places::Seat;
 use crate::watch::{Change, Watch};
 
 /// What the kernel reported and nothing has denied since.
@@ -129,6 +131,8 @@ pub struct Work {
     spare_note: Option<Box<Note>>,
     /// What the sink in hand still takes, in bytes, also while a job has it.
     sink_room: Option<u64>,
+    /// How fast content comes that is taken.
+    pace: Option<Pace>,
 }
 
 impl std::fmt::Debug for Work {
@@ -224,6 +228,7 @@ impl Work {
         }
         self.note = None;
         self.sink_room = None;
+        self.pace = None;
     }
 
     /// Abandons what is watched, if anything is; returns its name.
@@ -251,6 +256,25 @@ impl Work {
 
     pub(crate) fn holds_unread(&self) -> bool {
         matches!(self.held, Held::Unread(_))
+    }
+
+    /// Reports the pace of the content in hand to the places that it holds.
+    fn report_pace(&self) {
+        if let (Task::Sinking(sink), Some(pace)) = (&self.task, self.pace) {
+            report(&**sink, pace);
+        }
+    }
+
+    /// True if the content in hand has lost one of its places.
+    fn gives_way(&self) -> bool {
+        matches!(&self.task, Task::Sinking(sink) if sink.seats().iter().flatten().any(|seat| seat.gives_way()))
+    }
+}
+
+/// Reports the pace of content to the places that its sink holds.
+fn report(sink: &dyn BodySink, pace: Pace) {
+    for seat in sink.seats().into_iter().flatten() {
+        seat.report(pace);
     }
 }
 
@@ -307,10 +331,38 @@ impl Client {
         self.is_queued() && self.work.as_ref().is_some_and(|work| work.warmth != Warmth::Warming)
     }
 
+    /// How fast its peer brings what it waits for: a head, or content. `None` if it waits for neither.
+    pub(crate) fn pace(&self) -> Option<Pace> {
+        match self.phase() {
+            Phase::ReceivingHead => Some(Pace::since(self.conn.since(), 0)),
+            Phase::ReceivingBody => {
+                let known = self.work.as_ref().and_then(|work| work.pace);
+                // Content that nobody takes is only counted.
+                Some(known.unwrap_or_else(|| Pace::since(self.conn.since(), self.conn.received_bytes())))
+            }
+            Phase::Idle
+            | Phase::Handling
+            | Phase::Sending
+            | Phase::Streaming
+            | Phase::Lingering
+            | Phase::Closed => None,
+        }
+    }
+
     /// Whether it holds input on loan.
     #[must_use]
     pub fn holds_loan(&self) -> bool {
         self.work.as_ref().is_some_and(|work| !matches!(work.held, Held::Nothing))
+    }
+
+    /// True if it holds part of something, and waits for the rest.
+    pub(crate) fn holds_part(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| matches!(work.held, Held::Partial(_)))
+    }
+
+    /// True if its content is kept in memory as it comes.
+    pub(crate) fn is_collecting(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| matches!(work.task, Task::Collecting { .. }))
     }
 
     /// The phase it is in.
@@ -565,14 +617,28 @@ impl<'a, O: Observer> Exchange<'a, O> {
 
     /// The handler takes the content: invite it where the client waits for that.
     fn accept(&mut self, task: Task) {
+        let now = self.driver.now.mono;
         let work = self.client.work.get_or_insert_with(|| self.driver.hire());
         self.client.conn.accept_content(self.more_at_hand, &mut work.out);
         work.task = task;
+        work.pace.get_or_insert_with(|| Pace::starting(now)).resume(now);
+        work.report_pace();
     }
 
     /// The same for a sink: a new one, or one that comes back from a job that made room in it.
     fn accept_into(&mut self, mut sink: Box<dyn BodySink>) {
         let room = sink.bytes_max(&self.driver.config.limits);
+        let now = self.driver.now.mono;
+        let has = |what: fn(&Seat) -> bool| sink.seats().into_iter().flatten().any(|seat| what(seat));
+        if has(Seat::gives_way) {
+            // It was lost while a job had the sink.
+            drop(sink);
+            return self.refuse(TOO_SLOW, CloseReason::Evicted);
+        }
+        if has(Seat::is_new) {
+            // Content that came before is another matter: the place was not held then.
+            self.work().pace = Some(Pace::starting(now));
+        }
         if self.work().sink_room.is_none() {
             if self.client.conn.content_left() > room {
                 return self.respond(content_too_large());
@@ -611,6 +677,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
                     self.driver.config.limits.collect_bytes_max.saturating_sub(self.driver.collected_bytes);
                 if content.len() as u64 + piece.len() as u64 > bytes_max || piece.len() > room {
                     self.driver.collected_bytes -= content.len();
+                    self.driver.is_short_of_memory |= piece.len() > room;
                     let refusal = match piece.len() > room {
                         true => error_page::error(
                             Status::SERVICE_UNAVAILABLE,
@@ -623,18 +690,43 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 }
                 self.driver.collected_bytes += piece.len();
                 content.extend_from_slice(piece);
+                self.note_pace(piece.len());
                 self.work().task = Task::Collecting { content, bytes_max, then };
             }
             Task::Sinking(_) if !self.fits_sink(piece.len()) => self.respond(content_too_large()),
             Task::Sinking(mut sink) => match self.call(|cx| sink.write(piece, cx)) {
-                Some(Sunk::More) => self.work().task = Task::Sinking(sink),
+                Some(Sunk::More) => {
+                    self.note_pace(piece.len());
+                    let work = self.work();
+                    work.task = Task::Sinking(sink);
+                    work.report_pace();
+                }
                 Some(Sunk::Full) => {
+                    self.note_pace(piece.len());
+                    self.hold_pace(&*sink);
                     let answer = self.call(|cx| sink.drain(cx));
                     self.carry_out(answer, None);
                 }
                 Some(Sunk::Refuse(response)) => self.respond(response),
                 None => self.respond(failed().closing()),
             },
+        }
+    }
+
+    /// So much content has come.
+    fn note_pace(&mut self, bytes: usize) {
+        let (now, rate) = (self.driver.now.mono, self.driver.busy_rate);
+        if let (Some(pace), Some(rate)) = (self.work().pace.as_mut(), rate) {
+            pace.note(bytes as u64, now, &rate);
+        }
+    }
+
+    /// No more content is read until this sink has room again: that is not its sender's time.
+    fn hold_pace(&mut self, sink: &dyn BodySink) {
+        let now = self.driver.now.mono;
+        if let Some(pace) = self.work().pace.as_mut() {
+            pace.hold(now);
+            report(sink, *pace);
         }
     }
 
@@ -647,6 +739,10 @@ impl<'a, O: Observer> Exchange<'a, O> {
             Task::Collecting { content, then, .. } => {
                 self.driver.collected_bytes -= content.len();
                 self.call(|cx| then(content, cx))
+            }
+            Task::Sinking(sink) if !settle(&*sink) => {
+                drop(sink);
+                return self.refuse(TOO_SLOW, CloseReason::Evicted);
             }
             Task::Sinking(sink) => self.call(|cx| sink.finish(cx)),
         };
@@ -669,6 +765,12 @@ impl<'a, O: Observer> Exchange<'a, O> {
             }
             // The driver answers it; it is about no connection.
             Done::Asked(_) => {}
+            Done::GiveWay => {
+                // A sink that a job has is asked when it comes back.
+                if self.client.work.as_ref().is_some_and(|work| work.gives_way()) {
+                    self.refuse(TOO_SLOW, CloseReason::Evicted);
+                }
+            }
             Done::Finished(_) | Done::Panicked if !self.client.is_waiting() => {}
             Done::Finished(then) => {
                 self.work().task = Task::Nothing;
@@ -705,9 +807,14 @@ impl<'a, O: Observer> Exchange<'a, O> {
         let work = self.client.work.get_or_insert_with(|| self.driver.hire());
         if !matches!(work.task, Task::Nothing) {
             self.driver.collected_bytes -= work.collected_bytes();
+            if let Task::Sinking(sink) = &work.task {
+                // If its place is still needed, then for something that waits for no sender.
+                settle(&**sink);
+            }
             work.task = Task::Nothing;
         }
         work.sink_room = None;
+        work.pace = None;
         if !self.client.conn.is_owed() {
             return;
         }
@@ -840,6 +947,31 @@ impl<'a, O: Observer> Exchange<'a, O> {
         None
     }
 
+    /// Acts when the place of this connection is needed: a slow sender gets 408, where an answer is
+    /// possible. Returns the reason if the connection is to be closed at once.
+    pub(crate) fn give_way(&mut self) -> Option<CloseReason> {
+        let error = match self.client.phase() {
+            Phase::ReceivingHead if !self.client.conn.is_idle() => {
+                let reason = "the request head came too slowly for a busy server";
+                ProtocolError::new(Status::REQUEST_TIMEOUT, reason)
+            }
+            Phase::ReceivingBody if self.client.conn.is_owed() => TOO_SLOW,
+            // It has moved on, and gets its answer. Nothing more is read.
+            Phase::Handling | Phase::Sending | Phase::Streaming => {
+                self.end_of_input();
+                return None;
+            }
+            Phase::Idle | Phase::ReceivingHead | Phase::ReceivingBody | Phase::Lingering | Phase::Closed => {
+                return Some(CloseReason::Evicted);
+            }
+        };
+        if self.client.is_waiting() || self.client.is_resting() {
+            self.driver.desk.cancel(self.id);
+        }
+        self.refuse(error, CloseReason::Evicted);
+        None
+    }
+
     /// The peer has shut its side and everything it sent was used.
     pub(crate) fn end_of_input(&mut self) {
         self.client.ready.ended = true;
@@ -901,6 +1033,15 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 .filter(|note| note.text.capacity() <= LOG_NOTE_BYTES_KEPT);
         }
     }
+}
+
+/// The answer to a sender whose place is needed.
+const TOO_SLOW: ProtocolError =
+    ProtocolError::new(Status::REQUEST_TIMEOUT, "the request content came too slowly for a busy server");
+
+/// Keeps the places of content that has come whole. False if one of them was lost before.
+fn settle(sink: &dyn BodySink) -> bool {
+    sink.seats().into_iter().flatten().all(|seat| seat.settle())
 }
 
 fn content_too_large() -> Response {

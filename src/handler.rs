@@ -16,6 +16,7 @@ use crate::http::refusal::Refusal;
 use crate::http::response::push_field;
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::{Errands, Job, JobDesk, Then, Ticket, TicketState, Waker};
+use crate::places::Seat;
 use crate::watch::{Change, Watched};
 
 /// Answers requests. Shared by all drivers, so it is `Sync` and called through `&self`.
@@ -128,11 +129,21 @@ pub trait BodySink: Send {
         limits.body_bytes_max
     }
 
+    /// The scarce places that this content holds while it comes. The driver reports its pace there.
+    #[doc(hidden)]
+    fn seats(&self) -> Seats<'_> {
+        Seats::default()
+    }
+
     /// Asked once, before the first piece: an interim response (1xx) that the client is to get at once.
     fn interim(&mut self) -> Option<Response> {
         None
     }
 }
+
+/// The places that one request's content may hold: that of its purpose, and that of room to keep it.
+#[doc(hidden)]
+pub type Seats<'a> = [Option<&'a Arc<Seat>>; 2];
 
 /// One moment on both clocks, read together once a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

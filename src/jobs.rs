@@ -106,6 +106,8 @@ pub enum Done {
     Woken,
     /// Somebody asks how the loop stands: about no connection.
     Asked(Question),
+    /// The place that its content holds may be another's now: see [`crate::places::Seat`].
+    GiveWay,
 }
 
 impl std::fmt::Debug for Done {
@@ -115,6 +117,7 @@ impl std::fmt::Debug for Done {
             Done::Panicked => "panicked",
             Done::Woken => "woken",
             Done::Asked(_) => "asked",
+            Done::GiveWay => "gives way",
         })
     }
 }
@@ -146,6 +149,8 @@ pub struct Inbox {
     /// A failed wake-up was logged. What lasts is reported once.
     has_warned: AtomicBool,
     wake: Wake,
+    /// Ends a wait for input of an owner that does not look in here meanwhile.
+    interrupt: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Inbox {
@@ -166,7 +171,14 @@ impl Inbox {
             signalled: AtomicBool::default(),
             has_warned: AtomicBool::default(),
             wake,
+            interrupt: None,
         }
+    }
+
+    /// This inbox for an owner that waits in reads: `interrupt` ends such a wait, and all reading.
+    #[must_use]
+    pub fn interrupted_by(self, interrupt: impl Fn() + Send + Sync + 'static) -> Self {
+        Inbox { interrupt: Some(Box::new(interrupt)), ..self }
     }
 
     /// Leaves a result and wakes the owner unless that is under way.
@@ -226,6 +238,14 @@ impl Waker {
     /// Has the source asked again. Harmless when the connection is gone, or when it was not waiting.
     pub fn wake(&self) {
         self.inbox.put(self.id, Done::Woken);
+    }
+
+    /// Has the connection look whether it has lost its place, wherever it waits.
+    pub(crate) fn give_way(&self) {
+        self.inbox.put(self.id, Done::GiveWay);
+        if let Some(interrupt) = &self.inbox.interrupt {
+            interrupt();
+        }
     }
 
     /// Brings what a pending [`Ticket`] has promised, as a job's end would.

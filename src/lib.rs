@@ -70,9 +70,10 @@
 //! | [`config`] | every limit and timeout with its unit, default and reason |
 //! | [`conn_id`] | the name of a connection, which outlives its slot |
 //! | [`http`] | the protocol, without any input or output: bytes, instants and values in, values out |
-//! | [`buffer`], [`deadline`] | the send queue and the loans; the timers. As pure as `http` |
+//! | [`buffer`], [`deadline`], [`pace`] | the send queue and the loans; timers; rates. As pure as `http` |
 //! | [`handler`], [`jobs`], [`watch`] | what answers requests; work that may block, done beside the loop; descriptors watched for a connection |
 //! | [`offload`], [`spool`] | content that takes time to make, made beside the loop; content in memory, then in a file |
+//! | [`places`] | how many of something may be open at once |
 //! | [`feed`], [`session`] | server-sent events to many listeners; signed tokens |
 //! | [`routes`], [`call`] | which closure answers which path, and the request in its hands |
 //! | [`files`], [`api`], [`pages`] | the docroot with its fresh cache; the simple data; pages we make ourselves |
@@ -159,7 +160,9 @@ pub mod log;
 pub mod metrics;
 pub mod observe;
 pub mod offload;
+pub mod pace;
 pub mod pages;
+pub mod places;
 pub mod pump;
 pub mod reactor;
 mod readme;

@@ -5,7 +5,6 @@
 //! the client and however large the content. On the twin pieces are made on the connection's own thread. It must
 //! not know what is made.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::conn_id::ConnId;
@@ -141,41 +140,6 @@ impl<P: Producer> BodySource for Offloaded<P> {
     }
 }
 
-/// How many of something may be open at once, over all connections: compressors take hundreds of KiB each.
-#[derive(Debug)]
-pub struct Places {
-    free: AtomicUsize,
-}
-
-impl Places {
-    /// `count` places, all free.
-    #[must_use]
-    pub fn new(count: usize) -> Arc<Self> {
-        Arc::new(Places { free: AtomicUsize::new(count) })
-    }
-
-    /// Takes one, if one is free. It is free again when what is returned is dropped.
-    #[must_use]
-    pub fn take(self: &Arc<Self>) -> Option<Taken> {
-        self.free
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| free.checked_sub(1))
-            .ok()
-            .map(|_| Taken { places: Arc::clone(self) })
-    }
-}
-
-/// A place that is taken.
-#[derive(Debug)]
-pub struct Taken {
-    places: Arc<Places>,
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.places.free.fetch_add(1, Ordering::AcqRel);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,15 +218,5 @@ mod tests {
             };
             assert_eq!(run(source(desk.errands(), last_word), wait), expected);
         }
-    }
-
-    #[test]
-    fn places_are_bounded_and_come_back() {
-        let places = Places::new(2);
-        let first = places.take();
-        let second = places.take();
-        assert!(first.is_some() && second.is_some() && places.take().is_none());
-        drop(first);
-        assert!(places.take().is_some());
     }
 }

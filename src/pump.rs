@@ -16,8 +16,8 @@ use crate::conn_id::ConnId;
 use crate::driver::{Driver, SCRATCH_SMALL_BYTES};
 use crate::exchange::{Client, Exchange};
 use crate::handler::Now;
+use crate::http::CloseReason;
 use crate::http::connection::{Expired, Finish};
-use crate::http::{CloseReason, ProtocolError, Status};
 use crate::observe::{Activity, Observer};
 
 /// What a `send_file` call achieved.
@@ -193,17 +193,17 @@ pub fn expire<S: Stream, O: Observer>(
     }
 }
 
-/// Sends away a client that has taken too long over its head, because its buffer is needed.
+/// Sends away a client that is slow, or idle, because its place or its buffer is needed.
 pub fn evict<S: Stream, O: Observer>(
     client: &mut Client,
     stream: &mut S,
     driver: &mut Driver<O>,
     id: ConnId,
 ) -> Pumped {
-    let error =
-        ProtocolError::new(Status::REQUEST_TIMEOUT, "the request head came too slowly for a busy server");
-    Exchange::new(client, driver, id, 0).refuse(error, CloseReason::Evicted);
-    pump(client, stream, driver, id)
+    match Exchange::new(client, driver, id, 0).give_way() {
+        None => pump(client, stream, driver, id),
+        Some(reason) => Pumped::Closed(reason),
+    }
 }
 
 struct Pump<'a, S, O> {
@@ -421,6 +421,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                 ErrorKind::Interrupted => Step::Again,
                 // The twin's reaper shut the reading half: the deadline has passed.
                 ErrorKind::TimedOut => self.time_out(),
+                // Its acceptor did, or another connection: the place is needed.
+                ErrorKind::ResourceBusy => self.give_way(),
                 _ => Step::Closed(CloseReason::PeerReset),
             },
         }
@@ -437,6 +439,12 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                 Step::Closed(reason)
             }
         }
+    }
+
+    fn give_way(&mut self) -> Step {
+        self.exchange.client.ready.readable = false;
+        self.exchange.client.ready.ended = true;
+        self.exchange.give_way().map_or(Step::Again, Step::Closed)
     }
 
     /// Gives the send queue to the socket until it is empty, the socket is full, or the budget is spent.

@@ -257,7 +257,7 @@ impl Server {
         };
         let mut router = Router::new();
         if wanted {
-            let spool = Arc::new(Spool::new(self.config.limits.spool_bytes_max));
+            let spool = Arc::new(Spool::of(&self.config));
             let because = because(self.config.api, "--api");
             router =
                 router.routes_of(api::routes(Router::new(), &spool), |inner| gate(names, because, inner));

@@ -1,35 +1,55 @@
 //! Content that has to be kept for a while: a little in memory, more in a temporary file without a name.
 //!
-//! A [`Spool`] bounds what all connections keep together; a `Spooled` is the content of one of them and gives its
-//! share back when it is gone. Writing to the file may block, so it is for jobs. Must not know whose content it is.
+//! A [`Spool`] bounds what all connections keep together, in bytes and in files; a `Spooled` is the
+//! content of one of them and gives its share back when it is gone. When the spool is full, the
+//! slowest sender gives way. Writing to the file may block, so it is for jobs. Must not know whose
+//! content it is.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-use crate::config::KIB;
+use crate::config::{Config, KIB, Limits};
 use crate::error_page::error;
 use crate::handler::{Answer, Context, Sunk};
 use crate::http::response::OpenFile;
 use crate::http::{Body, Response, Status};
 use crate::jobs::{Errands, Lane};
+use crate::pace::LeastRate;
+use crate::places::{Places, Seat, Taken};
 use crate::temporary::temporary_file;
 
 /// Content of one request kept in memory, in bytes. More goes to a file.
 const MEMORY_BYTES: usize = 64 * KIB;
+
+/// Contents kept at once. Room and files run out first; this only keeps the list of senders finite.
+const CONTENTS_MAX: usize = 1 << 20;
 
 /// Room for content in memory and temporary files, shared by all connections.
 #[derive(Debug)]
 pub struct Spool {
     bytes_max: u64,
     bytes: AtomicU64,
+    files: Arc<Places>,
+    /// The senders of all that is kept.
+    contents: Arc<Places>,
 }
 
 impl Spool {
-    /// Room for `bytes_max` bytes.
+    /// Room for as much as a configuration allows.
     #[must_use]
-    pub fn new(bytes_max: u64) -> Self {
-        Spool { bytes_max, bytes: AtomicU64::new(0) }
+    pub fn of(config: &Config) -> Self {
+        let Limits { spool_bytes_max, spool_files_max, .. } = config.limits;
+        let rate = LeastRate::of(&config.limits, &config.timeouts);
+        Spool::new(spool_bytes_max, spool_files_max, rate)
+    }
+
+    /// Room for so many bytes in so many files. Senders below `rate` give way when it is full.
+    #[must_use]
+    pub fn new(bytes_max: u64, files_max: usize, rate: Option<LeastRate>) -> Self {
+        let (files, contents) = (Places::new(files_max), Places::for_senders(CONTENTS_MAX, rate));
+        Spool { bytes_max, bytes: AtomicU64::new(0), files, contents }
     }
 
     /// Bytes in use.
@@ -44,9 +64,23 @@ impl Spool {
 struct Lease {
     spool: Arc<Spool>,
     bytes: u64,
+    /// One of the files.
+    file: Option<Taken>,
 }
 
 impl Lease {
+    fn new(spool: &Arc<Spool>) -> Self {
+        Lease { spool: Arc::clone(spool), bytes: 0, file: None }
+    }
+
+    /// Has one of the files. False if none is left.
+    fn has_file(&mut self) -> bool {
+        if self.file.is_none() {
+            self.file = self.spool.files.take();
+        }
+        self.file.is_some()
+    }
+
     fn extend(&mut self, bytes: u64) -> bool {
         let before = self.spool.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > self.spool.bytes_max {
@@ -82,13 +116,20 @@ pub(crate) struct Spooled {
     file: Option<OwnedFd>,
     filed_bytes: u64,
     lease: Lease,
+    /// The place of its sender, while there is one.
+    place: Option<Taken>,
 }
 
 impl Spooled {
-    /// Nothing yet.
-    pub(crate) fn new(spool: &Arc<Spool>) -> Self {
-        let lease = Lease { spool: Arc::clone(spool), bytes: 0 };
-        Spooled { memory: Vec::new(), file: None, filed_bytes: 0, lease }
+    /// Nothing yet of the content that the connection in hand brings.
+    pub(crate) fn of(spool: &Arc<Spool>, cx: &Context<'_>) -> Self {
+        let place = spool.contents.take_for(cx.waker(), cx.now().mono);
+        Spooled { place, ..Spooled::new(spool) }
+    }
+
+    /// Nothing yet, from nobody.
+    fn new(spool: &Arc<Spool>) -> Self {
+        Spooled { memory: Vec::new(), file: None, filed_bytes: 0, lease: Lease::new(spool), place: None }
     }
 
     /// Keeps a piece, in memory for the time being.
@@ -97,7 +138,11 @@ impl Spooled {
             return Pushed::NoRoom;
         }
         self.memory.extend_from_slice(piece);
-        if self.memory.len() > MEMORY_BYTES { Pushed::Spill } else { Pushed::Kept }
+        match self.memory.len() > MEMORY_BYTES {
+            false => Pushed::Kept,
+            true if self.lease.has_file() => Pushed::Spill,
+            true => Pushed::NoRoom,
+        }
     }
 
     /// Moves what is in memory to the file. Blocks: for jobs only.
@@ -147,7 +192,7 @@ impl Spooled {
     /// The file, and how much is in it, taken out.
     pub(crate) fn take_file(&mut self) -> Option<(OpenFile, u64)> {
         let fd = self.file.take()?;
-        let none = Lease { spool: Arc::clone(&self.lease.spool), bytes: 0 };
+        let none = Lease::new(&self.lease.spool);
         let lease = std::mem::replace(&mut self.lease, none);
         Some((OpenFile::leased(fd, Box::new(lease)), self.filed_bytes))
     }
@@ -192,13 +237,22 @@ impl<T: Send + 'static> Drop for Beside<T> {
 
 /// Content on its way through a sink.
 impl Beside<Spooled> {
-    /// Keeps a piece.
-    pub(crate) fn take(&mut self, piece: &[u8]) -> Sunk {
-        match self.get().map_or(Pushed::NoRoom, |content| content.push(piece)) {
+    /// Keeps a piece. Where there is no room for it, the slowest sender gives way to those that follow.
+    pub(crate) fn take(&mut self, piece: &[u8], now: Instant) -> Sunk {
+        let Some(content) = self.get() else { return Sunk::Refuse(no_room()) };
+        match content.push(piece) {
             Pushed::Kept => Sunk::More,
             Pushed::Spill => Sunk::Full,
-            Pushed::NoRoom => Sunk::Refuse(no_room()),
+            Pushed::NoRoom => {
+                content.lease.spool.contents.make_way(now);
+                Sunk::Refuse(no_room())
+            }
         }
+    }
+
+    /// The seat of its sender.
+    pub(crate) fn seat(&self) -> Option<&Arc<Seat>> {
+        self.value.as_ref()?.place.as_ref()?.seat()
     }
 
     /// Has what is in memory written to the file, and goes on with it if it could be.
@@ -262,7 +316,7 @@ mod tests {
     #[test]
     fn what_is_dropped_beside_is_dropped_by_an_errand_unless_it_was_taken_out() {
         let later = Arc::new(Later::default());
-        let spool = Arc::new(Spool::new(100));
+        let spool = Arc::new(Spool::new(100, 10, None));
         let content = || {
             let mut content = Spooled::new(&spool);
             assert_eq!(content.push(&[0; 10]), Pushed::Kept);
@@ -286,7 +340,7 @@ mod tests {
         lock(&later.0).drain(..).for_each(|errand| errand());
         assert_eq!(spool.bytes(), 0);
         let mut content = Beside::new(Spooled::new(&spool), Arc::clone(&later) as Arc<_>);
-        assert!(matches!(content.take(&[1; 3]), Sunk::More));
+        assert!(matches!(content.take(&[1; 3], crate::reactor::os::read_clocks().mono), Sunk::More));
         assert!(matches!(content.into_body(), Body::Bytes(bytes) if bytes == [1; 3]));
         assert_eq!((spool.bytes(), lock(&later.0).len()), (0, 0), "an errand for what is in memory");
     }

@@ -29,9 +29,10 @@ use crate::jobs::{Done, Inbox, InlineDesk, Pool, lock};
 use crate::log::{AccessBuffer, LogQueue};
 use crate::metrics::Metrics;
 use crate::observe::{Counters, Gauges, Observer, TwinTally};
+use crate::pace::{LeastRate, Pace};
 use crate::pump::{self, FilePart, Pumped, SentFile, Stream};
-use crate::reactor::Outcome;
 use crate::reactor::os::{read_clocks, read_wall_clock, send_file, write_slices};
+use crate::reactor::{EVICTION_IDLE_MIN, Outcome};
 use crate::signals::{Signal, Signals};
 use crate::watch::{Descriptor, Ready, Watched};
 
@@ -49,6 +50,18 @@ const NEVER: u64 = u64::MAX;
 
 /// Beside a phase: nothing is under way, so a graceful stop may let the connection go.
 const MAY_GO: u8 = 0x80;
+
+/// The socket's reading half was not shut by us.
+const OPEN: u8 = 0;
+
+/// The reaper has shut it, because the deadline passed.
+const EXPIRED: u8 = 1;
+
+/// We have shut it, because its thread, or the place of its content, is needed.
+const GIVES_WAY: u8 = 2;
+
+/// One thread in so many may be on its way out for others: a slow sender gets its answer first.
+const LEAVING_SHARE: usize = 16;
 
 /// Sets of counters that the threads count into, each thread into one of them. One for all would be a cache line
 /// that every processor wants with every request; one for each thread would be memory for each connection.
@@ -138,10 +151,45 @@ struct Line {
     /// The phase it waits in, as its place in [`Phase::ALL`], with `MAY_GO` where that holds. While a worker works it
     /// stands at `Handling`.
     phase: AtomicU8,
-    /// The reaper has shut the socket because the deadline passed.
-    expired: AtomicBool,
+    /// When that phase began, in nanoseconds since the twin began.
+    since: AtomicU64,
+    /// How fast content comes, while it waits for that.
+    pace: Mutex<Option<Pace>>,
+    /// Why we have shut the socket's reading half: `OPEN`, `EXPIRED` or `GIVES_WAY`.
+    shut_for: AtomicU8,
     /// Rung when a body source has something to say, or when the server stops.
     woken: Woken,
+}
+
+impl Line {
+    fn new(socket: Socket) -> Self {
+        Line {
+            socket,
+            due: AtomicU64::new(NEVER),
+            armed: AtomicU64::new(NEVER),
+            phase: AtomicU8::new(Phase::ReceivingHead as u8 | MAY_GO),
+            since: AtomicU64::new(NEVER),
+            pace: Mutex::default(),
+            shut_for: AtomicU8::new(OPEN),
+            woken: Woken::default(),
+        }
+    }
+
+    /// Wakes its worker from the wait for input, to make place for another client.
+    fn give_way(&self) {
+        self.shut_for.store(GIVES_WAY, Ordering::SeqCst);
+        drop(self.socket.shutdown(Shutdown::Read));
+    }
+
+    /// True once for a deadline that has passed.
+    fn take_expired(&self) -> bool {
+        let (old, new) = (EXPIRED, OPEN);
+        self.shut_for.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.shut_for.load(Ordering::SeqCst) == GIVES_WAY
+    }
 }
 
 /// What all threads of the twin share.
@@ -155,8 +203,10 @@ struct Shared {
     open: AtomicUsize,
     files: Arc<Mutex<FileCache>>,
     tallies: [Arc<Counters>; TALLIES],
-    /// A byte through here wakes the acceptor when the last connection ends.
-    last_one: UnixStream,
+    /// The acceptor waits for a thread to end.
+    wants_thread: AtomicBool,
+    /// A byte through here wakes the acceptor when a thread ends that it waits for, any or the last.
+    ended: UnixStream,
 }
 
 #[derive(Debug, Default)]
@@ -206,9 +256,45 @@ impl Shared {
         reaper.lines.try_remove(id.slot());
         drop(reaper);
         let was_last = self.open.fetch_sub(1, Ordering::SeqCst) == 1;
-        if was_last && self.stopping.load(Ordering::SeqCst) {
-            drop(io::Write::write(&mut &self.last_one, b"."));
+        let is_waited_for = self.wants_thread.swap(false, Ordering::SeqCst);
+        if is_waited_for || (was_last && self.stopping.load(Ordering::SeqCst)) {
+            drop(io::Write::write(&mut &self.ended, b"."));
         }
+    }
+
+    /// Has the idlest connection give up its thread, or else the slowest sender below the least rate.
+    /// False if there is neither, and no other is leaving.
+    fn make_room(&self, now: Instant, rate: Option<&LeastRate>, threads_max: usize) -> bool {
+        let reaper = lock(&self.reaper);
+        let lines = || reaper.lines.iter().map(|(_, (_, line))| line);
+        let leaving = lines().filter(|line| line.is_leaving()).count();
+        if leaving >= (threads_max / LEAVING_SHARE).max(1) {
+            return true;
+        }
+        let ranked = lines().filter_map(|line| Some((self.rank(line, now, rate)?, line)));
+        match ranked.min_by_key(|(rank, _)| *rank) {
+            Some((_, line)) => {
+                line.give_way();
+                true
+            }
+            None => leaving > 0,
+        }
+    }
+
+    /// In which order connections give up their threads: idle ones first, by age; then slow senders, by
+    /// the bytes they have brought lately. `None` for all others.
+    fn rank(&self, line: &Line, now: Instant, rate: Option<&LeastRate>) -> Option<(u8, u64)> {
+        let since = line.since.load(Ordering::SeqCst);
+        let waited = Duration::from_nanos(self.nanoseconds(now).saturating_sub(since));
+        let phase = line.phase.load(Ordering::SeqCst) & !MAY_GO;
+        if phase == Phase::Idle as u8 {
+            return (waited >= EVICTION_IDLE_MIN).then_some((0, since));
+        }
+        if phase == Phase::ReceivingHead as u8 {
+            return rate.filter(|rate| waited >= rate.window()).map(|_| (1, 0));
+        }
+        let pace = lock(&line.pace).filter(|_| phase == Phase::ReceivingBody as u8)?;
+        rate?.missed_by(&pace, now).map(|brought| (1, brought))
     }
 
     /// Lets idle workers go: they wake with the end of input. Requests that were received are still served. Who waits
@@ -260,7 +346,7 @@ impl Shared {
                     }
                     continue;
                 }
-                line.expired.store(true, Ordering::SeqCst);
+                line.shut_for.store(EXPIRED, Ordering::SeqCst);
                 let sending = line.phase.load(Ordering::SeqCst) == Phase::Sending as u8;
                 drop(line.socket.shutdown(if sending { Shutdown::Both } else { Shutdown::Read }));
             }
@@ -281,8 +367,10 @@ impl Shared {
 impl Twin {
     /// Serves until a signal stops it.
     pub fn run(self, sockets: Vec<ListenSocket>, signals: Signals) -> io::Result<Outcome> {
-        let (last_one, ended) = UnixStream::pair()?;
+        let (tell_end, ended) = UnixStream::pair()?;
         ended.set_nonblocking(true)?;
+        // It is full only if the acceptor has enough to wake up for.
+        tell_end.set_nonblocking(true)?;
         let shared = Arc::new(Shared {
             began: read_clocks().mono,
             reaper: Mutex::default(),
@@ -291,13 +379,23 @@ impl Twin {
             open: AtomicUsize::new(0),
             files: Arc::clone(&self.files),
             tallies: std::array::from_fn(|_| Arc::default()),
-            last_one,
+            wants_thread: AtomicBool::new(false),
+            ended: tell_end,
         });
         let seen = Arc::clone(&shared);
         self.metrics.watch_threads(shared.tallies.iter().cloned(), move || seen.gauges());
         let reaper = Arc::clone(&shared);
         std::thread::Builder::new().name("whirligig-reaper".into()).spawn(move || reaper.reap())?;
-        let acceptor = Acceptor { twin: Arc::new(self), shared: Arc::clone(&shared), signals, ended };
+        let busy_rate = LeastRate::of(&self.config.limits, &self.config.timeouts);
+        let acceptor = Acceptor {
+            twin: Arc::new(self),
+            shared: Arc::clone(&shared),
+            signals,
+            ended,
+            busy_rate,
+            looked: None,
+            takes_all: false,
+        };
         let outcome = acceptor.run(sockets);
         lock(&shared.reaper).over = true;
         shared.bell.notify_one();
@@ -310,6 +408,11 @@ struct Acceptor {
     shared: Arc<Shared>,
     signals: Signals,
     ended: UnixStream,
+    busy_rate: Option<LeastRate>,
+    /// When nobody was found to give way last.
+    looked: Option<Instant>,
+    /// A stop has begun: all clients that wait are answered now.
+    takes_all: bool,
 }
 
 impl Acceptor {
@@ -351,12 +454,43 @@ impl Acceptor {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        Ok(fds[2..].iter().map(|fd| !fd.revents().is_empty()).collect())
+        let ready = fds[2..].iter().map(|fd| !fd.revents().is_empty()).collect();
+        if !fds[1].revents().is_empty() {
+            // Whatever is left makes the next wait short.
+            drop(io::Read::read(&mut &self.ended, &mut [0; 64]));
+        }
+        Ok(ready)
     }
 
-    /// Accepts until would-block; false when descriptors have run out.
-    fn accept_from(&self, socket: &ListenSocket) -> bool {
+    fn is_full(&self) -> bool {
+        self.shared.open.load(Ordering::SeqCst) >= self.twin.config.limits.threads_max
+    }
+
+    /// True if a client waits at this socket, and had better go on waiting: a thread will be free soon.
+    fn leaves_waiting(&mut self, socket: &ListenSocket) -> bool {
+        if self.takes_all || !self.is_full() || !has_client(socket) {
+            return false;
+        }
+        let now = read_clocks().mono;
+        if self.looked.is_some_and(|looked| now.saturating_duration_since(looked) < RETRY_AFTER) {
+            return false;
+        }
+        let threads_max = self.twin.config.limits.threads_max;
+        if !self.shared.make_room(now, self.busy_rate.as_ref(), threads_max) {
+            self.looked = Some(now);
+            return false;
+        }
+        self.shared.wants_thread.store(true, Ordering::SeqCst);
+        // One may have ended before it could tell.
+        self.is_full()
+    }
+
+    /// Accepts until would-block; false when descriptors or threads have run out.
+    fn accept_from(&mut self, socket: &ListenSocket) -> bool {
         loop {
+            if self.leaves_waiting(socket) {
+                return false;
+            }
             match socket.accept() {
                 Ok((stream, peer)) => self.adopt(stream, peer),
                 Err(error) => match error.kind() {
@@ -373,14 +507,7 @@ impl Acceptor {
 
     fn adopt(&self, socket: Socket, peer: Peer) {
         let open = self.shared.open.fetch_add(1, Ordering::SeqCst);
-        let line = Arc::new(Line {
-            socket,
-            due: AtomicU64::new(NEVER),
-            armed: AtomicU64::new(NEVER),
-            phase: AtomicU8::new(Phase::ReceivingHead as u8 | MAY_GO),
-            expired: AtomicBool::new(false),
-            woken: Woken::default(),
-        });
+        let line = Arc::new(Line::new(socket));
         let id = self.shared.enlist(&line);
         let mut tally = self.shared.tally(id);
         tally.accepted();
@@ -408,6 +535,7 @@ impl Acceptor {
 
     /// A graceful stop: no new clients, idle ones are let go, the others get their answer.
     fn stop(mut self, sockets: Vec<ListenSocket>) -> io::Result<Outcome> {
+        self.takes_all = true;
         for socket in &sockets {
             self.accept_from(socket);
         }
@@ -507,11 +635,19 @@ impl Worker {
     /// On the heap, and out of line: what is moved about while it is made must not stay on the thread's stack.
     #[inline(never)]
     fn new(twin: &Twin, shared: &Arc<Shared>, line: Arc<Line>, id: ConnId, peer: Peer) -> Box<Self> {
-        let bell = Arc::clone(&line);
-        let inbox = Arc::new(Inbox::new(Box::new(move || {
-            bell.woken.ring();
+        // A waker of this connection must not keep its socket open.
+        let (bell, interrupted) = (Arc::downgrade(&line), Arc::downgrade(&line));
+        let inbox = Inbox::new(Box::new(move || {
+            if let Some(line) = bell.upgrade() {
+                line.woken.ring();
+            }
             Ok(())
-        })));
+        }));
+        let inbox = Arc::new(inbox.interrupted_by(move || {
+            if let Some(line) = interrupted.upgrade() {
+                line.give_way();
+            }
+        }));
         let now = read_clocks();
         let access = twin.access.clone().map(|queue| AccessBuffer::new(queue, twin.config.log_format));
         let mut driver = Driver::new(
@@ -544,6 +680,7 @@ impl Worker {
             // Whoever waits for a first byte may go when the server stops, like any idle one.
             let idle = self.client.conn.is_idle() && !self.client.is_queued();
             let shown = phase as u8 | if idle { MAY_GO } else { 0 };
+            self.show_pace(phase);
             self.shared.publish(self.id, &self.line, shown, self.client.deadline(&self.driver.config));
             if idle && self.shared.stopping.load(Ordering::SeqCst) {
                 break CloseReason::Shutdown;
@@ -559,7 +696,7 @@ impl Worker {
             if wait == Pumped::Blocked {
                 self.wait_for(phase);
             }
-            if self.client.is_waiting() && self.line.expired.swap(false, Ordering::SeqCst) {
+            if self.client.is_waiting() && self.line.take_expired() {
                 // The answer is late. The pump would only notice at the next read or write.
                 self.client.ready.writable = true;
                 wait = pump::expire(&mut self.client, &mut self.stream, &mut self.driver, self.id);
@@ -597,6 +734,15 @@ impl Worker {
         // The peer sees the end at once, whatever goes on without it.
         drop(self);
         see_out(watched);
+    }
+
+    /// Shows since when it waits, and how fast content comes: for those who need a thread.
+    fn show_pace(&self, phase: Phase) {
+        let since = self.shared.nanoseconds(self.client.conn.since());
+        self.line.since.store(since, Ordering::SeqCst);
+        if phase == Phase::ReceivingBody {
+            *lock(&self.line.pace) = self.client.pace();
+        }
     }
 
     /// Begins to watch what the connection has newly got, and has all that is watched advance. True if there is news.
@@ -799,6 +945,12 @@ fn lock_inbox(driver: &Driver<TwinTally>, done: &mut Vec<(ConnId, Done)>) {
     driver.desk.inbox().take(done);
 }
 
+/// True if a client waits to be accepted.
+fn has_client(socket: &ListenSocket) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&rustix::event::Timespec::default())), Ok(1..))
+}
+
 /// A blocking socket that lets the pump wait in a read, where the worker said so, and nowhere else.
 struct TwinStream {
     line: Arc<Line>,
@@ -807,9 +959,18 @@ struct TwinStream {
 }
 
 impl TwinStream {
-    /// What the reaper did looks like the peer's doing; the flag tells them apart.
+    /// Tells the end of input that we have made from one that the peer has. The flag for a place that is
+    /// needed stays, because the thread is on its way out.
+    fn check_shut(&self) -> io::Result<()> {
+        match self.line.is_leaving() {
+            true => Err(ErrorKind::ResourceBusy.into()),
+            false => self.check_expired(),
+        }
+    }
+
+    /// Tells a socket that the reaper has shut from one that the peer has.
     fn check_expired(&self) -> io::Result<()> {
-        if self.line.expired.swap(false, Ordering::SeqCst) { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
+        if self.line.take_expired() { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 
     fn receive<B: rustix::buffer::Buffer<u8>>(&mut self, into: B) -> io::Result<(B::Output, usize)> {
@@ -823,7 +984,7 @@ impl TwinStream {
         }
         let (room, bytes) = got?;
         if bytes == 0 {
-            self.check_expired()?;
+            self.check_shut()?;
         }
         Ok((room, bytes))
     }

@@ -14,20 +14,22 @@ mod script;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
 
-use crate::config::{CGI_REDIRECTS_MAX, CgiFolder, CgiOptions, Config, Limits};
+use crate::config::{CGI_REDIRECTS_MAX, CGI_SPOOLED_BYTES, CgiFolder, CgiOptions, Config, Limits};
 use crate::error_page::{error, wants_html};
-use crate::handler::{Answer, BodySink, Context, Handler, Peer, Sunk, method_not_allowed};
+use crate::handler::{Answer, BodySink, Context, Handler, Peer, Seats, Sunk, method_not_allowed};
 use crate::http::request::{Content, KeptHead};
 use crate::http::target::{normalize, read_origin_form};
 use crate::http::{Method, Request, Status};
-use crate::jobs::Then;
-use crate::offload::{Places, Taken};
+use crate::jobs::{Then, Waker};
+use crate::pace::LeastRate;
+use crate::places::{Places, Taken};
 use crate::site::answer_here;
 use crate::spool::{self, Beside, Spool, Spooled};
 use environment::Facts;
 use process::{Children, Pipes, Process};
-use run::{Run, Terms};
+use run::{Initial, Run, Terms};
 use script::{Folder, Script};
 
 /// Folders of programs, and what their programs may do.
@@ -74,14 +76,15 @@ impl Scripts {
         }
         folders.sort_by_key(|folder| std::cmp::Reverse(folder.url.len()));
         let docroot = config.root.canonicalize().unwrap_or_else(|_| config.root.clone());
+        let rate = LeastRate::of(&config.limits, &config.timeouts);
         Ok(Some(Arc::new(Scripts {
             folders,
             docroot,
             host: listens_on.first().map_or_else(|| "localhost".to_owned(), |addr| addr.ip().to_string()),
             ports: listens_on.iter().map(std::net::SocketAddr::port).collect(),
-            places: Places::new(config.cgi.children_max),
+            places: Places::for_senders(config.cgi.children_max, rate),
             children: Arc::default(),
-            spool: Arc::new(Spool::new(config.limits.spool_bytes_max)),
+            spool: Arc::new(Spool::of(config)),
             top: OnceLock::new(),
             options: config.cgi.clone(),
         })))
@@ -152,8 +155,8 @@ impl Handler for Cgi {
             html: wants_html(request),
             redirects: cx.redirects(),
         };
-        let content = request.content();
-        cx.job_then(move || order.begin(content))
+        let (content, place) = (request.content(), Place { sender: cx.waker(), asked: cx.now().mono });
+        cx.job_then(move || order.begin(content, place))
     }
 }
 
@@ -172,43 +175,56 @@ struct Order {
     redirects: u8,
 }
 
+/// What is needed to ask for one of the places for programs.
+struct Place {
+    /// The connection that brings the content.
+    sender: Waker,
+    asked: Instant,
+}
+
 impl Order {
-    /// Finds the program, and starts it unless its content must be known first. Blocks: for jobs.
-    fn begin(self, content: Content) -> Then {
+    /// Finds the program, and starts it unless it has content. Blocks: for jobs.
+    ///
+    /// A program with content is started when that is here, or the first part of a long one: a client
+    /// that sends slowly must not keep a program waiting.
+    fn begin(self, content: Content, place: Place) -> Then {
         let script = match self.scripts.folders[self.folder].find(&self.rest) {
             Ok(script) => script,
             Err((status, why)) => return self.fail(status, why),
         };
-        let bytes = match content {
-            Content::None => 0,
-            // The sink would say so, too, but only once the program is there and may have begun.
+        let length = match content {
+            Content::None | Content::Length(0) => return self.run(&script, place, 0, Initial::Whole(None)),
+            // The sink would refuse it, too, but only after an invitation to send it.
             Content::Length(bytes) if bytes > self.limits.body_bytes_max => {
                 let refusal = error(Status::CONTENT_TOO_LARGE, "the content is too large", self.html);
                 return Box::new(move |_| refusal.closing().into());
             }
-            Content::Length(bytes) => bytes,
+            Content::Length(bytes) => Some(bytes),
             // A program reads as much as CONTENT_LENGTH says, so that has to be known.
-            Content::Chunked => {
-                return Box::new(move |cx| {
-                    let content = Beside::new(Spooled::new(&self.scripts.spool), cx.errands());
-                    Answer::Sink(Box::new(Gather { order: self, script, content }))
-                });
-            }
+            Content::Chunked => None,
         };
-        match self.start(&script, bytes) {
+        Box::new(move |cx| {
+            let content = Beside::new(Spooled::of(&self.scripts.spool, cx), cx.errands());
+            Answer::Sink(Box::new(Gather { order: self, script, length, content }))
+        })
+    }
+
+    /// Starts the program with what is here of its content, of so many bytes in all. Blocks: for jobs.
+    fn run(self, script: &Script, place: Place, bytes: u64, initial: Initial) -> Then {
+        let name = String::from_utf8_lossy(&script.name).into_owned();
+        match self.start(script, place, bytes) {
             Err(then) => then,
             Ok(started) => Box::new(move |cx| {
-                let none = (bytes == 0).then(|| Spooled::new(&self.scripts.spool));
-                let run = Run::new(started, self.terms(&script), none, cx);
-                cx.watch(Arc::clone(&run) as Arc<_>);
-                if bytes == 0 { cx.promised() } else { run.sink() }
+                let run = Run::new(started, self.terms(name), initial, cx);
+                cx.watch(run);
+                cx.promised()
             }),
         }
     }
 
     /// Starts the program, or says what is answered instead.
-    fn start(&self, script: &Script, content_bytes: u64) -> Result<(Process, Pipes), Then> {
-        let Some(place) = self.scripts.places.take() else {
+    fn start(&self, script: &Script, place: Place, content_bytes: u64) -> Result<(Process, Pipes), Then> {
+        let Some(place) = self.scripts.places.take_for(place.sender, place.asked) else {
             return Err(self.fail(Status::SERVICE_UNAVAILABLE, "too many programs are running"));
         };
         if self.scripts.options.reaps_orphans {
@@ -246,10 +262,10 @@ impl Order {
         Process::start(command, content_bytes > 0, place, &scripts.children)
     }
 
-    fn terms(self, script: &Script) -> Terms {
+    fn terms(self, name: String) -> Terms {
         let Order { scripts, head, limits, redirects, head_only, html, .. } = self;
         Terms {
-            name: String::from_utf8_lossy(&script.name).into_owned(),
+            name,
             head_only,
             html,
             timeout: scripts.options.timeout,
@@ -291,40 +307,62 @@ fn refer(
     head.with(limits, |request| answer_here(top, request, cx))
 }
 
-/// Takes all content before the program is started: its length is not announced.
+/// Takes content before the program is started: all of it, or the first part if it is long and its
+/// length is known.
 struct Gather {
     order: Order,
     script: Script,
+    length: Option<u64>,
     content: Beside<Spooled>,
 }
 
-impl BodySink for Gather {
-    fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> Sunk {
-        self.content.take(piece)
+impl Gather {
+    /// True if the program can start, and get the rest as it comes.
+    fn is_enough(&mut self) -> bool {
+        let is_long = self.length.is_some_and(|length| length > CGI_SPOOLED_BYTES);
+        is_long && self.content.get().is_some_and(|content| content.len() >= CGI_SPOOLED_BYTES)
     }
 
-    fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
-        let Gather { order, script, content } = *self;
-        content.spill(cx, move |content| Answer::Sink(Box::new(Gather { order, script, content })))
+    /// Starts the program.
+    fn start(self: Box<Self>, cx: &mut Context<'_>, initial: fn(Spooled) -> Initial) -> Answer {
+        let Gather { order, script, length, content } = *self;
+        let (content, errands) = content.into_parts();
+        let Some(content) = content else { return spool::no_room().into() };
+        let place = Place { sender: cx.waker(), asked: cx.now().mono };
+        // A job that is refused is dropped by the loop, and its content by an errand.
+        let content = Beside::new(content, errands);
+        cx.job_then(move || {
+            let (Some(content), _) = content.into_parts() else {
+                return Box::new(|_| spool::no_room().into());
+            };
+            let bytes = length.unwrap_or(content.len());
+            order.run(&script, place, bytes, initial(content))
+        })
+    }
+}
+
+impl BodySink for Gather {
+    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk {
+        match self.content.take(piece, cx.now().mono) {
+            Sunk::More if self.is_enough() => Sunk::Full,
+            sunk => sunk,
+        }
+    }
+
+    fn drain(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        if self.is_enough() {
+            return self.start(cx, Initial::Part);
+        }
+        let Gather { order, script, length, content } = *self;
+        content.spill(cx, move |content| Answer::Sink(Box::new(Gather { order, script, length, content })))
     }
 
     fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
-        let Gather { order, script, content } = *self;
-        let (content, errands) = content.into_parts();
-        let Some(content) = content else { return spool::no_room().into() };
-        cx.job_then(move || {
-            let bytes = content.len();
-            let content = Beside::new(content, errands);
-            match order.start(&script, bytes) {
-                Err(then) => then,
-                Ok(started) => Box::new(move |cx| {
-                    let (content, _) = content.into_parts();
-                    let run = Run::new(started, order.terms(&script), content, cx);
-                    cx.watch(run);
-                    cx.promised()
-                }),
-            }
-        })
+        self.start(cx, |content| Initial::Whole(Some(content)))
+    }
+
+    fn seats(&self) -> Seats<'_> {
+        [self.content.seat(), None]
     }
 }
 

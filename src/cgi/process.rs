@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
 
 use crate::jobs::lock;
-use crate::offload::Taken;
+use crate::places::{Seat, Taken};
 
 /// The children that are there and not reaped: what is still running when the server ends goes with it.
 #[derive(Debug, Default)]
@@ -102,6 +102,11 @@ impl Process {
             rustix::io::ioctl_fionbio(fd, true)?;
         }
         Ok((process, Pipes { stdin, stdout, stderr, exit }))
+    }
+
+    /// Its place, from the side of the client that sends content.
+    pub(super) fn seat(&self) -> Option<Arc<Seat>> {
+        self.place.as_ref()?.seat().map(Arc::clone)
     }
 
     /// Ends it and all of its group at once.

@@ -6,6 +6,7 @@
 //! rest by way of a temporary file: most clients read nothing before they have sent everything, and would wait for
 //! each other for ever. Must not know how programs are found, nor sockets.
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,11 +20,12 @@ use crate::config::{
     LOG_MESSAGE_BYTES_MAX,
 };
 use crate::error_page::error;
-use crate::handler::{Answer, BodySink, Context, Sunk};
+use crate::handler::{Answer, BodySink, Context, Seats, Sunk};
 use crate::http::response::OpenFile;
 use crate::http::{Body, BodySource, Filled, Response, Status};
 use crate::jobs::{Done, Then, lock};
 use crate::offload::{Offloaded, Producer};
+use crate::places::Seat;
 use crate::spool::{Beside, Spool, Spooled};
 use crate::watch::{Advanced, Descriptor, Ready, Watched};
 
@@ -51,6 +53,14 @@ pub(super) struct Terms {
     pub(super) elsewhere: Elsewhere,
 }
 
+/// What is here of its content when a program is started.
+pub(super) enum Initial {
+    /// All of it, if it has any.
+    Whole(Option<Spooled>),
+    /// The first part. The rest comes when that has been handed on.
+    Part(Spooled),
+}
+
 /// A program at work.
 pub(super) struct Run {
     name: String,
@@ -58,6 +68,8 @@ pub(super) struct Run {
     html: bool,
     timeout: Option<Duration>,
     spool: Arc<Spool>,
+    /// Its place, from the side of the client that sends content.
+    seat: Option<Arc<Seat>>,
     state: Mutex<State>,
 }
 
@@ -100,8 +112,8 @@ struct State {
     stage: Stage,
     /// Content on its way in.
     pending: Pending,
-    /// The rest of it.
-    rest: Option<Beside<Box<dyn BodySource>>>,
+    /// Content behind that: what was here at the start, and what was kept while the program did not read.
+    rest: VecDeque<Beside<Box<dyn BodySource>>>,
     content_ended: bool,
     /// Output that is not used yet.
     output: Vec<u8>,
@@ -173,15 +185,15 @@ enum Read {
 }
 
 impl Run {
-    /// A program that was just started. `content` is what is at hand of its content, if that is known whole; else it
-    /// comes through [`Run::sink`].
+    /// A program that was just started.
     pub(super) fn new(
         (process, pipes): (Process, Pipes),
         terms: Terms,
-        content: Option<Spooled>,
+        content: Initial,
         cx: &Context<'_>,
     ) -> Arc<Run> {
         let Terms { name, head_only, html, timeout, spool, elsewhere } = terms;
+        let seat = process.seat();
         let mut state = State {
             process,
             // A fresh pipe has room.
@@ -189,9 +201,9 @@ impl Run {
             stdout: Some(Pipe::new(pipes.stdout, false)),
             stderr: Some(Pipe::new(pipes.stderr, false)),
             exit: Some(Pipe::new(pipes.exit, false)),
-            stage: Stage::Feeding,
+            stage: Stage::Draining,
             pending: Pending::default(),
-            rest: None,
+            rest: VecDeque::new(),
             content_ended: false,
             output: Vec::new(),
             promised_bytes: None,
@@ -205,10 +217,16 @@ impl Run {
             complaints: Complaints::default(),
             elsewhere: Some(elsewhere),
         };
-        if let Some(content) = content {
-            state.end_content(content, cx);
+        match content {
+            Initial::Part(content) => state.queue(content, cx),
+            Initial::Whole(content) => {
+                if let Some(content) = content {
+                    state.queue(content, cx);
+                }
+                state.end_content();
+            }
         }
-        Arc::new(Run { name, head_only, html, timeout, spool, state: Mutex::new(state) })
+        Arc::new(Run { name, head_only, html, timeout, spool, seat, state: Mutex::new(state) })
     }
 
     /// Where its content goes as it comes.
@@ -266,13 +284,13 @@ impl Run {
         };
         let is_talking = state.stdout.as_ref().is_none_or(|stdout| stdout.is_ready);
         let run = Arc::clone(self);
-        let then: Then = if state.pending.rest().is_empty() {
+        let then: Then = if state.pending.rest().is_empty() && state.rest.is_empty() {
             state.stage = Stage::Feeding;
             Box::new(move |_| run.sink())
         } else if !stdin.is_ready && is_talking {
             state.stage = Stage::Spooling;
             Box::new(move |cx| {
-                let content = Beside::new(Spooled::new(&run.spool), cx.errands());
+                let content = Beside::new(Spooled::of(&run.spool, cx), cx.errands());
                 Answer::Sink(Box::new(ToFile { run, content }))
             })
         } else if is_late {
@@ -535,7 +553,7 @@ impl State {
     fn refill(&mut self) -> bool {
         let pending = self.pending.emptied();
         while pending.is_empty() {
-            let Some(rest) = self.rest.as_mut().and_then(Beside::get) else {
+            let Some(rest) = self.rest.front_mut().and_then(Beside::get) else {
                 if self.content_ended {
                     self.close_stdin();
                 }
@@ -545,7 +563,7 @@ impl State {
                 Filled::More => {}
                 // The connection is woken when there is more, and we are asked again.
                 Filled::Later => return !pending.is_empty(),
-                Filled::End => self.rest = None,
+                Filled::End => drop(self.rest.pop_front()),
                 Filled::Failed => {
                     log::warn!(target: "cgi", "content cannot be read back from its file");
                     self.starve();
@@ -558,25 +576,31 @@ impl State {
 
     fn close_stdin(&mut self) {
         self.stdin = None;
-        self.rest = None;
+        self.rest.clear();
         self.pending = Pending::default();
     }
 
-    /// All content is known, and this is the rest of it.
-    fn end_content(&mut self, mut content: Spooled, cx: &Context<'_>) {
+    /// Puts content behind what is on its way in already.
+    fn queue(&mut self, mut content: Spooled, cx: &Context<'_>) {
+        if self.stdin.is_none() {
+            return;
+        }
         let file = content.take_file();
         let memory = content.take_memory();
+        let source: Box<dyn BodySource> = match file {
+            None if self.rest.is_empty() => return self.pending.push(&memory),
+            None => Box::new(Tail(memory)),
+            Some((file, bytes)) => {
+                Box::new(Offloaded::new(Reader { file, at: 0, bytes, behind: memory }, cx))
+            }
+        };
+        self.rest.push_back(Beside::new(source, cx.errands()));
+    }
+
+    /// No more content comes.
+    fn end_content(&mut self) {
         self.content_ended = true;
         self.stage = Stage::Head;
-        match file {
-            None if self.stdin.is_some() => self.pending.push(&memory),
-            None => {}
-            Some((file, bytes)) => {
-                let reader = Reader { file, at: 0, bytes, behind: memory };
-                let source: Box<dyn BodySource> = Box::new(Offloaded::new(reader, cx));
-                self.rest = Some(Beside::new(source, cx.errands()));
-            }
-        }
     }
 
     /// Reads at most `bytes_max` of its output, if there is some.
@@ -672,10 +696,13 @@ impl BodySink for Feed {
 
     fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
         let mut state = lock(&self.run.state);
-        state.content_ended = true;
-        state.stage = Stage::Head;
+        state.end_content();
         state.due = self.run.due_after(cx.now().mono);
         cx.promised()
+    }
+
+    fn seats(&self) -> Seats<'_> {
+        [self.run.seat.as_ref(), None]
     }
 }
 
@@ -688,7 +715,7 @@ struct ToFile {
 impl BodySink for ToFile {
     fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk {
         lock(&self.run.state).due = self.run.due_after(cx.now().mono);
-        self.content.take(piece)
+        self.content.take(piece, cx.now().mono)
     }
 
     fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
@@ -699,10 +726,25 @@ impl BodySink for ToFile {
     fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
         let mut state = lock(&self.run.state);
         if let (Some(content), _) = self.content.into_parts() {
-            state.end_content(content, cx);
+            state.queue(content, cx);
         }
+        state.end_content();
         state.due = self.run.due_after(cx.now().mono);
         cx.promised()
+    }
+
+    fn seats(&self) -> Seats<'_> {
+        [self.run.seat.as_ref(), self.content.seat()]
+    }
+}
+
+/// Content in memory that stands behind other content.
+struct Tail(Vec<u8>);
+
+impl BodySource for Tail {
+    fn fill(&mut self, out: &mut Vec<u8>, _: usize) -> Filled {
+        out.append(&mut self.0);
+        Filled::End
     }
 }
 

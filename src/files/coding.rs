@@ -15,7 +15,8 @@ use super::types::Compressible;
 use crate::http::negotiate::{Coding, Codings};
 use crate::http::response::OpenFile;
 use crate::http::{Filled, Request};
-use crate::offload::{Producer, Taken};
+use crate::offload::Producer;
+use crate::places::Taken;
 
 /// A coded file may be this much older than its original; older ones were made from another version. Some tools
 /// that copy trees do not keep the order of times within a second or two.

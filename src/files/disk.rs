@@ -23,7 +23,7 @@ use crate::config::{FieldRule, FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symli
 use crate::http::negotiate::Coding;
 use crate::http::response::OpenFile;
 use crate::http::{Request, Response};
-use crate::offload::Places;
+use crate::places::Places;
 use crate::site::{FieldRules, Guard, Names};
 use crate::upload;
 

@@ -35,7 +35,8 @@ use crate::http::request::KeptHead;
 use crate::http::response::{OpenFile, Prepared, push_field, push_status_line};
 use crate::http::{Body, Method, Request, Response, Status, target};
 use crate::jobs::{Then, lock};
-use crate::offload::{Offloaded, Taken};
+use crate::offload::Offloaded;
+use crate::places::Taken;
 use crate::text;
 
 pub use cache::FileCache;

@@ -924,6 +924,12 @@ impl Connection {
         }
     }
 
+    /// Bytes that the peer has sent or taken in the present phase.
+    #[must_use]
+    pub fn received_bytes(&self) -> u64 {
+        self.progress.bytes.into()
+    }
+
     /// Since when the present phase lasts.
     #[must_use]
     pub fn since(&self) -> Instant {

@@ -38,7 +38,17 @@ use watches::Watches;
 const EVICTION_SAMPLE: usize = 16;
 
 /// An idle connection is closed for a new one only after this long: younger ones are between two requests.
-const EVICTION_IDLE_MIN: Duration = Duration::from_secs(1);
+pub(crate) const EVICTION_IDLE_MIN: Duration = Duration::from_secs(1);
+
+/// Connections looked at for a slow sender to send away, when a new one needs its slot, or the
+/// memory that its content takes.
+const SENDER_SAMPLE: usize = 256;
+
+/// One connection in so many may be on its way out because others wait: it gets its answer first.
+const LEAVING_SHARE: usize = 16;
+
+/// Entries of the list of waiting heads that are looked at for one to send away.
+const WAITERS_LOOKED_AT: usize = 16;
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +105,8 @@ pub struct Reactor<S: Os, O> {
     /// What is watched for connections beside their sockets.
     watches: Watches,
     sample_from: usize,
+    /// Slow senders that were sent away. They take their answer, and then their slots are free.
+    leaving: Vec<ConnId>,
     stopping: Option<Stopping>,
     on_hang_up: Box<dyn Fn() + Send>,
 }
@@ -124,6 +136,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             batch: Batch::default(),
             watches: Watches::default(),
             sample_from: 0,
+            leaving: Vec::new(),
             stopping: None,
             on_hang_up: Box::new(|| {}),
         }
@@ -172,6 +185,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         // 5. Deadlines, after I/O: bytes that came in time count.
         self.expire_due();
         // 6. New clients, last: established ones go first.
+        self.free_memory();
         self.accept();
         // 7. Free the slots of closed connections; until now their names were still taken.
         self.free_closed();
@@ -450,15 +464,66 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
     }
 
-    /// Drippers must not starve others of buffers: who has waited longest for the rest of its head goes.
+    /// Sends away a client that holds a buffer others need: the one that has waited longest for the
+    /// rest of its head, or a slow sender that waits for the rest of a chunk's size.
     fn evict_slowest_head(&mut self) {
-        while let Some(id) = self.driver.pop_head_waiter() {
+        for _ in 0..WAITERS_LOOKED_AT {
+            let Some(id) = self.driver.pop_head_waiter() else { return };
             let Some(slot) = live(&mut self.slots, id) else { continue };
-            if slot.client.phase() == Phase::ReceivingHead && slot.client.holds_loan() {
+            let now = self.driver.now.mono;
+            let is_slow = || {
+                let (rate, pace) = (self.driver.busy_rate?, slot.client.pace()?);
+                rate.missed_by(&pace, now)
+            };
+            let goes = match slot.client.phase() {
+                Phase::ReceivingHead => slot.client.holds_loan(),
+                Phase::ReceivingBody => slot.client.holds_part() && is_slow().is_some(),
+                Phase::Idle
+                | Phase::Handling
+                | Phase::Sending
+                | Phase::Streaming
+                | Phase::Lingering
+                | Phase::Closed => false,
+            };
+            if goes {
                 let pumped = pump::evict(&mut slot.client, &mut slot.stream, &mut self.driver, id);
                 return self.after_pump(id, pumped);
             }
+            if slot.client.holds_part() {
+                self.driver.push_head_waiter(id);
+            }
         }
+    }
+
+    /// Content in memory has no room: has the slowest sender of such content give way.
+    fn free_memory(&mut self) {
+        if std::mem::take(&mut self.driver.is_short_of_memory) {
+            self.evict_slowest_sender(Client::is_collecting);
+            self.free_closed();
+        }
+    }
+
+    /// Sends away the slowest of some senders below the least rate. Its slot is free when it has taken
+    /// its answer, so a few of them may be on their way.
+    fn evict_slowest_sender(&mut self, is_one: impl Fn(&Client) -> bool) {
+        let Some(rate) = self.driver.busy_rate else { return };
+        let slots = &self.slots;
+        self.leaving.retain(|id| slots.get(*id).is_some_and(|slot| !slot.closed));
+        if self.leaving.len() >= (self.connections_max / LEAVING_SHARE).max(1) {
+            return;
+        }
+        let now = self.driver.now.mono;
+        let slowest = slots
+            .sample(self.sample_from, SENDER_SAMPLE)
+            .filter(|(_, slot)| !slot.closed && is_one(&slot.client))
+            .filter_map(|(id, slot)| Some((rate.missed_by(&slot.client.pace()?, now)?, id)))
+            .min();
+        self.sample_from = self.sample_from.wrapping_add(SENDER_SAMPLE);
+        let Some((_, id)) = slowest else { return };
+        let Some(slot) = live(&mut self.slots, id) else { return };
+        let pumped = pump::evict(&mut slot.client, &mut slot.stream, &mut self.driver, id);
+        self.leaving.push(id);
+        self.after_pump(id, pumped);
     }
 
     fn expire_due(&mut self) {
@@ -529,7 +594,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.admit(id, false);
     }
 
-    /// Closes the idlest of a few idle connections. False if none of them has been idle for long enough.
+    /// Closes the idlest of a few idle connections; if none of them has been idle for long enough,
+    /// sends away a slow sender. False if there is no room yet.
     fn make_room(&mut self) -> bool {
         let now = self.driver.now.mono;
         let idlest = self
@@ -540,10 +606,12 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             .min_by_key(|(_, slot)| slot.client.conn.since())
             .map(|(id, _)| id);
         self.sample_from = self.sample_from.wrapping_add(EVICTION_SAMPLE);
-        let Some(id) = idlest else { return false };
-        self.close(id, CloseReason::Evicted);
+        match idlest {
+            Some(id) => self.close(id, CloseReason::Evicted),
+            None => self.evict_slowest_sender(|_| true),
+        }
         self.free_closed();
-        true
+        self.slots.len() < self.connections_max
     }
 
     /// Ends a connection. Its name stays taken until the end of the turn.
@@ -588,7 +656,11 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             let slots = &self.slots;
             self.driver.sweep_head_waiters(|id| {
                 slots.get(*id).is_some_and(|slot| {
-                    !slot.closed && slot.client.holds_loan() && slot.client.phase() == Phase::ReceivingHead
+                    let waits = match slot.client.phase() == Phase::ReceivingHead {
+                        true => slot.client.holds_loan(),
+                        false => slot.client.holds_part(),
+                    };
+                    !slot.closed && waits
                 })
             });
         }

@@ -9,8 +9,8 @@ use crate::config::Config;
 /// Descriptors kept back from clients: the poll, listeners, log, cached and sent files, directories being read.
 const DESCRIPTOR_RESERVE: usize = 256;
 
-/// Those of a program that answers: three pipes, its exit, and a file for content.
-const DESCRIPTORS_PER_SCRIPT: usize = 5;
+/// Those of a program that answers: three pipes, and its exit.
+const DESCRIPTORS_PER_SCRIPT: usize = 4;
 
 /// Those of an upload, under way or unfinished: its file, and a folder, unless others go there, too.
 const DESCRIPTORS_PER_UPLOAD: usize = 2;
@@ -35,7 +35,10 @@ fn divide(config: &mut Config, allowed: usize) {
     let limits = &mut config.limits;
     let for_scripts = match config.cgi.folders.is_empty() {
         true => 0,
-        false => config.cgi.children_max.saturating_mul(DESCRIPTORS_PER_SCRIPT),
+        false => {
+            let pipes = config.cgi.children_max.saturating_mul(DESCRIPTORS_PER_SCRIPT);
+            pipes.saturating_add(limits.spool_files_max)
+        }
     };
     let for_uploads = match config.files.uploads.is_empty() {
         true => 0,
@@ -48,6 +51,7 @@ fn divide(config: &mut Config, allowed: usize) {
     if reserve < wanted {
         // Unfinished uploads keep theirs for an hour, so they must leave most of the reserve to others.
         limits.partials_max = limits.partials_max.min(reserve / 4 / DESCRIPTORS_PER_UPLOAD).max(1);
+        limits.spool_files_max = limits.spool_files_max.min(reserve / 8).max(1);
     }
     let room = allowed.saturating_sub(reserve).max(1);
     let asked = limits.connections_max;

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use super::world::{PendingJob, PendingWork, Shared, SimWatch, pattern};
 use crate::config::KIB;
 use crate::conn_id::ConnId;
-use crate::handler::{Answer, BodySink, Context, Handler, Sunk};
+use crate::handler::{Answer, BodySink, Context, Handler, Seats, Sunk};
 use crate::http::response::OpenFile;
 use crate::http::{Body, BodySource, Filled, Request, Response, Status};
 use crate::jobs::{Done, Job, Then, Waker, lock};
 use crate::offload::{Offloaded, Producer};
+use crate::places::{Places, Taken};
 use crate::watch::{Advanced, Descriptor, Ready, Watched};
 
 /// Whether the file of this answer fails after its first 1000 bytes.
@@ -24,6 +25,8 @@ pub(super) fn is_broken(id: u64) -> bool {
 pub(super) struct SimHandler {
     pub(super) world: Shared,
     pub(super) file: Arc<OpenFile>,
+    /// For sinks.
+    pub(super) places: Arc<Places>,
 }
 
 impl SimHandler {
@@ -66,7 +69,14 @@ impl Handler for SimHandler {
                 bytes_max: 10,
                 then: Box::new(move |content, _| SimHandler::answer(id, Body::Bytes(content)).into()),
             },
-            "sink" => Answer::Sink(Box::new(SimSink { id, kept: Vec::new(), fresh: 0 })),
+            "sink" => {
+                let world = Arc::clone(&self.world);
+                let Some(place) = self.places.take_for(cx.waker(), cx.now().mono) else {
+                    lock(&world).coverage.note("fault", "no_place");
+                    return Response::new(Status::SERVICE_UNAVAILABLE).into();
+                };
+                Answer::Sink(Box::new(SimSink { id, kept: Vec::new(), fresh: 0, place, world }))
+            }
             "file" | "broken" => {
                 let body = Body::File { file: Arc::clone(&self.file), offset: id << 40, len };
                 SimHandler::answer(id, body).into()
@@ -255,6 +265,16 @@ pub(super) struct SimSink {
     pub(super) id: u64,
     pub(super) kept: Vec<u8>,
     pub(super) fresh: usize,
+    pub(super) place: Taken,
+    pub(super) world: Shared,
+}
+
+impl Drop for SimSink {
+    fn drop(&mut self) {
+        if self.place.seat().is_some_and(|seat| seat.gives_way()) {
+            lock(&self.world).coverage.note("fault", "place_lost");
+        }
+    }
 }
 
 impl BodySink for SimSink {
@@ -272,8 +292,12 @@ impl BodySink for SimSink {
         })
     }
 
-    fn finish(self: Box<Self>, _: &mut Context<'_>) -> Answer {
-        SimHandler::answer(self.id, Body::Bytes(self.kept)).into()
+    fn finish(mut self: Box<Self>, _: &mut Context<'_>) -> Answer {
+        SimHandler::answer(self.id, Body::Bytes(std::mem::take(&mut self.kept))).into()
+    }
+
+    fn seats(&self) -> Seats<'_> {
+        [self.place.seat(), None]
     }
 }
 

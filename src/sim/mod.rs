@@ -17,7 +17,7 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::clients::add_client;
 use self::handler::SimHandler;
@@ -33,6 +33,8 @@ use crate::http::response::OpenFile;
 use crate::http::{CloseReason, Phase};
 use crate::jobs::lock;
 use crate::observe::LoopTally;
+use crate::pace::LeastRate;
+use crate::places::Places;
 use crate::pump::FILE_BYTES_FOR_ONE;
 use crate::reactor::os::Os;
 use crate::reactor::{Outcome, Reactor};
@@ -75,7 +77,7 @@ impl Coverage {
 }
 
 /// The faults the world can do, by the names they are counted under.
-pub const FAULTS: [&str; 30] = [
+pub const FAULTS: [&str; 32] = [
     "short_read",
     "short_write",
     "would_block_read",
@@ -106,6 +108,8 @@ pub const FAULTS: [&str; 30] = [
     "watched_again",
     "failed_wake_up",
     "woken_by_look",
+    "no_place",
+    "place_lost",
 ];
 
 /// One run.
@@ -185,7 +189,9 @@ impl Simulation {
         let origin = crate::reactor::os::read_clocks().mono;
         let os = SimOs::new(Arc::clone(&world), origin);
         let file = Arc::new(OpenFile::new(std::fs::File::open("/dev/null")?.into()));
-        let handler = Arc::new(SimHandler { world: Arc::clone(&world), file });
+        let rate = LeastRate::of(&config.limits, &config.timeouts);
+        let places = Places::for_senders(if seed.is_multiple_of(2) { 2 } else { 1000 }, rate);
+        let handler = Arc::new(SimHandler { world: Arc::clone(&world), file, places });
         let mut os = os;
         let now = os.now();
         let desk = os.desk();
@@ -476,6 +482,7 @@ fn config(rng: &mut Rng) -> Config {
     limits.collect_bytes_max = 30_000;
     limits.linger_bytes_max = 5000;
     limits.spare_records_max = 3;
+    config.timeouts.busy = Some(Duration::from_millis(1 + rng.below(3000)));
     limits.pool_bytes_max = if rng.chance(300) { 6 * KIB } else { 1024 * KIB };
     config
 }

@@ -49,7 +49,7 @@ const THERE: Refusal =
 
 /// `POST`: puts the files of a form into the folder of this path.
 pub(super) fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-    let begun = check_post(&ask, request).and_then(|parser| Ok((parser, ask.take_place()?)));
+    let begun = check_post(&ask, request).and_then(|parser| Ok((parser, ask.take_place(cx)?)));
     let (parser, taken) = match begun {
         Ok(begun) => begun,
         Err(refusal) => return ask.refuse(refusal).into(),

@@ -34,7 +34,8 @@ use crate::http::request::{Content, KeptHead};
 use crate::http::target::{encode_path, normalize};
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::{Then, lock};
-use crate::offload::{Places, Taken};
+use crate::pace::LeastRate;
+use crate::places::{Places, Taken};
 use crate::site::{Names, WriteGuards};
 use folders::Folders;
 use owner::Owner;
@@ -88,7 +89,10 @@ impl Desk {
     pub(crate) fn new(config: &Config, guards: WriteGuards) -> Desk {
         Desk {
             guards,
-            places: Places::new(config.limits.uploads_max),
+            places: Places::for_senders(
+                config.limits.uploads_max,
+                LeastRate::of(&config.limits, &config.timeouts),
+            ),
             publishing: Mutex::new(()),
             partials: Partials::new(config),
             folders: Folders::default(),
@@ -249,9 +253,9 @@ impl Ask {
     }
 
     /// One of the places for uploads under way.
-    fn take_place(&self) -> Result<Taken, Refusal> {
+    fn take_place(&self, cx: &Context<'_>) -> Result<Taken, Refusal> {
         let busy = Refusal::new(Status::SERVICE_UNAVAILABLE, "too many uploads are under way");
-        self.desk.places.take().ok_or(busy)
+        self.desk.places.take_for(cx.waker(), cx.now().mono).ok_or(busy)
     }
 
     /// Whether the conditions of the request hold for what is there. A name that only something else has than a file
@@ -336,7 +340,7 @@ fn put(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
         Content::Length(bytes) => Some(bytes),
         Content::Chunked => None,
     };
-    let checked = check_put(&ask, request, &wish, bytes).and_then(|()| ask.take_place());
+    let checked = check_put(&ask, request, &wish, bytes).and_then(|()| ask.take_place(cx));
     let taken = match checked {
         Ok(taken) => taken,
         Err(refusal) => return ask.refuse(refusal).into(),

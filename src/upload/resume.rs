@@ -181,7 +181,7 @@ pub(super) fn append(ask: Ask, token: &str, request: &Request<'_>, cx: &mut Cont
         Content::Chunked => None,
     };
     let checked = check_append(&ask, request, &wish, bytes)
-        .and_then(|offset| Ok((offset, find(&ask, token)?, ask.take_place()?)));
+        .and_then(|offset| Ok((offset, find(&ask, token)?, ask.take_place(cx)?)));
     let (offset, partial, taken) = match checked {
         Ok(checked) => checked,
         Err(refusal) => {

@@ -11,10 +11,10 @@ use super::partial::Writer;
 use super::refusal::Refusal;
 use super::{Ask, resume};
 use crate::config::{Limits, UPLOAD_BUFFER_BYTES};
-use crate::handler::{Answer, BodySink, Context, Sunk};
+use crate::handler::{Answer, BodySink, Context, Seats, Sunk};
 use crate::http::Response;
 use crate::jobs::{Errands, Lane, Then};
-use crate::offload::Taken;
+use crate::places::Taken;
 
 /// Takes the content of one upload.
 pub(super) struct Sink {
@@ -28,7 +28,7 @@ pub(super) struct Sink {
 struct Work {
     goal: Goal,
     buffer: Vec<u8>,
-    _place: Taken,
+    place: Taken,
 }
 
 enum Goal {
@@ -45,13 +45,13 @@ impl Sink {
         errands: Arc<dyn Errands>,
         takes_interim: bool,
     ) -> Sink {
-        let work = Work { goal: Goal::File(writer), buffer: Vec::new(), _place: place };
+        let work = Work { goal: Goal::File(writer), buffer: Vec::new(), place };
         Sink { work: Some(work), ask, errands, takes_interim }
     }
 
     /// For content that is a form with files.
     pub(super) fn of_form(form: Form, ask: Arc<Ask>, place: Taken, errands: Arc<dyn Errands>) -> Sink {
-        let work = Work { goal: Goal::Form(Box::new(form)), buffer: Vec::new(), _place: place };
+        let work = Work { goal: Goal::Form(Box::new(form)), buffer: Vec::new(), place };
         Sink { work: Some(work), ask, errands, takes_interim: false }
     }
 
@@ -134,6 +134,10 @@ impl BodySink for Sink {
 
     fn bytes_max(&self, limits: &Limits) -> u64 {
         limits.upload_bytes_max
+    }
+
+    fn seats(&self) -> Seats<'_> {
+        [self.work.as_ref().and_then(|work| work.place.seat()), None]
     }
 
     fn interim(&mut self) -> Option<Response> {

@@ -420,12 +420,16 @@ fn much_content_goes_through_in_both_directions() {
 fn content_reaches_the_program_as_it_comes_and_its_output_the_client() {
     let programs = Programs::new().with(
         "talk",
-        &format!("read -r line; echo \"$line\" > $T/first.$SERVER_PORT; {HEAD}; echo got \"$line\"; read -r line; echo got \"$line\""),
+        &format!("head -c {MIB} > /dev/null; read -r line; echo \"$line\" > $T/first.$SERVER_PORT; {HEAD}; echo got \"$line\"; read -r line; echo got \"$line\""),
     );
     on_both(|model| {
         let server = programs.serve(model, &[]);
         let mut client = Client::connect(server.port);
-        client.send(b"POST /cgi/talk HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\none\n");
+        // The first MiB is kept before the program is started.
+        let length = MIB + 10;
+        client.send(format!("POST /cgi/talk HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"));
+        client.send(pattern(MIB));
+        client.send("one\n");
         assert_eq!(programs.told(&format!("first.{}", server.port)), "one\n");
         client.send(b"two 2\n");
         assert_eq!(client.response().expect(200).text(), "got one\ngot two 2\n");
@@ -544,16 +548,20 @@ fn what_a_program_leaves_behind_does_not_hold_the_answer_up() {
 
 #[test]
 fn a_client_that_goes_takes_its_program_along() {
-    let programs = Programs::new().with("family", "sleep 1000 & echo $$ $! > $T/$QUERY_STRING; wait");
+    let programs = Programs::new().with("family", "sleep 1000 & echo $$ $! > $T/$QUERY_STRING; cat; wait");
     on_both(|model| {
         let server = programs.serve(model, &[]);
         let mut others = Client::connect(server.port);
         for how in ["reset", "content"] {
             let name = format!("{how}.{}", server.port);
             let mut client = Client::connect(server.port);
-            let length = if how == "content" { "Content-Length: 10\r\n" } else { "" };
+            let length = if how == "content" { "Content-Length: 2000000\r\n" } else { "" };
             let method = if how == "content" { "POST" } else { "GET" };
             client.send(format!("{method} /cgi/family?{name} HTTP/1.1\r\nHost: x\r\n{length}\r\n"));
+            if how == "content" {
+                // Enough of it for the program to be started.
+                client.send(pattern(MIB));
+            }
             let pids = programs.told(&name);
             match how {
                 "reset" => client.reset(),

@@ -4,11 +4,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use base64::Engine as _;
 
-use crate::docroot::{Docroot, HELLO};
-use crate::harness::{Server, binary, on_both};
+use crate::docroot::{Docroot, HELLO, pattern};
+use crate::harness::{Server, binary, now, on_both, pass, until};
 use crate::wire::{Client, request};
 
 /// A folder `up` for uploads and a program `cg/run`, served with so many descriptors.
@@ -110,4 +114,292 @@ fn an_unfinished_upload_is_pushed_out_by_no_other_client() {
             assert_eq!(offset(&others[59], other), Some(length.to_string()), "{how}: its last is kept");
         }
     });
+}
+
+/// A sender is judged over this time in the tests of this file, in seconds.
+const BUSY_TIME: f64 = 0.5;
+
+/// Flags under which slow senders are judged soon, and by nothing else than their rate.
+const BUSY: [&str; 4] = ["--busy-time", "0.5", "--min-rate", "0"];
+
+/// Clients that each send a few bytes now and then, until they are dropped.
+struct SlowSenders {
+    clients: Vec<Client>,
+    stop: Arc<AtomicBool>,
+    sending: Option<thread::JoinHandle<()>>,
+}
+
+impl SlowSenders {
+    /// Sends these beginnings, and then drips.
+    fn start(server: &Server, beginnings: impl IntoIterator<Item = Vec<u8>>) -> SlowSenders {
+        let begin = |bytes: Vec<u8>| {
+            let mut client = Client::connect(server.port);
+            client.send(bytes);
+            client
+        };
+        let clients: Vec<Client> = beginnings.into_iter().map(begin).collect();
+        let mut senders: Vec<Client> = clients.iter().map(Client::sender).collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let sending = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                for sender in &mut senders {
+                    sender.send_if_open("yyy");
+                }
+                pass(Duration::from_millis(50));
+            }
+        });
+        SlowSenders { clients, stop, sending: Some(sending) }
+    }
+
+    /// Waits until one of them is answered, which must be with a 408 that closes.
+    fn until_one_is_cut(&mut self) {
+        let mut cut = None;
+        until("one of them is cut off", || {
+            cut = self.clients.iter_mut().position(|client| !client.has_nothing());
+            cut.is_some()
+        });
+        let mut client = self.clients.remove(cut.unwrap());
+        let got = client.response().expect(408);
+        assert!(got.says_close() && got.text().contains("too slowly"), "{got:?}");
+    }
+
+    /// Takes the `100 Continue` that some have.
+    fn take_invitations(&mut self) {
+        for client in self.clients.iter_mut() {
+            if !client.has_nothing() {
+                assert_eq!(client.read_some(25), b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+        }
+    }
+
+    /// How many have no answer yet.
+    fn left(&mut self) -> usize {
+        self.clients.iter_mut().filter_map(|client| client.has_nothing().then_some(())).count()
+    }
+}
+
+impl Drop for SlowSenders {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        drop(self.sending.take().map(thread::JoinHandle::join));
+    }
+}
+
+fn begun(method: &str, path: &str, fields: &[&str], content: usize) -> Vec<u8> {
+    let fields = [&["Content-Length: 60000000"], fields].concat();
+    [request(method, path, &fields, b""), vec![b'x'; content]].concat()
+}
+
+/// Asks again until the status is `good`; fails if any other than 503 comes before that.
+fn until_served(server: &Server, good: u16, method: &str, path: &str, content: &[u8]) {
+    let mut seen = Vec::new();
+    until(format_args!("{method} {path} is {good}"), || {
+        let mut client = Client::connect(server.port);
+        client.send_if_open(request(method, path, &[], content));
+        seen.push(client.try_response(method).map_or(0, |got| got.status));
+        assert!(seen.iter().all(|status| [good, 503].contains(status)), "{seen:?}");
+        seen.last() == Some(&good)
+    });
+}
+
+/// The places for uploads were held for days, at 64 bytes a second.
+#[test]
+fn slow_uploads_give_way_to_others() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        let flags = [&["--max-uploads", "1"][..], &BUSY].concat();
+        let server = limited(model, &docroot, 1024, &flags);
+        let resumed =
+            Client::connect(server.port).ask("PUT", "/up/r", &["Upload-Complete: ?0"], b"").expect(201);
+        let place = resumed.must("location");
+        let part = ["Content-Type: application/partial-upload", "Upload-Complete: ?1", "Upload-Offset: 0"];
+        let form = "Content-Type: multipart/form-data; boundary=b0undary";
+        for beginning in [
+            begun("PUT", "/up/a", &[], 1),
+            begun("PUT", "/up/a", &["Expect: 100-continue"], 0),
+            begun("PATCH", place, &part, 100_000),
+            begun("POST", "/up/", &[form], 0),
+            [request("PUT", "/up/a", &["Transfer-Encoding: chunked"], b""), b"fffff\r\n".to_vec()].concat(),
+        ] {
+            let mut slow = SlowSenders::start(&server, [beginning]);
+            // While nobody needs the place, nobody is cut off.
+            pass(Duration::from_secs_f64(3.0 * BUSY_TIME));
+            slow.take_invitations();
+            assert_eq!(slow.left(), 1);
+            until_served(&server, 201, "PUT", "/up/new", b"new");
+            slow.until_one_is_cut();
+            Client::connect(server.port).ask("DELETE", "/up/new", &[], b"").expect(204);
+        }
+        let stands = Client::connect(server.port).ask("HEAD", place, &[], b"").expect(204);
+        assert!(stands.must("upload-offset").parse::<usize>().unwrap() >= 100_000, "what had come is kept");
+    });
+}
+
+/// The last upload that is fast, or has sent all, is not the one to go.
+#[test]
+fn who_sends_fast_enough_keeps_its_place() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        let flags = ["--max-uploads", "2", "--busy-rate", "1k", "--busy-time", "2"];
+        let server = limited(model, &docroot, 1024, &flags);
+        let mut slow = SlowSenders::start(&server, [begun("PUT", "/up/slow", &[], 1)]);
+        let mut fast = Client::connect(server.port);
+        fast.send(request("PUT", "/up/fast", &["Content-Length: 100000"], b""));
+        for _ in 0..60 {
+            fast.send([b'f'; 500]);
+            pass(Duration::from_millis(50));
+        }
+        until_served(&server, 201, "PUT", "/up/new", b"new");
+        slow.until_one_is_cut();
+        // Both places are taken by one who sends fast, and one who is new.
+        let _new = {
+            let mut new = Client::connect(server.port);
+            new.send(begun("PUT", "/up/other", &["Expect: 100-continue"], 0));
+            assert_eq!(new.read_some(12), b"HTTP/1.1 100");
+            new
+        };
+        fast.send([b'f'; 500]);
+        Client::connect(server.port).ask("PUT", "/up/third", &[], b"x").expect(503).must("retry-after");
+        fast.send(vec![b'f'; 100_000 - 61 * 500]);
+        fast.response().expect(201);
+    });
+}
+
+/// A program was started before its content was there, and waited for it for days.
+#[test]
+fn slow_senders_keep_no_programs() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        let server = limited(model, &docroot, 1024, &[&["--cgi-max", "2"][..], &BUSY].concat());
+        // Content up to a MiB is kept whole first, and chunked content always.
+        let chunked = request("POST", "/cgi/run", &["Transfer-Encoding: chunked"], b"");
+        let small = |length: &str| request("POST", "/cgi/run", &[length], b"");
+        let mut few = SlowSenders::start(
+            &server,
+            [
+                begun("POST", "/cgi/run", &[], 1),
+                begun("POST", "/cgi/run", &[], 1_000_000),
+                small("Content-Length: 1000"),
+                small("Content-Length: 1048576"),
+                [chunked, b"fffff\r\n".to_vec()].concat(),
+            ],
+        );
+        for _ in 0..3 {
+            until_served(&server, 200, "GET", "/cgi/run", b"");
+            until_served(&server, 200, "POST", "/cgi/run", b"x");
+        }
+        assert_eq!(few.left(), 5);
+        // More than that starts it, and then a rate is due.
+        fs::write(docroot.path("cg/cat"), "#!/bin/sh\ncat > /dev/null\n").unwrap();
+        fs::set_permissions(docroot.path("cg/cat"), fs::Permissions::from_mode(0o755)).unwrap();
+        let long = || begun("POST", "/cgi/cat", &[], 1_100_000);
+        let mut slow = SlowSenders::start(&server, [long(), long()]);
+        until("both places are taken", || children(&server).split_whitespace().count() == 2);
+        pass(Duration::from_secs_f64(3.0 * BUSY_TIME));
+        assert_eq!(slow.left(), 2, "nobody needs a place");
+        until_served(&server, 200, "GET", "/cgi/run", b"");
+        slow.until_one_is_cut();
+        until("its program is gone", || children(&server).split_whitespace().count() == 1);
+        assert_eq!((slow.left(), few.left()), (1, 5));
+    });
+}
+
+/// A program that reads nothing holds its client back: that client is not slow.
+#[test]
+fn a_program_that_does_not_read_is_not_its_clients_fault() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        let server = limited(model, &docroot, 1024, &[&["--cgi-max", "1"][..], &BUSY].concat());
+        let gate = docroot.path("gate");
+        let wait = format!(
+            "#!/bin/sh\nhead -c 1100000 > /dev/null\nuntil [ -e {} ]; do sleep 0.05; done\n",
+            gate.display()
+        );
+        fs::write(docroot.path("cg/wait"), wait + "wc -c | sed '1s/^/Content-Type: text\\/plain\\n\\n/'\n")
+            .unwrap();
+        fs::set_permissions(docroot.path("cg/wait"), fs::Permissions::from_mode(0o755)).unwrap();
+        let content = pattern(2_000_000);
+        let mut client = Client::connect(server.port);
+        let mut sender = client.sender();
+        thread::scope(|scope| {
+            scope.spawn(|| sender.send(request("POST", "/cgi/wait", &[], &content)));
+            until("the program runs", || !children(&server).is_empty());
+            pass(Duration::from_secs_f64(3.0 * BUSY_TIME));
+            for _ in 0..3 {
+                Client::connect(server.port).get("/cgi/run").expect(503);
+            }
+            fs::write(&gate, "").unwrap();
+        });
+        assert_eq!(client.response().expect(200).text().trim(), "900000");
+    });
+}
+
+/// Threads and connections are places, too: as many slow senders as there are kept out all others.
+#[test]
+fn slow_senders_keep_no_connections() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        let flags = [&["--max-connections", "4", "--header-timeout", "off"][..], &BUSY].concat();
+        for (how, beginning) in [
+            ("content", begun("POST", "/api/echo", &[], 1)),
+            ("content nobody takes", request("GET", "/hello.txt", &["Content-Length: 100000"], b"")),
+            ("an upload", begun("PUT", "/up/file", &[], 1)),
+            ("a head", b"GET /hello.txt HTTP/1.1\r\nHost: localhost\r\nX: ".to_vec()),
+        ] {
+            let server = limited(model, &docroot, 1024, &flags);
+            let mut slow = SlowSenders::start(&server, (0..4).map(|_| beginning.clone()));
+            let since = now();
+            until_served(&server, 200, "GET", "/hello.txt", b"");
+            assert!(now().duration_since(since).as_secs_f64() < 8.0, "{how}");
+            let left = slow.left();
+            assert!(how == "content nobody takes" || (1..4).contains(&left), "{how}: {left}");
+        }
+    });
+}
+
+/// The twin refused newcomers while its threads waited for clients that asked for nothing.
+#[test]
+fn idle_connections_keep_no_threads() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        let server = limited(model, &docroot, 1024, &["--max-connections", "4"]);
+        let mut idle: Vec<Client> = (0..4).map(|_| Client::connect(server.port)).collect();
+        for client in &mut idle {
+            client.get("/hello.txt").expect(200);
+        }
+        until_served(&server, 200, "GET", "/hello.txt", b"");
+        let left = idle.iter_mut().filter_map(|client| client.has_nothing().then_some(())).count();
+        assert_eq!(left, 3, "one and only one had to go");
+    });
+}
+
+/// Room for content in memory and files is scarce as well: slow senders filled it, and all others
+/// got 503.
+#[test]
+fn slow_senders_keep_no_room_for_content() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        let flags = [&["--max-spool", "1M", "--max-body", "900k"][..], &BUSY].concat();
+        for path in ["/api/echo", "/cgi/run"] {
+            let server = limited(model, &docroot, 1024, &flags);
+            let begun =
+                || [request("POST", path, &["Content-Length: 500000"], b""), vec![b'x'; 450_000]].concat();
+            let mut slow = SlowSenders::start(&server, [begun(), begun()]);
+            pass(Duration::from_secs_f64(BUSY_TIME));
+            until_served(&server, 200, "POST", path, &pattern(200_000));
+            slow.until_one_is_cut();
+            assert_eq!(slow.left(), 1);
+        }
+    });
+}
+
+/// The processes that the server has started, by number.
+fn children(server: &Server) -> String {
+    let pid = server.pid().as_raw_nonzero();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of_task = |task: std::io::Result<fs::DirEntry>| {
+        fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default()
+    };
+    tasks.map(of_task).collect()
 }

@@ -18,14 +18,16 @@ fn the_measurement_runs_on_both_models() {
             .arg(script)
             .args(["--binary", env!("CARGO_BIN_EXE_whirligig"), "--models", "reactor,threads"])
             .args(["--runs", "1", "--requests", "20", "--files", "50", "--mib", "16"])
+            .args(["--slow-runs", "1", "--flags", "--busy-time 0.5"])
             .arg("--scratch")
             .arg(scratch.path()),
     );
     assert_eq!(ended.code, Some(0), "{}{}", ended.out, ended.err);
-    for scene in ["idle", "listing", "zip", "cold"] {
+    for scene in ["idle", "listing", "zip", "cold", "slow-programs", "slow-uploads", "slow-threads"] {
         for model in ["reactor", "threads"] {
             let is_it = |line: &&str| line.split_whitespace().take(2).eq([scene, model]);
             assert!(ended.out.lines().any(|line| is_it(&line)), "{scene} {model}: {}", ended.out);
+            assert!(!ended.out.contains("never"), "{}", ended.out);
         }
     }
 }

@@ -63,12 +63,13 @@ fn is_pure(path: &str) -> bool {
         || path == "src/http.rs"
         || path == "src/buffer.rs"
         || path == "src/deadline.rs"
+        || path == "src/pace.rs"
 }
 
 /// The modules from the ground up. A module may use those of its own line and of the lines above it here.
 const LAYERS: [&[&str]; 6] = [
     &["config", "conn_id", "text"],
-    &["http", "buffer", "deadline"],
+    &["http", "buffer", "deadline", "pace"],
     &[
         "call",
         "cgi",
@@ -85,6 +86,7 @@ const LAYERS: [&[&str]; 6] = [
         "observe",
         "offload",
         "pages",
+        "places",
         "readme",
         "routes",
         "session",

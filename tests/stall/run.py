@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Does heavy work for some clients hold up the others?
+"""Does heavy work for some clients hold up the others? Do slow clients keep them out?
 
 Eight clients ask, again and again, for one of
 
@@ -10,6 +10,15 @@ Eight clients ask, again and again, for one of
 and meanwhile a ninth client sends 2,000 requests for a small file that is in memory, one after the other. What it waited
 is shown as p50, p99 and max: the median of five runs, in which the servers take turns. `idle` is the same without
 the eight. nginx, where there is one, is measured beside ours; it makes no zips.
+
+In three more scenes slow clients hold all places of one kind, and another client asks for one until it succeeds:
+
+    slow-programs  eight programs; half of the clients announce 60 MB and send a byte, half send 1.1 MB at once
+    slow-uploads   eight uploads of 60 MB each
+    slow-threads   eight connections, which on the threads model are threads, with content of 60 MB each
+
+All of them go on with 240 bytes a second. Shown are the seconds until the client succeeds, from the time at which all
+places are taken, and how often it was refused; "never" if that takes longer than --slow-seconds-max.
 
 As root it writes to /proc/sys/vm/drop_caches: all files of the machine leave memory, those of other programs, too.
 
@@ -32,7 +41,10 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-SCENES = ("idle", "listing", "zip", "cold")
+SLOW_SCENES = ("slow-programs", "slow-uploads", "slow-threads")
+SCENES = ("idle", "listing", "zip", "cold", *SLOW_SCENES)
+# Places of each kind in the slow scenes.
+SLOW_PLACES = 8
 HOT = b"round and round and round\n"
 MIB = 1 << 20
 
@@ -58,6 +70,8 @@ def arguments():
     parser.add_argument("--pause-ms", type=float, default=1.0, help="between two requests of the ninth, so that they are spread over the load (%(default)s)")
     parser.add_argument("--load-nice", type=int, default=10, help="niceness of the eight: in earnest they have processors of their own (%(default)s)")
     parser.add_argument("--scratch", default=os.path.join(TOP, "target/stall"), help="a folder for the data, which is made once (%(default)s)")
+    parser.add_argument("--slow-runs", type=int, default=3, help="of each slow scene and server (%(default)s)")
+    parser.add_argument("--slow-seconds-max", type=float, default=60, help="how long the client among slow ones tries (%(default)s)")
     parser.add_argument("--limit-ms", type=float, help="exit with 1 if a p99 of ours is above")
     parser.add_argument("--seconds-max", type=int, default=1800, help="give up after this long (%(default)s)")
     parser.add_argument("--flags", default="", help="more flags for ours, in one word")
@@ -235,6 +249,24 @@ def start_all(given, root, scratch, log):
     return servers
 
 
+def start_for_slow(given, scene, model, root, scratch, log):
+    """One of ours with eight places of the kind that the scene is about."""
+    programs = os.path.join(scratch, "programs")
+    os.makedirs(programs, exist_ok=True)
+    os.makedirs(os.path.join(root, "inbox"), exist_ok=True)
+    with open(os.path.join(programs, "cat"), "w") as file:
+        file.write("#!/bin/sh\ncat > /dev/null\nprintf 'Content-Type: text/plain\\n\\nok'\n")
+    os.chmod(os.path.join(programs, "cat"), 0o755)
+    few = {
+        "slow-programs": ["--cgi-max", str(SLOW_PLACES)],
+        "slow-uploads": ["--max-uploads", str(SLOW_PLACES)],
+        "slow-threads": ["--max-connections", str(SLOW_PLACES)],
+    }[scene]
+    port = free_port()
+    flags = ["--model", model, "--port", str(port), "--access-log", "off", "--cgi", f"/cgi={programs}", "--upload", "/inbox"]
+    return Server(f"{model} {scene}", [given.binary, *flags, *few, *given.flags.split(), root], port, log)
+
+
 def stop_all(servers):
     for server in servers:
         server.stop()
@@ -374,6 +406,78 @@ def measure(server, scene, given, root, big):
     }
 
 
+# Slow clients.
+
+
+def measure_slow(server, scene, given):
+    """Seconds until a client succeeds among slow ones, None if it does not; and how often it was refused."""
+    method, path = {
+        "slow-programs": ("POST", "/cgi/cat"),
+        "slow-uploads": ("PUT", "/inbox/slow-{}"),
+        "slow-threads": ("POST", "/api/echo"),
+    }[scene]
+    stop, slow = threading.Event(), []
+    # The connection that showed that the server has started may still have its thread.
+    time.sleep(0.3)
+    try:
+        for number in range(SLOW_PLACES * (2 if scene == "slow-programs" else 1)):
+            # More than is kept before a program is started, from half of them.
+            begun = 1_100_000 if scene == "slow-programs" and number % 2 else 1
+            stream = socket.create_connection(("127.0.0.1", server.port), 10)
+            head = f"{method} {path.format(number)} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000000\r\n\r\n"
+            stream.sendall(head.encode() + b"x" * begun)
+            stream.setblocking(False)
+            slow.append(stream)
+        drip = threading.Thread(target=trickle, args=(slow, stop), daemon=True)
+        drip.start()
+        time.sleep(0.5)
+        asked = ("PUT", "/inbox/new", b"new") if scene == "slow-uploads" else ("GET", "/hot.txt", b"")
+        if scene == "slow-programs":
+            asked = ("POST", path, b"x")
+        return until_served(server, *asked, given.slow_seconds_max)
+    finally:
+        stop.set()
+        for stream in slow:
+            stream.close()
+
+
+def trickle(streams, stop):
+    """Sends 60 bytes on each stream, four times a second."""
+    while not stop.wait(0.25):
+        for stream in streams:
+            try:
+                stream.send(b"y" * 60)
+            except OSError:
+                pass
+
+
+def until_served(server, method, path, content, seconds_max):
+    began, refused = time.monotonic(), 0
+    while (left := began + seconds_max - time.monotonic()) > 0:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=left)
+        try:
+            connection.request(method, path, content or None)
+            if connection.getresponse().status in (200, 201, 204):
+                return time.monotonic() - began, refused
+        except (OSError, http.client.HTTPException):
+            pass
+        finally:
+            connection.close()
+        refused += 1
+        time.sleep(0.1)
+    return None, refused
+
+
+def report_slow(scene, model, runs):
+    took = [seconds for seconds, _ in runs]
+    never = sum(seconds is None for seconds in took)
+    served = sorted(seconds for seconds in took if seconds is not None)
+    middle = f"{statistics.median(served):.2f} s ({served[0]:.2f}..{served[-1]:.2f})" if served else ""
+    words = [middle] * bool(served) + [f"never in {never} of {len(runs)} runs"] * bool(never)
+    refused = statistics.median(refused for _, refused in runs)
+    print(f"{scene:<14} {model:<10} {'; '.join(words)}, refused {refused:.0f} times", flush=True)
+
+
 def take(queue, seconds):
     """The next of a queue, or trouble."""
     until = time.monotonic() + seconds
@@ -451,6 +555,8 @@ def main():
         servers = start_all(given, root, scratch, log)
         try:
             for scene in given.scenes:
+                if scene in SLOW_SCENES:
+                    continue
                 taking_part = [server for server in servers if takes_part(server.name, scene)]
                 runs = {server.name: [] for server in taking_part}
                 for _ in range(given.runs):
@@ -470,6 +576,19 @@ def main():
                     )
         finally:
             stop_all(servers)
+        slow_scenes = [scene for scene in given.scenes if scene in SLOW_SCENES]
+        if slow_scenes:
+            print(f"scene          server     until another client succeeds; median of {given.slow_runs} runs")
+        for scene in slow_scenes:
+            for model in given.models:
+                runs = []
+                for _ in range(given.slow_runs):
+                    server = start_for_slow(given, scene, model, root, scratch, log)
+                    try:
+                        runs.append(measure_slow(server, scene, given))
+                    finally:
+                        server.stop()
+                report_slow(scene, model, runs)
     return 1 if ours_above else 0
 
 

@@ -24,7 +24,8 @@ use crate::http::disposition::attachment;
 use crate::http::target::query_pairs;
 use crate::http::{Body, Filled, Request, Response, Status};
 use crate::jobs::Then;
-use crate::offload::{Offloaded, Producer, Taken};
+use crate::offload::{Offloaded, Producer};
+use crate::places::Taken;
 
 /// A piece has about this size.
 const PIECE_BYTES: usize = 64 * KIB;

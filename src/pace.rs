@@ -1,0 +1,200 @@
+//! How much a sender has brought lately, and how much is due where places are scarce.
+//!
+//! A place (a program, an upload, a thread) may be held for as long as its sender likes, while places
+//! are free. When all are taken, the slowest sender below [`LeastRate`] gives way to the next client.
+//! Pure: it is told the time. Must not know what a place is.
+
+use std::time::{Duration, Instant};
+
+use crate::config::{Limits, Timeouts};
+
+/// What a sender must bring to keep a place that others wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeastRate {
+    /// Bytes due in each `window`.
+    bytes: u64,
+    window: Duration,
+}
+
+impl LeastRate {
+    /// The rate of a configuration; `None` if nobody has to give way.
+    #[must_use]
+    pub fn of(limits: &Limits, timeouts: &Timeouts) -> Option<LeastRate> {
+        let window = timeouts.busy.filter(|window| !window.is_zero())?;
+        let bytes = u128::from(limits.busy_rate_min_bytes) * window.as_millis() / 1000;
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        (bytes > 0).then_some(LeastRate { bytes, window })
+    }
+
+    /// The time over which a sender is judged.
+    #[must_use]
+    pub fn window(&self) -> Duration {
+        self.window
+    }
+
+    /// The bytes that a sender has brought within the last window, if they are fewer than are due.
+    #[must_use]
+    pub fn missed_by(&self, pace: &Pace, now: Instant) -> Option<u64> {
+        pace.brought(now, self.window).filter(|brought| *brought < self.bytes)
+    }
+}
+
+/// The bytes of one sender over time. Two windows are counted, the present one and the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// When the present window began.
+    began: Instant,
+    bytes: u64,
+    /// Bytes of the window before; `None` in the first one.
+    before: Option<u64>,
+    /// Since when the server does not read: that time is not the sender's.
+    held: Option<Instant>,
+}
+
+impl Pace {
+    /// A sender of which nothing has come yet.
+    #[must_use]
+    pub fn starting(now: Instant) -> Self {
+        Pace::since(now, 0)
+    }
+
+    /// A sender that has brought so many bytes since then.
+    #[must_use]
+    pub fn since(began: Instant, bytes: u64) -> Self {
+        Pace { began, bytes, before: None, held: None }
+    }
+
+    /// So many bytes have come.
+    pub fn note(&mut self, bytes: u64, now: Instant, rate: &LeastRate) {
+        self.roll(now, rate.window);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// From now on the server does not read.
+    pub fn hold(&mut self, now: Instant) {
+        self.held.get_or_insert(now);
+    }
+
+    /// The server reads again.
+    pub fn resume(&mut self, now: Instant) {
+        if let Some(since) = self.held.take() {
+            self.began += now.saturating_duration_since(since);
+        }
+    }
+
+    /// Bytes of the last `window`, to the nearest as two counts can tell: the window before counts by
+    /// the part of it that is not yet that long ago. `None` where the sender cannot be judged: it has
+    /// not had that long, or the server does not read.
+    fn brought(mut self, now: Instant, window: Duration) -> Option<u64> {
+        if self.held.is_some() {
+            return None;
+        }
+        self.roll(now, window);
+        let before = u128::from(self.before?);
+        let left = window.saturating_sub(now.saturating_duration_since(self.began));
+        let counts = before * left.as_nanos() / window.as_nanos().max(1);
+        Some(self.bytes.saturating_add(u64::try_from(counts).unwrap_or(u64::MAX)))
+    }
+
+    /// Begins the next window if the present one is over.
+    fn roll(&mut self, now: Instant, window: Duration) {
+        let passed = now.saturating_duration_since(self.began);
+        if passed < window {
+            return;
+        }
+        let is_next = passed < 2 * window;
+        self.before = Some(if is_next { self.bytes } else { 0 });
+        self.began = if is_next { self.began + window } else { now };
+        self.bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RATE: LeastRate = LeastRate { bytes: 160 * 1024, window: Duration::from_secs(10) };
+
+    #[expect(clippy::disallowed_methods, reason = "an origin for invented times")]
+    fn origin() -> Instant {
+        Instant::now()
+    }
+
+    /// Sends by a rate for a number of milliseconds, in pieces of so many milliseconds.
+    fn send(pace: &mut Pace, from: Instant, for_ms: u64, every_ms: u64, rate: u64) -> Instant {
+        let mut now = from;
+        for _ in 0..for_ms / every_ms {
+            now += Duration::from_millis(every_ms);
+            pace.note(rate * every_ms / 1000, now, &RATE);
+        }
+        now
+    }
+
+    #[test]
+    fn the_least_rate_is_what_is_configured_and_can_be_switched_off() {
+        let rate = |bytes, busy| {
+            let limits = Limits { busy_rate_min_bytes: bytes, ..Limits::default() };
+            LeastRate::of(&limits, &Timeouts { busy, ..Timeouts::default() })
+        };
+        assert_eq!(LeastRate::of(&Limits::default(), &Timeouts::default()), Some(RATE));
+        let half = Some(Duration::from_millis(500));
+        assert_eq!(rate(1000, half), Some(LeastRate { bytes: 500, window: Duration::from_millis(500) }));
+        assert_eq!([rate(0, half), rate(1000, None), rate(1000, Some(Duration::ZERO))], [None; 3]);
+        assert_eq!(rate(u64::MAX, Some(crate::config::TIMEOUT_MAX)).map(|rate| rate.bytes), Some(u64::MAX));
+    }
+
+    #[test]
+    fn a_sender_is_judged_after_one_window_and_by_the_last_one() {
+        let start = origin();
+        let mut pace = Pace::starting(start);
+        let missed = |pace: &Pace, now| RATE.missed_by(pace, now);
+        assert_eq!(missed(&pace, start + RATE.window - Duration::from_millis(1)), None);
+        assert_eq!(missed(&pace, start + RATE.window), Some(0));
+        // A burst at the beginning counts for as long as it is not older than a window.
+        pace.note(1 << 20, start, &RATE);
+        assert_eq!(missed(&pace, start + RATE.window), None);
+        assert_eq!(missed(&pace, start + 2 * RATE.window), Some(0));
+        let mut now = send(&mut pace, start, 10_000, 250, 20_000);
+        assert_eq!(missed(&pace, now), None);
+        now = send(&mut pace, now, 9_000, 250, 240);
+        assert!(missed(&pace, now).is_some_and(|brought| brought < 200_000));
+        now = send(&mut pace, now, 20_000, 10, 17 * 1024);
+        assert_eq!(missed(&pace, now), None, "it is as fast as it must be");
+        now = send(&mut pace, now, 20_000, 10, 15 * 1024);
+        assert!(missed(&pace, now).is_some_and(|brought| (149 * 1024..151 * 1024).contains(&brought)));
+    }
+
+    /// A program that does not read its input, or a disk that is slow, is not the sender's fault.
+    #[test]
+    fn the_time_for_which_the_server_does_not_read_is_not_counted() {
+        let start = origin();
+        let mut pace = Pace::starting(start);
+        let mut now = send(&mut pace, start, 12_000, 250, 20_000);
+        let before = pace.brought(now, RATE.window);
+        pace.hold(now);
+        pace.hold(now + Duration::from_secs(5));
+        now += Duration::from_secs(100);
+        assert_eq!(RATE.missed_by(&pace, now), None);
+        pace.resume(now);
+        assert_eq!(pace.brought(now, RATE.window), before);
+        pace.resume(now);
+        assert_eq!(pace.brought(now, RATE.window), before, "it was resumed already");
+        assert_eq!(RATE.missed_by(&pace, now + 2 * RATE.window), Some(0));
+    }
+
+    proptest! {
+        /// Whoever keeps the rate is never judged slow, and whoever keeps to half of it always is.
+        #[test]
+        fn an_even_sender_is_judged_by_its_rate(every_ms in 1_u64..500, seconds in 20_u64..60, late_ms in 0_u64..500) {
+            let start = origin();
+            for (rate, is_slow) in [(20 * 1024, false), (8 * 1024, true)] {
+                let mut pace = Pace::starting(start);
+                let now = send(&mut pace, start, seconds * 1000, every_ms, rate);
+                let now = now + Duration::from_millis(late_ms);
+                prop_assert_eq!(RATE.missed_by(&pace, now).is_some(), is_slow);
+            }
+        }
+    }
+}
