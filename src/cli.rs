@@ -634,6 +634,7 @@ fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Res
         api: one_of(sources, ("api", args.api), ("no_api", args.no_api))?,
         health: !args.no_health,
         metrics: one_of(sources, ("metrics", args.metrics), ("no_metrics", args.no_metrics))?,
+        own_files: args.config.iter().cloned().collect(),
         access_log,
         log_format: args.log_format,
         turn_lines: false,
@@ -991,7 +992,10 @@ mod tests {
     fn from_file(text: &str, line: &str) -> Result<Startup, Exit> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, text).unwrap();
-        try_parse(&format!("{line} --config {}", file.path().display()), &PLAIN)
+        let mut startup = try_parse(&format!("{line} --config {}", file.path().display()), &PLAIN)?;
+        // The file itself is protected; all else is as flags have it.
+        assert_eq!(std::mem::take(&mut startup.config.own_files), [file.path()]);
+        Ok(startup)
     }
 
     #[test]

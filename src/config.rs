@@ -675,6 +675,9 @@ pub struct Config {
     pub access_log: Option<LogTarget>,
     /// In which form.
     pub log_format: LogFormat,
+    /// Further files of the operator that are never served nor written by clients, such as the
+    /// configuration file. Those that this value names elsewhere are protected anyway.
+    pub own_files: Vec<PathBuf>,
     /// Whether `Log` output for a turn is wanted (`-vv`).
     pub turn_lines: bool,
 }
@@ -723,6 +726,7 @@ impl Default for Config {
             api: None,
             health: true,
             metrics: None,
+            own_files: Vec::new(),
             access_log: None,
             log_format: LogFormat::Common,
             turn_lines: false,

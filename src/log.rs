@@ -27,7 +27,7 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,8 @@ struct Shared {
     /// Bytes of access lines between the loops and the file.
     queued_bytes: AtomicUsize,
     reopen: AtomicBool,
+    /// Called when the access log was opened again.
+    after_reopen: OnceLock<Box<dyn Fn() + Send + Sync>>,
     colored: AtomicBool,
     /// Written buffers on their way back. Only ever tried for, not waited for.
     spares: Mutex<Vec<Vec<u8>>>,
@@ -89,6 +91,7 @@ impl LogQueue {
             dropped: AtomicU64::new(0),
             queued_bytes: AtomicUsize::new(0),
             reopen: AtomicBool::new(false),
+            after_reopen: OnceLock::new(),
             colored: AtomicBool::new(false),
             spares: Mutex::new(Vec::new()),
         });
@@ -180,6 +183,12 @@ impl LogQueue {
         self.shared.reopen.store(true, Ordering::Release);
         // With the queue full the writer is awake anyway and finds the flag.
         let _ = self.send(Message::Wake);
+    }
+
+    /// Registers `call`, which runs each time that the access log was opened again. The first call
+    /// counts.
+    pub fn after_reopen(&self, call: Box<dyn Fn() + Send + Sync>) {
+        drop(self.shared.after_reopen.set(call));
     }
 
     /// Waits until the writer has written what was handed over before, for `timeout` at most. `false` if it has
@@ -450,6 +459,9 @@ impl Writer {
                 Level::Error,
                 &format!("cannot reopen the access log {name}: {error}; still writing to the old one"),
             );
+        }
+        if let Some(call) = self.shared.after_reopen.get() {
+            call();
         }
     }
 

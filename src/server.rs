@@ -170,9 +170,7 @@ impl Server {
         check_links(&config).map_err(BindError::Site)?;
         let docroot = Docroot::open(&config.root, config.files.clone()).map_err(BindError::Root)?;
         check_hidden(&config).map_err(BindError::Site)?;
-        Server::open(config, |site, _| {
-            Ok(Content::Folder(Arc::new(docroot.guarded(site.guard()).named(site.names()))))
-        })
+        Server::open(config, |site, _| Ok(Content::Folder(Arc::new(site.protect(docroot)))))
     }
 
     /// The same around any content; that is made last but for the sockets.
@@ -331,7 +329,11 @@ impl Server {
     pub fn run_logged(self, log: Option<&LogQueue>) -> io::Result<Outcome> {
         if let Some(log) = log {
             self.metrics.watch_log(log.clone());
+            let own = Arc::clone(self.site.own_files());
+            log.after_reopen(Box::new(move || own.take_again()));
         }
+        // The access log and the sockets exist by now.
+        self.site.own_files().take_again();
         let (scripts, uploads) = (self.scripts.clone(), self.site.uploads().cloned());
         let outcome = match self.config.model {
             Model::Threads => self.run_threads(log),

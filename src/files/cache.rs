@@ -113,7 +113,7 @@ impl FileCache {
         // A check must not be older than it claims: both are read before it.
         let writes = docroot.writes();
         if entry.checked.is_due(asked_by, writes) {
-            if docroot.stamp(path, b"") != Some(entry.file.meta.stamp) {
+            if !docroot.is_unchanged(path, b"", &entry.file.meta) {
                 self.remove(place);
                 return None;
             }

@@ -82,9 +82,10 @@ impl Siblings {
     /// Whether every name still is on the disk what it was.
     pub(super) fn are_fresh(&self, docroot: &Docroot, path: &[u8]) -> bool {
         !self.were_sought
-            || Coding::ALL
-                .into_iter()
-                .all(|coding| docroot.stamp(path, suffix(coding)) == self.stamps[coding as usize])
+            || Coding::ALL.into_iter().all(|coding| match &self.files[coding as usize] {
+                Some(file) => docroot.is_unchanged(path, suffix(coding), &file.meta),
+                None => docroot.stamp(path, suffix(coding)) == self.stamps[coding as usize],
+            })
     }
 
     /// Whether the original is all there is.

@@ -17,8 +17,8 @@ use rustix::io::{Errno, ReadWriteFlags};
 use sha2::{Digest as _, Sha256};
 
 use super::location::{self, Location};
-use super::verdict::{Shown, Withheld};
-use super::{CachedFile, Content, Meta, coding, types};
+use super::verdict::Shown;
+use super::{CachedFile, Content, Meta, OwnFiles, coding, types};
 use crate::config::{FieldRule, FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
 use crate::http::negotiate::Coding;
 use crate::http::response::OpenFile;
@@ -88,8 +88,8 @@ impl From<Errno> for Trouble {
 /// What tells one state of a file from another. All of it must match for a cached file to be fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    device: (u32, u32),
-    inode: u64,
+    pub(super) device: (u32, u32),
+    pub(super) inode: u64,
     pub(crate) size: u64,
     modified: (i64, u32),
     changed: (i64, u32),
@@ -166,7 +166,11 @@ pub struct Docroot {
     /// For archives in the making.
     pub(crate) archives: Arc<Places>,
     /// Who knows which paths take a password: for answers that show more than one file.
-    guard: Option<Arc<Guard>>,
+    pub(super) guard: Option<Arc<Guard>>,
+    /// The operator's own files.
+    pub(super) own: Arc<OwnFiles>,
+    /// Where the docroot lies on this machine, links resolved.
+    pub(super) real_path: Vec<u8>,
     /// The names under which more is given out than single files; `None`: any.
     names: Option<Arc<Names>>,
     /// Folders below it that clients may write to, as normalised paths: by their names, and where those lead.
@@ -213,6 +217,8 @@ impl Docroot {
             compressors,
             archives,
             guard: None,
+            own: Arc::default(),
+            real_path: path.canonicalize()?.into_os_string().into_encoded_bytes(),
             names: None,
             uploads,
             withheld,
@@ -235,6 +241,12 @@ impl Docroot {
     #[must_use]
     pub fn guarded(self, guard: Option<&Arc<Guard>>) -> Self {
         Docroot { guard: guard.cloned(), ..self }
+    }
+
+    /// The folder as given, where none of the operator's own files is given out.
+    #[must_use]
+    pub(crate) fn withholding(self, own: &Arc<OwnFiles>) -> Self {
+        Docroot { own: Arc::clone(own), ..self }
     }
 
     /// The folder as given, with listings and archives only for requests that ask for one of
@@ -278,7 +290,7 @@ impl Docroot {
             let stat = stat(&fd)?;
             return match file_type(&stat) {
                 FileType::Directory => {
-                    self.judge(&fd, &stat, path)?;
+                    self.admit(&fd, &stat, path)?;
                     Ok(Found::WithoutSlash)
                 }
                 FileType::RegularFile => self.load(fd, &stat, path, reach),
@@ -301,7 +313,7 @@ impl Docroot {
         match file_type(&stat) {
             // Without a link it was deleted, and only our descriptor keeps it.
             FileType::Directory if self.options.listing && stat.stx_nlink > 0 => {
-                self.judge(&directory, &stat, path)?;
+                self.admit(&directory, &stat, path)?;
                 Ok(Found::Directory(directory))
             }
             _ => Err(Trouble::NotFound),
@@ -358,12 +370,32 @@ impl Docroot {
         path: &[u8],
         reach: Reach,
     ) -> Result<Found, Trouble> {
-        let Shown { location } = self.judge(&fd, stat, path)?;
+        let Shown { location } = self.admit(&fd, stat, path)?;
         let content_type = types::content_type(location.name());
         let is_uploaded = self.is_uploaded(path, &location, reach)?;
         let lines = self.lines_for(location.name(), is_uploaded, content_type).into();
-        let meta = Meta::of(stat, content_type, lines);
+        let mut meta = Meta::of(stat, content_type, lines);
+        meta.link_target = link_target(path, &location);
         Ok(Found::File(Arc::new(self.read(fd, meta, reach)?)))
+    }
+
+    /// Returns whether `path`, with `suffix` behind its name, still leads to a file that was loaded
+    /// from there, and to the place where that lay: one `statx`, and for a file behind a link one
+    /// open and two `readlink` more.
+    pub(super) fn is_unchanged(&self, path: &[u8], suffix: &[u8], file: &Meta) -> bool {
+        self.stamp(path, suffix) == Some(file.stamp)
+            && !self.is_own(&file.stamp)
+            && file.link_target.as_ref().is_none_or(|target| self.leads_to(path, suffix, target))
+    }
+
+    /// Returns whether a link still leads where it did. The stamp does not show that a folder on the
+    /// way was renamed, and hiding and passwords go by the place of a file.
+    fn leads_to(&self, path: &[u8], suffix: &[u8], target: &Location) -> bool {
+        let index: &[u8] = if names_directory(path) { INDEX } else { b"" };
+        let path = [path, index, suffix].concat();
+        let found = self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), Reach::InMemory);
+        let admitted = found.and_then(|fd| self.admit(&fd, &stat(&fd)?, &path));
+        admitted.is_ok_and(|shown| shown.location == *target)
     }
 
     /// The header lines of the file that lies at `name`. Files that clients may have written must not
@@ -424,14 +456,15 @@ impl Docroot {
         if file_type(&stat) != FileType::RegularFile {
             return Ok((stamp, None));
         }
-        match self.judge(&fd, &stat, &path) {
-            Ok(_) => {}
-            Err(Withheld::Unknown) => return Err(Trouble::Unknown),
+        let Shown { location } = match self.admit(&fd, &stat, &path) {
+            Ok(shown) => shown,
+            Err(Trouble::Unknown) => return Err(Trouble::Unknown),
             Err(_) => return Ok((stamp, None)),
-        }
+        };
         let Meta { content_type, ref lines, .. } = original.meta;
         let lines = Arc::clone(lines);
-        let meta = Meta { stamp, etag: stamp.etag(), content_type, coding: Some(coding), lines };
+        let link_target = link_target(&path, &location);
+        let meta = Meta { stamp, etag: stamp.etag(), content_type, coding: Some(coding), lines, link_target };
         Ok((stamp, Some(self.read(fd, meta, reach)?)))
     }
 
@@ -460,6 +493,11 @@ impl Docroot {
     pub(super) fn is_guarded_from(&self, path: &[u8], from: &[u8]) -> bool {
         self.withholds(path) || self.guard.as_ref().is_some_and(|guard| !guard.is_same_for(from, path))
     }
+}
+
+/// The place that a link led to: nothing if the file lies where it was asked for.
+fn link_target(path: &[u8], location: &Location) -> Option<Box<Location>> {
+    (location.below() != Some(path)).then(|| Box::new(location.clone()))
 }
 
 /// The links that are followed, where the places of open files are reported or not. By its place it

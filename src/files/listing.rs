@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags};
 
 use super::disk::{Docroot, Reach, Trouble, file_type, stat};
+use super::location::Location;
 use crate::config::{KIB, MIB};
 use crate::error_page::{error, wants_html};
 use crate::handler::{Answer, Context};
@@ -185,6 +186,14 @@ fn respond(listing: Listing, first: Vec<u8>, said: Filled, cx: &Context<'_>) -> 
     }
 }
 
+/// The folder that is listed.
+struct Folder<'a> {
+    fd: &'a OwnedFd,
+    /// The path that was asked for.
+    path: &'a [u8],
+    location: Location,
+}
+
 /// Reads the entries whose names contain `query`, which is in lower case.
 fn read(
     docroot: &Docroot,
@@ -195,6 +204,8 @@ fn read(
 ) -> Result<Entries, Trouble> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(directory, ".", flags, Mode::empty())?;
+    let location = docroot.judge(directory, &stat(directory)?, path)?.location;
+    let folder = Folder { fd: directory, path, location };
     let mut entries = Entries::default();
     for entry in Dir::new(fd)? {
         let entry = entry?;
@@ -212,8 +223,7 @@ fn read(
             entries.looked += 1;
             continue;
         }
-        let Some((kind, size, modified_secs)) = look(docroot, directory, path, name, entry.file_type())
-        else {
+        let Some((kind, size, modified_secs)) = look(docroot, &folder, name, entry.file_type()) else {
             continue;
         };
         entries.looked += 1;
@@ -236,22 +246,21 @@ fn contains(name: &[u8], lower: &str) -> bool {
 }
 
 /// What is shown of one entry; `None` for what is not served anyway: links that lead out, and what went away.
-fn look(
-    docroot: &Docroot,
-    directory: &OwnedFd,
-    path: &[u8],
-    name: &[u8],
-    known: FileType,
-) -> Option<(Kind, u64, u64)> {
+fn look(docroot: &Docroot, folder: &Folder<'_>, name: &[u8], known: FileType) -> Option<(Kind, u64, u64)> {
     let stat = if known == FileType::Symlink {
-        let full = [path, name].concat();
+        let full = [folder.path, name].concat();
         let name = full.strip_prefix(b"/").unwrap_or(&full);
         let target = docroot.open_beneath(name, Reach::OnDisk).ok()?;
         let stat = stat(&target).ok()?;
         docroot.judge(&target, &stat, &full).ok()?;
         stat
     } else {
-        rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS).ok()?
+        let stat =
+            rustix::fs::statx(folder.fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS).ok()?;
+        if docroot.is_own_entry(&folder.location, name, &stat) {
+            return None;
+        }
+        stat
     };
     let kind = match file_type(&stat) {
         FileType::Directory => Kind::Directory,

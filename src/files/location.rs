@@ -59,6 +59,21 @@ impl Location {
         self
     }
 
+    /// The place of the entry `name` of this folder.
+    pub(super) fn entry(&self, name: &[u8]) -> Location {
+        let folder = self.path.strip_suffix(b"/").unwrap_or(&self.path);
+        Location { path: [folder, b"/", name].concat(), ..*self }
+    }
+
+    /// The path on this machine, without a slash at the end. `root` is that of the docroot.
+    pub(super) fn on_machine(&self, root: &[u8]) -> Vec<u8> {
+        let path = self.path.strip_suffix(b"/").unwrap_or(&self.path);
+        match self.is_below {
+            true => [root.strip_suffix(b"/").unwrap_or(root), path].concat(),
+            false => path.to_vec(),
+        }
+    }
+
     /// The path from the root, if it lies below that, with a slash at the beginning.
     pub(crate) fn below(&self) -> Option<&[u8]> {
         self.is_below.then_some(&self.path[..])

@@ -11,6 +11,7 @@ mod disk;
 mod download;
 mod listing;
 mod location;
+mod own;
 pub mod types;
 mod verdict;
 pub(crate) mod watch;
@@ -45,7 +46,8 @@ use coding::{Chosen, Siblings};
 pub use disk::Docroot;
 use disk::Found;
 pub(crate) use disk::{Reach, Stamp, Trouble, file_type, is_hidden, links_followed, read_ahead, stat};
-pub(crate) use location::is_reported;
+pub(crate) use location::{Location, is_reported};
+pub use own::OwnFiles;
 use types::Compressible;
 pub(crate) use verdict::Withheld;
 
@@ -59,6 +61,8 @@ pub(crate) struct Meta {
     pub(crate) coding: Option<Coding>,
     /// What the operator wants said with it: written field lines.
     pub(crate) lines: Arc<[u8]>,
+    /// The place that the link led to by which it was found.
+    pub(crate) link_target: Option<Box<Location>>,
 }
 
 /// One file as it was when it was last looked at.
@@ -184,7 +188,7 @@ impl Meta {
     /// Of a file as it is.
     fn of(stat: &rustix::fs::Statx, content_type: &'static str, lines: Arc<[u8]>) -> Meta {
         let stamp = Stamp::of(stat);
-        Meta { stamp, etag: stamp.etag(), content_type, coding: None, lines }
+        Meta { stamp, etag: stamp.etag(), content_type, coding: None, lines, link_target: None }
     }
 
     /// Of the same content, compressed on the fly: another entity-tag, and a weak one, since the bytes are the
@@ -403,7 +407,9 @@ fn attempts<'a>(
     // Nobody pays for the later ones before the earlier ones have failed.
     let later: [Box<dyn Fn() -> Option<Attempt<'a>> + 'a>; 3] =
         [Box::new(clean), Box::new(spa), Box::new(missing)];
-    itself.into_iter().chain(later.into_iter().filter_map(|attempt| attempt()))
+    // A page in place of another must take no other password than the path that was judged.
+    let is_open = |attempt: &Attempt<'_>| !docroot.is_guarded_from(&attempt.path, path);
+    itself.into_iter().chain(later.into_iter().filter_map(|attempt| attempt()).filter(is_open))
 }
 
 /// The docroot's own page for this status, if it is to have one.
@@ -462,7 +468,9 @@ fn serve_later(docroot: &Arc<Docroot>, path: &[u8], request: &Request<'_>, cx: &
             let found =
                 all.find(|found| !matches!(found, Err(Trouble::NotFound))).unwrap_or(Err(Trouble::NotFound));
             match (&found, page_for(&docroot, Status::FORBIDDEN)) {
-                (Err(Trouble::Forbidden), Some(page)) => reach(page).or(Err(Trouble::Forbidden)),
+                (Err(Trouble::Forbidden), Some(page)) if !docroot.is_guarded_from(&page.path, &path) => {
+                    reach(page).or(Err(Trouble::Forbidden))
+                }
                 _ => found,
             }
             .map(Served::into_owned)

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{FileType, Statx};
 
-use super::disk::{Docroot, Trouble, file_type, is_hidden};
+use super::disk::{Docroot, Stamp, Trouble, file_type, is_hidden};
 use super::location::Location;
 use crate::config::Symlinks;
 
@@ -27,6 +27,8 @@ pub(crate) enum Withheld {
     Hidden,
     /// The folder is one of programs.
     Programs,
+    /// The file is the operator's own.
+    Own,
     /// The place of it cannot be read, so nothing is known about it.
     Unknown,
 }
@@ -34,7 +36,7 @@ pub(crate) enum Withheld {
 impl From<Withheld> for Trouble {
     fn from(why: Withheld) -> Self {
         match why {
-            Withheld::Hidden | Withheld::Programs => Trouble::NotFound,
+            Withheld::Hidden | Withheld::Programs | Withheld::Own => Trouble::NotFound,
             Withheld::Unknown => Trouble::Unknown,
         }
     }
@@ -44,8 +46,8 @@ impl Docroot {
     /// Decides whether an opened file or folder may be shown to a request for `path`, which is
     /// normalised.
     ///
-    /// The rule: the place of the file is known, and neither that place nor `path` is hidden or
-    /// withheld.
+    /// The rule: the place of the file is known, neither that place nor `path` is hidden or withheld,
+    /// and the file is not the operator's own. Passwords are [`Docroot::admit`]'s.
     pub(crate) fn judge(&self, file: &OwnedFd, stat: &Statx, path: &[u8]) -> Result<Shown, Withheld> {
         let location = self.locate(file, path).map_err(|errno| {
             log::warn!("{} is withheld: its place cannot be read: {errno}", path.escape_ascii());
@@ -61,7 +63,41 @@ impl Docroot {
         if self.withholds(path) || self.withholds_at(&location) {
             return Err(Withheld::Programs);
         }
+        if self.own.has(stat, &self.absolute(&location)) {
+            return Err(Withheld::Own);
+        }
         Ok(Shown { location })
+    }
+
+    /// Decides whether an opened file or folder may be given to a client that was let in at `path`:
+    /// as [`Docroot::judge`], and [`Trouble::Forbidden`] if it lies where another password is due.
+    pub(super) fn admit(&self, file: &OwnedFd, stat: &Statx, path: &[u8]) -> Result<Shown, Trouble> {
+        let shown = self.judge(file, stat, path)?;
+        let takes_other =
+            |place: Vec<u8>| self.guard.as_ref().is_some_and(|guard| !guard.is_same_for(path, &place));
+        let is_elsewhere = shown.location.possible_paths().any(takes_other);
+        if is_elsewhere { Err(Trouble::Forbidden) } else { Ok(shown) }
+    }
+
+    /// Returns whether the entry `name` of a folder that lies at `folder` is the operator's own
+    /// file, or would be. Knows it by its name alone: for names that need not exist.
+    pub(crate) fn is_own_name(&self, folder: &Location, name: &[u8]) -> bool {
+        self.own.has_place(&self.absolute(&folder.entry(name)))
+    }
+
+    /// Returns whether an entry of a folder at `folder`, which is no link, is the operator's own file.
+    pub(super) fn is_own_entry(&self, folder: &Location, name: &[u8], stat: &Statx) -> bool {
+        self.own.has(stat, &self.absolute(&folder.entry(name)))
+    }
+
+    /// Returns whether a file with this stamp is the operator's own.
+    pub(crate) fn is_own(&self, stamp: &Stamp) -> bool {
+        self.own.has_inode(stamp.device, stamp.inode)
+    }
+
+    /// The path on this machine of a location.
+    fn absolute(&self, location: &Location) -> Vec<u8> {
+        location.on_machine(&self.real_path)
     }
 
     /// The place of the file that was opened at `path`.

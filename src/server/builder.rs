@@ -279,8 +279,7 @@ impl Builder {
         let takes_signals = self.takes_signals;
         let config = self.config.clone();
         let mut server = Server::open(config, |site, counted| {
-            let files = docroot
-                .map(|docroot| StaticFiles::new(Arc::new(docroot.guarded(site.guard()).named(site.names()))));
+            let files = docroot.map(|docroot| StaticFiles::new(Arc::new(site.protect(docroot))));
             self.handler(files, site, counted).map(Content::Own).map_err(BindError::Site)
         })?;
         server.takes_signals = takes_signals;

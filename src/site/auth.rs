@@ -24,6 +24,7 @@ use crate::config::{
     AUTH_LOOK_REQUESTS_MAX, AUTH_REMEMBERED_FOR, AUTH_REMEMBERED_MAX, AuthRule, AuthUsers, Config,
 };
 use crate::error_page::{error, wants_html};
+use crate::files::OwnFiles;
 use crate::handler::{Answer, Context, Handler, Now, When};
 use crate::http::fields::trim_ows;
 use crate::http::request::KeptHead;
@@ -256,6 +257,8 @@ pub struct Guard {
     attempts: Arc<Attempts>,
     health: bool,
     clean_urls: bool,
+    /// Contains the files of passwords, whichever have their names by now.
+    own: Arc<OwnFiles>,
 }
 
 impl std::fmt::Debug for Guard {
@@ -371,6 +374,7 @@ impl Guard {
         rules: &[AuthRule],
         config: &Config,
         attempts: &Arc<Attempts>,
+        own: &Arc<OwnFiles>,
     ) -> Result<Option<Guard>, String> {
         if rules.is_empty() {
             return Ok(None);
@@ -388,6 +392,7 @@ impl Guard {
             attempts: Arc::clone(attempts),
             health: config.health,
             clean_urls: config.files.clean_urls,
+            own: Arc::clone(own),
         };
         for rule in rules {
             guard.add(rule)?;
@@ -571,6 +576,8 @@ impl Guard {
             }
             match read_users(&file) {
                 Ok(users) => {
+                    // The file may be another one than at the start.
+                    self.own.take_again();
                     let mut state = lock(&self.state);
                     if users.hashes != state.books[at].users.hashes {
                         state.right.clear();
@@ -771,7 +778,7 @@ impl Guard {
         let mut config = Config::default();
         config.files.clean_urls = clean_urls;
         config.site.auth = rules.iter().map(|text| parse_user_rule(text).unwrap()).collect();
-        Arc::new(Guard::open(&config.site.auth, &config, &Attempts::new()).unwrap().unwrap())
+        Arc::new(Guard::open(&config.site.auth, &config, &Attempts::new(), &Arc::default()).unwrap().unwrap())
     }
 }
 
@@ -790,7 +797,7 @@ mod tests {
     fn guard(rules: &[&str]) -> Guard {
         let mut config = Config::default();
         config.site.auth = rules.iter().map(|text| rule(text)).collect();
-        Guard::open(&config.site.auth, &config, &Attempts::new()).unwrap().unwrap()
+        Guard::open(&config.site.auth, &config, &Attempts::new(), &Arc::default()).unwrap().unwrap()
     }
 
     fn with_request<T>(target: &str, fields: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {
@@ -928,7 +935,7 @@ mod tests {
         let config = Config::default();
         let users = AuthUsers::File(file.path().to_owned());
         let rules = [AuthRule { path: "/x".into(), users }];
-        let guard = Guard::open(&rules, &config, &Attempts::new()).unwrap().unwrap();
+        let guard = Guard::open(&rules, &config, &Attempts::new(), &Arc::default()).unwrap().unwrap();
         let credentials = Credentials { user: b"u".to_vec(), password: b"open sesame".to_vec() };
         let attempt = Attempt { scope: 0, credentials };
         let start = crate::reactor::os::read_clocks();

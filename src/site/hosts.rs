@@ -9,7 +9,7 @@ use super::{Guard, Names};
 use crate::api;
 use crate::config::{Config, Vhost};
 use crate::error_page::{error, wants_html};
-use crate::files::{Docroot, StaticFiles};
+use crate::files::{Docroot, OwnFiles, StaticFiles};
 use crate::handler::{Answer, Context, Handler};
 use crate::http::{Request, Status, target};
 
@@ -70,6 +70,7 @@ impl Hosts {
         config: &Config,
         guard: Option<&Arc<Guard>>,
         names: &Arc<Names>,
+        own: &Arc<OwnFiles>,
     ) -> Result<Option<Hosts>, String> {
         if config.site.vhosts.is_empty() {
             return match config.site.strict_hosts {
@@ -85,7 +86,8 @@ impl Hosts {
             }
             let docroot = Docroot::open(root, config.files.clone())
                 .map_err(|why| format!("'{}' for the host '{host}': {why}", root.display()))?;
-            entries.push(Entry { name, docroot: Arc::new(docroot.guarded(guard).named(names)) });
+            let docroot = docroot.guarded(guard).named(names).withholding(own);
+            entries.push(Entry { name, docroot: Arc::new(docroot) });
         }
         entries.sort_by_key(|entry| entry.name.rank());
         Ok(Some(Hosts { entries, is_strict: config.site.strict_hosts }))

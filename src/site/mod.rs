@@ -18,7 +18,7 @@ mod rules;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::files::{self, StaticFiles};
+use crate::files::{self, Docroot, OwnFiles, StaticFiles};
 use crate::handler::{Answer, Context, Handler, Router};
 use crate::http::Request;
 use crate::upload;
@@ -45,6 +45,7 @@ pub struct Site {
     fields: Option<FieldRules>,
     cors: Vec<String>,
     uploads: Option<Arc<upload::Desk>>,
+    own: Arc<OwnFiles>,
 }
 
 impl Site {
@@ -54,16 +55,18 @@ impl Site {
     /// One line that names the file, and the line in it.
     pub fn open(config: &Config) -> Result<Self, String> {
         let fields = FieldRules::new(&config.files.fields)?;
+        let own = Arc::new(OwnFiles::of(config));
         let attempts = Attempts::new();
-        let guard = Guard::open(&config.site.auth, config, &attempts)?.map(Arc::new);
-        let write_guard = Guard::open(&config.site.write_auth, config, &attempts)?;
+        let guard = Guard::open(&config.site.auth, config, &attempts, &own)?.map(Arc::new);
+        let write_guard = Guard::open(&config.site.write_auth, config, &attempts, &own)?;
         let write_guard = write_guard.map(Guard::for_writing).map(Arc::new);
         let write_guards = WriteGuards { guards: [write_guard.clone(), guard.clone()] };
         let takes_uploads = !config.files.uploads.is_empty();
         let names = Arc::new(Names::of(config));
         Ok(Site {
-            hosts: Hosts::open(config, guard.as_ref(), &names)?.map(Arc::new),
+            hosts: Hosts::open(config, guard.as_ref(), &names, &own)?.map(Arc::new),
             names,
+            own,
             guard,
             write_guard,
             uploads: takes_uploads.then(|| Arc::new(upload::Desk::new(config, write_guards))),
@@ -137,6 +140,16 @@ impl Site {
     /// The names that the server is known by.
     pub(crate) fn names(&self) -> &Arc<Names> {
         &self.names
+    }
+
+    /// The folder with the passwords, own files and names of this site.
+    pub(crate) fn protect(&self, docroot: Docroot) -> Docroot {
+        docroot.guarded(self.guard.as_ref()).named(&self.names).withholding(&self.own)
+    }
+
+    /// The operator's own files, which nobody is given.
+    pub(crate) fn own_files(&self) -> &Arc<OwnFiles> {
+        &self.own
     }
 
     /// Who knows which paths take a password, if any does: for handlers that serve many files in one answer.

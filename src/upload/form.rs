@@ -132,6 +132,7 @@ impl Files {
                 let Some(filename) = head.filename.filter(|name| !name.is_empty()) else { return Ok(()) };
                 let folder = &self.folder;
                 let place = Place { folder: Arc::clone(&folder.fd), name: base_name(&filename)?.to_vec() };
+                folder.check_entry(&self.ask.docroot, &place.name)?;
                 self.ask.check_passwords(&self.path_of(&place), &folder.places_of(&place.name))?;
                 self.may_be_written(place.look()?)?;
                 self.current = Some((Draft::begin(&folder.fd)?, place));

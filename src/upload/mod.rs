@@ -261,6 +261,11 @@ impl Ask {
     /// Whether the conditions of the request hold for what is there. A name that only something else has than a file
     /// is refused.
     fn check_conditions(&self, found: Found) -> Result<(), Refusal> {
+        if let Found::File(stamp) = found
+            && self.docroot.is_own(&stamp)
+        {
+            return Err(place::OWN);
+        }
         let verdict = self.head.with(&self.limits, |request| match found {
             Found::Nothing | Found::Folder | Found::Other => evaluate_absent(request.fields()),
             Found::File(stamp) => {

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::refusal::Refusal;
 use crate::config::{PATH_BYTES_MAX, Symlinks};
-use crate::files::{Docroot, Reach, Stamp, Trouble, Withheld, stat};
+use crate::files::{Docroot, Location, Reach, Stamp, Trouble, Withheld, stat};
 use crate::http::{Status, target};
 
 /// How often an open that raced with a rename is tried again.
@@ -24,9 +24,7 @@ const NAME_BYTES_MAX: usize = 255;
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     pub(super) fd: Arc<OwnedFd>,
-    /// The paths from the docroot that it may have, links followed, with a slash at the end. None if
-    /// it lies outside.
-    places: Vec<Vec<u8>>,
+    location: Location,
 }
 
 /// An entry of a folder, which may be there or not.
@@ -59,6 +57,7 @@ impl Place {
         let name = path.get(slash + 1..).unwrap_or_default().to_vec();
         check_name(&name)?;
         let folder = open_folder(docroot, area, &path[..slash])?;
+        folder.check_entry(docroot, &name)?;
         let places = folder.places_of(&name);
         Ok((Place { folder: folder.fd, name }, places))
     }
@@ -122,18 +121,30 @@ impl Folder {
             Withheld::Hidden => HIDDEN,
             // What is put there would be run.
             Withheld::Programs => PROGRAMS,
+            Withheld::Own => OWN,
             Withheld::Unknown => UNKNOWN,
         })?;
-        Ok(Folder { fd: Arc::new(fd), places: shown.location.possible_paths().collect() })
+        Ok(Folder { fd: Arc::new(fd), location: shown.location })
     }
 
     /// The paths from the docroot that an entry of this name may have, links followed. None if the
     /// folder lies outside.
     pub(super) fn places_of(&self, name: &[u8]) -> Vec<Vec<u8>> {
-        self.places.iter().map(|folder| [folder, name].concat()).collect()
+        self.location.possible_paths().map(|folder| [&folder, name].concat()).collect()
+    }
+
+    /// Refuses a name that is not for clients, whether there is such an entry or not: the operator's
+    /// own file, and a folder of programs.
+    pub(super) fn check_entry(&self, docroot: &Docroot, name: &[u8]) -> Result<(), Refusal> {
+        match () {
+            () if docroot.is_own_name(&self.location, name) => Err(OWN),
+            () if self.places_of(name).iter().any(|place| docroot.withholds(place)) => Err(PROGRAMS),
+            () => Ok(()),
+        }
     }
 }
 
+pub(super) const OWN: Refusal = Refusal::new(Status::FORBIDDEN, "that name is the server's own");
 const UNKNOWN: Refusal = Refusal::new(Status::FORBIDDEN, "the place of that folder cannot be checked");
 const PROGRAMS: Refusal = Refusal::new(Status::FORBIDDEN, "that folder is for programs");
 const HIDDEN: Refusal = Refusal::new(Status::FORBIDDEN, "names that begin with a dot are not taken");
@@ -144,7 +155,7 @@ pub(super) fn check_path(path: &[u8]) -> Result<(), Refusal> {
         return Err(HIDDEN);
     }
     if path.starts_with(b"/_whirligig/") || path == b"/_whirligig" {
-        return Err(Refusal::new(Status::FORBIDDEN, "that name is the server's own"));
+        return Err(OWN);
     }
     match path.iter().any(u8::is_ascii_control) {
         true => Err(Refusal::new(Status::BAD_REQUEST, "a name with a control character is not taken")),

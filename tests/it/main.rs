@@ -47,6 +47,7 @@ mod memory;
 mod metrics;
 mod names;
 mod places;
+mod protect;
 mod reactors;
 mod rules;
 mod sim;

@@ -196,7 +196,7 @@ fn where_files_cannot_be_opened_safely_nothing_is_started() {
 }
 
 /// Waits until the tracer says that it has attached, or that it cannot.
-fn attached(tracer: &mut Process) -> Option<BufReader<ChildStderr>> {
+pub(crate) fn attached(tracer: &mut Process) -> Option<BufReader<ChildStderr>> {
     let mut said = BufReader::new(tracer.0.stderr.take().unwrap());
     let mut line = String::new();
     while said.read_line(&mut line).is_ok_and(|count| count > 0) {

@@ -106,7 +106,7 @@ impl Walk {
         if file_type(&stat) != FileType::Directory || stat.stx_nlink == 0 {
             return Err(Trouble::NotFound);
         }
-        docroot.judge(&directory, &stat, asked)?;
+        docroot.admit(&directory, &stat, asked)?;
         let mut walk = Walk {
             docroot: Arc::clone(docroot),
             top_len: path.len(),
@@ -163,7 +163,7 @@ impl Walk {
         let stat = stat(&fd)?;
         let Shown { location } = match self.docroot.judge(&fd, &stat, &path) {
             Ok(shown) => shown,
-            Err(Withheld::Hidden | Withheld::Programs) => return Ok(None),
+            Err(Withheld::Hidden | Withheld::Programs | Withheld::Own) => return Ok(None),
             Err(Withheld::Unknown) => return Err(Trouble::Unknown.into()),
         };
         // A link may lead to a file that is protected under its own name.

@@ -1,0 +1,252 @@
+//! The operator's own files: configuration, rules, passwords, logs, sockets, and the files that
+//! standard output and standard error go to. None of them is ever served, listed, archived, or
+//! written by a client.
+//!
+//! A file is known by device and inode, so that no link or second name gives it out, and by its
+//! path, so that an upload cannot create one that does not exist yet, and one that was replaced
+//! since is known at once. This file must not know the docroot or requests.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags};
+
+use crate::config::{AuthUsers, Bind, Config, LogTarget};
+
+/// Inodes that are remembered. Each rotation of a log adds one; beyond this number the oldest is
+/// forgotten, and its file is known by its name only, which begins with that of the log.
+const INODES_MAX: usize = 1024;
+
+/// The bytes that follow the name of a log in the names of its rotated files: `access.log.1`,
+/// `access.log-20261128.gz`.
+const ROTATION_MARKS: &[u8] = b".-_~";
+
+/// The list of own files. Empty by default.
+#[derive(Debug, Default)]
+pub struct OwnFiles {
+    names: Vec<OwnName>,
+    known: RwLock<Known>,
+}
+
+/// A name as it was configured.
+#[derive(Debug)]
+struct OwnName {
+    path: PathBuf,
+    is_log: bool,
+}
+
+/// The files behind the names when the list was last taken.
+#[derive(Debug, Default)]
+struct Known {
+    /// The oldest first.
+    inodes: Vec<Inode>,
+    places: Vec<OwnPlace>,
+}
+
+/// Where an own file lies or would lie: an absolute path without links.
+#[derive(Debug)]
+struct OwnPlace {
+    path: Vec<u8>,
+    is_log: bool,
+}
+
+/// Device and inode.
+type Inode = ((u32, u32), u64);
+
+impl OwnFiles {
+    /// The own files of this configuration.
+    pub(crate) fn of(config: &Config) -> OwnFiles {
+        let mut names: Vec<OwnName> =
+            config.own_files.iter().map(|path| OwnName { path: path.clone(), is_log: false }).collect();
+        let mut add = |path: &Path, is_log| names.push(OwnName { path: path.to_owned(), is_log });
+        for rule in config.site.auth.iter().chain(&config.site.write_auth) {
+            if let AuthUsers::File(file) = &rule.users {
+                add(file, false);
+            }
+        }
+        if let Some(rules) = &config.site.rules {
+            add(rules, false);
+        }
+        for bind in &config.binds {
+            if let Bind::Unix(path) = bind {
+                add(path, false);
+            }
+        }
+        if let Some(LogTarget::File(path)) = &config.access_log {
+            add(path, true);
+        }
+        let own = OwnFiles { names, known: RwLock::default() };
+        own.take_again();
+        own.known.write().unwrap_or_else(PoisonError::into_inner).inodes.extend(output_files());
+        own
+    }
+
+    /// Looks again at which files the names lead to. Call it when one of them was opened again: at
+    /// a rotation, and when a file of passwords was read. Files that had the names before stay on
+    /// the list.
+    pub(crate) fn take_again(&self) {
+        if self.names.is_empty() {
+            return;
+        }
+        let mut inodes = Vec::new();
+        let mut places = Vec::new();
+        for OwnName { path, is_log } in &self.names {
+            // Both the name itself and the file that it leads to, should it be a link.
+            for flags in [AtFlags::SYMLINK_NOFOLLOW, AtFlags::empty()] {
+                if let Ok(stat) = rustix::fs::statx(CWD, path, flags, StatxFlags::BASIC_STATS)
+                    && FileType::from_raw_mode(u32::from(stat.stx_mode)) != FileType::Directory
+                {
+                    inodes.push(inode(&stat));
+                }
+            }
+            let mut add = |path: PathBuf| {
+                let path = path.as_os_str().as_bytes().to_vec();
+                places.push(OwnPlace { path, is_log: *is_log });
+            };
+            add(own_place(path));
+            if let Ok(target) = path.canonicalize() {
+                add(target);
+            }
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        for inode in inodes {
+            if !known.inodes.contains(&inode) {
+                known.inodes.push(inode);
+            }
+        }
+        let surplus = known.inodes.len().saturating_sub(INODES_MAX);
+        known.inodes.drain(..surplus);
+        known.places = places;
+    }
+
+    /// Returns whether an own file has this device and inode.
+    pub(crate) fn has_inode(&self, device: (u32, u32), inode: u64) -> bool {
+        self.known().inodes.contains(&(device, inode))
+    }
+
+    /// Returns whether this file is an own one, by its inode or by where it lies: an absolute path
+    /// without links.
+    pub(crate) fn has(&self, stat: &Statx, path: &[u8]) -> bool {
+        let known = self.known();
+        known.inodes.contains(&inode(stat)) || known.places.iter().any(|place| place.covers(path))
+    }
+
+    /// Returns whether an own file lies or would lie at this absolute path without links.
+    pub(crate) fn has_place(&self, path: &[u8]) -> bool {
+        self.known().places.iter().any(|place| place.covers(path))
+    }
+
+    fn known(&self) -> std::sync::RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OwnPlace {
+    /// Returns whether a file at `path` is this one, or one that a rotation has made of it.
+    fn covers(&self, path: &[u8]) -> bool {
+        let Some(rest) = path.strip_prefix(&self.path[..]) else { return false };
+        match rest.first() {
+            None => true,
+            Some(mark) => self.is_log && ROTATION_MARKS.contains(mark) && !rest.contains(&b'/'),
+        }
+    }
+}
+
+/// The files that standard output and standard error were redirected to: logs, too.
+fn output_files() -> impl Iterator<Item = Inode> {
+    let outputs = [io::stdout().as_fd().try_clone_to_owned(), io::stderr().as_fd().try_clone_to_owned()];
+    outputs.into_iter().flatten().filter_map(|output| {
+        let stat = rustix::fs::statx(&output, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).ok()?;
+        (FileType::from_raw_mode(u32::from(stat.stx_mode)) == FileType::RegularFile).then(|| inode(&stat))
+    })
+}
+
+fn inode(stat: &Statx) -> Inode {
+    ((stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino)
+}
+
+/// The absolute path of the name itself, with the links of its folder resolved as far as there is
+/// one.
+fn own_place(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let place = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    place().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn own(names: &[(&Path, bool)]) -> OwnFiles {
+        let names = names.iter().map(|(path, is_log)| OwnName { path: (*path).to_owned(), is_log: *is_log });
+        let own = OwnFiles { names: names.collect(), known: RwLock::default() };
+        own.take_again();
+        own
+    }
+
+    fn has(own: &OwnFiles, path: &Path) -> bool {
+        let stat = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS).unwrap();
+        own.has(&stat, path.canonicalize().unwrap().as_os_str().as_bytes())
+    }
+
+    #[test]
+    fn a_file_is_known_by_every_name_and_after_it_was_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("passwords"), "a").unwrap();
+        fs::write(at("other"), "b").unwrap();
+        fs::hard_link(at("passwords"), at("second name")).unwrap();
+        symlink("passwords", at("link")).unwrap();
+        let list = own(&[(&at("passwords"), false)]);
+        for name in ["passwords", "second name", "link"] {
+            assert!(has(&list, &at(name)), "{name}");
+        }
+        assert!(!has(&list, &at("other")));
+        // Replaced by another file: by its path at once, by every name when the list is taken again.
+        fs::write(at("new"), "c").unwrap();
+        fs::hard_link(at("new"), at("name of the new")).unwrap();
+        fs::rename(at("new"), at("passwords")).unwrap();
+        assert!(has(&list, &at("passwords")) && !has(&list, &at("name of the new")));
+        list.take_again();
+        for name in ["passwords", "second name", "name of the new"] {
+            assert!(has(&list, &at(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_does_not_exist_has_its_place_and_a_log_its_rotated_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap();
+        fs::create_dir(real.join("logs")).unwrap();
+        symlink("logs", real.join("linked")).unwrap();
+        let list = own(&[(&real.join("linked/access.log"), true), (&real.join("rules"), false)]);
+        let place = |name: &str| list.has_place(real.join(name).as_os_str().as_bytes());
+        for name in ["logs/access.log", "logs/access.log.1", "logs/access.log-20261128.gz", "rules"] {
+            assert!(place(name), "{name}");
+        }
+        for name in ["access.log", "logs/access.logs", "logs/access.log.d/x", "rules.txt", "rules/x", "logs"]
+        {
+            assert!(!place(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_own_with_its_target_and_the_oldest_inodes_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("target"), "").unwrap();
+        symlink("target", at("log")).unwrap();
+        let list = own(&[(&at("log"), true)]);
+        assert!(has(&list, &at("target")) && list.has_place(at("log").as_os_str().as_bytes()));
+        list.known.write().unwrap().inodes = (0..INODES_MAX as u64).map(|inode| ((0, 0), inode)).collect();
+        list.take_again();
+        let known = list.known();
+        assert_eq!(known.inodes.len(), INODES_MAX);
+        assert!(!known.inodes.contains(&((0, 0), 0)));
+    }
+}

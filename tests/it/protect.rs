@@ -1,0 +1,329 @@
+//! Files that nobody is given, whatever name leads to them: hidden ones, sources of programs, files
+//! behind a password, and the operator's own. Where the system does not say what a file is, it is
+//! withheld.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::docroot::Docroot;
+use crate::harness::{Process, Server, command, left_out, on_both, program, until};
+use crate::strace::attached;
+use crate::wire::{Client, request};
+
+const REQUIRED: &str = "WHIRLIGIG_REQUIRE_CLIENTS";
+const SECRET: &str = "the secret itself";
+
+/// A folder with a hidden file, programs and a file behind a password, and links to all of them.
+fn guarded_folder() -> Docroot {
+    let docroot = Docroot::empty();
+    docroot.write("open.txt", "open");
+    docroot.write(".hidden", SECRET);
+    docroot.write(".folder/file.txt", SECRET);
+    docroot.write("private/secret.txt", SECRET);
+    docroot.write(
+        "programs/run.sh",
+        format!("#!/bin/sh\n# {SECRET}\necho Content-Type: text/plain; echo; echo ran\n"),
+    );
+    fs::set_permissions(docroot.path("programs/run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    docroot.write("in/kept.txt", "kept");
+    for (target, name) in [
+        (".hidden", "to-hidden.txt"),
+        (".folder", "to-folder"),
+        ("programs", "to-programs"),
+        ("programs/run.sh", "to-program.txt"),
+        ("private", "to-private"),
+        ("private/secret.txt", "to-secret.txt"),
+        (".", "self"),
+        ("../programs", "in/to-programs"),
+        ("../private", "in/to-private"),
+        ("open.txt", "to-open.txt"),
+    ] {
+        docroot.link(target, name);
+    }
+    docroot
+}
+
+fn flags(docroot: &Docroot) -> Vec<String> {
+    let programs = format!("/cgi={}", docroot.path("programs").display());
+    let flags = ["--cgi", &programs, "--auth", "u:p@/private", "--upload", "/in", "--archives"];
+    flags.map(str::to_owned).to_vec()
+}
+
+/// Paths to secrets: through each kind of link, twice, by an index and beside a coding.
+const WAYS: &[&str] = &[
+    "/to-hidden.txt",
+    "/to-folder/file.txt",
+    "/to-programs/run.sh",
+    "/to-program.txt",
+    "/to-private/secret.txt",
+    "/to-secret.txt",
+    "/self/private/secret.txt",
+    "/self/self/private/secret.txt",
+    "/self/programs/run.sh",
+    "/self/to-secret.txt",
+    "/in/to-private/secret.txt",
+    "/in/to-programs/run.sh",
+    "/programs/run.sh",
+    "/private/secret.txt",
+    "/to-private/",
+    "/self/private/",
+    "/self/private/?archive=tar",
+    "/?archive=tar",
+    "/self/?archive=zip",
+];
+
+/// Asks for every way, and asserts that no secret comes and no program is shown.
+fn assert_nothing_shown(port: u16, around: &str) {
+    let mut client = Client::connect(port);
+    for path in WAYS {
+        // Twice, so that a cache has its chance.
+        for accept in ["Accept-Encoding: identity", "Accept-Encoding: gzip"] {
+            let got = client.ask("GET", path, &[accept], b"");
+            let has = |text: &str| got.body.windows(text.len()).any(|window| window == text.as_bytes());
+            assert!(!has(SECRET), "{around}: {path} shows the secret: {}", got.status);
+            assert!(got.status < 500, "{around}: {path} is {}", got.status);
+        }
+    }
+    for (method, path) in [
+        ("PUT", "/in/to-programs/new.sh"),
+        ("PUT", "/in/to-private/new.txt"),
+        ("DELETE", "/in/to-programs/run.sh"),
+        ("MKCOL", "/in/to-programs/new/"),
+    ] {
+        let content: &[u8] = if method == "PUT" { b"written" } else { b"" };
+        let got = client.ask(method, path, &[], content);
+        assert_eq!(got.status, 403, "{around}: {method} {path}");
+    }
+}
+
+#[test]
+fn links_lead_to_nothing_that_is_protected_where_it_lies() {
+    on_both(|model| {
+        let docroot = guarded_folder();
+        let flags = flags(&docroot);
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let server = Server::start(model, &docroot.root(), &flags);
+        assert_nothing_shown(server.port, "with /proc");
+        let mut client = Client::connect(server.port);
+        client.get("/to-open.txt").expect(200).with_body("open");
+        client.get("/self/open.txt").expect(200).with_body("open");
+        client.get("/cgi/run.sh").expect(200).with_body("ran\n");
+        // The password of the place does not help at another path: there it was not asked for.
+        let credentials = base64::engine::general_purpose::STANDARD.encode("u:p");
+        let credentials = format!("Authorization: Basic {credentials}");
+        client.ask("GET", "/private/secret.txt", &[&credentials], b"").expect(200).with_body(SECRET);
+        client.ask("GET", "/to-secret.txt", &[&credentials], b"").expect(403);
+        // A protected path may lead out to an open file.
+        docroot.link("../open.txt", "private/to-open.txt");
+        client.ask("GET", "/private/to-open.txt", &[&credentials], b"").expect(200).with_body("open");
+        client.get("/private/to-open.txt").expect(401);
+    });
+}
+
+/// The target of a link may change while it is in the cache: its stamp does not show that a folder
+/// was renamed.
+#[test]
+fn a_cached_link_is_looked_at_again_where_its_target_lies() {
+    on_both(|model| {
+        let docroot = Docroot::empty();
+        docroot.write("data/file.txt", SECRET);
+        docroot.link("data", "link");
+        let server = Server::start(model, &docroot.root(), &["--auth", "u:p@/private"]);
+        let mut client = Client::connect(server.port);
+        until("the file is cached", || {
+            client.get("/link/file.txt").expect(200);
+            crate::harness::now().duration_since(server.started) > std::time::Duration::from_millis(60)
+        });
+        for name in ["private", ".hidden"] {
+            fs::remove_file(docroot.path("link")).unwrap();
+            let from = if name == "private" { "data" } else { "private" };
+            fs::rename(docroot.path(from), docroot.path(name)).unwrap();
+            symlink(name, docroot.path("link")).unwrap();
+            until("the link is looked at again", || client.get("/link/file.txt").status != 200);
+            for _ in 0..3 {
+                let got = client.get("/link/file.txt");
+                assert_eq!(got.status, if name == "private" { 403 } else { 404 }, "{name}");
+            }
+        }
+    });
+}
+
+/// A single failure of the system must not show a file, nor put it into the cache for later.
+#[test]
+fn a_name_that_cannot_be_read_back_withholds_the_file() {
+    let Some(strace) = program(&["strace"], REQUIRED) else { return };
+    for errno in ["EACCES", "ENOENT", "ENOMEM"] {
+        on_both(|model| {
+            let docroot = guarded_folder();
+            let flags = flags(&docroot);
+            let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+            let server = Server::start(model, &docroot.root(), &flags);
+            let pid = Pid::as_raw(Some(server.pid())).to_string();
+            let inject = format!("inject=readlink,readlinkat:error={errno}");
+            let tracer = Command::new(&strace)
+                .args(["-f", "-o", "/dev/null", "-e", &inject, "-p", &pid])
+                .stdin(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut tracer = Process(tracer);
+            let Some(_said) = attached(&mut tracer) else {
+                return left_out("strace may not trace another process here", REQUIRED);
+            };
+            assert_nothing_shown(server.port, errno);
+            let mut client = Client::connect(server.port);
+            client.get("/to-open.txt").expect(404);
+            kill_process(Pid::from_child(&tracer.0), Signal::INT).unwrap();
+            tracer.0.wait().unwrap();
+            assert_nothing_shown(server.port, &format!("after {errno}"));
+            client.get("/to-open.txt").expect(200).with_body("open");
+        });
+    }
+}
+
+/// A folder with files of the operator, each under several names, and the path of the configuration
+/// among them.
+fn operators_folder() -> (Docroot, String) {
+    let docroot = Docroot::empty();
+    docroot.write("index.txt", "open");
+    docroot.write("rules.txt", format!("# {SECRET}\nredirect /old /index.txt\n"));
+    fs::create_dir(docroot.path("logs")).unwrap();
+    let rules = docroot.path("rules.txt").display().to_string();
+    let config = format!(
+        "auth = [\"u:{SECRET}@/private\"]\nupload = [\"/\"]\narchives = true\nrules = {rules:?}\n\
+         access-log = {:?}\nbind = [\"127.0.0.1\", \"unix:{}\"]\n",
+        docroot.path("logs/access.log").display().to_string(),
+        docroot.path("socket").display(),
+    );
+    docroot.write("whirligig.toml", &config);
+    docroot.link("whirligig.toml", "to-config.txt");
+    docroot.link(".", "self");
+    for (own, second) in [("whirligig.toml", "second.txt"), ("rules.txt", "third.txt")] {
+        fs::hard_link(docroot.path(own), docroot.path(second)).unwrap();
+    }
+    let file = docroot.path("whirligig.toml").display().to_string();
+    (docroot, file)
+}
+
+/// Asserts that nothing is written where these own files lie.
+fn assert_nothing_written(docroot: &Docroot, client: &mut Client, own: &[&str]) {
+    for path in own.iter().copied().filter(|path| !path.starts_with("to-") && !path.contains("packed")) {
+        let before = fs::read(docroot.path(path)).unwrap_or_default();
+        let put = client.ask("PUT", &format!("/{path}"), &[], b"overwritten");
+        assert!([403, 409].contains(&put.status), "PUT /{path}: {put:?}");
+        let deleted = client.ask("DELETE", &format!("/{path}"), &[], b"");
+        assert!([403, 409].contains(&deleted.status), "DELETE /{path}: {deleted:?}");
+        assert!(docroot.path(path).exists(), "{path} is still there");
+        if !path.contains("access.log") {
+            assert_eq!(fs::read(docroot.path(path)).unwrap_or_default(), before, "{path}");
+        }
+    }
+    let form =
+        "--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"rules.txt\"\r\n\r\nx\r\n--b--\r\n";
+    let kind = "Content-Type: multipart/form-data; boundary=b";
+    client.ask("POST", "/?overwrite", &[kind], form.as_bytes()).expect(403);
+    // A name that is free now would be the log's at the next rotation.
+    fs::remove_file(docroot.path("rules.txt")).unwrap();
+    assert_eq!(client.ask("PUT", "/rules.txt", &[], b"redirect / //evil").status, 403);
+    assert_eq!(client.ask("MKCOL", "/rules.txt/", &[], b"").status, 403);
+}
+
+#[test]
+fn the_operators_own_files_are_never_served_nor_written() {
+    on_both(|model| {
+        let (docroot, file) = operators_folder();
+        let server = Server::start(model, &docroot.root(), &["--config", &file]);
+        let mut client = Client::connect(server.port);
+        client.get(&format!("/index.txt?{}", SECRET.replace(' ', "-"))).expect(200);
+        client.get("/old").expect(302);
+        let log = docroot.path("logs/access.log");
+        until("the log is written", || fs::metadata(&log).is_ok_and(|log| log.len() > 0));
+        fs::rename(&log, docroot.path("logs/access.log.1")).unwrap();
+        server.signal(Signal::HUP);
+        until("the log is opened again", || {
+            client.get("/index.txt").expect(200);
+            log.exists()
+        });
+        docroot.write("logs/access.log-20261128.gz", "rotated and packed");
+        let own = [
+            "whirligig.toml",
+            "rules.txt",
+            "second.txt",
+            "third.txt",
+            "to-config.txt",
+            "self/whirligig.toml",
+            "self/logs/access.log",
+            "socket",
+            "logs/access.log",
+            "logs/access.log.1",
+            "logs/access.log-20261128.gz",
+        ];
+        for path in own {
+            for _ in 0..2 {
+                let got = client.get(&format!("/{path}"));
+                assert_eq!(got.status, 404, "{path}: {got:?}");
+            }
+        }
+        assert_nothing_written(&docroot, &mut client, &own);
+        let names =
+            client.get("/?text").expect(200).text().to_owned() + client.get("/logs/?text").expect(200).text();
+        for shown in ["whirligig", "rules", "second", "third", "socket", "access", "to-config"] {
+            assert!(!names.contains(shown), "{shown} in {names}");
+        }
+        let archive = client.get("/?archive=tar").expect(200);
+        for shown in [SECRET, "access.log", "rules.txt", "whirligig.toml"] {
+            let found = archive.body.windows(shown.len()).any(|window| window == shown.as_bytes());
+            assert!(!found, "{shown} in the archive");
+        }
+    });
+}
+
+/// Standard output and standard error may go to files of the folder: `whirligig . > log.txt 2>&1`.
+#[test]
+fn files_that_the_output_goes_to_are_not_served() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        let out = fs::File::create(docroot.path("out.txt")).unwrap();
+        let mut served = command(model, &docroot.root(), &["--access-log", "-"]);
+        served.stdout(out);
+        let mut child = Process(served.spawn().unwrap());
+        let url = || -> Option<u16> {
+            let text = fs::read_to_string(docroot.path("out.txt")).unwrap_or_default();
+            let line = text.lines().find(|line| line.starts_with("http://"))?;
+            line.trim_end_matches('/').rsplit(':').next()?.parse().ok()
+        };
+        let err = child.0.stderr.take();
+        until("the server has started", || url().is_some());
+        let mut client = Client::connect(url().unwrap());
+        client.get("/out.txt").expect(404);
+        client.get("/hello.txt").expect(200);
+        drop(err);
+    });
+}
+
+#[test]
+fn a_page_in_place_of_another_takes_no_other_password() {
+    on_both(|model| {
+        let docroot = Docroot::empty();
+        docroot.write("index.html", "open");
+        docroot.write("private/app.html", SECRET);
+        docroot.write("private/404.html", SECRET);
+        docroot.write("page.html", SECRET);
+        let more = ["--spa=/private/app.html", "--error-page", "404=/private/404.html", "--clean-urls"];
+        let passwords = ["--auth", "u:p@/private", "--auth", "u:p@/page.html"];
+        let server = Server::start(model, &docroot.root(), &[&more[..], &passwords[..]].concat());
+        let mut client = Client::connect(server.port);
+        for path in ["/deep/link", "/nothing.png", "/page", "/page.html", "/private/app", "/private/404"] {
+            for accept in ["Accept: text/html", "Accept: */*"] {
+                client.send(request("GET", path, &[accept], b""));
+                let got = client.response();
+                assert!(!got.text().contains(SECRET), "{path} shows a page behind a password");
+                assert!([401, 404].contains(&got.status), "{path}: {}", got.status);
+            }
+        }
+    });
+}
