@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use crate::error_page::error;
 use crate::handler::{Answer, BodySink, Context, Methods, Router, Seats, Sunk};
+use crate::http::body::is_token;
+use crate::http::fields::trim_ows;
 use crate::http::negotiate::preferred;
 use crate::http::target::{normalize, query_pairs};
 use crate::http::{Body, Request, Response, Status, date};
@@ -98,12 +100,45 @@ fn query(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
         json.push(']');
     }
     json.push_str("]}\n");
-    Response::json(json).with_field("Cache-Control", "no-store").into()
+    Response::json(json)
+        .with_field("X-Content-Type-Options", "nosniff")
+        .with_field("Cache-Control", "no-store")
+        .into()
 }
 
-/// `/api/echo`: the content comes back with its type, after it has ended.
+/// Content that a browser may not take for a page of this site: nothing in it runs or is loaded. It
+/// stands beside [`returned_type`], because an operator may replace the header.
+const ECHO_POLICY: &str = "default-src 'none'; sandbox";
+
+/// Parts of the names of media types that browsers show as pages, or take apart to find one: HTML,
+/// XHTML, SVG and any other XML, `multipart/x-mixed-replace`, MHTML, PDF.
+const MARKUP: [&[u8]; 6] = [b"html", b"xml", b"xsl", b"multipart/", b"message/", b"pdf"];
+
+/// The type of returned content: that of the request, but `text/plain` for markup. One that is
+/// missing, in doubt or no media type is `application/octet-stream`, which browsers save.
+fn returned_type(request: &Request<'_>) -> Vec<u8> {
+    let unknown = b"application/octet-stream";
+    let Ok(Some(value)) = request.fields().only("content-type") else { return unknown.to_vec() };
+    let essence = trim_ows(value.split(|&byte| byte == b';').next().unwrap_or_default()).to_ascii_lowercase();
+    let names: Vec<&[u8]> = essence.split(|&byte| byte == b'/').collect();
+    let is_type = |names: &[&[u8]]| names.len() == 2 && names.iter().all(|name| is_token_of(name));
+    // Browsers take the last type of a list (WHATWG Fetch, "extract a MIME type").
+    if !is_type(&names) || value.contains(&b',') {
+        return unknown.to_vec();
+    }
+    match MARKUP.iter().any(|part| memchr::memmem::find(&essence, part).is_some()) {
+        true => b"text/plain".to_vec(),
+        false => value.to_vec(),
+    }
+}
+
+fn is_token_of(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|&byte| is_token(byte))
+}
+
+/// `/api/echo`: the content comes back after it has ended, with its type unless that is markup.
 fn echo(request: &Request<'_>, cx: &Context<'_>, spool: &Arc<Spool>) -> Answer {
-    let content_type = request.field("content-type").unwrap_or(b"application/octet-stream").to_vec();
+    let content_type = returned_type(request);
     let content = Beside::new(Spooled::of(spool, cx), cx.errands());
     Answer::Sink(Box::new(Echo { content_type, content }))
 }
@@ -141,6 +176,7 @@ impl Echo {
         Response::new(Status::OK)
             .with_field("Content-Type", &self.content_type)
             .with_field("X-Content-Type-Options", "nosniff")
+            .with_field("Content-Security-Policy", ECHO_POLICY)
             .with_field("Cache-Control", "no-store")
             .with_body(self.content.into_body())
             .into()

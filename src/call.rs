@@ -156,7 +156,7 @@ impl Call<'_> {
     /// 415 if it is not `multipart/form-data`, 400 if it is malformed or has more than
     /// [`PAIRS_MAX`](crate::http::form::PAIRS_MAX) parts.
     pub fn multipart(&self) -> Result<Vec<Part>, Refusal> {
-        form::parts(self.request.field("content-type").unwrap_or_default(), self.content)
+        form::parts(self.request.fields().only("content-type")?.unwrap_or_default(), self.content)
     }
 
     /// The content as JSON, read as whatever is wanted (RFC 8259).
@@ -189,10 +189,11 @@ impl Call<'_> {
         cookie::pairs(self.request.fields().all("cookie"))
     }
 
-    /// The media type of the content in lower case, without parameters; empty if none is said.
+    /// The media type of the content in lower case, without parameters; empty if there is none, or
+    /// if several lines contradict each other.
     #[must_use]
     pub fn content_type(&self) -> String {
-        let value = self.request.field("content-type").unwrap_or_default();
+        let value = self.request.fields().only("content-type").ok().flatten().unwrap_or_default();
         let essence = value.split(|&byte| byte == b';').next().unwrap_or_default();
         String::from_utf8_lossy(essence).trim().to_ascii_lowercase()
     }

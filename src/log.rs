@@ -14,6 +14,7 @@ use crate::config::{
     LOG_REPORT_INTERVAL, LOG_SPARE_BUFFERS_MAX, LOG_STALL_MAX, LogFormat, LogTarget, THREAD_REST,
 };
 use crate::jobs::lock;
+use crate::text::is_bidi_control;
 use log::{Level, LevelFilter, Log as _, Metadata, Record, SetLoggerError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use simple_logger::SimpleLogger;
@@ -577,10 +578,8 @@ pub(crate) fn escape_control(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
-            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                out.extend(letter.escape_default());
-            }
-            _ if letter.is_control() => out.extend(letter.escape_default()),
+            '\u{2028}' | '\u{2029}' => out.extend(letter.escape_default()),
+            _ if letter.is_control() || is_bidi_control(letter) => out.extend(letter.escape_default()),
             _ => out.push(letter),
         }
     }

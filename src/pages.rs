@@ -7,6 +7,7 @@
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
 use crate::http::{date, target};
+use crate::text::{has_bidi_control, visible};
 
 /// What a directory entry is, as far as a listing cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,6 +219,15 @@ event.preventDefault()
 pub(crate) const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
     script-src 'sha256-NDImKiGba28lucAzrAqcyoEBJ4I3UgNkUtG1OkGNPZ0='; img-src 'self' data:; form-action 'self'; base-uri 'none'";
 
+/// Appends a name, or a sentence with one, as text for HTML. Characters that change the direction
+/// of text are shown as `\u{202e}`: a name must not look like another.
+pub fn escape_name(name: &[u8], out: &mut Vec<u8>) {
+    if !has_bidi_control(name) {
+        return escape_html(name, out);
+    }
+    escape_html(visible(&String::from_utf8_lossy(name)).as_bytes(), out);
+}
+
 /// Appends the bytes as text for HTML: what is not UTF-8 becomes U+FFFD, and the five characters that could end
 /// text or a quoted attribute become references. Control characters become U+FFFD as well; HTML forbids them.
 pub fn escape_html(text: &[u8], out: &mut Vec<u8>) {
@@ -261,7 +271,7 @@ pub fn error_html(status: u16, reason: &str, detail: &str, out: &mut Vec<u8>) {
     push(out, "</h1>\n");
     if !detail.is_empty() {
         push(out, "<p>");
-        escape_html(detail.as_bytes(), out);
+        escape_name(detail.as_bytes(), out);
         push(out, "</p>\n");
     }
     push(
@@ -277,7 +287,7 @@ pub fn error_text(status: u16, reason: &str, detail: &str, out: &mut Vec<u8>) {
     push(out, reason);
     push(out, "\n");
     if !detail.is_empty() {
-        push(out, detail);
+        push(out, &visible(detail));
         push(out, "\n");
     }
 }
@@ -290,7 +300,7 @@ pub fn listing_head(path: &[u8], style: &ListingStyle, out: &mut Vec<u8>) {
     push(out, HEAD);
     push(out, "<title>Index of /");
     for segment in segments(path) {
-        escape_html(segment, out);
+        escape_name(segment, out);
         push(out, "/");
     }
     push(out, "</title>\n");
@@ -326,7 +336,7 @@ fn search_box(style: &ListingStyle, out: &mut Vec<u8>) {
         out,
         "<input type=\"search\" name=\"q\" placeholder=\"Search this folder\" aria-label=\"Search this folder\" title=\"Press / to search\" autocomplete=\"off\" autocapitalize=\"none\" spellcheck=\"false\" enterkeyhint=\"search\" value=\"",
     );
-    escape_html(style.query.as_bytes(), out);
+    escape_name(style.query.as_bytes(), out);
     push(out, &format!("\"><output aria-live=\"polite\" data-of=\"{}\">", grouped(style.total)));
     if !style.query.is_empty() {
         push(out, &format!("{} of {}", grouped(style.entries), grouped(style.total)));
@@ -378,7 +388,7 @@ fn breadcrumbs(path: &[u8], out: &mut Vec<u8>) {
         push(out, "<i>/</i> ");
         if names.peek().is_none() {
             push(out, "<span aria-current=\"page\">");
-            escape_html(name, out);
+            escape_name(name, out);
             push(out, "</span>");
         } else {
             target::encode_path(name, &mut href);
@@ -386,7 +396,7 @@ fn breadcrumbs(path: &[u8], out: &mut Vec<u8>) {
             push(out, "<a href=\"");
             out.extend_from_slice(&href);
             push(out, "\">");
-            escape_html(name, out);
+            escape_name(name, out);
             push(out, "</a>");
         }
     }
@@ -426,14 +436,14 @@ pub fn listing_row(row: &Row<'_>, out: &mut Vec<u8>) {
     push(out, "\"><td class=\"n\">");
     if row.kind == Kind::Other {
         push(out, "<span title=\"not a regular file\">");
-        escape_html(row.name, out);
+        escape_name(row.name, out);
         push(out, "</span>");
     } else {
         push(out, "<a href=\"./");
         target::encode_path(row.name, out);
         push(out, slash);
         push(out, "\">");
-        escape_html(row.name, out);
+        escape_name(row.name, out);
         push(out, slash);
         push(out, "</a>");
     }
@@ -453,7 +463,7 @@ pub(crate) fn readme_head(name: &[u8], out: &mut Vec<u8>) {
     push(out, "</tbody>\n</table>\n<section class=\"readme\"><h2><a href=\"./");
     target::encode_path(name, out);
     push(out, "\">");
-    escape_html(name, out);
+    escape_name(name, out);
     push(out, "</a></h2>\n<div>");
 }
 
@@ -567,6 +577,13 @@ mod tests {
             "404 Not Found\nNo such file\n"
         );
         assert_eq!(written(|out| error_text(500, "Oops", "", out)), "500 Oops\n");
+        let turned = "no \u{202e}eman\u{2069}";
+        for page in [
+            written(|out| error_html(404, "x", turned, out)),
+            written(|out| error_text(404, "x", turned, out)),
+        ] {
+            assert!(page.contains("no \\u{202e}eman\\u{2069}"), "{page}");
+        }
     }
 
     #[test]
@@ -603,6 +620,8 @@ mod tests {
             (b"a\\b c", Kind::File, "<a href=\"./a%5Cb%20c\">a\\b c</a>"),
             (b"&amp;", Kind::File, "<a href=\"./%26amp%3B\">&amp;amp;</a>"),
             (b"pipe<", Kind::Other, "<span title=\"not a regular file\">pipe&lt;</span>"),
+            (b"gpj\xe2\x80\xae<exe", Kind::File, "<a href=\"./gpj%E2%80%AE%3Cexe\">gpj\\u{202e}&lt;exe</a>"),
+            (b"\xe2\x81\xa6\xff", Kind::Directory, "<a href=\"./%E2%81%A6%FF/\">\\u{2066}\u{fffd}/</a>"),
         ];
         for (name, kind, expected) in cases {
             let row = row(name, *kind);

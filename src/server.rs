@@ -282,6 +282,7 @@ impl Server {
             warn_of_links(&self.config);
         }
         self.warn_of_uploads();
+        self.warn_of_root();
         let mut handler = self.inner_handler();
         if let Some(scripts) = &self.scripts {
             handler = cgi::around(scripts, handler);
@@ -306,6 +307,20 @@ impl Server {
                     "everybody who reaches this server can write to {area}/; --write-auth takes a password"
                 );
             }
+        }
+    }
+
+    /// Logs a line if clients reach more than files of a server that may do anything.
+    fn warn_of_root(&self) {
+        let takes_uploads = !self.config.files.uploads.is_empty();
+        let risks = match (self.scripts.is_some(), takes_uploads) {
+            (true, true) => "runs programs and takes uploads",
+            (true, false) => "runs programs",
+            (false, true) => "takes uploads",
+            (false, false) => return,
+        };
+        if rustix::process::geteuid().is_root() {
+            log::warn!("the server {risks} as root; start it as a user with fewer rights");
         }
     }
 

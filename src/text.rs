@@ -4,6 +4,8 @@
 //! NEON on aarch64, plain words elsewhere. The lines of a head are too short for anything that first has to be set up.
 //! This knows bytes; what they mean its callers know.
 
+use std::borrow::Cow;
+
 use wide::u8x16;
 
 /// Sixteen bytes. As an answer to a question about each of them: all bits set for yes, none for no.
@@ -26,6 +28,40 @@ pub(crate) fn within(block: Block, first: u8, last: u8) -> Block {
     // What is below `first` wraps around to beyond `last`.
     let above = block - Block::splat(first);
     above.min(Block::splat(last - first)).simd_eq(above)
+}
+
+/// True for the characters that change the direction of text (the Unicode property `Bidi_Control`).
+/// In a name they make `exe.txt` of `txt.exe`.
+pub(crate) const fn is_bidi_control(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
+}
+
+/// True if there is such a character in these bytes, whatever stands around it.
+pub(crate) fn has_bidi_control(bytes: &[u8]) -> bool {
+    memchr::memchr2_iter(0xd8, 0xe2, bytes).any(|at| {
+        matches!(
+            bytes[at..],
+            [0xd8, 0x9c, ..] | [0xe2, 0x80, 0x8e | 0x8f | 0xaa..=0xae, ..] | [0xe2, 0x81, 0xa6..=0xa9, ..]
+        )
+    })
+}
+
+/// The text with characters that change its direction escaped, as in `\u{202e}`.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    if !has_bidi_control(text.as_bytes()) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        match is_bidi_control(character) {
+            true => shown.extend(character.escape_unicode()),
+            false => shown.push(character),
+        }
+    }
+    Cow::Owned(shown)
 }
 
 /// The control characters of ASCII but tab: what a field value must not have (RFC 9110 section 5.5).
@@ -177,6 +213,21 @@ mod tests {
 
     fn those(belongs: impl Fn(u8) -> bool) -> Vec<u8> {
         (0..=255).filter(|byte| belongs(*byte)).collect()
+    }
+
+    #[test]
+    fn characters_that_change_the_direction_are_found_wherever_they_stand() {
+        for character in ('\0'..=char::MAX).filter(|character| u32::from(*character) < 0x1_1000) {
+            for text in [format!("{character}"), format!("a{character}"), format!("\u{e2}{character}\u{80}")]
+            {
+                let found = has_bidi_control(text.as_bytes());
+                assert_eq!(found, text.chars().any(is_bidi_control), "{text:?}");
+                assert!(!has_bidi_control(visible(&text).as_bytes()), "{text:?}");
+            }
+        }
+        assert!(has_bidi_control(b"\xff\xe2\x80\xae\xe2"), "between bytes that are no text");
+        assert!(!has_bidi_control(b"\xe2\x80") && !has_bidi_control(b"\xd8"));
+        assert_eq!(visible("a\u{202e}b"), "a\\u{202e}b");
     }
 
     #[test]

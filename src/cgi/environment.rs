@@ -66,8 +66,10 @@ pub(super) fn variables(request: &Request<'_>, facts: &Facts<'_>) -> Variables {
     if facts.content_bytes > 0 {
         set("CONTENT_LENGTH", facts.content_bytes.to_string().as_bytes());
     }
-    if let Some(content_type) = request.field("content-type") {
-        set("CONTENT_TYPE", content_type);
+    // Joined like other headers, or a program would go by another one than a proxy in front.
+    let content_types: Vec<&[u8]> = request.fields().all("content-type").collect();
+    if !content_types.is_empty() {
+        set("CONTENT_TYPE", &content_types.join(&b", "[..]));
     }
     // Where the target names a host, that counts and not the field (RFC 9112 section 3.2.2): it was asked whether this
     // host is served here.

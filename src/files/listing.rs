@@ -25,6 +25,7 @@ use crate::json::push_string;
 use crate::offload::{Offloaded, Producer};
 use crate::pages::{self, Kind, ListingStyle, SortBy};
 use crate::readme;
+use crate::text::visible;
 use crate::upload::{self, page};
 
 /// Bytes that all listings in the making may hold together.
@@ -182,7 +183,8 @@ fn respond(listing: Listing, first: Vec<u8>, said: Filled, cx: &Context<'_>) -> 
         .with_body(body);
     match form {
         Form::Html => response.with_field("Content-Security-Policy", policy),
-        Form::Json | Form::Text => response,
+        // Names in it may be markup.
+        Form::Json | Form::Text => response.with_field("X-Content-Type-Options", "nosniff"),
     }
 }
 
@@ -432,10 +434,11 @@ fn json_row(row: &pages::Row<'_>, is_first: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(json.as_bytes());
 }
 
-/// One entry as a line: its name, with a slash if it is a directory. Control characters cannot break the line.
+/// One entry as a line: its name, with a slash if it is a directory. Control characters cannot
+/// break the line, and characters that change its direction are escaped.
 fn text_row(row: &pages::Row<'_>, out: &mut Vec<u8>) {
     let name = String::from_utf8_lossy(row.name).replace(|c: char| c.is_control(), "?");
-    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(visible(&name).as_bytes());
     out.extend_from_slice(if row.kind == Kind::Directory { b"/\n" } else { b"\n" });
 }
 

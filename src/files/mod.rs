@@ -700,10 +700,10 @@ fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response
     // Range means something for GET only (RFC 9110 section 14.2); two Range lines are a contradiction.
     if request.method() == Method::Get
         && !file.meta.is_weak()
-        && let Some(asked) = fields.first("range")
-        && fields.all("range").count() == 1
-        && (fields.first("if-range").is_none()
-            || conditional::range_applies(fields.first("if-range"), &validators))
+        && let Ok(Some(asked)) = fields.only("range")
+        // Of two conditions one may not hold: then the whole is right.
+        && let Ok(condition) = fields.only("if-range")
+        && conditional::range_applies(condition, &validators)
     {
         match range::select(asked, file.len()) {
             Selection::One(part) => return part_response(file, part),

@@ -76,6 +76,11 @@ pub fn evaluate_absent(fields: Fields<'_>) -> Precondition {
     }
 }
 
+/// True if a request is for a new name only: `*` in any line of `If-None-Match`.
+pub fn wants_new(fields: Fields<'_>) -> bool {
+    fields.all("if-none-match").any(|line| trim_ows(line) == b"*")
+}
+
 /// Whether `Range` is to be honoured, given the value of `If-Range` if there is one (RFC 9110 section 13.1.5).
 ///
 /// Strong comparison only: parts of two versions must never be put together. A weak tag, another date and

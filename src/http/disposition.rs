@@ -6,6 +6,8 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
+use crate::text::is_bidi_control;
+
 /// What is encoded in an extended parameter: everything but `attr-char` (RFC 8187 section 3.2.1).
 const ATTR_ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
@@ -43,8 +45,9 @@ fn harmless(name: &[u8]) -> String {
 }
 
 fn is_harmful(c: char) -> bool {
-    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns || matches!(c, '\\' | '/' | '\u{2028}' | '\u{2029}' | char::REPLACEMENT_CHARACTER)
+    c.is_control()
+        || is_bidi_control(c)
+        || matches!(c, '\\' | '/' | '\u{2028}' | '\u{2029}' | char::REPLACEMENT_CHARACTER)
 }
 
 /// What may stand in the quoted form: no quote, and no percent sign, since some would decode it.
@@ -68,6 +71,7 @@ mod tests {
             (b"caf\xe9", "filename=\"caf_\""),
             ("é🎡.txt".as_bytes(), "filename=\"__.txt\"; filename*=UTF-8''%C3%A9%F0%9F%8E%A1.txt"),
             ("gpj\u{202e}exe".as_bytes(), "filename=\"gpj_exe\""),
+            ("\u{61c}a\u{2069}".as_bytes(), "filename=\"_a_\""),
             (b"it's (1)*!.txt", "filename=\"it's (1)*!.txt\""),
             (
                 "é'()*,/:;<=>?@[]{}".as_bytes(),

@@ -5,6 +5,7 @@
 
 use smallvec::SmallVec;
 
+use super::error::ProtocolError;
 use super::target::is_token_byte;
 use crate::text;
 
@@ -199,6 +200,19 @@ impl<'a> Fields<'a> {
         self.lines.iter().find(|line| line.is_named(name)).map(|line| line.value)
     }
 
+    /// The value of a header that may come once (RFC 9110 section 5.3).
+    ///
+    /// # Errors
+    /// 400 if there are several lines of this name. Another program on the way could go by another
+    /// one of them.
+    pub fn only(&self, name: &str) -> Result<Option<&'a [u8]>, ProtocolError> {
+        let mut lines = self.all(name);
+        match (lines.next(), lines.next()) {
+            (first, None) => Ok(first),
+            (_, Some(_)) => Err(ProtocolError::bad_request("a header that may come once came twice")),
+        }
+    }
+
     /// The values of all lines of this name, whatever its case, in the order received. Together they are one
     /// list (RFC 9110 section 5.3).
     pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
@@ -269,6 +283,9 @@ mod tests {
         let fields = Fields::new(&lines);
         assert_eq!(fields.all("Accept").collect::<Vec<_>>(), [&b"text/html"[..], b"*/*"]);
         assert_eq!(fields.all("Cookie").count(), 0);
+        assert_eq!(fields.only("Host"), Ok(Some(&b"a.test"[..])));
+        assert_eq!(fields.only("Cookie"), Ok(None));
+        assert!(fields.only("Accept").is_err());
         assert_eq!(fields.len(), 5);
         assert!(!fields.is_empty());
         assert!(Fields::new(&[]).is_empty());

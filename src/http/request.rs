@@ -524,7 +524,27 @@ struct Framing<'b> {
     coding: Option<&'b [u8]>,
     closes: bool,
     keeps: bool,
-    expectation: Option<&'b [u8]>,
+    expects: Expects,
+}
+
+/// The sum of all `Expect` lines: they are one list (RFC 9110 sections 5.3 and 10.1.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Expects {
+    #[default]
+    Nothing,
+    Continue,
+    /// Something that no server knows, perhaps beside `100-continue`.
+    Unknown,
+}
+
+impl Expects {
+    /// With one more line.
+    fn and(self, line: &[u8]) -> Expects {
+        let mut elements = list_elements(line).peekable();
+        let is_known = elements.peek().is_some()
+            && elements.all(|element| text::eq_ignore_case(element, b"100-continue"));
+        if is_known && self != Expects::Unknown { Expects::Continue } else { Expects::Unknown }
+    }
 }
 
 /// The names of those fields.
@@ -543,7 +563,7 @@ impl<'b> Framing<'b> {
             let is = |known: &[u8]| text::eq_ignore_case(name, known);
             match name.len() {
                 4 if is(b"host") => once(&mut self.host, value, "Host")?,
-                6 if is(b"expect") => self.expectation = Some(value),
+                6 if is(b"expect") => self.expects = self.expects.and(value),
                 10 if is(b"connection") => {
                     for option in list_elements(value) {
                         self.closes |= text::eq_ignore_case(option, b"close");
@@ -651,17 +671,16 @@ fn judge<'b>(
         Some(_) | None => {}
     }
     let (OriginForm { path, query, is_plain }, authority) = locate()?;
-    let expects_continue = match framing.expectation {
-        Some(what) if minor >= 1 => {
-            if !trim_ows(what).eq_ignore_ascii_case(b"100-continue") {
-                return Err(ProtocolError::new(
-                    Status::EXPECTATION_FAILED,
-                    "the only expectation known is 100-continue",
-                ));
-            }
-            content != Content::None
+    // A server must ignore the expectations of HTTP/1.0 (RFC 9110 section 10.1.1).
+    let expects_continue = match framing.expects {
+        Expects::Unknown if minor >= 1 => {
+            return Err(ProtocolError::new(
+                Status::EXPECTATION_FAILED,
+                "the only expectation known is 100-continue",
+            ));
         }
-        Some(_) | None => false,
+        Expects::Continue if minor >= 1 => content != Content::None,
+        Expects::Nothing | Expects::Continue | Expects::Unknown => false,
     };
     Ok(Request {
         method,
@@ -865,6 +884,9 @@ mod tests {
             ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;a=b\r\n\r\n", 501),
             ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n", 400),
             ("POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 1\r\n\r\n", 417),
+            ("POST / HTTP/1.1\r\nHost: a\r\nExpect: x\r\nExpect: 100-continue\r\n\r\n", 417),
+            ("GET / HTTP/1.1\r\nExpect: 100-continue\r\nHost: a\r\nExpect: x\r\n\r\n", 417),
+            ("GET / HTTP/1.1\r\nHost: a\r\nExpect: \r\n\r\n", 417),
             ("GET /a", 0),
             ("GET /a\u{1}", 400),
             ("\u{16}\u{3}\u{1}", 400),

@@ -88,7 +88,7 @@ fn check_post(ask: &Ask, request: &Request<'_>) -> Result<Multipart, Refusal> {
     if let Content::Length(bytes) = request.content() {
         ask.check_size(Some(bytes))?;
     }
-    Ok(Multipart::new(request.field("content-type").unwrap_or_default(), UPLOAD_PARTS_MAX)?)
+    Ok(Multipart::new(request.fields().only("content-type")?.unwrap_or_default(), UPLOAD_PARTS_MAX)?)
 }
 
 impl Form {

@@ -29,7 +29,8 @@ use crate::config::{Config, Limits};
 use crate::error_page::{error, wants_html};
 use crate::files::{Docroot, Stamp};
 use crate::handler::{Answer, Context, Handler, Now, method_not_allowed};
-use crate::http::conditional::{Precondition, Validators, evaluate, evaluate_absent};
+use crate::http::conditional::{Precondition, Validators, evaluate, evaluate_absent, wants_new};
+use crate::http::fields::list_elements;
 use crate::http::request::{Content, KeptHead};
 use crate::http::target::{encode_path, normalize};
 use crate::http::{Method, Request, Response, Status};
@@ -231,7 +232,12 @@ impl Ask {
         if origin::is_foreign(request) {
             return Err(Refusal::new(Status::FORBIDDEN, "a page of another site asks for this"));
         }
-        place::check_path(&self.path)
+        place::check_path(&self.path)?;
+        match request.method() {
+            // A name that came here in another way can be removed.
+            Method::Delete | Method::Head => Ok(()),
+            _ => place::check_direction(&self.path),
+        }
     }
 
     /// The answer that tells of a refusal.
@@ -283,8 +289,7 @@ impl Ask {
 
     /// Whether the request is for a new name only.
     fn wants_new_name(&self) -> bool {
-        let asks = |request: &Request<'_>| request.field("if-none-match") == Some(b"*");
-        self.head.with(&self.limits, asks).unwrap_or(false)
+        self.head.with(&self.limits, |request| wants_new(request.fields())).unwrap_or(false)
     }
 
     /// What `path` names, if whoever was let in may write there.
@@ -374,7 +379,8 @@ fn check_put(
     if request.field("content-range").is_some() {
         return Err(Refusal::new(Status::BAD_REQUEST, "a PUT of a part is not taken; see Upload-Complete"));
     }
-    if request.field("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+    let mut codings = request.fields().all("content-encoding").flat_map(list_elements);
+    if codings.any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
         return Err(Refusal::new(Status::UNSUPPORTED_MEDIA_TYPE, "content codings are not undone here"));
     }
     if ask.path.ends_with(b"/") || ask.path == ask.area.as_bytes() {

@@ -13,6 +13,7 @@ use super::refusal::Refusal;
 use crate::config::{PATH_BYTES_MAX, Symlinks};
 use crate::files::{Docroot, Location, Reach, Stamp, Trouble, Withheld, stat};
 use crate::http::{Status, target};
+use crate::text::has_bidi_control;
 
 /// How often an open that raced with a rename is tried again.
 const OPEN_TRIES: usize = 32;
@@ -163,6 +164,17 @@ pub(super) fn check_path(path: &[u8]) -> Result<(), Refusal> {
     }
 }
 
+/// Refuses names with characters that change the direction of text: a list would show `exe.txt` for
+/// `txt.exe`.
+pub(super) fn check_direction(name: &[u8]) -> Result<(), Refusal> {
+    match has_bidi_control(name) {
+        true => {
+            Err(Refusal::new(Status::BAD_REQUEST, "a name that changes the direction of text is not taken"))
+        }
+        false => Ok(()),
+    }
+}
+
 fn check_name(name: &[u8]) -> Result<(), Refusal> {
     let bad = |why| Err(Refusal::new(Status::BAD_REQUEST, why));
     match name {
@@ -178,6 +190,7 @@ fn check_name(name: &[u8]) -> Result<(), Refusal> {
 pub(super) fn base_name(filename: &str) -> Result<&[u8], Refusal> {
     let name = filename.rsplit(['/', '\\']).next().unwrap_or_default().as_bytes();
     check_name(name)?;
+    check_direction(name)?;
     Ok(name)
 }
 
@@ -209,7 +222,11 @@ mod tests {
             assert_eq!(base_name(filename).unwrap(), expected.as_bytes(), "{filename:?}");
         }
         let long = "n".repeat(256);
-        for filename in ["", "a/", ".", "..", "../..", ".hidden", "a/.b", "a\0b", "a\nb", "a\x7f", &long] {
+        let turned = ["gpj\u{202e}exe", "a/\u{200f}b", "\u{2066}"];
+        for filename in ["", "a/", ".", "..", "../..", ".hidden", "a/.b", "a\0b", "a\nb", "a\x7f", &long]
+            .into_iter()
+            .chain(turned)
+        {
             assert!(base_name(filename).is_err(), "{filename:?}");
         }
     }

@@ -24,6 +24,8 @@ pub(super) const PARTIAL_TYPE: &str = "application/partial-upload";
 /// The version of the draft that both sides must mean before an interim response is sent.
 const INTEROP_VERSION: &[u8] = b"8";
 
+const AMBIGUOUS: Refusal = Refusal::new(Status::BAD_REQUEST, "a header about the upload came twice");
+
 /// The parameter that names an upload.
 const TOKEN: &str = "resume";
 
@@ -75,24 +77,27 @@ pub(super) struct Wish {
     offset: Option<u64>,
     /// Whether an interim response would be understood.
     takes_interim: bool,
+    /// One of the fields came on several lines, so that it is in doubt how much of the file is
+    /// there.
+    is_ambiguous: bool,
 }
 
 impl Wish {
     pub(super) fn of(request: &Request<'_>) -> Wish {
-        let bare = |name| {
-            request.field(name).map(|value| trim_ows(value.split(|b| *b == b';').next().unwrap_or(value)))
+        let mut is_ambiguous = false;
+        let mut bare = |name| {
+            let value = request.fields().only(name).inspect_err(|_| is_ambiguous = true).ok()??;
+            Some(trim_ows(value.split(|b| *b == b';').next().unwrap_or(value)))
         };
-        let number = |name| bare(name).and_then(integer);
-        Wish {
-            complete: match bare("upload-complete") {
-                Some(b"?1") => Some(true),
-                Some(b"?0") => Some(false),
-                _ => None,
-            },
-            length: number("upload-length"),
-            offset: number("upload-offset"),
-            takes_interim: bare("upload-draft-interop-version") == Some(INTEROP_VERSION),
-        }
+        let complete = match bare("upload-complete") {
+            Some(b"?1") => Some(true),
+            Some(b"?0") => Some(false),
+            _ => None,
+        };
+        let length = bare("upload-length").and_then(integer);
+        let offset = bare("upload-offset").and_then(integer);
+        let takes_interim = bare("upload-draft-interop-version") == Some(INTEROP_VERSION);
+        Wish { complete, length, offset, takes_interim, is_ambiguous }
     }
 
     /// The length of the whole as far as it is known, when `bytes` come at `offset`.
@@ -104,6 +109,9 @@ impl Wish {
 
     /// Whether it contradicts itself in a first request.
     pub(super) fn check(&self, bytes: Option<u64>) -> Result<(), Refusal> {
+        if self.is_ambiguous {
+            return Err(AMBIGUOUS);
+        }
         let Some(complete) = self.complete else { return Ok(()) };
         let is_consistent = match (self.length, bytes) {
             (Some(length), Some(bytes)) if complete => length == bytes,
@@ -205,7 +213,10 @@ pub(super) fn append(ask: Ask, token: &str, request: &Request<'_>, cx: &mut Cont
 }
 
 fn check_append(ask: &Ask, request: &Request<'_>, wish: &Wish, bytes: Option<u64>) -> Result<u64, Refusal> {
-    let is_part = request.field("content-type").is_some_and(|value| {
+    if wish.is_ambiguous {
+        return Err(AMBIGUOUS);
+    }
+    let is_part = request.fields().only("content-type")?.is_some_and(|value| {
         let kind = value.split(|&byte| byte == b';').next().unwrap_or_default();
         trim_ows(kind).eq_ignore_ascii_case(PARTIAL_TYPE.as_bytes())
     });

@@ -143,6 +143,53 @@ fn the_headers_come_back_as_they_were_received() {
 }
 
 #[test]
+fn an_echo_is_no_page_of_this_site() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let content = b"<script>alert(1)</script>";
+        for (field, expected) in [
+            ("Content-Type: text/html", "text/plain"),
+            ("Content-Type: TEXT/HTML;charset=utf-7", "text/plain"),
+            ("Content-Type: application/xhtml+xml", "text/plain"),
+            ("Content-Type: image/svg+xml", "text/plain"),
+            ("Content-Type: text/xml", "text/plain"),
+            ("Content-Type: application/xml ; a=b", "text/plain"),
+            ("Content-Type: application/atom+xml", "text/plain"),
+            ("Content-Type: text/xsl", "text/plain"),
+            ("Content-Type: multipart/x-mixed-replace; boundary=b", "text/plain"),
+            ("Content-Type: multipart/form-data; boundary=b", "text/plain"),
+            ("Content-Type: message/rfc822", "text/plain"),
+            ("Content-Type: application/pdf", "text/plain"),
+            // A browser would find a page in each of these, or look into the content.
+            ("Content-Type: image/png, text/html", "application/octet-stream"),
+            ("Content-Type: image/png\r\nContent-Type: text/html", "application/octet-stream"),
+            ("Content-Type: text /html", "application/octet-stream"),
+            ("Content-Type: text", "application/octet-stream"),
+            ("Content-Type: */*", "*/*"),
+            ("Content-Type:", "application/octet-stream"),
+            ("X: y", "application/octet-stream"),
+            ("Content-Type: text/plain; charset=utf-16", "text/plain; charset=utf-16"),
+            ("Content-Type: application/json", "application/json"),
+            ("Content-Type: image/png", "image/png"),
+        ] {
+            for method in ["POST", "PUT", "PATCH", "DELETE"] {
+                let got = Client::connect(server.port).ask(method, "/api/echo", &[field], content);
+                let got = got.expect(200).with_body(content);
+                assert_eq!(got.must("content-type"), expected, "{field}");
+                assert_eq!(got.must("x-content-type-options"), "nosniff", "{field}");
+                assert_eq!(got.must("content-security-policy"), "default-src 'none'; sandbox", "{field}");
+            }
+        }
+        let mut client = Client::connect(server.port);
+        for path in ["/api/query/%3Cscript%3E?%3Cscript%3E", "/api/headers", "/plain/?json", "/plain/?text"] {
+            let got = client.get(path).expect(200);
+            assert_eq!(got.must("x-content-type-options"), "nosniff", "{path}");
+        }
+    });
+}
+
+#[test]
 fn the_headers_come_back_without_secrets() {
     let docroot = Docroot::new();
     on_both(|model| {

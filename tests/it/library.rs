@@ -368,6 +368,26 @@ fn listings_and_metrics_go_to_names_that_the_server_is_known_by() {
     assert!(error.contains("'a:80'") && error.contains("port"), "{error}");
 }
 
+#[test]
+fn content_of_two_types_has_none() {
+    on_both(|model| {
+        let builder = Server::builder()
+            .post("/form", |call| call.form().map(|_| "form"))
+            .post("/parts", |call| call.multipart().map(|_| "parts"))
+            .post("/type", |call| call.content_type());
+        let server = InProcess::start(model, builder);
+        let ask =
+            |path: &str, fields: &[&str]| Client::connect(server.port).ask("POST", path, fields, b"a=b");
+        let form = "Content-Type: application/x-www-form-urlencoded";
+        ask("/form", &[form]).expect(200);
+        for fields in [[form, "Content-Type: text/plain"], ["Content-Type: text/plain", form], [form, form]] {
+            ask("/form", &fields).expect(415);
+            ask("/parts", &fields).expect(400);
+            ask("/type", &fields).expect(200).with_body("");
+        }
+    });
+}
+
 /// A later route at the same path once decided for all methods where they are called and how much they take.
 #[test]
 fn routes_at_one_path_keep_what_was_said_of_each() {

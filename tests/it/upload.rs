@@ -1086,6 +1086,33 @@ fn a_browser_runs_no_script_of_an_uploaded_page() {
 }
 
 #[test]
+fn a_server_that_works_as_root_warns_of_it() {
+    let docroot = docroot();
+    let programs = tempfile::tempdir().unwrap();
+    let cgi = format!("/cgi={}", programs.path().display());
+    let is_root = rustix::process::geteuid().is_root();
+    on_both(|model| {
+        for (flags, risks) in [
+            (&["--upload", "/up"][..], "takes uploads as root"),
+            (&["--cgi", &cgi], "runs programs as root"),
+            (&["--cgi", &cgi, "--upload", "/up"], "runs programs and takes uploads as root"),
+            (&[], ""),
+        ] {
+            let mut server = Server::start(model, &docroot.root(), flags);
+            Client::connect(server.port).get("/hello.txt").expect(200);
+            server.signal(Signal::TERM);
+            assert_eq!(server.wait_exit(), 0);
+            let text = server.err.text();
+            let lines: Vec<&str> = text.lines().filter(|line| line.contains("as root")).collect();
+            match is_root && !risks.is_empty() {
+                true => assert!(lines.len() == 1 && lines[0].contains(risks), "{flags:?}: {text}"),
+                false => assert_eq!(lines.len(), 0, "{flags:?}: {text}"),
+            }
+        }
+    });
+}
+
+#[test]
 fn a_server_that_anybody_may_write_to_says_so() {
     let docroot = docroot();
     for (more, warns) in [

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use flate2::{Compress, Compression, FlushCompress};
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
 use self::walk::{Broken, Entry, Meta, Walk};
 use self::zip::Zip;
@@ -26,6 +27,7 @@ use crate::http::{Body, Filled, Request, Response, Status};
 use crate::jobs::Then;
 use crate::offload::{Offloaded, Producer};
 use crate::places::Taken;
+use crate::text::{has_bidi_control, is_bidi_control};
 
 /// A piece has about this size.
 const PIECE_BYTES: usize = 64 * KIB;
@@ -136,6 +138,27 @@ fn refusal(trouble: Trouble, path: &[u8], html: bool) -> Response {
             error(Status::SERVICE_UNAVAILABLE, "the folder cannot be read now", html)
         }
     }
+}
+
+/// The name of an entry. Characters that change the direction of text are percent-encoded: unpacked
+/// elsewhere, a name must not look like another, and two names must not become one.
+fn unpacked_name(name: Vec<u8>) -> Vec<u8> {
+    if !has_bidi_control(&name) {
+        return name;
+    }
+    let mut shown = Vec::with_capacity(name.len() + 16);
+    for chunk in name.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            let mut bytes = [0; 4];
+            let bytes = character.encode_utf8(&mut bytes).as_bytes();
+            match is_bidi_control(character) {
+                true => shown.extend(percent_encode(bytes, NON_ALPHANUMERIC).flat_map(str::bytes)),
+                false => shown.extend_from_slice(bytes),
+            }
+        }
+        shown.extend_from_slice(chunk.invalid());
+    }
+    shown
 }
 
 /// What is written next.
@@ -249,7 +272,7 @@ impl Archive {
     }
 
     fn begin(&mut self, entry: Entry, out: &mut Vec<u8>) -> io::Result<()> {
-        let name = [&self.top[..], b"/", &entry.name].concat();
+        let name = unpacked_name([&self.top[..], b"/", &entry.name].concat());
         self.packer.begin(&name, &entry.meta, out)?;
         match entry.file {
             Some(file) => self.stage = Stage::Content { file, at: 0, size: entry.meta.size },
