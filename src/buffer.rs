@@ -452,7 +452,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn prepared(body: &[u8]) -> Arc<Prepared> {
-        Arc::new(Prepared::new(b"", body))
+        Arc::new(Prepared::new(&crate::http::headers::Headers::new(), body))
     }
 
     /// Takes the queue's bytes in writes of `sizes`, round and round.

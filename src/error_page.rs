@@ -19,8 +19,10 @@ pub(crate) fn error(status: Status, detail: &str, html: bool) -> Response {
         pages::error_text(status.code(), status.reason(), detail, &mut body);
         "text/plain; charset=utf-8"
     };
-    let response =
-        Response::new(status).with_field("Content-Type", content_type).with_body(Body::Bytes(body));
+    let response = Response::new(status)
+        .by_server()
+        .with_field("Content-Type", content_type)
+        .with_body(Body::Bytes(body));
     match status {
         Status::SERVICE_UNAVAILABLE => response.with_field("Retry-After", "1"),
         _ => response,

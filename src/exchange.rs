@@ -18,6 +18,7 @@ use crate::error_page;
 use crate::files;
 use crate::handler::{Answer, BodySink, Context, Extra, Peer, Sunk, WithContent};
 use crate::http::connection::{Expired, RespondContext};
+use crate::http::headers::Flaw;
 use crate::http::request::FieldSlots;
 use crate::http::response::OpenFile;
 use crate::http::{
@@ -646,7 +647,11 @@ impl<'a, O: Observer> Exchange<'a, O> {
             self.work().sink_room = Some(room);
             if let Some(interim) = sink.interim() {
                 let work = self.client.work.get_or_insert_with(|| self.driver.hire());
-                self.client.conn.respond_interim(interim, &mut work.out);
+                let (status, flaw) = (interim.status(), interim.flaw());
+                if !self.client.conn.respond_interim(interim, &mut work.out) {
+                    log::error!("{}: status {} is not interim, and was not sent", self.id, status.code());
+                }
+                log_flaw(self.id, status, flaw);
             }
         }
         self.accept(Task::Sinking(sink));
@@ -818,6 +823,10 @@ impl<'a, O: Observer> Exchange<'a, O> {
         if !self.client.conn.is_owed() {
             return;
         }
+        if let Some(why) = response.fault() {
+            log::error!("{}: a handler's response cannot be sent: {why}", self.id);
+            response = failed().closing();
+        }
         let status = response.status();
         let mut user = None;
         if !self.driver.extra.is_empty() {
@@ -825,7 +834,9 @@ impl<'a, O: Observer> Exchange<'a, O> {
             response = self.driver.extra.said_on(response);
             self.driver.extra.clear();
         }
-        let logged = self.driver.access.is_some().then(|| match self.client.conn.answers_head() {
+        log_flaw(self.id, status, response.flaw());
+        let is_head_only = || self.client.conn.answers_head() || status.is_without_content();
+        let logged = self.driver.access.is_some().then(|| match is_head_only() {
             true => 0,
             false => response.body().len().unwrap_or(0),
         });
@@ -878,6 +889,10 @@ impl<'a, O: Observer> Exchange<'a, O> {
             bytes = out.len().saturating_sub(before);
             filled
         });
+        if !self.client.conn.is_streaming() {
+            log::error!("{}: a body source changed bytes that were not its own", self.id);
+            return bytes;
+        }
         if let Some(line) = work.lines.back_mut() {
             line.content_bytes += bytes as u64;
         }
@@ -1042,6 +1057,20 @@ const TOO_SLOW: ProtocolError =
 /// Keeps the places of content that has come whole. False if one of them was lost before.
 fn settle(sink: &dyn BodySink) -> bool {
     sink.seats().into_iter().flatten().all(|seat| seat.settle())
+}
+
+/// Logs that a header is not sent as it was given.
+#[inline]
+fn log_flaw(id: ConnId, status: Status, flaw: Option<Flaw>) {
+    match flaw {
+        None => {}
+        Some(flaw @ (Flaw::Name | Flaw::Control)) => {
+            log::warn!("{id}: response with status {}: {}", status.code(), flaw.reason());
+        }
+        Some(flaw @ (Flaw::Framing | Flaw::Close)) => {
+            log::debug!("{id}: response with status {}: {}", status.code(), flaw.reason());
+        }
+    }
 }
 
 fn content_too_large() -> Response {

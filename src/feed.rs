@@ -138,7 +138,8 @@ impl Feed {
         self.tell(None, data);
     }
 
-    /// Tells everybody, under a name that pages listen for with `addEventListener`.
+    /// Tells everybody, under a name that pages listen for with `addEventListener`. Control
+    /// characters are left out of it.
     pub fn send_named(&self, name: &str, data: &str) {
         self.tell(Some(name), data);
     }
@@ -337,13 +338,14 @@ fn beat(bell: &Bell, shared: &Weak<Shared>, every: Duration) {
     }
 }
 
-/// An event as it goes over the wire (WHATWG HTML section 9.2.5). Lines end in LF, CR or both: each of the data gets a
-/// field of its own, and a name has none.
+/// An event as it goes over the wire (WHATWG HTML section 9.2.5). Lines end in LF, CR or both: each
+/// line of the data gets a field of its own. A name has no control characters, and the data no NUL:
+/// U+FFFD stands for it.
 fn written(id: &str, name: Option<&str>, data: &str) -> Vec<u8> {
     let mut out = format!("id: {id}\n");
     if let Some(name) = name {
         out.push_str("event: ");
-        out.extend(name.chars().filter(|char| !matches!(char, '\r' | '\n')));
+        out.extend(name.chars().filter(|char| !char.is_control()));
         out.push('\n');
     }
     let mut rest = Some(data);
@@ -354,7 +356,10 @@ fn written(id: &str, name: Option<&str>, data: &str) -> Vec<u8> {
             None => (text, None),
         };
         out.push_str("data: ");
-        out.push_str(line);
+        for (at, part) in line.split('\0').enumerate() {
+            out.push_str(if at == 0 { "" } else { "\u{fffd}" });
+            out.push_str(part);
+        }
         out.push('\n');
         rest = behind;
     }
@@ -428,6 +433,8 @@ mod tests {
                 "a\nb\r\nc\rd\n",
                 "id: 1\nevent: xy\ndata: a\ndata: b\ndata: c\ndata: d\ndata: \n\n",
             ),
+            (Some("x\0y\u{7f}\u{85}z"), "a\0b\tc", "id: 1\nevent: xyz\ndata: a\u{fffd}b\tc\n\n"),
+            (Some("\r\ndata: x"), "\r", "id: 1\nevent: data: x\ndata: \ndata: \n\n"),
         ];
         for (name, data, expected) in cases {
             assert_eq!(String::from_utf8(written("1", name, data)).unwrap(), expected);

@@ -12,8 +12,9 @@ use crate::config::Limits;
 use crate::conn_id::ConnId;
 use crate::error_page;
 use crate::files::{FileAnswer, Files};
+use crate::http::headers::How;
 use crate::http::refusal::Refusal;
-use crate::http::response::push_field;
+use crate::http::response::Author;
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::{Errands, Job, JobDesk, Then, Ticket, TicketState, Waker};
 use crate::places::Seat;
@@ -229,32 +230,54 @@ pub struct Context<'a> {
     pub(crate) watch: &'a mut Change,
 }
 
-/// On which answers a field is said that is not the answer's own.
+/// On which responses a header goes that is not the response's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// On all of them.
     Always,
-    /// On those that give what was asked for or say where it is: 2xx and 3xx.
+    /// On those that have what was asked for or where it is: 2xx and 3xx.
     Success,
-    /// On all that do not say a field of that name themselves.
+    /// On those that have no header of that name themselves.
     Unsaid,
 }
 
-/// What wrappers around a handler have to say about the request in hand, whoever answers it and whenever.
+/// The origin of a header that is not the response's own. Applied in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Giver {
+    /// The server itself: CORS, downloads, passwords. A program's own header counts.
+    Server,
+    /// The operator, by a rule for the path. Replaces the server's headers, and not a program's.
+    Operator,
+    /// A wrapper around a handler, in a program that uses the library. Replaces or adds, as asked
+    /// for.
+    Wrapper,
+}
+
+/// One header for the response to the request in hand.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    giver: Giver,
+    how: How,
+    when: When,
+    /// Length of the name, and where the value ends. The name begins where the value before it
+    /// ends.
+    name_len: usize,
+    end: usize,
+}
+
+/// Headers that wrappers around a handler give to the response to the request in hand. They wait
+/// here until the response exists, because it may come from a job or a file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extra {
-    always: Vec<u8>,
-    on_success: Vec<u8>,
-    /// Said unless the answer says a field of that name itself.
-    unless_said: Vec<u8>,
-    /// Of the path asked for; also said unless the answer does, as a file does with the lines of its own path.
-    by_path: Vec<u8>,
-    by_path_on_success: Vec<u8>,
+    given: Vec<Given>,
+    /// Names and values of those, one behind the other.
+    text: Vec<u8>,
     /// Who the client has proved to be: for the access log.
     user: Option<String>,
     /// How often programs have referred to other paths to answer it.
     redirects: u8,
-    /// Whether anything was said since it was cleared. Asked three times a request, while nearly all say nothing.
+    /// Anything was given since it was cleared. Asked three times a request, and nearly always
+    /// false.
     is_said: bool,
 }
 
@@ -273,55 +296,45 @@ impl Extra {
         if !std::mem::take(&mut self.is_said) {
             return;
         }
-        self.always.clear();
-        self.on_success.clear();
-        self.unless_said.clear();
-        self.by_path.clear();
-        self.by_path_on_success.clear();
+        self.given.clear();
+        self.text.clear();
         self.user = None;
         self.redirects = 0;
     }
 
-    fn push(&mut self, when: When, name: &str, value: &[u8]) {
+    fn give(&mut self, giver: Giver, how: How, when: When, name: &[u8], value: &[u8]) {
         let said = self.say();
-        let lines = match when {
-            When::Always => &mut said.always,
-            When::Success => &mut said.on_success,
-            When::Unsaid => &mut said.unless_said,
-        };
-        push_field(lines, name, value);
+        said.text.extend_from_slice(name);
+        said.text.extend_from_slice(value);
+        let how = if when == When::Unsaid { How::IfAbsent } else { how };
+        said.given.push(Given { giver, how, when, name_len: name.len(), end: said.text.len() });
     }
 
-    /// The response with the lines that its status and its own fields leave room for.
+    /// The response with these headers, as far as its status and its own headers allow.
     pub(crate) fn said_on(&self, mut response: Response) -> Response {
         let is_success = (200..400).contains(&response.status().code());
-        response = response.with_written_fields(&self.always);
-        if is_success {
-            response = response.with_written_fields(&self.on_success);
-            response = said_unless_said(response, &self.by_path_on_success);
+        let is_program = response.author() == Author::Program;
+        for giver in [Giver::Server, Giver::Operator, Giver::Wrapper] {
+            let mut at = 0;
+            for given in &self.given {
+                let (name, value) = self.text[at..given.end].split_at(given.name_len);
+                at = given.end;
+                if given.giver == giver && (is_success || given.when != When::Success) {
+                    let how = match giver {
+                        Giver::Server | Giver::Operator if is_program => How::IfAbsent,
+                        Giver::Server | Giver::Operator | Giver::Wrapper => given.how,
+                    };
+                    response.put(how, name, value);
+                }
+            }
         }
-        response = said_unless_said(response, &self.by_path);
-        said_unless_said(response, &self.unless_said)
+        response
     }
 
     /// Who the client is, if that is known; asked for once a request.
     pub(crate) fn take_user(&mut self) -> Option<String> {
         self.user.take()
     }
-}
-
-/// The response with those of the lines whose names it does not say itself.
-fn said_unless_said(response: Response, lines: &[u8]) -> Response {
-    if lines.is_empty() {
-        return response;
-    }
-    let is_new = |line: &&[u8]| {
-        let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
-        !response.says(name)
-    };
-    let new: Vec<u8> =
-        lines.split_inclusive(|&byte| byte == b'\n').filter(is_new).flatten().copied().collect();
-    response.with_written_fields(&new)
 }
 
 impl Context<'_> {
@@ -406,17 +419,28 @@ impl Context<'_> {
         self.extra.say().redirects = redirects;
     }
 
-    /// Has a field line said on the answer to the request in hand, whoever makes it: now, a job, a file.
-    /// For wrappers around a handler (CORS, custom fields), which do not see the answer.
-    pub fn add_field(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
-        self.extra.push(when, name, value.as_ref());
+    /// Sets a header of the response to the request in hand. For wrappers around a handler, which
+    /// do not see the response: it may come from a job or a file. Replaces the response's own
+    /// header of that name; otherwise as [`Response::with_field`].
+    pub fn set_field(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
+        self.extra.give(Giver::Wrapper, How::Set, when, name.as_bytes(), value.as_ref());
     }
 
-    /// Has these written field lines, of the path asked for, said on the answer unless it says them itself.
-    pub(crate) fn add_path_fields(&mut self, always: &[u8], on_success: &[u8]) {
-        let said = self.extra.say();
-        said.by_path.extend_from_slice(always);
-        said.by_path_on_success.extend_from_slice(on_success);
+    /// Adds a header to the response to the request in hand, beside its own of that name; otherwise
+    /// as [`Response::with_added_field`].
+    pub fn add_field(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
+        self.extra.give(Giver::Wrapper, How::Add, when, name.as_bytes(), value.as_ref());
+    }
+
+    /// Sets a header of the server itself. A program's own header and a rule of the operator have
+    /// precedence.
+    pub(crate) fn set_own_field(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
+        self.extra.give(Giver::Server, How::Set, when, name.as_bytes(), value.as_ref());
+    }
+
+    /// Sets a header by a rule of the operator for the path asked for.
+    pub(crate) fn set_path_field(&mut self, when: When, name: &[u8], value: &[u8]) {
+        self.extra.give(Giver::Operator, How::IfAbsent, when, name, value);
     }
 
     /// Has the access log say who the client has proved to be.
@@ -569,7 +593,7 @@ impl Handler for Router {
 /// The answer to a method that is not offered here: OPTIONS is told what is, an unknown one gets 501, the rest 405.
 pub(crate) fn method_not_allowed(request: &Request<'_>, allow: &str) -> Response {
     match request.method() {
-        Method::Options => Response::new(Status::NO_CONTENT).with_field("Allow", allow),
+        Method::Options => Response::new(Status::NO_CONTENT).by_server().with_field("Allow", allow),
         Method::Other(_) => error_page::error(
             Status::NOT_IMPLEMENTED,
             "this server does not know that method",

@@ -6,14 +6,16 @@
 
 use crate::http::Status;
 use crate::http::body::is_token;
-use crate::http::response::push_field;
+use crate::http::headers::{Flaw, Headers};
 
 /// A head, judged.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) answer: Kind,
-    /// Field lines for the answer, as they go on the wire.
-    pub(super) fields: Vec<u8>,
+    /// Headers for the response.
+    pub(super) headers: Headers,
+    /// The script asked for `Connection: close`.
+    pub(super) closes: bool,
     /// What `Content-Length` promised. The answer's framing is ours; the promise is held against the content.
     pub(super) content_bytes: Option<u64>,
 }
@@ -45,26 +47,14 @@ pub(super) fn take_head(output: &[u8]) -> Result<Option<(Head, usize)>, &'static
     }
 }
 
-/// Fields that are the connection's to say.
-const OURS: [&str; 9] = [
-    "connection",
-    "date",
-    "keep-alive",
-    "proxy-connection",
-    "server",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 #[derive(Default)]
 struct Draft {
     status: Option<Status>,
     location: Option<Vec<u8>>,
     content_bytes: Option<u64>,
     has_type: bool,
-    fields: Vec<u8>,
+    headers: Headers,
+    closes: bool,
 }
 
 impl Draft {
@@ -92,7 +82,7 @@ impl Draft {
             self.content_bytes = Some(digits.and_then(|text| text.parse().ok()).ok_or("no Content-Length")?);
             return Ok(());
         }
-        if OURS.iter().any(|ours| is(ours)) {
+        if is("server") {
             return Ok(());
         }
         if is("location") {
@@ -103,12 +93,13 @@ impl Draft {
             once(self.has_type)?;
             self.has_type = true;
         }
-        push_field(&mut self.fields, name, value);
+        // One that only the connection may write is left out.
+        self.closes |= self.headers.add(name, value) == Some(Flaw::Close);
         Ok(())
     }
 
     fn judge(self) -> Result<Head, &'static str> {
-        let Draft { status, location, content_bytes, has_type, fields } = self;
+        let Draft { status, location, content_bytes, has_type, headers, closes } = self;
         let is_local = |to: &[u8]| to.starts_with(b"/") && !to.starts_with(b"//");
         let answer = match (status, location, has_type) {
             (None, Some(to), false) if is_local(&to) => Kind::Local(to),
@@ -119,7 +110,7 @@ impl Draft {
             (Some(status), None, false) => Kind::Bare(status),
             (None, None, false) => return Err("its head has neither Content-Type, Location nor Status"),
         };
-        Ok(Head { answer, fields, content_bytes })
+        Ok(Head { answer, headers, closes, content_bytes })
     }
 }
 
@@ -152,7 +143,7 @@ mod tests {
                     Kind::Bare(status) => format!("bare {}", status.code()),
                     Kind::Local(path) => format!("local {}", path.escape_ascii()),
                 };
-                Ok((kind, head.fields.escape_ascii().to_string()))
+                Ok((kind, head.headers.as_bytes().escape_ascii().to_string()))
             }
             Ok(None) => Ok(("nothing".to_owned(), String::new())),
             Err(why) => Err(*why),

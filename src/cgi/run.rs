@@ -325,9 +325,12 @@ impl Run {
 
     /// Its head is there.
     fn begin_answer(self: &Arc<Self>, state: &mut State, head: Head, now: Instant) -> Option<Done> {
-        let Head { answer, fields, content_bytes } = head;
+        let Head { answer, headers, closes, content_bytes } = head;
         let source = || Body::Source(Box::new(Output { run: Arc::clone(self) }));
-        let respond = |status| Response::new(status).with_written_fields(&fields);
+        let respond = |status| {
+            let response = Response::new(status).with_headers(headers.as_bytes());
+            if closes { response.closing() } else { response }
+        };
         state.promised_bytes = content_bytes;
         state.stage = match answer {
             Kind::Local(target) => {

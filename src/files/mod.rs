@@ -29,16 +29,16 @@ use crate::handler::{Answer, Context, Handler, Now, When, method_not_allowed};
 use crate::http::conditional::{self, Precondition, Validators};
 use crate::http::date::fmt_http_date;
 use crate::http::fields::NameFilter;
+use crate::http::headers::{Headers, How, lines};
 use crate::http::negotiate::Coding;
 use crate::http::range::{self, ByteRange, Selection};
 use crate::http::refusal::Refusal;
 use crate::http::request::KeptHead;
-use crate::http::response::{OpenFile, Prepared, push_field, push_status_line};
+use crate::http::response::{OpenFile, Prepared};
 use crate::http::{Body, Method, Request, Response, Status, target};
 use crate::jobs::{Then, lock};
 use crate::offload::Offloaded;
 use crate::places::Taken;
-use crate::text;
 
 pub use cache::FileCache;
 use cache::Forms;
@@ -71,13 +71,11 @@ pub(crate) struct CachedFile {
     pub(crate) meta: Meta,
     compressible: Compressible,
     content: Content,
-    /// Status line and field lines of the 200, `Content-Length` included.
+    /// The 200, without its content if that is on the disk. Its headers are those of a 206, too.
     prepared: Arc<Prepared>,
-    /// Where the fields that a 304 repeats stand in the prepared head: `Last-Modified`, `ETag`, `Vary` and the
-    /// operator's (RFC 9110 section 15.4.5).
+    /// Where the headers that a 304 repeats stand among the prepared ones: `Last-Modified`, `ETag`,
+    /// `Vary` and the operator's (RFC 9110 section 15.4.5).
     validator_lines: std::ops::Range<usize>,
-    /// The fields of a 206: all but the length.
-    part_lines: std::ops::Range<usize>,
 }
 
 #[derive(Debug)]
@@ -92,40 +90,31 @@ impl CachedFile {
     /// A file with its head made beforehand. `body` is its content if that is to be in memory.
     fn new(meta: Meta, content: Content, body: &[u8]) -> Self {
         let compressible = types::compressible(meta.content_type);
-        let len = match content {
-            Content::InMemory => body.len() as u64,
-            Content::OnDisk(_) => meta.stamp.size,
-        };
-        let mut head = Vec::with_capacity(256);
-        push_status_line(&mut head, Status::OK);
-        let start = head.len();
-        push_field(&mut head, "Content-Type", meta.content_type.as_bytes());
+        let mut headers = Headers::with_capacity(256);
+        headers.set("Content-Type", meta.content_type.as_bytes());
         if let Some(coding) = meta.coding {
-            push_field(&mut head, "Content-Encoding", coding.name().as_bytes());
+            headers.set("Content-Encoding", coding.name().as_bytes());
         }
         if !meta.is_weak() {
-            push_field(&mut head, "Accept-Ranges", b"bytes");
+            headers.set("Accept-Ranges", b"bytes");
         }
-        let validators = head.len();
+        let validators = headers.as_bytes().len();
         if let Some(modified) = meta.stamp.last_modified() {
-            push_field(&mut head, "Last-Modified", &fmt_http_date(modified));
+            headers.set("Last-Modified", &fmt_http_date(modified));
         }
-        push_field(&mut head, "ETag", &meta.etag);
+        headers.set("ETag", &meta.etag);
         if compressible != Compressible::No {
-            push_field(&mut head, "Vary", b"Accept-Encoding");
+            headers.set("Vary", b"Accept-Encoding");
         }
-        head.extend_from_slice(&meta.lines);
-        let end = head.len();
-        head.extend_from_slice(b"Content-Length: ");
-        text::push_decimal(&mut head, len);
-        head.extend_from_slice(b"\r\n");
+        for line in lines(&meta.lines) {
+            headers.put(How::Set, line.name(), line.value());
+        }
         CachedFile {
             meta,
             compressible,
             content,
-            prepared: Arc::new(Prepared::new(&head, body)),
-            validator_lines: validators..end,
-            part_lines: start..end,
+            prepared: Arc::new(Prepared::new(&headers, body)),
+            validator_lines: validators..headers.as_bytes().len(),
         }
     }
 
@@ -519,7 +508,7 @@ fn answer(
         };
         // Who is not given the application's page is told that nothing is there.
         if !is_found {
-            cx.add_field(When::Always, "Vary", "Accept");
+            cx.set_own_field(When::Always, "Vary", "Accept");
         }
     }
     match found {
@@ -605,7 +594,8 @@ fn compressed_response(
     };
     let gzip = coding::Gzip::new(input, original.len(), level, place);
     Response::new(Status::OK)
-        .with_written_fields(&form.prepared.head()[form.part_lines.clone()])
+        .by_server()
+        .with_headers(form.prepared.headers())
         .with_body(Body::Source(Box::new(Offloaded::new(gzip, cx))))
 }
 
@@ -613,6 +603,7 @@ fn compressed_response(
 /// about its age, and conditions do not apply to it.
 fn page_instead(page: &CachedFile, status: Status) -> Response {
     Response::new(status)
+        .by_server()
         .with_field("Content-Type", page.meta.content_type)
         .with_body(page.part(0, page.len()))
 }
@@ -656,7 +647,8 @@ fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Re
         Precondition::Proceed => None,
         Precondition::NotModified => Some(
             Response::new(Status::NOT_MODIFIED)
-                .with_written_fields(&file.prepared.head()[file.validator_lines.clone()]),
+                .by_server()
+                .with_headers(&file.prepared.headers()[file.validator_lines.clone()]),
         ),
         Precondition::Failed => Some(error(
             Status::PRECONDITION_FAILED,
@@ -732,16 +724,18 @@ const DECIDING: NameFilter = NameFilter::of(&[
 
 fn whole_response(file: &CachedFile) -> Response {
     match &file.content {
-        Content::InMemory => Response::prepared(Arc::clone(&file.prepared)),
+        Content::InMemory => Response::prepared(Arc::clone(&file.prepared)).by_server(),
         Content::OnDisk(_) => Response::new(Status::OK)
-            .with_written_fields(&file.prepared.head()[file.part_lines.clone()])
+            .by_server()
+            .with_headers(file.prepared.headers())
             .with_body(file.part(0, file.len())),
     }
 }
 
 fn part_response(file: &CachedFile, part: ByteRange) -> Response {
     Response::new(Status::PARTIAL_CONTENT)
-        .with_written_fields(&file.prepared.head()[file.part_lines.clone()])
+        .by_server()
+        .with_headers(file.prepared.headers())
         .with_field("Content-Range", format!("bytes {}-{}/{}", part.first, part.last, file.len()))
         .with_body(file.part(part.first, part.byte_count()))
 }
@@ -766,7 +760,8 @@ fn parts_response(file: &CachedFile, parts: &[ByteRange]) -> Response {
     bodies.push(Body::Bytes(format!("\r\n--{boundary}--\r\n").into_bytes()));
     Response::new(Status::PARTIAL_CONTENT)
         .with_field("Content-Type", format!("multipart/byteranges; boundary={boundary}"))
-        .with_written_fields(&file.prepared.head()[file.validator_lines.clone()])
+        .by_server()
+        .with_headers(&file.prepared.headers()[file.validator_lines.clone()])
         .with_body(Body::Sequence(bodies))
 }
 

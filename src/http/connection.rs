@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 
 use super::body::{BodyDecoder, BodyEncoder, Decoded};
 use super::error::{CloseReason, ProtocolError};
+use super::headers::Headers;
 use super::request::{self, Content, FieldSlots, MethodLabel, Request, Scan, WholeHead};
 use super::response::{
-    Body, BodySource, DATE_AT, PREPARED_COPIED_BYTES_MAX, Prepared, Response, SERVER_AND_DATE, Status,
-    push_status_line,
+    Body, BodySource, PREPARED_COPIED_BYTES_MAX, Prepared, Response, Status, push_content_length,
+    push_server_and_date, push_status_line,
 };
 use crate::buffer::SendQueue;
 use crate::config::{Limits, Timeouts};
-use crate::text;
 
 /// Empty lines tolerated before a request line (RFC 9112 section 2.2 asks for at least one).
 const BLANK_LINES_MAX: u8 = 8;
@@ -431,20 +431,22 @@ impl Connection {
         }
     }
 
-    /// Puts an interim response into `out`: status and field lines. A client of HTTP/1.0 does not know such
-    /// (RFC 9110 section 15.2), and after the answer it would be taken for one.
-    pub fn respond_interim(&mut self, response: Response, out: &mut SendQueue) {
-        let Writing::Owed(owed) = &self.writing else { return };
-        debug_assert!(response.status().code() < 200, "an answer is not interim");
-        if owed.minor == 0 {
-            return;
+    /// Puts an interim response into `out`: status and headers. A client of HTTP/1.0 does not know
+    /// such (RFC 9110 section 15.2), and after the final response it would be taken for one. A
+    /// response that is not interim is not sent: it would be taken for the final one. Nor is 101,
+    /// behind which no HTTP would follow. Returns whether it was sent.
+    pub fn respond_interim(&mut self, response: Response, out: &mut SendQueue) -> bool {
+        let is_interim = response.status().is_interim();
+        if !is_interim || !matches!(self.writing, Writing::Owed(Owed { minor: 1.., .. })) {
+            return is_interim;
         }
-        let (status, fields, _) = response.into_parts();
+        let (status, headers, _) = response.into_parts();
         out.gather(|bytes| {
             push_status_line(bytes, status);
-            bytes.extend_from_slice(&fields);
+            bytes.extend_from_slice(headers.as_bytes());
             bytes.extend_from_slice(b"\r\n");
         });
+        true
     }
 
     /// The head or its framing broke the protocol: no more requests are read, and an answer is owed unless one
@@ -466,7 +468,7 @@ impl Connection {
     /// Connection. A body source comes back: fill the queue from it through [`Connection::push_piece`].
     pub fn respond(
         &mut self,
-        response: Response,
+        mut response: Response,
         cx: RespondContext<'_>,
         out: &mut SendQueue,
     ) -> Option<Box<dyn BodySource>> {
@@ -481,15 +483,15 @@ impl Connection {
         if out.is_empty() {
             self.progress = Progress::starting(cx.now);
         }
-        let (status, fields, body) = response.into_parts();
+        if response.fault().is_some() {
+            response = unsendable();
+        }
+        let (status, headers, body) = response.into_parts();
         if let Body::Prepared(prepared) = body {
             self.writing = Writing::Done;
-            let is_usual = owed.minor >= 1
-                && self.persistence == Persistence::KeepAlive
-                && fields.is_empty()
-                && !owed.head_only();
+            let is_usual = owed.minor >= 1 && self.persistence == Persistence::KeepAlive && !owed.head_only();
             if !is_usual {
-                self.respond_prepared(owed, &prepared, &fields, cx, out);
+                self.respond_prepared(owed, &prepared, cx, out);
             } else if prepared.bytes().len() <= cx.limits.gather_bytes_max.min(PREPARED_COPIED_BYTES_MAX) {
                 out.gather(|bytes| prepared.push_dated(bytes, cx.date));
             } else {
@@ -497,23 +499,23 @@ impl Connection {
             }
             return None;
         }
-        self.respond_framed(owed, status, &fields, body, cx, out)
+        self.respond_framed(owed, status, &headers, body, cx, out)
     }
 
-    /// A prepared response for who wants more said, or less, than it says.
+    /// A prepared response whose head must change: HEAD, HTTP/1.0 or close.
     #[inline(never)]
     fn respond_prepared(
         &mut self,
         owed: Owed,
         prepared: &Arc<Prepared>,
-        fields: &[u8],
         cx: RespondContext<'_>,
         out: &mut SendQueue,
     ) {
         out.gather(|bytes| {
+            let start = bytes.len();
             bytes.extend_from_slice(prepared.head());
-            bytes.extend_from_slice(fields);
-            self.push_tail(bytes, cx.date, owed.minor);
+            bytes[start..][prepared.date_at()].copy_from_slice(cx.date);
+            self.push_persistence(bytes, owed.minor);
         });
         if !owed.head_only() {
             push_body(Body::Prepared(Arc::clone(prepared)), cx.limits, out);
@@ -526,26 +528,29 @@ impl Connection {
         &mut self,
         owed: Owed,
         status: Status,
-        fields: &[u8],
-        body: Body,
+        headers: &Headers,
+        mut body: Body,
         cx: RespondContext<'_>,
         out: &mut SendQueue,
     ) -> Option<Box<dyn BodySource>> {
-        let chunked = body.len().is_none() && owed.minor >= 1;
-        if body.len().is_none() && !chunked && !owed.head_only() {
+        if status.is_without_content() {
+            body = Body::Empty;
+        }
+        let is_source = body.len().is_none();
+        let chunked = is_source && owed.minor >= 1;
+        if is_source && !chunked && !owed.head_only() {
             self.close_after(CloseReason::Requested);
         }
         out.gather(|bytes| {
             push_status_line(bytes, status);
-            bytes.extend_from_slice(fields);
+            bytes.extend_from_slice(headers.as_bytes());
             if chunked {
                 bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
             } else if let (Some(len), false) = (body.len(), status.is_bodiless()) {
-                bytes.extend_from_slice(b"Content-Length: ");
-                text::push_decimal(bytes, len);
-                bytes.extend_from_slice(b"\r\n");
+                push_content_length(bytes, len);
             }
-            self.push_tail(bytes, cx.date, owed.minor);
+            push_server_and_date(bytes, headers, cx.date);
+            self.push_persistence(bytes, owed.minor);
         });
         self.writing = Writing::Done;
         if owed.head_only() || status.is_bodiless() {
@@ -560,11 +565,8 @@ impl Connection {
         None
     }
 
-    /// Server, Date, Connection and the empty line.
-    fn push_tail(&self, bytes: &mut Vec<u8>, date: &[u8; 29], minor: u8) {
-        let mut tail = *SERVER_AND_DATE;
-        tail[DATE_AT].copy_from_slice(date);
-        bytes.extend_from_slice(&tail);
+    /// Connection and the empty line.
+    fn push_persistence(&self, bytes: &mut Vec<u8>, minor: u8) {
         match self.persistence {
             Persistence::KeepAlive if minor >= 1 => {}
             // HTTP/1.0 takes silence for a close.
@@ -591,7 +593,9 @@ impl Connection {
         }
     }
 
-    /// Appends a piece of the answer's content through `fill`; returns what `fill` said.
+    /// Appends a piece of the answer's content through `fill`; returns what `fill` said. If `fill`
+    /// changed what was queued before, nothing of that is sent, and the connection no longer
+    /// streams: it ends with a reset.
     pub fn push_piece<T>(
         &mut self,
         out: &mut SendQueue,
@@ -608,12 +612,25 @@ impl Connection {
         if out.is_empty() {
             self.progress = Progress::starting(now);
         }
-        out.gather(|bytes| {
+        let mut is_spoiled = false;
+        let said = out.gather(|bytes| {
             let mark = encoder.start_piece(bytes);
+            let before = Tail::of(bytes);
             let said = fill(bytes);
+            is_spoiled = !before.is_intact(bytes, mark);
+            if is_spoiled {
+                // The queue counts what was there; none of it is sent.
+                bytes.resize(mark.max(bytes.len()), 0);
+            }
             encoder.finish_piece(mark, bytes);
             said
-        })
+        });
+        if is_spoiled {
+            out.reset(0);
+            self.break_content_off(CloseReason::HandlerFailed);
+            self.writing = Writing::Broken(BodyEncoder::UntilClose);
+        }
+        said
     }
 
     /// The answer's content is complete.
@@ -935,6 +952,31 @@ impl Connection {
     pub fn since(&self) -> Instant {
         self.progress.since
     }
+}
+
+/// The last bytes of a queue, by which a change of the queue is seen.
+struct Tail {
+    bytes: [u8; 16],
+}
+
+impl Tail {
+    fn of(queue: &[u8]) -> Tail {
+        let mut bytes = [0; 16];
+        let seen = queue.len().min(bytes.len());
+        bytes[..seen].copy_from_slice(&queue[queue.len() - seen..]);
+        Tail { bytes }
+    }
+
+    /// True if the queue, which was `len` bytes long, still ends there in these bytes.
+    fn is_intact(&self, queue: &[u8], len: usize) -> bool {
+        let seen = len.min(self.bytes.len());
+        queue.get(len - seen..len) == Some(&self.bytes[..seen])
+    }
+}
+
+/// In place of a response that would not be framed as its bytes are.
+fn unsendable() -> Response {
+    Response::new(Status::INTERNAL_SERVER_ERROR).by_server()
 }
 
 /// Queues a body of known length: small ones behind the head, so that both leave in one plain write.
@@ -1299,7 +1341,7 @@ mod tests {
     }
 
     /// What a prepared response of this content is on the wire, to this request head.
-    fn sent_prepared(head: &str, body: &[u8], fields: &str) -> Vec<u8> {
+    fn sent_prepared(head: &str, body: &[u8], fields: &[(&str, &str)]) -> Vec<u8> {
         let (limits, now) = (Limits::default(), origin());
         let mut conn = Connection::new(now);
         let (mut out, mut slots) = (SendQueue::new(), FieldSlots::new());
@@ -1307,9 +1349,10 @@ mod tests {
             conn.next_event(head.as_bytes(), &mut slots, &limits, now),
             Ok((_, Event::Request(_)))
         ));
-        let length = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n", body.len());
-        let prepared = Arc::new(Prepared::new(length.as_bytes(), body));
-        let response = Response::prepared(prepared).with_written_fields(fields.as_bytes());
+        let mut headers = Headers::new();
+        assert_eq!(headers.set("X-Own", b"1"), None);
+        let prepared = Response::prepared(Arc::new(Prepared::new(&headers, body)));
+        let response = fields.iter().fold(prepared, |made, (name, value)| made.with_field(name, value));
         assert!(
             conn.respond(response, RespondContext { now, date: DATE, limits: &limits }, &mut out).is_none()
         );
@@ -1332,27 +1375,39 @@ mod tests {
         let date = std::str::from_utf8(DATE).unwrap();
         for len in [0, 13, 1800, 2 * KIB, 16 * KIB, 20 * KIB] {
             let body = vec![b'x'; len];
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\n");
-            let tail = format!("Server: whirligig\r\nDate: {date}\r\n");
-            for (request, fields, last, content) in [
-                ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "", "", &body[..]),
-                ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "A: b\r\n", "", &body[..]),
-                ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "", "", &[]),
+            let length = format!("Content-Length: {len}\r\n");
+            let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+            let (server, own) = ("Server: whirligig\r\n", "X-Own: 1\r\n");
+            for (request, fields, first, server, last, content) in [
+                (get, &[][..], own, server, "", &body[..]),
+                (get, &[("A", "b")], "X-Own: 1\r\nA: b\r\n", server, "", &body[..]),
+                (get, &[("x-own", "2")], "x-own: 2\r\n", server, "", &body[..]),
+                (get, &[("Server", "s")], "X-Own: 1\r\nServer: s\r\n", "", "", &body[..]),
+                ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", &[], own, server, "", &[]),
                 (
                     "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-                    "",
+                    &[],
+                    own,
+                    server,
                     "Connection: keep-alive\r\n",
                     &body[..],
                 ),
                 (
                     "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-                    "",
+                    &[],
+                    own,
+                    server,
                     "Connection: close\r\n",
                     &body[..],
                 ),
+                (get, &[("Connection", "close")], own, server, "Connection: close\r\n", &body[..]),
             ] {
-                let expected = [format!("{head}{fields}{tail}{last}\r\n").as_bytes(), content].concat();
-                assert!(sent_prepared(request, &body, fields) == expected, "{len} bytes to {request:?}");
+                let head = format!("HTTP/1.1 200 OK\r\n{first}{length}{server}Date: {date}\r\n{last}\r\n");
+                let expected = [head.as_bytes(), content].concat();
+                assert!(
+                    sent_prepared(request, &body, fields) == expected,
+                    "{len} bytes to {request:?} {fields:?}"
+                );
             }
         }
     }

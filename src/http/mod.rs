@@ -13,6 +13,7 @@ pub(crate) mod disposition;
 pub mod error;
 pub mod fields;
 pub mod form;
+pub mod headers;
 pub mod jar;
 pub mod multipart;
 pub mod negotiate;

@@ -188,8 +188,9 @@ impl Builder {
         self.note(added)
     }
 
-    /// Puts a handler of your own around everything: it sees each request first, and passes on what it likes. The
-    /// last one is outermost. [`Context::add_field`](crate::handler::Context::add_field) reaches answers that come later.
+    /// Puts a handler of your own around everything: it sees each request first, and passes on what
+    /// it likes. The last one is outermost.
+    /// [`Context::set_field`](crate::handler::Context::set_field) reaches answers that come later.
     pub fn wrap<H: Handler + 'static>(mut self, wrap: impl FnOnce(Arc<dyn Handler>) -> H + 'static) -> Self {
         self.wrappers.push(Box::new(|inner| Arc::new(wrap(inner))));
         self

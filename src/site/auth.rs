@@ -187,7 +187,7 @@ fn lost() -> Answer {
 /// The client may come in. What it gets is for nobody else: a shared cache must not keep it.
 fn welcome(credentials: &Credentials, cx: &mut Context<'_>) {
     cx.set_user(&String::from_utf8_lossy(&credentials.user));
-    cx.add_field(When::Unsaid, "Cache-Control", "private");
+    cx.set_own_field(When::Unsaid, "Cache-Control", "private");
 }
 
 /// A password check that waits for a worker.

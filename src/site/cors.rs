@@ -55,11 +55,11 @@ impl Handler for Cors {
             (Allowed::These(_), None) => None,
         };
         if let Some(allows) = allows {
-            cx.add_field(When::Always, "Access-Control-Allow-Origin", allows);
+            cx.set_own_field(When::Always, "Access-Control-Allow-Origin", allows);
         }
         // Also where it is not allowed, or a cache would give that answer to a page that may have another.
         if matches!(self.allowed, Allowed::These(_)) {
-            cx.add_field(When::Always, "Vary", "Origin");
+            cx.set_own_field(When::Always, "Vary", "Origin");
         }
         let is_preflight = request.method() == Method::Options
             && origin.is_some()
@@ -68,14 +68,14 @@ impl Handler for Cors {
             return preflight(request, allows.is_some()).into();
         }
         if allows.is_some() {
-            cx.add_field(When::Always, "Access-Control-Expose-Headers", EXPOSED);
+            cx.set_own_field(When::Always, "Access-Control-Expose-Headers", EXPOSED);
         }
         self.inner.handle(request, cx)
     }
 }
 
 fn preflight(request: &Request<'_>, is_allowed: bool) -> Response {
-    let response = Response::new(Status::NO_CONTENT);
+    let response = Response::new(Status::NO_CONTENT).by_server();
     if !is_allowed {
         return response;
     }

@@ -7,31 +7,22 @@ use std::sync::Arc;
 
 use super::pattern::{Pattern, Subject};
 use crate::config::FieldRule;
-use crate::handler::{Answer, Context, Handler};
+use crate::handler::{Answer, Context, Handler, When};
 use crate::http::body::is_token;
-use crate::http::response::push_field;
+use crate::http::headers::{Headers, is_framing, is_repeated};
 use crate::http::{Request, target};
 
-/// What the server says itself, of the connection or of the content. A second line would contradict the first.
-const TAKEN: [&str; 14] = [
+/// Headers that the server derives from the content. A rule for one of them would contradict the
+/// content.
+const TAKEN: [&str; 7] = [
     "accept-ranges",
-    "connection",
     "content-encoding",
-    "content-length",
     "content-range",
     "content-type",
-    "date",
     "etag",
-    "keep-alive",
     "last-modified",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
     "www-authenticate",
 ];
-
-/// Fields that may be there several times.
-const REPEATABLE: [&str; 3] = ["link", "set-cookie", "vary"];
 
 /// Rules that say which field lines go with which paths.
 #[derive(Clone, Debug, Default)]
@@ -42,21 +33,21 @@ pub struct FieldRules {
 #[derive(Clone, Debug)]
 struct Rule {
     pattern: Pattern,
-    /// In lower case.
     name: String,
-    line: Vec<u8>,
+    value: String,
 }
 
 impl FieldRules {
     /// Reads rules; where several say the same field for one path, the last of them counts.
     ///
     /// # Errors
-    /// What is wrong with a pattern.
+    /// The reason why a rule cannot be used.
     pub fn new(rules: &[FieldRule]) -> Result<Self, String> {
-        let read = |rule: &FieldRule| {
-            let mut line = Vec::new();
-            push_field(&mut line, &rule.name, rule.value.as_bytes());
-            Ok(Rule { pattern: Pattern::parse(&rule.pattern)?, name: rule.name.to_ascii_lowercase(), line })
+        let read = |given: &FieldRule| {
+            // A configuration need not come from the command line, where rules are checked.
+            let FieldRule { pattern, name, value } = rule(&given.pattern, &given.name, &given.value)
+                .map_err(|why| format!("header '{}': {why}", given.name.escape_debug()))?;
+            Ok(Rule { pattern: Pattern::parse(&pattern)?, name, value })
         };
         Ok(FieldRules { rules: rules.iter().map(read).collect::<Result<_, String>>()? })
     }
@@ -67,17 +58,16 @@ impl FieldRules {
         self.lines_with(path, &[])
     }
 
-    /// The same, with those of `defaults` that no rule says otherwise. Their names are in lower case.
+    /// The header lines for a file of this path, with those of `defaults` that no rule replaces.
     pub(crate) fn lines_with(&self, path: &[u8], defaults: &[(&str, &str)]) -> Vec<u8> {
-        let counting = self.counting(path);
-        let mut unsaid = Vec::new();
+        let mut headers = Headers::new();
         for (name, value) in defaults {
-            if counting.iter().all(|rule| rule.name != *name) {
-                push_field(&mut unsaid, name, value.as_bytes());
-            }
+            headers.set(name, value.as_bytes());
         }
-        let lines = Lines::of(&counting);
-        [unsaid, lines.always, lines.on_success].concat()
+        for rule in self.counting(path) {
+            headers.set(&rule.name, rule.value.as_bytes());
+        }
+        headers.as_bytes().to_vec()
     }
 
     /// The rules that count for this path, in their order.
@@ -86,8 +76,8 @@ impl FieldRules {
         // From the end, as the last one counts.
         let mut counting: Vec<&Rule> = Vec::new();
         for rule in self.rules.iter().rev() {
-            let is_said = counting.iter().any(|later| later.name == rule.name);
-            if (!is_said || REPEATABLE.contains(&&rule.name[..])) && rule.pattern.matches(&subject) {
+            let is_said = counting.iter().any(|later| later.name.eq_ignore_ascii_case(&rule.name));
+            if (!is_said || is_repeated(rule.name.as_bytes())) && rule.pattern.matches(&subject) {
                 counting.push(rule);
             }
         }
@@ -96,24 +86,11 @@ impl FieldRules {
     }
 }
 
-/// Lines for every answer, and for those that give what was asked for.
-#[derive(Default)]
-struct Lines {
-    always: Vec<u8>,
-    on_success: Vec<u8>,
-}
-
-impl Lines {
-    fn of(rules: &[&Rule]) -> Lines {
-        let mut lines = Lines::default();
-        for rule in rules {
-            // An error must not be kept for as long as the file that is missing.
-            match rule.name == "cache-control" {
-                true => lines.on_success.extend_from_slice(&rule.line),
-                false => lines.always.extend_from_slice(&rule.line),
-            }
-        }
-        lines
+impl Rule {
+    /// Which responses have the header.
+    fn when(&self) -> When {
+        // An error must not be kept for as long as the file that is missing.
+        if self.name.eq_ignore_ascii_case("cache-control") { When::Success } else { When::Always }
     }
 }
 
@@ -131,8 +108,9 @@ impl Handler for Fields {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
         // What cannot be normalised gets an error, which may have its fields, too.
         let path = target::normalize(request.path()).unwrap_or(request.path().into());
-        let lines = Lines::of(&self.rules.counting(&path));
-        cx.add_path_fields(&lines.always, &lines.on_success);
+        for rule in self.rules.counting(&path) {
+            cx.set_path_field(rule.when(), rule.name.as_bytes(), rule.value.as_bytes());
+        }
         self.inner.handle(request, cx)
     }
 }
@@ -158,7 +136,7 @@ pub(crate) fn rule(pattern: &str, name: &str, value: &str) -> Result<FieldRule, 
     if name.is_empty() || !name.bytes().all(is_token) {
         return Err("the field name is not a token".to_owned());
     }
-    if TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken)) {
+    if is_framing(name.as_bytes()) || TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken)) {
         return Err(format!("{name} is for the server to say"));
     }
     // Also when a name is forgotten: an empty value is nearly always a mistake.
@@ -187,11 +165,8 @@ mod tests {
             "/**: Vary: A",
             "/x/**: Vary: B",
         ];
-        assert_eq!(lines(&rules, "/a"), "X-A: all\r\nVary: A\r\ncache-control: no-cache\r\n");
-        assert_eq!(
-            lines(&rules, "/x/a.css"),
-            "x-a: x\r\nVary: A\r\nVary: B\r\nCache-Control: max-age=60\r\n"
-        );
+        assert_eq!(lines(&rules, "/a"), "X-A: all\r\ncache-control: no-cache\r\nVary: A\r\n");
+        assert_eq!(lines(&rules, "/x/a.css"), "Cache-Control: max-age=60\r\nx-a: x\r\nVary: A, B\r\n");
         assert_eq!(lines(&[], "/"), "");
     }
 

@@ -298,8 +298,7 @@ fn names_without_html_and_pages_for_what_is_missing() {
             for accept in [browser, "Accept: image/*"] {
                 for _ in 0..2 {
                     let got = ask(&mut client, path, &[accept]);
-                    let says = got.fields.iter().any(|(name, value)| name == "vary" && value == "Accept");
-                    assert_eq!(says, depends, "{path} {accept}: {got:?}");
+                    assert_eq!(got.varies_by("accept"), depends, "{path} {accept}: {got:?}");
                 }
             }
         }

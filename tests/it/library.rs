@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use whirligig::config::{AuthRule, AuthUsers, Config, LogFormat, LogTarget};
+use whirligig::config::{AuthRule, AuthUsers, Config, FieldRule, LogFormat, LogTarget};
 use whirligig::handler::{Answer, Context, When};
 use whirligig::http::{Request, date};
 use whirligig::reactor::Outcome;
@@ -252,7 +252,14 @@ fn what_makes_no_sense_is_said_when_it_is_bound() {
         let builder = Server::builder().files(root.root());
         builder.file_options(|options| options.uploads.push(area)).bind("127.0.0.1:0")
     };
+    let with_rule = |name: &str, value: &str| {
+        let rule = FieldRule { pattern: "/**".into(), name: name.into(), value: value.into() };
+        Server::builder().file_options(|options| options.fields.push(rule)).bind("127.0.0.1:0")
+    };
     let bad = [
+        with_rule("X-A\r\nX-B", "1"),
+        with_rule("X-A", "1\r\nX-B: 2"),
+        with_rule("Transfer-Encoding", "chunked"),
         Server::builder().get("no-slash", |_| "x").bind("127.0.0.1:0"),
         Server::builder().get("/{a}", |_| "x").get("/{b}", |_| "y").bind("127.0.0.1:0"),
         Server::builder().files("/no/such/folder").bind("127.0.0.1:0"),

@@ -36,6 +36,7 @@ mod files;
 mod framing;
 mod fresh;
 mod half;
+mod headers;
 mod hosts;
 mod keepalive;
 mod library;

@@ -78,6 +78,12 @@ impl Response {
         self.field(name).unwrap_or_else(|| panic!("a {name} field in {self:?}"))
     }
 
+    /// True if `Vary` names this request header.
+    pub(crate) fn varies_by(&self, name: &str) -> bool {
+        self.field("vary")
+            .is_some_and(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case(name)))
+    }
+
     /// Whether the connection ends with this answer, by what it says.
     pub(crate) fn says_close(&self) -> bool {
         self.field("connection")
@@ -410,6 +416,9 @@ fn check_fields(status: u16, fields: &[(String, String)]) -> Result<(), String> 
         fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str()).collect()
     };
     for name in [
+        "access-control-allow-origin",
+        "cache-control",
+        "content-disposition",
         "content-length",
         "content-type",
         "content-range",
@@ -418,6 +427,7 @@ fn check_fields(status: u16, fields: &[(String, String)]) -> Result<(), String> 
         "last-modified",
         "location",
         "server",
+        "vary",
     ] {
         if values(name).len() > 1 {
             return Err(format!("{name} twice"));
