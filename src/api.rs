@@ -39,7 +39,7 @@ pub(crate) const HEALTH: &str = "/_whirligig/health";
 #[must_use]
 pub fn health(router: Router) -> Router {
     let answer = |_: &Request<'_>, _: &mut Context<'_>| {
-        Response::text("ok\n").with_field("Cache-Control", "no-store").into()
+        Response::text("ok\n").by_server().with_field("Cache-Control", "no-store").into()
     };
     router.route(HEALTH, Methods(&["GET"]), answer)
 }
@@ -56,7 +56,7 @@ fn time(request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     } else {
         Response::text(format!("{iso}\n"))
     };
-    response.with_field("Vary", "Accept").with_field("Cache-Control", "no-store").into()
+    response.by_server().with_field("Vary", "Accept").with_field("Cache-Control", "no-store").into()
 }
 
 /// Headers that `/api/headers` leaves out. A script may be allowed to read that page, but must not
@@ -77,6 +77,7 @@ fn headers(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
 /// Text of the client's own making: shown as text and as nothing else.
 fn plain(bytes: Vec<u8>) -> Response {
     Response::new(Status::OK)
+        .by_server()
         .with_field("Content-Type", "text/plain; charset=utf-8")
         .with_field("X-Content-Type-Options", "nosniff")
         .with_field("Cache-Control", "no-store")
@@ -101,6 +102,7 @@ fn query(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
     }
     json.push_str("]}\n");
     Response::json(json)
+        .by_server()
         .with_field("X-Content-Type-Options", "nosniff")
         .with_field("Cache-Control", "no-store")
         .into()
@@ -174,6 +176,7 @@ impl BodySink for Echo {
 impl Echo {
     fn answer(self) -> Answer {
         Response::new(Status::OK)
+            .by_server()
             .with_field("Content-Type", &self.content_type)
             .with_field("X-Content-Type-Options", "nosniff")
             .with_field("Content-Security-Policy", ECHO_POLICY)

@@ -243,6 +243,6 @@ impl Call<'_> {
     /// # Errors
     /// 404 if there is no regular file, 403 if it may not be read, 500 and 503 if the system fails.
     pub fn file(&self, path: impl AsRef<Path>) -> Result<Response, Refusal> {
-        files::named(path.as_ref(), self.request, self.now)
+        files::named(path.as_ref(), self.request, self.now).map(Response::by_program)
     }
 }

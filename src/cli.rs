@@ -476,11 +476,11 @@ struct SiteArgs {
     #[arg(long, value_name = "ORIGIN", num_args = 0..=1, default_missing_value = "*", value_delimiter = ',')]
     #[arg(value_parser = parse_origin, env = "WHIRLIGIG_CORS", hide_env = true)]
     cors: Vec<String>,
-    /// 'PATTERN: Name: value': a field of the answers there; repeatable
+    /// 'PATTERN: Name: value': set a header of all responses there; repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_field_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_HEADER", hide_env = true, hide_short_help = true)]
     header: Vec<FieldRule>,
-    /// 'PATTERN: value': Cache-Control of what is found there; repeatable
+    /// 'PATTERN: value': Cache-Control of responses there but errors; repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_cache_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_CACHE_CONTROL", hide_env = true, hide_short_help = true)]
     cache_control: Vec<FieldRule>,

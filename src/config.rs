@@ -380,15 +380,27 @@ pub enum Symlinks {
     All,
 }
 
-/// A field line for the answers at some paths.
+/// A header for the responses at some paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldRule {
-    /// Which paths: `/assets/**`, `*.css`.
+    /// The paths: `/assets/**`, `*.css`.
     pub pattern: String,
-    /// The field's name.
+    /// The header's name.
     pub name: String,
-    /// Its value.
+    /// The header's value.
     pub value: String,
+    /// The responses that have it.
+    pub scope: FieldScope,
+}
+
+/// Responses that have the header of a [`FieldRule`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldScope {
+    /// All of them, errors included, in place of the server's own value.
+    All,
+    /// Those with 2xx and 3xx, because an error must not be cached for as long as the file that is
+    /// missing. A `no-store` of the server stays.
+    Found,
 }
 
 /// How files are served.

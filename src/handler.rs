@@ -12,7 +12,7 @@ use crate::config::Limits;
 use crate::conn_id::ConnId;
 use crate::error_page;
 use crate::files::{FileAnswer, Files};
-use crate::http::headers::How;
+use crate::http::headers::{How, is_repeated};
 use crate::http::refusal::Refusal;
 use crate::http::response::Author;
 use crate::http::{Method, Request, Response, Status};
@@ -241,16 +241,26 @@ pub enum When {
     Unsaid,
 }
 
-/// The origin of a header that is not the response's own. Applied in this order.
+/// The origin of a header that is not the response's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Giver {
-    /// The server itself: CORS, downloads, passwords. A program's own header counts.
-    Server,
     /// The operator, by a rule for the path. Replaces the server's headers, and not a program's.
     Operator,
-    /// A wrapper around a handler, in a program that uses the library. Replaces or adds, as asked
-    /// for.
+    /// The server itself: CORS, downloads, passwords. Headers of a program and of the operator stay.
+    Server,
+    /// A wrapper around a handler, in a program that uses the library. Replaces or adds, as asked for.
     Wrapper,
+}
+
+/// Statuses with which a header goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    /// All.
+    Always,
+    /// 2xx and 3xx.
+    Success,
+    /// All others.
+    Failure,
 }
 
 /// One header for the response to the request in hand.
@@ -258,9 +268,8 @@ enum Giver {
 struct Given {
     giver: Giver,
     how: How,
-    when: When,
-    /// Length of the name, and where the value ends. The name begins where the value before it
-    /// ends.
+    on: On,
+    /// Length of the name, and where the value ends. The name begins where the value before it ends.
     name_len: usize,
     end: usize,
 }
@@ -302,31 +311,60 @@ impl Extra {
         self.redirects = 0;
     }
 
-    fn give(&mut self, giver: Giver, how: How, when: When, name: &[u8], value: &[u8]) {
+    fn give(&mut self, giver: Giver, how: How, on: On, name: &[u8], value: &[u8]) {
         let said = self.say();
         said.text.extend_from_slice(name);
         said.text.extend_from_slice(value);
-        let how = if when == When::Unsaid { How::IfAbsent } else { how };
-        said.given.push(Given { giver, how, when, name_len: name.len(), end: said.text.len() });
+        said.given.push(Given { giver, how, on, name_len: name.len(), end: said.text.len() });
+    }
+
+    fn give_when(&mut self, giver: Giver, how: How, when: When, name: &str, value: &[u8]) {
+        let (how, on) = match when {
+            When::Always => (how, On::Always),
+            When::Success => (how, On::Success),
+            When::Unsaid => (How::IfAbsent, On::Always),
+        };
+        self.give(giver, how, on, name.as_bytes(), value);
+    }
+
+    /// The headers of one giver for a response with this status, in their order.
+    fn of(&self, giver: Giver, status: Status) -> impl Iterator<Item = (How, &[u8], &[u8])> {
+        let is_success = (200..400).contains(&status.code());
+        let starts = std::iter::once(0).chain(self.given.iter().map(|given| given.end));
+        self.given.iter().zip(starts).filter_map(move |(given, start)| {
+            let counts = match given.on {
+                On::Always => true,
+                On::Success => is_success,
+                On::Failure => !is_success,
+            };
+            let (name, value) = self.text[start..given.end].split_at(given.name_len);
+            (counts && given.giver == giver).then_some((given.how, name, value))
+        })
     }
 
     /// The response with these headers, as far as its status and its own headers allow.
     pub(crate) fn said_on(&self, mut response: Response) -> Response {
-        let is_success = (200..400).contains(&response.status().code());
+        let status = response.status();
         let is_program = response.author() == Author::Program;
-        for giver in [Giver::Server, Giver::Operator, Giver::Wrapper] {
-            let mut at = 0;
-            for given in &self.given {
-                let (name, value) = self.text[at..given.end].split_at(given.name_len);
-                at = given.end;
-                if given.giver == giver && (is_success || given.when != When::Success) {
-                    let how = match giver {
-                        Giver::Server | Giver::Operator if is_program => How::IfAbsent,
-                        Giver::Server | Giver::Operator | Giver::Wrapper => given.how,
-                    };
-                    response.put(how, name, value);
-                }
+        let how_of = |how| if is_program { How::IfAbsent } else { how };
+        // The path of a file counts before the path that was asked for.
+        let ruled = response.ruled_headers();
+        let is_ruled = |name: &[u8]| ruled.as_ref().is_some_and(|ruled| ruled.has(name));
+        for (how, name, value) in self.of(Giver::Operator, status) {
+            if !is_ruled(name) {
+                response.put(how_of(how), name, value);
             }
+        }
+        let is_given = |name: &[u8]| {
+            self.of(Giver::Operator, status).any(|(_, given, _)| given.eq_ignore_ascii_case(name))
+        };
+        for (how, name, value) in self.of(Giver::Server, status) {
+            if is_repeated(name) || !(is_ruled(name) || is_given(name)) {
+                response.put(how_of(how), name, value);
+            }
+        }
+        for (how, name, value) in self.of(Giver::Wrapper, status) {
+            response.put(how, name, value);
         }
         response
     }
@@ -423,24 +461,24 @@ impl Context<'_> {
     /// do not see the response: it may come from a job or a file. Replaces the response's own
     /// header of that name; otherwise as [`Response::with_field`].
     pub fn set_field(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
-        self.extra.give(Giver::Wrapper, How::Set, when, name.as_bytes(), value.as_ref());
+        self.extra.give_when(Giver::Wrapper, How::Set, when, name, value.as_ref());
     }
 
     /// Adds a header to the response to the request in hand, beside its own of that name; otherwise
     /// as [`Response::with_added_field`].
     pub fn add_field(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
-        self.extra.give(Giver::Wrapper, How::Add, when, name.as_bytes(), value.as_ref());
+        self.extra.give_when(Giver::Wrapper, How::Add, when, name, value.as_ref());
     }
 
     /// Sets a header of the server itself. A program's own header and a rule of the operator have
     /// precedence.
     pub(crate) fn set_own_field(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
-        self.extra.give(Giver::Server, How::Set, when, name.as_bytes(), value.as_ref());
+        self.extra.give_when(Giver::Server, How::Set, when, name, value.as_ref());
     }
 
     /// Sets a header by a rule of the operator for the path asked for.
-    pub(crate) fn set_path_field(&mut self, when: When, name: &[u8], value: &[u8]) {
-        self.extra.give(Giver::Operator, How::IfAbsent, when, name, value);
+    pub(crate) fn set_path_field(&mut self, how: How, on: On, name: &str, value: &str) {
+        self.extra.give(Giver::Operator, how, on, name.as_bytes(), value.as_bytes());
     }
 
     /// Has the access log say who the client has proved to be.

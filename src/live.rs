@@ -37,10 +37,11 @@ pub(crate) fn routes(router: Router, roots: &[std::path::PathBuf]) -> Router {
     let told = feed.clone();
     let events = move |request: &Request<'_>, cx: &mut Context<'_>| -> Answer {
         let last = request.field("last-event-id").or_else(|| request.query()?.strip_prefix(b"since="));
-        Response::events(told.join_after(last, cx.waker())).into()
+        Response::events(told.join_after(last, cx.waker())).by_server().into()
     };
     let script = move |_: &Request<'_>, _: &mut Context<'_>| -> Answer {
         Response::bytes("text/javascript; charset=utf-8", javascript(&feed.last_id()))
+            .by_server()
             .with_field("Cache-Control", "no-store")
             .into()
     };

@@ -19,12 +19,12 @@ use sha2::{Digest as _, Sha256};
 use super::location::{self, Location};
 use super::verdict::Shown;
 use super::{CachedFile, Content, Meta, OwnFiles, coding, types};
-use crate::config::{FieldRule, FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
+use crate::config::{FieldRule, FieldScope, FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
 use crate::http::negotiate::Coding;
 use crate::http::response::OpenFile;
 use crate::http::{Request, Response};
 use crate::places::Places;
-use crate::site::{FieldRules, Guard, Names};
+use crate::site::{FieldRules, FileHeaders, Guard, Names};
 use crate::upload;
 
 /// How far a look may go.
@@ -195,7 +195,8 @@ impl Docroot {
             // A page that reloads must not take its style from the browser's cache, which keeps what says nothing about
             // itself for a tenth of its age (RFC 9111 section 4.2.2). The operator's own word stands behind and wins.
             let (name, value) = ("Cache-Control".to_owned(), "no-cache".to_owned());
-            options.fields.insert(0, FieldRule { pattern: "/**".to_owned(), name, value });
+            let scope = FieldScope::Found;
+            options.fields.insert(0, FieldRule { pattern: "/**".to_owned(), name, value, scope });
         }
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -204,9 +205,9 @@ impl Docroot {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let compressors = Places::new(options.compressors_max);
         let archives = Places::new(options.archives_max);
-        let fields = FieldRules::new(&options.fields).map_err(std::io::Error::other)?;
-        let listing_bytes = AtomicUsize::new(0);
         let uploads = uploads_below(path, &options.uploads);
+        let fields = FieldRules::new(&options.fields, &uploads).map_err(std::io::Error::other)?;
+        let listing_bytes = AtomicUsize::new(0);
         let withheld = WithheldFolders::find(path, &options)?;
         Ok(Docroot {
             fd,
@@ -373,8 +374,8 @@ impl Docroot {
         let Shown { location } = self.admit(&fd, stat, path)?;
         let content_type = types::content_type(location.name());
         let is_uploaded = self.is_uploaded(path, &location, reach)?;
-        let lines = self.lines_for(location.name(), is_uploaded, content_type).into();
-        let mut meta = Meta::of(stat, content_type, lines);
+        let headers = Arc::new(self.headers_for(location.name(), is_uploaded, content_type));
+        let mut meta = Meta::of(stat, content_type, headers);
         meta.link_target = link_target(path, &location);
         Ok(Found::File(Arc::new(self.read(fd, meta, reach)?)))
     }
@@ -398,9 +399,9 @@ impl Docroot {
         admitted.is_ok_and(|shown| shown.location == *target)
     }
 
-    /// The header lines of the file that lies at `name`. Files that clients may have written must not
+    /// The headers of the file that lies at `name`, by its path. Files that clients may have written must not
     /// act in the name of this site. So a browser guesses no type for them and runs no script in them.
-    fn lines_for(&self, name: &[u8], is_uploaded: bool, content_type: &str) -> Vec<u8> {
+    fn headers_for(&self, name: &[u8], is_uploaded: bool, content_type: &str) -> FileHeaders {
         const NO_SNIFFING: (&str, &str) = ("x-content-type-options", "nosniff");
         const SANDBOX: (&str, &str) = ("content-security-policy", "sandbox");
         let defaults: &[_] = match is_uploaded {
@@ -409,7 +410,7 @@ impl Docroot {
             true if content_type == "application/pdf" => &[NO_SNIFFING],
             true => &[NO_SNIFFING, SANDBOX],
         };
-        self.fields.lines_with(&location::from_slash(name), defaults)
+        self.fields.headers_for(&location::from_slash(name), defaults)
     }
 
     /// Returns whether clients may have written the file at `path`, which lies at `location`.
@@ -461,10 +462,11 @@ impl Docroot {
             Err(Trouble::Unknown) => return Err(Trouble::Unknown),
             Err(_) => return Ok((stamp, None)),
         };
-        let Meta { content_type, ref lines, .. } = original.meta;
-        let lines = Arc::clone(lines);
+        let Meta { content_type, ref headers, .. } = original.meta;
+        let headers = Arc::clone(headers);
         let link_target = link_target(&path, &location);
-        let meta = Meta { stamp, etag: stamp.etag(), content_type, coding: Some(coding), lines, link_target };
+        let meta =
+            Meta { stamp, etag: stamp.etag(), content_type, coding: Some(coding), headers, link_target };
         Ok((stamp, Some(self.read(fd, meta, reach)?)))
     }
 

@@ -176,6 +176,7 @@ fn respond(listing: Listing, first: Vec<u8>, said: Filled, cx: &Context<'_>) -> 
         _ => Body::Source(Box::new(Offloaded::begun(listing, first, cx))),
     };
     let response = Response::new(Status::OK)
+        .by_server()
         .with_field("Content-Type", form.content_type())
         .with_field("Vary", "Accept")
         // What a listing shows is never known to be fresh.

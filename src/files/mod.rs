@@ -29,7 +29,7 @@ use crate::handler::{Answer, Context, Handler, Now, When, method_not_allowed};
 use crate::http::conditional::{self, Precondition, Validators};
 use crate::http::date::fmt_http_date;
 use crate::http::fields::NameFilter;
-use crate::http::headers::{Headers, How, lines};
+use crate::http::headers::{Headers, How};
 use crate::http::negotiate::Coding;
 use crate::http::range::{self, ByteRange, Selection};
 use crate::http::refusal::Refusal;
@@ -39,6 +39,7 @@ use crate::http::{Body, Method, Request, Response, Status, target};
 use crate::jobs::{Then, lock};
 use crate::offload::Offloaded;
 use crate::places::Taken;
+use crate::site::FileHeaders;
 
 pub use cache::FileCache;
 use cache::Forms;
@@ -59,8 +60,8 @@ pub(crate) struct Meta {
     pub(crate) content_type: &'static str,
     /// The coding its content is in.
     pub(crate) coding: Option<Coding>,
-    /// What the operator wants said with it: written field lines.
-    pub(crate) lines: Arc<[u8]>,
+    /// Headers that its path brings along, by rules of the operator above all.
+    pub(crate) headers: Arc<FileHeaders>,
     /// The place that the link led to by which it was found.
     pub(crate) link_target: Option<Box<Location>>,
 }
@@ -106,14 +107,15 @@ impl CachedFile {
         if compressible != Compressible::No {
             headers.set("Vary", b"Accept-Encoding");
         }
-        for line in lines(&meta.lines) {
+        for line in meta.headers.all.lines() {
             headers.put(How::Set, line.name(), line.value());
         }
+        let prepared = Prepared::new(&headers, body).ruled(&meta.headers.ruled);
         CachedFile {
             meta,
             compressible,
             content,
-            prepared: Arc::new(Prepared::new(&headers, body)),
+            prepared: Arc::new(prepared),
             validator_lines: validators..headers.as_bytes().len(),
         }
     }
@@ -175,9 +177,9 @@ impl CachedFile {
 
 impl Meta {
     /// Of a file as it is.
-    fn of(stat: &rustix::fs::Statx, content_type: &'static str, lines: Arc<[u8]>) -> Meta {
+    fn of(stat: &rustix::fs::Statx, content_type: &'static str, headers: Arc<FileHeaders>) -> Meta {
         let stamp = Stamp::of(stat);
-        Meta { stamp, etag: stamp.etag(), content_type, coding: None, lines, link_target: None }
+        Meta { stamp, etag: stamp.etag(), content_type, coding: None, headers, link_target: None }
     }
 
     /// Of the same content, compressed on the fly: another entity-tag, and a weak one, since the bytes are the
@@ -596,6 +598,7 @@ fn compressed_response(
     Response::new(Status::OK)
         .by_server()
         .with_headers(form.prepared.headers())
+        .ruled(&form.meta.headers.ruled)
         .with_body(Body::Source(Box::new(Offloaded::new(gzip, cx))))
 }
 
@@ -648,7 +651,8 @@ fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Re
         Precondition::NotModified => Some(
             Response::new(Status::NOT_MODIFIED)
                 .by_server()
-                .with_headers(&file.prepared.headers()[file.validator_lines.clone()]),
+                .with_headers(&file.prepared.headers()[file.validator_lines.clone()])
+                .ruled(&file.meta.headers.ruled),
         ),
         Precondition::Failed => Some(error(
             Status::PRECONDITION_FAILED,
@@ -677,7 +681,7 @@ pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Resp
         return Err(refusal(Trouble::NotFound));
     }
     let content_type = types::content_type(path.as_os_str().as_encoded_bytes());
-    let meta = Meta::of(&stat, content_type, Arc::from([]));
+    let meta = Meta::of(&stat, content_type, Arc::default());
     let file = CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), b"");
     Ok(file_response(&file, request, now))
 }
@@ -728,6 +732,7 @@ fn whole_response(file: &CachedFile) -> Response {
         Content::OnDisk(_) => Response::new(Status::OK)
             .by_server()
             .with_headers(file.prepared.headers())
+            .ruled(&file.meta.headers.ruled)
             .with_body(file.part(0, file.len())),
     }
 }
@@ -736,6 +741,7 @@ fn part_response(file: &CachedFile, part: ByteRange) -> Response {
     Response::new(Status::PARTIAL_CONTENT)
         .by_server()
         .with_headers(file.prepared.headers())
+        .ruled(&file.meta.headers.ruled)
         .with_field("Content-Range", format!("bytes {}-{}/{}", part.first, part.last, file.len()))
         .with_body(file.part(part.first, part.byte_count()))
 }
@@ -762,6 +768,7 @@ fn parts_response(file: &CachedFile, parts: &[ByteRange]) -> Response {
         .with_field("Content-Type", format!("multipart/byteranges; boundary={boundary}"))
         .by_server()
         .with_headers(&file.prepared.headers()[file.validator_lines.clone()])
+        .ruled(&file.meta.headers.ruled)
         .with_body(Body::Sequence(bodies))
 }
 

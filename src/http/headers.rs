@@ -56,6 +56,12 @@ pub(crate) enum How {
     Add,
     /// Not if there is a line of the same name. A `Vary` is joined all the same.
     IfAbsent,
+    /// In place of lines of the same name, unless one of them forbids to store the response.
+    SetUnlessNoStore,
+    /// In place of lines of the same name. A policy with `sandbox` among them stays, and this one
+    /// counts besides: clients enforce each policy of a list (CSP level 3, section 8.1). The
+    /// directive is recognised in lower case only, as the server writes it.
+    BesideSandbox,
 }
 
 /// Why a header is not sent as it was given.
@@ -122,18 +128,22 @@ impl Headers {
         if let Some(flaw) = flaw_of_name(name, value) {
             return Some(flaw);
         }
-        let is_repeated = is_one_of(name, &REPEATED);
         if name.eq_ignore_ascii_case(b"vary") && self.has(name) {
             let written = written(name, value);
             self.join_vary(&written.value);
             return written.flaw;
         }
-        match how {
-            How::Set | How::Add if is_repeated => {}
-            How::Add if !is_one_of(name, &SINGLE) => {}
-            How::Set | How::Add => self.remove(name),
-            How::IfAbsent if self.has(name) => return None,
-            How::IfAbsent => {}
+        if self.outranks(how, name) {
+            return None;
+        }
+        if how == How::BesideSandbox
+            && let Some(both) = self.with_sandbox(name, value)
+        {
+            return self.put(How::Set, name, &both);
+        }
+        let adds = is_repeated(name) || (how == How::Add && !is_one_of(name, &SINGLE));
+        if !adds {
+            self.remove(name);
         }
         let is_uri = is_one_of(name, &URI_REFERENCES);
         if is_uri || text::run_len(value) != value.len() {
@@ -143,6 +153,28 @@ impl Headers {
         }
         self.push_line(name, value);
         None
+    }
+
+    /// True if a line of this name stays, and a new one is not wanted.
+    fn outranks(&self, how: How, name: &[u8]) -> bool {
+        let mut same = self.lines().filter(|line| line.is_named(name));
+        match how {
+            How::IfAbsent => same.next().is_some(),
+            How::SetUnlessNoStore => same.any(|line| {
+                list_elements(line.value()).any(|directive| directive.eq_ignore_ascii_case(b"no-store"))
+            }),
+            How::Set | How::Add | How::BesideSandbox => false,
+        }
+    }
+
+    /// A policy of this name that has a `sandbox`, and `value` behind it.
+    fn with_sandbox(&self, name: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+        let is_sandbox = |directive: &[u8]| {
+            directive.split(u8::is_ascii_whitespace).find(|word| !word.is_empty()) == Some(b"sandbox")
+        };
+        let mut same = self.lines().filter(|line| line.is_named(name));
+        let policy = same.find(|line| line.value().split(|byte| b";,".contains(byte)).any(is_sandbox))?;
+        Some([policy.value(), b", ", value].concat())
     }
 
     fn push_line(&mut self, name: &[u8], value: &[u8]) {
@@ -333,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_header_is_set_once_or_added() {
-        use How::{Add, IfAbsent, Set};
+        use How::{Add, BesideSandbox, IfAbsent, Set, SetUnlessNoStore};
         let cases: &[(&[Given], &str)] = &[
             (&[(Set, "A", "1"), (Set, "a", "2")], "a: 2|"),
             (&[(Set, "A", "1"), (Add, "a", "2"), (Set, "B", "3")], "A: 1|a: 2|B: 3|"),
@@ -358,6 +390,18 @@ mod tests {
             (&[(Set, "Vary", "Accept"), (IfAbsent, "Vary", "Origin")], "Vary: Accept, Origin|"),
             (&[(Set, "Vary", "Accept, Origin"), (Set, "Vary", "*")], "Vary: *|"),
             (&[(Set, "Vary", "Accept"), (Set, "Vary", "")], "Vary: Accept|"),
+            (&[(Set, "A", "1"), (SetUnlessNoStore, "A", "2")], "A: 2|"),
+            (&[(Set, "A", "x, No-Store"), (SetUnlessNoStore, "A", "2")], "A: x, No-Store|"),
+            (&[(Set, "A", "no-stores"), (SetUnlessNoStore, "A", "2")], "A: 2|"),
+            (&[(SetUnlessNoStore, "A", "no-store"), (Set, "A", "2")], "A: 2|"),
+            (&[(Set, "A", "sandbox"), (BesideSandbox, "a", "b")], "a: sandbox, b|"),
+            (
+                &[(Set, "A", "x y; sandbox allow-forms"), (BesideSandbox, "A", "b")],
+                "A: x y; sandbox allow-forms, b|",
+            ),
+            (&[(Set, "A", "x y, sandbox"), (BesideSandbox, "A", "b")], "A: x y, sandbox, b|"),
+            (&[(Set, "A", "x sandbox; sandboxes"), (BesideSandbox, "A", "b")], "A: b|"),
+            (&[(BesideSandbox, "A", "b"), (BesideSandbox, "B", "b")], "A: b|B: b|"),
         ];
         for (given, expected) in cases {
             assert_eq!(put(given), ((*expected).to_owned(), vec![]), "{given:?}");
@@ -412,7 +456,8 @@ mod tests {
     }
 
     fn any_how() -> impl Strategy<Value = How> {
-        proptest::sample::select(&[How::Set, How::Add, How::IfAbsent][..])
+        let all = [How::Set, How::Add, How::IfAbsent, How::SetUnlessNoStore, How::BesideSandbox];
+        proptest::sample::select(all.to_vec())
     }
 
     proptest! {

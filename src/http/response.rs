@@ -192,6 +192,8 @@ pub struct Prepared {
     /// Where the date stands.
     date_at: usize,
     body_at: usize,
+    /// Headers among them that a rule of the operator gave.
+    ruled: Arc<Headers>,
     /// The same with the date that was asked for last.
     dated: Mutex<Option<Arc<Prepared>>>,
 }
@@ -214,7 +216,13 @@ impl Prepared {
         bytes.extend_from_slice(b"\r\n");
         let body_at = bytes.len();
         bytes.extend_from_slice(body);
-        Prepared { bytes, length_at, date_at, body_at, dated: Mutex::default() }
+        let ruled = Arc::default();
+        Prepared { bytes, length_at, date_at, body_at, ruled, dated: Mutex::default() }
+    }
+
+    /// Notes which of its headers a rule of the operator gave.
+    pub(crate) fn ruled(self, ruled: &Arc<Headers>) -> Self {
+        Prepared { ruled: Arc::clone(ruled), ..self }
     }
 
     /// The headers that it was made of, as they go on the wire.
@@ -276,8 +284,8 @@ impl Prepared {
         }
         // There was none yet, or somebody is still being sent the one of the second before.
         let Prepared { length_at, date_at, body_at, .. } = *self;
-        let bytes = self.bytes.clone();
-        let mut copy = Prepared { bytes, length_at, date_at, body_at, dated: Mutex::default() };
+        let (bytes, ruled) = (self.bytes.clone(), Arc::clone(&self.ruled));
+        let mut copy = Prepared { bytes, length_at, date_at, body_at, ruled, dated: Mutex::default() };
         copy.set_date(date);
         Arc::clone(dated.insert(Arc::new(copy)))
     }
@@ -447,6 +455,9 @@ pub struct Response {
     /// The first reason why a header is not sent as it was given.
     flaw: Option<Flaw>,
     author: Author,
+    /// Headers among them that a rule of the operator gave, for the path of a file. Prepared
+    /// content has its own.
+    ruled: Option<Arc<Headers>>,
 }
 
 impl Response {
@@ -454,7 +465,7 @@ impl Response {
     #[must_use]
     pub fn new(status: Status) -> Self {
         let (headers, author) = (Headers::new(), Author::Program);
-        Response { status, headers, body: Body::Empty, close: false, flaw: None, author }
+        Response { status, headers, body: Body::Empty, close: false, flaw: None, author, ruled: None }
     }
 
     /// 200 with plain text.
@@ -560,7 +571,7 @@ impl Response {
     pub fn prepared(prepared: Arc<Prepared>) -> Self {
         let (headers, author) = (Headers::new(), Author::Program);
         let body = Body::Prepared(prepared);
-        Response { status: Status::OK, headers, body, close: false, flaw: None, author }
+        Response { status: Status::OK, headers, body, close: false, flaw: None, author, ruled: None }
     }
 
     /// Replaces the content. Prepared content has headers of its own; headers that were set before
@@ -627,6 +638,7 @@ impl Response {
         if let Body::Prepared(prepared) = &self.body {
             let data = Arc::clone(prepared);
             self.headers.append(data.headers());
+            self.ruled = Some(Arc::clone(&data.ruled));
             self.body = Body::Shared { start: 0, end: data.body().len(), data };
         }
     }
@@ -644,9 +656,35 @@ impl Response {
         self
     }
 
+    /// Marks its headers as those of a program, which has called for them.
+    pub(crate) fn by_program(mut self) -> Self {
+        self.author = Author::Program;
+        self
+    }
+
     /// The origin of its headers.
     pub(crate) fn author(&self) -> Author {
         self.author
+    }
+
+    /// Notes which of its headers a rule of the operator gave.
+    pub(crate) fn ruled(mut self, ruled: &Arc<Headers>) -> Self {
+        self.ruled = Some(Arc::clone(ruled));
+        self
+    }
+
+    /// Headers among its own that a rule of the operator gave, for the path of a file.
+    pub(crate) fn ruled_headers(&self) -> Option<Arc<Headers>> {
+        match &self.body {
+            Body::Prepared(made) => Some(Arc::clone(&made.ruled)),
+            Body::Empty
+            | Body::Bytes(_)
+            | Body::Static(_)
+            | Body::Shared { .. }
+            | Body::File { .. }
+            | Body::Source(_)
+            | Body::Sequence(_) => self.ruled.clone(),
+        }
     }
 
     /// The same with another status.

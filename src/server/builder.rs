@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::{BindError, Content, Server};
 use crate::call::Call;
 use crate::config::{
-    AuthRule, AuthUsers, Bind, Config, FileOptions, Limits, LogFormat, LogTarget, Model, Timeouts,
-    UPLOAD_BYTES_MAX,
+    AuthRule, AuthUsers, Bind, Config, FieldScope, FileOptions, Limits, LogFormat, LogTarget, Model,
+    Timeouts, UPLOAD_BYTES_MAX,
 };
 use crate::files::{Docroot, StaticFiles};
 use crate::handler::{Answer, Handler, Router};
@@ -165,10 +165,21 @@ impl Builder {
         self.note(added.map_err(|why| format!("a password at '{path}': {why}")))
     }
 
-    /// Says a field on every answer at paths like `pattern`: `*` is anything within a name, `**` anything. Of several
-    /// for one name the last that fits counts.
-    pub fn header(mut self, pattern: &str, name: &str, value: &str) -> Self {
-        let added = field_rule(pattern, name, value).map(|rule| self.config.files.fields.push(rule));
+    /// Sets a header of every response at paths like `pattern`: `*` is anything within a name, `**`
+    /// anything. Replaces the server's own header, errors included; a header that a handler sets
+    /// itself stays. Of several rules for one name the last that fits counts.
+    pub fn header(self, pattern: &str, name: &str, value: &str) -> Self {
+        self.rule(pattern, name, value, FieldScope::All)
+    }
+
+    /// Sets `Cache-Control` of responses that are no errors, at paths like `pattern`. A `no-store`
+    /// of the server stays.
+    pub fn cache_control(self, pattern: &str, value: &str) -> Self {
+        self.rule(pattern, "Cache-Control", value, FieldScope::Found)
+    }
+
+    fn rule(mut self, pattern: &str, name: &str, value: &str, scope: FieldScope) -> Self {
+        let added = field_rule(pattern, name, value, scope).map(|rule| self.config.files.fields.push(rule));
         self.note(added)
     }
 

@@ -30,7 +30,7 @@ pub use auth::Guard;
 pub(crate) use auth::{WriteGuards, check_hidden, parse_auth_path, parse_file_rule, parse_user_rule};
 pub(crate) use cors::parse_origin;
 pub use fields::FieldRules;
-pub(crate) use fields::{parse_cache_rule, parse_field_rule, rule as field_rule};
+pub(crate) use fields::{FileHeaders, parse_cache_rule, parse_field_rule, rule as field_rule};
 pub(crate) use hosts::parse_vhost;
 pub(crate) use names::{Because, Names, gate, parse_allowed_host};
 
@@ -54,7 +54,7 @@ impl Site {
     /// # Errors
     /// One line that names the file, and the line in it.
     pub fn open(config: &Config) -> Result<Self, String> {
-        let fields = FieldRules::new(&config.files.fields)?;
+        let fields = FieldRules::new(&config.files.fields, &config.files.uploads)?;
         let own = Arc::new(OwnFiles::of(config));
         let attempts = Attempts::new();
         let guard = Guard::open(&config.site.auth, config, &attempts, &own)?.map(Arc::new);
@@ -128,11 +128,12 @@ impl Site {
         if let Some(hosts) = &self.hosts {
             handler = hosts::around(hosts, handler);
         }
-        if let Some(rules) = &self.fields {
-            handler = fields::around(rules.clone(), handler);
-        }
         if !self.cors.is_empty() {
             handler = cors::around(&self.cors, handler);
+        }
+        if let Some(rules) = &self.fields {
+            // Outermost, because a rule counts for preflights and refusals, too.
+            handler = fields::around(rules.clone(), handler);
         }
         handler
     }

@@ -118,6 +118,16 @@ impl Pattern {
         Pattern { parts, is_name, text_bytes, text_slashes, spans_folders }
     }
 
+    /// The folder that its text names before the first wildcard, without a slash at the end; without
+    /// wildcards, its whole path. `None` for the pattern of a name.
+    pub(crate) fn folder(&self) -> Option<&[u8]> {
+        let Some(Part::Text(text)) = self.parts.first().filter(|_| !self.is_name) else { return None };
+        match self.parts.len() {
+            1 => Some(text.strip_suffix(b"/").unwrap_or(text)),
+            _ => text.get(..memchr::memrchr(b'/', text)?),
+        }
+    }
+
     /// How many wildcards it has.
     pub(crate) fn wildcards(&self) -> usize {
         self.parts.iter().filter(|part| !matches!(part, Part::Text(_))).count()

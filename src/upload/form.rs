@@ -186,7 +186,7 @@ impl Files {
     fn answer(&self) -> Response {
         if self.ask.html {
             let folder = encoded(&[self.folder_path(), b"/"].concat());
-            return Response::new(Status::SEE_OTHER).with_field("Location", folder);
+            return Response::new(Status::SEE_OTHER).by_server().with_field("Location", folder);
         }
         let paths = self.stored.iter().map(|path| String::from_utf8_lossy(&encoded(path)).into_owned());
         let response = match self.wants_json {
@@ -201,7 +201,7 @@ impl Files {
             }
             false => Response::text(paths.map(|path| path + "\n").collect::<String>()),
         };
-        let response = response.with_status(Status::CREATED).with_field("Vary", "Accept");
+        let response = response.by_server().with_status(Status::CREATED).with_field("Vary", "Accept");
         match &self.stored[..] {
             [only] => response.with_field("Location", encoded(only)),
             _ => response,

@@ -412,7 +412,7 @@ fn delete(ask: &Ask) -> Result<Response, Refusal> {
     ask.check_conditions(found)?;
     rustix::fs::unlinkat(&place.folder, place.name.as_slice(), flags)?;
     ask.docroot.note_write();
-    Ok(Response::new(Status::NO_CONTENT))
+    Ok(Response::new(Status::NO_CONTENT).by_server())
 }
 
 /// `MKCOL`: a new folder (RFC 4918 section 9.3).
@@ -434,7 +434,7 @@ fn make_folder(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer 
             made => made?,
         }
         ask.docroot.note_write();
-        Ok(Response::new(Status::CREATED).with_field("Location", encoded(&[path, b"/"].concat())))
+        Ok(Response::new(Status::CREATED).by_server().with_field("Location", encoded(&[path, b"/"].concat())))
     })
 }
 
@@ -451,7 +451,7 @@ fn written(path: &[u8], is_new: bool, stamp: &Stamp) -> Response {
         true => Response::new(Status::CREATED).with_field("Location", encoded(path)),
         false => Response::new(Status::NO_CONTENT),
     };
-    response.with_field("ETag", stamp.etag())
+    response.by_server().with_field("ETag", stamp.etag())
 }
 
 /// 128 bits nobody can guess, in hexadecimal digits.

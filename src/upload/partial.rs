@@ -293,8 +293,8 @@ impl Writer {
         let partial = &self.partial;
         if !self.completes {
             let response = match self.is_append {
-                true => Response::new(Status::NO_CONTENT),
-                false => self.tell_where(Response::new(Status::CREATED)),
+                true => Response::new(Status::NO_CONTENT).by_server(),
+                false => self.tell_where(Response::new(Status::CREATED).by_server()),
             };
             return Ok(response
                 .with_field("Upload-Complete", "?0")

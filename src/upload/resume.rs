@@ -161,6 +161,7 @@ pub(super) fn state(ask: Ask, token: String, cx: &mut Context<'_>) -> Answer {
     in_job(ask, cx, move |ask| {
         let progress = find(ask, &token)?.interrupt(ask.now.mono)?;
         let response = Response::new(Status::NO_CONTENT)
+            .by_server()
             .with_field("Upload-Offset", progress.bytes.to_string())
             .with_field("Upload-Complete", if progress.is_complete { "?1" } else { "?0" })
             .with_field("Upload-Limit", limits(ask))
@@ -176,7 +177,7 @@ pub(super) fn state(ask: Ask, token: String, cx: &mut Context<'_>) -> Answer {
 pub(super) fn cancel(ask: Ask, token: String, cx: &mut Context<'_>) -> Answer {
     in_job(ask, cx, move |ask| {
         find(ask, &token)?.cancel()?;
-        Ok(Response::new(Status::NO_CONTENT))
+        Ok(Response::new(Status::NO_CONTENT).by_server())
     })
 }
 
@@ -253,6 +254,7 @@ fn halted(ask: &Ask, halt: &Halt, provided: u64) -> Response {
         "{{\"type\":\"https://iana.org/assignments/http-problem-types#{kind}\",\"title\":\"{title}\"{more}}}\n"
     );
     let response = Response::new(status)
+        .by_server()
         .with_field("Content-Type", "application/problem+json")
         .with_body(Body::Bytes(body.into_bytes()));
     match expected {

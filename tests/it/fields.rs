@@ -1,4 +1,9 @@
-//! Field lines by path: on every answer there, once, and never one that changes how it is framed.
+//! Headers by path: on every response there, once, in place of the server's own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use tempfile::TempDir;
 
 use crate::docroot::Docroot;
 use crate::harness::{MODELS, Server, command, on_both, run};
@@ -47,7 +52,7 @@ fn fields_go_with_their_paths_on_every_kind_of_answer() {
                 assert_eq!(
                     all(&got, "cache-control"),
                     cache_control,
-                    "{path}: what the server says itself stays"
+                    "{path}: no rule for a listing, and a no-store stays"
                 );
             }
         }
@@ -118,4 +123,185 @@ fn what_cannot_be_a_field_is_said_in_one_line() {
         assert_eq!((ended.code, ended.err.lines().count()), (Some(2), 1), "{}", ended.err);
         assert!(ended.err.contains(why), "{}", ended.err);
     }
+}
+
+/// Responses of every kind: path, method, headers, status.
+const KINDS: [(&str, &str, &[&str], u16); 15] = [
+    ("/hello.txt", "GET", &[], 200),
+    ("/hello.txt", "HEAD", &[], 200),
+    ("/m5.bin", "GET", &[], 200),
+    ("/k1.bin", "GET", &["Range: bytes=1-2"], 206),
+    ("/k1.bin", "GET", &["Range: bytes=1-2,5-6"], 206),
+    ("/k1.bin", "GET", &["Range: bytes=9999-"], 416),
+    ("/hello.txt", "GET", &["If-None-Match: *"], 304),
+    ("/hello.txt?download", "GET", &[], 200),
+    ("/plain/", "GET", &["Accept: text/html"], 200),
+    ("/plain/?archive=tar", "GET", &[], 200),
+    ("/plain", "GET", &[], 301),
+    ("/nosuch", "GET", &["Accept: text/html"], 404),
+    ("/api/time", "GET", &[], 200),
+    ("/private/x", "GET", &[], 401),
+    ("/hello.txt", "BREW", &[], 501),
+];
+
+#[test]
+fn a_rule_replaces_the_servers_own_header_on_every_kind_of_response() {
+    let docroot = Docroot::new();
+    let own = [
+        ("Server", "own"),
+        ("Access-Control-Allow-Origin", "https://own.example"),
+        ("Content-Disposition", "inline; filename=own"),
+        ("Cache-Control", "private, max-age=7"),
+        ("Content-Security-Policy", "default-src 'self'"),
+        ("X-Content-Type-Options", "own"),
+    ];
+    let rules: Vec<String> =
+        own.iter().map(|(name, value)| format!("--header=/**: {name}: {value}")).collect();
+    let mut flags: Vec<&str> = rules.iter().map(String::as_str).collect();
+    flags.extend(["--archives", "--auth", "u:p@/private", "--upload", "/up", "--metrics"]);
+    docroot.write("up/kept.txt", "kept");
+    on_both(|model| {
+        for cors in ["--cors=*", "--cors=https://a.example"] {
+            let server = Server::start(model, &docroot.root(), &[&flags[..], &[cors]].concat());
+            let mut client = Client::connect(server.port);
+            let preflight = ["Access-Control-Request-Method: PUT"];
+            let more: [(&str, &str, &[&str], u16); 5] = [
+                ("/hello.txt", "OPTIONS", &preflight, 204),
+                ("/up/a.txt", "PUT", &[], 201),
+                ("/up/a.txt", "DELETE", &[], 204),
+                ("/_whirligig/health", "GET", &[], 200),
+                ("/_whirligig/metrics", "GET", &[], 200),
+            ];
+            // Twice: read, and from memory.
+            for (path, method, fields, status) in [&KINDS[..], &KINDS, &more].concat() {
+                let fields = [fields, &["Origin: https://a.example"]].concat();
+                let origin = if method == "PUT" || method == "DELETE" { 1 } else { 0 };
+                let got = client.ask(method, path, &fields[..fields.len() - origin], b"").expect(status);
+                for (name, value) in own {
+                    assert_eq!(all(&got, &name.to_lowercase()), [value], "{method} {path}: {name}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn cache_control_is_for_what_is_found_and_leaves_no_store() {
+    let docroot = Docroot::new();
+    docroot.write("a.css", "a {}");
+    on_both(|model| {
+        let flags = ["--cache-control", "/**: max-age=60", "--archives"];
+        let server = Server::start(model, &docroot.root(), &flags);
+        let mut client = Client::connect(server.port);
+        let mut cached = |path: &str, accept: &str| {
+            let got = client.ask("GET", path, &[accept], b"");
+            all(&got, "cache-control").join("; ")
+        };
+        for (path, expected) in [
+            ("/a.css", "max-age=60"),
+            ("/plain/", "max-age=60"),
+            ("/plain", "max-age=60"),
+            ("/nosuch.css", ""),
+            ("/api/time", "no-store"),
+            ("/plain/?archive=zip", "no-store"),
+        ] {
+            assert_eq!(cached(path, "Accept: text/html"), expected, "{path}");
+        }
+        // Beside a rule for all responses: that one is for errors, and the last one that fits for
+        // the others.
+        let flags = ["--header=/**: Cache-Control: no-cache", "--cache-control=*.css: max-age=5"];
+        let server = Server::start(model, &docroot.root(), &flags);
+        let mut client = Client::connect(server.port);
+        for (path, status, expected) in [
+            ("/a.css", 200, "max-age=5"),
+            ("/hello.txt", 200, "no-cache"),
+            ("/nosuch.css", 404, "no-cache"),
+            ("/api/time", 200, "no-cache"),
+        ] {
+            assert_eq!(all(&client.get(path).expect(status), "cache-control"), [expected], "{path}");
+        }
+    });
+}
+
+#[test]
+fn a_policy_never_takes_an_uploaded_file_out_of_its_sandbox_by_the_way() {
+    let docroot = Docroot::new();
+    docroot.write("up/page.html", "<p>page");
+    docroot.write("up/large.html", vec![b' '; 100_000]);
+    docroot.write("up/sub/index.html", "<p>index");
+    docroot.link("up", "aside");
+    let (own, both) = ("default-src 'self'", "sandbox, default-src 'self'");
+    on_both(|model| {
+        let ask = |pattern: &str, path: &str, upload: &str| {
+            let rule = format!("--header={pattern}: Content-Security-Policy: {own}");
+            let server = Server::start(model, &docroot.root(), &[&rule, "--upload", upload]);
+            let mut client = Client::connect(server.port);
+            let first = client.get(path).expect(200).must("content-security-policy").to_owned();
+            let again = client.ask("GET", path, &["If-None-Match: *"], b"").expect(304);
+            assert_eq!(again.must("content-security-policy"), first, "{pattern} {path}");
+            first
+        };
+        for (pattern, path, expected) in [
+            ("/**", "/up/page.html", both),
+            ("/**", "/up/large.html", both),
+            ("/**", "/aside/page.html", both),
+            ("*.html", "/up/page.html", both),
+            ("/u*/**", "/up/page.html", both),
+            ("/**/page.html", "/up/page.html", both),
+            // A rule for the name of a link, which is not where the file lies.
+            ("/aside/**", "/aside/page.html", both),
+            ("/up/**", "/aside/page.html", own),
+            ("/up/**", "/up/page.html", own),
+            ("/up/*.html", "/up/large.html", own),
+            ("/up/page.html", "/up/page.html", own),
+            ("/up/sub/**", "/up/sub/", own),
+            ("/up/sub/", "/up/sub/", own),
+            ("/up/**", "/up/sub/", own),
+        ] {
+            assert_eq!(ask(pattern, path, "/up"), expected, "{pattern} {path}");
+        }
+        assert_eq!(ask("/**", "/up/page.html", "/"), both, "a rule for all names no folder");
+        assert_eq!(ask("/up/**", "/up/page.html", "/"), own);
+    });
+}
+
+#[test]
+fn a_script_has_the_last_word_on_its_headers() {
+    let docroot = Docroot::new();
+    let folder = TempDir::with_prefix("whirligig-cgi-").unwrap();
+    let head = "Content-Type: text/plain\nX-A: script\nCache-Control: no-cache\nVary: Cookie\n\
+                Access-Control-Allow-Origin: https://script.example\nContent-Security-Policy: script\n";
+    for (name, head) in [("own.sh", head), ("bare.sh", "Content-Type: text/plain\n")] {
+        let script = folder.path().join(name);
+        fs::write(&script, format!("#!/bin/sh\ncat <<E\n{head}\nok\nE\n")).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let cgi = format!("/cgi={}", folder.path().display());
+    let flags = [
+        "--cgi",
+        &cgi,
+        "--cors=https://a.example",
+        "--header=/**: X-A: rule",
+        "--header=/**: Cache-Control: max-age=9",
+        "--header=/**: Content-Security-Policy: rule",
+        "--header=/**: Vary: X-A",
+    ];
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &flags);
+        let mut client = Client::connect(server.port);
+        let origin = ["Origin: https://a.example"];
+        let own = client.ask("GET", "/cgi/own.sh", &origin, b"").expect(200);
+        let bare = client.ask("GET", "/cgi/bare.sh", &origin, b"").expect(200);
+        for (name, of_script, of_rule) in [
+            ("x-a", "script", "rule"),
+            ("cache-control", "no-cache", "max-age=9"),
+            ("content-security-policy", "script", "rule"),
+            ("access-control-allow-origin", "https://script.example", "https://a.example"),
+            ("vary", "Cookie, X-A, Origin", "X-A, Origin"),
+        ] {
+            assert_eq!((all(&own, name), all(&bare, name)), (vec![of_script], vec![of_rule]), "{name}");
+        }
+        // Where the script fails the page is the server's.
+        assert_eq!(all(&client.get("/cgi/nosuch").expect(404), "x-a"), ["rule"]);
+    });
 }

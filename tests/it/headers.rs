@@ -507,3 +507,47 @@ fn to_set_a_header_replaces_it_and_to_add_one_does_not() {
         }
     });
 }
+
+/// A rule is for the server's own headers. A handler and a wrapper are programs, like a script.
+#[test]
+fn a_rule_of_the_builder_leaves_headers_of_handlers_and_wrappers() {
+    on_both(|model| {
+        let root = Docroot::empty();
+        root.write("page.html", "<p>page");
+        let file = root.root().join("page.html");
+        let builder = Server::builder()
+            .get("/own", |_| Response::text("x").with_field("X-A", "own").with_field("Cache-Control", "own"))
+            .get("/bare", |_| "x")
+            .get("/file", move |call| call.file(&file).map(|got| got.with_field("X-A", "own")))
+            .get("/refused", |_| Err::<Response, _>(Refusal::forbidden("no")))
+            .files(root.root())
+            .header("/**", "X-A", "rule")
+            .header("/**", "Server", "rule")
+            .cache_control("/**", "max-age=3")
+            .wrap(|inner| {
+                move |request: &Request<'_>, cx: &mut Context<'_>| {
+                    cx.set_field(When::Success, "X-B", "wrapper");
+                    inner.handle(request, cx)
+                }
+            })
+            .header("/**", "X-B", "rule");
+        let server = InProcess::start(model, builder);
+        let mut client = Client::connect(server.port);
+        for (path, status, a, b, cached) in [
+            ("/own", 200, "own", "wrapper", &["own"][..]),
+            ("/bare", 200, "rule", "wrapper", &["max-age=3"]),
+            ("/file", 200, "own", "wrapper", &["max-age=3"]),
+            ("/page.html", 200, "rule", "wrapper", &["max-age=3"]),
+            ("/refused", 403, "rule", "rule", &[]),
+            ("/nosuch", 404, "rule", "rule", &[]),
+        ] {
+            let got = client.get(path).expect(status);
+            assert_eq!((all(&got, "x-a"), all(&got, "x-b")), (vec![a], vec![b]), "{path}");
+            assert_eq!(
+                (all(&got, "cache-control"), all(&got, "server")),
+                (cached.to_vec(), vec!["rule"]),
+                "{path}"
+            );
+        }
+    });
+}

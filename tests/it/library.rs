@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use whirligig::config::{AuthRule, AuthUsers, Config, FieldRule, LogFormat, LogTarget};
+use whirligig::config::{AuthRule, AuthUsers, Config, FieldRule, FieldScope, LogFormat, LogTarget};
 use whirligig::handler::{Answer, Context, When};
 use whirligig::http::{Request, date};
 use whirligig::reactor::Outcome;
@@ -253,7 +253,8 @@ fn what_makes_no_sense_is_said_when_it_is_bound() {
         builder.file_options(|options| options.uploads.push(area)).bind("127.0.0.1:0")
     };
     let with_rule = |name: &str, value: &str| {
-        let rule = FieldRule { pattern: "/**".into(), name: name.into(), value: value.into() };
+        let scope = FieldScope::All;
+        let rule = FieldRule { pattern: "/**".into(), name: name.into(), value: value.into(), scope };
         Server::builder().file_options(|options| options.fields.push(rule)).bind("127.0.0.1:0")
     };
     let bad = [

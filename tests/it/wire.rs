@@ -419,6 +419,7 @@ fn check_fields(status: u16, fields: &[(String, String)]) -> Result<(), String> 
         "access-control-allow-origin",
         "cache-control",
         "content-disposition",
+        "content-security-policy",
         "content-length",
         "content-type",
         "content-range",

@@ -121,6 +121,7 @@ pub(super) fn answer(
 fn respond(archive: Archive, cx: &Context<'_>) -> Response {
     let (form, name) = (archive.form, [&archive.top[..], archive.form.extension().as_bytes()].concat());
     Response::new(Status::OK)
+        .by_server()
         .with_field("Content-Type", form.content_type())
         .with_field("Content-Disposition", attachment(&name))
         // It is another one each time: no cache could use it, and no part of it fits another part.
