@@ -472,7 +472,8 @@ struct SiteArgs {
     #[arg(long, value_name = "RULE", value_parser = parse_file_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_HTPASSWD", hide_env = true, hide_short_help = true)]
     htpasswd: Vec<AuthRule>,
-    /// Pages from there may read answers (CORS); alone or *: from anywhere
+    /// Pages from there may read responses, and write in --upload folders; alone or *: all may read
+    /// (CORS)
     #[arg(long, value_name = "ORIGIN", num_args = 0..=1, default_missing_value = "*", value_delimiter = ',')]
     #[arg(value_parser = parse_origin, env = "WHIRLIGIG_CORS", hide_env = true)]
     cors: Vec<String>,

@@ -399,8 +399,9 @@ impl Docroot {
         admitted.is_ok_and(|shown| shown.location == *target)
     }
 
-    /// The headers of the file that lies at `name`, by its path. Files that clients may have written must not
-    /// act in the name of this site. So a browser guesses no type for them and runs no script in them.
+    /// The headers of the file that lies at `name`, by its path. Files that clients may have written
+    /// must not act in the name of this site. So a browser guesses no type for them and runs no script
+    /// in them.
     fn headers_for(&self, name: &[u8], is_uploaded: bool, content_type: &str) -> FileHeaders {
         const NO_SNIFFING: (&str, &str) = ("x-content-type-options", "nosniff");
         const SANDBOX: (&str, &str) = ("content-security-policy", "sandbox");

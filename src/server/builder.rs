@@ -193,7 +193,8 @@ impl Builder {
         self.note(added.map_err(|why| format!("the host '{name}': {why}")))
     }
 
-    /// Lets pages of this origin read answers (WHATWG Fetch section 3.3); `*` is all of them. Repeatable.
+    /// Lets pages of this origin read responses (WHATWG Fetch section 3.3), and write in folders
+    /// that take uploads; with `*`, all pages may read. Repeatable.
     pub fn cors(mut self, origin: &str) -> Self {
         let added = parse_origin(origin).map(|origin| self.config.site.cors.push(origin));
         self.note(added)

@@ -1,20 +1,30 @@
-//! Which foreign pages may read our answers: CORS (WHATWG Fetch, section 3.2).
+//! CORS: pages of other sites that may read responses, and write where uploads are taken (WHATWG
+//! Fetch, section 3.2).
 //!
-//! The browser asks and the browser obeys; nothing is kept from anybody else by this. A preflight is answered
-//! before any password is asked for, since browsers send none with it.
+//! The browser asks and the browser obeys; nothing is kept from anybody else by this. A preflight
+//! is answered before any password is asked for, since browsers send none with it. What it allows
+//! in a folder for uploads is what `upload/origin.rs` accepts.
 
 use std::sync::Arc;
 
+use super::{Names, WriteGuards};
 use crate::handler::{Answer, Context, Handler, When};
 use crate::http::body::is_token;
 use crate::http::fields::list_elements;
 use crate::http::{Method, Request, Response, Status, target};
+use crate::upload::{Partners, area_of};
 
-/// What scripts may read beside the few fields they always may.
-const EXPOSED: &str = "Accept-Ranges, Content-Disposition, Content-Encoding, Content-Range, Date, ETag";
+/// Headers that scripts may read beside the few that they always may.
+const EXPOSED: &str = "Accept-Ranges, Content-Disposition, Content-Encoding, Content-Range, Date, ETag, Location, \
+                       Upload-Complete, Upload-Length, Upload-Limit, Upload-Offset";
 
-/// What a preflight is told can be asked for. Whether it is offered at that path, the answer itself says.
+/// Methods that a preflight allows. The response to the request itself shows whether the path
+/// offers them.
 const METHODS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE";
+
+/// Methods that it allows in a folder for uploads to pages that may write, and to the others.
+const METHODS_OF_UPLOADS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE, MKCOL";
+const METHODS_OF_READERS: &str = "GET, HEAD, OPTIONS";
 
 /// For how long a browser may remember a preflight, in seconds: a day. Most of them remember less.
 const MAX_AGE: &str = "86400";
@@ -24,7 +34,18 @@ const NAMES_BYTES_MAX: usize = 1024;
 
 struct Cors {
     allowed: Allowed,
+    partners: Partners,
+    writing: Writing,
     inner: Arc<dyn Handler>,
+}
+
+/// Rules of uploads, which decide about a preflight as they do about the request behind it.
+pub(super) struct Writing {
+    /// Folders that take uploads.
+    pub(super) areas: Vec<String>,
+    /// Names by which the server is known, and paths where a password makes up for the name.
+    pub(super) names: Arc<Names>,
+    pub(super) guards: WriteGuards,
 }
 
 enum Allowed {
@@ -35,12 +56,12 @@ enum Allowed {
 }
 
 /// `inner`, readable for pages from `origins`.
-pub(super) fn around(origins: &[String], inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+pub(super) fn around(origins: &[String], writing: Writing, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
     let allowed = match origins.iter().any(|origin| origin == "*") {
         true => Allowed::All,
         false => Allowed::These(origins.to_vec()),
     };
-    Arc::new(Cors { allowed, inner })
+    Arc::new(Cors { allowed, partners: Partners::of(origins), writing, inner })
 }
 
 impl Handler for Cors {
@@ -65,7 +86,7 @@ impl Handler for Cors {
             && origin.is_some()
             && request.field("access-control-request-method").is_some();
         if is_preflight {
-            return preflight(request, allows.is_some()).into();
+            return preflight(request, allows.is_some(), self.methods(request, cx)).into();
         }
         if allows.is_some() {
             cx.set_own_field(When::Always, "Access-Control-Expose-Headers", EXPOSED);
@@ -74,13 +95,28 @@ impl Handler for Cors {
     }
 }
 
-fn preflight(request: &Request<'_>, is_allowed: bool) -> Response {
+impl Cors {
+    /// The methods that a page may use for this path.
+    fn methods(&self, request: &Request<'_>, cx: &Context<'_>) -> &'static str {
+        let Writing { areas, names, guards } = &self.writing;
+        // A path that cannot be normalised is refused, whatever the method.
+        let Ok(path) = target::normalize(request.path()) else { return METHODS };
+        if area_of(areas, &path).is_none() {
+            return METHODS;
+        }
+        let is_partner = request.field("origin").is_some_and(|origin| self.partners.have(origin));
+        let may_write = is_partner && (names.let_write(request, cx.peer()) || guards.is_protected(&path));
+        if may_write { METHODS_OF_UPLOADS } else { METHODS_OF_READERS }
+    }
+}
+
+fn preflight(request: &Request<'_>, is_allowed: bool, methods: &str) -> Response {
     let response = Response::new(Status::NO_CONTENT).by_server();
     if !is_allowed {
         return response;
     }
     let response = response
-        .with_field("Access-Control-Allow-Methods", METHODS)
+        .with_field("Access-Control-Allow-Methods", methods)
         .with_field("Access-Control-Max-Age", MAX_AGE);
     match asked_names(request) {
         Some(names) => response.with_field("Access-Control-Allow-Headers", names),

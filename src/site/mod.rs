@@ -39,11 +39,14 @@ pub(crate) use names::{Because, Names, gate, parse_allowed_host};
 pub struct Site {
     guard: Option<Arc<Guard>>,
     write_guard: Option<Arc<Guard>>,
+    write_guards: WriteGuards,
     hosts: Option<Arc<Hosts>>,
     names: Arc<Names>,
     rules: Option<Rules>,
     fields: Option<FieldRules>,
     cors: Vec<String>,
+    /// Folders that take uploads.
+    areas: Vec<String>,
     uploads: Option<Arc<upload::Desk>>,
     own: Arc<OwnFiles>,
 }
@@ -69,10 +72,12 @@ impl Site {
             own,
             guard,
             write_guard,
-            uploads: takes_uploads.then(|| Arc::new(upload::Desk::new(config, write_guards))),
+            uploads: takes_uploads.then(|| Arc::new(upload::Desk::new(config, write_guards.clone()))),
+            write_guards,
             rules: config.site.rules.as_deref().map(Rules::open).transpose()?,
             fields: (!config.files.fields.is_empty()).then_some(fields),
             cors: config.site.cors.clone(),
+            areas: config.files.uploads.clone(),
         })
     }
 
@@ -129,7 +134,9 @@ impl Site {
             handler = hosts::around(hosts, handler);
         }
         if !self.cors.is_empty() {
-            handler = cors::around(&self.cors, handler);
+            let (areas, names) = (self.areas.clone(), Arc::clone(&self.names));
+            let writing = cors::Writing { areas, names, guards: self.write_guards.clone() };
+            handler = cors::around(&self.cors, writing, handler);
         }
         if let Some(rules) = &self.fields {
             // Outermost, because a rule counts for preflights and refusals, too.

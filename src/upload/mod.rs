@@ -46,6 +46,7 @@ use place::{Found, Place};
 use refusal::Refusal;
 use sink::Sink;
 
+pub(crate) use origin::Partners;
 pub(crate) use place::parse_upload_path;
 pub(crate) use resume::ends_a_request;
 
@@ -69,6 +70,7 @@ pub(crate) struct Uploads {
 /// What all uploads share.
 pub(crate) struct Desk {
     guards: WriteGuards,
+    partners: Partners,
     /// Bounds how many are under way.
     places: Arc<Places>,
     /// Held from the look at what is there to the change of it, so that of two writers with the same condition one
@@ -90,6 +92,7 @@ impl Desk {
     pub(crate) fn new(config: &Config, guards: WriteGuards) -> Desk {
         Desk {
             guards,
+            partners: Partners::of(&config.site.cors),
             places: Places::for_senders(
                 config.limits.uploads_max,
                 LeastRate::of(&config.limits, &config.timeouts),
@@ -229,7 +232,7 @@ fn in_job(
 impl Ask {
     /// What the head alone forbids.
     fn check(&self, request: &Request<'_>) -> Result<(), Refusal> {
-        if origin::is_foreign(request) {
+        if origin::is_foreign(request, &self.desk.partners) {
             return Err(Refusal::new(Status::FORBIDDEN, "a page of another site asks for this"));
         }
         place::check_path(&self.path)?;

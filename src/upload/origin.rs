@@ -8,8 +8,31 @@
 
 use crate::http::Request;
 
-/// Whether a browser sent this for a page of some other site.
-pub(super) fn is_foreign(request: &Request<'_>) -> bool {
+/// Origins of other sites whose pages may write.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Partners(Vec<String>);
+
+impl Partners {
+    /// The origins that the operator has named for CORS. Neither all of them nor `null` is a name:
+    /// any page can have the origin `null`.
+    pub(crate) fn of(cors: &[String]) -> Partners {
+        Partners(cors.iter().filter(|origin| !matches!(&origin[..], "*" | "null")).cloned().collect())
+    }
+
+    /// True if pages of this origin may write.
+    pub(crate) fn have(&self, origin: &[u8]) -> bool {
+        self.0.iter().any(|named| named.as_bytes() == origin)
+    }
+}
+
+/// True if a browser sent this for a page of some other site, which is none of the partners'.
+pub(super) fn is_foreign(request: &Request<'_>, partners: &Partners) -> bool {
+    let mut origins = request.fields().all("origin");
+    if let (Some(origin), None) = (origins.next(), origins.next())
+        && partners.have(origin)
+    {
+        return false;
+    }
     let mut sites = request.fields().all("sec-fetch-site");
     if let Some(site) = sites.next() {
         // `none` is the user's own doing.
@@ -59,12 +82,19 @@ mod tests {
             ("Origin: \r\n", true),
             ("Origin: http://\r\n", true),
             ("Origin: http://a.test:81\r\nOrigin: http://b.test\r\n", true),
+            ("Origin: https://c.test\r\n", false),
+            ("Origin: https://c.test\r\nSec-Fetch-Site: cross-site\r\n", false),
+            ("Origin: https://c.test\r\nOrigin: https://c.test\r\n", true),
+            ("Origin: https://c.test.evil.test\r\nSec-Fetch-Site: cross-site\r\n", true),
+            ("Origin: http://c.test\r\n", true),
+            ("Origin: *\r\n", true),
         ];
         for (fields, expected) in cases {
             let head = format!("PUT /a HTTP/1.1\r\nHost: a.test:81\r\n{fields}\r\n");
             let mut slots = FieldSlots::new();
             let request = parse(head.as_bytes(), &mut slots, &crate::config::Limits::default()).unwrap();
-            assert_eq!(is_foreign(&request), *expected, "{fields:?}");
+            let partners = Partners::of(&["https://c.test".into(), "*".into(), "null".into()]);
+            assert_eq!(is_foreign(&request, &partners), *expected, "{fields:?}");
         }
         assert!(is_origin_of(b"http://a.test", b"a.test:80") && is_origin_of(b"https://a.test", b"a.test"));
         assert!(!is_origin_of(b"http://a.test:443", b"a.test"));

@@ -91,3 +91,121 @@ fn what_is_no_origin_is_said_in_one_line() {
                     before --cors; try 'whirligig --help'\n";
     assert_eq!((ended.code, ended.err.as_str()), (Some(2), expected));
 }
+
+/// The methods that a preflight allows there to a page of this origin.
+fn promised(client: &mut Client, path: &str, origin: &str, method: &str) -> Vec<String> {
+    let origin = format!("Origin: {origin}");
+    let method = format!("Access-Control-Request-Method: {method}");
+    let got = client.ask("OPTIONS", path, &[&origin, &method], b"").expect(204);
+    let methods = got.field("access-control-allow-methods").unwrap_or_default();
+    methods.split(", ").filter(|_| got.field(ALLOW).is_some()).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_preflight_promises_what_an_upload_keeps() {
+    let here = "https://here.example";
+    let right = "Authorization: Basic dTpw";
+    on_both(|model| {
+        for (cors, origin, may_write) in [
+            (&["--cors=https://here.example"][..], here, true),
+            (&["--cors=http://localhost:3000,https://here.example"], here, true),
+            (&["--cors=*", "--cors=https://here.example"], here, true),
+            (&["--cors=*"], here, false),
+            (&["--cors=null"], "null", false),
+            (&["--cors=*,null"], "null", false),
+            (&["--cors=https://here.example"], "https://here.example.evil.example", false),
+            (&["--cors=https://here.example"], "http://here.example", false),
+        ] {
+            for password in [&[][..], &["--write-auth=u:p"], &["--auth=u:p@/in"]] {
+                let docroot = Docroot::empty();
+                docroot.write("in/kept.txt", "kept");
+                docroot.write("other/kept.txt", "kept");
+                let flags = [cors, password, &["--upload", "/in"]].concat();
+                let server = Server::start(model, &docroot.root(), &flags);
+                let mut client = Client::connect(server.port);
+                let line = format!("Origin: {origin}");
+                let kind = "Content-Type: multipart/form-data; boundary=b";
+                let form = b"--b\r\nContent-Disposition: form-data; name=f; filename=f\r\n\r\nx\r\n--b--\r\n";
+                for (method, path, fields, content, status) in [
+                    ("PUT", "/in/new.txt", &[][..], &b"x"[..], 201),
+                    ("PUT", "/in/%6eew.txt", &["Upload-Complete: ?1"], b"y", 204),
+                    ("DELETE", "/in/new.txt", &[], b"", 204),
+                    ("MKCOL", "/in/folder/", &[], b"", 201),
+                    ("POST", "/in/", &[kind], form, 201),
+                ] {
+                    let promise = promised(&mut client, path, origin, method);
+                    assert_eq!(
+                        promise.iter().any(|one| one == method),
+                        may_write,
+                        "{cors:?} {method} {promise:?}"
+                    );
+                    // As a browser sends it from a page of that origin, which knows the password.
+                    let all = [&[&line[..], "Sec-Fetch-Site: cross-site", right], fields].concat();
+                    let got = Client::connect(server.port).ask(method, path, &all, content);
+                    let expected = if may_write { status } else { 403 };
+                    assert_eq!(got.status, expected, "{cors:?} {password:?} {method} {path}: {got:?}");
+                    if !password.is_empty() {
+                        let all = [&[&line[..], "Sec-Fetch-Site: cross-site"], fields].concat();
+                        Client::connect(server.port).ask(method, path, &all, content).expect(401);
+                    }
+                }
+                // Outside the folder the promise is as wide as ever, and the request is judged by the path.
+                if cors.len() == 1 && may_write {
+                    assert!(promised(&mut client, "/other/x", origin, "PUT").contains(&"PUT".to_owned()));
+                    client.ask("PUT", "/other/x", &[&line, right], b"x").expect(405);
+                }
+            }
+        }
+    });
+}
+
+/// On loopback a name that any site may have takes no writes without a password, and no preflight
+/// promises them.
+#[test]
+fn a_preflight_by_a_foreign_name_promises_no_upload() {
+    let docroot = Docroot::empty();
+    docroot.write("in/kept.txt", "kept");
+    on_both(|model| {
+        for (password, host, may_write) in [
+            (&[][..], "evil.example", false),
+            (&["--allow-host=evil.example"], "evil.example", true),
+            (&["--write-auth=u:p"], "evil.example", true),
+            (&[], "127.0.0.1", true),
+        ] {
+            let flags = [&["--cors=https://here.example", "--upload", "/in"], password].concat();
+            let server = Server::start(model, &docroot.root(), &flags);
+            let mut client = Client::connect(server.port);
+            let ask = |start: &str, more: &str| {
+                format!("{start} HTTP/1.1\r\nHost: {host}\r\nOrigin: https://here.example\r\n{more}\r\n\r\n")
+            };
+            client.send(ask("OPTIONS /in/x", "Access-Control-Request-Method: PUT"));
+            let promise = client.response().expect(204);
+            let methods = promise.must("access-control-allow-methods");
+            assert_eq!(methods.contains("PUT"), may_write, "{password:?} {host} {methods}");
+            let right = "Authorization: Basic dTpw\r\nContent-Length: 0";
+            client.send(ask(&format!("PUT /in/{model}{}", password.len()), right));
+            let got = client.response();
+            assert_eq!([201, 204].contains(&got.status), may_write, "{password:?} {host}: {got:?}");
+        }
+    });
+}
+
+#[test]
+fn a_page_may_read_where_its_upload_is() {
+    let docroot = Docroot::empty();
+    docroot.write("in/kept.txt", "kept");
+    on_both(|model| {
+        let server =
+            Server::start(model, &docroot.root(), &["--cors=https://here.example", "--upload", "/in"]);
+        let mut client = Client::connect(server.port);
+        let path = format!("/in/{model}");
+        let got =
+            client.ask("PUT", &path, &[HERE, "Upload-Complete: ?0", "Upload-Length: 9"], b"x").expect(201);
+        let exposed = got.must("access-control-expose-headers").to_ascii_lowercase();
+        for name in ["location", "upload-offset", "upload-complete", "upload-limit", "etag"] {
+            assert!(exposed.split(", ").any(|one| one == name), "{name} in {exposed}");
+        }
+        got.must("location");
+        got.must("upload-offset");
+    });
+}
