@@ -209,7 +209,8 @@ pub struct Limits {
     pub fields_max: usize,
     /// The request target in bytes. RFC 9112 section 3 asks for 8000 octets at the least.
     pub target_bytes_max: usize,
-    /// Request content in bytes, unless its sink takes more. More is 413.
+    /// Request content in bytes, unless its sink takes more. More is 413, at once if the length is
+    /// announced.
     pub body_bytes_max: u64,
     /// Content of one upload in bytes, in one request or several; 0 where none are taken.
     pub upload_bytes_max: u64,
@@ -314,14 +315,6 @@ impl Default for Limits {
             rate_min_bytes: 64,
             busy_rate_min_bytes: 16 * KIB as u64,
         }
-    }
-}
-
-impl Limits {
-    /// The most content that any request may have, in bytes.
-    #[must_use]
-    pub fn content_bytes_max(&self) -> u64 {
-        self.body_bytes_max.max(self.upload_bytes_max)
     }
 }
 

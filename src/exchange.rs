@@ -435,6 +435,9 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 Ok((used, event)) => {
                     at += used;
                     match event {
+                        Event::NeedMore if self.client.conn.expects_content() && self.is_too_much(0) => {
+                            self.refuse_content();
+                        }
                         Event::NeedMore => return (at, true),
                         Event::Paused => return (at, false),
                         Event::Request(request) => {
@@ -597,6 +600,9 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 Some(Answer::Collect { bytes_max, then }) => {
                     if self.client.conn.expects_content() {
                         let bytes_max = bytes_max.min(self.driver.config.limits.body_bytes_max);
+                        if self.client.conn.content_left() > bytes_max {
+                            return self.respond(content_too_large());
+                        }
                         return self.accept(Task::Collecting { content: Vec::new(), bytes_max, then });
                     }
                     self.call(|cx| then(Vec::new(), cx))
@@ -657,16 +663,31 @@ impl<'a, O: Observer> Exchange<'a, O> {
         self.accept(Task::Sinking(sink));
     }
 
-    /// Whether a piece of this length still fits what its sink takes; counted where the length was not known before.
-    fn fits_sink(&mut self, bytes: usize) -> bool {
-        let room = &mut self.work().sink_room;
-        *room = room.and_then(|room| room.checked_sub(bytes as u64));
-        room.is_some()
+    /// True if more content was announced than its taker takes: by a length, or by the size of a
+    /// chunk. `at_hand` bytes of it are here.
+    fn is_too_much(&self, at_hand: usize) -> bool {
+        let announced = self.client.conn.content_left().saturating_add(at_hand as u64);
+        let Some(work) = &self.client.work else { return false };
+        match &work.task {
+            Task::Collecting { content, bytes_max, .. } => announced > bytes_max - content.len() as u64,
+            Task::Sinking(_) => work.sink_room.is_some_and(|room| announced > room),
+            Task::Nothing | Task::Waiting => false,
+        }
+    }
+
+    /// Refuses content of which there is too much.
+    #[inline(never)]
+    fn refuse_content(&mut self) {
+        self.fetch_extra();
+        self.respond(content_too_large());
     }
 
     /// A piece of content of the request in hand.
     #[inline(never)]
     fn take_content(&mut self, piece: &[u8]) {
+        if self.is_too_much(piece.len()) {
+            return self.refuse_content();
+        }
         self.fetch_extra();
         self.take_piece(piece);
         self.keep_extra();
@@ -680,41 +701,38 @@ impl<'a, O: Observer> Exchange<'a, O> {
             Task::Collecting { mut content, bytes_max, then } => {
                 let room =
                     self.driver.config.limits.collect_bytes_max.saturating_sub(self.driver.collected_bytes);
-                if content.len() as u64 + piece.len() as u64 > bytes_max || piece.len() > room {
+                if piece.len() > room {
                     self.driver.collected_bytes -= content.len();
-                    self.driver.is_short_of_memory |= piece.len() > room;
-                    let refusal = match piece.len() > room {
-                        true => error_page::error(
-                            Status::SERVICE_UNAVAILABLE,
-                            "no memory is left for content",
-                            false,
-                        ),
-                        false => content_too_large(),
-                    };
-                    return self.respond(refusal.closing());
+                    self.driver.is_short_of_memory = true;
+                    let why = "no memory is left for content";
+                    return self
+                        .respond(error_page::error(Status::SERVICE_UNAVAILABLE, why, false).closing());
                 }
                 self.driver.collected_bytes += piece.len();
                 content.extend_from_slice(piece);
                 self.note_pace(piece.len());
                 self.work().task = Task::Collecting { content, bytes_max, then };
             }
-            Task::Sinking(_) if !self.fits_sink(piece.len()) => self.respond(content_too_large()),
-            Task::Sinking(mut sink) => match self.call(|cx| sink.write(piece, cx)) {
-                Some(Sunk::More) => {
-                    self.note_pace(piece.len());
-                    let work = self.work();
-                    work.task = Task::Sinking(sink);
-                    work.report_pace();
+            Task::Sinking(mut sink) => {
+                let room = &mut self.work().sink_room;
+                *room = room.map(|room| room.saturating_sub(piece.len() as u64));
+                match self.call(|cx| sink.write(piece, cx)) {
+                    Some(Sunk::More) => {
+                        self.note_pace(piece.len());
+                        let work = self.work();
+                        work.task = Task::Sinking(sink);
+                        work.report_pace();
+                    }
+                    Some(Sunk::Full) => {
+                        self.note_pace(piece.len());
+                        self.hold_pace(&*sink);
+                        let answer = self.call(|cx| sink.drain(cx));
+                        self.carry_out(answer, None);
+                    }
+                    Some(Sunk::Refuse(response)) => self.respond(response),
+                    None => self.respond(failed().closing()),
                 }
-                Some(Sunk::Full) => {
-                    self.note_pace(piece.len());
-                    self.hold_pace(&*sink);
-                    let answer = self.call(|cx| sink.drain(cx));
-                    self.carry_out(answer, None);
-                }
-                Some(Sunk::Refuse(response)) => self.respond(response),
-                None => self.respond(failed().closing()),
-            },
+            }
         }
     }
 
@@ -825,7 +843,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
         if let Some(why) = response.fault() {
             log::error!("{}: a handler's response cannot be sent: {why}", self.id);
-            response = failed().closing();
+            response = failed();
         }
         let status = response.status();
         let mut user = None;

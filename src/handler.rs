@@ -125,7 +125,8 @@ pub trait BodySink: Send {
     /// The content is complete: the answer.
     fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer;
 
-    /// The most content it takes, in bytes: beyond, the answer is 413, at once where the length is known.
+    /// The most content that it takes, in bytes, which may be more than [`Limits::body_bytes_max`].
+    /// More is 413, at once where the length is known.
     fn bytes_max(&self, limits: &Limits) -> u64 {
         limits.body_bytes_max
     }

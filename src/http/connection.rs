@@ -277,8 +277,8 @@ impl Connection {
         match &mut self.reading {
             Reading::Idle { .. } | Reading::Head { .. } => self.next_head(input, slots, limits, now),
             Reading::Body(decoder) => {
-                let (used, decoded) =
-                    decoder.decode(input, limits.chunk_line_bytes_max, limits.content_bytes_max())?;
+                // The handler that takes the content sets its limit.
+                let (used, decoded) = decoder.decode(input, limits.chunk_line_bytes_max, u64::MAX)?;
                 self.note_received(used, now);
                 match decoded {
                     Decoded::Data(data) => Ok((used, Event::Content(data))),

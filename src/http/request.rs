@@ -583,7 +583,7 @@ impl<'b> Framing<'b> {
     }
 
     /// RFC 9112 section 6.3, with every case that leaves room for doubt refused.
-    fn content(&self, minor: u8, limits: &Limits) -> Result<Content, ProtocolError> {
+    fn content(&self, minor: u8) -> Result<Content, ProtocolError> {
         if let Some(coding) = self.coding {
             if self.length.is_some() {
                 return Err(ProtocolError::bad_request(
@@ -606,8 +606,7 @@ impl<'b> Framing<'b> {
         let Some(digits) = self.length.map(trim_ows) else { return Ok(Content::None) };
         match decimal(digits) {
             Some(0) => Ok(Content::None),
-            Some(length) if length <= limits.content_bytes_max() => Ok(Content::Length(length)),
-            Some(_) => Err(ProtocolError::new(Status::CONTENT_TOO_LARGE, "the content is too large")),
+            Some(length) => Ok(Content::Length(length)),
             None if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
                 Err(ProtocolError::new(Status::CONTENT_TOO_LARGE, "the content is too large"))
             }
@@ -662,7 +661,7 @@ fn judge<'b>(
     let mut framing = Framing::default();
     framing.gather(lines)?;
     // Framing before anything else: a request whose end is in doubt must not be answered as if it were sound.
-    let content = framing.content(minor, limits)?;
+    let content = framing.content(minor)?;
     match framing.host {
         Some(host) if !target::check_host(host) => {
             return Err(ProtocolError::bad_request("Host is malformed"));
@@ -875,7 +874,8 @@ mod tests {
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", 400),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", 400),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551621\r\n\r\n", 413),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999\r\n\r\n", 413),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999999\r\n\r\n", 200),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n", 200),
             ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: cHunked \r\n\r\n", 200),
             ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", 400),
             ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),

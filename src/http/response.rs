@@ -24,7 +24,7 @@ macro_rules! statuses {
         impl Status {
             $(#[doc = concat!($code, " ", $reason)] pub const $name: Status = Status($code);)*
 
-            /// The reason phrase; empty for codes not listed in RFC 9110.
+            /// The reason phrase of the IANA registry; empty for codes that it does not list.
             #[must_use]
             pub const fn reason(self) -> &'static str {
                 match self.0 { $($code => $reason,)* _ => "" }
@@ -35,26 +35,36 @@ macro_rules! statuses {
 
 statuses! {
     CONTINUE = 100 "Continue";
+    SWITCHING_PROTOCOLS = 101 "Switching Protocols";
+    PROCESSING = 102 "Processing";
+    EARLY_HINTS = 103 "Early Hints";
     UPLOAD_RESUMPTION_SUPPORTED = 104 "Upload Resumption Supported";
     OK = 200 "OK";
     CREATED = 201 "Created";
     ACCEPTED = 202 "Accepted";
+    NON_AUTHORITATIVE_INFORMATION = 203 "Non-Authoritative Information";
     NO_CONTENT = 204 "No Content";
     RESET_CONTENT = 205 "Reset Content";
     PARTIAL_CONTENT = 206 "Partial Content";
+    MULTI_STATUS = 207 "Multi-Status";
+    ALREADY_REPORTED = 208 "Already Reported";
+    IM_USED = 226 "IM Used";
     MULTIPLE_CHOICES = 300 "Multiple Choices";
     MOVED_PERMANENTLY = 301 "Moved Permanently";
     FOUND = 302 "Found";
     SEE_OTHER = 303 "See Other";
     NOT_MODIFIED = 304 "Not Modified";
+    USE_PROXY = 305 "Use Proxy";
     TEMPORARY_REDIRECT = 307 "Temporary Redirect";
     PERMANENT_REDIRECT = 308 "Permanent Redirect";
     BAD_REQUEST = 400 "Bad Request";
     UNAUTHORIZED = 401 "Unauthorized";
+    PAYMENT_REQUIRED = 402 "Payment Required";
     FORBIDDEN = 403 "Forbidden";
     NOT_FOUND = 404 "Not Found";
     METHOD_NOT_ALLOWED = 405 "Method Not Allowed";
     NOT_ACCEPTABLE = 406 "Not Acceptable";
+    PROXY_AUTHENTICATION_REQUIRED = 407 "Proxy Authentication Required";
     REQUEST_TIMEOUT = 408 "Request Timeout";
     CONFLICT = 409 "Conflict";
     GONE = 410 "Gone";
@@ -67,15 +77,25 @@ statuses! {
     EXPECTATION_FAILED = 417 "Expectation Failed";
     MISDIRECTED_REQUEST = 421 "Misdirected Request";
     UNPROCESSABLE_CONTENT = 422 "Unprocessable Content";
+    LOCKED = 423 "Locked";
+    FAILED_DEPENDENCY = 424 "Failed Dependency";
+    TOO_EARLY = 425 "Too Early";
+    UPGRADE_REQUIRED = 426 "Upgrade Required";
+    PRECONDITION_REQUIRED = 428 "Precondition Required";
     TOO_MANY_REQUESTS = 429 "Too Many Requests";
     FIELDS_TOO_LARGE = 431 "Request Header Fields Too Large";
+    UNAVAILABLE_FOR_LEGAL_REASONS = 451 "Unavailable For Legal Reasons";
     INTERNAL_SERVER_ERROR = 500 "Internal Server Error";
     NOT_IMPLEMENTED = 501 "Not Implemented";
     BAD_GATEWAY = 502 "Bad Gateway";
     SERVICE_UNAVAILABLE = 503 "Service Unavailable";
     GATEWAY_TIMEOUT = 504 "Gateway Timeout";
     VERSION_NOT_SUPPORTED = 505 "HTTP Version Not Supported";
+    VARIANT_ALSO_NEGOTIATES = 506 "Variant Also Negotiates";
     INSUFFICIENT_STORAGE = 507 "Insufficient Storage";
+    LOOP_DETECTED = 508 "Loop Detected";
+    NOT_EXTENDED = 510 "Not Extended";
+    NETWORK_AUTHENTICATION_REQUIRED = 511 "Network Authentication Required";
 }
 
 impl Status {
@@ -725,6 +745,9 @@ impl Response {
     /// The reason why this cannot be sent as the final response, if there is one.
     #[inline]
     pub(crate) fn fault(&self) -> Option<&'static str> {
+        if self.status.code() < 200 {
+            return Some("its status is not final");
+        }
         if self.body.is_sound() { None } else { Some("its content has no such length") }
     }
 
@@ -825,7 +848,12 @@ mod tests {
     #[test]
     fn every_named_status_has_a_reason() {
         assert_eq!(Status::FIELDS_TOO_LARGE.reason(), "Request Header Fields Too Large");
-        assert_eq!(Status::from_code(299).map(Status::reason), Some(""));
+        assert_eq!(Status::from_code(425).map(Status::reason), Some("Too Early"));
+        for unlisted in [105, 209, 299, 306, 309, 418, 427, 430, 450, 509, 599] {
+            assert_eq!(Status::from_code(unlisted).map(Status::reason), Some(""), "{unlisted}");
+        }
+        let listed = (100..600).filter_map(Status::from_code).filter(|status| !status.reason().is_empty());
+        assert_eq!(listed.count(), 62);
         assert_eq!(Status::from_code(600), None);
     }
 }

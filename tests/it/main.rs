@@ -53,6 +53,7 @@ mod protect;
 mod reactors;
 mod rules;
 mod sim;
+mod sinks;
 mod split;
 mod stall;
 mod strace;
