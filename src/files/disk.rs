@@ -17,14 +17,14 @@ use rustix::io::{Errno, ReadWriteFlags};
 use sha2::{Digest as _, Sha256};
 
 use super::location::{self, Location};
-use super::verdict::Shown;
+use super::verdict::{Shown, Withheld};
 use super::{CachedFile, Content, Meta, OwnFiles, coding, types};
 use crate::config::{FieldRule, FieldScope, FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
 use crate::http::negotiate::Coding;
 use crate::http::response::OpenFile;
 use crate::http::{Request, Response};
 use crate::places::Places;
-use crate::site::{FieldRules, FileHeaders, Guard, Names};
+use crate::site::{FieldRules, FileHeaders, Guard, Names, Password};
 use crate::upload;
 
 /// How far a look may go.
@@ -41,10 +41,10 @@ pub(crate) enum Reach {
 pub(crate) enum Found {
     /// A regular file.
     File(Arc<CachedFile>),
-    /// A directory without an index, open.
-    Directory(OwnedFd),
-    /// A directory that was asked for without its slash.
-    WithoutSlash,
+    /// A directory without an index, open, and the password that is due at its place.
+    Directory(OwnedFd, Option<Password>),
+    /// A directory that was asked for without its slash, and the password that is due at its place.
+    WithoutSlash(Option<Password>),
 }
 
 /// Why nothing was found.
@@ -145,6 +145,12 @@ const INDEX: &[u8] = b"index.html";
 /// Whether a name beneath the root, without its first slash, means a directory.
 fn names_directory(name: &[u8]) -> bool {
     name.is_empty() || name.ends_with(b"/")
+}
+
+/// The path of the file that `path` means, with `suffix` behind its name.
+fn file_name(path: &[u8], suffix: &[u8]) -> Vec<u8> {
+    let index: &[u8] = if names_directory(path) { INDEX } else { b"" };
+    [path, index, suffix].concat()
 }
 
 /// How often an open that was interrupted or raced is tried again.
@@ -291,8 +297,8 @@ impl Docroot {
             let stat = stat(&fd)?;
             return match file_type(&stat) {
                 FileType::Directory => {
-                    self.admit(&fd, &stat, path)?;
-                    Ok(Found::WithoutSlash)
+                    let Shown { password, .. } = self.judge(&fd, &stat, path)?;
+                    Ok(Found::WithoutSlash(password))
                 }
                 FileType::RegularFile => self.load(fd, &stat, path, reach),
                 _ => Err(Trouble::NotFound),
@@ -314,8 +320,8 @@ impl Docroot {
         match file_type(&stat) {
             // Without a link it was deleted, and only our descriptor keeps it.
             FileType::Directory if self.options.listing && stat.stx_nlink > 0 => {
-                self.admit(&directory, &stat, path)?;
-                Ok(Found::Directory(directory))
+                let Shown { password, .. } = self.judge(&directory, &stat, path)?;
+                Ok(Found::Directory(directory, password))
             }
             _ => Err(Trouble::NotFound),
         }
@@ -358,8 +364,7 @@ impl Docroot {
         let stat = if suffix.is_empty() && !names_directory(name) {
             rustix::fs::statx(&self.fd, name, AtFlags::empty(), STAMP_MASK)
         } else {
-            let index: &[u8] = if names_directory(name) { INDEX } else { b"" };
-            rustix::fs::statx(&self.fd, [name, index, suffix].concat(), AtFlags::empty(), STAMP_MASK)
+            rustix::fs::statx(&self.fd, file_name(name, suffix), AtFlags::empty(), STAMP_MASK)
         };
         stat.ok().map(|stat| Stamp::of(&stat))
     }
@@ -371,12 +376,12 @@ impl Docroot {
         path: &[u8],
         reach: Reach,
     ) -> Result<Found, Trouble> {
-        let Shown { location } = self.admit(&fd, stat, path)?;
+        let Shown { location, password } = self.judge(&fd, stat, path)?;
         let content_type = types::content_type(location.name());
         let is_uploaded = self.is_uploaded(path, &location, reach)?;
         let headers = Arc::new(self.headers_for(location.name(), is_uploaded, content_type));
         let mut meta = Meta::of(stat, content_type, headers);
-        meta.link_target = link_target(path, &location);
+        (meta.password, meta.link_target) = (password, link_target(path, &location));
         Ok(Found::File(Arc::new(self.read(fd, meta, reach)?)))
     }
 
@@ -392,11 +397,10 @@ impl Docroot {
     /// Returns whether a link still leads where it did. The stamp does not show that a folder on the
     /// way was renamed, and hiding and passwords go by the place of a file.
     fn leads_to(&self, path: &[u8], suffix: &[u8], target: &Location) -> bool {
-        let index: &[u8] = if names_directory(path) { INDEX } else { b"" };
-        let path = [path, index, suffix].concat();
+        let path = file_name(path, suffix);
         let found = self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), Reach::InMemory);
-        let admitted = found.and_then(|fd| self.admit(&fd, &stat(&fd)?, &path));
-        admitted.is_ok_and(|shown| shown.location == *target)
+        let shown = found.and_then(|fd| Ok(self.judge(&fd, &stat(&fd)?, &path)?));
+        shown.is_ok_and(|shown| shown.location == *target)
     }
 
     /// The headers of the file that lies at `name`, by its path. Files that clients may have written
@@ -450,24 +454,20 @@ impl Docroot {
         original: &CachedFile,
         reach: Reach,
     ) -> Result<(Stamp, Option<CachedFile>), Trouble> {
-        let index: &[u8] = if names_directory(path) { INDEX } else { b"" };
-        let path = [path, index, coding::suffix(coding)].concat();
+        let path = file_name(path, coding::suffix(coding));
         let fd = self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), reach)?;
         let stat = stat(&fd)?;
         let stamp = Stamp::of(&stat);
         if file_type(&stat) != FileType::RegularFile {
             return Ok((stamp, None));
         }
-        let Shown { location } = match self.admit(&fd, &stat, &path) {
-            Ok(shown) => shown,
-            Err(Trouble::Unknown) => return Err(Trouble::Unknown),
-            Err(_) => return Ok((stamp, None)),
+        let location = match self.judge(&fd, &stat, &path) {
+            Ok(shown) if shown.password == original.meta.password => shown.location,
+            Err(Withheld::Unknown) => return Err(Trouble::Unknown),
+            Ok(_) | Err(_) => return Ok((stamp, None)),
         };
-        let Meta { content_type, ref headers, .. } = original.meta;
-        let headers = Arc::clone(headers);
-        let link_target = link_target(&path, &location);
-        let meta =
-            Meta { stamp, etag: stamp.etag(), content_type, coding: Some(coding), headers, link_target };
+        let (etag, coding, link_target) = (stamp.etag(), Some(coding), link_target(&path, &location));
+        let meta = Meta { stamp, etag, coding, link_target, ..original.meta.clone() };
         Ok((stamp, Some(self.read(fd, meta, reach)?)))
     }
 
@@ -489,12 +489,6 @@ impl Docroot {
             return Ok(CachedFile::new(meta, Content::InMemory, &body));
         }
         Ok(CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), b""))
-    }
-
-    /// Whether `path` is not for reading, or takes a password that whoever may see the folder `from` has not given. Both
-    /// are normalised.
-    pub(super) fn is_guarded_from(&self, path: &[u8], from: &[u8]) -> bool {
-        self.withholds(path) || self.guard.as_ref().is_some_and(|guard| !guard.is_same_for(from, path))
     }
 }
 

@@ -25,6 +25,7 @@ use crate::json::push_string;
 use crate::offload::{Offloaded, Producer};
 use crate::pages::{self, Kind, ListingStyle, SortBy};
 use crate::readme;
+use crate::site::Password;
 use crate::text::visible;
 use crate::upload::{self, page};
 
@@ -136,11 +137,13 @@ impl Asked {
     }
 }
 
-/// Answers with a listing of an open directory: the reading is a job's.
+/// Answers with a listing of an open directory: the reading is a job's. `also` is a password that
+/// the client has given besides that of `path`.
 pub(super) fn later(
     docroot: &Arc<Docroot>,
     directory: OwnedFd,
     path: &[u8],
+    also: Option<Password>,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
@@ -154,7 +157,7 @@ pub(super) fn later(
         let made = read(&docroot, &directory, &path, &asked.query.to_lowercase(), entries_max)
             .inspect_err(|trouble| log::warn!("cannot list {}: {trouble:?}", path.escape_ascii()))
             .map_err(|_| "the directory cannot be read now")
-            .and_then(|entries| Listing::make(docroot, entries, path, asked));
+            .and_then(|entries| Listing::make(docroot, entries, path, also, asked));
         let then: Then = match made {
             Ok(mut listing) => {
                 let mut first = Vec::new();
@@ -297,13 +300,14 @@ struct Readme {
 }
 
 /// Reads and renders it. Of a long one there is only the link; one that cannot be had is left out.
-fn load_readme(docroot: &Docroot, path: &[u8], name: Vec<u8>) -> Option<Readme> {
+fn load_readme(docroot: &Docroot, path: &[u8], also: Option<Password>, name: Vec<u8>) -> Option<Readme> {
     let full = [path, &name].concat();
     let file = docroot.open_beneath(full.strip_prefix(b"/").unwrap_or(&full), Reach::OnDisk).ok()?;
     let stat = stat(&file).ok()?;
     let shown = docroot.judge(&file, &stat, &full).ok()?;
     let mut places = shown.location.possible_paths().chain([full]);
-    if file_type(&stat) != FileType::RegularFile || places.any(|place| docroot.is_guarded_from(&place, path))
+    if file_type(&stat) != FileType::RegularFile
+        || places.any(|place| docroot.is_left_out(&place, path, also))
     {
         return None;
     }
@@ -345,12 +349,13 @@ impl Listing {
         docroot: Arc<Docroot>,
         mut entries: Entries,
         path: Vec<u8>,
+        also: Option<Password>,
         asked: Asked,
     ) -> Result<Self, &'static str> {
         let form = asked.form;
         let shows_readme = docroot.options.readme && form == Form::Html && asked.query.is_empty();
         let readme = entries.readme.take().filter(|_| shows_readme);
-        let readme = readme.and_then(|(_, name)| load_readme(&docroot, &path, name));
+        let readme = readme.and_then(|(_, name)| load_readme(&docroot, &path, also, name));
         let bytes = entries.bytes() + readme.as_ref().map_or(0, |readme| readme.html.len()) + 2 * PIECE_BYTES;
         let held = docroot.listing_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
         sort(&mut entries, asked.sort, asked.descending);
@@ -503,7 +508,8 @@ mod tests {
         symlink("private/README.md", folder.path().join("a/README.txt")).unwrap();
         let shows = |rule: &str, path: &[u8], name: &[u8]| {
             let docroot = Docroot::open(folder.path(), FileOptions::default()).unwrap();
-            load_readme(&docroot.guarded(Some(&Guard::of(&[rule], false))), path, name.to_vec()).is_some()
+            let docroot = docroot.guarded(Some(&Guard::of(&[rule], false)));
+            load_readme(&docroot, path, None, name.to_vec()).is_some()
         };
         assert!(shows("u:p@/b", b"/a/", b"README.md") && shows("u:p", b"/a/", b"README.md"));
         assert!(!shows("u:p@/a/README.md", b"/a/", b"README.md"));

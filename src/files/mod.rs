@@ -39,7 +39,7 @@ use crate::http::{Body, Method, Request, Response, Status, target};
 use crate::jobs::{Then, lock};
 use crate::offload::Offloaded;
 use crate::places::Taken;
-use crate::site::FileHeaders;
+use crate::site::{FileHeaders, Guard, Password};
 
 pub use cache::FileCache;
 use cache::Forms;
@@ -62,6 +62,8 @@ pub(crate) struct Meta {
     pub(crate) coding: Option<Coding>,
     /// Headers that its path brings along, by rules of the operator above all.
     pub(crate) headers: Arc<FileHeaders>,
+    /// The password that is due at the place of the file.
+    pub(crate) password: Option<Password>,
     /// The place that the link led to by which it was found.
     pub(crate) link_target: Option<Box<Location>>,
 }
@@ -179,7 +181,8 @@ impl Meta {
     /// Of a file as it is.
     fn of(stat: &rustix::fs::Statx, content_type: &'static str, headers: Arc<FileHeaders>) -> Meta {
         let stamp = Stamp::of(stat);
-        Meta { stamp, etag: stamp.etag(), content_type, coding: None, headers, link_target: None }
+        let (coding, password, link_target) = (None, None, None);
+        Meta { stamp, etag: stamp.etag(), content_type, coding, headers, password, link_target }
     }
 
     /// Of the same content, compressed on the fly: another entity-tag, and a weak one, since the bytes are the
@@ -284,6 +287,45 @@ pub(crate) fn serve(file: &FileAnswer, request: &Request<'_>, cx: &mut Context<'
 }
 
 fn serve_from(docroot: &Arc<Docroot>, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    serve_to(docroot, None, request, cx)
+}
+
+/// Serves a client that has given the password `also`, besides that of its path.
+struct Admitted {
+    docroot: Arc<Docroot>,
+    also: Password,
+}
+
+impl Handler for Admitted {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        serve_to(&self.docroot, Some(self.also), request, cx)
+    }
+}
+
+/// Asks for a password that is due at the place that a request leads to, then serves it from the
+/// beginning. `also` is one that was given already.
+fn ask_password(
+    docroot: &Arc<Docroot>,
+    (guard, password): (&Arc<Guard>, Password),
+    also: Option<Password>,
+    request: &Request<'_>,
+    cx: &mut Context<'_>,
+) -> Answer {
+    if also.is_some() {
+        // A link was turned meanwhile. The next request asks again.
+        return not_found(request).into();
+    }
+    let again: Arc<dyn Handler> = Arc::new(Admitted { docroot: Arc::clone(docroot), also: password });
+    guard.admit(password, &again, request, cx)
+}
+
+/// `also` is a password that the client has given besides that of the request's path.
+fn serve_to(
+    docroot: &Arc<Docroot>,
+    also: Option<Password>,
+    request: &Request<'_>,
+    cx: &mut Context<'_>,
+) -> Answer {
     if !request.is_get_or_head() {
         return method_not_allowed(request, "GET, HEAD, OPTIONS").into();
     }
@@ -298,22 +340,25 @@ fn serve_from(docroot: &Arc<Docroot>, request: &Request<'_>, cx: &mut Context<'_
         },
     };
     if path.len() > PATH_BYTES_MAX {
-        return find(docroot, &path, request, cx);
+        return find(docroot, &path, also, request, cx);
     }
     if let Some(form) = archive::asked_for(docroot, &path, request) {
-        return archive::answer(docroot, &path, form, request, cx);
+        return archive::answer(docroot, &path, form, also, request, cx);
     }
     if request.fields().lack(DECIDING) && !docroot.options.clean_urls {
         // Nearly every request for the whole of a small file ends here.
-        let whole = lookup(docroot, &path, false, cx, |file, _| whole_response(file));
-        if let Some(response) = whole {
+        let whole = lookup(docroot, &path, false, cx, |file, _| {
+            docroot.password_due(&path, also, file.meta.password).is_none().then(|| whole_response(file))
+        });
+        if let Some(response) = whole.flatten() {
             download::mark(request, &path, cx);
             return response.into();
         }
     } else if let Some(forms) = cached(docroot, &path, request, cx) {
-        return asked_for(docroot, &forms, &path, &path, request, cx);
+        let attempt = Attempt { path: Cow::Borrowed(&path), role: Role::Asked };
+        return answer(docroot, Ok(Served::File(forms, attempt)), &path, also, request, cx);
     }
-    find(docroot, &path, request, cx)
+    find(docroot, &path, also, request, cx)
 }
 
 fn lookup<T>(
@@ -338,7 +383,13 @@ fn cached(docroot: &Docroot, path: &[u8], request: &Request<'_>, cx: &mut Contex
 }
 
 /// Looks for what is not in the cache: on the disk, under one name after the other.
-fn find(docroot: &Arc<Docroot>, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+fn find(
+    docroot: &Arc<Docroot>,
+    path: &[u8],
+    also: Option<Password>,
+    request: &Request<'_>,
+    cx: &mut Context<'_>,
+) -> Answer {
     let mut found = Err(Trouble::NotFound);
     for attempt in attempts(docroot, path, request) {
         found = match cached(docroot, &attempt.path, request, cx) {
@@ -347,15 +398,15 @@ fn find(docroot: &Arc<Docroot>, path: &[u8], request: &Request<'_>, cx: &mut Con
                 .inspect(|found| keep(docroot, found, cx.now(), cx)),
         };
         match &found {
-            Err(Trouble::Cold) => return serve_later(docroot, path, request, cx),
+            Err(Trouble::Cold) => return serve_later(docroot, path, also, request, cx),
             Err(Trouble::NotFound) => {}
             Err(Trouble::Forbidden) if page_for(docroot, Status::FORBIDDEN).is_some() => {
-                return serve_later(docroot, path, request, cx);
+                return serve_later(docroot, path, also, request, cx);
             }
             Ok(_) | Err(_) => break,
         }
     }
-    answer(docroot, found, path, request, cx)
+    answer(docroot, found, path, also, request, cx)
 }
 
 /// One path under which an answer is looked for.
@@ -398,9 +449,7 @@ fn attempts<'a>(
     // Nobody pays for the later ones before the earlier ones have failed.
     let later: [Box<dyn Fn() -> Option<Attempt<'a>> + 'a>; 3] =
         [Box::new(clean), Box::new(spa), Box::new(missing)];
-    // A page in place of another must take no other password than the path that was judged.
-    let is_open = |attempt: &Attempt<'_>| !docroot.is_guarded_from(&attempt.path, path);
-    itself.into_iter().chain(later.into_iter().filter_map(|attempt| attempt()).filter(is_open))
+    itself.into_iter().chain(later.into_iter().filter_map(|attempt| attempt()))
 }
 
 /// The docroot's own page for this status, if it is to have one.
@@ -413,8 +462,8 @@ fn page_for(docroot: &Docroot, status: Status) -> Option<Attempt<'_>> {
 #[derive(Debug)]
 enum Served<'a> {
     File(Forms, Attempt<'a>),
-    Directory(OwnedFd),
-    WithoutSlash,
+    Directory(OwnedFd, Option<Password>),
+    WithoutSlash(Option<Password>),
 }
 
 fn accepts_codings(request: &Request<'_>) -> bool {
@@ -436,8 +485,8 @@ fn look<'a>(
             };
             Served::File(Forms { original, siblings }, attempt)
         }
-        Found::Directory(directory) => Served::Directory(directory),
-        Found::WithoutSlash => Served::WithoutSlash,
+        Found::Directory(directory, password) => Served::Directory(directory, password),
+        Found::WithoutSlash(password) => Served::WithoutSlash(password),
     })
 }
 
@@ -449,7 +498,13 @@ fn keep(docroot: &Docroot, found: &Served<'_>, now: Now, cx: &mut Context<'_>) {
 }
 
 /// The same from a worker thread, where the disk may take its time.
-fn serve_later(docroot: &Arc<Docroot>, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+fn serve_later(
+    docroot: &Arc<Docroot>,
+    path: &[u8],
+    also: Option<Password>,
+    request: &Request<'_>,
+    cx: &mut Context<'_>,
+) -> Answer {
     let (docroot, path, head) = (Arc::clone(docroot), path.to_vec(), KeptHead::of(request));
     let (limits, asked) = (cx.limits().clone(), cx.now());
     cx.job_then(move || {
@@ -459,9 +514,7 @@ fn serve_later(docroot: &Arc<Docroot>, path: &[u8], request: &Request<'_>, cx: &
             let found =
                 all.find(|found| !matches!(found, Err(Trouble::NotFound))).unwrap_or(Err(Trouble::NotFound));
             match (&found, page_for(&docroot, Status::FORBIDDEN)) {
-                (Err(Trouble::Forbidden), Some(page)) if !docroot.is_guarded_from(&page.path, &path) => {
-                    reach(page).or(Err(Trouble::Forbidden))
-                }
+                (Err(Trouble::Forbidden), Some(page)) => reach(page).or(Err(Trouble::Forbidden)),
                 _ => found,
             }
             .map(Served::into_owned)
@@ -471,10 +524,9 @@ fn serve_later(docroot: &Arc<Docroot>, path: &[u8], request: &Request<'_>, cx: &
                 if let Ok(found) = &found {
                     keep(&docroot, found, asked, cx);
                 }
-                head.with(&limits, |request| answer(&docroot, found, &path, request, cx))
+                head.with(&limits, |request| answer(&docroot, found, &path, also, request, cx))
             });
-            answer
-                .unwrap_or_else(|| error(Status::INTERNAL_SERVER_ERROR, "the request was lost", false).into())
+            answer.unwrap_or_else(|| error(Status::INTERNAL_SERVER_ERROR, LOST, false).into())
         });
         then
     })
@@ -488,24 +540,36 @@ impl Served<'_> {
                 let path = Cow::Owned(attempt.path.into_owned());
                 Served::File(forms, Attempt { path, role: attempt.role })
             }
-            Served::Directory(directory) => Served::Directory(directory),
-            Served::WithoutSlash => Served::WithoutSlash,
+            Served::Directory(directory, password) => Served::Directory(directory, password),
+            Served::WithoutSlash(password) => Served::WithoutSlash(password),
+        }
+    }
+
+    /// The password that is due at the place of it.
+    fn password(&self) -> Option<Password> {
+        match self {
+            Served::File(forms, _) => forms.original.meta.password,
+            Served::Directory(_, password) | Served::WithoutSlash(password) => *password,
         }
     }
 }
 
-/// The answer for what was found.
+/// Where a kept request cannot be read again.
+const LOST: &str = "the request was lost";
+
+/// The answer for a thing that was found, if the client has given the password that is due there.
 fn answer(
     docroot: &Arc<Docroot>,
     found: Result<Served<'_>, Trouble>,
     path: &[u8],
+    also: Option<Password>,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
     if docroot.options.spa.is_some() {
         let is_found = match &found {
             Ok(Served::File(_, attempt)) => *attempt.path == *path,
-            Ok(Served::Directory(_) | Served::WithoutSlash) => true,
+            Ok(Served::Directory(..) | Served::WithoutSlash(_)) => true,
             Err(trouble) => *trouble != Trouble::NotFound,
         };
         // Who is not given the application's page is told that nothing is there.
@@ -513,13 +577,24 @@ fn answer(
             cx.set_own_field(When::Always, "Vary", "Accept");
         }
     }
+    let password = found.as_ref().ok().and_then(Served::password);
+    if let Some(due) = docroot.password_due(path, also, password) {
+        return match &found {
+            // It is not worth a password, and must not be shown without.
+            Ok(Served::File(_, Attempt { role: Role::Instead(Status::FORBIDDEN), .. })) => {
+                failure(Trouble::Forbidden, path, request).into()
+            }
+            Ok(Served::File(_, Attempt { role: Role::Instead(_), .. })) => not_found(request).into(),
+            _ => ask_password(docroot, due, also, request, cx),
+        };
+    }
     match found {
         Ok(Served::File(forms, attempt)) => match attempt.role {
             Role::Instead(status) => page_instead(&forms.original, status).into(),
             Role::Asked => asked_for(docroot, &forms, path, &attempt.path, request, cx),
         },
-        Ok(Served::Directory(directory)) => listing::later(docroot, directory, path, request, cx),
-        Ok(Served::WithoutSlash) => {
+        Ok(Served::Directory(directory, _)) => listing::later(docroot, directory, path, also, request, cx),
+        Ok(Served::WithoutSlash(_)) => {
             redirect(&[path, b"/"].concat(), request, "the directory is at its path with a slash").into()
         }
         Err(trouble) => failure(trouble, path, request).into(),

@@ -6,18 +6,23 @@
 //! cannot be checked is withheld. Must not know which response follows.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::fs::{FileType, Statx};
 
 use super::disk::{Docroot, Stamp, Trouble, file_type, is_hidden};
 use super::location::Location;
 use crate::config::Symlinks;
+use crate::site::{Guard, Password};
 
 /// A file or folder that may be shown.
 #[derive(Debug)]
 pub(crate) struct Shown {
     /// The place of it. That of a folder ends with a slash.
     pub(crate) location: Location,
+    /// The password that is due at that place. [`Docroot::password_due`] compares it with those
+    /// that the client has given.
+    pub(crate) password: Option<Password>,
 }
 
 /// The reason why something is not shown.
@@ -46,8 +51,9 @@ impl Docroot {
     /// Decides whether an opened file or folder may be shown to a request for `path`, which is
     /// normalised.
     ///
-    /// The rule: the place of the file is known, neither that place nor `path` is hidden or withheld,
-    /// and the file is not the operator's own. Passwords are [`Docroot::admit`]'s.
+    /// The rule: the place of the file is known; neither that place nor `path` is hidden or
+    /// withheld; it is not the operator's own; and the client has given the password of both. That
+    /// of `path` is asked for before a file is looked for, that of the place is returned.
     pub(crate) fn judge(&self, file: &OwnedFd, stat: &Statx, path: &[u8]) -> Result<Shown, Withheld> {
         let location = self.locate(file, path).map_err(|errno| {
             log::warn!("{} is withheld: its place cannot be read: {errno}", path.escape_ascii());
@@ -66,17 +72,39 @@ impl Docroot {
         if self.own.has(stat, &self.absolute(&location)) {
             return Err(Withheld::Own);
         }
-        Ok(Shown { location })
+        let password = self.password_at(&location)?;
+        Ok(Shown { location, password })
     }
 
-    /// Decides whether an opened file or folder may be given to a client that was let in at `path`:
-    /// as [`Docroot::judge`], and [`Trouble::Forbidden`] if it lies where another password is due.
-    pub(super) fn admit(&self, file: &OwnedFd, stat: &Statx, path: &[u8]) -> Result<Shown, Trouble> {
-        let shown = self.judge(file, stat, path)?;
-        let takes_other =
-            |place: Vec<u8>| self.guard.as_ref().is_some_and(|guard| !guard.is_same_for(path, &place));
-        let is_elsewhere = shown.location.possible_paths().any(takes_other);
-        if is_elsewhere { Err(Trouble::Forbidden) } else { Ok(shown) }
+    fn password_at(&self, location: &Location) -> Result<Option<Password>, Withheld> {
+        let Some(guard) = &self.guard else { return Ok(None) };
+        let mut passwords = location.possible_paths().map(|path| guard.password_at(&path));
+        let password = passwords.next().flatten();
+        match passwords.all(|other| other == password) {
+            true => Ok(password),
+            false => Err(Withheld::Unknown),
+        }
+    }
+
+    /// The password of a place, if a client has not given it with a request for `path`. `also` is
+    /// one that it has given besides that of `path`.
+    pub(crate) fn password_due(
+        &self,
+        path: &[u8],
+        also: Option<Password>,
+        password: Option<Password>,
+    ) -> Option<(&Arc<Guard>, Password)> {
+        let (guard, password) = (self.guard.as_ref()?, password?);
+        let is_given = also == Some(password) || guard.password_at(path) == Some(password);
+        (!is_given).then_some((guard, password))
+    }
+
+    /// Returns whether something at `path` is left out of a response that shows many things, for
+    /// the client of a request for `top`. The thing is not for reading, or takes a password that was
+    /// not given.
+    pub(crate) fn is_left_out(&self, path: &[u8], top: &[u8], also: Option<Password>) -> bool {
+        let password = self.guard.as_ref().and_then(|guard| guard.password_at(path));
+        self.withholds(path) || self.password_due(top, also, password).is_some()
     }
 
     /// Returns whether the entry `name` of a folder that lies at `folder` is the operator's own

@@ -186,6 +186,10 @@ fn lost() -> Answer {
 
 /// The client may come in. What it gets is for nobody else: a shared cache must not keep it.
 fn welcome(credentials: &Credentials, cx: &mut Context<'_>) {
+    // The path of the request has admitted it before the place it leads to does.
+    if cx.user().is_some() {
+        return;
+    }
     cx.set_user(&String::from_utf8_lossy(&credentials.user));
     cx.set_own_field(When::Unsaid, "Cache-Control", "private");
 }
@@ -266,6 +270,10 @@ impl std::fmt::Debug for Guard {
         f.debug_list().entries(self.scopes.iter().map(|scope| scope.path.escape_ascii().to_string())).finish()
     }
 }
+
+/// The password of one part of the site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Password(usize);
 
 /// Who decides about requests that change something.
 #[derive(Clone, Debug, Default)]
@@ -450,11 +458,33 @@ impl Guard {
         self.scope_of(path).is_some()
     }
 
-    /// Whether whoever may see `path` may see `other` as well, by the same password or by none: what answers with
-    /// many files at once (an archive of a folder) must ask for each of them. Both are normalised.
-    #[must_use]
-    pub fn is_same_for(&self, path: &[u8], other: &[u8]) -> bool {
-        self.scope_of(other).is_none_or(|scope| self.scope_of(path) == Some(scope))
+    /// The password that is due at this normalised path, if any.
+    pub(crate) fn password_at(&self, path: &[u8]) -> Option<Password> {
+        self.scope_of(path).map(Password)
+    }
+
+    /// Asks for the password of the place that the path of a request leads to, which is not that of
+    /// the path, and passes the request on to `inner` if it is right.
+    ///
+    /// Where the path takes no password the response is 401, and the right one opens the place. A
+    /// client has one name and password to give, so a path with a password of its own is 403.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        Password(scope): Password,
+        inner: &Arc<dyn Handler>,
+        request: &Request<'_>,
+        cx: &mut Context<'_>,
+    ) -> Answer {
+        match (self.place(request), Credentials::of(request)) {
+            (Place::Open, Some(credentials)) => {
+                judge(self, inner, Attempt { scope, credentials }, Looked::NotYet, request, cx)
+            }
+            (Place::Open, None) => self.refusal(scope, request).into(),
+            (Place::Scope(_) | Place::Nowhere(_), _) => {
+                let detail = "the path leads to a place that takes another password";
+                error(Status::FORBIDDEN, detail, wants_html(request)).into()
+            }
+        }
     }
 
     fn scope_of(&self, path: &[u8]) -> Option<usize> {
@@ -881,9 +911,10 @@ mod tests {
             "what the route does not match is a file"
         );
         assert_eq!(path("/_whirligig/health"), None);
-        assert!(guard.is_protected(b"/z") && guard.is_same_for(b"/", b"/z"));
-        assert!(!guard.is_same_for(b"/", b"/x/z") && guard.is_same_for(b"/x/", b"/x/z"));
-        assert!(!guard.is_same_for(b"/x", b"/x/y"));
+        assert!(guard.is_protected(b"/z"));
+        let password = |path: &str| guard.password_at(path.as_bytes()).unwrap();
+        assert!(password("/") == password("/z") && password("/x/") == password("/x/z"));
+        assert!(password("/") != password("/x/z") && password("/x") != password("/x/y"));
     }
 
     #[test]

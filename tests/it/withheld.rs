@@ -4,9 +4,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use base64::Engine as _;
 
 use crate::docroot::{Docroot, HELLO, SECRET};
-use crate::harness::{Server, bare_command, binary, left_out, on_both, program, run};
+use crate::harness::{Server, bare_command, binary, left_out, now, on_both, program, run, until};
 use crate::strace::failing;
 use crate::wire::{Client, Response};
 
@@ -188,5 +191,210 @@ fn a_place_that_cannot_be_read_is_withheld_and_not_kept() {
             assert_eq!(fs::read_dir(docroot.path("cg")).unwrap().count(), 1);
             assert!(server.err.text().contains("its place cannot be read"), "{}", server.err.text());
         }
+    });
+}
+
+fn basic(pair: &str) -> String {
+    format!("Authorization: Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+}
+
+/// `open sesame`, made by `htpasswd -nbB -C 4`.
+const SESAME: &str = "$2y$04$J25P14iGRWYRBQZ85PXm9OS69IW/qjgPJDpQHgmD8SA8yGz3sQvc2";
+
+/// A folder with a part that takes a password, and links into it from everywhere else.
+fn guarded() -> Docroot {
+    let docroot = Docroot::empty();
+    docroot.write("hello.txt", HELLO);
+    for name in ["secret.txt", "deep/secret.txt", "page.html", "home/index.html", "app.html", "gone.html"] {
+        docroot.write(&format!("private/{name}"), SECRET);
+    }
+    docroot.write("private/large.bin", SECRET.repeat(10_000));
+    docroot.write("private/plain/README.md", SECRET);
+    docroot.write("private/page.js.gz", SECRET);
+    docroot.write("page.js", "let a = 1;\n".repeat(300));
+    docroot.write("other/x.txt", b"other");
+    for (target, name) in [
+        (".", "self"),
+        ("private", "latest"),
+        ("latest", "twice"),
+        ("private/secret.txt", "one.txt"),
+        ("private/page.html", "page.html"),
+        ("../private/home/index.html", "other/index.html"),
+        ("private/page.js.gz", "page.js.gz"),
+        ("../private/secret.txt", "other/guarded.txt"),
+    ] {
+        docroot.link(target, name);
+    }
+    docroot
+}
+
+#[test]
+fn a_link_into_a_part_with_a_password_takes_that_password() {
+    let docroot = guarded();
+    let users = docroot.outside("users");
+    fs::write(&users, format!("u:{SESAME}\n")).unwrap();
+    let in_file = format!("{}@/private", users.display());
+    for flags in [["--auth", "u:open sesame@/private"], ["--htpasswd", &in_file]] {
+        on_both(|model| {
+            let flags = [&flags[..], &["--archives", "--clean-urls"]].concat();
+            let server = Server::start(model, &docroot.root(), &flags);
+            let (right, wrong) = (basic("u:open sesame"), basic("u:close sesame"));
+            for path in [
+                "/self/private/secret.txt",
+                "/self/self/private/secret.txt",
+                "/latest/secret.txt",
+                "/twice/deep/secret.txt",
+                "/one.txt",
+                "/one.txt?download",
+                "/%6fne.txt",
+                "/latest/large.bin",
+                "/page",
+                "/other/",
+                "/latest/home/",
+                "/latest/plain/",
+                "/latest/?text",
+                "/latest/?archive=tar",
+                "/self/?archive=zip",
+            ] {
+                let is_open = path.starts_with("/self/?");
+                let mut client = Client::connect(server.port);
+                for fields in
+                    [&[][..], &["Range: bytes=0-3"], &["If-None-Match: \"x\""], &["Accept: text/html"]]
+                {
+                    for _ in 0..2 {
+                        let got = client.ask("GET", path, fields, b"");
+                        assert!(!shows(&got), "{path}");
+                        if !is_open {
+                            assert_eq!(got.expect(401).must("www-authenticate"), CHALLENGE, "{path}");
+                        }
+                    }
+                    let fields = [fields, &[&right]].concat();
+                    let got = client.ask("GET", path, &fields, b"");
+                    assert!([200, 206].contains(&got.status), "{path}: {got:?}");
+                    let is_part = got.status == 206 || path.contains("archive") || path.contains("text");
+                    assert!(is_open || is_part || shows(&got), "{path}");
+                }
+                if !is_open {
+                    client.ask("HEAD", path, &[], b"").expect(401);
+                }
+            }
+            let mut client = Client::connect(server.port);
+            client.ask("GET", "/latest/secret.txt", &[&wrong], b"").expect(401);
+            let got = client.ask("GET", "/latest/secret.txt", &[&right], b"").expect(200);
+            assert_eq!(got.must("cache-control"), "private");
+            // A form that takes a password is as if it were not there.
+            let got = client.ask("GET", "/page.js", &["Accept-Encoding: gzip"], b"").expect(200);
+            assert!(!shows(&got));
+            client.get("/latest").expect(401);
+            client.ask("GET", "/latest", &[&right], b"").expect(301);
+            let packed = client.ask("GET", "/latest/?archive=tar", &[&right], b"").expect(200);
+            assert!(shows(&packed), "an archive has what its password opens");
+            client.get("/hello.txt").expect(200).with_body(HELLO);
+        });
+    }
+}
+
+const CHALLENGE: &str = "Basic realm=\"/private\", charset=\"UTF-8\"";
+
+/// A client has one name and password to give.
+#[test]
+fn a_path_with_a_password_leads_to_no_place_with_another() {
+    let docroot = guarded();
+    let vhost = format!("other.example={}", docroot.root().display());
+    let flags =
+        ["--auth", "u:p@/private", "--auth", "v:q@/other", "--auth", "w:r@/one.txt", "--vhost", &vhost];
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[&flags[..], &["--archives"]].concat());
+        for host in ["localhost", "other.example"] {
+            let mut client = Client::connect(server.port);
+            let mut ask = |path: &str, field: &str| {
+                client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{field}\r\n\r\n"));
+                client.response()
+            };
+            for (path, own) in [("/other/guarded.txt", "v:q"), ("/other/", "v:q"), ("/one.txt", "w:r")] {
+                assert!(!shows(&ask(path, &basic(own)).expect(403)), "{path}");
+                ask(path, "Accept: */*").expect(401);
+            }
+            // That of the place is none of the path.
+            ask("/one.txt", &basic("u:p")).expect(401);
+            ask("/other/x.txt", &basic("v:q")).expect(200).with_body("other");
+            assert!(!shows(&ask("/other/?archive=tar", &basic("v:q")).expect(200)));
+            assert!(shows(&ask("/private/secret.txt", &basic("u:p")).expect(200)));
+        }
+    });
+}
+
+#[test]
+fn pages_that_stand_in_for_others_take_their_password_too() {
+    let docroot = guarded();
+    docroot.link("private/app.html", "app.html");
+    docroot.link("private/gone.html", "gone.html");
+    on_both(|model| {
+        for (spa, page) in [("/private/app.html", "/private/gone.html"), ("/app.html", "/gone.html")] {
+            let (spa, page) = (format!("--spa={spa}"), format!("404={page}"));
+            let flags = ["--auth", "u:p@/private", &spa, "--error-page", &page];
+            let server = Server::start(model, &docroot.root(), &flags);
+            let mut client = Client::connect(server.port);
+            for _ in 0..3 {
+                let right = basic("u:p");
+                let html = "Accept: text/html";
+                assert!(!shows(&client.ask("GET", "/nothing/here", &[html], b"").expect(401)));
+                assert!(shows(&client.ask("GET", "/nothing/here", &[html, &right], b"").expect(200)));
+                // Nobody is asked for a password for an error.
+                assert!(!shows(&client.get("/nothing.png").expect(404)));
+                assert!(!shows(&client.ask("GET", "/nothing.png", &[&right], b"").expect(404)));
+                // The password of the path is that of the page.
+                assert!(shows(&client.ask("GET", "/private/nothing.png", &[&right], b"").expect(404)));
+            }
+        }
+    });
+}
+
+/// The file is the same in each case, so its inode and times do not show that another place is
+/// behind the path.
+#[test]
+fn a_kept_file_is_shown_only_while_its_place_is_open() {
+    on_both(|model| {
+        let docroot = guarded();
+        for name in ["hard/x.txt", "moved/x.txt", "hidden/x.txt"] {
+            docroot.write(name, b"open to all");
+        }
+        docroot.write("coded/page.js", "let a = 1;\n".repeat(300));
+        docroot.write("coded/page.js.gz", b"coded");
+        fs::hard_link(docroot.path("hard/x.txt"), docroot.path("private/x.txt")).unwrap();
+        for (target, name) in
+            [("hard", "h"), ("moved", "m"), ("hidden", "n"), ("coded/page.js.gz", "q.js.gz")]
+        {
+            docroot.link(target, name);
+        }
+        docroot.write("q.js", "let a = 1;\n".repeat(300));
+        let turn = |target: &str, name: &str| {
+            docroot.link(target, "new-link");
+            fs::rename(docroot.path("new-link"), docroot.path(name)).unwrap();
+        };
+        let server = Server::start(model, &docroot.root(), &["--auth", "u:p@/private", "--fresh", "0"]);
+        let mut client = Client::connect(server.port);
+        let paths = ["/h/x.txt", "/m/x.txt", "/n/x.txt"];
+        let coded = || Client::connect(server.port).ask("GET", "/q.js", &["Accept-Encoding: gzip"], b"");
+        until("they are old enough to be kept", || {
+            paths.iter().for_each(|path| drop(client.get(path).expect(200).with_body("open to all")));
+            coded().expect(200).with_body("coded");
+            now().duration_since(server.started) > Duration::from_millis(100)
+        });
+        turn("private", "h");
+        client.get("/h/x.txt").expect(401);
+        fs::rename(docroot.path("moved"), docroot.path("private/moved")).unwrap();
+        turn("private/moved", "m");
+        client.get("/m/x.txt").expect(401);
+        client.ask("GET", "/m/x.txt", &[&basic("u:p")], b"").expect(200).with_body("open to all");
+        fs::rename(docroot.path("hidden"), docroot.path(".hidden")).unwrap();
+        turn(".hidden", "n");
+        client.get("/n/x.txt").expect(404);
+        fs::rename(docroot.path("coded"), docroot.path("private/coded")).unwrap();
+        turn("private/coded/page.js.gz", "q.js.gz");
+        assert_ne!(coded().expect(200).body, b"coded");
+        // And back.
+        turn("hard", "h");
+        client.get("/h/x.txt").expect(200).with_body("open to all");
     });
 }

@@ -18,15 +18,18 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use self::walk::{Broken, Entry, Meta, Walk};
 use self::zip::Zip;
 use super::disk::{Docroot, Trouble};
+use super::{LOST, ask_password};
 use crate::config::KIB;
 use crate::error_page::{error, wants_html};
 use crate::handler::{Answer, Context};
 use crate::http::disposition::attachment;
+use crate::http::request::KeptHead;
 use crate::http::target::query_pairs;
 use crate::http::{Body, Filled, Request, Response, Status};
 use crate::jobs::Then;
 use crate::offload::{Offloaded, Producer};
 use crate::places::Taken;
+use crate::site::Password;
 use crate::text::{has_bidi_control, is_bidi_control};
 
 /// A piece has about this size.
@@ -88,11 +91,13 @@ pub(super) fn asked_for(docroot: &Docroot, path: &[u8], request: &Request<'_>) -
     Some(forms.into_iter().find(|known| known.extension()[1..] == *form))
 }
 
-/// Answers with an archive of the folder at `path`. The folder is opened by a job.
+/// Answers with an archive of the folder at `path`. The folder is opened by a job. `also` is a
+/// password that the client has given besides that of `path`.
 pub(super) fn answer(
     docroot: &Arc<Docroot>,
     path: &[u8],
     form: Option<Form>,
+    also: Option<Password>,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
@@ -108,10 +113,16 @@ pub(super) fn answer(
             .into();
     };
     let (docroot, path) = (Arc::clone(docroot), path.to_vec());
+    let (head, limits) = (KeptHead::of(request), cx.limits().clone());
     cx.job_then(move || {
-        let walk = Walk::open(&docroot, &path);
+        let walk = Walk::open(&docroot, &path, also);
         let then: Then = Box::new(move |cx| match walk {
-            Ok(walk) => respond(Archive::new(walk, &path, form, place), cx).into(),
+            Ok(walk) => match docroot.password_due(&path, also, walk.password()) {
+                None => respond(Archive::new(walk, &path, form, place), cx).into(),
+                Some(due) => head
+                    .with(&limits, |request| ask_password(&docroot, due, also, request, cx))
+                    .unwrap_or_else(|| error(Status::INTERNAL_SERVER_ERROR, LOST, html).into()),
+            },
             Err(trouble) => refusal(trouble, &path, html).into(),
         });
         then

@@ -12,6 +12,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags};
 
 use super::super::disk::{Docroot, Reach, Trouble, file_type, stat};
 use super::super::verdict::{Shown, Withheld};
+use crate::site::Password;
 
 /// What an archive says of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +86,9 @@ struct Level {
 #[derive(Debug)]
 pub(super) struct Walk {
     docroot: Arc<Docroot>,
+    /// The password that is due at the place of the top.
+    password: Option<Password>,
+    also: Option<Password>,
     /// From the root, without a slash in front.
     path: Vec<u8>,
     top_len: usize,
@@ -95,8 +99,9 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// Begins at the directory that `path` names: normalised, with a slash at both ends.
-    pub(super) fn open(docroot: &Arc<Docroot>, path: &[u8]) -> Result<Self, Trouble> {
+    /// Begins at the directory that `path` names: normalised, with a slash at both ends. `also` is
+    /// a password that the client has given besides that of `path`.
+    pub(super) fn open(docroot: &Arc<Docroot>, path: &[u8], also: Option<Password>) -> Result<Self, Trouble> {
         let asked = path;
         let path = path.strip_prefix(b"/").unwrap_or(path).to_vec();
         let name = if path.is_empty() { b"." } else { &path[..] };
@@ -106,9 +111,11 @@ impl Walk {
         if file_type(&stat) != FileType::Directory || stat.stx_nlink == 0 {
             return Err(Trouble::NotFound);
         }
-        docroot.admit(&directory, &stat, asked)?;
+        let Shown { password, .. } = docroot.judge(&directory, &stat, asked)?;
         let mut walk = Walk {
             docroot: Arc::clone(docroot),
+            password,
+            also,
             top_len: path.len(),
             path,
             levels: Vec::new(),
@@ -121,6 +128,11 @@ impl Walk {
             Err(Broken::Trouble(trouble)) => Err(trouble),
             Err(Broken::TooMuch(_)) => Err(Trouble::Exhausted),
         }
+    }
+
+    /// The password that is due at the place where the walk begins.
+    pub(super) fn password(&self) -> Option<Password> {
+        self.password
     }
 
     /// The next entry: a directory before what is in it. `None` at the end.
@@ -161,7 +173,7 @@ impl Walk {
             Err(trouble) => return Err(trouble.into()),
         };
         let stat = stat(&fd)?;
-        let Shown { location } = match self.docroot.judge(&fd, &stat, &path) {
+        let Shown { location, .. } = match self.docroot.judge(&fd, &stat, &path) {
             Ok(shown) => shown,
             Err(Withheld::Hidden | Withheld::Programs | Withheld::Own) => return Ok(None),
             Err(Withheld::Unknown) => return Err(Trouble::Unknown.into()),
@@ -196,7 +208,7 @@ impl Walk {
     /// from the root and begins with a slash. What guards the top of the walk has been passed by who got there.
     fn is_excluded(&self, path: &[u8]) -> bool {
         let top = [b"/", &self.path[..self.top_len]].concat();
-        self.docroot.is_guarded_from(path, &top)
+        self.docroot.is_left_out(path, &top, self.also)
     }
 
     /// Reads the names of the directory at the present path, and goes on with them.
@@ -275,7 +287,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     fn names(docroot: Docroot, path: &[u8]) -> Result<Vec<String>, Broken> {
-        let mut walk = Walk::open(&Arc::new(docroot), path)?;
+        let mut walk = Walk::open(&Arc::new(docroot), path, None)?;
         let mut names = Vec::new();
         while let Some(entry) = walk.next()? {
             names.push(String::from_utf8(entry.name).unwrap());
