@@ -13,10 +13,13 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 use crate::text::{self, Block};
 
-/// Bytes that stand for themselves in a path: `pchar` (RFC 3986 section 3.3) without `%`, and the slash.
+/// Bytes that stand for themselves in a path: `pchar` (RFC 3986 section 3.3) without `%`, the slash, and the bytes
+/// that browsers send unescaped: `[`, `]` and `|` (WHATWG URL, path percent-encode set), and `^`, `{`, `}` and the
+/// backtick from older versions. Each of them means its escaped form. A backslash has two readings and is no
+/// part of a path: browsers turn it into a slash.
 const PATH: u8 = 1;
-/// Bytes tolerated in a query: those of a path, `?`, `%`, and what browsers send raw though RFC 3986 has no
-/// place for it. A query never names a file here, so leniency costs nothing.
+/// Bytes accepted in a query: those of a path, `?`, `%`, and the backslash, which browsers leave unescaped there
+/// (WHATWG URL, query percent-encode set). A query names no file, so a backslash has one reading.
 const QUERY: u8 = 2;
 /// Bytes of a `reg-name` (RFC 3986 section 3.2.2) without `%`: unreserved and sub-delims.
 const NAME: u8 = 4;
@@ -46,7 +49,9 @@ const fn class_table() -> [u8; 256] {
             table[byte] = PATH | QUERY | WORD;
         } else if c == b'/' {
             table[byte] = PATH | QUERY;
-        } else if matches!(c, b'?' | b'%' | b'[' | b']' | b'{' | b'}' | b'|' | b'^' | b'`') {
+        } else if matches!(c, b'[' | b']' | b'{' | b'}' | b'|' | b'^' | b'`') {
+            table[byte] = PATH | QUERY | WORD;
+        } else if matches!(c, b'?' | b'%' | b'\\') {
             table[byte] = QUERY;
         }
         let marks =
@@ -91,8 +96,8 @@ pub struct OriginForm<'b> {
 
 /// Reads a target in origin-form: an absolute path, then perhaps a query. One pass over its bytes.
 ///
-/// The path must be strict RFC 3986, because proxies in front of us disagree about the rest; the query may hold
-/// a few more bytes and malformed escapes, because browsers send them.
+/// The path is that of RFC 3986 plus the few bytes that browsers send unescaped; the query may also hold a backslash
+/// and malformed escapes, because browsers send them.
 ///
 /// # Errors
 /// A short reason for a human, for the detail of a 400.
@@ -427,8 +432,8 @@ mod tests {
 
     #[test]
     fn every_byte_of_a_path_and_a_query_is_judged() {
-        let path_bytes = b"-._~!$&'()*+,;=:@/";
-        let query_extra = b"?%[]{}|^`";
+        let path_bytes = b"-._~!$&'()*+,;=:@/[]|^{}`";
+        let query_extra = b"?%\\";
         for byte in 0..=255u8 {
             let in_path = byte.is_ascii_alphanumeric() || path_bytes.contains(&byte);
             let in_query = in_path || query_extra.contains(&byte);
@@ -444,11 +449,12 @@ mod tests {
 
     #[test]
     fn origin_form_is_an_absolute_path_with_sound_escapes() {
-        for target in "/ // /a%41b /%00 /%2f%2F /? /a?b?c /?% /?%zz&a[]=1 /?a={x} /a;b=c,d@e:f".split(' ') {
+        let good = r"/ // /a%41b /%00 /%2f%2F /? /a?b?c /?% /?%zz&a[]=1 /?a={x} /a;b=c,d@e:f /[id] /a|b^c/{x}` /?a\b";
+        for target in good.split(' ') {
             assert!(read_origin_form(target.as_bytes()).is_ok(), "{target}");
         }
         let ascii =
-            r#"* a ? http://a/ /% /%4 /%4? /%zz /%4g /%g4 /a#b /?a#b /\ /?\ /" /?" /<a> /?< /[ /{ /| /^ /`"#;
+            r#"* a ? http://a/ /% /%4 /%4? /%zz /%4g /%g4 /a#b /?a#b /\ /[\] /" /?" /<a> /?<"#;
         let others: &[&[u8]] = &[b"", b"/a b", b"/?a b", b"/\x00", b"/?\x7f", b"/caf\xc3\xa9", b"/?\xff"];
         for target in ascii.split(' ').map(str::as_bytes).chain(others.iter().copied()) {
             assert!(read_origin_form(target).is_err(), "{:?}", String::from_utf8_lossy(target));
@@ -666,6 +672,25 @@ mod tests {
         assert!(read_origin_form(&encoded).is_ok());
         assert_eq!(split(&encoded).1, None);
         assert_eq!(normalize(&encoded).as_deref(), Ok(&*path));
+    }
+
+    /// A browser sends some bytes unescaped: the path they name is that of the escaped form.
+    #[test]
+    fn each_byte_of_a_path_means_its_escaped_form() {
+        for byte in (1..=255u8).filter(|&byte| byte != b'/') {
+            for raw in [vec![b'/', byte], vec![b'/', b'a', byte], [&b"/d/x"[..], &[byte], b"y/z"].concat()] {
+                let escaped: Vec<u8> = raw
+                    .iter()
+                    .flat_map(|&b| if b == byte { format!("%{b:02x}").into_bytes() } else { vec![b] })
+                    .collect();
+                let by_escape = read_origin_form(&escaped).map(|form| normalize(form.path).map(Cow::into_owned));
+                let Ok(form) = read_origin_form(&raw) else { continue };
+                if form.query.is_none() {
+                    let by_byte = normalize(form.path).map(Cow::into_owned);
+                    assert_eq!(Ok(by_byte), by_escape, "{}", raw.escape_ascii());
+                }
+            }
+        }
     }
 
     proptest::proptest! {

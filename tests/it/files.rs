@@ -77,6 +77,41 @@ fn a_folder_answers_with_its_index_and_without_its_slash_with_a_redirect() {
     });
 }
 
+/// Browsers send these bytes unescaped. A raw byte and its escaped form are one path: for files, passwords and rules.
+#[test]
+fn bytes_that_browsers_leave_unescaped_name_what_their_escaped_forms_name() {
+    let docroot = Docroot::empty();
+    let raw = ["[id].html", "a|b.txt", "{slug}.txt", "x^2.txt", "`tick`.txt", "[[...all]]/page.txt"];
+    for name in raw {
+        docroot.write(name, name.as_bytes());
+    }
+    docroot.write("[private]/secret.txt", b"secret");
+    let rules = docroot.outside("rules");
+    fs::write(&rules, "redirect /old[1] /plain-[new]\n").unwrap();
+    let rules = rules.to_str().unwrap().to_owned();
+    on_both(|model| {
+        let more = ["--auth", "u:p@/[private]", "--rules", &rules];
+        let server = Server::start(model, &docroot.root(), &more);
+        let mut client = Client::connect(server.port);
+        for name in raw {
+            client.get(&format!("/{name}")).expect(200).with_body(name);
+            let escaped = encode(name).replace("%2F", "/");
+            client.get(&format!("/{escaped}")).expect(200).with_body(name);
+            client.get(&format!("/{name}?q=[]{{}}|^`\\'")).expect(200).with_body(name);
+        }
+        for path in ["/[private]/secret.txt", "/%5Bprivate]/secret.txt", "/[private%5d/x/../secret.txt"] {
+            client.get(path).expect(401);
+        }
+        for path in ["/old[1]", "/old%5b1]"] {
+            assert_eq!(client.get(path).expect(302).must("location"), "/plain-[new]", "{path}");
+        }
+        // A backslash has two readings, and so has a bad escape.
+        for path in ["/a\\b", "/[\\]", "/a%", "/[%5]", "/a<b", "/a\"b"] {
+            assert_eq!(Client::connect(server.port).get(path).status, 400, "{path}");
+        }
+    });
+}
+
 #[test]
 fn every_file_has_its_type_and_every_text_its_charset() {
     const UTF_8: &str = "; charset=utf-8";
@@ -335,7 +370,8 @@ fn odd_names_find_their_files() {
         let server = Server::start(model, &docroot.root(), &[]);
         let mut client = Client::connect(server.port);
         let mut check = |name: &[u8], content: &str| {
-            client.get(&format!("/{}", encode(name))).expect(200).with_body(content);
+            let escaped = encode(name).replace("%2F", "/");
+            client.get(&format!("/{escaped}")).expect(200).with_body(content);
         };
         check(b"with space.txt", "space");
         check(CHINESE.as_bytes(), "汉字\n");
