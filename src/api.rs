@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::error_page::error;
+use crate::error_page::text_error;
 use crate::handler::{Answer, BodySink, Context, Methods, Router, Seats, Sunk};
 use crate::http::body::is_token;
 use crate::http::fields::trim_ows;
@@ -88,7 +88,7 @@ fn plain(bytes: Vec<u8>) -> Response {
 fn query(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
     let path = match normalize(request.path()) {
         Ok(path) => String::from_utf8_lossy(&path).into_owned(),
-        Err(trouble) => return error(Status::BAD_REQUEST, &trouble.to_string(), false).into(),
+        Err(trouble) => return text_error(Status::BAD_REQUEST, &trouble.to_string()).into(),
     };
     let mut json = String::from("{\"path\":");
     push_string(&path, &mut json);

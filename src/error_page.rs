@@ -8,17 +8,32 @@ use crate::http::refusal::Refusal;
 use crate::http::{Body, Request, Response, Status};
 use crate::pages;
 
-/// A response that tells of an error. `detail` is one sentence of ours, never bytes of the peer's.
+/// An error response in the form that `Accept` prefers: as a page if `html`, else as a line of text. `detail` is one
+/// sentence of ours, never bytes of the peer's.
+///
+/// The form depends on the request, so caches are told (RFC 9110 section 12.5.5). For responses that are text
+/// whatever the request prefers, see [`text_error`].
 #[must_use]
 pub(crate) fn error(status: Status, detail: &str, html: bool) -> Response {
-    let mut body = Vec::new();
-    let content_type = if html {
+    let response = if html {
+        let mut body = Vec::new();
         pages::error_html(status.code(), status.reason(), detail, &mut body);
-        "text/html; charset=utf-8"
+        with_body(status, "text/html; charset=utf-8", body)
     } else {
-        pages::error_text(status.code(), status.reason(), detail, &mut body);
-        "text/plain; charset=utf-8"
+        text_error(status, detail)
     };
+    response.with_field("Vary", "Accept")
+}
+
+/// An error response as a line of text, whatever the request prefers.
+#[must_use]
+pub(crate) fn text_error(status: Status, detail: &str) -> Response {
+    let mut body = Vec::new();
+    pages::error_text(status.code(), status.reason(), detail, &mut body);
+    with_body(status, "text/plain; charset=utf-8", body)
+}
+
+fn with_body(status: Status, content_type: &'static str, body: Vec<u8>) -> Response {
     let response = Response::new(status)
         .by_server()
         .with_field("Content-Type", content_type)
@@ -38,6 +53,6 @@ pub(crate) fn wants_html(request: &Request<'_>) -> bool {
 impl From<Refusal> for Response {
     /// The refusal as a line of text.
     fn from(refusal: Refusal) -> Self {
-        error(refusal.status(), refusal.reason(), false)
+        text_error(refusal.status(), refusal.reason())
     }
 }

@@ -705,8 +705,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
                     self.driver.collected_bytes -= content.len();
                     self.driver.is_short_of_memory = true;
                     let why = "no memory is left for content";
-                    return self
-                        .respond(error_page::error(Status::SERVICE_UNAVAILABLE, why, false).closing());
+                    return self.respond(error_page::text_error(Status::SERVICE_UNAVAILABLE, why).closing());
                 }
                 self.driver.collected_bytes += piece.len();
                 content.extend_from_slice(piece);
@@ -821,7 +820,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         if self.client.conn.refuse(reason) {
             self.fetch_extra();
             log::debug!("{} refused: {error}", self.id);
-            self.respond(error_page::error(error.status, error.reason, false));
+            self.respond(error_page::text_error(error.status, error.reason));
         }
     }
 
@@ -1092,9 +1091,9 @@ fn log_flaw(id: ConnId, status: Status, flaw: Option<Flaw>) {
 }
 
 fn content_too_large() -> Response {
-    error_page::error(Status::CONTENT_TOO_LARGE, "the content is too large", false).closing()
+    error_page::text_error(Status::CONTENT_TOO_LARGE, "the content is too large").closing()
 }
 
 fn failed() -> Response {
-    error_page::error(Status::INTERNAL_SERVER_ERROR, "the handler failed", false)
+    error_page::text_error(Status::INTERNAL_SERVER_ERROR, "the handler failed")
 }

@@ -419,11 +419,9 @@ impl Context<'_> {
         let job: Job = Box::new(work);
         match self.desk.submit(self.id, job) {
             Ok(ticket) => Answer::Later(ticket),
-            Err(_) => Answer::Now(error_page::error(
-                Status::SERVICE_UNAVAILABLE,
-                "too many jobs are waiting",
-                false,
-            )),
+            Err(_) => {
+                Answer::Now(error_page::text_error(Status::SERVICE_UNAVAILABLE, "too many jobs are waiting"))
+            }
         }
     }
 

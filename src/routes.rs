@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::call::{Away, Call, Params, Place};
 use crate::config::{CONTENT_BYTES_MAX, Limits};
 use crate::conn_id::ConnId;
-use crate::error_page::{error, wants_html};
+use crate::error_page::{error, text_error, wants_html};
 use crate::files;
 use crate::handler::{Answer, Context, Handler, Now, Peer, method_not_allowed};
 use crate::http::request::{Content, KeptHead};
@@ -457,7 +457,7 @@ impl Task {
 
 /// An answer made from a kept head. A file is served here: the driver no longer has the request to judge it by.
 fn settle(answer: Option<Answer>, head: &KeptHead, limits: &Limits, cx: &mut Context<'_>) -> Answer {
-    let lost = || error(Status::INTERNAL_SERVER_ERROR, "the request was lost", false).into();
+    let lost = || text_error(Status::INTERNAL_SERVER_ERROR, "the request was lost").into();
     match answer {
         Some(Answer::File(file)) => {
             head.with(limits, |request| files::serve(&file, request, cx)).unwrap_or_else(lost)

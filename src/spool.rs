@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::config::{Config, KIB, Limits};
-use crate::error_page::error;
+use crate::error_page::text_error;
 use crate::handler::{Answer, Context, Sunk};
 use crate::http::response::OpenFile;
 use crate::http::{Body, Response, Status};
@@ -282,13 +282,13 @@ impl Beside<Spooled> {
 
 /// The answer where a spool is full.
 pub(crate) fn no_room() -> Response {
-    error(Status::SERVICE_UNAVAILABLE, "no room is left for content", false).closing()
+    text_error(Status::SERVICE_UNAVAILABLE, "no room is left for content").closing()
 }
 
 /// The answer where content cannot be written to a file.
 pub(crate) fn cannot_spill(errno: rustix::io::Errno) -> Response {
     log::warn!("cannot keep content in a temporary file: {errno}");
-    error(Status::INSUFFICIENT_STORAGE, "the content cannot be kept", false).closing()
+    text_error(Status::INSUFFICIENT_STORAGE, "the content cannot be kept").closing()
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::config::{FileOptions, PATH_BYTES_MAX};
-use crate::error_page::{error, wants_html};
+use crate::error_page::{error, text_error, wants_html};
 use crate::handler::{Answer, Context, Handler, Now, When, method_not_allowed};
 use crate::http::conditional::{self, Precondition, Validators};
 use crate::http::date::fmt_http_date;
@@ -526,7 +526,7 @@ fn serve_later(
                 }
                 head.with(&limits, |request| answer(&docroot, found, &path, also, request, cx))
             });
-            answer.unwrap_or_else(|| error(Status::INTERNAL_SERVER_ERROR, LOST, false).into())
+            answer.unwrap_or_else(|| text_error(Status::INTERNAL_SERVER_ERROR, LOST).into())
         });
         then
     })

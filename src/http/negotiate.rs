@@ -26,7 +26,10 @@ enum Specificity {
     Parameters(usize),
 }
 
-/// The index of the offer the client prefers; equals go to the one offered first. `None` if none will do (406).
+/// The index of the offer the client prefers; `None` if none will do (406).
+///
+/// At equal weights a media type that is named beats one that only a wildcard covers, because some clients put `*/*`
+/// without a weight behind what they want (axios: `application/json, text/plain, */*`). Other ties go to the first offer.
 ///
 /// Offers are media types as in `Content-Type`: `text/html; charset=utf-8`. Without an `Accept` line, or without
 /// anything in it that can be read, the client takes what it is given: the first.
@@ -45,15 +48,34 @@ pub fn preferred<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, offers: &[&st
         return (!offers.is_empty()).then_some(0);
     }
     let mut winner = None;
-    let mut winning_weight = 0;
-    for (index, best) in best.iter().enumerate() {
-        let weight = best.map_or(0, |found| found.weight);
-        if weight > winning_weight {
+    let mut winning_rank = (0, Coverage::Any);
+    for (index, found) in best.iter().enumerate() {
+        let rank = found.map_or(winning_rank, |found| (found.weight, found.specificity.coverage()));
+        if rank > winning_rank && rank.0 > 0 {
             winner = Some(index);
-            winning_weight = weight;
+            winning_rank = rank;
         }
     }
     winner
+}
+
+impl Specificity {
+    /// Parameters only say which range speaks for an offer: an offer they fit is named, as it is without them.
+    fn coverage(self) -> Coverage {
+        match self {
+            Specificity::Any => Coverage::Any,
+            Specificity::Type => Coverage::Type,
+            Specificity::Subtype | Specificity::Parameters(_) => Coverage::Named,
+        }
+    }
+}
+
+/// How closely a media range names an offer, for ties between offers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Coverage {
+    Any,
+    Type,
+    Named,
 }
 
 /// A content coding we can offer (RFC 9110 section 8.4.1), best compression first.
@@ -362,6 +384,22 @@ mod tests {
             (&["application/json;q=1.000, */*;q=0.999"], JSON),
             (&["junk, application/json"], JSON),
             (&["text/html;q=2, application/json"], JSON),
+        ]);
+    }
+
+    #[test]
+    fn a_named_type_beats_a_wildcard_of_equal_weight() {
+        check(&[
+            (&["application/json, text/plain, */*"], JSON),
+            (&["*/*", "text/plain"], TEXT),
+            (&["*/*;q=0.8, text/plain;q=0.8"], TEXT),
+            (&["text/*, application/json"], JSON),
+            (&["text/*, */*"], HTML),
+            (&["application/*, */*"], JSON),
+            (&["text/plain;charset=utf-8, */*"], HTML),
+            (&["text/plain, text/html;charset=utf-8"], HTML),
+            (&["*/*, text/plain;q=0.9"], HTML),
+            (&["*/*;q=0, text/plain;q=0"], None),
         ]);
     }
 

@@ -453,8 +453,7 @@ mod tests {
         for target in good.split(' ') {
             assert!(read_origin_form(target.as_bytes()).is_ok(), "{target}");
         }
-        let ascii =
-            r#"* a ? http://a/ /% /%4 /%4? /%zz /%4g /%g4 /a#b /?a#b /\ /[\] /" /?" /<a> /?<"#;
+        let ascii = r#"* a ? http://a/ /% /%4 /%4? /%zz /%4g /%g4 /a#b /?a#b /\ /[\] /" /?" /<a> /?<"#;
         let others: &[&[u8]] = &[b"", b"/a b", b"/?a b", b"/\x00", b"/?\x7f", b"/caf\xc3\xa9", b"/?\xff"];
         for target in ascii.split(' ').map(str::as_bytes).chain(others.iter().copied()) {
             assert!(read_origin_form(target).is_err(), "{:?}", String::from_utf8_lossy(target));
@@ -683,7 +682,8 @@ mod tests {
                     .iter()
                     .flat_map(|&b| if b == byte { format!("%{b:02x}").into_bytes() } else { vec![b] })
                     .collect();
-                let by_escape = read_origin_form(&escaped).map(|form| normalize(form.path).map(Cow::into_owned));
+                let by_escape =
+                    read_origin_form(&escaped).map(|form| normalize(form.path).map(Cow::into_owned));
                 let Ok(form) = read_origin_form(&raw) else { continue };
                 if form.query.is_none() {
                     let by_byte = normalize(form.path).map(Cow::into_owned);

@@ -23,7 +23,7 @@ use crate::config::{
     AUTH_CHECK_REQUESTS_MAX, AUTH_COST_MAX, AUTH_DELAY_MAX, AUTH_FILE_BYTES_MAX, AUTH_FRESH,
     AUTH_LOOK_REQUESTS_MAX, AUTH_REMEMBERED_FOR, AUTH_REMEMBERED_MAX, AuthRule, AuthUsers, Config,
 };
-use crate::error_page::{error, wants_html};
+use crate::error_page::{error, text_error, wants_html};
 use crate::files::OwnFiles;
 use crate::handler::{Answer, Context, Handler, Now, When};
 use crate::http::fields::trim_ows;
@@ -181,7 +181,7 @@ fn check(
 
 /// The answer where a kept request cannot be read again.
 fn lost() -> Answer {
-    error(Status::INTERNAL_SERVER_ERROR, "the request was lost", false).into()
+    text_error(Status::INTERNAL_SERVER_ERROR, "the request was lost").into()
 }
 
 /// The client may come in. What it gets is for nobody else: a shared cache must not keep it.

@@ -438,6 +438,39 @@ fn an_error_is_a_page_for_browsers_and_reflects_no_markup() {
     });
 }
 
+/// A shared cache must not give one client's form of an error or redirect to another (RFC 9110 section 12.5.5).
+#[test]
+fn responses_whose_form_depends_on_accept_vary_by_it() {
+    let docroot = Docroot::new();
+    let rules = docroot.outside("rules");
+    fs::write(&rules, "redirect /old /hello.txt\ngone /gone\n").unwrap();
+    on_both(|model| {
+        let more = ["--rules", rules.to_str().unwrap(), "--auth", "u:p@/private", "--clean-urls"];
+        let server = Server::start(model, &docroot.root(), &more);
+        let mut client = Client::connect(server.port);
+        for (method, path, status) in [
+            ("GET", "/nothing", 404),
+            ("GET", "/sub", 301),
+            ("GET", "/index.html", 301),
+            ("GET", "/old", 302),
+            ("GET", "/gone", 410),
+            ("GET", "/private/x", 401),
+            ("GET", "/%00", 400),
+            ("DELETE", "/hello.txt", 405),
+            ("BREW", "/hello.txt", 501),
+        ] {
+            let page = client.ask(method, path, &["Accept: text/html"], b"").expect(status);
+            let text = client.ask(method, path, &["Accept: text/plain"], b"").expect(status);
+            assert_ne!(page.must("content-type"), text.must("content-type"), "{method} {path}");
+            for got in [page, text] {
+                assert_eq!(got.must("vary"), "Accept", "{method} {path}");
+            }
+        }
+        // A file is the same for all.
+        assert_ne!(client.get("/m5.bin").expect(200).field("vary"), Some("Accept"));
+    });
+}
+
 #[test]
 fn a_large_file_reaches_a_slow_reader_whole() {
     let docroot = Docroot::new();

@@ -150,12 +150,14 @@ fn listings_can_be_switched_off() {
 /// The same folder for programs and for the terminal: by `?json` and `?text`, or by what the client prefers.
 #[test]
 fn a_listing_comes_as_json_and_as_text_too() {
+    /// What axios sends by default.
+    const AXIOS: &str = "application/json, text/plain, */*";
     let docroot = Docroot::new();
     fs::remove_file(docroot.path("index.html")).unwrap();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
         let mut client = Client::connect(server.port);
-        for (path, accept) in [("/?json", "text/html"), ("/", "application/json")] {
+        for (path, accept) in [("/?json", "text/html"), ("/", "application/json"), ("/", AXIOS)] {
             let got = client.ask("GET", path, &[&format!("Accept: {accept}")], b"").expect(200);
             assert_eq!(got.must("content-type"), "application/json; charset=utf-8");
             assert!(got.varies_by("accept"), "{got:?}");
