@@ -8,11 +8,11 @@ use crate::http::refusal::Refusal;
 use crate::http::{Body, Request, Response, Status};
 use crate::pages;
 
-/// An error response in the form that `Accept` prefers: as a page if `html`, else as a line of text. `detail` is one
-/// sentence of ours, never bytes of the peer's.
+/// An error response in the form that `Accept` prefers: as a page if `html`, else as a line of
+/// text. `detail` is one sentence of ours, never bytes of the peer's.
 ///
-/// The form depends on the request, so caches are told (RFC 9110 section 12.5.5). For responses that are text
-/// whatever the request prefers, see [`text_error`].
+/// Caches need to know that the form depends on the request (RFC 9110 section 12.5.5). For
+/// responses that are text whatever the request prefers, see [`text_error`].
 #[must_use]
 pub(crate) fn error(status: Status, detail: &str, html: bool) -> Response {
     let response = if html {

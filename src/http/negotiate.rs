@@ -28,8 +28,9 @@ enum Specificity {
 
 /// The index of the offer the client prefers; `None` if none will do (406).
 ///
-/// At equal weights a media type that is named beats one that only a wildcard covers, because some clients put `*/*`
-/// without a weight behind what they want (axios: `application/json, text/plain, */*`). Other ties go to the first offer.
+/// At equal weights a media type that is named beats one that only a wildcard covers, because some
+/// clients put `*/*` without a weight behind what they want (axios: `application/json, text/plain,
+/// */*`). Other ties go to the first offer.
 ///
 /// Offers are media types as in `Content-Type`: `text/html; charset=utf-8`. Without an `Accept` line, or without
 /// anything in it that can be read, the client takes what it is given: the first.
@@ -60,7 +61,8 @@ pub fn preferred<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, offers: &[&st
 }
 
 impl Specificity {
-    /// Parameters only say which range speaks for an offer: an offer they fit is named, as it is without them.
+    /// Parameters only say which range speaks for an offer: an offer they fit is named, as it is
+    /// without them.
     fn coverage(self) -> Coverage {
         match self {
             Specificity::Any => Coverage::Any,

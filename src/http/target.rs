@@ -13,13 +13,15 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 use crate::text::{self, Block};
 
-/// Bytes that stand for themselves in a path: `pchar` (RFC 3986 section 3.3) without `%`, the slash, and the bytes
-/// that browsers send unescaped: `[`, `]` and `|` (WHATWG URL, path percent-encode set), and `^`, `{`, `}` and the
-/// backtick from older versions. Each of them means its escaped form. A backslash has two readings and is no
-/// part of a path: browsers turn it into a slash.
+/// Bytes that stand for themselves in a path: `pchar` (RFC 3986 section 3.3) without `%`, the
+/// slash, and the bytes that browsers send unescaped: `[`, `]` and `|` (WHATWG URL, path
+/// percent-encode set), and `^`, `{`, `}` and the backtick from older versions. Each of them means
+/// its escaped form. A backslash has two readings and is no part of a path: browsers turn it into a
+/// slash.
 const PATH: u8 = 1;
-/// Bytes accepted in a query: those of a path, `?`, `%`, and the backslash, which browsers leave unescaped there
-/// (WHATWG URL, query percent-encode set). A query names no file, so a backslash has one reading.
+/// Bytes accepted in a query: those of a path, `?`, `%`, and the backslash, which browsers leave
+/// unescaped there (WHATWG URL, query percent-encode set). A query names no file, so a backslash
+/// has one reading.
 const QUERY: u8 = 2;
 /// Bytes of a `reg-name` (RFC 3986 section 3.2.2) without `%`: unreserved and sub-delims.
 const NAME: u8 = 4;
@@ -96,8 +98,8 @@ pub struct OriginForm<'b> {
 
 /// Reads a target in origin-form: an absolute path, then perhaps a query. One pass over its bytes.
 ///
-/// The path is that of RFC 3986 plus the few bytes that browsers send unescaped; the query may also hold a backslash
-/// and malformed escapes, because browsers send them.
+/// The path is that of RFC 3986 plus the few bytes that browsers send unescaped; the query may also
+/// hold a backslash and malformed escapes, because browsers send them.
 ///
 /// # Errors
 /// A short reason for a human, for the detail of a 400.

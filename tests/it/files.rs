@@ -77,7 +77,8 @@ fn a_folder_answers_with_its_index_and_without_its_slash_with_a_redirect() {
     });
 }
 
-/// Browsers send these bytes unescaped. A raw byte and its escaped form are one path: for files, passwords and rules.
+/// Browsers send these bytes unescaped. A raw byte and its escaped form are one path: for files,
+/// passwords and rules.
 #[test]
 fn bytes_that_browsers_leave_unescaped_name_what_their_escaped_forms_name() {
     let docroot = Docroot::empty();
@@ -438,7 +439,8 @@ fn an_error_is_a_page_for_browsers_and_reflects_no_markup() {
     });
 }
 
-/// A shared cache must not give one client's form of an error or redirect to another (RFC 9110 section 12.5.5).
+/// A shared cache must not give one client's form of an error or redirect to another (RFC 9110
+/// section 12.5.5).
 #[test]
 fn responses_whose_form_depends_on_accept_vary_by_it() {
     let docroot = Docroot::new();
