@@ -559,10 +559,11 @@ struct UploadArgs {
     #[arg(long, value_name = "N", value_parser = count::<1, 100_000>, env = "WHIRLIGIG_MAX_UPLOADS")]
     #[arg(default_value_t = Limits::default().uploads_max, hide_env = true, hide_short_help = true)]
     max_uploads: usize,
-    /// Uploads that broke off and can be resumed, all together; 0 keeps none
+    /// Uploads that broke off and can be resumed, all together; 0 keeps none [default: 1G, or
+    /// --max-upload if that is more]
     #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MAX_PARTIAL", hide_env = true)]
-    #[arg(default_value_t = Size(Limits::default().partial_bytes_max), hide_short_help = true)]
-    max_partial: Size,
+    #[arg(hide_short_help = true)]
+    max_partial: Option<Size>,
     /// For how many seconds they are kept
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_PARTIAL_TIMEOUT", hide_env = true)]
     #[arg(default_value_t = Timeout(Timeouts::default().partial), hide_short_help = true)]
@@ -651,7 +652,7 @@ fn limits_of(args: &Args) -> Limits {
         body_bytes_max: given.max_body.0,
         upload_bytes_max: if args.uploads.upload.is_empty() { 0 } else { args.uploads.max_upload.0 },
         uploads_max: args.uploads.max_uploads,
-        partial_bytes_max: args.uploads.max_partial.0,
+        partial_bytes_max: args.uploads.max_partial.map(|size| size.0),
         connections_max: given.max_connections.unwrap_or(0),
         threads_max: given.max_threads,
         turn_bytes_max: given.max_turn_bytes.bytes(),

@@ -181,6 +181,9 @@ pub const CGI_TURN_LINES_MAX: usize = 256;
 /// A script that refers to a path that is a script that refers to a path: so often, then it is going round in circles.
 pub const CGI_REDIRECTS_MAX: u8 = 10;
 
+/// Room for uploads that broke off, in bytes, unless a single upload may be larger: 1 GiB.
+pub const PARTIAL_BYTES: u64 = 1024 * MIB as u64;
+
 /// The most content of one upload unless another number is asked for, in bytes.
 pub const UPLOAD_BYTES_MAX: u64 = 1024 * MIB as u64;
 
@@ -216,8 +219,9 @@ pub struct Limits {
     pub upload_bytes_max: u64,
     /// Uploads under way at once, each with a buffer of [`UPLOAD_BUFFER_BYTES`]. Past it: 503.
     pub uploads_max: usize,
-    /// Uploads that broke off and can be resumed, in bytes of all of them; the oldest goes. 0 keeps none.
-    pub partial_bytes_max: u64,
+    /// Uploads that broke off and can be resumed, in bytes of all of them. `None`: [`PARTIAL_BYTES`],
+    /// or one upload of the greatest size if that is more. 0 keeps none.
+    pub partial_bytes_max: Option<u64>,
     /// Uploads that broke off, or are complete and can still be asked about. The client with the most
     /// of them loses its oldest. Fewer if descriptors are few.
     pub partials_max: usize,
@@ -279,6 +283,14 @@ pub struct Limits {
     pub busy_rate_min_bytes: u64,
 }
 
+impl Limits {
+    /// The room for uploads that broke off, in bytes. An upload that may be sent can be resumed, so
+    /// by default there is room for the largest one.
+    pub(crate) fn partials_room(&self) -> u64 {
+        self.partial_bytes_max.unwrap_or(PARTIAL_BYTES.max(self.upload_bytes_max))
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {
@@ -288,7 +300,7 @@ impl Default for Limits {
             body_bytes_max: 64 * MIB as u64,
             upload_bytes_max: 0,
             uploads_max: 64,
-            partial_bytes_max: 1024 * MIB as u64,
+            partial_bytes_max: None,
             partials_max: 256,
             chunk_line_bytes_max: 4 * KIB,
             discard_bytes_max: 256 * KIB as u64,

@@ -33,6 +33,21 @@ pub(crate) fn text_error(status: Status, detail: &str) -> Response {
     with_body(status, "text/plain; charset=utf-8", body)
 }
 
+/// The 413 of content larger than `bytes_max`. It states the limit, because a client cannot know
+/// it.
+#[must_use]
+pub(crate) fn too_large(bytes_max: u64) -> Response {
+    text_error(Status::CONTENT_TOO_LARGE, &over(bytes_max, "content"))
+}
+
+/// One sentence: `subject` is larger than `bytes_max`.
+pub(crate) fn over(bytes_max: u64, subject: &str) -> String {
+    match pages::human_size(bytes_max) {
+        size if bytes_max < 1024 => format!("the {subject} is larger than {size}"),
+        size => format!("the {subject} is larger than {size} ({bytes_max} bytes)"),
+    }
+}
+
 fn with_body(status: Status, content_type: &'static str, body: Vec<u8>) -> Response {
     let response = Response::new(status)
         .by_server()

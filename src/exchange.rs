@@ -601,7 +601,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
                     if self.client.conn.expects_content() {
                         let bytes_max = bytes_max.min(self.driver.config.limits.body_bytes_max);
                         if self.client.conn.content_left() > bytes_max {
-                            return self.respond(content_too_large());
+                            return self.respond(error_page::too_large(bytes_max).closing());
                         }
                         return self.accept(Task::Collecting { content: Vec::new(), bytes_max, then });
                     }
@@ -648,7 +648,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
         if self.work().sink_room.is_none() {
             if self.client.conn.content_left() > room {
-                return self.respond(content_too_large());
+                return self.respond(error_page::too_large(room).closing());
             }
             self.work().sink_room = Some(room);
             if let Some(interim) = sink.interim() {
@@ -678,8 +678,15 @@ impl<'a, O: Observer> Exchange<'a, O> {
     /// Refuses content of which there is too much.
     #[inline(never)]
     fn refuse_content(&mut self) {
+        let limits = &self.driver.config.limits;
+        let task = self.client.work.as_ref().map(|work| &work.task);
+        let bytes_max = match task {
+            Some(Task::Collecting { bytes_max, .. }) => *bytes_max,
+            Some(Task::Sinking(sink)) => sink.bytes_max(limits),
+            Some(Task::Nothing | Task::Waiting) | None => limits.body_bytes_max,
+        };
         self.fetch_extra();
-        self.respond(content_too_large());
+        self.respond(error_page::too_large(bytes_max).closing());
     }
 
     /// A piece of content of the request in hand.
@@ -1088,10 +1095,6 @@ fn log_flaw(id: ConnId, status: Status, flaw: Option<Flaw>) {
             log::debug!("{id}: response with status {}: {}", status.code(), flaw.reason());
         }
     }
-}
-
-fn content_too_large() -> Response {
-    error_page::text_error(Status::CONTENT_TOO_LARGE, "the content is too large").closing()
 }
 
 fn failed() -> Response {

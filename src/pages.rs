@@ -78,7 +78,7 @@ pub struct ListingStyle {
     /// Whether the folder can be had as an archive.
     pub archives: bool,
     /// HTML above the rows, of our own making.
-    pub panel: &'static str,
+    pub panel: String,
 }
 
 /// What both kinds of page begin with. `data:,` keeps browsers from asking for a favicon that is not there.
@@ -311,7 +311,7 @@ pub fn listing_head(path: &[u8], style: &ListingStyle, out: &mut Vec<u8>) {
     breadcrumbs(path, out);
     push(out, "</header>\n");
     search_box(style, out);
-    push(out, style.panel);
+    push(out, &style.panel);
     push(out, "<table>\n<thead>\n<tr>");
     heading(SortBy::Name, "n", "Name", style, out);
     heading(SortBy::Size, "s", "Size", style, out);
@@ -492,7 +492,7 @@ pub fn listing_foot(style: &ListingStyle, has_readme: bool, out: &mut Vec<u8>) {
 }
 
 /// A size for people, in powers of 1024: `17 B`, `1.5 KiB`, `250 MiB`. One decimal below 100, rounded to nearest.
-fn human_size(bytes: u64) -> String {
+pub(crate) fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -530,7 +530,7 @@ mod tests {
         total: 2,
         query: String::new(),
         archives: false,
-        panel: "",
+        panel: String::new(),
     };
 
     fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::call::{Away, Call, Params, Place};
 use crate::config::{CONTENT_BYTES_MAX, Limits};
 use crate::conn_id::ConnId;
-use crate::error_page::{error, text_error, wants_html};
+use crate::error_page::{error, over, text_error, wants_html};
 use crate::files;
 use crate::handler::{Answer, Context, Handler, Now, Peer, method_not_allowed};
 use crate::http::request::{Content, KeptHead};
@@ -408,7 +408,7 @@ impl Task {
             Content::None if blocks => self.block(KeptHead::of(request), Vec::new(), cx),
             Content::None => self.call(request, b"", cx.now(), cx.id(), cx.peer(), cx),
             Content::Length(bytes) if bytes > bytes_max => {
-                error(Status::CONTENT_TOO_LARGE, "the content is too large", wants_html(request)).into()
+                error(Status::CONTENT_TOO_LARGE, &over(bytes_max, "content"), wants_html(request)).into()
             }
             Content::Length(_) | Content::Chunked => {
                 let head = KeptHead::of(request);

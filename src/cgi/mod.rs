@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use crate::config::{CGI_REDIRECTS_MAX, CGI_SPOOLED_BYTES, CgiFolder, CgiOptions, Config, Limits};
-use crate::error_page::{error, wants_html};
+use crate::error_page::{error, over, wants_html};
 use crate::handler::{Answer, BodySink, Context, Handler, Peer, Seats, Sunk, method_not_allowed};
 use crate::http::request::{Content, KeptHead};
 use crate::http::target::{normalize, read_origin_form};
@@ -196,7 +196,8 @@ impl Order {
             Content::None | Content::Length(0) => return self.run(&script, place, 0, Initial::Whole(None)),
             // The sink would refuse it, too, but only after an invitation to send it.
             Content::Length(bytes) if bytes > self.limits.body_bytes_max => {
-                let refusal = error(Status::CONTENT_TOO_LARGE, "the content is too large", self.html);
+                let detail = over(self.limits.body_bytes_max, "content");
+                let refusal = error(Status::CONTENT_TOO_LARGE, &detail, self.html);
                 return Box::new(move |_| refusal.closing().into());
             }
             Content::Length(bytes) => Some(bytes),

@@ -151,13 +151,13 @@ pub(super) fn later(
         return refusal.into();
     }
     let (html, asked) = (wants_html(request), Asked::of(request));
-    let entries_max = cx.limits().listing_entries_max;
+    let (entries_max, upload_bytes_max) = (cx.limits().listing_entries_max, cx.limits().upload_bytes_max);
     let (docroot, path) = (Arc::clone(docroot), path.to_vec());
     cx.job_then(move || {
         let made = read(&docroot, &directory, &path, &asked.query.to_lowercase(), entries_max)
             .inspect_err(|trouble| log::warn!("cannot list {}: {trouble:?}", path.escape_ascii()))
             .map_err(|_| "the directory cannot be read now")
-            .and_then(|entries| Listing::make(docroot, entries, path, also, asked));
+            .and_then(|entries| Listing::make(docroot, entries, path, also, asked, upload_bytes_max));
         let then: Then = match made {
             Ok(mut listing) => {
                 let mut first = Vec::new();
@@ -351,6 +351,7 @@ impl Listing {
         path: Vec<u8>,
         also: Option<Password>,
         asked: Asked,
+        upload_bytes_max: u64,
     ) -> Result<Self, &'static str> {
         let form = asked.form;
         let shows_readme = docroot.options.readme && form == Form::Html && asked.query.is_empty();
@@ -368,8 +369,8 @@ impl Listing {
             query: asked.query,
             archives: docroot.options.archives,
             panel: match upload::area_of(&docroot.options.uploads, &path) {
-                Some(_) => &page::PANEL,
-                None => "",
+                Some(_) => page::panel(upload_bytes_max),
+                None => String::new(),
             },
         };
         // Made in any case: it gives back what it holds when it is dropped.

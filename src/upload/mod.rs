@@ -26,7 +26,7 @@ use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
 use crate::config::{Config, Limits};
-use crate::error_page::{error, wants_html};
+use crate::error_page::{error, over, wants_html};
 use crate::files::{Docroot, Stamp};
 use crate::handler::{Answer, Context, Handler, Now, method_not_allowed};
 use crate::http::conditional::{Precondition, Validators, evaluate, evaluate_absent, wants_new};
@@ -245,7 +245,12 @@ impl Ask {
 
     /// The answer that tells of a refusal.
     fn refuse(&self, refusal: Refusal) -> Response {
-        let response = error(refusal.status, refusal.why, self.html);
+        let detail = match refusal {
+            TOO_LARGE => over(self.limits.upload_bytes_max, "upload"),
+            TOO_LARGE_TO_KEEP => over(self.desk.partials.bytes_max(), "upload") + ", and cannot be resumed",
+            other => other.why.to_owned(),
+        };
+        let response = error(refusal.status, &detail, self.html);
         match refusal.status {
             Status::CONTENT_TOO_LARGE => response.with_field("Upload-Limit", resume::limits(self)),
             Status::METHOD_NOT_ALLOWED => response.with_field("Allow", ALLOW),
@@ -335,6 +340,8 @@ impl Ask {
 const UNEXPECTED: Refusal =
     Refusal::new(Status::PRECONDITION_FAILED, "the file is not as the request expects");
 const TOO_LARGE: Refusal = Refusal::new(Status::CONTENT_TOO_LARGE, "the upload is too large");
+const TOO_LARGE_TO_KEEP: Refusal =
+    Refusal::new(Status::CONTENT_TOO_LARGE, "the upload is too large to be kept for a later request");
 
 /// What a PUT may replace.
 fn replaceable(found: Found) -> Result<(), Refusal> {

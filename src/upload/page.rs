@@ -11,9 +11,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::pages::LISTING_POLICY;
 
-/// The panel, for the page of a listing.
-pub(crate) static PANEL: LazyLock<String> =
-    LazyLock::new(|| format!("{STYLE}{FORM}<script>{SCRIPT}</script>\n"));
+/// The panel, for the page of a listing. The script refuses files of more than `bytes_max` before
+/// it begins to send them.
+pub(crate) fn panel(bytes_max: u64) -> String {
+    format!(
+        "{STYLE}<section class=\"up\" aria-label=\"Upload\" data-max=\"{bytes_max}\">\n{FORM}<script>{SCRIPT}</script>\n"
+    )
+}
 
 /// What the page of a listing with the panel may do, whatever is in it: what it may without, run this one script as
 /// well, and ask this site.
@@ -32,6 +36,8 @@ const STYLE: &str = r"<style>
 .up label:focus-within,.up button:focus-visible{outline:2px solid var(--link)}
 .up.on input{position:absolute;opacity:0;width:1px;height:1px}
 .up.on form button,.up:not(.on) .js{display:none}
+.up p{margin:.5rem 0 0;color:var(--dim);font-size:.875rem}
+.up p:empty{display:none}
 .up ul{list-style:none;margin:0;padding:0}
 .up li{display:grid;grid-template-columns:1fr auto auto;gap:.1rem .75rem;align-items:center;padding:.5rem 0 0}
 .up li b{font-weight:400;overflow-wrap:anywhere;unicode-bidi:isolate}
@@ -41,25 +47,27 @@ const STYLE: &str = r"<style>
 </style>
 ";
 
-const FORM: &str = r#"<section class="up" aria-label="Upload">
-<form method="post" enctype="multipart/form-data" action="./"><span class="js">Drop files or folders here, or</span>
+/// The form below the opening tag of its section. Only the line with the status is a live region: a
+/// screen reader would repeat the whole list at each step of a progress bar.
+const FORM: &str = r#"<form method="post" enctype="multipart/form-data" action="./"><span class="js">Drop files or folders here, or</span>
 <label><span class="js">choose files</span><input type="file" name="file" multiple required></label>
 <label class="js">a folder<input type="file" webkitdirectory></label>
 <button>Upload</button></form>
-<ul aria-live="polite"></ul>
+<p class="js" role="status"></p>
+<ul></ul>
 </section>
 "#;
 
 /// Small files are put at once. Larger ones are begun, sent, and gone on with where they broke off. Nothing is
 /// replaced before somebody has said so.
 const SCRIPT: &str = r#"(()=>{
-const box=document.querySelector('.up'),list=box.querySelector('ul'),[files,folder]=box.querySelectorAll('input')
+const box=document.querySelector('.up'),list=box.querySelector('ul'),news=box.querySelector('[role=status]'),max=+box.dataset.max,[files,folder]=box.querySelectorAll('input')
 const SMALL=1<<20,AT_ONCE=3,TRIES=6
 const WORDS={0:'the connection broke off',401:'a password is needed',403:'not allowed here',404:'the folder is not there any more',409:'something else has that name',413:'too large',503:'the server is busy',507:'the disk is full'}
 const here=new URL('./',location.href).href,made=new Map(),waiting=[]
-let busy=0,bad=0
+let busy=0,bad=0,ended=0
 const href=path=>here+path.split('/').map(encodeURIComponent).join('/')
-const size=bytes=>bytes<1024?bytes+' B':bytes<1<<20?(bytes/1024).toFixed(0)+' KiB':(bytes/(1<<20)).toFixed(1)+' MiB'
+const size=bytes=>bytes<1024?bytes+' B':bytes<1<<20?(bytes/1024).toFixed(0)+' KiB':bytes<2**30?(bytes/(1<<20)).toFixed(1)+' MiB':(bytes/2**30).toFixed(1)+' GiB'
 const pause=ms=>new Promise(done=>setTimeout(done,ms))
 const ask=(item,method,url,fields,body)=>new Promise(done=>{
 const x=item.request=new XMLHttpRequest(),from=item.offset
@@ -73,9 +81,11 @@ const show=(item,bytes,word)=>{
 item.bar.value=item.file.size?bytes/item.file.size:+!!word
 item.said.textContent=word||size(bytes)+' of '+size(item.file.size)
 }
+const report=text=>{news.textContent=text}
 const button=(item,text,act)=>{item.act.textContent=text;item.act.hidden=!text;item.act.onclick=act}
 const fail=(item,word,text,act)=>{
 if(!item.bad){item.bad=true;bad++}
+report(item.path+': '+word)
 item.row.className='bad';item.said.textContent=word;button(item,text,act)
 }
 const folders=async(item,names)=>{
@@ -122,6 +132,7 @@ break
 }
 }
 const run=async item=>{
+if(item.file.size>max)return fail(item,'larger than '+size(max)+', the limit of this server','')
 busy++
 item.row.className='';item.gone=false
 button(item,'Cancel',()=>{item.gone=true;item.request?.abort();if(item.at)fetch(item.at,{method:'DELETE'}).catch(()=>0);item.at=null;item.offset=0})
@@ -132,6 +143,7 @@ if(item.gone)fail(item,'cancelled','Again',()=>again(item))
 else if(status===201||status===204){
 if(item.bad){item.bad=false;bad--}
 show(item,item.file.size,'done');button(item,'')
+report(++ended+(ended===1?' file':' files')+' uploaded')
 }else if(status===412)fail(item,'is there already','Replace',()=>{item.replace=true;again(item)})
 else fail(item,WORDS[status]||'failed ('+status+')','Again',()=>again(item))
 next()
@@ -178,7 +190,9 @@ mod tests {
     /// The hash is of what stands between the tags, to the byte; and nothing in the script ends it early.
     #[test]
     fn the_page_may_run_its_own_script_and_no_other() {
-        let script = PANEL.split("<script>").nth(1).and_then(|rest| rest.split("</script>").next()).unwrap();
+        let panel = panel(5000);
+        assert!(panel.contains("data-max=\"5000\""));
+        let script = panel.split("<script>").nth(1).and_then(|rest| rest.split("</script>").next()).unwrap();
         let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(script));
         assert!(POLICY.contains(&format!("script-src 'sha256-{hash}' 'sha256-")), "{}", *POLICY);
         assert!(POLICY.contains("default-src 'none'"));

@@ -17,7 +17,7 @@ use super::owner::Owner;
 use super::place::{Found, Place};
 use super::refusal::Refusal;
 use super::resume::Wish;
-use super::{Ask, TOO_LARGE, UNEXPECTED, replaceable, resume, written};
+use super::{Ask, TOO_LARGE, TOO_LARGE_TO_KEEP, UNEXPECTED, replaceable, resume, written};
 use crate::http::{Response, Status};
 use crate::jobs::lock;
 
@@ -97,7 +97,7 @@ impl Partial {
         let partials = &ask.desk.partials;
         let is_kept = match wish.complete {
             Some(_) if partials.takes(length) => true,
-            Some(false) => return Err(TOO_LARGE),
+            Some(false) => return Err(TOO_LARGE_TO_KEEP),
             Some(true) | None => false,
         };
         let partial = Arc::new(Partial {

@@ -34,7 +34,7 @@ impl Partials {
         Arc::new(Partials {
             table: Mutex::default(),
             number_max: config.limits.partials_max,
-            bytes_max: config.limits.partial_bytes_max,
+            bytes_max: config.limits.partials_room(),
             keep: config.timeouts.partial,
             changed: Condvar::new(),
         })
@@ -199,7 +199,7 @@ mod tests {
         fn new(number_max: usize, bytes_max: u64) -> Clients {
             let mut config = Config::default();
             config.limits.partials_max = number_max;
-            config.limits.partial_bytes_max = bytes_max;
+            config.limits.partial_bytes_max = Some(bytes_max);
             let desk = Arc::new(Desk::new(&config, WriteGuards::default()));
             Clients { folder: tempfile::tempdir().unwrap(), desk }
         }

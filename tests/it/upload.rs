@@ -327,10 +327,12 @@ fn too_large_is_known_before_content_is_read() {
             client.send(request(method, path, &[kind, length, "Expect: 100-continue"], b""));
             let refused = client.response().expect(413);
             assert_eq!(refused.interim, [0; 0], "nobody invited the content");
+            assert!(refused.text().contains("larger than 100 KiB (102400 bytes)"), "{refused:?}");
         }
         let refused =
             put(&server, "/up/a", &["Upload-Complete: ?0", "Upload-Length: 102401"], b"").expect(413);
         assert!(refused.must("upload-limit").contains("max-size=102400"), "{refused:?}");
+        assert!(refused.text().contains("the upload is larger than 100 KiB (102400 bytes)"), "{refused:?}");
         let mut client = Client::connect(server.port);
         client.send(request("PUT", "/up/a", &["Transfer-Encoding: chunked"], b""));
         client.send_if_open(chunked(&pattern(150_000), 5000));
@@ -340,11 +342,39 @@ fn too_large_is_known_before_content_is_read() {
         // All other content keeps its own limit, however it is framed.
         let mut client = Client::connect(server.port);
         client.ask("POST", "/api/echo", &[], &pattern(10_240)).expect(200);
-        client.ask("POST", "/api/echo", &[], &pattern(10_241)).expect(413);
+        let refused = client.ask("POST", "/api/echo", &[], &pattern(10_241)).expect(413);
+        assert!(refused.text().contains("the content is larger than 10.0 KiB (10240 bytes)"), "{refused:?}");
         let mut client = Client::connect(server.port);
         client.send(request("POST", "/api/echo", &["Transfer-Encoding: chunked"], b""));
         client.send_if_open(chunked(&pattern(10_241), 1000));
         client.response().expect(413);
+    });
+}
+
+/// The page of a folder sends files in resumable form, so one that may be sent must have room
+/// there.
+#[test]
+fn an_upload_that_is_small_enough_can_be_resumed() {
+    on_both(|model| {
+        let docroot = docroot();
+        let begin = |server: &Server, length: u64| {
+            let length = format!("Upload-Length: {length}");
+            put(server, "/up/long", &["Upload-Complete: ?0", &length], b"start")
+        };
+        const GIB: u64 = 1 << 30;
+        let server = start(model, &docroot, &["--max-upload", "4G"]);
+        for length in [GIB + 1, 2 * GIB, 4 * GIB] {
+            begin(&server, length).expect(201);
+        }
+        let refused = begin(&server, 4 * GIB + 1).expect(413);
+        assert!(refused.text().contains("larger than 4.0 GiB"), "{refused:?}");
+        // The room that the operator names stands, also where it is smaller.
+        let server = start(model, &docroot, &["--max-upload", "4G", "--max-partial", "1M"]);
+        let refused = begin(&server, (1 << 20) + 1).expect(413);
+        assert!(
+            refused.text().contains("larger than 1.0 MiB (1048576 bytes), and cannot be resumed"),
+            "{refused:?}"
+        );
     });
 }
 
@@ -1269,6 +1299,8 @@ choose(doc,0,[file('too large.bin',49<<20),file('.hidden',1),file('cancelled.bin
 doc.querySelectorAll('li button')[2].click()
 await until(doc,()=>doc.querySelectorAll('li.bad').length===3)
 say(rows(doc).join())
+const live=[...doc.querySelectorAll('.up [aria-live],.up [role=status]')]
+say('live '+live.map(one=>one.localName+(one.textContent?' reports':' is silent')).join())
 say('over')
 },
 ]
@@ -1293,7 +1325,9 @@ fn a_browser_uploads_files_and_folders_and_says_how_it_goes() {
             "\nsmall.txt: is there already\n",
             "\nlisted ../,dir/,large.bin,small.txt\n",
             "\nlisted ../,dir/,dropped.txt,large.bin,small.txt\n",
-            "\ntoo large.bin: too large,.hidden: not allowed here,cancelled.bin: cancelled\nover\n",
+            "\ntoo large.bin: larger than 48.0 MiB, the limit of this server,.hidden: not allowed here,cancelled.bin: cancelled\n",
+            // The list is no live region: a screen reader would repeat all of it at each step of a bar.
+            "\nlive p reports\nover\n",
         ] {
             assert!(visit.dom.contains(expected), "{expected:?} in {}", visit.dom);
         }
