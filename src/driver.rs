@@ -58,7 +58,7 @@ pub struct Driver<O> {
     pub(crate) collected_bytes: usize,
     /// Content was refused since the last turn for want of that memory.
     pub(crate) is_short_of_memory: bool,
-    /// What a sender must bring to keep a place that others wait for.
+    /// The rate at which a sender must bring content to keep a place that others wait for.
     pub(crate) busy_rate: Option<LeastRate>,
     /// A graceful stop is under way: every answer is the connection's last.
     /// Shared by the threads of the twin: a worker that waits in a read must see it when it wakes.

@@ -792,8 +792,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
                     other => other,
                 };
             }
-            // The driver answers it; it is about no connection.
-            Done::Asked(_) => {}
+            // The driver acts on these; they are about no connection.
+            Done::Asked(_) | Done::Shortage => {}
             Done::GiveWay => {
                 // A sink that a job has is asked when it comes back.
                 if self.client.work.as_ref().is_some_and(|work| work.gives_way()) {

@@ -143,7 +143,8 @@ pub trait BodySink: Send {
     }
 }
 
-/// The places that one request's content may hold: that of its purpose, and that of room to keep it.
+/// The places that one request's content may hold: that of its purpose, and that of room to keep
+/// it.
 #[doc(hidden)]
 pub type Seats<'a> = [Option<&'a Arc<Seat>>; 2];
 

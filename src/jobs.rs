@@ -15,6 +15,7 @@ use crate::config::{INBOX_LOOK, JOB_NICENESS, PASSWORD_WORKERS_MAX, THREAD_REST}
 use crate::conn_id::ConnId;
 use crate::handler::{Answer, Context};
 use crate::observe::Gauges;
+use crate::shortage::Relief;
 
 /// What happens on the loop with a job's result: it makes the answer, or takes the next step towards it.
 pub type Then = Box<dyn FnOnce(&mut Context<'_>) -> Answer + Send>;
@@ -108,6 +109,8 @@ pub enum Done {
     Asked(Question),
     /// The place that its content holds may be another's now: see [`crate::places::Seat`].
     GiveWay,
+    /// No descriptor is left in the process: about no connection.
+    Shortage,
 }
 
 impl std::fmt::Debug for Done {
@@ -118,6 +121,7 @@ impl std::fmt::Debug for Done {
             Done::Woken => "woken",
             Done::Asked(_) => "asked",
             Done::GiveWay => "gives way",
+            Done::Shortage => "shortage",
         })
     }
 }
@@ -220,6 +224,13 @@ impl Inbox {
     pub fn take(&self, into: &mut Vec<(ConnId, Done)>) {
         self.signalled.swap(false, Ordering::AcqRel);
         into.append(&mut lock(&self.waiting));
+    }
+}
+
+impl Relief for Inbox {
+    /// Has the loop close connections that are idle.
+    fn relieve(&self) {
+        self.put(ConnId::new(0, 0), Done::Shortage);
     }
 }
 

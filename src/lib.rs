@@ -70,7 +70,7 @@
 //! | [`config`] | every limit and timeout with its unit, default and reason |
 //! | [`conn_id`] | the name of a connection, which outlives its slot |
 //! | [`http`] | the protocol, without any input or output: bytes, instants and values in, values out |
-//! | [`buffer`], [`deadline`], [`pace`] | the send queue and the loans; timers; rates. As pure as `http` |
+//! | [`buffer`], [`deadline`], [`pace`] | send queue and loans; timers; rates. As pure as `http` |
 //! | [`handler`], [`jobs`], [`watch`] | what answers requests; work that may block, done beside the loop; descriptors watched for a connection |
 //! | [`offload`], [`spool`] | content that takes time to make, made beside the loop; content in memory, then in a file |
 //! | [`places`] | how many of something may be open at once |
@@ -169,6 +169,7 @@ mod readme;
 pub mod routes;
 pub mod server;
 pub mod session;
+mod shortage;
 pub mod signals;
 pub mod sim;
 pub mod site;

@@ -1,14 +1,14 @@
 //! How much a sender has brought lately, and how much is due where places are scarce.
 //!
-//! A place (a program, an upload, a thread) may be held for as long as its sender likes, while places
-//! are free. When all are taken, the slowest sender below [`LeastRate`] gives way to the next client.
-//! Pure: it is told the time. Must not know what a place is.
+//! A place (a program, an upload, a thread) may be held for as long as its sender likes, while
+//! places are free. When all are taken, the slowest sender below [`LeastRate`] gives way to the
+//! next client. Pure: time is an argument. Must not know what a place is.
 
 use std::time::{Duration, Instant};
 
 use crate::config::{Limits, Timeouts};
 
-/// What a sender must bring to keep a place that others wait for.
+/// The rate at which a sender must bring content to keep a place that others wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeastRate {
     /// Bytes due in each `window`.
@@ -39,7 +39,7 @@ impl LeastRate {
     }
 }
 
-/// The bytes of one sender over time. Two windows are counted, the present one and the one before it.
+/// The bytes of one sender over time, counted for the present window and for the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     /// When the present window began.
@@ -185,7 +185,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever keeps the rate is never judged slow, and whoever keeps to half of it always is.
+        /// A sender that keeps the rate is never judged slow; one with half of it always is.
         #[test]
         fn an_even_sender_is_judged_by_its_rate(every_ms in 1_u64..500, seconds in 20_u64..60, late_ms in 0_u64..500) {
             let start = origin();

@@ -1,9 +1,9 @@
 //! Scarce places: how many of something may be open at once, over all connections.
 //!
 //! A place that is held while request content comes has a [`Seat`], through which its sender can be
-//! asked to give way. When all places are taken and a client needs one, the slowest sender below the
-//! least rate loses its place to that client at once; its connection is woken and answers 408. Where
-//! nobody is slow, the client finds no place. Must not know what a place is for.
+//! asked to give way. When all places are taken and a client needs one, the slowest sender below
+//! the least rate loses its place to that client at once; its connection is woken and answers 408.
+//! If nobody is slow, the client finds no place. Must not know what a place is for.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -48,8 +48,8 @@ impl Places {
         Some(Taken { places: Arc::clone(self), seat: None })
     }
 
-    /// Takes a place for the content that the connection of `sender` brings: a free one, or else that of
-    /// the slowest sender below the least rate.
+    /// Takes a place for the content that the connection of `sender` brings: a free one, or else that
+    /// of the slowest sender below the least rate.
     #[must_use]
     pub(crate) fn take_for(self: &Arc<Self>, sender: Waker, now: Instant) -> Option<Taken> {
         let mut table = lock(&self.table);
@@ -215,7 +215,7 @@ mod tests {
         assert!(places.take().is_some());
     }
 
-    /// Senders with the numbers of their connections, and who was told to give way.
+    /// Senders with the numbers of their connections.
     struct Senders {
         places: Arc<Places>,
         inbox: Arc<Inbox>,

@@ -24,6 +24,7 @@ use crate::metrics::{self, Metrics};
 use crate::observe::{Counters, LoopTally, Observer, Stopwatch};
 use crate::reactor::os::{Listener, MioOs, Os, TcpOptions, bind_tcp_shared, read_clocks};
 use crate::reactor::{Outcome, Reactor};
+use crate::shortage;
 use crate::signals::{Remote, Signals};
 use crate::site::{Because, Site, check_hidden, gate};
 use crate::spool::Spool;
@@ -449,6 +450,7 @@ impl Server {
         let mut os = MioOs::new(listeners, Some(self.signals()?), Arc::clone(pool))?;
         let files = Files::own(&self.config.files);
         let desk = os.desk();
+        shortage::register(desk.inbox());
         let observer = O::default();
         let counters = observer.counters().map(Arc::clone);
         let is_first = self.metrics.loops() == 0;

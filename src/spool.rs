@@ -18,6 +18,7 @@ use crate::http::{Body, Response, Status};
 use crate::jobs::{Errands, Lane};
 use crate::pace::LeastRate;
 use crate::places::{Places, Seat, Taken};
+use crate::shortage;
 use crate::temporary::temporary_file;
 
 /// Content of one request kept in memory, in bytes. More goes to a file.
@@ -288,6 +289,9 @@ pub(crate) fn no_room() -> Response {
 /// The answer where content cannot be written to a file.
 pub(crate) fn cannot_spill(errno: rustix::io::Errno) -> Response {
     log::warn!("cannot keep content in a temporary file: {errno}");
+    if shortage::is_it(errno) {
+        return text_error(Status::SERVICE_UNAVAILABLE, "the server is out of descriptors").closing();
+    }
     text_error(Status::INSUFFICIENT_STORAGE, "the content cannot be kept").closing()
 }
 

@@ -10,9 +10,18 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::config::KIB;
+use crate::shortage;
 
 /// Opens a file without a name in the folder for temporary files.
 pub(crate) fn temporary_file() -> Result<OwnedFd, Errno> {
+    open_nameless().inspect_err(|errno| {
+        if shortage::is_it(*errno) {
+            shortage::report();
+        }
+    })
+}
+
+fn open_nameless() -> Result<OwnedFd, Errno> {
     let folder = std::env::temp_dir();
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::EXCL;
     let mode = Mode::RUSR | Mode::WUSR;

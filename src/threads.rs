@@ -32,7 +32,8 @@ use crate::observe::{Counters, Gauges, Observer, TwinTally};
 use crate::pace::{LeastRate, Pace};
 use crate::pump::{self, FilePart, Pumped, SentFile, Stream};
 use crate::reactor::os::{read_clocks, read_wall_clock, send_file, write_slices};
-use crate::reactor::{EVICTION_IDLE_MIN, Outcome};
+use crate::reactor::{EVICTION_IDLE_MIN, Outcome, RELIEF_CONNECTIONS, RELIEF_INTERVAL};
+use crate::shortage::{self, Relief};
 use crate::signals::{Signal, Signals};
 use crate::watch::{Descriptor, Ready, Watched};
 
@@ -205,6 +206,9 @@ struct Shared {
     tallies: [Arc<Counters>; TALLIES],
     /// The acceptor waits for a thread to end.
     wants_thread: AtomicBool,
+    /// Before this, in nanoseconds since the twin began, no more idle connections are closed because
+    /// descriptors have run out.
+    relief_due: AtomicU64,
     /// A byte through here wakes the acceptor when a thread ends that it waits for, any or the last.
     ended: UnixStream,
 }
@@ -259,6 +263,19 @@ impl Shared {
         let is_waited_for = self.wants_thread.swap(false, Ordering::SeqCst);
         if is_waited_for || (was_last && self.stopping.load(Ordering::SeqCst)) {
             drop(io::Write::write(&mut &self.ended, b"."));
+        }
+    }
+
+    /// Wakes the connections that have been idle for longest, to be closed.
+    fn close_idlest(&self, count: usize) {
+        let now = read_clocks().mono;
+        let reaper = lock(&self.reaper);
+        let lines = reaper.lines.iter().map(|(_, (_, line))| line);
+        let idle = lines.filter(|line| !line.is_leaving());
+        let mut idle: Vec<_> = idle.filter_map(|line| Some((self.rank(line, now, None)?, line))).collect();
+        idle.sort_unstable_by_key(|(rank, _)| *rank);
+        for (_, line) in idle.iter().take(count) {
+            line.give_way();
         }
     }
 
@@ -364,6 +381,19 @@ impl Shared {
     }
 }
 
+impl Relief for Shared {
+    fn relieve(&self) {
+        let now = self.nanoseconds(read_clocks().mono);
+        let due = self.relief_due.load(Ordering::SeqCst);
+        let next = now.saturating_add(u64::try_from(RELIEF_INTERVAL.as_nanos()).unwrap_or(NEVER));
+        let takes = || self.relief_due.compare_exchange(due, next, Ordering::SeqCst, Ordering::SeqCst);
+        // Of several threads that run out at once, one acts.
+        if now >= due && takes().is_ok() {
+            self.close_idlest(RELIEF_CONNECTIONS);
+        }
+    }
+}
+
 impl Twin {
     /// Serves until a signal stops it.
     pub fn run(self, sockets: Vec<ListenSocket>, signals: Signals) -> io::Result<Outcome> {
@@ -380,8 +410,10 @@ impl Twin {
             files: Arc::clone(&self.files),
             tallies: std::array::from_fn(|_| Arc::default()),
             wants_thread: AtomicBool::new(false),
+            relief_due: AtomicU64::new(0),
             ended: tell_end,
         });
+        shortage::register(&shared);
         let seen = Arc::clone(&shared);
         self.metrics.watch_threads(shared.tallies.iter().cloned(), move || seen.gauges());
         let reaper = Arc::clone(&shared);
@@ -498,6 +530,7 @@ impl Acceptor {
                     ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
                     _ => {
                         log::warn!("cannot accept: {error}");
+                        shortage::report_in(&error);
                         return false;
                     }
                 },
@@ -959,8 +992,8 @@ struct TwinStream {
 }
 
 impl TwinStream {
-    /// Tells the end of input that we have made from one that the peer has. The flag for a place that is
-    /// needed stays, because the thread is on its way out.
+    /// Tells an end of input that we have made from one that the peer has. The flag for a place that
+    /// is needed stays, because the thread is on its way out.
     fn check_shut(&self) -> io::Result<()> {
         match self.line.is_leaving() {
             true => Err(ErrorKind::ResourceBusy.into()),

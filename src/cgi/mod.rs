@@ -25,6 +25,7 @@ use crate::http::{Method, Request, Status};
 use crate::jobs::{Then, Waker};
 use crate::pace::LeastRate;
 use crate::places::{Places, Taken};
+use crate::shortage;
 use crate::site::answer_here;
 use crate::spool::{self, Beside, Spool, Spooled};
 use environment::Facts;
@@ -234,6 +235,9 @@ impl Order {
         let started = self.spawn(script, content_bytes, place);
         started.map_err(|why| {
             log::error!(target: "cgi", "{}: cannot be started: {why}", script.name.escape_ascii());
+            if shortage::report_in(&why) {
+                return self.fail(Status::SERVICE_UNAVAILABLE, "the server is out of descriptors");
+            }
             self.fail(Status::INTERNAL_SERVER_ERROR, "the program cannot be started")
         })
     }

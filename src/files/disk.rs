@@ -24,6 +24,7 @@ use crate::http::negotiate::Coding;
 use crate::http::response::OpenFile;
 use crate::http::{Request, Response};
 use crate::places::Places;
+use crate::shortage;
 use crate::site::{FieldRules, FileHeaders, Guard, Names, Password};
 use crate::upload;
 
@@ -69,7 +70,11 @@ impl From<Errno> for Trouble {
         match errno {
             Errno::AGAIN => Trouble::Cold,
             Errno::ACCESS | Errno::PERM => Trouble::Forbidden,
-            Errno::MFILE | Errno::NFILE => Trouble::Exhausted,
+            Errno::MFILE | Errno::NFILE => {
+                // Every open that finds no descriptor passes by here.
+                shortage::report();
+                Trouble::Exhausted
+            }
             // XDEV is how openat2 says that the name leads out of the root; what is outside does not exist.
             Errno::NOENT
             | Errno::NOTDIR

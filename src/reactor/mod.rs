@@ -24,6 +24,7 @@ use crate::http::{CloseReason, Phase};
 use crate::jobs::Done;
 use crate::observe::{Activity, Counters, Gauges, Observer};
 use crate::pump::{self, Pumped, Stream as _};
+use crate::shortage;
 use crate::signals::Signal;
 use crate::watch::{Advanced, Ready};
 
@@ -49,6 +50,11 @@ const LEAVING_SHARE: usize = 16;
 
 /// Entries of the list of waiting heads that are looked at for one to send away.
 const WAITERS_LOOKED_AT: usize = 16;
+
+/// Idle connections that are closed when descriptors have run out, at most so many at a time and so
+/// often: a program takes some eight to start, a listing two.
+pub(crate) const RELIEF_CONNECTIONS: usize = 4;
+pub(crate) const RELIEF_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +113,10 @@ pub struct Reactor<S: Os, O> {
     sample_from: usize,
     /// Slow senders that were sent away. They take their answer, and then their slots are free.
     leaving: Vec<ConnId>,
+    /// Descriptors have run out since the last turn.
+    is_short: bool,
+    /// When connections were closed for that.
+    relieved: Option<Instant>,
     stopping: Option<Stopping>,
     on_hang_up: Box<dyn Fn() + Send>,
 }
@@ -137,6 +147,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             watches: Watches::default(),
             sample_from: 0,
             leaving: Vec::new(),
+            is_short: false,
+            relieved: None,
             stopping: None,
             on_hang_up: Box::new(|| {}),
         }
@@ -186,6 +198,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.expire_due();
         // 6. New clients, last: established ones go first.
         self.free_memory();
+        self.free_descriptors();
         self.accept();
         // 7. Free the slots of closed connections; until now their names were still taken.
         self.free_closed();
@@ -293,6 +306,10 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         for (id, result) in done.drain(..) {
             if let Done::Asked(question) = result {
                 question(&self.gauges());
+                continue;
+            }
+            if matches!(result, Done::Shortage) {
+                self.is_short = true;
                 continue;
             }
             let Some(slot) = live(&mut self.slots, id) else {
@@ -503,6 +520,22 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
     }
 
+    /// Descriptors have run out somewhere: closes idle connections, so that others can go on.
+    fn free_descriptors(&mut self) {
+        let now = self.driver.now.mono;
+        let was_relieved = self.relieved.is_some_and(|at| now < at + RELIEF_INTERVAL);
+        if !std::mem::take(&mut self.is_short) || was_relieved {
+            return;
+        }
+        self.relieved = Some(now);
+        for _ in 0..RELIEF_CONNECTIONS {
+            if !self.close_idlest() {
+                break;
+            }
+        }
+        self.free_closed();
+    }
+
     /// Sends away the slowest of some senders below the least rate. Its slot is free when it has taken
     /// its answer, so a few of them may be on their way.
     fn evict_slowest_sender(&mut self, is_one: impl Fn(&Client) -> bool) {
@@ -577,7 +610,10 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             match self.os.accept(listener) {
                 Ok((stream, peer)) => self.adopt(stream, peer),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.listeners.drained(listener),
+                // The idlest makes room for the client that waits.
+                Err(error) if is_exhaustion(&error) && self.close_idlest() => self.free_closed(),
                 Err(error) if is_exhaustion(&error) => {
+                    shortage::report();
                     log::warn!("cannot accept: {error}; {} connections are open", self.slots.len());
                     return self.listeners.pause(now);
                 }
@@ -594,9 +630,19 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.admit(id, false);
     }
 
-    /// Closes the idlest of a few idle connections; if none of them has been idle for long enough,
-    /// sends away a slow sender. False if there is no room yet.
+    /// Closes the idlest of a few idle connections, or else sends away a slow sender. False if there is
+    /// no room yet.
     fn make_room(&mut self) -> bool {
+        if !self.close_idlest() {
+            self.evict_slowest_sender(|_| true);
+        }
+        self.free_closed();
+        self.slots.len() < self.connections_max
+    }
+
+    /// Closes the idlest of a few idle connections. False if none of them has been idle for long
+    /// enough.
+    fn close_idlest(&mut self) -> bool {
         let now = self.driver.now.mono;
         let idlest = self
             .slots
@@ -606,12 +652,10 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             .min_by_key(|(_, slot)| slot.client.conn.since())
             .map(|(id, _)| id);
         self.sample_from = self.sample_from.wrapping_add(EVICTION_SAMPLE);
-        match idlest {
-            Some(id) => self.close(id, CloseReason::Evicted),
-            None => self.evict_slowest_sender(|_| true),
+        if let Some(id) = idlest {
+            self.close(id, CloseReason::Evicted);
         }
-        self.free_closed();
-        self.slots.len() < self.connections_max
+        idlest.is_some()
     }
 
     /// Ends a connection. Its name stays taken until the end of the turn.

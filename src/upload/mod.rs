@@ -98,7 +98,7 @@ impl Desk {
                 LeastRate::of(&config.limits, &config.timeouts),
             ),
             publishing: Mutex::new(()),
-            partials: Partials::new(config),
+            partials: Partials::registered(config),
             folders: Folders::default(),
             swept: Mutex::default(),
         }

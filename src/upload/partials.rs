@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use super::owner::Owner;
 use super::partial::{Partial, read_clock};
-use crate::config::Config;
+use crate::config::{Config, TIMEOUT_MAX};
 use crate::jobs::lock;
+use crate::shortage::{self, Relief};
 
 /// Uploads that can be resumed, by token. Those under way stay, whatever the bounds.
 pub(super) struct Partials {
@@ -27,17 +28,26 @@ pub(super) struct Partials {
 struct Table {
     partials: HashMap<String, Arc<Partial>>,
     has_janitor: bool,
+    /// Descriptors have run out: one of them is to go.
+    is_one_too_many: bool,
 }
 
+/// Uploads that are given up because descriptors have run out go one at a time, this far apart:
+/// meanwhile other descriptors may come free.
+const RELIEF_INTERVAL: Duration = Duration::from_millis(100);
+
 impl Partials {
-    pub(super) fn new(config: &Config) -> Arc<Self> {
-        Arc::new(Partials {
+    /// An empty table, which gives up uploads when descriptors run out.
+    pub(super) fn registered(config: &Config) -> Arc<Self> {
+        let partials = Arc::new(Partials {
             table: Mutex::default(),
             number_max: config.limits.partials_max,
             bytes_max: config.limits.partials_room(),
             keep: config.timeouts.partial,
             changed: Condvar::new(),
-        })
+        });
+        shortage::register(&partials);
+        partials
     }
 
     /// True if an upload of this length can be kept.
@@ -84,7 +94,7 @@ impl Partials {
     }
 
     fn hire_janitor(self: &Arc<Self>, table: &mut Table) {
-        if self.keep.is_some() && !table.has_janitor {
+        if !table.has_janitor {
             let partials = Arc::clone(self);
             let started =
                 std::thread::Builder::new().name("whirligig-tidy".into()).spawn(move || partials.clear_up());
@@ -120,23 +130,47 @@ impl Partials {
 
     /// Gives up what nobody came back for, until none is left: on a thread of its own.
     fn clear_up(&self) {
-        let Some(keep) = self.keep else { return };
         let mut table = lock(&self.table);
         while !table.partials.is_empty() {
-            let waited = self.changed.wait_timeout(table, keep / 4);
-            table = waited.unwrap_or_else(PoisonError::into_inner).0;
-            let now = read_clock();
-            let is_old = |partial: &Arc<Partial>| {
-                is_idle(partial) && now.saturating_duration_since(partial.touched()) >= keep
+            let wait = match self.keep {
+                _ if table.is_one_too_many => RELIEF_INTERVAL,
+                Some(keep) => keep / 4,
+                None => TIMEOUT_MAX,
             };
-            let old: Vec<_> = table.partials.extract_if(|_, partial| is_old(partial)).collect();
-            if !old.is_empty() {
+            let waited = self.changed.wait_timeout(table, wait);
+            table = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let gone = self.take_unwanted(&mut table);
+            if !gone.is_empty() {
                 drop(table);
-                drop(old);
+                drop(gone);
                 table = lock(&self.table);
             }
         }
         table.has_janitor = false;
+    }
+
+    /// Takes out what is too old, and one more if descriptors have run out.
+    fn take_unwanted(&self, table: &mut Table) -> Vec<Arc<Partial>> {
+        let now = read_clock();
+        let is_old = |partial: &Arc<Partial>| {
+            let age = now.saturating_duration_since(partial.touched());
+            is_idle(partial) && self.keep.is_some_and(|keep| age >= keep)
+        };
+        let old = table.partials.extract_if(|_, partial| is_old(partial)).map(|(_, partial)| partial);
+        let mut gone: Vec<_> = old.collect();
+        if std::mem::take(&mut table.is_one_too_many) && gone.is_empty() {
+            gone.extend(table.give_up_of_largest_share());
+        }
+        gone
+    }
+}
+
+impl Relief for Partials {
+    fn relieve(&self) {
+        let mut table = lock(&self.table);
+        if !std::mem::replace(&mut table.is_one_too_many, true) {
+            self.changed.notify_all();
+        }
     }
 }
 
@@ -148,6 +182,21 @@ fn is_idle(partial: &Arc<Partial>) -> bool {
 impl Table {
     fn bytes(&self) -> u64 {
         self.partials.values().map(|partial| partial.held_bytes()).sum()
+    }
+
+    /// Takes out the oldest upload of the owner that has most of them. The only one of an owner stays:
+    /// whatever uses up descriptors, it is not that.
+    fn give_up_of_largest_share(&mut self) -> Option<Arc<Partial>> {
+        let mut shares: HashMap<&Owner, usize> = HashMap::new();
+        for partial in self.partials.values().filter(|partial| partial.is_held()) {
+            *shares.entry(partial.owner()).or_default() += 1;
+        }
+        let share = |partial: &Partial| shares.get(partial.owner()).copied().unwrap_or(0);
+        let may_go = |partial: &Arc<Partial>| is_idle(partial) && partial.is_held() && share(partial) > 1;
+        let idle = self.partials.iter().filter(|(_, partial)| may_go(partial));
+        let rank = |partial: &Partial| (std::cmp::Reverse(share(partial)), partial.touched());
+        let first = idle.min_by_key(|(_, partial)| rank(partial))?.0.clone();
+        self.partials.remove(&first)
     }
 
     /// Takes out an upload to make room for one of `newcomer`, which adds so much to its share. What
@@ -283,6 +332,24 @@ mod tests {
         assert!(kept.iter().all(|token| clients.has(token)));
         let again = clients.keep(&a, 1);
         assert!(clients.has(&again) && !clients.has(&kept[0]) && clients.has(&kept[1]));
+    }
+
+    #[test]
+    fn when_descriptors_run_out_the_largest_share_gives_them_up_and_the_last_upload_stays() {
+        let [one, many, late] = owners();
+        let clients = Clients::new(100, 1 << 20);
+        let first = clients.keep(&one, 1);
+        let tokens: Vec<String> = (0..4).map(|_| clients.keep(&many, 1)).collect();
+        let later: Vec<String> = (0..2).map(|_| clients.keep(&late, 1)).collect();
+        let give_up = || lock(&clients.desk.partials.table).give_up_of_largest_share().is_some();
+        for number in 0..2 {
+            assert!(give_up() && !clients.has(&tokens[number]) && clients.has(&tokens[number + 1]));
+        }
+        assert!(give_up() && give_up());
+        assert!(!give_up(), "each has one");
+        for token in [&first, &tokens[3], &later[1]] {
+            assert!(clients.has(token));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use rustix::io::Errno;
 
 use crate::http::{ProtocolError, Status};
+use crate::shortage;
 
 /// A request that is refused, or fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,9 @@ impl From<Errno> for Refusal {
                 (Status::BAD_REQUEST, "the disk does not take that name")
             }
             Errno::MFILE | Errno::NFILE | Errno::NOMEM => {
+                if shortage::is_it(errno) {
+                    shortage::report();
+                }
                 (Status::SERVICE_UNAVAILABLE, "the server is out of descriptors")
             }
             other => {

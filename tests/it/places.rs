@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use base64::Engine as _;
+use rustix::process::{Resource, Rlimit, prlimit};
 
 use crate::docroot::{Docroot, HELLO, pattern};
 use crate::harness::{Server, binary, now, on_both, pass, until};
@@ -390,6 +391,54 @@ fn slow_senders_keep_no_room_for_content() {
             until_served(&server, 200, "POST", path, &pattern(200_000));
             slow.until_one_is_cut();
             assert_eq!(slow.left(), 1);
+        }
+    });
+}
+
+/// A server without descriptors refused everybody, while connections that nobody used had hundreds.
+#[test]
+fn descriptors_that_nobody_uses_come_free_when_they_run_out() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        for number in 0..200 {
+            docroot.write(&format!("long/{number}.txt"), b"x");
+        }
+        for what in ["a listing", "a file", "a program", "kept content", "an upload", "a new client"] {
+            let server = limited(model, &docroot, 200, &["--fresh", "0"]);
+            let mut idle: Vec<Client> = (0..40).map(|_| Client::connect(server.port)).collect();
+            for client in &mut idle {
+                client.get("/hello.txt").expect(200);
+            }
+            let mut client = Client::connect(server.port);
+            client.get("/hello.txt").expect(200);
+            // Idle connections are in nobody's way after a second.
+            pass(Duration::from_millis(1100));
+            client.get("/hello.txt").expect(200);
+            let open = server.descriptors() as u64;
+            let none_left =
+                Rlimit { current: Some(open.saturating_sub(1)), maximum: Some(open.saturating_sub(1)) };
+            prlimit(Some(server.pid()), Resource::Nofile, none_left).unwrap();
+            let (method, path, content) = match what {
+                "a listing" => ("GET", "/long/?json", vec![]),
+                "a program" => ("GET", "/cgi/run", vec![]),
+                "kept content" => ("POST", "/api/echo", pattern(200_000)),
+                "an upload" => ("PUT", "/up/file", b"content".to_vec()),
+                "a file" => ("GET", "/m5.bin", vec![]),
+                // What is in memory needs no descriptor but the client's own.
+                _ => ("GET", "/hello.txt", vec![]),
+            };
+            let (mut seen, mut before) = (Vec::new(), Vec::new());
+            until(format_args!("{what} is had"), || {
+                if what == "a new client" || seen.last() == Some(&0) {
+                    before.push(std::mem::replace(&mut client, Client::connect(server.port)));
+                }
+                client.send_if_open(request(method, path, &[], &content));
+                seen.push(client.try_response(method).map_or(0, |got| got.status));
+                matches!(seen.last(), Some(200 | 201))
+            });
+            assert!(seen.iter().all(|status| [200, 201, 0, 503].contains(status)), "{what}: {seen:?}");
+            let left = idle.iter_mut().filter_map(|client| client.has_nothing().then_some(())).count();
+            assert!((10..40).contains(&left), "{what}: {left} of 40 idle ones are left after {seen:?}");
         }
     });
 }

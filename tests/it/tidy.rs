@@ -90,6 +90,7 @@ const LAYERS: [&[&str]; 6] = [
         "readme",
         "routes",
         "session",
+        "shortage",
         "api",
         "signals",
         "site",
