@@ -3,6 +3,7 @@
 //! A browser gets a page, everybody else a line of text. The markup is in `pages.rs`; this file must not know why
 //! an error happened.
 
+use crate::config::LIVE_TAG;
 use crate::http::negotiate;
 use crate::http::refusal::Refusal;
 use crate::http::{Body, Request, Response, Status};
@@ -57,6 +58,17 @@ fn with_body(status: Status, content_type: &'static str, body: Vec<u8>) -> Respo
         Status::SERVICE_UNAVAILABLE => response.with_field("Retry-After", "1"),
         _ => response,
     }
+}
+
+/// Adds the script of `--live-reload` to a response that is an error page of ours. The browser then
+/// loads the missing page as soon as it is written.
+pub(crate) fn reloading(response: Response) -> Response {
+    let page = match response.body() {
+        Body::Bytes(page) if response.status().code() >= 400 && pages::is_ours(page) => page,
+        _ => return response,
+    };
+    let page = [page, LIVE_TAG].concat();
+    response.with_body(Body::Bytes(page))
 }
 
 /// Whether the client would rather have a page than text: browsers ask for HTML by name.

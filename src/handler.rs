@@ -287,6 +287,8 @@ pub(crate) struct Extra {
     user: Option<String>,
     /// How often programs have referred to other paths to answer it.
     redirects: u8,
+    /// An error page of ours gets the script of `--live-reload`.
+    reloads: bool,
     /// Anything was given since it was cleared. Asked three times a request, and nearly always
     /// false.
     is_said: bool,
@@ -311,6 +313,7 @@ impl Extra {
         self.text.clear();
         self.user = None;
         self.redirects = 0;
+        self.reloads = false;
     }
 
     fn give(&mut self, giver: Giver, how: How, on: On, name: &[u8], value: &[u8]) {
@@ -346,6 +349,9 @@ impl Extra {
 
     /// The response with these headers, as far as its status and its own headers allow.
     pub(crate) fn said_on(&self, mut response: Response) -> Response {
+        if self.reloads {
+            response = error_page::reloading(response);
+        }
         let status = response.status();
         let is_program = response.author() == Author::Program;
         let how_of = |how| if is_program { How::IfAbsent } else { how };
@@ -484,6 +490,11 @@ impl Context<'_> {
     /// Has the access log say who the client has proved to be.
     pub fn set_user(&mut self, user: &str) {
         self.extra.say().user = Some(user.to_owned());
+    }
+
+    /// Has an error page that answers the request carry the script of `--live-reload`.
+    pub(crate) fn reload_errors(&mut self) {
+        self.extra.say().reloads = true;
     }
 
     /// A body source's way to the worker threads; see [`crate::offload::Offloaded`].

@@ -6,6 +6,7 @@
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
+use crate::config::LIVE_TAG;
 use crate::http::{date, target};
 use crate::text::{has_bidi_control, visible};
 
@@ -79,6 +80,8 @@ pub struct ListingStyle {
     pub archives: bool,
     /// HTML above the rows, of our own making.
     pub panel: String,
+    /// The page contains the script of `--live-reload`.
+    pub reloads: bool,
 }
 
 /// What both kinds of page begin with. `data:,` keeps browsers from asking for a favicon that is not there.
@@ -162,7 +165,7 @@ output{font-variant-numeric:tabular-nums}
 .readme blockquote{margin:1rem 0;padding-left:1rem;border-left:3px solid var(--line);color:var(--dim)}
 .readme table{display:block;width:auto;border:0;border-collapse:collapse;border-radius:0;overflow-x:auto}
 .readme tr{display:table-row!important}
-.readme th,.readme td{width:auto;padding:.3rem .8rem!important;border:1px solid var(--line)!important;font-size:.9375rem}
+.readme th,.readme td{overflow-wrap:normal;width:auto;padding:.3rem .8rem!important;border:1px solid var(--line)!important;font-size:.9375rem}
 .readme th{font-weight:600}
 footer{padding:.9rem .25rem;display:flex;flex-wrap:wrap;justify-content:space-between;gap:.25rem 1rem}
 footer strong{color:var(--ink)}
@@ -226,6 +229,18 @@ pub fn escape_name(name: &[u8], out: &mut Vec<u8>) {
         return escape_html(name, out);
     }
     escape_html(visible(&String::from_utf8_lossy(name)).as_bytes(), out);
+}
+
+/// Extends a page's policy for the script of `--live-reload`, which is loaded from this site and
+/// listens to events from it.
+pub(crate) fn reloading_policy(policy: &str) -> String {
+    let policy = policy.replacen("script-src ", "script-src 'self' ", 1);
+    if policy.contains("connect-src ") { policy } else { policy + "; connect-src 'self'" }
+}
+
+/// Tells pages that were made here from others.
+pub(crate) fn is_ours(page: &[u8]) -> bool {
+    page.starts_with(HEAD.as_bytes())
 }
 
 /// Appends the bytes as text for HTML: what is not UTF-8 becomes U+FFFD, and the five characters that could end
@@ -489,6 +504,9 @@ pub fn listing_foot(style: &ListingStyle, has_readme: bool, out: &mut Vec<u8>) {
     push(out, "</span><span>Times are UTC. Served by whirligig</span></footer>\n</main>\n<script>");
     push(out, SCRIPT);
     push(out, "</script>\n</body>\n</html>\n");
+    if style.reloads {
+        out.extend_from_slice(LIVE_TAG);
+    }
 }
 
 /// A size for people, in powers of 1024: `17 B`, `1.5 KiB`, `250 MiB`. One decimal below 100, rounded to nearest.
@@ -531,6 +549,7 @@ mod tests {
         query: String::new(),
         archives: false,
         panel: String::new(),
+        reloads: false,
     };
 
     fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {

@@ -289,6 +289,9 @@ impl Server {
             handler = cgi::around(scripts, handler);
         }
         handler = self.site.around(handler);
+        if self.config.files.live_reload {
+            handler = live::around(handler);
+        }
         if let Some(scripts) = &self.scripts {
             scripts.answer_through(&handler);
         }

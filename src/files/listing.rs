@@ -4,6 +4,7 @@
 //! entries are a few megabytes and not a hundred thousand allocations; all listings together have a limit. Rows are
 //! rendered by the worker threads as well, piece by piece: eight clients' rows on the loop would hold it for 10 ms.
 
+use std::borrow::Cow;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -174,6 +175,10 @@ pub(super) fn later(
 fn respond(listing: Listing, first: Vec<u8>, said: Filled, cx: &Context<'_>) -> Response {
     let form = listing.form;
     let policy = if listing.style.panel.is_empty() { pages::LISTING_POLICY } else { &page::POLICY };
+    let policy = match listing.style.reloads {
+        true => Cow::Owned(pages::reloading_policy(policy)),
+        false => Cow::Borrowed(policy),
+    };
     let body = match said {
         Filled::End => Body::Bytes(first),
         _ => Body::Source(Box::new(Offloaded::begun(listing, first, cx))),
@@ -186,7 +191,7 @@ fn respond(listing: Listing, first: Vec<u8>, said: Filled, cx: &Context<'_>) -> 
         .with_field("Cache-Control", "no-cache")
         .with_body(body);
     match form {
-        Form::Html => response.with_field("Content-Security-Policy", policy),
+        Form::Html => response.with_field("Content-Security-Policy", &*policy),
         // Names in it may be markup.
         Form::Json | Form::Text => response.with_field("X-Content-Type-Options", "nosniff"),
     }
@@ -372,6 +377,7 @@ impl Listing {
                 Some(_) => page::panel(upload_bytes_max),
                 None => String::new(),
             },
+            reloads: docroot.options.live_reload,
         };
         // Made in any case: it gives back what it holds when it is dropped.
         let listing = Listing { docroot, entries, bytes, path, form, style, readme, next: Part::Head };

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::browser::chromium;
+use crate::devtools::Browser;
 use crate::docroot::Docroot;
 use crate::harness::{Server, on_both};
 use crate::wire::{Client, request};
@@ -110,5 +112,80 @@ fn every_kind_of_change_is_told() {
         fs::write(root.join(".hidden"), "x").unwrap();
         assert!(listener.client.is_quiet_for(QUIET), "what is not served changes nothing");
         listener.hears("a change that is served", || docroot.write("last.txt", "z"));
+    });
+}
+
+/// The page of a browser at `path`, and whether its policy lets the script run and listen.
+fn reloads(client: &mut Client, path: &str, status: u16) -> bool {
+    let accept = "Accept: text/html,application/xhtml+xml,*/*;q=0.8";
+    let page = client.ask("GET", path, &[accept], b"").expect(status);
+    let policy =
+        page.field("content-security-policy").unwrap_or("script-src 'self'; connect-src 'self'").to_owned();
+    let allows = |name: &str| policy.split(';').any(|part| part.contains(name) && part.contains("'self'"));
+    let has_script = page.text().contains("<script src=\"/_whirligig/live.js\" async></script>");
+    assert!(!has_script || (allows("script-src") && allows("connect-src")), "{path}: {policy}");
+    has_script
+}
+
+#[test]
+fn error_pages_and_listings_carry_the_script() {
+    on_both(|model| {
+        let docroot = Docroot::empty();
+        docroot.write("folder/a.txt", "a");
+        docroot.write("inbox/b.txt", "b");
+        docroot.write("private/c.txt", "c");
+        docroot.write(".hidden", "h");
+        for number in 0..2000 {
+            docroot.write(&format!("long/a-name-that-takes-some-room-{number}.txt"), "");
+        }
+        let flags = ["--upload", "/inbox", "--auth", "a:b@/private"];
+        let live = Server::start(model, &docroot.root(), &[&flags[..], &["--live-reload"]].concat());
+        let plain = Server::start(model, &docroot.root(), &flags);
+        let (mut client, mut without) = (Client::connect(live.port), Client::connect(plain.port));
+        for (path, status) in [
+            ("/x.html", 404),
+            ("/folder/deep/er.html", 404),
+            ("/.hidden", 404),
+            ("/private/", 401),
+            ("/", 200),
+            ("/folder/?sort=size", 200),
+            ("/inbox/", 200),
+            ("/long/", 200),
+        ] {
+            assert!(reloads(&mut client, path, status), "{path}");
+            assert!(!reloads(&mut without, path, status), "{path} without the flag");
+        }
+        // The script is for browsers: what a program reads stays as it was.
+        for (path, status) in [("/nosuch", 404), ("/?json", 200), ("/?text", 200), ("/folder/a.txt", 200)] {
+            let text = client.ask("GET", path, &["Accept: */*"], b"").expect(status);
+            assert!(!text.text().contains("<script"), "{path}: {}", text.text());
+        }
+        let head = client.ask("HEAD", "/x.html", &["Accept: text/html"], b"").expect(404);
+        let page = client.ask("GET", "/x.html", &["Accept: text/html"], b"").expect(404);
+        assert_eq!(head.must("content-length"), page.must("content-length"));
+    });
+}
+
+/// The browser shows our 404, the missing page is written, and the browser shows it. Then a listing
+/// gets a row for a new file.
+#[test]
+fn a_browser_sees_a_missing_page_and_a_new_row_appear() {
+    let Some(chromium) = chromium() else { return };
+    on_both(|model| {
+        let docroot = Docroot::empty();
+        docroot.write("folder/a.txt", "a");
+        let server = Server::start(model, &docroot.root(), &["--live-reload"]);
+        let mut browser = Browser::start(&chromium);
+        let shows = |text: &str| format!("document.body.innerText.includes({text:?})");
+        browser.open(&format!("{}late.html", server.url));
+        browser.until(&shows("404"));
+        // The script has run: it delays the load event that `open` waits for.
+        docroot.write("late.html", "<!doctype html><title>x</title><p>here at last");
+        browser.until(&shows("here at last"));
+        browser.open(&format!("{}folder/", server.url));
+        browser.until(&shows("a.txt"));
+        docroot.write("folder/new.txt", "b");
+        browser.until(&shows("new.txt"));
+        assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
     });
 }
