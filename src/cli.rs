@@ -251,7 +251,7 @@ struct Args {
     #[arg(help_heading = "Logging", long, value_name = "FILE|-")]
     #[arg(env = "WHIRLIGIG_ACCESS_LOG", hide_env = true, value_hint = ValueHint::FilePath)]
     access_log: Option<OsString>,
-    /// Form of the access log: common, combined or json
+    /// Form of the access log: common, combined, vhost-combined (the host first) or json
     #[arg(help_heading = "Logging", long, value_name = "FORM", hide_possible_values = true)]
     #[arg(value_enum, default_value_t = LogFormat::Common, env = "WHIRLIGIG_LOG_FORMAT", hide_env = true)]
     log_format: LogFormat,

@@ -513,6 +513,8 @@ pub enum LogFormat {
     Common,
     /// Common, with referrer and user agent.
     Combined,
+    /// Combined behind `host:port`, as Apache's `vhost_combined`.
+    VhostCombined,
     /// One JSON object a line.
     Json,
 }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::buffer::{Loan, SendQueue};
 use crate::config::LOG_NOTE_BYTES_KEPT;
@@ -16,7 +16,7 @@ use crate::conn_id::{ConnId, WatchId};
 use crate::driver::Driver;
 use crate::error_page;
 use crate::files;
-use crate::handler::{Answer, BodySink, Context, Extra, Peer, Sunk, WithContent};
+use crate::handler::{Answer, BodySink, Context, Extra, Now, Peer, Sunk, WithContent};
 use crate::http::connection::{Expired, RespondContext};
 use crate::http::headers::Flaw;
 use crate::http::request::FieldSlots;
@@ -155,28 +155,63 @@ impl std::fmt::Debug for Work {
 /// Of a request, what its log line will need.
 #[derive(Debug, Clone, Default)]
 struct Note {
-    /// Request line, Referer and User-Agent, one behind the other.
+    /// Request line, host, Referer and User-Agent, one behind the other.
     text: Vec<u8>,
     line_len: usize,
+    host_len: Option<usize>,
     referer_len: Option<usize>,
     has_user_agent: bool,
     user: Option<String>,
+    /// The reason of a refusal that came before any handler.
+    refused: Option<&'static str>,
     began: Duration,
 }
 
 impl Note {
     /// What this request said, in place of what stood here.
     fn take(&mut self, request: &Request<'_>, began: Duration) {
-        let line = request.line();
-        let (referer, user_agent) = (request.field("referer"), request.field("user-agent"));
-        self.text.clear();
-        for piece in [line, referer.unwrap_or_default(), user_agent.unwrap_or_default()] {
-            self.text.extend_from_slice(piece);
+        let fields = [request.authority(), request.field("referer"), request.field("user-agent")];
+        self.put(request.line(), fields, began);
+    }
+
+    /// Takes what can be read of a head that is malformed or incomplete: its first line, and the
+    /// headers that have a whole line.
+    fn take_unparsed(&mut self, read: &[u8], began: Duration) {
+        let start = read.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(read.len());
+        let mut lines = read[start..].split_inclusive(|&byte| byte == b'\n');
+        let first = lines.next().unwrap_or_default();
+        let first = first.strip_suffix(b"\n").unwrap_or(first);
+        let first = first.strip_suffix(b"\r").unwrap_or(first);
+        let mut fields = [None; 3];
+        // A line without its end may be half a value.
+        for line in lines.map_while(|line| line.strip_suffix(b"\n")).map(<[u8]>::trim_ascii_end) {
+            if line.is_empty() {
+                break;
+            }
+            let Some(colon) = memchr::memchr(b':', line) else { continue };
+            let name = &line[..colon];
+            let at =
+                [&b"host"[..], b"referer", b"user-agent"].iter().position(|of| name.eq_ignore_ascii_case(of));
+            if let Some(field) = at.map(|at| &mut fields[at]) {
+                field.get_or_insert(shortened(line[colon + 1..].trim_ascii_start()));
+            }
         }
+        self.put(shortened(first), fields, began);
+    }
+
+    fn put(&mut self, line: &[u8], fields: [Option<&[u8]>; 3], began: Duration) {
+        self.text.clear();
+        self.text.extend_from_slice(line);
+        for field in fields.into_iter().flatten() {
+            self.text.extend_from_slice(field);
+        }
+        let [host, referer, user_agent] = fields;
         self.line_len = line.len();
+        self.host_len = host.map(<[u8]>::len);
         self.referer_len = referer.map(<[u8]>::len);
         self.has_user_agent = user_agent.is_some();
         self.user = None;
+        self.refused = None;
         self.began = began;
     }
 
@@ -184,13 +219,27 @@ impl Note {
         &self.text[..self.line_len]
     }
 
+    fn host(&self) -> Option<&[u8]> {
+        self.host_len.map(|len| &self.text[self.line_len..self.line_len + len])
+    }
+
     fn referer(&self) -> Option<&[u8]> {
-        self.referer_len.map(|len| &self.text[self.line_len..self.line_len + len])
+        let start = self.line_len + self.host_len.unwrap_or(0);
+        self.referer_len.map(|len| &self.text[start..start + len])
     }
 
     fn user_agent(&self) -> Option<&[u8]> {
-        self.has_user_agent.then(|| &self.text[self.line_len + self.referer_len.unwrap_or(0)..])
+        let start = self.line_len + self.host_len.unwrap_or(0) + self.referer_len.unwrap_or(0);
+        self.has_user_agent.then(|| &self.text[start..])
     }
+}
+
+/// Bytes of one line of a refused head that are logged: enough to recognise the client. A head may
+/// be full of bytes that each take four letters in the log.
+const REFUSED_LINE_BYTES_MAX: usize = 1024;
+
+fn shortened(line: &[u8]) -> &[u8] {
+    &line[..line.len().min(REFUSED_LINE_BYTES_MAX)]
 }
 
 /// A log line that waits for the end of its answer.
@@ -282,7 +331,7 @@ fn report(sink: &dyn BodySink, pace: Pace) {
 impl Client {
     /// A connection accepted at the driver's present time.
     #[must_use]
-    pub fn new(peer: Peer, now: std::time::Instant) -> Self {
+    pub fn new(peer: Peer, now: Instant) -> Self {
         Client { conn: Connection::new(now), ready: Readiness::fresh(), work: None, peer }
     }
 
@@ -374,7 +423,7 @@ impl Client {
 
     /// When that phase gives up.
     #[must_use]
-    pub fn deadline(&self, config: &crate::config::Config) -> Option<std::time::Instant> {
+    pub fn deadline(&self, config: &crate::config::Config) -> Option<Instant> {
         let watch = self.work.as_ref().and_then(|work| work.watch.as_ref());
         let is_timed = watch.is_some_and(|watch| watch.watched.brings_answer());
         if is_timed && self.is_waiting() && !self.is_queued() {
@@ -452,7 +501,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
                         }
                     }
                 }
-                Err(error) => self.refuse(*error, CloseReason::ProtocolError),
+                Err(error) => self.refuse_as_read(*error, CloseReason::ProtocolError, &input[at..]),
             }
             if at == input.len() {
                 // What ends without a further byte, the pump asks for.
@@ -821,14 +870,40 @@ impl<'a, O: Observer> Exchange<'a, O> {
     #[inline(never)]
     pub(crate) fn refuse(&mut self, error: ProtocolError, reason: CloseReason) {
         let held = self.client.work.as_mut().and_then(|work| work.take_held());
+        self.refuse_as_read(error, reason, held.as_ref().map_or(&[][..], Loan::held));
         if let Some(loan) = held {
             self.driver.pool.give_back(loan);
         }
+    }
+
+    /// Refuses a request of which `read` was received. The bytes are a head unless the error is about
+    /// content.
+    #[inline(never)]
+    fn refuse_as_read(&mut self, error: ProtocolError, reason: CloseReason, read: &[u8]) {
+        let began = self.client.conn.head_began();
         if self.client.conn.refuse(reason) {
             self.fetch_extra();
-            log::debug!("{} refused: {error}", self.id);
+            self.note_refusal(error, read, began);
             self.respond(error_page::text_error(error.status, error.reason));
         }
+    }
+
+    /// Notes for the logs which request was refused and why.
+    fn note_refusal(&mut self, error: ProtocolError, read: &[u8], began: Option<Instant>) {
+        if self.driver.access.is_none() && !log::log_enabled!(log::Level::Debug) {
+            return;
+        }
+        let Now { mono, wall } = self.driver.now;
+        let taken = began.map_or(Duration::ZERO, |began| mono.saturating_duration_since(began));
+        let work = self.work();
+        let mut note = work.note.take().unwrap_or_else(|| {
+            let mut note = work.spare_note.take().unwrap_or_default();
+            note.take_unparsed(read, wall.saturating_sub(taken));
+            note
+        });
+        note.refused = Some(error.reason);
+        log::debug!("{} refused: {error}: \"{}\"", self.id, note.request_line().escape_ascii());
+        self.work().note = Some(note);
     }
 
     /// Queues a response.
@@ -878,7 +953,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
         if let Some(content_bytes) = logged {
             let streaming = self.client.conn.is_streaming();
             let ends_at = (!streaming).then(|| work.out.total_queued());
-            let mut note = work.note.take().unwrap_or_default();
+            let unknown = || Box::new(Note { began: now.wall, ..Note::default() });
+            let mut note = work.note.take().unwrap_or_else(unknown);
             note.user = user;
             work.lines.push_back(Line { note, status, content_bytes, ends_at });
         }
@@ -1057,6 +1133,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 user: line.note.user.as_deref(),
                 clf_time: self.driver.date.clf(wall.as_secs()),
                 request_line: line.note.request_line(),
+                host: line.note.host(),
+                refused: line.note.refused,
                 status: line.status.code(),
                 body_bytes: line.content_bytes.saturating_sub(missing),
                 referer: line.note.referer(),
@@ -1099,4 +1177,39 @@ fn log_flaw(id: ConnId, status: Status, flaw: Option<Flaw>) {
 
 fn failed() -> Response {
     error_page::text_error(Status::INTERNAL_SERVER_ERROR, "the handler failed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A head may break off anywhere. Its first line is noted as far as it came, half a header is not.
+    #[test]
+    fn a_head_is_noted_as_far_as_it_came() {
+        let head = b"\r\nGET /a%zz HTTP/1.1\r\nhost:  a.example \r\nno colon\r\nUser-Agent: x\r\nHOST: b\r\nReferer:\r\n\r\nHost: c\r\n";
+        let line = b"GET /a%zz HTTP/1.1";
+        let whole = |name: &[u8]| memchr::memmem::find(head, name).map(|at| at + name.len());
+        for end in 0..=head.len() {
+            let mut note = Note { user: Some("old".into()), refused: Some("old"), ..Note::default() };
+            note.text.extend_from_slice(b"old");
+            note.take_unparsed(&head[..end], Duration::ZERO);
+            let read = head[2.min(end)..end].split(|&byte| byte == b'\r').next().unwrap_or_default();
+            assert_eq!(note.request_line(), &read[..read.len().min(line.len())], "{end}");
+            let is_whole = |name: &[u8]| whole(name).is_some_and(|at| at <= end);
+            assert_eq!(note.host(), is_whole(b"a.example \r\n").then_some(&b"a.example"[..]), "{end}");
+            assert_eq!(note.user_agent(), is_whole(b"Agent: x\r\n").then_some(&b"x"[..]), "{end}");
+            assert_eq!(note.referer(), is_whole(b"Referer:\r\n").then_some(&b""[..]), "{end}");
+            assert_eq!((note.user.as_deref(), note.refused), (None, None));
+        }
+    }
+
+    #[test]
+    fn long_lines_of_a_refused_head_are_cut() {
+        let long = "x".repeat(3 * REFUSED_LINE_BYTES_MAX);
+        let mut note = Note::default();
+        note.take_unparsed(format!("{long}\nHost: {long}\nUser-Agent: u\n").as_bytes(), Duration::ZERO);
+        assert_eq!(note.request_line().len(), REFUSED_LINE_BYTES_MAX);
+        assert_eq!(note.host().map(<[u8]>::len), Some(REFUSED_LINE_BYTES_MAX));
+        assert_eq!(note.user_agent(), Some(&b"u"[..]));
+    }
 }

@@ -660,6 +660,8 @@ mod tests {
             user: None,
             clf_time: b"-",
             request_line: b"GET / HTTP/1.1",
+            host: None,
+            refused: None,
             status: 200,
             body_bytes: 1,
             referer: None,

@@ -373,18 +373,19 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         let asked = loan.room().len();
         let got = self.stream.read(loan.room());
         self.note_time();
-        if let Ok(bytes) = got {
-            loan.received(bytes);
-        }
+        let Ok(bytes) = got else {
+            // Held first: a refusal for lack of time logs what has come of the head.
+            self.exchange.hold(loan, true);
+            return self.after_read(got, asked);
+        };
+        loan.received(bytes);
         let step = self.after_read(got, asked);
-        if matches!(step, Step::Again) && !self.exchange.client.ready.ended {
+        if self.exchange.client.ready.ended {
+            self.exchange.driver.pool.give_back(loan);
+        } else {
             let (used, hungry) = self.exchange.receive(loan.held());
             loan.used(used);
             self.exchange.hold(loan, hungry);
-        } else if self.exchange.client.ready.ended {
-            self.exchange.driver.pool.give_back(loan);
-        } else {
-            self.exchange.hold(loan, true);
         }
         step
     }

@@ -58,13 +58,14 @@ impl ValueEnum for Symlinks {
 
 impl ValueEnum for LogFormat {
     fn value_variants<'a>() -> &'a [Self] {
-        &[LogFormat::Common, LogFormat::Combined, LogFormat::Json]
+        &[LogFormat::Common, LogFormat::Combined, LogFormat::VhostCombined, LogFormat::Json]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(match self {
             LogFormat::Common => "common",
             LogFormat::Combined => "combined",
+            LogFormat::VhostCombined => "vhost-combined",
             LogFormat::Json => "json",
         }))
     }

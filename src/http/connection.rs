@@ -774,6 +774,11 @@ impl Connection {
         self.is_idle() && self.persistence == Persistence::KeepAlive
     }
 
+    /// When the first byte of a head came of which there is no more than a part.
+    pub(crate) fn head_began(&self) -> Option<Instant> {
+        matches!(self.reading, Reading::Head { scanned: 1.., .. }).then_some(self.progress.since)
+    }
+
     /// Whether the last request is answered, the connection stays, and nothing of the next one has come.
     #[must_use]
     pub fn is_between_requests(&self) -> bool {

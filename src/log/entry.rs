@@ -1,4 +1,4 @@
-//! One request as one line: the common, combined and JSON forms of the access log.
+//! One request as one line: the common, combined, vhost-combined and JSON forms of the access log.
 //!
 //! Values and bytes only. It must not know where lines go nor what time it is. Nearly everything here was
 //! chosen by the peer, so nothing of it reaches the line unescaped: a log that can be forged is worse than none,
@@ -18,8 +18,13 @@ pub struct AccessEntry<'a> {
     pub user: Option<&'a str>,
     /// When the request came, as `10/Oct/2000:13:55:36 +0000`: see [`clf_time`].
     pub clf_time: &'a [u8],
-    /// Method, target and version with single spaces between, as received; empty when none was understood.
+    /// Method, target and version with single spaces between, as received. For a refused request, its
+    /// first line as far as it was read; empty if nothing was.
     pub request_line: &'a [u8],
+    /// The authority of the target, or the `Host` header, as received.
+    pub host: Option<&'a [u8]>,
+    /// The reason why the request was refused before a handler saw it.
+    pub refused: Option<&'a str>,
     /// The status of the answer.
     pub status: u16,
     /// Bytes of content sent, without head and chunk framing.
@@ -28,7 +33,8 @@ pub struct AccessEntry<'a> {
     pub referer: Option<&'a [u8]>,
     /// The `User-Agent` field as received.
     pub user_agent: Option<&'a [u8]>,
-    /// From the turn in which the request was read to the last byte of the answer, in microseconds.
+    /// Microseconds from the turn in which the request was read to the last byte of the answer. For a
+    /// head that stayed incomplete they count from its first byte.
     pub duration_us: u64,
 }
 
@@ -36,12 +42,11 @@ pub struct AccessEntry<'a> {
 pub fn format_entry(format: LogFormat, entry: &AccessEntry<'_>, out: &mut Vec<u8>) {
     match format {
         LogFormat::Common => common(entry, out),
-        LogFormat::Combined => {
-            common(entry, out);
+        LogFormat::Combined => combined(entry, out),
+        LogFormat::VhostCombined => {
+            host_and_port(entry.host.unwrap_or_default(), out);
             out.push(b' ');
-            quoted(entry.referer, out);
-            out.push(b' ');
-            quoted(entry.user_agent, out);
+            combined(entry, out);
         }
         LogFormat::Json => json(entry, out),
     }
@@ -77,6 +82,31 @@ fn common(entry: &AccessEntry<'_>, out: &mut Vec<u8>) {
     text::push_decimal(out, entry.body_bytes);
 }
 
+fn combined(entry: &AccessEntry<'_>, out: &mut Vec<u8>) {
+    common(entry, out);
+    out.push(b' ');
+    quoted(entry.referer, out);
+    out.push(b' ');
+    quoted(entry.user_agent, out);
+}
+
+/// Appends `host:port`, as in Apache's `vhost_combined`: readers of that form expect both parts.
+/// Without a port it is that of the scheme (RFC 9110 section 4.2.1).
+fn host_and_port(authority: &[u8], out: &mut Vec<u8>) {
+    if authority.is_empty() {
+        out.extend_from_slice(b"-:-");
+        return;
+    }
+    escape_field(authority, b' ', out);
+    // In `[::1]` the last colon is part of the address.
+    let behind = memchr::memrchr(b']', authority).map_or(authority, |end| &authority[end..]);
+    match memchr::memrchr(b':', behind) {
+        None => out.extend_from_slice(b":80"),
+        Some(colon) if colon + 1 == behind.len() => out.extend_from_slice(b"80"),
+        Some(_) => {}
+    }
+}
+
 fn json(entry: &AccessEntry<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"time\":\"");
     iso_time(entry.clf_time, out);
@@ -87,12 +117,16 @@ fn json(entry: &AccessEntry<'_>, out: &mut Vec<u8>) {
         json_member("user", entry.user.map(str::as_bytes), out);
     }
     let (method, target, protocol) = split_request_line(entry.request_line);
+    json_member("host", entry.host, out);
     json_member("method", Some(method), out);
     json_member("target", Some(target), out);
     json_member("protocol", Some(protocol), out);
     put(out, format_args!(",\"status\":{},\"bytes\":{}", entry.status, entry.body_bytes));
     json_member("referer", entry.referer, out);
     json_member("user_agent", entry.user_agent, out);
+    if let Some(why) = entry.refused {
+        json_member("refused", Some(why.as_bytes()), out);
+    }
     put(out, format_args!(",\"us\":{}}}", entry.duration_us));
 }
 
@@ -219,6 +253,8 @@ mod tests {
             user: None,
             clf_time: b"10/Oct/2000:13:55:36 +0000",
             request_line: b"GET /a?b=c HTTP/1.1",
+            host: Some(b"a.example"),
+            refused: None,
             status: 200,
             body_bytes: 2326,
             referer: None,
@@ -239,10 +275,37 @@ mod tests {
         let common = "192.0.2.7 - - [10/Oct/2000:13:55:36 +0000] \"GET /a?b=c HTTP/1.1\" 200 2326";
         check(LogFormat::Common, &entry(), common);
         check(LogFormat::Combined, &entry(), &format!("{common} \"-\" \"curl/8\""));
-        let json = "{\"time\":\"2000-10-10T13:55:36Z\",\"peer\":\"192.0.2.7\",\"method\":\"GET\",\"target\":\"/a?b=c\",\
-                    \"protocol\":\"HTTP/1.1\",\"status\":200,\"bytes\":2326,\"referer\":null,\"user_agent\":\"curl/8\",\
-                    \"us\":412}";
+        let with_host = format!("a.example:80 {common} \"-\" \"curl/8\"");
+        check(LogFormat::VhostCombined, &entry(), &with_host);
+        let json = "{\"time\":\"2000-10-10T13:55:36Z\",\"peer\":\"192.0.2.7\",\"host\":\"a.example\",\"method\":\"GET\",\
+                    \"target\":\"/a?b=c\",\"protocol\":\"HTTP/1.1\",\"status\":200,\"bytes\":2326,\"referer\":null,\
+                    \"user_agent\":\"curl/8\",\"us\":412}";
         check(LogFormat::Json, &entry(), json);
+        let refused = AccessEntry { host: None, refused: Some("a bad \"escape\""), status: 400, ..entry() };
+        let mut line = Vec::new();
+        format_entry(LogFormat::Json, &refused, &mut line);
+        let line = String::from_utf8(line).unwrap();
+        assert!(
+            line.contains("\"host\":null,") && line.contains(",\"refused\":\"a bad \\\"escape\\\"\",\"us\":"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_host_in_front_has_a_port_and_no_space() {
+        for (host, expected) in [
+            (&b"a.example"[..], "a.example:80"),
+            (b"a.example:8080", "a.example:8080"),
+            (b"a.example:", "a.example:80"),
+            (b"[::1]", "[::1]:80"),
+            (b"[::1]:8080", "[::1]:8080"),
+            (b"", "-:-"),
+            (b"a b\"\x1b", r"a\x20b\x22\x1b:80"),
+        ] {
+            let mut out = Vec::new();
+            host_and_port(host, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     #[test]
@@ -334,13 +397,14 @@ mod tests {
             time in prop::collection::vec(any::<u8>(), 0..30),
             referer in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
             agent in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
+            host in prop::option::of(prop::collection::vec(any::<u8>(), 0..20)),
             user in prop::option::of(any::<String>()),
         ) {
             let entry = AccessEntry {
                 user: user.as_deref(), clf_time: &time, request_line: &request_line,
-                referer: referer.as_deref(), user_agent: agent.as_deref(), ..entry()
+                referer: referer.as_deref(), user_agent: agent.as_deref(), host: host.as_deref(), ..entry()
             };
-            for format in [LogFormat::Common, LogFormat::Combined, LogFormat::Json] {
+            for format in [LogFormat::Common, LogFormat::Combined, LogFormat::VhostCombined, LogFormat::Json] {
                 let mut line = Vec::new();
                 format_entry(format, &entry, &mut line);
                 let inside = &line[..line.len() - 1];
@@ -355,6 +419,9 @@ mod tests {
                     }
                 } else {
                     let quotes = if format == LogFormat::Common { 2 } else { 6 };
+                    let columns = if format == LogFormat::VhostCombined { 2 } else { 1 };
+                    let before = String::from_utf8_lossy(inside);
+                    prop_assert_eq!(before.split(" - ").next().map(|text| text.split(' ').count()), Some(columns));
                     prop_assert_eq!(inside.iter().filter(|byte| **byte == b'"').count(), quotes);
                 }
             }

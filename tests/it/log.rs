@@ -203,3 +203,141 @@ fn a_log_on_standard_output_comes_line_by_line() {
         });
     });
 }
+
+/// Requests that no handler saw: the bytes, and from the log the status, method, target, host and a
+/// part of the reason.
+const REFUSED: [(&[u8], u16, [&str; 4]); 12] = [
+    (b"GET /ask%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400, ["GET", "/ask%zz", "x", "percent"]),
+    (b"GET /a\\b HTTP/1.1\r\nHost: x:81\r\nConnection: close\r\n\r\n", 400, ["GET", "/a\\b", "x:81", ""]),
+    (b"\r\n\r\nGET /blank\\lines HTTP/1.1\r\nHost: x\r\n\r\n", 400, ["GET", "/blank\\lines", "x", ""]),
+    (b"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n", 501, ["CONNECT", "a:1", "x", ""]),
+    (b"GET /two HTTP/2.0\r\nHost: x\r\n\r\n", 505, ["GET", "/two", "x", "HTTP/1.1"]),
+    (b"GET /none HTTP/1.1\r\n\r\n", 400, ["GET", "/none", "", "Host"]),
+    (
+        b"GET /double HTTP/1.1\r\nHost: first\r\nHost: second\r\n\r\n",
+        400,
+        ["GET", "/double", "first", "Host"],
+    ),
+    (b"GET /bare HTTP/1.1\nHost: x\n\n", 400, ["GET", "/bare", "x", "LF"]),
+    (
+        b"POST /both HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        400,
+        ["POST", "/both", "x", ""],
+    ),
+    (
+        b"POST /api/echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        400,
+        ["POST", "/api/echo", "localhost", "chunk"],
+    ),
+    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, ["PRI", "*", "", ""]),
+    (
+        b"\x16\x03\x01\x02\x00 \x1b[31m\xe9\r\n\r\n",
+        400,
+        ["\u{16}\u{3}\u{1}\u{2}\u{0}", "\u{1b}[31m\u{e9}", "", ""],
+    ),
+];
+
+#[test]
+fn refused_requests_are_logged_with_all_that_was_read() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        let log = docroot.outside("access.log");
+        let flags = ["--access-log", log.to_str().unwrap(), "--log-format", "json"];
+        let server = Server::start(model, &docroot.root(), &flags);
+        for (number, (bytes, status, [method, target, host, why])) in REFUSED.into_iter().enumerate() {
+            let mut client = Client::connect(server.port);
+            client.send(bytes);
+            client.response().expect(status);
+            drop(client);
+            let line = lines(&log, number + 1).remove(number);
+            let value: Value = serde_json::from_str(&line).unwrap();
+            let text = |name: &str| value[name].as_str().unwrap_or_default();
+            assert_eq!((text("method"), text("target"), text("host")), (method, target, host), "{line}");
+            assert_eq!(value["status"], status, "{line}");
+            assert!(!text("refused").is_empty() && text("refused").contains(why), "{line}");
+            assert!(value["us"].as_u64().unwrap() < 60_000_000, "a span and no time of day: {line}");
+        }
+    });
+}
+
+/// Heads that never become whole, and a sound request before one that is refused.
+#[test]
+fn partial_and_pipelined_requests_are_logged_as_far_as_they_came() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        let log = docroot.outside("access.log");
+        let file = log.to_str().unwrap();
+        let flags = ["--access-log", file, "--log-format", "json", "--header-timeout", "0.2"];
+        let server = Server::start(model, &docroot.root(), &flags);
+        let logged =
+            |number: usize| -> Value { serde_json::from_str(&lines(&log, number + 1)[number]).unwrap() };
+
+        let mut client = Client::connect(server.port);
+        client.send("GET /slow HTTP/1.1\r\nHost: a.example\r\nUser-Agent: dri");
+        client.response().expect(408);
+        let value = logged(0);
+        assert_eq!((&value["target"], &value["host"]), (&"/slow".into(), &"a.example".into()), "{value}");
+        assert_eq!(value["user_agent"], Value::Null, "half a value is none: {value}");
+        let us = value["us"].as_u64().unwrap();
+        assert!((150_000..60_000_000).contains(&us), "from the first byte on: {value}");
+
+        let mut client = Client::connect(server.port);
+        client.send("GET /hel");
+        client.response().expect(408);
+        let value = logged(1);
+        assert_eq!((&value["method"], &value["target"]), (&"GET".into(), &"/hel".into()), "{value}");
+
+        let mut client = Client::connect(server.port);
+        client.send("GET /hello.txt HTTP/1.1\r\nHost: x\r\n\r\nGET /second%z HTTP/1.1\r\nHost: y\r\nReferer: /z\r\n\r\n");
+        client.response().expect(200);
+        client.response().expect(400);
+        let (first, second) = (logged(2), logged(3));
+        assert_eq!((&first["target"], &first["refused"]), (&"/hello.txt".into(), &Value::Null));
+        assert_eq!((&second["target"], &second["host"]), (&"/second%z".into(), &"y".into()), "{second}");
+        assert_eq!(second["referer"], "/z", "{second}");
+
+        let mut client = Client::connect(server.port);
+        client.send(format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "\u{e9}".repeat(15_000)));
+        client.response();
+        let long = logged(4);
+        assert!(long["target"].as_str().unwrap().starts_with("/\u{e9}\u{e9}"), "{long}");
+        assert!(lines(&log, 5)[4].len() < 8 * 1024, "a head of 30 KB is no line of 120");
+    });
+}
+
+#[test]
+fn hosts_are_logged_in_json_and_in_front_of_combined_lines() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        for (format, host, expected) in [
+            ("json", "Host: blog.example", "\"host\":\"blog.example\""),
+            ("json", "Host: \"quoted\"", "\"host\":"),
+            ("vhost-combined", "Host: blog.example", "blog.example:80 127.0.0.1 - - ["),
+            ("vhost-combined", "Host: other.example:8080", "other.example:8080 127.0.0.1 - - ["),
+            ("vhost-combined", "Host: [::1]", "[::1]:80 127.0.0.1 - - ["),
+            ("vhost-combined", "Host: a b", "a\\x20b:80 127.0.0.1 - - ["),
+        ] {
+            let log = docroot.outside(&format!("{model}-{format}-{}.log", host.len()));
+            let flags = ["--access-log", log.to_str().unwrap(), "--log-format", format];
+            let server = Server::start(model, &docroot.root(), &flags);
+            let mut client = Client::connect(server.port);
+            client.send(format!("GET /hello.txt HTTP/1.1\r\n{host}\r\n\r\n"));
+            client.response();
+            let line = lines(&log, 1).remove(0);
+            let place = line.find(expected).unwrap_or_else(|| panic!("{expected} in {line}"));
+            assert!(format == "json" || place == 0, "{line}");
+        }
+        let log = docroot.outside("absolute.log");
+        let flags = ["--access-log", log.to_str().unwrap(), "--log-format", "vhost-combined"];
+        let server = Server::start(model, &docroot.root(), &flags);
+        let mut client = Client::connect(server.port);
+        client.send("GET http://by.target/hello.txt HTTP/1.1\r\nHost: by.header\r\n\r\n");
+        client.response();
+        client.send("\x1b[2J\r\n\r\n");
+        client.response();
+        let lines = lines(&log, 2);
+        assert!(lines[0].starts_with("by.target:80 127.0.0.1 "), "the host that counts: {}", lines[0]);
+        assert!(lines[1].starts_with("-:- 127.0.0.1 - - ["), "{}", lines[1]);
+        fs::remove_file(&log).unwrap();
+    });
+}
