@@ -8,6 +8,7 @@
 
 mod exit;
 mod file;
+mod hint;
 mod manual;
 mod setting;
 mod show;
@@ -35,7 +36,7 @@ use log::LevelFilter;
 use setting::Sources;
 use std::cmp::Ordering;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use value::{
     Color, ErrorPage, Level, Milliseconds, Size, Timeout, bind, count, drain_timeout, error_page, head_size,
@@ -49,10 +50,25 @@ pub struct Startup {
     pub config: Config,
     /// How much is said on standard error.
     pub log_level: LevelFilter,
-    /// Whether standard output takes colours.
-    pub color_stdout: bool,
+    /// Prints where the server is reached.
+    pub banner: Banner,
     /// Whether standard error takes colours.
     pub color_stderr: bool,
+    /// Settings that may not mean what they seem to, a line each, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// The lines that are printed when the server listens: what is served and how, then each URL alone
+/// on its line, so that terminals make it a link.
+#[derive(Clone, Copy, Debug)]
+pub struct Banner {
+    /// Goes to standard error, because standard output is the access log.
+    on_stderr: bool,
+    /// Has the URLs only.
+    is_quiet: bool,
+    /// Goes to a terminal, where Ctrl-C reaches the server.
+    is_for_terminal: bool,
+    color: bool,
 }
 
 /// What the process finds around itself and defaults depend on.
@@ -95,12 +111,84 @@ where
         return Err(Exit::done(show::show(&Args::command(), &sources)));
     }
     check_root(&config.root, config.files.listing)?;
+    let color_stderr = args.color.resolve(surroundings.stderr_is_terminal, surroundings.no_color);
     Ok(Startup {
         config,
         log_level: level,
-        color_stdout: args.color.resolve(surroundings.stdout_is_terminal, surroundings.no_color),
-        color_stderr: args.color.resolve(surroundings.stderr_is_terminal, surroundings.no_color),
+        banner: Banner::of(&args, level, surroundings),
+        color_stderr,
+        warnings: slashes_forgotten(&sources),
     })
+}
+
+impl Banner {
+    fn of(args: &Args, level: LevelFilter, surroundings: &Surroundings) -> Banner {
+        // A log that was not asked for goes to a terminal, and there a person reads it.
+        let on_stderr = args.access_log.as_ref().is_some_and(|target| target == "-");
+        let is_for_terminal =
+            if on_stderr { surroundings.stderr_is_terminal } else { surroundings.stdout_is_terminal };
+        Banner {
+            on_stderr,
+            is_quiet: level == LevelFilter::Error,
+            is_for_terminal,
+            color: args.color.resolve(is_for_terminal, surroundings.no_color),
+        }
+    }
+
+    /// The text for a server that is reached at `urls`. Its port is another than the one in `config` if
+    /// that `gave_way`.
+    #[must_use]
+    pub fn text(&self, urls: &[String], config: &Config, gave_way: Option<u16>) -> String {
+        let (bold, link, dim, plain) =
+            if self.color { ("\x1b[1m", "\x1b[36m", "\x1b[2m", "\x1b[0m") } else { ("", "", "", "") };
+        let mut text = String::new();
+        if !self.is_quiet {
+            if let Some(port) = gave_way {
+                text.push_str(&format!("port {port} is taken, so the next free one is used\n"));
+            }
+            let root = escape_control(&config.root.display().to_string());
+            let (version, model) = (env!("CARGO_PKG_VERSION"), name_of(&config.model));
+            text.push_str(&format!("{bold}whirligig {version}{plain} serving {root} ({model})\n"));
+        }
+        for url in urls {
+            text.push_str(&format!("{link}{url}{plain}\n"));
+        }
+        if self.is_for_terminal && !self.is_quiet {
+            text.push_str(&format!("{dim}press Ctrl-C to stop{plain}\n"));
+        }
+        text
+    }
+
+    /// Prints it. For use before the log's writer thread has standard error to itself.
+    pub fn print(&self, urls: &[String], config: &Config, gave_way: Option<u16>) {
+        let text = self.text(urls, config, gave_way);
+        // A closed or full stream is no reason not to serve.
+        let _ = match self.on_stderr {
+            true => io::stderr().lock().write_all(text.as_bytes()),
+            false => io::stdout().lock().write_all(text.as_bytes()),
+        };
+    }
+}
+
+/// A warning for each rule with a password whose last at sign may have been meant to begin a path.
+/// The password may be right, so it is not shown.
+fn slashes_forgotten(sources: &Sources) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for id in ["auth", "write_auth"] {
+        for rule in sources.matches().get_raw(id).into_iter().flatten() {
+            let rule = rule.to_string_lossy();
+            let Some((user, password)) = rule.split_once(':') else { continue };
+            if password.contains("@/") || password.split('@').nth(1).is_none_or(str::is_empty) {
+                continue;
+            }
+            warnings.push(format!(
+                "{} for '{user}' names no path, so it covers everything, and what follows '@' is part of the password; \
+                 a path begins with a slash: USER:PASSWORD@/PATH",
+                sources.name(id)
+            ));
+        }
+    }
+    warnings
 }
 
 /// The settings from everywhere. The command line is read twice: the first time to learn of the file, the second
@@ -129,31 +217,16 @@ fn read(argv: &[OsString], surroundings: &Surroundings) -> Result<(Args, Sources
 pub fn open_log(config: &Config) -> Result<Option<AccessLog>, Exit> {
     let Some(target) = &config.access_log else { return Ok(None) };
     let name = match target {
-        LogTarget::Stdout => "on standard output".to_owned(),
+        LogTarget::Stdout => "standard output".to_owned(),
         LogTarget::File(path) => format!("'{}'", path.display()),
     };
     open_access_log(target).map(Some).map_err(|error| {
         Exit::runtime(
-            &format!("cannot open the access log {name}"),
+            &format!("--access-log: cannot open {name}"),
             error,
             "name a file in a folder that can be written",
         )
     })
-}
-
-/// What is printed on standard output when the server listens: what is served and how, then each URL alone on its
-/// line, so that terminals make it a link.
-pub fn banner(urls: &[String], config: &Config, color: bool) -> String {
-    let (bold, link, dim, plain) =
-        if color { ("\x1b[1m", "\x1b[36m", "\x1b[2m", "\x1b[0m") } else { ("", "", "", "") };
-    let root = escape_control(&config.root.display().to_string());
-    let model = name_of(&config.model);
-    let mut text = format!("{bold}whirligig {}{plain} serving {root} ({model})\n", env!("CARGO_PKG_VERSION"));
-    for url in urls {
-        text.push_str(&format!("{link}{url}{plain}\n"));
-    }
-    text.push_str(&format!("{dim}press Ctrl-C to stop{plain}\n"));
-    text
 }
 
 const EXAMPLES: &str = "\
@@ -742,11 +815,13 @@ fn check_limits(limits: &mut Limits, sources: &Sources) -> Result<(), Exit> {
 fn check_root(root: &Path, listing: bool) -> Result<(), Exit> {
     let what = format!("cannot serve '{}'", root.display());
     let failed = |error: io::Error| {
-        let hint = match error.kind() {
-            io::ErrorKind::PermissionDenied => "make it readable for this user",
-            _ => "name an existing folder",
+        let port = root.to_str().filter(|text| text.parse::<u16>().is_ok());
+        let hint = match (error.kind(), port) {
+            (io::ErrorKind::PermissionDenied, _) => "make it readable for this user".to_owned(),
+            (io::ErrorKind::NotFound, Some(port)) => format!("for a port write --port {port}"),
+            _ => "name an existing folder".to_owned(),
         };
-        Exit::runtime(&what, error, hint)
+        Exit::runtime(&what, error, &hint)
     };
     let meta = std::fs::metadata(root).map_err(failed)?;
     if !meta.is_dir() {
@@ -762,7 +837,6 @@ fn check_root(root: &Path, listing: bool) -> Result<(), Exit> {
 mod tests {
     use super::*;
     use crate::config::{KIB, MIB};
-    use std::io::Write as _;
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
@@ -982,7 +1056,7 @@ mod tests {
         ] {
             let startup = try_parse(&format!("{flags} ."), &around).unwrap();
             assert_eq!(
-                (startup.color_stdout, startup.color_stderr),
+                (startup.banner.color, startup.color_stderr),
                 (colored, colored),
                 "{flags} {around:?}"
             );
@@ -1145,7 +1219,7 @@ mod tests {
         assert_eq!(exit.code(), 1);
         assert_eq!(
             exit.text(),
-            "whirligig: cannot open the access log '/nonexistent/log': No such file or directory (os error 2); \
+            "whirligig: --access-log: cannot open '/nonexistent/log': No such file or directory (os error 2); \
              name a file in a folder that can be written\n"
         );
         assert!(open_log(&config("")).unwrap().is_none());
@@ -1259,19 +1333,88 @@ mod tests {
         assert_eq!(said(&[("WHIRLIGIG_QUIET", "1"), ("WHIRLIGIG_VERBOSE", "1")], "."), wrong);
     }
 
+    const URLS: [&str; 2] = ["http://127.0.0.1:8080/", "http://[::1]:8080/"];
+
+    fn banner(line: &str, around: &Surroundings) -> (bool, String) {
+        let startup = try_parse(&format!("{line} ."), around).unwrap();
+        let text = startup.banner.text(&URLS.map(str::to_owned), &startup.config, None);
+        (startup.banner.on_stderr, text)
+    }
+
     #[test]
     fn the_banner_has_each_url_alone_on_a_line() {
-        let urls = ["http://127.0.0.1:8080/".to_owned(), "http://[::1]:8080/".to_owned()];
-        let mut config = config("--model threads");
-        config.root = "w\x1bw".into();
-        let version = env!("CARGO_PKG_VERSION");
-        assert_eq!(
-            banner(&urls, &config, false),
-            format!(
-                "whirligig {version} serving w\\u{{1b}}w (threads)\n\
-                 http://127.0.0.1:8080/\nhttp://[::1]:8080/\npress Ctrl-C to stop\n"
-            )
-        );
-        assert!(banner(&urls, &config, true).contains("\x1b[36mhttp://[::1]:8080/\x1b[0m\n"));
+        let (version, urls) = (env!("CARGO_PKG_VERSION"), URLS.join("\n"));
+        let (on_stderr, text) = banner("--model threads", &PLAIN);
+        assert_eq!((on_stderr, text), (false, format!("whirligig {version} serving . (threads)\n{urls}\n")));
+        let (_, text) = banner("", &TERMINAL);
+        assert!(text.contains("\x1b[36mhttp://[::1]:8080/\x1b[0m\n"), "{text}");
+        assert!(text.contains("press Ctrl-C to stop"), "{text}");
+        let startup = try_parse(".", &PLAIN).unwrap();
+        let odd = Config { root: "w\x1bw".into(), ..startup.config.clone() };
+        assert!(startup.banner.text(&[], &odd, None).contains("serving w\\u{1b}w"));
+        assert!(startup.banner.text(&[], &odd, Some(8080)).starts_with("port 8080 is taken"));
+    }
+
+    #[test]
+    fn the_banner_leaves_machines_alone() {
+        let urls = format!("{}\n", URLS.join("\n"));
+        assert_eq!(banner("-q", &PLAIN), (false, urls.clone()));
+        assert_eq!(banner("-q --access-log -", &PLAIN), (true, urls));
+        assert!(banner("--access-log -", &PLAIN).0);
+        assert!(!banner("--access-log off", &PLAIN).0);
+        assert!(!banner("", &TERMINAL).0, "a log that was not asked for goes where a person reads it");
+        for (line, around) in [
+            ("-q", TERMINAL),
+            ("", PLAIN),
+            ("", Surroundings { stderr_is_terminal: true, ..PLAIN }),
+            ("--access-log -", Surroundings { stdout_is_terminal: true, ..PLAIN }),
+        ] {
+            let (_, text) = banner(line, &around);
+            assert!(!text.contains("Ctrl-C"), "{line} {around:?}: {text}");
+        }
+        let piped = Surroundings { stderr_is_terminal: true, ..PLAIN };
+        assert!(banner("--access-log -", &piped).1.contains("Ctrl-C"), "standard error is a terminal");
+    }
+
+    #[test]
+    fn a_forgotten_slash_is_told_without_the_password() {
+        let warnings = |rule: &str| {
+            parse(["whirligig", "--auth", rule, "--write-auth", rule, "."], &PLAIN).unwrap().warnings
+        };
+        for rule in ["anna:pw@private", "anna:pw@a/b", "anna:p@w@private", "anna:@x"] {
+            let warnings = warnings(rule);
+            assert_eq!(warnings.len(), 2, "{rule}: {warnings:?}");
+            assert!(warnings[0].starts_with("--auth for 'anna' names no path"), "{warnings:?}");
+            assert!(warnings[1].starts_with("--write-auth for 'anna'"), "{warnings:?}");
+            assert!(!warnings[0].contains("pw") && !warnings[0].contains("private"), "{warnings:?}");
+        }
+        for rule in ["anna:pw", "anna:pw@/private", "anna:p@w@/", "anna:pw@", "anna:"] {
+            assert!(warnings(rule).is_empty(), "{rule}");
+        }
+    }
+
+    #[test]
+    fn flags_of_other_servers_are_answered() {
+        for (line, words) in [
+            ("--host 0.0.0.0 .", "'--host': --bind ADDR"),
+            ("--directory=/srv", "'--directory': the folder to serve is named without a flag"),
+            ("-d /srv", "'-d': the folder to serve is named without a flag"),
+            ("--open", "'--open': no browser is opened"),
+            ("--cert x --key y", "'--cert': this server does not speak TLS"),
+            ("--index main.html", "'--index': the index file of a folder is index.html"),
+            ("--workers 4", "'--workers': --reactors N"),
+            (". 8000", "'8000': one folder is served; a port is written --port 8000"),
+            ("8000 .", "'.': one folder is served; a port is written --port 8000"),
+            ("-port 80", "'-port': a long flag has two dashes, --port"),
+            ("-bind=::1", "'-bind': a long flag has two dashes, --bind"),
+        ] {
+            let exit = try_parse(line, &PLAIN).unwrap_err();
+            assert_eq!(exit.code(), 2, "{line}");
+            assert!(exit.text().contains(words), "{line}: {}", exit.text());
+            assert!(!exit.text().contains("did you mean"), "{line}: {}", exit.text());
+        }
+        let exit = try_parse("8000", &PLAIN).unwrap_err();
+        assert_eq!(exit.code(), 1);
+        assert!(exit.text().ends_with("; for a port write --port 8000\n"), "{}", exit.text());
     }
 }

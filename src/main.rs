@@ -1,6 +1,6 @@
 //! The binary: command line, logger, then one of the two models.
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use whirligig::cli::{self, Exit, Surroundings};
@@ -21,6 +21,14 @@ fn start() -> Result<ExitCode, Exit> {
     let access = cli::open_log(&startup.config)?;
     let asked_port = startup.config.port;
     let root = startup.config.root.display().to_string();
+    let log = LogQueue::new(access);
+    let _flushed_at_end = log.flush_at_end(LOG_FLUSH_MAX);
+    // It can only be installed already, which in this process it is not.
+    drop(whirligig::log::install(startup.log_level, startup.color_stderr, log.clone()));
+    whirligig::log::install_panic_hook(log.clone());
+    for warning in &startup.warnings {
+        log::warn!("{warning}");
+    }
     let server = Server::bind(startup.config).map_err(|error| match error {
         BindError::Root(error) => {
             let hint = match error.kind() {
@@ -32,18 +40,8 @@ fn start() -> Result<ExitCode, Exit> {
         BindError::Site(why) => Exit::runtime("cannot serve the site", why, "correct the file or the flag"),
         BindError::Address(address, error) => Exit::cannot_listen(&address, &error),
     })?;
-    let log = LogQueue::new(access);
-    let _flushed_at_end = log.flush_at_end(LOG_FLUSH_MAX);
-    // It can only be installed already, which in this process it is not.
-    drop(whirligig::log::install(startup.log_level, startup.color_stderr, log.clone()));
-    whirligig::log::install_panic_hook(log.clone());
-    let urls = server.urls();
-    let mut banner = cli::banner(&urls, server.config(), startup.color_stdout);
-    if server.gave_way() {
-        banner = format!("port {asked_port} is taken, so the next free one is used\n{banner}");
-    }
-    // A closed or full stdout is no reason not to serve.
-    drop(std::io::stdout().lock().write_all(banner.as_bytes()));
+    let gave_way = server.gave_way().then_some(asked_port);
+    startup.banner.print(&server.urls(), server.config(), gave_way);
     match server.run_logged(Some(&log)) {
         Ok(Outcome::Stopped) => Ok(ExitCode::SUCCESS),
         Ok(Outcome::Cut(clients)) => {

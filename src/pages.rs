@@ -163,7 +163,7 @@ output{font-variant-numeric:tabular-nums}
 .readme pre code{padding:0}
 .readme img{max-width:100%}
 .readme blockquote{margin:1rem 0;padding-left:1rem;border-left:3px solid var(--line);color:var(--dim)}
-.readme table{display:block;width:auto;border:0;border-collapse:collapse;border-radius:0;overflow-x:auto}
+.readme table{display:block;width:auto;margin:1rem 0;border:0;border-collapse:collapse;border-radius:0;overflow-x:auto}
 .readme tr{display:table-row!important}
 .readme th,.readme td{overflow-wrap:normal;width:auto;padding:.3rem .8rem!important;border:1px solid var(--line)!important;font-size:.9375rem}
 .readme th{font-weight:600}

@@ -2,12 +2,13 @@
 //!
 //! It must not know flags (`cli.rs`) nor how either model works inside.
 
+mod addresses;
 mod builder;
 mod descriptors;
 mod socket_file;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -109,18 +110,10 @@ enum Bound {
 }
 
 impl Bound {
-    fn url(&self) -> String {
+    fn urls(&self) -> Vec<String> {
         match self {
-            Bound::Tcp(_, addr) => {
-                // Nobody can open http://0.0.0.0/: the loopback address reaches it, too.
-                let ip = match addr.ip() {
-                    IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
-                    IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
-                    ip => ip,
-                };
-                format!("http://{}/", SocketAddr::new(ip, addr.port()))
-            }
-            Bound::Unix(_, file) => format!("unix:{}", file.path().display()),
+            Bound::Tcp(_, addr) => addresses::urls(*addr),
+            Bound::Unix(_, file) => vec![format!("unix:{}", file.path().display())],
         }
     }
 
@@ -216,10 +209,11 @@ impl Server {
         Arc::clone(&self.metrics)
     }
 
-    /// Where it is reached, one URL an address.
+    /// The URLs at which it is reached. An unspecified address, such as 0.0.0.0, has several: first
+    /// that of this machine, then those that other machines can use.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
-        self.listeners.iter().map(Bound::url).collect()
+        self.listeners.iter().flat_map(Bound::urls).collect()
     }
 
     /// Whether the default port was taken, so that another one is used.

@@ -5,7 +5,7 @@
 
 use super::setting::{is_secret, variable};
 use super::value::Color;
-use super::{Args, EXAMPLES, NOTES, Surroundings};
+use super::{Args, EXAMPLES, NOTES, Surroundings, hint};
 use crate::log::escape_control;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -88,7 +88,7 @@ pub(super) fn exit_of(error: &clap::Error, argv: &[OsString], surroundings: &Sur
                 color_asked_for(argv).resolve(surroundings.stdout_is_terminal, surroundings.no_color);
             Exit::done(if colored { text.ansi().to_string() } else { text.to_string() })
         }
-        ErrorKind::UnknownArgument => Exit::usage(&unknown(error)),
+        ErrorKind::UnknownArgument => Exit::usage(&unknown(error, argv)),
         _ => Exit::usage(&invalid(error, argv)),
     }
 }
@@ -109,19 +109,41 @@ fn color_asked_for(argv: &[OsString]) -> Color {
     value.and_then(|value| Color::from_str(value, false).ok()).unwrap_or(Color::Auto)
 }
 
-fn unknown(error: &clap::Error) -> String {
+fn unknown(error: &clap::Error, argv: &[OsString]) -> String {
     let argument = context(error, ContextKind::InvalidArg).unwrap_or_default();
     if !argument.starts_with('-') {
-        return format!("'{argument}': one folder is served, and it is named already");
+        // `whirligig 8000 .` and `whirligig . 8000` are how other servers take a port.
+        let words = argv.iter().skip(1).filter_map(|word| word.to_str());
+        let port = [&*argument].into_iter().chain(words).find(|word| word.parse::<u16>().is_ok());
+        return match port {
+            Some(port) => format!("'{argument}': one folder is served; a port is written --port {port}"),
+            None => format!("'{argument}': one folder is served, and it is named already"),
+        };
     }
-    match context(error, ContextKind::SuggestedArg) {
-        Some(similar) => format!("unknown flag '{argument}': did you mean '{similar}'?"),
-        None => format!("unknown flag '{argument}'"),
+    let flags = Args::command();
+    let known: Vec<&str> = flags.get_arguments().filter_map(clap::Arg::get_long).collect();
+    match (hint::foreign(&argument), hint::nearest(&argument, &known)) {
+        (Some(advice), _) => format!("unknown flag '{argument}': {advice}"),
+        (None, Some(similar)) => format!("unknown flag '{argument}': did you mean '--{similar}'?"),
+        (None, None) => format!("unknown flag '{argument}'"),
     }
+}
+
+/// A long flag with one dash, as in `-port 80`, which clap reads as `-p` with the value `ort`.
+fn with_one_dash(argv: &[OsString]) -> Option<String> {
+    let flags = Args::command();
+    let words = argv.iter().skip(1).filter_map(|word| word.to_str()?.strip_prefix('-'));
+    let name = |word: &str| word.split('=').next().unwrap_or_default().to_owned();
+    words
+        .map(name)
+        .find(|name| name.len() > 1 && flags.get_arguments().any(|arg| arg.get_long() == Some(name)))
 }
 
 /// `what: why` for an error about a value.
 fn invalid(error: &clap::Error, argv: &[OsString]) -> String {
+    if let Some(name) = with_one_dash(argv) {
+        return format!("'-{name}': a long flag has two dashes, --{name}");
+    }
     let Some(flag) = flag_of(error) else { return first_line(error) };
     let flags = Args::command();
     let secret = flags

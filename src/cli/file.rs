@@ -5,11 +5,12 @@
 //! judges them with the same words. This file must not know any single key.
 
 use super::exit::{Exit, complaint};
+use super::hint;
 use super::setting::{is_secret, is_switch, key_of, opposite, settings};
 use crate::config::CONFIG_FILE_BYTES_MAX;
 use crate::log::escape_control;
 use clap::builder::OsStr;
-use clap::error::{ContextKind, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -36,8 +37,8 @@ impl ConfigFile {
     /// Reads the file at `path`. Each of its values is one that its flag among `flags` takes.
     pub(super) fn read(path: &Path, flags: &Command) -> Result<ConfigFile, Exit> {
         let text = read_bounded(path).map_err(|error| {
-            let what = format!("cannot read the configuration file '{}'", path.display());
-            Exit::runtime(&what, error, "name a readable TOML file with --config")
+            let what = format!("--config: cannot read '{}'", path.display());
+            Exit::runtime(&what, error, "name a readable TOML file")
         })?;
         ConfigFile::parse(&path.display().to_string(), &text, flags)
     }
@@ -79,7 +80,7 @@ impl ConfigFile {
     }
 
     fn wrong(&self, line: usize, why: &str) -> Exit {
-        Exit::usage(&format!("{}:{line}: {why}", self.name))
+        Exit::usage(&format!("--config {}:{line}: {why}", self.name))
     }
 }
 
@@ -190,13 +191,16 @@ fn unknown(flags: &Command, key: &str, value: &DeValue<'_>) -> String {
     if flags.get_arguments().any(|arg| key_of(arg) == key) {
         return format!("{key}: it is a flag for the command line only");
     }
+    if let Some(advice) = hint::foreign(key) {
+        return format!("unknown key '{key}': {advice}");
+    }
     match nearest(flags, key) {
         Some(known) => format!("unknown key '{key}': did you mean '{known}'?"),
         None => format!("unknown key '{key}': keys are the long flags of 'whirligig --help' without --"),
     }
 }
 
-/// The known key that looks most like `key`. Clap finds it, for which each key is a flag and this one mistyped.
+/// The known key that `key` was probably meant to be.
 fn nearest(flags: &Command, key: &str) -> Option<String> {
     let positive = |key: &str| key.strip_prefix("no-").map(str::to_owned);
     let keys = settings(flags).flat_map(|arg| {
@@ -204,16 +208,8 @@ fn nearest(flags: &Command, key: &str) -> Option<String> {
         [Some(key_of(arg).to_owned()), positive].into_iter().flatten()
     });
     let keys: std::collections::BTreeSet<String> = keys.collect();
-    let dashed = key.trim_start_matches('-').replace('_', "-");
-    if keys.contains(&dashed) {
-        return Some(dashed);
-    }
-    let plain = Command::new("keys").disable_help_flag(true).disable_version_flag(true);
-    let plain =
-        plain.args(keys.into_iter().map(|key| Arg::new(key.clone()).long(key).action(ArgAction::SetTrue)));
-    let error = plain.try_get_matches_from(["", &format!("--{dashed}")]).err()?;
-    let similar = error.get(ContextKind::SuggestedArg)?.to_string();
-    Some(similar.trim_start_matches('-').to_owned())
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    hint::nearest(key, &keys).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -225,7 +221,7 @@ mod tests {
     #[track_caller]
     fn check_wrong(text: &str, expected: &str) {
         let exit = ConfigFile::parse("w.toml", text, &Args::command()).unwrap_err();
-        let expected = format!("whirligig: w.toml:{expected}; try 'whirligig --help'\n");
+        let expected = format!("whirligig: --config w.toml:{expected}; try 'whirligig --help'\n");
         assert_eq!((exit.code(), exit.text()), (2, expected.as_str()), "{text:?}");
     }
 
@@ -286,7 +282,10 @@ mod tests {
         assert_eq!(values("compress = false", "no-compress"), ["true"]);
         assert_eq!(values("compress = 'br'", "compress"), ["br"], "what it requires may be said elsewhere");
         let exit = file("auth = 'secret'").unwrap_err();
-        assert_eq!(exit.text(), "whirligig: w.toml:1: auth: not USER:PASSWORD; try 'whirligig --help'\n");
+        assert_eq!(
+            exit.text(),
+            "whirligig: --config w.toml:1: auth: not USER:PASSWORD; try 'whirligig --help'\n"
+        );
     }
 
     #[test]
@@ -313,8 +312,8 @@ mod tests {
             (exit.code(), exit.text()),
             (
                 1,
-                "whirligig: cannot read the configuration file 'no-such-file': No such file or directory \
-                 (os error 2); name a readable TOML file with --config\n"
+                "whirligig: --config: cannot read 'no-such-file': No such file or directory (os error 2); name a \
+                 readable TOML file\n"
             )
         );
     }

@@ -122,6 +122,38 @@ fn the_rows_follow_what_is_typed() {
     });
 }
 
+/// On a phone a wide table is scrolled. No cell takes more lines than it has words.
+#[test]
+fn tables_of_a_readme_keep_words_whole_on_a_phone() {
+    let Some(chromium) = chromium() else { return };
+    let docroot = Docroot::empty();
+    let row = |cell: &str| format!("| {} |\n", [cell; 9].join(" | "));
+    let tables = [
+        row("server") + &row("---") + &row("supported") + &row("two words"),
+        row("x") + &row("-") + &row("`a_long_identifier_in_code`") + &row("[a link](b.txt)"),
+        "| one | two |\n|-|-|\n| Donaudampfschifffahrtsgesellschaft | 日本語 |\n".to_owned(),
+    ];
+    docroot.write("folder/README.md", format!("# Read me\n\n{}", tables.join("\ntext\n\n")));
+    docroot.write(
+        "index.html",
+        "<!doctype html><title>x</title><link rel=icon href=data:,>\
+         <iframe src=folder/ style='width:380px;height:900px;border:0'></iframe><p id=p></p><script>\
+         document.querySelector('iframe').onload = event => {\
+         const page = event.target.contentDocument, root = page.documentElement, range = page.createRange();\
+         const cells = [...page.querySelectorAll('.readme td, .readme th')];\
+         const torn = cells.filter(cell => { range.selectNodeContents(cell);\
+         const words = cell.textContent.trim().split(/\\s+/).length;\
+         const lines = range.getBoundingClientRect().height / parseFloat(getComputedStyle(cell).lineHeight);\
+         return Math.round(lines) > words }).map(cell => cell.textContent);\
+         p.textContent = 'cells: ' + cells.length + '; torn: ' + torn.join() +\
+         '; beside the page: ' + (root.scrollWidth - root.clientWidth) + '.' }</script>",
+    );
+    on_both(|model| {
+        let visit = visit(&chromium, model, &docroot.root(), "");
+        assert!(visit.dom.contains("cells: 58; torn: ; beside the page: 0."), "{}", visit.dom);
+    });
+}
+
 #[test]
 fn a_planted_complaint_is_noticed() {
     let Some(chromium) = chromium() else { return };

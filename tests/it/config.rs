@@ -142,7 +142,7 @@ fn what_is_wrong_with_the_file_is_said_in_one_line() {
     for missing in ["no-such-file.toml", "/", "/dev/zero"] {
         let ended = run(bare_command().args(["--config", missing]));
         assert_eq!(ended.code, Some(1), "{}", ended.err);
-        assert!(ended.err.contains(&format!("file '{missing}': ")), "{}", ended.err);
+        assert!(ended.err.contains(&format!("--config: cannot read '{missing}': ")), "{}", ended.err);
         assert_eq!(ended.err.trim_end().lines().count(), 1, "{}", ended.err);
     }
 }

@@ -190,8 +190,11 @@ impl Server {
         let mut server =
             Server { process: Process(child), out, err, url: String::new(), port: 0, started: now() };
         let child = &mut server.process.0;
-        let line =
-            server.out.line(|line| line.starts_with("http://"), || !matches!(child.try_wait(), Ok(None)));
+        let is_url = |line: &str| line.starts_with("http://");
+        // Where standard output is the access log, the banner goes to standard error.
+        let mut is_over =
+            || !matches!(child.try_wait(), Ok(None)) || server.err.line(is_url, || true).is_some();
+        let line = server.out.line(is_url, &mut is_over).or_else(|| server.err.line(is_url, || true));
         let Some(line) = line else {
             panic!("no URL alone on a line.\nstdout: {}\nstderr: {}", server.out.text(), server.err.text());
         };

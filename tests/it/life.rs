@@ -300,12 +300,12 @@ fn a_closed_output_is_no_end() {
         let child = command(model, &docroot.root(), &["-vv", "--access-log", "-"]).spawn().unwrap();
         let mut process = Process(child);
         let mut line = String::new();
-        let mut out = BufReader::new(process.0.stdout.take().unwrap());
+        let mut err = BufReader::new(process.0.stderr.take().unwrap());
         while !line.starts_with("http://") {
             line.clear();
-            assert_ne!(out.read_line(&mut line).unwrap(), 0, "no URL");
+            assert_ne!(err.read_line(&mut line).unwrap(), 0, "no URL");
         }
-        drop((out, process.0.stderr.take()));
+        drop((err, process.0.stdout.take()));
         let port: u16 = line.trim().trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap();
         for _ in 0..50 {
             let mut client = used(port);

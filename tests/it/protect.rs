@@ -290,18 +290,10 @@ fn files_that_the_output_goes_to_are_not_served() {
         let out = fs::File::create(docroot.path("out.txt")).unwrap();
         let mut served = command(model, &docroot.root(), &["--access-log", "-"]);
         served.stdout(out);
-        let mut child = Process(served.spawn().unwrap());
-        let url = || -> Option<u16> {
-            let text = fs::read_to_string(docroot.path("out.txt")).unwrap_or_default();
-            let line = text.lines().find(|line| line.starts_with("http://"))?;
-            line.trim_end_matches('/').rsplit(':').next()?.parse().ok()
-        };
-        let err = child.0.stderr.take();
-        until("the server has started", || url().is_some());
-        let mut client = Client::connect(url().unwrap());
+        let server = Server::launch(served);
+        let mut client = Client::connect(server.port);
         client.get("/out.txt").expect(404);
         client.get("/hello.txt").expect(200);
-        drop(err);
     });
 }
 

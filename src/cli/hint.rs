@@ -1,0 +1,152 @@
+//! Hints for flags that do not exist: a near name of ours, or the answer for a flag of another server.
+//!
+//! A suggestion that is not really near is worse than none: it sends people to a setting that does something
+//! else. Text in, text out; this file must not know how flags are parsed.
+
+/// Advice for a flag of a common server that has no flag of that name here; `flag` has its dashes.
+pub(super) fn foreign(flag: &str) -> Option<&'static str> {
+    let name = flag.trim_start_matches('-').to_ascii_lowercase().replace('_', "-");
+    let of_row = |names: &str| names.split(' ').any(|known| known == name);
+    FOREIGN.iter().find(|(names, _)| of_row(names)).map(|(_, advice)| *advice)
+}
+
+/// Flags of Python's http.server, http-server, serve, Caddy, miniserve, darkhttpd, PHP and others, and the
+/// advice for each group.
+const FOREIGN: [(&str, &str); 19] = [
+    (
+        "host hostname address addr listen ip interface interfaces",
+        "--bind ADDR sets the address to listen on, --port N the port",
+    ),
+    (
+        "directory dir folder docroot document-root webroot d",
+        "the folder to serve is named without a flag, as in 'whirligig DIR'",
+    ),
+    ("open browser launch o", "no browser is opened; the address is printed at the start"),
+    (
+        "cert key certificate ssl tls https ssl-cert ssl-key tls-cert tls-key",
+        "this server does not speak TLS; put a proxy that does in front of it",
+    ),
+    (
+        "index index-file",
+        "the index file of a folder is index.html; --spa=/PAGE serves one page for all paths",
+    ),
+    ("browse autoindex dirlisting directory-listing", "folders are listed unless --no-listing is given"),
+    ("silent", "--quiet prints errors only"),
+    ("debug", "-v prints more, -vv a line for each turn of the loop"),
+    ("workers processes", "--reactors N runs several loops, --jobs N sets the threads for blocking work"),
+    ("threads", "--model threads serves each connection on a thread of its own, --max-threads N of them"),
+    ("timeout", "each phase has its own: --header-timeout, --body-timeout, --send-timeout, --idle-timeout"),
+    ("username password user basic-auth credentials", "--auth USER:PASSWORD[@/PATH] asks for a password"),
+    ("single fallback", "--spa serves /index.html where nothing is found"),
+    ("watch livereload reload hot", "--live-reload reloads pages when a file changes"),
+    ("proxy upstream", "this server is no proxy; for programs that answer there is --cgi"),
+    (
+        "gzip brotli precompress",
+        "responses are compressed and NAME.br or NAME.gz is sent without a flag; --compress sets the level",
+    ),
+    ("log log-file logfile accesslog", "--access-log FILE writes the access log"),
+    (
+        "daemon daemonize background",
+        "this server stays in the foreground; start it with a service manager, nohup or &",
+    ),
+    ("dotfiles hidden", "names that begin with a dot are never served, /.well-known excepted"),
+];
+
+/// The name among `known` that `typed` was probably meant to be: one or two letters away, or its only completion.
+pub(super) fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
+    let typed = typed.trim_start_matches('-').to_ascii_lowercase().replace('_', "-");
+    let slips_max = match typed.len() {
+        ..NAME_LETTERS_MIN => 0,
+        NAME_LETTERS_MIN..LONG_NAME_LETTERS => 1,
+        LONG_NAME_LETTERS.. => 2,
+    };
+    let distances = known.iter().map(|name| (strsim::osa_distance(&typed, name), *name));
+    let near = distances.filter(|(slips, _)| *slips <= slips_max).min();
+    near.map(|(_, name)| name).or_else(|| {
+        let is_completion = |name: &&&str| name.starts_with(&typed) && typed.len() >= NAME_LETTERS_MIN;
+        let mut completions = known.iter().filter(is_completion).copied();
+        completions.next().filter(|_| completions.next().is_none())
+    })
+}
+
+/// From this length on two slips are still the same name. `--open` is no slip for `--port`.
+const LONG_NAME_LETTERS: usize = 8;
+
+/// A shorter name has a neighbour in any list, and is the beginning of anything.
+const NAME_LETTERS_MIN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::super::Args;
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn suggestion(typed: &str) -> Option<String> {
+        let flags = Args::command();
+        let known: Vec<&str> = flags.get_arguments().filter_map(clap::Arg::get_long).collect();
+        nearest(typed, &known).map(str::to_owned)
+    }
+
+    #[test]
+    fn near_names_are_found() {
+        for (typed, meant) in [
+            ("--prot", "port"),
+            ("--no-listng", "no-listing"),
+            ("--acess-log", "access-log"),
+            ("--PORT", "port"),
+            ("--max_body", "max-body"),
+            ("--max-conection", "max-connections"),
+            ("--livereloa", "live-reload"),
+            ("--live", "live-reload"),
+            ("--symlink", "symlinks"),
+            ("--bnid", "bind"),
+        ] {
+            assert_eq!(suggestion(typed).as_deref(), Some(meant), "{typed}");
+        }
+    }
+
+    #[test]
+    fn far_names_are_not() {
+        for typed in [
+            "--open",
+            "--directory",
+            "--cert",
+            "--index",
+            "--frobnicate",
+            "--title",
+            "--gzip",
+            "--daemon",
+            "--max",
+            "--time",
+            "--header-",
+            "--x",
+            "-x",
+            "--root-directory",
+            "--ba",
+        ] {
+            let found = suggestion(typed);
+            assert!(
+                found.is_none() || (typed, found.as_deref()) == ("--header-", Some("header")),
+                "{typed}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn advice_names_flags_that_exist_for_flags_that_do_not() {
+        let flags = Args::command();
+        let is_flag = |name: &str| flags.get_arguments().any(|arg| arg.get_long() == Some(name));
+        for (names, advice) in FOREIGN {
+            for name in names.split(' ') {
+                assert!(!is_flag(name), "--{name} exists: take it out of the list");
+                assert_eq!(foreign(&format!("--{name}")), Some(advice), "{name} is listed twice");
+            }
+            let words = advice.split([' ', ',', ';', '=', '[']).filter_map(|word| word.strip_prefix("--"));
+            for word in words {
+                assert!(is_flag(word), "--{word} in: {advice}");
+            }
+        }
+        assert_eq!(foreign("--Host"), foreign("--host"));
+        assert_eq!(foreign("--frobnicate"), None);
+    }
+}
