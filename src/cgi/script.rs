@@ -43,8 +43,9 @@ pub(super) type Missing = (Status, &'static str);
 impl Folder {
     /// Opens the folder, following symbolic links as the docroot does.
     pub(super) fn open(folder: &CgiFolder, files: &FileOptions) -> Result<Folder, String> {
-        let named =
-            |why: &dyn std::fmt::Display| format!("the scripts in '{}': {why}", folder.folder.display());
+        let named = |why: &dyn std::fmt::Display| {
+            format!("--cgi '{}={}': {why}", folder.path, folder.folder.display())
+        };
         let real = real_path(folder)?;
         let files = FileOptions { withheld: Vec::new(), ..files.clone() };
         let root = Docroot::open(&real, files).map_err(|error| named(&error))?;
@@ -96,7 +97,7 @@ impl Folder {
 
 /// The folder of these programs, links resolved.
 pub(super) fn real_path(folder: &CgiFolder) -> Result<PathBuf, String> {
-    let named = |error| format!("the scripts in '{}': {error}", folder.folder.display());
+    let named = |error| format!("--cgi '{}={}': {error}", folder.path, folder.folder.display());
     folder.folder.canonicalize().map_err(named)
 }
 

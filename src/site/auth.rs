@@ -355,6 +355,33 @@ type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 struct Users {
     hashes: HashMap<Vec<u8>, String>,
     cost_max: u32,
+    /// Users that no password fits, with the number of their line and what is wrong with it.
+    disabled: HashMap<Vec<u8>, (usize, &'static str)>,
+}
+
+/// Disabled users of one file that are reported one by one.
+const DISABLED_REPORTED_MAX: usize = 5;
+
+impl Users {
+    fn has(&self, user: &[u8]) -> bool {
+        self.hashes.contains_key(user) || self.disabled.contains_key(user)
+    }
+
+    /// Warns of users who cannot log in, by their line: hashes are not for logs.
+    fn report_disabled(&self, file: &Path) {
+        let file = file.display();
+        let mut lines: Vec<_> = self.disabled.values().collect();
+        lines.sort_unstable();
+        for (line, why) in lines.into_iter().take(DISABLED_REPORTED_MAX) {
+            log::warn!(
+                "'{file}' line {line} {why}, so its user cannot log in; 'htpasswd -B' makes a new one"
+            );
+        }
+        let more = self.disabled.len().saturating_sub(DISABLED_REPORTED_MAX);
+        if more > 0 {
+            log::warn!("'{file}': {more} more users cannot log in for such reasons");
+        }
+    }
 }
 
 /// Where a request leads.
@@ -377,9 +404,10 @@ enum Recalled {
 }
 
 impl Guard {
-    /// Reads the htpasswd files; `None` when no path takes a password.
+    /// Reads the htpasswd files, which `flag` names; `None` when no path takes a password.
     pub(super) fn open(
         rules: &[AuthRule],
+        flag: &str,
         config: &Config,
         attempts: &Arc<Attempts>,
         own: &Arc<OwnFiles>,
@@ -403,7 +431,7 @@ impl Guard {
             own: Arc::clone(own),
         };
         for rule in rules {
-            guard.add(rule)?;
+            guard.add(rule, flag)?;
         }
         guard.scopes.sort_by_key(|scope| std::cmp::Reverse(scope.path.len()));
         Ok(Some(guard))
@@ -420,7 +448,7 @@ impl Guard {
         self
     }
 
-    fn add(&mut self, rule: &AuthRule) -> Result<(), String> {
+    fn add(&mut self, rule: &AuthRule, flag: &str) -> Result<(), String> {
         let path = rule.path.trim_end_matches('/').as_bytes();
         let mut realm = Vec::new();
         encode_path(path, &mut realm);
@@ -442,7 +470,12 @@ impl Guard {
                 self.scopes[at].known.push(digest);
             }
             AuthUsers::File(file) => {
-                let users = read_users(file).map_err(|why| format!("'{}': {why}", file.display()))?;
+                let users = read_users(file).map_err(|why| {
+                    let is_rule = file.as_os_str().as_encoded_bytes().contains(&b'@') && !file.exists();
+                    let hint = if is_rule { "; a path begins with a slash: FILE@/PATH" } else { "" };
+                    format!("{flag} '{}': {why}{hint}", file.display())
+                })?;
+                users.report_disabled(file);
                 let mut state = lock(&self.state);
                 // Without a stamp: it is read once more with the first request, when there is a clock to judge it by.
                 state.books.push(Book { file: file.clone(), stamp: None, users: Arc::new(users) });
@@ -609,7 +642,12 @@ impl Guard {
                     // The file may be another one than at the start.
                     self.own.take_again();
                     let mut state = lock(&self.state);
-                    if users.hashes != state.books[at].users.hashes {
+                    if users.disabled != state.books[at].users.disabled {
+                        users.report_disabled(&file);
+                    }
+                    if users.hashes != state.books[at].users.hashes
+                        || users.disabled != state.books[at].users.disabled
+                    {
                         state.right.clear();
                         state.generation += 1;
                         state.books[at].users = Arc::new(users);
@@ -629,12 +667,14 @@ impl Guard {
 
 /// Refuses htpasswd files that lie where everybody could fetch them. For who serves the folders of `config`.
 pub(crate) fn check_hidden(config: &Config) -> Result<(), String> {
-    for rule in config.site.auth.iter().chain(&config.site.write_auth) {
-        if let AuthUsers::File(file) = &rule.users
-            && config.roots().any(|root| is_served(file, root))
-        {
-            let what = "would be served to everybody; move it out of the folder";
-            return Err(format!("'{}' {what}", file.display()));
+    for (flag, rules) in [("--htpasswd", &config.site.auth), ("--write-htpasswd", &config.site.write_auth)] {
+        for rule in rules {
+            if let AuthUsers::File(file) = &rule.users
+                && config.roots().any(|root| is_served(file, root))
+            {
+                let what = "would be served to everybody; move it out of the folder";
+                return Err(format!("{flag} '{}' {what}", file.display()));
+            }
         }
     }
     Ok(())
@@ -729,8 +769,10 @@ fn read_users(file: &Path) -> Result<Users, String> {
     parse_users(&text)
 }
 
-/// An htpasswd file: a line a user, `name:hash`. Empty lines and those that begin with `#` are skipped. What is wrong
-/// is told by its line number, never by its text: hashes are not for logs.
+/// An htpasswd file: a line a user, `name:hash`. Empty lines and those that begin with `#` are
+/// skipped. An error names the number of a line and never its text: hashes are not for logs. A hash
+/// that is of no use concerns its user alone, because files that were made for other servers have
+/// several kinds.
 fn parse_users(text: &[u8]) -> Result<Users, String> {
     let mut users = Users::default();
     for (at, line) in text.split(|&byte| byte == b'\n').enumerate() {
@@ -742,18 +784,22 @@ fn parse_users(text: &[u8]) -> Result<Users, String> {
         let colon = line.iter().position(|&byte| byte == b':').filter(|&colon| colon > 0);
         let colon = colon.ok_or_else(|| format!("line {number}: not of the form name:hash"))?;
         let (name, hash) = (&line[..colon], &line[colon + 1..]);
-        let cost = bcrypt_cost(hash)
-            .ok_or_else(|| format!("line {number}: not a bcrypt hash; make it with 'htpasswd -B'"))?;
-        if cost > AUTH_COST_MAX {
-            return Err(format!("line {number}: a bcrypt cost above {AUTH_COST_MAX} takes too long"));
-        }
-        let hash = String::from_utf8_lossy(hash).into_owned();
-        if users.hashes.insert(name.to_vec(), hash).is_some() {
+        if users.has(name) {
             return Err(format!("line {number}: this user is there already"));
         }
-        users.cost_max = users.cost_max.max(cost);
+        let mut disable = |why| {
+            users.disabled.insert(name.to_vec(), (number, why));
+        };
+        match bcrypt_cost(hash) {
+            None => disable("has no bcrypt hash"),
+            Some(cost) if cost > AUTH_COST_MAX => disable("has a bcrypt hash that takes too long"),
+            Some(cost) => {
+                users.hashes.insert(name.to_vec(), String::from_utf8_lossy(hash).into_owned());
+                users.cost_max = users.cost_max.max(cost);
+            }
+        }
     }
-    match users.hashes.is_empty() {
+    match users.hashes.is_empty() && users.disabled.is_empty() {
         true => Err("no user is in it; add one with 'htpasswd -B'".to_owned()),
         false => Ok(users),
     }
@@ -808,7 +854,11 @@ impl Guard {
         let mut config = Config::default();
         config.files.clean_urls = clean_urls;
         config.site.auth = rules.iter().map(|text| parse_user_rule(text).unwrap()).collect();
-        Arc::new(Guard::open(&config.site.auth, &config, &Attempts::new(), &Arc::default()).unwrap().unwrap())
+        Arc::new(
+            Guard::open(&config.site.auth, "--htpasswd", &config, &Attempts::new(), &Arc::default())
+                .unwrap()
+                .unwrap(),
+        )
     }
 }
 
@@ -827,7 +877,9 @@ mod tests {
     fn guard(rules: &[&str]) -> Guard {
         let mut config = Config::default();
         config.site.auth = rules.iter().map(|text| rule(text)).collect();
-        Guard::open(&config.site.auth, &config, &Attempts::new(), &Arc::default()).unwrap().unwrap()
+        Guard::open(&config.site.auth, "--htpasswd", &config, &Attempts::new(), &Arc::default())
+            .unwrap()
+            .unwrap()
     }
 
     fn with_request<T>(target: &str, fields: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {
@@ -966,7 +1018,8 @@ mod tests {
         let config = Config::default();
         let users = AuthUsers::File(file.path().to_owned());
         let rules = [AuthRule { path: "/x".into(), users }];
-        let guard = Guard::open(&rules, &config, &Attempts::new(), &Arc::default()).unwrap().unwrap();
+        let guard =
+            Guard::open(&rules, "--htpasswd", &config, &Attempts::new(), &Arc::default()).unwrap().unwrap();
         let credentials = Credentials { user: b"u".to_vec(), password: b"open sesame".to_vec() };
         let attempt = Attempt { scope: 0, credentials };
         let start = crate::reactor::os::read_clocks();
@@ -995,24 +1048,45 @@ mod tests {
         let users = parse_users(format!("# people\n\nu:{HASH}\r\n  v:{HASH}\n").as_bytes()).unwrap();
         assert_eq!((users.hashes.len(), users.cost_max), (2, 4));
         let cases = [
-            ("u:$apr1$abc$def\n".to_owned(), "line 1: not a bcrypt hash; make it with 'htpasswd -B'"),
             (format!("u:{HASH}\n:{HASH}\n"), "line 2: not of the form name:hash"),
             (format!("u:{HASH}\n\nuser\n"), "line 3: not of the form name:hash"),
             (format!("u:{HASH}\nu:{HASH}"), "line 2: this user is there already"),
-            (format!("u:{HASH}x\n"), "line 1: not a bcrypt hash; make it with 'htpasswd -B'"),
-            (
-                format!("u:{}\n", HASH.replace("$04$", "$17$")),
-                "line 1: a bcrypt cost above 16 takes too long",
-            ),
-            (
-                format!("u:{}\n", HASH.replace("$04$", "$99$")),
-                "line 1: not a bcrypt hash; make it with 'htpasswd -B'",
-            ),
+            ("u:$apr1$abc$def\nu:$1$x$y".to_owned(), "line 2: this user is there already"),
             ("# nobody\n".to_owned(), "no user is in it; add one with 'htpasswd -B'"),
         ];
         for (text, expected) in cases {
             assert_eq!(parse_users(text.as_bytes()).err().as_deref(), Some(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_hash_of_another_kind_disables_its_user_alone() {
+        let costly = HASH.replace("$04$", "$17$");
+        let unknown = HASH.replace("$04$", "$99$");
+        for hash in [
+            "$apr1$abc$def",
+            "{SHA}abc=",
+            "$6$salt$hash",
+            "plain",
+            "*",
+            "",
+            &format!("{HASH}x"),
+            &costly,
+            &unknown,
+        ] {
+            let users = parse_users(format!("u:{HASH}\nold:{hash}\n").as_bytes()).unwrap();
+            let (line, why) = users.disabled[&b"old"[..]];
+            assert_eq!((line, users.disabled.len()), (2, 1), "{hash}");
+            assert_eq!(why.contains("too long"), hash == costly, "{hash}: {why}");
+            assert_eq!((users.hashes.len(), users.cost_max), (1, 4), "{hash}");
+            let users = [Arc::new(users)];
+            for password in ["", hash, "open sesame"] {
+                let credentials = Credentials { user: b"old".into(), password: password.into() };
+                assert!(!is_right(&users, &credentials), "{hash} with {password}");
+            }
+        }
+        let nobody = parse_users(b"old:$apr1$abc$def\n").unwrap();
+        assert!(nobody.hashes.is_empty() && nobody.disabled.len() == 1, "a file of such users locks all out");
     }
 
     #[test]

@@ -82,10 +82,10 @@ impl Hosts {
         for Vhost { host, root } in &config.site.vhosts {
             let name = Name::of(host);
             if entries.iter().any(|entry| entry.name == name) {
-                return Err(format!("the host '{host}' is there twice"));
+                return Err(format!("--vhost names the host '{host}' twice"));
             }
             let docroot = Docroot::open(root, config.files.clone())
-                .map_err(|why| format!("'{}' for the host '{host}': {why}", root.display()))?;
+                .map_err(|why| format!("--vhost '{host}={}': {why}", root.display()))?;
             let docroot = docroot.guarded(guard).named(names).withholding(own);
             entries.push(Entry { name, docroot: Arc::new(docroot) });
         }

@@ -62,8 +62,8 @@ impl Site {
         let fields = FieldRules::new(&config.files.fields, &config.files.uploads)?;
         let own = Arc::new(OwnFiles::of(config));
         let attempts = Attempts::new();
-        let guard = Guard::open(&config.site.auth, config, &attempts, &own)?.map(Arc::new);
-        let write_guard = Guard::open(&config.site.write_auth, config, &attempts, &own)?;
+        let guard = Guard::open(&config.site.auth, "--htpasswd", config, &attempts, &own)?.map(Arc::new);
+        let write_guard = Guard::open(&config.site.write_auth, "--write-htpasswd", config, &attempts, &own)?;
         let write_guard = write_guard.map(Guard::for_writing).map(Arc::new);
         let write_guards = WriteGuards { guards: [write_guard.clone(), guard.clone()] };
         let takes_uploads = !config.files.uploads.is_empty();

@@ -93,7 +93,7 @@ impl Rules {
     /// Reads the file at `path`.
     pub(super) fn open(path: &Path) -> Result<Rules, String> {
         use std::io::Read;
-        let named = |why: String| format!("'{}': {why}", path.display());
+        let named = |why: String| format!("--rules '{}': {why}", path.display());
         let mut text = String::new();
         let file = std::fs::File::open(path).map_err(|error| named(error.to_string()))?;
         let read = file.take(RULES_FILE_BYTES_MAX + 1).read_to_string(&mut text);

@@ -85,7 +85,7 @@ fn unknown_hosts_can_be_refused() {
 fn a_folder_that_is_not_there_is_said_in_one_line() {
     let default = Docroot::new();
     let ended = run(&mut command(MODELS[0], &default.root(), &["--vhost", "a.example=/nosuch/folder"]));
-    let expected = "whirligig: cannot serve the site: '/nosuch/folder' for the host 'a.example': \
+    let expected = "whirligig: cannot serve the site: --vhost 'a.example=/nosuch/folder': \
                     No such file or directory (os error 2); correct the file or the flag\n";
     assert_eq!((ended.code, ended.err.as_str()), (Some(1), expected));
     let ended = run(&mut command(MODELS[0], &default.root(), &["--vhost", "a.example"]));

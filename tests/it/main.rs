@@ -62,3 +62,4 @@ mod twice;
 mod upload;
 mod versus;
 mod withheld;
+mod words;

@@ -1218,7 +1218,7 @@ fn what_cannot_be_is_said_at_the_start() {
     on_both(|model| {
         let docroot = self::docroot();
         let server = Server::start(model, &docroot.root(), &["--upload", "/later"]);
-        until("the warning", || server.err.text().contains("there is no folder /later/"));
+        until("the warning", || server.err.text().contains("--upload /later: there is no such folder"));
         put(&server, "/later/a", &[], b"x").expect(404);
         fs::create_dir(docroot.path("later")).unwrap();
         put(&server, "/later/a", &[], b"x").expect(201);
