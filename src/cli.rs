@@ -246,7 +246,7 @@ named with --config, where the same is max-head = \"64KiB\"; no file is read
 unless it is named. SIZE takes k, M and G (1024 each), as in 512k, 64M or
 64MiB; SECS takes decimals.
 Exit codes: 0 stopped gracefully, 1 could not run or clients were cut off,
-2 wrong usage, 130 or 143 stopped at once by a second signal.";
+2 wrong usage, 130, 131 or 143 stopped at once by a second signal.";
 
 // A flag with a variable is a setting: a key of the configuration file and a line of `--show-config`, with nothing
 // else to do. `hide_env_values = true` makes it a secret. Whether it was given is asked of `Sources`, not of clap;

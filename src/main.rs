@@ -29,7 +29,7 @@ fn start() -> Result<ExitCode, Exit> {
     for warning in &startup.warnings {
         log::warn!("{warning}");
     }
-    let server = Server::bind(startup.config).map_err(|error| match error {
+    let mut server = Server::bind(startup.config).map_err(|error| match error {
         BindError::Root(error) => {
             let hint = match error.kind() {
                 ErrorKind::Unsupported => "use Linux 5.12 or later, and no sandbox that forbids openat2",
@@ -39,6 +39,9 @@ fn start() -> Result<ExitCode, Exit> {
         }
         BindError::Site(why) => Exit::runtime("cannot serve the site", why, "correct the file or the flag"),
         BindError::Address(address, error) => Exit::cannot_listen(&address, &error),
+    })?;
+    server.take_signals().map_err(|error| {
+        Exit::runtime("cannot take over signals", error, "raise the limit on open files (ulimit -n)")
     })?;
     let gave_way = server.gave_way().then_some(asked_port);
     startup.banner.print(&server.urls(), server.config(), gave_way);

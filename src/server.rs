@@ -6,7 +6,9 @@ mod addresses;
 mod builder;
 mod descriptors;
 mod socket_file;
+mod stop;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,15 +26,16 @@ use crate::log::{AccessBuffer, LogQueue, open_access_log};
 use crate::metrics::{self, Metrics};
 use crate::observe::{Counters, LoopTally, Observer, Stopwatch};
 use crate::reactor::os::{Listener, MioOs, Os, TcpOptions, bind_tcp_shared, read_clocks};
-use crate::reactor::{Outcome, Reactor};
+use crate::reactor::{OnStop, Outcome, Reactor};
 use crate::shortage;
-use crate::signals::{Remote, Signals};
+use crate::signals::{Remote, Signal, Signals};
 use crate::site::{Because, Site, check_hidden, gate};
 use crate::spool::Spool;
 use crate::threads::{ListenSocket, Twin};
 use socket_file::SocketFile;
 
 pub use builder::Builder;
+use stop::StopReport;
 
 /// How many ports behind the default one are tried when it is taken.
 const PORTS_TRIED: u16 = 100;
@@ -48,6 +51,8 @@ pub struct Server {
     metrics: Arc<Metrics>,
     handle: Handle,
     takes_signals: bool,
+    /// Those that were taken over before the loops that will receive them exist.
+    signals: VecDeque<Signals>,
 }
 
 /// What answers.
@@ -88,6 +93,13 @@ impl Handle {
         let mut stops = lock(&self.state);
         stops.asked += 1;
         for remote in &stops.remotes {
+            remote.terminate();
+        }
+    }
+
+    /// Stops all loops but the first, which alone knows that the terminal was closed.
+    fn stop_others(&self) {
+        for remote in lock(&self.state).remotes.iter().skip(1) {
             remote.terminate();
         }
     }
@@ -182,7 +194,17 @@ impl Server {
         let scripts = Scripts::open(&config, &addresses).map_err(BindError::Site)?;
         let config = Arc::new(config);
         let handle = Handle::default();
-        Ok(Server { config, listeners, content, site, scripts, metrics, handle, takes_signals: true })
+        Ok(Server {
+            config,
+            listeners,
+            content,
+            site,
+            scripts,
+            metrics,
+            handle,
+            takes_signals: true,
+            signals: VecDeque::new(),
+        })
     }
 
     /// What stops it from another thread. Take it before [`Server::run`].
@@ -201,6 +223,19 @@ impl Server {
             Bound::Unix(..) => None,
         });
         addr.ok_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "it has no IP address"))
+    }
+
+    /// Takes the signals over at once and not only in [`Server::run`]: one that comes in between is
+    /// then obeyed when the server runs. Does nothing if [`Builder::signals`] left them to others.
+    ///
+    /// # Errors
+    /// When the sockets that signals come through cannot be had.
+    pub fn take_signals(&mut self) -> io::Result<()> {
+        while self.signals.len() < self.config.loops() {
+            let signals = self.install_signals(self.signals.is_empty())?;
+            self.signals.push_back(signals);
+        }
+        Ok(())
     }
 
     /// What this server counts.
@@ -373,10 +408,15 @@ impl Server {
     fn run_reactor<O: Observer>(mut self, log: Option<&LogQueue>) -> io::Result<Outcome> {
         let handler = self.handler();
         let pool = self.pool();
+        self.take_signals()?;
         let (mut shares, _socket_files) = self.shares()?;
         let mut loops = Vec::with_capacity(shares.len());
-        for listeners in shares.drain(..) {
-            loops.push(self.reactor::<O>(listeners, &handler, &pool, log)?);
+        let signals = std::mem::take(&mut self.signals);
+        let actions = self.stop_actions(shares.len());
+        for ((listeners, signals), action) in shares.drain(..).zip(signals).zip(actions) {
+            let (mut reactor, counters) = self.reactor::<O>(listeners, signals, &handler, &pool, log)?;
+            reactor.on_stop(action);
+            loops.push((reactor, counters));
         }
         let counters: Vec<_> = loops.iter().filter_map(|(_, counters)| counters.clone()).collect();
         let mut loops = loops.into_iter().map(|(reactor, _)| reactor);
@@ -440,11 +480,12 @@ impl Server {
     fn reactor<O: Observer>(
         &self,
         listeners: Vec<Listener>,
+        signals: Signals,
         handler: &Arc<dyn Handler>,
         pool: &Arc<Pool>,
         log: Option<&LogQueue>,
     ) -> io::Result<Counted<O>> {
-        let mut os = MioOs::new(listeners, Some(self.signals()?), Arc::clone(pool))?;
+        let mut os = MioOs::new(listeners, Some(signals), Arc::clone(pool))?;
         let files = Files::own(&self.config.files);
         let desk = os.desk();
         shortage::register(desk.inbox());
@@ -459,20 +500,42 @@ impl Server {
         let clients_max = self.config.limits.connections_max.div_ceil(self.config.loops());
         let mut reactor = Reactor::new(os, driver, clients_max);
         if let Some(log) = log.filter(|_| is_first).cloned() {
-            reactor.on_hang_up(move || log.reopen());
+            reactor.on_reopen(move || log.reopen());
         }
         Ok((reactor, counters))
     }
 
     /// What tells one loop, or the twin, to stop.
-    fn signals(&self) -> io::Result<Signals> {
-        let signals = if self.takes_signals { Signals::install()? } else { Signals::apart()? };
+    fn install_signals(&self, is_first: bool) -> io::Result<Signals> {
+        let signals = match (self.takes_signals, is_first) {
+            (true, true) => Signals::install()?,
+            (true, false) => Signals::install_another()?,
+            (false, _) => Signals::apart()?,
+        };
         self.handle.watch(signals.remote());
         Ok(signals)
     }
 
+    /// The actions that a graceful stop begins with, one for each loop.
+    fn stop_actions(&self, loops: usize) -> impl Iterator<Item = OnStop> {
+        let drain = self.config.timeouts.drain;
+        let report = Arc::new(StopReport::new(loops, drain, self.takes_signals));
+        let handle = self.handle.clone();
+        (0..loops).map(move |number| {
+            let (report, handle) = (Arc::clone(&report), handle.clone());
+            let action: OnStop = Box::new(move |signal, phases| {
+                report.add(signal, phases);
+                if number == 0 && signal == Signal::TerminalClosed {
+                    handle.stop_others();
+                }
+            });
+            action
+        })
+    }
+
     fn run_threads(mut self, log: Option<&LogQueue>) -> io::Result<Outcome> {
-        let signals = self.signals()?;
+        self.take_signals()?;
+        let signals = self.signals.pop_front().ok_or_else(|| io::Error::other("no signals"))?;
         let handler = self.handler();
         let files = Arc::new(Mutex::new(FileCache::new(&self.config.files)));
         let mut socket_files = Vec::new();
@@ -493,6 +556,7 @@ impl Server {
             log: log.cloned(),
             metrics: Arc::clone(&self.metrics),
             pool: self.pool(),
+            on_stop: Mutex::new(self.stop_actions(1).next().unwrap_or_else(|| Box::new(|_, _| {}))),
         };
         twin.run(sockets, signals)
     }

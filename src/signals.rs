@@ -2,12 +2,16 @@
 //!
 //! A signal handler may do next to nothing (signal-safety(7)); signal-hook's only writes one byte.
 
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use signal_hook::SigId;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::low_level::{pipe, unregister};
 
 /// How often a byte is written in a row while signals interrupt that.
@@ -18,10 +22,15 @@ const WRITE_TRIES: usize = 3;
 pub enum Signal {
     /// SIGINT: a graceful stop; the second one at once.
     Interrupt,
-    /// SIGTERM: the same.
+    /// SIGTERM: a graceful stop; the second one at once.
     Terminate,
-    /// SIGHUP: the terminal went, or a log was rotated. The access log is opened anew.
-    HangUp,
+    /// SIGQUIT: a graceful stop; the second one at once.
+    Quit,
+    /// SIGHUP after the controlling terminal was closed: a graceful stop. Shell and kernel may both
+    /// send it, so a second one means nothing.
+    TerminalClosed,
+    /// SIGUSR1, and SIGHUP otherwise: a log was rotated. The access log is opened anew.
+    Reopen,
 }
 
 impl Signal {
@@ -31,17 +40,45 @@ impl Signal {
         match self {
             Signal::Interrupt => 130,
             Signal::Terminate => 143,
-            Signal::HangUp => 129,
+            Signal::Quit => 131,
+            Signal::TerminalClosed | Signal::Reopen => 129,
         }
     }
 }
 
-/// The receiving end. The kind of a signal is in which pair its byte comes through, so there are three, and a
-/// fourth that wakes the poll for all of them.
+/// The terminal that this process was started in, if closing it should end the process.
+///
+/// Read once, before any signal is taken over: later SIGHUP is no longer ignored, even with
+/// nohup(1).
+static TERMINAL: LazyLock<Option<Terminal>> = LazyLock::new(|| {
+    let was_there = Terminal.open().is_ok();
+    (was_there && !is_ignored(SIGHUP)).then_some(Terminal)
+});
+
+/// The controlling terminal of this process (tty(4)).
+#[derive(Clone, Copy, Debug)]
+struct Terminal;
+
+impl Terminal {
+    fn open(self) -> io::Result<std::fs::File> {
+        let flags = OFlags::NOCTTY | OFlags::NONBLOCK;
+        OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open("/dev/tty")
+    }
+
+    /// Only ENXIO means that there is none any more. Any other error says nothing about the terminal.
+    fn is_gone(self) -> bool {
+        self.open().is_err_and(|error| error.raw_os_error() == Some(Errno::NXIO.raw_os_error()))
+    }
+}
+
+/// The receiving end. The kind of a signal is in which pair its byte comes through, so there is one
+/// for each, and one more that wakes the poll for all of them.
 #[derive(Debug)]
 pub struct Signals {
     wake: mio::net::UnixStream,
-    each: [(Signal, UnixStream); 3],
+    each: [(Signal, UnixStream); 5],
+    /// The terminal that SIGHUP is judged by; without one SIGHUP always means a rotated log.
+    terminal: Option<Terminal>,
     remote: Remote,
     registered: Vec<SigId>,
 }
@@ -69,9 +106,18 @@ impl Remote {
 }
 
 impl Signals {
-    /// Takes over SIGINT, SIGTERM and SIGHUP of this process, keeps SIGXFSZ (a full log) from ending it, and sees to it
-    /// that SIGCHLD is not ignored.
+    /// Takes over SIGINT, SIGTERM, SIGQUIT, SIGHUP and SIGUSR1 of this process. Keeps SIGUSR2 and
+    /// SIGXFSZ (a full log) from ending it, and sees to it that SIGCHLD is not ignored.
     pub fn install() -> io::Result<Self> {
+        let terminal = *TERMINAL;
+        let mut signals = Signals::open(true)?;
+        signals.terminal = terminal;
+        Ok(signals)
+    }
+
+    /// Takes them over for one more loop of the same server. The first loop alone decides whether the
+    /// terminal was closed: two that look at different moments may differ.
+    pub(crate) fn install_another() -> io::Result<Self> {
         Signals::open(true)
     }
 
@@ -98,9 +144,13 @@ impl Signals {
         };
         let (interrupt, _) = pair(Signal::Interrupt, SIGINT)?;
         let (terminate, by_hand) = pair(Signal::Terminate, SIGTERM)?;
-        let (hang_up, _) = pair(Signal::HangUp, SIGHUP)?;
+        let (quit, _) = pair(Signal::Quit, SIGQUIT)?;
+        let (hang_up, _) = pair(Signal::TerminalClosed, SIGHUP)?;
+        let (reopen, _) = pair(Signal::Reopen, SIGUSR1)?;
         if registers {
-            registered.push(signal_hook::flag::register(SIGXFSZ, Arc::default())?);
+            for number in [SIGUSR2, SIGXFSZ] {
+                registered.push(signal_hook::flag::register(number, Arc::default())?);
+            }
             if is_ignored(SIGCHLD) {
                 // By inheritance. Then the system reaps children by itself, and nobody learns how they ended
                 // (waitpid(2)). A handler that does nothing undoes that; a program that is started has the default.
@@ -109,7 +159,8 @@ impl Signals {
         }
         Ok(Signals {
             wake: mio::net::UnixStream::from_std(wake),
-            each: [interrupt, terminate, hang_up],
+            each: [interrupt, terminate, quit, hang_up, reopen],
+            terminal: None,
             remote: Remote(Arc::new((by_hand, bell))),
             registered,
         })
@@ -125,7 +176,8 @@ impl Signals {
         &mut self.wake
     }
 
-    /// The signals that came since the last call, one entry each.
+    /// The signals that came since the last call, one entry each. Opens the terminal if SIGHUP is among
+    /// them, which does not block.
     pub fn take(&mut self) -> Vec<Signal> {
         let mut bytes = [0; 64];
         // The bell first: what rings after this rings again.
@@ -135,6 +187,10 @@ impl Signals {
             while let Ok(count @ 1..) = pair.read(&mut bytes) {
                 came.extend(std::iter::repeat_n(*signal, count));
             }
+        }
+        if came.contains(&Signal::TerminalClosed) && !self.terminal.is_some_and(Terminal::is_gone) {
+            let hang_ups = came.iter_mut().filter(|signal| **signal == Signal::TerminalClosed);
+            hang_ups.for_each(|signal| *signal = Signal::Reopen);
         }
         came
     }

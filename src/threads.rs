@@ -5,6 +5,7 @@
 //! publishes when its phase gives up in an atomic, and when that time has come the reaper shuts the socket's
 //! reading half (both, when output is stuck), so that the worker wakes and does what the protocol says.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -32,7 +33,7 @@ use crate::observe::{Counters, Gauges, Observer, TwinTally};
 use crate::pace::{LeastRate, Pace};
 use crate::pump::{self, FilePart, Pumped, SentFile, Stream};
 use crate::reactor::os::{read_clocks, read_wall_clock, send_file, write_slices};
-use crate::reactor::{EVICTION_IDLE_MIN, Outcome, RELIEF_CONNECTIONS, RELIEF_INTERVAL};
+use crate::reactor::{EVICTION_IDLE_MIN, OnStop, Outcome, Phases, RELIEF_CONNECTIONS, RELIEF_INTERVAL};
 use crate::shortage::{self, Relief};
 use crate::signals::{Signal, Signals};
 use crate::watch::{Descriptor, Ready, Watched};
@@ -42,6 +43,10 @@ const STACK_BYTES: usize = if cfg!(debug_assertions) { 512 * KIB } else { 128 * 
 
 /// How long the acceptor leaves clients waiting when descriptors have run out.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// How long a graceful stop waits before it counts the connections: a worker that has just sent a
+/// response is idle a moment later. Nobody who presses Ctrl-C notices.
+const STOP_SETTLE: Duration = Duration::from_millis(20);
 
 /// How often the reaper looks at the file cache at the least: it is not told when the cache begins to fill.
 const SWEEP_LOOK: Duration = Duration::from_secs(10);
@@ -78,6 +83,7 @@ pub struct Twin {
     pub(crate) metrics: Arc<Metrics>,
     /// Workers for shared work that is long.
     pub(crate) pool: Arc<Pool>,
+    pub(crate) on_stop: Mutex<OnStop>,
 }
 
 impl std::fmt::Debug for Twin {
@@ -326,6 +332,18 @@ impl Shared {
         }
     }
 
+    /// The connections that a graceful stop waits for, by phase. Idle ones have been released.
+    fn under_way(&self) -> Phases {
+        let mut phases = [0; Phase::ALL.len()];
+        for (_, (_, line)) in &lock(&self.reaper).lines {
+            let phase = line.phase.load(Ordering::SeqCst);
+            if let Some(count) = phases.get_mut(usize::from(phase)).filter(|_| phase & MAY_GO == 0) {
+                *count += 1;
+            }
+        }
+        phases
+    }
+
     /// What all threads hold. Their buffers are their own affair.
     fn gauges(&self) -> Gauges {
         let mut gauges = Gauges { file_cache_bytes: lock(&self.files).bytes() as u64, ..Gauges::default() };
@@ -452,10 +470,13 @@ impl Acceptor {
         let mut retry = None;
         loop {
             let ready = self.wait(if retry.is_some() { &[] } else { &sockets }, retry)?;
-            for signal in self.signals.take() {
+            let mut signals = VecDeque::from(self.signals.take());
+            while let Some(signal) = signals.pop_front() {
                 match signal {
-                    Signal::HangUp => self.reopen_log(),
-                    Signal::Interrupt | Signal::Terminate => return self.stop(sockets),
+                    Signal::Reopen => self.reopen_log(),
+                    Signal::Interrupt | Signal::Terminate | Signal::Quit | Signal::TerminalClosed => {
+                        return self.stop(sockets, signal, signals);
+                    }
                 }
             }
             retry = None;
@@ -567,7 +588,13 @@ impl Acceptor {
     }
 
     /// A graceful stop: no new clients, idle ones are let go, the others get their answer.
-    fn stop(mut self, sockets: Vec<ListenSocket>) -> io::Result<Outcome> {
+    /// `signals` came together with the one that asked for it.
+    fn stop(
+        mut self,
+        sockets: Vec<ListenSocket>,
+        signal: Signal,
+        mut signals: VecDeque<Signal>,
+    ) -> io::Result<Outcome> {
         self.takes_all = true;
         for socket in &sockets {
             self.accept_from(socket);
@@ -576,22 +603,29 @@ impl Acceptor {
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.shared.release_idle();
         let cut_at = read_clocks().mono + self.twin.config.timeouts.drain;
+        self.wait(&[], Some(STOP_SETTLE))?;
+        lock(&self.twin.on_stop)(signal, &self.shared.under_way());
         loop {
             let open = self.shared.open.load(Ordering::SeqCst);
             if open == 0 {
                 return Ok(Outcome::Stopped);
+            }
+            while let Some(signal) = signals.pop_front() {
+                match signal {
+                    Signal::Reopen => self.reopen_log(),
+                    // Shell and kernel may both report it; only a person's second signal is a hurry.
+                    Signal::TerminalClosed => {}
+                    Signal::Interrupt | Signal::Terminate | Signal::Quit => {
+                        return Ok(Outcome::Killed(signal));
+                    }
+                }
             }
             let left = cut_at.saturating_duration_since(read_clocks().mono);
             if left.is_zero() {
                 return Ok(Outcome::Cut(open));
             }
             self.wait(&[], Some(left))?;
-            for signal in self.signals.take() {
-                match signal {
-                    Signal::HangUp => self.reopen_log(),
-                    Signal::Interrupt | Signal::Terminate => return Ok(Outcome::Killed(signal)),
-                }
-            }
+            signals.extend(self.signals.take());
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Hints for flags that do not exist: a near name of ours, or the answer for a flag of another server.
+//! Hints for flags that do not exist: a near name of ours, or the answer for a flag of another
+//! server.
 //!
-//! A suggestion that is not really near is worse than none: it sends people to a setting that does something
-//! else. Text in, text out; this file must not know how flags are parsed.
+//! A suggestion that is not really near is worse than none: it sends people to a setting that does
+//! something else. Text in, text out; this file must not know how flags are parsed.
 
 /// Advice for a flag of a common server that has no flag of that name here; `flag` has its dashes.
 pub(super) fn foreign(flag: &str) -> Option<&'static str> {
@@ -10,8 +11,8 @@ pub(super) fn foreign(flag: &str) -> Option<&'static str> {
     FOREIGN.iter().find(|(names, _)| of_row(names)).map(|(_, advice)| *advice)
 }
 
-/// Flags of Python's http.server, http-server, serve, Caddy, miniserve, darkhttpd, PHP and others, and the
-/// advice for each group.
+/// Flags of Python's http.server, http-server, serve, Caddy, miniserve, darkhttpd, PHP and others,
+/// and the advice for each group.
 const FOREIGN: [(&str, &str); 19] = [
     (
         "host hostname address addr listen ip interface interfaces",
@@ -52,7 +53,8 @@ const FOREIGN: [(&str, &str); 19] = [
     ("dotfiles hidden", "names that begin with a dot are never served, /.well-known excepted"),
 ];
 
-/// The name among `known` that `typed` was probably meant to be: one or two letters away, or its only completion.
+/// The name among `known` that `typed` was probably meant to be: one or two letters away, or its
+/// only completion.
 pub(super) fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
     let typed = typed.trim_start_matches('-').to_ascii_lowercase().replace('_', "-");
     let slips_max = match typed.len() {

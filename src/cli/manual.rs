@@ -139,7 +139,7 @@ fn exit_status() -> Roff {
         ("0", "Stopped, and everybody was served; or what was asked for was printed."),
         ("1", "Could not start, or clients were cut off at the drain timeout."),
         ("2", "Wrong usage, of the configuration file, too."),
-        ("130, 143", "Stopped at once by a second SIGINT, SIGTERM."),
+        ("130, 131, 143", "Stopped at once by a second SIGINT, SIGQUIT, SIGTERM."),
     ] {
         tagged(&mut roff, [bold(code)], meaning);
     }
@@ -148,18 +148,29 @@ fn exit_status() -> Roff {
 
 fn signals() -> Roff {
     let mut roff = section("SIGNALS");
-    for (signals, effect) in [
-        (
-            "SIGINT, SIGTERM",
-            "Graceful stop: no new clients, idle ones are let go, requests and downloads under way are finished. \
-             The same again stops at once.",
-        ),
-        ("SIGHUP", "The access log is opened anew."),
-    ] {
+    for (signals, effect) in SIGNALS {
         tagged(&mut roff, [bold(signals)], effect);
     }
     roff
 }
+
+/// All signals that mean something here, as README.md has them, too.
+const SIGNALS: [(&str, &str); 6] = [
+    (
+        "SIGINT (Ctrl-C), SIGTERM, SIGQUIT",
+        "Graceful stop: no new clients, idle ones are let go, requests and downloads under way are finished. The log says \
+         how many. A second one stops at once.",
+    ),
+    (
+        "SIGHUP",
+        "The access log is opened anew. If the server was started in a terminal and that is gone, a graceful stop, \
+         unless SIGHUP was ignored at the start (nohup).",
+    ),
+    ("SIGUSR1", "The access log is opened anew, terminal or not."),
+    ("SIGUSR2", "Nothing."),
+    ("SIGPIPE", "Nothing: a write to a closed pipe fails, and log lines for it are dropped and counted."),
+    ("SIGXFSZ", "Nothing: a log at its size limit drops lines and counts them, an upload there is refused."),
+];
 
 /// Those of `--help`: a command is indented by two, what it does by six.
 fn examples() -> Roff {
@@ -226,6 +237,14 @@ mod tests {
     fn the_sample_is_a_configuration_file_and_stands_in_the_readme() {
         assert!(include_str!("../../README.md").contains(&format!("```toml\n{SAMPLE}```")));
         assert!(page(Args::command()).contains("max\\-body = \"10MiB\""));
+    }
+
+    #[test]
+    fn the_table_of_signals_stands_in_the_readme() {
+        let readme = include_str!("../../README.md");
+        for (signals, effect) in SIGNALS {
+            assert!(readme.contains(&format!("| {signals} | {effect} |")), "| {signals} | {effect} |");
+        }
     }
 
     #[test]

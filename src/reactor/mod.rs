@@ -89,6 +89,12 @@ struct Stopping {
     killed_by: Option<Signal>,
 }
 
+/// Called when a graceful stop has begun, with the connections that it waits for by their phase.
+pub(crate) type OnStop = Box<dyn Fn(Signal, &Phases) + Send>;
+
+/// Connections by phase, in the order of [`Phase::ALL`].
+pub(crate) type Phases = [u64; Phase::ALL.len()];
+
 /// The loop and all it owns.
 pub struct Reactor<S: Os, O> {
     os: S,
@@ -118,7 +124,8 @@ pub struct Reactor<S: Os, O> {
     /// When connections were closed for that.
     relieved: Option<Instant>,
     stopping: Option<Stopping>,
-    on_hang_up: Box<dyn Fn() + Send>,
+    on_reopen: Box<dyn Fn() + Send>,
+    on_stop: OnStop,
 }
 
 /// For how many connections tables have room from the start, at the most.
@@ -150,13 +157,19 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             is_short: false,
             relieved: None,
             stopping: None,
-            on_hang_up: Box::new(|| {}),
+            on_reopen: Box::new(|| {}),
+            on_stop: Box::new(|_, _| {}),
         }
     }
 
-    /// What to do on SIGHUP.
-    pub(crate) fn on_hang_up(&mut self, call: impl Fn() + Send + 'static) {
-        self.on_hang_up = Box::new(call);
+    /// Sets the action that opens the logs anew.
+    pub(crate) fn on_reopen(&mut self, call: impl Fn() + Send + 'static) {
+        self.on_reopen = Box::new(call);
+    }
+
+    /// Sets the action that a graceful stop begins with.
+    pub(crate) fn on_stop(&mut self, call: OnStop) {
+        self.on_stop = call;
     }
 
     /// Turns until a signal stops it and the last client is served.
@@ -239,14 +252,18 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         for at in 0..self.events.len() {
             if let OsEvent::Signal(signal) = self.events[at] {
                 match signal {
-                    Signal::HangUp => {
+                    Signal::Reopen => {
                         // What was logged so far belongs into the old file.
                         if let Some(access) = &mut self.driver.access {
                             access.flush();
                         }
-                        (self.on_hang_up)();
+                        (self.on_reopen)();
                     }
-                    Signal::Interrupt | Signal::Terminate => self.stop(signal),
+                    // Shell and kernel may both report it; only a person's second signal is a hurry.
+                    Signal::TerminalClosed if self.stopping.is_some() => {}
+                    Signal::Interrupt | Signal::Terminate | Signal::Quit | Signal::TerminalClosed => {
+                        self.stop(signal);
+                    }
                 }
             }
         }
@@ -259,7 +276,6 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             return;
         }
         let cut_at = self.driver.now.mono + self.driver.config.timeouts.drain;
-        log::info!("stopping: {} connections are open", self.slots.len());
         // Who is in the listen queue has connected: accept them all, or closing the listener would reset them.
         let budget = 1 + self.connections_max / self.driver.config.limits.accepts_per_turn.max(1);
         for _ in 0..budget {
@@ -282,6 +298,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 self.close(id, CloseReason::Shutdown);
             }
         }
+        (self.on_stop)(signal, &self.gauges().phases);
     }
 
     pub(crate) fn outcome(&self) -> Option<Outcome> {

@@ -1,19 +1,19 @@
 //! The URLs of a listener: for an unspecified address those that this machine has.
 //!
-//! Nobody can open `http://0.0.0.0/`, and a phone in the same network cannot open `http://127.0.0.1/` either.
-//! This file must not know sockets.
+//! Nobody can open `http://0.0.0.0/`, and a phone in the same network cannot open
+//! `http://127.0.0.1/` either. This file must not know sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
-/// Addresses of one listener that are printed beside the loopback one: a machine with many has them for
-/// its containers, and they would hide the useful ones.
+/// Addresses of one listener that are printed beside the loopback one: a machine with many has them
+/// for its containers, and they would hide the useful ones.
 const ADDRESSES_SHOWN_MAX: usize = 4;
 
-/// One URL for each address at which a listener on `addr` is reached. For an unspecified one, that of this
-/// machine comes first and is followed by those that other machines can use.
+/// One URL for each address at which a listener on `addr` is reached. For an unspecified one, that
+/// of this machine comes first and is followed by those that other machines can use.
 pub(super) fn urls(addr: SocketAddr) -> Vec<String> {
     let loopback: IpAddr = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -28,8 +28,8 @@ fn url(ip: IpAddr, port: u16) -> String {
     format!("http://{}/", SocketAddr::new(ip, port))
 }
 
-/// The addresses of all interfaces that are up, in the order of the interfaces. None if the system does
-/// not tell: then the loopback address has to do.
+/// The addresses of all interfaces that are up, in the order of the interfaces. None if the system
+/// does not tell: then the loopback address has to do.
 fn of_this_machine() -> Vec<IpAddr> {
     let Ok(interfaces) = getifaddrs() else { return Vec::new() };
     let is_up = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;

@@ -250,7 +250,10 @@ impl Simulation {
             }
             match self.reactor.outcome() {
                 Some(Outcome::Stopped) if empty => break,
-                Some(Outcome::Cut(_) | Outcome::Killed(_)) => {
+                Some(Outcome::Killed(_)) => {
+                    return Err(self.failure("stopped at once, though nobody was in a hurry"));
+                }
+                Some(Outcome::Cut(_)) => {
                     if let Some(idle) = self.reactor.look().find(|seen| seen.phase == Phase::Idle) {
                         return Err(self.failure(&format!("{} was idle and had to be cut off", idle.id)));
                     }
@@ -271,7 +274,13 @@ impl Simulation {
     fn signal_within(&self, ns: u64) {
         let mut world = lock(&self.world);
         let at = world.now_ns + 1 + world.rng.below(ns);
-        world.signals.push_back((at, Signal::Terminate));
+        if world.rng.below(3) > 0 {
+            return world.signals.push_back((at, Signal::Terminate));
+        }
+        // A closed terminal is reported by the shell and by the kernel; a log may be rotated meanwhile.
+        let later = at + world.rng.below(ns);
+        let signals = [Signal::TerminalClosed, Signal::Reopen, Signal::TerminalClosed];
+        world.signals.extend([at, later, later].into_iter().zip(signals));
     }
 
     fn turn(&mut self) -> Result<(), Failure> {

@@ -433,7 +433,9 @@ impl World {
         while self.signals.front().is_some_and(|(at, _)| *at <= self.now_ns) {
             if let Some((_, signal)) = self.signals.pop_front() {
                 self.tell(|| format!("signal {signal:?}"));
-                for conn in self.conns.iter_mut().filter(|conn| !conn.server_closed) {
+                let open = self.conns.iter_mut().filter(|conn| !conn.server_closed);
+                // Where several signals come, the stop begins with the first.
+                for conn in open.filter(|conn| conn.answers_at_stop == usize::MAX) {
                     conn.answers_at_stop = conn.answers_begun();
                 }
                 events.push(OsEvent::Signal(signal));

@@ -355,7 +355,7 @@ type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 struct Users {
     hashes: HashMap<Vec<u8>, String>,
     cost_max: u32,
-    /// Users that no password fits, with the number of their line and what is wrong with it.
+    /// Users that no password fits, with the number of their line and the reason.
     disabled: HashMap<Vec<u8>, (usize, &'static str)>,
 }
 

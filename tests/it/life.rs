@@ -163,6 +163,88 @@ fn a_hang_up_without_a_log_is_harmless() {
     });
 }
 
+/// Signals come right behind the banner, before any request: they were taken over before that was
+/// printed.
+#[test]
+fn signals_of_other_servers_end_nothing_and_sigusr1_opens_the_log_anew() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let log = docroot.outside(&format!("usr-{model}.log"));
+        let flags = ["--reactors", "2", "--access-log", log.to_str().unwrap()];
+        let mut server = Server::start(model, &docroot.root(), &flags);
+        server.signal(Signal::USR2);
+        fs::rename(&log, log.with_extension("1")).unwrap();
+        server.signal(Signal::USR1);
+        until("there is a log again", || log.exists());
+        server.signal(Signal::USR2);
+        let mut client = used(server.port);
+        client.get("/after-the-signal").expect(404);
+        until("requests reach the new log", || {
+            fs::read_to_string(&log).is_ok_and(|text| text.contains("/after-the-signal"))
+        });
+        assert!(server.is_running());
+    });
+}
+
+#[test]
+fn sigquit_is_a_graceful_stop_and_the_second_one_no_more() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let mut server = Server::start(model, &docroot.root(), &[]);
+        server.signal(Signal::QUIT);
+        assert_eq!(server.wait_exit(), 0);
+        let mut server = Server::start(model, &docroot.root(), &[]);
+        let (_client, _) = download(server.port);
+        server.signal(Signal::QUIT);
+        until("it waits", || server.err.text().contains("a second SIGQUIT stops now"));
+        server.signal(Signal::QUIT);
+        assert_eq!(server.wait_exit(), 131);
+        // Two that come together are two.
+        let mut server = Server::start(model, &docroot.root(), &["--drain-timeout", "60"]);
+        let (_client, _) = download(server.port);
+        server.signal(Signal::INT);
+        server.signal(Signal::TERM);
+        assert!([130, 143].contains(&server.wait_exit()));
+    });
+}
+
+#[test]
+fn a_stop_tells_what_it_waits_for_and_only_then() {
+    let docroot = Docroot::new();
+    on_both(|model| {
+        let loops = if model == "reactor" { "2" } else { "1" };
+        let flags = ["--reactors", loops, "--drain-timeout", "20"];
+        let mut server = Server::start(model, &docroot.root(), &flags);
+        let _idle: Vec<Client> = (0..4).map(|_| used(server.port)).collect();
+        let _downloads: Vec<_> = (0..3).map(|_| download(server.port)).collect();
+        let mut upload = Client::connect(server.port);
+        let send = request("POST", "/api/echo", &["Expect: 100-continue"], b"hello");
+        upload.send(&send[..send.len() - 5]);
+        assert!(upload.read_some(1000).starts_with(b"HTTP/1.1 100 "));
+        server.signal(Signal::TERM);
+        until("it is told", || server.err.text().contains("stopping"));
+        let text = server.err.text();
+        assert_eq!(text.matches("stopping").count(), 1, "one line for all loops: {text}");
+        assert!(text.contains("20 s at most; a second signal stops now"), "{text}");
+        // A thread of the twin that has sent its response may still be at work when it is counted.
+        let counts = text.split_once("waiting for ").unwrap().1.split(", 20 s").next().unwrap();
+        let total: u32 = counts.split(' ').filter_map(|word| word.parse::<u32>().ok()).sum();
+        assert!(if model == "reactor" { total == 4 } else { total >= 4 }, "{text}");
+        assert!(
+            model != "reactor" || counts == "3 responses being sent and 1 request being received",
+            "{text}"
+        );
+        server.signal(Signal::INT);
+        assert_eq!(server.wait_exit(), 130);
+
+        let mut server = Server::start(model, &docroot.root(), &[]);
+        let _idle = used(server.port);
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait_exit(), 0);
+        assert!(!server.err.text().contains("waiting"), "{}", server.err.text());
+    });
+}
+
 /// Asserts that the program ended with one line that names `word`, and started nothing.
 #[track_caller]
 fn assert_refuses(more: &[&str], codes: &[i32], word: &str) {

@@ -57,6 +57,7 @@ mod sinks;
 mod split;
 mod stall;
 mod strace;
+mod terminal;
 mod tidy;
 mod twice;
 mod upload;

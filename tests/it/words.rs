@@ -1,4 +1,4 @@
-//! What the program writes to whom: the banner and the log, errors before the start, and responses that name
+//! Words of the program: the banner and the log, errors before the start, and responses that name
 //! no flags.
 
 use std::fs;
