@@ -167,7 +167,7 @@ impl Inbox {
     /// An inbox whose owner is woken by `wake`.
     ///
     /// A wake-up may fail. The owner must therefore look at [`Inbox::has_news`] at least every
-    /// [`INBOX_LOOK`](crate::config::INBOX_LOOK), whether it was woken or not.
+    /// [`INBOX_LOOK`], whether it was woken or not.
     #[must_use]
     pub fn new(wake: Wake) -> Self {
         Inbox {
