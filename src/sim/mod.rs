@@ -178,6 +178,7 @@ impl Simulation {
             signals: VecDeque::new(),
             coverage: Coverage::default(),
             log: record.then(String::new),
+            ran_out: false,
             asked_for: 0,
             rng,
         };
@@ -449,7 +450,7 @@ impl Simulation {
                 conn.taken.extend(conn.outbound.drain(..));
             }
             let what = (0..world.conns.len()).find_map(|at| {
-                verdict(&world.conns[at], &world.made, tight)
+                verdict(&world.conns[at], &world.made, tight || world.ran_out)
                     .err()
                     .map(|why| format!("client {at} {:?}: {why}", world.conns[at].manner))
             });
