@@ -178,7 +178,6 @@ impl Simulation {
             signals: VecDeque::new(),
             coverage: Coverage::default(),
             log: record.then(String::new),
-            ran_out: false,
             asked_for: 0,
             rng,
         };
@@ -450,7 +449,7 @@ impl Simulation {
                 conn.taken.extend(conn.outbound.drain(..));
             }
             let what = (0..world.conns.len()).find_map(|at| {
-                verdict(&world.conns[at], &world.made, tight || world.ran_out)
+                verdict(&world.conns[at], &world.made, tight)
                     .err()
                     .map(|why| format!("client {at} {:?}: {why}", world.conns[at].manner))
             });

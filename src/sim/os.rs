@@ -130,7 +130,6 @@ impl Os for SimOs {
         }
         if world.open >= world.open_max {
             world.coverage.note("fault", "no_descriptors");
-            world.ran_out = true;
             world.tell(|| "accept: no descriptors".into());
             return Err(rustix::io::Errno::MFILE.into());
         }

@@ -53,6 +53,8 @@ pub(super) fn verdict(conn: &SimConn, made: &BTreeSet<u64>, tight: bool) -> Resu
         || wanted.last
         || conn.manner == Manner::Staller
         || conn.manner == Manner::Vanisher
+        // In a full house a client that has sent no byte for the busy time gives way, without a word.
+        || (conn.server_closed && conn.sent == 0)
         // Stopping, evicting and timing out end a connection between two answers, never inside of one.
         // Without a buffer for requests behind the one in hand, its answer is the last.
         || (rest.is_empty() && conn.server_closed && (tight || !conn.fin_when_sent || conn.answers_at_stop != usize::MAX));

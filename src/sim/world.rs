@@ -210,8 +210,6 @@ pub(super) struct World {
     pub(super) signals: VecDeque<(u64, Signal)>,
     pub(super) coverage: Coverage,
     pub(super) log: Option<String>,
-    /// Descriptors ran out once: then connections that rest may be closed.
-    pub(super) ran_out: bool,
     /// Whose descriptors were asked for last: they have none, and this tells them apart.
     pub(super) asked_for: usize,
 }
