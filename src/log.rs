@@ -71,7 +71,10 @@ struct Shared {
 }
 
 enum Message {
+    /// Access lines that have waited for others.
     Access(Vec<u8>),
+    /// Access lines that the writer keeps for [`LOG_BUFFER_AGE`], so that others join them.
+    Gather(Vec<u8>),
     Record(Level, String, String),
     Flush(SyncSender<()>),
     /// Look at the flags.
@@ -101,6 +104,8 @@ impl LogQueue {
             receiver,
             access,
             print,
+            gathered: Vec::new(),
+            gathered_due: None,
             reported: 0,
             last_report: None,
             failing: None,
@@ -145,16 +150,20 @@ impl LogQueue {
     /// Hands over whole access lines. Gives back an empty buffer for the next ones if one is at hand. When the
     /// writer is too far behind, the lines are dropped and counted.
     pub fn access(&self, lines: Vec<u8>) -> Option<Vec<u8>> {
+        self.hand_over(lines, Message::Access)
+    }
+
+    fn hand_over(&self, lines: Vec<u8>, message: fn(Vec<u8>) -> Message) -> Option<Vec<u8>> {
         let bytes = lines.len();
         let queued = self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let refused = if queued > LOG_QUEUE_BYTES_MAX {
             self.call_writer();
             Some(lines)
         } else {
-            match self.send(Message::Access(lines)) {
+            match self.send(message(lines)) {
                 Ok(()) => None,
                 Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => match message {
-                    Message::Access(lines) => Some(lines),
+                    Message::Access(lines) | Message::Gather(lines) => Some(lines),
                     Message::Record(..) | Message::Flush(_) | Message::Wake => None,
                 },
             }
@@ -250,8 +259,8 @@ impl Drop for FlushGuard {
     }
 }
 
-/// The access lines of one loop on their way to the queue. It takes some 24 KiB with its first line and keeps them,
-/// so it is for a loop, not for a connection: threads share one.
+/// The access lines of one loop, or of one thread of the twin, on their way to the queue. The buffer takes some
+/// 24 KiB with its first line and keeps them.
 pub struct AccessBuffer {
     queue: LogQueue,
     format: LogFormat,
@@ -286,10 +295,20 @@ impl AccessBuffer {
 
     /// Hands over what there is. Call it when due, and once more when the loop ends.
     pub fn flush(&mut self) {
+        self.hand_over(Message::Access);
+    }
+
+    /// Hands over what there is before it is due; the writer lets lines of other threads join it. For a
+    /// thread that waits for its one client: nobody would call [`AccessBuffer::flush`] in time.
+    pub fn flush_early(&mut self) {
+        self.hand_over(Message::Gather);
+    }
+
+    fn hand_over(&mut self, message: fn(Vec<u8>) -> Message) {
         self.oldest = None;
         if !self.lines.is_empty() {
             let lines = std::mem::take(&mut self.lines);
-            self.lines = self.queue.access(lines).unwrap_or_default();
+            self.lines = self.queue.hand_over(lines, message).unwrap_or_default();
         }
     }
 }
@@ -398,6 +417,10 @@ struct Writer {
     receiver: Receiver<Message>,
     access: Option<AccessLog>,
     print: Print,
+    /// Lines that wait for others, which are written together with them.
+    gathered: Vec<u8>,
+    /// When the gathered lines are written at the latest; `None` while there are none.
+    gathered_due: Option<Instant>,
     /// How many of the dropped lines were spoken of.
     reported: u64,
     last_report: Option<Instant>,
@@ -408,10 +431,9 @@ struct Writer {
 impl Writer {
     fn run(mut self: Box<Self>, desk: &Mutex<Desk>) {
         loop {
-            let span = if self.unreported() > 0 { LOG_REPORT_INTERVAL } else { THREAD_REST };
-            match self.receiver.recv_timeout(span) {
+            match self.receiver.recv_timeout(self.span()) {
                 Ok(message) => self.take(message),
-                Err(RecvTimeoutError::Timeout) if self.unreported() > 0 => {}
+                Err(RecvTimeoutError::Timeout) if self.unreported() > 0 || self.gathered_due.is_some() => {}
                 Err(RecvTimeoutError::Timeout) => {
                     // Who sends looks here afterwards: either we find the message, or he finds us gone.
                     let mut desk = lock(desk);
@@ -429,21 +451,37 @@ impl Writer {
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            if self.gathered_due.is_some_and(|due| now() >= due) {
+                self.write_gathered();
+            }
             if self.unreported() > 0 && self.may_report() {
                 self.report_dropped();
             }
         }
+        self.write_gathered();
         self.report_dropped();
+    }
+
+    /// How long to wait for a message.
+    fn span(&self) -> Duration {
+        let span = if self.unreported() > 0 { LOG_REPORT_INTERVAL } else { THREAD_REST };
+        self.gathered_due.map_or(span, |due| due.saturating_duration_since(now()).min(span))
     }
 
     fn take(&mut self, message: Message) {
         if self.shared.reopen.swap(false, Ordering::Acquire) {
+            self.write_gathered();
             self.reopen();
         }
         match message {
-            Message::Access(lines) => self.write_access(lines),
+            Message::Access(lines) => {
+                self.write_gathered();
+                self.write_access(lines);
+            }
+            Message::Gather(lines) => self.gather(lines),
             Message::Record(level, target, text) => self.diagnose(level, &target, &text),
             Message::Flush(done) => {
+                self.write_gathered();
                 self.report_dropped();
                 // Whoever asked may have given up.
                 let _ = done.try_send(());
@@ -463,6 +501,25 @@ impl Writer {
         }
         if let Some(call) = self.shared.after_reopen.get() {
             call();
+        }
+    }
+
+    /// Keeps lines until there are enough of them, or the first one has waited long enough.
+    fn gather(&mut self, lines: Vec<u8>) {
+        self.gathered.extend_from_slice(&lines);
+        self.shared.give_spare(lines);
+        if self.gathered.len() >= LOG_BUFFER_BYTES {
+            self.write_gathered();
+        } else if self.gathered_due.is_none() {
+            self.gathered_due = Some(now() + LOG_BUFFER_AGE);
+        }
+    }
+
+    fn write_gathered(&mut self) {
+        self.gathered_due = None;
+        if !self.gathered.is_empty() {
+            let lines = std::mem::take(&mut self.gathered);
+            self.write_access(lines);
         }
     }
 
@@ -650,6 +707,7 @@ fn record_panic(queue: &LogQueue, info: &PanicHookInfo<'_>) {
 mod tests {
     use super::*;
     use crate::config::MIB;
+    use std::os::unix::net::UnixDatagram;
     use std::sync::mpsc;
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -682,6 +740,21 @@ mod tests {
     fn log_over(file: impl Into<std::os::fd::OwnedFd>) -> AccessLog {
         let stall = Duration::from_millis(1);
         AccessLog { target: LogTarget::Stdout, file: File::from(file.into()), torn: false, stall }
+    }
+
+    /// A writer that no thread runs and nothing is sent to.
+    fn idle_writer(queue: &LogQueue, access: Option<AccessLog>) -> Writer {
+        Writer {
+            shared: Arc::clone(&queue.shared),
+            receiver: sync_channel(1).1,
+            access,
+            print: Box::new(|_, _, _| {}),
+            gathered: Vec::new(),
+            gathered_due: None,
+            reported: 0,
+            last_report: None,
+            failing: None,
+        }
     }
 
     #[expect(clippy::disallowed_methods, reason = "any instant will do")]
@@ -810,15 +883,7 @@ mod tests {
     #[test]
     fn a_log_that_works_again_says_what_is_lost() {
         let (queue, _diagnostics) = queue(None);
-        let mut writer = Writer {
-            shared: Arc::clone(&queue.shared),
-            receiver: sync_channel(1).1,
-            access: None,
-            print: Box::new(|_, _, _| {}),
-            reported: 0,
-            last_report: None,
-            failing: None,
-        };
+        let mut writer = idle_writer(&queue, None);
         writer.note_lost("'log'", &io::ErrorKind::StorageFull.into(), 3);
         writer.note_written("'log'");
         assert_eq!(writer.failing, Some(3), "not within a second of the last report");
@@ -910,6 +975,66 @@ mod tests {
         drop(buffer);
         assert!(queue.flush(PATIENCE));
         assert_eq!(count_lines(&std::fs::read(&path).unwrap()), appended + 1);
+    }
+
+    /// The twin's threads hand lines over one by one; a system call for each would slow them down.
+    #[test]
+    fn lines_of_several_threads_are_written_together() {
+        let (reader, file) = UnixDatagram::pair().unwrap();
+        let written = || {
+            let mut piece = [0; 2 * LOG_BUFFER_BYTES];
+            let bytes = reader.recv(&mut piece).unwrap_or(0);
+            String::from_utf8(piece[..bytes].to_vec()).unwrap()
+        };
+        reader.set_nonblocking(true).unwrap();
+        let (queue, _diagnostics) = queue(None);
+        let mut writer = idle_writer(&queue, Some(log_over(file)));
+        let gather = |writer: &mut Writer, text: &str| {
+            queue.shared.queued_bytes.fetch_add(text.len(), Ordering::Relaxed);
+            writer.take(Message::Gather(text.into()));
+        };
+        gather(&mut writer, "a\n");
+        gather(&mut writer, "b\n");
+        assert_eq!(written(), "", "they wait for others");
+        assert!(writer.gathered_due.is_some());
+        writer.take(Message::Wake);
+        assert_eq!(written(), "");
+        writer.take(Message::Flush(sync_channel(1).0));
+        assert_eq!(written(), "a\nb\n", "one write, which is a message of its own here");
+        assert_eq!((writer.gathered_due, queue.shared.queued_bytes.load(Ordering::Relaxed)), (None, 0));
+
+        // Before the log is opened anew they go to the old file, and later lines do not pass them.
+        gather(&mut writer, "c\n");
+        queue.shared.reopen.store(true, Ordering::Relaxed);
+        writer.take(Message::Gather("d\n".into()));
+        assert_eq!((written(), written()), ("c\n".into(), String::new()));
+        writer.take(Message::Access("e\n".into()));
+        assert_eq!([written(), written()], ["d\n", "e\n"]);
+
+        // A full buffer does not wait.
+        let long = "x".repeat(LOG_BUFFER_BYTES - 3) + "\n";
+        gather(&mut writer, &long);
+        assert_eq!(written(), "");
+        gather(&mut writer, "y\n");
+        assert_eq!(written(), long + "y\n");
+        gather(&mut writer, "z\n");
+        drop(queue);
+        writer.receiver = sync_channel(1).1;
+        Box::new(writer).run(&Mutex::new(Desk { writer: None, is_called: false }));
+        assert_eq!(written(), "z\n", "lost with the last handle");
+    }
+
+    #[test]
+    fn a_line_that_no_other_joins_is_written_in_time() {
+        let (reader, file) = UnixDatagram::pair().unwrap();
+        reader.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (queue, _diagnostics) = queue(Some(log_over(file)));
+        let mut buffer = AccessBuffer::new(queue, LogFormat::Common);
+        for _ in 0..2 {
+            buffer.append(&entry(), some_instant());
+            buffer.flush_early();
+            assert!(reader.recv(&mut [0; 1024]).unwrap() > 0);
+        }
     }
 
     #[test]

@@ -781,7 +781,7 @@ impl Worker {
             wait = pump::pump(&mut self.client, &mut self.stream, &mut self.driver, self.id);
             if let Some(access) = &mut self.driver.access {
                 // This thread may sleep next; its lines must not.
-                access.flush();
+                access.flush_early();
             }
             if let Pumped::Closed(reason) = wait {
                 break reason;
@@ -794,7 +794,7 @@ impl Worker {
         self.driver.observer.closed(reason);
         Exchange::new(&mut self.client, &mut self.driver, self.id, 0).log_answers(true, read_wall_clock);
         if let Some(access) = &mut self.driver.access {
-            access.flush();
+            access.flush_early();
         }
         self.shared.dismiss(self.id);
         let watched = std::mem::take(&mut self.watched);

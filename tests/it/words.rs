@@ -94,8 +94,13 @@ fn a_rule_without_its_slash_is_told_at_the_start() {
         client.get("/hello.txt").expect(401);
         let field = format!("Authorization: Basic {}", base64("anna:geheim@private"));
         client.ask("GET", "/hello.txt", &[&field], b"").expect(200);
+        let warnings = ["--auth for 'anna' names no path", "--write-auth for 'bert' names no path"];
+        until("both warnings are there", || {
+            let text = server.err.text();
+            warnings.iter().all(|words| text.contains(words))
+        });
         let text = server.err.text();
-        for words in ["--auth for 'anna' names no path", "--write-auth for 'bert' names no path"] {
+        for words in warnings {
             assert_eq!(text.lines().filter(|line| line.contains(words)).count(), 1, "{text}");
         }
         assert!(!text.contains("geheim") && !text.contains("wort"), "{text}");
