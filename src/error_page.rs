@@ -10,7 +10,7 @@ use crate::http::{Body, Request, Response, Status};
 use crate::pages;
 
 /// An error response in the form that `Accept` prefers: as a page if `html`, else as a line of
-/// text. `detail` is one sentence of ours, never bytes of the peer's.
+/// text. `detail` is one sentence of ours; what it repeats of the request is escaped.
 ///
 /// Caches need to know that the form depends on the request (RFC 9110 section 12.5.5). For
 /// responses that are text whatever the request prefers, see [`text_error`].

@@ -6,8 +6,10 @@
 //! connections or HTTP; its callers pass the time, and only the writer thread reads a clock of its own.
 
 mod entry;
+mod once;
 
 pub use entry::{AccessEntry, clf_time, format_entry};
+pub(crate) use once::{Once, shorten};
 
 use crate::config::{
     LOG_BUFFER_AGE, LOG_BUFFER_BYTES, LOG_MESSAGE_BYTES_MAX, LOG_QUEUE_BYTES_MAX, LOG_QUEUE_MAX,

@@ -9,24 +9,16 @@
 //! Single files are not protected: such a request has to know their names. Must not know what is
 //! asked for, nor by which flags a name came to be known.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use super::hosts::{Name, host_of};
 use crate::config::{AllowedHost, Config};
 use crate::error_page::{error, wants_html};
 use crate::handler::{Answer, Context, Handler, Peer};
 use crate::http::{Request, Response, Status, target};
-use crate::jobs::lock;
-
-/// Foreign names that are logged, each once. A peer chooses the names, so that there have to be so
-/// few of them.
-const NAMES_LOGGED_MAX: usize = 64;
-
-/// Bytes of a foreign name that are shown: more than any name in the DNS has.
-const NAME_SHOWN_BYTES_MAX: usize = 255;
+use crate::log::{Once, shorten};
 
 /// Headers of which a single one shows that a proxy forwarded the request, beside those that begin
 /// with [`FORWARDED`]. Their values are never believed: a client can send them as well.
@@ -39,7 +31,7 @@ const FORWARDED: &[u8] = b"x-forwarded-";
 #[derive(Debug)]
 pub(crate) struct Names {
     known: Known,
-    logged: Mutex<BTreeSet<Box<[u8]>>>,
+    logged: Once,
 }
 
 #[derive(Debug)]
@@ -61,7 +53,7 @@ impl Names {
                 Known::These(vhosts.chain(allowed.iter().flat_map(names_of)).collect())
             }
         };
-        Names { known, logged: Mutex::default() }
+        Names { known, logged: Once::default() }
     }
 
     /// True if this server is known by the name that the request asks for. A request without a name
@@ -83,7 +75,7 @@ impl Names {
     /// sentence that the client reads. Logs each such name once.
     pub(crate) fn refuse(&self, request: &Request<'_>, consequence: &str) -> Response {
         let host = host_of(request.authority().unwrap_or_default());
-        let shown = &host[..host.len().min(NAME_SHOWN_BYTES_MAX)];
+        let shown = shorten(host);
         self.log_once(shown);
         let why = match host.is_empty() {
             true => format!("the request names no host, so {consequence}"),
@@ -102,20 +94,13 @@ impl Names {
     }
 
     fn log_once(&self, name: &[u8]) {
-        let mut logged = lock(&self.logged);
-        if logged.len() >= NAMES_LOGGED_MAX || !logged.insert(name.to_ascii_lowercase().into()) {
-            return;
-        }
-        match name.is_empty() {
+        self.logged.log(name, "unknown names", || match name.is_empty() {
             true => log::warn!("refused a request that names no host (403)"),
             false => log::warn!(
                 "refused a request for the name '{}' (403); --allow-host makes a name known to this server",
                 name.escape_ascii()
             ),
-        }
-        if logged.len() == NAMES_LOGGED_MAX {
-            log::warn!("refused requests for {NAMES_LOGGED_MAX} unknown names; further ones are not logged");
-        }
+        });
     }
 }
 
@@ -333,16 +318,10 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_foreign_names_are_kept() {
+    fn a_long_foreign_name_is_cut() {
+        let head = format!("GET /a HTTP/1.1\r\nHost: {}.example\r\n\r\n", "x".repeat(400));
         let names = names("127.0.0.1", &[]);
-        for number in 0..2 * NAMES_LOGGED_MAX {
-            let host = format!("{}{number}.example", "x".repeat(400));
-            let head = format!("GET /a HTTP/1.1\r\nHost: {number}.{host}\r\n\r\n");
-            let refused = with_request(&head, |request| names.refusal(request)).unwrap();
-            assert!(refused.body().len().unwrap() < 500);
-        }
-        let logged = lock(&names.logged);
-        assert_eq!(logged.len(), NAMES_LOGGED_MAX);
-        assert!(logged.iter().all(|name| name.len() <= NAME_SHOWN_BYTES_MAX));
+        let refused = with_request(&head, |request| names.refusal(request)).unwrap();
+        assert!(refused.body().len().unwrap() < 500);
     }
 }

@@ -35,6 +35,7 @@ use crate::http::request::{Content, KeptHead};
 use crate::http::target::{encode_path, normalize};
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::{Then, lock};
+use crate::log::Once;
 use crate::pace::LeastRate;
 use crate::places::{Places, Taken};
 use crate::site::{Names, WriteGuards};
@@ -71,6 +72,8 @@ pub(crate) struct Uploads {
 pub(crate) struct Desk {
     guards: WriteGuards,
     partners: Partners,
+    /// Origins of pages that were refused and logged.
+    foreign: Once,
     /// Bounds how many are under way.
     places: Arc<Places>,
     /// Held from the look at what is there to the change of it, so that of two writers with the same condition one
@@ -93,6 +96,7 @@ impl Desk {
         Desk {
             guards,
             partners: Partners::of(&config.site.cors),
+            foreign: Once::default(),
             places: Places::for_senders(
                 config.limits.uploads_max,
                 LeastRate::of(&config.limits, &config.timeouts),
@@ -165,6 +169,9 @@ impl Handler for Uploads {
                 if !self.lets_write(&ask, request, cx) {
                     return self.names.refuse(request, "nothing can be written").into();
                 }
+                if origin::is_foreign(request, &self.desk.partners) {
+                    return origin::refuse(request, &self.desk.foreign).into();
+                }
                 match ask.check(request) {
                     Err(refusal) => ask.refuse(refusal).into(),
                     Ok(()) => change(ask, request, token, cx),
@@ -232,9 +239,6 @@ fn in_job(
 impl Ask {
     /// What the head alone forbids.
     fn check(&self, request: &Request<'_>) -> Result<(), Refusal> {
-        if origin::is_foreign(request, &self.desk.partners) {
-            return Err(Refusal::new(Status::FORBIDDEN, "a page of another site asks for this"));
-        }
         place::check_path(&self.path)?;
         match request.method() {
             // A name that came here in another way can be removed.

@@ -6,7 +6,9 @@
 //! A page whose own name leads to this machine (DNS rebinding) counts as a page of this site here.
 //! The rule about names (`site/names.rs`) refuses its requests.
 
-use crate::http::Request;
+use crate::error_page::{error, wants_html};
+use crate::http::{Request, Response, Status};
+use crate::log::{Once, shorten};
 
 /// Origins of other sites whose pages may write.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +46,60 @@ pub(super) fn is_foreign(request: &Request<'_>, partners: &Partners) -> bool {
         (Some(origin), None) => !is_origin_of(origin, request.authority().unwrap_or_default()),
         (Some(_), Some(_)) => true,
     }
+}
+
+/// Refuses what [`is_foreign`] recognised, and names both sides: if a proxy changes `Host`, a page
+/// of this very site looks like one of another. Logs each origin once, with a remedy.
+pub(super) fn refuse(request: &Request<'_>, logged: &Once) -> Response {
+    let mut origins = request.fields().all("origin");
+    let host = shown(request.authority().unwrap_or_default());
+    let target = match host.is_empty() {
+        true => "the request names no host".to_owned(),
+        false => format!("the request is for {host}"),
+    };
+    let page = match (origins.next(), origins.next()) {
+        (None, _) => "the page is from another site".to_owned(),
+        (Some(b"null"), None) => "the page has no origin (Origin: null)".to_owned(),
+        (Some(origin), None) => format!("the page is from {}", shown(origin)),
+        (Some(_), Some(_)) => "the request has several Origin headers".to_owned(),
+    };
+    let site = request.field("sec-fetch-site").map(shown);
+    let site = site.map_or_else(String::new, |site| format!(" (Sec-Fetch-Site: {site})"));
+    let sentence = format!("{page}{site}, but {target}");
+    let origin = request.fields().only("origin").ok().flatten();
+    logged.log(origin.unwrap_or_default(), "pages of other sites", || match origin {
+        Some(origin) if is_origin(origin) => log::warn!(
+            "refused to write for a page (403): {sentence}; if a proxy changes Host, have it pass that on, \
+             or allow the page with --cors {}",
+            shown(origin)
+        ),
+        _ => log::warn!("refused to write for a page (403): {sentence}"),
+    });
+    error(
+        Status::FORBIDDEN,
+        &format!("{sentence}; a page may write to its own site only"),
+        wants_html(request),
+    )
+    .with_field("X-Content-Type-Options", "nosniff")
+}
+
+/// A name or header value of the peer, cut and escaped: only what origins consist of is left.
+fn shown(value: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in shorten(value) {
+        match byte {
+            b':' | b'/' | b'.' | b'-' | b'_' | b'[' | b']' => text.push(char::from(*byte)),
+            _ if byte.is_ascii_alphanumeric() => text.push(char::from(*byte)),
+            _ => text.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    text
+}
+
+/// True for an origin that `--cors` can name: a scheme and a host.
+fn is_origin(origin: &[u8]) -> bool {
+    let host = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+    host.is_some_and(|host| !host.is_empty() && shown(host).as_bytes() == host)
 }
 
 /// Whether pages at this authority have that origin. The scheme is not known here: a proxy in front may do TLS.

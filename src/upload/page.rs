@@ -72,11 +72,13 @@ const pause=ms=>new Promise(done=>setTimeout(done,ms))
 const ask=(item,method,url,fields,body)=>new Promise(done=>{
 const x=item.request=new XMLHttpRequest(),from=item.offset
 x.open(method,url)
+x.setRequestHeader('Accept','text/plain')
 for(const name in fields)x.setRequestHeader(name,fields[name])
 x.upload.onprogress=event=>body&&show(item,from+event.loaded)
-x.onloadend=()=>done(x)
+x.onloadend=()=>{item.why=why(x);done(x)}
 x.send(body)
 })
+const why=x=>x.status===403&&x.responseText.split('\n')[1]||''
 const show=(item,bytes,word)=>{
 item.bar.value=item.file.size?bytes/item.file.size:+!!word
 item.said.textContent=word||size(bytes)+' of '+size(item.file.size)
@@ -93,8 +95,8 @@ let path=''
 for(const name of names){
 path+=name+'/'
 if(!made.has(path))made.set(path,ask(item,'MKCOL',href(path)))
-const {status}=await made.get(path)
-if(status!==201&&status!==405){made.delete(path);return status}
+const x=await made.get(path)
+if(x.status!==201&&x.status!==405){made.delete(path);item.why=why(x);return x.status}
 }
 return 201
 }
@@ -145,7 +147,7 @@ if(item.bad){item.bad=false;bad--}
 show(item,item.file.size,'done');button(item,'')
 report(++ended+(ended===1?' file':' files')+' uploaded')
 }else if(status===412)fail(item,'is there already','Replace',()=>{item.replace=true;again(item)})
-else fail(item,WORDS[status]||'failed ('+status+')','Again',()=>again(item))
+else fail(item,item.why||WORDS[status]||'failed ('+status+')','Again',()=>again(item))
 next()
 }
 const again=item=>{waiting.push(item);next()}

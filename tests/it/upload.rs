@@ -854,6 +854,98 @@ fn pages_of_other_sites_write_nothing() {
     });
 }
 
+/// Behind a proxy that changes Host, a page of this very site looks like one of another. The 403 names
+/// both sides, so that somebody can find that out.
+#[test]
+fn a_page_that_may_not_write_is_told_both_names() {
+    let long = format!("http://{}.lan", "x".repeat(3000));
+    let cut = format!("the page is from {}, but", &long[..255]);
+    let cases = [
+        ("Origin: http://files.lan", "the page is from http://files.lan, but"),
+        ("Origin: http://127.0.0.1:1", "the page is from http://127.0.0.1:1, but"),
+        (
+            "Origin: https://files.lan:8443\r\nSec-Fetch-Site: same-site",
+            "files.lan:8443 (Sec-Fetch-Site: same-site), ",
+        ),
+        ("Sec-Fetch-Site: cross-site", "the page is from another site (Sec-Fetch-Site: cross-site), but"),
+        ("Origin: null", "the page has no origin (Origin: null), but"),
+        ("Origin: http://a.lan\r\nOrigin: http://b.lan", "the request has several Origin headers, but"),
+        ("Origin: http://<b>\"&'\u{202e}", "http://\\x3cb\\x3e\\x22\\x26\\x27\\xe2\\x80\\xae, but"),
+        (&format!("Origin: {long}"), &cut),
+    ];
+    on_both(|model| {
+        let docroot = docroot();
+        let server = start(model, &docroot, &[]);
+        let (kind, content) = form(&[("name=f; filename=a", b"x")]);
+        let begun = put(&server, "/up/part", &["Upload-Complete: ?0"], b"x").expect(201);
+        let begun = begun.must("location");
+        for (lines, expected) in cases {
+            for (method, path, more, content) in [
+                ("PUT", "/up/a", "", &b"x"[..]),
+                ("POST", "/up/", kind, &content),
+                ("DELETE", "/up/a", "", b""),
+                ("MKCOL", "/up/a/", "", b""),
+                ("PATCH", begun, "Content-Type: application/partial-upload\r\nUpload-Offset: 1", b"y"),
+                ("DELETE", begun, "", b""),
+            ] {
+                for (accept, is_page) in [("*/*", false), ("text/html", true)] {
+                    let accept = format!("Accept: {accept}");
+                    let fields: Vec<&str> =
+                        [lines, more, &accept].into_iter().filter(|line| !line.is_empty()).collect();
+                    let got = Client::connect(server.port).ask(method, path, &fields, content).expect(403);
+                    let text = got.text();
+                    assert!(text.contains(expected) && text.len() < 3000, "{method} {lines}: {text}");
+                    assert!(text.contains("the request is for localhost;"), "{method} {lines}: {text}");
+                    assert!(!text.contains("--cors") && !text.contains("//<"), "{text}");
+                    assert_eq!(got.must("content-type").starts_with("text/html"), is_page);
+                    assert_eq!(got.must("x-content-type-options"), "nosniff");
+                }
+            }
+        }
+        // Without Host there is no name to compare with.
+        let mut old = Client::connect(server.port);
+        old.send("PUT /up/a HTTP/1.0\r\nOrigin: http://files.lan\r\nContent-Length: 1\r\n\r\nx");
+        let got = old.response().expect(403);
+        assert!(got.text().contains("from http://files.lan, but the request names no host"), "{got:?}");
+        // Where another name is asked for, that one is repeated, without the port that is implied.
+        let ask = |host: &str| {
+            let mut client = Client::connect(server.port);
+            let origin = "Origin: http://nas.localhost\r\nContent-Length: 1";
+            client.send(format!("PUT /up/a HTTP/1.1\r\nHost: {host}\r\n{origin}\r\n\r\nx"));
+            client.response()
+        };
+        let got = ask("nas.localhost:81").expect(403);
+        assert!(
+            got.text().contains("http://nas.localhost, but the request is for nas.localhost:81"),
+            "{got:?}"
+        );
+        ask("nas.localhost:80").expect(201);
+        // The log has the remedy, once for each origin that can be named.
+        until("the last one is logged", || server.err.text().contains("nas.localhost:81"));
+        let log = server.err.text();
+        let count = |words: &str| log.matches(words).count();
+        assert_eq!(count("--cors http://files.lan\n"), 1, "{log}");
+        assert_eq!(count("--cors http://127.0.0.1:1\n"), 1, "{log}");
+        assert_eq!(count("(Origin: null)"), 1, "{log}");
+        assert!(!log.contains("--cors null") && !log.contains("--cors http://\\"), "{log}");
+    });
+}
+
+/// Names that are logged are few, since clients choose them.
+#[test]
+fn refused_pages_cannot_fill_the_log() {
+    on_both(|model| {
+        let docroot = docroot();
+        let server = start(model, &docroot, &[]);
+        let mut client = Client::connect(server.port);
+        for number in 0..100 {
+            client.ask("DELETE", "/up/a", &[&format!("Origin: http://{number}.lan")], b"").expect(403);
+        }
+        until("the end is logged", || server.err.text().contains("further ones are not logged"));
+        assert_eq!(server.err.text().matches("refused to write").count(), 64);
+    });
+}
+
 /// A page of another site has its own name lead here for a moment (DNS rebinding): then it is of this site, as far as
 /// browsers know. What only this machine reaches is no help then; its name is.
 #[test]
@@ -1297,8 +1389,9 @@ doc.body.dispatchEvent(new win.DragEvent('drop',{dataTransfer:dropped,bubbles:tr
 // What fails says why, and what is cancelled stops.
 async doc=>{
 choose(doc,0,[file('too large.bin',49<<20),file('.hidden',1),file('cancelled.bin',2<<20)])
+choose(doc,1,[file('z.txt',1,'.dir/z.txt')])
 doc.querySelectorAll('li button')[2].click()
-await until(doc,()=>doc.querySelectorAll('li.bad').length===3)
+await until(doc,()=>doc.querySelectorAll('li.bad').length===4)
 say(rows(doc).join())
 const live=[...doc.querySelectorAll('.up [aria-live],.up [role=status]')]
 say('live '+live.map(one=>one.localName+(one.textContent?' reports':' is silent')).join())
@@ -1326,7 +1419,9 @@ fn a_browser_uploads_files_and_folders_and_says_how_it_goes() {
             "\nsmall.txt: is there already\n",
             "\nlisted ../,dir/,large.bin,small.txt\n",
             "\nlisted ../,dir/,dropped.txt,large.bin,small.txt\n",
-            "\ntoo large.bin: larger than 48.0 MiB, the limit of this server,.hidden: not allowed here,cancelled.bin: cancelled\n",
+            "\ntoo large.bin: larger than 48.0 MiB, the limit of this server,\
+             .hidden: names that begin with a dot are not taken,cancelled.bin: cancelled,\
+             .dir/z.txt: names that begin with a dot are not taken\n",
             // The list is no live region: a screen reader would repeat all of it at each step of a bar.
             "\nlive p reports\nover\n",
         ] {
