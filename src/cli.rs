@@ -522,7 +522,7 @@ struct FileArgs {
     /// Reload pages in browsers when a file changes
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_LIVE_RELOAD", hide_env = true)]
     live_reload: bool,
-    /// Serve this page where a browser finds nothing [without a value: /index.html]
+    /// Serve this page where nothing is found [without a value: /index.html]
     #[arg(long, value_name = "PATH", value_parser = page, num_args = 0..=1, default_missing_value = "/index.html")]
     #[arg(require_equals = true, env = "WHIRLIGIG_SPA", hide_env = true)]
     spa: Option<String>,

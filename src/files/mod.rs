@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::config::{FileOptions, PATH_BYTES_MAX};
-use crate::error_page::{error, text_error, wants_html};
+use crate::error_page::{error, takes_html, text_error, wants_html};
 use crate::handler::{Answer, Context, Handler, Now, When, method_not_allowed};
 use crate::http::conditional::{self, Precondition, Validators};
 use crate::http::date::fmt_http_date;
@@ -441,8 +441,7 @@ fn attempts<'a>(
             .then(|| Attempt { path: Cow::Owned([path, b".html"].concat()), role: Role::Asked })
     };
     let spa = move || {
-        // An image that is missing is missing; a page may be one that the application makes.
-        let page = options.spa.as_deref().filter(|_| wants_html(request))?;
+        let page = options.spa.as_deref().filter(|_| may_be_of_app(path, request))?;
         Some(Attempt { path: Cow::Borrowed(page.as_bytes()), role: Role::Asked })
     };
     let missing = move || page_for(docroot, Status::NOT_FOUND);
@@ -450,6 +449,14 @@ fn attempts<'a>(
     let later: [Box<dyn Fn() -> Option<Attempt<'a>> + 'a>; 3] =
         [Box::new(clean), Box::new(spa), Box::new(missing)];
     itself.into_iter().chain(later.into_iter().filter_map(|attempt| attempt()))
+}
+
+/// Whether a path without a file may be one of the pages that the application makes. An image or a
+/// script that is missing is missing: their requests name other types, or their paths an extension.
+fn may_be_of_app(path: &[u8], request: &Request<'_>) -> bool {
+    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let has_extension = memchr::memrchr(b'.', name).is_some_and(|dot| dot + 1 < name.len());
+    wants_html(request) || (!has_extension && takes_html(request))
 }
 
 /// The docroot's own page for this status, if it is to have one.

@@ -60,6 +60,21 @@ pub fn preferred<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, offers: &[&st
     winner
 }
 
+/// True if no media range in `Accept` ranks above those that cover `offer`: with a higher weight, or
+/// with an equal one and less wide. So it is true for `*/*`, and without `Accept`.
+pub fn is_first_choice<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, offer: &str) -> bool {
+    let (mut asked, mut others, mut own) = (false, None, None);
+    for range in accept_lines.flat_map(|line| split_unquoted(line, b',')).filter_map(MediaRange::parse) {
+        asked = true;
+        match range.fits(offer.as_bytes()) {
+            Some(found) => own = own.max(Some(found)),
+            None => others = others.max(Some((range.weight, range.coverage()))),
+        }
+    }
+    let own = own.map(|found| (found.weight, found.specificity.coverage()));
+    !asked || own.is_some_and(|own| own.0 > 0 && Some(own) >= others)
+}
+
 impl Specificity {
     /// Parameters only say which range speaks for an offer: an offer they fit is named, as it is
     /// without them.
@@ -200,6 +215,14 @@ impl<'a> MediaRange<'a> {
             None => 1000,
         };
         Some(MediaRange { main, sub, parameters, weight })
+    }
+
+    fn coverage(&self) -> Coverage {
+        match (self.main, self.sub) {
+            (b"*", _) => Coverage::Any,
+            (_, b"*") => Coverage::Type,
+            _ => Coverage::Named,
+        }
     }
 
     fn fits(&self, offer: &[u8]) -> Option<Match> {

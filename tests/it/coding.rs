@@ -283,6 +283,38 @@ fn names_without_html_and_pages_for_what_is_missing() {
         ask(client, "/users/17", &[browser]).expect(200).with_body("home");
         ask(client, "/logo.png", &["Accept: image/*"]).expect(404).with_body("nothing here, friend");
         ask(client, "/about.html", &[browser]).expect(200).with_body("about us");
+        // A client that takes anything may be after a page, unless the path names a file.
+        for accept in [
+            "Accept: */*",
+            "Accept:",
+            "X-None: 1",
+            "Accept: text/*",
+            "Accept: text/html, text/plain",
+            "Accept: application/json;q=0.5, */*;q=0.8",
+            "Accept: *",
+        ] {
+            for path in ["/users/17", "/users/17?v=1.2", "/users/", "/v1.2/users", "/users/a."] {
+                ask(client, path, &[accept]).expect(200).with_body("home");
+                assert!(ask(client, path, &[accept]).varies_by("accept"), "{path}");
+                client.ask("HEAD", path, &[accept], b"").expect(200);
+            }
+            for path in ["/missing.js", "/a/b.css?c", "/x.woff2", "/users/john.doe", "/a%2Ejs"] {
+                ask(client, path, &[accept]).expect(404);
+            }
+        }
+        // These name something that is liked better, or refuse a page.
+        for accept in [
+            "Accept: image/avif,image/webp,*/*;q=0.8",
+            "Accept: application/json, text/plain, */*",
+            "Accept: text/css,*/*;q=0.1",
+            "Accept: application/json",
+            "Accept: text/html;q=0, */*",
+            "Accept: */*;q=0",
+        ] {
+            ask(client, "/users/17", &[accept]).expect(404);
+        }
+        // A page that a browser goes to may be called anything.
+        ask(client, "/users/john.doe", &[browser]).expect(200).with_body("home");
         // What depends on who asks says so, or a cache gives one the answer of the other.
         let bare = Server::start(model, &docroot.root(), &["--spa"]);
         let plain = Server::start(model, &docroot.root(), &[]);
