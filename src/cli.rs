@@ -561,11 +561,12 @@ struct SiteArgs {
     /// Redirects and rewrites, one a line
     #[arg(long, value_name = "FILE", env = "WHIRLIGIG_RULES", hide_env = true)]
     rules: Option<PathBuf>,
-    /// HOST=ROOT: a host with a folder of its own; *.NAME is all below it; repeatable
+    /// HOST[,HOST]=ROOT: hosts with a folder of their own; *.NAME is all below it, .NAME both;
+    /// repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_vhost, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_VHOST", hide_env = true)]
     vhost: Vec<Vhost>,
-    /// Answer 421 for hosts without a --vhost
+    /// Answer 421 for hosts without a --vhost, but for health and metrics
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_STRICT_HOSTS", hide_env = true)]
     #[arg(hide_short_help = true)]
     strict_hosts: bool,

@@ -572,12 +572,13 @@ pub enum AllowedHost {
     Suffix(String),
 }
 
-/// A host with a folder of its own.
+/// A folder of its own for a host with one or more names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vhost {
-    /// Its name in lower case, without a port; `*.example.org` for all names below that.
-    pub host: String,
-    /// Its folder.
+    /// The names of the host, in lower case and without a port. `*.example.org` stands for all names
+    /// below that one, `.example.org` for the name as well.
+    pub hosts: Vec<String>,
+    /// The folder.
     pub root: PathBuf,
 }
 

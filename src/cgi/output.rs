@@ -100,7 +100,8 @@ impl Draft {
 
     fn judge(self) -> Result<Head, &'static str> {
         let Draft { status, location, content_bytes, has_type, headers, closes } = self;
-        let is_local = |to: &[u8]| to.starts_with(b"/") && !to.starts_with(b"//");
+        // A fragment is the client's to use (RFC 3875 section 6.2.2 knows none).
+        let is_local = |to: &[u8]| to.starts_with(b"/") && !to.starts_with(b"//") && !to.contains(&b'#');
         let answer = match (status, location, has_type) {
             (None, Some(to), false) if is_local(&to) => Kind::Local(to),
             (Some(status), ..) if status.is_bodiless() => Kind::Bare(status),
@@ -162,6 +163,7 @@ mod tests {
         check("Status: 204\nContent-Type: text/html\n\n", Ok(("bare 204", html)));
         check("Status: 403 No\n\n", Ok(("bare 403", "")));
         check("Location: /a?b\n\n", Ok(("local /a?b", r"Location: /a?b\r\n")));
+        check("Location: /a?b#c\n\n", Ok(("bare 302", r"Location: /a?b#c\r\n")));
         check("Location: http://a/\n\n", Ok(("bare 302", r"Location: http://a/\r\n")));
         check("Location: //a/\n\n", Ok(("bare 302", r"Location: //a/\r\n")));
         check("Status: 303\nLocation: /a\n\n", Ok(("bare 303", r"Location: /a\r\n")));

@@ -636,10 +636,11 @@ pub(crate) fn read_ahead(file: &OpenFile, offset: u64, len: u64) {
     }
 }
 
-/// Whether a normalised path has a component that begins with a dot. `/.well-known/` is meant to be seen
-/// (RFC 8615).
+/// Whether a normalised path has a component that begins with a dot. `/.well-known`, a folder, is meant
+/// to be seen (RFC 8615).
 pub(crate) fn is_hidden(path: &[u8]) -> bool {
-    let path = path.strip_prefix(b"/.well-known").filter(|rest| rest.starts_with(b"/")).unwrap_or(path);
+    let rest = path.strip_prefix(b"/.well-known").filter(|rest| matches!(rest, [] | [b'/', ..]));
+    let path = rest.unwrap_or(path);
     path.starts_with(b".") || memchr::memmem::find(path, b"/.").is_some()
 }
 
@@ -675,7 +676,8 @@ mod tests {
             (b"/a/.b/c", true),
             (b"/.well-known/security.txt", false),
             (b"/.well-known/.secret", true),
-            (b"/.well-known", true),
+            (b"/.well-known", false),
+            (b"/.well-known/", false),
             (b"/.well-knowns/a", true),
             (b"/a/.well-known/b", true),
             (b".a", true),

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::hosts::check_ascii;
 use super::{Names, WriteGuards};
 use crate::handler::{Answer, Context, Handler, When};
 use crate::http::body::is_token;
@@ -156,6 +157,7 @@ pub(crate) fn parse_origin(text: &str) -> Result<String, String> {
     if !is_scheme || authority.is_empty() || authority.starts_with(':') {
         return Err("not an origin, such as https://example.org".to_owned());
     }
+    check_ascii(authority)?;
     if !target::check_host(authority.as_bytes()) {
         return Err("an origin has no path and no user: scheme, host and perhaps a port".to_owned());
     }

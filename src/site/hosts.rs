@@ -2,6 +2,7 @@
 //!
 //! The authority of a request decides, without its port and in any case. It must not know what is in the folders.
 
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::error_page::{error, wants_html};
 use crate::files::{Docroot, OwnFiles, StaticFiles};
 use crate::handler::{Answer, Context, Handler};
 use crate::http::{Request, Status, target};
+use crate::metrics;
 
 /// Which host is served from which folder.
 #[derive(Debug)]
@@ -38,10 +40,15 @@ pub(super) enum Name {
 }
 
 impl Name {
-    pub(super) fn of(host: &str) -> Name {
-        match host.strip_prefix('*') {
-            Some(suffix) => Name::Below(suffix.to_owned()),
-            None => Name::Whole(host.to_owned()),
+    /// The names for which `host` stands: it may be a name, `*.` and a name for all below it, or `.`
+    /// and a name for both.
+    pub(super) fn all_of(host: &str) -> Vec<Name> {
+        if let Some(suffix) = host.strip_prefix('*') {
+            return vec![Name::Below(suffix.to_owned())];
+        }
+        match host.strip_prefix('.') {
+            Some(name) => vec![Name::Whole(name.to_owned()), Name::Below(host.to_owned())],
+            None => vec![Name::Whole(host.to_owned())],
         }
     }
 
@@ -79,15 +86,23 @@ impl Hosts {
             };
         }
         let mut entries: Vec<Entry> = Vec::new();
-        for Vhost { host, root } in &config.site.vhosts {
-            let name = Name::of(host);
-            if entries.iter().any(|entry| entry.name == name) {
-                return Err(format!("--vhost names the host '{host}' twice"));
+        for vhost in &config.site.vhosts {
+            let (hosts, root) = (vhost.hosts.join(","), vhost.root.display());
+            let docroot = Docroot::open(&vhost.root, config.files.clone())
+                .map_err(|why| format!("--vhost '{hosts}={root}': {why}"))?;
+            let docroot = Arc::new(docroot.guarded(guard).named(names).withholding(own));
+            for host in &vhost.hosts {
+                // A configuration need not come from the command line, where names are checked.
+                if parse_host(host).as_ref() != Ok(host) {
+                    return Err(format!("--vhost '{hosts}={root}': no host has the name '{host}'"));
+                }
+                for name in Name::all_of(host) {
+                    if entries.iter().any(|entry| entry.name == name) {
+                        return Err(format!("--vhost names the host '{host}' twice"));
+                    }
+                    entries.push(Entry { name, docroot: Arc::clone(&docroot) });
+                }
             }
-            let docroot = Docroot::open(root, config.files.clone())
-                .map_err(|why| format!("--vhost '{host}={}': {why}", root.display()))?;
-            let docroot = docroot.guarded(guard).named(names).withholding(own);
-            entries.push(Entry { name, docroot: Arc::new(docroot) });
         }
         entries.sort_by_key(|entry| entry.name.rank());
         Ok(Some(Hosts { entries, is_strict: config.site.strict_hosts }))
@@ -151,28 +166,66 @@ pub(super) fn around(hosts: &Arc<Hosts>, inner: Arc<dyn Handler>) -> Arc<dyn Han
 
 impl Handler for Strict {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        // A supervisor asks by address.
-        if self.hosts.find(request).is_some() || request.path() == api::HEALTH.as_bytes() {
+        // Supervisors ask by address. Who may read metrics is decided elsewhere.
+        let is_supervision =
+            [api::HEALTH, metrics::PATH].iter().any(|path| request.path() == path.as_bytes());
+        if is_supervision || self.hosts.find(request).is_some() {
             return self.inner.handle(request, cx);
         }
         error(Status::MISDIRECTED_REQUEST, "that host is not served here", wants_html(request)).into()
     }
 }
 
-/// `HOST=ROOT`.
+/// `HOST=ROOT`, with commas between several hosts.
 pub(crate) fn parse_vhost(text: &str) -> Result<Vhost, String> {
     let Some((host, root)) = text.split_once('=').filter(|(_, root)| !root.is_empty()) else {
         return Err("not of the form HOST=ROOT".to_owned());
     };
-    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    let name = host.strip_prefix("*.").unwrap_or(&host);
-    if name.is_empty() || name.contains('*') || !target::check_host(name.as_bytes()) {
-        return Err("the host is a name, or *. and a name".to_owned());
+    let hosts = host.split(',').map(parse_host).collect::<Result<_, _>>()?;
+    Ok(Vhost { hosts, root: PathBuf::from(root) })
+}
+
+/// A name, `*.NAME` or `.NAME`, in lower case.
+fn parse_host(text: &str) -> Result<String, String> {
+    let host = text.trim();
+    let (start, name) = match host.strip_prefix("*.").or(host.strip_prefix('.')) {
+        Some(name) => host.split_at(host.len() - name.len()),
+        None => ("", host),
+    };
+    match check_name(name)? {
+        Some(name) => Ok(format!("{start}{name}")),
+        None => Err("the host is a name, *.NAME for all below it, or .NAME for both".to_owned()),
+    }
+}
+
+/// A name that a request may ask for, as clients write it; `None` if it is no name. An error says
+/// why no request asks for it.
+pub(super) fn check_name(text: &str) -> Result<Option<String>, String> {
+    check_ascii(text)?;
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let is_name = !name.is_empty() && !name.starts_with('.') && !name.contains(['*', ',', '%']);
+    if !is_name || !target::check_host(name.as_bytes()) {
+        return Ok(None);
     }
     if host_of(name.as_bytes()) != name.as_bytes() {
         return Err("the host comes without a port: every port counts".to_owned());
     }
-    Ok(Vhost { host, root: PathBuf::from(root) })
+    // Browsers shorten an IPv6 address, and it is compared letter by letter.
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    Ok(Some(match address.and_then(|address| address.parse::<Ipv6Addr>().ok()) {
+        Some(address) => format!("[{address}]"),
+        None => name,
+    }))
+}
+
+/// Refuses a name with letters outside ASCII: clients send its other form (RFC 5891 section 4.4).
+pub(super) fn check_ascii(text: &str) -> Result<(), String> {
+    match text.is_ascii() {
+        true => Ok(()),
+        false => Err("a name outside ASCII is written as browsers send it, with xn--: \
+             xn--mller-kva.example for m\u{fc}ller.example"
+            .to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -192,24 +245,61 @@ mod tests {
         ] {
             assert_eq!(host_of(authority.as_bytes()), host.as_bytes());
         }
-        let below = Name::of("*.example.org");
+        let name = |host: &str| Name::all_of(host).remove(0);
+        let below = name("*.example.org");
         assert!(below.matches(b"a.example.org") && below.matches(b"a.B.EXAMPLE.org"));
         assert!(
             !below.matches(b"example.org")
                 && !below.matches(b".example.org")
                 && !below.matches(b"aexample.org")
         );
-        assert!(Name::of("a.b").matches(b"A.b") && !Name::of("a.b").matches(b"x.a.b"));
+        assert!(name("a.b").matches(b"A.b") && !name("a.b").matches(b"x.a.b"));
+        let both = Name::all_of(".example.org");
+        let matches = |host: &[u8]| both.iter().any(|name| name.matches(host));
+        assert!(matches(b"example.org") && matches(b"a.Example.org") && !matches(b"aexample.org"));
     }
 
     #[test]
     fn vhosts_are_read_from_their_flag() {
-        let vhost = |host: &str, root: &str| Ok(Vhost { host: host.into(), root: root.into() });
-        assert_eq!(parse_vhost("A.example.=x=y"), vhost("a.example", "x=y"));
-        assert_eq!(parse_vhost("*.example.org=/srv"), vhost("*.example.org", "/srv"));
-        assert_eq!(parse_vhost("[::1]=/srv"), vhost("[::1]", "/srv"));
-        for bad in ["", "a", "a=", "=x", "*=x", "*.=x", "a.*=x", "a:80=x", "a/b=x", "[::1]:80=x"] {
+        for (text, hosts, root) in [
+            ("A.example.=x=y", &["a.example"][..], "x=y"),
+            ("*.example.org=/srv", &["*.example.org"], "/srv"),
+            (".Example.org=/srv", &[".example.org"], "/srv"),
+            ("a.example, B.example.,*.c,.d=x,y", &["a.example", "b.example", "*.c", ".d"], "x,y"),
+            ("[::1]=/srv", &["[::1]"], "/srv"),
+            ("[0:0:0:0:0:0:0:1]=/srv", &["[::1]"], "/srv"),
+            ("xn--mller-kva.example=/srv", &["xn--mller-kva.example"], "/srv"),
+        ] {
+            let hosts = hosts.iter().copied().map(Into::into).collect();
+            assert_eq!(parse_vhost(text), Ok(Vhost { hosts, root: root.into() }), "{text}");
+        }
+        for bad in [
+            "",
+            "a",
+            "a=",
+            "=x",
+            "*=x",
+            "*.=x",
+            ".=x",
+            "a.*=x",
+            "a:80=x",
+            "a/b=x",
+            "[::1]:80=x",
+            "a,=x",
+            ",a=x",
+            "a,b:80=x",
+            "..a=x",
+            "*..a=x",
+            ".*.a=x",
+            "*.*.a=x",
+            "%61.example=x",
+            "http://a=x",
+            "a b=x",
+        ] {
             assert!(parse_vhost(bad).is_err(), "{bad}");
+        }
+        for name in ["m\u{fc}ller.example", "*.b\u{fc}cher.example", "a,\u{4f8b}\u{3048}.example"] {
+            assert!(parse_vhost(&format!("{name}=x")).unwrap_err().contains("xn--"), "{name}");
         }
     }
 }

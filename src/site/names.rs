@@ -13,11 +13,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::hosts::{Name, host_of};
+use super::hosts::{Name, check_name, host_of};
 use crate::config::{AllowedHost, Config};
 use crate::error_page::{error, wants_html};
 use crate::handler::{Answer, Context, Handler, Peer};
-use crate::http::{Request, Response, Status, target};
+use crate::http::{Request, Response, Status};
 use crate::log::{Once, shorten};
 
 /// Headers of which a single one shows that a proxy forwarded the request, beside those that begin
@@ -49,7 +49,8 @@ impl Names {
         let known = match is_open {
             true => Known::Any,
             false => {
-                let vhosts = config.site.vhosts.iter().map(|vhost| Name::of(&vhost.host));
+                let vhosts = config.site.vhosts.iter().flat_map(|vhost| &vhost.hosts);
+                let vhosts = vhosts.flat_map(|host| Name::all_of(host));
                 Known::These(vhosts.chain(allowed.iter().flat_map(names_of)).collect())
             }
         };
@@ -109,7 +110,7 @@ fn names_of(allowed: &AllowedHost) -> Vec<Name> {
     match allowed {
         AllowedHost::Any => Vec::new(),
         AllowedHost::Name(name) => vec![Name::Whole(name.clone())],
-        AllowedHost::Suffix(name) => vec![Name::Whole(name.clone()), Name::Below(format!(".{name}"))],
+        AllowedHost::Suffix(name) => Name::all_of(&format!(".{name}")),
     }
 }
 
@@ -185,21 +186,13 @@ pub(crate) fn parse_allowed_host(text: &str) -> Result<AllowedHost, String> {
     if text == "any" {
         return Ok(AllowedHost::Any);
     }
-    let host = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
-    let suffix = host.strip_prefix('.');
-    let name = suffix.unwrap_or(&host);
-    if name.is_empty() || name.starts_with('.') || name.contains('*') || !target::check_host(name.as_bytes())
-    {
-        return Err(
-            "not a name, a .SUFFIX or any; .example.org is that name and all names below it".to_owned()
-        );
-    }
-    if host_of(name.as_bytes()) != name.as_bytes() {
-        return Err("the name comes without a port: every port counts".to_owned());
-    }
+    let suffix = text.strip_prefix('.');
+    let name = check_name(suffix.unwrap_or(text))?.ok_or_else(|| {
+        "not a name, a .SUFFIX or any; .example.org is that name and all names below it".to_owned()
+    })?;
     Ok(match suffix {
-        Some(name) => AllowedHost::Suffix(name.to_owned()),
-        None => AllowedHost::Name(name.to_owned()),
+        Some(_) => AllowedHost::Suffix(name),
+        None => AllowedHost::Name(name),
     })
 }
 
@@ -222,8 +215,8 @@ mod tests {
         let binds = vec![Bind::Ip(bind.parse().unwrap(), None)];
         let mut config = Config { binds, ..Config::default() };
         config.site.vhosts = vec![
-            Vhost { host: "v.example".into(), root: "/".into() },
-            Vhost { host: "*.w.example".into(), root: "/".into() },
+            Vhost { hosts: vec!["v.example".into(), "*.w.example".into()], root: "/".into() },
+            Vhost { hosts: vec![".z.example".into()], root: "/".into() },
         ];
         config.site.allow_hosts = allowed.iter().map(|text| parse_allowed_host(text).unwrap()).collect();
         Names::of(&config)
@@ -245,6 +238,8 @@ mod tests {
             "v.example",
             "V.EXAMPLE:81",
             "a.w.example",
+            "z.example",
+            "a.z.example",
             "nas.lan",
             "NAS.lan.:80",
             "home.example",
@@ -312,7 +307,22 @@ mod tests {
         assert_eq!(parse_allowed_host("[::1]"), name("[::1]"));
         assert_eq!(parse_allowed_host(".Example.org"), Ok(AllowedHost::Suffix("example.org".to_owned())));
         assert_eq!(parse_allowed_host("any"), Ok(AllowedHost::Any));
-        for bad in ["", ".", "..", "..a", "*", "*.a", "a:80", ".a:80", "a/b", "a b", "http://a", "[::1"] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "..a",
+            "*",
+            "*.a",
+            "a:80",
+            ".a:80",
+            "a/b",
+            "a b",
+            "http://a",
+            "[::1",
+            "%61",
+            "b\u{fc}cher.lan",
+        ] {
             assert!(parse_allowed_host(bad).is_err(), "{bad}");
         }
     }

@@ -9,7 +9,10 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
+use percent_encoding::{AsciiSet, utf8_percent_encode};
+
 use super::answer_here;
+use super::hosts::check_ascii;
 use super::pattern::{Pattern, Subject, WILDCARDS_MAX};
 use crate::config::{PATH_BYTES_MAX, RULES_FILE_BYTES_MAX};
 use crate::error_page::{error, wants_html};
@@ -138,8 +141,10 @@ impl Rules {
                 Err(Unfit::TooLong) => return Verdict::TooLong,
             };
             if let Action::Redirect(status, _) = rule.action {
-                // To where the client is already it would be sent for ever.
-                if target::split(&expanded).0 == encoded(asked) {
+                // To where the client is already it would be sent for ever. A fragment changes nothing:
+                // clients do not send it.
+                let end = memchr::memchr2(b'?', b'#', &expanded).unwrap_or(expanded.len());
+                if normalize(&expanded[..end]).is_ok_and(|path| path == asked) {
                     continue;
                 }
                 return Verdict::Redirect(status, expanded);
@@ -175,9 +180,10 @@ fn parse_rule(words: &[&str]) -> Result<Rule, String> {
         ["rewrite", pattern, target] => {
             let pattern = Pattern::parse(pattern)?;
             let target = Target::parse(target, pattern.wildcards())?;
-            match target.is_url {
-                true => Err("a rewrite leads to a path of this server".to_owned()),
-                false => Ok(Rule { pattern, action: Action::Rewrite(target) }),
+            match (target.is_url, target.has_fragment) {
+                (true, _) => Err("a rewrite leads to a path of this server".to_owned()),
+                (false, true) => Err("a rewrite has no fragment: only clients use it".to_owned()),
+                (false, false) => Ok(Rule { pattern, action: Action::Rewrite(target) }),
             }
         }
         ["gone", pattern] => Ok(Rule { pattern: Pattern::parse(pattern)?, action: Action::Gone }),
@@ -207,6 +213,7 @@ struct Target {
     pieces: Vec<Piece>,
     is_url: bool,
     has_query: bool,
+    has_fragment: bool,
     /// Dot segments that the operator wrote. More of them come from a client.
     dot_segments: usize,
 }
@@ -229,6 +236,9 @@ enum Piece {
 
 impl Target {
     fn parse(text: &str, wildcards: usize) -> Result<Target, String> {
+        let host_end = check_authority(text)?;
+        // What is not ASCII stands for its escaped bytes, as in browsers. The host is ASCII.
+        let text = &*utf8_percent_encode(text, &AsciiSet::EMPTY).to_string();
         let mut pieces = Vec::new();
         // What it comes to when every wildcard stands for one letter: judged in place of all that can come of it.
         let mut sample = String::new();
@@ -243,26 +253,17 @@ impl Target {
         }
         sample.push_str(rest);
         pieces.push(Piece::Text(rest.into()));
-        let scheme = ["http://", "https://"].iter().find(|scheme| text.starts_with(**scheme));
-        let path = match scheme {
-            Some(scheme) => {
-                let authority = |url: &str| url[scheme.len()..].find(['/', '?']).map(|at| at + scheme.len());
-                let end = authority(text).unwrap_or(text.len());
-                let host = &text[scheme.len()..end];
-                // A client must not choose the host: no wildcard in it, nor right behind it.
-                if host.is_empty() || host.contains('$') || !target::check_host(host.as_bytes()) {
-                    return Err("the host of a target is a name, without wildcards".to_owned());
-                }
-                let tail = &sample[end..];
-                if tail.starts_with('/') { tail.to_owned() } else { format!("/{tail}") }
-            }
-            None if text.starts_with("//") => {
-                return Err("a target with two slashes is another host".to_owned());
-            }
-            None => sample,
+        let tail = &sample[host_end.unwrap_or(0)..];
+        let (path, fragment) = tail.split_once('#').unwrap_or((tail, ""));
+        let path = match host_end {
+            Some(_) if !path.starts_with('/') => format!("/{path}"),
+            Some(_) | None => path.to_owned(),
         };
         target::read_origin_form(path.as_bytes())
             .map_err(|why| format!("the target is no path and no http URL: {why}"))?;
+        // A fragment has the bytes of a query (RFC 3986 section 3.5).
+        target::read_origin_form(format!("/?{fragment}").as_bytes())
+            .map_err(|_| "the fragment of the target has a character that must be percent-encoded")?;
         normalize(target::split(path.as_bytes()).0).map_err(|trouble| trouble.to_string())?;
         let dot_segments = count_dot_segments(path.as_bytes());
         // What `/$1/..` leads to is for the wildcard to decide: with nothing in it, out of the
@@ -272,7 +273,14 @@ impl Target {
         if pieces.len() > 1 && count_dot_segments(before.as_bytes()) < dot_segments {
             return Err("the target has a dot segment behind a wildcard".to_owned());
         }
-        Ok(Target { pieces, is_url: scheme.is_some(), has_query: text.contains('?'), dot_segments })
+        let has_query = path.contains('?');
+        Ok(Target {
+            pieces,
+            is_url: host_end.is_some(),
+            has_query,
+            has_fragment: text.contains('#'),
+            dot_segments,
+        })
     }
 
     /// The target for what the wildcards stand for; the query is kept unless the target has its own.
@@ -293,8 +301,9 @@ impl Target {
             return Err(Unfit::DotSegment);
         }
         if let Some(query) = query.filter(|_| !self.has_query) {
-            out.push(b'?');
-            out.extend_from_slice(query);
+            // Behind the fragment it would be a part of that. Wildcards stand for no bare `#`.
+            let end = memchr::memchr(b'#', &out).unwrap_or(out.len());
+            out.splice(end..end, [b"?", query].concat());
         }
         match out.len() > bytes_max {
             true => Err(Unfit::TooLong),
@@ -302,16 +311,35 @@ impl Target {
         }
     }
 
-    /// In a path two slashes become one: at its beginning they would lead to another host. In a query they stay.
+    /// In a path two slashes become one: at its beginning they would lead to another host. In a query or
+    /// fragment they stay.
     fn push(&self, bytes: &[u8], out: &mut Vec<u8>) {
-        let mut is_path = !self.is_url && !out.contains(&b'?');
+        let mut is_path = !self.is_url && memchr::memchr2(b'?', b'#', out).is_none();
         for &byte in bytes {
-            is_path &= byte != b'?';
+            is_path &= !matches!(byte, b'?' | b'#');
             if !is_path || byte != b'/' || out.last() != Some(&b'/') {
                 out.push(byte);
             }
         }
     }
+}
+
+/// Checks the host of a target, and returns where it ends; `None` for a path of this server.
+fn check_authority(text: &str) -> Result<Option<usize>, String> {
+    let Some(scheme) = ["http://", "https://"].iter().find(|scheme| text.starts_with(**scheme)) else {
+        return match text.starts_with("//") {
+            true => Err("a target with two slashes is another host".to_owned()),
+            false => Ok(None),
+        };
+    };
+    let url = &text[scheme.len()..];
+    let host = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
+    check_ascii(host)?;
+    // A client must not choose the host: no wildcard in it, nor right behind it.
+    if host.is_empty() || host.contains('$') || !target::check_host(host.as_bytes()) {
+        return Err("the host of a target is a name, without wildcards".to_owned());
+    }
+    Ok(Some(scheme.len() + host.len()))
 }
 
 /// How many segments of the path of a target are `.` or `..`, escaped or not (RFC 3986 section
@@ -371,6 +399,13 @@ mod tests {
             redirect 307 /c/end/ /the-end
             redirect /loop/** /loop/$1
             redirect /login/** /in//?to=http://host//$1&also=//x
+            redirect /part/* /new#$1
+            redirect /parts/** /new//?b#//x$1
+            redirect /café/** /bücher/$1?für#ö
+            redirect /host https://a.example#top
+            redirect /here /here#top
+            redirect /hier/é /hier/%C3%A9#top
+            rewrite /lesen/* /bücher/$1?für
         ";
         for (path, query, expected) in [
             ("/else", None, "same"),
@@ -385,6 +420,14 @@ mod tests {
             ("/a/end", None, "307 /the-end"),
             ("/loop/x", Some("q"), "same"),
             ("/login/a/b", None, "302 /in/?to=http://host//a/b&also=//x"),
+            ("/part/1", None, "302 /new#1"),
+            ("/part/a#b%?", Some("q=1"), "302 /new?q=1#a%23b%25%3F"),
+            ("/parts/a/b", Some("q=1"), "302 /new/?b#//xa/b"),
+            ("/café/x", None, "302 /b%C3%BCcher/x?f%C3%BCr#%C3%B6"),
+            ("/host", Some("q"), "302 https://a.example?q#top"),
+            ("/here", None, "same"),
+            ("/hier/é", Some("q"), "same"),
+            ("/lesen/x", None, "/b%C3%BCcher/x?f%C3%BCr"),
         ] {
             assert_eq!(judged(rules, path, query), expected, "{path}");
         }
@@ -518,6 +561,16 @@ mod tests {
             ("redirect /** /b/$1/../c", "the target has a dot segment behind a wildcard"),
             ("rewrite /** /b/.$1/%2E%2e", "the target has a dot segment behind a wildcard"),
             ("rewrite /** /b/../$1/.", "the target has a dot segment behind a wildcard"),
+            ("redirect /a /b#c#d", "the fragment of the target has a character that must be percent-encoded"),
+            ("redirect /** //evil.example#$1", "a target with two slashes is another host"),
+            ("redirect /* https://a.example$1#b", "the host of a target is a name, without wildcards"),
+            ("redirect /a https://#b", "the host of a target is a name, without wildcards"),
+            (
+                "redirect /a https://b\u{fc}cher.example/",
+                "a name outside ASCII is written as browsers send it, with xn--: xn--mller-kva.example for \
+                 m\u{fc}ller.example",
+            ),
+            ("rewrite /a /b#c", "a rewrite has no fragment: only clients use it"),
             ("rewrite /a https://b.example/", "a rewrite leads to a path of this server"),
             ("rewrite /a /b%2fc", "the path has an encoded slash"),
             ("gone a/b", "a pattern with a slash begins with one"),

@@ -319,6 +319,16 @@ fn hidden_files_stay_hidden() {
             assert!(!got.text().contains(SECRET), "{path}");
         }
         client.get("/.well-known/security.txt").expect(200);
+        // RFC 8615: this folder is no secret, so it is one like any other.
+        for path in ["/.well-known", "/%2ewell-known", "/x/../.well-known?a=b"] {
+            for method in ["GET", "HEAD"] {
+                let got = client.ask(method, path, &[], b"").expect(301);
+                assert!(got.must("location").contains(".well-known/"), "{path}: {got:?}");
+            }
+        }
+        for path in ["/.well-knowns", "/.well-know", "/plain/.well-known", "/.well-known/.secret", "/.git"] {
+            client.get(path).expect(404);
+        }
     });
 }
 

@@ -77,8 +77,72 @@ fn unknown_hosts_can_be_refused() {
         for path in ["/name.txt", "/api/time", "/nosuch"] {
             client.get(path).expect(421).must("access-control-allow-origin");
         }
-        client.get("/_whirligig/health").expect(200);
+        // A supervisor asks by address, or by a name of its own.
+        for host in ["127.0.0.1", "10.0.0.5:8080", "[::1]:80", "localhost", "one.example"] {
+            for path in ["/_whirligig/health", "/_whirligig/metrics"] {
+                assert_eq!(ask(&mut client, path, host).0, 200, "{path} {host}");
+            }
+        }
+        // Who may read the metrics is decided as without the flag.
+        assert_eq!(ask(&mut client, "/_whirligig/metrics", "attacker.example").0, 403);
+        assert_eq!(ask(&mut client, "/_whirligig/metrics/x", "10.0.0.5").0, 421);
+        assert_eq!(ask(&mut client, "/_whirligig/healthy", "10.0.0.5").0, 421);
     });
+}
+
+/// Each of these was accepted and never matched, so that the folder was served to nobody.
+#[test]
+fn a_host_may_have_several_names() {
+    let [default, one, two] = folders();
+    let one = format!("a.example,B.example.,[0:0:0:0:0:0:0:1]={}", one.root().display());
+    let two = format!(".two.example, *.three.example={}", two.root().display());
+    on_both(|model| {
+        let server = Server::start(model, &default.root(), &["--vhost", &one, "--vhost", &two]);
+        let mut client = Client::connect(server.port);
+        for (host, content) in [
+            ("a.example", "one"),
+            ("b.example:8080", "one"),
+            ("[::1]", "one"),
+            ("[::1]:80", "one"),
+            ("two.example", "two"),
+            ("www.two.example", "two"),
+            ("a.b.TWO.example.", "two"),
+            ("x.three.example", "two"),
+            ("three.example", "default"),
+            ("x.a.example", "default"),
+            ("atwo.example", "default"),
+        ] {
+            assert_eq!(ask(&mut client, "/name.txt", host), (200, content.into()), "{host}");
+        }
+        // All of them are names that the server is known by, also for more than single files.
+        for host in ["b.example", "two.example", "www.two.example"] {
+            assert_eq!(ask(&mut client, "/?text", host).0, 200, "{host}");
+        }
+    });
+}
+
+#[test]
+fn a_name_that_no_request_can_have_is_refused_with_the_reason() {
+    let default = Docroot::new();
+    let rules = default.outside("rules");
+    std::fs::write(&rules, "redirect /a https://m\u{fc}ller.example/\n").unwrap();
+    let rules = rules.to_str().unwrap();
+    for (flag, value) in [
+        ("--vhost", "m\u{fc}ller.example=/srv"),
+        ("--vhost", "a.example,*.b\u{fc}cher.example=/srv"),
+        ("--allow-host", "nas.b\u{fc}ro"),
+        ("--allow-host", ".\u{4f8b}\u{3048}.example"),
+        ("--cors", "https://m\u{fc}ller.example"),
+        ("--rules", rules),
+    ] {
+        let ended = run(&mut command(MODELS[0], &default.root(), &[flag, value]));
+        assert!(matches!(ended.code, Some(1 | 2)) && ended.err.lines().count() == 1, "{}", ended.err);
+        assert!(ended.err.contains("xn--") && ended.err.contains(flag), "{value}: {}", ended.err);
+    }
+    for value in ["%61.example=/srv", "a.example,,b.example=/srv", "http://a.example=/srv", "a,a=/"] {
+        let ended = run(&mut command(MODELS[0], &default.root(), &["--vhost", value]));
+        assert!(matches!(ended.code, Some(1 | 2)) && ended.err.contains("--vhost"), "{value}: {}", ended.err);
+    }
 }
 
 #[test]

@@ -156,6 +156,46 @@ fn a_path_that_is_too_long_for_a_file_meets_no_redirect_and_no_rewrite() {
     });
 }
 
+/// RFC 3986 section 3.5: the fragment comes last, behind the query, and is the client's. What is not
+/// ASCII is sent escaped, as a browser would.
+#[test]
+fn a_target_may_have_a_fragment_and_letters_of_any_language() {
+    let docroot = Docroot::new();
+    let file = rules(
+        &docroot,
+        "redirect /old /new#part
+         redirect 308 /faq/* /help/?lang=de#frage-$1
+         redirect /away/** https://example.org/$1#/route?a=b
+         redirect /caf\u{e9}/** /b\u{fc}cher/$1
+         redirect /zh /\u{8d70}\u{9a6c}\u{706f}?q=\u{706f}#\u{8d70}
+         redirect /top /top#top
+         rewrite /lies/* /\u{4e00}\u{4e2a} $1",
+    );
+    // A target has no spaces of its own, but escaped ones.
+    let text = fs::read_to_string(&file).unwrap().replace("\u{4e2a} $1", "\u{4e2a}%20$1");
+    fs::write(&file, text).unwrap();
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &["--rules", &file]);
+        let mut client = Client::connect(server.port);
+        for (path, status, location) in [
+            ("/old", 302, "/new#part"),
+            ("/old?x=1", 302, "/new?x=1#part"),
+            ("/faq/3?x=1", 308, "/help/?lang=de#frage-3"),
+            ("/faq/a%23b%0Ac", 308, "/help/?lang=de#frage-a%23b%0Ac"),
+            ("/away/x?q", 302, "https://example.org/x?q#/route?a=b"),
+            ("/caf%C3%A9/%C3%A9?q", 302, "/b%C3%BCcher/%C3%A9?q"),
+            ("/zh", 302, "/%E8%B5%B0%E9%A9%AC%E7%81%AF?q=%E7%81%AF#%E8%B5%B0"),
+        ] {
+            for method in ["GET", "HEAD"] {
+                let got = client.ask(method, path, &[], b"").expect(status);
+                assert_eq!(got.must("location"), location, "{path}");
+            }
+        }
+        client.get("/top").expect(404);
+        client.get("/lies/%E6%96%87%E4%BB%B6.txt").expect(200).with_body("\u{6c49}\u{5b57}\n");
+    });
+}
+
 #[test]
 fn a_wrong_rule_is_named_by_file_and_line() {
     let docroot = Docroot::new();
