@@ -16,7 +16,7 @@ pub(super) struct Head {
     pub(super) headers: Headers,
     /// The script asked for `Connection: close`.
     pub(super) closes: bool,
-    /// What `Content-Length` promised. The answer's framing is ours; the promise is held against the content.
+    /// The length that `Content-Length` promised. The answer is framed by it, and the content is held to it.
     pub(super) content_bytes: Option<u64>,
 }
 

@@ -256,11 +256,10 @@ impl Run {
             Stage::Past { .. } => self.read_past(state, now),
             Stage::Body => {
                 if is_late {
-                    log::warn!(target: "cgi", "{}: cut off, it took too long", self.name);
-                    state.cut();
+                    self.kill_late(state);
                     state.end = Some(Filled::Failed);
                 } else if state.is_output_over(now) {
-                    state.end = Some(state.verdict());
+                    self.judge(state);
                 }
                 let has_news =
                     state.end.is_some() || state.stdout.as_ref().is_some_and(|stdout| stdout.is_ready);
@@ -268,7 +267,7 @@ impl Run {
             }
             Stage::Ended => {
                 if is_late {
-                    state.cut();
+                    self.kill_late(state);
                 }
                 None
             }
@@ -326,7 +325,13 @@ impl Run {
     /// Its head is there.
     fn begin_answer(self: &Arc<Self>, state: &mut State, head: Head, now: Instant) -> Option<Done> {
         let Head { answer, headers, closes, content_bytes } = head;
-        let source = || Body::Source(Box::new(Output { run: Arc::clone(self) }));
+        let source = || {
+            let source = Box::new(Output { run: Arc::clone(self) });
+            match content_bytes {
+                Some(len) => Body::Sized { source, len },
+                None => Body::Source(source),
+            }
+        };
         let respond = |status| {
             let response = Response::new(status).with_headers(headers.as_bytes());
             if closes { response.closing() } else { response }
@@ -362,6 +367,7 @@ impl Run {
         loop {
             let bytes = state.output.len();
             state.output.clear();
+            state.given_bytes += bytes as u64;
             let Stage::Past { may_have_content, .. } = &state.stage else { return None };
             if bytes > 0 && !may_have_content {
                 return Some(self.refuse(state, "its content has no Content-Type"));
@@ -379,9 +385,17 @@ impl Run {
         if state.is_cut {
             return Some(self.refuse(state, "it was ended before its answer was whole"));
         }
-        let Stage::Past { response, .. } = std::mem::replace(&mut state.stage, Stage::Ended) else {
+        let Stage::Past { mut response, .. } = std::mem::replace(&mut state.stage, Stage::Ended) else {
             return None;
         };
+        // A response to HEAD without content may well promise the length of that to GET.
+        let given = state.given_bytes;
+        if let Some(promised) = state.promised_bytes.filter(|promised| given > 0 && given != *promised) {
+            self.log_length(given, promised);
+            if !response.body().is_empty() {
+                response = response.with_body(Body::Source(Box::new(Output { run: Arc::clone(self) })));
+            }
+        }
         state.end();
         Some(Done::Finished(Box::new(move |_| Answer::Now(response))))
     }
@@ -395,9 +409,44 @@ impl Run {
     }
 
     fn cut_late(&self, state: &mut State) -> Done {
-        log::warn!(target: "cgi", "{}: cut off, it took too long", self.name);
-        state.cut();
+        self.kill_late(state);
         self.fail(Status::GATEWAY_TIMEOUT, "the program took too long")
+    }
+
+    /// Its time is up.
+    fn kill_late(&self, state: &mut State) {
+        log::warn!(target: "cgi", "{}: cut off by signal 9, it took too long", self.name);
+        state.cut();
+    }
+
+    /// All its output was read: decides how its content has ended, unless that is known.
+    fn judge(&self, state: &mut State) {
+        if state.end.is_some() {
+            return;
+        }
+        let given = state.given_bytes + state.output.len() as u64;
+        let missing = state.promised_bytes.filter(|promised| given < *promised);
+        let is_dead = state.is_cut || matches!(state.exited, Some(Exit::Signal(_)));
+        if let (Some(promised), false) = (missing, is_dead) {
+            self.log_length(given, promised);
+        }
+        state.end = Some(if missing.is_some() || is_dead { Filled::Failed } else { Filled::End });
+    }
+
+    /// All content that its head promised was taken: the answer ends here, whatever follows.
+    fn complete(&self, state: &mut State, promised: u64) {
+        if state.output.is_empty() {
+            state.read(1);
+        }
+        if !state.output.is_empty() {
+            log::warn!(target: "cgi", "{}: more content than its Content-Length of {promised}", self.name);
+            state.output.clear();
+        }
+        state.end = Some(Filled::End);
+    }
+
+    fn log_length(&self, given: u64, promised: u64) {
+        log::warn!(target: "cgi", "{}: {given} bytes of content, but a Content-Length of {promised}", self.name);
     }
 
     fn fail(&self, status: Status, detail: &'static str) -> Done {
@@ -475,7 +524,7 @@ impl Run {
                 log::warn!(target: "cgi", "{}: ended by signal {signal}", self.name);
             }
             Exit::Code(0) | Exit::Signal(_) | Exit::Unknown => {}
-            Exit::Code(code) => log::debug!(target: "cgi", "{}: exit code {code}", self.name),
+            Exit::Code(code) => log::warn!(target: "cgi", "{}: exit status {code}", self.name),
         }
         true
     }
@@ -637,13 +686,6 @@ impl State {
         }
     }
 
-    /// How its content has ended: whole, as far as can be told.
-    fn verdict(&self) -> Filled {
-        let is_short = self.promised_bytes.is_some_and(|promised| self.given_bytes < promised);
-        let is_dead = self.is_cut || matches!(self.exited, Some(Exit::Signal(_)));
-        if is_short || is_dead { Filled::Failed } else { Filled::End }
-    }
-
     /// It must not go on without the rest of its content, and not take what it has for all of it. Whoever waits for its
     /// answer learns that from the end of its output.
     fn starve(&mut self) {
@@ -789,26 +831,22 @@ impl BodySource for Output {
     fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
         let mut state = lock(&self.run.state);
         state.feed();
-        if state.output.is_empty() && state.end.is_none() {
+        let left = state.promised_bytes.map_or(u64::MAX, |promised| promised - state.given_bytes);
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        if state.output.is_empty() && state.end.is_none() && left > 0 {
             state.read(room.clamp(1, PIECE_BYTES));
         }
-        let mut bytes = room.max(1).min(state.output.len());
-        if let Some(promised) = state.promised_bytes {
-            let left = usize::try_from(promised - state.given_bytes).unwrap_or(usize::MAX);
-            if bytes > left {
-                log::warn!(target: "cgi", "{}: more content than its Content-Length says", self.run.name);
-                bytes = left;
-                state.end = Some(Filled::End);
-                state.output.truncate(left);
-            }
-        }
+        let bytes = room.max(1).min(state.output.len()).min(left);
         out.extend(state.output.drain(..bytes));
         state.given_bytes += bytes as u64;
+        if let Some(promised) = state.promised_bytes.filter(|_| bytes == left && state.end.is_none()) {
+            self.run.complete(&mut state, promised);
+        }
         if !state.output.is_empty() {
             return Filled::More;
         }
-        if state.end.is_none() && state.stdout.is_none() && state.exited.is_some() {
-            state.end = Some(state.verdict());
+        if state.stdout.is_none() && state.exited.is_some() {
+            self.run.judge(&mut state);
         }
         match state.end {
             Some(end) => {

@@ -312,13 +312,15 @@ const fn bad(reason: &'static str) -> ProtocolError {
     ProtocolError::bad_request(reason)
 }
 
-/// Puts response content of unknown length into its framing.
+/// Puts response content that is made while it is sent into its framing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyEncoder {
     /// Chunks, for HTTP/1.1.
     Chunked,
     /// Bare bytes, ended by the close: HTTP/1.0 knows no chunks.
     UntilClose,
+    /// Bare bytes of a length that the head states.
+    Sized,
 }
 
 /// Room a chunk's frame takes: eight hex digits and CRLF before the data.
@@ -336,7 +338,7 @@ impl BodyEncoder {
 
     /// Ends the piece that began at `mark`. An empty one leaves no trace: an empty chunk would end the message.
     pub fn finish_piece(self, mark: usize, out: &mut Vec<u8>) {
-        if self == BodyEncoder::UntilClose {
+        if self != BodyEncoder::Chunked {
             return;
         }
         let bytes = out.len() - mark;

@@ -18,7 +18,7 @@ use super::error::{CloseReason, ProtocolError};
 use super::headers::Headers;
 use super::request::{self, Content, FieldSlots, MethodLabel, Request, Scan, WholeHead};
 use super::response::{
-    Body, BodySource, PREPARED_COPIED_BYTES_MAX, Prepared, Response, Status, push_content_length,
+    Body, BodySource, Filled, PREPARED_COPIED_BYTES_MAX, Prepared, Response, Status, push_content_length,
     push_server_and_date, push_status_line,
 };
 use crate::buffer::SendQueue;
@@ -556,13 +556,20 @@ impl Connection {
         if owed.head_only() || status.is_bodiless() {
             return None;
         }
-        if let Body::Source(source) = body {
-            self.writing =
-                Writing::Body(if chunked { BodyEncoder::Chunked } else { BodyEncoder::UntilClose });
-            return Some(source);
-        }
-        push_body(body, cx.limits, out);
-        None
+        let (source, encoder) = match body {
+            Body::Source(source) if chunked => (source, BodyEncoder::Chunked),
+            Body::Source(source) => (source, BodyEncoder::UntilClose),
+            Body::Sized { source, len } => {
+                let source: Box<dyn BodySource> = Box::new(Measured { source, left: len });
+                (source, BodyEncoder::Sized)
+            }
+            body => {
+                push_body(body, cx.limits, out);
+                return None;
+            }
+        };
+        self.writing = Writing::Body(encoder);
+        Some(source)
     }
 
     /// Connection and the empty line.
@@ -697,8 +704,9 @@ impl Connection {
         let Persistence::Close(reason) = self.persistence else { return Finish::NotYet };
         match (&self.writing, &self.reading) {
             (Writing::Owed(_) | Writing::Body(_), _) => Finish::NotYet,
-            // No last chunk was sent, which says enough; content that ends with the connection needs a reset.
-            (Writing::Broken(BodyEncoder::Chunked), _) => Finish::Close(reason),
+            // Without the last chunk, or the promised length, a close says enough; content that ends with the
+            // connection needs a reset.
+            (Writing::Broken(BodyEncoder::Chunked | BodyEncoder::Sized), _) => Finish::Close(reason),
             (Writing::Broken(BodyEncoder::UntilClose), _) => Finish::Reset(reason),
             (Writing::Idle | Writing::Done, Reading::Closed) => Finish::Close(reason),
             (Writing::Done, Reading::Done) if !unused_input => Finish::Close(reason),
@@ -959,6 +967,33 @@ impl Connection {
     }
 }
 
+/// Holds a source to the length that the head states: bytes beyond it would be read as the next
+/// response.
+struct Measured {
+    source: Box<dyn BodySource>,
+    /// Bytes that are still due.
+    left: u64,
+}
+
+impl BodySource for Measured {
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+        let before = out.len();
+        let filled = self.source.fill(out, room);
+        let made = (out.len().saturating_sub(before) as u64).min(self.left);
+        out.truncate(before + usize::try_from(made).unwrap_or(usize::MAX));
+        self.left -= made;
+        match filled {
+            Filled::More | Filled::Later | Filled::End if self.left == 0 => Filled::End,
+            Filled::End => Filled::Failed,
+            Filled::More | Filled::Later | Filled::Failed => filled,
+        }
+    }
+
+    fn is_endless(&self) -> bool {
+        self.source.is_endless()
+    }
+}
+
 /// The last bytes of a queue, by which a change of the queue is seen.
 struct Tail {
     bytes: [u8; 16],
@@ -987,7 +1022,7 @@ fn unsendable() -> Response {
 /// Queues a body of known length: small ones behind the head, so that both leave in one plain write.
 fn push_body(body: Body, limits: &Limits, out: &mut SendQueue) {
     match body {
-        Body::Empty | Body::Source(_) => {}
+        Body::Empty | Body::Source(_) | Body::Sized { .. } => {}
         Body::Bytes(bytes) if bytes.len() <= limits.gather_bytes_max => {
             out.gather(|run| run.extend_from_slice(&bytes));
         }

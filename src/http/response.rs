@@ -401,7 +401,15 @@ pub enum Body {
     },
     /// Made while it is sent; the length is not known.
     Source(Box<dyn BodySource>),
-    /// Several of the others, one behind the other, all of known length.
+    /// Made while it is sent, of a length that is known before. What the source makes beyond that is
+    /// not sent; if it makes less, the connection is closed, so that the client can tell.
+    Sized {
+        /// Makes the content.
+        source: Box<dyn BodySource>,
+        /// In bytes.
+        len: u64,
+    },
+    /// Several of the others but sources, one behind the other.
     Sequence(Vec<Body>),
     /// A whole 200, head and body made beforehand.
     Prepared(Arc<Prepared>),
@@ -425,7 +433,7 @@ impl Body {
             Body::Bytes(bytes) => Some(bytes.len() as u64),
             Body::Static(bytes) => Some(bytes.len() as u64),
             Body::Shared { start, end, .. } => Some(end.saturating_sub(*start) as u64),
-            Body::File { len, .. } => Some(*len),
+            Body::File { len, .. } | Body::Sized { len, .. } => Some(*len),
             Body::Source(_) => None,
             Body::Sequence(parts) => parts.iter().map(Body::len).sum(),
             Body::Prepared(prepared) => Some(prepared.body().len() as u64),
@@ -438,17 +446,21 @@ impl Body {
         self.len() == Some(0)
     }
 
-    /// True if the content has the length that it is framed by. A source among other parts has
-    /// none, and a part of shared bytes may lie outside of them.
+    /// True if the content has the length that it is framed by. A source among other parts cannot be
+    /// sent, and a part of shared bytes may lie outside of them.
     fn is_sound(&self) -> bool {
         match self {
             Body::Shared { data, start, end } => start <= end && *end <= data.body().len(),
-            Body::Sequence(parts) => parts.iter().all(|part| part.len().is_some() && part.is_sound()),
+            Body::Sequence(parts) => {
+                let is_source = |part: &Body| matches!(part, Body::Source(_) | Body::Sized { .. });
+                parts.iter().all(|part| !is_source(part) && part.is_sound())
+            }
             Body::Empty
             | Body::Bytes(_)
             | Body::Static(_)
             | Body::File { .. }
             | Body::Source(_)
+            | Body::Sized { .. }
             | Body::Prepared(_) => true,
         }
     }
@@ -703,6 +715,7 @@ impl Response {
             | Body::Shared { .. }
             | Body::File { .. }
             | Body::Source(_)
+            | Body::Sized { .. }
             | Body::Sequence(_) => self.ruled.clone(),
         }
     }

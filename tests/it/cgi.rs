@@ -308,7 +308,6 @@ fn a_program_decides_about_its_answer() {
         .with("circle", "printf 'Location: /cgi/circle\\n\\n'")
         .with("none", "printf 'Status: 204\\n\\n'")
         .with("bare", "printf 'Status: 410\\n\\n'")
-        .with("length", "printf 'Content-Type: text/plain\\nContent-Length: 5\\n\\nhello'")
         .with("head", &format!("{HEAD}; echo content; echo \"$REQUEST_METHOD\" > $T/head.$SERVER_PORT"));
     on_both(|model| {
         let server = programs.serve(model, &["--auth", "anna:secret@/plain"]);
@@ -327,7 +326,6 @@ fn a_program_decides_about_its_answer() {
         client.get("/cgi/circle").expect(502);
         client.get("/cgi/none").expect(204);
         assert!(client.get("/cgi/bare").expect(410).body.is_empty());
-        assert_eq!(client.get("/cgi/length").expect(200).text(), "hello");
         let head = client.ask("HEAD", "/cgi/head", &[], b"").expect(200);
         assert_eq!(head.must("content-type"), "text/plain");
         assert_eq!(programs.told(&format!("head.{}", server.port)), "HEAD\n");
@@ -339,6 +337,188 @@ fn a_program_decides_about_its_answer() {
         let mut old = Client::connect(server.port);
         old.send(b"GET /cgi/env HTTP/1.0\r\n\r\n");
         assert_eq!(old.response().expect(200).text(), "GET /cgi/env   \n");
+    });
+}
+
+/// The head of a response, and its content as sent.
+fn split(response: &[u8]) -> (String, &[u8]) {
+    let at = response.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+    (String::from_utf8_lossy(&response[..at]).to_ascii_lowercase(), &response[at..])
+}
+
+#[test]
+fn a_length_that_is_right_is_passed_on() {
+    let head = |bytes: &str| format!("printf 'Content-Type: text/plain\\nContent-Length: {bytes}\\n\\n'");
+    let programs = Programs::new()
+        .with("whole", &format!("{}; printf hello", head("5")))
+        .with("parts", &format!("{}; printf he; sleep 0.2; printf ll; sleep 0.2; printf o", head("5")))
+        .with("none", &head("0"))
+        .with("error", "printf 'Status: 404 Not Found\\nContent-Type: a/b\\nContent-Length: 2\\n\\nno'")
+        .with("large", &format!("{}; head -c 3000000 /dev/zero", head("3000000")))
+        .with("goes-on", &format!("{}; printf hello; exec >&-; exec sleep 1000", head("5")))
+        .with("holds", &format!("{}; printf hello; exec sleep 1000", head("5")))
+        .with("head", &format!("{}; test $REQUEST_METHOD = HEAD || printf hello", head("5")))
+        .with("unchanged", "printf 'Status: 304 Not Modified\\nContent-Length: 5\\n\\n'")
+        .with("nothing", "printf 'Status: 204 No Content\\nContent-Length: 5\\n\\n'");
+    on_both(|model| {
+        let server = programs.serve(model, &[]);
+        let mut client = Client::connect(server.port);
+        for (name, status, length) in [
+            ("whole", 200, "5"),
+            ("parts", 200, "5"),
+            ("none", 200, "0"),
+            ("error", 404, "2"),
+            ("large", 200, "3000000"),
+            // The client need not wait for the end of the program, nor does its next request.
+            ("goes-on", 200, "5"),
+            ("holds", 200, "5"),
+            ("head", 200, "5"),
+        ] {
+            let path = format!("/cgi/{name}");
+            let got = client.get(&path).expect(status);
+            assert_eq!(got.must("content-length"), length, "{name}");
+            assert!(got.field("transfer-encoding").is_none(), "{name}: {got:?}");
+            assert_eq!(got.body.len().to_string(), length, "{name}");
+            if !matches!(name, "goes-on" | "holds") {
+                let got = client.ask("HEAD", &path, &[], b"").expect(status);
+                assert_eq!(got.must("content-length"), length, "HEAD {name}");
+            }
+        }
+        for (name, status) in [("unchanged", 304), ("nothing", 204)] {
+            let got = client.get(&format!("/cgi/{name}")).expect(status);
+            assert!(got.field("content-length").is_none() && got.body.is_empty(), "{got:?}");
+        }
+        // HTTP/1.0 can keep its connection, because the length ends the response.
+        let mut old = Client::connect(server.port);
+        for name in ["whole", "parts", "whole"] {
+            old.send(format!("GET /cgi/{name} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"));
+            assert_eq!(old.response().expect(200).text(), "hello", "{name}");
+        }
+        client.send([get("/cgi/whole"), get("/cgi/parts"), get("/hello.txt")].concat());
+        for expected in [&b"hello"[..], b"hello", HELLO] {
+            client.response().expect(200).with_body(expected);
+        }
+        assert!(!server.err.text().contains("Content-Length"), "{}", server.err.text());
+    });
+}
+
+/// A client that trusts a length reads what follows as the next response.
+#[test]
+fn a_length_that_is_wrong_shifts_no_response() {
+    let head = |bytes: &str| format!("printf 'Content-Type: text/plain\\nContent-Length: {bytes}\\n\\n'");
+    let response = "HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n";
+    let programs = Programs::new()
+        .with("less", &format!("{}; printf 012", head("5")))
+        .with("less-later", &format!("{}; printf 012; sleep 0.2", head("5")))
+        .with("nothing", &head("5"))
+        .with("more", &format!("{}; printf '01234{response}'", head("5")))
+        .with("more-later", &format!("{}; printf 01; sleep 0.2; printf '234{response}'", head("5")))
+        .with("one-more", &format!("{}; printf 012345", head("5")))
+        .with("some", &format!("{}; printf '{response}'", head("0")))
+        .with("endless", &format!("{}; yes", head("5")));
+    on_both(|model| {
+        let server = programs.serve(model, &[]);
+        for (name, content, log) in [
+            ("less", "012", "3 bytes of content, but a Content-Length of 5"),
+            ("less-later", "012", "3 bytes of content, but a Content-Length of 5"),
+            ("nothing", "", "0 bytes of content, but a Content-Length of 5"),
+            ("more", "01234", "more content than its Content-Length of 5"),
+            ("more-later", "01234", "more content than its Content-Length of 5"),
+            ("one-more", "01234", "more content than its Content-Length of 5"),
+            ("some", "", "more content than its Content-Length of 0"),
+            ("endless", "y\ny\ny", "more content than its Content-Length of 5"),
+        ] {
+            let length = if name == "some" { "0" } else { "5" };
+            let is_whole = content.len().to_string() == length;
+            for version in ["1.1", "1.0"] {
+                let mut client = Client::connect(server.port);
+                let first = format!(
+                    "GET /cgi/{name} HTTP/{version}\r\nHost: a.localhost\r\nConnection: keep-alive\r\n\r\n"
+                );
+                let last = "GET /hello.txt HTTP/1.1\r\nHost: a.localhost\r\nConnection: close\r\n\r\n";
+                client.send(first + last);
+                let (all, _) = client.rest();
+                let (head, rest) = split(&all);
+                assert!(head.contains(&format!("\ncontent-length: {length}\r\n")), "{name}: {head}");
+                assert!(!head.contains("transfer-encoding"), "{name}: {head}");
+                assert!(rest.starts_with(content.as_bytes()), "{name}: {}", rest.escape_ascii());
+                let behind = &rest[content.len()..];
+                match is_whole {
+                    true => {
+                        let (head, last) = split(behind);
+                        assert!(head.starts_with("http/1.1 200 ok"), "{name}: {head}");
+                        assert_eq!(last, HELLO, "{name}");
+                    }
+                    false => {
+                        assert_eq!(behind, b"", "{name}: the connection ends, so that the client can tell");
+                    }
+                }
+            }
+            let line = format!("/cgi/{name}: {log}\n");
+            // The head alone completes that response, and content behind it may come a moment too late to be seen.
+            if !matches!(name, "some") {
+                until(format_args!("{line:?} is logged"), || server.err.text().contains(&line));
+            }
+        }
+        // A head alone promises nothing that is known to be wrong.
+        let mut client = Client::connect(server.port);
+        for name in ["less", "more", "one-more"] {
+            let got = client.ask("HEAD", &format!("/cgi/{name}"), &[], b"").expect(200);
+            assert!(got.field("content-length").is_none(), "{name}: {got:?}");
+            client.get("/hello.txt").expect(200).with_body(HELLO);
+        }
+    });
+}
+
+#[test]
+fn a_program_that_fails_is_logged_with_its_exit() {
+    let programs = Programs::new()
+        .with("early", "exit 37")
+        .with("late", &format!("{HEAD}; echo whole; exit 3"))
+        .with("bare", "printf 'Status: 410\\n\\n'; exit 5")
+        .with("elsewhere", "printf 'Location: /hello.txt\\n\\n'; exit 6")
+        .with("before", "kill -SEGV $$")
+        .with("within", &format!("{HEAD}; echo half; kill -TERM $$"))
+        .with("behind", "printf 'Content-Type: a/b\\nContent-Length: 2\\n\\nab'; kill -ABRT $$")
+        .with("slow", "exec sleep 1000")
+        .with("slow-content", &format!("{HEAD}; echo half; exec sleep 1000"))
+        .with("works", &format!("{HEAD}; echo done; exec >&-; exec sleep 1000"))
+        .with("fine", &format!("{HEAD}; echo fine"))
+        .with("gone", &format!("{HEAD}; echo $$ > $T/gone.$SERVER_PORT; exec sleep 1000"))
+        .with_file("no-interpreter", "#!/no/such/interpreter\n");
+    on_both(|model| {
+        let server = programs.serve(model, &["--cgi-timeout", "2"]);
+        let cases = [
+            ("early", "exit status 37"),
+            ("late", "exit status 3"),
+            ("bare", "exit status 5"),
+            ("elsewhere", "exit status 6"),
+            ("before", "ended by signal 11"),
+            ("within", "ended by signal 15"),
+            ("behind", "ended by signal 6"),
+            ("slow", "cut off by signal 9, it took too long"),
+            ("slow-content", "cut off by signal 9, it took too long"),
+            ("works", "cut off by signal 9, it took too long"),
+            ("no-interpreter", "cannot be started: "),
+        ];
+        let mut clients: Vec<Client> = Vec::new();
+        for (name, _) in cases {
+            let mut client = Client::connect(server.port);
+            client.send(get(&format!("/cgi/{name}")));
+            clients.push(client);
+        }
+        let mut leaver = Client::connect(server.port);
+        leaver.send(get("/cgi/gone"));
+        let pid = programs.told(&format!("gone.{}", server.port));
+        leaver.reset();
+        gone(&pid);
+        Client::connect(server.port).get("/cgi/fine").expect(200);
+        for (name, words) in cases {
+            let line = format!("/cgi/{name}: {words}");
+            until(format_args!("{line:?} is logged"), || server.err.text().contains(&line));
+        }
+        let log = server.err.text();
+        assert!(!log.contains("/cgi/fine:") && !log.contains("/cgi/gone:"), "{log}");
     });
 }
 

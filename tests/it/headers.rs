@@ -44,6 +44,7 @@ enum Content {
     Static,
     Prepared,
     Source,
+    Sized,
     Sequence,
 }
 
@@ -128,6 +129,7 @@ fn any_case() -> impl Strategy<Value = Case> {
         Content::Static,
         Content::Prepared,
         Content::Source,
+        Content::Sized,
         Content::Sequence,
     ]);
     (
@@ -174,6 +176,7 @@ impl Content {
                 Body::Prepared(Arc::new(Prepared::new(&headers, TEXT.as_bytes())))
             }
             Content::Source => Body::Source(Box::new(Pieces(0))),
+            Content::Sized => Body::Sized { source: Box::new(Pieces(0)), len: TEXT.len() as u64 },
             Content::Sequence => Body::Sequence(vec![bytes("01234"), Body::Empty, bytes("56789")]),
         }
     }
@@ -181,9 +184,12 @@ impl Content {
     fn text(self) -> &'static str {
         match self {
             Content::Empty => "",
-            Content::Bytes | Content::Static | Content::Prepared | Content::Source | Content::Sequence => {
-                TEXT
-            }
+            Content::Bytes
+            | Content::Static
+            | Content::Prepared
+            | Content::Source
+            | Content::Sized
+            | Content::Sequence => TEXT,
         }
     }
 }
@@ -411,12 +417,44 @@ fn a_body_that_cannot_be_framed_is_a_500() {
             .get("/nested", |_| {
                 let inner = Body::Sequence(vec![Body::Source(Box::new(Pieces(0)))]);
                 Response::new(Status::OK).with_body(Body::Sequence(vec![inner]))
+            })
+            .get("/sized-among", |_| {
+                let sized = Body::Sized { source: Box::new(Pieces(0)), len: 10 };
+                Response::new(Status::OK).with_body(Body::Sequence(vec![sized]))
             });
         let server = InProcess::start(model, builder);
         let ask = |path: &str| ask_twice(server.port, "GET", &wire::get(path), "/plain", b"plain");
         ask("/part").expect(200).with_body("23");
-        for path in ["/beyond", "/backwards", "/among", "/nested"] {
+        for path in ["/beyond", "/backwards", "/among", "/nested", "/sized-among"] {
             ask(path).expect(500);
+        }
+    });
+}
+
+/// A source that makes more or less than the length of its body must not shift the next response.
+#[test]
+fn a_source_of_another_length_than_its_body_shifts_no_response() {
+    on_both(|model| {
+        let sized = |len| {
+            let source = Box::new(Pieces(0));
+            Response::new(Status::OK).with_body(Body::Sized { source, len })
+        };
+        let mut builder = Server::builder().get("/plain", |_| "plain");
+        for len in [0, 4, 9, 10, 11, 1 << 40, u64::MAX] {
+            builder = builder.get(&format!("/{len}"), move |_| sized(len));
+        }
+        let server = InProcess::start(model, builder);
+        for len in [0, 4, 9, 10] {
+            let got = ask_twice(server.port, "GET", &wire::get(&format!("/{len}")), "/plain", b"plain");
+            got.expect(200).with_body(&TEXT[..len]);
+        }
+        for len in ["11", "1099511627776", "18446744073709551615"] {
+            let mut client = Client::connect(server.port);
+            client.send([wire::get(&format!("/{len}")), wire::get("/plain")].concat());
+            let (all, _) = client.rest();
+            let text = String::from_utf8(all).unwrap();
+            assert!(text.to_ascii_lowercase().contains(&format!("content-length: {len}\r\n")), "{text}");
+            assert!(text.ends_with(&format!("\r\n\r\n{TEXT}")), "{text}");
         }
     });
 }
