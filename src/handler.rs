@@ -482,6 +482,12 @@ impl Context<'_> {
         self.extra.give_when(Giver::Server, How::Set, when, name, value.as_ref());
     }
 
+    /// Forbids shared caches to keep the response, unless a program or a rule of the operator says
+    /// how it is to be kept.
+    pub(crate) fn keep_private(&mut self) {
+        self.extra.give(Giver::Server, How::Directive, On::Always, b"Cache-Control", b"private");
+    }
+
     /// Sets a header by a rule of the operator for the path asked for.
     pub(crate) fn set_path_field(&mut self, how: How, on: On, name: &str, value: &str) {
         self.extra.give(Giver::Operator, how, on, name.as_bytes(), value.as_bytes());

@@ -20,7 +20,7 @@ use crate::places::Taken;
 
 /// A coded file may be this much older than its original; older ones were made from another version. Some tools
 /// that copy trees do not keep the order of times within a second or two.
-const OLDER_SECS_MAX: u64 = 2;
+const OLDER_SECS_MAX: i64 = 2;
 
 /// What is read and compressed in one piece, in bytes, and what a piece holds at the least before it is sent on.
 const READ_BYTES: usize = 64 * 1024;
@@ -102,10 +102,8 @@ impl Siblings {
 
 /// Whether a coded file can have been made from this original.
 fn is_of(coded: &CachedFile, original: &CachedFile) -> bool {
-    match (coded.meta.stamp.last_modified(), original.meta.stamp.last_modified()) {
-        (Some(coded), Some(original)) => coded + OLDER_SECS_MAX >= original,
-        _ => true,
-    }
+    let (coded, original) = (coded.meta.stamp.modified_secs(), original.meta.stamp.modified_secs());
+    coded.saturating_add(OLDER_SECS_MAX) >= original
 }
 
 /// The form of a file that one request gets.

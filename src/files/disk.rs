@@ -15,11 +15,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use sha2::{Digest as _, Sha256};
+use smallvec::SmallVec;
 
 use super::location::{self, Location};
 use super::verdict::{Shown, Withheld};
-use super::{CachedFile, Content, Meta, OwnFiles, coding, types};
-use crate::config::{FieldRule, FieldScope, FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
+use super::{CachedFile, Content, Meta, OwnFiles, coding, fingerprint, types};
+use crate::config::{FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
 use crate::http::negotiate::Coding;
 use crate::http::response::OpenFile;
 use crate::http::{Request, Response};
@@ -111,16 +112,18 @@ impl Stamp {
         }
     }
 
-    /// For Last-Modified. A date before 1970 is not told: it could not be compared.
-    fn modified_secs(&self) -> Option<u64> {
-        u64::try_from(self.modified.0).ok()
+    /// The modification time in seconds since 1970, but never later than it can have been: a date in
+    /// the future must not be sent (RFC 9110 section 8.8.2.1). The change time is the kernel's own
+    /// clock, which nobody sets ahead.
+    pub(super) fn modified_secs(&self) -> i64 {
+        self.modified.0.min(self.changed.0)
     }
 
-    /// The same, but never later than it can have been: a date in the future must not be told (RFC 9110 section
-    /// 8.8.2.1). The change time is the kernel's own clock, which nobody sets ahead.
+    /// The time for `Last-Modified`, in seconds since 1970. `None` where the file has no time of its
+    /// own: Nix, OSTree and reproducible archives set 0 or 1, so all versions of a file have that.
+    /// A time before 1970 could not be compared.
     pub(crate) fn last_modified(&self) -> Option<u64> {
-        let changed = u64::try_from(self.changed.0).ok()?;
-        self.modified_secs().map(|modified| modified.min(changed))
+        u64::try_from(self.modified_secs()).ok().filter(|&secs| secs > 1)
     }
 
     /// Whether the file could be written again without this stamp showing it: the kernel's clock for files
@@ -202,13 +205,6 @@ impl Docroot {
             .map_err(|why| std::io::Error::new(std::io::ErrorKind::Unsupported, why))?;
         // A coded page has no script, and is older than what it was made of as soon as that changes.
         options.precompressed &= !options.live_reload;
-        if options.live_reload {
-            // A page that reloads must not take its style from the browser's cache, which keeps what says nothing about
-            // itself for a tenth of its age (RFC 9111 section 4.2.2). The operator's own word stands behind and wins.
-            let (name, value) = ("Cache-Control".to_owned(), "no-cache".to_owned());
-            let scope = FieldScope::Found;
-            options.fields.insert(0, FieldRule { pattern: "/**".to_owned(), name, value, scope });
-        }
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())?;
@@ -384,7 +380,7 @@ impl Docroot {
         let Shown { location, password } = self.judge(&fd, stat, path)?;
         let content_type = types::content_type(location.name());
         let is_uploaded = self.is_uploaded(path, &location, reach)?;
-        let headers = Arc::new(self.headers_for(location.name(), is_uploaded, content_type));
+        let headers = Arc::new(self.headers_for(path, location.name(), is_uploaded, content_type));
         let mut meta = Meta::of(stat, content_type, headers);
         (meta.password, meta.link_target) = (password, link_target(path, &location));
         Ok(Found::File(Arc::new(self.read(fd, meta, reach)?)))
@@ -408,19 +404,30 @@ impl Docroot {
         shown.is_ok_and(|shown| shown.location == *target)
     }
 
-    /// The headers of the file that lies at `name`, by its path. Files that clients may have written
-    /// must not act in the name of this site. So a browser guesses no type for them and runs no script
-    /// in them.
-    fn headers_for(&self, name: &[u8], is_uploaded: bool, content_type: &str) -> FileHeaders {
+    /// The headers of the file that was asked for by `path` and lies at `name`.
+    ///
+    /// A browser keeps a file that says nothing about it for a tenth of its age without asking (RFC
+    /// 9111 section 4.2.2). That is right only for names with a fingerprint; a link may give an old
+    /// name to a new file, so both names need one. Files that clients may have written must not act
+    /// in the name of this site. So a browser guesses no type for them and runs no script in them.
+    fn headers_for(&self, path: &[u8], name: &[u8], is_uploaded: bool, content_type: &str) -> FileHeaders {
+        const NO_CACHE: (&str, &str) = ("Cache-Control", "no-cache");
         const NO_SNIFFING: (&str, &str) = ("x-content-type-options", "nosniff");
         const SANDBOX: (&str, &str) = ("content-security-policy", "sandbox");
-        let defaults: &[_] = match is_uploaded {
-            false => &[],
-            // Chromium shows no PDF in a sandbox, and what runs in one is not of this site anyway.
-            true if content_type == "application/pdf" => &[NO_SNIFFING],
-            true => &[NO_SNIFFING, SANDBOX],
-        };
-        self.fields.headers_for(&location::from_slash(name), defaults)
+        let is_constant = fingerprint::is_in(path) && fingerprint::is_in(name);
+        let mut defaults = SmallVec::<[_; 3]>::new();
+        // A page that reloads must not take its style from the browser's cache, whatever its name.
+        if !is_constant || self.options.live_reload {
+            defaults.push(NO_CACHE);
+        }
+        if is_uploaded {
+            defaults.push(NO_SNIFFING);
+        }
+        // Chromium shows no PDF in a sandbox, and what runs in one is not of this site anyway.
+        if is_uploaded && content_type != "application/pdf" {
+            defaults.push(SANDBOX);
+        }
+        self.fields.headers_for(&location::from_slash(name), &defaults)
     }
 
     /// Returns whether clients may have written the file at `path`, which lies at `location`.

@@ -9,6 +9,7 @@ mod cache;
 mod coding;
 mod disk;
 mod download;
+mod fingerprint;
 mod listing;
 mod location;
 mod own;

@@ -62,6 +62,9 @@ pub(crate) enum How {
     /// counts besides: clients enforce each policy of a list (CSP level 3, section 8.1). The
     /// directive is recognised in lower case only, as the server writes it.
     BesideSandbox,
+    /// In front of the directives of a line of the same name, unless that has this one too or
+    /// forbids to store the response.
+    Directive,
 }
 
 /// Why a header is not sent as it was given.
@@ -133,12 +136,18 @@ impl Headers {
             self.join_vary(&written.value);
             return written.flaw;
         }
-        if self.outranks(how, name) {
+        if self.outranks(how, name, value) {
             return None;
         }
         if how == How::BesideSandbox
             && let Some(both) = self.with_sandbox(name, value)
         {
+            return self.put(How::Set, name, &both);
+        }
+        if how == How::Directive
+            && let Some(same) = self.lines().find(|line| line.is_named(name))
+        {
+            let both = [value, b", ", same.value()].concat();
             return self.put(How::Set, name, &both);
         }
         let adds = is_repeated(name) || (how == How::Add && !is_one_of(name, &SINGLE));
@@ -156,13 +165,15 @@ impl Headers {
     }
 
     /// True if a line of this name stays, and a new one is not wanted.
-    fn outranks(&self, how: How, name: &[u8]) -> bool {
-        let mut same = self.lines().filter(|line| line.is_named(name));
+    fn outranks(&self, how: How, name: &[u8], value: &[u8]) -> bool {
+        let has = |directive: &[u8]| {
+            let same = self.lines().filter(|line| line.is_named(name));
+            same.flat_map(|line| list_elements(line.value())).any(|one| one.eq_ignore_ascii_case(directive))
+        };
         match how {
-            How::IfAbsent => same.next().is_some(),
-            How::SetUnlessNoStore => same.any(|line| {
-                list_elements(line.value()).any(|directive| directive.eq_ignore_ascii_case(b"no-store"))
-            }),
+            How::IfAbsent => self.has(name),
+            How::SetUnlessNoStore => has(b"no-store"),
+            How::Directive => has(b"no-store") || has(value),
             How::Set | How::Add | How::BesideSandbox => false,
         }
     }
@@ -365,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_header_is_set_once_or_added() {
-        use How::{Add, BesideSandbox, IfAbsent, Set, SetUnlessNoStore};
+        use How::{Add, BesideSandbox, Directive, IfAbsent, Set, SetUnlessNoStore};
         let cases: &[(&[Given], &str)] = &[
             (&[(Set, "A", "1"), (Set, "a", "2")], "a: 2|"),
             (&[(Set, "A", "1"), (Add, "a", "2"), (Set, "B", "3")], "A: 1|a: 2|B: 3|"),
@@ -402,6 +413,11 @@ mod tests {
             (&[(Set, "A", "x y, sandbox"), (BesideSandbox, "A", "b")], "A: x y, sandbox, b|"),
             (&[(Set, "A", "x sandbox; sandboxes"), (BesideSandbox, "A", "b")], "A: b|"),
             (&[(BesideSandbox, "A", "b"), (BesideSandbox, "B", "b")], "A: b|B: b|"),
+            (&[(Directive, "A", "private")], "A: private|"),
+            (&[(Set, "A", "no-cache"), (Directive, "a", "private")], "a: private, no-cache|"),
+            (&[(Set, "A", "max-age=1, Private"), (Directive, "A", "private")], "A: max-age=1, Private|"),
+            (&[(Set, "A", "No-Store"), (Directive, "A", "private")], "A: No-Store|"),
+            (&[(Set, "A", "b"), (Directive, "A", "private"), (Directive, "A", "private")], "A: private, b|"),
         ];
         for (given, expected) in cases {
             assert_eq!(put(given), ((*expected).to_owned(), vec![]), "{given:?}");
@@ -456,7 +472,8 @@ mod tests {
     }
 
     fn any_how() -> impl Strategy<Value = How> {
-        let all = [How::Set, How::Add, How::IfAbsent, How::SetUnlessNoStore, How::BesideSandbox];
+        let all =
+            [How::Set, How::Add, How::IfAbsent, How::SetUnlessNoStore, How::BesideSandbox, How::Directive];
         proptest::sample::select(all.to_vec())
     }
 

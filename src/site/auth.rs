@@ -25,7 +25,7 @@ use crate::config::{
 };
 use crate::error_page::{error, text_error, wants_html};
 use crate::files::OwnFiles;
-use crate::handler::{Answer, Context, Handler, Now, When};
+use crate::handler::{Answer, Context, Handler, Now};
 use crate::http::fields::trim_ows;
 use crate::http::request::KeptHead;
 use crate::http::target::{encode_path, normalize};
@@ -191,7 +191,7 @@ fn welcome(credentials: &Credentials, cx: &mut Context<'_>) {
         return;
     }
     cx.set_user(&String::from_utf8_lossy(&credentials.user));
-    cx.set_own_field(When::Unsaid, "Cache-Control", "private");
+    cx.keep_private();
 }
 
 /// A password check that waits for a worker.

@@ -35,7 +35,8 @@ fn fields_go_with_their_paths_on_every_kind_of_answer() {
         let mut client = Client::connect(server.port);
         let mut ask = |path: &str, fields: &[&str]| client.ask("GET", path, fields, b"");
         for (path, status, cache_control) in [
-            ("/hello.txt", 200, &[][..]),
+            // The server's own: no rule of these is for it.
+            ("/hello.txt", 200, &["no-cache"][..]),
             ("/assets/a.css", 200, &["max-age=5"]),
             ("//assets/./%61.css", 200, &["max-age=5"]),
             ("/assets/big.bin", 200, &["max-age=60, immutable"]),

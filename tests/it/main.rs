@@ -20,6 +20,7 @@ mod archive;
 mod auth;
 mod binds;
 mod browser;
+mod caching;
 mod cgi;
 mod clients;
 mod coding;

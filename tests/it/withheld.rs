@@ -281,7 +281,7 @@ fn a_link_into_a_part_with_a_password_takes_that_password() {
             let mut client = Client::connect(server.port);
             client.ask("GET", "/latest/secret.txt", &[&wrong], b"").expect(401);
             let got = client.ask("GET", "/latest/secret.txt", &[&right], b"").expect(200);
-            assert_eq!(got.must("cache-control"), "private");
+            assert_eq!(got.must("cache-control"), "private, no-cache");
             // A form that takes a password is as if it were not there.
             let got = client.ask("GET", "/page.js", &["Accept-Encoding: gzip"], b"").expect(200);
             assert!(!shows(&got));
