@@ -84,7 +84,7 @@ impl Folder {
             if rustix::fs::accessat(CWD, &file, Access::EXEC_OK, AtFlags::EACCESS).is_err() {
                 return Err((Status::FORBIDDEN, "this file may not be executed"));
             }
-            self.root.judge(&fd, &stat, &[b"/", name].concat()).map_err(|_| NOTHING)?;
+            self.root.judge_strictly(&fd, &stat, &[b"/", name].concat()).map_err(|_| NOTHING)?;
             return Ok(Script {
                 file,
                 name: [&self.url, &b"/"[..], name].concat(),

@@ -297,10 +297,15 @@ impl Docroot {
             let fd = self.open_beneath(name, reach)?;
             let stat = stat(&fd)?;
             return match file_type(&stat) {
-                FileType::Directory => {
-                    let Shown { password, .. } = self.judge(&fd, &stat, path)?;
-                    Ok(Found::WithoutSlash(password))
-                }
+                FileType::Directory => match self.judge(&fd, &stat, path) {
+                    Ok(Shown { password, .. }) => Ok(Found::WithoutSlash(password)),
+                    // A link to a hidden folder: that is not listed, but its index is shown.
+                    Err(Withheld::Hidden) => match self.find(&[path, b"/"].concat(), reach)? {
+                        Found::File(index) => Ok(Found::WithoutSlash(index.meta.password)),
+                        Found::Directory(..) | Found::WithoutSlash(_) => Err(Trouble::NotFound),
+                    },
+                    Err(why) => Err(why.into()),
+                },
                 FileType::RegularFile => self.load(fd, &stat, path, reach),
                 _ => Err(Trouble::NotFound),
             };
@@ -641,6 +646,11 @@ pub(crate) fn read_ahead(file: &OpenFile, offset: u64, len: u64) {
             Err(_) => return,
         }
     }
+}
+
+/// Returns whether this is the name of a hidden file or folder.
+pub(super) fn is_hidden_name(name: &[u8]) -> bool {
+    name.starts_with(b".") && name != b".well-known"
 }
 
 /// Whether a normalised path has a component that begins with a dot. `/.well-known`, a folder, is meant

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, Statx};
 
-use super::disk::{Docroot, Stamp, Trouble, file_type, is_hidden};
-use super::location::Location;
+use super::disk::{Docroot, Stamp, Trouble, file_type, is_hidden, is_hidden_name};
+use super::location::{Location, last_name};
 use crate::config::Symlinks;
 use crate::site::{Guard, Password};
 
@@ -28,7 +28,7 @@ pub(crate) struct Shown {
 /// The reason why something is not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Withheld {
-    /// A name on the way begins with a dot.
+    /// A name begins with a dot.
     Hidden,
     /// The folder is one of programs.
     Programs,
@@ -51,10 +51,37 @@ impl Docroot {
     /// Decides whether an opened file or folder may be shown to a request for `path`, which is
     /// normalised.
     ///
-    /// The rule: the place of the file is known; neither that place nor `path` is hidden or
-    /// withheld; it is not the operator's own; and the client has given the password of both. That
-    /// of `path` is asked for before a file is looked for, that of the place is returned.
+    /// The rule: the place of the file is known; neither that place nor `path` is withheld; it is
+    /// not the operator's own; and the client has given the password of both. That of `path` is
+    /// asked for before a file is looked for, that of the place is returned. Hidden is what `path`
+    /// hides, and what has a name of its own that begins with a dot. A link through a folder with
+    /// such a name is the owner's choice: a mounted ConfigMap, `node_modules` of pnpm and git-sync
+    /// consist of such links.
     pub(crate) fn judge(&self, file: &OwnedFd, stat: &Statx, path: &[u8]) -> Result<Shown, Withheld> {
+        let shown = self.judge_place(file, stat, path)?;
+        let place = shown.location.name();
+        match is_hidden_name(last_name(place.strip_suffix(b"/").unwrap_or(place))) {
+            true => Err(Withheld::Hidden),
+            false => Ok(shown),
+        }
+    }
+
+    /// Decides as [`Docroot::judge`] does, but a name that begins with a dot anywhere in the place
+    /// hides it: for folders that are written to, and for programs.
+    pub(crate) fn judge_strictly(
+        &self,
+        file: &OwnedFd,
+        stat: &Statx,
+        path: &[u8],
+    ) -> Result<Shown, Withheld> {
+        let shown = self.judge_place(file, stat, path)?;
+        match is_hidden(shown.location.name()) {
+            true => Err(Withheld::Hidden),
+            false => Ok(shown),
+        }
+    }
+
+    fn judge_place(&self, file: &OwnedFd, stat: &Statx, path: &[u8]) -> Result<Shown, Withheld> {
         let location = self.locate(file, path).map_err(|errno| {
             log::warn!("{} is withheld: its place cannot be read: {errno}", path.escape_ascii());
             Withheld::Unknown
@@ -63,7 +90,7 @@ impl Docroot {
             FileType::Directory => location.of_folder(),
             _ => location,
         };
-        if is_hidden(path) || is_hidden(location.name()) {
+        if is_hidden(path) {
             return Err(Withheld::Hidden);
         }
         if self.withholds(path) || self.withholds_at(&location) {

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
+use super::disk::is_hidden_name;
 use crate::config::{LIVE_CHANGES_MAX, LIVE_LOOK, LIVE_QUIET, LIVE_WATCHES_MAX};
 use crate::feed::{Feed, WeakFeed};
 
@@ -96,13 +97,14 @@ impl Watcher {
                 continue;
             }
             let name = event.file_name().map(|name| name.to_bytes()).unwrap_or_default();
-            if is_hidden(name) {
+            let folder = self.folders.get(&event.wd());
+            if is_hidden_name(name) && !(what.contains(ReadFlags::MOVED_TO) && is_link(folder, name)) {
                 continue;
             }
             changed = true;
             if what.contains(ReadFlags::ISDIR)
                 && what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO)
-                && let Some(folder) = self.folders.get(&event.wd())
+                && let Some(folder) = folder
             {
                 appeared.push(folder.join(std::ffi::OsStr::from_bytes(name)));
             }
@@ -138,7 +140,7 @@ impl Watcher {
             }
             for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
                 let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                if is_folder && !is_hidden(entry.file_name().as_bytes()) {
+                if is_folder && !is_hidden_name(entry.file_name().as_bytes()) {
                     open.push(entry.path());
                 }
             }
@@ -156,7 +158,9 @@ impl Watcher {
     }
 }
 
-/// What is not served need not be watched: a repository changes all the time.
-fn is_hidden(name: &[u8]) -> bool {
-    name.starts_with(b".") && name != b".well-known"
+/// Returns whether a folder has a link of this name. One that gets a hidden name takes the place of
+/// an older one: a ConfigMap is published by turning `..data` to another folder.
+fn is_link(folder: Option<&PathBuf>, name: &[u8]) -> bool {
+    let path = folder.map(|folder| folder.join(std::ffi::OsStr::from_bytes(name)));
+    path.is_some_and(|path| path.is_symlink())
 }

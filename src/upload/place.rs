@@ -118,7 +118,7 @@ pub(super) fn open_folder(docroot: &Docroot, area: &str, path: &[u8]) -> Result<
 impl Folder {
     fn checked(fd: OwnedFd, docroot: &Docroot, path: &[u8]) -> Result<Folder, Refusal> {
         let stat = stat(&fd).map_err(|_| UNKNOWN)?;
-        let shown = docroot.judge(&fd, &stat, path).map_err(|why| match why {
+        let shown = docroot.judge_strictly(&fd, &stat, path).map_err(|why| match why {
             Withheld::Hidden => HIDDEN,
             // What is put there would be run.
             Withheld::Programs => PROGRAMS,

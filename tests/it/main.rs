@@ -43,6 +43,7 @@ mod keepalive;
 mod library;
 mod life;
 mod limits;
+mod links;
 mod listing;
 mod live;
 mod log;

@@ -22,7 +22,7 @@ fn guarded_folder() -> Docroot {
     let docroot = Docroot::empty();
     docroot.write("open.txt", "open");
     docroot.write(".hidden", SECRET);
-    docroot.write(".folder/file.txt", SECRET);
+    docroot.write(".folder/.file.txt", SECRET);
     docroot.write("private/secret.txt", SECRET);
     docroot.write(
         "programs/run.sh",
@@ -33,6 +33,7 @@ fn guarded_folder() -> Docroot {
     for (target, name) in [
         (".hidden", "to-hidden.txt"),
         (".folder", "to-folder"),
+        ("to-folder/.file.txt", "to-file.txt"),
         ("programs", "to-programs"),
         ("programs/run.sh", "to-program.txt"),
         ("private", "to-private"),
@@ -56,7 +57,8 @@ fn flags(docroot: &Docroot) -> Vec<String> {
 /// Paths to secrets: through each kind of link, twice, by an index and beside a coding.
 const WAYS: &[&str] = &[
     "/to-hidden.txt",
-    "/to-folder/file.txt",
+    "/to-folder/.file.txt",
+    "/to-file.txt",
     "/to-programs/run.sh",
     "/to-program.txt",
     "/to-private/secret.txt",
@@ -138,17 +140,23 @@ fn a_cached_link_is_looked_at_again_where_its_target_lies() {
             client.get("/link/file.txt").expect(200);
             crate::harness::now().duration_since(server.started) > std::time::Duration::from_millis(60)
         });
-        for name in ["private", ".hidden"] {
-            fs::remove_file(docroot.path("link")).unwrap();
-            let from = if name == "private" { "data" } else { "private" };
-            fs::rename(docroot.path(from), docroot.path(name)).unwrap();
-            symlink(name, docroot.path("link")).unwrap();
+        let is_looked_at_again = |client: &mut Client, status: u16| {
             until("the link is looked at again", || client.get("/link/file.txt").status != 200);
             for _ in 0..3 {
-                let got = client.get("/link/file.txt");
-                assert_eq!(got.status, if name == "private" { 401 } else { 404 }, "{name}");
+                client.get("/link/file.txt").expect(status);
             }
-        }
+        };
+        fs::remove_file(docroot.path("link")).unwrap();
+        fs::rename(docroot.path("data"), docroot.path("private")).unwrap();
+        symlink("private", docroot.path("link")).unwrap();
+        is_looked_at_again(&mut client, 401);
+        // Open again, and then a link to a hidden file.
+        fs::remove_file(docroot.path("link")).unwrap();
+        fs::rename(docroot.path("private"), docroot.path("link")).unwrap();
+        until("the file is open again", || client.get("/link/file.txt").status == 200);
+        fs::rename(docroot.path("link/file.txt"), docroot.path("link/.file.txt")).unwrap();
+        symlink(".file.txt", docroot.path("link/file.txt")).unwrap();
+        is_looked_at_again(&mut client, 404);
     });
 }
 

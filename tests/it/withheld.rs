@@ -27,18 +27,19 @@ fn linked() -> Docroot {
     docroot
         .write("cg/run.sh", format!("#!/bin/sh\n# {SECRET}\nprintf 'Content-Type: text/plain\\n\\nran'\n"));
     fs::set_permissions(docroot.path("cg/run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
-    docroot.write(".hidden/secret.txt", SECRET);
+    docroot.write(".hidden/.secret.txt", SECRET);
     docroot.write("private/secret.txt", SECRET);
     docroot.write("plain/one.txt", b"one");
     docroot.write("page.js", "let a = 1;\n".repeat(300));
-    docroot.write(".hidden/page.js.gz", SECRET);
+    docroot.write(".hidden/.page.js.gz", SECRET);
     fs::create_dir(docroot.path("up")).unwrap();
     for (target, name) in [
         ("cg", "programs"),
         ("cg/run.sh", "source.txt"),
         (".hidden", "unhidden"),
-        (".hidden/secret.txt", "dot.txt"),
-        (".hidden/page.js.gz", "page.js.gz"),
+        (".hidden/.secret.txt", "dot.txt"),
+        ("unhidden/.secret.txt", "dots.txt"),
+        (".hidden/.page.js.gz", "page.js.gz"),
         ("private", "open"),
         ("private/secret.txt", "secret.txt"),
         ("../cg", "up/programs"),
@@ -56,10 +57,10 @@ const LINKS: [&str; 9] = [
     "/programs/",
     "/programs",
     "/dot.txt",
-    "/unhidden/secret.txt",
-    "/unhidden/",
-    "/unhidden?download",
+    "/dots.txt",
+    "/unhidden/.secret.txt",
     "/page.js.gz",
+    "/unhidden/.page.js.gz",
 ];
 
 /// The program as `unshare` starts it: with an empty `/proc`. Nothing where that cannot be had.
@@ -387,8 +388,8 @@ fn a_kept_file_is_shown_only_while_its_place_is_open() {
         turn("private/moved", "m");
         client.get("/m/x.txt").expect(401);
         client.ask("GET", "/m/x.txt", &[&basic("u:p")], b"").expect(200).with_body("open to all");
-        fs::rename(docroot.path("hidden"), docroot.path(".hidden")).unwrap();
-        turn(".hidden", "n");
+        fs::rename(docroot.path("hidden/x.txt"), docroot.path("hidden/.x.txt")).unwrap();
+        docroot.link(".x.txt", "hidden/x.txt");
         client.get("/n/x.txt").expect(404);
         fs::rename(docroot.path("coded"), docroot.path("private/coded")).unwrap();
         turn("private/coded/page.js.gz", "q.js.gz");
