@@ -199,6 +199,7 @@ impl<O: Observer> Driver<O> {
             files: &mut self.files,
             extra: &mut self.extra,
             watch: &mut self.watch,
+            route: None,
         };
         let handler = &*self.handler;
         let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(handler, &mut cx)));

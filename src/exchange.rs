@@ -1055,8 +1055,15 @@ impl<'a, O: Observer> Exchange<'a, O> {
     pub(crate) fn expire(&mut self) -> Option<Expired> {
         let expired = self.client.conn.expired(self.client.is_queued(), self.client.is_waiting());
         let Expired::Refuse(error, reason) = expired else { return Some(expired) };
+        let mut still_busy = None;
         if self.client.is_waiting() || self.client.is_resting() {
-            self.driver.desk.cancel(self.id);
+            still_busy = self.driver.desk.cancel(self.id);
+        }
+        if reason == CloseReason::AnswerTimeout {
+            self.driver.observer.answer_timed_out(still_busy.is_some());
+            if let Some(busy) = still_busy {
+                busy.log("503");
+            }
         }
         self.refuse(error, reason);
         None
@@ -1081,7 +1088,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
             }
         };
         if self.client.is_waiting() || self.client.is_resting() {
-            self.driver.desk.cancel(self.id);
+            drop(self.driver.desk.cancel(self.id));
         }
         self.refuse(error, CloseReason::Evicted);
         None

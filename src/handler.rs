@@ -16,7 +16,7 @@ use crate::http::headers::{How, is_repeated};
 use crate::http::refusal::Refusal;
 use crate::http::response::Author;
 use crate::http::{Method, Request, Response, Status};
-use crate::jobs::{Errands, Job, JobDesk, Then, Ticket, TicketState, Waker};
+use crate::jobs::{Errands, Job, JobDesk, RouteName, Then, Ticket, TicketState, Waker};
 use crate::places::Seat;
 use crate::watch::{Change, Watched};
 
@@ -230,6 +230,8 @@ pub struct Context<'a> {
     pub(crate) files: &'a mut Files,
     pub(crate) extra: &'a mut Extra,
     pub(crate) watch: &'a mut Change,
+    /// The route that is answered, for what is logged of its jobs.
+    pub(crate) route: RouteName,
 }
 
 /// On which responses a header goes that is not the response's own.
@@ -424,7 +426,7 @@ impl Context<'_> {
     /// The same, with a say on the loop afterwards: `work` returns what is to be done there with its result.
     pub fn job_then(&mut self, work: impl FnOnce() -> Then + Send + 'static) -> Answer {
         let job: Job = Box::new(work);
-        match self.desk.submit(self.id, job) {
+        match self.desk.submit(self.id, self.route.clone(), job) {
             Ok(ticket) => Answer::Later(ticket),
             Err(_) => {
                 Answer::Now(error_page::text_error(Status::SERVICE_UNAVAILABLE, "too many jobs are waiting"))

@@ -29,6 +29,31 @@ pub type Job = Box<dyn FnOnce() -> Then + Send>;
 /// Work that may block and answers nothing: part of what a response that is already under way needs.
 pub type Errand = Box<dyn FnOnce() + Send>;
 
+/// The route that a job answers for, as the program wrote it. `None` if no route of its own asked for
+/// the job.
+pub type RouteName = Option<Arc<str>>;
+
+/// A worker is busy with a job that nobody waits for any more.
+#[derive(Debug)]
+pub struct StillBusy {
+    /// The route that the job answers for.
+    pub route: RouteName,
+}
+
+impl StillBusy {
+    /// Writes a line about it. `answered` is the status that the client got, or what it waits for.
+    pub(crate) fn log(&self, answered: &str) {
+        match &self.route {
+            Some(route) => {
+                log::warn!(
+                    "route '{route}': the answer took too long ({answered}), its worker is still busy"
+                );
+            }
+            None => log::warn!("an answer took too long ({answered}), its worker is still busy"),
+        }
+    }
+}
+
 /// Where an errand was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ran {
@@ -129,9 +154,9 @@ impl std::fmt::Debug for Done {
 /// Where jobs are handed in. One a driver.
 pub trait JobDesk: Send {
     /// Takes a job for a connection, or gives it back when too many wait already.
-    fn submit(&mut self, id: ConnId, job: Job) -> Result<Ticket, Job>;
-    /// The connection is gone: its job need not start.
-    fn cancel(&mut self, id: ConnId);
+    fn submit(&mut self, id: ConnId, route: RouteName, job: Job) -> Result<Ticket, Job>;
+    /// The connection waits no longer: its job need not start. Tells if a worker is busy with it.
+    fn cancel(&mut self, id: ConnId) -> Option<StillBusy>;
     /// Where results and wake-ups for this driver go.
     fn inbox(&self) -> &Arc<Inbox>;
     /// Where errands are handed in.
@@ -285,6 +310,8 @@ struct Queue {
     waiting: VecDeque<Task>,
     /// How many of them are jobs; errands are not refused, so they do not count.
     jobs: usize,
+    /// Jobs of connections that workers are busy with.
+    running: Vec<(Owner, RouteName)>,
     /// Threads that wait for work.
     resting: usize,
     threads: usize,
@@ -295,18 +322,25 @@ struct Queue {
 /// Something for a worker to do.
 struct Task {
     /// The connection that gets the result, if any.
-    owner: Option<(ConnId, Arc<Inbox>)>,
+    owner: Option<Owner>,
     work: Work,
+}
+
+/// The connection that gets a result, and the way to it.
+type Owner = (ConnId, Arc<Inbox>);
+
+fn is_same((id, inbox): &Owner, other_id: ConnId, other_inbox: &Arc<Inbox>) -> bool {
+    *id == other_id && Arc::ptr_eq(inbox, other_inbox)
 }
 
 impl Task {
     fn is_of(&self, id: ConnId, inbox: &Arc<Inbox>) -> bool {
-        self.owner.as_ref().is_some_and(|(own, its)| *own == id && Arc::ptr_eq(its, inbox))
+        self.owner.as_ref().is_some_and(|owner| is_same(owner, id, inbox))
     }
 }
 
 enum Work {
-    Job(Job),
+    Job(RouteName, Job),
     Errand(Errand),
 }
 
@@ -315,7 +349,7 @@ impl Work {
     fn run(self) -> Done {
         use std::panic::{AssertUnwindSafe, catch_unwind};
         match self {
-            Work::Job(job) => catch_unwind(AssertUnwindSafe(job)).map_or(Done::Panicked, Done::Finished),
+            Work::Job(_, job) => catch_unwind(AssertUnwindSafe(job)).map_or(Done::Panicked, Done::Finished),
             Work::Errand(errand) => {
                 drop(catch_unwind(AssertUnwindSafe(errand)));
                 Done::Woken
@@ -324,7 +358,7 @@ impl Work {
     }
 
     fn is_job(&self) -> bool {
-        matches!(self, Work::Job(_))
+        matches!(self, Work::Job(..))
     }
 }
 
@@ -420,8 +454,15 @@ fn detach(lanes: &Lanes, lane: Lane, errand: Errand) {
 
 impl Shared {
     fn new(threads_max: usize, jobs_max: usize) -> Self {
-        let queue =
-            Queue { waiting: VecDeque::new(), jobs: 0, resting: 0, threads: 0, threads_max, stopping: false };
+        let queue = Queue {
+            waiting: VecDeque::new(),
+            jobs: 0,
+            running: Vec::new(),
+            resting: 0,
+            threads: 0,
+            threads_max,
+            stopping: false,
+        };
         Shared { queue: Mutex::new(queue), work: Condvar::new(), jobs_max, done: AtomicU64::new(0) }
     }
 
@@ -462,20 +503,21 @@ pub struct PoolDesk {
 }
 
 impl JobDesk for PoolDesk {
-    fn submit(&mut self, id: ConnId, job: Job) -> Result<Ticket, Job> {
+    fn submit(&mut self, id: ConnId, route: RouteName, job: Job) -> Result<Ticket, Job> {
         let lane = &self.lanes[Lane::Short as usize];
         let mut queue = lock(&lane.queue);
         if queue.jobs >= lane.jobs_max {
             return Err(job);
         }
-        let task = Task { owner: Some((id, Arc::clone(&self.inbox))), work: Work::Job(job) };
+        let task = Task { owner: Some((id, Arc::clone(&self.inbox))), work: Work::Job(route, job) };
         match lane.enqueue(&mut queue, task) {
-            Err(Work::Job(job)) => Err(job),
+            Err(Work::Job(_, job)) => Err(job),
             Ok(()) | Err(Work::Errand(_)) => Ok(Ticket(TicketState::Pending)),
         }
     }
 
-    fn cancel(&mut self, id: ConnId) {
+    fn cancel(&mut self, id: ConnId) -> Option<StillBusy> {
+        let mut still_busy = None;
         for lane in &self.lanes {
             let mut queue = lock(&lane.queue);
             let mut cancelled = Vec::new();
@@ -483,10 +525,13 @@ impl JobDesk for PoolDesk {
                 cancelled.extend(queue.waiting.remove(at));
             }
             queue.jobs = queue.waiting.iter().filter(|task| task.work.is_job()).count();
+            let running = queue.running.iter().find(|(owner, _)| is_same(owner, id, &self.inbox));
+            still_busy = still_busy.or(running.map(|(_, route)| StillBusy { route: route.clone() }));
             drop(queue);
             // Not under the lock: what a task owns may hand in an errand when it is dropped.
             drop(cancelled);
         }
+        still_busy
     }
 
     fn inbox(&self) -> &Arc<Inbox> {
@@ -530,6 +575,9 @@ fn work(shared: &Shared) {
                 }
                 if let Some(next) = queue.waiting.pop_front() {
                     queue.jobs -= usize::from(next.work.is_job());
+                    if let (Some(owner), Work::Job(route, _)) = (&next.owner, &next.work) {
+                        queue.running.push((owner.clone(), route.clone()));
+                    }
                     break next;
                 }
                 queue.resting += 1;
@@ -543,9 +591,14 @@ fn work(shared: &Shared) {
                 }
             }
         };
+        let was_job = task.work.is_job();
         let done = task.work.run();
         shared.done.fetch_add(1, Ordering::Relaxed);
         if let Some((id, inbox)) = task.owner {
+            if was_job {
+                // Of one connection there is one job at a time.
+                lock(&shared.queue).running.retain(|(owner, _)| !is_same(owner, id, &inbox));
+            }
             inbox.put(id, done);
         }
     }
@@ -569,11 +622,13 @@ impl InlineDesk {
 }
 
 impl JobDesk for InlineDesk {
-    fn submit(&mut self, _id: ConnId, job: Job) -> Result<Ticket, Job> {
+    fn submit(&mut self, _id: ConnId, _route: RouteName, job: Job) -> Result<Ticket, Job> {
         Ok(Ticket(TicketState::Done(job())))
     }
 
-    fn cancel(&mut self, _id: ConnId) {}
+    fn cancel(&mut self, _id: ConnId) -> Option<StillBusy> {
+        None
+    }
 
     fn inbox(&self) -> &Arc<Inbox> {
         &self.inbox
@@ -677,7 +732,7 @@ mod tests {
                 assert!(n != 3, "a job that fails");
                 answer()
             });
-            assert!(desk.submit(ConnId::new(n, 0), job).is_ok());
+            assert!(desk.submit(ConnId::new(n, 0), None, job).is_ok());
         }
         for _ in 1..=4 {
             release.send(()).unwrap();
@@ -703,7 +758,7 @@ mod tests {
             gate.recv().ok();
             answer()
         });
-        assert!(desk.submit(ConnId::new(1, 0), blocking).is_ok());
+        assert!(desk.submit(ConnId::new(1, 0), None, blocking).is_ok());
         has_started.recv().unwrap();
         release
     }
@@ -728,7 +783,7 @@ mod tests {
                 );
             }
         }
-        assert!(desk.submit(ConnId::new(1, 0), Box::new(answer)).is_ok());
+        assert!(desk.submit(ConnId::new(1, 0), None, Box::new(answer)).is_ok());
         wake_ups.recv_timeout(PATIENCE).expect("the short job is done");
         let mut got = Vec::new();
         inbox.take(&mut got);
@@ -762,10 +817,10 @@ mod tests {
         let pool = Pool::new(1, 1);
         let mut desk = pool.desk(inbox);
         let release = keep_busy(&mut desk);
-        assert!(desk.submit(ConnId::new(2, 1), Box::new(answer)).is_ok());
-        assert!(desk.submit(ConnId::new(3, 2), Box::new(answer)).is_err());
+        assert!(desk.submit(ConnId::new(2, 1), None, Box::new(answer)).is_ok());
+        assert!(desk.submit(ConnId::new(3, 2), None, Box::new(answer)).is_err());
         desk.cancel(ConnId::new(2, 1));
-        assert!(desk.submit(ConnId::new(3, 2), Box::new(answer)).is_ok());
+        assert!(desk.submit(ConnId::new(3, 2), None, Box::new(answer)).is_ok());
         drop(release);
     }
 
@@ -776,7 +831,7 @@ mod tests {
         let pool = Pool::new(2, 1);
         let mut desk = pool.desk(Arc::clone(&inbox));
         for _ in 0..2 {
-            assert!(desk.submit(ConnId::new(1, 0), Box::new(answer)).is_ok());
+            assert!(desk.submit(ConnId::new(1, 0), None, Box::new(answer)).is_ok());
             assert_eq!(pool.threads(), 1);
             wake_ups.recv().unwrap();
             inbox.take(&mut Vec::new());
@@ -796,7 +851,7 @@ mod tests {
         let inbox = Arc::new(Inbox::new(rings(woken)));
         let pool = Pool::new(1, 1);
         let mut desk = pool.desk(Arc::clone(&inbox));
-        assert!(desk.submit(ConnId::new(1, 0), Box::new(answer)).is_ok());
+        assert!(desk.submit(ConnId::new(1, 0), None, Box::new(answer)).is_ok());
         wake_ups.recv().unwrap();
         inbox.take(&mut Vec::new());
         while lock(&pool.lanes[0].queue).resting == 0 {
@@ -805,7 +860,7 @@ mod tests {
         let mut queue = lock(&pool.lanes[0].queue);
         let (_silent, nothing) = mpsc::channel::<()>();
         assert!(nothing.recv_timeout(2 * THREAD_REST).is_err());
-        let task = Task { owner: Some((ConnId::new(2, 0), inbox)), work: Work::Job(Box::new(answer)) };
+        let task = Task { owner: Some((ConnId::new(2, 0), inbox)), work: Work::Job(None, Box::new(answer)) };
         assert!(pool.lanes[0].enqueue(&mut queue, task).is_ok());
         drop(queue);
         wake_ups.recv_timeout(PATIENCE).expect("the job is done");
@@ -840,7 +895,7 @@ mod tests {
                     drop(owned);
                     answer()
                 });
-                assert!(desk.submit(ConnId::new(2, 1), waiting).is_ok());
+                assert!(desk.submit(ConnId::new(2, 1), None, waiting).is_ok());
                 let pool = match drops_pool {
                     true => {
                         drop(pool);

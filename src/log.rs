@@ -7,9 +7,13 @@
 
 mod entry;
 mod once;
+mod panics;
 
 pub use entry::{AccessEntry, clf_time, format_entry};
 pub(crate) use once::{Once, shorten};
+use panics::Trace;
+pub use panics::install_panic_hook;
+pub(crate) use panics::spare_this_thread;
 
 use crate::config::{
     LOG_BUFFER_AGE, LOG_BUFFER_BYTES, LOG_MESSAGE_BYTES_MAX, LOG_QUEUE_BYTES_MAX, LOG_QUEUE_MAX,
@@ -20,13 +24,12 @@ use crate::text::is_bidi_control;
 use log::{Level, LevelFilter, Log as _, Metadata, Record, SetLoggerError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use simple_logger::SimpleLogger;
-use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
@@ -78,6 +81,8 @@ enum Message {
     /// Access lines that the writer keeps for [`LOG_BUFFER_AGE`], so that others join them.
     Gather(Vec<u8>),
     Record(Level, String, String),
+    /// The backtrace of the panic in the line before.
+    Trace(Trace),
     Flush(SyncSender<()>),
     /// Look at the flags.
     Wake,
@@ -166,7 +171,7 @@ impl LogQueue {
                 Ok(()) => None,
                 Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => match message {
                     Message::Access(lines) | Message::Gather(lines) => Some(lines),
-                    Message::Record(..) | Message::Flush(_) | Message::Wake => None,
+                    Message::Record(..) | Message::Trace(_) | Message::Flush(_) | Message::Wake => None,
                 },
             }
         };
@@ -482,6 +487,11 @@ impl Writer {
             }
             Message::Gather(lines) => self.gather(lines),
             Message::Record(level, target, text) => self.diagnose(level, &target, &text),
+            Message::Trace(trace) => {
+                for line in trace.lines() {
+                    self.diagnose(Level::Error, "panic", &line);
+                }
+            }
             Message::Flush(done) => {
                 self.write_gathered();
                 self.report_dropped();
@@ -676,32 +686,6 @@ impl log::Log for QueueLogger {
 
     fn flush(&self) {
         self.queue.flush(LOG_REPORT_INTERVAL);
-    }
-}
-
-/// Makes panics errors in the log. The standard hook writes to standard error itself, and would hold the loop when
-/// that is a full pipe. With `RUST_BACKTRACE` set the trace follows, a line each; the
-/// first one takes the panicking thread a tenth of a second to put together.
-pub fn install_panic_hook(queue: LogQueue) {
-    std::panic::set_hook(Box::new(move |info| {
-        // The writer's own panic is standard error failing: to log that would go round in a circle.
-        if !IS_WRITER.get() {
-            record_panic(&queue, info);
-        }
-    }));
-}
-
-fn record_panic(queue: &LogQueue, info: &PanicHookInfo<'_>) {
-    let thread = thread::current();
-    let place = info.location().map_or_else(|| "an unknown place".into(), ToString::to_string);
-    let what = info.payload_as_str().unwrap_or("a payload without text");
-    let who = thread.name().unwrap_or("?");
-    queue.record(Level::Error, "panic", format!("thread '{who}' panicked at {place}: {what}"));
-    let trace = Backtrace::capture();
-    if trace.status() == BacktraceStatus::Captured {
-        for line in trace.to_string().lines().take(100) {
-            queue.record(Level::Error, "panic", line.to_owned());
-        }
     }
 }
 

@@ -213,6 +213,13 @@ fn requests_and_connections(page: &mut Page, counted: &Counted<'_>, gauges: &Gau
     for reason in CloseReason::ALL {
         closed.sample(&[("reason", reason.name())], counted.sum(|counters| counters.closed_for(reason)));
     }
+    let mut late = page.counter(
+        "whirligig_answer_timeouts_total",
+        "Answers that took too long, by whether a worker was still busy with them.",
+    );
+    for (place, worker) in ["free", "busy"].into_iter().enumerate() {
+        late.sample(&[("worker", worker)], counted.sum(|counters| counters.answers_timed_out[place].get()));
+    }
     page.counter("whirligig_received_bytes_total", "Bytes read from clients.")
         .value(counted.sum(|counters| counters.bytes_read.get()));
     page.counter("whirligig_sent_bytes_total", "Bytes that sockets took for clients.")

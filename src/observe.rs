@@ -61,6 +61,8 @@ pub trait Observer: Default + Send + 'static {
     fn accepted(&mut self) {}
     /// A request got this answer; without a method, bytes that never became one.
     fn answered(&mut self, _method: Option<MethodLabel>, _status: Status) {}
+    /// An answer took too long; perhaps a worker is still busy with it.
+    fn answer_timed_out(&mut self, _is_worker_busy: bool) {}
     /// A connection ran out of its budget and goes on in the next turn.
     fn carried(&mut self) {}
     /// Something named a connection that is gone.
@@ -134,6 +136,8 @@ pub struct Counters {
     /// Requests answered: a row for each of [`Method::LABELS`] and a last one for what never became a request;
     /// in it by the hundreds of the status, `[0]` is 1xx.
     pub answered: [[Count; STATUS_CLASSES]; Method::LABELS.len() + 1],
+    /// Answers that took too long: `[1]` are those that a worker was still busy with.
+    pub answers_timed_out: [Count; 2],
     /// Times a connection was carried into the next turn.
     pub carried: Count,
     /// Names of connections that were gone.
@@ -271,6 +275,10 @@ impl<const SHARED: bool> Observer for Tally<SHARED> {
         self.0.answered[row][class].add::<SHARED>(1);
     }
 
+    fn answer_timed_out(&mut self, is_worker_busy: bool) {
+        self.0.answers_timed_out[usize::from(is_worker_busy)].add::<SHARED>(1);
+    }
+
     fn carried(&mut self) {
         self.0.carried.add::<SHARED>(1);
     }
@@ -344,6 +352,10 @@ impl Observer for Stopwatch {
 
     fn answered(&mut self, method: Option<MethodLabel>, status: Status) {
         self.tally.answered(method, status);
+    }
+
+    fn answer_timed_out(&mut self, is_worker_busy: bool) {
+        self.tally.answer_timed_out(is_worker_busy);
     }
 
     fn carried(&mut self) {

@@ -185,6 +185,8 @@ enum Segment {
 /// A path with places that are open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pattern {
+    /// As the program wrote it.
+    text: Arc<str>,
     segments: Vec<Segment>,
     /// Of the open places, in order.
     names: Vec<String>,
@@ -219,7 +221,7 @@ impl Pattern {
             segments.push(segment);
             names.push(name.to_owned());
         }
-        Ok(Pattern { segments, names })
+        Ok(Pattern { text: text.into(), segments, names })
     }
 
     /// What stands in the open places of this normalised path, if it fits.
@@ -287,7 +289,7 @@ pub struct Routes {
 
 impl std::fmt::Debug for Routes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.entries.iter().map(|entry| &entry.pattern)).finish()
+        f.debug_list().entries(self.entries.iter().map(|entry| &entry.pattern.text)).finish()
     }
 }
 
@@ -325,7 +327,8 @@ impl Routes {
 
     fn insert(&mut self, pattern: Pattern, target: Target) -> Result<(), String> {
         if let Some(other) = self.entries.iter().find(|entry| entry.pattern.segments == pattern.segments) {
-            return Err(format!("two routes are the same path: {:?} and {pattern:?}", other.pattern));
+            let (one, other) = (&pattern.text, &other.pattern.text);
+            return Err(format!("route '{one}': '{other}' matches exactly these paths already"));
         }
         self.entries.push(Entry { pattern: Arc::new(pattern), target });
         self.entries.sort_by(|one, other| one.pattern.segments.cmp(&other.pattern.segments));
@@ -378,6 +381,7 @@ impl Handler for Routes {
                 None => error(Status::NOT_FOUND, "nothing is here", wants_html(request)).into(),
             };
         };
+        cx.route = Some(Arc::clone(&entry.pattern.text));
         let route = match &entry.target {
             Target::Handler(handler) => return handler.handle(request, cx),
             Target::Route(route) => route,
@@ -432,6 +436,8 @@ impl Task {
 
     /// Makes the call where it may block.
     fn block(self, head: KeptHead, content: Vec<u8>, cx: &mut Context<'_>) -> Answer {
+        // Content may have come in between, in a call of its own.
+        cx.route = Some(Arc::clone(&self.pattern.text));
         let (limits, peer) = (cx.limits().clone(), cx.peer().clone());
         let (now, id, away) = (cx.now(), cx.id(), Away::of(cx));
         cx.job_then(move || {

@@ -26,7 +26,7 @@ use crate::exchange::{Client, Exchange};
 use crate::files::{FileCache, Files};
 use crate::handler::{Handler, Now, Peer};
 use crate::http::{CloseReason, Phase, Status};
-use crate::jobs::{Done, Inbox, InlineDesk, Pool, lock};
+use crate::jobs::{Done, Errands, Inbox, InlineDesk, Job, JobDesk, Pool, RouteName, StillBusy, Ticket, lock};
 use crate::log::{AccessBuffer, LogQueue};
 use crate::metrics::Metrics;
 use crate::observe::{Counters, Gauges, Observer, TwinTally};
@@ -162,6 +162,8 @@ struct Line {
     since: AtomicU64,
     /// How fast content comes, while it waits for that.
     pace: Mutex<Option<Pace>>,
+    /// The job that its thread is busy with, if it answers in time.
+    job: Mutex<Option<TimedJob>>,
     /// Why we have shut the socket's reading half: `OPEN`, `EXPIRED` or `GIVES_WAY`.
     shut_for: AtomicU8,
     /// Rung when a body source has something to say, or when the server stops.
@@ -177,6 +179,7 @@ impl Line {
             phase: AtomicU8::new(Phase::ReceivingHead as u8 | MAY_GO),
             since: AtomicU64::new(NEVER),
             pace: Mutex::default(),
+            job: Mutex::default(),
             shut_for: AtomicU8::new(OPEN),
             woken: Woken::default(),
         }
@@ -196,6 +199,57 @@ impl Line {
 
     fn is_leaving(&self) -> bool {
         self.shut_for.load(Ordering::SeqCst) == GIVES_WAY
+    }
+}
+
+/// A job, and when its answer is late, in nanoseconds since the twin began.
+#[derive(Debug)]
+struct TimedJob {
+    due: u64,
+    route: RouteName,
+}
+
+/// Does jobs on the connection's own thread. Nothing can be answered in their place meanwhile, but the
+/// reaper notices when one takes too long.
+struct TwinDesk {
+    inner: InlineDesk,
+    shared: Arc<Shared>,
+    line: Arc<Line>,
+    answer_timeout: Option<Duration>,
+}
+
+impl JobDesk for TwinDesk {
+    fn submit(&mut self, id: ConnId, route: RouteName, job: Job) -> Result<Ticket, Job> {
+        let Some(timeout) = self.answer_timeout else { return self.inner.submit(id, route, job) };
+        let at = read_clocks().mono + timeout;
+        let due = self.shared.nanoseconds(at);
+        *lock(&self.line.job) = Some(TimedJob { due, route: route.clone() });
+        self.shared.publish(id, &self.line, Phase::Handling as u8, Some(at));
+        // A job that panics is over, too.
+        let _at_end = JobEnd(&self.line);
+        self.inner.submit(id, route, job)
+    }
+
+    fn cancel(&mut self, id: ConnId) -> Option<StillBusy> {
+        self.inner.cancel(id)
+    }
+
+    fn inbox(&self) -> &Arc<Inbox> {
+        self.inner.inbox()
+    }
+
+    fn errands(&self) -> Arc<dyn Errands> {
+        self.inner.errands()
+    }
+}
+
+struct JobEnd<'a>(&'a Line);
+
+impl Drop for JobEnd<'_> {
+    fn drop(&mut self) {
+        let mut job = lock(&self.0.job);
+        *job = None;
+        self.0.due.store(NEVER, Ordering::SeqCst);
     }
 }
 
@@ -372,13 +426,21 @@ impl Shared {
                 let line = Arc::clone(line);
                 // From here on a worker that publishes asks for the lock, so neither of us can miss the other.
                 line.armed.store(NEVER, Ordering::SeqCst);
-                let due = line.due.load(Ordering::SeqCst);
+                // Held while this is decided, so that a job that ends now does not look like a silent client.
+                let mut job = lock(&line.job);
+                let due = job.as_ref().map_or_else(|| line.due.load(Ordering::SeqCst), |job| job.due);
                 let at = self.began + Duration::from_nanos(due.min(NEVER / 2));
                 if at > now {
                     if due != NEVER {
                         line.armed.store(due, Ordering::SeqCst);
                         reaper.queue.arm(id, at);
                     }
+                    continue;
+                }
+                if let Some(TimedJob { route, .. }) = job.take() {
+                    line.due.store(NEVER, Ordering::SeqCst);
+                    self.tally(id).answer_timed_out(true);
+                    StillBusy { route }.log("no response yet");
                     continue;
                 }
                 line.shut_for.store(EXPIRED, Ordering::SeqCst);
@@ -721,7 +783,12 @@ impl Worker {
             Arc::clone(&twin.config),
             Arc::clone(&twin.handler),
             Files::Shared(Arc::clone(&twin.files)),
-            Box::new(InlineDesk::new(inbox, Arc::clone(&twin.pool))),
+            Box::new(TwinDesk {
+                inner: InlineDesk::new(inbox, Arc::clone(&twin.pool)),
+                shared: Arc::clone(shared),
+                line: Arc::clone(&line),
+                answer_timeout: twin.config.timeouts.answer,
+            }),
             access,
             shared.tally(id),
             now,

@@ -174,6 +174,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
 
     /// Turns until a signal stops it and the last client is served.
     pub fn run(&mut self) -> io::Result<Outcome> {
+        crate::log::spare_this_thread();
         loop {
             self.turn()?;
             if let Some(outcome) = self.outcome() {
@@ -680,7 +681,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         let Some(slot) = live(&mut self.slots, id) else { return };
         slot.closed = true;
         if slot.client.is_waiting() || slot.client.is_resting() {
-            self.driver.desk.cancel(id);
+            drop(self.driver.desk.cancel(id));
         }
         let mut exchange = Exchange::new(&mut slot.client, &mut self.driver, id, 0);
         exchange.log_answers(true, || slot.stream.wall_clock());

@@ -116,13 +116,14 @@ impl Builder {
         self.note(added)
     }
 
-    /// Serves the files below `root` where no route is: index pages, listings, ranges, validators, compression.
+    /// Serves the files below `root` where no route is, and 404 where no file is either: index pages, listings, ranges, validators, compression.
     pub fn files(mut self, root: impl Into<PathBuf>) -> Self {
         self.files = Some(root.into());
         self
     }
 
-    /// Has a [`Handler`] answer where neither a route nor, without [`Builder::files`], a file is. Else: 404.
+    /// Has a [`Handler`] answer where no route is; without one that is a 404. [`Builder::files`] would
+    /// answer there as well, so to have both is an error.
     pub fn fallback(mut self, handler: impl Handler + 'static) -> Self {
         self.fallback = Some(Arc::new(handler));
         self
@@ -271,6 +272,10 @@ impl Builder {
     pub fn bind(mut self, addr: impl AsRef<str>) -> Result<Server, BindError> {
         if let Some(trouble) = self.trouble.take() {
             return Err(BindError::Site(trouble));
+        }
+        if let (Some(_), Some(_)) = (&self.files, &self.fallback) {
+            let why = "files and a fallback would both answer where no route is: leave one out, or mount it at a path";
+            return Err(BindError::Site(why.into()));
         }
         self.config.binds = vec![parse_bind(addr.as_ref())?];
         check_uploads(&self.config.files.uploads, self.files.is_some()).map_err(BindError::Site)?;

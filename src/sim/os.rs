@@ -12,7 +12,9 @@ use super::world::{PendingJob, PendingWork, Shared, World, pattern};
 use crate::config::KIB;
 use crate::conn_id::{ConnId, WatchId};
 use crate::handler::{Now, Peer};
-use crate::jobs::{Done, Errand, Errands, Inbox, Job, JobDesk, Lane, Ran, Ticket, TicketState, lock};
+use crate::jobs::{
+    Done, Errand, Errands, Inbox, Job, JobDesk, Lane, Ran, RouteName, StillBusy, Ticket, TicketState, lock,
+};
 use crate::pump::{FilePart, SentFile, Stream};
 use crate::reactor::os::{Os, OsEvent};
 use crate::watch::Watched;
@@ -196,7 +198,7 @@ pub(super) struct SimDesk {
 }
 
 impl JobDesk for SimDesk {
-    fn submit(&mut self, id: ConnId, job: Job) -> Result<Ticket, Job> {
+    fn submit(&mut self, id: ConnId, _route: RouteName, job: Job) -> Result<Ticket, Job> {
         let mut world = lock(&self.world);
         if world.fault("refused_job", 10) {
             return Err(job);
@@ -210,8 +212,9 @@ impl JobDesk for SimDesk {
         Ok(Ticket(TicketState::Pending))
     }
 
-    fn cancel(&mut self, id: ConnId) {
+    fn cancel(&mut self, id: ConnId) -> Option<StillBusy> {
         lock(&self.world).jobs.retain(|job| job.id != id);
+        None
     }
 
     fn inbox(&self) -> &Arc<Inbox> {

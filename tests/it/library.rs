@@ -1,13 +1,14 @@
 //! The library as its users meet it: a server put together in the test, run on both models, asked over sockets.
 
 use std::fs;
+use std::io::BufRead as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use whirligig::config::{AuthRule, AuthUsers, Config, FieldRule, FieldScope, LogFormat, LogTarget};
-use whirligig::handler::{Answer, Context, When};
+use whirligig::handler::{Answer, Context, Handler, When};
 use whirligig::http::{Request, date};
 use whirligig::reactor::Outcome;
 use whirligig::server::Builder;
@@ -238,6 +239,211 @@ fn a_handle_stops_it_before_and_while_it_runs() {
         let server = Server::builder().model(model).signals(false).bind("127.0.0.1:0").unwrap();
         server.handle().shutdown();
         assert_eq!(server.run().unwrap(), Outcome::Stopped);
+    });
+}
+
+/// Lines that servers of this process have logged.
+struct Lines(Mutex<Vec<String>>);
+
+static LINES: Lines = Lines(Mutex::new(Vec::new()));
+
+impl Lines {
+    /// Keeps lines from now on.
+    fn keep() -> &'static Lines {
+        // A second test finds it in place.
+        if log::set_logger(&LINES).is_ok() {
+            log::set_max_level(log::LevelFilter::Warn);
+        }
+        &LINES
+    }
+
+    fn count(&self, words: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|line| line.contains(words)).count()
+    }
+}
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        self.0.lock().unwrap().push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Waits for a word from the test, on a worker.
+struct Waits(Arc<Mutex<mpsc::Receiver<()>>>);
+
+impl Handler for Waits {
+    fn handle(&self, _: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        let gate = Arc::clone(&self.0);
+        cx.job(move || {
+            let _ = gate.lock().unwrap().recv();
+            Response::text("late")
+        })
+    }
+}
+
+/// A client that gets 503 looks finished, while its worker may be lost for good.
+#[test]
+fn an_answer_that_is_late_is_counted_and_logged_with_its_route() {
+    let lines = Lines::keep();
+    on_both(|model| {
+        let (release, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let waits = |gate: &Arc<Mutex<mpsc::Receiver<()>>>| {
+            let gate = Arc::clone(gate);
+            move |_: &Call<'_>| {
+                let _ = gate.lock().unwrap().recv();
+                "late"
+            }
+        };
+        let builder = Server::builder()
+            .route(&format!("/{model}/slow/{{id}}"), Route::new().get(waits(&gate)).blocking())
+            .route(&format!("/{model}/posted"), Route::new().post(waits(&gate)).blocking())
+            .mount(&format!("/{model}/mounted/{{rest*}}"), Waits(Arc::clone(&gate)))
+            .route(&format!("/{model}/quick"), Route::new().get(|_| "quick").blocking())
+            .metrics()
+            .limits(|limits| limits.job_threads = 3)
+            .timeouts(|timeouts| timeouts.answer = Some(Duration::from_millis(300)));
+        let server = InProcess::start(model, builder);
+        let count = |worker: &str| {
+            let page = Client::connect(server.port).get("/_whirligig/metrics").expect(200);
+            let row = format!("whirligig_answer_timeouts_total{{worker=\"{worker}\"}} ");
+            let value = page.text().lines().find_map(|line| line.strip_prefix(&row[..]));
+            value.expect("such a row").parse::<u64>().unwrap()
+        };
+        let mut quick = Client::connect(server.port);
+        quick.get(&format!("/{model}/quick")).expect(200);
+        assert_eq!((count("busy"), count("free")), (0, 0));
+        let sent = [
+            ("GET", format!("/{model}/slow/7"), "slow/{id}"),
+            ("POST", format!("/{model}/posted"), "posted"),
+            ("GET", format!("/{model}/mounted/x/y"), "mounted/{rest*}"),
+        ];
+        let mut clients: Vec<Client> = (sent.iter())
+            .map(|(method, path, _)| {
+                let mut client = Client::connect(server.port);
+                let content: &[u8] = if *method == "POST" { b"content" } else { b"" };
+                client.send(request(method, path, &[], content));
+                client
+            })
+            .collect();
+        until("all are counted", || count("busy") == 3);
+        for (_, _, route) in &sent {
+            let line = format!("route '/{model}/{route}': the answer took too long");
+            until(format_args!("{line:?} is logged"), || lines.count(&line) == 1);
+        }
+        // On the reactor no worker is left, so the next answer is late without one.
+        if model == "reactor" {
+            quick.get(&format!("/{model}/quick")).expect(503);
+            assert_eq!(count("free"), 1);
+            assert_eq!(lines.count("/reactor/quick"), 0, "nobody is busy with it");
+        }
+        for _ in &sent {
+            release.send(()).unwrap();
+        }
+        for client in &mut clients {
+            let status = if model == "reactor" { 503 } else { 200 };
+            client.response().expect(status);
+        }
+        // Workers that are done are counted no more.
+        Client::connect(server.port).get(&format!("/{model}/quick")).expect(200);
+        assert_eq!(count("busy"), 3);
+    });
+}
+
+#[test]
+fn what_clashes_is_named_as_it_was_written() {
+    let root = Docroot::empty();
+    let clashes = [
+        (
+            Server::builder().get("/items/{id}", |_| "x").get("/items/{name}", |_| "y"),
+            ["/items/{id}", "/items/{name}"],
+        ),
+        (
+            Server::builder().get("/a/{x}/b/{rest*}", |_| "x").get("/a/{y}/b/{all*}", |_| "y"),
+            ["/a/{x}/b/{rest*}", "/a/{y}/b/{all*}"],
+        ),
+        (
+            Server::builder()
+                .get("/a/{x}", |_| "x")
+                .mount("/a/{b}", Waits(Arc::new(Mutex::new(mpsc::channel().1)))),
+            ["/a/{x}", "/a/{b}"],
+        ),
+        (
+            Server::builder().get("/_whirligig/health", |_| "x").health(),
+            ["/_whirligig/health", "/_whirligig/health"],
+        ),
+        (
+            Server::builder().files(root.root()).fallback(Waits(Arc::new(Mutex::new(mpsc::channel().1)))),
+            ["files", "fallback"],
+        ),
+    ];
+    for (builder, [one, other]) in clashes {
+        let error = builder.bind("127.0.0.1:0").expect_err("a clash").to_string();
+        assert!(error.contains(one) && error.contains(other), "{error}");
+        assert!(!error.contains("Segment") && !error.contains("Literal"), "{error}");
+    }
+    // Either alone is fine, and so is a handler that is mounted beside files.
+    let beside = Server::builder().files(root.root());
+    beside
+        .mount("/else/{rest*}", Waits(Arc::new(Mutex::new(mpsc::channel().1))))
+        .bind("127.0.0.1:0")
+        .unwrap();
+}
+
+/// Names the panicking handler in a backtrace.
+#[inline(never)]
+fn handler_that_panics(_: &Call<'_>) -> &'static str {
+    panic!("a planted panic")
+}
+
+/// The child of the next test: serves one request that panics.
+#[test]
+#[ignore = "runs in a process of its own"]
+fn child_whose_handler_panics() {
+    let Ok(model) = std::env::var("WHIRLIGIG_TEST_MODEL") else { return };
+    let builder = Server::builder().get("/panic", handler_that_panics).get("/", |_| "x");
+    let server = InProcess::start(&model, builder);
+    Client::connect(server.port).get("/panic").expect(500);
+    Client::connect(server.port).get("/").expect(200);
+    until("the trace is written", || {
+        !std::env::var("WHIRLIGIG_TEST_MARK").is_ok_and(|mark| !fs::exists(mark).unwrap())
+    });
+}
+
+/// With RUST_BACKTRACE the standard hook resolves a backtrace on the thread that panics, for a tenth of
+/// a second and more. A loop has other clients.
+#[test]
+fn no_loop_resolves_a_backtrace() {
+    on_both(|model| {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "library::child_whose_handler_panics", "--ignored", "--nocapture"])
+            .env("RUST_BACKTRACE", "1")
+            .env("WHIRLIGIG_TEST_MODEL", model)
+            .env("WHIRLIGIG_TEST_MARK", &mark)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut text = String::new();
+        for line in std::io::BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok) {
+            text += &line;
+            text.push('\n');
+            if line.contains("handler_that_panics") {
+                fs::write(&mark, "").unwrap();
+            }
+        }
+        assert!(child.wait().unwrap().success(), "{text}");
+        assert!(text.contains("a planted panic") && text.contains("tests/it/library.rs"), "{text}");
+        // The standard hook's own heading; a thread of the twin is nobody's but its client's.
+        assert_eq!(text.contains("stack backtrace:"), model == "threads", "{text}");
     });
 }
 
