@@ -999,7 +999,7 @@ mod tests {
         assert_eq!(given.site.cors, ["*"]);
         check_usage(
             "--allow-host a:80 .",
-            "--allow-host 'a:80': the name comes without a port: every port counts",
+            "--allow-host 'a:80': the host comes without a port: every port counts",
         );
         check_usage("--auth secret .", "--auth: not of the form USER:PASSWORD or USER:PASSWORD@/PATH");
     }
