@@ -51,6 +51,9 @@ const STOP_SETTLE: Duration = Duration::from_millis(20);
 /// How often the reaper looks at the file cache at the least: it is not told when the cache begins to fill.
 const SWEEP_LOOK: Duration = Duration::from_secs(10);
 
+/// How often it looks for jobs whose answers are late at the most.
+const LATE_LOOK_MIN: Duration = Duration::from_millis(100);
+
 /// A deadline that never comes.
 const NEVER: u64 = u64::MAX;
 
@@ -202,15 +205,18 @@ impl Line {
     }
 }
 
-/// A job, and when its answer is late, in nanoseconds since the twin began.
+/// A job that a thread is busy with.
 #[derive(Debug)]
 struct TimedJob {
+    /// When its answer is late, in nanoseconds since the twin began.
     due: u64,
     route: RouteName,
+    is_counted: bool,
 }
 
 /// Does jobs on the connection's own thread. Nothing can be answered in their place meanwhile, but the
-/// reaper notices when one takes too long.
+/// reaper counts those that take too long. It looks now and then: to wake it for each job would cost
+/// more than most jobs do.
 struct TwinDesk {
     inner: InlineDesk,
     shared: Arc<Shared>,
@@ -221,10 +227,8 @@ struct TwinDesk {
 impl JobDesk for TwinDesk {
     fn submit(&mut self, id: ConnId, route: RouteName, job: Job) -> Result<Ticket, Job> {
         let Some(timeout) = self.answer_timeout else { return self.inner.submit(id, route, job) };
-        let at = read_clocks().mono + timeout;
-        let due = self.shared.nanoseconds(at);
-        *lock(&self.line.job) = Some(TimedJob { due, route: route.clone() });
-        self.shared.publish(id, &self.line, Phase::Handling as u8, Some(at));
+        let due = self.shared.nanoseconds(read_clocks().mono + timeout);
+        *lock(&self.line.job) = Some(TimedJob { due, route: route.clone(), is_counted: false });
         // A job that panics is over, too.
         let _at_end = JobEnd(&self.line);
         self.inner.submit(id, route, job)
@@ -247,9 +251,7 @@ struct JobEnd<'a>(&'a Line);
 
 impl Drop for JobEnd<'_> {
     fn drop(&mut self) {
-        let mut job = lock(&self.0.job);
-        *job = None;
-        self.0.due.store(NEVER, Ordering::SeqCst);
+        *lock(&self.0.job) = None;
     }
 }
 
@@ -266,6 +268,8 @@ struct Shared {
     tallies: [Arc<Counters>; TALLIES],
     /// The acceptor waits for a thread to end.
     wants_thread: AtomicBool,
+    /// How often the reaper looks for late jobs and unused files at the least.
+    late_look: Duration,
     /// Before this, in nanoseconds since the twin began, no more idle connections are closed because
     /// descriptors have run out.
     relief_due: AtomicU64,
@@ -408,6 +412,19 @@ impl Shared {
         gauges
     }
 
+    /// Counts and logs jobs whose answers are late, each once.
+    fn count_late_jobs(&self, reaper: &Reaper, now: Instant) {
+        let now = self.nanoseconds(now);
+        for (slot, (_, line)) in &reaper.lines {
+            let mut job = lock(&line.job);
+            if let Some(job) = job.as_mut().filter(|job| job.due <= now && !job.is_counted) {
+                job.is_counted = true;
+                TwinTally::of(Arc::clone(&self.tallies[slot % TALLIES])).answer_timed_out(true);
+                StillBusy { route: job.route.clone() }.log("no response yet");
+            }
+        }
+    }
+
     fn tally(&self, id: ConnId) -> TwinTally {
         TwinTally::of(Arc::clone(&self.tallies[id.slot() % TALLIES]))
     }
@@ -426,9 +443,7 @@ impl Shared {
                 let line = Arc::clone(line);
                 // From here on a worker that publishes asks for the lock, so neither of us can miss the other.
                 line.armed.store(NEVER, Ordering::SeqCst);
-                // Held while this is decided, so that a job that ends now does not look like a silent client.
-                let mut job = lock(&line.job);
-                let due = job.as_ref().map_or_else(|| line.due.load(Ordering::SeqCst), |job| job.due);
+                let due = line.due.load(Ordering::SeqCst);
                 let at = self.began + Duration::from_nanos(due.min(NEVER / 2));
                 if at > now {
                     if due != NEVER {
@@ -437,16 +452,11 @@ impl Shared {
                     }
                     continue;
                 }
-                if let Some(TimedJob { route, .. }) = job.take() {
-                    line.due.store(NEVER, Ordering::SeqCst);
-                    self.tally(id).answer_timed_out(true);
-                    StillBusy { route }.log("no response yet");
-                    continue;
-                }
                 line.shut_for.store(EXPIRED, Ordering::SeqCst);
                 let sending = line.phase.load(Ordering::SeqCst) == Phase::Sending as u8;
                 drop(line.socket.shutdown(if sending { Shutdown::Both } else { Shutdown::Read }));
             }
+            self.count_late_jobs(&reaper, now);
             // It wakes now and then anyway, so it also lets go of files that nobody asks for.
             let sweep = {
                 let mut files = lock(&self.files);
@@ -454,7 +464,8 @@ impl Shared {
                 files.next_sweep()
             };
             let due = reaper.queue.next().into_iter().chain(sweep).min();
-            let wait = due.map_or(SWEEP_LOOK, |due| due.saturating_duration_since(now).min(SWEEP_LOOK));
+            let look = self.late_look;
+            let wait = due.map_or(look, |due| due.saturating_duration_since(now).min(look));
             reaper.sleeps_until = Some(now + wait);
             reaper = self.bell.wait_timeout(reaper, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -490,6 +501,11 @@ impl Twin {
             files: Arc::clone(&self.files),
             tallies: std::array::from_fn(|_| Arc::default()),
             wants_thread: AtomicBool::new(false),
+            late_look: self
+                .config
+                .timeouts
+                .answer
+                .map_or(SWEEP_LOOK, |answer| answer.clamp(LATE_LOOK_MIN, SWEEP_LOOK)),
             relief_due: AtomicU64::new(0),
             ended: tell_end,
         });
