@@ -29,7 +29,7 @@ use crate::reactor::os::{Listener, MioOs, Os, TcpOptions, bind_tcp_shared, read_
 use crate::reactor::{OnStop, Outcome, Reactor};
 use crate::shortage;
 use crate::signals::{Remote, Signal, Signals};
-use crate::site::{Because, Site, check_hidden, gate};
+use crate::site::{Because, Site, gate};
 use crate::spool::Spool;
 use crate::threads::{ListenSocket, Twin};
 use socket_file::SocketFile;
@@ -175,7 +175,6 @@ impl Server {
         config.files.withheld.extend(cgi::folders(&config).map_err(BindError::Site)?);
         check_links(&config).map_err(BindError::Site)?;
         let docroot = Docroot::open(&config.root, config.files.clone()).map_err(BindError::Root)?;
-        check_hidden(&config).map_err(BindError::Site)?;
         Server::open(config, |site, _| Ok(Content::Folder(Arc::new(site.protect(docroot)))))
     }
 

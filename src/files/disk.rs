@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
 use super::location::{self, Location};
+use super::own::Inode;
 use super::verdict::{Shown, Withheld};
 use super::{CachedFile, Content, Meta, OwnFiles, coding, fingerprint, types};
 use crate::config::{FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
@@ -94,8 +95,7 @@ impl From<Errno> for Trouble {
 /// What tells one state of a file from another. All of it must match for a cached file to be fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    pub(super) device: (u32, u32),
-    pub(super) inode: u64,
+    pub(super) inode: Inode,
     pub(crate) size: u64,
     modified: (i64, u32),
     changed: (i64, u32),
@@ -104,8 +104,7 @@ pub(crate) struct Stamp {
 impl Stamp {
     pub(crate) fn of(stat: &rustix::fs::Statx) -> Self {
         Stamp {
-            device: (stat.stx_dev_major, stat.stx_dev_minor),
-            inode: stat.stx_ino,
+            inode: Inode::of(stat),
             size: stat.stx_size,
             modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
             changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
@@ -137,7 +136,7 @@ impl Stamp {
     /// all that, since the inode is nobody's business (CVE-2003-1418); of 96 bits, so no two versions share one.
     pub(crate) fn etag(&self) -> Vec<u8> {
         let mut digest = Sha256::new();
-        for part in [self.size, self.inode, self.changed.0.cast_unsigned(), self.changed.1.into()] {
+        for part in [self.size, self.inode.number, self.changed.0.cast_unsigned(), self.changed.1.into()] {
             digest.update(part.to_le_bytes());
         }
         format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest.finalize()[..12])).into_bytes()
@@ -578,7 +577,7 @@ fn uploads_below(root: &Path, areas: &[String]) -> Vec<String> {
     areas.iter().cloned().chain(areas.iter().filter_map(lies_at)).collect()
 }
 
-const STAMP_MASK: StatxFlags = StatxFlags::BASIC_STATS;
+const STAMP_MASK: StatxFlags = Inode::MASK;
 
 pub(crate) fn stat(fd: impl AsFd) -> Result<rustix::fs::Statx, Trouble> {
     Ok(rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, STAMP_MASK)?)
@@ -668,11 +667,11 @@ mod tests {
     #[test]
     fn another_version_has_another_entity_tag_and_none_tells_the_inode() {
         let stamp =
-            Stamp { device: (8, 1), inode: 0xbeef, size: 5, modified: (1, 2), changed: (1_700_000_000, 7) };
+            Stamp { inode: Inode::numbered(0xbeef), size: 5, modified: (1, 2), changed: (1_700_000_000, 7) };
         let tag = String::from_utf8(stamp.etag()).unwrap();
         assert_eq!((tag.len(), stamp.etag()), (18, tag.clone().into_bytes()));
         let others = [
-            Stamp { inode: 0xbef0, ..stamp },
+            Stamp { inode: Inode::numbered(0xbef0), ..stamp },
             Stamp { size: 6, ..stamp },
             Stamp { changed: (1_700_000_001, 7), ..stamp },
             Stamp { changed: (1_700_000_000, 8), ..stamp },

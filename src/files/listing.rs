@@ -10,10 +10,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 
 use super::disk::{Docroot, Reach, Trouble, file_type, stat};
 use super::location::Location;
+use super::own::Inode;
 use crate::config::{KIB, MIB};
 use crate::error_page::{error, wants_html};
 use crate::handler::{Answer, Context};
@@ -266,8 +267,7 @@ fn look(docroot: &Docroot, folder: &Folder<'_>, name: &[u8], known: FileType) ->
         docroot.judge(&target, &stat, &full).ok()?;
         stat
     } else {
-        let stat =
-            rustix::fs::statx(folder.fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS).ok()?;
+        let stat = rustix::fs::statx(folder.fd, name, AtFlags::SYMLINK_NOFOLLOW, Inode::MASK).ok()?;
         if docroot.is_own_entry(&folder.location, name, &stat) {
             return None;
         }

@@ -49,6 +49,7 @@ pub use disk::Docroot;
 use disk::Found;
 pub(crate) use disk::{Reach, Stamp, Trouble, file_type, is_hidden, links_followed, read_ahead, stat};
 pub(crate) use location::{Location, is_reported};
+pub(crate) use own::Inode;
 pub use own::OwnFiles;
 use types::Compressible;
 pub(crate) use verdict::Withheld;

@@ -53,8 +53,39 @@ struct OwnPlace {
     is_log: bool,
 }
 
-/// Device and inode.
-type Inode = ((u32, u32), u64);
+/// The identity of a file. Once it was deleted the next file may get its inode, so the time of its
+/// birth counts, too, where the file system reports that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inode {
+    device: (u32, u32),
+    pub(super) number: u64,
+    born: Option<(i64, u32)>,
+}
+
+impl Inode {
+    /// What is to be asked of statx(2) for this.
+    pub(crate) const MASK: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
+
+    pub(crate) fn of(stat: &Statx) -> Inode {
+        let has_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+        Inode {
+            device: (stat.stx_dev_major, stat.stx_dev_minor),
+            number: stat.stx_ino,
+            born: has_birth.then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn numbered(number: u64) -> Inode {
+        Inode { device: (0, 0), number, born: None }
+    }
+
+    /// True unless they are known to be different files.
+    fn may_be(&self, other: &Inode) -> bool {
+        let is_same_number = (self.device, self.number) == (other.device, other.number);
+        is_same_number && (self.born.is_none() || other.born.is_none() || self.born == other.born)
+    }
+}
 
 impl OwnFiles {
     /// The own files of this configuration.
@@ -96,10 +127,10 @@ impl OwnFiles {
         for OwnName { path, is_log } in &self.names {
             // Both the name itself and the file that it leads to, should it be a link.
             for flags in [AtFlags::SYMLINK_NOFOLLOW, AtFlags::empty()] {
-                if let Ok(stat) = rustix::fs::statx(CWD, path, flags, StatxFlags::BASIC_STATS)
+                if let Ok(stat) = rustix::fs::statx(CWD, path, flags, Inode::MASK)
                     && FileType::from_raw_mode(u32::from(stat.stx_mode)) != FileType::Directory
                 {
-                    inodes.push(inode(&stat));
+                    inodes.push(Inode::of(&stat));
                 }
             }
             let mut add = |path: PathBuf| {
@@ -122,16 +153,15 @@ impl OwnFiles {
         known.places = places;
     }
 
-    /// Returns whether an own file has this device and inode.
-    pub(crate) fn has_inode(&self, device: (u32, u32), inode: u64) -> bool {
-        self.known().inodes.contains(&(device, inode))
+    /// Returns whether an own file has this identity.
+    pub(crate) fn has_inode(&self, inode: Inode) -> bool {
+        self.known().inodes.iter().any(|known| known.may_be(&inode))
     }
 
     /// Returns whether this file is an own one, by its inode or by where it lies: an absolute path
     /// without links.
     pub(crate) fn has(&self, stat: &Statx, path: &[u8]) -> bool {
-        let known = self.known();
-        known.inodes.contains(&inode(stat)) || known.places.iter().any(|place| place.covers(path))
+        self.has_inode(Inode::of(stat)) || self.has_place(path)
     }
 
     /// Returns whether an own file lies or would lie at this absolute path without links.
@@ -159,13 +189,9 @@ impl OwnPlace {
 fn output_files() -> impl Iterator<Item = Inode> {
     let outputs = [io::stdout().as_fd().try_clone_to_owned(), io::stderr().as_fd().try_clone_to_owned()];
     outputs.into_iter().flatten().filter_map(|output| {
-        let stat = rustix::fs::statx(&output, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).ok()?;
-        (FileType::from_raw_mode(u32::from(stat.stx_mode)) == FileType::RegularFile).then(|| inode(&stat))
+        let stat = rustix::fs::statx(&output, "", AtFlags::EMPTY_PATH, Inode::MASK).ok()?;
+        (FileType::from_raw_mode(u32::from(stat.stx_mode)) == FileType::RegularFile).then(|| Inode::of(&stat))
     })
-}
-
-fn inode(stat: &Statx) -> Inode {
-    ((stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino)
 }
 
 /// The absolute path of the name itself, with the links of its folder resolved as far as there is
@@ -190,7 +216,7 @@ mod tests {
     }
 
     fn has(own: &OwnFiles, path: &Path) -> bool {
-        let stat = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS).unwrap();
+        let stat = rustix::fs::statx(CWD, path, AtFlags::empty(), Inode::MASK).unwrap();
         own.has(&stat, path.canonicalize().unwrap().as_os_str().as_bytes())
     }
 
@@ -243,10 +269,28 @@ mod tests {
         symlink("target", at("log")).unwrap();
         let list = own(&[(&at("log"), true)]);
         assert!(has(&list, &at("target")) && list.has_place(at("log").as_os_str().as_bytes()));
-        list.known.write().unwrap().inodes = (0..INODES_MAX as u64).map(|inode| ((0, 0), inode)).collect();
+        list.known.write().unwrap().inodes = (0..INODES_MAX as u64).map(Inode::numbered).collect();
         list.take_again();
         let known = list.known();
         assert_eq!(known.inodes.len(), INODES_MAX);
-        assert!(!known.inodes.contains(&((0, 0), 0)));
+        assert!(!known.inodes.contains(&Inode::numbered(0)));
+    }
+
+    /// The file that is created after a rotated log was deleted often gets its inode.
+    #[test]
+    fn a_new_file_with_the_inode_of_an_old_one_is_another() {
+        let list = OwnFiles::default();
+        let old = Inode { device: (8, 1), number: 7, born: Some((1_700_000_000, 5)) };
+        list.known.write().unwrap().inodes.push(old);
+        assert!(list.has_inode(old));
+        assert!(!list.has_inode(Inode { born: Some((1_700_000_000, 6)), ..old }));
+        assert!(!list.has_inode(Inode { born: Some((1_700_000_001, 5)), ..old }));
+        assert!(
+            !list.has_inode(Inode { number: 8, ..old }) && !list.has_inode(Inode { device: (8, 2), ..old })
+        );
+        // Where the file system does not report it, the safe side is to withhold the file.
+        assert!(list.has_inode(Inode { born: None, ..old }));
+        list.known.write().unwrap().inodes = vec![Inode { born: None, ..old }];
+        assert!(list.has_inode(old) && !list.has_inode(Inode { number: 8, ..old }));
     }
 }

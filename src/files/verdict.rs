@@ -147,7 +147,7 @@ impl Docroot {
 
     /// Returns whether a file with this stamp is the operator's own.
     pub(crate) fn is_own(&self, stamp: &Stamp) -> bool {
-        self.own.has_inode(stamp.device, stamp.inode)
+        self.own.has_inode(stamp.inode)
     }
 
     /// The path on this machine of a location.

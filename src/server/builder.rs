@@ -17,9 +17,7 @@ use crate::handler::{Answer, Handler, Router};
 use crate::http::target::encode_path;
 use crate::metrics::Metrics;
 use crate::routes::{Route, Routes};
-use crate::site::{
-    Because, Site, check_hidden, field_rule, gate, parse_allowed_host, parse_auth_path, parse_origin,
-};
+use crate::site::{Because, Site, field_rule, gate, parse_allowed_host, parse_auth_path, parse_origin};
 use crate::{api, live, metrics, upload};
 
 type Wrapper = Box<dyn FnOnce(Arc<dyn Handler>) -> Arc<dyn Handler>>;
@@ -289,7 +287,6 @@ impl Builder {
                 super::warn_of_links(&self.config);
                 let (root, options) = (&self.config.root, self.config.files.clone());
                 let docroot = Docroot::open(root, options).map_err(BindError::Root)?;
-                check_hidden(&self.config).map_err(BindError::Site)?;
                 Some(docroot)
             }
             None => None,

@@ -665,28 +665,6 @@ impl Guard {
     }
 }
 
-/// Refuses htpasswd files that lie where everybody could fetch them. For who serves the folders of `config`.
-pub(crate) fn check_hidden(config: &Config) -> Result<(), String> {
-    for (flag, rules) in [("--htpasswd", &config.site.auth), ("--write-htpasswd", &config.site.write_auth)] {
-        for rule in rules {
-            if let AuthUsers::File(file) = &rule.users
-                && config.roots().any(|root| is_served(file, root))
-            {
-                let what = "would be served to everybody; move it out of the folder";
-                return Err(format!("{flag} '{}' {what}", file.display()));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Whether `file` can be had by its name below `root`: names with a dot in front cannot.
-fn is_served(file: &Path, root: &Path) -> bool {
-    let (Ok(file), Ok(root)) = (file.canonicalize(), root.canonicalize()) else { return false };
-    let is_hidden = |part: &std::ffi::OsStr| part.as_encoded_bytes().starts_with(b".");
-    file.strip_prefix(root).is_ok_and(|below| !below.iter().any(is_hidden))
-}
-
 /// `None` when it is not there, or changed so lately that a further change might not show.
 fn stamp_of(file: &Path, wall: Duration) -> Option<Stamp> {
     /// The kernel's clock for files moves in steps of some milliseconds.

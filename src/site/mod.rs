@@ -27,9 +27,7 @@ use hosts::{HostFiles, Hosts};
 use rules::Rules;
 
 pub use auth::Guard;
-pub(crate) use auth::{
-    Password, WriteGuards, check_hidden, parse_auth_path, parse_file_rule, parse_user_rule,
-};
+pub(crate) use auth::{Password, WriteGuards, parse_auth_path, parse_file_rule, parse_user_rule};
 pub(crate) use cors::parse_origin;
 pub use fields::FieldRules;
 pub(crate) use fields::{FileHeaders, parse_cache_rule, parse_field_rule, rule as field_rule};

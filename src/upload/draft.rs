@@ -16,7 +16,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::config::MIB;
-use crate::files::{Stamp, is_reported};
+use crate::files::{Inode, Stamp, is_reported};
 
 /// How far ahead of what was written room is reserved, in bytes: few calls, long extents, and a full disk is known
 /// early. All that was announced at once would let who sends nothing fill the disk.
@@ -150,7 +150,7 @@ impl Draft {
             }
         };
         // The change time is that of the renaming, and it is in the tag.
-        let stamp = rustix::fs::statx(&self.fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+        let stamp = rustix::fs::statx(&self.fd, "", AtFlags::EMPTY_PATH, Inode::MASK)?;
         Ok(Published { is_new, stamp: Stamp::of(&stamp) })
     }
 

@@ -6,12 +6,12 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::refusal::Refusal;
 use crate::config::{PATH_BYTES_MAX, Symlinks};
-use crate::files::{Docroot, Location, Reach, Stamp, Trouble, Withheld, stat};
+use crate::files::{Docroot, Inode, Location, Reach, Stamp, Trouble, Withheld, stat};
 use crate::http::{Status, target};
 use crate::text::has_bidi_control;
 
@@ -65,12 +65,8 @@ impl Place {
 
     /// What is there now.
     pub(super) fn look(&self) -> Result<Found, Errno> {
-        let stat = rustix::fs::statx(
-            &self.folder,
-            self.name.as_slice(),
-            AtFlags::SYMLINK_NOFOLLOW,
-            StatxFlags::BASIC_STATS,
-        );
+        let stat =
+            rustix::fs::statx(&self.folder, self.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW, Inode::MASK);
         match stat {
             Err(Errno::NOENT) => Ok(Found::Nothing),
             Err(errno) => Err(errno),

@@ -3,7 +3,7 @@
 //! withheld.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
 use base64::Engine as _;
@@ -16,6 +16,8 @@ use crate::wire::{Client, request};
 
 const REQUIRED: &str = "WHIRLIGIG_REQUIRE_CLIENTS";
 const SECRET: &str = "the secret itself";
+/// Of the password `sesame`.
+const HASH: &str = "$2y$04$J25P14iGRWYRBQZ85PXm9OS69IW/qjgPJDpQHgmD8SA8yGz3sQvc2";
 
 /// A folder with a hidden file, programs and a file behind a password, and links to all of them.
 fn guarded_folder() -> Docroot {
@@ -286,6 +288,103 @@ fn the_operators_own_files_are_never_served_nor_written() {
         for shown in [SECRET, "access.log", "rules.txt", "whirligig.toml"] {
             let found = archive.body.windows(shown.len()).any(|window| window == shown.as_bytes());
             assert!(!found, "{shown} in the archive");
+        }
+    });
+}
+
+/// A hard link is no link that leads somewhere, but a second name that the owner gave the file: it is
+/// served, as the manual says. The folder's own names are not, and no archive or upload uses them.
+#[test]
+fn a_hard_link_to_a_program_is_a_file_of_its_own() {
+    on_both(|model| {
+        let docroot = guarded_folder();
+        fs::hard_link(docroot.path("programs/run.sh"), docroot.path("second.sh")).unwrap();
+        fs::hard_link(docroot.path("programs/run.sh"), docroot.path("in/third.txt")).unwrap();
+        let programs = format!("/cgi={}", docroot.path("programs").display());
+        let server = Server::start(model, &docroot.root(), &["--cgi", &programs]);
+        let mut client = Client::connect(server.port);
+        for path in ["/second.sh", "/in/third.txt"] {
+            assert!(client.get(path).expect(200).text().contains("echo ran"), "{path}");
+        }
+        for path in ["/programs/run.sh", "/to-programs/run.sh", "/to-program.txt"] {
+            client.get(path).expect(404);
+        }
+        assert_eq!(client.get("/cgi/run.sh").expect(200).text(), "ran\n");
+    });
+}
+
+/// A file of passwords in the folder stopped the start with the words that it would be served, which
+/// was not true any more.
+#[test]
+fn a_file_of_passwords_may_lie_in_the_folder_and_is_not_given_out() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        docroot.write("users", format!("u:{HASH}\n"));
+        docroot.write("sub/writers.txt", format!("w:{HASH}\n"));
+        docroot.link("users", "link.txt");
+        fs::hard_link(docroot.path("users"), docroot.path("second.txt")).unwrap();
+        docroot.write("up/x", "x");
+        let (users, writers) = (docroot.path("users"), docroot.path("sub/writers.txt"));
+        let flags = [
+            "--htpasswd".to_owned(),
+            format!("{}@/private", users.display()),
+            "--write-htpasswd".to_owned(),
+            format!("{}@/up", writers.display()),
+            "--upload=/".to_owned(),
+            "--archives".to_owned(),
+        ];
+        let server = Server::start(model, &docroot.root(), &flags.each_ref().map(String::as_str));
+        let mut client = Client::connect(server.port);
+        client.get("/private/").expect(401);
+        for path in ["users", "link.txt", "second.txt", "sub/writers.txt", "sub/../users", "%75sers"] {
+            let got = client.get(&format!("/{path}"));
+            assert!(got.status == 404 || got.status == 400, "{path}: {got:?}");
+        }
+        for path in ["users", "sub/writers.txt", "second.txt"] {
+            client.ask("PUT", &format!("/{path}"), &[], b"mine:hash").expect(403);
+        }
+        let list = client.get("/?text").expect(200).text().to_owned();
+        assert!(!["users", "link.txt", "second.txt"].iter().any(|name| list.contains(name)), "{list}");
+        let archive = client.get("/?archive=tar").expect(200);
+        assert!(!archive.body.windows(4).any(|four| four == b"$2y$"), "a hash in the archive");
+    });
+}
+
+/// The next file that was created after a rotated log was deleted had its inode, and was 404 until the
+/// server was started anew.
+#[test]
+fn a_file_with_the_inode_of_a_deleted_log_is_served() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        let log = docroot.path("access.log");
+        let flags = ["--access-log", log.to_str().unwrap(), "--upload", "/up"];
+        docroot.write("up/x", "x");
+        let server = Server::start(model, &docroot.root(), &flags);
+        let mut client = Client::connect(server.port);
+        for round in 0..3 {
+            client.get("/index.html");
+            until("the log is written", || fs::metadata(&log).is_ok_and(|log| log.len() > 0));
+            let inode = fs::metadata(&log).unwrap().ino();
+            // Moved away first, or the path would do: a name that no rotation makes.
+            fs::rename(&log, docroot.path("moved")).unwrap();
+            server.signal(Signal::HUP);
+            until("the log is opened again", || log.exists());
+            client.get("/moved").expect(404);
+            fs::remove_file(docroot.path("moved")).unwrap();
+            // Which inode a new file gets is for the file system to say; the first free one, most often.
+            for number in 0..50 {
+                let name = format!("up/new-{round}-{number}.txt");
+                docroot.write(&name, "new");
+                if fs::metadata(docroot.path(&name)).unwrap().ino() == inode {
+                    for _ in 0..2 {
+                        client.get(&format!("/{name}")).expect(200).with_body("new");
+                    }
+                    assert!(client.get("/up/?text").expect(200).text().contains(&name[3..]));
+                    client.ask("PUT", &format!("/{name}"), &[], b"newer").expect(204);
+                    client.ask("DELETE", &format!("/{name}"), &[], b"").expect(204);
+                    break;
+                }
+            }
         }
     });
 }

@@ -137,16 +137,6 @@ fn errors_about_files_name_their_flag() {
             "{flag} {value}: {said}"
         );
     }
-    docroot.write("users", "anna:$2y$");
-    let served = docroot.path("users");
-    for flag in ["--htpasswd", "--write-htpasswd"] {
-        let ended = run(&mut command(MODELS[0], &docroot.root(), &[flag, served.to_str().unwrap()]));
-        assert!(
-            ended.err.contains(&format!(": {flag} '")) && ended.err.contains("would be served"),
-            "{}",
-            ended.err
-        );
-    }
     let ended = run(&mut command(MODELS[0], &docroot.root(), &["--htpasswd", "users@private"]));
     assert!(ended.err.contains("a path begins with a slash: FILE@/PATH"), "{}", ended.err);
 }
