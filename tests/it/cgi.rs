@@ -4,7 +4,9 @@
 //! installed its sample is left out with a word, and required where `WHIRLIGIG_REQUIRE_CLIENTS=1`.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -789,6 +791,40 @@ fn a_closed_client_is_noticed_when_its_response_is_sent() {
         clients[1].response().expect(504);
         drop(clients);
         gone(&pids.concat());
+    });
+}
+
+/// TCP sends the same segment for a close and for the end of sending, and answers probes for a minute
+/// after either. A Unix socket tells them apart.
+#[test]
+fn a_client_that_closes_a_unix_socket_is_noticed_at_once() {
+    let programs = Programs::new()
+        .with("silent", "echo $$ > $T/$QUERY_STRING; exec sleep 1000")
+        .with("waits", &format!("echo $$ > $T/$QUERY_STRING; sleep 0.5; {HEAD}; echo still here"));
+    on_both(|model| {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let bind = format!("unix:{}", socket.display());
+        let server = programs.serve(model, &["--bind", "127.0.0.1", "--bind", &bind]);
+        let mut others = Client::connect(server.port);
+        let ask = |program: &str, name: &str| {
+            let mut client = UnixStream::connect(&socket).unwrap();
+            client.write_all(&get(&format!("/cgi/{program}?{name}.{}", server.port))).unwrap();
+            (client, programs.told(&format!("{name}.{}", server.port)))
+        };
+        let (closed, pid) = ask("silent", "closed");
+        drop(closed);
+        gone(&pid);
+        let (finished_first, pid) = ask("silent", "finished-first");
+        finished_first.shutdown(std::net::Shutdown::Write).unwrap();
+        others.get("/hello.txt").expect(200);
+        drop(finished_first);
+        gone(&pid);
+        let (mut half, _) = ask("waits", "half");
+        half.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut text = String::new();
+        half.read_to_string(&mut text).unwrap();
+        assert!(text.contains("still here"), "{text}");
     });
 }
 
