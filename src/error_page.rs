@@ -6,22 +6,49 @@
 use crate::config::LIVE_TAG;
 use crate::http::negotiate;
 use crate::http::refusal::Refusal;
+use crate::http::target::CLIMB_MAX;
 use crate::http::{Body, Request, Response, Status};
-use crate::pages;
+use crate::pages::{self, Home};
 
-/// An error response in the form that `Accept` prefers: as a page if `html`, else as a line of
-/// text. `detail` is one sentence of ours; what it repeats of the request is escaped.
+/// The form of an error response that suits a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ErrorForm {
+    /// A line of text.
+    Text,
+    /// A page with a link to the top of the site.
+    Page(Home),
+}
+
+impl ErrorForm {
+    /// A page if the client would rather have one than text.
+    #[must_use]
+    pub(crate) fn of(request: &Request<'_>) -> ErrorForm {
+        match wants_html(request) {
+            true => ErrorForm::Page(home_of(request)),
+            false => ErrorForm::Text,
+        }
+    }
+}
+
+/// The top of the site, as seen from the page that a request asks for.
+pub(crate) fn home_of(request: &Request<'_>) -> Home {
+    let base = request.base().map(|path| memchr::memchr_iter(b'/', path).count() - 1);
+    base.filter(|folders| *folders <= CLIMB_MAX).map_or(Home::Root, Home::Above)
+}
+
+/// An error response in the form that `Accept` prefers. `detail` is one sentence of ours; what it repeats of the request is escaped.
 ///
 /// Caches need to know that the form depends on the request (RFC 9110 section 12.5.5). For
 /// responses that are text whatever the request prefers, see [`text_error`].
 #[must_use]
-pub(crate) fn error(status: Status, detail: &str, html: bool) -> Response {
-    let response = if html {
-        let mut body = Vec::new();
-        pages::error_html(status.code(), status.reason(), detail, &mut body);
-        with_body(status, "text/html; charset=utf-8", body)
-    } else {
-        text_error(status, detail)
+pub(crate) fn error(status: Status, detail: &str, form: ErrorForm) -> Response {
+    let response = match form {
+        ErrorForm::Page(home) => {
+            let mut body = Vec::new();
+            pages::error_html(status.code(), status.reason(), detail, home, &mut body);
+            with_body(status, "text/html; charset=utf-8", body)
+        }
+        ErrorForm::Text => text_error(status, detail),
     };
     response.with_field("Vary", "Accept")
 }

@@ -641,8 +641,10 @@ impl Handler for Router {
         }
         match &self.fallback {
             Some(fallback) => fallback.handle(request, cx),
-            None => error_page::error(Status::NOT_FOUND, "nothing is here", error_page::wants_html(request))
-                .into(),
+            None => {
+                error_page::error(Status::NOT_FOUND, "nothing is here", error_page::ErrorForm::of(request))
+                    .into()
+            }
         }
     }
 }
@@ -654,12 +656,12 @@ pub(crate) fn method_not_allowed(request: &Request<'_>, allow: &str) -> Response
         Method::Other(_) => error_page::error(
             Status::NOT_IMPLEMENTED,
             "this server does not know that method",
-            error_page::wants_html(request),
+            error_page::ErrorForm::of(request),
         ),
         _ => error_page::error(
             Status::METHOD_NOT_ALLOWED,
             "that method is not offered here",
-            error_page::wants_html(request),
+            error_page::ErrorForm::of(request),
         )
         .with_field("Allow", allow),
     }

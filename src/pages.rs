@@ -61,6 +61,34 @@ impl SortBy {
     }
 }
 
+/// How a page refers to the top of the site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// By an absolute path.
+    Root,
+    /// As so many folders above that of the page. It stays below a prefix that a proxy has taken from
+    /// the path.
+    Above(usize),
+}
+
+impl Home {
+    /// The reference to the folder with the first `depth` names of the path `names`.
+    fn folder(self, names: &[&[u8]], depth: usize) -> Vec<u8> {
+        match self {
+            Home::Above(folders) if depth < folders => b"../".repeat(folders - depth),
+            Home::Above(_) => b"./".to_vec(),
+            Home::Root => {
+                let mut href = b"/".to_vec();
+                for name in &names[..depth] {
+                    target::encode_path(name, &mut href);
+                    href.push(b'/');
+                }
+                href
+            }
+        }
+    }
+}
+
 /// How a listing is presented. The rows must come in this order already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListingStyle {
@@ -82,6 +110,8 @@ pub struct ListingStyle {
     pub panel: String,
     /// The page contains the script of `--live-reload`.
     pub reloads: bool,
+    /// The top of the site, as seen from the page.
+    pub home: Home,
 }
 
 /// What both kinds of page begin with. `data:,` keeps browsers from asking for a favicon that is not there.
@@ -183,8 +213,8 @@ td.s{order:2}}
 </style>
 ";
 
-/// The pinwheel: one blade, turned three times. It is a link to the top of the site.
-const MARK: &str = r##"<a class="mark" href="/" aria-label="Start page"><svg width="32" height="32" viewBox="-16 -16 32 32" aria-hidden="true"><defs><path id="v" d="M0 0V-14.5C5.5-13.5 10-10 10-5z"/></defs><use href="#v" fill="var(--a)"/><use href="#v" fill="var(--b)" transform="rotate(90)"/><use href="#v" fill="var(--c)" transform="rotate(180)"/><use href="#v" fill="var(--d)" transform="rotate(270)"/><circle r="2.2" fill="var(--card)"/></svg></a>
+/// The pinwheel: one blade, turned three times. It stands in a link to the top of the site.
+const MARK: &str = r##"" aria-label="Start page"><svg width="32" height="32" viewBox="-16 -16 32 32" aria-hidden="true"><defs><path id="v" d="M0 0V-14.5C5.5-13.5 10-10 10-5z"/></defs><use href="#v" fill="var(--a)"/><use href="#v" fill="var(--b)" transform="rotate(90)"/><use href="#v" fill="var(--c)" transform="rotate(180)"/><use href="#v" fill="var(--d)" transform="rotate(270)"/><circle r="2.2" fill="var(--card)"/></svg></a>
 "##;
 
 /// Narrows the rows while one types, and has keys for hands that are on the keyboard: `/` to search, arrows to go
@@ -265,10 +295,16 @@ pub fn escape_html(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+fn mark(home: Home, out: &mut Vec<u8>) {
+    push(out, "<a class=\"mark\" href=\"");
+    out.extend_from_slice(&home.folder(&[], 0));
+    push(out, MARK);
+}
+
 /// Appends the page for an error status: the number, its reason phrase, and a sentence that may help.
 ///
 /// `detail` may be empty. Both texts are escaped.
-pub fn error_html(status: u16, reason: &str, detail: &str, out: &mut Vec<u8>) {
+pub fn error_html(status: u16, reason: &str, detail: &str, home: Home, out: &mut Vec<u8>) {
     push(out, HEAD);
     push(out, "<meta name=\"robots\" content=\"noindex\">\n<title>");
     push(out, &status.to_string());
@@ -278,7 +314,7 @@ pub fn error_html(status: u16, reason: &str, detail: &str, out: &mut Vec<u8>) {
     push(out, STYLE_COMMON);
     push(out, STYLE_ERROR);
     push(out, "</head>\n<body>\n<main>\n");
-    push(out, MARK);
+    mark(home, out);
     push(out, "<h1><b>");
     push(out, &status.to_string());
     push(out, "</b> ");
@@ -289,10 +325,9 @@ pub fn error_html(status: u16, reason: &str, detail: &str, out: &mut Vec<u8>) {
         escape_name(detail.as_bytes(), out);
         push(out, "</p>\n");
     }
-    push(
-        out,
-        "<footer><a href=\"/\">Start page</a><span>whirligig</span></footer>\n</main>\n</body>\n</html>\n",
-    );
+    push(out, "<footer><a href=\"");
+    out.extend_from_slice(&home.folder(&[], 0));
+    push(out, "\">Start page</a><span>whirligig</span></footer>\n</main>\n</body>\n</html>\n");
 }
 
 /// The same for clients that did not ask for HTML: two lines of plain text, or one without a detail.
@@ -322,8 +357,8 @@ pub fn listing_head(path: &[u8], style: &ListingStyle, out: &mut Vec<u8>) {
     push(out, STYLE_COMMON);
     push(out, STYLE_LISTING);
     push(out, "</head>\n<body>\n<main>\n<header>\n");
-    push(out, MARK);
-    breadcrumbs(path, out);
+    mark(style.home, out);
+    breadcrumbs(path, style.home, out);
     push(out, "</header>\n");
     search_box(style, out);
     push(out, &style.panel);
@@ -383,36 +418,35 @@ fn grouped(count: usize) -> String {
     text
 }
 
-/// The names along a path. Empty ones are dropped, so that no link made of the rest can begin with `//` and lead
-/// to another host.
+/// The names along a path. Empty ones are dropped, so that no link made of the rest can begin with `//`
+/// and lead to another host.
 fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty())
 }
 
-fn breadcrumbs(path: &[u8], out: &mut Vec<u8>) {
+fn breadcrumbs(path: &[u8], home: Home, out: &mut Vec<u8>) {
+    let names: Vec<&[u8]> = segments(path).collect();
+    let link = |depth: usize, name: &[u8], out: &mut Vec<u8>| {
+        push(out, "<a href=\"");
+        out.extend_from_slice(&home.folder(&names, depth));
+        push(out, "\">");
+        escape_name(name, out);
+        push(out, "</a>");
+    };
     push(out, "<h1>Index of ");
-    let mut href = b"/".to_vec();
-    let mut names = segments(path).peekable();
-    if names.peek().is_none() {
-        push(out, "/");
-    } else {
-        push(out, "<a href=\"/\">root</a>");
+    match names.is_empty() {
+        true => push(out, "/"),
+        false => link(0, b"root", out),
     }
-    while let Some(name) = names.next() {
+    for (number, &name) in names.iter().enumerate() {
         // The space is where a long path may break.
         push(out, "<i>/</i> ");
-        if names.peek().is_none() {
+        if number + 1 == names.len() {
             push(out, "<span aria-current=\"page\">");
             escape_name(name, out);
             push(out, "</span>");
         } else {
-            target::encode_path(name, &mut href);
-            href.push(b'/');
-            push(out, "<a href=\"");
-            out.extend_from_slice(&href);
-            push(out, "\">");
-            escape_name(name, out);
-            push(out, "</a>");
+            link(number + 1, name, out);
         }
     }
     push(out, "</h1>\n");
@@ -550,6 +584,7 @@ mod tests {
         archives: false,
         panel: String::new(),
         reloads: false,
+        home: Home::Root,
     };
 
     fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -585,12 +620,12 @@ mod tests {
 
     #[test]
     fn errors_say_what_happened_in_both_forms() {
-        let page = written(|out| error_html(404, "Not Found", "No <such> file", out));
+        let page = written(|out| error_html(404, "Not Found", "No <such> file", Home::Root, out));
         assert!(page.starts_with("<!DOCTYPE html>"));
         assert!(page.contains("<title>404 Not Found</title>"));
         assert!(page.contains("<p>No &lt;such&gt; file</p>"));
         assert!(page.ends_with("</html>\n"));
-        assert!(!written(|out| error_html(404, "Not Found", "", out)).contains("<p>"));
+        assert!(!written(|out| error_html(404, "Not Found", "", Home::Root, out)).contains("<p>"));
         assert_eq!(
             written(|out| error_text(404, "Not Found", "No such file", out)),
             "404 Not Found\nNo such file\n"
@@ -598,7 +633,7 @@ mod tests {
         assert_eq!(written(|out| error_text(500, "Oops", "", out)), "500 Oops\n");
         let turned = "no \u{202e}eman\u{2069}";
         for page in [
-            written(|out| error_html(404, "x", turned, out)),
+            written(|out| error_html(404, "x", turned, Home::Root, out)),
             written(|out| error_text(404, "x", turned, out)),
         ] {
             assert!(page.contains("no \\u{202e}eman\\u{2069}"), "{page}");
@@ -607,7 +642,7 @@ mod tests {
 
     #[test]
     fn pages_are_whole_in_themselves() {
-        let error = written(|out| error_html(400, "Bad Request", "x", out));
+        let error = written(|out| error_html(400, "Bad Request", "x", Home::Root, out));
         let listing = written(|out| {
             listing_head(b"/a/", &STYLE, out);
             listing_foot(&STYLE, false, out);
@@ -711,6 +746,16 @@ mod tests {
             assert!(deep.contains(expected), "{deep}");
             assert!(deep.contains("<a href=\"../\">../</a>"));
             assert!(!deep.contains("href=\"//"));
+        }
+        let style = ListingStyle { home: Home::Above(3), ..STYLE };
+        let deep = written(|out| listing_head(b"/a b/</c&/", &style, out));
+        let expected = "<a href=\"../../../\">root</a><i>/</i> <a href=\"../../\">a b</a><i>/</i> <a href=\"../\">\
+            &lt;</a><i>/</i> <span aria-current=\"page\">c&amp;</span></h1>";
+        assert!(deep.contains(expected) && !deep.contains("href=\"/"), "{deep}");
+        assert!(deep.contains("<a class=\"mark\" href=\"../../../\" aria-label"), "{deep}");
+        for (home, href) in [(Home::Root, "/"), (Home::Above(0), "./"), (Home::Above(2), "../../")] {
+            let page = written(|out| error_html(404, "Not Found", "", home, out));
+            assert_eq!(page.matches(&format!(" href=\"{href}\"")).count(), 2, "{page}");
         }
     }
 

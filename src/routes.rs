@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::call::{Away, Call, Params, Place};
 use crate::config::{CONTENT_BYTES_MAX, Limits};
 use crate::conn_id::ConnId;
-use crate::error_page::{error, over, text_error, wants_html};
+use crate::error_page::{ErrorForm, error, over, text_error};
 use crate::files;
 use crate::handler::{Answer, Context, Handler, Now, Peer, method_not_allowed};
 use crate::http::request::{Content, KeptHead};
@@ -372,13 +372,13 @@ impl Handler for Routes {
         let path = match normalize(request.path()) {
             Ok(path) => path,
             Err(trouble) => {
-                return error(Status::BAD_REQUEST, &trouble.to_string(), wants_html(request)).into();
+                return error(Status::BAD_REQUEST, &trouble.to_string(), ErrorForm::of(request)).into();
             }
         };
         let Some((entry, values)) = self.find(&path) else {
             return match &self.fallback {
                 Some(fallback) => fallback.handle(request, cx),
-                None => error(Status::NOT_FOUND, "nothing is here", wants_html(request)).into(),
+                None => error(Status::NOT_FOUND, "nothing is here", ErrorForm::of(request)).into(),
             };
         };
         cx.route = Some(Arc::clone(&entry.pattern.text));
@@ -412,7 +412,7 @@ impl Task {
             Content::None if blocks => self.block(KeptHead::of(request), Vec::new(), cx),
             Content::None => self.call(request, b"", cx.now(), cx.id(), cx.peer(), cx),
             Content::Length(bytes) if bytes > bytes_max => {
-                error(Status::CONTENT_TOO_LARGE, &over(bytes_max, "content"), wants_html(request)).into()
+                error(Status::CONTENT_TOO_LARGE, &over(bytes_max, "content"), ErrorForm::of(request)).into()
             }
             Content::Length(_) | Content::Chunked => {
                 let head = KeptHead::of(request);

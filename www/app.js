@@ -69,7 +69,7 @@ function withoutApi() {
 async function greet() {
   if (!location.protocol.startsWith("http")) return withoutApi();
   const place = document.getElementById("time-answer");
-  const response = await ask("/api/time", { headers: { accept: "application/json" } }, place);
+  const response = await ask("api/time", { headers: { accept: "application/json" } }, place);
   const type = response?.headers.get("content-type") ?? "";
   if (!response?.ok || !type.includes("json")) withoutApi();
 }

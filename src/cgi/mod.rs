@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use crate::config::{CGI_REDIRECTS_MAX, CGI_SPOOLED_BYTES, CgiFolder, CgiOptions, Config, Limits};
-use crate::error_page::{error, over, wants_html};
+use crate::error_page::{ErrorForm, error, over};
 use crate::handler::{Answer, BodySink, Context, Handler, Peer, Seats, Sunk, method_not_allowed};
 use crate::http::request::{Content, KeptHead};
 use crate::http::target::{normalize, read_origin_form};
@@ -153,7 +153,7 @@ impl Handler for Cgi {
             peer: cx.peer().clone(),
             user: cx.user().map(str::to_owned),
             head_only: request.method() == Method::Head,
-            html: wants_html(request),
+            error_form: ErrorForm::of(request),
             redirects: cx.redirects(),
         };
         let (content, place) = (request.content(), Place { sender: cx.waker(), asked: cx.now().mono });
@@ -171,7 +171,7 @@ struct Order {
     peer: Peer,
     user: Option<String>,
     head_only: bool,
-    html: bool,
+    error_form: ErrorForm,
     /// How often programs have referred to others for this request.
     redirects: u8,
 }
@@ -198,7 +198,7 @@ impl Order {
             // The sink would refuse it, too, but only after an invitation to send it.
             Content::Length(bytes) if bytes > self.limits.body_bytes_max => {
                 let detail = over(self.limits.body_bytes_max, "content");
-                let refusal = error(Status::CONTENT_TOO_LARGE, &detail, self.html);
+                let refusal = error(Status::CONTENT_TOO_LARGE, &detail, self.error_form);
                 return Box::new(move |_| refusal.closing().into());
             }
             Content::Length(bytes) => Some(bytes),
@@ -268,11 +268,11 @@ impl Order {
     }
 
     fn terms(self, name: String) -> Terms {
-        let Order { scripts, head, limits, redirects, head_only, html, .. } = self;
+        let Order { scripts, head, limits, redirects, head_only, error_form, .. } = self;
         Terms {
             name,
             head_only,
-            html,
+            error_form,
             timeout: scripts.options.timeout,
             spool: Arc::clone(&scripts.spool),
             elsewhere: Box::new(move |target, cx| {
@@ -283,15 +283,15 @@ impl Order {
                     .and_then(|top| refer(&*top, &target, &head, &limits, redirects, cx));
                 answer.unwrap_or_else(|| {
                     log::warn!(target: "cgi", "a program refers to '{}' in vain", target.escape_ascii());
-                    error(Status::BAD_GATEWAY, "the program gave no proper answer", html).into()
+                    error(Status::BAD_GATEWAY, "the program gave no proper answer", error_form).into()
                 })
             }),
         }
     }
 
     fn fail(&self, status: Status, why: &'static str) -> Then {
-        let html = self.html;
-        Box::new(move |_| error(status, why, html).into())
+        let error_form = self.error_form;
+        Box::new(move |_| error(status, why, error_form).into())
     }
 }
 

@@ -19,7 +19,7 @@ use crate::config::{
     CGI_GRACE, CGI_HEAD_BYTES_MAX, CGI_PENDING_BYTES_MAX, CGI_TURN_BYTES_MAX, CGI_TURN_LINES_MAX, KIB,
     LOG_MESSAGE_BYTES_MAX,
 };
-use crate::error_page::error;
+use crate::error_page::{ErrorForm, error};
 use crate::handler::{Answer, BodySink, Context, Seats, Sunk};
 use crate::http::response::OpenFile;
 use crate::http::{Body, BodySource, Filled, Response, Status};
@@ -47,7 +47,7 @@ pub(super) struct Terms {
     /// The answer is a head without content.
     pub(super) head_only: bool,
     /// The client would rather have pages.
-    pub(super) html: bool,
+    pub(super) error_form: ErrorForm,
     pub(super) timeout: Option<Duration>,
     pub(super) spool: Arc<Spool>,
     pub(super) elsewhere: Elsewhere,
@@ -65,7 +65,7 @@ pub(super) enum Initial {
 pub(super) struct Run {
     name: String,
     head_only: bool,
-    html: bool,
+    error_form: ErrorForm,
     timeout: Option<Duration>,
     spool: Arc<Spool>,
     /// Its place, from the side of the client that sends content.
@@ -192,7 +192,7 @@ impl Run {
         content: Initial,
         cx: &Context<'_>,
     ) -> Arc<Run> {
-        let Terms { name, head_only, html, timeout, spool, elsewhere } = terms;
+        let Terms { name, head_only, error_form, timeout, spool, elsewhere } = terms;
         let seat = process.seat();
         let mut state = State {
             process,
@@ -226,7 +226,7 @@ impl Run {
                 state.end_content();
             }
         }
-        Arc::new(Run { name, head_only, html, timeout, spool, seat, state: Mutex::new(state) })
+        Arc::new(Run { name, head_only, error_form, timeout, spool, seat, state: Mutex::new(state) })
     }
 
     /// Where its content goes as it comes.
@@ -450,8 +450,8 @@ impl Run {
     }
 
     fn fail(&self, status: Status, detail: &'static str) -> Done {
-        let html = self.html;
-        Done::Finished(Box::new(move |_| error(status, detail, html).into()))
+        let error_form = self.error_form;
+        Done::Finished(Box::new(move |_| error(status, detail, error_form).into()))
     }
 
     /// Logs what it says to standard error, a line a message, as far as that fits a turn. True if there is more to read.

@@ -16,7 +16,7 @@ use super::disk::{Docroot, Reach, Trouble, file_type, stat};
 use super::location::Location;
 use super::own::Inode;
 use crate::config::{KIB, MIB};
-use crate::error_page::{error, wants_html};
+use crate::error_page::{ErrorForm, error, home_of};
 use crate::handler::{Answer, Context};
 use crate::http::date::iso8601;
 use crate::http::negotiate::preferred;
@@ -25,7 +25,7 @@ use crate::http::{Body, Filled, Request, Response, Status};
 use crate::jobs::Then;
 use crate::json::push_string;
 use crate::offload::{Offloaded, Producer};
-use crate::pages::{self, Kind, ListingStyle, SortBy};
+use crate::pages::{self, Home, Kind, ListingStyle, SortBy};
 use crate::readme;
 use crate::site::Password;
 use crate::text::visible;
@@ -121,11 +121,12 @@ struct Asked {
     descending: bool,
     /// As it was typed.
     query: String,
+    home: Home,
 }
 
 impl Asked {
     /// `?sort=`, `&order=` and `&q=`; all by name where they say nothing.
-    fn of(request: &Request<'_>) -> Self {
+    fn of(request: &Request<'_>, home: Home) -> Self {
         let (mut sort, mut descending, mut query) = (SortBy::Name, false, String::new());
         for (name, value) in query_pairs(request.query().unwrap_or_default()) {
             match &*name {
@@ -135,7 +136,7 @@ impl Asked {
                 _ => {}
             }
         }
-        Asked { form: Form::asked_for(request), sort, descending, query }
+        Asked { form: Form::asked_for(request), sort, descending, query, home }
     }
 }
 
@@ -152,7 +153,7 @@ pub(super) fn later(
     if let Some(refusal) = docroot.refusal(request) {
         return refusal.into();
     }
-    let (html, asked) = (wants_html(request), Asked::of(request));
+    let (error_form, asked) = (ErrorForm::of(request), Asked::of(request, home_of(request)));
     let (entries_max, upload_bytes_max) = (cx.limits().listing_entries_max, cx.limits().upload_bytes_max);
     let (docroot, path) = (Arc::clone(docroot), path.to_vec());
     cx.job_then(move || {
@@ -166,7 +167,7 @@ pub(super) fn later(
                 let said = listing.produce(&mut first);
                 Box::new(move |cx| respond(listing, first, said, cx).into())
             }
-            Err(why) => Box::new(move |_| error(Status::SERVICE_UNAVAILABLE, why, html).into()),
+            Err(why) => Box::new(move |_| error(Status::SERVICE_UNAVAILABLE, why, error_form).into()),
         };
         then
     })
@@ -378,6 +379,7 @@ impl Listing {
                 None => String::new(),
             },
             reloads: docroot.options.live_reload,
+            home: asked.home,
         };
         // Made in any case: it gives back what it holds when it is dropped.
         let listing = Listing { docroot, entries, bytes, path, form, style, readme, next: Part::Head };

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::config::{FileOptions, PATH_BYTES_MAX};
-use crate::error_page::{error, takes_html, text_error, wants_html};
+use crate::error_page::{ErrorForm, error, takes_html, text_error, wants_html};
 use crate::handler::{Answer, Context, Handler, Now, When, method_not_allowed};
 use crate::http::conditional::{self, Precondition, Validators};
 use crate::http::date::fmt_http_date;
@@ -337,7 +337,7 @@ fn serve_to(
             Ok(path) if is_hidden(&path) => return not_found(request).into(),
             Ok(path) => path,
             Err(trouble) => {
-                return error(Status::BAD_REQUEST, &trouble.to_string(), wants_html(request)).into();
+                return error(Status::BAD_REQUEST, &trouble.to_string(), ErrorForm::of(request)).into();
             }
         },
     };
@@ -645,7 +645,7 @@ fn file_answer(docroot: &Arc<Docroot>, forms: &Forms, request: &Request<'_>, cx:
     match coding::choose(docroot, original, forms.siblings.as_deref(), request) {
         Chosen::File(file) => file_response(&file, request, cx.now()).into(),
         Chosen::Nothing => {
-            error(Status::NOT_ACCEPTABLE, "there is no coding that both sides know", wants_html(request))
+            error(Status::NOT_ACCEPTABLE, "there is no coding that both sides know", ErrorForm::of(request))
                 .with_field("Vary", "Accept-Encoding")
                 .into()
         }
@@ -698,34 +698,34 @@ fn page_instead(page: &CachedFile, status: Status) -> Response {
 fn failure(trouble: Trouble, path: &[u8], request: &Request<'_>) -> Response {
     match trouble {
         Trouble::NotFound | Trouble::Unknown => not_found(request),
-        Trouble::Forbidden => error(Status::FORBIDDEN, "this file may not be read", wants_html(request)),
+        Trouble::Forbidden => error(Status::FORBIDDEN, "this file may not be read", ErrorForm::of(request)),
         Trouble::Cold => {
-            error(Status::SERVICE_UNAVAILABLE, "the file is in use, try again", wants_html(request))
+            error(Status::SERVICE_UNAVAILABLE, "the file is in use, try again", ErrorForm::of(request))
         }
         Trouble::Exhausted => {
-            error(Status::SERVICE_UNAVAILABLE, "the server is out of descriptors", wants_html(request))
+            error(Status::SERVICE_UNAVAILABLE, "the server is out of descriptors", ErrorForm::of(request))
         }
         Trouble::Io(code) => {
             log::warn!("cannot read {}: {}", path.escape_ascii(), std::io::Error::from_raw_os_error(code));
-            error(Status::INTERNAL_SERVER_ERROR, "this file cannot be read", wants_html(request))
+            error(Status::INTERNAL_SERVER_ERROR, "this file cannot be read", ErrorForm::of(request))
         }
     }
 }
 
 pub(crate) fn not_found(request: &Request<'_>) -> Response {
-    error(Status::NOT_FOUND, "the file does not exist", wants_html(request))
+    error(Status::NOT_FOUND, "the file does not exist", ErrorForm::of(request))
 }
 
-/// A redirect to another path of this server, query kept. A directory without its slash would make every relative
-/// link in it wrong. Built from the collapsed path, so `//host` cannot lead to another host.
+/// A redirect to another path of this server, query kept. Without its slash a directory would make
+/// every relative link in it wrong. Built from the collapsed path, so `//host` cannot lead to another
+/// host.
 fn redirect(path: &[u8], request: &Request<'_>, why: &str) -> Response {
-    let mut location = Vec::with_capacity(path.len() + 8);
-    target::encode_path(path, &mut location);
+    let mut location = target::reference(request.base(), path);
     if let Some(query) = request.query() {
         location.push(b'?');
         location.extend_from_slice(query);
     }
-    error(Status::MOVED_PERMANENTLY, why, wants_html(request)).with_field("Location", location)
+    error(Status::MOVED_PERMANENTLY, why, ErrorForm::of(request)).with_field("Location", location)
 }
 
 /// The answer that the request's conditions decide, if they do (RFC 9110 section 13.2).
@@ -741,7 +741,7 @@ fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Re
         Precondition::Failed => Some(error(
             Status::PRECONDITION_FAILED,
             "the file is not as the request expects",
-            wants_html(request),
+            ErrorForm::of(request),
         )),
     }
 }
@@ -788,7 +788,7 @@ fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response
         match range::select(asked, file.len()) {
             Selection::One(part) => return part_response(file, part),
             Selection::Unsatisfiable => {
-                return error(Status::RANGE_NOT_SATISFIABLE, "no such part", wants_html(request))
+                return error(Status::RANGE_NOT_SATISFIABLE, "no such part", ErrorForm::of(request))
                     .with_field("Content-Range", format!("bytes */{}", file.len()));
             }
             // What the parts of a coded whole would be, nobody has said: it goes in one piece.

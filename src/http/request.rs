@@ -135,6 +135,8 @@ pub struct Request<'b> {
     content: Content,
     persistent: bool,
     expects_continue: bool,
+    /// True if the target is not the one that the client sent.
+    is_rewritten: bool,
 }
 
 impl<'b> Request<'b> {
@@ -160,6 +162,12 @@ impl<'b> Request<'b> {
     #[must_use]
     pub fn path(&self) -> &'b [u8] {
         self.path
+    }
+
+    /// The path, if references in the response may be relative to it: the client sent it so, and both
+    /// sides count the same folders in it.
+    pub(crate) fn base(&self) -> Option<&'b [u8]> {
+        (!self.is_rewritten && target::is_base(self.path)).then_some(self.path)
     }
 
     /// Whether the path is its own normal form and no component of it begins with a dot; see
@@ -694,6 +702,7 @@ fn judge<'b>(
         content,
         persistent: !framing.closes && (minor >= 1 || framing.keeps),
         expects_continue,
+        is_rewritten: false,
     })
 }
 
@@ -751,13 +760,15 @@ fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
 #[derive(Clone, Debug)]
 pub struct KeptHead {
     head: Vec<u8>,
+    /// Its target is not the one that the client sent.
+    is_rewritten: bool,
 }
 
 impl KeptHead {
     /// Copies the head. One allocation; the hot path does without.
     #[must_use]
     pub fn of(request: &Request<'_>) -> Self {
-        KeptHead { head: request.head.to_vec() }
+        KeptHead { head: request.head.to_vec(), is_rewritten: request.is_rewritten }
     }
 
     /// The same head with another target in origin-form. For answering one path by way of another: what reads it
@@ -773,7 +784,7 @@ impl KeptHead {
         }
         head.extend_from_slice(target);
         head.extend_from_slice(&request.head[version..]);
-        KeptHead { head }
+        KeptHead { head, is_rewritten: true }
     }
 
     /// A GET, or HEAD where it was one, for another target in origin-form, with all field lines but those about content:
@@ -801,13 +812,14 @@ impl KeptHead {
             head.extend_from_slice(b"\r\n");
         }
         head.extend_from_slice(b"\r\n");
-        KeptHead { head }
+        KeptHead { head, is_rewritten: true }
     }
 
     /// Reads it again. It was valid once, so it is now; `None` would be a bug and is treated as a 500 by callers.
     pub fn with<T>(&self, limits: &Limits, read: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
         let mut slots = FieldSlots::new();
-        parse(&self.head, &mut slots, limits).ok().map(|request| read(&request))
+        let request = parse(&self.head, &mut slots, limits).ok()?;
+        Some(read(&Request { is_rewritten: self.is_rewritten, ..request }))
     }
 }
 

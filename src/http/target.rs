@@ -428,9 +428,143 @@ pub fn encode_path(path: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// The most `../` in a relative reference: a path from a client may have thousands of folders.
+pub(crate) const CLIMB_MAX: usize = 64;
+
+/// How many segments of the path of a target are `.` or `..`, escaped or not (RFC 3986 section
+/// 5.2.4; a browser takes `%2e` for a dot as well).
+pub(crate) fn count_dot_segments(target: &[u8]) -> usize {
+    let end = memchr::memchr2(b'?', b'#', target).unwrap_or(target.len());
+    let is_dots = |segment: &&[u8]| {
+        let mut rest = *segment;
+        let mut dots = 0;
+        while let [b'.', behind @ ..] | [b'%', b'2', b'e' | b'E', behind @ ..] = rest {
+            rest = behind;
+            dots += 1;
+        }
+        rest.is_empty() && (1..=2).contains(&dots)
+    };
+    target[..end].split(|&byte| byte == b'/').filter(is_dots).count()
+}
+
+/// True if a reference in the response may be relative to this path, which is as the client sent it.
+/// Of a path with dot segments or empty ones, client and server may count the folders differently.
+pub(crate) fn is_base(path: &[u8]) -> bool {
+    path.starts_with(b"/") && memchr::memmem::find(path, b"//").is_none() && count_dot_segments(path) == 0
+}
+
+/// A reference to another path of this server, for `Location` (RFC 9110 section 10.2.2). It is
+/// relative to `base`, for which [`is_base`] holds, so that it stays below a prefix that a proxy has
+/// taken from the path; without a base it is an absolute path. `path` is normalised.
+///
+/// A relative reference never begins with a slash or a scheme, whatever the names in it are.
+pub(crate) fn reference(base: Option<&[u8]>, path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len() + 8);
+    let folder = base.and_then(|base| decode_path(base).ok());
+    let Some(shared) = folder.as_deref().and_then(|base| shared_folders(base, path)) else {
+        encode_path(path, &mut out);
+        return out;
+    };
+    let (climb, shared) = shared;
+    let rest = &path[shared..];
+    let first = rest.split(|&byte| byte == b'/').next().unwrap_or_default();
+    if climb == 0 && (rest.is_empty() || first.contains(&b':')) {
+        out.extend_from_slice(b"./");
+    }
+    out.extend_from_slice(&b"../".repeat(climb));
+    encode_path(rest, &mut out);
+    out
+}
+
+/// How many folders lie between `base` and the last folder that it shares with `path`, and where in
+/// `path` that folder ends. `None` if that is too far.
+fn shared_folders(base: &[u8], path: &[u8]) -> Option<(usize, usize)> {
+    let folder = &base[..=memchr::memrchr(b'/', base)?];
+    let same = folder.iter().zip(path).take_while(|(one, other)| one == other).count();
+    let shared = memchr::memrchr(b'/', &path[..same])? + 1;
+    let climb = memchr::memchr_iter(b'/', &folder[shared..]).count();
+    (climb <= CLIMB_MAX).then_some((climb, shared))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn references_are_relative_to_the_path_that_was_sent() {
+        for (base, path, expected) in [
+            ("/docs", "/docs/", "docs/"),
+            ("/docs/deep", "/docs/deep/", "deep/"),
+            ("/docs/deep/b.html", "/docs/deep/b", "b"),
+            ("/docs/index.html", "/docs/", "./"),
+            ("/index", "/", "./"),
+            ("/contact/", "/contact", "../contact"),
+            ("/a/b/", "/a/b", "../b"),
+            ("/a/b/c", "/x/y", "../../x/y"),
+            ("/a/b/c", "/", "../../"),
+            ("/a", "/a", "a"),
+            ("/a%20b", "/a b/", "a%20b/"),
+            ("/%61", "/a/", "a/"),
+            ("/c:x", "/c:x/", "./c:x/"),
+            ("/evil:80", "/evil:80/", "./evil:80/"),
+            ("/a/c%3Ax", "/a/c:x/", "./c:x/"),
+            ("/a:/b/", "/a:/b", "../b"),
+            ("/x/", "/c:x", "../c:x"),
+            ("/a/b:c/", "/a/b:c/d:e", "./d:e"),
+            ("/%5Cevil", "/\\evil/", "%5Cevil/"),
+            ("/x%3Fy%23z", "/x?y#z/", "x%3Fy%23z/"),
+            ("/aa/b", "/a/b", "../a/b"),
+            ("/a/b", "/aa/b", "../aa/b"),
+        ] {
+            let got = reference(Some(base.as_bytes()), path.as_bytes());
+            assert_eq!(String::from_utf8(got).unwrap(), expected, "{base} {path}");
+        }
+        assert_eq!(reference(None, b"/a b/"), b"/a%20b/");
+        let deep = b"/a".repeat(CLIMB_MAX + 2);
+        assert_eq!(reference(Some(&deep), b"/x"), b"/x");
+    }
+
+    #[test]
+    fn a_path_is_a_base_if_nobody_can_count_its_folders_otherwise() {
+        for path in ["/", "/a", "/a/", "/a%20b/c", "/...", "/.a", "/a..", "/%2e%2e%2e", "/c:x", "/a%5C.."] {
+            assert!(is_base(path.as_bytes()), "{path}");
+        }
+        for path in ["*", "", "//", "//a", "/a//b", "/.", "/./a", "/a/..", "/%2e", "/a/.%2E/b", "/.//x"] {
+            assert!(!is_base(path.as_bytes()), "{path}");
+        }
+    }
+
+    /// What RFC 3986 section 5.2 makes of a reference without scheme, authority, query and fragment.
+    fn resolved(base: &[u8], reference: &[u8]) -> Vec<u8> {
+        if reference.starts_with(b"/") {
+            return normalize(reference).unwrap().into_owned();
+        }
+        let folder = &base[..=memchr::memrchr(b'/', base).unwrap()];
+        normalize(&[folder, reference].concat()).unwrap().into_owned()
+    }
+
+    proptest! {
+        #[test]
+        fn a_reference_leads_to_its_path_and_to_no_other_host(
+            base in "(/(a|b|c:|%2e|%3A|\\.|//)?){1,6}",
+            path in "(/[ab:.\\\\?#% é]{0,3}){1,6}",
+        ) {
+            let path = remove_dot_segments(path.as_bytes());
+            let base = Some(base.as_bytes()).filter(|base| is_base(base));
+            let got = reference(base, &path);
+            prop_assert_eq!(&resolved(base.unwrap_or(b"/"), &got), &path);
+            prop_assert!(!got.starts_with(b"//") && got.starts_with(b"/") == base.is_none());
+            let first = got.split(|&byte| byte == b'/').next().unwrap_or_default();
+            prop_assert!(!got.is_empty() && !first.contains(&b':') && got.is_ascii() && !got.contains(&b'\\'));
+            prop_assert!(!got.contains(&b'?') && !got.contains(&b'#'));
+            // A prefix that the client sees and the server does not.
+            if let Some(base) = base {
+                let below = [&b"/pre/fix"[..], base].concat();
+                prop_assert_eq!(resolved(&below, &got), [&b"/pre/fix"[..], &path].concat());
+            }
+        }
+    }
 
     #[test]
     fn every_byte_of_a_path_and_a_query_is_judged() {

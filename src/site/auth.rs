@@ -23,7 +23,7 @@ use crate::config::{
     AUTH_CHECK_REQUESTS_MAX, AUTH_COST_MAX, AUTH_DELAY_MAX, AUTH_FILE_BYTES_MAX, AUTH_FRESH,
     AUTH_LOOK_REQUESTS_MAX, AUTH_REMEMBERED_FOR, AUTH_REMEMBERED_MAX, AuthRule, AuthUsers, Config,
 };
-use crate::error_page::{error, text_error, wants_html};
+use crate::error_page::{ErrorForm, error, text_error};
 use crate::files::OwnFiles;
 use crate::handler::{Answer, Context, Handler, Now};
 use crate::http::fields::trim_ows;
@@ -69,7 +69,7 @@ impl Handler for Auth {
         let Some((guard, place)) = decisive else { return self.inner.handle(request, cx) };
         let scope = match place {
             Place::Open => return self.inner.handle(request, cx),
-            Place::Nowhere(why) => return error(Status::BAD_REQUEST, &why, wants_html(request)).into(),
+            Place::Nowhere(why) => return error(Status::BAD_REQUEST, &why, ErrorForm::of(request)).into(),
             Place::Scope(scope) => scope,
         };
         let Some(credentials) = Credentials::of(request) else {
@@ -172,7 +172,7 @@ fn check(
             Ok(false) => guard.refuse_guess(scope, request, cx),
             Err(Unmade::Lost | Unmade::TooMany) => {
                 let detail = "too many passwords are being checked";
-                error(Status::SERVICE_UNAVAILABLE, detail, wants_html(request)).into()
+                error(Status::SERVICE_UNAVAILABLE, detail, ErrorForm::of(request)).into()
             }
         });
         answer.unwrap_or_else(lost)
@@ -515,7 +515,7 @@ impl Guard {
             (Place::Open, None) => self.refusal(scope, request).into(),
             (Place::Scope(_) | Place::Nowhere(_), _) => {
                 let detail = "the path leads to a place that takes another password";
-                error(Status::FORBIDDEN, detail, wants_html(request)).into()
+                error(Status::FORBIDDEN, detail, ErrorForm::of(request)).into()
             }
         }
     }
@@ -544,7 +544,7 @@ impl Guard {
     }
 
     fn refusal(&self, scope: usize, request: &Request<'_>) -> Response {
-        error(Status::UNAUTHORIZED, "a name and a password are needed here", wants_html(request))
+        error(Status::UNAUTHORIZED, "a name and a password are needed here", ErrorForm::of(request))
             .with_field("WWW-Authenticate", &self.scopes[scope].challenge)
     }
 
@@ -557,7 +557,7 @@ impl Guard {
             Penalty::Delay(delay) => delay.answer(self.refusal(scope, request), cx),
             Penalty::TooMany => {
                 let detail = "too many wrong names or passwords";
-                error(Status::TOO_MANY_REQUESTS, detail, wants_html(request))
+                error(Status::TOO_MANY_REQUESTS, detail, ErrorForm::of(request))
                     .with_field("Retry-After", AUTH_DELAY_MAX.as_secs().to_string())
                     .closing()
                     .into()

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Guard, Names};
 use crate::api;
 use crate::config::{Config, Vhost};
-use crate::error_page::{error, wants_html};
+use crate::error_page::{ErrorForm, error};
 use crate::files::{Docroot, OwnFiles, StaticFiles};
 use crate::handler::{Answer, Context, Handler};
 use crate::http::{Request, Status, target};
@@ -172,7 +172,7 @@ impl Handler for Strict {
         if is_supervision || self.hosts.find(request).is_some() {
             return self.inner.handle(request, cx);
         }
-        error(Status::MISDIRECTED_REQUEST, "that host is not served here", wants_html(request)).into()
+        error(Status::MISDIRECTED_REQUEST, "that host is not served here", ErrorForm::of(request)).into()
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::hosts::{Name, check_name, host_of};
 use crate::config::{AllowedHost, Config};
-use crate::error_page::{error, wants_html};
+use crate::error_page::{ErrorForm, error};
 use crate::handler::{Answer, Context, Handler, Peer};
 use crate::http::{Request, Response, Status};
 use crate::log::{Once, shorten};
@@ -86,7 +86,7 @@ impl Names {
                 format!("this server is not known by the name {shown}, so {consequence}")
             }
         };
-        error(Status::FORBIDDEN, &why, wants_html(request)).with_field("X-Content-Type-Options", "nosniff")
+        error(Status::FORBIDDEN, &why, ErrorForm::of(request)).with_field("X-Content-Type-Options", "nosniff")
     }
 
     /// Refuses a request for more than single files, unless this server is known by the name in it.
@@ -174,7 +174,7 @@ impl Handler for Gate {
                     );
                 }
                 let why = "a proxy forwarded this request, and only the server's own machine may read this";
-                error(Status::FORBIDDEN, why, wants_html(request)).into()
+                error(Status::FORBIDDEN, why, ErrorForm::of(request)).into()
             }
             Because::Asked | Because::Private { .. } => self.inner.handle(request, cx),
         }

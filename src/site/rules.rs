@@ -15,10 +15,10 @@ use super::answer_here;
 use super::hosts::check_ascii;
 use super::pattern::{Pattern, Subject, WILDCARDS_MAX};
 use crate::config::{PATH_BYTES_MAX, RULES_FILE_BYTES_MAX};
-use crate::error_page::{error, wants_html};
+use crate::error_page::{ErrorForm, error};
 use crate::handler::{Answer, Context, Handler};
 use crate::http::request::KeptHead;
-use crate::http::target::{self, encode_path, normalize};
+use crate::http::target::{self, count_dot_segments, encode_path, normalize};
 use crate::http::{Request, Status};
 
 /// What is ours is not the file's to redirect: a rule for `/**` must not take the health check along.
@@ -39,7 +39,7 @@ pub(super) fn around(rules: Rules, inner: Arc<dyn Handler>, rewritten: Arc<dyn H
 
 impl Handler for Ruled {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        let html = wants_html(request);
+        let error_form = ErrorForm::of(request);
         let path = match normalize(request.path()) {
             Ok(path) if !path.starts_with(OWN) => path,
             Ok(_) | Err(_) => return self.inner.handle(request, cx),
@@ -47,16 +47,18 @@ impl Handler for Ruled {
         match self.rules.judge(&path, request.query(), cx.limits().target_bytes_max) {
             Verdict::Same => self.inner.handle(request, cx),
             Verdict::Redirect(status, location) => {
-                error(status, "this is elsewhere now", html).with_field("Location", location).into()
+                error(status, "this is elsewhere now", error_form).with_field("Location", location).into()
             }
-            Verdict::Gone => error(Status::GONE, "this is gone and will not come back", html).into(),
-            Verdict::TooLong => error(Status::URI_TOO_LONG, "the path became too long", html).into(),
+            Verdict::Gone => error(Status::GONE, "this is gone and will not come back", error_form).into(),
+            Verdict::TooLong => error(Status::URI_TOO_LONG, "the path became too long", error_form).into(),
             Verdict::Rewritten(target) => {
                 let limits = cx.limits().clone();
                 KeptHead::with_target(request, &target)
                     .with(&limits, |request| answer_here(&*self.rewritten, request, cx))
                     // It was sound before; only its length may not be any more.
-                    .unwrap_or_else(|| error(Status::URI_TOO_LONG, "the path became too long", html).into())
+                    .unwrap_or_else(|| {
+                        error(Status::URI_TOO_LONG, "the path became too long", error_form).into()
+                    })
             }
         }
     }
@@ -340,22 +342,6 @@ fn check_authority(text: &str) -> Result<Option<usize>, String> {
         return Err("the host of a target is a name, without wildcards".to_owned());
     }
     Ok(Some(scheme.len() + host.len()))
-}
-
-/// How many segments of the path of a target are `.` or `..`, escaped or not (RFC 3986 section
-/// 5.2.4; a browser takes `%2e` for a dot as well).
-fn count_dot_segments(target: &[u8]) -> usize {
-    let end = memchr::memchr2(b'?', b'#', target).unwrap_or(target.len());
-    let is_dots = |segment: &&[u8]| {
-        let mut rest = *segment;
-        let mut dots = 0;
-        while let [b'.', behind @ ..] | [b'%', b'2', b'e' | b'E', behind @ ..] = rest {
-            rest = behind;
-            dots += 1;
-        }
-        rest.is_empty() && (1..=2).contains(&dots)
-    };
-    target[..end].split(|&byte| byte == b'/').filter(is_dots).count()
 }
 
 /// The next `$1` to `$9`, with what is before and behind it.

@@ -11,6 +11,7 @@ use super::refusal::Refusal;
 use super::sink::Sink;
 use super::{Ask, encoded, replaceable};
 use crate::config::UPLOAD_PARTS_MAX;
+use crate::error_page::ErrorForm;
 use crate::handler::{Answer, Context};
 use crate::http::multipart::{Multipart, MultipartEvent};
 use crate::http::negotiate::preferred;
@@ -184,8 +185,8 @@ impl Files {
 
     /// A browser is sent to the folder, which shows its files; a program is told their paths.
     fn answer(&self) -> Response {
-        if self.ask.html {
-            let folder = encoded(&[self.folder_path(), b"/"].concat());
+        if let ErrorForm::Page(_) = self.ask.error_form {
+            let folder = self.ask.reference(&[self.folder_path(), b"/"].concat());
             return Response::new(Status::SEE_OTHER).by_server().with_field("Location", folder);
         }
         let paths = self.stored.iter().map(|path| String::from_utf8_lossy(&encoded(path)).into_owned());
@@ -203,7 +204,7 @@ impl Files {
         };
         let response = response.by_server().with_status(Status::CREATED).with_field("Vary", "Accept");
         match &self.stored[..] {
-            [only] => response.with_field("Location", encoded(only)),
+            [only] => response.with_field("Location", self.ask.reference(only)),
             _ => response,
         }
     }

@@ -26,13 +26,13 @@ use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
 use crate::config::{Config, Limits};
-use crate::error_page::{error, over, wants_html};
+use crate::error_page::{ErrorForm, error, over};
 use crate::files::{Docroot, Stamp};
 use crate::handler::{Answer, Context, Handler, Now, method_not_allowed};
 use crate::http::conditional::{Precondition, Validators, evaluate, evaluate_absent, wants_new};
 use crate::http::fields::list_elements;
 use crate::http::request::{Content, KeptHead};
-use crate::http::target::{encode_path, normalize};
+use crate::http::target::{self, encode_path, normalize};
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::{Then, lock};
 use crate::log::Once;
@@ -123,8 +123,10 @@ struct Ask {
     /// The normalised path.
     path: Vec<u8>,
     head: KeptHead,
+    /// The path as the client sent it, where references in the response may be relative to it.
+    base: Option<Vec<u8>>,
     limits: Limits,
-    html: bool,
+    error_form: ErrorForm,
     now: Now,
     owner: Owner,
 }
@@ -156,7 +158,7 @@ impl Handler for Uploads {
         let path = match normalize(request.path()) {
             Ok(path) => path,
             Err(trouble) => {
-                return error(Status::BAD_REQUEST, &trouble.to_string(), wants_html(request)).into();
+                return error(Status::BAD_REQUEST, &trouble.to_string(), ErrorForm::of(request)).into();
             }
         };
         let Some(ask) = self.ask(path.into_owned(), request, cx) else {
@@ -192,8 +194,9 @@ impl Uploads {
             area,
             path,
             head: KeptHead::of(request),
+            base: request.base().map(<[u8]>::to_vec),
             limits: cx.limits().clone(),
-            html: wants_html(request),
+            error_form: ErrorForm::of(request),
             now: cx.now(),
             owner: Owner::of(cx),
         })
@@ -254,12 +257,17 @@ impl Ask {
             TOO_LARGE_TO_KEEP => over(self.desk.partials.bytes_max(), "upload") + ", and cannot be resumed",
             other => other.why.to_owned(),
         };
-        let response = error(refusal.status, &detail, self.html);
+        let response = error(refusal.status, &detail, self.error_form);
         match refusal.status {
             Status::CONTENT_TOO_LARGE => response.with_field("Upload-Limit", resume::limits(self)),
             Status::METHOD_NOT_ALLOWED => response.with_field("Allow", ALLOW),
             _ => response,
         }
+    }
+
+    /// A reference to this path of the server, for `Location`.
+    fn reference(&self, path: &[u8]) -> Vec<u8> {
+        target::reference(self.base.as_deref(), path)
     }
 
     /// Whether content of this length may come.
@@ -448,7 +456,8 @@ fn make_folder(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer 
             made => made?,
         }
         ask.docroot.note_write();
-        Ok(Response::new(Status::CREATED).by_server().with_field("Location", encoded(&[path, b"/"].concat())))
+        let location = ask.reference(&[path, b"/"].concat());
+        Ok(Response::new(Status::CREATED).by_server().with_field("Location", location))
     })
 }
 
@@ -460,9 +469,9 @@ fn encoded(path: &[u8]) -> Vec<u8> {
 }
 
 /// The answer for a file that was written: 201 with its place, 204 where it replaced another.
-fn written(path: &[u8], is_new: bool, stamp: &Stamp) -> Response {
+fn written(location: &[u8], is_new: bool, stamp: &Stamp) -> Response {
     let response = match is_new {
-        true => Response::new(Status::CREATED).with_field("Location", encoded(path)),
+        true => Response::new(Status::CREATED).with_field("Location", location),
         false => Response::new(Status::NO_CONTENT),
     };
     response.by_server().with_field("ETag", stamp.etag())
@@ -492,8 +501,9 @@ impl Ask {
             area: String::new(),
             path: request.path().to_vec(),
             head: KeptHead::of(&request),
+            base: request.base().map(<[u8]>::to_vec),
             limits: config.limits,
-            html: false,
+            error_form: ErrorForm::Text,
             owner: Owner::default(),
             now: Now { mono: partial::read_clock(), wall: std::time::Duration::from_secs(1 << 31) },
         }

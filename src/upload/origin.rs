@@ -6,7 +6,7 @@
 //! A page whose own name leads to this machine (DNS rebinding) counts as a page of this site here.
 //! The rule about names (`site/names.rs`) refuses its requests.
 
-use crate::error_page::{error, wants_html};
+use crate::error_page::{ErrorForm, error};
 use crate::http::{Request, Response, Status};
 use crate::log::{Once, shorten};
 
@@ -78,7 +78,7 @@ pub(super) fn refuse(request: &Request<'_>, logged: &Once) -> Response {
     error(
         Status::FORBIDDEN,
         &format!("{sentence}; a page may write to its own site only"),
-        wants_html(request),
+        ErrorForm::of(request),
     )
     .with_field("X-Content-Type-Options", "nosniff")
 }

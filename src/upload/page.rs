@@ -111,7 +111,7 @@ if(item.gone)return -1
 if(!at){
 const begun=await ask(item,'PUT',url,{...fresh,'Upload-Complete':'?0','Upload-Length':file.size})
 if(begun.status!==201)return begun.status
-at=item.at=new URL(begun.getResponseHeader('Location'),here).href
+at=item.at=new URL(begun.getResponseHeader('Location'),url).href
 }
 const from=item.offset,sent=await ask(item,'PATCH',at,{'Content-Type':'application/partial-upload','Upload-Offset':from,'Upload-Complete':'?1'},from?file.slice(from):file)
 if((sent.status===404||sent.status===410)&&tries++<TRIES){at=item.at=null;item.offset=0;continue}

@@ -73,6 +73,8 @@ pub(super) struct Writer {
     is_append: bool,
     /// What is still to come of this request, where that is known.
     left: Option<u64>,
+    /// A reference to the file, for a response to this request.
+    location: Vec<u8>,
 }
 
 const SUPERSEDED: Refusal = Refusal::new(Status::CONFLICT, "another request goes on with this upload");
@@ -120,6 +122,7 @@ impl Partial {
             is_resumable: wish.complete.is_some(),
             is_append: false,
             left: bytes,
+            location: ask.reference(&ask.path),
         })
     }
 
@@ -210,6 +213,7 @@ impl Partial {
             is_resumable: true,
             is_append: true,
             left: bytes,
+            location: ask.reference(&ask.path),
         })
     }
 
@@ -309,7 +313,7 @@ impl Writer {
         }
         let draft = partial.take_draft(&mut state, Stage::Publishing).ok_or(GIVEN_UP)?;
         drop(state);
-        let published = partial.publish(draft);
+        let published = partial.publish(draft, &self.location);
         lock(&partial.state).stage = match published {
             Ok(_) => Stage::Published,
             Err(_) => Stage::GivenUp,
@@ -326,7 +330,7 @@ impl Writer {
     pub(super) fn tell_where(&self, response: Response) -> Response {
         match (self.partial.token.get(), self.is_append) {
             (Some(token), false) => response
-                .with_field("Location", resume::location(&self.partial.ask.path, token))
+                .with_field("Location", resume::location(&self.location, token))
                 .with_field("Upload-Limit", resume::limits(&self.partial.ask)),
             _ => response,
         }
@@ -362,17 +366,17 @@ impl Drop for Writer {
 }
 
 impl Partial {
-    /// Makes it a file that everybody sees.
-    fn publish(&self, draft: Draft) -> Result<Response, Refusal> {
+    /// Makes it a file that everybody sees. `location` refers to it.
+    fn publish(&self, draft: Draft, location: &[u8]) -> Result<Response, Refusal> {
         let ask = &self.ask;
         draft.sync()?;
         let _publishing = lock(&ask.desk.publishing);
         let place = Place { folder: Arc::clone(draft.folder()), name: self.name.clone() };
-        self.put_in_place(draft, place.look()?)
+        self.put_in_place(draft, place.look()?, location)
     }
 
     /// The same where this was found a moment ago: only other programs can have changed it since.
-    fn put_in_place(&self, draft: Draft, found: Found) -> Result<Response, Refusal> {
+    fn put_in_place(&self, draft: Draft, found: Found, location: &[u8]) -> Result<Response, Refusal> {
         let ask = &self.ask;
         replaceable(found)?;
         ask.check_conditions(found)?;
@@ -386,7 +390,7 @@ impl Partial {
             published => published?,
         };
         ask.docroot.note_write();
-        Ok(written(&ask.path, published.is_new, &published.stamp))
+        Ok(written(location, published.is_new, &published.stamp))
     }
 }
 
@@ -465,7 +469,7 @@ mod tests {
             let partial = Arc::clone(&writer.partial);
             let draft = partial.take_draft(&mut lock(&partial.state), Stage::Publishing).unwrap();
             fs::write(scratch.path().join("a"), "another's").unwrap();
-            let put = partial.put_in_place(draft, Found::Nothing);
+            let put = partial.put_in_place(draft, Found::Nothing, b"a");
             assert_eq!(put.map(|response| response.status()), status);
             assert_eq!(fs::read_to_string(scratch.path().join("a")).unwrap(), content);
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::partial::{Halt, Partial};
 use super::refusal::Refusal;
 use super::sink::Sink;
-use super::{Ask, encoded, in_job};
+use super::{Ask, in_job};
 use crate::handler::{Answer, Context};
 use crate::http::fields::trim_ows;
 use crate::http::request::Content;
@@ -48,9 +48,9 @@ fn is_token(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Where an upload is gone on with.
-pub(super) fn location(path: &[u8], token: &str) -> Vec<u8> {
-    [&encoded(path), &b"?"[..], TOKEN.as_bytes(), b"=", token.as_bytes()].concat()
+/// Where an upload to the file at `location` is gone on with.
+pub(super) fn location(location: &[u8], token: &str) -> Vec<u8> {
+    [location, b"?", TOKEN.as_bytes(), b"=", token.as_bytes()].concat()
 }
 
 /// The value of an `Upload-Limit` field.

@@ -12,7 +12,7 @@ use crate::devtools::Browser;
 use crate::docroot::Docroot;
 use crate::examples;
 use crate::harness::{Server, on_both, program, run_within, until};
-use crate::wire::Client;
+use crate::wire::{Client, references};
 
 /// A browser that starts for the first time on a busy machine takes its time.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -259,48 +259,6 @@ fn a_page_reloads_when_a_file_changes() {
         browser.until("getComputedStyle(title).color == 'rgb(4, 5, 6)'");
         assert_eq!(browser.complaints, Vec::<String>::new());
     });
-}
-
-/// What a page refers to, as far as it is on this server, resolved against the page.
-fn references(page: &str, text: &str) -> Vec<String> {
-    let mut targets = Vec::new();
-    for attribute in [" href=\"", " src=\"", " action=\""] {
-        for rest in text.split(attribute).skip(1) {
-            let target = rest.split(['"', '#']).next().unwrap_or_default().replace("&amp;", "&");
-            if !target.is_empty() && !target.contains(':') && !target.starts_with("//") {
-                targets.push(resolve(page, &target));
-            }
-        }
-    }
-    targets
-}
-
-/// A reference as a path from the root, without dot segments.
-fn resolve(page: &str, target: &str) -> String {
-    let page = page.split('?').next().unwrap_or_default();
-    let (path, query) = target.find('?').map_or((target, ""), |at| target.split_at(at));
-    let whole = match path {
-        "" => page.to_owned(),
-        path if path.starts_with('/') => path.to_owned(),
-        path => format!("{}{path}", &page[..=page.rfind('/').unwrap_or(0)]),
-    };
-    let mut parts: Vec<&str> = Vec::new();
-    let mut segments = whole.split('/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        let is_last = segments.peek().is_none();
-        match segment {
-            "." | ".." => {
-                if segment == ".." {
-                    parts.pop();
-                }
-                if is_last {
-                    parts.push("");
-                }
-            }
-            segment => parts.push(segment),
-        }
-    }
-    format!("/{}{query}", parts.join("/"))
 }
 
 /// Every link of every page leads somewhere; only the page that is blown away is.

@@ -266,7 +266,7 @@ fn names_without_html_and_pages_for_what_is_missing() {
         assert_eq!(about.must("content-type"), "text/html; charset=utf-8");
         ask(client, "/about", &[&format!("If-None-Match: {}", about.must("etag"))]).expect(304);
         for (path, location) in
-            [("/about.html?a=b", "/about?a=b"), ("/index.html", "/"), ("/docs/index.html", "/docs/")]
+            [("/about.html?a=b", "about?a=b"), ("/index.html", "./"), ("/docs/index.html", "./")]
         {
             assert_eq!(client.get(path).expect(301).must("location"), location, "{path}");
         }

@@ -51,6 +51,7 @@ mod memory;
 mod metrics;
 mod names;
 mod places;
+mod prefix;
 mod protect;
 mod reactors;
 mod rules;

@@ -75,7 +75,7 @@ fn unfinished_uploads_leave_descriptors_to_all_others() {
             assert_eq!(client.get("/cgi/run").expect(200).text(), "ok");
             client.ask("PUT", "/up/whole", &[], b"whole").expect(201);
             let kept = client.ask("PUT", "/up/kept", &["Upload-Complete: ?0"], b"part").expect(201);
-            client.ask("HEAD", kept.must("location"), &[], b"").expect(204);
+            client.ask("HEAD", &kept.leads_to("/up/kept"), &[], b"").expect(204);
         }
     });
 }
@@ -99,7 +99,7 @@ fn an_unfinished_upload_is_pushed_out_by_no_other_client() {
                 let fields = if user.is_empty() { &fields[..1] } else { &fields };
                 let begun =
                     Client::connect_from(host, server.port).ask("PUT", path, fields, &vec![b'x'; length]);
-                begun.expect(201).must("location").to_owned()
+                begun.expect(201).leads_to(path)
             };
             let offset = |place: &str, user: &str| {
                 let credentials = basic(user);
@@ -213,7 +213,7 @@ fn slow_uploads_give_way_to_others() {
         let server = limited(model, &docroot, 1024, &flags);
         let resumed =
             Client::connect(server.port).ask("PUT", "/up/r", &["Upload-Complete: ?0"], b"").expect(201);
-        let place = resumed.must("location");
+        let place = &*resumed.leads_to("/up/r");
         let part = ["Content-Type: application/partial-upload", "Upload-Complete: ?1", "Upload-Offset: 0"];
         let form = "Content-Type: multipart/form-data; boundary=b0undary";
         for beginning in [

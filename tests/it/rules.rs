@@ -55,6 +55,8 @@ fn rules_redirect_rewrite_and_say_what_is_gone() {
         client.ask("GET", "/hi/hello", &["Range: bytes=0-1"], b"").expect(206).with_body(&HELLO[..2]);
         assert!(client.get("/list/?text&sort=size").expect(200).text().contains("one.txt"));
         assert_eq!(client.get("/list/deeper").expect(301).must("location"), "/plain/deeper/");
+        let head = client.ask("HEAD", "/list/deeper?a=b", &[], b"").expect(301);
+        assert_eq!(head.must("location"), "/plain/deeper/?a=b");
         let got = client.get("/query/a%26b?dropped").expect(200);
         assert!(got.text().contains("[[\"only\",\"a&b\"]]"), "{got:?}");
         client.ask("POST", "/echo", &[], b"content").expect(200).with_body("content");

@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use crate::browser::{chromium, visit_with};
 use crate::docroot::{Docroot, HELLO, pattern};
 use crate::harness::{PATIENCE, Server, bare_command, command, now, on_both, run, until};
-use crate::wire::{Client, Response, chunked, get, request};
+use crate::wire::{Client, Response, chunked, get, request, resolve};
 
 /// A docroot with an empty folder `up` for uploads.
 fn docroot() -> Docroot {
@@ -100,7 +100,7 @@ fn files_are_put_replaced_and_deleted_and_folders_made() {
             }
             client.send(&asked);
             let new = client.response().expect(201);
-            assert_eq!(new.must("location"), "/up/a%20b.bin");
+            assert_eq!(new.must("location"), "a%20b.bin");
             let got = client.get("/up/a%20b.bin").expect(200).with_body(content);
             assert_eq!(got.must("etag"), new.must("etag"), "the tag that was given is the file's");
             assert_eq!(names(&docroot.path("up")), ["a b.bin"]);
@@ -110,7 +110,7 @@ fn files_are_put_replaced_and_deleted_and_folders_made() {
             client.get("/up/a%20b.bin").expect(404);
         }
         let made = client.ask("MKCOL", "/up/sub", &[], b"").expect(201);
-        assert_eq!(made.must("location"), "/up/sub/");
+        assert_eq!(made.must("location"), "sub/");
         client.ask("MKCOL", "/up/sub/", &[], b"").expect(405).must("allow");
         client.ask("MKCOL", "/up/no/sub", &[], b"").expect(409);
         client.ask("PUT", "/up/sub/a", &[], b"deeper").expect(201);
@@ -403,7 +403,7 @@ fn a_crash_leaves_no_scrap() {
         drop(clients);
         // What was kept for resumption is gone with it, and says so.
         let server = start(model, &docroot, &[]);
-        Client::connect(server.port).ask("HEAD", begun.must("location"), &[], b"").expect(404);
+        Client::connect(server.port).ask("HEAD", &begun.leads_to("/up/resumed"), &[], b"").expect(404);
     });
 }
 
@@ -526,12 +526,12 @@ fn forms_bring_files_under_their_own_names() {
         client.ask("POST", "/up/", &[kind], &content).expect(409);
         client.get("/up/photo.bin").expect(200).with_body(&photo);
         let got = client.ask("POST", "/up/?overwrite", &[kind], &content).expect(201);
-        assert_eq!((got.must("location"), got.text()), ("/up/photo.bin", "/up/photo.bin\n"));
+        assert_eq!((got.must("location"), got.text()), ("photo.bin", "/up/photo.bin\n"));
         client.get("/up/photo.bin").expect(200).with_body("another");
         // A browser without script is sent back to the folder.
         let (kind, content) = form(&[("name=f; filename=b", b"b")]);
         let got = client.ask("POST", "/up", &[kind, "Accept: text/html,*/*;q=0.8"], &content).expect(303);
-        assert_eq!(got.must("location"), "/up/");
+        assert_eq!(got.must("location"), "up/");
         for (parts, status) in [
             (&[("name=f; filename=\".hidden\"", &b"x"[..])][..], 403),
             (&[("name=f; filename=\"a%0Ab\"", b"x")], 400),
@@ -565,8 +565,8 @@ fn an_upload_that_broke_off_goes_on() {
         // Begun with an empty request, which tells where to go on.
         let begun = client.ask("PUT", "/up/file", &["Upload-Complete: ?0", &length], b"").expect(201);
         assert_eq!((begun.must("upload-complete"), begun.must("upload-offset")), ("?0", "0"));
-        let place = begun.must("location").to_owned();
-        assert!(place.starts_with("/up/file?resume="), "{place}");
+        assert!(begun.must("location").starts_with("file?resume="), "{begun:?}");
+        let place = begun.leads_to("/up/file");
         let part = |offset: usize, complete: &str| {
             let offset = format!("Upload-Offset: {offset}");
             let complete = format!("Upload-Complete: {complete}");
@@ -601,7 +601,7 @@ fn an_upload_that_broke_off_goes_on() {
         // The rest.
         client.send(patch(offset, "?1", &content[offset..]));
         let done = client.response().expect(201);
-        assert_eq!((done.must("upload-complete"), done.must("location")), ("?1", "/up/file"));
+        assert_eq!((done.must("upload-complete"), done.must("location")), ("?1", "file"));
         client.get("/up/file").expect(200).with_body(&content);
         let after = client.ask("HEAD", &place, &[], b"").expect(204);
         assert_eq!((after.must("upload-complete"), after.must("upload-offset")), ("?1", "3000000"));
@@ -636,7 +636,8 @@ fn a_whole_upload_becomes_one_that_can_be_resumed() {
         }
         assert!(head.starts_with("HTTP/1.1 104 Upload Resumption Supported\r\n"), "{head}");
         assert!(head.contains("\r\nUpload-Draft-Interop-Version: 8\r\n"), "{head}");
-        let place = head.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap().to_owned();
+        let place = head.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap();
+        let place = resolve("/up/file", place);
         let up = docroot.path("up");
         until_written(&server, &up, 1_000_000);
         drop(cut);
@@ -668,7 +669,7 @@ fn a_later_request_ends_an_earlier_one_for_the_same_upload() {
         let content = pattern(2_000_000);
         let mut client = Client::connect(server.port);
         let place = client.ask("PUT", "/up/file", &["Upload-Complete: ?0"], b"").expect(201);
-        let place = place.must("location").to_owned();
+        let place = place.leads_to("/up/file");
         let fields = ["Content-Type: application/partial-upload", "Upload-Complete: ?1", "Upload-Offset: 0"];
         let mut earlier = Client::connect(server.port);
         let whole = request("PATCH", &place, &fields, &content);
@@ -683,7 +684,7 @@ fn a_later_request_ends_an_earlier_one_for_the_same_upload() {
         client.get("/up/file").expect(200).with_body(&content);
         // One that is given up is gone.
         let place = client.ask("PUT", "/up/b", &["Upload-Complete: ?0"], b"some").expect(201);
-        let place = place.must("location").to_owned();
+        let place = place.leads_to("/up/b");
         assert_eq!(drafts(&server, &docroot.path("up")), 1);
         client.ask("HEAD", &place.replace("/up/b", "/up/c"), &[], b"").expect(404);
         client.ask("DELETE", &place, &[], b"").expect(204);
@@ -702,14 +703,14 @@ fn what_is_kept_for_later_is_bounded_in_age_and_bytes() {
         let begun = put(&server, "/up/a", &["Upload-Complete: ?0"], b"some").expect(201);
         assert_eq!(drafts(&server, &up), 1);
         until("nobody came back for it", || drafts(&server, &up) == 0);
-        Client::connect(server.port).ask("HEAD", begun.must("location"), &[], b"").expect(404);
+        Client::connect(server.port).ask("HEAD", &begun.leads_to("/up/a"), &[], b"").expect(404);
         // The oldest goes when there is no room for all.
         let server = start(model, &docroot, &["--max-partial", "100k"]);
         let mut client = Client::connect(server.port);
         let begin = |name: &str, bytes: usize| {
             let begun =
                 put(&server, &format!("/up/{name}"), &["Upload-Complete: ?0"], &pattern(bytes)).expect(201);
-            begun.must("location").to_owned()
+            begun.leads_to(&format!("/up/{name}"))
         };
         let places = [begin("a", 40_000), begin("b", 40_000), begin("c", 40_000)];
         let kept = places.map(|place| client.ask("HEAD", &place, &[], b"").status);
@@ -753,7 +754,7 @@ fn an_upload_that_cannot_become_a_file_is_not_said_to_be_complete() {
         let server = start(model, &docroot, &["--max-partial", "100k"]);
         let begin = |path: &str| {
             let begun = put(&server, path, &["Upload-Complete: ?0"], b"some").expect(201);
-            begun.must("location").to_owned()
+            begun.leads_to(path)
         };
         let part = ["Content-Type: application/partial-upload", "Upload-Offset: 4"];
         let place = begin("/up/a");
@@ -878,7 +879,7 @@ fn a_page_that_may_not_write_is_told_both_names() {
         let server = start(model, &docroot, &[]);
         let (kind, content) = form(&[("name=f; filename=a", b"x")]);
         let begun = put(&server, "/up/part", &["Upload-Complete: ?0"], b"x").expect(201);
-        let begun = begun.must("location");
+        let begun = &*begun.leads_to("/up/part");
         for (lines, expected) in cases {
             for (method, path, more, content) in [
                 ("PUT", "/up/a", "", &b"x"[..]),
@@ -1020,8 +1021,9 @@ fn writing_may_take_a_password_of_its_own() {
         // The place of an upload that can be resumed is behind the same password.
         let begun = put(&server, "/up/r", &[&basic("w:write"), "Upload-Complete: ?0"], b"x").expect(201);
         let mut client = Client::connect(server.port);
-        client.ask("DELETE", begun.must("location"), &[], b"").expect(401);
-        client.ask("DELETE", begun.must("location"), &[&basic("w:write")], b"").expect(204);
+        let place = begun.leads_to("/up/r");
+        client.ask("DELETE", &place, &[], b"").expect(401);
+        client.ask("DELETE", &place, &[&basic("w:write")], b"").expect(204);
     });
 }
 
@@ -1039,7 +1041,7 @@ fn a_look_at_an_upload_takes_the_password_for_writing() {
         let server = start(model, &docroot, &flags);
         let (reader, writer) = (basic("r:read"), basic("w:write"));
         let place = put(&server, "/up/file", &[&writer, "Upload-Complete: ?0"], b"").expect(201);
-        let place = place.must("location").to_owned();
+        let place = place.leads_to("/up/file");
         let part = ["Content-Type: application/partial-upload", "Upload-Complete: ?1", "Upload-Offset: 0"];
         let whole = request("PATCH", &place, &[part[0], part[1], part[2], &writer], &content);
         let mut active = Client::connect(server.port);

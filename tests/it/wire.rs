@@ -40,6 +40,49 @@ pub(crate) fn chunked(content: &[u8], size: usize) -> Vec<u8> {
     coded
 }
 
+/// The targets on this server to which a page refers, resolved against the page.
+pub(crate) fn references(page: &str, text: &str) -> Vec<String> {
+    let mut targets = Vec::new();
+    for attribute in [" href=\"", " src=\"", " action=\""] {
+        for rest in text.split(attribute).skip(1) {
+            let target = rest.split(['"', '#']).next().unwrap_or_default().replace("&amp;", "&");
+            if !target.is_empty() && !target.contains(':') && !target.starts_with("//") {
+                targets.push(resolve(page, &target));
+            }
+        }
+    }
+    targets
+}
+
+/// A reference as a path from the root, without dot segments, as a client finds it (RFC 3986 section
+/// 5.2).
+pub(crate) fn resolve(page: &str, target: &str) -> String {
+    let page = page.split('?').next().unwrap_or_default();
+    let (path, query) = target.find('?').map_or((target, ""), |at| target.split_at(at));
+    let whole = match path {
+        "" => page.to_owned(),
+        path if path.starts_with('/') => path.to_owned(),
+        path => format!("{}{path}", &page[..=page.rfind('/').unwrap_or(0)]),
+    };
+    let mut parts: Vec<&str> = Vec::new();
+    let mut segments = whole.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    parts.pop();
+                }
+                if is_last {
+                    parts.push("");
+                }
+            }
+            segment => parts.push(segment),
+        }
+    }
+    format!("/{}{query}", parts.join("/"))
+}
+
 /// Every byte percent-encoded that is not a letter or digit.
 pub(crate) fn encode(name: impl AsRef<[u8]>) -> String {
     percent_encoding::percent_encode(name.as_ref(), percent_encoding::NON_ALPHANUMERIC).to_string()
@@ -76,6 +119,11 @@ impl Response {
     /// The value of a field that has to be there.
     pub(crate) fn must(&self, name: &str) -> &str {
         self.field(name).unwrap_or_else(|| panic!("a {name} field in {self:?}"))
+    }
+
+    /// The target to which its `Location` leads; `target` is that of the request.
+    pub(crate) fn leads_to(&self, target: &str) -> String {
+        resolve(target, self.must("location"))
     }
 
     /// True if `Vary` names this request header.

@@ -20,7 +20,7 @@ use self::zip::Zip;
 use super::disk::{Docroot, Trouble};
 use super::{LOST, ask_password};
 use crate::config::KIB;
-use crate::error_page::{error, wants_html};
+use crate::error_page::{ErrorForm, error};
 use crate::handler::{Answer, Context};
 use crate::http::disposition::attachment;
 use crate::http::request::KeptHead;
@@ -104,12 +104,12 @@ pub(super) fn answer(
     if let Some(refusal) = docroot.refusal(request) {
         return refusal.into();
     }
-    let html = wants_html(request);
+    let error_form = ErrorForm::of(request);
     let Some(form) = form else {
-        return error(Status::BAD_REQUEST, "archives come as tar, tar.gz or zip", html).into();
+        return error(Status::BAD_REQUEST, "archives come as tar, tar.gz or zip", error_form).into();
     };
     let Some(place) = docroot.archives.take() else {
-        return error(Status::SERVICE_UNAVAILABLE, "too many archives are being made, try again", html)
+        return error(Status::SERVICE_UNAVAILABLE, "too many archives are being made, try again", error_form)
             .into();
     };
     let (docroot, path) = (Arc::clone(docroot), path.to_vec());
@@ -121,9 +121,9 @@ pub(super) fn answer(
                 None => respond(Archive::new(walk, &path, form, place), cx).into(),
                 Some(due) => head
                     .with(&limits, |request| ask_password(&docroot, due, also, request, cx))
-                    .unwrap_or_else(|| error(Status::INTERNAL_SERVER_ERROR, LOST, html).into()),
+                    .unwrap_or_else(|| error(Status::INTERNAL_SERVER_ERROR, LOST, error_form).into()),
             },
-            Err(trouble) => refusal(trouble, &path, html).into(),
+            Err(trouble) => refusal(trouble, &path, error_form).into(),
         });
         then
     })
@@ -141,13 +141,15 @@ fn respond(archive: Archive, cx: &Context<'_>) -> Response {
         .with_body(Body::Source(Box::new(Offloaded::new(archive, cx))))
 }
 
-fn refusal(trouble: Trouble, path: &[u8], html: bool) -> Response {
+fn refusal(trouble: Trouble, path: &[u8], error_form: ErrorForm) -> Response {
     match trouble {
-        Trouble::NotFound | Trouble::Unknown => error(Status::NOT_FOUND, "the folder does not exist", html),
-        Trouble::Forbidden => error(Status::FORBIDDEN, "this folder may not be read", html),
+        Trouble::NotFound | Trouble::Unknown => {
+            error(Status::NOT_FOUND, "the folder does not exist", error_form)
+        }
+        Trouble::Forbidden => error(Status::FORBIDDEN, "this folder may not be read", error_form),
         Trouble::Cold | Trouble::Exhausted | Trouble::Io(_) => {
             log::warn!("no archive of {}: {trouble:?}", path.escape_ascii());
-            error(Status::SERVICE_UNAVAILABLE, "the folder cannot be read now", html)
+            error(Status::SERVICE_UNAVAILABLE, "the folder cannot be read now", error_form)
         }
     }
 }
