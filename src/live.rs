@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::feed::Feed;
-use crate::files::watch;
+use crate::files::{Root, watch};
 use crate::handler::{Answer, Context, Handler, Methods, Router};
 use crate::http::{Request, Response};
 
@@ -51,7 +51,7 @@ impl Handler for Reloading {
 
 /// Watches `roots` and adds the script and its events. Where watching is not possible it says so, and pages stay as
 /// they are.
-pub(crate) fn routes(router: Router, roots: &[std::path::PathBuf]) -> Router {
+pub(crate) fn routes(router: Router, roots: Vec<Arc<Root>>) -> Router {
     let feed = Feed::new();
     if let Err(error) = watch::start(roots, &feed) {
         log::warn!("--live-reload cannot watch the folder: {error}");

@@ -11,14 +11,13 @@ mod stop;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::api;
 use crate::cgi::{self, Scripts};
 use crate::config::{Bind, Config, LOG_FLUSH_MAX, Model, Symlinks};
 use crate::driver::Driver;
-use crate::files::{self, Docroot, FileCache, Files, StaticFiles};
+use crate::files::{self, Docroot, FileCache, Files, Root, StaticFiles};
 use crate::handler::{Handler, Router};
 use crate::jobs::{Pool, lock};
 use crate::live;
@@ -58,7 +57,7 @@ pub struct Server {
 /// What answers.
 enum Content {
     /// A folder, and the simple data: the program.
-    Folder(Arc<Docroot>),
+    Folder(Arc<Root>),
     /// Routes of the library's user.
     Own(Arc<dyn Handler>),
 }
@@ -175,7 +174,9 @@ impl Server {
         config.files.withheld.extend(cgi::folders(&config).map_err(BindError::Site)?);
         check_links(&config).map_err(BindError::Site)?;
         let docroot = Docroot::open(&config.root, config.files.clone()).map_err(BindError::Root)?;
-        Server::open(config, |site, _| Ok(Content::Folder(Arc::new(site.protect(docroot)))))
+        Server::open(config, |site, _| {
+            Ok(Content::Folder(Arc::new(Root::of(Arc::new(site.protect(docroot))))))
+        })
     }
 
     /// The same around any content; that is made last but for the sockets.
@@ -269,14 +270,16 @@ impl Server {
 
     /// Routes of the library's user; or the binary's, the simple data where it is wanted and files everywhere else.
     fn inner_handler(&self) -> Arc<dyn Handler> {
-        let docroot = match &self.content {
+        let root = match &self.content {
             Content::Own(own) => return Arc::clone(own),
-            Content::Folder(docroot) => docroot,
+            Content::Folder(root) => root,
         };
-        let files = StaticFiles::new(Arc::clone(docroot));
+        let files = StaticFiles::of(Arc::clone(root));
         let is_private = self.config.is_private();
-        let wanted =
-            self.config.api.unwrap_or_else(|| is_private && !(docroot.has("api") || self.site.has("api")));
+        let wanted = self
+            .config
+            .api
+            .unwrap_or_else(|| is_private && !(root.current().has("api") || self.site.has("api")));
         let names = self.site.names();
         let because = |asked: Option<bool>, flag| match asked {
             Some(_) => Because::Asked,
@@ -298,8 +301,8 @@ impl Server {
             router = router.routes_of(page, |inner| gate(names, because, inner));
         }
         if self.config.files.live_reload {
-            let roots: Vec<PathBuf> = self.config.roots().map(Into::into).collect();
-            let script = live::routes(Router::new(), &roots);
+            let roots = std::iter::once(root).chain(self.site.roots()).cloned().collect();
+            let script = live::routes(Router::new(), roots);
             router = router.routes_of(script, |inner| gate(names, Because::Asked, inner));
         }
         Arc::new(self.site.with_files(router, files))

@@ -109,12 +109,16 @@ impl Scripts {
     }
 }
 
-/// The folders of all programs, links resolved: their files are not for reading.
+/// The folders of all programs: their files are not for reading.
 ///
 /// # Errors
 /// One line that names the folder that cannot be found.
 pub(crate) fn folders(config: &Config) -> Result<Vec<PathBuf>, String> {
-    config.cgi.folders.iter().map(script::real_path).collect()
+    let name = |folder: &CgiFolder| match folder.folder.canonicalize() {
+        Ok(_) => Ok(folder.folder.clone()),
+        Err(error) => Err(format!("--cgi '{}={}': {error}", folder.path, folder.folder.display())),
+    };
+    config.cgi.folders.iter().map(name).collect()
 }
 
 struct Cgi {

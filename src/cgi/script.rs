@@ -6,11 +6,12 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 
 use crate::config::{CgiFolder, FileOptions};
-use crate::files::{Docroot, Reach, Trouble, file_type, is_hidden, stat};
+use crate::files::{Docroot, Reach, Root, Trouble, file_type, is_hidden, stat};
 use crate::http::Status;
 
 /// A path with more parts than this names nothing.
@@ -21,9 +22,7 @@ const DEPTH_MAX: usize = 64;
 pub(super) struct Folder {
     /// Decoded, without a slash at its end.
     pub(super) url: Vec<u8>,
-    /// With links resolved, since programs are told where they are.
-    real: PathBuf,
-    root: Docroot,
+    root: Root,
 }
 
 /// A program that was found.
@@ -46,10 +45,10 @@ impl Folder {
         let named = |why: &dyn std::fmt::Display| {
             format!("--cgi '{}={}': {why}", folder.path, folder.folder.display())
         };
-        let real = real_path(folder)?;
         let files = FileOptions { withheld: Vec::new(), ..files.clone() };
-        let root = Docroot::open(&real, files).map_err(|error| named(&error))?;
-        Ok(Folder { url: folder.path.trim_end_matches('/').as_bytes().to_vec(), real, root })
+        let docroot = Docroot::open(&folder.folder, files).map_err(|error| named(&error))?;
+        let root = Root::of(Arc::new(docroot));
+        Ok(Folder { url: folder.path.trim_end_matches('/').as_bytes().to_vec(), root })
     }
 
     /// What of a normalised path stands behind the folder's own; `None` if it is not below it.
@@ -60,6 +59,8 @@ impl Folder {
     /// The program that `rest` of a path names. Asks the disk: for jobs.
     pub(super) fn find(&self, rest: &[u8]) -> Result<Script, Missing> {
         const NOTHING: Missing = (Status::NOT_FOUND, "there is no such program");
+        self.root.follow();
+        let root = self.root.docroot();
         let name = rest.strip_prefix(b"/").unwrap_or(rest);
         let ends = name.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         for end in ends.chain([name.len()]).take(DEPTH_MAX) {
@@ -67,7 +68,7 @@ impl Folder {
             if name.is_empty() || is_hidden(name) {
                 return Err(NOTHING);
             }
-            let fd = self.root.open_beneath(name, Reach::OnDisk).map_err(|trouble| match trouble {
+            let fd = root.open_beneath(name, Reach::OnDisk).map_err(|trouble| match trouble {
                 Trouble::NotFound | Trouble::Unknown => NOTHING,
                 Trouble::Forbidden => (Status::FORBIDDEN, "this program may not be read"),
                 Trouble::Cold | Trouble::Exhausted | Trouble::Io(_) => {
@@ -80,11 +81,12 @@ impl Folder {
                 FileType::RegularFile => {}
                 _ => return Err(NOTHING),
             }
-            let file = self.real.join(OsStr::from_bytes(name));
+            // Programs are told where they are, so links are resolved.
+            let file = root.real_path().join(OsStr::from_bytes(name));
             if rustix::fs::accessat(CWD, &file, Access::EXEC_OK, AtFlags::EACCESS).is_err() {
                 return Err((Status::FORBIDDEN, "this file may not be executed"));
             }
-            self.root.judge_strictly(&fd, &stat, &[b"/", name].concat()).map_err(|_| NOTHING)?;
+            root.judge_strictly(&fd, &stat, &[b"/", name].concat()).map_err(|_| NOTHING)?;
             return Ok(Script {
                 file,
                 name: [&self.url, &b"/"[..], name].concat(),
@@ -93,12 +95,6 @@ impl Folder {
         }
         Err(NOTHING)
     }
-}
-
-/// The folder of these programs, links resolved.
-pub(super) fn real_path(folder: &CgiFolder) -> Result<PathBuf, String> {
-    let named = |error| format!("--cgi '{}={}': {error}", folder.path, folder.folder.display());
-    folder.folder.canonicalize().map_err(named)
 }
 
 #[cfg(test)]
@@ -132,7 +128,7 @@ mod tests {
         assert_eq!(find("/run/a b/.c"), found("/cgi/run", "/a b/.c"));
         assert_eq!(find("/in/side/run.sh/x"), found("/cgi/in/side/run.sh", "/x"));
         assert_eq!(find("/link/x"), found("/cgi/link", "/x"));
-        assert_eq!(folder.find(b"/run").unwrap().file, folder.real.join("run"));
+        assert_eq!(folder.find(b"/run").unwrap().file, folder.root.docroot().real_path().join("run"));
         for (rest, status) in [
             ("/", 404),
             ("/in", 404),

@@ -5,7 +5,7 @@
 //! [`Trouble::Cold`], and the same call with [`Reach::OnDisk`] is made from a worker thread.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 
 use super::location::{self, Location};
 use super::own::Inode;
+use super::root::{self, Identity};
 use super::verdict::{Shown, Withheld};
 use super::{CachedFile, Content, Meta, OwnFiles, coding, fingerprint, types};
 use crate::config::{FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
@@ -167,6 +168,11 @@ const OPEN_TRIES: usize = 32;
 #[derive(Debug)]
 pub struct Docroot {
     pub(super) fd: OwnedFd,
+    /// The absolute name that it was opened by.
+    pub(super) name: PathBuf,
+    identity: Identity,
+    /// The options as they were given.
+    given: FileOptions,
     /// Tells docroots apart in a cache.
     pub(crate) number: usize,
     pub(crate) options: FileOptions,
@@ -199,7 +205,9 @@ impl Docroot {
     ///
     /// Where the kernel does not report the places of open files, no link is followed, whatever
     /// `options` say. Then following them anywhere is an error.
-    pub fn open(path: &Path, mut options: FileOptions) -> std::io::Result<Self> {
+    pub fn open(path: &Path, options: FileOptions) -> std::io::Result<Self> {
+        let given = options.clone();
+        let mut options = options;
         options.symlinks = links_followed(options.symlinks, location::is_reported())
             .map_err(|why| std::io::Error::new(std::io::ErrorKind::Unsupported, why))?;
         // A coded page has no script, and is older than what it was made of as soon as that changes.
@@ -207,16 +215,24 @@ impl Docroot {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        let identity = root::identity(&rustix::fs::statx(&fd, "", AtFlags::EMPTY_PATH, STAMP_MASK)?);
         can_open_beneath(&fd)?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let compressors = Places::new(options.compressors_max);
         let archives = Places::new(options.archives_max);
-        let uploads = uploads_below(path, &options.uploads);
+        let real_path = path.canonicalize()?;
+        if root::folder_at(&real_path) != Some(identity) {
+            return Err(std::io::Error::other("another folder took its name while it was opened"));
+        }
+        let uploads = uploads_below(&real_path, &options.uploads);
         let fields = FieldRules::new(&options.fields, &uploads).map_err(std::io::Error::other)?;
         let listing_bytes = AtomicUsize::new(0);
-        let withheld = WithheldFolders::find(path, &options)?;
+        let withheld = WithheldFolders::find(&real_path, &options)?;
         Ok(Docroot {
             fd,
+            name: std::path::absolute(path)?,
+            identity,
+            given,
             number,
             options,
             fields,
@@ -225,12 +241,33 @@ impl Docroot {
             archives,
             guard: None,
             own: Arc::default(),
-            real_path: path.canonicalize()?.into_os_string().into_encoded_bytes(),
+            real_path: real_path.into_os_string().into_encoded_bytes(),
             names: None,
             uploads,
             withheld,
             writes: AtomicUsize::new(0),
         })
+    }
+
+    /// Opens the folder that has its name now, with all that was asked for this one.
+    pub(super) fn opened_again(&self) -> std::io::Result<Docroot> {
+        let new = Docroot::open(&self.name, self.given.clone())?;
+        Ok(Docroot {
+            compressors: Arc::clone(&self.compressors),
+            archives: Arc::clone(&self.archives),
+            guard: self.guard.clone(),
+            own: Arc::clone(&self.own),
+            names: self.names.clone(),
+            ..new
+        })
+    }
+
+    /// Returns whether another folder has its name now, or that of a folder that is not for reading.
+    /// A name that leads to no folder has not been taken.
+    pub(super) fn was_replaced(&self) -> bool {
+        let is_other = |path: &Path, open: Identity| root::folder_at(path).is_some_and(|now| now != open);
+        is_other(&self.name, self.identity)
+            || self.withheld.named.iter().any(|(path, identity)| is_other(path, *identity))
     }
 
     /// Whether this normalised path is that of a folder that is not for reading, or leads into it.
@@ -528,6 +565,8 @@ pub(crate) fn links_followed(asked: Symlinks, is_reported: bool) -> Result<Symli
 /// Folders that are not for reading, links resolved.
 #[derive(Debug, Default)]
 struct WithheldFolders {
+    /// The absolute names of all of them, and what these led to.
+    named: Vec<(PathBuf, Identity)>,
     /// Those below the docroot, as paths from there that begin with a slash.
     below: Vec<Vec<u8>>,
     /// The others, as paths on this machine. Links that may lead anywhere lead there, too.
@@ -537,14 +576,13 @@ struct WithheldFolders {
 impl WithheldFolders {
     fn find(root: &Path, options: &FileOptions) -> std::io::Result<Self> {
         let mut folders = WithheldFolders::default();
-        if options.withheld.is_empty() {
-            return Ok(folders);
-        }
-        let root = root.canonicalize()?;
         for folder in &options.withheld {
             let named = |error| std::io::Error::other(format!("'{}': {error}", folder.display()));
+            let name = std::path::absolute(folder)?;
             let folder = folder.canonicalize().map_err(named)?;
-            let Ok(inside) = folder.strip_prefix(&root) else {
+            let identity = root::folder_at(&folder).ok_or_else(|| named(Errno::NOTDIR.into()))?;
+            folders.named.push((name, identity));
+            let Ok(inside) = folder.strip_prefix(root) else {
                 folders.outside.push(folder.into_os_string().into_encoded_bytes());
                 continue;
             };
@@ -569,9 +607,8 @@ fn leads_into(folders: &[Vec<u8>], path: &[u8]) -> bool {
 /// Folders for uploads by their names, and where these lead below `root`, as paths there.
 fn uploads_below(root: &Path, areas: &[String]) -> Vec<String> {
     let lies_at = |area: &String| {
-        let root = root.canonicalize().ok()?;
         let folder = root.join(area.trim_start_matches('/')).canonicalize().ok()?;
-        let inside = folder.strip_prefix(&root).ok()?.to_str()?;
+        let inside = folder.strip_prefix(root).ok()?.to_str()?;
         Some(if inside.is_empty() { String::new() } else { format!("/{inside}") })
     };
     areas.iter().cloned().chain(areas.iter().filter_map(lies_at)).collect()

@@ -13,6 +13,7 @@ mod fingerprint;
 mod listing;
 mod location;
 mod own;
+mod root;
 pub mod types;
 mod verdict;
 pub(crate) mod watch;
@@ -51,6 +52,7 @@ pub(crate) use disk::{Reach, Stamp, Trouble, file_type, is_hidden, links_followe
 pub(crate) use location::{Location, is_reported};
 pub(crate) use own::Inode;
 pub use own::OwnFiles;
+pub use root::Root;
 use types::Compressible;
 pub(crate) use verdict::Withheld;
 
@@ -214,28 +216,48 @@ impl FileAnswer {
     }
 }
 
-/// A handler that serves a docroot.
+/// A handler that serves a folder, and the one that takes its name later.
 #[derive(Debug, Clone)]
 pub struct StaticFiles {
-    docroot: Arc<Docroot>,
+    root: Arc<Root>,
 }
 
 impl StaticFiles {
-    /// Serves `docroot`.
+    /// Serves `docroot`, and follows the name by which it was opened.
     #[must_use]
     pub fn new(docroot: Arc<Docroot>) -> Self {
-        StaticFiles { docroot }
+        StaticFiles::of(Arc::new(Root::of(docroot)))
     }
 
-    /// What it serves.
-    pub(crate) fn docroot(&self) -> &Arc<Docroot> {
-        &self.docroot
+    /// Serves the folder that a root leads to.
+    pub(crate) fn of(root: Arc<Root>) -> Self {
+        StaticFiles { root }
+    }
+
+    /// The root that it serves.
+    pub(crate) fn root(&self) -> &Arc<Root> {
+        &self.root
+    }
+
+    /// Serves a request for a root that leads to another folder now, which is opened first.
+    fn follow(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        let (root, head, limits) = (Arc::clone(&self.root), KeptHead::of(request), cx.limits().clone());
+        cx.job_then(move || {
+            root.follow();
+            Box::new(move |cx| {
+                let answer = head.with(&limits, |request| serve_from(&root.current(), request, cx));
+                answer.unwrap_or_else(|| text_error(Status::INTERNAL_SERVER_ERROR, LOST).into())
+            })
+        })
     }
 }
 
 impl Handler for StaticFiles {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        serve_from(&self.docroot, request, cx)
+        match self.root.is_current(cx.asked_by, cx.now().mono) {
+            true => serve_from(&self.root.current(), request, cx),
+            false => self.follow(request, cx),
+        }
     }
 }
 

@@ -5,7 +5,10 @@
 //! file, its coded forms, an index, a listing, an archive, a README, an upload) asks here. Whatever
 //! cannot be checked is withheld. Must not know which response follows.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{FileType, Statx};
@@ -150,6 +153,11 @@ impl Docroot {
         self.own.has_inode(stamp.inode)
     }
 
+    /// The path of the docroot on this machine, links resolved.
+    pub(crate) fn real_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.real_path))
+    }
+
     /// The path on this machine of a location.
     fn absolute(&self, location: &Location) -> Vec<u8> {
         location.on_machine(&self.real_path)
@@ -173,7 +181,6 @@ mod tests {
     use rustix::fs::{Mode, OFlags};
     use std::fs;
     use std::os::unix::fs::symlink;
-    use std::path::Path;
 
     fn docroot(root: &Path, symlinks: Symlinks, withheld: &[&Path]) -> Docroot {
         let withheld = withheld.iter().map(|path| path.to_path_buf()).collect();

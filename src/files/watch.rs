@@ -8,11 +8,13 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
+use super::Root;
 use super::disk::is_hidden_name;
 use crate::config::{LIVE_CHANGES_MAX, LIVE_LOOK, LIVE_QUIET, LIVE_WATCHES_MAX};
 use crate::feed::{Feed, WeakFeed};
@@ -28,8 +30,8 @@ const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::EXCL_UNLINK);
 
 /// Watches the folders and all below them, and tells `feed` of a `change`. Ends when nobody else has the feed.
-pub(crate) fn start(roots: &[PathBuf], feed: &Feed) -> std::io::Result<()> {
-    let roots: Vec<PathBuf> = roots.iter().map(std::fs::canonicalize).collect::<Result<_, _>>()?;
+/// A root that leads to another folder is a change, too.
+pub(crate) fn start(roots: Vec<Arc<Root>>, feed: &Feed) -> std::io::Result<()> {
     let mut watcher = Watcher::new(roots)?;
     let feed = feed.downgrade();
     std::thread::Builder::new().name("whirligig-watch".into()).spawn(move || watcher.run(&feed)).map(drop)
@@ -37,7 +39,8 @@ pub(crate) fn start(roots: &[PathBuf], feed: &Feed) -> std::io::Result<()> {
 
 struct Watcher {
     fd: OwnedFd,
-    roots: Vec<PathBuf>,
+    /// The roots, and the numbers of the folders that are watched for them.
+    roots: Vec<(Arc<Root>, usize)>,
     /// Which folder a watch is for.
     folders: HashMap<i32, PathBuf>,
     /// It was said that not everything can be watched.
@@ -45,11 +48,32 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn new(roots: Vec<PathBuf>) -> std::io::Result<Self> {
-        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let mut watcher = Watcher { fd, roots, folders: HashMap::new(), is_short: false };
+    fn new(roots: Vec<Arc<Root>>) -> std::io::Result<Self> {
+        let number = |root: Arc<Root>| {
+            let number = root.current().number;
+            (root, number)
+        };
+        let roots = roots.into_iter().map(number).collect();
+        let mut watcher = Watcher { fd: open()?, roots, folders: HashMap::new(), is_short: false };
         watcher.watch_all();
         Ok(watcher)
+    }
+
+    /// Watches the folders that roots lead to now, if one leads to another. Returns whether one does.
+    fn follow(&mut self) -> bool {
+        let mut is_turned = false;
+        for (root, number) in &mut self.roots {
+            root.follow();
+            let now = root.current().number;
+            is_turned |= std::mem::replace(number, now) != now;
+        }
+        // With the descriptor the watches of the old folders go. Without another one they stay.
+        if is_turned && let Ok(fd) = open() {
+            self.fd = fd;
+            self.folders.clear();
+            self.watch_all();
+        }
+        is_turned
     }
 
     fn run(&mut self, feed: &WeakFeed) {
@@ -58,6 +82,7 @@ impl Watcher {
         loop {
             let ready = self.wait(if pending > 0 { LIVE_QUIET } else { LIVE_LOOK });
             let Some(feed) = feed.upgrade() else { return };
+            pending += usize::from(self.follow());
             if ready {
                 pending += usize::from(self.take());
             }
@@ -120,8 +145,9 @@ impl Watcher {
     }
 
     fn watch_all(&mut self) {
-        for root in self.roots.clone() {
-            self.watch(root);
+        for root in 0..self.roots.len() {
+            let folder = self.roots[root].0.current().real_path().to_owned();
+            self.watch(folder);
         }
     }
 
@@ -156,6 +182,10 @@ impl Watcher {
             );
         }
     }
+}
+
+fn open() -> rustix::io::Result<OwnedFd> {
+    inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
 }
 
 /// Returns whether a folder has a link of this name. One that gets a hidden name takes the place of

@@ -308,6 +308,7 @@ impl Builder {
         site: &Site,
         counted: &Arc<Metrics>,
     ) -> Result<Arc<dyn Handler>, String> {
+        let roots = files.iter().map(|files| Arc::clone(files.root())).collect();
         let fallback = files.map(|files| with_uploads(site, files)).or(self.fallback);
         if let Some(fallback) = fallback {
             self.routes.set_fallback(fallback);
@@ -323,7 +324,7 @@ impl Builder {
             self.routes.mount(metrics::PATH, gated(metrics::route(Router::new(), counted)))?;
         }
         if self.config.files.live_reload {
-            let router = gated(live::routes(Router::new(), &[self.config.root]));
+            let router = gated(live::routes(Router::new(), roots));
             self.routes.mount(live::EVENTS, Arc::clone(&router))?;
             self.routes.mount(live::SCRIPT, router)?;
         }
@@ -342,9 +343,9 @@ impl Builder {
 /// The files of a folder, and uploads to it where it takes some.
 fn with_uploads(site: &Site, files: StaticFiles) -> Arc<dyn Handler> {
     let Some(uploads) = site.uploads() else { return Arc::new(files) };
-    let docroot = Arc::clone(files.docroot());
-    let docroot_of: upload::DocrootOf = Box::new(move |_| Arc::clone(&docroot));
-    Arc::new(upload::around(uploads, docroot_of, site.names(), Arc::new(files)))
+    let root = Arc::clone(files.root());
+    let root_of: upload::RootOf = Box::new(move |_| Arc::clone(&root));
+    Arc::new(upload::around(uploads, root_of, site.names(), Arc::new(files)))
 }
 
 /// A folder for uploads that no request can lead to would take none, and nobody would be told.

@@ -10,7 +10,7 @@ use super::{Guard, Names};
 use crate::api;
 use crate::config::{Config, Vhost};
 use crate::error_page::{ErrorForm, error};
-use crate::files::{Docroot, OwnFiles, StaticFiles};
+use crate::files::{Docroot, OwnFiles, Root, StaticFiles};
 use crate::handler::{Answer, Context, Handler};
 use crate::http::{Request, Status, target};
 use crate::metrics;
@@ -27,7 +27,7 @@ pub(super) struct Hosts {
 #[derive(Debug)]
 struct Entry {
     name: Name,
-    docroot: Arc<Docroot>,
+    root: Arc<Root>,
 }
 
 /// A name, or all names below one.
@@ -87,20 +87,21 @@ impl Hosts {
         }
         let mut entries: Vec<Entry> = Vec::new();
         for vhost in &config.site.vhosts {
-            let (hosts, root) = (vhost.hosts.join(","), vhost.root.display());
+            let (hosts, folder) = (vhost.hosts.join(","), vhost.root.display());
             let docroot = Docroot::open(&vhost.root, config.files.clone())
-                .map_err(|why| format!("--vhost '{hosts}={root}': {why}"))?;
-            let docroot = Arc::new(docroot.guarded(guard).named(names).withholding(own));
+                .map_err(|why| format!("--vhost '{hosts}={folder}': {why}"))?;
+            let docroot = docroot.guarded(guard).named(names).withholding(own);
+            let root = Arc::new(Root::of(Arc::new(docroot)));
             for host in &vhost.hosts {
                 // A configuration need not come from the command line, where names are checked.
                 if parse_host(host).as_ref() != Ok(host) {
-                    return Err(format!("--vhost '{hosts}={root}': no host has the name '{host}'"));
+                    return Err(format!("--vhost '{hosts}={folder}': no host has the name '{host}'"));
                 }
                 for name in Name::all_of(host) {
                     if entries.iter().any(|entry| entry.name == name) {
                         return Err(format!("--vhost names the host '{host}' twice"));
                     }
-                    entries.push(Entry { name, docroot: Arc::clone(&docroot) });
+                    entries.push(Entry { name, root: Arc::clone(&root) });
                 }
             }
         }
@@ -110,13 +111,18 @@ impl Hosts {
 
     /// Whether any of the folders has an entry of this name at its top.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.entries.iter().any(|entry| entry.docroot.has(name))
+        self.entries.iter().any(|entry| entry.root.current().has(name))
+    }
+
+    /// The roots of all hosts.
+    pub(super) fn roots(&self) -> impl Iterator<Item = &Arc<Root>> {
+        self.entries.iter().map(|entry| &entry.root)
     }
 
     /// The folder of the host that is asked for, if it is one of these.
-    pub(super) fn find(&self, request: &Request<'_>) -> Option<&Arc<Docroot>> {
+    pub(super) fn find(&self, request: &Request<'_>) -> Option<&Arc<Root>> {
         let host = host_of(request.authority()?);
-        self.entries.iter().find(|entry| entry.name.matches(host)).map(|entry| &entry.docroot)
+        self.entries.iter().find(|entry| entry.name.matches(host)).map(|entry| &entry.root)
     }
 }
 
@@ -139,14 +145,14 @@ pub(super) struct HostFiles {
 }
 
 impl HostFiles {
-    pub(super) fn docroot_of(&self, request: &Request<'_>) -> Arc<Docroot> {
-        Arc::clone(self.hosts.find(request).unwrap_or(self.files.docroot()))
+    pub(super) fn root_of(&self, request: &Request<'_>) -> Arc<Root> {
+        Arc::clone(self.hosts.find(request).unwrap_or(self.files.root()))
     }
 }
 
 impl Handler for HostFiles {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        StaticFiles::new(self.docroot_of(request)).handle(request, cx)
+        StaticFiles::of(self.root_of(request)).handle(request, cx)
     }
 }
 

@@ -18,7 +18,7 @@ mod rules;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::files::{self, Docroot, OwnFiles, StaticFiles};
+use crate::files::{self, Docroot, OwnFiles, Root, StaticFiles};
 use crate::handler::{Answer, Context, Handler, Router};
 use crate::http::Request;
 use crate::upload;
@@ -85,19 +85,19 @@ impl Site {
     /// and with uploads to them where they are taken.
     #[must_use]
     pub fn with_files(&self, router: Router, files: StaticFiles) -> Router {
-        let (docroot_of, handler): (upload::DocrootOf, Arc<dyn Handler>) = match &self.hosts {
+        let (root_of, handler): (upload::RootOf, Arc<dyn Handler>) = match &self.hosts {
             Some(hosts) => {
                 let files = HostFiles { hosts: Arc::clone(hosts), files };
                 let same = files.clone();
-                (Box::new(move |request| same.docroot_of(request)), Arc::new(files))
+                (Box::new(move |request| same.root_of(request)), Arc::new(files))
             }
             None => {
-                let docroot = Arc::clone(files.docroot());
-                (Box::new(move |_| Arc::clone(&docroot)), Arc::new(files))
+                let root = Arc::clone(files.root());
+                (Box::new(move |_| Arc::clone(&root)), Arc::new(files))
             }
         };
         let Some(uploads) = &self.uploads else { return router.fallback(Shared(handler)) };
-        router.fallback(upload::around(uploads, docroot_of, &self.names, handler))
+        router.fallback(upload::around(uploads, root_of, &self.names, handler))
     }
 
     /// Whether a password has to be given to write at this normalised path.
@@ -115,6 +115,11 @@ impl Site {
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.hosts.as_ref().is_some_and(|hosts| hosts.has(name))
+    }
+
+    /// The roots of further hosts.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &Arc<Root>> {
+        self.hosts.iter().flat_map(|hosts| hosts.roots())
     }
 
     /// The handler with what was asked for around it; the same one if nothing was.

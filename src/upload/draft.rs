@@ -22,6 +22,9 @@ use crate::files::{Inode, Stamp, is_reported};
 /// early. All that was announced at once would let who sends nothing fill the disk.
 const RESERVE_BYTES: u64 = 16 * MIB as u64;
 
+/// Bytes that are copied at a time.
+const COPIED_BYTES: usize = 256 * 1024;
+
 /// What hidden names begin with; 16 hexadecimal digits follow.
 const SCRAP: &str = ".whirligig-";
 
@@ -52,7 +55,7 @@ impl Draft {
         if !is_reported() {
             return Draft::begin_named(folder);
         }
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::TMPFILE;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
         match rustix::fs::openat(folder, ".", flags, MODE) {
             Ok(fd) => {
                 return Ok(Draft { fd, folder: Arc::clone(folder), scrap: None, bytes: 0, reserved: 0 });
@@ -65,14 +68,34 @@ impl Draft {
 
     /// The same where the file system has no nameless files.
     pub(super) fn begin_named(folder: &Arc<OwnedFd>) -> Result<Draft, Errno> {
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let (fd, name) = with_new_name(|name| rustix::fs::openat(folder, name, flags, MODE))?;
         Ok(Draft { fd, folder: Arc::clone(folder), scrap: Some(name), bytes: 0, reserved: 0 })
     }
 
-    /// The folder in which it will have its name.
-    pub(super) fn folder(&self) -> &Arc<OwnedFd> {
-        &self.folder
+    /// The draft, to be published in this folder. It is copied if it cannot have a name there: on
+    /// another file system, or with a hidden name in a folder that may be gone.
+    pub(super) fn moved_to(mut self, folder: &Arc<OwnedFd>) -> Result<Draft, Errno> {
+        if Arc::ptr_eq(&self.folder, folder) {
+            return Ok(self);
+        }
+        let device = |file: &OwnedFd| rustix::fs::fstat(file).map(|stat| stat.st_dev);
+        if self.scrap.is_none() && device(&self.fd)? == device(folder)? {
+            self.folder = Arc::clone(folder);
+            return Ok(self);
+        }
+        let mut copy = Draft::begin(folder)?;
+        let mut piece = vec![0; COPIED_BYTES];
+        while copy.bytes < self.bytes {
+            match rustix::io::pread(&self.fd, &mut piece[..], copy.bytes) {
+                Ok(0) => return Err(Errno::IO),
+                Ok(bytes) => copy.append(&piece[..bytes], Some(self.bytes - copy.bytes))?,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        copy.sync()?;
+        Ok(copy)
     }
 
     /// How much was written.
@@ -306,6 +329,29 @@ mod tests {
             fs::create_dir(scratch.path().join("folder")).unwrap();
             assert!(written("five").publish(b"folder", Old::Replaced).is_err());
             assert_eq!(names(scratch.path()), ["a", "folder"], "nothing hidden is left");
+        }
+    }
+
+    /// The folder that a draft began in may be gone when it is published in another.
+    #[test]
+    fn a_draft_is_published_in_another_folder_and_copied_where_it_must_be() {
+        // Another file system than that of temporary files on most machines.
+        let others = [std::env::temp_dir(), "/dev/shm".into()];
+        for begin in [Draft::begin, Draft::begin_named] {
+            for other in others.iter().filter(|path| path.is_dir()) {
+                let [old, new] =
+                    [std::env::temp_dir(), other.clone()].map(|at| tempfile::tempdir_in(at).unwrap());
+                let mut draft = begin(&folder(old.path())).unwrap();
+                let content = "abc".repeat(COPIED_BYTES);
+                draft.append(content.as_bytes(), None).unwrap();
+                let target = folder(new.path());
+                drop(old);
+                let mut draft = draft.moved_to(&target).unwrap();
+                draft.append(b"end", None).unwrap();
+                draft.moved_to(&target).unwrap().publish(b"a", Old::None).unwrap();
+                assert_eq!(fs::read_to_string(new.path().join("a")).unwrap(), content + "end");
+                assert_eq!(names(new.path()), ["a"]);
+            }
         }
     }
 

@@ -60,12 +60,7 @@ pub(super) fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Ans
         preferred(request.fields().all("accept"), &["text/plain", "application/json"]) == Some(1);
     let errands = cx.errands();
     cx.job_then(move || {
-        let opened = open_folder(&ask.docroot, &ask.area, ask.path.strip_suffix(b"/").unwrap_or(&ask.path));
-        let opened = opened.map(|mut folder| {
-            ask.sweep(&folder.fd);
-            folder.fd = ask.desk.folders.share(folder.fd);
-            folder
-        });
+        let opened = folder_of(&ask).inspect(|folder| ask.sweep(&folder.fd));
         let then: Then = Box::new(move |_| match opened {
             Err(refusal) => ask.refuse(refusal).into(),
             Ok(folder) => {
@@ -83,6 +78,15 @@ pub(super) fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Ans
         });
         then
     })
+}
+
+/// The folder of a form below the folder that the root leads to now.
+fn folder_of(ask: &Ask) -> Result<Folder, Refusal> {
+    ask.root.follow();
+    let path = ask.path.strip_suffix(b"/").unwrap_or(&ask.path);
+    let mut folder = open_folder(&ask.root.docroot(), &ask.area, path)?;
+    folder.fd = ask.desk.folders.share(folder.fd);
+    Ok(folder)
 }
 
 fn check_post(ask: &Ask, request: &Request<'_>) -> Result<Multipart, Refusal> {
@@ -131,12 +135,9 @@ impl Files {
             MultipartEvent::PartBegin(head) => {
                 // A file input without a choice sends an empty name.
                 let Some(filename) = head.filename.filter(|name| !name.is_empty()) else { return Ok(()) };
-                let folder = &self.folder;
-                let place = Place { folder: Arc::clone(&folder.fd), name: base_name(&filename)?.to_vec() };
-                folder.check_entry(&self.ask.docroot, &place.name)?;
-                self.ask.check_passwords(&self.path_of(&place), &folder.places_of(&place.name))?;
+                let place = self.place_of(base_name(&filename)?.to_vec())?;
                 self.may_be_written(place.look()?)?;
-                self.current = Some((Draft::begin(&folder.fd)?, place));
+                self.current = Some((Draft::begin(&place.folder)?, place));
                 Ok(())
             }
             MultipartEvent::PartData(data) => match &mut self.current {
@@ -151,6 +152,14 @@ impl Files {
         }
     }
 
+    /// The entry of this name in the folder, if the client may write it.
+    fn place_of(&self, name: Vec<u8>) -> Result<Place, Refusal> {
+        let place = Place { folder: Arc::clone(&self.folder.fd), name };
+        self.folder.check_entry(&self.ask.root.current(), &place.name)?;
+        self.ask.check_passwords(&self.path_of(&place), &self.folder.places_of(&place.name))?;
+        Ok(place)
+    }
+
     fn may_be_written(&self, found: Found) -> Result<(), Refusal> {
         replaceable(found)?;
         match found {
@@ -161,7 +170,12 @@ impl Files {
 
     fn publish(&mut self, draft: Draft, place: &Place) -> Result<(), Refusal> {
         draft.sync()?;
-        let _publishing = lock(&self.ask.desk.publishing);
+        let publishing = Arc::clone(&self.ask.desk);
+        let _publishing = lock(&publishing.publishing);
+        // The root may lead to another folder since the form began.
+        self.folder = folder_of(&self.ask)?;
+        let place = self.place_of(place.name.clone())?;
+        let draft = draft.moved_to(&place.folder)?;
         let found = place.look()?;
         self.may_be_written(found)?;
         let old = match found {
@@ -170,8 +184,8 @@ impl Files {
             _ => Old::Unwanted,
         };
         draft.publish(&place.name, old)?;
-        self.ask.docroot.note_write();
-        self.stored.push(self.path_of(place));
+        self.ask.root.current().note_write();
+        self.stored.push(self.path_of(&place));
         Ok(())
     }
 
@@ -229,7 +243,7 @@ mod tests {
         }
         content.push_str("--bo--\r\n");
         let files = Files {
-            folder: open_folder(&ask.docroot, &ask.area, b"").unwrap(),
+            folder: folder_of(&ask).unwrap(),
             ask,
             overwrites: false,
             wants_json: false,

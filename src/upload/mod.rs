@@ -27,7 +27,9 @@ use rustix::io::Errno;
 
 use crate::config::{Config, Limits};
 use crate::error_page::{ErrorForm, error, over};
-use crate::files::{Docroot, Stamp};
+#[cfg(test)]
+use crate::files::Docroot;
+use crate::files::{Root, Stamp};
 use crate::handler::{Answer, Context, Handler, Now, method_not_allowed};
 use crate::http::conditional::{Precondition, Validators, evaluate, evaluate_absent, wants_new};
 use crate::http::fields::list_elements;
@@ -57,13 +59,13 @@ const ALLOW: &str = "GET, HEAD, PUT, POST, DELETE, MKCOL, OPTIONS";
 /// Folders whose scraps were looked for lately. Beyond, they are not: it is a courtesy.
 const SWEPT_MAX: usize = 1024;
 
-/// Finds the docroot that a request is about.
-pub(crate) type DocrootOf = Box<dyn Fn(&Request<'_>) -> Arc<Docroot> + Send + Sync>;
+/// Finds the root that a request is about.
+pub(crate) type RootOf = Box<dyn Fn(&Request<'_>) -> Arc<Root> + Send + Sync>;
 
 /// Answers what would change files, and passes the rest on.
 pub(crate) struct Uploads {
     desk: Arc<Desk>,
-    docroot_of: DocrootOf,
+    root_of: RootOf,
     names: Arc<Names>,
     inner: Arc<dyn Handler>,
 }
@@ -117,7 +119,7 @@ impl Desk {
 /// One request that would change something, kept for the jobs that do it.
 struct Ask {
     desk: Arc<Desk>,
-    docroot: Arc<Docroot>,
+    root: Arc<Root>,
     /// The folder for uploads it is below.
     area: String,
     /// The normalised path.
@@ -131,14 +133,14 @@ struct Ask {
     owner: Owner,
 }
 
-/// `inner`, and uploads to the docroots that `docroot_of` finds.
+/// `inner`, and uploads to the roots that `root_of` finds.
 pub(crate) fn around(
     desk: &Arc<Desk>,
-    docroot_of: DocrootOf,
+    root_of: RootOf,
     names: &Arc<Names>,
     inner: Arc<dyn Handler>,
 ) -> Uploads {
-    Uploads { desk: Arc::clone(desk), docroot_of, names: Arc::clone(names), inner }
+    Uploads { desk: Arc::clone(desk), root_of, names: Arc::clone(names), inner }
 }
 
 /// The folder for uploads that this normalised path lies in: the longest, as others may lie within it.
@@ -186,11 +188,11 @@ impl Handler for Uploads {
 impl Uploads {
     /// What is asked, if it is about a path that takes uploads.
     fn ask(&self, path: Vec<u8>, request: &Request<'_>, cx: &Context<'_>) -> Option<Ask> {
-        let docroot = (self.docroot_of)(request);
-        let area = area_of(&docroot.options.uploads, &path)?.to_owned();
+        let root = (self.root_of)(request);
+        let area = area_of(&root.current().options.uploads, &path)?.to_owned();
         Some(Ask {
             desk: Arc::clone(&self.desk),
-            docroot,
+            root,
             area,
             path,
             head: KeptHead::of(request),
@@ -288,7 +290,7 @@ impl Ask {
     /// is refused.
     fn check_conditions(&self, found: Found) -> Result<(), Refusal> {
         if let Found::File(stamp) = found
-            && self.docroot.is_own(&stamp)
+            && self.root.current().is_own(&stamp)
         {
             return Err(place::OWN);
         }
@@ -312,9 +314,11 @@ impl Ask {
         self.head.with(&self.limits, |request| wants_new(request.fields())).unwrap_or(false)
     }
 
-    /// What `path` names, if whoever was let in may write there.
+    /// The entry that `path` names in the folder that the root leads to now, if the client that was
+    /// let in may write there.
     fn place(&self, path: &[u8]) -> Result<Place, Refusal> {
-        let (mut place, places) = Place::of(&self.docroot, &self.area, path)?;
+        self.root.follow();
+        let (mut place, places) = Place::of(&self.root.docroot(), &self.area, path)?;
         self.check_passwords(path, &places)?;
         place.folder = self.desk.folders.share(place.folder);
         Ok(place)
@@ -433,7 +437,7 @@ fn delete(ask: &Ask) -> Result<Response, Refusal> {
     };
     ask.check_conditions(found)?;
     rustix::fs::unlinkat(&place.folder, place.name.as_slice(), flags)?;
-    ask.docroot.note_write();
+    ask.root.current().note_write();
     Ok(Response::new(Status::NO_CONTENT).by_server())
 }
 
@@ -455,7 +459,7 @@ fn make_folder(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer 
             Err(Errno::EXIST) => return Err(there),
             made => made?,
         }
-        ask.docroot.note_write();
+        ask.root.current().note_write();
         let location = ask.reference(&[path, b"/"].concat());
         Ok(Response::new(Status::CREATED).by_server().with_field("Location", location))
     })
@@ -497,7 +501,7 @@ impl Ask {
         let request = parse(head.as_bytes(), &mut slots, &config.limits).unwrap();
         Ask {
             desk: Arc::new(Desk::new(&config, guards)),
-            docroot: Arc::new(Docroot::open(root, config.files.clone()).unwrap()),
+            root: Arc::new(Root::of(Arc::new(Docroot::open(root, config.files.clone()).unwrap()))),
             area: String::new(),
             path: request.path().to_vec(),
             head: KeptHead::of(&request),

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::draft::{Draft, Old};
 use super::owner::Owner;
-use super::place::{Found, Place};
+use super::place::Found;
 use super::refusal::Refusal;
 use super::resume::Wish;
 use super::{Ask, TOO_LARGE, TOO_LARGE_TO_KEEP, UNEXPECTED, replaceable, resume, written};
@@ -128,7 +128,7 @@ impl Partial {
 
     /// Whether this is an upload to the path of that request.
     pub(super) fn is_for(&self, ask: &Ask) -> bool {
-        self.ask.docroot.number == ask.docroot.number && self.ask.path == ask.path
+        Arc::ptr_eq(&self.ask.root, &ask.root) && self.ask.path == ask.path
     }
 
     /// How it stands. Ends what an earlier request was doing to it.
@@ -371,7 +371,9 @@ impl Partial {
         let ask = &self.ask;
         draft.sync()?;
         let _publishing = lock(&ask.desk.publishing);
-        let place = Place { folder: Arc::clone(draft.folder()), name: self.name.clone() };
+        // The root may lead to another folder since the upload began.
+        let place = ask.place(&ask.path)?;
+        let draft = draft.moved_to(&place.folder)?;
         self.put_in_place(draft, place.look()?, location)
     }
 
@@ -389,7 +391,7 @@ impl Partial {
             Err(Errno::EXIST) if old == Old::Unwanted => return Err(UNEXPECTED),
             published => published?,
         };
-        ask.docroot.note_write();
+        ask.root.current().note_write();
         Ok(written(location, published.is_new, &published.stamp))
     }
 }

@@ -115,6 +115,37 @@ fn every_kind_of_change_is_told() {
     });
 }
 
+/// A site is published by turning a link: that of the root, or `..data` within it.
+#[test]
+fn a_turned_link_is_told_and_the_new_folder_is_watched() {
+    on_both(|model| {
+        let docroot = Docroot::empty();
+        for release in ["one", "two"] {
+            docroot.write(&format!("{release}/index.html"), release);
+            docroot.write(&format!("{release}/..first/page.html"), release);
+            fs::create_dir(docroot.path(&format!("{release}/..second"))).unwrap();
+            docroot.link("..first", &format!("{release}/..data"));
+        }
+        docroot.link("one", "current");
+        let server = Server::start(model, &docroot.path("current"), &["--live-reload"]);
+        let mut listener = Listener::join(server.port, "");
+        listener.hears("the root is another folder", || {
+            docroot.link("two", "new");
+            fs::rename(docroot.path("new"), docroot.path("current")).unwrap();
+        });
+        listener.hears("written in the new folder", || docroot.write("two/index.html", "third"));
+        listener.hears("a hidden link is turned", || {
+            docroot.link("..second", "two/..data_tmp");
+            fs::rename(docroot.path("two/..data_tmp"), docroot.path("two/..data")).unwrap();
+        });
+        while !listener.client.is_quiet_for(QUIET) {
+            listener.client.read_some(4096);
+        }
+        docroot.write("one/index.html", "nobody serves this");
+        assert!(listener.client.is_quiet_for(QUIET), "the old folder is not watched any more");
+    });
+}
+
 /// The page of a browser at `path`, and whether its policy lets the script run and listen.
 fn reloads(client: &mut Client, path: &str, status: u16) -> bool {
     let accept = "Accept: text/html,application/xhtml+xml,*/*;q=0.8";

@@ -54,6 +54,7 @@ mod places;
 mod prefix;
 mod protect;
 mod reactors;
+mod root;
 mod rules;
 mod sim;
 mod sinks;

@@ -78,8 +78,8 @@ fn a_connection_for_one_request_is_never_registered() {
     let named = ["recvfrom", "sendto", "close", "fcntl", "epoll_ctl", "accept4", "epoll_wait", "epoll_pwait"];
     let all: u64 = counts.values().sum();
     let others = all - named.map(count).iter().sum::<u64>();
-    // Looks at the disk, twice a millisecond at the most.
-    assert!(others <= 2 * lasted_ms + 100, "{others} other calls in {lasted_ms} ms\n{table}");
+    // Looks at the file and at the name of the root, each twice a millisecond at the most.
+    assert!(others <= 4 * lasted_ms + 100, "{others} other calls in {lasted_ms} ms\n{table}");
 }
 
 /// A job's result, a scrape and the next piece of a long answer each need the loop to be woken. One
@@ -214,7 +214,8 @@ fn judge(model: &str, table: &str, lasted_ms: u64) {
     let reads = sum(&["read", "recvfrom", "recvmsg", "readv"]);
     let writes = sum(&["write", "sendto", "sendmsg", "writev"]);
     let waits = sum(&["epoll_wait", "epoll_pwait", "epoll_pwait2"]);
-    // Twice a millisecond at the most the cache looks at the disk, or once a turn.
+    // Twice a millisecond at the most the cache looks at a file and the root at its name, or once a
+    // turn each.
     let looks = sum(&["statx", "openat2", "newfstatat", "fstat"]);
     let all: u64 = counts.values().sum();
     // One less where the tracer came while the server was already waiting in a read.
@@ -222,7 +223,7 @@ fn judge(model: &str, table: &str, lasted_ms: u64) {
     assert!(about_one_each.contains(&reads), "{reads} reads on {model}\n{table}");
     assert!(about_one_each.contains(&writes), "{writes} writes on {model}\n{table}");
     assert!(waits <= REQUESTS + 200, "{waits} waits on {model}\n{table}");
-    assert!(looks <= 2 * lasted_ms + 50, "{looks} looks at the disk in {lasted_ms} ms on {model}\n{table}");
+    assert!(looks <= 4 * lasted_ms + 50, "{looks} looks at the disk in {lasted_ms} ms on {model}\n{table}");
     let others = all - reads - writes - waits - looks;
     assert!(others < 200, "{others} other calls on {model}\n{table}");
 }
