@@ -19,9 +19,10 @@ pub use exit::Exit;
 use crate::cgi::{parse_folder, parse_variable};
 use crate::config::{
     AllowedHost, AuthRule, Bind, CgiFolder, CgiOptions, Config, FIELDS_CEILING, FieldRule, FileOptions,
-    Limits, LogFormat, LogTarget, Model, SiteOptions, Symlinks, TIMEOUT_MAX, Timeouts, UPLOAD_BYTES_MAX,
-    Vhost,
+    Limits, LogFormat, LogTarget, Model, SiteOptions, Symlinks, TIMEOUT_MAX, Timeouts, TypeRule,
+    UPLOAD_BYTES_MAX, Vhost,
 };
+use crate::files::parse_type_rule;
 use crate::log::{AccessLog, escape_control, open_access_log};
 use crate::site::{
     parse_allowed_host, parse_cache_rule, parse_field_rule, parse_file_rule, parse_origin, parse_user_rule,
@@ -39,8 +40,9 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use value::{
-    Color, ErrorPage, Level, Milliseconds, Size, Timeout, bind, count, drain_timeout, error_page, head_size,
-    level, memory_size, milliseconds, name_of, page, port, size, target_size, timeout, turn_size,
+    Charset, Color, ErrorPage, Level, Milliseconds, Size, Timeout, bind, charset, count, drain_timeout,
+    error_page, head_size, level, memory_size, milliseconds, name_of, page, port, size, target_size, timeout,
+    turn_size,
 };
 
 /// What the command line asks for.
@@ -512,6 +514,15 @@ struct FileArgs {
     #[arg(long, value_name = "N", value_parser = count::<0, 100_000>, env = "WHIRLIGIG_MAX_COMPRESSORS")]
     #[arg(default_value_t = FileOptions::default().compressors_max, hide_env = true, hide_short_help = true)]
     max_compressors: usize,
+    /// Charset of texts that declare no other, or off
+    #[arg(long, value_name = "NAME", value_parser = charset, env = "WHIRLIGIG_CHARSET", hide_env = true)]
+    #[arg(default_value_t = Charset(FileOptions::default().charset), hide_short_help = true)]
+    charset: Charset,
+    /// EXT=TYPE: media type of files with this extension, as in 'log=text/plain; charset=x';
+    /// repeatable
+    #[arg(long, value_name = "RULE", value_parser = parse_type_rule, value_delimiter = '\n')]
+    #[arg(env = "WHIRLIGIG_MIME", hide_env = true, hide_short_help = true)]
+    mime: Vec<TypeRule>,
     /// Do not send NAME.br, NAME.zst and NAME.gz in place of NAME
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_NO_PRECOMPRESSED", hide_env = true)]
     #[arg(hide_short_help = true)]
@@ -550,7 +561,7 @@ struct SiteArgs {
     #[arg(long, value_name = "ORIGIN", num_args = 0..=1, default_missing_value = "*", value_delimiter = ',')]
     #[arg(value_parser = parse_origin, env = "WHIRLIGIG_CORS", hide_env = true)]
     cors: Vec<String>,
-    /// 'PATTERN: Name: value': set a header of all responses there; repeatable
+    /// 'PATTERN: Name: value': set a header of all responses there, Content-Type of files alone; repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_field_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_HEADER", hide_env = true, hide_short_help = true)]
     header: Vec<FieldRule>,
@@ -693,6 +704,8 @@ fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Res
             precompressed: !args.files.no_precompressed,
             compress_level: args.files.compress.0,
             compressors_max: args.files.max_compressors,
+            charset: args.files.charset.0.clone(),
+            types: args.files.mime.clone(),
             clean_urls: args.files.clean_urls,
             live_reload: args.files.live_reload,
             spa: args.files.spa.clone(),

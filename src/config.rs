@@ -408,6 +408,15 @@ pub enum FieldScope {
     Found,
 }
 
+/// A media type for the files with an extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeRule {
+    /// What follows the last dot of a name, in lower case.
+    pub extension: String,
+    /// The media type, with its parameters.
+    pub media_type: String,
+}
+
 /// How files are served.
 #[derive(Clone, Debug)]
 pub struct FileOptions {
@@ -444,6 +453,11 @@ pub struct FileOptions {
     pub live_reload: bool,
     /// Field lines by path; of those that say the same field the last one counts.
     pub fields: Vec<FieldRule>,
+    /// The charset of texts that declare no other; `None` states none.
+    pub charset: Option<String>,
+    /// Media types by extension, in place of the server's own; of several for one extension the last
+    /// counts.
+    pub types: Vec<TypeRule>,
     /// Folders whose files are not given out, should they lie below the docroot: those of programs.
     pub withheld: Vec<PathBuf>,
     /// Whether a listing shows the folder's README below the names.
@@ -484,6 +498,8 @@ impl Default for FileOptions {
             error_pages: Vec::new(),
             live_reload: false,
             fields: Vec::new(),
+            charset: Some("utf-8".to_owned()),
+            types: Vec::new(),
             withheld: Vec::new(),
             readme: true,
             readme_bytes_max: 64 * KIB as u64,

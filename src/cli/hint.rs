@@ -13,7 +13,7 @@ pub(super) fn foreign(flag: &str) -> Option<&'static str> {
 
 /// Flags of Python's http.server, http-server, serve, Caddy, miniserve, darkhttpd, PHP and others,
 /// and the advice for each group.
-const FOREIGN: [(&str, &str); 19] = [
+const FOREIGN: [(&str, &str); 20] = [
     (
         "host hostname address addr listen ip interface interfaces",
         "--bind ADDR sets the address to listen on, --port N the port",
@@ -50,6 +50,7 @@ const FOREIGN: [(&str, &str); 19] = [
         "daemon daemonize background",
         "this server stays in the foreground; start it with a service manager, nohup or &",
     ),
+    ("mime-type mime-types mimetypes content-type", "--mime EXT=TYPE sets the type of files by extension"),
     ("dotfiles hidden", "names that begin with a dot are never served, /.well-known excepted"),
 ];
 
@@ -62,8 +63,10 @@ pub(super) fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
         NAME_LETTERS_MIN..LONG_NAME_LETTERS => 1,
         LONG_NAME_LETTERS.. => 2,
     };
+    // A short name with another first letter is another word: `--time` is not `--mime`.
+    let may_differ = |name: &str| typed.len() >= LONG_NAME_LETTERS || name.get(..1) == typed.get(..1);
     let distances = known.iter().map(|name| (strsim::osa_distance(&typed, name), *name));
-    let near = distances.filter(|(slips, _)| *slips <= slips_max).min();
+    let near = distances.filter(|(slips, name)| *slips <= slips_max && may_differ(name)).min();
     near.map(|(_, name)| name).or_else(|| {
         let is_completion = |name: &&&str| name.starts_with(&typed) && typed.len() >= NAME_LETTERS_MIN;
         let mut completions = known.iter().filter(is_completion).copied();

@@ -4,6 +4,7 @@
 //! know which flag takes what.
 
 use crate::config::{Bind, LogFormat, Model, Symlinks, TIMEOUT_MAX};
+use crate::files::check_charset;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use std::fmt;
@@ -238,6 +239,25 @@ pub(super) fn level(text: &str) -> Result<Level, String> {
         _ if text == "off" => Ok(Level(None)),
         Ok(level @ 1..=9) => Ok(Level(Some(level))),
         _ => Err("not a level from 1 to 9, nor 'off'".into()),
+    }
+}
+
+/// The charset of texts, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Charset(pub(super) Option<String>);
+
+impl fmt::Display for Charset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_deref().unwrap_or("off"))
+    }
+}
+
+pub(super) fn charset(text: &str) -> Result<Charset, String> {
+    match text {
+        "off" => Ok(Charset(None)),
+        name => {
+            check_charset(name).map(|name| Charset(Some(name))).map_err(|why| format!("{why}, nor 'off'"))
+        }
     }
 }
 

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use flate2::{Compression, write::GzEncoder};
 
-use super::CachedFile;
 use super::disk::{Docroot, Reach, Stamp, Trouble};
 use super::types::Compressible;
+use super::{CachedFile, Coded};
 use crate::http::negotiate::{Coding, Codings};
 use crate::http::response::OpenFile;
 use crate::http::{Filled, Request};
@@ -124,6 +124,9 @@ pub(super) fn choose(
     request: &Request<'_>,
 ) -> Chosen {
     let Some(siblings) = siblings else { return Chosen::File(Arc::clone(original)) };
+    if matches!(original.meta.coded, Coded::Itself(_)) {
+        return Chosen::File(Arc::clone(original));
+    }
     // Weights are what forbids a form with: without any, a file of one form goes in that.
     let mut asked = request.fields().all("accept-encoding");
     if siblings.has_none() && !original.pays_to_compress(docroot) && !asked.any(|list| list.contains(&b';')) {

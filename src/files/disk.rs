@@ -4,6 +4,7 @@
 //! [`Reach::InMemory`] nothing here waits for the disk: what the kernel does not have at hand is
 //! [`Trouble::Cold`], and the same call with [`Reach::OnDisk`] is made from a worker thread.
 
+use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,8 +21,9 @@ use smallvec::SmallVec;
 use super::location::{self, Location};
 use super::own::Inode;
 use super::root::{self, Identity};
+use super::types::{ContentType, Types};
 use super::verdict::{Shown, Withheld};
-use super::{CachedFile, Content, Meta, OwnFiles, coding, fingerprint, types};
+use super::{CachedFile, Coded, Content, Meta, OwnFiles, coding, fingerprint};
 use crate::config::{FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
 use crate::http::negotiate::Coding;
 use crate::http::response::OpenFile;
@@ -178,6 +180,7 @@ pub struct Docroot {
     pub(crate) options: FileOptions,
     /// What is said with which file.
     fields: FieldRules,
+    types: Types,
     /// Bytes that listings in the making hold in memory.
     pub(crate) listing_bytes: AtomicUsize,
     /// Bounds how many files are compressed at once.
@@ -226,6 +229,7 @@ impl Docroot {
         }
         let uploads = uploads_below(&real_path, &options.uploads);
         let fields = FieldRules::new(&options.fields, &uploads).map_err(std::io::Error::other)?;
+        let types = Types::of(&options).map_err(std::io::Error::other)?;
         let listing_bytes = AtomicUsize::new(0);
         let withheld = WithheldFolders::find(&real_path, &options)?;
         Ok(Docroot {
@@ -236,6 +240,7 @@ impl Docroot {
             number,
             options,
             fields,
+            types,
             listing_bytes,
             compressors,
             archives,
@@ -419,12 +424,30 @@ impl Docroot {
         reach: Reach,
     ) -> Result<Found, Trouble> {
         let Shown { location, password } = self.judge(&fd, stat, path)?;
-        let content_type = types::content_type(location.name());
+        let (stamp, name) = (Stamp::of(stat), location.name());
+        let ruled = self.ruled_type(path, name);
+        let media_type = ruled.unwrap_or_else(|| self.types.by_name(name));
+        let body = self.read(&fd, media_type, stamp.size, reach)?;
+        let head = match &body {
+            Some(body) => Cow::Borrowed(&body[..]),
+            None => read_head(&fd, stamp.size, self.types.looked_at_bytes(media_type, name), reach)?.into(),
+        };
+        let content_type = match ruled {
+            Some(media_type) => ContentType { value: media_type.into(), coding: None },
+            None => self.types.of_file(media_type, name, &head),
+        };
+        let mut meta = Meta::of(stamp, content_type);
         let is_uploaded = self.is_uploaded(path, &location, reach)?;
-        let headers = Arc::new(self.headers_for(path, location.name(), is_uploaded, content_type));
-        let mut meta = Meta::of(stat, content_type, headers);
+        meta.headers = Arc::new(self.headers_for(path, name, is_uploaded, &meta.content_type));
         (meta.password, meta.link_target) = (password, link_target(path, &location));
-        Ok(Found::File(Arc::new(self.read(fd, meta, reach)?)))
+        Ok(Found::File(Arc::new(self.loaded(fd, meta, body))))
+    }
+
+    /// The media type that a rule of the operator gives the file that was asked for by `path` and lies
+    /// at `name`. The place counts before the name of a link.
+    fn ruled_type(&self, path: &[u8], name: &[u8]) -> Option<&str> {
+        let ruled = self.fields.media_type_for(&location::from_slash(name));
+        ruled.or_else(|| self.fields.media_type_for(path))
     }
 
     /// Returns whether `path`, with `suffix` behind its name, still leads to a file that was loaded
@@ -519,29 +542,40 @@ impl Docroot {
             Err(Withheld::Unknown) => return Err(Trouble::Unknown),
             Ok(_) | Err(_) => return Ok((stamp, None)),
         };
-        let (etag, coding, link_target) = (stamp.etag(), Some(coding), link_target(&path, &location));
-        let meta = Meta { stamp, etag, coding, link_target, ..original.meta.clone() };
-        Ok((stamp, Some(self.read(fd, meta, reach)?)))
+        let (etag, coded, link_target) = (stamp.etag(), Coded::Beside(coding), link_target(&path, &location));
+        let meta = Meta { stamp, etag, coded, link_target, ..original.meta.clone() };
+        let body = self.read(&fd, &meta.content_type, stamp.size, reach)?;
+        Ok((stamp, Some(self.loaded(fd, meta, body))))
     }
 
-    /// Small content is read, large content stays where it is.
-    fn read(&self, fd: OwnedFd, mut meta: Meta, reach: Reach) -> Result<CachedFile, Trouble> {
-        let size = meta.stamp.size;
-        if self.options.live_reload
-            && meta.content_type.starts_with("text/html")
-            && size <= LIVE_PAGE_BYTES_MAX
-        {
-            let mut body = read_whole(&fd, size, reach)?;
+    /// The content of a small file, and of a page that gets a script. That of others stays where it is.
+    fn read(
+        &self,
+        fd: &OwnedFd,
+        media_type: &str,
+        size: u64,
+        reach: Reach,
+    ) -> Result<Option<Vec<u8>>, Trouble> {
+        let is_small = size <= self.options.memory_file_bytes_max || self.is_reloading(media_type, size);
+        is_small.then(|| read_whole(fd, size, reach)).transpose()
+    }
+
+    /// Returns whether a file of this type and size gets the script of `--live-reload`.
+    fn is_reloading(&self, media_type: &str, size: u64) -> bool {
+        self.options.live_reload && media_type.starts_with("text/html") && size <= LIVE_PAGE_BYTES_MAX
+    }
+
+    /// A file with its content, if that was read.
+    fn loaded(&self, fd: OwnedFd, mut meta: Meta, body: Option<Vec<u8>>) -> CachedFile {
+        let Some(mut body) = body else {
+            return CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), b"");
+        };
+        if self.is_reloading(&meta.content_type, meta.stamp.size) {
             body.extend_from_slice(LIVE_TAG);
             // With the script it is another representation: who has it without must not be told that it is the same.
             meta.etag.splice(meta.etag.len() - 1.., *b"-live\"");
-            return Ok(CachedFile::new(meta, Content::InMemory, &body));
         }
-        if size <= self.options.memory_file_bytes_max {
-            let body = read_whole(&fd, size, reach)?;
-            return Ok(CachedFile::new(meta, Content::InMemory, &body));
-        }
-        Ok(CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), b""))
+        CachedFile::new(meta, Content::InMemory, &body)
     }
 }
 
@@ -622,6 +656,14 @@ pub(crate) fn stat(fd: impl AsFd) -> Result<rustix::fs::Statx, Trouble> {
 
 pub(crate) fn file_type(stat: &rustix::fs::Statx) -> FileType {
     FileType::from_raw_mode(u32::from(stat.stx_mode))
+}
+
+/// The first `bytes` of an open file, or all of it if it has fewer.
+pub(super) fn read_head(fd: &OwnedFd, size: u64, bytes: usize, reach: Reach) -> Result<Vec<u8>, Trouble> {
+    match size.min(bytes as u64) {
+        0 => Ok(Vec::new()),
+        bytes => read_whole(fd, bytes, reach),
+    }
 }
 
 /// All of a small file. On the loop only if it is in the page cache (preadv2(2), RWF_NOWAIT).

@@ -6,6 +6,7 @@
 
 mod archive;
 mod cache;
+mod charset;
 mod coding;
 mod disk;
 mod download;
@@ -53,7 +54,8 @@ pub(crate) use location::{Location, is_reported};
 pub(crate) use own::Inode;
 pub use own::OwnFiles;
 pub use root::Root;
-use types::Compressible;
+use types::{Compressible, ContentType, Types};
+pub(crate) use types::{check_charset, check_media_type, parse_type_rule, type_rule};
 pub(crate) use verdict::Withheld;
 
 /// What is known of a representation beside its content.
@@ -61,15 +63,36 @@ pub(crate) use verdict::Withheld;
 pub(crate) struct Meta {
     pub(crate) stamp: Stamp,
     pub(crate) etag: Vec<u8>,
-    pub(crate) content_type: &'static str,
-    /// The coding its content is in.
-    pub(crate) coding: Option<Coding>,
+    pub(crate) content_type: Arc<str>,
+    pub(crate) coded: Coded,
     /// Headers that its path brings along, by rules of the operator above all.
     pub(crate) headers: Arc<FileHeaders>,
     /// The password that is due at the place of the file.
     pub(crate) password: Option<Password>,
     /// The place that the link led to by which it was found.
     pub(crate) link_target: Option<Box<Location>>,
+}
+
+/// The coding that content is in, and how it came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coded {
+    /// It is in none.
+    No,
+    /// The file that was asked for is in it, as its name says: there is no other form of it.
+    Itself(Coding),
+    /// It is that of a coded file beside the one that was asked for.
+    Beside(Coding),
+    /// It was compressed by this server.
+    Here(Coding),
+}
+
+impl Coded {
+    fn coding(self) -> Option<Coding> {
+        match self {
+            Coded::No => None,
+            Coded::Itself(coding) | Coded::Beside(coding) | Coded::Here(coding) => Some(coding),
+        }
+    }
 }
 
 /// One file as it was when it was last looked at.
@@ -96,13 +119,16 @@ enum Content {
 impl CachedFile {
     /// A file with its head made beforehand. `body` is its content if that is to be in memory.
     fn new(meta: Meta, content: Content, body: &[u8]) -> Self {
-        let compressible = types::compressible(meta.content_type);
+        let compressible = match meta.coded {
+            Coded::Itself(_) => Compressible::No,
+            Coded::No | Coded::Beside(_) | Coded::Here(_) => types::compressible(&meta.content_type),
+        };
         let mut headers = Headers::with_capacity(256);
         headers.set("Content-Type", meta.content_type.as_bytes());
-        if let Some(coding) = meta.coding {
+        if let Some(coding) = meta.coded.coding() {
             headers.set("Content-Encoding", coding.name().as_bytes());
         }
-        if !meta.is_weak() {
+        if meta.has_parts() {
             headers.set("Accept-Ranges", b"bytes");
         }
         let validators = headers.as_bytes().len();
@@ -183,10 +209,11 @@ impl CachedFile {
 
 impl Meta {
     /// Of a file as it is.
-    fn of(stat: &rustix::fs::Statx, content_type: &'static str, headers: Arc<FileHeaders>) -> Meta {
-        let stamp = Stamp::of(stat);
-        let (coding, password, link_target) = (None, None, None);
-        Meta { stamp, etag: stamp.etag(), content_type, coding, headers, password, link_target }
+    fn of(stamp: Stamp, content_type: ContentType) -> Meta {
+        let ContentType { value: content_type, coding } = content_type;
+        let coded = coding.map_or(Coded::No, Coded::Itself);
+        let (headers, password, link_target) = (Arc::default(), None, None);
+        Meta { stamp, etag: stamp.etag(), content_type, coded, headers, password, link_target }
     }
 
     /// Of the same content, compressed on the fly: another entity-tag, and a weak one, since the bytes are the
@@ -194,11 +221,12 @@ impl Meta {
     fn compressed(&self) -> Meta {
         let opaque = self.etag.strip_suffix(b"\"").unwrap_or(&self.etag);
         let etag = [b"W/", opaque, b"-gz\""].concat();
-        Meta { etag, coding: Some(Coding::Gzip), ..self.clone() }
+        Meta { etag, coded: Coded::Here(Coding::Gzip), ..self.clone() }
     }
 
-    fn is_weak(&self) -> bool {
-        self.etag.starts_with(b"W/")
+    /// True if parts of it can be sent. What is compressed on the fly has none.
+    fn has_parts(&self) -> bool {
+        !matches!(self.coded, Coded::Here(_))
     }
 }
 
@@ -713,7 +741,7 @@ fn compressed_response(
 fn page_instead(page: &CachedFile, status: Status) -> Response {
     Response::new(status)
         .by_server()
-        .with_field("Content-Type", page.meta.content_type)
+        .with_field("Content-Type", page.meta.content_type.as_bytes())
         .with_body(page.part(0, page.len()))
 }
 
@@ -786,8 +814,11 @@ pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Resp
     if file_type(&stat) != rustix::fs::FileType::RegularFile {
         return Err(refusal(Trouble::NotFound));
     }
-    let content_type = types::content_type(path.as_os_str().as_encoded_bytes());
-    let meta = Meta::of(&stat, content_type, Arc::default());
+    let (types, name) = (Types::default(), path.as_os_str().as_encoded_bytes());
+    let media_type = types.by_name(name);
+    let looked_at = types.looked_at_bytes(media_type, name);
+    let head = disk::read_head(&fd, stat.stx_size, looked_at, Reach::OnDisk).map_err(refusal)?;
+    let meta = Meta::of(Stamp::of(&stat), types.of_file(media_type, name, &head));
     let file = CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), b"");
     Ok(file_response(&file, request, now))
 }
@@ -801,7 +832,7 @@ fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response
     let validators = file.validators();
     // Range means something for GET only (RFC 9110 section 14.2); two Range lines are a contradiction.
     if request.method() == Method::Get
-        && !file.meta.is_weak()
+        && file.meta.has_parts()
         && let Ok(Some(asked)) = fields.only("range")
         // Of two conditions one may not hold: then the whole is right.
         && let Ok(condition) = fields.only("if-range")
@@ -814,7 +845,7 @@ fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response
                     .with_field("Content-Range", format!("bytes */{}", file.len()));
             }
             // What the parts of a coded whole would be, nobody has said: it goes in one piece.
-            Selection::Several(parts) if file.meta.coding.is_none() => return parts_response(file, &parts),
+            Selection::Several(parts) if file.meta.coded == Coded::No => return parts_response(file, &parts),
             Selection::Several(_) | Selection::Whole => {}
         }
     }

@@ -12,7 +12,7 @@ use crate::config::{
     AuthRule, AuthUsers, Bind, Config, FieldScope, FileOptions, Limits, LogFormat, LogTarget, Model,
     Timeouts, UPLOAD_BYTES_MAX,
 };
-use crate::files::{Docroot, StaticFiles};
+use crate::files::{Docroot, StaticFiles, type_rule};
 use crate::handler::{Answer, Handler, Router};
 use crate::http::target::encode_path;
 use crate::metrics::Metrics;
@@ -169,6 +169,13 @@ impl Builder {
     /// itself stays. Of several rules for one name the last that fits counts.
     pub fn header(self, pattern: &str, name: &str, value: &str) -> Self {
         self.rule(pattern, name, value, FieldScope::All)
+    }
+
+    /// Sets the media type of files with this extension, with parameters if any: `("log",
+    /// "text/plain")`. Text without a charset gets UTF-8, unless it declares another one.
+    pub fn media_type(mut self, extension: &str, media_type: &str) -> Self {
+        let added = type_rule(extension, media_type).map(|rule| self.config.files.types.push(rule));
+        self.note(added)
     }
 
     /// Sets `Cache-Control` of responses that are no errors, at paths like `pattern`. A `no-store`

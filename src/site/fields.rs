@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::pattern::{Pattern, Subject};
 use crate::config::{FieldRule, FieldScope};
+use crate::files::check_media_type;
 use crate::handler::{Answer, Context, Handler, On};
 use crate::http::body::is_token;
 use crate::http::headers::{Headers, How, is_framing, is_repeated};
@@ -17,15 +18,12 @@ use crate::upload::area_of;
 
 /// Headers that the server derives from the content. A rule for one of them would contradict the
 /// content.
-const TAKEN: [&str; 7] = [
-    "accept-ranges",
-    "content-encoding",
-    "content-range",
-    "content-type",
-    "etag",
-    "last-modified",
-    "www-authenticate",
-];
+const TAKEN: [&str; 6] =
+    ["accept-ranges", "content-encoding", "content-range", "etag", "last-modified", "www-authenticate"];
+
+/// The type of a file's content. A rule for it counts for files alone, because it would be wrong for
+/// whatever the server says itself: an error in plain text would become a page.
+const TYPE: &str = "content-type";
 
 /// A policy that forbids what a page may do. Of two of them both count.
 const POLICY: &str = "content-security-policy";
@@ -43,6 +41,12 @@ struct Rule {
     value: String,
     scope: FieldScope,
     how: How,
+}
+
+impl Rule {
+    fn is_about_type(&self) -> bool {
+        self.name.eq_ignore_ascii_case(TYPE)
+    }
 }
 
 /// Headers of a file.
@@ -100,12 +104,19 @@ impl FieldRules {
         FileHeaders { all, ruled: Arc::new(ruled) }
     }
 
+    /// The media type of a file of this path, if a rule gives it one.
+    pub(crate) fn media_type_for(&self, path: &[u8]) -> Option<&str> {
+        let subject = Subject::of(path);
+        let mut rules = self.rules.iter().rev().filter(|rule| rule.is_about_type());
+        rules.find(|rule| rule.pattern.matches(&subject)).map(|rule| &rule.value[..])
+    }
+
     /// The rules that count for this path, in their order, and the statuses for which they do.
     fn counting(&self, path: &[u8]) -> Vec<(&Rule, On)> {
         let subject = Subject::of(path);
         // From the end, as the last one counts.
         let mut counting: Vec<(&Rule, On)> = Vec::new();
-        for rule in self.rules.iter().rev() {
+        for rule in self.rules.iter().rev().filter(|rule| !rule.is_about_type()) {
             let has_later = |scope| {
                 let is_same = |later: &Rule| later.name.eq_ignore_ascii_case(&rule.name);
                 let is_later = |(later, _): &(&Rule, On)| later.scope == scope && is_same(later);
@@ -182,6 +193,9 @@ pub(crate) fn rule(pattern: &str, name: &str, value: &str, scope: FieldScope) ->
     // Also when a name is forgotten: an empty value is nearly always a mistake.
     if value.is_empty() || value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
         return Err("the value is empty or has control characters".to_owned());
+    }
+    if name.eq_ignore_ascii_case(TYPE) {
+        check_media_type(value)?;
     }
     Ok(FieldRule { pattern: pattern.into(), name: name.into(), value: value.into(), scope })
 }
@@ -262,6 +276,9 @@ mod tests {
             "/a: transfer-encoding: chunked",
             "/a: Connection: close",
             "/a: Date: now",
+            "/a: Content-Type: text",
+            "/a: content-type: a/b\tc",
+            "/a: Content-Encoding: gzip",
         ] {
             assert!(parse_field_rule(bad).is_err(), "{bad}");
         }

@@ -64,6 +64,7 @@ mod strace;
 mod terminal;
 mod tidy;
 mod twice;
+mod types;
 mod upload;
 mod versus;
 mod withheld;
