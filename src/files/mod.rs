@@ -7,6 +7,7 @@
 mod archive;
 mod cache;
 mod charset;
+mod clean;
 mod coding;
 mod disk;
 mod download;
@@ -406,7 +407,9 @@ fn serve_to(
             download::mark(request, &path, cx);
             return response.into();
         }
-    } else if let Some(forms) = cached(docroot, &path, request, cx) {
+    } else if !(docroot.options.clean_urls && clean::is_long(&path))
+        && let Some(forms) = cached(docroot, &path, request, cx)
+    {
         let attempt = Attempt { path: Cow::Borrowed(&path), role: Role::Asked };
         return answer(docroot, Ok(Served::File(forms, attempt)), &path, also, request, cx);
     }
@@ -442,23 +445,41 @@ fn find(
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
-    let mut found = Err(Trouble::NotFound);
-    for attempt in attempts(docroot, path, request) {
-        found = match cached(docroot, &attempt.path, request, cx) {
+    let found = search(docroot, path, request, Reach::InMemory, |attempt| {
+        match cached(docroot, &attempt.path, request, cx) {
             Some(forms) => Ok(Served::File(forms, attempt)),
             None => look(docroot, attempt, Reach::InMemory, request)
                 .inspect(|found| keep(docroot, found, cx.now(), cx)),
-        };
-        match &found {
-            Err(Trouble::Cold) => return serve_later(docroot, path, also, request, cx),
+        }
+    });
+    match &found {
+        Err(Trouble::Cold) => serve_later(docroot, path, also, request, cx),
+        Err(Trouble::Forbidden) if page_for(docroot, Status::FORBIDDEN).is_some() => {
+            serve_later(docroot, path, also, request, cx)
+        }
+        Ok(_) | Err(_) => answer(docroot, found, path, also, request, cx),
+    }
+}
+
+/// Tries one path after the other with `get`, until something is there.
+fn search<'a>(
+    docroot: &'a Docroot,
+    path: &'a [u8],
+    request: &'a Request<'_>,
+    reach: Reach,
+    mut get: impl FnMut(Attempt<'a>) -> Result<Served<'a>, Trouble>,
+) -> Result<Served<'a>, Trouble> {
+    for attempt in attempts(docroot, path, request) {
+        let mut found = get(attempt);
+        if docroot.options.clean_urls {
+            found = clean::settle(docroot, path, found, reach, &mut get);
+        }
+        match found {
             Err(Trouble::NotFound) => {}
-            Err(Trouble::Forbidden) if page_for(docroot, Status::FORBIDDEN).is_some() => {
-                return serve_later(docroot, path, also, request, cx);
-            }
-            Ok(_) | Err(_) => break,
+            found => return found,
         }
     }
-    answer(docroot, found, path, also, request, cx)
+    Err(Trouble::NotFound)
 }
 
 /// One path under which an answer is looked for.
@@ -473,6 +494,8 @@ struct Attempt<'a> {
 enum Role {
     /// What it asked for.
     Asked,
+    /// A page that `--clean-urls` looked for. It is redirected unless this is its name.
+    Page,
     /// What is said where there is nothing else, with this status.
     Instead(Status),
 }
@@ -488,10 +511,7 @@ fn attempts<'a>(
     // A path that is too long names no file, so the disk is not asked.
     let names_file = path.len() <= PATH_BYTES_MAX;
     let itself = names_file.then_some(Attempt { path: Cow::Borrowed(path), role: Role::Asked });
-    let clean = move || {
-        (names_file && options.clean_urls && !path.ends_with(b"/") && !path.ends_with(b".html"))
-            .then(|| Attempt { path: Cow::Owned([path, b".html"].concat()), role: Role::Asked })
-    };
+    let clean = move || clean::page_of(path).filter(|_| names_file && options.clean_urls);
     let spa = move || {
         let page = options.spa.as_deref().filter(|_| may_be_of_app(path, request))?;
         Some(Attempt { path: Cow::Borrowed(page.as_bytes()), role: Role::Asked })
@@ -569,9 +589,7 @@ fn serve_later(
     cx.job_then(move || {
         let found = head.with(&limits, |request| {
             let reach = |attempt| look(&docroot, attempt, Reach::OnDisk, request);
-            let mut all = attempts(&docroot, &path, request).map(reach);
-            let found =
-                all.find(|found| !matches!(found, Err(Trouble::NotFound))).unwrap_or(Err(Trouble::NotFound));
+            let found = search(&docroot, &path, request, Reach::OnDisk, reach);
             match (&found, page_for(&docroot, Status::FORBIDDEN)) {
                 (Err(Trouble::Forbidden), Some(page)) => reach(page).or(Err(Trouble::Forbidden)),
                 _ => found,
@@ -627,7 +645,7 @@ fn answer(
 ) -> Answer {
     if docroot.options.spa.is_some() {
         let is_found = match &found {
-            Ok(Served::File(_, attempt)) => *attempt.path == *path,
+            Ok(Served::File(_, attempt)) => attempt.role == Role::Page || *attempt.path == *path,
             Ok(Served::Directory(..) | Served::WithoutSlash(_)) => true,
             Err(trouble) => *trouble != Trouble::NotFound,
         };
@@ -650,7 +668,7 @@ fn answer(
     match found {
         Ok(Served::File(forms, attempt)) => match attempt.role {
             Role::Instead(status) => page_instead(&forms.original, status).into(),
-            Role::Asked => asked_for(docroot, &forms, path, &attempt.path, request, cx),
+            Role::Asked | Role::Page => asked_for(docroot, &forms, path, &attempt, request, cx),
         },
         Ok(Served::Directory(directory, _)) => listing::later(docroot, directory, path, also, request, cx),
         Ok(Served::WithoutSlash(_)) => {
@@ -660,30 +678,23 @@ fn answer(
     }
 }
 
-/// The answer for the file that was asked for; it was found `under` this path.
+/// The answer for the file that was asked for by `path`, and was found by `attempt`.
 fn asked_for(
     docroot: &Arc<Docroot>,
     forms: &Forms,
     path: &[u8],
-    under: &[u8],
+    attempt: &Attempt<'_>,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
-    // Asked for by its name with `.html`, where that is not how pages are named.
-    if docroot.options.clean_urls && path.ends_with(b".html") && under == path {
-        return redirect(clean(path), request, "the page is at its name without .html").into();
+    if attempt.role == Role::Page {
+        let name = clean::short_name(&attempt.path);
+        if name != path {
+            return redirect(name, request, "the page is at its short name").into();
+        }
     }
-    download::mark(request, under, cx);
+    download::mark(request, &attempt.path, cx);
     file_answer(docroot, forms, request, cx)
-}
-
-/// The name of a page without `.html`; of an index, that of its directory.
-fn clean(path: &[u8]) -> &[u8] {
-    let bare = path.strip_suffix(b".html").unwrap_or(path);
-    match bare.strip_suffix(b"/index") {
-        Some(directory) => &path[..=directory.len()],
-        None => bare,
-    }
 }
 
 /// The form of the file that the client gets.

@@ -271,7 +271,9 @@ fn names_without_html_and_pages_for_what_is_missing() {
             assert_eq!(client.get(path).expect(301).must("location"), location, "{path}");
         }
         client.get("/").expect(200).with_body("home");
-        for path in ["/missing", "/missing.html", "/about/", "/about/more"] {
+        // A folder of that name does not exist, but the page does.
+        assert_eq!(client.get("/about/").expect(301).must("location"), "../about");
+        for path in ["/missing", "/missing.html", "/missing/", "/about/more"] {
             let missing = client.get(path).expect(404).with_body("nothing here, friend");
             assert_eq!((missing.field("etag"), missing.field("last-modified")), (None, None));
             ask(client, path, &["Range: bytes=0-3", "If-None-Match: *"]).expect(404);

@@ -22,6 +22,7 @@ mod binds;
 mod browser;
 mod caching;
 mod cgi;
+mod clean;
 mod clients;
 mod coding;
 mod config;
