@@ -1,0 +1,63 @@
+# What `.ci/run` and `.ci/long` share; read by both with `source`, from the top of a checkout.
+
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+export WHIRLIGIG_REQUIRE_CHROMIUM=1
+export WHIRLIGIG_REQUIRE_CLIENTS=1
+
+script=".ci/$(basename "$0")"
+current="start"
+steps=0
+
+trap 'status=$?; if [ "$status" -ne 0 ]; then
+    printf "\n%s: FAILED in: %s (exit %d, after %d s)\n" "$script" "$current" "$status" "$SECONDS"
+fi' EXIT
+
+# step NAME COMMAND...: prints the command, runs it, and prints how long it took.
+step() {
+    current="$1"
+    shift
+    printf '\n== %s\n   %s\n' "$current" "$*"
+    local began="$SECONDS"
+    "$@"
+    steps=$((steps + 1))
+    printf -- '-- %s: passed in %d s\n' "$current" "$((SECONDS - began))"
+}
+
+# A virtual environment needs more than Python where Debian has taken it apart.
+venv() {
+    python3 -c 'import ensurepip, venv' 2>/dev/null
+}
+
+# Programs that tests run, each with the Debian package that contains it.
+tools() {
+    local missing=() entry name
+    for entry in chromium:chromium strace:strace wrk:wrk wget:wget curl:curl unzip:unzip python3:python3 pip3:python3-pip \
+        ab:apache2-utils node:nodejs git:git dpkg-deb:dpkg; do
+        name="${entry%%:*}"
+        if command -v "$name" >/dev/null; then
+            continue
+        fi
+        # The browser goes by other names, too.
+        if [ "$name" = chromium ] && { command -v chromium-browser || command -v google-chrome; } >/dev/null; then
+            continue
+        fi
+        missing+=("${entry##*:}")
+    done
+    venv || missing+=(python3-venv)
+    if [ "${#missing[@]}" -eq 0 ]; then
+        echo "all are here"
+        return
+    fi
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        echo "missing: ${missing[*]}; install them, or run this as root where there is apt-get" >&2
+        return 1
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+# The last line of a run.
+passed() {
+    printf '\n%s: all %d steps passed in %d min %d s\n' "$script" "$steps" "$((SECONDS / 60))" "$((SECONDS % 60))"
+}
