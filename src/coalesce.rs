@@ -129,6 +129,20 @@ impl<K: Eq + Hash, R: Clone + Send + 'static> Work<K, R> {
         lock(&self.group.seats).iter().any(|seat| !seat.is_over())
     }
 
+    /// The key that the result is for.
+    pub(crate) fn key(&self) -> &K {
+        &self.key
+    }
+
+    /// Has later requests for the key begin anew. For a result that must not be older than the
+    /// request: what changed after the work began would be missing in it.
+    pub(crate) fn close(&self) {
+        let mut groups = lock(&self.coalesced.groups);
+        if groups.get(&self.key).is_some_and(|group| Arc::ptr_eq(group, &self.group)) {
+            groups.remove(&self.key);
+        }
+    }
+
     /// Gives the result to all requests that wait for it.
     pub(crate) fn finish(self, result: &R) {
         self.end(&Ok(result.clone()));
@@ -136,7 +150,7 @@ impl<K: Eq + Hash, R: Clone + Send + 'static> Work<K, R> {
 
     /// Later requests for the key begin anew; those here get the result.
     fn end(&self, result: &Result<R, Unmade>) {
-        lock(&self.coalesced.groups).remove(&self.key);
+        self.close();
         // Nobody can join from here on.
         let seats = std::mem::take(&mut *lock(&self.group.seats));
         for seat in seats {
@@ -194,8 +208,12 @@ impl<R: Send + 'static> Watched for Seat<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
     use super::*;
-    use crate::config::{Config, FileOptions};
+    use crate::config::{Config, FileOptions, Model};
     use crate::conn_id::ConnId;
     use crate::driver::Driver;
     use crate::files::Files;
@@ -203,6 +221,7 @@ mod tests {
     use crate::http::{Request, Response, Status};
     use crate::jobs::{Done, Inbox, InlineDesk, Pool};
     use crate::observe::LoopTally;
+    use crate::server::Server;
     use crate::watch::Change;
 
     /// A driver with its inbox, as a request sees it.
@@ -298,6 +317,25 @@ mod tests {
         }
     }
 
+    /// A listing would lack a file that was written between the beginning of its reading and the
+    /// request.
+    #[test]
+    fn closed_work_serves_the_requests_that_wait_and_no_later_ones() {
+        let (mut bench, results) = (Bench::new(), Coalesced::new(8));
+        let mut works = Vec::new();
+        bench.ask(1, &results, b'a', |work| works.push(work));
+        bench.ask(2, &results, b'a', never);
+        works[0].close();
+        assert_eq!(bench.ask(3, &results, b'a', |work| works.push(work)), None);
+        bench.ask(4, &results, b'a', never);
+        works.remove(0).finish(&Status::OK);
+        assert_eq!(bench.answers(), [(1, 200), (2, 200)]);
+        assert_eq!(bench.ask(5, &results, b'a', never), None, "the later work is still under way");
+        works.remove(0).finish(&Status::CREATED);
+        assert_eq!(bench.answers(), [(3, 201), (4, 201), (5, 201)]);
+        assert!(lock(&results.groups).is_empty());
+    }
+
     #[test]
     fn a_result_that_comes_at_once_is_answered_at_once() {
         let (mut bench, results) = (Bench::new(), Coalesced::new(8));
@@ -317,6 +355,31 @@ mod tests {
         works.clear();
         assert_eq!(bench.answers(), [(1, 500), (2, 500)]);
         assert_eq!(bench.ask(3, &results, b'a', |work| work.finish(&Status::OK)), Some(200));
+    }
+
+    /// A thread of the twin went on to wait for its socket: it had nothing to watch any more.
+    #[test]
+    fn a_result_that_comes_before_the_driver_looks_is_sent() {
+        for model in [Model::Reactor, Model::Threads] {
+            let results = Coalesced::new(8);
+            let handler = move |_: &Request<'_>, cx: &mut Context<'_>| {
+                let mut works = Vec::new();
+                let answer = results.answer(&b'a', cx, |work, _| works.push(work), |result, _| shown(result));
+                works.pop().unwrap().finish(&Status::NO_CONTENT);
+                answer
+            };
+            let server = Server::builder().mount("/", handler).model(model).bind("127.0.0.1:0").unwrap();
+            let (handle, address) = (server.handle(), server.local_addr().unwrap());
+            let running = std::thread::spawn(move || server.run());
+            let mut client = TcpStream::connect(address).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            let mut begin = [0; 12];
+            client.read_exact(&mut begin).unwrap_or_else(|error| panic!("{model:?}: {error}"));
+            assert_eq!(&begin, b"HTTP/1.1 204", "{model:?}");
+            handle.shutdown();
+            running.join().unwrap().unwrap();
+        }
     }
 
     #[test]

@@ -153,6 +153,21 @@ pub const INBOX_LOOK: Duration = Duration::from_secs(1);
 /// there is one.
 pub const PASSWORD_WORKERS_MAX: usize = 2;
 
+/// Different listings that wait for a worker, each with an open folder. Past it: 503. The listing of
+/// 100,000 names takes some 100 ms, so the last of them waits some seconds.
+pub const LISTINGS_WAITING_MAX: usize = 64;
+
+/// Requests that may wait for one reading of a folder. Past it: 503.
+pub const LISTING_REQUESTS_MAX: usize = 1024;
+
+/// Entries that are being read for listings, in bytes. Those of a folder of 100,000 names of 255
+/// bytes are 30 MB.
+pub const LISTINGS_READ_BYTES_MAX: usize = 64 * MIB;
+
+/// Long listings that are being sent, in bytes: their entries, and two pieces for each request. Past
+/// it: 503, while listings that fit one piece are still made.
+pub const LISTINGS_SENT_BYTES_MAX: usize = 64 * MIB;
+
 /// How much a worker thread stands back behind the loops, as `nice` counts it: where processors are short, who packs an
 /// archive waits, and not who asks for a page.
 pub const JOB_NICENESS: i32 = 10;

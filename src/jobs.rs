@@ -69,20 +69,24 @@ pub enum Ran {
 pub enum Lane {
     /// Looks at the disk, writes, starts of programs, jobs of the library's user.
     Short,
-    /// Listings of long folders, archives, compression.
+    /// Parts of long responses: archives, compression, listings that were read.
     Long,
+    /// Reading of folders for listings: one takes up to some hundred milliseconds.
+    Listings,
     /// Password checks (bcrypt): each takes a processor for as long as its cost says.
     Passwords,
 }
 
 impl Lane {
     /// All lanes, in the order of their numbers.
-    pub const ALL: [Lane; 3] = [Lane::Short, Lane::Long, Lane::Passwords];
+    pub const ALL: [Lane; 4] = [Lane::Short, Lane::Long, Lane::Listings, Lane::Passwords];
 
     /// Worker threads of this lane in a pool of `threads_max`.
     fn threads_max(self, threads_max: usize) -> usize {
         match self {
             Lane::Short | Lane::Long => threads_max.max(1),
+            // Each of them may keep a processor busy.
+            Lane::Listings => (threads_max / 2).max(1),
             Lane::Passwords => {
                 // At most half of the processors, or a flood of guesses would take all of them.
                 let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -369,8 +373,8 @@ impl std::fmt::Debug for Queue {
 }
 
 impl Pool {
-    /// A pool of up to `threads_max` workers for short work and as many for long work, started as
-    /// they are needed, with at most `jobs_max` jobs waiting.
+    /// A pool of up to `threads_max` workers for short work, as many for long work and half as many for
+    /// listings, started as they are needed, with at most `jobs_max` jobs waiting.
     #[must_use]
     pub fn new(threads_max: usize, jobs_max: usize) -> Self {
         let lane = |lane: Lane| Arc::new(Shared::new(lane.threads_max(threads_max), jobs_max));
@@ -448,7 +452,7 @@ fn detach(lanes: &Lanes, lane: Lane, errand: Errand) {
     match (refused, lane) {
         (Ok(()), _) => {}
         (Err(work), Lane::Short) => drop(work.run()),
-        (Err(work), Lane::Long | Lane::Passwords) => drop(work),
+        (Err(work), Lane::Long | Lane::Listings | Lane::Passwords) => drop(work),
     }
 }
 
@@ -652,7 +656,7 @@ impl Errands for Inline {
     fn detach(&self, lane: Lane, errand: Errand) {
         match lane {
             Lane::Short => errand(),
-            Lane::Long | Lane::Passwords => self.0.detach(lane, errand),
+            Lane::Long | Lane::Listings | Lane::Passwords => self.0.detach(lane, errand),
         }
     }
 }
@@ -772,7 +776,7 @@ mod tests {
         let mut desk = pool.desk(Arc::clone(&inbox));
         let (release, gate) = mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
-        for lane in [Lane::Long, Lane::Passwords] {
+        for lane in [Lane::Long, Lane::Listings, Lane::Passwords] {
             for _ in 0..20 {
                 let gate = Arc::clone(&gate);
                 desk.errands().detach(
@@ -788,10 +792,10 @@ mod tests {
         let mut got = Vec::new();
         inbox.take(&mut got);
         assert_eq!(got.len(), 1);
-        assert!(pool.errands_waiting() >= 2 * 20 - 1 - PASSWORD_WORKERS_MAX);
+        assert!(pool.errands_waiting() >= 3 * 20 - 2 - PASSWORD_WORKERS_MAX);
         drop(release);
         // No wake-up follows the others.
-        while pool.jobs_done() < 41 {
+        while pool.jobs_done() < 61 {
             std::thread::yield_now();
         }
         assert!(!inbox.has_news() && wake_ups.try_recv().is_err());
@@ -803,7 +807,7 @@ mod tests {
         let pool = Arc::new(Pool::new(1, 16));
         let inbox = Arc::new(Inbox::new(Box::new(|| Ok(()))));
         let errands = InlineDesk::new(inbox, Arc::clone(&pool)).errands();
-        for (lane, is_here) in [(Lane::Short, true), (Lane::Long, false), (Lane::Passwords, false)] {
+        for (lane, is_here) in Lane::ALL.map(|lane| (lane, lane == Lane::Short)) {
             let (done, is_done) = mpsc::channel();
             let own = std::thread::current().id();
             errands.detach(lane, Box::new(move || done.send(std::thread::current().id() == own).unwrap()));

@@ -177,6 +177,7 @@ pub mod spool;
 mod temporary;
 mod text;
 pub mod threads;
+mod turns;
 mod upload;
 pub mod watch;
 

@@ -35,7 +35,7 @@ pub struct Row<'a> {
 }
 
 /// The column a listing is sorted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SortBy {
     /// `?sort=name`
     Name,
@@ -62,7 +62,7 @@ impl SortBy {
 }
 
 /// How a page refers to the top of the site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Home {
     /// By an absolute path.
     Root,

@@ -954,8 +954,11 @@ impl Worker {
 
     /// The one place where a worker waits, other than the read that the pump makes.
     fn wait_for(&mut self, phase: Phase) {
-        let can_poll = !self.rings(phase) || self.line.woken.event().is_some();
-        if !self.watched.is_empty() && (can_poll || phase != Phase::Streaming) {
+        let rings = self.rings(phase);
+        let can_poll = !rings || self.line.woken.event().is_some();
+        // A result may come before its watch is looked at. That is over then, but the bell was rung.
+        let is_beside = !self.watched.is_empty() || (rings && phase != Phase::Streaming);
+        if is_beside && (can_poll || phase != Phase::Streaming) {
             return self.wait_beside(phase);
         }
         match phase {

@@ -23,7 +23,7 @@ use super::own::Inode;
 use super::root::{self, Identity};
 use super::types::{ContentType, Types};
 use super::verdict::{Shown, Withheld};
-use super::{CachedFile, Coded, Content, Meta, OwnFiles, coding, fingerprint};
+use super::{CachedFile, Coded, Content, Listings, Meta, OwnFiles, coding, fingerprint};
 use crate::config::{FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
 use crate::http::negotiate::Coding;
 use crate::http::response::OpenFile;
@@ -181,8 +181,8 @@ pub struct Docroot {
     /// What is said with which file.
     fields: FieldRules,
     types: Types,
-    /// Bytes that listings in the making hold in memory.
-    pub(crate) listing_bytes: AtomicUsize,
+    /// Listings in the making.
+    pub(super) listings: Arc<Listings>,
     /// Bounds how many files are compressed at once.
     pub(crate) compressors: Arc<Places>,
     /// For archives in the making.
@@ -230,7 +230,6 @@ impl Docroot {
         let uploads = uploads_below(&real_path, &options.uploads);
         let fields = FieldRules::new(&options.fields, &uploads).map_err(std::io::Error::other)?;
         let types = Types::of(&options).map_err(std::io::Error::other)?;
-        let listing_bytes = AtomicUsize::new(0);
         let withheld = WithheldFolders::find(&real_path, &options)?;
         Ok(Docroot {
             fd,
@@ -241,7 +240,7 @@ impl Docroot {
             options,
             fields,
             types,
-            listing_bytes,
+            listings: Listings::new(),
             compressors,
             archives,
             guard: None,
@@ -258,6 +257,7 @@ impl Docroot {
     pub(super) fn opened_again(&self) -> std::io::Result<Docroot> {
         let new = Docroot::open(&self.name, self.given.clone())?;
         Ok(Docroot {
+            listings: Arc::clone(&self.listings),
             compressors: Arc::clone(&self.compressors),
             archives: Arc::clone(&self.archives),
             guard: self.guard.clone(),
@@ -303,6 +303,12 @@ impl Docroot {
     #[must_use]
     pub(crate) fn named(self, names: &Arc<Names>) -> Self {
         Docroot { names: Some(Arc::clone(names)), ..self }
+    }
+
+    /// The folder as given, whose listings share their bounds with those of other folders.
+    #[must_use]
+    pub(crate) fn listed_by(self, listings: &Arc<Listings>) -> Self {
+        Docroot { listings: Arc::clone(listings), ..self }
     }
 
     /// The refusal of a request for more than a single file, if the server is not known by the name

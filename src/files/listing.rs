@@ -1,54 +1,75 @@
-//! Directory listings: read and sorted by a worker thread, rendered while they are sent.
+//! Directory listings: made by worker threads, rendered while they are sent.
 //!
-//! The names of a large directory are kept in one run of bytes with a small row each, so a hundred thousand
-//! entries are a few megabytes and not a hundred thousand allocations; all listings together have a limit. Rows are
-//! rendered by the worker threads as well, piece by piece: eight clients' rows on the loop would hold it for 10 ms.
+//! A folder is read by a few workers of their own, in an order that is fair to clients. Equal requests
+//! that wait share one reading. A listing that fits one piece is one response and holds nothing
+//! afterwards; of a longer one the entries are kept and rendered by workers as well, piece by piece:
+//! eight clients' rows on the loop would hold it for 10 ms.
 
 use std::borrow::Cow;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::FileType;
 
-use super::disk::{Docroot, Reach, Trouble, file_type, stat};
-use super::location::Location;
+use super::budget::{Budget, Held, Spent};
+use super::disk::{Docroot, Reach, file_type, stat};
+use super::entries::{Entries, Entry, Unread};
 use super::own::Inode;
-use crate::config::{KIB, MIB};
+use crate::coalesce::{Coalesced, Unmade, Work};
+use crate::config::{
+    KIB, LISTING_REQUESTS_MAX, LISTINGS_READ_BYTES_MAX, LISTINGS_SENT_BYTES_MAX, LISTINGS_WAITING_MAX,
+};
 use crate::error_page::{ErrorForm, error, home_of};
 use crate::handler::{Answer, Context};
 use crate::http::date::iso8601;
 use crate::http::negotiate::preferred;
 use crate::http::target::{encode_path, query_pairs};
 use crate::http::{Body, Filled, Request, Response, Status};
-use crate::jobs::Then;
+use crate::jobs::{Errands, Lane, lock};
 use crate::json::push_string;
 use crate::offload::{Offloaded, Producer};
 use crate::pages::{self, Home, Kind, ListingStyle, SortBy};
 use crate::readme;
 use crate::site::Password;
 use crate::text::visible;
+use crate::turns::{Origin, Task, Turns};
 use crate::upload::{self, page};
-
-/// Bytes that all listings in the making may hold together.
-const LISTINGS_BYTES_MAX: usize = 64 * MIB;
 
 /// Rendered at a time. Two pieces of a listing may be in memory.
 const PIECE_BYTES: usize = 64 * KIB;
 
-/// One entry: where its name stands, and what is shown of it.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    name_at: u32,
-    name_len: u16,
-    kind: Kind,
-    size: u64,
-    modified_secs: u64,
+/// The listings of a server in the making.
+pub(crate) struct Listings {
+    /// Memory of entries while they are read: of small listings, too.
+    reading: Arc<Budget>,
+    /// Memory of long listings while they are sent. A budget of its own, because a client that takes
+    /// a listing slowly must not keep others from small ones.
+    sending: Arc<Budget>,
+    waiting: Arc<Turns<Reading>>,
+    made: Arc<Coalesced<Wanted, Outcome>>,
+}
+
+impl std::fmt::Debug for Listings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Listings({:?}, {:?})", self.reading, self.sending)
+    }
+}
+
+impl Listings {
+    /// None are being made.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Listings {
+            reading: Budget::new(LISTINGS_READ_BYTES_MAX),
+            sending: Budget::new(LISTINGS_SENT_BYTES_MAX),
+            waiting: Arc::new(Turns::new(LISTINGS_WAITING_MAX)),
+            made: Coalesced::new(LISTING_REQUESTS_MAX),
+        })
+    }
 }
 
 /// In which form a listing is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Form {
     Html,
     Json,
@@ -82,39 +103,8 @@ impl Form {
     }
 }
 
-/// A directory's entries, compact.
-#[derive(Debug, Default)]
-struct Entries {
-    names: Vec<u8>,
-    rows: Vec<Entry>,
-    /// Names looked at, found or not.
-    looked: usize,
-    truncated: bool,
-    /// The name of the best README, and how good that is.
-    readme: Option<(u8, Vec<u8>)>,
-}
-
-impl Entries {
-    fn name(&self, entry: &Entry) -> &[u8] {
-        let at = entry.name_at as usize;
-        &self.names[at..at + usize::from(entry.name_len)]
-    }
-
-    fn note_readme(&mut self, name: &[u8], kind: Kind) {
-        if let Some((_, rank)) = readme::markup_of(name).filter(|_| kind == Kind::File)
-            && self.readme.as_ref().is_none_or(|(best, known)| (rank, name) < (*best, known))
-        {
-            self.readme = Some((rank, name.to_vec()));
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        self.names.capacity() + self.rows.capacity() * size_of::<Entry>()
-    }
-}
-
 /// What a listing is asked to show.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Asked {
     form: Form,
     sort: SortBy,
@@ -140,8 +130,21 @@ impl Asked {
     }
 }
 
-/// Answers with a listing of an open directory: the reading is a job's. `also` is a password that
-/// the client has given besides that of `path`.
+/// Everything that decides about a listing. Equal ones are made once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Wanted {
+    /// The number of the docroot.
+    docroot: usize,
+    /// A link may have been turned since an earlier request.
+    folder: Inode,
+    path: Vec<u8>,
+    /// A password that the client has given besides that of the path.
+    also: Option<Password>,
+    asked: Asked,
+}
+
+/// Answers with a listing of an open directory, which workers make. `also` is a password that the
+/// client has given besides that of `path`.
 pub(super) fn later(
     docroot: &Arc<Docroot>,
     directory: OwnedFd,
@@ -153,149 +156,183 @@ pub(super) fn later(
     if let Some(refusal) = docroot.refusal(request) {
         return refusal.into();
     }
-    let (error_form, asked) = (ErrorForm::of(request), Asked::of(request, home_of(request)));
+    let form = ErrorForm::of(request);
+    let unavailable = move |why: &str| Answer::from(error(Status::SERVICE_UNAVAILABLE, why, form));
+    let Ok(stat) = stat(&directory) else { return unavailable(UNREADABLE) };
+    let wanted = Wanted {
+        docroot: docroot.number,
+        folder: Inode::of(&stat),
+        path: path.to_vec(),
+        also,
+        asked: Asked::of(request, home_of(request)),
+    };
+    let origin = Origin::of(cx.peer());
+    let waiting = Arc::clone(&docroot.listings.waiting);
+    waiting.hasten(origin, |reading| *reading.work.key() == wanted);
     let (entries_max, upload_bytes_max) = (cx.limits().listing_entries_max, cx.limits().upload_bytes_max);
-    let (docroot, path) = (Arc::clone(docroot), path.to_vec());
-    cx.job_then(move || {
-        let made = read(&docroot, &directory, &path, &asked.query.to_lowercase(), entries_max)
-            .inspect_err(|trouble| log::warn!("cannot list {}: {trouble:?}", path.escape_ascii()))
-            .map_err(|_| "the directory cannot be read now")
-            .and_then(|entries| Listing::make(docroot, entries, path, also, asked, upload_bytes_max));
-        let then: Then = match made {
-            Ok(mut listing) => {
-                let mut first = Vec::new();
-                let said = listing.produce(&mut first);
-                Box::new(move |cx| respond(listing, first, said, cx).into())
-            }
-            Err(why) => Box::new(move |_| error(Status::SERVICE_UNAVAILABLE, why, error_form).into()),
-        };
-        then
+    let (listings, docroot) = (Arc::clone(&docroot.listings), Arc::clone(docroot));
+    let made = Arc::clone(&listings.made);
+    let begin = move |work: Work<Wanted, Outcome>, errands: &Arc<dyn Errands>| {
+        let reading = Reading { docroot, directory, entries_max, upload_bytes_max, work };
+        waiting.submit(origin, reading, errands);
+    };
+    made.answer(&wanted, cx, begin, move |outcome, cx| match outcome {
+        Ok(Ok(made)) => match made.respond(&listings.sending, cx) {
+            Ok(response) => response.into(),
+            Err(Spent) => unavailable(TOO_MANY),
+        },
+        Ok(Err(why)) => unavailable(why),
+        Err(Unmade::Lost | Unmade::TooMany) => unavailable(TOO_MANY),
     })
 }
 
-/// The answer, whose first piece is made. Most listings have no other.
-fn respond(listing: Listing, first: Vec<u8>, said: Filled, cx: &Context<'_>) -> Response {
-    let form = listing.form;
-    let policy = if listing.style.panel.is_empty() { pages::LISTING_POLICY } else { &page::POLICY };
-    let policy = match listing.style.reloads {
-        true => Cow::Owned(pages::reloading_policy(policy)),
-        false => Cow::Borrowed(policy),
-    };
-    let body = match said {
-        Filled::End => Body::Bytes(first),
-        _ => Body::Source(Box::new(Offloaded::begun(listing, first, cx))),
-    };
-    let response = Response::new(Status::OK)
-        .by_server()
-        .with_field("Content-Type", form.content_type())
-        .with_field("Vary", "Accept")
-        // What a listing shows is never known to be fresh.
-        .with_field("Cache-Control", "no-cache")
-        .with_body(body);
-    match form {
-        Form::Html => response.with_field("Content-Security-Policy", &*policy),
-        // Names in it may be markup.
-        Form::Json | Form::Text => response.with_field("X-Content-Type-Options", "nosniff"),
-    }
-}
+/// Reasons for a 503.
+const UNREADABLE: &str = "the directory cannot be read now";
+const TOO_MANY: &str = "too many listings are being made";
 
-/// The folder that is listed.
-struct Folder<'a> {
-    fd: &'a OwnedFd,
-    /// The path that was asked for.
-    path: &'a [u8],
-    location: Location,
-}
-
-/// Reads the entries whose names contain `query`, which is in lower case.
-fn read(
-    docroot: &Docroot,
-    directory: &OwnedFd,
-    path: &[u8],
-    query: &str,
+/// A listing that waits for a worker.
+struct Reading {
+    docroot: Arc<Docroot>,
+    directory: OwnedFd,
     entries_max: usize,
-) -> Result<Entries, Trouble> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(directory, ".", flags, Mode::empty())?;
-    let location = docroot.judge(directory, &stat(directory)?, path)?.location;
-    let folder = Folder { fd: directory, path, location };
-    let mut entries = Entries::default();
-    for entry in Dir::new(fd)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        // Dotfiles are not served, `.` and `..` are not entries.
-        if name.starts_with(b".") {
-            continue;
-        }
-        if entries.looked == entries_max {
-            entries.truncated = true;
-            break;
-        }
-        let is_found = contains(name, query);
-        if !is_found && entry.file_type() != FileType::Symlink {
-            entries.looked += 1;
-            continue;
-        }
-        let Some((kind, size, modified_secs)) = look(docroot, &folder, name, entry.file_type()) else {
-            continue;
-        };
-        entries.looked += 1;
-        if is_found {
-            let (Ok(name_at), Ok(name_len)) = (u32::try_from(entries.names.len()), u16::try_from(name.len()))
-            else {
-                break;
-            };
-            entries.note_readme(name, kind);
-            entries.names.extend_from_slice(name);
-            entries.rows.push(Entry { name_at, name_len, kind, size, modified_secs });
+    upload_bytes_max: u64,
+    work: Work<Wanted, Outcome>,
+}
+
+/// The result that equal requests share, or the reason for a 503.
+type Outcome = Result<Made, &'static str>;
+
+impl Task for Reading {
+    const LANE: Lane = Lane::Listings;
+
+    fn is_wanted(&self) -> bool {
+        self.work.is_wanted()
+    }
+
+    fn run(self) {
+        // A request that comes from now on may follow a change that is not read any more.
+        self.work.close();
+        if self.work.is_wanted() {
+            let outcome = self.make();
+            self.work.finish(&outcome);
         }
     }
-    Ok(entries)
 }
 
-/// Whether a name contains the text, upper and lower case being the same.
-fn contains(name: &[u8], lower: &str) -> bool {
-    lower.is_empty() || String::from_utf8_lossy(name).to_lowercase().contains(lower)
-}
+impl Reading {
+    fn make(&self) -> Outcome {
+        let Wanted { path, asked, .. } = self.work.key();
+        let (docroot, query) = (&*self.docroot, asked.query.to_lowercase());
+        let held = docroot.listings.reading.hold();
+        Entries::read(docroot, &self.directory, path, &query, self.entries_max, held)
+            .and_then(|entries| Ok(Made::of(self.contents(entries)?, &docroot.listings.sending)?))
+            .map_err(|why| match why {
+                Unread::Trouble(trouble) => {
+                    log::warn!("cannot list {}: {trouble:?}", path.escape_ascii());
+                    UNREADABLE
+                }
+                Unread::Spent => TOO_MANY,
+            })
+    }
 
-/// What is shown of one entry; `None` for what is not served anyway: links that lead out, and what went away.
-fn look(docroot: &Docroot, folder: &Folder<'_>, name: &[u8], known: FileType) -> Option<(Kind, u64, u64)> {
-    let stat = if known == FileType::Symlink {
-        let full = [folder.path, name].concat();
-        let name = full.strip_prefix(b"/").unwrap_or(&full);
-        let target = docroot.open_beneath(name, Reach::OnDisk).ok()?;
-        let stat = stat(&target).ok()?;
-        docroot.judge(&target, &stat, &full).ok()?;
-        stat
-    } else {
-        let stat = rustix::fs::statx(folder.fd, name, AtFlags::SYMLINK_NOFOLLOW, Inode::MASK).ok()?;
-        if docroot.is_own_entry(&folder.location, name, &stat) {
-            return None;
-        }
-        stat
-    };
-    let kind = match file_type(&stat) {
-        FileType::Directory => Kind::Directory,
-        FileType::RegularFile => Kind::File,
-        _ => Kind::Other,
-    };
-    Some((kind, stat.stx_size, u64::try_from(stat.stx_mtime.tv_sec).unwrap_or(0)))
-}
-
-fn sort(entries: &mut Entries, by: SortBy, descending: bool) {
-    let mut rows = std::mem::take(&mut entries.rows);
-    rows.sort_unstable_by(|a, b| {
-        // Directories stay in front whatever is asked for; equal ones go by name.
-        let folders = (b.kind == Kind::Directory).cmp(&(a.kind == Kind::Directory));
-        let by_name = || entries.name(a).cmp(entries.name(b));
-        let asked = match by {
-            SortBy::Name => by_name(),
-            SortBy::Size => a.size.cmp(&b.size).then_with(by_name),
-            SortBy::Modified => a.modified_secs.cmp(&b.modified_secs).then_with(by_name),
+    /// The entries in the order asked for, and what is shown beside them.
+    fn contents(&self, mut entries: Entries) -> Result<Contents, Spent> {
+        let Wanted { path, also, asked, .. } = self.work.key();
+        let options = &self.docroot.options;
+        let shows_readme = options.readme && asked.form == Form::Html && asked.query.is_empty();
+        let readme = entries.readme.take().filter(|_| shows_readme);
+        let readme = readme.and_then(|(_, name)| load_readme(&self.docroot, path, *also, name));
+        entries.held.grow(readme.as_ref().map_or(0, |readme| readme.html.len()))?;
+        entries.sort(asked.sort, asked.descending);
+        let style = ListingStyle {
+            sort: asked.sort,
+            descending: asked.descending,
+            truncated_at: entries.truncated.then_some(entries.looked),
+            entries: entries.rows.len(),
+            total: entries.looked,
+            query: asked.query.clone(),
+            archives: options.archives,
+            panel: match upload::area_of(&options.uploads, path) {
+                Some(_) => page::panel(self.upload_bytes_max),
+                None => String::new(),
+            },
+            reloads: options.live_reload,
+            home: asked.home,
         };
-        folders.then(if descending { asked.reverse() } else { asked })
-    });
-    entries.rows = rows;
+        Ok(Contents { entries, path: path.clone(), form: asked.form, style, readme })
+    }
+}
+
+/// A listing that was made, for all requests that asked for it.
+#[derive(Debug, Clone)]
+struct Made {
+    form: Form,
+    policy: Cow<'static, str>,
+    extent: Extent,
+}
+
+#[derive(Debug, Clone)]
+enum Extent {
+    /// It fits one piece, as most do.
+    Whole(Arc<Vec<u8>>),
+    Long {
+        contents: Arc<Contents>,
+        /// The first piece is made already. One request gets it, since a copy would take as long.
+        begun: Arc<Mutex<Begun>>,
+    },
+}
+
+/// A listing with its first piece, until a request has taken it.
+type Begun = Option<(Listing, Vec<u8>)>;
+
+impl Made {
+    /// The listing with its first piece.
+    fn of(mut contents: Contents, sending: &Arc<Budget>) -> Result<Made, Spent> {
+        let form = contents.form;
+        let policy = if contents.style.panel.is_empty() { pages::LISTING_POLICY } else { &page::POLICY };
+        let policy = match contents.style.reloads {
+            true => Cow::Owned(pages::reloading_policy(policy)),
+            false => Cow::Borrowed(policy),
+        };
+        let (mut next, mut first) = (Part::Head, Vec::new());
+        let extent = match contents.produce(&mut next, &mut first) {
+            Filled::End | Filled::Failed => Extent::Whole(Arc::new(first)),
+            Filled::More | Filled::Later => {
+                contents.entries.held = sending.take(contents.entries.held.bytes())?;
+                let held = sending.take(2 * PIECE_BYTES)?;
+                let contents = Arc::new(contents);
+                let listing = Listing { contents: Arc::clone(&contents), next, _held: held };
+                Extent::Long { contents, begun: Arc::new(Mutex::new(Some((listing, first)))) }
+            }
+        };
+        Ok(Made { form, policy, extent })
+    }
+
+    fn respond(self, sending: &Arc<Budget>, cx: &Context<'_>) -> Result<Response, Spent> {
+        let body = match self.extent {
+            Extent::Whole(whole) => Body::Bytes(whole.to_vec()),
+            Extent::Long { contents, begun } => {
+                let begun = lock(&begun).take();
+                let source = match begun {
+                    Some((listing, first)) => Offloaded::begun(listing, first, cx),
+                    None => Offloaded::new(Listing::begin(contents, sending)?, cx),
+                };
+                Body::Source(Box::new(source))
+            }
+        };
+        let response = Response::new(Status::OK)
+            .by_server()
+            .with_field("Content-Type", self.form.content_type())
+            .with_field("Vary", "Accept")
+            // What a listing shows is never known to be fresh.
+            .with_field("Cache-Control", "no-cache")
+            .with_body(body);
+        Ok(match self.form {
+            Form::Html => response.with_field("Content-Security-Policy", &*self.policy),
+            // Names in it may be markup.
+            Form::Json | Form::Text => response.with_field("X-Content-Type-Options", "nosniff"),
+        })
+    }
 }
 
 /// A README that is shown.
@@ -328,7 +365,7 @@ fn load_readme(docroot: &Docroot, path: &[u8], also: Option<Password>, name: Vec
     Some(Readme { name, html })
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum Part {
     Head,
     Row(usize),
@@ -336,54 +373,50 @@ enum Part {
     Readme(usize),
 }
 
-/// Renders a listing while it is sent.
+/// Everything that a listing shows.
 #[derive(Debug)]
-struct Listing {
-    docroot: Arc<Docroot>,
+struct Contents {
     entries: Entries,
-    bytes: usize,
     path: Vec<u8>,
     form: Form,
     style: ListingStyle,
     readme: Option<Readme>,
-    next: Part,
 }
 
-impl Listing {
-    /// What is to be rendered, in order, with its README; or why it is not.
-    fn make(
-        docroot: Arc<Docroot>,
-        mut entries: Entries,
-        path: Vec<u8>,
-        also: Option<Password>,
-        asked: Asked,
-        upload_bytes_max: u64,
-    ) -> Result<Self, &'static str> {
-        let form = asked.form;
-        let shows_readme = docroot.options.readme && form == Form::Html && asked.query.is_empty();
-        let readme = entries.readme.take().filter(|_| shows_readme);
-        let readme = readme.and_then(|(_, name)| load_readme(&docroot, &path, also, name));
-        let bytes = entries.bytes() + readme.as_ref().map_or(0, |readme| readme.html.len()) + 2 * PIECE_BYTES;
-        let held = docroot.listing_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
-        sort(&mut entries, asked.sort, asked.descending);
-        let style = ListingStyle {
-            sort: asked.sort,
-            descending: asked.descending,
-            truncated_at: entries.truncated.then_some(entries.looked),
-            entries: entries.rows.len(),
-            total: entries.looked,
-            query: asked.query,
-            archives: docroot.options.archives,
-            panel: match upload::area_of(&docroot.options.uploads, &path) {
-                Some(_) => page::panel(upload_bytes_max),
-                None => String::new(),
-            },
-            reloads: docroot.options.live_reload,
-            home: asked.home,
-        };
-        // Made in any case: it gives back what it holds when it is dropped.
-        let listing = Listing { docroot, entries, bytes, path, form, style, readme, next: Part::Head };
-        if held <= LISTINGS_BYTES_MAX { Ok(listing) } else { Err("too many listings are being made") }
+impl Contents {
+    /// Renders the next piece, from `next` on.
+    fn produce(&self, next: &mut Part, out: &mut Vec<u8>) -> Filled {
+        if matches!(*next, Part::Head) {
+            self.head(out);
+            *next = Part::Row(0);
+        }
+        while let Part::Row(row) = *next {
+            if out.len() >= PIECE_BYTES {
+                return Filled::More;
+            }
+            match self.entries.rows.get(row) {
+                Some(entry) => self.row(entry, row == 0, out),
+                None => break,
+            }
+            *next = Part::Row(row + 1);
+        }
+        if let Some(readme) = &self.readme {
+            let at = match *next {
+                Part::Readme(at) => at,
+                Part::Head | Part::Row(_) => {
+                    pages::readme_head(&readme.name, out);
+                    0
+                }
+            };
+            let end = readme.html.len().min(at + PIECE_BYTES.saturating_sub(out.len()).max(1));
+            out.extend_from_slice(&readme.html[at..end]);
+            if end < readme.html.len() {
+                *next = Part::Readme(end);
+                return Filled::More;
+            }
+        }
+        self.foot(out);
+        Filled::End
     }
 
     fn head(&self, out: &mut Vec<u8>) {
@@ -428,6 +461,27 @@ impl Listing {
     }
 }
 
+/// A long listing on its way to one client.
+#[derive(Debug)]
+struct Listing {
+    contents: Arc<Contents>,
+    next: Part,
+    _held: Held,
+}
+
+impl Listing {
+    fn begin(contents: Arc<Contents>, sending: &Arc<Budget>) -> Result<Self, Spent> {
+        let held = sending.take(2 * PIECE_BYTES)?;
+        Ok(Listing { contents, next: Part::Head, _held: held })
+    }
+}
+
+impl Producer for Listing {
+    fn produce(&mut self, out: &mut Vec<u8>) -> Filled {
+        self.contents.produce(&mut self.next, out)
+    }
+}
+
 /// One entry as JSON. `href` is exact whatever bytes the name has; `name` is for people.
 fn json_row(row: &pages::Row<'_>, is_first: bool, out: &mut Vec<u8>) {
     let mut json = String::from(if is_first { "\n{\"name\":" } else { ",\n{\"name\":" });
@@ -455,48 +509,6 @@ fn text_row(row: &pages::Row<'_>, out: &mut Vec<u8>) {
     let name = String::from_utf8_lossy(row.name).replace(|c: char| c.is_control(), "?");
     out.extend_from_slice(visible(&name).as_bytes());
     out.extend_from_slice(if row.kind == Kind::Directory { b"/\n" } else { b"\n" });
-}
-
-impl Producer for Listing {
-    fn produce(&mut self, out: &mut Vec<u8>) -> Filled {
-        if matches!(self.next, Part::Head) {
-            self.head(out);
-            self.next = Part::Row(0);
-        }
-        while let Part::Row(row) = self.next {
-            if out.len() >= PIECE_BYTES {
-                return Filled::More;
-            }
-            match self.entries.rows.get(row) {
-                Some(entry) => self.row(entry, row == 0, out),
-                None => break,
-            }
-            self.next = Part::Row(row + 1);
-        }
-        if let Some(readme) = &self.readme {
-            let at = match self.next {
-                Part::Readme(at) => at,
-                Part::Head | Part::Row(_) => {
-                    pages::readme_head(&readme.name, out);
-                    0
-                }
-            };
-            let end = readme.html.len().min(at + PIECE_BYTES.saturating_sub(out.len()).max(1));
-            out.extend_from_slice(&readme.html[at..end]);
-            if end < readme.html.len() {
-                self.next = Part::Readme(end);
-                return Filled::More;
-            }
-        }
-        self.foot(out);
-        Filled::End
-    }
-}
-
-impl Drop for Listing {
-    fn drop(&mut self) {
-        self.docroot.listing_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
 }
 
 #[cfg(test)]

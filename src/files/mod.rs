@@ -5,12 +5,14 @@
 //! page, a listing) is not done here but handed to the job pool, and the loop goes on.
 
 mod archive;
+mod budget;
 mod cache;
 mod charset;
 mod clean;
 mod coding;
 mod disk;
 mod download;
+mod entries;
 mod fingerprint;
 mod listing;
 mod location;
@@ -51,6 +53,7 @@ use coding::{Chosen, Siblings};
 pub use disk::Docroot;
 use disk::Found;
 pub(crate) use disk::{Reach, Stamp, Trouble, file_type, is_hidden, links_followed, read_ahead, stat};
+pub(crate) use listing::Listings;
 pub(crate) use location::{Location, is_reported};
 pub(crate) use own::Inode;
 pub use own::OwnFiles;

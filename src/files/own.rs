@@ -55,7 +55,7 @@ struct OwnPlace {
 
 /// The identity of a file. Once it was deleted the next file may get its inode, so the time of its
 /// birth counts, too, where the file system reports that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Inode {
     device: (u32, u32),
     pub(super) number: u64,

@@ -15,12 +15,11 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use super::answer_here;
-use super::checks::Checks;
-use super::guesses::{Guesses, Origin, Penalty};
+use super::guesses::{Guesses, Penalty};
 use crate::api;
 use crate::coalesce::{Coalesced, Unmade, Work};
 use crate::config::{
-    AUTH_CHECK_REQUESTS_MAX, AUTH_COST_MAX, AUTH_DELAY_MAX, AUTH_FILE_BYTES_MAX, AUTH_FRESH,
+    AUTH_CHECK_REQUESTS_MAX, AUTH_CHECKS_MAX, AUTH_COST_MAX, AUTH_DELAY_MAX, AUTH_FILE_BYTES_MAX, AUTH_FRESH,
     AUTH_LOOK_REQUESTS_MAX, AUTH_REMEMBERED_FOR, AUTH_REMEMBERED_MAX, AuthRule, AuthUsers, Config,
 };
 use crate::error_page::{ErrorForm, error, text_error};
@@ -31,6 +30,7 @@ use crate::http::request::KeptHead;
 use crate::http::target::{encode_path, normalize};
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::{Errands, Lane, lock};
+use crate::turns::{Origin, Task, Turns};
 use crate::upload;
 
 /// What bcrypt looks at of a password. The rest would be ignored, so a longer one is refused.
@@ -151,14 +151,8 @@ fn check(
     let (origin, asked) = (Origin::of(cx.peer()), cx.now());
     let (checker, own) = (Arc::clone(guard), credentials.clone());
     let begin = move |work: Work<Digest, bool>, errands: &Arc<dyn Errands>| {
-        let attempts = Arc::clone(&checker.attempts);
-        let check = Check { guard: checker, scope, credentials: own, asked, work };
-        let pushed = attempts.checks.push(origin, check, |check| check.work.is_wanted());
-        drop(pushed.dropped);
-        if pushed.calls {
-            let call = Call(Some(attempts));
-            errands.detach(Lane::Passwords, Box::new(move || call.answer()));
-        }
+        let checks = Arc::clone(&checker.attempts.checks);
+        checks.submit(origin, Check { guard: checker, scope, credentials: own, asked, work }, errands);
     };
     let (guard, inner) = (Arc::clone(guard), Arc::clone(inner));
     let (head, limits) = (KeptHead::of(request), cx.limits().clone());
@@ -203,30 +197,18 @@ struct Check {
     work: Work<Digest, bool>,
 }
 
-impl Check {
+impl Task for Check {
+    const LANE: Lane = Lane::Passwords;
+
+    fn is_wanted(&self) -> bool {
+        self.work.is_wanted()
+    }
+
     fn run(self) {
         if self.work.is_wanted() {
             let is_right = self.guard.verify(self.scope, &self.credentials, self.asked);
             self.work.finish(&is_right);
         }
-    }
-}
-
-/// A worker that was called for the next check.
-struct Call(Option<Arc<Attempts>>);
-
-impl Call {
-    fn answer(mut self) {
-        if let Some(check) = self.0.take().and_then(|attempts| attempts.checks.next()) {
-            check.run();
-        }
-    }
-}
-
-impl Drop for Call {
-    /// No worker came. A check that stayed would wait for ever, so one is given up.
-    fn drop(&mut self) {
-        drop(self.0.take().and_then(|attempts| attempts.checks.next()));
     }
 }
 
@@ -236,14 +218,15 @@ type Digest = [u8; 32];
 /// State that all guards of a server share: a client may try its passwords at each of them.
 pub(super) struct Attempts {
     guesses: Guesses,
-    checks: Checks<Check>,
+    checks: Arc<Turns<Check>>,
     verdicts: Arc<Coalesced<Digest, bool>>,
 }
 
 impl Attempts {
     pub(super) fn new() -> Arc<Self> {
         let verdicts = Coalesced::new(AUTH_CHECK_REQUESTS_MAX);
-        Arc::new(Attempts { guesses: Guesses::default(), checks: Checks::default(), verdicts })
+        let checks = Arc::new(Turns::new(AUTH_CHECKS_MAX));
+        Arc::new(Attempts { guesses: Guesses::default(), checks, verdicts })
     }
 }
 
@@ -272,7 +255,7 @@ impl std::fmt::Debug for Guard {
 }
 
 /// The password of one part of the site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Password(usize);
 
 /// Who decides about requests that change something.

@@ -4,7 +4,6 @@
 //! delayed. A right password never comes here. A delayed refusal is a timer beside its connection
 //! and holds no worker. This file must not know passwords, nor how one is checked.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,18 +15,8 @@ use crate::config::{
 use crate::handler::{Answer, Context, Peer};
 use crate::http::Response;
 use crate::jobs::{Done, lock};
+use crate::turns::Origin;
 use crate::watch::{Advanced, Descriptor, Ready, Watched};
-
-/// Clients that are counted as one: those of a network, and all that come over Unix sockets, which
-/// as a rule are the clients of one proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Origin(Option<IpAddr>);
-
-impl Origin {
-    pub(super) fn of(peer: &Peer) -> Self {
-        Origin(peer.network())
-    }
-}
 
 /// The wrong passwords of one origin.
 #[derive(Debug)]

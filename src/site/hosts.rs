@@ -6,11 +6,10 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Guard, Names};
 use crate::api;
 use crate::config::{Config, Vhost};
 use crate::error_page::{ErrorForm, error};
-use crate::files::{Docroot, OwnFiles, Root, StaticFiles};
+use crate::files::{Docroot, Root, StaticFiles};
 use crate::handler::{Answer, Context, Handler};
 use crate::http::{Request, Status, target};
 use crate::metrics;
@@ -72,12 +71,11 @@ impl Name {
 }
 
 impl Hosts {
-    /// Opens each folder; `None` when hosts make no difference.
+    /// Opens each folder, which `protect` then gives what it shares with the others; `None` when hosts
+    /// make no difference.
     pub(super) fn open(
         config: &Config,
-        guard: Option<&Arc<Guard>>,
-        names: &Arc<Names>,
-        own: &Arc<OwnFiles>,
+        protect: impl Fn(Docroot) -> Docroot,
     ) -> Result<Option<Hosts>, String> {
         if config.site.vhosts.is_empty() {
             return match config.site.strict_hosts {
@@ -90,8 +88,7 @@ impl Hosts {
             let (hosts, folder) = (vhost.hosts.join(","), vhost.root.display());
             let docroot = Docroot::open(&vhost.root, config.files.clone())
                 .map_err(|why| format!("--vhost '{hosts}={folder}': {why}"))?;
-            let docroot = docroot.guarded(guard).named(names).withholding(own);
-            let root = Arc::new(Root::of(Arc::new(docroot)));
+            let root = Arc::new(Root::of(Arc::new(protect(docroot))));
             for host in &vhost.hosts {
                 // A configuration need not come from the command line, where names are checked.
                 if parse_host(host).as_ref() != Ok(host) {

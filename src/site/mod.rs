@@ -6,7 +6,6 @@
 //! dot segments and double slashes), or another spelling would lead around them. Must not know flags.
 
 mod auth;
-mod checks;
 mod cors;
 mod fields;
 mod guesses;
@@ -18,7 +17,7 @@ mod rules;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::files::{self, Docroot, OwnFiles, Root, StaticFiles};
+use crate::files::{self, Docroot, Listings, OwnFiles, Root, StaticFiles};
 use crate::handler::{Answer, Context, Handler, Router};
 use crate::http::Request;
 use crate::upload;
@@ -49,6 +48,7 @@ pub struct Site {
     areas: Vec<String>,
     uploads: Option<Arc<upload::Desk>>,
     own: Arc<OwnFiles>,
+    listings: Arc<Listings>,
 }
 
 impl Site {
@@ -65,11 +65,11 @@ impl Site {
         let write_guard = write_guard.map(Guard::for_writing).map(Arc::new);
         let write_guards = WriteGuards { guards: [write_guard.clone(), guard.clone()] };
         let takes_uploads = !config.files.uploads.is_empty();
-        let names = Arc::new(Names::of(config));
-        Ok(Site {
-            hosts: Hosts::open(config, guard.as_ref(), &names, &own)?.map(Arc::new),
-            names,
+        let mut site = Site {
+            hosts: None,
+            names: Arc::new(Names::of(config)),
             own,
+            listings: Listings::new(),
             guard,
             write_guard,
             uploads: takes_uploads.then(|| Arc::new(upload::Desk::new(config, write_guards.clone()))),
@@ -78,7 +78,10 @@ impl Site {
             fields: (!config.files.fields.is_empty()).then_some(fields),
             cors: config.site.cors.clone(),
             areas: config.files.uploads.clone(),
-        })
+        };
+        let hosts = Hosts::open(config, |docroot| site.protect(docroot))?;
+        site.hosts = hosts.map(Arc::new);
+        Ok(site)
     }
 
     /// The router with files as its fallback: of the host that is asked for, `files` where that makes no difference;
@@ -155,9 +158,10 @@ impl Site {
         &self.names
     }
 
-    /// The folder with the passwords, own files and names of this site.
+    /// The folder with the passwords, own files, names and bounds of this site.
     pub(crate) fn protect(&self, docroot: Docroot) -> Docroot {
-        docroot.guarded(self.guard.as_ref()).named(&self.names).withholding(&self.own)
+        let docroot = docroot.guarded(self.guard.as_ref()).named(&self.names).withholding(&self.own);
+        docroot.listed_by(&self.listings)
     }
 
     /// The operator's own files, which nobody is given.

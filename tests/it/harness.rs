@@ -233,6 +233,14 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
+    /// The most bytes of memory that were resident at any time.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).unwrap();
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line about the peak");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// Processor time of all its threads up to now.
     pub(crate) fn cpu(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process.0.id())).unwrap();
@@ -242,6 +250,14 @@ impl Server {
             text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0)
         });
         Duration::from_nanos(nanoseconds.sum())
+    }
+
+    /// Processor time of the process up to now, in hundredths of a second. Other than [`Server::cpu`]
+    /// this includes threads that have ended.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.0.id())).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+        fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
     }
 
     /// Open descriptors.

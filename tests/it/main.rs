@@ -46,6 +46,7 @@ mod life;
 mod limits;
 mod links;
 mod listing;
+mod listing_flood;
 mod live;
 mod log;
 mod memory;

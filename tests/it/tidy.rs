@@ -96,6 +96,7 @@ const LAYERS: [&[&str]; 6] = [
         "site",
         "spool",
         "temporary",
+        "turns",
         "upload",
         "watch",
     ],

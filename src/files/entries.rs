@@ -1,0 +1,197 @@
+//! The entries of a folder for a listing: read, counted while they are read, and sorted.
+//!
+//! The names are kept in one run of bytes with a small row each, so a hundred thousand entries are a
+//! few megabytes and not a hundred thousand allocations. Blocks: for worker threads only. This file
+//! must not know how a listing is presented.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+
+use super::budget::{Held, Spent};
+use super::disk::{Docroot, Reach, Trouble, file_type, stat};
+use super::location::Location;
+use super::own::Inode;
+use crate::pages::{Kind, SortBy};
+use crate::readme;
+
+/// One entry: the place of its name, and what is shown of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    name_at: u32,
+    name_len: u16,
+    pub(super) kind: Kind,
+    pub(super) size: u64,
+    pub(super) modified_secs: u64,
+}
+
+/// A directory's entries, compact.
+#[derive(Debug)]
+pub(super) struct Entries {
+    names: Vec<u8>,
+    pub(super) rows: Vec<Entry>,
+    /// Names looked at, found or not.
+    pub(super) looked: usize,
+    pub(super) truncated: bool,
+    /// The name of the best README, and how good that is.
+    pub(super) readme: Option<(u8, Vec<u8>)>,
+    /// The memory of all that.
+    pub(super) held: Held,
+}
+
+/// Why entries were not read.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// The disk, or no descriptors.
+    Trouble(Trouble),
+    /// The memory for names is taken by others.
+    Spent,
+}
+
+impl From<Trouble> for Unread {
+    fn from(trouble: Trouble) -> Self {
+        Unread::Trouble(trouble)
+    }
+}
+
+impl From<rustix::io::Errno> for Unread {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Unread::Trouble(errno.into())
+    }
+}
+
+impl From<Spent> for Unread {
+    fn from(Spent: Spent) -> Self {
+        Unread::Spent
+    }
+}
+
+/// The folder that is listed.
+struct Folder<'a> {
+    fd: &'a OwnedFd,
+    /// The path that was asked for.
+    path: &'a [u8],
+    location: Location,
+}
+
+impl Entries {
+    /// Reads those entries of an open directory, asked for as `path`, whose names contain `query`,
+    /// which is in lower case. Their memory is counted in `held`.
+    pub(super) fn read(
+        docroot: &Docroot,
+        directory: &OwnedFd,
+        path: &[u8],
+        query: &str,
+        entries_max: usize,
+        held: Held,
+    ) -> Result<Entries, Unread> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(directory, ".", flags, Mode::empty())?;
+        let location = docroot.judge(directory, &stat(directory)?, path).map_err(Trouble::from)?.location;
+        let folder = Folder { fd: directory, path, location };
+        let mut entries = Entries::none(held);
+        for entry in Dir::new(fd)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            // Dotfiles are not served, `.` and `..` are not entries.
+            if name.starts_with(b".") {
+                continue;
+            }
+            if entries.looked == entries_max {
+                entries.truncated = true;
+                break;
+            }
+            let is_found = contains(name, query);
+            if !is_found && entry.file_type() != FileType::Symlink {
+                entries.looked += 1;
+                continue;
+            }
+            let Some((kind, size, modified_secs)) = look(docroot, &folder, name, entry.file_type()) else {
+                continue;
+            };
+            entries.looked += 1;
+            if is_found {
+                entries.note_readme(name, kind);
+                entries.push(name, kind, size, modified_secs)?;
+            }
+        }
+        entries.held.fit(&mut entries.names);
+        entries.held.fit(&mut entries.rows);
+        Ok(entries)
+    }
+
+    fn none(held: Held) -> Self {
+        let (names, rows) = (Vec::new(), Vec::new());
+        Entries { names, rows, looked: 0, truncated: false, readme: None, held }
+    }
+
+    fn push(&mut self, name: &[u8], kind: Kind, size: u64, modified_secs: u64) -> Result<(), Spent> {
+        // A run of 4 GiB is far beyond any budget, and no name has more than 255 bytes.
+        let name_at = u32::try_from(self.names.len()).map_err(|_| Spent)?;
+        let name_len = u16::try_from(name.len()).map_err(|_| Spent)?;
+        self.held.reserve(&mut self.names, name.len())?;
+        self.held.reserve(&mut self.rows, 1)?;
+        self.names.extend_from_slice(name);
+        self.rows.push(Entry { name_at, name_len, kind, size, modified_secs });
+        Ok(())
+    }
+
+    pub(super) fn name(&self, entry: &Entry) -> &[u8] {
+        let at = entry.name_at as usize;
+        &self.names[at..at + usize::from(entry.name_len)]
+    }
+
+    fn note_readme(&mut self, name: &[u8], kind: Kind) {
+        if let Some((_, rank)) = readme::markup_of(name).filter(|_| kind == Kind::File)
+            && self.readme.as_ref().is_none_or(|(best, known)| (rank, name) < (*best, known))
+        {
+            self.readme = Some((rank, name.to_vec()));
+        }
+    }
+
+    pub(super) fn sort(&mut self, by: SortBy, descending: bool) {
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.sort_unstable_by(|a, b| {
+            // Directories stay in front whatever is asked for; equal ones go by name.
+            let folders = (b.kind == Kind::Directory).cmp(&(a.kind == Kind::Directory));
+            let by_name = || self.name(a).cmp(self.name(b));
+            let asked = match by {
+                SortBy::Name => by_name(),
+                SortBy::Size => a.size.cmp(&b.size).then_with(by_name),
+                SortBy::Modified => a.modified_secs.cmp(&b.modified_secs).then_with(by_name),
+            };
+            folders.then(if descending { asked.reverse() } else { asked })
+        });
+        self.rows = rows;
+    }
+}
+
+/// Whether a name contains the text, upper and lower case being the same.
+fn contains(name: &[u8], lower: &str) -> bool {
+    lower.is_empty() || String::from_utf8_lossy(name).to_lowercase().contains(lower)
+}
+
+/// What is shown of one entry; `None` for what is not served anyway: links that lead out, and what
+/// went away.
+fn look(docroot: &Docroot, folder: &Folder<'_>, name: &[u8], known: FileType) -> Option<(Kind, u64, u64)> {
+    let stat = if known == FileType::Symlink {
+        let full = [folder.path, name].concat();
+        let name = full.strip_prefix(b"/").unwrap_or(&full);
+        let target = docroot.open_beneath(name, Reach::OnDisk).ok()?;
+        let stat = stat(&target).ok()?;
+        docroot.judge(&target, &stat, &full).ok()?;
+        stat
+    } else {
+        let stat = rustix::fs::statx(folder.fd, name, AtFlags::SYMLINK_NOFOLLOW, Inode::MASK).ok()?;
+        if docroot.is_own_entry(&folder.location, name, &stat) {
+            return None;
+        }
+        stat
+    };
+    let kind = match file_type(&stat) {
+        FileType::Directory => Kind::Directory,
+        FileType::RegularFile => Kind::File,
+        _ => Kind::Other,
+    };
+    Some((kind, stat.stx_size, u64::try_from(stat.stx_mtime.tv_sec).unwrap_or(0)))
+}

@@ -1,0 +1,269 @@
+//! Tasks that wait for a worker, in an order that is fair to the clients that caused them.
+//!
+//! A password check takes a worker some 50 ms and the listing of a long folder more, so a client that
+//! asks for many fills the queue. Origins therefore take turns, and a full queue drops the last task
+//! of the origin that has most in it: a flood from one address delays a request from another by one
+//! task. This file must not know the tasks.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use crate::handler::Peer;
+use crate::jobs::{Errands, Lane, lock};
+
+/// A task for a worker.
+pub(crate) trait Task: Send + 'static {
+    /// The workers for it.
+    const LANE: Lane;
+
+    /// Returns false if nobody waits for its result any more.
+    fn is_wanted(&self) -> bool;
+
+    /// Does the task, on a worker.
+    fn run(self);
+}
+
+/// Clients that are counted as one: those of a network, and all that come over Unix sockets, which
+/// as a rule are the clients of one proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin(Option<IpAddr>);
+
+impl Origin {
+    pub(crate) fn of(peer: &Peer) -> Self {
+        Origin(peer.network())
+    }
+}
+
+/// The queue.
+#[derive(Debug)]
+pub(crate) struct Turns<T> {
+    queue: Mutex<Queue<T>>,
+    /// Tasks that may wait.
+    tasks_max: usize,
+}
+
+#[derive(Debug)]
+struct Queue<T> {
+    waiting: Vec<Waiting<T>>,
+    /// The turn of the task that was taken last.
+    turn: u64,
+    /// Workers that were called and have not taken a task yet.
+    called: usize,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    origin: Origin,
+    /// Each origin has one task in each turn.
+    turn: u64,
+    task: T,
+}
+
+/// The outcome of adding a task.
+#[derive(Debug)]
+struct Pushed<T> {
+    /// Tasks that have no place any more, perhaps the new one. The caller drops them without a lock.
+    dropped: Vec<T>,
+    /// A worker has to be called to take a task.
+    calls: bool,
+}
+
+impl<T: Task> Turns<T> {
+    /// Has a task done when its turn comes. A task that has no place in the queue is dropped: this one,
+    /// or another.
+    pub(crate) fn submit(self: &Arc<Self>, origin: Origin, task: T, errands: &Arc<dyn Errands>) {
+        let Pushed { dropped, calls } = self.push(origin, task, T::is_wanted);
+        drop(dropped);
+        if calls {
+            let call = Call(Some(Arc::clone(self)));
+            errands.detach(T::LANE, Box::new(move || call.answer()));
+        }
+    }
+}
+
+/// A worker that was called for the next task.
+struct Call<T>(Option<Arc<Turns<T>>>);
+
+impl<T: Task> Call<T> {
+    fn answer(mut self) {
+        if let Some(task) = self.0.take().and_then(|turns| turns.next()) {
+            task.run();
+        }
+    }
+}
+
+impl<T> Drop for Call<T> {
+    /// No worker came. A task that stayed would wait for ever, so one is given up.
+    fn drop(&mut self) {
+        drop(self.0.take().and_then(|turns| turns.next()));
+    }
+}
+
+impl<T> Turns<T> {
+    /// An empty queue, in which `tasks_max` tasks may wait.
+    pub(crate) fn new(tasks_max: usize) -> Self {
+        Turns { queue: Mutex::new(Queue { waiting: Vec::new(), turn: 0, called: 0 }), tasks_max }
+    }
+
+    /// Adds a task. Those that are not wanted any more make room first.
+    fn push(&self, origin: Origin, task: T, is_wanted: impl Fn(&T) -> bool) -> Pushed<T> {
+        let mut queue = lock(&self.queue);
+        let unwanted = queue.waiting.extract_if(.., |waiting| !is_wanted(&waiting.task));
+        let mut dropped: Vec<T> = unwanted.map(|waiting| waiting.task).collect();
+        let turn = queue.turn_of(origin);
+        queue.waiting.push(Waiting { origin, turn, task });
+        if queue.waiting.len() > self.tasks_max {
+            let last = queue.last_of_most();
+            dropped.push(queue.waiting.remove(last).task);
+        }
+        let calls = queue.called < queue.waiting.len();
+        queue.called += usize::from(calls);
+        Pushed { dropped, calls }
+    }
+
+    /// Gives a task that waits the turn that a new one of `origin` would have, if that is no later.
+    ///
+    /// For a client that needs a task which another has caused already. Without this a flood that
+    /// includes the task would delay that client as well.
+    pub(crate) fn hasten(&self, origin: Origin, is_meant: impl Fn(&T) -> bool) {
+        let mut queue = lock(&self.queue);
+        let turn = queue.turn_of(origin);
+        let meant = queue.waiting.iter_mut().find(|waiting| is_meant(&waiting.task));
+        if let Some(waiting) = meant.filter(|waiting| waiting.origin != origin && turn <= waiting.turn) {
+            (waiting.origin, waiting.turn) = (origin, turn);
+        }
+    }
+
+    /// The next task, for a worker that was called.
+    fn next(&self) -> Option<T> {
+        let mut queue = lock(&self.queue);
+        queue.called = queue.called.saturating_sub(1);
+        // The first of the lowest turn: they stand in the order in which they came.
+        let at = (0..queue.waiting.len()).min_by_key(|&at| queue.waiting[at].turn)?;
+        let next = queue.waiting.remove(at);
+        queue.turn = next.turn;
+        Some(next.task)
+    }
+}
+
+impl<T> Queue<T> {
+    /// The turn of a new task of `origin`.
+    fn turn_of(&self, origin: Origin) -> u64 {
+        1 + self.of(origin).map(|waiting| waiting.turn).max().unwrap_or(self.turn)
+    }
+
+    fn of(&self, origin: Origin) -> impl Iterator<Item = &Waiting<T>> {
+        self.waiting.iter().filter(move |waiting| waiting.origin == origin)
+    }
+
+    /// The place of the last task of the origin that has most of them; of several, of the one that
+    /// came last.
+    fn last_of_most(&self) -> usize {
+        let by_count = |&at: &usize| (self.of(self.waiting[at].origin).count(), at);
+        (0..self.waiting.len()).max_by_key(by_count).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TASKS_MAX: usize = 64;
+
+    fn origin(last: u8) -> Origin {
+        Origin::of(&Peer::V4([192, 0, 2, last], 1))
+    }
+
+    /// All of them in the order in which workers take them.
+    fn order(turns: &Turns<(u8, u32)>) -> Vec<(u8, u32)> {
+        std::iter::from_fn(|| turns.next()).collect()
+    }
+
+    fn push(turns: &Turns<(u8, u32)>, from: u8, number: u32) -> Pushed<(u8, u32)> {
+        turns.push(origin(from), (from, number), |_| true)
+    }
+
+    #[test]
+    fn origins_take_turns() {
+        let turns = Turns::new(TASKS_MAX);
+        for number in 0..4 {
+            push(&turns, 1, number);
+        }
+        push(&turns, 2, 0);
+        push(&turns, 3, 0);
+        push(&turns, 2, 1);
+        assert_eq!(order(&turns), [(1, 0), (2, 0), (3, 0), (1, 1), (2, 1), (1, 2), (1, 3)]);
+        // An origin that comes late is not behind those that were there before, nor ahead of all.
+        for number in 0..3 {
+            push(&turns, 1, number);
+        }
+        assert_eq!(turns.next(), Some((1, 0)));
+        push(&turns, 4, 0);
+        assert_eq!(order(&turns), [(1, 1), (4, 0), (1, 2)]);
+    }
+
+    #[test]
+    fn a_full_queue_drops_the_last_of_the_origin_that_has_most() {
+        let turns = Turns::new(TASKS_MAX);
+        let most = u32::try_from(TASKS_MAX).unwrap();
+        for number in 0..most {
+            assert!(push(&turns, 1, number).dropped.is_empty());
+        }
+        assert_eq!(push(&turns, 1, most).dropped, [(1, most)], "the flood itself");
+        assert_eq!(push(&turns, 2, 0).dropped, [(1, most - 1)], "a login from elsewhere");
+        assert_eq!(push(&turns, 3, 0).dropped, [(1, most - 2)]);
+        let order = order(&turns);
+        assert_eq!((order.len(), &order[..3]), (TASKS_MAX, &[(1, 0), (2, 0), (3, 0)][..]));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_makes_room() {
+        let turns = Turns::new(TASKS_MAX);
+        for number in 0..3 {
+            push(&turns, 1, number);
+        }
+        let pushed = turns.push(origin(2), (2, 0), |task| *task != (1, 1));
+        assert_eq!(pushed.dropped, [(1, 1)]);
+        assert_eq!(order(&turns), [(1, 0), (2, 0), (1, 2)]);
+    }
+
+    #[test]
+    fn there_is_a_call_for_each_task_and_no_more() {
+        let turns = Turns::new(TASKS_MAX);
+        let calls = |from, number| push(&turns, from, number).calls;
+        assert!(calls(1, 0) && calls(1, 1));
+        assert_eq!(turns.next(), Some((1, 0)));
+        assert!(calls(1, 2));
+        let full = u32::try_from(TASKS_MAX).unwrap();
+        let called = (3..10 * full).filter(|&number| calls(1, number)).count();
+        assert_eq!(called, TASKS_MAX - 2);
+        // What is dropped leaves a call behind, which the next task takes.
+        let pushed = turns.push(origin(1), (1, 0), |_| false);
+        assert!(pushed.dropped.len() == TASKS_MAX && !pushed.calls);
+    }
+
+    #[test]
+    fn a_task_that_another_origin_needs_too_takes_the_earlier_turn() {
+        let turns = Turns::new(TASKS_MAX);
+        for number in 0..4 {
+            push(&turns, 1, number);
+        }
+        turns.hasten(origin(2), |task| *task == (1, 3));
+        turns.hasten(origin(1), |task| *task == (1, 2));
+        turns.hasten(origin(2), |task| *task == (9, 9));
+        assert_eq!(order(&turns), [(1, 0), (1, 3), (1, 1), (1, 2)]);
+        // It is of that origin from then on, so it does not go with the flood.
+        for number in 0..u32::try_from(TASKS_MAX).unwrap() {
+            push(&turns, 1, number);
+        }
+        turns.hasten(origin(2), |task| *task == (1, 63));
+        assert_eq!(push(&turns, 3, 0).dropped, [(1, 62)]);
+        // Nobody is delayed.
+        let turns = Turns::new(TASKS_MAX);
+        push(&turns, 1, 0);
+        push(&turns, 2, 0);
+        push(&turns, 2, 1);
+        turns.hasten(origin(2), |task| *task == (1, 0));
+        assert_eq!(order(&turns), [(1, 0), (2, 0), (2, 1)]);
+    }
+}
