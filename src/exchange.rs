@@ -578,7 +578,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         match answer {
             // Nearly all of them end here.
             Some(Answer::Now(response)) => self.respond(response),
-            other => self.carry_out(other, Some(request)),
+            other => self.carry_out(other),
         }
         self.keep_extra();
         // The next one may have been sent after it.
@@ -633,7 +633,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
     }
 
     /// Carries an answer out, step by step, until it is queued or waits for something. `None` is a panic.
-    fn carry_out(&mut self, mut answer: Option<Answer>, request: Option<&Request<'_>>) {
+    fn carry_out(&mut self, mut answer: Option<Answer>) {
         // While it lasts the client may go on without us: truncated, timed out, refused.
         while self.client.conn.is_owed() {
             answer = match answer {
@@ -662,11 +662,6 @@ impl<'a, O: Observer> Exchange<'a, O> {
                     }
                     self.call(|cx| sink.finish(cx))
                 }
-                Some(Answer::File(file)) => match request {
-                    Some(request) => self.call(|cx| files::serve(&file, request, cx)),
-                    // A job's `Then` has no request to judge the file by; it answers with a response.
-                    None => None,
-                },
             };
         }
     }
@@ -782,7 +777,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
                         self.note_pace(piece.len());
                         self.hold_pace(&*sink);
                         let answer = self.call(|cx| sink.drain(cx));
-                        self.carry_out(answer, None);
+                        self.carry_out(answer);
                     }
                     Some(Sunk::Refuse(response)) => self.respond(response),
                     None => self.respond(failed().closing()),
@@ -824,7 +819,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
             }
             Task::Sinking(sink) => self.call(|cx| sink.finish(cx)),
         };
-        self.carry_out(answer, None);
+        self.carry_out(answer);
         self.keep_extra();
     }
 
@@ -854,14 +849,14 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 self.work().task = Task::Nothing;
                 self.fetch_extra();
                 let answer = self.call(then);
-                self.carry_out(answer, None);
+                self.carry_out(answer);
                 self.keep_extra();
             }
             Done::Panicked => {
                 self.driver.observer.panicked();
                 self.work().task = Task::Nothing;
                 self.fetch_extra();
-                self.carry_out(None, None);
+                self.carry_out(None);
             }
         }
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::config::Limits;
 use crate::conn_id::ConnId;
 use crate::error_page;
-use crate::files::{FileAnswer, Files};
+use crate::files::Files;
 use crate::http::headers::{How, is_repeated};
 use crate::http::refusal::Refusal;
 use crate::http::response::Author;
@@ -53,8 +53,6 @@ pub enum Answer {
     },
     /// After its content has gone into this sink, piece by piece.
     Sink(Box<dyn BodySink>),
-    /// With a file of a docroot; the driver's file cache carries it out.
-    File(FileAnswer),
 }
 
 impl std::fmt::Debug for Answer {
@@ -64,7 +62,6 @@ impl std::fmt::Debug for Answer {
             Answer::Later(ticket) => write!(f, "Later({ticket:?})"),
             Answer::Collect { bytes_max, .. } => write!(f, "Collect({bytes_max})"),
             Answer::Sink(_) => f.write_str("Sink"),
-            Answer::File(_) => f.write_str("File"),
         }
     }
 }

@@ -8,10 +8,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::call::{Away, Call, Params, Place};
-use crate::config::{CONTENT_BYTES_MAX, Limits};
+use crate::config::CONTENT_BYTES_MAX;
 use crate::conn_id::ConnId;
 use crate::error_page::{ErrorForm, error, over, text_error};
-use crate::files;
 use crate::handler::{Answer, Context, Handler, Now, Peer, method_not_allowed};
 use crate::http::request::{Content, KeptHead};
 use crate::http::target::normalize;
@@ -426,7 +425,7 @@ impl Task {
                                 self.call(request, &content, cx.now(), cx.id(), cx.peer(), cx)
                             };
                             let answer = head.with(&limits, call);
-                            settle(answer, &head, &limits, cx)
+                            answer.unwrap_or_else(lost)
                         }
                     }),
                 }
@@ -442,7 +441,7 @@ impl Task {
         let (now, id, away) = (cx.now(), cx.id(), Away::of(cx));
         cx.job_then(move || {
             let answer = head.with(&limits, |request| self.call(request, &content, now, id, &peer, &away));
-            let then: Then = Box::new(move |cx| settle(answer, &head, &limits, cx));
+            let then: Then = Box::new(move |_| answer.unwrap_or_else(lost));
             then
         })
     }
@@ -461,16 +460,9 @@ impl Task {
     }
 }
 
-/// An answer made from a kept head. A file is served here: the driver no longer has the request to judge it by.
-fn settle(answer: Option<Answer>, head: &KeptHead, limits: &Limits, cx: &mut Context<'_>) -> Answer {
-    let lost = || text_error(Status::INTERNAL_SERVER_ERROR, "the request was lost").into();
-    match answer {
-        Some(Answer::File(file)) => {
-            head.with(limits, |request| files::serve(&file, request, cx)).unwrap_or_else(lost)
-        }
-        Some(answer) => answer,
-        None => lost(),
-    }
+/// The answer to a request whose head was kept and could not be read again.
+fn lost() -> Answer {
+    text_error(Status::INTERNAL_SERVER_ERROR, "the request was lost").into()
 }
 
 #[cfg(test)]

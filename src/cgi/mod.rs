@@ -26,7 +26,6 @@ use crate::jobs::{Then, Waker};
 use crate::pace::LeastRate;
 use crate::places::{Places, Taken};
 use crate::shortage;
-use crate::site::answer_here;
 use crate::spool::{self, Beside, Spool, Spooled};
 use environment::Facts;
 use process::{Children, Pipes, Process};
@@ -313,7 +312,7 @@ fn refer(
     }
     cx.start_over(redirects + 1);
     let head = head.with(limits, |request| KeptHead::as_get(request, target))?;
-    head.with(limits, |request| answer_here(top, request, cx))
+    head.with(limits, |request| top.handle(request, cx))
 }
 
 /// Takes content before the program is started: all of it, or the first part if it is long and its

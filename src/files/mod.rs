@@ -1,8 +1,9 @@
 //! Files of a docroot: found beneath it, kept fresh in memory, sent.
 //!
-//! The only code that touches the disk. A handler decides *that* a file is the answer ([`FileAnswer`]); the
-//! driver's own cache carries it out, so handlers hold no lock. What might block (a cold directory entry, a cold
-//! page, a listing) is not done here but handed to the job pool, and the loop goes on.
+//! [`StaticFiles`] is the handler that serves them. The cache belongs to the driver, and a handler
+//! borrows it for a request through its [`Context`], so handlers hold no lock. Work that might block
+//! (a cold directory entry, a cold page, a listing) is a job. Uploads, CGI programs, logs and spooled
+//! content touch the disk as well, elsewhere.
 
 mod archive;
 mod budget;
@@ -234,20 +235,6 @@ impl Meta {
     }
 }
 
-/// The decision that a file of this docroot answers the request.
-#[derive(Debug, Clone)]
-pub struct FileAnswer {
-    docroot: Arc<Docroot>,
-}
-
-impl FileAnswer {
-    /// The file that the request's path names beneath `docroot`.
-    #[must_use]
-    pub fn beneath(docroot: Arc<Docroot>) -> Self {
-        FileAnswer { docroot }
-    }
-}
-
 /// A handler that serves a folder, and the one that takes its name later.
 #[derive(Debug, Clone)]
 pub struct StaticFiles {
@@ -335,11 +322,6 @@ impl Files {
     pub(crate) fn sweep(&mut self, now: Instant) {
         self.with(|cache| cache.sweep(now));
     }
-}
-
-/// Carries out a [`FileAnswer`]: from the cache, from the disk if that will not block, else through a job.
-pub(crate) fn serve(file: &FileAnswer, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-    serve_from(&file.docroot, request, cx)
 }
 
 fn serve_from(docroot: &Arc<Docroot>, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {

@@ -3,7 +3,7 @@
 //! ```text
 //! Reading:  Idle -> Head -> Body(BodyDecoder) -> Done -> Idle      in order
 //!           Discard(BodyDecoder)   Lingering   Closed
-//! Writing:  Idle -> Owed -> Body(BodyEncoder) -> Done -> Idle      Closed
+//! Writing:  Idle -> Owed -> Body(BodyEncoder) -> Done -> Idle      Broken(BodyEncoder)
 //! Persistence: KeepAlive | Close(CloseReason)                      never back
 //! ```
 //!

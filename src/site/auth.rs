@@ -14,7 +14,6 @@ use base64::Engine as _;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use super::answer_here;
 use super::guesses::{Guesses, Penalty};
 use crate::api;
 use crate::coalesce::{Coalesced, Unmade, Work};
@@ -104,7 +103,7 @@ fn judge(
     match guard.recall(&attempt, looked, cx.now()) {
         Recalled::Right => {
             welcome(&attempt.credentials, cx);
-            answer_here(&**inner, request, cx)
+            inner.handle(request, cx)
         }
         Recalled::Wrong => guard.refuse_guess(attempt.scope, request, cx),
         Recalled::Stale => look_first(guard, inner, attempt, request, cx),
@@ -161,7 +160,7 @@ fn check(
         let answer = head.with(&limits, |request| match verdict {
             Ok(true) => {
                 welcome(&credentials, cx);
-                answer_here(&*inner, request, cx)
+                inner.handle(request, cx)
             }
             Ok(false) => guard.refuse_guess(scope, request, cx),
             Err(Unmade::Lost | Unmade::TooMany) => {

@@ -17,7 +17,7 @@ mod rules;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::files::{self, Docroot, Listings, OwnFiles, Root, StaticFiles};
+use crate::files::{Docroot, Listings, OwnFiles, Root, StaticFiles};
 use crate::handler::{Answer, Context, Handler, Router};
 use crate::http::Request;
 use crate::upload;
@@ -182,14 +182,5 @@ struct Shared(Arc<dyn Handler>);
 impl Handler for Shared {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
         self.0.handle(request, cx)
-    }
-}
-
-/// Has `inner` answer where the request is not the one that the driver holds, but a copy kept for a job or one with
-/// another target. A file is then served here: the driver could not judge it.
-pub(crate) fn answer_here(inner: &dyn Handler, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-    match inner.handle(request, cx) {
-        Answer::File(file) => files::serve(&file, request, cx),
-        answer => answer,
     }
 }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, utf8_percent_encode};
 
-use super::answer_here;
 use super::hosts::check_ascii;
 use super::pattern::{Pattern, Subject, WILDCARDS_MAX};
 use crate::config::{PATH_BYTES_MAX, RULES_FILE_BYTES_MAX};
@@ -54,7 +53,7 @@ impl Handler for Ruled {
             Verdict::Rewritten(target) => {
                 let limits = cx.limits().clone();
                 KeptHead::with_target(request, &target)
-                    .with(&limits, |request| answer_here(&*self.rewritten, request, cx))
+                    .with(&limits, |request| self.rewritten.handle(request, cx))
                     // It was sound before; only its length may not be any more.
                     .unwrap_or_else(|| {
                         error(Status::URI_TOO_LONG, "the path became too long", error_form).into()
