@@ -18,8 +18,8 @@ pub use exit::Exit;
 
 use crate::cgi::{parse_folder, parse_variable};
 use crate::config::{
-    AllowedHost, AuthRule, Bind, CgiFolder, CgiOptions, Config, FIELDS_CEILING, FieldRule, FileOptions,
-    Limits, LogFormat, LogTarget, Model, SiteOptions, Symlinks, TIMEOUT_MAX, Timeouts, TypeRule,
+    AllowedHost, AuthRule, Bind, CgiFolder, CgiOptions, Config, EtagFrom, FIELDS_CEILING, FieldRule,
+    FileOptions, Limits, LogFormat, LogTarget, Model, SiteOptions, Symlinks, TIMEOUT_MAX, Timeouts, TypeRule,
     UPLOAD_BYTES_MAX, Vhost,
 };
 use crate::files::parse_type_rule;
@@ -514,6 +514,11 @@ struct FileArgs {
     #[arg(long, value_name = "N", value_parser = count::<0, 100_000>, env = "WHIRLIGIG_MAX_COMPRESSORS")]
     #[arg(default_value_t = FileOptions::default().compressors_max, hide_env = true, hide_short_help = true)]
     max_compressors: usize,
+    /// What entity-tags are made of: content (size and modification time beyond 32 KiB), which is
+    /// equal on all nodes, or change-time
+    #[arg(long, value_name = "WHICH", hide_possible_values = true, hide_short_help = true)]
+    #[arg(value_enum, default_value_t = FileOptions::default().etag, env = "WHIRLIGIG_ETAG", hide_env = true)]
+    etag: EtagFrom,
     /// Charset of texts that declare no other, or off
     #[arg(long, value_name = "NAME", value_parser = charset, env = "WHIRLIGIG_CHARSET", hide_env = true)]
     #[arg(default_value_t = Charset(FileOptions::default().charset), hide_short_help = true)]
@@ -704,6 +709,7 @@ fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Res
             precompressed: !args.files.no_precompressed,
             compress_level: args.files.compress.0,
             compressors_max: args.files.max_compressors,
+            etag: args.files.etag,
             charset: args.files.charset.0.clone(),
             types: args.files.mime.clone(),
             clean_urls: args.files.clean_urls,

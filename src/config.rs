@@ -424,6 +424,17 @@ pub enum FieldScope {
     Found,
 }
 
+/// The origin of a file's entity-tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EtagFrom {
+    /// A digest of the bytes up to 32 KiB; of size and modification time beyond. Equal on all nodes
+    /// that have the same file.
+    Content,
+    /// A digest of size, inode and change time. Another one after each copy and each change of
+    /// permissions, and never the same for two versions.
+    ChangeTime,
+}
+
 /// A media type for the files with an extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeRule {
@@ -469,6 +480,8 @@ pub struct FileOptions {
     pub live_reload: bool,
     /// Field lines by path; of those that say the same field the last one counts.
     pub fields: Vec<FieldRule>,
+    /// The origin of entity-tags.
+    pub etag: EtagFrom,
     /// The charset of texts that declare no other; `None` states none.
     pub charset: Option<String>,
     /// Media types by extension, in place of the server's own; of several for one extension the last
@@ -514,6 +527,7 @@ impl Default for FileOptions {
             error_pages: Vec::new(),
             live_reload: false,
             fields: Vec::new(),
+            etag: EtagFrom::Content,
             charset: Some("utf-8".to_owned()),
             types: Vec::new(),
             withheld: Vec::new(),

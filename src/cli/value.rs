@@ -3,7 +3,7 @@
 //! Text in, a value or the reason why it is none out; and back, as `--help` shows a default. This file must not
 //! know which flag takes what.
 
-use crate::config::{Bind, LogFormat, Model, Symlinks, TIMEOUT_MAX};
+use crate::config::{Bind, EtagFrom, LogFormat, Model, Symlinks, TIMEOUT_MAX};
 use crate::files::check_charset;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -53,6 +53,19 @@ impl ValueEnum for Symlinks {
             Symlinks::Inside => "inside",
             Symlinks::No => "no",
             Symlinks::All => "all",
+        }))
+    }
+}
+
+impl ValueEnum for EtagFrom {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[EtagFrom::Content, EtagFrom::ChangeTime]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            EtagFrom::Content => "content",
+            EtagFrom::ChangeTime => "change-time",
         }))
     }
 }

@@ -26,6 +26,12 @@ pub(crate) struct Forms {
 }
 
 impl Forms {
+    /// When the first of their tags becomes a strong one, in time since 1970, if any does.
+    fn settles(&self) -> Option<Duration> {
+        let coded = self.siblings.as_ref().and_then(|siblings| siblings.settles());
+        self.original.meta.tag.settles.into_iter().chain(coded).min()
+    }
+
     /// What they cost the cache, in bytes.
     fn cost(&self) -> usize {
         self.original.cost() + self.siblings.as_ref().map_or(0, |siblings| siblings.cost())
@@ -37,6 +43,9 @@ struct Entry {
     key: (usize, Box<[u8]>),
     file: Arc<CachedFile>,
     checked: Checked,
+    /// When it has to be read anew although nothing changes: a weak tag becomes a strong one, and that
+    /// stands in the prepared head.
+    settles: Option<Instant>,
     /// Its coded forms, once somebody asked for one.
     siblings: Option<(Arc<Siblings>, Checked)>,
     used: bool,
@@ -56,6 +65,12 @@ struct Checked {
 impl Checked {
     fn new(at: Instant, trusted_for: Duration, writes: usize) -> Self {
         Checked { at, until: at.checked_add(trusted_for), writes }
+    }
+
+    /// Trusted no longer than until `end`, if there is one.
+    fn until(self, end: Option<Instant>) -> Self {
+        let until = self.until.into_iter().chain(end).min();
+        Checked { until, ..self }
     }
 
     fn is_due(&self, asked_by: Instant, writes: usize) -> bool {
@@ -113,11 +128,12 @@ impl FileCache {
         // A check must not be older than it claims: both are read before it.
         let writes = docroot.writes();
         if entry.checked.is_due(asked_by, writes) {
-            if !docroot.is_unchanged(path, b"", &entry.file.meta) {
+            let has_settled = entry.settles.is_some_and(|at| now >= at);
+            if has_settled || !docroot.is_unchanged(path, b"", &entry.file.meta) {
                 self.remove(place);
                 return None;
             }
-            entry.checked = Checked::new(now, self.trusted_for, writes);
+            entry.checked = Checked::new(now, self.trusted_for, writes).until(entry.settles);
         }
         entry.used = true;
         let mut siblings = None;
@@ -153,10 +169,13 @@ impl FileCache {
         let key = (docroot.number, Box::from(path));
         // What had been written is not known of the moment it was read, so the next look asks the disk.
         let checked = Checked::new(now.mono, self.trusted_for, usize::MAX);
+        let settles = forms.settles().map(|at| at.saturating_sub(now.wall));
+        let settles = settles.and_then(|left| now.mono.checked_add(left));
         let entry = Entry {
             key,
             file: Arc::clone(&forms.original),
             checked,
+            settles,
             siblings: forms.siblings.clone().map(|siblings| (siblings, checked)),
             used: true,
         };

@@ -79,7 +79,7 @@ fn has_short_name(docroot: &Docroot, page: &[u8], reach: Reach) -> Result<bool, 
     if is_long(name) {
         return Ok(false);
     }
-    match docroot.find(name, reach) {
+    match docroot.peek(name, reach) {
         Ok(Found::WithoutSlash(_)) => Ok(!has_index(docroot, name, reach)?),
         Err(Trouble::NotFound) => Ok(true),
         Ok(Found::File(_) | Found::Directory(..)) | Err(Trouble::Forbidden | Trouble::Unknown) => Ok(false),
@@ -89,7 +89,7 @@ fn has_short_name(docroot: &Docroot, page: &[u8], reach: Reach) -> Result<bool, 
 
 /// Whether the folder at `path`, which has no slash at its end, has an index.
 fn has_index(docroot: &Docroot, path: &[u8], reach: Reach) -> Result<bool, Trouble> {
-    match docroot.find(&[path, b"/"].concat(), reach) {
+    match docroot.peek(&[path, b"/"].concat(), reach) {
         Ok(Found::File(_)) | Err(Trouble::Forbidden | Trouble::Unknown) => Ok(true),
         Ok(Found::Directory(..) | Found::WithoutSlash(_)) | Err(Trouble::NotFound) => Ok(false),
         Err(trouble @ (Trouble::Cold | Trouble::Exhausted | Trouble::Io(_))) => Err(trouble),

@@ -6,6 +6,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flate2::{Compression, write::GzEncoder};
 
@@ -55,13 +56,14 @@ impl Siblings {
         path: &[u8],
         original: &CachedFile,
         reach: Reach,
+        wall: Duration,
     ) -> Result<Self, Trouble> {
         let were_sought = docroot.options.precompressed && original.compressible != Compressible::No;
         let mut siblings =
             Siblings { were_sought, stamps: [None; 3], files: [None, None, None], gzipped: None };
         if were_sought {
             for coding in Coding::ALL {
-                match docroot.find_coded(path, coding, original, reach) {
+                match docroot.find_coded(path, coding, original, reach, wall) {
                     Ok((stamp, file)) => {
                         siblings.stamps[coding as usize] = Some(stamp);
                         siblings.files[coding as usize] =
@@ -91,6 +93,11 @@ impl Siblings {
     /// Whether the original is all there is.
     fn has_none(&self) -> bool {
         self.files.iter().chain([&self.gzipped]).all(Option::is_none)
+    }
+
+    /// When the first of their tags becomes a strong one, if any does.
+    pub(super) fn settles(&self) -> Option<Duration> {
+        self.files.iter().flatten().filter_map(|file| file.meta.tag.settles).min()
     }
 
     /// What they cost the cache, in bytes.

@@ -11,20 +11,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::{Errno, ReadWriteFlags};
-use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
 use super::location::{self, Location};
 use super::own::Inode;
 use super::root::{self, Identity};
+use super::tag::{self, Tag};
 use super::types::{ContentType, Types};
 use super::verdict::{Shown, Withheld};
 use super::{CachedFile, Coded, Content, Listings, Meta, OwnFiles, coding, fingerprint};
-use crate::config::{FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
+use crate::config::{EtagFrom, FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
 use crate::http::negotiate::Coding;
 use crate::http::response::OpenFile;
 use crate::http::{Request, Response};
@@ -100,8 +98,8 @@ impl From<Errno> for Trouble {
 pub(crate) struct Stamp {
     pub(super) inode: Inode,
     pub(crate) size: u64,
-    modified: (i64, u32),
-    changed: (i64, u32),
+    pub(super) modified: (i64, u32),
+    pub(super) changed: (i64, u32),
 }
 
 impl Stamp {
@@ -133,16 +131,6 @@ impl Stamp {
     pub(crate) fn is_too_young(&self, wall: Duration) -> bool {
         let changed = Duration::new(u64::try_from(self.changed.0).unwrap_or(0), self.changed.1);
         wall < changed + SETTLED_AFTER
-    }
-
-    /// A strong validator: the change time is in it, which no one can set back, unlike the modification time. A digest of
-    /// all that, since the inode is nobody's business (CVE-2003-1418); of 96 bits, so no two versions share one.
-    pub(crate) fn etag(&self) -> Vec<u8> {
-        let mut digest = Sha256::new();
-        for part in [self.size, self.inode.number, self.changed.0.cast_unsigned(), self.changed.1.into()] {
-            digest.update(part.to_le_bytes());
-        }
-        format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest.finalize()[..12])).into_bytes()
     }
 }
 
@@ -334,8 +322,13 @@ impl Docroot {
         self.writes.load(Ordering::Acquire)
     }
 
-    /// What `path` names: normalised, beginning with a slash.
-    pub(crate) fn find(&self, path: &[u8], reach: Reach) -> Result<Found, Trouble> {
+    /// The thing that `path` names, to be looked at and not sent: the age of its tag does not matter.
+    pub(super) fn peek(&self, path: &[u8], reach: Reach) -> Result<Found, Trouble> {
+        self.find(path, reach, Duration::ZERO)
+    }
+
+    /// What `path` names, at the time `wall`: normalised, beginning with a slash.
+    pub(crate) fn find(&self, path: &[u8], reach: Reach, wall: Duration) -> Result<Found, Trouble> {
         let name = path.strip_prefix(b"/").unwrap_or(path);
         if self.withholds(path) {
             return Err(Trouble::NotFound);
@@ -347,13 +340,13 @@ impl Docroot {
                 FileType::Directory => match self.judge(&fd, &stat, path) {
                     Ok(Shown { password, .. }) => Ok(Found::WithoutSlash(password)),
                     // A link to a hidden folder: that is not listed, but its index is shown.
-                    Err(Withheld::Hidden) => match self.find(&[path, b"/"].concat(), reach)? {
+                    Err(Withheld::Hidden) => match self.find(&[path, b"/"].concat(), reach, wall)? {
                         Found::File(index) => Ok(Found::WithoutSlash(index.meta.password)),
                         Found::Directory(..) | Found::WithoutSlash(_) => Err(Trouble::NotFound),
                     },
                     Err(why) => Err(why.into()),
                 },
-                FileType::RegularFile => self.load(fd, &stat, path, reach),
+                FileType::RegularFile => self.load(fd, &stat, path, reach, wall),
                 _ => Err(Trouble::NotFound),
             };
         }
@@ -362,7 +355,7 @@ impl Docroot {
             Ok(fd) => {
                 let stat = stat(&fd)?;
                 if file_type(&stat) == FileType::RegularFile {
-                    return self.load(fd, &stat, &index, reach);
+                    return self.load(fd, &stat, &index, reach, wall);
                 }
             }
             Err(Trouble::NotFound) => {}
@@ -428,6 +421,7 @@ impl Docroot {
         stat: &rustix::fs::Statx,
         path: &[u8],
         reach: Reach,
+        wall: Duration,
     ) -> Result<Found, Trouble> {
         let Shown { location, password } = self.judge(&fd, stat, path)?;
         let (stamp, name) = (Stamp::of(stat), location.name());
@@ -442,11 +436,25 @@ impl Docroot {
             Some(media_type) => ContentType { value: media_type.into(), coding: None },
             None => self.types.of_file(media_type, name, &head),
         };
-        let mut meta = Meta::of(stamp, content_type);
+        let tag = self.tag(&fd, &stamp, body.as_deref(), reach, wall)?;
+        let mut meta = Meta::of(stamp, tag, content_type);
         let is_uploaded = self.is_uploaded(path, &location, reach)?;
         meta.headers = Arc::new(self.headers_for(path, name, is_uploaded, &meta.content_type));
         (meta.password, meta.link_target) = (password, link_target(path, &location));
         Ok(Found::File(Arc::new(self.loaded(fd, meta, body))))
+    }
+
+    /// The entity-tag of an open file that looks like `stamp`, at the time `wall`. `body` is its
+    /// content if that was read.
+    pub(crate) fn tag(
+        &self,
+        file: &OwnedFd,
+        stamp: &Stamp,
+        body: Option<&[u8]>,
+        reach: Reach,
+        wall: Duration,
+    ) -> Result<Tag, Trouble> {
+        Tag::of(self.options.etag, (file, stamp), body, reach, wall)
     }
 
     /// The media type that a rule of the operator gives the file that was asked for by `path` and lies
@@ -535,6 +543,7 @@ impl Docroot {
         coding: Coding,
         original: &CachedFile,
         reach: Reach,
+        wall: Duration,
     ) -> Result<(Stamp, Option<CachedFile>), Trouble> {
         let path = file_name(path, coding::suffix(coding));
         let fd = self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), reach)?;
@@ -548,9 +557,14 @@ impl Docroot {
             Err(Withheld::Unknown) => return Err(Trouble::Unknown),
             Ok(_) | Err(_) => return Ok((stamp, None)),
         };
-        let (etag, coded, link_target) = (stamp.etag(), Coded::Beside(coding), link_target(&path, &location));
-        let meta = Meta { stamp, etag, coded, link_target, ..original.meta.clone() };
-        let body = self.read(&fd, &meta.content_type, stamp.size, reach)?;
+        let body = self.read(&fd, &original.meta.content_type, stamp.size, reach)?;
+        let mut tag = self.tag(&fd, &stamp, body.as_deref(), reach, wall)?;
+        if self.options.etag == EtagFrom::Content {
+            // The same bytes without a coding are another representation.
+            tag.value = tag::of_form(&tag.value, coding.name());
+        }
+        let (coded, link_target) = (Coded::Beside(coding), link_target(&path, &location));
+        let meta = Meta { stamp, tag, coded, link_target, ..original.meta.clone() };
         Ok((stamp, Some(self.loaded(fd, meta, body))))
     }
 
@@ -579,7 +593,7 @@ impl Docroot {
         if self.is_reloading(&meta.content_type, meta.stamp.size) {
             body.extend_from_slice(LIVE_TAG);
             // With the script it is another representation: who has it without must not be told that it is the same.
-            meta.etag.splice(meta.etag.len() - 1.., *b"-live\"");
+            meta.tag.value = tag::of_form(&meta.tag.value, "live");
         }
         CachedFile::new(meta, Content::InMemory, &body)
     }
@@ -748,25 +762,6 @@ pub(crate) fn is_hidden(path: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn another_version_has_another_entity_tag_and_none_tells_the_inode() {
-        let stamp =
-            Stamp { inode: Inode::numbered(0xbeef), size: 5, modified: (1, 2), changed: (1_700_000_000, 7) };
-        let tag = String::from_utf8(stamp.etag()).unwrap();
-        assert_eq!((tag.len(), stamp.etag()), (18, tag.clone().into_bytes()));
-        let others = [
-            Stamp { inode: Inode::numbered(0xbef0), ..stamp },
-            Stamp { size: 6, ..stamp },
-            Stamp { changed: (1_700_000_001, 7), ..stamp },
-            Stamp { changed: (1_700_000_000, 8), ..stamp },
-        ];
-        for other in others {
-            assert_ne!(other.etag(), stamp.etag(), "{other:?}");
-        }
-        // What a cache holds stays good over a restart and on the other model.
-        assert_eq!(tag, "\"qtfjSKUEQayKcmBA\"");
-    }
 
     #[test]
     fn what_begins_with_a_dot_is_hidden() {

@@ -19,6 +19,7 @@ mod listing;
 mod location;
 mod own;
 mod root;
+mod tag;
 pub mod types;
 mod verdict;
 pub(crate) mod watch;
@@ -28,7 +29,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::{FileOptions, PATH_BYTES_MAX};
 use crate::error_page::{ErrorForm, error, takes_html, text_error, wants_html};
@@ -59,6 +60,7 @@ pub(crate) use location::{Location, is_reported};
 pub(crate) use own::Inode;
 pub use own::OwnFiles;
 pub use root::Root;
+use tag::Tag;
 use types::{Compressible, ContentType, Types};
 pub(crate) use types::{check_charset, check_media_type, parse_type_rule, type_rule};
 pub(crate) use verdict::Withheld;
@@ -67,7 +69,7 @@ pub(crate) use verdict::Withheld;
 #[derive(Clone, Debug)]
 pub(crate) struct Meta {
     pub(crate) stamp: Stamp,
-    pub(crate) etag: Vec<u8>,
+    pub(crate) tag: Tag,
     pub(crate) content_type: Arc<str>,
     pub(crate) coded: Coded,
     /// Headers that its path brings along, by rules of the operator above all.
@@ -140,7 +142,7 @@ impl CachedFile {
         if let Some(modified) = meta.stamp.last_modified() {
             headers.set("Last-Modified", &fmt_http_date(modified));
         }
-        headers.set("ETag", &meta.etag);
+        headers.set("ETag", &meta.tag.value);
         if compressible != Compressible::No {
             headers.set("Vary", b"Accept-Encoding");
         }
@@ -165,12 +167,12 @@ impl CachedFile {
     }
 
     fn validators(&self) -> Validators<'_> {
-        Validators { etag: &self.meta.etag, modified_secs: self.meta.stamp.last_modified() }
+        Validators { etag: &self.meta.tag.value, modified_secs: self.meta.stamp.last_modified() }
     }
 
     /// What it costs the cache, in bytes.
     pub(crate) fn cost(&self) -> usize {
-        size_of::<Self>() + self.prepared.cost() + self.meta.etag.len()
+        size_of::<Self>() + self.prepared.cost() + self.meta.tag.value.len()
     }
 
     fn is_in_memory(&self) -> bool {
@@ -214,19 +216,18 @@ impl CachedFile {
 
 impl Meta {
     /// Of a file as it is.
-    fn of(stamp: Stamp, content_type: ContentType) -> Meta {
+    fn of(stamp: Stamp, tag: Tag, content_type: ContentType) -> Meta {
         let ContentType { value: content_type, coding } = content_type;
         let coded = coding.map_or(Coded::No, Coded::Itself);
         let (headers, password, link_target) = (Arc::default(), None, None);
-        Meta { stamp, etag: stamp.etag(), content_type, coded, headers, password, link_target }
+        Meta { stamp, tag, content_type, coded, headers, password, link_target }
     }
 
     /// Of the same content, compressed on the fly: another entity-tag, and a weak one, since the bytes are the
     /// compressor's.
     fn compressed(&self) -> Meta {
-        let opaque = self.etag.strip_suffix(b"\"").unwrap_or(&self.etag);
-        let etag = [b"W/", opaque, b"-gz\""].concat();
-        Meta { etag, coded: Coded::Here(Coding::Gzip), ..self.clone() }
+        let tag = Tag { value: tag::weakened(&tag::of_form(&self.tag.value, "gz")), settles: None };
+        Meta { tag, coded: Coded::Here(Coding::Gzip), ..self.clone() }
     }
 
     /// True if parts of it can be sent. What is compressed on the fly has none.
@@ -433,7 +434,7 @@ fn find(
     let found = search(docroot, path, request, Reach::InMemory, |attempt| {
         match cached(docroot, &attempt.path, request, cx) {
             Some(forms) => Ok(Served::File(forms, attempt)),
-            None => look(docroot, attempt, Reach::InMemory, request)
+            None => look(docroot, attempt, Reach::InMemory, request, cx.now().wall)
                 .inspect(|found| keep(docroot, found, cx.now(), cx)),
         }
     });
@@ -540,11 +541,12 @@ fn look<'a>(
     attempt: Attempt<'a>,
     reach: Reach,
     request: &Request<'_>,
+    wall: Duration,
 ) -> Result<Served<'a>, Trouble> {
-    Ok(match docroot.find(&attempt.path, reach)? {
+    Ok(match docroot.find(&attempt.path, reach, wall)? {
         Found::File(original) => {
             let siblings = match accepts_codings(request) {
-                true => Some(Arc::new(Siblings::load(docroot, &attempt.path, &original, reach)?)),
+                true => Some(Arc::new(Siblings::load(docroot, &attempt.path, &original, reach, wall)?)),
                 false => None,
             };
             Served::File(Forms { original, siblings }, attempt)
@@ -573,7 +575,7 @@ fn serve_later(
     let (limits, asked) = (cx.limits().clone(), cx.now());
     cx.job_then(move || {
         let found = head.with(&limits, |request| {
-            let reach = |attempt| look(&docroot, attempt, Reach::OnDisk, request);
+            let reach = |attempt| look(&docroot, attempt, Reach::OnDisk, request, asked.wall);
             let found = search(&docroot, &path, request, Reach::OnDisk, reach);
             match (&found, page_for(&docroot, Status::FORBIDDEN)) {
                 (Err(Trouble::Forbidden), Some(page)) => reach(page).or(Err(Trouble::Forbidden)),
@@ -814,7 +816,9 @@ pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Resp
     let media_type = types.by_name(name);
     let looked_at = types.looked_at_bytes(media_type, name);
     let head = disk::read_head(&fd, stat.stx_size, looked_at, Reach::OnDisk).map_err(refusal)?;
-    let meta = Meta::of(Stamp::of(&stat), types.of_file(media_type, name, &head));
+    let stamp = Stamp::of(&stat);
+    let tag = Tag::of(FileOptions::default().etag, (&fd, &stamp), None, Reach::OnDisk, now.wall);
+    let meta = Meta::of(stamp, tag.map_err(refusal)?, types.of_file(media_type, name, &head));
     let file = CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), b"");
     Ok(file_response(&file, request, now))
 }

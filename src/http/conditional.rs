@@ -90,6 +90,8 @@ pub fn range_applies(if_range: Option<&[u8]>, validators: &Validators<'_>) -> bo
     match EntityTag::take(value) {
         Some((tag, [])) => matches_strongly(&tag, validators.etag),
         Some(_) => false,
+        // A date is no better than the tag beside it: both are those of a moment ago (section 8.8.2.2).
+        None if validators.etag.starts_with(b"W/") => false,
         None => parse_http_date(value).is_some_and(|date| validators.modified_secs == Some(date)),
     }
 }
@@ -388,5 +390,7 @@ mod tests {
         }
         assert!(!range_applies(Some(b"\"abc\""), &WEAK));
         assert!(!range_applies(Some(b"W/\"abc\""), &WEAK));
+        assert!(!range_applies(Some(SAME.as_bytes()), &WEAK));
+        assert!(range_applies(None, &WEAK));
     }
 }

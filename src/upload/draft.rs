@@ -98,6 +98,11 @@ impl Draft {
         Ok(copy)
     }
 
+    /// The file itself, to be read.
+    pub(super) fn file(&self) -> &OwnedFd {
+        &self.fd
+    }
+
     /// How much was written.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
@@ -158,7 +163,7 @@ impl Draft {
 
     /// Gives it its name. `old` says whether a file of that name is there, which it then replaces. Says whether the
     /// name is new.
-    pub(super) fn publish(mut self, name: &[u8], old: Old) -> Result<Published, Errno> {
+    pub(super) fn publish(&mut self, name: &[u8], old: Old) -> Result<Published, Errno> {
         let is_new = match old {
             Old::None | Old::Unwanted => match self.link(name) {
                 Err(Errno::EXIST) if old == Old::None => {
@@ -172,7 +177,7 @@ impl Draft {
                 false
             }
         };
-        // The change time is that of the renaming, and it is in the tag.
+        // The change time is that of the renaming, and it may be in the tag.
         let stamp = rustix::fs::statx(&self.fd, "", AtFlags::EMPTY_PATH, Inode::MASK)?;
         Ok(Published { is_new, stamp: Stamp::of(&stamp) })
     }

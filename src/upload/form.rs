@@ -175,7 +175,7 @@ impl Files {
         // The root may lead to another folder since the form began.
         self.folder = folder_of(&self.ask)?;
         let place = self.place_of(place.name.clone())?;
-        let draft = draft.moved_to(&place.folder)?;
+        let mut draft = draft.moved_to(&place.folder)?;
         let found = place.look()?;
         self.may_be_written(found)?;
         let old = match found {

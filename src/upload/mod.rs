@@ -20,7 +20,7 @@ mod sink;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
@@ -29,7 +29,7 @@ use crate::config::{Config, Limits};
 use crate::error_page::{ErrorForm, error, over};
 #[cfg(test)]
 use crate::files::Docroot;
-use crate::files::{Root, Stamp};
+use crate::files::{Reach, Root, Stamp};
 use crate::handler::{Answer, Context, Handler, Now, method_not_allowed};
 use crate::http::conditional::{Precondition, Validators, evaluate, evaluate_absent, wants_new};
 use crate::http::fields::list_elements;
@@ -288,7 +288,7 @@ impl Ask {
 
     /// Whether the conditions of the request hold for what is there. A name that only something else has than a file
     /// is refused.
-    fn check_conditions(&self, found: Found) -> Result<(), Refusal> {
+    fn check_conditions(&self, place: &Place, found: Found) -> Result<(), Refusal> {
         if let Found::File(stamp) = found
             && self.root.current().is_own(&stamp)
         {
@@ -297,9 +297,12 @@ impl Ask {
         let verdict = self.head.with(&self.limits, |request| match found {
             Found::Nothing | Found::Folder | Found::Other => evaluate_absent(request.fields()),
             Found::File(stamp) => {
-                let etag = stamp.etag();
+                let fields = request.fields();
+                let asks = ["if-match", "if-none-match"].iter().any(|name| fields.first(name).is_some());
+                // A file that cannot be read has no tag, so no condition on one holds.
+                let etag = asks.then(|| self.tag_at(place)).flatten().unwrap_or_default();
                 let validators = Validators { etag: &etag, modified_secs: stamp.last_modified() };
-                evaluate(request.fields(), false, &validators, self.now.unix_secs())
+                evaluate(fields, false, &validators, self.now.unix_secs())
             }
         });
         match verdict {
@@ -307,6 +310,18 @@ impl Ask {
             Some(Precondition::Failed | Precondition::NotModified) => Err(UNEXPECTED),
             None => Err(Refusal::new(Status::INTERNAL_SERVER_ERROR, "the request was lost")),
         }
+    }
+
+    /// The entity-tag of the file that is there.
+    fn tag_at(&self, place: &Place) -> Option<Vec<u8>> {
+        let (file, stamp) = place.open_file().ok()?;
+        self.tag_of(&file, &stamp, self.now.wall)
+    }
+
+    /// The entity-tag of an open file at the time `wall`, as a GET sends it.
+    fn tag_of(&self, file: &OwnedFd, stamp: &Stamp, wall: Duration) -> Option<Vec<u8>> {
+        let tag = self.root.current().tag(file, stamp, None, Reach::OnDisk, wall);
+        tag.ok().map(|tag| tag.value)
     }
 
     /// Whether the request is for a new name only.
@@ -435,7 +450,7 @@ fn delete(ask: &Ask) -> Result<Response, Refusal> {
         Found::Folder => AtFlags::REMOVEDIR,
         Found::Other => return Err(Refusal::new(Status::CONFLICT, "that is a link or device")),
     };
-    ask.check_conditions(found)?;
+    ask.check_conditions(&place, found)?;
     rustix::fs::unlinkat(&place.folder, place.name.as_slice(), flags)?;
     ask.root.current().note_write();
     Ok(Response::new(Status::NO_CONTENT).by_server())
@@ -473,12 +488,15 @@ fn encoded(path: &[u8]) -> Vec<u8> {
 }
 
 /// The answer for a file that was written: 201 with its place, 204 where it replaced another.
-fn written(location: &[u8], is_new: bool, stamp: &Stamp) -> Response {
+fn written(location: &[u8], is_new: bool, etag: Option<Vec<u8>>) -> Response {
     let response = match is_new {
         true => Response::new(Status::CREATED).with_field("Location", location),
         false => Response::new(Status::NO_CONTENT),
     };
-    response.by_server().with_field("ETag", stamp.etag())
+    match etag {
+        Some(etag) => response.by_server().with_field("ETag", etag),
+        None => response.by_server(),
+    }
 }
 
 /// 128 bits nobody can guess, in hexadecimal digits.
@@ -509,7 +527,7 @@ impl Ask {
             limits: config.limits,
             error_form: ErrorForm::Text,
             owner: Owner::default(),
-            now: Now { mono: partial::read_clock(), wall: std::time::Duration::from_secs(1 << 31) },
+            now: Now { mono: partial::read_clock(), wall: Duration::from_secs(1 << 31) },
         }
     }
 }

@@ -8,13 +8,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::io::Errno;
 
 use super::draft::{Draft, Old};
 use super::owner::Owner;
-use super::place::Found;
+use super::place::{Found, Place};
 use super::refusal::Refusal;
 use super::resume::Wish;
 use super::{Ask, TOO_LARGE, TOO_LARGE_TO_KEEP, UNEXPECTED, replaceable, resume, written};
@@ -89,7 +89,7 @@ impl Partial {
         let place = ask.place(&ask.path)?;
         let found = place.look()?;
         replaceable(found)?;
-        ask.check_conditions(found)?;
+        ask.check_conditions(&place, found)?;
         ask.sweep(&place.folder);
         let draft = Draft::begin(&place.folder)?;
         let length = wish.length_with(0, bytes);
@@ -374,14 +374,20 @@ impl Partial {
         // The root may lead to another folder since the upload began.
         let place = ask.place(&ask.path)?;
         let draft = draft.moved_to(&place.folder)?;
-        self.put_in_place(draft, place.look()?, location)
+        self.put_in_place(draft, &place, place.look()?, location)
     }
 
     /// The same where this was found a moment ago: only other programs can have changed it since.
-    fn put_in_place(&self, draft: Draft, found: Found, location: &[u8]) -> Result<Response, Refusal> {
+    fn put_in_place(
+        &self,
+        mut draft: Draft,
+        place: &Place,
+        found: Found,
+        location: &[u8],
+    ) -> Result<Response, Refusal> {
         let ask = &self.ask;
         replaceable(found)?;
-        ask.check_conditions(found)?;
+        ask.check_conditions(place, found)?;
         let old = match found {
             Found::File(_) => Old::Replaced,
             _ if ask.wants_new_name() => Old::Unwanted,
@@ -392,8 +398,17 @@ impl Partial {
             published => published?,
         };
         ask.root.current().note_write();
-        Ok(written(location, published.is_new, &published.stamp))
+        let etag = ask.tag_of(draft.file(), &published.stamp, read_wall_clock());
+        Ok(written(location, published.is_new, etag))
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tag of a file depends on its age, and it may have taken long to write"
+)]
+fn read_wall_clock() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 #[expect(
@@ -471,7 +486,8 @@ mod tests {
             let partial = Arc::clone(&writer.partial);
             let draft = partial.take_draft(&mut lock(&partial.state), Stage::Publishing).unwrap();
             fs::write(scratch.path().join("a"), "another's").unwrap();
-            let put = partial.put_in_place(draft, Found::Nothing, b"a");
+            let place = ask.place(b"/a").unwrap();
+            let put = partial.put_in_place(draft, &place, Found::Nothing, b"a");
             assert_eq!(put.map(|response| response.status()), status);
             assert_eq!(fs::read_to_string(scratch.path().join("a")).unwrap(), content);
         }

@@ -63,6 +63,18 @@ impl Place {
         Ok((Place { folder: folder.fd, name }, places))
     }
 
+    /// The file that is there, open to be read, with its stamp.
+    pub(super) fn open_file(&self) -> Result<(OwnedFd, Stamp), Errno> {
+        // Something else may have taken the name since it was looked at.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.folder, self.name.as_slice(), flags, Mode::empty())?;
+        let stat = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH, Inode::MASK)?;
+        match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
+            FileType::RegularFile => Ok((file, Stamp::of(&stat))),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
     /// What is there now.
     pub(super) fn look(&self) -> Result<Found, Errno> {
         let stat =

@@ -304,6 +304,8 @@ fn of_many_writers_with_a_condition_one_wins() {
                 statuses
             };
             assert_eq!(race(&["If-None-Match: *"]), [201, 412, 412, 412, 412, 412]);
+            // The tag of a large file that is young is weak, and holds for no `If-Match`.
+            docroot.set_modified(&path[1..], 1_000_000_000 + round);
             let mut client = Client::connect(server.port);
             let got = client.get(&path).expect(200);
             assert!(got.body.len() == 50_000 && got.body.iter().all(|byte| *byte == got.body[0]));
