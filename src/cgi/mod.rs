@@ -113,7 +113,7 @@ impl Scripts {
 /// # Errors
 /// One line that names the folder that cannot be found.
 pub(crate) fn folders(config: &Config) -> Result<Vec<PathBuf>, String> {
-    let name = |folder: &CgiFolder| match folder.folder.canonicalize() {
+    let name = |folder: &CgiFolder| match std::fs::read_dir(&folder.folder) {
         Ok(_) => Ok(folder.folder.clone()),
         Err(error) => Err(format!("--cgi '{}={}': {error}", folder.path, folder.folder.display())),
     };
