@@ -16,7 +16,7 @@ use crate::http::headers::{How, is_repeated};
 use crate::http::refusal::Refusal;
 use crate::http::response::Author;
 use crate::http::{Method, Request, Response, Status};
-use crate::jobs::{Errands, Job, JobDesk, RouteName, Then, Ticket, TicketState, Waker};
+use crate::jobs::{Errands, Job, JobDesk, Lane, RouteName, Then, Ticket, TicketState, Waker};
 use crate::places::Seat;
 use crate::watch::{Change, Watched};
 
@@ -422,8 +422,13 @@ impl Context<'_> {
 
     /// The same, with a say on the loop afterwards: `work` returns what is to be done there with its result.
     pub fn job_then(&mut self, work: impl FnOnce() -> Then + Send + 'static) -> Answer {
+        self.job_in(Lane::Short, work)
+    }
+
+    /// Has `work` done by the workers of `lane`; otherwise as [`Context::job_then`].
+    pub(crate) fn job_in(&mut self, lane: Lane, work: impl FnOnce() -> Then + Send + 'static) -> Answer {
         let job: Job = Box::new(work);
-        match self.desk.submit(self.id, self.route.clone(), job) {
+        match self.desk.submit(self.id, lane, self.route.clone(), job) {
             Ok(ticket) => Answer::Later(ticket),
             Err(_) => {
                 Answer::Now(error_page::text_error(Status::SERVICE_UNAVAILABLE, "too many jobs are waiting"))

@@ -157,8 +157,8 @@ impl std::fmt::Debug for Done {
 
 /// Where jobs are handed in. One a driver.
 pub trait JobDesk: Send {
-    /// Takes a job for a connection, or gives it back when too many wait already.
-    fn submit(&mut self, id: ConnId, route: RouteName, job: Job) -> Result<Ticket, Job>;
+    /// Takes a job for a connection, or gives it back when too many wait in its lane already.
+    fn submit(&mut self, id: ConnId, lane: Lane, route: RouteName, job: Job) -> Result<Ticket, Job>;
     /// The connection waits no longer: its job need not start. Tells if a worker is busy with it.
     fn cancel(&mut self, id: ConnId) -> Option<StillBusy>;
     /// Where results and wake-ups for this driver go.
@@ -507,8 +507,8 @@ pub struct PoolDesk {
 }
 
 impl JobDesk for PoolDesk {
-    fn submit(&mut self, id: ConnId, route: RouteName, job: Job) -> Result<Ticket, Job> {
-        let lane = &self.lanes[Lane::Short as usize];
+    fn submit(&mut self, id: ConnId, lane: Lane, route: RouteName, job: Job) -> Result<Ticket, Job> {
+        let lane = &self.lanes[lane as usize];
         let mut queue = lock(&lane.queue);
         if queue.jobs >= lane.jobs_max {
             return Err(job);
@@ -626,7 +626,7 @@ impl InlineDesk {
 }
 
 impl JobDesk for InlineDesk {
-    fn submit(&mut self, _id: ConnId, _route: RouteName, job: Job) -> Result<Ticket, Job> {
+    fn submit(&mut self, _id: ConnId, _lane: Lane, _route: RouteName, job: Job) -> Result<Ticket, Job> {
         Ok(Ticket(TicketState::Done(job())))
     }
 
@@ -736,7 +736,7 @@ mod tests {
                 assert!(n != 3, "a job that fails");
                 answer()
             });
-            assert!(desk.submit(ConnId::new(n, 0), None, job).is_ok());
+            assert!(desk.submit(ConnId::new(n, 0), Lane::Short, None, job).is_ok());
         }
         for _ in 1..=4 {
             release.send(()).unwrap();
@@ -762,7 +762,7 @@ mod tests {
             gate.recv().ok();
             answer()
         });
-        assert!(desk.submit(ConnId::new(1, 0), None, blocking).is_ok());
+        assert!(desk.submit(ConnId::new(1, 0), Lane::Short, None, blocking).is_ok());
         has_started.recv().unwrap();
         release
     }
@@ -787,7 +787,7 @@ mod tests {
                 );
             }
         }
-        assert!(desk.submit(ConnId::new(1, 0), None, Box::new(answer)).is_ok());
+        assert!(desk.submit(ConnId::new(1, 0), Lane::Short, None, Box::new(answer)).is_ok());
         wake_ups.recv_timeout(PATIENCE).expect("the short job is done");
         let mut got = Vec::new();
         inbox.take(&mut got);
@@ -821,10 +821,10 @@ mod tests {
         let pool = Pool::new(1, 1);
         let mut desk = pool.desk(inbox);
         let release = keep_busy(&mut desk);
-        assert!(desk.submit(ConnId::new(2, 1), None, Box::new(answer)).is_ok());
-        assert!(desk.submit(ConnId::new(3, 2), None, Box::new(answer)).is_err());
+        assert!(desk.submit(ConnId::new(2, 1), Lane::Short, None, Box::new(answer)).is_ok());
+        assert!(desk.submit(ConnId::new(3, 2), Lane::Short, None, Box::new(answer)).is_err());
         desk.cancel(ConnId::new(2, 1));
-        assert!(desk.submit(ConnId::new(3, 2), None, Box::new(answer)).is_ok());
+        assert!(desk.submit(ConnId::new(3, 2), Lane::Short, None, Box::new(answer)).is_ok());
         drop(release);
     }
 
@@ -835,7 +835,7 @@ mod tests {
         let pool = Pool::new(2, 1);
         let mut desk = pool.desk(Arc::clone(&inbox));
         for _ in 0..2 {
-            assert!(desk.submit(ConnId::new(1, 0), None, Box::new(answer)).is_ok());
+            assert!(desk.submit(ConnId::new(1, 0), Lane::Short, None, Box::new(answer)).is_ok());
             assert_eq!(pool.threads(), 1);
             wake_ups.recv().unwrap();
             inbox.take(&mut Vec::new());
@@ -855,7 +855,7 @@ mod tests {
         let inbox = Arc::new(Inbox::new(rings(woken)));
         let pool = Pool::new(1, 1);
         let mut desk = pool.desk(Arc::clone(&inbox));
-        assert!(desk.submit(ConnId::new(1, 0), None, Box::new(answer)).is_ok());
+        assert!(desk.submit(ConnId::new(1, 0), Lane::Short, None, Box::new(answer)).is_ok());
         wake_ups.recv().unwrap();
         inbox.take(&mut Vec::new());
         while lock(&pool.lanes[0].queue).resting == 0 {
@@ -899,7 +899,7 @@ mod tests {
                     drop(owned);
                     answer()
                 });
-                assert!(desk.submit(ConnId::new(2, 1), None, waiting).is_ok());
+                assert!(desk.submit(ConnId::new(2, 1), Lane::Short, None, waiting).is_ok());
                 let pool = match drops_pool {
                     true => {
                         drop(pool);

@@ -26,7 +26,9 @@ use crate::exchange::{Client, Exchange};
 use crate::files::{FileCache, Files};
 use crate::handler::{Handler, Now, Peer};
 use crate::http::{CloseReason, Phase, Status};
-use crate::jobs::{Done, Errands, Inbox, InlineDesk, Job, JobDesk, Pool, RouteName, StillBusy, Ticket, lock};
+use crate::jobs::{
+    Done, Errands, Inbox, InlineDesk, Job, JobDesk, Lane, Pool, RouteName, StillBusy, Ticket, lock,
+};
 use crate::log::{AccessBuffer, LogQueue};
 use crate::metrics::Metrics;
 use crate::observe::{Counters, Gauges, Observer, TwinTally};
@@ -225,13 +227,13 @@ struct TwinDesk {
 }
 
 impl JobDesk for TwinDesk {
-    fn submit(&mut self, id: ConnId, route: RouteName, job: Job) -> Result<Ticket, Job> {
-        let Some(timeout) = self.answer_timeout else { return self.inner.submit(id, route, job) };
+    fn submit(&mut self, id: ConnId, lane: Lane, route: RouteName, job: Job) -> Result<Ticket, Job> {
+        let Some(timeout) = self.answer_timeout else { return self.inner.submit(id, lane, route, job) };
         let due = self.shared.nanoseconds(read_clocks().mono + timeout);
         *lock(&self.line.job) = Some(TimedJob { due, route: route.clone(), is_counted: false });
         // A job that panics is over, too.
         let _at_end = JobEnd(&self.line);
-        self.inner.submit(id, route, job)
+        self.inner.submit(id, lane, route, job)
     }
 
     fn cancel(&mut self, id: ConnId) -> Option<StillBusy> {

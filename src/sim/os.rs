@@ -198,7 +198,7 @@ pub(super) struct SimDesk {
 }
 
 impl JobDesk for SimDesk {
-    fn submit(&mut self, id: ConnId, _route: RouteName, job: Job) -> Result<Ticket, Job> {
+    fn submit(&mut self, id: ConnId, _lane: Lane, _route: RouteName, job: Job) -> Result<Ticket, Job> {
         let mut world = lock(&self.world);
         if world.fault("refused_job", 10) {
             return Err(job);

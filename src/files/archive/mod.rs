@@ -26,7 +26,7 @@ use crate::http::disposition::attachment;
 use crate::http::request::KeptHead;
 use crate::http::target::query_pairs;
 use crate::http::{Body, Filled, Request, Response, Status};
-use crate::jobs::Then;
+use crate::jobs::{Lane, Then};
 use crate::offload::{Offloaded, Producer};
 use crate::places::Taken;
 use crate::site::Password;
@@ -114,7 +114,8 @@ pub(super) fn answer(
     };
     let (docroot, path) = (Arc::clone(docroot), path.to_vec());
     let (head, limits) = (KeptHead::of(request), cx.limits().clone());
-    cx.job_then(move || {
+    // All names of the folder are read first, which takes a while if there are many.
+    cx.job_in(Lane::Long, move || {
         let walk = Walk::open(&docroot, &path, also);
         let then: Then = Box::new(move |cx| match walk {
             Ok(walk) => match docroot.password_due(&path, also, walk.password()) {

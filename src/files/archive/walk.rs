@@ -255,11 +255,12 @@ fn identity(stat: &rustix::fs::Statx) -> (u32, u32, u64) {
     (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino)
 }
 
-/// The names in a directory that may be served, each followed by NUL.
+/// The names in a directory that may be served, each followed by NUL. Together with where each begins
+/// they take at most `bytes_max`.
 fn read_names(directory: &OwnedFd, bytes_max: usize) -> Result<Vec<u8>, Broken> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(directory, ".", flags, Mode::empty()).map_err(Trouble::from)?;
-    let mut names = Vec::new();
+    let (mut names, mut starts_bytes) = (Vec::new(), 0);
     for entry in Dir::new(fd).map_err(Trouble::from)? {
         let entry = entry.map_err(Trouble::from)?;
         let name = entry.file_name().to_bytes_with_nul();
@@ -270,7 +271,8 @@ fn read_names(directory: &OwnedFd, bytes_max: usize) -> Result<Vec<u8>, Broken> 
         if name.starts_with(b".") || !may_be_served {
             continue;
         }
-        if names.len() + name.len() > bytes_max {
+        starts_bytes += size_of::<u32>();
+        if names.len() + name.len() + starts_bytes > bytes_max {
             return Err(Broken::TooMuch("names"));
         }
         names.extend_from_slice(name);
