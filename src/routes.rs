@@ -116,7 +116,8 @@ impl Route {
     }
 
     /// Takes up to this many bytes of content, which are kept in memory; more is 413. Without this,
-    /// [`CONTENT_BYTES_MAX`]. [`Limits::body_bytes_max`] and [`Limits::collect_bytes_max`] hold besides.
+    /// [`CONTENT_BYTES_MAX`]. [`body_bytes_max`](crate::config::Limits::body_bytes_max) and
+    /// [`collect_bytes_max`](crate::config::Limits::collect_bytes_max) hold besides.
     #[must_use]
     pub fn content_max(self, bytes: u64) -> Self {
         self.with_manner(|manner| manner.content_bytes_max = Some(bytes))
