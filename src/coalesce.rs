@@ -143,19 +143,17 @@ impl<K: Eq + Hash, R: Clone + Send + 'static> Work<K, R> {
         }
     }
 
-    /// Gives the result to all requests that wait for it.
-    pub(crate) fn finish(self, result: &R) {
-        self.end(&Ok(result.clone()));
+    /// Gives the result to all requests that wait for it. Returns their number.
+    pub(crate) fn finish(self, result: &R) -> usize {
+        self.end(&Ok(result.clone()))
     }
 
     /// Later requests for the key begin anew; those here get the result.
-    fn end(&self, result: &Result<R, Unmade>) {
+    fn end(&self, result: &Result<R, Unmade>) -> usize {
         self.close();
         // Nobody can join from here on.
         let seats = std::mem::take(&mut *lock(&self.group.seats));
-        for seat in seats {
-            seat.give(result.clone());
-        }
+        seats.into_iter().map(|seat| usize::from(seat.give(result.clone()))).sum()
     }
 }
 
@@ -173,7 +171,8 @@ impl<R: Send + 'static> Seat<R> {
         matches!(*lock(&self.state), State::Over)
     }
 
-    fn give(&self, result: Result<R, Unmade>) {
+    /// Returns false if the request is gone.
+    fn give(&self, result: Result<R, Unmade>) -> bool {
         let mut state = lock(&self.state);
         match std::mem::replace(&mut *state, State::Over) {
             State::Handled => *state = State::Ready(result),
@@ -181,8 +180,9 @@ impl<R: Send + 'static> Seat<R> {
                 drop(state);
                 waker.finish(Box::new(move |cx| then(result, cx)));
             }
-            State::Ready(_) | State::Over => {}
+            State::Ready(_) | State::Over => return false,
         }
+        true
     }
 }
 
@@ -293,6 +293,10 @@ mod tests {
         }
     }
 
+    fn finish_with(status: Status) -> impl FnOnce(Work<u8, Status>) {
+        move |work| assert_eq!(work.finish(&status), 1)
+    }
+
     fn never(_: Work<u8, Status>) {
         panic!("it is under way already");
     }
@@ -339,7 +343,7 @@ mod tests {
     #[test]
     fn a_result_that_comes_at_once_is_answered_at_once() {
         let (mut bench, results) = (Bench::new(), Coalesced::new(8));
-        assert_eq!(bench.ask(1, &results, b'a', |work| work.finish(&Status::NO_CONTENT)), Some(204));
+        assert_eq!(bench.ask(1, &results, b'a', finish_with(Status::NO_CONTENT)), Some(204));
         assert_eq!(bench.ask(1, &results, b'a', drop), Some(500));
         assert!(bench.answers().is_empty() && bench.watched.is_empty());
         assert!(lock(&results.groups).is_empty());
@@ -354,7 +358,7 @@ mod tests {
         bench.ask(2, &results, b'a', never);
         works.clear();
         assert_eq!(bench.answers(), [(1, 500), (2, 500)]);
-        assert_eq!(bench.ask(3, &results, b'a', |work| work.finish(&Status::OK)), Some(200));
+        assert_eq!(bench.ask(3, &results, b'a', finish_with(Status::OK)), Some(200));
     }
 
     /// A thread of the twin went on to wait for its socket: it had nothing to watch any more.

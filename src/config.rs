@@ -84,7 +84,11 @@ pub const AUTH_DELAY_MAX: Duration = Duration::from_secs(8);
 /// How long after its last wrong password an address begins anew.
 pub const AUTH_FORGOTTEN_AFTER: Duration = Duration::from_secs(10 * 60);
 
-/// Addresses whose wrong passwords are counted: 32 KiB.
+/// Refusals of one address that wait at once, whether its client still does or has closed the
+/// connection. Past it: 429. A browser with an old password has six connections.
+pub const AUTH_DELAYED_EACH_MAX: usize = 8;
+
+/// Addresses whose wrong passwords are counted: 64 KiB, and 128 with all their delays.
 pub const AUTH_ORIGINS_MAX: usize = 1024;
 
 /// Refusals that wait at once; each holds a connection, and on the twin a thread. Past it: 429. At

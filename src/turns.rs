@@ -28,6 +28,16 @@ pub(crate) trait Task: Send + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Origin(Option<IpAddr>);
 
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(ip @ IpAddr::V4(_)) => ip.fmt(f),
+            Some(network @ IpAddr::V6(_)) => write!(f, "{network}/64"),
+            None => f.write_str("a Unix socket"),
+        }
+    }
+}
+
 impl Origin {
     pub(crate) fn of(peer: &Peer) -> Self {
         Origin(peer.network())

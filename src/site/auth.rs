@@ -151,7 +151,8 @@ fn check(
     let (checker, own) = (Arc::clone(guard), credentials.clone());
     let begin = move |work: Work<Digest, bool>, errands: &Arc<dyn Errands>| {
         let checks = Arc::clone(&checker.attempts.checks);
-        checks.submit(origin, Check { guard: checker, scope, credentials: own, asked, work }, errands);
+        let check = Check { guard: checker, origin, scope, credentials: own, asked, work };
+        checks.submit(origin, check, errands);
     };
     let (guard, inner) = (Arc::clone(guard), Arc::clone(inner));
     let (head, limits) = (KeptHead::of(request), cx.limits().clone());
@@ -190,6 +191,7 @@ fn welcome(credentials: &Credentials, cx: &mut Context<'_>) {
 /// A password check that waits for a worker.
 struct Check {
     guard: Arc<Guard>,
+    origin: Origin,
     scope: usize,
     credentials: Credentials,
     asked: Now,
@@ -206,7 +208,10 @@ impl Task for Check {
     fn run(self) {
         if self.work.is_wanted() {
             let is_right = self.guard.verify(self.scope, &self.credentials, self.asked);
-            self.work.finish(&is_right);
+            // A client that did not wait for its refusal has guessed all the same.
+            if self.work.finish(&is_right) == 0 && !is_right {
+                self.guard.attempts.guesses.note_gone(self.origin, self.asked.mono);
+            }
         }
     }
 }
@@ -534,7 +539,7 @@ impl Guard {
     /// the number of refusals that may wait it is 429 at once, and the connection ends: a further
     /// guess takes another.
     fn refuse_guess(&self, scope: usize, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        match self.attempts.guesses.note(cx.peer(), cx.now().mono, cx.limits()) {
+        match self.attempts.guesses.note(Origin::of(cx.peer()), cx.now().mono, cx.limits()) {
             Penalty::Nothing => self.refusal(scope, request).into(),
             Penalty::Delay(delay) => delay.answer(self.refusal(scope, request), cx),
             Penalty::TooMany => {

@@ -2,17 +2,19 @@
 //!
 //! Wrong passwords are counted by address; after a few of them the refusal of the next ones is
 //! delayed. A right password never comes here. A delayed refusal is a timer beside its connection
-//! and holds no worker. This file must not know passwords, nor how one is checked.
+//! and holds no worker. The delay itself stays with the address, because a client that closes its
+//! connection and comes again must not be rid of it. This file must not know passwords, nor how one
+//! is checked.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::config::{
-    AUTH_DELAY_FIRST, AUTH_DELAY_MAX, AUTH_DELAYED_MAX, AUTH_FAILURES_FREE, AUTH_FORGOTTEN_AFTER,
-    AUTH_ORIGINS_MAX, Limits,
+    AUTH_DELAY_FIRST, AUTH_DELAY_MAX, AUTH_DELAYED_EACH_MAX, AUTH_DELAYED_MAX, AUTH_FAILURES_FREE,
+    AUTH_FORGOTTEN_AFTER, AUTH_ORIGINS_MAX, Limits,
 };
-use crate::handler::{Answer, Context, Peer};
+use crate::handler::{Answer, Context};
 use crate::http::Response;
 use crate::jobs::{Done, lock};
 use crate::turns::Origin;
@@ -24,6 +26,8 @@ struct Entry {
     origin: Origin,
     failures: u32,
     last: Instant,
+    /// The ends of its delays, those of clients that are gone included.
+    delays: Vec<Instant>,
 }
 
 impl Entry {
@@ -33,6 +37,16 @@ impl Entry {
             false => self.failures,
         }
     }
+
+    /// Keeps a delay until it is over. False if too many are kept.
+    fn keep(&mut self, due: Instant, now: Instant) -> bool {
+        self.delays.retain(|due| *due > now);
+        let has_room = self.delays.len() < AUTH_DELAYED_EACH_MAX;
+        if has_room {
+            self.delays.push(due);
+        }
+        has_room
+    }
 }
 
 /// Counts wrong passwords, and the refusals that wait.
@@ -40,6 +54,13 @@ impl Entry {
 pub(super) struct Guesses {
     entries: Mutex<Vec<Entry>>,
     delayed: Arc<AtomicUsize>,
+}
+
+/// The delay of a wrong password.
+struct Charge {
+    due: Instant,
+    /// False if the address has too many delays already.
+    is_kept: bool,
 }
 
 /// The price of a wrong password.
@@ -66,20 +87,40 @@ impl Drop for Delay {
 }
 
 impl Guesses {
-    /// Counts a wrong password of `peer` and returns its price.
-    pub(super) fn note(&self, peer: &Peer, now: Instant, limits: &Limits) -> Penalty {
-        let failures = self.count(Origin::of(peer), now);
-        if failures == AUTH_FAILURES_FREE {
-            log::warn!("{failures} wrong passwords from {}: further ones are slowed", name_of(peer));
-        }
-        let Some(delay) = delay_after(failures) else { return Penalty::Nothing };
+    /// Counts a wrong password of a client that waits for its response, and returns its price.
+    pub(super) fn note(&self, origin: Origin, now: Instant, limits: &Limits) -> Penalty {
+        let Charge { due, is_kept } = match self.charge(origin, now) {
+            Some(charge) => charge,
+            None => return Penalty::Nothing,
+        };
         // On the twin each of them holds a thread.
         let most = AUTH_DELAYED_MAX.min(limits.threads_max / 4).max(1);
-        let delay = Delay { due: now + delay, delayed: Arc::clone(&self.delayed) };
-        match self.delayed.fetch_add(1, Ordering::Relaxed) < most {
+        let delay = Delay { due, delayed: Arc::clone(&self.delayed) };
+        match self.delayed.fetch_add(1, Ordering::Relaxed) < most && is_kept {
             true => Penalty::Delay(delay),
             false => Penalty::TooMany,
         }
+    }
+
+    /// Counts a wrong password of a client that is gone.
+    pub(super) fn note_gone(&self, origin: Origin, now: Instant) {
+        self.charge(origin, now);
+    }
+
+    /// Counts a wrong password, and keeps the delay that it costs.
+    fn charge(&self, origin: Origin, now: Instant) -> Option<Charge> {
+        let mut entries = lock(&self.entries);
+        let entry = Guesses::count(&mut entries, origin, now);
+        let failures = entry.failures;
+        let charge = delay_after(failures).map(|delay| {
+            let due = now + delay;
+            Charge { due, is_kept: entry.keep(due, now) }
+        });
+        drop(entries);
+        if failures == AUTH_FAILURES_FREE {
+            log::warn!("{failures} wrong passwords from {origin}: further ones are slowed");
+        }
+        charge
     }
 
     /// Counts one more for `origin`.
@@ -87,8 +128,7 @@ impl Guesses {
     /// Where no entry is free, the origin takes over the one with the fewest failures, the oldest of
     /// these, and its count with it (the Space-Saving algorithm, Metwally and others 2005). If it began
     /// at one, a guesser with many addresses could make the table forget them all.
-    fn count(&self, origin: Origin, now: Instant) -> u32 {
-        let mut entries = lock(&self.entries);
+    fn count(entries: &mut Vec<Entry>, origin: Origin, now: Instant) -> &mut Entry {
         let known = entries.iter().position(|entry| entry.origin == origin);
         let at = known.or_else(|| {
             let fewest = || {
@@ -97,17 +137,18 @@ impl Guesses {
             };
             (entries.len() >= AUTH_ORIGINS_MAX).then(fewest).flatten()
         });
-        match at {
-            Some(at) => {
-                let failures = entries[at].failures_at(now).saturating_add(1);
-                entries[at] = Entry { origin, failures, last: now };
-                failures
-            }
-            None => {
-                entries.push(Entry { origin, failures: 1, last: now });
-                1
-            }
+        let at = at.unwrap_or_else(|| {
+            entries.push(Entry { origin, failures: 0, last: now, delays: Vec::new() });
+            entries.len() - 1
+        });
+        let entry = &mut entries[at];
+        entry.failures = entry.failures_at(now).saturating_add(1);
+        entry.last = now;
+        if known.is_none() {
+            entry.origin = origin;
+            entry.delays.clear();
         }
+        entry
     }
 }
 
@@ -116,10 +157,6 @@ fn delay_after(failures: u32) -> Option<Duration> {
     let doublings = failures.checked_sub(AUTH_FAILURES_FREE + 1)?;
     let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
     Some(AUTH_DELAY_FIRST.saturating_mul(factor).min(AUTH_DELAY_MAX))
-}
-
-fn name_of(peer: &Peer) -> String {
-    peer.ip().map_or_else(|| "a Unix socket".to_owned(), |ip| ip.to_string())
 }
 
 impl Delay {
@@ -159,6 +196,7 @@ impl Watched for Delayed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handler::Peer;
 
     fn v4(last: u8, port: u16) -> Peer {
         Peer::V4([192, 0, 2, last], port)
@@ -175,11 +213,15 @@ mod tests {
 
     /// Delays in milliseconds; 0 for none, `None` for too many.
     fn cost(guesses: &Guesses, peer: &Peer, now: Instant, limits: &Limits) -> Option<u128> {
-        match guesses.note(peer, now, limits) {
+        match guesses.note(Origin::of(peer), now, limits) {
             Penalty::Nothing => Some(0),
             Penalty::Delay(delay) => Some(delay.due.duration_since(now).as_millis()),
             Penalty::TooMany => None,
         }
+    }
+
+    fn count(guesses: &Guesses, origin: Origin, now: Instant) -> u32 {
+        Guesses::count(&mut lock(&guesses.entries), origin, now).failures
     }
 
     #[test]
@@ -220,21 +262,21 @@ mod tests {
         let origin =
             |number: usize| Origin::of(&Peer::V6(Box::new((((number as u128) << 64).to_be_bytes(), 1))));
         for _ in 0..20 {
-            guesses.count(origin(0), now);
+            count(&guesses, origin(0), now);
         }
         let later = now + Duration::from_secs(1);
         for round in 1..=3 {
             for number in 1..10 * AUTH_ORIGINS_MAX {
-                guesses.count(origin(number), later);
+                count(&guesses, origin(number), later);
             }
             assert_eq!(lock(&guesses.entries).len(), AUTH_ORIGINS_MAX);
-            assert!(guesses.count(origin(0), later) >= 20 + round, "no count is ever too low");
+            assert!(count(&guesses, origin(0), later) >= 20 + round, "no count is ever too low");
         }
         // A guesser that comes with ever new addresses is slowed as well.
-        assert!(guesses.count(origin(usize::MAX), later) > AUTH_FAILURES_FREE);
+        assert!(count(&guesses, origin(usize::MAX), later) > AUTH_FAILURES_FREE);
         // In time all is forgotten, and the places are free.
         let last = later + AUTH_FORGOTTEN_AFTER;
-        assert_eq!(guesses.count(origin(usize::MAX - 1), last), 1);
+        assert_eq!(count(&guesses, origin(usize::MAX - 1), last), 1);
         assert_eq!(cost(&guesses, &v4(1, 1), last, &limits), Some(0));
     }
 
@@ -243,20 +285,49 @@ mod tests {
         let (guesses, now) = (Guesses::default(), start());
         for (threads_max, most) in [(4096, AUTH_DELAYED_MAX), (40, 10), (2, 1)] {
             let limits = Limits { threads_max, ..Limits::default() };
-            let mut waiting = Vec::new();
-            let peer = v4(3, 1);
-            for _ in 0..AUTH_FAILURES_FREE {
-                guesses.note(&peer, now, &limits);
+            let note = |number: usize| {
+                // Each origin has some of them.
+                let number = u8::try_from(number / AUTH_DELAYED_EACH_MAX).unwrap();
+                guesses.note(Origin::of(&v4(number, 1)), now, &limits)
+            };
+            for number in 0..most + 2 {
+                (0..AUTH_FAILURES_FREE).for_each(|_| drop(note(number)));
             }
-            for _ in 0..most {
-                let Penalty::Delay(delay) = guesses.note(&peer, now, &limits) else { panic!("{most}") };
+            lock(&guesses.entries).iter_mut().for_each(|entry| entry.delays.clear());
+            let mut waiting = Vec::new();
+            for number in 0..most {
+                let Penalty::Delay(delay) = note(number) else { panic!("{number} of {most}") };
                 waiting.push(delay);
             }
-            assert!(matches!(guesses.note(&peer, now, &limits), Penalty::TooMany));
-            assert!(matches!(guesses.note(&peer, now, &limits), Penalty::TooMany), "and stays so");
+            assert!(matches!(note(most), Penalty::TooMany));
+            assert!(matches!(note(most), Penalty::TooMany), "and stays so");
             waiting.pop();
-            assert!(matches!(guesses.note(&peer, now, &limits), Penalty::Delay(_)));
+            assert!(matches!(note(most), Penalty::Delay(_)));
+            lock(&guesses.entries).iter_mut().for_each(|entry| entry.delays.clear());
         }
+    }
+
+    /// A guesser that closed its connection in place of waiting was rid of its delay.
+    #[test]
+    fn delays_stay_with_the_address_until_they_are_over() {
+        let (guesses, now, limits) = (Guesses::default(), start(), Limits::default());
+        let peer = v4(5, 1);
+        for number in 0..AUTH_FAILURES_FREE as usize + AUTH_DELAYED_EACH_MAX {
+            // Every other client is gone when its password turns out to be wrong. The others go then.
+            match number % 2 {
+                0 => guesses.note_gone(Origin::of(&peer), now),
+                _ => assert!(cost(&guesses, &peer, now, &limits).is_some(), "{number}"),
+            }
+        }
+        assert_eq!(guesses.delayed.load(Ordering::Relaxed), 0, "nobody waits");
+        assert_eq!(cost(&guesses, &peer, now, &limits), None);
+        assert_eq!(cost(&guesses, &v4(6, 1), now, &limits), Some(0), "another address");
+        let nearly = now + AUTH_DELAY_FIRST - Duration::from_millis(1);
+        assert_eq!(cost(&guesses, &peer, nearly, &limits), None);
+        // The first and shortest of them is over.
+        assert_eq!(cost(&guesses, &peer, now + AUTH_DELAY_FIRST, &limits), Some(8000));
+        assert_eq!(cost(&guesses, &peer, now + AUTH_DELAY_FIRST, &limits), None);
+        assert_eq!(cost(&guesses, &peer, now + 2 * AUTH_DELAY_MAX, &limits), Some(8000));
     }
 
     #[test]
@@ -265,7 +336,7 @@ mod tests {
         let delayed = || {
             let peer = v4(4, 1);
             loop {
-                if let Penalty::Delay(delay) = guesses.note(&peer, now, &limits) {
+                if let Penalty::Delay(delay) = guesses.note(Origin::of(&peer), now, &limits) {
                     let due = delay.due;
                     return Arc::new(Delayed { due, rest: Mutex::new(Some((Response::text(""), delay))) });
                 }

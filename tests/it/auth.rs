@@ -388,40 +388,98 @@ fn refusals_that_wait_are_bounded() {
     on_both(|model| {
         let flags = ["--auth", "u:open sesame", "--max-connections", "40"];
         let server = Server::start(model, &docroot.root(), &flags);
-        let mut client = Client::connect(server.port);
-        for number in 0..9 {
-            // The last of them waits for 2 s.
-            client.ask("GET", "/hello.txt", &[&basic(&format!("u:{number}"))], b"").expect(401);
+        // The last of them waits for 2 s, and ten of further ones may wait. No address has more than eight.
+        for host in 1..=2 {
+            let mut client = Client::connect_from(host, server.port);
+            for number in 0..9 {
+                client.ask("GET", "/hello.txt", &[&basic(&format!("u:{number}"))], b"").expect(401);
+            }
         }
-        let mut waiting: Vec<Client> = (0..10).map(|_| Client::connect(server.port)).collect();
+        let mut waiting: Vec<Client> =
+            (0..10).map(|number| Client::connect_from(1 + number % 2, server.port)).collect();
         for client in &mut waiting {
             send(client, "GET", "/hello.txt", "u:wrong");
         }
-        until("all of them wait", || {
-            let mut beyond = Client::connect(server.port);
-            send(&mut beyond, "GET", "/hello.txt", "u:beyond");
-            match beyond.is_quiet_for(Duration::from_millis(50)) {
-                true => false,
-                false => {
-                    let got = beyond.response().expect(429);
-                    assert_eq!(got.must("retry-after"), "8");
-                    assert!(got.says_close() && got.field("www-authenticate").is_none(), "{got:?}");
-                    true
-                }
-            }
-        });
+        until("all of them wait", || refused_at_once(2, server.port));
         let since = now();
         let mut client = Client::connect(server.port);
         for _ in 0..3 {
             client.ask("GET", "/hello.txt", &[&basic("u:open sesame")], b"").expect(200);
         }
         assert_took("the right password", since, 0.0..2.0);
-        // Those that go make room.
-        drop(waiting);
-        until("there is room again", || {
+        // Those that go make room for other addresses.
+        waiting.into_iter().for_each(Client::reset);
+        let mut other = Client::connect_from(3, server.port);
+        for number in 0..5 {
+            other.ask("GET", "/hello.txt", &[&basic(&format!("u:{number}"))], b"").expect(401);
+        }
+        until("there is room again", || !refused_at_once(3, server.port));
+    });
+}
+
+/// Sends a wrong password. Returns true if it is 429 at once and the connection ends, false if the
+/// refusal is delayed; closes the connection then.
+fn refused_at_once(host: u8, port: u16) -> bool {
+    let mut client = Client::connect_from(host, port);
+    send(&mut client, "GET", "/hello.txt", "u:beyond");
+    if client.is_quiet_for(Duration::from_millis(50)) {
+        return false;
+    }
+    let got = client.response().expect(429);
+    assert_eq!(got.must("retry-after"), "8");
+    assert!(got.says_close() && got.field("www-authenticate").is_none(), "{got:?}");
+    true
+}
+
+/// A guesser that closed its connection after a moment of silence was rid of the delay and tried again.
+#[test]
+fn a_guesser_that_does_not_wait_keeps_its_delays() {
+    let docroot = docroot();
+    let file = htpasswd(&docroot, &format!("u:{SESAME}\n"));
+    on_both(|model| {
+        for flags in [["--auth", "u:open sesame"], ["--htpasswd", &file]] {
+            let server = Server::start(model, &docroot.root(), &flags);
             let mut client = Client::connect(server.port);
-            send(&mut client, "GET", "/hello.txt", "u:wrong");
-            client.is_quiet_for(Duration::from_millis(50))
+            for number in 0..8 {
+                client.ask("GET", "/hello.txt", &[&basic(&format!("u:{number}"))], b"").expect(401);
+            }
+            // From here on each is delayed, by 2 s, 4 s and then 8. Some go with a reset, some only finish.
+            for number in 0..12 {
+                let mut client = Client::connect(server.port);
+                send(&mut client, "GET", "/hello.txt", &format!("u:hasty {number}"));
+                client.is_quiet_for(Duration::from_millis(50));
+                if number % 2 == 0 {
+                    client.reset();
+                }
+            }
+            until("one more is refused at once", || refused_at_once(1, server.port));
+            let since = now();
+            Client::connect(server.port)
+                .ask("GET", "/hello.txt", &[&basic("u:open sesame")], b"")
+                .expect(200);
+            let mut other = Client::connect_from(2, server.port);
+            other.ask("GET", "/hello.txt", &[&basic("u:wrong")], b"").expect(401);
+            assert_took("a right password, and another address", since, 0.0..2.0);
+        }
+    });
+}
+
+/// A guess counts when it turns out to be wrong, whether its client waits for that or not.
+#[test]
+fn guesses_of_clients_that_are_gone_count() {
+    let docroot = docroot();
+    let file = htpasswd(&docroot, &format!("u:{}\n", bcrypt::hash("open sesame", 8).unwrap()));
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &["--htpasswd", &file]);
+        let mut number = 0;
+        until("they are counted", || {
+            number += 1;
+            let mut client = Client::connect(server.port);
+            send(&mut client, "GET", "/hello.txt", &format!("u:hasty {number}"));
+            // The check has begun, if no other is under way, and takes much longer.
+            client.is_quiet_for(Duration::from_millis(10));
+            client.reset();
+            server.err.text().contains("5 wrong passwords from 127.0.0.1")
         });
     });
 }
@@ -473,32 +531,69 @@ fn a_flood_of_guesses_holds_up_neither_users_nor_other_work() {
     });
 }
 
+/// A file with one user, whose password takes a second or more to check.
+fn slow_htpasswd(docroot: &Docroot) -> String {
+    // Which password fits does not matter here.
+    htpasswd(docroot, &format!("u:{}\n", SESAME.replacen("$04$", "$13$", 1)))
+}
+
+/// Sends this many different wrong passwords, each on a connection of its own.
+fn flood(count: usize, port: u16) -> Vec<Client> {
+    let mut clients: Vec<Client> = (0..count).map(|_| Client::connect(port)).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        send(client, "GET", "/hello.txt", &format!("u:guess {number}"));
+    }
+    clients
+}
+
 /// A thread of the twin that waits for a check has to notice that its time is up.
 #[test]
 fn checks_that_wait_too_long_are_503_in_time() {
     let docroot = docroot();
-    let file = htpasswd(&docroot, &format!("u:{}\n", bcrypt::hash("open sesame", 10).unwrap()));
+    let file = slow_htpasswd(&docroot);
     on_both(|model| {
         let flags = ["--htpasswd", &file, "--answer-timeout", "1"];
         let server = Server::start(model, &docroot.root(), &flags);
-        let mut flood: Vec<Client> = (0..60).map(|_| Client::connect(server.port)).collect();
-        for (number, client) in flood.iter_mut().enumerate() {
-            send(client, "GET", "/hello.txt", &format!("u:guess {number}"));
+        let mut clients = flood(30, server.port);
+        let mut late = 0;
+        for client in &mut clients {
+            let got = client.response();
+            if got.status == 503 {
+                assert!(got.says_close(), "{got:?}");
+                client.assert_closed();
+                late += 1;
+            }
         }
-        let since = now();
-        let last = flood.last_mut().unwrap();
-        assert!(last.response().expect(503).says_close());
-        last.assert_closed();
-        assert_took("the last of sixty", since, 0.5..5.0);
-        // With one place more there is no room, and that is known at once.
-        let mut more: Vec<Client> = (0..80).map(|_| Client::connect_from(2, server.port)).collect();
-        for (number, client) in more.iter_mut().enumerate() {
-            send(client, "GET", "/hello.txt", &format!("u:more {number}"));
-        }
-        let since = now();
-        let got = more.last_mut().unwrap().response().expect(503);
-        assert!(got.field("retry-after").is_some() && !got.says_close(), "{got:?}");
-        assert_took("one too many", since, 0.0..0.9);
+        // Half a minute of checks, and few of them were done within a second.
+        assert!(late > 15, "{late} of 30 were late");
+    });
+}
+
+/// A queue that is full shows at once, and the connection stays.
+#[test]
+fn checks_beyond_the_queue_are_503_at_once() {
+    let docroot = docroot();
+    let file = slow_htpasswd(&docroot);
+    on_both(|model| {
+        let flags = ["--htpasswd", &file, "--answer-timeout", "60"];
+        let server = Server::start(model, &docroot.root(), &flags);
+        let mut clients = flood(64 + 20, server.port);
+        // Some are checked meanwhile.
+        let mut refused = 0;
+        until("those beyond the queue have their responses", || {
+            for client in &mut clients {
+                if client.has_nothing() {
+                    continue;
+                }
+                let got = client.response();
+                if got.status == 503 {
+                    assert!(got.field("retry-after").is_some() && !got.says_close(), "{got:?}");
+                    client.get("/").expect(401);
+                    refused += 1;
+                }
+            }
+            refused >= 10
+        });
     });
 }
 
