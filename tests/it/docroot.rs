@@ -49,6 +49,8 @@ impl Docroot {
         docroot.write("empty.txt", b"");
         for (path, size) in PATTERNED {
             docroot.write(&path[1..], pattern(size));
+            // Old enough for a strong entity-tag at once.
+            docroot.set_modified(&path[1..], 1_700_000_000);
         }
         docroot.write("sub/index.html", index("Sub"));
         docroot.write("plain/one.txt", b"one");
