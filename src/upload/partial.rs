@@ -287,7 +287,11 @@ impl Writer {
         if !self.can_be_resumed() || ask.desk.partials.make_room(self.partial.owner()) {
             return Ok(());
         }
-        // Those under way leave no room, so this one cannot be kept, either.
+        // No room is left, so this one is not kept. If it comes whole, it need not be.
+        if let Some(token) = self.partial.token.get().filter(|_| self.completes) {
+            ask.desk.partials.remove(token);
+            return Ok(());
+        }
         self.partial.cancel()?;
         Err(Refusal::new(Status::INSUFFICIENT_STORAGE, "no room is left for partial uploads"))
     }

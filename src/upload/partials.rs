@@ -2,7 +2,9 @@
 //!
 //! An upload that nobody writes to is kept here until its client comes back. The table is bounded
 //! in number, bytes and age, and its room is divided among clients: the one that holds most gives
-//! way, so nobody can push out the uploads of others. Must not know how content reaches the disk.
+//! way, and keeps its last. So nobody can push out the uploads of others, and a table full of single
+//! uploads takes no more until they are complete or too old. Must not know how content reaches the
+//! disk.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -204,7 +206,7 @@ impl Table {
     ///
     /// What is a file already goes first, because its client loses only a word about it. Else the
     /// owner of the largest share gives up its oldest, if that share is larger than the newcomer's
-    /// would be; else the newcomer does.
+    /// would be and has more than one upload; else the newcomer does.
     fn give_up_for(
         &mut self,
         newcomer: &Owner,
@@ -212,13 +214,16 @@ impl Table {
         weight: impl Fn(&Partial) -> u64,
     ) -> Option<Arc<Partial>> {
         let mut shares: HashMap<&Owner, u64> = HashMap::from([(newcomer, adds)]);
+        let mut unfinished: HashMap<&Owner, usize> = HashMap::new();
         for partial in self.partials.values() {
             *shares.entry(partial.owner()).or_default() += weight(partial);
+            *unfinished.entry(partial.owner()).or_default() += usize::from(partial.is_held());
         }
         let own = shares[newcomer];
         let may_go = |partial: &Arc<Partial>| {
             let owner = partial.owner();
-            let is_due = !partial.is_held() || owner == newcomer || shares[owner] > own;
+            let is_larger = shares[owner] > own && unfinished[owner] > 1;
+            let is_due = !partial.is_held() || owner == newcomer || is_larger;
             is_idle(partial) && weight(partial) > 0 && is_due
         };
         let rank = |partial: &Partial| {
@@ -315,6 +320,38 @@ mod tests {
         let later = clients.keep(&late, 900);
         assert!(clients.has(&first) && clients.has(&later), "the largest share gave way");
         assert_eq!(tokens.iter().filter(|token| clients.has(token)).count(), 2);
+    }
+
+    /// A client with one long upload lost it to any other that held a little less.
+    #[test]
+    fn the_only_upload_of_a_client_is_nobodys_to_push_out() {
+        let [one, many, late] = owners();
+        let clients = Clients::new(6, 3000);
+        let first = clients.keep(&one, 999);
+        let long = clients.keep(&late, 990);
+        let tokens: Vec<String> = (0..50).map(|_| clients.keep(&many, 300)).collect();
+        assert!(clients.has(&first) && clients.has(&long) && clients.has(&tokens[49]));
+        assert_eq!(tokens.iter().filter(|token| clients.has(token)).count(), 3);
+        // Many addresses, each with one upload.
+        for number in 0..50 {
+            let owner = Owner::named("c", &format!("198.51.100.{number}:1"));
+            let begun = clients.begin(&owner, "?0", 100);
+            assert!(matches!(begun, Ok(Some(_)) | Err(Status::SERVICE_UNAVAILABLE)), "{begun:?}");
+            assert!(clients.has(&first) && clients.has(&long) && clients.has(&tokens[49]));
+        }
+    }
+
+    /// Uploads that come whole need no room here: one client could keep all others from uploading.
+    #[test]
+    fn an_upload_that_comes_whole_goes_on_where_no_room_is_left() {
+        let [one, other, late] = owners();
+        let clients = Clients::new(10, 1500);
+        let kept = [clients.keep(&one, 900), clients.keep(&other, 550)];
+        assert_eq!(clients.begin(&late, "?0", 400), Err(Status::INSUFFICIENT_STORAGE));
+        let whole = clients.begin(&late, "?1", 1000).unwrap().expect("a token");
+        assert!(!clients.has(&whole), "it could not be resumed");
+        assert_eq!(std::fs::read(clients.folder.path().join("a")).unwrap().len(), 1000);
+        assert!(kept.iter().all(|token| clients.has(token)));
     }
 
     /// A table full of equal shares is not for a newcomer to empty.

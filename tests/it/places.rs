@@ -117,6 +117,57 @@ fn an_unfinished_upload_is_pushed_out_by_no_other_client() {
     });
 }
 
+/// A long upload that broke off was lost to any client that held a little less, and the room to
+/// clients that filled it.
+#[test]
+fn the_last_unfinished_upload_of_a_client_stays_and_whole_uploads_are_taken() {
+    on_both(|model| {
+        let docroot = Docroot::new();
+        fs::create_dir_all(docroot.path("up")).unwrap();
+        let server = limited(model, &docroot, 256, &["--max-partial", "1m"]);
+        let begin = |host: u8, name: &str, complete: &str, length: usize| {
+            let fields = [&format!("Upload-Complete: {complete}")[..]];
+            let content = vec![b'x'; length];
+            Client::connect_from(host, server.port).ask("PUT", &format!("/up/{name}"), &fields, &content)
+        };
+        let offset = |place: &str| {
+            let got = Client::connect_from(2, server.port).ask("HEAD", place, &[], b"");
+            (got.status == 204).then(|| got.must("upload-offset").to_owned())
+        };
+        let long = begin(2, "long", "?0", 700_000).expect(201).leads_to("/up/long");
+        let others: Vec<String> = (0..4)
+            .map(|number| {
+                let name = format!("other-{number}");
+                begin(3, &name, "?0", 250_000).expect(201).leads_to(&format!("/up/{name}"))
+            })
+            .collect();
+        assert_eq!(offset(&long).as_deref(), Some("700000"));
+        assert_eq!(offset(&others[2]), None, "its own oldest gave way");
+        assert_eq!(offset(&others[3]).as_deref(), Some("250000"));
+        // Many clients, each with one.
+        for host in 4..20 {
+            let got = begin(host, &format!("late-{host}"), "?0", 100_000);
+            assert!([201, 507].contains(&got.status), "{got:?}");
+        }
+        assert_eq!(offset(&long).as_deref(), Some("700000"));
+        assert_eq!(offset(&others[3]).as_deref(), Some("250000"));
+        // The room is taken, and these need none.
+        begin(30, "whole", "?1", 900_000).expect(201);
+        let plain = vec![b'x'; 900_000];
+        Client::connect_from(31, server.port).ask("PUT", "/up/plain", &[], &plain).expect(201);
+        for name in ["up/whole", "up/plain"] {
+            assert_eq!(fs::metadata(docroot.path(name)).unwrap().len(), 900_000);
+        }
+        // Its client goes on as if nothing had been.
+        let fields = ["Upload-Complete: ?1", "Upload-Offset: 700000"];
+        let kind = "Content-Type: application/partial-upload";
+        let got =
+            Client::connect_from(2, server.port).ask("PATCH", &long, &[fields[0], fields[1], kind], b"end");
+        assert!([200, 201, 204].contains(&got.status), "{got:?}");
+        assert_eq!(fs::metadata(docroot.path("up/long")).unwrap().len(), 700_003);
+    });
+}
+
 /// A sender is judged over this time in the tests of this file, in seconds.
 const BUSY_TIME: f64 = 0.5;
 
