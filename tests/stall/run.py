@@ -20,12 +20,22 @@ In three more scenes slow clients hold all places of one kind, and another clien
 All of them go on with 240 bytes a second. Shown are the seconds until the client succeeds, from the time at which all
 places are taken, and how often it was refused; "never" if that takes longer than --slow-seconds-max.
 
+In the last two scenes one address floods the server, and a client from another address asks for a few things in turn:
+
+    guess-flood    sixty connections send ever new wrong passwords for an htpasswd file (bcrypt, cost 10), each a
+                   quarter of a second after its last response; the other client is a remembered user
+    listing-flood  250 connections ask for the listing of a folder of 100,000 files and do not read it
+
+Shown are the median and the longest time of each kind of request, how many were refused or took longer than 10 s, and
+the most memory that the server had in addition.
+
 As root it writes to /proc/sys/vm/drop_caches: all files of the machine leave memory, those of other programs, too.
 
 Build first: cargo build --release. Nothing is asserted but, with --limit-ms, our own p99.
 """
 
 import argparse
+import base64
 import http.client
 import multiprocessing
 import os
@@ -42,11 +52,17 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 SLOW_SCENES = ("slow-programs", "slow-uploads", "slow-threads")
-SCENES = ("idle", "listing", "zip", "cold", *SLOW_SCENES)
+FLOOD_SCENES = ("guess-flood", "listing-flood")
+SCENES = ("idle", "listing", "zip", "cold", *SLOW_SCENES, *FLOOD_SCENES)
 # Places of each kind in the slow scenes.
 SLOW_PLACES = 8
 HOT = b"round and round and round\n"
 MIB = 1 << 20
+# An htpasswd file: two users with one password.
+PASSWORD = "open sesame"
+USERS = "".join(f"{name}:$2b$10$abcdefghijklmnopqrstuu4SuEsu2LsUrAYUpWQHLMMc4GV5pZTxK\n" for name in ("anna", "otto"))
+# How long one request of the client beside a flood may take.
+PROBE_SECONDS_MAX = 10
 
 # A run that takes longer is cut off and said to be so.
 RUN_SECONDS_MAX = 60
@@ -72,6 +88,9 @@ def arguments():
     parser.add_argument("--scratch", default=os.path.join(TOP, "target/stall"), help="a folder for the data, which is made once (%(default)s)")
     parser.add_argument("--slow-runs", type=int, default=3, help="of each slow scene and server (%(default)s)")
     parser.add_argument("--slow-seconds-max", type=float, default=60, help="how long the client among slow ones tries (%(default)s)")
+    parser.add_argument("--flood-runs", type=int, default=3, help="of each flood and server (%(default)s)")
+    parser.add_argument("--flood-seconds", type=float, default=5, help="that the other client asks (%(default)s)")
+    parser.add_argument("--flood-files", type=int, default=100000, help="in the folder of the listing flood (%(default)s)")
     parser.add_argument("--limit-ms", type=float, help="exit with 1 if a p99 of ours is above")
     parser.add_argument("--seconds-max", type=int, default=1800, help="give up after this long (%(default)s)")
     parser.add_argument("--flags", default="", help="more flags for ours, in one word")
@@ -265,6 +284,25 @@ def start_for_slow(given, scene, model, root, scratch, log):
     port = free_port()
     flags = ["--model", model, "--port", str(port), "--access-log", "off", "--cgi", f"/cgi={programs}", "--upload", "/inbox"]
     return Server(f"{model} {scene}", [given.binary, *flags, *few, *given.flags.split(), root], port, log)
+
+
+def start_for_flood(given, scene, model, root, scratch, log):
+    """One of ours with a password, uploads, a short folder and a long one."""
+    for name in ("private/page.txt", "short/one.txt", "short/two.txt", "inbox/x"):
+        os.makedirs(os.path.dirname(os.path.join(root, name)), exist_ok=True)
+        with open(os.path.join(root, name), "wb") as file:
+            file.write(HOT)
+    long = os.path.join(root, "long")
+    os.makedirs(long, exist_ok=True)
+    if scene == "listing-flood":
+        for number in range(len(os.listdir(long)), given.flood_files):
+            open(os.path.join(long, f"a file with number {number:06}.txt"), "wb").close()
+    users = os.path.join(scratch, "users")
+    with open(users, "w") as file:
+        file.write(USERS)
+    port = free_port()
+    flags = ["--model", model, "--port", str(port), "--access-log", "off", "--htpasswd", f"{users}@/private", "--upload", "/inbox"]
+    return Server(f"{model} {scene}", [given.binary, *flags, *given.flags.split(), root], port, log)
 
 
 def stop_all(servers):
@@ -478,6 +516,128 @@ def report_slow(scene, model, runs):
     print(f"{scene:<14} {model:<10} {'; '.join(words)}, refused {refused:.0f} times", flush=True)
 
 
+# Floods.
+
+
+def basic(user, password):
+    return "Authorization: Basic " + base64.b64encode(f"{user}:{password}".encode()).decode() + "\r\n"
+
+
+def guess(port, niceness, stop, begun):
+    """Sixty clients with wrong passwords, from 127.0.0.1."""
+    os.nice(niceness)
+
+    def one(number):
+        tries = 0
+        while not stop.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", port), PROBE_SECONDS_MAX) as stream:
+                    while not stop.wait(0.25):
+                        tries += 1
+                        head = "GET /private/page.txt HTTP/1.1\r\nHost: localhost\r\n" + basic("otto", f"{number} {tries}")
+                        stream.sendall(head.encode() + b"\r\n")
+                        begun.value = 1
+                        answer = stream.recv(4096)
+                        if not answer or b"onnection: close" in answer:
+                            break
+            except OSError:
+                pass
+
+    threads = [threading.Thread(target=one, args=(number,), daemon=True) for number in range(60)]
+    for thread in threads:
+        thread.start()
+    stop.wait()
+
+
+def hold(port, niceness, stop, begun):
+    """250 clients of a long listing that do not read it, from 127.0.0.1."""
+    os.nice(niceness)
+    streams = []
+    for _ in range(250):
+        stream = socket.socket()
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stream.connect(("127.0.0.1", port))
+        stream.sendall(b"GET /long/?json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        streams.append(stream)
+    begun.value = 1
+    stop.wait()
+
+
+def measure_flood(server, scene, given):
+    """The times of each kind of request of another client, None for those that failed; and memory in bytes."""
+    number, probes = 0, {
+        "small file": lambda: ask(server, "GET", "/hot.txt"),
+        "listing": lambda: ask(server, "GET", "/short/"),
+        "upload": lambda: ask(server, "PUT", f"/inbox/probe-{number % 10}", content=b"content"),
+        "remembered": lambda: ask(server, "GET", "/private/page.txt", "anna"),
+    }
+    for probe in probes.values():
+        probe()
+    before = memory_peak(server)
+    make = multiprocessing.get_context("fork")
+    stop, begun = make.Event(), make.Value("b", 0)
+    target = guess if scene == "guess-flood" else hold
+    flood = make.Process(target=target, args=(server.port, given.load_nice, stop, begun), daemon=True)
+    took = {name: [] for name in [*probes, "login"]}
+    try:
+        flood.start()
+        until = time.monotonic() + START_SECONDS_MAX
+        while not begun.value and time.monotonic() < until:
+            time.sleep(0.01)
+        if scene == "guess-flood":
+            # Let them become as many as they are.
+            time.sleep(0.5)
+            took["login"].append(ask(server, "GET", "/private/page.txt", "otto"))
+        until = time.monotonic() + given.flood_seconds
+        while not took["small file"] or time.monotonic() < until:
+            number += 1
+            for name, probe in probes.items():
+                took[name].append(probe())
+    finally:
+        stop.set()
+        flood.join(5)
+        if flood.is_alive():
+            flood.kill()
+    return took, memory_peak(server) - before
+
+
+def ask(server, method, path, user=None, content=b""):
+    """Seconds that a request from 127.0.0.2 took, None if it was refused or took too long."""
+    began = time.perf_counter()
+    field = basic(user, PASSWORD) if user else ""
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(content)}\r\n{field}\r\n"
+    answer = b""
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), PROBE_SECONDS_MAX, ("127.0.0.2", 0)) as stream:
+            stream.sendall(head.encode() + content)
+            while piece := stream.recv(65536):
+                answer += piece
+    except OSError:
+        return None
+    return time.perf_counter() - began if answer.startswith(b"HTTP/1.1 2") else None
+
+
+def memory_peak(server):
+    """The most bytes that a server has had in memory."""
+    with open(f"/proc/{server.process.pid}/status") as file:
+        line = next(line for line in file if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+def report_flood(scene, model, runs):
+    said = []
+    for name in runs[0][0]:
+        all_of_them = [seconds for took, _ in runs for seconds in took[name]]
+        served = [seconds * 1000 for seconds in all_of_them if seconds is not None]
+        if not all_of_them:
+            continue
+        words = f"{statistics.median(served):.1f} ms (max {max(served):.1f})" if served else "never"
+        lost = len(all_of_them) - len(served)
+        said.append(f"{name} {words}" + (f", {lost} of {len(all_of_them)} failed" if lost else ""))
+    memory = max(memory for _, memory in runs)
+    print(f"{scene:<14} {model:<10} {'; '.join(said)}; {memory / MIB:.0f} MiB more", flush=True)
+
+
 def take(queue, seconds):
     """The next of a queue, or trouble."""
     until = time.monotonic() + seconds
@@ -555,7 +715,7 @@ def main():
         servers = start_all(given, root, scratch, log)
         try:
             for scene in given.scenes:
-                if scene in SLOW_SCENES:
+                if scene in SLOW_SCENES + FLOOD_SCENES:
                     continue
                 taking_part = [server for server in servers if takes_part(server.name, scene)]
                 runs = {server.name: [] for server in taking_part}
@@ -589,6 +749,16 @@ def main():
                     finally:
                         server.stop()
                 report_slow(scene, model, runs)
+        for scene in [scene for scene in given.scenes if scene in FLOOD_SCENES]:
+            for model in given.models:
+                runs = []
+                for _ in range(given.flood_runs):
+                    server = start_for_flood(given, scene, model, root, scratch, log)
+                    try:
+                        runs.append(measure_flood(server, scene, given))
+                    finally:
+                        server.stop()
+                report_flood(scene, model, runs)
     return 1 if ours_above else 0
 
 
