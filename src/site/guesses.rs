@@ -334,13 +334,12 @@ mod tests {
     fn a_delayed_response_comes_when_it_is_due_and_once() {
         let (guesses, now, limits) = (Guesses::default(), start(), Limits::default());
         let delayed = || {
-            let peer = v4(4, 1);
-            loop {
-                if let Penalty::Delay(delay) = guesses.note(Origin::of(&peer), now, &limits) {
-                    let due = delay.due;
-                    return Arc::new(Delayed { due, rest: Mutex::new(Some((Response::text(""), delay))) });
-                }
-            }
+            let note = |_| match guesses.note(Origin::of(&v4(4, 1)), now, &limits) {
+                Penalty::Delay(delay) => Some(delay),
+                Penalty::Nothing | Penalty::TooMany => None,
+            };
+            let delay = (0..=AUTH_FAILURES_FREE).find_map(note).expect("a delay");
+            Arc::new(Delayed { due: delay.due, rest: Mutex::new(Some((Response::text(""), delay))) })
         };
         let one = delayed();
         let due = one.due;
