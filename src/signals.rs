@@ -71,12 +71,14 @@ impl Terminal {
     }
 }
 
-/// The receiving end. The kind of a signal is in which pair its byte comes through, so there is one
-/// for each, and one more that wakes the poll for all of them.
+/// The receiving end. Each signal has a socket pair of its own, and the poll watches all of them. So
+/// the byte that tells which signal came is also the one that wakes the loop, and nothing has to be
+/// read while no signal comes.
 #[derive(Debug)]
 pub struct Signals {
-    wake: mio::net::UnixStream,
-    each: [(Signal, UnixStream); 5],
+    each: [(Signal, mio::net::UnixStream); 5],
+    /// The other ends, which stay open: a socket whose peer is closed is readable for ever.
+    _far_ends: [UnixStream; 4],
     /// The terminal that SIGHUP is judged by; without one SIGHUP always means a rotated log.
     terminal: Option<Terminal>,
     remote: Remote,
@@ -85,21 +87,16 @@ pub struct Signals {
 
 /// Asks one server to stop as SIGTERM would, without any signal: it writes into the same sockets.
 #[derive(Clone, Debug)]
-pub(crate) struct Remote(Arc<(UnixStream, UnixStream)>);
+pub(crate) struct Remote(Arc<UnixStream>);
 
 impl Remote {
     /// Asks for a graceful stop; asked again, for an immediate one.
     pub(crate) fn terminate(&self) {
-        let (terminate, bell) = &*self.0;
-        // In this order: when the bell rings the byte that says why is there. The first fails only
-        // when the server is gone, or has more bytes waiting than it needs. Without the bell the
-        // byte is found within `INBOX_LOOK`.
-        for mut pair in [terminate, bell] {
-            for _ in 0..WRITE_TRIES {
-                match pair.write(b".") {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Ok(_) | Err(_) => break,
-                }
+        // Fails only if the server is gone, or has more bytes waiting than it needs.
+        for _ in 0..WRITE_TRIES {
+            match (&*self.0).write(b".") {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => break,
             }
         }
     }
@@ -127,26 +124,21 @@ impl Signals {
     }
 
     fn open(registers: bool) -> io::Result<Self> {
-        let (wake, bell) = UnixStream::pair()?;
-        wake.set_nonblocking(true)?;
-        bell.set_nonblocking(true)?;
         let mut registered = Vec::new();
         let mut pair = |signal, number| {
             let (ours, theirs) = UnixStream::pair()?;
             ours.set_nonblocking(true)?;
             theirs.set_nonblocking(true)?;
             if registers {
-                // Registered in this order: when the bell rings the byte that says why is there.
                 registered.push(pipe::register(number, theirs.try_clone()?)?);
-                registered.push(pipe::register(number, bell.try_clone()?)?);
             }
-            io::Result::Ok(((signal, ours), theirs))
+            io::Result::Ok(((signal, mio::net::UnixStream::from_std(ours)), theirs))
         };
-        let (interrupt, _) = pair(Signal::Interrupt, SIGINT)?;
+        let (interrupt, interrupt_end) = pair(Signal::Interrupt, SIGINT)?;
         let (terminate, by_hand) = pair(Signal::Terminate, SIGTERM)?;
-        let (quit, _) = pair(Signal::Quit, SIGQUIT)?;
-        let (hang_up, _) = pair(Signal::TerminalClosed, SIGHUP)?;
-        let (reopen, _) = pair(Signal::Reopen, SIGUSR1)?;
+        let (quit, quit_end) = pair(Signal::Quit, SIGQUIT)?;
+        let (hang_up, hang_up_end) = pair(Signal::TerminalClosed, SIGHUP)?;
+        let (reopen, reopen_end) = pair(Signal::Reopen, SIGUSR1)?;
         if registers {
             for number in [SIGUSR2, SIGXFSZ] {
                 registered.push(signal_hook::flag::register(number, Arc::default())?);
@@ -158,10 +150,10 @@ impl Signals {
             }
         }
         Ok(Signals {
-            wake: mio::net::UnixStream::from_std(wake),
             each: [interrupt, terminate, quit, hang_up, reopen],
+            _far_ends: [interrupt_end, quit_end, hang_up_end, reopen_end],
             terminal: None,
-            remote: Remote(Arc::new((by_hand, bell))),
+            remote: Remote(Arc::new(by_hand)),
             registered,
         })
     }
@@ -171,17 +163,16 @@ impl Signals {
         self.remote.clone()
     }
 
-    /// What becomes readable when a signal comes.
-    pub fn source(&mut self) -> &mut mio::net::UnixStream {
-        &mut self.wake
+    /// The sockets that become readable when a signal comes, one for each kind of signal.
+    pub fn sources(&mut self) -> impl Iterator<Item = &mut mio::net::UnixStream> {
+        self.each.iter_mut().map(|(_, pair)| pair)
     }
 
-    /// The signals that came since the last call, one entry each. Opens the terminal if SIGHUP is among
-    /// them, which does not block.
+    /// The signals that came since the last call, one entry each. Call it when one of the
+    /// [sources](Signals::sources) is readable; it reads all of them until they would block. Opens the
+    /// terminal if SIGHUP is among the signals, which does not block.
     pub fn take(&mut self) -> Vec<Signal> {
         let mut bytes = [0; 64];
-        // The bell first: what rings after this rings again.
-        while matches!(self.wake.read(&mut bytes), Ok(1..)) {}
         let mut came = Vec::new();
         for (signal, pair) in &mut self.each {
             while let Ok(count @ 1..) = pair.read(&mut bytes) {
@@ -210,5 +201,32 @@ impl Drop for Signals {
         for id in self.registered.drain(..) {
             unregister(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use std::time::Duration;
+
+    /// The number of sources that the poll reports, after `time` at the latest.
+    fn ready(signals: &mut Signals, time: Duration) -> usize {
+        let mut fds: Vec<_> = signals.sources().map(|source| PollFd::new(&*source, PollFlags::IN)).collect();
+        let time = Timespec::try_from(time).unwrap();
+        poll(&mut fds, Some(&time)).unwrap()
+    }
+
+    /// A source whose other end is closed is readable for ever, and a loop that polls it never rests.
+    #[test]
+    fn without_a_signal_no_source_is_ready_and_each_request_to_stop_is_one_signal() {
+        let mut signals = Signals::apart().unwrap();
+        assert_eq!(ready(&mut signals, Duration::ZERO), 0);
+        let remote = signals.remote();
+        remote.terminate();
+        remote.terminate();
+        assert_eq!(ready(&mut signals, Duration::from_secs(1)), 1);
+        assert_eq!(signals.take(), [Signal::Terminate; 2]);
+        assert_eq!((ready(&mut signals, Duration::ZERO), signals.take()), (0, Vec::new()));
     }
 }

@@ -549,8 +549,7 @@ impl Acceptor {
     fn run(mut self, sockets: Vec<ListenSocket>) -> io::Result<Outcome> {
         let mut retry = None;
         loop {
-            let ready = self.wait(if retry.is_some() { &[] } else { &sockets }, retry)?;
-            let mut signals = VecDeque::from(self.signals.take());
+            let (mut signals, ready) = self.wait(if retry.is_some() { &[] } else { &sockets }, retry)?;
             while let Some(signal) = signals.pop_front() {
                 match signal {
                     Signal::Reopen => self.reopen_log(),
@@ -574,25 +573,32 @@ impl Acceptor {
         }
     }
 
-    /// Waits for a signal, the last connection's end or a client; says which sockets have one.
-    /// Returns at least every [`INBOX_LOOK`]: the byte that would wake it may not have been
-    /// written.
-    fn wait(&mut self, sockets: &[ListenSocket], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
+    /// Waits for a signal, the end of a connection or a client. Returns the signals that came, and
+    /// which sockets have a client. Returns at least every [`INBOX_LOOK`]: the byte for the end of a
+    /// connection may not have been written.
+    fn wait(
+        &mut self,
+        sockets: &[ListenSocket],
+        timeout: Option<Duration>,
+    ) -> io::Result<(VecDeque<Signal>, Vec<bool>)> {
         let timeout = timeout.unwrap_or(INBOX_LOOK).min(INBOX_LOOK);
         let timeout = rustix::event::Timespec::try_from(timeout).ok();
-        let signals = self.signals.source();
-        let mut fds = vec![PollFd::new(&*signals, PollFlags::IN), PollFd::new(&self.ended, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&self.ended, PollFlags::IN)];
         fds.extend(sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
+        fds.extend(self.signals.sources().map(|source| PollFd::new(&*source, PollFlags::IN)));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let ready = fds[2..].iter().map(|fd| !fd.revents().is_empty()).collect();
-        if !fds[1].revents().is_empty() {
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let (has_ended, rest) = ready.split_first().unwrap_or((&false, &[]));
+        let (clients, signals) = rest.split_at(sockets.len());
+        if *has_ended {
             // Whatever is left makes the next wait short.
             drop(io::Read::read(&mut &self.ended, &mut [0; 64]));
         }
-        Ok(ready)
+        let came = if signals.contains(&true) { self.signals.take() } else { Vec::new() };
+        Ok((came.into(), clients.to_vec()))
     }
 
     fn is_full(&self) -> bool {
@@ -683,7 +689,7 @@ impl Acceptor {
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.shared.release_idle();
         let cut_at = read_clocks().mono + self.twin.config.timeouts.drain;
-        self.wait(&[], Some(STOP_SETTLE))?;
+        signals.extend(self.wait(&[], Some(STOP_SETTLE))?.0);
         lock(&self.twin.on_stop)(signal, &self.shared.under_way());
         loop {
             let open = self.shared.open.load(Ordering::SeqCst);
@@ -704,8 +710,7 @@ impl Acceptor {
             if left.is_zero() {
                 return Ok(Outcome::Cut(open));
             }
-            self.wait(&[], Some(left))?;
-            signals.extend(self.signals.take());
+            signals.extend(self.wait(&[], Some(left))?.0);
         }
     }
 }

@@ -109,7 +109,7 @@ pub struct MioOs {
     inbox: Arc<Inbox>,
     /// The time as the loop read it last.
     now: Instant,
-    /// When results and signals were last looked for without an event.
+    /// When results were last looked for without an event.
     looked: Instant,
 }
 
@@ -135,7 +135,9 @@ impl MioOs {
             }
         }
         if let Some(signals) = &mut signals {
-            poll.registry().register(signals.source(), special(SIGNALS), Interest::READABLE)?;
+            for source in signals.sources() {
+                poll.registry().register(source, special(SIGNALS), Interest::READABLE)?;
+            }
         }
         let waker = mio::Waker::new(poll.registry(), special(INBOX))?;
         let inbox = Arc::new(Inbox::new(Box::new(move || waker.wake())));
@@ -172,13 +174,12 @@ impl MioOs {
         }
     }
 
-    /// Looks for results and signals whose wake-up failed: no event will come for them.
+    /// Looks for results whose wake-up failed: no event will come for them.
     fn look(&mut self, events: &mut Vec<OsEvent>) {
         self.looked = self.now;
         if self.inbox.has_news() {
             events.push(OsEvent::Inbox);
         }
-        events.extend(self.signals.iter_mut().flat_map(Signals::take).map(OsEvent::Signal));
     }
 }
 
