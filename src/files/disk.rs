@@ -258,9 +258,16 @@ impl Docroot {
     /// Returns whether another folder has its name now, or that of a folder that is not for reading.
     /// A name that leads to no folder has not been taken.
     pub(super) fn was_replaced(&self) -> bool {
-        let is_other = |path: &Path, open: Identity| root::folder_at(path).is_some_and(|now| now != open);
-        is_other(&self.name, self.identity)
-            || self.withheld.named.iter().any(|(path, identity)| is_other(path, *identity))
+        root::was_taken(&self.name, self.identity)
+            || self.withheld.named.iter().any(|(path, identity)| root::was_taken(path, *identity))
+    }
+
+    /// The part that [`was_replaced`](Self::was_replaced), as the end of a clause about its name.
+    pub(super) fn replaced_part(&self) -> &'static str {
+        match root::was_taken(&self.name, self.identity) {
+            true => "is another folder now",
+            false => "has another folder of programs now",
+        }
     }
 
     /// Whether this normalised path is that of a folder that is not for reading, or leads into it.

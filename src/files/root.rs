@@ -94,6 +94,7 @@ impl Root {
         let mut logged = lock(&self.following);
         let old = self.docroot();
         if old.was_replaced() {
+            let part = old.replaced_part();
             match old.opened_again() {
                 Ok(new) => {
                     // The operator's own files may lie below the name, too.
@@ -101,12 +102,12 @@ impl Root {
                     self.current.store(Arc::new(new));
                     self.has_failed.store(false, Ordering::Release);
                     *logged = None;
-                    log::info!("{} is another folder now, which is served from here on", old.name.display());
+                    log::info!("{} {part}, which is served from here on", old.name.display());
                 }
                 Err(error) => {
                     self.has_failed.store(true, Ordering::Release);
                     let failure = format!(
-                        "{} is another folder now, which cannot be served: {error}; the old one is served on",
+                        "{} {part}, which cannot be served: {error}; the old one is served on",
                         old.name.display()
                     );
                     if logged.as_ref() != Some(&failure) {
@@ -118,6 +119,11 @@ impl Root {
         }
         self.is_turned.store(false, Ordering::Release);
     }
+}
+
+/// True if another folder than this has its name.
+pub(super) fn was_taken(name: &Path, identity: Identity) -> bool {
+    folder_at(name).is_some_and(|now| now != identity)
 }
 
 /// The identity of the folder that a path leads to; `None` if no folder does, as far as can be seen.
@@ -232,6 +238,7 @@ mod tests {
         fs::remove_dir(at("c/cg")).unwrap();
         symlink("more", at("c/cg")).unwrap();
         assert!(!root.is_current(now(), now()));
+        assert_eq!(root.docroot().replaced_part(), "has another folder of programs now");
         root.follow();
         assert!(root.docroot().withholds(b"/more/run"));
     }

@@ -170,12 +170,13 @@ impl Files {
 
     fn publish(&mut self, draft: Draft, place: &Place) -> Result<(), Refusal> {
         draft.sync()?;
-        let publishing = Arc::clone(&self.ask.desk);
-        let _publishing = lock(&publishing.publishing);
-        // The root may lead to another folder since the form began.
+        // The root may lead to another folder since the form began. Not under the lock, because the
+        // content may have to be copied there.
         self.folder = folder_of(&self.ask)?;
         let place = self.place_of(place.name.clone())?;
         let mut draft = draft.moved_to(&place.folder)?;
+        let path = self.path_of(&place);
+        let _publishing = lock(&self.ask.desk.publishing);
         let found = place.look()?;
         self.may_be_written(found)?;
         let old = match found {
@@ -185,7 +186,7 @@ impl Files {
         };
         draft.publish(&place.name, old)?;
         self.ask.root.current().note_write();
-        self.stored.push(self.path_of(&place));
+        self.stored.push(path);
         Ok(())
     }
 

@@ -374,10 +374,11 @@ impl Partial {
     fn publish(&self, draft: Draft, location: &[u8]) -> Result<Response, Refusal> {
         let ask = &self.ask;
         draft.sync()?;
-        let _publishing = lock(&ask.desk.publishing);
-        // The root may lead to another folder since the upload began.
+        // The root may lead to another folder since the upload began. Not under the lock, because
+        // the content may have to be copied there.
         let place = ask.place(&ask.path)?;
         let draft = draft.moved_to(&place.folder)?;
+        let _publishing = lock(&ask.desk.publishing);
         self.put_in_place(draft, &place, place.look()?, location)
     }
 
@@ -428,6 +429,7 @@ mod tests {
     use super::*;
     use crate::config::KIB;
     use std::fs;
+    use std::os::fd::OwnedFd;
     use std::path::Path;
 
     const RESUMABLE: &str =
@@ -460,6 +462,32 @@ mod tests {
         assert!(*lock(&partial.touched) >= before);
         let Stage::Open(draft) = &lock(&partial.state).stage else { panic!("it is gone") };
         assert!(draft.room() < 2 * 64 * KIB as u64, "{}", draft.room());
+    }
+
+    /// A copy may take minutes, in which no other upload could be published.
+    #[test]
+    fn content_is_copied_to_another_folder_before_the_lock_is_taken() {
+        let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let ask = ask(new.path(), "PUT /a HTTP/1.1\r\nHost: a\r\n\r\n");
+        let writer = begin(&ask, 3);
+        // With a hidden name, a draft has to be copied to get into another folder.
+        let folder = Arc::new(OwnedFd::from(fs::File::open(old.path()).unwrap()));
+        let mut draft = Draft::begin_named(&folder).unwrap();
+        draft.append(b"abc", None).unwrap();
+        let publishing = lock(&ask.desk.publishing);
+        let (is_copied, is_published) = std::thread::scope(|scope| {
+            let publisher = scope.spawn(|| writer.partial.publish(draft, b"a"));
+            let give_up_at = read_clock() + Duration::from_secs(10);
+            while !is_empty(old.path()) && read_clock() < give_up_at {
+                std::thread::yield_now();
+            }
+            let seen = (is_empty(old.path()), new.path().join("a").exists());
+            drop(publishing);
+            publisher.join().unwrap().unwrap();
+            seen
+        });
+        assert_eq!((is_copied, is_published), (true, false));
+        assert_eq!(fs::read(new.path().join("a")).unwrap(), b"abc");
     }
 
     /// Where there are no nameless files, those of a server that ended stayed under hidden names.
