@@ -514,8 +514,8 @@ struct FileArgs {
     #[arg(long, value_name = "N", value_parser = count::<0, 100_000>, env = "WHIRLIGIG_MAX_COMPRESSORS")]
     #[arg(default_value_t = FileOptions::default().compressors_max, hide_env = true, hide_short_help = true)]
     max_compressors: usize,
-    /// What entity-tags are made of: content (size and modification time beyond 32 KiB), which is
-    /// equal on all nodes, or change-time
+    /// Source of entity-tags: content (size and modification time beyond 32 KiB), which is equal on
+    /// all nodes, or change-time
     #[arg(long, value_name = "WHICH", hide_possible_values = true, hide_short_help = true)]
     #[arg(value_enum, default_value_t = FileOptions::default().etag, env = "WHIRLIGIG_ETAG", hide_env = true)]
     etag: EtagFrom,

@@ -134,8 +134,8 @@ impl<K: Eq + Hash, R: Clone + Send + 'static> Work<K, R> {
         &self.key
     }
 
-    /// Has later requests for the key begin anew. For a result that must not be older than the
-    /// request: what changed after the work began would be missing in it.
+    /// Makes later requests for the key start new work. For a result that must not be older than
+    /// its request: it would lack the changes since the work began.
     pub(crate) fn close(&self) {
         let mut groups = lock(&self.coalesced.groups);
         if groups.get(&self.key).is_some_and(|group| Arc::ptr_eq(group, &self.group)) {

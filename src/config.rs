@@ -442,7 +442,7 @@ pub enum EtagFrom {
 /// A media type for the files with an extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeRule {
-    /// What follows the last dot of a name, in lower case.
+    /// The part of a name after its last dot, in lower case.
     pub extension: String,
     /// The media type, with its parameters.
     pub media_type: String,

@@ -104,8 +104,8 @@ pub(crate) fn wants_html(request: &Request<'_>) -> bool {
     negotiate::preferred(request.fields().all("accept"), &["text/plain", "text/html"]) == Some(1)
 }
 
-/// Whether the client takes a page and names nothing that it likes better. Unlike browsers, many
-/// clients ask for anything or do not say (`*/*`, no `Accept`).
+/// True if the client accepts a page and prefers no other type that it names. Unlike browsers, many
+/// clients accept anything (`*/*`, no `Accept`).
 #[must_use]
 pub(crate) fn takes_html(request: &Request<'_>) -> bool {
     negotiate::is_first_choice(request.fields().all("accept"), "text/html")

@@ -227,7 +227,7 @@ pub struct Context<'a> {
     pub(crate) files: &'a mut Files,
     pub(crate) extra: &'a mut Extra,
     pub(crate) watch: &'a mut Change,
-    /// The route that is answered, for what is logged of its jobs.
+    /// The route of the request, for log lines about its jobs.
     pub(crate) route: RouteName,
 }
 
@@ -425,7 +425,7 @@ impl Context<'_> {
         self.job_in(Lane::Short, work)
     }
 
-    /// Has `work` done by the workers of `lane`; otherwise as [`Context::job_then`].
+    /// Submits `work` to the workers of `lane`; otherwise like [`Context::job_then`].
     pub(crate) fn job_in(&mut self, lane: Lane, work: impl FnOnce() -> Then + Send + 'static) -> Answer {
         let job: Job = Box::new(work);
         match self.desk.submit(self.id, lane, self.route.clone(), job) {

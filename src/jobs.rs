@@ -41,7 +41,7 @@ pub struct StillBusy {
 }
 
 impl StillBusy {
-    /// Writes a line about it. `answered` is the status that the client got, or what it waits for.
+    /// Logs the job. `answered` is the status that the client received, or the reason for its wait.
     pub(crate) fn log(&self, answered: &str) {
         match &self.route {
             Some(route) => {

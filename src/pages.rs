@@ -66,8 +66,8 @@ impl SortBy {
 pub enum Home {
     /// By an absolute path.
     Root,
-    /// As so many folders above that of the page. It stays below a prefix that a proxy has taken from
-    /// the path.
+    /// By a relative path, this many folders above that of the page. So it stays below a prefix that
+    /// a proxy has taken from the path.
     Above(usize),
 }
 

@@ -185,7 +185,7 @@ enum Segment {
 /// A path with places that are open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pattern {
-    /// As the program wrote it.
+    /// The pattern as the program wrote it.
     text: Arc<str>,
     segments: Vec<Segment>,
     /// Of the open places, in order.

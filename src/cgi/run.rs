@@ -413,7 +413,7 @@ impl Run {
         self.fail(Status::GATEWAY_TIMEOUT, "the program took too long")
     }
 
-    /// Its time is up.
+    /// Kills the program because its time is up.
     fn kill_late(&self, state: &mut State) {
         log::warn!(target: "cgi", "{}: cut off by signal 9, it took too long", self.name);
         state.cut();

@@ -81,7 +81,7 @@ impl Folder {
                 FileType::RegularFile => {}
                 _ => return Err(NOTHING),
             }
-            // Programs are told where they are, so links are resolved.
+            // SCRIPT_FILENAME is a path without links, so that a program finds files beside itself.
             let file = root.real_path().join(OsStr::from_bytes(name));
             if rustix::fs::accessat(CWD, &file, Access::EXEC_OK, AtFlags::EACCESS).is_err() {
                 return Err((Status::FORBIDDEN, "this file may not be executed"));

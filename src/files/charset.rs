@@ -7,7 +7,7 @@
 /// The bytes at the beginning of a text that are looked at.
 pub(super) const LOOKED_AT_BYTES: usize = 1024;
 
-/// Byte order marks and what they declare (WHATWG Encoding section 6).
+/// Byte order marks and the encodings that they declare (WHATWG Encoding section 6).
 const MARKS: [(&[u8], &[u8]); 3] =
     [(b"\xef\xbb\xbf", b"utf-8"), (b"\xfe\xff", b"utf-16be"), (b"\xff\xfe", b"utf-16le")];
 
@@ -146,8 +146,8 @@ fn after_equals_sign(rest: &[u8]) -> Option<&[u8]> {
     rest.trim_ascii_start().strip_prefix(b"=").map(<[u8]>::trim_ascii_start)
 }
 
-/// A text in which a declaration was read as ASCII is not UTF-16, whatever it says: browsers take
-/// it for UTF-8.
+/// The encoding for a label that was read as ASCII. Such a text cannot be UTF-16, so browsers read
+/// it as UTF-8.
 fn ascii_compatible(label: &[u8]) -> Vec<u8> {
     match label.trim_ascii().to_ascii_lowercase() {
         label if label.starts_with(b"utf-16") => b"utf-8".to_vec(),

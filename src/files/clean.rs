@@ -21,7 +21,7 @@ pub(super) fn page_of(path: &[u8]) -> Option<Attempt<'static>> {
     is_name.then(|| Attempt { path: Cow::Owned([name, EXTENSION].concat()), role: Role::Page })
 }
 
-/// Whether a path is that of a page under its long name.
+/// True for the path of a page under its long name.
 pub(super) fn is_long(path: &[u8]) -> bool {
     path.ends_with(EXTENSION)
 }
@@ -70,7 +70,7 @@ pub(super) fn settle<'a>(
     }
 }
 
-/// Whether the short name of a page that exists leads to it.
+/// True if the short name of an existing page leads to that page.
 fn has_short_name(docroot: &Docroot, page: &[u8], reach: Reach) -> Result<bool, Trouble> {
     let name = short_name(page);
     if name.ends_with(b"/") {
@@ -87,7 +87,7 @@ fn has_short_name(docroot: &Docroot, page: &[u8], reach: Reach) -> Result<bool, 
     }
 }
 
-/// Whether the folder at `path`, which has no slash at its end, has an index.
+/// True if the folder at `path`, which has no slash at its end, has an index.
 fn has_index(docroot: &Docroot, path: &[u8], reach: Reach) -> Result<bool, Trouble> {
     match docroot.peek(&[path, b"/"].concat(), reach) {
         Ok(Found::File(_)) | Err(Trouble::Forbidden | Trouble::Unknown) => Ok(true),

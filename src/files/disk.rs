@@ -334,7 +334,8 @@ impl Docroot {
         self.find(path, reach, Duration::ZERO)
     }
 
-    /// What `path` names, at the time `wall`: normalised, beginning with a slash.
+    /// The file or folder at `path` at the time `wall`. The path is normalised and begins with a
+    /// slash.
     pub(crate) fn find(&self, path: &[u8], reach: Reach, wall: Duration) -> Result<Found, Trouble> {
         let name = path.strip_prefix(b"/").unwrap_or(path);
         if self.withholds(path) {
@@ -758,8 +759,8 @@ pub(super) fn is_hidden_name(name: &[u8]) -> bool {
     name.starts_with(b".") && name != b".well-known"
 }
 
-/// Whether a normalised path has a component that begins with a dot. `/.well-known`, a folder, is meant
-/// to be seen (RFC 8615).
+/// True if a normalised path has a component that begins with a dot. The folder `/.well-known` is
+/// public (RFC 8615).
 pub(crate) fn is_hidden(path: &[u8]) -> bool {
     let rest = path.strip_prefix(b"/.well-known").filter(|rest| matches!(rest, [] | [b'/', ..]));
     let path = rest.unwrap_or(path);

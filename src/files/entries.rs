@@ -15,7 +15,7 @@ use super::own::Inode;
 use crate::pages::{Kind, SortBy};
 use crate::readme;
 
-/// One entry: the place of its name, and what is shown of it.
+/// One entry: the place of its name, and the values that a listing shows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     name_at: u32,
@@ -166,13 +166,13 @@ impl Entries {
     }
 }
 
-/// Whether a name contains the text, upper and lower case being the same.
+/// True if a name contains the text. Case does not count; `lower` is in lower case.
 fn contains(name: &[u8], lower: &str) -> bool {
     lower.is_empty() || String::from_utf8_lossy(name).to_lowercase().contains(lower)
 }
 
-/// What is shown of one entry; `None` for what is not served anyway: links that lead out, and what
-/// went away.
+/// Kind, size and time of one entry. `None` for an entry that is not served: a link that leads out,
+/// or a file that was removed meanwhile.
 fn look(docroot: &Docroot, folder: &Folder<'_>, name: &[u8], known: FileType) -> Option<(Kind, u64, u64)> {
     let stat = if known == FileType::Symlink {
         let full = [folder.path, name].concat();

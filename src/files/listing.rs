@@ -235,7 +235,7 @@ impl Reading {
             })
     }
 
-    /// The entries in the order asked for, and what is shown beside them.
+    /// The entries in the requested order, and the page around them.
     fn contents(&self, mut entries: Entries) -> Result<Contents, Spent> {
         let Wanted { path, also, asked, .. } = self.work.key();
         let options = &self.docroot.options;
@@ -273,7 +273,7 @@ struct Made {
 
 #[derive(Debug, Clone)]
 enum Extent {
-    /// It fits one piece, as most do.
+    /// A listing of one piece, as most are.
     Whole(Arc<Vec<u8>>),
     Long {
         contents: Arc<Contents>,

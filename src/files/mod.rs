@@ -83,13 +83,13 @@ pub(crate) struct Meta {
 /// The coding that content is in, and how it came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coded {
-    /// It is in none.
+    /// The file in no coding.
     No,
     /// The file that was asked for is in it, as its name says: there is no other form of it.
     Itself(Coding),
-    /// It is that of a coded file beside the one that was asked for.
+    /// The coding of a file beside the requested one.
     Beside(Coding),
-    /// It was compressed by this server.
+    /// A coding that this server made.
     Here(Coding),
 }
 
@@ -509,8 +509,8 @@ fn attempts<'a>(
     itself.into_iter().chain(later.into_iter().filter_map(|attempt| attempt()))
 }
 
-/// Whether a path without a file may be one of the pages that the application makes. An image or a
-/// script that is missing is missing: their requests name other types, or their paths an extension.
+/// True if a path without a file may be a page that the application makes. A missing image or script
+/// stays a 404: its request names other types, or its path has an extension.
 fn may_be_of_app(path: &[u8], request: &Request<'_>) -> bool {
     let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     let has_extension = memchr::memrchr(b'.', name).is_some_and(|dot| dot + 1 < name.len());

@@ -63,7 +63,7 @@ pub(crate) struct Inode {
 }
 
 impl Inode {
-    /// What is to be asked of statx(2) for this.
+    /// The mask for statx(2) that fills all parts of an [`Inode`].
     pub(crate) const MASK: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
 
     pub(crate) fn of(stat: &Statx) -> Inode {

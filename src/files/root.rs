@@ -61,7 +61,7 @@ impl Root {
         self.current.load()
     }
 
-    /// [`Root::current`], for who keeps it longer than a call.
+    /// [`Root::current`], for a caller that keeps it longer than a call.
     pub(crate) fn docroot(&self) -> Arc<Docroot> {
         self.current.load_full()
     }
@@ -88,8 +88,8 @@ impl Root {
 
     /// Opens the folder that the name leads to now, if it is another one. Blocks: for worker threads.
     ///
-    /// Where nothing has the name, or what has it cannot be served as the old folder was, the old
-    /// one stays. So a gap between two folders is none, and no protection is lost.
+    /// The old folder stays while nothing has the name, and while a new one cannot be served with
+    /// the protections of the old one. So a gap between two folders does not show.
     pub(crate) fn follow(&self) {
         let mut logged = lock(&self.following);
         let old = self.docroot();
@@ -132,7 +132,7 @@ pub(super) fn folder_at(path: &Path) -> Option<Identity> {
     (file_type(&stat) == FileType::Directory).then(|| identity(&stat))
 }
 
-/// What tells an open folder from all others.
+/// Device and inode, which tell an open folder from all others.
 pub(super) fn identity(stat: &rustix::fs::Statx) -> Identity {
     ((stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino)
 }

@@ -15,8 +15,8 @@ use sha2::{Digest as _, Sha256};
 use super::disk::{Reach, Stamp, Trouble, read_head};
 use crate::config::{EtagFrom, KIB};
 
-/// Files up to this size are told apart by their bytes. They are read anyway: it is what is kept in
-/// memory by default.
+/// Files up to this size have a digest of their bytes as a tag. They are read anyway, because the
+/// cache keeps files of this size by default.
 const DIGESTED_BYTES_MAX: u64 = 32 * KIB as u64;
 
 /// The age from which on a modification time tells versions apart. Of two changes within one step of

@@ -1,4 +1,4 @@
-//! Media types by file name, and what the first bytes of a file add to that.
+//! Media types by file name, and the parameters that the first bytes of a file add.
 //!
 //! The operator's own types, a list, and a lookup. Whether a text has a charset of its own is for
 //! `charset.rs`. Must not know which files exist.

@@ -56,8 +56,8 @@ impl Docroot {
     ///
     /// The rule: the place of the file is known; neither that place nor `path` is withheld; it is
     /// not the operator's own; and the client has given the password of both. That of `path` is
-    /// asked for before a file is looked for, that of the place is returned. Hidden is what `path`
-    /// hides, and what has a name of its own that begins with a dot. A link through a folder with
+    /// asked for before a file is looked for, that of the place is returned. A file is hidden if `path`
+    /// hides it or if its own name begins with a dot. A link through a folder with
     /// such a name is the owner's choice: a mounted ConfigMap, `node_modules` of pnpm and git-sync
     /// consist of such links.
     pub(crate) fn judge(&self, file: &OwnedFd, stat: &Statx, path: &[u8]) -> Result<Shown, Withheld> {

@@ -760,7 +760,7 @@ fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
 #[derive(Clone, Debug)]
 pub struct KeptHead {
     head: Vec<u8>,
-    /// Its target is not the one that the client sent.
+    /// True if a rewrite replaced the target that the client sent.
     is_rewritten: bool,
 }
 

@@ -535,7 +535,7 @@ mod tests {
         }
     }
 
-    /// What RFC 3986 section 5.2 makes of a reference without scheme, authority, query and fragment.
+    /// Resolves a reference without scheme, authority, query and fragment (RFC 3986 section 5.2).
     fn resolved(base: &[u8], reference: &[u8]) -> Vec<u8> {
         if reference.starts_with(b"/") {
             return normalize(reference).unwrap().into_owned();

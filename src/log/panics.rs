@@ -1,7 +1,7 @@
 //! Panics as lines of the log, or of standard error.
 //!
-//! Whoever resolves a backtrace reads debug information for a tenth of a second and more. A handler
-//! that panics must not cost the other clients of its loop that, so the panicking thread only collects
+//! Resolving a backtrace means reading debug information for a tenth of a second and more. Clients
+//! on the loop of a panicking handler must not wait for that. So the panicking thread only collects
 //! addresses, and the log's writer or a thread made for it turns them into names.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -19,7 +19,7 @@ use log::Level;
 const TRACE_LINES_MAX: usize = 100;
 
 thread_local! {
-    /// Whether this thread is a loop's.
+    /// True on the thread of a loop.
     static IS_LOOP: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -43,7 +43,7 @@ impl Trace {
         (trace.0.status() == BacktraceStatus::Captured).then_some(trace)
     }
 
-    /// Its lines, with names. Takes its time.
+    /// The lines of the trace, with names. Takes a tenth of a second and more.
     pub(super) fn lines(self) -> Vec<String> {
         self.0.to_string().lines().take(TRACE_LINES_MAX).map(str::to_owned).collect()
     }

@@ -21,8 +21,8 @@ use crate::upload::area_of;
 const TAKEN: [&str; 6] =
     ["accept-ranges", "content-encoding", "content-range", "etag", "last-modified", "www-authenticate"];
 
-/// The type of a file's content. A rule for it counts for files alone, because it would be wrong for
-/// whatever the server says itself: an error in plain text would become a page.
+/// The type of a file's content. A rule for it applies to files alone: an error in plain text
+/// must not become a page.
 const TYPE: &str = "content-type";
 
 /// A policy that forbids what a page may do. Of two of them both count.

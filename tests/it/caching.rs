@@ -1,4 +1,4 @@
-//! What browsers and caches may keep, and how they find out that it changed.
+//! Responses that browsers and caches may keep, and how they learn that a file changed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

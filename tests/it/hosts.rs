@@ -83,7 +83,7 @@ fn unknown_hosts_can_be_refused() {
                 assert_eq!(ask(&mut client, path, host).0, 200, "{path} {host}");
             }
         }
-        // Who may read the metrics is decided as without the flag.
+        // Access to the metrics is decided as without the flag.
         assert_eq!(ask(&mut client, "/_whirligig/metrics", "attacker.example").0, 403);
         assert_eq!(ask(&mut client, "/_whirligig/metrics/x", "10.0.0.5").0, 421);
         assert_eq!(ask(&mut client, "/_whirligig/healthy", "10.0.0.5").0, 421);

@@ -119,8 +119,8 @@ fn a_link_leads_through_hidden_folders_but_not_to_hidden_files() {
     }
 }
 
-/// What a link leads to has its other protections: programs, passwords and the operator's own files.
-/// Nothing is written through such a link, and no program is started through one.
+/// The target of a link keeps its other protections: programs, passwords and the operator's own
+/// files. Nothing is written through such a link, and no program is started through one.
 #[test]
 fn protections_count_wherever_a_link_leads_and_writes_do_not_follow_it() {
     let docroot = Docroot::empty();

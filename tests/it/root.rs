@@ -160,8 +160,8 @@ fn uploads_under_way_are_published_in_the_new_folder() {
     });
 }
 
-/// What protects the old folder protects the new one: programs are not shown, and are those of the
-/// new folder; passwords and the operator's own files count there, too.
+/// The protections of the old folder apply to the new one: programs are not shown, and are those of
+/// the new folder; passwords and the operator's own files count there, too.
 #[test]
 fn protections_are_those_of_the_new_folder() {
     on_both(|model| {

@@ -1,4 +1,4 @@
-//! Media types: by name, by what a text declares of itself, and by the operator's word.
+//! Media types: by name, by the declaration in a text, and by the operator's rules.
 
 use std::fs;
 use std::io::Write as _;
@@ -58,7 +58,7 @@ fn a_text_that_declares_its_charset_is_not_said_to_be_in_another() {
     let docroot = Docroot::empty();
     for (name, content, _) in cases {
         docroot.write(name, content);
-        // Larger than what is kept in memory, and with a coded file beside it.
+        // Too large for the cache, and with a coded file beside it.
         docroot.write(&format!("large/{name}"), [content, &[b' '; 40_000]].concat());
         docroot.write(&format!("large/{name}.gz"), gzip(content));
     }
@@ -290,7 +290,7 @@ fn a_rule_for_the_type_counts_for_files_and_keeps_uploads_in_their_sandbox() {
             assert_eq!(got.must("x-content-type-options"), "nosniff", "{path}");
             assert_eq!(got.must("content-security-policy"), "sandbox", "{path}");
         }
-        // What the server says itself keeps its type: a plain text with a foreign name in it is no page.
+        // The server's own texts keep their type: a plain text with a foreign name in it is no page.
         for (path, fields, status, media_type) in [
             ("/nosuch", &["Accept: text/plain"][..], 404, "text/plain; charset=utf-8"),
             ("/plain/?json", &[], 200, "application/json; charset=utf-8"),
