@@ -1,6 +1,8 @@
-//! What it costs to find a connection by its name and to keep its deadline, among few and among many.
+//! What it costs to find a connection by its name and to keep its deadline, among few and among
+//! many.
 //!
-//! `cargo bench --bench names`. Both must cost the same with ten thousand connections as with a hundred.
+//! `cargo bench --bench names`. Both must cost the same with ten thousand connections as with a
+//! hundred.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

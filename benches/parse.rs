@@ -1,6 +1,8 @@
-//! What a request head costs to look at: heads of three sizes, whole and in pieces, and the fields that need reading.
+//! What a request head costs to look at: heads of three sizes, whole and in pieces, and the fields
+//! that need reading.
 //!
-//! `cargo bench --bench parse`. Nothing here touches a socket; what a request costs in all is what `versus` measures.
+//! `cargo bench --bench parse`. Nothing here touches a socket; what a request costs in all is what
+//! `versus` measures.
 
 use std::hint::black_box;
 use std::time::Instant;

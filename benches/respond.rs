@@ -1,4 +1,5 @@
-//! What an answer costs to write: heads made from fields, heads made once and shared, and the date in them.
+//! What an answer costs to write: heads made from fields, heads made once and shared, and the date
+//! in them.
 //!
 //! `cargo bench --bench respond`.
 
@@ -25,7 +26,8 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// One request and its answer on a connection that is kept, without a socket: what the pump does besides its two calls.
+/// One request and its answer on a connection that is kept, without a socket: what the pump does
+/// besides its two calls.
 fn cycle(
     connection: &mut Connection,
     out: &mut SendQueue,

@@ -1,8 +1,9 @@
-//! What a CGI script or a WSGI application is told about a request, built from it here (RFC 3875, PEP 3333).
+//! What a CGI script or a WSGI application is told about a request, built from it here (RFC 3875,
+//! PEP 3333).
 //!
-//! `cargo run --example cgi_environ`, then open the address it prints with any path and query; `--model threads` for
-//! the twin. Nothing is started: this shows which part of the request becomes which variable. `whirligig --cgi` runs
-//! real scripts.
+//! `cargo run --example cgi_environ`, then open the address it prints with any path and query;
+//! `--model threads` for the twin. Nothing is started: this shows which part of the request becomes
+//! which variable. `whirligig --cgi` runs real scripts.
 
 mod common;
 
@@ -39,7 +40,8 @@ fn environ(call: &Call<'_>, port: u16) -> BTreeMap<String, String> {
     set("wsgi.version", "(1, 0)".into());
     set("wsgi.multithread", "True".into());
     for (name, value) in call.fields().iter() {
-        // HTTP_PROXY would be taken for a setting by programs that the script starts, so `Proxy` is left out.
+        // HTTP_PROXY would be taken for a setting by programs that the script starts, so `Proxy` is
+        // left out.
         let is_told_already =
             ["content-type", "content-length", "proxy"].contains(&name.to_ascii_lowercase().as_str());
         // A name with an underscore would look the same as one with a hyphen.

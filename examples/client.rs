@@ -1,10 +1,11 @@
-//! An HTTP client on the same kind of loop: it logs in to the `login_session` example, with a cookie jar, over one
-//! connection that it keeps alive.
+//! An HTTP client on the same kind of loop: it logs in to the `login_session` example, with a
+//! cookie jar, over one connection that it keeps alive.
 //!
-//! Start `cargo run --example login_session`, then `cargo run --example client -- ADDRESS`, e.g. `127.0.0.1:12345`.
-//! With `--clients N` so many log in at once, all on this one thread: each is a socket, what it has to send, and a
-//! `ReplyReader`, pumped when the poll says that bytes can move. Messages and cookies are the library's, without any
-//! input or output in them; the loop is this file.
+//! Start `cargo run --example login_session`, then `cargo run --example client -- ADDRESS`, e.g.
+//! `127.0.0.1:12345`. With `--clients N` so many log in at once, all on this one thread: each is a
+//! socket, what it has to send, and a `ReplyReader`, pumped when the poll says that bytes can move.
+//! Messages and cookies are the library's, without any input or output in them; the loop is this
+//! file.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -151,7 +152,8 @@ impl Client {
         }
     }
 
-    /// Keeps the cookies of a complete answer, follows where it leads, and asks what is next; false when nothing is.
+    /// Keeps the cookies of a complete answer, follows where it leads, and asks what is next; false
+    /// when nothing is.
     fn answered(&mut self) -> Outcome<bool> {
         let head = self.head.take().ok_or("content without a head")?;
         let (method, path) = std::mem::take(&mut self.asked);

@@ -1,7 +1,8 @@
 //! Cookies: set, read again, counted, and taken away.
 //!
-//! `cargo run --example cookies`, then open the address it prints and reload; `--model threads` for the twin. `/set`
-//! shows the kinds there are: for a path, for an hour, for scripts, for this site only. `/forget` takes them away.
+//! `cargo run --example cookies`, then open the address it prints and reload; `--model threads` for
+//! the twin. `/set` shows the kinds there are: for a path, for an hour, for scripts, for this site
+//! only. `/forget` takes them away.
 
 mod common;
 

@@ -1,7 +1,9 @@
-//! Files to be saved, not shown: `Content-Disposition: attachment`, and a friendly page for one that is not there.
+//! Files to be saved, not shown: `Content-Disposition: attachment`, and a friendly page for one
+//! that is not there.
 //!
-//! `cargo run --example download`, then open the address it prints; `--model threads` for the twin. Downloads can be
-//! resumed: the answer knows ranges and validators. A file's name comes from a list made here, never from the client.
+//! `cargo run --example download`, then open the address it prints; `--model threads` for the twin.
+//! Downloads can be resumed: the answer knows ranges and validators. A file's name comes from a
+//! list made here, never from the client.
 
 mod common;
 

@@ -1,7 +1,8 @@
 //! A form, sent with GET (in the address) or with POST (as content), and what came of it.
 //!
-//! `cargo run --example form`, then open the address it prints; `--model threads` for the twin. After a POST the
-//! browser is sent on with 303, so that a reload of the page does not send the form again.
+//! `cargo run --example form`, then open the address it prints; `--model threads` for the twin.
+//! After a POST the browser is sent on with 303, so that a reload of the page does not send the
+//! form again.
 
 mod common;
 

@@ -1,8 +1,8 @@
 //! Stopping without cutting anybody off: by Ctrl-C, by a request, or by the program itself.
 //!
-//! `cargo run --example graceful_shutdown`, then open `/slow` in one window and `/stop` in another; `--model threads`
-//! for the twin. The slow answer still comes, new connections are refused, and the program says how it ended. A second
-//! Ctrl-C ends it at once.
+//! `cargo run --example graceful_shutdown`, then open `/slow` in one window and `/stop` in another;
+//! `--model threads` for the twin. The slow answer still comes, new connections are refused, and
+//! the program says how it ended. A second Ctrl-C ends it at once.
 
 mod common;
 

@@ -1,7 +1,9 @@
-//! Compressed answers: of a handler, of files on the fly, and of files that were compressed beforehand.
+//! Compressed answers: of a handler, of files on the fly, and of files that were compressed
+//! beforehand.
 //!
-//! `cargo run --example gzip`, then `curl -i --compressed ADDRESS/report`; `--model threads` for the twin. Files need no
-//! word about it: text of 1 KiB and more is compressed, and `app.js.gz` beside `app.js` is sent in its place.
+//! `cargo run --example gzip`, then `curl -i --compressed ADDRESS/report`; `--model threads` for
+//! the twin. Files need no word about it: text of 1 KiB and more is compressed, and `app.js.gz`
+//! beside `app.js` is sent in its place.
 
 mod common;
 

@@ -1,8 +1,10 @@
-//! The first server of one's own: it tells the method and the time, greets by name, and does its slow work elsewhere.
+//! The first server of one's own: it tells the method and the time, greets by name, and does its
+//! slow work elsewhere.
 //!
-//! `cargo run --example hello`, then open the address it prints. `/` tells method and time, `/hello/NAME` greets,
-//! `/slow` works where it may block, and everything else is a file of `www/`. With `--model threads` the same routes
-//! run with a thread for each connection: that is the one line with `.model(..)`.
+//! `cargo run --example hello`, then open the address it prints. `/` tells method and time,
+//! `/hello/NAME` greets, `/slow` works where it may block, and everything else is a file of `www/`.
+//! With `--model threads` the same routes run with a thread for each connection: that is the one
+//! line with `.model(..)`.
 
 mod common;
 

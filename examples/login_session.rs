@@ -1,9 +1,10 @@
 //! Logging in and out: sessions on the server, and a signed cookie that names one.
 //!
-//! `cargo run --example login_session -- [SECONDS]`, then open the address it prints; `--model threads` for the twin.
-//! `anna` has the password `secret`, `bert` the password `hidden`. Without a session `/members` is 401, and for `bert`
-//! `/admin` is 403. A login always begins a new session, so one that was planted before it is worth nothing; a logout
-//! ends it on the server, so a copied cookie is worth nothing either. A session lasts SECONDS (1800).
+//! `cargo run --example login_session -- [SECONDS]`, then open the address it prints; `--model
+//! threads` for the twin. `anna` has the password `secret`, `bert` the password `hidden`. Without a
+//! session `/members` is 401, and for `bert` `/admin` is 403. A login always begins a new session,
+//! so one that was planted before it is worth nothing; a logout ends it on the server, so a copied
+//! cookie is worth nothing either. A session lasts SECONDS (1800).
 
 mod common;
 
@@ -14,7 +15,8 @@ use std::time::Duration;
 use whirligig::session::{Signer, random_id};
 use whirligig::{Call, Cookie, Refusal, Response, Server, Status};
 
-/// Passwords in a program are for examples. `whirligig --htpasswd` and the crate bcrypt are for more.
+/// Passwords in a program are for examples. `whirligig --htpasswd` and the crate bcrypt are for
+/// more.
 const USERS: [(&str, &str); 2] = [("anna", "secret"), ("bert", "hidden")];
 const COOKIE: &str = "session";
 const SESSIONS_MAX: usize = 10_000;
@@ -36,13 +38,14 @@ fn unknown(why: &'static str) -> Response {
 }
 
 impl Sessions {
-    /// The name of the session that the request's cookie names, if the cookie is ours and the session is open.
+    /// The name of the session that the request's cookie names, if the cookie is ours and the
+    /// session is open.
     fn id(&self, call: &Call<'_>) -> Option<String> {
         self.signer.open(&call.cookie(COOKIE)?, call.now().wall)
     }
 
-    /// Who asks, or 401. That has to name a way to log in (RFC 9110 section 15.5.2); to browsers `Session` is none that
-    /// they know, so they show the page and no dialogue of their own.
+    /// Who asks, or 401. That has to name a way to log in (RFC 9110 section 15.5.2); to browsers
+    /// `Session` is none that they know, so they show the page and no dialogue of their own.
     fn user(&self, call: &Call<'_>) -> Result<&'static str, Response> {
         let open = self.open.lock().map_err(|_| Refusal::failed("the sessions are lost"))?;
         let session =
@@ -64,7 +67,8 @@ impl Sessions {
         let expires = now + self.lasts;
         let token = self.signer.seal(&id, expires);
         open.insert(id, Session { user, expires });
-        // HttpOnly and SameSite=Lax are what a cookie is unless it is told otherwise. Behind TLS: `.secure()`.
+        // HttpOnly and SameSite=Lax are what a cookie is unless it is told otherwise. Behind TLS:
+        // `.secure()`.
         Ok(Cookie::new(COOKIE, &token).max_age(self.lasts))
     }
 }

@@ -1,7 +1,8 @@
 //! Query strings: names and values, decoded, repeated or not, and read as numbers.
 //!
-//! `cargo run --example query`, then open the address it prints and follow the links; `--model threads` for the twin.
-//! `/add?a=1&b=2` adds, and says what is wrong where something is: 422 with a sentence.
+//! `cargo run --example query`, then open the address it prints and follow the links; `--model
+//! threads` for the twin. `/add?a=1&b=2` adds, and says what is wrong where something is: 422 with
+//! a sentence.
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! Where to go instead: 300, 301, 302, 303, 304 and 307, each with what it is for.
 //!
-//! `cargo run --example redirects`, then open the address it prints, or `curl -iL ADDRESS/old`; `--model threads` for
-//! the twin. Which method a client goes on with is in RFC 9110 section 15.4.
+//! `cargo run --example redirects`, then open the address it prints, or `curl -iL ADDRESS/old`;
+//! `--model threads` for the twin. Which method a client goes on with is in RFC 9110 section 15.4.
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! What a browser sends: the request line and every header field, as a page.
 //!
-//! `cargo run --example request_headers`, then open the address it prints; `--model threads` for the twin. `/raw` is
-//! the same as text, exactly as it was received.
+//! `cargo run --example request_headers`, then open the address it prints; `--model threads` for
+//! the twin. `/raw` is the same as text, exactly as it was received.
 
 mod common;
 

@@ -1,9 +1,10 @@
-//! A small resource in JSON, kept in SQLite: GET, POST, PUT, PATCH, DELETE with the answers they should get.
+//! A small resource in JSON, kept in SQLite: GET, POST, PUT, PATCH, DELETE with the answers they
+//! should get.
 //!
-//! `cargo run --example rest -- [FILE]`, then e.g. `curl -d '{"title":"tea"}' -H 'Content-Type: application/json'
-//! ADDRESS/items`; `--model threads` for the twin. The items are in FILE (`target/rest-example.db`) and survive a
-//! restart. POST answers 201 with Location, DELETE 204, and `POST /reports` 202 with the place where the result of
-//! a slow job will be.
+//! `cargo run --example rest -- [FILE]`, then e.g. `curl -d '{"title":"tea"}' -H 'Content-Type:
+//! application/json' ADDRESS/items`; `--model threads` for the twin. The items are in FILE
+//! (`target/rest-example.db`) and survive a restart. POST answers 201 with Location, DELETE 204,
+//! and `POST /reports` 202 with the place where the result of a slow job will be.
 
 mod common;
 
@@ -14,7 +15,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Value, json};
 use whirligig::{Call, Refusal, Response, Route, Server, Status};
 
-/// The database, which is only touched where it may block, and what became of the slow jobs: held for moments.
+/// The database, which is only touched where it may block, and what became of the slow jobs: held
+/// for moments.
 struct Store {
     items: Mutex<Connection>,
     reports: Mutex<Reports>,

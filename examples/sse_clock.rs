@@ -1,8 +1,9 @@
 //! Server-sent events: a clock that ticks in every page that is open.
 //!
-//! `cargo run --example sse_clock -- [MILLISECONDS]`, then open the address it prints, in several windows;
-//! `--model threads` for the twin. One thread tells the time, and the feed brings it to all who listen. Who comes
-//! again is told what it missed; who takes nothing is dropped and holds nobody up.
+//! `cargo run --example sse_clock -- [MILLISECONDS]`, then open the address it prints, in several
+//! windows; `--model threads` for the twin. One thread tells the time, and the feed brings it to
+//! all who listen. Who comes again is told what it missed; who takes nothing is dropped and holds
+//! nobody up.
 
 mod common;
 

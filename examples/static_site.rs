@@ -1,7 +1,9 @@
-//! A folder as a site: index pages, listings, types, ranges, validators, on an address of one's choice.
+//! A folder as a site: index pages, listings, types, ranges, validators, on an address of one's
+//! choice.
 //!
-//! `cargo run --example static_site -- [FOLDER [ADDRESS]]` serves `www/` on any free port of this machine, or e.g.
-//! `-- ~/Pictures 0.0.0.0:8081` for everybody in the network; `--model threads` for the twin.
+//! `cargo run --example static_site -- [FOLDER [ADDRESS]]` serves `www/` on any free port of this
+//! machine, or e.g. `-- ~/Pictures 0.0.0.0:8081` for everybody in the network; `--model threads`
+//! for the twin.
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! Status codes, each with what leads to it; those of redirects are in the example of that name.
 //!
-//! `cargo run --example status_codes`, then open the address it prints; `--model threads` for the twin. 404, 405, 413,
-//! 500, 501 and the 401 come by themselves: no handler here writes them.
+//! `cargo run --example status_codes`, then open the address it prints; `--model threads` for the
+//! twin. 404, 405, 413, 500, 501 and the 401 come by themselves: no handler here writes them.
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! Pages from a template: minijinja fills it in, and escapes what it is given.
 //!
-//! `cargo run --example template`, then open the address it prints; `--model threads` for the twin. Any template
-//! engine will do: it makes text, and `Response::html` takes it.
+//! `cargo run --example template`, then open the address it prints; `--model threads` for the twin.
+//! Any template engine will do: it makes text, and `Response::html` takes it.
 
 mod common;
 

@@ -1,8 +1,9 @@
 //! Files from the browser: a multipart form, with the progress shown in the page.
 //!
-//! `cargo run --example upload`, then open the address it prints; `--model threads` for the twin. The form is taken
-//! whole, up to 16 MiB, and only counted: name, type, size, and a checksum. Where files are to be kept, or are larger,
-//! take them piece by piece with `http::multipart::Multipart` in a `BodySink`, or run `whirligig --upload`.
+//! `cargo run --example upload`, then open the address it prints; `--model threads` for the twin.
+//! The form is taken whole, up to 16 MiB, and only counted: name, type, size, and a checksum. Where
+//! files are to be kept, or are larger, take them piece by piece with `http::multipart::Multipart`
+//! in a `BodySink`, or run `whirligig --upload`.
 
 mod common;
 

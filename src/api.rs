@@ -1,8 +1,10 @@
-//! Simple data below `/api/`: the time, an echo, the request as received, its parameters; and the health check.
+//! Simple data below `/api/`: the time, an echo, the request as received, its parameters; and the
+//! health check.
 //!
-//! Small handlers on the public [`Router`], in the forms a library user would write them; `/api/echo` shows a
-//! [`BodySink`] that keeps little in memory and spills the rest to a file through jobs, so that a client that
-//! sends everything before it reads anything cannot make us hoard, nor deadlock.
+//! Small handlers on the public [`Router`], in the forms a library user would write them;
+//! `/api/echo` shows a [`BodySink`] that keeps little in memory and spills the rest to a file
+//! through jobs, so that a client that sends everything before it reads anything cannot make us
+//! hoard, nor deadlock.
 
 use std::sync::Arc;
 
@@ -34,8 +36,8 @@ pub fn routes(router: Router, spool: &Arc<Spool>) -> Router {
 /// Where the health check is.
 pub(crate) const HEALTH: &str = "/_whirligig/health";
 
-/// Adds `/_whirligig/health`: for a supervisor or balancer that wants to know whether requests are answered. A
-/// server that is stopping refuses new connections, which says the rest.
+/// Adds `/_whirligig/health`: for a supervisor or balancer that wants to know whether requests are
+/// answered. A server that is stopping refuses new connections, which says the rest.
 #[must_use]
 pub fn health(router: Router) -> Router {
     let answer = |_: &Request<'_>, _: &mut Context<'_>| {
@@ -84,7 +86,8 @@ fn plain(bytes: Vec<u8>) -> Response {
         .with_body(Body::Bytes(bytes))
 }
 
-/// `GET /api/query`: path and query parameters, decoded, as JSON. Parameters come in their order, repeated or not.
+/// `GET /api/query`: path and query parameters, decoded, as JSON. Parameters come in their order,
+/// repeated or not.
 fn query(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
     let path = match normalize(request.path()) {
         Ok(path) => String::from_utf8_lossy(&path).into_owned(),

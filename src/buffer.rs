@@ -1,8 +1,9 @@
 //! Bytes on their way out, and buffers on loan for bytes that came too early.
 //!
-//! [`SendQueue`] is what one busy client is owed: small pieces gathered into one run of bytes, shared bodies by
-//! reference, files by descriptor. [`BufferPool`] lends buffers for input that cannot be used yet; an idle
-//! connection holds none. Pure: nothing here reads, writes or looks at a clock, and a file is an opaque value.
+//! [`SendQueue`] is what one busy client is owed: small pieces gathered into one run of bytes,
+//! shared bodies by reference, files by descriptor. [`BufferPool`] lends buffers for input that
+//! cannot be used yet; an idle connection holds none. Pure: nothing here reads, writes or looks at
+//! a clock, and a file is an opaque value.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -14,7 +15,8 @@ use crate::http::response::{OpenFile, Prepared};
 /// How many pieces one vectored write takes at most. Beyond 16 the gain is gone; `IOV_MAX` is 1024.
 pub const WRITE_SLICES: usize = 16;
 
-/// Sent bytes that may stand before the queued ones in the gathered run before these are moved to its front.
+/// Sent bytes that may stand before the queued ones in the gathered run before these are moved to
+/// its front.
 const RUN_COMPACT_BYTES: usize = 16 * KIB;
 
 /// One piece of output.
@@ -49,7 +51,8 @@ impl Segment {
 pub enum NextWrite<'a> {
     /// Nothing is queued.
     Nothing,
-    /// These bytes; `more` says that a file follows at once, so the kernel may wait and fill the packet.
+    /// These bytes; `more` says that a file follows at once, so the kernel may wait and fill the
+    /// packet.
     Bytes {
         /// The pieces, in order.
         slices: &'a [IoSlice<'a>],
@@ -73,11 +76,13 @@ pub struct SendQueue {
     gathered: Vec<u8>,
     /// Bytes of `gathered` that were sent.
     cursor: usize,
-    /// Gathered bytes that go before all segments. Nearly all answers are nothing else, and need no segment.
+    /// Gathered bytes that go before all segments. Nearly all answers are nothing else, and need no
+    /// segment.
     lead: usize,
     segments: VecDeque<Segment>,
     queued: u64,
-    /// Bytes ever queued: the position in the stream at which the next byte goes. For logs and progress.
+    /// Bytes ever queued: the position in the stream at which the next byte goes. For logs and
+    /// progress.
     total: u64,
 }
 
@@ -119,8 +124,8 @@ impl SendQueue {
             self.gathered.clear();
             self.cursor = 0;
         } else if self.cursor >= RUN_COMPACT_BYTES && 2 * self.cursor >= self.gathered.len() {
-            // A slow but steady reader may never let the queue run empty. At least as many bytes were sent as are
-            // moved, so each byte is moved once on average.
+            // A slow but steady reader may never let the queue run empty. At least as many bytes
+            // were sent as are moved, so each byte is moved once on average.
             self.gathered.drain(..self.cursor);
             self.cursor = 0;
         }
@@ -171,7 +176,8 @@ impl SendQueue {
         self.total += len;
     }
 
-    /// All that is queued, if it lies in one piece: short answers to what came in one read, or one cached file.
+    /// All that is queued, if it lies in one piece: short answers to what came in one read, or one
+    /// cached file.
     #[must_use]
     pub fn only_run(&self) -> Option<&[u8]> {
         match self.segments.front() {
@@ -330,8 +336,9 @@ impl Loan {
         debug_assert!(self.start <= self.end);
     }
 
-    /// Moves the held bytes to the front when that makes room. Linear over a head's life: it happens only when
-    /// the end was reached, and then at least as many bytes were used as are moved, or the loan grows.
+    /// Moves the held bytes to the front when that makes room. Linear over a head's life: it
+    /// happens only when the end was reached, and then at least as many bytes were used as are
+    /// moved, or the loan grows.
     fn compact(&mut self) -> bool {
         if self.start == 0 || self.start < self.end - self.start {
             return false;
@@ -392,8 +399,8 @@ impl BufferPool {
         self.classes[3]
     }
 
-    /// Lends a buffer that holds `bytes` and has room for more; `None` when the budget is spent or nothing is
-    /// large enough.
+    /// Lends a buffer that holds `bytes` and has room for more; `None` when the budget is spent or
+    /// nothing is large enough.
     pub fn lend(&mut self, bytes: &[u8]) -> Option<Loan> {
         let class = self.classes.iter().position(|&size| size > bytes.len())?;
         let mut buffer = self.take(class)?;
@@ -401,8 +408,8 @@ impl BufferPool {
         Some(Loan { buffer, start: 0, end: bytes.len() })
     }
 
-    /// Makes room in a full loan: moves its bytes to the front or to the next larger buffer. False when it
-    /// cannot grow any further.
+    /// Makes room in a full loan: moves its bytes to the front or to the next larger buffer. False
+    /// when it cannot grow any further.
     pub fn grow(&mut self, loan: &mut Loan) -> bool {
         if loan.end < loan.buffer.len() || loan.compact() {
             return true;
@@ -503,8 +510,9 @@ mod tests {
         }
     }
 
-    /// A client that always leaves a little untaken, so that the queue is never empty, once kept every byte it was
-    /// ever sent in memory: the run was only started afresh when nothing was queued.
+    /// A client that always leaves a little untaken, so that the queue is never empty, once kept
+    /// every byte it was ever sent in memory: the run was only started afresh when nothing was
+    /// queued.
     #[test]
     fn a_queue_that_is_never_empty_does_not_grow() {
         let mut queue = SendQueue::new();

@@ -1,7 +1,8 @@
 //! One request in the hands of a route: [`Call`], with typed access to all that came with it.
 //!
-//! The head is borrowed, the content is whole and in memory, and everything that can be wrong with either is a
-//! [`Refusal`] that `?` turns into the answer. It must not know how the route was found nor which thread it runs on.
+//! The head is borrowed, the content is whole and in memory, and everything that can be wrong with
+//! either is a [`Refusal`] that `?` turns into the answer. It must not know how the route was found
+//! nor which thread it runs on.
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -63,8 +64,8 @@ pub(crate) struct Params<'a> {
     pub(crate) values: &'a [String],
 }
 
-/// One request, with its content, in the hands of a route. What the head says ([`Request`]) can be asked of it
-/// directly: `call.method()`, `call.field("accept")`, `call.target()`.
+/// One request, with its content, in the hands of a route. What the head says ([`Request`]) can be
+/// asked of it directly: `call.method()`, `call.field("accept")`, `call.target()`.
 pub struct Call<'a> {
     pub(crate) request: &'a Request<'a>,
     pub(crate) params: Params<'a>,
@@ -90,16 +91,19 @@ impl<'a> Deref for Call<'a> {
 }
 
 impl Call<'_> {
-    /// The request head, for what a method of the call would hide: `call.request().query()` is the query as received.
+    /// The request head, for what a method of the call would hide: `call.request().query()` is the
+    /// query as received.
     #[must_use]
     pub fn request(&self) -> &Request<'_> {
         self.request
     }
 
-    /// What stands in the path where the pattern has `{name}`, or behind the place where it has `{name*}`: decoded,
-    /// with U+FFFD for what is not UTF-8. Empty if the pattern has no such name.
+    /// What stands in the path where the pattern has `{name}`, or behind the place where it has
+    /// `{name*}`: decoded, with U+FFFD for what is not UTF-8. Empty if the pattern has no such
+    /// name.
     ///
-    /// Dot segments are gone before patterns are tried, so it is never `..` and never leads out of anywhere.
+    /// Dot segments are gone before patterns are tried, so it is never `..` and never leads out of
+    /// anywhere.
     #[must_use]
     pub fn param(&self, name: &str) -> &str {
         let at = self.params.names.iter().position(|own| own == name);
@@ -149,8 +153,9 @@ impl Call<'_> {
         Pairs::parse(self.content)
     }
 
-    /// The parts of a form with files that was sent as content (RFC 7578). They are in memory, so the route says how
-    /// much that may be: [`Route::content_max`](crate::routes::Route::content_max).
+    /// The parts of a form with files that was sent as content (RFC 7578). They are in memory, so
+    /// the route says how much that may be:
+    /// [`Route::content_max`](crate::routes::Route::content_max).
     ///
     /// # Errors
     /// 415 if it is not `multipart/form-data`, 400 if it is malformed or has more than
@@ -162,8 +167,8 @@ impl Call<'_> {
     /// The content as JSON, read as whatever is wanted (RFC 8259).
     ///
     /// # Errors
-    /// 415 if it is not `application/json` or `application/*+json`, 400 if it is no JSON, 422 if it is JSON about
-    /// something else.
+    /// 415 if it is not `application/json` or `application/*+json`, 400 if it is no JSON, 422 if it
+    /// is JSON about something else.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
         let essence = self.content_type();
@@ -178,7 +183,8 @@ impl Call<'_> {
         })
     }
 
-    /// The value of a cookie, decoded as [`Cookie::new`](cookie::Cookie::new) encodes it (RFC 6265bis section 4.2).
+    /// The value of a cookie, decoded as [`Cookie::new`](cookie::Cookie::new) encodes it (RFC
+    /// 6265bis section 4.2).
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<String> {
         self.cookies().find(|(own, _)| *own == name).map(|(_, value)| cookie::decode(value))
@@ -218,7 +224,8 @@ impl Call<'_> {
         self.peer
     }
 
-    /// Whether the client would rather have a page than text: browsers ask for HTML by name (RFC 9110 section 12.5.1).
+    /// Whether the client would rather have a page than text: browsers ask for HTML by name (RFC
+    /// 9110 section 12.5.1).
     #[must_use]
     pub fn wants_html(&self) -> bool {
         crate::error_page::wants_html(self.request)
@@ -230,15 +237,16 @@ impl Call<'_> {
         self.place.waker()
     }
 
-    /// Content that takes time to make, made piece by piece on a worker thread while it is sent: for
-    /// [`Response::stream`]. At most two pieces are in memory, however slow the client is.
+    /// Content that takes time to make, made piece by piece on a worker thread while it is sent:
+    /// for [`Response::stream`]. At most two pieces are in memory, however slow the client is.
     pub fn produce<P: Producer>(&self, producer: P) -> Offloaded<P> {
         Offloaded::with(producer, Vec::new(), self.id, self.place.errands())
     }
 
-    /// A file as the answer, judged by this request: type by name, 304 and 412, ranges with 206 and 416 (RFC 9110
-    /// sections 13 and 14). `path` is the program's own choice: one made of what the client sent must be checked, or
-    /// better be served by [`Builder::files`](crate::server::Builder::files). Opens the file, so it may block.
+    /// A file as the answer, judged by this request: type by name, 304 and 412, ranges with 206 and
+    /// 416 (RFC 9110 sections 13 and 14). `path` is the program's own choice: one made of what the
+    /// client sent must be checked, or better be served by
+    /// [`Builder::files`](crate::server::Builder::files). Opens the file, so it may block.
     ///
     /// # Errors
     /// 404 if there is no regular file, 403 if it may not be read, 500 and 503 if the system fails.

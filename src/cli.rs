@@ -1,10 +1,11 @@
-//! The command line: flags, environment variables and the configuration file in, a [`Config`] or one line about what
-//! is wrong out; and the banner.
+//! The command line: flags, environment variables and the configuration file in, a [`Config`] or
+//! one line about what is wrong out; and the banner.
 //!
-//! A flag is defined once, in `Args`. Help, completions, the manual page, the keys of the file and `--show-config`
-//! are made of the definition. Defaults are not written here: they come from `config.rs`, and `--help` shows them from there. This file must
-//! not know who obeys the settings, and it starts nothing. It looks at the disk only to say in time that the
-//! folder to be served is not there.
+//! A flag is defined once, in `Args`. Help, completions, the manual page, the keys of the file and
+//! `--show-config` are made of the definition. Defaults are not written here: they come from
+//! `config.rs`, and `--help` shows them from there. This file must not know who obeys the settings,
+//! and it starts nothing. It looks at the disk only to say in time that the folder to be served is
+//! not there.
 
 mod exit;
 mod file;
@@ -96,8 +97,8 @@ impl Surroundings {
     }
 }
 
-/// Reads the command line, `args` being the whole of it with the program's name. A flag beats its environment
-/// variable, which beats the configuration file, which beats the default.
+/// Reads the command line, `args` being the whole of it with the program's name. A flag beats its
+/// environment variable, which beats the configuration file, which beats the default.
 pub fn parse<I, T>(args: I, surroundings: &Surroundings) -> Result<Startup, Exit>
 where
     I: IntoIterator<Item = T>,
@@ -137,8 +138,8 @@ impl Banner {
         }
     }
 
-    /// The text for a server that is reached at `urls`. Its port is another than the one in `config` if
-    /// that `gave_way`.
+    /// The text for a server that is reached at `urls`. Its port is another than the one in
+    /// `config` if that `gave_way`.
     #[must_use]
     pub fn text(&self, urls: &[String], config: &Config, gave_way: Option<u16>) -> String {
         let (bold, link, dim, plain) =
@@ -193,8 +194,8 @@ fn slashes_forgotten(sources: &Sources) -> Vec<String> {
     warnings
 }
 
-/// The settings from everywhere. The command line is read twice: the first time to learn of the file, the second
-/// time with the values of the file as defaults.
+/// The settings from everywhere. The command line is read twice: the first time to learn of the
+/// file, the second time with the values of the file as defaults.
 fn read(argv: &[OsString], surroundings: &Surroundings) -> Result<(Args, Sources), Exit> {
     let parse = |flags: clap::Command| {
         let given = flags
@@ -250,11 +251,12 @@ unless it is named. SIZE takes k, M and G (1024 each), as in 512k, 64M or
 Exit codes: 0 stopped gracefully, 1 could not run or clients were cut off,
 2 wrong usage, 130, 131 or 143 stopped at once by a second signal.";
 
-// A flag with a variable is a setting: a key of the configuration file and a line of `--show-config`, with nothing
-// else to do. `hide_env_values = true` makes it a secret. Whether it was given is asked of `Sources`, not of clap;
-// flags that contradict each other go through `one_of`. A default that depends on something stands in the help as
-// [default: ...].
-/// Serves a folder over HTTP/1.1 from one thread and one poll loop, or from a thread per connection.
+// A flag with a variable is a setting: a key of the configuration file and a line of
+// `--show-config`, with nothing else to do. `hide_env_values = true` makes it a secret. Whether it
+// was given is asked of `Sources`, not of clap; flags that contradict each other go through
+// `one_of`. A default that depends on something stands in the help as [default: ...].
+/// Serves a folder over HTTP/1.1 from one thread and one poll loop, or from a thread per
+/// connection.
 #[derive(Parser)]
 #[command(name = "whirligig", version, max_term_width = 80, args_override_self = true)]
 #[command(disable_help_flag = true, disable_version_flag = true, allow_negative_numbers = true)]
@@ -370,7 +372,8 @@ struct Args {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Timeouts (seconds, decimals; off disables)")]
 struct TimeoutArgs {
-    /// For a first byte, in whole seconds, before the kernel hands a connection over; 0 does so at once
+    /// For a first byte, in whole seconds, before the kernel hands a connection over; 0 does so at
+    /// once
     #[arg(long, value_name = "SECS", value_parser = count::<0, 127>, env = "WHIRLIGIG_DEFER_ACCEPT", hide_env = true)]
     #[arg(default_value_t = Timeouts::default().defer_accept.as_secs() as usize, hide_short_help = true)]
     defer_accept: usize,
@@ -465,8 +468,8 @@ struct LimitArgs {
     #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MIN_RATE", hide_env = true)]
     #[arg(default_value_t = Size(Limits::default().rate_min_bytes), hide_short_help = true)]
     min_rate: Size,
-    /// Bytes a second a client must send over --busy-time while all places are taken: programs, uploads,
-    /// connections; a newcomer gets the place of the slowest below that; 0 asks for none
+    /// Bytes a second a client must send over --busy-time while all places are taken: programs,
+    /// uploads, connections; a newcomer gets the place of the slowest below that; 0 asks for none
     #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_BUSY_RATE", hide_env = true)]
     #[arg(default_value_t = Size(Limits::default().busy_rate_min_bytes), hide_short_help = true)]
     busy_rate: Size,
@@ -548,7 +551,8 @@ struct FileArgs {
     error_page: Vec<ErrorPage>,
 }
 
-/// Who may see what, and where. The flags that may come several times take one a line from their variables.
+/// Who may see what, and where. The flags that may come several times take one a line from their
+/// variables.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Site")]
 struct SiteArgs {
@@ -557,7 +561,8 @@ struct SiteArgs {
     #[arg(long, value_name = "RULE", value_parser = parse_user_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_AUTH", hide_env = true, hide_env_values = true)]
     auth: Vec<AuthRule>,
-    /// FILE[@/PATH]: the same with the users of an htpasswd file (bcrypt), one or two checks at a time
+    /// FILE[@/PATH]: the same with the users of an htpasswd file (bcrypt), one or two checks at a
+    /// time
     #[arg(long, value_name = "RULE", value_parser = parse_file_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_HTPASSWD", hide_env = true, hide_short_help = true)]
     htpasswd: Vec<AuthRule>,
@@ -566,7 +571,8 @@ struct SiteArgs {
     #[arg(long, value_name = "ORIGIN", num_args = 0..=1, default_missing_value = "*", value_delimiter = ',')]
     #[arg(value_parser = parse_origin, env = "WHIRLIGIG_CORS", hide_env = true)]
     cors: Vec<String>,
-    /// 'PATTERN: Name: value': set a header of all responses there, Content-Type of files alone; repeatable
+    /// 'PATTERN: Name: value': set a header of all responses there, Content-Type of files alone;
+    /// repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_field_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_HEADER", hide_env = true, hide_short_help = true)]
     header: Vec<FieldRule>,
@@ -593,7 +599,8 @@ struct SiteArgs {
     allow_host: Vec<AllowedHost>,
 }
 
-/// Programs that answer. The flags that may come several times take one a line from their variables.
+/// Programs that answer. The flags that may come several times take one a line from their
+/// variables.
 #[derive(clap::Args)]
 #[command(next_help_heading = "CGI")]
 struct CgiArgs {
@@ -637,7 +644,8 @@ impl CgiArgs {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Uploads")]
 struct UploadArgs {
-    /// Take PUT, DELETE, MKCOL and forms with files in this folder of ROOT, as in /inbox, and below; repeatable
+    /// Take PUT, DELETE, MKCOL and forms with files in this folder of ROOT, as in /inbox, and
+    /// below; repeatable
     #[arg(long, value_name = "PATH", value_parser = parse_upload_path, value_delimiter = ',')]
     #[arg(env = "WHIRLIGIG_UPLOAD", hide_env = true)]
     upload: Vec<String>,
@@ -645,7 +653,8 @@ struct UploadArgs {
     #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MAX_UPLOAD", hide_env = true)]
     #[arg(default_value_t = Size(UPLOAD_BYTES_MAX))]
     max_upload: Size,
-    /// Uploads under way at once, 256 KiB of memory each; beyond, slow senders give way (--busy-rate)
+    /// Uploads under way at once, 256 KiB of memory each; beyond, slow senders give way
+    /// (--busy-rate)
     #[arg(long, value_name = "N", value_parser = count::<1, 100_000>, env = "WHIRLIGIG_MAX_UPLOADS")]
     #[arg(default_value_t = Limits::default().uploads_max, hide_env = true, hide_short_help = true)]
     max_uploads: usize,
@@ -779,7 +788,8 @@ impl TimeoutArgs {
     }
 }
 
-/// `www` below `base` if it is a folder, so that the server started in its own repository shows its own pages.
+/// `www` below `base` if it is a folder, so that the server started in its own repository shows its
+/// own pages.
 fn default_root(base: &Path) -> PathBuf {
     if base.join("www").is_dir() { "www".into() } else { ".".into() }
 }
@@ -794,8 +804,9 @@ fn log_level(args: &Args, sources: &Sources) -> Result<LevelFilter, Exit> {
     })
 }
 
-/// Which of two flags that contradict each other is on: `Some(true)` the first, `Some(false)` the second. The command
-/// line beats the environment, which beats the file; two from the same place are a mistake.
+/// Which of two flags that contradict each other is on: `Some(true)` the first, `Some(false)` the
+/// second. The command line beats the environment, which beats the file; two from the same place
+/// are a mistake.
 fn one_of(sources: &Sources, first: (&str, bool), second: (&str, bool)) -> Result<Option<bool>, Exit> {
     match (first.1, second.1) {
         (false, false) => return Ok(None),
@@ -1297,7 +1308,8 @@ mod tests {
         }
     }
 
-    /// Not a test by itself: [`flag_beats_variable_beats_default`] runs it in a process with variables of its own.
+    /// Not a test by itself: [`flag_beats_variable_beats_default`] runs it in a process with
+    /// variables of its own.
     #[test]
     fn print_what_is_parsed() {
         let Ok(line) = std::env::var("TEST_COMMAND_LINE") else { return };

@@ -1,8 +1,10 @@
-//! Everything that can be set: each limit and timeout with its name, unit, default and the reason for it.
+//! Everything that can be set: each limit and timeout with its name, unit, default and the reason
+//! for it.
 //!
-//! This file only holds numbers and choices. It must not know how they reach it (that is `cli.rs`) nor
-//! which code obeys them. A bound that can be set or that several modules share stands here. Any
-//! other bound is a `const` with its reason, beside the loop, queue, buffer or wait that it limits.
+//! This file only holds numbers and choices. It must not know how they reach it (that is `cli.rs`)
+//! nor which code obeys them. A bound that can be set or that several modules share stands here.
+//! Any other bound is a `const` with its reason, beside the loop, queue, buffer or wait that it
+//! limits.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +17,8 @@ pub const MIB: usize = 1024 * KIB;
 /// The highest value `fields_max` may take: the table of field lines stands on the stack.
 pub const FIELDS_CEILING: usize = 256;
 
-/// A configuration file in bytes. One with a thousand lines has 64 KiB; what is larger is some other file.
+/// A configuration file in bytes. One with a thousand lines has 64 KiB; what is larger is some
+/// other file.
 pub const CONFIG_FILE_BYTES_MAX: u64 = MIB as u64;
 
 /// Access lines a loop collects before it hands them to the log's writer thread, in bytes.
@@ -27,11 +30,12 @@ pub const LOG_BUFFER_AGE: Duration = Duration::from_millis(200);
 /// Messages between everybody and the log's writer thread. Past it lines are dropped and counted.
 pub const LOG_QUEUE_MAX: usize = 1024;
 
-/// Access lines between the loops and the file, in bytes: some seconds of a busy server on a stalled disk.
+/// Access lines between the loops and the file, in bytes: some seconds of a busy server on a
+/// stalled disk.
 pub const LOG_QUEUE_BYTES_MAX: usize = 4 * MIB;
 
-/// What is noted of a request for its log line is kept for the next request's, up to so many bytes: a request line
-/// and two fields of the usual length.
+/// What is noted of a request for its log line is kept for the next request's, up to so many bytes:
+/// a request line and two fields of the usual length.
 pub const LOG_NOTE_BYTES_KEPT: usize = KIB;
 
 /// Written access buffers kept for the loops to fill again.
@@ -43,17 +47,19 @@ pub const LOG_MESSAGE_BYTES_MAX: usize = 4 * KIB;
 /// Dropped log lines and failing logs are reported at most this often.
 pub const LOG_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long an access log that takes nothing may hold the writer thread; then the lines at hand are lost.
+/// How long an access log that takes nothing may hold the writer thread; then the lines at hand are
+/// lost.
 pub const LOG_STALL_MAX: Duration = Duration::from_secs(1);
 
 /// How long the end of a server or of the process waits for its log to be written.
 pub const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);
 
-/// The longest timeout that can be asked for, and what a drain timeout of `off` means: a year is for ever, and
-/// still far from where adding to a clock overflows.
+/// The longest timeout that can be asked for, and what a drain timeout of `off` means: a year is
+/// for ever, and still far from where adding to a clock overflows.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// How long a right password is remembered: as long as a click is worth, so that a busy client costs no bcrypt.
+/// How long a right password is remembered: as long as a click is worth, so that a busy client
+/// costs no bcrypt.
 pub const AUTH_REMEMBERED_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// Right passwords remembered at once; the oldest goes.
@@ -101,13 +107,16 @@ pub const AUTH_FRESH: Duration = Duration::from_secs(1);
 /// An htpasswd file in bytes: some ten thousand users.
 pub const AUTH_FILE_BYTES_MAX: u64 = MIB as u64;
 
-/// The highest cost of a bcrypt hash: about four seconds of a worker thread. Each step more doubles it.
+/// The highest cost of a bcrypt hash: about four seconds of a worker thread. Each step more doubles
+/// it.
 pub const AUTH_COST_MAX: u32 = 16;
 
-/// Request content a route takes, in bytes, unless it says otherwise: a form, a JSON document. It is kept in memory.
+/// Request content a route takes, in bytes, unless it says otherwise: a form, a JSON document. It
+/// is kept in memory.
 pub const CONTENT_BYTES_MAX: u64 = MIB as u64;
 
-/// Server-sent events that wait for one listener. A page that is behind by more has stopped listening.
+/// Server-sent events that wait for one listener. A page that is behind by more has stopped
+/// listening.
 pub const FEED_EVENTS_MAX: usize = 64;
 
 /// The same in bytes.
@@ -119,19 +128,23 @@ pub const FEED_HISTORY_MAX: usize = 64;
 /// How often a listener without news gets a comment: what WHATWG HTML section 9.2.7 recommends.
 pub const FEED_HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// `--live-reload` tells of changes when it has been quiet for so long: an editor or a build writes many files at once.
+/// `--live-reload` tells of changes when it has been quiet for so long: an editor or a build writes
+/// many files at once.
 pub const LIVE_QUIET: Duration = Duration::from_millis(50);
 
-/// So many changes, one shortly after the other, are told although it was not quiet: a second or two of them.
+/// So many changes, one shortly after the other, are told although it was not quiet: a second or
+/// two of them.
 pub const LIVE_CHANGES_MAX: usize = 64;
 
 /// How often the thread that watches looks whether it is still wanted.
 pub const LIVE_LOOK: Duration = Duration::from_secs(1);
 
-/// Folders that are watched. The system's own bound (fs.inotify.max_user_watches) is this or higher.
+/// Folders that are watched. The system's own bound (fs.inotify.max_user_watches) is this or
+/// higher.
 pub const LIVE_WATCHES_MAX: usize = 8192;
 
-/// Pages up to this size, in bytes, get the script of `--live-reload`: to them it is added in memory.
+/// Pages up to this size, in bytes, get the script of `--live-reload`: to them it is added in
+/// memory.
 pub const LIVE_PAGE_BYTES_MAX: u64 = MIB as u64;
 
 /// What is added behind them.
@@ -144,9 +157,9 @@ pub const PATH_BYTES_MAX: usize = 4096;
 /// A file of redirects and rewrites, in bytes: each rule is tried for each request.
 pub const RULES_FILE_BYTES_MAX: u64 = 256 * KIB as u64;
 
-/// How long a thread beside the loops waits for something to do before it ends. While a process has a second thread the
-/// kernel counts who uses a descriptor in every call, which costs a loop 3 % (docs/performance.md); to start one
-/// again costs less than 0.1 ms.
+/// How long a thread beside the loops waits for something to do before it ends. While a process has
+/// a second thread the kernel counts who uses a descriptor in every call, which costs a loop 3 %
+/// (docs/performance.md); to start one again costs less than 0.1 ms.
 pub const THREAD_REST: Duration = Duration::from_secs(1);
 
 /// How long a result may lie unseen in the inbox of its loop: wake-ups may fail, so each loop looks
@@ -158,8 +171,8 @@ pub const INBOX_LOOK: Duration = Duration::from_secs(1);
 /// there is one.
 pub const PASSWORD_WORKERS_MAX: usize = 2;
 
-/// Different listings that wait for a worker, each with an open folder. Past it: 503. The listing of
-/// 100,000 names takes some 100 ms, so the last of them waits some seconds.
+/// Different listings that wait for a worker, each with an open folder. Past it: 503. The listing
+/// of 100,000 names takes some 100 ms, so the last of them waits some seconds.
 pub const LISTINGS_WAITING_MAX: usize = 64;
 
 /// Requests that may wait for one reading of a folder. Past it: 503.
@@ -169,12 +182,12 @@ pub const LISTING_REQUESTS_MAX: usize = 1024;
 /// bytes are 30 MB.
 pub const LISTINGS_READ_BYTES_MAX: usize = 64 * MIB;
 
-/// Long listings that are being sent, in bytes: their entries, and two pieces for each request. Past
-/// it: 503, while listings that fit one piece are still made.
+/// Long listings that are being sent, in bytes: their entries, and two pieces for each request.
+/// Past it: 503, while listings that fit one piece are still made.
 pub const LISTINGS_SENT_BYTES_MAX: usize = 64 * MIB;
 
-/// How much a worker thread stands back behind the loops, as `nice` counts it: where processors are short, who packs an
-/// archive waits, and not who asks for a page.
+/// How much a worker thread stands back behind the loops, as `nice` counts it: where processors are
+/// short, who packs an archive waits, and not who asks for a page.
 pub const JOB_NICENESS: i32 = 10;
 
 /// What a script says before its content, in bytes: as much as a request may say before its own.
@@ -184,21 +197,25 @@ pub const CGI_HEAD_BYTES_MAX: usize = 32 * KIB;
 /// longer one. Until then a slow sender holds room in the spool, and no script.
 pub const CGI_SPOOLED_BYTES: u64 = MIB as u64;
 
-/// Request content on its way to a script in memory, in bytes, on top of what the pipe holds (64 KiB).
+/// Request content on its way to a script in memory, in bytes, on top of what the pipe holds (64
+/// KiB).
 pub const CGI_PENDING_BYTES_MAX: usize = 64 * KIB;
 
-/// How long the end of a script's output and its exit may be apart. A process that the script left behind may hold
-/// the output open, and a script may go on working after it has closed it: neither holds up the answer.
+/// How long the end of a script's output and its exit may be apart. A process that the script left
+/// behind may hold the output open, and a script may go on working after it has closed it: neither
+/// holds up the answer.
 pub const CGI_GRACE: Duration = Duration::from_secs(1);
 
-/// What a script may say to standard error, and what of its output may be read past, in one turn, in bytes.
+/// What a script may say to standard error, and what of its output may be read past, in one turn,
+/// in bytes.
 pub const CGI_TURN_BYTES_MAX: usize = 64 * KIB;
 
-/// Lines of what a script says to standard error that are logged in one turn. A line costs a microsecond or two, and
-/// 64 KiB may be thirty thousand of them; how many were left out is said.
+/// Lines of what a script says to standard error that are logged in one turn. A line costs a
+/// microsecond or two, and 64 KiB may be thirty thousand of them; how many were left out is said.
 pub const CGI_TURN_LINES_MAX: usize = 256;
 
-/// A script that refers to a path that is a script that refers to a path: so often, then it is going round in circles.
+/// A script that refers to a path that is a script that refers to a path: so often, then it is
+/// going round in circles.
 pub const CGI_REDIRECTS_MAX: u8 = 10;
 
 /// Room for uploads that broke off, in bytes, unless a single upload may be larger: 1 GiB.
@@ -207,8 +224,8 @@ pub const PARTIAL_BYTES: u64 = 1024 * MIB as u64;
 /// The most content of one upload unless another number is asked for, in bytes.
 pub const UPLOAD_BYTES_MAX: u64 = 1024 * MIB as u64;
 
-/// Content of an upload kept in memory before it is written, in bytes: a worker's step, long enough that most of
-/// its time is writing.
+/// Content of an upload kept in memory before it is written, in bytes: a worker's step, long enough
+/// that most of its time is writing.
 pub const UPLOAD_BUFFER_BYTES: usize = 256 * KIB;
 
 /// Files in one form that is uploaded.
@@ -226,7 +243,8 @@ pub enum Model {
 /// What a peer may cost. Read at start, never changed.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// A request head (request line and field lines) in bytes. 32 KiB holds the largest cookies browsers send.
+    /// A request head (request line and field lines) in bytes. 32 KiB holds the largest cookies
+    /// browsers send.
     pub head_bytes_max: usize,
     /// Field lines in a head. Browsers send about 20, proxies add 10.
     pub fields_max: usize,
@@ -239,23 +257,24 @@ pub struct Limits {
     pub upload_bytes_max: u64,
     /// Uploads under way at once, each with a buffer of [`UPLOAD_BUFFER_BYTES`]. Past it: 503.
     pub uploads_max: usize,
-    /// Uploads that broke off and can be resumed, in bytes of all of them. `None`: [`PARTIAL_BYTES`],
-    /// or one upload of the greatest size if that is more. 0 keeps none.
+    /// Uploads that broke off and can be resumed, in bytes of all of them. `None`:
+    /// [`PARTIAL_BYTES`], or one upload of the greatest size if that is more. 0 keeps none.
     pub partial_bytes_max: Option<u64>,
-    /// Uploads that broke off, or are complete and can still be asked about. The client with the most
-    /// of them loses its oldest. Fewer if descriptors are few.
+    /// Uploads that broke off, or are complete and can still be asked about. The client with the
+    /// most of them loses its oldest. Fewer if descriptors are few.
     pub partials_max: usize,
     /// The trailer section after the last chunk, and a chunk's size line with extensions, in bytes.
     pub chunk_line_bytes_max: usize,
-    /// Content nobody wants is read and dropped up to here, so that the connection survives; beyond, it is closed.
+    /// Content nobody wants is read and dropped up to here, so that the connection survives;
+    /// beyond, it is closed.
     pub discard_bytes_max: u64,
     /// Connections at once; 0 means the descriptor limit less a reserve.
     pub connections_max: usize,
     /// Threads of the twin at once. Stacks are reserved, not resident, so thousands are affordable.
     pub threads_max: usize,
-    /// Bytes one connection may move in one turn, those of a file counted as a quarter. 256 KiB of an upload take some 50 us,
-    /// 1 MiB of a file some 80 us. Who has anything left may send a whole slice of a file, so nobody else waits for more
-    /// than two of those.
+    /// Bytes one connection may move in one turn, those of a file counted as a quarter. 256 KiB of
+    /// an upload take some 50 us, 1 MiB of a file some 80 us. Who has anything left may send a
+    /// whole slice of a file, so nobody else waits for more than two of those.
     pub turn_bytes_max: usize,
     /// Requests one connection may have answered in one turn; the rest is carried.
     pub turn_requests_max: usize,
@@ -267,13 +286,15 @@ pub struct Limits {
     pub send_high_water_bytes: usize,
     /// Queued output below which a body source is asked for more, in bytes.
     pub send_low_water_bytes: usize,
-    /// A response body up to this size is copied behind its head, so that both leave in one plain write.
+    /// A response body up to this size is copied behind its head, so that both leave in one plain
+    /// write.
     pub gather_bytes_max: usize,
-    /// One `sendfile` call asks for at most this many bytes. As many as are read ahead where they are not in memory, and as
-    /// a turn allows for: so each turn asks the kernel at most once whether they are.
+    /// One `sendfile` call asks for at most this many bytes. As many as are read ahead where they
+    /// are not in memory, and as a turn allows for: so each turn asks the kernel at most once
+    /// whether they are.
     pub file_slice_bytes_max: usize,
-    /// What the kernel may hold unsent per connection (`TCP_NOTSENT_LOWAT`), in bytes; 0 leaves the system's own
-    /// bound, which lets one stalled client pin about 4 MB.
+    /// What the kernel may hold unsent per connection (`TCP_NOTSENT_LOWAT`), in bytes; 0 leaves the
+    /// system's own bound, which lets one stalled client pin about 4 MB.
     pub notsent_lowat_bytes: u32,
     /// After a refusal, bytes still read and dropped so that the client can take the answer.
     pub linger_bytes_max: u64,
@@ -281,8 +302,8 @@ pub struct Limits {
     pub pool_bytes_max: usize,
     /// Request content collected in memory, over all connections of a loop. Past it: 503.
     pub collect_bytes_max: usize,
-    /// Request content kept in memory and temporary files by `/api/echo`, and before programs are started,
-    /// over all connections. Past it: 503.
+    /// Request content kept in memory and temporary files by `/api/echo`, and before programs are
+    /// started, over all connections. Past it: 503.
     pub spool_bytes_max: u64,
     /// Temporary files for that. Past it: 503. Fewer if descriptors are few.
     pub spool_files_max: usize,
@@ -294,12 +315,13 @@ pub struct Limits {
     pub jobs_max: usize,
     /// Names read from one directory for a listing; past it the page says so.
     pub listing_entries_max: usize,
-    /// Least rate, in bytes a second, at which content must come and answers must be taken, after the first
-    /// timeout has passed. A client slower than this holds a descriptor for nothing.
+    /// Least rate, in bytes a second, at which content must come and answers must be taken, after
+    /// the first timeout has passed. A client slower than this holds a descriptor for nothing.
     pub rate_min_bytes: u64,
-    /// Least rate, in bytes a second over [`Timeouts::busy`], at which content must come while all places
-    /// of its kind are taken: programs, uploads, connections. A client without a place gets that of the
-    /// slowest sender below this rate. A modem of 1998 sends 4 KiB/s, any mobile phone more than 16.
+    /// Least rate, in bytes a second over [`Timeouts::busy`], at which content must come while all
+    /// places of its kind are taken: programs, uploads, connections. A client without a place gets
+    /// that of the slowest sender below this rate. A modem of 1998 sends 4 KiB/s, any mobile phone
+    /// more than 16.
     pub busy_rate_min_bytes: u64,
 }
 
@@ -353,15 +375,17 @@ impl Default for Limits {
 /// How long each phase of a connection may take. `None` disables the timeout.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
-    /// Silence of a new connection before the kernel hands it over at all, in whole seconds of which the kernel makes
-    /// its next 1, 3, 7, 15...; zero: at once ([`bind_tcp_shared`](crate::reactor::os::bind_tcp_shared) says more).
+    /// Silence of a new connection before the kernel hands it over at all, in whole seconds of
+    /// which the kernel makes its next 1, 3, 7, 15...; zero: at once
+    /// ([`bind_tcp_shared`](crate::reactor::os::bind_tcp_shared) says more).
     pub defer_accept: Duration,
-    /// A request head, absolute from its first byte (from the accept for the first one): a drip does not renew it.
+    /// A request head, absolute from its first byte (from the accept for the first one): a drip
+    /// does not renew it.
     pub header: Option<Duration>,
     /// Silence while request content is due; renewed by progress.
     pub body: Option<Duration>,
-    /// The time over which a sender is judged that holds a place all of which are taken. `None` judges
-    /// nobody. See [`Limits::busy_rate_min_bytes`].
+    /// The time over which a sender is judged that holds a place all of which are taken. `None`
+    /// judges nobody. See [`Limits::busy_rate_min_bytes`].
     pub busy: Option<Duration>,
     /// Silence while an answer is not taken; renewed by accepted bytes.
     pub send: Option<Duration>,
@@ -373,7 +397,8 @@ pub struct Timeouts {
     pub linger: Duration,
     /// A graceful stop: what is not finished by then is cut off.
     pub drain: Duration,
-    /// An upload that broke off is kept this long for its client to come back. `None` keeps it until there is no room.
+    /// An upload that broke off is kept this long for its client to come back. `None` keeps it
+    /// until there is no room.
     pub partial: Option<Duration>,
 }
 
@@ -463,24 +488,26 @@ pub struct FileOptions {
     pub cache_entries_max: usize,
     /// Whether a directory without an index file answers with a listing.
     pub listing: bool,
-    /// Whether `name.br`, `name.zst` and `name.gz` beside `name` are sent in its place to clients that take them.
+    /// Whether `name.br`, `name.zst` and `name.gz` beside `name` are sent in its place to clients
+    /// that take them.
     pub precompressed: bool,
-    /// The level, 1 to 9, at which text is compressed on the fly; `None` does not. 4 takes a third of the time of 6
-    /// for a few per cent more bytes.
+    /// The level, 1 to 9, at which text is compressed on the fly; `None` does not. 4 takes a third
+    /// of the time of 6 for a few per cent more bytes.
     pub compress_level: Option<u32>,
     /// Files smaller than this are sent as they are: they fit one packet anyway.
     pub compress_bytes_min: u64,
-    /// Answers compressed on the fly at once, over all connections; each takes about 311 KiB. Past it they are sent
-    /// as they are.
+    /// Answers compressed on the fly at once, over all connections; each takes about 311 KiB. Past
+    /// it they are sent as they are.
     pub compressors_max: usize,
     /// Whether `/name` also means `name.html`, and `/name.html` is redirected to it.
     pub clean_urls: bool,
-    /// What is served where nothing is, to clients that would like a page: the one page of an application that does its own
-    /// routing. A path beneath the docroot.
+    /// What is served where nothing is, to clients that would like a page: the one page of an
+    /// application that does its own routing. A path beneath the docroot.
     pub spa: Option<String>,
     /// Pages to send with a status in place of ours, as paths beneath the docroot.
     pub error_pages: Vec<(u16, String)>,
-    /// Whether pages reload when a file changes. Then HTML gets a script, and coded files beside it are not looked for.
+    /// Whether pages reload when a file changes. Then HTML gets a script, and coded files beside it
+    /// are not looked for.
     pub live_reload: bool,
     /// Field lines by path; of those that say the same field the last one counts.
     pub fields: Vec<FieldRule>,
@@ -488,8 +515,8 @@ pub struct FileOptions {
     pub etag: EtagFrom,
     /// The charset of texts that declare no other; `None` states none.
     pub charset: Option<String>,
-    /// Media types by extension, in place of the server's own; of several for one extension the last
-    /// counts.
+    /// Media types by extension, in place of the server's own; of several for one extension the
+    /// last counts.
     pub types: Vec<TypeRule>,
     /// Folders whose files are not given out, should they lie below the docroot: those of programs.
     pub withheld: Vec<PathBuf>,
@@ -497,11 +524,11 @@ pub struct FileOptions {
     pub readme: bool,
     /// A README longer than this is linked to and not shown.
     pub readme_bytes_max: u64,
-    /// Whether a folder can be had as an archive. Off: it takes processor time and disk reads by the gigabyte, and it
-    /// gives out files that no page links to.
+    /// Whether a folder can be had as an archive. Off: it takes processor time and disk reads by
+    /// the gigabyte, and it gives out files that no page links to.
     pub archives: bool,
-    /// Archives in the making at once. Each may hold a compressor, pieces and names: some hundred KiB, and the names'
-    /// bound at the worst. Past it: 503.
+    /// Archives in the making at once. Each may hold a compressor, pieces and names: some hundred
+    /// KiB, and the names' bound at the worst. Past it: 503.
     pub archives_max: usize,
     /// Entries in one archive; there it is broken off. Links can make a small tree look endless.
     pub archive_entries_max: usize,
@@ -509,7 +536,8 @@ pub struct FileOptions {
     pub archive_depth_max: usize,
     /// Bytes of names that one archive in the making may keep: those of the folders it is in.
     pub archive_names_bytes_max: usize,
-    /// Folders that take uploads: decoded URL paths without a slash at the end, so empty for the docroot itself.
+    /// Folders that take uploads: decoded URL paths without a slash at the end, so empty for the
+    /// docroot itself.
     pub uploads: Vec<String>,
 }
 
@@ -625,8 +653,8 @@ pub enum AllowedHost {
 /// A folder of its own for a host with one or more names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vhost {
-    /// The names of the host, in lower case and without a port. `*.example.org` stands for all names
-    /// below that one, `.example.org` for the name as well.
+    /// The names of the host, in lower case and without a port. `*.example.org` stands for all
+    /// names below that one, `.example.org` for the name as well.
     pub hosts: Vec<String>,
     /// The folder.
     pub root: PathBuf,
@@ -639,7 +667,8 @@ pub struct SiteOptions {
     pub auth: Vec<AuthRule>,
     /// Which parts take another password, or one at all, to be changed.
     pub write_auth: Vec<AuthRule>,
-    /// The origins whose pages may read answers: as browsers write them, `*` for all. None: no CORS.
+    /// The origins whose pages may read answers: as browsers write them, `*` for all. None: no
+    /// CORS.
     pub cors: Vec<String>,
     /// A file of redirects and rewrites.
     pub rules: Option<PathBuf>,
@@ -666,7 +695,8 @@ pub struct CgiFolder {
 pub struct CgiOptions {
     /// Where they are.
     pub folders: Vec<CgiFolder>,
-    /// How long one may take, from its start or the last of its content to its end. `None`: for ever.
+    /// How long one may take, from its start or the last of its content to its end. `None`: for
+    /// ever.
     pub timeout: Option<Duration>,
     /// How many may run at once. Past it: 503.
     pub children_max: usize,
@@ -674,8 +704,8 @@ pub struct CgiOptions {
     pub environment: Vec<(String, String)>,
     /// Whether they are shown `Authorization`: then they see passwords.
     pub authorization: bool,
-    /// Whether processes that they leave running are reaped when they end. For a process with the number 1, which
-    /// inherits them; all its children but programs are taken for such.
+    /// Whether processes that they leave running are reaped when they end. For a process with the
+    /// number 1, which inherits them; all its children but programs are taken for such.
     pub reaps_orphans: bool,
 }
 
@@ -698,7 +728,8 @@ impl Default for CgiOptions {
     fn default() -> Self {
         CgiOptions {
             folders: Vec::new(),
-            // Longer than any reader waits, shorter than anyone wants to be rid of a script that hangs.
+            // Longer than any reader waits, shorter than anyone wants to be rid of a script that
+            // hangs.
             timeout: Some(Duration::from_secs(60)),
             // A small interpreter takes 10 MB.
             children_max: 256,
@@ -723,7 +754,8 @@ pub struct Config {
     pub binds: Vec<Bind>,
     /// The port for binds that name none.
     pub port: u16,
-    /// Whether the port was asked for. The default one may give way to the next free one; an asked-for one may not.
+    /// Whether the port was asked for. The default one may give way to the next free one; an
+    /// asked-for one may not.
     pub port_is_explicit: bool,
     /// What a peer may cost.
     pub limits: Limits,
@@ -739,7 +771,8 @@ pub struct Config {
     pub api: Option<bool>,
     /// Whether `/_whirligig/health` says that the loop turns.
     pub health: bool,
-    /// `/_whirligig/metrics`: `None` decides by address. The numbers are for who runs the server, not for strangers.
+    /// `/_whirligig/metrics`: `None` decides by address. The numbers are for who runs the server,
+    /// not for strangers.
     pub metrics: Option<bool>,
     /// Where requests are logged, if anywhere.
     pub access_log: Option<LogTarget>,

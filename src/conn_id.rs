@@ -1,8 +1,9 @@
 //! The name of a connection that outlives its slot.
 //!
-//! slab hands the last freed slot to the very next accept, so a bare index held by an event, a deadline or a
-//! job result would soon point at a stranger. Whatever waits holds a [`ConnId`]; a miss is counted and ignored.
-//! What is watched for a connection (the pipes of a child) has names of the same make, [`WatchId`].
+//! slab hands the last freed slot to the very next accept, so a bare index held by an event, a
+//! deadline or a job result would soon point at a stranger. Whatever waits holds a [`ConnId`]; a
+//! miss is counted and ignored. What is watched for a connection (the pipes of a child) has names
+//! of the same make, [`WatchId`].
 
 /// Generation and slot of one connection. Packs into the 64 bits of a poll token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,8 +46,9 @@ impl ConnId {
 
 /// The name of something a loop watches beside its connections; see [`crate::watch::Watched`].
 ///
-/// Names of both kinds meet in poll tokens, so the topmost bit of the slot tells them apart: no process has 2^31
-/// descriptors. The two bits below it say which descriptor of the watched thing an event is about.
+/// Names of both kinds meet in poll tokens, so the topmost bit of the slot tells them apart: no
+/// process has 2^31 descriptors. The two bits below it say which descriptor of the watched thing an
+/// event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WatchId {
     generation: u32,

@@ -1,12 +1,13 @@
 //! The timers of a loop: one entry a connection, moved lazily.
 //!
-//! An entry may be early, never late. A connection whose deadline moved *later* (every request does that to
-//! the idle deadline) costs nothing here: the old entry pops, the owner asks the connection for its real
-//! deadline and arms again. Only a deadline that moved *earlier* is moved in the heap. So one request does no
-//! timer work beyond one comparison.
+//! An entry may be early, never late. A connection whose deadline moved *later* (every request does
+//! that to the idle deadline) costs nothing here: the old entry pops, the owner asks the connection
+//! for its real deadline and arms again. Only a deadline that moved *earlier* is moved in the heap.
+//! So one request does no timer work beyond one comparison.
 //!
-//! The heap is indexed: `places[slot]` says where a slot's entry stands, so there is never a second entry for
-//! a connection and a closed one leaves nothing behind. Pure: it is told the time, it never asks for it.
+//! The heap is indexed: `places[slot]` says where a slot's entry stands, so there is never a second
+//! entry for a connection and a closed one leaves nothing behind. Pure: it is told the time, it
+//! never asks for it.
 
 use std::time::Instant;
 
@@ -38,7 +39,8 @@ impl DeadlineQueue {
         DeadlineQueue { heap: Vec::with_capacity(connections), places: Vec::with_capacity(connections) }
     }
 
-    /// Makes sure that `id` is looked at no later than `due`. An entry that is already early enough stays.
+    /// Makes sure that `id` is looked at no later than `due`. An entry that is already early enough
+    /// stays.
     pub fn arm(&mut self, id: ConnId, due: Instant) {
         let slot = id.slot();
         if slot >= self.places.len() {
@@ -73,8 +75,9 @@ impl DeadlineQueue {
         self.heap.first().map(|entry| entry.due)
     }
 
-    /// The next connection whose entry is due, taken out. Ask it for its real deadline: it may have moved
-    /// later, and then `arm` it again. Call until it returns `None` or the turn's limit is reached.
+    /// The next connection whose entry is due, taken out. Ask it for its real deadline: it may have
+    /// moved later, and then `arm` it again. Call until it returns `None` or the turn's limit is
+    /// reached.
     pub fn pop_due(&mut self, now: Instant) -> Option<ConnId> {
         let first = self.heap.first()?;
         if first.due > now {

@@ -1,8 +1,9 @@
-//! What one driver owns and lends to each connection it pumps: one per loop, one per thread of the twin.
+//! What one driver owns and lends to each connection it pumps: one per loop, one per thread of the
+//! twin.
 //!
-//! The scratch buffer, the pool of loans, the date, the file cache, the desk for jobs and the spare records are
-//! here once, not once a connection; that is why an idle connection costs next to nothing. This file must not
-//! know sockets.
+//! The scratch buffer, the pool of loans, the date, the file cache, the desk for jobs and the spare
+//! records are here once, not once a connection; that is why an idle connection costs next to
+//! nothing. This file must not know sockets.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,15 +27,16 @@ use crate::{buffer::BufferPool, buffer::Loan};
 /// Room a spare record may keep in its send queue, in bytes.
 const SPARE_ROOM_BYTES: usize = 64 * KIB;
 
-/// What a driver of a single connection reads heads into, in bytes. Most heads fit; the rest takes a loan.
+/// What a driver of a single connection reads heads into, in bytes. Most heads fit; the rest takes
+/// a loan.
 pub(crate) const SCRATCH_SMALL_BYTES: usize = KIB + KIB / 2;
 
 /// The belongings of one driver.
 pub struct Driver<O> {
     /// The time of this turn.
     pub(crate) now: Now,
-    /// When the request that is read next was under way at the latest, where that is known to be before `now`. A file
-    /// looked at since need not be looked at again for it.
+    /// When the request that is read next was under way at the latest, where that is known to be
+    /// before `now`. A file looked at since need not be looked at again for it.
     pub(crate) asked_by: Option<Instant>,
     pub(crate) config: Arc<Config>,
     pub(crate) handler: Arc<dyn Handler>,
@@ -52,7 +54,8 @@ pub struct Driver<O> {
     pub(crate) extra: Extra,
     /// What the connection in hand wants watched from now on.
     pub(crate) watch: Change,
-    /// What is watched and was let go of: it is looked at once more, since nothing else may ever happen to it.
+    /// What is watched and was let go of: it is looked at once more, since nothing else may ever
+    /// happen to it.
     pub(crate) let_go: Vec<WatchId>,
     /// Request content in memory, over all connections, in bytes.
     pub(crate) collected_bytes: usize,
@@ -68,8 +71,8 @@ pub struct Driver<O> {
         reason = "boxes are handed to connections and come back: nothing is moved or allocated"
     )]
     spare: Vec<Box<Work>>,
-    /// Who took a loan for an incomplete head, oldest first. Names, not facts: each is asked again when its
-    /// turn comes, and the list is swept when most of it must be out of date.
+    /// Who took a loan for an incomplete head, oldest first. Names, not facts: each is asked again
+    /// when its turn comes, and the list is swept when most of it must be out of date.
     head_waiters: VecDeque<ConnId>,
 }
 
@@ -122,13 +125,14 @@ impl<O: Observer> Driver<O> {
         }
     }
 
-    /// Whether a little room is enough to read into: for a driver of one connection, which expects a head.
+    /// Whether a little room is enough to read into: for a driver of one connection, which expects
+    /// a head.
     pub(crate) fn reads_little(&self, content_left: u64) -> bool {
         !self.scratch_is_shared && content_left <= SCRATCH_SMALL_BYTES as u64
     }
 
-    /// Lends what is read into, of the size of the largest loan; to be put back. Only a thread of the twin that sees
-    /// large content ever has one of its own.
+    /// Lends what is read into, of the size of the largest loan; to be put back. Only a thread of
+    /// the twin that sees large content ever has one of its own.
     pub(crate) fn take_scratch(&mut self) -> Vec<u8> {
         let mut scratch = std::mem::take(&mut self.scratch);
         if scratch.len() < self.pool.largest() {
@@ -182,7 +186,8 @@ impl<O: Observer> Driver<O> {
         self.head_waiters.retain(still_waits);
     }
 
-    /// Calls into code that is not ours. A panic in it is caught: it costs that connection, not the loop.
+    /// Calls into code that is not ours. A panic in it is caught: it costs that connection, not the
+    /// loop.
     pub(crate) fn call<T>(
         &mut self,
         id: ConnId,

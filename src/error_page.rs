@@ -1,7 +1,7 @@
 //! Errors as responses: the status and one sentence, in the form the client reads.
 //!
-//! A browser gets a page, everybody else a line of text. The markup is in `pages.rs`; this file must not know why
-//! an error happened.
+//! A browser gets a page, everybody else a line of text. The markup is in `pages.rs`; this file
+//! must not know why an error happened.
 
 use crate::config::LIVE_TAG;
 use crate::http::negotiate;
@@ -36,7 +36,8 @@ pub(crate) fn home_of(request: &Request<'_>) -> Home {
     base.filter(|folders| *folders <= CLIMB_MAX).map_or(Home::Root, Home::Above)
 }
 
-/// An error response in the form that `Accept` prefers. `detail` is one sentence of ours; what it repeats of the request is escaped.
+/// An error response in the form that `Accept` prefers. `detail` is one sentence of ours; what it
+/// repeats of the request is escaped.
 ///
 /// Caches need to know that the form depends on the request (RFC 9110 section 12.5.5). For
 /// responses that are text whatever the request prefers, see [`text_error`].

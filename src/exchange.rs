@@ -1,9 +1,10 @@
-//! Requests and their answers on one connection: between the protocol and the handler, beside any socket.
+//! Requests and their answers on one connection: between the protocol and the handler, beside any
+//! socket.
 //!
-//! [`Client`] is what a driver keeps per connection: the protocol's state, the kernel's word about readiness
-//! and, while it is busy, a [`Work`] record. An `Exchange` borrows one client and its driver, turns input into
-//! requests and content, and carries out answers. It fills the send queue and never touches a stream: moving
-//! bytes is the pump's part.
+//! [`Client`] is what a driver keeps per connection: the protocol's state, the kernel's word about
+//! readiness and, while it is busy, a [`Work`] record. An `Exchange` borrows one client and its
+//! driver, turns input into requests and content, and carries out answers. It fills the send queue
+//! and never touches a stream: moving bytes is the pump's part.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -38,7 +39,8 @@ pub struct Readiness {
     pub readable: bool,
     /// A write may be taken.
     pub writable: bool,
-    /// The peer has shut its side: the end of input is in the pipe, and no further event will say so.
+    /// The peer has shut its side: the end of input is in the pipe, and no further event will say
+    /// so.
     pub read_closed: bool,
     /// The end of input was read.
     pub ended: bool,
@@ -112,7 +114,8 @@ enum Warmth {
     Warmed,
 }
 
-/// What only a busy connection needs. Taken from a list of spare ones, so a request costs no allocation.
+/// What only a busy connection needs. Taken from a list of spare ones, so a request costs no
+/// allocation.
 #[derive(Default)]
 pub struct Work {
     pub(crate) out: SendQueue,
@@ -123,7 +126,8 @@ pub struct Work {
     warmth: Warmth,
     /// What its driver watches for it, beside its socket.
     watch: Option<Watch>,
-    /// Fields for the answer that is still to be made, and whose it is. Boxed like the note: both are rare or large.
+    /// Fields for the answer that is still to be made, and whose it is. Boxed like the note: both
+    /// are rare or large.
     extra: Option<Box<Extra>>,
     /// Lines for the access log, of answers that the client has not taken whole.
     lines: VecDeque<Line>,
@@ -375,13 +379,15 @@ impl Client {
             .is_some_and(|work| work.warmth == Warmth::Warming || matches!(work.source, Source::Resting(_)))
     }
 
-    /// Whether output could be given to the socket: not while its next part is fetched from the disk.
+    /// Whether output could be given to the socket: not while its next part is fetched from the
+    /// disk.
     #[must_use]
     pub fn is_sendable(&self) -> bool {
         self.is_queued() && self.work.as_ref().is_some_and(|work| work.warmth != Warmth::Warming)
     }
 
-    /// How fast its peer brings what it waits for: a head, or content. `None` if it waits for neither.
+    /// How fast its peer brings what it waits for: a head, or content. `None` if it waits for
+    /// neither.
     pub(crate) fn pace(&self) -> Option<Pace> {
         match self.phase() {
             Phase::ReceivingHead => Some(Pace::since(self.conn.since(), 0)),
@@ -470,8 +476,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
             && self.client.queued_bytes() < self.driver.config.limits.send_high_water_bytes as u64
     }
 
-    /// Uses as much of `input` as can be used. Returns how much that was, and whether it stopped for want of
-    /// more (rather than because the connection has to pause).
+    /// Uses as much of `input` as can be used. Returns how much that was, and whether it stopped
+    /// for want of more (rather than because the connection has to pause).
     pub(crate) fn receive(&mut self, input: &[u8]) -> (usize, bool) {
         let mut at = 0;
         let mut slots = FieldSlots::new();
@@ -585,7 +591,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
         self.driver.asked_by = None;
     }
 
-    /// Fields for an answer that is still owed wait with the connection, and so does what is watched for it.
+    /// Fields for an answer that is still owed wait with the connection, and so does what is
+    /// watched for it.
     #[inline]
     fn keep_extra(&mut self) {
         if !self.driver.extra.is_empty() || !matches!(self.driver.watch, Change::Nothing) {
@@ -632,7 +639,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
         self.driver.call(self.id, &self.client.peer, |_, cx| body(cx))
     }
 
-    /// Carries an answer out, step by step, until it is queued or waits for something. `None` is a panic.
+    /// Carries an answer out, step by step, until it is queued or waits for something. `None` is a
+    /// panic.
     fn carry_out(&mut self, mut answer: Option<Answer>) {
         // While it lasts the client may go on without us: truncated, timed out, refused.
         while self.client.conn.is_owed() {
@@ -871,8 +879,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
     }
 
-    /// Refuses a request of which `read` was received. The bytes are a head unless the error is about
-    /// content.
+    /// Refuses a request of which `read` was received. The bytes are a head unless the error is
+    /// about content.
     #[inline(never)]
     fn refuse_as_read(&mut self, error: ProtocolError, reason: CloseReason, read: &[u8]) {
         let began = self.client.conn.head_began();
@@ -1027,13 +1035,15 @@ impl<'a, O: Observer> Exchange<'a, O> {
         self.client.conn.start_next_cycle(self.driver.now.mono);
     }
 
-    /// Whether the file in front of the queue may be sent without asking whether it is in memory. Good for once.
+    /// Whether the file in front of the queue may be sent without asking whether it is in memory.
+    /// Good for once.
     pub(crate) fn takes_file_as_it_is(&mut self) -> bool {
         let Some(work) = self.client.work.as_mut() else { return false };
         std::mem::take(&mut work.warmth) == Warmth::Warmed
     }
 
-    /// Has this part of a file read from the disk, beside the loop; sending goes on after the wake-up.
+    /// Has this part of a file read from the disk, beside the loop; sending goes on after the
+    /// wake-up.
     pub(crate) fn warm(&mut self, file: Arc<OpenFile>, offset: u64, len: u64) {
         let ran = self.driver.desk.errands().run(
             self.id,
@@ -1114,8 +1124,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
     }
 
-    /// Writes the log lines of answers that the client has taken whole; of all of them, when it `is_gone`. Has the clock
-    /// read if there are any.
+    /// Writes the log lines of answers that the client has taken whole; of all of them, when it
+    /// `is_gone`. Has the clock read if there are any.
     pub(crate) fn log_answers(&mut self, is_gone: bool, wall_clock: impl FnOnce() -> Duration) {
         let Some(work) = self.client.work.as_mut() else { return };
         let Some(access) = self.driver.access.as_mut() else { return };
@@ -1185,7 +1195,8 @@ fn failed() -> Response {
 mod tests {
     use super::*;
 
-    /// A head may break off anywhere. Its first line is noted as far as it came, half a header is not.
+    /// A head may break off anywhere. Its first line is noted as far as it came, half a header is
+    /// not.
     #[test]
     fn a_head_is_noted_as_far_as_it_came() {
         let head = b"\r\nGET /a%zz HTTP/1.1\r\nhost:  a.example \r\nno colon\r\nUser-Agent: x\r\nHOST: b\r\nReferer:\r\n\r\nHost: c\r\n";

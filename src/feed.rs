@@ -1,8 +1,9 @@
 //! Server-sent events: one [`Feed`] tells many listeners (WHATWG HTML section 9.2).
 //!
-//! An event is written once and shared; each listener has a queue of its own with a bound. Who does not take its
-//! events is dropped at that bound and has delayed nobody: telling is a push into each queue and a wake-up. A
-//! comment now and then finds out who is gone. It must not know connections; a listener is a [`BodySource`].
+//! An event is written once and shared; each listener has a queue of its own with a bound. Who does
+//! not take its events is dropped at that bound and has delayed nobody: telling is a push into each
+//! queue and a wake-up. A comment now and then finds out who is gone. It must not know connections;
+//! a listener is a [`BodySource`].
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
@@ -20,12 +21,14 @@ use crate::jobs::{Waker, lock};
 pub struct FeedOptions {
     /// Events that wait for one listener; with one more it is dropped. Default: 64.
     pub events_max: usize,
-    /// Bytes that wait for one listener. A single event may be longer and waits alone. Default: 64 KiB.
+    /// Bytes that wait for one listener. A single event may be longer and waits alone. Default: 64
+    /// KiB.
     pub bytes_max: usize,
     /// Past events kept for listeners that come again and say which was their last. Default: 64.
     pub history_max: usize,
-    /// How often a comment goes to who has nothing waiting, so that a connection that is gone is noticed and no
-    /// proxy takes it for idle. Default: 15 s, as WHATWG HTML section 9.2.7 recommends.
+    /// How often a comment goes to who has nothing waiting, so that a connection that is gone is
+    /// noticed and no proxy takes it for idle. Default: 15 s, as WHATWG HTML section 9.2.7
+    /// recommends.
     pub heartbeat: Duration,
 }
 
@@ -131,9 +134,10 @@ impl Feed {
     /// Tells everybody `data`, which may have several lines.
     ///
     /// The event is kept once, whoever has still to take it, and with the history as long as
-    /// [`FeedOptions::history_max`] says: what comes from a client should be bounded before. One that is longer than
-    /// [`FeedOptions::bytes_max`] reaches whoever has nothing waiting, and cuts off whoever has; and whoever has not
-    /// taken it when the next event comes is cut off by that. Better to tell where a large thing can be fetched.
+    /// [`FeedOptions::history_max`] says: what comes from a client should be bounded before. One
+    /// that is longer than [`FeedOptions::bytes_max`] reaches whoever has nothing waiting, and cuts
+    /// off whoever has; and whoever has not taken it when the next event comes is cut off by that.
+    /// Better to tell where a large thing can be fetched.
     pub fn send(&self, data: &str) {
         self.tell(None, data);
     }
@@ -162,8 +166,9 @@ impl Feed {
         }
     }
 
-    /// A new listener, for [`Response::events`](crate::Response::events). One that comes again and says in
-    /// `Last-Event-ID` what it heard last is first told what it has missed, as far as that is kept.
+    /// A new listener, for [`Response::events`](crate::Response::events). One that comes again and
+    /// says in `Last-Event-ID` what it heard last is first told what it has missed, as far as that
+    /// is kept.
     ///
     /// The listener leaves when its connection ends.
     #[must_use]
@@ -193,7 +198,8 @@ impl Feed {
             id.strip_prefix(self.shared.epoch.as_str())?.strip_prefix('-')?.parse::<u64>().ok()
         });
         let missed = state.history.iter().filter(|(number, _)| heard.is_some_and(|heard| *number > heard));
-        // A first comment, so that whoever waits for the head gets it now and not with the first event.
+        // A first comment, so that whoever waits for the head gets it now and not with the first
+        // event.
         let queue: VecDeque<Arc<[u8]>> =
             std::iter::once(Arc::from(HEARTBEAT)).chain(missed.map(|(_, event)| Arc::clone(event))).collect();
         let queued_bytes = queue.iter().map(|event| event.len()).sum();
@@ -207,8 +213,8 @@ impl Feed {
         Listener { shared: Arc::clone(&self.shared), key }
     }
 
-    /// One thread a feed, started with the first listener. Without it a listener that is gone would only be noticed
-    /// with the next event; so it is no misfortune if there is no thread to be had.
+    /// One thread a feed, started with the first listener. Without it a listener that is gone would
+    /// only be noticed with the next event; so it is no misfortune if there is no thread to be had.
     fn start_heart(&self) {
         let (bell, shared) = (Arc::clone(&self.shared.bell), Arc::downgrade(&self.shared));
         let every = self.shared.options.heartbeat;
@@ -233,8 +239,8 @@ impl Feed {
         lock(&self.shared.state).dropped
     }
 
-    /// Ends it: every listener gets what waits for it, then the end of the answer. Whoever joins later gets that at
-    /// once. A graceful stop of the server ends listeners without this.
+    /// Ends it: every listener gets what waits for it, then the end of the answer. Whoever joins
+    /// later gets that at once. A graceful stop of the server ends listeners without this.
     pub fn close(&self) {
         let mut state = lock(&self.shared.state);
         state.closed = true;
@@ -266,7 +272,8 @@ impl Seat {
             return true;
         }
         let is_over = self.queued_bytes + event.len() > options.bytes_max;
-        // Whoever has nothing waiting takes its events, and is not to lose the feed for the length of one.
+        // Whoever has nothing waiting takes its events, and is not to lose the feed for the length
+        // of one.
         if self.queue.len() >= options.events_max || (is_over && !self.queue.is_empty()) {
             self.is_lost = true;
             self.queue = VecDeque::new();
@@ -280,8 +287,8 @@ impl Seat {
         true
     }
 
-    /// Moves up to `room` bytes to its connection. A long event goes piece by piece: it is kept once for all
-    /// listeners, and none of them is to have a copy of the whole.
+    /// Moves up to `room` bytes to its connection. A long event goes piece by piece: it is kept
+    /// once for all listeners, and none of them is to have a copy of the whole.
     fn take(&mut self, out: &mut Vec<u8>, room: usize) {
         // Without room for a byte it would be asked for ever.
         let mut room = room.max(1);

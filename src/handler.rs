@@ -1,8 +1,10 @@
-//! What answers requests: the [`Handler`] trait, the forms an [`Answer`] can take, and a small [`Router`].
+//! What answers requests: the [`Handler`] trait, the forms an [`Answer`] can take, and a small
+//! [`Router`].
 //!
-//! A handler never blocks and never waits: it answers now, or says how the answer will come about. The driver
-//! (reactor or thread) carries that out. One handler object serves both models; what it needs of its driver it
-//! borrows through the [`Context`], so it holds no lock. This file must not know sockets or threads.
+//! A handler never blocks and never waits: it answers now, or says how the answer will come about.
+//! The driver (reactor or thread) carries that out. One handler object serves both models; what it
+//! needs of its driver it borrows through the [`Context`], so it holds no lock. This file must not
+//! know sockets or threads.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -115,8 +117,8 @@ pub trait BodySink: Send {
     /// Takes all of `piece`. Must not block.
     fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk;
 
-    /// Called after `Full`, and before more content is read: makes room, usually through a job whose [`Then`]
-    /// returns `Answer::Sink(self)`. Any other answer ends the content.
+    /// Called after `Full`, and before more content is read: makes room, usually through a job
+    /// whose [`Then`] returns `Answer::Sink(self)`. Any other answer ends the content.
     fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer;
 
     /// The content is complete: the answer.
@@ -134,7 +136,8 @@ pub trait BodySink: Send {
         Seats::default()
     }
 
-    /// Asked once, before the first piece: an interim response (1xx) that the client is to get at once.
+    /// Asked once, before the first piece: an interim response (1xx) that the client is to get at
+    /// once.
     fn interim(&mut self) -> Option<Response> {
         None
     }
@@ -177,7 +180,8 @@ impl Peer {
     /// From a socket address.
     #[must_use]
     pub fn from_addr(addr: std::net::SocketAddr) -> Self {
-        // An IPv4 client of a dual-stack socket comes as ::ffff:a.b.c.d; it is logged as what it is.
+        // An IPv4 client of a dual-stack socket comes as ::ffff:a.b.c.d; it is logged as what it
+        // is.
         match addr.ip().to_canonical() {
             IpAddr::V4(ip) => Peer::V4(ip.octets(), addr.port()),
             IpAddr::V6(ip) => Peer::V6(Box::new((ip.octets(), addr.port()))),
@@ -194,8 +198,9 @@ impl Peer {
         }
     }
 
-    /// The address of its network: a client with an IPv6 address has all of the last 64 bits, so they
-    /// tell clients apart no better than ports do (RFC 4291 section 2.5.1). `None` for Unix sockets.
+    /// The address of its network: a client with an IPv6 address has all of the last 64 bits, so
+    /// they tell clients apart no better than ports do (RFC 4291 section 2.5.1). `None` for Unix
+    /// sockets.
     pub(crate) fn network(&self) -> Option<IpAddr> {
         const HOST_BITS: u32 = 64;
         Some(match self.ip()? {
@@ -247,9 +252,11 @@ pub enum When {
 enum Giver {
     /// The operator, by a rule for the path. Replaces the server's headers, and not a program's.
     Operator,
-    /// The server itself: CORS, downloads, passwords. Headers of a program and of the operator stay.
+    /// The server itself: CORS, downloads, passwords. Headers of a program and of the operator
+    /// stay.
     Server,
-    /// A wrapper around a handler, in a program that uses the library. Replaces or adds, as asked for.
+    /// A wrapper around a handler, in a program that uses the library. Replaces or adds, as asked
+    /// for.
     Wrapper,
 }
 
@@ -270,7 +277,8 @@ struct Given {
     giver: Giver,
     how: How,
     on: On,
-    /// Length of the name, and where the value ends. The name begins where the value before it ends.
+    /// Length of the name, and where the value ends. The name begins where the value before it
+    /// ends.
     name_len: usize,
     end: usize,
 }
@@ -411,8 +419,8 @@ impl Context<'_> {
         self.files
     }
 
-    /// Has `work` done where it may block, and answers with what it returns. When too many jobs wait already
-    /// the answer is 503.
+    /// Has `work` done where it may block, and answers with what it returns. When too many jobs
+    /// wait already the answer is 503.
     pub fn job(&mut self, work: impl FnOnce() -> Response + Send + 'static) -> Answer {
         self.job_then(move || {
             let response = work();
@@ -420,7 +428,8 @@ impl Context<'_> {
         })
     }
 
-    /// The same, with a say on the loop afterwards: `work` returns what is to be done there with its result.
+    /// The same, with a say on the loop afterwards: `work` returns what is to be done there with
+    /// its result.
     pub fn job_then(&mut self, work: impl FnOnce() -> Then + Send + 'static) -> Answer {
         self.job_in(Lane::Short, work)
     }
@@ -436,8 +445,9 @@ impl Context<'_> {
         }
     }
 
-    /// Has the driver watch `watched` for this connection from now on, beside its socket. It may make the answer, see
-    /// [`Context::promised`], and keeps time for it: while it is there no answer timeout passes.
+    /// Has the driver watch `watched` for this connection from now on, beside its socket. It may
+    /// make the answer, see [`Context::promised`], and keeps time for it: while it is there no
+    /// answer timeout passes.
     pub fn watch(&mut self, watched: Arc<dyn Watched>) {
         *self.watch = Change::To(watched);
     }
@@ -459,8 +469,9 @@ impl Context<'_> {
         self.extra.redirects
     }
 
-    /// Forgets what those in front have said of the request: they will see it again, with another target. What was watched
-    /// to make the answer is let go of, or it would go on keeping the time for whoever makes it now.
+    /// Forgets what those in front have said of the request: they will see it again, with another
+    /// target. What was watched to make the answer is let go of, or it would go on keeping the time
+    /// for whoever makes it now.
     pub(crate) fn start_over(&mut self, redirects: u8) {
         *self.watch = Change::LetGo;
         self.extra.clear();
@@ -559,13 +570,14 @@ struct Route {
     handler: Box<dyn Handler>,
 }
 
-/// Sends requests to handlers by path and method. The longest matching path wins; a path that is known with
-/// another method is 405 with Allow, OPTIONS is answered from what is known, and all else goes to the fallback.
+/// Sends requests to handlers by path and method. The longest matching path wins; a path that is
+/// known with another method is 405 with Allow, OPTIONS is answered from what is known, and all
+/// else goes to the fallback.
 #[derive(Default)]
 pub struct Router {
     routes: Vec<Route>,
-    /// The bytes behind the first slash that routes begin with, one bit each: what begins otherwise, most files,
-    /// is no route's and need not be compared with them.
+    /// The bytes behind the first slash that routes begin with, one bit each: what begins
+    /// otherwise, most files, is no route's and need not be compared with them.
     initials: u128,
     fallback: Option<Box<dyn Handler>>,
 }
@@ -651,7 +663,8 @@ impl Handler for Router {
     }
 }
 
-/// The answer to a method that is not offered here: OPTIONS is told what is, an unknown one gets 501, the rest 405.
+/// The answer to a method that is not offered here: OPTIONS is told what is, an unknown one gets
+/// 501, the rest 405.
 pub(crate) fn method_not_allowed(request: &Request<'_>, allow: &str) -> Response {
     match request.method() {
         Method::Options => Response::new(Status::NO_CONTENT).by_server().with_field("Allow", allow),

@@ -1,9 +1,10 @@
 //! Work that may block, done beside the loop, and the way its results come back.
 //!
-//! A [`Job`] runs on a worker thread and returns a [`Then`]: what is to be done with its result on the loop,
-//! where the connection is. Results wait in the loop's [`Inbox`] under the name of their connection; one wake-up
-//! serves however many have gathered. Under the threaded twin a job runs inline, on the connection's own thread:
-//! that is what threads are for. This file must not know HTTP.
+//! A [`Job`] runs on a worker thread and returns a [`Then`]: what is to be done with its result on
+//! the loop, where the connection is. Results wait in the loop's [`Inbox`] under the name of their
+//! connection; one wake-up serves however many have gathered. Under the threaded twin a job runs
+//! inline, on the connection's own thread: that is what threads are for. This file must not know
+//! HTTP.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,20 +18,23 @@ use crate::handler::{Answer, Context};
 use crate::observe::Gauges;
 use crate::shortage::Relief;
 
-/// What happens on the loop with a job's result: it makes the answer, or takes the next step towards it.
+/// What happens on the loop with a job's result: it makes the answer, or takes the next step
+/// towards it.
 pub type Then = Box<dyn FnOnce(&mut Context<'_>) -> Answer + Send>;
 
-/// A question to a loop, called there with what the loop holds just now. Dropped unasked when the loop has ended.
+/// A question to a loop, called there with what the loop holds just now. Dropped unasked when the
+/// loop has ended.
 pub type Question = Box<dyn FnOnce(&Gauges) + Send>;
 
 /// Work that may block. Runs once, off the loop.
 pub type Job = Box<dyn FnOnce() -> Then + Send>;
 
-/// Work that may block and answers nothing: part of what a response that is already under way needs.
+/// Work that may block and answers nothing: part of what a response that is already under way
+/// needs.
 pub type Errand = Box<dyn FnOnce() + Send>;
 
-/// The route that a job answers for, as the program wrote it. `None` if no route of its own asked for
-/// the job.
+/// The route that a job answers for, as the program wrote it. `None` if no route of its own asked
+/// for the job.
 pub type RouteName = Option<Arc<str>>;
 
 /// A worker is busy with a job that nobody waits for any more.
@@ -98,12 +102,12 @@ impl Lane {
 
 /// Takes errands from anywhere: a body source has no [`Context`] while it is asked for content.
 pub trait Errands: Send + Sync {
-    /// Runs `errand` for this connection. Never refuses: a connection has one errand at a time under
-    /// way, so connections bound them.
+    /// Runs `errand` for this connection. Never refuses: a connection has one errand at a time
+    /// under way, so connections bound them.
     fn run(&self, id: ConnId, lane: Lane, errand: Errand) -> Ran;
 
-    /// Runs `errand` for no connection: nobody is woken after it, and no close cancels it. The caller
-    /// bounds the number of these errands. Long ones are dropped where no thread can be had.
+    /// Runs `errand` for no connection: nobody is woken after it, and no close cancels it. The
+    /// caller bounds the number of these errands. Long ones are dropped where no thread can be had.
     fn detach(&self, lane: Lane, errand: Errand);
 }
 
@@ -249,7 +253,8 @@ impl Inbox {
         self.put(ConnId::new(0, 0), Done::Asked(question));
     }
 
-    /// Takes all results into `into`. The owner calls this once a turn; what comes later wakes it again.
+    /// Takes all results into `into`. The owner calls this once a turn; what comes later wakes it
+    /// again.
     pub fn take(&self, into: &mut Vec<(ConnId, Done)>) {
         self.signalled.swap(false, Ordering::AcqRel);
         into.append(&mut lock(&self.waiting));
@@ -275,7 +280,8 @@ impl Waker {
         Waker { id, inbox }
     }
 
-    /// Has the source asked again. Harmless when the connection is gone, or when it was not waiting.
+    /// Has the source asked again. Harmless when the connection is gone, or when it was not
+    /// waiting.
     pub fn wake(&self) {
         self.inbox.put(self.id, Done::Woken);
     }
@@ -349,7 +355,8 @@ enum Work {
 }
 
 impl Work {
-    /// Does it. A panic costs whom it was for, not the worker: an errand's source finds out by itself.
+    /// Does it. A panic costs whom it was for, not the worker: an errand's source finds out by
+    /// itself.
     fn run(self) -> Done {
         use std::panic::{AssertUnwindSafe, catch_unwind};
         match self {
@@ -373,8 +380,8 @@ impl std::fmt::Debug for Queue {
 }
 
 impl Pool {
-    /// A pool of up to `threads_max` workers for short work, as many for long work and half as many for
-    /// listings, started as they are needed, with at most `jobs_max` jobs waiting.
+    /// A pool of up to `threads_max` workers for short work, as many for long work and half as many
+    /// for listings, started as they are needed, with at most `jobs_max` jobs waiting.
     #[must_use]
     pub fn new(threads_max: usize, jobs_max: usize) -> Self {
         let lane = |lane: Lane| Arc::new(Shared::new(lane.threads_max(threads_max), jobs_max));
@@ -566,7 +573,8 @@ impl Errands for PoolDesk {
 }
 
 fn work(shared: &Shared) {
-    // On Linux this is the thread's own (nice(2)). Without it everything is done as well, only less smoothly.
+    // On Linux this is the thread's own (nice(2)). Without it everything is done as well, only less
+    // smoothly.
     if let Err(errno) = rustix::process::nice(JOB_NICENESS) {
         log::debug!("a worker thread keeps its priority: {errno}");
     }
@@ -661,7 +669,8 @@ impl Errands for Inline {
     }
 }
 
-/// A lock whose holder panicked still guards sound data here: every critical section is a push or a pop.
+/// A lock whose holder panicked still guards sound data here: every critical section is a push or a
+/// pop.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -848,7 +857,8 @@ mod tests {
         assert_eq!(pool.jobs_done(), 2);
     }
 
-    /// The worker's time is over just as a job comes: it wants the lock to leave, and finds work when it gets it.
+    /// The worker's time is over just as a job comes: it wants the lock to leave, and finds work
+    /// when it gets it.
     #[test]
     fn a_job_that_comes_as_a_worker_leaves_is_done() {
         let (woken, wake_ups) = mpsc::channel();
@@ -883,8 +893,9 @@ mod tests {
         }
     }
 
-    /// A client went while its upload waited for a worker. The upload was dropped under the lock of the queue, and
-    /// dropping it meant to hand in an errand: the loop waited for itself, and with it everybody.
+    /// A client went while its upload waited for a worker. The upload was dropped under the lock of
+    /// the queue, and dropping it meant to hand in an errand: the loop waited for itself, and with
+    /// it everybody.
     #[test]
     fn what_a_waiting_job_owns_may_hand_in_errands_when_it_is_dropped() {
         for drops_pool in [false, true] {

@@ -1,4 +1,5 @@
-//! An HTTP/1.1 server that spins in one place: one thread, one mio poll loop, and a threaded twin beside it.
+//! An HTTP/1.1 server that spins in one place: one thread, one mio poll loop, and a threaded twin
+//! beside it.
 //!
 //! # A server in a few lines
 //!
@@ -22,12 +23,14 @@
 //! #   let visitor = std::thread::spawn(move || {
 //! #       use std::io::{Read, Write};
 //! #       let mut stream = std::net::TcpStream::connect(addr).unwrap();
-//! #       stream.write_all(b"POST /double HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 9\r\n\
+//! #       stream.write_all(b"POST /double HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
+//! #           Content-Length: 9\r\n\
 //! #           Content-Type: application/x-www-form-urlencoded\r\n\r\nnumber=21").unwrap();
 //! #       let mut answer = String::new();
 //! #       stream.read_to_string(&mut answer).unwrap();
 //! #       handle.shutdown();
-//! #       assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("\r\n42\n"), "{answer}");
+//! #       assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+//! #       assert!(answer.ends_with("\r\n42\n"), "{answer}");
 //! #   });
 //!     server.run()?; // until Ctrl-C, or Handle::shutdown from another thread
 //! #   visitor.join().unwrap();
@@ -35,33 +38,38 @@
 //! }
 //! ```
 //!
-//! [`Server::builder`] puts it together, [`Route`] says what is done at a path, [`Call`] is one request with all that
-//! came with it, [`Response`] what is answered. [`handler::Handler`] is the layer below, for content that is taken
-//! while it comes. `examples/` has a program for each of these.
+//! [`Server::builder`] puts it together, [`Route`] says what is done at a path, [`Call`] is one
+//! request with all that came with it, [`Response`] what is answered. [`handler::Handler`] is the
+//! layer below, for content that is taken while it comes. `examples/` has a program for each of
+//! these.
 //!
-//! The rest of this page is the tour of the inside. `README.md` says how to run the program, `ARCHITECTURE.md` why it
-//! is as it is; to see a poll loop in one short file first, read `examples/tiny_reactor.rs`.
+//! The rest of this page is the tour of the inside. `README.md` says how to run the program,
+//! `ARCHITECTURE.md` why it is as it is; to see a poll loop in one short file first, read
+//! `examples/tiny_reactor.rs`.
 //!
 //! # One sentence
 //!
-//! A pure HTTP [`Connection`](http::Connection) that owns no socket, no clock and no input bytes, pumped by whoever
-//! has a stream: one loop pumps many, the twin's threads pump one each.
+//! A pure HTTP [`Connection`](http::Connection) that owns no socket, no clock and no input bytes,
+//! pumped by whoever has a stream: one loop pumps many, the twin's threads pump one each.
 //!
 //! # What a turn is
 //!
 //! [`Reactor::turn`](reactor::Reactor::turn) is the whole loop. Each turn
 //!
-//! 1. waits for the first event or deadline, or not at all if work was carried over, and reads the clocks;
+//! 1. waits for the first event or deadline, or not at all if work was carried over, and reads the
+//!    clocks;
 //! 2. takes signals and the results of jobs;
 //! 3. pumps every connection that the kernel called ready, each at most once;
 //! 4. pumps those that ran out of their budget in the turn before;
-//! 5. acts on deadlines that have passed, after the reading, so that bytes which came in time count;
+//! 5. acts on deadlines that have passed, after the reading, so that bytes which came in time
+//!    count;
 //! 6. accepts new clients, last: established ones go first;
 //! 7. frees the slots of closed connections; until then nobody could take their names.
 //!
-//! To *pump* a connection is to read into the driver's scratch buffer, parse there, ask the [`Handler`], queue its
-//! [`Answer`], and write, again and again until the socket would block, the connection is over, or its share of
-//! the turn is used up. [`pump::pump`] is that loop, and the reactor, the twin and the simulator all use it.
+//! To *pump* a connection is to read into the driver's scratch buffer, parse there, ask the
+//! [`Handler`], queue its [`Answer`], and write, again and again until the socket would block, the
+//! connection is over, or its share of the turn is used up. [`pump::pump`] is that loop, and the
+//! reactor, the twin and the simulator all use it.
 //!
 //! # The map, from the ground up
 //!
@@ -69,28 +77,33 @@
 //! |---|---|
 //! | [`config`] | every limit and timeout with its unit, default and reason |
 //! | [`conn_id`] | the name of a connection, which outlives its slot |
-//! | [`http`] | the protocol, without any input or output: bytes, instants and values in, values out |
+//! | [`http`] | the protocol without I/O: bytes, instants and values in, values out |
 //! | [`buffer`], [`deadline`], [`pace`] | send queue and loans; timers; rates. As pure as `http` |
-//! | [`handler`], [`jobs`], [`watch`] | what answers requests; work that may block, done beside the loop; descriptors watched for a connection |
-//! | [`offload`], [`spool`] | content that takes time to make, made beside the loop; content in memory, then in a file |
-//! | [`places`] | how many of something may be open at once |
+//! | [`handler`] | the contract between the server and the code that makes responses |
+//! | [`jobs`], [`watch`] | blocking work on worker threads; descriptors watched for a connection |
+//! | [`offload`] | slow content, made on worker threads |
+//! | [`spool`] | content kept in memory first, then in a file |
+//! | [`places`] | permits for a bounded number of things |
 //! | [`feed`], [`session`] | server-sent events to many listeners; signed tokens |
 //! | [`routes`], [`call`] | which closure answers which path, and the request in its hands |
-//! | [`files`], [`api`], [`pages`] | the docroot with its fresh cache; the simple data; pages we make ourselves |
+//! | [`files`], [`api`] | the docroot with its fresh cache; simple data |
+//! | [`pages`] | generated pages |
 //! | [`site`] | passwords and the like, around whatever answers; beside it, uploads |
 //! | [`cgi`] | programs that answer |
-//! | [`log`], [`observe`], [`metrics`], [`signals`] | the one writer thread; counters, and their page; signals as bytes on a socket |
-//! | [`driver`], [`exchange`], [`pump`] | what one loop or thread owns; one request and its answer; moving the bytes |
+//! | [`log`] | the one writer thread |
+//! | [`observe`], [`metrics`], [`signals`] | counters; their page; signals as bytes on a socket |
+//! | [`driver`] | the state of one loop or thread |
+//! | [`exchange`], [`pump`] | one request and its response; moving the bytes |
 //! | [`reactor`], [`threads`] | the two models |
 //! | [`sim`] | an operating system made of a seed, under the reactor's own turns |
-//! | [`server`], [`cli`] | from a configuration to a running server; from flags to a configuration |
+//! | [`server`], [`cli`] | from configuration to running server; from flags to configuration |
 //!
 //! Each uses only its own line and those above it. A test holds them to it (`tests/it/tidy.rs`).
 //!
 //! # The protocol in your hand
 //!
-//! Because the core does no input or output, it can be tried without a server. This is what the pump does for each
-//! client, with arrays in place of sockets:
+//! Because the core does no input or output, it can be tried without a server. This is what the
+//! pump does for each client, with arrays in place of sockets:
 //!
 //! ```
 //! use std::io::IoSlice;
@@ -119,13 +132,15 @@
 //! let cx = RespondContext { now, date: &date, limits: &limits };
 //! connection.respond(Response::text("Hello.\n"), cx, &mut out);
 //! let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
-//! let NextWrite::Bytes { slices, .. } = out.next_write(&mut slices) else { panic!("it is queued") };
+//! let NextWrite::Bytes { slices, .. } = out.next_write(&mut slices) else {
+//!     panic!("it is queued")
+//! };
 //! let sent: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
 //! assert!(sent.starts_with(b"HTTP/1.1 200 OK\r\n") && sent.ends_with(b"\r\n\r\nHello.\n"));
 //! out.sent(sent.len() as u64);
 //! connection.note_sent(sent.len() as u64, out.is_empty(), now);
 //!
-//! // Request and answer are complete, so the next request may begin. Of that one only a part is here.
+//! // Request and response are complete, so the next request may begin. Only a part of it is here.
 //! assert!(connection.start_next_cycle(now));
 //! let mut slots = FieldSlots::new();
 //! let (_, event) = connection.next_event(&input[used..], &mut slots, &limits, now)?;

@@ -1,8 +1,8 @@
 //! `--live-reload`: pages reload when a file of the folder changes.
 //!
-//! One thread watches (`files/watch.rs`) and tells a [`Feed`]; a script in every page listens to it. The script is put
-//! behind HTML when that is read into the cache, so no request is looked at for it. Listings and
-//! error pages contain it from the start.
+//! One thread watches (`files/watch.rs`) and tells a [`Feed`]; a script in every page listens to
+//! it. The script is put behind HTML when that is read into the cache, so no request is looked at
+//! for it. Listings and error pages contain it from the start.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::http::{Request, Response};
 pub(crate) const EVENTS: &str = "/_whirligig/live";
 pub(crate) const SCRIPT: &str = "/_whirligig/live.js";
 
-/// What the script does. It says which change was the last when it was sent, so none after that is missed; and it
-/// reloads when the server comes back, since then anything may have changed. A listing with uploads
-/// under way is left alone, because a reload would abort them; it reloads itself when all are
-/// complete.
+/// What the script does. It says which change was the last when it was sent, so none after that is
+/// missed; and it reloads when the server comes back, since then anything may have changed. A
+/// listing with uploads under way is left alone, because a reload would abort them; it reloads
+/// itself when all are complete.
 fn javascript(last: &str) -> String {
     format!(
         "(() => {{
@@ -49,8 +49,8 @@ impl Handler for Reloading {
     }
 }
 
-/// Watches `roots` and adds the script and its events. Where watching is not possible it says so, and pages stay as
-/// they are.
+/// Watches `roots` and adds the script and its events. Where watching is not possible it says so,
+/// and pages stay as they are.
 pub(crate) fn routes(router: Router, roots: Vec<Arc<Root>>) -> Router {
     let feed = Feed::new();
     if let Err(error) = watch::start(roots, &feed) {

@@ -1,9 +1,11 @@
-//! The writer thread for the access log and for diagnostics, and the bounded queue that leads to it.
+//! The writer thread for the access log and for diagnostics, and the bounded queue that leads to
+//! it.
 //!
-//! Whoever logs hands over owned bytes and goes on: a full disk, a closed pipe or a reader that has stopped
-//! reading costs lines, which are counted, and never time. Nobody but the writer thread touches standard error
-//! once the server runs, and nobody waits for that thread without a bound. This file must not know sockets,
-//! connections or HTTP; its callers pass the time, and only the writer thread reads a clock of its own.
+//! Whoever logs hands over owned bytes and goes on: a full disk, a closed pipe or a reader that has
+//! stopped reading costs lines, which are counted, and never time. Nobody but the writer thread
+//! touches standard error once the server runs, and nobody waits for that thread without a bound.
+//! This file must not know sockets, connections or HTTP; its callers pass the time, and only the
+//! writer thread reads a clock of its own.
 
 mod entry;
 mod once;
@@ -37,8 +39,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The way to the writer thread. Clones are cheap and lead to the same thread; no method but [`LogQueue::flush`]
-/// ever waits.
+/// The way to the writer thread. Clones are cheap and lead to the same thread; no method but
+/// [`LogQueue::flush`] ever waits.
 ///
 /// The thread starts when there is something to write and ends when there has been nothing for
 /// [`THREAD_REST`], which says why. What it owns waits for the next one.
@@ -52,7 +54,8 @@ pub struct LogQueue {
 /// Where the writer is while no thread runs it.
 struct Desk {
     writer: Option<Box<Writer>>,
-    /// A thread was started for it and has not come yet: one is enough, however much is logged meanwhile.
+    /// A thread was started for it and has not come yet: one is enough, however much is logged
+    /// meanwhile.
     is_called: bool,
 }
 
@@ -63,7 +66,8 @@ thread_local! {
 
 /// What both ends of the queue look at.
 struct Shared {
-    /// Lines that did not reach their log, for whatever reason. A plain counter: `Relaxed` is enough.
+    /// Lines that did not reach their log, for whatever reason. A plain counter: `Relaxed` is
+    /// enough.
     dropped: AtomicU64,
     /// Bytes of access lines between the loops and the file.
     queued_bytes: AtomicUsize,
@@ -89,7 +93,8 @@ enum Message {
 }
 
 impl LogQueue {
-    /// A queue before this access log. Without one, access lines are dropped silently: do not make any.
+    /// A queue before this access log. Without one, access lines are dropped silently: do not make
+    /// any.
     #[must_use]
     pub fn new(access: Option<AccessLog>) -> LogQueue {
         let logger = SimpleLogger::new().with_colors(false).with_utc_timestamps();
@@ -128,7 +133,8 @@ impl LogQueue {
         sent
     }
 
-    /// Starts a thread if the writer is on its desk. Where none can be had, what was sent waits for the next call.
+    /// Starts a thread if the writer is on its desk. Where none can be had, what was sent waits for
+    /// the next call.
     fn call_writer(&self) {
         {
             let mut desk = lock(&self.desk);
@@ -154,8 +160,8 @@ impl LogQueue {
         }
     }
 
-    /// Hands over whole access lines. Gives back an empty buffer for the next ones if one is at hand. When the
-    /// writer is too far behind, the lines are dropped and counted.
+    /// Hands over whole access lines. Gives back an empty buffer for the next ones if one is at
+    /// hand. When the writer is too far behind, the lines are dropped and counted.
     pub fn access(&self, lines: Vec<u8>) -> Option<Vec<u8>> {
         self.hand_over(lines, Message::Access)
     }
@@ -194,8 +200,8 @@ impl LogQueue {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Asks the writer to open the access-log file again by its path. Call it on SIGHUP, after the old file was
-    /// moved away. If that fails the old file is kept, and said so.
+    /// Asks the writer to open the access-log file again by its path. Call it on SIGHUP, after the
+    /// old file was moved away. If that fails the old file is kept, and said so.
     pub fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Release);
         // With the queue full the writer is awake anyway and finds the flag.
@@ -208,8 +214,8 @@ impl LogQueue {
         drop(self.shared.after_reopen.set(call));
     }
 
-    /// Waits until the writer has written what was handed over before, for `timeout` at most. `false` if it has
-    /// not: a thread stuck on a full pipe must not hold the exit.
+    /// Waits until the writer has written what was handed over before, for `timeout` at most.
+    /// `false` if it has not: a thread stuck on a full pipe must not hold the exit.
     pub fn flush(&self, timeout: Duration) -> bool {
         let step = Duration::from_millis(5);
         let (done, answer) = sync_channel(1);
@@ -230,8 +236,8 @@ impl LogQueue {
         }
     }
 
-    /// A guard that flushes when it is dropped, so that a panic on its way out of `main` is still seen.
-    /// `std::process::exit` does not run it.
+    /// A guard that flushes when it is dropped, so that a panic on its way out of `main` is still
+    /// seen. `std::process::exit` does not run it.
     pub fn flush_at_end(&self, timeout: Duration) -> FlushGuard {
         FlushGuard { queue: self.clone(), timeout }
     }
@@ -266,8 +272,8 @@ impl Drop for FlushGuard {
     }
 }
 
-/// The access lines of one loop, or of one thread of the twin, on their way to the queue. The buffer takes some
-/// 24 KiB with its first line and keeps them.
+/// The access lines of one loop, or of one thread of the twin, on their way to the queue. The
+/// buffer takes some 24 KiB with its first line and keeps them.
 pub struct AccessBuffer {
     queue: LogQueue,
     format: LogFormat,
@@ -281,8 +287,8 @@ impl AccessBuffer {
         AccessBuffer { queue, format, lines: Vec::new(), oldest: None }
     }
 
-    /// Adds one line; hands all of them over when they fill a buffer. Otherwise [`AccessBuffer::due`] says when to
-    /// call [`AccessBuffer::flush`].
+    /// Adds one line; hands all of them over when they fill a buffer. Otherwise
+    /// [`AccessBuffer::due`] says when to call [`AccessBuffer::flush`].
     pub fn append(&mut self, entry: &AccessEntry<'_>, now: Instant) {
         if self.lines.capacity() == 0 {
             // Half as much again, so that the line that crosses the mark seldom makes it grow.
@@ -305,8 +311,9 @@ impl AccessBuffer {
         self.hand_over(Message::Access);
     }
 
-    /// Hands over what there is before it is due; the writer lets lines of other threads join it. For a
-    /// thread that waits for its one client: nobody would call [`AccessBuffer::flush`] in time.
+    /// Hands over what there is before it is due; the writer lets lines of other threads join it.
+    /// For a thread that waits for its one client: nobody would call [`AccessBuffer::flush`] in
+    /// time.
     pub fn flush_early(&mut self) {
         self.hand_over(Message::Gather);
     }
@@ -336,8 +343,8 @@ pub struct AccessLog {
     stall: Duration,
 }
 
-/// Opens the access log for appending. Call it before the server starts, so that a path that cannot be written is
-/// an error the user sees at once.
+/// Opens the access log for appending. Call it before the server starts, so that a path that cannot
+/// be written is an error the user sees at once.
 pub fn open_access_log(target: &LogTarget) -> io::Result<AccessLog> {
     let file = match target {
         // A descriptor of our own: no line buffering, no lock to share with whoever else prints.
@@ -348,7 +355,8 @@ pub fn open_access_log(target: &LogTarget) -> io::Result<AccessLog> {
 }
 
 fn open_for_append(path: &Path) -> io::Result<File> {
-    // Non-blocking matters for a named pipe only: without a reader, opening fails instead of waiting for one.
+    // Non-blocking matters for a named pipe only: without a reader, opening fails instead of
+    // waiting for one.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     OpenOptions::new().append(true).create(true).custom_flags(nonblocking).open(path)
 }
@@ -369,8 +377,8 @@ impl AccessLog {
         Ok(())
     }
 
-    /// Writes whole lines; on failure says how many of them are lost. A line that was cut short by a full disk is
-    /// ended before the next one, so that it spoils no other.
+    /// Writes whole lines; on failure says how many of them are lost. A line that was cut short by
+    /// a full disk is ended before the next one, so that it spoils no other.
     fn write(&mut self, lines: &[u8]) -> Result<(), (io::Error, u64)> {
         if self.torn {
             self.write_all(&mut &b"\n"[..]).map_err(|error| (error, count_lines(lines)))?;
@@ -442,7 +450,8 @@ impl Writer {
                 Ok(message) => self.take(message),
                 Err(RecvTimeoutError::Timeout) if self.unreported() > 0 || self.gathered_due.is_some() => {}
                 Err(RecvTimeoutError::Timeout) => {
-                    // Who sends looks here afterwards: either we find the message, or he finds us gone.
+                    // Who sends looks here afterwards: either we find the message, or he finds us
+                    // gone.
                     let mut desk = lock(desk);
                     match self.receiver.try_recv() {
                         Ok(message) => {
@@ -600,9 +609,9 @@ impl Writer {
         self.diagnose(level, "whirligig::log", text);
     }
 
-    /// Prints one line of diagnostics. Standard error may be closed or full, and `eprintln` panics then. There is
-    /// nobody left to tell (the access log has a format that others parse), so the line is counted, and to report
-    /// it in its turn would only fail again, every second.
+    /// Prints one line of diagnostics. Standard error may be closed or full, and `eprintln` panics
+    /// then. There is nobody left to tell (the access log has a format that others parse), so the
+    /// line is counted, and to report it in its turn would only fail again, every second.
     fn diagnose(&mut self, level: Level, target: &str, text: &str) {
         let text = match self.shared.colored.load(Ordering::Relaxed) {
             true => paint(level, &escape_control(text)),
@@ -629,8 +638,8 @@ fn print(logger: &SimpleLogger, level: Level, target: &str, text: &str) {
     logger.log(&Record::builder().level(level).target(target).args(format_args!("{text}")).build());
 }
 
-/// Colours come from here: `SimpleLogger`, not being installed, would ask standard output whether it is a
-/// terminal, while diagnostics go to standard error.
+/// Colours come from here: `SimpleLogger`, not being installed, would ask standard output whether
+/// it is a terminal, while diagnostics go to standard error.
 fn paint(level: Level, text: &str) -> String {
     let color = match level {
         Level::Error => "31",
@@ -641,8 +650,8 @@ fn paint(level: Level, text: &str) -> String {
     format!("\x1b[{color}m{text}\x1b[0m")
 }
 
-/// Escapes what a terminal would obey or a reader would take for another line, and what turns text around.
-/// Other letters stay: a path in Chinese is to be read.
+/// Escapes what a terminal would obey or a reader would take for another line, and what turns text
+/// around. Other letters stay: a path in Chinese is to be read.
 pub(crate) fn escape_control(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -661,8 +670,9 @@ struct QueueLogger {
     level: LevelFilter,
 }
 
-/// Sends every `log` record of at least `level` to the writer thread, coloured if `color`. Call it once, first
-/// thing after the queue is there. Crates we stand on are heard up to `info` only: `-vv` is about our turns.
+/// Sends every `log` record of at least `level` to the writer thread, coloured if `color`. Call it
+/// once, first thing after the queue is there. Crates we stand on are heard up to `info` only:
+/// `-vv` is about our turns.
 pub fn install(level: LevelFilter, color: bool, queue: LogQueue) -> Result<(), SetLoggerError> {
     queue.shared.colored.store(color, Ordering::Relaxed);
     log::set_boxed_logger(Box::new(QueueLogger { queue, level }))?;
@@ -813,7 +823,8 @@ mod tests {
         assert_eq!(queue.dropped(), 1);
     }
 
-    /// Standard output into a pipe whose reader has stopped: the writer thread hangs in `write`, nobody else does.
+    /// Standard output into a pipe whose reader has stopped: the writer thread hangs in `write`,
+    /// nobody else does.
     #[test]
     fn a_stuck_reader_holds_nobody() {
         let (reader, writer) = rustix::pipe::pipe().unwrap();

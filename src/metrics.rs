@@ -1,9 +1,10 @@
-//! `/_whirligig/metrics`: what the observers counted and what the drivers hold, in Prometheus' text format (0.0.4).
+//! `/_whirligig/metrics`: what the observers counted and what the drivers hold, in Prometheus' text
+//! format (0.0.4).
 //!
-//! Counters are read where they stand: a loop goes on counting meanwhile and never waits for a reader. What a loop
-//! holds is not kept anywhere; each loop is asked through its inbox and says so in its next turn. The last to answer
-//! sends the asking connection its page, so no thread waits either. This file must not know how a loop or a thread
-//! works, only that it can be asked.
+//! Counters are read where they stand: a loop goes on counting meanwhile and never waits for a
+//! reader. What a loop holds is not kept anywhere; each loop is asked through its inbox and says so
+//! in its next turn. The last to answer sends the asking connection its page, so no thread waits
+//! either. This file must not know how a loop or a thread works, only that it can be asked.
 
 use std::fmt::{Display, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +22,8 @@ pub struct Metrics {
     model: Model,
     /// When the server was set up, since 1970-01-01 UTC.
     started: Duration,
-    /// Added to while the server comes up, only read afterwards. The lock is held for a copy of the pointer.
+    /// Added to while the server comes up, only read afterwards. The lock is held for a copy of the
+    /// pointer.
     sources: Mutex<Arc<Sources>>,
 }
 
@@ -74,7 +76,8 @@ impl Metrics {
         self.sources().loops.len()
     }
 
-    /// Tells of the twin's threads: what they count, and a way to see what they hold that does not block.
+    /// Tells of the twin's threads: what they count, and a way to see what they hold that does not
+    /// block.
     pub fn watch_threads(
         &self,
         counters: impl IntoIterator<Item = Arc<Counters>>,
@@ -166,8 +169,8 @@ impl Metrics {
     }
 }
 
-/// One scrape on its way round the loops. Whoever answers last, or ends without an answer, drops it, and then the
-/// asking connection gets its page.
+/// One scrape on its way round the loops. Whoever answers last, or ends without an answer, drops
+/// it, and then the asking connection gets its page.
 struct Round {
     metrics: Arc<Metrics>,
     sum: Mutex<Gauges>,
@@ -249,7 +252,8 @@ fn turns(page: &mut Page, counted: &Counted<'_>) {
     let spent = |activity: Activity| {
         Duration::from_nanos(counted.sum(|counters| counters.activity_nanoseconds[activity as usize].get()))
     };
-    // Reading the clock at each change costs more than all other counting, so it is done with -vv only.
+    // Reading the clock at each change costs more than all other counting, so it is done with -vv
+    // only.
     if Activity::ALL.into_iter().any(|activity| !spent(activity).is_zero()) {
         let mut seconds_by = page
             .counter("whirligig_activity_seconds_total", "What the time of the loops went into, with -vv.");
@@ -304,8 +308,8 @@ impl Page {
         self.family(name, "gauge", help)
     }
 
-    /// A histogram over [`TURN_BOUNDS`] of what was counted bound by bound. The format wants sums: how many took at
-    /// most so long.
+    /// A histogram over [`TURN_BOUNDS`] of what was counted bound by bound. The format wants sums:
+    /// how many took at most so long.
     fn histogram(&mut self, name: &str, help: &str, taking: &[u64], sum: Duration) {
         self.family(name, "histogram", help);
         let mut count = 0;
@@ -357,7 +361,8 @@ impl Family<'_> {
     }
 }
 
-/// Help and label values are whatever they are; the format reserves a few characters, the quote only in labels.
+/// Help and label values are whatever they are; the format reserves a few characters, the quote
+/// only in labels.
 fn push_escaped(value: &str, quoted: bool, text: &mut String) {
     for char in value.chars() {
         match char {

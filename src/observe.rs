@@ -1,9 +1,9 @@
 //! Watching the loop without slowing it: counters, and a stopwatch for who wants one.
 //!
-//! [`Observer`] is a type parameter of the reactor and the pump. Every method has an empty body, so [`Silent`]
-//! compiles to nothing. [`Tally`] adds to [`Counters`], which other threads may read; [`Stopwatch`] also reads the
-//! clock at each change of activity, about ten times a turn, which is why it is only used when asked for (`-vv`).
-//! This file must not know who reads the numbers.
+//! [`Observer`] is a type parameter of the reactor and the pump. Every method has an empty body, so
+//! [`Silent`] compiles to nothing. [`Tally`] adds to [`Counters`], which other threads may read;
+//! [`Stopwatch`] also reads the clock at each change of activity, about ten times a turn, which is
+//! why it is only used when asked for (`-vv`). This file must not know who reads the numbers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +45,8 @@ impl Activity {
     }
 }
 
-/// Told of everything a loop does. All methods are called on the loop: they must be short and must not block.
+/// Told of everything a loop does. All methods are called on the loop: they must be short and must
+/// not block.
 pub trait Observer: Default + Send + 'static {
     /// A turn begins with this many events.
     fn turn(&mut self, _events: usize) {}
@@ -98,7 +99,8 @@ impl Count {
         if SHARED {
             self.0.fetch_add(by, Ordering::Relaxed);
         } else {
-            // Only one thread writes, so nothing can come between: a load and a store, as for a plain integer.
+            // Only one thread writes, so nothing can come between: a load and a store, as for a
+            // plain integer.
             self.0.store(self.get().wrapping_add(by), Ordering::Relaxed);
         }
     }
@@ -117,11 +119,13 @@ pub struct Counters {
     pub turns: Count,
     /// Events from the kernel.
     pub events: Count,
-    /// Turns by what they took, in the order of [`TURN_BOUNDS`]; the last is for those beyond all bounds.
+    /// Turns by what they took, in the order of [`TURN_BOUNDS`]; the last is for those beyond all
+    /// bounds.
     pub turns_taking: [Count; TURN_BOUNDS.len() + 1],
     /// What all turns took, in nanoseconds, without the wait.
     pub turn_nanoseconds: Count,
-    /// Nanoseconds spent in each activity, in the order of [`Activity::ALL`]. Only a [`Stopwatch`] counts them.
+    /// Nanoseconds spent in each activity, in the order of [`Activity::ALL`]. Only a [`Stopwatch`]
+    /// counts them.
     pub activity_nanoseconds: [Count; Activity::ALL.len()],
     /// Reads that took something.
     pub reads: Count,
@@ -133,8 +137,8 @@ pub struct Counters {
     pub bytes_written: Count,
     /// Connections accepted.
     pub accepted: Count,
-    /// Requests answered: a row for each of [`Method::LABELS`] and a last one for what never became a request;
-    /// in it by the hundreds of the status, `[0]` is 1xx.
+    /// Requests answered: a row for each of [`Method::LABELS`] and a last one for what never became
+    /// a request; in it by the hundreds of the status, `[0]` is 1xx.
     pub answered: [[Count; STATUS_CLASSES]; Method::LABELS.len() + 1],
     /// Answers that took too long: `[1]` are those that a worker was still busy with.
     pub answers_timed_out: [Count; 2],
@@ -151,8 +155,8 @@ pub struct Counters {
 /// Hundreds that a status can have.
 pub const STATUS_CLASSES: usize = 5;
 
-/// What turns are told apart by: none of these takes longer than its bound. A turn for one request takes tens of
-/// microseconds; one that takes tens of milliseconds has kept somebody waiting.
+/// What turns are told apart by: none of these takes longer than its bound. A turn for one request
+/// takes tens of microseconds; one that takes tens of milliseconds has kept somebody waiting.
 pub const TURN_BOUNDS: [Duration; 16] = [
     Duration::from_micros(10),
     Duration::from_micros(25),
@@ -192,8 +196,8 @@ impl Counters {
     }
 }
 
-/// What a driver holds just now, as opposed to what it has done. Nobody keeps these numbers: they are looked up
-/// when somebody asks, and may be added up over several loops.
+/// What a driver holds just now, as opposed to what it has done. Nobody keeps these numbers: they
+/// are looked up when somebody asks, and may be added up over several loops.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Gauges {
     /// Connections, in the order of [`Phase::ALL`].
@@ -224,7 +228,8 @@ impl Gauges {
     }
 }
 
-/// Counts where others can read it. `SHARED` says whether other threads count into the same numbers.
+/// Counts where others can read it. `SHARED` says whether other threads count into the same
+/// numbers.
 #[derive(Debug, Default)]
 pub struct Tally<const SHARED: bool>(Arc<Counters>);
 

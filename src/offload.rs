@@ -1,9 +1,10 @@
-//! Content that takes time to make, made beside the loop while it is sent: compression, archives, listings.
+//! Content that takes time to make, made beside the loop while it is sent: compression, archives,
+//! listings.
 //!
-//! A [`Producer`] is resumed piece by piece on a worker thread. [`Offloaded`] is the body source in front of it: it
-//! hands out the last piece while the next is being made, so at most two pieces are in memory, however slow
-//! the client and however large the content. On the twin pieces are made on the connection's own thread. It must
-//! not know what is made.
+//! A [`Producer`] is resumed piece by piece on a worker thread. [`Offloaded`] is the body source in
+//! front of it: it hands out the last piece while the next is being made, so at most two pieces are
+//! in memory, however slow the client and however large the content. On the twin pieces are made on
+//! the connection's own thread. It must not know what is made.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,8 +15,8 @@ use crate::jobs::{Errands, Lane, Ran, lock};
 
 /// Makes content, one piece after the other. May block, and may be dropped between any two pieces.
 pub trait Producer: Send + 'static {
-    /// Appends the next piece to `out`: some tens of KiB, or what there is. `More` asks for another call, `Later`
-    /// has no meaning here and is taken for `More`.
+    /// Appends the next piece to `out`: some tens of KiB, or what there is. `More` asks for another
+    /// call, `Later` has no meaning here and is taken for `More`.
     fn produce(&mut self, out: &mut Vec<u8>) -> Filled;
 }
 
@@ -81,7 +82,8 @@ impl<P: Producer> Offloaded<P> {
         }
     }
 
-    /// Takes the next piece if it is made, and has the one after it begun. False while it is being made.
+    /// Takes the next piece if it is made, and has the one after it begun. False while it is being
+    /// made.
     fn next_piece(&mut self) -> bool {
         let mut place = lock(&self.place);
         match std::mem::replace(&mut *place, Place::Away) {

@@ -82,9 +82,9 @@ impl Pace {
         }
     }
 
-    /// Bytes of the last `window`, to the nearest as two counts can tell: the window before counts by
-    /// the part of it that is not yet that long ago. `None` where the sender cannot be judged: it has
-    /// not had that long, or the server does not read.
+    /// Bytes of the last `window`, to the nearest as two counts can tell: the window before counts
+    /// by the part of it that is not yet that long ago. `None` where the sender cannot be judged:
+    /// it has not had that long, or the server does not read.
     fn brought(mut self, now: Instant, window: Duration) -> Option<u64> {
         if self.held.is_some() {
             return None;

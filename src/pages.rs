@@ -1,8 +1,9 @@
 //! The HTML the server writes itself: error pages and directory listings.
 //!
-//! Functions append to a buffer; whoever calls them decides about status, fields and when to stop. It must not
-//! touch the disk or know a request. Every name and reason that comes from outside is escaped here. The pages are
-//! whole in themselves: no external resource, nothing that needs its script, light and dark, from 320 pixels up.
+//! Functions append to a buffer; whoever calls them decides about status, fields and when to stop.
+//! It must not touch the disk or know a request. Every name and reason that comes from outside is
+//! escaped here. The pages are whole in themselves: no external resource, nothing that needs its
+//! script, light and dark, from 320 pixels up.
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
@@ -66,8 +67,8 @@ impl SortBy {
 pub enum Home {
     /// By an absolute path.
     Root,
-    /// By a relative path, this many folders above that of the page. So it stays below a prefix that
-    /// a proxy has taken from the path.
+    /// By a relative path, this many folders above that of the page. So it stays below a prefix
+    /// that a proxy has taken from the path.
     Above(usize),
 }
 
@@ -114,7 +115,8 @@ pub struct ListingStyle {
     pub home: Home,
 }
 
-/// What both kinds of page begin with. `data:,` keeps browsers from asking for a favicon that is not there.
+/// What both kinds of page begin with. `data:,` keeps browsers from asking for a favicon that is
+/// not there.
 const HEAD: &str = r#"<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -149,8 +151,8 @@ footer{border-top:1px solid var(--line);margin-top:1.75rem;padding-top:.9rem;dis
 </style>
 ";
 
-/// The folder and the sheet are drawn by clipping a box, so that a row of a long listing carries no drawing.
-/// On a narrow screen size and date go below the name rather than away.
+/// The folder and the sheet are drawn by clipping a box, so that a row of a long listing carries no
+/// drawing. On a narrow screen size and date go below the name rather than away.
 const STYLE_LISTING: &str = r"main{max-width:60rem;margin:0 auto;padding:1.75rem 1.25rem 1rem}
 header{display:flex;gap:.75rem;align-items:flex-start;margin-bottom:1.25rem}
 h1{margin:0;font-size:1.25rem;line-height:2rem;font-weight:600;overflow-wrap:anywhere;min-width:0}
@@ -217,8 +219,9 @@ td.s{order:2}}
 const MARK: &str = r##"" aria-label="Start page"><svg width="32" height="32" viewBox="-16 -16 32 32" aria-hidden="true"><defs><path id="v" d="M0 0V-14.5C5.5-13.5 10-10 10-5z"/></defs><use href="#v" fill="var(--a)"/><use href="#v" fill="var(--b)" transform="rotate(90)"/><use href="#v" fill="var(--c)" transform="rotate(180)"/><use href="#v" fill="var(--d)" transform="rotate(270)"/><circle r="2.2" fill="var(--card)"/></svg></a>
 "##;
 
-/// Narrows the rows while one types, and has keys for hands that are on the keyboard: `/` to search, arrows to go
-/// through the names, Escape to be done. Without it the box asks the server, which finds the same.
+/// Narrows the rows while one types, and has keys for hands that are on the keyboard: `/` to
+/// search, arrows to go through the names, Escape to be done. Without it the box asks the server,
+/// which finds the same.
 const SCRIPT: &str = r#"(()=>{
 const box=document.forms[0].q,said=document.querySelector('output'),first=said.textContent,asked=box.defaultValue.toLowerCase()
 const rows=[...document.querySelectorAll('main>table tr.e')],names=rows.map(row=>row.cells[0].textContent.replace(/\/$/,'').toLowerCase())
@@ -247,8 +250,8 @@ event.preventDefault()
 })
 })()"#;
 
-/// What the page of a listing may do, whatever is in it: be styled, run that one script, show pictures of this
-/// site. The hash is SHA-256 of [`SCRIPT`]; a test computes it.
+/// What the page of a listing may do, whatever is in it: be styled, run that one script, show
+/// pictures of this site. The hash is SHA-256 of [`SCRIPT`]; a test computes it.
 pub(crate) const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
     script-src 'sha256-NDImKiGba28lucAzrAqcyoEBJ4I3UgNkUtG1OkGNPZ0='; img-src 'self' data:; form-action 'self'; base-uri 'none'";
 
@@ -273,8 +276,9 @@ pub(crate) fn is_ours(page: &[u8]) -> bool {
     page.starts_with(HEAD.as_bytes())
 }
 
-/// Appends the bytes as text for HTML: what is not UTF-8 becomes U+FFFD, and the five characters that could end
-/// text or a quoted attribute become references. Control characters become U+FFFD as well; HTML forbids them.
+/// Appends the bytes as text for HTML: what is not UTF-8 becomes U+FFFD, and the five characters
+/// that could end text or a quoted attribute become references. Control characters become U+FFFD as
+/// well; HTML forbids them.
 pub fn escape_html(text: &[u8], out: &mut Vec<u8>) {
     for chunk in text.utf8_chunks() {
         for &byte in chunk.valid().as_bytes() {
@@ -301,7 +305,8 @@ fn mark(home: Home, out: &mut Vec<u8>) {
     push(out, MARK);
 }
 
-/// Appends the page for an error status: the number, its reason phrase, and a sentence that may help.
+/// Appends the page for an error status: the number, its reason phrase, and a sentence that may
+/// help.
 ///
 /// `detail` may be empty. Both texts are escaped.
 pub fn error_html(status: u16, reason: &str, detail: &str, home: Home, out: &mut Vec<u8>) {
@@ -330,7 +335,8 @@ pub fn error_html(status: u16, reason: &str, detail: &str, home: Home, out: &mut
     push(out, "\">Start page</a><span>whirligig</span></footer>\n</main>\n</body>\n</html>\n");
 }
 
-/// The same for clients that did not ask for HTML: two lines of plain text, or one without a detail.
+/// The same for clients that did not ask for HTML: two lines of plain text, or one without a
+/// detail.
 pub fn error_text(status: u16, reason: &str, detail: &str, out: &mut Vec<u8>) {
     push(out, &status.to_string());
     push(out, " ");
@@ -342,10 +348,11 @@ pub fn error_text(status: u16, reason: &str, detail: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends everything before the rows. `path` is the directory's decoded path, from the root; the page must be
-/// served at it with a slash at the end, because its links are relative.
+/// Appends everything before the rows. `path` is the directory's decoded path, from the root; the
+/// page must be served at it with a slash at the end, because its links are relative.
 ///
-/// Then call [`listing_row`] for each entry, in the order `style` promises, and [`listing_foot`] once.
+/// Then call [`listing_row`] for each entry, in the order `style` promises, and [`listing_foot`]
+/// once.
 pub fn listing_head(path: &[u8], style: &ListingStyle, out: &mut Vec<u8>) {
     push(out, HEAD);
     push(out, "<title>Index of /");
@@ -418,8 +425,8 @@ fn grouped(count: usize) -> String {
     text
 }
 
-/// The names along a path. Empty ones are dropped, so that no link made of the rest can begin with `//`
-/// and lead to another host.
+/// The names along a path. Empty ones are dropped, so that no link made of the rest can begin with
+/// `//` and lead to another host.
 fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty())
 }
@@ -472,8 +479,8 @@ fn heading(column: SortBy, class: &str, label: &str, style: &ListingStyle, out: 
     push(out, &cell);
 }
 
-/// Appends one row. The link begins with `./`: a file may be called `javascript:alert(4).html`, and without it
-/// that would be a scheme.
+/// Appends one row. The link begins with `./`: a file may be called `javascript:alert(4).html`, and
+/// without it that would be a scheme.
 pub fn listing_row(row: &Row<'_>, out: &mut Vec<u8>) {
     let (class, slash) = match row.kind {
         Kind::Directory => ("d", "/"),
@@ -543,7 +550,8 @@ pub fn listing_foot(style: &ListingStyle, has_readme: bool, out: &mut Vec<u8>) {
     }
 }
 
-/// A size for people, in powers of 1024: `17 B`, `1.5 KiB`, `250 MiB`. One decimal below 100, rounded to nearest.
+/// A size for people, in powers of 1024: `17 B`, `1.5 KiB`, `250 MiB`. One decimal below 100,
+/// rounded to nearest.
 pub(crate) fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {

@@ -48,8 +48,8 @@ impl Places {
         Some(Taken { places: Arc::clone(self), seat: None })
     }
 
-    /// Takes a place for the content that the connection of `sender` brings: a free one, or else that
-    /// of the slowest sender below the least rate.
+    /// Takes a place for the content that the connection of `sender` brings: a free one, or else
+    /// that of the slowest sender below the least rate.
     #[must_use]
     pub(crate) fn take_for(self: &Arc<Self>, sender: Waker, now: Instant) -> Option<Taken> {
         let mut table = lock(&self.table);
@@ -69,8 +69,8 @@ impl Places {
         Some(Taken { places: Arc::clone(self), seat: Some(seat) })
     }
 
-    /// Has the slowest sender below the least rate give way, so that what it holds comes free soon. One
-    /// at a time. False if there is none.
+    /// Has the slowest sender below the least rate give way, so that what it holds comes free soon.
+    /// One at a time. False if there is none.
     pub(crate) fn make_way(&self, now: Instant) -> bool {
         let mut table = lock(&self.table);
         if table.leaving > 0 {

@@ -1,8 +1,8 @@
 //! Moves bytes between a stream and a connection until it is blocked, closed or out of budget.
 //!
-//! The same pump serves the reactor, the threaded twin and the simulator: all it asks of a stream is
-//! [`Stream`]. Every loop here ends by would-block, end of input, error or budget, and says which: an edge comes
-//! once, so what is not drained must be carried.
+//! The same pump serves the reactor, the threaded twin and the simulator: all it asks of a stream
+//! is [`Stream`]. Every loop here ends by would-block, end of input, error or budget, and says
+//! which: an edge comes once, so what is not drained must be carried.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
@@ -23,7 +23,8 @@ use crate::observe::{Activity, Observer};
 /// What a `send_file` call achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SentFile {
-    /// This many bytes. Fewer than asked for say nothing about the socket: ask again, until would-block.
+    /// This many bytes. Fewer than asked for say nothing about the socket: ask again, until
+    /// would-block.
     Bytes(u64),
     /// The file ended before the range did.
     Ended,
@@ -52,8 +53,9 @@ impl FilePart {
 pub trait Stream {
     /// Reads what is there; 0 is the end of input.
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
-    /// The same into room in which nothing is yet, and gives back what it has read. The twin has its own
-    /// way to do that: a loop's room is cleared once for good, but a thread would clear its stack for each read.
+    /// The same into room in which nothing is yet, and gives back what it has read. The twin has
+    /// its own way to do that: a loop's room is cleared once for good, but a thread would clear its
+    /// stack for each read.
     fn read_raw<'a>(&mut self, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]> {
         let mut into = [0; SCRATCH_SMALL_BYTES];
         let most = room.len().min(into.len());
@@ -62,16 +64,18 @@ pub trait Stream {
     }
     /// Writes the slices in order. `more` says that a file follows at once.
     fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize>;
-    /// Sends a part of a file, in the kernel. Says `Cold` where that would wait for the disk, unless it `may_wait`.
+    /// Sends a part of a file, in the kernel. Says `Cold` where that would wait for the disk,
+    /// unless it `may_wait`.
     fn send_file(&mut self, fd: &OwnedFd, part: FilePart, may_wait: bool) -> io::Result<SentFile>;
     /// Shuts the sending side: the peer reads the end of input.
     fn shutdown_write(&mut self) -> io::Result<()>;
     /// Makes the coming close a reset, so that the kernel drops what it still holds for the peer.
     fn reset_on_close(&mut self);
-    /// The time as it is now, since 1970. A line of the access log asks: the driver's clock stands still while a handler
-    /// works.
+    /// The time as it is now, since 1970. A line of the access log asks: the driver's clock stands
+    /// still while a handler works.
     fn wall_clock(&mut self) -> Duration;
-    /// The time, if the last read waited so long that the driver's is out of date: only the twin's does.
+    /// The time, if the last read waited so long that the driver's is out of date: only the twin's
+    /// does.
     fn woke_at(&mut self) -> Option<Now> {
         None
     }
@@ -88,8 +92,9 @@ pub enum Pumped {
     Closed(CloseReason),
 }
 
-/// So many bytes of a file count as one of other content: no code of ours touches them, and a slice has a price of its own
-/// (looks whether it is in memory, a call, half a turn), so it had better be long.
+/// So many bytes of a file count as one of other content: no code of ours touches them, and a slice
+/// has a price of its own (looks whether it is in memory, a call, half a turn), so it had better be
+/// long.
 pub(crate) const FILE_BYTES_FOR_ONE: u64 = 4;
 
 /// What one connection may do in one turn.
@@ -138,8 +143,8 @@ pub fn pump<S: Stream, O: Observer>(
     send(client, stream, driver, id, share)
 }
 
-/// Uses what was read for a client that rests between two requests, without sending what that makes. `got` is what the
-/// read of `asked` bytes said, and `input` what it brought.
+/// Uses what was read for a client that rests between two requests, without sending what that
+/// makes. `got` is what the read of `asked` bytes said, and `input` what it brought.
 pub(crate) fn answer<S: Stream, O: Observer>(
     client: &mut Client,
     stream: &mut S,
@@ -254,8 +259,9 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         pumped
     }
 
-    /// The next useful thing. Input at hand goes before output, so that all answers to one read leave in one
-    /// write; output goes before new input, so that a client that only sends cannot make us hoard.
+    /// The next useful thing. Input at hand goes before output, so that all answers to one read
+    /// leave in one write; output goes before new input, so that a client that only sends cannot
+    /// make us hoard.
     fn step(&mut self) -> Step {
         let holds_unread = self.exchange.client.work.as_ref().is_some_and(|work| work.holds_unread());
         if holds_unread && self.exchange.may_parse() {
@@ -325,15 +331,16 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         if self.exchange.driver.reads_little(self.exchange.client.conn.content_left()) {
             return self.read_little();
         }
-        // The scratch buffer belongs to the driver, which the handler borrows: take it out meanwhile.
+        // The scratch buffer belongs to the driver, which the handler borrows: take it out
+        // meanwhile.
         let mut scratch = self.exchange.driver.take_scratch();
         let step = self.read_into(&mut scratch);
         self.exchange.driver.scratch = scratch;
         step
     }
 
-    /// A thread of the twin waits here for its next head, and what it holds meanwhile each connection holds: a little of
-    /// its stack, in a page that is touched anyway.
+    /// A thread of the twin waits here for its next head, and what it holds meanwhile each
+    /// connection holds: a little of its stack, in a page that is touched anyway.
     #[inline(never)]
     fn read_little(&mut self) -> Step {
         let mut room = [const { MaybeUninit::uninit() }; SCRATCH_SMALL_BYTES];
@@ -396,8 +403,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         }
     }
 
-    /// Says what a read means. A short read has drained the socket, unless the event told of the end of input:
-    /// bytes and FIN can come as one event, and no other follows.
+    /// Says what a read means. A short read has drained the socket, unless the event told of the
+    /// end of input: bytes and FIN can come as one event, and no other follows.
     fn after_read(&mut self, got: io::Result<usize>, asked: usize) -> Step {
         let ready = &mut self.exchange.client.ready;
         match got {
@@ -448,7 +455,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         self.exchange.give_way().map_or(Step::Again, Step::Closed)
     }
 
-    /// Gives the send queue to the socket until it is empty, the socket is full, or the budget is spent.
+    /// Gives the send queue to the socket until it is empty, the socket is full, or the budget is
+    /// spent.
     fn flush(&mut self) -> Step {
         self.exchange.driver.observer.enter(Activity::Writing);
         let run = self.exchange.client.work.as_ref().and_then(|work| work.out.only_run());
@@ -461,13 +469,14 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
     /// The same for whatever else may be queued.
     #[inline(never)]
     fn flush_pieces(&mut self) -> Step {
-        // What is left of a share is good for a whole slice: a file of just that size shall not take two turns because its
-        // head came out of the same share.
+        // What is left of a share is good for a whole slice: a file of just that size shall not
+        // take two turns because its head came out of the same share.
         let limits = &self.exchange.driver.config.limits;
         let share = (limits.turn_bytes_max as u64).saturating_mul(FILE_BYTES_FOR_ONE);
         let slice_max = share.min(limits.file_slice_bytes_max as u64);
         let now = self.exchange.driver.now.mono;
-        // How far the file in front is known to be in memory: asked once for what goes out in one go.
+        // How far the file in front is known to be in memory: asked once for what goes out in one
+        // go.
         let mut warm_to = 0;
         loop {
             let may_wait = self.exchange.takes_file_as_it_is();
@@ -483,7 +492,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                 }
                 NextWrite::File { file, offset, len } => {
                     let part = FilePart { offset, len: len.min(slice_max), left: len };
-                    // A short sendfile is not: a signal cuts it short with room left, and no edge follows.
+                    // A short sendfile is not: a signal cuts it short with room left, and no edge
+                    // follows.
                     let range = part.range();
                     let may_wait = may_wait || range.end <= warm_to || file.was_in_memory(&range, now);
                     let sent = self.stream.send_file(file.fd(), part, may_wait);
@@ -498,7 +508,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                         Ok(_) | Err(_) => range.end,
                     };
                     if !may_wait {
-                        // The stream has asked the kernel. Those of the twin never do, and nobody there relies on it.
+                        // The stream has asked the kernel. Those of the twin never do, and nobody
+                        // there relies on it.
                         file.note_in_memory(range, now);
                     }
                     (0, FILE_BYTES_FOR_ONE, sent)
@@ -512,8 +523,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         }
     }
 
-    /// Notes what was taken; `Some` when the flush is over. Fewer bytes than `drained_below` mean would-block. Of the share
-    /// one byte is spent `bytes_for_one`.
+    /// Notes what was taken; `Some` when the flush is over. Fewer bytes than `drained_below` mean
+    /// would-block. Of the share one byte is spent `bytes_for_one`.
     fn after_write(
         &mut self,
         sent: io::Result<SentFile>,

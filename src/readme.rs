@@ -1,7 +1,8 @@
 //! A README as HTML, to be shown below a listing.
 //!
-//! Whoever may put a file into a folder may not thereby put a script on its page: HTML in Markdown is shown as text,
-//! links lead to the web, to mail or to this site, and pictures come from this site only. It must not touch the disk.
+//! Whoever may put a file into a folder may not thereby put a script on its page: HTML in Markdown
+//! is shown as text, links lead to the web, to mail or to this site, and pictures come from this
+//! site only. It must not touch the disk.
 
 use std::fmt;
 
@@ -117,7 +118,8 @@ fn below(level: HeadingLevel) -> HeadingLevel {
     }
 }
 
-/// The scheme of a link, in lower case; `None` if it is relative. Browsers drop controls and spaces before they look.
+/// The scheme of a link, in lower case; `None` if it is relative. Browsers drop controls and spaces
+/// before they look.
 fn scheme(link: &CowStr<'_>) -> Option<String> {
     let seen: String = link.chars().filter(|&c| c > ' ' && !c.is_control()).collect();
     let end = seen.find([':', '/', '?', '#', '\\'])?;

@@ -1,8 +1,9 @@
 //! Which handler answers which path and method: [`Routes`], the table behind `Server::builder`.
 //!
-//! A path is matched in its normalised form, segment by segment; a segment that is spelled out beats a parameter, and
-//! a parameter beats a wildcard. The most particular pattern that fits decides, methods included: 405 with `Allow`,
-//! HEAD and OPTIONS follow from what it has. This file must not know sockets, threads or what answers say.
+//! A path is matched in its normalised form, segment by segment; a segment that is spelled out
+//! beats a parameter, and a parameter beats a wildcard. The most particular pattern that fits
+//! decides, methods included: 405 with `Allow`, HEAD and OPTIONS follow from what it has. This file
+//! must not know sockets, threads or what answers say.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,8 +33,9 @@ type Action = dyn Fn(&Call<'_>) -> Answer + Send + Sync;
 /// # let _ = route;
 /// ```
 ///
-/// A closure takes a [`Call`] and returns what can become an [`Answer`]: a [`Response`], text, or a `Result` of these
-/// and a [`Refusal`](crate::http::refusal::Refusal). HEAD is answered wherever GET is, OPTIONS from what there is.
+/// A closure takes a [`Call`] and returns what can become an [`Answer`]: a [`Response`], text, or a
+/// `Result` of these and a [`Refusal`](crate::http::refusal::Refusal). HEAD is answered wherever
+/// GET is, OPTIONS from what there is.
 #[derive(Clone, Default)]
 pub struct Route {
     answers: Vec<MethodAnswer>,
@@ -41,7 +43,8 @@ pub struct Route {
     manner: Manner,
 }
 
-/// What is done for one method. Each keeps its own manner, so that routes at one path can become one.
+/// What is done for one method. Each keeps its own manner, so that routes at one path can become
+/// one.
 #[derive(Clone)]
 struct MethodAnswer {
     method: String,
@@ -94,8 +97,8 @@ impl Route {
         Route::default()
     }
 
-    /// With this answer to any method, by its name: they are case-sensitive (RFC 9110 section 9.1). A later answer to
-    /// the same method takes the place of an earlier one.
+    /// With this answer to any method, by its name: they are case-sensitive (RFC 9110 section 9.1).
+    /// A later answer to the same method takes the place of an earlier one.
     #[must_use]
     pub fn on<R: Into<Answer>>(
         mut self,
@@ -108,8 +111,9 @@ impl Route {
         self
     }
 
-    /// Its closures may block: they are called on a worker thread of the reactor, or on the connection's own thread
-    /// in the twin. Without this a closure must be quick, since the loop stands still meanwhile.
+    /// Its closures may block: they are called on a worker thread of the reactor, or on the
+    /// connection's own thread in the twin. Without this a closure must be quick, since the loop
+    /// stands still meanwhile.
     #[must_use]
     pub fn blocking(self) -> Self {
         self.with_manner(|manner| manner.blocks = true)
@@ -300,9 +304,10 @@ impl Routes {
         Routes::default()
     }
 
-    /// Adds a route. A pattern is a path in which `{name}` stands for one segment and, at its end, `{name*}` for
-    /// everything that follows. Routes at the same pattern become one, in which each method is answered as its own
-    /// route said: what blocks in one does not make the other wait for a worker.
+    /// Adds a route. A pattern is a path in which `{name}` stands for one segment and, at its end,
+    /// `{name*}` for everything that follows. Routes at the same pattern become one, in which each
+    /// method is answered as its own route said: what blocks in one does not make the other wait
+    /// for a worker.
     ///
     /// # Errors
     /// One line that says what is wrong with the pattern.
@@ -346,7 +351,8 @@ impl Routes {
         Some((entry, values))
     }
 
-    /// Everything that is done anywhere: for `OPTIONS *`, which is about no path (RFC 9110 section 9.3.7).
+    /// Everything that is done anywhere: for `OPTIONS *`, which is about no path (RFC 9110 section
+    /// 9.3.7).
     fn anywhere(&self) -> Response {
         let mut names: Vec<&str> = Vec::new();
         for entry in &self.entries {
@@ -404,7 +410,8 @@ struct Task {
 }
 
 impl Task {
-    /// Makes the call at once where nothing stands in the way: no content to wait for, nothing that may block.
+    /// Makes the call at once where nothing stands in the way: no content to wait for, nothing that
+    /// may block.
     fn begin(self, manner: Manner, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
         let bytes_max = manner.content_bytes_max.unwrap_or(CONTENT_BYTES_MAX);
         let blocks = manner.blocks;

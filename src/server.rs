@@ -1,4 +1,5 @@
-//! From a configuration to a running server: listeners bound, handler put together, one of the two models run.
+//! From a configuration to a running server: listeners bound, handler put together, one of the two
+//! models run.
 //!
 //! It must not know flags (`cli.rs`) nor how either model works inside.
 
@@ -39,7 +40,8 @@ use stop::StopReport;
 /// How many ports behind the default one are tried when it is taken.
 const PORTS_TRIED: u16 = 100;
 
-/// A server that has its addresses and is ready to run: made by [`Server::builder`], or from a whole [`Config`].
+/// A server that has its addresses and is ready to run: made by [`Server::builder`], or from a
+/// whole [`Config`].
 #[derive(Debug)]
 pub struct Server {
     config: Arc<Config>,
@@ -85,9 +87,10 @@ struct Stops {
 }
 
 impl Handle {
-    /// Asks for a graceful stop, as SIGTERM does: no new clients, idle ones are let go, requests under way are
-    /// answered, for as long as the drain timeout ([`Timeouts::drain`](crate::config::Timeouts), 10 s by default).
-    /// Asked again, it cuts everybody off. Returns at once; it is [`Server::run`] that returns when all is done.
+    /// Asks for a graceful stop, as SIGTERM does: no new clients, idle ones are let go, requests
+    /// under way are answered, for as long as the drain timeout
+    /// ([`Timeouts::drain`](crate::config::Timeouts), 10 s by default). Asked again, it cuts
+    /// everybody off. Returns at once; it is [`Server::run`] that returns when all is done.
     pub fn shutdown(&self) {
         let mut stops = lock(&self.state);
         stops.asked += 1;
@@ -168,8 +171,8 @@ impl Server {
     /// Opens the docroot and binds every address: the program as a value. Nothing is served yet.
     ///
     /// # Errors
-    /// When the folder cannot be opened, a file that the configuration names is not in order, or an address cannot
-    /// be had.
+    /// When the folder cannot be opened, a file that the configuration names is not in order, or an
+    /// address cannot be had.
     pub fn bind(mut config: Config) -> Result<Self, BindError> {
         config.files.withheld.extend(cgi::folders(&config).map_err(BindError::Site)?);
         check_links(&config).map_err(BindError::Site)?;
@@ -268,7 +271,8 @@ impl Server {
         &self.config
     }
 
-    /// Routes of the library's user; or the binary's, the simple data where it is wanted and files everywhere else.
+    /// Routes of the library's user; or the binary's, the simple data where it is wanted and files
+    /// everywhere else.
     fn inner_handler(&self) -> Arc<dyn Handler> {
         let root = match &self.content {
             Content::Own(own) => return Arc::clone(own),
@@ -308,7 +312,8 @@ impl Server {
         Arc::new(self.site.with_files(router, files))
     }
 
-    /// The whole of what answers: the content, programs in front of it, and around both what the site asks for.
+    /// The whole of what answers: the content, programs in front of it, and around both what the
+    /// site asks for.
     fn handler(&self) -> Arc<dyn Handler> {
         if matches!(self.content, Content::Folder(_)) {
             warn_of_links(&self.config);
@@ -359,9 +364,9 @@ impl Server {
         }
     }
 
-    /// Serves until its [`Handle`], SIGINT or SIGTERM stops it; takes those signals over unless it was told not to
-    /// ([`Builder::signals`]). Returns when the last client is served, or says how many were cut off. Writes the access
-    /// log that its configuration names.
+    /// Serves until its [`Handle`], SIGINT or SIGTERM stops it; takes those signals over unless it
+    /// was told not to ([`Builder::signals`]). Returns when the last client is served, or says how
+    /// many were cut off. Writes the access log that its configuration names.
     ///
     /// # Errors
     /// When the poll, the threads that it needs or the access log cannot be had.
@@ -405,8 +410,9 @@ impl Server {
         Some(AccessBuffer::new(log?.clone(), self.config.log_format))
     }
 
-    /// Runs as many loops as were asked for: the first one here, the others on threads of their own. They share the
-    /// handler, the workers and the port, and nothing that would make one wait for another.
+    /// Runs as many loops as were asked for: the first one here, the others on threads of their
+    /// own. They share the handler, the workers and the port, and nothing that would make one wait
+    /// for another.
     fn run_reactor<O: Observer>(mut self, log: Option<&LogQueue>) -> io::Result<Outcome> {
         let handler = self.handler();
         let pool = self.pool();
@@ -478,7 +484,8 @@ impl Server {
         Ok((shares, files))
     }
 
-    /// One loop with all it owns. Each takes the signals for itself; the first one opens the log anew.
+    /// One loop with all it owns. Each takes the signals for itself; the first one opens the log
+    /// anew.
     fn reactor<O: Observer>(
         &self,
         listeners: Vec<Listener>,

@@ -1,7 +1,8 @@
 //! Signed tokens for session cookies: what comes back is what was handed out, and not too old.
 //!
-//! A token is readable by who holds it, and nobody else's key can make one (HMAC-SHA-256, RFC 2104). Where sessions
-//! are kept, and what ends them, is the application's; it must not know cookies nor requests.
+//! A token is readable by who holds it, and nobody else's key can make one (HMAC-SHA-256, RFC
+//! 2104). Where sessions are kept, and what ends them, is the application's; it must not know
+//! cookies nor requests.
 
 use std::time::Duration;
 
@@ -44,7 +45,8 @@ impl Signer {
         Ok(Signer::from_key(&random_bytes()?))
     }
 
-    /// With a secret key, at least 32 random bytes: tokens outlive restarts, and hold on every server that has it.
+    /// With a secret key, at least 32 random bytes: tokens outlive restarts, and hold on every
+    /// server that has it.
     #[must_use]
     pub fn from_key(key: &[u8]) -> Signer {
         // What RFC 2104 does with a key that is not as long as a block; said here, it cannot fail.
@@ -56,8 +58,8 @@ impl Signer {
         Signer { key: Hmac::new(&block.into()) }
     }
 
-    /// A token that says `payload` until `expires` (since 1970), in letters, digits, `-`, `_` and `.`: fit for a
-    /// cookie. Whoever has it can read it.
+    /// A token that says `payload` until `expires` (since 1970), in letters, digits, `-`, `_` and
+    /// `.`: fit for a cookie. Whoever has it can read it.
     #[must_use]
     pub fn seal(&self, payload: &str, expires: Duration) -> String {
         let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(payload), expires.as_secs());

@@ -1,8 +1,8 @@
 //! What is done when no descriptor is left: those that nobody uses at the moment are closed.
 //!
-//! Descriptors belong to the process, so this is one list for all servers in it. A call that finds none
-//! left reports it here; whoever keeps descriptors for later is asked to close some. The request that
-//! found none is refused, and the next one finds some. Must not know what is open.
+//! Descriptors belong to the process, so this is one list for all servers in it. A call that finds
+//! none left reports it here; whoever keeps descriptors for later is asked to close some. The
+//! request that found none is refused, and the next one finds some. Must not know what is open.
 
 use std::io;
 use std::sync::{Arc, Mutex, Weak};

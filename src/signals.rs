@@ -1,4 +1,5 @@
-//! Signals as bytes on a socket pair, so that they reach the poll, or a blocking acceptor, like anything else.
+//! Signals as bytes on a socket pair, so that they reach the poll, or a blocking acceptor, like
+//! anything else.
 //!
 //! A signal handler may do next to nothing (signal-safety(7)); signal-hook's only writes one byte.
 
@@ -65,15 +66,16 @@ impl Terminal {
         OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open("/dev/tty")
     }
 
-    /// Only ENXIO means that there is none any more. Any other error says nothing about the terminal.
+    /// Only ENXIO means that there is none any more. Any other error says nothing about the
+    /// terminal.
     fn is_gone(self) -> bool {
         self.open().is_err_and(|error| error.raw_os_error() == Some(Errno::NXIO.raw_os_error()))
     }
 }
 
-/// The receiving end. Each signal has a socket pair of its own, and the poll watches all of them. So
-/// the byte that tells which signal came is also the one that wakes the loop, and nothing has to be
-/// read while no signal comes.
+/// The receiving end. Each signal has a socket pair of its own, and the poll watches all of them.
+/// So the byte that tells which signal came is also the one that wakes the loop, and nothing has to
+/// be read while no signal comes.
 #[derive(Debug)]
 pub struct Signals {
     each: [(Signal, mio::net::UnixStream); 5],
@@ -112,8 +114,8 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Takes them over for one more loop of the same server. The first loop alone decides whether the
-    /// terminal was closed: two that look at different moments may differ.
+    /// Takes them over for one more loop of the same server. The first loop alone decides whether
+    /// the terminal was closed: two that look at different moments may differ.
     pub(crate) fn install_another() -> io::Result<Self> {
         Signals::open(true)
     }
@@ -144,8 +146,9 @@ impl Signals {
                 registered.push(signal_hook::flag::register(number, Arc::default())?);
             }
             if is_ignored(SIGCHLD) {
-                // By inheritance. Then the system reaps children by itself, and nobody learns how they ended
-                // (waitpid(2)). A handler that does nothing undoes that; a program that is started has the default.
+                // By inheritance. Then the system reaps children by itself, and nobody learns how
+                // they ended (waitpid(2)). A handler that does nothing undoes that; a program that
+                // is started has the default.
                 registered.push(signal_hook::flag::register(SIGCHLD, Arc::default())?);
             }
         }
@@ -169,8 +172,8 @@ impl Signals {
     }
 
     /// The signals that came since the last call, one entry each. Call it when one of the
-    /// [sources](Signals::sources) is readable; it reads all of them until they would block. Opens the
-    /// terminal if SIGHUP is among the signals, which does not block.
+    /// [sources](Signals::sources) is readable; it reads all of them until they would block. Opens
+    /// the terminal if SIGHUP is among the signals, which does not block.
     pub fn take(&mut self) -> Vec<Signal> {
         let mut bytes = [0; 64];
         let mut came = Vec::new();
@@ -217,7 +220,8 @@ mod tests {
         poll(&mut fds, Some(&time)).unwrap()
     }
 
-    /// A source whose other end is closed is readable for ever, and a loop that polls it never rests.
+    /// A source whose other end is closed is readable for ever, and a loop that polls it never
+    /// rests.
     #[test]
     fn without_a_signal_no_source_is_ready_and_each_request_to_stop_is_one_signal() {
         let mut signals = Signals::apart().unwrap();

@@ -1,4 +1,5 @@
-//! Content that has to be kept for a while: a little in memory, more in a temporary file without a name.
+//! Content that has to be kept for a while: a little in memory, more in a temporary file without a
+//! name.
 //!
 //! A [`Spool`] bounds what all connections keep together, in bytes and in files; a `Spooled` is the
 //! content of one of them and gives its share back when it is gone. When the spool is full, the
@@ -104,7 +105,8 @@ impl Drop for Lease {
 pub(crate) enum Pushed {
     /// It is kept.
     Kept,
-    /// It is kept, and memory has enough of it: call [`Spooled::spill`] from a job before the next one.
+    /// It is kept, and memory has enough of it: call [`Spooled::spill`] from a job before the next
+    /// one.
     Spill,
     /// The spool is full; it is not kept.
     NoRoom,
@@ -182,8 +184,8 @@ impl Spooled {
         std::mem::take(&mut self.memory)
     }
 
-    /// The file to be sent, and how much is in it. Another descriptor stays here, so that the last one is closed by whoever
-    /// drops this; where none can be had, by the sender.
+    /// The file to be sent, and how much is in it. Another descriptor stays here, so that the last
+    /// one is closed by whoever drops this; where none can be had, by the sender.
     fn share_file(&mut self) -> Option<(OwnedFd, u64)> {
         let fd = self.file.take()?;
         self.file = fd.try_clone().ok();
@@ -199,11 +201,11 @@ impl Spooled {
     }
 }
 
-/// Something with a file that may be long: whoever drops it, the loop as a rule, has that done by an errand, since to free
-/// the blocks of a file without a name takes the disk a while.
+/// Something with a file that may be long: whoever drops it, the loop as a rule, has that done by
+/// an errand, since to free the blocks of a file without a name takes the disk a while.
 ///
-/// A job needs none: what it owns is dropped where it ran, and that may wait. Take out what is in it and give that to
-/// the job.
+/// A job needs none: what it owns is dropped where it ran, and that may wait. Take out what is in
+/// it and give that to the job.
 pub(crate) struct Beside<T: Send + 'static> {
     /// `None` only while it is dropped.
     value: Option<T>,
@@ -238,7 +240,8 @@ impl<T: Send + 'static> Drop for Beside<T> {
 
 /// Content on its way through a sink.
 impl Beside<Spooled> {
-    /// Keeps a piece. Where there is no room for it, the slowest sender gives way to those that follow.
+    /// Keeps a piece. Where there is no room for it, the slowest sender gives way to those that
+    /// follow.
     pub(crate) fn take(&mut self, piece: &[u8], now: Instant) -> Sunk {
         let Some(content) = self.get() else { return Sunk::Refuse(no_room()) };
         match content.push(piece) {

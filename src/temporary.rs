@@ -39,7 +39,8 @@ fn open_nameless() -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Bytes that are written once and read once, in order: the last of them in memory, those before in a file.
+/// Bytes that are written once and read once, in order: the last of them in memory, those before in
+/// a file.
 #[derive(Debug)]
 pub(crate) struct Spill {
     memory: Vec<u8>,
@@ -82,7 +83,8 @@ impl Spill {
         Ok(())
     }
 
-    /// Appends a piece of what stands from `at` on to `out`, and says how much that was: 0 at the end.
+    /// Appends a piece of what stands from `at` on to `out`, and says how much that was: 0 at the
+    /// end.
     pub(crate) fn read(&self, at: u64, out: &mut Vec<u8>) -> io::Result<u64> {
         let Some(file) = self.file.as_ref().filter(|_| at < self.file_bytes) else {
             let start = usize::try_from(at - self.file_bytes.min(at)).unwrap_or(usize::MAX);

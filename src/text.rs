@@ -1,8 +1,9 @@
 //! Text as bytes: scanned sixteen at a time, and numbers written.
 //!
-//! A few vector instructions tell for sixteen bytes what a loop would ask of each of them: SSE2, which every x86-64 has,
-//! NEON on aarch64, plain words elsewhere. The lines of a head are too short for anything that first has to be set up.
-//! This knows bytes; what they mean its callers know.
+//! A few vector instructions tell for sixteen bytes what a loop would ask of each of them: SSE2,
+//! which every x86-64 has, NEON on aarch64, plain words elsewhere. The lines of a head are too
+//! short for anything that first has to be set up. This knows bytes; what they mean its callers
+//! know.
 
 use std::borrow::Cow;
 
@@ -64,12 +65,14 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The control characters of ASCII but tab: what a field value must not have (RFC 9110 section 5.5).
+/// The control characters of ASCII but tab: what a field value must not have (RFC 9110 section
+/// 5.5).
 fn controls(block: Block) -> Block {
     (within(block, 0, 0x1f) & !equal(block, b'\t')) | equal(block, 0x7f)
 }
 
-/// The block at the beginning of `bytes`, and how many bytes it has; behind the last of them it is filled with zeros.
+/// The block at the beginning of `bytes`, and how many bytes it has; behind the last of them it is
+/// filled with zeros.
 #[inline]
 pub(crate) fn first_block(bytes: &[u8]) -> (Block, usize) {
     if let Some(block) = bytes.first_chunk() {
@@ -78,7 +81,8 @@ pub(crate) fn first_block(bytes: &[u8]) -> (Block, usize) {
     (Block::new(padded(bytes)), bytes.len())
 }
 
-/// Less than a block, with zeros behind. Two loads that overlap take the place of a copy, whose length nobody knows before.
+/// Less than a block, with zeros behind. Two loads that overlap take the place of a copy, whose
+/// length nobody knows before.
 #[inline]
 fn padded(bytes: &[u8]) -> [u8; BLOCK_BYTES] {
     let len = bytes.len();
@@ -113,8 +117,8 @@ pub(crate) fn eq_ignore_case(some: &[u8], other: &[u8]) -> bool {
         && (rest.is_empty() || same(&padded(rest), &padded(other_rest)))
 }
 
-/// How many bytes at the beginning belong to a kind. `belongs` decides; `usual` tells of a block which plainly do, and
-/// may leave some of them out.
+/// How many bytes at the beginning belong to a kind. `belongs` decides; `usual` tells of a block
+/// which plainly do, and may leave some of them out.
 #[inline]
 pub(crate) fn span(bytes: &[u8], usual: impl Fn(Block) -> Block, belongs: impl Fn(u8) -> bool) -> usize {
     let mut at = 0;
@@ -135,8 +139,8 @@ pub(crate) fn span(bytes: &[u8], usual: impl Fn(Block) -> Block, belongs: impl F
     }
 }
 
-/// How many of the first sixteen bytes are plainly of a kind, from the first on. None are if there are fewer: for who
-/// has another way for what is not usual.
+/// How many of the first sixteen bytes are plainly of a kind, from the first on. None are if there
+/// are fewer: for who has another way for what is not usual.
 #[inline]
 pub(crate) fn prefix(bytes: &[u8], usual: impl Fn(Block) -> Block) -> usize {
     bytes.first_chunk().map_or(0, |block| usual(Block::new(*block)).to_bitmask().trailing_ones() as usize)
@@ -188,8 +192,8 @@ pub(crate) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
 mod tests {
     use super::*;
 
-    /// The bytes of which a question is answered with yes, each of the 256 at each place of a block, between neighbours
-    /// that could be taken for it.
+    /// The bytes of which a question is answered with yes, each of the 256 at each place of a
+    /// block, between neighbours that could be taken for it.
     fn marked(ask: impl Fn(Block) -> Block) -> Vec<u8> {
         let is_marked = |byte: u8| {
             let seen: Vec<u8> = (0..16)

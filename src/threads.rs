@@ -1,9 +1,11 @@
-//! The twin: one blocking thread per connection, on the same pump, protocol, handler and files as the reactor.
+//! The twin: one blocking thread per connection, on the same pump, protocol, handler and files as
+//! the reactor.
 //!
-//! A fair opponent. A worker makes the same two calls per request as the loop does, a read and a write; no socket
-//! timeout is changed and no clock but the one after the read is asked. Deadlines are the reaper's: a worker
-//! publishes when its phase gives up in an atomic, and when that time has come the reaper shuts the socket's
-//! reading half (both, when output is stuck), so that the worker wakes and does what the protocol says.
+//! A fair opponent. A worker makes the same two calls per request as the loop does, a read and a
+//! write; no socket timeout is changed and no clock but the one after the read is asked. Deadlines
+//! are the reaper's: a worker publishes when its phase gives up in an atomic, and when that time
+//! has come the reaper shuts the socket's reading half (both, when output is stuck), so that the
+//! worker wakes and does what the protocol says.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -50,7 +52,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// response is idle a moment later. Nobody who presses Ctrl-C notices.
 const STOP_SETTLE: Duration = Duration::from_millis(20);
 
-/// How often the reaper looks at the file cache at the least: it is not told when the cache begins to fill.
+/// How often the reaper looks at the file cache at the least: it is not told when the cache begins
+/// to fill.
 const SWEEP_LOOK: Duration = Duration::from_secs(10);
 
 /// How often it looks for jobs whose answers are late at the most.
@@ -74,8 +77,9 @@ const GIVES_WAY: u8 = 2;
 /// One thread in so many may be on its way out for others: a slow sender gets its answer first.
 const LEAVING_SHARE: usize = 16;
 
-/// Sets of counters that the threads count into, each thread into one of them. One for all would be a cache line
-/// that every processor wants with every request; one for each thread would be memory for each connection.
+/// Sets of counters that the threads count into, each thread into one of them. One for all would be
+/// a cache line that every processor wants with every request; one for each thread would be memory
+/// for each connection.
 const TALLIES: usize = 16;
 
 /// What the twin runs on.
@@ -160,8 +164,8 @@ struct Line {
     due: AtomicU64,
     /// For when the reaper has it in its queue; `NEVER` while it decides.
     armed: AtomicU64,
-    /// The phase it waits in, as its place in [`Phase::ALL`], with `MAY_GO` where that holds. While a worker works it
-    /// stands at `Handling`.
+    /// The phase it waits in, as its place in [`Phase::ALL`], with `MAY_GO` where that holds. While
+    /// a worker works it stands at `Handling`.
     phase: AtomicU8,
     /// When that phase began, in nanoseconds since the twin began.
     since: AtomicU64,
@@ -216,9 +220,9 @@ struct TimedJob {
     is_counted: bool,
 }
 
-/// Does jobs on the connection's own thread. Nothing can be answered in their place meanwhile, but the
-/// reaper counts those that take too long. It looks now and then: to wake it for each job would cost
-/// more than most jobs do.
+/// Does jobs on the connection's own thread. Nothing can be answered in their place meanwhile, but
+/// the reaper counts those that take too long. It looks now and then: to wake it for each job would
+/// cost more than most jobs do.
 struct TwinDesk {
     inner: InlineDesk,
     shared: Arc<Shared>,
@@ -272,10 +276,11 @@ struct Shared {
     wants_thread: AtomicBool,
     /// How often the reaper looks for late jobs and unused files at the least.
     late_look: Duration,
-    /// Before this, in nanoseconds since the twin began, no more idle connections are closed because
-    /// descriptors have run out.
+    /// Before this, in nanoseconds since the twin began, no more idle connections are closed
+    /// because descriptors have run out.
     relief_due: AtomicU64,
-    /// A byte through here wakes the acceptor when a thread ends that it waits for, any or the last.
+    /// A byte through here wakes the acceptor when a thread ends that it waits for, any or the
+    /// last.
     ended: UnixStream,
 }
 
@@ -284,7 +289,8 @@ struct Reaper {
     queue: DeadlineQueue,
     lines: slab::Slab<(u32, Arc<Line>)>,
     generation: u32,
-    /// Until when it sleeps. Nothing that is due later has to wake it, even if nothing else is in the queue.
+    /// Until when it sleeps. Nothing that is due later has to wake it, even if nothing else is in
+    /// the queue.
     sleeps_until: Option<Instant>,
     over: bool,
 }
@@ -294,7 +300,8 @@ impl Shared {
         u64::try_from(at.saturating_duration_since(self.began).as_nanos()).unwrap_or(NEVER - 1)
     }
 
-    /// Notes when a worker's phase gives up. Costs two atomics unless the time is earlier than the reaper knows.
+    /// Notes when a worker's phase gives up. Costs two atomics unless the time is earlier than the
+    /// reaper knows.
     fn publish(&self, id: ConnId, line: &Line, phase: u8, due: Option<Instant>) {
         line.phase.store(phase, Ordering::SeqCst);
         let due = due.map_or(NEVER, |due| self.nanoseconds(due));
@@ -345,8 +352,8 @@ impl Shared {
         }
     }
 
-    /// Has the idlest connection give up its thread, or else the slowest sender below the least rate.
-    /// False if there is neither, and no other is leaving.
+    /// Has the idlest connection give up its thread, or else the slowest sender below the least
+    /// rate. False if there is neither, and no other is leaving.
     fn make_room(&self, now: Instant, rate: Option<&LeastRate>, threads_max: usize) -> bool {
         let reaper = lock(&self.reaper);
         let lines = || reaper.lines.iter().map(|(_, (_, line))| line);
@@ -364,8 +371,8 @@ impl Shared {
         }
     }
 
-    /// In which order connections give up their threads: idle ones first, by age; then slow senders, by
-    /// the bytes they have brought lately. `None` for all others.
+    /// In which order connections give up their threads: idle ones first, by age; then slow
+    /// senders, by the bytes they have brought lately. `None` for all others.
     fn rank(&self, line: &Line, now: Instant, rate: Option<&LeastRate>) -> Option<(u8, u64)> {
         let since = line.since.load(Ordering::SeqCst);
         let waited = Duration::from_nanos(self.nanoseconds(now).saturating_sub(since));
@@ -380,8 +387,8 @@ impl Shared {
         rate?.missed_by(&pace, now).map(|brought| (1, brought))
     }
 
-    /// Lets idle workers go: they wake with the end of input. Requests that were received are still served. Who waits
-    /// for content that never ends looks up.
+    /// Lets idle workers go: they wake with the end of input. Requests that were received are still
+    /// served. Who waits for content that never ends looks up.
     fn release_idle(&self) {
         let reaper = lock(&self.reaper);
         for (_, (_, line)) in &reaper.lines {
@@ -443,7 +450,8 @@ impl Shared {
                     continue;
                 };
                 let line = Arc::clone(line);
-                // From here on a worker that publishes asks for the lock, so neither of us can miss the other.
+                // From here on a worker that publishes asks for the lock, so neither of us can miss
+                // the other.
                 line.armed.store(NEVER, Ordering::SeqCst);
                 let due = line.due.load(Ordering::SeqCst);
                 let at = self.began + Duration::from_nanos(due.min(NEVER / 2));
@@ -574,8 +582,8 @@ impl Acceptor {
     }
 
     /// Waits for a signal, the end of a connection or a client. Returns the signals that came, and
-    /// which sockets have a client. Returns at least every [`INBOX_LOOK`]: the byte for the end of a
-    /// connection may not have been written.
+    /// which sockets have a client. Returns at least every [`INBOX_LOOK`]: the byte for the end of
+    /// a connection may not have been written.
     fn wait(
         &mut self,
         sockets: &[ListenSocket],
@@ -605,7 +613,8 @@ impl Acceptor {
         self.shared.open.load(Ordering::SeqCst) >= self.twin.config.limits.threads_max
     }
 
-    /// True if a client waits at this socket, and had better go on waiting: a thread will be free soon.
+    /// True if a client waits at this socket, and had better go on waiting: a thread will be free
+    /// soon.
     fn leaves_waiting(&mut self, socket: &ListenSocket) -> bool {
         if self.takes_all || !self.is_full() || !has_client(socket) {
             return false;
@@ -663,7 +672,8 @@ impl Acceptor {
         };
         if let Err(error) = started {
             log::warn!("cannot serve a connection: {error}");
-            // No thread, no protocol: the one fixed answer, which a fresh socket always has room for.
+            // No thread, no protocol: the one fixed answer, which a fresh socket always has room
+            // for.
             const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
             let sent = rustix::net::send(&line.socket, BUSY, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             tally.wrote(sent.unwrap_or(0) as u64);
@@ -699,7 +709,8 @@ impl Acceptor {
             while let Some(signal) = signals.pop_front() {
                 match signal {
                     Signal::Reopen => self.reopen_log(),
-                    // Shell and kernel may both report it; only a person's second signal is a hurry.
+                    // Shell and kernel may both report it; only a person's second signal is a
+                    // hurry.
                     Signal::TerminalClosed => {}
                     Signal::Interrupt | Signal::Terminate | Signal::Quit => {
                         return Ok(Outcome::Killed(signal));
@@ -784,7 +795,8 @@ impl Woken {
 }
 
 impl Worker {
-    /// On the heap, and out of line: what is moved about while it is made must not stay on the thread's stack.
+    /// On the heap, and out of line: what is moved about while it is made must not stay on the
+    /// thread's stack.
     #[inline(never)]
     fn new(twin: &Twin, shared: &Arc<Shared>, line: Arc<Line>, id: ConnId, peer: Peer) -> Box<Self> {
         // A waker of this connection must not keep its socket open.
@@ -902,7 +914,8 @@ impl Worker {
         }
     }
 
-    /// Begins to watch what the connection has newly got, and has all that is watched advance. True if there is news.
+    /// Begins to watch what the connection has newly got, and has all that is watched advance. True
+    /// if there is news.
     fn tend(&mut self) -> bool {
         if let Some(watch) = self.client.watch().filter(|watch| watch.name.is_none()) {
             // The list is its own name here: nobody else could be meant.
@@ -916,8 +929,9 @@ impl Worker {
         self.advance(&[]).1
     }
 
-    /// Has all that is watched advance, each with what has become ready of it. Returns when the first of them wants to
-    /// be looked at, and whether there is something for the connection or more to do at once.
+    /// Has all that is watched advance, each with what has become ready of it. Returns when the
+    /// first of them wants to be looked at, and whether there is something for the connection or
+    /// more to do at once.
     fn advance(&mut self, ready: &[Ready]) -> (Option<Instant>, bool) {
         let Advance { due, again, done } = advance(&mut self.watched, ready, self.driver.now.mono);
         let is_news = again || !done.is_empty();
@@ -927,8 +941,9 @@ impl Worker {
         (due, is_news)
     }
 
-    /// Waits for the socket, as the phase has it, for all that is watched, and for the bell of a source that is not of
-    /// that: what an earlier answer has left to be watched must not keep events from coming, nor the other way round.
+    /// Waits for the socket, as the phase has it, for all that is watched, and for the bell of a
+    /// source that is not of that: what an earlier answer has left to be watched must not keep
+    /// events from coming, nor the other way round.
     fn wait_beside(&mut self, phase: Phase) {
         let socket = match phase {
             Phase::Sending => PollFlags::OUT,
@@ -963,7 +978,8 @@ impl Worker {
     fn wait_for(&mut self, phase: Phase) {
         let rings = self.rings(phase);
         let can_poll = !rings || self.line.woken.event().is_some();
-        // A result may come before its watch is looked at. That is over then, but the bell was rung.
+        // A result may come before its watch is looked at. That is over then, but the bell was
+        // rung.
         let is_beside = !self.watched.is_empty() || (rings && phase != Phase::Streaming);
         if is_beside && (can_poll || phase != Phase::Streaming) {
             return self.wait_beside(phase);
@@ -993,8 +1009,8 @@ impl Worker {
         self.client.conn.wants_read(&self.driver.config.limits)
     }
 
-    /// Waits until the peer has gone or the reaper has shut the reading half: behind a refusal enough was read and
-    /// dropped, and nothing is waited for but the end.
+    /// Waits until the peer has gone or the reaper has shut the reading half: behind a refusal
+    /// enough was read and dropped, and nothing is waited for but the end.
     fn wait_for_hang_up(&mut self) {
         let mut fds = [PollFd::new(&self.line.socket, PollFlags::RDHUP)];
         while poll(&mut fds, None) == Err(rustix::io::Errno::INTR) {}
@@ -1040,7 +1056,8 @@ struct Advance {
     done: Vec<Done>,
 }
 
-/// Has all that is watched advance, each with what has become ready of it, and forgets what is over.
+/// Has all that is watched advance, each with what has become ready of it, and forgets what is
+/// over.
 fn advance(watched: &mut Vec<Arc<dyn Watched>>, ready: &[Ready], now: Instant) -> Advance {
     let mut all = Advance { due: None, again: false, done: Vec::new() };
     let mut ready = ready.iter().copied();
@@ -1056,7 +1073,8 @@ fn advance(watched: &mut Vec<Arc<dyn Watched>>, ready: &[Ready], now: Instant) -
     all
 }
 
-/// Waits until one of `others` is ready, or something watched, or until `due`. Returns what was said of each.
+/// Waits until one of `others` is ready, or something watched, or until `due`. Returns what was
+/// said of each.
 fn poll_watched(
     watched: &[Arc<dyn Watched>],
     others: &[(BorrowedFd<'_>, PollFlags)],
@@ -1119,8 +1137,8 @@ struct TwinStream {
 }
 
 impl TwinStream {
-    /// Tells an end of input that we have made from one that the peer has. The flag for a place that
-    /// is needed stays, because the thread is on its way out.
+    /// Tells an end of input that we have made from one that the peer has. The flag for a place
+    /// that is needed stays, because the thread is on its way out.
     fn check_shut(&self) -> io::Result<()> {
         match self.line.is_leaving() {
             true => Err(ErrorKind::ResourceBusy.into()),
@@ -1170,7 +1188,8 @@ impl Stream for TwinStream {
 
     /// A cold file holds up nobody but its own client here.
     fn send_file(&mut self, fd: &OwnedFd, part: FilePart, _may_wait: bool) -> io::Result<SentFile> {
-        // sendfile has no flag for a single call: the socket is made non-blocking for the duration of a file.
+        // sendfile has no flag for a single call: the socket is made non-blocking for the duration
+        // of a file.
         rustix::io::ioctl_fionbio(&self.line.socket, true)?;
         let sent = send_file(&self.line.socket, fd, part);
         rustix::io::ioctl_fionbio(&self.line.socket, false)?;

@@ -1,9 +1,9 @@
 //! Tasks that wait for a worker, in an order that is fair to the clients that caused them.
 //!
-//! A password check takes a worker some 50 ms and the listing of a long folder more, so a client that
-//! asks for many fills the queue. Origins therefore take turns, and a full queue drops the last task
-//! of the origin that has most in it: a flood from one address delays a request from another by one
-//! task. This file must not know the tasks.
+//! A password check takes a worker some 50 ms and the listing of a long folder more, so a client
+//! that asks for many fills the queue. Origins therefore take turns, and a full queue drops the
+//! last task of the origin that has most in it: a flood from one address delays a request from
+//! another by one task. This file must not know the tasks.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -72,15 +72,16 @@ struct Waiting<T> {
 /// The outcome of adding a task.
 #[derive(Debug)]
 struct Pushed<T> {
-    /// Tasks that have no place any more, perhaps the new one. The caller drops them without a lock.
+    /// Tasks that have no place any more, perhaps the new one. The caller drops them without a
+    /// lock.
     dropped: Vec<T>,
     /// A worker has to be called to take a task.
     calls: bool,
 }
 
 impl<T: Task> Turns<T> {
-    /// Has a task done when its turn comes. A task that has no place in the queue is dropped: this one,
-    /// or another.
+    /// Has a task done when its turn comes. A task that has no place in the queue is dropped: this
+    /// one, or another.
     pub(crate) fn submit(self: &Arc<Self>, origin: Origin, task: T, errands: &Arc<dyn Errands>) {
         let Pushed { dropped, calls } = self.push(origin, task, T::is_wanted);
         drop(dropped);

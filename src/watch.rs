@@ -1,10 +1,11 @@
 //! What a driver watches for a connection beside its socket: the pipes of a child process, say.
 //!
-//! A [`Watched`] thing owns some descriptors. The loop registers them once, edge-triggered like its sockets, and has the
-//! thing [advance](Watched::advance) when one of them is ready, when its time has come, and after its connection was
-//! pumped. The twin's thread does the same with `poll`. It never touches the connection: what it has to say goes
-//! back as a [`Done`], as from a job. Its connection may go at any time, and it outlives the connection for as long as
-//! it has to clean up. Must not know what is watched, nor who watches.
+//! A [`Watched`] thing owns some descriptors. The loop registers them once, edge-triggered like its
+//! sockets, and has the thing [advance](Watched::advance) when one of them is ready, when its time
+//! has come, and after its connection was pumped. The twin's thread does the same with `poll`. It
+//! never touches the connection: what it has to say goes back as a [`Done`], as from a job. Its
+//! connection may go at any time, and it outlives the connection for as long as it has to clean up.
+//! Must not know what is watched, nor who watches.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -71,11 +72,13 @@ pub struct Advanced {
 
 /// Something with descriptors of its own that is watched for a connection.
 pub trait Watched: Send + Sync {
-    /// Its open descriptors. The loop asks once, when it begins to watch; the twin before every wait.
+    /// Its open descriptors. The loop asks once, when it begins to watch; the twin before every
+    /// wait.
     fn descriptors(&self) -> Vec<Descriptor>;
 
-    /// Does what can be done now. `ready` says what has become ready since; what was ready before, and was not denied
-    /// by a would-block, still is. May be called at any time, and must not block.
+    /// Does what can be done now. `ready` says what has become ready since; what was ready before,
+    /// and was not denied by a would-block, still is. May be called at any time, and must not
+    /// block.
     fn advance(self: Arc<Self>, ready: Ready, now: Instant) -> Advanced;
 
     /// Returns false if the answer comes through the inbox of the driver and not from
@@ -84,8 +87,8 @@ pub trait Watched: Send + Sync {
         true
     }
 
-    /// Its connection has no further use for it: it is gone, or goes on without it. From now on nothing it says is
-    /// heard, and it should be over soon.
+    /// Its connection has no further use for it: it is gone, or goes on without it. From now on
+    /// nothing it says is heard, and it should be over soon.
     fn abandon(&self);
 }
 

@@ -1,7 +1,7 @@
 //! How often a kept-alive request allocates: not once where that is promised.
 //!
-//! A program of its own, since what is counted is every allocation of the whole process. The client in it only writes
-//! and reads, into memory that is there before the counting begins.
+//! A program of its own, since what is counted is every allocation of the whole process. The client
+//! in it only writes and reads, into memory that is there before the counting begins.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
 
@@ -54,7 +54,8 @@ fn made(_: &Request<'_>, _: &mut Context<'_>) -> Answer {
     Response::new(Status::OK).with_body(Body::Bytes(b"Hello, World!".to_vec())).into()
 }
 
-/// Asks so often, one request (or pipelined batch) after the other, with answers of `answer_bytes` in all.
+/// Asks so often, one request (or pipelined batch) after the other, with answers of `answer_bytes`
+/// in all.
 fn ask(stream: &mut TcpStream, request: &[u8], answer: &mut [u8], times: usize) {
     for _ in 0..times {
         stream.write_all(request).unwrap();
@@ -68,7 +69,8 @@ fn allocations(port: u16, request: &str, batch: usize) -> Stats {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    // The first answers say how long all of them are: lengths do not change, and the date has a fixed one.
+    // The first answers say how long all of them are: lengths do not change, and the date has a
+    // fixed one.
     let mut answer = vec![0; length_of(&mut stream, request.as_bytes(), batch)];
     ask(&mut stream, request.as_bytes(), &mut answer, WARM_UP);
     let region = Region::new(COUNTED);
@@ -105,8 +107,8 @@ fn get(path: &str, fields: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: test\r\nAccept: */*\r\n{fields}\r\n")
 }
 
-/// Waits until a file that was just written is old enough to be kept in memory: on a quick machine the first few hundred
-/// requests take less time than that, and each of them reads the file.
+/// Waits until a file that was just written is old enough to be kept in memory: on a quick machine
+/// the first few hundred requests take less time than that, and each of them reads the file.
 fn wait_until_old(path: &Path) {
     let settled = Duration::from_millis(100);
     while fs::metadata(path).unwrap().modified().unwrap().elapsed().is_ok_and(|age| age < settled) {

@@ -39,8 +39,8 @@ pub(crate) fn read(path: &Path) -> Fallible<Results> {
     if results.schema == SCHEMA { Ok(results) } else { Err(format!("not {SCHEMA}").into()) }
 }
 
-/// Each server against itself then. Nothing pairs the rounds of two runs, so a machine that has become slower shows,
-/// too: the change of the other model tells.
+/// Each server against itself then. Nothing pairs the rounds of two runs, so a machine that has
+/// become slower shows, too: the change of the other model tells.
 pub(crate) fn changes(now: &Results, then: &Results) -> String {
     let mut lots = Lots(now.seed);
     let mut text = format!("SINCE {} ({}): above 1 it is better now\n", then.when, then.machine.revision);

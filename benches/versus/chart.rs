@@ -1,4 +1,5 @@
-//! Pictures of lines and bars, as SVG. Colours are variables, so the page around them decides about light and dark.
+//! Pictures of lines and bars, as SVG. Colours are variables, so the page around them decides about
+//! light and dark.
 //!
 //! It must not know what is drawn: it is given points, names and how to write a number.
 

@@ -10,7 +10,8 @@ use super::load::{Ask, Expected, pattern};
 /// How many different requests of a scenario are checked one by one.
 const ASKS_MAX: usize = 50;
 
-/// Asks for everything, the first and the last twice, on one connection unless that `closes`; compares every byte.
+/// Asks for everything, the first and the last twice, on one connection unless that `closes`;
+/// compares every byte.
 pub(crate) fn check(port: u16, asks: &[Ask], closes: bool) -> Fallible<()> {
     let mut stream = None;
     for ask in asks.iter().take(ASKS_MAX).chain(asks.first()).chain(asks.last()) {

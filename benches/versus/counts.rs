@@ -1,7 +1,8 @@
-//! What only another program can count: system calls and context switches, by `perf`, or by `strace` and `/proc`.
+//! What only another program can count: system calls and context switches, by `perf`, or by
+//! `strace` and `/proc`.
 //!
-//! Each is counted in a run of its own that is not timed, since being watched costs time. Where nothing here may watch,
-//! the counts are unknown and said to be so.
+//! Each is counted in a run of its own that is not timed, since being watched costs time. Where
+//! nothing here may watch, the counts are unknown and said to be so.
 
 use std::fs;
 use std::path::PathBuf;
@@ -106,13 +107,15 @@ fn perf_count(text: &str, name: &str) -> Option<f64> {
     line.split(',').next()?.parse().ok()
 }
 
-/// The calls in the last line of what `strace -c` writes: share, seconds, microseconds a call, calls, errors, `total`.
+/// The calls in the last line of what `strace -c` writes: share, seconds, microseconds a call,
+/// calls, errors, `total`.
 fn strace_total(text: &str) -> Option<f64> {
     let line = text.lines().find(|line| line.ends_with(" total"))?;
     line.split_whitespace().nth(3)?.parse().ok()
 }
 
-/// Context switches so far of all threads of these processes, as `/proc` tells. Threads that have ended are left out.
+/// Context switches so far of all threads of these processes, as `/proc` tells. Threads that have
+/// ended are left out.
 pub(crate) fn switches(pids: &[u32]) -> u64 {
     let tasks = pids.iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).ok());
     let statuses =

@@ -1,4 +1,5 @@
-//! The picture people will pass on: every scenario as a dot with its interval, on the side of the model that was better.
+//! The picture people will pass on: every scenario as a dot with its interval, on the side of the
+//! model that was better.
 
 use std::fmt::Write;
 

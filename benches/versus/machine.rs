@@ -57,7 +57,8 @@ pub(crate) fn look() -> Machine {
     }
 }
 
-/// The two numbers that tell kernels apart. What stands behind them is somebody's own name for a build.
+/// The two numbers that tell kernels apart. What stands behind them is somebody's own name for a
+/// build.
 pub(crate) fn kernel_version(release: &str) -> String {
     let numbers =
         release.split(|char: char| !char.is_ascii_digit() && char != '.').next().unwrap_or_default();
@@ -89,7 +90,8 @@ impl Others {
         Others { began_ns: now_ns(), busy: machine_seconds(), own: own_seconds() }
     }
 
-    /// The share of the whole machine that others have used since. Our children count once they have ended.
+    /// The share of the whole machine that others have used since. Our children count once they
+    /// have ended.
     pub(crate) fn share(&self) -> f64 {
         let wall = (now_ns() - self.began_ns) as f64 / 1e9 * machine_processors();
         let others = (machine_seconds() - self.busy) - (own_seconds() - self.own);
@@ -120,8 +122,8 @@ fn machine_processors() -> f64 {
     count.max(1) as f64
 }
 
-/// Seconds in which some processor worked for some program, or was taken away by the hypervisor. Interrupts are left
-/// out: most are our own traffic, and the kernel does not say whose they are.
+/// Seconds in which some processor worked for some program, or was taken away by the hypervisor.
+/// Interrupts are left out: most are our own traffic, and the kernel does not say whose they are.
 fn machine_seconds() -> f64 {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let line = text.lines().next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Who is asked what and when: checks first, then rounds in an order drawn by lot, a server against itself before
-//! one against another.
+//! Who is asked what and when: checks first, then rounds in an order drawn by lot, a server against
+//! itself before one against another.
 
 use std::fs;
 use std::io::{self, Write};
@@ -34,7 +34,8 @@ const TIMEOUT_MS: u64 = 10_000;
 const CAPACITY_MIN: f64 = 200.0;
 /// With fewer rounds an interval means nothing.
 pub(crate) const ROUNDS_MIN: u32 = 5;
-/// A run under a watcher: so long that making the connections does not show in calls for each answer.
+/// A run under a watcher: so long that making the connections does not show in calls for each
+/// answer.
 const WATCHED_MS: u64 = 300;
 /// A source that speaks now and then needs so long to have said enough.
 const LISTEN_MS: u64 = 300;
@@ -45,7 +46,8 @@ pub(crate) struct Plan {
     pub(crate) rounds: u32,
     pub(crate) warm_ms: u64,
     pub(crate) measure_ms: u64,
-    /// On a machine that is slow or busy rounds are left out to stay within this, as far as `ROUNDS_MIN` allows.
+    /// On a machine that is slow or busy rounds are left out to stay within this, as far as
+    /// `ROUNDS_MIN` allows.
     pub(crate) budget_ms: Option<u64>,
     pub(crate) seed: u64,
     pub(crate) server_cpus: Vec<usize>,
@@ -275,7 +277,8 @@ impl Bench {
         now + room_ns / u64::from(left)
     }
 
-    /// Runs that are not timed, on servers of their own: one under a watcher, one of the loop under its stopwatch.
+    /// Runs that are not timed, on servers of their own: one under a watcher, one of the loop under
+    /// its stopwatch.
     fn watch(&mut self, scenario: &Scenario, party: &Party, side: &mut SideResult) -> Fallible<()> {
         self.go_on()?;
         self.progress.set_message(format!("{} on {}, watched", scenario.name, side.name));
@@ -387,8 +390,8 @@ impl Bench {
     }
 }
 
-/// The first signal stops the run where it is. The second one ends us at once, and the kernel then ends our children;
-/// but the folder is nobody's then, so it goes first.
+/// The first signal stops the run where it is. The second one ends us at once, and the kernel then
+/// ends our children; but the folder is nobody's then, so it goes first.
 fn watch_signals(stop: &Arc<AtomicBool>, folder: PathBuf) -> Fallible<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;

@@ -1,9 +1,10 @@
 //! The parts of `cargo bench --bench versus`, in the order in which they are used.
 //!
-//! `options` says what is wanted and `run` has it done: `scenario` says what is asked of the servers, `process` starts
-//! them, `check` looks whether they answer rightly, `load` asks, `measure` decides who is asked when, `lane` and `counts`
-//! keep what came of it, `stats` says who was faster. `results` is all of that as values; `table`, `page`, `readme` and
-//! `baseline` tell it to people, with pictures by `chart` and `forest`. The tests of the project use these files, too
+//! `options` says what is wanted and `run` has it done: `scenario` says what is asked of the
+//! servers, `process` starts them, `check` looks whether they answer rightly, `load` asks,
+//! `measure` decides who is asked when, `lane` and `counts` keep what came of it, `stats` says who
+//! was faster. `results` is all of that as values; `table`, `page`, `readme` and `baseline` tell it
+//! to people, with pictures by `chart` and `forest`. The tests of the project use these files, too
 //! (`tests/it/versus.rs`): a load generator that lies is worse than none.
 
 pub(crate) mod baseline;

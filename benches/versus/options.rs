@@ -39,7 +39,8 @@ pub(crate) struct Options {
     /// Opens the report in the browser
     #[arg(long)]
     pub(crate) open: bool,
-    /// Measures another server, too, in the same rounds: its command with {port}, {docroot} and {tmp}
+    /// Measures another server, too, in the same rounds: its command with {port}, {docroot} and
+    /// {tmp}
     #[arg(long = "peer", value_name = "NAME=COMMAND")]
     peers: Vec<Peer>,
     /// Draws the same order again
@@ -51,13 +52,15 @@ pub(crate) struct Options {
     /// Processors for each server; the reactor then runs as many loops
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=512))]
     processors: u16,
-    /// Makes the README's picture and table again from benches/versus/results.json; measures nothing
+    /// Makes the README's picture and table again from benches/versus/results.json; measures
+    /// nothing
     #[arg(long)]
     pub(crate) readme: bool,
     /// Keeps what this run measures as benches/versus/results.json, and makes the README again
     #[arg(long)]
     pub(crate) publish: bool,
-    /// Makes each answer of the reactor take so many microseconds more: the comparison must call it slower
+    /// Makes each answer of the reactor take so many microseconds more: the comparison must call it
+    /// slower
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, hide = true)]
     slow_reactor: u64,
     /// Fails unless this is the verdict in every scenario
@@ -92,7 +95,8 @@ impl Options {
         }
     }
 
-    /// What is run and what is left out, each in the order of the report. A filter chooses among all.
+    /// What is run and what is left out, each in the order of the report. A filter chooses among
+    /// all.
     pub(crate) fn choose(&self) -> Fallible<(Vec<Scenario>, Vec<Scenario>)> {
         let chosen = |scenario: &Scenario| match &self.filter {
             Some(text) => scenario.name.contains(text.as_str()),

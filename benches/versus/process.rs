@@ -1,7 +1,8 @@
-//! Processes: the servers and the generator, each on its own processors; what they cost, as `/proc` tells.
+//! Processes: the servers and the generator, each on its own processors; what they cost, as `/proc`
+//! tells.
 //!
-//! Everything started here ends with its [`Side`] or with this process, even if that is killed: our own children ask
-//! the kernel for that, and so does the wrapper that becomes a peer.
+//! Everything started here ends with its [`Side`] or with this process, even if that is killed: our
+//! own children ask the kernel for that, and so does the wrapper that becomes a peer.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -241,7 +242,8 @@ impl Usage {
     fn add_process(&mut self, pid: u32) {
         const TICK_NS: u64 = 10_000_000;
         let Ok(text) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return };
-        // The name in parentheses may have spaces; utime and stime are the 14th and 15th fields of the line.
+        // The name in parentheses may have spaces; utime and stime are the 14th and 15th fields of
+        // the line.
         let fields: Vec<&str> =
             text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
         let number = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);

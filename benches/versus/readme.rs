@@ -30,8 +30,8 @@ pub(crate) fn publish(results: &Results) -> Fallible<()> {
     regenerate()
 }
 
-/// JSON with a line for each scenario and server, so that a change can be looked at. What separates them cannot stand
-/// within a string, whose quotes are escaped.
+/// JSON with a line for each scenario and server, so that a change can be looked at. What separates
+/// them cannot stand within a string, whose quotes are escaped.
 fn lines(json: &str) -> String {
     json.replace("},{\"name\":", "},\n{\"name\":").replace("\"sides\":[", "\"sides\":[\n") + "\n"
 }

@@ -1,7 +1,8 @@
 //! What was measured, as values: the form of `results.json`, and the same as CSV and Markdown.
 //!
-//! `benches/versus/results.schema.json` describes the form; a test holds the two together. Every picture and table is
-//! made of these values and of nothing else, so that a report can be made again from the file.
+//! `benches/versus/results.schema.json` describes the form; a test holds the two together. Every
+//! picture and table is made of these values and of nothing else, so that a report can be made
+//! again from the file.
 
 use std::fmt::Write;
 
@@ -91,7 +92,8 @@ pub(crate) struct Compared {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Ratio {
     pub(crate) against: String,
-    /// Above 1 the first side is better: of rates the first over the other, of latencies the other over the first.
+    /// Above 1 the first side is better: of rates the first over the other, of latencies the other
+    /// over the first.
     pub(crate) ratio: Estimate,
     pub(crate) verdict: Verdict,
 }
@@ -101,12 +103,14 @@ pub(crate) struct Ratio {
 pub(crate) struct SideResult {
     pub(crate) name: String,
     pub(crate) rounds: Vec<Round>,
-    /// Latency in microseconds by quantile, over all rounds. Closed: service time. Open: from when it was due.
+    /// Latency in microseconds by quantile, over all rounds. Closed: service time. Open: from when
+    /// it was due.
     pub(crate) spectrum_us: Vec<(f64, f64)>,
     pub(crate) errors: Errors,
     /// Resident memory before the first connection.
     pub(crate) base_bytes: u64,
-    /// By another run, which is not timed: they need a look into the kernel. None where `perf` cannot.
+    /// By another run, which is not timed: they need a look into the kernel. None where `perf`
+    /// cannot.
     pub(crate) syscalls_each: Option<f64>,
     pub(crate) switches_each: Option<f64>,
     /// The reactor's own count.
@@ -160,7 +164,8 @@ pub(crate) struct Round {
     pub(crate) p99_us: f64,
     pub(crate) p999_us: f64,
     pub(crate) cpu_us_each: f64,
-    /// The share of processor time in user mode; in steps of 10 ms, so only many rounds together say something.
+    /// The share of processor time in user mode; in steps of 10 ms, so only many rounds together
+    /// say something.
     pub(crate) user_ms: f64,
     pub(crate) system_ms: f64,
     /// Of the generator.
@@ -179,7 +184,8 @@ impl SideResult {
         median(&self.figures(figure))
     }
 
-    /// Resident memory that came with the connections, for each of them; none where they are too few to tell.
+    /// Resident memory that came with the connections, for each of them; none where they are too
+    /// few to tell.
     pub(crate) fn bytes_each(&self, connections: u32) -> Option<f64> {
         let grown = self.middle(|round| round.resident_bytes as f64) - self.base_bytes as f64;
         (connections >= 256).then(|| grown.max(0.0) / f64::from(connections))
@@ -218,7 +224,8 @@ impl Results {
         self.scenarios.iter().find(|scenario| scenario.name == name)
     }
 
-    /// How often at least an interval holds the true ratio: that of the scenario with the fewest rounds.
+    /// How often at least an interval holds the true ratio: that of the scenario with the fewest
+    /// rounds.
     pub(crate) fn coverage(&self) -> f64 {
         let sides = self.scenarios.iter().flat_map(|scenario| &scenario.sides);
         coverage(sides.map(|side| side.rounds.len()).min().unwrap_or(0))
@@ -257,7 +264,8 @@ impl Results {
         reasons
     }
 
-    /// The ratio of `varied` over that of `file-1k`, less 1: whether what varies changes who is faster.
+    /// The ratio of `varied` over that of `file-1k`, less 1: whether what varies changes who is
+    /// faster.
     pub(crate) fn varied_shift(&self) -> Option<f64> {
         let ratio = |name| self.scenario(name)?.main_ratio().map(|ratio| ratio.ratio.value);
         Some(ratio("varied")? / ratio("file-1k")? - 1.0)

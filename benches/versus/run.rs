@@ -87,7 +87,8 @@ fn tell(out: &mut impl Write, options: &Options, results: &Results) -> Fallible<
     Ok(())
 }
 
-/// Measures all that was chosen. A scenario that fails is listed with its reason, and the others go on.
+/// Measures all that was chosen. A scenario that fails is listed with its reason, and the others go
+/// on.
 fn measure(options: &Options, plan: Plan, chosen: &[Scenario]) -> Fallible<Results> {
     machine::raise_descriptor_limit();
     let mut results = Results {
@@ -124,7 +125,8 @@ fn measure(options: &Options, plan: Plan, chosen: &[Scenario]) -> Fallible<Resul
     bench.go_on().and(noise)?;
     for scenario in chosen {
         let measured = bench.run(scenario);
-        // The signal that stops us reaches servers and generator, too, so what it looks like is a failure of theirs.
+        // The signal that stops us reaches servers and generator, too, so what it looks like is a
+        // failure of theirs.
         bench.go_on()?;
         match measured {
             Ok(compared) => results.scenarios.push(compared),

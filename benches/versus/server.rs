@@ -1,8 +1,8 @@
 //! The server under test: this very executable, started again, with the library's server inside.
 //!
-//! Both models are the same program with the same handlers; one word of the configuration differs. The handlers
-//! are those a comparison needs beside files: a short answer, one that computes, one that blocks, one that drains
-//! what it is sent, one that speaks to many at once.
+//! Both models are the same program with the same handlers; one word of the configuration differs.
+//! The handlers are those a comparison needs beside files: a short answer, one that computes, one
+//! that blocks, one that drains what it is sent, one that speaks to many at once.
 
 use std::hint::black_box;
 use std::io::{self, BufRead, Write};
@@ -49,8 +49,8 @@ pub(crate) struct Role {
     pub(crate) stopwatch: bool,
 }
 
-/// Serves until standard input ends. Prints the port; answers each line of input with the processor time used so
-/// far, in nanoseconds.
+/// Serves until standard input ends. Prints the port; answers each line of input with the processor
+/// time used so far, in nanoseconds.
 pub(crate) fn serve(role: &Role) -> Fallible<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     super::process::pin(&role.cpus)?;
@@ -183,7 +183,8 @@ impl Hub {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says a line at fixed moments, stamped with the moment it was due, not with that at which it was said.
+    /// Says a line at fixed moments, stamped with the moment it was due, not with that at which it
+    /// was said.
     #[expect(clippy::disallowed_methods, reason = "a thread of its own that speaks at fixed moments")]
     fn speak(&self) {
         let mut due_ns = load::now_ns();

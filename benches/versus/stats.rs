@@ -1,9 +1,11 @@
-//! Who was faster, and whether that can be told: paired ratios, their bootstrap interval, a verdict.
+//! Who was faster, and whether that can be told: paired ratios, their bootstrap interval, a
+//! verdict.
 //!
-//! Two servers are asked one after the other in each round, so a slow second of the machine hits both; what counts
-//! is the ratio within a round. The interval is that of the median ratio: the bootstrap's, and at least as wide as the
-//! exact one that needs no assumption about how rounds are spread. A difference counts only if it exceeds both that
-//! interval and what a server differs from itself on this machine.
+//! Two servers are asked one after the other in each round, so a slow second of the machine hits
+//! both; what counts is the ratio within a round. The interval is that of the median ratio: the
+//! bootstrap's, and at least as wide as the exact one that needs no assumption about how rounds are
+//! spread. A difference counts only if it exceeds both that interval and what a server differs from
+//! itself on this machine.
 
 use serde::{Deserialize, Serialize};
 
@@ -65,8 +67,9 @@ pub(crate) struct Estimate {
     pub(crate) high: f64,
 }
 
-/// The median of `figures`, the percentile bootstrap of it, and its exact bounds where these are wider: of few figures
-/// the bootstrap holds the true median less often than it says (7 figures, 87.5 % for 95 %).
+/// The median of `figures` with its percentile bootstrap interval, or with its exact bounds where
+/// these are wider. With few figures the bootstrap covers the true median less often than its level
+/// (7 figures: 87.5 % at a level of 95 %).
 pub(crate) fn estimate(figures: &[f64], lots: &mut Lots) -> Estimate {
     if figures.is_empty() {
         return Estimate::default();
@@ -80,14 +83,14 @@ pub(crate) fn estimate(figures: &[f64], lots: &mut Lots) -> Estimate {
     Estimate { value: drawn.value, low: drawn.low.min(low), high: drawn.high.max(high) }
 }
 
-/// Which of so many figures in order, counted from either end, bounds the median: the innermost one with which the
-/// confidence is 95 %, the outermost where none is.
+/// Which of so many figures in order, counted from either end, bounds the median: the innermost one
+/// with which the confidence is 95 %, the outermost where none is.
 fn bound_rank(count: usize) -> usize {
     (2..=count / 2).rev().find(|rank| held_between(count, *rank) >= CONFIDENCE).unwrap_or(1)
 }
 
-/// How often the true median lies between the figures of this rank from either end: unless too few of `count` throws
-/// of a coin were heads, or too few tails.
+/// How often the true median lies between the figures of this rank from either end: unless too few
+/// of `count` throws of a coin were heads, or too few tails.
 fn held_between(count: usize, rank: usize) -> f64 {
     let mut ways = 1.0;
     let mut outside = 0.0;
@@ -98,13 +101,14 @@ fn held_between(count: usize, rank: usize) -> f64 {
     1.0 - 2.0 * outside / 2_f64.powi(i32::try_from(count).unwrap_or(i32::MAX))
 }
 
-/// How often at least an interval of so many paired rounds holds the true median, whatever they are spread like.
+/// How often at least an interval of so many paired rounds holds the true median, whatever they are
+/// spread like.
 pub(crate) fn coverage(rounds: usize) -> f64 {
     if rounds == 0 { 0.0 } else { held_between(rounds, bound_rank(rounds)) }
 }
 
-/// The median of `figures` over that of `others`, and its percentile bootstrap. Where nothing pairs them, each is drawn
-/// for itself.
+/// The median of `figures` over that of `others`, and its percentile bootstrap. Where nothing pairs
+/// them, each is drawn for itself.
 pub(crate) fn estimate_unpaired(figures: &[f64], others: &[f64], lots: &mut Lots) -> Estimate {
     if figures.is_empty() || others.is_empty() {
         return Estimate::default();
@@ -144,8 +148,9 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// The verdict on a ratio above 1 where the first is better. `noise` is the ratio by which a server differs from
-/// itself, less 1. An effect must exceed both: its interval lies on one side of 1, and it is itself beyond the noise.
+/// The verdict on a ratio above 1 where the first is better. `noise` is the ratio by which a server
+/// differs from itself, less 1. An effect must exceed both: its interval lies on one side of 1, and
+/// it is itself beyond the noise.
 pub(crate) fn judge(ratio: Estimate, noise: f64) -> Verdict {
     let band = 1.0 + noise.max(0.0);
     if ratio.low > 1.0 && ratio.value > band {

@@ -111,7 +111,8 @@ fn costs(out: &mut String, results: &Results, is_coloured: bool) {
     }
 }
 
-/// Processor time, system calls, context switches for each answer; threads; bytes for each connection; events a turn.
+/// Processor time, system calls, context switches for each answer; threads; bytes for each
+/// connection; events a turn.
 pub(crate) fn cost_cells(side: &SideResult, connections: u32) -> [String; 6] {
     let known = |figure: Option<String>| figure.unwrap_or_else(|| "-".to_owned());
     let turns = side.turns.filter(|turns| turns.turns > 0.0);

@@ -1,4 +1,5 @@
-//! What the examples do the same way: read the command line, write text into pages, say where they are, and run.
+//! What the examples do the same way: read the command line, write text into pages, say where they
+//! are, and run.
 
 #![expect(dead_code, reason = "no example uses all of it")]
 
@@ -9,7 +10,8 @@ use whirligig::{Model, Server};
 /// What an example ends with.
 pub(crate) type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// The model that was asked for: the poll loop, or with `--model threads` a thread for each connection.
+/// The model that was asked for: the poll loop, or with `--model threads` a thread for each
+/// connection.
 pub(crate) fn model() -> Model {
     let mut words = std::env::args().skip_while(|word| word != "--model").skip(1);
     if words.next().as_deref() == Some("threads") { Model::Threads } else { Model::Reactor }

@@ -1,7 +1,8 @@
 //! What a program is told of its request: the meta-variables (RFC 3875 section 4.1).
 //!
-//! Nothing of the server's own environment is among them but `PATH`, without which `#!/usr/bin/env` finds nothing. The
-//! path variables are decoded, `QUERY_STRING` and `REQUEST_URI` are as received. Must not know how programs run.
+//! Nothing of the server's own environment is among them but `PATH`, without which `#!/usr/bin/env`
+//! finds nothing. The path variables are decoded, `QUERY_STRING` and `REQUEST_URI` are as received.
+//! Must not know how programs run.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -71,8 +72,8 @@ pub(super) fn variables(request: &Request<'_>, facts: &Facts<'_>) -> Variables {
     if !content_types.is_empty() {
         set("CONTENT_TYPE", &content_types.join(&b", "[..]));
     }
-    // Where the target names a host, that counts and not the field (RFC 9112 section 3.2.2): it was asked whether this
-    // host is served here.
+    // Where the target names a host, that counts and not the field (RFC 9112 section 3.2.2): it was
+    // asked whether this host is served here.
     if let Some(authority) = request.authority() {
         set("HTTP_HOST", authority);
     }
@@ -82,8 +83,8 @@ pub(super) fn variables(request: &Request<'_>, facts: &Facts<'_>) -> Variables {
     all
 }
 
-/// Fields that are not told: those about this connection and not the request (RFC 9110 section 7.6.1), and those that
-/// are told in another way.
+/// Fields that are not told: those about this connection and not the request (RFC 9110 section
+/// 7.6.1), and those that are told in another way.
 const UNTOLD: [&str; 13] = [
     "connection",
     "content-length",
@@ -105,7 +106,8 @@ const UNTOLD: [&str; 13] = [
 fn fields(request: &Request<'_>, authorization: bool) -> Vec<(String, Vec<u8>)> {
     let mut told: Vec<(String, Vec<u8>)> = Vec::new();
     for (name, value) in request.fields().iter() {
-        // An underscore would be taken for a dash: a client could say a field in the name of a proxy.
+        // An underscore would be taken for a dash: a client could say a field in the name of a
+        // proxy.
         let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let is_untold = UNTOLD.iter().any(|untold| name.eq_ignore_ascii_case(untold))
             || (!authorization && name.eq_ignore_ascii_case("authorization"));
@@ -124,7 +126,8 @@ fn fields(request: &Request<'_>, authorization: bool) -> Vec<(String, Vec<u8>)> 
     told
 }
 
-/// The host that was asked for, and the port it came to: the one that the client names, if it is one of ours.
+/// The host that was asked for, and the port it came to: the one that the client names, if it is
+/// one of ours.
 fn server(request: &Request<'_>, facts: &Facts<'_>) -> (Vec<u8>, u16) {
     let (own_host, own_port) = facts.server;
     let authority = request.authority().unwrap_or_default();
@@ -198,7 +201,8 @@ mod tests {
         assert_eq!(told(head, Some("anna"), 5, false), expected);
     }
 
-    /// With `--strict-hosts` the host in the target was judged, and the program was told the one in the field.
+    /// With `--strict-hosts` the host in the target was judged, and the program was told the one in
+    /// the field.
     #[test]
     fn the_host_in_the_target_beats_the_field() {
         let head = "GET http://a.example:80/cgi/a%20b HTTP/1.1\r\nHost: evil\r\n\r\n";

@@ -1,9 +1,10 @@
 //! Programs that answer requests: the Common Gateway Interface, version 1.1 (RFC 3875).
 //!
-//! [`around`] puts folders of programs in front of the handlers that answer otherwise. To find a program and to start it
-//! is a job. From then on it is a `Run`, watched for its connection beside the socket: the loop's poll waits for its
-//! pipes and for its exit as for everything else. No shell is involved, and nothing of a request becomes an argument.
-//! Must not know how connections are driven.
+//! [`around`] puts folders of programs in front of the handlers that answer otherwise. To find a
+//! program and to start it is a job. From then on it is a `Run`, watched for its connection beside
+//! the socket: the loop's poll waits for its pipes and for its exit as for everything else. No
+//! shell is involved, and nothing of a request becomes an argument. Must not know how connections
+//! are driven.
 
 mod environment;
 mod output;
@@ -55,7 +56,8 @@ impl std::fmt::Debug for Scripts {
 }
 
 impl Scripts {
-    /// Opens the folders; `None` when there are none. `listens_on` says where the server is reached.
+    /// Opens the folders; `None` when there are none. `listens_on` says where the server is
+    /// reached.
     ///
     /// # Errors
     /// One line that names the folder.
@@ -90,8 +92,8 @@ impl Scripts {
         })))
     }
 
-    /// Where a program's answer is a path of this server, that is answered through here: by everything that stands
-    /// around the programs.
+    /// Where a program's answer is a path of this server, that is answered through here: by
+    /// everything that stands around the programs.
     pub fn answer_through(&self, top: &Arc<dyn Handler>) {
         // Once is enough: a server has one.
         drop(self.top.set(Arc::downgrade(top)));
@@ -189,8 +191,8 @@ struct Place {
 impl Order {
     /// Finds the program, and starts it unless it has content. Blocks: for jobs.
     ///
-    /// A program with content is started when that is here, or the first part of a long one: a client
-    /// that sends slowly must not keep a program waiting.
+    /// A program with content is started when that is here, or the first part of a long one: a
+    /// client that sends slowly must not keep a program waiting.
     fn begin(self, content: Content, place: Place) -> Then {
         let script = match self.scripts.folders[self.folder].find(&self.rest) {
             Ok(script) => script,
@@ -214,7 +216,8 @@ impl Order {
         })
     }
 
-    /// Starts the program with what is here of its content, of so many bytes in all. Blocks: for jobs.
+    /// Starts the program with what is here of its content, of so many bytes in all. Blocks: for
+    /// jobs.
     fn run(self, script: &Script, place: Place, bytes: u64, initial: Initial) -> Then {
         let name = String::from_utf8_lossy(&script.name).into_owned();
         match self.start(script, place, bytes) {
@@ -265,7 +268,8 @@ impl Order {
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command.envs(scripts.options.environment.iter().map(|(name, value)| (name, value)));
         command.envs(variables.into_iter().flatten());
-        // Links within the name are followed by the system; the folder is where the file's name says.
+        // Links within the name are followed by the system; the folder is where the file's name
+        // says.
         command.current_dir(script.file.parent().unwrap_or(&scripts.docroot));
         Process::start(command, content_bytes > 0, place, &scripts.children)
     }
@@ -298,7 +302,8 @@ impl Order {
     }
 }
 
-/// Answers as if `target` had been asked for (RFC 3875 section 6.2.2). `None` if that is no path, or goes in circles.
+/// Answers as if `target` had been asked for (RFC 3875 section 6.2.2). `None` if that is no path,
+/// or goes in circles.
 fn refer(
     top: &dyn Handler,
     target: &[u8],

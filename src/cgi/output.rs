@@ -1,8 +1,9 @@
-//! What a program says before its content (RFC 3875 section 6): field lines, and what they make of the answer.
+//! What a program says before its content (RFC 3875 section 6): field lines, and what they make of
+//! the answer.
 //!
-//! Lines may end in LF or CR LF. Whatever could be misunderstood is refused, since the answer it stands in is ours.
-//! Programs that write the whole answer by themselves ("nph") are not offered: their first line is no field. Must not
-//! know where the bytes came from.
+//! Lines may end in LF or CR LF. Whatever could be misunderstood is refused, since the answer it
+//! stands in is ours. Programs that write the whole answer by themselves ("nph") are not offered:
+//! their first line is no field. Must not know where the bytes came from.
 
 use crate::http::Status;
 use crate::http::body::is_token;
@@ -16,7 +17,8 @@ pub(super) struct Head {
     pub(super) headers: Headers,
     /// The script asked for `Connection: close`.
     pub(super) closes: bool,
-    /// The length that `Content-Length` promised. The answer is framed by it, and the content is held to it.
+    /// The length that `Content-Length` promised. The answer is framed by it, and the content is
+    /// held to it.
     pub(super) content_bytes: Option<u64>,
 }
 

@@ -1,8 +1,8 @@
 //! A child process and its pipes: started, ended, reaped.
 //!
-//! A child leads a process group of its own, so that what it starts ends with it. Its exit is told by a descriptor
-//! (pidfd_open(2)). Until it is reaped its number belongs to nobody else, so a group is only ever killed before that.
-//! Must not know what is said over the pipes.
+//! A child leads a process group of its own, so that what it starts ends with it. Its exit is told
+//! by a descriptor (pidfd_open(2)). Until it is reaped its number belongs to nobody else, so a
+//! group is only ever killed before that. Must not know what is said over the pipes.
 
 use std::collections::HashSet;
 use std::io;
@@ -16,7 +16,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOption
 use crate::jobs::lock;
 use crate::places::{Seat, Taken};
 
-/// The children that are there and not reaped: what is still running when the server ends goes with it.
+/// The children that are there and not reaped: what is still running when the server ends goes with
+/// it.
 #[derive(Debug, Default)]
 pub(super) struct Children(Mutex<HashSet<Pid>>);
 
@@ -29,9 +30,10 @@ impl Children {
         }
     }
 
-    /// Reaps what is nobody's. The first process of a container inherits whatever a program leaves running, by its first
-    /// thread (pid_namespaces(7)); unless it asks for their ends, the dead pile up. Programs are children of the threads
-    /// that start them, so none that is just being started is among those listed here. Reads files: for jobs.
+    /// Reaps what is nobody's. The first process of a container inherits whatever a program leaves
+    /// running, by its first thread (pid_namespaces(7)); unless it asks for their ends, the dead
+    /// pile up. Programs are children of the threads that start them, so none that is just being
+    /// started is among those listed here. Reads files: for jobs.
     pub(super) fn reap_orphans(&self) {
         // With the list held, so that no number passes to another meanwhile.
         let ours = lock(&self.0);
@@ -51,7 +53,8 @@ pub(super) struct Process {
     pid: Pid,
     children: Arc<Children>,
     is_reaped: bool,
-    /// One of those that may run at once, given back when it is reaped: a client may hold on to what it said for long.
+    /// One of those that may run at once, given back when it is reaped: a client may hold on to
+    /// what it said for long.
     place: Option<Taken>,
 }
 
@@ -117,7 +120,8 @@ impl Process {
         }
     }
 
-    /// Takes it off the system's list, after it has exited. From then on its number may be another's.
+    /// Takes it off the system's list, after it has exited. From then on its number may be
+    /// another's.
     pub(super) fn reap(&mut self) {
         // With the list held, so that nobody kills a number that is no longer its own.
         let mut running = lock(&self.children.0);
@@ -154,8 +158,8 @@ impl Drop for Process {
     }
 }
 
-/// How the child behind this descriptor ended, if it has; it stays on the system's list, unless others reap our
-/// children, or SIGCHLD is ignored.
+/// How the child behind this descriptor ended, if it has; it stays on the system's list, unless
+/// others reap our children, or SIGCHLD is ignored.
 pub(super) fn exit_of(exit: impl AsFd) -> Option<Exit> {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     let status = match waitid(WaitId::PidFd(exit.as_fd()), look) {

@@ -1,10 +1,11 @@
 //! One run of a program: content goes in, a head and content come out, and in the end it exits.
 //!
-//! A [`Run`] is watched for its connection: it advances when a pipe is ready, when its time has come, and after the
-//! connection was pumped. Content is handed to it by a sink as it comes, and its output is read when the client has room
-//! for it, so neither side can make us hoard. A program that begins to talk before it has read all its content gets the
-//! rest by way of a temporary file: most clients read nothing before they have sent everything, and would wait for
-//! each other for ever. Must not know how programs are found, nor sockets.
+//! A [`Run`] is watched for its connection: it advances when a pipe is ready, when its time has
+//! come, and after the connection was pumped. Content is handed to it by a sink as it comes, and
+//! its output is read when the client has room for it, so neither side can make us hoard. A program
+//! that begins to talk before it has read all its content gets the rest by way of a temporary file:
+//! most clients read nothing before they have sent everything, and would wait for each other for
+//! ever. Must not know how programs are found, nor sockets.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -83,7 +84,8 @@ enum Stage {
     Spooling,
     /// The head of its output is awaited.
     Head,
-    /// Its content is read past; at the end this is answered. If it may have none, some is an error.
+    /// Its content is read past; at the end this is answered. If it may have none, some is an
+    /// error.
     Past { response: Response, may_have_content: bool },
     /// Its content is sent.
     Body,
@@ -112,7 +114,8 @@ struct State {
     stage: Stage,
     /// Content on its way in.
     pending: Pending,
-    /// Content behind that: what was here at the start, and what was kept while the program did not read.
+    /// Content behind that: what was here at the start, and what was kept while the program did not
+    /// read.
     rest: VecDeque<Beside<Box<dyn BodySource>>>,
     content_ended: bool,
     /// Output that is not used yet.
@@ -146,8 +149,9 @@ impl Pending {
         &self.bytes[self.at..]
     }
 
-    /// Adds a piece. A program that always leaves some would have us keep all that it has read; but no more is moved
-    /// than was handed on, or small pieces behind a long rest would move that again and again.
+    /// Adds a piece. A program that always leaves some would have us keep all that it has read; but
+    /// no more is moved than was handed on, or small pieces behind a long rest would move that
+    /// again and again.
     fn push(&mut self, piece: &[u8]) {
         if self.at >= self.rest().len() {
             self.bytes.drain(..std::mem::take(&mut self.at));
@@ -454,7 +458,8 @@ impl Run {
         Done::Finished(Box::new(move |_| error(status, detail, error_form).into()))
     }
 
-    /// Logs what it says to standard error, a line a message, as far as that fits a turn. True if there is more to read.
+    /// Logs what it says to standard error, a line a message, as far as that fits a turn. True if
+    /// there is more to read.
     fn hear(&self, state: &mut State) -> bool {
         let mut piece = [0; 4 * KIB];
         let mut left = CGI_TURN_BYTES_MAX;
@@ -509,8 +514,8 @@ impl Run {
         }
     }
 
-    /// Once nobody waits for it and it has exited, nothing is left to do: its descriptors are closed, which takes them
-    /// off the poll, and only then it is reaped.
+    /// Once nobody waits for it and it has exited, nothing is left to do: its descriptors are
+    /// closed, which takes them off the poll, and only then it is reaped.
     fn wind_up(&self, state: &mut State) -> bool {
         let (Stage::Ended, Some(exit)) = (&state.stage, state.exited) else { return false };
         // What it has said was heard just now; what it has left running may say more, but not here.
@@ -676,7 +681,8 @@ impl State {
         }
     }
 
-    /// Whether all its output was read: output and exit have both ended, or one of them some time ago.
+    /// Whether all its output was read: output and exit have both ended, or one of them some time
+    /// ago.
     fn is_output_over(&mut self, now: Instant) -> bool {
         let is_quiet = self.stdout.as_ref().is_none_or(|stdout| !stdout.is_ready);
         match (self.stdout.is_none(), self.exited.is_some()) {
@@ -686,8 +692,8 @@ impl State {
         }
     }
 
-    /// It must not go on without the rest of its content, and not take what it has for all of it. Whoever waits for its
-    /// answer learns that from the end of its output.
+    /// It must not go on without the rest of its content, and not take what it has for all of it.
+    /// Whoever waits for its answer learns that from the end of its output.
     fn starve(&mut self) {
         self.process.kill();
         self.is_cut = true;
@@ -793,7 +799,8 @@ impl BodySource for Tail {
     }
 }
 
-/// Reads kept content back: what is in the file, then what stands behind it. Blocks: for the workers.
+/// Reads kept content back: what is in the file, then what stands behind it. Blocks: for the
+/// workers.
 struct Reader {
     file: OpenFile,
     at: u64,
@@ -868,7 +875,8 @@ impl BodySource for Output {
 mod tests {
     use super::*;
 
-    /// A program that read a little at a time and was never done with all of it had all that it had read kept, too.
+    /// A program that read a little at a time and was never done with all of it had all that it had
+    /// read kept, too.
     #[test]
     fn content_that_was_handed_on_is_not_kept() {
         let mut pending = Pending::default();

@@ -1,7 +1,8 @@
 //! Which program a path names, and what of the path is left for it.
 //!
-//! Names are resolved beneath the folder as those of the docroot are. A program is a regular file that this process
-//! may execute; what stands behind its name in the path is its `PATH_INFO`. This file must not know how it is run.
+//! Names are resolved beneath the folder as those of the docroot are. A program is a regular file
+//! that this process may execute; what stands behind its name in the path is its `PATH_INFO`. This
+//! file must not know how it is run.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -1,7 +1,8 @@
-//! What the program says instead of starting: what was asked for, as help is, or one line about what is wrong.
+//! What the program says instead of starting: what was asked for, as help is, or one line about
+//! what is wrong.
 //!
-//! Clap knows what is wrong and with which flag; its answers of many lines become one of ours here. This file must
-//! not know what the settings mean.
+//! Clap knows what is wrong and with which flag; its answers of many lines become one of ours here.
+//! This file must not know what the settings mean.
 
 use super::setting::{is_secret, variable};
 use super::value::Color;
@@ -15,7 +16,8 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-/// A reason not to start: something to print, as help is, or one line of error. `main` returns [`Exit::report`].
+/// A reason not to start: something to print, as help is, or one line of error. `main` returns
+/// [`Exit::report`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
     code: u8,
@@ -23,7 +25,8 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// Something the command line cannot help: exit code 1. Read as `whirligig: what: why; what to do`.
+    /// Something the command line cannot help: exit code 1. Read as `whirligig: what: why; what to
+    /// do`.
     pub fn runtime(what: &str, why: impl fmt::Display, hint: &str) -> Exit {
         Exit { code: 1, text: format!("whirligig: {}; {hint}\n", escape_control(&format!("{what}: {why}"))) }
     }
@@ -56,7 +59,8 @@ impl Exit {
         Exit { code: 2, text: format!("whirligig: {message}; try 'whirligig --help'\n") }
     }
 
-    /// 0 for help and whatever else was only to be printed, 1 for a runtime problem, 2 for wrong usage.
+    /// 0 for help and whatever else was only to be printed, 1 for a runtime problem, 2 for wrong
+    /// usage.
     pub fn code(&self) -> u8 {
         self.code
     }
@@ -66,8 +70,8 @@ impl Exit {
         &self.text
     }
 
-    /// Prints the text where it belongs and gives the exit code. For use before the log's writer thread has
-    /// standard error to itself.
+    /// Prints the text where it belongs and gives the exit code. For use before the log's writer
+    /// thread has standard error to itself.
     pub fn report(&self) -> ExitCode {
         // A closed or full stream: there is nowhere to complain, and `println` would panic.
         let _ = match self.code {
@@ -93,7 +97,8 @@ pub(super) fn exit_of(error: &clap::Error, argv: &[OsString], surroundings: &Sur
     }
 }
 
-/// Clap's own long help spreads a flag over four lines. Ours is the short form, with nothing left out.
+/// Clap's own long help spreads a flag over four lines. Ours is the short form, with nothing left
+/// out.
 fn long_help() -> StyledStr {
     Args::command()
         .mut_args(|arg| arg.hide_short_help(false))
@@ -161,7 +166,8 @@ fn flag_of(error: &clap::Error) -> Option<String> {
     argument.split([' ', '=', '.']).next().map(|flag| flag.trim_end_matches('[').to_owned())
 }
 
-/// What follows the flag's name: the value, and what is wrong with it. `None` if the error is about something else.
+/// What follows the flag's name: the value, and what is wrong with it. `None` if the error is about
+/// something else.
 pub(super) fn complaint(error: &clap::Error, secret: bool) -> Option<String> {
     let value = context(error, ContextKind::InvalidValue)?;
     if value.is_empty() && error.kind() == ErrorKind::InvalidValue {

@@ -1,8 +1,8 @@
-//! The configuration file: TOML, where each key is a long flag without its dashes and each value what would stand
-//! behind the flag.
+//! The configuration file: TOML, where each key is a long flag without its dashes and each value
+//! what would stand behind the flag.
 //!
-//! The values become defaults of the flags, so that clap itself lets a flag and a variable win over them, and
-//! judges them with the same words. This file must not know any single key.
+//! The values become defaults of the flags, so that clap itself lets a flag and a variable win over
+//! them, and judges them with the same words. This file must not know any single key.
 
 use super::exit::{Exit, complaint};
 use super::hint;
@@ -19,7 +19,8 @@ use std::io::{self, Read as _};
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
-/// What a configuration file says, by the names of the flags it says it for. Empty where there is none.
+/// What a configuration file says, by the names of the flags it says it for. Empty where there is
+/// none.
 #[derive(Debug, Default)]
 pub(super) struct ConfigFile {
     name: String,
@@ -101,7 +102,8 @@ fn line_of(text: &str, at: usize) -> usize {
 fn setting(flags: &Command, key: &str, value: &DeValue<'_>) -> Result<(String, Vec<OsString>), String> {
     let off = opposite(flags, key);
     let (arg, values) = match (settings(flags).find(|arg| key_of(arg) == key), off, value) {
-        // `api = false` says what `--no-api` says; where that flag stands alone, `listing = true` its contrary.
+        // `api = false` says what `--no-api` says; where that flag stands alone, `listing = true`
+        // its contrary.
         (Some(_), Some(off), DeValue::Boolean(false)) => (off, vec!["true".into()]),
         (None, Some(off), DeValue::Boolean(on)) => (off, vec![(!on).to_string().into()]),
         (None, Some(_), _) => return Err(format!("{key}: {SWITCH}")),

@@ -1,7 +1,7 @@
 //! The manual page and the shells' completions, made of the definitions of the flags.
 //!
-//! What the flags do not say (signals, exit codes, the file) is written here. This file must not know any single
-//! flag, but for those it explains at length.
+//! What the flags do not say (signals, exit codes, the file) is written here. This file must not
+//! know any single flag, but for those it explains at length.
 
 use super::EXAMPLES;
 use super::setting::settings;
@@ -40,7 +40,8 @@ pub(super) fn page(flags: Command) -> String {
     format!("{}{}{}{flags}{}", Roff::new().render(), head.concat(), units.to_roff(), tail.concat())
 }
 
-/// Without a date, so that one version has one page. clap_mangen does not quote an empty one, and loses it.
+/// Without a date, so that one version has one page. clap_mangen does not quote an empty one, and
+/// loses it.
 const TITLE: &str = concat!(
     ".TH WHIRLIGIG 1 \"\" \"whirligig ",
     env!("CARGO_PKG_VERSION"),
@@ -50,7 +51,8 @@ const TITLE: &str = concat!(
 /// What every flag with such a value needs to know.
 const UNITS: &str = "SIZE takes k, M and G (1024 each), as in 512k, 64M or 64MiB; SECS takes decimals.";
 
-/// A part of the page that clap_mangen writes, without what is to stand at the top of the page only.
+/// A part of the page that clap_mangen writes, without what is to stand at the top of the page
+/// only.
 fn part(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> String {
     let mut bytes = Vec::new();
     // A vector takes everything.
@@ -63,7 +65,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// One section for all flags, with their headings one level below, where clap_mangen makes each a section.
+/// One section for all flags, with their headings one level below, where clap_mangen makes each a
+/// section.
 fn options(sections: &str, headings: &[String]) -> String {
     let mut page = sections.to_owned();
     for heading in headings {

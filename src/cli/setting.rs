@@ -1,7 +1,8 @@
-//! Settings: what a flag, an environment variable or a line of the configuration file can say, and who said it.
+//! Settings: what a flag, an environment variable or a line of the configuration file can say, and
+//! who said it.
 //!
-//! Whatever has an environment variable is a setting; so a flag that is added to the definitions in `cli.rs` is
-//! one, with nothing to do here. This file must not know any single one of them.
+//! Whatever has an environment variable is a setting; so a flag that is added to the definitions in
+//! `cli.rs` is one, with nothing to do here. This file must not know any single one of them.
 
 use super::file::ConfigFile;
 use clap::parser::ValueSource;
@@ -33,7 +34,8 @@ impl Sources {
         &self.matches
     }
 
-    /// Who said what the setting `id` is. Ask here and not clap, which takes the file's values for defaults.
+    /// Who said what the setting `id` is. Ask here and not clap, which takes the file's values for
+    /// defaults.
     pub(super) fn of(&self, id: &str) -> Source {
         match self.matches.value_source(id) {
             Some(ValueSource::CommandLine) => Source::CommandLine,

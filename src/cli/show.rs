@@ -1,15 +1,17 @@
 //! `--show-config`: every setting as a line of a configuration file, and who said it.
 //!
-//! What is default is commented out, so that the text fed back with `--config` means the same to the last detail: a
-//! port that nobody asked for may still give way, a limit that nobody set still follows another. This file must not
-//! know any single setting, but for the switches that contradict each other without showing it in their names.
+//! What is default is commented out, so that the text fed back with `--config` means the same to
+//! the last detail: a port that nobody asked for may still give way, a limit that nobody set still
+//! follows another. This file must not know any single setting, but for the switches that
+//! contradict each other without showing it in their names.
 
 use super::setting::{Sources, is_secret, is_switch, is_text, key_of, masked, opposite, settings};
 use crate::log::escape_control;
 use clap::{Arg, ArgAction, Command};
 use std::ffi::OsStr;
 
-/// Switches that contradict each other, other than KEY and no-KEY. One that is overruled is not fed back.
+/// Switches that contradict each other, other than KEY and no-KEY. One that is overruled is not fed
+/// back.
 const CONTRARY: [(&str, &str); 1] = [("quiet", "verbose")];
 
 /// One setting as it is printed.

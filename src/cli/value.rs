@@ -1,7 +1,7 @@
 //! The values of flags: how a size, a time, an address or a choice is written.
 //!
-//! Text in, a value or the reason why it is none out; and back, as `--help` shows a default. This file must not
-//! know which flag takes what.
+//! Text in, a value or the reason why it is none out; and back, as `--help` shows a default. This
+//! file must not know which flag takes what.
 
 use crate::config::{Bind, EtagFrom, LogFormat, Model, Symlinks, TIMEOUT_MAX};
 use crate::files::check_charset;

@@ -1,8 +1,8 @@
 //! Bytes of memory that may be held for one purpose, over all connections, counted before they are
 //! allocated.
 //!
-//! Memory that is counted when it is full has no bound: each of a thousand requests may fill its own
-//! before the first of them is counted. This file must not know what the memory is for.
+//! Memory that is counted when it is full has no bound: each of a thousand requests may fill its
+//! own before the first of them is counted. This file must not know what the memory is for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,8 +57,8 @@ impl Held {
         Ok(())
     }
 
-    /// Makes room for `more` elements of a vector whose memory is counted here. It grows by half, so
-    /// that a long one is seldom moved and little of it stays empty.
+    /// Makes room for `more` elements of a vector whose memory is counted here. It grows by half,
+    /// so that a long one is seldom moved and little of it stays empty.
     pub(super) fn reserve<T>(&mut self, vec: &mut Vec<T>, more: usize) -> Result<(), Spent> {
         let (len, capacity) = (vec.len(), vec.capacity());
         if capacity - len >= more {

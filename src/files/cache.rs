@@ -1,10 +1,11 @@
 //! Files kept at hand, and never stale for longer than was promised.
 //!
-//! An entry is used without a look at the disk for a while after its last check, so that no answer is older than its
-//! request by more than `fresh` (1 ms by default). The check is one `statx` by path; inode, size and both times must be
-//! what they were *before* the content was read, so a request that comes a millisecond after a change sees it, on any
-//! file system, without watches. Small files are kept with their content, larger ones as open descriptors. Bounded in
-//! bytes and entries; the clock algorithm chooses who goes.
+//! An entry is used without a look at the disk for a while after its last check, so that no answer
+//! is older than its request by more than `fresh` (1 ms by default). The check is one `statx` by
+//! path; inode, size and both times must be what they were *before* the content was read, so a
+//! request that comes a millisecond after a change sees it, on any file system, without watches.
+//! Small files are kept with their content, larger ones as open descriptors. Bounded in bytes and
+//! entries; the clock algorithm chooses who goes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use super::{CachedFile, Docroot};
 use crate::config::FileOptions;
 use crate::handler::Now;
 
-/// An entry nobody asked for in this time goes at the next sweep: a descriptor keeps a deleted file's space.
+/// An entry nobody asked for in this time goes at the next sweep: a descriptor keeps a deleted
+/// file's space.
 const UNUSED_AFTER: Duration = Duration::from_secs(10);
 
 /// A file with its coded forms, if they were looked for.
@@ -43,8 +45,8 @@ struct Entry {
     key: (usize, Box<[u8]>),
     file: Arc<CachedFile>,
     checked: Checked,
-    /// When it has to be read anew although nothing changes: a weak tag becomes a strong one, and that
-    /// stands in the prepared head.
+    /// When it has to be read anew although nothing changes: a weak tag becomes a strong one, and
+    /// that stands in the prepared head.
     settles: Option<Instant>,
     /// Its coded forms, once somebody asked for one.
     siblings: Option<(Arc<Siblings>, Checked)>,
@@ -55,8 +57,8 @@ struct Entry {
 #[derive(Clone, Copy, Debug)]
 struct Checked {
     at: Instant,
-    /// Until when it is trusted, unless that is for ever: to compare with it is cheaper, for each request, than to take
-    /// the difference of two times.
+    /// Until when it is trusted, unless that is for ever: to compare with it is cheaper, for each
+    /// request, than to take the difference of two times.
     until: Option<Instant>,
     /// What had been written through this server by then; see [`Docroot::writes`].
     writes: usize,
@@ -109,9 +111,9 @@ impl FileCache {
         }
     }
 
-    /// What `take` makes of the file of this path, if it is at hand and fresh, and of its coded forms if they are wanted
-    /// and known. Checks against the disk what is due and will be used: what may have changed `fresh` before `asked_by`,
-    /// when the request was under way.
+    /// What `take` makes of the file of this path, if it is at hand and fresh, and of its coded
+    /// forms if they are wanted and known. Checks against the disk what is due and will be used:
+    /// what may have changed `fresh` before `asked_by`, when the request was under way.
     pub(crate) fn lookup<T>(
         &mut self,
         docroot: &Docroot,
@@ -167,7 +169,8 @@ impl FileCache {
         }
         self.bytes += cost;
         let key = (docroot.number, Box::from(path));
-        // What had been written is not known of the moment it was read, so the next look asks the disk.
+        // What had been written is not known of the moment it was read, so the next look asks the
+        // disk.
         let checked = Checked::new(now.mono, self.trusted_for, usize::MAX);
         let settles = forms.settles().map(|at| at.saturating_sub(now.wall));
         let settles = settles.and_then(|left| now.mono.checked_add(left));

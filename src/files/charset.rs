@@ -63,7 +63,8 @@ fn of_html(head: &[u8]) -> Option<Vec<u8>> {
     of_xml_declaration(head)
 }
 
-/// The name of the tag that begins here, with its slash if it is an end tag, and the rest behind it.
+/// The name of the tag that begins here, with its slash if it is an end tag, and the rest behind
+/// it.
 fn tag(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let start = 1 + usize::from(rest.get(1) == Some(&b'/'));
     rest.get(start).filter(|first| first.is_ascii_alphabetic())?;

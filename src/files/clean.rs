@@ -1,9 +1,9 @@
 //! `--clean-urls`: pages at their names without `.html`, and each page at one of them only.
 //!
-//! `/about` is `about.html`, `/` is `index.html`, and the other names of a page are redirected there.
-//! A page whose short name is that of something else, a file or a folder with an index, keeps its
-//! long one. A redirect leads to the page that was asked for, or it is not sent. Must not know what
-//! stands in for a page that is missing.
+//! `/about` is `about.html`, `/` is `index.html`, and the other names of a page are redirected
+//! there. A page whose short name is that of something else, a file or a folder with an index,
+//! keeps its long one. A redirect leads to the page that was asked for, or it is not sent. Must not
+//! know what stands in for a page that is missing.
 
 use std::borrow::Cow;
 
@@ -35,8 +35,8 @@ pub(super) fn short_name(page: &[u8]) -> &[u8] {
     }
 }
 
-/// Decides about a thing that was found for a request for `path`: whether a page stands in for it, or
-/// whether it is a page that has another name. `get` looks at one more path.
+/// Decides about a thing that was found for a request for `path`: whether a page stands in for it,
+/// or whether it is a page that has another name. `get` looks at one more path.
 pub(super) fn settle<'a>(
     docroot: &Docroot,
     path: &[u8],

@@ -1,8 +1,9 @@
 //! The same file in a content coding: a coded file that lies beside it, or gzip on the fly.
 //!
-//! Which one a client gets is decided by its `Accept-Encoding`, its `Range` and what there is. A coded file beside
-//! the original is a representation of its own, with its own validators, and can be sent in parts. What is compressed on
-//! the fly has a weak entity-tag and is only sent whole: the bytes depend on the compressor (RFC 9110 section 8.8.1).
+//! Which one a client gets is decided by its `Accept-Encoding`, its `Range` and what there is. A
+//! coded file beside the original is a representation of its own, with its own validators, and can
+//! be sent in parts. What is compressed on the fly has a weak entity-tag and is only sent whole:
+//! the bytes depend on the compressor (RFC 9110 section 8.8.1).
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -19,11 +20,12 @@ use crate::http::{Filled, Request};
 use crate::offload::Producer;
 use crate::places::Taken;
 
-/// A coded file may be this much older than its original; older ones were made from another version. Some tools
-/// that copy trees do not keep the order of times within a second or two.
+/// A coded file may be this much older than its original; older ones were made from another
+/// version. Some tools that copy trees do not keep the order of times within a second or two.
 const OLDER_SECS_MAX: i64 = 2;
 
-/// What is read and compressed in one piece, in bytes, and what a piece holds at the least before it is sent on.
+/// What is read and compressed in one piece, in bytes, and what a piece holds at the least before
+/// it is sent on.
 const READ_BYTES: usize = 64 * 1024;
 const PIECE_BYTES: usize = 16 * 1024;
 
@@ -140,7 +142,8 @@ pub(super) fn choose(
         return Chosen::File(Arc::clone(original));
     }
     let codings = Codings::of(request.fields().all("accept-encoding"));
-    // Parts are of the original or of a coded file: of what is made on the fly there is only the whole.
+    // Parts are of the original or of a coded file: of what is made on the fly there is only the
+    // whole.
     let is_part = request.field("range").is_some();
     let on_the_fly = !is_part
         && docroot.options.compress_level.is_some()
@@ -197,7 +200,8 @@ impl Gzip {
         Gzip { input, at: 0, size, encoder, buffer: Vec::new(), _place: place }
     }
 
-    /// Reads the next part. The size was promised by the head's validators: a file that shrank is not this one.
+    /// Reads the next part. The size was promised by the head's validators: a file that shrank is
+    /// not this one.
     fn read(&mut self) -> Option<usize> {
         let left = usize::try_from(self.size - self.at).unwrap_or(usize::MAX).min(READ_BYTES);
         self.buffer.resize(left, 0);

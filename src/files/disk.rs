@@ -1,8 +1,9 @@
 //! The docroot on disk: names resolved beneath it, files opened and read.
 //!
-//! `openat2` keeps every name beneath the root, links and races included (openat2(2), RESOLVE_BENEATH). With
-//! [`Reach::InMemory`] nothing here waits for the disk: what the kernel does not have at hand is
-//! [`Trouble::Cold`], and the same call with [`Reach::OnDisk`] is made from a worker thread.
+//! `openat2` keeps every name beneath the root, links and races included (openat2(2),
+//! RESOLVE_BENEATH). With [`Reach::InMemory`] nothing here waits for the disk: what the kernel does
+//! not have at hand is [`Trouble::Cold`], and the same call with [`Reach::OnDisk`] is made from a
+//! worker thread.
 
 use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
@@ -78,7 +79,8 @@ impl From<Errno> for Trouble {
                 shortage::report();
                 Trouble::Exhausted
             }
-            // XDEV is how openat2 says that the name leads out of the root; what is outside does not exist.
+            // XDEV is how openat2 says that the name leads out of the root; what is outside does
+            // not exist.
             Errno::NOENT
             | Errno::NOTDIR
             | Errno::XDEV
@@ -112,29 +114,30 @@ impl Stamp {
         }
     }
 
-    /// The modification time in seconds since 1970, but never later than it can have been: a date in
-    /// the future must not be sent (RFC 9110 section 8.8.2.1). The change time is the kernel's own
-    /// clock, which nobody sets ahead.
+    /// The modification time in seconds since 1970, but never later than it can have been: a date
+    /// in the future must not be sent (RFC 9110 section 8.8.2.1). The change time is the kernel's
+    /// own clock, which nobody sets ahead.
     pub(super) fn modified_secs(&self) -> i64 {
         self.modified.0.min(self.changed.0)
     }
 
-    /// The time for `Last-Modified`, in seconds since 1970. `None` where the file has no time of its
-    /// own: Nix, OSTree and reproducible archives set 0 or 1, so all versions of a file have that.
-    /// A time before 1970 could not be compared.
+    /// The time for `Last-Modified`, in seconds since 1970. `None` where the file has no time of
+    /// its own: Nix, OSTree and reproducible archives set 0 or 1, so all versions of a file have
+    /// that. A time before 1970 could not be compared.
     pub(crate) fn last_modified(&self) -> Option<u64> {
         u64::try_from(self.modified_secs()).ok().filter(|&secs| secs > 1)
     }
 
-    /// Whether the file could be written again without this stamp showing it: the kernel's clock for files
-    /// moves in steps of some milliseconds.
+    /// Whether the file could be written again without this stamp showing it: the kernel's clock
+    /// for files moves in steps of some milliseconds.
     pub(crate) fn is_too_young(&self, wall: Duration) -> bool {
         let changed = Duration::new(u64::try_from(self.changed.0).unwrap_or(0), self.changed.1);
         wall < changed + SETTLED_AFTER
     }
 }
 
-/// A file whose inode changed less than this before it was read is not kept: see [`Stamp::is_too_young`].
+/// A file whose inode changed less than this before it was read is not kept: see
+/// [`Stamp::is_too_young`].
 const SETTLED_AFTER: Duration = Duration::from_millis(20);
 
 /// What a directory is shown by.
@@ -183,7 +186,8 @@ pub struct Docroot {
     pub(super) real_path: Vec<u8>,
     /// The names under which more is given out than single files; `None`: any.
     names: Option<Arc<Names>>,
-    /// Folders below it that clients may write to, as normalised paths: by their names, and where those lead.
+    /// Folders below it that clients may write to, as normalised paths: by their names, and where
+    /// those lead.
     uploads: Vec<String>,
     /// Folders that are not for reading.
     withheld: WithheldFolders,
@@ -201,7 +205,8 @@ impl Docroot {
         let mut options = options;
         options.symlinks = links_followed(options.symlinks, location::is_reported())
             .map_err(|why| std::io::Error::new(std::io::ErrorKind::Unsupported, why))?;
-        // A coded page has no script, and is older than what it was made of as soon as that changes.
+        // A coded page has no script, and is older than what it was made of as soon as that
+        // changes.
         options.precompressed &= !options.live_reload;
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -255,8 +260,8 @@ impl Docroot {
         })
     }
 
-    /// Returns whether another folder has its name now, or that of a folder that is not for reading.
-    /// A name that leads to no folder has not been taken.
+    /// Returns whether another folder has its name now, or that of a folder that is not for
+    /// reading. A name that leads to no folder has not been taken.
     pub(super) fn was_replaced(&self) -> bool {
         root::was_taken(&self.name, self.identity)
             || self.withheld.named.iter().any(|(path, identity)| root::was_taken(path, *identity))
@@ -318,8 +323,8 @@ impl Docroot {
         rustix::fs::statx(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).is_ok()
     }
 
-    /// Something here was written, through this server: whoever asks from now on must see it, so what any cache has
-    /// of this docroot is looked at again first.
+    /// Something here was written, through this server: whoever asks from now on must see it, so
+    /// what any cache has of this docroot is looked at again first.
     pub(crate) fn note_write(&self) {
         self.writes.fetch_add(1, Ordering::Release);
     }
@@ -329,7 +334,8 @@ impl Docroot {
         self.writes.load(Ordering::Acquire)
     }
 
-    /// The thing that `path` names, to be looked at and not sent: the age of its tag does not matter.
+    /// The thing that `path` names, to be looked at and not sent: the age of its tag does not
+    /// matter.
     pub(super) fn peek(&self, path: &[u8], reach: Reach) -> Result<Found, Trouble> {
         self.find(path, reach, Duration::ZERO)
     }
@@ -381,8 +387,8 @@ impl Docroot {
         }
     }
 
-    /// Opens a name beneath the root. A FIFO or a device does not hold us (O_NONBLOCK), a terminal does not
-    /// become ours (O_NOCTTY).
+    /// Opens a name beneath the root. A FIFO or a device does not hold us (O_NONBLOCK), a terminal
+    /// does not become ours (O_NOCTTY).
     pub(crate) fn open_beneath(&self, name: &[u8], reach: Reach) -> Result<OwnedFd, Trouble> {
         self.open_as(name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, reach)
     }
@@ -392,7 +398,8 @@ impl Docroot {
         let mut resolve = match self.options.symlinks {
             Symlinks::Inside => ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
             Symlinks::No => ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
-            // Dot segments are gone already, so only a link can lead out, and that is what was asked for.
+            // Dot segments are gone already, so only a link can lead out, and that is what was
+            // asked for.
             Symlinks::All => ResolveFlags::NO_MAGICLINKS,
         };
         if reach == Reach::InMemory {
@@ -402,8 +409,9 @@ impl Docroot {
             match rustix::fs::openat2(&self.fd, name, flags, Mode::empty(), resolve) {
                 Ok(fd) => return Ok(fd),
                 Err(Errno::INTR) => {}
-                // Off the loop AGAIN means that a rename raced with a `..` in a link (openat2(2)): look again. It also
-                // stands for a lease that another process holds (fcntl(2)), and that may take long: then give up.
+                // Off the loop AGAIN means that a rename raced with a `..` in a link (openat2(2)):
+                // look again. It also stands for a lease that another process holds (fcntl(2)), and
+                // that may take long: then give up.
                 Err(Errno::AGAIN) if reach == Reach::OnDisk => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -411,8 +419,8 @@ impl Docroot {
         Err(Trouble::Cold)
     }
 
-    /// The present stamp of the file that `path` names, with `suffix` behind its name: one `statx`, for the
-    /// freshness check.
+    /// The present stamp of the file that `path` names, with `suffix` behind its name: one `statx`,
+    /// for the freshness check.
     pub(crate) fn stamp(&self, path: &[u8], suffix: &[u8]) -> Option<Stamp> {
         let name = path.strip_prefix(b"/").unwrap_or(path);
         let stat = if suffix.is_empty() && !names_directory(name) {
@@ -465,8 +473,8 @@ impl Docroot {
         Tag::of(self.options.etag, (file, stamp), body, reach, wall)
     }
 
-    /// The media type that a rule of the operator gives the file that was asked for by `path` and lies
-    /// at `name`. The place counts before the name of a link.
+    /// The media type that a rule of the operator gives the file that was asked for by `path` and
+    /// lies at `name`. The place counts before the name of a link.
     fn ruled_type(&self, path: &[u8], name: &[u8]) -> Option<&str> {
         let ruled = self.fields.media_type_for(&location::from_slash(name));
         ruled.or_else(|| self.fields.media_type_for(path))
@@ -481,8 +489,8 @@ impl Docroot {
             && file.link_target.as_ref().is_none_or(|target| self.leads_to(path, suffix, target))
     }
 
-    /// Returns whether a link still leads where it did. The stamp does not show that a folder on the
-    /// way was renamed, and hiding and passwords go by the place of a file.
+    /// Returns whether a link still leads where it did. The stamp does not show that a folder on
+    /// the way was renamed, and hiding and passwords go by the place of a file.
     fn leads_to(&self, path: &[u8], suffix: &[u8], target: &Location) -> bool {
         let path = file_name(path, suffix);
         let found = self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), Reach::InMemory);
@@ -518,8 +526,8 @@ impl Docroot {
 
     /// Returns whether clients may have written the file at `path`, which lies at `location`.
     ///
-    /// A folder for uploads counts by its name, and by the places where it lay at the start and lies
-    /// now. For it may have been made since, as a link.
+    /// A folder for uploads counts by its name, and by the places where it lay at the start and
+    /// lies now. For it may have been made since, as a link.
     fn is_uploaded(&self, path: &[u8], location: &Location, reach: Reach) -> Result<bool, Trouble> {
         if self.uploads.is_empty() {
             return Ok(false);
@@ -543,8 +551,8 @@ impl Docroot {
         Ok(false)
     }
 
-    /// The file that holds `original` in this coding, if there is one beside it; and how it looks on the disk,
-    /// also where it may not be served.
+    /// The file that holds `original` in this coding, if there is one beside it; and how it looks
+    /// on the disk, also where it may not be served.
     pub(crate) fn find_coded(
         &self,
         path: &[u8],
@@ -576,7 +584,8 @@ impl Docroot {
         Ok((stamp, Some(self.loaded(fd, meta, body))))
     }
 
-    /// The content of a small file, and of a page that gets a script. That of others stays where it is.
+    /// The content of a small file, and of a page that gets a script. That of others stays where it
+    /// is.
     fn read(
         &self,
         fd: &OwnedFd,
@@ -600,7 +609,8 @@ impl Docroot {
         };
         if self.is_reloading(&meta.content_type, meta.stamp.size) {
             body.extend_from_slice(LIVE_TAG);
-            // With the script it is another representation: who has it without must not be told that it is the same.
+            // With the script it is another representation: who has it without must not be told
+            // that it is the same.
             meta.tag.value = tag::of_form(&meta.tag.value, "live");
         }
         CachedFile::new(meta, Content::InMemory, &body)
@@ -706,7 +716,8 @@ fn read_whole(fd: &OwnedFd, size: u64, reach: Reach) -> Result<Vec<u8>, Trouble>
     while at < size {
         let into = std::io::IoSliceMut::new(&mut body[at..]);
         match rustix::io::preadv2(fd, &mut [into], at as u64, flags) {
-            // It shrank since it was looked at: what was promised cannot be kept, so look again, off the loop.
+            // It shrank since it was looked at: what was promised cannot be kept, so look again,
+            // off the loop.
             Ok(0) if reach == Reach::InMemory => return Err(Trouble::Cold),
             Ok(0) => return Err(Trouble::NotFound),
             Ok(bytes) => at += bytes,
@@ -719,8 +730,8 @@ fn read_whole(fd: &OwnedFd, size: u64, reach: Reach) -> Result<Vec<u8>, Trouble>
     Ok(body)
 }
 
-/// An old kernel does not know how to keep a name beneath a folder, and some sandboxes forbid what they do not know. Then
-/// every request would fail: better nothing is started.
+/// An old kernel does not know how to keep a name beneath a folder, and some sandboxes forbid what
+/// they do not know. Then every request would fail: better nothing is started.
 fn can_open_beneath(folder: &OwnedFd) -> std::io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::CACHED;
@@ -733,11 +744,12 @@ fn can_open_beneath(folder: &OwnedFd) -> std::io::Result<()> {
     }
 }
 
-/// What is read ahead of a download at a time: enough that the disk is asked in long stretches, little enough that
-/// many downloads do not drive each other out of memory.
+/// What is read ahead of a download at a time: enough that the disk is asked in long stretches,
+/// little enough that many downloads do not drive each other out of memory.
 const READ_AHEAD_BYTES: u64 = 1024 * 1024;
 
-/// Brings a part of a file that is to be sent next into the kernel's memory. Blocks: for worker threads only.
+/// Brings a part of a file that is to be sent next into the kernel's memory. Blocks: for worker
+/// threads only.
 pub(crate) fn read_ahead(file: &OpenFile, offset: u64, len: u64) {
     let end = offset.saturating_add(len.min(READ_AHEAD_BYTES));
     let mut piece = vec![0; 128 * 1024];

@@ -1,8 +1,8 @@
 //! The entries of a folder for a listing: read, counted while they are read, and sorted.
 //!
-//! The names are kept in one run of bytes with a small row each, so a hundred thousand entries are a
-//! few megabytes and not a hundred thousand allocations. Blocks: for worker threads only. This file
-//! must not know how a listing is presented.
+//! The names are kept in one run of bytes with a small row each, so a hundred thousand entries are
+//! a few megabytes and not a hundred thousand allocations. Blocks: for worker threads only. This
+//! file must not know how a listing is presented.
 
 use std::os::fd::OwnedFd;
 

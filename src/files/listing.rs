@@ -1,9 +1,9 @@
 //! Directory listings: made by worker threads, rendered while they are sent.
 //!
-//! A folder is read by a few workers of their own, in an order that is fair to clients. Equal requests
-//! that wait share one reading. A listing that fits one piece is one response and holds nothing
-//! afterwards; of a longer one the entries are kept and rendered by workers as well, piece by piece:
-//! eight clients' rows on the loop would hold it for 10 ms.
+//! A folder is read by a few workers of their own, in an order that is fair to clients. Equal
+//! requests that wait share one reading. A listing that fits one piece is one response and holds
+//! nothing afterwards; of a longer one the entries are kept and rendered by workers as well, piece
+//! by piece: eight clients' rows on the loop would hold it for 10 ms.
 
 use std::borrow::Cow;
 use std::io::Read as _;
@@ -43,8 +43,8 @@ const PIECE_BYTES: usize = 64 * KIB;
 pub(crate) struct Listings {
     /// Memory of entries while they are read: of small listings, too.
     reading: Arc<Budget>,
-    /// Memory of long listings while they are sent. A budget of its own, because a client that takes
-    /// a listing slowly must not keep others from small ones.
+    /// Memory of long listings while they are sent. A budget of its own, because a client that
+    /// takes a listing slowly must not keep others from small ones.
     sending: Arc<Budget>,
     waiting: Arc<Turns<Reading>>,
     made: Arc<Coalesced<Wanted, Outcome>>,

@@ -40,7 +40,8 @@ impl Location {
         };
         match roots.into_iter().find_map(below) {
             Some(path) => Ok(Location { path: path.to_vec(), is_below: true, is_marked }),
-            // Out of reach of this process, such as "(unreachable)/x", or moved out of the root since.
+            // Out of reach of this process, such as "(unreachable)/x", or moved out of the root
+            // since.
             None if !may_be_outside || !text.starts_with(b"/") => Err(Errno::XDEV),
             None => Ok(Location { path: text.to_vec(), is_below: false, is_marked }),
         }
@@ -84,8 +85,8 @@ impl Location {
         (!self.is_below).then_some(&self.path[..])
     }
 
-    /// The name by which types and header rules are chosen: the path from the root, or the last name
-    /// of a file outside.
+    /// The name by which types and header rules are chosen: the path from the root, or the last
+    /// name of a file outside.
     pub(super) fn name(&self) -> &[u8] {
         match self.is_below {
             true => &self.path,

@@ -1,9 +1,9 @@
 //! Files of a docroot: found beneath it, kept fresh in memory, sent.
 //!
 //! [`StaticFiles`] is the handler that serves them. The cache belongs to the driver, and a handler
-//! borrows it for a request through its [`Context`], so handlers hold no lock. Work that might block
-//! (a cold directory entry, a cold page, a listing) is a job. Uploads, CGI programs, logs and spooled
-//! content touch the disk as well, elsewhere.
+//! borrows it for a request through its [`Context`], so handlers hold no lock. Work that might
+//! block (a cold directory entry, a cold page, a listing) is a job. Uploads, CGI programs, logs and
+//! spooled content touch the disk as well, elsewhere.
 
 mod archive;
 mod budget;
@@ -223,8 +223,8 @@ impl Meta {
         Meta { stamp, tag, content_type, coded, headers, password, link_target }
     }
 
-    /// Of the same content, compressed on the fly: another entity-tag, and a weak one, since the bytes are the
-    /// compressor's.
+    /// Of the same content, compressed on the fly: another entity-tag, and a weak one, since the
+    /// bytes are the compressor's.
     fn compressed(&self) -> Meta {
         let tag = Tag { value: tag::weakened(&tag::of_form(&self.tag.value, "gz")), settles: None };
         Meta { tag, coded: Coded::Here(Coding::Gzip), ..self.clone() }
@@ -281,8 +281,8 @@ impl Handler for StaticFiles {
     }
 }
 
-/// A driver's way to its cache. The reactor owns one; the threads of the twin share one, or a hot file would be
-/// in memory a thousand times.
+/// A driver's way to its cache. The reactor owns one; the threads of the twin share one, or a hot
+/// file would be in memory a thousand times.
 #[derive(Debug)]
 pub enum Files {
     /// This driver's own.
@@ -486,8 +486,8 @@ enum Role {
     Instead(Status),
 }
 
-/// The paths that are tried for a request as long as nothing is there, in order: what it says; with `.html` behind it; the application's one
-/// page; the page that says that nothing is there.
+/// The paths that are tried for a request as long as nothing is there, in order: what it says; with
+/// `.html` behind it; the application's one page; the page that says that nothing is there.
 fn attempts<'a>(
     docroot: &'a Docroot,
     path: &'a [u8],
@@ -509,8 +509,8 @@ fn attempts<'a>(
     itself.into_iter().chain(later.into_iter().filter_map(|attempt| attempt()))
 }
 
-/// True if a path without a file may be a page that the application makes. A missing image or script
-/// stays a 404: its request names other types, or its path has an extension.
+/// True if a path without a file may be a page that the application makes. A missing image or
+/// script stays a 404: its request names other types, or its path has an extension.
 fn may_be_of_app(path: &[u8], request: &Request<'_>) -> bool {
     let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     let has_extension = memchr::memrchr(b'.', name).is_some_and(|dot| dot + 1 < name.len());
@@ -707,7 +707,8 @@ fn file_answer(docroot: &Arc<Docroot>, forms: &Forms, request: &Request<'_>, cx:
     }
 }
 
-/// A file that is compressed while it is sent. Its head is that of the compressed form, its length is not known.
+/// A file that is compressed while it is sent. Its head is that of the compressed form, its length
+/// is not known.
 ///
 /// Out of line, so that its frame is not on the stack of every request.
 #[inline(never)]
@@ -734,8 +735,8 @@ fn compressed_response(
         .with_body(Body::Source(Box::new(Offloaded::new(gzip, cx))))
 }
 
-/// A page of the docroot that is sent in place of one of ours. It is not what was asked for, so nothing is said
-/// about its age, and conditions do not apply to it.
+/// A page of the docroot that is sent in place of one of ours. It is not what was asked for, so
+/// nothing is said about its age, and conditions do not apply to it.
 fn page_instead(page: &CachedFile, status: Status) -> Response {
     Response::new(status)
         .by_server()
@@ -765,8 +766,8 @@ pub(crate) fn not_found(request: &Request<'_>) -> Response {
 }
 
 /// A redirect to another path of this server, query kept. Without its slash a directory would make
-/// every relative link in it wrong. Built from the collapsed path, so `//host` cannot lead to another
-/// host.
+/// every relative link in it wrong. Built from the collapsed path, so `//host` cannot lead to
+/// another host.
 fn redirect(path: &[u8], request: &Request<'_>, why: &str) -> Response {
     let mut location = target::reference(request.base(), path);
     if let Some(query) = request.query() {
@@ -794,8 +795,8 @@ fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Re
     }
 }
 
-/// One file of the program's own choice, wherever it lies, judged like those of a docroot: conditions, ranges, type by
-/// name. Opens it, which may block.
+/// One file of the program's own choice, wherever it lies, judged like those of a docroot:
+/// conditions, ranges, type by name. Opens it, which may block.
 pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Response, Refusal> {
     use rustix::fs::{Mode, OFlags};
     let refusal = |trouble| match trouble {
@@ -823,14 +824,16 @@ pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Resp
     Ok(file_response(&file, request, now))
 }
 
-/// The answer for a file that is there: conditions first, then ranges, then the whole (RFC 9110 section 13.2).
+/// The answer for a file that is there: conditions first, then ranges, then the whole (RFC 9110
+/// section 13.2).
 fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response {
     if let Some(decided) = precondition(file, request, now) {
         return decided;
     }
     let fields = request.fields();
     let validators = file.validators();
-    // Range means something for GET only (RFC 9110 section 14.2); two Range lines are a contradiction.
+    // Range means something for GET only (RFC 9110 section 14.2); two Range lines are a
+    // contradiction.
     if request.method() == Method::Get
         && file.meta.has_parts()
         && let Ok(Some(asked)) = fields.only("range")
@@ -883,8 +886,8 @@ fn part_response(file: &CachedFile, part: ByteRange) -> Response {
         .with_body(file.part(part.first, part.byte_count()))
 }
 
-/// Several parts as multipart/byteranges (RFC 9110 section 14.6). The content is sent by reference like any
-/// other; only the few lines between the parts are made.
+/// Several parts as multipart/byteranges (RFC 9110 section 14.6). The content is sent by reference
+/// like any other; only the few lines between the parts are made.
 fn parts_response(file: &CachedFile, parts: &[ByteRange]) -> Response {
     let boundary = boundary();
     let mut bodies = Vec::with_capacity(2 * parts.len() + 1);
@@ -909,8 +912,9 @@ fn parts_response(file: &CachedFile, parts: &[ByteRange]) -> Response {
         .with_body(Body::Sequence(bodies))
 }
 
-/// A line that must not stand in the content. Nobody can search a large file for it, so it is long, and never the
-/// same twice; that it is guessed by who wrote the file harms only who asks for parts of it.
+/// A line that must not stand in the content. Nobody can search a large file for it, so it is long,
+/// and never the same twice; that it is guessed by who wrote the file harms only who asks for parts
+/// of it.
 fn boundary() -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     // A hasher with the process's own random keys is at hand; that makes the line hard to foresee.

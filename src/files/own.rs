@@ -233,7 +233,8 @@ mod tests {
             assert!(has(&list, &at(name)), "{name}");
         }
         assert!(!has(&list, &at("other")));
-        // Replaced by another file: by its path at once, by every name when the list is taken again.
+        // Replaced by another file: by its path at once, by every name when the list is taken
+        // again.
         fs::write(at("new"), "c").unwrap();
         fs::hard_link(at("new"), at("name of the new")).unwrap();
         fs::rename(at("new"), at("passwords")).unwrap();

@@ -67,8 +67,8 @@ impl Root {
     }
 
     /// Returns whether the name still leads to the folder that is open, for a request that was sent
-    /// at `asked_by`. One `statx` of the name if the last look is too old for that, and one for each
-    /// folder of programs. If not, call [`Root::follow`] from a worker thread.
+    /// at `asked_by`. One `statx` of the name if the last look is too old for that, and one for
+    /// each folder of programs. If not, call [`Root::follow`] from a worker thread.
     pub(crate) fn is_current(&self, asked_by: Instant, now: Instant) -> bool {
         let base = *self.base.get_or_init(|| now);
         let nanos =
@@ -86,7 +86,8 @@ impl Root {
         !self.is_turned.load(Ordering::Acquire)
     }
 
-    /// Opens the folder that the name leads to now, if it is another one. Blocks: for worker threads.
+    /// Opens the folder that the name leads to now, if it is another one. Blocks: for worker
+    /// threads.
     ///
     /// The old folder stays while nothing has the name, and while a new one cannot be served with
     /// the protections of the old one. So a gap between two folders does not show.
@@ -126,7 +127,8 @@ pub(super) fn was_taken(name: &Path, identity: Identity) -> bool {
     folder_at(name).is_some_and(|now| now != identity)
 }
 
-/// The identity of the folder that a path leads to; `None` if no folder does, as far as can be seen.
+/// The identity of the folder that a path leads to; `None` if no folder does, as far as can be
+/// seen.
 pub(super) fn folder_at(path: &Path) -> Option<Identity> {
     let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::TYPE | StatxFlags::INO).ok()?;
     (file_type(&stat) == FileType::Directory).then(|| identity(&stat))

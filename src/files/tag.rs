@@ -1,9 +1,10 @@
 //! Entity-tags: by what clients tell one version of a file from another (RFC 9110 section 8.8.3).
 //!
-//! Equal files have equal tags on every node and after every copy, so that a cache behind two nodes,
-//! or a redeploy, loses nothing. The tag of a small file is a digest of its bytes. A large one is not
-//! read for it: a digest of size and modification time stands for its bytes. Nothing in a tag tells
-//! the inode, which is nobody's business (CVE-2003-1418). Must not know requests or responses.
+//! Equal files have equal tags on every node and after every copy, so that a cache behind two
+//! nodes, or a redeploy, loses nothing. The tag of a small file is a digest of its bytes. A large
+//! one is not read for it: a digest of size and modification time stands for its bytes. Nothing in
+//! a tag tells the inode, which is nobody's business (CVE-2003-1418). Must not know requests or
+//! responses.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -19,8 +20,8 @@ use crate::config::{EtagFrom, KIB};
 /// cache keeps files of this size by default.
 const DIGESTED_BYTES_MAX: u64 = 32 * KIB as u64;
 
-/// The age from which on a modification time tells versions apart. Of two changes within one step of
-/// a clock the times are equal, and FAT has steps of 2 s.
+/// The age from which on a modification time tells versions apart. Of two changes within one step
+/// of a clock the times are equal, and FAT has steps of 2 s.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
 /// The bytes of a digest that are in a tag: 96 bits, so that no two versions share one.
@@ -36,8 +37,8 @@ pub(crate) struct Tag {
 }
 
 impl Tag {
-    /// The tag of an open file that looks like `stamp`, at the time `wall`. `body` is its content if
-    /// that was read.
+    /// The tag of an open file that looks like `stamp`, at the time `wall`. `body` is its content
+    /// if that was read.
     pub(crate) fn of(
         from: EtagFrom,
         (file, stamp): (&OwnedFd, &Stamp),
@@ -61,8 +62,8 @@ impl Tag {
         Tag { value: quoted(&Sha256::digest(bytes)), settles: None }
     }
 
-    /// Of size and modification time: weak until another change must have another time. So no parts of
-    /// two versions are put together (`If-Range`), and no change is overwritten (`If-Match`).
+    /// Of size and modification time: weak until another change must have another time. So no parts
+    /// of two versions are put together (`If-Range`), and no change is overwritten (`If-Match`).
     fn of_time(stamp: &Stamp, wall: Duration) -> Tag {
         let (secs, nanoseconds) = stamp.modified;
         let value = digest([stamp.size, secs.cast_unsigned(), nanoseconds.into()]);

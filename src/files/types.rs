@@ -29,8 +29,8 @@ const COMPRESSED_SVG: &[u8] = b"svgz";
 /// How gzip begins (RFC 1952 section 2.3.1).
 const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
 
-/// Names that are text though they have no extension, in lower case and sorted. What follows a hyphen is ignored,
-/// so `LICENSE-MIT` is one of them.
+/// Names that are text though they have no extension, in lower case and sorted. What follows a
+/// hyphen is ignored, so `LICENSE-MIT` is one of them.
 const TEXT_NAMES: &[&str] = &[
     "authors",
     "changelog",
@@ -121,7 +121,8 @@ impl Types {
         if wants_charset || is_compressed_svg(media_type, name) { charset::LOOKED_AT_BYTES } else { 0 }
     }
 
-    /// The type of a file that begins with `head`. `media_type` is that [`by its name`](Types::by_name).
+    /// The type of a file that begins with `head`. `media_type` is that [`by its
+    /// name`](Types::by_name).
     pub(crate) fn of_file(&self, media_type: &str, name: &[u8], head: &[u8]) -> ContentType {
         let coding =
             (is_compressed_svg(media_type, name) && head.starts_with(GZIP_MAGIC)).then_some(Coding::Gzip);

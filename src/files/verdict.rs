@@ -56,10 +56,10 @@ impl Docroot {
     ///
     /// The rule: the place of the file is known; neither that place nor `path` is withheld; it is
     /// not the operator's own; and the client has given the password of both. That of `path` is
-    /// asked for before a file is looked for, that of the place is returned. A file is hidden if `path`
-    /// hides it or if its own name begins with a dot. A link through a folder with
-    /// such a name is the owner's choice: a mounted ConfigMap, `node_modules` of pnpm and git-sync
-    /// consist of such links.
+    /// asked for before a file is looked for, that of the place is returned. A file is hidden if
+    /// `path` hides it or if its own name begins with a dot. A link through a folder with such a
+    /// name is the owner's choice: a mounted ConfigMap, `node_modules` of pnpm and git-sync consist
+    /// of such links.
     pub(crate) fn judge(&self, file: &OwnedFd, stat: &Statx, path: &[u8]) -> Result<Shown, Withheld> {
         let shown = self.judge_place(file, stat, path)?;
         let place = shown.location.name();
@@ -130,8 +130,8 @@ impl Docroot {
     }
 
     /// Returns whether something at `path` is left out of a response that shows many things, for
-    /// the client of a request for `top`. The thing is not for reading, or takes a password that was
-    /// not given.
+    /// the client of a request for `top`. The thing is not for reading, or takes a password that
+    /// was not given.
     pub(crate) fn is_left_out(&self, path: &[u8], top: &[u8], also: Option<Password>) -> bool {
         let password = self.guard.as_ref().and_then(|guard| guard.password_at(path));
         self.withholds(path) || self.password_due(top, also, password).is_some()
@@ -143,7 +143,8 @@ impl Docroot {
         self.own.has_place(&self.absolute(&folder.entry(name)))
     }
 
-    /// Returns whether an entry of a folder at `folder`, which is no link, is the operator's own file.
+    /// Returns whether an entry of a folder at `folder`, which is no link, is the operator's own
+    /// file.
     pub(super) fn is_own_entry(&self, folder: &Location, name: &[u8], stat: &Statx) -> bool {
         self.own.has(stat, &self.absolute(&folder.entry(name)))
     }

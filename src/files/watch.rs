@@ -1,7 +1,8 @@
 //! Watches folders for changes and tells a feed, from a thread of its own (inotify(7)).
 //!
-//! For people who edit a page and look at it, not for the cache: inotify misses what the cache must not miss. Changes
-//! that come together are told once, when it has been quiet for a moment. It must not know what is done about them.
+//! For people who edit a page and look at it, not for the cache: inotify misses what the cache must
+//! not miss. Changes that come together are told once, when it has been quiet for a moment. It must
+//! not know what is done about them.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -29,8 +30,8 @@ const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::DONT_FOLLOW)
     .union(WatchFlags::EXCL_UNLINK);
 
-/// Watches the folders and all below them, and tells `feed` of a `change`. Ends when nobody else has the feed.
-/// A root that leads to another folder is a change, too.
+/// Watches the folders and all below them, and tells `feed` of a `change`. Ends when nobody else
+/// has the feed. A root that leads to another folder is a change, too.
 pub(crate) fn start(roots: Vec<Arc<Root>>, feed: &Feed) -> std::io::Result<()> {
     let mut watcher = Watcher::new(roots)?;
     let feed = feed.downgrade();
@@ -59,7 +60,8 @@ impl Watcher {
         Ok(watcher)
     }
 
-    /// Watches the folders that roots lead to now, if one leads to another. Returns whether one does.
+    /// Watches the folders that roots lead to now, if one leads to another. Returns whether one
+    /// does.
     fn follow(&mut self) -> bool {
         let mut is_turned = false;
         for (root, number) in &mut self.roots {

@@ -50,8 +50,9 @@ pub struct Chunked {
     total: u64,
     /// Bytes of this size line, or of the trailer section.
     line: u16,
-    /// Bytes of framing that may still come. Each byte of content adds one: extensions that double what
-    /// is sent are odd, and more than that is a way to keep a server busy beside its content limit.
+    /// Bytes of framing that may still come. Each byte of content adds one: extensions that double
+    /// what is sent are odd, and more than that is a way to keep a server busy beside its content
+    /// limit.
     framing_left: u32,
 }
 
@@ -327,7 +328,8 @@ pub enum BodyEncoder {
 const CHUNK_HEAD_BYTES: usize = 10;
 
 impl BodyEncoder {
-    /// Starts a piece of content at the end of `out`; append the bytes, then call `finish_piece` with the mark.
+    /// Starts a piece of content at the end of `out`; append the bytes, then call `finish_piece`
+    /// with the mark.
     pub fn start_piece(self, out: &mut Vec<u8>) -> usize {
         if self == BodyEncoder::Chunked {
             // The size is written when it is known; eight digits always, leading zeros are allowed.
@@ -336,7 +338,8 @@ impl BodyEncoder {
         out.len()
     }
 
-    /// Ends the piece that began at `mark`. An empty one leaves no trace: an empty chunk would end the message.
+    /// Ends the piece that began at `mark`. An empty one leaves no trace: an empty chunk would end
+    /// the message.
     pub fn finish_piece(self, mark: usize, out: &mut Vec<u8>) {
         if self != BodyEncoder::Chunked {
             return;
@@ -463,7 +466,8 @@ mod tests {
         check(&[b"0\r\nX: ".as_slice(), &[b'x'; LINE_MAX]].concat(), &Err(431));
     }
 
-    /// The outcome for `chunks` times `chunk` and `end`: whole, cut here and there, and byte by byte.
+    /// The outcome for `chunks` times `chunk` and `end`: whole, cut here and there, and byte by
+    /// byte.
     fn repeated(chunk: &str, chunks: usize, end: &str) -> Result<usize, u16> {
         let input = format!("{}{end}", chunk.repeat(chunks)).into_bytes();
         let whole = decoded_bytes(&[&input]);
@@ -495,8 +499,8 @@ mod tests {
         Ok(content)
     }
 
-    /// A limit on content says nothing about what stands around it: 100 MB of extensions for 100 KB of
-    /// content were read to the end.
+    /// A limit on content says nothing about what stands around it: 100 MB of extensions for 100 KB
+    /// of content were read to the end.
     #[test]
     fn framing_is_bounded_by_the_content() {
         const END: &str = "0\r\n\r\n";

@@ -1,8 +1,8 @@
-//! Conditional requests: whether the client has it already, or has something else than it thinks (RFC 9110
-//! section 13).
+//! Conditional requests: whether the client has it already, or has something else than it thinks
+//! (RFC 9110 section 13).
 //!
-//! Compares validators with what the request says about them. It must not know how an entity-tag is made, nor
-//! what is done with the verdict.
+//! Compares validators with what the request says about them. It must not know how an entity-tag is
+//! made, nor what is done with the verdict.
 
 use super::date::parse_http_date;
 use super::fields::{Fields, NameFilter, trim_ows};
@@ -10,7 +10,8 @@ use super::fields::{Fields, NameFilter, trim_ows};
 /// What identifies the current state of a representation.
 #[derive(Clone, Copy, Debug)]
 pub struct Validators<'a> {
-    /// The entity-tag as it stands in the `ETag` field: `"abc"` or `W/"abc"`. Empty if there is none.
+    /// The entity-tag as it stands in the `ETag` field: `"abc"` or `W/"abc"`. Empty if there is
+    /// none.
     pub etag: &'a [u8],
     /// The time in `Last-Modified`, in seconds since 1970, if there is one.
     pub modified_secs: Option<u64>,
@@ -27,11 +28,13 @@ pub enum Precondition {
     Failed,
 }
 
-/// Judges the preconditions of a request for something that exists, in the order of RFC 9110 section 13.2.2.
+/// Judges the preconditions of a request for something that exists, in the order of RFC 9110
+/// section 13.2.2.
 ///
-/// Call it when the answer without conditions would be a 2xx, before `Range` is looked at. Requests without any
-/// such field, which are nearly all, cost one look at the first letters of each name. A date in the future
-/// cannot be one we gave out, so `If-Modified-Since` ignores it; the price of being wrong is one full answer.
+/// Call it when the answer without conditions would be a 2xx, before `Range` is looked at. Requests
+/// without any such field, which are nearly all, cost one look at the first letters of each name. A
+/// date in the future cannot be one we gave out, so `If-Modified-Since` ignores it; the price of
+/// being wrong is one full answer.
 pub fn evaluate(
     fields: Fields<'_>,
     is_get_or_head: bool,
@@ -65,10 +68,11 @@ pub fn evaluate(
     Precondition::Proceed
 }
 
-/// Judges the preconditions of a request that would create something: there is no representation yet.
+/// Judges the preconditions of a request that would create something: there is no representation
+/// yet.
 ///
-/// `If-Match` fails then whatever it says; `If-None-Match` holds, which makes `If-None-Match: *` mean "only if
-/// it is new". Dates have nothing to be compared with.
+/// `If-Match` fails then whatever it says; `If-None-Match` holds, which makes `If-None-Match: *`
+/// mean "only if it is new". Dates have nothing to be compared with.
 pub fn evaluate_absent(fields: Fields<'_>) -> Precondition {
     match fields.first("if-match") {
         Some(_) => Precondition::Failed,
@@ -81,16 +85,18 @@ pub fn wants_new(fields: Fields<'_>) -> bool {
     fields.all("if-none-match").any(|line| trim_ows(line) == b"*")
 }
 
-/// Whether `Range` is to be honoured, given the value of `If-Range` if there is one (RFC 9110 section 13.1.5).
+/// Whether `Range` is to be honoured, given the value of `If-Range` if there is one (RFC 9110
+/// section 13.1.5).
 ///
-/// Strong comparison only: parts of two versions must never be put together. A weak tag, another date and
-/// anything unreadable are false, and the answer is then the whole representation.
+/// Strong comparison only: parts of two versions must never be put together. A weak tag, another
+/// date and anything unreadable are false, and the answer is then the whole representation.
 pub fn range_applies(if_range: Option<&[u8]>, validators: &Validators<'_>) -> bool {
     let Some(value) = if_range.map(trim_ows) else { return true };
     match EntityTag::take(value) {
         Some((tag, [])) => matches_strongly(&tag, validators.etag),
         Some(_) => false,
-        // A date is no better than the tag beside it: both are those of a moment ago (section 8.8.2.2).
+        // A date is no better than the tag beside it: both are those of a moment ago (section
+        // 8.8.2.2).
         None if validators.etag.starts_with(b"W/") => false,
         None => parse_http_date(value).is_some_and(|date| validators.modified_secs == Some(date)),
     }
@@ -128,7 +134,8 @@ struct EntityTag<'a> {
 }
 
 impl<'a> EntityTag<'a> {
-    /// Takes a tag off the front of the bytes; the rest comes with it. Backslashes escape nothing in a tag.
+    /// Takes a tag off the front of the bytes; the rest comes with it. Backslashes escape nothing
+    /// in a tag.
     fn take(value: &'a [u8]) -> Option<(EntityTag<'a>, &'a [u8])> {
         let (is_weak, quoted) = match value {
             [b'W', b'/', quoted @ ..] => (true, quoted),
@@ -141,8 +148,8 @@ impl<'a> EntityTag<'a> {
     }
 }
 
-/// The tags of one line. A comma inside quotes separates nothing; an element that is no tag (not quoted, or with
-/// something behind it) is passed over, since it can match nothing.
+/// The tags of one line. A comma inside quotes separates nothing; an element that is no tag (not
+/// quoted, or with something behind it) is passed over, since it can match nothing.
 fn entity_tags(line: &[u8]) -> impl Iterator<Item = EntityTag<'_>> {
     let mut rest = line;
     std::iter::from_fn(move || {
@@ -210,7 +217,8 @@ mod tests {
         }
     }
 
-    /// What the filter says of itself: a browser's request for a file is not taken for a conditional one.
+    /// What the filter says of itself: a browser's request for a file is not taken for a
+    /// conditional one.
     #[test]
     fn what_browsers_send_is_not_taken_for_a_condition() {
         let range = NameFilter::of(&["range"]);

@@ -7,8 +7,9 @@
 //! Persistence: KeepAlive | Close(CloseReason)                      never back
 //! ```
 //!
-//! Two halves and a one-way flag; data lives in the state that needs it. `start_next_cycle` is the only way back
-//! to Idle. The [`Phase`] and the deadline are computed from the state and never stored, so they cannot drift.
+//! Two halves and a one-way flag; data lives in the state that needs it. `start_next_cycle` is the
+//! only way back to Idle. The [`Phase`] and the deadline are computed from the state and never
+//! stored, so they cannot drift.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,8 +33,8 @@ const BLANK_LINES_MAX: u8 = 8;
 enum Reading {
     /// Between requests. Counts empty lines, which are ignored up to a limit.
     Idle { blank_lines: u8 },
-    /// Part of a head has come, or the very first one is awaited; `scanned` bytes hold no end of head. Until the
-    /// first of them empty lines are counted here, too.
+    /// Part of a head has come, or the very first one is awaited; `scanned` bytes hold no end of
+    /// head. Until the first of them empty lines are counted here, too.
     Head { scanned: u32, blank_lines: u8 },
     /// Content the handler takes, or has not decided about.
     Body(BodyDecoder),
@@ -85,7 +86,8 @@ enum Persistence {
     Close(CloseReason),
 }
 
-/// When the phase began, when it last moved, and by how many bytes. Every idle connection has one, so it is small.
+/// When the phase began, when it last moved, and by how many bytes. Every idle connection has one,
+/// so it is small.
 #[derive(Debug, Clone, Copy)]
 struct Progress {
     since: Instant,
@@ -206,8 +208,8 @@ pub enum Finish {
     Close(CloseReason),
     /// Close it with a reset.
     Reset(CloseReason),
-    /// Shut the sending side and read on for a while: closing with input unread would reset the connection and
-    /// could take the answer from the client (RFC 9112 section 9.6).
+    /// Shut the sending side and read on for a while: closing with input unread would reset the
+    /// connection and could take the answer from the client (RFC 9112 section 9.6).
     Linger(CloseReason),
 }
 
@@ -232,7 +234,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection that was accepted at `now`. Its first head is due from now on, even if no byte comes.
+    /// A connection that was accepted at `now`. Its first head is due from now on, even if no byte
+    /// comes.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Connection {
@@ -243,9 +246,11 @@ impl Connection {
         }
     }
 
-    /// Looks at `input` and says how many bytes it used and what they meant. Call again with the rest until
-    /// `NeedMore` or `Paused`; an error is answered through [`Connection::refuse`] and ends the reading.
-    // The usual case becomes part of its caller: an event with a request in it is large, and would be moved about.
+    /// Looks at `input` and says how many bytes it used and what they meant. Call again with the
+    /// rest until `NeedMore` or `Paused`; an error is answered through [`Connection::refuse`] and
+    /// ends the reading.
+    // The usual case becomes part of its caller: an event with a request in it is large, and would
+    // be moved about.
     #[inline(always)]
     pub fn next_event<'s, 'b: 's>(
         &mut self,
@@ -383,8 +388,8 @@ impl Connection {
         self.progress = Progress::starting(now);
     }
 
-    /// Reads past content nobody wants. An error in it cannot be answered any more (the answer is out): it only
-    /// ends the connection.
+    /// Reads past content nobody wants. An error in it cannot be answered any more (the answer is
+    /// out): it only ends the connection.
     fn discard(&mut self, input: &[u8], limits: &Limits, now: Instant) -> (usize, Event<'static>) {
         let mut at = 0;
         loop {
@@ -422,8 +427,9 @@ impl Connection {
         }
     }
 
-    /// The handler takes the content of the request in hand: a client that waits for `100 Continue` gets it.
-    /// When some of it came along with the head the invitation is left out (RFC 9110 section 10.1.1).
+    /// The handler takes the content of the request in hand: a client that waits for `100 Continue`
+    /// gets it. When some of it came along with the head the invitation is left out (RFC 9110
+    /// section 10.1.1).
     pub fn accept_content(&mut self, content_at_hand: bool, out: &mut SendQueue) {
         let Writing::Owed(owed) = &mut self.writing else { return };
         if std::mem::take(&mut owed.awaits_continue) && !content_at_hand {
@@ -449,8 +455,8 @@ impl Connection {
         true
     }
 
-    /// The head or its framing broke the protocol: no more requests are read, and an answer is owed unless one
-    /// is already out. Returns whether it is owed: then `respond` with the error.
+    /// The head or its framing broke the protocol: no more requests are read, and an answer is owed
+    /// unless one is already out. Returns whether it is owed: then `respond` with the error.
     pub fn refuse(&mut self, reason: CloseReason) -> bool {
         self.close_after(reason);
         self.reading = Reading::Lingering { dropped: 0 };
@@ -464,8 +470,9 @@ impl Connection {
         }
     }
 
-    /// Puts the answer to the request in hand into `out`, framed, with Date and, where it must be said,
-    /// Connection. A body source comes back: fill the queue from it through [`Connection::push_piece`].
+    /// Puts the answer to the request in hand into `out`, framed, with Date and, where it must be
+    /// said, Connection. A body source comes back: fill the queue from it through
+    /// [`Connection::push_piece`].
     pub fn respond(
         &mut self,
         mut response: Response,
@@ -586,7 +593,8 @@ impl Connection {
     /// The answer is made before all content has come: read past a little, give up on much.
     fn settle_unread_content(&mut self, owed: Owed, limits: &Limits) {
         match std::mem::replace(&mut self.reading, Reading::Done) {
-            // The client may now send its content or not; there is no telling which, so no next request.
+            // The client may now send its content or not; there is no telling which, so no next
+            // request.
             Reading::Body(_) if owed.awaits_continue => {
                 self.close_after(CloseReason::BodyRefused);
                 self.reading = Reading::Lingering { dropped: 0 };
@@ -648,8 +656,8 @@ impl Connection {
         }
     }
 
-    /// The answer's content cannot be completed. What is queued, earlier answers included, is still sent; then the
-    /// connection ends in a way that shows the content is not whole.
+    /// The answer's content cannot be completed. What is queued, earlier answers included, is still
+    /// sent; then the connection ends in a way that shows the content is not whole.
     pub fn break_content_off(&mut self, reason: CloseReason) {
         if let Writing::Body(encoder) = self.writing {
             self.writing = Writing::Broken(encoder);
@@ -658,7 +666,8 @@ impl Connection {
         }
     }
 
-    /// Call when request and answer may both be complete. True when the connection is ready for the next request.
+    /// Call when request and answer may both be complete. True when the connection is ready for the
+    /// next request.
     pub fn start_next_cycle(&mut self, now: Instant) -> bool {
         if !matches!((&self.reading, &self.writing), (Reading::Done, Writing::Done))
             || self.persistence != Persistence::KeepAlive
@@ -671,8 +680,8 @@ impl Connection {
         true
     }
 
-    /// The peer has shut its sending side. What it is owed is still sent (half-close is legal); half a request
-    /// is not answered.
+    /// The peer has shut its sending side. What it is owed is still sent (half-close is legal);
+    /// half a request is not answered.
     pub fn receive_end(&mut self) {
         let reason = match &self.reading {
             Reading::Idle { .. } | Reading::Head { scanned: 0, .. } | Reading::Done => {
@@ -697,22 +706,23 @@ impl Connection {
         }
     }
 
-    /// Asked when the send queue is empty: is anything left to do? `unused_input` says that bytes behind the
-    /// last request are at hand.
+    /// Asked when the send queue is empty: is anything left to do? `unused_input` says that bytes
+    /// behind the last request are at hand.
     #[must_use]
     pub fn finish(&self, unused_input: bool) -> Finish {
         let Persistence::Close(reason) = self.persistence else { return Finish::NotYet };
         match (&self.writing, &self.reading) {
             (Writing::Owed(_) | Writing::Body(_), _) => Finish::NotYet,
-            // Without the last chunk, or the promised length, a close says enough; content that ends with the
-            // connection needs a reset.
+            // Without the last chunk, or the promised length, a close says enough; content that
+            // ends with the connection needs a reset.
             (Writing::Broken(BodyEncoder::Chunked | BodyEncoder::Sized), _) => Finish::Close(reason),
             (Writing::Broken(BodyEncoder::UntilClose), _) => Finish::Reset(reason),
             (Writing::Idle | Writing::Done, Reading::Closed) => Finish::Close(reason),
             (Writing::Done, Reading::Done) if !unused_input => Finish::Close(reason),
             // It lingers already: its deadline or the peer's close ends it.
             (Writing::Idle, Reading::Lingering { .. }) => Finish::NotYet,
-            // Between requests nothing is owed and nothing was refused: an idle connection just ends.
+            // Between requests nothing is owed and nothing was refused: an idle connection just
+            // ends.
             (Writing::Idle, Reading::Idle { .. } | Reading::Head { .. }) => Finish::Close(reason),
             (Writing::Idle | Writing::Done, _) => Finish::Linger(reason),
         }
@@ -742,7 +752,8 @@ impl Connection {
         }
     }
 
-    /// Bytes behind the last request were dropped. More may be on the way, so the close has to be a gentle one.
+    /// Bytes behind the last request were dropped. More may be on the way, so the close has to be a
+    /// gentle one.
     pub fn drop_input(&mut self) {
         if matches!(self.reading, Reading::Done) {
             self.reading = Reading::Lingering { dropped: 0 };
@@ -755,7 +766,8 @@ impl Connection {
         match &self.reading {
             Reading::Idle { .. } | Reading::Head { .. } | Reading::Body(_) | Reading::Discard(_) => true,
             Reading::Lingering { dropped } => {
-                // While the refusal itself is still queued nothing is dropped yet: first things first.
+                // While the refusal itself is still queued nothing is dropped yet: first things
+                // first.
                 *dropped < limits.linger_bytes_max && matches!(self.writing, Writing::Idle)
             }
             Reading::Done | Reading::Closed => false,
@@ -787,7 +799,8 @@ impl Connection {
         matches!(self.reading, Reading::Head { scanned: 1.., .. }).then_some(self.progress.since)
     }
 
-    /// Whether the last request is answered, the connection stays, and nothing of the next one has come.
+    /// Whether the last request is answered, the connection stays, and nothing of the next one has
+    /// come.
     #[must_use]
     pub fn is_between_requests(&self) -> bool {
         matches!(self.reading, Reading::Idle { .. }) && self.awaits_request()
@@ -805,7 +818,8 @@ impl Connection {
         matches!(self.writing, Writing::Owed(owed) if owed.head_only())
     }
 
-    /// The method of the request that is owed an answer; `None` if what came never became a request.
+    /// The method of the request that is owed an answer; `None` if what came never became a
+    /// request.
     #[must_use]
     pub fn method_owed(&self) -> Option<MethodLabel> {
         match &self.writing {
@@ -835,7 +849,8 @@ impl Connection {
         )
     }
 
-    /// Whether the end of the content is due without any further byte: it has all come, and was not announced.
+    /// Whether the end of the content is due without any further byte: it has all come, and was not
+    /// announced.
     #[must_use]
     pub fn is_content_drained(&self) -> bool {
         matches!(
@@ -888,8 +903,8 @@ impl Connection {
     ) -> Option<Instant> {
         let Progress { since, bytes, .. } = self.progress;
         let last = || self.progress.last();
-        // Silence is bounded by the timeout, and so is the whole at the least rate: a byte now and then does not
-        // keep a connection for ever.
+        // Silence is bounded by the timeout, and so is the whole at the least rate: a byte now and
+        // then does not keep a connection for ever.
         let moving = |timeout: Option<Duration>| {
             let silence = timeout?;
             let silent_until = last() + silence;
@@ -921,7 +936,8 @@ impl Connection {
         let timed_out = |reason| ProtocolError::new(Status::REQUEST_TIMEOUT, reason);
         match self.phase(queued) {
             Phase::Idle => Expired::Close(CloseReason::IdleTimeout),
-            // Nothing came at all: browsers open connections ahead, and a 408 there answers a question never put.
+            // Nothing came at all: browsers open connections ahead, and a 408 there answers a
+            // question never put.
             Phase::ReceivingHead if self.is_idle() => Expired::Close(CloseReason::HeaderTimeout),
             Phase::ReceivingHead => Expired::Refuse(
                 timed_out("the request head did not come in time"),
@@ -1019,7 +1035,8 @@ fn unsendable() -> Response {
     Response::new(Status::INTERNAL_SERVER_ERROR).by_server()
 }
 
-/// Queues a body of known length: small ones behind the head, so that both leave in one plain write.
+/// Queues a body of known length: small ones behind the head, so that both leave in one plain
+/// write.
 fn push_body(body: Body, limits: &Limits, out: &mut SendQueue) {
     match body {
         Body::Empty | Body::Source(_) | Body::Sized { .. } => {}
@@ -1062,8 +1079,9 @@ mod tests {
         Instant::now()
     }
 
-    /// Feeds `pieces` to a fresh connection as a driver would, answering every request with an empty 200 (of HEAD
-    /// and GET at once, else when the content has ended). What happened, in words, and what was sent.
+    /// Feeds `pieces` to a fresh connection as a driver would, answering every request with an
+    /// empty 200 (of HEAD and GET at once, else when the content has ended). What happened, in
+    /// words, and what was sent.
     fn run(pieces: &[&[u8]], then_end: bool) -> (Vec<String>, String) {
         run_within(&Limits::default(), pieces, then_end)
     }
@@ -1230,8 +1248,9 @@ mod tests {
         });
     }
 
-    /// Empty lines that came one at a time were not counted on a new connection, and of several faults in a head the
-    /// last one to come could win: a client that dripped got another answer than one that sent all at once.
+    /// Empty lines that came one at a time were not counted on a new connection, and of several
+    /// faults in a head the last one to come could win: a client that dripped got another answer
+    /// than one that sent all at once.
     #[test]
     fn how_much_comes_at_once_decides_nothing() {
         let get = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";

@@ -1,6 +1,7 @@
 //! Cookies, the server's side: reading `Cookie`, writing `Set-Cookie` (RFC 6265bis).
 //!
-//! Pure. A client's side, which stores them, is `jar.rs`. What a cookie's value means is nobody's business here.
+//! Pure. A client's side, which stores them, is `jar.rs`. What a cookie's value means is nobody's
+//! business here.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,13 +11,14 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 use super::body::is_token;
 use super::fields::trim_ows;
 
-/// What a value may not hold as it is: everything but `cookie-octet` (RFC 6265bis section 4.1.1), and `%`, which
-/// marks what was encoded.
+/// What a value may not hold as it is: everything but `cookie-octet` (RFC 6265bis section 4.1.1),
+/// and `%`, which marks what was encoded.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b',').add(b';').add(b'\\').add(b'%');
 
 /// Names and values of the `Cookie` lines of a request, as they came (RFC 6265bis section 4.2).
 ///
-/// What is not UTF-8 or has no `=` is left out. A name may come twice: the first one has the longer path.
+/// What is not UTF-8 or has no `=` is left out. A name may come twice: the first one has the longer
+/// path.
 pub fn pairs<'a>(lines: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = (&'a str, &'a str)> {
     lines.flat_map(|line| line.split(|&byte| byte == b';')).filter_map(|piece| {
         let piece = std::str::from_utf8(trim_ows(piece)).ok()?;
@@ -37,22 +39,23 @@ pub fn decode(value: &str) -> String {
 pub enum SameSite {
     /// None.
     Strict,
-    /// Those that lead the browser to this site by a method that only looks: following a link, a form sent by GET.
-    /// The default here.
+    /// Those that lead the browser to this site by a method that only looks: following a link, a
+    /// form sent by GET. The default here.
     Lax,
     /// All; such a cookie must be `Secure`, and this makes it so.
     None,
 }
 
-/// A cookie to be set. Unless told otherwise it is sent back for every path of this host, is hidden from scripts, goes
-/// with no request of another site's page but those that lead here by GET ([`SameSite::Lax`]), and ends with the
-/// browser's session.
+/// A cookie to be set. Unless told otherwise it is sent back for every path of this host, is hidden
+/// from scripts, goes with no request of another site's page but those that lead here by GET
+/// ([`SameSite::Lax`]), and ends with the browser's session.
 ///
 /// ```
 /// use std::time::Duration;
 /// use whirligig::http::cookie::Cookie;
 ///
-/// let cookie = Cookie::new("tea", "green, please").max_age(Duration::from_secs(3600)).path("/kitchen");
+/// let hour = Duration::from_secs(3600);
+/// let cookie = Cookie::new("tea", "green, please").max_age(hour).path("/kitchen");
 /// assert_eq!(
 ///     cookie.to_string(),
 ///     "tea=green%2C%20please; Path=/kitchen; Max-Age=3600; HttpOnly; SameSite=Lax"
@@ -71,12 +74,13 @@ pub struct Cookie {
 }
 
 impl Cookie {
-    /// A cookie of this name, which must be a token (RFC 9110 section 5.6.2; other bytes become `_`), and value, which
-    /// may be any text: what a cookie cannot hold is percent-encoded, and `Call::cookie` decodes it again.
-    /// Browsers ignore cookies whose name and value have more than 4096 bytes together.
+    /// A cookie of this name, which must be a token (RFC 9110 section 5.6.2; other bytes become
+    /// `_`), and value, which may be any text: what a cookie cannot hold is percent-encoded, and
+    /// `Call::cookie` decodes it again. Browsers ignore cookies whose name and value have more than
+    /// 4096 bytes together.
     ///
-    /// A name that begins with `__Host-` or `__Secure-` makes the cookie what browsers then insist on
-    /// (RFC 6265bis section 4.1.3).
+    /// A name that begins with `__Host-` or `__Secure-` makes the cookie what browsers then insist
+    /// on (RFC 6265bis section 4.1.3).
     #[must_use]
     pub fn new(name: &str, value: &str) -> Self {
         let name = name.chars().map(|char| match u8::try_from(char) {

@@ -1,11 +1,12 @@
 //! Dates as HTTP, logs and listings write them (RFC 9110 section 5.6.7), all in UTC.
 //!
-//! Time comes in as seconds since 1970 and goes out as text. It must not read a clock: whoever drives the
-//! connections does that once a turn.
+//! Time comes in as seconds since 1970 and goes out as text. It must not read a clock: whoever
+//! drives the connections does that once a turn.
 
 use std::time::UNIX_EPOCH;
 
-/// The last second of the year 9999. Later moments are written as this one: four digits are all there is.
+/// The last second of the year 9999. Later moments are written as this one: four digits are all
+/// there is.
 const LAST_SECS: u64 = 253_402_300_799;
 
 const SECS_PER_DAY: u64 = 86_400;
@@ -58,7 +59,8 @@ impl Default for DateCache {
 
 /// Reads a date in any of the three forms of RFC 9110 section 5.6.7: IMF-fixdate, RFC 850, asctime.
 ///
-/// Seconds since 1970; `None` for anything else, for impossible dates, wrong weekdays and years before 1970.
+/// Seconds since 1970; `None` for anything else, for impossible dates, wrong weekdays and years
+/// before 1970.
 pub fn parse_http_date(value: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(value).ok()?;
     let time = httpdate::parse_http_date(text).ok()?;
@@ -99,8 +101,8 @@ pub(crate) fn month_of(name: &[u8]) -> Option<u64> {
     Some(at as u64 + 1)
 }
 
-/// Seconds since 1970 of a day in the Gregorian calendar; what was before is the first of them. `None` for a day that
-/// is none.
+/// Seconds since 1970 of a day in the Gregorian calendar; what was before is the first of them.
+/// `None` for a day that is none.
 pub(crate) fn unix_secs_of(year: u64, month: u64, day: u64) -> Option<u64> {
     if year < 1970 {
         return Some(0);
@@ -189,8 +191,9 @@ impl Civil {
 
 /// Year, month and day of a day counted from the first of January 1970.
 ///
-/// Years are taken to begin in March, so that the leap day comes last and months have a regular pattern: five of
-/// them are 153 days. 719468 is the number of days from the first of March of year 0; 146097 days are 400 years.
+/// Years are taken to begin in March, so that the leap day comes last and months have a regular
+/// pattern: five of them are 153 days. 719468 is the number of days from the first of March of year
+/// 0; 146097 days are 400 years.
 fn civil_date(days_since_1970: u64) -> (u64, u64, u64) {
     let days = days_since_1970 + 719_468;
     let era = days / 146_097;

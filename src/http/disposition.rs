@@ -1,6 +1,7 @@
 //! `Content-Disposition`: names for what is saved and not shown (RFC 6266, RFC 8187).
 //!
-//! Names come from disks and programs, and go to other people's desks. It must not know where they come from.
+//! Names come from disks and programs, and go to other people's desks. It must not know where they
+//! come from.
 
 use std::borrow::Cow;
 
@@ -25,9 +26,10 @@ const ATTR_ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// The value of `Content-Disposition` for saving something as `name`.
 ///
-/// Control characters, backslashes (a separator elsewhere), marks that turn the direction of writing (`exe.txt` for
-/// `txt.exe`) and bytes that are no text become `_`. A name that is then still more than plain ASCII is said
-/// twice, as in RFC 6266 appendix D: in UTF-8, and for old programs in ASCII.
+/// Control characters, backslashes (a separator elsewhere), marks that turn the direction of
+/// writing (`exe.txt` for `txt.exe`) and bytes that are no text become `_`. A name that is then
+/// still more than plain ASCII is said twice, as in RFC 6266 appendix D: in UTF-8, and for old
+/// programs in ASCII.
 pub(crate) fn attachment(name: &[u8]) -> Vec<u8> {
     let exact = harmless(name);
     let plain: String = exact.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();

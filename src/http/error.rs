@@ -1,11 +1,13 @@
 //! What can go wrong on the wire, and why a connection ends.
 //!
-//! A [`ProtocolError`] is always the peer's fault and knows the status that says so. Our own faults are
-//! assertions or 500s; "not yet" is a value elsewhere. This file must not know who sends the answer.
+//! A [`ProtocolError`] is always the peer's fault and knows the status that says so. Our own faults
+//! are assertions or 500s; "not yet" is a value elsewhere. This file must not know who sends the
+//! answer.
 
 use super::response::Status;
 
-/// The peer broke a rule. `status` is what it should be told, `reason` one human sentence without its bytes.
+/// The peer broke a rule. `status` is what it should be told, `reason` one human sentence without
+/// its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProtocolError {
     /// The status of the answer.

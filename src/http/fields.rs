@@ -1,7 +1,7 @@
 //! Field lines of a head: taking them apart, looking one up by name, splitting its value.
 //!
-//! All of it borrows from the head; it copies and allocates nothing. It must not know what any single field means (each
-//! has its own file) nor where the bytes came from.
+//! All of it borrows from the head; it copies and allocates nothing. It must not know what any
+//! single field means (each has its own file) nor where the bytes came from.
 
 use smallvec::SmallVec;
 
@@ -9,7 +9,8 @@ use super::error::ProtocolError;
 use super::target::is_token_byte;
 use crate::text;
 
-/// One field line, taken apart: a token, and a value without control characters or white space around it.
+/// One field line, taken apart: a token, and a value without control characters or white space
+/// around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldLine<'a> {
     name: &'a [u8],
@@ -51,15 +52,16 @@ impl<'a> From<httparse::Header<'a>> for FieldLine<'a> {
     }
 }
 
-/// The lines of one head. There is room on the stack for as many as browsers send, which is about twenty. Every page of a
-/// larger table would be touched by the guard of the stack, and stay resident in each thread of the twin.
+/// The lines of one head. There is room on the stack for as many as browsers send, which is about
+/// twenty. Every page of a larger table would be touched by the guard of the stack, and stay
+/// resident in each thread of the twin.
 pub(super) type FieldLines<'b> = SmallVec<[FieldLine<'b>; 24]>;
 
-/// Takes the field lines at the beginning of `block` apart, up to the empty line behind them, and says how many bytes
-/// that were.
+/// Takes the field lines at the beginning of `block` apart, up to the empty line behind them, and
+/// says how many bytes that were.
 ///
-/// None if any of it is not plainly right (RFC 9112 section 5), not there yet, or more than `lines_max`. [httparse] then
-/// reads the head once more, and knows what is wrong with it.
+/// None if any of it is not plainly right (RFC 9112 section 5), not there yet, or more than
+/// `lines_max`. [httparse] then reads the head once more, and knows what is wrong with it.
 pub(super) fn take_lines<'b>(block: &'b [u8], lines_max: usize, lines: &mut FieldLines<'b>) -> Option<usize> {
     lines.clear();
     let (mut rest, mut left) = (block, lines_max);
@@ -96,7 +98,8 @@ fn take_line(bytes: &[u8]) -> Option<(FieldLine<'_>, &[u8])> {
     (!name.is_empty()).then(|| (FieldLine::new(name, value), behind))
 }
 
-/// How long the token is that these bytes begin with. Out of line, for names that are not of letters and hyphens, or long.
+/// How long the token is that these bytes begin with. Out of line, for names that are not of
+/// letters and hyphens, or long.
 #[inline(never)]
 fn token_len(bytes: &[u8]) -> usize {
     text::span(bytes, |block| text::letters(block) | text::equal(block, b'-'), is_token_byte)
@@ -104,21 +107,22 @@ fn token_len(bytes: &[u8]) -> usize {
 
 /// The field lines of one head, in the order they were received.
 ///
-/// A lookup is a walk over the lines. Heads have about twenty of them, so a walk that compares lengths first
-/// is faster than any table that would have to be built for it.
+/// A lookup is a walk over the lines. Heads have about twenty of them, so a walk that compares
+/// lengths first is faster than any table that would have to be built for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a> {
     lines: &'a [FieldLine<'a>],
     names: NameFilter,
 }
 
-/// A number below 64 that a field name has in any case, and few others share with it. Most names are told apart by it.
+/// A number below 64 that a field name has in any case, and few others share with it. Most names
+/// are told apart by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct NameKey(u8);
 
 impl NameKey {
-    /// By length, first and last letter, weighted so that of the names that browsers send none shares its key with a
-    /// condition or `Range`.
+    /// By length, first and last letter, weighted so that of the names that browsers send none
+    /// shares its key with a condition or `Range`.
     #[inline]
     const fn of(name: &[u8]) -> Self {
         let ends = match (name.first(), name.last()) {
@@ -133,8 +137,8 @@ impl NameKey {
     }
 }
 
-/// A Bloom filter of field names, with one bit for each. Most of what is asked of a head is whether it has a field that
-/// it does not have, and nearly always this alone says so.
+/// A Bloom filter of field names, with one bit for each. Most of what is asked of a head is whether
+/// it has a field that it does not have, and nearly always this alone says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameFilter(u64);
 
@@ -213,15 +217,16 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The values of all lines of this name, whatever its case, in the order received. Together they are one
-    /// list (RFC 9110 section 5.3).
+    /// The values of all lines of this name, whatever its case, in the order received. Together
+    /// they are one list (RFC 9110 section 5.3).
     pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.lines.iter().filter(move |line| line.is_named(name)).map(|line| line.value)
     }
 }
 
-/// Cuts optional whitespace (space and tab, RFC 9110 section 5.6.3) off both ends. Nothing else counts as
-/// whitespace: a vertical tab or form feed that hides a token would be seen differently by the next hop.
+/// Cuts optional whitespace (space and tab, RFC 9110 section 5.6.3) off both ends. Nothing else
+/// counts as whitespace: a vertical tab or form feed that hides a token would be seen differently
+/// by the next hop.
 pub fn trim_ows(value: &[u8]) -> &[u8] {
     let mut rest = value;
     while let [b' ' | b'\t', tail @ ..] = rest {
@@ -233,15 +238,16 @@ pub fn trim_ows(value: &[u8]) -> &[u8] {
     rest
 }
 
-/// The elements of one line of a comma-separated list (RFC 9110 section 5.6.1): whitespace trimmed, empty
-/// elements skipped.
+/// The elements of one line of a comma-separated list (RFC 9110 section 5.6.1): whitespace trimmed,
+/// empty elements skipped.
 ///
 /// Commas inside quoted strings separate as well, so this is for lists of tokens and ranges only.
 pub fn list_elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trim_ows).filter(|element| !element.is_empty())
 }
 
-/// Whether any element of these lines is this token, whatever its case. For lists such as `Connection`.
+/// Whether any element of these lines is this token, whatever its case. For lists such as
+/// `Connection`.
 pub fn has_token<'a>(lines: impl Iterator<Item = &'a [u8]>, token: &str) -> bool {
     lines.flat_map(list_elements).any(|element| text::eq_ignore_case(element, token.as_bytes()))
 }

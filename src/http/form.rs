@@ -1,7 +1,7 @@
 //! Names and values: of a query, or of a form sent as `application/x-www-form-urlencoded`.
 //!
-//! How pairs are decoded is `target::query_pairs`; here they are kept, bounded and looked up. It must not know
-//! whether they came in a target or as content.
+//! How pairs are decoded is `target::query_pairs`; here they are kept, bounded and looked up. It
+//! must not know whether they came in a target or as content.
 
 use std::str::FromStr;
 
@@ -9,7 +9,8 @@ use super::multipart::{Multipart, MultipartEvent};
 use super::refusal::Refusal;
 use super::target::query_pairs;
 
-/// Pairs taken from one query or form. Each costs two allocations, and the client decides how many it sends.
+/// Pairs taken from one query or form. Each costs two allocations, and the client decides how many
+/// it sends.
 pub const PAIRS_MAX: usize = 1000;
 
 /// Decoded names and values, in the order they came; a name may come several times
@@ -23,7 +24,8 @@ impl Pairs {
     /// Decodes a query (without its `?`) or a form.
     ///
     /// # Errors
-    /// 400 for more than [`PAIRS_MAX`] pairs. Nothing else is an error: malformed escapes stand for themselves.
+    /// 400 for more than [`PAIRS_MAX`] pairs. Nothing else is an error: malformed escapes stand for
+    /// themselves.
     pub fn parse(text: &[u8]) -> Result<Pairs, Refusal> {
         let mut pairs = Vec::new();
         for (name, value) in query_pairs(text) {
@@ -54,7 +56,8 @@ impl Pairs {
         self.get(name).ok_or_else(|| Refusal::unprocessable(format!("'{name}' is missing")))
     }
 
-    /// The first value of a name that has to be there, as a number or whatever else can be read from text.
+    /// The first value of a name that has to be there, as a number or whatever else can be read
+    /// from text.
     ///
     /// # Errors
     /// 422 if it is not there or cannot be read as one.
@@ -88,8 +91,8 @@ impl Pairs {
 pub struct Part {
     /// The name of the form's field.
     pub name: String,
-    /// The name of the file as the client sent it: it may hold slashes and dots, so it names nothing here. `None` for
-    /// an ordinary field.
+    /// The name of the file as the client sent it: it may hold slashes and dots, so it names
+    /// nothing here. `None` for an ordinary field.
     pub filename: Option<String>,
     /// The media type, if one was said.
     pub content_type: Option<String>,
@@ -105,7 +108,8 @@ impl Part {
     }
 }
 
-/// The parts of a whole form. For one that comes piece by piece, and is not to be kept, use [`Multipart`].
+/// The parts of a whole form. For one that comes piece by piece, and is not to be kept, use
+/// [`Multipart`].
 ///
 /// # Errors
 /// 415 if it is none, 400 if it is malformed or has more than [`PAIRS_MAX`] parts.

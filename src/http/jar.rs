@@ -1,13 +1,16 @@
-//! Cookies, a client's side: which are kept, and which go with a request (RFC 6265bis sections 5.6 to 5.8).
+//! Cookies, a client's side: which are kept, and which go with a request (RFC 6265bis sections 5.6
+//! to 5.8).
 //!
-//! Pure: time is an argument, and a request is its host, path and whether it is safe. There is no list of public
-//! suffixes here, so a cookie for a whole domain is taken from its hosts only where the domain has a dot in it.
+//! Pure: time is an argument, and a request is its host, path and whether it is safe. There is no
+//! list of public suffixes here, so a cookie for a whole domain is taken from its hosts only where
+//! the domain has a dot in it.
 
 use std::time::Duration;
 
 use super::date::{month_of, unix_secs_of};
 
-/// Cookies kept at once; the one that ends soonest goes (RFC 6265bis section 5.7 asks for 3000 and 50 a domain).
+/// Cookies kept at once; the one that ends soonest goes (RFC 6265bis section 5.7 asks for 3000 and
+/// 50 a domain).
 const COOKIES_MAX: usize = 3000;
 
 /// Name and value together in bytes; longer ones are ignored (RFC 6265bis section 5.6).
@@ -44,7 +47,8 @@ struct Kept {
 /// use whirligig::http::jar::{Jar, Place};
 ///
 /// let mut jar = Jar::new();
-/// let (now, place) = (Duration::from_secs(100), Place { host: "a.test", path: "/in/x", secure: false });
+/// let now = Duration::from_secs(100);
+/// let place = Place { host: "a.test", path: "/in/x", secure: false };
 /// jar.store(place, b"id=1; Path=/; Max-Age=10; HttpOnly", now);
 /// jar.store(place, b"deep=2", now);
 /// assert_eq!(jar.field(place, now).as_deref(), Some("deep=2; id=1"));
@@ -76,15 +80,15 @@ impl Jar {
         self.kept.is_empty()
     }
 
-    /// Takes the value of a `Set-Cookie` field that came from `place` at `now` (since 1970). What a browser would
-    /// ignore is ignored.
+    /// Takes the value of a `Set-Cookie` field that came from `place` at `now` (since 1970). What a
+    /// browser would ignore is ignored.
     pub fn store(&mut self, place: Place<'_>, set_cookie: &[u8], now: Duration) {
         let Some(kept) = std::str::from_utf8(set_cookie).ok().and_then(|text| Kept::parse(text, place, now))
         else {
             return;
         };
-        // Whoever can change what comes over plain HTTP must not put a cookie in the place of one that came over TLS,
-        // nor beside it (section 5.7).
+        // Whoever can change what comes over plain HTTP must not put a cookie in the place of one
+        // that came over TLS, nor beside it (section 5.7).
         let is_alive = |old: &Kept| old.expires.is_none_or(|expires| expires > now);
         if !place.secure && self.kept.iter().any(|old| is_alive(old) && kept.would_shadow(old)) {
             return;
@@ -105,7 +109,8 @@ impl Jar {
         self.kept.push(kept);
     }
 
-    /// The value of the `Cookie` field for a request at `now`; longer paths first (RFC 6265bis section 5.8.3).
+    /// The value of the `Cookie` field for a request at `now`; longer paths first (RFC 6265bis
+    /// section 5.8.3).
     #[must_use]
     pub fn field(&self, place: Place<'_>, now: Duration) -> Option<String> {
         let mut fitting: Vec<&Kept> = self.kept.iter().filter(|kept| kept.fits(place, now)).collect();
@@ -169,11 +174,13 @@ impl Kept {
         let is_promised = !kept.name.starts_with("__Secure-") || kept.secure;
         let is_hosts = !kept.name.starts_with("__Host-")
             || (kept.secure && kept.host_only && names_path && kept.path == "/");
-        // Whoever can be listened to must not set what only others may hear (section 5.7, steps 8, 20 and 21).
+        // Whoever can be listened to must not set what only others may hear (section 5.7, steps 8,
+        // 20 and 21).
         (is_promised && is_hosts && (place.secure || !kept.secure)).then_some(kept)
     }
 
-    /// Whether requests that carry `old`, which only goes over TLS, would carry this one in its place or beside it.
+    /// Whether requests that carry `old`, which only goes over TLS, would carry this one in its
+    /// place or beside it.
     fn would_shadow(&self, old: &Kept) -> bool {
         let is_near = is_within(&old.domain, &self.domain) || is_within(&self.domain, &old.domain);
         old.secure && old.name == self.name && is_near && is_path_within(&self.path, &old.path)
@@ -195,8 +202,9 @@ fn is_path_within(path: &str, folder: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || folder.ends_with('/'))
 }
 
-/// A date as cookies have them, which is nearly any (section 5.1.1): `Thu, 01-Jan-1970 00:00:00 GMT` is the one most
-/// servers send to take a cookie away. Seconds since 1970, 0 for what was before.
+/// A date as cookies have them, which is nearly any (section 5.1.1): `Thu, 01-Jan-1970 00:00:00
+/// GMT` is the one most servers send to take a cookie away. Seconds since 1970, 0 for what was
+/// before.
 fn parse_date(text: &[u8]) -> Option<u64> {
     let (mut time, mut day, mut month, mut year) = (None, None, None, None);
     let is_delimiter =

@@ -1,8 +1,10 @@
-//! Forms with files, `multipart/form-data`, taken apart while they come (RFC 7578, RFC 2046 section 5.1).
+//! Forms with files, `multipart/form-data`, taken apart while they come (RFC 7578, RFC 2046 section
+//! 5.1).
 //!
-//! [`Multipart`] is pushed bytes, cut anywhere, and says what they are: a part begins, content of it, it ends. It
-//! keeps no content, only the head of a part while that arrives, and that is bounded. Strict like the rest: line
-//! ends are CRLF, and where a form can be read in two ways it is an error. It must not know what parts are for.
+//! [`Multipart`] is pushed bytes, cut anywhere, and says what they are: a part begins, content of
+//! it, it ends. It keeps no content, only the head of a part while that arrives, and that is
+//! bounded. Strict like the rest: line ends are CRLF, and where a form can be read in two ways it
+//! is an error. It must not know what parts are for.
 
 use super::error::ProtocolError;
 use super::fields::{FieldLine, FieldLines, take_lines, trim_ows};
@@ -26,8 +28,8 @@ const BOUNDARY_BYTES_MAX: usize = 70;
 pub struct PartHead {
     /// The name of the form's field.
     pub name: String,
-    /// The name of the file, as the client sent it: it may hold slashes, dots and control characters. `None` for an
-    /// ordinary field.
+    /// The name of the file, as the client sent it: it may hold slashes, dots and control
+    /// characters. `None` for an ordinary field.
     pub filename: Option<String>,
     /// The media type, if one was said. RFC 7578 section 4.4 takes `text/plain` otherwise.
     pub content_type: Option<String>,
@@ -82,8 +84,8 @@ pub struct Multipart {
 }
 
 impl Multipart {
-    /// A parser for content of this `Content-Type`, with at most `parts_max` parts. Fails with 415 when it is no
-    /// `multipart/form-data`, with 400 when it has no usable boundary.
+    /// A parser for content of this `Content-Type`, with at most `parts_max` parts. Fails with 415
+    /// when it is no `multipart/form-data`, with 400 when it has no usable boundary.
     pub fn new(content_type: &[u8], parts_max: usize) -> Result<Self, ProtocolError> {
         let (kind, parameters) = cut(content_type, b';');
         if !trim_ows(kind).eq_ignore_ascii_case(b"multipart/form-data") {
@@ -101,8 +103,8 @@ impl Multipart {
         Ok(Multipart { delimiter, state, head: Vec::new(), parts: 0, parts_max, around: 0 })
     }
 
-    /// Takes the next piece of the form and calls `each` with what it holds. After an error, of the form or of
-    /// `each`, the parser must not be used again.
+    /// Takes the next piece of the form and calls `each` with what it holds. After an error, of the
+    /// form or of `each`, the parser must not be used again.
     pub fn push<E: From<ProtocolError>>(
         &mut self,
         mut input: &[u8],
@@ -187,9 +189,9 @@ impl Multipart {
         Ok(used)
     }
 
-    /// Divides `input` into what is not part of a delimiter and what may be: returns the former, how much was used
-    /// of both together, and how many bytes of a delimiter are matched then. With `matched` > 0 it may also only
-    /// find out that these were none: then it uses nothing.
+    /// Divides `input` into what is not part of a delimiter and what may be: returns the former,
+    /// how much was used of both together, and how many bytes of a delimiter are matched then. With
+    /// `matched` > 0 it may also only find out that these were none: then it uses nothing.
     fn look_for_delimiter<'b>(&self, input: &'b [u8], matched: usize) -> (&'b [u8], usize, usize) {
         let common = |rest: &[u8], expected: &[u8]| {
             rest.iter().zip(expected).take_while(|(one, other)| one == other).count()
@@ -197,7 +199,8 @@ impl Multipart {
         if matched > 0 {
             let more = common(input, &self.delimiter[matched..]);
             let is_open = more == input.len() || matched + more == self.delimiter.len();
-            // A CR stands only at the beginning of a delimiter, so what broke off holds no other beginning.
+            // A CR stands only at the beginning of a delimiter, so what broke off holds no other
+            // beginning.
             return match is_open {
                 true => (&[], more, matched + more),
                 false if more == 0 => (&[], 0, 0),
@@ -288,8 +291,8 @@ fn part_head(lines: &[u8]) -> Result<PartHead, ProtocolError> {
 
 /// The value of a parameter in what stands behind the first semicolon, unquoted. Twice is an error.
 ///
-/// In quotes a backslash escapes a quote or a backslash and is itself otherwise: some clients send whole Windows
-/// paths, and no client escapes anything else.
+/// In quotes a backslash escapes a quote or a backslash and is itself otherwise: some clients send
+/// whole Windows paths, and no client escapes anything else.
 fn parameter(mut rest: &[u8], name: &[u8]) -> Result<Option<Vec<u8>>, ProtocolError> {
     const BAD: ProtocolError = ProtocolError::bad_request("a malformed parameter");
     let mut found = None;
@@ -343,8 +346,8 @@ fn unquote(quoted: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     }
 }
 
-/// Browsers write these three bytes of a name as escapes, and no others (HTML, multipart/form-data encoding
-/// algorithm), so every other per cent sign is one.
+/// Browsers write these three bytes of a name as escapes, and no others (HTML, multipart/form-data
+/// encoding algorithm), so every other per cent sign is one.
 fn unescaped(value: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len());
     let mut at = 0;

@@ -1,7 +1,8 @@
-//! `Accept` and `Accept-Encoding`: which of the forms we can offer the client likes best (RFC 9110 sections 12.5.1
-//! and 12.5.3).
+//! `Accept` and `Accept-Encoding`: which of the forms we can offer the client likes best (RFC 9110
+//! sections 12.5.1 and 12.5.3).
 //!
-//! Compares media ranges with media types, and weighs content codings. It must not know what the offers stand for.
+//! Compares media ranges with media types, and weighs content codings. It must not know what the
+//! offers stand for.
 
 use super::fields::trim_ows;
 
@@ -32,8 +33,8 @@ enum Specificity {
 /// clients put `*/*` without a weight behind what they want (axios: `application/json, text/plain,
 /// */*`). Other ties go to the first offer.
 ///
-/// Offers are media types as in `Content-Type`: `text/html; charset=utf-8`. Without an `Accept` line, or without
-/// anything in it that can be read, the client takes what it is given: the first.
+/// Offers are media types as in `Content-Type`: `text/html; charset=utf-8`. Without an `Accept`
+/// line, or without anything in it that can be read, the client takes what it is given: the first.
 pub fn preferred<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, offers: &[&str]) -> Option<usize> {
     let mut best: Vec<Option<Match>> = vec![None; offers.len()];
     let mut asked = false;
@@ -60,8 +61,8 @@ pub fn preferred<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, offers: &[&st
     winner
 }
 
-/// True if no media range in `Accept` ranks above those that cover `offer`: with a higher weight, or
-/// with an equal one and less wide. So it is true for `*/*`, and without `Accept`.
+/// True if no media range in `Accept` ranks above those that cover `offer`: with a higher weight,
+/// or with an equal one and less wide. So it is true for `*/*`, and without `Accept`.
 pub fn is_first_choice<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, offer: &str) -> bool {
     let (mut asked, mut others, mut own) = (false, None, None);
     for range in accept_lines.flat_map(|line| split_unquoted(line, b',')).filter_map(MediaRange::parse) {
@@ -137,7 +138,8 @@ pub struct Codings {
 }
 
 impl Codings {
-    /// Reads all lines of the field. Call it only where there is one: without it, no coding is what clients expect.
+    /// Reads all lines of the field. Call it only where there is one: without it, no coding is what
+    /// clients expect.
     pub fn of<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let (mut named, mut identity, mut rest) = ([None; 3], None, None);
         for element in lines.flat_map(|line| line.split(|&byte| byte == b',')) {
@@ -163,8 +165,8 @@ impl Codings {
         }
     }
 
-    /// The coding the client likes best of those that `is_offered`; `None` where it likes none of them better
-    /// than no coding. Equals go by [`Coding::ALL`].
+    /// The coding the client likes best of those that `is_offered`; `None` where it likes none of
+    /// them better than no coding. Equals go by [`Coding::ALL`].
     #[must_use]
     pub fn choose(&self, is_offered: impl Fn(Coding) -> bool) -> Option<Coding> {
         let mut best = None;
@@ -182,7 +184,8 @@ impl Codings {
         best
     }
 
-    /// Whether content without a coding is refused: `identity;q=0`, or `*;q=0` with no word about identity.
+    /// Whether content without a coding is refused: `identity;q=0`, or `*;q=0` with no word about
+    /// identity.
     #[must_use]
     pub fn refuses_identity(&self) -> bool {
         self.identity == Some(0)
@@ -239,8 +242,8 @@ impl<'a> MediaRange<'a> {
         } else {
             Specificity::Subtype
         };
-        // Parameters narrow the range: the offer must have each of them. What follows the weight is no part of
-        // the media type.
+        // Parameters narrow the range: the offer must have each of them. What follows the weight is
+        // no part of the media type.
         let wanted = || {
             split_unquoted(self.parameters, b';').map(|piece| cut(piece, b'=')).take_while(|p| !is_weight(p))
         };
@@ -266,7 +269,8 @@ fn is_weight((name, _): &(&[u8], &[u8])) -> bool {
     name.eq_ignore_ascii_case(b"q")
 }
 
-/// A weight in thousandths (RFC 9110 section 12.4.2): `0` to `1` with up to three decimals. `.5` is accepted.
+/// A weight in thousandths (RFC 9110 section 12.4.2): `0` to `1` with up to three decimals. `.5` is
+/// accepted.
 fn parse_weight(value: &[u8]) -> Option<u16> {
     let (whole, decimals) = match value.iter().position(|&byte| byte == b'.') {
         Some(dot) => (&value[..dot], &value[dot + 1..]),
@@ -308,8 +312,8 @@ fn unquote(value: &[u8]) -> &[u8] {
     }
 }
 
-/// The pieces between separators that are not in a quoted string (RFC 9110 section 5.6.4), whitespace trimmed,
-/// empty ones skipped.
+/// The pieces between separators that are not in a quoted string (RFC 9110 section 5.6.4),
+/// whitespace trimmed, empty ones skipped.
 fn split_unquoted(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let (mut quoted, mut escaped) = (false, false);
     let pieces = value.split(move |&byte| {

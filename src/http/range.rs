@@ -1,11 +1,13 @@
 //! `Range`: which bytes of a representation a request asks for (RFC 9110 section 14).
 //!
-//! Takes the value of the field and a length, and returns positions. It must not know about files, conditions
-//! (`If-Range` is judged in `conditional.rs`, before this) or how the parts are put on the wire.
+//! Takes the value of the field and a length, and returns positions. It must not know about files,
+//! conditions (`If-Range` is judged in `conditional.rs`, before this) or how the parts are put on
+//! the wire.
 
 use super::fields::{list_elements, trim_ows};
 
-/// Ranges one request may ask for. Each costs a part with a head of its own; nobody honest needs more.
+/// Ranges one request may ask for. Each costs a part with a head of its own; nobody honest needs
+/// more.
 const RANGES_MAX: usize = 64;
 
 /// Positions of some bytes, both inclusive, never empty.
@@ -18,7 +20,8 @@ pub struct ByteRange {
 }
 
 impl ByteRange {
-    /// How many bytes these are; never 0. (2^64 of them would be one too many for the type; no length is that big.)
+    /// How many bytes these are; never 0. (2^64 of them would be one too many for the type; no
+    /// length is that big.)
     pub fn byte_count(&self) -> u64 {
         self.last - self.first + 1
     }
@@ -31,17 +34,18 @@ pub enum Selection {
     Whole,
     /// A 206 with `Content-Range`.
     One(ByteRange),
-    /// A 206 with `multipart/byteranges`: at least two, none touching another, in the order asked for unless
-    /// some had to be merged.
+    /// A 206 with `multipart/byteranges`: at least two, none touching another, in the order asked
+    /// for unless some had to be merged.
     Several(Vec<ByteRange>),
     /// A 416 with `Content-Range: bytes */len`: the syntax is right and nothing of it is there.
     Unsatisfiable,
 }
 
-/// Judges a `Range` value for a representation of `len` bytes. Call it for GET only, after the preconditions.
+/// Judges a `Range` value for a representation of `len` bytes. Call it for GET only, after the
+/// preconditions.
 ///
-/// A server may ignore the field whenever it likes (RFC 9110 section 14.2), which is the answer to whatever is
-/// malformed, and to requests that would have us send more than twice what is there.
+/// A server may ignore the field whenever it likes (RFC 9110 section 14.2), which is the answer to
+/// whatever is malformed, and to requests that would have us send more than twice what is there.
 pub fn select(range_value: &[u8], len: u64) -> Selection {
     let Some(specs) = range_set(trim_ows(range_value)) else { return Selection::Whole };
     let mut ranges = Vec::new();
@@ -114,8 +118,8 @@ impl Spec {
             Spec::From { first, .. } if first >= len => Resolved::Nothing,
             Spec::From { first, last } => Resolved::Some(ByteRange { first, last: last.min(len - 1) }),
             Spec::Suffix { count: 0 } => Resolved::Nothing,
-            // RFC 9110 section 14.1.2 calls a suffix satisfiable whatever the length, but Content-Range cannot
-            // name zero bytes, so an empty file is sent as a 200.
+            // RFC 9110 section 14.1.2 calls a suffix satisfiable whatever the length, but
+            // Content-Range cannot name zero bytes, so an empty file is sent as a 200.
             Spec::Suffix { .. } if len == 0 => Resolved::Everything,
             Spec::Suffix { count } => {
                 Resolved::Some(ByteRange { first: len.saturating_sub(count), last: len - 1 })
@@ -124,7 +128,8 @@ impl Spec {
     }
 }
 
-/// Digits only. A number too big for us is as good as the biggest: wrapping round would send the wrong bytes.
+/// Digits only. A number too big for us is as good as the biggest: wrapping round would send the
+/// wrong bytes.
 fn parse_saturating(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -135,8 +140,8 @@ fn parse_saturating(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Merges ranges that overlap or touch (RFC 9110 section 15.3.7.2). Where none does, the order asked for stays:
-/// a client may want the index at the end of a file before the rest.
+/// Merges ranges that overlap or touch (RFC 9110 section 15.3.7.2). Where none does, the order
+/// asked for stays: a client may want the index at the end of a file before the rest.
 fn coalesce(ranges: &mut Vec<ByteRange>) {
     if ranges.len() < 2 {
         return;

@@ -1,14 +1,16 @@
 //! Why a handler will not take a request: a status and one sentence for the client.
 //!
-//! The protocol's own refusals are `error.rs`; these are what typed access to a request says when the request is
-//! well-formed HTTP and still not what was expected. It must not know how the sentence is shown.
+//! The protocol's own refusals are `error.rs`; these are what typed access to a request says when
+//! the request is well-formed HTTP and still not what was expected. It must not know how the
+//! sentence is shown.
 
 use std::borrow::Cow;
 
 use super::error::ProtocolError;
 use super::response::Status;
 
-/// A request that a handler cannot take: status and reason. `?` in a handler turns it into the answer.
+/// A request that a handler cannot take: status and reason. `?` in a handler turns it into the
+/// answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     status: Status,

@@ -1,7 +1,8 @@
 //! The client's side of a connection: a response taken apart while it comes (RFC 9112 section 6.3).
 //!
-//! Pure, like the server's side: bytes in, events out, and it owns no input. Heads are parsed by httparse and judged
-//! by our own framing rules; content goes through the same decoder as request content. It must not know sockets.
+//! Pure, like the server's side: bytes in, events out, and it owns no input. Heads are parsed by
+//! httparse and judged by our own framing rules; content goes through the same decoder as request
+//! content. It must not know sockets.
 
 use super::body::{BodyDecoder, Decoded};
 use super::error::ProtocolError;
@@ -47,8 +48,8 @@ impl ReplyHead {
 /// What bytes turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyEvent<'b> {
-    /// Nothing more can be told from these bytes. Some of them may have been used all the same (the line before a
-    /// chunk, say): call again with more behind those that were not.
+    /// Nothing more can be told from these bytes. Some of them may have been used all the same (the
+    /// line before a chunk, say): call again with more behind those that were not.
     NeedMore,
     /// An interim response (1xx); the real one is still to come.
     Interim(u16),
@@ -109,11 +110,12 @@ impl ReplyReader {
         self.interim_bytes = 0;
     }
 
-    /// Looks at `input` and says how many bytes it used, and what they were. Those are done with, whatever was said of
-    /// them. Call again with the rest until `NeedMore` or `End`.
+    /// Looks at `input` and says how many bytes it used, and what they were. Those are done with,
+    /// whatever was said of them. Call again with the rest until `NeedMore` or `End`.
     ///
     /// # Errors
-    /// When the response is malformed or too large: close the connection, its content cannot be told from the next head.
+    /// When the response is malformed or too large: close the connection, its content cannot be
+    /// told from the next head.
     pub fn next<'b>(&mut self, input: &'b [u8]) -> Result<(usize, ReplyEvent<'b>), ProtocolError> {
         match &mut self.state {
             State::Idle if input.is_empty() => Ok((0, ReplyEvent::NeedMore)),

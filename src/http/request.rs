@@ -1,9 +1,10 @@
 //! Request heads: found, taken apart, and judged by our own strict checks.
 //!
-//! A head that is plainly right is read in one pass (`WholeHead`); all others go through httparse. That knows the
-//! grammar of tokens and field values; it is lenient about line ends and silent about framing, Host, target and version.
-//! Those are judged here (RFC 9112 sections 2.2, 3 and 6.3, RFC 9110 section 7.2): any doubt is an error, never a guess.
-//! Pure; must not know where the bytes came from.
+//! A head that is plainly right is read in one pass (`WholeHead`); all others go through httparse.
+//! That knows the grammar of tokens and field values; it is lenient about line ends and silent
+//! about framing, Host, target and version. Those are judged here (RFC 9112 sections 2.2, 3 and
+//! 6.3, RFC 9110 section 7.2): any doubt is an error, never a guess. Pure; must not know where the
+//! bytes came from.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -72,7 +73,8 @@ impl<'b> Method<'b> {
         }
     }
 
-    /// What statistics tell methods apart by. Clients choose the names of the others, so those share one.
+    /// What statistics tell methods apart by. Clients choose the names of the others, so those
+    /// share one.
     pub const LABELS: [&'static str; 10] =
         ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "other"];
 
@@ -164,8 +166,8 @@ impl<'b> Request<'b> {
         self.path
     }
 
-    /// The path, if references in the response may be relative to it: the client sent it so, and both
-    /// sides count the same folders in it.
+    /// The path, if references in the response may be relative to it: the client sent it so, and
+    /// both sides count the same folders in it.
     pub(crate) fn base(&self) -> Option<&'b [u8]> {
         (!self.is_rewritten && target::is_base(self.path)).then_some(self.path)
     }
@@ -183,7 +185,8 @@ impl<'b> Request<'b> {
         self.query
     }
 
-    /// The authority asked for: of an absolute-form target, else the Host field (RFC 9112 section 3.2.2).
+    /// The authority asked for: of an absolute-form target, else the Host field (RFC 9112 section
+    /// 3.2.2).
     #[must_use]
     pub fn authority(&self) -> Option<&'b [u8]> {
         self.authority
@@ -225,7 +228,8 @@ impl<'b> Request<'b> {
         self.persistent
     }
 
-    /// Whether the client waits for `100 Continue` before it sends its content (RFC 9110 section 10.1.1).
+    /// Whether the client waits for `100 Continue` before it sends its content (RFC 9110 section
+    /// 10.1.1).
     #[must_use]
     pub fn expects_continue(&self) -> bool {
         self.expects_continue
@@ -255,9 +259,9 @@ impl FieldSlots<'_> {
 
 /// A whole head of the usual kind, read in one pass.
 ///
-/// Nearly every head arrives whole, asks for a path, and is sound. Such a one is not searched for its end first:
-/// reading it finds the end. Whatever is not plainly right is left to [`scan`] and [`parse`], which say what is
-/// wrong with it, so both ways come to the same verdict.
+/// Nearly every head arrives whole, asks for a path, and is sound. Such a one is not searched for
+/// its end first: reading it finds the end. Whatever is not plainly right is left to [`scan`] and
+/// [`parse`], which say what is wrong with it, so both ways come to the same verdict.
 #[derive(Debug)]
 pub(super) struct WholeHead<'b> {
     bytes: &'b [u8],
@@ -334,11 +338,12 @@ pub(super) enum Scan {
     Partial(usize),
 }
 
-/// Looks for the empty line, from `scanned` on. Each byte is looked at once however the head arrives; what is
-/// plainly wrong is refused as it comes, so that garbage gets its 400 at once and not at the header timeout.
+/// Looks for the empty line, from `scanned` on. Each byte is looked at once however the head
+/// arrives; what is plainly wrong is refused as it comes, so that garbage gets its 400 at once and
+/// not at the header timeout.
 ///
-/// Where several things are wrong the first of them decides, never how many bytes have come: a head cut in two
-/// must get the answer that it gets whole.
+/// Where several things are wrong the first of them decides, never how many bytes have come: a head
+/// cut in two must get the answer that it gets whole.
 pub(super) fn scan(input: &[u8], scanned: usize, limits: &Limits) -> Result<Scan, ProtocolError> {
     let head = &input[..input.len().min(limits.head_bytes_max)];
     let line_end = find_line_end(head, scanned);
@@ -359,8 +364,8 @@ pub(super) fn scan(input: &[u8], scanned: usize, limits: &Limits) -> Result<Scan
     }
     match line_end {
         _ if is_line_too_long => Err(too_long(head, limits)),
-        // RFC 9112 section 2.2 allows a lone LF as a line end. Two readings of one head are how requests are
-        // smuggled, so we do not.
+        // RFC 9112 section 2.2 allows a lone LF as a line end. Two readings of one head are how
+        // requests are smuggled, so we do not.
         LineEnd::Bare(_) => Err(ProtocolError::bad_request("a line of the head ends in LF without CR")),
         LineEnd::Last(at) => Ok(Scan::Complete(at + 1)),
         LineEnd::None if head.len() >= limits.head_bytes_max => Err(too_long(head, limits)),
@@ -405,8 +410,8 @@ fn line_end_at(head: &[u8], at: usize) -> LineEnd {
 
 const CONTROL: ProtocolError = ProtocolError::bad_request("the head contains a control character");
 
-/// Whether there is a control character other than those of line ends and tab. It looks at all of them without a
-/// way out, which the compiler turns into a few instructions for many bytes.
+/// Whether there is a control character other than those of line ends and tab. It looks at all of
+/// them without a way out, which the compiler turns into a few instructions for many bytes.
 fn has_control(bytes: &[u8]) -> bool {
     let is_control = |byte: u8| (byte < b' ' && !matches!(byte, b'\t' | b'\r' | b'\n')) || byte == 0x7f;
     bytes.iter().fold(false, |found, &byte| found | is_control(byte))
@@ -428,8 +433,8 @@ pub fn parse<'s, 'b: 's>(
     slots: &'s mut FieldSlots<'b>,
     limits: &Limits,
 ) -> Result<Request<'s>, ProtocolError> {
-    // A head that comes in pieces is searched for control characters first. What passes the parser has none, so a
-    // whole one is searched only when something is wrong with it.
+    // A head that comes in pieces is searched for control characters first. What passes the parser
+    // has none, so a whole one is searched only when something is wrong with it.
     parse_lines(head, slots, limits).map_err(|error| if has_control(head) { CONTROL } else { error })
 }
 
@@ -485,8 +490,8 @@ fn explain(error: httparse::Error) -> ProtocolError {
     }
 }
 
-/// A version httparse does not read: 1.2 to 1.9 are served as 1.1 (RFC 9110 section 2.5), other well-formed ones
-/// get 505, anything else 400. Says how many lines the table holds, too.
+/// A version httparse does not read: 1.2 to 1.9 are served as 1.1 (RFC 9110 section 2.5), other
+/// well-formed ones get 505, anything else 400. Says how many lines the table holds, too.
 fn later_version<'b>(
     head: &'b [u8],
     table: &mut [httparse::Header<'b>],
@@ -500,8 +505,9 @@ fn later_version<'b>(
     else {
         return Err(BAD);
     };
-    // The preface of HTTP/2 is made to look like a request of a version nobody has (RFC 9113 section 3.4); it is
-    // a client that took us for something else, not one that asks for a version.
+    // The preface of HTTP/2 is made to look like a request of a version nobody has (RFC 9113
+    // section 3.4); it is a client that took us for something else, not one that asks for a
+    // version.
     if (method, target) == ("PRI", "*") {
         return Err(ProtocolError::bad_request("this server does not speak HTTP/2"));
     }
@@ -668,7 +674,8 @@ fn judge<'b>(
     }
     let mut framing = Framing::default();
     framing.gather(lines)?;
-    // Framing before anything else: a request whose end is in doubt must not be answered as if it were sound.
+    // Framing before anything else: a request whose end is in doubt must not be answered as if it
+    // were sound.
     let content = framing.content(minor)?;
     match framing.host {
         Some(host) if !target::check_host(host) => {
@@ -771,8 +778,9 @@ impl KeptHead {
         KeptHead { head: request.head.to_vec(), is_rewritten: request.is_rewritten }
     }
 
-    /// The same head with another target in origin-form. For answering one path by way of another: what reads it
-    /// sees the new one everywhere. An authority that stood in the old target stays: it beats Host.
+    /// The same head with another target in origin-form. For answering one path by way of another:
+    /// what reads it sees the new one everywhere. An authority that stood in the old target stays:
+    /// it beats Host.
     #[must_use]
     pub fn with_target(request: &Request<'_>, target: &[u8]) -> Self {
         let line = request.line();
@@ -787,8 +795,9 @@ impl KeptHead {
         KeptHead { head, is_rewritten: true }
     }
 
-    /// A GET, or HEAD where it was one, for another target in origin-form, with all field lines but those about content:
-    /// for answering with what another path has to say (RFC 3875 section 6.2.2).
+    /// A GET, or HEAD where it was one, for another target in origin-form, with all field lines but
+    /// those about content: for answering with what another path has to say (RFC 3875 section
+    /// 6.2.2).
     #[must_use]
     pub fn as_get(request: &Request<'_>, target: &[u8]) -> Self {
         let is_about_content = |name: &str| {
@@ -815,7 +824,8 @@ impl KeptHead {
         KeptHead { head, is_rewritten: true }
     }
 
-    /// Reads it again. It was valid once, so it is now; `None` would be a bug and is treated as a 500 by callers.
+    /// Reads it again. It was valid once, so it is now; `None` would be a bug and is treated as a
+    /// 500 by callers.
     pub fn with<T>(&self, limits: &Limits, read: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
         let mut slots = FieldSlots::new();
         let request = parse(&self.head, &mut slots, limits).ok()?;
@@ -910,7 +920,8 @@ mod tests {
         }
     }
 
-    /// What the two ways to read a head say of it: in one pass, if it is of the usual kind, and step by step.
+    /// What the two ways to read a head say of it: in one pass, if it is of the usual kind, and
+    /// step by step.
     fn both_ways(head: &[u8]) -> (Option<String>, String) {
         let limits =
             Limits { target_bytes_max: 64, head_bytes_max: 512, fields_max: 12, ..Limits::default() };

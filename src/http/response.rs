@@ -141,7 +141,8 @@ pub enum Filled {
     Later,
     /// That was all. What was appended in this call still counts.
     End,
-    /// It cannot go on: the connection is closed without the end of the content, so the client can tell.
+    /// It cannot go on: the connection is closed without the end of the content, so the client can
+    /// tell.
     Failed,
 }
 
@@ -152,8 +153,8 @@ pub trait BodySource: Send {
     /// client has taken enough, and after `Later` when the source's waker was used. Must not block.
     fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled;
 
-    /// Whether it would go on for as long as the client listens. Then a graceful stop ends it where it is; other
-    /// content is finished first.
+    /// Whether it would go on for as long as the client listens. Then a graceful stop ends it where
+    /// it is; other content is finished first.
     fn is_endless(&self) -> bool {
         false
     }
@@ -196,14 +197,15 @@ pub(crate) fn push_server_and_date(out: &mut Vec<u8>, headers: &Headers, date: &
     out.extend_from_slice(&tail[from..]);
 }
 
-/// Whole prepared responses up to this size are copied behind one another: several to what came in one read are then one
-/// piece. Larger ones are sent from where they are.
+/// Whole prepared responses up to this size are copied behind one another: several to what came in
+/// one read are then one piece. Larger ones are sent from where they are.
 pub(crate) const PREPARED_COPIED_BYTES_MAX: usize = 2 * KIB;
 
 /// A 200 made beforehand, shared by all who ask for it: a cached file.
 ///
-/// It lies in one piece as it goes to a client of HTTP/1.1 that stays, so that nothing has to be put together: only the
-/// date is of another second, and so is a copy of the whole, made at most once a second and shared in its turn.
+/// It lies in one piece as it goes to a client of HTTP/1.1 that stays, so that nothing has to be
+/// put together: only the date is of another second, and so is a copy of the whole, made at most
+/// once a second and shared in its turn.
 pub struct Prepared {
     /// Status line, headers, `Content-Length`, `Server` and `Date`, the empty line, content.
     bytes: Vec<u8>,
@@ -330,7 +332,8 @@ pub struct OpenFile {
     in_memory: Mutex<Option<(Range<u64>, Instant)>>,
 }
 
-/// So long what the kernel had in memory is taken to be there still, as a cached file is taken to be fresh.
+/// So long what the kernel had in memory is taken to be there still, as a cached file is taken to
+/// be fresh.
 const IN_MEMORY_FOR: Duration = Duration::from_millis(1);
 
 impl std::fmt::Debug for OpenFile {
@@ -358,8 +361,8 @@ impl OpenFile {
         &self.fd
     }
 
-    /// Whether this part of it was in the kernel's memory a moment ago. For whoever sends it next: a file that many ask
-    /// for need not be looked at for each of them.
+    /// Whether this part of it was in the kernel's memory a moment ago. For whoever sends it next:
+    /// a file that many ask for need not be looked at for each of them.
     pub(crate) fn was_in_memory(&self, part: &Range<u64>, now: Instant) -> bool {
         let seen = self.in_memory.lock().unwrap_or_else(PoisonError::into_inner);
         seen.as_ref().is_some_and(|(seen, at)| {
@@ -401,8 +404,8 @@ pub enum Body {
     },
     /// Made while it is sent; the length is not known.
     Source(Box<dyn BodySource>),
-    /// Made while it is sent, of a length that is known before. What the source makes beyond that is
-    /// not sent; if it makes less, the connection is closed, so that the client can tell.
+    /// Made while it is sent, of a length that is known before. What the source makes beyond that
+    /// is not sent; if it makes less, the connection is closed, so that the client can tell.
     Sized {
         /// Makes the content.
         source: Box<dyn BodySource>,
@@ -446,8 +449,8 @@ impl Body {
         self.len() == Some(0)
     }
 
-    /// True if the content has the length that it is framed by. A source among other parts cannot be
-    /// sent, and a part of shared bytes may lie outside of them.
+    /// True if the content has the length that it is framed by. A source among other parts cannot
+    /// be sent, and a part of shared bytes may lie outside of them.
     fn is_sound(&self) -> bool {
         match self {
             Body::Shared { data, start, end } => start <= end && *end <= data.body().len(),
@@ -532,8 +535,8 @@ impl Response {
             .with_body(Body::Bytes(json.into().into_bytes()))
     }
 
-    /// 200 with a value written as JSON (RFC 8259). One that cannot be written (a map with keys that are no text, a
-    /// failing `Serialize`) is a 500.
+    /// 200 with a value written as JSON (RFC 8259). One that cannot be written (a map with keys
+    /// that are no text, a failing `Serialize`) is a 500.
     #[cfg(feature = "json")]
     #[must_use]
     pub fn json_of(value: &impl serde::Serialize) -> Self {
@@ -544,9 +547,10 @@ impl Response {
         }
     }
 
-    /// A redirect to `location`, a URL or a path of this server: 301 and 308 for good, 302 and 307 for now, 303 to the
-    /// result of a POST, 300 as the preferred one of several (RFC 9110 section 15.4). Browsers go on with GET after
-    /// 301, 302 and 303, and with the same method and content after 307 and 308.
+    /// A redirect to `location`, a URL or a path of this server: 301 and 308 for good, 302 and 307
+    /// for now, 303 to the result of a POST, 300 as the preferred one of several (RFC 9110 section
+    /// 15.4). Browsers go on with GET after 301, 302 and 303, and with the same method and content
+    /// after 307 and 308.
     ///
     /// A location that a client chose needs a look first: `//host/` leads to another host.
     #[must_use]
@@ -566,8 +570,9 @@ impl Response {
             .with_body(Body::Source(Box::new(source)))
     }
 
-    /// 200 with content made of pieces, each taken when the client has room for it. The loop waits for `next`, so that
-    /// must be quick; what takes time is for [`Call::produce`](crate::Call::produce).
+    /// 200 with content made of pieces, each taken when the client has room for it. The loop waits
+    /// for `next`, so that must be quick; what takes time is for
+    /// [`Call::produce`](crate::Call::produce).
     #[must_use]
     pub fn pieces<I>(content_type: &str, pieces: I) -> Self
     where
@@ -576,8 +581,8 @@ impl Response {
         Response::stream(content_type, Pieces(pieces.into_iter()))
     }
 
-    /// 200 with server-sent events (WHATWG HTML section 9.2), as a rule from `Feed::join`. Nobody on the way may keep
-    /// them: not a cache, and no proxy that would rather have the whole.
+    /// 200 with server-sent events (WHATWG HTML section 9.2), as a rule from `Feed::join`. Nobody
+    /// on the way may keep them: not a cache, and no proxy that would rather have the whole.
     #[must_use]
     pub fn events(source: impl BodySource + 'static) -> Self {
         Response::stream("text/event-stream; charset=utf-8", source)
@@ -585,8 +590,8 @@ impl Response {
             .with_field("X-Accel-Buffering", "no")
     }
 
-    /// The same, to be saved under this name rather than shown (RFC 6266). A name that is more than letters, digits
-    /// and the like is also sent in full as UTF-8 (RFC 8187).
+    /// The same, to be saved under this name rather than shown (RFC 6266). A name that is more than
+    /// letters, digits and the like is also sent in full as UTF-8 (RFC 8187).
     #[must_use]
     pub fn as_download(self, name: &str) -> Self {
         self.with_field("Content-Disposition", attachment(name.as_bytes()))
@@ -777,7 +782,8 @@ pub(crate) fn push_content_length(out: &mut Vec<u8>, bytes: u64) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes a status line. Always `HTTP/1.1`: that is what we speak, whatever the client does (RFC 9110 section 2.5).
+/// Writes a status line. Always `HTTP/1.1`: that is what we speak, whatever the client does (RFC
+/// 9110 section 2.5).
 pub(crate) fn push_status_line(out: &mut Vec<u8>, status: Status) {
     if status == Status::OK {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");

@@ -1,8 +1,8 @@
-//! Request targets and `Host`: checking, splitting, normalising, decoding and encoding (RFC 3986, RFC 9112
-//! section 3.2).
+//! Request targets and `Host`: checking, splitting, normalising, decoding and encoding (RFC 3986,
+//! RFC 9112 section 3.2).
 //!
-//! Everything here judges and rewrites bytes. It must not know which paths exist, what a docroot is, or which
-//! status an error becomes.
+//! Everything here judges and rewrites bytes. It must not know which paths exist, what a docroot
+//! is, or which status an error becomes.
 
 use core::net::Ipv6Addr;
 use std::borrow::Cow;
@@ -32,7 +32,8 @@ const PORT_DIGITS_MAX: usize = 5;
 /// Bytes of a token (RFC 9110 section 5.6.2).
 const TOKEN: u8 = 16;
 
-/// What each byte may be part of. One lookup a byte keeps the check of a target to a few nanoseconds.
+/// What each byte may be part of. One lookup a byte keeps the check of a target to a few
+/// nanoseconds.
 const CLASS: [u8; 256] = class_table();
 
 const fn class_table() -> [u8; 256] {
@@ -91,8 +92,8 @@ pub struct OriginForm<'b> {
     pub path: &'b [u8],
     /// The query without its `?`. An empty one is not the same as none.
     pub query: Option<&'b [u8]>,
-    /// Whether the path is its own normal form and no component of it begins with a dot: nearly always. What
-    /// would look at it again need not.
+    /// Whether the path is its own normal form and no component of it begins with a dot: nearly
+    /// always. What would look at it again need not.
     pub is_plain: bool,
 }
 
@@ -185,8 +186,8 @@ pub enum PathError {
     Relative,
     /// It has a NUL byte, encoded or not: no file name can.
     Nul,
-    /// It has `%2F`. As a slash it would reach what the checks of a proxy before us forbade, and no file name
-    /// can hold it.
+    /// It has `%2F`. As a slash it would reach what the checks of a proxy before us forbade, and no
+    /// file name can hold it.
     EncodedSlash,
     /// A percent sign is not followed by two hexadecimal digits.
     BadEscape,
@@ -205,12 +206,13 @@ impl fmt::Display for PathError {
 
 impl std::error::Error for PathError {}
 
-/// Turns the path of a target into the name of a thing below the root: percent-decoded once, without dot
-/// segments (RFC 3986 section 5.2.4; also those that were encoded) and repeated slashes.
+/// Turns the path of a target into the name of a thing below the root: percent-decoded once,
+/// without dot segments (RFC 3986 section 5.2.4; also those that were encoded) and repeated
+/// slashes.
 ///
-/// The result begins with a slash, never climbs above the root, and ends in a slash if the path named a
-/// directory (`/a/`, `/a/.`, `/a/b/..`). It is borrowed when nothing had to change, which is nearly always.
-/// Any other byte is kept: on Linux a backslash is a letter like any other.
+/// The result begins with a slash, never climbs above the root, and ends in a slash if the path
+/// named a directory (`/a/`, `/a/.`, `/a/b/..`). It is borrowed when nothing had to change, which
+/// is nearly always. Any other byte is kept: on Linux a backslash is a letter like any other.
 ///
 /// # Errors
 /// [`PathError`], if the path cannot be the name of anything.
@@ -226,7 +228,8 @@ pub fn normalize(path: &[u8]) -> Result<Cow<'_, [u8]>, PathError> {
     Ok(Cow::Owned(remove_dot_segments(&decoded)))
 }
 
-/// Whether normalising would change nothing. False as soon as in doubt; the slow way then finds the errors.
+/// Whether normalising would change nothing. False as soon as in doubt; the slow way then finds the
+/// errors.
 fn is_normal(path: &[u8]) -> bool {
     let mut rest = path;
     while let [byte, tail @ ..] = rest {
@@ -297,11 +300,11 @@ fn remove_dot_segments(path: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Whether this is a valid `Host` value or authority without user information: `uri-host [ ":" port ]`
-/// (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
+/// Whether this is a valid `Host` value or authority without user information: `uri-host [ ":" port
+/// ]` (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
 ///
-/// An empty host is valid here, and so is an empty port; the caller that needs a host must ask for one. A port
-/// has at most five digits.
+/// An empty host is valid here, and so is an empty port; the caller that needs a host must ask for
+/// one. A port has at most five digits.
 #[inline]
 pub fn check_host(value: &[u8]) -> bool {
     is_short_host(value) || check_any_host(value)
@@ -326,7 +329,8 @@ fn check_any_host(value: &[u8]) -> bool {
     }
 }
 
-/// Whether one look at sixteen bytes says that it is: a plain name, then perhaps a port. False says nothing.
+/// Whether one look at sixteen bytes says that it is: a plain name, then perhaps a port. False says
+/// nothing.
 fn is_short_host(value: &[u8]) -> bool {
     let (block, len) = text::first_block(value);
     let name_len = plain(block).to_bitmask().trailing_ones() as usize;
@@ -374,10 +378,12 @@ fn is_port_suffix(suffix: &[u8]) -> bool {
     }
 }
 
-/// Names and values of a query or form in `application/x-www-form-urlencoded` (WHATWG URL section 5.1): `+` is
-/// a space, malformed escapes stand for themselves, bytes that are not UTF-8 become U+FFFD.
+/// Names and values of a query or form in `application/x-www-form-urlencoded` (WHATWG URL section
+/// 5.1): `+` is a space, malformed escapes stand for themselves, bytes that are not UTF-8 become
+/// U+FFFD.
 ///
-/// A name without `=` has an empty value; empty pieces are skipped. Lazy: take as many as you can afford.
+/// A name without `=` has an empty value; empty pieces are skipped. Lazy: take as many as you can
+/// afford.
 pub fn query_pairs(query: &[u8]) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     query.split(|&byte| byte == b'&').filter(|piece| !piece.is_empty()).map(|piece| {
         let (name, value) = match memchr(b'=', piece) {
@@ -396,8 +402,9 @@ fn decode_form(piece: &[u8]) -> Cow<'_, str> {
     Cow::Owned(percent_decode(&spaced).decode_utf8_lossy().into_owned())
 }
 
-/// What [`encode_path`] encodes besides controls and bytes outside ASCII: whatever could end the path, the
-/// attribute or the field it is written into. `;` and `&` are legal in a path but mean something to others.
+/// What [`encode_path`] encodes besides controls and bytes outside ASCII: whatever could end the
+/// path, the attribute or the field it is written into. `;` and `&` are legal in a path but mean
+/// something to others.
 const ENCODED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -418,10 +425,11 @@ const ENCODED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Appends a decoded path, percent-encoded so that it can stand in a `Location` field or a quoted `href`.
+/// Appends a decoded path, percent-encoded so that it can stand in a `Location` field or a quoted
+/// `href`.
 ///
-/// Slashes stay. A colon stays too: whoever writes a relative reference must begin it with `./` or `/`, or
-/// `javascript:x` would be a scheme.
+/// Slashes stay. A colon stays too: whoever writes a relative reference must begin it with `./` or
+/// `/`, or `javascript:x` would be a scheme.
 pub fn encode_path(path: &[u8], out: &mut Vec<u8>) {
     for piece in percent_encode(path, ENCODED) {
         out.extend_from_slice(piece.as_bytes());
@@ -447,15 +455,16 @@ pub(crate) fn count_dot_segments(target: &[u8]) -> usize {
     target[..end].split(|&byte| byte == b'/').filter(is_dots).count()
 }
 
-/// True if a reference in the response may be relative to this path, which is as the client sent it.
-/// Of a path with dot segments or empty ones, client and server may count the folders differently.
+/// True if a reference in the response may be relative to this path, which is as the client sent
+/// it. Of a path with dot segments or empty ones, client and server may count the folders
+/// differently.
 pub(crate) fn is_base(path: &[u8]) -> bool {
     path.starts_with(b"/") && memchr::memmem::find(path, b"//").is_none() && count_dot_segments(path) == 0
 }
 
 /// A reference to another path of this server, for `Location` (RFC 9110 section 10.2.2). It is
-/// relative to `base`, for which [`is_base`] holds, so that it stays below a prefix that a proxy has
-/// taken from the path; without a base it is an absolute path. `path` is normalised.
+/// relative to `base`, for which [`is_base`] holds, so that it stays below a prefix that a proxy
+/// has taken from the path; without a base it is an absolute path. `path` is normalised.
 ///
 /// A relative reference never begins with a slash or a scheme, whatever the names in it are.
 pub(crate) fn reference(base: Option<&[u8]>, path: &[u8]) -> Vec<u8> {

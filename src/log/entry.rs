@@ -1,8 +1,8 @@
 //! One request as one line: the common, combined, vhost-combined and JSON forms of the access log.
 //!
-//! Values and bytes only. It must not know where lines go nor what time it is. Nearly everything here was
-//! chosen by the peer, so nothing of it reaches the line unescaped: a log that can be forged is worse than none,
-//! and the terminal it is read on obeys escape sequences.
+//! Values and bytes only. It must not know where lines go nor what time it is. Nearly everything
+//! here was chosen by the peer, so nothing of it reaches the line unescaped: a log that can be
+//! forged is worse than none, and the terminal it is read on obeys escape sequences.
 
 use crate::config::LogFormat;
 use crate::text;
@@ -18,8 +18,8 @@ pub struct AccessEntry<'a> {
     pub user: Option<&'a str>,
     /// When the request came, as `10/Oct/2000:13:55:36 +0000`: see [`clf_time`].
     pub clf_time: &'a [u8],
-    /// Method, target and version with single spaces between, as received. For a refused request, its
-    /// first line as far as it was read; empty if nothing was.
+    /// Method, target and version with single spaces between, as received. For a refused request,
+    /// its first line as far as it was read; empty if nothing was.
     pub request_line: &'a [u8],
     /// The authority of the target, or the `Host` header, as received.
     pub host: Option<&'a [u8]>,
@@ -33,8 +33,8 @@ pub struct AccessEntry<'a> {
     pub referer: Option<&'a [u8]>,
     /// The `User-Agent` field as received.
     pub user_agent: Option<&'a [u8]>,
-    /// Microseconds from the turn in which the request was read to the last byte of the answer. For a
-    /// head that stayed incomplete they count from its first byte.
+    /// Microseconds from the turn in which the request was read to the last byte of the answer. For
+    /// a head that stayed incomplete they count from its first byte.
     pub duration_us: u64,
 }
 
@@ -54,7 +54,8 @@ pub fn format_entry(format: LogFormat, entry: &AccessEntry<'_>, out: &mut Vec<u8
 }
 
 /// The access log's form of a date, made from the `Date` field a loop renders once a second anyway:
-/// `Tue, 10 Oct 2000 13:55:36 GMT` becomes `10/Oct/2000:13:55:36 +0000`. `None` if it is not of that form.
+/// `Tue, 10 Oct 2000 13:55:36 GMT` becomes `10/Oct/2000:13:55:36 +0000`. `None` if it is not of
+/// that form.
 pub fn clf_time(http_date: &[u8]) -> Option<[u8; 26]> {
     let date: &[u8; 29] = http_date.try_into().ok()?;
     let mut out = *b"dd/mmm/yyyy:hh:mm:ss +0000";
@@ -160,8 +161,8 @@ fn quoted(value: Option<&[u8]>, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Writes `value` so that it cannot end the field it stands in: everything but printable ASCII, the quote, the
-/// backslash and `stop` become `\xHH`.
+/// Writes `value` so that it cannot end the field it stands in: everything but printable ASCII, the
+/// quote, the backslash and `stop` become `\xHH`.
 fn escape_field(value: &[u8], stop: u8, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let is_plain = |byte| matches!(byte, 0x20..0x7f) && byte != b'"' && byte != b'\\' && byte != stop;
@@ -193,8 +194,8 @@ fn json_member(name: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes `value` as the inside of a JSON string, in ASCII. Bytes that are not UTF-8 are read as Latin-1, which is
-/// what a field value was before it was UTF-8.
+/// Writes `value` as the inside of a JSON string, in ASCII. Bytes that are not UTF-8 are read as
+/// Latin-1, which is what a field value was before it was UTF-8.
 fn escape_json(value: &[u8], out: &mut Vec<u8>) {
     for chunk in value.utf8_chunks() {
         for letter in chunk.valid().chars() {
@@ -232,7 +233,8 @@ fn iso_time(clf: &[u8], out: &mut Vec<u8>) {
     out.push(b'Z');
 }
 
-/// Method, target and version. What does not have three parts was refused anyway: its text stays readable.
+/// Method, target and version. What does not have three parts was refused anyway: its text stays
+/// readable.
 fn split_request_line(line: &[u8]) -> (&[u8], &[u8], &[u8]) {
     let Some(first) = memchr::memchr(b' ', line) else { return (b"", line, b"") };
     let (method, rest) = (&line[..first], &line[first + 1..]);

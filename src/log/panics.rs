@@ -55,12 +55,14 @@ impl Drop for Trace {
     }
 }
 
-/// Makes panics errors in the log. The standard hook writes to standard error itself, and would hold
-/// the loop when that is a full pipe. With `RUST_BACKTRACE` set the trace follows, a line each.
+/// Makes panics errors in the log. The standard hook writes to standard error itself, and would
+/// hold the loop when that is a full pipe. With `RUST_BACKTRACE` set the trace follows, a line
+/// each.
 pub fn install_panic_hook(queue: LogQueue) {
     HOOK.call_once(|| {
         std::panic::set_hook(Box::new(move |info| {
-            // The writer's own panic is standard error failing: to log that would go round in a circle.
+            // The writer's own panic is standard error failing: to log that would go round in a
+            // circle.
             if !IS_WRITER.get() {
                 record(&queue, info);
             }
@@ -76,8 +78,9 @@ pub(super) fn record(queue: &LogQueue, info: &PanicHookInfo<'_>) {
     }
 }
 
-/// Marks this thread as a loop's. If `RUST_BACKTRACE` is set, a panic there no longer goes to the hook
-/// of the program, which by default would resolve a backtrace at once. Panics of other threads do.
+/// Marks this thread as a loop's. If `RUST_BACKTRACE` is set, a panic there no longer goes to the
+/// hook of the program, which by default would resolve a backtrace at once. Panics of other threads
+/// do.
 pub(crate) fn spare_this_thread() {
     IS_LOOP.set(true);
     if std::env::var_os("RUST_BACKTRACE").is_none_or(|value| value == "0") {
@@ -116,7 +119,8 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
-    /// A trace takes the lock of the standard library while it is resolved: nobody may wait for that.
+    /// A trace takes the lock of the standard library while it is resolved: nobody may wait for
+    /// that.
     #[test]
     fn the_writer_resolves_traces_one_at_a_time() {
         let (sender, lines) = channel();

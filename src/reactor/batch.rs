@@ -1,13 +1,15 @@
-//! Ready connections go through a turn in batches: all of a batch are read, then all are answered, then all are sent to.
+//! Ready connections go through a turn in batches: all of a batch are read, then all are answered,
+//! then all are sent to.
 //!
-//! One at a time would be simpler: read, answer, send, next. But a send runs through more of the kernel's code than the
-//! processor's first-level instruction cache holds, so after each one our own code would have to be fetched anew, and
-//! after that the kernel's. In batches each kind of code is fetched once and runs many times, as in vector packet
-//! processing (fd.io VPP, which names the idea). `docs/performance.md` has what it gains.
+//! One at a time would be simpler: read, answer, send, next. But a send runs through more of the
+//! kernel's code than the processor's first-level instruction cache holds, so after each one our
+//! own code would have to be fetched anew, and after that the kernel's. In batches each kind of
+//! code is fetched once and runs many times, as in vector packet processing (fd.io VPP, which names
+//! the idea). `docs/performance.md` has what it gains.
 //!
-//! What a batch costs is that the first answer waits for the last one to be made. So it holds no more connections than
-//! get their answers within [`BATCH_TIME_MAX`], going by what the ones before took: slow handlers get batches of one.
-//! This file must not know HTTP.
+//! What a batch costs is that the first answer waits for the last one to be made. So it holds no
+//! more connections than get their answers within [`BATCH_TIME_MAX`], going by what the ones before
+//! took: slow handlers get batches of one. This file must not know HTTP.
 
 use std::io;
 use std::time::Duration;
@@ -24,7 +26,8 @@ const BATCH_MAX: usize = 16;
 /// How long the first answer of a batch may wait for the others.
 const BATCH_TIME_MAX: Duration = Duration::from_millis(1);
 
-/// Output that a batch may have queued before it is sent: more would leave the processor's caches in between.
+/// Output that a batch may have queued before it is sent: more would leave the processor's caches
+/// in between.
 const BATCH_OUT_BYTES_MAX: u64 = 128 * 1024;
 
 /// The batch under way.
@@ -80,7 +83,8 @@ impl Batch {
         self.read.len() >= self.len_max || self.room.len() - self.taken < read_max / 2
     }
 
-    /// The connections since the last look at the clock took so long: how many of them fit into the time of a batch?
+    /// The connections since the last look at the clock took so long: how many of them fit into the
+    /// time of a batch?
     pub(super) fn pace(&mut self, took: Duration) {
         let Some(each) = took.checked_div(self.unclocked) else { return };
         self.unclocked = 0;
@@ -90,8 +94,8 @@ impl Batch {
 }
 
 impl<S: Os, O: Observer> Reactor<S, O> {
-    /// Has a ready connection take part in the batch; pumps it by itself if it needs more than to be read and answered.
-    /// That it can be read is news of this turn's poll, or not.
+    /// Has a ready connection take part in the batch; pumps it by itself if it needs more than to
+    /// be read and answered. That it can be read is news of this turn's poll, or not.
     pub(super) fn admit(&mut self, id: ConnId, is_news: bool) {
         if self.batch.read.is_empty() && self.batch.unclocked > 0 {
             self.look_at_clock();
@@ -111,7 +115,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             let end = batch.room.len().min(start + read_max);
             let got = slot.stream.read(&mut batch.room[start..end]);
             batch.taken += got.as_ref().map_or(0, |&bytes| bytes);
-            // A line end before a request is none of it (RFC 9112 section 2.2), and may have come long before.
+            // A line end before a request is none of it (RFC 9112 section 2.2), and may have come
+            // long before.
             let was_seen = is_news && rested && !matches!(batch.room[start], b'\r' | b'\n');
             batch.read.push(Read { id, start, asked: end - start, got, rested, was_seen });
             if batch.is_full(read_max) {
@@ -123,8 +128,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.batch.unclocked += 1;
     }
 
-    /// Reads the clock in the middle of a turn, before more is read from clients. A turn over a thousand of them takes
-    /// milliseconds, so does a single slow handler, and a file must not be called fresh by a clock that stood still.
+    /// Reads the clock in the middle of a turn, before more is read from clients. A turn over a
+    /// thousand of them takes milliseconds, so does a single slow handler, and a file must not be
+    /// called fresh by a clock that stood still.
     pub(super) fn look_at_clock(&mut self) {
         let now = self.os.now();
         self.batch.pace(now.mono.saturating_duration_since(self.driver.now.mono));

@@ -1,12 +1,13 @@
 //! When to accept: which listeners have clients waiting, and when to leave them waiting.
 //!
-//! An edge-triggered listener speaks once. If we stop before would-block (the turn's limit, no descriptors, no
-//! slots) nobody will tell us again, so what is left undrained is remembered here. Pure bookkeeping: the calls
-//! are the reactor's.
+//! An edge-triggered listener speaks once. If we stop before would-block (the turn's limit, no
+//! descriptors, no slots) nobody will tell us again, so what is left undrained is remembered here.
+//! Pure bookkeeping: the calls are the reactor's.
 
 use std::time::{Duration, Instant};
 
-/// How long to wait before another try when descriptors or slots have run out and no connection closes.
+/// How long to wait before another try when descriptors or slots have run out and no connection
+/// closes.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// What is known of the listeners.

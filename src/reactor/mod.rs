@@ -1,8 +1,9 @@
 //! The reactor: one thread, one poll, all connections. It owns the poll, the sockets and the clock.
 //!
-//! Read [`Reactor::turn`] first: it is the whole loop. Interest is registered once per connection, for both
-//! directions, edge-triggered: there is no epoll call after that and no stored copy that could drift. What a
-//! connection waits for follows from its state; what the kernel said is kept until a would-block denies it.
+//! Read [`Reactor::turn`] first: it is the whole loop. Interest is registered once per connection,
+//! for both directions, edge-triggered: there is no epoll call after that and no stored copy that
+//! could drift. What a connection waits for follows from its state; what the kernel said is kept
+//! until a would-block denies it.
 
 mod batch;
 mod listener;
@@ -34,11 +35,12 @@ use os::{Os, OsEvent};
 use slots::{Slot, Slots};
 use watches::Watches;
 
-/// Connections looked at for one to close when a new one needs its slot. A sample of 16 finds one among the
-/// idlest eighth with a chance of 88 %, and costs the same at any size.
+/// Connections looked at for one to close when a new one needs its slot. A sample of 16 finds one
+/// among the idlest eighth with a chance of 88 %, and costs the same at any size.
 const EVICTION_SAMPLE: usize = 16;
 
-/// An idle connection is closed for a new one only after this long: younger ones are between two requests.
+/// An idle connection is closed for a new one only after this long: younger ones are between two
+/// requests.
 pub(crate) const EVICTION_IDLE_MIN: Duration = Duration::from_secs(1);
 
 /// Connections looked at for a slow sender to send away, when a new one needs its slot, or the
@@ -187,7 +189,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     pub fn turn(&mut self) -> io::Result<()> {
         let before = self.driver.config.turn_lines.then(|| self.counters());
         self.turn = self.turn.wrapping_add(1);
-        // 1. Wait for the first event or deadline, or not at all if work was carried. Read the clocks once.
+        // 1. Wait for the first event or deadline, or not at all if work was carried. Read the
+        //    clocks once.
         let timeout = self.timeout();
         self.events.clear();
         self.driver.observer.enter(Activity::Waiting);
@@ -197,7 +200,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.driver.observer.enter(Activity::Keeping);
         self.driver.observer.turn(self.events.len());
         let mut carried = std::mem::take(&mut self.carried);
-        // 2. Job results, what is watched for connections, and signals: a stop pumps everybody, with this news in hand.
+        // 2. Job results, what is watched for connections, and signals: a stop pumps everybody,
+        //    with this news in hand.
         self.take_results(&mut carried);
         self.advance_ready(&mut carried);
         self.take_signals();
@@ -220,7 +224,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             self.advance(id, Ready::default());
         }
         self.keep_house();
-        // One more look at the clock, for the whole turn: it shows how long a turn lets others wait.
+        // One more look at the clock, for the whole turn: it shows how long a turn lets others
+        // wait.
         let ended = self.os.now().mono;
         let took = ended.saturating_duration_since(self.turn_began);
         self.driver.observer.turned(took);
@@ -260,7 +265,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                         }
                         (self.on_reopen)();
                     }
-                    // Shell and kernel may both report it; only a person's second signal is a hurry.
+                    // Shell and kernel may both report it; only a person's second signal is a
+                    // hurry.
                     Signal::TerminalClosed if self.stopping.is_some() => {}
                     Signal::Interrupt | Signal::Terminate | Signal::Quit | Signal::TerminalClosed => {
                         self.stop(signal);
@@ -277,7 +283,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             return;
         }
         let cut_at = self.driver.now.mono + self.driver.config.timeouts.drain;
-        // Who is in the listen queue has connected: accept them all, or closing the listener would reset them.
+        // Who is in the listen queue has connected: accept them all, or closing the listener would
+        // reset them.
         let budget = 1 + self.connections_max / self.driver.config.limits.accepts_per_turn.max(1);
         for _ in 0..budget {
             if self.listeners.next(self.driver.now.mono).is_none() {
@@ -313,8 +320,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         (self.driver.now.mono >= stopping.cut_at).then(|| Outcome::Cut(self.slots.len()))
     }
 
-    /// Applies job results. Whom they concern is pumped with the carried ones: an event of this turn may concern
-    /// it, too, and a connection is pumped once a turn.
+    /// Applies job results. Whom they concern is pumped with the carried ones: an event of this
+    /// turn may concern it, too, and a connection is pumped once a turn.
     fn take_results(&mut self, to_pump: &mut Vec<ConnId>) {
         if !self.events.contains(&OsEvent::Inbox) {
             return;
@@ -341,8 +348,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.done = done;
     }
 
-    /// Has what is watched advance where the kernel said so, or where the last turn left off. Whom the news concerns
-    /// is pumped with the carried ones.
+    /// Has what is watched advance where the kernel said so, or where the last turn left off. Whom
+    /// the news concerns is pumped with the carried ones.
     fn advance_ready(&mut self, to_pump: &mut Vec<ConnId>) {
         for (id, ready) in self.watches.take_carried() {
             to_pump.extend(self.advance(id, ready));
@@ -354,8 +361,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
     }
 
-    /// Has one watched thing advance, unless it has had its share of this turn. Returns its connection if that is to be
-    /// pumped.
+    /// Has one watched thing advance, unless it has had its share of this turn. Returns its
+    /// connection if that is to be pumped.
     fn advance(&mut self, id: WatchId, ready: Ready) -> Option<ConnId> {
         if self.watches.puts_off(id, ready) {
             return None;
@@ -389,8 +396,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         Some(conn)
     }
 
-    /// After a connection was pumped: begins to watch what it has newly got, and has it advance, since the pump may
-    /// have changed what that waits for.
+    /// After a connection was pumped: begins to watch what it has newly got, and has it advance,
+    /// since the pump may have changed what that waits for.
     fn tend(&mut self, id: ConnId) {
         let Some(slot) = live(&mut self.slots, id) else { return };
         let Some(watch) = slot.client.watch() else { return };
@@ -436,7 +443,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 continue;
             }
             if slot.pumped_in == self.turn {
-                // A stop pumped it before its event was looked at: what the event says must not be lost.
+                // A stop pumped it before its event was looked at: what the event says must not be
+                // lost.
                 self.carried.push(id);
                 continue;
             }
@@ -470,8 +478,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             }
             Pumped::Blocked if !slot.registered => {
                 slot.registered = true;
-                // Registered only now that a read would block: who sends its request with the connection and
-                // closes after the answer never costs an epoll call. What came meanwhile is reported.
+                // Registered only now that a read would block: who sends its request with the
+                // connection and closes after the answer never costs an epoll call. What came
+                // meanwhile is reported.
                 if let Err(error) = self.os.register(&mut slot.stream, id) {
                     log::error!("cannot watch a connection: {error}");
                     return self.close(id, CloseReason::PeerReset);
@@ -479,7 +488,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             }
             Pumped::Blocked => {}
         }
-        // In a stop, a connection whose last answer is out is done, whatever it was promised before.
+        // In a stop, a connection whose last answer is out is done, whatever it was promised
+        // before.
         if self.stopping.is_some()
             && slot.client.conn.is_idle()
             && !slot.client.is_queued()
@@ -554,8 +564,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.free_closed();
     }
 
-    /// Sends away the slowest of some senders below the least rate. Its slot is free when it has taken
-    /// its answer, so a few of them may be on their way.
+    /// Sends away the slowest of some senders below the least rate. Its slot is free when it has
+    /// taken its answer, so a few of them may be on their way.
     fn evict_slowest_sender(&mut self, is_one: impl Fn(&Client) -> bool) {
         let Some(rate) = self.driver.busy_rate else { return };
         let slots = &self.slots;
@@ -648,8 +658,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.admit(id, false);
     }
 
-    /// Closes the idlest of a few idle connections, or else sends away a slow sender. False if there is
-    /// no room yet.
+    /// Closes the idlest of a few idle connections, or else sends away a slow sender. False if
+    /// there is no room yet.
     fn make_room(&mut self) -> bool {
         if !self.close_idlest() {
             self.evict_slowest_sender(|_| true);
@@ -732,7 +742,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.driver.observer.counters().map(|counters| Counters::clone(counters)).unwrap_or_default()
     }
 
-    /// What this loop holds. The phases are counted now and kept nowhere: some nanoseconds a connection.
+    /// What this loop holds. The phases are counted now and kept nowhere: some nanoseconds a
+    /// connection.
     pub(crate) fn gauges(&self) -> Gauges {
         let mut gauges = self.driver.gauges();
         for (_, slot) in self.slots.iter().filter(|(_, slot)| !slot.closed) {

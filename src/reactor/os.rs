@@ -1,7 +1,7 @@
 //! The operating system as the loop sees it: [`Os`], and [`MioOs`] which is the real one.
 //!
-//! The reactor is generic over this, so the simulator drives the very same turns. Listeners, job results and
-//! signals arrive as events like any other.
+//! The reactor is generic over this, so the simulator drives the very same turns. Listeners, job
+//! results and signals arrive as events like any other.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::SocketAddr;
@@ -62,14 +62,16 @@ pub trait Os {
     fn now(&mut self) -> Now;
     /// How many listeners there are.
     fn listeners(&self) -> usize;
-    /// Whether a client waits to be accepted. Asked only when accepting it would cost another its place.
+    /// Whether a client waits to be accepted. Asked only when accepting it would cost another its
+    /// place.
     fn has_client(&mut self, listener: usize) -> bool;
     /// Accepts one connection.
     fn accept(&mut self, listener: usize) -> io::Result<(Self::Stream, Peer)>;
-    /// Tells the poll of a stream, for both directions, once for life. What is there already is reported.
+    /// Tells the poll of a stream, for both directions, once for life. What is there already is
+    /// reported.
     fn register(&mut self, stream: &mut Self::Stream, id: ConnId) -> io::Result<()>;
-    /// Tells the poll of all descriptors of something watched, each for its one direction and for life. Closing a
-    /// descriptor takes it off the poll.
+    /// Tells the poll of all descriptors of something watched, each for its one direction and for
+    /// life. Closing a descriptor takes it off the poll.
     fn watch(&mut self, watched: &dyn Watched, id: WatchId) -> io::Result<()>;
     /// Closes the listeners: new clients are refused from now on.
     fn close_listeners(&mut self);
@@ -258,7 +260,8 @@ impl Os for MioOs {
 
     fn accept(&mut self, listener: usize) -> io::Result<(Socket, Peer)> {
         match self.listeners.get(listener) {
-            // Options of the listener (TCP_NODELAY, TCP_NOTSENT_LOWAT) are inherited: no call per connection.
+            // Options of the listener (TCP_NODELAY, TCP_NOTSENT_LOWAT) are inherited: no call per
+            // connection.
             Some(Listener::Tcp(listener)) => {
                 listener.accept().map(|(stream, addr)| (Socket::Tcp(stream), Peer::from_addr(addr)))
             }
@@ -314,7 +317,8 @@ pub(crate) fn read_wall_clock() -> Duration {
 impl Stream for Socket {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            // By rustix: the C library's would prepare for a cancellation each time, once there are threads.
+            // By rustix: the C library's would prepare for a cancellation each time, once there are
+            // threads.
             Socket::Tcp(stream) => Ok(rustix::net::recv(stream, into, rustix::net::RecvFlags::empty())?.0),
             Socket::Unix(stream) => stream.read(into),
         }
@@ -358,8 +362,8 @@ impl Stream for Socket {
     }
 }
 
-/// One send for one slice, one sendmsg for several. With `more` the kernel waits for the file that follows, so
-/// that head and first bytes share a packet.
+/// One send for one slice, one sendmsg for several. With `more` the kernel waits for the file that
+/// follows, so that head and first bytes share a packet.
 pub(crate) fn write_slices(
     socket: impl AsFd,
     slices: &[IoSlice<'_>],
@@ -378,8 +382,9 @@ pub(crate) fn write_slices(
     Ok(sent)
 }
 
-/// Whether the disk would be asked for this part of a file. The first and the last page tell: what lies between
-/// was read together with them (preadv2(2), RWF_NOWAIT). Where a file system cannot say, nothing is cold.
+/// Whether the disk would be asked for this part of a file. The first and the last page tell: what
+/// lies between was read together with them (preadv2(2), RWF_NOWAIT). Where a file system cannot
+/// say, nothing is cold.
 fn is_cold(file: &OwnedFd, offset: u64, len: u64) -> bool {
     let is_away = |at: u64| {
         let mut byte = [0];
@@ -390,8 +395,9 @@ fn is_cold(file: &OwnedFd, offset: u64, len: u64) -> bool {
     is_away(offset) || is_away(offset + len.saturating_sub(1))
 }
 
-/// One sendfile. Fewer bytes than asked for mean nothing by themselves: a full socket, a file that became
-/// shorter, or a signal that came in between (sendfile(2) then returns what it has sent so far).
+/// One sendfile. Fewer bytes than asked for mean nothing by themselves: a full socket, a file that
+/// became shorter, or a signal that came in between (sendfile(2) then returns what it has sent so
+/// far).
 pub(crate) fn send_file(socket: impl AsFd, file: &OwnedFd, part: FilePart) -> io::Result<SentFile> {
     let FilePart { offset, len, left } = part;
     if left >= CORKED_FILE_BYTES_MIN {
@@ -410,12 +416,13 @@ pub(crate) fn send_file(socket: impl AsFd, file: &OwnedFd, part: FilePart) -> io
     Ok(SentFile::Bytes(sent))
 }
 
-/// While so much of a file is to be sent the kernel sends full packets only. Otherwise there are others among them: of one
-/// long stream over loopback 42 segments a MiB in place of 27, acknowledgements included.
+/// While so much of a file is to be sent the kernel sends full packets only. Otherwise there are
+/// others among them: of one long stream over loopback 42 segments a MiB in place of 27,
+/// acknowledgements included.
 const CORKED_FILE_BYTES_MIN: u64 = 1 << 20;
 
-/// Keeps what does not fill a packet from being sent, or sends it (tcp(7), `TCP_CORK`). Sockets of other kinds have no
-/// packets to fill, and the kernel says so.
+/// Keeps what does not fill a packet from being sent, or sends it (tcp(7), `TCP_CORK`). Sockets of
+/// other kinds have no packets to fill, and the kernel says so.
 fn cork(socket: impl AsFd, is_corked: bool) {
     let _ = rustix::net::sockopt::set_tcp_cork(socket, is_corked);
 }
@@ -431,13 +438,15 @@ pub struct TcpOptions {
 
 /// Binds a TCP listener with everything accepted sockets shall inherit.
 ///
-/// A client of HTTP speaks first. So the kernel keeps a connection to itself until its first bytes are there (tcp(7),
-/// `TCP_DEFER_ACCEPT`): they are read as it is accepted, and one that is closed after its answer is never registered with
-/// epoll. The kernel does not wait for ever: after `defer_accept` it sends its SYN-ACK once more, and hands over a
-/// connection whose client answers that.
+/// A client of HTTP speaks first. So the kernel keeps a connection to itself until its first bytes
+/// are there (tcp(7), `TCP_DEFER_ACCEPT`): they are read as it is accepted, and one that is closed
+/// after its answer is never registered with epoll. The kernel does not wait for ever: after
+/// `defer_accept` it sends its SYN-ACK once more, and hands over a connection whose client answers
+/// that.
 ///
-/// To share the port among several loops, the first listener is bound as if it were alone, so that a port which is
-/// taken is an error, and offers to share it before it listens; the `others` join it (socket(7), SO_REUSEPORT).
+/// To share the port among several loops, the first listener is bound as if it were alone, so that
+/// a port which is taken is an error, and offers to share it before it listens; the `others` join
+/// it (socket(7), SO_REUSEPORT).
 pub fn bind_tcp_shared(
     addr: SocketAddr,
     options: TcpOptions,
@@ -471,7 +480,8 @@ nix::setsockopt_impl!(
     nix::sys::socket::sockopt::SetStruct<libc::c_int>
 );
 
-/// Connections that may wait to be accepted; the system's own bound (net.core.somaxconn) is 4096, too.
+/// Connections that may wait to be accepted; the system's own bound (net.core.somaxconn) is 4096,
+/// too.
 const BACKLOG: i32 = 4096;
 
 fn bound_tcp(addr: SocketAddr, options: TcpOptions, joins: bool) -> io::Result<socket2::Socket> {
@@ -488,7 +498,8 @@ fn bound_tcp(addr: SocketAddr, options: TcpOptions, joins: bool) -> io::Result<s
         socket.set_tcp_notsent_lowat(options.notsent_lowat_bytes)?;
     }
     if let Ok(seconds @ 1..) = libc::c_int::try_from(options.defer_accept.as_secs()) {
-        // A kernel without it hands connections over earlier, which costs a little time and nothing else.
+        // A kernel without it hands connections over earlier, which costs a little time and nothing
+        // else.
         if let Err(error) = nix::sys::socket::setsockopt(&socket, DeferAccept, &seconds) {
             log::debug!("connections are accepted at once: {error}");
         }
@@ -506,7 +517,8 @@ mod tests {
 
     use super::*;
 
-    /// A file left corked would keep its last bytes for 200 ms, and one that is not corked would be sent in scraps.
+    /// A file left corked would keep its last bytes for 200 ms, and one that is not corked would be
+    /// sent in scraps.
     #[test]
     fn a_long_file_is_corked_until_its_last_byte() {
         const SLICE: u64 = CORKED_FILE_BYTES_MIN / 2;

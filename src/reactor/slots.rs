@@ -1,7 +1,8 @@
 //! Connections by name: a slab whose entries remember their generation.
 //!
-//! slab reuses the last freed slot first, so an index alone is no name. A lookup compares the generation, and a
-//! miss is an ordinary thing: the caller counts it and goes on. This file must not know what a connection does.
+//! slab reuses the last freed slot first, so an index alone is no name. A lookup compares the
+//! generation, and a miss is an ordinary thing: the caller counts it and goes on. This file must
+//! not know what a connection does.
 
 use slab::Slab;
 
@@ -30,8 +31,8 @@ pub struct Slots<S> {
 }
 
 impl<S> Slots<S> {
-    /// None yet. There is room for so many from the start: what is not touched takes no memory, and a table that has
-    /// to move as it grows leaves holes.
+    /// None yet. There is room for so many from the start: what is not touched takes no memory, and
+    /// a table that has to move as it grows leaves holes.
     #[must_use]
     pub fn for_up_to(connections: usize) -> Self {
         Slots { slab: Slab::with_capacity(connections), generation: 0 }
@@ -88,8 +89,8 @@ impl<S> Slots<S> {
         })
     }
 
-    /// Up to `count` connections from slot `from` on, round and round: a sample that costs the same however
-    /// many there are.
+    /// Up to `count` connections from slot `from` on, round and round: a sample that costs the same
+    /// however many there are.
     pub fn sample(&self, from: usize, count: usize) -> impl Iterator<Item = (ConnId, &Slot<S>)> {
         let capacity = self.slab.capacity().max(1);
         (0..count.min(capacity)).filter_map(move |step| {
@@ -118,8 +119,8 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_small() {
-        // mio's sockets carry a check of their own in debug builds; in the builds that serve they are a
-        // descriptor each, as here.
+        // mio's sockets carry a check of their own in debug builds; in the builds that serve they
+        // are a descriptor each, as here.
         #[expect(dead_code, reason = "only its size is of interest")]
         enum Socket {
             Tcp(std::os::fd::OwnedFd),

@@ -1,7 +1,8 @@
 //! What the loop watches for its connections, by name, and when each of them wants to be looked at.
 //!
-//! Names are made as those of connections are, and for the same reason: an event may be about something that is over,
-//! and its slot may be another's already. This file must not know what is watched.
+//! Names are made as those of connections are, and for the same reason: an event may be about
+//! something that is over, and its slot may be another's already. This file must not know what is
+//! watched.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -56,8 +57,8 @@ impl Watches {
         }
     }
 
-    /// Whether it has had its share of this turn and is carried; then what is ready of it is kept until then. Without
-    /// this each event of a turn would be another share of it.
+    /// Whether it has had its share of this turn and is carried; then what is ready of it is kept
+    /// until then. Without this each event of a turn would be another share of it.
     pub(super) fn puts_off(&mut self, id: WatchId, ready: Ready) -> bool {
         let Some(entry) = self.entry(id).filter(|entry| entry.is_carried) else { return false };
         entry.ready = entry.ready.and(ready);
@@ -145,8 +146,8 @@ mod tests {
         fn abandon(&self) {}
     }
 
-    /// A slot is free as soon as its program is over, and the next program gets it, while events of the old one may still
-    /// be on their way.
+    /// A slot is free as soon as its program is over, and the next program gets it, while events of
+    /// the old one may still be on their way.
     #[test]
     fn an_old_name_does_not_reach_the_next_one_in_its_slot() {
         let mut watches = Watches::default();
@@ -173,8 +174,8 @@ mod tests {
         }
     }
 
-    /// A program that complained without end was put on the list with every event, and each of its entries put it
-    /// there again.
+    /// A program that complained without end was put on the list with every event, and each of its
+    /// entries put it there again.
     #[test]
     fn what_is_carried_is_carried_once_with_all_that_became_ready_of_it() {
         let mut watches = Watches::default();

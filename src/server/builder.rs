@@ -1,6 +1,7 @@
 //! The server as a value that is put together: routes, folders, and what stands around them.
 //!
-//! Everything here ends up in a [`Config`] or in [`Routes`]; it must not know how either is carried out.
+//! Everything here ends up in a [`Config`] or in [`Routes`]; it must not know how either is carried
+//! out.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,7 +23,8 @@ use crate::{api, live, metrics, upload};
 
 type Wrapper = Box<dyn FnOnce(Arc<dyn Handler>) -> Arc<dyn Handler>>;
 
-/// Puts a [`Server`] together. Nothing is opened before [`Builder::bind`], which also reports what was wrong before.
+/// Puts a [`Server`] together. Nothing is opened before [`Builder::bind`], which also reports what
+/// was wrong before.
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,7 +33,10 @@ type Wrapper = Box<dyn FnOnce(Arc<dyn Handler>) -> Arc<dyn Handler>>;
 /// let server = Server::builder()
 ///     .get("/", |_| Response::html("<p>It turns."))
 ///     .post("/upper", |call| Ok::<_, whirligig::Refusal>(call.text()?.to_uppercase()))
-///     .route("/items/{id}", Route::new().get(|call| format!("item {}", call.param("id"))).blocking())
+///     .route(
+///         "/items/{id}",
+///         Route::new().get(|call| format!("item {}", call.param("id"))).blocking(),
+///     )
 ///     .header("/**", "X-Frame-Options", "DENY")
 ///     .auth("/private", "anna", "secret")
 ///     .timeouts(|timeouts| timeouts.idle = Some(Duration::from_secs(5)))
@@ -98,11 +103,12 @@ impl Builder {
         patch = "PATCH";
     }
 
-    /// A path and what is done there. In it `{name}` stands for one segment, and `{name*}` at its end for all that
-    /// follows; [`Call::param`] tells what that was. What is spelled out beats `{name}`, and that beats `{name*}`.
+    /// A path and what is done there. In it `{name}` stands for one segment, and `{name*}` at its
+    /// end for all that follows; [`Call::param`] tells what that was. What is spelled out beats
+    /// `{name}`, and that beats `{name*}`.
     ///
-    /// HEAD is answered wherever GET is; OPTIONS says what there is, and any other method gets 405 with the same list
-    /// in `Allow` (RFC 9110 sections 9.3.2, 9.3.7 and 15.5.6).
+    /// HEAD is answered wherever GET is; OPTIONS says what there is, and any other method gets 405
+    /// with the same list in `Allow` (RFC 9110 sections 9.3.2, 9.3.7 and 15.5.6).
     pub fn route(mut self, path: &str, route: Route) -> Self {
         let added = self.routes.add(path, route);
         self.note(added)
@@ -114,14 +120,15 @@ impl Builder {
         self.note(added)
     }
 
-    /// Serves the files below `root` where no route is, and 404 where no file is either: index pages, listings, ranges, validators, compression.
+    /// Serves the files below `root` where no route is, and 404 where no file is either: index
+    /// pages, listings, ranges, validators, compression.
     pub fn files(mut self, root: impl Into<PathBuf>) -> Self {
         self.files = Some(root.into());
         self
     }
 
-    /// Has a [`Handler`] answer where no route is; without one that is a 404. [`Builder::files`] would
-    /// answer there as well, so to have both is an error.
+    /// Has a [`Handler`] answer where no route is; without one that is a 404. [`Builder::files`]
+    /// would answer there as well, so to have both is an error.
     pub fn fallback(mut self, handler: impl Handler + 'static) -> Self {
         self.fallback = Some(Arc::new(handler));
         self
@@ -142,8 +149,8 @@ impl Builder {
 
 /// What stands around it.
 impl Builder {
-    /// Asks for a name and a password at `path` and below (RFC 7617); `/` is everywhere. The path is written as in a
-    /// URL: it begins with a slash, and `%20` is a space. Repeatable.
+    /// Asks for a name and a password at `path` and below (RFC 7617); `/` is everywhere. The path
+    /// is written as in a URL: it begins with a slash, and `%20` is a space. Repeatable.
     pub fn auth(self, path: &str, user: &str, password: &str) -> Self {
         // RFC 7617 section 2: the first colon is where the password begins.
         let fits =
@@ -157,7 +164,8 @@ impl Builder {
         self.protect(path, AuthUsers::File(file.into()))
     }
 
-    /// A path that no request can have would protect nothing, and nobody would notice: it is an error.
+    /// A path that no request can have would protect nothing, and nobody would notice: it is an
+    /// error.
     fn protect(mut self, path: &str, users: AuthUsers) -> Self {
         let rule = parse_auth_path(path).map(|path| AuthRule { path, users });
         let added = rule.map(|rule| self.config.site.auth.push(rule));
@@ -226,8 +234,9 @@ impl Builder {
         self
     }
 
-    /// Changes how files are served; with [`FileOptions::uploads`], which folders may be written. Of one upload
-    /// [`UPLOAD_BYTES_MAX`] are taken unless [`Limits::upload_bytes_max`] says otherwise.
+    /// Changes how files are served; with [`FileOptions::uploads`], which folders may be written.
+    /// Of one upload [`UPLOAD_BYTES_MAX`] are taken unless [`Limits::upload_bytes_max`] says
+    /// otherwise.
     pub fn file_options(mut self, change: impl FnOnce(&mut FileOptions)) -> Self {
         change(&mut self.config.files);
         self
@@ -242,22 +251,24 @@ impl Builder {
         self
     }
 
-    /// So many loops share the port, each on a thread of its own; one a processor is a good number. Default: 1.
+    /// So many loops share the port, each on a thread of its own; one a processor is a good number.
+    /// Default: 1.
     pub fn reactors(mut self, loops: usize) -> Self {
         self.config.reactors = loops.max(1);
         self
     }
 
-    /// Writes a line about each request, to a file or to standard output. It is opened when the server runs and anew on
-    /// SIGHUP; a thread of its own writes, and lines that the disk cannot keep up with are dropped and counted. Default:
-    /// none.
+    /// Writes a line about each request, to a file or to standard output. It is opened when the
+    /// server runs and anew on SIGHUP; a thread of its own writes, and lines that the disk cannot
+    /// keep up with are dropped and counted. Default: none.
     pub fn access_log(mut self, target: LogTarget, format: LogFormat) -> Self {
         (self.config.access_log, self.config.log_format) = (Some(target), format);
         self
     }
 
-    /// Has each loop measure what its time goes into (`whirligig_activity_seconds_total` among the metrics), and write a
-    /// line about each turn at level `trace`. Costs two looks at the clock a step. Default: no.
+    /// Has each loop measure what its time goes into (`whirligig_activity_seconds_total` among the
+    /// metrics), and write a line about each turn at level `trace`. Costs two looks at the clock a
+    /// step. Default: no.
     pub fn turn_lines(mut self, wanted: bool) -> Self {
         self.config.turn_lines = wanted;
         self
@@ -269,11 +280,12 @@ impl Builder {
         self
     }
 
-    /// Listens on `addr`: `127.0.0.1:8080`, `[::1]:0`, or `unix:/path/of/a/socket`. Port 0 is any free one, and
-    /// [`Server::local_addr`] tells which. `[::]` takes IPv4, too.
+    /// Listens on `addr`: `127.0.0.1:8080`, `[::1]:0`, or `unix:/path/of/a/socket`. Port 0 is any
+    /// free one, and [`Server::local_addr`] tells which. `[::]` takes IPv4, too.
     ///
     /// # Errors
-    /// When the address cannot be had, the folder cannot be opened, or something before this call made no sense.
+    /// When the address cannot be had, the folder cannot be opened, or something before this call
+    /// made no sense.
     pub fn bind(mut self, addr: impl AsRef<str>) -> Result<Server, BindError> {
         if let Some(trouble) = self.trouble.take() {
             return Err(BindError::Site(trouble));

@@ -6,13 +6,15 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// Descriptors kept back from clients: the poll, listeners, log, cached and sent files, directories being read.
+/// Descriptors kept back from clients: the poll, listeners, log, cached and sent files, directories
+/// being read.
 const DESCRIPTOR_RESERVE: usize = 256;
 
 /// Those of a program that answers: three pipes, and its exit.
 const DESCRIPTORS_PER_SCRIPT: usize = 4;
 
-/// Those of an upload, under way or unfinished: its file, and a folder, unless others go there, too.
+/// Those of an upload, under way or unfinished: its file, and a folder, unless others go there,
+/// too.
 const DESCRIPTORS_PER_UPLOAD: usize = 2;
 
 /// What this process may have open where no limit is known.
@@ -49,7 +51,8 @@ fn divide(config: &mut Config, allowed: usize) {
     let wanted = DESCRIPTOR_RESERVE.saturating_add(for_scripts).saturating_add(for_uploads);
     let reserve = wanted.min(allowed / 2);
     if reserve < wanted {
-        // Unfinished uploads keep theirs for an hour, so they must leave most of the reserve to others.
+        // Unfinished uploads keep theirs for an hour, so they must leave most of the reserve to
+        // others.
         limits.partials_max = limits.partials_max.min(reserve / 4 / DESCRIPTORS_PER_UPLOAD).max(1);
         limits.spool_files_max = limits.spool_files_max.min(reserve / 8).max(1);
     }

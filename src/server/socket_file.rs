@@ -32,12 +32,14 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Binds a socket to `path` and listens. A socket that a dead server left there is removed first.
+    /// Binds a socket to `path` and listens. A socket that a dead server left there is removed
+    /// first.
     ///
     /// # Errors If the name belongs to a live socket or to a file that is no socket, or if that
     /// cannot be checked.
     pub(super) fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
-        // Between bind(2) and listen(2) a socket looks dead: two servers that start at once take turns.
+        // Between bind(2) and listen(2) a socket looks dead: two servers that start at once take
+        // turns.
         let lock = lock_folder_of(path);
         let listener = match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -218,7 +220,8 @@ mod tests {
         }
     }
 
-    /// A server that accepts nothing for the moment is alive. A probe that waits would wait as long.
+    /// A server that accepts nothing for the moment is alive. A probe that waits would wait as
+    /// long.
     #[test]
     fn a_socket_with_a_full_queue_is_live() {
         let scratch = tempfile::tempdir().unwrap();

@@ -109,7 +109,8 @@ pub(super) const EXIT: u8 = 3;
 /// How long a talk may take.
 pub(super) const TALK_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Something watched that talks: promises an answer, then its content, and has to be waited for when it ends.
+/// Something watched that talks: promises an answer, then its content, and has to be waited for
+/// when it ends.
 pub(super) struct SimTalk {
     pub(super) id: u64,
     pub(super) len: u64,

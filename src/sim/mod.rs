@@ -1,12 +1,14 @@
 //! The simulator: the reactor's own turns over an operating system made of a seed.
 //!
-//! [`SimOs`] stands where mio stands. Its clients send, read, stall, reset and lie as a seeded generator says; its
-//! sockets give short reads and writes, would-block out of nowhere, interrupts and resets; its clock jumps. It
-//! keeps the kernel's promises and no others: an edge comes once, a short read means drained *at that moment*.
-//! After every turn the invariants are checked, and at the end every client must have got what it was owed:
-//! each answer once, whole, in order. The same seed gives the same run, byte for byte.
+//! [`SimOs`] stands where mio stands. Its clients send, read, stall, reset and lie as a seeded
+//! generator says; its sockets give short reads and writes, would-block out of nowhere, interrupts
+//! and resets; its clock jumps. It keeps the kernel's promises and no others: an edge comes once, a
+//! short read means drained *at that moment*. After every turn the invariants are checked, and at
+//! the end every client must have got what it was owed: each answer once, whole, in order. The same
+//! seed gives the same run, byte for byte.
 //!
-//! Here, and only here, several parties share one world behind a lock: it is a test bed, not the server.
+//! Here, and only here, several parties share one world behind a lock: it is a test bed, not the
+//! server.
 
 mod clients;
 mod handler;
@@ -198,11 +200,12 @@ impl Simulation {
         let files = Files::own(&FileOptions::default());
         let connections_max = config.limits.connections_max;
         let queue_bytes_max = config.limits.send_high_water_bytes as u64 + 70_000;
-        // Whoever has anything left of its share gets a whole slice, and a deadline that passes has a connection pumped
-        // for a second time.
+        // Whoever has anything left of its share gets a whole slice, and a deadline that passes has
+        // a connection pumped for a second time.
         let file_bytes_max = 2 * 2 * FILE_BYTES_FOR_ONE * config.limits.turn_bytes_max as u64;
         let mut driver = Driver::new(Arc::new(config), handler, files, desk, None, LoopTally::default(), now);
-        // The twin reads a little at a time; some runs do, too, so that its way through the pump meets faults.
+        // The twin reads a little at a time; some runs do, too, so that its way through the pump
+        // meets faults.
         driver.scratch_is_shared = !seed.is_multiple_of(4);
         let reactor = Reactor::new(os, driver, connections_max);
         let (turns, turns_min) = (0, TURNS_MIN);
@@ -218,8 +221,8 @@ impl Simulation {
         })
     }
 
-    /// Turns until every client has what it was owed and the server has stopped. More clients are added until
-    /// the run is long enough.
+    /// Turns until every client has what it was owed and the server has stopped. More clients are
+    /// added until the run is long enough.
     pub fn run(mut self) -> Result<Coverage, Failure> {
         let mut ids = 1000;
         let mut stopping = false;
@@ -277,7 +280,8 @@ impl Simulation {
         if world.rng.below(3) > 0 {
             return world.signals.push_back((at, Signal::Terminate));
         }
-        // A closed terminal is reported by the shell and by the kernel; a log may be rotated meanwhile.
+        // A closed terminal is reported by the shell and by the kernel; a log may be rotated
+        // meanwhile.
         let later = at + world.rng.below(ns);
         let signals = [Signal::TerminalClosed, Signal::Reopen, Signal::TerminalClosed];
         world.signals.extend([at, later, later].into_iter().zip(signals));

@@ -318,7 +318,8 @@ impl Stream for SimStream {
         }
         let mut take = there.min(into.len());
         if take > 1 && world.fault("short_read", 150) {
-            // The rest comes a moment later, with an edge of its own unless the end was already told.
+            // The rest comes a moment later, with an edge of its own unless the end was already
+            // told.
             take = 1 + world.rng.below(take as u64 - 1) as usize;
             let conn = &mut world.conns[at];
             if !conn.client_fin {
@@ -344,8 +345,8 @@ impl Stream for SimStream {
         Ok(sent)
     }
 
-    /// The file's content is the pattern of the answer it belongs to, which is told in the upper bits of the
-    /// offset: the descriptor itself is never touched.
+    /// The file's content is the pattern of the answer it belongs to, which is told in the upper
+    /// bits of the offset: the descriptor itself is never touched.
     fn send_file(&mut self, _fd: &OwnedFd, part: FilePart, may_wait: bool) -> io::Result<SentFile> {
         let FilePart { offset, len, .. } = part;
         let at = self.at;
@@ -402,7 +403,8 @@ impl Drop for SimStream {
         let (now_ns, is_excused) = (world.now_ns, !world.listening || !world.backlog.is_empty());
         let conn = &mut world.conns[at];
         conn.server_closed = true;
-        // Idle in its time, without a word since: it goes for a newcomer or at a stop, and for nothing else.
+        // Idle in its time, without a word since: it goes for a newcomer or at a stop, and for
+        // nothing else.
         let is_left_alone = conn.idle.is_some_and(|(until, sent)| now_ns < until && conn.sent == sent);
         conn.closed_for_nothing = is_left_alone && !conn.client_fin && !conn.client_reset && !is_excused;
         if conn.server_reset || !conn.inbound.is_empty() {

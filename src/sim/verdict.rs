@@ -12,7 +12,8 @@ pub(super) fn verdict(conn: &SimConn, made: &BTreeSet<u64>, tight: bool) -> Resu
     let mut expected = conn.expected.iter();
     let mut missing = None;
     let mut over = false;
-    // Content that was refused may turn out to be too long to be read past: then that answer was the last.
+    // Content that was refused may turn out to be too long to be read past: then that answer was
+    // the last.
     let mut refused = false;
     for (number, wanted) in expected.by_ref().enumerate() {
         match take_answer(&mut rest, wanted, number >= conn.answers_at_stop)? {
@@ -29,7 +30,8 @@ pub(super) fn verdict(conn: &SimConn, made: &BTreeSet<u64>, tight: bool) -> Resu
         }
     }
     if !rest.is_empty() && missing.is_none() && !over {
-        // A refusal at the end (408, 400 for the unfinished rest) is in order, an answer nobody asked for is not.
+        // A refusal at the end (408, 400 for the unfinished rest) is in order, an answer nobody
+        // asked for is not.
         let last = Expected { id: 0, status: 0, content: Content::Any, last: true, may_close: true };
         take_answer(&mut rest, &last, true)?;
         if !rest.is_empty() {
@@ -53,10 +55,11 @@ pub(super) fn verdict(conn: &SimConn, made: &BTreeSet<u64>, tight: bool) -> Resu
         || wanted.last
         || conn.manner == Manner::Staller
         || conn.manner == Manner::Vanisher
-        // In a full house a client that has sent no byte for the busy time gives way, without a word.
+        // In a full house a client that has sent no byte for the busy time gives way, without a
+        // word.
         || (conn.server_closed && conn.sent == 0)
-        // Stopping, evicting and timing out end a connection between two answers, never inside of one.
-        // Without a buffer for requests behind the one in hand, its answer is the last.
+        // Stopping, evicting and timing out end a connection between two answers, never inside of
+        // one. Without a buffer for requests behind the one in hand, its answer is the last.
         || (rest.is_empty() && conn.server_closed && (tight || !conn.fin_when_sent || conn.answers_at_stop != usize::MAX));
     if excused { Ok(()) } else { Err(format!("no whole answer to {}", wanted.id)) }
 }

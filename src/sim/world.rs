@@ -1,4 +1,5 @@
-//! The simulated world: clients with their plans, what is under way to and from them, and the generator behind all.
+//! The simulated world: clients with their plans, what is under way to and from them, and the
+//! generator behind all.
 //!
 //! It must not know what the server promises: that is judged elsewhere.
 
@@ -17,7 +18,8 @@ use crate::reactor::os::OsEvent;
 use crate::signals::Signal;
 use crate::watch::Ready;
 
-/// A small generator (SplitMix64, Steele and others 2014): one number of state, so a seed is a whole run.
+/// A small generator (SplitMix64, Steele and others 2014): one number of state, so a seed is a
+/// whole run.
 #[derive(Debug, Clone)]
 pub(super) struct Rng(pub(super) u64);
 
@@ -139,7 +141,8 @@ pub(super) struct SimConn {
     /// Read by the client.
     pub(super) taken: Vec<u8>,
     pub(super) expected: Vec<Expected>,
-    /// Answers it had been given when the server was told to stop: later ones may say that they are the last.
+    /// Answers it had been given when the server was told to stop: later ones may say that they are
+    /// the last.
     pub(super) answers_at_stop: usize,
     /// Its request lines, for reports.
     pub(super) script: Vec<String>,
@@ -457,8 +460,8 @@ impl World {
         }
     }
 
-    /// What is watched talks and exits in its time, now and then for nothing, and now and then under a name that is
-    /// gone.
+    /// What is watched talks and exits in its time, now and then for nothing, and now and then
+    /// under a name that is gone.
     pub(super) fn take_watched(&mut self, events: &mut Vec<OsEvent>) {
         let over: Vec<WatchId> =
             self.watches.iter().filter(|watch| watch.is_over).filter_map(|watch| watch.id).collect();
@@ -486,7 +489,8 @@ impl World {
         }
     }
 
-    /// Whether something watched for this connection will make itself heard, or is given up in time.
+    /// Whether something watched for this connection will make itself heard, or is given up in
+    /// time.
     pub(super) fn is_watched_for(&self, id: ConnId) -> bool {
         self.watches.iter().any(|watch| watch.conn == id && !watch.is_over)
     }
@@ -521,7 +525,8 @@ impl SimConn {
     }
 }
 
-/// Counts responses that have at least begun. Interim ones are not expected: no client asks for them.
+/// Counts responses that have at least begun. Interim ones are not expected: no client asks for
+/// them.
 pub(super) fn answers_in(bytes: &[u8]) -> usize {
     memchr::memmem::find_iter(bytes, b"HTTP/1.1 ").count()
 }

@@ -1,8 +1,9 @@
 //! Passwords for parts of the site: Basic authentication (RFC 7617) by path.
 //!
-//! bcrypt is slow on purpose, so it runs in a job, and a right password is remembered for a while under a keyed
-//! hash: a busy client costs one hash a request. Wrong and unknown users get the same answer after the same work.
-//! A password is never logged, and never kept in clear behind the start.
+//! bcrypt is slow on purpose, so it runs in a job, and a right password is remembered for a while
+//! under a keyed hash: a busy client costs one hash a request. Wrong and unknown users get the same
+//! answer after the same work. A password is never logged, and never kept in clear behind the
+//! start.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -38,13 +39,14 @@ const BCRYPT_BYTES_MAX: usize = 72;
 /// Asks for a password where one is due, and passes the request on when it is right.
 struct Auth {
     guard: Option<Arc<Guard>>,
-    /// Where it takes a password, this one decides about requests that change something, in place of the other: a
-    /// client has one name and password to give.
+    /// Where it takes a password, this one decides about requests that change something, in place
+    /// of the other: a client has one name and password to give.
     write_guard: Option<Arc<Guard>>,
     inner: Arc<dyn Handler>,
 }
 
-/// `inner` behind the passwords of `guard`, and of `write_guard` for requests that change something.
+/// `inner` behind the passwords of `guard`, and of `write_guard` for requests that change
+/// something.
 pub(super) fn around(
     guard: Option<Arc<Guard>>,
     write_guard: Option<Arc<Guard>>,
@@ -238,7 +240,8 @@ impl Attempts {
 pub struct Guard {
     /// The longest path first.
     scopes: Vec<Scope>,
-    /// Random for each process: whoever sees a hash, or measures how it is looked up, learns nothing by it.
+    /// Random for each process: whoever sees a hash, or measures how it is looked up, learns
+    /// nothing by it.
     key: Hmac<Sha256>,
     state: Mutex<State>,
     /// Held while the htpasswd files are read: an older reading must not replace a newer one.
@@ -275,8 +278,8 @@ impl WriteGuards {
         self.decisive(path).is_some()
     }
 
-    /// Whether whoever may write at `path` may write at `other` as well, by the same password or by none: what writes
-    /// elsewhere than the path that was judged must ask. Both are normalised.
+    /// Whether whoever may write at `path` may write at `other` as well, by the same password or by
+    /// none: what writes elsewhere than the path that was judged must ask. Both are normalised.
     pub(crate) fn is_same_for(&self, path: &[u8], other: &[u8]) -> bool {
         self.decisive(other).is_none_or(|decisive| self.decisive(path) == Some(decisive))
     }
@@ -302,14 +305,15 @@ struct Scope {
 impl Scope {
     fn covers(&self, path: &[u8], clean_urls: bool) -> bool {
         let Some(rest) = path.strip_prefix(&self.path[..]) else { return self.serves(path) };
-        // Where URLs are clean a page is called by its name without `.html`, and has that on the disk.
+        // Where URLs are clean a page is called by its name without `.html`, and has that on the
+        // disk.
         let rest = rest.strip_prefix(b".html").filter(|_| clean_urls).unwrap_or(rest);
         // The coded forms of a file lie beside it.
         matches!(rest, [] | [b'/', ..] | b".br" | b".gz" | b".zst")
     }
 
-    /// Whether this is a page that is served at `path` under a shorter name: `/a/` for `/a/index.html`, and `/b` for
-    /// `/b.html` where URLs are clean.
+    /// Whether this is a page that is served at `path` under a shorter name: `/a/` for
+    /// `/a/index.html`, and `/b` for `/b.html` where URLs are clean.
     fn serves(&self, path: &[u8]) -> bool {
         let Some(stem) = self.path.strip_suffix(b".html") else { return false };
         stem == path || stem.strip_suffix(b"index").is_some_and(|folder| folder == path)
@@ -424,7 +428,8 @@ impl Guard {
         Ok(Some(guard))
     }
 
-    /// The same with other challenges: a browser must not take the password for reading for this one.
+    /// The same with other challenges: a browser must not take the password for reading for this
+    /// one.
     pub(super) fn for_writing(mut self) -> Guard {
         for scope in &mut self.scopes {
             let plain = std::mem::take(&mut scope.challenge);
@@ -439,7 +444,8 @@ impl Guard {
         let path = rule.path.trim_end_matches('/').as_bytes();
         let mut realm = Vec::new();
         encode_path(path, &mut realm);
-        // A configuration may be made by hand, and a path that no request has would leave everything open.
+        // A configuration may be made by hand, and a path that no request has would leave
+        // everything open.
         if !path.is_empty() && !normalize(&realm).is_ok_and(|normal| *normal == *path) {
             return Err(format!("a password at '{}': no request has such a path", rule.path));
         }
@@ -464,7 +470,8 @@ impl Guard {
                 })?;
                 users.report_disabled(file);
                 let mut state = lock(&self.state);
-                // Without a stamp: it is read once more with the first request, when there is a clock to judge it by.
+                // Without a stamp: it is read once more with the first request, when there is a
+                // clock to judge it by.
                 state.books.push(Book { file: file.clone(), stamp: None, users: Arc::new(users) });
                 self.scopes[at].books.push(state.books.len() - 1);
             }
@@ -521,8 +528,9 @@ impl Guard {
             Err(trouble) => return Place::Nowhere(trouble.to_string()),
         };
         let scope = self.scope_of(&path);
-        // Routes are found by the path as it was received. One that begins behind a password and climbs out of
-        // there, or the other way round, would be judged as one thing and answered as another.
+        // Routes are found by the path as it was received. One that begins behind a password and
+        // climbs out of there, or the other way round, would be judged as one thing and answered as
+        // another.
         let covers = |scope: usize| self.scopes[scope].covers(&path, self.clean_urls);
         if self.scope_of(raw).is_some_and(|apparent| !covers(apparent)) {
             return Place::Nowhere("the path leads out of a part that takes a password".to_owned());
@@ -611,10 +619,11 @@ impl Guard {
         state.right.insert(digest, now + AUTH_REMEMBERED_FOR);
     }
 
-    /// Reads again which htpasswd files have changed. One that cannot be read, or not understood, counts as it was.
+    /// Reads again which htpasswd files have changed. One that cannot be read, or not understood,
+    /// counts as it was.
     ///
-    /// The look counts from `asked`, and only when it is over: one that is given up must not pass for
-    /// one that was done.
+    /// The look counts from `asked`, and only when it is over: one that is given up must not pass
+    /// for one that was done.
     fn refresh(&self, asked: Now) {
         let _reading = lock(&self.reading);
         let books: Vec<_> =
@@ -704,7 +713,8 @@ struct Credentials {
 }
 
 impl Credentials {
-    /// From the Authorization field. What is malformed is nobody: that gets a 401, which says how to do better.
+    /// From the Authorization field. What is malformed is nobody: that gets a 401, which says how
+    /// to do better.
     fn of(request: &Request<'_>) -> Option<Credentials> {
         let mut lines = request.fields().all("authorization");
         let (Some(value), None) = (lines.next(), lines.next()) else { return None };
@@ -780,7 +790,8 @@ fn bcrypt_cost(hash: &[u8]) -> Option<u32> {
     (hash[7..].iter().all(is_letter) && (4..=31).contains(&cost)).then_some(cost)
 }
 
-/// `USER:PASSWORD[@URLPATH]`. A password may hold an at sign; the last one before a slash begins the path.
+/// `USER:PASSWORD[@URLPATH]`. A password may hold an at sign; the last one before a slash begins
+/// the path.
 pub(crate) fn parse_user_rule(text: &str) -> Result<AuthRule, String> {
     let (pair, path) = split_path(text)?;
     let Some((user, password)) = pair.split_once(':').filter(|(user, _)| !user.is_empty()) else {

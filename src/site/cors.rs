@@ -79,7 +79,8 @@ impl Handler for Cors {
         if let Some(allows) = allows {
             cx.set_own_field(When::Always, "Access-Control-Allow-Origin", allows);
         }
-        // Also where it is not allowed, or a cache would give that answer to a page that may have another.
+        // Also where it is not allowed, or a cache would give that answer to a page that may have
+        // another.
         if matches!(self.allowed, Allowed::These(_)) {
             cx.set_own_field(When::Always, "Vary", "Origin");
         }
@@ -125,8 +126,8 @@ fn preflight(request: &Request<'_>, is_allowed: bool, methods: &str) -> Response
     }
 }
 
-/// The field names that the page wants to send, if they are names. They are repeated: to allow all with `*` would
-/// leave out `Authorization`.
+/// The field names that the page wants to send, if they are names. They are repeated: to allow all
+/// with `*` would leave out `Authorization`.
 fn asked_names(request: &Request<'_>) -> Option<Vec<u8>> {
     let mut names: Vec<u8> = Vec::new();
     for name in request.fields().all("access-control-request-headers").flat_map(list_elements) {
@@ -141,7 +142,8 @@ fn asked_names(request: &Request<'_>) -> Option<Vec<u8>> {
     (!names.is_empty()).then_some(names)
 }
 
-/// `*`, `null`, or an origin as browsers write it: scheme, host, and a port unless it is the scheme's own.
+/// `*`, `null`, or an origin as browsers write it: scheme, host, and a port unless it is the
+/// scheme's own.
 pub(crate) fn parse_origin(text: &str) -> Result<String, String> {
     let text = text.trim().to_ascii_lowercase();
     if matches!(text.as_str(), "*" | "null") {

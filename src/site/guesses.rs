@@ -125,9 +125,9 @@ impl Guesses {
 
     /// Counts one more for `origin`.
     ///
-    /// Where no entry is free, the origin takes over the one with the fewest failures, the oldest of
-    /// these, and its count with it (the Space-Saving algorithm, Metwally and others 2005). If it began
-    /// at one, a guesser with many addresses could make the table forget them all.
+    /// Where no entry is free, the origin takes over the one with the fewest failures, the oldest
+    /// of these, and its count with it (the Space-Saving algorithm, Metwally and others 2005). If
+    /// it began at one, a guesser with many addresses could make the table forget them all.
     fn count(entries: &mut Vec<Entry>, origin: Origin, now: Instant) -> &mut Entry {
         let known = entries.iter().position(|entry| entry.origin == origin);
         let at = known.or_else(|| {
@@ -313,7 +313,8 @@ mod tests {
         let (guesses, now, limits) = (Guesses::default(), start(), Limits::default());
         let peer = v4(5, 1);
         for number in 0..AUTH_FAILURES_FREE as usize + AUTH_DELAYED_EACH_MAX {
-            // Every other client is gone when its password turns out to be wrong. The others go then.
+            // Every other client is gone when its password turns out to be wrong. The others go
+            // then.
             match number % 2 {
                 0 => guesses.note_gone(Origin::of(&peer), now),
                 _ => assert!(cost(&guesses, &peer, now, &limits).is_some(), "{number}"),

@@ -1,6 +1,7 @@
 //! Several hosts, each with a folder of its own.
 //!
-//! The authority of a request decides, without its port and in any case. It must not know what is in the folders.
+//! The authority of a request decides, without its port and in any case. It must not know what is
+//! in the folders.
 
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
@@ -39,8 +40,8 @@ pub(super) enum Name {
 }
 
 impl Name {
-    /// The names for which `host` stands: it may be a name, `*.` and a name for all below it, or `.`
-    /// and a name for both.
+    /// The names for which `host` stands: it may be a name, `*.` and a name for all below it, or
+    /// `.` and a name for both.
     pub(super) fn all_of(host: &str) -> Vec<Name> {
         if let Some(suffix) = host.strip_prefix('*') {
             return vec![Name::Below(suffix.to_owned())];
@@ -71,8 +72,8 @@ impl Name {
 }
 
 impl Hosts {
-    /// Opens each folder, which `protect` then gives what it shares with the others; `None` when hosts
-    /// make no difference.
+    /// Opens each folder, which `protect` then gives what it shares with the others; `None` when
+    /// hosts make no difference.
     pub(super) fn open(
         config: &Config,
         protect: impl Fn(Docroot) -> Docroot,

@@ -1,9 +1,10 @@
 //! What stands around the handlers that answer: passwords by path, CORS, field lines, redirects and
 //! rewrites, several hosts.
 //!
-//! Each file is one wrapper: a [`Handler`] that looks at a request and passes it on to the one inside it. What was
-//! not asked for is not there, so it costs nothing. All of them decide by the *normalised* path (decoded, without
-//! dot segments and double slashes), or another spelling would lead around them. Must not know flags.
+//! Each file is one wrapper: a [`Handler`] that looks at a request and passes it on to the one
+//! inside it. What was not asked for is not there, so it costs nothing. All of them decide by the
+//! *normalised* path (decoded, without dot segments and double slashes), or another spelling would
+//! lead around them. Must not know flags.
 
 mod auth;
 mod cors;
@@ -84,8 +85,8 @@ impl Site {
         Ok(site)
     }
 
-    /// The router with files as its fallback: of the host that is asked for, `files` where that makes no difference;
-    /// and with uploads to them where they are taken.
+    /// The router with files as its fallback: of the host that is asked for, `files` where that
+    /// makes no difference; and with uploads to them where they are taken.
     #[must_use]
     pub fn with_files(&self, router: Router, files: StaticFiles) -> Router {
         let (root_of, handler): (upload::RootOf, Arc<dyn Handler>) = match &self.hosts {
@@ -169,7 +170,8 @@ impl Site {
         &self.own
     }
 
-    /// Who knows which paths take a password, if any does: for handlers that serve many files in one answer.
+    /// Who knows which paths take a password, if any does: for handlers that serve many files in
+    /// one answer.
     #[must_use]
     pub fn guard(&self) -> Option<&Arc<Guard>> {
         self.guard.as_ref()

@@ -118,8 +118,8 @@ impl Pattern {
         Pattern { parts, is_name, text_bytes, text_slashes, spans_folders }
     }
 
-    /// The folder that its text names before the first wildcard, without a slash at the end; without
-    /// wildcards, its whole path. `None` for the pattern of a name.
+    /// The folder that its text names before the first wildcard, without a slash at the end;
+    /// without wildcards, its whole path. `None` for the pattern of a name.
     pub(crate) fn folder(&self) -> Option<&[u8]> {
         let Some(Part::Text(text)) = self.parts.first().filter(|_| !self.is_name) else { return None };
         match self.parts.len() {
@@ -191,8 +191,8 @@ impl Part {
     }
 }
 
-/// A pattern with several wildcards. First, from the end, from where on which parts match; no choice has to be taken
-/// back then, and no path makes this slow.
+/// A pattern with several wildcards. First, from the end, from where on which parts match; no
+/// choice has to be taken back then, and no path makes this slow.
 fn walk<'p>(parts: &[Part], path: &'p [u8]) -> Option<Vec<&'p [u8]>> {
     let words = path.len() / WORD_BITS + 1;
     let slashes = places(path, b'/', words);
@@ -335,7 +335,8 @@ fn push_text(parts: &mut Vec<Part>, text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Ok(());
     }
-    // Decoded like a path, but as a piece of one: it need not begin with a slash, and dots may be half a name.
+    // Decoded like a path, but as a piece of one: it need not begin with a slash, and dots may be
+    // half a name.
     let decoded = target::decode_path(text.as_bytes()).map_err(|trouble| trouble.to_string())?;
     parts.push(Part::Text(decoded));
     Ok(())

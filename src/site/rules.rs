@@ -20,7 +20,8 @@ use crate::http::request::KeptHead;
 use crate::http::target::{self, count_dot_segments, encode_path, normalize};
 use crate::http::{Request, Status};
 
-/// What is ours is not the file's to redirect: a rule for `/**` must not take the health check along.
+/// What is ours is not the file's to redirect: a rule for `/**` must not take the health check
+/// along.
 const OWN: &[u8] = b"/_whirligig/";
 
 struct Ruled {
@@ -142,8 +143,8 @@ impl Rules {
                 Err(Unfit::TooLong) => return Verdict::TooLong,
             };
             if let Action::Redirect(status, _) = rule.action {
-                // To where the client is already it would be sent for ever. A fragment changes nothing:
-                // clients do not send it.
+                // To where the client is already it would be sent for ever. A fragment changes
+                // nothing: clients do not send it.
                 let end = memchr::memchr2(b'?', b'#', &expanded).unwrap_or(expanded.len());
                 if normalize(&expanded[..end]).is_ok_and(|path| path == asked) {
                     continue;
@@ -241,7 +242,8 @@ impl Target {
         // What is not ASCII stands for its escaped bytes, as in browsers. The host is ASCII.
         let text = &*utf8_percent_encode(text, &AsciiSet::EMPTY).to_string();
         let mut pieces = Vec::new();
-        // What it comes to when every wildcard stands for one letter: judged in place of all that can come of it.
+        // What it comes to when every wildcard stands for one letter: judged in place of all that
+        // can come of it.
         let mut sample = String::new();
         let mut rest = text;
         while let Some((before, number, behind)) = next_capture(rest) {
@@ -284,7 +286,8 @@ impl Target {
         })
     }
 
-    /// The target for what the wildcards stand for; the query is kept unless the target has its own.
+    /// The target for what the wildcards stand for; the query is kept unless the target has its
+    /// own.
     fn expand(&self, captures: &[&[u8]], query: Option<&[u8]>, bytes_max: usize) -> Result<Vec<u8>, Unfit> {
         let mut out = Vec::new();
         for piece in &self.pieces {
@@ -312,8 +315,8 @@ impl Target {
         }
     }
 
-    /// In a path two slashes become one: at its beginning they would lead to another host. In a query or
-    /// fragment they stay.
+    /// In a path two slashes become one: at its beginning they would lead to another host. In a
+    /// query or fragment they stay.
     fn push(&self, bytes: &[u8], out: &mut Vec<u8>) {
         let mut is_path = !self.is_url && memchr::memchr2(b'?', b'#', out).is_none();
         for &byte in bytes {

@@ -1,9 +1,10 @@
-//! A file on its way to the disk: nobody sees it before it is whole, and a crash leaves nothing of it.
+//! A file on its way to the disk: nobody sees it before it is whole, and a crash leaves nothing of
+//! it.
 //!
-//! It has no name (`O_TMPFILE`) until it is published. `linkat` never replaces anything, so over an old version
-//! it first gets a hidden name, and is renamed from there. Where the file system has no nameless files it has the
-//! hidden name all the time; what a crash leaves then is swept when the folder is used again. Everything
-//! here may block: for worker threads only.
+//! It has no name (`O_TMPFILE`) until it is published. `linkat` never replaces anything, so over an
+//! old version it first gets a hidden name, and is renamed from there. Where the file system has no
+//! nameless files it has the hidden name all the time; what a crash leaves then is swept when the
+//! folder is used again. Everything here may block: for worker threads only.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use rustix::io::Errno;
 use crate::config::MIB;
 use crate::files::{Inode, Stamp, is_reported};
 
-/// How far ahead of what was written room is reserved, in bytes: few calls, long extents, and a full disk is known
-/// early. All that was announced at once would let who sends nothing fill the disk.
+/// How far ahead of what was written room is reserved, in bytes: few calls, long extents, and a
+/// full disk is known early. All that was announced at once would let who sends nothing fill the
+/// disk.
 const RESERVE_BYTES: u64 = 16 * MIB as u64;
 
 /// Bytes that are copied at a time.
@@ -156,13 +158,14 @@ impl Draft {
         }
     }
 
-    /// Waits until its content is on the disk. Called before it is published, and not under a lock: it takes a while.
+    /// Waits until its content is on the disk. Called before it is published, and not under a lock:
+    /// it takes a while.
     pub(super) fn sync(&self) -> Result<(), Errno> {
         rustix::fs::fdatasync(&self.fd)
     }
 
-    /// Gives it its name. `old` says whether a file of that name is there, which it then replaces. Says whether the
-    /// name is new.
+    /// Gives it its name. `old` says whether a file of that name is there, which it then replaces.
+    /// Says whether the name is new.
     pub(super) fn publish(&mut self, name: &[u8], old: Old) -> Result<Published, Errno> {
         let is_new = match old {
             Old::None | Old::Unwanted => match self.link(name) {
@@ -197,7 +200,8 @@ impl Draft {
             return Ok(());
         }
         match linkat(&self.fd, "", folder, name, AtFlags::EMPTY_PATH) {
-            // That way is for privileged processes only, until Linux 6.10; the other one needs /proc.
+            // That way is for privileged processes only, until Linux 6.10; the other one needs
+            // /proc.
             Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {
                 let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
                 linkat(CWD, path, folder, name, AtFlags::SYMLINK_FOLLOW)

@@ -1,7 +1,8 @@
 //! A form with files that is posted to a folder.
 //!
-//! Each file is written and published as its part ends, so a form that breaks off has brought the files before that.
-//! Nothing is replaced unless the request says `?overwrite`. Fields that are no files are passed over.
+//! Each file is written and published as its part ends, so a form that breaks off has brought the
+//! files before that. Nothing is replaced unless the request says `?overwrite`. Fields that are no
+//! files are passed over.
 
 use std::sync::Arc;
 
@@ -120,7 +121,8 @@ impl Form {
     }
 }
 
-/// The beginning of this piece of a form, up to where the next part may begin: every boundary begins like that.
+/// The beginning of this piece of a form, up to where the next part may begin: every boundary
+/// begins like that.
 fn first_part(piece: &[u8]) -> &[u8] {
     let from = PART_BYTES_MIN.min(piece.len());
     match memchr::memmem::find(&piece[from..], b"\r\n--") {

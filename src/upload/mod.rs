@@ -1,8 +1,9 @@
 //! Uploads: folders of the docroot that may be written, by PUT, DELETE, MKCOL and forms with files.
 //!
-//! [`Uploads`] stands in front of the files of a docroot and answers what would change them. What can be refused by
-//! the head alone is refused here, before content is read. All that touches the disk is a job's; content reaches
-//! it through a [`sink::Sink`]. Passwords stand around this module; it only asks whether two paths take the same one.
+//! [`Uploads`] stands in front of the files of a docroot and answers what would change them. What
+//! can be refused by the head alone is refused here, before content is read. All that touches the
+//! disk is a job's; content reaches it through a [`sink::Sink`]. Passwords stand around this
+//! module; it only asks whether two paths take the same one.
 
 mod draft;
 mod folders;
@@ -78,8 +79,8 @@ pub(crate) struct Desk {
     foreign: Once,
     /// Bounds how many are under way.
     places: Arc<Places>,
-    /// Held from the look at what is there to the change of it, so that of two writers with the same condition one
-    /// is refused.
+    /// Held from the look at what is there to the change of it, so that of two writers with the
+    /// same condition one is refused.
     publishing: Mutex<()>,
     partials: Arc<Partials>,
     folders: Folders,
@@ -143,7 +144,8 @@ pub(crate) fn around(
     Uploads { desk: Arc::clone(desk), root_of, names: Arc::clone(names), inner }
 }
 
-/// The folder for uploads that this normalised path lies in: the longest, as others may lie within it.
+/// The folder for uploads that this normalised path lies in: the longest, as others may lie within
+/// it.
 pub(crate) fn area_of<'a>(areas: &'a [String], path: &[u8]) -> Option<&'a str> {
     let covers = |area: &&String| {
         path.strip_prefix(area.as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
@@ -286,8 +288,8 @@ impl Ask {
         self.desk.places.take_for(cx.waker(), cx.now().mono).ok_or(busy)
     }
 
-    /// Whether the conditions of the request hold for what is there. A name that only something else has than a file
-    /// is refused.
+    /// Whether the conditions of the request hold for what is there. A name that only something
+    /// else has than a file is refused.
     fn check_conditions(&self, place: &Place, found: Found) -> Result<(), Refusal> {
         if let Found::File(stamp) = found
             && self.root.current().is_own(&stamp)
@@ -340,8 +342,8 @@ impl Ask {
     }
 
     /// Refuses an entry that takes another password than the path of the request. The entry is at
-    /// `path`, and lies at `places`: a form names its files itself, and a link may lead into a folder
-    /// with a password of its own.
+    /// `path`, and lies at `places`: a form names its files itself, and a link may lead into a
+    /// folder with a password of its own.
     fn check_passwords(&self, path: &[u8], places: &[Vec<u8>]) -> Result<(), Refusal> {
         let is_same = |other: &[u8]| self.desk.guards.is_same_for(&self.path, other);
         match is_same(path) && places.iter().all(|place| is_same(place)) {
@@ -350,7 +352,8 @@ impl Ask {
         }
     }
 
-    /// Has what crashes have left in this folder swept, as often as something there can have become old enough.
+    /// Has what crashes have left in this folder swept, as often as something there can have become
+    /// old enough.
     fn sweep(&self, folder: &OwnedFd) {
         let Some(identity) = folders::identity(folder) else { return };
         // What is kept to be gone on with has such a name, too, where there are no nameless files.
@@ -536,7 +539,8 @@ impl Ask {
 mod tests {
     use super::*;
 
-    /// A folder was swept once in the life of a process: what the next crash of another one left stayed.
+    /// A folder was swept once in the life of a process: what the next crash of another one left
+    /// stayed.
     #[test]
     fn a_folder_is_swept_again_a_day_later() {
         let scratch = tempfile::tempdir().unwrap();

@@ -1,7 +1,8 @@
 //! Whether a page of another site sent the request: then it writes nothing here.
 //!
-//! A browser adds the user's passwords to whatever any page makes it send. It also says whose page that was, which
-//! no page can prevent; programs that are no browsers say nothing, and have only what their user gave them.
+//! A browser adds the user's passwords to whatever any page makes it send. It also says whose page
+//! that was, which no page can prevent; programs that are no browsers say nothing, and have only
+//! what their user gave them.
 //!
 //! A page whose own name leads to this machine (DNS rebinding) counts as a page of this site here.
 //! The rule about names (`site/names.rs`) refuses its requests.
@@ -102,7 +103,8 @@ fn is_origin(origin: &[u8]) -> bool {
     host.is_some_and(|host| !host.is_empty() && shown(host).as_bytes() == host)
 }
 
-/// Whether pages at this authority have that origin. The scheme is not known here: a proxy in front may do TLS.
+/// Whether pages at this authority have that origin. The scheme is not known here: a proxy in front
+/// may do TLS.
 fn is_origin_of(origin: &[u8], authority: &[u8]) -> bool {
     let (host, port): (&[u8], &[u8]) =
         match (origin.strip_prefix(b"http://"), origin.strip_prefix(b"https://")) {

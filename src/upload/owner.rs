@@ -9,7 +9,8 @@ use crate::handler::{Context, Peer};
 
 /// A client, as far as it can be told from others: the user it has proved to be, and its network.
 ///
-/// Both count, because a password may be shared by many clients and a proxy's address by many users.
+/// Both count, because a password may be shared by many clients and a proxy's address by many
+/// users.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Owner {
     user: Option<String>,

@@ -1,8 +1,9 @@
-//! What the listing of a folder for uploads shows above its files: a place to drop files and folders on.
+//! What the listing of a folder for uploads shows above its files: a place to drop files and
+//! folders on.
 //!
-//! Without its script it is a form that works. With it, files go one by one, with a bar and a word for each; what
-//! breaks off goes on by itself. Text and script are the same on every page, so the page may be told to run that
-//! script and no other. Must not know how uploads are taken.
+//! Without its script it is a form that works. With it, files go one by one, with a bar and a word
+//! for each; what breaks off goes on by itself. Text and script are the same on every page, so the
+//! page may be told to run that script and no other. Must not know how uploads are taken.
 
 use std::sync::LazyLock;
 
@@ -19,8 +20,8 @@ pub(crate) fn panel(bytes_max: u64) -> String {
     )
 }
 
-/// What the page of a listing with the panel may do, whatever is in it: what it may without, run this one script as
-/// well, and ask this site.
+/// What the page of a listing with the panel may do, whatever is in it: what it may without, run
+/// this one script as well, and ask this site.
 pub(crate) static POLICY: LazyLock<String> = LazyLock::new(|| {
     let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(SCRIPT));
     let ours = format!("script-src 'sha256-{hash}' ");
@@ -58,8 +59,8 @@ const FORM: &str = r#"<form method="post" enctype="multipart/form-data" action="
 </section>
 "#;
 
-/// Small files are put at once. Larger ones are begun, sent, and gone on with where they broke off. Nothing is
-/// replaced before somebody has said so.
+/// Small files are put at once. Larger ones are begun, sent, and gone on with where they broke off.
+/// Nothing is replaced before somebody has said so.
 const SCRIPT: &str = r#"(()=>{
 const box=document.querySelector('.up'),list=box.querySelector('ul'),news=box.querySelector('[role=status]'),max=+box.dataset.max,[files,folder]=box.querySelectorAll('input')
 const SMALL=1<<20,AT_ONCE=3,TRIES=6
@@ -189,7 +190,8 @@ addEventListener('beforeunload',event=>{if(busy)event.preventDefault()})
 mod tests {
     use super::*;
 
-    /// The hash is of what stands between the tags, to the byte; and nothing in the script ends it early.
+    /// The hash is of what stands between the tags, to the byte; and nothing in the script ends it
+    /// early.
     #[test]
     fn the_page_may_run_its_own_script_and_no_other() {
         let panel = panel(5000);

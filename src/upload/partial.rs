@@ -1,10 +1,10 @@
 //! A file whose content is still coming, in one request or in several.
 //!
-//! Every upload of a file is a [`Partial`]. An upload that can be resumed has a token, under which the
-//! table ([`super::partials`]) keeps it while nobody writes. It is an open file without a name: when the
-//! server ends nothing is left. A later request for the same upload ends the earlier one by taking the
-//! next *turn*. Each writer checks under the lock that it is still its turn, so the offset that the
-//! later request got stays true.
+//! Every upload of a file is a [`Partial`]. An upload that can be resumed has a token, under which
+//! the table ([`super::partials`]) keeps it while nobody writes. It is an open file without a name:
+//! when the server ends nothing is left. A later request for the same upload ends the earlier one
+//! by taking the next *turn*. Each writer checks under the lock that it is still its turn, so the
+//! offset that the later request got stays true.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -353,8 +353,8 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// Its request is over. What it has left, if it can be gone on with, is kept from now on, and takes no more room than
-    /// it counts for.
+    /// Its request is over. What it has left, if it can be gone on with, is kept from now on, and
+    /// takes no more room than it counts for.
     fn drop(&mut self) {
         if !self.can_be_resumed() {
             return;
@@ -448,8 +448,8 @@ mod tests {
         fs::read_dir(folder).unwrap().next().is_none()
     }
 
-    /// The age of a slow upload counted from the beginning of its request, so it was given up as soon as it broke off;
-    /// and it kept the room that was reserved for what had not come.
+    /// The age of a slow upload counted from the beginning of its request, so it was given up as
+    /// soon as it broke off; and it kept the room that was reserved for what had not come.
     #[test]
     fn an_upload_that_breaks_off_is_kept_from_then_on_and_takes_what_it_counts_for() {
         let scratch = tempfile::tempdir().unwrap();

@@ -2,9 +2,9 @@
 //!
 //! An upload that nobody writes to is kept here until its client comes back. The table is bounded
 //! in number, bytes and age, and its room is divided among clients: the one that holds most gives
-//! way, and keeps its last. So nobody can push out the uploads of others, and a table full of single
-//! uploads takes no more until they are complete or too old. Must not know how content reaches the
-//! disk.
+//! way, and keeps its last. So nobody can push out the uploads of others, and a table full of
+//! single uploads takes no more until they are complete or too old. Must not know how content
+//! reaches the disk.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -186,8 +186,8 @@ impl Table {
         self.partials.values().map(|partial| partial.held_bytes()).sum()
     }
 
-    /// Takes out the oldest upload of the owner that has most of them. The only one of an owner stays:
-    /// whatever uses up descriptors, it is not that.
+    /// Takes out the oldest upload of the owner that has most of them. The only one of an owner
+    /// stays: whatever uses up descriptors, it is not that.
     fn give_up_of_largest_share(&mut self) -> Option<Arc<Partial>> {
         let mut shares: HashMap<&Owner, usize> = HashMap::new();
         for partial in self.partials.values().filter(|partial| partial.is_held()) {
@@ -201,8 +201,8 @@ impl Table {
         self.partials.remove(&first)
     }
 
-    /// Takes out an upload to make room for one of `newcomer`, which adds so much to its share. What
-    /// each upload takes of the room is its weight.
+    /// Takes out an upload to make room for one of `newcomer`, which adds so much to its share.
+    /// What each upload takes of the room is its weight.
     ///
     /// What is a file already goes first, because its client loses only a word about it. Else the
     /// owner of the largest share gives up its oldest, if that share is larger than the newcomer's

@@ -1,5 +1,5 @@
-//! Where an upload goes: the folder it lies in, opened so that no name leads out of what may be written, and its
-//! name there.
+//! Where an upload goes: the folder it lies in, opened so that no name leads out of what may be
+//! written, and its name there.
 //!
 //! Paths come normalised. Everything that opens may block: for worker threads only.
 
@@ -49,7 +49,8 @@ impl Place {
     /// The entry that `path` names, below the folder for uploads `area` of this docroot, and the
     /// paths from the docroot that it may have, links followed. None if it lies outside.
     pub(super) fn of(docroot: &Docroot, area: &str, path: &[u8]) -> Result<(Place, Vec<Vec<u8>>), Refusal> {
-        // A folder for uploads is opened by itself, so the disk would take paths that no request can read.
+        // A folder for uploads is opened by itself, so the disk would take paths that no request
+        // can read.
         if path.len() > PATH_BYTES_MAX {
             return Err(Refusal::new(Status::URI_TOO_LONG, "the path is too long"));
         }
@@ -91,8 +92,9 @@ impl Place {
     }
 }
 
-/// Opens the folder of this path below `area`. Links are followed as far as they stay below `area`, whatever is
-/// followed for reading: what may be written was said with `--upload` and is not for links to widen.
+/// Opens the folder of this path below `area`. Links are followed as far as they stay below `area`,
+/// whatever is followed for reading: what may be written was said with `--upload` and is not for
+/// links to widen.
 pub(super) fn open_folder(docroot: &Docroot, area: &str, path: &[u8]) -> Result<Folder, Refusal> {
     let top = match area.trim_start_matches('/') {
         "" => docroot.open_beneath(b".", Reach::OnDisk),
@@ -142,8 +144,8 @@ impl Folder {
         self.location.possible_paths().map(|folder| [&folder, name].concat()).collect()
     }
 
-    /// Refuses a name that is not for clients, whether there is such an entry or not: the operator's
-    /// own file, and a folder of programs.
+    /// Refuses a name that is not for clients, whether there is such an entry or not: the
+    /// operator's own file, and a folder of programs.
     pub(super) fn check_entry(&self, docroot: &Docroot, name: &[u8]) -> Result<(), Refusal> {
         match () {
             () if docroot.is_own_name(&self.location, name) => Err(OWN),

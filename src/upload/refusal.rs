@@ -29,7 +29,8 @@ impl From<ProtocolError> for Refusal {
 impl From<Errno> for Refusal {
     fn from(errno: Errno) -> Self {
         let (status, why) = match errno {
-            // EFBIG is what a limit on file sizes says, of the file system or of the process (RLIMIT_FSIZE).
+            // EFBIG is what a limit on file sizes says, of the file system or of the process
+            // (RLIMIT_FSIZE).
             Errno::NOSPC | Errno::DQUOT | Errno::FBIG => (Status::INSUFFICIENT_STORAGE, "the disk is full"),
             // XDEV is how openat2 says that a name leads out of the folder.
             Errno::XDEV | Errno::LOOP => (Status::FORBIDDEN, "the path leads out of the folder for uploads"),

@@ -1,9 +1,10 @@
-//! Uploads that broke off and go on: Resumable Uploads for HTTP (draft-ietf-httpbis-resumable-upload, interop
-//! version 8).
+//! Uploads that broke off and go on: Resumable Uploads for HTTP
+//! (draft-ietf-httpbis-resumable-upload, interop version 8).
 //!
-//! `Upload-Complete` on a PUT asks for an upload that can be gone on with. It gets a place of its own, the path of
-//! the file with `?resume=` and a token, so whatever guards the path guards that, too. HEAD there tells how far it
-//! has come, PATCH goes on, DELETE gives it up. Must not know how content reaches the disk.
+//! `Upload-Complete` on a PUT asks for an upload that can be gone on with. It gets a place of its
+//! own, the path of the file with `?resume=` and a token, so whatever guards the path guards that,
+//! too. HEAD there tells how far it has come, PATCH goes on, DELETE gives it up. Must not know how
+//! content reaches the disk.
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
 //! The way of content from a connection to the disk.
 //!
-//! A [`Sink`] gathers pieces on the loop and has a worker write them, some hundred KiB at a time; meanwhile nothing
-//! more is read from that client. It may be dropped at any moment, on the loop: what it holds is then finished
-//! with by a worker, since closing a long file that has no name takes the disk a while.
+//! A [`Sink`] gathers pieces on the loop and has a worker write them, some hundred KiB at a time;
+//! meanwhile nothing more is read from that client. It may be dropped at any moment, on the loop:
+//! what it holds is then finished with by a worker, since closing a long file that has no name
+//! takes the disk a while.
 
 use std::sync::Arc;
 
@@ -55,8 +56,8 @@ impl Sink {
         Sink { work: Some(work), ask, errands, takes_interim: false }
     }
 
-    /// Writes what was gathered, or as much of it as one job should. After a failure there is nothing left to write
-    /// to.
+    /// Writes what was gathered, or as much of it as one job should. After a failure there is
+    /// nothing left to write to.
     fn step(&mut self) -> Result<Stepped, Response> {
         let Some(work) = &mut self.work else { return Ok(Stepped::All) };
         work.write().map_err(|refusal| {

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Clients that no one here wrote, against both models: `tests/clients/run.sh [BINARY]`.
 #
-# Each does what its users do with it: goes on with a broken download, mirrors a tree, clones a repository, installs
-# a package, seeks in a sound. It serves a folder that site.py makes, on a free loopback port. Everything is bounded
-# and lives in one temporary folder, which is removed; the configuration of the machine and its user is not read.
+# Each does what its users do with it: goes on with a broken download, mirrors a tree, clones a
+# repository, installs a package, seeks in a sound. It serves a folder that site.py makes, on a
+# free loopback port. Everything is bounded and lives in one temporary folder, which is removed.
+# The configuration of the machine and its user is not read.
 #
-# A client that is missing is SKIPPED; with WHIRLIGIG_REQUIRE_CLIENTS=1 that is a failure. ONLY="git apt" runs these alone.
+# A client that is missing is SKIPPED; with WHIRLIGIG_REQUIRE_CLIENTS=1 that is a failure.
+# ONLY="git apt" runs these alone.
 set -uo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 home="$(cd "$here/../.." && pwd)"
@@ -130,7 +132,8 @@ client_sound() {
     need_browser
     browse sound/ '/report.txt?sound='
     check "three seeks in 240 s of sound" until_logged '/report.txt?sound=240-3 '
-    # The beginning, and each place that was not at hand. A piece that Chromium has it may revalidate.
+    # The beginning, and each place that was not at hand. A piece that Chromium has it may
+    # revalidate.
     check "ranges" test "$(grep -c 'GET /sound/tone.wav HTTP/1.1" 206' "$log")" -ge 2
     check "no other answer" test -z "$(grep 'GET /sound/tone.wav' "$log" | grep -Ev '" (206|304) ')"
     check "nothing on the console" test -z "$(grep CONSOLE browser.log)"
@@ -184,7 +187,8 @@ client_apt() {
 
 # ---- what they share ----
 
-# need_python MODULE: $python has it, from a virtual environment below target/ if need be and possible.
+# need_python MODULE: $python has it, from a virtual environment below target/ if need be and
+# possible.
 need_python() {
     need python3
     python=python3
@@ -206,7 +210,8 @@ need_browser() {
 
 # browse PAGE PATTERN: shows the page until the pattern is in the access log.
 browse() {
-    # Not through a function: the process to stop must be this one. It leads a group in which all of Chromium is.
+    # Not through a function: the process to stop must be this one. It leads a group in which all of
+    # Chromium is.
     timeout --kill-after=5 60 "$chromium" --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --no-proxy-server \
         --disable-background-networking --disable-component-update --disable-sync --enable-logging=stderr --v=0 \
         --autoplay-policy=no-user-gesture-required --remote-debugging-port=0 --user-data-dir="$PWD/profile" \

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Are the tests any good? Each patch beside this script plants one fault in src/. Each is applied to a copy of this tree,
-# the copy is built, and a test has to fail.
+# Checks that the tests find planted faults. Each patch beside this script plants one fault in
+# src/. Each is applied to a copy of this tree, the copy is built, and a test has to fail.
 #
-#     tests/faults/run.sh [NAME...]     all faults, or only these (a name is a patch without `.patch`)
-#     tests/faults/run.sh --by-turns N  N of them, others with each commit: all would take a quarter of an hour
+#     tests/faults/run.sh [NAME...]     all faults, or only these (patches without `.patch`)
+#     tests/faults/run.sh --by-turns N  N of them, others with each commit
 #
-# The copy must pass as it is, every patch must apply and compile (a compile error is no caught fault), and no patch may
-# touch anything but src/, or src/sim/. A line `# tests: ARGUMENTS` above a patch names what `cargo test` is asked to
-# run, once for each such line; without one it is the simulator.
-# Builds go to a folder `faults` of their own in the target folder, so that nothing else is built anew. It begins with a
-# copy of what is built already: the dependencies are the same.
+# The copy must pass as it is. Every patch must apply and compile, because a compile error is no
+# caught fault. No patch may touch anything but src/, and none src/sim/. A line `# tests:
+# ARGUMENTS` above a patch contains arguments of `cargo test`, for one run a line; without one
+# the simulator runs. Builds go to the folder `faults` in the target folder, so that nothing else
+# is rebuilt. It begins with a copy of the existing build, because the dependencies are equal.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -76,7 +76,7 @@ flaw_of() {
     fi
 }
 
-# apply PATCH [OPTION...]: in the copy. No fuzz: what has moved is found, what has changed is not guessed at.
+# apply PATCH [OPTION...]: in the copy. Without fuzz: lines may have moved, but not changed.
 apply() {
     local patch="$1"
     shift
@@ -106,7 +106,7 @@ run() {
     )
 }
 
-# What a failed run says: the simulator's first seed, or the first test that failed and its first panic.
+# The reason of a failed run: the simulator's first seed, or the first failed test and its panic.
 said() {
     local status="$1" seed test panic
     if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
@@ -174,7 +174,7 @@ elif [ "$1" = --by-turns ]; then
     done
     set --
 fi
-# All of them must apply, whichever are run: a patch that has lost its place is found by the commit that moved it.
+# All of them must apply, whichever are run, so that the commit that moves code finds them.
 for patch in "$faults"/*.patch; do
     patch --directory="$PWD" -p1 --batch --fuzz=0 --dry-run --forward <"$patch" >"$output" 2>&1 ||
         die "$(basename "$patch") does not apply: $(grep -m 1 -i 'fail\|ignor\|malformed' "$output" || true)"

@@ -72,8 +72,8 @@ fn an_echo_returns_content_and_type() {
     });
 }
 
-/// A client that reads nothing before it has sent everything fills every buffer between the two, unless the
-/// server takes content in without needing anybody to take content out.
+/// A client that reads nothing before it has sent everything fills every buffer between the two,
+/// unless the server takes content in without needing anybody to take content out.
 #[test]
 fn an_echo_of_32_mib_sent_before_anything_is_read_does_not_deadlock() {
     let docroot = Docroot::new();

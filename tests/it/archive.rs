@@ -1,5 +1,5 @@
-//! Folders as archives: complete, unpacked by the programs people have, in memory that does not grow, and never a
-//! whole one that is not.
+//! Folders as archives: complete, unpacked by the programs people have, in memory that does not
+//! grow, and never a whole one that is not.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,7 +14,8 @@ use crate::docroot::{Docroot, SECRET, pattern};
 use crate::harness::{Finished, Server, bare_command, on_both, program, run, until};
 use crate::wire::Client;
 
-/// Programs that unpack are left out with a word where they are not installed, and required where this is set.
+/// Programs that unpack are left out with a word where they are not installed, and required where
+/// this is set.
 const REQUIRED: &str = "WHIRLIGIG_REQUIRE_CLIENTS";
 
 /// Paths below a folder, with content and whether it can be run; `None` for a folder.
@@ -234,7 +235,8 @@ fn an_archive_is_asked_for_properly_or_not_given() {
     assert!(both.err.contains("contradict"), "{}", both.err);
 }
 
-/// Stalled readers hold places, not memory; one who leaves gives back the place and every descriptor.
+/// Stalled readers hold places, not memory; one who leaves gives back the place and every
+/// descriptor.
 #[test]
 fn archives_at_once_are_counted_and_come_back() {
     let docroot = Docroot::empty();
@@ -264,8 +266,8 @@ fn archives_at_once_are_counted_and_come_back() {
     });
 }
 
-/// A file that becomes shorter while it is packed cannot be told in a header that is on its way; one that grows is
-/// packed as long as it was said to be.
+/// A file that becomes shorter while it is packed cannot be told in a header that is on its way;
+/// one that grows is packed as long as it was said to be.
 #[test]
 fn what_is_not_whole_does_not_look_whole() {
     for form in ["tar", "tar.gz", "zip"] {

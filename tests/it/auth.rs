@@ -388,7 +388,8 @@ fn refusals_that_wait_are_bounded() {
     on_both(|model| {
         let flags = ["--auth", "u:open sesame", "--max-connections", "40"];
         let server = Server::start(model, &docroot.root(), &flags);
-        // The last of them waits for 2 s, and ten of further ones may wait. No address has more than eight.
+        // The last of them waits for 2 s, and ten of further ones may wait. No address has more
+        // than eight.
         for host in 1..=2 {
             let mut client = Client::connect_from(host, server.port);
             for number in 0..9 {
@@ -431,7 +432,8 @@ fn refused_at_once(host: u8, port: u16) -> bool {
     true
 }
 
-/// A guesser that closed its connection after a moment of silence was rid of the delay and tried again.
+/// A guesser that closed its connection after a moment of silence was rid of the delay and tried
+/// again.
 #[test]
 fn a_guesser_that_does_not_wait_keeps_its_delays() {
     let docroot = docroot();
@@ -443,7 +445,8 @@ fn a_guesser_that_does_not_wait_keeps_its_delays() {
             for number in 0..8 {
                 client.ask("GET", "/hello.txt", &[&basic(&format!("u:{number}"))], b"").expect(401);
             }
-            // From here on each is delayed, by 2 s, 4 s and then 8. Some go with a reset, some only finish.
+            // From here on each is delayed, by 2 s, 4 s and then 8. Some go with a reset, some only
+            // finish.
             for number in 0..12 {
                 let mut client = Client::connect(server.port);
                 send(&mut client, "GET", "/hello.txt", &format!("u:hasty {number}"));

@@ -1,7 +1,8 @@
 //! A real browser shows the pages that come with the server, and has nothing to complain about.
 //!
-//! What a page says on its console is read from the browser's log; what it could not load is read from ours, since
-//! the browser keeps that to itself. A planted page shows that both would be noticed.
+//! What a page says on its console is read from the browser's log; what it could not load is read
+//! from ours, since the browser keeps that to itself. A planted page shows that both would be
+//! noticed.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,9 @@
-//! Programs that answer: what they are told, what they may say, and what becomes of those that misbehave.
+//! Programs that answer: what they are told, what they may say, and what becomes of those that
+//! misbehave.
 //!
-//! Programs are shell scripts written by the tests, and the samples of `examples/cgi`. Where Python or Perl is not
-//! installed its sample is left out with a word, and required where `WHIRLIGIG_REQUIRE_CLIENTS=1`.
+//! Programs are shell scripts written by the tests, and the samples of `examples/cgi`. Where Python
+//! or Perl is not installed its sample is left out with a word, and required where
+//! `WHIRLIGIG_REQUIRE_CLIENTS=1`.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -457,7 +459,8 @@ fn a_length_that_is_wrong_shifts_no_response() {
                 }
             }
             let line = format!("/cgi/{name}: {log}\n");
-            // The head alone completes that response, and content behind it may come a moment too late to be seen.
+            // The head alone completes that response, and content behind it may come a moment too
+            // late to be seen.
             if !matches!(name, "some") {
                 until(format_args!("{line:?} is logged"), || server.err.text().contains(&line));
             }
@@ -778,7 +781,8 @@ fn a_closed_client_is_noticed_when_its_response_is_sent() {
         Client::connect(server.port).get("/hello.txt").expect(200);
         fs::write(programs.at(&format!("go.{}", server.port)), "").unwrap();
         gone(&pids);
-        // A program that never writes ends by its deadline, whether or not the client is still there.
+        // A program that never writes ends by its deadline, whether or not the client is still
+        // there.
         let server = programs.serve(model, &["--cgi-timeout", "1"]);
         let names = ["closed", "half-closed"].map(|how| format!("{how}.{}", server.port));
         let mut clients = names.each_ref().map(|name| {
@@ -794,8 +798,8 @@ fn a_closed_client_is_noticed_when_its_response_is_sent() {
     });
 }
 
-/// TCP sends the same segment for a close and for the end of sending, and answers probes for a minute
-/// after either. A Unix socket tells them apart.
+/// TCP sends the same segment for a close and for the end of sending, and answers probes for a
+/// minute after either. A Unix socket tells them apart.
 #[test]
 fn a_client_that_closes_a_unix_socket_is_noticed_at_once() {
     let programs = Programs::new()
@@ -923,7 +927,8 @@ fn two_hundred_slow_programs_hold_nobody_up() {
         for _ in 0..200 {
             other.get("/hello.txt").expect(200).with_body(HELLO);
         }
-        // All of them have the pipe open to read before it is closed again, or they would wait for the next writer.
+        // All of them have the pipe open to read before it is closed again, or they would wait for
+        // the next writer.
         let writer = fs::OpenOptions::new().write(true).open(&gate).unwrap();
         until("they are let go", || {
             fs::read_dir("/proc")

@@ -155,7 +155,8 @@ fn every_page_has_one_url_and_its_other_names_lead_there() {
     });
 }
 
-/// Conditions, ranges and coded forms are those of the page; a change of the folder is seen at once.
+/// Conditions, ranges and coded forms are those of the page; a change of the folder is seen at
+/// once.
 #[test]
 fn a_page_beside_a_folder_is_a_file_like_any_other() {
     on_both(|model| {

@@ -1,6 +1,7 @@
 //! The programs people use: what they send and expect is not always what one would think of.
 //!
-//! Each is left out with a word where it is not installed, and required where `WHIRLIGIG_REQUIRE_CLIENTS=1`.
+//! Each is left out with a word where it is not installed, and required where
+//! `WHIRLIGIG_REQUIRE_CLIENTS=1`.
 
 use std::fs;
 use std::process::Command;
@@ -88,7 +89,8 @@ fn wget_goes_on() {
         fs::write(&file, &content[..3_000_000]).unwrap();
         succeed(&mut get());
         assert!(fs::read(&file).unwrap() == content, "the resumed file differs");
-        // Once more with the whole file there: wget asks for what is behind the end and takes 416 for "done".
+        // Once more with the whole file there: wget asks for what is behind the end and takes 416
+        // for "done".
         succeed(&mut get());
         assert!(fs::read(&file).unwrap() == content, "the complete file was changed");
     });

@@ -28,7 +28,8 @@ fn noise(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|_| next()).collect()
 }
 
-/// One of everything: small and large text with and without coded files, an index, what is not worth compressing.
+/// One of everything: small and large text with and without coded files, an index, what is not
+/// worth compressing.
 fn site() -> Docroot {
     let docroot = Docroot::empty();
     for name in ["page.html", "index.html", "folder/index.html", "plain.txt"] {

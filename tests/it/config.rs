@@ -1,4 +1,5 @@
-//! Settings from a file: who wins, what is said when it is wrong, and what the program prints about itself.
+//! Settings from a file: who wins, what is said when it is wrong, and what the program prints about
+//! itself.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -109,7 +110,8 @@ fn a_file_is_read_only_if_it_is_named() {
     });
 }
 
-/// A relative path is one from the folder in which the program was started, not from that of the file.
+/// A relative path is one from the folder in which the program was started, not from that of the
+/// file.
 #[test]
 fn a_relative_path_is_one_from_the_present_folder() {
     let docroot = Docroot::new();
@@ -214,7 +216,8 @@ fn a_printed_default_is_no_wish() {
     });
 }
 
-/// Runs a foreign program with `input` on its standard input; gives its output, and fails if it complains.
+/// Runs a foreign program with `input` on its standard input; gives its output, and fails if it
+/// complains.
 fn fed(program: &Path, args: &[&str], input: &str) -> String {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(input.as_bytes()).unwrap();

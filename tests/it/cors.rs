@@ -149,7 +149,8 @@ fn a_preflight_promises_what_an_upload_keeps() {
                         Client::connect(server.port).ask(method, path, &all, content).expect(401);
                     }
                 }
-                // Outside the folder the promise is as wide as ever, and the request is judged by the path.
+                // Outside the folder the promise is as wide as ever, and the request is judged by
+                // the path.
                 if cors.len() == 1 && may_write {
                     assert!(promised(&mut client, "/other/x", origin, "PUT").contains(&"PUT".to_owned()));
                     client.ask("PUT", "/other/x", &[&line, right], b"x").expect(405);

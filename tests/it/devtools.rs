@@ -1,7 +1,8 @@
 //! A browser that is used as a person uses it: it opens pages, clicks, types and chooses files.
 //!
-//! Chromium is spoken to over two pipes (the DevTools protocol, JSON between NULs): no port, and no crate. What a page
-//! says on its console, and what its scripts trip over, is kept for the test to look at.
+//! Chromium is spoken to over two pipes (the DevTools protocol, JSON between NULs): no port, and no
+//! crate. What a page says on its console, and what its scripts trip over, is kept for the test to
+//! look at.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -125,7 +126,8 @@ impl Browser {
         self.until(&format!("location.href == {url:?} && document.readyState == 'complete'"));
     }
 
-    /// The value of an expression in the page; null if it fails, e.g. because the next page is being loaded.
+    /// The value of an expression in the page; null if it fails, e.g. because the next page is
+    /// being loaded.
     pub(crate) fn value(&mut self, expression: &str) -> Value {
         let asked = json!({ "expression": expression, "returnByValue": true });
         // Between two pages there is nothing to evaluate it in, which is an error.

@@ -1,8 +1,10 @@
-//! The same bytes in, the same bytes out: both models answer a long list of requests alike, to the byte.
+//! The same bytes in, the same bytes out: both models answer a long list of requests alike, to the
+//! byte.
 //!
-//! Each case is sent to both models, followed by a last request, and everything that comes up to the end is compared:
-//! statuses, fields in their order, framing, content, and whether the connection lived to answer the last
-//! request. Only what is random or tells the time is evened out: Date, and the boundary of parts.
+//! Each case is sent to both models, followed by a last request, and everything that comes up to
+//! the end is compared: statuses, fields in their order, framing, content, and whether the
+//! connection lived to answer the last request. Only what is random or tells the time is evened
+//! out: Date, and the boundary of parts.
 //!
 //! What an answer should be is said by other tests; here the models only have to agree.
 
@@ -239,8 +241,9 @@ fn listings(cases: &mut Cases) {
     }
 }
 
-/// Coded forms, names without their extension, pages for what is missing. Large text is left out: it is compressed
-/// while it is sent, and where one piece ends and the next begins is a matter of time.
+/// Coded forms, names without their extension, pages for what is missing. Large text is left out:
+/// it is compressed while it is sent, and where one piece ends and the next begins is a matter of
+/// time.
 fn forms(cases: &mut Cases) {
     let paths = [
         "/hello.txt",
@@ -534,7 +537,8 @@ fn difference(one: &(Vec<u8>, End), other: &(Vec<u8>, End)) -> String {
     format!("they part after {same} bytes\n  {}: {}\n  {}: {}", MODELS[0], show(one), MODELS[1], show(other))
 }
 
-/// Sends cases to both models with these flags and compares: one in `thin`, and those at the edges of limits.
+/// Sends cases to both models with these flags and compares: one in `thin`, and those at the edges
+/// of limits.
 fn compare(more: &[&str], thin: usize) {
     let docroot = Docroot::new();
     docroot.set_modified("k1.bin", 1_000_000_000);

@@ -11,7 +11,8 @@ use tempfile::TempDir;
 pub(crate) const SECRET: &str = "SECRET-61c1d0";
 /// The content of `/hello.txt`.
 pub(crate) const HELLO: &[u8] = b"hello, world\n";
-/// Sizes of the patterned files, by path: below and above every threshold between memory, sendfile and slices.
+/// Sizes of the patterned files, by path: below and above every threshold between memory, sendfile
+/// and slices.
 pub(crate) const PATTERNED: [(&str, usize); 4] =
     [("/k1.bin", 1024), ("/k33.bin", 33 * 1024), ("/k300.bin", 300 * 1024), ("/m5.bin", 5 * 1024 * 1024)];
 /// A name that is markup, and an attribute value, and a query.
@@ -19,7 +20,8 @@ pub(crate) const MARKUP: &str = "<b onclick=x()>&amp'\"?#.txt";
 /// A name that is neither ASCII nor free of spaces.
 pub(crate) const CHINESE: &str = "一个 文件.txt";
 
-/// Bytes that tell their place: any shift, loss or repetition shows. The period is prime, so no block size hides it.
+/// Bytes that tell their place: any shift, loss or repetition shows. The period is prime, so no
+/// block size hides it.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
     const PERIOD: u64 = 65_521;
     let block: Vec<u8> = (0..PERIOD).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8).collect();

@@ -1,4 +1,5 @@
-//! `?download`: the file as it is, with a name to save it under that every reader understands the same way.
+//! `?download`: the file as it is, with a name to save it under that every reader understands the
+//! same way.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,7 +9,8 @@ use crate::docroot::{CHINESE, Docroot, HELLO, pattern};
 use crate::harness::{Server, on_both, program, run};
 use crate::wire::{Client, encode};
 
-/// The name that a reader of RFC 6266 takes from the field: `filename*` if it is there, else `filename`.
+/// The name that a reader of RFC 6266 takes from the field: `filename*` if it is there, else
+/// `filename`.
 fn name_of(disposition: &str) -> String {
     let rest = disposition.strip_prefix("attachment; filename=\"").expect("an attachment with a name");
     let (plain, rest) = rest.split_once('"').expect("a closing quote");

@@ -1,9 +1,11 @@
-//! No name leads out of the served folder: not by its spelling, and not while links are being moved about.
+//! No name leads out of the served folder: not by its spelling, and not while links are being moved
+//! about.
 //!
-//! Beside the folder lies a secret. Whatever is asked for in whatever spelling, its bytes must never come, and no
-//! spelling may be trouble for the server (5xx).
+//! Beside the folder lies a secret. Whatever is asked for in whatever spelling, its bytes must
+//! never come, and no spelling may be trouble for the server (5xx).
 //!
-//! `WHIRLIGIG_RACE_REQUESTS=N` sets how many requests run against the moving links (10,000 a model by default, more in `.ci/run`).
+//! `WHIRLIGIG_RACE_REQUESTS=N` sets how many requests run against the moving links (10,000 a model
+//! by default, more in `.ci/run`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -141,7 +143,8 @@ fn no_spelling_leaves_the_root() {
     on_both(|model| {
         for symlinks in ["inside", "no"] {
             let server = Server::start(model, &docroot.root(), &["--symlinks", symlinks]);
-            // One connection after the other, as long as each lives: most of these do not even end it.
+            // One connection after the other, as long as each lives: most of these do not even end
+            // it.
             let mut client = Client::connect(server.port);
             for target in &targets {
                 client.send(get(target));
@@ -149,7 +152,8 @@ fn no_spelling_leaves_the_root() {
                 let text = String::from_utf8_lossy(&got.body);
                 assert!(!text.contains(SECRET), "{target} led to the secret");
                 assert!(got.status < 500, "{target}: {}", got.status);
-                // Inside it may name something, as `/..` does; then it is a page of ours, or the way to one.
+                // Inside it may name something, as `/..` does; then it is a page of ours, or the
+                // way to one.
                 let harmless = match got.status {
                     200 | 301 => !target.contains("secret") && !target.contains("link-"),
                     _ => true,
@@ -199,7 +203,8 @@ impl Drop for Finish<'_> {
     }
 }
 
-/// Asks for what lies behind the links, many at a time. Returns how many were shown and how many were not found.
+/// Asks for what lies behind the links, many at a time. Returns how many were shown and how many
+/// were not found.
 fn ask(port: u16, rounds: usize, open: &str) -> [usize; 2] {
     let paths = ["/file", "/folder/secret.txt", "/way/in/secret.txt", "/folder/", "/way/in/?text"];
     let batch: Vec<&str> = paths.iter().copied().cycle().take(BATCH).collect();
@@ -224,8 +229,9 @@ fn ask(port: u16, rounds: usize, open: &str) -> [usize; 2] {
 /// Requests that are sent at once in the race.
 const BATCH: usize = 100;
 
-/// Links turn from what may be seen to what may not and back, many thousand times a second, and requests go on.
-/// A server that checks a name first and opens it afterwards loses this race sooner or later.
+/// Links turn from what may be seen to what may not and back, many thousand times a second, and
+/// requests go on. A server that checks a name first and opens it afterwards loses this race sooner
+/// or later.
 #[test]
 fn a_link_that_is_turned_round_never_shows_the_secret() {
     let rounds = race_requests().div_ceil(2 * BATCH);

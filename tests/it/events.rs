@@ -1,4 +1,5 @@
-//! Server-sent events: a thousand listeners hear each of them, and one that takes nothing holds nobody up.
+//! Server-sent events: a thousand listeners hear each of them, and one that takes nothing holds
+//! nobody up.
 
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
@@ -122,7 +123,8 @@ fn a_stuck_listener_is_dropped_at_its_bound_and_delays_nobody() {
         assert_eq!((feed.listeners(), feed.dropped()), (10, 1));
         assert!(told > 16, "64 KiB may wait for it: {told}");
         assert!(slowest < Duration::from_secs(1), "everybody else hears at once, not after {slowest:?}");
-        // What was on its way still comes; then it ends without a last chunk, so the page knows, and comes again.
+        // What was on its way still comes; then it ends without a last chunk, so the page knows,
+        // and comes again.
         let (rest, _) = stuck.rest();
         assert!(!rest.ends_with(b"0\r\n\r\n"));
     });

@@ -1,4 +1,5 @@
-//! Every example is started as its first comment says, on both models, and does what that comment promises.
+//! Every example is started as its first comment says, on both models, and does what that comment
+//! promises.
 
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -508,7 +509,8 @@ fn both_models_answer_what_was_asked_before_they_stop() {
     for first in [0, 1] {
         let mut server = Server::launch(command("both_models", &[]));
         let ports = both_ports(&server);
-        // With one answer read, the head that was sent together with its request has been read, too.
+        // With one answer read, the head that was sent together with its request has been read,
+        // too.
         let mut clients: Vec<Client> = ports.iter().map(|port| Client::connect(*port)).collect();
         for client in &mut clients {
             let unfinished = b"GET /thread HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na";

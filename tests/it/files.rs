@@ -519,7 +519,8 @@ fn a_large_file_reaches_a_slow_reader_whole() {
     });
 }
 
-/// Starts a download of 12 MiB, far more than sockets hold, changes the file, and takes the rest of what comes.
+/// Starts a download of 12 MiB, far more than sockets hold, changes the file, and takes the rest of
+/// what comes.
 fn changed_while_sent(model: &str, change: impl Fn(&Docroot)) -> (Vec<u8>, End, Vec<u8>) {
     let docroot = Docroot::new();
     let content = pattern(12 * 1024 * 1024);
@@ -577,7 +578,8 @@ fn a_last_modified_is_never_in_the_future() {
     });
 }
 
-/// A docroot that goes away under a running server is an error to every client and no reason to end.
+/// A docroot that goes away under a running server is an error to every client and no reason to
+/// end.
 #[test]
 fn a_root_that_is_removed_is_an_error_and_no_end() {
     on_both(|model| {
@@ -594,7 +596,8 @@ fn a_root_that_is_removed_is_an_error_and_no_end() {
     });
 }
 
-/// A file that is being written while it is asked for is never longer or shorter than its answer says.
+/// A file that is being written while it is asked for is never longer or shorter than its answer
+/// says.
 #[test]
 fn a_growing_file_is_sent_at_one_length() {
     let docroot = Docroot::new();
@@ -613,7 +616,8 @@ fn a_growing_file_is_sent_at_one_length() {
     });
 }
 
-/// Several ranges come as multipart/byteranges, each part with its place, from memory and from the disk alike.
+/// Several ranges come as multipart/byteranges, each part with its place, from memory and from the
+/// disk alike.
 #[test]
 fn several_ranges_come_in_parts() {
     let docroot = Docroot::new();

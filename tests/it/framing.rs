@@ -1,7 +1,9 @@
-//! Where one message ends and the next begins: any doubt is refused, and what came behind it is never a request.
+//! Where one message ends and the next begins: any doubt is refused, and what came behind it is
+//! never a request.
 //!
-//! A server that guesses differently from the proxy before it lets one client speak in another's name. So each case
-//! has a second request right behind the doubtful one, and it must not be answered.
+//! A server that guesses differently from the proxy before it lets one client speak in another's
+//! name. So each case has a second request right behind the doubtful one, and it must not be
+//! answered.
 
 use std::os::unix::fs::PermissionsExt;
 

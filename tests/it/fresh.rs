@@ -1,8 +1,10 @@
-//! The promise of the memory cache: a change is seen `fresh_ms` later at the most, and at once with `--fresh 0`.
+//! The promise of the memory cache: a change is seen `fresh_ms` later at the most, and at once with
+//! `--fresh 0`.
 //!
-//! Waiting out `fresh_ms` is the promise itself, so these are the only tests that let time pass on purpose before
-//! they ask. Every round has a file of its own that has lain still long enough to be trusted by the cache, is asked
-//! for so that it is cached and fresh, is changed, and is asked for again.
+//! Waiting out `fresh_ms` is the promise itself, so these are the only tests that let time pass on
+//! purpose before they ask. Every round has a file of its own that has lain still long enough to be
+//! trusted by the cache, is asked for so that it is cached and fresh, is changed, and is asked for
+//! again.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -20,7 +22,8 @@ use crate::wire::{Client, get};
 /// `--fresh` as it is by default.
 const FRESH: Duration = Duration::from_millis(1);
 
-/// An entry made within this time of the file's last change is not trusted, and so would prove nothing.
+/// An entry made within this time of the file's last change is not trusted, and so would prove
+/// nothing.
 const TRUSTED_AFTER: Duration = Duration::from_millis(40);
 
 /// What every round's file says first, and what it says after the change: as many bytes.
@@ -128,7 +131,8 @@ fn a_file_renamed_over_is_seen() {
     });
 }
 
-/// What `cp -p` and some editors do: length and time of change stay what they were. The inode knows better.
+/// What `cp -p` and some editors do: length and time of change stay what they were. The inode knows
+/// better.
 #[test]
 fn a_change_that_keeps_size_and_time_is_seen() {
     check(&Change {
@@ -230,7 +234,8 @@ fn a_removed_file_is_gone_and_a_new_one_is_there() {
     });
 }
 
-/// One file, changed again and again faster than clocks tick: no answer may be older than the change before it.
+/// One file, changed again and again faster than clocks tick: no answer may be older than the
+/// change before it.
 #[test]
 fn a_file_that_never_lies_still_is_never_stale() {
     on_both(|model| {
@@ -249,8 +254,8 @@ fn a_file_that_never_lies_still_is_never_stale() {
     });
 }
 
-/// What the poll has reported was sent before the turn, and is content with what was looked at in the turn, however long
-/// that is. What comes behind that may have been sent later.
+/// What the poll has reported was sent before the turn, and is content with what was looked at in
+/// the turn, however long that is. What comes behind that may have been sent later.
 #[test]
 fn one_look_a_turn_is_enough_for_what_was_sent_before_it() {
     let docroot = Docroot::empty();
@@ -283,7 +288,8 @@ fn one_look_a_turn_is_enough_for_what_was_sent_before_it() {
     assert_eq!(said(39), AFTER, "behind an empty line");
 }
 
-/// A slow handler is followed by a new client: what that asks for is as old as it is, whatever the turn knows.
+/// A slow handler is followed by a new client: what that asks for is as old as it is, whatever the
+/// turn knows.
 #[test]
 fn behind_a_slow_handler_the_clock_is_looked_at() {
     let docroot = Docroot::empty();
@@ -322,7 +328,8 @@ impl Held {
     }
 }
 
-/// A reactor that `/hold` holds up; `/change` changes the file and takes longer than files are trusted.
+/// A reactor that `/hold` holds up; `/change` changes the file and takes longer than files are
+/// trusted.
 fn holding(docroot: &Docroot) -> (InProcess, Held) {
     let path = docroot.path("f.txt");
     let (entered, has_entered) = mpsc::channel();

@@ -1,11 +1,13 @@
 //! Half a request is never answered: cut wherever it is cut, nothing comes before the other half.
 //!
-//! An absence cannot be waited for. So each half is judged three times: by a clock of its own (a question on another
-//! connection, asked later and answered first) and then by its other half; by the server's deadline, whose 408
-//! must be the first thing that comes; and by the end of the sending side, after which nothing may come.
+//! An absence cannot be waited for. So each half is judged three times: by a clock of its own (a
+//! question on another connection, asked later and answered first) and then by its other half; by
+//! the server's deadline, whose 408 must be the first thing that comes; and by the end of the
+//! sending side, after which nothing may come.
 //!
-//! Content that the resource does not want is another matter: a file is served without waiting for it (RFC 9110
-//! section 15.5.14 lets a server answer early), so every cut in content is made on its way to `/api/echo`.
+//! Content that the resource does not want is another matter: a file is served without waiting for
+//! it (RFC 9110 section 15.5.14 lets a server answer early), so every cut in content is made on its
+//! way to `/api/echo`.
 
 use crate::docroot::Docroot;
 use crate::harness::{Server, on_both};
@@ -177,7 +179,8 @@ fn nothing_comes_before_the_other_half() {
             for (client, case) in clients.iter_mut().zip(&cases) {
                 take_what_is_due(client, case);
             }
-            // All halves were read before the clock's question was asked, so what they bring is here when it is answered.
+            // All halves were read before the clock's question was asked, so what they bring is
+            // here when it is answered.
             Client::connect(server.port).get("/hello.txt").expect(200);
             for (client, case) in clients.iter_mut().zip(&cases) {
                 assert!(client.has_nothing(), "half a request was answered: {}", case.name);
@@ -194,7 +197,8 @@ fn the_first_that_comes_is_the_word_of_the_deadline() {
     let docroot = Docroot::new();
     let cases = cases();
     on_both(|model| {
-        // Between two requests an empty line begins nothing, so there it is the idle connection that ends.
+        // Between two requests an empty line begins nothing, so there it is the idle connection
+        // that ends.
         let soon = ["--header-timeout", "0.6", "--body-timeout", "0.6", "--idle-timeout", "0.6"];
         let server = Server::start(model, &docroot.root(), &soon);
         let mut clients: Vec<Client> = cases.iter().map(|_| Client::connect(server.port)).collect();
@@ -225,7 +229,8 @@ fn a_half_that_stays_one_is_never_answered() {
             for _ in 0..case.whole {
                 client.response().expect(200);
             }
-            // There is nobody left to refuse. An invitation may have been said before the end was seen.
+            // There is nobody left to refuse. An invitation may have been said before the end was
+            // seen.
             let (rest, end) = client.rest();
             let text = String::from_utf8_lossy(&rest).into_owned();
             let rest = if case.invited { text.trim_start_matches(CONTINUE) } else { &text };

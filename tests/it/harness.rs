@@ -1,7 +1,8 @@
 //! Starts the server under test, watches it from outside, and ends it.
 //!
-//! Every wait in here has a bound. Nothing waits for a span of time in the hope that something has happened by
-//! then: it waits for the thing, in a poll of a descriptor where the kernel reports it, else by looking again.
+//! Every wait in here has a bound. Nothing waits for a span of time in the hope that something has
+//! happened by then: it waits for the thing, in a poll of a descriptor where the kernel reports it,
+//! else by looking again.
 
 use std::fmt::Display;
 use std::io::{Read, Write};
@@ -33,7 +34,8 @@ pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
 
-/// Lets `span` pass. Only for what promises something about a span, and between two looks at a condition.
+/// Lets `span` pass. Only for what promises something about a span, and between two looks at a
+/// condition.
 #[expect(clippy::disallowed_methods, reason = "the two cases where the passing of time is the point")]
 pub(crate) fn pass(span: Duration) {
     thread::sleep(span);
@@ -69,8 +71,8 @@ pub(crate) fn skipped(why: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "SKIPPED: {why}");
 }
 
-/// Where the first of `names` is that is installed. Without any the test is left out, or fails if the variable
-/// `required_by` is 1.
+/// Where the first of `names` is that is installed. Without any the test is left out, or fails if
+/// the variable `required_by` is 1.
 pub(crate) fn program(names: &[&str], required_by: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = env::split_paths(&path).collect();
@@ -89,7 +91,8 @@ pub(crate) fn left_out(why: impl Display, required_by: &str) {
     skipped(why);
 }
 
-/// What a process has written so far; a thread drains the pipe, so that the process never waits for us.
+/// What a process has written so far; a thread drains the pipe, so that the process never waits for
+/// us.
 #[derive(Default)]
 pub(crate) struct Output {
     text: Mutex<String>,
@@ -115,7 +118,8 @@ impl Output {
         self.text.lock().unwrap().clone()
     }
 
-    /// The first whole line that `pick` wants, if it is written within `PATIENCE` and before `ended` says so.
+    /// The first whole line that `pick` wants, if it is written within `PATIENCE` and before
+    /// `ended` says so.
     fn line(&self, pick: impl Fn(&str) -> bool, mut ended: impl FnMut() -> bool) -> Option<String> {
         let give_up = now() + PATIENCE;
         let mut text = self.text.lock().unwrap();
@@ -137,7 +141,8 @@ pub(crate) fn binary() -> PathBuf {
     env::var_os("WHIRLIGIG_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_whirligig").into(), PathBuf::from)
 }
 
-/// The program with nothing on its command line and none of the caller's settings in its environment.
+/// The program with nothing on its command line and none of the caller's settings in its
+/// environment.
 pub(crate) fn bare_command() -> Command {
     let mut command = Command::new(binary());
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WHIRLIGIG_")) {
@@ -252,8 +257,8 @@ impl Server {
         Duration::from_nanos(nanoseconds.sum())
     }
 
-    /// Processor time of the process up to now, in hundredths of a second. Other than [`Server::cpu`]
-    /// this includes threads that have ended.
+    /// Processor time of the process up to now, in hundredths of a second. Other than
+    /// [`Server::cpu`] this includes threads that have ended.
     pub(crate) fn cpu_ticks(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.0.id())).unwrap();
         let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");

@@ -1,4 +1,5 @@
-//! One connection, many requests: when it stays, when it ends, and that no way of cutting bytes changes an answer.
+//! One connection, many requests: when it stays, when it ends, and that no way of cutting bytes
+//! changes an answer.
 
 use std::thread;
 
@@ -102,7 +103,8 @@ fn a_hundred_pipelined_requests_are_answered_in_order() {
     });
 }
 
-/// A greedy sender never reads until everything is sent; its requests wait in the kernel, then all are answered.
+/// A greedy sender never reads until everything is sent; its requests wait in the kernel, then all
+/// are answered.
 #[test]
 fn a_flood_of_requests_is_answered_whole() {
     const COUNT: usize = 5_000;
@@ -256,8 +258,8 @@ fn client_get_with_expect(port: u16) -> Response {
     got
 }
 
-/// A close with unread bytes resets the connection, and the reset destroys the answer on its way. So the server
-/// has to go on reading for a while after a refusal.
+/// A close with unread bytes resets the connection, and the reset destroys the answer on its way.
+/// So the server has to go on reading for a while after a refusal.
 #[test]
 fn a_refusal_can_be_read_by_one_who_is_still_sending() {
     let docroot = Docroot::new();

@@ -1,4 +1,5 @@
-//! The library as its users meet it: a server put together in the test, run on both models, asked over sockets.
+//! The library as its users meet it: a server put together in the test, run on both models, asked
+//! over sockets.
 
 use std::fs;
 use std::io::BufRead as _;
@@ -416,8 +417,8 @@ fn child_whose_handler_panics() {
     });
 }
 
-/// With RUST_BACKTRACE the standard hook resolves a backtrace on the thread that panics, for a tenth of
-/// a second and more. A loop has other clients.
+/// With RUST_BACKTRACE the standard hook resolves a backtrace on the thread that panics, for a
+/// tenth of a second and more. A loop has other clients.
 #[test]
 fn no_loop_resolves_a_backtrace() {
     on_both(|model| {
@@ -492,7 +493,8 @@ fn what_makes_no_sense_is_said_when_it_is_bound() {
     }
 }
 
-/// A path that was spelled in another way than requests are judged by once protected nothing, without a word.
+/// A path that was spelled in another way than requests are judged by once protected nothing,
+/// without a word.
 #[test]
 fn a_password_is_asked_for_however_its_path_was_spelled() {
     on_both(|model| {
@@ -508,7 +510,8 @@ fn a_password_is_asked_for_however_its_path_was_spelled() {
     });
 }
 
-/// No folder is served, so nobody can fetch the file from the one that the program happens to run in.
+/// No folder is served, so nobody can fetch the file from the one that the program happens to run
+/// in.
 #[test]
 fn an_htpasswd_file_may_lie_anywhere_where_no_files_are_served() {
     let root = Docroot::empty();
@@ -610,7 +613,8 @@ fn content_of_two_types_has_none() {
     });
 }
 
-/// A later route at the same path once decided for all methods where they are called and how much they take.
+/// A later route at the same path once decided for all methods where they are called and how much
+/// they take.
 #[test]
 fn routes_at_one_path_keep_what_was_said_of_each() {
     on_both(|model| {
@@ -641,8 +645,8 @@ fn files_alone_can_be_read() {
     });
 }
 
-/// Quick requests that come together are answered together. Where handlers are slow each answer leaves before the next
-/// handler begins, or the first client would wait for all of them.
+/// Quick requests that come together are answered together. Where handlers are slow each answer
+/// leaves before the next handler begins, or the first client would wait for all of them.
 #[test]
 fn behind_a_slow_handler_each_answer_leaves_at_once() {
     const CLIENTS: usize = 8;
@@ -689,7 +693,8 @@ fn behind_a_slow_handler_each_answer_leaves_at_once() {
     clients.lock().unwrap().iter_mut().for_each(|client| drop(client.response().expect(200)));
 }
 
-/// The driver's clock stands still while a handler works, and the log is where one looks for the slow ones.
+/// The driver's clock stands still while a handler works, and the log is where one looks for the
+/// slow ones.
 #[test]
 fn what_a_handler_takes_stands_in_the_access_log() {
     const WORK: Duration = Duration::from_millis(20);

@@ -1,4 +1,5 @@
-//! What a peer may cost: time, memory, connections. Each limit is met by somebody who means to break it.
+//! What a peer may cost: time, memory, connections. Each limit is met by somebody who means to
+//! break it.
 
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
@@ -92,7 +93,8 @@ fn content_has_its_time_and_progress_renews_it() {
     });
 }
 
-/// A byte now and then is progress, and would hold a connection for ever if there were no least rate.
+/// A byte now and then is progress, and would hold a connection for ever if there were no least
+/// rate.
 #[test]
 fn content_below_the_least_rate_is_cut_off() {
     let docroot = Docroot::new();
@@ -268,8 +270,8 @@ fn half_a_head() -> String {
     format!("GET /hello.txt HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(400))
 }
 
-/// Clients that send heads a few bytes at a time hold all the memory there is for unfinished heads. A client that
-/// sends its requests whole must not notice.
+/// Clients that send heads a few bytes at a time hold all the memory there is for unfinished heads.
+/// A client that sends its requests whole must not notice.
 #[test]
 fn drippers_do_not_slow_the_healthy() {
     const DRIPPERS: usize = 300;
@@ -281,11 +283,13 @@ fn drippers_do_not_slow_the_healthy() {
         dripper.send_if_open(half_a_head());
     }
     let mut healthy = Client::connect(server.port);
-    // The machine may be busy with other tests: noise only ever adds, so the best of three rounds counts.
+    // The machine may be busy with other tests: noise only ever adds, so the best of three rounds
+    // counts.
     let p99_us = (0..3).map(|_| {
         let mut latencies_us: Histogram<u64> = Histogram::new_with_bounds(1, 60_000_000, 3).unwrap();
         for number in 0..REQUESTS {
-            // Where the server has sent one away, another takes its place: the pool stays under siege.
+            // Where the server has sent one away, another takes its place: the pool stays under
+            // siege.
             let dripper = &mut drippers[number % DRIPPERS];
             if dripper.stream.write_all(b"x").is_err() {
                 *dripper = Client::connect(server.port);
@@ -299,7 +303,8 @@ fn drippers_do_not_slow_the_healthy() {
     });
     let best_us = p99_us.min().unwrap();
     assert!(best_us < 10_000, "p99 of the healthy client: {best_us} us");
-    // A request that comes in two parts is healthy too, and there has to be room for its first half.
+    // A request that comes in two parts is healthy too, and there has to be room for its first
+    // half.
     healthy.send("GET /hello.txt HTTP/1.1\r\nHost: loc");
     assert!(healthy.is_quiet_for(Duration::from_millis(20)));
     healthy.send("alhost\r\n\r\n");
@@ -325,7 +330,8 @@ fn a_reader_who_does_not_read_costs_no_memory() {
     });
 }
 
-/// Requests without end, no answer ever read: the server has to stop reading long before memory is short.
+/// Requests without end, no answer ever read: the server has to stop reading long before memory is
+/// short.
 #[test]
 fn a_pipeline_that_is_never_read_costs_no_memory() {
     let docroot = Docroot::new();
@@ -357,8 +363,8 @@ fn a_pipeline_that_is_never_read_costs_no_memory() {
     });
 }
 
-/// Four clients with a thousand requests each already in the server's hands: one more waits for a turn of theirs,
-/// not for all of it.
+/// Four clients with a thousand requests each already in the server's hands: one more waits for a
+/// turn of theirs, not for all of it.
 #[test]
 fn the_greedy_do_not_slow_the_modest() {
     const BATCH: usize = 1_000;
@@ -392,8 +398,9 @@ fn the_greedy_do_not_slow_the_modest() {
     );
 }
 
-/// Who sends on behind a refusal without reading it is read past for a while and then let go. On the twin it once was
-/// not: nothing was read any more, so nothing woke the thread at the deadline, and it went round and round instead.
+/// Who sends on behind a refusal without reading it is read past for a while and then let go. On
+/// the twin it once was not: nothing was read any more, so nothing woke the thread at the deadline,
+/// and it went round and round instead.
 #[test]
 fn a_refused_client_that_sends_on_is_let_go() {
     let docroot = Docroot::new();

@@ -8,7 +8,8 @@ use crate::docroot::{CHINESE, Docroot, MARKUP};
 use crate::harness::{Server, on_both, program, run};
 use crate::wire::{Client, Framing};
 
-/// The targets of all links of a page that lead to an entry of the same folder, decoded, without a closing slash.
+/// The targets of all links of a page that lead to an entry of the same folder, decoded, without a
+/// closing slash.
 fn entries(page: &str) -> Vec<String> {
     hrefs(page)
         .into_iter()
@@ -100,7 +101,8 @@ fn a_listing_of_thousands_is_complete_in_both_versions() {
     const COUNT: usize = 8_000;
     let docroot = Docroot::new();
     fs::create_dir(docroot.path("many")).unwrap();
-    // Names of one file: the listing cannot tell, and some file systems take a millisecond for a new one.
+    // Names of one file: the listing cannot tell, and some file systems take a millisecond for a
+    // new one.
     for number in 0..COUNT {
         fs::hard_link(docroot.path("empty.txt"), docroot.path(&format!("many/file {number:05}.txt")))
             .unwrap();
@@ -114,7 +116,8 @@ fn a_listing_of_thousands_is_complete_in_both_versions() {
         assert!(entries(got.text()) == expected, "every name once and in order");
         client.get("/hello.txt").expect(200);
 
-        // 1.0 knows no chunks: the end of the connection is the end of the page, asked to keep alive or not.
+        // 1.0 knows no chunks: the end of the connection is the end of the page, asked to keep
+        // alive or not.
         for fields in ["", "Connection: keep-alive\r\n"] {
             let mut old = Client::connect(server.port);
             old.send(format!("GET /many/ HTTP/1.0\r\nHost: localhost\r\n{fields}\r\n"));
@@ -147,7 +150,8 @@ fn listings_can_be_switched_off() {
     });
 }
 
-/// The same folder for programs and for the terminal: by `?json` and `?text`, or by what the client prefers.
+/// The same folder for programs and for the terminal: by `?json` and `?text`, or by what the client
+/// prefers.
 #[test]
 fn a_listing_comes_as_json_and_as_text_too() {
     /// What axios sends by default.
@@ -279,7 +283,8 @@ fn a_readme_is_shown_below_its_folder() {
     });
 }
 
-/// The page may run its own script and no other, so what the policy says has to be that script's hash.
+/// The page may run its own script and no other, so what the policy says has to be that script's
+/// hash.
 #[test]
 fn the_policy_of_a_listing_lets_its_own_script_run() {
     let docroot = Docroot::new();
@@ -296,7 +301,8 @@ fn the_policy_of_a_listing_lets_its_own_script_run() {
     assert!(policy.starts_with("default-src 'none';"));
 }
 
-/// A folder is judged by where it lies as well, like a file: a link showed the names in what is not for reading.
+/// A folder is judged by where it lies as well, like a file: a link showed the names in what is not
+/// for reading.
 #[test]
 fn a_link_to_a_folder_that_is_not_shown_is_not_shown_either() {
     let docroot = Docroot::new();

@@ -1,5 +1,5 @@
-//! Many listings of long folders: memory stays bounded, equal ones are made once, and other work goes
-//! on meanwhile.
+//! Many listings of long folders: memory stays bounded, equal ones are made once, and other work
+//! goes on meanwhile.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +17,8 @@ fn docroot(count: usize, links: usize) -> Docroot {
     fs::create_dir(docroot.path("many")).unwrap();
     let long = "a-long-name-".repeat(19);
     for number in 0..count {
-        // Names of one file: the listing cannot tell, and some file systems take a millisecond for a
-        // new one.
+        // Names of one file: the listing cannot tell, and some file systems take a millisecond for
+        // a new one.
         fs::hard_link(docroot.path("empty.txt"), docroot.path(&format!("many/{number:05}-{long}.txt")))
             .unwrap();
     }
@@ -33,8 +33,8 @@ fn waiting(clients: &mut [Client]) -> usize {
     clients.iter_mut().map(|client| usize::from(client.has_nothing())).sum()
 }
 
-/// Memory was counted when a listing had been read: on the twin a thread of each client read its own
-/// before the first of them counted.
+/// Memory was counted when a listing had been read: on the twin a thread of each client read its
+/// own before the first of them counted.
 #[test]
 fn memory_is_bounded_however_many_long_listings_are_asked_for() {
     // One of them takes 0.9 MB, all of them 140.

@@ -1,7 +1,9 @@
-//! Black-box tests: the program is started as its user starts it and spoken to over sockets, on both models.
+//! Black-box tests: the program is started as its user starts it and spoken to over sockets, on
+//! both models.
 //!
-//! Nothing in here knows how the server works. Each area has one file; `harness`, `wire` and `docroot` are the
-//! tools they share. `WHIRLIGIG_TEST_BINARY=PATH cargo test --test it` runs everything against another build.
+//! Nothing in here knows how the server works. Each area has one file; `harness`, `wire` and
+//! `docroot` are the tools they share. `WHIRLIGIG_TEST_BINARY=PATH cargo test --test it` runs
+//! everything against another build.
 
 #![expect(
     clippy::unwrap_used,

@@ -68,7 +68,8 @@ fn an_idle_connection_costs_at_most_200_bytes_and_no_time() {
     let server = Server::start("reactor", &docroot.root(), &["--idle-timeout", "120"]);
     let mut control = Client::connect(server.port);
     control.get("/hello.txt").expect(200);
-    // What the first hundred cost is not theirs alone: code is paged in, tables get their first size.
+    // What the first hundred cost is not theirs alone: code is paged in, tables get their first
+    // size.
     drop(open(server.port, 100));
     control.get("/hello.txt").expect(200);
     let before = server.resident_bytes();
@@ -77,7 +78,8 @@ fn an_idle_connection_costs_at_most_200_bytes_and_no_time() {
     let each = grown / count;
     assert!(each <= BYTES_EACH_MAX, "{each} bytes for each of {count} idle connections, {grown} in all");
 
-    // In one of three seconds the loop may have looked over its deadlines; it must not be every second.
+    // In one of three seconds the loop may have looked over its deadlines; it must not be every
+    // second.
     let spent = (0..3).map(|_| {
         let before = server.cpu();
         assert!(control.is_quiet_for(Duration::from_secs(1)));

@@ -1,4 +1,5 @@
-//! `/_whirligig/metrics`: what it says, read with a parser of the format that is not ours, and who may see it.
+//! `/_whirligig/metrics`: what it says, read with a parser of the format that is not ours, and who
+//! may see it.
 
 use std::collections::BTreeMap;
 
@@ -26,8 +27,9 @@ impl Metrics {
         Metrics::parse(got.text())
     }
 
-    /// The parser passes over what it does not understand, so each line is looked at by itself first: it must be a
-    /// help, a type, or a sample of a family that had both, and families must not be torn apart.
+    /// The parser passes over what it does not understand, so each line is looked at by itself
+    /// first: it must be a help, a type, or a sample of a family that had both, and families must
+    /// not be torn apart.
     #[track_caller]
     fn parse(text: &str) -> Metrics {
         assert!(text.ends_with('\n'), "the last line has no end");
@@ -178,8 +180,8 @@ fn a_known_series_of_requests_is_counted_exactly() {
         let mut scrapes = 0;
         let (open, closed) =
             (counts(&[("idle", 2), ("handling", 1)]), counts(&[("protocol_error", 1), ("requested", 1)]));
-        // A thread of the twin that has just answered is not idle yet, and a refused client sees the end of the
-        // answers before its connection is gone.
+        // A thread of the twin that has just answered is not idle yet, and a refused client sees
+        // the end of the answers before its connection is gone.
         until("everybody is at rest", || {
             let metrics = Metrics::ask(&mut control);
             assert_eq!(metrics.requests(), expected(scrapes), "scrape {scrapes}");
@@ -202,8 +204,8 @@ fn a_known_series_of_requests_is_counted_exactly() {
     });
 }
 
-/// Asks for one thing over a connection of its own, and returns how many bytes went each way. Everything is counted
-/// before the connection's end can be seen.
+/// Asks for one thing over a connection of its own, and returns how many bytes went each way.
+/// Everything is counted before the connection's end can be seen.
 fn exchange(port: u16, request: &[u8]) -> (u64, Vec<u8>) {
     let mut client = Client::connect(port);
     client.send(request);

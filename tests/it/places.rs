@@ -1,4 +1,5 @@
-//! Scarce places: programs, uploads, threads, descriptors. One client must not hold those of all others.
+//! Scarce places: programs, uploads, threads, descriptors. One client must not hold those of all
+//! others.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,5 +1,5 @@
-//! Below a prefix: a proxy takes a part of the path away, of which the server knows nothing, and every
-//! redirect and every link of a page has to stay below it.
+//! Below a prefix: a proxy takes a part of the path away, of which the server knows nothing, and
+//! every redirect and every link of a page has to stay below it.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};

@@ -292,8 +292,9 @@ fn the_operators_own_files_are_never_served_nor_written() {
     });
 }
 
-/// A hard link is no link that leads somewhere, but a second name that the owner gave the file: it is
-/// served, as the manual says. The folder's own names are not, and no archive or upload uses them.
+/// A hard link is no link that leads somewhere, but a second name that the owner gave the file: it
+/// is served, as the manual says. The folder's own names are not, and no archive or upload uses
+/// them.
 #[test]
 fn a_hard_link_to_a_program_is_a_file_of_its_own() {
     on_both(|model| {
@@ -313,8 +314,8 @@ fn a_hard_link_to_a_program_is_a_file_of_its_own() {
     });
 }
 
-/// A file of passwords in the folder stopped the start with the words that it would be served, which
-/// was not true any more.
+/// A file of passwords in the folder stopped the start with the words that it would be served,
+/// which was not true any more.
 #[test]
 fn a_file_of_passwords_may_lie_in_the_folder_and_is_not_given_out() {
     on_both(|model| {
@@ -350,8 +351,8 @@ fn a_file_of_passwords_may_lie_in_the_folder_and_is_not_given_out() {
     });
 }
 
-/// The next file that was created after a rotated log was deleted had its inode, and was 404 until the
-/// server was started anew.
+/// The next file that was created after a rotated log was deleted had its inode, and was 404 until
+/// the server was started anew.
 #[test]
 fn a_file_with_the_inode_of_a_deleted_log_is_served() {
     on_both(|model| {
@@ -371,7 +372,8 @@ fn a_file_with_the_inode_of_a_deleted_log_is_served() {
             until("the log is opened again", || log.exists());
             client.get("/moved").expect(404);
             fs::remove_file(docroot.path("moved")).unwrap();
-            // Which inode a new file gets is for the file system to say; the first free one, most often.
+            // Which inode a new file gets is for the file system to say; the first free one, most
+            // often.
             for number in 0..50 {
                 let name = format!("up/new-{round}-{number}.txt");
                 docroot.write(&name, "new");

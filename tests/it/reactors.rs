@@ -1,4 +1,5 @@
-//! Several loops on one port: all of them work, one stop stops all, and a taken port stays an error.
+//! Several loops on one port: all of them work, one stop stops all, and a taken port stays an
+//! error.
 
 use rustix::process::Signal;
 

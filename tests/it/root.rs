@@ -68,7 +68,8 @@ fn a_turned_link_is_followed_by_all_that_shows_files() {
             turn(&docroot, if release == "one" { "two" } else { "one" }, "current");
         }
         client.get("/").expect(200).with_body("two");
-        // Each turn that a request has seen is logged once by the server's root and once by the host's.
+        // Each turn that a request has seen is logged once by the server's root and once by the
+        // host's.
         let logged = || server.err.text().matches("current is another folder now").count();
         until("each turn is logged", || logged() >= 3 + 2);
         assert_eq!(logged(), 3 + 2);
@@ -94,7 +95,8 @@ fn a_folder_that_was_deleted_and_made_anew_or_moved_is_followed() {
         client.get("/page.txt").expect(200).with_body("second");
         fs::rename(docroot.path("next"), docroot.path("public")).unwrap();
         client.get("/page.txt").expect(200).with_body("third");
-        // A link takes the name of a folder, and a file that of the link: that is no folder to serve.
+        // A link takes the name of a folder, and a file that of the link: that is no folder to
+        // serve.
         fs::rename(docroot.path("public"), docroot.path("released")).unwrap();
         symlink("released", docroot.path("public")).unwrap();
         client.get("/page.txt").expect(200).with_body("third");

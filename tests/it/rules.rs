@@ -158,8 +158,8 @@ fn a_path_that_is_too_long_for_a_file_meets_no_redirect_and_no_rewrite() {
     });
 }
 
-/// RFC 3986 section 3.5: the fragment comes last, behind the query, and is the client's. What is not
-/// ASCII is sent escaped, as a browser would.
+/// RFC 3986 section 3.5: the fragment comes last, behind the query, and is the client's. What is
+/// not ASCII is sent escaped, as a browser would.
 #[test]
 fn a_target_may_have_a_fragment_and_letters_of_any_language() {
     let docroot = Docroot::new();

@@ -1,7 +1,7 @@
 //! Seeded runs of the simulator: the reactor's own turns under faults.
 //!
-//! `WHIRLIGIG_SIM_SEEDS=N` sets how many runs (300 by default, 10,000 in CI); `WHIRLIGIG_SIM_SEED=S` replays one
-//! and prints its steps.
+//! `WHIRLIGIG_SIM_SEEDS=N` sets how many runs (300 by default, 10,000 in CI);
+//! `WHIRLIGIG_SIM_SEED=S` replays one and prints its steps.
 
 use whirligig::sim::{Coverage, Simulation};
 
@@ -67,7 +67,8 @@ fn seeded_runs_keep_every_promise() {
         println!("{count:>12}  {name}");
     }
     assert!(failed.is_empty(), "{} seeds failed:\n{}", failed.len(), failed.join("\n"));
-    // A fault, phase or close that hardly ever happens is not tested: one in twenty runs is the least.
+    // A fault, phase or close that hardly ever happens is not tested: one in twenty runs is the
+    // least.
     let rare = coverage.rare(seeds / 20);
     assert!(rare.is_empty(), "seen too rarely in {seeds} runs: {rare:?}");
 }

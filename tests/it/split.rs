@@ -1,8 +1,8 @@
 //! Any split of any sequence of requests gives the same answers, over a socket.
 //!
-//! `http/connection.rs` shows it of the protocol, for thousands of sequences. Here the pump and both models have
-//! their say: a few dozen sequences, each whole, cut at random, and byte by byte, with the server reading every piece by
-//! itself. `PROPTEST_CASES=N` sets how many.
+//! `http/connection.rs` shows it of the protocol, for thousands of sequences. Here the pump and
+//! both models have their say: a few dozen sequences, each whole, cut at random, and byte by byte,
+//! with the server reading every piece by itself. `PROPTEST_CASES=N` sets how many.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -74,10 +74,11 @@ fn cut<'a>(bytes: &'a [u8], places: &[prop::sample::Index]) -> Vec<&'a [u8]> {
     from.zip(&at).map(|(from, &to)| &bytes[from..to]).filter(|piece| !piece.is_empty()).collect()
 }
 
-/// Everything that came, up to the end, but for what may differ: the invitation to send content is left out when
-/// some of it is there.
+/// Everything that came, up to the end, but for what may differ: the invitation to send content is
+/// left out when some of it is there.
 fn answers(client: &mut Client) -> String {
-    // The server may have closed, and what was sent after that may have met a reset: that is no answer.
+    // The server may have closed, and what was sent after that may have met a reset: that is no
+    // answer.
     let _ = client.stream.shutdown(std::net::Shutdown::Write);
     let (bytes, _) = client.rest();
     let text = even_out(&bytes).escape_ascii().to_string();

@@ -1,5 +1,5 @@
-//! The measurement of what heavy work costs the others still runs. What it finds is nobody's business here: times
-//! are not asserted in tests.
+//! The measurement of what heavy work costs the others still runs. What it finds is nobody's
+//! business here: times are not asserted in tests.
 
 use std::path::Path;
 use std::process::Command;

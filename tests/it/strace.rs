@@ -60,8 +60,8 @@ fn a_connection_for_one_request_is_never_registered() {
             client.ask("GET", "/hello.txt", &["Connection: close"], b"").expect(200).with_body(HELLO);
             client.assert_closed();
         }
-        // A call counts when it returns, and the last client hears of its close before that. Who is answered after it
-        // knows that it has returned.
+        // A call counts when it returns, and the last client hears of its close before that. Who is
+        // answered after it knows that it has returned.
         witness.get("/hello.txt").expect(200);
     });
     let Some((table, lasted_ms)) = traced else { return };
@@ -73,7 +73,8 @@ fn a_connection_for_one_request_is_never_registered() {
     assert!(count("epoll_ctl") < 20, "{table}");
     // Each time one of them says that nobody else is there.
     assert!(count("accept4") <= 2 * CONNECTIONS + 20, "{table}");
-    // Where nothing is optimised, the standard library looks whether a descriptor is open before it closes it.
+    // Where nothing is optimised, the standard library looks whether a descriptor is open before it
+    // closes it.
     assert!(count("fcntl") <= CONNECTIONS + 20, "{table}");
     let named = ["recvfrom", "sendto", "close", "fcntl", "epoll_ctl", "accept4", "epoll_wait", "epoll_pwait"];
     let all: u64 = counts.values().sum();
@@ -151,8 +152,8 @@ fn settle(server: &Server, client: &mut Client) {
     });
 }
 
-/// The table of the calls a server makes during `work`, written to `path`, and the milliseconds that took. Nothing
-/// where there is no strace or it may not trace.
+/// The table of the calls a server makes during `work`, written to `path`, and the milliseconds
+/// that took. Nothing where there is no strace or it may not trace.
 fn traced(server: &Server, path: &Path, work: impl FnOnce()) -> Option<(String, u64)> {
     let strace = program(&["strace"], REQUIRED)?;
     let pid = Pid::as_raw(Some(server.pid())).to_string();
@@ -176,7 +177,8 @@ fn traced(server: &Server, path: &Path, work: impl FnOnce()) -> Option<(String, 
     Some((fs::read_to_string(path).unwrap(), lasted_ms))
 }
 
-/// An old kernel or a sandbox has no openat2: that is said at the start, not with a 500 for every request.
+/// An old kernel or a sandbox has no openat2: that is said at the start, not with a 500 for every
+/// request.
 #[test]
 fn where_files_cannot_be_opened_safely_nothing_is_started() {
     let Some(strace) = program(&["strace"], REQUIRED) else { return };

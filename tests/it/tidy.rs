@@ -1,4 +1,5 @@
-//! The house rules that can be checked by looking: layers, headers, names in the documents, dependencies.
+//! The house rules that can be checked by looking: layers, headers, names in the documents,
+//! dependencies.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,8 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
     product.lines().map(|line| line.split("//").next().unwrap_or_default())
 }
 
-/// Whether `line` has `name` as a word or path of its own, not as the end or beginning of a longer one.
+/// Whether `line` has `name` as a word or path of its own, not as the end or beginning of a longer
+/// one.
 fn names(line: &str, name: &str) -> bool {
     let is_part = |char: char| char.is_alphanumeric() || char == '_';
     line.match_indices(name).any(|(at, _)| {
@@ -66,7 +68,8 @@ fn is_pure(path: &str) -> bool {
         || path == "src/pace.rs"
 }
 
-/// The modules from the ground up. A module may use those of its own line and of the lines above it here.
+/// The modules from the ground up. A module may use those of its own line and of the lines above it
+/// here.
 const LAYERS: [&[&str]; 6] = [
     &["config", "conn_id", "text"],
     &["http", "buffer", "deadline", "pace"],
@@ -179,6 +182,26 @@ fn a_planted_offence_is_found() {
     assert_eq!(offences("src/utils.rs", "").len(), 1);
 }
 
+/// Comment lines with more columns than [`COMMENT_COLUMNS_MAX`], as `path:line`.
+fn wide_comments(path: &str, text: &str) -> Vec<String> {
+    let is_wide =
+        |line: &str| line.trim_start().starts_with("//") && line.chars().count() > COMMENT_COLUMNS_MAX;
+    let lines = text.lines().enumerate().filter(|(_, line)| is_wide(line));
+    lines.map(|(at, _)| format!("{path}:{}", at + 1)).collect()
+}
+
+const COMMENT_COLUMNS_MAX: usize = 100;
+
+#[test]
+fn comments_have_at_most_a_hundred_columns() {
+    let wide = |text: &str| wide_comments("a.rs", text).len();
+    assert_eq!(wide(&format!("    // {}\n// {}\n", "a".repeat(94), "b".repeat(97))), 1);
+    let folders = ["src", "tests", "benches", "examples"];
+    let all = folders.iter().flat_map(|folder| sources(folder));
+    let found: Vec<_> = all.flat_map(|(path, text)| wide_comments(&path, &text)).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn every_file_says_first_what_it_is_for() {
     for folder in ["src", "tests", "benches", "examples"] {
@@ -188,7 +211,8 @@ fn every_file_says_first_what_it_is_for() {
     }
 }
 
-/// Names in backticks with parentheses behind them: `turn()`, `Reactor::turn()`. Returns the last part.
+/// Names in backticks with parentheses behind them: `turn()`, `Reactor::turn()`. Returns the last
+/// part.
 fn cited_functions(document: &str) -> Vec<String> {
     let spans = document.split('`').skip(1).step_by(2);
     let calls = spans.filter_map(|span| span.strip_suffix("()"));
@@ -300,7 +324,8 @@ fn no_dependency_brings_a_runtime_or_comes_from_elsewhere() {
     }
 }
 
-/// Whether a licence expression can be met with what is on the list. MPL-2.0 (colored) covers its own files only.
+/// Whether a licence expression can be met with what is on the list. MPL-2.0 (colored) covers its
+/// own files only.
 fn license_is_allowed(expression: &str) -> bool {
     const ALLOWED: [&str; 11] = [
         "MIT",
@@ -315,7 +340,8 @@ fn license_is_allowed(expression: &str) -> bool {
         "Unlicense",
         "Zlib",
     ];
-    // Older packages write OR as a slash. Parentheses are only ever seen around an OR within an AND.
+    // Older packages write OR as a slash. Parentheses are only ever seen around an OR within an
+    // AND.
     let expression = expression.replace('/', " OR ").replace(['(', ')'], "");
     let is_met = |clause: &str| clause.split(" OR ").any(|name| ALLOWED.contains(&name.trim()));
     expression.split(" AND ").all(is_met)

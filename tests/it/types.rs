@@ -290,7 +290,8 @@ fn a_rule_for_the_type_counts_for_files_and_keeps_uploads_in_their_sandbox() {
             assert_eq!(got.must("x-content-type-options"), "nosniff", "{path}");
             assert_eq!(got.must("content-security-policy"), "sandbox", "{path}");
         }
-        // The server's own texts keep their type: a plain text with a foreign name in it is no page.
+        // The server's own texts keep their type: a plain text with a foreign name in it is no
+        // page.
         for (path, fields, status, media_type) in [
             ("/nosuch", &["Accept: text/plain"][..], 404, "text/plain; charset=utf-8"),
             ("/plain/?json", &[], 200, "application/json; charset=utf-8"),

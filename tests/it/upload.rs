@@ -1,4 +1,5 @@
-//! Uploads: what may be written, where, by whom; that nobody ever sees a part, and that nothing is left of one.
+//! Uploads: what may be written, where, by whom; that nobody ever sees a part, and that nothing is
+//! left of one.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -70,7 +71,8 @@ fn basic(pair: &str) -> String {
     format!("Authorization: Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
 }
 
-/// The field for a form, and the form: each part is what stands behind `form-data; `, and its content.
+/// The field for a form, and the form: each part is what stands behind `form-data; `, and its
+/// content.
 fn form(parts: &[(&str, &[u8])]) -> (&'static str, Vec<u8>) {
     let mut content = Vec::new();
     for (disposition, data) in parts {
@@ -473,7 +475,8 @@ fn readers_see_one_version_or_the_other() {
     });
 }
 
-/// A cache that trusts its files for seconds must not answer with the old one behind the answer to a PUT.
+/// A cache that trusts its files for seconds must not answer with the old one behind the answer to
+/// a PUT.
 #[test]
 fn a_get_after_the_answer_sees_the_new_file() {
     for more in [&["--fresh", "60000"][..], &["--fresh", "60000", "--reactors", "3"]] {
@@ -621,8 +624,8 @@ fn stand(client: &mut Client, place: &str) -> (usize, String) {
     (got.must("upload-offset").parse().unwrap(), got.must("upload-complete").to_owned())
 }
 
-/// A request that was to bring everything is told where to go on, if it says that it understands; after the cut what
-/// had come is kept.
+/// A request that was to bring everything is told where to go on, if it says that it understands;
+/// after the cut what had come is kept.
 #[test]
 fn a_whole_upload_becomes_one_that_can_be_resumed() {
     on_both(|model| {
@@ -857,8 +860,8 @@ fn pages_of_other_sites_write_nothing() {
     });
 }
 
-/// Behind a proxy that changes Host, a page of this very site looks like one of another. The 403 names
-/// both sides, so that somebody can find that out.
+/// Behind a proxy that changes Host, a page of this very site looks like one of another. The 403
+/// names both sides, so that somebody can find that out.
 #[test]
 fn a_page_that_may_not_write_is_told_both_names() {
     let long = format!("http://{}.lan", "x".repeat(3000));
@@ -949,8 +952,8 @@ fn refused_pages_cannot_fill_the_log() {
     });
 }
 
-/// A page of another site has its own name lead here for a moment (DNS rebinding): then it is of this site, as far as
-/// browsers know. What only this machine reaches is no help then; its name is.
+/// A page of another site has its own name lead here for a moment (DNS rebinding): then it is of
+/// this site, as far as browsers know. What only this machine reaches is no help then; its name is.
 #[test]
 fn a_foreign_name_writes_nothing_where_only_this_machine_may() {
     on_both(|model| {
@@ -981,7 +984,8 @@ fn a_foreign_name_writes_nothing_where_only_this_machine_may() {
             let got = put(server.port, host, "");
             assert!([201, 204].contains(&got.status), "{host}: {got:?}");
         }
-        // A browser gives the password of this place to no other name; and what all may reach, all may name.
+        // A browser gives the password of this place to no other name; and what all may reach, all
+        // may name.
         let guarded = start(model, &docroot, &["--write-auth", "u:p@/up"]);
         put(guarded.port, "files.example", &format!("{}\r\n", basic("u:p"))).expect(204);
         let open = Server::launch({
@@ -1011,7 +1015,8 @@ fn writing_may_take_a_password_of_its_own() {
         let path = format!("/up/by-{model}");
         put(&server, &path, &[&basic("w:write")], b"x").expect(201);
         Client::connect(server.port).get(&path).expect(200);
-        // Beside a password for reading each has its own; without one for writing that for reading counts.
+        // Beside a password for reading each has its own; without one for writing that for reading
+        // counts.
         let both = start(model, &docroot, &["--auth", "r:read@/up", "--write-auth", "w:write@/up"]);
         Client::connect(both.port).get(&path).expect(401);
         Client::connect(both.port).ask("GET", &path, &[&basic("r:read")], b"").expect(200);
@@ -1077,8 +1082,8 @@ fn a_look_at_an_upload_takes_the_password_for_writing() {
     });
 }
 
-/// A form names its files itself, and a link is another name for a folder: the path that was judged is not the one
-/// that is written. Both got round a password.
+/// A form names its files itself, and a link is another name for a folder: the path that was judged
+/// is not the one that is written. Both got round a password.
 #[test]
 fn no_form_and_no_link_gets_round_a_password_of_its_own() {
     let flags = ["--write-auth", "u:p@/up", "--write-auth", "boss:q@/up/index.html"];
@@ -1122,7 +1127,8 @@ fn no_form_and_no_link_gets_round_a_password_of_its_own() {
     });
 }
 
-/// What strangers have put there is not to act in the name of this site: a page with a script, a picture with one.
+/// What strangers have put there is not to act in the name of this site: a page with a script, a
+/// picture with one.
 #[test]
 fn what_was_uploaded_runs_no_script_in_the_name_of_the_site() {
     let docroot = docroot();
@@ -1356,7 +1362,8 @@ fn others_are_served_while_many_upload() {
     });
 }
 
-/// Drives the page of a folder for uploads from a page around it, as hands would, and writes down what it shows.
+/// Drives the page of a folder for uploads from a page around it, as hands would, and writes down
+/// what it shows.
 const HANDS: &str = r#"<!doctype html><title>hands</title><pre></pre><iframe src="/up/" width=800 height=600></iframe>
 <script>
 const said=document.querySelector('pre'),say=text=>said.append(text+'\n'),frame=document.querySelector('iframe')
@@ -1429,7 +1436,8 @@ fn a_browser_uploads_files_and_folders_and_says_how_it_goes() {
             "\ntoo large.bin: larger than 48.0 MiB, the limit of this server,\
              .hidden: names that begin with a dot are not taken,cancelled.bin: cancelled,\
              .dir/z.txt: names that begin with a dot are not taken\n",
-            // The list is no live region: a screen reader would repeat all of it at each step of a bar.
+            // The list is no live region: a screen reader would repeat all of it at each step of a
+            // bar.
             "\nlive p reports\nover\n",
         ] {
             assert!(visit.dom.contains(expected), "{expected:?} in {}", visit.dom);

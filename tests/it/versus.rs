@@ -1,7 +1,9 @@
-//! The benchmark's own machinery: a comparison is worth what its statistics, its clock and its second look are worth.
+//! The benchmark's own machinery: a comparison is worth what its statistics, its clock and its
+//! second look are worth.
 //!
-//! The files are those of `benches/versus/`, not copies. `cargo bench --bench versus -- --slow-reactor 200 --expect slower`
-//! runs the whole of it against a reactor that is slow on purpose (`.ci/run`).
+//! The files are those of `benches/versus/`, not copies. `cargo bench --bench versus --
+//! --slow-reactor 200 --expect slower` runs the whole of it against a reactor that is slow on
+//! purpose (`.ci/run`).
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -52,8 +54,8 @@ fn run(job: &Job) -> Outcome {
     generate(job, &mut |_| Ok(())).unwrap()
 }
 
-/// A server of a few lines. `answer` is given the number of the request, over all connections, one at a time; an empty
-/// answer closes the connection. It lives until the test program ends.
+/// A server of a few lines. `answer` is given the number of the request, over all connections, one
+/// at a time; an empty answer closes the connection. It lives until the test program ends.
 fn serve(answer: impl Fn(u32) -> String + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -98,8 +100,9 @@ fn quantile_ms(outcome: &Outcome, share: f64) -> f64 {
     panic!("no latency was recorded")
 }
 
-/// Coordinated omission: a closed loop stops asking while the server stalls, so the stall becomes one late answer a
-/// connection among thousands. At a fixed rate everything that fell due meanwhile is late, and counts.
+/// Coordinated omission: a closed loop stops asking while the server stalls, so the stall becomes
+/// one late answer a connection among thousands. At a fixed rate everything that fell due meanwhile
+/// is late, and counts.
 #[test]
 fn a_stall_shows_in_the_open_loop_and_hides_in_the_closed_one() {
     const STALL: Duration = Duration::from_millis(200);
@@ -130,8 +133,8 @@ fn a_stall_shows_in_the_open_loop_and_hides_in_the_closed_one() {
 /// How often the sources in here speak.
 const EVERY: Duration = Duration::from_millis(10);
 
-/// A source that speaks to each of its listeners at a fixed rate, but holds its tongue for a while after so many lines.
-/// What it owes it says afterwards, all at once.
+/// A source that speaks to each of its listeners at a fixed rate, but holds its tongue for a while
+/// after so many lines. What it owes it says afterwards, all at once.
 fn serve_lines(silent_after: u64, silence: Duration) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -161,8 +164,8 @@ fn listen(port: u16) -> Outcome {
     run(&Job { warm_ms: 50, ..job(port, Arrival::Listen { every_ns }, 4, 400) })
 }
 
-/// The same for who only listens: the lines of a source that stalls are due all the same. Those that came after the end
-/// once counted for nothing, so the longest stalls did not show.
+/// The same for who only listens: the lines of a source that stalls are due all the same. Those
+/// that came after the end once counted for nothing, so the longest stalls did not show.
 #[test]
 fn a_source_that_stalls_is_late_with_all_it_owes() {
     // From the middle of the measured time to a quarter of a second behind its end.
@@ -313,8 +316,8 @@ fn medians_and_lots_are_what_they_should_be() {
     assert_eq!(sorted, (0..20).collect::<Vec<u32>>());
 }
 
-/// An interval must hold the truth as often as it says. The bootstrap alone does not with few rounds: called 95 %, it
-/// holds the median of seven in 87.5 % of all cases.
+/// An interval must hold the truth as often as it says. The bootstrap alone does not with few
+/// rounds: called 95 %, it holds the median of seven in 87.5 % of all cases.
 #[test]
 fn the_interval_holds_the_truth_as_often_as_it_says() {
     for (rounds, share) in [(5, 0.9375), (6, 0.968), (7, 0.984), (9, 0.960), (10, 0.978), (15, 0.964)] {
@@ -343,7 +346,8 @@ fn the_interval_holds_the_truth_as_often_as_it_says() {
     assert!(held >= 265, "{held} of 300");
 }
 
-/// Small runs of the real generator against the real program: no errors, and every habit gets its answers.
+/// Small runs of the real generator against the real program: no errors, and every habit gets its
+/// answers.
 #[test]
 fn both_models_answer_the_scenarios_that_need_no_handler() {
     on_both(|model| {

@@ -1,7 +1,7 @@
 //! A client that hides nothing: raw bytes out, answers taken apart strictly.
 //!
-//! The reader refuses whatever a careful client could misunderstand, so that every test of every area is also a
-//! test of well-formed answers. A fault in an answer is a panic that shows it.
+//! The reader refuses whatever a careful client could misunderstand, so that every test of every
+//! area is also a test of well-formed answers. A fault in an answer is a panic that shows it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -54,8 +54,8 @@ pub(crate) fn references(page: &str, text: &str) -> Vec<String> {
     targets
 }
 
-/// A reference as a path from the root, without dot segments, as a client finds it (RFC 3986 section
-/// 5.2).
+/// A reference as a path from the root, without dot segments, as a client finds it (RFC 3986
+/// section 5.2).
 pub(crate) fn resolve(page: &str, target: &str) -> String {
     let page = page.split('?').next().unwrap_or_default();
     let (path, query) = target.find('?').map_or((target, ""), |at| target.split_at(at));
@@ -190,7 +190,8 @@ impl Client {
         Client::over(TcpStream::connect(("127.0.0.1", port)).expect("the server accepts"))
     }
 
-    /// A connection from the loopback address 127.0.0.`host`: another client, as the server sees it.
+    /// A connection from the loopback address 127.0.0.`host`: another client, as the server sees
+    /// it.
     pub(crate) fn connect_from(host: u8, port: u16) -> Client {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         let address = |host, port| std::net::SocketAddr::from(([127, 0, 0, host], port));
@@ -199,7 +200,8 @@ impl Client {
         Client::over(socket.into())
     }
 
-    /// A connection whose receive buffer is so small that the server soon has to wait for the reader.
+    /// A connection whose receive buffer is so small that the server soon has to wait for the
+    /// reader.
     pub(crate) fn connect_narrow(port: u16) -> Client {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(16 * 1024).unwrap();
@@ -367,10 +369,11 @@ impl Client {
     }
 }
 
-/// Delivers each list of pieces on a connection of its own, so that the server sees every piece by itself.
+/// Delivers each list of pieces on a connection of its own, so that the server sees every piece by
+/// itself.
 ///
-/// Piece by piece: all connections get theirs, then a question on a further connection is answered. By then a loop
-/// has come round to all of them, and no time had to be guessed.
+/// Piece by piece: all connections get theirs, then a question on a further connection is answered.
+/// By then a loop has come round to all of them, and no time had to be guessed.
 pub(crate) fn deliver(port: u16, deliveries: &[Vec<&[u8]>]) -> Vec<Client> {
     let mut control = Client::connect(port);
     let mut clients: Vec<Client> = deliveries.iter().map(|_| Client::connect(port)).collect();
@@ -500,7 +503,8 @@ fn check_fields(status: u16, fields: &[(String, String)]) -> Result<(), String> 
         (_, Some(coding)) if coding != "chunked" => Err(format!("not a coding we use: {coding:?}")),
         (Some(_), _) if status == 204 => Err("204 with a length".into()),
         (_, Some(_)) if status == 204 || status == 304 => Err("a coding without content".into()),
-        // A Date is a duty below 500 (RFC 9110, 6.6.1); who answers 503 may have no time to look at the clock.
+        // A Date is a duty below 500 (RFC 9110, 6.6.1); who answers 503 may have no time to look at
+        // the clock.
         _ if status < 500 && values("date").is_empty() => Err("no Date".into()),
         _ => Ok(()),
     }

@@ -310,7 +310,7 @@ def stop_all(servers):
         server.stop()
 
 
-# The clients. They are processes of their own: what one waits for must not be the other's interpreter.
+# The clients, as processes of their own: one must not wait for another's interpreter.
 
 
 def load(port, paths, folder, is_cold, number, clients, begun, stop, out):

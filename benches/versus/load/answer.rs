@@ -1,6 +1,8 @@
-//! Answers, as they arrive in pieces: status, framing and content are checked as far as they have come.
+//! Answers, as they arrive in pieces: status, framing and content are checked as far as they have
+//! come.
 //!
-//! It is a second reader of HTTP beside the server's own, on purpose: a fault in a shared one would not be seen.
+//! It is a second reader of HTTP beside the server's own, on purpose: a fault in a shared one would
+//! not be seen.
 
 use super::job::Kind;
 
@@ -14,7 +16,8 @@ const CHUNK_LINE_BYTES_MAX: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Wanted {
     pub(crate) bytes: usize,
-    /// Compared byte by byte where it is kept: long content is compared before the timing begins, and then counted.
+    /// Compared byte by byte where it is kept: long content is compared before the timing begins,
+    /// and then counted.
     pub(crate) content: Option<Vec<u8>>,
 }
 
@@ -28,8 +31,9 @@ pub(crate) struct Answer {
     head: Vec<u8>,
     /// Content so far.
     came: usize,
-    /// The last head that was judged, if it announced a length: the same bytes are right again, and most heads are the
-    /// same for a second. Without this the generator is slower than what it measures where requests are pipelined.
+    /// The last head that was judged, if it announced a length: the same bytes are right again, and
+    /// most heads are the same for a second. Without this the generator is slower than what it
+    /// measures where requests are pipelined.
     judged: Vec<u8>,
     judged_length: usize,
 }

@@ -1,4 +1,5 @@
-//! One connection of the generator: sends a batch of requests, takes their answers. Also those that are only there.
+//! One connection of the generator: sends a batch of requests, takes their answers. Also those that
+//! are only there.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -112,7 +113,8 @@ impl Client {
         Ok(())
     }
 
-    /// Takes answers up to the next that is complete. To be called again until it waits: an edge comes once.
+    /// Takes answers up to the next that is complete. To be called again until it waits: an edge
+    /// comes once.
     pub(crate) fn take(
         &mut self,
         batches: &[Batch],
@@ -131,7 +133,8 @@ impl Client {
                 }
                 self.rest = 0..0;
             }
-            // Content and the end can come with one edge, so where an end is due a short read says nothing.
+            // Content and the end can come with one edge, so where an end is due a short read says
+            // nothing.
             if self.is_drained && !self.awaits_end && !self.listens {
                 return Ok(Progress::Waits);
             }
@@ -249,8 +252,8 @@ impl Backdrop {
         Ok(Backdrop { stream, crowd, is_lost: false })
     }
 
-    /// After all of a group have connected: idle means between two requests, so it has had one answer, which is short
-    /// enough for one read.
+    /// After all of a group have connected: idle means between two requests, so it has had one
+    /// answer, which is short enough for one read.
     pub(crate) fn settle(&mut self) -> Fallible<()> {
         if let Crowd::Idle(_) = self.crowd {
             self.stream.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;

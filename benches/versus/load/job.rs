@@ -1,4 +1,5 @@
-//! What the load generator is told to do and what it reports: both cross a pipe as one line of JSON.
+//! What the load generator is told to do and what it reports: both cross a pipe as one line of
+//! JSON.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +21,8 @@ pub(crate) struct Job {
     pub(crate) measure_ms: u64,
     /// An answer that takes longer is an error.
     pub(crate) timeout_ms: u64,
-    /// Looks again at once instead of sleeping in the poll, so that no answer waits for the generator to wake. Takes
-    /// a processor of its own.
+    /// Looks again at once instead of sleeping in the poll, so that no answer waits for the
+    /// generator to wake. Takes a processor of its own.
     pub(crate) spin: bool,
     /// The processors it may run on; all of them if empty.
     pub(crate) cpus: Vec<usize>,
@@ -31,15 +32,16 @@ pub(crate) struct Job {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Arrival {
-    /// The moment the answer before it is complete: finds the greatest throughput, and says nothing about how long
-    /// people wait, since a slow server is asked less.
+    /// The moment the answer before it is complete: finds the greatest throughput, and says nothing
+    /// about how long people wait, since a slow server is asked less.
     Closed,
     /// At a fixed rate, whatever the server does. Latency counts from the moment a request was due.
     Open {
         /// Requests a second, over all connections.
         per_second: f64,
     },
-    /// Never: the server speaks at a fixed rate, and stamps what it says with the moment it was due.
+    /// Never: the server speaks at a fixed rate, and stamps what it says with the moment it was
+    /// due.
     Listen {
         /// Nanoseconds between two lines, so that one that does not come is known to be missing.
         every_ns: u64,
@@ -129,15 +131,17 @@ pub(crate) enum Mark {
 pub(crate) struct Outcome {
     /// Right answers. Closed: those complete within the measured time. Open: those due within it.
     pub(crate) answers: u64,
-    /// The same as a share of whole answers: long ones under way when the measured time begins or ends count by what of
-    /// them has come, or a short run would be told in steps of all connections.
+    /// The same as a share of whole answers: long ones under way when the measured time begins or
+    /// ends count by what of them has come, or a short run would be told in steps of all
+    /// connections.
     pub(crate) amount: f64,
     /// Answers over the whole run, those before the measured time included.
     pub(crate) answers_in_all: u64,
     /// Open: requests that were due.
     pub(crate) due: u64,
     pub(crate) seconds: f64,
-    /// The share of the measured time in which the generator had something to do. Near 1 it measures itself.
+    /// The share of the measured time in which the generator had something to do. Near 1 it
+    /// measures itself.
     pub(crate) busy: f64,
     /// Latencies in nanoseconds, and how often each.
     pub(crate) latencies: Vec<(u64, u64)>,
@@ -155,8 +159,8 @@ pub(crate) struct Errors {
     pub(crate) short: u64,
     pub(crate) framing: u64,
     pub(crate) content: u64,
-    /// Open, or a stream that is listened to: due in the measured time and not there a second after it. They are in the
-    /// latencies, as old as they were then.
+    /// Open, or a stream that is listened to: due in the measured time and not there a second after
+    /// it. They are in the latencies, as old as they were then.
     pub(crate) late: u64,
     /// The first of them in words.
     pub(crate) first: String,

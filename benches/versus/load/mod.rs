@@ -1,10 +1,11 @@
 //! The load generator: one loop on mio, in a process and on a processor of its own.
 //!
-//! In a **closed** loop each connection asks again the moment its answer is complete. In an **open** loop requests
-//! fall due at a fixed rate, and each latency counts from the moment its request was *due*: while the server stalls,
-//! the requests that it kept from being sent are late, too, and are counted so (no coordinated omission). Where it
-//! **listens**, the server speaks at a fixed rate, and a line that was due counts so whether it comes or not. It must not
-//! know which model it is asking, and it says how busy it was itself.
+//! In a **closed** loop each connection asks again the moment its answer is complete. In an
+//! **open** loop requests fall due at a fixed rate, and each latency counts from the moment its
+//! request was *due*: while the server stalls, the requests that it kept from being sent are late,
+//! too, and are counted so (no coordinated omission). Where it **listens**, the server speaks at a
+//! fixed rate, and a line that was due counts so whether it comes or not. It must not know which
+//! model it is asking, and it says how busy it was itself.
 
 pub(crate) mod answer;
 mod client;
@@ -29,7 +30,8 @@ const TICK_NS: u64 = 50_000_000;
 const GRACE_NS: u64 = 1_000_000_000;
 /// How long all connections may take to be made and answered once.
 const SETUP_NS: u64 = 30_000_000_000;
-/// Connections made before those made so far must have been answered: a listener's backlog is finite.
+/// Connections made before those made so far must have been answered: a listener's backlog is
+/// finite.
 const CONNECTS_AT_ONCE: usize = 256;
 /// With more errors than this a run says nothing more.
 const ERRORS_MAX: u64 = 10_000;
@@ -111,7 +113,8 @@ struct Run<'a> {
     phase: Window,
     /// Open loop: requests a second.
     per_second: Option<f64>,
-    /// Open loop: how many requests have been sent, or given up, and connections that wait for one to fall due.
+    /// Open loop: how many requests have been sent, or given up, and connections that wait for one
+    /// to fall due.
     sent: u64,
     resting: Vec<usize>,
     /// While connections are made an answer is not followed by a request.
@@ -232,7 +235,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Takes what is due until the end and is not answered yet, for a while; then counts what is not.
+    /// Takes what is due until the end and is not answered yet, for a while; then counts what is
+    /// not.
     fn finish(&mut self) -> Fallible<()> {
         for member in &mut self.backdrop {
             if let Err((kind, words)) = member.look() {
@@ -282,7 +286,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Counts the lines between two moments, neither of them included, which will not be heard any more.
+    /// Counts the lines between two moments, neither of them included, which will not be heard any
+    /// more.
     fn miss_lines(&mut self, heard: u64, until: u64, every_ns: u64, now: u64) {
         let mut due = heard + every_ns.max(1);
         while due < until {
@@ -323,7 +328,8 @@ impl<'a> Run<'a> {
             self.next_tick = began + TICK_NS;
             self.tick(began)?;
         }
-        // The poll sleeps in whole milliseconds, so the last one before something is due is spent looking.
+        // The poll sleeps in whole milliseconds, so the last one before something is due is spent
+        // looking.
         let room = Duration::from_nanos(wake.saturating_sub(began)).as_millis().saturating_sub(1);
         let wait = if self.job.spin { 0 } else { u64::try_from(room)? };
         let before = now_ns();
@@ -435,8 +441,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Counts lines by when they were due. Those that a new connection in the place of a lost one was too late for are
-    /// missed.
+    /// Counts lines by when they were due. Those that a new connection in the place of a lost one
+    /// was too late for are missed.
     fn hear(&mut self, number: usize, stamps_ns: &[u64]) {
         let now = now_ns();
         for &stamp in stamps_ns {
@@ -470,7 +476,8 @@ impl<'a> Run<'a> {
         self.ask(number, now)
     }
 
-    /// Whole answers, or their share where all are equally long and longer than what comes with one read.
+    /// Whole answers, or their share where all are equally long and longer than what comes with one
+    /// read.
     fn amount(&self) -> f64 {
         let bytes = self.job.asks.first().map_or(0, |ask| ask.expected.bytes());
         let are_alike = self.job.asks.iter().all(|ask| ask.expected.bytes() == bytes);
@@ -509,7 +516,8 @@ impl<'a> Run<'a> {
             self.resting.push(number);
             return Ok(());
         }
-        // Asked by the first event of the new connection: asking here could fail again, without an end.
+        // Asked by the first event of the new connection: asking here could fail again, without an
+        // end.
         let batch = self.next_batch;
         self.clients[number].ask(batch, now_ns());
         Ok(())

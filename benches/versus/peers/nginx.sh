@@ -1,7 +1,8 @@
 #!/bin/sh
-# nginx as a peer of the comparison: one worker, no log, connections kept as long as they are asked.
+# nginx as a peer of the comparison: one worker, no log, connections kept without a limit.
 #
-#   cargo bench --bench versus -- --peer 'nginx=sh benches/versus/peers/nginx.sh {port} {docroot} {tmp}'
+#   cargo bench --bench versus -- \
+#       --peer 'nginx=sh benches/versus/peers/nginx.sh {port} {docroot} {tmp}'
 set -eu
 port="$1" docroot="$2" tmp="$3"
 cat > "$tmp/nginx.conf" <<EOF

@@ -1,8 +1,9 @@
 //! A folder as one download: `?archive=tar`, `tar.gz` or `zip`, made while it is sent.
 //!
-//! A [`Producer`] on the worker threads walks the tree and writes the format piece by piece, so memory does not
-//! grow with the folder and the loop does nothing but send. A file that becomes shorter or cannot be read to its
-//! end breaks the whole answer off: what arrives complete is complete. It must not know connections.
+//! A [`Producer`] on the worker threads walks the tree and writes the format piece by piece, so
+//! memory does not grow with the folder and the loop does nothing but send. A file that becomes
+//! shorter or cannot be read to its end breaks the whole answer off: what arrives complete is
+//! complete. It must not know connections.
 
 mod tar;
 mod walk;
@@ -82,8 +83,8 @@ impl Form {
     }
 }
 
-/// What the query asks for, if archives are given out and the path is a folder's. The inner `None` is a form that
-/// there is not.
+/// What the query asks for, if archives are given out and the path is a folder's. The inner `None`
+/// is a form that there is not.
 pub(super) fn asked_for(docroot: &Docroot, path: &[u8], request: &Request<'_>) -> Option<Option<Form>> {
     let query = request.query().filter(|_| docroot.options.archives && path.ends_with(b"/"))?;
     let (_, form) = query_pairs(query).find(|(name, _)| name == "archive")?;

@@ -1,7 +1,7 @@
 //! The tar format: ustar headers (POSIX 1003.1), with a pax header in front where one does not do.
 //!
-//! Bytes only: it must not know where the content comes from. A header announces the size, so whoever writes one must
-//! deliver that many bytes or break the archive off.
+//! Bytes only: it must not know where the content comes from. A header announces the size, so
+//! whoever writes one must deliver that many bytes or break the archive off.
 
 use super::walk::Meta;
 
@@ -39,11 +39,13 @@ pub(super) fn end(out: &mut Vec<u8>) {
     out.resize(out.len() + 2 * BLOCK_BYTES, 0);
 }
 
-/// What the header cannot say: a long name, one that is not ASCII, numbers beyond eleven octal digits.
+/// What the header cannot say: a long name, one that is not ASCII, numbers beyond eleven octal
+/// digits.
 fn pax_records(name: &[u8], meta: &Meta) -> Vec<u8> {
     let mut records = Vec::new();
     if name.len() > NAME_BYTES || !name.is_ascii() {
-        // Bytes that are no UTF-8 stand as they are: the record that would say so is one GNU tar complains about.
+        // Bytes that are no UTF-8 stand as they are: the record that would say so is one GNU tar
+        // complains about.
         record("path", name, &mut records);
     }
     if meta.size > OCTAL_MAX {
@@ -73,7 +75,8 @@ fn block(name: &[u8], kind: u8, meta: &Meta, out: &mut Vec<u8>) {
     let shown = &name[..name.len().min(NAME_BYTES)];
     block[..shown.len()].copy_from_slice(shown);
     octal(u64::from(meta.mode()), &mut block[100..108]);
-    // Owner and group are nobody's business: root is who may own anything, and only root would obey.
+    // Owner and group are nobody's business: root is who may own anything, and only root would
+    // obey.
     octal(0, &mut block[108..116]);
     octal(0, &mut block[116..124]);
     octal(meta.size.min(OCTAL_MAX), &mut block[124..136]);

@@ -1,8 +1,9 @@
 //! A tree beneath the docroot, one entry after the other, in the order of names.
 //!
-//! It shows what a client could get by asking for each file: nothing hidden, links as `--symlinks` has them, regular
-//! files and directories only. At any moment one directory or one file is open; of the directories above only the
-//! names still to come are kept, and those are counted. It must not know formats. Blocks: for worker threads only.
+//! It shows what a client could get by asking for each file: nothing hidden, links as `--symlinks`
+//! has them, regular files and directories only. At any moment one directory or one file is open;
+//! of the directories above only the names still to come are kept, and those are counted. It must
+//! not know formats. Blocks: for worker threads only.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -72,7 +73,8 @@ impl fmt::Display for Broken {
 /// A directory on the way, with what is still to come of it.
 #[derive(Debug)]
 struct Level {
-    /// All names in one run of bytes, each followed by NUL, which no name contains; and where each begins, in order.
+    /// All names in one run of bytes, each followed by NUL, which no name contains; and where each
+    /// begins, in order.
     names: Vec<u8>,
     starts: Vec<u32>,
     next: usize,
@@ -160,7 +162,8 @@ impl Walk {
         Ok(None)
     }
 
-    /// The entry at the present path, which is entered if it is a directory. `None` if it is not to be had.
+    /// The entry at the present path, which is entered if it is a directory. `None` if it is not to
+    /// be had.
     fn look(&mut self) -> Result<Option<Entry>, Broken> {
         let path = [b"/", &self.path[..]].concat();
         if self.is_excluded(&path) {
@@ -199,13 +202,15 @@ impl Walk {
         Entry { name: self.path[self.top_len..].to_vec(), meta, file }
     }
 
-    /// Whether the directory is one that the walk is in: a link leads back up, and following it would never end.
+    /// Whether the directory is one that the walk is in: a link leads back up, and following it
+    /// would never end.
     fn leads_back(&self, stat: &rustix::fs::Statx) -> bool {
         self.levels.iter().any(|level| level.identity == identity(stat))
     }
 
-    /// Whether something is left out though a client could name it: this is the one place that decides it. `path` is
-    /// from the root and begins with a slash. What guards the top of the walk has been passed by who got there.
+    /// Whether something is left out though a client could name it: this is the one place that
+    /// decides it. `path` is from the root and begins with a slash. What guards the top of the walk
+    /// has been passed by who got there.
     fn is_excluded(&self, path: &[u8]) -> bool {
         let top = [b"/", &self.path[..self.top_len]].concat();
         self.docroot.is_left_out(path, &top, self.also)
@@ -255,8 +260,8 @@ fn identity(stat: &rustix::fs::Statx) -> (u32, u32, u64) {
     (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino)
 }
 
-/// The names in a directory that may be served, each followed by NUL. Together with where each begins
-/// they take at most `bytes_max`.
+/// The names in a directory that may be served, each followed by NUL. Together with where each
+/// begins they take at most `bytes_max`.
 fn read_names(directory: &OwnedFd, bytes_max: usize) -> Result<Vec<u8>, Broken> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(directory, ".", flags, Mode::empty()).map_err(Trouble::from)?;

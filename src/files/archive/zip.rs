@@ -1,8 +1,10 @@
-//! The zip format (APPNOTE 6.3.10), written in one go: what is known only after the content stands behind it.
+//! The zip format (APPNOTE 6.3.10), written in one go: what is known only after the content stands
+//! behind it.
 //!
-//! Every file is deflated, because then a reader of the bare stream finds its end; what is compressed already is
-//! deflated at level 0, which copies. Sizes beyond 4 GiB and more than 65,534 entries are said in the zip64 form. The
-//! directory at the end of the archive is spilled to a file when it is long. It must not know where content comes from.
+//! Every file is deflated, because then a reader of the bare stream finds its end; what is
+//! compressed already is deflated at level 0, which copies. Sizes beyond 4 GiB and more than 65,534
+//! entries are said in the zip64 form. The directory at the end of the archive is spilled to a file
+//! when it is long. It must not know where content comes from.
 
 use std::io;
 
@@ -17,7 +19,8 @@ use crate::temporary::Spill;
 /// Of the directory at the end this much is kept in memory, the rest in a file.
 const DIRECTORY_MEMORY_BYTES: usize = 256 * KIB;
 
-/// From this size on the 64-bit forms are announced: deflating may add a little, and the 32-bit form ends at 4 GiB.
+/// From this size on the 64-bit forms are announced: deflating may add a little, and the 32-bit
+/// form ends at 4 GiB.
 const LARGE_BYTES: u64 = u32::MAX as u64 - 64 * MIB as u64;
 
 /// A number or size that stands in the zip64 field instead.
@@ -52,7 +55,8 @@ struct Open {
     compressed: u64,
 }
 
-/// A zip in the making. Every call appends to `out`, and all of that must reach the client in that order.
+/// A zip in the making. Every call appends to `out`, and all of that must reach the client in that
+/// order.
 pub(super) struct Zip {
     deflate: Compress,
     copy: Compress,
@@ -79,7 +83,8 @@ impl Zip {
 
     /// Begins an entry. The name of a directory ends in a slash.
     pub(super) fn begin(&mut self, name: &[u8], meta: &Meta, out: &mut Vec<u8>) {
-        // A backslash is a separator where many zips are unpacked, and could lead out of the folder there.
+        // A backslash is a separator where many zips are unpacked, and could lead out of the folder
+        // there.
         let name: Vec<u8> = name.iter().map(|&byte| if byte == b'\\' { b'_' } else { byte }).collect();
         let method = if meta.size > 0 { DEFLATED } else { STORED };
         self.open =
@@ -272,8 +277,8 @@ mod tests {
 
     const FILE: Meta = Meta { is_directory: false, executable: false, size: 0, modified_secs: 784_111_777 };
 
-    /// What python's reader says about an archive that stands in a file behind `start` bytes of nothing, or `None`
-    /// where there is no python.
+    /// What python's reader says about an archive that stands in a file behind `start` bytes of
+    /// nothing, or `None` where there is no python.
     fn read(archive: &[u8], start: u64) -> Option<String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.zip");

@@ -1,4 +1,5 @@
-//! What the benchmark makes of its figures: results with a form, a page that stands alone, a README that agrees.
+//! What the benchmark makes of its figures: results with a form, a page that stands alone, a README
+//! that agrees.
 
 use std::fs;
 use std::path::Path;
@@ -56,7 +57,8 @@ fn compared(name: &str, pace: Loop, rates: [f64; 2], verdict: Verdict) -> Compar
     }
 }
 
-/// Some of everything: a win, a loss, errors, a peer with a wicked name, a scenario left out, a warning.
+/// Some of everything: a win, a loss, errors, a peer with a wicked name, a scenario left out, a
+/// warning.
 fn sample() -> Results {
     let mut hello = compared("hello", Loop::Closed, [130_000.0, 100_000.0], Verdict::Faster);
     hello.sides[0].turns = Some(Turns { turns: 10.0, events: 45.0, working: 0.1, wall: 1.0 });
@@ -202,7 +204,8 @@ fn closed_and_open_figures_never_share_a_column() {
     assert!(!text.contains('\x1b'), "colours where none are wanted");
 }
 
-/// A ratio that the generator has made is not to be read as one of the servers, wherever it is shown.
+/// A ratio that the generator has made is not to be read as one of the servers, wherever it is
+/// shown.
 #[test]
 fn where_the_generator_was_the_limit_every_form_says_so() {
     let mut results = sample();
