@@ -24,8 +24,9 @@ const HOST: &str = r#"
 import os, pty, select, signal, sys
 pid, master = pty.fork()
 if pid == 0:
-    if sys.argv[1] == "nohup":
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Both ways, because the tests themselves may run under nohup.
+    ignored = sys.argv[1] == "nohup"
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
     os.execv(sys.argv[2], sys.argv[2:])
 print("pid %d" % pid, flush=True)
 rest, watched = b"", [0, master]
