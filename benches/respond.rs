@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use criterion::{BenchmarkId, Criterion};
-use whirligig::buffer::{NextWrite, SendQueue, WRITE_SLICES};
 use whirligig::config::Limits;
 use whirligig::http::connection::RespondContext;
 use whirligig::http::date::{DateCache, fmt_http_date};
 use whirligig::http::headers::Headers;
 use whirligig::http::request::FieldSlots;
 use whirligig::http::response::Prepared;
+use whirligig::http::send_queue::{NextWrite, SendQueue, WRITE_SLICES};
 use whirligig::http::{Body, Connection, Response, Status};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";

@@ -14,8 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use whirligig::http::jar::{Jar, Place};
-use whirligig::http::reply::{ReplyEvent, ReplyHead, ReplyReader};
+use whirligig::client::jar::{Jar, Place};
+use whirligig::client::reply::{ReplyEvent, ReplyHead, ReplyReader};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 

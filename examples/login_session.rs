@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use whirligig::session::{Signer, random_id};
+use whirligig::app::session::{Signer, random_id};
 use whirligig::{Call, Cookie, Refusal, Response, Server, Status};
 
 /// Passwords in a program are for examples. `whirligig --htpasswd` and the crate bcrypt are for

@@ -1,10 +1,10 @@
 //! Everything that can be set: each limit and timeout with its name, unit, default and the reason
 //! for it.
 //!
-//! This file only holds numbers and choices. It must not know how they reach it (that is `cli.rs`)
-//! nor which code obeys them. A bound that can be set or that several modules share stands here.
-//! Any other bound is a `const` with its reason, beside the loop, queue, buffer or wait that it
-//! limits.
+//! This file only holds numbers and choices. It must not know how they reach it (that is
+//! `cli/mod.rs`) nor which code obeys them. A bound that can be set or that several modules share
+//! stands here. Any other bound is a `const` with its reason, beside the loop, queue, buffer or
+//! wait that it limits.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -44,7 +44,8 @@ impl ConnId {
     }
 }
 
-/// The name of something a loop watches beside its connections; see [`crate::watch::Watched`].
+/// The name of something a loop watches beside its connections; see
+/// [`crate::handler::watch::Watched`].
 ///
 /// Names of both kinds meet in poll tokens, so the topmost bit of the slot tells them apart: no
 /// process has 2^31 descriptors. The two bits below it say which descriptor of the watched thing an

@@ -68,33 +68,24 @@
 //!
 //! To *pump* a connection is to read into the driver's scratch buffer, parse there, ask the
 //! [`Handler`], queue its [`Answer`], and write, again and again until the socket would block, the
-//! connection is over, or its share of the turn is used up. [`pump::pump`] is that loop, and the
-//! reactor, the twin and the simulator all use it.
+//! connection is over, or its share of the turn is used up. [`driver::pump::pump`] is that loop,
+//! and the reactor, the twin and the simulator all use it.
 //!
 //! # The map, from the ground up
 //!
-//! | module | what it is |
+//! | folder or file | what it is |
 //! |---|---|
 //! | [`config`] | every limit and timeout with its unit, default and reason |
 //! | [`conn_id`] | the name of a connection, which outlives its slot |
 //! | [`http`] | the protocol without I/O: bytes, instants and values in, values out |
-//! | [`buffer`], [`deadline`], [`pace`] | send queue and loans; timers; rates. As pure as `http` |
-//! | [`handler`] | the contract between the server and the code that makes responses |
-//! | [`jobs`], [`watch`] | blocking work on worker threads; descriptors watched for a connection |
-//! | [`offload`] | slow content, made on worker threads |
-//! | [`spool`] | content kept in memory first, then in a file |
-//! | [`places`] | permits for a bounded number of things |
-//! | [`feed`], [`session`] | server-sent events to many listeners; signed tokens |
-//! | [`routes`], [`call`] | which closure answers which path, and the request in its hands |
-//! | [`files`], [`api`] | the docroot with its fresh cache; simple data |
-//! | [`pages`] | generated pages |
-//! | [`site`] | passwords and the like, around whatever answers; beside it, uploads |
-//! | [`cgi`] | programs that answer |
-//! | [`log`] | the one writer thread |
-//! | [`observe`], [`metrics`], [`signals`] | counters; their page; signals as bytes on a socket |
-//! | [`driver`] | the state of one loop or thread |
-//! | [`exchange`], [`pump`] | one request and its response; moving the bytes |
+//! | [`jobs`], [`log`] | work on worker threads and its way back; the one writer thread |
+//! | [`client`], [`pages`] | a client's side of messages; generated pages |
+//! | [`docroot`], [`observe`] | files on the disk, kept fresh; counters |
+//! | [`handler`] | the contract between the drivers and the code that makes responses |
+//! | [`handler`] | the contract between drivers and the code that makes responses |
+//! | [`app`] | parts of an application: routes, requests, events, sessions |
 //! | [`reactor`], [`threads`] | the two models |
+//! | [`features`] | optional parts: passwords, uploads, programs and others |
 //! | [`sim`] | an operating system made of a seed, under the reactor's own turns |
 //! | [`server`], [`cli`] | from configuration to running server; from flags to configuration |
 //!
@@ -108,7 +99,7 @@
 //! ```
 //! use std::io::IoSlice;
 //! use std::time::Instant;
-//! use whirligig::buffer::{NextWrite, SendQueue, WRITE_SLICES};
+//! use whirligig::http::send_queue::{NextWrite, SendQueue, WRITE_SLICES};
 //! use whirligig::config::Limits;
 //! use whirligig::http::connection::RespondContext;
 //! use whirligig::http::date::fmt_http_date;
@@ -152,53 +143,32 @@
 //! [`Handler`]: handler::Handler
 //! [`Answer`]: handler::Answer
 
-pub mod api;
-pub mod buffer;
-pub mod call;
-pub mod cgi;
+pub mod app;
 pub mod cli;
-mod coalesce;
+pub mod client;
 pub mod config;
 pub mod conn_id;
-pub mod deadline;
+pub mod docroot;
 pub mod driver;
-mod error_page;
-pub mod exchange;
-pub mod feed;
+pub mod features;
 pub mod files;
 pub mod handler;
 pub mod http;
 pub mod jobs;
 mod json;
-mod live;
 pub mod log;
-pub mod metrics;
 pub mod observe;
-pub mod offload;
-pub mod pace;
 pub mod pages;
-pub mod places;
-pub mod pump;
 pub mod reactor;
-mod readme;
-pub mod routes;
 pub mod server;
-pub mod session;
 mod shortage;
-pub mod signals;
 pub mod sim;
-pub mod site;
-pub mod spool;
-mod temporary;
 mod text;
 pub mod threads;
-mod turns;
-mod upload;
-pub mod watch;
 
-pub use call::Call;
+pub use app::call::Call;
+pub use app::feed::Feed;
+pub use app::routes::Route;
 pub use config::Model;
-pub use feed::Feed;
 pub use http::{Cookie, Pairs, Refusal, Response, SameSite, Status};
-pub use routes::Route;
 pub use server::{Handle, Server};

@@ -3,7 +3,8 @@
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use whirligig::cli::{self, Exit, Surroundings};
+use whirligig::cli;
+use whirligig::cli::{Exit, Surroundings};
 use whirligig::config::LOG_FLUSH_MAX;
 use whirligig::log::LogQueue;
 use whirligig::reactor::Outcome;

@@ -14,11 +14,12 @@ use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use whirligig::config::{FileOptions, Model};
-use whirligig::files::{Docroot, StaticFiles};
+use whirligig::docroot::Docroot;
+use whirligig::features::metrics;
+use whirligig::files::StaticFiles;
 use whirligig::handler::{Answer, BodySink, Context, Handler, Methods, Router, Sunk};
 use whirligig::http::{Body, BodySource, Filled, Request, Response, Status};
 use whirligig::jobs::Waker;
-use whirligig::metrics;
 use whirligig::server::Server;
 
 use super::Fallible;

@@ -4,9 +4,9 @@
 //! The values become defaults of the flags, so that clap itself lets a flag and a variable win over
 //! them, and judges them with the same words. This file must not know any single key.
 
-use super::exit::{Exit, complaint};
-use super::hint;
-use super::setting::{is_secret, is_switch, key_of, opposite, settings};
+use crate::cli::exit::{Exit, complaint};
+use crate::cli::hint;
+use crate::cli::setting::{is_secret, is_switch, key_of, opposite, settings};
 use crate::config::CONFIG_FILE_BYTES_MAX;
 use crate::log::escape_control;
 use clap::builder::OsStr;
@@ -216,8 +216,8 @@ fn nearest(flags: &Command, key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Args;
     use super::*;
+    use crate::cli::Args;
     use clap::CommandFactory as _;
 
     #[track_caller]

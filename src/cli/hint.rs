@@ -82,8 +82,8 @@ const NAME_LETTERS_MIN: usize = 4;
 
 #[cfg(test)]
 mod tests {
-    use super::super::Args;
     use super::*;
+    use crate::cli::Args;
     use clap::CommandFactory as _;
 
     fn suggestion(typed: &str) -> Option<String> {

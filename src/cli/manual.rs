@@ -3,8 +3,8 @@
 //! What the flags do not say (signals, exit codes, the file) is written here. This file must not
 //! know any single flag, but for those it explains at length.
 
-use super::EXAMPLES;
-use super::setting::settings;
+use crate::cli::EXAMPLES;
+use crate::cli::setting::settings;
 use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
@@ -200,8 +200,8 @@ fn tagged(roff: &mut Roff, tag: impl Into<Vec<Inline>>, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Args;
     use super::*;
+    use crate::cli::Args;
     use clap::{CommandFactory as _, ValueEnum as _};
 
     #[test]

@@ -2,9 +2,9 @@
 //! who said it.
 //!
 //! Whatever has an environment variable is a setting; so a flag that is added to the definitions in
-//! `cli.rs` is one, with nothing to do here. This file must not know any single one of them.
+//! `cli/mod.rs` is one, with nothing to do here. This file must not know any single one of them.
 
-use super::file::ConfigFile;
+use crate::cli::file::ConfigFile;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::ffi::OsStr;

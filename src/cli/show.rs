@@ -5,7 +5,7 @@
 //! follows another. This file must not know any single setting, but for the switches that
 //! contradict each other without showing it in their names.
 
-use super::setting::{Sources, is_secret, is_switch, is_text, key_of, masked, opposite, settings};
+use crate::cli::setting::{Sources, is_secret, is_switch, is_text, key_of, masked, opposite, settings};
 use crate::log::escape_control;
 use clap::{Arg, ArgAction, Command};
 use std::ffi::OsStr;
@@ -152,8 +152,8 @@ fn default_of(arg: &Arg) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::file::ConfigFile;
     use super::*;
+    use crate::cli::file::ConfigFile;
 
     /// The lines for `flags` with these `words` on the command line, without headings and defaults.
     fn shown(flags: &Command, words: &[&OsStr]) -> Vec<String> {

@@ -4,7 +4,7 @@
 //! file must not know which flag takes what.
 
 use crate::config::{Bind, EtagFrom, LogFormat, Model, Symlinks, TIMEOUT_MAX};
-use crate::files::check_charset;
+use crate::docroot::types::check_charset;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use std::fmt;

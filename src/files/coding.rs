@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use flate2::{Compression, write::GzEncoder};
 
-use super::disk::{Docroot, Reach, Stamp, Trouble};
-use super::types::Compressible;
-use super::{CachedFile, Coded};
+use crate::docroot::types::Compressible;
+use crate::docroot::{Docroot, Reach, Stamp, Trouble};
+use crate::files::{CachedFile, Coded};
+use crate::handler::offload::Producer;
 use crate::http::negotiate::{Coding, Codings};
 use crate::http::response::OpenFile;
 use crate::http::{Filled, Request};
-use crate::offload::Producer;
-use crate::places::Taken;
+use crate::jobs::places::Taken;
 
 /// A coded file may be this much older than its original; older ones were made from another
 /// version. Some tools that copy trees do not keep the order of times within a second or two.
@@ -30,7 +30,7 @@ const READ_BYTES: usize = 64 * 1024;
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// How the name of a coded file ends.
-pub(super) const fn suffix(coding: Coding) -> &'static [u8] {
+pub(crate) const fn suffix(coding: Coding) -> &'static [u8] {
     match coding {
         Coding::Brotli => b".br",
         Coding::Zstd => b".zst",
@@ -84,7 +84,7 @@ impl Siblings {
     }
 
     /// Whether every name still is on the disk what it was.
-    pub(super) fn are_fresh(&self, docroot: &Docroot, path: &[u8]) -> bool {
+    pub(crate) fn are_fresh(&self, docroot: &Docroot, path: &[u8]) -> bool {
         !self.were_sought
             || Coding::ALL.into_iter().all(|coding| match &self.files[coding as usize] {
                 Some(file) => docroot.is_unchanged(path, suffix(coding), &file.meta),
@@ -98,12 +98,12 @@ impl Siblings {
     }
 
     /// When the first of their tags becomes a strong one, if any does.
-    pub(super) fn settles(&self) -> Option<Duration> {
+    pub(crate) fn settles(&self) -> Option<Duration> {
         self.files.iter().flatten().filter_map(|file| file.meta.tag.settles).min()
     }
 
     /// What they cost the cache, in bytes.
-    pub(super) fn cost(&self) -> usize {
+    pub(crate) fn cost(&self) -> usize {
         let files = self.files.iter().chain([&self.gzipped]).flatten();
         size_of::<Self>() + files.map(|file| file.cost()).sum::<usize>()
     }

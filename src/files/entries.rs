@@ -8,12 +8,12 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 
-use super::budget::{Held, Spent};
-use super::disk::{Docroot, Reach, Trouble, file_type, stat};
-use super::location::Location;
-use super::own::Inode;
+use crate::docroot::location::Location;
+use crate::docroot::own::Inode;
+use crate::docroot::{Docroot, Reach, Trouble, file_type, stat};
+use crate::files::budget::{Held, Spent};
+use crate::pages::readme;
 use crate::pages::{Kind, SortBy};
-use crate::readme;
 
 /// One entry: the place of its name, and the values that a listing shows.
 #[derive(Debug, Clone, Copy)]

@@ -12,29 +12,31 @@ use std::sync::{Arc, Mutex};
 
 use rustix::fs::FileType;
 
-use super::budget::{Budget, Held, Spent};
-use super::disk::{Docroot, Reach, file_type, stat};
-use super::entries::{Entries, Entry, Unread};
-use super::own::Inode;
-use crate::coalesce::{Coalesced, Unmade, Work};
 use crate::config::{
     KIB, LISTING_REQUESTS_MAX, LISTINGS_READ_BYTES_MAX, LISTINGS_SENT_BYTES_MAX, LISTINGS_WAITING_MAX,
 };
-use crate::error_page::{ErrorForm, error, home_of};
+use crate::docroot::own::Inode;
+use crate::docroot::{Docroot, Reach, file_type, stat};
+use crate::features::auth::Password;
+use crate::features::upload;
+use crate::files::budget::{Budget, Held, Spent};
+use crate::files::entries::{Entries, Entry, Unread};
+use crate::handler::coalesce::{Coalesced, Unmade, Work};
+use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::{Answer, Context};
 use crate::http::date::iso8601;
 use crate::http::negotiate::preferred;
 use crate::http::target::{encode_path, query_pairs};
 use crate::http::{Body, Filled, Request, Response, Status};
+use crate::jobs::turns::{Origin, Task, Turns};
 use crate::jobs::{Errands, Lane, lock};
 use crate::json::push_string;
-use crate::offload::{Offloaded, Producer};
-use crate::pages::{self, Home, Kind, ListingStyle, SortBy};
-use crate::readme;
-use crate::site::Password;
+use crate::pages;
+use crate::pages::error::{ErrorForm, error, home_of};
+use crate::pages::readme;
+use crate::pages::upload as page;
+use crate::pages::{Home, Kind, ListingStyle, SortBy};
 use crate::text::visible;
-use crate::turns::{Origin, Task, Turns};
-use crate::upload::{self, page};
 
 /// Rendered at a time. Two pieces of a listing may be in memory.
 const PIECE_BYTES: usize = 64 * KIB;
@@ -515,7 +517,7 @@ fn text_row(row: &pages::Row<'_>, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::config::FileOptions;
-    use crate::site::Guard;
+    use crate::features::auth::Guard;
     use std::fs;
     use std::os::unix::fs::symlink;
 

@@ -7,22 +7,10 @@
 
 mod archive;
 mod budget;
-mod cache;
-mod charset;
-mod clean;
-mod coding;
-mod disk;
+pub(crate) mod coding;
 mod download;
 mod entries;
-mod fingerprint;
 mod listing;
-mod location;
-mod own;
-mod root;
-mod tag;
-pub mod types;
-mod verdict;
-pub(crate) mod watch;
 
 use std::borrow::Cow;
 use std::os::fd::OwnedFd;
@@ -32,38 +20,38 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::config::{FileOptions, PATH_BYTES_MAX};
-use crate::error_page::{ErrorForm, error, takes_html, text_error, wants_html};
+use crate::features::auth::{Guard, Password};
+use crate::features::headers::FileHeaders;
+use crate::handler::offload::Offloaded;
 use crate::handler::{Answer, Context, Handler, Now, When, method_not_allowed};
-use crate::http::conditional::{self, Precondition, Validators};
+use crate::http::conditional;
+use crate::http::conditional::{Precondition, Validators};
 use crate::http::date::fmt_http_date;
 use crate::http::fields::NameFilter;
 use crate::http::headers::{Headers, How};
 use crate::http::negotiate::Coding;
-use crate::http::range::{self, ByteRange, Selection};
+use crate::http::range;
+use crate::http::range::{ByteRange, Selection};
 use crate::http::refusal::Refusal;
 use crate::http::request::KeptHead;
 use crate::http::response::{OpenFile, Prepared};
 use crate::http::{Body, Method, Request, Response, Status, target};
+use crate::jobs::places::Taken;
 use crate::jobs::{Then, lock};
-use crate::offload::Offloaded;
-use crate::places::Taken;
-use crate::site::{FileHeaders, Guard, Password};
+use crate::pages::error::{ErrorForm, error, takes_html, text_error, wants_html};
 
-pub use cache::FileCache;
-use cache::Forms;
+use crate::docroot::Docroot;
+use crate::docroot::Found;
+use crate::docroot::cache::FileCache;
+use crate::docroot::cache::Forms;
+use crate::docroot::location::Location;
+use crate::docroot::root::Root;
+use crate::docroot::tag::Tag;
+use crate::docroot::types::{Compressible, ContentType, Types};
+use crate::docroot::{Reach, Stamp, Trouble, file_type, is_hidden, stat};
+use crate::docroot::{clean, tag, types};
 use coding::{Chosen, Siblings};
-pub use disk::Docroot;
-use disk::Found;
-pub(crate) use disk::{Reach, Stamp, Trouble, file_type, is_hidden, links_followed, read_ahead, stat};
 pub(crate) use listing::Listings;
-pub(crate) use location::{Location, is_reported};
-pub(crate) use own::Inode;
-pub use own::OwnFiles;
-pub use root::Root;
-use tag::Tag;
-use types::{Compressible, ContentType, Types};
-pub(crate) use types::{check_charset, check_media_type, parse_type_rule, type_rule};
-pub(crate) use verdict::Withheld;
 
 /// What is known of a representation beside its content.
 #[derive(Clone, Debug)]
@@ -116,7 +104,7 @@ pub(crate) struct CachedFile {
 }
 
 #[derive(Debug)]
-enum Content {
+pub(crate) enum Content {
     /// The prepared response has it.
     InMemory,
     /// It is sent from here.
@@ -125,7 +113,7 @@ enum Content {
 
 impl CachedFile {
     /// A file with its head made beforehand. `body` is its content if that is to be in memory.
-    fn new(meta: Meta, content: Content, body: &[u8]) -> Self {
+    pub(crate) fn new(meta: Meta, content: Content, body: &[u8]) -> Self {
         let compressible = match meta.coded {
             Coded::Itself(_) => Compressible::No,
             Coded::No | Coded::Beside(_) | Coded::Here(_) => types::compressible(&meta.content_type),
@@ -216,7 +204,7 @@ impl CachedFile {
 
 impl Meta {
     /// Of a file as it is.
-    fn of(stamp: Stamp, tag: Tag, content_type: ContentType) -> Meta {
+    pub(crate) fn of(stamp: Stamp, tag: Tag, content_type: ContentType) -> Meta {
         let ContentType { value: content_type, coding } = content_type;
         let coded = coding.map_or(Coded::No, Coded::Itself);
         let (headers, password, link_target) = (Arc::default(), None, None);
@@ -470,14 +458,14 @@ fn search<'a>(
 
 /// One path under which an answer is looked for.
 #[derive(Debug)]
-struct Attempt<'a> {
-    path: Cow<'a, [u8]>,
-    role: Role,
+pub(crate) struct Attempt<'a> {
+    pub(crate) path: Cow<'a, [u8]>,
+    pub(crate) role: Role,
 }
 
 /// What a file is to the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+pub(crate) enum Role {
     /// What it asked for.
     Asked,
     /// A page that `--clean-urls` looked for. It is redirected unless this is its name.
@@ -525,7 +513,7 @@ fn page_for(docroot: &Docroot, status: Status) -> Option<Attempt<'_>> {
 
 /// What was found for an attempt.
 #[derive(Debug)]
-enum Served<'a> {
+pub(crate) enum Served<'a> {
     File(Forms, Attempt<'a>),
     Directory(OwnedFd, Option<Password>),
     WithoutSlash(Option<Password>),
@@ -816,7 +804,7 @@ pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Resp
     let (types, name) = (Types::default(), path.as_os_str().as_encoded_bytes());
     let media_type = types.by_name(name);
     let looked_at = types.looked_at_bytes(media_type, name);
-    let head = disk::read_head(&fd, stat.stx_size, looked_at, Reach::OnDisk).map_err(refusal)?;
+    let head = crate::docroot::read_head(&fd, stat.stx_size, looked_at, Reach::OnDisk).map_err(refusal)?;
     let stamp = Stamp::of(&stat);
     let tag = Tag::of(FileOptions::default().etag, (&fd, &stamp), None, Reach::OnDisk, now.wall);
     let meta = Meta::of(stamp, tag.map_err(refusal)?, types.of_file(media_type, name, &head));

@@ -5,8 +5,8 @@
 //! bounded by the content that comes with it. The decoder keeps its place in a few small fields, so
 //! it never needs a byte twice and takes input cut anywhere. Pure: bytes in, slices out.
 
-use super::error::ProtocolError;
-use super::response::Status;
+use crate::http::error::ProtocolError;
+use crate::http::response::Status;
 
 /// Chunk lines, extensions and trailers that any chunked content may have, in bytes: a trailer
 /// section of the usual limit (4 KiB), and as much again for extensions, thrice.

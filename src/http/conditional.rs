@@ -4,8 +4,8 @@
 //! Compares validators with what the request says about them. It must not know how an entity-tag is
 //! made, nor what is done with the verdict.
 
-use super::date::parse_http_date;
-use super::fields::{Fields, NameFilter, trim_ows};
+use crate::http::date::parse_http_date;
+use crate::http::fields::{Fields, NameFilter, trim_ows};
 
 /// What identifies the current state of a representation.
 #[derive(Clone, Copy, Debug)]
@@ -186,9 +186,9 @@ fn matches_weakly(tag: &EntityTag<'_>, etag: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fields::FieldLine;
     use super::Precondition::{Failed, NotModified, Proceed};
     use super::*;
+    use crate::http::fields::FieldLine;
     use httparse::Header;
 
     const MODIFIED: u64 = 784_111_777;

@@ -14,16 +14,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::body::{BodyDecoder, BodyEncoder, Decoded};
-use super::error::{CloseReason, ProtocolError};
-use super::headers::Headers;
-use super::request::{self, Content, FieldSlots, MethodLabel, Request, Scan, WholeHead};
-use super::response::{
+use crate::config::{Limits, Timeouts};
+use crate::http::body::{BodyDecoder, BodyEncoder, Decoded};
+use crate::http::error::{CloseReason, ProtocolError};
+use crate::http::headers::Headers;
+use crate::http::request;
+use crate::http::request::{Content, FieldSlots, MethodLabel, Request, Scan, WholeHead};
+use crate::http::response::{
     Body, BodySource, Filled, PREPARED_COPIED_BYTES_MAX, Prepared, Response, Status, push_content_length,
     push_server_and_date, push_status_line,
 };
-use crate::buffer::SendQueue;
-use crate::config::{Limits, Timeouts};
+use crate::http::send_queue::SendQueue;
 
 /// Empty lines tolerated before a request line (RFC 9112 section 2.2 asks for at least one).
 const BLANK_LINES_MAX: u8 = 8;
@@ -1417,8 +1418,8 @@ mod tests {
         );
         let mut sent = Vec::new();
         while !out.is_empty() {
-            let mut slices = [std::io::IoSlice::new(&[]); crate::buffer::WRITE_SLICES];
-            let crate::buffer::NextWrite::Bytes { slices, .. } = out.next_write(&mut slices) else {
+            let mut slices = [std::io::IoSlice::new(&[]); crate::http::send_queue::WRITE_SLICES];
+            let crate::http::send_queue::NextWrite::Bytes { slices, .. } = out.next_write(&mut slices) else {
                 panic!("bytes are queued")
             };
             let before = sent.len();

@@ -5,8 +5,8 @@
 
 use smallvec::SmallVec;
 
-use super::error::ProtocolError;
-use super::target::is_token_byte;
+use crate::http::error::ProtocolError;
+use crate::http::target::is_token_byte;
 use crate::text;
 
 /// One field line, taken apart: a token, and a value without control characters or white space

@@ -5,9 +5,9 @@
 
 use std::str::FromStr;
 
-use super::multipart::{Multipart, MultipartEvent};
-use super::refusal::Refusal;
-use super::target::query_pairs;
+use crate::http::multipart::{Multipart, MultipartEvent};
+use crate::http::refusal::Refusal;
+use crate::http::target::query_pairs;
 
 /// Pairs taken from one query or form. Each costs two allocations, and the client decides how many
 /// it sends.

@@ -4,8 +4,8 @@
 //! another one, or change the framing of the message (RFC 9110 section 5.5, RFC 9112 section 6).
 //! Must not know who gave a header.
 
-use super::body::is_token;
-use super::fields::{list_elements, trim_ows};
+use crate::http::body::is_token;
+use crate::http::fields::{list_elements, trim_ows};
 use crate::text;
 
 /// Headers about one connection or the framing of one message. Only the connection writes them: a

@@ -15,14 +15,13 @@ pub mod error;
 pub mod fields;
 pub mod form;
 pub mod headers;
-pub mod jar;
 pub mod multipart;
 pub mod negotiate;
 pub mod range;
 pub mod refusal;
-pub mod reply;
 pub mod request;
 pub mod response;
+pub mod send_queue;
 pub mod target;
 
 pub use connection::{Connection, Event, Phase};

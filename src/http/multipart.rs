@@ -6,9 +6,9 @@
 //! bounded. Strict like the rest: line ends are CRLF, and where a form can be read in two ways it
 //! is an error. It must not know what parts are for.
 
-use super::error::ProtocolError;
-use super::fields::{FieldLine, FieldLines, take_lines, trim_ows};
-use super::response::Status;
+use crate::http::error::ProtocolError;
+use crate::http::fields::{FieldLine, FieldLines, take_lines, trim_ows};
+use crate::http::response::Status;
 
 /// The most bytes of one part's head.
 pub const PART_HEAD_BYTES_MAX: usize = 16 * 1024;

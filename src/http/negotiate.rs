@@ -4,7 +4,7 @@
 //! Compares media ranges with media types, and weighs content codings. It must not know what the
 //! offers stand for.
 
-use super::fields::trim_ows;
+use crate::http::fields::trim_ows;
 
 /// How well a media range fits an offer, and what it is worth.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,7 +4,7 @@
 //! conditions (`If-Range` is judged in `conditional.rs`, before this) or how the parts are put on
 //! the wire.
 
-use super::fields::{list_elements, trim_ows};
+use crate::http::fields::{list_elements, trim_ows};
 
 /// Ranges one request may ask for. Each costs a part with a head of its own; nobody honest needs
 /// more.

@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use super::error::ProtocolError;
-use super::response::Status;
+use crate::http::error::ProtocolError;
+use crate::http::response::Status;
 
 /// A request that a handler cannot take: status and reason. `?` in a handler turns it into the
 /// answer.

@@ -8,11 +8,12 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use super::error::ProtocolError;
-use super::fields::{FieldLine, FieldLines, Fields, NameFilter, list_elements, take_lines, trim_ows};
-use super::response::Status;
-use super::target::{self, OriginForm};
 use crate::config::{FIELDS_CEILING, Limits};
+use crate::http::error::ProtocolError;
+use crate::http::fields::{FieldLine, FieldLines, Fields, NameFilter, list_elements, take_lines, trim_ows};
+use crate::http::response::Status;
+use crate::http::target;
+use crate::http::target::OriginForm;
 use crate::text;
 
 /// A request method (RFC 9110 section 9, RFC 5789).

@@ -9,10 +9,10 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::cookie::Cookie;
-use super::disposition::attachment;
-use super::headers::{Flaw, Headers, How};
 use crate::config::KIB;
+use crate::http::cookie::Cookie;
+use crate::http::disposition::attachment;
+use crate::http::headers::{Flaw, Headers, How};
 use crate::text;
 
 /// A status code (RFC 9110 section 15).

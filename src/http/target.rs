@@ -11,7 +11,8 @@ use std::fmt;
 use memchr::memchr;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
-use crate::text::{self, Block};
+use crate::text;
+use crate::text::Block;
 
 /// Bytes that stand for themselves in a path: `pchar` (RFC 3986 section 3.3) without `%`, the
 /// slash, and the bytes that browsers send unescaped: `[`, `]` and `|` (WHATWG URL, path

@@ -12,7 +12,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::{IS_WRITER, LogQueue, Message};
+use crate::log::{IS_WRITER, LogQueue, Message};
 use log::Level;
 
 /// Lines of one backtrace that are written.

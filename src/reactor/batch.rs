@@ -14,11 +14,12 @@
 use std::io;
 use std::time::Duration;
 
-use super::os::Os;
-use super::{Reactor, live};
 use crate::conn_id::ConnId;
+use crate::driver::pump;
+use crate::driver::pump::{Pumped, Share, Stream as _, Used};
 use crate::observe::{Activity, Observer};
-use crate::pump::{self, Pumped, Share, Stream as _, Used};
+use crate::reactor::os::Os;
+use crate::reactor::{Reactor, live};
 
 /// Connections in one batch at the most.
 const BATCH_MAX: usize = 16;

@@ -17,17 +17,18 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::conn_id::{ConnId, WatchId};
-use crate::deadline::DeadlineQueue;
 use crate::driver::Driver;
-use crate::exchange::{Client, Exchange, Readiness};
+use crate::driver::deadline::DeadlineQueue;
+use crate::driver::exchange::{Client, Exchange, Readiness};
+use crate::driver::pump;
+use crate::driver::pump::{Pumped, Stream as _};
+use crate::driver::signals::Signal;
 use crate::handler::Peer;
+use crate::handler::watch::{Advanced, Ready};
 use crate::http::{CloseReason, Phase};
 use crate::jobs::Done;
 use crate::observe::{Activity, Counters, Gauges, Observer};
-use crate::pump::{self, Pumped, Stream as _};
 use crate::shortage;
-use crate::signals::Signal;
-use crate::watch::{Advanced, Ready};
 
 use batch::Batch;
 use listener::Listeners;

@@ -14,11 +14,11 @@ use mio::{Interest, Token};
 
 use crate::config::INBOX_LOOK;
 use crate::conn_id::{ConnId, WatchId};
+use crate::driver::pump::{FilePart, SentFile, Stream};
+use crate::driver::signals::{Signal, Signals};
+use crate::handler::watch::{Ready, Watched};
 use crate::handler::{Now, Peer};
 use crate::jobs::{Inbox, JobDesk, Pool};
-use crate::pump::{FilePart, SentFile, Stream};
-use crate::signals::{Signal, Signals};
-use crate::watch::{Ready, Watched};
 
 /// What the kernel said about one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -526,7 +526,7 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
         let reader = std::thread::spawn(move || client.read_to_end(&mut Vec::new()).unwrap());
-        let file = File::from(crate::temporary::temporary_file().unwrap());
+        let file = File::from(crate::handler::temp_file::temporary_file().unwrap());
         file.set_len(10 * SLICE).unwrap();
         let file = OwnedFd::from(file);
         let is_corked = || rustix::net::sockopt::tcp_cork(&server).unwrap();
@@ -556,7 +556,7 @@ mod tests {
     #[test]
     fn a_socket_without_packets_takes_long_files_too() {
         let (server, mut client) = std::os::unix::net::UnixStream::pair().unwrap();
-        let file = File::from(crate::temporary::temporary_file().unwrap());
+        let file = File::from(crate::handler::temp_file::temporary_file().unwrap());
         file.set_len(CORKED_FILE_BYTES_MIN).unwrap();
         let reader = std::thread::spawn(move || client.read_to_end(&mut Vec::new()).unwrap());
         let part = FilePart { offset: 0, len: CORKED_FILE_BYTES_MIN, left: CORKED_FILE_BYTES_MIN };

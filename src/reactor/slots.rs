@@ -7,7 +7,7 @@
 use slab::Slab;
 
 use crate::conn_id::ConnId;
-use crate::exchange::Client;
+use crate::driver::exchange::Client;
 
 /// One connection in its slot.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use std::time::Instant;
 use slab::Slab;
 
 use crate::conn_id::{ConnId, WatchId};
-use crate::deadline::DeadlineQueue;
-use crate::watch::{Ready, Watched};
+use crate::driver::deadline::DeadlineQueue;
+use crate::handler::watch::{Ready, Watched};
 
 struct Entry {
     watched: Arc<dyn Watched>,
@@ -130,7 +130,7 @@ fn key(id: WatchId) -> ConnId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::{Advanced, Descriptor};
+    use crate::handler::watch::{Advanced, Descriptor};
 
     struct Nothing;
 

@@ -7,19 +7,25 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{BindError, Content, Server};
-use crate::call::Call;
+use crate::app::call::Call;
+use crate::app::routes::{Route, Routes};
 use crate::config::{
     AuthRule, AuthUsers, Bind, Config, FieldScope, FileOptions, Limits, LogFormat, LogTarget, Model,
     Timeouts, UPLOAD_BYTES_MAX,
 };
-use crate::files::{Docroot, StaticFiles, type_rule};
+use crate::docroot::Docroot;
+use crate::docroot::types::type_rule;
+use crate::features::auth::parse_auth_path;
+use crate::features::cors::parse_origin;
+use crate::features::headers::rule as field_rule;
+use crate::features::metrics::Metrics;
+use crate::features::names::{Because, gate, parse_allowed_host};
+use crate::features::{api, live, metrics, upload};
+use crate::files::StaticFiles;
 use crate::handler::{Answer, Handler, Router};
 use crate::http::target::encode_path;
-use crate::metrics::Metrics;
-use crate::routes::{Route, Routes};
-use crate::site::{Because, Site, field_rule, gate, parse_allowed_host, parse_auth_path, parse_origin};
-use crate::{api, live, metrics, upload};
+use crate::server::chain::Site;
+use crate::server::{BindError, Content, Server};
 
 type Wrapper = Box<dyn FnOnce(Arc<dyn Handler>) -> Arc<dyn Handler>>;
 
@@ -302,8 +308,8 @@ impl Builder {
         let docroot = match self.files.take() {
             Some(root) => {
                 self.config.root = root;
-                super::check_links(&self.config).map_err(BindError::Site)?;
-                super::warn_of_links(&self.config);
+                crate::server::check_links(&self.config).map_err(BindError::Site)?;
+                crate::server::warn_of_links(&self.config);
                 let (root, options) = (&self.config.root, self.config.files.clone());
                 let docroot = Docroot::open(root, options).map_err(BindError::Root)?;
                 Some(docroot)

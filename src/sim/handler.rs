@@ -5,16 +5,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::world::{PendingJob, PendingWork, Shared, SimWatch, pattern};
 use crate::config::KIB;
 use crate::conn_id::ConnId;
+use crate::handler::offload::{Offloaded, Producer};
+use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, BodySink, Context, Handler, Seats, Sunk};
 use crate::http::response::OpenFile;
 use crate::http::{Body, BodySource, Filled, Request, Response, Status};
+use crate::jobs::places::{Places, Taken};
 use crate::jobs::{Done, Job, Then, Waker, lock};
-use crate::offload::{Offloaded, Producer};
-use crate::places::{Places, Taken};
-use crate::watch::{Advanced, Descriptor, Ready, Watched};
+use crate::sim::world::{PendingJob, PendingWork, Shared, SimWatch, pattern};
 
 /// Whether the file of this answer fails after its first 1000 bytes.
 pub(super) fn is_broken(id: u64) -> bool {

@@ -29,18 +29,18 @@ use self::world::{Rng, Shared, World};
 use crate::config::{Config, FileOptions, KIB};
 use crate::conn_id::ConnId;
 use crate::driver::Driver;
+use crate::driver::pump::FILE_BYTES_FOR_ONE;
+use crate::driver::signals::Signal;
 use crate::files::Files;
 use crate::handler::Peer;
 use crate::http::response::OpenFile;
 use crate::http::{CloseReason, Phase};
 use crate::jobs::lock;
+use crate::jobs::pace::LeastRate;
+use crate::jobs::places::Places;
 use crate::observe::LoopTally;
-use crate::pace::LeastRate;
-use crate::places::Places;
-use crate::pump::FILE_BYTES_FOR_ONE;
 use crate::reactor::os::Os;
 use crate::reactor::{Outcome, Reactor};
-use crate::signals::Signal;
 
 /// How often each kind of thing happened, over any number of runs.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

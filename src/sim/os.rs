@@ -7,17 +7,17 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::handler::is_broken;
-use super::world::{PendingJob, PendingWork, Shared, World, pattern};
 use crate::config::KIB;
 use crate::conn_id::{ConnId, WatchId};
+use crate::driver::pump::{FilePart, SentFile, Stream};
+use crate::handler::watch::Watched;
 use crate::handler::{Now, Peer};
 use crate::jobs::{
     Done, Errand, Errands, Inbox, Job, JobDesk, Lane, Ran, RouteName, StillBusy, Ticket, TicketState, lock,
 };
-use crate::pump::{FilePart, SentFile, Stream};
 use crate::reactor::os::{Os, OsEvent};
-use crate::watch::Watched;
+use crate::sim::handler::is_broken;
+use crate::sim::world::{PendingJob, PendingWork, Shared, World, pattern};
 
 /// What the kernel holds in each direction of a simulated socket, in bytes.
 pub(super) const PIPE_BYTES: usize = 24 * KIB;

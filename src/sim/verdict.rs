@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::world::{Content, Expected, Manner, SimConn, pattern};
+use crate::sim::world::{Content, Expected, Manner, SimConn, pattern};
 
 /// Compares what a client took with what it was owed.
 pub(super) fn verdict(conn: &SimConn, made: &BTreeSet<u64>, tight: bool) -> Result<(), String> {

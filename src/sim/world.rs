@@ -8,15 +8,15 @@ use std::fmt::Write as _;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use super::Coverage;
-use super::handler::{EXIT, STDOUT};
-use super::os::PIPE_BYTES;
 use crate::config::{INBOX_LOOK, KIB};
 use crate::conn_id::{ConnId, WatchId};
+use crate::driver::signals::Signal;
+use crate::handler::watch::Ready;
 use crate::jobs::{Errand, Job};
 use crate::reactor::os::OsEvent;
-use crate::signals::Signal;
-use crate::watch::Ready;
+use crate::sim::Coverage;
+use crate::sim::handler::{EXIT, STDOUT};
+use crate::sim::os::PIPE_BYTES;
 
 /// A small generator (SplitMix64, Steele and others 2014): one number of state, so a seed is a
 /// whole run.

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use whirligig::feed::FeedOptions;
+use whirligig::app::feed::FeedOptions;
 use whirligig::reactor::Outcome;
 use whirligig::{Feed, Response};
 

@@ -18,19 +18,19 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
 use self::walk::{Broken, Entry, Meta, Walk};
 use self::zip::Zip;
-use super::disk::{Docroot, Trouble};
-use super::{LOST, ask_password};
 use crate::config::KIB;
-use crate::error_page::{ErrorForm, error};
+use crate::docroot::{Docroot, Trouble};
+use crate::features::auth::Password;
+use crate::files::{LOST, ask_password};
+use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::{Answer, Context};
 use crate::http::disposition::attachment;
 use crate::http::request::KeptHead;
 use crate::http::target::query_pairs;
 use crate::http::{Body, Filled, Request, Response, Status};
+use crate::jobs::places::Taken;
 use crate::jobs::{Lane, Then};
-use crate::offload::{Offloaded, Producer};
-use crate::places::Taken;
-use crate::site::Password;
+use crate::pages::error::{ErrorForm, error};
 use crate::text::{has_bidi_control, is_bidi_control};
 
 /// A piece has about this size.

@@ -3,7 +3,7 @@
 //! Bytes only: it must not know where the content comes from. A header announces the size, so
 //! whoever writes one must deliver that many bytes or break the archive off.
 
-use super::walk::Meta;
+use crate::files::archive::walk::Meta;
 
 /// Everything in a tar comes in blocks of this size.
 const BLOCK_BYTES: usize = 512;

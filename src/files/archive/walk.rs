@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 
-use super::super::disk::{Docroot, Reach, Trouble, file_type, stat};
-use super::super::verdict::{Shown, Withheld};
-use crate::site::Password;
+use crate::docroot::verdict::{Shown, Withheld};
+use crate::docroot::{Docroot, Reach, Trouble, file_type, stat};
+use crate::features::auth::Password;
 
 /// What an archive says of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -289,7 +289,7 @@ fn read_names(directory: &OwnedFd, bytes_max: usize) -> Result<Vec<u8>, Broken> 
 mod tests {
     use super::*;
     use crate::config::FileOptions;
-    use crate::site::Guard;
+    use crate::features::auth::Guard;
     use std::fs;
     use std::os::unix::fs::symlink;
 

@@ -10,11 +10,11 @@ use std::io;
 
 use flate2::{Compress, Compression, Crc, FlushCompress};
 
-use super::deflate;
-use super::walk::Meta;
 use crate::config::{KIB, MIB};
+use crate::files::archive::deflate;
+use crate::files::archive::walk::Meta;
+use crate::handler::temp_file::Spill;
 use crate::http::date::dos;
-use crate::temporary::Spill;
 
 /// Of the directory at the end this much is kept in memory, the rest in a file.
 const DIRECTORY_MEMORY_BYTES: usize = 256 * KIB;

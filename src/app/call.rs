@@ -1,0 +1,257 @@
+//! One request in the hands of a route: [`Call`], with typed access to all that came with it.
+//!
+//! The head is borrowed, the content is whole and in memory, and everything that can be wrong with
+//! either is a [`Refusal`] that `?` turns into the answer. It must not know how the route was found
+//! nor which thread it runs on.
+
+use std::borrow::Cow;
+use std::ops::Deref;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::conn_id::ConnId;
+use crate::files;
+use crate::handler::offload::{Offloaded, Producer};
+use crate::handler::{Context, Now, Peer};
+use crate::http::form;
+use crate::http::form::{Pairs, Part};
+use crate::http::refusal::Refusal;
+use crate::http::{Request, Response, Status, cookie};
+use crate::jobs::{Errands, Waker};
+
+/// Where a call is answered: on the loop, or on a worker thread that took along what it needs.
+pub(crate) trait Place {
+    fn waker(&self) -> Waker;
+    fn errands(&self) -> Arc<dyn Errands>;
+}
+
+impl Place for Context<'_> {
+    fn waker(&self) -> Waker {
+        Context::waker(self)
+    }
+
+    fn errands(&self) -> Arc<dyn Errands> {
+        Context::errands(self)
+    }
+}
+
+/// What a worker thread took along.
+pub(crate) struct Away {
+    waker: Waker,
+    errands: Arc<dyn Errands>,
+}
+
+impl Away {
+    pub(crate) fn of(cx: &Context<'_>) -> Self {
+        Away { waker: cx.waker(), errands: cx.errands() }
+    }
+}
+
+impl Place for Away {
+    fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    fn errands(&self) -> Arc<dyn Errands> {
+        Arc::clone(&self.errands)
+    }
+}
+
+/// The parts of a path that a pattern left open, under their names.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Params<'a> {
+    pub(crate) names: &'a [String],
+    pub(crate) values: &'a [String],
+}
+
+/// One request, with its content, in the hands of a route. What the head says ([`Request`]) can be
+/// asked of it directly: `call.method()`, `call.field("accept")`, `call.target()`.
+pub struct Call<'a> {
+    pub(crate) request: &'a Request<'a>,
+    pub(crate) params: Params<'a>,
+    pub(crate) content: &'a [u8],
+    pub(crate) now: Now,
+    pub(crate) id: ConnId,
+    pub(crate) peer: &'a Peer,
+    pub(crate) place: &'a (dyn Place + 'a),
+}
+
+impl std::fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Call({} {})", self.request.method().name(), self.request.target())
+    }
+}
+
+impl<'a> Deref for Call<'a> {
+    type Target = Request<'a>;
+
+    fn deref(&self) -> &Request<'a> {
+        self.request
+    }
+}
+
+impl Call<'_> {
+    /// The request head, for what a method of the call would hide: `call.request().query()` is the
+    /// query as received.
+    #[must_use]
+    pub fn request(&self) -> &Request<'_> {
+        self.request
+    }
+
+    /// What stands in the path where the pattern has `{name}`, or behind the place where it has
+    /// `{name*}`: decoded, with U+FFFD for what is not UTF-8. Empty if the pattern has no such
+    /// name.
+    ///
+    /// Dot segments are gone before patterns are tried, so it is never `..` and never leads out of
+    /// anywhere.
+    #[must_use]
+    pub fn param(&self, name: &str) -> &str {
+        let at = self.params.names.iter().position(|own| own == name);
+        debug_assert!(at.is_some(), "no parameter of this route is called {name}");
+        at.and_then(|at| self.params.values.get(at)).map_or("", String::as_str)
+    }
+
+    /// The same as a number, or whatever else can be read from text.
+    ///
+    /// # Errors
+    /// 404 if it cannot be read as one: nothing has such a name.
+    pub fn parsed_param<T: FromStr>(&self, name: &str) -> Result<T, Refusal> {
+        self.param(name).parse().map_err(|_| Refusal::not_found("nothing is here by that name"))
+    }
+
+    /// Names and values of the query, decoded; none if there is no query (WHATWG URL section 5.1).
+    ///
+    /// # Errors
+    /// 400 for more than [`PAIRS_MAX`](crate::http::form::PAIRS_MAX) pairs.
+    pub fn query(&self) -> Result<Pairs, Refusal> {
+        Pairs::parse(self.request.query().unwrap_or_default())
+    }
+
+    /// The content as it came, without its transfer coding. At most [`Route::content_max`] bytes.
+    ///
+    /// [`Route::content_max`]: crate::app::routes::Route::content_max
+    #[must_use]
+    pub fn content(&self) -> &[u8] {
+        self.content
+    }
+
+    /// The content as text.
+    ///
+    /// # Errors
+    /// 400 if it is not UTF-8.
+    pub fn text(&self) -> Result<&str, Refusal> {
+        std::str::from_utf8(self.content).map_err(|_| Refusal::bad_request("the content is not UTF-8"))
+    }
+
+    /// Names and values of a form that was sent as content (HTML section 4.10.21.7).
+    ///
+    /// # Errors
+    /// 415 if it is not `application/x-www-form-urlencoded`, 400 for more than
+    /// [`PAIRS_MAX`](crate::http::form::PAIRS_MAX) pairs.
+    pub fn form(&self) -> Result<Pairs, Refusal> {
+        self.expect_type(&["application/x-www-form-urlencoded"])?;
+        Pairs::parse(self.content)
+    }
+
+    /// The parts of a form with files that was sent as content (RFC 7578). They are in memory, so
+    /// the route says how much that may be:
+    /// [`Route::content_max`](crate::app::routes::Route::content_max).
+    ///
+    /// # Errors
+    /// 415 if it is not `multipart/form-data`, 400 if it is malformed or has more than
+    /// [`PAIRS_MAX`](crate::http::form::PAIRS_MAX) parts.
+    pub fn multipart(&self) -> Result<Vec<Part>, Refusal> {
+        form::parts(self.request.fields().only("content-type")?.unwrap_or_default(), self.content)
+    }
+
+    /// The content as JSON, read as whatever is wanted (RFC 8259).
+    ///
+    /// # Errors
+    /// 415 if it is not `application/json` or `application/*+json`, 400 if it is no JSON, 422 if it
+    /// is JSON about something else.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
+        let essence = self.content_type();
+        if !(essence.starts_with("application/") && essence.ends_with("+json")) {
+            self.expect_type(&["application/json"])?;
+        }
+        serde_json::from_slice(self.content).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => Refusal::unprocessable(error.to_string()),
+            serde_json::error::Category::Io
+            | serde_json::error::Category::Syntax
+            | serde_json::error::Category::Eof => Refusal::bad_request(error.to_string()),
+        })
+    }
+
+    /// The value of a cookie, decoded as [`Cookie::new`](cookie::Cookie::new) encodes it (RFC
+    /// 6265bis section 4.2).
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<String> {
+        self.cookies().find(|(own, _)| *own == name).map(|(_, value)| cookie::decode(value))
+    }
+
+    /// Names and values of all cookies, as they came.
+    pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
+        cookie::pairs(self.request.fields().all("cookie"))
+    }
+
+    /// The media type of the content in lower case, without parameters; empty if there is none, or
+    /// if several lines contradict each other.
+    #[must_use]
+    pub fn content_type(&self) -> String {
+        let value = self.request.fields().only("content-type").ok().flatten().unwrap_or_default();
+        let essence = value.split(|&byte| byte == b';').next().unwrap_or_default();
+        String::from_utf8_lossy(essence).trim().to_ascii_lowercase()
+    }
+
+    fn expect_type(&self, types: &[&str]) -> Result<(), Refusal> {
+        if types.contains(&self.content_type().as_str()) {
+            return Ok(());
+        }
+        let reason = Cow::Owned(format!("the content must be {}", types.join(" or ")));
+        Err(Refusal::new(Status::UNSUPPORTED_MEDIA_TYPE, reason))
+    }
+
+    /// The time: of the loop's turn, or of the moment at which a thread got the request.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        self.peer
+    }
+
+    /// Whether the client would rather have a page than text: browsers ask for HTML by name (RFC
+    /// 9110 section 12.5.1).
+    #[must_use]
+    pub fn wants_html(&self) -> bool {
+        crate::pages::error::wants_html(self.request)
+    }
+
+    /// For a body source that says `Later`: has it asked again, from any thread.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.place.waker()
+    }
+
+    /// Content that takes time to make, made piece by piece on a worker thread while it is sent:
+    /// for [`Response::stream`]. At most two pieces are in memory, however slow the client is.
+    pub fn produce<P: Producer>(&self, producer: P) -> Offloaded<P> {
+        Offloaded::with(producer, Vec::new(), self.id, self.place.errands())
+    }
+
+    /// A file as the answer, judged by this request: type by name, 304 and 412, ranges with 206 and
+    /// 416 (RFC 9110 sections 13 and 14). `path` is the program's own choice: one made of what the
+    /// client sent must be checked, or better be served by
+    /// [`Builder::files`](crate::server::Builder::files). Opens the file, so it may block.
+    ///
+    /// # Errors
+    /// 404 if there is no regular file, 403 if it may not be read, 500 and 503 if the system fails.
+    pub fn file(&self, path: impl AsRef<Path>) -> Result<Response, Refusal> {
+        files::named(path.as_ref(), self.request, self.now).map(Response::by_program)
+    }
+}

@@ -1,0 +1,524 @@
+//! Server-sent events: one [`Feed`] tells many listeners (WHATWG HTML section 9.2).
+//!
+//! An event is written once and shared; each listener has a queue of its own with a bound. Who does
+//! not take its events is dropped at that bound and has delayed nobody: telling is a push into each
+//! queue and a wake-up. A comment now and then finds out who is gone. It must not know connections;
+//! a listener is a [`BodySource`].
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::app::call::Call;
+use crate::config::{FEED_BYTES_MAX, FEED_EVENTS_MAX, FEED_HEARTBEAT, FEED_HISTORY_MAX};
+use crate::http::{BodySource, Filled};
+use crate::jobs::{Waker, lock};
+
+/// What a feed may cost, and how it keeps in touch.
+#[derive(Clone, Debug)]
+pub struct FeedOptions {
+    /// Events that wait for one listener; with one more it is dropped. Default: 64.
+    pub events_max: usize,
+    /// Bytes that wait for one listener. A single event may be longer and waits alone. Default: 64
+    /// KiB.
+    pub bytes_max: usize,
+    /// Past events kept for listeners that come again and say which was their last. Default: 64.
+    pub history_max: usize,
+    /// How often a comment goes to who has nothing waiting, so that a connection that is gone is
+    /// noticed and no proxy takes it for idle. Default: 15 s, as WHATWG HTML section 9.2.7
+    /// recommends.
+    pub heartbeat: Duration,
+}
+
+impl Default for FeedOptions {
+    fn default() -> Self {
+        FeedOptions {
+            events_max: FEED_EVENTS_MAX,
+            bytes_max: FEED_BYTES_MAX,
+            history_max: FEED_HISTORY_MAX,
+            heartbeat: FEED_HEARTBEAT,
+        }
+    }
+}
+
+/// Tells events to everybody who listens. Clones are the same feed; it may be told from any thread.
+///
+/// ```no_run
+/// use whirligig::{Feed, Response, Server};
+///
+/// let feed = Feed::new();
+/// let news = feed.clone();
+/// let server = Server::builder()
+///     .get("/news", move |call| Response::events(news.join(call)))
+///     .post("/news", move |call| {
+///         feed.send(call.text()?);
+///         Ok::<_, whirligig::Refusal>("told\n")
+///     })
+///     .bind("127.0.0.1:0")?;
+/// # Ok::<(), whirligig::server::BindError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Feed {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    options: FeedOptions,
+    /// What ids begin with: those of an earlier process mean nothing here.
+    epoch: String,
+    /// For the thread that keeps in touch.
+    bell: Arc<Bell>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} listeners", lock(&self.state).seats.len())
+    }
+}
+
+#[derive(Default)]
+struct State {
+    seats: Slab<Seat>,
+    /// The last events, oldest first, with their numbers.
+    history: VecDeque<(u64, Arc<[u8]>)>,
+    /// The number of the last event.
+    last: u64,
+    dropped: u64,
+    closed: bool,
+    has_heart: bool,
+}
+
+/// One listener.
+struct Seat {
+    queue: VecDeque<Arc<[u8]>>,
+    /// What of the first of them its connection has taken.
+    taken_bytes: usize,
+    /// What of all of them it has not.
+    queued_bytes: usize,
+    waker: Waker,
+    /// It was woken and has not looked since: it need not be woken again.
+    is_told: bool,
+    /// It was dropped at its bound; its connection will find out.
+    is_lost: bool,
+}
+
+#[derive(Debug, Default)]
+struct Bell {
+    over: Mutex<bool>,
+    rung: Condvar,
+}
+
+/// A comment: it means nothing to a page.
+const HEARTBEAT: &[u8] = b":\n\n";
+
+impl Feed {
+    /// A feed with the usual bounds.
+    #[must_use]
+    pub fn new() -> Self {
+        Feed::with_options(FeedOptions::default())
+    }
+
+    /// A feed with bounds of your own.
+    #[must_use]
+    pub fn with_options(options: FeedOptions) -> Self {
+        // A hasher with random keys is at hand; an epoch only has to be another one than the last.
+        let epoch = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+        let epoch = format!("{:08x}", epoch as u32);
+        let (state, bell) = (Mutex::default(), Arc::default());
+        Feed { shared: Arc::new(Shared { state, options, epoch, bell }) }
+    }
+
+    /// Tells everybody `data`, which may have several lines.
+    ///
+    /// The event is kept once, whoever has still to take it, and with the history as long as
+    /// [`FeedOptions::history_max`] says: what comes from a client should be bounded before. One
+    /// that is longer than [`FeedOptions::bytes_max`] reaches whoever has nothing waiting, and cuts
+    /// off whoever has; and whoever has not taken it when the next event comes is cut off by that.
+    /// Better to tell where a large thing can be fetched.
+    pub fn send(&self, data: &str) {
+        self.tell(None, data);
+    }
+
+    /// Tells everybody, under a name that pages listen for with `addEventListener`. Control
+    /// characters are left out of it.
+    pub fn send_named(&self, name: &str, data: &str) {
+        self.tell(Some(name), data);
+    }
+
+    fn tell(&self, name: Option<&str>, data: &str) {
+        let mut state = lock(&self.shared.state);
+        if state.closed {
+            return;
+        }
+        state.last += 1;
+        let number = state.last;
+        let event: Arc<[u8]> = written(&format!("{}-{number}", self.shared.epoch), name, data).into();
+        state.history.push_back((number, Arc::clone(&event)));
+        while state.history.len() > self.shared.options.history_max {
+            state.history.pop_front();
+        }
+        let State { seats, dropped, .. } = &mut *state;
+        for (_, seat) in seats {
+            *dropped += u64::from(!seat.push(&event, &self.shared.options));
+        }
+    }
+
+    /// A new listener, for [`Response::events`](crate::Response::events). One that comes again and
+    /// says in `Last-Event-ID` what it heard last is first told what it has missed, as far as that
+    /// is kept.
+    ///
+    /// The listener leaves when its connection ends.
+    #[must_use]
+    pub fn join(&self, call: &Call<'_>) -> Listener {
+        self.join_after(call.field("last-event-id"), call.waker())
+    }
+
+    /// The same for a handler that has no [`Call`]: behind the event of this id.
+    pub(crate) fn join_after(&self, last_id: Option<&[u8]>, waker: Waker) -> Listener {
+        self.seat(waker, last_id.and_then(|id| std::str::from_utf8(id).ok()))
+    }
+
+    /// The id of the last event that was told.
+    #[must_use]
+    pub fn last_id(&self) -> String {
+        format!("{}-{}", self.shared.epoch, lock(&self.shared.state).last)
+    }
+
+    /// The feed without a say in how long it lives.
+    pub(crate) fn downgrade(&self) -> WeakFeed {
+        WeakFeed(Arc::downgrade(&self.shared))
+    }
+
+    fn seat(&self, waker: Waker, last_id: Option<&str>) -> Listener {
+        let mut state = lock(&self.shared.state);
+        let heard = last_id.and_then(|id| {
+            id.strip_prefix(self.shared.epoch.as_str())?.strip_prefix('-')?.parse::<u64>().ok()
+        });
+        let missed = state.history.iter().filter(|(number, _)| heard.is_some_and(|heard| *number > heard));
+        // A first comment, so that whoever waits for the head gets it now and not with the first
+        // event.
+        let queue: VecDeque<Arc<[u8]>> =
+            std::iter::once(Arc::from(HEARTBEAT)).chain(missed.map(|(_, event)| Arc::clone(event))).collect();
+        let queued_bytes = queue.iter().map(|event| event.len()).sum();
+        let seat = Seat { queue, taken_bytes: 0, queued_bytes, waker, is_told: true, is_lost: false };
+        let key = state.seats.insert(seat);
+        let needs_heart = !std::mem::replace(&mut state.has_heart, true);
+        drop(state);
+        if needs_heart {
+            self.start_heart();
+        }
+        Listener { shared: Arc::clone(&self.shared), key }
+    }
+
+    /// One thread a feed, started with the first listener. Without it a listener that is gone would
+    /// only be noticed with the next event; so it is no misfortune if there is no thread to be had.
+    fn start_heart(&self) {
+        let (bell, shared) = (Arc::clone(&self.shared.bell), Arc::downgrade(&self.shared));
+        let every = self.shared.options.heartbeat;
+        let started = std::thread::Builder::new()
+            .name("whirligig-feed".into())
+            .spawn(move || beat(&bell, &shared, every));
+        if let Err(error) = started {
+            log::warn!("no thread for a feed's heartbeat: {error}");
+            lock(&self.shared.state).has_heart = false;
+        }
+    }
+
+    /// Who listens now.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        lock(&self.shared.state).seats.iter().filter(|(_, seat)| !seat.is_lost).count()
+    }
+
+    /// How many listeners were dropped because they did not take their events.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        lock(&self.shared.state).dropped
+    }
+
+    /// Ends it: every listener gets what waits for it, then the end of the answer. Whoever joins
+    /// later gets that at once. A graceful stop of the server ends listeners without this.
+    pub fn close(&self) {
+        let mut state = lock(&self.shared.state);
+        state.closed = true;
+        for (_, seat) in &mut state.seats {
+            seat.wake();
+        }
+    }
+}
+
+/// A [`Feed`] for who tells it and should end with it.
+pub(crate) struct WeakFeed(Weak<Shared>);
+
+impl WeakFeed {
+    pub(crate) fn upgrade(&self) -> Option<Feed> {
+        self.0.upgrade().map(|shared| Feed { shared })
+    }
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Feed::new()
+    }
+}
+
+impl Seat {
+    /// Queues an event; false if that drops the listener.
+    fn push(&mut self, event: &Arc<[u8]>, options: &FeedOptions) -> bool {
+        if self.is_lost {
+            return true;
+        }
+        let is_over = self.queued_bytes + event.len() > options.bytes_max;
+        // Whoever has nothing waiting takes its events, and is not to lose the feed for the length
+        // of one.
+        if self.queue.len() >= options.events_max || (is_over && !self.queue.is_empty()) {
+            self.is_lost = true;
+            self.queue = VecDeque::new();
+            (self.taken_bytes, self.queued_bytes) = (0, 0);
+            self.wake();
+            return false;
+        }
+        self.queued_bytes += event.len();
+        self.queue.push_back(Arc::clone(event));
+        self.wake();
+        true
+    }
+
+    /// Moves up to `room` bytes to its connection. A long event goes piece by piece: it is kept
+    /// once for all listeners, and none of them is to have a copy of the whole.
+    fn take(&mut self, out: &mut Vec<u8>, room: usize) {
+        // Without room for a byte it would be asked for ever.
+        let mut room = room.max(1);
+        while let Some(event) = self.queue.front().filter(|_| room > 0) {
+            let rest = &event[self.taken_bytes..];
+            let piece = &rest[..rest.len().min(room)];
+            out.extend_from_slice(piece);
+            (room, self.queued_bytes) = (room - piece.len(), self.queued_bytes - piece.len());
+            self.taken_bytes += piece.len();
+            if self.taken_bytes == event.len() {
+                self.queue.pop_front();
+                self.taken_bytes = 0;
+            }
+        }
+    }
+
+    fn wake(&mut self) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            self.waker.wake();
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        *lock(&self.bell.over) = true;
+        self.bell.rung.notify_one();
+    }
+}
+
+/// Sends a comment to everybody who has nothing waiting, every so often, until the feed is gone.
+fn beat(bell: &Bell, shared: &Weak<Shared>, every: Duration) {
+    let comment: Arc<[u8]> = Arc::from(HEARTBEAT);
+    let mut over = lock(&bell.over);
+    loop {
+        let (guard, waited) = bell.rung.wait_timeout(over, every).unwrap_or_else(PoisonError::into_inner);
+        over = guard;
+        if *over {
+            return;
+        }
+        if !waited.timed_out() {
+            continue;
+        }
+        // Not under the bell's lock: this may be the last owner, and would ring it.
+        drop(over);
+        if let Some(shared) = shared.upgrade() {
+            for (_, seat) in &mut lock(&shared.state).seats {
+                if seat.queue.is_empty() {
+                    seat.push(&comment, &shared.options);
+                }
+            }
+        }
+        over = lock(&bell.over);
+    }
+}
+
+/// An event as it goes over the wire (WHATWG HTML section 9.2.5). Lines end in LF, CR or both: each
+/// line of the data gets a field of its own. A name has no control characters, and the data no NUL:
+/// U+FFFD stands for it.
+fn written(id: &str, name: Option<&str>, data: &str) -> Vec<u8> {
+    let mut out = format!("id: {id}\n");
+    if let Some(name) = name {
+        out.push_str("event: ");
+        out.extend(name.chars().filter(|char| !char.is_control()));
+        out.push('\n');
+    }
+    let mut rest = Some(data);
+    while let Some(text) = rest {
+        let (line, behind) = match text.find(['\r', '\n']) {
+            Some(at) if text[at..].starts_with("\r\n") => (&text[..at], Some(&text[at + 2..])),
+            Some(at) => (&text[..at], Some(&text[at + 1..])),
+            None => (text, None),
+        };
+        out.push_str("data: ");
+        for (at, part) in line.split('\0').enumerate() {
+            out.push_str(if at == 0 { "" } else { "\u{fffd}" });
+            out.push_str(part);
+        }
+        out.push('\n');
+        rest = behind;
+    }
+    out.push('\n');
+    out.into_bytes()
+}
+
+/// One listener's end of a [`Feed`]: the content of its answer.
+#[derive(Debug)]
+pub struct Listener {
+    shared: Arc<Shared>,
+    key: usize,
+}
+
+impl BodySource for Listener {
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+        let mut state = lock(&self.shared.state);
+        let closed = state.closed;
+        let Some(seat) = state.seats.get_mut(self.key) else { return Filled::Failed };
+        seat.is_told = false;
+        if seat.is_lost {
+            // No last chunk: the page sees that it was cut off, and comes again with its last id.
+            return Filled::Failed;
+        }
+        seat.take(out, room);
+        match (seat.queue.is_empty(), closed) {
+            (false, _) => Filled::More,
+            (true, false) => Filled::Later,
+            (true, true) => Filled::End,
+        }
+    }
+
+    fn is_endless(&self) -> bool {
+        true
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        lock(&self.shared.state).seats.try_remove(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conn_id::ConnId;
+    use crate::jobs::Inbox;
+
+    fn waker() -> Waker {
+        Waker::new(ConnId::new(1, 0), Arc::new(Inbox::new(Box::new(|| Ok(())))))
+    }
+
+    fn take(listener: &mut Listener) -> (String, Filled) {
+        let mut out = Vec::new();
+        loop {
+            match listener.fill(&mut out, 16) {
+                Filled::More => {}
+                filled => return (String::from_utf8(out).unwrap(), filled),
+            }
+        }
+    }
+
+    #[test]
+    fn events_are_written_so_that_nothing_in_them_is_a_field() {
+        let cases = [
+            (None, "a", "id: 1\ndata: a\n\n"),
+            (None, "", "id: 1\ndata: \n\n"),
+            (
+                Some("x\ny"),
+                "a\nb\r\nc\rd\n",
+                "id: 1\nevent: xy\ndata: a\ndata: b\ndata: c\ndata: d\ndata: \n\n",
+            ),
+            (Some("x\0y\u{7f}\u{85}z"), "a\0b\tc", "id: 1\nevent: xyz\ndata: a\u{fffd}b\tc\n\n"),
+            (Some("\r\ndata: x"), "\r", "id: 1\nevent: data: x\ndata: \ndata: \n\n"),
+        ];
+        for (name, data, expected) in cases {
+            assert_eq!(String::from_utf8(written("1", name, data)).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_listener_hears_what_is_told_and_what_it_has_missed() {
+        let feed = Feed::new();
+        feed.send("before");
+        let mut one = feed.seat(waker(), None);
+        feed.send("first");
+        let (text, filled) = take(&mut one);
+        assert_eq!(filled, Filled::Later);
+        assert!(
+            text.starts_with(":\n\nid: ") && text.ends_with("data: first\n\n") && !text.contains("before")
+        );
+        let id = text.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
+        drop(one);
+        assert_eq!(feed.listeners(), 0);
+        feed.send("second");
+        feed.send_named("third", "3");
+        let text = take(&mut feed.seat(waker(), Some(&id))).0;
+        assert!(
+            text.contains("second") && text.contains("event: third") && !text.contains("first"),
+            "{text}"
+        );
+        let text = take(&mut feed.seat(waker(), Some("of another process-1"))).0;
+        assert_eq!(text, ":\n\n");
+        assert_eq!(take(&mut feed.seat(waker(), Some(&feed.last_id()))).0, ":\n\n");
+        let mut last = feed.seat(waker(), None);
+        feed.send("fourth");
+        feed.close();
+        feed.send("never");
+        let (text, filled) = take(&mut last);
+        assert!(text.contains("fourth") && !text.contains("never"));
+        assert_eq!(filled, Filled::End);
+    }
+
+    #[test]
+    fn who_takes_nothing_is_dropped_at_the_bound_and_takes_nobody_along() {
+        let by_events = FeedOptions { events_max: 10, ..FeedOptions::default() };
+        let by_bytes = FeedOptions { bytes_max: 300, ..FeedOptions::default() };
+        for options in [by_events, by_bytes] {
+            let feed = Feed::with_options(options);
+            let (mut stuck, mut lively) = (feed.seat(waker(), None), feed.seat(waker(), None));
+            for number in 0..100 {
+                feed.send(&format!("{number}"));
+                assert!(take(&mut lively).0.ends_with(&format!("data: {number}\n\n")));
+            }
+            assert_eq!((feed.listeners(), feed.dropped()), (1, 1));
+            assert_eq!(take(&mut stuck), (String::new(), Filled::Failed));
+        }
+    }
+
+    /// One event over the bound once cut off everybody, those who had taken all before it, too.
+    #[test]
+    fn a_long_event_reaches_who_has_nothing_waiting_and_goes_in_pieces() {
+        let options = FeedOptions { bytes_max: 300, ..FeedOptions::default() };
+        let feed = Feed::with_options(options);
+        let (mut stuck, mut lively) = (feed.seat(waker(), None), feed.seat(waker(), None));
+        take(&mut lively);
+        let long = "x".repeat(10_000);
+        feed.send(&long);
+        assert_eq!((feed.listeners(), feed.dropped()), (1, 1));
+        assert_eq!(take(&mut stuck), (String::new(), Filled::Failed));
+        let mut out = Vec::new();
+        assert_eq!(lively.fill(&mut out, 16), Filled::More);
+        assert_eq!(out.len(), 16, "no more than there is room for");
+        let (rest, filled) = take(&mut lively);
+        assert_eq!(filled, Filled::Later);
+        let text = String::from_utf8(out).unwrap() + &rest;
+        assert!(text.starts_with("id: ") && text.ends_with(&format!("\ndata: {long}\n\n")));
+        feed.send("short");
+        assert!(take(&mut lively).0.ends_with("data: short\n\n"));
+        feed.send(&long);
+        feed.send("short");
+        assert_eq!((feed.listeners(), feed.dropped()), (0, 2), "it has not taken the long one");
+    }
+}

@@ -1,0 +1,536 @@
+//! Which handler answers which path and method: [`Routes`], the table behind `Server::builder`.
+//!
+//! A path is matched in its normalised form, segment by segment; a segment that is spelled out
+//! beats a parameter, and a parameter beats a wildcard. The most particular pattern that fits
+//! decides, methods included: 405 with `Allow`, HEAD and OPTIONS follow from what it has. This file
+//! must not know sockets, threads or what answers say.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::app::call::{Away, Call, Params, Place};
+use crate::config::CONTENT_BYTES_MAX;
+use crate::conn_id::ConnId;
+use crate::handler::{Answer, Context, Handler, Now, Peer, method_not_allowed};
+use crate::http::request::{Content, KeptHead};
+use crate::http::target::normalize;
+use crate::http::{Method, Request, Response, Status};
+use crate::jobs::Then;
+use crate::pages::error::{ErrorForm, error, over, text_error};
+
+type Action = dyn Fn(&Call<'_>) -> Answer + Send + Sync;
+
+/// What is done at one path: a closure for each method, and how they are called.
+///
+/// ```
+/// use whirligig::{Response, Route};
+///
+/// let route = Route::new()
+///     .get(|_| "all of them")
+///     .post(|call| Response::text(format!("took {} bytes", call.content().len())))
+///     .content_max(1024)
+///     .blocking();
+/// # let _ = route;
+/// ```
+///
+/// A closure takes a [`Call`] and returns what can become an [`Answer`]: a [`Response`], text, or a
+/// `Result` of these and a [`Refusal`](crate::http::refusal::Refusal). HEAD is answered wherever
+/// GET is, OPTIONS from what there is.
+#[derive(Clone, Default)]
+pub struct Route {
+    answers: Vec<MethodAnswer>,
+    /// For the answers that are still to be added.
+    manner: Manner,
+}
+
+/// What is done for one method. Each keeps its own manner, so that routes at one path can become
+/// one.
+#[derive(Clone)]
+struct MethodAnswer {
+    method: String,
+    action: Arc<Action>,
+    manner: Manner,
+}
+
+/// How a closure is called.
+#[derive(Clone, Copy, Default)]
+struct Manner {
+    blocks: bool,
+    content_bytes_max: Option<u64>,
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.answers.iter().map(|answer| &answer.method)).finish()
+    }
+}
+
+macro_rules! methods {
+    ($($method:ident = $name:literal, $source:literal;)*) => {
+        impl Route {
+            $(
+                #[doc = concat!("With this answer to ", $name, " (", $source, ").")]
+                #[must_use]
+                pub fn $method<R: Into<Answer>>(
+                    self,
+                    answer: impl Fn(&Call<'_>) -> R + Send + Sync + 'static,
+                ) -> Self {
+                    self.on($name, answer)
+                }
+            )*
+        }
+    };
+}
+
+methods! {
+    get = "GET", "RFC 9110 section 9.3.1";
+    post = "POST", "RFC 9110 section 9.3.3";
+    put = "PUT", "RFC 9110 section 9.3.4";
+    delete = "DELETE", "RFC 9110 section 9.3.5";
+    patch = "PATCH", "RFC 5789";
+}
+
+impl Route {
+    /// A path where nothing is done yet: 405 for all.
+    #[must_use]
+    pub fn new() -> Self {
+        Route::default()
+    }
+
+    /// With this answer to any method, by its name: they are case-sensitive (RFC 9110 section 9.1).
+    /// A later answer to the same method takes the place of an earlier one.
+    #[must_use]
+    pub fn on<R: Into<Answer>>(
+        mut self,
+        method: &str,
+        answer: impl Fn(&Call<'_>) -> R + Send + Sync + 'static,
+    ) -> Self {
+        let action = Arc::new(move |call: &Call<'_>| answer(call).into());
+        let manner = self.manner;
+        self.take(MethodAnswer { method: method.to_owned(), action, manner });
+        self
+    }
+
+    /// Its closures may block: they are called on a worker thread of the reactor, or on the
+    /// connection's own thread in the twin. Without this a closure must be quick, since the loop
+    /// stands still meanwhile.
+    #[must_use]
+    pub fn blocking(self) -> Self {
+        self.with_manner(|manner| manner.blocks = true)
+    }
+
+    /// Takes up to this many bytes of content, which are kept in memory; more is 413. Without this,
+    /// [`CONTENT_BYTES_MAX`]. [`body_bytes_max`](crate::config::Limits::body_bytes_max) and
+    /// [`collect_bytes_max`](crate::config::Limits::collect_bytes_max) hold besides.
+    #[must_use]
+    pub fn content_max(self, bytes: u64) -> Self {
+        self.with_manner(|manner| manner.content_bytes_max = Some(bytes))
+    }
+
+    /// For all answers of this route, whether they were added before or will be.
+    fn with_manner(mut self, change: impl Fn(&mut Manner)) -> Self {
+        change(&mut self.manner);
+        for answer in &mut self.answers {
+            change(&mut answer.manner);
+        }
+        self
+    }
+
+    fn take(&mut self, answer: MethodAnswer) {
+        self.answers.retain(|own| own.method != answer.method);
+        self.answers.push(answer);
+    }
+
+    /// The same with what `other` has more, each answer in its own manner.
+    fn and(mut self, other: Route) -> Self {
+        for answer in other.answers {
+            self.take(answer);
+        }
+        self
+    }
+
+    fn answer_to(&self, method: &Method<'_>) -> Option<&MethodAnswer> {
+        let of = |name: &str| self.answers.iter().find(|answer| answer.method == name);
+        match method {
+            Method::Head => of("HEAD").or_else(|| of("GET")),
+            method => of(method.name()),
+        }
+    }
+
+    /// The value of an Allow field (RFC 9110 section 10.2.1).
+    fn allow(&self) -> String {
+        let names: Vec<&str> = self.answers.iter().map(|answer| answer.method.as_str()).collect();
+        allow_of(names)
+    }
+}
+
+/// These methods, and what comes with them.
+fn allow_of(mut names: Vec<&str>) -> String {
+    if names.contains(&"GET") && !names.contains(&"HEAD") {
+        names.push("HEAD");
+    }
+    if !names.contains(&"OPTIONS") {
+        names.push("OPTIONS");
+    }
+    names.join(", ")
+}
+
+/// One segment of a pattern. In the order in which they win.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Segment {
+    /// This and nothing else.
+    Literal(Vec<u8>),
+    /// Anything that is not empty.
+    Any,
+    /// Everything from here on, perhaps nothing.
+    Rest,
+}
+
+/// A path with places that are open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pattern {
+    /// The pattern as the program wrote it.
+    text: Arc<str>,
+    segments: Vec<Segment>,
+    /// Of the open places, in order.
+    names: Vec<String>,
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Pattern, String> {
+        let wrong = |why: &str| Err(format!("route '{text}': {why}"));
+        let Some(rest) = text.strip_prefix('/') else { return wrong("a path begins with a slash") };
+        let (mut segments, mut names): (_, Vec<String>) = (Vec::new(), Vec::new());
+        let mut pieces = rest.split('/').peekable();
+        while let Some(piece) = pieces.next() {
+            let open = piece.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+            let name = match open {
+                None if piece.contains(['{', '}', '*']) => {
+                    return wrong("a parameter is a whole segment: /{name}, or /{name*} at the end");
+                }
+                None => {
+                    segments.push(Segment::Literal(piece.as_bytes().to_vec()));
+                    continue;
+                }
+                Some(name) => name,
+            };
+            let (name, segment) =
+                name.strip_suffix('*').map_or((name, Segment::Any), |name| (name, Segment::Rest));
+            if name.is_empty() || names.iter().any(|other| other == name) {
+                return wrong("a parameter has a name, and no other has the same");
+            }
+            if segment == Segment::Rest && pieces.peek().is_some() {
+                return wrong("nothing can stand behind {name*}");
+            }
+            segments.push(segment);
+            names.push(name.to_owned());
+        }
+        Ok(Pattern { text: text.into(), segments, names })
+    }
+
+    /// What stands in the open places of this normalised path, if it fits.
+    fn fit<'p>(&self, path: &'p [u8], values: &mut Vec<&'p [u8]>) -> bool {
+        values.clear();
+        let Some(mut rest) = path.strip_prefix(b"/").map(Some) else { return false };
+        for segment in &self.segments {
+            let Some(path) = rest else {
+                // `/a` is also `/a/{rest*}`: what is left there is nothing.
+                if *segment == Segment::Rest {
+                    values.push(b"");
+                    return true;
+                }
+                return false;
+            };
+            if *segment == Segment::Rest {
+                values.push(path);
+                return true;
+            }
+            // A literal is compared before its end is looked for: a long path must not be scanned
+            // for each route.
+            let len = match segment {
+                Segment::Literal(literal) if path.starts_with(literal) => literal.len(),
+                Segment::Any => memchr::memchr(b'/', path).unwrap_or(path.len()),
+                Segment::Literal(_) | Segment::Rest => return false,
+            };
+            let (piece, behind) = path.split_at(len);
+            let behind = match behind {
+                [] => None,
+                [b'/', behind @ ..] => Some(behind),
+                _ => return false,
+            };
+            if *segment == Segment::Any {
+                if piece.is_empty() {
+                    return false;
+                }
+                values.push(piece);
+            }
+            rest = behind;
+        }
+        rest.is_none()
+    }
+}
+
+/// What stands at a pattern.
+#[derive(Clone)]
+enum Target {
+    Route(Arc<Route>),
+    Handler(Arc<dyn Handler>),
+}
+
+#[derive(Clone)]
+struct Entry {
+    pattern: Arc<Pattern>,
+    target: Target,
+}
+
+/// A table of routes, itself a [`Handler`].
+#[derive(Clone, Default)]
+pub struct Routes {
+    /// The most particular pattern first.
+    entries: Vec<Entry>,
+    fallback: Option<Arc<dyn Handler>>,
+}
+
+impl std::fmt::Debug for Routes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.entries.iter().map(|entry| &entry.pattern.text)).finish()
+    }
+}
+
+impl Routes {
+    /// A table with nothing in it: 404 for all.
+    #[must_use]
+    pub fn new() -> Self {
+        Routes::default()
+    }
+
+    /// Adds a route. A pattern is a path in which `{name}` stands for one segment and, at its end,
+    /// `{name*}` for everything that follows. Routes at the same pattern become one, in which each
+    /// method is answered as its own route said: what blocks in one does not make the other wait
+    /// for a worker.
+    ///
+    /// # Errors
+    /// One line that says what is wrong with the pattern.
+    pub fn add(&mut self, pattern: &str, route: Route) -> Result<(), String> {
+        let pattern = Pattern::parse(pattern)?;
+        if let Some(entry) = self.entries.iter_mut().find(|entry| *entry.pattern == pattern)
+            && let Target::Route(own) = &entry.target
+        {
+            entry.target = Target::Route(Arc::new(Route::clone(own).and(route)));
+            return Ok(());
+        }
+        self.insert(pattern, Target::Route(Arc::new(route)))
+    }
+
+    /// Has a handler answer all methods at this pattern.
+    ///
+    /// # Errors
+    /// As [`Routes::add`].
+    pub fn mount(&mut self, pattern: &str, handler: Arc<dyn Handler>) -> Result<(), String> {
+        self.insert(Pattern::parse(pattern)?, Target::Handler(handler))
+    }
+
+    fn insert(&mut self, pattern: Pattern, target: Target) -> Result<(), String> {
+        if let Some(other) = self.entries.iter().find(|entry| entry.pattern.segments == pattern.segments) {
+            let (one, other) = (&pattern.text, &other.pattern.text);
+            return Err(format!("route '{one}': '{other}' matches exactly these paths already"));
+        }
+        self.entries.push(Entry { pattern: Arc::new(pattern), target });
+        self.entries.sort_by(|one, other| one.pattern.segments.cmp(&other.pattern.segments));
+        Ok(())
+    }
+
+    /// Where all other paths go.
+    pub fn set_fallback(&mut self, handler: Arc<dyn Handler>) {
+        self.fallback = Some(handler);
+    }
+
+    fn find<'p>(&self, path: &'p [u8]) -> Option<(&Entry, Vec<&'p [u8]>)> {
+        let mut values = Vec::new();
+        let entry = self.entries.iter().find(|entry| entry.pattern.fit(path, &mut values))?;
+        Some((entry, values))
+    }
+
+    /// Everything that is done anywhere: for `OPTIONS *`, which is about no path (RFC 9110 section
+    /// 9.3.7).
+    fn anywhere(&self) -> Response {
+        let mut names: Vec<&str> = Vec::new();
+        for entry in &self.entries {
+            if let Target::Route(route) = &entry.target {
+                names.extend(route.answers.iter().map(|answer| answer.method.as_str()));
+            }
+        }
+        // Of files, and of any other handler, these at least.
+        if self.fallback.is_some() {
+            names.extend(["GET", "HEAD"]);
+        }
+        let mut seen = HashSet::new();
+        names.retain(|name| seen.insert(*name));
+        Response::new(Status::NO_CONTENT).by_server().with_field("Allow", allow_of(names))
+    }
+}
+
+impl Handler for Routes {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        if request.path() == b"*" {
+            return self.anywhere().into();
+        }
+        let path = match normalize(request.path()) {
+            Ok(path) => path,
+            Err(trouble) => {
+                return error(Status::BAD_REQUEST, &trouble.to_string(), ErrorForm::of(request)).into();
+            }
+        };
+        let Some((entry, values)) = self.find(&path) else {
+            return match &self.fallback {
+                Some(fallback) => fallback.handle(request, cx),
+                None => error(Status::NOT_FOUND, "nothing is here", ErrorForm::of(request)).into(),
+            };
+        };
+        cx.route = Some(Arc::clone(&entry.pattern.text));
+        let route = match &entry.target {
+            Target::Handler(handler) => return handler.handle(request, cx),
+            Target::Route(route) => route,
+        };
+        let Some(answer) = route.answer_to(&request.method()) else {
+            return method_not_allowed(request, &route.allow()).into();
+        };
+        let values = values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect();
+        let action = Arc::clone(&answer.action);
+        let task = Task { action, pattern: Arc::clone(&entry.pattern), values };
+        task.begin(answer.manner, request, cx)
+    }
+}
+
+/// One call of an action that is to be made, now or later.
+struct Task {
+    action: Arc<Action>,
+    pattern: Arc<Pattern>,
+    values: Vec<String>,
+}
+
+impl Task {
+    /// Makes the call at once where nothing stands in the way: no content to wait for, nothing that
+    /// may block.
+    fn begin(self, manner: Manner, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        let bytes_max = manner.content_bytes_max.unwrap_or(CONTENT_BYTES_MAX);
+        let blocks = manner.blocks;
+        match request.content() {
+            Content::None if blocks => self.block(KeptHead::of(request), Vec::new(), cx),
+            Content::None => self.call(request, b"", cx.now(), cx.id(), cx.peer(), cx),
+            Content::Length(bytes) if bytes > bytes_max => {
+                error(Status::CONTENT_TOO_LARGE, &over(bytes_max, "content"), ErrorForm::of(request)).into()
+            }
+            Content::Length(_) | Content::Chunked => {
+                let head = KeptHead::of(request);
+                Answer::Collect {
+                    bytes_max,
+                    then: Box::new(move |content, cx| match blocks {
+                        true => self.block(head, content, cx),
+                        false => {
+                            let limits = cx.limits().clone();
+                            let call = |request: &Request<'_>| {
+                                self.call(request, &content, cx.now(), cx.id(), cx.peer(), cx)
+                            };
+                            let answer = head.with(&limits, call);
+                            answer.unwrap_or_else(lost)
+                        }
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Makes the call where it may block.
+    fn block(self, head: KeptHead, content: Vec<u8>, cx: &mut Context<'_>) -> Answer {
+        // Content may have come in between, in a call of its own.
+        cx.route = Some(Arc::clone(&self.pattern.text));
+        let (limits, peer) = (cx.limits().clone(), cx.peer().clone());
+        let (now, id, away) = (cx.now(), cx.id(), Away::of(cx));
+        cx.job_then(move || {
+            let answer = head.with(&limits, |request| self.call(request, &content, now, id, &peer, &away));
+            let then: Then = Box::new(move |_| answer.unwrap_or_else(lost));
+            then
+        })
+    }
+
+    fn call(
+        &self,
+        request: &Request<'_>,
+        content: &[u8],
+        now: Now,
+        id: ConnId,
+        peer: &Peer,
+        place: &dyn Place,
+    ) -> Answer {
+        let params = Params { names: &self.pattern.names, values: &self.values };
+        (self.action)(&Call { request, params, content, now, id, peer, place })
+    }
+}
+
+/// The answer to a request whose head was kept and could not be read again.
+fn lost() -> Answer {
+    text_error(Status::INTERNAL_SERVER_ERROR, "the request was lost").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(patterns: &[&str]) -> Routes {
+        let mut routes = Routes::new();
+        for pattern in patterns {
+            routes.add(pattern, Route::new().get(|_| "x")).unwrap();
+        }
+        routes
+    }
+
+    fn found(routes: &Routes, path: &str) -> Option<(Vec<Segment>, Vec<String>)> {
+        let (entry, values) = routes.find(path.as_bytes())?;
+        let values = values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect();
+        Some((entry.pattern.segments.clone(), values))
+    }
+
+    #[test]
+    fn the_most_particular_pattern_wins_whatever_the_order() {
+        let patterns =
+            ["/{all*}", "/items/{id}", "/items/new", "/items/{id}/{part}", "/items/{id}/{rest*}", "/"];
+        let cases: &[(&str, &str, &[&str])] = &[
+            ("/", "/", &[]),
+            ("/items/new", "/items/new", &[]),
+            ("/items/7", "/items/{id}", &["7"]),
+            ("/items/7/a", "/items/{id}/{part}", &["7", "a"]),
+            ("/items/7/a/b", "/items/{id}/{rest*}", &["7", "a/b"]),
+            ("/items/7/", "/items/{id}/{rest*}", &["7", ""]),
+            ("/items/", "/{all*}", &["items/"]),
+            ("/items", "/{all*}", &["items"]),
+            ("/x/y/z", "/{all*}", &["x/y/z"]),
+        ];
+        let reversed: Vec<_> = patterns.iter().rev().copied().collect();
+        for routes in [table(&patterns), table(&reversed)] {
+            for (path, pattern, values) in cases {
+                let expected = Pattern::parse(pattern).unwrap().segments;
+                let values = values.iter().map(|value| (*value).to_owned()).collect();
+                assert_eq!(found(&routes, path), Some((expected, values)), "{path}");
+            }
+        }
+        let routes = table(&["/a/{b}", "/c/{rest*}"]);
+        for path in ["/", "/a", "/a/", "/a/b/", "/a/b/c", "/b", ""] {
+            assert_eq!(found(&routes, path), None, "{path}");
+        }
+        assert!(found(&routes, "/c").is_some_and(|(_, values)| values == [""]));
+    }
+
+    #[test]
+    fn patterns_that_mean_nothing_are_refused() {
+        for pattern in ["", "a", "/a{b}", "/{b}c", "/{}", "/{*}", "/{a}/{a}", "/{a*}/b", "/*", "/a*"] {
+            assert!(Pattern::parse(pattern).is_err(), "{pattern}");
+        }
+        let mut routes = table(&["/a/{b}"]);
+        assert!(routes.add("/a/{c}", Route::new()).is_err(), "two names for one place");
+        assert!(routes.add("/a/{b}", Route::new().post(|_| "y")).is_ok());
+        assert_eq!(routes.entries.len(), 1);
+        let Target::Route(route) = &routes.entries[0].target else { panic!("a route") };
+        assert_eq!(route.allow(), "GET, POST, HEAD, OPTIONS");
+    }
+}

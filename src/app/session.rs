@@ -1,0 +1,126 @@
+//! Signed tokens for session cookies: what comes back is what was handed out, and not too old.
+//!
+//! A token is readable by who holds it, and nobody else's key can make one (HMAC-SHA-256, RFC
+//! 2104). Where sessions are kept, and what ends them, is the application's; it must not know
+//! cookies nor requests.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::{Digest as _, Sha256};
+
+/// Makes tokens and knows its own.
+///
+/// ```
+/// use std::time::Duration;
+/// use whirligig::app::session::Signer;
+///
+/// let signer = Signer::random()?;
+/// let now = Duration::from_secs(1_000_000); // since 1970, as Call::now().wall says it
+/// let token = signer.seal("anna", now + Duration::from_secs(3600));
+/// assert_eq!(signer.open(&token, now).as_deref(), Some("anna"));
+/// assert_eq!(signer.open(&token, now + Duration::from_secs(3600)), None);
+/// assert_eq!(Signer::random()?.open(&token, now), None);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Signer {
+    key: Hmac<Sha256>,
+}
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signer")
+    }
+}
+
+impl Signer {
+    /// With a random key: tokens last as long as the process.
+    ///
+    /// # Errors
+    /// When the kernel has no random numbers.
+    pub fn random() -> std::io::Result<Signer> {
+        Ok(Signer::from_key(&random_bytes()?))
+    }
+
+    /// With a secret key, at least 32 random bytes: tokens outlive restarts, and hold on every
+    /// server that has it.
+    #[must_use]
+    pub fn from_key(key: &[u8]) -> Signer {
+        // What RFC 2104 does with a key that is not as long as a block; said here, it cannot fail.
+        let mut block = [0; 64];
+        match key.len() {
+            0..=64 => block[..key.len()].copy_from_slice(key),
+            _ => block[..32].copy_from_slice(&Sha256::digest(key)),
+        }
+        Signer { key: Hmac::new(&block.into()) }
+    }
+
+    /// A token that says `payload` until `expires` (since 1970), in letters, digits, `-`, `_` and
+    /// `.`: fit for a cookie. Whoever has it can read it.
+    #[must_use]
+    pub fn seal(&self, payload: &str, expires: Duration) -> String {
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(payload), expires.as_secs());
+        let mac = self.mac(&signed).finalize().into_bytes();
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac))
+    }
+
+    /// What a token says, if this key has made it and it has not expired at `now` (since 1970).
+    #[must_use]
+    pub fn open(&self, token: &str, now: Duration) -> Option<String> {
+        let (signed, mac) = token.rsplit_once('.')?;
+        let mac = URL_SAFE_NO_PAD.decode(mac).ok()?;
+        // Compared in constant time, and before anything else is believed.
+        self.mac(signed).verify_slice(&mac).ok()?;
+        let (payload, expires) = signed.split_once('.')?;
+        (now.as_secs() < expires.parse().ok()?).then_some(())?;
+        String::from_utf8(URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+    }
+
+    fn mac(&self, signed: &str) -> Hmac<Sha256> {
+        let mut mac = self.key.clone();
+        mac.update(signed.as_bytes());
+        mac
+    }
+}
+
+/// A name for a session that nobody can guess: 32 random bytes, in 43 letters, digits, `-` and `_`.
+///
+/// # Errors
+/// When the kernel has no random numbers.
+pub fn random_id() -> std::io::Result<String> {
+    Ok(URL_SAFE_NO_PAD.encode(random_bytes()?))
+}
+
+fn random_bytes() -> std::io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    // Up to 256 bytes come at once or not at all (getrandom(2)).
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_change_of_a_token_is_believed() {
+        let signer = Signer::from_key(b"0123456789abcdef0123456789abcdef");
+        let (now, expires) = (Duration::from_secs(99), Duration::from_secs(100));
+        let token = signer.seal("anna.1", expires);
+        assert_eq!(signer.open(&token, now).as_deref(), Some("anna.1"));
+        assert_eq!(signer.open(&token, expires), None);
+        for at in 0..token.len() {
+            let mut changed = token.clone().into_bytes();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert_eq!(signer.open(&changed, now), None, "{changed}");
+        }
+        for broken in ["", ".", "..", "a.b.c", &token[..token.len() - 1], &token[1..], "YW5uYQ.9999999999."] {
+            assert_eq!(signer.open(broken, now), None, "{broken}");
+        }
+        assert_ne!(random_id().unwrap(), random_id().unwrap());
+    }
+}

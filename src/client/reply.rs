@@ -1,0 +1,369 @@
+//! The client's side of a connection: a response taken apart while it comes (RFC 9112 section 6.3).
+//!
+//! Pure, like the server's side: bytes in, events out, and it owns no input. Heads are parsed by
+//! httparse and judged by our own framing rules; content goes through the same decoder as request
+//! content. It must not know sockets.
+
+use crate::http::body::{BodyDecoder, Decoded};
+use crate::http::error::ProtocolError;
+use crate::http::fields::{FieldLine, Fields, list_elements, trim_ows};
+
+/// The largest response head that is taken, in bytes.
+pub const REPLY_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// The most field lines in one.
+pub const REPLY_FIELDS_MAX: usize = 128;
+
+/// Interim responses (1xx) before one response, in bytes of all their heads. A server that reports
+/// progress sends some hundred bytes at a time; one that sends nothing else would keep its client.
+pub const REPLY_INTERIM_BYTES_MAX: usize = 64 * 1024;
+
+/// A line between two chunks, or the trailer section, in bytes.
+const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
+
+/// A response head, with what it says copied out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyHead {
+    /// The status code.
+    pub status: u16,
+    /// Field lines in the order they came, names in lower case.
+    pub fields: Vec<(String, Vec<u8>)>,
+    /// Whether the connection can be used again when the content has ended (RFC 9112 section 9.3).
+    pub keeps_alive: bool,
+}
+
+impl ReplyHead {
+    /// The first value of a field, by its name in lower case.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        self.fields.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_slice())
+    }
+
+    /// The values of all field lines of this name.
+    pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.fields.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_slice())
+    }
+}
+
+/// What bytes turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyEvent<'b> {
+    /// Nothing more can be told from these bytes. Some of them may have been used all the same (the
+    /// line before a chunk, say): call again with more behind those that were not.
+    NeedMore,
+    /// An interim response (1xx); the real one is still to come.
+    Interim(u16),
+    /// The head. Content follows, perhaps none.
+    Head(ReplyHead),
+    /// A piece of the content, never empty.
+    Content(&'b [u8]),
+    /// The response is complete. Nothing more is read until the next [`ReplyReader::expect`].
+    End,
+}
+
+/// Where in the response the reader stands.
+#[derive(Clone, Debug)]
+enum State {
+    /// Nobody has asked anything.
+    Idle,
+    Head {
+        is_head: bool,
+    },
+    Body(BodyDecoder),
+    /// Content that ends with the connection.
+    UntilClose,
+    /// Complete, and not yet said so.
+    Done,
+}
+
+/// Takes the responses of one connection apart, one after the other.
+///
+/// ```
+/// use whirligig::client::reply::{ReplyEvent, ReplyReader};
+///
+/// let mut reader = ReplyReader::new();
+/// reader.expect("GET");
+/// let input = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+/// let (used, event) = reader.next(input)?;
+/// assert!(matches!(event, ReplyEvent::Head(head) if head.status == 200));
+/// assert_eq!(reader.next(&input[used..])?, (2, ReplyEvent::Content(b"hi")));
+/// assert_eq!(reader.next(b"")?, (0, ReplyEvent::End));
+/// # Ok::<(), whirligig::http::ProtocolError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ReplyReader {
+    state: State,
+    /// Bytes of interim responses since the request.
+    interim_bytes: usize,
+}
+
+impl ReplyReader {
+    /// A reader of a new connection.
+    #[must_use]
+    pub fn new() -> Self {
+        ReplyReader { state: State::Idle, interim_bytes: 0 }
+    }
+
+    /// A request with this method was sent: its response comes next. To HEAD none has content.
+    pub fn expect(&mut self, method: &str) {
+        self.state = State::Head { is_head: method == "HEAD" };
+        self.interim_bytes = 0;
+    }
+
+    /// Looks at `input` and says how many bytes it used, and what they were. Those are done with,
+    /// whatever was said of them. Call again with the rest until `NeedMore` or `End`.
+    ///
+    /// # Errors
+    /// When the response is malformed or too large: close the connection, its content cannot be
+    /// told from the next head.
+    pub fn next<'b>(&mut self, input: &'b [u8]) -> Result<(usize, ReplyEvent<'b>), ProtocolError> {
+        match &mut self.state {
+            State::Idle if input.is_empty() => Ok((0, ReplyEvent::NeedMore)),
+            State::Idle => Err(bad("a response that nobody asked for")),
+            State::Head { is_head } => {
+                let is_head = *is_head;
+                self.head(input, is_head)
+            }
+            State::Body(decoder) => match decoder.decode(input, CHUNK_LINE_BYTES_MAX, u64::MAX)? {
+                (used, Decoded::Data(piece)) => Ok((used, ReplyEvent::Content(piece))),
+                (used, Decoded::NeedMore) => Ok((used, ReplyEvent::NeedMore)),
+                (used, Decoded::End) => {
+                    self.state = State::Idle;
+                    Ok((used, ReplyEvent::End))
+                }
+            },
+            State::UntilClose if input.is_empty() => Ok((0, ReplyEvent::NeedMore)),
+            State::UntilClose => Ok((input.len(), ReplyEvent::Content(input))),
+            State::Done => {
+                self.state = State::Idle;
+                Ok((0, ReplyEvent::End))
+            }
+        }
+    }
+
+    /// The connection has ended. True if that was the end of a response, or nothing was expected.
+    pub fn end_of_input(&mut self) -> bool {
+        let ended = matches!(self.state, State::Idle | State::UntilClose | State::Done);
+        self.state = State::Idle;
+        ended
+    }
+
+    fn head<'b>(&mut self, input: &'b [u8], is_head: bool) -> Result<(usize, ReplyEvent<'b>), ProtocolError> {
+        let mut slots = [httparse::EMPTY_HEADER; REPLY_FIELDS_MAX];
+        let mut raw = httparse::Response::new(&mut slots);
+        let used = match raw.parse(&input[..input.len().min(REPLY_HEAD_BYTES_MAX)]) {
+            Ok(httparse::Status::Complete(used)) => used,
+            Ok(httparse::Status::Partial) if input.len() < REPLY_HEAD_BYTES_MAX => {
+                return Ok((0, ReplyEvent::NeedMore));
+            }
+            Ok(httparse::Status::Partial) => return Err(bad("the response head is too large")),
+            Err(_) => return Err(bad("the response head is malformed")),
+        };
+        let (Some(status), Some(minor)) = (raw.code, raw.version) else {
+            return Err(bad("the response head is malformed"));
+        };
+        if (100..200).contains(&status) {
+            self.interim_bytes += used;
+            if self.interim_bytes > REPLY_INTERIM_BYTES_MAX {
+                return Err(bad("too many interim responses"));
+            }
+            return Ok((used, ReplyEvent::Interim(status)));
+        }
+        let lines: Vec<FieldLine<'_>> = raw.headers.iter().map(|line| FieldLine::from(*line)).collect();
+        let lines = Fields::new(&lines);
+        self.state = framing(status, is_head, lines)?;
+        let says = |option: &str| crate::http::fields::has_token(lines.all("connection"), option);
+        let persists = if minor == 0 { says("keep-alive") } else { !says("close") };
+        let keeps_alive = persists && !matches!(self.state, State::UntilClose);
+        let fields = lines.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.to_vec())).collect();
+        Ok((used, ReplyEvent::Head(ReplyHead { status, fields, keeps_alive })))
+    }
+}
+
+impl Default for ReplyReader {
+    fn default() -> Self {
+        ReplyReader::new()
+    }
+}
+
+/// How the content is framed (RFC 9112 section 6.3). In doubt an error, as for requests.
+fn framing(status: u16, is_head: bool, lines: Fields<'_>) -> Result<State, ProtocolError> {
+    if is_head || status == 204 || status == 304 {
+        return Ok(State::Done);
+    }
+    let length = lines.first("content-length").map(trim_ows);
+    if lines.first("transfer-encoding").is_some() {
+        let mut codings = lines.all("transfer-encoding").flat_map(list_elements);
+        return match (codings.next(), codings.next(), length) {
+            (Some(only), None, None) if only.eq_ignore_ascii_case(b"chunked") => {
+                Ok(State::Body(BodyDecoder::chunked()))
+            }
+            _ => Err(bad("the framing of the response is in doubt")),
+        };
+    }
+    let Some(length) = length else { return Ok(State::UntilClose) };
+    let digits =
+        std::str::from_utf8(length).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match digits.and_then(|digits| digits.parse().ok()) {
+        Some(length) if lines.all("content-length").count() == 1 => {
+            Ok(State::Body(BodyDecoder::length(length)))
+        }
+        Some(_) | None => Err(bad("the length of the response is in doubt")),
+    }
+}
+
+fn bad(reason: &'static str) -> ProtocolError {
+    ProtocolError::new(crate::http::Status::BAD_GATEWAY, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads all of `input`, given in these pieces, as the answers to `methods`.
+    fn read(methods: &[&str], pieces: &[&[u8]], then_end: bool) -> Result<Vec<String>, ProtocolError> {
+        let (mut reader, mut held, mut told) = (ReplyReader::new(), Vec::new(), Vec::new());
+        let mut methods = methods.iter();
+        reader.expect(methods.next().unwrap());
+        for piece in pieces {
+            held.extend_from_slice(piece);
+            loop {
+                let (used, event) = reader.next(&held)?;
+                let more = match event {
+                    ReplyEvent::NeedMore => false,
+                    ReplyEvent::Interim(status) => {
+                        told.push(format!("interim {status}"));
+                        true
+                    }
+                    ReplyEvent::Head(head) => {
+                        told.push(format!("{} {}", head.status, head.keeps_alive));
+                        told.push(String::new());
+                        true
+                    }
+                    ReplyEvent::Content(piece) => {
+                        told.last_mut().unwrap().push_str(std::str::from_utf8(piece).unwrap());
+                        true
+                    }
+                    ReplyEvent::End => {
+                        told.push("end".into());
+                        if let Some(method) = methods.next() {
+                            reader.expect(method);
+                        }
+                        true
+                    }
+                };
+                held.drain(..used);
+                if !more {
+                    break;
+                }
+            }
+        }
+        if then_end {
+            told.push(format!("closed {}", reader.end_of_input()));
+        }
+        Ok(told)
+    }
+
+    #[test]
+    fn responses_come_out_however_they_are_cut() {
+        let input = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello\
+            HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n\
+            HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n\
+            HTTP/1.0 404 Not Found\r\n\r\ngone";
+        let methods = ["POST", "HEAD", "DELETE", "GET", "GET"];
+        let expected = [
+            "interim 100",
+            "200 true",
+            "hello",
+            "end",
+            "200 true",
+            "",
+            "end",
+            "204 true",
+            "",
+            "end",
+            "200 true",
+            "abcde",
+            "end",
+            "404 false",
+            "gone",
+            "closed true",
+        ];
+        for cut in 0..=input.len() {
+            let told = read(&methods, &[&input[..cut], &input[cut..]], true).unwrap();
+            assert_eq!(told, expected, "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = input.chunks(1).collect();
+        assert_eq!(read(&methods, &bytes, true).unwrap(), expected);
+    }
+
+    /// Whoever kept the bytes that came with `NeedMore` gave the line of a chunk twice.
+    #[test]
+    fn what_was_used_is_done_with_also_when_more_is_needed() {
+        let input = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+            3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nTrailer: x\r\n\r\n";
+        let mut used_by_need_more = 0;
+        for cut in 0..=input.len() {
+            let mut reader = ReplyReader::new();
+            reader.expect("GET");
+            let (mut at, mut content, mut ended) = (0, Vec::new(), false);
+            for end in [cut, input.len()] {
+                loop {
+                    let (used, event) = reader.next(&input[at..end]).unwrap();
+                    at += used;
+                    match event {
+                        ReplyEvent::NeedMore => {
+                            used_by_need_more += used;
+                            break;
+                        }
+                        ReplyEvent::Interim(_) | ReplyEvent::Head(_) => {}
+                        ReplyEvent::Content(piece) => content.extend_from_slice(piece),
+                        ReplyEvent::End => {
+                            ended = true;
+                            break;
+                        }
+                    }
+                }
+            }
+            assert_eq!((at, &content[..], ended), (input.len(), &b"abcde"[..], true), "cut at {cut}");
+        }
+        assert!(used_by_need_more > 0, "the promise is about something");
+    }
+
+    /// A client that counts content counts neither chunk lines nor interim responses.
+    #[test]
+    fn what_comes_beside_the_content_is_bounded() {
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let flood = format!("{chunked}{}", format!("1;{}\r\nx\r\n", "e".repeat(200)).repeat(100));
+        let progress = "HTTP/1.1 104 Upload Resumption Supported\r\nUpload-Offset: 1\r\n\r\n";
+        let interims = progress.repeat(REPLY_INTERIM_BYTES_MAX / progress.len());
+        for (input, is_refused) in [
+            (flood, true),
+            (format!("{chunked}{}0\r\n\r\n", "1\r\nx\r\n".repeat(5000)), false),
+            (format!("{interims}HTTP/1.1 204 No Content\r\n\r\n"), false),
+            (format!("{interims}{progress}HTTP/1.1 204 No Content\r\n\r\n"), true),
+        ] {
+            for size in [13, 1000, input.len()] {
+                let pieces: Vec<&[u8]> = input.as_bytes().chunks(size).collect();
+                assert_eq!(read(&["GET"], &pieces, false).is_err(), is_refused, "by {size}: {input:.60}");
+            }
+        }
+        let twice = format!("{interims}HTTP/1.1 204 No Content\r\n\r\n").repeat(2);
+        assert!(read(&["GET", "GET"], &[twice.as_bytes()], false).is_ok(), "each response has its own bound");
+    }
+
+    #[test]
+    fn what_is_in_doubt_is_refused() {
+        for head in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            "HTTQ/1.1 200 OK\r\n\r\n",
+        ] {
+            assert!(read(&["GET"], &[head.as_bytes()], false).is_err(), "{head}");
+        }
+        let cut = read(&["GET"], &[b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi"], true).unwrap();
+        assert_eq!(cut.last().unwrap(), "closed false");
+    }
+}

@@ -1,0 +1,129 @@
+//! `--clean-urls`: pages at their names without `.html`, and each page at one of them only.
+//!
+//! `/about` is `about.html`, `/` is `index.html`, and the other names of a page are redirected
+//! there. A page whose short name is that of something else, a file or a folder with an index,
+//! keeps its long one. A redirect leads to the page that was asked for, or it is not sent. Must not
+//! know what stands in for a page that is missing.
+
+use std::borrow::Cow;
+
+use crate::docroot::{Docroot, Found, Reach, Trouble};
+use crate::files::{Attempt, Role, Served};
+
+/// How the names of pages end on the disk.
+const EXTENSION: &[u8] = b".html";
+
+/// The page that is looked for where nothing is at this path: `/about.html` for `/about`, and for
+/// `/about/`, which is then redirected.
+pub(crate) fn page_of(path: &[u8]) -> Option<Attempt<'static>> {
+    let name = path.strip_suffix(b"/").unwrap_or(path);
+    let is_name = !name.is_empty() && !is_long(name);
+    is_name.then(|| Attempt { path: Cow::Owned([name, EXTENSION].concat()), role: Role::Page })
+}
+
+/// True for the path of a page under its long name.
+pub(crate) fn is_long(path: &[u8]) -> bool {
+    path.ends_with(EXTENSION)
+}
+
+/// The short name of a page; of an index, that of its folder.
+pub(crate) fn short_name(page: &[u8]) -> &[u8] {
+    let bare = page.strip_suffix(EXTENSION).unwrap_or(page);
+    match bare.strip_suffix(b"/index") {
+        Some(folder) => &page[..=folder.len()],
+        None => bare,
+    }
+}
+
+/// Decides about a thing that was found for a request for `path`: whether a page stands in for it,
+/// or whether it is a page that has another name. `get` looks at one more path.
+pub(crate) fn settle<'a>(
+    docroot: &Docroot,
+    path: &[u8],
+    found: Result<Served<'a>, Trouble>,
+    reach: Reach,
+    get: impl FnOnce(Attempt<'a>) -> Result<Served<'a>, Trouble>,
+) -> Result<Served<'a>, Trouble> {
+    match found? {
+        // `blog.html` beside the folder `blog`, which has nothing to show but its names.
+        Served::WithoutSlash(password) if !has_index(docroot, path, reach)? => {
+            let page = page_of(path).map_or(Err(Trouble::NotFound), get);
+            match page {
+                Err(Trouble::NotFound) => Ok(Served::WithoutSlash(password)),
+                page => page,
+            }
+        }
+        Served::File(forms, attempt)
+            if attempt.role == Role::Asked && *attempt.path == *path && is_long(path) =>
+        {
+            let role = if has_short_name(docroot, path, reach)? { Role::Page } else { Role::Asked };
+            Ok(Served::File(forms, Attempt { role, ..attempt }))
+        }
+        Served::File(_, attempt)
+            if attempt.role == Role::Page
+                && path.ends_with(b"/")
+                && !has_short_name(docroot, &attempt.path, reach)? =>
+        {
+            Err(Trouble::NotFound)
+        }
+        other => Ok(other),
+    }
+}
+
+/// True if the short name of an existing page leads to that page.
+fn has_short_name(docroot: &Docroot, page: &[u8], reach: Reach) -> Result<bool, Trouble> {
+    let name = short_name(page);
+    if name.ends_with(b"/") {
+        return Ok(true);
+    }
+    if is_long(name) {
+        return Ok(false);
+    }
+    match docroot.peek(name, reach) {
+        Ok(Found::WithoutSlash(_)) => Ok(!has_index(docroot, name, reach)?),
+        Err(Trouble::NotFound) => Ok(true),
+        Ok(Found::File(_) | Found::Directory(..)) | Err(Trouble::Forbidden | Trouble::Unknown) => Ok(false),
+        Err(trouble @ (Trouble::Cold | Trouble::Exhausted | Trouble::Io(_))) => Err(trouble),
+    }
+}
+
+/// True if the folder at `path`, which has no slash at its end, has an index.
+fn has_index(docroot: &Docroot, path: &[u8], reach: Reach) -> Result<bool, Trouble> {
+    match docroot.peek(&[path, b"/"].concat(), reach) {
+        Ok(Found::File(_)) | Err(Trouble::Forbidden | Trouble::Unknown) => Ok(true),
+        Ok(Found::Directory(..) | Found::WithoutSlash(_)) | Err(Trouble::NotFound) => Ok(false),
+        Err(trouble @ (Trouble::Cold | Trouble::Exhausted | Trouble::Io(_))) => Err(trouble),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_have_a_long_and_a_short_name() {
+        for (path, page) in [
+            ("/about", Some("/about.html")),
+            ("/about/", Some("/about.html")),
+            ("/a.b/c.d", Some("/a.b/c.d.html")),
+            ("/index", Some("/index.html")),
+            ("/docs/index/", Some("/docs/index.html")),
+            ("/", None),
+            ("/about.html", None),
+            ("/about.html/", None),
+        ] {
+            let got = page_of(path.as_bytes()).map(|attempt| attempt.path.into_owned());
+            assert_eq!(got, page.map(|page| page.as_bytes().to_vec()), "{path}");
+        }
+        for (page, name) in [
+            ("/about.html", "/about"),
+            ("/index.html", "/"),
+            ("/docs/index.html", "/docs/"),
+            ("/index/index.html", "/index/"),
+            ("/reindex.html", "/reindex"),
+            ("/a/index.html.html", "/a/index.html"),
+        ] {
+            assert_eq!(short_name(page.as_bytes()), name.as_bytes(), "{page}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The folder that a name leads to, opened anew when another folder takes the name.
+//!
+//! A site is published by turning a link (`ln -sfn release-2 current`), or by deleting a folder and
+//! making it again. An open descriptor would show the old tree for ever. So the name is looked at
+//! again, at most once per freshness bound. A [`Docroot`] never changes: a request, an archive or a
+//! job keeps the one that it began with. This file must not know what is served from it.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, Guard};
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
+
+use crate::docroot::{Docroot, file_type};
+use crate::jobs::lock;
+
+/// The time after which a folder that could not be opened is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Device and inode of a folder. No other has them while this one is open.
+pub(crate) type Identity = ((u32, u32), u64);
+
+/// A name, and the folder that it leads to.
+#[derive(Debug)]
+pub(crate) struct Root {
+    current: ArcSwap<Docroot>,
+    /// The time for which a look at the name is trusted. Turns see the clock stand still, so it is
+    /// half of the freshness bound, as in the cache of files.
+    trusted_for: Duration,
+    /// The beginning of the times below.
+    base: OnceLock<Instant>,
+    /// The last look is trusted until then, in nanoseconds.
+    trusted_until: AtomicU64,
+    /// True if the last look found another folder, which is not open yet.
+    is_turned: AtomicBool,
+    /// True if the other folder could not be opened.
+    has_failed: AtomicBool,
+    /// Held while another folder is opened, with the failure that was logged last.
+    following: Mutex<Option<String>>,
+}
+
+impl Root {
+    /// The name by which `docroot` was opened.
+    #[must_use]
+    pub(crate) fn of(docroot: Arc<Docroot>) -> Root {
+        Root {
+            trusted_for: docroot.options.fresh / 2,
+            current: ArcSwap::new(docroot),
+            base: OnceLock::new(),
+            trusted_until: AtomicU64::new(0),
+            is_turned: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
+            following: Mutex::default(),
+        }
+    }
+
+    /// The folder as it was opened last.
+    pub(crate) fn current(&self) -> Guard<Arc<Docroot>> {
+        self.current.load()
+    }
+
+    /// [`Root::current`], for a caller that keeps it longer than a call.
+    pub(crate) fn docroot(&self) -> Arc<Docroot> {
+        self.current.load_full()
+    }
+
+    /// Returns whether the name still leads to the folder that is open, for a request that was sent
+    /// at `asked_by`. One `statx` of the name if the last look is too old for that, and one for
+    /// each folder of programs. If not, call [`Root::follow`] from a worker thread.
+    pub(crate) fn is_current(&self, asked_by: Instant, now: Instant) -> bool {
+        let base = *self.base.get_or_init(|| now);
+        let nanos =
+            |at: Instant| u64::try_from(at.saturating_duration_since(base).as_nanos()).unwrap_or(u64::MAX);
+        // With no trust at all, each request is promised a look.
+        let asked_by = if self.trusted_for.is_zero() { now } else { asked_by };
+        if nanos(asked_by) >= self.trusted_until.load(Ordering::Acquire) {
+            let trusted_for = match self.has_failed.load(Ordering::Acquire) {
+                true => self.trusted_for.max(RETRY_AFTER),
+                false => self.trusted_for,
+            };
+            self.is_turned.store(self.current().was_replaced(), Ordering::Release);
+            self.trusted_until.store(nanos(now.checked_add(trusted_for).unwrap_or(now)), Ordering::Release);
+        }
+        !self.is_turned.load(Ordering::Acquire)
+    }
+
+    /// Opens the folder that the name leads to now, if it is another one. Blocks: for worker
+    /// threads.
+    ///
+    /// The old folder stays while nothing has the name, and while a new one cannot be served with
+    /// the protections of the old one. So a gap between two folders does not show.
+    pub(crate) fn follow(&self) {
+        let mut logged = lock(&self.following);
+        let old = self.docroot();
+        if old.was_replaced() {
+            let part = old.replaced_part();
+            match old.opened_again() {
+                Ok(new) => {
+                    // The operator's own files may lie below the name, too.
+                    new.own.take_again();
+                    self.current.store(Arc::new(new));
+                    self.has_failed.store(false, Ordering::Release);
+                    *logged = None;
+                    log::info!("{} {part}, which is served from here on", old.name.display());
+                }
+                Err(error) => {
+                    self.has_failed.store(true, Ordering::Release);
+                    let failure = format!(
+                        "{} {part}, which cannot be served: {error}; the old one is served on",
+                        old.name.display()
+                    );
+                    if logged.as_ref() != Some(&failure) {
+                        log::warn!("{failure}");
+                        *logged = Some(failure);
+                    }
+                }
+            }
+        }
+        self.is_turned.store(false, Ordering::Release);
+    }
+}
+
+/// True if another folder than this has its name.
+pub(crate) fn was_taken(name: &Path, identity: Identity) -> bool {
+    folder_at(name).is_some_and(|now| now != identity)
+}
+
+/// The identity of the folder that a path leads to; `None` if no folder does, as far as can be
+/// seen.
+pub(crate) fn folder_at(path: &Path) -> Option<Identity> {
+    let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::TYPE | StatxFlags::INO).ok()?;
+    (file_type(&stat) == FileType::Directory).then(|| identity(&stat))
+}
+
+/// Device and inode, which tell an open folder from all others.
+pub(crate) fn identity(stat: &rustix::fs::Statx) -> Identity {
+    ((stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::FileOptions;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn root_at(path: &Path, options: FileOptions) -> Root {
+        Root::of(Arc::new(Docroot::open(path, options).unwrap()))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test has no turn to take the time from")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn a_look_is_trusted_for_half_of_the_bound_and_then_taken_again() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        fs::create_dir(at("a")).unwrap();
+        fs::create_dir(at("b")).unwrap();
+        symlink("a", at("current")).unwrap();
+        let fresh = Duration::from_millis(100);
+        let root = root_at(&at("current"), FileOptions { fresh, ..FileOptions::default() });
+        let start = now();
+        let after = |millis| start + Duration::from_millis(millis);
+        assert!(root.is_current(start, start));
+        symlink("b", at("new")).unwrap();
+        fs::rename(at("new"), at("current")).unwrap();
+        assert!(root.is_current(after(49), after(49)), "within the bound nothing is looked at");
+        // The request was sent before the bound and is answered after it.
+        assert!(root.is_current(after(49), after(60)));
+        assert!(!root.is_current(after(50), after(60)));
+        assert!(!root.is_current(after(51), after(60)), "and the answer stays until it is followed");
+        let old = root.docroot();
+        root.follow();
+        assert!(root.is_current(after(51), after(60)));
+        assert!(!Arc::ptr_eq(&old, &root.docroot()) && old.number != root.docroot().number);
+        assert!(root.docroot().real_path.ends_with(b"/b"));
+    }
+
+    #[test]
+    fn a_name_that_leads_to_no_folder_keeps_the_old_one() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        fs::create_dir(at("site")).unwrap();
+        let root = root_at(&at("site"), FileOptions { fresh: Duration::ZERO, ..FileOptions::default() });
+        let old = root.docroot();
+        let is_old = || {
+            let is_current = root.is_current(now(), now());
+            root.follow();
+            is_current && Arc::ptr_eq(&old, &root.docroot())
+        };
+        fs::rename(at("site"), at("away")).unwrap();
+        assert!(is_old(), "nothing has the name");
+        fs::write(at("site"), "").unwrap();
+        assert!(is_old(), "a file has it");
+        fs::remove_file(at("site")).unwrap();
+        symlink("site", at("site")).unwrap();
+        assert!(is_old(), "a link to itself has it");
+        fs::remove_file(at("site")).unwrap();
+        symlink("away", at("site")).unwrap();
+        assert!(is_old(), "it is the folder that is open, by another way");
+        fs::remove_file(at("site")).unwrap();
+        fs::create_dir(at("site")).unwrap();
+        assert!(!is_old());
+    }
+
+    /// A folder of programs below the root is not for reading, wherever the new tree has it.
+    #[test]
+    fn folders_that_are_not_for_reading_are_found_again_or_nothing_is_followed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        for folder in ["a/cg", "b/programs", "c"] {
+            fs::create_dir_all(at(folder)).unwrap();
+        }
+        symlink("a", at("current")).unwrap();
+        symlink("programs", at("b/cg")).unwrap();
+        let withheld = vec![at("current/cg")];
+        let fresh = Duration::ZERO;
+        let root = root_at(&at("current"), FileOptions { withheld, fresh, ..FileOptions::default() });
+        let turn = |to: &str| {
+            symlink(to, at("new")).unwrap();
+            fs::rename(at("new"), at("current")).unwrap();
+            root.follow();
+            root.docroot()
+        };
+        assert!(root.docroot().withholds(b"/cg/run") && !root.docroot().withholds(b"/programs/run"));
+        let second = turn("b");
+        assert!(second.withholds(b"/programs/run"));
+        // There the folder is missing, and nobody knows what a later one will lead to.
+        assert!(Arc::ptr_eq(&second, &turn("c")));
+        fs::create_dir(at("c/cg")).unwrap();
+        root.follow();
+        assert!(root.docroot().real_path.ends_with(b"/c") && root.docroot().withholds(b"/cg/run"));
+        // The folder of programs alone is turned.
+        fs::create_dir(at("c/more")).unwrap();
+        fs::remove_dir(at("c/cg")).unwrap();
+        symlink("more", at("c/cg")).unwrap();
+        assert!(!root.is_current(now(), now()));
+        assert_eq!(root.docroot().replaced_part(), "has another folder of programs now");
+        root.follow();
+        assert!(root.docroot().withholds(b"/more/run"));
+    }
+}

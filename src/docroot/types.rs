@@ -1,0 +1,521 @@
+//! Media types by file name, and the parameters that the first bytes of a file add.
+//!
+//! The operator's own types, a list, and a lookup. Whether a text has a charset of its own is for
+//! `charset.rs`. Must not know which files exist.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use crate::config::{FileOptions, TypeRule};
+use crate::docroot::charset;
+use crate::http::body::is_token;
+use crate::http::negotiate::Coding;
+
+/// For whatever people read as it stands.
+const TEXT: &str = "text/plain";
+/// For everything unknown: browsers offer to save it and do not guess.
+const BYTES: &str = "application/octet-stream";
+
+/// A type a line, each with its extensions. Read once, because a sorted table of the lines by
+/// extension would be three times as long and hard to check.
+const LIST: &str = include_str!("mime.types");
+
+/// The longest extension in the list, in bytes; longer ones need no look.
+const EXTENSION_BYTES_MAX: usize = 25;
+
+/// The extension whose files are SVG in gzip (SVG 1.1 section 1.2).
+const COMPRESSED_SVG: &[u8] = b"svgz";
+
+/// How gzip begins (RFC 1952 section 2.3.1).
+const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
+
+/// Names that are text though they have no extension, in lower case and sorted. What follows a
+/// hyphen is ignored, so `LICENSE-MIT` is one of them.
+const TEXT_NAMES: &[&str] = &[
+    "authors",
+    "changelog",
+    "changes",
+    "containerfile",
+    "contributing",
+    "contributors",
+    "copying",
+    "copyright",
+    "dockerfile",
+    "gemfile",
+    "history",
+    "install",
+    "jenkinsfile",
+    "licence",
+    "license",
+    "maintainers",
+    "makefile",
+    "news",
+    "notice",
+    "procfile",
+    "rakefile",
+    "readme",
+    "security",
+    "thanks",
+    "todo",
+    "vagrantfile",
+    "version",
+];
+
+/// The types of files: those of the list, and the operator's in place of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Types {
+    /// The charset of texts that declare no other.
+    charset: Option<String>,
+    rules: Vec<TypeRule>,
+}
+
+impl Default for Types {
+    fn default() -> Self {
+        let FileOptions { charset, types, .. } = FileOptions::default();
+        Types { charset, rules: types }
+    }
+}
+
+/// The type of a file as its responses state it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ContentType {
+    /// The value of `Content-Type`.
+    pub(crate) value: Arc<str>,
+    /// The coding that the file itself is in, which its type does not say.
+    pub(crate) coding: Option<Coding>,
+}
+
+impl Types {
+    /// The types that these options ask for.
+    ///
+    /// # Errors
+    /// The reason why one of them cannot be used.
+    pub(crate) fn of(options: &FileOptions) -> Result<Self, String> {
+        // Options need not come from the command line, where they are checked.
+        let checked = |rule: &TypeRule| type_rule(&rule.extension, &rule.media_type);
+        let rules = options.types.iter().map(checked).collect::<Result<_, _>>()?;
+        let charset = options.charset.as_deref().map(check_charset).transpose()?;
+        Ok(Types { charset, rules })
+    }
+
+    /// The type of a file of this name, as far as that says it. A path will do as well: only what
+    /// follows the last slash counts, and of that what follows the last dot, whatever its case.
+    ///
+    /// Never fails: what is not known is `application/octet-stream`.
+    pub(crate) fn by_name(&self, name: &[u8]) -> &str {
+        let name = crate::docroot::location::last_name(name);
+        let extension = extension(name);
+        let of_operator = |rule: &&TypeRule| rule.extension.as_bytes().eq_ignore_ascii_case(extension);
+        match (self.rules.iter().rev().find(of_operator), extension) {
+            (Some(rule), _) => &rule.media_type,
+            // A name that begins with its only dot has no extension; it is hidden.
+            (None, b"") if name.contains(&b'.') => BYTES,
+            (None, b"") => by_whole_name(name),
+            (None, extension) => by_extension(extension),
+        }
+    }
+
+    /// How many bytes of a file of this type [`Types::of_file`] needs to see.
+    pub(crate) fn looked_at_bytes(&self, media_type: &str, name: &[u8]) -> usize {
+        let wants_charset = self.charset.is_some() && takes_charset(media_type);
+        if wants_charset || is_compressed_svg(media_type, name) { charset::LOOKED_AT_BYTES } else { 0 }
+    }
+
+    /// The type of a file that begins with `head`. `media_type` is that [`by its
+    /// name`](Types::by_name).
+    pub(crate) fn of_file(&self, media_type: &str, name: &[u8], head: &[u8]) -> ContentType {
+        let coding =
+            (is_compressed_svg(media_type, name) && head.starts_with(GZIP_MAGIC)).then_some(Coding::Gzip);
+        let essence = essence(media_type);
+        let charset = self.charset.as_ref().filter(|_| takes_charset(media_type));
+        // RFC 8259 section 8.1 knows no other charset of JSON.
+        let charset = charset.map(|charset| if is_json(essence) { "utf-8" } else { charset });
+        let value = match charset.filter(|charset| !charset::is_contradicted(charset, essence, head)) {
+            Some(charset) => format!("{media_type}; charset={charset}").into(),
+            None => media_type.into(),
+        };
+        ContentType { value, coding }
+    }
+}
+
+/// The part of a name behind its last dot, which must not be its first byte.
+fn extension(name: &[u8]) -> &[u8] {
+    match name.iter().rposition(|&byte| byte == b'.') {
+        Some(dot) if dot > 0 => &name[dot + 1..],
+        Some(_) | None => b"",
+    }
+}
+
+fn is_compressed_svg(media_type: &str, name: &[u8]) -> bool {
+    essence(media_type) == "image/svg+xml" && extension(name).eq_ignore_ascii_case(COMPRESSED_SVG)
+}
+
+/// A media type without its parameters.
+fn essence(media_type: &str) -> &str {
+    media_type.split(';').next().unwrap_or_default().trim_ascii()
+}
+
+/// True if the type is a text whose charset the server has to state: one that does not state it
+/// itself, and no XML, which does (RFC 7303 section 3).
+fn takes_charset(media_type: &str) -> bool {
+    let essence = essence(media_type);
+    let mut parameters = media_type[essence.len()..].split(';').map(str::trim_ascii);
+    let has_charset = parameters.any(|parameter| has_prefix(parameter, "charset="));
+    !has_charset && !is_xml(essence) && (has_prefix(essence, "text/") || is_json(essence))
+}
+
+fn is_json(essence: &str) -> bool {
+    ends_with_one_of(essence, &["/json", "+json", "/x-ndjson"])
+}
+
+fn is_xml(essence: &str) -> bool {
+    ends_with_one_of(essence, &["/xml", "+xml", "/xml-dtd", "/xml-external-parsed-entity"])
+}
+
+fn has_prefix(text: &str, prefix: &str) -> bool {
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+fn ends_with_one_of(text: &str, ends: &[&str]) -> bool {
+    let ends_with = |end: &&str| {
+        let start = text.len().checked_sub(end.len());
+        start.and_then(|start| text.get(start..)).is_some_and(|tail| tail.eq_ignore_ascii_case(end))
+    };
+    ends.iter().any(ends_with)
+}
+
+/// Whether coding the content of a type makes it smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compressible {
+    /// Yes, so it is done on the fly.
+    Yes,
+    /// Nobody knows; who put a coded file beside it will.
+    Unknown,
+    /// No: it is compressed already.
+    No,
+}
+
+/// Types that are not text and yet become much smaller.
+const SQUEEZED: &[&str] = &[
+    "application/cql",
+    "application/graphql",
+    "application/javascript",
+    "application/n-quads",
+    "application/n-triples",
+    "application/pgp-keys",
+    "application/postscript",
+    "application/rtf",
+    "application/sparql-query",
+    "application/sql",
+    "application/toml",
+    "application/trig",
+    "application/vnd.apple.mpegurl",
+    "application/vnd.ms-fontobject",
+    "application/wasm",
+    "application/x-javascript",
+    "application/x-ns-proxy-autoconfig",
+    "application/x-plist",
+    "application/x-sh",
+    "application/x-tex",
+    "application/x-x509-ca-cert",
+    "application/xquery",
+    "application/yaml",
+    "font/collection",
+    "font/otf",
+    "font/ttf",
+    "image/bmp",
+    "image/x-icon",
+    "image/x-portable-anymap",
+    "image/x-portable-bitmap",
+    "image/x-portable-graymap",
+    "image/x-portable-pixmap",
+    "image/x-xbitmap",
+    "image/x-xpixmap",
+    "model/iges",
+    "model/mtl",
+    "model/obj",
+    "model/step",
+    "model/stl",
+    "model/vnd.usda",
+];
+
+/// What coding would do to content of this type.
+pub fn compressible(content_type: &str) -> Compressible {
+    let essence = essence(content_type);
+    let is_one_of = |types: &[&str]| types.iter().any(|known| known.eq_ignore_ascii_case(essence));
+    if has_prefix(essence, "text/") || is_json(essence) || is_xml(essence) || is_one_of(SQUEEZED) {
+        Compressible::Yes
+    } else if is_one_of(&[BYTES, "application/x-tar"]) {
+        Compressible::Unknown
+    } else {
+        Compressible::No
+    }
+}
+
+fn by_extension(extension: &[u8]) -> &'static str {
+    static TABLE: OnceLock<HashMap<&[u8], &str, foldhash::fast::RandomState>> = OnceLock::new();
+    let table = TABLE
+        .get_or_init(|| rows().map(|(media_type, extension)| (extension.as_bytes(), media_type)).collect());
+    let mut lower = [0; EXTENSION_BYTES_MAX];
+    let Some(lower) = lower.get_mut(..extension.len()) else { return BYTES };
+    lower.copy_from_slice(extension);
+    lower.make_ascii_lowercase();
+    table.get(&*lower).copied().unwrap_or(BYTES)
+}
+
+/// The types of the list with one extension each.
+fn rows() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let lines = LIST.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split_once(' ')).flat_map(|(media_type, extensions)| {
+        extensions.split(' ').map(move |extension| (media_type, extension))
+    })
+}
+
+fn by_whole_name(name: &[u8]) -> &'static str {
+    let stem = name.split(|&byte| byte == b'-').next().unwrap_or(name);
+    // Few files come without an extension, so a plain walk will do.
+    if TEXT_NAMES.iter().any(|known| stem.eq_ignore_ascii_case(known.as_bytes())) { TEXT } else { BYTES }
+}
+
+/// `EXT=TYPE`, as in `log=text/plain; charset=iso-8859-1`.
+pub(crate) fn parse_type_rule(text: &str) -> Result<TypeRule, String> {
+    let form = || "not of the form EXT=TYPE, such as log=text/plain".to_owned();
+    let (extension, media_type) = text.split_once('=').ok_or_else(form)?;
+    type_rule(extension, media_type)
+}
+
+pub(crate) fn type_rule(extension: &str, media_type: &str) -> Result<TypeRule, String> {
+    let extension = extension.trim_ascii();
+    let extension = extension.strip_prefix('.').unwrap_or(extension).to_ascii_lowercase();
+    if extension.is_empty() || extension.contains(['.', '/', '*']) || extension.contains(char::is_control) {
+        return Err("an extension is what follows the last dot of a name, such as log".to_owned());
+    }
+    Ok(TypeRule { extension, media_type: check_media_type(media_type)?.to_owned() })
+}
+
+/// A media type with its parameters (RFC 9110 section 8.3.1), without the space around it.
+pub(crate) fn check_media_type(text: &str) -> Result<&str, String> {
+    let form = || format!("'{}' is no media type, such as text/plain; charset=utf-8", text.escape_debug());
+    let is_name = |text: &str| !text.is_empty() && text.bytes().all(is_token);
+    let text = text.trim_ascii();
+    let (kind, mut rest) = text.split_at(text.find(';').unwrap_or(text.len()));
+    let (top, sub) = kind.trim_ascii_end().split_once('/').ok_or_else(form)?;
+    if !is_name(top) || !is_name(sub) {
+        return Err(form());
+    }
+    while let Some(parameter) = rest.strip_prefix(';') {
+        let (name, value) = parameter.trim_ascii_start().split_once('=').ok_or_else(form)?;
+        let len = match value.strip_prefix('"') {
+            Some(quoted) => 1 + quoted_len(quoted).ok_or_else(form)?,
+            None => value.bytes().take_while(|byte| is_token(*byte)).count(),
+        };
+        if !is_name(name) || len == 0 {
+            return Err(form());
+        }
+        rest = value[len..].trim_ascii_start();
+    }
+    if rest.is_empty() { Ok(text) } else { Err(form()) }
+}
+
+/// The length of a quoted string behind its first quote, the last one included.
+fn quoted_len(text: &str) -> Option<usize> {
+    let mut is_escaped = false;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'"' if !is_escaped => return Some(at + 1),
+            _ if byte.is_ascii_control() && byte != b'\t' => return None,
+            _ => is_escaped = byte == b'\\' && !is_escaped,
+        }
+    }
+    None
+}
+
+/// The name of a charset.
+pub(crate) fn check_charset(text: &str) -> Result<String, String> {
+    let is_name = text.len() <= CHARSET_BYTES_MAX && !text.is_empty() && text.bytes().all(is_token);
+    if is_name { Ok(text.to_owned()) } else { Err("not the name of a charset, such as utf-8".to_owned()) }
+}
+
+/// The longest name of a charset (RFC 2978 section 2.3).
+const CHARSET_BYTES_MAX: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content_type(name: &str, head: &[u8]) -> String {
+        of(&Types::default(), name, head).value.to_string()
+    }
+
+    fn of(types: &Types, name: &str, head: &[u8]) -> ContentType {
+        types.of_file(types.by_name(name.as_bytes()), name.as_bytes(), head)
+    }
+
+    fn types(charset: Option<&str>, rules: &[&str]) -> Types {
+        let types = rules.iter().map(|rule| parse_type_rule(rule).unwrap()).collect();
+        let charset = charset.map(str::to_owned);
+        Types::of(&FileOptions { charset, types, ..FileOptions::default() }).unwrap()
+    }
+
+    #[test]
+    fn the_list_is_whole_and_without_duplicates() {
+        let mut seen = std::collections::HashSet::new();
+        for (media_type, extension) in rows() {
+            assert!(seen.insert(extension), "{extension} is there twice");
+            assert_eq!(check_media_type(media_type), Ok(media_type));
+            assert_eq!(essence(media_type), media_type, "{extension}");
+            let is_plain =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_+".contains(&byte);
+            assert!(!extension.is_empty() && extension.bytes().all(is_plain), "{extension:?}");
+            for name in [format!("a.{extension}"), format!("A.B.{}", extension.to_uppercase())] {
+                assert_eq!(Types::default().by_name(name.as_bytes()), media_type);
+            }
+        }
+        assert!(seen.len() > 1500, "{}", seen.len());
+        assert_eq!(seen.iter().map(|extension| extension.len()).max(), Some(EXTENSION_BYTES_MAX));
+        assert!(TEXT_NAMES.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn texts_have_a_charset_and_xml_has_none() {
+        for (name, expected) in [
+            ("index.html", "text/html; charset=utf-8"),
+            ("/a.d/index.HTML", "text/html; charset=utf-8"),
+            ("app.js", "text/javascript; charset=utf-8"),
+            ("a.json", "application/json; charset=utf-8"),
+            ("a.ipynb", "application/x-ipynb+json; charset=utf-8"),
+            ("a.webmanifest", "application/manifest+json; charset=utf-8"),
+            ("a.svg", "image/svg+xml"),
+            ("a.xml", "application/xml"),
+            ("feed.atom", "application/atom+xml"),
+            ("a.xhtml", "application/xhtml+xml"),
+            ("a.dtd", "application/xml-dtd"),
+            ("archive.tar.gz", "application/gzip"),
+            ("a.wasm", "application/wasm"),
+            ("README", "text/plain; charset=utf-8"),
+            ("/docs/readme", "text/plain; charset=utf-8"),
+            ("LICENSE-MIT", "text/plain; charset=utf-8"),
+            ("Makefile", "text/plain; charset=utf-8"),
+            ("whirligig", BYTES),
+            ("READMEx", BYTES),
+            ("a.b/c", BYTES),
+            ("html", BYTES),
+            (".html", BYTES),
+            ("a.", BYTES),
+            ("a.html/", BYTES),
+            ("a.unknown", BYTES),
+            ("a.webmanifestxxxxxxxxxxxxxxxxxxx", BYTES),
+            ("a.\u{e4}", BYTES),
+            (".", BYTES),
+            ("", BYTES),
+        ] {
+            assert_eq!(content_type(name, b"x"), expected, "{name}");
+        }
+        assert_eq!(content_type("a.html", b"<meta charset=gbk>"), "text/html");
+        assert_eq!(content_type("a.txt", b"\xff\xfea\0"), "text/plain");
+    }
+
+    #[test]
+    fn the_operator_chooses_types_and_charset() {
+        let own = types(
+            Some("iso-8859-1"),
+            &[
+                "log=text/x-log",
+                ".TS=text/plain; charset=utf-8",
+                "ts=a/b; c=\"d;e\"",
+                "svg=text/plain",
+                "html=text/html; level=1",
+                "x=text/xml",
+            ],
+        );
+        for (name, head, expected) in [
+            ("a.log", &b""[..], "text/x-log; charset=iso-8859-1"),
+            ("a.LOG", b"", "text/x-log; charset=iso-8859-1"),
+            ("a.ts", b"", "a/b; c=\"d;e\""),
+            ("a.svg", b"", "text/plain; charset=iso-8859-1"),
+            ("a.html", b"", "text/html; level=1; charset=iso-8859-1"),
+            ("a.html", b"<meta charset=utf-8>", "text/html; level=1"),
+            ("a.x", b"", "text/xml"),
+            ("a.json", b"", "application/json; charset=utf-8"),
+            ("a.css", b"", "text/css; charset=iso-8859-1"),
+        ] {
+            assert_eq!(&*of(&own, name, head).value, expected, "{name}");
+        }
+        let off = types(None, &["log=text/plain; Charset=utf-8"]);
+        assert_eq!(&*of(&off, "a.html", b"").value, "text/html");
+        assert_eq!(&*of(&off, "a.json", b"").value, "application/json");
+        assert_eq!(&*of(&off, "a.log", b"").value, "text/plain; Charset=utf-8");
+        assert_eq!(
+            of(&types(Some("utf-8"), &["log=text/plain; Charset=x"]), "a.log", b"").value,
+            "text/plain; Charset=x".into()
+        );
+        for bad in [
+            "",
+            "log",
+            "=text/plain",
+            "a.b=text/plain",
+            "*=a/b",
+            "a/b=c/d",
+            "log=",
+            "log=text",
+            "log=text/",
+            "log=/plain",
+            "log=a b/c",
+            "log=a/b c",
+            "log=a/b;",
+            "log=a/b; c",
+            "log=a/b; c=",
+            "log=a/b; =d",
+            "log=a/b; c=\"d",
+            "log=a/b; c=d e",
+            "log=a/b\r\nX: y",
+            "log=a/b; c=\"\r\n\"",
+            "log=a/b, c/d",
+        ] {
+            assert!(parse_type_rule(bad).is_err(), "{bad:?}");
+        }
+        for (charset, is_good) in
+            [("utf-8", true), ("Shift_JIS", true), ("", false), ("a b", false), ("a;b", false)]
+        {
+            assert_eq!(check_charset(charset).is_ok(), is_good, "{charset}");
+        }
+        assert!(check_charset(&"a".repeat(41)).is_err());
+    }
+
+    #[test]
+    fn compressed_svg_has_a_coding_if_it_is_compressed() {
+        let coding = |types: &Types, name: &str, head: &[u8]| of(types, name, head).coding;
+        let plain = Types::default();
+        assert_eq!(coding(&plain, "a.svgz", GZIP_MAGIC), Some(Coding::Gzip));
+        assert_eq!(coding(&plain, "a.SVGZ", b"\x1f\x8b\x08\0"), Some(Coding::Gzip));
+        assert_eq!(&*of(&plain, "a.svgz", GZIP_MAGIC).value, "image/svg+xml");
+        for (name, head) in
+            [("a.svgz", &b"<svg/>"[..]), ("a.svg", GZIP_MAGIC), ("a.gz", GZIP_MAGIC), ("a.svgz", b"")]
+        {
+            assert_eq!(coding(&plain, name, head), None, "{name}");
+        }
+        assert_eq!(coding(&types(None, &["svgz=application/gzip"]), "a.svgz", GZIP_MAGIC), None);
+    }
+
+    #[test]
+    fn only_what_becomes_smaller_is_compressed() {
+        use Compressible::{No, Unknown, Yes};
+        for (media_type, expected) in [
+            ("text/plain", Yes),
+            ("text/html; charset=utf-8", Yes),
+            ("TEXT/X-Own", Yes),
+            ("image/svg+xml", Yes),
+            ("application/xml", Yes),
+            ("application/x-ndjson; charset=utf-8", Yes),
+            ("application/wasm", Yes),
+            ("application/toml; a=b", Yes),
+            (BYTES, Unknown),
+            ("application/x-tar", Unknown),
+            ("image/png", No),
+            ("application/zip", No),
+            ("model/vnd.usdz+zip", No),
+        ] {
+            assert_eq!(compressible(media_type), expected, "{media_type}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Simple data below `/api/`: the time, an echo, the request as received, its parameters; and the
+//! health check.
+//!
+//! Small handlers on the public [`Router`], in the forms a library user would write them;
+//! `/api/echo` shows a [`BodySink`] that keeps little in memory and spills the rest to a file
+//! through jobs, so that a client that sends everything before it reads anything cannot make us
+//! hoard, nor deadlock.
+
+use std::sync::Arc;
+
+use crate::handler::spool::{Beside, Spool, Spooled};
+use crate::handler::{Answer, BodySink, Context, Methods, Router, Seats, Sunk};
+use crate::http::body::is_token;
+use crate::http::fields::trim_ows;
+use crate::http::negotiate::preferred;
+use crate::http::target::{normalize, query_pairs};
+use crate::http::{Body, Request, Response, Status, date};
+use crate::json::push_string;
+use crate::pages::error::text_error;
+
+/// Adds the routes below `/api/`.
+#[must_use]
+pub fn routes(router: Router, spool: &Arc<Spool>) -> Router {
+    let spool = Arc::clone(spool);
+    router
+        .route("/api/time", Methods(&["GET"]), time)
+        .route("/api/headers", Methods(&["GET"]), headers)
+        .route("/api/query/*", Methods(&["GET"]), query)
+        .route(
+            "/api/echo",
+            Methods(&["POST", "PUT", "PATCH", "DELETE"]),
+            move |request: &Request<'_>, cx: &mut Context<'_>| echo(request, cx, &spool),
+        )
+}
+
+/// Where the health check is.
+pub(crate) const HEALTH: &str = "/_whirligig/health";
+
+/// Adds `/_whirligig/health`: for a supervisor or balancer that wants to know whether requests are
+/// answered. A server that is stopping refuses new connections, which says the rest.
+#[must_use]
+pub fn health(router: Router) -> Router {
+    let answer = |_: &Request<'_>, _: &mut Context<'_>| {
+        Response::text("ok\n").by_server().with_field("Cache-Control", "no-store").into()
+    };
+    router.route(HEALTH, Methods(&["GET"]), answer)
+}
+
+/// `GET /api/time`: now, as text, or as JSON where the client prefers that.
+fn time(request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    let now = cx.now();
+    let iso = date::iso8601(now.unix_secs(), now.wall.subsec_millis());
+    let wants_json =
+        preferred(request.fields().all("accept"), &["text/plain", "application/json"]) == Some(1);
+    let response = if wants_json {
+        let ms = now.wall.as_millis();
+        Response::json(format!("{{\"time\":\"{iso}\",\"unix_ms\":{ms}}}\n"))
+    } else {
+        Response::text(format!("{iso}\n"))
+    };
+    response.by_server().with_field("Vary", "Accept").with_field("Cache-Control", "no-store").into()
+}
+
+/// Headers that `/api/headers` leaves out. A script may be allowed to read that page, but must not
+/// read cookies that are `HttpOnly`, nor a password that the browser adds.
+const SECRETS: [&str; 3] = ["cookie", "authorization", "proxy-authorization"];
+
+/// `GET /api/headers`: the request head as it was received, one line a header, without [`SECRETS`].
+fn headers(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
+    let is_secret = |line: &[u8]| {
+        let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+        SECRETS.iter().any(|secret| name.eq_ignore_ascii_case(secret.as_bytes()))
+    };
+    let head = request.head().strip_suffix(b"\r\n").unwrap_or(request.head());
+    let lines = head.split_inclusive(|&byte| byte == b'\n').filter(|line| !is_secret(line));
+    plain(lines.flatten().copied().filter(|&byte| byte != b'\r').collect()).into()
+}
+
+/// Text of the client's own making: shown as text and as nothing else.
+fn plain(bytes: Vec<u8>) -> Response {
+    Response::new(Status::OK)
+        .by_server()
+        .with_field("Content-Type", "text/plain; charset=utf-8")
+        .with_field("X-Content-Type-Options", "nosniff")
+        .with_field("Cache-Control", "no-store")
+        .with_body(Body::Bytes(bytes))
+}
+
+/// `GET /api/query`: path and query parameters, decoded, as JSON. Parameters come in their order,
+/// repeated or not.
+fn query(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
+    let path = match normalize(request.path()) {
+        Ok(path) => String::from_utf8_lossy(&path).into_owned(),
+        Err(trouble) => return text_error(Status::BAD_REQUEST, &trouble.to_string()).into(),
+    };
+    let mut json = String::from("{\"path\":");
+    push_string(&path, &mut json);
+    json.push_str(",\"parameters\":[");
+    for (at, (name, value)) in query_pairs(request.query().unwrap_or_default()).enumerate() {
+        json.push_str(if at == 0 { "[" } else { ",[" });
+        push_string(&name, &mut json);
+        json.push(',');
+        push_string(&value, &mut json);
+        json.push(']');
+    }
+    json.push_str("]}\n");
+    Response::json(json)
+        .by_server()
+        .with_field("X-Content-Type-Options", "nosniff")
+        .with_field("Cache-Control", "no-store")
+        .into()
+}
+
+/// Content that a browser may not take for a page of this site: nothing in it runs or is loaded. It
+/// stands beside [`returned_type`], because an operator may replace the header.
+const ECHO_POLICY: &str = "default-src 'none'; sandbox";
+
+/// Parts of the names of media types that browsers show as pages, or take apart to find one: HTML,
+/// XHTML, SVG and any other XML, `multipart/x-mixed-replace`, MHTML, PDF.
+const MARKUP: [&[u8]; 6] = [b"html", b"xml", b"xsl", b"multipart/", b"message/", b"pdf"];
+
+/// The type of returned content: that of the request, but `text/plain` for markup. One that is
+/// missing, in doubt or no media type is `application/octet-stream`, which browsers save.
+fn returned_type(request: &Request<'_>) -> Vec<u8> {
+    let unknown = b"application/octet-stream";
+    let Ok(Some(value)) = request.fields().only("content-type") else { return unknown.to_vec() };
+    let essence = trim_ows(value.split(|&byte| byte == b';').next().unwrap_or_default()).to_ascii_lowercase();
+    let names: Vec<&[u8]> = essence.split(|&byte| byte == b'/').collect();
+    let is_type = |names: &[&[u8]]| names.len() == 2 && names.iter().all(|name| is_token_of(name));
+    // Browsers take the last type of a list (WHATWG Fetch, "extract a MIME type").
+    if !is_type(&names) || value.contains(&b',') {
+        return unknown.to_vec();
+    }
+    match MARKUP.iter().any(|part| memchr::memmem::find(&essence, part).is_some()) {
+        true => b"text/plain".to_vec(),
+        false => value.to_vec(),
+    }
+}
+
+fn is_token_of(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|&byte| is_token(byte))
+}
+
+/// `/api/echo`: the content comes back after it has ended, with its type unless that is markup.
+fn echo(request: &Request<'_>, cx: &Context<'_>, spool: &Arc<Spool>) -> Answer {
+    let content_type = returned_type(request);
+    let content = Beside::new(Spooled::of(spool, cx), cx.errands());
+    Answer::Sink(Box::new(Echo { content_type, content }))
+}
+
+struct Echo {
+    content_type: Vec<u8>,
+    content: Beside<Spooled>,
+}
+
+impl BodySink for Echo {
+    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk {
+        self.content.take(piece, cx.now().mono)
+    }
+
+    fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        let Echo { content_type, content } = *self;
+        content.spill(cx, move |content| Answer::Sink(Box::new(Echo { content_type, content })))
+    }
+
+    fn finish(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        if !self.content.get().is_some_and(|content| content.is_filed()) {
+            return self.answer();
+        }
+        let Echo { content_type, content } = *self;
+        content.spill(cx, move |content| Echo { content_type, content }.answer())
+    }
+
+    fn seats(&self) -> Seats<'_> {
+        [self.content.seat(), None]
+    }
+}
+
+impl Echo {
+    fn answer(self) -> Answer {
+        Response::new(Status::OK)
+            .by_server()
+            .with_field("Content-Type", &self.content_type)
+            .with_field("X-Content-Type-Options", "nosniff")
+            .with_field("Content-Security-Policy", ECHO_POLICY)
+            .with_field("Cache-Control", "no-store")
+            .with_body(self.content.into_body())
+            .into()
+    }
+}

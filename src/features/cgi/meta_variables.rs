@@ -1,0 +1,231 @@
+//! What a program is told of its request: the meta-variables (RFC 3875 section 4.1).
+//!
+//! Nothing of the server's own environment is among them but `PATH`, without which `#!/usr/bin/env`
+//! finds nothing. The path variables are decoded, `QUERY_STRING` and `REQUEST_URI` are as received.
+//! Must not know how programs run.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use crate::features::cgi::script::Script;
+use crate::handler::Peer;
+use crate::http::Request;
+
+/// What is known beside the request head.
+pub(crate) struct Facts<'a> {
+    pub(crate) script: &'a Script,
+    pub(crate) peer: &'a Peer,
+    /// Who the client has proved to be.
+    pub(crate) user: Option<&'a str>,
+    /// Bytes of content that the program will find on its standard input.
+    pub(crate) content_bytes: u64,
+    /// Where `PATH_INFO` would lead among the files.
+    pub(crate) docroot: &'a Path,
+    /// Host and port where none is told by the client.
+    pub(crate) server: (&'a str, u16),
+    /// Ports that this server listens on: no other is believed.
+    pub(crate) ports: &'a [u16],
+    /// Whether `Authorization` is passed on.
+    pub(crate) authorization: bool,
+}
+
+type Variables = Vec<(OsString, OsString)>;
+
+/// All variables of a request.
+pub(crate) fn variables(request: &Request<'_>, facts: &Facts<'_>) -> Variables {
+    let mut all = Variables::new();
+    let mut set = |name: &str, value: &[u8]| {
+        all.push((name.into(), OsString::from_vec(value.to_vec())));
+    };
+    set("GATEWAY_INTERFACE", b"CGI/1.1");
+    set("SERVER_SOFTWARE", concat!("whirligig/", env!("CARGO_PKG_VERSION")).as_bytes());
+    set("SERVER_PROTOCOL", if request.minor_version() == 0 { b"HTTP/1.0" } else { b"HTTP/1.1" });
+    let (host, port) = server(request, facts);
+    set("SERVER_NAME", &host);
+    set("SERVER_PORT", port.to_string().as_bytes());
+    set("REQUEST_METHOD", request.method().name().as_bytes());
+    set("REQUEST_URI", request.target().as_bytes());
+    set("QUERY_STRING", request.query().unwrap_or_default());
+    set("SCRIPT_NAME", &facts.script.name);
+    set("SCRIPT_FILENAME", facts.script.file.as_os_str().as_encoded_bytes());
+    set("PATH_INFO", &facts.script.path_info);
+    if !facts.script.path_info.is_empty() {
+        let translated = [facts.docroot.as_os_str().as_encoded_bytes(), &facts.script.path_info].concat();
+        set("PATH_TRANSLATED", &translated);
+    }
+    let address = facts.peer.ip().map(|ip| ip.to_string()).unwrap_or_default();
+    set("REMOTE_ADDR", address.as_bytes());
+    set("REMOTE_HOST", address.as_bytes());
+    if let Some(port) = facts.peer.port() {
+        set("REMOTE_PORT", port.to_string().as_bytes());
+    }
+    if let Some(user) = facts.user {
+        set("AUTH_TYPE", b"Basic");
+        set("REMOTE_USER", user.as_bytes());
+    }
+    if facts.content_bytes > 0 {
+        set("CONTENT_LENGTH", facts.content_bytes.to_string().as_bytes());
+    }
+    // Joined like other headers, or a program would go by another one than a proxy in front.
+    let content_types: Vec<&[u8]> = request.fields().all("content-type").collect();
+    if !content_types.is_empty() {
+        set("CONTENT_TYPE", &content_types.join(&b", "[..]));
+    }
+    // Where the target names a host, that counts and not the field (RFC 9112 section 3.2.2): it was
+    // asked whether this host is served here.
+    if let Some(authority) = request.authority() {
+        set("HTTP_HOST", authority);
+    }
+    for (name, value) in fields(request, facts.authorization) {
+        set(&name, &value);
+    }
+    all
+}
+
+/// Fields that are not told: those about this connection and not the request (RFC 9110 section
+/// 7.6.1), and those that are told in another way.
+const UNTOLD: [&str; 13] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    // HTTP_PROXY is a setting of many programs; a client must not make it (httpoxy).
+    "proxy",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// The field lines as variables, those of one name as one.
+fn fields(request: &Request<'_>, authorization: bool) -> Vec<(String, Vec<u8>)> {
+    let mut told: Vec<(String, Vec<u8>)> = Vec::new();
+    for (name, value) in request.fields().iter() {
+        // An underscore would be taken for a dash: a client could say a field in the name of a
+        // proxy.
+        let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let is_untold = UNTOLD.iter().any(|untold| name.eq_ignore_ascii_case(untold))
+            || (!authorization && name.eq_ignore_ascii_case("authorization"));
+        if !is_plain || is_untold {
+            continue;
+        }
+        let variable = format!("HTTP_{}", name.to_ascii_uppercase().replace('-', "_"));
+        match told.iter_mut().find(|(known, _)| *known == variable) {
+            Some((known, joined)) => {
+                joined.extend_from_slice(if known == "HTTP_COOKIE" { b"; " } else { b", " });
+                joined.extend_from_slice(value);
+            }
+            None => told.push((variable, value.to_vec())),
+        }
+    }
+    told
+}
+
+/// The host that was asked for, and the port it came to: the one that the client names, if it is
+/// one of ours.
+fn server(request: &Request<'_>, facts: &Facts<'_>) -> (Vec<u8>, u16) {
+    let (own_host, own_port) = facts.server;
+    let authority = request.authority().unwrap_or_default();
+    let host_end = match authority {
+        [b'[', ..] => authority.iter().position(|&byte| byte == b']').map_or(authority.len(), |end| end + 1),
+        _ => authority.iter().position(|&byte| byte == b':').unwrap_or(authority.len()),
+    };
+    let (host, port) = authority.split_at(host_end);
+    let named = std::str::from_utf8(port.strip_prefix(b":").unwrap_or(b"80")).ok();
+    let port = named.and_then(|port| port.parse().ok()).filter(|port| facts.ports.contains(port));
+    let host = if host.is_empty() { own_host.as_bytes() } else { host };
+    (host.to_vec(), port.unwrap_or(own_port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use crate::http::request::{FieldSlots, parse};
+
+    #[track_caller]
+    fn told(head: &str, user: Option<&str>, content_bytes: u64, authorization: bool) -> Vec<String> {
+        let script =
+            Script { file: "/srv/cgi/a b".into(), name: b"/cgi/a b".to_vec(), path_info: b"/x y".to_vec() };
+        let facts = Facts {
+            script: &script,
+            peer: &Peer::V4([10, 0, 0, 1], 4711),
+            user,
+            content_bytes,
+            docroot: Path::new("/srv/www"),
+            server: ("127.0.0.1", 8080),
+            ports: &[8080, 80],
+            authorization,
+        };
+        let mut slots = FieldSlots::new();
+        let request = parse(head.as_bytes(), &mut slots, &Limits::default()).unwrap();
+        let all = variables(&request, &facts);
+        let line = |(name, value): (OsString, OsString)| format!("{}={}", name.display(), value.display());
+        all.into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn every_variable_is_told() {
+        let head = "POST /cgi/a%20b/x%20y?q=%41&r HTTP/1.1\r\nHost: a.example:80\r\nContent-Type: text/x\r\n\
+                    Content-Length: 5\r\nX-A: 1\r\nCookie: a\r\nx-a: 2\r\nCookie: b\r\n\r\n";
+        let mut expected = vec![
+            "GATEWAY_INTERFACE=CGI/1.1",
+            "SERVER_PROTOCOL=HTTP/1.1",
+            "SERVER_NAME=a.example",
+            "SERVER_PORT=80",
+            "REQUEST_METHOD=POST",
+            "REQUEST_URI=/cgi/a%20b/x%20y?q=%41&r",
+            "QUERY_STRING=q=%41&r",
+            "SCRIPT_NAME=/cgi/a b",
+            "SCRIPT_FILENAME=/srv/cgi/a b",
+            "PATH_INFO=/x y",
+            "PATH_TRANSLATED=/srv/www/x y",
+            "REMOTE_ADDR=10.0.0.1",
+            "REMOTE_HOST=10.0.0.1",
+            "REMOTE_PORT=4711",
+            "AUTH_TYPE=Basic",
+            "REMOTE_USER=anna",
+            "CONTENT_LENGTH=5",
+            "CONTENT_TYPE=text/x",
+            "HTTP_HOST=a.example:80",
+            "HTTP_X_A=1, 2",
+            "HTTP_COOKIE=a; b",
+        ];
+        let software = concat!("SERVER_SOFTWARE=whirligig/", env!("CARGO_PKG_VERSION"));
+        expected.insert(1, software);
+        assert_eq!(told(head, Some("anna"), 5, false), expected);
+    }
+
+    /// With `--strict-hosts` the host in the target was judged, and the program was told the one in
+    /// the field.
+    #[test]
+    fn the_host_in_the_target_beats_the_field() {
+        let head = "GET http://a.example:80/cgi/a%20b HTTP/1.1\r\nHost: evil\r\n\r\n";
+        let all = told(head, None, 0, false);
+        let hosts: Vec<_> = all.iter().filter(|line| line.starts_with("HTTP_")).collect();
+        assert_eq!(hosts, ["HTTP_HOST=a.example:80"]);
+        assert!(all.contains(&"SERVER_NAME=a.example".to_owned()), "{all:?}");
+        let old = told("GET /cgi/a%20b HTTP/1.0\r\n\r\n", None, 0, false);
+        assert!(!old.iter().any(|line| line.starts_with("HTTP_HOST")), "{old:?}");
+    }
+
+    #[test]
+    fn what_could_mislead_is_not_told() {
+        let head = "GET /cgi/a%20b/x%20y HTTP/1.1\r\nHost: h:9\r\nProxy: http://evil\r\nX_Forwarded_For: 1\r\n\
+                    Authorization: Basic YTpi\r\nConnection: keep-alive\r\nTE: x\r\n\r\n";
+        let all = told(head, None, 0, false);
+        let fields: Vec<_> = all.iter().filter(|line| line.starts_with("HTTP_")).collect();
+        assert_eq!(fields, ["HTTP_HOST=h:9"]);
+        assert!(all.contains(&"SERVER_PORT=8080".to_owned()), "a port that is not ours is not believed");
+        assert!(
+            !all.iter()
+                .any(|line| ["AUTH_TYPE", "REMOTE_USER", "CONTENT_"].iter().any(|n| line.starts_with(n)))
+        );
+        assert!(told(head, None, 0, true).contains(&"HTTP_AUTHORIZATION=Basic YTpi".to_owned()));
+    }
+}

@@ -1,0 +1,430 @@
+//! Programs that answer requests: the Common Gateway Interface, version 1.1 (RFC 3875).
+//!
+//! [`around`] puts folders of programs in front of the handlers that answer otherwise. To find a
+//! program and to start it is a job. From then on it is a `Run`, watched for its connection beside
+//! the socket: the loop's poll waits for its pipes and for its exit as for everything else. No
+//! shell is involved, and nothing of a request becomes an argument. Must not know how connections
+//! are driven.
+
+mod meta_variables;
+mod output;
+mod process;
+mod run;
+mod script;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
+
+use crate::config::{CGI_REDIRECTS_MAX, CGI_SPOOLED_BYTES, CgiFolder, CgiOptions, Config, Limits};
+use crate::handler::spool;
+use crate::handler::spool::{Beside, Spool, Spooled};
+use crate::handler::{Answer, BodySink, Context, Handler, Peer, Seats, Sunk, method_not_allowed};
+use crate::http::request::{Content, KeptHead};
+use crate::http::target::{normalize, read_origin_form};
+use crate::http::{Method, Request, Status};
+use crate::jobs::pace::LeastRate;
+use crate::jobs::places::{Places, Taken};
+use crate::jobs::{Then, Waker};
+use crate::pages::error::{ErrorForm, error, over};
+use crate::shortage;
+use meta_variables::Facts;
+use process::{Children, Pipes, Process};
+use run::{Initial, Run, Terms};
+use script::{Folder, Script};
+
+/// Folders of programs, and what their programs may do.
+pub struct Scripts {
+    /// The longest path first.
+    folders: Vec<Folder>,
+    options: CgiOptions,
+    docroot: PathBuf,
+    /// What this server is called where the client does not say, and the ports it listens on.
+    host: String,
+    ports: Vec<u16>,
+    places: Arc<Places>,
+    children: Arc<Children>,
+    spool: Arc<Spool>,
+    /// Answers requests for the paths that programs refer to.
+    top: OnceLock<Weak<dyn Handler>>,
+}
+
+impl std::fmt::Debug for Scripts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(&self.folders).finish()
+    }
+}
+
+impl Scripts {
+    /// Opens the folders; `None` when there are none. `listens_on` says where the server is
+    /// reached.
+    ///
+    /// # Errors
+    /// One line that names the folder.
+    pub fn open(
+        config: &Config,
+        listens_on: &[std::net::SocketAddr],
+    ) -> Result<Option<Arc<Scripts>>, String> {
+        if config.cgi.folders.is_empty() {
+            return Ok(None);
+        }
+        let mut folders = Vec::new();
+        for folder in &config.cgi.folders {
+            let opened = Folder::open(folder, &config.files)?;
+            if folders.iter().any(|other: &Folder| other.url == opened.url) {
+                return Err(format!("--cgi names '{}' twice", folder.path));
+            }
+            folders.push(opened);
+        }
+        folders.sort_by_key(|folder| std::cmp::Reverse(folder.url.len()));
+        let docroot = config.root.canonicalize().unwrap_or_else(|_| config.root.clone());
+        let rate = LeastRate::of(&config.limits, &config.timeouts);
+        Ok(Some(Arc::new(Scripts {
+            folders,
+            docroot,
+            host: listens_on.first().map_or_else(|| "localhost".to_owned(), |addr| addr.ip().to_string()),
+            ports: listens_on.iter().map(std::net::SocketAddr::port).collect(),
+            places: Places::for_senders(config.cgi.children_max, rate),
+            children: Arc::default(),
+            spool: Arc::new(Spool::of(config)),
+            top: OnceLock::new(),
+            options: config.cgi.clone(),
+        })))
+    }
+
+    /// Where a program's answer is a path of this server, that is answered through here: by
+    /// everything that stands around the programs.
+    pub fn answer_through(&self, top: &Arc<dyn Handler>) {
+        // Once is enough: a server has one.
+        drop(self.top.set(Arc::downgrade(top)));
+    }
+
+    /// Ends what still runs.
+    pub fn end_all(&self) {
+        self.children.end_all();
+    }
+
+    /// The folder a normalised path leads into, and what of the path is left.
+    fn folder<'p>(&self, path: &'p [u8]) -> Option<(usize, &'p [u8])> {
+        self.folders.iter().enumerate().find_map(|(at, folder)| Some((at, folder.behind(path)?)))
+    }
+}
+
+/// The folders of all programs: their files are not for reading.
+///
+/// # Errors
+/// One line that names the folder that cannot be found.
+pub(crate) fn folders(config: &Config) -> Result<Vec<PathBuf>, String> {
+    let name = |folder: &CgiFolder| match std::fs::read_dir(&folder.folder) {
+        Ok(_) => Ok(folder.folder.clone()),
+        Err(error) => Err(format!("--cgi '{}={}': {error}", folder.path, folder.folder.display())),
+    };
+    config.cgi.folders.iter().map(name).collect()
+}
+
+struct Cgi {
+    scripts: Arc<Scripts>,
+    inner: Arc<dyn Handler>,
+}
+
+/// `inner`, with programs in front of it.
+pub fn around(scripts: &Arc<Scripts>, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+    Arc::new(Cgi { scripts: Arc::clone(scripts), inner })
+}
+
+/// What is ours stays ours, also where programs have the whole site.
+const OWN: &[u8] = b"/_whirligig/";
+
+impl Handler for Cgi {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        let path = match normalize(request.path()) {
+            Ok(path) if !path.starts_with(OWN) => path,
+            Ok(_) | Err(_) => return self.inner.handle(request, cx),
+        };
+        let Some((folder, rest)) = self.scripts.folder(&path) else {
+            return self.inner.handle(request, cx);
+        };
+        if request.method() == Method::Trace {
+            // It is about the way to us, not about a resource (RFC 9110 section 9.3.8).
+            let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+            return method_not_allowed(request, methods).into();
+        }
+        let order = Order {
+            scripts: Arc::clone(&self.scripts),
+            folder,
+            rest: rest.to_vec(),
+            head: KeptHead::of(request),
+            limits: cx.limits().clone(),
+            peer: cx.peer().clone(),
+            user: cx.user().map(str::to_owned),
+            head_only: request.method() == Method::Head,
+            error_form: ErrorForm::of(request),
+            redirects: cx.redirects(),
+        };
+        let (content, place) = (request.content(), Place { sender: cx.waker(), asked: cx.now().mono });
+        cx.job_then(move || order.begin(content, place))
+    }
+}
+
+/// A request for a program, kept while it is found and started.
+struct Order {
+    scripts: Arc<Scripts>,
+    folder: usize,
+    rest: Vec<u8>,
+    head: KeptHead,
+    limits: Limits,
+    peer: Peer,
+    user: Option<String>,
+    head_only: bool,
+    error_form: ErrorForm,
+    /// How often programs have referred to others for this request.
+    redirects: u8,
+}
+
+/// What is needed to ask for one of the places for programs.
+struct Place {
+    /// The connection that brings the content.
+    sender: Waker,
+    asked: Instant,
+}
+
+impl Order {
+    /// Finds the program, and starts it unless it has content. Blocks: for jobs.
+    ///
+    /// A program with content is started when that is here, or the first part of a long one: a
+    /// client that sends slowly must not keep a program waiting.
+    fn begin(self, content: Content, place: Place) -> Then {
+        let script = match self.scripts.folders[self.folder].find(&self.rest) {
+            Ok(script) => script,
+            Err((status, why)) => return self.fail(status, why),
+        };
+        let length = match content {
+            Content::None | Content::Length(0) => return self.run(&script, place, 0, Initial::Whole(None)),
+            // The sink would refuse it, too, but only after an invitation to send it.
+            Content::Length(bytes) if bytes > self.limits.body_bytes_max => {
+                let detail = over(self.limits.body_bytes_max, "content");
+                let refusal = error(Status::CONTENT_TOO_LARGE, &detail, self.error_form);
+                return Box::new(move |_| refusal.closing().into());
+            }
+            Content::Length(bytes) => Some(bytes),
+            // A program reads as much as CONTENT_LENGTH says, so that has to be known.
+            Content::Chunked => None,
+        };
+        Box::new(move |cx| {
+            let content = Beside::new(Spooled::of(&self.scripts.spool, cx), cx.errands());
+            Answer::Sink(Box::new(Gather { order: self, script, length, content }))
+        })
+    }
+
+    /// Starts the program with what is here of its content, of so many bytes in all. Blocks: for
+    /// jobs.
+    fn run(self, script: &Script, place: Place, bytes: u64, initial: Initial) -> Then {
+        let name = String::from_utf8_lossy(&script.name).into_owned();
+        match self.start(script, place, bytes) {
+            Err(then) => then,
+            Ok(started) => Box::new(move |cx| {
+                let run = Run::new(started, self.terms(name), initial, cx);
+                cx.watch(run);
+                cx.promised()
+            }),
+        }
+    }
+
+    /// Starts the program, or says what is answered instead.
+    fn start(&self, script: &Script, place: Place, content_bytes: u64) -> Result<(Process, Pipes), Then> {
+        let Some(place) = self.scripts.places.take_for(place.sender, place.asked) else {
+            return Err(self.fail(Status::SERVICE_UNAVAILABLE, "too many programs are running"));
+        };
+        if self.scripts.options.reaps_orphans {
+            self.scripts.children.reap_orphans();
+        }
+        let started = self.spawn(script, content_bytes, place);
+        started.map_err(|why| {
+            log::error!(target: "cgi", "{}: cannot be started: {why}", script.name.escape_ascii());
+            if shortage::report_in(&why) {
+                return self.fail(Status::SERVICE_UNAVAILABLE, "the server is out of descriptors");
+            }
+            self.fail(Status::INTERNAL_SERVER_ERROR, "the program cannot be started")
+        })
+    }
+
+    fn spawn(&self, script: &Script, content_bytes: u64, place: Taken) -> std::io::Result<(Process, Pipes)> {
+        let scripts = &*self.scripts;
+        let variables = self.head.with(&self.limits, |request| {
+            let facts = Facts {
+                script,
+                peer: &self.peer,
+                user: self.user.as_deref(),
+                content_bytes,
+                docroot: &scripts.docroot,
+                server: (&scripts.host, scripts.ports.first().copied().unwrap_or(0)),
+                ports: &scripts.ports,
+                authorization: scripts.options.authorization,
+            };
+            meta_variables::variables(request, &facts)
+        });
+        let mut command = Command::new(&script.file);
+        command.env_clear();
+        command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        command.envs(scripts.options.environment.iter().map(|(name, value)| (name, value)));
+        command.envs(variables.into_iter().flatten());
+        // Links within the name are followed by the system; the folder is where the file's name
+        // says.
+        command.current_dir(script.file.parent().unwrap_or(&scripts.docroot));
+        Process::start(command, content_bytes > 0, place, &scripts.children)
+    }
+
+    fn terms(self, name: String) -> Terms {
+        let Order { scripts, head, limits, redirects, head_only, error_form, .. } = self;
+        Terms {
+            name,
+            head_only,
+            error_form,
+            timeout: scripts.options.timeout,
+            spool: Arc::clone(&scripts.spool),
+            elsewhere: Box::new(move |target, cx| {
+                let answer = scripts
+                    .top
+                    .get()
+                    .and_then(Weak::upgrade)
+                    .and_then(|top| refer(&*top, &target, &head, &limits, redirects, cx));
+                answer.unwrap_or_else(|| {
+                    log::warn!(target: "cgi", "a program refers to '{}' in vain", target.escape_ascii());
+                    error(Status::BAD_GATEWAY, "the program gave no proper answer", error_form).into()
+                })
+            }),
+        }
+    }
+
+    fn fail(&self, status: Status, why: &'static str) -> Then {
+        let error_form = self.error_form;
+        Box::new(move |_| error(status, why, error_form).into())
+    }
+}
+
+/// Answers as if `target` had been asked for (RFC 3875 section 6.2.2). `None` if that is no path,
+/// or goes in circles.
+fn refer(
+    top: &dyn Handler,
+    target: &[u8],
+    head: &KeptHead,
+    limits: &Limits,
+    redirects: u8,
+    cx: &mut Context<'_>,
+) -> Option<Answer> {
+    if redirects >= CGI_REDIRECTS_MAX || read_origin_form(target).is_err() {
+        return None;
+    }
+    cx.start_over(redirects + 1);
+    let head = head.with(limits, |request| KeptHead::as_get(request, target))?;
+    head.with(limits, |request| top.handle(request, cx))
+}
+
+/// Takes content before the program is started: all of it, or the first part if it is long and its
+/// length is known.
+struct Gather {
+    order: Order,
+    script: Script,
+    length: Option<u64>,
+    content: Beside<Spooled>,
+}
+
+impl Gather {
+    /// True if the program can start, and get the rest as it comes.
+    fn is_enough(&mut self) -> bool {
+        let is_long = self.length.is_some_and(|length| length > CGI_SPOOLED_BYTES);
+        is_long && self.content.get().is_some_and(|content| content.len() >= CGI_SPOOLED_BYTES)
+    }
+
+    /// Starts the program.
+    fn start(self: Box<Self>, cx: &mut Context<'_>, initial: fn(Spooled) -> Initial) -> Answer {
+        let Gather { order, script, length, content } = *self;
+        let (content, errands) = content.into_parts();
+        let Some(content) = content else { return spool::no_room().into() };
+        let place = Place { sender: cx.waker(), asked: cx.now().mono };
+        // A job that is refused is dropped by the loop, and its content by an errand.
+        let content = Beside::new(content, errands);
+        cx.job_then(move || {
+            let (Some(content), _) = content.into_parts() else {
+                return Box::new(|_| spool::no_room().into());
+            };
+            let bytes = length.unwrap_or(content.len());
+            order.run(&script, place, bytes, initial(content))
+        })
+    }
+}
+
+impl BodySink for Gather {
+    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk {
+        match self.content.take(piece, cx.now().mono) {
+            Sunk::More if self.is_enough() => Sunk::Full,
+            sunk => sunk,
+        }
+    }
+
+    fn drain(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        if self.is_enough() {
+            return self.start(cx, Initial::Part);
+        }
+        let Gather { order, script, length, content } = *self;
+        content.spill(cx, move |content| Answer::Sink(Box::new(Gather { order, script, length, content })))
+    }
+
+    fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
+        self.start(cx, |content| Initial::Whole(Some(content)))
+    }
+
+    fn seats(&self) -> Seats<'_> {
+        [self.content.seat(), None]
+    }
+}
+
+/// `URLPATH=DIR`.
+pub(crate) fn parse_folder(text: &str) -> Result<CgiFolder, String> {
+    let Some((path, folder)) = text.split_once('=').filter(|(_, folder)| !folder.is_empty()) else {
+        return Err("not of the form URLPATH=DIR".to_owned());
+    };
+    if !path.starts_with('/') {
+        return Err("the path begins with a slash".to_owned());
+    }
+    let normal = normalize(path.as_bytes()).map_err(|trouble| trouble.to_string())?;
+    if *normal != *path.as_bytes() {
+        return Err("the path is written plainly: decoded, without dot segments".to_owned());
+    }
+    Ok(CgiFolder { path: path.to_owned(), folder: PathBuf::from(folder) })
+}
+
+/// `NAME=VALUE`.
+pub(crate) fn parse_variable(text: &str) -> Result<(String, String), String> {
+    let Some((name, value)) = text.split_once('=') else {
+        return Err("not of the form NAME=VALUE".to_owned());
+    };
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if name.is_empty() || !is_name || name.as_bytes()[0].is_ascii_digit() || value.contains('\0') {
+        return Err("a name has letters, digits and underscores".to_owned());
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_read() {
+        let folder = |path: &str, folder: &str| Ok(CgiFolder { path: path.into(), folder: folder.into() });
+        assert_eq!(parse_folder("/cgi-bin=/srv/cgi"), folder("/cgi-bin", "/srv/cgi"));
+        assert_eq!(parse_folder("/a/b/=x=y"), folder("/a/b/", "x=y"));
+        assert_eq!(parse_folder("/=x"), folder("/", "x"));
+        for bad in ["", "x", "=x", "/x", "/x=", "x=y", "/a/../b=x", "/a//b=x", "/%41=x", "/a%2fb=x"] {
+            assert!(parse_folder(bad).is_err(), "{bad}");
+        }
+        let variable = |name: &str, value: &str| Ok((name.into(), value.into()));
+        assert_eq!(parse_variable("A_1=b=c"), variable("A_1", "b=c"));
+        assert_eq!(parse_variable("_="), variable("_", ""));
+        for bad in ["", "A", "=b", "1A=b", "A-B=c", "A B=c"] {
+            assert!(parse_variable(bad).is_err(), "{bad}");
+        }
+    }
+}

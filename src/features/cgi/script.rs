@@ -1,0 +1,150 @@
+//! Which program a path names, and what of the path is left for it.
+//!
+//! Names are resolved beneath the folder as those of the docroot are. A program is a regular file
+//! that this process may execute; what stands behind its name in the path is its `PATH_INFO`. This
+//! file must not know how it is run.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::fs::{Access, AtFlags, CWD, FileType};
+
+use crate::config::{CgiFolder, FileOptions};
+use crate::docroot::root::Root;
+use crate::docroot::{Docroot, Reach, Trouble, file_type, is_hidden, stat};
+use crate::http::Status;
+
+/// A path with more parts than this names nothing.
+const DEPTH_MAX: usize = 64;
+
+/// A folder of programs and where it stands among the URLs.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    /// Decoded, without a slash at its end.
+    pub(crate) url: Vec<u8>,
+    root: Root,
+}
+
+/// A program that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Script {
+    /// Where it is.
+    pub(crate) file: PathBuf,
+    /// Its URL path, decoded: `SCRIPT_NAME`.
+    pub(crate) name: Vec<u8>,
+    /// What stands behind that: `PATH_INFO`.
+    pub(crate) path_info: Vec<u8>,
+}
+
+/// Why there is none, as an answer.
+pub(crate) type Missing = (Status, &'static str);
+
+impl Folder {
+    /// Opens the folder, following symbolic links as the docroot does.
+    pub(crate) fn open(folder: &CgiFolder, files: &FileOptions) -> Result<Folder, String> {
+        let named = |why: &dyn std::fmt::Display| {
+            format!("--cgi '{}={}': {why}", folder.path, folder.folder.display())
+        };
+        let files = FileOptions { withheld: Vec::new(), ..files.clone() };
+        let docroot = Docroot::open(&folder.folder, files).map_err(|error| named(&error))?;
+        let root = Root::of(Arc::new(docroot));
+        Ok(Folder { url: folder.path.trim_end_matches('/').as_bytes().to_vec(), root })
+    }
+
+    /// What of a normalised path stands behind the folder's own; `None` if it is not below it.
+    pub(crate) fn behind<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        path.strip_prefix(&self.url[..]).filter(|rest| rest.starts_with(b"/"))
+    }
+
+    /// The program that `rest` of a path names. Asks the disk: for jobs.
+    pub(crate) fn find(&self, rest: &[u8]) -> Result<Script, Missing> {
+        const NOTHING: Missing = (Status::NOT_FOUND, "there is no such program");
+        self.root.follow();
+        let root = self.root.docroot();
+        let name = rest.strip_prefix(b"/").unwrap_or(rest);
+        let ends = name.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        for end in ends.chain([name.len()]).take(DEPTH_MAX) {
+            let (name, path_info) = name.split_at(end);
+            if name.is_empty() || is_hidden(name) {
+                return Err(NOTHING);
+            }
+            let fd = root.open_beneath(name, Reach::OnDisk).map_err(|trouble| match trouble {
+                Trouble::NotFound | Trouble::Unknown => NOTHING,
+                Trouble::Forbidden => (Status::FORBIDDEN, "this program may not be read"),
+                Trouble::Cold | Trouble::Exhausted | Trouble::Io(_) => {
+                    (Status::SERVICE_UNAVAILABLE, "the program cannot be opened just now")
+                }
+            })?;
+            let stat = stat(&fd).map_err(|_| NOTHING)?;
+            match file_type(&stat) {
+                FileType::Directory => continue,
+                FileType::RegularFile => {}
+                _ => return Err(NOTHING),
+            }
+            // SCRIPT_FILENAME is a path without links, so that a program finds files beside itself.
+            let file = root.real_path().join(OsStr::from_bytes(name));
+            if rustix::fs::accessat(CWD, &file, Access::EXEC_OK, AtFlags::EACCESS).is_err() {
+                return Err((Status::FORBIDDEN, "this file may not be executed"));
+            }
+            root.judge_strictly(&fd, &stat, &[b"/", name].concat()).map_err(|_| NOTHING)?;
+            return Ok(Script {
+                file,
+                name: [&self.url, &b"/"[..], name].concat(),
+                path_info: path_info.to_vec(),
+            });
+        }
+        Err(NOTHING)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_program_is_found_with_what_stands_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("in/side")).unwrap();
+        for (name, mode) in [("run", 0o755), ("in/side/run.sh", 0o755), ("text", 0o644), (".run", 0o755)] {
+            std::fs::write(at(name), "#!/bin/sh\n").unwrap();
+            std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        symlink("run", at("link")).unwrap();
+        symlink("/bin/sh", at("out")).unwrap();
+        symlink(".run", at("unhidden")).unwrap();
+        let config = CgiFolder { path: "/cgi/".into(), folder: folder.path().into() };
+        let folder = Folder::open(&config, &FileOptions::default()).unwrap();
+        assert_eq!(folder.behind(b"/cgi/run/x"), Some(&b"/run/x"[..]));
+        assert_eq!((folder.behind(b"/cgi"), folder.behind(b"/cgix/run")), (None, None));
+        let find = |rest: &str| {
+            let found = folder.find(rest.as_bytes()).map_err(|(status, _)| status.code());
+            found.map(|script| (script.name, script.path_info))
+        };
+        let found = |name: &str, info: &str| Ok((name.into(), info.into()));
+        assert_eq!(find("/run"), found("/cgi/run", ""));
+        assert_eq!(find("/run/"), found("/cgi/run", "/"));
+        assert_eq!(find("/run/a b/.c"), found("/cgi/run", "/a b/.c"));
+        assert_eq!(find("/in/side/run.sh/x"), found("/cgi/in/side/run.sh", "/x"));
+        assert_eq!(find("/link/x"), found("/cgi/link", "/x"));
+        assert_eq!(folder.find(b"/run").unwrap().file, folder.root.docroot().real_path().join("run"));
+        for (rest, status) in [
+            ("/", 404),
+            ("/in", 404),
+            ("/in/side/", 404),
+            ("/none", 404),
+            ("/none/run", 404),
+            ("/.run", 404),
+            ("/unhidden", 404),
+            ("/out", 404),
+            ("/text", 403),
+            ("/text/x", 403),
+        ] {
+            assert_eq!(find(rest), Err(status), "{rest}");
+        }
+        assert_eq!(find(&"/in/side/../..".repeat(40)), Err(404));
+    }
+}

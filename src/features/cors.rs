@@ -1,0 +1,209 @@
+//! CORS: pages of other sites that may read responses, and write where uploads are taken (WHATWG
+//! Fetch, section 3.2).
+//!
+//! The browser asks and the browser obeys; nothing is kept from anybody else by this. A preflight
+//! is answered before any password is asked for, since browsers send none with it. What it allows
+//! in a folder for uploads is what `features/upload/origin.rs` accepts.
+
+use std::sync::Arc;
+
+use crate::features::auth::WriteGuards;
+use crate::features::hosts::check_ascii;
+use crate::features::names::Names;
+use crate::features::upload::{Partners, area_of};
+use crate::handler::{Answer, Context, Handler, When};
+use crate::http::body::is_token;
+use crate::http::fields::list_elements;
+use crate::http::{Method, Request, Response, Status, target};
+
+/// Headers that scripts may read beside the few that they always may.
+const EXPOSED: &str = "Accept-Ranges, Content-Disposition, Content-Encoding, Content-Range, Date, ETag, Location, \
+                       Upload-Complete, Upload-Length, Upload-Limit, Upload-Offset";
+
+/// Methods that a preflight allows. The response to the request itself shows whether the path
+/// offers them.
+const METHODS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE";
+
+/// Methods that it allows in a folder for uploads to pages that may write, and to the others.
+const METHODS_OF_UPLOADS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE, MKCOL";
+const METHODS_OF_READERS: &str = "GET, HEAD, OPTIONS";
+
+/// For how long a browser may remember a preflight, in seconds: a day. Most of them remember less.
+const MAX_AGE: &str = "86400";
+
+/// Names in one preflight that are repeated to it, in bytes of all their lines.
+const NAMES_BYTES_MAX: usize = 1024;
+
+struct Cors {
+    allowed: Allowed,
+    partners: Partners,
+    writing: Writing,
+    inner: Arc<dyn Handler>,
+}
+
+/// Rules of uploads, which decide about a preflight as they do about the request behind it.
+pub(crate) struct Writing {
+    /// Folders that take uploads.
+    pub(crate) areas: Vec<String>,
+    /// Names by which the server is known, and paths where a password makes up for the name.
+    pub(crate) names: Arc<Names>,
+    pub(crate) guards: WriteGuards,
+}
+
+enum Allowed {
+    /// Every origin.
+    All,
+    /// These, as browsers write them.
+    These(Vec<String>),
+}
+
+/// `inner`, readable for pages from `origins`.
+pub(crate) fn around(origins: &[String], writing: Writing, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+    let allowed = match origins.iter().any(|origin| origin == "*") {
+        true => Allowed::All,
+        false => Allowed::These(origins.to_vec()),
+    };
+    Arc::new(Cors { allowed, partners: Partners::of(origins), writing, inner })
+}
+
+impl Handler for Cors {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        // Of several origins none is known to be that of the page.
+        let origin = request.fields().only("origin").ok().flatten();
+        let allows = match (&self.allowed, origin) {
+            (Allowed::All, _) => Some(&b"*"[..]),
+            (Allowed::These(list), Some(origin)) => {
+                list.iter().map(String::as_bytes).find(|allowed| *allowed == origin)
+            }
+            (Allowed::These(_), None) => None,
+        };
+        if let Some(allows) = allows {
+            cx.set_own_field(When::Always, "Access-Control-Allow-Origin", allows);
+        }
+        // Also where it is not allowed, or a cache would give that answer to a page that may have
+        // another.
+        if matches!(self.allowed, Allowed::These(_)) {
+            cx.set_own_field(When::Always, "Vary", "Origin");
+        }
+        let is_preflight = request.method() == Method::Options
+            && origin.is_some()
+            && request.field("access-control-request-method").is_some();
+        if is_preflight {
+            return preflight(request, allows.is_some(), self.methods(request, cx)).into();
+        }
+        if allows.is_some() {
+            cx.set_own_field(When::Always, "Access-Control-Expose-Headers", EXPOSED);
+        }
+        self.inner.handle(request, cx)
+    }
+}
+
+impl Cors {
+    /// The methods that a page may use for this path.
+    fn methods(&self, request: &Request<'_>, cx: &Context<'_>) -> &'static str {
+        let Writing { areas, names, guards } = &self.writing;
+        // A path that cannot be normalised is refused, whatever the method.
+        let Ok(path) = target::normalize(request.path()) else { return METHODS };
+        if area_of(areas, &path).is_none() {
+            return METHODS;
+        }
+        let is_partner = request.field("origin").is_some_and(|origin| self.partners.have(origin));
+        let may_write = is_partner && (names.let_write(request, cx.peer()) || guards.is_protected(&path));
+        if may_write { METHODS_OF_UPLOADS } else { METHODS_OF_READERS }
+    }
+}
+
+fn preflight(request: &Request<'_>, is_allowed: bool, methods: &str) -> Response {
+    let response = Response::new(Status::NO_CONTENT).by_server();
+    if !is_allowed {
+        return response;
+    }
+    let response = response
+        .with_field("Access-Control-Allow-Methods", methods)
+        .with_field("Access-Control-Max-Age", MAX_AGE);
+    match asked_names(request) {
+        Some(names) => response.with_field("Access-Control-Allow-Headers", names),
+        None => response,
+    }
+}
+
+/// The field names that the page wants to send, if they are names. They are repeated: to allow all
+/// with `*` would leave out `Authorization`.
+fn asked_names(request: &Request<'_>) -> Option<Vec<u8>> {
+    let mut names: Vec<u8> = Vec::new();
+    for name in request.fields().all("access-control-request-headers").flat_map(list_elements) {
+        if !name.iter().copied().all(is_token) || names.len() + name.len() > NAMES_BYTES_MAX {
+            return None;
+        }
+        if !names.is_empty() {
+            names.extend_from_slice(b", ");
+        }
+        names.extend_from_slice(name);
+    }
+    (!names.is_empty()).then_some(names)
+}
+
+/// `*`, `null`, or an origin as browsers write it: scheme, host, and a port unless it is the
+/// scheme's own.
+pub(crate) fn parse_origin(text: &str) -> Result<String, String> {
+    let text = text.trim().to_ascii_lowercase();
+    if matches!(text.as_str(), "*" | "null") {
+        return Ok(text);
+    }
+    let Some((scheme, authority)) = text.split_once("://") else {
+        return Err(
+            "not an origin, such as https://example.org; a folder to serve goes before --cors".to_owned()
+        );
+    };
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    if !is_scheme || authority.is_empty() || authority.starts_with(':') {
+        return Err("not an origin, such as https://example.org".to_owned());
+    }
+    check_ascii(authority)?;
+    if !target::check_host(authority.as_bytes()) {
+        return Err("an origin has no path and no user: scheme, host and perhaps a port".to_owned());
+    }
+    let own_port = [("http", ":80"), ("https", ":443")].iter().find(|(own, _)| *own == scheme);
+    match own_port.and_then(|(_, port)| authority.strip_suffix(port)) {
+        // Browsers leave it out, and they are compared letter by letter.
+        Some(host) => Ok(format!("{scheme}://{host}")),
+        None => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_what_browsers_send() {
+        for (text, origin) in [
+            ("*", "*"),
+            ("null", "null"),
+            ("https://Example.org", "https://example.org"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("http://a:80", "http://a"),
+            ("https://a:443", "https://a"),
+            ("https://a:80", "https://a:80"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+            ("chrome-extension://abc", "chrome-extension://abc"),
+        ] {
+            assert_eq!(parse_origin(text).as_deref(), Ok(origin));
+        }
+        for text in [
+            "",
+            "site",
+            "example.org",
+            "https://",
+            "https://a/",
+            "https://a/b",
+            "https://u@a",
+            "://a",
+            "http://:80",
+            "a b://c",
+        ] {
+            assert!(parse_origin(text).is_err(), "{text}");
+        }
+    }
+}

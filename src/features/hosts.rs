@@ -1,0 +1,311 @@
+//! Several hosts, each with a folder of its own.
+//!
+//! The authority of a request decides, without its port and in any case. It must not know what is
+//! in the folders.
+
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::{Config, Vhost};
+use crate::docroot::Docroot;
+use crate::docroot::root::Root;
+use crate::features::api;
+use crate::features::metrics;
+use crate::files::StaticFiles;
+use crate::handler::{Answer, Context, Handler};
+use crate::http::{Request, Status, target};
+use crate::pages::error::{ErrorForm, error};
+
+/// Which host is served from which folder.
+#[derive(Debug)]
+pub(crate) struct Hosts {
+    /// Whole names before patterns, longer patterns before shorter ones.
+    entries: Vec<Entry>,
+    /// Whether a host that is not among them is refused.
+    is_strict: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: Name,
+    root: Arc<Root>,
+}
+
+/// A name, or all names below one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    /// In lower case.
+    Whole(String),
+    /// The suffix behind the star, from the dot on.
+    Below(String),
+}
+
+impl Name {
+    /// The names for which `host` stands: it may be a name, `*.` and a name for all below it, or
+    /// `.` and a name for both.
+    pub(crate) fn all_of(host: &str) -> Vec<Name> {
+        if let Some(suffix) = host.strip_prefix('*') {
+            return vec![Name::Below(suffix.to_owned())];
+        }
+        match host.strip_prefix('.') {
+            Some(name) => vec![Name::Whole(name.to_owned()), Name::Below(host.to_owned())],
+            None => vec![Name::Whole(host.to_owned())],
+        }
+    }
+
+    pub(crate) fn matches(&self, host: &[u8]) -> bool {
+        match self {
+            Name::Whole(name) => host.eq_ignore_ascii_case(name.as_bytes()),
+            Name::Below(suffix) => {
+                let label = host.len().checked_sub(suffix.len()).filter(|label| *label > 0);
+                label.is_some_and(|label| host[label..].eq_ignore_ascii_case(suffix.as_bytes()))
+            }
+        }
+    }
+
+    /// Sorts whole names first, then the longest patterns.
+    fn rank(&self) -> (bool, std::cmp::Reverse<usize>) {
+        match self {
+            Name::Whole(name) => (false, std::cmp::Reverse(name.len())),
+            Name::Below(suffix) => (true, std::cmp::Reverse(suffix.len())),
+        }
+    }
+}
+
+impl Hosts {
+    /// Opens each folder, which `protect` then gives what it shares with the others; `None` when
+    /// hosts make no difference.
+    pub(crate) fn open(
+        config: &Config,
+        protect: impl Fn(Docroot) -> Docroot,
+    ) -> Result<Option<Hosts>, String> {
+        if config.site.vhosts.is_empty() {
+            return match config.site.strict_hosts {
+                true => Err("--strict-hosts without --vhost: every host would be refused".to_owned()),
+                false => Ok(None),
+            };
+        }
+        let mut entries: Vec<Entry> = Vec::new();
+        for vhost in &config.site.vhosts {
+            let (hosts, folder) = (vhost.hosts.join(","), vhost.root.display());
+            let docroot = Docroot::open(&vhost.root, config.files.clone())
+                .map_err(|why| format!("--vhost '{hosts}={folder}': {why}"))?;
+            let root = Arc::new(Root::of(Arc::new(protect(docroot))));
+            for host in &vhost.hosts {
+                // A configuration need not come from the command line, where names are checked.
+                if parse_host(host).as_ref() != Ok(host) {
+                    return Err(format!("--vhost '{hosts}={folder}': no host has the name '{host}'"));
+                }
+                for name in Name::all_of(host) {
+                    if entries.iter().any(|entry| entry.name == name) {
+                        return Err(format!("--vhost names the host '{host}' twice"));
+                    }
+                    entries.push(Entry { name, root: Arc::clone(&root) });
+                }
+            }
+        }
+        entries.sort_by_key(|entry| entry.name.rank());
+        Ok(Some(Hosts { entries, is_strict: config.site.strict_hosts }))
+    }
+
+    /// Whether any of the folders has an entry of this name at its top.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|entry| entry.root.current().has(name))
+    }
+
+    /// The roots of all hosts.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &Arc<Root>> {
+        self.entries.iter().map(|entry| &entry.root)
+    }
+
+    /// The folder of the host that is asked for, if it is one of these.
+    pub(crate) fn find(&self, request: &Request<'_>) -> Option<&Arc<Root>> {
+        let host = host_of(request.authority()?);
+        self.entries.iter().find(|entry| entry.name.matches(host)).map(|entry| &entry.root)
+    }
+}
+
+/// The host of an authority: without its port, and without the dot that makes a name absolute.
+pub(crate) fn host_of(authority: &[u8]) -> &[u8] {
+    let end = match authority {
+        [b'[', ..] => authority.iter().position(|&byte| byte == b']').map(|end| end + 1),
+        _ => authority.iter().position(|&byte| byte == b':'),
+    };
+    let host = &authority[..end.unwrap_or(authority.len())];
+    host.strip_suffix(b".").unwrap_or(host)
+}
+
+/// Serves the folder of the host that is asked for.
+#[derive(Clone)]
+pub(crate) struct HostFiles {
+    pub(crate) hosts: Arc<Hosts>,
+    /// For the others.
+    pub(crate) files: StaticFiles,
+}
+
+impl HostFiles {
+    pub(crate) fn root_of(&self, request: &Request<'_>) -> Arc<Root> {
+        Arc::clone(self.hosts.find(request).unwrap_or(self.files.root()))
+    }
+}
+
+impl Handler for HostFiles {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        StaticFiles::of(self.root_of(request)).handle(request, cx)
+    }
+}
+
+/// Refuses hosts that are not ours, before anything else is said.
+struct Strict {
+    hosts: Arc<Hosts>,
+    inner: Arc<dyn Handler>,
+}
+
+/// `inner`, for known hosts only if that was asked for.
+pub(crate) fn around(hosts: &Arc<Hosts>, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+    match hosts.is_strict {
+        true => Arc::new(Strict { hosts: Arc::clone(hosts), inner }),
+        false => inner,
+    }
+}
+
+impl Handler for Strict {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        // Supervisors ask by address. Who may read metrics is decided elsewhere.
+        let is_supervision =
+            [api::HEALTH, metrics::PATH].iter().any(|path| request.path() == path.as_bytes());
+        if is_supervision || self.hosts.find(request).is_some() {
+            return self.inner.handle(request, cx);
+        }
+        error(Status::MISDIRECTED_REQUEST, "that host is not served here", ErrorForm::of(request)).into()
+    }
+}
+
+/// `HOST=ROOT`, with commas between several hosts.
+pub(crate) fn parse_vhost(text: &str) -> Result<Vhost, String> {
+    let Some((host, root)) = text.split_once('=').filter(|(_, root)| !root.is_empty()) else {
+        return Err("not of the form HOST=ROOT".to_owned());
+    };
+    let hosts = host.split(',').map(parse_host).collect::<Result<_, _>>()?;
+    Ok(Vhost { hosts, root: PathBuf::from(root) })
+}
+
+/// A name, `*.NAME` or `.NAME`, in lower case.
+fn parse_host(text: &str) -> Result<String, String> {
+    let host = text.trim();
+    let (start, name) = match host.strip_prefix("*.").or(host.strip_prefix('.')) {
+        Some(name) => host.split_at(host.len() - name.len()),
+        None => ("", host),
+    };
+    match check_name(name)? {
+        Some(name) => Ok(format!("{start}{name}")),
+        None => Err("the host is a name, *.NAME for all below it, or .NAME for both".to_owned()),
+    }
+}
+
+/// A name that a request may ask for, as clients write it; `None` if it is no name. An error says
+/// why no request asks for it.
+pub(crate) fn check_name(text: &str) -> Result<Option<String>, String> {
+    check_ascii(text)?;
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let is_name = !name.is_empty() && !name.starts_with('.') && !name.contains(['*', ',', '%']);
+    if !is_name || !target::check_host(name.as_bytes()) {
+        return Ok(None);
+    }
+    if host_of(name.as_bytes()) != name.as_bytes() {
+        return Err("the host comes without a port: every port counts".to_owned());
+    }
+    // Browsers shorten an IPv6 address, and it is compared letter by letter.
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    Ok(Some(match address.and_then(|address| address.parse::<Ipv6Addr>().ok()) {
+        Some(address) => format!("[{address}]"),
+        None => name,
+    }))
+}
+
+/// Refuses a name with letters outside ASCII: clients send its other form (RFC 5891 section 4.4).
+pub(crate) fn check_ascii(text: &str) -> Result<(), String> {
+    match text.is_ascii() {
+        true => Ok(()),
+        false => Err("a name outside ASCII is written as browsers send it, with xn--: \
+             xn--mller-kva.example for m\u{fc}ller.example"
+            .to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_compared_without_port_dot_and_case() {
+        for (authority, host) in [
+            ("a.example", "a.example"),
+            ("a.example:80", "a.example"),
+            ("a.example.:80", "a.example"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("", ""),
+            (":80", ""),
+        ] {
+            assert_eq!(host_of(authority.as_bytes()), host.as_bytes());
+        }
+        let name = |host: &str| Name::all_of(host).remove(0);
+        let below = name("*.example.org");
+        assert!(below.matches(b"a.example.org") && below.matches(b"a.B.EXAMPLE.org"));
+        assert!(
+            !below.matches(b"example.org")
+                && !below.matches(b".example.org")
+                && !below.matches(b"aexample.org")
+        );
+        assert!(name("a.b").matches(b"A.b") && !name("a.b").matches(b"x.a.b"));
+        let both = Name::all_of(".example.org");
+        let matches = |host: &[u8]| both.iter().any(|name| name.matches(host));
+        assert!(matches(b"example.org") && matches(b"a.Example.org") && !matches(b"aexample.org"));
+    }
+
+    #[test]
+    fn vhosts_are_read_from_their_flag() {
+        for (text, hosts, root) in [
+            ("A.example.=x=y", &["a.example"][..], "x=y"),
+            ("*.example.org=/srv", &["*.example.org"], "/srv"),
+            (".Example.org=/srv", &[".example.org"], "/srv"),
+            ("a.example, B.example.,*.c,.d=x,y", &["a.example", "b.example", "*.c", ".d"], "x,y"),
+            ("[::1]=/srv", &["[::1]"], "/srv"),
+            ("[0:0:0:0:0:0:0:1]=/srv", &["[::1]"], "/srv"),
+            ("xn--mller-kva.example=/srv", &["xn--mller-kva.example"], "/srv"),
+        ] {
+            let hosts = hosts.iter().copied().map(Into::into).collect();
+            assert_eq!(parse_vhost(text), Ok(Vhost { hosts, root: root.into() }), "{text}");
+        }
+        for bad in [
+            "",
+            "a",
+            "a=",
+            "=x",
+            "*=x",
+            "*.=x",
+            ".=x",
+            "a.*=x",
+            "a:80=x",
+            "a/b=x",
+            "[::1]:80=x",
+            "a,=x",
+            ",a=x",
+            "a,b:80=x",
+            "..a=x",
+            "*..a=x",
+            ".*.a=x",
+            "*.*.a=x",
+            "%61.example=x",
+            "http://a=x",
+            "a b=x",
+        ] {
+            assert!(parse_vhost(bad).is_err(), "{bad}");
+        }
+        for name in ["m\u{fc}ller.example", "*.b\u{fc}cher.example", "a,\u{4f8b}\u{3048}.example"] {
+            assert!(parse_vhost(&format!("{name}=x")).unwrap_err().contains("xn--"), "{name}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `--live-reload`: pages reload when a file of the folder changes.
+//!
+//! One thread watches (`features/live/watch.rs`) and tells a [`Feed`]; a script in every page
+//! listens to it. The script is put behind HTML when that is read into the cache, so no request is
+//! looked at for it. Listings and error pages contain it from the start.
+
+pub(crate) mod watch;
+
+use std::sync::Arc;
+
+use crate::app::feed::Feed;
+use crate::docroot::root::Root;
+use crate::handler::{Answer, Context, Handler, Methods, Router};
+use crate::http::{Request, Response};
+
+/// Where pages listen, and where the script is.
+pub(crate) const EVENTS: &str = "/_whirligig/live";
+pub(crate) const SCRIPT: &str = "/_whirligig/live.js";
+
+/// What the script does. It says which change was the last when it was sent, so none after that is
+/// missed; and it reloads when the server comes back, since then anything may have changed. A
+/// listing with uploads under way is left alone, because a reload would abort them; it reloads
+/// itself when all are complete.
+fn javascript(last: &str) -> String {
+    format!(
+        "(() => {{
+  let lost = false;
+  const uploads = 'section.up[aria-label=Upload] li';
+  const reload = () => {{ if (!document.querySelector(uploads)) location.reload(); }};
+  const events = new EventSource('{EVENTS}?since={last}');
+  events.addEventListener('change', reload);
+  events.addEventListener('error', () => {{ lost = true; }});
+  events.addEventListener('open', () => {{ if (lost) reload(); }});
+}})();
+"
+    )
+}
+
+/// Wraps `inner` so that its error pages contain the script. A browser that shows a 404 then loads
+/// the page once it is written.
+pub(crate) fn around(inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+    Arc::new(Reloading(inner))
+}
+
+struct Reloading(Arc<dyn Handler>);
+
+impl Handler for Reloading {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        cx.reload_errors();
+        self.0.handle(request, cx)
+    }
+}
+
+/// Watches `roots` and adds the script and its events. Where watching is not possible it says so,
+/// and pages stay as they are.
+pub(crate) fn routes(router: Router, roots: Vec<Arc<Root>>) -> Router {
+    let feed = Feed::new();
+    if let Err(error) = watch::start(roots, &feed) {
+        log::warn!("--live-reload cannot watch the folder: {error}");
+    }
+    let told = feed.clone();
+    let events = move |request: &Request<'_>, cx: &mut Context<'_>| -> Answer {
+        let last = request.field("last-event-id").or_else(|| request.query()?.strip_prefix(b"since="));
+        Response::events(told.join_after(last, cx.waker())).by_server().into()
+    };
+    let script = move |_: &Request<'_>, _: &mut Context<'_>| -> Answer {
+        Response::bytes("text/javascript; charset=utf-8", javascript(&feed.last_id()))
+            .by_server()
+            .with_field("Cache-Control", "no-store")
+            .into()
+    };
+    router.route(EVENTS, Methods(&["GET"]), events).route(SCRIPT, Methods(&["GET"]), script)
+}

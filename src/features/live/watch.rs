@@ -1,0 +1,198 @@
+//! Watches folders for changes and tells a feed, from a thread of its own (inotify(7)).
+//!
+//! For people who edit a page and look at it, not for the cache: inotify misses what the cache must
+//! not miss. Changes that come together are told once, when it has been quiet for a moment. It must
+//! not know what is done about them.
+
+use std::collections::HashMap;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
+
+use crate::app::feed::{Feed, WeakFeed};
+use crate::config::{LIVE_CHANGES_MAX, LIVE_LOOK, LIVE_QUIET, LIVE_WATCHES_MAX};
+use crate::docroot::is_hidden_name;
+use crate::docroot::root::Root;
+
+/// What makes a page look different: a file is there, gone, another, or was written and closed.
+const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
+    .union(WatchFlags::CREATE)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVED_FROM)
+    .union(WatchFlags::MOVED_TO)
+    .union(WatchFlags::ONLYDIR)
+    .union(WatchFlags::DONT_FOLLOW)
+    .union(WatchFlags::EXCL_UNLINK);
+
+/// Watches the folders and all below them, and tells `feed` of a `change`. Ends when nobody else
+/// has the feed. A root that leads to another folder is a change, too.
+pub(crate) fn start(roots: Vec<Arc<Root>>, feed: &Feed) -> std::io::Result<()> {
+    let mut watcher = Watcher::new(roots)?;
+    let feed = feed.downgrade();
+    std::thread::Builder::new().name("whirligig-watch".into()).spawn(move || watcher.run(&feed)).map(drop)
+}
+
+struct Watcher {
+    fd: OwnedFd,
+    /// The roots, and the numbers of the folders that are watched for them.
+    roots: Vec<(Arc<Root>, usize)>,
+    /// Which folder a watch is for.
+    folders: HashMap<i32, PathBuf>,
+    /// It was said that not everything can be watched.
+    is_short: bool,
+}
+
+impl Watcher {
+    fn new(roots: Vec<Arc<Root>>) -> std::io::Result<Self> {
+        let number = |root: Arc<Root>| {
+            let number = root.current().number;
+            (root, number)
+        };
+        let roots = roots.into_iter().map(number).collect();
+        let mut watcher = Watcher { fd: open()?, roots, folders: HashMap::new(), is_short: false };
+        watcher.watch_all();
+        Ok(watcher)
+    }
+
+    /// Watches the folders that roots lead to now, if one leads to another. Returns whether one
+    /// does.
+    fn follow(&mut self) -> bool {
+        let mut is_turned = false;
+        for (root, number) in &mut self.roots {
+            root.follow();
+            let now = root.current().number;
+            is_turned |= std::mem::replace(number, now) != now;
+        }
+        // With the descriptor the watches of the old folders go. Without another one they stay.
+        if is_turned && let Ok(fd) = open() {
+            self.fd = fd;
+            self.folders.clear();
+            self.watch_all();
+        }
+        is_turned
+    }
+
+    fn run(&mut self, feed: &WeakFeed) {
+        // How often something has changed since it was last told.
+        let mut pending = 0;
+        loop {
+            let ready = self.wait(if pending > 0 { LIVE_QUIET } else { LIVE_LOOK });
+            let Some(feed) = feed.upgrade() else { return };
+            pending += usize::from(self.follow());
+            if ready {
+                pending += usize::from(self.take());
+            }
+            // It is never quiet where something writes all the time.
+            if pending > 0 && (!ready || pending >= LIVE_CHANGES_MAX) {
+                pending = 0;
+                feed.send_named("change", "");
+            }
+        }
+    }
+
+    /// Whether something happened in time.
+    fn wait(&self, time: std::time::Duration) -> bool {
+        let time = Timespec::try_from(time).ok();
+        matches!(poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], time.as_ref()), Ok(1..))
+    }
+
+    /// Takes all events; true if any of them is about something that is served.
+    fn take(&mut self) -> bool {
+        let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
+        let mut appeared = Vec::new();
+        let (mut changed, mut overflowed) = (false, false);
+        let mut events = inotify::Reader::new(&self.fd, &mut buffer);
+        loop {
+            let event = match events.next() {
+                Ok(event) => event,
+                Err(Errno::INTR) => continue,
+                Err(_) => break,
+            };
+            let what = event.events();
+            if what.contains(ReadFlags::QUEUE_OVERFLOW) {
+                overflowed = true;
+                continue;
+            }
+            if what.contains(ReadFlags::IGNORED) {
+                self.folders.remove(&event.wd());
+                continue;
+            }
+            let name = event.file_name().map(|name| name.to_bytes()).unwrap_or_default();
+            let folder = self.folders.get(&event.wd());
+            if is_hidden_name(name) && !(what.contains(ReadFlags::MOVED_TO) && is_link(folder, name)) {
+                continue;
+            }
+            changed = true;
+            if what.contains(ReadFlags::ISDIR)
+                && what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO)
+                && let Some(folder) = folder
+            {
+                appeared.push(folder.join(std::ffi::OsStr::from_bytes(name)));
+            }
+        }
+        for folder in appeared {
+            self.watch(folder);
+        }
+        if overflowed {
+            // Events were lost, folders that appeared among them: look at everything anew.
+            self.watch_all();
+        }
+        changed || overflowed
+    }
+
+    fn watch_all(&mut self) {
+        for root in 0..self.roots.len() {
+            let folder = self.roots[root].0.current().real_path().to_owned();
+            self.watch(folder);
+        }
+    }
+
+    /// Watches a folder and all below it. Watching one twice is the same watch.
+    fn watch(&mut self, folder: PathBuf) {
+        let mut open = vec![folder];
+        while let Some(folder) = open.pop() {
+            if self.folders.len() >= LIVE_WATCHES_MAX {
+                return self.fall_short(&folder);
+            }
+            match inotify::add_watch(&self.fd, &folder, CHANGES) {
+                Ok(watch) => drop(self.folders.insert(watch, folder.clone())),
+                Err(Errno::NOSPC | Errno::NOMEM) => return self.fall_short(&folder),
+                // It has gone again, or is not for us.
+                Err(_) => continue,
+            }
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                if is_folder && !is_hidden_name(entry.file_name().as_bytes()) {
+                    open.push(entry.path());
+                }
+            }
+        }
+    }
+
+    fn fall_short(&mut self, folder: &Path) {
+        if !std::mem::replace(&mut self.is_short, true) {
+            log::warn!(
+                "--live-reload watches {} folders and no more, not {}",
+                self.folders.len(),
+                folder.display()
+            );
+        }
+    }
+}
+
+fn open() -> rustix::io::Result<OwnedFd> {
+    inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+}
+
+/// Returns whether a folder has a link of this name. One that gets a hidden name takes the place of
+/// an older one: a ConfigMap is published by turning `..data` to another folder.
+fn is_link(folder: Option<&PathBuf>, name: &[u8]) -> bool {
+    let path = folder.map(|folder| folder.join(std::ffi::OsStr::from_bytes(name)));
+    path.is_some_and(|path| path.is_symlink())
+}

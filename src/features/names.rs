@@ -1,0 +1,337 @@
+//! Names under which a private server gives out more than single files.
+//!
+//! A server is private if only its own machine reaches it. Two kinds of foreign request arrive
+//! there all the same. A page can have the name of its own site lead to 127.0.0.1 (DNS rebinding),
+//! and its browser then reads this server as a part of that site. And a proxy on this machine
+//! forwards requests of strangers, often with the name that they asked for. Both ask for a name
+//! that nobody gave this server, and that is how they are recognised.
+//!
+//! Single files are not protected: such a request has to know their names. Must not know what is
+//! asked for, nor by which flags a name came to be known.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::config::{AllowedHost, Config};
+use crate::features::hosts::{Name, check_name, host_of};
+use crate::handler::{Answer, Context, Handler, Peer};
+use crate::http::{Request, Response, Status};
+use crate::log::{Once, shorten};
+use crate::pages::error::{ErrorForm, error};
+
+/// Headers of which a single one shows that a proxy forwarded the request, beside those that begin
+/// with [`FORWARDED`]. Their values are never believed: a client can send them as well.
+const BY_PROXY: [&str; 3] = ["forwarded", "via", "x-real-ip"];
+
+/// How the names of further such headers begin.
+const FORWARDED: &[u8] = b"x-forwarded-";
+
+/// The names that this server is known by.
+#[derive(Debug)]
+pub(crate) struct Names {
+    known: Known,
+    logged: Once,
+}
+
+#[derive(Debug)]
+enum Known {
+    /// Any name: others than this machine are meant to reach the server, or the operator said so.
+    Any,
+    /// These names, beside addresses and `localhost`.
+    These(Vec<Name>),
+}
+
+impl Names {
+    pub(crate) fn of(config: &Config) -> Names {
+        let allowed = &config.site.allow_hosts;
+        let is_open = allowed.contains(&AllowedHost::Any) || (allowed.is_empty() && !config.is_private());
+        let known = match is_open {
+            true => Known::Any,
+            false => {
+                let vhosts = config.site.vhosts.iter().flat_map(|vhost| &vhost.hosts);
+                let vhosts = vhosts.flat_map(|host| Name::all_of(host));
+                Known::These(vhosts.chain(allowed.iter().flat_map(names_of)).collect())
+            }
+        };
+        Names { known, logged: Once::default() }
+    }
+
+    /// True if this server is known by the name that the request asks for. A request without a name
+    /// is not: a proxy may have forwarded it.
+    pub(crate) fn know(&self, request: &Request<'_>) -> bool {
+        let Known::These(names) = &self.known else { return true };
+        let Some(authority) = request.authority() else { return false };
+        let host = host_of(authority);
+        is_own_name(host) || names.iter().any(|name| name.matches(host))
+    }
+
+    /// True if the request may write as far as its name goes. Only browsers have to be kept from
+    /// it: none of them gets at a Unix socket, and none leaves the name out.
+    pub(crate) fn let_write(&self, request: &Request<'_>, peer: &Peer) -> bool {
+        matches!(peer, Peer::Unix) || request.authority().is_none() || self.know(request)
+    }
+
+    /// Refuses a request for a name that this server is not known by. `consequence` ends the
+    /// sentence that the client reads. Logs each such name once.
+    pub(crate) fn refuse(&self, request: &Request<'_>, consequence: &str) -> Response {
+        let host = host_of(request.authority().unwrap_or_default());
+        let shown = shorten(host);
+        self.log_once(shown);
+        let why = match host.is_empty() {
+            true => format!("the request names no host, so {consequence}"),
+            // A valid host is ASCII without control characters; the page escapes the rest.
+            false => {
+                let shown = String::from_utf8_lossy(shown);
+                format!("this server is not known by the name {shown}, so {consequence}")
+            }
+        };
+        error(Status::FORBIDDEN, &why, ErrorForm::of(request)).with_field("X-Content-Type-Options", "nosniff")
+    }
+
+    /// Refuses a request for more than single files, unless this server is known by the name in it.
+    pub(crate) fn refusal(&self, request: &Request<'_>) -> Option<Response> {
+        (!self.know(request)).then(|| self.refuse(request, "only single files can be read"))
+    }
+
+    fn log_once(&self, name: &[u8]) {
+        self.logged.log(name, "unknown names", || match name.is_empty() {
+            true => log::warn!("refused a request that names no host (403)"),
+            false => log::warn!(
+                "refused a request for the name '{}' (403); --allow-host makes a name known to this server",
+                name.escape_ascii()
+            ),
+        });
+    }
+}
+
+/// The names that one `--allow-host` makes known.
+fn names_of(allowed: &AllowedHost) -> Vec<Name> {
+    match allowed {
+        AllowedHost::Any => Vec::new(),
+        AllowedHost::Name(name) => vec![Name::Whole(name.clone())],
+        AllowedHost::Suffix(name) => Name::all_of(&format!(".{name}")),
+    }
+}
+
+/// An address, or a name that browsers do not ask anybody about (RFC 6761 section 6.3).
+fn is_own_name(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else { return false };
+    let is_address = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inside) => inside.parse::<Ipv6Addr>().is_ok(),
+        None => host.parse::<Ipv4Addr>().is_ok(),
+    };
+    let label = host.len().saturating_sub("localhost".len());
+    is_address
+        || (host.as_bytes()[label..].eq_ignore_ascii_case(b"localhost")
+            && (label == 0 || host.as_bytes()[label - 1] == b'.'))
+}
+
+/// True if a header of the request shows that a proxy forwarded it, so that it is not from this
+/// machine.
+fn is_forwarded(request: &Request<'_>) -> bool {
+    let fields = request.fields();
+    let begins_so = |name: &str| {
+        name.as_bytes().get(..FORWARDED.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORWARDED))
+    };
+    BY_PROXY.iter().any(|name| fields.first(name).is_some()) || fields.iter().any(|(name, _)| begins_so(name))
+}
+
+/// Why a server has a handler that gives out more than single files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Because {
+    /// The operator asked for it.
+    Asked,
+    /// Only this machine reaches the server. The flag that gives it to others is logged.
+    Private { flag: &'static str },
+}
+
+/// Passes on requests for a known name.
+struct Gate {
+    names: Arc<Names>,
+    because: Because,
+    has_logged: AtomicBool,
+    inner: Box<dyn Handler>,
+}
+
+/// Puts the rule about names in front of a handler. One that is there only because the server is
+/// private also refuses requests that a proxy forwarded.
+pub(crate) fn gate(names: &Arc<Names>, because: Because, inner: Box<dyn Handler>) -> Box<dyn Handler> {
+    Box::new(Gate { names: Arc::clone(names), because, has_logged: AtomicBool::new(false), inner })
+}
+
+impl Handler for Gate {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        if let Some(refusal) = self.names.refusal(request) {
+            return refusal.into();
+        }
+        match self.because {
+            Because::Private { flag } if is_forwarded(request) => {
+                if !self.has_logged.swap(true, Ordering::Relaxed) {
+                    log::warn!(
+                        "refused {} to a proxy (403): only this machine may read it; {flag} gives it to others",
+                        request.path().escape_ascii()
+                    );
+                }
+                let why = "a proxy forwarded this request, and only the server's own machine may read this";
+                error(Status::FORBIDDEN, why, ErrorForm::of(request)).into()
+            }
+            Because::Asked | Because::Private { .. } => self.inner.handle(request, cx),
+        }
+    }
+}
+
+/// `NAME`, `.SUFFIX` or `any`.
+pub(crate) fn parse_allowed_host(text: &str) -> Result<AllowedHost, String> {
+    if text == "any" {
+        return Ok(AllowedHost::Any);
+    }
+    let suffix = text.strip_prefix('.');
+    let name = check_name(suffix.unwrap_or(text))?.ok_or_else(|| {
+        "not a name, a .SUFFIX or any; .example.org is that name and all names below it".to_owned()
+    })?;
+    Ok(match suffix {
+        Some(_) => AllowedHost::Suffix(name),
+        None => AllowedHost::Name(name),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Bind, Limits, Vhost};
+    use crate::http::request::{FieldSlots, parse};
+
+    fn with_request<T>(head: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {
+        let mut slots = FieldSlots::new();
+        look(&parse(head.as_bytes(), &mut slots, &Limits::default()).unwrap())
+    }
+
+    fn knows(names: &Names, host: &str) -> bool {
+        with_request(&format!("GET /a HTTP/1.1\r\nHost: {host}\r\n\r\n"), |request| names.know(request))
+    }
+
+    fn names(bind: &str, allowed: &[&str]) -> Names {
+        let binds = vec![Bind::Ip(bind.parse().unwrap(), None)];
+        let mut config = Config { binds, ..Config::default() };
+        config.site.vhosts = vec![
+            Vhost { hosts: vec!["v.example".into(), "*.w.example".into()], root: "/".into() },
+            Vhost { hosts: vec![".z.example".into()], root: "/".into() },
+        ];
+        config.site.allow_hosts = allowed.iter().map(|text| parse_allowed_host(text).unwrap()).collect();
+        Names::of(&config)
+    }
+
+    #[test]
+    fn a_private_server_is_known_by_names_that_nobody_else_can_have() {
+        let private = names("127.0.0.1", &["nas.lan", ".home.example"]);
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:8080",
+            "192.0.2.9",
+            "[::1]:80",
+            "[fe80::1]",
+            "localhost",
+            "LOCALHOST:8080",
+            "localhost.",
+            "app.localhost:3000",
+            "v.example",
+            "V.EXAMPLE:81",
+            "a.w.example",
+            "z.example",
+            "a.z.example",
+            "nas.lan",
+            "NAS.lan.:80",
+            "home.example",
+            "a.b.home.example",
+        ] {
+            assert!(knows(&private, host), "{host}");
+        }
+        for host in [
+            "attacker.example",
+            "localhost.attacker.example",
+            "127.0.0.1.attacker.example",
+            "notlocalhost",
+            "w.example",
+            "xhome.example",
+            "x.nas.lan",
+            "nas.lan.attacker.example",
+            "127.1",
+            "0x7f000001",
+            "2130706433",
+            "",
+            ":80",
+        ] {
+            assert!(!knows(&private, host), "{host}");
+        }
+        let no_host = "GET /a HTTP/1.0\r\n\r\n";
+        assert!(!with_request(no_host, |request| private.know(request)));
+        assert!(with_request(no_host, |request| private.let_write(request, &Peer::V4([127, 0, 0, 1], 1))));
+        let absolute = "GET http://attacker.example/a HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        assert!(!with_request(absolute, |request| private.know(request)), "the target decides");
+    }
+
+    #[test]
+    fn an_open_server_is_known_by_any_name_unless_some_are_given() {
+        assert!(knows(&names("0.0.0.0", &[]), "any.example"));
+        assert!(knows(&names("192.168.1.5", &[]), "any.example"));
+        assert!(knows(&names("127.0.0.1", &["any"]), "any.example"));
+        assert!(knows(&names("127.0.0.1", &["nas.lan", "any"]), ""));
+        let named = names("0.0.0.0", &["nas.lan"]);
+        assert!(knows(&named, "nas.lan") && knows(&named, "192.168.1.5") && !knows(&named, "any.example"));
+        assert!(!knows(&names("::ffff:127.0.0.1", &[]), "any.example"));
+    }
+
+    #[test]
+    fn forwarding_is_known_by_any_header_of_a_proxy() {
+        for (line, expected) in [
+            ("Forwarded: for=192.0.2.1", true),
+            ("X-Forwarded-For: 203.0.113.9", true),
+            ("x-forwarded-host: localhost", true),
+            ("X-Forwarded-:", true),
+            ("X-Real-IP: 127.0.0.1", true),
+            ("Via: 1.1 proxy", true),
+            ("X-Forwarded: no", false),
+            ("X-Real: no", false),
+            ("Referer: http://forwarded/", false),
+        ] {
+            let head = format!("GET /a HTTP/1.1\r\nHost: localhost\r\n{line}\r\n\r\n");
+            assert_eq!(with_request(&head, is_forwarded), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn names_are_read_from_their_flag() {
+        let name = |text: &str| Ok(AllowedHost::Name(text.to_owned()));
+        assert_eq!(parse_allowed_host("Nas.LAN."), name("nas.lan"));
+        assert_eq!(parse_allowed_host("[::1]"), name("[::1]"));
+        assert_eq!(parse_allowed_host(".Example.org"), Ok(AllowedHost::Suffix("example.org".to_owned())));
+        assert_eq!(parse_allowed_host("any"), Ok(AllowedHost::Any));
+        for bad in [
+            "",
+            ".",
+            "..",
+            "..a",
+            "*",
+            "*.a",
+            "a:80",
+            ".a:80",
+            "a/b",
+            "a b",
+            "http://a",
+            "[::1",
+            "%61",
+            "b\u{fc}cher.lan",
+        ] {
+            assert!(parse_allowed_host(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_long_foreign_name_is_cut() {
+        let head = format!("GET /a HTTP/1.1\r\nHost: {}.example\r\n\r\n", "x".repeat(400));
+        let names = names("127.0.0.1", &[]);
+        let refused = with_request(&head, |request| names.refusal(request)).unwrap();
+        assert!(refused.body().len().unwrap() < 500);
+    }
+}

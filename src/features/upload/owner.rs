@@ -1,0 +1,60 @@
+//! The client that an unfinished upload belongs to.
+//!
+//! Room for unfinished uploads is shared by all clients. It is divided by owner, so that one client
+//! cannot push out the uploads of another. Must not know what is kept.
+
+use core::net::IpAddr;
+
+use crate::handler::{Context, Peer};
+
+/// A client, as far as it can be told from others: the user it has proved to be, and its network.
+///
+/// Both count, because a password may be shared by many clients and a proxy's address by many
+/// users.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Owner {
+    user: Option<String>,
+    network: Option<IpAddr>,
+}
+
+impl Owner {
+    /// The owner of what the request in hand begins.
+    pub(crate) fn of(cx: &Context<'_>) -> Owner {
+        Owner::new(cx.user(), cx.peer())
+    }
+
+    fn new(user: Option<&str>, peer: &Peer) -> Owner {
+        Owner { user: user.map(str::to_owned), network: peer.network() }
+    }
+}
+
+#[cfg(test)]
+impl Owner {
+    /// For tests: a user at an address.
+    pub(crate) fn named(user: &str, address: &str) -> Owner {
+        Owner::new(Some(user), &Peer::from_addr(address.parse().unwrap()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_differ_by_user_and_by_network() {
+        let [one, same, other_host, other_net, mapped] = [
+            "[2001:db8::1]:1",
+            "[2001:db8::ffff:1]:2",
+            "192.0.2.1:3",
+            "[2001:db8:0:1::1]:1",
+            "[::ffff:192.0.2.1]:9",
+        ]
+        .map(|address| Owner::named("u", address));
+        assert_eq!(one, same, "addresses of one /64");
+        assert!(one != other_net && one != other_host);
+        assert_eq!(other_host, mapped);
+        assert_ne!(Owner::named("u", "192.0.2.1:3"), Owner::named("v", "192.0.2.1:3"));
+        let unknown = Owner::new(None, &Peer::Unix);
+        assert!(unknown == Owner::default() && unknown != Owner::new(Some("u"), &Peer::Unix));
+    }
+}

@@ -1,0 +1,256 @@
+//! Where an upload goes: the folder it lies in, opened so that no name leads out of what may be
+//! written, and its name there.
+//!
+//! Paths come normalised. Everything that opens may block: for worker threads only.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::config::{PATH_BYTES_MAX, Symlinks};
+use crate::docroot::location::Location;
+use crate::docroot::own::Inode;
+use crate::docroot::verdict::Withheld;
+use crate::docroot::{Docroot, Reach, Stamp, Trouble, stat};
+use crate::features::upload::refusal::Refusal;
+use crate::http::{Status, target};
+use crate::text::has_bidi_control;
+
+/// How often an open that raced with a rename is tried again.
+const OPEN_TRIES: usize = 32;
+
+/// The longest name that Linux takes, in bytes (NAME_MAX).
+const NAME_BYTES_MAX: usize = 255;
+
+/// A folder that takes uploads, open.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder {
+    pub(crate) fd: Arc<OwnedFd>,
+    location: Location,
+}
+
+/// An entry of a folder, which may be there or not.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) folder: Arc<OwnedFd>,
+    pub(crate) name: Vec<u8>,
+}
+
+/// What is in a place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Found {
+    Nothing,
+    File(Stamp),
+    Folder,
+    /// A link, a device: nothing that was uploaded here, and nothing that is replaced.
+    Other,
+}
+
+impl Place {
+    /// The entry that `path` names, below the folder for uploads `area` of this docroot, and the
+    /// paths from the docroot that it may have, links followed. None if it lies outside.
+    pub(crate) fn of(docroot: &Docroot, area: &str, path: &[u8]) -> Result<(Place, Vec<Vec<u8>>), Refusal> {
+        // A folder for uploads is opened by itself, so the disk would take paths that no request
+        // can read.
+        if path.len() > PATH_BYTES_MAX {
+            return Err(Refusal::new(Status::URI_TOO_LONG, "the path is too long"));
+        }
+        let path = path.strip_suffix(b"/").unwrap_or(path);
+        let slash = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+        let name = path.get(slash + 1..).unwrap_or_default().to_vec();
+        check_name(&name)?;
+        let folder = open_folder(docroot, area, &path[..slash])?;
+        folder.check_entry(docroot, &name)?;
+        let places = folder.places_of(&name);
+        Ok((Place { folder: folder.fd, name }, places))
+    }
+
+    /// The file that is there, open to be read, with its stamp.
+    pub(crate) fn open_file(&self) -> Result<(OwnedFd, Stamp), Errno> {
+        // Something else may have taken the name since it was looked at.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.folder, self.name.as_slice(), flags, Mode::empty())?;
+        let stat = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH, Inode::MASK)?;
+        match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
+            FileType::RegularFile => Ok((file, Stamp::of(&stat))),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
+    /// What is there now.
+    pub(crate) fn look(&self) -> Result<Found, Errno> {
+        let stat =
+            rustix::fs::statx(&self.folder, self.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW, Inode::MASK);
+        match stat {
+            Err(Errno::NOENT) => Ok(Found::Nothing),
+            Err(errno) => Err(errno),
+            Ok(stat) => Ok(match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
+                FileType::RegularFile => Found::File(Stamp::of(&stat)),
+                FileType::Directory => Found::Folder,
+                _ => Found::Other,
+            }),
+        }
+    }
+}
+
+/// Opens the folder of this path below `area`. Links are followed as far as they stay below `area`,
+/// whatever is followed for reading: what may be written was said with `--upload` and is not for
+/// links to widen.
+pub(crate) fn open_folder(docroot: &Docroot, area: &str, path: &[u8]) -> Result<Folder, Refusal> {
+    let top = match area.trim_start_matches('/') {
+        "" => docroot.open_beneath(b".", Reach::OnDisk),
+        area => docroot.open_beneath(area.as_bytes(), Reach::OnDisk),
+    };
+    let top = top.map_err(|trouble| match trouble {
+        Trouble::NotFound => Refusal::new(Status::NOT_FOUND, "the folder for uploads is not there"),
+        Trouble::Forbidden => Refusal::from(Errno::ACCESS),
+        Trouble::Exhausted => Refusal::from(Errno::MFILE),
+        Trouble::Cold | Trouble::Unknown | Trouble::Io(_) => Refusal::from(Errno::IO),
+    })?;
+    let below = path.strip_prefix(area.as_bytes()).unwrap_or_default();
+    let below = below.strip_prefix(b"/").unwrap_or(below);
+    let below: &[u8] = if below.is_empty() { b"." } else { below };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let links = match docroot.options.symlinks {
+        Symlinks::No => ResolveFlags::NO_SYMLINKS,
+        Symlinks::Inside | Symlinks::All => ResolveFlags::empty(),
+    };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | links;
+    for _ in 0..OPEN_TRIES {
+        match rustix::fs::openat2(&top, below, flags, Mode::empty(), resolve) {
+            Ok(fd) => return Folder::checked(fd, docroot, path),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Err(Errno::BUSY.into())
+}
+
+impl Folder {
+    fn checked(fd: OwnedFd, docroot: &Docroot, path: &[u8]) -> Result<Folder, Refusal> {
+        let stat = stat(&fd).map_err(|_| UNKNOWN)?;
+        let shown = docroot.judge_strictly(&fd, &stat, path).map_err(|why| match why {
+            Withheld::Hidden => HIDDEN,
+            // What is put there would be run.
+            Withheld::Programs => PROGRAMS,
+            Withheld::Own => OWN,
+            Withheld::Unknown => UNKNOWN,
+        })?;
+        Ok(Folder { fd: Arc::new(fd), location: shown.location })
+    }
+
+    /// The paths from the docroot that an entry of this name may have, links followed. None if the
+    /// folder lies outside.
+    pub(crate) fn places_of(&self, name: &[u8]) -> Vec<Vec<u8>> {
+        self.location.possible_paths().map(|folder| [&folder, name].concat()).collect()
+    }
+
+    /// Refuses a name that is not for clients, whether there is such an entry or not: the
+    /// operator's own file, and a folder of programs.
+    pub(crate) fn check_entry(&self, docroot: &Docroot, name: &[u8]) -> Result<(), Refusal> {
+        match () {
+            () if docroot.is_own_name(&self.location, name) => Err(OWN),
+            () if self.places_of(name).iter().any(|place| docroot.withholds(place)) => Err(PROGRAMS),
+            () => Ok(()),
+        }
+    }
+}
+
+pub(crate) const OWN: Refusal = Refusal::new(Status::FORBIDDEN, "that name is the server's own");
+const UNKNOWN: Refusal = Refusal::new(Status::FORBIDDEN, "the place of that folder cannot be checked");
+const PROGRAMS: Refusal = Refusal::new(Status::FORBIDDEN, "that folder is for programs");
+const HIDDEN: Refusal = Refusal::new(Status::FORBIDDEN, "names that begin with a dot are not taken");
+
+/// Whether uploads may go to this path at all, whatever the disk says.
+pub(crate) fn check_path(path: &[u8]) -> Result<(), Refusal> {
+    if path.split(|&byte| byte == b'/').any(|name| name.starts_with(b".")) {
+        return Err(HIDDEN);
+    }
+    if path.starts_with(b"/_whirligig/") || path == b"/_whirligig" {
+        return Err(OWN);
+    }
+    match path.iter().any(u8::is_ascii_control) {
+        true => Err(Refusal::new(Status::BAD_REQUEST, "a name with a control character is not taken")),
+        false => Ok(()),
+    }
+}
+
+/// Refuses names with characters that change the direction of text: a list would show `exe.txt` for
+/// `txt.exe`.
+pub(crate) fn check_direction(name: &[u8]) -> Result<(), Refusal> {
+    match has_bidi_control(name) {
+        true => {
+            Err(Refusal::new(Status::BAD_REQUEST, "a name that changes the direction of text is not taken"))
+        }
+        false => Ok(()),
+    }
+}
+
+fn check_name(name: &[u8]) -> Result<(), Refusal> {
+    let bad = |why| Err(Refusal::new(Status::BAD_REQUEST, why));
+    match name {
+        [] => bad("a file needs a name"),
+        [b'.', ..] => Err(HIDDEN),
+        _ if name.len() > NAME_BYTES_MAX => bad("the name is too long"),
+        _ if name.iter().any(u8::is_ascii_control) => bad("a name with a control character is not taken"),
+        _ => Ok(()),
+    }
+}
+
+/// The last name of what a client calls a file: some send the whole path, of their own system.
+pub(crate) fn base_name(filename: &str) -> Result<&[u8], Refusal> {
+    let name = filename.rsplit(['/', '\\']).next().unwrap_or_default().as_bytes();
+    check_name(name)?;
+    check_direction(name)?;
+    Ok(name)
+}
+
+/// A folder for uploads as it is given on the command line: a URL path.
+pub(crate) fn parse_upload_path(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') {
+        return Err("not a URL path, such as /inbox; / is all of the folder that is served".to_owned());
+    }
+    let path = target::normalize(text.as_bytes()).map_err(|trouble| trouble.to_string())?;
+    let path = String::from_utf8(path.into_owned()).map_err(|_| "the path is not UTF-8".to_owned())?;
+    check_path(path.as_bytes()).map_err(|refusal| refusal.why.to_owned())?;
+    Ok(path.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_lose_their_folders_and_some_are_not_taken() {
+        let taken: &[(&str, &str)] = &[
+            ("a.txt", "a.txt"),
+            ("dir/a.txt", "a.txt"),
+            ("/etc/passwd", "passwd"),
+            ("..\\..\\a.txt", "a.txt"),
+            ("C:\\x\\\u{706f}.txt", "\u{706f}.txt"),
+        ];
+        for (filename, expected) in taken {
+            assert_eq!(base_name(filename).unwrap(), expected.as_bytes(), "{filename:?}");
+        }
+        let long = "n".repeat(256);
+        let turned = ["gpj\u{202e}exe", "a/\u{200f}b", "\u{2066}"];
+        for filename in ["", "a/", ".", "..", "../..", ".hidden", "a/.b", "a\0b", "a\nb", "a\x7f", &long]
+            .into_iter()
+            .chain(turned)
+        {
+            assert!(base_name(filename).is_err(), "{filename:?}");
+        }
+    }
+
+    #[test]
+    fn paths_for_uploads_are_url_paths() {
+        for (text, expected) in [("/", ""), ("/up", "/up"), ("/up/", "/up"), ("/a//b/../c%20d/", "/a/c d")] {
+            assert_eq!(parse_upload_path(text).as_deref(), Ok(expected), "{text}");
+        }
+        for text in ["", "up", "/.up", "/a/.b", "/%00", "/a%2fb", "/_whirligig", "/a%0ab", "/%ff"] {
+            assert!(parse_upload_path(text).is_err(), "{text}");
+        }
+    }
+}

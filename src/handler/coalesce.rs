@@ -1,0 +1,406 @@
+//! Work that several requests need and that is done once: request coalescing.
+//!
+//! The first request for a key begins the work beside the loop. Equal requests wait for its result
+//! and hold no worker meanwhile. A request that goes away stops waiting; work that nobody waits for
+//! may be left out. This file must not know the work, nor what is made of its result.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
+use crate::handler::{Answer, Context};
+use crate::jobs::{Errands, Waker, lock};
+
+/// Why a request got no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unmade {
+    /// The work was dropped: it panicked, or had to give way.
+    Lost,
+    /// The number of requests that may wait for this result is reached.
+    TooMany,
+}
+
+/// Makes the answer from the result, on the loop.
+type Finish<R> = Box<dyn FnOnce(Result<R, Unmade>, &mut Context<'_>) -> Answer + Send>;
+
+/// Results under way, by key, and the requests that wait for them.
+pub(crate) struct Coalesced<K, R> {
+    groups: Mutex<HashMap<K, Arc<Group<R>>>>,
+    /// Requests that may wait for one result.
+    seats_max: usize,
+}
+
+impl<K, R> std::fmt::Debug for Coalesced<K, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Coalesced({} under way)", lock(&self.groups).len())
+    }
+}
+
+/// The requests that wait for one result.
+struct Group<R> {
+    seats: Mutex<Vec<Arc<Seat<R>>>>,
+}
+
+/// One request that waits.
+struct Seat<R> {
+    state: Mutex<State<R>>,
+}
+
+enum State<R> {
+    /// The handler of the request still runs.
+    Handled,
+    /// The result came before the handler of the request had returned.
+    Ready(Result<R, Unmade>),
+    Waiting(Waker, Finish<R>),
+    /// The request has its result, or is gone.
+    Over,
+}
+
+impl<K: Clone + Eq + Hash, R: Clone + Send + 'static> Coalesced<K, R> {
+    /// Nothing is under way. `seats_max` requests may wait for one result.
+    pub(crate) fn new(seats_max: usize) -> Arc<Self> {
+        Arc::new(Coalesced { groups: Mutex::default(), seats_max })
+    }
+
+    /// Answers with what `then` makes of the result for `key`. Calls `begin` with an obligation to
+    /// bring that result, unless it is under way already.
+    pub(crate) fn answer(
+        self: &Arc<Self>,
+        key: &K,
+        cx: &mut Context<'_>,
+        begin: impl FnOnce(Work<K, R>, &Arc<dyn Errands>),
+        then: impl FnOnce(Result<R, Unmade>, &mut Context<'_>) -> Answer + Send + 'static,
+    ) -> Answer {
+        let seat = Arc::new(Seat { state: Mutex::new(State::Handled) });
+        match self.join(key, &seat) {
+            Joined::First(work) => begin(work, &cx.errands()),
+            Joined::Another => {}
+            Joined::Full => return then(Err(Unmade::TooMany), cx),
+        }
+        let mut state = lock(&seat.state);
+        if let State::Ready(result) = std::mem::replace(&mut *state, State::Over) {
+            drop(state);
+            return then(result, cx);
+        }
+        *state = State::Waiting(cx.waker(), Box::new(then));
+        drop(state);
+        // The watch is there for its end: it shows that the request is gone.
+        cx.watch(seat);
+        cx.promised()
+    }
+
+    fn join(self: &Arc<Self>, key: &K, seat: &Arc<Seat<R>>) -> Joined<K, R> {
+        let mut groups = lock(&self.groups);
+        if let Some(group) = groups.get(key) {
+            let mut seats = lock(&group.seats);
+            seats.retain(|seat| !seat.is_over());
+            if seats.len() >= self.seats_max {
+                return Joined::Full;
+            }
+            seats.push(Arc::clone(seat));
+            return Joined::Another;
+        }
+        let group = Arc::new(Group { seats: Mutex::new(vec![Arc::clone(seat)]) });
+        groups.insert(key.clone(), Arc::clone(&group));
+        Joined::First(Work { coalesced: Arc::clone(self), key: key.clone(), group })
+    }
+}
+
+enum Joined<K: Eq + Hash, R: Clone + Send + 'static> {
+    /// Nobody has begun the work.
+    First(Work<K, R>),
+    Another,
+    Full,
+}
+
+/// The obligation to bring a result. If it is dropped instead, the requests get [`Unmade::Lost`]: a
+/// panic must not leave them waiting.
+pub(crate) struct Work<K: Eq + Hash, R: Clone + Send + 'static> {
+    coalesced: Arc<Coalesced<K, R>>,
+    key: K,
+    group: Arc<Group<R>>,
+}
+
+impl<K: Eq + Hash, R: Clone + Send + 'static> Work<K, R> {
+    /// Returns false if every request that waited for the result is gone.
+    pub(crate) fn is_wanted(&self) -> bool {
+        lock(&self.group.seats).iter().any(|seat| !seat.is_over())
+    }
+
+    /// The key that the result is for.
+    pub(crate) fn key(&self) -> &K {
+        &self.key
+    }
+
+    /// Makes later requests for the key start new work. For a result that must not be older than
+    /// its request: it would lack the changes since the work began.
+    pub(crate) fn close(&self) {
+        let mut groups = lock(&self.coalesced.groups);
+        if groups.get(&self.key).is_some_and(|group| Arc::ptr_eq(group, &self.group)) {
+            groups.remove(&self.key);
+        }
+    }
+
+    /// Gives the result to all requests that wait for it. Returns their number.
+    pub(crate) fn finish(self, result: &R) -> usize {
+        self.end(&Ok(result.clone()))
+    }
+
+    /// Later requests for the key begin anew; those here get the result.
+    fn end(&self, result: &Result<R, Unmade>) -> usize {
+        self.close();
+        // Nobody can join from here on.
+        let seats = std::mem::take(&mut *lock(&self.group.seats));
+        seats.into_iter().map(|seat| usize::from(seat.give(result.clone()))).sum()
+    }
+}
+
+impl<K: Eq + Hash, R: Clone + Send + 'static> Drop for Work<K, R> {
+    fn drop(&mut self) {
+        let is_ended = lock(&self.group.seats).is_empty();
+        if !is_ended {
+            self.end(&Err(Unmade::Lost));
+        }
+    }
+}
+
+impl<R: Send + 'static> Seat<R> {
+    fn is_over(&self) -> bool {
+        matches!(*lock(&self.state), State::Over)
+    }
+
+    /// Returns false if the request is gone.
+    fn give(&self, result: Result<R, Unmade>) -> bool {
+        let mut state = lock(&self.state);
+        match std::mem::replace(&mut *state, State::Over) {
+            State::Handled => *state = State::Ready(result),
+            State::Waiting(waker, then) => {
+                drop(state);
+                waker.finish(Box::new(move |cx| then(result, cx)));
+            }
+            State::Ready(_) | State::Over => return false,
+        }
+        true
+    }
+}
+
+impl<R: Send + 'static> Watched for Seat<R> {
+    fn descriptors(&self) -> Vec<Descriptor> {
+        Vec::new()
+    }
+
+    fn advance(self: Arc<Self>, _: Ready, _: Instant) -> Advanced {
+        Advanced { is_over: self.is_over(), ..Advanced::default() }
+    }
+
+    fn abandon(&self) {
+        // Not under the lock: what the request owns may do anything when it is dropped.
+        let before = std::mem::replace(&mut *lock(&self.state), State::Over);
+        drop(before);
+    }
+
+    fn brings_answer(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Config, FileOptions, Model};
+    use crate::conn_id::ConnId;
+    use crate::driver::Driver;
+    use crate::files::Files;
+    use crate::handler::Peer;
+    use crate::handler::watch::Change;
+    use crate::http::{Request, Response, Status};
+    use crate::jobs::{Done, Inbox, InlineDesk, Pool};
+    use crate::observe::LoopTally;
+    use crate::server::Server;
+
+    /// A driver with its inbox, as a request sees it.
+    struct Bench {
+        driver: Driver<LoopTally>,
+        inbox: Arc<Inbox>,
+        /// The seat that each connection watches.
+        watched: HashMap<u32, Arc<dyn Watched>>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let inbox = Arc::new(Inbox::new(Box::new(|| Ok(()))));
+            let desk = InlineDesk::new(Arc::clone(&inbox), Arc::new(Pool::new(1, 1)));
+            let handler = |_: &Request<'_>, _: &mut Context<'_>| Answer::from("");
+            let (config, files) = (Arc::new(Config::default()), Files::own(&FileOptions::default()));
+            let now = crate::reactor::os::read_clocks();
+            let desk = Box::new(desk);
+            let tally = LoopTally::default();
+            let driver = Driver::new(config, Arc::new(handler), files, desk, None, tally, now);
+            Bench { driver, inbox, watched: HashMap::new() }
+        }
+
+        /// The answer to a request of this connection: its status, or `None` if it waits.
+        fn ask(
+            &mut self,
+            conn: u32,
+            results: &Arc<Coalesced<u8, Status>>,
+            key: u8,
+            begin: impl FnOnce(Work<u8, Status>),
+        ) -> Option<u16> {
+            let answer = self.driver.call(ConnId::new(conn, 0), &Peer::Unix, |_, cx| {
+                results.answer(&key, cx, |work, _| begin(work), |result, _| shown(result))
+            });
+            if let Change::To(watched) = std::mem::take(&mut self.driver.watch) {
+                self.watched.insert(conn, watched);
+            }
+            status(answer.unwrap())
+        }
+
+        /// Which connections have their answers now, with the statuses.
+        fn answers(&mut self) -> Vec<(u32, u16)> {
+            let mut news = Vec::new();
+            self.inbox.take(&mut news);
+            news.into_iter()
+                .map(|(id, done)| {
+                    let Done::Finished(then) = done else { panic!("{done:?}") };
+                    let answer = self.driver.call(id, &Peer::Unix, |_, cx| then(cx)).unwrap();
+                    (id.generation(), status(answer).unwrap())
+                })
+                .collect()
+        }
+    }
+
+    fn shown(result: Result<Status, Unmade>) -> Answer {
+        Response::new(match result {
+            Ok(status) => status,
+            Err(Unmade::Lost) => Status::INTERNAL_SERVER_ERROR,
+            Err(Unmade::TooMany) => Status::SERVICE_UNAVAILABLE,
+        })
+        .into()
+    }
+
+    fn status(answer: Answer) -> Option<u16> {
+        match answer {
+            Answer::Now(response) => Some(response.status().code()),
+            Answer::Later(_) => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn finish_with(status: Status) -> impl FnOnce(Work<u8, Status>) {
+        move |work| assert_eq!(work.finish(&status), 1)
+    }
+
+    fn never(_: Work<u8, Status>) {
+        panic!("it is under way already");
+    }
+
+    #[test]
+    fn equal_requests_wait_for_one_result_and_later_ones_begin_anew() {
+        let (mut bench, results) = (Bench::new(), Coalesced::new(8));
+        let mut works = Vec::new();
+        assert_eq!(bench.ask(1, &results, b'a', |work| works.push(work)), None);
+        assert_eq!(bench.ask(2, &results, b'a', never), None);
+        assert_eq!(bench.ask(3, &results, b'b', |work| works.push(work)), None);
+        assert!(bench.answers().is_empty());
+        works.remove(0).finish(&Status::OK);
+        assert_eq!(bench.answers(), [(1, 200), (2, 200)]);
+        assert_eq!(bench.ask(4, &results, b'a', |work| works.push(work)), None, "it has ended");
+        works.pop().unwrap().finish(&Status::CREATED);
+        works.pop().unwrap().finish(&Status::ACCEPTED);
+        assert_eq!(bench.answers(), [(4, 201), (3, 202)]);
+        // What is over is not watched any longer.
+        for watched in bench.watched.into_values() {
+            assert!(watched.advance(Ready::default(), bench.driver.now.mono).is_over);
+        }
+    }
+
+    /// A listing would lack a file that was written between the beginning of its reading and the
+    /// request.
+    #[test]
+    fn closed_work_serves_the_requests_that_wait_and_no_later_ones() {
+        let (mut bench, results) = (Bench::new(), Coalesced::new(8));
+        let mut works = Vec::new();
+        bench.ask(1, &results, b'a', |work| works.push(work));
+        bench.ask(2, &results, b'a', never);
+        works[0].close();
+        assert_eq!(bench.ask(3, &results, b'a', |work| works.push(work)), None);
+        bench.ask(4, &results, b'a', never);
+        works.remove(0).finish(&Status::OK);
+        assert_eq!(bench.answers(), [(1, 200), (2, 200)]);
+        assert_eq!(bench.ask(5, &results, b'a', never), None, "the later work is still under way");
+        works.remove(0).finish(&Status::CREATED);
+        assert_eq!(bench.answers(), [(3, 201), (4, 201), (5, 201)]);
+        assert!(lock(&results.groups).is_empty());
+    }
+
+    #[test]
+    fn a_result_that_comes_at_once_is_answered_at_once() {
+        let (mut bench, results) = (Bench::new(), Coalesced::new(8));
+        assert_eq!(bench.ask(1, &results, b'a', finish_with(Status::NO_CONTENT)), Some(204));
+        assert_eq!(bench.ask(1, &results, b'a', drop), Some(500));
+        assert!(bench.answers().is_empty() && bench.watched.is_empty());
+        assert!(lock(&results.groups).is_empty());
+    }
+
+    /// Without this a panic on the worker would leave them waiting, and all who come later.
+    #[test]
+    fn work_that_is_dropped_leaves_nobody_waiting() {
+        let (mut bench, results) = (Bench::new(), Coalesced::new(8));
+        let mut works = Vec::new();
+        bench.ask(1, &results, b'a', |work| works.push(work));
+        bench.ask(2, &results, b'a', never);
+        works.clear();
+        assert_eq!(bench.answers(), [(1, 500), (2, 500)]);
+        assert_eq!(bench.ask(3, &results, b'a', finish_with(Status::OK)), Some(200));
+    }
+
+    /// A thread of the twin went on to wait for its socket: it had nothing to watch any more.
+    #[test]
+    fn a_result_that_comes_before_the_driver_looks_is_sent() {
+        for model in [Model::Reactor, Model::Threads] {
+            let results = Coalesced::new(8);
+            let handler = move |_: &Request<'_>, cx: &mut Context<'_>| {
+                let mut works = Vec::new();
+                let answer = results.answer(&b'a', cx, |work, _| works.push(work), |result, _| shown(result));
+                works.pop().unwrap().finish(&Status::NO_CONTENT);
+                answer
+            };
+            let server = Server::builder().mount("/", handler).model(model).bind("127.0.0.1:0").unwrap();
+            let (handle, address) = (server.handle(), server.local_addr().unwrap());
+            let running = std::thread::spawn(move || server.run());
+            let mut client = TcpStream::connect(address).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            let mut begin = [0; 12];
+            client.read_exact(&mut begin).unwrap_or_else(|error| panic!("{model:?}: {error}"));
+            assert_eq!(&begin, b"HTTP/1.1 204", "{model:?}");
+            handle.shutdown();
+            running.join().unwrap().unwrap();
+        }
+    }
+
+    #[test]
+    fn requests_that_are_gone_are_not_answered_and_make_room() {
+        let (mut bench, results) = (Bench::new(), Coalesced::new(2));
+        let mut works = Vec::new();
+        bench.ask(1, &results, b'a', |work| works.push(work));
+        bench.ask(2, &results, b'a', never);
+        assert_eq!(bench.ask(3, &results, b'a', never), Some(503), "two may wait");
+        bench.watched[&1].abandon();
+        assert!(works[0].is_wanted());
+        bench.watched[&2].abandon();
+        assert!(!works[0].is_wanted());
+        assert_eq!(bench.ask(4, &results, b'a', never), None, "it joins what nobody wanted any more");
+        assert!(works[0].is_wanted());
+        works.pop().unwrap().finish(&Status::OK);
+        assert_eq!(bench.answers(), [(4, 200)]);
+        assert!(!bench.watched[&4].brings_answer(), "the answer timeout holds meanwhile");
+    }
+}

@@ -1,0 +1,179 @@
+//! What stands around the handlers that answer: passwords by path, CORS, field lines, redirects and
+//! rewrites, several hosts.
+//!
+//! Each file is one wrapper: a [`Handler`] that looks at a request and passes it on to the one
+//! inside it. What was not asked for is not there, so it costs nothing. All of them decide by the
+//! *normalised* path (decoded, without dot segments and double slashes), or another spelling would
+//! lead around them. Must not know flags.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::docroot::Docroot;
+use crate::docroot::own::OwnFiles;
+use crate::docroot::root::Root;
+use crate::features::auth::Attempts;
+use crate::features::hosts::{HostFiles, Hosts};
+use crate::features::rewrite::Rules;
+use crate::features::{auth, cors, headers, hosts, rewrite, upload};
+use crate::files::{Listings, StaticFiles};
+use crate::handler::{Answer, Context, Handler, Router};
+use crate::http::Request;
+
+use crate::features::auth::Guard;
+use crate::features::auth::WriteGuards;
+use crate::features::headers::FieldRules;
+use crate::features::names::Names;
+
+/// Everything of a configuration that stands around the handlers, read and checked.
+#[derive(Debug)]
+pub struct Site {
+    guard: Option<Arc<Guard>>,
+    write_guard: Option<Arc<Guard>>,
+    write_guards: WriteGuards,
+    hosts: Option<Arc<Hosts>>,
+    names: Arc<Names>,
+    rules: Option<Rules>,
+    fields: Option<FieldRules>,
+    cors: Vec<String>,
+    /// Folders that take uploads.
+    areas: Vec<String>,
+    uploads: Option<Arc<upload::Desk>>,
+    own: Arc<OwnFiles>,
+    listings: Arc<Listings>,
+}
+
+impl Site {
+    /// Reads the files that the configuration names.
+    ///
+    /// # Errors
+    /// One line that names the file, and the line in it.
+    pub fn open(config: &Config) -> Result<Self, String> {
+        let fields = FieldRules::new(&config.files.fields, &config.files.uploads)?;
+        let own = Arc::new(OwnFiles::of(config));
+        let attempts = Attempts::new();
+        let guard = Guard::open(&config.site.auth, "--htpasswd", config, &attempts, &own)?.map(Arc::new);
+        let write_guard = Guard::open(&config.site.write_auth, "--write-htpasswd", config, &attempts, &own)?;
+        let write_guard = write_guard.map(Guard::for_writing).map(Arc::new);
+        let write_guards = WriteGuards { guards: [write_guard.clone(), guard.clone()] };
+        let takes_uploads = !config.files.uploads.is_empty();
+        let mut site = Site {
+            hosts: None,
+            names: Arc::new(Names::of(config)),
+            own,
+            listings: Listings::new(),
+            guard,
+            write_guard,
+            uploads: takes_uploads.then(|| Arc::new(upload::Desk::new(config, write_guards.clone()))),
+            write_guards,
+            rules: config.site.rules.as_deref().map(Rules::open).transpose()?,
+            fields: (!config.files.fields.is_empty()).then_some(fields),
+            cors: config.site.cors.clone(),
+            areas: config.files.uploads.clone(),
+        };
+        let hosts = Hosts::open(config, |docroot| site.protect(docroot))?;
+        site.hosts = hosts.map(Arc::new);
+        Ok(site)
+    }
+
+    /// The router with files as its fallback: of the host that is asked for, `files` where that
+    /// makes no difference; and with uploads to them where they are taken.
+    #[must_use]
+    pub fn with_files(&self, router: Router, files: StaticFiles) -> Router {
+        let (root_of, handler): (upload::RootOf, Arc<dyn Handler>) = match &self.hosts {
+            Some(hosts) => {
+                let files = HostFiles { hosts: Arc::clone(hosts), files };
+                let same = files.clone();
+                (Box::new(move |request| same.root_of(request)), Arc::new(files))
+            }
+            None => {
+                let root = Arc::clone(files.root());
+                (Box::new(move |_| Arc::clone(&root)), Arc::new(files))
+            }
+        };
+        let Some(uploads) = &self.uploads else { return router.fallback(Shared(handler)) };
+        router.fallback(upload::around(uploads, root_of, &self.names, handler))
+    }
+
+    /// Whether a password has to be given to write at this normalised path.
+    #[must_use]
+    pub fn is_write_protected(&self, path: &[u8]) -> bool {
+        [&self.guard, &self.write_guard].into_iter().flatten().any(|guard| guard.is_protected(path))
+    }
+
+    /// What all uploads share, where they are taken.
+    pub(crate) fn uploads(&self) -> Option<&Arc<upload::Desk>> {
+        self.uploads.as_ref()
+    }
+
+    /// Whether the folder of any further host has an entry of this name at its top.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.hosts.as_ref().is_some_and(|hosts| hosts.has(name))
+    }
+
+    /// The roots of further hosts.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &Arc<Root>> {
+        self.hosts.iter().flat_map(|hosts| hosts.roots())
+    }
+
+    /// The handler with what was asked for around it; the same one if nothing was.
+    #[must_use]
+    pub fn around(&self, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+        let guarded = |handler| match (&self.guard, &self.write_guard) {
+            (None, None) => handler,
+            (guard, write_guard) => auth::around(guard.clone(), write_guard.clone(), handler),
+        };
+        let mut handler = inner;
+        if let Some(rules) = &self.rules {
+            // Both the path that was asked for and the one it leads to may take a password.
+            handler = rewrite::around(rules.clone(), Arc::clone(&handler), guarded(handler));
+        }
+        handler = guarded(handler);
+        if let Some(hosts) = &self.hosts {
+            handler = hosts::around(hosts, handler);
+        }
+        if !self.cors.is_empty() {
+            let (areas, names) = (self.areas.clone(), Arc::clone(&self.names));
+            let writing = cors::Writing { areas, names, guards: self.write_guards.clone() };
+            handler = cors::around(&self.cors, writing, handler);
+        }
+        if let Some(rules) = &self.fields {
+            // Outermost, because a rule counts for preflights and refusals, too.
+            handler = headers::around(rules.clone(), handler);
+        }
+        handler
+    }
+
+    /// The names that the server is known by.
+    pub(crate) fn names(&self) -> &Arc<Names> {
+        &self.names
+    }
+
+    /// The folder with the passwords, own files, names and bounds of this site.
+    pub(crate) fn protect(&self, docroot: Docroot) -> Docroot {
+        let docroot = docroot.guarded(self.guard.as_ref()).named(&self.names).withholding(&self.own);
+        docroot.listed_by(&self.listings)
+    }
+
+    /// The operator's own files, which nobody is given.
+    pub(crate) fn own_files(&self) -> &Arc<OwnFiles> {
+        &self.own
+    }
+
+    /// Who knows which paths take a password, if any does: for handlers that serve many files in
+    /// one answer.
+    #[must_use]
+    pub fn guard(&self) -> Option<&Arc<Guard>> {
+        self.guard.as_ref()
+    }
+}
+
+/// A handler that others have, too.
+struct Shared(Arc<dyn Handler>);
+
+impl Handler for Shared {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        self.0.handle(request, cx)
+    }
+}
