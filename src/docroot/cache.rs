@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::FileOptions;
 use crate::docroot::Docroot;
+use crate::docroot::root::{AtHand, Root};
 use crate::files::CachedFile;
 use crate::files::coding::Siblings;
 use crate::handler::Now;
@@ -94,6 +95,8 @@ pub struct FileCache {
     trusted_for: Duration,
     hand: usize,
     swept: Option<Instant>,
+    /// The docroots of roots that were asked for.
+    roots: Vec<AtHand>,
 }
 
 impl FileCache {
@@ -109,6 +112,7 @@ impl FileCache {
             trusted_for: options.fresh / 2,
             hand: 0,
             swept: None,
+            roots: Vec::new(),
         }
     }
 
@@ -151,6 +155,22 @@ impl FileCache {
             siblings = Some(&*coded);
         }
         Some(take(&entry.file, siblings))
+    }
+
+    /// The docroot of `root` for one request that was sent at `asked_by`; `None` if another folder
+    /// has its name. To be given back with [`FileCache::put_back`].
+    pub(crate) fn take_root(&mut self, root: &Root, asked_by: Instant, now: Instant) -> Option<Arc<Docroot>> {
+        AtHand::take(&mut self.roots, root, asked_by, now)
+    }
+
+    /// Returns a docroot that [`FileCache::take_root`] gave. One that is lost is taken anew.
+    pub(crate) fn put_back(&mut self, root: &Root, docroot: Arc<Docroot>) {
+        AtHand::put_back(&mut self.roots, root, docroot);
+    }
+
+    /// Closes folders that were replaced.
+    pub(crate) fn forget_old_roots(&mut self) {
+        self.roots.retain(AtHand::is_current);
     }
 
     /// Keeps a file that was read at `now` or later, if it may be trusted and there is room.
@@ -208,6 +228,7 @@ impl FileCache {
         if self.next_sweep().is_none_or(|due| now < due) {
             return;
         }
+        self.forget_old_roots();
         let unused: Vec<usize> = self
             .entries
             .iter()

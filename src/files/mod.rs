@@ -253,6 +253,7 @@ impl StaticFiles {
         cx.job_then(move || {
             root.follow();
             Box::new(move |cx| {
+                cx.files().with(FileCache::forget_old_roots);
                 let answer = head.with(&limits, |request| serve_from(&root.current(), request, cx));
                 answer.unwrap_or_else(|| text_error(Status::INTERNAL_SERVER_ERROR, LOST).into())
             })
@@ -262,10 +263,21 @@ impl StaticFiles {
 
 impl Handler for StaticFiles {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        match self.root.is_current(cx.asked_by, cx.now().mono) {
-            true => serve_from(&self.root.current(), request, cx),
-            false => self.follow(request, cx),
+        let (asked_by, now) = (cx.asked_by, cx.now().mono);
+        let Files::Own(cache) = cx.files() else {
+            return match self.root.is_current(asked_by, now) {
+                true => serve_from(&self.root.current(), request, cx),
+                false => self.follow(request, cx),
+            };
+        };
+        let Some(docroot) = cache.take_root(&self.root, asked_by, now) else {
+            return self.follow(request, cx);
+        };
+        let answer = serve_from(&docroot, request, cx);
+        if let Files::Own(cache) = cx.files() {
+            cache.put_back(&self.root, docroot);
         }
+        answer
     }
 }
 
