@@ -153,40 +153,58 @@ pub(super) struct AtHand {
 
 impl AtHand {
     /// The docroot of `root`, if its name still leads there: see [`Root::is_current`].
+    #[inline]
     pub(super) fn take(
         roots: &mut Vec<AtHand>,
         root: &Root,
         asked_by: Instant,
         now: Instant,
     ) -> Option<Arc<Docroot>> {
-        let held = roots.iter_mut().find(|held| held.root == root.number);
+        match roots.first_mut().and_then(|held| held.take_of(root, asked_by)) {
+            Some(docroot) => Some(docroot),
+            None => AtHand::take_elsewhere(roots, root, asked_by, now),
+        }
+    }
+
+    #[inline]
+    fn take_of(&mut self, root: &Root, asked_by: Instant) -> Option<Arc<Docroot>> {
+        let is_of = self.root == root.number && self.generation == root.generation.load(Ordering::Acquire);
+        if is_of && asked_by < self.trusted_until { self.docroot.take() } else { None }
+    }
+
+    #[inline(never)]
+    fn take_elsewhere(
+        roots: &mut Vec<AtHand>,
+        root: &Root,
+        asked_by: Instant,
+        now: Instant,
+    ) -> Option<Arc<Docroot>> {
+        // Read before the docroot: one that is taken after a change of it is only taken again.
         let generation = root.generation.load(Ordering::Acquire);
-        if let Some(held) = held
-            && held.generation == generation
-            && asked_by < held.trusted_until
-            && let Some(docroot) = held.docroot.take()
-        {
+        if let Some(docroot) = roots.iter_mut().find_map(|held| held.take_of(root, asked_by)) {
             return Some(docroot);
         }
         if !root.is_current(asked_by, now) {
             return None;
         }
-        roots.retain(|held| held.root != root.number);
-        let trusted_until =
-            if root.trusted_for.is_zero() { now } else { root.trusted_until().unwrap_or(now) };
         let docroot = root.docroot();
-        roots.push(AtHand {
+        let held = AtHand {
             root: root.number,
             generation_now: Arc::clone(&root.generation),
             generation,
             number: docroot.number,
-            trusted_until,
+            trusted_until: root.trusted_until().filter(|_| !root.trusted_for.is_zero()).unwrap_or(now),
             docroot: None,
-        });
+        };
+        match roots.iter_mut().find(|held| held.root == root.number) {
+            Some(old) => *old = held,
+            None => roots.push(held),
+        }
         Some(docroot)
     }
 
-    /// Returns what [`AtHand::take`] gave.
+    /// Returns what [`AtHand::take`] gave. A docroot that is lost instead is taken anew.
+    #[inline]
     pub(super) fn put_back(roots: &mut [AtHand], root: &Root, docroot: Arc<Docroot>) {
         let is_its = |held: &&mut AtHand| held.root == root.number && held.number == docroot.number;
         if let Some(held) = roots.iter_mut().find(is_its) {

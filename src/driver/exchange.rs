@@ -709,7 +709,9 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 if !self.client.conn.respond_interim(interim, &mut work.out) {
                     log::error!("{}: status {} is not interim, and was not sent", self.id, status.code());
                 }
-                log_flaw(self.id, status, flaw);
+                if let Some(flaw) = flaw {
+                    log_flaw(self.id, status, flaw);
+                }
             }
         }
         self.accept(Task::Sinking(sink));
@@ -936,7 +938,9 @@ impl<'a, O: Observer> Exchange<'a, O> {
             response = self.driver.extra.said_on(response);
             self.driver.extra.clear();
         }
-        log_flaw(self.id, status, response.flaw());
+        if let Some(flaw) = response.flaw() {
+            log_flaw(self.id, status, flaw);
+        }
         let is_head_only = || self.client.conn.answers_head() || status.is_without_content();
         let logged = self.driver.access.is_some().then(|| match is_head_only() {
             true => 0,
@@ -1174,14 +1178,13 @@ fn settle(sink: &dyn BodySink) -> bool {
 }
 
 /// Logs that a header is not sent as it was given.
-#[inline]
-fn log_flaw(id: ConnId, status: Status, flaw: Option<Flaw>) {
+#[cold]
+fn log_flaw(id: ConnId, status: Status, flaw: Flaw) {
     match flaw {
-        None => {}
-        Some(flaw @ (Flaw::Name | Flaw::Control)) => {
+        Flaw::Name | Flaw::Control => {
             log::warn!("{id}: response with status {}: {}", status.code(), flaw.reason());
         }
-        Some(flaw @ (Flaw::Framing | Flaw::Close)) => {
+        Flaw::Framing | Flaw::Close => {
             log::debug!("{id}: response with status {}: {}", status.code(), flaw.reason());
         }
     }

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use crate::config::{Limits, Timeouts};
 use crate::http::body::{BodyDecoder, BodyEncoder, Decoded};
 use crate::http::error::{CloseReason, ProtocolError};
-use crate::http::headers::Headers;
 use crate::http::request;
 use crate::http::request::{Content, FieldSlots, MethodLabel, Request, Scan, WholeHead};
 use crate::http::response::{
@@ -476,7 +475,7 @@ impl Connection {
     /// [`Connection::push_piece`].
     pub fn respond(
         &mut self,
-        mut response: Response,
+        response: Response,
         cx: RespondContext<'_>,
         out: &mut SendQueue,
     ) -> Option<Box<dyn BodySource>> {
@@ -491,15 +490,11 @@ impl Connection {
         if out.is_empty() {
             self.progress = Progress::starting(cx.now);
         }
-        if response.fault().is_some() {
-            response = unsendable();
-        }
-        let (status, headers, body) = response.into_parts();
-        if let Body::Prepared(prepared) = body {
+        if let Body::Prepared(prepared) = response.body() {
             self.writing = Writing::Done;
             let is_usual = owed.minor >= 1 && self.persistence == Persistence::KeepAlive && !owed.head_only();
             if !is_usual {
-                self.respond_prepared(owed, &prepared, cx, out);
+                self.respond_prepared(owed, prepared, cx, out);
             } else if prepared.bytes().len() <= cx.limits.gather_bytes_max.min(PREPARED_COPIED_BYTES_MAX) {
                 out.gather(|bytes| prepared.push_dated(bytes, cx.date));
             } else {
@@ -507,7 +502,7 @@ impl Connection {
             }
             return None;
         }
-        self.respond_framed(owed, status, &headers, body, cx, out)
+        self.respond_framed(owed, response, cx, out)
     }
 
     /// A prepared response whose head must change: HEAD, HTTP/1.0 or close.
@@ -535,12 +530,14 @@ impl Connection {
     fn respond_framed(
         &mut self,
         owed: Owed,
-        status: Status,
-        headers: &Headers,
-        mut body: Body,
+        mut response: Response,
         cx: RespondContext<'_>,
         out: &mut SendQueue,
     ) -> Option<Box<dyn BodySource>> {
+        if response.fault().is_some() {
+            response = unsendable();
+        }
+        let (status, headers, mut body) = response.into_parts();
         if status.is_without_content() {
             body = Body::Empty;
         }
@@ -557,7 +554,7 @@ impl Connection {
             } else if let (Some(len), false) = (body.len(), status.is_bodiless()) {
                 push_content_length(bytes, len);
             }
-            push_server_and_date(bytes, headers, cx.date);
+            push_server_and_date(bytes, &headers, cx.date);
             self.push_persistence(bytes, owed.minor);
         });
         self.writing = Writing::Done;
@@ -1067,6 +1064,7 @@ fn push_body(body: Body, limits: &Limits, out: &mut SendQueue) {
 
 #[cfg(test)]
 mod tests {
+    use crate::http::headers::Headers;
     use proptest::prelude::*;
 
     use super::*;
