@@ -12,8 +12,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::cpu;
 use super::load::now_ns;
-use super::process;
 
 /// How long a watcher may take until it watches.
 const ATTACH_NS: u64 = 2_000_000_000;
@@ -58,9 +58,9 @@ impl Watcher {
             if now_ns() > give_up || !matches!(watcher.child.try_wait(), Ok(None)) {
                 return None;
             }
-            process::rest(Duration::from_millis(5));
+            cpu::rest(Duration::from_millis(5));
         }
-        process::rest(Duration::from_millis(20));
+        cpu::rest(Duration::from_millis(20));
         Some(watcher)
     }
 

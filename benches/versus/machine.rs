@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
+use super::cpu;
 use super::load::now_ns;
-use super::process;
 
 /// More than this share of the machine used by others is too much.
 const OTHERS_MAX: f64 = 0.05;
@@ -45,7 +45,7 @@ pub(crate) fn look() -> Machine {
     let is_dirty = !said("git", &["status", "--porcelain"], home).is_empty();
     Machine {
         cpu: field(&read("/proc/cpuinfo"), "model name"),
-        processors: process::processors().len(),
+        processors: cpu::processors().len(),
         kernel: format!("Linux {}", kernel_version(&read("/proc/sys/kernel/osrelease"))),
         memory_mib: memory.split(' ').next().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) / 1024,
         governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
@@ -69,12 +69,6 @@ pub(crate) fn kernel_version(release: &str) -> String {
 fn said(program: &str, arguments: &[&str], folder: &Path) -> String {
     let output = Command::new(program).args(arguments).current_dir(folder).output();
     output.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-/// Lets this process open as many files as it may.
-pub(crate) fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// Processor time that others use while we measure.
@@ -112,7 +106,7 @@ pub(crate) fn busy_warning(share: f64, when: &str) -> Option<String> {
 /// How busy the machine is while nothing is measured.
 pub(crate) fn idle_look() -> f64 {
     let others = Others::watch();
-    process::rest(Duration::from_millis(400));
+    cpu::rest(Duration::from_millis(400));
     others.share()
 }
 

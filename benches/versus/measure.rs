@@ -13,13 +13,13 @@ use tempfile::TempDir;
 
 use super::Fallible;
 use super::check::check;
-use super::lane::{Lane, activities};
 use super::load::{self, Arrival, Job};
 use super::process::{self, Peer, Side};
 use super::results::{Activities, Compared, Loop, Noise, NoiseCheck, Ratio, SideResult};
 use super::scenario::{self, Pace, Scenario};
 use super::server::{FAN_OUT_EVERY, Role};
 use super::stats::{Lots, estimate, judge, median, noise_of, over};
+use super::sut::{Sut, activities};
 
 /// Both models, the one that is judged first.
 pub(crate) const MODELS: [&str; 2] = ["reactor", "threads"];
@@ -226,28 +226,28 @@ impl Bench {
 
     fn compare(&mut self, scenario: &Scenario, parties: &[Party], slow_us: u64) -> Fallible<Compared> {
         let (arrival, offered) = self.arrival(scenario)?;
-        let mut lanes = Vec::new();
+        let mut suts = Vec::new();
         for party in parties {
-            lanes.push(Lane::new(self.start(party, scenario.job_threads, slow_us, false)?)?);
+            suts.push(Sut::new(self.start(party, scenario.job_threads, slow_us, false)?)?);
         }
         let give_up_ns = self.share_ends_ns();
         for round in 0..self.plan.rounds {
             if round >= ROUNDS_MIN && load::now_ns() > give_up_ns {
                 break;
             }
-            let mut order: Vec<usize> = (0..lanes.len()).collect();
+            let mut order: Vec<usize> = (0..suts.len()).collect();
             self.lots.shuffle(&mut order);
             for (place, at) in order.into_iter().enumerate() {
                 self.go_on()?;
-                let lane = &mut lanes[at];
-                self.progress.set_message(format!("{} on {}", scenario.name, lane.side.name));
-                let job = self.job(scenario, arrival, lane.side.port);
-                lane.run(&job, place + 1)
-                    .map_err(|error| format!("{} on {}: {error}", scenario.name, lane.side.name))?;
+                let sut = &mut suts[at];
+                self.progress.set_message(format!("{} on {}", scenario.name, sut.side.name));
+                let job = self.job(scenario, arrival, sut.side.port);
+                sut.run(&job, place + 1)
+                    .map_err(|error| format!("{} on {}: {error}", scenario.name, sut.side.name))?;
                 self.progress.inc(1);
             }
         }
-        let sides: Vec<SideResult> = lanes.into_iter().map(Lane::finish).collect();
+        let sides: Vec<SideResult> = suts.into_iter().map(Sut::finish).collect();
         let pace = if scenario.is_open() { Loop::Open } else { Loop::Closed };
         let ratios = self.ratios(pace, &sides);
         Ok(Compared {
@@ -284,9 +284,9 @@ impl Bench {
         self.progress.set_message(format!("{} on {}, watched", scenario.name, side.name));
         let arrival = self.arrival(scenario)?.0;
         let watched = |port| Job { measure_ms: WATCHED_MS, ..self.job(scenario, arrival, port) };
-        let mut lane = Lane::new(self.start(party, scenario.job_threads, 0, false)?)?;
-        lane.count_calls(&watched(lane.side.port))?;
-        (side.syscalls_each, side.switches_each) = (lane.result.syscalls_each, lane.result.switches_each);
+        let mut sut = Sut::new(self.start(party, scenario.job_threads, 0, false)?)?;
+        sut.count_calls(&watched(sut.side.port))?;
+        (side.syscalls_each, side.switches_each) = (sut.result.syscalls_each, sut.result.switches_each);
         if party.name == MODELS[0] {
             let timed = self.start(party, scenario.job_threads, 0, true)?;
             let (mut before, mut after) = (None, None);
@@ -368,12 +368,12 @@ impl Bench {
         let mut least = f64::INFINITY;
         for party in Party::models() {
             self.go_on()?;
-            let mut lane = Lane::new(self.start(&party, None, self.plan.slow_us, false)?)?;
+            let mut sut = Sut::new(self.start(&party, None, self.plan.slow_us, false)?)?;
             for _ in 0..5 {
-                let job = self.job(&hello, Arrival::Closed, lane.side.port);
-                lane.run(&job, 0)?;
+                let job = self.job(&hello, Arrival::Closed, sut.side.port);
+                sut.run(&job, 0)?;
             }
-            least = least.min(median(&lane.result.figures(|round| round.rate)));
+            least = least.min(median(&sut.result.figures(|round| round.rate)));
         }
         let least = least.max(CAPACITY_MIN);
         self.capacity = Some(least);

@@ -2,8 +2,9 @@
 
 use clap::Parser;
 
+use super::cpu;
 use super::measure::{Plan, ROUNDS_MIN};
-use super::process::{self, Peer};
+use super::process::Peer;
 use super::scenario::{Depth, Scenario};
 use super::stats::Verdict;
 use super::{Fallible, scenario};
@@ -125,7 +126,7 @@ impl Options {
             Depth::Usual => (9, 80, 400),
             Depth::Full => (15, 150, 800),
         };
-        let all = process::processors();
+        let all = cpu::processors();
         let servers = usize::from(self.processors).min(all.len().saturating_sub(1));
         let (server_cpus, generator_cpus) = all.split_at(servers);
         let alone = servers > 0;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::chart::{Axis, Bar, Line, PALE, Scale, bars, escape, lines};
-use super::forest;
+use super::forest_plot;
 use super::measure::MODELS;
 use super::results::{Compared, Loop, Results, Round, SideResult, grouped, ratio_words, time};
 use super::stats::Verdict;
@@ -23,7 +23,7 @@ pub(crate) fn html(results: &Results) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>Whirligig: the reactor against threads</title>\n\
          <style>\n{}{}</style>\n</head>\n<body>\n<main>\n",
-        forest::STYLE,
+        forest_plot::STYLE,
         include_str!("page.css")
     );
     let _ = writeln!(
@@ -44,7 +44,7 @@ pub(crate) fn html(results: &Results) -> String {
     let _ = writeln!(
         page,
         "<figure class=\"wide\">{}<figcaption>{}</figcaption></figure>",
-        forest::picture(results, false),
+        forest_plot::picture(results, false),
         reading(results)
     );
     page.push_str(&section(results, Loop::Closed));

@@ -13,12 +13,12 @@ use std::time::Duration;
 use std::{env, fs};
 
 use rustix::process::{Pid, Signal};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 
+use super::Fallible;
+use super::cpu::{self, rest};
 use super::load::{self, Job, Mark, Outcome};
 use super::server::{self, Role};
-use super::{Fallible, machine};
 
 /// First arguments by which this program knows that it has been started by itself.
 const SERVE: &str = "versus-serve";
@@ -38,31 +38,13 @@ pub(crate) fn play_part() -> Option<Fallible<()>> {
     }
 }
 
-/// Keeps this process on these processors; on any if there are none.
-pub(crate) fn pin(cpus: &[usize]) -> Fallible<()> {
-    if cpus.is_empty() {
-        return Ok(());
-    }
-    let mut set = CpuSet::new();
-    for cpu in cpus {
-        set.set(*cpu);
-    }
-    Ok(sched_setaffinity(None, &set)?)
-}
-
-/// The processors that may be used.
-pub(crate) fn processors() -> Vec<usize> {
-    let Ok(set) = sched_getaffinity(None) else { return vec![0] };
-    (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
-}
-
 /// The generator's part: a job comes in, marks and an outcome go out.
 fn generate() -> Fallible<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let mut input = std::io::stdin().lock().lines();
     let job: Job = serde_json::from_str(&input.next().ok_or("no job")??)?;
-    pin(&job.cpus)?;
-    machine::raise_descriptor_limit();
+    cpu::pin(&job.cpus)?;
+    cpu::raise_descriptor_limit();
     let mut out = std::io::stdout().lock();
     let outcome = load::generate(&job, &mut |mark| {
         match mark {
@@ -88,7 +70,7 @@ struct PeerRole {
 
 fn become_peer(json: &str) -> Fallible<()> {
     let role: PeerRole = serde_json::from_str(json)?;
-    pin(&role.cpus)?;
+    cpu::pin(&role.cpus)?;
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
     Err(Command::new("sh").arg("-c").arg(format!("exec {}", role.command)).exec().into())
 }
@@ -220,12 +202,6 @@ impl Drop for Side {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Lets `span` pass.
-#[expect(clippy::disallowed_methods, reason = "between two looks at another process")]
-pub(crate) fn rest(span: Duration) {
-    std::thread::sleep(span);
 }
 
 /// What a server has used.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::results::Results;
-use super::{Fallible, baseline, forest};
+use super::{Fallible, baseline, forest_plot};
 
 const BEGIN: &str = "<!-- versus: made by `cargo bench --bench versus -- --readme` -->\n";
 const END: &str = "<!-- versus: end -->";
@@ -39,7 +39,7 @@ fn lines(json: &str) -> String {
 /// Writes picture and table again.
 pub(crate) fn regenerate() -> Fallible<()> {
     let results = baseline::read(&kept())?;
-    fs::write(picture(), forest::picture(&results, true))?;
+    fs::write(picture(), forest_plot::picture(&results, true))?;
     let path = home().join("README.md");
     let text = fs::read_to_string(&path)?;
     Ok(fs::write(&path, with_results(&text, &results)?)?)

@@ -11,7 +11,7 @@ use super::measure::{Bench, MODELS, Plan};
 use super::options::Options;
 use super::results::{NotRun, Results, SCHEMA};
 use super::scenario::{Depth, Scenario};
-use super::{Fallible, baseline, machine, page, readme, scenario, table};
+use super::{Fallible, baseline, cpu, machine, page, readme, scenario, table};
 
 /// The ratio where every request is another one may differ so much from that where all are alike.
 const VARIED_SHIFT_MAX: f64 = 0.05;
@@ -90,7 +90,7 @@ fn tell(out: &mut impl Write, options: &Options, results: &Results) -> Fallible<
 /// Measures all that was chosen. A scenario that fails is listed with its reason, and the others go
 /// on.
 fn measure(options: &Options, plan: Plan, chosen: &[Scenario]) -> Fallible<Results> {
-    machine::raise_descriptor_limit();
+    cpu::raise_descriptor_limit();
     let mut results = Results {
         schema: SCHEMA.to_owned(),
         command: command_line(),

@@ -23,6 +23,7 @@ use whirligig::jobs::Waker;
 use whirligig::server::Server;
 
 use super::Fallible;
+use super::cpu;
 use super::load::{self, LISTEN_LINE_BYTES};
 
 /// What `/hello` answers: as long as the file `hello`, so that a peer can take part.
@@ -54,7 +55,7 @@ pub(crate) struct Role {
 /// time used so far, in nanoseconds.
 pub(crate) fn serve(role: &Role) -> Fallible<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    super::process::pin(&role.cpus)?;
+    cpu::pin(&role.cpus)?;
     let model = if role.threads { Model::Threads } else { Model::Reactor };
     let docroot = Arc::new(Docroot::open(&role.root, FileOptions::default())?);
     let slow = Duration::from_micros(role.slow_us);

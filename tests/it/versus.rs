@@ -16,7 +16,7 @@ use crate::docroot::Docroot;
 use crate::harness::{Server, on_both, pass};
 
 #[expect(dead_code, reason = "the benchmark uses all of it, these tests what they test")]
-#[path = "../../benches/versus/mod.rs"]
+#[path = "../../benches/versus/main.rs"]
 mod bench;
 
 mod report;

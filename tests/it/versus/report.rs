@@ -13,7 +13,7 @@ use super::bench::results::{
 };
 use super::bench::run::whole;
 use super::bench::stats::{Estimate, Verdict};
-use super::bench::{forest, page, readme, table};
+use super::bench::{forest_plot, page, readme, table};
 
 fn home() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -209,14 +209,14 @@ fn closed_and_open_figures_never_share_a_column() {
 #[test]
 fn where_the_generator_was_the_limit_every_form_says_so() {
     let mut results = sample();
-    assert!(!results.markdown().contains("enerator") && !forest::picture(&results, true).contains('†'));
+    assert!(!results.markdown().contains("enerator") && !forest_plot::picture(&results, true).contains('†'));
     for round in &mut results.scenarios[0].sides[1].rounds {
         round.busy = 0.97;
     }
     let markdown = results.markdown();
     assert!(markdown.contains("| faster (generator-bound) |"), "{markdown}");
     assert!(markdown.contains("Generator-bound: the generator was busy"), "{markdown}");
-    let picture = forest::picture(&results, true);
+    let picture = forest_plot::picture(&results, true);
     assert!(picture.contains(">100,000 †<") && picture.contains(">† the generator was busy"), "{picture}");
     assert!(table::text(&results, false).contains("generator-bound"));
     assert!(page::html(&results).contains("generator-bound"));
@@ -275,5 +275,5 @@ fn the_readme_shows_the_results_that_are_kept() {
     let again = "`cargo bench --bench versus -- --readme` makes it again";
     assert_eq!(readme::with_results(&readme_text, &results).unwrap(), readme_text, "{again}");
     let picture = fs::read_to_string(readme::picture()).unwrap();
-    assert_eq!(forest::picture(&results, true), picture, "{again}");
+    assert_eq!(forest_plot::picture(&results, true), picture, "{again}");
 }

@@ -16,7 +16,7 @@ use super::results::{Activities, Round, SideResult, Turns};
 const QUANTILES: [f64; 13] = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999, 1.0];
 
 /// A running server and what it has done so far.
-pub(crate) struct Lane {
+pub(crate) struct Sut {
     pub(crate) side: Side,
     pub(crate) result: SideResult,
     latencies: Histogram<u64>,
@@ -24,12 +24,12 @@ pub(crate) struct Lane {
     before: Option<(Turns, u64)>,
 }
 
-impl Lane {
-    pub(crate) fn new(side: Side) -> Fallible<Lane> {
+impl Sut {
+    pub(crate) fn new(side: Side) -> Fallible<Sut> {
         let before = turns(&side).map(|turns| (turns, load::now_ns()));
         let base_bytes = side.resident_bytes();
         let result = SideResult { name: side.name.clone(), base_bytes, ..SideResult::default() };
-        Ok(Lane { side, result, latencies: load::histogram()?, before })
+        Ok(Sut { side, result, latencies: load::histogram()?, before })
     }
 
     /// One run. `place` says whether it is the first, second and so on in its round.
