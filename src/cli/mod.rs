@@ -23,7 +23,7 @@ use crate::config::{
     UPLOAD_BYTES_MAX, Vhost,
 };
 use crate::docroot::types::parse_type_rule;
-use crate::features::auth::{parse_file_rule, parse_user_rule};
+use crate::features::auth::rule::{parse_file_rule, parse_user_rule};
 use crate::features::cgi::{parse_folder, parse_variable};
 use crate::features::cors::parse_origin;
 use crate::features::headers::{parse_cache_rule, parse_field_rule};

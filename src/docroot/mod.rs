@@ -36,7 +36,7 @@ use crate::docroot::root::Identity;
 use crate::docroot::tag::Tag;
 use crate::docroot::types::{ContentType, Types};
 use crate::docroot::verdict::{Shown, Withheld};
-use crate::features::auth::{Guard, Password};
+use crate::features::auth::guard::{Guard, Password};
 use crate::features::headers::{FieldRules, FileHeaders};
 use crate::features::names::Names;
 use crate::features::upload;

@@ -16,7 +16,7 @@ use rustix::fs::{FileType, Statx};
 use crate::config::Symlinks;
 use crate::docroot::location::{Location, last_name};
 use crate::docroot::{Docroot, Stamp, Trouble, file_type, is_hidden, is_hidden_name};
-use crate::features::auth::{Guard, Password};
+use crate::features::auth::guard::{Guard, Password};
 
 /// A file or folder that may be shown.
 #[derive(Debug)]

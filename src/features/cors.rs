@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::features::auth::WriteGuards;
+use crate::features::auth::guard::WriteGuards;
 use crate::features::hosts::check_ascii;
 use crate::features::names::Names;
 use crate::features::upload::{Partners, area_of};

@@ -17,7 +17,7 @@ use crate::config::{
 };
 use crate::docroot::own::Inode;
 use crate::docroot::{Docroot, Reach, file_type, stat};
-use crate::features::auth::Password;
+use crate::features::auth::guard::Password;
 use crate::features::upload;
 use crate::files::budget::{Budget, Held, Spent};
 use crate::files::entries::{Entries, Entry, Unread};
@@ -517,7 +517,7 @@ fn text_row(row: &pages::Row<'_>, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::config::FileOptions;
-    use crate::features::auth::Guard;
+    use crate::features::auth::guard::Guard;
     use std::fs;
     use std::os::unix::fs::symlink;
 

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::config::{FileOptions, PATH_BYTES_MAX};
-use crate::features::auth::{Guard, Password};
+use crate::features::auth::guard::{Guard, Password};
 use crate::features::headers::FileHeaders;
 use crate::handler::offload::Offloaded;
 use crate::handler::{Answer, Context, Handler, Now, When, method_not_allowed};

@@ -15,7 +15,7 @@ use crate::config::{
 };
 use crate::docroot::Docroot;
 use crate::docroot::types::type_rule;
-use crate::features::auth::parse_auth_path;
+use crate::features::auth::rule::parse_auth_path;
 use crate::features::cors::parse_origin;
 use crate::features::headers::rule as field_rule;
 use crate::features::metrics::Metrics;

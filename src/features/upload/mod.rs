@@ -30,7 +30,7 @@ use crate::config::{Config, Limits};
 use crate::docroot::Docroot;
 use crate::docroot::root::Root;
 use crate::docroot::{Reach, Stamp};
-use crate::features::auth::WriteGuards;
+use crate::features::auth::guard::WriteGuards;
 use crate::features::names::Names;
 use crate::handler::{Answer, Context, Handler, Now, method_not_allowed};
 use crate::http::conditional::{Precondition, Validators, evaluate, evaluate_absent, wants_new};

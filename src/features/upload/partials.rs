@@ -239,7 +239,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::features::auth::WriteGuards;
+    use crate::features::auth::guard::WriteGuards;
     use crate::features::upload::resume::Wish;
     use crate::features::upload::{Ask, Desk};
     use crate::http::Status;

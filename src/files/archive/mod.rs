@@ -20,7 +20,7 @@ use self::walk::{Broken, Entry, Meta, Walk};
 use self::zip::Zip;
 use crate::config::KIB;
 use crate::docroot::{Docroot, Trouble};
-use crate::features::auth::Password;
+use crate::features::auth::guard::Password;
 use crate::files::{LOST, ask_password};
 use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::{Answer, Context};

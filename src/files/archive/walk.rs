@@ -13,7 +13,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags};
 
 use crate::docroot::verdict::{Shown, Withheld};
 use crate::docroot::{Docroot, Reach, Trouble, file_type, stat};
-use crate::features::auth::Password;
+use crate::features::auth::guard::Password;
 
 /// What an archive says of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -289,7 +289,7 @@ fn read_names(directory: &OwnedFd, bytes_max: usize) -> Result<Vec<u8>, Broken> 
 mod tests {
     use super::*;
     use crate::config::FileOptions;
-    use crate::features::auth::Guard;
+    use crate::features::auth::guard::Guard;
     use std::fs;
     use std::os::unix::fs::symlink;
 

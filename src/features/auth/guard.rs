@@ -1,0 +1,459 @@
+//! Which paths take a password, and which passwords are right.
+//!
+//! Must not know what becomes of a request that is let in.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use crate::config::{
+    AUTH_CHECK_REQUESTS_MAX, AUTH_CHECKS_MAX, AUTH_DELAY_MAX, AUTH_FRESH, AUTH_LOOK_REQUESTS_MAX,
+    AUTH_REMEMBERED_FOR, AUTH_REMEMBERED_MAX, AuthRule, AuthUsers, Config,
+};
+use crate::docroot::own::OwnFiles;
+use crate::features::api;
+use crate::features::auth::credentials::{Credentials, Digest, digest_of, finish, mac_of};
+use crate::features::auth::guesses::{Guesses, Penalty};
+use crate::features::auth::htpasswd::{Book, is_right, read_users, stamp_of};
+use crate::handler::coalesce::{Coalesced, Work};
+use crate::handler::{Answer, Context, Now};
+use crate::http::target::{encode_path, normalize};
+use crate::http::{Request, Response, Status};
+use crate::jobs::turns::{Origin, Task, Turns};
+use crate::jobs::{Lane, lock};
+use crate::pages::error::{ErrorForm, error};
+
+/// Knows which paths take a password, and whose.
+pub struct Guard {
+    /// The longest path first.
+    pub(super) scopes: Vec<Scope>,
+    /// Random for each process: whoever sees a hash, or measures how it is looked up, learns
+    /// nothing by it.
+    pub(super) key: Hmac<Sha256>,
+    state: Mutex<State>,
+    /// Held while the htpasswd files are read: an older reading must not replace a newer one.
+    reading: Mutex<()>,
+    /// Looks at the htpasswd files under way.
+    pub(super) looks: Arc<Coalesced<(), ()>>,
+    pub(super) attempts: Arc<Attempts>,
+    health: bool,
+    clean_urls: bool,
+    /// Contains the files of passwords, whichever have their names by now.
+    own: Arc<OwnFiles>,
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.scopes.iter().map(|scope| scope.path.escape_ascii().to_string())).finish()
+    }
+}
+
+/// The password of one part of the site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Password(pub(super) usize);
+
+/// Who decides about requests that change something.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WriteGuards {
+    /// Where it takes a password, the first one decides.
+    pub(crate) guards: [Option<Arc<Guard>>; 2],
+}
+
+impl WriteGuards {
+    /// Whether a password is due to write at this normalised path.
+    pub(crate) fn is_protected(&self, path: &[u8]) -> bool {
+        self.decisive(path).is_some()
+    }
+
+    /// Whether whoever may write at `path` may write at `other` as well, by the same password or by
+    /// none: what writes elsewhere than the path that was judged must ask. Both are normalised.
+    pub(crate) fn is_same_for(&self, path: &[u8], other: &[u8]) -> bool {
+        self.decisive(other).is_none_or(|decisive| self.decisive(path) == Some(decisive))
+    }
+
+    /// The guard that decides, and by which of its scopes.
+    fn decisive(&self, path: &[u8]) -> Option<(usize, usize)> {
+        let scopes = self.guards.iter().map(|guard| guard.as_ref()?.scope_of(path));
+        scopes.enumerate().find_map(|(at, scope)| Some((at, scope?)))
+    }
+}
+
+/// A part of the site, and who may see it.
+pub(super) struct Scope {
+    /// Decoded, without a slash at its end: empty for the root.
+    pub(super) path: Vec<u8>,
+    challenge: Vec<u8>,
+    /// Keyed hashes of users whose passwords were given in clear.
+    known: Vec<[u8; 32]>,
+    /// Its htpasswd files, by their place in the state.
+    books: Vec<usize>,
+}
+
+impl Scope {
+    fn covers(&self, path: &[u8], clean_urls: bool) -> bool {
+        let Some(rest) = path.strip_prefix(&self.path[..]) else { return self.serves(path) };
+        // Where URLs are clean a page is called by its name without `.html`, and has that on the
+        // disk.
+        let rest = rest.strip_prefix(b".html").filter(|_| clean_urls).unwrap_or(rest);
+        // The coded forms of a file lie beside it.
+        matches!(rest, [] | [b'/', ..] | b".br" | b".gz" | b".zst")
+    }
+
+    /// Whether this is a page that is served at `path` under a shorter name: `/a/` for
+    /// `/a/index.html`, and `/b` for `/b.html` where URLs are clean.
+    fn serves(&self, path: &[u8]) -> bool {
+        let Some(stem) = self.path.strip_suffix(b".html") else { return false };
+        stem == path || stem.strip_suffix(b"index").is_some_and(|folder| folder == path)
+    }
+}
+
+/// What changes while the server runs.
+#[derive(Default)]
+struct State {
+    books: Vec<Book>,
+    /// Keyed hashes of what was right, and until when that is remembered.
+    right: HashMap<[u8; 32], Instant>,
+    /// Counts the changes of the files: what was checked against an older one is not remembered.
+    generation: u64,
+    looked: Option<Instant>,
+}
+
+/// Where a request leads.
+pub(super) enum Place {
+    /// Everybody may go there.
+    Open,
+    /// A password is due.
+    Scope(usize),
+    /// Its path is none, or not the same to everybody.
+    Nowhere(String),
+}
+
+/// What is known of credentials without bcrypt.
+pub(super) enum Recalled {
+    Right,
+    Wrong,
+    /// They were right when the htpasswd files were last looked at, which is too long ago.
+    Stale,
+    Unknown,
+}
+
+impl Guard {
+    /// Reads the htpasswd files, which `flag` names; `None` when no path takes a password.
+    pub(crate) fn open(
+        rules: &[AuthRule],
+        flag: &str,
+        config: &Config,
+        attempts: &Arc<Attempts>,
+        own: &Arc<OwnFiles>,
+    ) -> Result<Option<Guard>, String> {
+        if rules.is_empty() {
+            return Ok(None);
+        }
+        let mut secret = [0; 32];
+        rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| format!("no random numbers: {errno}"))?;
+        let key = Hmac::new_from_slice(&secret).map_err(|_| "no key for passwords".to_owned())?;
+        let mut guard = Guard {
+            scopes: Vec::new(),
+            key,
+            state: Mutex::default(),
+            reading: Mutex::default(),
+            looks: Coalesced::new(AUTH_LOOK_REQUESTS_MAX),
+            attempts: Arc::clone(attempts),
+            health: config.health,
+            clean_urls: config.files.clean_urls,
+            own: Arc::clone(own),
+        };
+        for rule in rules {
+            guard.add(rule, flag)?;
+        }
+        guard.scopes.sort_by_key(|scope| std::cmp::Reverse(scope.path.len()));
+        Ok(Some(guard))
+    }
+
+    /// The same with other challenges: a browser must not take the password for reading for this
+    /// one.
+    pub(crate) fn for_writing(mut self) -> Guard {
+        for scope in &mut self.scopes {
+            let plain = std::mem::take(&mut scope.challenge);
+            let prefix = b"Basic realm=\"";
+            let rest = plain.strip_prefix(prefix).unwrap_or(&plain);
+            scope.challenge = [prefix, &b"writing "[..], rest].concat();
+        }
+        self
+    }
+
+    fn add(&mut self, rule: &AuthRule, flag: &str) -> Result<(), String> {
+        let path = rule.path.trim_end_matches('/').as_bytes();
+        let mut realm = Vec::new();
+        encode_path(path, &mut realm);
+        // A configuration may be made by hand, and a path that no request has would leave
+        // everything open.
+        if !path.is_empty() && !normalize(&realm).is_ok_and(|normal| *normal == *path) {
+            return Err(format!("a password at '{}': no request has such a path", rule.path));
+        }
+        let at = self.scopes.iter().position(|scope| scope.path == path).unwrap_or_else(|| {
+            let slash: &[u8] = if realm.is_empty() { b"/" } else { b"" };
+            let challenge = [b"Basic realm=\"", slash, &realm[..], b"\", charset=\"UTF-8\""].concat();
+            self.scopes.push(Scope { path: path.to_vec(), challenge, known: Vec::new(), books: Vec::new() });
+            self.scopes.len() - 1
+        });
+        match &rule.users {
+            AuthUsers::One { user, password } => {
+                let credentials =
+                    Credentials { user: user.clone().into(), password: password.clone().into() };
+                let digest = digest_of(&self.key, path, &credentials);
+                self.scopes[at].known.push(digest);
+            }
+            AuthUsers::File(file) => {
+                let users = read_users(file).map_err(|why| {
+                    let is_rule = file.as_os_str().as_encoded_bytes().contains(&b'@') && !file.exists();
+                    let hint = if is_rule { "; a path begins with a slash: FILE@/PATH" } else { "" };
+                    format!("{flag} '{}': {why}{hint}", file.display())
+                })?;
+                users.report_disabled(file);
+                let mut state = lock(&self.state);
+                // Without a stamp: it is read once more with the first request, when there is a
+                // clock to judge it by.
+                state.books.push(Book { file: file.clone(), stamp: None, users: Arc::new(users) });
+                self.scopes[at].books.push(state.books.len() - 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a password is due at this normalised path.
+    #[must_use]
+    pub fn is_protected(&self, path: &[u8]) -> bool {
+        self.scope_of(path).is_some()
+    }
+
+    /// The password that is due at this normalised path, if any.
+    pub(crate) fn password_at(&self, path: &[u8]) -> Option<Password> {
+        self.scope_of(path).map(Password)
+    }
+
+    fn scope_of(&self, path: &[u8]) -> Option<usize> {
+        self.scopes.iter().position(|scope| scope.covers(path, self.clean_urls))
+    }
+
+    pub(super) fn place(&self, request: &Request<'_>) -> Place {
+        let raw = request.path();
+        if raw == b"*" || (self.health && raw == api::HEALTH.as_bytes()) {
+            return Place::Open;
+        }
+        let path = match normalize(raw) {
+            Ok(path) => path,
+            Err(trouble) => return Place::Nowhere(trouble.to_string()),
+        };
+        let scope = self.scope_of(&path);
+        // Routes are found by the path as it was received. One that begins behind a password and
+        // climbs out of there, or the other way round, would be judged as one thing and answered as
+        // another.
+        let covers = |scope: usize| self.scopes[scope].covers(&path, self.clean_urls);
+        if self.scope_of(raw).is_some_and(|apparent| !covers(apparent)) {
+            return Place::Nowhere("the path leads out of a part that takes a password".to_owned());
+        }
+        scope.map_or(Place::Open, Place::Scope)
+    }
+
+    pub(super) fn refusal(&self, scope: usize, request: &Request<'_>) -> Response {
+        error(Status::UNAUTHORIZED, "a name and a password are needed here", ErrorForm::of(request))
+            .with_field("WWW-Authenticate", &self.scopes[scope].challenge)
+    }
+
+    /// Refuses a wrong password, and the later the more often this client was wrong before. Beyond
+    /// the number of refusals that may wait it is 429 at once, and the connection ends: a further
+    /// guess takes another.
+    pub(super) fn refuse_guess(&self, scope: usize, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        match self.attempts.guesses.note(Origin::of(cx.peer()), cx.now().mono, cx.limits()) {
+            Penalty::Nothing => self.refusal(scope, request).into(),
+            Penalty::Delay(delay) => delay.answer(self.refusal(scope, request), cx),
+            Penalty::TooMany => {
+                let detail = "too many wrong names or passwords";
+                error(Status::TOO_MANY_REQUESTS, detail, ErrorForm::of(request))
+                    .with_field("Retry-After", AUTH_DELAY_MAX.as_secs().to_string())
+                    .closing()
+                    .into()
+            }
+        }
+    }
+
+    /// Judges an attempt as far as that is possible without bcrypt.
+    pub(super) fn recall(&self, attempt: &Attempt, looked: Looked, now: Now) -> Recalled {
+        let scope = &self.scopes[attempt.scope];
+        let mac = mac_of(&self.key, &scope.path, &attempt.credentials);
+        // All of them, whichever is right: how long it takes tells nothing.
+        let known = scope.known.iter().filter(|known| mac.clone().verify_slice(&known[..]).is_ok()).count();
+        if known > 0 {
+            return Recalled::Right;
+        }
+        if scope.books.is_empty() {
+            return Recalled::Wrong;
+        }
+        let state = lock(&self.state);
+        let is_remembered = state.right.get(&finish(mac)).is_some_and(|until| *until > now.mono);
+        let is_fresh = looked == Looked::Now
+            || state.looked.is_some_and(|looked| now.mono.saturating_duration_since(looked) < AUTH_FRESH);
+        match (is_remembered, is_fresh) {
+            (false, _) => Recalled::Unknown,
+            (true, false) => Recalled::Stale,
+            (true, true) => Recalled::Right,
+        }
+    }
+
+    /// Whether these credentials are right: on a worker thread, where it may take its time.
+    fn verify(&self, scope: usize, credentials: &Credentials, asked: Now) -> bool {
+        let scope = &self.scopes[scope];
+        self.refresh(asked);
+        let digest = digest_of(&self.key, &scope.path, credentials);
+        let (users, generation) = {
+            let state = lock(&self.state);
+            if state.right.get(&digest).is_some_and(|until| *until > asked.mono) {
+                return true;
+            }
+            let users: Vec<_> =
+                scope.books.iter().map(|&book| Arc::clone(&state.books[book].users)).collect();
+            (users, state.generation)
+        };
+        let is_right = is_right(&users, credentials);
+        if is_right {
+            self.remember(digest, generation, asked.mono);
+        }
+        is_right
+    }
+
+    fn remember(&self, digest: Digest, generation: u64, now: Instant) {
+        let mut state = lock(&self.state);
+        if state.generation != generation {
+            return;
+        }
+        if state.right.len() >= AUTH_REMEMBERED_MAX {
+            state.right.retain(|_, until| *until > now);
+            let oldest = state.right.iter().min_by_key(|(_, until)| **until).map(|(digest, _)| *digest);
+            if let Some(oldest) = oldest.filter(|_| state.right.len() >= AUTH_REMEMBERED_MAX) {
+                state.right.remove(&oldest);
+            }
+        }
+        state.right.insert(digest, now + AUTH_REMEMBERED_FOR);
+    }
+
+    /// Reads again which htpasswd files have changed. One that cannot be read, or not understood,
+    /// counts as it was.
+    ///
+    /// The look counts from `asked`, and only when it is over: one that is given up must not pass
+    /// for one that was done.
+    pub(super) fn refresh(&self, asked: Now) {
+        let _reading = lock(&self.reading);
+        let books: Vec<_> =
+            lock(&self.state).books.iter().map(|book| (book.file.clone(), book.stamp)).collect();
+        for (at, (file, known)) in books.into_iter().enumerate() {
+            let stamp = stamp_of(&file, asked.wall);
+            if stamp.is_some() && stamp == known {
+                continue;
+            }
+            match read_users(&file) {
+                Ok(users) => {
+                    // The file may be another one than at the start.
+                    self.own.take_again();
+                    let mut state = lock(&self.state);
+                    if users.disabled != state.books[at].users.disabled {
+                        users.report_disabled(&file);
+                    }
+                    if users.hashes != state.books[at].users.hashes
+                        || users.disabled != state.books[at].users.disabled
+                    {
+                        state.right.clear();
+                        state.generation += 1;
+                        state.books[at].users = Arc::new(users);
+                    }
+                    state.books[at].stamp = stamp;
+                }
+                Err(why) => {
+                    log::warn!("'{}' is left as it was: {why}", file.display());
+                    lock(&self.state).books[at].stamp = stamp;
+                }
+            }
+        }
+        let mut state = lock(&self.state);
+        state.looked = state.looked.max(Some(asked.mono));
+    }
+}
+
+/// A name and a password for a part of the site.
+pub(super) struct Attempt {
+    pub(super) scope: usize,
+    pub(super) credentials: Credentials,
+}
+
+/// States whether the htpasswd files were looked at for the request in hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    NotYet,
+    Now,
+}
+
+/// A password check that waits for a worker.
+pub(super) struct Check {
+    pub(super) guard: Arc<Guard>,
+    pub(super) origin: Origin,
+    pub(super) scope: usize,
+    pub(super) credentials: Credentials,
+    pub(super) asked: Now,
+    pub(super) work: Work<Digest, bool>,
+}
+
+impl Task for Check {
+    const LANE: Lane = Lane::Passwords;
+
+    fn is_wanted(&self) -> bool {
+        self.work.is_wanted()
+    }
+
+    fn run(self) {
+        if self.work.is_wanted() {
+            let is_right = self.guard.verify(self.scope, &self.credentials, self.asked);
+            // A client that did not wait for its refusal has guessed all the same.
+            if self.work.finish(&is_right) == 0 && !is_right {
+                self.guard.attempts.guesses.note_gone(self.origin, self.asked.mono);
+            }
+        }
+    }
+}
+
+/// State that all guards of a server share: a client may try its passwords at each of them.
+pub(crate) struct Attempts {
+    guesses: Guesses,
+    pub(super) checks: Arc<Turns<Check>>,
+    pub(super) verdicts: Arc<Coalesced<Digest, bool>>,
+}
+
+impl Attempts {
+    pub(crate) fn new() -> Arc<Self> {
+        let verdicts = Coalesced::new(AUTH_CHECK_REQUESTS_MAX);
+        let checks = Arc::new(Turns::new(AUTH_CHECKS_MAX));
+        Arc::new(Attempts { guesses: Guesses::default(), checks, verdicts })
+    }
+}
+
+#[cfg(test)]
+impl Guard {
+    /// For tests: users with their passwords, as `--auth` takes them.
+    pub(crate) fn of(rules: &[&str], clean_urls: bool) -> Arc<Guard> {
+        let mut config = Config::default();
+        config.files.clean_urls = clean_urls;
+        config.site.auth =
+            rules.iter().map(|text| crate::features::auth::rule::parse_user_rule(text).unwrap()).collect();
+        Arc::new(
+            Guard::open(&config.site.auth, "--htpasswd", &config, &Attempts::new(), &Arc::default())
+                .unwrap()
+                .unwrap(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! htpasswd files: users with their bcrypt hashes.
+
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{AUTH_COST_MAX, AUTH_FILE_BYTES_MAX};
+use crate::features::auth::credentials::Credentials;
+use crate::http::fields::trim_ows;
+
+/// What bcrypt looks at of a password. The rest would be ignored, so a longer one is refused.
+const BCRYPT_BYTES_MAX: usize = 72;
+
+/// One htpasswd file as it was last read.
+pub(super) struct Book {
+    pub(super) file: PathBuf,
+    pub(super) stamp: Option<Stamp>,
+    pub(super) users: Arc<Users>,
+}
+
+/// Tells one state of a file from another: device, inode, size, modification and change time.
+pub(super) type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
+
+/// Users with their bcrypt hashes.
+#[derive(Default)]
+pub(super) struct Users {
+    pub(super) hashes: HashMap<Vec<u8>, String>,
+    cost_max: u32,
+    /// Users that no password fits, with the number of their line and the reason.
+    pub(super) disabled: HashMap<Vec<u8>, (usize, &'static str)>,
+}
+
+/// Disabled users of one file that are reported one by one.
+const DISABLED_REPORTED_MAX: usize = 5;
+
+impl Users {
+    fn has(&self, user: &[u8]) -> bool {
+        self.hashes.contains_key(user) || self.disabled.contains_key(user)
+    }
+
+    /// Warns of users who cannot log in, by their line: hashes are not for logs.
+    pub(super) fn report_disabled(&self, file: &Path) {
+        let file = file.display();
+        let mut lines: Vec<_> = self.disabled.values().collect();
+        lines.sort_unstable();
+        for (line, why) in lines.into_iter().take(DISABLED_REPORTED_MAX) {
+            log::warn!(
+                "'{file}' line {line} {why}, so its user cannot log in; 'htpasswd -B' makes a new one"
+            );
+        }
+        let more = self.disabled.len().saturating_sub(DISABLED_REPORTED_MAX);
+        if more > 0 {
+            log::warn!("'{file}': {more} more users cannot log in for such reasons");
+        }
+    }
+}
+
+/// `None` when it is not there, or changed so lately that a further change might not show.
+pub(super) fn stamp_of(file: &Path, wall: Duration) -> Option<Stamp> {
+    /// The kernel's clock for files moves in steps of some milliseconds.
+    const SETTLED_AFTER: Duration = Duration::from_millis(20);
+    let meta = std::fs::metadata(file).ok()?;
+    let nanoseconds = u32::try_from(meta.ctime_nsec()).ok()?;
+    let changed = Duration::new(u64::try_from(meta.ctime()).ok()?, nanoseconds);
+    let stamp = (
+        meta.dev(),
+        meta.ino(),
+        meta.size(),
+        (meta.mtime(), meta.mtime_nsec()),
+        (meta.ctime(), meta.ctime_nsec()),
+    );
+    (wall >= changed + SETTLED_AFTER).then_some(stamp)
+}
+
+/// bcrypt, once: for the user's own hash, or for one that nothing fits when there is no such user.
+pub(super) fn is_right(users: &[Arc<Users>], credentials: &Credentials) -> bool {
+    let cost = users.iter().map(|users| users.cost_max).max().unwrap_or_default();
+    let own = users.iter().find_map(|users| users.hashes.get(&credentials.user));
+    let nobody = format!("$2b${cost:02}${}", ".".repeat(53));
+    let looked_at = &credentials.password[..credentials.password.len().min(BCRYPT_BYTES_MAX)];
+    let fits = bcrypt::verify(looked_at, own.unwrap_or(&nobody)).unwrap_or(false);
+    fits && own.is_some() && looked_at.len() == credentials.password.len()
+}
+
+pub(super) fn read_users(file: &Path) -> Result<Users, String> {
+    use std::io::Read;
+    let mut text = Vec::new();
+    let open = std::fs::File::open(file).map_err(|error| error.to_string())?;
+    open.take(AUTH_FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
+    if text.len() as u64 > AUTH_FILE_BYTES_MAX {
+        return Err(format!("more than {AUTH_FILE_BYTES_MAX} bytes"));
+    }
+    parse_users(&text)
+}
+
+/// An htpasswd file: a line a user, `name:hash`. Empty lines and those that begin with `#` are
+/// skipped. An error names the number of a line and never its text: hashes are not for logs. A hash
+/// that is of no use concerns its user alone, because files that were made for other servers have
+/// several kinds.
+fn parse_users(text: &[u8]) -> Result<Users, String> {
+    let mut users = Users::default();
+    for (at, line) in text.split(|&byte| byte == b'\n').enumerate() {
+        let line = trim_ows(line.strip_suffix(b"\r").unwrap_or(line));
+        if line.is_empty() || line[0] == b'#' {
+            continue;
+        }
+        let number = at + 1;
+        let colon = line.iter().position(|&byte| byte == b':').filter(|&colon| colon > 0);
+        let colon = colon.ok_or_else(|| format!("line {number}: not of the form name:hash"))?;
+        let (name, hash) = (&line[..colon], &line[colon + 1..]);
+        if users.has(name) {
+            return Err(format!("line {number}: this user is there already"));
+        }
+        let mut disable = |why| {
+            users.disabled.insert(name.to_vec(), (number, why));
+        };
+        match bcrypt_cost(hash) {
+            None => disable("has no bcrypt hash"),
+            Some(cost) if cost > AUTH_COST_MAX => disable("has a bcrypt hash that takes too long"),
+            Some(cost) => {
+                users.hashes.insert(name.to_vec(), String::from_utf8_lossy(hash).into_owned());
+                users.cost_max = users.cost_max.max(cost);
+            }
+        }
+    }
+    match users.hashes.is_empty() && users.disabled.is_empty() {
+        true => Err("no user is in it; add one with 'htpasswd -B'".to_owned()),
+        false => Ok(users),
+    }
+}
+
+/// The cost of a bcrypt hash; `None` if it is none.
+fn bcrypt_cost(hash: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(hash).ok()?;
+    let known = ["$2y$", "$2b$", "$2a$"].iter().any(|version| text.starts_with(version));
+    let parts: bcrypt::HashParts = text.parse().ok().filter(|_| known && text.len() == 60)?;
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/');
+    let cost = parts.get_cost();
+    (hash[7..].iter().all(is_letter) && (4..=31).contains(&cost)).then_some(cost)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `open sesame` with the least cost.
+    const HASH: &str = "$2y$04$J25P14iGRWYRBQZ85PXm9OS69IW/qjgPJDpQHgmD8SA8yGz3sQvc2";
+
+    #[test]
+    fn htpasswd_files_hold_bcrypt_only_and_errors_name_the_line() {
+        let users = parse_users(format!("# people\n\nu:{HASH}\r\n  v:{HASH}\n").as_bytes()).unwrap();
+        assert_eq!((users.hashes.len(), users.cost_max), (2, 4));
+        let cases = [
+            (format!("u:{HASH}\n:{HASH}\n"), "line 2: not of the form name:hash"),
+            (format!("u:{HASH}\n\nuser\n"), "line 3: not of the form name:hash"),
+            (format!("u:{HASH}\nu:{HASH}"), "line 2: this user is there already"),
+            ("u:$apr1$abc$def\nu:$1$x$y".to_owned(), "line 2: this user is there already"),
+            ("# nobody\n".to_owned(), "no user is in it; add one with 'htpasswd -B'"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_users(text.as_bytes()).err().as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hash_of_another_kind_disables_its_user_alone() {
+        let costly = HASH.replace("$04$", "$17$");
+        let unknown = HASH.replace("$04$", "$99$");
+        for hash in [
+            "$apr1$abc$def",
+            "{SHA}abc=",
+            "$6$salt$hash",
+            "plain",
+            "*",
+            "",
+            &format!("{HASH}x"),
+            &costly,
+            &unknown,
+        ] {
+            let users = parse_users(format!("u:{HASH}\nold:{hash}\n").as_bytes()).unwrap();
+            let (line, why) = users.disabled[&b"old"[..]];
+            assert_eq!((line, users.disabled.len()), (2, 1), "{hash}");
+            assert_eq!(why.contains("too long"), hash == costly, "{hash}: {why}");
+            assert_eq!((users.hashes.len(), users.cost_max), (1, 4), "{hash}");
+            let users = [Arc::new(users)];
+            for password in ["", hash, "open sesame"] {
+                let credentials = Credentials { user: b"old".into(), password: password.into() };
+                assert!(!is_right(&users, &credentials), "{hash} with {password}");
+            }
+        }
+        let nobody = parse_users(b"old:$apr1$abc$def\n").unwrap();
+        assert!(nobody.hashes.is_empty() && nobody.disabled.len() == 1, "a file of such users locks all out");
+    }
+
+    #[test]
+    fn bcrypt_is_asked_once_and_longer_passwords_are_not_cut() {
+        let long = "x".repeat(BCRYPT_BYTES_MAX);
+        let long_hash = bcrypt::hash(&long, 4).unwrap();
+        let users = parse_users(format!("u:{HASH}\nlong:{long_hash}\n").as_bytes()).unwrap();
+        let users = [Arc::new(users)];
+        let check = |user: &str, password: &str| {
+            is_right(&users, &Credentials { user: user.into(), password: password.into() })
+        };
+        assert!(check("u", "open sesame"));
+        assert!(!check("u", "open") && !check("nobody", "open sesame") && !check("u", ""));
+        assert!(check("long", &long));
+        assert!(!check("long", &format!("{long}y")), "bcrypt would not have looked at the last letter");
+    }
+}
