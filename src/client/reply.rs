@@ -6,7 +6,8 @@
 
 use crate::http::body::{BodyDecoder, Decoded};
 use crate::http::error::ProtocolError;
-use crate::http::fields::{FieldLine, Fields, list_elements, trim_ows};
+use crate::http::fields::{FieldLine, Fields, has_token, list_elements, trim_ows};
+use crate::http::status::Status;
 
 /// The largest response head that is taken, in bytes.
 pub const REPLY_HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -172,7 +173,7 @@ impl ReplyReader {
         let lines: Vec<FieldLine<'_>> = raw.headers.iter().map(|line| FieldLine::from(*line)).collect();
         let lines = Fields::new(&lines);
         self.state = framing(status, is_head, lines)?;
-        let says = |option: &str| crate::http::fields::has_token(lines.all("connection"), option);
+        let says = |option: &str| has_token(lines.all("connection"), option);
         let persists = if minor == 0 { says("keep-alive") } else { !says("close") };
         let keeps_alive = persists && !matches!(self.state, State::UntilClose);
         let fields = lines.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.to_vec())).collect();
@@ -213,7 +214,7 @@ fn framing(status: u16, is_head: bool, lines: Fields<'_>) -> Result<State, Proto
 }
 
 fn bad(reason: &'static str) -> ProtocolError {
-    ProtocolError::new(crate::http::Status::BAD_GATEWAY, reason)
+    ProtocolError::new(Status::BAD_GATEWAY, reason)
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ use crate::features::names::Names;
 use crate::features::upload;
 use crate::files::{CachedFile, Coded, Content, Listings, Meta, coding};
 use crate::http::negotiate::Coding;
-use crate::http::response::OpenFile;
+use crate::http::send_queue::OpenFile;
 use crate::http::{Request, Response};
 use crate::jobs::places::Places;
 use crate::shortage;

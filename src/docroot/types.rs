@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::config::{FileOptions, TypeRule};
 use crate::docroot::charset;
-use crate::http::body::is_token;
+use crate::http::fields::is_token;
 use crate::http::negotiate::Coding;
 
 /// For whatever people read as it stands.

@@ -15,13 +15,14 @@ use crate::config::LOG_NOTE_BYTES_KEPT;
 use crate::conn_id::{ConnId, WatchId};
 use crate::docroot;
 use crate::driver::Driver;
+use crate::driver::pool::Loan;
 use crate::handler::watch::{Change, Watch};
 use crate::handler::{Answer, BodySink, Context, Extra, Now, Peer, Sunk, WithContent};
 use crate::http::connection::{Expired, RespondContext};
 use crate::http::headers::Flaw;
 use crate::http::request::FieldSlots;
-use crate::http::response::OpenFile;
-use crate::http::send_queue::{Loan, SendQueue};
+use crate::http::send_queue::OpenFile;
+use crate::http::send_queue::SendQueue;
 use crate::http::{
     BodySource, CloseReason, Connection, Event, Filled, Phase, ProtocolError, Request, Response, Status,
 };

@@ -7,6 +7,7 @@
 
 pub mod deadline;
 pub mod exchange;
+pub mod pool;
 pub mod pump;
 pub mod signals;
 
@@ -18,12 +19,12 @@ use std::time::Instant;
 use crate::config::{Config, KIB};
 use crate::conn_id::{ConnId, WatchId};
 use crate::driver::exchange::Work;
+use crate::driver::pool::{BufferPool, Loan};
 use crate::files::Files;
 use crate::handler::watch::Change;
 use crate::handler::{Context, Extra, Handler, Now, Peer};
 use crate::http::Phase;
 use crate::http::date::DateCache;
-use crate::http::send_queue::{BufferPool, Loan};
 use crate::jobs::JobDesk;
 use crate::jobs::pace::LeastRate;
 use crate::log::AccessBuffer;

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use crate::conn_id::ConnId;
 use crate::driver::exchange::{Client, Exchange};
+use crate::driver::pool::Loan;
 use crate::driver::{Driver, SCRATCH_SMALL_BYTES};
 use crate::handler::Now;
 use crate::http::CloseReason;
 use crate::http::connection::{Expired, Finish};
-use crate::http::send_queue::{Loan, NextWrite, WRITE_SLICES};
+use crate::http::send_queue::{NextWrite, WRITE_SLICES};
 use crate::observe::{Activity, Observer};
 
 /// What a `send_file` call achieved.

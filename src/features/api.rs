@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::handler::spool::{Beside, Spool, Spooled};
 use crate::handler::{Answer, BodySink, Context, Methods, Router, Seats, Sunk};
-use crate::http::body::is_token;
+use crate::http::fields::is_token;
 use crate::http::fields::trim_ows;
 use crate::http::negotiate::preferred;
 use crate::http::target::{normalize, query_pairs};

@@ -12,7 +12,7 @@ use crate::features::hosts::check_ascii;
 use crate::features::names::Names;
 use crate::features::upload::{Partners, area_of};
 use crate::handler::{Answer, Context, Handler, When};
-use crate::http::body::is_token;
+use crate::http::fields::is_token;
 use crate::http::fields::list_elements;
 use crate::http::{Method, Request, Response, Status, target};
 

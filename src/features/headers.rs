@@ -12,7 +12,7 @@ use crate::docroot::pattern::{Pattern, Subject};
 use crate::docroot::types::check_media_type;
 use crate::features::upload::area_of;
 use crate::handler::{Answer, Context, Handler, On};
-use crate::http::body::is_token;
+use crate::http::fields::is_token;
 use crate::http::headers::{Headers, How, is_framing, is_repeated};
 use crate::http::{Request, target};
 

@@ -16,7 +16,7 @@ use crate::docroot::{Docroot, Reach, Stamp, Trouble};
 use crate::files::{CachedFile, Coded};
 use crate::handler::offload::Producer;
 use crate::http::negotiate::{Coding, Codings};
-use crate::http::response::OpenFile;
+use crate::http::send_queue::OpenFile;
 use crate::http::{Filled, Request};
 use crate::jobs::places::Taken;
 

@@ -14,7 +14,7 @@ use std::time::Instant;
 use crate::config::{Config, KIB, Limits};
 use crate::handler::temp_file::temporary_file;
 use crate::handler::{Answer, Context, Sunk};
-use crate::http::response::OpenFile;
+use crate::http::send_queue::OpenFile;
 use crate::http::{Body, Response, Status};
 use crate::jobs::pace::LeastRate;
 use crate::jobs::places::{Places, Seat, Taken};

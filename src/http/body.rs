@@ -6,7 +6,8 @@
 //! it never needs a byte twice and takes input cut anywhere. Pure: bytes in, slices out.
 
 use crate::http::error::ProtocolError;
-use crate::http::response::Status;
+use crate::http::fields::is_token;
+use crate::http::status::Status;
 
 /// Chunk lines, extensions and trailers that any chunked content may have, in bytes: a trailer
 /// section of the usual limit (4 KiB), and as much again for extensions, thrice.
@@ -297,11 +298,6 @@ impl Chunked {
             _ => Err(bad("a trailer field is malformed")),
         }
     }
-}
-
-/// RFC 9110 section 5.6.2.
-pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// A byte that may stand in a field value or quoted string: no control but TAB.

@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 use crate::config::{Limits, Timeouts};
 use crate::http::body::{BodyDecoder, BodyEncoder, Decoded};
 use crate::http::error::{CloseReason, ProtocolError};
+use crate::http::prepared::{PREPARED_COPIED_BYTES_MAX, Prepared};
 use crate::http::request;
 use crate::http::request::{Content, FieldSlots, MethodLabel, Request, Scan, WholeHead};
-use crate::http::response::{
-    Body, BodySource, Filled, PREPARED_COPIED_BYTES_MAX, Prepared, Response, Status, push_content_length,
-    push_server_and_date, push_status_line,
-};
+use crate::http::response::{Body, BodySource, Filled, Response};
+use crate::http::response_head::{push_content_length, push_server_and_date, push_status_line};
 use crate::http::send_queue::SendQueue;
+use crate::http::status::Status;
 
 /// Empty lines tolerated before a request line (RFC 9112 section 2.2 asks for at least one).
 const BLANK_LINES_MAX: u8 = 8;

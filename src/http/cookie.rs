@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
-use crate::http::body::is_token;
+use crate::http::fields::is_token;
 use crate::http::fields::trim_ows;
 
 /// What a value may not hold as it is: everything but `cookie-octet` (RFC 6265bis section 4.1.1),

@@ -4,7 +4,7 @@
 //! are assertions or 500s; "not yet" is a value elsewhere. This file must not know who sends the
 //! answer.
 
-use crate::http::response::Status;
+use crate::http::status::Status;
 
 /// The peer broke a rule. `status` is what it should be told, `reason` one human sentence without
 /// its bytes.

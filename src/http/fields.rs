@@ -252,6 +252,11 @@ pub fn has_token<'a>(lines: impl Iterator<Item = &'a [u8]>, token: &str) -> bool
     lines.flat_map(list_elements).any(|element| text::eq_ignore_case(element, token.as_bytes()))
 }
 
+/// RFC 9110 section 5.6.2.
+pub(crate) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

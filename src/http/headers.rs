@@ -4,7 +4,7 @@
 //! another one, or change the framing of the message (RFC 9110 section 5.5, RFC 9112 section 6).
 //! Must not know who gave a header.
 
-use crate::http::body::is_token;
+use crate::http::fields::is_token;
 use crate::http::fields::{list_elements, trim_ows};
 use crate::text;
 

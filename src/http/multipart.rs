@@ -8,7 +8,7 @@
 
 use crate::http::error::ProtocolError;
 use crate::http::fields::{FieldLine, FieldLines, take_lines, trim_ows};
-use crate::http::response::Status;
+use crate::http::status::Status;
 
 /// The most bytes of one part's head.
 pub const PART_HEAD_BYTES_MAX: usize = 16 * 1024;

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::http::error::ProtocolError;
-use crate::http::response::Status;
+use crate::http::status::Status;
 
 /// A request that a handler cannot take: status and reason. `?` in a handler turns it into the
 /// answer.

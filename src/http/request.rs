@@ -11,7 +11,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::config::{FIELDS_CEILING, Limits};
 use crate::http::error::ProtocolError;
 use crate::http::fields::{FieldLine, FieldLines, Fields, NameFilter, list_elements, take_lines, trim_ows};
-use crate::http::response::Status;
+use crate::http::status::Status;
 use crate::http::target;
 use crate::http::target::OriginForm;
 use crate::text;

@@ -1,16 +1,17 @@
-//! Bytes on their way out, and buffers on loan for bytes that came too early.
+//! Output on its way to one client: small pieces gathered into one run of bytes, shared bodies by
+//! reference, files by descriptor.
 //!
-//! [`SendQueue`] is what one busy client is owed: small pieces gathered into one run of bytes,
-//! shared bodies by reference, files by descriptor. [`BufferPool`] lends buffers for input that
-//! cannot be used yet; an idle connection holds none. Pure: nothing here reads, writes or looks at
-//! a clock, and a file is an opaque value.
+//! Pure: nothing here reads, writes or looks at a clock, and a file is an opaque value.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::sync::Arc;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::config::KIB;
-use crate::http::response::{OpenFile, Prepared};
+use crate::http::prepared::Prepared;
 
 /// How many pieces one vectored write takes at most. Beyond 16 the gain is gone; `IOV_MAX` is 1024.
 pub const WRITE_SLICES: usize = 16;
@@ -293,165 +294,57 @@ impl SendQueue {
     }
 }
 
-/// A buffer on loan, with the bytes held in it. Give it back to the pool it came from.
-pub struct Loan {
-    buffer: Box<[u8]>,
-    start: usize,
-    end: usize,
+/// An open file, opaque here, with whatever has to live as long as it is sent.
+pub struct OpenFile {
+    fd: OwnedFd,
+    _lease: Option<Box<dyn Send + Sync>>,
+    /// What of it the kernel had in memory when it was asked last, and when that was.
+    in_memory: Mutex<Option<(Range<u64>, Instant)>>,
 }
 
-impl std::fmt::Debug for Loan {
+impl OpenFile {
+    /// A file to be sent.
+    #[must_use]
+    pub fn new(fd: OwnedFd) -> Self {
+        OpenFile { fd, _lease: None, in_memory: Mutex::default() }
+    }
+
+    /// The same; `lease` is dropped when nobody sends the file any more.
+    #[must_use]
+    pub fn leased(fd: OwnedFd, lease: Box<dyn Send + Sync>) -> Self {
+        OpenFile { fd, _lease: Some(lease), in_memory: Mutex::default() }
+    }
+
+    /// The descriptor.
+    #[must_use]
+    pub fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// Whether this part of it was in the kernel's memory a moment ago. For whoever sends it next:
+    /// a file that many ask for need not be looked at for each of them.
+    pub(crate) fn was_in_memory(&self, part: &Range<u64>, now: Instant) -> bool {
+        let seen = self.in_memory.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.as_ref().is_some_and(|(seen, at)| {
+            seen.start <= part.start && part.end <= seen.end && now < *at + IN_MEMORY_FOR
+        })
+    }
+
+    /// The kernel was asked, and has this part in memory.
+    pub(crate) fn note_in_memory(&self, part: Range<u64>, now: Instant) {
+        *self.in_memory.lock().unwrap_or_else(PoisonError::into_inner) = Some((part, now));
+    }
+}
+
+impl std::fmt::Debug for OpenFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Loan({} of {} bytes)", self.end - self.start, self.buffer.len())
+        write!(f, "OpenFile({:?})", self.fd)
     }
 }
 
-impl Loan {
-    /// The bytes held.
-    #[must_use]
-    pub fn held(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
-    }
-
-    /// Whether none are held.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    /// Room behind the held bytes; say with [`Loan::received`] how much was filled.
-    pub fn room(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.end..]
-    }
-
-    /// `bytes` were written into [`Loan::room`].
-    pub fn received(&mut self, bytes: usize) {
-        self.end += bytes;
-        debug_assert!(self.end <= self.buffer.len());
-    }
-
-    /// The first `bytes` held were used.
-    pub fn used(&mut self, bytes: usize) {
-        self.start += bytes;
-        debug_assert!(self.start <= self.end);
-    }
-
-    /// Moves the held bytes to the front when that makes room. Linear over a head's life: it
-    /// happens only when the end was reached, and then at least as many bytes were used as are
-    /// moved, or the loan grows.
-    fn compact(&mut self) -> bool {
-        if self.start == 0 || self.start < self.end - self.start {
-            return false;
-        }
-        self.buffer.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
-        true
-    }
-}
-
-/// Buffers of four sizes, lent to clients whose input is incomplete, within one budget.
-#[derive(Debug)]
-pub struct BufferPool {
-    classes: [usize; 4],
-    spare: [Vec<Box<[u8]>>; 4],
-    budget_bytes: usize,
-    lent_bytes: usize,
-    loans: usize,
-}
-
-/// Spare buffers kept per size.
-const SPARE_MAX: usize = 64;
-
-impl BufferPool {
-    /// A pool that lends at most `budget_bytes`, in buffers of up to `largest` bytes.
-    #[must_use]
-    pub fn new(budget_bytes: usize, largest: usize) -> Self {
-        BufferPool {
-            classes: [KIB, 4 * KIB, 16 * KIB, largest.max(32 * KIB)],
-            spare: [const { Vec::new() }; 4],
-            budget_bytes,
-            lent_bytes: 0,
-            loans: 0,
-        }
-    }
-
-    /// Bytes on loan.
-    #[must_use]
-    pub fn lent_bytes(&self) -> usize {
-        self.lent_bytes
-    }
-
-    /// Loans out.
-    #[must_use]
-    pub fn loans(&self) -> usize {
-        self.loans
-    }
-
-    /// Whether three quarters of the budget are lent: time to send the slowest client away.
-    #[must_use]
-    pub fn is_short(&self) -> bool {
-        self.lent_bytes >= self.budget_bytes / 4 * 3
-    }
-
-    /// The most one loan can hold, in bytes.
-    #[must_use]
-    pub fn largest(&self) -> usize {
-        self.classes[3]
-    }
-
-    /// Lends a buffer that holds `bytes` and has room for more; `None` when the budget is spent or
-    /// nothing is large enough.
-    pub fn lend(&mut self, bytes: &[u8]) -> Option<Loan> {
-        let class = self.classes.iter().position(|&size| size > bytes.len())?;
-        let mut buffer = self.take(class)?;
-        buffer[..bytes.len()].copy_from_slice(bytes);
-        Some(Loan { buffer, start: 0, end: bytes.len() })
-    }
-
-    /// Makes room in a full loan: moves its bytes to the front or to the next larger buffer. False
-    /// when it cannot grow any further.
-    pub fn grow(&mut self, loan: &mut Loan) -> bool {
-        if loan.end < loan.buffer.len() || loan.compact() {
-            return true;
-        }
-        let Some(class) = self.classes.iter().position(|&size| size > loan.buffer.len()) else {
-            // The largest one: whatever was used at its front is all the room there is.
-            if loan.start == 0 {
-                return false;
-            }
-            loan.buffer.copy_within(loan.start..loan.end, 0);
-            (loan.start, loan.end) = (0, loan.end - loan.start);
-            return true;
-        };
-        let Some(mut buffer) = self.take(class) else { return false };
-        let held = loan.end - loan.start;
-        buffer[..held].copy_from_slice(&loan.buffer[loan.start..loan.end]);
-        let old = std::mem::replace(loan, Loan { buffer, start: 0, end: held });
-        self.give_back(old);
-        true
-    }
-
-    /// Takes a loan back.
-    pub fn give_back(&mut self, loan: Loan) {
-        self.lent_bytes -= loan.buffer.len();
-        self.loans -= 1;
-        if let Some(class) = self.classes.iter().position(|&size| size == loan.buffer.len())
-            && self.spare[class].len() < SPARE_MAX
-        {
-            self.spare[class].push(loan.buffer);
-        }
-    }
-
-    fn take(&mut self, class: usize) -> Option<Box<[u8]>> {
-        let size = self.classes[class];
-        if self.lent_bytes + size > self.budget_bytes {
-            return None;
-        }
-        self.lent_bytes += size;
-        self.loans += 1;
-        Some(self.spare[class].pop().unwrap_or_else(|| vec![0; size].into_boxed_slice()))
-    }
-}
+/// So long what the kernel had in memory is taken to be there still, as a cached file is taken to
+/// be fresh.
+const IN_MEMORY_FOR: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
@@ -549,34 +442,21 @@ mod tests {
     }
 
     #[test]
-    fn a_loan_grows_through_the_classes_and_the_pool_counts() {
-        let mut pool = BufferPool::new(128 * KIB, 32 * KIB);
-        let mut loan = pool.lend(b"x").unwrap();
-        let mut held = vec![b'x'];
-        while pool.grow(&mut loan) {
-            let room = loan.room().len();
-            loan.room().fill(b'y');
-            loan.received(room);
-            held.resize(held.len() + room, b'y');
+    fn what_was_in_memory_is_taken_to_be_there_for_a_moment() {
+        let file = OpenFile::new(std::fs::File::open("/dev/null").unwrap().into());
+        let (origin, us) = (crate::reactor::os::read_clocks().mono, Duration::from_micros);
+        assert!(!file.was_in_memory(&(0..1), origin));
+        file.note_in_memory(100..200, origin);
+        for (part, after_us, was) in [
+            (100..200, 0, true),
+            (120..130, 999, true),
+            (120..130, 1000, false),
+            (99..130, 0, false),
+            (120..201, 0, false),
+        ] {
+            assert_eq!(file.was_in_memory(&part, origin + us(after_us)), was, "{part:?} after {after_us} us");
         }
-        assert_eq!(loan.held(), held);
-        assert_eq!((held.len(), pool.lent_bytes(), pool.loans()), (32 * KIB, 32 * KIB, 1));
-        loan.used(10);
-        assert!(pool.grow(&mut loan));
-        assert_eq!(loan.room().len(), 10);
-        pool.give_back(loan);
-        assert_eq!((pool.lent_bytes(), pool.loans()), (0, 0));
-    }
-
-    #[test]
-    fn the_budget_holds() {
-        let mut pool = BufferPool::new(4 * KIB, 32 * KIB);
-        let loans: Vec<Loan> = std::iter::from_fn(|| pool.lend(b"x")).collect();
-        assert_eq!(loans.len(), 4);
-        assert!(pool.is_short());
-        for loan in loans {
-            pool.give_back(loan);
-        }
-        assert!(!pool.is_short());
+        file.note_in_memory(0..50, origin + us(2000));
+        assert!(file.was_in_memory(&(0..50), origin + us(2500)) && !file.was_in_memory(&(100..200), origin));
     }
 }

@@ -10,7 +10,7 @@ use crate::conn_id::ConnId;
 use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, BodySink, Context, Handler, Seats, Sunk};
-use crate::http::response::OpenFile;
+use crate::http::send_queue::OpenFile;
 use crate::http::{Body, BodySource, Filled, Request, Response, Status};
 use crate::jobs::places::{Places, Taken};
 use crate::jobs::{Done, Job, Then, Waker, lock};

@@ -33,7 +33,7 @@ use crate::driver::pump::FILE_BYTES_FOR_ONE;
 use crate::driver::signals::Signal;
 use crate::files::Files;
 use crate::handler::Peer;
-use crate::http::response::OpenFile;
+use crate::http::send_queue::OpenFile;
 use crate::http::{CloseReason, Phase};
 use crate::jobs::lock;
 use crate::jobs::pace::LeastRate;

@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 use tempfile::TempDir;
 use whirligig::handler::{Answer, Context, When};
 use whirligig::http::headers::Headers;
-use whirligig::http::response::Prepared;
+use whirligig::http::prepared::Prepared;
 use whirligig::http::{Body, BodySource, Cookie, Filled, Request};
 use whirligig::server::Builder;
 use whirligig::{Feed, Refusal, Response, Server, Status};

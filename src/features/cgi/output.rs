@@ -6,7 +6,7 @@
 //! their first line is no field. Must not know where the bytes came from.
 
 use crate::http::Status;
-use crate::http::body::is_token;
+use crate::http::fields::is_token;
 use crate::http::headers::{Flaw, Headers};
 
 /// A head, judged.

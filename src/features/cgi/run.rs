@@ -24,7 +24,7 @@ use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::spool::{Beside, Spool, Spooled};
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, BodySink, Context, Seats, Sunk};
-use crate::http::response::OpenFile;
+use crate::http::send_queue::OpenFile;
 use crate::http::{Body, BodySource, Filled, Response, Status};
 use crate::jobs::places::Seat;
 use crate::jobs::{Done, Then, lock};
