@@ -1,0 +1,475 @@
+//! The writer thread for the access log and for diagnostics, and the bounded queue that leads to
+//! it.
+//!
+//! Whoever logs hands over owned bytes and goes on: a full disk, a closed pipe or a reader that has
+//! stopped reading costs lines, which are counted, and never time. Nobody but the writer thread
+//! touches standard error once the server runs, and nobody waits for that thread without a bound.
+//! This file must not know sockets, connections or HTTP; its callers pass the time, and only the
+//! writer thread reads a clock of its own.
+
+use crate::config::{
+    LOG_BUFFER_AGE, LOG_BUFFER_BYTES, LOG_QUEUE_BYTES_MAX, LOG_QUEUE_MAX, LOG_REPORT_INTERVAL,
+    LOG_SPARE_BUFFERS_MAX, THREAD_REST,
+};
+use crate::jobs::lock;
+use crate::log::file::{AccessLog, count_lines};
+use crate::log::terminal::{escape_control, paint, print};
+use crate::log::trace::Trace;
+use log::Level;
+use simple_logger::SimpleLogger;
+use std::cell::Cell;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The way to the writer thread. Clones are cheap and lead to the same thread; no method but
+/// [`LogQueue::flush`] ever waits.
+///
+/// The thread starts when there is something to write and ends when there has been nothing for
+/// [`THREAD_REST`], which says why. What it owns waits for the next one.
+#[derive(Clone)]
+pub struct LogQueue {
+    sender: SyncSender<Message>,
+    shared: Arc<Shared>,
+    desk: Arc<Mutex<Desk>>,
+}
+
+/// Where the writer is while no thread runs it.
+struct Desk {
+    writer: Option<Box<Writer>>,
+    /// A thread was started for it and has not come yet: one is enough, however much is logged
+    /// meanwhile.
+    is_called: bool,
+}
+
+thread_local! {
+    /// Whether this thread is a writer's.
+    pub(super) static IS_WRITER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What both ends of the queue look at.
+struct Shared {
+    /// Lines that did not reach their log, for whatever reason. A plain counter: `Relaxed` is
+    /// enough.
+    dropped: AtomicU64,
+    /// Bytes of access lines between the loops and the file.
+    queued_bytes: AtomicUsize,
+    reopen: AtomicBool,
+    /// Called when the access log was opened again.
+    after_reopen: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    colored: AtomicBool,
+    /// Written buffers on their way back. Only ever tried for, not waited for.
+    spares: Mutex<Vec<Vec<u8>>>,
+}
+
+pub(super) enum Message {
+    /// Access lines that have waited for others.
+    Access(Vec<u8>),
+    /// Access lines that the writer keeps for [`LOG_BUFFER_AGE`], so that others join them.
+    Gather(Vec<u8>),
+    Record(Level, String, String),
+    /// The backtrace of the panic in the line before.
+    Trace(Trace),
+    Flush(SyncSender<()>),
+    /// Look at the flags.
+    Wake,
+}
+
+impl LogQueue {
+    /// A queue before this access log. Without one, access lines are dropped silently: do not make
+    /// any.
+    #[must_use]
+    pub fn new(access: Option<AccessLog>) -> LogQueue {
+        let logger = SimpleLogger::new().with_colors(false).with_utc_timestamps();
+        LogQueue::with_print(access, Box::new(move |level, target, text| print(&logger, level, target, text)))
+    }
+
+    pub(super) fn with_print(access: Option<AccessLog>, print: Print) -> LogQueue {
+        let (sender, receiver) = sync_channel(LOG_QUEUE_MAX);
+        let shared = Arc::new(Shared {
+            dropped: AtomicU64::new(0),
+            queued_bytes: AtomicUsize::new(0),
+            reopen: AtomicBool::new(false),
+            after_reopen: OnceLock::new(),
+            colored: AtomicBool::new(false),
+            spares: Mutex::new(Vec::new()),
+        });
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            receiver,
+            access,
+            print,
+            gathered: Vec::new(),
+            gathered_due: None,
+            reported: 0,
+            last_report: None,
+            failing: None,
+        };
+        let desk = Desk { writer: Some(Box::new(writer)), is_called: false };
+        LogQueue { sender, shared, desk: Arc::new(Mutex::new(desk)) }
+    }
+
+    /// Leaves a message and sees to it that there is a thread to read it.
+    pub(super) fn send(&self, message: Message) -> Result<(), TrySendError<Message>> {
+        let sent = self.sender.try_send(message);
+        self.call_writer();
+        sent
+    }
+
+    /// Starts a thread if the writer is on its desk. Where none can be had, what was sent waits for
+    /// the next call.
+    fn call_writer(&self) {
+        {
+            let mut desk = lock(&self.desk);
+            if desk.writer.is_none() || desk.is_called {
+                return;
+            }
+            desk.is_called = true;
+        }
+        let desk = Arc::clone(&self.desk);
+        let run = move || {
+            IS_WRITER.set(true);
+            let writer = {
+                let mut desk = lock(&desk);
+                desk.is_called = false;
+                desk.writer.take()
+            };
+            if let Some(writer) = writer {
+                writer.run(&desk);
+            }
+        };
+        if thread::Builder::new().name("log".into()).spawn(run).is_err() {
+            lock(&self.desk).is_called = false;
+        }
+    }
+
+    /// Hands over whole access lines. Gives back an empty buffer for the next ones if one is at
+    /// hand. When the writer is too far behind, the lines are dropped and counted.
+    pub fn access(&self, lines: Vec<u8>) -> Option<Vec<u8>> {
+        self.hand_over(lines, Message::Access)
+    }
+
+    pub(super) fn hand_over(&self, lines: Vec<u8>, message: fn(Vec<u8>) -> Message) -> Option<Vec<u8>> {
+        let bytes = lines.len();
+        let queued = self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let refused = if queued > LOG_QUEUE_BYTES_MAX {
+            self.call_writer();
+            Some(lines)
+        } else {
+            match self.send(message(lines)) {
+                Ok(()) => None,
+                Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => match message {
+                    Message::Access(lines) | Message::Gather(lines) => Some(lines),
+                    Message::Record(..) | Message::Trace(_) | Message::Flush(_) | Message::Wake => None,
+                },
+            }
+        };
+        let Some(mut lines) = refused else { return self.shared.take_spare() };
+        self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.shared.dropped.fetch_add(count_lines(&lines), Ordering::Relaxed);
+        lines.clear();
+        Some(lines)
+    }
+
+    /// Hands over one diagnostic line; dropped and counted when the queue is full.
+    pub(super) fn record(&self, level: Level, target: &str, text: String) {
+        if self.send(Message::Record(level, target.to_owned(), text)).is_err() {
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Has diagnostics coloured, or not.
+    pub(super) fn set_colored(&self, is_colored: bool) {
+        self.shared.colored.store(is_colored, Ordering::Relaxed);
+    }
+
+    /// Lines lost so far: the queue was full, or the access log could not be written.
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Asks the writer to open the access-log file again by its path. Call it on SIGHUP, after the
+    /// old file was moved away. If that fails the old file is kept, and said so.
+    pub fn reopen(&self) {
+        self.shared.reopen.store(true, Ordering::Release);
+        // With the queue full the writer is awake anyway and finds the flag.
+        let _ = self.send(Message::Wake);
+    }
+
+    /// Registers `call`, which runs each time that the access log was opened again. The first call
+    /// counts.
+    pub fn after_reopen(&self, call: Box<dyn Fn() + Send + Sync>) {
+        drop(self.shared.after_reopen.set(call));
+    }
+
+    /// Waits until the writer has written what was handed over before, for `timeout` at most.
+    /// `false` if it has not: a thread stuck on a full pipe must not hold the exit.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        let step = Duration::from_millis(5);
+        let (done, answer) = sync_channel(1);
+        let mut left = timeout;
+        loop {
+            match self.send(Message::Flush(done.clone())) {
+                Ok(()) => return answer.recv_timeout(left).is_ok(),
+                Err(TrySendError::Disconnected(_)) => return false,
+                // Full: nobody can answer yet, so this is a pause that needs no clock.
+                Err(TrySendError::Full(_)) => {
+                    let _ = answer.recv_timeout(step.min(left));
+                }
+            }
+            left = left.saturating_sub(step);
+            if left.is_zero() {
+                return false;
+            }
+        }
+    }
+
+    /// A guard that flushes when it is dropped, so that a panic on its way out of `main` is still
+    /// seen. `std::process::exit` does not run it.
+    pub fn flush_at_end(&self, timeout: Duration) -> FlushGuard {
+        FlushGuard { queue: self.clone(), timeout }
+    }
+}
+
+impl Shared {
+    fn take_spare(&self) -> Option<Vec<u8>> {
+        self.spares.try_lock().ok()?.pop()
+    }
+
+    /// Keeps a written buffer for the next caller, unless one long line has blown it up.
+    fn give_spare(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        if buffer.capacity() <= 4 * LOG_BUFFER_BYTES
+            && let Ok(mut spares) = self.spares.try_lock()
+            && spares.len() < LOG_SPARE_BUFFERS_MAX
+        {
+            spares.push(buffer);
+        }
+    }
+}
+
+/// Made by [`LogQueue::flush_at_end`].
+pub struct FlushGuard {
+    queue: LogQueue,
+    timeout: Duration,
+}
+
+impl Drop for FlushGuard {
+    fn drop(&mut self) {
+        self.queue.flush(self.timeout);
+    }
+}
+
+/// Where diagnostics end up; a seam for the tests. It may panic.
+pub(super) type Print = Box<dyn Fn(Level, &str, &str) + Send>;
+
+/// What the writer thread owns.
+struct Writer {
+    shared: Arc<Shared>,
+    receiver: Receiver<Message>,
+    access: Option<AccessLog>,
+    print: Print,
+    /// Lines that wait for others, which are written together with them.
+    gathered: Vec<u8>,
+    /// When the gathered lines are written at the latest; `None` while there are none.
+    gathered_due: Option<Instant>,
+    /// How many of the dropped lines were spoken of.
+    reported: u64,
+    last_report: Option<Instant>,
+    /// Lines lost since the access log could not be written any more.
+    failing: Option<u64>,
+}
+
+impl Writer {
+    fn run(mut self: Box<Self>, desk: &Mutex<Desk>) {
+        loop {
+            match self.receiver.recv_timeout(self.span()) {
+                Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) if self.unreported() > 0 || self.gathered_due.is_some() => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    // Who sends looks here afterwards: either we find the message, or he finds us
+                    // gone.
+                    let mut desk = lock(desk);
+                    match self.receiver.try_recv() {
+                        Ok(message) => {
+                            drop(desk);
+                            self.take(message);
+                        }
+                        Err(TryRecvError::Empty) => {
+                            desk.writer = Some(self);
+                            return;
+                        }
+                        Err(TryRecvError::Disconnected) => break,
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.gathered_due.is_some_and(|due| now() >= due) {
+                self.write_gathered();
+            }
+            if self.unreported() > 0 && self.may_report() {
+                self.report_dropped();
+            }
+        }
+        self.write_gathered();
+        self.report_dropped();
+    }
+
+    /// How long to wait for a message.
+    fn span(&self) -> Duration {
+        let span = if self.unreported() > 0 { LOG_REPORT_INTERVAL } else { THREAD_REST };
+        self.gathered_due.map_or(span, |due| due.saturating_duration_since(now()).min(span))
+    }
+
+    fn take(&mut self, message: Message) {
+        if self.shared.reopen.swap(false, Ordering::Acquire) {
+            self.write_gathered();
+            self.reopen();
+        }
+        match message {
+            Message::Access(lines) => {
+                self.write_gathered();
+                self.write_access(lines);
+            }
+            Message::Gather(lines) => self.gather(lines),
+            Message::Record(level, target, text) => self.diagnose(level, &target, &text),
+            Message::Trace(trace) => {
+                for line in trace.lines() {
+                    self.diagnose(Level::Error, "panic", &line);
+                }
+            }
+            Message::Flush(done) => {
+                self.write_gathered();
+                self.report_dropped();
+                // Whoever asked may have given up.
+                let _ = done.try_send(());
+            }
+            Message::Wake => {}
+        }
+    }
+
+    fn reopen(&mut self) {
+        let Some(access) = &mut self.access else { return };
+        if let Err(error) = access.reopen() {
+            let name = access.name();
+            self.say(
+                Level::Error,
+                &format!("cannot reopen the access log {name}: {error}; still writing to the old one"),
+            );
+        }
+        if let Some(call) = self.shared.after_reopen.get() {
+            call();
+        }
+    }
+
+    /// Keeps lines until there are enough of them, or the first one has waited long enough.
+    fn gather(&mut self, lines: Vec<u8>) {
+        self.gathered.extend_from_slice(&lines);
+        self.shared.give_spare(lines);
+        if self.gathered.len() >= LOG_BUFFER_BYTES {
+            self.write_gathered();
+        } else if self.gathered_due.is_none() {
+            self.gathered_due = Some(now() + LOG_BUFFER_AGE);
+        }
+    }
+
+    fn write_gathered(&mut self) {
+        self.gathered_due = None;
+        if !self.gathered.is_empty() {
+            let lines = std::mem::take(&mut self.gathered);
+            self.write_access(lines);
+        }
+    }
+
+    fn write_access(&mut self, lines: Vec<u8>) {
+        if let Some(access) = &mut self.access {
+            let (result, name) = (access.write(&lines), access.name());
+            match result {
+                Ok(()) => self.note_written(&name),
+                Err((error, lost)) => self.note_lost(&name, &error, lost),
+            }
+        }
+        self.shared.queued_bytes.fetch_sub(lines.len(), Ordering::Relaxed);
+        self.shared.give_spare(lines);
+    }
+
+    /// A failing log is spoken of once, when it starts to fail, and once more when it works again.
+    fn note_lost(&mut self, name: &str, error: &io::Error, lost: u64) {
+        self.shared.dropped.fetch_add(lost, Ordering::Relaxed);
+        self.reported += lost;
+        if self.failing.is_none() {
+            self.last_report = Some(now());
+            self.say(
+                Level::Error,
+                &format!("cannot write the access log {name}: {error}; serving goes on without it"),
+            );
+        }
+        *self.failing.get_or_insert(0) += lost;
+    }
+
+    /// A log that works only now and then may not turn into two diagnostics a buffer.
+    fn note_written(&mut self, name: &str) {
+        if let Some(lost) = self.failing
+            && self.may_report()
+        {
+            self.failing = None;
+            self.last_report = Some(now());
+            self.say(
+                Level::Warn,
+                &format!("the access log {name} can be written again; {lost} lines are lost"),
+            );
+        }
+    }
+
+    fn unreported(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed).saturating_sub(self.reported)
+    }
+
+    fn may_report(&self) -> bool {
+        self.last_report.is_none_or(|last| now().duration_since(last) >= LOG_REPORT_INTERVAL)
+    }
+
+    fn report_dropped(&mut self) {
+        let lines = self.unreported();
+        if lines > 0 {
+            self.reported += lines;
+            self.last_report = Some(now());
+            self.say(
+                Level::Warn,
+                &format!("{lines} log lines were dropped: they came faster than they could be written"),
+            );
+        }
+    }
+
+    /// The writer's own words.
+    fn say(&mut self, level: Level, text: &str) {
+        self.diagnose(level, "whirligig::log", text);
+    }
+
+    /// Prints one line of diagnostics. Standard error may be closed or full, and `eprintln` panics
+    /// then. There is nobody left to tell (the access log has a format that others parse), so the
+    /// line is counted, and to report it in its turn would only fail again, every second.
+    fn diagnose(&mut self, level: Level, target: &str, text: &str) {
+        let text = match self.shared.colored.load(Ordering::Relaxed) {
+            true => paint(level, &escape_control(text)),
+            false => escape_control(text),
+        };
+        let print = AssertUnwindSafe(|| (self.print)(level, &escape_control(target), &text));
+        if catch_unwind(print).is_err() {
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+            self.reported += 1;
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the writer thread is no loop: it paces its own reports")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests;
