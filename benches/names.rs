@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 use whirligig::conn_id::ConnId;
+use whirligig::driver::client::Client;
 use whirligig::driver::deadline::DeadlineQueue;
-use whirligig::driver::exchange::Client;
 use whirligig::handler::Peer;
 use whirligig::reactor::slots::Slots;
 

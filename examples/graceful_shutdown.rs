@@ -10,7 +10,7 @@ use std::io::Write;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use whirligig::reactor::Outcome;
+use whirligig::driver::outcome::Outcome;
 use whirligig::{Call, Handle, Route, Server};
 
 #[expect(clippy::disallowed_methods, reason = "work that takes its time, where it may block")]

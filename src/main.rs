@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use whirligig::cli;
 use whirligig::cli::{Exit, Surroundings};
 use whirligig::config::LOG_FLUSH_MAX;
+use whirligig::driver::outcome::Outcome;
 use whirligig::log::LogQueue;
-use whirligig::reactor::Outcome;
 use whirligig::server::{BindError, Server};
 
 fn main() -> ExitCode {

@@ -5,11 +5,20 @@
 //! records are here once, not once a connection; that is why an idle connection costs next to
 //! nothing. This file must not know sockets.
 
+pub(crate) mod access;
+pub mod client;
+mod content;
 pub mod deadline;
-pub mod exchange;
+pub(crate) mod eviction;
+pub(crate) mod exchange;
+pub mod outcome;
 pub mod pool;
 pub mod pump;
+mod respond;
 pub mod signals;
+pub(crate) mod socket;
+pub mod stream;
+pub mod work;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,8 +27,8 @@ use std::time::Instant;
 
 use crate::config::{Config, KIB};
 use crate::conn_id::{ConnId, WatchId};
-use crate::driver::exchange::Work;
 use crate::driver::pool::{BufferPool, Loan};
+use crate::driver::work::Work;
 use crate::files::Files;
 use crate::handler::watch::Change;
 use crate::handler::{Context, Extra, Handler, Now, Peer};

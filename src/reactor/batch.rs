@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use crate::conn_id::ConnId;
 use crate::driver::pump;
-use crate::driver::pump::{Pumped, Share, Stream as _, Used};
+use crate::driver::pump::{Pumped, Share, Used};
+use crate::driver::stream::Stream as _;
 use crate::observe::{Activity, Observer};
 use crate::reactor::os::Os;
 use crate::reactor::{Reactor, live};

@@ -18,11 +18,15 @@ use std::time::{Duration, Instant};
 
 use crate::conn_id::{ConnId, WatchId};
 use crate::driver::Driver;
+use crate::driver::client::{Client, Readiness};
 use crate::driver::deadline::DeadlineQueue;
-use crate::driver::exchange::{Client, Exchange, Readiness};
+use crate::driver::eviction::{EVICTION_IDLE_MIN, LEAVING_SHARE, RELIEF_CONNECTIONS, RELIEF_INTERVAL};
+use crate::driver::exchange::Exchange;
+use crate::driver::outcome::{OnStop, Outcome};
 use crate::driver::pump;
-use crate::driver::pump::{Pumped, Stream as _};
+use crate::driver::pump::Pumped;
 use crate::driver::signals::Signal;
+use crate::driver::stream::Stream as _;
 use crate::handler::Peer;
 use crate::handler::watch::{Advanced, Ready};
 use crate::http::{CloseReason, Phase};
@@ -40,50 +44,12 @@ use watches::Watches;
 /// among the idlest eighth with a chance of 88 %, and costs the same at any size.
 const EVICTION_SAMPLE: usize = 16;
 
-/// An idle connection is closed for a new one only after this long: younger ones are between two
-/// requests.
-pub(crate) const EVICTION_IDLE_MIN: Duration = Duration::from_secs(1);
-
 /// Connections looked at for a slow sender to send away, when a new one needs its slot, or the
 /// memory that its content takes.
 const SENDER_SAMPLE: usize = 256;
 
-/// One connection in so many may be on its way out because others wait: it gets its answer first.
-const LEAVING_SHARE: usize = 16;
-
 /// Entries of the list of waiting heads that are looked at for one to send away.
 const WAITERS_LOOKED_AT: usize = 16;
-
-/// Idle connections that are closed when descriptors have run out, at most so many at a time and so
-/// often: a program takes some eight to start, a listing two.
-pub(crate) const RELIEF_CONNECTIONS: usize = 4;
-pub(crate) const RELIEF_INTERVAL: Duration = Duration::from_millis(10);
-
-/// How a server ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Every client was served to the end.
-    Stopped,
-    /// The drain timeout passed: so many were cut off.
-    Cut(usize),
-    /// A second signal.
-    Killed(Signal),
-}
-
-impl Outcome {
-    /// The outcome of two loops together: the worse one; who was cut off is added up.
-    #[must_use]
-    pub fn and(self, other: Outcome) -> Outcome {
-        match (self, other) {
-            (Outcome::Killed(signal), _) | (_, Outcome::Killed(signal)) => Outcome::Killed(signal),
-            (Outcome::Cut(ours), Outcome::Cut(theirs)) => Outcome::Cut(ours + theirs),
-            (Outcome::Cut(clients), Outcome::Stopped) | (Outcome::Stopped, Outcome::Cut(clients)) => {
-                Outcome::Cut(clients)
-            }
-            (Outcome::Stopped, Outcome::Stopped) => Outcome::Stopped,
-        }
-    }
-}
 
 /// A stop that is under way.
 #[derive(Debug)]
@@ -91,12 +57,6 @@ struct Stopping {
     cut_at: Instant,
     killed_by: Option<Signal>,
 }
-
-/// Called when a graceful stop has begun, with the connections that it waits for by their phase.
-pub(crate) type OnStop = Box<dyn Fn(Signal, &Phases) + Send>;
-
-/// Connections by phase, in the order of [`Phase::ALL`].
-pub(crate) type Phases = [u64; Phase::ALL.len()];
 
 /// The loop and all it owns.
 pub struct Reactor<S: Os, O> {

@@ -7,7 +7,7 @@
 use slab::Slab;
 
 use crate::conn_id::ConnId;
-use crate::driver::exchange::Client;
+use crate::driver::client::Client;
 
 /// One connection in its slot.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::config::TIMEOUT_MAX;
+use crate::driver::outcome::Phases;
 use crate::driver::signals::Signal;
 use crate::http::Phase;
 use crate::jobs::lock;
-use crate::reactor::Phases;
 
 /// Adds up the connections of all loops.
 #[derive(Debug)]

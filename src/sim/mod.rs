@@ -29,6 +29,7 @@ use self::world::{Rng, Shared, World};
 use crate::config::{Config, FileOptions, KIB};
 use crate::conn_id::ConnId;
 use crate::driver::Driver;
+use crate::driver::outcome::Outcome;
 use crate::driver::pump::FILE_BYTES_FOR_ONE;
 use crate::driver::signals::Signal;
 use crate::files::Files;
@@ -39,8 +40,8 @@ use crate::jobs::lock;
 use crate::jobs::pace::LeastRate;
 use crate::jobs::places::Places;
 use crate::observe::LoopTally;
+use crate::reactor::Reactor;
 use crate::reactor::os::Os;
-use crate::reactor::{Outcome, Reactor};
 
 /// How often each kind of thing happened, over any number of runs.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::KIB;
 use crate::conn_id::{ConnId, WatchId};
-use crate::driver::pump::{FilePart, SentFile, Stream};
+use crate::driver::stream::{FilePart, SentFile, Stream};
 use crate::handler::watch::Watched;
 use crate::handler::{Now, Peer};
 use crate::jobs::{

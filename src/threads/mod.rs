@@ -24,11 +24,16 @@ use crate::config::{Config, INBOX_LOOK, KIB};
 use crate::conn_id::{ConnId, WatchId};
 use crate::docroot::cache::FileCache;
 use crate::driver::Driver;
+use crate::driver::client::Client;
 use crate::driver::deadline::DeadlineQueue;
-use crate::driver::exchange::{Client, Exchange};
+use crate::driver::eviction::{EVICTION_IDLE_MIN, LEAVING_SHARE, RELIEF_CONNECTIONS, RELIEF_INTERVAL};
+use crate::driver::exchange::Exchange;
+use crate::driver::outcome::{OnStop, Outcome, Phases};
 use crate::driver::pump;
-use crate::driver::pump::{FilePart, Pumped, SentFile, Stream};
+use crate::driver::pump::Pumped;
 use crate::driver::signals::{Signal, Signals};
+use crate::driver::socket::{send_file, write_slices};
+use crate::driver::stream::{FilePart, SentFile, Stream};
 use crate::features::metrics::Metrics;
 use crate::files::Files;
 use crate::handler::watch::{Descriptor, Ready, Watched};
@@ -40,8 +45,7 @@ use crate::jobs::{
 };
 use crate::log::{AccessBuffer, LogQueue};
 use crate::observe::{Counters, Gauges, Observer, TwinTally};
-use crate::reactor::os::{read_clocks, read_wall_clock, send_file, write_slices};
-use crate::reactor::{EVICTION_IDLE_MIN, OnStop, Outcome, Phases, RELIEF_CONNECTIONS, RELIEF_INTERVAL};
+use crate::reactor::os::{read_clocks, read_wall_clock};
 use crate::shortage;
 use crate::shortage::Relief;
 
@@ -76,9 +80,6 @@ const EXPIRED: u8 = 1;
 
 /// We have shut it, because its thread, or the place of its content, is needed.
 const GIVES_WAY: u8 = 2;
-
-/// One thread in so many may be on its way out for others: a slow sender gets its answer first.
-const LEAVING_SHARE: usize = 16;
 
 /// Sets of counters that the threads count into, each thread into one of them. One for all would be
 /// a cache line that every processor wants with every request; one for each thread would be memory

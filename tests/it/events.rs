@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use whirligig::app::feed::FeedOptions;
-use whirligig::reactor::Outcome;
+use whirligig::driver::outcome::Outcome;
 use whirligig::{Feed, Response};
 
 use crate::examples;

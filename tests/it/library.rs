@@ -9,9 +9,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use whirligig::config::{AuthRule, AuthUsers, Config, FieldRule, FieldScope, LogFormat, LogTarget};
+use whirligig::driver::outcome::Outcome;
 use whirligig::handler::{Answer, Context, Handler, When};
 use whirligig::http::{Request, date};
-use whirligig::reactor::Outcome;
 use whirligig::server::Builder;
 use whirligig::{Call, Cookie, Handle, Model, Refusal, Response, Route, Server};
 

@@ -1,0 +1,174 @@
+//! Request content on its way to the handler: collected in memory, or piece by piece into a sink.
+//!
+//! This file must not know streams.
+
+use crate::driver::exchange::{Exchange, TOO_SLOW, failed};
+use crate::driver::respond::log_flaw;
+use crate::driver::work::{Task, report, settle};
+use crate::handler::{BodySink, Sunk};
+use crate::http::{CloseReason, Status};
+use crate::jobs::pace::Pace;
+use crate::jobs::places::Seat;
+use crate::observe::Observer;
+use crate::pages::error as error_page;
+
+impl<O: Observer> Exchange<'_, O> {
+    /// The handler takes the content: invite it where the client waits for that.
+    pub(super) fn accept(&mut self, task: Task) {
+        let now = self.driver.now.mono;
+        let work = self.client.work.get_or_insert_with(|| self.driver.hire());
+        self.client.conn.accept_content(self.more_at_hand, &mut work.out);
+        work.task = task;
+        work.pace.get_or_insert_with(|| Pace::starting(now)).resume(now);
+        work.report_pace();
+    }
+
+    /// The same for a sink: a new one, or one that comes back from a job that made room in it.
+    pub(super) fn accept_into(&mut self, mut sink: Box<dyn BodySink>) {
+        let room = sink.bytes_max(&self.driver.config.limits);
+        let now = self.driver.now.mono;
+        let has = |what: fn(&Seat) -> bool| sink.seats().into_iter().flatten().any(|seat| what(seat));
+        if has(Seat::gives_way) {
+            // It was lost while a job had the sink.
+            drop(sink);
+            return self.refuse(TOO_SLOW, CloseReason::Evicted);
+        }
+        if has(Seat::is_new) {
+            // Content that came before is another matter: the place was not held then.
+            self.work().pace = Some(Pace::starting(now));
+        }
+        if self.work().sink_room.is_none() {
+            if self.client.conn.content_left() > room {
+                return self.respond(error_page::too_large(room).closing());
+            }
+            self.work().sink_room = Some(room);
+            if let Some(interim) = sink.interim() {
+                let work = self.client.work.get_or_insert_with(|| self.driver.hire());
+                let (status, flaw) = (interim.status(), interim.flaw());
+                if !self.client.conn.respond_interim(interim, &mut work.out) {
+                    log::error!("{}: status {} is not interim, and was not sent", self.id, status.code());
+                }
+                if let Some(flaw) = flaw {
+                    log_flaw(self.id, status, flaw);
+                }
+            }
+        }
+        self.accept(Task::Sinking(sink));
+    }
+
+    /// True if more content was announced than its taker takes: by a length, or by the size of a
+    /// chunk. `at_hand` bytes of it are here.
+    pub(super) fn is_too_much(&self, at_hand: usize) -> bool {
+        let announced = self.client.conn.content_left().saturating_add(at_hand as u64);
+        let Some(work) = &self.client.work else { return false };
+        match &work.task {
+            Task::Collecting { content, bytes_max, .. } => announced > bytes_max - content.len() as u64,
+            Task::Sinking(_) => work.sink_room.is_some_and(|room| announced > room),
+            Task::Nothing | Task::Waiting => false,
+        }
+    }
+
+    /// Refuses content of which there is too much.
+    #[inline(never)]
+    pub(super) fn refuse_content(&mut self) {
+        let limits = &self.driver.config.limits;
+        let task = self.client.work.as_ref().map(|work| &work.task);
+        let bytes_max = match task {
+            Some(Task::Collecting { bytes_max, .. }) => *bytes_max,
+            Some(Task::Sinking(sink)) => sink.bytes_max(limits),
+            Some(Task::Nothing | Task::Waiting) | None => limits.body_bytes_max,
+        };
+        self.fetch_extra();
+        self.respond(error_page::too_large(bytes_max).closing());
+    }
+
+    /// A piece of content of the request in hand.
+    #[inline(never)]
+    pub(super) fn take_content(&mut self, piece: &[u8]) {
+        if self.is_too_much(piece.len()) {
+            return self.refuse_content();
+        }
+        self.fetch_extra();
+        self.take_piece(piece);
+        self.keep_extra();
+    }
+
+    pub(super) fn take_piece(&mut self, piece: &[u8]) {
+        match std::mem::take(&mut self.work().task) {
+            Task::Nothing | Task::Waiting => {
+                debug_assert!(false, "content that nobody takes is discarded elsewhere");
+            }
+            Task::Collecting { mut content, bytes_max, then } => {
+                let room =
+                    self.driver.config.limits.collect_bytes_max.saturating_sub(self.driver.collected_bytes);
+                if piece.len() > room {
+                    self.driver.collected_bytes -= content.len();
+                    self.driver.is_short_of_memory = true;
+                    let why = "no memory is left for content";
+                    return self.respond(error_page::text_error(Status::SERVICE_UNAVAILABLE, why).closing());
+                }
+                self.driver.collected_bytes += piece.len();
+                content.extend_from_slice(piece);
+                self.note_pace(piece.len());
+                self.work().task = Task::Collecting { content, bytes_max, then };
+            }
+            Task::Sinking(mut sink) => {
+                let room = &mut self.work().sink_room;
+                *room = room.map(|room| room.saturating_sub(piece.len() as u64));
+                match self.call(|cx| sink.write(piece, cx)) {
+                    Some(Sunk::More) => {
+                        self.note_pace(piece.len());
+                        let work = self.work();
+                        work.task = Task::Sinking(sink);
+                        work.report_pace();
+                    }
+                    Some(Sunk::Full) => {
+                        self.note_pace(piece.len());
+                        self.hold_pace(&*sink);
+                        let answer = self.call(|cx| sink.drain(cx));
+                        self.carry_out(answer);
+                    }
+                    Some(Sunk::Refuse(response)) => self.respond(response),
+                    None => self.respond(failed().closing()),
+                }
+            }
+        }
+    }
+
+    /// So much content has come.
+    pub(super) fn note_pace(&mut self, bytes: usize) {
+        let (now, rate) = (self.driver.now.mono, self.driver.busy_rate);
+        if let (Some(pace), Some(rate)) = (self.work().pace.as_mut(), rate) {
+            pace.note(bytes as u64, now, &rate);
+        }
+    }
+
+    /// No more content is read until this sink has room again: that is not its sender's time.
+    pub(super) fn hold_pace(&mut self, sink: &dyn BodySink) {
+        let now = self.driver.now.mono;
+        if let Some(pace) = self.work().pace.as_mut() {
+            pace.hold(now);
+            report(sink, *pace);
+        }
+    }
+
+    /// The content is complete: who took it makes the answer.
+    #[inline(never)]
+    pub(super) fn end_content(&mut self) {
+        self.fetch_extra();
+        let answer = match std::mem::take(&mut self.work().task) {
+            Task::Nothing | Task::Waiting => return,
+            Task::Collecting { content, then, .. } => {
+                self.driver.collected_bytes -= content.len();
+                self.call(|cx| then(content, cx))
+            }
+            Task::Sinking(sink) if !settle(&*sink) => {
+                drop(sink);
+                return self.refuse(TOO_SLOW, CloseReason::Evicted);
+            }
+            Task::Sinking(sink) => self.call(|cx| sink.finish(cx)),
+        };
+        self.carry_out(answer);
+        self.keep_extra();
+    }
+}
