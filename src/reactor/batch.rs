@@ -19,8 +19,9 @@ use crate::driver::pump;
 use crate::driver::pump::{Pumped, Share, Used};
 use crate::driver::stream::Stream as _;
 use crate::observe::{Activity, Observer};
+use crate::reactor::Reactor;
 use crate::reactor::os::Os;
-use crate::reactor::{Reactor, live};
+use crate::reactor::slots::live;
 
 /// Connections in one batch at the most.
 const BATCH_MAX: usize = 16;

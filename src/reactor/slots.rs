@@ -107,6 +107,11 @@ impl<S> Default for Slots<S> {
     }
 }
 
+/// The connection of this name, unless it is gone or going.
+pub(super) fn live<S>(slots: &mut Slots<S>, id: ConnId) -> Option<&mut Slot<S>> {
+    slots.get_mut(id).filter(|slot| !slot.closed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,13 @@ use slab::Slab;
 
 use crate::conn_id::{ConnId, WatchId};
 use crate::driver::deadline::DeadlineQueue;
-use crate::handler::watch::{Ready, Watched};
+use crate::driver::exchange::Exchange;
+use crate::handler::watch::{Advanced, Ready, Watched};
+use crate::http::CloseReason;
+use crate::observe::Observer;
+use crate::reactor::Reactor;
+use crate::reactor::os::{Os, OsEvent};
+use crate::reactor::slots::live;
 
 struct Entry {
     watched: Arc<dyn Watched>,
@@ -122,6 +128,80 @@ impl Watches {
     }
 }
 
+impl<S: Os, O: Observer> Reactor<S, O> {
+    /// Has what is watched advance where the kernel said so, or where the last turn left off. Whom
+    /// the news concerns is pumped with the carried ones.
+    pub(super) fn advance_ready(&mut self, to_pump: &mut Vec<ConnId>) {
+        for (id, ready) in self.watches.take_carried() {
+            to_pump.extend(self.advance(id, ready));
+        }
+        for at in 0..self.events.len() {
+            if let OsEvent::Watched { id, ready } = self.events[at] {
+                to_pump.extend(self.advance(id, ready));
+            }
+        }
+    }
+
+    /// Has one watched thing advance, unless it has had its share of this turn. Returns its
+    /// connection if that is to be pumped.
+    pub(super) fn advance(&mut self, id: WatchId, ready: Ready) -> Option<ConnId> {
+        if self.watches.puts_off(id, ready) {
+            return None;
+        }
+        let Some((watched, conn)) = self.watches.get(id) else {
+            self.driver.observer.stale();
+            return None;
+        };
+        let now = self.driver.now.mono;
+        let advance = std::panic::AssertUnwindSafe(|| watched.advance(ready, now));
+        let Ok(Advanced { done, due, again, is_over }) = std::panic::catch_unwind(advance) else {
+            self.driver.observer.panicked();
+            self.watches.remove(id);
+            self.close(conn, CloseReason::HandlerFailed);
+            return None;
+        };
+        if is_over {
+            self.watches.remove(id);
+        } else if again {
+            self.watches.carry(id);
+        }
+        if let Some(due) = due.filter(|_| !is_over) {
+            self.watches.arm(id, due);
+        }
+        let done = done?;
+        let slot = live(&mut self.slots, conn)?;
+        Exchange::new(&mut slot.client, &mut self.driver, conn, 0).complete(done);
+        if let Some(due) = slot.client.deadline(&self.driver.config) {
+            self.deadlines.arm(conn, due);
+        }
+        Some(conn)
+    }
+
+    /// After a connection was pumped: begins to watch what it has newly got, and has it advance,
+    /// since the pump may have changed what that waits for.
+    pub(super) fn tend(&mut self, id: ConnId) {
+        let Some(slot) = live(&mut self.slots, id) else { return };
+        let Some(watch) = slot.client.watch() else { return };
+        let name = match watch.name {
+            Some(name) => name,
+            None => {
+                let watched = Arc::clone(&watch.watched);
+                let name = self.watches.insert(Arc::clone(&watched), id);
+                watch.name = Some(name);
+                if let Err(error) = self.os.watch(&*watched, name) {
+                    log::error!("cannot watch beside a connection: {error}");
+                    self.watches.remove(name);
+                    return self.close(id, CloseReason::HandlerFailed);
+                }
+                name
+            }
+        };
+        if self.advance(name, Ready::default()).is_some() {
+            self.carried.push(id);
+        }
+    }
+}
+
 /// The queue of deadlines has no kinds of names; these have a queue of their own.
 fn key(id: WatchId) -> ConnId {
     ConnId::new(id.generation(), u32::try_from(id.slot()).unwrap_or(u32::MAX))
@@ -130,7 +210,7 @@ fn key(id: WatchId) -> ConnId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handler::watch::{Advanced, Descriptor};
+    use crate::handler::watch::Descriptor;
 
     struct Nothing;
 

@@ -384,7 +384,7 @@ impl Simulation {
     fn check_one(
         &self,
         world: &World,
-        seen: &crate::reactor::Look,
+        seen: &crate::reactor::inspect::Look,
         due: Option<u64>,
     ) -> Result<usize, String> {
         let Peer::V4(_, at) = seen.peer else { return Err("a client of no number".into()) };

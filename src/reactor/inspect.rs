@@ -1,0 +1,124 @@
+//! What a loop holds, for the simulator, for tests and for the metrics.
+
+use std::time::{Duration, Instant};
+
+use crate::conn_id::ConnId;
+use crate::driver::client::Readiness;
+use crate::handler::Peer;
+use crate::http::Phase;
+use crate::observe::{Counters, Gauges, Observer};
+use crate::reactor::Reactor;
+use crate::reactor::os::Os;
+
+/// One connection as the simulator checks it after each turn.
+#[derive(Debug, Clone)]
+pub(crate) struct Look {
+    pub(crate) id: ConnId,
+    pub(crate) peer: Peer,
+    pub(crate) phase: Phase,
+    pub(crate) ready: Readiness,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) armed: Option<Instant>,
+    pub(crate) is_carried: bool,
+    pub(crate) has_work: bool,
+    pub(crate) work: String,
+    pub(crate) holds_loan: bool,
+    /// It holds input that may have whole requests in it, and may use it.
+    pub(crate) can_use_held: bool,
+    pub(crate) wants_input: bool,
+    pub(crate) queued_bytes: u64,
+    pub(crate) is_sendable: bool,
+    pub(crate) is_resting: bool,
+    pub(crate) collected_bytes: usize,
+}
+
+impl<S: Os, O: Observer> Reactor<S, O> {
+    /// Connections open.
+    pub(crate) fn open(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// What is watched beside the connections.
+    pub(crate) fn watched(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// Names of what is watched that are carried to the next turn.
+    pub(crate) fn watched_carried(&self) -> usize {
+        self.watches.carried_len()
+    }
+
+    /// Deadlines armed.
+    pub(crate) fn deadlines_len(&self) -> usize {
+        self.deadlines.len()
+    }
+
+    /// Loans out, bytes lent, bytes that may be lent, and bytes of collected content.
+    pub(crate) fn memory(&self) -> (usize, usize, usize, usize) {
+        let budget = self.driver.config.limits.pool_bytes_max;
+        (self.driver.pool.loans(), self.driver.pool.lent_bytes(), budget, self.driver.collected_bytes)
+    }
+
+    /// Every connection as it stands between two turns.
+    pub(crate) fn look(&self) -> impl Iterator<Item = Look> + '_ {
+        let config = &self.driver.config;
+        self.slots.iter().map(move |(id, slot)| {
+            let client = &slot.client;
+            let work = client.work.as_deref();
+            let queued_bytes = work.map_or(0, |work| work.out.len());
+            let may_parse = client.conn.may_parse()
+                && !client.is_waiting()
+                && queued_bytes < config.limits.send_high_water_bytes as u64;
+            let holds_unread = work.is_some_and(|work| work.holds_unread());
+            Look {
+                id,
+                peer: client.peer.clone(),
+                phase: client.phase(),
+                ready: client.ready,
+                deadline: client.deadline(config),
+                armed: self.deadlines.armed(id),
+                is_carried: self.carried.contains(&id),
+                has_work: work.is_some(),
+                work: if work.is_some() { format!("{work:?}") } else { String::new() },
+                holds_loan: client.holds_loan(),
+                can_use_held: may_parse && (holds_unread || client.conn.is_content_drained()),
+                wants_input: may_parse && !holds_unread && client.conn.wants_read(&config.limits),
+                queued_bytes,
+                is_sendable: client.is_sendable(),
+                is_resting: client.is_resting(),
+                collected_bytes: work.map_or(0, |work| work.collected_bytes()),
+            }
+        })
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.driver.observer.counters().map(|counters| Counters::clone(counters)).unwrap_or_default()
+    }
+
+    /// What this loop holds. The phases are counted now and kept nowhere: some nanoseconds a
+    /// connection.
+    pub(crate) fn gauges(&self) -> Gauges {
+        let mut gauges = self.driver.gauges();
+        for (_, slot) in self.slots.iter().filter(|(_, slot)| !slot.closed) {
+            gauges.phases[slot.client.phase() as usize] += 1;
+        }
+        gauges
+    }
+
+    /// The line a turn gets with `-vv`.
+    pub(super) fn tell_of_turn(&self, before: &Counters, took: Duration) {
+        let us = took.as_micros();
+        let after = self.counters();
+        log::trace!(
+            target: "turn",
+            "turn {}: batch {} reads {} writes {} carried {} closes {} open {} us {us}",
+            self.turn,
+            self.events.len(),
+            after.reads.get() - before.reads.get(),
+            after.writes.get() - before.writes.get(),
+            after.carried.get() - before.carried.get(),
+            after.closed_total() - before.closed_total(),
+            self.slots.len(),
+        );
+    }
+}

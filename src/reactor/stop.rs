@@ -1,0 +1,89 @@
+//! How a loop stops: at a first signal gracefully, at a second one at once.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::conn_id::ConnId;
+use crate::driver::exchange::Exchange;
+use crate::driver::outcome::Outcome;
+use crate::driver::signals::Signal;
+use crate::http::CloseReason;
+use crate::observe::Observer;
+use crate::reactor::Reactor;
+use crate::reactor::os::{Os, OsEvent};
+use crate::reactor::slots::live;
+
+/// A stop that is under way.
+#[derive(Debug)]
+pub(super) struct Stopping {
+    pub(super) cut_at: Instant,
+    pub(super) killed_by: Option<Signal>,
+}
+
+impl<S: Os, O: Observer> Reactor<S, O> {
+    pub(super) fn take_signals(&mut self) {
+        for at in 0..self.events.len() {
+            if let OsEvent::Signal(signal) = self.events[at] {
+                match signal {
+                    Signal::Reopen => {
+                        // What was logged so far belongs into the old file.
+                        if let Some(access) = &mut self.driver.access {
+                            access.flush();
+                        }
+                        (self.on_reopen)();
+                    }
+                    // Shell and kernel may both report it; only a person's second signal is a
+                    // hurry.
+                    Signal::TerminalClosed if self.stopping.is_some() => {}
+                    Signal::Interrupt | Signal::Terminate | Signal::Quit | Signal::TerminalClosed => {
+                        self.stop(signal);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks for a graceful stop; asked again, for an immediate one.
+    pub fn stop(&mut self, signal: Signal) {
+        if let Some(stopping) = &mut self.stopping {
+            stopping.killed_by = Some(signal);
+            return;
+        }
+        let cut_at = self.driver.now.mono + self.driver.config.timeouts.drain;
+        // Who is in the listen queue has connected: accept them all, or closing the listener would
+        // reset them.
+        let budget = 1 + self.connections_max / self.driver.config.limits.accepts_per_turn.max(1);
+        for _ in 0..budget {
+            if self.listeners.next(self.driver.now.mono).is_none() {
+                break;
+            }
+            self.accept();
+        }
+        self.os.close_listeners();
+        self.stopping = Some(Stopping { cut_at, killed_by: None });
+        self.driver.stopping.store(true, Ordering::Relaxed);
+        let all: Vec<ConnId> = self.slots.iter().map(|(id, _)| id).collect();
+        for id in all {
+            if let Some(slot) = live(&mut self.slots, id) {
+                Exchange::new(&mut slot.client, &mut self.driver, id, 0).end_endless();
+            }
+            // A request that is in the pipe already is answered; who is idle after that is let go.
+            self.pump_one(id);
+            if self.slots.get(id).is_some_and(|slot| slot.client.conn.is_idle() && !slot.client.is_queued()) {
+                self.close(id, CloseReason::Shutdown);
+            }
+        }
+        (self.on_stop)(signal, &self.gauges().phases);
+    }
+
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        let stopping = self.stopping.as_ref()?;
+        if self.slots.is_empty() {
+            return Some(Outcome::Stopped);
+        }
+        if let Some(signal) = stopping.killed_by {
+            return Some(Outcome::Killed(signal));
+        }
+        (self.driver.now.mono >= stopping.cut_at).then(|| Outcome::Cut(self.slots.len()))
+    }
+}
