@@ -4,9 +4,10 @@
 //! Clap knows what is wrong and with which flag; its answers of many lines become one of ours here.
 //! This file must not know what the settings mean.
 
+use crate::cli::args::{Args, EXAMPLES, NOTES, Surroundings};
+use crate::cli::hint;
 use crate::cli::setting::{is_secret, variable};
 use crate::cli::value::Color;
-use crate::cli::{Args, EXAMPLES, NOTES, Surroundings, hint};
 use crate::log::escape_control;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};

@@ -217,7 +217,7 @@ fn nearest(flags: &Command, key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Args;
+    use crate::cli::args::Args;
     use clap::CommandFactory as _;
 
     #[track_caller]

@@ -83,7 +83,7 @@ const NAME_LETTERS_MIN: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Args;
+    use crate::cli::args::Args;
     use clap::CommandFactory as _;
 
     fn suggestion(typed: &str) -> Option<String> {

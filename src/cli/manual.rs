@@ -3,7 +3,7 @@
 //! What the flags do not say (signals, exit codes, the file) is written here. This file must not
 //! know any single flag, but for those it explains at length.
 
-use crate::cli::EXAMPLES;
+use crate::cli::args::EXAMPLES;
 use crate::cli::setting::settings;
 use clap::Command;
 use clap_complete::Shell;
@@ -201,7 +201,7 @@ fn tagged(roff: &mut Roff, tag: impl Into<Vec<Inline>>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Args;
+    use crate::cli::args::Args;
     use clap::{CommandFactory as _, ValueEnum as _};
 
     #[test]

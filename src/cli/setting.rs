@@ -1,73 +1,10 @@
-//! Settings: what a flag, an environment variable or a line of the configuration file can say, and
-//! who said it.
+//! Settings: what a flag, an environment variable or a line of the configuration file can say.
 //!
 //! Whatever has an environment variable is a setting; so a flag that is added to the definitions in
-//! `cli/mod.rs` is one, with nothing to do here. This file must not know any single one of them.
+//! `cli/args.rs` is one, with nothing to do here. This file must not know any single one of them.
 
-use crate::cli::file::ConfigFile;
-use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, Command};
 use std::ffi::OsStr;
-
-/// Who said what a setting is: the later beats the earlier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Source {
-    Default,
-    File,
-    Environment,
-    CommandLine,
-}
-
-/// The settings as they were said, and by whom.
-pub(super) struct Sources {
-    matches: ArgMatches,
-    file: ConfigFile,
-}
-
-impl Sources {
-    /// `matches` were made with the values of `file` as defaults.
-    pub(super) fn new(matches: ArgMatches, file: ConfigFile) -> Sources {
-        Sources { matches, file }
-    }
-
-    pub(super) fn matches(&self) -> &ArgMatches {
-        &self.matches
-    }
-
-    /// Who said what the setting `id` is. Ask here and not clap, which takes the file's values for
-    /// defaults.
-    pub(super) fn of(&self, id: &str) -> Source {
-        match self.matches.value_source(id) {
-            Some(ValueSource::CommandLine) => Source::CommandLine,
-            Some(ValueSource::EnvVariable) => Source::Environment,
-            _ if self.file.place(id).is_some() => Source::File,
-            _ => Source::Default,
-        }
-    }
-
-    pub(super) fn is_default(&self, id: &str) -> bool {
-        self.of(id) == Source::Default
-    }
-
-    /// What the setting was called by who said it, for an error.
-    pub(super) fn name(&self, id: &str) -> String {
-        match (self.of(id), self.file.place(id)) {
-            (Source::Environment, _) => variable(id),
-            (Source::File, Some((place, key))) => format!("{key} ({place})"),
-            _ => format!("--{}", id.replace('_', "-")),
-        }
-    }
-
-    /// Where the setting was said, for `--show-config`.
-    pub(super) fn place(&self, id: &str) -> String {
-        match (self.of(id), self.file.place(id)) {
-            (Source::CommandLine, _) => "command line".into(),
-            (Source::Environment, _) => format!("environment {}", variable(id)),
-            (Source::File, Some((place, _))) => format!("file {place}"),
-            _ => "default".into(),
-        }
-    }
-}
 
 /// All settings among the `flags`, in the order of their definition.
 pub(super) fn settings(flags: &Command) -> impl Iterator<Item = &Arg> {

@@ -5,7 +5,8 @@
 //! follows another. This file must not know any single setting, but for the switches that
 //! contradict each other without showing it in their names.
 
-use crate::cli::setting::{Sources, is_secret, is_switch, is_text, key_of, masked, opposite, settings};
+use crate::cli::setting::{is_secret, is_switch, is_text, key_of, masked, opposite, settings};
+use crate::cli::sources::Sources;
 use crate::log::escape_control;
 use clap::{Arg, ArgAction, Command};
 use std::ffi::OsStr;

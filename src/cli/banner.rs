@@ -1,0 +1,72 @@
+//! The lines that are printed when the server listens.
+//!
+//! This file must not know how a server is started.
+
+use crate::cli::args::{Args, Surroundings};
+use crate::cli::value::name_of;
+use crate::config::Config;
+use crate::log::escape_control;
+use log::LevelFilter;
+use std::io::{self, Write as _};
+
+/// The lines that are printed when the server listens: what is served and how, then each URL alone
+/// on its line, so that terminals make it a link.
+#[derive(Clone, Copy, Debug)]
+pub struct Banner {
+    /// Goes to standard error, because standard output is the access log.
+    pub(super) on_stderr: bool,
+    /// Has the URLs only.
+    is_quiet: bool,
+    /// Goes to a terminal, where Ctrl-C reaches the server.
+    is_for_terminal: bool,
+    pub(super) color: bool,
+}
+
+impl Banner {
+    pub(super) fn of(args: &Args, level: LevelFilter, surroundings: &Surroundings) -> Banner {
+        // A log that was not asked for goes to a terminal, and there a person reads it.
+        let on_stderr = args.access_log.as_ref().is_some_and(|target| target == "-");
+        let is_for_terminal =
+            if on_stderr { surroundings.stderr_is_terminal } else { surroundings.stdout_is_terminal };
+        Banner {
+            on_stderr,
+            is_quiet: level == LevelFilter::Error,
+            is_for_terminal,
+            color: args.color.resolve(is_for_terminal, surroundings.no_color),
+        }
+    }
+
+    /// The text for a server that is reached at `urls`. Its port is another than the one in
+    /// `config` if that `gave_way`.
+    #[must_use]
+    pub fn text(&self, urls: &[String], config: &Config, gave_way: Option<u16>) -> String {
+        let (bold, link, dim, plain) =
+            if self.color { ("\x1b[1m", "\x1b[36m", "\x1b[2m", "\x1b[0m") } else { ("", "", "", "") };
+        let mut text = String::new();
+        if !self.is_quiet {
+            if let Some(port) = gave_way {
+                text.push_str(&format!("port {port} is taken, so the next free one is used\n"));
+            }
+            let root = escape_control(&config.root.display().to_string());
+            let (version, model) = (env!("CARGO_PKG_VERSION"), name_of(&config.model));
+            text.push_str(&format!("{bold}whirligig {version}{plain} serving {root} ({model})\n"));
+        }
+        for url in urls {
+            text.push_str(&format!("{link}{url}{plain}\n"));
+        }
+        if self.is_for_terminal && !self.is_quiet {
+            text.push_str(&format!("{dim}press Ctrl-C to stop{plain}\n"));
+        }
+        text
+    }
+
+    /// Prints it. For use before the log's writer thread has standard error to itself.
+    pub fn print(&self, urls: &[String], config: &Config, gave_way: Option<u16>) {
+        let text = self.text(urls, config, gave_way);
+        // A closed or full stream is no reason not to serve.
+        let _ = match self.on_stderr {
+            true => io::stderr().lock().write_all(text.as_bytes()),
+            false => io::stdout().lock().write_all(text.as_bytes()),
+        };
+    }
+}
