@@ -1,8 +1,7 @@
-//! What a request head costs to look at: heads of three sizes, whole and in pieces, and the fields
-//! that need reading.
+//! Benchmark of request parsing: `cargo bench --bench parse`.
 //!
-//! `cargo bench --bench parse`. Nothing here touches a socket; what a request costs in all is what
-//! `versus` measures.
+//! Measures heads of three sizes, whole and byte by byte, and header values that need parsing. Uses
+//! no sockets. `versus` measures the cost of a whole request.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -14,7 +13,7 @@ use whirligig::http::range::select;
 use whirligig::http::request::FieldSlots;
 use whirligig::http::{Connection, Event};
 
-/// As short as a head can be, as a load generator sends it, and as a browser does.
+/// The shortest valid head, the head of a command line tool, and the head of a browser.
 const HEADS: [(&str, &str); 3] = [
     ("least", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     (
@@ -34,7 +33,7 @@ const HEADS: [(&str, &str); 3] = [
     ),
 ];
 
-#[expect(clippy::disallowed_methods, reason = "one moment for all connections of the bench")]
+#[expect(clippy::disallowed_methods, reason = "the start time of all connections in the bench")]
 fn now() -> Instant {
     Instant::now()
 }
@@ -58,7 +57,8 @@ fn heads(criterion: &mut Criterion) {
             );
         });
     }
-    // A head that drips costs a look at each byte, not a look at all of it for each byte.
+    // Parsing a head that arrives byte by byte must scan each byte once, not the whole head again
+    // for each byte.
     let (_, head) = HEADS[2];
     group.bench_function("browser, byte by byte", |bencher| {
         bencher.iter_batched_ref(

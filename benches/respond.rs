@@ -1,7 +1,7 @@
-//! What an answer costs to write: heads made from fields, heads made once and shared, and the date
-//! in them.
+//! Benchmark of response serialization: `cargo bench --bench respond`.
 //!
-//! `cargo bench --bench respond`.
+//! Measures heads built from fields, prepared heads that responses share, and the Date header. Uses
+//! no sockets.
 
 use std::hint::black_box;
 use std::io::IoSlice;
@@ -21,13 +21,13 @@ use whirligig::http::{Body, Connection, Response, Status};
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const SECOND: u64 = 1_795_259_909;
 
-#[expect(clippy::disallowed_methods, reason = "one moment for all answers of the bench")]
+#[expect(clippy::disallowed_methods, reason = "the time of all responses in the bench")]
 fn now() -> Instant {
     Instant::now()
 }
 
-/// One request and its answer on a connection that is kept, without a socket: what the pump does
-/// besides its two calls.
+/// Runs one request and its response on a persistent connection: everything that the pump does,
+/// except for its two system calls.
 fn cycle(
     connection: &mut Connection,
     out: &mut SendQueue,
@@ -48,10 +48,10 @@ fn cycle(
     sent
 }
 
-fn answers(criterion: &mut Criterion) {
+fn responses(criterion: &mut Criterion) {
     let (limits, now, date) = (Limits::default(), now(), fmt_http_date(SECOND));
     let cx = RespondContext { now, date: &date, limits: &limits };
-    let mut group = criterion.benchmark_group("answer");
+    let mut group = criterion.benchmark_group("response");
     for fields in [0_usize, 2, 8] {
         group.bench_with_input(BenchmarkId::new("fields", fields), &fields, |bencher, fields| {
             let (mut connection, mut out) = (Connection::new(now), SendQueue::new());
@@ -64,7 +64,7 @@ fn answers(criterion: &mut Criterion) {
             });
         });
     }
-    // As a cached file is answered: only Date, Connection and the empty line are written.
+    // The response for a cached file: only Date, Connection and the empty line are serialized.
     group.bench_function("prepared", |bencher| {
         let (mut connection, mut out) = (Connection::new(now), SendQueue::new());
         let mut headers = Headers::new();
@@ -87,7 +87,7 @@ fn dates(criterion: &mut Criterion) {
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    answers(&mut criterion);
+    responses(&mut criterion);
     dates(&mut criterion);
     criterion.final_summary();
 }

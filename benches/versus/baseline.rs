@@ -1,4 +1,6 @@
-//! Results that are kept under a name, and what has changed since.
+//! Results saved under a name, and the comparison of a new run with them.
+//!
+//! Knows nothing about how results are measured.
 
 use std::fmt::Write;
 use std::fs;
@@ -8,9 +10,9 @@ use super::Fallible;
 use super::results::{Compared, Loop, Results, SCHEMA, SideResult, figure, ratio_words};
 use super::stats::{Lots, estimate_unpaired, judge};
 
-/// Where reports and kept results are.
+/// Folder of reports and saved results, below the target folder.
 pub(crate) fn folder() -> PathBuf {
-    // Cargo says where its folder for temporary files is, which stands in the target folder.
+    // Cargo sets this variable to a folder for temporary files inside the target folder.
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
     tmp.parent().unwrap_or(tmp).join("versus")
 }
@@ -19,7 +21,7 @@ fn path(name: &str) -> PathBuf {
     folder().join("saved").join(format!("{name}.json"))
 }
 
-/// Keeps results under a name.
+/// Saves `results` under `name` and returns the path of the file.
 pub(crate) fn save(results: &Results, name: &str) -> Fallible<PathBuf> {
     let path = path(name);
     fs::create_dir_all(path.parent().unwrap_or(&path))?;
@@ -27,25 +29,28 @@ pub(crate) fn save(results: &Results, name: &str) -> Fallible<PathBuf> {
     Ok(path)
 }
 
-/// The results of this name.
+/// Loads the results saved under `name`.
 pub(crate) fn load(name: &str) -> Fallible<Results> {
     read(&path(name)).map_err(|error| format!("--baseline {name}: {error}").into())
 }
 
-/// Results from a file.
+/// Reads results from a file. Returns an error if the file has another schema version.
 pub(crate) fn read(path: &Path) -> Fallible<Results> {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let results: Results = serde_json::from_str(&text)?;
     if results.schema == SCHEMA { Ok(results) } else { Err(format!("not {SCHEMA}").into()) }
 }
 
-/// Each server against itself then. Nothing pairs the rounds of two runs, so a machine that has
-/// become slower shows, too: the change of the other model tells.
+/// Compares each server of this run with itself in the saved run.
+///
+/// The rounds of two runs are not paired, so this also shows a machine that has become slower.
+/// Compare with the change of the other model to tell the two apart.
 pub(crate) fn changes(now: &Results, then: &Results) -> String {
     let mut lots = Lots(now.seed);
-    let mut text = format!("SINCE {} ({}): above 1 it is better now\n", then.when, then.machine.revision);
+    let mut text =
+        format!("SINCE {} ({}): ratios above 1 are improvements\n", then.when, then.machine.revision);
     if now.machine.cpu != then.machine.cpu || now.machine.kernel != then.machine.kernel {
-        text.push_str("! that was another machine or kernel\n");
+        text.push_str("! the saved results are from another machine or kernel\n");
     }
     for scenario in &now.scenarios {
         let Some(before) = then.scenario(&scenario.name) else { continue };
@@ -68,7 +73,7 @@ fn change(
     lots: &mut Lots,
 ) -> String {
     if scenario.pace == Loop::Open && scenario.offered != before.offered {
-        return "another rate was offered: not comparable".to_owned();
+        return "not comparable: the offered rates differ".to_owned();
     }
     let (ratio, noise) = match scenario.pace {
         Loop::Closed => {

@@ -1,7 +1,8 @@
-//! Pictures of lines and bars, as SVG. Colours are variables, so the page around them decides about
-//! light and dark.
+//! Line charts and bar charts as SVG. Colours are CSS variables, so the surrounding page decides
+//! between light and dark.
 //!
-//! It must not know what is drawn: it is given points, names and how to write a number.
+//! This module must not know what the data means. The caller passes points, names and a function
+//! that formats numbers.
 
 use std::fmt::Write;
 
@@ -11,27 +12,27 @@ const LEFT: f64 = 70.0;
 const RIGHT: f64 = 622.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 268.0;
-/// More ticks than this crowd an axis.
+/// Largest number of ticks on an axis. More would overlap.
 const TICKS_MAX: usize = 8;
 
-/// The colour for what is nobody's, without letters within.
+/// Colour number of data that belongs to no server. Nothing is written on this colour.
 pub(crate) const PALE: usize = 9;
 
-/// How far apart equal steps are.
+/// Scale of an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scale {
-    /// From 0.
+    /// Starts at 0.
     Linear,
     Log,
 }
 
-/// One direction of a picture.
+/// One axis of a chart.
 pub(crate) struct Axis {
     pub(crate) label: &'static str,
     pub(crate) scale: Scale,
-    /// How a number on it is written.
+    /// Formats a number on this axis.
     pub(crate) show: fn(f64) -> String,
-    /// Marks other than round numbers.
+    /// Ticks to use instead of round numbers.
     pub(crate) ticks: Vec<f64>,
 }
 
@@ -41,22 +42,23 @@ impl Axis {
     }
 }
 
-/// One server in a picture.
+/// One server in a line chart.
 pub(crate) struct Line {
     pub(crate) name: String,
-    /// Number of its colour.
+    /// Number of the colour.
     pub(crate) colour: usize,
     pub(crate) points: Vec<(f64, f64)>,
-    /// The point with a ring around it.
+    /// Index of the point that is marked with a ring.
     pub(crate) ringed: Option<usize>,
 }
 
-/// Text that is safe within HTML and SVG.
+/// Escapes text for HTML and SVG.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// A text at a place; `class` says how it looks, `anchor` which end of it is there.
+/// Formats an SVG text element. `class` selects the style, and `anchor` which end of the text is at
+/// `x`.
 pub(crate) fn text(x: f64, y: f64, class: &str, anchor: &str, words: &str) -> String {
     format!(
         "<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{class}\" text-anchor=\"{anchor}\">{}</text>\n",
@@ -64,7 +66,7 @@ pub(crate) fn text(x: f64, y: f64, class: &str, anchor: &str, words: &str) -> St
     )
 }
 
-/// Where on an axis a value is, between 0 and 1.
+/// Range of values on an axis. Maps a value to a position between 0 and 1.
 struct Range {
     scale: Scale,
     low: f64,
@@ -76,7 +78,7 @@ impl Range {
         let (low, high) = (values.clone().fold(f64::MAX, f64::min), values.fold(f64::MIN, f64::max));
         match axis.scale {
             Scale::Linear => Range { scale: axis.scale, low: 0.0, high: (high * 1.08).max(1e-9) },
-            // A little room on both sides, also around a single value.
+            // Leaves some room on both sides, also around a single value.
             Scale::Log => Range { scale: axis.scale, low: low.max(1e-9) / 1.15, high: high.max(1e-9) * 1.15 },
         }
     }
@@ -88,7 +90,7 @@ impl Range {
         }
     }
 
-    /// Round numbers within it.
+    /// Returns round numbers within the range.
     fn ticks(&self) -> Vec<f64> {
         let steps = |factors: &[f64]| {
             let decades = self.low.max(1e-9).log10().floor() as i32..=self.high.log10().ceil() as i32;
@@ -113,7 +115,7 @@ impl Range {
     }
 }
 
-/// A picture of lines; nothing if there is no line with two points.
+/// Draws a line chart. Returns `None` if no line has two points.
 pub(crate) fn lines(title: &str, x: &Axis, y: &Axis, lines: &[Line]) -> Option<String> {
     if !lines.iter().any(|line| line.points.len() > 1) {
         return None;
@@ -168,7 +170,7 @@ fn one_line(line: &Line, x: &Axis, y: &Axis, x_at: &dyn Fn(f64) -> f64, y_at: &d
     svg
 }
 
-/// Names with their colours, at the upper right.
+/// Draws the legend in the upper right corner: names with their colours.
 fn legend(names: &[(&str, usize)]) -> String {
     let mut svg = String::new();
     let mut right = RIGHT;
@@ -186,14 +188,14 @@ fn legend(names: &[(&str, usize)]) -> String {
     svg
 }
 
-/// Bars that are filled by shares.
+/// A bar that is divided into shares.
 pub(crate) struct Bar {
     pub(crate) name: String,
-    /// In the order of the legend; they add up to 1.
+    /// Shares in the order of the legend. They add up to 1.
     pub(crate) shares: Vec<f64>,
 }
 
-/// A picture of bars, each as long as the others; nothing if there is none.
+/// Draws a bar chart. All bars have the same length. Returns `None` if there are no bars.
 pub(crate) fn bars(title: &str, names: &[(&str, usize)], bars: &[Bar]) -> Option<String> {
     const ROW: f64 = 27.0;
     if bars.is_empty() {

@@ -1,4 +1,4 @@
-//! Whether a server answers rightly, to the last byte: asked before anything is timed.
+//! Checks that a server responds correctly, byte by byte, before anything is timed.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -7,11 +7,13 @@ use std::time::Duration;
 use super::Fallible;
 use super::load::{Ask, Expected, pattern};
 
-/// How many different requests of a scenario are checked one by one.
+/// Maximum number of different requests that are checked per scenario.
 const ASKS_MAX: usize = 50;
 
-/// Asks for everything, the first and the last twice, on one connection unless that `closes`;
-/// compares every byte.
+/// Sends every request and compares every byte of the responses.
+///
+/// The first and the last request are sent twice. All requests use one connection, unless the
+/// server `closes` it after each response.
 pub(crate) fn check(port: u16, asks: &[Ask], closes: bool) -> Fallible<()> {
     let mut stream = None;
     for ask in asks.iter().take(ASKS_MAX).chain(asks.first()).chain(asks.last()) {
@@ -47,9 +49,9 @@ fn ask_once(mut stream: TcpStream, ask: &Ask) -> Fallible<TcpStream> {
     let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
     let length = format!("content-length: {}", expected.len());
     if !head.starts_with("http/1.1 200 ") || !head.lines().any(|line| line == length) {
-        return Err(format!("another head than 200 with {length}: {head}").into());
+        return Err(format!("expected a head with status 200 and {length}, received: {head}").into());
     }
     let mut content = vec![0; expected.len()];
     stream.read_exact(&mut content)?;
-    if content == expected { Ok(stream) } else { Err("other content than the right one".into()) }
+    if content == expected { Ok(stream) } else { Err("the body differs from the expected one".into()) }
 }

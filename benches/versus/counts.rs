@@ -1,8 +1,7 @@
-//! What only another program can count: system calls and context switches, by `perf`, or by
-//! `strace` and `/proc`.
+//! Counts of system calls and context switches, measured by `perf`, or by `strace` and `/proc`.
 //!
-//! Each is counted in a run of its own that is not timed, since being watched costs time. Where
-//! nothing here may watch, the counts are unknown and said to be so.
+//! Counting happens in a separate run that is not timed, because tracing slows a server down. If
+//! this system permits no tracing, the counts are unknown and are reported as unknown.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,10 +14,10 @@ use tempfile::TempDir;
 use super::cpu;
 use super::load::now_ns;
 
-/// How long a watcher may take until it watches.
+/// Maximum time in nanoseconds until a tracer has attached.
 const ATTACH_NS: u64 = 2_000_000_000;
 
-/// A program that watches a server.
+/// A program that traces a server.
 pub(crate) struct Watcher {
     child: Child,
     report: PathBuf,
@@ -26,7 +25,7 @@ pub(crate) struct Watcher {
     _folder: TempDir,
 }
 
-/// What it has counted.
+/// Counts of one traced run. `None` if unknown.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) calls: Option<f64>,
@@ -34,7 +33,8 @@ pub(crate) struct Counts {
 }
 
 impl Watcher {
-    /// Attaches the best one there is and waits until it counts; `None` if there is none that may.
+    /// Attaches the best available tracer and waits until it counts. Returns `None` if no tracer is
+    /// permitted.
     pub(crate) fn attach(pids: &[u32]) -> Option<Watcher> {
         Watcher::start(pids, true).or_else(|| Watcher::start(pids, false))
     }
@@ -64,7 +64,8 @@ impl Watcher {
         Some(watcher)
     }
 
-    /// Whether `perf` has opened its counters, or `strace` traces the last of the processes.
+    /// Returns whether `perf` has opened its counters, or `strace` has attached to the last of the
+    /// processes.
     fn is_counting(&self, pids: &str) -> bool {
         if !self.is_perf {
             let last = pids.rsplit(',').next().unwrap_or_default();
@@ -77,7 +78,7 @@ impl Watcher {
         })
     }
 
-    /// Ends it and reads what it has counted.
+    /// Stops the tracer and reads its counts.
     pub(crate) fn finish(mut self) -> Counts {
         let asked = kill_process(Pid::from_child(&self.child), Signal::INT);
         if asked.is_err() || self.child.wait().is_err() {
@@ -101,21 +102,21 @@ impl Drop for Watcher {
     }
 }
 
-/// The first field of the line about `name`, in what `perf stat -x,` writes.
+/// Parses the first column of the line about `name` in the output of `perf stat -x,`.
 fn perf_count(text: &str, name: &str) -> Option<f64> {
     let line = text.lines().find(|line| line.contains(name))?;
     line.split(',').next()?.parse().ok()
 }
 
-/// The calls in the last line of what `strace -c` writes: share, seconds, microseconds a call,
-/// calls, errors, `total`.
+/// Parses the number of calls in the last line of `strace -c` output. Its columns are: share,
+/// seconds, microseconds per call, calls, errors, `total`.
 fn strace_total(text: &str) -> Option<f64> {
     let line = text.lines().find(|line| line.ends_with(" total"))?;
     line.split_whitespace().nth(3)?.parse().ok()
 }
 
-/// Context switches so far of all threads of these processes, as `/proc` tells. Threads that have
-/// ended are left out.
+/// Sums the context switches of all threads of these processes, read from `/proc`. Threads that
+/// have ended are not included.
 pub(crate) fn switches(pids: &[u32]) -> u64 {
     let tasks = pids.iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).ok());
     let statuses =

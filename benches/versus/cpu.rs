@@ -28,7 +28,7 @@ pub(crate) fn processors() -> Vec<usize> {
 }
 
 /// Sleeps for `span`.
-#[expect(clippy::disallowed_methods, reason = "between two looks at another process")]
+#[expect(clippy::disallowed_methods, reason = "waits between two checks of another process")]
 pub(crate) fn rest(span: Duration) {
     std::thread::sleep(span);
 }

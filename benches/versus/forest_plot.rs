@@ -1,5 +1,6 @@
-//! The picture people will pass on: every scenario as a dot with its interval, on the side of the
-//! model that was better.
+//! Forest plot of all scenarios: a dot with its interval on the side of the better model.
+//!
+//! Knows results only as values. The README and the report show this picture.
 
 use std::fmt::Write;
 
@@ -9,27 +10,27 @@ use super::stats::Verdict;
 
 const WIDTH: f64 = 920.0;
 const ROW: f64 = 25.0;
-/// Ends of the columns of figures, and of the axis.
+/// Right ends of the columns of figures; ends of the axis.
 const FIRST_END: f64 = 446.0;
 const SECOND_END: f64 = 526.0;
 const AXIS_LEFT: f64 = 552.0;
 const AXIS_RIGHT: f64 = 812.0;
 const VERDICT_START: f64 = 824.0;
-/// Ratios beyond this stand at the edge.
+/// Larger ratios are drawn at the edge.
 const RATIO_MAX: f64 = 12.0;
-/// A picture in which nothing differs still shows this much.
+/// Smallest ratio at the end of the axis, even if no scenario differs that much.
 const RATIO_SHOWN_MIN: f64 = 1.6;
 
-/// Colours and letters of all pictures, for light and dark.
+/// Style of all pictures, for light and dark.
 pub(crate) const STYLE: &str = include_str!("picture.css");
 
-/// The picture. `is_alone` says that it is a file of its own, which has to bring its colours along.
+/// Draws the plot. `is_alone` adds the style for a picture in a file of its own.
 pub(crate) fn picture(results: &Results, is_alone: bool) -> String {
     let reach = reach(results);
     let mut body = String::new();
     let mut y = 8.0;
     for (pace, heading, unit) in [
-        (Loop::Closed, "Greatest throughput (closed loop)", "answers/s"),
+        (Loop::Closed, "Maximum throughput (closed loop)", "responses/s"),
         (Loop::Open, "Latency at a fixed rate (open loop)", "p99"),
     ] {
         let scenarios: Vec<&Compared> = results.scenarios.iter().filter(|s| s.pace == pace).collect();
@@ -60,11 +61,11 @@ pub(crate) fn picture(results: &Results, is_alone: bool) -> String {
     let style = if is_alone { format!("<style>{STYLE}</style>\n") } else { String::new() };
     format!(
         "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" xmlns=\"http://www.w3.org/2000/svg\">\n\
-         <title>The reactor against threads, scenario by scenario</title>\n{style}{body}</svg>\n"
+         <title>Reactor and threads compared in each scenario</title>\n{style}{body}</svg>\n"
     )
 }
 
-/// How far from 1 the axis goes.
+/// Ratio at the ends of the axis.
 fn reach(results: &Results) -> f64 {
     let ratios = results.scenarios.iter().filter_map(Compared::main_ratio).map(|ratio| ratio.ratio);
     let furthest = ratios.flat_map(|ratio| [ratio.value, 1.0 / ratio.value.max(1e-9)]).fold(1.0, f64::max);
@@ -81,7 +82,7 @@ fn axis(top: f64, height: f64, reach: f64, noise: f64) -> String {
     let (from, to) = (x_at(1.0 / (1.0 + noise), reach), x_at(1.0 + noise, reach));
     let _ = writeln!(
         svg,
-        "<rect x=\"{from:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{height:.1}\" class=\"noise\"><title>what a server differs from itself</title></rect>",
+        "<rect x=\"{from:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{height:.1}\" class=\"noise\"><title>difference of a server from itself</title></rect>",
         to - from
     );
     for ratio in marks(reach) {
@@ -92,7 +93,7 @@ fn axis(top: f64, height: f64, reach: f64, noise: f64) -> String {
     svg
 }
 
-/// Ratios with a line: few enough to be read.
+/// Ratios that get a grid line. There are few of them, so that their labels stay readable.
 fn marks(reach: f64) -> Vec<f64> {
     let steps: &[f64] = match reach {
         reach if reach < 1.9 => &[1.25, 1.5],

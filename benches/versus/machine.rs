@@ -1,4 +1,4 @@
-//! The machine and how busy it is: without them no figure means anything.
+//! Description of the machine and its load. Figures mean nothing without them.
 
 use std::fs;
 use std::path::Path;
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::cpu;
 use super::load::now_ns;
 
-/// More than this share of the machine used by others is too much.
+/// Share of the machine's processor time used by other programs above which a warning is printed.
 const OTHERS_MAX: f64 = 0.05;
 
-/// Where and with what it was measured.
+/// Hardware, software and settings of a measurement.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
@@ -28,11 +28,11 @@ pub(crate) struct Machine {
     pub(crate) revision: String,
     pub(crate) server_processors: Vec<usize>,
     pub(crate) generator_processors: Vec<usize>,
-    /// Whether the generator looks again at once instead of sleeping.
+    /// True if the generator polls in a busy loop instead of sleeping.
     pub(crate) generator_spins: bool,
 }
 
-/// Looks at the machine.
+/// Reads the description of this machine.
 pub(crate) fn look() -> Machine {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let field = |text: &str, name: &str| {
@@ -57,21 +57,21 @@ pub(crate) fn look() -> Machine {
     }
 }
 
-/// The two numbers that tell kernels apart. What stands behind them is somebody's own name for a
-/// build.
+/// Shortens a kernel release to its first two numbers. The rest is a build name that differs
+/// between vendors.
 pub(crate) fn kernel_version(release: &str) -> String {
     let numbers =
         release.split(|char: char| !char.is_ascii_digit() && char != '.').next().unwrap_or_default();
     numbers.split('.').take(2).collect::<Vec<_>>().join(".")
 }
 
-/// What a command says; nothing if it cannot.
+/// Runs a command and returns its trimmed standard output, or an empty string if it cannot run.
 fn said(program: &str, arguments: &[&str], folder: &Path) -> String {
     let output = Command::new(program).args(arguments).current_dir(folder).output();
     output.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Processor time that others use while we measure.
+/// Processor time used by other programs since a start time.
 pub(crate) struct Others {
     began_ns: u64,
     busy: f64,
@@ -79,13 +79,13 @@ pub(crate) struct Others {
 }
 
 impl Others {
-    /// Begins to count.
+    /// Starts counting.
     pub(crate) fn watch() -> Others {
         Others { began_ns: now_ns(), busy: machine_seconds(), own: own_seconds() }
     }
 
-    /// The share of the whole machine that others have used since. Our children count once they
-    /// have ended.
+    /// Returns the share of the machine's processor time that other programs have used since the
+    /// start. Time of our child processes is known once they have ended.
     pub(crate) fn share(&self) -> f64 {
         let wall = (now_ns() - self.began_ns) as f64 / 1e9 * machine_processors();
         let others = (machine_seconds() - self.busy) - (own_seconds() - self.own);
@@ -93,17 +93,17 @@ impl Others {
     }
 }
 
-/// What to say about others' use of the machine, if it is too much.
+/// Returns a warning if other programs used too much of the machine.
 pub(crate) fn busy_warning(share: f64, when: &str) -> Option<String> {
     (share > OTHERS_MAX).then(|| {
         format!(
-            "BUSY MACHINE: {when} others used {:.0} % of its processors. Do not quote these figures.",
+            "BUSY MACHINE: {when} other programs used {:.0} % of its processors. Do not quote these figures.",
             share * 100.0
         )
     })
 }
 
-/// How busy the machine is while nothing is measured.
+/// Measures the load of the machine for a short time without a benchmark.
 pub(crate) fn idle_look() -> f64 {
     let others = Others::watch();
     cpu::rest(Duration::from_millis(400));
@@ -116,18 +116,18 @@ fn machine_processors() -> f64 {
     count.max(1) as f64
 }
 
-/// Seconds in which some processor worked for some program, or was taken away by the hypervisor.
-/// Interrupts are left out: most are our own traffic, and the kernel does not say whose they are.
+/// Processor time in seconds used by all programs, including time taken by the hypervisor. Excludes
+/// interrupts: most are caused by our own traffic, and the kernel does not attribute them.
 fn machine_seconds() -> f64 {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let line = text.lines().next().unwrap_or_default();
     let fields: Vec<f64> = line.split_whitespace().skip(1).filter_map(|text| text.parse().ok()).collect();
     let ticks = |at: usize| fields.get(at).copied().unwrap_or(0.0);
-    // user, nice, system, (idle, iowait, irq, softirq,) steal
+    // Columns: user, nice, system, (idle, iowait, irq, softirq,) steal.
     (ticks(0) + ticks(1) + ticks(2) + ticks(7)) / 100.0
 }
 
-/// Processor time of this process and its children that have ended.
+/// Processor time in seconds of this process and its ended children.
 fn own_seconds() -> f64 {
     let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<f64> = text

@@ -1,4 +1,4 @@
-//! Benchmark of the reactor against the threads twin: `cargo bench --bench versus`.
+//! Benchmark that compares the reactor with the threads twin: `cargo bench --bench versus`.
 //!
 //! Both models are this executable, started again with one word of the configuration changed. Each
 //! server is pinned to the same processor. A load generator on another processor sends requests to
@@ -12,7 +12,7 @@
 //! - `scenario` defines the requests, and `server` the handlers that respond to them.
 //! - `process` starts servers and generators; `cpu` and `machine` describe where they run.
 //! - `check` verifies the responses, and `load` generates the load.
-//! - `measure` decides the order of runs. `sut` (system under test) and `counts` record the results.
+//! - `measure` decides the order of runs. `sut` (system under test) and `counts` record results.
 //! - `stats` decides which model was faster.
 //! - `results` holds all results as values. `table`, `page`, `readme` and `baseline` present them,
 //!   with pictures drawn by `chart` and `forest_plot`.

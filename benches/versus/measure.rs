@@ -1,5 +1,5 @@
-//! Who is asked what and when: checks first, then rounds in an order drawn by lot, a server against
-//! itself before one against another.
+//! Order of the measurements: checks first, then rounds in random order. Compares a server with
+//! itself before it compares two servers.
 
 use std::fs;
 use std::io::{self, Write};
@@ -21,61 +21,63 @@ use super::server::{FAN_OUT_EVERY, Role};
 use super::stats::{Lots, estimate, judge, median, noise_of, over};
 use super::sut::{Sut, activities};
 
-/// Both models, the one that is judged first.
+/// Names of both models. Ratios are those of the first one over the second one.
 pub(crate) const MODELS: [&str; 2] = ["reactor", "threads"];
-/// Which models are held against themselves, and in what.
+/// Scenarios and models in which a server is compared with itself.
 const SELF_CHECKS: [(&str, &str); 3] = [("hello", MODELS[0]), ("hello", MODELS[1]), ("open-50", MODELS[0])];
-/// Less noise than this is not believed, however well a machine behaves for a few seconds.
+/// Lower bounds of the noise, because a machine can be quiet for a few seconds by chance.
 const NOISE_CLOSED_MIN: f64 = 0.02;
 const NOISE_OPEN_MIN: f64 = 0.05;
-/// No right answer takes longer.
+/// A response that takes longer counts as an error.
 const TIMEOUT_MS: u64 = 10_000;
-/// A server that answers less in a second was kept from working.
+/// Lower bound of the measured capacity, in responses per second. A slower server was kept from
+/// running.
 const CAPACITY_MIN: f64 = 200.0;
-/// With fewer rounds an interval means nothing.
+/// Minimum number of rounds. With fewer, no interval can be given.
 pub(crate) const ROUNDS_MIN: u32 = 5;
-/// A run under a watcher: so long that making the connections does not show in calls for each
-/// answer.
+/// Length of a traced run. Long enough that opening the connections does not affect the number of
+/// system calls per response.
 const WATCHED_MS: u64 = 300;
-/// A source that speaks now and then needs so long to have said enough.
+/// Minimum length of a run with a stream, because its lines are rare.
 const LISTEN_MS: u64 = 300;
 
-/// How to measure.
+/// Settings of a measurement.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) rounds: u32,
     pub(crate) warm_ms: u64,
     pub(crate) measure_ms: u64,
-    /// On a machine that is slow or busy rounds are left out to stay within this, as far as
-    /// `ROUNDS_MIN` allows.
+    /// Time limit of the whole run. If the machine is slow or busy, rounds are skipped to keep it,
+    /// down to `ROUNDS_MIN` rounds.
     pub(crate) budget_ms: Option<u64>,
     pub(crate) seed: u64,
     pub(crate) server_cpus: Vec<usize>,
     pub(crate) generator_cpus: Vec<usize>,
     pub(crate) spin: bool,
     pub(crate) peers: Vec<Peer>,
-    /// Whether each scenario gets its runs under a watcher, or only those that are named for it.
+    /// Makes traced runs of all scenarios, not only of those with `is_counted`.
     pub(crate) counts_all: bool,
-    /// Added to each answer of the reactor, to see it lose.
+    /// Microseconds added to each response of the reactor, to test that the benchmark finds it
+    /// slower.
     pub(crate) slow_us: u64,
 }
 
-/// A measurement under way.
+/// A measurement in progress.
 pub(crate) struct Bench {
     plan: Plan,
     folder: TempDir,
     lots: Lots,
     pub(crate) noise: Noise,
-    /// What the slower model answers to `hello`, once somebody needed to know.
+    /// Responses per second of the slower model in `hello`. Measured when first needed.
     capacity: Option<f64>,
     progress: ProgressBar,
     stop: Arc<AtomicBool>,
     began_ns: u64,
-    /// Comparisons still to be made, the one under way included.
+    /// Number of remaining comparisons, including the current one.
     left: u32,
 }
 
-/// Who takes part, in the order of the report.
+/// A server to measure, in the order of the report.
 struct Party {
     name: String,
     kind: Kind,
@@ -109,7 +111,7 @@ impl Bench {
         fs::create_dir(&docroot)?;
         scenario::write_docroot(&docroot)?;
         for open in [folder.path(), &docroot] {
-            // A peer may give up its rights before it reads.
+            // A peer may drop its privileges before it reads files.
             fs::set_permissions(open, fs::Permissions::from_mode(0o755))?;
         }
         let progress = ProgressBar::new(0);
@@ -128,14 +130,15 @@ impl Bench {
         })
     }
 
-    /// How much is to be measured, for the bar and the budget.
+    /// Sets the number of runs for the progress bar and the number of comparisons for the time
+    /// limit.
     pub(crate) fn expect(&mut self, scenarios: &[Scenario]) {
         let sides: usize = scenarios.iter().map(|scenario| self.parties(scenario).len()).sum();
         self.progress.set_length((sides + 2 * SELF_CHECKS.len()) as u64 * u64::from(self.plan.rounds));
         self.left = u32::try_from(scenarios.len() + SELF_CHECKS.len()).unwrap_or(u32::MAX);
     }
 
-    /// Takes the bar away.
+    /// Removes the progress bar.
     pub(crate) fn done(&self) {
         self.progress.finish_and_clear();
     }
@@ -173,7 +176,8 @@ impl Bench {
         }
     }
 
-    /// Every server answers every request rightly, to the last byte, before any is timed.
+    /// Checks that every server responds correctly to every request, byte by byte, before anything
+    /// is timed.
     pub(crate) fn check(&self, scenarios: &[Scenario]) -> Fallible<()> {
         for party in Party::models().into_iter().chain(self.plan.peers.iter().map(Party::peer)) {
             let is_peer = matches!(party.kind, Kind::Peer(_));
@@ -190,7 +194,7 @@ impl Bench {
         Ok(())
     }
 
-    /// A against A: how far apart two servers of the same kind seem to be.
+    /// Measures the noise: the difference between two servers of the same kind.
     pub(crate) fn measure_noise(&mut self) -> Fallible<()> {
         let (mut closed, mut open) = (NOISE_CLOSED_MIN, NOISE_OPEN_MIN);
         for (name, model) in SELF_CHECKS {
@@ -206,7 +210,7 @@ impl Bench {
         Ok(())
     }
 
-    /// One scenario on all who take part.
+    /// Runs one scenario on all servers.
     pub(crate) fn run(&mut self, scenario: &Scenario) -> Fallible<Compared> {
         let began_ns = load::now_ns();
         let parties = self.parties(scenario);
@@ -217,7 +221,7 @@ impl Bench {
             }
         }
         if self.progress.is_hidden() {
-            // No terminal to draw a bar on: a line for each scenario instead.
+            // There is no terminal for a progress bar, so print one line per scenario.
             let took_ms = (load::now_ns() - began_ns) / 1_000_000;
             let _ = writeln!(io::stderr(), "{:<18} {took_ms:>6} ms", scenario.name);
         }
@@ -267,7 +271,7 @@ impl Bench {
         self.plan.budget_ms.is_some_and(|budget_ms| spent_ms > budget_ms)
     }
 
-    /// When this comparison has used up its share of the time.
+    /// Returns the time at which this comparison has used its share of the time limit.
     fn share_ends_ns(&mut self) -> u64 {
         let now = load::now_ns();
         let left = self.left.max(1);
@@ -277,8 +281,8 @@ impl Bench {
         now + room_ns / u64::from(left)
     }
 
-    /// Runs that are not timed, on servers of their own: one under a watcher, one of the loop under
-    /// its stopwatch.
+    /// Makes runs that are not timed, on separate servers: one traced run, and one run of the
+    /// reactor with its stopwatch.
     fn watch(&mut self, scenario: &Scenario, party: &Party, side: &mut SideResult) -> Fallible<()> {
         self.go_on()?;
         self.progress.set_message(format!("{} on {}, watched", scenario.name, side.name));
@@ -324,7 +328,7 @@ impl Bench {
     fn job(&self, scenario: &Scenario, arrival: Arrival, port: u16) -> Job {
         let measure_ms = match arrival {
             Arrival::Closed => self.plan.measure_ms,
-            // A 99th percentile is made of few answers.
+            // A 99th percentile depends on few responses, so measure for longer.
             Arrival::Open { .. } => self.plan.measure_ms * 2,
             Arrival::Listen { .. } => self.plan.measure_ms.max(LISTEN_MS),
         };
@@ -343,7 +347,7 @@ impl Bench {
         }
     }
 
-    /// When requests are sent, and how many a second where that is fixed.
+    /// Returns when requests are sent, and the number per second if it is fixed.
     fn arrival(&mut self, scenario: &Scenario) -> Fallible<(Arrival, Option<f64>)> {
         Ok(match scenario.pace {
             Pace::Closed => (Arrival::Closed, None),
@@ -359,7 +363,8 @@ impl Bench {
         })
     }
 
-    /// What the slower model answers to `hello` in a closed loop: the scale of the open ones.
+    /// Returns the responses per second of the slower model in `hello`, closed loop. The open loops
+    /// use shares of it.
     fn capacity(&mut self) -> Fallible<f64> {
         if let Some(capacity) = self.capacity {
             return Ok(capacity);
@@ -380,7 +385,7 @@ impl Bench {
         Ok(least)
     }
 
-    /// An error once somebody has stopped the run.
+    /// Returns an error once a signal has stopped the run.
     pub(crate) fn go_on(&self) -> Fallible<()> {
         if !self.stop.load(Ordering::Relaxed) {
             return Ok(());
@@ -390,8 +395,9 @@ impl Bench {
     }
 }
 
-/// The first signal stops the run where it is. The second one ends us at once, and the kernel then
-/// ends our children; but the folder is nobody's then, so it goes first.
+/// Stops the run at the first signal. The second signal ends this process at once, and the kernel
+/// then ends the child processes. The temporary folder is removed first, because no process would
+/// remove it later.
 fn watch_signals(stop: &Arc<AtomicBool>, folder: PathBuf) -> Fallible<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
@@ -407,7 +413,7 @@ fn watch_signals(stop: &Arc<AtomicBool>, folder: PathBuf) -> Fallible<()> {
     Ok(())
 }
 
-/// Two digits are enough for a rate that is offered.
+/// Rounds an offered rate to two significant digits.
 fn round(rate: f64) -> f64 {
     let unit = 10_f64.powf(rate.max(100.0).log10().floor() - 1.0);
     (rate / unit).round() * unit

@@ -1,4 +1,4 @@
-//! The command line of the comparison, and the plan that follows from it.
+//! Command line of the benchmark, and the measurement plan derived from it.
 
 use clap::Parser;
 
@@ -9,65 +9,63 @@ use super::scenario::{Depth, Scenario};
 use super::stats::Verdict;
 use super::{Fallible, scenario};
 
-/// What a quick run may take up to its report: less than the 90 seconds that it promises.
+/// Time limit of a quick run without its report. Keeps the run below the documented 90 seconds.
 const QUICK_MS: u64 = 80_000;
 
-/// Compares the poll loop with a thread per connection.
+/// Compares the reactor with the thread-per-connection model.
 #[derive(Clone, Debug, Parser)]
 #[command(bin_name = "cargo bench --bench versus --", max_term_width = 100)]
 pub(crate) struct Options {
-    /// Fewer scenarios and short runs: a look within 90 seconds
+    /// Run fewer scenarios in short runs: at most 90 seconds
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// All scenarios, long runs: some 20 minutes
+    /// Run all scenarios in long runs: about 20 minutes
     #[arg(long)]
     full: bool,
-    /// Only scenarios with this in their name, whatever their length
+    /// Run only scenarios with TEXT in their name, including those of other modes
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Shows the names of the scenarios and ends
+    /// Print the names of the scenarios and exit
     #[arg(long)]
     pub(crate) list: bool,
-    /// Keeps the results under this name in target/versus
+    /// Save the results under NAME in target/versus
     #[arg(long, value_name = "NAME", value_parser = plain_name)]
     pub(crate) save: Option<String>,
-    /// Compares with results that were kept under this name
+    /// Compare with results saved under NAME
     #[arg(long, value_name = "NAME", value_parser = plain_name)]
     pub(crate) baseline: Option<String>,
-    /// Makes the report of results that were kept under this name again; measures nothing
+    /// Write the report of results saved under NAME again, without measuring
     #[arg(long, value_name = "NAME", value_parser = plain_name)]
     pub(crate) report: Option<String>,
-    /// Opens the report in the browser
+    /// Open the report in the browser
     #[arg(long)]
     pub(crate) open: bool,
-    /// Measures another server, too, in the same rounds: its command with {port}, {docroot} and
-    /// {tmp}
+    /// Measure another server in the same rounds. COMMAND starts it and can contain {port},
+    /// {docroot} and {tmp}
     #[arg(long = "peer", value_name = "NAME=COMMAND")]
     peers: Vec<Peer>,
-    /// Draws the same order again
+    /// Seed of the random order of rounds; repeats an earlier order
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Rounds, in place of 7, 9 or 15; of fewer than 5 no interval can be told
+    /// Number of rounds [default: 7, 9 or 15]; fewer than 5 give no interval
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(i64::from(ROUNDS_MIN)..=1000))]
     rounds: Option<u32>,
-    /// Processors for each server; the reactor then runs as many loops
+    /// Processors for each server; the reactor runs one loop on each
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=512))]
     processors: u16,
-    /// Makes the README's picture and table again from benches/versus/results.json; measures
-    /// nothing
+    /// Update picture and table in the README from benches/versus/results.json, without measuring
     #[arg(long)]
     pub(crate) readme: bool,
-    /// Keeps what this run measures as benches/versus/results.json, and makes the README again
+    /// Write the results to benches/versus/results.json and update the README
     #[arg(long)]
     pub(crate) publish: bool,
-    /// Makes each answer of the reactor take so many microseconds more: the comparison must call it
-    /// slower
+    /// Delay each response of the reactor by MICROSECONDS; the benchmark must then find it slower
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, hide = true)]
     slow_reactor: u64,
-    /// Fails unless this is the verdict in every scenario
+    /// Fail unless every scenario has this verdict
     #[arg(long, value_name = "VERDICT", hide = true, value_parser = verdict)]
     pub(crate) expect: Option<Verdict>,
-    /// Passed by cargo, means nothing here
+    /// Ignored; cargo passes it
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -77,17 +75,17 @@ fn plain_name(text: &str) -> Result<String, String> {
     if !text.is_empty() && !text.starts_with('.') && text.chars().all(is_plain) {
         return Ok(text.to_owned());
     }
-    Err("letters, digits, '-', '_' and '.'".to_owned())
+    Err("expected letters, digits, '-', '_' and '.', but no '.' at the start".to_owned())
 }
 
 fn verdict(text: &str) -> Result<Verdict, String> {
     let all = [Verdict::Faster, Verdict::Slower, Verdict::NoDifference];
     let found = all.into_iter().find(|verdict| verdict.to_string() == text);
-    found.ok_or_else(|| "faster, slower or 'no difference'".to_owned())
+    found.ok_or_else(|| "expected faster, slower or 'no difference'".to_owned())
 }
 
 impl Options {
-    /// How deep this run goes.
+    /// Returns the mode of this run.
     pub(crate) fn depth(&self) -> Depth {
         match (self.quick, self.full) {
             (true, _) => Depth::Quick,
@@ -96,8 +94,8 @@ impl Options {
         }
     }
 
-    /// What is run and what is left out, each in the order of the report. A filter chooses among
-    /// all.
+    /// Returns the scenarios to run and those left out, in the order of the report. A filter
+    /// selects from all scenarios.
     pub(crate) fn choose(&self) -> Fallible<(Vec<Scenario>, Vec<Scenario>)> {
         let chosen = |scenario: &Scenario| match &self.filter {
             Some(text) => scenario.name.contains(text.as_str()),
@@ -105,12 +103,12 @@ impl Options {
         };
         let (run, left_out): (Vec<_>, Vec<_>) = scenario::all().into_iter().partition(chosen);
         if run.is_empty() {
-            return Err("no scenario has that in its name; --list shows the names".into());
+            return Err("no scenario name contains this text; --list prints the names".into());
         }
         Ok((run, left_out))
     }
 
-    /// Why a scenario is left out.
+    /// Returns the reason why a scenario is left out.
     pub(crate) fn why_left_out(&self, scenario: &Scenario) -> String {
         match (&self.filter, scenario.depth) {
             (Some(filter), _) => format!("--filter {filter}"),
@@ -119,7 +117,8 @@ impl Options {
         }
     }
 
-    /// How to measure, on these processors. The generator gets one of its own where there are two.
+    /// Returns the plan for the available processors. The generator gets a processor of its own if
+    /// there are at least two.
     pub(crate) fn plan(&self, seed: u64) -> Plan {
         let (rounds, warm_ms, measure_ms) = match self.depth() {
             Depth::Quick => (7, 30, 120),

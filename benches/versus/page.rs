@@ -1,4 +1,4 @@
-//! `report.html`: one file that needs nothing else, light or dark as the reader's system is.
+//! `report.html`: a self-contained page with a light and a dark theme.
 
 use std::fmt::Write;
 
@@ -9,26 +9,27 @@ use super::results::{Compared, Loop, Results, Round, SideResult, grouped, ratio_
 use super::stats::Verdict;
 use super::table::cost_cells;
 
-/// A rate is past the knee where its 99th percentile is so many times that of the lowest rate.
+/// An offered rate is past the knee if its 99th percentile exceeds that of the lowest rate by this
+/// factor.
 const KNEE: f64 = 5.0;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// The whole page.
+/// Renders the page.
 pub(crate) fn html(results: &Results) -> String {
     let mut page = String::new();
     let _ = write!(
         page,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>Whirligig: the reactor against threads</title>\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>Whirligig: reactor and threads compared</title>\n\
          <style>\n{}{}</style>\n</head>\n<body>\n<main>\n",
         forest_plot::STYLE,
         include_str!("page.css")
     );
     let _ = writeln!(
         page,
-        "<h1>One loop against a thread for each connection</h1>\n<p class=\"lead\">{}</p>",
+        "<h1>One event loop compared with a thread per connection</h1>\n<p class=\"lead\">{}</p>",
         summary(results)
     );
     let _ = writeln!(
@@ -58,7 +59,7 @@ pub(crate) fn html(results: &Results) -> String {
     page
 }
 
-/// Who was better how often, in a sentence.
+/// Counts the verdicts in one sentence.
 fn summary(results: &Results) -> String {
     let of = |verdict: Verdict| {
         let all =
@@ -67,7 +68,7 @@ fn summary(results: &Results) -> String {
     };
     format!(
         "Of {} scenarios the reactor is <b class=\"t0\">faster in {}</b> and <b class=\"t1\">slower in {}</b>; in {} there \
-         is no difference that could be told from noise.",
+         is no difference beyond noise.",
         results.scenarios.len(),
         of(Verdict::Faster),
         of(Verdict::Slower),
@@ -77,15 +78,16 @@ fn summary(results: &Results) -> String {
 
 fn reading(results: &Results) -> String {
     format!(
-        "Each dot is the median of {} paired rounds, its line an interval that holds the true one in {} or more. The band is \
-         what a server differs from itself here. In a closed loop the ratio is that of rates, in an open one that of 99th \
-         percentiles; right of 1 the reactor is better. Both models are one executable, each on the same processor.",
+        "Each dot is the median ratio of {} paired rounds. The line is an interval that contains the true median with a \
+         probability of at least {}. The band is the difference between two servers of the same kind on this machine. \
+         Closed loops compare rates, open loops 99th percentiles; to the right of 1 the reactor is better. Both models are \
+         the same executable on the same processor.",
         results.rounds,
         results.coverage_words()
     )
 }
 
-/// All names of servers in these scenarios, in the order of the report.
+/// Names of all servers in these scenarios, in the order of the report.
 fn names<'a>(scenarios: &[&'a Compared]) -> Vec<&'a str> {
     let mut names: Vec<&str> = Vec::new();
     for side in scenarios.iter().flat_map(|scenario| &scenario.sides) {
@@ -96,7 +98,8 @@ fn names<'a>(scenarios: &[&'a Compared]) -> Vec<&'a str> {
     names
 }
 
-/// The table of one kind of loop. The two kinds measure different things and never share a column.
+/// Renders the table of one kind of loop. The two kinds measure different things and never share a
+/// column.
 fn section(results: &Results, pace: Loop) -> String {
     let scenarios: Vec<&Compared> = results.scenarios.iter().filter(|s| s.pace == pace).collect();
     if scenarios.is_empty() {
@@ -104,16 +107,16 @@ fn section(results: &Results, pace: Loop) -> String {
     }
     let (heading, words, figures): (_, _, &[&str]) = match pace {
         Loop::Closed => (
-            "Greatest throughput",
-            "Closed loop: each connection asks again the moment its answer is complete. Says nothing about how long people \
-             wait. Where the generator was the limit, compare the processor time.",
-            &["answers/s", "CPU µs each"],
+            "Maximum throughput",
+            "Closed loop: each connection sends its next request as soon as its response is complete. Does not show how \
+             long users wait. If the generator was the limit, compare the processor time.",
+            &["responses/s", "CPU µs each"],
         ),
         Loop::Open => (
             "Latency at a fixed rate",
-            "Open loop: requests fall due at a fixed rate, and latency counts from the moment a request was due, so a \
-             server that stalls is charged for those it kept from being sent. 100 % load is what the slower model \
-             answers in a closed loop.",
+            "Open loop: requests are due at a fixed rate, and latency counts from the time at which a request was due. So a \
+             stalled server is charged for requests that could not be sent in time. 100 % load is the rate of the \
+             slower model in a closed loop.",
             &["p50", "p99", "p99.9"],
         ),
     };
@@ -198,7 +201,7 @@ fn errors(side: &SideResult) -> String {
     }
 }
 
-/// A line for each server over these scenarios.
+/// Makes one line per server from these scenarios.
 fn curves(scenarios: &[&Compared], point: impl Fn(&Compared, &SideResult) -> (f64, f64)) -> Vec<Line> {
     let curve = |(colour, name): (usize, &str)| {
         let sides = scenarios.iter().filter_map(|scenario| scenario.side(name).map(|side| (*scenario, side)));
@@ -213,12 +216,12 @@ fn whole(number: f64) -> String {
     grouped(number)
 }
 
-/// As few digits as say it.
+/// Formats a number with at most one decimal.
 fn trimmed(number: f64) -> String {
     if number >= 10.0 { grouped(number) } else { format!("{number:.1}").trim_end_matches(".0").to_owned() }
 }
 
-/// A time on an axis: `2 ms` rather than `2.00 ms`.
+/// Formats a time on an axis: `2 ms` instead of `2.00 ms`.
 fn round_time(us: f64) -> String {
     time(us).replace(".00 ", " ").replace(".0 ", " ")
 }
@@ -241,11 +244,11 @@ fn pictures(results: &Results) -> String {
     };
     let rates =
         curves(&ladder, |scenario, side| (f64::from(scenario.connections), side.middle(|round| round.rate)));
-    let up = Axis::new("answers a second", Scale::Linear, thousands);
+    let up = Axis::new("responses per second", Scale::Linear, thousands);
     put(
         lines("Throughput against connections", &connections(), &up, &rates),
         "Throughput against connections",
-        "Closed loop, a 13-byte answer.",
+        "Closed loop, a 13-byte response.",
     );
     let memory = curves(&ladder, |scenario, side| {
         (f64::from(scenario.connections), side.middle(|round| round.resident_bytes as f64) / MIB)
@@ -254,30 +257,33 @@ fn pictures(results: &Results) -> String {
     put(
         lines("Memory against connections", &connections(), &up, &memory),
         "Memory against connections",
-        "The whole process while all connections are busy. What the kernel holds for sockets and stacks is not in it.",
+        "The whole process while all connections are busy. Kernel memory for sockets and stacks is not included.",
     );
     let (svg, words) = knee(results);
     put(svg, "Latency against offered rate", &words);
     for scenario in results.scenarios.iter().filter(|s| s.pace == Loop::Open) {
-        let words = format!("{}: all rounds, from the moment a request was due.", escape(&scenario.title));
+        let words = format!(
+            "{}: all rounds, counted from the time at which a request was due.",
+            escape(&scenario.title)
+        );
         put(spectrum(scenario), &format!("Latency spectrum, {}", escape(&scenario.name)), &words);
     }
     put(
         turn_bars(results),
         "Where a turn's time goes",
-        "The reactor under its own stopwatch, in a run that is not timed: the clock is read about ten times a turn. Reading \
-         and writing are time in the kernel; waiting is what it had left to do nothing.",
+        "Times that the reactor measures itself, in a separate run, because this reads the clock about ten times per turn. \
+         Reading and writing are mostly time in the kernel; waiting is idle time.",
     );
     html.push_str("</div>\n");
     html
 }
 
-/// Percentiles, stretched towards the rare ones.
+/// Draws latency over percentiles, on a scale that spreads the high percentiles.
 fn spectrum(scenario: &Compared) -> Option<String> {
     let curve = |(colour, side): (usize, &SideResult)| Line {
         name: side.name.clone(),
         colour: colour % 5,
-        // 100 % would be infinitely far away.
+        // 100 % would be at infinity.
         points: side
             .spectrum_us
             .iter()
@@ -293,12 +299,12 @@ fn spectrum(scenario: &Compared) -> Option<String> {
     };
     let across = Axis {
         ticks: vec![1.0, 2.0, 10.0, 100.0, 1_000.0, 10_000.0],
-        ..Axis::new("of all answers took no longer", Scale::Log, show)
+        ..Axis::new("of all responses took at most this long", Scale::Log, show)
     };
     lines(&scenario.title, &across, &Axis::new("latency", Scale::Log, round_time), &curves)
 }
 
-/// The 99th percentile over what was offered, and where it leaves the ground.
+/// Draws the 99th percentile over the offered rate and marks the knee of each curve.
 fn knee(results: &Results) -> (Option<String>, String) {
     let steps: Vec<&Compared> = results.scenarios.iter().filter(|s| s.name.starts_with("open-")).collect();
     let mut curves =
@@ -320,7 +326,7 @@ fn knee(results: &Results) -> (Option<String>, String) {
     if steps.iter().all(|scenario| scenario.sides.len() < 2) || steps.len() < 3 {
         "Open loop, 99th percentile. Too few rates for a knee; a full run has seven.".clone_into(&mut words);
     }
-    let across = Axis::new("offered requests a second", Scale::Linear, thousands);
+    let across = Axis::new("offered requests per second", Scale::Linear, thousands);
     (
         lines("Latency against offered rate", &across, &Axis::new("p99", Scale::Log, round_time), &curves),
         words,
@@ -345,11 +351,11 @@ fn turn_bars(results: &Results) -> Option<String> {
 
 fn costs(results: &Results) -> String {
     let mut html = String::from(
-        "<h2>Costs</h2>\n<p>For each answer: processor time, system calls, context switches (counted in runs that are not \
-         timed; – is unknown). Then threads, resident bytes that came with each connection, events the loop took from one \
-         wait, and the share of processor time in user mode.</p>\n<div class=\"scroll\"><table>\n<thead><tr><th></th>\
+        "<h2>Costs</h2>\n<p>Per response: processor time, system calls and context switches (counted in runs that are not \
+         timed; – is unknown). Then threads, resident bytes added by each connection, events per wait of the loop, and the \
+         share of processor time in user mode.</p>\n<div class=\"scroll\"><table>\n<thead><tr><th></th>\
          <th class=\"words\">server</th><th>CPU µs</th><th>calls</th><th>switches</th><th>threads</th>\
-         <th>bytes a connection</th><th>events a turn</th><th>user time</th></tr></thead>\n<tbody>\n",
+         <th>bytes per connection</th><th>events per turn</th><th>user time</th></tr></thead>\n<tbody>\n",
     );
     for scenario in &results.scenarios {
         for (number, side) in scenario.sides.iter().enumerate() {
@@ -368,8 +374,8 @@ fn costs(results: &Results) -> String {
 
 fn noise(results: &Results) -> String {
     let mut html = format!(
-        "<h2>A against A</h2>\n<p>First every server was held against another one of its own kind. Beyond {:.1} % in rate and \
-         {:.1} % in latency a difference counts, if its interval does not hold 1 either.</p>\n<ul>\n",
+        "<h2>A against A</h2>\n<p>Each model was first compared with itself. A difference counts if it exceeds {:.1} % in rate or \
+         {:.1} % in latency, and if its interval does not contain 1.</p>\n<ul>\n",
         results.noise.closed * 100.0,
         results.noise.open * 100.0
     );
@@ -405,7 +411,7 @@ fn machine(results: &Results) -> String {
         ("Processors", machine.processors.to_string()),
         (
             "Governor",
-            if machine.governor.is_empty() { "not told".to_owned() } else { machine.governor.clone() },
+            if machine.governor.is_empty() { "unknown".to_owned() } else { machine.governor.clone() },
         ),
         ("Memory", format!("{} MiB", grouped(machine.memory_mib as f64))),
         ("Kernel", machine.kernel.clone()),
@@ -417,18 +423,18 @@ fn machine(results: &Results) -> String {
         ("Generator on", list(&machine.generator_processors)),
         (
             "Generator",
-            if machine.generator_spins { "looks all the time" } else { "sleeps in its poll" }.to_owned(),
+            if machine.generator_spins { "polls in a busy loop" } else { "sleeps while it polls" }.to_owned(),
         ),
         ("Rounds", format!("{} of {} ms", results.rounds, results.measured_ms)),
         ("Seed", results.seed.to_string()),
-        ("Again", results.command.clone()),
+        ("Command", results.command.clone()),
     ];
     let rows: String = pairs
         .into_iter()
         .map(|(name, value)| format!("<dt>{name}</dt><dd>{}</dd>\n", escape(&value)))
         .collect();
     format!(
-        "<h2>Machine</h2>\n<dl>\n{rows}</dl>\n<p class=\"soft\">Every run of every round is in <code>results.json</code> and \
-         <code>results.csv</code> beside this page, the tables for a pull request in <code>summary.md</code>.</p>\n"
+        "<h2>Machine</h2>\n<dl>\n{rows}</dl>\n<p class=\"soft\"><code>results.json</code> and <code>results.csv</code> next to \
+         this page contain every run of every round. <code>summary.md</code> contains the tables for a pull request.</p>\n"
     )
 }

@@ -1,8 +1,8 @@
-//! Processes: the servers and the generator, each on its own processors; what they cost, as `/proc`
-//! tells.
+//! Child processes: servers and the load generator, each on its own processors, and their usage
+//! read from `/proc`.
 //!
-//! Everything started here ends with its [`Side`] or with this process, even if that is killed: our
-//! own children ask the kernel for that, and so does the wrapper that becomes a peer.
+//! Every child ends when its [`Side`] is dropped or when this process ends, even if it is killed:
+//! each child requests a death signal from the kernel, including the wrapper that executes a peer.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -20,12 +20,12 @@ use super::cpu::{self, rest};
 use super::load::{self, Job, Mark, Outcome};
 use super::server::{self, Role};
 
-/// First arguments by which this program knows that it has been started by itself.
+/// First argument of a child process. Selects its role.
 const SERVE: &str = "versus-serve";
 const GENERATE: &str = "versus-generate";
 const PEER: &str = "versus-peer";
 
-/// Plays a part other than the benchmark itself, if the command line asks for one.
+/// Runs the role of a child process if the command line selects one.
 pub(crate) fn play_part() -> Option<Fallible<()>> {
     let mut arguments = env::args().skip(1);
     let part = arguments.next()?;
@@ -38,7 +38,7 @@ pub(crate) fn play_part() -> Option<Fallible<()>> {
     }
 }
 
-/// The generator's part: a job comes in, marks and an outcome go out.
+/// Runs the load generator: reads a job from standard input, and writes marks and an outcome.
 fn generate() -> Fallible<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let mut input = std::io::stdin().lock().lines();
@@ -49,7 +49,7 @@ fn generate() -> Fallible<()> {
     let outcome = load::generate(&job, &mut |mark| {
         match mark {
             Mark::Begin => writeln!(out, "begin")?,
-            // The connections are kept until the parent has looked.
+            // The connections stay open until the parent process has read `/proc`.
             Mark::End => {
                 writeln!(out, "end")?;
                 input.next();
@@ -61,7 +61,7 @@ fn generate() -> Fallible<()> {
     Ok(())
 }
 
-/// How a peer is started.
+/// Start parameters of a peer.
 #[derive(Serialize, Deserialize)]
 struct PeerRole {
     command: String,
@@ -75,7 +75,7 @@ fn become_peer(json: &str) -> Fallible<()> {
     Err(Command::new("sh").arg("-c").arg(format!("exec {}", role.command)).exec().into())
 }
 
-/// A peer as it was asked for: `name=command`.
+/// A peer from the command line: `name=command`.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) name: String,
@@ -90,17 +90,17 @@ impl std::str::FromStr for Peer {
             Some((name, command)) if !name.is_empty() && command.contains("{port}") => {
                 Ok(Peer { name: name.to_owned(), command: command.to_owned() })
             }
-            _ => Err("NAME=COMMAND, with {port} and {docroot} in the command".to_owned()),
+            _ => Err("expected NAME=COMMAND, with {port} and {docroot} in the command".to_owned()),
         }
     }
 }
 
-/// A running server. Ends when it is dropped.
+/// A running server. Dropping it ends the server.
 pub(crate) struct Side {
     pub(crate) name: String,
     pub(crate) port: u16,
     child: Child,
-    /// Our own servers tell their processor time exactly.
+    /// Pipes to our own server, which reports its exact processor time. `None` for a peer.
     control: Option<(ChildStdin, BufReader<ChildStdout>)>,
 }
 
@@ -115,11 +115,11 @@ impl Side {
         let mut side =
             Side { name: name.to_owned(), port: 0, child, control: Some((stdin, BufReader::new(stdout))) };
         let line = side.line()?;
-        side.port = line.parse().map_err(|_| format!("{name} did not come up: {line:?}"))?;
+        side.port = line.parse().map_err(|_| format!("{name} did not start: {line:?}"))?;
         Ok(side)
     }
 
-    /// Starts somebody else's server.
+    /// Starts another server.
     pub(crate) fn start_peer(peer: &Peer, tmp: &Path, root: &Path, cpus: &[usize]) -> Fallible<Side> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let filled = peer
@@ -148,7 +148,7 @@ impl Side {
         self.child.id()
     }
 
-    /// Whether it is one of our two models.
+    /// Returns whether the server is one of our two models.
     pub(crate) fn is_ours(&self) -> bool {
         self.control.is_some()
     }
@@ -160,7 +160,7 @@ impl Side {
         Ok(line.trim().to_owned())
     }
 
-    /// Processor time and memory up to now.
+    /// Returns the processor time used so far and the number of threads.
     pub(crate) fn usage(&mut self) -> Fallible<Usage> {
         let mut usage = Usage::default();
         for pid in tree(self.pid()) {
@@ -169,18 +169,18 @@ impl Side {
         if let Some((input, _)) = &mut self.control {
             writeln!(input, "usage")?;
             usage.cpu_ns = self.line()?.parse().map_err(|_| format!("{} has ended", self.name))?;
-            // The thread that answers is ours, not the server's.
+            // The thread that reports the usage is not part of the server.
             usage.threads = usage.threads.saturating_sub(1);
         }
         Ok(usage)
     }
 
-    /// Resident memory now.
+    /// Returns the resident memory.
     pub(crate) fn resident_bytes(&self) -> u64 {
         tree(self.pid()).into_iter().map(resident_bytes).sum()
     }
 
-    /// Everything below this process and itself.
+    /// Returns the process ids of the server and all its descendants.
     pub(crate) fn pids(&self) -> Vec<u32> {
         tree(self.pid())
     }
@@ -189,7 +189,7 @@ impl Side {
 impl Drop for Side {
     fn drop(&mut self) {
         if self.control.take().is_none() {
-            // A peer may have workers of its own, which its first process knows how to end.
+            // A peer may have worker processes. Its first process ends them on SIGTERM.
             let pid = Pid::from_child(&self.child);
             let _ = rustix::process::kill_process(pid, Signal::TERM);
             for _ in 0..200 {
@@ -204,11 +204,11 @@ impl Drop for Side {
     }
 }
 
-/// What a server has used.
+/// Processor time and threads of a server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     pub(crate) cpu_ns: u64,
-    /// In steps of 10 ms.
+    /// In steps of 10 ms, like `system_ns`.
     pub(crate) user_ns: u64,
     pub(crate) system_ns: u64,
     pub(crate) threads: u64,
@@ -218,8 +218,8 @@ impl Usage {
     fn add_process(&mut self, pid: u32) {
         const TICK_NS: u64 = 10_000_000;
         let Ok(text) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return };
-        // The name in parentheses may have spaces; utime and stime are the 14th and 15th fields of
-        // the line.
+        // The name in parentheses may contain spaces. utime and stime are columns 14 and 15 of the
+        // line.
         let fields: Vec<&str> =
             text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
         let number = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
@@ -248,7 +248,7 @@ fn resident_bytes(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
 }
 
-/// Runs a job in a process of its own; `at` sees the marks.
+/// Runs a job in a separate process. Calls `at` with each mark.
 pub(crate) fn run_generator(job: &Job, at: &mut dyn FnMut(Mark) -> Fallible<()>) -> Fallible<Outcome> {
     let mut child = Command::new(env::current_exe()?)
         .arg(GENERATE)

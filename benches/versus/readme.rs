@@ -1,5 +1,5 @@
-//! The README's picture and table, made from the results that are kept in the repository.
-//! A test holds the README to that file.
+//! Picture and table in the README, generated from the results in the repository. A test checks
+//! that both agree with that file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,24 +14,24 @@ fn home() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The results that the README shows.
+/// Path of the results that the README shows.
 pub(crate) fn kept() -> PathBuf {
     home().join("benches/versus/results.json")
 }
 
-/// The picture in it.
+/// Path of the picture in the README.
 pub(crate) fn picture() -> PathBuf {
     home().join("benches/versus/versus.svg")
 }
 
-/// Keeps these results and shows them.
+/// Writes these results to the repository and updates the README.
 pub(crate) fn publish(results: &Results) -> Fallible<()> {
     fs::write(kept(), lines(&serde_json::to_string(results)?))?;
     regenerate()
 }
 
-/// JSON with a line for each scenario and server, so that a change can be looked at. What separates
-/// them cannot stand within a string, whose quotes are escaped.
+/// Adds line breaks to JSON, one line per scenario and server, so that diffs are readable. The
+/// separators cannot occur within a string, because quotes in strings are escaped.
 fn lines(json: &str) -> String {
     json.replace("},{\"name\":", "},\n{\"name\":").replace("\"sides\":[", "\"sides\":[\n") + "\n"
 }
@@ -45,17 +45,17 @@ pub(crate) fn regenerate() -> Fallible<()> {
     Ok(fs::write(&path, with_results(&text, &results)?)?)
 }
 
-/// The README with what is between the markers made anew.
+/// Returns the README with new text between the markers.
 pub(crate) fn with_results(readme: &str, results: &Results) -> Fallible<String> {
-    let (before, rest) = readme.split_once(BEGIN).ok_or("README.md has no place for the results")?;
-    let (_, after) = rest.split_once(END).ok_or("README.md has no end of the results")?;
+    let (before, rest) = readme.split_once(BEGIN).ok_or("README.md has no start marker of the results")?;
+    let (_, after) = rest.split_once(END).ok_or("README.md has no end marker of the results")?;
     Ok(format!("{before}{BEGIN}{}{END}{after}", block(results)))
 }
 
 fn block(results: &Results) -> String {
     format!(
-        "![The reactor against threads, scenario by scenario](benches/versus/versus.svg)\n\n<details>\n\
-         <summary>The same as a table</summary>\n\n{}\n</details>\n",
+        "![Reactor and threads compared in each scenario](benches/versus/versus.svg)\n\n<details>\n\
+         <summary>Results as a table</summary>\n\n{}\n</details>\n",
         results.markdown()
     )
 }

@@ -1,8 +1,8 @@
-//! What was measured, as values: the form of `results.json`, and the same as CSV and Markdown.
+//! Results as values, with their form in `results.json`, CSV and Markdown.
 //!
-//! `benches/versus/results.schema.json` describes the form; a test holds the two together. Every
-//! picture and table is made of these values and of nothing else, so that a report can be made
-//! again from the file.
+//! `benches/versus/results.schema.json` describes the JSON, and a test compares the two. Every
+//! picture and table is generated from these values only, so a report can be generated again from
+//! the file.
 
 use std::fmt::Write;
 
@@ -12,16 +12,15 @@ use super::load::Errors;
 use super::machine::Machine;
 use super::stats::{Estimate, Verdict, coverage, median};
 
-/// Name and version of the form.
+/// Name and version of the JSON schema.
 pub(crate) const SCHEMA: &str = "whirligig-versus/1";
-/// A generator that is busier than this measures itself.
+/// Busy share of the generator above which the generator counts as the limit.
 pub(crate) const BUSY_MAX: f64 = 0.9;
 
-/// What that means for a figure.
-pub(crate) const GENERATOR_BOUND: &str =
-    "the generator was busy for more than 90 % and so the limit; a ratio of rates is then too near to 1";
+/// Explanation printed with figures that the generator limited.
+pub(crate) const GENERATOR_BOUND: &str = "the generator was busy for more than 90 % of the time and limited the rate; the ratio is then too close to 1";
 
-/// A whole run.
+/// Results of a whole run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Results {
     pub(crate) schema: String,
@@ -39,41 +38,42 @@ pub(crate) struct Results {
     pub(crate) not_run: Vec<NotRun>,
 }
 
-/// By how much a server differs from itself here.
+/// Difference between two servers of the same kind on this machine.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Noise {
-    /// Of throughput in a closed loop, as a ratio less 1.
+    /// Noise of the throughput in a closed loop, as a ratio minus 1.
     pub(crate) closed: f64,
-    /// Of the 99th percentile in an open one.
+    /// Noise of the 99th percentile in an open loop, as a ratio minus 1.
     pub(crate) open: f64,
     pub(crate) checks: Vec<NoiseCheck>,
 }
 
-/// A server against another one of the same kind.
+/// Comparison of two servers of the same kind.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NoiseCheck {
     pub(crate) name: String,
     pub(crate) ratio: Estimate,
 }
 
-/// A scenario that was left out, and why.
+/// A scenario that was left out, with the reason.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NotRun {
     pub(crate) name: String,
     pub(crate) why: String,
 }
 
-/// How a scenario is paced, and so what its figure is.
+/// Kind of loop of a scenario. Determines its main figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Loop {
-    /// Figure: answers a second. More is better.
+    /// Figure: responses per second. More is better.
     Closed,
-    /// Figure: 99th percentile of the latency from the moment a request was due. Less is better.
+    /// Figure: 99th percentile of the latency, counted from the time at which a request was due.
+    /// Less is better.
     Open,
 }
 
-/// One scenario on all sides.
+/// One scenario on all servers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Compared {
     pub(crate) name: String,
@@ -81,19 +81,19 @@ pub(crate) struct Compared {
     #[serde(rename = "loop")]
     pub(crate) pace: Loop,
     pub(crate) connections: u32,
-    /// Open: what was offered, a second.
+    /// Open loop: offered requests per second.
     pub(crate) offered: Option<f64>,
     pub(crate) on_ladder: bool,
     pub(crate) sides: Vec<SideResult>,
     pub(crate) ratios: Vec<Ratio>,
 }
 
-/// The first side against another.
+/// Comparison of the first server with another one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Ratio {
     pub(crate) against: String,
-    /// Above 1 the first side is better: of rates the first over the other, of latencies the other
-    /// over the first.
+    /// Ratio above 1 if the first server is better. Closed loop: rate of the first over the other.
+    /// Open loop: latency of the other over the first.
     pub(crate) ratio: Estimate,
     pub(crate) verdict: Verdict,
 }
@@ -103,23 +103,23 @@ pub(crate) struct Ratio {
 pub(crate) struct SideResult {
     pub(crate) name: String,
     pub(crate) rounds: Vec<Round>,
-    /// Latency in microseconds by quantile, over all rounds. Closed: service time. Open: from when
-    /// it was due.
+    /// Latency in microseconds by quantile, over all rounds. Closed loop: service time. Open loop:
+    /// counted from the time at which the request was due.
     pub(crate) spectrum_us: Vec<(f64, f64)>,
     pub(crate) errors: Errors,
     /// Resident memory before the first connection.
     pub(crate) base_bytes: u64,
-    /// By another run, which is not timed: they need a look into the kernel. None where `perf`
-    /// cannot.
+    /// System calls per response. Counted in another run that is not timed. `None` without a
+    /// tracer.
     pub(crate) syscalls_each: Option<f64>,
     pub(crate) switches_each: Option<f64>,
-    /// The reactor's own count.
+    /// Counters of the reactor.
     pub(crate) turns: Option<Turns>,
-    /// What its time goes into, by a further run under its stopwatch.
+    /// Time per activity, measured in a further run of the reactor with its stopwatch.
     pub(crate) activities: Option<Activities>,
 }
 
-/// Seconds by what a loop spends them on.
+/// Seconds of a loop by activity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Activities {
     pub(crate) waiting: f64,
@@ -143,32 +143,31 @@ impl std::ops::Sub for Activities {
     }
 }
 
-/// What the loop did, from `/_whirligig/metrics`.
+/// Counters of the reactor from `/_whirligig/metrics`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Turns {
     pub(crate) turns: f64,
     pub(crate) events: f64,
-    /// Seconds of turns after their waits.
+    /// Seconds of all turns without their waits.
     pub(crate) working: f64,
-    /// Seconds from first look to last.
+    /// Seconds between the first and the last reading of the counters.
     pub(crate) wall: f64,
 }
 
 /// One run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Round {
-    /// Whether it was first, second and so on in its round.
+    /// Position of the run within its round, from 1.
     pub(crate) place: usize,
     pub(crate) rate: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) p999_us: f64,
     pub(crate) cpu_us_each: f64,
-    /// The share of processor time in user mode; in steps of 10 ms, so only many rounds together
-    /// say something.
+    /// Processor time in user mode, in steps of 10 ms. Only sums over many rounds are meaningful.
     pub(crate) user_ms: f64,
     pub(crate) system_ms: f64,
-    /// Of the generator.
+    /// Busy share of the generator.
     pub(crate) busy: f64,
     pub(crate) threads: u64,
     pub(crate) resident_bytes: u64,
@@ -184,14 +183,14 @@ impl SideResult {
         median(&self.figures(figure))
     }
 
-    /// Resident memory that came with the connections, for each of them; none where they are too
-    /// few to tell.
+    /// Returns the resident bytes added by each connection. `None` if there are too few connections
+    /// to measure this.
     pub(crate) fn bytes_each(&self, connections: u32) -> Option<f64> {
         let grown = self.middle(|round| round.resident_bytes as f64) - self.base_bytes as f64;
         (connections >= 256).then(|| grown.max(0.0) / f64::from(connections))
     }
 
-    /// The share of processor time spent in user mode.
+    /// Returns the share of processor time in user mode.
     pub(crate) fn user_share(&self) -> Option<f64> {
         let sum = |figure: fn(&Round) -> f64| self.rounds.iter().map(figure).sum::<f64>();
         let (user, system) = (sum(|round| round.user_ms), sum(|round| round.system_ms));
@@ -204,12 +203,12 @@ impl SideResult {
 }
 
 impl Compared {
-    /// The ratio against the twin, in most runs the only one.
+    /// Returns the ratio to the twin. In most runs there is no other.
     pub(crate) fn main_ratio(&self) -> Option<&Ratio> {
         self.ratios.first()
     }
 
-    /// Whether the ratio against the twin says as much about the generator as about the servers.
+    /// Returns whether the generator limited one of the two rates in the main ratio.
     pub(crate) fn generator_was_limit(&self) -> bool {
         self.sides.iter().take(2).any(SideResult::generator_was_limit)
     }
@@ -224,19 +223,19 @@ impl Results {
         self.scenarios.iter().find(|scenario| scenario.name == name)
     }
 
-    /// How often at least an interval holds the true ratio: that of the scenario with the fewest
-    /// rounds.
+    /// Returns the least probability with which an interval contains the true ratio. The scenario
+    /// with the fewest rounds determines it.
     pub(crate) fn coverage(&self) -> f64 {
         let sides = self.scenarios.iter().flat_map(|scenario| &scenario.sides);
         coverage(sides.map(|side| side.rounds.len()).min().unwrap_or(0))
     }
 
-    /// The same in words, not rounded up: `96 %`.
+    /// Formats the coverage, rounded down: `96 %`.
     pub(crate) fn coverage_words(&self) -> String {
         format!("{:.0} %", (self.coverage() * 100.0).floor())
     }
 
-    /// Machine, revision, rounds and seed in one line.
+    /// Formats machine, revision, rounds and seed in one line.
     pub(crate) fn conditions(&self) -> String {
         let machine = &self.machine;
         format!(
@@ -252,7 +251,7 @@ impl Results {
         )
     }
 
-    /// The names of what was not run, by the reason.
+    /// Groups the names of scenarios that did not run by their reason.
     pub(crate) fn left_out(&self) -> Vec<(&str, Vec<&str>)> {
         let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
         for item in &self.not_run {
@@ -264,14 +263,14 @@ impl Results {
         reasons
     }
 
-    /// The ratio of `varied` over that of `file-1k`, less 1: whether what varies changes who is
-    /// faster.
+    /// Returns the ratio in `varied` over the ratio in `file-1k`, minus 1. Shows whether varying
+    /// requests change which model is faster.
     pub(crate) fn varied_shift(&self) -> Option<f64> {
         let ratio = |name| self.scenario(name)?.main_ratio().map(|ratio| ratio.ratio.value);
         Some(ratio("varied")? / ratio("file-1k")? - 1.0)
     }
 
-    /// One line a run of one server: for those who want to compute something else.
+    /// Formats the results as CSV with one line per run and server.
     pub(crate) fn csv(&self) -> String {
         let mut csv =
             "scenario,loop,connections,offered,side,round,place,rate,p50_us,p99_us,p999_us,cpu_us_each,\
@@ -308,12 +307,16 @@ impl Results {
         csv
     }
 
-    /// Two tables, one for each kind of loop, and under which conditions.
+    /// Formats the results as two tables, one per kind of loop, followed by the conditions.
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::new();
         for (pace, heading, unit) in [
-            (Loop::Closed, "Closed loop: answers a second", "req/s"),
-            (Loop::Open, "Open loop: 99th percentile from the moment a request was due", "p99"),
+            (Loop::Closed, "Closed loop: responses per second", "req/s"),
+            (
+                Loop::Open,
+                "Open loop: 99th percentile, counted from the time at which a request was due",
+                "p99",
+            ),
         ] {
             let lines: Vec<String> =
                 self.scenarios.iter().filter(|s| s.pace == pace).map(markdown_line).collect();
@@ -339,7 +342,7 @@ impl Results {
     }
 }
 
-/// A name that a user chose, fit for CSV.
+/// Quotes a name chosen by the user for CSV.
 fn csv_word(word: &str) -> String {
     format!("\"{}\"", word.replace('"', "\"\""))
 }
@@ -361,7 +364,7 @@ fn markdown_line(scenario: &Compared) -> String {
     )
 }
 
-/// The figure a side is judged by, with its unit where that is not in the heading.
+/// Formats the main figure of a server, with its unit if the heading does not contain it.
 pub(crate) fn figure(pace: Loop, side: &SideResult) -> String {
     match pace {
         Loop::Closed => grouped(side.middle(|round| round.rate)),
@@ -369,12 +372,12 @@ pub(crate) fn figure(pace: Loop, side: &SideResult) -> String {
     }
 }
 
-/// `1.43 (1.38 to 1.50)`.
+/// Formats an estimate: `1.43 (1.38 to 1.50)`.
 pub(crate) fn ratio_words(ratio: Estimate) -> String {
     format!("{:.2} ({:.2} to {:.2})", ratio.value, ratio.low, ratio.high)
 }
 
-/// Microseconds in the unit people would say.
+/// Formats microseconds in a suitable unit.
 pub(crate) fn time(us: f64) -> String {
     match us {
         us if us < 10.0 => format!("{us:.1} µs"),
@@ -385,7 +388,7 @@ pub(crate) fn time(us: f64) -> String {
     }
 }
 
-/// Bytes in the unit people would say.
+/// Formats bytes in a suitable unit.
 pub(crate) fn bytes(count: f64) -> String {
     match count {
         count if count < 10_000.0 => format!("{count:.0} B"),
@@ -394,7 +397,7 @@ pub(crate) fn bytes(count: f64) -> String {
     }
 }
 
-/// A number with commas: `123,456`.
+/// Formats a number with commas: `123,456`.
 pub(crate) fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! One run from its options to its report.
+//! One run of the benchmark: from the options to the report.
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
@@ -13,12 +13,12 @@ use super::results::{NotRun, Results, SCHEMA};
 use super::scenario::{Depth, Scenario};
 use super::{Fallible, baseline, cpu, machine, page, readme, scenario, table};
 
-/// The ratio where every request is another one may differ so much from that where all are alike.
+/// Allowed difference between the ratios of `varied` and `file-1k` before a warning.
 const VARIED_SHIFT_MAX: f64 = 0.05;
-/// A server that differs from itself by more is on a machine that nothing can be said about.
+/// Noise above which a warning is printed.
 const NOISE_MAX: f64 = 0.15;
 
-/// Does what the options say.
+/// Runs the benchmark as the options define.
 pub(crate) fn run(options: &Options) -> Fallible<()> {
     let mut out = io::stdout().lock();
     if options.list {
@@ -35,10 +35,10 @@ pub(crate) fn run(options: &Options) -> Fallible<()> {
     }
     let (chosen, left_out) = options.choose()?;
     if cfg!(debug_assertions) {
-        return Err("a debug build says nothing about speed; run it with `cargo bench --bench versus`".into());
+        return Err("a debug build is not representative; use `cargo bench --bench versus`".into());
     }
     if let Some(name) = &options.baseline {
-        // Better now than after minutes of measuring.
+        // Detects a missing baseline before measuring for minutes.
         baseline::load(name)?;
     }
     let now = since_1970();
@@ -61,10 +61,10 @@ pub(crate) fn run(options: &Options) -> Fallible<()> {
             .map(|scenario| NotRun { name: scenario.name.clone(), why: options.why_left_out(scenario) }),
     );
     tell(&mut out, options, &results)?;
-    // Neither a baseline nor the README should be made of a part.
+    // Incomplete results must not become a baseline or part of the README.
     whole(&results)?;
     if let Some(name) = &options.save {
-        writeln!(out, "kept as {}", baseline::save(&results, name)?.display())?;
+        writeln!(out, "saved as {}", baseline::save(&results, name)?.display())?;
     }
     if options.publish {
         readme::publish(&results)?;
@@ -72,7 +72,7 @@ pub(crate) fn run(options: &Options) -> Fallible<()> {
     judge_run(options, &results)
 }
 
-/// Tells the results in all their forms.
+/// Prints the results and writes the report.
 fn tell(out: &mut impl Write, options: &Options, results: &Results) -> Fallible<()> {
     write!(out, "{}", table::text(results, io::stdout().is_terminal()))?;
     if let Some(name) = &options.baseline {
@@ -87,8 +87,8 @@ fn tell(out: &mut impl Write, options: &Options, results: &Results) -> Fallible<
     Ok(())
 }
 
-/// Measures all that was chosen. A scenario that fails is listed with its reason, and the others go
-/// on.
+/// Runs all chosen scenarios. A scenario that fails is listed with its reason, and the others still
+/// run.
 fn measure(options: &Options, plan: Plan, chosen: &[Scenario]) -> Fallible<Results> {
     cpu::raise_descriptor_limit();
     let mut results = Results {
@@ -125,8 +125,8 @@ fn measure(options: &Options, plan: Plan, chosen: &[Scenario]) -> Fallible<Resul
     bench.go_on().and(noise)?;
     for scenario in chosen {
         let measured = bench.run(scenario);
-        // The signal that stops us reaches servers and generator, too, so what it looks like is a
-        // failure of theirs.
+        // The signal that stops the benchmark also reaches servers and generator. Their failures
+        // are then not their fault.
         bench.go_on()?;
         match measured {
             Ok(compared) => results.scenarios.push(compared),
@@ -142,14 +142,14 @@ fn measure(options: &Options, plan: Plan, chosen: &[Scenario]) -> Fallible<Resul
     Ok(results)
 }
 
-/// What a reader must know before the figures.
+/// Collects warnings that readers need before the figures.
 fn warnings(results: &Results) -> Vec<String> {
     let mut warnings = Vec::new();
     let (closed, open) = (results.noise.closed, results.noise.open);
     if closed.max(open) > NOISE_MAX {
         warnings.push(format!(
-            "NOISY MACHINE: a server differs from itself by up to {:.0} % in the closed loop and {:.0} % in the open \
-             one. Smaller differences cannot be seen here.",
+            "NOISY MACHINE: two equal servers differ by up to {:.0} % in the closed loop and {:.0} % in the open loop. \
+             Smaller differences cannot be measured here.",
             closed * 100.0,
             open * 100.0
         ));
@@ -158,15 +158,14 @@ fn warnings(results: &Results) -> Vec<String> {
     let rounds = sides.map(|side| side.rounds.len()).min().unwrap_or(0);
     if !results.scenarios.is_empty() && rounds < results.rounds as usize {
         warnings.push(format!(
-            "Short of time: there are scenarios with only {rounds} of {} rounds.",
+            "Time limit reached: some scenarios have only {rounds} of {} rounds.",
             results.rounds
         ));
     }
     let told_apart = VARIED_SHIFT_MAX.max(results.noise.closed);
     if let Some(shift) = results.varied_shift().filter(|shift| shift.abs() > told_apart) {
         warnings.push(format!(
-            "Where path and fields vary from request to request, reactor over threads is {:+.0} % of what it is \
-             where they do not.",
+            "If path and headers vary between requests, the ratio of reactor to threads changes by {:+.0} %.",
             shift * 100.0
         ));
     }
@@ -180,7 +179,7 @@ fn warnings(results: &Results) -> Vec<String> {
             let silent = side.rounds.iter().filter(|round| round.rate == 0.0).count();
             if silent > 0 {
                 warnings.push(format!(
-                    "{} on {} answered nothing in {silent} rounds: its ratio means nothing.",
+                    "{} on {} sent no response in {silent} rounds: its ratio means nothing.",
                     scenario.name, side.name
                 ));
             }
@@ -192,7 +191,7 @@ fn warnings(results: &Results) -> Vec<String> {
     warnings
 }
 
-/// Writes report.html, results.json, results.csv and summary.md; says where the report is.
+/// Writes report.html, results.json, results.csv and summary.md. Returns the URL of the report.
 fn write_report(results: &Results) -> Fallible<String> {
     let folder = baseline::folder();
     fs::create_dir_all(&folder)?;
@@ -204,7 +203,7 @@ fn write_report(results: &Results) -> Fallible<String> {
     Ok(format!("file://{}", report.display()))
 }
 
-/// An error if something that was chosen could not be measured.
+/// Returns an error if one of the chosen scenarios failed.
 pub(crate) fn whole(results: &Results) -> Fallible<()> {
     match results.not_run.iter().find(|left_out| left_out.why.starts_with("FAILED")) {
         Some(failed) => Err(format!("{} {}", failed.name, failed.why).into()),
@@ -212,7 +211,7 @@ pub(crate) fn whole(results: &Results) -> Fallible<()> {
     }
 }
 
-/// Whether it came out as expected.
+/// Returns an error if a verdict differs from the expected one.
 fn judge_run(options: &Options, results: &Results) -> Fallible<()> {
     let Some(expected) = options.expect else { return Ok(()) };
     for scenario in &results.scenarios {
@@ -231,7 +230,7 @@ fn judge_run(options: &Options, results: &Results) -> Fallible<()> {
     Ok(())
 }
 
-/// How to run this again.
+/// Returns the command line that repeats this run.
 fn command_line() -> String {
     let own = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let quoted = own.map(|word| if word.contains([' ', '{', '\'']) { format!("{word:?}") } else { word });

@@ -1,4 +1,4 @@
-//! What is compared: each scenario with its load, those that threads win included.
+//! Scenarios of the benchmark with their load, including those in which threads are faster.
 
 use std::fmt::Write;
 use std::fs;
@@ -9,25 +9,26 @@ use super::load::{Ask, Crowd, Expected, Habit, pattern};
 use super::results::grouped;
 use super::server::{FAN_OUT_EVERY, HELLO, computed};
 
-/// Files of the scenario in which every request is another one.
+/// Number of files in the scenario with varying requests.
 const VARIED_FILES: usize = 64;
-/// Its requests.
+/// Number of different requests in that scenario.
 const VARIED_ASKS: usize = 256;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// How much is asked.
+/// Rate of requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pace {
-    /// As much as is answered.
+    /// Closed loop: as many requests as the server answers.
     Closed,
-    /// This share of what the slower model answers to `hello` in a closed loop.
+    /// Open loop: this share of the responses per second of the slower model in `hello`, closed
+    /// loop.
     Share(f64),
-    /// The server speaks.
+    /// The server sends, and clients only listen.
     Listen,
 }
 
-/// In which runs it is asked.
+/// Mode from which on a scenario is part of a run.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub(crate) enum Depth {
     Quick,
@@ -35,11 +36,11 @@ pub(crate) enum Depth {
     Full,
 }
 
-/// One line of the comparison.
+/// One scenario, which is one line of the report.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) name: String,
-    /// In plain words.
+    /// Description in plain words.
     pub(crate) title: String,
     pub(crate) pace: Pace,
     pub(crate) connections: u32,
@@ -47,13 +48,13 @@ pub(crate) struct Scenario {
     pub(crate) asks: Vec<Ask>,
     pub(crate) crowd: Option<Crowd>,
     pub(crate) depth: Depth,
-    /// Whether plain files are enough, so that a peer can take part.
+    /// True if plain files are sufficient, so that a peer can take part.
     pub(crate) files_only: bool,
-    /// Whether it belongs to the curve of throughput and memory against connections.
+    /// True for scenarios in the curves over the number of connections.
     pub(crate) on_ladder: bool,
-    /// Whether its system calls are counted in every run.
+    /// True if every run counts the system calls.
     pub(crate) is_counted: bool,
-    /// Threads of the reactor's worker pool, if it is not as large as usual.
+    /// Threads of the reactor's worker pool, if not the default.
     pub(crate) job_threads: Option<usize>,
 }
 
@@ -107,17 +108,17 @@ impl Scenario {
         Scenario { pace, ..self }
     }
 
-    /// Whether its figure is a latency at a fixed rate rather than a rate.
+    /// Returns whether its main figure is a latency at a fixed rate instead of a rate.
     pub(crate) fn is_open(&self) -> bool {
         self.pace != Pace::Closed
     }
 }
 
-/// All of them, in the order of the report.
+/// Returns all scenarios in the order of the report.
 pub(crate) fn all() -> Vec<Scenario> {
     let hello = || vec![get("/hello", Expected::Text(HELLO.to_owned()))];
     let mut all = vec![
-        Scenario::new("hello", "a 13-byte answer, 64 connections", 64, hello()).files().rung().counted(),
+        Scenario::new("hello", "a 13-byte response, 64 connections", 64, hello()).files().rung().counted(),
     ];
     for (name, bytes, connections) in [("1k", KIB, 64), ("100k", 100 * KIB, 32), ("10m", 10 * MIB, 8)] {
         let title = format!("a file of {}, {connections} connections", size(bytes));
@@ -127,7 +128,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     all.push(varied());
     let close = vec![closing_get("/hello", Expected::Text(HELLO.to_owned()))];
     all.extend([
-        Scenario::new("close", "a new connection for each answer, 64 at once", 64, close)
+        Scenario::new("close", "a new connection for each response, 64 at once", 64, close)
             .habit(Habit::Close)
             .files()
             .counted(),
@@ -145,7 +146,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         (10_000, Depth::Full),
     ] {
         let plural = if connections == 1 { "" } else { "s" };
-        let title = format!("a 13-byte answer, {} connection{plural}", grouped(f64::from(connections)));
+        let title = format!("a 13-byte response, {} connection{plural}", grouped(f64::from(connections)));
         let scenario = Scenario::new(format!("connections-{connections}"), title, connections, hello());
         all.push(Scenario { depth, ..scenario.files().rung() });
     }
@@ -155,7 +156,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     all
 }
 
-/// The scenario of this name.
+/// Returns the scenario with this name.
 pub(crate) fn named(name: &str) -> Option<Scenario> {
     all().into_iter().find(|scenario| scenario.name == name)
 }
@@ -178,11 +179,11 @@ fn varied() -> Scenario {
         );
         Ask { head, content_bytes: 0, expected: Expected::Pattern(KIB) }
     });
-    let title = "files of 1 KiB, each request unlike the last";
+    let title = "files of 1 KiB, every request different";
     Scenario::new("varied", title, 64, asks.collect()).files()
 }
 
-/// Few who ask among many who do not.
+/// A few active connections among many background connections.
 fn crowds(hello: &dyn Fn() -> Vec<Ask>) -> [Scenario; 3] {
     [
         Scenario::new("idle", "16 active among 2,000 idle connections", 16, hello())
@@ -197,7 +198,7 @@ fn crowds(hello: &dyn Fn() -> Vec<Ask>) -> [Scenario; 3] {
     ]
 }
 
-/// What a handler can do to a loop.
+/// Effects of slow or blocking handlers on a loop.
 fn handlers(hello: &dyn Fn() -> Vec<Ask>) -> [Scenario; 6] {
     let blocking = |path: &str| {
         let mut asks: Vec<Ask> = (0..49).flat_map(|_| hello()).collect();
@@ -219,10 +220,20 @@ fn handlers(hello: &dyn Fn() -> Vec<Ask>) -> [Scenario; 6] {
             vec![get("/cpu", Expected::Text(format!("{:020}\n", computed())))],
         ),
         Scenario::new("block", "a handler that blocks 10 ms on 2 % of requests", 64, blocking("/block")),
-        Scenario::new("block-job", "the same, handed to the pool of 4 threads", 64, blocking("/block-job")),
-        Scenario::new("block-jobs-64", "the same, with 64 threads in the pool", 64, blocking("/block-job"))
-            .job_threads(64),
-        Scenario::new("upload", "64 KiB sent and drained, 16 connections", 16, vec![upload]),
+        Scenario::new(
+            "block-job",
+            "the same blocking, as jobs on a pool of 4 threads",
+            64,
+            blocking("/block-job"),
+        ),
+        Scenario::new(
+            "block-jobs-64",
+            "the same blocking, as jobs on a pool of 64 threads",
+            64,
+            blocking("/block-job"),
+        )
+        .job_threads(64),
+        Scenario::new("upload", "uploads of 64 KiB, discarded, 16 connections", 16, vec![upload]),
         Scenario::new(
             "fan-out",
             format!("one source, {per_second} lines/s to each of 1,000 listeners"),
@@ -247,7 +258,7 @@ fn open(hello: &dyn Fn() -> Vec<Ask>) -> Vec<Scenario> {
     shares
         .into_iter()
         .map(|(percent, depth)| {
-            let title = format!("a 13-byte answer at {percent} % load, 64 connections");
+            let title = format!("a 13-byte response at {percent} % load, 64 connections");
             let scenario = Scenario::new(format!("open-{percent}"), title, 64, hello());
             Scenario { depth, ..scenario.pace(Pace::Share(f64::from(percent) / 100.0)).files() }
         })
@@ -269,7 +280,7 @@ fn size(bytes: usize) -> String {
     if bytes >= MIB { format!("{} MiB", bytes / MIB) } else { format!("{} KiB", bytes / KIB) }
 }
 
-/// Writes every file that is asked for.
+/// Writes all files that scenarios request.
 pub(crate) fn write_docroot(root: &Path) -> Fallible<()> {
     fs::write(root.join("hello"), HELLO)?;
     for (name, bytes) in [("1k", KIB), ("100k", 100 * KIB), ("10m", 10 * MIB)] {

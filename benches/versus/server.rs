@@ -1,8 +1,8 @@
-//! The server under test: this very executable, started again, with the library's server inside.
+//! Server under test: this executable, started again with the library's server inside.
 //!
-//! Both models are the same program with the same handlers; one word of the configuration differs.
-//! The handlers are those a comparison needs beside files: a short answer, one that computes, one
-//! that blocks, one that drains what it is sent, one that speaks to many at once.
+//! Both models are the same program with the same handlers. One word of the configuration differs.
+//! The handlers complement plain files: a short response, one that computes, one that blocks, one
+//! that discards an upload, and one that streams to many clients.
 
 use std::hint::black_box;
 use std::io::{self, BufRead, Write};
@@ -26,33 +26,33 @@ use super::Fallible;
 use super::cpu;
 use super::load::{self, LISTEN_LINE_BYTES};
 
-/// What `/hello` answers: as long as the file `hello`, so that a peer can take part.
+/// Response of `/hello`. As long as the file `hello`, so that a peer can take part.
 pub(crate) const HELLO: &str = "Hello, World!";
-/// Steps of the computing handler: about a tenth of a millisecond.
+/// Steps of the computing handler: about 0.1 ms.
 const CPU_STEPS: u64 = 60_000;
-/// How long the blocking handler blocks.
+/// Time for which the blocking handler blocks.
 const BLOCK: Duration = Duration::from_millis(10);
-/// How often the stream says something.
+/// Interval between two lines of the stream.
 pub(crate) const FAN_OUT_EVERY: Duration = Duration::from_millis(50);
-/// Lines kept for listeners that lag; one that lags further is cut off.
+/// Number of lines kept for slow listeners. A listener that lags further is disconnected.
 const FAN_OUT_LINES_MAX: usize = 256;
 
-/// How the server is started.
+/// Start parameters of a server.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Role {
     pub(crate) threads: bool,
     pub(crate) root: PathBuf,
     pub(crate) cpus: Vec<usize>,
-    /// Microseconds of useless work before each answer: to see that the comparison can fail.
+    /// Microseconds of useless work before each response, to test that the benchmark detects it.
     pub(crate) slow_us: u64,
-    /// Threads of the worker pool, if it is not as large as usual.
+    /// Threads of the worker pool, if not the default.
     pub(crate) job_threads: Option<usize>,
-    /// Whether the loop measures what its time goes into, which costs time.
+    /// Makes the loop measure its time per activity, which costs time itself.
     pub(crate) stopwatch: bool,
 }
 
-/// Serves until standard input ends. Prints the port; answers each line of input with the processor
-/// time used so far, in nanoseconds.
+/// Serves until standard input ends. Prints the port first. Then prints, for each line of input,
+/// the processor time used so far in nanoseconds.
 pub(crate) fn serve(role: &Role) -> Fallible<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     cpu::pin(&role.cpus)?;
@@ -69,7 +69,7 @@ pub(crate) fn serve(role: &Role) -> Fallible<()> {
         .turn_lines(role.stopwatch)
         .metrics()
         .wrap(move |inner| {
-            // The program's own kind of router, with the server's page of counters in it.
+            // The same kind of router as in the program, with the server's page of counters in it.
             let counters = move |request: &Request<'_>, cx: &mut Context<'_>| inner.handle(request, cx);
             let files = StaticFiles::new(docroot);
             slowed(routes().route(metrics::PATH, GET, counters).fallback(files), slow)
@@ -81,7 +81,7 @@ pub(crate) fn serve(role: &Role) -> Fallible<()> {
     Ok(())
 }
 
-/// The same, but each answer takes so long to think about.
+/// Wraps the routes so that each response first takes the time `slow`.
 fn slowed(routes: Router, slow: Duration) -> impl Handler {
     let slow_ns = u64::try_from(slow.as_nanos()).unwrap_or(0);
     move |request: &Request<'_>, cx: &mut Context<'_>| {
@@ -93,7 +93,7 @@ fn slowed(routes: Router, slow: Duration) -> impl Handler {
     }
 }
 
-/// Answers the parent's questions, and ends the process with the parent's pipe.
+/// Reports the processor time on request of the parent process, and exits when its pipe closes.
 fn control() {
     for line in io::stdin().lock().lines() {
         if line.is_err() {
@@ -107,7 +107,7 @@ fn control() {
 
 const GET: Methods = Methods(&["GET"]);
 
-/// What both models answer beside files.
+/// Routes of both models in addition to files.
 pub(crate) fn routes() -> Router {
     let hub = Arc::new(Hub::default());
     let fan_out = move |_: &Request<'_>, cx: &mut Context<'_>| listen(&hub, cx);
@@ -138,14 +138,14 @@ pub(crate) fn computed() -> u64 {
         .fold(1_u64, |sum, step| black_box(sum.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(step)))
 }
 
-/// Waits where it should not.
-#[expect(clippy::disallowed_methods, reason = "a handler that blocks is what is measured")]
+/// Blocks the calling thread, which may be the loop.
+#[expect(clippy::disallowed_methods, reason = "the benchmark measures a handler that blocks")]
 fn block() -> Response {
     std::thread::sleep(BLOCK);
     plain(HELLO)
 }
 
-/// Counts content and forgets it.
+/// Counts content and discards it.
 struct Drain(u64);
 
 fn drain(_: &Request<'_>, _: &mut Context<'_>) -> Answer {
@@ -167,13 +167,13 @@ impl BodySink for Drain {
     }
 }
 
-/// Says the same to all who listen.
+/// Sends the same lines to all listeners.
 #[derive(Default)]
 struct Hub(Mutex<Channel>);
 
 #[derive(Default)]
 struct Channel {
-    /// The lines from number `first` on.
+    /// Lines beginning with number `first`.
     lines: std::collections::VecDeque<Vec<u8>>,
     first: u64,
     wakers: slab::Slab<Waker>,
@@ -185,9 +185,8 @@ impl Hub {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says a line at fixed moments, stamped with the moment it was due, not with that at which it
-    /// was said.
-    #[expect(clippy::disallowed_methods, reason = "a thread of its own that speaks at fixed moments")]
+    /// Appends a line at fixed times, stamped with the time at which it was due.
+    #[expect(clippy::disallowed_methods, reason = "a separate thread that sends at fixed times")]
     fn speak(&self) {
         let mut due_ns = load::now_ns();
         loop {
@@ -223,7 +222,7 @@ fn listen(hub: &Arc<Hub>, cx: &Context<'_>) -> Answer {
     plain("").with_body(Body::Source(Box::new(source))).into()
 }
 
-/// One who listens.
+/// Stream to one listener.
 struct Listener {
     hub: Arc<Hub>,
     key: usize,

@@ -1,22 +1,21 @@
-//! Who was faster, and whether that can be told: paired ratios, their bootstrap interval, a
-//! verdict.
+//! Statistics of comparisons: paired ratios, their interval, and a verdict.
 //!
-//! Two servers are asked one after the other in each round, so a slow second of the machine hits
-//! both; what counts is the ratio within a round. The interval is that of the median ratio: the
-//! bootstrap's, and at least as wide as the exact one that needs no assumption about how rounds are
-//! spread. A difference counts only if it exceeds both that interval and what a server differs from
-//! itself on this machine.
+//! In each round both servers run one after the other, so a slow second of the machine affects
+//! both. The ratio within a round counts. The interval is that of the median ratio: the bootstrap
+//! interval, widened to the exact interval that needs no assumption about the distribution. A
+//! difference counts only if it exceeds both this interval and the noise, which is the difference
+//! of a server from itself on this machine.
 
 use serde::{Deserialize, Serialize};
 
-/// A ratio further from 1 says no more than this: one of the two did next to nothing.
+/// Limit of a ratio in both directions. Beyond it, one of the two servers did almost nothing.
 const RATIO_MAX: f64 = 1_000.0;
-/// How often an interval should hold the truth.
+/// Probability with which an interval should contain the true value.
 const CONFIDENCE: f64 = 0.95;
-/// Draws for an interval.
+/// Number of bootstrap samples.
 const RESAMPLES: usize = 4_000;
 
-/// Numbers by lot, the same for the same seed (SplitMix64).
+/// Random numbers, equal for equal seeds (SplitMix64).
 #[derive(Clone, Debug)]
 pub(crate) struct Lots(pub(crate) u64);
 
@@ -28,7 +27,7 @@ impl Lots {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `limit`.
+    /// Returns a number below `limit`.
     pub(crate) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit.max(1) as u64) as usize
     }
@@ -41,7 +40,7 @@ impl Lots {
     }
 }
 
-/// The middle one, or the mean of the two in the middle; 0 of none.
+/// Returns the median, or the mean of the two middle figures. Returns 0 for no figures.
 pub(crate) fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -53,13 +52,13 @@ pub(crate) fn median(figures: &[f64]) -> f64 {
     }
 }
 
-/// `first` over `other`, also where one of them is 0.
+/// Returns `first` over `other`, also if one of them is 0.
 pub(crate) fn over(first: f64, other: f64) -> f64 {
     let least = f64::MIN_POSITIVE;
     (first.max(least) / other.max(least)).clamp(1.0 / RATIO_MAX, RATIO_MAX)
 }
 
-/// A median and where it lies, with the confidence of [`coverage`].
+/// A median with its interval. [`coverage`] is the confidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Estimate {
     pub(crate) value: f64,
@@ -67,9 +66,9 @@ pub(crate) struct Estimate {
     pub(crate) high: f64,
 }
 
-/// The median of `figures` with its percentile bootstrap interval, or with its exact bounds where
-/// these are wider. With few figures the bootstrap covers the true median less often than its level
-/// (7 figures: 87.5 % at a level of 95 %).
+/// Estimates the median of `figures` with its percentile bootstrap interval, widened to the exact
+/// bounds. With few figures, the bootstrap contains the true median less often than its level (7
+/// figures: 87.5 % at a level of 95 %).
 pub(crate) fn estimate(figures: &[f64], lots: &mut Lots) -> Estimate {
     if figures.is_empty() {
         return Estimate::default();
@@ -83,14 +82,15 @@ pub(crate) fn estimate(figures: &[f64], lots: &mut Lots) -> Estimate {
     Estimate { value: drawn.value, low: drawn.low.min(low), high: drawn.high.max(high) }
 }
 
-/// Which of so many figures in order, counted from either end, bounds the median: the innermost one
-/// with which the confidence is 95 %, the outermost where none is.
+/// Returns the rank of the figures that bound the median, counted from either end of the sorted
+/// figures. This is the innermost rank with a confidence of 95 %, or the outermost rank if there is
+/// none.
 fn bound_rank(count: usize) -> usize {
     (2..=count / 2).rev().find(|rank| held_between(count, *rank) >= CONFIDENCE).unwrap_or(1)
 }
 
-/// How often the true median lies between the figures of this rank from either end: unless too few
-/// of `count` throws of a coin were heads, or too few tails.
+/// Returns the probability that the true median lies between the figures of this rank from either
+/// end. It does not if `count` coin tosses give fewer heads or fewer tails than this rank.
 fn held_between(count: usize, rank: usize) -> f64 {
     let mut ways = 1.0;
     let mut outside = 0.0;
@@ -101,14 +101,14 @@ fn held_between(count: usize, rank: usize) -> f64 {
     1.0 - 2.0 * outside / 2_f64.powi(i32::try_from(count).unwrap_or(i32::MAX))
 }
 
-/// How often at least an interval of so many paired rounds holds the true median, whatever they are
-/// spread like.
+/// Returns the least probability that the interval of so many paired rounds contains the true
+/// median, for every distribution.
 pub(crate) fn coverage(rounds: usize) -> f64 {
     if rounds == 0 { 0.0 } else { held_between(rounds, bound_rank(rounds)) }
 }
 
-/// The median of `figures` over that of `others`, and its percentile bootstrap. Where nothing pairs
-/// them, each is drawn for itself.
+/// Estimates the median of `figures` over that of `others`, with its percentile bootstrap interval.
+/// Samples both separately, because nothing pairs them.
 pub(crate) fn estimate_unpaired(figures: &[f64], others: &[f64], lots: &mut Lots) -> Estimate {
     if figures.is_empty() || others.is_empty() {
         return Estimate::default();
@@ -118,7 +118,7 @@ pub(crate) fn estimate_unpaired(figures: &[f64], others: &[f64], lots: &mut Lots
     interval(ratio(figures, others), ratios)
 }
 
-/// As many of them, drawn with putting back.
+/// Draws a sample of the same size, with replacement.
 fn resample(figures: &[f64], lots: &mut Lots) -> Vec<f64> {
     figures.iter().map(|_| figures[lots.below(figures.len())]).collect()
 }
@@ -129,7 +129,7 @@ fn interval(value: f64, mut drawn: Vec<f64>) -> Estimate {
     Estimate { value, low: at(0.025), high: at(0.975) }
 }
 
-/// What a comparison comes to, for the first of the two.
+/// Verdict of a comparison, about the first of the two servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Verdict {
@@ -148,9 +148,9 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// The verdict on a ratio above 1 where the first is better. `noise` is the ratio by which a server
-/// differs from itself, less 1. An effect must exceed both: its interval lies on one side of 1, and
-/// it is itself beyond the noise.
+/// Judges a ratio that is above 1 if the first server is better. `noise` is the ratio of a server
+/// to itself, minus 1. There is a difference only if the interval lies on one side of 1 and the
+/// ratio exceeds the noise.
 pub(crate) fn judge(ratio: Estimate, noise: f64) -> Verdict {
     let band = 1.0 + noise.max(0.0);
     if ratio.low > 1.0 && ratio.value > band {
@@ -162,7 +162,7 @@ pub(crate) fn judge(ratio: Estimate, noise: f64) -> Verdict {
     }
 }
 
-/// By how much a server differs from itself: how far the interval of such a ratio reaches from 1.
+/// Returns the noise: the distance between 1 and the far end of the interval.
 pub(crate) fn noise_of(ratio: Estimate) -> f64 {
     let factor = |ratio: f64| ratio.max(1.0 / ratio.max(1.0 / RATIO_MAX)).min(RATIO_MAX);
     factor(ratio.low).max(factor(ratio.high)) - 1.0

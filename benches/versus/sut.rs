@@ -1,4 +1,4 @@
-//! One server in one scenario: its runs, and what is known of them in the end.
+//! System under test: one server in one scenario, with the results of its runs.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -12,15 +12,15 @@ use super::load::{self, Job, Mark, Outcome};
 use super::process::{self, Side, Usage};
 use super::results::{Activities, Round, SideResult, Turns};
 
-/// The quantiles that are kept: those people ask for, and enough between them for a curve.
+/// Quantiles in the results: the common ones, and enough between them for a curve.
 const QUANTILES: [f64; 13] = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999, 1.0];
 
-/// A running server and what it has done so far.
+/// A running server and its results so far.
 pub(crate) struct Sut {
     pub(crate) side: Side,
     pub(crate) result: SideResult,
     latencies: Histogram<u64>,
-    /// The loop's counters when the rounds began, and that moment.
+    /// Counters of the reactor before the rounds, with the time of reading them.
     before: Option<(Turns, u64)>,
 }
 
@@ -32,7 +32,7 @@ impl Sut {
         Ok(Sut { side, result, latencies: load::histogram()?, before })
     }
 
-    /// One run. `place` says whether it is the first, second and so on in its round.
+    /// Makes one run. `place` is its position within the round, from 1.
     pub(crate) fn run(&mut self, job: &Job, place: usize) -> Fallible<()> {
         let (mut before, mut after, mut resident) = (Usage::default(), Usage::default(), 0);
         let side = &mut self.side;
@@ -71,7 +71,8 @@ impl Sut {
         Ok(())
     }
 
-    /// Further runs that are watched instead of timed: calls and context switches for each answer.
+    /// Makes further runs that are traced instead of timed. Counts system calls and context
+    /// switches per response.
     pub(crate) fn count_calls(&mut self, job: &Job) -> Fallible<()> {
         let each = |count: f64, outcome: &Outcome| count / outcome.answers_in_all.max(1) as f64;
         let mut known = Counts::default();
@@ -96,7 +97,7 @@ impl Sut {
         Ok(())
     }
 
-    /// Ends the server; what is known of it.
+    /// Ends the server and returns its results.
     pub(crate) fn finish(mut self) -> SideResult {
         if let (Some((before, at)), Some(after)) = (self.before, turns(&self.side)) {
             self.result.turns = Some(Turns {
@@ -112,7 +113,7 @@ impl Sut {
     }
 }
 
-/// The server's own counters; `None` of a peer.
+/// Reads the server's counters. Returns `None` for a peer.
 fn metrics(side: &Side) -> Option<String> {
     if !side.is_ours() {
         return None;
@@ -131,7 +132,7 @@ fn value(metrics: &str, name: &str) -> Option<f64> {
     line.trim().parse().ok()
 }
 
-/// What the reactor says of its turns; `None` of all others.
+/// Reads the reactor's counters of turns. Returns `None` for other servers.
 fn turns(side: &Side) -> Option<Turns> {
     let text = metrics(side)?;
     Some(Turns {
@@ -142,7 +143,7 @@ fn turns(side: &Side) -> Option<Turns> {
     })
 }
 
-/// What a loop that runs under the stopwatch says of its time so far.
+/// Reads the time per activity of a reactor with a stopwatch.
 pub(crate) fn activities(side: &Side) -> Option<Activities> {
     let text = metrics(side)?;
     let seconds = |activity: &str| {

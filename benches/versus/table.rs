@@ -1,11 +1,11 @@
-//! The results on a terminal.
+//! Results as text on a terminal.
 
 use std::fmt::Write;
 
 use super::results::{Compared, Loop, Results, SideResult, bytes, grouped, ratio_words, time};
 use super::stats::Verdict;
 
-/// Everything a terminal gets, colours only if it `is_coloured`.
+/// Formats all results. `is_coloured` adds terminal colours.
 pub(crate) fn text(results: &Results, is_coloured: bool) -> String {
     let mut out = String::new();
     for warning in &results.warnings {
@@ -14,16 +14,15 @@ pub(crate) fn text(results: &Results, is_coloured: bool) -> String {
     let noise = &results.noise;
     let _ = writeln!(
         out,
-        "\nA against A: the same server differs from itself by up to {:.1} % in rate, {:.1} % in latency.\n\
-         A difference must be greater, and its interval, which holds the truth in {}, must not hold 1. Above 1 the \
-         reactor is better.",
+        "\nA against A: two equal servers differ by up to {:.1} % in rate, {:.1} % in latency.\n\
+         A difference counts if it is greater and its {} interval does not contain 1. Above 1 the reactor is better.",
         noise.closed * 100.0,
         noise.open * 100.0,
         results.coverage_words()
     );
     for (pace, heading) in [
-        (Loop::Closed, "CLOSED LOOP   answers a second (processor µs for each)"),
-        (Loop::Open, "OPEN LOOP   p99 from the moment a request was due (p50, p99.9)"),
+        (Loop::Closed, "CLOSED LOOP   responses per second (processor µs for each)"),
+        (Loop::Open, "OPEN LOOP   p99, counted from the time at which a request was due (p50, p99.9)"),
     ] {
         let scenarios: Vec<&Compared> = results.scenarios.iter().filter(|s| s.pace == pace).collect();
         if scenarios.is_empty() {
@@ -59,7 +58,7 @@ fn compared(out: &mut String, scenario: &Compared, is_coloured: bool) {
                 format!("{p99:>11} ({}, {})", us(|round| round.p50_us), us(|round| round.p999_us))
             }
         };
-        // The first side is what each of the others is held against.
+        // The ratios compare the first server with each of the others.
         let verdict = number.checked_sub(1).and_then(|at| scenario.ratios.get(at)).map(|ratio| {
             let colour = match ratio.verdict {
                 Verdict::Faster => "32",
@@ -78,7 +77,7 @@ fn compared(out: &mut String, scenario: &Compared, is_coloured: bool) {
     }
 }
 
-/// What casts doubt on a figure: errors, or a generator that had no time left.
+/// Formats reasons to doubt a figure: errors, or a generator that was the limit.
 fn remarks(side: &SideResult, is_coloured: bool) -> String {
     let mut text = String::new();
     if side.errors.total() > 0 {
@@ -91,7 +90,7 @@ fn remarks(side: &SideResult, is_coloured: bool) -> String {
 }
 
 fn costs(out: &mut String, results: &Results, is_coloured: bool) {
-    let heading = "COSTS   for each answer (- is unknown); threads and resident memory while it was measured";
+    let heading = "COSTS   per response (- is unknown); threads and resident memory during the measurement";
     let _ = writeln!(out, "\n{}", paint(heading, "1", is_coloured));
     let _ = writeln!(
         out,
@@ -111,8 +110,8 @@ fn costs(out: &mut String, results: &Results, is_coloured: bool) {
     }
 }
 
-/// Processor time, system calls, context switches for each answer; threads; bytes for each
-/// connection; events a turn.
+/// Formats the costs: processor time, system calls and context switches per response; threads;
+/// bytes per connection; events per turn.
 pub(crate) fn cost_cells(side: &SideResult, connections: u32) -> [String; 6] {
     let known = |figure: Option<String>| figure.unwrap_or_else(|| "-".to_owned());
     let turns = side.turns.filter(|turns| turns.turns > 0.0);

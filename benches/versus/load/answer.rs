@@ -1,39 +1,39 @@
-//! Answers, as they arrive in pieces: status, framing and content are checked as far as they have
-//! come.
+//! Parser of responses that arrive in pieces. Checks status, framing and content as far as
+//! received.
 //!
-//! It is a second reader of HTTP beside the server's own, on purpose: a fault in a shared one would
-//! not be seen.
+//! This is deliberately a second HTTP parser next to that of the server, because a fault in a
+//! shared parser would go unnoticed.
 
 use super::job::Kind;
 
-/// Longer than any head asked for here.
+/// Maximum length of a response head. Longer than every head in this benchmark.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 
-/// The longest line before a chunk. No server here sends extensions.
+/// Maximum length of a chunk size line. No server in this benchmark sends chunk extensions.
 const CHUNK_LINE_BYTES_MAX: usize = 1024;
 
-/// What has to come.
+/// The expected response.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     pub(crate) bytes: usize,
-    /// Compared byte by byte where it is kept: long content is compared before the timing begins,
-    /// and then counted.
+    /// Expected content, compared byte by byte. `None` for long content, which `check` compares
+    /// before the timing begins; then only its length is checked.
     pub(crate) content: Option<Vec<u8>>,
 }
 
-/// A fault and what it is in words.
+/// Kind of an error with its description.
 pub(crate) type Fault = (Kind, String);
 
-/// An answer under way.
+/// A response that is being received.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     part: Part,
     head: Vec<u8>,
-    /// Content so far.
+    /// Content bytes received so far.
     came: usize,
-    /// The last head that was judged, if it announced a length: the same bytes are right again, and
-    /// most heads are the same for a second. Without this the generator is slower than what it
-    /// measures where requests are pipelined.
+    /// The last valid head with a length. Equal bytes need no second check, and most heads are
+    /// equal within one second. Without this shortcut the generator would be slower than the
+    /// servers in pipelined scenarios.
     judged: Vec<u8>,
     judged_length: usize,
 }
@@ -45,24 +45,24 @@ enum Part {
     Length {
         left: usize,
     },
-    /// Within the line that says how long a chunk is.
+    /// Within a chunk size line.
     ChunkSize(Vec<u8>),
-    /// Chunk content, and the line end behind it.
+    /// Within chunk content or the line end after it.
     Chunk {
         left: usize,
     },
-    /// Behind the last chunk: its empty line.
+    /// After the last chunk: its empty line.
     ChunkEnd {
         left: usize,
     },
 }
 
-/// What a piece of input did.
+/// Outcome of parsing a piece of input.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Took {
-    /// All of it, and more is to come.
+    /// Used all input. The response is incomplete.
     All,
-    /// The answer is complete after so many bytes.
+    /// The response is complete after this many bytes of the input.
     Complete(usize),
 }
 
@@ -73,7 +73,7 @@ impl Answer {
         self.came = 0;
     }
 
-    /// Takes what has come, up to the end of this answer. `content` sees the content in pieces.
+    /// Parses input up to the end of this response. Passes content pieces to `content`.
     pub(crate) fn take(
         &mut self,
         input: &[u8],
@@ -98,7 +98,7 @@ impl Answer {
                 Part::ChunkSize(line) => {
                     let used = take_line(line, rest);
                     if line.len() > CHUNK_LINE_BYTES_MAX {
-                        return Err((Kind::Framing, "a chunk line that is too long".to_owned()));
+                        return Err((Kind::Framing, "a chunk size line is too long".to_owned()));
                     }
                     if line.ends_with(b"\n") {
                         let size = chunk_size(line)?;
@@ -141,7 +141,8 @@ impl Answer {
         }
     }
 
-    /// Takes head bytes; `Some` with how many were the head's when it is whole.
+    /// Parses bytes of the head. Returns the number of head bytes in `input` once the head is
+    /// complete.
     fn take_head(&mut self, input: &[u8], wanted: Option<&Wanted>) -> Result<Option<usize>, Fault> {
         if self.head.is_empty() && !self.judged.is_empty() && input.starts_with(&self.judged) {
             self.part = Part::Length { left: self.judged_length };
@@ -150,11 +151,11 @@ impl Answer {
         }
         let known = self.head.len();
         self.head.extend_from_slice(&input[..input.len().min(HEAD_BYTES_MAX)]);
-        // The end may lie across the seam of two pieces.
+        // The end of the head can be split between two pieces.
         let from = known.saturating_sub(3);
         let Some(end) = memchr::memmem::find(&self.head[from..], b"\r\n\r\n").map(|at| from + at + 4) else {
             if self.head.len() >= HEAD_BYTES_MAX {
-                return Err((Kind::Framing, "a head without end".to_owned()));
+                return Err((Kind::Framing, "the head is too long".to_owned()));
             }
             return Ok(None);
         };
@@ -175,7 +176,7 @@ impl Answer {
         Ok(Some(end - known))
     }
 
-    /// Whether the length that a head announced is the right one.
+    /// Checks that a Content-Length is the expected one.
     fn check_length(&self, wanted: Option<&Wanted>) -> Result<(), Fault> {
         if let (Part::Length { left }, Some(wanted)) = (&self.part, wanted)
             && *left != wanted.bytes
@@ -194,14 +195,14 @@ impl Answer {
         if let Some(expected) = wanted.and_then(|wanted| wanted.content.as_ref())
             && expected.get(self.came..self.came + piece.len()) != Some(piece)
         {
-            return Err((Kind::Content, "other bytes than the right ones".to_owned()));
+            return Err((Kind::Content, "the content differs from the expected content".to_owned()));
         }
         self.came += piece.len();
         content(piece)
     }
 }
 
-/// How the content of a head is framed: one length, or chunks, and never both.
+/// Determines the framing of the content: either one length, or chunks. Both together are an error.
 fn framing(head: &[u8]) -> Result<Part, Fault> {
     let fault = |words: &str| (Kind::Framing, words.to_owned());
     let (mut length, mut chunked) = (None, false);
@@ -210,7 +211,7 @@ fn framing(head: &[u8]) -> Result<Part, Fault> {
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"content-length") {
             let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-            if length.replace(number.ok_or_else(|| fault("a length that is no number"))?).is_some() {
+            if length.replace(number.ok_or_else(|| fault("the Content-Length is not a number"))?).is_some() {
                 return Err(fault("two lengths"));
             }
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
@@ -220,8 +221,8 @@ fn framing(head: &[u8]) -> Result<Part, Fault> {
     match (length, chunked) {
         (Some(left), false) => Ok(Part::Length { left }),
         (None, true) => Ok(Part::ChunkSize(Vec::new())),
-        (Some(_), true) => Err(fault("a length and chunks")),
-        (None, false) => Err(fault("neither a length nor chunks")),
+        (Some(_), true) => Err(fault("both Content-Length and chunks")),
+        (None, false) => Err(fault("neither Content-Length nor chunks")),
     }
 }
 
@@ -234,5 +235,5 @@ fn take_line(line: &mut Vec<u8>, input: &[u8]) -> usize {
 fn chunk_size(line: &[u8]) -> Result<usize, Fault> {
     let digits = line.split(|byte| matches!(byte, b';' | b'\r')).next().unwrap_or_default();
     let number = std::str::from_utf8(digits).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
-    number.ok_or_else(|| (Kind::Framing, "a chunk size that is no number".to_owned()))
+    number.ok_or_else(|| (Kind::Framing, "a chunk size is not a number".to_owned()))
 }

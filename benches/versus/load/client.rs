@@ -1,5 +1,5 @@
-//! One connection of the generator: sends a batch of requests, takes their answers. Also those that
-//! are only there.
+//! One connection of the generator: sends a batch of requests and reads the responses. Also
+//! background connections that are only open.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,47 +11,48 @@ use super::answer::{Answer, Fault, Took, Wanted};
 use super::job::{Crowd, Kind};
 use super::{Batch, Fallible};
 
-/// A line of the stream that many listen to: number and the moment it was due, in nanoseconds.
+/// Length of a line of the fan-out stream: a number and the time at which the line was due, in
+/// nanoseconds.
 pub(crate) const LISTEN_LINE_BYTES: usize = 32;
 
-/// A connection that asks.
+/// A connection that sends requests.
 pub(crate) struct Client {
     stream: TcpStream,
-    /// The batch under way, and how much of it is sent and answered.
+    /// The current batch, and how much of it has been sent and answered.
     batch: usize,
     sent_bytes: usize,
     answered: usize,
     is_asking: bool,
-    /// When the batch was due.
+    /// Time at which the batch was due, in nanoseconds.
     pub(crate) asked_ns: u64,
     answer: Answer,
-    /// What was read behind an answer: pipelined ones come together.
+    /// Bytes read after the end of a response. Pipelined responses arrive together.
     rest: std::ops::Range<usize>,
     held: Vec<u8>,
-    /// The server is to close it now; that it does is part of the answer.
+    /// The server has to close the connection now. The response is complete only after that.
     pub(crate) awaits_end: bool,
-    /// Takes lines for ever rather than answers.
+    /// Reads lines of an endless stream instead of responses.
     pub(crate) listens: bool,
     line: Vec<u8>,
     heard: Option<u64>,
-    /// When the last line that was heard was due.
+    /// Time at which the last received line was due.
     pub(crate) heard_due_ns: Option<u64>,
     pub(crate) has_been_answered: bool,
-    /// A short read has emptied the socket: the next edge says when there is more.
+    /// A short read has emptied the socket. The next event reports new input.
     pub(crate) is_drained: bool,
-    /// Content that has come since somebody took this count.
+    /// Content bytes received since the last time this count was taken.
     pub(crate) came_bytes: u64,
 }
 
-/// What a step of a client brought.
+/// Outcome of one step of a client.
 pub(crate) enum Progress {
-    /// Nothing more for now.
+    /// Nothing to do until the next event.
     Waits,
-    /// One answer.
+    /// Received one complete response.
     Answered { batch_is_complete: bool },
-    /// The server has closed it, as it should.
+    /// The server has closed the connection, as expected.
     Ended,
-    /// Lines of a stream: when each of them was due.
+    /// Received lines of a stream. `stamps_ns` contains the time at which each was due.
     Heard { stamps_ns: Vec<u64> },
 }
 
@@ -82,25 +83,25 @@ impl Client {
         })
     }
 
-    /// Begins a batch; `send` carries it out.
+    /// Starts a batch. `send` sends it.
     pub(crate) fn ask(&mut self, batch: usize, due: u64) {
         (self.batch, self.sent_bytes, self.answered) = (batch, 0, 0);
         (self.is_asking, self.asked_ns) = (true, due);
     }
 
-    /// Whether an answer is owed to it.
+    /// Returns whether a response is outstanding.
     pub(crate) fn is_waiting(&self) -> bool {
         self.is_asking && !(self.listens && self.has_been_answered)
     }
 
-    /// Sends what the socket takes. An event or the next call goes on.
+    /// Sends as much as the socket accepts. To be called again after the next event.
     pub(crate) fn send(&mut self, batches: &[Batch]) -> Result<(), Fault> {
         let bytes = &batches[self.batch].bytes;
         while self.is_asking && self.sent_bytes < bytes.len() {
             match self.stream.write(&bytes[self.sent_bytes..]) {
                 Ok(count) => self.sent_bytes += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Not connected yet: the event that says so is on its way.
+                // Not connected yet. An event will report the connection.
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
                     break;
                 }
@@ -113,8 +114,8 @@ impl Client {
         Ok(())
     }
 
-    /// Takes answers up to the next that is complete. To be called again until it waits: an edge
-    /// comes once.
+    /// Reads input up to the end of the next response. To be called again until it returns `Waits`,
+    /// because an edge-triggered event comes only once.
     pub(crate) fn take(
         &mut self,
         batches: &[Batch],
@@ -123,7 +124,7 @@ impl Client {
     ) -> Result<Progress, Fault> {
         loop {
             if !self.rest.is_empty() {
-                // Put back by a step before: the answers behind the first of one read.
+                // Bytes that an earlier step has kept: responses after the first one of a read.
                 let held = std::mem::take(&mut self.held);
                 let taken = self.take_piece(&held[self.rest.clone()], batches, wanted);
                 self.held = held;
@@ -133,15 +134,15 @@ impl Client {
                 }
                 self.rest = 0..0;
             }
-            // Content and the end can come with one edge, so where an end is due a short read says
-            // nothing.
+            // Content and the end of the connection can arrive with one event. So if the server has
+            // to close the connection, a short read does not mean that the socket is empty.
             if self.is_drained && !self.awaits_end && !self.listens {
                 return Ok(Progress::Waits);
             }
             match self.stream.read(scratch) {
                 Ok(0) if self.awaits_end => return Ok(Progress::Ended),
                 Ok(0) if !self.is_asking => return Err((Kind::Reset, "closed between requests".to_owned())),
-                Ok(0) => return Err((Kind::Short, "closed before the answer was complete".to_owned())),
+                Ok(0) => return Err((Kind::Short, "closed before the response was complete".to_owned())),
                 Ok(count) => {
                     self.is_drained = count < scratch.len();
                     let Some((progress, used)) = self.take_piece(&scratch[..count], batches, wanted)? else {
@@ -166,7 +167,8 @@ impl Client {
         }
     }
 
-    /// Takes a piece of input; `Some` with how much of it was used when there is something to tell.
+    /// Processes a piece of input. Returns the number of bytes used and the progress once there is
+    /// any to report.
     fn take_piece(
         &mut self,
         piece: &[u8],
@@ -177,7 +179,7 @@ impl Client {
             return self.listen(piece).map(|progress| progress.map(|progress| (progress, piece.len())));
         }
         if !self.is_asking {
-            return Err((Kind::Framing, "bytes that nobody asked for".to_owned()));
+            return Err((Kind::Framing, "received bytes without a request".to_owned()));
         }
         let asks = &batches[self.batch].asks;
         let wanted = &wanted[asks[self.answered]];
@@ -198,7 +200,7 @@ impl Client {
         }
     }
 
-    /// Takes lines, each whole and in order.
+    /// Reads lines of the stream. Each must be complete and in order.
     fn listen(&mut self, piece: &[u8]) -> Result<Option<Progress>, Fault> {
         let (line, heard, mut stamps_ns) = (&mut self.line, &mut self.heard, Vec::new());
         let mut lines = |content: &[u8]| {
@@ -225,13 +227,13 @@ impl Client {
 }
 
 fn parse_line(line: &[u8]) -> Result<(u64, u64), Fault> {
-    let fault = || (Kind::Content, "a line that is none".to_owned());
+    let fault = || (Kind::Content, "received a malformed line".to_owned());
     let text = std::str::from_utf8(line).map_err(|_| fault())?.strip_suffix('\n').ok_or_else(fault)?;
     let (number, stamp) = text.split_once(' ').ok_or_else(fault)?;
     Ok((number.parse().map_err(|_| fault())?, stamp.parse().map_err(|_| fault())?))
 }
 
-/// A connection in the background: silent, or slow.
+/// A background connection: idle or slow.
 pub(crate) struct Backdrop {
     stream: std::net::TcpStream,
     crowd: Crowd,
@@ -239,7 +241,7 @@ pub(crate) struct Backdrop {
 }
 
 impl Backdrop {
-    /// Connects and says what it has to say at first.
+    /// Connects and sends the first bytes, if any.
     pub(crate) fn connect(port: u16, crowd: Crowd) -> Fallible<Backdrop> {
         let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.write_all(match crowd {
@@ -252,8 +254,9 @@ impl Backdrop {
         Ok(Backdrop { stream, crowd, is_lost: false })
     }
 
-    /// After all of a group have connected: idle means between two requests, so it has had one
-    /// answer, which is short enough for one read.
+    /// Reads the first response of an idle connection, because idle means between two requests. The
+    /// response is short enough for one read. To be called after all connections of a group are
+    /// open.
     pub(crate) fn settle(&mut self) -> Fallible<()> {
         if let Crowd::Idle(_) = self.crowd {
             self.stream.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;
@@ -264,7 +267,7 @@ impl Backdrop {
         Ok(self.stream.set_nonblocking(true)?)
     }
 
-    /// Moves a little. Says once that it was cut off.
+    /// Reads or writes a small amount. Returns an error once if the connection was closed.
     pub(crate) fn step(&mut self, scratch: &mut [u8]) -> Result<(), Fault> {
         let moved = match self.crowd {
             Crowd::SlowReaders(_) if !self.is_lost => self.stream.read(&mut scratch[..4096]),
@@ -274,7 +277,7 @@ impl Backdrop {
         self.judge(moved)
     }
 
-    /// Whether it is still connected.
+    /// Checks that the connection is still open.
     pub(crate) fn look(&mut self) -> Result<(), Fault> {
         if self.is_lost {
             return Ok(());

@@ -1,89 +1,90 @@
-//! What the load generator is told to do and what it reports: both cross a pipe as one line of
-//! JSON.
+//! Job and report of the load generator. Both cross a pipe as one line of JSON.
 
 use serde::{Deserialize, Serialize};
 
-/// One run.
+/// Job of the generator for one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) port: u16,
     pub(crate) arrival: Arrival,
-    /// Connections that ask.
+    /// Number of connections that send requests.
     pub(crate) connections: u32,
-    /// What each connection does between its answers.
+    /// Use of each connection between responses.
     pub(crate) habit: Habit,
-    /// Asked in turn, over all connections.
+    /// Requests, sent in rotation over all connections.
     pub(crate) asks: Vec<Ask>,
-    /// Connections that are only there, and what they do.
+    /// Background connections and their behaviour.
     pub(crate) crowd: Option<Crowd>,
-    /// Asked before the measurement begins, so that caches are warm and threads are there.
+    /// Time before the measurement, in which requests warm caches and start threads.
     pub(crate) warm_ms: u64,
     pub(crate) measure_ms: u64,
-    /// An answer that takes longer is an error.
+    /// A response that takes longer counts as an error.
     pub(crate) timeout_ms: u64,
-    /// Looks again at once instead of sleeping in the poll, so that no answer waits for the
-    /// generator to wake. Takes a processor of its own.
+    /// Polls in a busy loop instead of sleeping, so that no response waits until the generator
+    /// wakes up. Needs a processor of its own.
     pub(crate) spin: bool,
-    /// The processors it may run on; all of them if empty.
+    /// Processors of the generator. Empty means all.
     pub(crate) cpus: Vec<usize>,
 }
 
-/// When a request is sent.
+/// Time at which a request is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Arrival {
-    /// The moment the answer before it is complete: finds the greatest throughput, and says nothing
-    /// about how long people wait, since a slow server is asked less.
+    /// Sends a request as soon as the previous response is complete. Finds the maximum throughput. Its latencies
+    /// mean little, because a slow server receives fewer requests.
     Closed,
-    /// At a fixed rate, whatever the server does. Latency counts from the moment a request was due.
+    /// Sends at a fixed rate, independent of the server. Latency counts from the time at which the
+    /// request was due.
     Open {
-        /// Requests a second, over all connections.
+        /// Requests per second over all connections.
         per_second: f64,
     },
-    /// Never: the server speaks at a fixed rate, and stamps what it says with the moment it was
+    /// Sends no requests. The server sends lines at a fixed rate, each stamped with the time at which it was
     /// due.
     Listen {
-        /// Nanoseconds between two lines, so that one that does not come is known to be missing.
+        /// Nanoseconds between two lines. Reveals lines that are missing.
         every_ns: u64,
     },
 }
 
-/// What a connection does.
+/// Use of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Habit {
-    /// So many requests in one write, kept alive for ever. More than one is pipelining.
+    /// Keeps the connection open and sends a number of requests in one write. More than one is
+    /// pipelining.
     Keep {
-        /// Requests in one write.
+        /// Number of requests in one write.
         depth: usize,
     },
-    /// One request, then a new connection.
+    /// Sends one request, then opens a new connection.
     Close,
 }
 
-/// One request and what has to come back.
+/// A request and its expected response.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Ask {
-    /// The request head, whole.
+    /// The complete request head.
     pub(crate) head: String,
-    /// So many bytes of content behind it.
+    /// Number of content bytes after the head.
     pub(crate) content_bytes: usize,
-    /// What the answer holds.
+    /// Expected content of the response.
     pub(crate) expected: Expected,
 }
 
-/// Content of an answer.
+/// Expected content.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Expected {
-    /// So many bytes of [`pattern`].
+    /// The first bytes of [`pattern`], as many as given.
     Pattern(usize),
-    /// This.
+    /// This text.
     Text(String),
 }
 
 impl Expected {
-    /// How many bytes it is.
+    /// Length of the content in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Expected::Pattern(bytes) => *bytes,
@@ -92,15 +93,15 @@ impl Expected {
     }
 }
 
-/// Connections in the background.
+/// Background connections.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Crowd {
-    /// Connected, silent.
+    /// Idle connections.
     Idle(u32),
-    /// Ask for the file of 10 MiB and take 4 KiB of it twenty times a second.
+    /// Connections that request the file of 10 MiB and read 4 KiB of it twenty times per second.
     SlowReaders(u32),
-    /// Announce content and send 64 bytes of it twenty times a second.
+    /// Connections that announce content and send 64 bytes of it twenty times per second.
     SlowSenders(u32),
 }
 
@@ -112,61 +113,63 @@ impl Crowd {
     }
 }
 
-/// The content of every file and of everything sent.
+/// Returns the content of all files and uploads.
 pub(crate) fn pattern(bytes: usize) -> Vec<u8> {
     b"Hello, World!".iter().copied().cycle().take(bytes).collect()
 }
 
-/// A moment the generator tells its parent about.
+/// A time that the generator reports to its parent process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
     /// The measured time begins.
     Begin,
-    /// It is over. The connections stay until the parent has looked.
+    /// The measured time is over. The connections stay open until the parent process has read
+    /// `/proc`.
     End,
 }
 
-/// What came of one run.
+/// Result of one run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
-    /// Right answers. Closed: those complete within the measured time. Open: those due within it.
+    /// Number of correct responses. Closed loop: completed within the measured time. Open loop: due
+    /// within it.
     pub(crate) answers: u64,
-    /// The same as a share of whole answers: long ones under way when the measured time begins or
-    /// ends count by what of them has come, or a short run would be told in steps of all
-    /// connections.
+    /// Amount of correct responses, with fractions. A long response that crosses the beginning or
+    /// end of the measured time counts by the share of its content received within it. Otherwise
+    /// the results of short runs would be multiples of the number of connections.
     pub(crate) amount: f64,
-    /// Answers over the whole run, those before the measured time included.
+    /// Number of responses in the whole run, including those before the measured time.
     pub(crate) answers_in_all: u64,
-    /// Open: requests that were due.
+    /// Open loop: number of requests that were due.
     pub(crate) due: u64,
     pub(crate) seconds: f64,
-    /// The share of the measured time in which the generator had something to do. Near 1 it
-    /// measures itself.
+    /// Share of the measured time in which the generator was busy. Near 1, the generator is the
+    /// limit.
     pub(crate) busy: f64,
-    /// Latencies in nanoseconds, and how often each.
+    /// Latencies in nanoseconds with their counts.
     pub(crate) latencies: Vec<(u64, u64)>,
     pub(crate) errors: Errors,
 }
 
-/// Everything that was not a right answer, over the whole run.
+/// Counts of everything other than a correct response, over the whole run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Errors {
     pub(crate) connect: u64,
     pub(crate) reset: u64,
     pub(crate) timeout: u64,
     pub(crate) status: u64,
-    /// The connection ended before the answer did.
+    /// The connection ended before the response was complete.
     pub(crate) short: u64,
     pub(crate) framing: u64,
     pub(crate) content: u64,
-    /// Open, or a stream that is listened to: due in the measured time and not there a second after
-    /// it. They are in the latencies, as old as they were then.
+    /// Open loop or stream: due in the measured time, but not received within one second after it.
+    /// The latencies include these with their age at that time.
     pub(crate) late: u64,
-    /// The first of them in words.
+    /// Description of the first error.
     pub(crate) first: String,
 }
 
-/// What can be wrong with an answer.
+/// Kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Connect,

@@ -1,11 +1,12 @@
-//! The load generator: one loop on mio, in a process and on a processor of its own.
+//! Load generator: one loop on mio, in a process and on a processor of its own.
 //!
-//! In a **closed** loop each connection asks again the moment its answer is complete. In an
-//! **open** loop requests fall due at a fixed rate, and each latency counts from the moment its
-//! request was *due*: while the server stalls, the requests that it kept from being sent are late,
-//! too, and are counted so (no coordinated omission). Where it **listens**, the server speaks at a
-//! fixed rate, and a line that was due counts so whether it comes or not. It must not know which
-//! model it is asking, and it says how busy it was itself.
+//! In a **closed** loop, each connection sends its next request as soon as its response is
+//! complete. In an **open** loop, requests are due at a fixed rate, and each latency counts from
+//! the time at which its request was *due*. While a server stalls, the delayed requests count as
+//! late, too, so there is no coordinated omission. When the generator **listens**, the server sends
+//! lines at a fixed rate, and a line that was due counts even if it never arrives.
+//!
+//! The generator must not know which model it measures. It reports how busy it was.
 
 pub(crate) mod answer;
 mod client;
@@ -24,40 +25,40 @@ pub(crate) use client::{Backdrop, LISTEN_LINE_BYTES};
 use client::{Client, Progress};
 pub(crate) use job::*;
 
-/// How often slow clients move and late answers are looked for.
+/// Interval in which slow clients move and overdue responses are detected.
 const TICK_NS: u64 = 50_000_000;
-/// How long answers are awaited that were due in the measured time.
+/// Maximum wait after the measured time for responses that were due in it.
 const GRACE_NS: u64 = 1_000_000_000;
-/// How long all connections may take to be made and answered once.
+/// Maximum time until all connections are open and have received one response.
 const SETUP_NS: u64 = 30_000_000_000;
-/// Connections made before those made so far must have been answered: a listener's backlog is
-/// finite.
+/// Maximum number of open connections without a response during setup, because a listener's backlog
+/// is finite.
 const CONNECTS_AT_ONCE: usize = 256;
-/// With more errors than this a run says nothing more.
+/// A run with more errors is aborted, because its figures mean nothing.
 const ERRORS_MAX: u64 = 10_000;
-/// Answers from this length on count by the share of them that has come.
+/// Responses of at least this length count by the share of them that has arrived.
 const LONG_BYTES_MIN: usize = 64 * 1024;
-/// Longest latency that is told from others, in nanoseconds.
+/// Largest latency of the histogram, in nanoseconds. Longer ones count as this.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
 
-/// The kernel's monotonic clock, which all processes share.
+/// Reads the kernel's monotonic clock, which is the same in all processes.
 pub(crate) fn now_ns() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
-/// An empty histogram of latencies in nanoseconds, three digits each.
+/// Creates an empty histogram of latencies in nanoseconds with three significant digits.
 pub(crate) fn histogram() -> Fallible<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)?)
 }
 
-/// Requests that are written together, and what each of them must bring.
+/// Requests that are written together, with the expected responses.
 struct Batch {
     bytes: Vec<u8>,
     asks: Vec<usize>,
 }
 
-/// Runs the job to its end. `at` is called where the measured time begins and ends.
+/// Runs a job to its end. Calls `at` when the measured time begins and when it ends.
 pub(crate) fn generate(job: &Job, at: &mut dyn FnMut(Mark) -> io::Result<()>) -> Fallible<Outcome> {
     let mut run = Run::new(job)?;
     run.set_up()?;
@@ -80,7 +81,8 @@ pub(crate) fn generate(job: &Job, at: &mut dyn FnMut(Mark) -> io::Result<()>) ->
         amount: run.amount(),
         answers_in_all: run.answers_in_all,
         due: run.due_counted,
-        // What comes after the end and was due before it counts, so the time is the time asked for.
+        // Responses after the end count if they were due before it, so the span is the requested
+        // time.
         seconds: if job.arrival == Arrival::Closed { span as f64 / 1e9 } else { job.measure_ms as f64 / 1e3 },
         busy: 1.0 - idle_ns as f64 / span.max(1) as f64,
         latencies: run
@@ -92,7 +94,7 @@ pub(crate) fn generate(job: &Job, at: &mut dyn FnMut(Mark) -> io::Result<()>) ->
     })
 }
 
-/// The moments of a run, in nanoseconds.
+/// Start and end times of a run, in nanoseconds.
 #[derive(Clone, Copy, Default)]
 struct Window {
     start: u64,
@@ -100,7 +102,7 @@ struct Window {
     end: u64,
 }
 
-/// The loop and what it counts.
+/// The loop with its counters.
 struct Run<'a> {
     job: &'a Job,
     poll: Poll,
@@ -111,21 +113,21 @@ struct Run<'a> {
     backdrop: Vec<Backdrop>,
     next_batch: usize,
     phase: Window,
-    /// Open loop: requests a second.
+    /// Open loop: requests per second.
     per_second: Option<f64>,
-    /// Open loop: how many requests have been sent, or given up, and connections that wait for one
-    /// to fall due.
+    /// Open loop: number of requests that were sent or given up, and connections that wait until a
+    /// request is due.
     sent: u64,
     resting: Vec<usize>,
-    /// While connections are made an answer is not followed by a request.
+    /// During setup, no request follows a response.
     setting_up: bool,
-    /// Whether answers count.
+    /// True while responses count.
     counting: bool,
-    /// When slow clients move again.
+    /// Time at which slow clients move again.
     next_tick: u64,
     idle_ns: u64,
     answers: u64,
-    /// Content of long answers that came in the measured time of a closed loop.
+    /// Closed loop: content bytes of long responses that arrived in the measured time.
     content_bytes: u64,
     answers_in_all: u64,
     due_counted: u64,
@@ -141,9 +143,9 @@ impl<'a> Run<'a> {
             Habit::Close => 1,
         };
         if job.asks.is_empty() || job.connections == 0 {
-            return Err("nothing to ask, or nobody who asks".into());
+            return Err("the job has no requests or no connections".into());
         }
-        // Every request is at the head of some batch, so that all of them are asked.
+        // Each request is the first of one batch, so that every request gets sent.
         let batches = (0..job.asks.len()).map(|first| {
             let asks: Vec<usize> = (first..first + depth).map(|ask| ask % job.asks.len()).collect();
             let bytes = asks.iter().flat_map(|ask| wire(&job.asks[*ask])).collect();
@@ -179,7 +181,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Makes all connections, and has each that is kept answer once.
+    /// Opens all connections. Each persistent connection receives one response.
     fn set_up(&mut self) -> Fallible<()> {
         let give_up = now_ns() + SETUP_NS;
         if let Some(crowd) = self.job.crowd {
@@ -197,7 +199,8 @@ impl<'a> Run<'a> {
         for number in 0..self.job.connections as usize {
             let mut client = Client::connect(&self.poll, self.job.port, number, now_ns())?;
             client.listens = matches!(self.job.arrival, Arrival::Listen { .. });
-            // A connection for one request is only made; the request is what is measured.
+            // A connection for a single request is only opened. Its request belongs to the
+            // measurement.
             client.has_been_answered = self.job.habit == Habit::Close;
             self.clients.push(client);
             if self.job.habit != Habit::Close {
@@ -207,9 +210,11 @@ impl<'a> Run<'a> {
             if made % CONNECTS_AT_ONCE == 0 || made == self.job.connections as usize {
                 while self.clients.iter().any(|client| !client.has_been_answered) {
                     if now_ns() > give_up {
-                        return Err(
-                            format!("{made} connections were not all answered; {}", self.errors).into()
-                        );
+                        return Err(format!(
+                            "not all of {made} connections received a response; {}",
+                            self.errors
+                        )
+                        .into());
                     }
                     self.turn(now_ns() + TICK_NS)?;
                 }
@@ -235,8 +240,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Takes what is due until the end and is not answered yet, for a while; then counts what is
-    /// not.
+    /// Waits a limited time for outstanding responses that were due in the measured time. Then
+    /// counts the rest as late.
     fn finish(&mut self) -> Fallible<()> {
         for member in &mut self.backdrop {
             if let Err((kind, words)) = member.look() {
@@ -256,7 +261,7 @@ impl<'a> Run<'a> {
         while self.answers < self.due_counted && now_ns() < give_up && self.errors.total() == 0 {
             self.turn(now_ns() + 1_000_000)?;
         }
-        // The unanswered and the unsent: as late as they are by now, and an error each.
+        // Outstanding and unsent requests count with their current age, and as one error each.
         let now = now_ns();
         let asked = self.clients.iter().filter(|client| client.is_waiting()).map(|client| client.asked_ns);
         let unsent = (self.sent..behind).map(|number| self.due_at(number));
@@ -268,7 +273,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The same for who listens: a client has heard all once it knows the last line that was due.
+    /// Waits in the same way for streams. A client is done once it has received the last line that
+    /// was due.
     fn hear_out(&mut self, every_ns: u64) -> Fallible<()> {
         let end = self.phase.end;
         let is_behind = |client: &Client| client.heard_due_ns.is_some_and(|due| due + every_ns < end);
@@ -286,8 +292,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Counts the lines between two moments, neither of them included, which will not be heard any
-    /// more.
+    /// Counts the lines between two times, exclusive, as missing.
     fn miss_lines(&mut self, heard: u64, until: u64, every_ns: u64, now: u64) {
         let mut due = heard + every_ns.max(1);
         while due < until {
@@ -298,13 +303,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// As late as it is by now, and an error.
+    /// Records a request with its current age and as an error.
     fn give_up_on(&mut self, due: u64, now: u64) {
         self.latencies.saturating_record(now.saturating_sub(due));
         self.errors.late += 1;
     }
 
-    /// When the request of this number is due: the fixed rate, from the start.
+    /// Returns the time at which a request is due, at the fixed rate from the start.
     fn due_at(&self, number: u64) -> u64 {
         self.phase.start + (number as f64 * 1e9 / self.per_second.unwrap_or(1.0)) as u64
     }
@@ -316,7 +321,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// One turn: send what is due, wait, take what came. Ends at the latest at `end`.
+    /// Runs one turn: sends requests that are due, waits, and processes events. Returns at `end` at
+    /// the latest.
     fn turn(&mut self, end: u64) -> Fallible<()> {
         let began = now_ns();
         let mut did = false;
@@ -328,8 +334,8 @@ impl<'a> Run<'a> {
             self.next_tick = began + TICK_NS;
             self.tick(began)?;
         }
-        // The poll sleeps in whole milliseconds, so the last one before something is due is spent
-        // looking.
+        // The poll sleeps in whole milliseconds. So the last millisecond before something is due is
+        // spent polling without sleep.
         let room = Duration::from_nanos(wake.saturating_sub(began)).as_millis().saturating_sub(1);
         let wait = if self.job.spin { 0 } else { u64::try_from(room)? };
         let before = now_ns();
@@ -344,7 +350,8 @@ impl<'a> Run<'a> {
             self.pump(event.token())?;
         }
         self.events = events;
-        // A poll that found something at once was work; one that slept, or found nothing, was not.
+        // Counts a poll that returned events at once as work. A poll that slept or returned nothing
+        // is idle time.
         if wait > 0 {
             self.idle_ns += waited_ns;
         } else if !did {
@@ -356,7 +363,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Sends what has fallen due as far as there are connections for it; says when the next one is.
+    /// Sends requests that are due, as far as connections are free. Returns the time at which the
+    /// next one is due.
     fn send_due(&mut self, now: u64, did: &mut bool) -> Fallible<Option<u64>> {
         if self.per_second.is_none() || self.setting_up {
             return Ok(None);
@@ -376,7 +384,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What happens twenty times a second: slow clients move, late answers are given up.
+    /// Runs twenty times per second: moves slow clients and gives up on overdue responses.
     fn tick(&mut self, now: u64) -> Fallible<()> {
         for member in &mut self.backdrop {
             if let Err((kind, words)) = member.step(&mut self.scratch) {
@@ -387,13 +395,13 @@ impl<'a> Run<'a> {
         for number in 0..self.clients.len() {
             let client = &self.clients[number];
             if client.is_waiting() && now.saturating_sub(client.asked_ns.max(self.phase.start)) > limit {
-                self.replace(number, (Kind::Timeout, format!("no answer for {} ms", self.job.timeout_ms)))?;
+                self.replace(number, (Kind::Timeout, format!("no response for {} ms", self.job.timeout_ms)))?;
             }
         }
         Ok(())
     }
 
-    /// Has a connection send the next requests, which were due at `due`.
+    /// Starts the next batch, due at `due`, on a connection.
     fn ask(&mut self, number: usize, due: u64) -> Fallible<()> {
         let batch = self.next_batch;
         self.next_batch = (batch + 1) % self.batches.len();
@@ -405,7 +413,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Moves what an event announced.
+    /// Moves bytes of the connection that an event reported as ready.
     fn pump(&mut self, token: Token) -> Fallible<()> {
         let number = token.0;
         self.clients[number].is_drained = false;
@@ -430,7 +438,7 @@ impl<'a> Run<'a> {
                 Ok(Progress::Ended) => {
                     self.clients[number] = Client::connect(&self.poll, self.job.port, number, now_ns())?;
                     self.clients[number].has_been_answered = true;
-                    // The new connection reports its own first event.
+                    // The new connection will report its own first event.
                     return self.next(number, now_ns());
                 }
                 Ok(Progress::Heard { stamps_ns }) => {
@@ -441,8 +449,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Counts lines by when they were due. Those that a new connection in the place of a lost one
-    /// was too late for are missed.
+    /// Counts lines by the time at which they were due. Lines missed between the loss of a
+    /// connection and its replacement count as missing.
     fn hear(&mut self, number: usize, stamps_ns: &[u64]) {
         let now = now_ns();
         for &stamp in stamps_ns {
@@ -454,7 +462,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// After a complete batch; `false` if the connection has nothing to do now.
+    /// Continues after a complete batch. Returns `false` if the connection has nothing to do now.
     fn go_on(&mut self, number: usize, now: u64) -> Fallible<bool> {
         if self.setting_up {
             return Ok(false);
@@ -467,7 +475,7 @@ impl<'a> Run<'a> {
         Ok(self.per_second.is_none())
     }
 
-    /// Has a connection ask again: at once, or when a request falls due.
+    /// Starts the next request of a connection: at once, or when one is due.
     fn next(&mut self, number: usize, now: u64) -> Fallible<()> {
         if self.per_second.is_some() {
             self.resting.push(number);
@@ -476,8 +484,8 @@ impl<'a> Run<'a> {
         self.ask(number, now)
     }
 
-    /// Whole answers, or their share where all are equally long and longer than what comes with one
-    /// read.
+    /// Returns the number of complete responses. If all are of equal, large length, returns their
+    /// amount with fractions.
     fn amount(&self) -> f64 {
         let bytes = self.job.asks.first().map_or(0, |ask| ask.expected.bytes());
         let are_alike = self.job.asks.iter().all(|ask| ask.expected.bytes() == bytes);
@@ -491,7 +499,7 @@ impl<'a> Run<'a> {
     fn count(&mut self, due: u64, now: u64) {
         let window = self.phase;
         self.answers_in_all += 1;
-        // What has its time counts if that was in the measured time, whenever it comes.
+        // Open loop: a response counts if it was due in the measured time, whenever it arrives.
         let counts = match self.job.arrival {
             Arrival::Open { .. } | Arrival::Listen { .. } => (window.begin..window.end).contains(&due),
             Arrival::Closed => self.counting && now < window.end,
@@ -502,11 +510,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Counts an error and goes on with a new connection in the place of the old one.
+    /// Counts an error and replaces the connection with a new one.
     fn replace(&mut self, number: usize, (kind, words): Fault) -> Fallible<()> {
         self.errors.count(kind, &words);
         if self.setting_up || self.errors.total() > ERRORS_MAX {
-            return Err(format!("cannot go on: {}", self.errors).into());
+            return Err(format!("cannot continue: {}", self.errors).into());
         }
         let (listens, heard_due_ns) = (self.clients[number].listens, self.clients[number].heard_due_ns);
         let mut client = Client::connect(&self.poll, self.job.port, number, now_ns())?;
@@ -516,8 +524,8 @@ impl<'a> Run<'a> {
             self.resting.push(number);
             return Ok(());
         }
-        // Asked by the first event of the new connection: asking here could fail again, without an
-        // end.
+        // The request is sent at the first event of the new connection. Sending it here could fail
+        // again and recurse without end.
         let batch = self.next_batch;
         self.clients[number].ask(batch, now_ns());
         Ok(())
@@ -531,7 +539,7 @@ fn wire(ask: &Ask) -> Vec<u8> {
 }
 
 fn wanted(ask: &Ask) -> Wanted {
-    /// Longer content costs the generator more than counting it.
+    /// Longer content is only counted, because comparing it would slow the generator down.
     const COMPARED_BYTES_MAX: usize = 64 * 1024;
     let bytes = ask.expected.bytes();
     let content = match &ask.expected {

@@ -1,5 +1,6 @@
 #!/bin/sh
-# nginx as a peer of the comparison: one worker, no log, connections kept without a limit.
+# Runs nginx as a peer of the benchmark: one worker, no log, and no limit on requests per
+# connection.
 #
 #   cargo bench --bench versus -- \
 #       --peer 'nginx=sh benches/versus/peers/nginx.sh {port} {docroot} {tmp}'
