@@ -6,11 +6,13 @@
 //! shell is involved, and nothing of a request becomes an argument. Must not know how connections
 //! are driven.
 
+mod input;
 mod meta_variables;
 mod output;
 mod process;
 mod run;
 mod script;
+mod stderr;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -171,6 +171,18 @@ pub(crate) fn exit_of(exit: impl AsFd) -> Option<Exit> {
     Some(signal.map_or(Exit::Code(status.exit_status().unwrap_or(0)), Exit::Signal))
 }
 
+/// A descriptor, and whether the kernel called it ready and nothing has denied it.
+pub(super) struct Pipe {
+    pub(super) fd: Arc<OwnedFd>,
+    pub(super) is_ready: bool,
+}
+
+impl Pipe {
+    pub(super) fn new(fd: OwnedFd, is_ready: bool) -> Self {
+        Pipe { fd: Arc::new(fd), is_ready }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

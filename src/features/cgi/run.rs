@@ -7,31 +7,23 @@
 //! most clients read nothing before they have sent everything, and would wait for each other for
 //! ever. Must not know how programs are found, nor sockets.
 
-use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use crate::config::{
-    CGI_GRACE, CGI_HEAD_BYTES_MAX, CGI_PENDING_BYTES_MAX, CGI_TURN_BYTES_MAX, CGI_TURN_LINES_MAX, KIB,
-    LOG_MESSAGE_BYTES_MAX,
-};
+use crate::config::{CGI_GRACE, CGI_HEAD_BYTES_MAX, CGI_PENDING_BYTES_MAX, CGI_TURN_BYTES_MAX};
+use crate::features::cgi::input::{ContentLost, Input, PIECE_BYTES};
 use crate::features::cgi::output::{Head, Kind, take_head};
-use crate::features::cgi::process::{Exit, Pipes, Process, exit_of};
-use crate::handler::offload::{Offloaded, Producer};
+use crate::features::cgi::process::{Exit, Pipe, Pipes, Process, exit_of};
+use crate::features::cgi::stderr::Complaints;
 use crate::handler::spool::{Beside, Spool, Spooled};
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, BodySink, Context, Seats, Sunk};
-use crate::http::send_queue::OpenFile;
 use crate::http::{Body, BodySource, Filled, Response, Status};
 use crate::jobs::places::Seat;
 use crate::jobs::{Done, Then, lock};
 use crate::pages::error::{ErrorForm, error};
-
-/// Content that waits is handed on by this much at a time, in bytes: what a pipe holds.
-const PIECE_BYTES: usize = 64 * KIB;
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -93,31 +85,13 @@ enum Stage {
     Ended,
 }
 
-/// A descriptor, and whether the kernel called it ready and nothing has denied it.
-struct Pipe {
-    fd: Arc<OwnedFd>,
-    is_ready: bool,
-}
-
-impl Pipe {
-    fn new(fd: OwnedFd, is_ready: bool) -> Self {
-        Pipe { fd: Arc::new(fd), is_ready }
-    }
-}
-
 struct State {
     process: Process,
-    stdin: Option<Pipe>,
+    input: Input,
     stdout: Option<Pipe>,
     stderr: Option<Pipe>,
     exit: Option<Pipe>,
     stage: Stage,
-    /// Content on its way in.
-    pending: Pending,
-    /// Content behind that: what was here at the start, and what was kept while the program did not
-    /// read.
-    rest: VecDeque<Beside<Box<dyn BodySource>>>,
-    content_ended: bool,
     /// Output that is not used yet.
     output: Vec<u8>,
     /// Content that its head promised, and how much there was.
@@ -135,50 +109,6 @@ struct State {
     grace: Option<Instant>,
     complaints: Complaints,
     elsewhere: Option<Elsewhere>,
-}
-
-/// Content on its way in: what stands before `at` has been handed on.
-#[derive(Default)]
-struct Pending {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl Pending {
-    fn rest(&self) -> &[u8] {
-        &self.bytes[self.at..]
-    }
-
-    /// Adds a piece. A program that always leaves some would have us keep all that it has read; but
-    /// no more is moved than was handed on, or small pieces behind a long rest would move that
-    /// again and again.
-    fn push(&mut self, piece: &[u8]) {
-        if self.at >= self.rest().len() {
-            self.bytes.drain(..std::mem::take(&mut self.at));
-        }
-        self.bytes.extend_from_slice(piece);
-    }
-
-    fn handed_on(&mut self, bytes: usize) {
-        self.at += bytes;
-    }
-
-    /// Its room, for another piece: nothing in it is needed any more.
-    fn emptied(&mut self) -> &mut Vec<u8> {
-        self.at = 0;
-        self.bytes.clear();
-        &mut self.bytes
-    }
-}
-
-/// What it says to standard error.
-#[derive(Default)]
-struct Complaints {
-    /// The line that it is writing.
-    line: Vec<u8>,
-    /// How many were logged in this turn, and how many are not, as there were too many.
-    logged: usize,
-    left_out: usize,
 }
 
 /// What a read of its output brought.
@@ -200,15 +130,11 @@ impl Run {
         let seat = process.seat();
         let mut state = State {
             process,
-            // A fresh pipe has room.
-            stdin: pipes.stdin.map(|fd| Pipe::new(fd, true)),
+            input: Input::new(pipes.stdin),
             stdout: Some(Pipe::new(pipes.stdout, false)),
             stderr: Some(Pipe::new(pipes.stderr, false)),
             exit: Some(Pipe::new(pipes.exit, false)),
             stage: Stage::Draining,
-            pending: Pending::default(),
-            rest: VecDeque::new(),
-            content_ended: false,
             output: Vec::new(),
             promised_bytes: None,
             given_bytes: 0,
@@ -222,10 +148,10 @@ impl Run {
             elsewhere: Some(elsewhere),
         };
         match content {
-            Initial::Part(content) => state.queue(content, cx),
+            Initial::Part(content) => state.input.queue(content, cx),
             Initial::Whole(content) => {
                 if let Some(content) = content {
-                    state.queue(content, cx);
+                    state.input.queue(content, cx);
                 }
                 state.end_content();
             }
@@ -280,14 +206,14 @@ impl Run {
 
     /// Content waits for room: is there some?
     fn make_room(self: &Arc<Self>, state: &mut State, is_late: bool, now: Instant) -> Option<Done> {
-        let Some(stdin) = &state.stdin else {
+        let Some(stdin) = &state.input.stdin else {
             // It will not read any more; what it says is the answer.
             state.stage = Stage::Head;
             return self.read_head(state, now);
         };
         let is_talking = state.stdout.as_ref().is_none_or(|stdout| stdout.is_ready);
         let run = Arc::clone(self);
-        let then: Then = if state.pending.rest().is_empty() && state.rest.is_empty() {
+        let then: Then = if state.input.is_empty() {
             state.stage = Stage::Feeding;
             Box::new(move |_| run.sink())
         } else if !stdin.is_ready && is_talking {
@@ -458,69 +384,13 @@ impl Run {
         Done::Finished(Box::new(move |_| error(status, detail, error_form).into()))
     }
 
-    /// Logs what it says to standard error, a line a message, as far as that fits a turn. True if
-    /// there is more to read.
-    fn hear(&self, state: &mut State) -> bool {
-        let mut piece = [0; 4 * KIB];
-        let mut left = CGI_TURN_BYTES_MAX;
-        state.complaints.logged = 0;
-        while left > 0 {
-            let Some(stderr) = state.stderr.as_mut().filter(|stderr| stderr.is_ready) else { break };
-            match rustix::io::read(&*stderr.fd, &mut piece) {
-                Ok(0) => {
-                    state.stderr = None;
-                    self.log_line(&mut state.complaints);
-                }
-                Ok(bytes) => {
-                    left = left.saturating_sub(bytes);
-                    self.log_lines(&mut state.complaints, &piece[..bytes]);
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => stderr.is_ready = false,
-                Err(_) => state.stderr = None,
-            }
-        }
-        self.tell_left_out(&mut state.complaints);
-        left == 0
-    }
-
-    fn log_lines(&self, complaints: &mut Complaints, text: &[u8]) {
-        for part in text.split_inclusive(|&byte| byte == b'\n') {
-            let room = LOG_MESSAGE_BYTES_MAX.saturating_sub(complaints.line.len());
-            complaints.line.extend_from_slice(&part[..part.len().min(room)]);
-            if part.ends_with(b"\n") {
-                self.log_line(complaints);
-            }
-        }
-    }
-
-    fn log_line(&self, complaints: &mut Complaints) {
-        let text = complaints.line.trim_ascii_end();
-        if text.is_empty() {
-            // An empty line says nothing.
-        } else if complaints.logged == CGI_TURN_LINES_MAX {
-            complaints.left_out += 1;
-        } else {
-            complaints.logged += 1;
-            log::warn!(target: "cgi", "{}: {}", self.name, String::from_utf8_lossy(text));
-        }
-        complaints.line.clear();
-    }
-
-    fn tell_left_out(&self, complaints: &mut Complaints) {
-        let left_out = std::mem::take(&mut complaints.left_out);
-        if left_out > 0 {
-            log::warn!(target: "cgi", "{}: {left_out} more lines are left out", self.name);
-        }
-    }
-
     /// Once nobody waits for it and it has exited, nothing is left to do: its descriptors are
     /// closed, which takes them off the poll, and only then it is reaped.
     fn wind_up(&self, state: &mut State) -> bool {
         let (Stage::Ended, Some(exit)) = (&state.stage, state.exited) else { return false };
         // What it has said was heard just now; what it has left running may say more, but not here.
-        self.log_line(&mut state.complaints);
-        self.tell_left_out(&mut state.complaints);
+        state.complaints.log_line(&self.name);
+        state.complaints.tell_left_out(&self.name);
         state.stderr = None;
         state.exit = None;
         state.process.reap();
@@ -538,7 +408,7 @@ impl Run {
 impl Watched for Run {
     fn descriptors(&self) -> Vec<Descriptor> {
         let state = lock(&self.state);
-        let pipes = [&state.stdin, &state.stdout, &state.stderr, &state.exit];
+        let pipes = [&state.input.stdin, &state.stdout, &state.stderr, &state.exit];
         let numbered = [STDIN, STDOUT, STDERR, EXIT].into_iter().zip(pipes);
         numbered
             .filter_map(|(number, pipe)| {
@@ -551,7 +421,8 @@ impl Watched for Run {
     fn advance(self: Arc<Self>, ready: Ready, now: Instant) -> Advanced {
         let mut state = lock(&self.state);
         state.note(ready);
-        let again = self.hear(&mut state);
+        let State { complaints, stderr, .. } = &mut *state;
+        let again = complaints.read(stderr, &self.name);
         state.feed();
         let done = self.step(&mut state, now);
         let again = again || state.has_more_to_read_past();
@@ -572,7 +443,7 @@ impl Watched for Run {
 
 impl State {
     fn note(&mut self, ready: Ready) {
-        let pipes = [&mut self.stdin, &mut self.stdout, &mut self.stderr, &mut self.exit];
+        let pipes = [&mut self.input.stdin, &mut self.stdout, &mut self.stderr, &mut self.exit];
         for (number, pipe) in [STDIN, STDOUT, STDERR, EXIT].into_iter().zip(pipes) {
             if let Some(pipe) = pipe {
                 pipe.is_ready |= ready.has(number);
@@ -589,74 +460,16 @@ impl State {
         }
     }
 
-    /// Hands on as much content as its pipe takes.
+    /// Hands on as much content as the pipe takes.
     fn feed(&mut self) {
-        loop {
-            if self.stdin.is_none() || (self.pending.rest().is_empty() && !self.refill()) {
-                return;
-            }
-            let Some(stdin) = self.stdin.as_mut().filter(|stdin| stdin.is_ready) else { return };
-            match rustix::io::write(&*stdin.fd, self.pending.rest()) {
-                Ok(bytes) => self.pending.handed_on(bytes),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => stdin.is_ready = false,
-                // It has shut its end: it has read enough, or is gone.
-                Err(_) => self.close_stdin(),
-            }
+        if let Err(ContentLost) = self.input.feed() {
+            self.starve();
         }
-    }
-
-    /// Has more content at hand; closes the pipe at its end.
-    fn refill(&mut self) -> bool {
-        let pending = self.pending.emptied();
-        while pending.is_empty() {
-            let Some(rest) = self.rest.front_mut().and_then(Beside::get) else {
-                if self.content_ended {
-                    self.close_stdin();
-                }
-                return false;
-            };
-            match rest.fill(pending, PIECE_BYTES) {
-                Filled::More => {}
-                // The connection is woken when there is more, and we are asked again.
-                Filled::Later => return !pending.is_empty(),
-                Filled::End => drop(self.rest.pop_front()),
-                Filled::Failed => {
-                    log::warn!(target: "cgi", "content cannot be read back from its file");
-                    self.starve();
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    fn close_stdin(&mut self) {
-        self.stdin = None;
-        self.rest.clear();
-        self.pending = Pending::default();
-    }
-
-    /// Puts content behind what is on its way in already.
-    fn queue(&mut self, mut content: Spooled, cx: &Context<'_>) {
-        if self.stdin.is_none() {
-            return;
-        }
-        let file = content.take_file();
-        let memory = content.take_memory();
-        let source: Box<dyn BodySource> = match file {
-            None if self.rest.is_empty() => return self.pending.push(&memory),
-            None => Box::new(Tail(memory)),
-            Some((file, bytes)) => {
-                Box::new(Offloaded::new(Reader { file, at: 0, bytes, behind: memory }, cx))
-            }
-        };
-        self.rest.push_back(Beside::new(source, cx.errands()));
     }
 
     /// No more content comes.
     fn end_content(&mut self) {
-        self.content_ended = true;
+        self.input.end();
         self.stage = Stage::Head;
     }
 
@@ -697,7 +510,6 @@ impl State {
     fn starve(&mut self) {
         self.process.kill();
         self.is_cut = true;
-        self.close_stdin();
     }
 
     /// Whether reading its content past is not done, and no event will say so.
@@ -708,7 +520,7 @@ impl State {
     /// Nobody waits for what it says any more. It may go on until its time is up.
     fn end(&mut self) {
         self.stage = Stage::Ended;
-        self.close_stdin();
+        self.input.close();
         self.stdout = None;
         self.grace = None;
         self.output = Vec::new();
@@ -731,13 +543,13 @@ struct Feed {
 impl BodySink for Feed {
     fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk {
         let mut state = lock(&self.run.state);
-        if state.stdin.is_none() {
+        if state.input.stdin.is_none() {
             return Sunk::Full;
         }
-        state.pending.push(piece);
+        state.input.push(piece);
         state.feed();
         state.due = self.run.due_after(cx.now().mono);
-        if state.pending.rest().len() > CGI_PENDING_BYTES_MAX { Sunk::Full } else { Sunk::More }
+        if state.input.pending_bytes() > CGI_PENDING_BYTES_MAX { Sunk::Full } else { Sunk::More }
     }
 
     fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
@@ -777,7 +589,7 @@ impl BodySink for ToFile {
     fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
         let mut state = lock(&self.run.state);
         if let (Some(content), _) = self.content.into_parts() {
-            state.queue(content, cx);
+            state.input.queue(content, cx);
         }
         state.end_content();
         state.due = self.run.due_after(cx.now().mono);
@@ -786,46 +598,6 @@ impl BodySink for ToFile {
 
     fn seats(&self) -> Seats<'_> {
         [self.run.seat.as_ref(), self.content.seat()]
-    }
-}
-
-/// Content in memory that stands behind other content.
-struct Tail(Vec<u8>);
-
-impl BodySource for Tail {
-    fn fill(&mut self, out: &mut Vec<u8>, _: usize) -> Filled {
-        out.append(&mut self.0);
-        Filled::End
-    }
-}
-
-/// Reads kept content back: what is in the file, then what stands behind it. Blocks: for the
-/// workers.
-struct Reader {
-    file: OpenFile,
-    at: u64,
-    bytes: u64,
-    behind: Vec<u8>,
-}
-
-impl Producer for Reader {
-    fn produce(&mut self, out: &mut Vec<u8>) -> Filled {
-        let left = usize::try_from(self.bytes - self.at).unwrap_or(usize::MAX).min(PIECE_BYTES);
-        if left == 0 {
-            out.append(&mut self.behind);
-            return Filled::End;
-        }
-        let before = out.len();
-        out.resize(before + left, 0);
-        let got = loop {
-            match rustix::io::pread(self.file.fd(), &mut out[before..], self.at) {
-                Err(Errno::INTR) => {}
-                got => break got.unwrap_or(0),
-            }
-        };
-        out.truncate(before + got);
-        self.at += got as u64;
-        if got == 0 { Filled::Failed } else { Filled::More }
     }
 }
 
@@ -868,30 +640,5 @@ impl BodySource for Output {
                 Filled::Later
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A program that read a little at a time and was never done with all of it had all that it had
-    /// read kept, too.
-    #[test]
-    fn content_that_was_handed_on_is_not_kept() {
-        let mut pending = Pending::default();
-        pending.push(&[1; 1000]);
-        for round in 0..1000 {
-            let value = pending.rest()[0];
-            pending.handed_on(1000);
-            pending.push(&[value.wrapping_add(1); 1000]);
-            pending.push(&[]);
-            assert_eq!(pending.rest(), [value.wrapping_add(1); 1000], "round {round}");
-            pending.handed_on(1);
-            pending.push(&[value.wrapping_add(1)]);
-        }
-        assert!(pending.bytes.capacity() < 10_000, "{} bytes", pending.bytes.capacity());
-        pending.emptied().push(7);
-        assert_eq!(pending.rest(), [7]);
     }
 }
