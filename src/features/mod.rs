@@ -13,5 +13,6 @@ pub(crate) mod hosts;
 pub(crate) mod live;
 pub mod metrics;
 pub(crate) mod names;
+pub(crate) mod resume_token;
 pub(crate) mod rewrite;
 pub(crate) mod upload;

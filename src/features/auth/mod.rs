@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::features::auth::credentials::{Credentials, Digest, digest_of};
 use crate::features::auth::guard::{Attempt, Check, Guard, Looked, Password, Place, Recalled};
-use crate::features::upload;
+use crate::features::resume_token;
 use crate::handler::coalesce::{Unmade, Work};
 use crate::handler::{Answer, Context, Handler};
 use crate::http::request::KeptHead;
@@ -46,7 +46,7 @@ pub(crate) fn around(
 /// True if the request changes nothing (RFC 9110 section 9.2.1).
 fn is_safe(request: &Request<'_>) -> bool {
     let reads = matches!(request.method(), Method::Get | Method::Head | Method::Options | Method::Trace);
-    reads && !upload::ends_a_request(request)
+    reads && !resume_token::ends_a_request(request)
 }
 
 impl Handler for Auth {

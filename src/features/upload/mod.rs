@@ -32,6 +32,7 @@ use crate::docroot::root::Root;
 use crate::docroot::{Reach, Stamp};
 use crate::features::auth::guard::WriteGuards;
 use crate::features::names::Names;
+use crate::features::resume_token;
 use crate::handler::{Answer, Context, Handler, Now, method_not_allowed};
 use crate::http::conditional::{Precondition, Validators, evaluate, evaluate_absent, wants_new};
 use crate::http::fields::list_elements;
@@ -54,7 +55,6 @@ use sink::Sink;
 
 pub(crate) use origin::Partners;
 pub(crate) use place::parse_upload_path;
-pub(crate) use resume::ends_a_request;
 
 /// What can be asked of a path that takes uploads.
 const ALLOW: &str = "GET, HEAD, PUT, POST, DELETE, MKCOL, OPTIONS";
@@ -157,7 +157,7 @@ pub(crate) fn area_of<'a>(areas: &'a [String], path: &[u8]) -> Option<&'a str> {
 
 impl Handler for Uploads {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        let token = resume::token_of(request);
+        let token = resume_token::token_of(request);
         if request.path() == b"*" || (request.is_get_or_head() && token.is_none()) {
             return self.inner.handle(request, cx);
         }
@@ -502,13 +502,6 @@ fn written(location: &[u8], is_new: bool, etag: Option<Vec<u8>>) -> Response {
         Some(etag) => response.by_server().with_field("ETag", etag),
         None => response.by_server(),
     }
-}
-
-/// 128 bits nobody can guess, in hexadecimal digits.
-fn random_hex() -> Result<String, Errno> {
-    let mut bytes = [0; 16];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::io::Errno;
 
+use crate::features::resume_token;
 use crate::features::upload::owner::Owner;
 use crate::features::upload::place::{Found, Place};
 use crate::features::upload::refusal::Refusal;
@@ -112,9 +113,7 @@ impl Partial {
             touched: Mutex::new(ask.now.mono),
         });
         // An upload that comes whole goes on without a token where none can be kept.
-        if is_kept
-            && !partials.insert(&partial, crate::features::upload::random_hex()?)
-            && wish.complete == Some(false)
+        if is_kept && !partials.insert(&partial, resume_token::random_hex()?) && wish.complete == Some(false)
         {
             return Err(NO_ROOM);
         }
@@ -337,7 +336,7 @@ impl Writer {
     pub(crate) fn tell_where(&self, response: Response) -> Response {
         match (self.partial.token.get(), self.is_append) {
             (Some(token), false) => response
-                .with_field("Location", resume::location(&self.location, token))
+                .with_field("Location", resume_token::location(&self.location, token))
                 .with_field("Upload-Limit", resume::limits(&self.partial.ask)),
             _ => response,
         }

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use crate::features::resume_token::is_token;
 use crate::features::upload::partial::{Halt, Partial};
 use crate::features::upload::refusal::Refusal;
 use crate::features::upload::sink::Sink;
@@ -15,8 +16,7 @@ use crate::features::upload::{Ask, in_job};
 use crate::handler::{Answer, Context};
 use crate::http::fields::trim_ows;
 use crate::http::request::Content;
-use crate::http::target::query_pairs;
-use crate::http::{Body, Method, Request, Response, Status};
+use crate::http::{Body, Request, Response, Status};
 use crate::jobs::Then;
 
 /// The media type of a part that is appended.
@@ -26,34 +26,6 @@ pub(crate) const PARTIAL_TYPE: &str = "application/partial-upload";
 const INTEROP_VERSION: &[u8] = b"8";
 
 const AMBIGUOUS: Refusal = Refusal::new(Status::BAD_REQUEST, "a header about the upload came twice");
-
-/// The parameter that names an upload.
-const TOKEN: &str = "resume";
-
-/// The token in the query of a request, if it is about an upload.
-pub(crate) fn token_of(request: &Request<'_>) -> Option<String> {
-    let query = request.query()?;
-    query_pairs(query).find(|(name, _)| name == TOKEN).map(|(_, value)| value.into_owned())
-}
-
-/// True for a HEAD request that changes state: a client that asks how far its upload has come ends
-/// the request that still writes to it. So this safe method (RFC 9110 section 9.2.1) needs the
-/// password for writing. Only a value that could be a token counts, because other pages may have a
-/// parameter of that name.
-pub(crate) fn ends_a_request(request: &Request<'_>) -> bool {
-    request.method() == Method::Head && token_of(request).is_some_and(|token| is_token(&token))
-}
-
-/// True if the table could know an upload by this name: [`crate::features::upload::random_hex`]
-/// makes the tokens.
-fn is_token(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// Where an upload to the file at `location` is gone on with.
-pub(crate) fn location(location: &[u8], token: &str) -> Vec<u8> {
-    [location, b"?", TOKEN.as_bytes(), b"=", token.as_bytes()].concat()
-}
 
 /// The value of an `Upload-Limit` field.
 pub(crate) fn limits(ask: &Ask) -> String {
@@ -293,30 +265,6 @@ mod tests {
         for (fields, complete, length) in cases {
             let wish = wish(fields);
             assert_eq!((wish.complete, wish.length), (*complete, *length), "{fields:?}");
-        }
-    }
-
-    /// HEAD ended the active request of an upload with the password for reading, or with none.
-    #[test]
-    fn a_head_request_with_a_token_counts_as_a_write() {
-        let token = crate::features::upload::random_hex().unwrap();
-        let cases = [
-            ("HEAD", format!("/a?resume={token}"), true),
-            ("HEAD", format!("/a?x=1&resume={token}&y"), true),
-            ("HEAD", format!("/a?%72esume={token}"), true),
-            ("HEAD", format!("/a?resume=%{:x}{}", token.as_bytes()[0], &token[1..]), true),
-            ("GET", format!("/a?resume={token}"), false),
-            ("OPTIONS", format!("/a?resume={token}"), false),
-            ("HEAD", format!("/a?resume={token}0"), false),
-            ("HEAD", "/a?resume=1".to_owned(), false),
-            ("HEAD", "/a".to_owned(), false),
-        ];
-        for (method, target, expected) in cases {
-            let head = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n");
-            let mut slots = FieldSlots::new();
-            let request = parse(head.as_bytes(), &mut slots, &crate::config::Limits::default()).unwrap();
-            assert_eq!(ends_a_request(&request), expected, "{method} {target}");
-            assert!(!expected || token_of(&request).as_deref() == Some(&token[..]), "{target}");
         }
     }
 

@@ -264,7 +264,7 @@ pub(crate) struct Published {
 /// Tries hidden names until one is free.
 fn with_new_name<T>(mut make: impl FnMut(&str) -> Result<T, Errno>) -> Result<(T, String), Errno> {
     for _ in 0..NAME_TRIES {
-        let name = format!("{SCRAP}{}", &crate::features::upload::random_hex()?[..16]);
+        let name = format!("{SCRAP}{}", &crate::features::resume_token::random_hex()?[..16]);
         match make(&name) {
             Err(Errno::EXIST) => {}
             made => return made.map(|made| (made, name)),

@@ -1,0 +1,72 @@
+//! The token in the query of a request that names an unfinished upload.
+//!
+//! Uploads and passwords both look for it. Must not know what is uploaded.
+
+use rustix::io::Errno;
+
+use crate::http::target::query_pairs;
+use crate::http::{Method, Request};
+
+/// The parameter that names an upload.
+const TOKEN: &str = "resume";
+
+/// The token in the query of a request, if it is about an upload.
+pub(crate) fn token_of(request: &Request<'_>) -> Option<String> {
+    let query = request.query()?;
+    query_pairs(query).find(|(name, _)| name == TOKEN).map(|(_, value)| value.into_owned())
+}
+
+/// True for a HEAD request that changes state: a client that asks how far its upload has come ends
+/// the request that still writes to it. So this safe method (RFC 9110 section 9.2.1) needs the
+/// password for writing. Only a value that could be a token counts, because other pages may have a
+/// parameter of that name.
+pub(crate) fn ends_a_request(request: &Request<'_>) -> bool {
+    request.method() == Method::Head && token_of(request).is_some_and(|token| is_token(&token))
+}
+
+/// True if the table could know an upload by this name: [`random_hex`] makes the tokens.
+pub(crate) fn is_token(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Where an upload to the file at `location` is gone on with.
+pub(crate) fn location(location: &[u8], token: &str) -> Vec<u8> {
+    [location, b"?", TOKEN.as_bytes(), b"=", token.as_bytes()].concat()
+}
+
+/// 128 bits nobody can guess, in hexadecimal digits.
+pub(crate) fn random_hex() -> Result<String, Errno> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::request::{FieldSlots, parse};
+
+    /// HEAD ended the active request of an upload with the password for reading, or with none.
+    #[test]
+    fn a_head_request_with_a_token_counts_as_a_write() {
+        let token = random_hex().unwrap();
+        let cases = [
+            ("HEAD", format!("/a?resume={token}"), true),
+            ("HEAD", format!("/a?x=1&resume={token}&y"), true),
+            ("HEAD", format!("/a?%72esume={token}"), true),
+            ("HEAD", format!("/a?resume=%{:x}{}", token.as_bytes()[0], &token[1..]), true),
+            ("GET", format!("/a?resume={token}"), false),
+            ("OPTIONS", format!("/a?resume={token}"), false),
+            ("HEAD", format!("/a?resume={token}0"), false),
+            ("HEAD", "/a?resume=1".to_owned(), false),
+            ("HEAD", "/a".to_owned(), false),
+        ];
+        for (method, target, expected) in cases {
+            let head = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let mut slots = FieldSlots::new();
+            let request = parse(head.as_bytes(), &mut slots, &crate::config::Limits::default()).unwrap();
+            assert_eq!(ends_a_request(&request), expected, "{method} {target}");
+            assert!(!expected || token_of(&request).as_deref() == Some(&token[..]), "{target}");
+        }
+    }
+}
