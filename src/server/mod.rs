@@ -41,7 +41,8 @@ use crate::reactor::Reactor;
 use crate::reactor::os::{Listener, MioOs, Os, TcpOptions, bind_tcp_shared, read_clocks};
 use crate::server::chain::Site;
 use crate::shortage;
-use crate::threads::{ListenSocket, Twin};
+use crate::threads::Twin;
+use crate::threads::acceptor::ListenSocket;
 use socket_file::SocketFile;
 
 pub use builder::Builder;
@@ -573,11 +574,12 @@ impl Server {
             files,
             access,
             log: log.cloned(),
-            metrics: Arc::clone(&self.metrics),
             pool: self.pool(),
             on_stop: Mutex::new(self.stop_actions(1).next().unwrap_or_else(|| Box::new(|_, _| {}))),
         };
-        twin.run(sockets, signals)
+        twin.run(sockets, signals, |counters, gauges| {
+            self.metrics.watch_threads(counters.iter().cloned(), gauges);
+        })
     }
 }
 

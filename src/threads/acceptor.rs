@@ -1,0 +1,260 @@
+//! The acceptor: listening sockets, signals, and a thread for each new connection.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::SendFlags;
+
+use crate::config::{INBOX_LOOK, KIB};
+use crate::driver::outcome::Outcome;
+use crate::driver::signals::{Signal, Signals};
+use crate::handler::Peer;
+use crate::http::{CloseReason, Status};
+use crate::jobs::lock;
+use crate::jobs::pace::LeastRate;
+use crate::observe::Observer;
+use crate::reactor::os::read_clocks;
+use crate::shortage;
+use crate::threads::Twin;
+use crate::threads::reaper::Shared;
+use crate::threads::socket::{Line, Socket};
+use crate::threads::worker::Worker;
+
+/// A worker's stack, in bytes. Reserved, not resident; unoptimised code needs more of it.
+const STACK_BYTES: usize = if cfg!(debug_assertions) { 512 * KIB } else { 128 * KIB };
+
+/// How long the acceptor leaves clients waiting when descriptors have run out.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// How long a graceful stop waits before it counts the connections: a worker that has just sent a
+/// response is idle a moment later. Nobody who presses Ctrl-C notices.
+const STOP_SETTLE: Duration = Duration::from_millis(20);
+
+/// A listening socket, non-blocking: the acceptor waits in `poll`, not in `accept`.
+#[derive(Debug)]
+pub enum ListenSocket {
+    /// Over IP.
+    Tcp(TcpListener),
+    /// Over a path on this machine.
+    Unix(UnixListener),
+}
+
+impl AsFd for ListenSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            ListenSocket::Tcp(listener) => listener.as_fd(),
+            ListenSocket::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+impl ListenSocket {
+    fn accept(&self) -> io::Result<(Socket, Peer)> {
+        match self {
+            ListenSocket::Tcp(listener) => {
+                listener.accept().map(|(stream, addr)| (Socket::Tcp(stream), Peer::from_addr(addr)))
+            }
+            ListenSocket::Unix(listener) => {
+                listener.accept().map(|(stream, _)| (Socket::Unix(stream), Peer::Unix))
+            }
+        }
+    }
+}
+
+pub(super) struct Acceptor {
+    pub(super) twin: Arc<Twin>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) signals: Signals,
+    pub(super) ended: UnixStream,
+    pub(super) busy_rate: Option<LeastRate>,
+    /// When nobody was found to give way last.
+    pub(super) looked: Option<Instant>,
+    /// A stop has begun: all clients that wait are answered now.
+    pub(super) takes_all: bool,
+}
+
+impl Acceptor {
+    pub(super) fn run(mut self, sockets: Vec<ListenSocket>) -> io::Result<Outcome> {
+        let mut retry = None;
+        loop {
+            let (mut signals, ready) = self.wait(if retry.is_some() { &[] } else { &sockets }, retry)?;
+            while let Some(signal) = signals.pop_front() {
+                match signal {
+                    Signal::Reopen => self.reopen_log(),
+                    Signal::Interrupt | Signal::Terminate | Signal::Quit | Signal::TerminalClosed => {
+                        return self.stop(sockets, signal, signals);
+                    }
+                }
+            }
+            retry = None;
+            for (socket, _) in sockets.iter().zip(ready).filter(|(_, ready)| *ready) {
+                if !self.accept_from(socket) {
+                    retry = Some(RETRY_AFTER);
+                }
+            }
+        }
+    }
+
+    fn reopen_log(&self) {
+        if let Some(log) = &self.twin.log {
+            log.reopen();
+        }
+    }
+
+    /// Waits for a signal, the end of a connection or a client. Returns the signals that came, and
+    /// which sockets have a client. Returns at least every [`INBOX_LOOK`]: the byte for the end of
+    /// a connection may not have been written.
+    fn wait(
+        &mut self,
+        sockets: &[ListenSocket],
+        timeout: Option<Duration>,
+    ) -> io::Result<(VecDeque<Signal>, Vec<bool>)> {
+        let timeout = timeout.unwrap_or(INBOX_LOOK).min(INBOX_LOOK);
+        let timeout = rustix::event::Timespec::try_from(timeout).ok();
+        let mut fds = vec![PollFd::new(&self.ended, PollFlags::IN)];
+        fds.extend(sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)));
+        fds.extend(self.signals.sources().map(|source| PollFd::new(&*source, PollFlags::IN)));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let (has_ended, rest) = ready.split_first().unwrap_or((&false, &[]));
+        let (clients, signals) = rest.split_at(sockets.len());
+        if *has_ended {
+            // Whatever is left makes the next wait short.
+            drop(io::Read::read(&mut &self.ended, &mut [0; 64]));
+        }
+        let came = if signals.contains(&true) { self.signals.take() } else { Vec::new() };
+        Ok((came.into(), clients.to_vec()))
+    }
+
+    fn is_full(&self) -> bool {
+        self.shared.open.load(Ordering::SeqCst) >= self.twin.config.limits.threads_max
+    }
+
+    /// True if a client waits at this socket, and had better go on waiting: a thread will be free
+    /// soon.
+    fn leaves_waiting(&mut self, socket: &ListenSocket) -> bool {
+        if self.takes_all || !self.is_full() || !has_client(socket) {
+            return false;
+        }
+        let now = read_clocks().mono;
+        if self.looked.is_some_and(|looked| now.saturating_duration_since(looked) < RETRY_AFTER) {
+            return false;
+        }
+        let threads_max = self.twin.config.limits.threads_max;
+        if !self.shared.make_room(now, self.busy_rate.as_ref(), threads_max) {
+            self.looked = Some(now);
+            return false;
+        }
+        self.shared.wants_thread.store(true, Ordering::SeqCst);
+        // One may have ended before it could tell.
+        self.is_full()
+    }
+
+    /// Accepts until would-block; false when descriptors or threads have run out.
+    fn accept_from(&mut self, socket: &ListenSocket) -> bool {
+        loop {
+            if self.leaves_waiting(socket) {
+                return false;
+            }
+            match socket.accept() {
+                Ok((stream, peer)) => self.adopt(stream, peer),
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return true,
+                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
+                    _ => {
+                        log::warn!("cannot accept: {error}");
+                        shortage::report_in(&error);
+                        return false;
+                    }
+                },
+            }
+        }
+    }
+
+    fn adopt(&self, socket: Socket, peer: Peer) {
+        let open = self.shared.open.fetch_add(1, Ordering::SeqCst);
+        let line = Arc::new(Line::new(socket));
+        let id = self.shared.enlist(&line);
+        let mut tally = self.shared.tally(id);
+        tally.accepted();
+        let started = if open < self.twin.config.limits.threads_max {
+            let (twin, shared, line) = (Arc::clone(&self.twin), Arc::clone(&self.shared), Arc::clone(&line));
+            std::thread::Builder::new()
+                .name("whirligig-conn".into())
+                .stack_size(STACK_BYTES)
+                .spawn(move || Worker::new(&twin, &shared, line, id, peer).run())
+                .map(drop)
+        } else {
+            Err(io::Error::other("all threads are in use"))
+        };
+        if let Err(error) = started {
+            log::warn!("cannot serve a connection: {error}");
+            // No thread, no protocol: the one fixed answer, which a fresh socket always has room
+            // for.
+            const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            let sent = rustix::net::send(&line.socket, BUSY, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            tally.wrote(sent.unwrap_or(0) as u64);
+            tally.answered(None, Status::SERVICE_UNAVAILABLE);
+            tally.closed(CloseReason::Evicted);
+            self.shared.dismiss(id);
+        }
+    }
+
+    /// A graceful stop: no new clients, idle ones are let go, the others get their answer.
+    /// `signals` came together with the one that asked for it.
+    fn stop(
+        mut self,
+        sockets: Vec<ListenSocket>,
+        signal: Signal,
+        mut signals: VecDeque<Signal>,
+    ) -> io::Result<Outcome> {
+        self.takes_all = true;
+        for socket in &sockets {
+            self.accept_from(socket);
+        }
+        drop(sockets);
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.release_idle();
+        let cut_at = read_clocks().mono + self.twin.config.timeouts.drain;
+        signals.extend(self.wait(&[], Some(STOP_SETTLE))?.0);
+        lock(&self.twin.on_stop)(signal, &self.shared.under_way());
+        loop {
+            let open = self.shared.open.load(Ordering::SeqCst);
+            if open == 0 {
+                return Ok(Outcome::Stopped);
+            }
+            while let Some(signal) = signals.pop_front() {
+                match signal {
+                    Signal::Reopen => self.reopen_log(),
+                    // Shell and kernel may both report it; only a person's second signal is a
+                    // hurry.
+                    Signal::TerminalClosed => {}
+                    Signal::Interrupt | Signal::Terminate | Signal::Quit => {
+                        return Ok(Outcome::Killed(signal));
+                    }
+                }
+            }
+            let left = cut_at.saturating_duration_since(read_clocks().mono);
+            if left.is_zero() {
+                return Ok(Outcome::Cut(open));
+            }
+            signals.extend(self.wait(&[], Some(left))?.0);
+        }
+    }
+}
+
+/// True if a client waits to be accepted.
+fn has_client(socket: &ListenSocket) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&rustix::event::Timespec::default())), Ok(1..))
+}

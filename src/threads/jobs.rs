@@ -1,0 +1,51 @@
+//! Jobs of one connection, done on its own thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::conn_id::ConnId;
+use crate::jobs::{Errands, Inbox, InlineDesk, Job, JobDesk, Lane, RouteName, StillBusy, Ticket, lock};
+use crate::reactor::os::read_clocks;
+use crate::threads::reaper::Shared;
+use crate::threads::socket::{Line, TimedJob};
+
+/// Does jobs on the connection's own thread. Nothing can be answered in their place meanwhile, but
+/// the reaper counts those that take too long. It looks now and then: to wake it for each job would
+/// cost more than most jobs do.
+pub(super) struct TwinDesk {
+    pub(super) inner: InlineDesk,
+    pub(super) shared: Arc<Shared>,
+    pub(super) line: Arc<Line>,
+    pub(super) answer_timeout: Option<Duration>,
+}
+
+impl JobDesk for TwinDesk {
+    fn submit(&mut self, id: ConnId, lane: Lane, route: RouteName, job: Job) -> Result<Ticket, Job> {
+        let Some(timeout) = self.answer_timeout else { return self.inner.submit(id, lane, route, job) };
+        let due = self.shared.nanoseconds(read_clocks().mono + timeout);
+        *lock(&self.line.job) = Some(TimedJob { due, route: route.clone(), is_counted: false });
+        // A job that panics is over, too.
+        let _at_end = JobEnd(&self.line);
+        self.inner.submit(id, lane, route, job)
+    }
+
+    fn cancel(&mut self, id: ConnId) -> Option<StillBusy> {
+        self.inner.cancel(id)
+    }
+
+    fn inbox(&self) -> &Arc<Inbox> {
+        self.inner.inbox()
+    }
+
+    fn errands(&self) -> Arc<dyn Errands> {
+        self.inner.errands()
+    }
+}
+
+struct JobEnd<'a>(&'a Line);
+
+impl Drop for JobEnd<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.job) = None;
+    }
+}

@@ -1,0 +1,260 @@
+//! The reaper: one thread for the deadlines of all others, and what all threads share.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::conn_id::ConnId;
+use crate::docroot::cache::FileCache;
+use crate::driver::deadline::DeadlineQueue;
+use crate::driver::eviction::{EVICTION_IDLE_MIN, LEAVING_SHARE, RELIEF_CONNECTIONS, RELIEF_INTERVAL};
+use crate::driver::outcome::Phases;
+use crate::http::Phase;
+use crate::jobs::pace::LeastRate;
+use crate::jobs::{StillBusy, lock};
+use crate::observe::{Counters, Gauges, Observer, TwinTally};
+use crate::reactor::os::read_clocks;
+use crate::shortage::Relief;
+use crate::threads::socket::{EXPIRED, Line, MAY_GO, NEVER};
+
+/// Sets of counters that the threads count into, each thread into one of them. One for all would be
+/// a cache line that every processor wants with every request; one for each thread would be memory
+/// for each connection.
+pub(super) const TALLIES: usize = 16;
+
+/// What all threads of the twin share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) began: Instant,
+    pub(super) reaper: Mutex<Reaper>,
+    /// Rung when the earliest deadline moved forward, or when the twin ends.
+    pub(super) bell: Condvar,
+    pub(super) stopping: Arc<AtomicBool>,
+    pub(super) open: AtomicUsize,
+    pub(super) files: Arc<Mutex<FileCache>>,
+    pub(super) tallies: [Arc<Counters>; TALLIES],
+    /// The acceptor waits for a thread to end.
+    pub(super) wants_thread: AtomicBool,
+    /// How often the reaper looks for late jobs and unused files at the least.
+    pub(super) late_look: Duration,
+    /// Before this, in nanoseconds since the twin began, no more idle connections are closed
+    /// because descriptors have run out.
+    pub(super) relief_due: AtomicU64,
+    /// A byte through here wakes the acceptor when a thread ends that it waits for, any or the
+    /// last.
+    pub(super) ended: UnixStream,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Reaper {
+    pub(super) queue: DeadlineQueue,
+    pub(super) lines: slab::Slab<(u32, Arc<Line>)>,
+    pub(super) generation: u32,
+    /// Until when it sleeps. Nothing that is due later has to wake it, even if nothing else is in
+    /// the queue.
+    pub(super) sleeps_until: Option<Instant>,
+    pub(super) over: bool,
+}
+
+impl Shared {
+    pub(super) fn nanoseconds(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.began).as_nanos()).unwrap_or(NEVER - 1)
+    }
+
+    /// Notes when a worker's phase gives up. Costs two atomics unless the time is earlier than the
+    /// reaper knows.
+    pub(super) fn publish(&self, id: ConnId, line: &Line, phase: u8, due: Option<Instant>) {
+        line.phase.store(phase, Ordering::SeqCst);
+        let due = due.map_or(NEVER, |due| self.nanoseconds(due));
+        line.due.store(due, Ordering::SeqCst);
+        if due < line.armed.load(Ordering::SeqCst) {
+            let mut reaper = lock(&self.reaper);
+            line.armed.store(due, Ordering::SeqCst);
+            let at = self.began + Duration::from_nanos(due);
+            reaper.queue.arm(id, at);
+            if reaper.sleeps_until.is_some_and(|until| at < until) {
+                // Once is enough: it looks at all there is before it sleeps again.
+                reaper.sleeps_until = None;
+                self.bell.notify_one();
+            }
+        }
+    }
+
+    pub(super) fn enlist(&self, line: &Arc<Line>) -> ConnId {
+        let mut reaper = lock(&self.reaper);
+        reaper.generation = reaper.generation.wrapping_add(1).max(1);
+        let generation = reaper.generation;
+        let slot = reaper.lines.insert((generation, Arc::clone(line)));
+        ConnId::new(generation, u32::try_from(slot).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn dismiss(&self, id: ConnId) {
+        let mut reaper = lock(&self.reaper);
+        reaper.queue.remove(id);
+        reaper.lines.try_remove(id.slot());
+        drop(reaper);
+        let was_last = self.open.fetch_sub(1, Ordering::SeqCst) == 1;
+        let is_waited_for = self.wants_thread.swap(false, Ordering::SeqCst);
+        if is_waited_for || (was_last && self.stopping.load(Ordering::SeqCst)) {
+            drop(io::Write::write(&mut &self.ended, b"."));
+        }
+    }
+
+    /// Wakes the connections that have been idle for longest, to be closed.
+    pub(super) fn close_idlest(&self, count: usize) {
+        let now = read_clocks().mono;
+        let reaper = lock(&self.reaper);
+        let lines = reaper.lines.iter().map(|(_, (_, line))| line);
+        let idle = lines.filter(|line| !line.is_leaving());
+        let mut idle: Vec<_> = idle.filter_map(|line| Some((self.rank(line, now, None)?, line))).collect();
+        idle.sort_unstable_by_key(|(rank, _)| *rank);
+        for (_, line) in idle.iter().take(count) {
+            line.give_way();
+        }
+    }
+
+    /// Has the idlest connection give up its thread, or else the slowest sender below the least
+    /// rate. False if there is neither, and no other is leaving.
+    pub(super) fn make_room(&self, now: Instant, rate: Option<&LeastRate>, threads_max: usize) -> bool {
+        let reaper = lock(&self.reaper);
+        let lines = || reaper.lines.iter().map(|(_, (_, line))| line);
+        let leaving = lines().filter(|line| line.is_leaving()).count();
+        if leaving >= (threads_max / LEAVING_SHARE).max(1) {
+            return true;
+        }
+        let ranked = lines().filter_map(|line| Some((self.rank(line, now, rate)?, line)));
+        match ranked.min_by_key(|(rank, _)| *rank) {
+            Some((_, line)) => {
+                line.give_way();
+                true
+            }
+            None => leaving > 0,
+        }
+    }
+
+    /// In which order connections give up their threads: idle ones first, by age; then slow
+    /// senders, by the bytes they have brought lately. `None` for all others.
+    pub(super) fn rank(&self, line: &Line, now: Instant, rate: Option<&LeastRate>) -> Option<(u8, u64)> {
+        let since = line.since.load(Ordering::SeqCst);
+        let waited = Duration::from_nanos(self.nanoseconds(now).saturating_sub(since));
+        let phase = line.phase.load(Ordering::SeqCst) & !MAY_GO;
+        if phase == Phase::Idle as u8 {
+            return (waited >= EVICTION_IDLE_MIN).then_some((0, since));
+        }
+        if phase == Phase::ReceivingHead as u8 {
+            return rate.filter(|rate| waited >= rate.window()).map(|_| (1, 0));
+        }
+        let pace = lock(&line.pace).filter(|_| phase == Phase::ReceivingBody as u8)?;
+        rate?.missed_by(&pace, now).map(|brought| (1, brought))
+    }
+
+    /// Lets idle workers go: they wake with the end of input. Requests that were received are still
+    /// served. Who waits for content that never ends looks up.
+    pub(super) fn release_idle(&self) {
+        let reaper = lock(&self.reaper);
+        for (_, (_, line)) in &reaper.lines {
+            if line.phase.load(Ordering::SeqCst) & MAY_GO != 0 {
+                drop(line.socket.shutdown(Shutdown::Read));
+            }
+            line.woken.ring();
+        }
+    }
+
+    /// The connections that a graceful stop waits for, by phase. Idle ones have been released.
+    pub(super) fn under_way(&self) -> Phases {
+        let mut phases = [0; Phase::ALL.len()];
+        for (_, (_, line)) in &lock(&self.reaper).lines {
+            let phase = line.phase.load(Ordering::SeqCst);
+            if let Some(count) = phases.get_mut(usize::from(phase)).filter(|_| phase & MAY_GO == 0) {
+                *count += 1;
+            }
+        }
+        phases
+    }
+
+    /// What all threads hold. Their buffers are their own affair.
+    pub(super) fn gauges(&self) -> Gauges {
+        let mut gauges = Gauges { file_cache_bytes: lock(&self.files).bytes() as u64, ..Gauges::default() };
+        for (_, (_, line)) in &lock(&self.reaper).lines {
+            let phase = line.phase.load(Ordering::Relaxed) & !MAY_GO;
+            gauges.phases[usize::from(phase)] += 1;
+        }
+        gauges
+    }
+
+    /// Counts and logs jobs whose answers are late, each once.
+    pub(super) fn count_late_jobs(&self, reaper: &Reaper, now: Instant) {
+        let now = self.nanoseconds(now);
+        for (slot, (_, line)) in &reaper.lines {
+            let mut job = lock(&line.job);
+            if let Some(job) = job.as_mut().filter(|job| job.due <= now && !job.is_counted) {
+                job.is_counted = true;
+                TwinTally::of(Arc::clone(&self.tallies[slot % TALLIES])).answer_timed_out(true);
+                StillBusy { route: job.route.clone() }.log("no response yet");
+            }
+        }
+    }
+
+    pub(super) fn tally(&self, id: ConnId) -> TwinTally {
+        TwinTally::of(Arc::clone(&self.tallies[id.slot() % TALLIES]))
+    }
+
+    /// The reaper's thread: sleeps until the earliest deadline, looks whether it still holds, acts.
+    pub(super) fn reap(&self) {
+        let mut reaper = lock(&self.reaper);
+        while !reaper.over {
+            let now = read_clocks().mono;
+            while let Some(id) = reaper.queue.pop_due(now) {
+                let Some((_, line)) =
+                    reaper.lines.get(id.slot()).filter(|(generation, _)| *generation == id.generation())
+                else {
+                    continue;
+                };
+                let line = Arc::clone(line);
+                // From here on a worker that publishes asks for the lock, so neither of us can miss
+                // the other.
+                line.armed.store(NEVER, Ordering::SeqCst);
+                let due = line.due.load(Ordering::SeqCst);
+                let at = self.began + Duration::from_nanos(due.min(NEVER / 2));
+                if at > now {
+                    if due != NEVER {
+                        line.armed.store(due, Ordering::SeqCst);
+                        reaper.queue.arm(id, at);
+                    }
+                    continue;
+                }
+                line.shut_for.store(EXPIRED, Ordering::SeqCst);
+                let sending = line.phase.load(Ordering::SeqCst) == Phase::Sending as u8;
+                drop(line.socket.shutdown(if sending { Shutdown::Both } else { Shutdown::Read }));
+            }
+            self.count_late_jobs(&reaper, now);
+            // It wakes now and then anyway, so it also lets go of files that nobody asks for.
+            let sweep = {
+                let mut files = lock(&self.files);
+                files.sweep(now);
+                files.next_sweep()
+            };
+            let due = reaper.queue.next().into_iter().chain(sweep).min();
+            let look = self.late_look;
+            let wait = due.map_or(look, |due| due.saturating_duration_since(now).min(look));
+            reaper.sleeps_until = Some(now + wait);
+            reaper = self.bell.wait_timeout(reaper, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Relief for Shared {
+    fn relieve(&self) {
+        let now = self.nanoseconds(read_clocks().mono);
+        let due = self.relief_due.load(Ordering::SeqCst);
+        let next = now.saturating_add(u64::try_from(RELIEF_INTERVAL.as_nanos()).unwrap_or(NEVER));
+        let takes = || self.relief_due.compare_exchange(due, next, Ordering::SeqCst, Ordering::SeqCst);
+        // Of several threads that run out at once, one acts.
+        if now >= due && takes().is_ok() {
+            self.close_idlest(RELIEF_CONNECTIONS);
+        }
+    }
+}
