@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use crate::harness::run_within;
 
@@ -260,67 +262,75 @@ fn packages() -> Vec<Value> {
     value["packages"].as_array().unwrap().clone()
 }
 
-#[test]
-fn no_dependency_brings_a_runtime_or_comes_from_elsewhere() {
-    const RUNTIMES: [&str; 14] = [
-        "tokio",
-        "async-std",
-        "smol",
-        "async-io",
-        "async-executor",
-        "futures-executor",
-        "glommio",
-        "monoio",
-        "compio",
-        "embassy-executor",
-        "actix-rt",
-        "may",
-        "hyper",
-        "nio",
-    ];
-    for package in packages() {
-        let name = package["name"].as_str().unwrap();
-        assert!(!RUNTIMES.contains(&name), "{name} is a runtime");
-        match package["source"].as_str() {
-            None => assert_eq!(name, "whirligig", "a dependency by path"),
-            Some(source) => {
-                assert_eq!(source, "registry+https://github.com/rust-lang/crates.io-index", "{name}");
-            }
-        }
-        let license = package["license"].as_str().unwrap_or_default();
-        assert!(license_is_allowed(license), "{name} has licence {license:?}");
+/// The rules for dependencies in `deny.toml`, which `cargo deny` reads as well.
+struct DependencyRules {
+    licences: Vec<String>,
+    banned: Vec<String>,
+    registries: Vec<String>,
+}
+
+fn dependency_rules() -> DependencyRules {
+    let text = fs::read_to_string(home().join("deny.toml")).expect("a deny.toml");
+    let document = DeTable::parse(&text).unwrap();
+    let value = |section: &str, key: &str| document.get_ref()[section].get_ref()[key].get_ref();
+    let values = |section, key| value(section, key).as_array().unwrap().iter().map(Spanned::get_ref);
+    let string = |value: &DeValue<'_>| value.as_str().unwrap().to_owned();
+    for unknown in ["unknown-registry", "unknown-git"] {
+        assert_eq!(string(value("sources", unknown)), "deny", "{unknown} in deny.toml");
+    }
+    assert_eq!(values("sources", "allow-git").count(), 0, "a source that is no registry");
+    DependencyRules {
+        licences: values("licenses", "allow").map(string).collect(),
+        banned: values("bans", "deny").map(|ban| string(ban["crate"].get_ref())).collect(),
+        registries: values("sources", "allow-registry").map(string).collect(),
     }
 }
 
-/// Whether a licence expression can be met with what is on the list. MPL-2.0 (colored) covers its
-/// own files only.
-fn license_is_allowed(expression: &str) -> bool {
-    const ALLOWED: [&str; 11] = [
-        "MIT",
-        "Apache-2.0",
-        "Apache-2.0 WITH LLVM-exception",
-        "BSD-2-Clause",
-        "BSD-3-Clause",
-        "BSL-1.0",
-        "ISC",
-        "MPL-2.0",
-        "Unicode-3.0",
-        "Unlicense",
-        "Zlib",
-    ];
-    // Older packages write OR as a slash. Parentheses are only ever seen around an OR within an
-    // AND.
+#[test]
+fn no_dependency_brings_a_runtime_or_comes_from_elsewhere() {
+    let rules = dependency_rules();
+    for package in packages() {
+        let name = package["name"].as_str().unwrap();
+        assert!(!rules.banned.iter().any(|banned| banned == name), "deny.toml bans {name}");
+        match package["source"].as_str() {
+            None => assert_eq!(name, "whirligig", "a dependency by path"),
+            Some(source) => {
+                let registry = source.strip_prefix("registry+").unwrap_or(source);
+                assert!(rules.registries.iter().any(|allowed| allowed == registry), "{name} from {source}");
+            }
+        }
+        let licence = package["license"].as_str().unwrap_or_default();
+        assert!(licence_is_allowed(licence, &rules.licences), "{name} has licence {licence:?}");
+    }
+}
+
+#[test]
+fn no_dependency_rule_is_missing_from_the_file() {
+    let rules = dependency_rules();
+    for runtime in ["actix-rt", "async-std", "glommio", "hyper", "may", "monoio", "smol", "tokio"] {
+        assert!(rules.banned.iter().any(|banned| banned == runtime), "deny.toml does not ban {runtime}");
+    }
+    assert_eq!(rules.registries, ["https://github.com/rust-lang/crates.io-index"]);
+    let copyleft = ["GPL", "SSPL", "CC-BY-SA", "EUPL"];
+    let is_copyleft = |licence: &&String| copyleft.iter().any(|name| licence.contains(name));
+    assert_eq!(rules.licences.iter().find(is_copyleft), None, "a licence that would cover the program");
+}
+
+/// Returns whether a licence expression can be met with licences of the list.
+fn licence_is_allowed(expression: &str, allowed: &[String]) -> bool {
+    // Older packages write OR as a slash. Parentheses only occur around an OR within an AND.
     let expression = expression.replace('/', " OR ").replace(['(', ')'], "");
-    let is_met = |clause: &str| clause.split(" OR ").any(|name| ALLOWED.contains(&name.trim()));
-    expression.split(" AND ").all(is_met)
+    let is_allowed = |name: &str| allowed.iter().any(|allowed| allowed == name.trim());
+    expression.split(" AND ").all(|clause| clause.split(" OR ").any(is_allowed))
 }
 
 #[test]
 fn licence_expressions_are_understood() {
+    let allowed = dependency_rules().licences;
     for good in ["MIT", "MIT/Apache-2.0", "GPL-3.0 OR MIT", "(MIT OR Apache-2.0) AND Unicode-3.0"] {
-        assert!(license_is_allowed(good), "{good}");
+        assert!(licence_is_allowed(good, &allowed), "{good}");
     }
     for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "LGPL-2.1 OR GPL-2.0"] {
-        assert!(!license_is_allowed(bad), "{bad}");
+        assert!(!licence_is_allowed(bad, &allowed), "{bad}");
     }
 }
