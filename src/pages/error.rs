@@ -1,15 +1,16 @@
 //! Errors as responses: the status and one sentence, in the form the client reads.
 //!
-//! A browser gets a page, everybody else a line of text. The markup is in `pages/mod.rs`; this file
-//! must not know why an error happened.
+//! A browser gets a page, everybody else a line of text. This file must not know why an error
+//! happened.
 
 use crate::config::LIVE_TAG;
 use crate::http::negotiate;
 use crate::http::refusal::Refusal;
 use crate::http::target::CLIMB_MAX;
 use crate::http::{Body, Request, Response, Status};
-use crate::pages;
-use crate::pages::Home;
+use crate::pages::html;
+use crate::pages::html::{HEAD, Home, STYLE_COMMON, escape_html, escape_name, human_size, mark, push};
+use crate::text::visible;
 
 /// The form of an error response that suits a request.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +48,7 @@ pub(crate) fn error(status: Status, detail: &str, form: ErrorForm) -> Response {
     let response = match form {
         ErrorForm::Page(home) => {
             let mut body = Vec::new();
-            pages::error_html(status.code(), status.reason(), detail, home, &mut body);
+            error_html(status.code(), status.reason(), detail, home, &mut body);
             with_body(status, "text/html; charset=utf-8", body)
         }
         ErrorForm::Text => text_error(status, detail),
@@ -59,7 +60,7 @@ pub(crate) fn error(status: Status, detail: &str, form: ErrorForm) -> Response {
 #[must_use]
 pub(crate) fn text_error(status: Status, detail: &str) -> Response {
     let mut body = Vec::new();
-    pages::error_text(status.code(), status.reason(), detail, &mut body);
+    error_text(status.code(), status.reason(), detail, &mut body);
     with_body(status, "text/plain; charset=utf-8", body)
 }
 
@@ -72,7 +73,7 @@ pub(crate) fn too_large(bytes_max: u64) -> Response {
 
 /// One sentence: `subject` is larger than `bytes_max`.
 pub(crate) fn over(bytes_max: u64, subject: &str) -> String {
-    match pages::human_size(bytes_max) {
+    match human_size(bytes_max) {
         size if bytes_max < 1024 => format!("the {subject} is larger than {size}"),
         size => format!("the {subject} is larger than {size} ({bytes_max} bytes)"),
     }
@@ -93,7 +94,7 @@ fn with_body(status: Status, content_type: &'static str, body: Vec<u8>) -> Respo
 /// loads the missing page as soon as it is written.
 pub(crate) fn reloading(response: Response) -> Response {
     let page = match response.body() {
-        Body::Bytes(page) if response.status().code() >= 400 && pages::is_ours(page) => page,
+        Body::Bytes(page) if response.status().code() >= 400 && html::is_ours(page) => page,
         _ => return response,
     };
     let page = [page, LIVE_TAG].concat();
@@ -117,5 +118,92 @@ impl From<Refusal> for Response {
     /// The refusal as a line of text.
     fn from(refusal: Refusal) -> Self {
         text_error(refusal.status(), refusal.reason())
+    }
+}
+
+const STYLE: &str = include_str!("error.css");
+
+/// Appends the page for an error status: the number, its reason phrase, and a sentence that may
+/// help.
+///
+/// `detail` may be empty. Both texts are escaped.
+pub fn error_html(status: u16, reason: &str, detail: &str, home: Home, out: &mut Vec<u8>) {
+    push(out, HEAD);
+    push(out, "<meta name=\"robots\" content=\"noindex\">\n<title>");
+    push(out, &status.to_string());
+    push(out, " ");
+    escape_html(reason.as_bytes(), out);
+    push(out, "</title>\n");
+    push(out, "<style>\n");
+    push(out, STYLE_COMMON);
+    push(out, STYLE);
+    push(out, "</style>\n</head>\n<body>\n<main>\n");
+    mark(home, out);
+    push(out, "<h1><b>");
+    push(out, &status.to_string());
+    push(out, "</b> ");
+    escape_html(reason.as_bytes(), out);
+    push(out, "</h1>\n");
+    if !detail.is_empty() {
+        push(out, "<p>");
+        escape_name(detail.as_bytes(), out);
+        push(out, "</p>\n");
+    }
+    push(out, "<footer><a href=\"");
+    out.extend_from_slice(&home.folder(&[], 0));
+    push(out, "\">Start page</a><span>whirligig</span></footer>\n</main>\n</body>\n</html>\n");
+}
+
+/// The same for clients that did not ask for HTML: two lines of plain text, or one without a
+/// detail.
+pub fn error_text(status: u16, reason: &str, detail: &str, out: &mut Vec<u8>) {
+    push(out, &status.to_string());
+    push(out, " ");
+    push(out, reason);
+    push(out, "\n");
+    if !detail.is_empty() {
+        push(out, &visible(detail));
+        push(out, "\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pages::html::tests::{check_whole, written};
+
+    #[test]
+    fn errors_say_what_happened_in_both_forms() {
+        let page = written(|out| error_html(404, "Not Found", "No <such> file", Home::Root, out));
+        assert!(page.starts_with("<!DOCTYPE html>"));
+        assert!(page.contains("<title>404 Not Found</title>"));
+        assert!(page.contains("<p>No &lt;such&gt; file</p>"));
+        assert!(page.ends_with("</html>\n"));
+        assert!(!written(|out| error_html(404, "Not Found", "", Home::Root, out)).contains("<p>"));
+        assert_eq!(
+            written(|out| error_text(404, "Not Found", "No such file", out)),
+            "404 Not Found\nNo such file\n"
+        );
+        assert_eq!(written(|out| error_text(500, "Oops", "", out)), "500 Oops\n");
+        let turned = "no \u{202e}eman\u{2069}";
+        for page in [
+            written(|out| error_html(404, "x", turned, Home::Root, out)),
+            written(|out| error_text(404, "x", turned, out)),
+        ] {
+            assert!(page.contains("no \\u{202e}eman\\u{2069}"), "{page}");
+        }
+    }
+
+    #[test]
+    fn pages_are_whole_in_themselves() {
+        check_whole(&written(|out| error_html(400, "Bad Request", "x", Home::Root, out)));
+    }
+
+    #[test]
+    fn pages_lead_home() {
+        for (home, href) in [(Home::Root, "/"), (Home::Above(0), "./"), (Home::Above(2), "../../")] {
+            let page = written(|out| error_html(404, "Not Found", "", home, out));
+            assert_eq!(page.matches(&format!(" href=\"{href}\"")).count(), 2, "{page}");
+        }
     }
 }

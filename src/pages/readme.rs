@@ -9,7 +9,7 @@ use std::fmt;
 use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 
 use crate::config::KIB;
-use crate::pages::escape_html;
+use crate::pages::html::escape_html;
 
 /// A rendered README may be this long, in bytes. Much beyond its source only comes of tricks.
 const HTML_BYTES_MAX: usize = 512 * KIB;

@@ -1,0 +1,197 @@
+//! The parts that all pages share: the head, colours and type, the mark, escaped text, sizes.
+//!
+//! This file must not know which pages there are.
+
+use crate::http::target;
+use crate::text::{has_bidi_control, visible};
+
+/// How a page refers to the top of the site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Home {
+    /// By an absolute path.
+    Root,
+    /// By a relative path, this many folders above that of the page. So it stays below a prefix
+    /// that a proxy has taken from the path.
+    Above(usize),
+}
+
+impl Home {
+    /// The reference to the folder with the first `depth` names of the path `names`.
+    pub(super) fn folder(self, names: &[&[u8]], depth: usize) -> Vec<u8> {
+        match self {
+            Home::Above(folders) if depth < folders => b"../".repeat(folders - depth),
+            Home::Above(_) => b"./".to_vec(),
+            Home::Root => {
+                let mut href = b"/".to_vec();
+                for name in &names[..depth] {
+                    target::encode_path(name, &mut href);
+                    href.push(b'/');
+                }
+                href
+            }
+        }
+    }
+}
+
+/// What both kinds of page begin with. `data:,` keeps browsers from asking for a favicon that is
+/// not there.
+pub(super) const HEAD: &str = r#"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
+"#;
+
+/// Colours and type, shared. Contrast is at least 4.5 to 1 for all text, in both schemes.
+pub(super) const STYLE_COMMON: &str = include_str!("common.css");
+
+/// The pinwheel: one blade, turned three times. It stands in a link to the top of the site.
+const MARK: &str = r##"" aria-label="Start page"><svg width="32" height="32" viewBox="-16 -16 32 32" aria-hidden="true"><defs><path id="v" d="M0 0V-14.5C5.5-13.5 10-10 10-5z"/></defs><use href="#v" fill="var(--a)"/><use href="#v" fill="var(--b)" transform="rotate(90)"/><use href="#v" fill="var(--c)" transform="rotate(180)"/><use href="#v" fill="var(--d)" transform="rotate(270)"/><circle r="2.2" fill="var(--card)"/></svg></a>
+"##;
+
+/// Appends a name, or a sentence with one, as text for HTML. Characters that change the direction
+/// of text are shown as `\u{202e}`: a name must not look like another.
+pub fn escape_name(name: &[u8], out: &mut Vec<u8>) {
+    if !has_bidi_control(name) {
+        return escape_html(name, out);
+    }
+    escape_html(visible(&String::from_utf8_lossy(name)).as_bytes(), out);
+}
+
+/// Tells pages that were made here from others.
+pub(crate) fn is_ours(page: &[u8]) -> bool {
+    page.starts_with(HEAD.as_bytes())
+}
+
+/// Appends the bytes as text for HTML: what is not UTF-8 becomes U+FFFD, and the five characters
+/// that could end text or a quoted attribute become references. Control characters become U+FFFD as
+/// well; HTML forbids them.
+pub fn escape_html(text: &[u8], out: &mut Vec<u8>) {
+    for chunk in text.utf8_chunks() {
+        for &byte in chunk.valid().as_bytes() {
+            match byte {
+                b'&' => push(out, "&amp;"),
+                b'<' => push(out, "&lt;"),
+                b'>' => push(out, "&gt;"),
+                b'"' => push(out, "&quot;"),
+                b'\'' => push(out, "&#39;"),
+                b'\t' | b'\n' => out.push(byte),
+                0..0x20 | 0x7f => push(out, "\u{fffd}"),
+                _ => out.push(byte),
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            push(out, "\u{fffd}");
+        }
+    }
+}
+
+pub(super) fn mark(home: Home, out: &mut Vec<u8>) {
+    push(out, "<a class=\"mark\" href=\"");
+    out.extend_from_slice(&home.folder(&[], 0));
+    push(out, MARK);
+}
+
+/// A size for people, in powers of 1024: `17 B`, `1.5 KiB`, `250 MiB`. One decimal below 100,
+/// rounded to nearest.
+pub(crate) fn human_size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let rounded = |scale: u128, shift: u32| (u128::from(bytes) * scale + (1 << shift >> 1)) >> shift;
+    let mut shift = 10;
+    let mut unit = UNITS[0];
+    for next in &UNITS[1..] {
+        // What would be shown as 1024 of one unit is 1.0 of the next.
+        if rounded(1, shift) < 1024 {
+            break;
+        }
+        shift += 10;
+        unit = next;
+    }
+    match rounded(10, shift) {
+        tenths @ ..1000 => format!("{}.{} {unit}", tenths / 10, tenths % 10),
+        _ => format!("{} {unit}", rounded(1, shift)),
+    }
+}
+
+pub(super) fn push(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The text that `write` appends.
+    pub(in crate::pages) fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).expect("pages are UTF-8")
+    }
+
+    /// Checks that a page needs nothing from elsewhere and closes what it opens.
+    pub(in crate::pages) fn check_whole(page: &str) {
+        for foreign in ["http:", "https:", "<script ", "@import", "url(", "src="] {
+            assert!(!page.contains(foreign), "{foreign}");
+        }
+        assert!(page.contains("href=\"data:,\""));
+        assert!(page.len() < 10 * 1024, "{} bytes", page.len());
+        for tag in ["main", "style", "head", "body", "html"] {
+            let (opened, closed) = (format!("<{tag}>"), format!("</{tag}>"));
+            assert_eq!(page.matches(&closed).count(), 1, "{tag}");
+            assert!(tag == "html" || page.matches(&opened).count() == 1, "{tag}");
+        }
+    }
+
+    #[test]
+    fn text_cannot_leave_its_place() {
+        let cases: &[(&[u8], &str)] = &[
+            (b"", ""),
+            (b"plain", "plain"),
+            (b"<a href=\"x\">'&'</a>", "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;&lt;/a&gt;"),
+            ("\u{e9}\u{1f300}".as_bytes(), "\u{e9}\u{1f300}"),
+            (b"a\xffb\xc3", "a\u{fffd}b\u{fffd}"),
+            (b"\xf0\x9f<", "\u{fffd}&lt;"),
+            (b"a\0\x1b\x7fb", "a\u{fffd}\u{fffd}\u{fffd}b"),
+            (b"a\tb\nc", "a\tb\nc"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(written(|out| escape_html(text, out)), *expected);
+        }
+        for byte in 0..=255u8 {
+            let escaped = written(|out| escape_html(&[byte], out));
+            assert!(!escaped.contains(['<', '>', '"', '\'']), "{byte:#04x}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_rounded_to_the_next_unit_in_time() {
+        let cases: &[(u64, &str)] = &[
+            (0, "0 B"),
+            (1, "1 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1075, "1.0 KiB"),
+            (1076, "1.1 KiB"),
+            (1536, "1.5 KiB"),
+            (102_348, "99.9 KiB"),
+            (102_400, "100 KiB"),
+            (1_048_063, "1023 KiB"),
+            (1_048_064, "1.0 MiB"),
+            (1 << 20, "1.0 MiB"),
+            (250 << 20, "250 MiB"),
+            (1 << 30, "1.0 GiB"),
+            (1 << 40, "1.0 TiB"),
+            (1 << 50, "1.0 PiB"),
+            (1 << 60, "1.0 EiB"),
+            (u64::MAX, "16.0 EiB"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(human_size(*bytes), *expected, "{bytes}");
+        }
+    }
+}
