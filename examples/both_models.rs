@@ -1,8 +1,8 @@
-//! The same server twice, side by side: over the poll loop, and with a thread for each connection.
+//! One application on both models: the poll loop, and a thread per connection.
 //!
-//! `cargo run --example both_models` prints two addresses, the loop's first. `/thread` says which
-//! thread answers: one for all of the loop's clients, one each in the twin. Everything else is the
-//! same code.
+//! `cargo run --example both_models` prints two addresses, that of the loop first. `/thread`
+//! returns the thread that runs the handler: the same thread for all clients of the loop, and one
+//! thread per connection in the twin. All other code is shared.
 
 use std::io::Write;
 
@@ -20,8 +20,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let reactor = app().model(Model::Reactor).bind("127.0.0.1:0")?;
     let threads = app().model(Model::Threads).bind("127.0.0.1:0")?;
     writeln!(std::io::stdout(), "{}\n{}", reactor.urls().join("\n"), threads.urls().join("\n"))?;
-    // Ctrl-C stops both, since each hears of the signal itself. To tell the other one would be to
-    // ask it twice, and that cuts off whom it still serves; only who fails takes the other along.
+    // Ctrl-C stops both servers, because each receives the signal. A second stop request would cut
+    // off clients that are still being served. So a server stops the other one only if it fails.
     let (one, other) = (reactor.handle(), threads.handle());
     let twin = std::thread::spawn(move || {
         let ended = threads.run();

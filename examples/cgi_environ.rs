@@ -1,9 +1,8 @@
-//! What a CGI script or a WSGI application is told about a request, built from it here (RFC 3875,
-//! PEP 3333).
+//! Environment of a CGI script or a WSGI application, built from a request (RFC 3875, PEP 3333).
 //!
-//! `cargo run --example cgi_environ`, then open the address it prints with any path and query;
-//! `--model threads` for the twin. Nothing is started: this shows which part of the request becomes
-//! which variable. `whirligig --cgi` runs real scripts.
+//! Run `cargo run --example cgi_environ` and open the printed address with any path and query.
+//! `--model threads` selects the twin. This example starts no script. It shows which part of a
+//! request becomes which variable. `whirligig --cgi` runs real scripts.
 
 mod common;
 
@@ -40,16 +39,16 @@ fn environ(call: &Call<'_>, port: u16) -> BTreeMap<String, String> {
     set("wsgi.version", "(1, 0)".into());
     set("wsgi.multithread", "True".into());
     for (name, value) in call.fields().iter() {
-        // HTTP_PROXY would be taken for a setting by programs that the script starts, so `Proxy` is
-        // left out.
-        let is_told_already =
+        // Programs started by a script would read HTTP_PROXY as a setting, so the header `Proxy` is
+        // left out (httpoxy).
+        let is_left_out =
             ["content-type", "content-length", "proxy"].contains(&name.to_ascii_lowercase().as_str());
-        // A name with an underscore would look the same as one with a hyphen.
-        if is_told_already || name.contains('_') {
+        // A name with an underscore would become the same variable as one with a hyphen.
+        if is_left_out || name.contains('_') {
             continue;
         }
         let variable = format!("HTTP_{}", name.to_ascii_uppercase().replace('-', "_"));
-        // A field that comes several times is one list (RFC 3875 section 4.1.18).
+        // A header on several lines becomes one list (RFC 3875 section 4.1.18).
         environ
             .entry(variable)
             .and_modify(|list| *list += &format!(", {}", text(value)))

@@ -1,11 +1,11 @@
-//! An HTTP client on the same kind of loop: it logs in to the `login_session` example, with a
-//! cookie jar, over one connection that it keeps alive.
+//! HTTP client on the same kind of loop. It logs in to the `login_session` example over one
+//! persistent connection and keeps cookies in a jar.
 //!
-//! Start `cargo run --example login_session`, then `cargo run --example client -- ADDRESS`, e.g.
-//! `127.0.0.1:12345`. With `--clients N` so many log in at once, all on this one thread: each is a
-//! socket, what it has to send, and a `ReplyReader`, pumped when the poll says that bytes can move.
-//! Messages and cookies are the library's, without any input or output in them; the loop is this
-//! file.
+//! Start `cargo run --example login_session`, then `cargo run --example client -- ADDRESS`, for
+//! example with the address `127.0.0.1:12345`. `--clients N` runs that number of clients on one
+//! thread. Each client is a socket, its unsent bytes and a `ReplyReader`, and the loop moves bytes
+//! when the poll reports readiness. The library parses messages and cookies without any I/O. The
+//! loop is in this file.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -19,7 +19,7 @@ use whirligig::client::reply::{ReplyEvent, ReplyHead, ReplyReader};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-/// What is asked, in order: method, path, form. The redirects in between are followed.
+/// Requests in order: method, path, form. The client follows redirects in between.
 const STEPS: [(&str, &str, &str); 5] = [
     ("GET", "/members", ""),
     ("POST", "/login", "user=anna&password=secret"),
@@ -31,13 +31,13 @@ const STEPS: [(&str, &str, &str); 5] = [
 const CONTENT_BYTES_MAX: usize = 1 << 20;
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// One client: its connection, and what is unfinished in either direction.
+/// One client: its connection, and its unfinished input and output.
 struct Client {
     socket: TcpStream,
     host: String,
     reader: ReplyReader,
     output: Vec<u8>,
-    /// Received, not yet used.
+    /// Received bytes that are not used yet.
     input: Vec<u8>,
     head: Option<ReplyHead>,
     content: Vec<u8>,
@@ -47,7 +47,7 @@ struct Client {
     log: Vec<String>,
 }
 
-#[expect(clippy::disallowed_methods, reason = "a program of its own, with a clock of its own")]
+#[expect(clippy::disallowed_methods, reason = "a separate program with its own clock")]
 fn now() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
@@ -75,7 +75,7 @@ impl Client {
         Place { host: host.rsplit_once(':').map_or(host, |(host, _)| host), path, secure: false }
     }
 
-    /// Puts the next request into the output; false when there is none.
+    /// Appends the next request to the output. Returns false if there is none.
     fn ask_next(&mut self) -> bool {
         let Some((method, path, form)) = self.steps.pop_front() else { return false };
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.host);
@@ -93,14 +93,15 @@ impl Client {
         true
     }
 
-    /// Moves bytes until the socket would block; true when everything was asked and answered.
+    /// Moves bytes until the socket would block. Returns true once all requests have their
+    /// responses.
     fn pump(&mut self) -> Outcome<bool> {
         let mut piece = [0; 4096];
         loop {
             while !self.output.is_empty() {
                 match self.socket.write(&self.output) {
                     Ok(taken) => drop(self.output.drain(..taken)),
-                    // A socket that is still connecting says NotConnected; an event will come.
+                    // A socket that is still connecting returns NotConnected. An event will follow.
                     Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
                         return Ok(false);
                     }
@@ -112,7 +113,7 @@ impl Client {
                 Ok(0) if self.reader.end_of_input() => {
                     return Err("the server closed a kept-alive connection".into());
                 }
-                Ok(0) => return Err("the connection ended within an answer".into()),
+                Ok(0) => return Err("the connection ended within a response".into()),
                 Ok(count) => {
                     self.input.extend_from_slice(&piece[..count]);
                     if self.take_input()? {
@@ -126,7 +127,7 @@ impl Client {
         }
     }
 
-    /// Uses what is there; true when the last answer is complete.
+    /// Parses received bytes. Returns true once the last response is complete.
     fn take_input(&mut self) -> Outcome<bool> {
         loop {
             let (used, event) = self.reader.next(&self.input)?;
@@ -136,12 +137,12 @@ impl Client {
                 ReplyEvent::Interim(_) => {}
                 ReplyEvent::Head(head) => self.head = Some(head),
                 ReplyEvent::Content(piece) if self.content.len() + piece.len() > CONTENT_BYTES_MAX => {
-                    return Err("the answer is too large".into());
+                    return Err("the response is too large".into());
                 }
                 ReplyEvent::Content(piece) => self.content.extend_from_slice(piece),
                 ReplyEvent::End => complete = true,
             }
-            // Whatever the event: what was used is not to be given again.
+            // Removes the used bytes, whichever event they produced.
             self.input.drain(..used);
             if needs_more {
                 return Ok(false);
@@ -152,8 +153,8 @@ impl Client {
         }
     }
 
-    /// Keeps the cookies of a complete answer, follows where it leads, and asks what is next; false
-    /// when nothing is.
+    /// Stores the cookies of a complete response, then follows its redirect or sends the next
+    /// request. Returns false if nothing is left to send.
     fn answered(&mut self) -> Outcome<bool> {
         let head = self.head.take().ok_or("content without a head")?;
         let (method, path) = std::mem::take(&mut self.asked);
@@ -164,10 +165,10 @@ impl Client {
         let first = String::from_utf8_lossy(&content).lines().next().unwrap_or_default().to_owned();
         self.log.push(format!("{method} {path} -> {} {first}", head.status));
         if !head.keeps_alive {
-            return Err("the server would not keep the connection".into());
+            return Err("the server closes the connection".into());
         }
         if let (302 | 303, Some(location)) = (head.status, head.field("location")) {
-            // Only a path of the same server is followed here.
+            // Follows only redirects to a path on the same server.
             let location = String::from_utf8_lossy(location).into_owned();
             if location.starts_with('/') && !location.starts_with("//") {
                 self.steps.push_front(("GET", location, ""));
@@ -186,7 +187,7 @@ fn main() -> Outcome {
             word => addr = Some(word.trim_start_matches("http://").trim_end_matches('/').parse()?),
         }
     }
-    let addr = addr.ok_or("say where login_session is, e.g. 127.0.0.1:12345")?;
+    let addr = addr.ok_or("missing the address of login_session, e.g. 127.0.0.1:12345")?;
     let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(256));
     let mut clients = Vec::new();
     for number in 0..count {
@@ -205,7 +206,7 @@ fn main() -> Outcome {
             result => result?,
         }
         if events.is_empty() {
-            return Err("the server says nothing any more".into());
+            return Err("timeout: the server sends nothing".into());
         }
         for event in &events {
             let place = &mut clients[event.token().0];

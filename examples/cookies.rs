@@ -1,8 +1,8 @@
-//! Cookies: set, read again, counted, and taken away.
+//! Cookies: set, read, count and delete.
 //!
-//! `cargo run --example cookies`, then open the address it prints and reload; `--model threads` for
-//! the twin. `/set` shows the kinds there are: for a path, for an hour, for scripts, for this site
-//! only. `/forget` takes them away.
+//! Run `cargo run --example cookies`, open the printed address and reload. `--model threads`
+//! selects the twin. `/set` sets cookies of several kinds: for a path, for an hour, readable by
+//! scripts, and for this site only. `/forget` deletes them.
 
 mod common;
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 use whirligig::{Call, Cookie, Response, SameSite, Server, Status};
 
 fn count(call: &Call<'_>) -> Response {
-    // A client can send anything: what is no number counts as none.
+    // A client can send any value. A value that is not a number counts as 0.
     let visits = call.cookie("visits").and_then(|text| text.parse().ok()).unwrap_or(0_u32).saturating_add(1);
     let all: Vec<String> = call.cookies().map(|(name, value)| format!("{name}={value}")).collect();
     Response::text(format!("visit {visits}\ncookies: {}\n", all.join("; ")))

@@ -1,9 +1,8 @@
-//! Files to be saved, not shown: `Content-Disposition: attachment`, and a friendly page for one
-//! that is not there.
+//! Downloads with `Content-Disposition: attachment`, and an HTML page for files that do not exist.
 //!
-//! `cargo run --example download`, then open the address it prints; `--model threads` for the twin.
-//! Downloads can be resumed: the answer knows ranges and validators. A file's name comes from a
-//! list made here, never from the client.
+//! Run `cargo run --example download` and open the printed address. `--model threads` selects the
+//! twin. Clients can resume downloads, because responses support ranges and validators. File names
+//! come from a list made by the server, never from the client.
 
 mod common;
 
@@ -38,8 +37,8 @@ fn download(call: &Call<'_>) -> Response {
     match found {
         Some(Ok(response)) => response.as_download(name),
         None | Some(Err(_)) => Response::html(format!(
-            "<!doctype html><title>Not here</title><h1>The file does not exist</h1>\
-             <p>There is no file {}. <a href='/'>What there is</a>",
+            "<!doctype html><title>Not found</title><h1>The file does not exist</h1>\
+             <p>There is no file {}. <a href='/'>All files</a>",
             common::escape(name)
         ))
         .with_status(Status::NOT_FOUND),

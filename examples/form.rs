@@ -1,8 +1,8 @@
-//! A form, sent with GET (in the address) or with POST (as content), and what came of it.
+//! A form sent with GET (in the URL) or with POST (in the body).
 //!
-//! `cargo run --example form`, then open the address it prints; `--model threads` for the twin.
-//! After a POST the browser is sent on with 303, so that a reload of the page does not send the
-//! form again.
+//! Run `cargo run --example form` and open the printed address. `--model threads` selects the twin.
+//! The response to a POST is a redirect with status 303, so that reloading the page does not send
+//! the form again.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use whirligig::{Call, Refusal, Response, Route, Server, Status};
 
-/// What was posted so far; the last few.
+/// The most recent names posted, at most `KEPT_MAX`.
 type Guests = Arc<Mutex<Vec<String>>>;
 
 const KEPT_MAX: usize = 100;
@@ -18,7 +18,8 @@ const KEPT_MAX: usize = 100;
 fn page(call: &Call<'_>, guests: &Guests) -> Result<Response, Refusal> {
     let query = call.query()?;
     let searched = common::escape(query.get("search").unwrap_or_default());
-    let guests = guests.lock().map_err(|_| Refusal::failed("the guest book is torn"))?;
+    let guests =
+        guests.lock().map_err(|_| Refusal::failed("a handler panicked while it held the guest book"))?;
     let rows: String = guests
         .iter()
         .filter(|guest| guest.contains(query.get("search").unwrap_or_default()))
@@ -36,10 +37,11 @@ fn sign(call: &Call<'_>, guests: &Guests) -> Result<Response, Refusal> {
     let form = call.form()?;
     let name = form.need("name")?.trim();
     if name.is_empty() || name.len() > 200 {
-        return Err(Refusal::unprocessable("a name has 1 to 200 bytes"));
+        return Err(Refusal::unprocessable("a name must have 1 to 200 bytes"));
     }
     let again = if form.get("again") == Some("yes") { " (will come again)" } else { "" };
-    let mut guests = guests.lock().map_err(|_| Refusal::failed("the guest book is torn"))?;
+    let mut guests =
+        guests.lock().map_err(|_| Refusal::failed("a handler panicked while it held the guest book"))?;
     guests.push(format!("{name}{again}"));
     if guests.len() > KEPT_MAX {
         guests.remove(0);

@@ -1,8 +1,8 @@
-//! Stopping without cutting anybody off: by Ctrl-C, by a request, or by the program itself.
+//! Graceful shutdown by Ctrl-C, by a request or by the program itself.
 //!
-//! `cargo run --example graceful_shutdown`, then open `/slow` in one window and `/stop` in another;
-//! `--model threads` for the twin. The slow answer still comes, new connections are refused, and
-//! the program says how it ended. A second Ctrl-C ends it at once.
+//! Run `cargo run --example graceful_shutdown`, then open `/slow` in one window and `/stop` in
+//! another. `--model threads` selects the twin. The slow response is still sent, and new
+//! connections are refused. The program then prints how it ended. A second Ctrl-C ends it at once.
 
 mod common;
 
@@ -13,16 +13,16 @@ use std::time::Duration;
 use whirligig::driver::outcome::Outcome;
 use whirligig::{Call, Handle, Route, Server};
 
-#[expect(clippy::disallowed_methods, reason = "work that takes its time, where it may block")]
+#[expect(clippy::disallowed_methods, reason = "slow work in a handler that may block")]
 fn slow(_: &Call<'_>) -> &'static str {
-    // Standard output may be closed; that is no reason not to answer.
-    drop(writeln!(std::io::stdout(), "at work"));
+    // Standard output may be closed. The response must be sent anyway.
+    drop(writeln!(std::io::stdout(), "working"));
     std::thread::sleep(Duration::from_secs(1));
-    "slow, but whole\n"
+    "slow, but complete\n"
 }
 
 fn main() -> common::Outcome {
-    // The route is there before the server whose handle it uses.
+    // The route exists before the server whose handle it needs.
     let handle: Arc<OnceLock<Handle>> = Arc::default();
     let stopper = Arc::clone(&handle);
     let stop = move |_: &Call<'_>| {
@@ -41,8 +41,8 @@ fn main() -> common::Outcome {
     let mut out = std::io::stdout();
     writeln!(out, "{}", server.urls().join("\n"))?;
     let ended = match server.run()? {
-        Outcome::Stopped => "everybody was served".to_owned(),
-        Outcome::Cut(clients) => format!("{clients} took too long"),
+        Outcome::Stopped => "all clients were served".to_owned(),
+        Outcome::Cut(clients) => format!("{clients} clients took too long and were cut off"),
         Outcome::Killed(_) => "stopped at once".to_owned(),
     };
     writeln!(out, "{ended}")?;

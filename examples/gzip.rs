@@ -1,9 +1,8 @@
-//! Compressed answers: of a handler, of files on the fly, and of files that were compressed
-//! beforehand.
+//! Compressed responses: by a handler, of files on the fly, and of files compressed in advance.
 //!
-//! `cargo run --example gzip`, then `curl -i --compressed ADDRESS/report`; `--model threads` for
-//! the twin. Files need no word about it: text of 1 KiB and more is compressed, and `app.js.gz`
-//! beside `app.js` is sent in its place.
+//! Run `cargo run --example gzip`, then `curl -i --compressed ADDRESS/report`. `--model threads`
+//! selects the twin. Files need no code: text files of at least 1 KiB are compressed, and
+//! `app.js.gz` next to `app.js` is sent instead of it.
 
 mod common;
 
@@ -24,7 +23,8 @@ fn report(call: &Call<'_>) -> Result<Response, Refusal> {
     } else {
         Response::text(text)
     };
-    // A cache must not give the one form to who asked for the other (RFC 9110 section 12.5.5).
+    // A cache must not send the compressed form to clients that do not accept it (RFC 9110
+    // section 12.5.5).
     Ok(response.with_field("Vary", "Accept-Encoding"))
 }
 

@@ -1,10 +1,9 @@
-//! The first server of one's own: it tells the method and the time, greets by name, and does its
-//! slow work elsewhere.
+//! A first server: routes, a parameter, slow work on another thread, and static files.
 //!
-//! `cargo run --example hello`, then open the address it prints. `/` tells method and time,
-//! `/hello/NAME` greets, `/slow` works where it may block, and everything else is a file of `www/`.
-//! With `--model threads` the same routes run with a thread for each connection: that is the one
-//! line with `.model(..)`.
+//! Run `cargo run --example hello` and open the printed address. `/` returns the method and the
+//! time, `/hello/NAME` a greeting, and `/slow` the result of slow work that may block. All other
+//! paths are files of `www/`. With `--model threads` the same routes run with a thread per
+//! connection. Only the line with `.model(..)` selects that.
 
 mod common;
 

@@ -1,10 +1,10 @@
-//! Logging in and out: sessions on the server, and a signed cookie that names one.
+//! Login and logout with sessions on the server and a signed cookie that contains a session id.
 //!
-//! `cargo run --example login_session -- [SECONDS]`, then open the address it prints; `--model
-//! threads` for the twin. `anna` has the password `secret`, `bert` the password `hidden`. Without a
-//! session `/members` is 401, and for `bert` `/admin` is 403. A login always begins a new session,
-//! so one that was planted before it is worth nothing; a logout ends it on the server, so a copied
-//! cookie is worth nothing either. A session lasts SECONDS (1800).
+//! Run `cargo run --example login_session -- [SECONDS]` and open the printed address. `--model
+//! threads` selects the twin. `anna` has the password `secret`, and `bert` has `hidden`. Without a
+//! session `/members` returns 401, and for `bert` `/admin` returns 403. A login always starts a new
+//! session, so an id planted before the login is worthless. A logout ends the session on the
+//! server, so a copied cookie is worthless, too. A session lasts SECONDS (default 1800).
 
 mod common;
 
@@ -15,8 +15,8 @@ use std::time::Duration;
 use whirligig::app::session::{Signer, random_id};
 use whirligig::{Call, Cookie, Refusal, Response, Server, Status};
 
-/// Passwords in a program are for examples. `whirligig --htpasswd` and the crate bcrypt are for
-/// more.
+/// Passwords in the source are only for examples. For real ones, use `whirligig --htpasswd` or the
+/// crate bcrypt.
 const USERS: [(&str, &str); 2] = [("anna", "secret"), ("bert", "hidden")];
 const COOKIE: &str = "session";
 const SESSIONS_MAX: usize = 10_000;
@@ -38,16 +38,17 @@ fn unknown(why: &'static str) -> Response {
 }
 
 impl Sessions {
-    /// The name of the session that the request's cookie names, if the cookie is ours and the
-    /// session is open.
+    /// Returns the session id in the request's cookie if its signature is valid.
     fn id(&self, call: &Call<'_>) -> Option<String> {
         self.signer.open(&call.cookie(COOKIE)?, call.now().wall)
     }
 
-    /// Who asks, or 401. That has to name a way to log in (RFC 9110 section 15.5.2); to browsers
-    /// `Session` is none that they know, so they show the page and no dialogue of their own.
+    /// Returns the user of the session, or a response with status 401. A 401 must name an
+    /// authentication scheme (RFC 9110 section 15.5.2). Browsers do not know the scheme `Session`,
+    /// so they show the page and no login dialog.
     fn user(&self, call: &Call<'_>) -> Result<&'static str, Response> {
-        let open = self.open.lock().map_err(|_| Refusal::failed("the sessions are lost"))?;
+        let open =
+            self.open.lock().map_err(|_| Refusal::failed("a handler panicked while it held the sessions"))?;
         let session =
             self.id(call).and_then(|id| open.get(&id).filter(|session| session.expires > call.now().wall));
         session.map(|session| session.user).ok_or_else(|| unknown("log in first, at /"))
@@ -55,20 +56,20 @@ impl Sessions {
 
     fn begin(&self, call: &Call<'_>, user: &'static str) -> Result<Cookie, Refusal> {
         let now = call.now().wall;
-        let id = random_id().map_err(|_| Refusal::failed("no random numbers"))?;
-        let mut open = self.open.lock().map_err(|_| Refusal::failed("the sessions are lost"))?;
+        let id = random_id().map_err(|_| Refusal::failed("no random numbers are available"))?;
+        let mut open =
+            self.open.lock().map_err(|_| Refusal::failed("a handler panicked while it held the sessions"))?;
         open.retain(|_, session| session.expires > now);
         if let Some(old) = self.id(call) {
             open.remove(&old);
         }
         if open.len() >= SESSIONS_MAX {
-            return Err(Refusal::new(Status::SERVICE_UNAVAILABLE, "too many are logged in"));
+            return Err(Refusal::new(Status::SERVICE_UNAVAILABLE, "too many users are logged in"));
         }
         let expires = now + self.lasts;
         let token = self.signer.seal(&id, expires);
         open.insert(id, Session { user, expires });
-        // HttpOnly and SameSite=Lax are what a cookie is unless it is told otherwise. Behind TLS:
-        // `.secure()`.
+        // HttpOnly and SameSite=Lax are the defaults. Behind TLS, add `.secure()`.
         Ok(Cookie::new(COOKIE, &token).max_age(self.lasts))
     }
 }
@@ -81,7 +82,7 @@ fn login(call: &Call<'_>, sessions: &Sessions) -> Result<Response, Response> {
     let form = call.form()?;
     let (user, password) = (form.need("user")?, form.need("password")?);
     let known = USERS.iter().find(|(name, right)| *name == user && *right == password);
-    let (user, _) = known.ok_or_else(|| unknown("that is not the right password"))?;
+    let (user, _) = known.ok_or_else(|| unknown("wrong user name or password"))?;
     Ok(Response::redirect(Status::SEE_OTHER, "/members").with_cookie(&sessions.begin(call, user)?))
 }
 
@@ -94,7 +95,7 @@ fn members(call: &Call<'_>, sessions: &Sessions) -> Result<Response, Response> {
     .with_field("Cache-Control", "no-store"))
 }
 
-/// Known, and not allowed: 403 (RFC 9110 section 15.5.4).
+/// Returns 403 if the user is known but not allowed (RFC 9110 section 15.5.4).
 fn admin(call: &Call<'_>, sessions: &Sessions) -> Result<Response, Response> {
     match sessions.user(call)? {
         "anna" => Ok(Response::text("only anna sees this\n")),
@@ -104,7 +105,11 @@ fn admin(call: &Call<'_>, sessions: &Sessions) -> Result<Response, Response> {
 
 fn logout(call: &Call<'_>, sessions: &Sessions) -> Result<Response, Response> {
     if let Some(id) = sessions.id(call) {
-        sessions.open.lock().map_err(|_| Refusal::failed("the sessions are lost"))?.remove(&id);
+        sessions
+            .open
+            .lock()
+            .map_err(|_| Refusal::failed("a handler panicked while it held the sessions"))?
+            .remove(&id);
     }
     Ok(Response::redirect(Status::SEE_OTHER, "/").with_cookie(&Cookie::gone(COOKIE)))
 }
@@ -112,7 +117,7 @@ fn logout(call: &Call<'_>, sessions: &Sessions) -> Result<Response, Response> {
 fn main() -> common::Outcome {
     let lasts = Duration::from_secs(common::words().next().map_or(Ok(1800), |word| word.parse())?);
     let sessions = Arc::new(Sessions { signer: Signer::random()?, lasts, open: Mutex::default() });
-    // Each closure has the sessions with it.
+    // Gives each handler a reference to the sessions.
     let with = |answer: fn(&Call<'_>, &Sessions) -> Result<Response, Response>| {
         let sessions = Arc::clone(&sessions);
         move |call: &Call<'_>| answer(call, &sessions)

@@ -1,8 +1,8 @@
-//! Query strings: names and values, decoded, repeated or not, and read as numbers.
+//! Query strings: names and values, decoded, repeated or single, and parsed as numbers.
 //!
-//! `cargo run --example query`, then open the address it prints and follow the links; `--model
-//! threads` for the twin. `/add?a=1&b=2` adds, and says what is wrong where something is: 422 with
-//! a sentence.
+//! Run `cargo run --example query`, open the printed address and follow the links. `--model
+//! threads` selects the twin. `/add?a=1&b=2` returns a sum, or status 422 with an explanation if a
+//! value is wrong.
 
 mod common;
 

@@ -1,7 +1,8 @@
-//! Where to go instead: 300, 301, 302, 303, 304 and 307, each with what it is for.
+//! Redirects and related status codes: 300, 301, 302, 303, 304 and 307.
 //!
-//! `cargo run --example redirects`, then open the address it prints, or `curl -iL ADDRESS/old`;
-//! `--model threads` for the twin. Which method a client goes on with is in RFC 9110 section 15.4.
+//! Run `cargo run --example redirects` and open the printed address, or use `curl -iL ADDRESS/old`.
+//! `--model threads` selects the twin. RFC 9110 section 15.4 defines the method of the next
+//! request.
 
 mod common;
 
@@ -9,20 +10,21 @@ use whirligig::{Call, Response, Route, Server, Status};
 
 const TAG: &str = "\"the-only-version\"";
 
-/// 300: several forms of one thing, one of them preferred.
+/// 300: several representations of one resource, one of them preferred.
 fn choices(_: &Call<'_>) -> Response {
     Response::html("<ul><li><a href=/new>the page</a><li><a href=/fresh>the fresh page</a></ul>")
         .with_status(Status::MULTIPLE_CHOICES)
         .with_field("Location", "/new")
 }
 
-/// 304: the client has it already, and says so with If-None-Match (RFC 9110 section 13.1.2).
+/// 304: the client already has this version, as shown by its If-None-Match header (RFC 9110
+/// section 13.1.2).
 fn fresh(call: &Call<'_>) -> Response {
     let has_it = call.field("if-none-match").is_some_and(|tags| tags == TAG.as_bytes());
     let response = if has_it {
         Response::new(Status::NOT_MODIFIED)
     } else {
-        Response::text("Ask again: you will be told that you have it.\n")
+        Response::text("A second request with If-None-Match gets a 304.\n")
     };
     response.with_field("ETag", TAG).with_field("Cache-Control", "no-cache")
 }

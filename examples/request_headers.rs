@@ -1,7 +1,7 @@
-//! What a browser sends: the request line and every header field, as a page.
+//! Request inspector: the request line and all headers as a page.
 //!
-//! `cargo run --example request_headers`, then open the address it prints; `--model threads` for
-//! the twin. `/raw` is the same as text, exactly as it was received.
+//! Run `cargo run --example request_headers` and open the printed address. `--model threads`
+//! selects the twin. `/raw` returns the head as text, exactly as received.
 
 mod common;
 

@@ -1,10 +1,10 @@
-//! A small resource in JSON, kept in SQLite: GET, POST, PUT, PATCH, DELETE with the answers they
-//! should get.
+//! A small JSON resource in SQLite with GET, POST, PUT, PATCH and DELETE.
 //!
-//! `cargo run --example rest -- [FILE]`, then e.g. `curl -d '{"title":"tea"}' -H 'Content-Type:
-//! application/json' ADDRESS/items`; `--model threads` for the twin. The items are in FILE
-//! (`target/rest-example.db`) and survive a restart. POST answers 201 with Location, DELETE 204,
-//! and `POST /reports` 202 with the place where the result of a slow job will be.
+//! Run `cargo run --example rest -- [FILE]`, then for example `curl -d '{"title":"tea"}' -H
+//! 'Content-Type: application/json' ADDRESS/items`. `--model threads` selects the twin. The items
+//! are stored in FILE (default `target/rest-example.db`) and survive a restart. POST returns 201
+//! with a Location header, and DELETE returns 204. `POST /reports` starts a slow job and returns
+//! 202 with the URL of its result.
 
 mod common;
 
@@ -15,25 +15,26 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Value, json};
 use whirligig::{Call, Refusal, Response, Route, Server, Status};
 
-/// The database, which is only touched where it may block, and what became of the slow jobs: held
-/// for moments.
+/// The database, used only by handlers that may block, and the results of slow jobs. Locks are held
+/// for a short time.
 struct Store {
     items: Mutex<Connection>,
     reports: Mutex<Reports>,
 }
 
-/// Results by number, `None` while the job is at work.
+/// Results by number. `None` while the job runs.
 #[derive(Default)]
 struct Reports {
     last: u64,
     results: BTreeMap<u64, Option<i64>>,
 }
 
-/// Past it the oldest result is forgotten; if all are still being made, nobody gets another: 503.
+/// Maximum number of reports. Beyond it the oldest result is deleted. If all jobs still run, a new
+/// request gets a 503.
 const REPORTS_MAX: usize = 100;
 
 impl Reports {
-    /// The number of a new one.
+    /// Adds a report and returns its number.
     fn begin(&mut self) -> Option<u64> {
         if self.results.len() >= REPORTS_MAX {
             let oldest = self.results.iter().find(|(_, result)| result.is_some()).map(|(&number, _)| number);
@@ -45,7 +46,7 @@ impl Reports {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "what map_err passes on")]
+#[expect(clippy::needless_pass_by_value, reason = "map_err passes its argument by value")]
 fn broken(error: rusqlite::Error) -> Refusal {
     Refusal::failed(format!("the database: {error}"))
 }
@@ -60,7 +61,7 @@ impl Store {
     }
 
     fn items(&self) -> Result<MutexGuard<'_, Connection>, Refusal> {
-        self.items.lock().map_err(|_| Refusal::failed("the database is lost"))
+        self.items.lock().map_err(|_| Refusal::failed("a handler panicked while it held the database"))
     }
 }
 
@@ -83,7 +84,7 @@ fn list(_: &Call<'_>, store: &Store) -> Result<Response, Refusal> {
     Ok(Response::json_of(&rows.map_err(broken)?))
 }
 
-/// Title and state out of the content; what is not said there is `before`.
+/// Reads title and state from the body. Missing members keep their value in `before`.
 fn read(call: &Call<'_>, before: Option<&Value>) -> Result<(String, bool), Refusal> {
     let content: Value = call.json()?;
     let said = |name: &str| content.get(name).or_else(|| before?.get(name));
@@ -110,7 +111,7 @@ fn create(call: &Call<'_>, store: &Store) -> Result<Response, Refusal> {
         .with_field("Location", format!("/items/{id}")))
 }
 
-/// PUT replaces the whole item, PATCH changes what is said.
+/// PUT replaces the whole item. PATCH changes only the given members.
 fn change(call: &Call<'_>, store: &Store, keeps: bool) -> Result<Response, Refusal> {
     let id = call.parsed_param("id")?;
     let before = one(store, id)?;
@@ -130,10 +131,14 @@ fn remove(call: &Call<'_>, store: &Store) -> Result<Response, Refusal> {
     }
 }
 
-/// Begins a slow job and says at once where its result will be (RFC 9110 section 15.3.3).
+/// Starts a slow job and returns the URL of its future result at once (RFC 9110 section 15.3.3).
 fn begin_report(_: &Call<'_>, store: &Arc<Store>) -> Result<Response, Refusal> {
-    let begun = store.reports.lock().map_err(|_| Refusal::failed("the reports are lost"))?.begin();
-    let number = begun.ok_or(Refusal::new(Status::SERVICE_UNAVAILABLE, "too many reports at work"))?;
+    let begun = store
+        .reports
+        .lock()
+        .map_err(|_| Refusal::failed("a handler panicked while it held the reports"))?
+        .begin();
+    let number = begun.ok_or(Refusal::new(Status::SERVICE_UNAVAILABLE, "too many reports are running"))?;
     let worker = Arc::clone(store);
     std::thread::spawn(move || {
         let sum = (0..3_000_000_i64).filter(|number| number % 7 == 3).sum();
@@ -148,7 +153,8 @@ fn begin_report(_: &Call<'_>, store: &Arc<Store>) -> Result<Response, Refusal> {
 }
 
 fn report(call: &Call<'_>, store: &Store) -> Result<Response, Refusal> {
-    let reports = store.reports.lock().map_err(|_| Refusal::failed("the reports are lost"))?;
+    let reports =
+        store.reports.lock().map_err(|_| Refusal::failed("a handler panicked while it held the reports"))?;
     match reports.results.get(&call.parsed_param("number")?) {
         None => Err(Refusal::not_found("there is no such report")),
         Some(None) => Ok(Response::json_of(&json!({ "state": "working" })).with_status(Status::ACCEPTED)),
@@ -159,7 +165,7 @@ fn report(call: &Call<'_>, store: &Store) -> Result<Response, Refusal> {
 fn main() -> common::Outcome {
     let file = common::words().next().unwrap_or_else(|| "target/rest-example.db".into());
     let store = Arc::new(Store::open(&file)?);
-    // Each closure has the store with it.
+    // Gives each handler a reference to the store.
     let with = |answer: fn(&Call<'_>, &Store) -> Result<Response, Refusal>| {
         let store = Arc::clone(&store);
         move |call: &Call<'_>| answer(call, &store)

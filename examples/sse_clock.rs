@@ -1,9 +1,9 @@
-//! Server-sent events: a clock that ticks in every page that is open.
+//! Server-sent events: a clock in every open page.
 //!
-//! `cargo run --example sse_clock -- [MILLISECONDS]`, then open the address it prints, in several
-//! windows; `--model threads` for the twin. One thread tells the time, and the feed brings it to
-//! all who listen. Who comes again is told what it missed; who takes nothing is dropped and holds
-//! nobody up.
+//! Run `cargo run --example sse_clock -- [MILLISECONDS]` and open the printed address in several
+//! windows. `--model threads` selects the twin. One thread sends the time, and the feed passes it
+//! to all listeners. A listener that reconnects receives the events it missed. A listener that does
+//! not read is dropped and delays no other.
 
 mod common;
 
@@ -16,11 +16,11 @@ const PAGE: &str =
     "<!doctype html><meta charset=utf-8><title>Clock</title><h1 id=clock>…</h1><p id=count>0</p>
 <script>
 const events = new EventSource('/time');
-let told = 0;
-events.addEventListener('time', event => { clock.textContent = event.data; count.textContent = ++told; });
+let events_received = 0;
+events.addEventListener('time', event => { clock.textContent = event.data; count.textContent = ++events_received; });
 </script>";
 
-#[expect(clippy::disallowed_methods, reason = "a clock, on a thread of its own")]
+#[expect(clippy::disallowed_methods, reason = "a clock on a separate thread")]
 fn tick(feed: &Feed, every: Duration) {
     loop {
         std::thread::sleep(every);

@@ -1,9 +1,8 @@
-//! A folder as a site: index pages, listings, types, ranges, validators, on an address of one's
-//! choice.
+//! A static site from a folder: index pages, listings, media types, ranges and validators.
 //!
-//! `cargo run --example static_site -- [FOLDER [ADDRESS]]` serves `www/` on any free port of this
-//! machine, or e.g. `-- ~/Pictures 0.0.0.0:8081` for everybody in the network; `--model threads`
-//! for the twin.
+//! `cargo run --example static_site -- [FOLDER [ADDRESS]]` serves `www/` on a free port of this
+//! machine. `-- ~/Pictures 0.0.0.0:8081` serves another folder to the whole network. `--model
+//! threads` selects the twin.
 
 mod common;
 

@@ -1,7 +1,7 @@
-//! Pages from a template: minijinja fills it in, and escapes what it is given.
+//! Pages from a template, rendered and escaped by minijinja.
 //!
-//! `cargo run --example template`, then open the address it prints; `--model threads` for the twin.
-//! Any template engine will do: it makes text, and `Response::html` takes it.
+//! Run `cargo run --example template` and open the printed address. `--model threads` selects the
+//! twin. Every template engine works, because `Response::html` takes any text.
 
 mod common;
 
@@ -15,7 +15,7 @@ const PAGE: &str = "<!doctype html><meta charset=utf-8><title>{{ title }}</title
 <table>{% for field in fields %}
 <tr><th>{{ loop.index }}<td>{{ field[0] }}<td>{{ field[1] }}{% endfor %}
 </table>
-{% if fields | length > 5 %}<p>That is a lot of fields.</p>{% endif %}
+{% if fields | length > 5 %}<p>That is a lot of headers.</p>{% endif %}
 <form><input name=name value='{{ name }}'> <button>Greet</button></form>
 ";
 
@@ -37,7 +37,7 @@ fn page(call: &Call<'_>, templates: &Environment<'_>) -> Result<Response, Refusa
 
 fn main() -> common::Outcome {
     let mut templates = Environment::new();
-    // The name decides: what ends in .html is escaped as HTML.
+    // minijinja escapes for HTML if the name of a template ends in .html.
     templates.add_template("page.html", PAGE)?;
     let server = Server::builder()
         .get("/", move |call| page(call, &templates))

@@ -1,22 +1,21 @@
-//! The loop in about a hundred lines, to be read before the real one in `src/reactor/`.
+//! The event loop in about a hundred lines. Read it before the real one in `src/reactor/`.
 //!
-//! One thread serves everybody: it asks the kernel which sockets can move bytes now (`poll`), moves
-//! what can be moved without waiting, and asks again. Nobody is waited *for*, so a slow client
-//! costs a slot, not a thread. Three ideas carry all of it:
+//! One thread serves all clients. It asks the kernel which sockets can move bytes now (`poll`),
+//! moves the bytes that can be moved without waiting, and polls again. The loop never waits for a
+//! single client, so a slow client costs a slot and not a thread. Three ideas carry this design:
 //!
-//! 1. **Readiness is an edge.** mio reports that a socket *became* ready, once. Whoever stops
-//!    reading before the socket says `WouldBlock` will not be told again and has a hung client. So
+//! 1. **Readiness is an edge.** mio reports once that a socket *became* ready. A program that stops
+//!    reading before the socket returns `WouldBlock` gets no second event, and its client hangs. So
 //!    every loop here drains.
-//! 2. **What is unfinished stands in the client's own struct.** Half a request waits in `input`,
-//!    half an answer in `output`; a thread would have kept both on its stack. There is no other
-//!    state to get out of step.
-//! 3. **A name may outlive what it named.** Events carry a token, here a slab index, and slab gives
-//!    a freed index to the next client. See `turn` for the order that makes this safe.
+//! 2. **Unfinished work is in the client's own struct.** Half a request is in `input`, and half a
+//!    response is in `output`. A thread would keep both on its stack. No other state exists that
+//!    could contradict them.
+//! 3. **A token can outlive its connection.** Events carry a token, here a slab index, and slab
+//!    reuses a freed index for the next client. `turn` explains the order that makes this safe.
 //!
-//! `cargo run --release --example tiny_reactor`, then open the URL, or `wrk -c64 -d2 URL`. Left
-//! out, and found in the real one: timeouts, budgets per turn, shared buffers, files, request
-//! content, and the lingering close that lets a client which is still sending read why it was
-//! refused.
+//! Run `cargo run --release --example tiny_reactor`, then open the URL or run `wrk -c64 -d2 URL`.
+//! The real loop adds timeouts, budgets per turn, shared buffers, files and request bodies. It also
+//! lingers before a close, so that a client that is still sending can read the error response.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -24,22 +23,22 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-/// The listener's token. Slab indexes count from zero, so they never get here.
+/// Token of the listener. Slab indexes count from zero and never reach it.
 const LISTENER: Token = Token(usize::MAX);
-/// A request head longer than this is refused: the peer decides how much it sends, we decide how
+/// Maximum length of a request head, because the peer decides how much it sends and we decide how
 /// much we keep.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
-/// The page everybody gets.
+/// The page that every request gets.
 const PAGE: &str = "<!doctype html><title>Tiny reactor</title><p>It turns.</p>\n";
 
-/// One connection: its socket, and what is unfinished in either direction.
+/// One connection: its socket, and its unfinished input and output.
 struct Client {
     socket: TcpStream,
-    /// Received, not yet answered: at most one incomplete head and what came behind it.
+    /// Received bytes without a response: at most one incomplete head and the bytes after it.
     input: Vec<u8>,
-    /// Answered, not yet taken by the socket.
+    /// Response bytes that the socket has not accepted yet.
     output: Vec<u8>,
-    /// No further request will be read; close once `output` is empty.
+    /// Stops reading further requests. The connection closes once `output` is empty.
     closing: bool,
 }
 
@@ -55,12 +54,12 @@ fn main() -> io::Result<()> {
     }
 }
 
-/// One pass of the loop: wait, serve everyone who is ready, then let newcomers in.
+/// Runs one pass of the loop: waits, serves all ready clients, then accepts new ones.
 ///
-/// Newcomers come last for fairness, and for safety: this batch of events was written before the
-/// batch was served. If client 7 is closed here and a newcomer took slot 7 at once, an event
-/// further down, meant for the old 7, would reach the new one. Once the batch is used up the danger
-/// is over: the kernel drops a closed socket's events.
+/// New clients come last for fairness and for safety, because the events of this batch are older
+/// than the batch's effects. If client 7 is closed here and a new client took slot 7 at once, a
+/// later event of the same batch, meant for the old client 7, would reach the new one. After the
+/// batch this cannot happen, because the kernel drops the events of a closed socket.
 fn turn(
     poll: &mut Poll,
     events: &mut Events,
@@ -68,64 +67,62 @@ fn turn(
     clients: &mut Slab<Client>,
 ) -> io::Result<()> {
     match poll.poll(events, None) {
-        // A signal is no event and no fault.
+        // A signal is neither an event nor an error.
         Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
         result => result?,
     }
-    let mut newcomers = false;
+    let mut has_new_clients = false;
     for event in events.iter() {
         let slot = event.token().0;
-        // What kind of event it was does not matter: `pump` tries whatever it wants to do, and
-        // `WouldBlock` is a cheap answer. Events may even be false alarms, so nothing here may rely
-        // on one.
+        // The kind of event does not matter: `pump` tries everything, and `WouldBlock` costs
+        // little. Events can even be spurious, so no code may rely on one.
         match clients.get_mut(slot).map(pump) {
             Some(Ok(true)) => {}
             Some(Ok(false) | Err(_)) => drop(clients.remove(slot)), // dropping the socket closes it
-            None => newcomers |= event.token() == LISTENER,
+            None => has_new_clients |= event.token() == LISTENER,
         }
     }
-    if newcomers { accept(poll, listener, clients) } else { Ok(()) }
+    if has_new_clients { accept(poll, listener, clients) } else { Ok(()) }
 }
 
-/// Takes every waiting connection: the listener's edge, too, comes once.
+/// Accepts all waiting connections, because the listener's edge comes only once, too.
 fn accept(poll: &Poll, listener: &TcpListener, clients: &mut Slab<Client>) -> io::Result<()> {
     loop {
         match listener.accept() {
             Ok((mut socket, _)) => {
-                // Both directions, once and for life. Edge-triggered interest costs nothing while
-                // nothing happens, so there is no need to switch it on and off, which is where many
-                // a hand-written loop goes wrong.
+                // Register both directions once. Edge-triggered interest costs nothing while
+                // nothing happens. So there is no need to switch interest on and off, which is a
+                // common source of bugs in event loops.
                 let slot = clients.vacant_entry();
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 poll.registry().register(&mut socket, Token(slot.key()), interest)?;
-                // No read now: registering reports what is already there, so the next turn has the
-                // event.
+                // Do not read now: registering a ready socket produces an event, and the next turn
+                // handles it.
                 slot.insert(Client { socket, input: Vec::new(), output: Vec::new(), closing: false });
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            // The peer left while it was queued, or a signal came: the others still wait.
+            // The peer left while it was queued, or a signal arrived. Other connections still wait.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
-            // Out of descriptors, mostly. The real loop pauses and comes back; here the program
-            // ends and says why.
+            // Usually there are no descriptors left. The real loop pauses and retries. This program
+            // ends with the error.
             Err(error) => return Err(error),
         }
     }
 }
 
-/// Moves bytes until the socket would block; `Ok(false)` when the connection is done with.
+/// Moves bytes until the socket would block. Returns `Ok(false)` if the connection is finished.
 ///
-/// Called for every event. It returns only when nothing can be done before the kernel reports
-/// again.
+/// Called for every event. Returns only when nothing more can be done before the next event.
 fn pump(client: &mut Client) -> io::Result<bool> {
     let mut scratch = [0; 4096];
     loop {
-        // Debts first: while an answer is not taken, no more requests are read. A client that asks
-        // without ever reading stops itself: its requests stay in the kernel's buffer, and TCP
-        // tells it to wait.
+        // Write first: while output is pending, no more requests are read. A client that sends
+        // requests without reading responses stops itself. Its requests stay in the kernel's
+        // buffer, and TCP flow control makes the client wait.
         while !client.output.is_empty() {
             match client.socket.write(&client.output) {
-                // A short write is normal: the rest goes in the next round, or after the writable
-                // edge.
+                // A short write is normal. The rest goes out in the next iteration or after a
+                // writable edge.
                 Ok(taken) => drop(client.output.drain(..taken)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -136,7 +133,7 @@ fn pump(client: &mut Client) -> io::Result<bool> {
             return Ok(false);
         }
         match client.socket.read(&mut scratch) {
-            Ok(0) => return Ok(false), // the end of input: every whole request has its answer by now
+            Ok(0) => return Ok(false), // end of input: every complete request has its response
             Ok(count) => {
                 client.input.extend_from_slice(&scratch[..count]);
                 answer(client);
@@ -148,8 +145,8 @@ fn pump(client: &mut Client) -> io::Result<bool> {
     }
 }
 
-/// Turns whole requests in `input` into answers in `output`. No socket in here: this half is a pure
-/// function of bytes, and so one read may bring half a request or ten of them.
+/// Turns complete requests in `input` into responses in `output`. This is a pure function of bytes
+/// without a socket, so a read may contain half a request or ten requests.
 fn answer(client: &mut Client) {
     let mut used = 0;
     while !client.closing {
@@ -167,9 +164,9 @@ fn answer(client: &mut Client) {
                 }
             }
         };
-        // We cannot step over content we do not read, so a request that has some is the last on its
-        // connection: to guess where the next one begins is how servers get smuggled into. HTTP/1.0
-        // closes unless asked.
+        // We cannot skip a body without reading it, so a request with a body is the last one on its
+        // connection. Guessing where the next request begins would permit request smuggling.
+        // HTTP/1.0 closes by default.
         let is_last = |field: &httparse::Header<'_>| match field.name.to_ascii_lowercase().as_str() {
             "content-length" | "transfer-encoding" => true,
             "connection" => field.value.eq_ignore_ascii_case(b"close"),

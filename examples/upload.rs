@@ -1,9 +1,9 @@
-//! Files from the browser: a multipart form, with the progress shown in the page.
+//! Uploads from a browser: a multipart form with a progress bar.
 //!
-//! `cargo run --example upload`, then open the address it prints; `--model threads` for the twin.
-//! The form is taken whole, up to 16 MiB, and only counted: name, type, size, and a checksum. Where
-//! files are to be kept, or are larger, take them piece by piece with `http::multipart::Multipart`
-//! in a `BodySink`, or run `whirligig --upload`.
+//! Run `cargo run --example upload` and open the printed address. `--model threads` selects the
+//! twin. The handler receives the whole form, up to 16 MiB, and only reports its parts: name, type,
+//! size and a checksum. To store files or accept larger ones, read them in pieces with
+//! `http::multipart::Multipart` in a `BodySink`, or run `whirligig --upload`.
 
 mod common;
 
@@ -21,7 +21,7 @@ form.onsubmit = event => {
   const request = new XMLHttpRequest();
   request.upload.onprogress = step => { progress.max = step.total; progress.value = step.loaded; };
   request.onload = () => { answer.textContent = request.status + '\\n' + request.responseText; };
-  request.onerror = () => { answer.textContent = 'It broke off.'; };
+  request.onerror = () => { answer.textContent = 'The upload failed.'; };
   request.open('POST', '/');
   request.send(new FormData(form));
 };
@@ -31,14 +31,14 @@ fn take(call: &Call<'_>) -> Result<String, Refusal> {
     let mut report = String::new();
     for part in call.multipart()? {
         let size = part.content.len();
-        // Adler-32 is enough to see that what came is what was sent.
+        // Adler-32 is sufficient to compare the received bytes with those sent.
         let (a, b) = part.content.iter().fold((1u32, 0u32), |(a, b), &byte| {
             let a = (a + u32::from(byte)) % 65521;
             (a, (b + a) % 65521)
         });
         report += &match &part.filename {
             Some(name) => {
-                let kind = part.content_type.as_deref().unwrap_or("of no type");
+                let kind = part.content_type.as_deref().unwrap_or("no type");
                 format!("file {name:?} ({kind}), {size} bytes, adler32 {:08x}\n", b << 16 | a)
             }
             None => format!("field {:?} = {:?}\n", part.name, part.text()),

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The time, five times: each line is sent as it is written.
+# Prints the time five times. Each line is sent as soon as it is written.
 #
 #     curl -N http://127.0.0.1:8080/cgi/clock.sh
 

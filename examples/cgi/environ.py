@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The environ page: what a WSGI application is told of a request.
+"""The environ page: the environment of a WSGI application.
 
-The application knows nothing of CGI; the handler of the standard library runs it.
+The application does not use CGI itself. The standard library's CGIHandler runs it.
 
     whirligig --cgi /cgi=examples/cgi
     http://127.0.0.1:8080/cgi/environ.py/some/path?name=value

@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
-# A form, and what was entered in it. A GET shows the form; a POST is answered with a redirect, so that reloading the
-# page does not send the form again.
+# A form with its submitted values. A GET shows the form. The response to a POST is a redirect, so
+# that reloading the page does not send the form again.
 #
 #     http://127.0.0.1:8080/cgi/form.pl
 
@@ -23,7 +23,7 @@ sub escaped {
 
 if ($ENV{REQUEST_METHOD} eq 'POST') {
     read(STDIN, my $content, $ENV{CONTENT_LENGTH} || 0);
-    # Anybody can send anything, and a line break would begin a field of the answer.
+    # The input is untrusted, and a line break would start another header of the response.
     $content =~ s/[^\x21-\x7e]//g;
     print "Status: 303 See Other\n";
     print "Location: $ENV{SCRIPT_NAME}?$content\n\n";

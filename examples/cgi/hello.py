@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A page from plain Python: a head, an empty line, content.
+"""A page from plain Python: headers, an empty line, and the body.
 
     http://127.0.0.1:8080/cgi/hello.py?name=Anna
 """

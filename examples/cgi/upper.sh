@@ -1,6 +1,6 @@
 #!/bin/sh
-# What is sent, in capitals. It writes before it has read everything: what it has not read yet is
-# kept for it, so that neither it nor the client waits for the other.
+# Returns the request body in capitals. The script writes before it has read everything. The server
+# stores the unread part, so that neither script nor client blocks the other.
 #
 #     curl --data-binary @README.md http://127.0.0.1:8080/cgi/upper.sh
 

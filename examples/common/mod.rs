@@ -1,5 +1,4 @@
-//! What the examples do the same way: read the command line, write text into pages, say where they
-//! are, and run.
+//! Shared code of the examples: the command line, escaping of text, and running a server.
 
 #![expect(dead_code, reason = "no example uses all of it")]
 
@@ -7,17 +6,17 @@ use std::io::Write;
 
 use whirligig::{Model, Server};
 
-/// What an example ends with.
+/// Result of an example.
 pub(crate) type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// The model that was asked for: the poll loop, or with `--model threads` a thread for each
-/// connection.
+/// Returns the model selected on the command line: the poll loop, or with `--model threads` a
+/// thread per connection.
 pub(crate) fn model() -> Model {
     let mut words = std::env::args().skip_while(|word| word != "--model").skip(1);
     if words.next().as_deref() == Some("threads") { Model::Threads } else { Model::Reactor }
 }
 
-/// The other words of the command line.
+/// Returns the other arguments of the command line.
 pub(crate) fn words() -> impl Iterator<Item = String> {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
     if let Some(at) = words.iter().position(|word| word == "--model") {
@@ -26,14 +25,14 @@ pub(crate) fn words() -> impl Iterator<Item = String> {
     words.into_iter()
 }
 
-/// Prints the URL alone on a line, then serves until Ctrl-C.
+/// Prints each URL on a line, then serves until Ctrl-C.
 pub(crate) fn run(server: Server) -> Outcome {
     writeln!(std::io::stdout(), "{}", server.urls().join("\n"))?;
     server.run()?;
     Ok(())
 }
 
-/// Text as it must be written into a page: what a client sent is never markup.
+/// Escapes text for HTML, because text from a client must never become markup.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -42,7 +41,7 @@ pub(crate) fn escape(text: &str) -> String {
         .replace('\'', "&#39;")
 }
 
-/// Text as it must be written into a segment of a path.
+/// Percent-encodes text for one segment of a path.
 pub(crate) fn encode(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

@@ -450,13 +450,13 @@ fn graceful_shutdown_answers_what_was_asked() {
         let mut slow = Client::connect(server.port);
         slow.send(request("GET", "/slow", &[], b""));
         // What was not begun when the server stops is not answered.
-        until("the slow answer is begun", || server.out.text().contains("at work"));
+        until("the slow handler has started", || server.out.text().contains("working"));
         let mut other = Client::connect(server.port);
         other.get("/stop").expect(200).with_body("stopping\n");
-        let answer = slow.response().expect(200).with_body("slow, but whole\n");
+        let answer = slow.response().expect(200).with_body("slow, but complete\n");
         assert!(answer.says_close());
         assert_eq!(server.wait_exit(), 0);
-        until("it says how it ended", || server.out.text().contains("everybody was served"));
+        until("it says how it ended", || server.out.text().contains("all clients were served"));
     });
 }
 

@@ -31,8 +31,8 @@ pub(crate) struct Job {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Arrival {
-    /// Sends a request as soon as the previous response is complete. Finds the maximum throughput. Its latencies
-    /// mean little, because a slow server receives fewer requests.
+    /// Sends a request as soon as the previous response is complete. Finds the maximum throughput.
+    /// Its latencies mean little, because a slow server receives fewer requests.
     Closed,
     /// Sends at a fixed rate, independent of the server. Latency counts from the time at which the
     /// request was due.
@@ -40,8 +40,8 @@ pub(crate) enum Arrival {
         /// Requests per second over all connections.
         per_second: f64,
     },
-    /// Sends no requests. The server sends lines at a fixed rate, each stamped with the time at which it was
-    /// due.
+    /// Sends no requests. The server sends lines at a fixed rate, each stamped with the time at
+    /// which it was due.
     Listen {
         /// Nanoseconds between two lines. Reveals lines that are missing.
         every_ns: u64,
