@@ -1,11 +1,11 @@
-// The live parts of the home page. Without this file every link and the form still work.
+// Interactive parts of the home page. Without this script all links and the form still work.
 "use strict";
 
 const SHOWN_CHARS_MAX = 4000;
 
 for (const element of document.querySelectorAll("[data-script]")) element.hidden = false;
 
-// The commands name the server this page came from.
+// Shows the address of this server in the commands.
 if (location.protocol.startsWith("http")) {
   for (const element of document.querySelectorAll(".origin")) element.textContent = location.origin;
 }
@@ -17,7 +17,7 @@ hold.addEventListener("click", () => {
   hold.textContent = held ? "Let it spin" : "Hold the wheel";
 });
 
-// Sends one request and shows the status line, the type, the size and the content, as text.
+// Sends one request. Shows status line, media type, size and body as text.
 async function ask(target, options, place) {
   const started = performance.now();
   let summary;
@@ -28,11 +28,11 @@ async function ask(target, options, place) {
     const bytes = await response.arrayBuffer();
     const spent = (performance.now() - started).toFixed(1);
     const type = response.headers.get("content-type") ?? "no type";
-    summary = `${response.status} ${response.statusText} · ${type} · ${bytes.byteLength} bytes · ${spent} ms there and back`;
+    summary = `${response.status} ${response.statusText} · ${type} · ${bytes.byteLength} bytes · ${spent} ms round trip`;
     content = new TextDecoder().decode(bytes);
-    if (content.length > SHOWN_CHARS_MAX) content = `${content.slice(0, SHOWN_CHARS_MAX)}\n(and so on)`;
+    if (content.length > SHOWN_CHARS_MAX) content = `${content.slice(0, SHOWN_CHARS_MAX)}\n(truncated)`;
   } catch {
-    summary = "No answer. Is the server still running?";
+    summary = "No response. Is the server still running?";
   }
   const line = document.createElement("p");
   line.textContent = summary;
@@ -59,7 +59,7 @@ echo.addEventListener("submit", (event) => {
   ask(echo.action, { method: "POST", body }, document.getElementById("echo-answer"));
 });
 
-// One question at the start tells whether the routes under /api/ are there at all.
+// A first request checks whether the routes below /api/ are available.
 function withoutApi() {
   document.getElementById("api-note").hidden = false;
   document.getElementById("time-answer").hidden = true;
