@@ -16,11 +16,6 @@ use crate::jobs::places::{Places, Taken};
 use crate::jobs::{Done, Job, Then, Waker, lock};
 use crate::sim::world::{PendingJob, PendingWork, Shared, SimWatch, pattern};
 
-/// Whether the file of this answer fails after its first 1000 bytes.
-pub(super) fn is_broken(id: u64) -> bool {
-    id >> 20 != 0
-}
-
 /// Answers in every way there is; the path says which and how much: `/how/id/bytes`.
 pub(super) struct SimHandler {
     pub(super) world: Shared,
@@ -100,11 +95,6 @@ impl Handler for SimHandler {
         }
     }
 }
-
-/// Numbers of the descriptors that a talk would have.
-pub(super) const STDOUT: u8 = 1;
-
-pub(super) const EXIT: u8 = 3;
 
 /// How long a talk may take.
 pub(super) const TALK_TIMEOUT: Duration = Duration::from_secs(20);

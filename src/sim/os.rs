@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::KIB;
 use crate::conn_id::{ConnId, WatchId};
 use crate::driver::stream::{FilePart, SentFile, Stream};
 use crate::handler::watch::Watched;
@@ -16,11 +15,7 @@ use crate::jobs::{
     Done, Errand, Errands, Inbox, Job, JobDesk, Lane, Ran, RouteName, StillBusy, Ticket, TicketState, lock,
 };
 use crate::reactor::os::{Os, OsEvent};
-use crate::sim::handler::is_broken;
-use crate::sim::world::{PendingJob, PendingWork, Shared, World, pattern};
-
-/// What the kernel holds in each direction of a simulated socket, in bytes.
-pub(super) const PIPE_BYTES: usize = 24 * KIB;
+use crate::sim::world::{PIPE_BYTES, PendingJob, PendingWork, Shared, World, is_broken, pattern};
 
 /// How soon a loop that could not accept has to try again.
 pub(super) const RETRY_WITHIN: Duration = Duration::from_millis(100);

@@ -14,9 +14,20 @@ use crate::driver::signals::Signal;
 use crate::handler::watch::Ready;
 use crate::jobs::{Errand, Job};
 use crate::reactor::os::OsEvent;
-use crate::sim::Coverage;
-use crate::sim::handler::{EXIT, STDOUT};
-use crate::sim::os::PIPE_BYTES;
+use crate::sim::coverage::Coverage;
+
+/// What the kernel holds in each direction of a simulated socket, in bytes.
+pub(super) const PIPE_BYTES: usize = 24 * KIB;
+
+/// Numbers of the descriptors that a talk would have.
+pub(super) const STDOUT: u8 = 1;
+
+pub(super) const EXIT: u8 = 3;
+
+/// Whether the file of this answer fails after its first 1000 bytes.
+pub(super) fn is_broken(id: u64) -> bool {
+    id >> 20 != 0
+}
 
 /// A small generator (SplitMix64, Steele and others 2014): one number of state, so a seed is a
 /// whole run.
