@@ -20,7 +20,7 @@ use crate::features::cors::parse_origin;
 use crate::features::headers::{parse_cache_rule, parse_field_rule};
 use crate::features::hosts::parse_vhost;
 use crate::features::names::parse_allowed_host;
-use crate::features::upload::parse_upload_path;
+use crate::features::upload::place::parse_upload_path;
 use clap::builder::{BoolishValueParser, ValueHint};
 use clap::{ArgAction, Parser};
 use std::ffi::OsString;

@@ -379,7 +379,7 @@ fn check_uploads(areas: &[String], has_files: bool) -> Result<(), String> {
         let mut written = Vec::new();
         encode_path(area.as_bytes(), &mut written);
         let written = if written.is_empty() { "/".into() } else { String::from_utf8_lossy(&written) };
-        match upload::parse_upload_path(&written) {
+        match upload::place::parse_upload_path(&written) {
             Err(why) => return Err(format!("uploads to '{area}': {why}")),
             Ok(path) if path != *area => return Err(format!("uploads to '{area}': it is written '{path}'")),
             Ok(_) if !has_files => return Err(format!("uploads to '{area}': no folder is served")),

@@ -38,7 +38,7 @@ pub struct Site {
     cors: Vec<String>,
     /// Folders that take uploads.
     areas: Vec<String>,
-    uploads: Option<Arc<upload::Desk>>,
+    uploads: Option<Arc<upload::UploadState>>,
     own: Arc<OwnFiles>,
     listings: Arc<Listings>,
 }
@@ -64,7 +64,7 @@ impl Site {
             listings: Listings::new(),
             guard,
             write_guard,
-            uploads: takes_uploads.then(|| Arc::new(upload::Desk::new(config, write_guards.clone()))),
+            uploads: takes_uploads.then(|| Arc::new(upload::UploadState::new(config, write_guards.clone()))),
             write_guards,
             rules: config.site.rules.as_deref().map(Rules::open).transpose()?,
             fields: (!config.files.fields.is_empty()).then_some(fields),
@@ -102,7 +102,7 @@ impl Site {
     }
 
     /// What all uploads share, where they are taken.
-    pub(crate) fn uploads(&self) -> Option<&Arc<upload::Desk>> {
+    pub(crate) fn uploads(&self) -> Option<&Arc<upload::UploadState>> {
         self.uploads.as_ref()
     }
 

@@ -6,19 +6,13 @@
 
 use std::sync::Arc;
 
-use crate::config::UPLOAD_PARTS_MAX;
 use crate::features::upload::place::{Folder, Found, Place, base_name, open_folder};
 use crate::features::upload::refusal::Refusal;
-use crate::features::upload::sink::Sink;
 use crate::features::upload::staged::{Draft, Old};
-use crate::features::upload::{Ask, encoded, replaceable};
-use crate::handler::{Answer, Context};
+use crate::features::upload::write_request::{Ask, encoded, replaceable};
 use crate::http::multipart::{Multipart, MultipartEvent};
-use crate::http::negotiate::preferred;
-use crate::http::request::Content;
-use crate::http::target::query_pairs;
-use crate::http::{Request, Response, Status};
-use crate::jobs::{Then, lock};
+use crate::http::{Response, Status};
+use crate::jobs::lock;
 use crate::json::push_string;
 use crate::pages::error::ErrorForm;
 
@@ -49,40 +43,8 @@ struct Files {
 const THERE: Refusal =
     Refusal::new(Status::CONFLICT, "a file of that name is there already; ?overwrite replaces it");
 
-/// `POST`: puts the files of a form into the folder of this path.
-pub(crate) fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-    let begun = check_post(&ask, request).and_then(|parser| Ok((parser, ask.take_place(cx)?)));
-    let (parser, taken) = match begun {
-        Ok(begun) => begun,
-        Err(refusal) => return ask.refuse(refusal).into(),
-    };
-    let overwrites = query_pairs(request.query().unwrap_or_default()).any(|(name, _)| name == "overwrite");
-    let wants_json =
-        preferred(request.fields().all("accept"), &["text/plain", "application/json"]) == Some(1);
-    let errands = cx.errands();
-    cx.job_then(move || {
-        let opened = folder_of(&ask).inspect(|folder| ask.sweep(&folder.fd));
-        let then: Then = Box::new(move |_| match opened {
-            Err(refusal) => ask.refuse(refusal).into(),
-            Ok(folder) => {
-                let ask = Arc::new(ask);
-                let files = Files {
-                    ask: Arc::clone(&ask),
-                    folder,
-                    overwrites,
-                    wants_json,
-                    current: None,
-                    stored: Vec::new(),
-                };
-                Answer::Sink(Box::new(Sink::of_form(Form { parser, files }, ask, taken, errands)))
-            }
-        });
-        then
-    })
-}
-
 /// The folder of a form below the folder that the root leads to now.
-fn folder_of(ask: &Ask) -> Result<Folder, Refusal> {
+pub(super) fn folder_of(ask: &Ask) -> Result<Folder, Refusal> {
     ask.root.follow();
     let path = ask.path.strip_suffix(b"/").unwrap_or(&ask.path);
     let mut folder = open_folder(&ask.root.docroot(), &ask.area, path)?;
@@ -90,14 +52,21 @@ fn folder_of(ask: &Ask) -> Result<Folder, Refusal> {
     Ok(folder)
 }
 
-fn check_post(ask: &Ask, request: &Request<'_>) -> Result<Multipart, Refusal> {
-    if let Content::Length(bytes) = request.content() {
-        ask.check_size(Some(bytes))?;
-    }
-    Ok(Multipart::new(request.fields().only("content-type")?.unwrap_or_default(), UPLOAD_PARTS_MAX)?)
-}
-
 impl Form {
+    /// A form whose content has not come yet.
+    pub(super) fn new(
+        parser: Multipart,
+        ask: Arc<Ask>,
+        folder: Folder,
+        overwrites: bool,
+        wants_json: bool,
+    ) -> Form {
+        Form {
+            parser,
+            files: Files { ask, folder, overwrites, wants_json, current: None, stored: Vec::new() },
+        }
+    }
+
     /// Takes the next piece of the form, or as much of it as is enough for one job. Says how much.
     pub(crate) fn write(&mut self, piece: &[u8]) -> Result<usize, Refusal> {
         let files = &mut self.files;
@@ -230,6 +199,7 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::UPLOAD_PARTS_MAX;
     use std::fmt::Write as _;
 
     /// A thousand small files in one piece were a thousand waits for the disk in one job.

@@ -6,40 +6,18 @@
 //! too. HEAD there tells how far it has come, PATCH goes on, DELETE gives it up. Must not know how
 //! content reaches the disk.
 
-use std::sync::Arc;
-
-use crate::features::resume_token::is_token;
-use crate::features::upload::partial::{Halt, Partial};
 use crate::features::upload::refusal::Refusal;
-use crate::features::upload::sink::Sink;
-use crate::features::upload::{Ask, in_job};
-use crate::handler::{Answer, Context};
 use crate::http::fields::trim_ows;
-use crate::http::request::Content;
-use crate::http::{Body, Request, Response, Status};
-use crate::jobs::Then;
+use crate::http::{Request, Status};
 
 /// The media type of a part that is appended.
-pub(crate) const PARTIAL_TYPE: &str = "application/partial-upload";
+pub(super) const PARTIAL_TYPE: &str = "application/partial-upload";
 
 /// The version of the draft that both sides must mean before an interim response is sent.
-const INTEROP_VERSION: &[u8] = b"8";
+pub(super) const INTEROP_VERSION: &[u8] = b"8";
 
-const AMBIGUOUS: Refusal = Refusal::new(Status::BAD_REQUEST, "a header about the upload came twice");
-
-/// The value of an `Upload-Limit` field.
-pub(crate) fn limits(ask: &Ask) -> String {
-    let partials = &ask.desk.partials;
-    let bytes_max = ask.limits.upload_bytes_max.min(match partials.bytes_max() {
-        // Then none can be resumed, and the others are as large as they may be.
-        0 => u64::MAX,
-        bytes => bytes,
-    });
-    match partials.keep() {
-        Some(keep) => format!("max-size={bytes_max}, max-age={}", keep.as_secs()),
-        None => format!("max-size={bytes_max}"),
-    }
-}
+pub(super) const AMBIGUOUS: Refusal =
+    Refusal::new(Status::BAD_REQUEST, "a header about the upload came twice");
 
 /// What a client says of its upload. Values that are none are as if they were not there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,12 +26,12 @@ pub(crate) struct Wish {
     pub(crate) complete: Option<bool>,
     /// The length of the whole, in bytes.
     length: Option<u64>,
-    offset: Option<u64>,
+    pub(super) offset: Option<u64>,
     /// Whether an interim response would be understood.
-    takes_interim: bool,
+    pub(super) takes_interim: bool,
     /// One of the fields came on several lines, so that it is in doubt how much of the file is
     /// there.
-    is_ambiguous: bool,
+    pub(super) is_ambiguous: bool,
 }
 
 impl Wish {
@@ -107,137 +85,6 @@ fn integer(digits: &[u8]) -> Option<u64> {
         return None;
     }
     std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// The interim response that tells a client where it could go on.
-pub(crate) fn interim(
-    writer: &crate::features::upload::partial::Writer,
-    wish_takes_it: bool,
-) -> Option<Response> {
-    (wish_takes_it && writer.can_be_resumed()).then(|| {
-        let response = Response::new(Status::UPLOAD_RESUMPTION_SUPPORTED)
-            .with_field("Upload-Draft-Interop-Version", INTEROP_VERSION);
-        writer.tell_where(response)
-    })
-}
-
-impl Wish {
-    pub(crate) fn takes_interim(&self) -> bool {
-        self.takes_interim
-    }
-}
-
-fn find(ask: &Ask, token: &str) -> Result<Arc<Partial>, Refusal> {
-    let found = Some(token).filter(|token| is_token(token)).and_then(|token| ask.desk.partials.find(token));
-    let found = found.filter(|partial| partial.is_for(ask));
-    found.ok_or(Refusal::new(Status::NOT_FOUND, "no such upload is kept here"))
-}
-
-/// `HEAD`: how far the upload has come.
-pub(crate) fn state(ask: Ask, token: String, cx: &mut Context<'_>) -> Answer {
-    in_job(ask, cx, move |ask| {
-        let progress = find(ask, &token)?.interrupt(ask.now.mono)?;
-        let response = Response::new(Status::NO_CONTENT)
-            .by_server()
-            .with_field("Upload-Offset", progress.bytes.to_string())
-            .with_field("Upload-Complete", if progress.is_complete { "?1" } else { "?0" })
-            .with_field("Upload-Limit", limits(ask))
-            .with_field("Cache-Control", "no-store");
-        Ok(match progress.length {
-            Some(length) => response.with_field("Upload-Length", length.to_string()),
-            None => response,
-        })
-    })
-}
-
-/// `DELETE`: it will not be gone on with.
-pub(crate) fn cancel(ask: Ask, token: String, cx: &mut Context<'_>) -> Answer {
-    in_job(ask, cx, move |ask| {
-        find(ask, &token)?.cancel()?;
-        Ok(Response::new(Status::NO_CONTENT).by_server())
-    })
-}
-
-/// `PATCH`: goes on with an upload.
-pub(crate) fn append(ask: Ask, token: &str, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-    let wish = Wish::of(request);
-    let bytes = match request.content() {
-        Content::None => Some(0),
-        Content::Length(bytes) => Some(bytes),
-        Content::Chunked => None,
-    };
-    let checked = check_append(&ask, request, &wish, bytes)
-        .and_then(|offset| Ok((offset, find(&ask, token)?, ask.take_place(cx)?)));
-    let (offset, partial, taken) = match checked {
-        Ok(checked) => checked,
-        Err(refusal) => {
-            let response = ask.refuse(refusal);
-            return match refusal.status {
-                Status::UNSUPPORTED_MEDIA_TYPE => response.with_field("Accept-Patch", PARTIAL_TYPE).into(),
-                _ => response.into(),
-            };
-        }
-    };
-    let errands = cx.errands();
-    cx.job_then(move || {
-        let begun = partial.resume(&ask, &wish, offset, bytes);
-        drop(partial);
-        let then: Then = Box::new(move |_| match begun {
-            Ok(writer) => Answer::Sink(Box::new(Sink::of_file(writer, Arc::new(ask), taken, errands, false))),
-            Err(halt) => halted(&ask, &halt, offset).into(),
-        });
-        then
-    })
-}
-
-fn check_append(ask: &Ask, request: &Request<'_>, wish: &Wish, bytes: Option<u64>) -> Result<u64, Refusal> {
-    if wish.is_ambiguous {
-        return Err(AMBIGUOUS);
-    }
-    let is_part = request.fields().only("content-type")?.is_some_and(|value| {
-        let kind = value.split(|&byte| byte == b';').next().unwrap_or_default();
-        trim_ows(kind).eq_ignore_ascii_case(PARTIAL_TYPE.as_bytes())
-    });
-    if !is_part {
-        return Err(Refusal::new(
-            Status::UNSUPPORTED_MEDIA_TYPE,
-            "the content must be application/partial-upload",
-        ));
-    }
-    let (Some(offset), Some(_)) = (wish.offset, wish.complete) else {
-        return Err(Refusal::new(Status::BAD_REQUEST, "Upload-Offset and Upload-Complete are needed"));
-    };
-    ask.check_size(offset.checked_add(bytes.unwrap_or(0)).or(Some(u64::MAX)))?;
-    Ok(offset)
-}
-
-/// The answer to a part that cannot be taken, in the words that the draft registers (RFC 9457).
-fn halted(ask: &Ask, halt: &Halt, provided: u64) -> Response {
-    let (status, kind, more, expected) = match halt {
-        Halt::Refused(refusal) => return ask.refuse(*refusal),
-        Halt::Complete => (Status::BAD_REQUEST, "completed-upload", String::new(), None),
-        Halt::Length => (Status::BAD_REQUEST, "inconsistent-upload-length", String::new(), None),
-        Halt::Offset(expected) => {
-            let offsets = format!(",\"expected-offset\":{expected},\"provided-offset\":{provided}");
-            (Status::CONFLICT, "mismatching-upload-offset", offsets, Some(*expected))
-        }
-    };
-    let title = match halt {
-        Halt::Complete => "upload is already completed",
-        Halt::Length => "inconsistent length values for upload",
-        Halt::Offset(_) | Halt::Refused(_) => "offset from request does not match offset of resource",
-    };
-    let body = format!(
-        "{{\"type\":\"https://iana.org/assignments/http-problem-types#{kind}\",\"title\":\"{title}\"{more}}}\n"
-    );
-    let response = Response::new(status)
-        .by_server()
-        .with_field("Content-Type", "application/problem+json")
-        .with_body(Body::Bytes(body.into_bytes()));
-    match expected {
-        Some(offset) => response.with_field("Upload-Offset", offset.to_string()),
-        None => response,
-    }
 }
 
 #[cfg(test)]

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use crate::config::{Limits, UPLOAD_BUFFER_BYTES};
 use crate::features::upload::form::Form;
-use crate::features::upload::partial::Writer;
 use crate::features::upload::refusal::Refusal;
-use crate::features::upload::{Ask, resume};
+use crate::features::upload::resume::INTEROP_VERSION;
+use crate::features::upload::write_request::Ask;
+use crate::features::upload::writer::Writer;
 use crate::handler::{Answer, BodySink, Context, Seats, Sunk};
-use crate::http::Response;
+use crate::http::{Response, Status};
 use crate::jobs::places::Taken;
 use crate::jobs::{Errands, Lane, Then};
 
@@ -90,7 +91,16 @@ enum Stepped {
     Part,
 }
 
-const LOST: Refusal = Refusal::new(crate::http::Status::INTERNAL_SERVER_ERROR, "the upload was lost");
+const LOST: Refusal = Refusal::new(Status::INTERNAL_SERVER_ERROR, "the upload was lost");
+
+/// The interim response that tells a client where it could go on.
+fn interim(writer: &Writer, wish_takes_it: bool) -> Option<Response> {
+    (wish_takes_it && writer.can_be_resumed()).then(|| {
+        let response = Response::new(Status::UPLOAD_RESUMPTION_SUPPORTED)
+            .with_field("Upload-Draft-Interop-Version", INTEROP_VERSION);
+        writer.tell_where(response)
+    })
+}
 
 impl Work {
     fn write(&mut self) -> Result<Stepped, Refusal> {
@@ -143,7 +153,7 @@ impl BodySink for Sink {
 
     fn interim(&mut self) -> Option<Response> {
         match &self.work.as_ref()?.goal {
-            Goal::File(writer) => resume::interim(writer, self.takes_interim),
+            Goal::File(writer) => interim(writer, self.takes_interim),
             Goal::Form(_) => None,
         }
     }

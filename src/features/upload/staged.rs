@@ -6,9 +6,10 @@
 //! nameless files it has the hidden name all the time; what a crash leaves then is swept when the
 //! folder is used again. Everything here may block: for worker threads only.
 
+use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FallocateFlags, FileType, Mode, OFlags, RenameFlags, StatxFlags, fallocate, linkat,
@@ -20,6 +21,10 @@ use crate::config::MIB;
 use crate::docroot::Stamp;
 use crate::docroot::location::is_reported;
 use crate::docroot::own::Inode;
+use crate::features::resume_token;
+use crate::features::upload::folders;
+use crate::handler::Now;
+use crate::jobs::lock;
 
 /// How far ahead of what was written room is reserved, in bytes: few calls, long extents, and a
 /// full disk is known early. All that was announced at once would let who sends nothing fill the
@@ -34,6 +39,9 @@ const SCRAP: &str = ".whirligig-";
 
 /// A hidden name this old belongs to nobody any more.
 pub(crate) const SCRAP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Folders whose scraps were looked for lately. Beyond, they are not: it is a courtesy.
+const SWEPT_MAX: usize = 1024;
 
 /// How often a name is invented anew.
 const NAME_TRIES: usize = 8;
@@ -264,7 +272,7 @@ pub(crate) struct Published {
 /// Tries hidden names until one is free.
 fn with_new_name<T>(mut make: impl FnMut(&str) -> Result<T, Errno>) -> Result<(T, String), Errno> {
     for _ in 0..NAME_TRIES {
-        let name = format!("{SCRAP}{}", &crate::features::resume_token::random_hex()?[..16]);
+        let name = format!("{SCRAP}{}", &resume_token::random_hex()?[..16]);
         match make(&name) {
             Err(Errno::EXIST) => {}
             made => return made.map(|made| (made, name)),
@@ -273,8 +281,33 @@ fn with_new_name<T>(mut make: impl FnMut(&str) -> Result<T, Errno>) -> Result<(T
     Err(Errno::EXIST)
 }
 
+/// When folders were last looked through for hidden names that crashes have left.
+#[derive(Default)]
+pub(crate) struct Sweeper {
+    swept: Mutex<HashMap<folders::Identity, Instant>>,
+}
+
+impl Sweeper {
+    /// Has what crashes have left in this folder swept, as often as something there can have become
+    /// old enough. Unfinished uploads are kept for so long; `None` is for ever.
+    pub(crate) fn sweep(&self, folder: &OwnedFd, now: Now, keep: Option<Duration>) {
+        let Some(identity) = folders::identity(folder) else { return };
+        // What is kept to be gone on with has such a name, too, where there are no nameless files.
+        let age = SCRAP_AGE + keep.unwrap_or_default();
+        let is_due = {
+            let mut swept = lock(&self.swept);
+            let since = |at: Instant| now.mono.saturating_duration_since(at);
+            swept.retain(|_, at| keep.is_none() || since(*at) < age);
+            swept.len() < SWEPT_MAX && swept.insert(identity, now.mono).is_none()
+        };
+        if is_due {
+            sweep_scraps(folder, now.wall, age);
+        }
+    }
+}
+
 /// Takes away hidden names in this folder that are older than `age`.
-pub(crate) fn sweep_scraps(folder: &OwnedFd, wall: Duration, age: Duration) {
+fn sweep_scraps(folder: &OwnedFd, wall: Duration, age: Duration) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(fd) = rustix::fs::openat(folder, ".", flags, Mode::empty()) else { return };
     let Ok(entries) = Dir::new(fd) else { return };

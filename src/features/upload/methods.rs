@@ -1,0 +1,309 @@
+//! The methods that change files: PUT, POST of a form, DELETE and MKCOL; and for an upload that goes
+//! on HEAD, PATCH and DELETE.
+//!
+//! Each checks the head, then a job does the rest. Must not know which paths take uploads, nor who
+//! may write.
+
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode};
+use rustix::io::Errno;
+
+use crate::config::UPLOAD_PARTS_MAX;
+use crate::features::resume_token::is_token;
+use crate::features::upload::form::{Form, folder_of};
+use crate::features::upload::partial::Partial;
+use crate::features::upload::partials::Partials;
+use crate::features::upload::place::Found;
+use crate::features::upload::refusal::Refusal;
+use crate::features::upload::resume::{AMBIGUOUS, PARTIAL_TYPE, Wish};
+use crate::features::upload::sink::Sink;
+use crate::features::upload::write_request::{ALLOW, Ask, limits};
+use crate::features::upload::writer::{Halt, Writer};
+use crate::handler::{Answer, Context, method_not_allowed};
+use crate::http::fields::{list_elements, trim_ows};
+use crate::http::multipart::Multipart;
+use crate::http::negotiate::preferred;
+use crate::http::request::Content;
+use crate::http::target::query_pairs;
+use crate::http::{Body, Method, Request, Response, Status};
+use crate::jobs::{Then, lock};
+
+/// A request that would change something, and may.
+pub(super) fn change(
+    ask: Ask,
+    partials: &Arc<Partials>,
+    request: &Request<'_>,
+    token: Option<String>,
+    cx: &mut Context<'_>,
+) -> Answer {
+    match (request.method(), token) {
+        (Method::Put, None) => put(ask, partials, request, cx),
+        (Method::Post, None) => post(ask, request, cx),
+        (Method::Delete, None) => in_job(ask, cx, delete),
+        (Method::Other("MKCOL"), None) => make_folder(ask, request, cx),
+        (Method::Head, Some(token)) => state(ask, Arc::clone(partials), token, cx),
+        (Method::Patch, Some(token)) => append(ask, partials, &token, request, cx),
+        (Method::Delete, Some(token)) => cancel(ask, Arc::clone(partials), token, cx),
+        (_, None) => method_not_allowed(request, ALLOW).into(),
+        (_, Some(_)) => method_not_allowed(request, "HEAD, PATCH, DELETE, OPTIONS").into(),
+    }
+}
+
+pub(super) fn options(request: &Request<'_>, ask: &Ask) -> Response {
+    method_not_allowed(request, ALLOW)
+        .with_field("Accept-Patch", PARTIAL_TYPE)
+        .with_field("Upload-Limit", limits(ask))
+}
+
+/// Has `work` done where it may block; it makes the answer.
+fn in_job(
+    ask: Ask,
+    cx: &mut Context<'_>,
+    work: impl FnOnce(&Ask) -> Result<Response, Refusal> + Send + 'static,
+) -> Answer {
+    cx.job(move || work(&ask).unwrap_or_else(|refusal| ask.refuse(refusal)))
+}
+
+/// `PUT`: the content becomes the file of this name.
+fn put(ask: Ask, partials: &Arc<Partials>, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    let wish = Wish::of(request);
+    let bytes = match request.content() {
+        Content::None => Some(0),
+        Content::Length(bytes) => Some(bytes),
+        Content::Chunked => None,
+    };
+    let checked = check_put(&ask, request, &wish, bytes).and_then(|()| ask.take_place(cx));
+    let taken = match checked {
+        Ok(taken) => taken,
+        Err(refusal) => return ask.refuse(refusal).into(),
+    };
+    let (errands, partials) = (cx.errands(), Arc::clone(partials));
+    cx.job_then(move || {
+        let ask = Arc::new(ask);
+        let begun = Writer::begin(&ask, &partials, &wish, bytes);
+        let then: Then = Box::new(move |_| match begun {
+            Ok(writer) => {
+                Answer::Sink(Box::new(Sink::of_file(writer, ask, taken, errands, wish.takes_interim)))
+            }
+            Err(refusal) => ask.refuse(refusal).into(),
+        });
+        then
+    })
+}
+
+fn check_put(ask: &Ask, request: &Request<'_>, wish: &Wish, bytes: Option<u64>) -> Result<(), Refusal> {
+    // RFC 9110 section 9.3.4 and 14.5: a part must not be taken for the whole.
+    if request.field("content-range").is_some() {
+        return Err(Refusal::new(Status::BAD_REQUEST, "a PUT of a part is not taken; see Upload-Complete"));
+    }
+    let mut codings = request.fields().all("content-encoding").flat_map(list_elements);
+    if codings.any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+        return Err(Refusal::new(Status::UNSUPPORTED_MEDIA_TYPE, "content codings are not undone here"));
+    }
+    if ask.path.ends_with(b"/") || ask.path == ask.area.as_bytes() {
+        return Err(Refusal::new(Status::CONFLICT, "that is a folder; a file is put at its own name"));
+    }
+    wish.check(bytes)?;
+    ask.check_size(wish.length_with(0, bytes).max(bytes))
+}
+
+/// `DELETE`: a file, or an empty folder.
+fn delete(ask: &Ask) -> Result<Response, Refusal> {
+    if ask.path.strip_suffix(b"/").unwrap_or(&ask.path) == ask.area.as_bytes() {
+        return Err(Refusal::new(Status::FORBIDDEN, "the folder for uploads itself stays"));
+    }
+    let missing = Refusal::new(Status::NOT_FOUND, "the file does not exist");
+    let place = match ask.place(&ask.path) {
+        Err(refusal) if refusal == Errno::NOENT.into() => return Err(missing),
+        place => place?,
+    };
+    let _publishing = lock(&ask.desk.publishing);
+    let found = place.look()?;
+    let flags = match found {
+        Found::Nothing => return Err(missing),
+        Found::File(_) if ask.path.ends_with(b"/") => return Err(missing),
+        Found::File(_) => AtFlags::empty(),
+        Found::Folder => AtFlags::REMOVEDIR,
+        Found::Other => return Err(Refusal::new(Status::CONFLICT, "that is a link or device")),
+    };
+    ask.check_conditions(&place, found)?;
+    rustix::fs::unlinkat(&place.folder, place.name.as_slice(), flags)?;
+    ask.root.current().note_write();
+    Ok(Response::new(Status::NO_CONTENT).by_server())
+}
+
+/// `MKCOL`: a new folder (RFC 4918 section 9.3).
+fn make_folder(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    if request.content() != Content::None {
+        let refusal = Refusal::new(Status::UNSUPPORTED_MEDIA_TYPE, "MKCOL is taken without content");
+        return ask.refuse(refusal).into();
+    }
+    in_job(ask, cx, |ask| {
+        let there = Refusal::new(Status::METHOD_NOT_ALLOWED, "something of that name is there already");
+        let path = ask.path.strip_suffix(b"/").unwrap_or(&ask.path);
+        if path == ask.area.as_bytes() {
+            return Err(there);
+        }
+        let place = ask.place(path)?;
+        let _publishing = lock(&ask.desk.publishing);
+        match rustix::fs::mkdirat(&place.folder, place.name.as_slice(), Mode::from_raw_mode(0o777)) {
+            Err(Errno::EXIST) => return Err(there),
+            made => made?,
+        }
+        ask.root.current().note_write();
+        let location = ask.reference(&[path, b"/"].concat());
+        Ok(Response::new(Status::CREATED).by_server().with_field("Location", location))
+    })
+}
+
+/// `POST`: puts the files of a form into the folder of this path.
+fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    let begun = check_post(&ask, request).and_then(|parser| Ok((parser, ask.take_place(cx)?)));
+    let (parser, taken) = match begun {
+        Ok(begun) => begun,
+        Err(refusal) => return ask.refuse(refusal).into(),
+    };
+    let overwrites = query_pairs(request.query().unwrap_or_default()).any(|(name, _)| name == "overwrite");
+    let wants_json =
+        preferred(request.fields().all("accept"), &["text/plain", "application/json"]) == Some(1);
+    let errands = cx.errands();
+    cx.job_then(move || {
+        let opened = folder_of(&ask).inspect(|folder| ask.sweep(&folder.fd));
+        let then: Then = Box::new(move |_| match opened {
+            Err(refusal) => ask.refuse(refusal).into(),
+            Ok(folder) => {
+                let ask = Arc::new(ask);
+                let form = Form::new(parser, Arc::clone(&ask), folder, overwrites, wants_json);
+                Answer::Sink(Box::new(Sink::of_form(form, ask, taken, errands)))
+            }
+        });
+        then
+    })
+}
+
+fn check_post(ask: &Ask, request: &Request<'_>) -> Result<Multipart, Refusal> {
+    if let Content::Length(bytes) = request.content() {
+        ask.check_size(Some(bytes))?;
+    }
+    Ok(Multipart::new(request.fields().only("content-type")?.unwrap_or_default(), UPLOAD_PARTS_MAX)?)
+}
+
+fn find(partials: &Partials, ask: &Ask, token: &str) -> Result<Arc<Partial>, Refusal> {
+    let found = Some(token).filter(|token| is_token(token)).and_then(|token| partials.find(token));
+    let found = found.filter(|partial| partial.is_for(ask));
+    found.ok_or(Refusal::new(Status::NOT_FOUND, "no such upload is kept here"))
+}
+
+/// `HEAD`: how far the upload has come.
+fn state(ask: Ask, partials: Arc<Partials>, token: String, cx: &mut Context<'_>) -> Answer {
+    in_job(ask, cx, move |ask| {
+        let progress = find(&partials, ask, &token)?.interrupt(ask.now.mono)?;
+        let response = Response::new(Status::NO_CONTENT)
+            .by_server()
+            .with_field("Upload-Offset", progress.bytes.to_string())
+            .with_field("Upload-Complete", if progress.is_complete { "?1" } else { "?0" })
+            .with_field("Upload-Limit", limits(ask))
+            .with_field("Cache-Control", "no-store");
+        Ok(match progress.length {
+            Some(length) => response.with_field("Upload-Length", length.to_string()),
+            None => response,
+        })
+    })
+}
+
+/// `DELETE`: it will not be gone on with.
+fn cancel(ask: Ask, partials: Arc<Partials>, token: String, cx: &mut Context<'_>) -> Answer {
+    in_job(ask, cx, move |ask| {
+        partials.cancel(&*find(&partials, ask, &token)?)?;
+        Ok(Response::new(Status::NO_CONTENT).by_server())
+    })
+}
+
+/// `PATCH`: goes on with an upload.
+fn append(
+    ask: Ask,
+    partials: &Arc<Partials>,
+    token: &str,
+    request: &Request<'_>,
+    cx: &mut Context<'_>,
+) -> Answer {
+    let wish = Wish::of(request);
+    let bytes = match request.content() {
+        Content::None => Some(0),
+        Content::Length(bytes) => Some(bytes),
+        Content::Chunked => None,
+    };
+    let checked = check_append(&ask, request, &wish, bytes)
+        .and_then(|offset| Ok((offset, find(partials, &ask, token)?, ask.take_place(cx)?)));
+    let (offset, partial, taken) = match checked {
+        Ok(checked) => checked,
+        Err(refusal) => {
+            let response = ask.refuse(refusal);
+            return match refusal.status {
+                Status::UNSUPPORTED_MEDIA_TYPE => response.with_field("Accept-Patch", PARTIAL_TYPE).into(),
+                _ => response.into(),
+            };
+        }
+    };
+    let (errands, partials) = (cx.errands(), Arc::clone(partials));
+    cx.job_then(move || {
+        let begun = Writer::resume(&partial, &partials, &ask, &wish, offset, bytes);
+        drop(partial);
+        let then: Then = Box::new(move |_| match begun {
+            Ok(writer) => Answer::Sink(Box::new(Sink::of_file(writer, Arc::new(ask), taken, errands, false))),
+            Err(halt) => halted(&ask, &halt, offset).into(),
+        });
+        then
+    })
+}
+
+fn check_append(ask: &Ask, request: &Request<'_>, wish: &Wish, bytes: Option<u64>) -> Result<u64, Refusal> {
+    if wish.is_ambiguous {
+        return Err(AMBIGUOUS);
+    }
+    let is_part = request.fields().only("content-type")?.is_some_and(|value| {
+        let kind = value.split(|&byte| byte == b';').next().unwrap_or_default();
+        trim_ows(kind).eq_ignore_ascii_case(PARTIAL_TYPE.as_bytes())
+    });
+    if !is_part {
+        return Err(Refusal::new(
+            Status::UNSUPPORTED_MEDIA_TYPE,
+            "the content must be application/partial-upload",
+        ));
+    }
+    let (Some(offset), Some(_)) = (wish.offset, wish.complete) else {
+        return Err(Refusal::new(Status::BAD_REQUEST, "Upload-Offset and Upload-Complete are needed"));
+    };
+    ask.check_size(offset.checked_add(bytes.unwrap_or(0)).or(Some(u64::MAX)))?;
+    Ok(offset)
+}
+
+/// The answer to a part that cannot be taken, in the words that the draft registers (RFC 9457).
+fn halted(ask: &Ask, halt: &Halt, provided: u64) -> Response {
+    let (status, kind, more, expected) = match halt {
+        Halt::Refused(refusal) => return ask.refuse(*refusal),
+        Halt::Complete => (Status::BAD_REQUEST, "completed-upload", String::new(), None),
+        Halt::Length => (Status::BAD_REQUEST, "inconsistent-upload-length", String::new(), None),
+        Halt::Offset(expected) => {
+            let offsets = format!(",\"expected-offset\":{expected},\"provided-offset\":{provided}");
+            (Status::CONFLICT, "mismatching-upload-offset", offsets, Some(*expected))
+        }
+    };
+    let title = match halt {
+        Halt::Complete => "upload is already completed",
+        Halt::Length => "inconsistent length values for upload",
+        Halt::Offset(_) | Halt::Refused(_) => "offset from request does not match offset of resource",
+    };
+    let body = format!(
+        "{{\"type\":\"https://iana.org/assignments/http-problem-types#{kind}\",\"title\":\"{title}\"{more}}}\n"
+    );
+    let response = Response::new(status)
+        .by_server()
+        .with_field("Content-Type", "application/problem+json")
+        .with_body(Body::Bytes(body.into_bytes()));
+    match expected {
+        Some(offset) => response.with_field("Upload-Offset", offset.to_string()),
+        None => response,
+    }
+}

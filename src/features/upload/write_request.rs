@@ -1,0 +1,319 @@
+//! One request that would change files, and the state that all of them share.
+//!
+//! Must not know how content reaches the disk, nor which method does what.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::config::{Config, Limits};
+#[cfg(test)]
+use crate::docroot::Docroot;
+use crate::docroot::root::Root;
+use crate::docroot::{Reach, Stamp};
+use crate::features::auth::guard::WriteGuards;
+use crate::features::upload::folders::Folders;
+use crate::features::upload::origin::Partners;
+use crate::features::upload::owner::Owner;
+use crate::features::upload::place;
+use crate::features::upload::place::{Found, Place};
+use crate::features::upload::refusal::Refusal;
+use crate::features::upload::staged::Sweeper;
+use crate::handler::{Context, Now};
+use crate::http::conditional::{Precondition, Validators, evaluate, evaluate_absent, wants_new};
+use crate::http::request::KeptHead;
+use crate::http::target;
+use crate::http::target::encode_path;
+use crate::http::{Method, Request, Response, Status};
+use crate::jobs::pace::LeastRate;
+use crate::jobs::places::{Places, Taken};
+use crate::log::Once;
+use crate::pages::error::{ErrorForm, error, over};
+
+/// What can be asked of a path that takes uploads.
+pub(super) const ALLOW: &str = "GET, HEAD, PUT, POST, DELETE, MKCOL, OPTIONS";
+
+pub(super) const UNEXPECTED: Refusal =
+    Refusal::new(Status::PRECONDITION_FAILED, "the file is not as the request expects");
+pub(super) const TOO_LARGE: Refusal = Refusal::new(Status::CONTENT_TOO_LARGE, "the upload is too large");
+pub(super) const TOO_LARGE_TO_KEEP: Refusal =
+    Refusal::new(Status::CONTENT_TOO_LARGE, "the upload is too large to be kept for a later request");
+
+/// What all uploads share.
+pub(crate) struct Desk {
+    pub(super) guards: WriteGuards,
+    pub(super) partners: Partners,
+    /// Origins of pages that were refused and logged.
+    pub(super) foreign: Once,
+    /// Bounds how many are under way.
+    places: Arc<Places>,
+    /// Held from the look at what is there to the change of it, so that of two writers with the
+    /// same condition one is refused.
+    pub(super) publishing: Mutex<()>,
+    /// Bounds of what is kept of unfinished uploads.
+    keep: KeepLimits,
+    pub(super) folders: Folders,
+    sweeper: Sweeper,
+}
+
+impl Desk {
+    pub(crate) fn new(config: &Config, guards: WriteGuards) -> Desk {
+        Desk {
+            guards,
+            partners: Partners::of(&config.site.cors),
+            foreign: Once::default(),
+            places: Places::for_senders(
+                config.limits.uploads_max,
+                LeastRate::of(&config.limits, &config.timeouts),
+            ),
+            publishing: Mutex::new(()),
+            keep: KeepLimits::of(config),
+            folders: Folders::default(),
+            sweeper: Sweeper::default(),
+        }
+    }
+}
+
+/// Bounds of the table of unfinished uploads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeepLimits {
+    pub(super) number_max: usize,
+    pub(super) bytes_max: u64,
+    pub(super) age_max: Option<Duration>,
+}
+
+impl KeepLimits {
+    pub(super) fn of(config: &Config) -> Self {
+        KeepLimits {
+            number_max: config.limits.partials_max,
+            bytes_max: config.limits.partials_room(),
+            age_max: config.timeouts.partial,
+        }
+    }
+}
+
+/// One request that would change something, kept for the jobs that do it.
+pub(super) struct Ask {
+    pub(super) desk: Arc<Desk>,
+    pub(super) root: Arc<Root>,
+    /// The folder for uploads it is below.
+    pub(super) area: String,
+    /// The normalised path.
+    pub(super) path: Vec<u8>,
+    pub(super) head: KeptHead,
+    /// The path as the client sent it, where references in the response may be relative to it.
+    pub(super) base: Option<Vec<u8>>,
+    pub(super) limits: Limits,
+    pub(super) error_form: ErrorForm,
+    pub(super) now: Now,
+    pub(super) owner: Owner,
+}
+
+impl Ask {
+    /// What the head alone forbids.
+    pub(super) fn check(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        place::check_path(&self.path)?;
+        match request.method() {
+            // A name that came here in another way can be removed.
+            Method::Delete | Method::Head => Ok(()),
+            _ => place::check_direction(&self.path),
+        }
+    }
+
+    /// The answer that tells of a refusal.
+    pub(super) fn refuse(&self, refusal: Refusal) -> Response {
+        let detail = match refusal {
+            TOO_LARGE => over(self.limits.upload_bytes_max, "upload"),
+            TOO_LARGE_TO_KEEP => over(self.desk.keep.bytes_max, "upload") + ", and cannot be resumed",
+            other => other.why.to_owned(),
+        };
+        let response = error(refusal.status, &detail, self.error_form);
+        match refusal.status {
+            Status::CONTENT_TOO_LARGE => response.with_field("Upload-Limit", limits(self)),
+            Status::METHOD_NOT_ALLOWED => response.with_field("Allow", ALLOW),
+            _ => response,
+        }
+    }
+
+    /// A reference to this path of the server, for `Location`.
+    pub(super) fn reference(&self, path: &[u8]) -> Vec<u8> {
+        target::reference(self.base.as_deref(), path)
+    }
+
+    /// Whether content of this length may come.
+    pub(super) fn check_size(&self, bytes: Option<u64>) -> Result<(), Refusal> {
+        match bytes.is_some_and(|bytes| bytes > self.limits.upload_bytes_max) {
+            true => Err(TOO_LARGE),
+            false => Ok(()),
+        }
+    }
+
+    /// One of the places for uploads under way.
+    pub(super) fn take_place(&self, cx: &Context<'_>) -> Result<Taken, Refusal> {
+        let busy = Refusal::new(Status::SERVICE_UNAVAILABLE, "too many uploads are under way");
+        self.desk.places.take_for(cx.waker(), cx.now().mono).ok_or(busy)
+    }
+
+    /// Whether the conditions of the request hold for what is there. A name that only something
+    /// else has than a file is refused.
+    pub(super) fn check_conditions(&self, place: &Place, found: Found) -> Result<(), Refusal> {
+        if let Found::File(stamp) = found
+            && self.root.current().is_own(&stamp)
+        {
+            return Err(place::OWN);
+        }
+        let verdict = self.head.with(&self.limits, |request| match found {
+            Found::Nothing | Found::Folder | Found::Other => evaluate_absent(request.fields()),
+            Found::File(stamp) => {
+                let fields = request.fields();
+                let asks = ["if-match", "if-none-match"].iter().any(|name| fields.first(name).is_some());
+                // A file that cannot be read has no tag, so no condition on one holds.
+                let etag = asks.then(|| self.tag_at(place)).flatten().unwrap_or_default();
+                let validators = Validators { etag: &etag, modified_secs: stamp.last_modified() };
+                evaluate(fields, false, &validators, self.now.unix_secs())
+            }
+        });
+        match verdict {
+            Some(Precondition::Proceed) => Ok(()),
+            Some(Precondition::Failed | Precondition::NotModified) => Err(UNEXPECTED),
+            None => Err(Refusal::new(Status::INTERNAL_SERVER_ERROR, "the request was lost")),
+        }
+    }
+
+    /// The entity-tag of the file that is there.
+    fn tag_at(&self, place: &Place) -> Option<Vec<u8>> {
+        let (file, stamp) = place.open_file().ok()?;
+        self.tag_of(&file, &stamp, self.now.wall)
+    }
+
+    /// The entity-tag of an open file at the time `wall`, as a GET sends it.
+    pub(super) fn tag_of(&self, file: &OwnedFd, stamp: &Stamp, wall: Duration) -> Option<Vec<u8>> {
+        let tag = self.root.current().tag(file, stamp, None, Reach::OnDisk, wall);
+        tag.ok().map(|tag| tag.value)
+    }
+
+    /// Whether the request is for a new name only.
+    pub(super) fn wants_new_name(&self) -> bool {
+        self.head.with(&self.limits, |request| wants_new(request.fields())).unwrap_or(false)
+    }
+
+    /// The entry that `path` names in the folder that the root leads to now, if the client that was
+    /// let in may write there.
+    pub(super) fn place(&self, path: &[u8]) -> Result<Place, Refusal> {
+        self.root.follow();
+        let (mut place, places) = Place::of(&self.root.docroot(), &self.area, path)?;
+        self.check_passwords(path, &places)?;
+        place.folder = self.desk.folders.share(place.folder);
+        Ok(place)
+    }
+
+    /// Refuses an entry that takes another password than the path of the request. The entry is at
+    /// `path`, and lies at `places`: a form names its files itself, and a link may lead into a
+    /// folder with a password of its own.
+    pub(super) fn check_passwords(&self, path: &[u8], places: &[Vec<u8>]) -> Result<(), Refusal> {
+        let is_same = |other: &[u8]| self.desk.guards.is_same_for(&self.path, other);
+        match is_same(path) && places.iter().all(|place| is_same(place)) {
+            true => Ok(()),
+            false => Err(Refusal::new(Status::FORBIDDEN, "another password is needed there")),
+        }
+    }
+
+    /// Has what crashes have left in this folder swept, as often as something there can have become
+    /// old enough.
+    pub(super) fn sweep(&self, folder: &OwnedFd) {
+        self.desk.sweeper.sweep(folder, self.now, self.desk.keep.age_max);
+    }
+}
+
+/// The value of an `Upload-Limit` field.
+pub(super) fn limits(ask: &Ask) -> String {
+    let keep = &ask.desk.keep;
+    let bytes_max = ask.limits.upload_bytes_max.min(match keep.bytes_max {
+        // Then none can be resumed, and the others are as large as they may be.
+        0 => u64::MAX,
+        bytes => bytes,
+    });
+    match keep.age_max {
+        Some(age) => format!("max-size={bytes_max}, max-age={}", age.as_secs()),
+        None => format!("max-size={bytes_max}"),
+    }
+}
+
+/// What a PUT may replace.
+pub(super) fn replaceable(found: Found) -> Result<(), Refusal> {
+    match found {
+        Found::Nothing | Found::File(_) => Ok(()),
+        Found::Folder => Err(Errno::ISDIR.into()),
+        Found::Other => Err(Refusal::new(Status::CONFLICT, "a link or device has that name")),
+    }
+}
+
+/// A path as it stands in a URL.
+pub(super) fn encoded(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    encode_path(path, &mut out);
+    out
+}
+
+/// The answer for a file that was written: 201 with its place, 204 where it replaced another.
+pub(super) fn written(location: &[u8], is_new: bool, etag: Option<Vec<u8>>) -> Response {
+    let response = match is_new {
+        true => Response::new(Status::CREATED).with_field("Location", location),
+        false => Response::new(Status::NO_CONTENT),
+    };
+    match etag {
+        Some(etag) => response.by_server().with_field("ETag", etag),
+        None => response.by_server(),
+    }
+}
+
+#[cfg(test)]
+impl Ask {
+    /// For tests: a request to a docroot that may be written everywhere.
+    pub(super) fn of(root: &std::path::Path, head: &str) -> Ask {
+        use crate::http::request::{FieldSlots, parse};
+        let mut config = Config::default();
+        config.limits.upload_bytes_max = u64::MAX;
+        config.files.uploads = vec![String::new()];
+        let guards = WriteGuards::default();
+        let mut slots = FieldSlots::new();
+        let request = parse(head.as_bytes(), &mut slots, &config.limits).unwrap();
+        Ask {
+            desk: Arc::new(Desk::new(&config, guards)),
+            root: Arc::new(Root::of(Arc::new(Docroot::open(root, config.files.clone()).unwrap()))),
+            area: String::new(),
+            path: request.path().to_vec(),
+            head: KeptHead::of(&request),
+            base: request.base().map(<[u8]>::to_vec),
+            limits: config.limits,
+            error_form: ErrorForm::Text,
+            owner: Owner::default(),
+            now: Now { mono: crate::reactor::os::read_clocks().mono, wall: Duration::from_secs(1 << 31) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::upload::staged;
+
+    /// A folder was swept once in the life of a process: what the next crash of another one left
+    /// stayed.
+    #[test]
+    fn a_folder_is_swept_again_a_day_later() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut ask = Ask::of(scratch.path(), "PUT /a HTTP/1.1\r\nHost: a\r\n\r\n");
+        let scrap = scratch.path().join(".whirligig-0123456789abcdef");
+        let folder = ask.place(b"/a").unwrap().folder;
+        let mut is_swept = |later: u32| {
+            std::fs::write(&scrap, "").unwrap();
+            ask.now.mono += staged::SCRAP_AGE * later;
+            ask.sweep(&folder);
+            !scrap.exists()
+        };
+        assert_eq!([0, 0, 2, 0].map(&mut is_swept), [true, false, true, false]);
+    }
+}

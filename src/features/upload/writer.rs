@@ -1,0 +1,404 @@
+//! The content of one request on its way into an upload, and the upload on its way to a file.
+//!
+//! Must not know how content came here.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use rustix::io::Errno;
+
+use crate::features::resume_token;
+use crate::features::upload::partial::{GIVEN_UP, PUBLISHING, Partial, Stage, State, read_clock};
+use crate::features::upload::partials::Partials;
+use crate::features::upload::place::{Found, Place};
+use crate::features::upload::refusal::Refusal;
+use crate::features::upload::resume::Wish;
+use crate::features::upload::staged::{Draft, Old};
+use crate::features::upload::write_request::{
+    Ask, TOO_LARGE, TOO_LARGE_TO_KEEP, UNEXPECTED, limits, replaceable, written,
+};
+use crate::http::{Response, Status};
+use crate::jobs::lock;
+
+/// Writes the content of one request to a partial.
+pub(crate) struct Writer {
+    partial: Arc<Partial>,
+    partials: Arc<Partials>,
+    turn: u64,
+    /// Whether the upload is complete with this request.
+    completes: bool,
+    /// Whether the client speaks of resumption.
+    is_resumable: bool,
+    is_append: bool,
+    /// What is still to come of this request, where that is known.
+    left: Option<u64>,
+    /// A reference to the file, for a response to this request.
+    location: Vec<u8>,
+}
+
+const SUPERSEDED: Refusal = Refusal::new(Status::CONFLICT, "another request goes on with this upload");
+const NO_ROOM: Refusal = Refusal::new(Status::SERVICE_UNAVAILABLE, "too many unfinished uploads are kept");
+
+impl Writer {
+    /// Begins an upload of which `bytes` come with this request.
+    pub(crate) fn begin(
+        ask: &Arc<Ask>,
+        partials: &Arc<Partials>,
+        wish: &Wish,
+        bytes: Option<u64>,
+    ) -> Result<Writer, Refusal> {
+        let place = ask.place(&ask.path)?;
+        let found = place.look()?;
+        replaceable(found)?;
+        ask.check_conditions(&place, found)?;
+        ask.sweep(&place.folder);
+        let draft = Draft::begin(&place.folder)?;
+        let length = wish.length_with(0, bytes);
+        if !draft.has_room(length.max(bytes).unwrap_or(0)) {
+            return Err(Errno::NOSPC.into());
+        }
+        let is_kept = match wish.complete {
+            Some(_) if partials.takes(length) => true,
+            Some(false) => return Err(TOO_LARGE_TO_KEEP),
+            Some(true) | None => false,
+        };
+        let partial = Arc::new(Partial {
+            ask: Arc::clone(ask),
+            token: OnceLock::new(),
+            name: place.name,
+            state: Mutex::new(State { stage: Stage::Open(draft), turn: 0, length }),
+            bytes: AtomicU64::new(0),
+            is_held: AtomicBool::new(true),
+            touched: Mutex::new(ask.now.mono),
+        });
+        // An upload that comes whole goes on without a token where none can be kept.
+        if is_kept && !partials.insert(&partial, resume_token::random_hex()?) && wish.complete == Some(false)
+        {
+            return Err(NO_ROOM);
+        }
+        Ok(Writer {
+            partial,
+            partials: Arc::clone(partials),
+            turn: 0,
+            completes: wish.complete != Some(false),
+            is_resumable: wish.complete.is_some(),
+            is_append: false,
+            left: bytes,
+            location: ask.reference(&ask.path),
+        })
+    }
+
+    /// Goes on with it, `bytes` at `offset` coming with this request.
+    pub(crate) fn resume(
+        partial: &Arc<Partial>,
+        partials: &Arc<Partials>,
+        ask: &Ask,
+        wish: &Wish,
+        offset: u64,
+        bytes: Option<u64>,
+    ) -> Result<Writer, Halt> {
+        *lock(&partial.touched) = ask.now.mono;
+        let mut state = lock(&partial.state);
+        match state.stage {
+            Stage::Open(_) => {}
+            Stage::Publishing => return Err(Halt::Refused(PUBLISHING)),
+            Stage::Published => return Err(Halt::Complete),
+            Stage::GivenUp => return Err(Halt::Refused(GIVEN_UP)),
+        }
+        if offset != partial.bytes() {
+            return Err(Halt::Offset(partial.bytes()));
+        }
+        let length = wish.length_with(offset, bytes);
+        if length.zip(state.length).is_some_and(|(one, other)| one != other) {
+            return Err(Halt::Length);
+        }
+        state.length = state.length.or(length);
+        if bytes.map(|bytes| offset + bytes) > Some(state.length.unwrap_or(u64::MAX)) {
+            return Err(Halt::Length);
+        }
+        state.turn += 1;
+        Ok(Writer {
+            partial: Arc::clone(partial),
+            partials: Arc::clone(partials),
+            turn: state.turn,
+            completes: wish.complete == Some(true),
+            is_resumable: true,
+            is_append: true,
+            left: bytes,
+            location: ask.reference(&ask.path),
+        })
+    }
+
+    /// Writes a piece of content.
+    pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), Refusal> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let mut state = lock(&self.partial.state);
+        if state.turn != self.turn {
+            return Err(SUPERSEDED);
+        }
+        let end = self.partial.bytes() + piece.len() as u64;
+        if end > state.length.unwrap_or(u64::MAX) {
+            // It went too far, so no more of it is taken.
+            drop(self.partial.take_draft(&mut state, Stage::GivenUp));
+            return Err(Refusal::new(Status::BAD_REQUEST, "more came than the upload's length"));
+        }
+        let ask = &self.partial.ask;
+        if end > ask.limits.upload_bytes_max {
+            return Err(TOO_LARGE);
+        }
+        let Stage::Open(draft) = &mut state.stage else { return Err(GIVEN_UP) };
+        let outcome = draft.append(piece, self.left);
+        self.partial.bytes.store(draft.bytes(), Ordering::Release);
+        self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
+        drop(state);
+        outcome?;
+        if !self.can_be_resumed() || self.partials.make_room(self.partial.owner()) {
+            return Ok(());
+        }
+        // No room is left, so this one is not kept. If it comes whole, it need not be.
+        if let Some(token) = self.partial.token.get().filter(|_| self.completes) {
+            self.partials.remove(token);
+            return Ok(());
+        }
+        self.partials.cancel(&self.partial)?;
+        Err(Refusal::new(Status::INSUFFICIENT_STORAGE, "no room is left for partial uploads"))
+    }
+
+    /// The content of the request is complete and written.
+    pub(crate) fn finish(self) -> Result<Response, Refusal> {
+        let partial = &self.partial;
+        if !self.completes {
+            let response = match self.is_append {
+                true => Response::new(Status::NO_CONTENT).by_server(),
+                false => self.tell_where(Response::new(Status::CREATED).by_server()),
+            };
+            return Ok(response
+                .with_field("Upload-Complete", "?0")
+                .with_field("Upload-Offset", partial.bytes().to_string()));
+        }
+        let mut state = lock(&partial.state);
+        if state.turn != self.turn {
+            return Err(SUPERSEDED);
+        }
+        if state.length.is_some_and(|length| length != partial.bytes()) {
+            return Err(Refusal::new(Status::BAD_REQUEST, "less came than the upload's length"));
+        }
+        let draft = partial.take_draft(&mut state, Stage::Publishing).ok_or(GIVEN_UP)?;
+        drop(state);
+        let published = publish(partial, draft, &self.location);
+        lock(&partial.state).stage = match published {
+            Ok(_) => Stage::Published,
+            Err(_) => Stage::GivenUp,
+        };
+        let response = published.unwrap_or_else(|refusal| {
+            // There is nothing to go on with, and nothing that could be said to be complete.
+            self.partials.forget(partial);
+            partial.ask.refuse(refusal)
+        });
+        Ok(if self.is_resumable { response.with_field("Upload-Complete", "?1") } else { response })
+    }
+
+    /// The same with where the upload can be gone on with.
+    pub(crate) fn tell_where(&self, response: Response) -> Response {
+        match (self.partial.token.get(), self.is_append) {
+            (Some(token), false) => response
+                .with_field("Location", resume_token::location(&self.location, token))
+                .with_field("Upload-Limit", limits(&self.partial.ask)),
+            _ => response,
+        }
+    }
+
+    /// The token of its upload, if that can be resumed.
+    #[cfg(test)]
+    pub(crate) fn token(&self) -> Option<String> {
+        self.partial.token.get().cloned()
+    }
+
+    /// Whether what is lost now can be sent again from where it broke off.
+    pub(crate) fn can_be_resumed(&self) -> bool {
+        self.partial.token.get().is_some()
+    }
+}
+
+impl Drop for Writer {
+    /// Its request is over. What it has left, if it can be gone on with, is kept from now on, and
+    /// takes no more room than it counts for.
+    fn drop(&mut self) {
+        if !self.can_be_resumed() {
+            return;
+        }
+        let mut state = lock(&self.partial.state);
+        if state.turn == self.turn
+            && let Stage::Open(draft) = &mut state.stage
+        {
+            draft.give_back();
+        }
+        *lock(&self.partial.touched) = read_clock();
+    }
+}
+
+/// Why an upload cannot be gone on with.
+pub(crate) enum Halt {
+    /// It is complete.
+    Complete,
+    /// It stands elsewhere.
+    Offset(u64),
+    /// The client has said two lengths, or sends more than it said.
+    Length,
+    Refused(Refusal),
+}
+
+/// Makes it a file that everybody sees. `location` refers to it.
+fn publish(partial: &Partial, draft: Draft, location: &[u8]) -> Result<Response, Refusal> {
+    let ask = &partial.ask;
+    draft.sync()?;
+    // The root may lead to another folder since the upload began. Not under the lock, because
+    // the content may have to be copied there.
+    let place = ask.place(&ask.path)?;
+    let draft = draft.moved_to(&place.folder)?;
+    let _publishing = lock(&ask.desk.publishing);
+    put_in_place(partial, draft, &place, place.look()?, location)
+}
+
+/// The same where this was found a moment ago: only other programs can have changed it since.
+fn put_in_place(
+    partial: &Partial,
+    mut draft: Draft,
+    place: &Place,
+    found: Found,
+    location: &[u8],
+) -> Result<Response, Refusal> {
+    let ask = &partial.ask;
+    replaceable(found)?;
+    ask.check_conditions(place, found)?;
+    let old = match found {
+        Found::File(_) => Old::Replaced,
+        _ if ask.wants_new_name() => Old::Unwanted,
+        Found::Nothing | Found::Folder | Found::Other => Old::None,
+    };
+    let published = match draft.publish(&partial.name, old) {
+        Err(Errno::EXIST) if old == Old::Unwanted => return Err(UNEXPECTED),
+        published => published?,
+    };
+    ask.root.current().note_write();
+    let etag = ask.tag_of(draft.file(), &published.stamp, read_wall_clock());
+    Ok(written(location, published.is_new, etag))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tag of a file depends on its age, and it may have taken long to write"
+)]
+fn read_wall_clock() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, KIB};
+    use crate::features::upload::write_request::KeepLimits;
+    use std::fs;
+    use std::os::fd::OwnedFd;
+    use std::path::Path;
+
+    const RESUMABLE: &str =
+        "PUT /a HTTP/1.1\r\nHost: a\r\nUpload-Complete: ?1\r\nContent-Length: 10000000\r\n\r\n";
+
+    fn begin(ask: &Arc<Ask>, bytes: u64) -> Writer {
+        let wish = ask.head.with(&ask.limits, Wish::of).unwrap();
+        Writer::begin(ask, &table(), &wish, Some(bytes)).unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    }
+
+    fn table() -> Arc<Partials> {
+        Partials::registered(KeepLimits::of(&Config::default()))
+    }
+
+    fn ask(root: &Path, head: &str) -> Arc<Ask> {
+        Arc::new(Ask::of(root, head))
+    }
+
+    fn is_empty(folder: &Path) -> bool {
+        fs::read_dir(folder).unwrap().next().is_none()
+    }
+
+    /// The age of a slow upload counted from the beginning of its request, so it was given up as
+    /// soon as it broke off; and it kept the room that was reserved for what had not come.
+    #[test]
+    fn an_upload_that_breaks_off_is_kept_from_then_on_and_takes_what_it_counts_for() {
+        let scratch = tempfile::tempdir().unwrap();
+        let ask = ask(scratch.path(), RESUMABLE);
+        let mut writer = begin(&ask, 10_000_000);
+        writer.write(&[1; 64 * KIB]).unwrap();
+        let partial = Arc::clone(&writer.partial);
+        let before = read_clock();
+        drop(writer);
+        assert!(*lock(&partial.touched) >= before);
+        let Stage::Open(draft) = &lock(&partial.state).stage else { panic!("it is gone") };
+        assert!(draft.room() < 2 * 64 * KIB as u64, "{}", draft.room());
+    }
+
+    /// A copy may take minutes, in which no other upload could be published.
+    #[test]
+    fn content_is_copied_to_another_folder_before_the_lock_is_taken() {
+        let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let ask = ask(new.path(), "PUT /a HTTP/1.1\r\nHost: a\r\n\r\n");
+        let writer = begin(&ask, 3);
+        // With a hidden name, a draft has to be copied to get into another folder.
+        let folder = Arc::new(OwnedFd::from(fs::File::open(old.path()).unwrap()));
+        let mut draft = Draft::begin_named(&folder).unwrap();
+        draft.append(b"abc", None).unwrap();
+        let publishing = lock(&ask.desk.publishing);
+        let (is_copied, is_published) = std::thread::scope(|scope| {
+            let publisher = scope.spawn(|| publish(&writer.partial, draft, b"a"));
+            let give_up_at = read_clock() + Duration::from_secs(10);
+            while !is_empty(old.path()) && read_clock() < give_up_at {
+                std::thread::yield_now();
+            }
+            let seen = (is_empty(old.path()), new.path().join("a").exists());
+            drop(publishing);
+            publisher.join().unwrap().unwrap();
+            seen
+        });
+        assert_eq!((is_copied, is_published), (true, false));
+        assert_eq!(fs::read(new.path().join("a")).unwrap(), b"abc");
+    }
+
+    /// Where there are no nameless files, those of a server that ended stayed under hidden names.
+    #[test]
+    fn at_the_end_nothing_is_kept() {
+        let scratch = tempfile::tempdir().unwrap();
+        let ask = ask(scratch.path(), RESUMABLE);
+        let writer = begin(&ask, 10);
+        let named = Draft::begin_named(&ask.place(b"/a").unwrap().folder).unwrap();
+        lock(&writer.partial.state).stage = Stage::Open(named);
+        assert!(!is_empty(scratch.path()));
+        writer.partials.give_all_up();
+        assert!(is_empty(scratch.path()));
+        assert!(writer.partials.find(writer.partial.token.get().unwrap()).is_none());
+    }
+
+    /// Another program makes a file of that name behind the look at it.
+    #[test]
+    fn a_name_that_must_be_new_is_not_taken_from_another_program() {
+        for (field, status, content) in
+            [("If-None-Match: *\r\n", Err(UNEXPECTED), "another's"), ("", Ok(Status::NO_CONTENT), "ours")]
+        {
+            let scratch = tempfile::tempdir().unwrap();
+            let head = format!("PUT /a HTTP/1.1\r\nHost: a\r\n{field}\r\n");
+            let ask = ask(scratch.path(), &head);
+            let mut writer = begin(&ask, 4);
+            writer.write(b"ours").unwrap();
+            let partial = Arc::clone(&writer.partial);
+            let draft = partial.take_draft(&mut lock(&partial.state), Stage::Publishing).unwrap();
+            fs::write(scratch.path().join("a"), "another's").unwrap();
+            let place = ask.place(b"/a").unwrap();
+            let put = put_in_place(&partial, draft, &place, Found::Nothing, b"a");
+            assert_eq!(put.map(|response| response.status()), status);
+            assert_eq!(fs::read_to_string(scratch.path().join("a")).unwrap(), content);
+        }
+    }
+}
