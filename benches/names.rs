@@ -7,10 +7,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
-use whirligig::conn_id::ConnId;
+use whirligig::conn_id::{ConnId, Peer};
 use whirligig::driver::client::Client;
 use whirligig::driver::deadline::DeadlineQueue;
-use whirligig::handler::Peer;
 use whirligig::reactor::slots::Slots;
 
 const CROWDS: [u32; 3] = [100, 1_000, 10_000];

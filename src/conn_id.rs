@@ -4,6 +4,10 @@
 //! deadline or a job result would soon point at a stranger. Whatever waits holds a [`ConnId`]; a
 //! miss is counted and ignored. What is watched for a connection (the pipes of a child) has names
 //! of the same make, [`WatchId`].
+//!
+//! [`Peer`] is the other end of a connection: its address, or none over a Unix socket.
+
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Generation and slot of one connection. Packs into the 64 bits of a poll token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,6 +108,61 @@ impl WatchId {
 impl std::fmt::Display for ConnId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}", self.slot, self.generation)
+    }
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// An IPv4 address and port.
+    V4([u8; 4], u16),
+    /// An IPv6 address and port, boxed: they are rare and an idle connection is to stay small.
+    V6(Box<([u8; 16], u16)>),
+    /// Someone on this machine, over a Unix socket.
+    Unix,
+}
+
+impl Peer {
+    /// From a socket address.
+    #[must_use]
+    pub fn from_addr(addr: std::net::SocketAddr) -> Self {
+        // An IPv4 client of a dual-stack socket comes as ::ffff:a.b.c.d; it is logged as what it
+        // is.
+        match addr.ip().to_canonical() {
+            IpAddr::V4(ip) => Peer::V4(ip.octets(), addr.port()),
+            IpAddr::V6(ip) => Peer::V6(Box::new((ip.octets(), addr.port()))),
+        }
+    }
+
+    /// Its port, if it has one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Peer::V4(_, port) => Some(*port),
+            Peer::V6(v6) => Some(v6.1),
+            Peer::Unix => None,
+        }
+    }
+
+    /// The address of its network: a client with an IPv6 address has all of the last 64 bits, so
+    /// they tell clients apart no better than ports do (RFC 4291 section 2.5.1). `None` for Unix
+    /// sockets.
+    pub(crate) fn network(&self) -> Option<IpAddr> {
+        const HOST_BITS: u32 = 64;
+        Some(match self.ip()? {
+            IpAddr::V4(ip) => ip.into(),
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> HOST_BITS << HOST_BITS).into(),
+        })
+    }
+
+    /// Its IP address, if it has one.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Peer::V4(octets, _) => Some(IpAddr::from(*octets)),
+            Peer::V6(v6) => Some(IpAddr::from(v6.0)),
+            Peer::Unix => None,
+        }
     }
 }
 

@@ -146,6 +146,7 @@
 pub mod app;
 pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod config;
 pub mod conn_id;
 pub mod docroot;
@@ -155,14 +156,15 @@ pub mod files;
 pub mod handler;
 pub mod http;
 pub mod jobs;
-mod json;
 pub mod log;
 pub mod observe;
 pub mod pages;
+mod random;
 pub mod reactor;
 pub mod server;
 mod shortage;
 pub mod sim;
+mod sync;
 mod text;
 pub mod threads;
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use rustix::io::Errno;
 
-use crate::jobs::lock;
+use crate::sync::lock;
 
 /// Something that keeps descriptors open for later.
 pub(crate) trait Relief: Send + Sync {

@@ -188,9 +188,27 @@ pub(crate) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
+/// Appends `text` as a JSON string (RFC 8259 section 7). Characters that change the direction of
+/// text are escaped too, so that a reader of the JSON sees them.
+pub(crate) fn push_json_string(text: &str, out: &mut String) {
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            control if control < ' ' || control == '\x7f' || is_bidi_control(control) => {
+                out.push_str(&format!("\\u{:04x}", u32::from(control)));
+            }
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// The bytes of which a question is answered with yes, each of the 256 at each place of a
     /// block, between neighbours that could be taken for it.
@@ -295,6 +313,15 @@ mod tests {
                 assert_eq!(span(&bytes, letters, |byte| byte != b'!'), end, "{end} of {len}");
                 assert_eq!(find(&bytes, b'!'), (end < len).then_some(end), "{end} of {len}");
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_json_string_parses_to_its_text(text in ".*") {
+            let mut json = String::new();
+            push_json_string(&text, &mut json);
+            prop_assert_eq!(serde_json::from_str::<String>(&json).ok(), Some(text));
         }
     }
 }

@@ -10,14 +10,14 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::conn_id::ConnId;
+use crate::clock::Now;
+use crate::conn_id::{ConnId, Peer};
 use crate::files;
+use crate::handler::Context;
 use crate::handler::offload::{Offloaded, Producer};
-use crate::handler::{Context, Now, Peer};
-use crate::http::form;
 use crate::http::form::{Pairs, Part};
 use crate::http::refusal::Refusal;
-use crate::http::{Request, Response, Status, cookie};
+use crate::http::{Request, Response, Status, cookie, form};
 use crate::jobs::{Errands, Waker};
 
 /// Where a call is answered: on the loop, or on a worker thread that took along what it needs.

@@ -14,7 +14,8 @@ use slab::Slab;
 use crate::app::call::Call;
 use crate::config::{FEED_BYTES_MAX, FEED_EVENTS_MAX, FEED_HEARTBEAT, FEED_HISTORY_MAX};
 use crate::http::{BodySource, Filled};
-use crate::jobs::{Waker, lock};
+use crate::jobs::Waker;
+use crate::sync::lock;
 
 /// What a feed may cost, and how it keeps in touch.
 #[derive(Clone, Debug)]

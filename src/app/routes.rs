@@ -9,9 +9,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::app::call::{Away, Call, Params, Place};
+use crate::clock::Now;
 use crate::config::CONTENT_BYTES_MAX;
-use crate::conn_id::ConnId;
-use crate::handler::{Answer, Context, Handler, Now, Peer, method_not_allowed};
+use crate::conn_id::{ConnId, Peer};
+use crate::handler::{Answer, Context, Handler, method_not_allowed};
 use crate::http::request::{Content, KeptHead};
 use crate::http::target::normalize;
 use crate::http::{Method, Request, Response, Status};

@@ -4,6 +4,7 @@
 //! 2104). Where sessions are kept, and what ends them, is the application's; it must not know
 //! cookies nor requests.
 
+use crate::random::random_bytes;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -42,7 +43,7 @@ impl Signer {
     /// # Errors
     /// When the kernel has no random numbers.
     pub fn random() -> std::io::Result<Signer> {
-        Ok(Signer::from_key(&random_bytes()?))
+        Ok(Signer::from_key(&random_bytes::<32>()?))
     }
 
     /// With a secret key, at least 32 random bytes: tokens outlive restarts, and hold on every
@@ -91,14 +92,7 @@ impl Signer {
 /// # Errors
 /// When the kernel has no random numbers.
 pub fn random_id() -> std::io::Result<String> {
-    Ok(URL_SAFE_NO_PAD.encode(random_bytes()?))
-}
-
-fn random_bytes() -> std::io::Result<[u8; 32]> {
-    let mut bytes = [0; 32];
-    // Up to 256 bytes come at once or not at all (getrandom(2)).
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(bytes)
+    Ok(URL_SAFE_NO_PAD.encode(random_bytes::<32>()?))
 }
 
 #[cfg(test)]

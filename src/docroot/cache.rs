@@ -11,12 +11,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::clock::Now;
 use crate::config::FileOptions;
 use crate::docroot::Docroot;
 use crate::docroot::root::{AtHand, Root};
 use crate::files::CachedFile;
 use crate::files::coding::Siblings;
-use crate::handler::Now;
 
 /// An entry nobody asked for in this time goes at the next sweep: a descriptor keeps a deleted
 /// file's space.

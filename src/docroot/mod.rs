@@ -30,8 +30,7 @@ use smallvec::SmallVec;
 
 use crate::config::{EtagFrom, FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
 use crate::docroot::location::Location;
-use crate::docroot::own::Inode;
-use crate::docroot::own::OwnFiles;
+use crate::docroot::own::{Inode, OwnFiles};
 use crate::docroot::root::Identity;
 use crate::docroot::tag::Tag;
 use crate::docroot::types::{ContentType, Types};

@@ -14,7 +14,7 @@ use arc_swap::{ArcSwap, Guard};
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 
 use crate::docroot::{Docroot, file_type};
-use crate::jobs::lock;
+use crate::sync::lock;
 
 /// The time after which a folder that could not be opened is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);

@@ -5,8 +5,8 @@
 
 use std::time::Instant;
 
+use crate::conn_id::Peer;
 use crate::driver::work::{Held, Source, Task, Warmth, Work};
-use crate::handler::Peer;
 use crate::handler::watch::Watch;
 use crate::http::{Connection, Phase};
 use crate::jobs::pace::Pace;

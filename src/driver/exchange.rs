@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::clock::Now;
 use crate::conn_id::ConnId;
 use crate::docroot;
 use crate::driver::Driver;
@@ -16,7 +17,7 @@ use crate::driver::client::Client;
 use crate::driver::pool::Loan;
 use crate::driver::work::{Held, Source, Task, Warmth, Work};
 use crate::handler::watch::{Change, Watch};
-use crate::handler::{Answer, Context, Now};
+use crate::handler::{Answer, Context};
 use crate::http::connection::Expired;
 use crate::http::request::FieldSlots;
 use crate::http::send_queue::OpenFile;

@@ -25,13 +25,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use crate::clock::Now;
 use crate::config::{Config, KIB};
-use crate::conn_id::{ConnId, WatchId};
+use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::pool::{BufferPool, Loan};
 use crate::driver::work::Work;
 use crate::files::Files;
 use crate::handler::watch::Change;
-use crate::handler::{Context, Extra, Handler, Now, Peer};
+use crate::handler::{Context, Extra, Handler};
 use crate::http::Phase;
 use crate::http::date::DateCache;
 use crate::jobs::JobDesk;

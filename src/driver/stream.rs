@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use crate::clock::Now;
 use crate::driver::SCRATCH_SMALL_BYTES;
-use crate::handler::Now;
 
 /// A byte stream between two sockets. Non-blocking in the reactor; in the twin, `read` may wait.
 pub trait Stream {

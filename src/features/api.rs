@@ -15,8 +15,8 @@ use crate::http::fields::trim_ows;
 use crate::http::negotiate::preferred;
 use crate::http::target::{normalize, query_pairs};
 use crate::http::{Body, Request, Response, Status, date};
-use crate::json::push_string;
 use crate::pages::error::text_error;
+use crate::text::push_json_string;
 
 /// Adds the routes below `/api/`.
 #[must_use]
@@ -94,13 +94,13 @@ fn query(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
         Err(trouble) => return text_error(Status::BAD_REQUEST, &trouble.to_string()).into(),
     };
     let mut json = String::from("{\"path\":");
-    push_string(&path, &mut json);
+    push_json_string(&path, &mut json);
     json.push_str(",\"parameters\":[");
     for (at, (name, value)) in query_pairs(request.query().unwrap_or_default()).enumerate() {
         json.push_str(if at == 0 { "[" } else { ",[" });
-        push_string(&name, &mut json);
+        push_json_string(&name, &mut json);
         json.push(',');
-        push_string(&value, &mut json);
+        push_json_string(&value, &mut json);
         json.push(']');
     }
     json.push_str("]}\n");

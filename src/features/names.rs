@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{AllowedHost, Config};
+use crate::conn_id::Peer;
 use crate::features::hosts::{Name, check_name, host_of};
-use crate::handler::{Answer, Context, Handler, Peer};
+use crate::handler::{Answer, Context, Handler};
 use crate::http::{Request, Response, Status};
 use crate::log::{Once, shorten};
 use crate::pages::error::{ErrorForm, error};

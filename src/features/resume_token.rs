@@ -2,8 +2,6 @@
 //!
 //! Uploads and passwords both look for it. Must not know what is uploaded.
 
-use rustix::io::Errno;
-
 use crate::http::target::query_pairs;
 use crate::http::{Method, Request};
 
@@ -24,7 +22,7 @@ pub(crate) fn ends_a_request(request: &Request<'_>) -> bool {
     request.method() == Method::Head && token_of(request).is_some_and(|token| is_token(&token))
 }
 
-/// True if the table could know an upload by this name: [`random_hex`] makes the tokens.
+/// True if the table could know an upload by this name: [`crate::random::random_hex`] makes the tokens.
 pub(crate) fn is_token(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -34,17 +32,11 @@ pub(crate) fn location(location: &[u8], token: &str) -> Vec<u8> {
     [location, b"?", TOKEN.as_bytes(), b"=", token.as_bytes()].concat()
 }
 
-/// 128 bits nobody can guess, in hexadecimal digits.
-pub(crate) fn random_hex() -> Result<String, Errno> {
-    let mut bytes = [0; 16];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::http::request::{FieldSlots, parse};
+    use crate::random::random_hex;
 
     /// HEAD ended the active request of an upload with the password for reading, or with none.
     #[test]

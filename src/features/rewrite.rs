@@ -16,9 +16,8 @@ use crate::docroot::pattern::{Pattern, Subject, WILDCARDS_MAX};
 use crate::features::hosts::check_ascii;
 use crate::handler::{Answer, Context, Handler};
 use crate::http::request::KeptHead;
-use crate::http::target;
 use crate::http::target::{count_dot_segments, encode_path, normalize};
-use crate::http::{Request, Status};
+use crate::http::{Request, Status, target};
 use crate::pages::error::{ErrorForm, error};
 
 /// What is ours is not the file's to redirect: a rule for `/**` must not take the health check

@@ -12,8 +12,7 @@ use crate::docroot::location::Location;
 use crate::docroot::own::Inode;
 use crate::docroot::{Docroot, Reach, Trouble, file_type, stat};
 use crate::files::budget::{Held, Spent};
-use crate::pages::readme;
-use crate::pages::{Kind, SortBy};
+use crate::pages::{Kind, SortBy, readme};
 
 /// One entry: the place of its name, and the values that a listing shows.
 #[derive(Debug, Clone, Copy)]

@@ -29,14 +29,13 @@ use crate::http::negotiate::preferred;
 use crate::http::target::{encode_path, query_pairs};
 use crate::http::{Body, Filled, Request, Response, Status};
 use crate::jobs::turns::{Origin, Task, Turns};
-use crate::jobs::{Errands, Lane, lock};
-use crate::json::push_string;
+use crate::jobs::{Errands, Lane};
 use crate::pages;
 use crate::pages::error::{ErrorForm, error, home_of};
-use crate::pages::readme;
 use crate::pages::upload as page;
-use crate::pages::{Home, Kind, ListingStyle, SortBy};
-use crate::text::visible;
+use crate::pages::{Home, Kind, ListingStyle, SortBy, readme};
+use crate::sync::lock;
+use crate::text::{push_json_string, visible};
 
 /// Rendered at a time. Two pieces of a listing may be in memory.
 const PIECE_BYTES: usize = 64 * KIB;
@@ -426,10 +425,10 @@ impl Contents {
             Form::Html => pages::listing_head(&self.path, &self.style, out),
             Form::Json => {
                 let mut head = String::from("{\"path\":");
-                push_string(&String::from_utf8_lossy(&self.path), &mut head);
+                push_json_string(&String::from_utf8_lossy(&self.path), &mut head);
                 if !self.style.query.is_empty() {
                     head.push_str(",\"query\":");
-                    push_string(&self.style.query, &mut head);
+                    push_json_string(&self.style.query, &mut head);
                 }
                 head.push_str(&format!(",\"total\":{},\"entries\":[", self.style.total));
                 out.extend_from_slice(head.as_bytes());
@@ -487,7 +486,7 @@ impl Producer for Listing {
 /// One entry as JSON. `href` is exact whatever bytes the name has; `name` is for people.
 fn json_row(row: &pages::Row<'_>, is_first: bool, out: &mut Vec<u8>) {
     let mut json = String::from(if is_first { "\n{\"name\":" } else { ",\n{\"name\":" });
-    push_string(&String::from_utf8_lossy(row.name), &mut json);
+    push_json_string(&String::from_utf8_lossy(row.name), &mut json);
     let kind = match row.kind {
         Kind::Directory => "directory",
         Kind::File => "file",

@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, Context};
-use crate::jobs::{Errands, Waker, lock};
+use crate::jobs::{Errands, Waker};
+use crate::sync::lock;
 
 /// Why a request got no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,10 +215,9 @@ mod tests {
 
     use super::*;
     use crate::config::{Config, FileOptions, Model};
-    use crate::conn_id::ConnId;
+    use crate::conn_id::{ConnId, Peer};
     use crate::driver::Driver;
     use crate::files::Files;
-    use crate::handler::Peer;
     use crate::handler::watch::Change;
     use crate::http::{Request, Response, Status};
     use crate::jobs::{Done, Inbox, InlineDesk, Pool};
@@ -238,7 +238,7 @@ mod tests {
             let desk = InlineDesk::new(Arc::clone(&inbox), Arc::new(Pool::new(1, 1)));
             let handler = |_: &Request<'_>, _: &mut Context<'_>| Answer::from("");
             let (config, files) = (Arc::new(Config::default()), Files::own(&FileOptions::default()));
-            let now = crate::reactor::os::read_clocks();
+            let now = crate::clock::read_clocks();
             let desk = Box::new(desk);
             let tally = LoopTally::default();
             let driver = Driver::new(config, Arc::new(handler), files, desk, None, tally, now);

@@ -12,12 +12,12 @@ pub mod spool;
 pub(crate) mod temp_file;
 pub mod watch;
 
-use std::net::{IpAddr, Ipv6Addr};
+use crate::clock::Now;
+use crate::conn_id::{ConnId, Peer};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::config::Limits;
-use crate::conn_id::ConnId;
 use crate::files::Files;
 use crate::handler::watch::{Change, Watched};
 use crate::http::headers::{How, is_repeated};
@@ -153,78 +153,6 @@ pub trait BodySink: Send {
 /// it.
 #[doc(hidden)]
 pub type Seats<'a> = [Option<&'a Arc<Seat>>; 2];
-
-/// One moment on both clocks, read together once a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// For deadlines: never goes back.
-    pub mono: Instant,
-    /// For people: time since 1970-01-01 UTC.
-    pub wall: Duration,
-}
-
-impl Now {
-    /// Whole seconds since 1970-01-01 UTC.
-    #[must_use]
-    pub fn unix_secs(&self) -> u64 {
-        self.wall.as_secs()
-    }
-}
-
-/// Who is at the other end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// An IPv4 address and port.
-    V4([u8; 4], u16),
-    /// An IPv6 address and port, boxed: they are rare and an idle connection is to stay small.
-    V6(Box<([u8; 16], u16)>),
-    /// Someone on this machine, over a Unix socket.
-    Unix,
-}
-
-impl Peer {
-    /// From a socket address.
-    #[must_use]
-    pub fn from_addr(addr: std::net::SocketAddr) -> Self {
-        // An IPv4 client of a dual-stack socket comes as ::ffff:a.b.c.d; it is logged as what it
-        // is.
-        match addr.ip().to_canonical() {
-            IpAddr::V4(ip) => Peer::V4(ip.octets(), addr.port()),
-            IpAddr::V6(ip) => Peer::V6(Box::new((ip.octets(), addr.port()))),
-        }
-    }
-
-    /// Its port, if it has one.
-    #[must_use]
-    pub fn port(&self) -> Option<u16> {
-        match self {
-            Peer::V4(_, port) => Some(*port),
-            Peer::V6(v6) => Some(v6.1),
-            Peer::Unix => None,
-        }
-    }
-
-    /// The address of its network: a client with an IPv6 address has all of the last 64 bits, so
-    /// they tell clients apart no better than ports do (RFC 4291 section 2.5.1). `None` for Unix
-    /// sockets.
-    pub(crate) fn network(&self) -> Option<IpAddr> {
-        const HOST_BITS: u32 = 64;
-        Some(match self.ip()? {
-            IpAddr::V4(ip) => ip.into(),
-            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> HOST_BITS << HOST_BITS).into(),
-        })
-    }
-
-    /// Its IP address, if it has one.
-    #[must_use]
-    pub fn ip(&self) -> Option<IpAddr> {
-        match self {
-            Peer::V4(octets, _) => Some(IpAddr::from(*octets)),
-            Peer::V6(v6) => Some(IpAddr::from(v6.0)),
-            Peer::Unix => None,
-        }
-    }
-}
 
 /// What a driver lends to a handler for one call.
 pub struct Context<'a> {

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex};
 use crate::conn_id::ConnId;
 use crate::handler::Context;
 use crate::http::{BodySource, Filled};
-use crate::jobs::{Errands, Lane, Ran, lock};
+use crate::jobs::{Errands, Lane, Ran};
+use crate::sync::lock;
 
 /// Makes content, one piece after the other. May block, and may be dropped between any two pieces.
 pub trait Producer: Send + 'static {

@@ -302,7 +302,8 @@ pub(crate) fn cannot_spill(errno: rustix::io::Errno) -> Response {
 mod tests {
     use super::*;
     use crate::conn_id::ConnId;
-    use crate::jobs::{Errand, Ran, lock};
+    use crate::jobs::{Errand, Ran};
+    use crate::sync::lock;
     use std::sync::Mutex;
 
     #[derive(Default)]
@@ -347,7 +348,7 @@ mod tests {
         lock(&later.0).drain(..).for_each(|errand| errand());
         assert_eq!(spool.bytes(), 0);
         let mut content = Beside::new(Spooled::new(&spool), Arc::clone(&later) as Arc<_>);
-        assert!(matches!(content.take(&[1; 3], crate::reactor::os::read_clocks().mono), Sunk::More));
+        assert!(matches!(content.take(&[1; 3], crate::clock::read_clocks().mono), Sunk::More));
         assert!(matches!(content.into_body(), Body::Bytes(bytes) if bytes == [1; 3]));
         assert_eq!((spool.bytes(), lock(&later.0).len()), (0, 0), "an errand for what is in memory");
     }

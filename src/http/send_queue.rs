@@ -444,7 +444,7 @@ mod tests {
     #[test]
     fn what_was_in_memory_is_taken_to_be_there_for_a_moment() {
         let file = OpenFile::new(std::fs::File::open("/dev/null").unwrap().into());
-        let (origin, us) = (crate::reactor::os::read_clocks().mono, Duration::from_micros);
+        let (origin, us) = (crate::clock::read_clocks().mono, Duration::from_micros);
         assert!(!file.was_in_memory(&(0..1), origin));
         file.note_in_memory(100..200, origin);
         for (part, after_us, was) in [

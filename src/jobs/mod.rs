@@ -10,6 +10,7 @@ pub mod pace;
 pub mod places;
 pub(crate) mod turns;
 
+use crate::sync::lock;
 use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroUsize;
@@ -671,12 +672,6 @@ impl Errands for Inline {
             Lane::Long | Lane::Listings | Lane::Passwords => self.0.detach(lane, errand),
         }
     }
-}
-
-/// A lock whose holder panicked still guards sound data here: every critical section is a push or a
-/// pop.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

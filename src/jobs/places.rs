@@ -8,8 +8,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use crate::jobs::Waker;
 use crate::jobs::pace::{LeastRate, Pace};
-use crate::jobs::{Waker, lock};
+use crate::sync::lock;
 
 /// A number of places, each free or taken.
 #[derive(Debug)]
@@ -226,7 +227,7 @@ mod tests {
         fn new(count: usize) -> Senders {
             let rate = LeastRate::of(&Limits::default(), &Timeouts::default());
             let inbox = Arc::new(Inbox::new(Box::new(|| Ok(()))));
-            let start = crate::reactor::os::read_clocks().mono;
+            let start = crate::clock::read_clocks().mono;
             Senders { places: Places::for_senders(count, rate), inbox, start }
         }
 

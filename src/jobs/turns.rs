@@ -8,8 +8,9 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use crate::handler::Peer;
-use crate::jobs::{Errands, Lane, lock};
+use crate::conn_id::Peer;
+use crate::jobs::{Errands, Lane};
+use crate::sync::lock;
 
 /// A task for a worker.
 pub(crate) trait Task: Send + 'static {

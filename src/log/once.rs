@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use crate::jobs::lock;
+use crate::sync::lock;
 
 /// Names that are kept. A peer chooses them, so that there have to be so few of them.
 const NAMES_MAX: usize = 64;

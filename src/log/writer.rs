@@ -11,10 +11,10 @@ use crate::config::{
     LOG_BUFFER_AGE, LOG_BUFFER_BYTES, LOG_QUEUE_BYTES_MAX, LOG_QUEUE_MAX, LOG_REPORT_INTERVAL,
     LOG_SPARE_BUFFERS_MAX, THREAD_REST,
 };
-use crate::jobs::lock;
 use crate::log::file::{AccessLog, count_lines};
 use crate::log::terminal::{escape_control, paint, print};
 use crate::log::trace::Trace;
+use crate::sync::lock;
 use log::Level;
 use simple_logger::SimpleLogger;
 use std::cell::Cell;

@@ -4,10 +4,9 @@
 //! happened.
 
 use crate::config::LIVE_TAG;
-use crate::http::negotiate;
 use crate::http::refusal::Refusal;
 use crate::http::target::CLIMB_MAX;
-use crate::http::{Body, Request, Response, Status};
+use crate::http::{Body, Request, Response, Status, negotiate};
 use crate::pages::html;
 use crate::pages::html::{HEAD, Home, STYLE_COMMON, escape_html, escape_name, human_size, mark, push};
 use crate::text::visible;

@@ -7,8 +7,8 @@
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
+use crate::conn_id::Peer;
 use crate::driver::client::Client;
-use crate::handler::Peer;
 use crate::observe::Observer;
 use crate::reactor::Reactor;
 use crate::reactor::os::Os;

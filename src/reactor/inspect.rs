@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::conn_id::ConnId;
+use crate::conn_id::Peer;
 use crate::driver::client::Readiness;
-use crate::handler::Peer;
 use crate::http::Phase;
 use crate::observe::{Counters, Gauges, Observer};
 use crate::reactor::Reactor;

@@ -18,13 +18,12 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::conn_id::ConnId;
-use crate::driver::Driver;
 use crate::driver::deadline::DeadlineQueue;
 use crate::driver::exchange::Exchange;
 use crate::driver::outcome::{OnStop, Outcome};
-use crate::driver::pump;
 use crate::driver::pump::Pumped;
 use crate::driver::stream::Stream as _;
+use crate::driver::{Driver, pump};
 use crate::handler::watch::Ready;
 use crate::http::{CloseReason, Phase};
 use crate::jobs::Done;

@@ -3,22 +3,22 @@
 //! The reactor is generic over this, so the simulator drives the very same turns. Listeners, job
 //! results and signals arrive as events like any other.
 
+use crate::clock::{Now, read_clocks, read_wall_clock};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 
 use crate::config::INBOX_LOOK;
-use crate::conn_id::{ConnId, WatchId};
+use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::signals::{Signal, Signals};
 use crate::driver::socket::{is_cold, send_file, write_slices};
 use crate::driver::stream::{FilePart, SentFile, Stream};
 use crate::handler::watch::{Ready, Watched};
-use crate::handler::{Now, Peer};
 use crate::jobs::{Inbox, JobDesk, Pool};
 
 /// What the kernel said about one source.
@@ -299,21 +299,6 @@ impl Os for MioOs {
     fn desk(&mut self) -> Box<dyn JobDesk> {
         Box::new(self.pool.desk(Arc::clone(&self.inbox)))
     }
-}
-
-/// The one place where drivers read the clocks.
-#[expect(clippy::disallowed_methods, reason = "drivers: once or twice a turn, and before further batches")]
-pub(crate) fn read_clocks() -> Now {
-    Now { mono: Instant::now(), wall: read_wall_clock() }
-}
-
-/// One of them alone, for what is logged.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "drivers: with the other one, and for each line of the access log"
-)]
-pub(crate) fn read_wall_clock() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 impl Stream for Socket {

@@ -115,7 +115,7 @@ pub(super) fn live<S>(slots: &mut Slots<S>, id: ConnId) -> Option<&mut Slot<S>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handler::Peer;
+    use crate::conn_id::Peer;
 
     #[expect(clippy::disallowed_methods, reason = "any time will do")]
     fn client() -> Client {

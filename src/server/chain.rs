@@ -13,6 +13,7 @@ use crate::docroot::Docroot;
 use crate::docroot::own::OwnFiles;
 use crate::docroot::root::Root;
 use crate::features::auth::guard::Attempts;
+use crate::features::auth::guard::{Guard, WriteGuards};
 use crate::features::hosts::{HostFiles, Hosts};
 use crate::features::rewrite::Rules;
 use crate::features::{auth, cors, headers, hosts, rewrite, upload};
@@ -20,8 +21,6 @@ use crate::files::{Listings, StaticFiles};
 use crate::handler::{Answer, Context, Handler, Router};
 use crate::http::Request;
 
-use crate::features::auth::guard::Guard;
-use crate::features::auth::guard::WriteGuards;
 use crate::features::headers::FieldRules;
 use crate::features::names::Names;
 

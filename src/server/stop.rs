@@ -11,7 +11,7 @@ use crate::config::TIMEOUT_MAX;
 use crate::driver::outcome::Phases;
 use crate::driver::signals::Signal;
 use crate::http::Phase;
-use crate::jobs::lock;
+use crate::sync::lock;
 
 /// Adds up the connections of all loops.
 #[derive(Debug)]

@@ -4,8 +4,8 @@
 
 use std::collections::VecDeque;
 
-use crate::jobs::lock;
 use crate::sim::world::{Content, Expected, MANNERS, Manner, Rng, Shared, SimConn, pattern};
+use crate::sync::lock;
 
 /// Adds a client with its script to the world.
 pub(super) fn add_client(world: &Shared, ids: &mut u64) {

@@ -13,8 +13,9 @@ use crate::handler::{Answer, BodySink, Context, Handler, Seats, Sunk};
 use crate::http::send_queue::OpenFile;
 use crate::http::{Body, BodySource, Filled, Request, Response, Status};
 use crate::jobs::places::{Places, Taken};
-use crate::jobs::{Done, Job, Then, Waker, lock};
+use crate::jobs::{Done, Job, Then, Waker};
 use crate::sim::world::{PendingJob, PendingWork, Shared, SimWatch, pattern};
+use crate::sync::lock;
 
 /// Answers in every way there is; the path says which and how much: `/how/id/bytes`.
 pub(super) struct SimHandler {

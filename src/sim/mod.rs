@@ -30,21 +30,20 @@ use self::verdict::verdict;
 use self::world::{Rng, Shared, World};
 
 use crate::config::{Config, FileOptions, KIB};
-use crate::conn_id::ConnId;
+use crate::conn_id::{ConnId, Peer};
 use crate::driver::Driver;
 use crate::driver::outcome::Outcome;
 use crate::driver::pump::FILE_BYTES_FOR_ONE;
 use crate::driver::signals::Signal;
 use crate::files::Files;
-use crate::handler::Peer;
 use crate::http::send_queue::OpenFile;
 use crate::http::{CloseReason, Phase};
-use crate::jobs::lock;
 use crate::jobs::pace::LeastRate;
 use crate::jobs::places::Places;
 use crate::observe::LoopTally;
 use crate::reactor::Reactor;
 use crate::reactor::os::Os;
+use crate::sync::lock;
 
 /// One run.
 pub struct Simulation {
@@ -120,7 +119,7 @@ impl Simulation {
         for _ in 0..count {
             add_client(&world, &mut ids);
         }
-        let origin = crate::reactor::os::read_clocks().mono;
+        let origin = crate::clock::read_clocks().mono;
         let os = SimOs::new(Arc::clone(&world), origin);
         let file = Arc::new(OpenFile::new(std::fs::File::open("/dev/null")?.into()));
         let rate = LeastRate::of(&config.limits, &config.timeouts);

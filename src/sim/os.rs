@@ -7,15 +7,16 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::conn_id::{ConnId, WatchId};
+use crate::clock::Now;
+use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::stream::{FilePart, SentFile, Stream};
 use crate::handler::watch::Watched;
-use crate::handler::{Now, Peer};
 use crate::jobs::{
-    Done, Errand, Errands, Inbox, Job, JobDesk, Lane, Ran, RouteName, StillBusy, Ticket, TicketState, lock,
+    Done, Errand, Errands, Inbox, Job, JobDesk, Lane, Ran, RouteName, StillBusy, Ticket, TicketState,
 };
 use crate::reactor::os::{Os, OsEvent};
 use crate::sim::world::{PIPE_BYTES, PendingJob, PendingWork, Shared, World, is_broken, pattern};
+use crate::sync::lock;
 
 /// How soon a loop that could not accept has to try again.
 pub(super) const RETRY_WITHIN: Duration = Duration::from_millis(100);

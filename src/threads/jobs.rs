@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::read_clocks;
 use crate::conn_id::ConnId;
-use crate::jobs::{Errands, Inbox, InlineDesk, Job, JobDesk, Lane, RouteName, StillBusy, Ticket, lock};
-use crate::reactor::os::read_clocks;
+use crate::jobs::{Errands, Inbox, InlineDesk, Job, JobDesk, Lane, RouteName, StillBusy, Ticket};
+use crate::sync::lock;
 use crate::threads::reaper::Shared;
 use crate::threads::socket::{Line, TimedJob};
 

@@ -20,17 +20,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use crate::clock::read_clocks;
 use crate::config::Config;
 use crate::docroot::cache::FileCache;
 use crate::driver::outcome::{OnStop, Outcome};
 use crate::driver::signals::Signals;
 use crate::handler::Handler;
+use crate::jobs::Pool;
 use crate::jobs::pace::LeastRate;
-use crate::jobs::{Pool, lock};
 use crate::log::LogQueue;
 use crate::observe::{Counters, Gauges};
-use crate::reactor::os::read_clocks;
 use crate::shortage;
+use crate::sync::lock;
 use crate::threads::acceptor::{Acceptor, ListenSocket};
 use crate::threads::reaper::Shared;
 

@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::jobs::lock;
+use crate::sync::lock;
 
 /// Set by a body source's waker; the worker waits for it while the source has nothing to say.
 #[derive(Debug, Default)]

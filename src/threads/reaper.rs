@@ -7,17 +7,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::clock::read_clocks;
 use crate::conn_id::ConnId;
 use crate::docroot::cache::FileCache;
 use crate::driver::deadline::DeadlineQueue;
 use crate::driver::eviction::{EVICTION_IDLE_MIN, LEAVING_SHARE, RELIEF_CONNECTIONS, RELIEF_INTERVAL};
 use crate::driver::outcome::Phases;
 use crate::http::Phase;
+use crate::jobs::StillBusy;
 use crate::jobs::pace::LeastRate;
-use crate::jobs::{StillBusy, lock};
 use crate::observe::{Counters, Gauges, Observer, TwinTally};
-use crate::reactor::os::read_clocks;
 use crate::shortage::Relief;
+use crate::sync::lock;
 use crate::threads::socket::{EXPIRED, Line, MAY_GO, NEVER};
 
 /// Sets of counters that the threads count into, each thread into one of them. One for all would be

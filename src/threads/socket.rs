@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags};
 
+use crate::clock::Now;
+use crate::clock::{read_clocks, read_wall_clock};
 use crate::driver::socket::{send_file, write_slices};
 use crate::driver::stream::{FilePart, SentFile, Stream};
-use crate::handler::Now;
 use crate::http::Phase;
 use crate::jobs::RouteName;
 use crate::jobs::pace::Pace;
-use crate::reactor::os::{read_clocks, read_wall_clock};
 use crate::threads::notify::Woken;
 
 /// A deadline that never comes.

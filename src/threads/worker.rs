@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::clock::{read_clocks, read_wall_clock};
 use crate::config::INBOX_LOOK;
+use crate::conn_id::Peer;
 use crate::conn_id::{ConnId, WatchId};
 use crate::driver::Driver;
 use crate::driver::client::Client;
@@ -15,13 +17,12 @@ use crate::driver::exchange::Exchange;
 use crate::driver::pump;
 use crate::driver::pump::Pumped;
 use crate::files::Files;
-use crate::handler::Peer;
 use crate::handler::watch::{Descriptor, Ready, Watched};
 use crate::http::{CloseReason, Phase};
-use crate::jobs::{Done, Inbox, InlineDesk, lock};
+use crate::jobs::{Done, Inbox, InlineDesk};
 use crate::log::AccessBuffer;
 use crate::observe::{Observer, TwinTally};
-use crate::reactor::os::{read_clocks, read_wall_clock};
+use crate::sync::lock;
 use crate::threads::Twin;
 use crate::threads::jobs::TwinDesk;
 use crate::threads::reaper::Shared;

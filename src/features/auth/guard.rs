@@ -9,6 +9,7 @@ use std::time::Instant;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
+use crate::clock::Now;
 use crate::config::{
     AUTH_CHECK_REQUESTS_MAX, AUTH_CHECKS_MAX, AUTH_DELAY_MAX, AUTH_FRESH, AUTH_LOOK_REQUESTS_MAX,
     AUTH_REMEMBERED_FOR, AUTH_REMEMBERED_MAX, AuthRule, AuthUsers, Config,
@@ -19,12 +20,14 @@ use crate::features::auth::credentials::{Credentials, Digest, digest_of, finish,
 use crate::features::auth::guesses::{Guesses, Penalty};
 use crate::features::auth::htpasswd::{Book, is_right, read_users, stamp_of};
 use crate::handler::coalesce::{Coalesced, Work};
-use crate::handler::{Answer, Context, Now};
+use crate::handler::{Answer, Context};
 use crate::http::target::{encode_path, normalize};
 use crate::http::{Request, Response, Status};
+use crate::jobs::Lane;
 use crate::jobs::turns::{Origin, Task, Turns};
-use crate::jobs::{Lane, lock};
 use crate::pages::error::{ErrorForm, error};
+use crate::random::random_bytes;
+use crate::sync::lock;
 
 /// Knows which paths take a password, and whose.
 pub struct Guard {
@@ -152,9 +155,7 @@ impl Guard {
         if rules.is_empty() {
             return Ok(None);
         }
-        let mut secret = [0; 32];
-        rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
-            .map_err(|errno| format!("no random numbers: {errno}"))?;
+        let secret = random_bytes::<32>().map_err(|error| format!("no random numbers: {error}"))?;
         let key = Hmac::new_from_slice(&secret).map_err(|_| "no key for passwords".to_owned())?;
         let mut guard = Guard {
             scopes: Vec::new(),

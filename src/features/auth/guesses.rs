@@ -17,8 +17,9 @@ use crate::config::{
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, Context};
 use crate::http::Response;
+use crate::jobs::Done;
 use crate::jobs::turns::Origin;
-use crate::jobs::{Done, lock};
+use crate::sync::lock;
 
 /// The wrong passwords of one origin.
 #[derive(Debug)]
@@ -196,7 +197,7 @@ impl Watched for Delayed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handler::Peer;
+    use crate::conn_id::Peer;
 
     fn v4(last: u8, port: u16) -> Peer {
         Peer::V4([192, 0, 2, last], port)
@@ -208,7 +209,7 @@ mod tests {
     }
 
     fn start() -> Instant {
-        crate::reactor::os::read_clocks().mono
+        crate::clock::read_clocks().mono
     }
 
     /// Delays in milliseconds; 0 for none, `None` for too many.

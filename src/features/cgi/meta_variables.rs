@@ -8,8 +8,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
+use crate::conn_id::Peer;
 use crate::features::cgi::script::Script;
-use crate::handler::Peer;
 use crate::http::Request;
 
 /// What is known beside the request head.

@@ -20,9 +20,9 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use crate::config::{CGI_REDIRECTS_MAX, CGI_SPOOLED_BYTES, CgiFolder, CgiOptions, Config, Limits};
-use crate::handler::spool;
+use crate::conn_id::Peer;
 use crate::handler::spool::{Beside, Spool, Spooled};
-use crate::handler::{Answer, BodySink, Context, Handler, Peer, Seats, Sunk, method_not_allowed};
+use crate::handler::{Answer, BodySink, Context, Handler, Seats, Sunk, method_not_allowed, spool};
 use crate::http::request::{Content, KeptHead};
 use crate::http::target::{normalize, read_origin_form};
 use crate::http::{Method, Request, Status};

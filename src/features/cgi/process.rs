@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
 
-use crate::jobs::lock;
 use crate::jobs::places::{Seat, Taken};
+use crate::sync::lock;
 
 /// The children that are there and not reaped: what is still running when the server ends goes with
 /// it.

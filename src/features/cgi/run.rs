@@ -22,8 +22,9 @@ use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, BodySink, Context, Seats, Sunk};
 use crate::http::{Body, BodySource, Filled, Response, Status};
 use crate::jobs::places::Seat;
-use crate::jobs::{Done, Then, lock};
+use crate::jobs::{Done, Then};
 use crate::pages::error::{ErrorForm, error};
+use crate::sync::lock;
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;

@@ -15,9 +15,10 @@ use crate::config::Model;
 use crate::features::metrics::text::{Page, seconds};
 use crate::handler::{Answer, Context, Methods, Router};
 use crate::http::{CloseReason, Method, Phase, Request, Response, Status};
-use crate::jobs::{Inbox, Pool, Ticket, TicketState, Waker, lock};
+use crate::jobs::{Inbox, Pool, Ticket, TicketState, Waker};
 use crate::log::LogQueue;
 use crate::observe::{Activity, Counters, Gauges, STATUS_CLASSES, TURN_BOUNDS};
+use crate::sync::lock;
 
 /// What is told of a server, wherever it is kept.
 pub struct Metrics {

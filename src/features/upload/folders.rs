@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use rustix::fs::{AtFlags, StatxFlags};
 
-use crate::jobs::lock;
+use crate::sync::lock;
 
 /// Folders in the table before those that nobody has open are taken out, at the least.
 const SWEPT_ABOVE: usize = 64;

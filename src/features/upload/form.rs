@@ -12,9 +12,9 @@ use crate::features::upload::staged::{Draft, Old};
 use crate::features::upload::write_request::{Ask, encoded, replaceable};
 use crate::http::multipart::{Multipart, MultipartEvent};
 use crate::http::{Response, Status};
-use crate::jobs::lock;
-use crate::json::push_string;
 use crate::pages::error::ErrorForm;
+use crate::sync::lock;
+use crate::text::push_json_string;
 
 /// So many files are published, each a wait for the disk, before other jobs have their turn.
 const FILES_PER_JOB: usize = 8;
@@ -181,7 +181,7 @@ impl Files {
                 let mut json = String::from("{\"files\":[");
                 for (at, path) in paths.enumerate() {
                     json.push_str(if at == 0 { "" } else { "," });
-                    push_string(&path, &mut json);
+                    push_json_string(&path, &mut json);
                 }
                 json.push_str("]}\n");
                 Response::json(json)

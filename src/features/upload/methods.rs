@@ -27,7 +27,8 @@ use crate::http::negotiate::preferred;
 use crate::http::request::Content;
 use crate::http::target::query_pairs;
 use crate::http::{Body, Method, Request, Response, Status};
-use crate::jobs::{Then, lock};
+use crate::jobs::Then;
+use crate::sync::lock;
 
 /// A request that would change something, and may.
 pub(super) fn change(

@@ -5,7 +5,8 @@
 
 use core::net::IpAddr;
 
-use crate::handler::{Context, Peer};
+use crate::conn_id::Peer;
+use crate::handler::Context;
 
 /// A client, as far as it can be told from others: the user it has proved to be, and its network.
 ///

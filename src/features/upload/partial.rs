@@ -15,7 +15,7 @@ use crate::features::upload::refusal::Refusal;
 use crate::features::upload::staged::Draft;
 use crate::features::upload::write_request::Ask;
 use crate::http::Status;
-use crate::jobs::lock;
+use crate::sync::lock;
 
 /// One upload of one file.
 pub(crate) struct Partial {

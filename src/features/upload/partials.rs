@@ -15,9 +15,9 @@ use crate::features::upload::owner::Owner;
 use crate::features::upload::partial::{Partial, read_clock};
 use crate::features::upload::refusal::Refusal;
 use crate::features::upload::write_request::KeepLimits;
-use crate::jobs::lock;
 use crate::shortage;
 use crate::shortage::Relief;
+use crate::sync::lock;
 
 /// Uploads that can be resumed, by token. Those under way stay, whatever the bounds.
 pub(crate) struct Partials {

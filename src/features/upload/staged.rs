@@ -17,14 +17,13 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::clock::Now;
 use crate::config::MIB;
 use crate::docroot::Stamp;
 use crate::docroot::location::is_reported;
 use crate::docroot::own::Inode;
-use crate::features::resume_token;
 use crate::features::upload::folders;
-use crate::handler::Now;
-use crate::jobs::lock;
+use crate::sync::lock;
 
 /// How far ahead of what was written room is reserved, in bytes: few calls, long extents, and a
 /// full disk is known early. All that was announced at once would let who sends nothing fill the
@@ -272,7 +271,7 @@ pub(crate) struct Published {
 /// Tries hidden names until one is free.
 fn with_new_name<T>(mut make: impl FnMut(&str) -> Result<T, Errno>) -> Result<(T, String), Errno> {
     for _ in 0..NAME_TRIES {
-        let name = format!("{SCRAP}{}", &resume_token::random_hex()?[..16]);
+        let name = format!("{SCRAP}{}", &crate::random::random_hex()?[..16]);
         match make(&name) {
             Err(Errno::EXIST) => {}
             made => return made.map(|made| (made, name)),

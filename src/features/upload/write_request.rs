@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::clock::Now;
 use crate::config::{Config, Limits};
 #[cfg(test)]
 use crate::docroot::Docroot;
@@ -21,7 +22,7 @@ use crate::features::upload::place;
 use crate::features::upload::place::{Found, Place};
 use crate::features::upload::refusal::Refusal;
 use crate::features::upload::staged::Sweeper;
-use crate::handler::{Context, Now};
+use crate::handler::Context;
 use crate::http::conditional::{Precondition, Validators, evaluate, evaluate_absent, wants_new};
 use crate::http::request::KeptHead;
 use crate::http::target;
@@ -290,7 +291,7 @@ impl Ask {
             limits: config.limits,
             error_form: ErrorForm::Text,
             owner: Owner::default(),
-            now: Now { mono: crate::reactor::os::read_clocks().mono, wall: Duration::from_secs(1 << 31) },
+            now: Now { mono: crate::clock::read_clocks().mono, wall: Duration::from_secs(1 << 31) },
         }
     }
 }

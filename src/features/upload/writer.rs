@@ -4,10 +4,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 
+use crate::clock::read_wall_clock;
 use crate::features::resume_token;
 use crate::features::upload::partial::{GIVEN_UP, PUBLISHING, Partial, Stage, State, read_clock};
 use crate::features::upload::partials::Partials;
@@ -19,7 +19,7 @@ use crate::features::upload::write_request::{
     Ask, TOO_LARGE, TOO_LARGE_TO_KEEP, UNEXPECTED, limits, replaceable, written,
 };
 use crate::http::{Response, Status};
-use crate::jobs::lock;
+use crate::sync::lock;
 
 /// Writes the content of one request to a partial.
 pub(crate) struct Writer {
@@ -73,7 +73,7 @@ impl Writer {
             touched: Mutex::new(ask.now.mono),
         });
         // An upload that comes whole goes on without a token where none can be kept.
-        if is_kept && !partials.insert(&partial, resume_token::random_hex()?) && wish.complete == Some(false)
+        if is_kept && !partials.insert(&partial, crate::random::random_hex()?) && wish.complete == Some(false)
         {
             return Err(NO_ROOM);
         }
@@ -288,14 +288,6 @@ fn put_in_place(
     Ok(written(location, published.is_new, etag))
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the tag of a file depends on its age, and it may have taken long to write"
-)]
-fn read_wall_clock() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,6 +296,7 @@ mod tests {
     use std::fs;
     use std::os::fd::OwnedFd;
     use std::path::Path;
+    use std::time::Duration;
 
     const RESUMABLE: &str =
         "PUT /a HTTP/1.1\r\nHost: a\r\nUpload-Complete: ?1\r\nContent-Length: 10000000\r\n\r\n";

@@ -94,7 +94,7 @@ fn the_longest_path_decides_and_health_stays_open() {
 #[test]
 fn passwords_given_in_clear_are_compared_whole() {
     let guard = guard(&["u:p@/x", "v:q@/x", "w:r@/y"]);
-    let now = crate::reactor::os::read_clocks();
+    let now = crate::clock::read_clocks();
     let scope = guard.scope_of(b"/x").unwrap();
     let recall = |user: &str, password: &str| {
         let credentials = Credentials { user: user.into(), password: password.into() };
@@ -121,7 +121,7 @@ fn a_look_at_the_users_counts_when_it_is_over() {
         Guard::open(&rules, "--htpasswd", &config, &Attempts::new(), &Arc::default()).unwrap().unwrap();
     let credentials = Credentials { user: b"u".to_vec(), password: b"open sesame".to_vec() };
     let attempt = Attempt { scope: 0, credentials };
-    let start = crate::reactor::os::read_clocks();
+    let start = crate::clock::read_clocks();
     let at = |secs| {
         let passed = Duration::from_secs(secs);
         Now { mono: start.mono + passed, wall: start.wall + passed }
