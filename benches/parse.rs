@@ -9,8 +9,8 @@ use std::time::Instant;
 use criterion::{BatchSize, Criterion, Throughput};
 use whirligig::config::Limits;
 use whirligig::http::date::parse_http_date;
+use whirligig::http::head::FieldSlots;
 use whirligig::http::range::select;
-use whirligig::http::request::FieldSlots;
 use whirligig::http::{Connection, Event};
 
 /// The shortest valid head, the head of a command line tool, and the head of a browser.

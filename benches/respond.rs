@@ -12,9 +12,9 @@ use criterion::{BenchmarkId, Criterion};
 use whirligig::config::Limits;
 use whirligig::http::connection::RespondContext;
 use whirligig::http::date::{DateCache, fmt_http_date};
+use whirligig::http::head::FieldSlots;
 use whirligig::http::headers::Headers;
 use whirligig::http::prepared::Prepared;
-use whirligig::http::request::FieldSlots;
 use whirligig::http::send_queue::{NextWrite, SendQueue, WRITE_SLICES};
 use whirligig::http::{Body, Connection, Response, Status};
 

@@ -103,7 +103,7 @@
 //! use whirligig::config::Limits;
 //! use whirligig::http::connection::RespondContext;
 //! use whirligig::http::date::fmt_http_date;
-//! use whirligig::http::request::FieldSlots;
+//! use whirligig::http::head::FieldSlots;
 //! use whirligig::http::{Connection, Event, Phase, Response};
 //!
 //! let (limits, now) = (Limits::default(), Instant::now());

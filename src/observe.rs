@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::http::request::MethodLabel;
+use crate::http::method::MethodLabel;
 use crate::http::{CloseReason, Method, Phase, Status};
 
 /// What a loop spends its time on.

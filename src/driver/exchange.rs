@@ -19,7 +19,7 @@ use crate::driver::work::{Held, Source, Task, Warmth, Work};
 use crate::handler::watch::{Change, Watch};
 use crate::handler::{Answer, Context};
 use crate::http::connection::Expired;
-use crate::http::request::FieldSlots;
+use crate::http::head::FieldSlots;
 use crate::http::send_queue::OpenFile;
 use crate::http::{CloseReason, Event, Phase, ProtocolError, Request, Response, Status};
 use crate::jobs::{Done, Lane, Ran};

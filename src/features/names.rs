@@ -201,7 +201,7 @@ pub(crate) fn parse_allowed_host(text: &str) -> Result<AllowedHost, String> {
 mod tests {
     use super::*;
     use crate::config::{Bind, Limits, Vhost};
-    use crate::http::request::{FieldSlots, parse};
+    use crate::http::head::{FieldSlots, parse};
 
     fn with_request<T>(head: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {
         let mut slots = FieldSlots::new();

@@ -35,7 +35,7 @@ pub(crate) fn location(location: &[u8], token: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::request::{FieldSlots, parse};
+    use crate::http::head::{FieldSlots, parse};
     use crate::random::random_hex;
 
     /// HEAD ended the active request of an upload with the password for reading, or with none.

@@ -15,7 +15,7 @@ use crate::config::{PATH_BYTES_MAX, RULES_FILE_BYTES_MAX};
 use crate::docroot::pattern::{Pattern, Subject, WILDCARDS_MAX};
 use crate::features::hosts::check_ascii;
 use crate::handler::{Answer, Context, Handler};
-use crate::http::request::KeptHead;
+use crate::http::kept_head::KeptHead;
 use crate::http::target::{count_dot_segments, encode_path, normalize};
 use crate::http::{Request, Status, target};
 use crate::pages::error::{ErrorForm, error};

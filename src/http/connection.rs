@@ -17,9 +17,12 @@ use std::time::{Duration, Instant};
 use crate::config::{Limits, Timeouts};
 use crate::http::body::{BodyDecoder, BodyEncoder, Decoded};
 use crate::http::error::{CloseReason, ProtocolError};
+use crate::http::framing::Content;
+use crate::http::head;
+use crate::http::head::{FieldSlots, Scan, WholeHead};
+use crate::http::method::MethodLabel;
 use crate::http::prepared::{PREPARED_COPIED_BYTES_MAX, Prepared};
-use crate::http::request;
-use crate::http::request::{Content, FieldSlots, MethodLabel, Request, Scan, WholeHead};
+use crate::http::request::Request;
 use crate::http::response::{Body, BodySource, Filled, Response};
 use crate::http::response_head::{push_content_length, push_server_and_date, push_status_line};
 use crate::http::send_queue::SendQueue;
@@ -337,7 +340,7 @@ impl Connection {
             }
             return Ok((skipped, Event::NeedMore));
         }
-        match request::scan(rest, scanned, limits)? {
+        match head::scan(rest, scanned, limits)? {
             Scan::Partial(next) => {
                 if !matches!(self.reading, Reading::Head { .. }) {
                     self.progress = Progress::starting(now);
@@ -347,7 +350,7 @@ impl Connection {
                 Ok((skipped, Event::NeedMore))
             }
             Scan::Complete(end) => {
-                let request = request::parse(&rest[..end], slots, limits)?;
+                let request = head::parse(&rest[..end], slots, limits)?;
                 self.begin(&request, now);
                 Ok((skipped + end, Event::Request(request)))
             }
@@ -1069,7 +1072,7 @@ mod tests {
 
     use super::*;
     use crate::config::KIB;
-    use crate::http::request::Method;
+    use crate::http::method::Method;
 
     const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 

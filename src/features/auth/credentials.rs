@@ -58,7 +58,7 @@ pub(super) fn digest_of(key: &Hmac<Sha256>, path: &[u8], credentials: &Credentia
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::request::{FieldSlots, parse};
+    use crate::http::head::{FieldSlots, parse};
 
     fn with_request<T>(target: &str, fields: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {
         let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");

@@ -18,7 +18,7 @@ use crate::features::auth::guard::{Attempt, Check, Guard, Looked, Password, Plac
 use crate::features::resume_token;
 use crate::handler::coalesce::{Unmade, Work};
 use crate::handler::{Answer, Context, Handler};
-use crate::http::request::KeptHead;
+use crate::http::kept_head::KeptHead;
 use crate::http::{Method, Request, Status};
 use crate::jobs::turns::Origin;
 use crate::jobs::{Errands, Lane};

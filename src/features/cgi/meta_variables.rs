@@ -146,7 +146,7 @@ fn server(request: &Request<'_>, facts: &Facts<'_>) -> (Vec<u8>, u16) {
 mod tests {
     use super::*;
     use crate::config::Limits;
-    use crate::http::request::{FieldSlots, parse};
+    use crate::http::head::{FieldSlots, parse};
 
     #[track_caller]
     fn told(head: &str, user: Option<&str>, content_bytes: u64, authorization: bool) -> Vec<String> {

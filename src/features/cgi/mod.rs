@@ -23,7 +23,8 @@ use crate::config::{CGI_REDIRECTS_MAX, CGI_SPOOLED_BYTES, CgiFolder, CgiOptions,
 use crate::conn_id::Peer;
 use crate::handler::spool::{Beside, Spool, Spooled};
 use crate::handler::{Answer, BodySink, Context, Handler, Seats, Sunk, method_not_allowed, spool};
-use crate::http::request::{Content, KeptHead};
+use crate::http::framing::Content;
+use crate::http::kept_head::KeptHead;
 use crate::http::target::{normalize, read_origin_form};
 use crate::http::{Method, Request, Status};
 use crate::jobs::pace::LeastRate;

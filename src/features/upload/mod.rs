@@ -32,7 +32,7 @@ use crate::features::upload::owner::Owner;
 use crate::features::upload::partials::Partials;
 use crate::features::upload::write_request::{Ask, Desk, KeepLimits};
 use crate::handler::{Answer, Context, Handler};
-use crate::http::request::KeptHead;
+use crate::http::kept_head::KeptHead;
 use crate::http::target::normalize;
 use crate::http::{Method, Request, Status};
 use crate::pages::error::{ErrorForm, error};

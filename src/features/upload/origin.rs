@@ -119,7 +119,7 @@ fn is_origin_of(origin: &[u8], authority: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::request::{FieldSlots, parse};
+    use crate::http::head::{FieldSlots, parse};
 
     #[test]
     fn a_page_of_another_site_is_known_by_what_the_browser_says() {

@@ -90,7 +90,7 @@ fn integer(digits: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::request::{FieldSlots, parse};
+    use crate::http::head::{FieldSlots, parse};
 
     fn wish(fields: &str) -> Wish {
         let head = format!("PUT /a HTTP/1.1\r\nHost: a\r\n{fields}\r\n");

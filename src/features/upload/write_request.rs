@@ -24,7 +24,7 @@ use crate::features::upload::refusal::Refusal;
 use crate::features::upload::staged::Sweeper;
 use crate::handler::Context;
 use crate::http::conditional::{Precondition, Validators, evaluate, evaluate_absent, wants_new};
-use crate::http::request::KeptHead;
+use crate::http::kept_head::KeptHead;
 use crate::http::target;
 use crate::http::target::encode_path;
 use crate::http::{Method, Request, Response, Status};
@@ -274,7 +274,7 @@ pub(super) fn written(location: &[u8], is_new: bool, etag: Option<Vec<u8>>) -> R
 impl Ask {
     /// For tests: a request to a docroot that may be written everywhere.
     pub(super) fn of(root: &std::path::Path, head: &str) -> Ask {
-        use crate::http::request::{FieldSlots, parse};
+        use crate::http::head::{FieldSlots, parse};
         let mut config = Config::default();
         config.limits.upload_bytes_max = u64::MAX;
         config.files.uploads = vec![String::new()];

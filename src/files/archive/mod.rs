@@ -25,7 +25,7 @@ use crate::files::{LOST, ask_password};
 use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::{Answer, Context};
 use crate::http::disposition::attachment;
-use crate::http::request::KeptHead;
+use crate::http::kept_head::KeptHead;
 use crate::http::target::query_pairs;
 use crate::http::{Body, Filled, Request, Response, Status};
 use crate::jobs::places::Taken;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::features::auth::rule::parse_user_rule;
-use crate::http::request::{FieldSlots, parse};
+use crate::http::head::{FieldSlots, parse};
 
 /// `open sesame` with the least cost.
 const HASH: &str = "$2y$04$J25P14iGRWYRBQZ85PXm9OS69IW/qjgPJDpQHgmD8SA8yGz3sQvc2";
