@@ -1,0 +1,208 @@
+//! The phase of a connection, and when it gives up: functions of the state, never stored.
+//!
+//! This file must not know how a connection gets from one state to the next.
+
+use std::time::{Duration, Instant};
+
+use super::{Connection, Reading, Writing};
+use crate::config::Timeouts;
+use crate::http::error::{CloseReason, ProtocolError};
+use crate::http::status::Status;
+
+/// The readable name of both halves together. Deadlines, statistics and logs use only this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Phase {
+    /// Kept alive between requests.
+    Idle,
+    /// A head is incomplete.
+    ReceivingHead,
+    /// Content is due.
+    ReceivingBody,
+    /// The answer is being made.
+    Handling,
+    /// Queued output waits for the client.
+    Sending,
+    /// A body source has nothing to say at the moment.
+    Streaming,
+    /// Reading and dropping after the last answer.
+    Lingering,
+    /// Nothing more will happen.
+    Closed,
+}
+
+impl Phase {
+    /// All of them.
+    pub const ALL: [Phase; 8] = [
+        Phase::Idle,
+        Phase::ReceivingHead,
+        Phase::ReceivingBody,
+        Phase::Handling,
+        Phase::Sending,
+        Phase::Streaming,
+        Phase::Lingering,
+        Phase::Closed,
+    ];
+
+    /// Its name in logs and statistics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Idle => "idle",
+            Phase::ReceivingHead => "receiving_head",
+            Phase::ReceivingBody => "receiving_body",
+            Phase::Handling => "handling",
+            Phase::Sending => "sending",
+            Phase::Streaming => "streaming",
+            Phase::Lingering => "lingering",
+            Phase::Closed => "closed",
+        }
+    }
+}
+
+/// What a connection whose deadline has passed asks its driver to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expired {
+    /// Answer with this and close.
+    Refuse(ProtocolError, CloseReason),
+    /// Close without a word.
+    Close(CloseReason),
+    /// Close so that the kernel drops what it still holds.
+    Reset(CloseReason),
+}
+
+impl Connection {
+    /// The phase; `queued` says whether output waits for the socket.
+    #[must_use]
+    pub fn phase(&self, queued: bool) -> Phase {
+        if queued {
+            return Phase::Sending;
+        }
+        match (&self.writing, &self.reading) {
+            (Writing::Body(_), _) => Phase::Streaming,
+            (Writing::Owed(_), Reading::Body(_)) => Phase::ReceivingBody,
+            (Writing::Owed(_), _) => Phase::Handling,
+            (Writing::Broken(_), _) => Phase::Closed,
+            (Writing::Idle | Writing::Done, Reading::Idle { .. }) => Phase::Idle,
+            (Writing::Idle | Writing::Done, Reading::Head { .. }) => Phase::ReceivingHead,
+            (Writing::Idle | Writing::Done, Reading::Body(_) | Reading::Discard(_)) => Phase::ReceivingBody,
+            (Writing::Idle | Writing::Done, Reading::Lingering { .. }) => Phase::Lingering,
+            (Writing::Idle | Writing::Done, Reading::Done | Reading::Closed) => Phase::Closed,
+        }
+    }
+
+    /// When the present phase gives up; `None` for never. Ask again after every step.
+    #[must_use]
+    pub fn deadline(
+        &self,
+        queued: bool,
+        waiting: bool,
+        timeouts: &Timeouts,
+        rate_min: u64,
+    ) -> Option<Instant> {
+        let Progress { since, bytes, .. } = self.progress;
+        let last = || self.progress.last();
+        // Silence is bounded by the timeout, and so is the whole at the least rate: a byte now and
+        // then does not keep a connection for ever.
+        let moving = |timeout: Option<Duration>| {
+            let silence = timeout?;
+            let silent_until = last() + silence;
+            if rate_min == 0 {
+                return Some(silent_until);
+            }
+            let earned = Duration::from_millis(u64::from(bytes) * 1000 / rate_min);
+            Some(since.checked_add(silence + earned).map_or(silent_until, |until| until.min(silent_until)))
+        };
+        match self.phase(queued) {
+            Phase::Idle => timeouts.idle.map(|idle| last() + idle),
+            Phase::ReceivingHead => timeouts.header.map(|header| since + header),
+            // While a job holds the content back it is not the client who is slow.
+            Phase::ReceivingBody | Phase::Handling if waiting => {
+                timeouts.answer.map(|answer| last() + answer)
+            }
+            Phase::ReceivingBody => moving(timeouts.body),
+            Phase::Sending => moving(timeouts.send),
+            Phase::Lingering => Some(since + timeouts.linger),
+            Phase::Handling => timeouts.answer.map(|answer| last() + answer),
+            Phase::Streaming => None,
+            Phase::Closed => Some(since + timeouts.linger),
+        }
+    }
+
+    /// What to do now that the deadline has passed.
+    #[must_use]
+    pub fn expired(&self, queued: bool, waiting: bool) -> Expired {
+        let timed_out = |reason| ProtocolError::new(Status::REQUEST_TIMEOUT, reason);
+        match self.phase(queued) {
+            Phase::Idle => Expired::Close(CloseReason::IdleTimeout),
+            // Nothing came at all: browsers open connections ahead, and a 408 there answers a
+            // question never put.
+            Phase::ReceivingHead if self.is_idle() => Expired::Close(CloseReason::HeaderTimeout),
+            Phase::ReceivingHead => Expired::Refuse(
+                timed_out("the request head did not come in time"),
+                CloseReason::HeaderTimeout,
+            ),
+            Phase::ReceivingBody if waiting => Expired::Refuse(
+                ProtocolError::new(Status::SERVICE_UNAVAILABLE, "the answer took too long"),
+                CloseReason::AnswerTimeout,
+            ),
+            Phase::ReceivingBody if self.is_owed() => Expired::Refuse(
+                timed_out("the request content did not come in time"),
+                CloseReason::BodyTimeout,
+            ),
+            Phase::ReceivingBody => Expired::Close(CloseReason::BodyTimeout),
+            Phase::Handling => Expired::Refuse(
+                ProtocolError::new(Status::SERVICE_UNAVAILABLE, "the answer took too long"),
+                CloseReason::AnswerTimeout,
+            ),
+            Phase::Sending | Phase::Streaming => Expired::Reset(CloseReason::SendTimeout),
+            Phase::Lingering | Phase::Closed => Expired::Close(self.close_reason()),
+        }
+    }
+
+    /// Bytes that the peer has sent or taken in the present phase.
+    #[must_use]
+    pub fn received_bytes(&self) -> u64 {
+        self.progress.bytes.into()
+    }
+
+    /// Since when the present phase lasts.
+    #[must_use]
+    pub fn since(&self) -> Instant {
+        self.progress.since
+    }
+}
+
+/// When the phase began, when it last moved, and by how many bytes. Every idle connection has one,
+/// so it is small.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Progress {
+    pub(super) since: Instant,
+    bytes: u32,
+    /// Milliseconds from `since` to the last movement: half the size of a second instant.
+    moved_after_ms: u32,
+}
+
+impl Progress {
+    pub(super) fn starting(now: Instant) -> Self {
+        Progress { since: now, bytes: 0, moved_after_ms: 0 }
+    }
+
+    pub(super) fn moved(&mut self, bytes: u64, now: Instant) {
+        let Some(bytes) = u32::try_from(bytes).ok().and_then(|bytes| self.bytes.checked_add(bytes)) else {
+            // After 4 GiB the account of the least rate begins anew.
+            *self = Progress::starting(now);
+            return;
+        };
+        self.bytes = bytes;
+        let ms = now.saturating_duration_since(self.since).as_millis();
+        self.moved_after_ms = u32::try_from(ms).unwrap_or(u32::MAX);
+    }
+
+    pub(super) fn last(&self) -> Instant {
+        // Asked for each request, and then nothing has moved: the sum would be the dearer way.
+        if self.moved_after_ms == 0 {
+            return self.since;
+        }
+        self.since + Duration::from_millis(u64::from(self.moved_after_ms))
+    }
+}
