@@ -1,6 +1,6 @@
 //! Whole 200 responses that are made once and sent many times: those of cached files.
 //!
-//! Head and content are one run of bytes, ready for the wire. This file must not know files, nor the
+//! Head and content are one run of bytes, ready for the wire. This file must not know files or the
 //! connection that decides whether the bytes can be sent as they are.
 
 use std::ops::Range;
