@@ -174,3 +174,8 @@ pub use app::routes::Route;
 pub use config::Model;
 pub use http::{Cookie, Pairs, Refusal, Response, SameSite, Status};
 pub use server::{Handle, Server};
+
+/// Compiles the programs of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/library.md")]
+struct LibraryGuide;
