@@ -53,10 +53,11 @@ pub(crate) struct Options {
     /// Processors for each server; the reactor runs one loop on each
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=512))]
     processors: u16,
-    /// Update picture and table in the README from benches/versus/results.json, without measuring
+    /// Update the README's picture and benches/versus/results.md from benches/versus/results.json,
+    /// without measuring
     #[arg(long)]
     pub(crate) readme: bool,
-    /// Write the results to benches/versus/results.json and update the README
+    /// Write the results to benches/versus/results.json and update picture and table
     #[arg(long)]
     pub(crate) publish: bool,
     /// Delay each response of the reactor by MICROSECONDS; the benchmark must then find it slower

@@ -1,5 +1,5 @@
-//! Picture and table in the README, generated from the results in the repository. A test checks
-//! that both agree with that file.
+//! The picture in the README and the page with the table, generated from the results in the
+//! repository. A test checks that both agree with that file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,14 +7,11 @@ use std::path::{Path, PathBuf};
 use super::results::Results;
 use super::{Fallible, baseline, forest_plot};
 
-const BEGIN: &str = "<!-- versus: made by `cargo bench --bench versus -- --readme` -->\n";
-const END: &str = "<!-- versus: end -->";
-
 fn home() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Path of the results that the README shows.
+/// Path of the results that picture and table show.
 pub(crate) fn kept() -> PathBuf {
     home().join("benches/versus/results.json")
 }
@@ -24,7 +21,12 @@ pub(crate) fn picture() -> PathBuf {
     home().join("benches/versus/versus.svg")
 }
 
-/// Writes these results to the repository and updates the README.
+/// Path of the page with the table.
+pub(crate) fn table() -> PathBuf {
+    home().join("benches/versus/results.md")
+}
+
+/// Writes these results to the repository and updates picture and table.
 pub(crate) fn publish(results: &Results) -> Fallible<()> {
     fs::write(kept(), lines(&serde_json::to_string(results)?))?;
     regenerate()
@@ -40,22 +42,14 @@ fn lines(json: &str) -> String {
 pub(crate) fn regenerate() -> Fallible<()> {
     let results = baseline::read(&kept())?;
     fs::write(picture(), forest_plot::picture(&results, true))?;
-    let path = home().join("README.md");
-    let text = fs::read_to_string(&path)?;
-    Ok(fs::write(&path, with_results(&text, &results)?)?)
+    Ok(fs::write(table(), page(&results))?)
 }
 
-/// Returns the README with new text between the markers.
-pub(crate) fn with_results(readme: &str, results: &Results) -> Fallible<String> {
-    let (before, rest) = readme.split_once(BEGIN).ok_or("README.md has no start marker of the results")?;
-    let (_, after) = rest.split_once(END).ok_or("README.md has no end marker of the results")?;
-    Ok(format!("{before}{BEGIN}{}{END}{after}", block(results)))
-}
-
-fn block(results: &Results) -> String {
+/// Returns the page with the table.
+pub(crate) fn page(results: &Results) -> String {
     format!(
-        "![Reactor and threads compared in each scenario](benches/versus/versus.svg)\n\n<details>\n\
-         <summary>Results as a table</summary>\n\n{}\n</details>\n",
+        "<!-- Made by `cargo bench --bench versus -- --readme`. -->\n\n# Results of the benchmark\n\n\
+         ![Reactor and threads compared in each scenario](versus.svg)\n\n{}",
         results.markdown()
     )
 }

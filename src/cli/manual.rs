@@ -127,7 +127,7 @@ fn files() -> Roff {
     roff
 }
 
-/// A configuration file as README.md has it, too.
+/// The configuration file that docs/manual.md shows as well.
 const SAMPLE: &str = "\
 root = \"/srv/www\"
 bind = [\"0.0.0.0\", \"unix:/run/whirligig.sock\"]
@@ -157,7 +157,7 @@ fn signals() -> Roff {
     roff
 }
 
-/// All signals that mean something here, as README.md has them, too.
+/// All signals with a meaning here. docs/manual.md has the same rows.
 const SIGNALS: [(&str, &str); 6] = [
     (
         "SIGINT (Ctrl-C), SIGTERM, SIGQUIT",
@@ -237,16 +237,16 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_is_a_configuration_file_and_stands_in_the_readme() {
-        assert!(include_str!("../../README.md").contains(&format!("```toml\n{SAMPLE}```")));
+    fn the_sample_is_a_configuration_file_and_is_in_the_manual() {
+        assert!(include_str!("../../docs/manual.md").contains(&format!("```toml\n{SAMPLE}```")));
         assert!(page(Args::command()).contains("max\\-body = \"10MiB\""));
     }
 
     #[test]
-    fn the_table_of_signals_stands_in_the_readme() {
-        let readme = include_str!("../../README.md");
+    fn the_table_of_signals_is_in_the_manual() {
+        let manual = include_str!("../../docs/manual.md");
         for (signals, effect) in SIGNALS {
-            assert!(readme.contains(&format!("| {signals} | {effect} |")), "| {signals} | {effect} |");
+            assert!(manual.contains(&format!("| {signals} | {effect} |")), "| {signals} | {effect} |");
         }
     }
 

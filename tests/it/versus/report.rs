@@ -265,15 +265,14 @@ fn the_csv_has_a_line_for_each_run() {
 }
 
 #[test]
-fn the_readme_shows_the_results_that_are_kept() {
+fn picture_and_table_show_the_results_that_are_kept() {
     let text = fs::read_to_string(readme::kept()).unwrap();
     let value: Value = serde_json::from_str(&text).unwrap();
     let schema = schema();
     judge_form(&value, &schema, &schema, "results").unwrap();
     let results: Results = serde_json::from_str(&text).unwrap();
-    let readme_text = fs::read_to_string(home().join("README.md")).unwrap();
     let again = "`cargo bench --bench versus -- --readme` makes it again";
-    assert_eq!(readme::with_results(&readme_text, &results).unwrap(), readme_text, "{again}");
+    assert_eq!(readme::page(&results), fs::read_to_string(readme::table()).unwrap(), "{again}");
     let picture = fs::read_to_string(readme::picture()).unwrap();
     assert_eq!(forest_plot::picture(&results, true), picture, "{again}");
 }
