@@ -1,9 +1,10 @@
-//! How often a kept-alive request allocates: not once where that is promised.
+//! Counts the allocations of requests on a persistent connection. Promised requests allocate
+//! nothing.
 //!
-//! A program of its own, since what is counted is every allocation of the whole process. The client
-//! in it only writes and reads, into memory that is there before the counting begins.
+//! A separate program, because the counter covers the whole process. The client only writes and
+//! reads, with memory that is allocated before the counting begins.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue should panic with the reason")]
 
 use std::alloc::System;
 use std::fs;
@@ -30,13 +31,13 @@ static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const WARM_UP: usize = 200;
 const REQUESTS: usize = 500;
 
-/// A server of this model in this process, until the process ends.
+/// Starts a server of this model in this process. It runs until the process ends.
 fn serve(model: Model, root: &TempDir, log: Option<AccessLog>) -> u16 {
     let docroot = Arc::new(Docroot::open(root.path(), FileOptions::default()).unwrap());
     let get = Methods(&["GET"]);
     let router = Router::new().route("/static", get, constant).route("/made", get, made);
     let router = router.fallback(StaticFiles::new(docroot));
-    // Signals belong to the process, and it has two servers.
+    // Signals belong to the process, and the process has two servers.
     let server = Server::builder().model(model).signals(false).wrap(|_| router).bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port();
     thread::spawn(move || match log {
@@ -50,13 +51,13 @@ fn constant(_: &Request<'_>, _: &mut Context<'_>) -> Answer {
     Response::new(Status::OK).with_body(Body::Static(b"Hello, World!")).into()
 }
 
-/// A handler that allocates once: what the counting must see.
+/// A handler that allocates once, to check that the counter works.
 fn made(_: &Request<'_>, _: &mut Context<'_>) -> Answer {
     Response::new(Status::OK).with_body(Body::Bytes(b"Hello, World!".to_vec())).into()
 }
 
-/// Asks so often, one request (or pipelined batch) after the other, with answers of `answer_bytes`
-/// in all.
+/// Sends a request (or a pipelined batch) `times` times, one after the other. The length of
+/// `answer` is that of the responses to one batch.
 fn ask(stream: &mut TcpStream, request: &[u8], answer: &mut [u8], times: usize) {
     for _ in 0..times {
         stream.write_all(request).unwrap();
@@ -64,14 +65,15 @@ fn ask(stream: &mut TcpStream, request: &[u8], answer: &mut [u8], times: usize) 
     }
 }
 
-/// What `REQUESTS` of these requests allocate, after some that were not counted.
+/// Counts the allocations of `REQUESTS` of these requests, after warm-up requests that do not
+/// count.
 fn allocations(port: u16, request: &str, batch: usize) -> Stats {
     let request = request.repeat(batch);
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    // The first answers say how long all of them are: lengths do not change, and the date has a
-    // fixed one.
+    // The first responses determine the length of all, because lengths do not change and Date has a
+    // fixed length.
     let mut answer = vec![0; length_of(&mut stream, request.as_bytes(), batch)];
     ask(&mut stream, request.as_bytes(), &mut answer, WARM_UP);
     let region = Region::new(COUNTED);
@@ -79,7 +81,7 @@ fn allocations(port: u16, request: &str, batch: usize) -> Stats {
     region.change()
 }
 
-/// How many bytes the answers to a batch have.
+/// Returns the length of the responses to one batch.
 fn length_of(stream: &mut TcpStream, request: &[u8], batch: usize) -> usize {
     stream.write_all(request).unwrap();
     let (mut got, mut answers) = (Vec::new(), 0);
@@ -95,7 +97,7 @@ fn length_of(stream: &mut TcpStream, request: &[u8], batch: usize) -> usize {
     }
 }
 
-/// Whether the last answer in `got` is complete.
+/// Returns whether the last response in `got` is complete.
 fn is_whole(got: &[u8]) -> bool {
     let text = String::from_utf8_lossy(got);
     let Some((_, last)) = text.rsplit_once("HTTP/1.1 ") else { return false };
@@ -108,8 +110,8 @@ fn get(path: &str, fields: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: test\r\nAccept: */*\r\n{fields}\r\n")
 }
 
-/// Waits until a file that was just written is old enough to be kept in memory: on a quick machine
-/// the first few hundred requests take less time than that, and each of them reads the file.
+/// Waits until a file that was just written is old enough for the memory cache. On a fast machine,
+/// the warm-up requests would end earlier, and each later request would read the file.
 fn wait_until_old(path: &Path) {
     let settled = Duration::from_millis(100);
     while fs::metadata(path).unwrap().modified().unwrap().elapsed().is_ok_and(|age| age < settled) {
@@ -137,9 +139,9 @@ fn a_kept_alive_request_does_not_allocate() {
             assert_eq!(count, 0, "{model:?}: {path} x {batch}, {REQUESTS} times: {change:?}");
         }
         let change = allocations(port, &get("/made", ""), 1);
-        assert!(change.allocations >= REQUESTS, "the counting misses what a handler allocates: {change:?}");
+        assert!(change.allocations >= REQUESTS, "the counter misses allocations of a handler: {change:?}");
 
-        // Nor does its line, but for what hands a buffer of them over.
+        // Log lines do not allocate either, except when a buffer of them is handed to the writer.
         let target = LogTarget::File(root.path().join(format!("{model:?}.log")));
         let port = serve(model, &root, Some(open_access_log(&target).unwrap()));
         let change = allocations(port, &get("/hello.txt", "Referer: http://localhost/\r\n"), 1);

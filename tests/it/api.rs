@@ -1,4 +1,4 @@
-//! The simple-data routes below `/api/`.
+//! Simple-data routes below `/api/`.
 
 use std::thread;
 use std::time::Duration;
@@ -34,11 +34,11 @@ fn the_time_comes_as_text_or_json() {
                 assert!(value.is_object(), "{value}");
             }
             let vary = got.must("vary").to_ascii_lowercase();
-            assert!(vary.contains("accept"), "a cache has to know: {vary}");
+            assert!(vary.contains("accept"), "a cache needs Vary: {vary}");
         }
         let plain = client.get("/api/time").expect(200);
         assert!(plain.must("content-type").starts_with("text/plain"), "{plain:?}");
-        // The year is in it, whatever the form.
+        // The year is part of every form.
         let year = &httpdate::fmt_http_date(wall_clock())[12..16];
         assert!(plain.text().contains(year), "{plain:?}");
         let head = client.ask("HEAD", "/api/time", &[], b"").expect(200);
@@ -72,8 +72,8 @@ fn an_echo_returns_content_and_type() {
     });
 }
 
-/// A client that reads nothing before it has sent everything fills every buffer between the two,
-/// unless the server takes content in without needing anybody to take content out.
+/// A client that reads nothing before it has sent everything fills every buffer in between. So the
+/// server must read the body even while the client does not read the response.
 #[test]
 fn an_echo_of_32_mib_sent_before_anything_is_read_does_not_deadlock() {
     let docroot = Docroot::new();
@@ -112,7 +112,7 @@ fn content_beyond_the_limit_is_refused() {
             client.send([head.clone(), chunked(&pattern(1001), size)].concat());
             client.response().expect(413);
         }
-        // An announced chunk is as good as one that came.
+        // A chunk that is only announced counts like a received one.
         let mut client = Client::connect(server.port);
         client.send([head, b"FFFFFFF\r\n".to_vec()].concat());
         client.response().expect(413);
@@ -120,7 +120,7 @@ fn content_beyond_the_limit_is_refused() {
 }
 
 #[test]
-fn the_headers_come_back_as_they_were_received() {
+fn the_headers_are_returned_as_received() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -161,7 +161,7 @@ fn an_echo_is_no_page_of_this_site() {
             ("Content-Type: multipart/form-data; boundary=b", "text/plain"),
             ("Content-Type: message/rfc822", "text/plain"),
             ("Content-Type: application/pdf", "text/plain"),
-            // A browser would find a page in each of these, or look into the content.
+            // A browser would treat each of these as a page, or would guess the type.
             ("Content-Type: image/png, text/html", "application/octet-stream"),
             ("Content-Type: image/png\r\nContent-Type: text/html", "application/octet-stream"),
             ("Content-Type: text /html", "application/octet-stream"),
@@ -212,7 +212,7 @@ fn the_headers_come_back_without_secrets() {
     });
 }
 
-/// Every string of a JSON value, keys included.
+/// Returns every string of a JSON value, including keys.
 fn strings(value: &Value) -> Vec<String> {
     match value {
         Value::String(text) => vec![text.clone()],
@@ -252,7 +252,7 @@ fn path_and_query_come_back_decoded() {
         ] {
             assert!(seen.iter().any(|text| text == expected), "{expected:?} in {value}");
         }
-        // What is no text must still be JSON, and what is no query an empty one.
+        // Bytes that are not text must still produce JSON, and no query must be an empty one.
         for path in ["/api/query", "/api/query?", "/api/query?&&=&", "/api/query?a=%FF%00%zz%"] {
             let got = client.get(path);
             if got.status == 200 {
@@ -265,7 +265,7 @@ fn path_and_query_come_back_decoded() {
 }
 
 #[test]
-fn health_is_told_unless_refused() {
+fn health_is_served_unless_switched_off() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &["--no-api"]);
@@ -278,7 +278,7 @@ fn health_is_told_unless_refused() {
 }
 
 #[test]
-fn the_routes_give_way_when_told_to_and_to_files() {
+fn files_and_a_flag_replace_the_routes() {
     let docroot = Docroot::new();
     let with_api = Docroot::new();
     with_api.write("api/time", b"a file");
@@ -303,7 +303,7 @@ fn the_routes_give_way_when_told_to_and_to_files() {
     });
 }
 
-/// Content on its way holds up nobody else, however much of it there is.
+/// A body that is still arriving delays no other client, however long it is.
 #[test]
 fn others_are_served_while_content_comes() {
     let docroot = Docroot::new();
@@ -318,7 +318,7 @@ fn others_are_served_while_content_comes() {
         for _ in 0..100 {
             other.get("/hello.txt").expect(200);
         }
-        assert!(slow.is_quiet_for(Duration::from_millis(1)), "no answer before the content has ended");
+        assert!(slow.is_quiet_for(Duration::from_millis(1)), "no response before the end of the body");
         slow.send(second);
         slow.response().expect(200).with_body(&content);
     });

@@ -1,5 +1,5 @@
-//! Folders as archives: complete, unpacked by the programs people have, in memory that does not
-//! grow, and never a whole one that is not.
+//! Folders as archives: complete, readable by common programs, made in constant memory, and never
+//! complete-looking if they are not.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,14 +14,14 @@ use crate::docroot::{Docroot, SECRET, pattern};
 use crate::harness::{Finished, Server, bare_command, on_both, program, run, until};
 use crate::wire::Client;
 
-/// Programs that unpack are left out with a word where they are not installed, and required where
-/// this is set.
+/// Variable that makes the unpacking programs mandatory. Without it, tests of missing programs are
+/// skipped.
 const REQUIRED: &str = "WHIRLIGIG_REQUIRE_CLIENTS";
 
-/// Paths below a folder, with content and whether it can be run; `None` for a folder.
+/// Paths below a folder, with content and whether it is executable. `None` for a folder.
 type Tree = BTreeMap<Vec<u8>, Option<(Vec<u8>, bool)>>;
 
-/// Everything below `folder` that `wanted` lets through, links followed.
+/// Returns everything below `folder` that `wanted` accepts. Follows links.
 fn tree(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Tree {
     let mut found = Tree::new();
     let mut open = vec![PathBuf::new()];
@@ -46,7 +46,8 @@ fn tree(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Tree {
     found
 }
 
-/// What of a docroot is served: nothing hidden, and no link that leads out, nowhere or back up.
+/// Returns whether the server shows a path: it is not hidden, and no link that leads out, nowhere
+/// or upwards.
 fn is_served(root: &Path, path: &Path) -> bool {
     let is_hidden = |path: &Path| path.iter().any(|name| name.as_bytes().starts_with(b"."));
     let Ok(real) = path.canonicalize() else { return false };
@@ -65,7 +66,7 @@ fn assert_same(found: &Tree, expected: &Tree, what: &str) {
     }
 }
 
-/// Everything up to the end of a connection that a client of HTTP/1.0 opened: head and content.
+/// Reads head and body of an HTTP/1.0 response up to the end of the connection.
 fn fetch(port: u16, target: &str) -> (String, Vec<u8>) {
     let mut client = Client::connect(port);
     client.send(format!("GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n"));
@@ -78,7 +79,7 @@ fn must(what: &str, ended: &Finished) {
     assert_eq!(ended.code, Some(0), "{what}: {}{}", ended.out, ended.err);
 }
 
-/// Unpacks with the usual programs, and lets those that only check do so.
+/// Unpacks with common programs, and checks with those that only check.
 fn unpack(archive: &Path, form: &str, into: &Path) {
     fs::create_dir_all(into).unwrap();
     let python = "import os, sys, zipfile\n\
@@ -107,10 +108,10 @@ fn unpack(archive: &Path, form: &str, into: &Path) {
     let flag = if form == "tar" { "-xf" } else { "-xzf" };
     let ended = run(Command::new("tar").arg(flag).arg(archive).arg("-C").arg(into));
     must("tar", &ended);
-    assert_eq!(ended.err, "", "tar has nothing to complain about");
+    assert_eq!(ended.err, "", "tar reports no errors");
 }
 
-/// The usual docroot, and what archives have their own trouble with.
+/// The usual docroot, with additional names that are difficult for archives.
 fn full_docroot() -> Docroot {
     let docroot = Docroot::new();
     docroot.write(&format!("{}/{}.txt", "d".repeat(120), "f".repeat(240)), b"a path of 365 bytes");
@@ -150,7 +151,7 @@ fn an_archive_is_the_tree_as_it_is_served() {
             if form == "zip" && program(&["python3"], REQUIRED).is_none() {
                 continue;
             }
-            // In a zip a backslash would be a separator to some.
+            // Some programs would take a backslash in a zip for a separator.
             let renamed = |name: &[u8]| match form {
                 "zip" => String::from_utf8(name.escape_ascii().collect()).unwrap().replace("\\\\", "_"),
                 _ => name.escape_ascii().to_string(),
@@ -161,14 +162,15 @@ fn an_archive_is_the_tree_as_it_is_served() {
             let found = tree(&into.join("files"), &|_| true);
             assert_same(&by_name(&found), &by_name(&everything), form);
         }
-        // A folder within, which has links up and aside.
+        // A subfolder with links upwards and sideways.
         let (head, content) = fetch(server.port, "/plain/?archive=tar.gz");
         assert!(head.contains("filename=\"plain.tar.gz\""), "{head}");
         let archive = scratch.path().join("plain.tar.gz");
         fs::write(&archive, content).unwrap();
         unpack(&archive, "tar.gz", &scratch.path().join("plain"));
         let mut found = tree(&scratch.path().join("plain/plain"), &|_| true);
-        // The link up is followed once: it leads to where the walk is not, the root.
+        // The link upwards is followed once, because it leads to the root, which the walk has not
+        // visited.
         found.retain(|name, _| !name.starts_with(b"up"));
         assert_same(&found, &plain, "plain");
     });
@@ -193,14 +195,14 @@ fn links_are_as_the_server_follows_them() {
 }
 
 #[test]
-fn an_archive_is_asked_for_properly_or_not_given() {
+fn improper_archive_requests_are_refused() {
     let docroot = Docroot::new();
     on_both(|model| {
         let off = Server::start(model, &docroot.root(), &[]);
         let got = Client::connect(off.port).get("/plain/?archive=zip").expect(200);
         assert!(got.must("content-type").starts_with("text/html"), "off by default: {got:?}");
         let page = Client::connect(off.port).get("/plain/").expect(200);
-        assert!(!page.text().contains("archive="), "and not offered");
+        assert!(!page.text().contains("archive="), "the page offers no archive");
 
         let server = Server::start(model, &docroot.root(), &["--archives"]);
         let mut client = Client::connect(server.port);
@@ -227,7 +229,8 @@ fn an_archive_is_asked_for_properly_or_not_given() {
             assert_eq!((got.field("etag"), got.field("content-length")), (None, None));
         }
         assert!(got.body.starts_with(b"PK\x03\x04"));
-        // The page of a folder with an index is that index; its archive is still the folder's.
+        // The page of a folder with an index is that index. Its archive is still that of the
+        // folder.
         assert!(client.get("/sub/?archive=zip").expect(200).body.starts_with(b"PK\x03\x04"));
     });
     let both = run(bare_command().args(["--archives", "--no-listing", "."]));
@@ -235,10 +238,10 @@ fn an_archive_is_asked_for_properly_or_not_given() {
     assert!(both.err.contains("contradict"), "{}", both.err);
 }
 
-/// Stalled readers hold places, not memory; one who leaves gives back the place and every
+/// Stalled readers hold permits but no memory. A client that leaves frees its permit and every
 /// descriptor.
 #[test]
-fn archives_at_once_are_counted_and_come_back() {
+fn concurrent_archives_are_limited_and_release_their_permits() {
     let docroot = Docroot::empty();
     docroot.write("big.bin", b"");
     fs::File::options().write(true).open(docroot.path("big.bin")).unwrap().set_len(1 << 30).unwrap();
@@ -259,17 +262,17 @@ fn archives_at_once_are_counted_and_come_back() {
         let got = control.get("/?archive=zip").expect(503);
         assert_eq!(got.must("retry-after"), "1");
         stalled.pop();
-        until("a place is free again", || control.ask("HEAD", "/?archive=zip", &[], b"").status == 200);
+        until("a permit is free again", || control.ask("HEAD", "/?archive=zip", &[], b"").status == 200);
         drop(stalled);
         until("all descriptors are closed", || server.descriptors() <= before);
         control.get("/hello.txt").expect(200).with_body("hello");
     });
 }
 
-/// A file that becomes shorter while it is packed cannot be told in a header that is on its way;
-/// one that grows is packed as long as it was said to be.
+/// A file that shrinks while it is packed cannot change a header that was already sent. A file that
+/// grows is packed up to its announced length.
 #[test]
-fn what_is_not_whole_does_not_look_whole() {
+fn an_incomplete_archive_does_not_look_complete() {
     for form in ["tar", "tar.gz", "zip"] {
         on_both(|model| {
             let docroot = Docroot::empty();
@@ -282,7 +285,7 @@ fn what_is_not_whole_does_not_look_whole() {
                 client.send(format!(
                     "GET /?archive={form} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
                 ));
-                // So much that the file is being read.
+                // Reads until the server reads the file.
                 let mut came = 0;
                 while came < 200_000 {
                     came += client.read_some(10_000).len();
@@ -291,7 +294,7 @@ fn what_is_not_whole_does_not_look_whole() {
                 file.set_len(length).unwrap();
                 let (rest, _) = client.rest();
                 assert_eq!(rest.ends_with(b"\r\n0\r\n\r\n"), is_whole, "{form}, {length} bytes");
-                assert!(rest.len() < 25 << 20, "{form}: no more than was announced, {}", rest.len());
+                assert!(rest.len() < 25 << 20, "{form}: more than was announced, {}", rest.len());
                 file.set_len(noise.len() as u64).unwrap();
             }
             Client::connect(server.port).get("/b.txt").expect(200);
@@ -301,11 +304,11 @@ fn what_is_not_whole_does_not_look_whole() {
 
 fn peak_bytes(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid().as_raw_nonzero())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line about the peak");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line with the peak");
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
-/// Reads a connection to its end and keeps nothing: how much came.
+/// Reads a connection to its end and discards everything. Returns the number of bytes.
 fn drain(client: &mut Client) -> u64 {
     std::io::copy(&mut client.stream.by_ref(), &mut std::io::sink()).expect("the archive to its end")
 }
@@ -339,9 +342,9 @@ fn memory_does_not_grow_with_the_folder() {
     });
 }
 
-/// Whoever packs an archive waits where processors are short, and not who asks for a page.
+/// If processors are scarce, clients that load archives wait, and clients that load pages do not.
 #[test]
-fn worker_threads_stand_back_behind_the_loop() {
+fn worker_threads_have_lower_priority_than_the_loop() {
     let docroot = Docroot::new();
     let server = Server::start("reactor", &docroot.root(), &["--archives"]);
     Client::connect(server.port).get("/plain/?archive=tar").expect(200);

@@ -1,4 +1,4 @@
-//! Passwords by path: nothing behind one is seen without it, however its name is spelled.
+//! Passwords by path: protected files need the password under every spelling of their names.
 
 use std::fs;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use crate::docroot::Docroot;
 use crate::harness::{MODELS, PATIENCE, Server, assert_took, command, now, on_both, run, until};
 use crate::wire::{Client, get, request};
 
-/// `open sesame` and `another`, made by `htpasswd -nbB -C 4`.
+/// Hashes of `open sesame` and `another`, made by `htpasswd -nbB -C 4`.
 const SESAME: &str = "$2y$04$J25P14iGRWYRBQZ85PXm9OS69IW/qjgPJDpQHgmD8SA8yGz3sQvc2";
 const HIDDEN: &[u8] = b"behind the password\n";
 
-/// The field that a client sends for `user:password`.
+/// Returns the Authorization header for `user:password`.
 fn basic(pair: &str) -> String {
     format!("Authorization: Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
 }
 
-/// The usual folder, with a part that takes a password.
+/// The usual folder, with a part that needs a password.
 fn docroot() -> Docroot {
     let docroot = Docroot::new();
     docroot.write("private/file.txt", HIDDEN);
@@ -92,7 +92,7 @@ fn the_right_password_opens_files_listings_and_uploads() {
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &["--htpasswd", &file, "--auth", "w:x@/private"]);
         let (right, other) = (basic("u:open sesame"), basic("w:x"));
-        // Each on a connection of its own as well, so that the first answer comes by way of a job.
+        // Also on separate connections, so that the first response is made by a job.
         for (path, expected) in [
             ("/hello.txt", "private, no-cache"),
             ("/m5.bin", "private, no-cache"),
@@ -115,10 +115,11 @@ fn the_right_password_opens_files_listings_and_uploads() {
         client.ask("POST", "/api/echo", &[&other], b"content").expect(401);
         client.get("/_whirligig/health").expect(200);
         assert!(client.ask("GET", "/?text", &[&right], b"").expect(200).text().contains("private/"));
-        // The longest path decides: its users and no others.
+        // The longest path decides: its users are allowed, and no others.
         client.ask("GET", "/private/file.txt", &[&right], b"").expect(401);
         client.ask("GET", "/private/file.txt", &[&other], b"").expect(200).with_body(HIDDEN);
-        // Several in one packet stay in order, checked or remembered.
+        // Several requests in one packet stay in order, whether the password is checked or
+        // remembered.
         let asked: Vec<u8> = ["/k1.bin", "/nosuch", "/hello.txt"]
             .iter()
             .flat_map(|path| request("GET", path, &[&right], b""))
@@ -129,14 +130,15 @@ fn the_right_password_opens_files_listings_and_uploads() {
     });
 }
 
-/// A file has more names than its own: that of its folder, a clean one, those of its coded forms.
+/// A file has more names than its own: that of its folder, a clean one, and those of its coded
+/// forms.
 #[test]
 fn one_file_takes_a_password_under_all_its_names() {
     let docroot = docroot();
     docroot.write("page.html", HIDDEN);
     docroot.write("page.html.gz", HIDDEN);
     docroot.write("sub/index.html", HIDDEN);
-    // The other way round: the rule has the clean name.
+    // The reverse: the rule has the clean name.
     for name in ["clean.html", "clean.html.gz", "clean.html.br", "clean.html.zst"] {
         docroot.write(name, HIDDEN);
     }
@@ -165,14 +167,14 @@ fn one_file_takes_a_password_under_all_its_names() {
         assert!(memchr::memmem::find(&archive, b"behind").is_none());
         client.get("/hello.txt").expect(200);
         client.get("/clean.htm").expect(200);
-        // Where they are not clean, that is another page.
+        // Without clean URLs, that is another page.
         let unclean = Server::start(model, &docroot.root(), &["--auth", "u:p@/clean"]);
         Client::connect(unclean.port).get("/clean.html").expect(200);
     });
 }
 
 #[test]
-fn whoever_is_wrong_gets_the_same_answer() {
+fn every_wrong_login_gets_the_same_response() {
     let docroot = docroot();
     let file = htpasswd(&docroot, &format!("u:{SESAME}\n"));
     on_both(|model| {
@@ -204,7 +206,7 @@ fn whoever_is_wrong_gets_the_same_answer() {
     });
 }
 
-/// A hash of this cost takes a worker a fair part of a second in a build without optimisation.
+/// A hash of this cost takes a worker a noticeable part of a second in an unoptimised build.
 #[test]
 fn a_right_password_is_checked_once_and_a_changed_file_is_seen() {
     let docroot = docroot();
@@ -226,13 +228,13 @@ fn a_right_password_is_checked_once_and_a_changed_file_is_seen() {
         fs::write(&file, format!("slow:{}\n", bcrypt::hash("second", 4).unwrap())).unwrap();
         until("the old password is refused", || ask("slow:first") == 401);
         assert_eq!(ask("slow:second"), 200);
-        // A file that is not in order changes nothing.
+        // A malformed file changes nothing.
         fs::write(&file, "no colon in it: is what this line lacks".replace(':', "")).unwrap();
-        until("it was looked at", || {
+        until("the file was checked", || {
             assert_eq!(ask("slow:second"), 200);
             server.err.text().contains("is left as it was: line 1: not of the form name:hash")
         });
-        // A hash of another kind locks its user out, and nobody else.
+        // A hash of another kind locks out its user, and no other.
         fs::write(&file, format!("slow:plain text\nother:{}\n", bcrypt::hash("third", 4).unwrap())).unwrap();
         until("the password is refused", || ask("slow:second") == 401);
         assert_eq!(ask("other:third"), 200);
@@ -266,7 +268,7 @@ fn the_access_log_has_the_user_and_never_the_password() {
 }
 
 #[test]
-fn what_is_wrong_with_users_is_said_in_one_line_before_the_start() {
+fn errors_in_users_are_reported_in_one_line_at_the_start() {
     let docroot = docroot();
     let file = htpasswd(&docroot, &format!("u:{SESAME}\nv\n"));
     let ended = run(&mut command(MODELS[0], &docroot.root(), &["--htpasswd", &file]));
@@ -282,9 +284,9 @@ fn what_is_wrong_with_users_is_said_in_one_line_before_the_start() {
     assert!(!ended.err.contains("geheim"), "{}", ended.err);
 }
 
-/// What shows more than one file asks for each of them what the file itself would have asked for.
+/// A response that shows several files requires the password of each of them.
 #[test]
-fn no_archive_and_no_readme_shows_what_has_a_password_of_its_own() {
+fn archives_and_readmes_omit_files_with_their_own_password() {
     let docroot = docroot();
     docroot.write("secret/README.md", b"shown to all\n");
     docroot.write("secret/deeper/file.txt", HIDDEN);
@@ -322,12 +324,12 @@ fn no_archive_and_no_readme_shows_what_has_a_password_of_its_own() {
     });
 }
 
-/// Sends a request with a password and does not wait for the answer.
+/// Sends a request with a password and does not wait for the response.
 fn send(client: &mut Client, method: &str, path: &str, pair: &str) {
     client.send(request(method, path, &[&basic(pair)], b""));
 }
 
-/// A guesser had as many tries a second as the server could answer.
+/// Without a delay, a guesser has as many attempts per second as the server can handle.
 #[test]
 fn guesses_are_slowed_by_address_and_right_passwords_never_wait() {
     let docroot = docroot();
@@ -359,7 +361,7 @@ fn guesses_are_slowed_by_address_and_right_passwords_never_wait() {
                         assert!((wait..wait + PATIENCE / 2).contains(took), "{method} {wrong:?}");
                     }
                     assert!(server.err.text().contains("5 wrong passwords from 127.0.0.1"));
-                    // While two refusals wait, one of them for 4 s.
+                    // Two refusals wait, one of them for 4 s.
                     let mut waiting = [(); 2].map(|()| Client::connect(server.port));
                     for (number, client) in waiting.iter_mut().enumerate() {
                         send(client, method, path, &format!("u:late {number}"));
@@ -368,7 +370,8 @@ fn guesses_are_slowed_by_address_and_right_passwords_never_wait() {
                     assert!(status != 401 && took < Duration::from_secs(2), "{method} {status} {took:?}");
                     let (status, took) = ask(2, "u:guess");
                     assert!(status == 401 && took < Duration::from_secs(2), "{method} {status} {took:?}");
-                    // No password is no guess, and neither is what could not be read.
+                    // A request without a password is no guess, and an unreadable header is none
+                    // either.
                     let since = now();
                     let mut client = Client::connect(server.port);
                     for field in [&[][..], &["Authorization: Basic ===="], &["Authorization: Bearer x"]] {
@@ -381,15 +384,14 @@ fn guesses_are_slowed_by_address_and_right_passwords_never_wait() {
     });
 }
 
-/// A refusal that waits holds a connection, and on the twin a thread.
+/// A delayed refusal holds a connection, and on the twin a thread.
 #[test]
 fn refusals_that_wait_are_bounded() {
     let docroot = docroot();
     on_both(|model| {
         let flags = ["--auth", "u:open sesame", "--max-connections", "40"];
         let server = Server::start(model, &docroot.root(), &flags);
-        // The last of them waits for 2 s, and ten of further ones may wait. No address has more
-        // than eight.
+        // The last of them waits for 2 s, and ten more may wait. One address has at most eight.
         for host in 1..=2 {
             let mut client = Client::connect_from(host, server.port);
             for number in 0..9 {
@@ -408,7 +410,7 @@ fn refusals_that_wait_are_bounded() {
             client.ask("GET", "/hello.txt", &[&basic("u:open sesame")], b"").expect(200);
         }
         assert_took("the right password", since, 0.0..2.0);
-        // Those that go make room for other addresses.
+        // Clients that leave make room for other addresses.
         waiting.into_iter().for_each(Client::reset);
         let mut other = Client::connect_from(3, server.port);
         for number in 0..5 {
@@ -418,8 +420,8 @@ fn refusals_that_wait_are_bounded() {
     });
 }
 
-/// Sends a wrong password. Returns true if it is 429 at once and the connection ends, false if the
-/// refusal is delayed; closes the connection then.
+/// Sends a wrong password. Returns true if the response is a 429 at once and the connection ends.
+/// Returns false if the refusal is delayed, and closes the connection.
 fn refused_at_once(host: u8, port: u16) -> bool {
     let mut client = Client::connect_from(host, port);
     send(&mut client, "GET", "/hello.txt", "u:beyond");
@@ -432,7 +434,7 @@ fn refused_at_once(host: u8, port: u16) -> bool {
     true
 }
 
-/// A guesser that closed its connection after a moment of silence was rid of the delay and tried
+/// A guesser that closed its connection after a short wait used to escape the delay and could try
 /// again.
 #[test]
 fn a_guesser_that_does_not_wait_keeps_its_delays() {
@@ -445,8 +447,8 @@ fn a_guesser_that_does_not_wait_keeps_its_delays() {
             for number in 0..8 {
                 client.ask("GET", "/hello.txt", &[&basic(&format!("u:{number}"))], b"").expect(401);
             }
-            // From here on each is delayed, by 2 s, 4 s and then 8. Some go with a reset, some only
-            // finish.
+            // From here on each guess is delayed, by 2 s, 4 s and then 8 s. Some clients reset the
+            // connection, some only finish sending.
             for number in 0..12 {
                 let mut client = Client::connect(server.port);
                 send(&mut client, "GET", "/hello.txt", &format!("u:hasty {number}"));
@@ -467,9 +469,9 @@ fn a_guesser_that_does_not_wait_keeps_its_delays() {
     });
 }
 
-/// A guess counts when it turns out to be wrong, whether its client waits for that or not.
+/// A wrong guess counts even if its client does not wait for the result.
 #[test]
-fn guesses_of_clients_that_are_gone_count() {
+fn guesses_of_clients_that_left_count() {
     let docroot = docroot();
     let file = htpasswd(&docroot, &format!("u:{}\n", bcrypt::hash("open sesame", 8).unwrap()));
     on_both(|model| {
@@ -479,7 +481,7 @@ fn guesses_of_clients_that_are_gone_count() {
             number += 1;
             let mut client = Client::connect(server.port);
             send(&mut client, "GET", "/hello.txt", &format!("u:hasty {number}"));
-            // The check has begun, if no other is under way, and takes much longer.
+            // The check has begun, if no other is running, and takes much longer.
             client.is_quiet_for(Duration::from_millis(10));
             client.reset();
             server.err.text().contains("5 wrong passwords from 127.0.0.1")
@@ -487,7 +489,8 @@ fn guesses_of_clients_that_are_gone_count() {
     });
 }
 
-/// A flood of wrong passwords took every worker, both processors, and the places of other users.
+/// A flood of wrong passwords used to take every worker, both processors, and the permits of other
+/// users.
 #[test]
 fn a_flood_of_guesses_holds_up_neither_users_nor_other_work() {
     let docroot = docroot();
@@ -516,16 +519,16 @@ fn a_flood_of_guesses_holds_up_neither_users_nor_other_work() {
             Client::connect(server.port).get("/m5.bin").expect(200);
         }
         let others = now().duration_since(since);
-        // A login from elsewhere has its turn, whatever is in the queue.
+        // A login from elsewhere gets its turn, whatever is in the queue.
         let mut login = Client::connect_from(2, server.port);
         login.ask("GET", "/private/file.txt", &[&basic("u:open sesame")], b"").expect(200);
         let all = now().duration_since(since);
         let checked: usize = flood.iter_mut().map(|client| usize::from(!client.has_nothing())).sum();
         assert!(checked < 40, "{checked} of 60 guesses were checked before the login: {all:?}");
         assert!(others < 15 * one + Duration::from_secs(1), "{others:?}, a check takes {one:?}");
-        // A password whose client is gone is not checked: the next login from there does not wait
-        // for the rest. They go with a reset; a client that only closes looks like one that has
-        // finished sending.
+        // The server does not check a password whose client has left, so the next login from there
+        // does not wait for the rest. The clients leave with a reset, because a client that only
+        // closes looks like one that has finished sending.
         flood.into_iter().for_each(Client::reset);
         until("their connections are gone", || server.descriptors() < before + 10);
         let since = now();
@@ -534,13 +537,13 @@ fn a_flood_of_guesses_holds_up_neither_users_nor_other_work() {
     });
 }
 
-/// A file with one user, whose password takes a second or more to check.
+/// Writes a file with one user, whose password takes at least a second to check.
 fn slow_htpasswd(docroot: &Docroot) -> String {
-    // Which password fits does not matter here.
+    // The matching password is not needed here.
     htpasswd(docroot, &format!("u:{}\n", SESAME.replacen("$04$", "$13$", 1)))
 }
 
-/// Sends this many different wrong passwords, each on a connection of its own.
+/// Sends this many different wrong passwords, each on a separate connection.
 fn flood(count: usize, port: u16) -> Vec<Client> {
     let mut clients: Vec<Client> = (0..count).map(|_| Client::connect(port)).collect();
     for (number, client) in clients.iter_mut().enumerate() {
@@ -549,7 +552,7 @@ fn flood(count: usize, port: u16) -> Vec<Client> {
     clients
 }
 
-/// A thread of the twin that waits for a check has to notice that its time is up.
+/// A thread of the twin that waits for a check must notice that its time is over.
 #[test]
 fn checks_that_wait_too_long_are_503_in_time() {
     let docroot = docroot();
@@ -567,12 +570,12 @@ fn checks_that_wait_too_long_are_503_in_time() {
                 late += 1;
             }
         }
-        // Half a minute of checks, and few of them were done within a second.
+        // The checks take half a minute, and few of them complete within a second.
         assert!(late > 15, "{late} of 30 were late");
     });
 }
 
-/// A queue that is full shows at once, and the connection stays.
+/// A full queue is reported at once, and the connection stays open.
 #[test]
 fn checks_beyond_the_queue_are_503_at_once() {
     let docroot = docroot();
@@ -612,7 +615,7 @@ fn equal_guesses_are_checked_once() {
             let before = used();
             Client::connect(server.port).ask("GET", "/hello.txt", &[&basic("u:first")], b"").expect(401);
             let one = used() - before;
-            // Not more than those that are refused at once.
+            // Fewer than the number that is refused at once.
             let clients = if status == 200 { 16 } else { 4 };
             let mut clients: Vec<Client> =
                 (0..clients).map(|host| Client::connect_from(1 + host, server.port)).collect();

@@ -1,4 +1,4 @@
-//! Where the server listens: Unix sockets, both families of IP, several at once.
+//! Addresses of the server: Unix sockets, both families of IP, several at once.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use crate::docroot::Docroot;
 use crate::harness::{Server, command, on_both, run, until};
 use crate::wire::Client;
 
-/// One request over any stream, to the end.
+/// Sends one request over any stream and reads to the end.
 fn ask(mut stream: impl Read + Write) -> String {
     stream.write_all(b"GET /hello.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -27,7 +27,7 @@ fn a_unix_socket_beside_an_address() {
     let folder = tempfile::tempdir().unwrap();
     on_both(|model| {
         let path = folder.path().join(model);
-        // Left over from a server that was killed: nobody listens on it any more.
+        // A socket left over from a server that was killed. No process listens on it any more.
         drop(UnixListener::bind(&path).unwrap());
         let bind = format!("unix:{}", path.display());
         let mut server = Server::start(model, &docroot.root(), &["--bind", "127.0.0.1", "--bind", &bind]);
@@ -45,8 +45,7 @@ fn a_unix_socket_beside_an_address() {
     });
 }
 
-/// A name that was mistyped must not cost a file: only a socket that no process listens on is
-/// replaced.
+/// A mistyped name must not destroy a file. Only a socket without a listening process is replaced.
 #[test]
 fn a_unix_socket_replaces_no_other_file() {
     let docroot = Docroot::new();
@@ -87,7 +86,8 @@ fn a_unix_socket_replaces_no_other_file() {
     });
 }
 
-/// Another server, or its operator, may have put a file in the place of the socket: that one stays.
+/// Another server, or the operator, may have put a file in the place of the socket. That file
+/// stays.
 #[test]
 fn the_end_of_a_server_removes_its_own_socket_and_no_other_file() {
     let docroot = Docroot::new();
@@ -110,16 +110,17 @@ fn the_end_of_a_server_removes_its_own_socket_and_no_other_file() {
             assert!(fs::symlink_metadata(&path).is_ok(), "{model}: a file that is not the server's is gone");
             fs::remove_file(&path).unwrap();
         }
-        // A server that cannot have all its addresses leaves nothing behind.
+        // A server that cannot bind all its addresses leaves nothing behind.
         let twice = run(&mut command(model, &docroot.root(), &["--bind", &bind, "--bind", &bind]));
         assert_eq!(twice.code, Some(1), "{}", twice.err);
         assert!(!path.exists());
     });
 }
 
-/// tcp(7), `TCP_DEFER_ACCEPT`: until a client speaks it is the kernel's, for as long as was said.
+/// tcp(7), `TCP_DEFER_ACCEPT`: the kernel holds a connection until the client sends, for a set
+/// time.
 #[test]
-fn a_client_that_says_nothing_yet_is_not_accepted_yet() {
+fn a_client_that_sends_nothing_is_not_accepted_yet() {
     let accepted = |asker: &mut Client| -> String {
         let page = asker.get("/_whirligig/metrics").expect(200);
         let line =
@@ -131,7 +132,7 @@ fn a_client_that_says_nothing_yet_is_not_accepted_yet() {
         let server = Server::start(model, &docroot.root(), &["--defer-accept", "100"]);
         let silent = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
         let mut asker = Client::connect(server.port);
-        assert_eq!(accepted(&mut asker), "1", "the one who asks");
+        assert_eq!(accepted(&mut asker), "1", "the client that sends a request");
         assert!(ask(silent).ends_with("hello, world\n"));
         assert_eq!(accepted(&mut asker), "2");
 
@@ -142,12 +143,12 @@ fn a_client_that_says_nothing_yet_is_not_accepted_yet() {
         let server = Server::start(model, &docroot.root(), &[]);
         let _silent = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
         let mut asker = Client::connect(server.port);
-        until("the silent one is accepted, too", || accepted(&mut asker) == "2");
+        until("the silent client is accepted, too", || accepted(&mut asker) == "2");
     });
 }
 
 #[test]
-#[expect(clippy::print_stdout, clippy::disallowed_macros, reason = "what is left out is said")]
+#[expect(clippy::print_stdout, clippy::disallowed_macros, reason = "a skipped test is reported")]
 fn the_unspecified_address_is_dual_stack() {
     if TcpListener::bind(("::1", 0)).is_err() {
         println!("SKIPPED: no IPv6 on this machine");

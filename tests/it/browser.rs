@@ -1,8 +1,8 @@
-//! A real browser shows the pages that come with the server, and has nothing to complain about.
+//! Pages of the server in a real browser, which must report no errors.
 //!
-//! What a page says on its console is read from the browser's log; what it could not load is read
-//! from ours, since the browser keeps that to itself. A planted page shows that both would be
-//! noticed.
+//! The browser's log contains the console messages of a page. The server's access log contains the
+//! requests that failed, because the browser does not report those. A page with planted errors
+//! shows that the test would notice both.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,16 +15,16 @@ use crate::examples;
 use crate::harness::{Server, on_both, program, run_within, until};
 use crate::wire::{Client, references};
 
-/// A browser that starts for the first time on a busy machine takes its time.
+/// Maximum wait. A browser that starts for the first time on a busy machine needs long.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// What came of a visit.
+/// Result of a visit.
 pub(crate) struct Visit {
     /// The page after its scripts have run.
     pub(crate) dom: String,
-    /// Lines from the console.
+    /// Lines of the console.
     pub(crate) console: Vec<String>,
-    /// Requests that were answered with an error, from the access log.
+    /// Requests with an error status, from the access log.
     failed: Vec<String>,
 }
 
@@ -36,7 +36,7 @@ fn visit(chromium: &Path, model: &str, root: &Path, page: &str) -> Visit {
     visit_with(chromium, model, root, page, &[])
 }
 
-/// The same to a server with further flags.
+/// Visits a page of a server with further flags.
 pub(crate) fn visit_with(chromium: &Path, model: &str, root: &Path, page: &str, more: &[&str]) -> Visit {
     let scratch = tempfile::tempdir().unwrap();
     let log = scratch.path().join("access.log");
@@ -53,7 +53,7 @@ pub(crate) fn visit_with(chromium: &Path, model: &str, root: &Path, page: &str, 
     );
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     let console = ended.err.lines().filter(|line| line.contains("CONSOLE")).map(str::to_owned).collect();
-    // Its own last line tells that the log is complete.
+    // After this line of its own, the log is complete.
     Client::connect(server.port).get("/end-of-the-visit").expect(404);
     let read = || fs::read_to_string(&log).unwrap_or_default();
     until("the visit is logged", || read().contains("/end-of-the-visit"));
@@ -69,11 +69,11 @@ fn www() -> PathBuf {
 }
 
 #[test]
-fn a_browser_shows_home_page_and_listing_without_complaint() {
+fn a_browser_shows_home_page_and_listing_without_errors() {
     let Some(chromium) = chromium() else { return };
     on_both(|model| {
         for (page, words) in [
-            // The last one is put there by the page's script from an answer of ours.
+            // The script of the page inserts the last one from a response of the server.
             ("", &["Whirligig", "spins in one place", "application/json"][..]),
             ("loop.html", &["turn"]),
             ("files/", &["走马灯.txt", "a file with spaces.txt", "numbers.csv", "pictures"]),
@@ -90,7 +90,7 @@ fn a_browser_shows_home_page_and_listing_without_complaint() {
     });
 }
 
-/// Types into the search box of a listing as a person would, and says what is to be seen.
+/// Types into the search box of a listing and returns the visible rows.
 #[test]
 fn the_rows_follow_what_is_typed() {
     let Some(chromium) = chromium() else { return };
@@ -123,7 +123,7 @@ fn the_rows_follow_what_is_typed() {
     });
 }
 
-/// On a phone a wide table is scrolled. No cell takes more lines than it has words.
+/// On a phone, a wide table scrolls. No cell has more lines than words.
 #[test]
 fn tables_of_a_readme_keep_words_whole_on_a_phone() {
     let Some(chromium) = chromium() else { return };
@@ -156,7 +156,7 @@ fn tables_of_a_readme_keep_words_whole_on_a_phone() {
 }
 
 #[test]
-fn a_planted_complaint_is_noticed() {
+fn a_planted_error_is_noticed() {
     let Some(chromium) = chromium() else { return };
     let docroot = Docroot::empty();
     docroot.write(
@@ -171,7 +171,8 @@ fn a_planted_complaint_is_noticed() {
     assert!(visit.failed.iter().any(|line| line.contains("/missing.png")), "{:?}", visit.failed);
 }
 
-/// A person uses the examples: signs a guest book, sends files, logs in and out, watches a clock.
+/// Uses the examples like a person: signs a guest book, sends files, logs in and out, watches a
+/// clock.
 #[test]
 fn a_person_walks_through_form_upload_login_and_events() {
     let Some(chromium) = chromium() else { return };
@@ -215,7 +216,7 @@ fn a_person_walks_through_form_upload_login_and_events() {
         browser.click("#login");
         browser
             .until("location.pathname == '/members' && document.body.textContent.includes('Welcome, anna')");
-        assert_eq!(browser.value("document.cookie"), "", "scripts do not see the session");
+        assert_eq!(browser.value("document.cookie"), "", "scripts must not see the session");
         browser.open(&at("admin", &server));
         browser.until("document.body.textContent.includes('only anna')");
         browser.open(&at("members", &server));
@@ -231,7 +232,7 @@ fn a_person_walks_through_form_upload_login_and_events() {
     });
 }
 
-/// Somebody edits a page and looks at it.
+/// Edits a page while a browser shows it.
 #[test]
 fn a_page_reloads_when_a_file_changes() {
     let Some(chromium) = chromium() else { return };
@@ -246,7 +247,7 @@ fn a_page_reloads_when_a_file_changes() {
         let mut browser = Browser::start(&chromium);
         browser.open(&server.url);
         browser.until("title.textContent == 'first'");
-        // From when it has its script, a page misses no change.
+        // Once the page has its script, it misses no change.
         const HAS_SCRIPT: &str =
             "performance.getEntriesByName(location.origin + '/_whirligig/live.js').length > 0";
         browser.until(HAS_SCRIPT);
@@ -262,7 +263,7 @@ fn a_page_reloads_when_a_file_changes() {
     });
 }
 
-/// Every link of every page leads somewhere; only the page that is blown away is.
+/// Every link of every page has a target, except for the deliberate 404.
 #[test]
 fn no_link_of_the_home_page_is_dead() {
     let server = Server::start("reactor", &www(), &[]);

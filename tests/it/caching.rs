@@ -1,4 +1,4 @@
-//! Responses that browsers and caches may keep, and how they learn that a file changed.
+//! Responses that browsers and caches may store, and how clients learn that a file changed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,14 +10,14 @@ use crate::docroot::Docroot;
 use crate::harness::{Server, on_both, until, wall_clock};
 use crate::wire::{Client, Response};
 
-/// The values of all lines of this name.
+/// Returns the values of all lines of this header.
 fn all(got: &Response, name: &str) -> Vec<String> {
     got.fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.clone()).collect()
 }
 
 const ANNA: &str = "Authorization: Basic YW5uYTpwdw==";
 
-/// Files of each kind with their `Cache-Control`.
+/// Returns files of each kind with their expected `Cache-Control`.
 fn kinds() -> (Docroot, Vec<(&'static str, &'static [&'static str])>) {
     const ASK: &[&str] = &["no-cache"];
     const KEEP: &[&str] = &[];
@@ -36,7 +36,7 @@ fn kinds() -> (Docroot, Vec<(&'static str, &'static [&'static str])>) {
     for (name, bytes, _) in files {
         docroot.write(name, "x".repeat(bytes));
     }
-    // A link gives an old name to a new file, and a file the name of another.
+    // A link with an old name leads to a new file, and the other way round.
     docroot.link("app.3f9a12bc.js", "current.js");
     docroot.link("page.html", "page-3f9a12bc.html");
     let own = files.map(|(name, _, control)| (name, control));
@@ -45,7 +45,7 @@ fn kinds() -> (Docroot, Vec<(&'static str, &'static [&'static str])>) {
 }
 
 #[test]
-fn files_without_a_fingerprint_are_to_be_asked_for_again() {
+fn files_without_a_fingerprint_must_be_revalidated() {
     let (docroot, files) = kinds();
     docroot.write("page.html.br", "coded");
     on_both(|model| {
@@ -79,7 +79,7 @@ fn behind_a_password_no_shared_cache_keeps_a_file() {
     on_both(|model| {
         let flags = ["--auth=anna:pw", "--rules", &rules];
         let server = Server::start(model, &docroot.root(), &flags);
-        // A path with a password that is rewritten to one without.
+        // A rule rewrites a path with a password to one without.
         let rewritten = Server::start(model, &docroot.root(), &["--auth=anna:pw@/secret", "--rules", &rules]);
         let (mut client, mut other) = (Client::connect(server.port), Client::connect(rewritten.port));
         for (name, expected) in &files {
@@ -101,7 +101,7 @@ fn behind_a_password_no_shared_cache_keeps_a_file() {
 }
 
 #[test]
-fn rules_replace_the_default_and_what_is_no_file_has_none() {
+fn rules_replace_the_default_and_only_files_have_one() {
     let (docroot, _) = kinds();
     docroot.write("gone.html", "<p>gone");
     let folder = TempDir::with_prefix("whirligig-cgi-").unwrap();
@@ -119,7 +119,7 @@ fn rules_replace_the_default_and_what_is_no_file_has_none() {
         let header = "--header=/**: cache-control: max-age=9";
         assert_eq!(ask(&[header], "/page.html", &[]), said("max-age=9"));
         assert_eq!(ask(&[header, "--auth=anna:pw"], "/page.html", &[ANNA]), said("max-age=9"));
-        // By the path that was asked for, which is not that of the file.
+        // The rule applies to the request path, which is not that of the file.
         assert_eq!(ask(&["--header=/sub/: Cache-Control: no-store"], "/sub/", &[]), said("no-store"));
         assert_eq!(ask(&["--cache-control=*.html: max-age=5"], "/page.html", &[]), said("max-age=5"));
         assert_eq!(ask(&["--cache-control=*.css: max-age=5"], "/page.html", &[]), said("no-cache"));
@@ -163,7 +163,7 @@ fn a_file_without_a_time_of_its_own_has_no_last_modified() {
     }
     docroot.write("one.html.br", "coded");
     docroot.set_modified("one.html.br", 1);
-    // Made of an earlier version: the original has a time, and it is another.
+    // Coded from an earlier version: the original has another modification time.
     docroot.write("new.html", "new");
     docroot.write("new.html.br", "coded");
     docroot.set_modified("new.html.br", 1);
@@ -190,7 +190,7 @@ fn a_file_without_a_time_of_its_own_has_no_last_modified() {
     });
 }
 
-/// Whole seconds since 1970.
+/// Returns whole seconds since 1970.
 fn unix_secs() -> u64 {
     wall_clock().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
@@ -213,7 +213,7 @@ fn equal_files_have_equal_tags_on_every_node() {
             docroot.set_modified(&format!("{name}.gz"), LONG_AGO);
         }
     }
-    // Neither permissions nor the inode nor the time of a small file count.
+    // Permissions, inode and modification time of a small file do not matter.
     for (at, name) in names.into_iter().enumerate() {
         fs::set_permissions(two.path(name), fs::Permissions::from_mode(0o600)).unwrap();
         let is_small = sizes[at] <= 32 * 1024;
@@ -232,7 +232,7 @@ fn equal_files_have_equal_tags_on_every_node() {
         }
         assert!(forms.iter().all(|tag| tag.starts_with('"')), "{path}: {forms:?}");
     }
-    // Of a large file the time counts, to the nanosecond.
+    // For a large file the modification time matters, to the nanosecond.
     let nearly = UNIX_EPOCH + Duration::new(LONG_AGO, 1);
     fs::File::options().write(true).open(two.path("large.bin")).unwrap().set_modified(nearly).unwrap();
     let mut tags = clients.each_mut().map(|client| tag(client, "/large.bin", &[])).to_vec();
@@ -245,7 +245,7 @@ fn equal_files_have_equal_tags_on_every_node() {
 #[test]
 fn each_form_of_a_file_has_a_tag_of_its_own() {
     let docroot = Docroot::empty();
-    // Coded files that are no others than their originals, as far as bytes go.
+    // Coded files with the same bytes as their originals.
     for (folder, size) in [("small", 5000), ("large", 50_000)] {
         for name in ["a.html", "a.html.br", "a.html.zst", "a.html.gz", "b.html"] {
             docroot.write(&format!("{folder}/{name}"), "x".repeat(size));
@@ -287,7 +287,7 @@ fn the_tag_of_a_large_file_is_weak_while_it_is_young() {
                 ("/large.bin", "large.bin", &[][..]),
                 ("/page.html", "page.html.br", &["Accept-Encoding: br"]),
             ] {
-                // Ahead of the clock, so that a slow machine sees it young, too.
+                // A time in the future, so that the file is young on a slow machine, too.
                 docroot.set_modified(file, unix_secs() + 1);
                 let mut ask = |more: &[&str]| client.ask("GET", path, &[fields, more].concat(), b"");
                 let got = ask(&[]).expect(200);
@@ -307,14 +307,14 @@ fn the_tag_of_a_large_file_is_weak_while_it_is_young() {
                 ask(&[&format!("If-Match: {strong}")]).expect(412);
                 ask(&[&format!("If-None-Match: {weak}")]).expect(304);
                 ask(&[&format!("If-None-Match: {strong}")]).expect(304);
-                // Nothing changes on the disk, and requests go on: the tag becomes a strong one.
-                until("the tag is a strong one", || ask(&[]).must("etag") == strong);
+                // Nothing changes on disk, but the tag becomes strong with time.
+                until("the tag is strong", || ask(&[]).must("etag") == strong);
                 assert_eq!(ask(&["If-None-Match: \"x\""]).must("etag"), strong);
                 ask(&["Range: bytes=1-2", &format!("If-Range: {strong}")]).expect(206);
                 ask(&["Range: bytes=1-2", &format!("If-Range: {date}")]).expect(206);
                 ask(&[&format!("If-Match: {strong}")]).expect(200);
                 let same = ask(&[&format!("If-None-Match: {weak}")]).expect(304);
-                assert_eq!(same.must("etag"), strong, "who had the weak one has it still");
+                assert_eq!(same.must("etag"), strong, "a client with the weak tag still matches");
             }
         }
     });
@@ -357,7 +357,7 @@ fn a_change_that_keeps_size_and_time_is_served_and_only_large_files_hide_it_from
 }
 
 #[test]
-fn an_upload_is_answered_with_the_tag_of_the_file() {
+fn an_upload_returns_the_tag_of_the_file() {
     on_both(|model| {
         for from in ["content", "change-time"] {
             let docroot = Docroot::empty();
@@ -381,7 +381,7 @@ fn an_upload_is_answered_with_the_tag_of_the_file() {
                 let next = put(&path, &[&format!("If-Match: \"x\", {new}")], b"other", 204).unwrap();
                 assert_eq!(tag(&mut Client::connect(server.port), &path, &[]), next);
             }
-            // A large one is young yet.
+            // A large file is still young.
             let new = put("/up/large", &[], &vec![b'a'; 200_000], 201).unwrap();
             let mut second = Client::connect(server.port);
             let opaque = new.trim_start_matches("W/");
@@ -389,10 +389,10 @@ fn an_upload_is_answered_with_the_tag_of_the_file() {
             assert_eq!(got.trim_start_matches("W/"), opaque);
             assert!(from == "content" || new == got, "{new} {got}");
             let condition = format!("If-Match: {opaque}");
-            until("the tag of the upload is a strong one", || tag(&mut second, "/up/large", &[]) == opaque);
+            until("the tag of the upload is strong", || tag(&mut second, "/up/large", &[]) == opaque);
             second.ask("DELETE", "/up/large", &["If-Match: \"x\""], b"").expect(412);
             second.ask("DELETE", "/up/large", &[&condition], b"").expect(204);
-            // In two requests.
+            // The same upload in two requests.
             let begun = second.ask("PUT", "/up/parts", &["Upload-Complete: ?0"], b"hello").expect(201);
             let fields =
                 ["Content-Type: application/partial-upload", "Upload-Offset: 5", "Upload-Complete: ?1"];

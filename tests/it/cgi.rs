@@ -1,9 +1,7 @@
-//! Programs that answer: what they are told, what they may say, and what becomes of those that
-//! misbehave.
+//! CGI programs: their environment, their output, and the treatment of programs that misbehave.
 //!
-//! Programs are shell scripts written by the tests, and the samples of `examples/cgi`. Where Python
-//! or Perl is not installed its sample is left out with a word, and required where
-//! `WHIRLIGIG_REQUIRE_CLIENTS=1`.
+//! Programs are shell scripts written by the tests, and the samples of `examples/cgi`. If Python or
+//! Perl is not installed, its sample is skipped, or fails with `WHIRLIGIG_REQUIRE_CLIENTS=1`.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -23,7 +21,7 @@ use crate::wire::{Client, chunked, get, request};
 const REQUIRED: &str = "WHIRLIGIG_REQUIRE_CLIENTS";
 const MIB: usize = 1024 * 1024;
 
-/// A folder of programs, and a server that runs them below `/cgi`.
+/// A folder of programs, and servers that run them below `/cgi`.
 struct Programs {
     docroot: Docroot,
     folder: TempDir,
@@ -61,7 +59,7 @@ impl Programs {
         Server::start(model, &self.docroot.root(), &all)
     }
 
-    /// What a program has written into a file of this name, once it has.
+    /// Waits until a program has written a file of this name and returns its content.
     fn told(&self, name: &str) -> String {
         let file = self.at(name);
         until(format_args!("{name} is written"), || {
@@ -71,14 +69,14 @@ impl Programs {
     }
 }
 
-/// Waits until no process has any of these numbers, not even as a zombie.
+/// Waits until no process with these ids exists, not even as a zombie.
 fn gone(pids: &str) {
     for pid in pids.split_whitespace() {
         until(format_args!("process {pid} is gone"), || !Path::new("/proc").join(pid).exists());
     }
 }
 
-/// The processes that the server has started and not yet collected.
+/// Returns the child processes of the server that are not collected yet.
 fn children(server: &Server) -> String {
     children_of(server.pid().as_raw_nonzero().get())
 }
@@ -129,7 +127,7 @@ fn the_samples_run_in_every_language() {
         }
         let upper = client.ask("POST", "/cgi/upper.sh", &[], b"around and around").expect(200);
         assert_eq!(upper.text(), "AROUND AND AROUND");
-        // Its first line comes long before its last.
+        // The first line arrives long before the last.
         let since = now();
         client.send(get("/cgi/clock.sh"));
         let mut seen: Vec<u8> = Vec::new();
@@ -142,7 +140,7 @@ fn the_samples_run_in_every_language() {
 }
 
 #[test]
-fn a_wsgi_application_finds_what_the_standard_asks_for() {
+fn a_wsgi_application_gets_the_environment_of_the_standard() {
     if program(&["python3"], REQUIRED).is_none() {
         return;
     }
@@ -172,12 +170,12 @@ CGIHandler().run(validator(application))
         client.send(chunked(b"in chunks", 4));
         assert_eq!(client.response().expect(201).text(), "in chunks and more");
         let err = server.err.text();
-        assert!(!err.contains("cgi"), "a validator that complains: {err}");
+        assert!(!err.contains("cgi"), "the validator reports an error: {err}");
     });
 }
 
 #[test]
-fn a_program_is_told_of_its_request_and_nothing_of_the_server() {
+fn the_environment_describes_the_request_and_nothing_of_the_server() {
     let programs = Programs::new().with("env", &format!("{HEAD}; env | sort; pwd"));
     on_both(|model| {
         let flag = programs.flag();
@@ -212,7 +210,7 @@ fn a_program_is_told_of_its_request_and_nothing_of_the_server() {
         let translated = programs.docroot.root().canonicalize().unwrap();
         has(&format!("PATH_TRANSLATED={}/a b/c", translated.display()));
         let names: Vec<&str> = lines.iter().filter_map(|line| Some(line.split_once('=')?.0)).collect();
-        // The shell says these three itself.
+        // The shell adds these three itself.
         let unexpected: Vec<&&str> = names
             .iter()
             .filter(|name| {
@@ -234,7 +232,7 @@ fn a_program_is_told_of_its_request_and_nothing_of_the_server() {
 }
 
 #[test]
-fn authorization_is_shown_where_that_is_asked_for() {
+fn authorization_is_passed_on_only_with_the_flag() {
     let programs = Programs::new().with("auth", &format!("{HEAD}; echo \"$HTTP_AUTHORIZATION\""));
     on_both(|model| {
         let server = programs.serve(model, &["--cgi-authorization"]);
@@ -244,7 +242,7 @@ fn authorization_is_shown_where_that_is_asked_for() {
 }
 
 #[test]
-fn what_is_no_program_is_not_run_and_no_program_is_shown() {
+fn other_files_are_not_run_and_program_sources_are_not_served() {
     let programs = Programs::new().with("run", &format!("{HEAD}; echo ran"));
     fs::write(programs.at("text"), "no program").unwrap();
     fs::create_dir(programs.at("folder")).unwrap();
@@ -257,13 +255,13 @@ fn what_is_no_program_is_not_run_and_no_program_is_shown() {
         let second = format!("/second={}", inside.display());
         let server = programs.serve(model, &["--cgi", &second, "--archives", "--upload", "/"]);
         let mut client = Client::connect(server.port);
-        // What was put there would be run.
+        // Files written there would be executed.
         client.ask("PUT", "/scripts/planted", &[], b"#!/bin/sh\n").expect(403);
         let put = client.ask("PUT", "/beside", &[], b"text").status;
         assert!(matches!(put, 201 | 204), "{put}");
         let archive = client.get("/?archive=tar").expect(200);
         let has = |name: &[u8]| archive.body.windows(name.len()).any(|part| part == name);
-        assert!(has(b"beside") && !has(b"source"), "no program is given out in an archive");
+        assert!(has(b"beside") && !has(b"source"), "an archive must not contain a program");
         for (path, status) in [
             ("/cgi/run", 200),
             ("/cgi//x/../run/", 200),
@@ -289,7 +287,7 @@ fn what_is_no_program_is_not_run_and_no_program_is_shown() {
 }
 
 #[test]
-fn a_program_decides_about_its_answer() {
+fn a_program_determines_its_response() {
     let programs = Programs::new()
         .with(
             "missing",
@@ -333,7 +331,7 @@ fn a_program_decides_about_its_answer() {
         let head = client.ask("HEAD", "/cgi/head", &[], b"").expect(200);
         assert_eq!(head.must("content-type"), "text/plain");
         assert_eq!(programs.told(&format!("head.{}", server.port)), "HEAD\n");
-        // Two at once behind each other, and a file.
+        // Two programs behind each other, and a file.
         client.send([get("/cgi/env/1"), get("/hello.txt"), get("/cgi/env/2")].concat());
         assert_eq!(client.response().expect(200).text(), "GET /cgi/env /1  \n");
         client.response().expect(200).with_body(HELLO);
@@ -344,7 +342,7 @@ fn a_program_decides_about_its_answer() {
     });
 }
 
-/// The head of a response, and its content as sent.
+/// Splits a response into its head and its content as sent.
 fn split(response: &[u8]) -> (String, &[u8]) {
     let at = response.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
     (String::from_utf8_lossy(&response[..at]).to_ascii_lowercase(), &response[at..])
@@ -373,7 +371,7 @@ fn a_length_that_is_right_is_passed_on() {
             ("none", 200, "0"),
             ("error", 404, "2"),
             ("large", 200, "3000000"),
-            // The client need not wait for the end of the program, nor does its next request.
+            // Neither the client nor its next request waits for the end of the program.
             ("goes-on", 200, "5"),
             ("holds", 200, "5"),
             ("head", 200, "5"),
@@ -406,7 +404,7 @@ fn a_length_that_is_right_is_passed_on() {
     });
 }
 
-/// A client that trusts a length reads what follows as the next response.
+/// A client that trusts a length would read the bytes after it as the next response.
 #[test]
 fn a_length_that_is_wrong_shifts_no_response() {
     let head = |bytes: &str| format!("printf 'Content-Type: text/plain\\nContent-Length: {bytes}\\n\\n'");
@@ -454,18 +452,21 @@ fn a_length_that_is_wrong_shifts_no_response() {
                         assert_eq!(last, HELLO, "{name}");
                     }
                     false => {
-                        assert_eq!(behind, b"", "{name}: the connection ends, so that the client can tell");
+                        assert_eq!(
+                            behind, b"",
+                            "{name}: the connection must end, so that the client notices"
+                        );
                     }
                 }
             }
             let line = format!("/cgi/{name}: {log}\n");
-            // The head alone completes that response, and content behind it may come a moment too
-            // late to be seen.
+            // The head alone completes that response. Content after it may arrive a moment too late
+            // to be noticed.
             if !matches!(name, "some") {
                 until(format_args!("{line:?} is logged"), || server.err.text().contains(&line));
             }
         }
-        // A head alone promises nothing that is known to be wrong.
+        // The head alone announces nothing that is known to be wrong.
         let mut client = Client::connect(server.port);
         for name in ["less", "more", "one-more"] {
             let got = client.ask("HEAD", &format!("/cgi/{name}"), &[], b"").expect(200);
@@ -528,7 +529,7 @@ fn a_program_that_fails_is_logged_with_its_exit() {
 }
 
 #[test]
-fn a_program_that_says_nothing_sensible_is_a_502_and_its_complaints_are_logged() {
+fn a_malformed_response_head_is_a_502_and_standard_error_is_logged() {
     let programs = Programs::new()
         .with("silent", "exit 3")
         .with("cut", "printf 'Content-Type: text/pl'")
@@ -569,7 +570,7 @@ fn much_content_goes_through_in_both_directions() {
     on_both(|model| {
         let server = programs.serve(model, &[]);
         let mut client = Client::connect(server.port);
-        // Sent whole before anything is read: whoever only streams would wait for ever.
+        // Sends everything before reading. A server that only streams would deadlock.
         let mut old = Client::connect(server.port);
         let length = content.len();
         old.send(format!("POST /cgi/cat HTTP/1.0\r\nContent-Length: {length}\r\n\r\n"));
@@ -586,7 +587,7 @@ fn much_content_goes_through_in_both_directions() {
         client.send(request("POST", "/cgi/count", &["Transfer-Encoding: chunked"], b""));
         client.send(chunked(b"small", 2));
         assert_eq!(client.response().expect(200).text().trim(), "5");
-        // Who does not read its content can still answer; the rest is no longer wanted.
+        // A program that does not read its input can still respond. The rest is discarded.
         for name in ["deaf", "early"] {
             let mut client = Client::connect(server.port);
             client.send_if_open(request("POST", &format!("/cgi/{name}"), &[], &content));
@@ -594,7 +595,7 @@ fn much_content_goes_through_in_both_directions() {
         }
         let mut client = Client::connect(server.port);
         client.send(request("POST", "/cgi/cat", &["Expect: 100-continue", "Content-Length: 5"], b""));
-        until("it is invited", || !client.has_nothing());
+        until("the 100 (Continue) has arrived", || !client.has_nothing());
         client.send(b"hello");
         let got = client.response().expect(200);
         assert_eq!((got.text(), &got.interim[..]), ("hello", &[100][..]));
@@ -610,7 +611,7 @@ fn content_reaches_the_program_as_it_comes_and_its_output_the_client() {
     on_both(|model| {
         let server = programs.serve(model, &[]);
         let mut client = Client::connect(server.port);
-        // The first MiB is kept before the program is started.
+        // The first MiB is stored before the program starts.
         let length = MIB + 10;
         client.send(format!("POST /cgi/talk HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"));
         client.send(pattern(MIB));
@@ -635,9 +636,9 @@ fn a_client_that_does_not_read_holds_the_program_back() {
             let io = fs::read_to_string(format!("/proc/{}/io", pid.trim())).unwrap_or_default();
             io.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok()).unwrap_or(0)
         };
-        // Everything on the way is full when it has not written for a while.
+        // If the program has not written for a while, all buffers are full.
         let mut last = 0;
-        until("it is held back", || {
+        until("the program is held back", || {
             crate::harness::pass(Duration::from_millis(100));
             let now = written();
             std::mem::replace(&mut last, now) == now && now > 0
@@ -651,7 +652,7 @@ fn a_client_that_does_not_read_holds_the_program_back() {
 }
 
 #[test]
-fn what_takes_too_long_is_cut_off() {
+fn a_program_that_takes_too_long_is_killed() {
     let programs = Programs::new()
         .with("sleep", "echo $$ > $T/sleep.$SERVER_PORT; exec sleep 1000")
         .with("deaf", "echo $$ > $T/deaf.$SERVER_PORT; exec sleep 1000")
@@ -669,7 +670,7 @@ fn what_takes_too_long_is_cut_off() {
         gone(&programs.told(&format!("sleep.{}", server.port)));
         client.get("/cgi/family").expect(504);
         gone(&programs.told(&format!("family.{}", server.port)));
-        // It never reads: the client cannot send all of it either.
+        // The program never reads, so the client cannot send everything.
         let mut sender = Client::connect(server.port);
         let mut other = sender.sender();
         let sending = std::thread::spawn(move || {
@@ -679,7 +680,7 @@ fn what_takes_too_long_is_cut_off() {
         gone(&programs.told(&format!("deaf.{}", server.port)));
         drop(sender);
         sending.join().unwrap();
-        // Its head is out, so only the missing end can tell.
+        // The head is already sent, so only the missing end shows the error.
         client.send(get("/cgi/endless"));
         let (rest, _) = client.rest();
         assert!(rest.starts_with(b"HTTP/1.1 200 OK\r\n") && !rest.ends_with(b"0\r\n\r\n"), "{}", rest.len());
@@ -688,7 +689,7 @@ fn what_takes_too_long_is_cut_off() {
 }
 
 #[test]
-fn a_program_that_dies_half_way_leaves_an_answer_that_shows_it() {
+fn a_program_that_dies_half_way_leaves_a_truncated_response() {
     let programs = Programs::new()
         .with("killed", &format!("{HEAD}; echo half; kill -9 $$"))
         .with("short", "printf 'Content-Type: text/plain\\nContent-Length: 10\\n\\nhalf'")
@@ -702,13 +703,13 @@ fn a_program_that_dies_half_way_leaves_an_answer_that_shows_it() {
             let text = String::from_utf8_lossy(&rest);
             assert!(text.contains("half") && !text.ends_with("0\r\n\r\n"), "{name}: {text}");
         }
-        // The exit code of a script is that of its last command, which says little.
+        // The exit code of a script is that of its last command, which means little.
         assert_eq!(Client::connect(server.port).get("/cgi/failed").expect(200).text(), "whole\n");
     });
 }
 
 #[test]
-fn what_a_program_leaves_behind_does_not_hold_the_answer_up() {
+fn a_background_process_does_not_delay_the_response() {
     let programs = Programs::new()
         .with("holds", &format!("{HEAD}; echo done; sleep 1000 & echo $! > $T/holds.$SERVER_PORT"))
         .with(
@@ -723,16 +724,16 @@ fn what_a_program_leaves_behind_does_not_hold_the_answer_up() {
             assert_eq!(client.get(&format!("/cgi/{name}")).expect(200).text(), "done\n", "{name}");
             assert_took(name, since, 0.0..3.5);
         }
-        // What goes on without a client has the same deadline.
+        // A program without a client has the same deadline.
         gone(&programs.told(&format!("works.{}", server.port)));
         let left = programs.told(&format!("holds.{}", server.port));
         let pid = rustix::process::Pid::from_raw(left.trim().parse().unwrap()).unwrap();
-        rustix::process::kill_process(pid, Signal::KILL).expect("it was left alone");
+        rustix::process::kill_process(pid, Signal::KILL).expect("the program still runs");
     });
 }
 
 #[test]
-fn a_client_that_goes_takes_its_program_along() {
+fn a_program_is_killed_when_its_client_leaves() {
     let programs = Programs::new().with("family", "sleep 1000 & echo $$ $! > $T/$QUERY_STRING; cat; wait");
     on_both(|model| {
         let server = programs.serve(model, &[]);
@@ -744,7 +745,7 @@ fn a_client_that_goes_takes_its_program_along() {
             let method = if how == "content" { "POST" } else { "GET" };
             client.send(format!("{method} /cgi/family?{name} HTTP/1.1\r\nHost: x\r\n{length}\r\n"));
             if how == "content" {
-                // Enough of it for the program to be started.
+                // Enough content for the program to start.
                 client.send(pattern(MIB));
             }
             let pids = programs.told(&name);
@@ -782,7 +783,7 @@ fn a_closed_client_is_noticed_when_its_response_is_sent() {
         fs::write(programs.at(&format!("go.{}", server.port)), "").unwrap();
         gone(&pids);
         // A program that never writes ends by its deadline, whether or not the client is still
-        // there.
+        // connected.
         let server = programs.serve(model, &["--cgi-timeout", "1"]);
         let names = ["closed", "half-closed"].map(|how| format!("{how}.{}", server.port));
         let mut clients = names.each_ref().map(|name| {
@@ -798,8 +799,8 @@ fn a_closed_client_is_noticed_when_its_response_is_sent() {
     });
 }
 
-/// TCP sends the same segment for a close and for the end of sending, and answers probes for a
-/// minute after either. A Unix socket tells them apart.
+/// TCP sends the same segment for a close and for the end of sending, and responds to probes for a
+/// minute after either. A Unix socket distinguishes them.
 #[test]
 fn a_client_that_closes_a_unix_socket_is_noticed_at_once() {
     let programs = Programs::new()
@@ -847,7 +848,7 @@ fn a_client_that_finished_sending_gets_its_responses_and_nothing_else() {
             ("content", request("POST", "/cgi/copy", &[], b"content"), vec!["content"]),
             ("chunks", request("POST", "/cgi/copy", &["Transfer-Encoding: chunked"], b""), vec!["abc"]),
             ("pipelined", [get("/cgi/half"), get("/cgi/copy"), get("/hello.txt")].concat(), vec!["", "", ""]),
-            ("a question to the loop", get("/_whirligig/metrics"), vec!["whirligig_"]),
+            ("a request to the loop", get("/_whirligig/metrics"), vec!["whirligig_"]),
         ];
         for (name, bytes, contents) in cases {
             let mut client = Client::connect(server.port);
@@ -866,7 +867,7 @@ fn a_client_that_finished_sending_gets_its_responses_and_nothing_else() {
 }
 
 #[test]
-fn only_so_many_run_at_once() {
+fn the_number_of_running_programs_is_limited() {
     let programs = Programs::new().with(
         "wait",
         &format!("echo $$ > $T/wait.$SERVER_PORT.$QUERY_STRING; {HEAD}; until [ -e $T/gate.$SERVER_PORT ]; do sleep 0.05; done; echo open"),
@@ -885,9 +886,9 @@ fn only_so_many_run_at_once() {
         let refused = third.get("/cgi/wait?2").expect(503);
         assert_eq!(refused.must("retry-after"), "1");
         third.get("/hello.txt").expect(200);
-        // One goes, so there is room for one.
+        // One client leaves, which makes room for one.
         drop(clients.pop());
-        until("a place is free", || {
+        until("a permit is free", || {
             third.send(get("/cgi/wait?3"));
             let number = format!("wait.{}.3", server.port);
             until("an answer", || programs.at(&number).exists() || !third.has_nothing());
@@ -900,7 +901,7 @@ fn only_so_many_run_at_once() {
 }
 
 #[test]
-fn two_hundred_slow_programs_hold_nobody_up() {
+fn two_hundred_slow_programs_delay_no_other_client() {
     const SLOW: usize = 200;
     let programs = Programs::new().with(
         "wait",
@@ -927,10 +928,10 @@ fn two_hundred_slow_programs_hold_nobody_up() {
         for _ in 0..200 {
             other.get("/hello.txt").expect(200).with_body(HELLO);
         }
-        // All of them have the pipe open to read before it is closed again, or they would wait for
-        // the next writer.
+        // All programs have opened the pipe for reading before it is closed again. Otherwise some
+        // would wait for the next writer.
         let writer = fs::OpenOptions::new().write(true).open(&gate).unwrap();
-        until("they are let go", || {
+        until("all programs end", || {
             fs::read_dir("/proc")
                 .unwrap()
                 .flatten()
@@ -968,9 +969,10 @@ fn a_stop_waits_for_programs_and_ends_what_is_left() {
         let pid = programs.told(&format!("long.{}", server.port));
         server.signal(Signal::TERM);
         assert_eq!(server.wait_exit(), 1);
-        // With its program gone a thread may still say so before the process ends.
+        // After its program is killed, a thread may still send a 502 before the process ends.
         assert!(!client.try_response("GET").is_ok_and(|cut| cut.status != 502), "it was cut off");
-        // Whoever inherits orphans here may not collect them; dead is enough.
+        // The process that inherits orphans may not collect them. It is sufficient that they are
+        // dead.
         until(format_args!("{pid} is dead"), || {
             let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
             stat.is_empty() || stat.contains(") Z ")
@@ -979,7 +981,7 @@ fn a_stop_waits_for_programs_and_ends_what_is_left() {
 }
 
 #[test]
-fn flags_that_make_no_sense_are_refused() {
+fn invalid_flags_are_refused() {
     let docroot = Docroot::empty();
     for (flags, said) in [
         (&["--cgi", "cgi=x"][..], "--cgi"),
@@ -1000,7 +1002,7 @@ fn flags_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn a_program_that_never_stops_complaining_is_heard_in_part_and_holds_nobody_up() {
+fn endless_standard_error_is_logged_in_part_and_delays_no_client() {
     let programs = Programs::new()
         .with("flood", "yes 'a complaint' >&2 & echo $$ $! > $T/flood.$SERVER_PORT; wait")
         .with("many", &format!("seq 1 3000 >&2; {HEAD}; echo done"));
@@ -1008,7 +1010,8 @@ fn a_program_that_never_stops_complaining_is_heard_in_part_and_holds_nobody_up()
         let server = programs.serve(model, &[]);
         let mut other = Client::connect(server.port);
         assert_eq!(other.get("/cgi/many").expect(200).text(), "done\n");
-        // The first of them are worth most; how many were left out is said, and it adds up.
+        // The first lines are the most useful. The log contains the number of omitted lines, and
+        // the sum is right.
         let count = || {
             let text = server.err.text();
             let lines = text.lines().filter_map(|line| Some(line.split_once("/cgi/many: ")?.1));
@@ -1030,14 +1033,14 @@ fn a_program_that_never_stops_complaining_is_heard_in_part_and_holds_nobody_up()
             other.get("/hello.txt").expect(200).with_body(HELLO);
         }
         let grown = server.resident_bytes().saturating_sub(before);
-        assert!(grown < 8 * MIB as u64, "{grown} bytes of memory for a program that complains");
+        assert!(grown < 8 * MIB as u64, "{grown} bytes of memory for the messages of a program");
         client.reset();
         gone(&pid);
     });
 }
 
 #[test]
-fn a_program_that_is_done_leaves_its_place_though_its_answer_is_still_being_taken() {
+fn an_ended_program_frees_its_permit_before_its_response_is_read() {
     let programs = Programs::new()
         .with("local", "printf 'Location: /m5.bin\\n\\n'")
         .with("quick", &format!("{HEAD}; echo done"));
@@ -1047,12 +1050,12 @@ fn a_program_that_is_done_leaves_its_place_though_its_answer_is_still_being_take
         slow.send(get("/cgi/local"));
         assert!(slow.read_some(12).starts_with(b"HTTP/1.1 200"));
         let mut other = Client::connect(server.port);
-        until("its place is free", || other.get("/cgi/quick").status == 200);
+        until("its permit is free", || other.get("/cgi/quick").status == 200);
     });
 }
 
 #[test]
-fn content_that_cannot_be_read_back_is_an_answer_too() {
+fn unreadable_spooled_content_produces_an_error_response() {
     let programs = Programs::new()
         .with(
             "mute",
@@ -1068,7 +1071,7 @@ fn content_that_cannot_be_read_back_is_an_answer_too() {
         for name in ["mute", "talks"] {
             let gate = programs.at(&format!("gate.{}", server.port));
             drop(fs::remove_file(&gate));
-            // Chunked, so that all of it is in a file when the program starts.
+            // Chunked, so that the whole body is in a file when the program starts.
             client.send(request("POST", &format!("/cgi/{name}"), &["Transfer-Encoding: chunked"], b""));
             client.send(chunked(&pattern(4 * MIB), 60_000));
             let pid = programs.told(&format!("{name}.{}", server.port));
@@ -1086,7 +1089,7 @@ fn content_that_cannot_be_read_back_is_an_answer_too() {
     });
 }
 
-/// Does what a failing disk does to the server's temporary files. Returns how many there were.
+/// Truncates the server's temporary files, like a failing disk would. Returns their number.
 fn shorten_files_without_a_name(server: &Server) -> usize {
     let open = fs::read_dir(format!("/proc/{}/fd", server.pid().as_raw_nonzero())).unwrap().flatten();
     let files = open.filter(|entry| {
@@ -1130,7 +1133,7 @@ fn as_the_first_process_of_a_container_it_collects_orphans() {
             assert_eq!(client.get("/cgi/leaves").expect(200).text(), "done\n");
         }
         until("an orphan is dead", || dead() > 0);
-        // They go when the next program is started.
+        // The server collects them when it starts the next program.
         until("all of them are collected", || {
             client.get("/cgi/leaves").expect(200);
             let before = dead();
@@ -1143,7 +1146,7 @@ fn as_the_first_process_of_a_container_it_collects_orphans() {
 }
 
 #[test]
-fn a_connection_ends_with_its_answer_whatever_the_program_goes_on_with() {
+fn a_connection_ends_with_its_response_while_the_program_runs_on() {
     let programs = Programs::new()
         .with(
             "works",
@@ -1166,8 +1169,8 @@ fn a_connection_ends_with_its_answer_whatever_the_program_goes_on_with() {
         assert!(rest.ends_with(b"done\n"));
         assert_took("the end of the connection", since, 0.0..4.0);
         let pid = programs.told(&format!("works.{}", server.port));
-        assert!(Path::new("/proc").join(pid.trim()).exists(), "it goes on");
-        // What it complains of is heard to the end, or it would wait for that.
+        assert!(Path::new("/proc").join(pid.trim()).exists(), "the program still runs");
+        // The server reads standard error to the end. Otherwise the program would block on it.
         gone(&programs.told(&format!("complains.{}", server.port)));
         assert!(Path::new("/proc").join(pid.trim()).exists(), "the other one ended by itself");
         gone(&pid);
@@ -1175,7 +1178,7 @@ fn a_connection_ends_with_its_answer_whatever_the_program_goes_on_with() {
 }
 
 #[test]
-fn events_that_a_program_refers_to_come_and_the_program_is_still_collected() {
+fn a_program_is_collected_while_events_of_its_local_redirect_arrive() {
     let programs = Programs::new().with(
         "news",
         "printf 'Location: /_whirligig/live\\n\\n'; echo $$ > $T/news.$SERVER_PORT; until [ -e $T/gate.$SERVER_PORT ]; do sleep 0.05; done",
@@ -1196,16 +1199,16 @@ fn events_that_a_program_refers_to_come_and_the_program_is_still_collected() {
         programs.docroot.write("hello.txt", HELLO);
         hear("event: change");
         fs::write(programs.at(&format!("gate.{}", server.port)), "").unwrap();
-        // Nothing else happens to the connection meanwhile.
+        // Nothing else happens on the connection meanwhile.
         gone(&programs.told(&format!("news.{}", server.port)));
         programs.docroot.write("hello.txt", HELLO);
         hear("event: change");
     });
 }
 
-/// On the twin a job is done on the connection's own thread, which nothing interrupts.
+/// On the twin, a job runs on the connection's own thread, which nothing interrupts.
 #[test]
-fn what_a_program_refers_to_has_the_timeout_of_any_answer() {
+fn a_local_redirect_has_the_usual_response_timeout() {
     let programs = Programs::new()
         .with("away", "printf 'Location: /slow/x\\n\\n'")
         .with("late", "sleep 1.2; printf 'Location: /plain/\\n\\n'");
@@ -1214,14 +1217,14 @@ fn what_a_program_refers_to_has_the_timeout_of_any_answer() {
     let htpasswd = format!("{}@/slow", passwords.display());
     let server = programs.serve("reactor", &["--answer-timeout", "1", "--htpasswd", &htpasswd]);
     let mut client = Client::connect(server.port);
-    // It begins when the program has referred to it.
+    // The timeout begins when the program has named the path.
     client.get("/cgi/late").expect(200);
     let got = client.ask("GET", "/cgi/away", &["Authorization: Basic YW5uYTpzZWNyZXQ="], b"");
     assert_eq!(got.status, 503, "{got:?}");
 }
 
 #[test]
-fn exits_are_seen_where_they_are_ignored_by_inheritance() {
+fn exits_are_noticed_if_sigchld_is_ignored_by_inheritance() {
     let programs = Programs::new()
         .with("quick", &format!("{HEAD}; echo done"))
         .with("killed", &format!("{HEAD}; echo half; kill -9 $$"));
@@ -1234,10 +1237,10 @@ fn exits_are_seen_where_they_are_ignored_by_inheritance() {
         let server = Server::launch(command);
         let mut client = Client::connect(server.port);
         for _ in 0..3 {
-            until("there is a place", || client.get("/cgi/quick").status == 200);
+            until("a permit is free", || client.get("/cgi/quick").status == 200);
         }
-        // How it ended is known, too.
-        until("there is a place", || {
+        // The exit status is known, too.
+        until("a permit is free", || {
             let mut client = Client::connect(server.port);
             client.send(request("GET", "/cgi/killed", &["Connection: close"], b""));
             let (rest, _) = client.rest();
@@ -1250,7 +1253,7 @@ fn exits_are_seen_where_they_are_ignored_by_inheritance() {
 
 #[test]
 fn no_program_is_started_for_content_that_is_refused() {
-    // Whoever starts it finds out.
+    // The error appears only when the program is started.
     let programs = Programs::new().with_file("broken", "#!/no/such/interpreter\n");
     on_both(|model| {
         let server = programs.serve(model, &["--max-body", "1000", "--upload", "/plain"]);

@@ -1,4 +1,4 @@
-//! `--clean-urls`: every page has one URL, and each of its other names leads there.
+//! `--clean-urls`: every page has one URL, and each of its other names redirects there.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,26 +11,26 @@ use crate::wire::{Client, Response};
 
 const HTML: &str = "Accept: text/html,*/*;q=0.8";
 
-/// A site in which pages, folders and files have nearly the same names.
+/// Returns a site in which pages, folders and files have almost the same names.
 fn site() -> Docroot {
     let docroot = Docroot::empty();
     for (name, content) in [
         ("index.html", "home"),
         ("contact.html", "contact"),
-        // A folder without an index beside a page.
+        // A folder without an index next to a page.
         ("blog.html", "blog page"),
         ("blog/post.html", "post"),
         ("docs/v1.2.html", "v1.2 page"),
         ("docs/v1.2/a.html", "a"),
-        // A folder with an index beside a page.
+        // A folder with an index next to a page.
         ("both.html", "both page"),
         ("both/index.html", "both folder"),
-        // A file beside a page.
+        // A file next to a page.
         ("LICENSE", "license text"),
         ("LICENSE.html", "license page"),
         ("docs/index.html", "docs"),
         ("docs/a b.html", "a b"),
-        // A folder called index, and pages called index.
+        // A folder named index, and pages named index.
         ("index/index.html", "index of index"),
         ("other/index.html", "other"),
         ("other/index/x.html", "x"),
@@ -48,7 +48,7 @@ fn site() -> Docroot {
     docroot
 }
 
-/// Follows redirects, and returns the last response with the paths on the way.
+/// Follows redirects. Returns the last response and the paths on the way.
 fn follow(client: &mut Client, method: &str, path: &str) -> (Response, Vec<String>) {
     let (mut target, mut way) = (path.to_owned(), Vec::new());
     loop {
@@ -58,11 +58,11 @@ fn follow(client: &mut Client, method: &str, path: &str) -> (Response, Vec<Strin
         }
         target = got.leads_to(&target);
         way.push(target.clone());
-        assert!(way.len() < 4, "{path} leads on and on: {way:?}");
+        assert!(way.len() < 4, "{path} redirects endlessly: {way:?}");
     }
 }
 
-/// A path, the content that its client gets in the end, and the paths on the way there.
+/// A path, the final content, and the paths on the way.
 const WAYS: &[(&str, &str, &[&str])] = &[
     ("/", "home", &[]),
     ("/index.html", "home", &["/"]),
@@ -92,7 +92,8 @@ const WAYS: &[(&str, &str, &[&str])] = &[
     ("/both.html", "both page", &[]),
     ("/LICENSE", "license text", &[]),
     ("/LICENSE.html", "license page", &[]),
-    // So it is with a folder called index; the index of the folder around it has its own name.
+    // A folder named index is treated in the same way. The index of its parent folder has a name of
+    // its own.
     ("/index", "index of index", &["/index/"]),
     ("/index/index", "index of index", &["/index/"]),
     ("/index/index.html", "index of index", &["/index/"]),
@@ -110,7 +111,7 @@ fn every_page_has_one_url_and_its_other_names_lead_there() {
         let server = Server::start(model, &docroot.root(), &["--clean-urls"]);
         let hidden = Server::start(model, &docroot.root(), &["--clean-urls", "--no-listing"]);
         for (path, content, way) in WAYS {
-            // Twice, and with a coding: from the disk, and from memory.
+            // Twice, and with a coding: from disk, and from memory.
             for server in [&server, &server, &hidden] {
                 let mut client = Client::connect(server.port);
                 for method in ["GET", "HEAD"] {
@@ -144,7 +145,8 @@ fn every_page_has_one_url_and_its_other_names_lead_there() {
                 Client::connect(port).ask("GET", path, &[HTML], b"").expect(404);
             }
         }
-        // What a folder without an index has is shown at its own path, or nowhere.
+        // The entries of a folder without an index appear only at the path of the folder, or
+        // nowhere.
         assert!(client.ask("GET", "/blog/", &[HTML], b"").expect(200).text().contains("./post.html"));
         client.ask("GET", "/other/index/", &[HTML], b"").expect(200);
         assert_eq!(client.get("/folder.html").expect(301).must("location"), "folder.html/");
@@ -155,8 +157,7 @@ fn every_page_has_one_url_and_its_other_names_lead_there() {
     });
 }
 
-/// Conditions, ranges and coded forms are those of the page; a change of the folder is seen at
-/// once.
+/// Conditions, ranges and coded forms apply to the page. A change of the folder is visible at once.
 #[test]
 fn a_page_beside_a_folder_is_a_file_like_any_other() {
     on_both(|model| {
@@ -175,7 +176,7 @@ fn a_page_beside_a_folder_is_a_file_like_any_other() {
         assert_eq!((coded.text(), coded.must("content-encoding")), ("stands for blog.html", "br"));
         let saved = client.get("/blog?download").expect(200);
         assert!(saved.must("content-disposition").contains("blog.html"), "{saved:?}");
-        // The folder gets an index, loses it, and goes.
+        // The folder gets an index, loses it, and is deleted.
         docroot.write("blog/index.html", "blog folder");
         assert_eq!(client.get("/blog").expect(301).must("location"), "blog/");
         client.get("/blog.html").expect(200).with_body(&page);
@@ -185,7 +186,7 @@ fn a_page_beside_a_folder_is_a_file_like_any_other() {
         fs::remove_dir_all(docroot.path("blog")).unwrap();
         client.get("/blog").expect(200).with_body(&page);
         assert_eq!(client.get("/blog/").expect(301).must("location"), "../blog");
-        // The page goes: then the folder has its name again.
+        // The page is deleted: then the folder has its name again.
         docroot.write("blog/post.html", "post");
         fs::remove_file(docroot.path("blog.html")).unwrap();
         assert_eq!(client.get("/blog").expect(301).must("location"), "blog/");
@@ -234,7 +235,7 @@ fn short_names_take_the_password_and_the_place_of_their_page() {
             let got = client.ask("GET", path, &[HTML, &right], b"");
             assert!(got.status == 301 || got.body == b"SECRET", "{path}: {got:?}");
         }
-        // Where nothing is the page of the application stands in; where a page is it does not.
+        // The page of the application is served for missing paths, but not instead of a page.
         for (path, content) in
             [("/five", "home"), ("/five/", "home"), ("/nope/", "home"), ("/blog", "blog page")]
         {
@@ -248,7 +249,7 @@ fn short_names_take_the_password_and_the_place_of_their_page() {
     });
 }
 
-/// Each host has pages of its own.
+/// Each host has its own pages.
 #[test]
 fn short_names_are_those_of_the_host() {
     let (docroot, other) = (site(), Docroot::empty());

@@ -1,6 +1,6 @@
-//! The programs people use: what they send and expect is not always what one would think of.
+//! Common client programs, which sometimes send and expect surprising things.
 //!
-//! Each is left out with a word where it is not installed, and required where
+//! Tests of programs that are not installed are skipped, or fail with
 //! `WHIRLIGIG_REQUIRE_CLIENTS=1`.
 
 use std::fs;
@@ -19,7 +19,7 @@ fn succeed(command: &mut Command) -> Finished {
 }
 
 #[test]
-fn curl_gets_goes_on_and_sends() {
+fn curl_downloads_resumes_and_uploads() {
     let Some(curl) = program(&["curl"], REQUIRED) else { return };
     let docroot = Docroot::new();
     let content = pattern(5 * 1024 * 1024);
@@ -43,7 +43,7 @@ fn curl_gets_goes_on_and_sends() {
         succeed(curl().args(["--continue-at", "-", "--output", "part"]).arg(url("m5.bin")));
         assert!(fs::read(scratch.path().join("part")).unwrap() == content, "the resumed file differs");
 
-        // Above 1 MiB curl asks for a 100 by itself; below it is told to here.
+        // Above 1 MiB curl requests a 100 by itself. Below that a flag makes it do so.
         fs::write(scratch.path().join("up"), &content).unwrap();
         for more in
             [&[][..], &["--header", "Expect: 100-continue"], &["--header", "Transfer-Encoding: chunked"]]
@@ -72,7 +72,7 @@ fn curl_gets_goes_on_and_sends() {
 }
 
 #[test]
-fn wget_goes_on() {
+fn wget_resumes() {
     let Some(wget) = program(&["wget"], REQUIRED) else { return };
     let docroot = Docroot::new();
     let content = pattern(5 * 1024 * 1024);
@@ -89,8 +89,8 @@ fn wget_goes_on() {
         fs::write(&file, &content[..3_000_000]).unwrap();
         succeed(&mut get());
         assert!(fs::read(&file).unwrap() == content, "the resumed file differs");
-        // Once more with the whole file there: wget asks for what is behind the end and takes 416
-        // for "done".
+        // Run wget again with the complete file: it requests bytes beyond the end and takes a 416
+        // as done.
         succeed(&mut get());
         assert!(fs::read(&file).unwrap() == content, "the complete file was changed");
     });
@@ -134,7 +134,7 @@ fn wrk_finds_no_error() {
             assert!(ended.out.contains("Requests/sec"), "{}", ended.out);
             assert!(!ended.out.contains("Socket errors") && !ended.out.contains("Non-2xx"), "{}", ended.out);
             let total = ended.out.lines().find_map(|line| line.trim().split_once(" requests in "));
-            let count: u64 = total.and_then(|(count, _)| count.parse().ok()).expect("how many requests");
+            let count: u64 = total.and_then(|(count, _)| count.parse().ok()).expect("the number of requests");
             assert!(count > 100, "{}", ended.out);
         }
     });

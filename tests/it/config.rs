@@ -1,5 +1,4 @@
-//! Settings from a file: who wins, what is said when it is wrong, and what the program prints about
-//! itself.
+//! Settings from a file: precedence, error messages, and the settings that the program prints.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use crate::docroot::{Docroot, HELLO};
 use crate::harness::{Server, bare_command, on_both, program, run, until};
 use crate::wire::Client;
 
-/// A folder with a `whirligig.toml` in it.
+/// A folder with a `whirligig.toml`.
 struct Settings(TempDir);
 
 impl Settings {
@@ -25,7 +24,7 @@ impl Settings {
         self.0.path().join("whirligig.toml")
     }
 
-    /// The program with this file.
+    /// Returns the program with this file.
     fn command(&self) -> Command {
         let mut command = bare_command();
         command.arg("--config").arg(self.path());
@@ -33,7 +32,7 @@ impl Settings {
     }
 }
 
-/// A path as TOML has it.
+/// Quotes a path for TOML.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display())
 }
@@ -70,7 +69,7 @@ fn a_server_starts_from_a_file_alone() {
     });
 }
 
-/// Each of the four takes over what the one below it has said, and leaves the rest.
+/// Each of the four sources overrides the ones after it, and leaves other settings alone.
 #[test]
 fn flag_beats_variable_beats_file_beats_default() {
     let docroot = Docroot::new();
@@ -110,8 +109,7 @@ fn a_file_is_read_only_if_it_is_named() {
     });
 }
 
-/// A relative path is one from the folder in which the program was started, not from that of the
-/// file.
+/// A relative path is relative to the current folder of the program, not to that of the file.
 #[test]
 fn a_relative_path_is_one_from_the_present_folder() {
     let docroot = Docroot::new();
@@ -124,7 +122,7 @@ fn a_relative_path_is_one_from_the_present_folder() {
 }
 
 #[test]
-fn what_is_wrong_with_the_file_is_said_in_one_line() {
+fn errors_in_the_file_are_reported_in_one_line() {
     for (text, code, words) in [
         ("\nprot = 1", 2, "whirligig.toml:2: unknown key 'prot': did you mean 'port'?"),
         ("port = 65536", 2, "whirligig.toml:1: port '65536': not a whole number from 0 to 65535"),
@@ -149,14 +147,14 @@ fn what_is_wrong_with_the_file_is_said_in_one_line() {
     }
 }
 
-/// The lines that say something, and where each says it is from, without the alignment.
+/// Returns the lines with a setting and its source, without alignment.
 fn told(text: &str) -> Vec<String> {
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
 #[test]
-fn what_is_shown_can_be_fed_back() {
+fn printed_settings_can_be_read_back() {
     let settings = Settings::new("port = 81\nmax-body = '1M'\nlisting = false\napi = false\nverbose = 2\n");
     let file = settings.path().display().to_string();
     let mut command = settings.command();
@@ -200,9 +198,9 @@ fn what_is_shown_can_be_fed_back() {
     assert!(told(&second.out).iter().all(|line| line.contains("# file")), "{}", second.out);
 }
 
-/// What nobody asked for stays unasked for: with the printed file, too, the default port gives way.
+/// Printed defaults stay defaults: with the printed file, too, a taken default port is replaced.
 #[test]
-fn a_printed_default_is_no_wish() {
+fn a_printed_default_stays_a_default() {
     let docroot = Docroot::new();
     let shown = run(bare_command().arg("--show-config").arg(docroot.root()));
     let settings = Settings::new(&shown.out);
@@ -216,8 +214,8 @@ fn a_printed_default_is_no_wish() {
     });
 }
 
-/// Runs a foreign program with `input` on its standard input; gives its output, and fails if it
-/// complains.
+/// Runs a foreign program with `input` on its standard input. Returns its output, and panics if it
+/// reports an error.
 fn fed(program: &Path, args: &[&str], input: &str) -> String {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(input.as_bytes()).unwrap();
@@ -229,7 +227,7 @@ fn fed(program: &Path, args: &[&str], input: &str) -> String {
 }
 
 #[test]
-fn completions_are_scripts_the_shells_take() {
+fn shells_accept_the_completion_scripts() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ended = run(bare_command().args(["--completions", shell]));
         assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{shell}");
@@ -257,7 +255,7 @@ fn completions_are_scripts_the_shells_take() {
 }
 
 #[test]
-fn the_manual_page_is_one_that_troff_takes() {
+fn troff_accepts_the_manual_page() {
     let ended = run(bare_command().arg("--man"));
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
     assert!(ended.out.contains(".TH WHIRLIGIG 1"), "{}", ended.out);

@@ -1,4 +1,4 @@
-//! Coded files: the right form for every client, in every combination with parts and conditions.
+//! Coded files: the right form for every client, in every combination with ranges and conditions.
 
 use std::io::Read as _;
 
@@ -11,12 +11,12 @@ use crate::wire::{Client, Framing, Response};
 const BROTLI: &[u8] = b"pretends to be brotli, 0123456789";
 const ZSTD: &[u8] = b"pretends to be zstd";
 
-/// Text that compresses and is never the same twice.
+/// Returns text that compresses well, with no two lines equal.
 fn text(lines: usize) -> Vec<u8> {
     (0..lines).flat_map(|line| format!("line {line} of {}\n", line * 7919 % 10_007).into_bytes()).collect()
 }
 
-/// Bytes in which no compressor finds anything (xorshift; Marsaglia 2003).
+/// Returns bytes that do not compress (xorshift; Marsaglia 2003).
 fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
     let mut next = || {
@@ -28,8 +28,8 @@ fn noise(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|_| next()).collect()
 }
 
-/// One of everything: small and large text with and without coded files, an index, what is not
-/// worth compressing.
+/// Creates a site with one of everything: small and large text with and without coded files, an
+/// index, and files that are not worth compressing.
 fn site() -> Docroot {
     let docroot = Docroot::empty();
     for name in ["page.html", "index.html", "folder/index.html", "plain.txt"] {
@@ -67,10 +67,10 @@ fn ask(client: &mut Client, path: &str, fields: &[&str]) -> Response {
     client.ask("GET", path, fields, b"")
 }
 
-/// What a form has to be, whatever is asked of it.
+/// Checks everything that must be true of a form.
 fn check_form(client: &mut Client, path: &str, accept: &str, coding: Option<&str>, content: &[u8]) {
     let accept = format!("Accept-Encoding: {accept}");
-    // The second time it comes from memory.
+    // The second response comes from memory.
     for _ in 0..2 {
         let got = ask(client, path, &[&accept]).expect(200);
         assert_eq!(got.field("content-encoding"), coding, "{path} for {accept}");
@@ -90,7 +90,7 @@ fn check_form(client: &mut Client, path: &str, accept: &str, coding: Option<&str
     ask(client, path, &[&accept, "If-None-Match: \"other\""]).expect(200);
     let matched = ask(client, path, &[&accept, &format!("If-Match: {etag}")]);
     assert_eq!(matched.status, if etag.starts_with("W/") { 412 } else { 200 }, "{path} for {accept}");
-    // A part is one of a form that is there for good, and says which.
+    // A range is always part of a stored form, and the response names its coding.
     let part = ask(client, path, &[&accept, "Range: bytes=2-5"]).expect(206);
     match part.field("content-encoding") {
         Some(_) => assert_eq!(part.body, got.body[2..6], "{path} for {accept}"),
@@ -139,7 +139,7 @@ fn every_client_gets_its_form_of_every_file() {
 }
 
 #[test]
-fn forms_differ_in_their_tags_and_say_on_what_they_depend() {
+fn forms_have_different_tags_and_a_vary_header() {
     let site = site();
     on_both(|model| {
         let server = Server::start(model, &site.root(), &[]);
@@ -168,7 +168,7 @@ fn forms_differ_in_their_tags_and_say_on_what_they_depend() {
 }
 
 #[test]
-fn who_refuses_the_original_gets_a_coding_or_a_406() {
+fn a_client_that_refuses_the_original_gets_a_coding_or_a_406() {
     let site = site();
     on_both(|model| {
         let server = Server::start(model, &site.root(), &[]);
@@ -198,7 +198,7 @@ fn large_content_is_compressed_while_it_is_sent() {
         assert_eq!(got.framing, Framing::Chunked);
         assert!(got.body.len() < content.len() / 2, "{} of {}", got.body.len(), content.len());
         assert_eq!(got.field("accept-ranges"), None);
-        // HTTP/1.0 has no chunks: it gets the original, with its length.
+        // HTTP/1.0 has no chunks, so it gets the original with its length.
         client.send("GET /large.txt HTTP/1.0\r\nAccept-Encoding: gzip\r\n\r\n");
         let old = client.response().expect(200).with_body(&content);
         assert_eq!(old.framing, Framing::Length);
@@ -206,7 +206,7 @@ fn large_content_is_compressed_while_it_is_sent() {
 }
 
 #[test]
-fn compressors_are_bounded_and_come_free_again() {
+fn compressors_are_limited_and_freed() {
     let site = site();
     on_both(|model| {
         let server = Server::start(model, &site.root(), &["--max-compressors", "1"]);
@@ -215,15 +215,15 @@ fn compressors_are_bounded_and_come_free_again() {
             client.send(accept);
             client.response().expect(200).field("content-encoding").map(str::to_owned)
         };
-        // Takes nothing of its answer, so the compressor stays taken.
+        // This client reads nothing, so the compressor stays in use.
         let mut slow = Client::connect_narrow(server.port);
         slow.send(accept);
-        // Its answer has begun, so it was not the other one that came first.
+        // Its response has begun, so it arrived first.
         assert_eq!(slow.read_some(1), b"H");
         let mut other = Client::connect(server.port);
-        until("the only compressor is taken", || coding(&mut other).is_none());
+        until("the only compressor is in use", || coding(&mut other).is_none());
         drop(slow);
-        until("it is free again", || coding(&mut other).as_deref() == Some("gzip"));
+        until("the compressor is free again", || coding(&mut other).as_deref() == Some("gzip"));
     });
 }
 
@@ -245,7 +245,7 @@ fn a_coded_file_is_as_fresh_as_its_original() {
             site.write("plain.txt", &changed);
             assert_eq!(unzip(&ask(client, "/plain.txt", &accept).expect(200).body), changed);
         }
-        // Made from an older version of the page: of no use.
+        // Coded from an older version of the page, so it must not be used.
         site.write("page.html.br", BROTLI);
         site.set_modified("page.html.br", 1_000_000_000);
         assert_eq!(ask(client, "/page.html", &accept).expect(200).must("content-encoding"), "gzip");
@@ -286,7 +286,7 @@ fn names_without_html_and_pages_for_what_is_missing() {
         ask(client, "/users/17", &[browser]).expect(200).with_body("home");
         ask(client, "/logo.png", &["Accept: image/*"]).expect(404).with_body("nothing here, friend");
         ask(client, "/about.html", &[browser]).expect(200).with_body("about us");
-        // A client that takes anything may be after a page, unless the path names a file.
+        // A client that accepts anything may want a page, unless the path names a file.
         for accept in [
             "Accept: */*",
             "Accept:",
@@ -305,7 +305,7 @@ fn names_without_html_and_pages_for_what_is_missing() {
                 ask(client, path, &[accept]).expect(404);
             }
         }
-        // These name something that is liked better, or refuse a page.
+        // These prefer another type, or refuse a page.
         for accept in [
             "Accept: image/avif,image/webp,*/*;q=0.8",
             "Accept: application/json, text/plain, */*",
@@ -316,9 +316,10 @@ fn names_without_html_and_pages_for_what_is_missing() {
         ] {
             ask(client, "/users/17", &[accept]).expect(404);
         }
-        // A page that a browser goes to may be called anything.
+        // A page that a browser navigates to may have any name.
         ask(client, "/users/john.doe", &[browser]).expect(200).with_body("home");
-        // What depends on who asks says so, or a cache gives one the answer of the other.
+        // A response that depends on the request headers has a Vary header, so that a cache does
+        // not mix them up.
         let bare = Server::start(model, &docroot.root(), &["--spa"]);
         let plain = Server::start(model, &docroot.root(), &[]);
         for (port, path, depends) in [
@@ -327,7 +328,7 @@ fn names_without_html_and_pages_for_what_is_missing() {
             (bare.port, "/users/17", true),
             (bare.port, "/", false),
             (bare.port, "/about.html", false),
-            // Without the application's page it is the form of the error that depends on it.
+            // Without the page of the application, the form of the error depends on Accept.
             (plain.port, "/users/17", true),
             (plain.port, "/", false),
         ] {

@@ -1,4 +1,4 @@
-//! CORS: which pages may read answers, and what a browser is told before it asks.
+//! CORS: which pages may read responses, and the responses to preflights.
 
 use crate::docroot::Docroot;
 use crate::harness::{MODELS, Server, command, on_both, run};
@@ -8,7 +8,7 @@ const HERE: &str = "Origin: https://here.example";
 const ELSEWHERE: &str = "Origin: https://here.example.evil.example";
 const ALLOW: &str = "access-control-allow-origin";
 
-/// What a browser asks before a request that is not a plain one.
+/// Headers of a preflight, which a browser sends before a request that is not a simple one.
 const PREFLIGHT: [&str; 3] =
     [HERE, "Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: authorization,x-a"];
 
@@ -37,13 +37,13 @@ fn every_answer_may_be_read_by_every_page() {
             }
         }
         client.ask("POST", "/api/echo", &[HERE], b"x").expect(200).must(ALLOW);
-        // Before the password, which a browser does not send with it.
+        // Preflights need no password, because browsers do not send one with them.
         let got = client.ask("OPTIONS", "/plain/one.txt", &PREFLIGHT, b"").expect(204);
         assert_eq!(got.must(ALLOW), "*");
         assert!(got.must("access-control-allow-methods").contains("PUT"));
         assert_eq!(got.must("access-control-allow-headers"), "authorization, x-a");
         assert_eq!(got.must("access-control-max-age"), "86400");
-        // An OPTIONS that is none.
+        // An OPTIONS request that is no preflight.
         assert!(client.ask("OPTIONS", "/hello.txt", &[HERE], b"").expect(204).must("allow").contains("GET"));
         client.ask("OPTIONS", "/plain/one.txt", &[HERE], b"").expect(401);
     });
@@ -69,14 +69,14 @@ fn a_list_of_origins_admits_exactly_these() {
                 let got = client.ask("GET", path, &[field], b"").expect(status);
                 let expected = allowed.then(|| field.strip_prefix("Origin: ").unwrap());
                 assert_eq!(got.field(ALLOW), expected, "{field}");
-                assert!(got.varies_by("origin"), "also where it is not allowed: {got:?}");
+                assert!(got.varies_by("origin"), "also for an origin that is not allowed: {got:?}");
             }
         }
         let got = client.ask("OPTIONS", "/hello.txt", &PREFLIGHT, b"").expect(204);
         assert_eq!(got.must(ALLOW), "https://here.example");
         let got = client.ask("OPTIONS", "/hello.txt", &[ELSEWHERE, PREFLIGHT[1]], b"").expect(204);
         assert!(got.fields.iter().all(|(name, _)| !name.starts_with("access-control")), "{got:?}");
-        // What is no list of names is not repeated.
+        // A malformed list of names is not repeated in the response.
         let odd = "Access-Control-Request-Headers: x-a, b c";
         let got = client.ask("OPTIONS", "/hello.txt", &[HERE, PREFLIGHT[1], odd], b"").expect(204);
         assert_eq!(got.field("access-control-allow-headers"), None);
@@ -84,7 +84,7 @@ fn a_list_of_origins_admits_exactly_these() {
 }
 
 #[test]
-fn what_is_no_origin_is_said_in_one_line() {
+fn an_invalid_origin_is_reported_in_one_line() {
     let docroot = Docroot::new();
     let ended = run(&mut command(MODELS[0], &docroot.root(), &["--cors", "site"]));
     let expected = "whirligig: --cors 'site': not an origin, such as https://example.org; a folder to serve goes \
@@ -92,7 +92,7 @@ fn what_is_no_origin_is_said_in_one_line() {
     assert_eq!((ended.code, ended.err.as_str()), (Some(2), expected));
 }
 
-/// The methods that a preflight allows there to a page of this origin.
+/// Returns the methods that a preflight allows a page of this origin.
 fn promised(client: &mut Client, path: &str, origin: &str, method: &str) -> Vec<String> {
     let origin = format!("Origin: {origin}");
     let method = format!("Access-Control-Request-Method: {method}");
@@ -102,7 +102,7 @@ fn promised(client: &mut Client, path: &str, origin: &str, method: &str) -> Vec<
 }
 
 #[test]
-fn a_preflight_promises_what_an_upload_keeps() {
+fn a_preflight_agrees_with_the_upload() {
     let here = "https://here.example";
     let right = "Authorization: Basic dTpw";
     on_both(|model| {
@@ -149,8 +149,8 @@ fn a_preflight_promises_what_an_upload_keeps() {
                         Client::connect(server.port).ask(method, path, &all, content).expect(401);
                     }
                 }
-                // Outside the folder the promise is as wide as ever, and the request is judged by
-                // the path.
+                // Outside the folder a preflight still allows all methods, and the path decides
+                // about the request.
                 if cors.len() == 1 && may_write {
                     assert!(promised(&mut client, "/other/x", origin, "PUT").contains(&"PUT".to_owned()));
                     client.ask("PUT", "/other/x", &[&line, right], b"x").expect(405);
@@ -160,10 +160,10 @@ fn a_preflight_promises_what_an_upload_keeps() {
     });
 }
 
-/// On loopback a name that any site may have takes no writes without a password, and no preflight
-/// promises them.
+/// On loopback, a host name that any site can use permits no writes without a password, and no
+/// preflight allows them.
 #[test]
-fn a_preflight_by_a_foreign_name_promises_no_upload() {
+fn a_preflight_by_a_foreign_name_allows_no_upload() {
     let docroot = Docroot::empty();
     docroot.write("in/kept.txt", "kept");
     on_both(|model| {

@@ -1,8 +1,8 @@
-//! A browser that is used as a person uses it: it opens pages, clicks, types and chooses files.
+//! A browser controlled like a user would: it opens pages, clicks, types and chooses files.
 //!
-//! Chromium is spoken to over two pipes (the DevTools protocol, JSON between NULs): no port, and no
-//! crate. What a page says on its console, and what its scripts trip over, is kept for the test to
-//! look at.
+//! Tests control Chromium over two pipes (the DevTools protocol, JSON separated by NULs), which
+//! needs neither a port nor a crate. Console errors and exceptions of a page are recorded for the
+//! test.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -15,18 +15,18 @@ use serde_json::{Value, json};
 
 use crate::harness::{Process, now, pass};
 
-/// A browser that starts for the first time on a busy machine takes its time.
+/// Maximum wait. A browser that starts for the first time on a busy machine needs long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A browser with one page open.
+/// A browser with one open page.
 pub(crate) struct Browser {
     to: ChildStdin,
     from: Receiver<Value>,
     next_id: u64,
     session: Value,
-    /// What went wrong in the page: exceptions, and errors on the console.
+    /// Errors of the page: exceptions, and errors on the console.
     pub(crate) complaints: Vec<String>,
-    /// Ended before its profile is taken away.
+    /// Ends before the profile is deleted.
     _process: Process,
     _profile: tempfile::TempDir,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Browser {
 impl Browser {
     pub(crate) fn start(chromium: &Path) -> Browser {
         let profile = tempfile::tempdir().unwrap();
-        // It reads from descriptor 3 and writes to 4; a shell can put our pipes there.
+        // Chromium reads from descriptor 3 and writes to 4. A shell can connect our pipes to these.
         let mut child = Command::new("sh")
             .args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 0</dev/null 1>/dev/null 2>/dev/null"])
             .arg(chromium)
@@ -48,13 +48,13 @@ impl Browser {
             .expect("a browser starts");
         let to = child.stdin.take().unwrap();
         let mut pipe = BufReader::new(child.stdout.take().unwrap());
-        let (tell, from) = channel();
+        let (to_test, from) = channel();
         thread::spawn(move || {
             let mut message = Vec::new();
             while let Ok(1..) = pipe.read_until(0, &mut message) {
-                let told = serde_json::from_slice(message.strip_suffix(&[0]).unwrap_or(&message));
+                let parsed = serde_json::from_slice(message.strip_suffix(&[0]).unwrap_or(&message));
                 message.clear();
-                if told.map(|told| tell.send(told)).is_err() {
+                if parsed.map(|parsed| to_test.send(parsed)).is_err() {
                     return;
                 }
             }
@@ -78,12 +78,12 @@ impl Browser {
         browser
     }
 
-    /// Gives a command and waits for its result.
+    /// Sends a command and waits for its result.
     fn command(&mut self, method: &str, parameters: &Value) -> Value {
         self.try_command(method, parameters).unwrap_or_else(|error| panic!("{method}: {error}"))
     }
 
-    /// The same where the browser may have a reason to refuse: gives the reason.
+    /// Sends a command and waits for its result, or for the reason why the browser refused it.
     fn try_command(&mut self, method: &str, parameters: &Value) -> Result<Value, Value> {
         self.next_id += 1;
         let mut message = json!({ "id": self.next_id, "method": method, "params": parameters });
@@ -92,45 +92,45 @@ impl Browser {
         }
         let mut bytes = serde_json::to_vec(&message).unwrap();
         bytes.push(0);
-        self.to.write_all(&bytes).expect("the browser listens");
+        self.to.write_all(&bytes).expect("the browser reads commands");
         let give_up = now() + PATIENCE;
         loop {
             let left = give_up.saturating_duration_since(now());
-            let told = self.from.recv_timeout(left).unwrap_or_else(|_| panic!("no answer to {method}"));
-            self.note(&told);
-            if told["id"] == self.next_id {
-                return if told["error"].is_null() {
-                    Ok(told["result"].clone())
+            let message = self.from.recv_timeout(left).unwrap_or_else(|_| panic!("no response to {method}"));
+            self.note(&message);
+            if message["id"] == self.next_id {
+                return if message["error"].is_null() {
+                    Ok(message["result"].clone())
                 } else {
-                    Err(told["error"].clone())
+                    Err(message["error"].clone())
                 };
             }
         }
     }
 
-    fn note(&mut self, told: &Value) {
-        let is_error = match told["method"].as_str() {
+    fn note(&mut self, message: &Value) {
+        let is_error = match message["method"].as_str() {
             Some("Runtime.exceptionThrown") => true,
-            Some("Runtime.consoleAPICalled") => told["params"]["type"] == "error",
+            Some("Runtime.consoleAPICalled") => message["params"]["type"] == "error",
             _ => false,
         };
         if is_error {
-            self.complaints.push(told["params"].to_string());
+            self.complaints.push(message["params"].to_string());
         }
     }
 
-    /// Opens a page and waits until it is there.
+    /// Opens a page and waits until it is loaded.
     pub(crate) fn open(&mut self, url: &str) {
         let gone = self.command("Page.navigate", &json!({ "url": url }));
         assert!(gone["errorText"].is_null(), "{url}: {gone}");
         self.until(&format!("location.href == {url:?} && document.readyState == 'complete'"));
     }
 
-    /// The value of an expression in the page; null if it fails, e.g. because the next page is
-    /// being loaded.
+    /// Evaluates an expression in the page. Returns null if this fails, for example while the next
+    /// page loads.
     pub(crate) fn value(&mut self, expression: &str) -> Value {
         let asked = json!({ "expression": expression, "returnByValue": true });
-        // Between two pages there is nothing to evaluate it in, which is an error.
+        // During a navigation no context for the evaluation exists, which is an error.
         let evaluated = self.try_command("Runtime.evaluate", &asked).unwrap_or_default();
         evaluated["result"]["value"].clone()
     }
@@ -149,7 +149,7 @@ impl Browser {
         }
     }
 
-    /// Clicks into the middle of an element.
+    /// Clicks the middle of an element.
     pub(crate) fn click(&mut self, selector: &str) {
         self.until(&format!("document.querySelector({selector:?})"));
         let place = self.value(&format!(
@@ -163,13 +163,13 @@ impl Browser {
         }
     }
 
-    /// Clicks into a field and types.
+    /// Clicks an input and types.
     pub(crate) fn type_into(&mut self, selector: &str, text: &str) {
         self.click(selector);
         self.command("Input.insertText", &json!({ "text": text }));
     }
 
-    /// Chooses files, as the dialogue of a file field would.
+    /// Chooses files in an input, as its dialog would.
     pub(crate) fn choose(&mut self, selector: &str, files: &[&Path]) {
         let document = self.command("DOM.getDocument", &json!({}));
         let field = json!({ "nodeId": document["root"]["nodeId"], "selector": selector });

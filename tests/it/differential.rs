@@ -1,25 +1,24 @@
-//! The same bytes in, the same bytes out: both models answer a long list of requests alike, to the
-//! byte.
+//! Comparison of both models: equal requests must produce equal responses, byte by byte.
 //!
-//! Each case is sent to both models, followed by a last request, and everything that comes up to
-//! the end is compared: statuses, fields in their order, framing, content, and whether the
-//! connection lived to answer the last request. Only what is random or tells the time is evened
-//! out: Date, and the boundary of parts.
+//! Each test sends a case to both models, followed by a last request, and compares everything up to
+//! the end: statuses, headers in their order, framing, content, and whether the connection still
+//! served the last request. Only random and time-dependent parts are normalised: Date, and the
+//! boundary of multipart responses.
 //!
-//! What an answer should be is said by other tests; here the models only have to agree.
+//! Other tests check the responses themselves. Here both models only have to agree.
 
 use crate::docroot::Docroot;
 use crate::harness::{MODELS, Server};
 use crate::wire::{Client, End, chunked, get, request};
 
-/// Answered if, and only if, the connection survived the case.
+/// Last request. Its response shows that the connection survived the case.
 pub(crate) const LAST: &str =
     "GET /hello.txt?the=last HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-/// What is sent. A second piece waits until something has come back for the first.
+/// Bytes to send. A second piece waits until a response to the first has arrived.
 struct Case {
     name: String,
-    /// Whether it is about a limit.
+    /// True for cases at a limit.
     is_edge: bool,
     pieces: Vec<Vec<u8>>,
 }
@@ -32,13 +31,13 @@ impl Cases {
         self.0.push(Case { name: name.into(), is_edge: false, pieces: vec![bytes.into()] });
     }
 
-    /// One request with these extra fields.
+    /// Adds one request with these extra headers.
     fn ask(&mut self, method: &str, path: &str, fields: &[&str]) {
         self.add(format!("{method} {path} {fields:?}"), request(method, path, fields, b""));
     }
 }
 
-/// Every method, and some that are none, on every kind of resource.
+/// Every method, and some invalid ones, on every kind of resource.
 fn methods(cases: &mut Cases) {
     let paths =
         ["/", "/hello.txt", "/k300.bin", "/plain/", "/sub", "/nothing", "/api/echo", "/api/headers", "*"];
@@ -143,7 +142,7 @@ fn targets(cases: &mut Cases) {
     cases.ask("GET", &format!("/{}", "n".repeat(20_000)), &[]);
 }
 
-/// Conditions and ranges, alone and together. `TAG` stands for the file's own tag.
+/// Conditions and ranges, alone and together. `TAG` is replaced by the entity-tag of the file.
 fn conditions(cases: &mut Cases, etag: &str) {
     let date = "Sun, 09 Sep 2001 01:46:40 GMT";
     let earlier = "Sun, 09 Sep 2001 01:46:39 GMT";
@@ -210,7 +209,7 @@ fn conditions(cases: &mut Cases, etag: &str) {
     }
 }
 
-/// Listings and negotiation.
+/// Listings and content negotiation.
 fn listings(cases: &mut Cases) {
     for path in [
         "/plain/",
@@ -241,9 +240,8 @@ fn listings(cases: &mut Cases) {
     }
 }
 
-/// Coded forms, names without their extension, pages for what is missing. Large text is left out:
-/// it is compressed while it is sent, and where one piece ends and the next begins is a matter of
-/// time.
+/// Coded forms, names without extension, and error pages. Large text is excluded: it is compressed
+/// while it is sent, and the boundaries of its pieces depend on timing.
 fn forms(cases: &mut Cases) {
     let paths = [
         "/hello.txt",
@@ -277,7 +275,7 @@ fn forms(cases: &mut Cases) {
     }
 }
 
-/// Content for the echo, and content that is not right.
+/// Request bodies for the echo, valid and invalid.
 fn contents(cases: &mut Cases) {
     let words = b"content of some length, and some more of it".repeat(50);
     for method in ["POST", "PUT", "PATCH", "DELETE"] {
@@ -342,7 +340,7 @@ fn contents(cases: &mut Cases) {
     cases.add("content cut off", request("POST", "/api/echo", &["Content-Length: 500000"], b""));
 }
 
-/// Versions, hosts, connection options, odd heads.
+/// Versions, hosts, connection options and unusual heads.
 fn heads(cases: &mut Cases) {
     for version in ["1.0", "1.1", "1.2", "1.9", "0.9", "2.0", "1.10", "1", "x"] {
         for more in
@@ -407,13 +405,13 @@ fn heads(cases: &mut Cases) {
     let many = "X-Field: value\r\n".repeat(500);
     cases.add("500 fields", format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"));
     cases.add("a long value", format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "v".repeat(50_000)));
-    cases.add("a head for ever", format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "v".repeat(50_000)));
+    cases.add("a head without end", format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "v".repeat(50_000)));
     for cut in ["G", "GET /hello.txt", "GET /hello.txt HTTP/1.1\r\nHost: a\r\n"] {
         cases.add(format!("only {cut:?}"), cut);
     }
 }
 
-/// One below, at and one above every limit that the flags in this file set, and the defaults.
+/// Values one below, at and one above every limit, for the flags in this file and for the defaults.
 fn edges(cases: &mut Cases) {
     for limit in [20, 128, 200, 1000, 2 << 10, 16 << 10, 32 << 10] {
         for size in limit - 1..=limit + 1 {
@@ -443,7 +441,7 @@ fn edges(cases: &mut Cases) {
     }
 }
 
-/// Several on one connection.
+/// Several requests on one connection.
 fn pipelines(cases: &mut Cases) {
     let post = request("POST", "/api/echo", &[], b"posted");
     let head = request("HEAD", "/k300.bin", &[], b"");
@@ -453,8 +451,8 @@ fn pipelines(cases: &mut Cases) {
         .concat();
     let parts =
         [get("/hello.txt"), get("/plain/"), head, post.clone(), get("/k300.bin"), get("/nothing"), coded];
-    cases.add("one of each", parts.concat());
-    cases.add("one of each, twice", parts.concat().repeat(2));
+    cases.add("one of each kind", parts.concat());
+    cases.add("one of each kind, twice", parts.concat().repeat(2));
     cases.add("a hundred", get("/k1.bin").repeat(100));
     cases.add("a hundred folders", get("/plain/").repeat(100));
     cases.add("a hundred echoes", post.repeat(100));
@@ -465,7 +463,7 @@ fn pipelines(cases: &mut Cases) {
         }
     }
     cases.add(
-        "empty lines between",
+        "empty lines in between",
         [&*get("/hello.txt"), b"\r\n\r\n", &post, b"\r\n", &get("/sub")].concat(),
     );
 }
@@ -486,7 +484,7 @@ fn cases(etag: &str) -> Vec<Case> {
     cases.0
 }
 
-/// Everything that comes back, up to the end.
+/// Returns all received bytes up to the end.
 fn transcript(port: u16, case: &Case) -> (Vec<u8>, End) {
     let mut client = Client::connect(port);
     let mut sender = client.sender();
@@ -495,7 +493,7 @@ fn transcript(port: u16, case: &Case) -> (Vec<u8>, End) {
         if at > 0 {
             began.extend(client.read_some(usize::MAX));
         }
-        // In a thread of its own: a large pipeline has to be read while it is sent.
+        // Sends in a separate thread, because a large pipeline has to be read while it is sent.
         if at + 1 < case.pieces.len() {
             sender.send_if_open(piece);
         }
@@ -512,7 +510,7 @@ fn transcript(port: u16, case: &Case) -> (Vec<u8>, End) {
     (even_out(&began), end)
 }
 
-/// The bytes without what tells the time or is drawn by lot.
+/// Replaces time-dependent and random parts of the bytes.
 pub(crate) fn even_out(bytes: &[u8]) -> Vec<u8> {
     let mut even = bytes.to_vec();
     for (mark, length) in [(&b"\r\nDate: "[..], 29), (b"boundary=whirligig-", 16), (b"--whirligig-", 16)] {
@@ -527,18 +525,24 @@ pub(crate) fn even_out(bytes: &[u8]) -> Vec<u8> {
     even
 }
 
-/// Where two transcripts part, for a human.
+/// Describes the first difference of two transcripts.
 fn difference(one: &(Vec<u8>, End), other: &(Vec<u8>, End)) -> String {
     let same = one.0.iter().zip(&other.0).take_while(|(a, b)| a == b).count();
     let show = |(bytes, end): &(Vec<u8>, End)| {
         let part = &bytes[same.saturating_sub(80)..bytes.len().min(same + 300)];
         format!("{} bytes, {end:?}: ...{}", bytes.len(), part.escape_ascii())
     };
-    format!("they part after {same} bytes\n  {}: {}\n  {}: {}", MODELS[0], show(one), MODELS[1], show(other))
+    format!(
+        "they differ after {same} bytes\n  {}: {}\n  {}: {}",
+        MODELS[0],
+        show(one),
+        MODELS[1],
+        show(other)
+    )
 }
 
-/// Sends cases to both models with these flags and compares: one in `thin`, and those at the edges
-/// of limits.
+/// Sends cases to both models with these flags and compares the responses. Uses one case in `thin`,
+/// and all cases at limits.
 fn compare(more: &[&str], thin: usize) {
     let docroot = Docroot::new();
     docroot.set_modified("k1.bin", 1_000_000_000);
@@ -565,7 +569,7 @@ fn compare(more: &[&str], thin: usize) {
         assert!(one.0.is_empty() || one.0.starts_with(b"HTTP/1.1 "), "{}: {:?}", case.name, one.0);
         survived += usize::from(one.0.ends_with(b"hello, world\n"));
     }
-    // If hardly any or nearly all ended the connection the list would not be a mixed one.
+    // The list is not mixed if almost no case or almost all cases end the connection.
     assert!(
         (cases.len() / 3..cases.len() - cases.len() / 20).contains(&survived),
         "{survived} of {}",
@@ -574,22 +578,22 @@ fn compare(more: &[&str], thin: usize) {
 }
 
 #[test]
-fn both_models_say_the_same() {
+fn both_models_respond_equally() {
     compare(&[], 1);
 }
 
 #[test]
-fn both_models_say_the_same_when_they_look_at_the_disk_each_time() {
+fn both_models_respond_equally_without_the_memory_cache() {
     compare(&["--fresh", "0"], 4);
 }
 
 #[test]
-fn both_models_say_the_same_when_other_pages_stand_in() {
+fn both_models_respond_equally_with_replacement_pages() {
     compare(&["--clean-urls", "--spa", "--error-page", "404=/404.html"], 2);
 }
 
 #[test]
-fn both_models_say_the_same_when_much_is_forbidden() {
+fn both_models_respond_equally_with_restrictive_flags() {
     let more = [
         "--no-listing",
         "--symlinks",
@@ -605,6 +609,6 @@ fn both_models_say_the_same_when_much_is_forbidden() {
 }
 
 #[test]
-fn both_models_say_the_same_under_small_limits() {
+fn both_models_respond_equally_under_small_limits() {
     compare(&["--max-body", "1000", "--max-target", "200", "--max-listing", "1", "--max-cache", "0"], 3);
 }

@@ -1,4 +1,4 @@
-//! A folder to serve, with one of everything that has ever been served wrongly.
+//! A folder to serve, with all kinds of files that can be served incorrectly.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,35 +7,35 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-/// Must never be seen over HTTP.
+/// Content that must never be visible over HTTP.
 pub(crate) const SECRET: &str = "SECRET-61c1d0";
-/// The content of `/hello.txt`.
+/// Content of `/hello.txt`.
 pub(crate) const HELLO: &[u8] = b"hello, world\n";
-/// Sizes of the patterned files, by path: below and above every threshold between memory, sendfile
+/// Paths and sizes of the patterned files: below and above every threshold between memory, sendfile
 /// and slices.
 pub(crate) const PATTERNED: [(&str, usize); 4] =
     [("/k1.bin", 1024), ("/k33.bin", 33 * 1024), ("/k300.bin", 300 * 1024), ("/m5.bin", 5 * 1024 * 1024)];
-/// A name that is markup, and an attribute value, and a query.
+/// A name that is markup, an attribute value and a query.
 pub(crate) const MARKUP: &str = "<b onclick=x()>&amp'\"?#.txt";
-/// A name that is neither ASCII nor free of spaces.
+/// A name with spaces and characters outside ASCII.
 pub(crate) const CHINESE: &str = "一个 文件.txt";
 
-/// Bytes that tell their place: any shift, loss or repetition shows. The period is prime, so no
-/// block size hides it.
+/// Returns bytes that depend on their offset, so any shift, loss or repetition is visible. The
+/// period is prime, so it is no multiple of a block size.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
     const PERIOD: u64 = 65_521;
     let block: Vec<u8> = (0..PERIOD).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8).collect();
     block.iter().copied().cycle().take(length).collect()
 }
 
-/// The folder; gone when dropped.
+/// The folder. Deleted on drop.
 pub(crate) struct Docroot {
-    /// Holds `root/`, which is served, and `outside/`, which must not be.
+    /// Contains `root/`, which is served, and `outside/`, which must not be.
     dir: TempDir,
 }
 
 impl Docroot {
-    /// An empty one.
+    /// Creates an empty folder.
     pub(crate) fn empty() -> Docroot {
         let dir = TempDir::with_prefix("whirligig-").unwrap();
         fs::create_dir(dir.path().join("root")).unwrap();
@@ -43,7 +43,7 @@ impl Docroot {
         Docroot { dir }
     }
 
-    /// The full set.
+    /// Creates the folder with all files.
     pub(crate) fn new() -> Docroot {
         let docroot = Docroot::empty();
         docroot.write("index.html", index("Home"));
@@ -78,22 +78,22 @@ impl Docroot {
         docroot
     }
 
-    /// The folder that is served.
+    /// Returns the served folder.
     pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("root")
     }
 
-    /// A path below the served folder.
+    /// Returns a path in the served folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root().join(name)
     }
 
-    /// A path beside the served folder.
+    /// Returns a path next to the served folder.
     pub(crate) fn outside(&self, name: &str) -> PathBuf {
         self.dir.path().join("outside").join(name)
     }
 
-    /// Writes a file below the served folder, with the folders on the way.
+    /// Writes a file in the served folder and creates missing folders.
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -105,14 +105,14 @@ impl Docroot {
         symlink(target, self.path(name)).unwrap();
     }
 
-    /// Sets when a file was last changed: `seconds` after the epoch.
+    /// Sets the modification time, in seconds after the epoch.
     pub(crate) fn set_modified(&self, name: &str, seconds: u64) {
         let file = fs::File::options().write(true).open(self.path(name)).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
     }
 }
 
-/// A page of more than 2,000 bytes.
+/// Returns a page of more than 2,000 bytes.
 fn index(title: &str) -> String {
     let lines: String = (0..80).map(|line| format!("<p>Line {line} of the page.</p>\n")).collect();
     format!("<!doctype html>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n{lines}")

@@ -1,8 +1,8 @@
-//! Starts the server under test, watches it from outside, and ends it.
+//! Starts the server under test, observes it from outside, and stops it.
 //!
-//! Every wait in here has a bound. Nothing waits for a span of time in the hope that something has
-//! happened by then: it waits for the thing, in a poll of a descriptor where the kernel reports it,
-//! else by looking again.
+//! Every wait has a bound. No test sleeps in the hope that something has happened: it waits for the
+//! event itself. It polls a descriptor if the kernel reports the event, and otherwise checks
+//! repeatedly.
 
 use std::fmt::Display;
 use std::io::{Read, Write};
@@ -16,32 +16,31 @@ use std::{env, fs, thread};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-/// Both ways to drive connections.
+/// Names of both models.
 pub(crate) const MODELS: [&str; 2] = ["reactor", "threads"];
 
-/// How long anything may take before a test gives up on it.
+/// Maximum time that a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The clock of the tests.
+/// Reads the monotonic clock.
 #[expect(clippy::disallowed_methods, reason = "a black-box test measures real time")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// The calendar.
-#[expect(clippy::disallowed_methods, reason = "dates on the wire are compared with the real ones")]
+/// Reads the wall clock.
+#[expect(clippy::disallowed_methods, reason = "compares dates of the server with real ones")]
 pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
 
-/// Lets `span` pass. Only for what promises something about a span, and between two looks at a
-/// condition.
-#[expect(clippy::disallowed_methods, reason = "the two cases where the passing of time is the point")]
+/// Sleeps for `span`. Only for tests about a time span, and between two checks of a condition.
+#[expect(clippy::disallowed_methods, reason = "the only two cases in which a test needs time to pass")]
 pub(crate) fn pass(span: Duration) {
     thread::sleep(span);
 }
 
-/// Looks again and again until `condition` holds; fails when it does not within `PATIENCE`.
+/// Checks repeatedly until `condition` holds. Panics if it does not within `PATIENCE`.
 pub(crate) fn until(what: impl Display, mut condition: impl FnMut() -> bool) {
     let give_up = now() + PATIENCE;
     while !condition() {
@@ -50,7 +49,7 @@ pub(crate) fn until(what: impl Display, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Runs `test` on both models, side by side, and says on which one it failed.
+/// Runs `test` on both models in parallel, and reports the model on which it failed.
 pub(crate) fn on_both(test: impl Fn(&str) + Sync) {
     let failures: Vec<String> = thread::scope(|scope| {
         let runs = MODELS.map(|model| (model, scope.spawn(|| test(model))));
@@ -66,13 +65,13 @@ pub(crate) fn on_both(test: impl Fn(&str) + Sync) {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// Says on the real standard output (not the captured one) that a test had to be left out.
+/// Prints to the real standard output, which is not captured, that a test was skipped.
 pub(crate) fn skipped(why: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "SKIPPED: {why}");
 }
 
-/// Where the first of `names` is that is installed. Without any the test is left out, or fails if
-/// the variable `required_by` is 1.
+/// Returns the path of the first installed program of `names`. If there is none, the test is
+/// skipped, or fails if the variable `required_by` is 1.
 pub(crate) fn program(names: &[&str], required_by: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = env::split_paths(&path).collect();
@@ -84,15 +83,14 @@ pub(crate) fn program(names: &[&str], required_by: &str) -> Option<PathBuf> {
     found
 }
 
-/// Leaves a test out for want of something, or fails if the variable `required_by` is 1.
+/// Skips a test because something is missing, or fails if the variable `required_by` is 1.
 pub(crate) fn left_out(why: impl Display, required_by: &str) {
     let required = env::var(required_by).is_ok_and(|value| value == "1");
-    assert!(!required, "{why}, and {required_by}=1 asks for it");
+    assert!(!required, "{why}, but {required_by}=1 requires it");
     skipped(why);
 }
 
-/// What a process has written so far; a thread drains the pipe, so that the process never waits for
-/// us.
+/// Output of a process so far. A thread drains the pipe, so that the process never blocks on it.
 #[derive(Default)]
 pub(crate) struct Output {
     text: Mutex<String>,
@@ -113,13 +111,13 @@ impl Output {
         output
     }
 
-    /// Everything up to now.
+    /// Returns all output so far.
     pub(crate) fn text(&self) -> String {
         self.text.lock().unwrap().clone()
     }
 
-    /// The first whole line that `pick` wants, if it is written within `PATIENCE` and before
-    /// `ended` says so.
+    /// Returns the first complete line that `pick` accepts. Returns `None` after `PATIENCE` or when
+    /// `ended` returns true.
     fn line(&self, pick: impl Fn(&str) -> bool, mut ended: impl FnMut() -> bool) -> Option<String> {
         let give_up = now() + PATIENCE;
         let mut text = self.text.lock().unwrap();
@@ -136,13 +134,12 @@ impl Output {
     }
 }
 
-/// The program under test.
+/// Path of the program under test.
 pub(crate) fn binary() -> PathBuf {
     env::var_os("WHIRLIGIG_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_whirligig").into(), PathBuf::from)
 }
 
-/// The program with nothing on its command line and none of the caller's settings in its
-/// environment.
+/// The program without arguments, and without settings of the caller's environment.
 pub(crate) fn bare_command() -> Command {
     let mut command = Command::new(binary());
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WHIRLIGIG_")) {
@@ -152,14 +149,14 @@ pub(crate) fn bare_command() -> Command {
     command
 }
 
-/// The program about to serve `root` on a free port.
+/// The program with arguments to serve `root` on a free port.
 pub(crate) fn command(model: &str, root: &Path, more: &[&str]) -> Command {
     let mut command = bare_command();
     command.args(["--model", model, "--port", "0"]).args(more).arg(root);
     command
 }
 
-/// A process that ends with the test that started it.
+/// A process that ends together with the test that started it.
 pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
@@ -174,20 +171,20 @@ pub(crate) struct Server {
     process: Process,
     pub(crate) out: Arc<Output>,
     pub(crate) err: Arc<Output>,
-    /// As printed, with the slash: `http://127.0.0.1:12345/`.
+    /// The printed URL, with the slash: `http://127.0.0.1:12345/`.
     pub(crate) url: String,
     pub(crate) port: u16,
-    /// When the address was known.
+    /// Time at which the URL was printed.
     pub(crate) started: Instant,
 }
 
 impl Server {
-    /// Serves `root` and returns when the address is known.
+    /// Serves `root`. Returns once the URL is printed.
     pub(crate) fn start(model: &str, root: &Path, more: &[&str]) -> Server {
         Server::launch(command(model, root, more))
     }
 
-    /// Starts what `command` says and returns when the address is known.
+    /// Starts `command`. Returns once the URL is printed.
     pub(crate) fn launch(mut command: Command) -> Server {
         let mut child = command.spawn().expect("the server's binary can be started");
         let out = child.stdout.take().map_or_else(Arc::default, Output::drain);
@@ -196,7 +193,7 @@ impl Server {
             Server { process: Process(child), out, err, url: String::new(), port: 0, started: now() };
         let child = &mut server.process.0;
         let is_url = |line: &str| line.starts_with("http://");
-        // Where standard output is the access log, the banner goes to standard error.
+        // If standard output is the access log, the banner goes to standard error.
         let mut is_over =
             || !matches!(child.try_wait(), Ok(None)) || server.err.line(is_url, || true).is_some();
         let line = server.out.line(is_url, &mut is_over).or_else(|| server.err.line(is_url, || true));
@@ -216,14 +213,14 @@ impl Server {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        rustix::process::kill_process(self.pid(), signal).expect("the server is there to be signalled");
+        rustix::process::kill_process(self.pid(), signal).expect("the server runs and can be signalled");
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.process.0.try_wait(), Ok(None))
     }
 
-    /// The exit code, once the process has ended by itself.
+    /// Returns the exit code after the process has ended by itself.
     pub(crate) fn wait_exit(&mut self) -> i32 {
         let ended = wait_for_end(&mut self.process.0, PATIENCE);
         assert!(ended, "the server still ran after {PATIENCE:?}; stderr: {}", self.err.text());
@@ -231,66 +228,68 @@ impl Server {
         status.code().unwrap_or_else(|| panic!("ended by itself, not by a signal: {status}"))
     }
 
-    /// Bytes of memory that are resident now.
+    /// Returns the resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.0.id())).unwrap();
-        let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("a line about residence");
+        let line = rollup
+            .lines()
+            .find_map(|line| line.strip_prefix("Rss:"))
+            .expect("a line with the resident memory");
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
-    /// The most bytes of memory that were resident at any time.
+    /// Returns the peak of the resident memory in bytes.
     pub(crate) fn peak_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).unwrap();
-        let line =
-            status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line about the peak");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line with the peak");
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
-    /// Processor time of all its threads up to now.
+    /// Returns the processor time of all live threads.
     pub(crate) fn cpu(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process.0.id())).unwrap();
         let nanoseconds = tasks.map(|task| {
-            // A thread may end between the listing and the look.
+            // A thread may end between the listing and the read.
             let text = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap_or_default();
             text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0)
         });
         Duration::from_nanos(nanoseconds.sum())
     }
 
-    /// Processor time of the process up to now, in hundredths of a second. Other than
-    /// [`Server::cpu`] this includes threads that have ended.
+    /// Returns the processor time of the process, in hundredths of a second. In contrast to
+    /// [`Server::cpu`], this includes threads that have ended.
     pub(crate) fn cpu_ticks(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.0.id())).unwrap();
         let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
         fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
     }
 
-    /// Open descriptors.
+    /// Returns the number of open descriptors.
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.process.0.id())).unwrap().count()
     }
 }
 
-/// Waits in the kernel until the process has ended, or `patience` is used up.
+/// Waits until the process has ended or `patience` is over.
 fn wait_for_end(child: &mut Child, patience: Duration) -> bool {
     let handle = rustix::process::pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();
     let limit = Timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: 0 };
     matches!(rustix::event::poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit)), Ok(1..))
 }
 
-/// A process that has ended, and what it said.
+/// A process that has ended, with its output.
 pub(crate) struct Finished {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-/// Runs a command to its end, which must come within `PATIENCE`.
+/// Runs a command. It must end within `PATIENCE`.
 pub(crate) fn run(command: &mut Command) -> Finished {
     run_within(PATIENCE, command)
 }
 
-/// Runs a foreign program that may take longer than ours to get going.
+/// Runs a foreign program, which may take longer than ours to start.
 pub(crate) fn run_within(patience: Duration, command: &mut Command) -> Finished {
     let mut child = command
         .stdin(Stdio::null())
@@ -313,7 +312,7 @@ pub(crate) fn run_within(patience: Duration, command: &mut Command) -> Finished 
     Finished { code: child.wait().unwrap().code(), out, err }
 }
 
-/// Asserts that `what` took a time within `bounds`.
+/// Asserts that the time since `since` is within `bounds`, in seconds.
 pub(crate) fn assert_took(what: &str, since: Instant, bounds: Range<f64>) {
     let took = now().duration_since(since).as_secs_f64();
     assert!(bounds.contains(&took), "{what} after {took:.3} s, expected within {bounds:?}");

@@ -1,15 +1,14 @@
-//! Black-box tests: the program is started as its user starts it and spoken to over sockets, on
-//! both models.
+//! Black-box tests. Each starts the program as its users do and talks to it over sockets, on both
+//! models.
 //!
-//! Nothing in here knows how the server works. Each area has one file; `harness`, `wire` and
-//! `docroot` are the tools they share. `WHIRLIGIG_TEST_BINARY=PATH cargo test --test it` runs
-//! everything against another build.
+//! No test knows how the server works. Each area has one file. `harness`, `wire` and `docroot` are
+//! shared tools. `WHIRLIGIG_TEST_BINARY=PATH cargo test --test it` tests another build.
 
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test that cannot go on should say so and stop"
+    reason = "a test that cannot continue should panic with the reason"
 )]
 
 mod devtools;

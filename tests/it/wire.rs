@@ -1,7 +1,7 @@
-//! A client that hides nothing: raw bytes out, answers taken apart strictly.
+//! A client that hides nothing: it sends raw bytes and parses responses strictly.
 //!
-//! The reader refuses whatever a careful client could misunderstand, so that every test of every
-//! area is also a test of well-formed answers. A fault in an answer is a panic that shows it.
+//! The parser refuses everything that a careful client could misunderstand. So every test of every
+//! area also tests that responses are well-formed. A malformed response is a panic that shows it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use crate::harness::{PATIENCE, now};
 
-/// A request without content.
+/// Returns a GET request without body.
 pub(crate) fn get(path: &str) -> Vec<u8> {
     request("GET", path, &[], b"")
 }
 
-/// A request with these extra field lines; content gets its Content-Length.
+/// Returns a request with extra field lines. A body gets a Content-Length.
 pub(crate) fn request(method: &str, path: &str, fields: &[&str], content: &[u8]) -> Vec<u8> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
     for field in fields {
@@ -28,7 +28,7 @@ pub(crate) fn request(method: &str, path: &str, fields: &[&str], content: &[u8])
     [head.as_bytes(), content].concat()
 }
 
-/// `content` in the chunked coding, in chunks of at most `size` bytes, without a trailer.
+/// Encodes `content` in chunks of at most `size` bytes, without a trailer.
 pub(crate) fn chunked(content: &[u8], size: usize) -> Vec<u8> {
     let mut coded = Vec::new();
     for chunk in content.chunks(size) {
@@ -40,7 +40,7 @@ pub(crate) fn chunked(content: &[u8], size: usize) -> Vec<u8> {
     coded
 }
 
-/// The targets on this server to which a page refers, resolved against the page.
+/// Returns the targets on this server that a page refers to, resolved against the page.
 pub(crate) fn references(page: &str, text: &str) -> Vec<String> {
     let mut targets = Vec::new();
     for attribute in [" href=\"", " src=\"", " action=\""] {
@@ -54,7 +54,7 @@ pub(crate) fn references(page: &str, text: &str) -> Vec<String> {
     targets
 }
 
-/// A reference as a path from the root, without dot segments, as a client finds it (RFC 3986
+/// Resolves a reference to a path from the root, without dot segments, as a client does (RFC 3986
 /// section 5.2).
 pub(crate) fn resolve(page: &str, target: &str) -> String {
     let page = page.split('?').next().unwrap_or_default();
@@ -83,81 +83,81 @@ pub(crate) fn resolve(page: &str, target: &str) -> String {
     format!("/{}{query}", parts.join("/"))
 }
 
-/// Every byte percent-encoded that is not a letter or digit.
+/// Percent-encodes every byte that is not a letter or digit.
 pub(crate) fn encode(name: impl AsRef<[u8]>) -> String {
     percent_encoding::percent_encode(name.as_ref(), percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// What ended the content of an answer.
+/// Framing of the content of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// The status or the method says there is none.
+    /// No content, by status or method.
     None,
     Length,
     Chunked,
     Close,
 }
 
-/// One final answer, with the interim ones before it.
+/// One final response, with the interim responses before it.
 #[derive(Clone, Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
-    /// Names in lower case, in the order sent.
+    /// Names in lower case, in the order received.
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
     pub(crate) framing: Framing,
-    /// Statuses of the interim answers.
+    /// Statuses of the interim responses.
     pub(crate) interim: Vec<u16>,
 }
 
 impl Response {
-    /// The value of the first field of that name.
+    /// Returns the first value of a header.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 
-    /// The value of a field that has to be there.
+    /// Returns the value of a header that must exist.
     pub(crate) fn must(&self, name: &str) -> &str {
         self.field(name).unwrap_or_else(|| panic!("a {name} field in {self:?}"))
     }
 
-    /// The target to which its `Location` leads; `target` is that of the request.
+    /// Returns the target of `Location`, resolved against the request target `target`.
     pub(crate) fn leads_to(&self, target: &str) -> String {
         resolve(target, self.must("location"))
     }
 
-    /// True if `Vary` names this request header.
+    /// Returns whether `Vary` contains this request header.
     pub(crate) fn varies_by(&self, name: &str) -> bool {
         self.field("vary")
             .is_some_and(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case(name)))
     }
 
-    /// Whether the connection ends with this answer, by what it says.
+    /// Returns whether the response announces the end of the connection.
     pub(crate) fn says_close(&self) -> bool {
         self.field("connection")
             .is_some_and(|value| value.split(',').any(|option| option.trim().eq_ignore_ascii_case("close")))
     }
 
-    /// The content as text.
+    /// Returns the body as text.
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("content in UTF-8")
     }
 
-    /// Passes the answer on if it has this status.
+    /// Asserts the status and returns the response.
     #[track_caller]
     pub(crate) fn expect(self, status: u16) -> Response {
         assert_eq!(self.status, status, "{}", self.summary());
         self
     }
 
-    /// Passes the answer on if it has this content, which is not shown when it is long.
+    /// Asserts the body and returns the response. A long body is not printed.
     #[track_caller]
     pub(crate) fn with_body(self, content: impl AsRef<[u8]>) -> Response {
         let content = content.as_ref();
         let same = self.body.iter().zip(content).take_while(|(a, b)| a == b).count();
         assert!(
             self.body == content,
-            "{} bytes expected, {} came, the first {same} agree: {}",
+            "expected {} bytes, received {}, the first {same} agree: {}",
             content.len(),
             self.body.len(),
             self.summary()
@@ -171,7 +171,7 @@ impl Response {
     }
 }
 
-/// How a connection ended.
+/// The way in which a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Fin,
@@ -181,7 +181,7 @@ pub(crate) enum End {
 /// One connection.
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
-    /// Received, not yet taken.
+    /// Received bytes that are not used yet.
     held: Vec<u8>,
 }
 
@@ -190,8 +190,7 @@ impl Client {
         Client::over(TcpStream::connect(("127.0.0.1", port)).expect("the server accepts"))
     }
 
-    /// A connection from the loopback address 127.0.0.`host`: another client, as the server sees
-    /// it.
+    /// Connects from the loopback address 127.0.0.`host`, which is another client for the server.
     pub(crate) fn connect_from(host: u8, port: u16) -> Client {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         let address = |host, port| std::net::SocketAddr::from(([127, 0, 0, host], port));
@@ -200,8 +199,7 @@ impl Client {
         Client::over(socket.into())
     }
 
-    /// A connection whose receive buffer is so small that the server soon has to wait for the
-    /// reader.
+    /// Connects with a receive buffer so small that the server soon has to wait for the reader.
     pub(crate) fn connect_narrow(port: u16) -> Client {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(16 * 1024).unwrap();
@@ -218,45 +216,47 @@ impl Client {
         Client { stream, held: Vec::new() }
     }
 
-    /// A second handle of the same connection, for a thread that only sends.
+    /// Returns a second handle of the connection, for a thread that only sends.
     pub(crate) fn sender(&self) -> Client {
         Client::over(self.stream.try_clone().unwrap())
     }
 
     #[track_caller]
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).expect("the server takes what is sent");
+        self.stream.write_all(bytes.as_ref()).expect("the server accepts all bytes");
     }
 
-    /// Sends what it can: for tests in which the server may close before everything is sent.
+    /// Sends as much as possible, for tests in which the server may close before everything is
+    /// sent.
     pub(crate) fn send_if_open(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
-    /// No more requests will come.
+    /// Closes the sending half of the connection.
     pub(crate) fn finish(&mut self) {
         self.stream.shutdown(std::net::Shutdown::Write).unwrap();
     }
 
-    /// Closes with a reset, which the server learns of at once.
+    /// Closes with a reset, which the server notices at once.
     pub(crate) fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    /// The answer to a GET, or to anything else but HEAD.
+    /// Reads the response to a GET, or to any method except HEAD.
     #[track_caller]
     pub(crate) fn response(&mut self) -> Response {
         self.response_to("GET")
     }
 
-    /// The answer to a request with this method.
+    /// Reads the response to a request with this method.
     #[track_caller]
     pub(crate) fn response_to(&mut self, method: &str) -> Response {
-        self.try_response(method)
-            .unwrap_or_else(|end| panic!("an answer to {method}, but the connection ended: {end:?}"))
+        self.try_response(method).unwrap_or_else(|end| {
+            panic!("expected a response to {method}, but the connection ended: {end:?}")
+        })
     }
 
-    /// The answer, or how the connection ended before the first byte of one.
+    /// Reads a response. Returns the kind of end if the connection ended before its first byte.
     #[track_caller]
     pub(crate) fn try_response(&mut self, method: &str) -> Result<Response, End> {
         let mut end = None;
@@ -272,7 +272,7 @@ impl Client {
             match (end, self.held.is_empty()) {
                 (Some(end), true) => return Err(end),
                 (Some(end), false) => panic!(
-                    "{end:?} in the middle of an answer, after {} bytes: {:?}",
+                    "{end:?} in the middle of a response, after {} bytes: {:?}",
                     self.held.len(),
                     String::from_utf8_lossy(&self.held[..self.held.len().min(600)])
                 ),
@@ -281,21 +281,21 @@ impl Client {
         }
     }
 
-    /// Sends a GET and takes its answer.
+    /// Sends a GET and reads the response.
     #[track_caller]
     pub(crate) fn get(&mut self, path: &str) -> Response {
         self.send(get(path));
         self.response()
     }
 
-    /// Sends a request and takes its answer.
+    /// Sends a request and reads the response.
     #[track_caller]
     pub(crate) fn ask(&mut self, method: &str, path: &str, fields: &[&str], content: &[u8]) -> Response {
         self.send(request(method, path, fields, content));
         self.response_to(method)
     }
 
-    /// Takes up to `most` bytes as they are; none when the connection has ended.
+    /// Reads up to `most` raw bytes. Returns none if the connection has ended.
     #[track_caller]
     pub(crate) fn read_some(&mut self, most: usize) -> Vec<u8> {
         if self.held.is_empty() {
@@ -305,7 +305,7 @@ impl Client {
         self.held.drain(..count).collect()
     }
 
-    /// Everything up to the end, and which end it was.
+    /// Reads everything up to the end. Returns the bytes and the kind of end.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> (Vec<u8>, End) {
         loop {
@@ -319,10 +319,10 @@ impl Client {
     #[track_caller]
     pub(crate) fn assert_closed(&mut self) {
         let (rest, _) = self.rest();
-        assert!(rest.is_empty(), "nothing but the end, not {:?}", String::from_utf8_lossy(&rest));
+        assert!(rest.is_empty(), "expected only the end, received {:?}", String::from_utf8_lossy(&rest));
     }
 
-    /// Whether nothing has come up to now, neither a byte nor an end.
+    /// Returns whether nothing has arrived so far, neither a byte nor the end.
     pub(crate) fn has_nothing(&mut self) -> bool {
         self.stream.set_nonblocking(true).unwrap();
         let looked = self.stream.peek(&mut [0]);
@@ -330,7 +330,7 @@ impl Client {
         self.held.is_empty() && looked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
-    /// Whether the server keeps silent and open for this long.
+    /// Returns whether the server sends nothing and keeps the connection open for this time.
     pub(crate) fn is_quiet_for(&mut self, span: Duration) -> bool {
         self.stream.set_read_timeout(Some(span)).unwrap();
         let mut byte = [0];
@@ -345,7 +345,7 @@ impl Client {
         quiet && self.held.is_empty()
     }
 
-    /// Waits for bytes; says how the connection ended if it did.
+    /// Waits for bytes. Returns the kind of end if the connection ended.
     #[track_caller]
     fn fill(&mut self) -> Option<End> {
         let mut piece = [0; 64 * 1024];
@@ -369,11 +369,11 @@ impl Client {
     }
 }
 
-/// Delivers each list of pieces on a connection of its own, so that the server sees every piece by
-/// itself.
+/// Sends each list of pieces on a separate connection, so that the server reads every piece
+/// separately.
 ///
-/// Piece by piece: all connections get theirs, then a question on a further connection is answered.
-/// By then a loop has come round to all of them, and no time had to be guessed.
+/// After each round of pieces, a request on a further connection gets its response. By then a loop
+/// has visited all connections, so the test needs no sleep.
 pub(crate) fn deliver(port: u16, deliveries: &[Vec<&[u8]>]) -> Vec<Client> {
     let mut control = Client::connect(port);
     let mut clients: Vec<Client> = deliveries.iter().map(|_| Client::connect(port)).collect();
@@ -381,7 +381,7 @@ pub(crate) fn deliver(port: u16, deliveries: &[Vec<&[u8]>]) -> Vec<Client> {
     for round in 0..rounds {
         for (client, pieces) in clients.iter_mut().zip(deliveries) {
             if let Some(piece) = pieces.get(round) {
-                // The server may have refused after an earlier piece.
+                // The server may have refused the request after an earlier piece.
                 client.send_if_open(piece);
             }
         }
@@ -390,7 +390,7 @@ pub(crate) fn deliver(port: u16, deliveries: &[Vec<&[u8]>]) -> Vec<Client> {
     clients
 }
 
-/// The first whole answer in `held` with the bytes it took, if it is all there.
+/// Parses the first complete response in `held`. Returns it with its length.
 fn parse(held: &[u8], is_head: bool, ended: bool) -> Result<Option<(Response, usize)>, String> {
     let mut used = 0;
     let mut interim = Vec::new();
@@ -422,7 +422,7 @@ fn parse(held: &[u8], is_head: bool, ended: bool) -> Result<Option<(Response, us
         } else {
             response.framing = Framing::Close;
             if !response.says_close() {
-                return Err("no length, and no word about closing".into());
+                return Err("neither a length nor a close".into());
             }
             if !ended {
                 return Ok(None);
@@ -436,7 +436,7 @@ fn parse(held: &[u8], is_head: bool, ended: bool) -> Result<Option<(Response, us
 
 type Head = (u16, Vec<(String, String)>);
 
-/// A status line and field lines, each with its CRLF.
+/// Parses a status line and field lines, each with its CRLF.
 fn parse_head(head: &[u8]) -> Result<Head, String> {
     let latin1: String = head.iter().map(|&byte| char::from(byte)).collect();
     let mut lines = latin1.strip_suffix("\r\n").unwrap_or(&latin1).split("\r\n");
@@ -461,7 +461,7 @@ fn parse_head(head: &[u8]) -> Result<Head, String> {
     Ok((status, fields))
 }
 
-/// What holds for the fields of any final answer.
+/// Checks rules for the headers of all final responses.
 fn check_fields(status: u16, fields: &[(String, String)]) -> Result<(), String> {
     let values = |name: &str| -> Vec<&str> {
         fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str()).collect()
@@ -503,14 +503,15 @@ fn check_fields(status: u16, fields: &[(String, String)]) -> Result<(), String> 
         (_, Some(coding)) if coding != "chunked" => Err(format!("not a coding we use: {coding:?}")),
         (Some(_), _) if status == 204 => Err("204 with a length".into()),
         (_, Some(_)) if status == 204 || status == 304 => Err("a coding without content".into()),
-        // A Date is a duty below 500 (RFC 9110, 6.6.1); who answers 503 may have no time to look at
-        // the clock.
+        // RFC 9110 section 6.6.1 requires Date below 500. A server that sends a 503 may have no
+        // time to read the clock.
         _ if status < 500 && values("date").is_empty() => Err("no Date".into()),
         _ => Ok(()),
     }
 }
 
-/// The content of a chunked body without trailer, and the bytes it took, if it is all there.
+/// Parses a chunked body without trailer. Returns the content and the encoded length once it is
+/// complete.
 fn parse_chunks(coded: &[u8]) -> Result<Option<(Vec<u8>, usize)>, String> {
     let mut body = Vec::new();
     let mut used = 0;
