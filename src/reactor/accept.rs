@@ -1,8 +1,9 @@
-//! When to accept, and how: which listeners have clients waiting, and when to leave them waiting.
+//! Accepting: which listeners have clients in their queues, and when those clients have to wait.
 //!
-//! An edge-triggered listener speaks once. If we stop before would-block (the turn's limit, no
-//! descriptors, no slots) nobody will tell us again, so what is left undrained is remembered here.
-//! Pure bookkeeping: the calls are the reactor's.
+//! An edge-triggered listener reports a client once. If the loop stops before would-block (because
+//! of the limit of one turn, or for lack of descriptors or slots), no further event follows. So
+//! [`Listeners`] remembers which listeners are not drained. This file must not know what a client
+//! will request.
 
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use crate::reactor::os::Os;
 use crate::shortage;
 
 impl<S: Os, O: Observer> Reactor<S, O> {
+    /// Accepts new clients and answers those whose request has arrived. Does nothing during a stop.
     pub(super) fn accept(&mut self) {
         if self.stopping.is_some() {
             return;
@@ -23,12 +25,13 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.finish_batch();
     }
 
-    pub(super) fn accept_some(&mut self) {
+    /// Accepts until would-block, up to `accepts_per_turn` clients.
+    fn accept_some(&mut self) {
         let now = self.driver.now.mono;
         for _ in 0..self.driver.config.limits.accepts_per_turn {
             let Some(listener) = self.listeners.next(now) else { return };
             if self.slots.len() >= self.connections_max {
-                // Nobody is sent away for a client that is not there.
+                // No connection is closed for a client that is not there.
                 if !self.os.has_client(listener) {
                     self.listeners.drained(listener);
                     continue;
@@ -40,29 +43,31 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             match self.os.accept(listener) {
                 Ok((stream, peer)) => self.adopt(stream, peer),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.listeners.drained(listener),
-                // The idlest makes room for the client that waits.
+                // The connection that was idle longest makes room for the client that waits.
                 Err(error) if is_exhaustion(&error) && self.close_idlest() => self.free_closed(),
                 Err(error) if is_exhaustion(&error) => {
                     shortage::report();
                     log::warn!("cannot accept: {error}; {} connections are open", self.slots.len());
                     return self.listeners.pause(now);
                 }
-                // That client has gone again, or a signal came: the next may be fine.
+                // This client closed before it was accepted, or a signal came. The next accept may
+                // succeed.
                 Err(error) => log::debug!("accept: {error}"),
             }
         }
     }
 
-    pub(super) fn adopt(&mut self, stream: S::Stream, peer: Peer) {
+    /// Stores a new connection in a slot and reads from it at once.
+    fn adopt(&mut self, stream: S::Stream, peer: Peer) {
         let client = Client::new(peer, self.driver.now.mono);
         let id = self.slots.insert(client, stream);
         self.driver.observer.accepted();
         self.admit(id, false);
     }
 
-    /// Closes the idlest of a few idle connections, or else sends away a slow sender. False if
-    /// there is no room yet.
-    pub(super) fn make_room(&mut self) -> bool {
+    /// Closes the idlest of a sample of idle connections, or else sends an error to a slow sender.
+    /// Returns whether a slot is free now.
+    fn make_room(&mut self) -> bool {
         if !self.close_idlest() {
             self.evict_slowest_sender(|_| true);
         }
@@ -71,11 +76,10 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     }
 }
 
-/// How long to wait before another try when descriptors or slots have run out and no connection
-/// closes.
+/// How long accepting pauses when descriptors or slots have run out and no connection closes.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// What is known of the listeners.
+/// Which listeners have clients waiting, and whether accepting has paused. Makes no system calls.
 #[derive(Debug)]
 pub(super) struct Listeners {
     undrained: Vec<bool>,
@@ -83,36 +87,37 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// All may have clients waiting: they were bound before the poll knew them.
+    /// Treats all listeners as undrained, because they were bound before the poll watched them.
     pub(super) fn new(count: usize) -> Self {
         Listeners { undrained: vec![true; count], paused_until: None }
     }
 
-    /// The kernel reported a client.
+    /// Notes that the kernel reported a client.
     pub(super) fn ready(&mut self, listener: usize) {
         if let Some(undrained) = self.undrained.get_mut(listener) {
             *undrained = true;
         }
     }
 
-    /// Accepting from it would block.
+    /// Notes that the next accept would block.
     pub(super) fn drained(&mut self, listener: usize) {
         if let Some(undrained) = self.undrained.get_mut(listener) {
             *undrained = false;
         }
     }
 
-    /// No descriptor or no slot is left: no edge will come when there is one again.
+    /// Pauses accepting, because no descriptor or slot is left. The kernel sends no event when one
+    /// is free again.
     pub(super) fn pause(&mut self, now: Instant) {
         self.paused_until = Some(now + RETRY_AFTER);
     }
 
-    /// A connection has closed: worth another try.
+    /// Ends a pause, because a connection has closed.
     pub(super) fn resume(&mut self) {
         self.paused_until = None;
     }
 
-    /// A listener to accept from now, if any.
+    /// Returns a listener to accept from now, if any.
     pub(super) fn next(&self, now: Instant) -> Option<usize> {
         if self.paused_until.is_some_and(|until| now < until) {
             return None;
@@ -120,7 +125,7 @@ impl Listeners {
         self.undrained.iter().position(|&undrained| undrained)
     }
 
-    /// When there is something to accept without any event; `None` if only an event can tell.
+    /// Returns when to accept without any event; `None` if only an event can report a client.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         if !self.undrained.contains(&true) {
             return None;
@@ -129,7 +134,8 @@ impl Listeners {
     }
 }
 
-/// Descriptors or memory ran out. `ErrorKind` has no name for these (accept(2)).
+/// Returns true if descriptors or memory ran out. `ErrorKind` has no names for these errors
+/// (accept(2)).
 fn is_exhaustion(error: &io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]

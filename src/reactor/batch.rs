@@ -1,15 +1,61 @@
-//! Ready connections go through a turn in batches: all of a batch are read, then all are answered,
-//! then all are sent to.
+//! Batches: ready connections pass through a turn in groups. The loop reads all connections of a
+//! batch, then answers all of them, then sends all responses.
 //!
-//! One at a time would be simpler: read, answer, send, next. But a send runs through more of the
-//! kernel's code than the processor's first-level instruction cache holds, so after each one our
-//! own code would have to be fetched anew, and after that the kernel's. In batches each kind of
-//! code is fetched once and runs many times, as in vector packet processing (fd.io VPP, which names
-//! the idea). `docs/performance.md` has what it gains.
+//! One connection at a time would be simpler: read, answer, send, next. But a send executes more
+//! kernel code than the first-level instruction cache of a processor holds. After each send our own
+//! code would have to be fetched again, and after that the kernel's. In a batch, each kind of code
+//! is fetched once and runs many times. Vector packet processing (fd.io VPP) has the same idea;
+//! `docs/performance.md` has the measurements.
 //!
-//! What a batch costs is that the first answer waits for the last one to be made. So it holds no
-//! more connections than get their answers within [`BATCH_TIME_MAX`], going by what the ones before
-//! took: slow handlers get batches of one. This file must not know HTTP.
+//! The price of a batch is that its first response waits until its last one is made. So a batch has
+//! only as many connections as can be answered within [`BATCH_TIME_MAX`], judged by the connections
+//! before. With slow handlers, a batch is one connection.
+//!
+//! # One request, from accept to write
+//!
+//! With `TCP_DEFER_ACCEPT` the request has arrived when its connection is accepted. Paths are
+//! relative to `src`.
+//!
+//! 1. `Reactor::turn` (`reactor/mod.rs`): the poll returns an event of a listener.
+//! 2. `Reactor::pump_ready` (`reactor/mod.rs`), step 3 of the turn: marks the listener as ready.
+//! 3. `Reactor::accept` and `accept_some` (`reactor/accept.rs`), step 6 of the turn: accept until
+//!    would-block, or until the limit for one turn is reached.
+//! 4. `MioOs::accept` (`reactor/os.rs`): calls `accept4`.
+//! 5. `Reactor::adopt` (`reactor/accept.rs`): creates the [`Client`](crate::driver::client::Client)
+//!    and stores it in a slot under a new `ConnId`.
+//! 6. `Reactor::admit` (this file): reads into the buffer of the batch. A request on an open
+//!    connection starts here; `pump_ready` calls `admit` for it.
+//! 7. `Socket::read` (`reactor/os.rs`): calls `recv`.
+//! 8. `Reactor::finish_batch` (this file): runs when the batch is full and at the end of steps 3
+//!    and 6. First it answers every connection of the batch.
+//! 9. `pump::answer` (`driver/pump.rs`): sets the budget for one connection.
+//! 10. `Pump::use_input` (`driver/pump.rs`): passes on the bytes that were read, and keeps the
+//!     rest.
+//! 11. `Pump::after_read` (`driver/pump.rs`): a short read means that the socket is drained.
+//! 12. `Exchange::receive` (`driver/exchange.rs`): takes one event after another from the bytes.
+//! 13. `Connection::next_event` (`http/connection/mod.rs`): parses the head and returns the request.
+//! 14. `Exchange::start` (`driver/exchange.rs`): notes the request for the access log.
+//! 15. `Driver::call` (`driver/mod.rs`): lends a `Context` to the handler and catches panics.
+//! 16. `Handler::handle` (`handler/mod.rs`): returns an `Answer`, usually a response.
+//! 17. `Exchange::respond` (`driver/respond.rs`): adds the headers of middleware and the log note.
+//! 18. `Connection::respond` (`http/connection/respond.rs`): frames the response.
+//! 19. `SendQueue::gather` (`http/send_queue.rs`): appends the bytes. Control returns to
+//!     `finish_batch` with `Used::Answered`.
+//! 20. `Reactor::send_to` (this file): sends to every answered connection of the batch.
+//! 21. `pump::send` (`driver/pump.rs`): continues with the budget that is left.
+//! 22. `Pump::run` and `Pump::step` (`driver/pump.rs`): repeat the next useful step until nothing
+//!     is left to do.
+//! 23. `Pump::flush` (`driver/pump.rs`): passes the queue to the socket.
+//! 24. `Socket::write_vectored` (`reactor/os.rs`) and `write_slices` (`driver/socket.rs`): call
+//!     `send`.
+//! 25. `Pump::after_write` (`driver/pump.rs`): removes the sent bytes from the queue.
+//! 26. `Pump::finish` (`driver/pump.rs`): `Exchange::log_answers` (`driver/respond.rs`) writes the
+//!     log line, and `Exchange::settle` (`driver/exchange.rs`) returns the record of the
+//!     connection.
+//! 27. `Reactor::after_pump` (`reactor/mod.rs`): registers the connection with the poll and arms
+//!     its deadline (`driver/deadline.rs`).
+//!
+//! This file must not know HTTP.
 
 use std::io;
 use std::time::Duration;
@@ -23,27 +69,29 @@ use crate::reactor::Reactor;
 use crate::reactor::os::Os;
 use crate::reactor::slots::live;
 
-/// Connections in one batch at the most.
+/// Largest number of connections in one batch.
 const BATCH_MAX: usize = 16;
 
-/// How long the first answer of a batch may wait for the others.
+/// How long the first response of a batch may wait for the others.
 const BATCH_TIME_MAX: Duration = Duration::from_millis(1);
 
-/// Output that a batch may have queued before it is sent: more would leave the processor's caches
-/// in between.
+/// Output that a batch may queue before it is sent, in bytes. More would not stay in the caches of
+/// the processor until then.
 const BATCH_OUT_BYTES_MAX: u64 = 128 * 1024;
 
-/// The batch under way.
+/// The current batch.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// What the batch reads into, each connection behind the one before.
+    /// The buffer that the batch reads into. The input of each connection follows that of the one
+    /// before.
     room: Vec<u8>,
+    /// Bytes of `room` in use.
     taken: usize,
     read: Vec<Read>,
     answered: Vec<Answered>,
-    /// How many connections it may have.
+    /// How many connections the batch may have; see [`Batch::pace`].
     len_max: usize,
-    /// Connections that went through in this turn since the last look at the clock.
+    /// Connections handled in this turn since the clock was last read.
     unclocked: u32,
 }
 
@@ -52,15 +100,17 @@ pub(crate) struct Batch {
 struct Read {
     id: ConnId,
     start: usize,
+    /// Size of the read, in bytes. Fewer bytes in `got` mean that the socket is drained.
     asked: usize,
     got: io::Result<usize>,
-    /// It was between two requests, in the care of the poll and of the deadlines.
+    /// True if the connection was between two requests, registered with the poll, and had its idle
+    /// deadline armed.
     rested: bool,
-    /// The poll had seen this input, so what it begins with was under way before the turn.
+    /// True if the poll reported this input, so that its first request was sent before this turn.
     was_seen: bool,
 }
 
-/// One connection with answers that are not sent yet.
+/// One connection whose responses are queued and not sent yet.
 #[derive(Debug)]
 struct Answered {
     id: ConnId,
@@ -82,12 +132,14 @@ impl Default for Batch {
 }
 
 impl Batch {
+    /// True if the batch has reached its number of connections, or has no room left for an ordinary
+    /// read.
     fn is_full(&self, read_max: usize) -> bool {
         self.read.len() >= self.len_max || self.room.len() - self.taken < read_max / 2
     }
 
-    /// The connections since the last look at the clock took so long: how many of them fit into the
-    /// time of a batch?
+    /// Adapts the batch size: the connections since the last reading of the clock needed `took`, so
+    /// how many of them fit into [`BATCH_TIME_MAX`]?
     pub(super) fn pace(&mut self, took: Duration) {
         let Some(each) = took.checked_div(self.unclocked) else { return };
         self.unclocked = 0;
@@ -97,8 +149,8 @@ impl Batch {
 }
 
 impl<S: Os, O: Observer> Reactor<S, O> {
-    /// Has a ready connection take part in the batch; pumps it by itself if it needs more than to
-    /// be read and answered. That it can be read is news of this turn's poll, or not.
+    /// Reads a ready connection into the batch, or pumps it alone if it has more to do than read
+    /// the next request. `is_news` means that the poll of this turn reported it readable.
     pub(super) fn admit(&mut self, id: ConnId, is_news: bool) {
         if self.batch.read.is_empty() && self.batch.unclocked > 0 {
             self.look_at_clock();
@@ -108,7 +160,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             slot.pumped_in = self.turn;
             let rested = slot.registered && slot.client.is_between_requests();
             self.driver.observer.enter(Activity::Reading);
-            // One byte less than the largest loan, so that any leftover fits one and leaves room.
+            // One byte less than the largest loan, so that any leftover fits into a loan and leaves
+            // room to read more.
             let read_max = self.driver.pool.largest() - 1;
             let batch = &mut self.batch;
             if batch.room.is_empty() {
@@ -118,8 +171,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             let end = batch.room.len().min(start + read_max);
             let got = slot.stream.read(&mut batch.room[start..end]);
             batch.taken += got.as_ref().map_or(0, |&bytes| bytes);
-            // A line end before a request is none of it (RFC 9112 section 2.2), and may have come
-            // long before.
+            // A line end before a request is not part of it (RFC 9112 section 2.2) and may have
+            // come long before the request.
             let was_seen = is_news && rested && !matches!(batch.room[start], b'\r' | b'\n');
             batch.read.push(Read { id, start, asked: end - start, got, rested, was_seen });
             if batch.is_full(read_max) {
@@ -132,15 +185,15 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     }
 
     /// Reads the clock in the middle of a turn, before more is read from clients. A turn over a
-    /// thousand of them takes milliseconds, so does a single slow handler, and a file must not be
-    /// called fresh by a clock that stood still.
+    /// thousand connections takes milliseconds, and so does one slow handler. The file cache must
+    /// not judge its age by an old time.
     pub(super) fn look_at_clock(&mut self) {
         let now = self.os.now();
         self.batch.pace(now.mono.saturating_duration_since(self.driver.now.mono));
         self.driver.now = now;
     }
 
-    /// Has those that were read answered and sent to.
+    /// Answers every connection of the batch, then sends all the responses.
     pub(super) fn finish_batch(&mut self) {
         if self.batch.read.is_empty() {
             return;
@@ -171,6 +224,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.batch = batch;
     }
 
+    /// Sends the queued responses of `answered`. A connection that is idle as before keeps its
+    /// registration and deadline, and needs no further step.
     fn send_to(&mut self, answered: &mut Vec<Answered>) {
         for Answered { id, share, rested } in answered.drain(..) {
             let Some(slot) = live(&mut self.slots, id) else { continue };
@@ -180,12 +235,13 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 self.after_pump(id, pumped);
                 continue;
             }
-            // Only its time to be idle ends later than before: the deadline it has is early enough.
+            // Only the idle deadline has moved, and to a later time. The armed entry is early
+            // enough.
             debug_assert!(
                 slot.client
                     .deadline(&self.driver.config)
                     .is_none_or(|due| self.deadlines.armed(id).is_some_and(|armed| armed <= due)),
-                "{id} may be idle for ever"
+                "{id} has no deadline for being idle"
             );
         }
     }

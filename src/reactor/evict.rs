@@ -1,4 +1,7 @@
-//! Which connection makes room when slots, buffers, memory or descriptors run short.
+//! Eviction: which connection makes room when slots, buffers, memory or descriptors run short.
+//!
+//! Idle connections go first, then senders that are too slow for a busy server. A slow sender gets
+//! a 408 response if one is possible. This file must not know what was requested.
 
 use crate::driver::client::Client;
 use crate::driver::eviction::{EVICTION_IDLE_MIN, LEAVING_SHARE, RELIEF_CONNECTIONS, RELIEF_INTERVAL};
@@ -9,20 +12,20 @@ use crate::reactor::Reactor;
 use crate::reactor::os::Os;
 use crate::reactor::slots::live;
 
-/// Connections looked at for one to close when a new one needs its slot. A sample of 16 finds one
-/// among the idlest eighth with a chance of 88 %, and costs the same at any size.
+/// Idle connections compared to find one to close. A sample of 16 contains one of the idlest eighth
+/// with a probability of 88 %, and costs the same for any number of connections.
 const EVICTION_SAMPLE: usize = 16;
 
-/// Connections looked at for a slow sender to send away, when a new one needs its slot, or the
-/// memory that its content takes.
+/// Connections compared to find the slowest sender, when a new client needs its slot or the memory
+/// of its content.
 const SENDER_SAMPLE: usize = 256;
 
-/// Entries of the list of waiting heads that are looked at for one to send away.
+/// Entries examined in the list of connections that wait for the rest of a head.
 const WAITERS_LOOKED_AT: usize = 16;
 
 impl<S: Os, O: Observer> Reactor<S, O> {
-    /// Sends away a client that holds a buffer others need: the one that has waited longest for the
-    /// rest of its head, or a slow sender that waits for the rest of a chunk's size.
+    /// Evicts a client that holds a buffer when buffers run short: the one that has waited longest
+    /// for the rest of its head, or a slow sender that waits for the rest of a chunk size.
     pub(super) fn evict_slowest_head(&mut self) {
         for _ in 0..WAITERS_LOOKED_AT {
             let Some(id) = self.driver.pop_head_waiter() else { return };
@@ -52,7 +55,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
     }
 
-    /// Content in memory has no room: has the slowest sender of such content give way.
+    /// Evicts the slowest sender whose content is collected in memory, if that memory has run out.
     pub(super) fn free_memory(&mut self) {
         if std::mem::take(&mut self.driver.is_short_of_memory) {
             self.evict_slowest_sender(Client::is_collecting);
@@ -60,7 +63,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
     }
 
-    /// Descriptors have run out somewhere: closes idle connections, so that others can go on.
+    /// Closes idle connections after a call found no descriptor left, so that other requests can
+    /// proceed.
     pub(super) fn free_descriptors(&mut self) {
         let now = self.driver.now.mono;
         let was_relieved = self.relieved.is_some_and(|at| now < at + RELIEF_INTERVAL);
@@ -76,8 +80,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.free_closed();
     }
 
-    /// Sends away the slowest of some senders below the least rate. Its slot is free when it has
-    /// taken its answer, so a few of them may be on their way.
+    /// Evicts the slowest of a sample of senders below the minimum rate. Its slot is freed after it
+    /// has received its response, so several evictions may be in progress.
     pub(super) fn evict_slowest_sender(&mut self, is_one: impl Fn(&Client) -> bool) {
         let Some(rate) = self.driver.busy_rate else { return };
         let slots = &self.slots;
@@ -99,8 +103,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.after_pump(id, pumped);
     }
 
-    /// Closes the idlest of a few idle connections. False if none of them has been idle for long
-    /// enough.
+    /// Closes the idlest of a sample of idle connections. Returns false if none has been idle for
+    /// long enough.
     pub(super) fn close_idlest(&mut self) -> bool {
         let now = self.driver.now.mono;
         let idlest = self

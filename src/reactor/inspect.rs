@@ -1,4 +1,5 @@
-//! What a loop holds, for the simulator, for tests and for the metrics.
+//! Read-only views of a loop for the simulator, the tests and the metrics. Nothing here changes the
+//! loop.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use crate::observe::{Counters, Gauges, Observer};
 use crate::reactor::Reactor;
 use crate::reactor::os::Os;
 
-/// One connection as the simulator checks it after each turn.
+/// The state of one connection, which the simulator checks after each turn.
 #[derive(Debug, Clone)]
 pub(crate) struct Look {
     pub(crate) id: ConnId,
@@ -23,7 +24,7 @@ pub(crate) struct Look {
     pub(crate) has_work: bool,
     pub(crate) work: String,
     pub(crate) holds_loan: bool,
-    /// It holds input that may have whole requests in it, and may use it.
+    /// True if the connection holds input that may contain whole requests, and may use it now.
     pub(crate) can_use_held: bool,
     pub(crate) wants_input: bool,
     pub(crate) queued_bytes: u64,
@@ -33,33 +34,34 @@ pub(crate) struct Look {
 }
 
 impl<S: Os, O: Observer> Reactor<S, O> {
-    /// Connections open.
+    /// Number of open connections.
     pub(crate) fn open(&self) -> usize {
         self.slots.len()
     }
 
-    /// What is watched beside the connections.
+    /// Number of watched objects.
     pub(crate) fn watched(&self) -> usize {
         self.watches.len()
     }
 
-    /// Names of what is watched that are carried to the next turn.
+    /// Number of watched objects that are carried to the next turn.
     pub(crate) fn watched_carried(&self) -> usize {
         self.watches.carried_len()
     }
 
-    /// Deadlines armed.
+    /// Number of armed deadlines.
     pub(crate) fn deadlines_len(&self) -> usize {
         self.deadlines.len()
     }
 
-    /// Loans out, bytes lent, bytes that may be lent, and bytes of collected content.
+    /// Returns the number of loans, the bytes lent, the limit for bytes lent, and the bytes of
+    /// collected content.
     pub(crate) fn memory(&self) -> (usize, usize, usize, usize) {
         let budget = self.driver.config.limits.pool_bytes_max;
         (self.driver.pool.loans(), self.driver.pool.lent_bytes(), budget, self.driver.collected_bytes)
     }
 
-    /// Every connection as it stands between two turns.
+    /// Returns the state of every connection between two turns.
     pub(crate) fn look(&self) -> impl Iterator<Item = Look> + '_ {
         let config = &self.driver.config;
         self.slots.iter().map(move |(id, slot)| {
@@ -91,12 +93,13 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         })
     }
 
+    /// Returns a copy of the counters, or zeros if the observer has none.
     pub(crate) fn counters(&self) -> Counters {
         self.driver.observer.counters().map(|counters| Counters::clone(counters)).unwrap_or_default()
     }
 
-    /// What this loop holds. The phases are counted now and kept nowhere: some nanoseconds a
-    /// connection.
+    /// Returns what this loop holds. Counts the phases now, at some nanoseconds a connection, so
+    /// that they need no counters.
     pub(crate) fn gauges(&self) -> Gauges {
         let mut gauges = self.driver.gauges();
         for (_, slot) in self.slots.iter().filter(|(_, slot)| !slot.closed) {
@@ -105,7 +108,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         gauges
     }
 
-    /// The line a turn gets with `-vv`.
+    /// Logs one line about a turn (`-vv`).
     pub(super) fn tell_of_turn(&self, before: &Counters, took: Duration) {
         let us = took.as_micros();
         let after = self.counters();

@@ -1,9 +1,30 @@
-//! The reactor: one thread, one poll, all connections. It owns the poll, the sockets and the clock.
+//! The event loop: one thread, one poll, and all connections that the thread serves. The loop owns
+//! the poll, the sockets and the clock.
 //!
-//! Read [`Reactor::turn`] first: it is the whole loop. Interest is registered once per connection,
-//! for both directions, edge-triggered: there is no epoll call after that and no stored copy that
-//! could drift. What a connection waits for follows from its state; what the kernel said is kept
-//! until a would-block denies it.
+//! [`Reactor::turn`] is the whole loop; read it first. Each turn has seven steps:
+//!
+//! 1. Wait in the poll for the next event or deadline; with carried work, do not wait. Read the
+//!    clocks.
+//! 2. Apply job results, advance watched objects (for example CGI programs), and act on signals.
+//! 3. Read, answer and write the connections that the kernel reported ready, a batch at a time.
+//! 4. Pump the carried connections: those whose budget ran out in the last turn, and those that
+//!    received a result in step 2.
+//! 5. Act on deadlines that have passed. This step follows the I/O, because bytes that arrived in
+//!    time count.
+//! 6. Free memory and descriptors if they ran short, then accept new clients. Open connections go
+//!    first.
+//! 7. Free the slots of closed connections, flush the access log, check the file cache, and measure
+//!    the turn.
+//!
+//! The poll is edge-triggered. Each connection is registered once, for both directions, so a
+//! request costs no epoll call, and no stored interest can differ from the state. The state of a
+//! connection determines what the connection waits for. Readiness that the kernel reported is kept
+//! until a call returns would-block.
+//!
+//! This file contains `turn` and the functions that it calls, in the order of the turn. The steps
+//! continue in `accept`, `batch`, `evict`, `stop` and `watches`; `os` makes the system calls,
+//! `slots` stores the connections, and `inspect` reads the state for metrics and tests. No file in
+//! this folder may know what a handler does or how a response is made.
 
 mod accept;
 mod batch;
@@ -36,7 +57,7 @@ use slots::{Slots, live};
 use stop::Stopping;
 use watches::Watches;
 
-/// The loop and all it owns.
+/// The event loop and everything that belongs to it.
 pub struct Reactor<S: Os, O> {
     os: S,
     driver: Driver<O>,
@@ -44,36 +65,38 @@ pub struct Reactor<S: Os, O> {
     deadlines: DeadlineQueue,
     listeners: Listeners,
     connections_max: usize,
-    /// Counts turns, so that no connection is pumped twice in one.
+    /// The number of this turn. A connection whose slot has the same number was already pumped.
     turn: u32,
-    /// When its poll came back.
+    /// When the poll of this turn returned.
     turn_began: Instant,
     events: Vec<OsEvent>,
     done: Vec<(ConnId, Done)>,
-    /// Out of budget in the last turn: first thing to do in this one without waiting.
+    /// Connections to pump in the next turn, which does not wait in its poll: their budget ran out.
     carried: Vec<ConnId>,
     closed: Vec<ConnId>,
-    /// Ready connections on their way through read, answer and send together.
+    /// Ready connections that are read, answered and sent to together.
     batch: Batch,
-    /// What is watched for connections beside their sockets.
+    /// Objects that are watched for connections in addition to their sockets.
     watches: Watches,
     sample_from: usize,
-    /// Slow senders that were sent away. They take their answer, and then their slots are free.
+    /// Slow senders that were sent an error to make room. Each frees its slot after it has received
+    /// the response.
     leaving: Vec<ConnId>,
-    /// Descriptors have run out since the last turn.
+    /// True if descriptors have run out since the last turn.
     is_short: bool,
-    /// When connections were closed for that.
+    /// When connections were last closed because descriptors had run out.
     relieved: Option<Instant>,
     stopping: Option<Stopping>,
     on_reopen: Box<dyn Fn() + Send>,
     on_stop: OnStop,
 }
 
-/// For how many connections tables have room from the start, at the most.
+/// Largest number of connections for which the tables have room from the start.
 const ROOM_CONNECTIONS_MAX: usize = 1 << 16;
 
 impl<S: Os, O: Observer> Reactor<S, O> {
-    /// A loop over `os` that serves what `driver` says, `connections_max` clients at most.
+    /// Creates a loop over `os` that serves clients with `driver`, at most `connections_max` at a
+    /// time.
     pub(crate) fn new(os: S, driver: Driver<O>, connections_max: usize) -> Self {
         let listeners = Listeners::new(os.listeners());
         let room = connections_max.min(ROOM_CONNECTIONS_MAX);
@@ -103,17 +126,17 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
     }
 
-    /// Sets the action that opens the logs anew.
+    /// Sets the function that reopens the log files.
     pub(crate) fn on_reopen(&mut self, call: impl Fn() + Send + 'static) {
         self.on_reopen = Box::new(call);
     }
 
-    /// Sets the action that a graceful stop begins with.
+    /// Sets the function that is called when a graceful stop begins.
     pub(crate) fn on_stop(&mut self, call: OnStop) {
         self.on_stop = call;
     }
 
-    /// Turns until a signal stops it and the last client is served.
+    /// Runs turns until a signal stops the server and the last client is served.
     pub fn run(&mut self) -> io::Result<Outcome> {
         crate::log::spare_this_thread();
         loop {
@@ -124,12 +147,12 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
     }
 
-    /// One turn of the loop.
+    /// Runs one turn of the loop: the seven steps in the header of this file.
     pub fn turn(&mut self) -> io::Result<()> {
         let before = self.driver.config.turn_lines.then(|| self.counters());
         self.turn = self.turn.wrapping_add(1);
         // 1. Wait for the first event or deadline, or not at all if work was carried. Read the
-        //    clocks once.
+        //    clocks.
         let timeout = self.timeout();
         self.events.clear();
         self.driver.observer.enter(Activity::Waiting);
@@ -139,31 +162,32 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.driver.observer.enter(Activity::Keeping);
         self.driver.observer.turn(self.events.len());
         let mut carried = std::mem::take(&mut self.carried);
-        // 2. Job results, what is watched for connections, and signals: a stop pumps everybody,
-        //    with this news in hand.
+        // 2. Job results, watched objects and signals. Signals come last, because a stop pumps
+        //    every connection and should use the results.
         self.take_results(&mut carried);
         self.advance_ready(&mut carried);
         self.take_signals();
-        // 3. Ready connections in the kernel's order, a batch at a time.
+        // 3. Ready connections, in the order of the kernel, a batch at a time.
         self.pump_ready();
-        // 4. Those that were out of budget last time.
+        // 4. Connections that were carried from the last turn or received a result in step 2.
         for id in carried {
             self.look_at_clock();
             self.pump_one(id);
         }
-        // 5. Deadlines, after I/O: bytes that came in time count.
+        // 5. Deadlines, after I/O, because bytes that came in time count.
         self.expire_due();
-        // 6. New clients, last: established ones go first.
+        // 6. New clients, last, because open connections go first.
         self.free_memory();
         self.free_descriptors();
         self.accept();
-        // 7. Free the slots of closed connections; until now their names were still taken.
+        // 7. Free the slots of closed connections. Until here no new connection could get their
+        //    slots.
         self.free_closed();
         for id in std::mem::take(&mut self.driver.let_go) {
             self.advance(id, Ready::default());
         }
         self.keep_house();
-        // One more look at the clock, for the whole turn: it shows how long a turn lets others
+        // Read the clock once more for the duration of the turn, which is how long a new event may
         // wait.
         let ended = self.os.now().mono;
         let took = ended.saturating_duration_since(self.turn_began);
@@ -175,7 +199,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         Ok(())
     }
 
-    /// How long the poll may wait.
+    /// Returns how long the poll may wait; `None` means without limit.
     fn timeout(&mut self) -> Option<Duration> {
         if !self.carried.is_empty() || self.watches.has_carried() {
             return Some(Duration::ZERO);
@@ -193,8 +217,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         due.into_iter().flatten().min().map(|due| due.saturating_duration_since(now))
     }
 
-    /// Applies job results. Whom they concern is pumped with the carried ones: an event of this
-    /// turn may concern it, too, and a connection is pumped once a turn.
+    /// Applies job results and wake-ups from the inbox. A connection that receives one is pumped in
+    /// step 4, because this turn may also have an event for it, and a connection is pumped once a
+    /// turn.
     fn take_results(&mut self, to_pump: &mut Vec<ConnId>) {
         if !self.events.contains(&OsEvent::Inbox) {
             return;
@@ -221,6 +246,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.done = done;
     }
 
+    /// Notes the readiness of each event and passes the connection to the batch.
     fn pump_ready(&mut self) {
         for at in 0..self.events.len() {
             let OsEvent::Ready { id, readable, writable, read_closed, hung_up } = self.events[at] else {
@@ -237,15 +263,15 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             ready.readable |= readable;
             ready.writable |= writable;
             ready.read_closed |= read_closed;
-            // Nobody is left to take the answer that is being made.
+            // No peer is left to receive the response that is being made.
             let is_served_for = matches!(slot.client.phase(), Phase::Handling | Phase::Streaming);
             if hung_up && (is_served_for || slot.client.is_waiting()) {
                 self.close(id, CloseReason::PeerReset);
                 continue;
             }
             if slot.pumped_in == self.turn {
-                // A stop pumped it before its event was looked at: what the event says must not be
-                // lost.
+                // A stop pumped the connection before this event was read. The readiness of the
+                // event must not be lost, so the next turn pumps again.
                 self.carried.push(id);
                 continue;
             }
@@ -254,7 +280,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.finish_batch();
     }
 
-    /// Pumps a connection, once a turn at most.
+    /// Pumps a connection, at most once a turn.
     fn pump_one(&mut self, id: ConnId) {
         let Some(slot) = live(&mut self.slots, id) else {
             self.driver.observer.stale();
@@ -268,6 +294,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.after_pump(id, pumped);
     }
 
+    /// Acts on the result of a pump: closes, carries or registers the connection, then arms its
+    /// deadline.
     fn after_pump(&mut self, id: ConnId, pumped: Pumped) {
         self.driver.observer.enter(Activity::Keeping);
         let Some(slot) = live(&mut self.slots, id) else { return };
@@ -279,9 +307,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             }
             Pumped::Blocked if !slot.registered => {
                 slot.registered = true;
-                // Registered only now that a read would block: who sends its request with the
-                // connection and closes after the answer never costs an epoll call. What came
-                // meanwhile is reported.
+                // The connection is registered only now that a read would block. A client that
+                // sends its request at once and closes after the response costs no epoll call.
+                // Registering also reports everything that arrived before.
                 if let Err(error) = self.os.register(&mut slot.stream, id) {
                     log::error!("cannot watch a connection: {error}");
                     return self.close(id, CloseReason::PeerReset);
@@ -289,8 +317,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             }
             Pumped::Blocked => {}
         }
-        // In a stop, a connection whose last answer is out is done, whatever it was promised
-        // before.
+        // During a stop, a connection that has sent its last response is closed, even if the
+        // response promised keep-alive.
         if self.stopping.is_some()
             && slot.client.conn.is_idle()
             && !slot.client.is_queued()
@@ -310,11 +338,14 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
     }
 
+    /// Acts on the deadlines of watched objects and of connections. An entry may be early, so the
+    /// connection is asked for its actual deadline.
     fn expire_due(&mut self) {
         let now = self.driver.now.mono;
         for _ in 0..self.driver.config.limits.deadlines_per_turn {
             let Some(id) = self.watches.pop_due(now) else { break };
-            // Armed again by the advance; whom its news concerns may have been pumped in this turn.
+            // The advance armed the next deadline. The connection may already have been pumped in
+            // this turn, so the next turn pumps it.
             let to_pump = self.advance(id, Ready::default());
             self.carried.extend(to_pump);
         }
@@ -326,7 +357,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             };
             match slot.client.deadline(&self.driver.config) {
                 None => {}
-                // The entry was early: the connection has moved on since.
+                // The entry was early: the deadline of the connection has moved since.
                 Some(due) if due > now => self.deadlines.arm(id, due),
                 Some(_) => {
                     let pumped = pump::expire(&mut slot.client, &mut slot.stream, &mut self.driver, id);
@@ -336,7 +367,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
     }
 
-    /// Ends a connection. Its name stays taken until the end of the turn.
+    /// Closes a connection. The slot stays occupied until the end of the turn, so that later events
+    /// of this turn do not reach another connection.
     fn close(&mut self, id: ConnId, reason: CloseReason) {
         let Some(slot) = live(&mut self.slots, id) else { return };
         slot.closed = true;
@@ -354,18 +386,20 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.closed.push(id);
     }
 
+    /// Frees the slots of closed connections, and resumes accepting if it had paused.
     fn free_closed(&mut self) {
         if self.closed.is_empty() {
             return;
         }
         for id in self.closed.drain(..) {
-            // Dropping the stream closes it, and the kernel takes it off the poll.
+            // Dropping the stream closes the socket, which also removes it from the poll.
             self.slots.remove(id);
         }
         self.listeners.resume();
     }
 
-    /// What is due now and then.
+    /// Does periodic work: flushes the access log, re-checks the file cache, and sweeps the list of
+    /// connections that wait for the rest of a head.
     fn keep_house(&mut self) {
         let now = self.driver.now.mono;
         if let Some(access) = &mut self.driver.access

@@ -1,9 +1,9 @@
-//! The operating system as the loop sees it: [`Os`], and [`MioOs`] which is the real one.
+//! The operating system behind the loop: the trait [`Os`], and [`MioOs`], which implements it with
+//! mio.
 //!
-//! The reactor is generic over this, so the simulator drives the very same turns. Listeners, job
-//! results and signals arrive as events like any other.
+//! The reactor is generic over `Os`, so the simulator runs the same turns as the server. Listeners,
+//! job results and signals arrive as events, like sockets. This file must not know HTTP.
 
-use crate::clock::{Now, read_clocks, read_wall_clock};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 
+use crate::clock::{Now, read_clocks, read_wall_clock};
 use crate::config::INBOX_LOOK;
 use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::signals::{Signal, Signals};
@@ -21,68 +22,69 @@ use crate::driver::stream::{FilePart, SentFile, Stream};
 use crate::handler::watch::{Ready, Watched};
 use crate::jobs::{Inbox, JobDesk, Pool};
 
-/// What the kernel said about one source.
+/// An event of one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OsEvent {
-    /// A connection.
+    /// Readiness of a connection.
     Ready {
-        /// Its name; it may be gone.
+        /// Name of the connection, which may be closed already.
         id: ConnId,
         /// Bytes, the end of input, or an error can be read.
         readable: bool,
-        /// A write may be taken, or would fail at once.
+        /// A write would take bytes or fail at once.
         writable: bool,
         /// The peer has shut its sending side.
         read_closed: bool,
-        /// Both sides are shut: nothing we send arrives.
+        /// Both sides are shut: nothing that is sent arrives.
         hung_up: bool,
     },
-    /// Descriptors of something that is watched for a connection.
+    /// Readiness of a watched object.
     Watched {
-        /// Its name; it may be over.
+        /// Name of the object, which may be over already.
         id: WatchId,
-        /// Which of them.
+        /// The descriptors that are ready.
         ready: Ready,
     },
     /// A listener has connections waiting.
     Listener(usize),
-    /// Job results or wake-ups are in the inbox.
+    /// The inbox contains job results or wake-ups.
     Inbox,
-    /// A signal came.
+    /// A signal was received.
     Signal(Signal),
 }
 
-/// What a reactor needs of its operating system.
+/// Everything that a reactor needs of its operating system.
 pub trait Os {
-    /// Its sockets.
+    /// Type of a connected socket.
     type Stream: Stream;
-    /// Waits at most `timeout` (`None`: for ever) and appends what happened to `events`. Results in
-    /// the inbox are an event within [`INBOX_LOOK`], even if the wake-up for them failed.
+    /// Waits at most `timeout` (`None`: without limit) and appends events to `events`. Results in
+    /// the inbox are reported within [`INBOX_LOOK`], even if the wake-up for them failed.
     fn poll(&mut self, events: &mut Vec<OsEvent>, timeout: Option<Duration>) -> io::Result<()>;
-    /// Both clocks, read together.
+    /// Reads both clocks.
     fn now(&mut self) -> Now;
-    /// How many listeners there are.
+    /// Returns the number of listeners.
     fn listeners(&self) -> usize;
-    /// Whether a client waits to be accepted. Asked only when accepting it would cost another its
-    /// place.
+    /// Returns true if a client waits to be accepted. Called only when accepting the client would
+    /// close another connection.
     fn has_client(&mut self, listener: usize) -> bool;
     /// Accepts one connection.
     fn accept(&mut self, listener: usize) -> io::Result<(Self::Stream, Peer)>;
-    /// Tells the poll of a stream, for both directions, once for life. What is there already is
-    /// reported.
+    /// Registers a stream with the poll for both directions, once for its lifetime. Readiness that
+    /// exists already is reported.
     fn register(&mut self, stream: &mut Self::Stream, id: ConnId) -> io::Result<()>;
-    /// Tells the poll of all descriptors of something watched, each for its one direction and for
-    /// life. Closing a descriptor takes it off the poll.
+    /// Registers all descriptors of a watched object with the poll, each for one direction and for
+    /// its lifetime. Closing a descriptor removes it from the poll.
     fn watch(&mut self, watched: &dyn Watched, id: WatchId) -> io::Result<()>;
-    /// Closes the listeners: new clients are refused from now on.
+    /// Closes the listeners. From then on the kernel refuses new clients.
     fn close_listeners(&mut self);
-    /// A desk for jobs.
+    /// Returns a new queue for jobs.
     fn desk(&mut self) -> Box<dyn JobDesk>;
 }
 
-/// Tokens of generation 0: not connections.
+/// Slot of the token for the inbox. Generation 0 marks tokens that are not connections.
 const INBOX: u32 = u32::MAX;
 
+/// Slot of the token for all signal sockets.
 const SIGNALS: u32 = u32::MAX - 1;
 
 /// A listening socket of either kind.
@@ -103,7 +105,7 @@ pub enum Socket {
     Unix(mio::net::UnixStream),
 }
 
-/// The real operating system, through mio (epoll on Linux).
+/// The operating system through mio (epoll on Linux).
 pub struct MioOs {
     poll: mio::Poll,
     events: mio::Events,
@@ -111,9 +113,9 @@ pub struct MioOs {
     signals: Option<Signals>,
     pool: Arc<Pool>,
     inbox: Arc<Inbox>,
-    /// The time as the loop read it last.
+    /// The time that the loop read last.
     now: Instant,
-    /// When results were last looked for without an event.
+    /// When the inbox was last checked without an event.
     looked: Instant,
 }
 
@@ -123,11 +125,11 @@ impl std::fmt::Debug for MioOs {
     }
 }
 
-/// Events taken from the kernel at once.
+/// Largest number of events that one poll takes from the kernel.
 const EVENTS_PER_POLL: usize = 1024;
 
 impl MioOs {
-    /// A poll that watches these listeners and signals.
+    /// Creates a poll that watches these listeners and signals.
     pub fn new(listeners: Vec<Listener>, mut signals: Option<Signals>, pool: Arc<Pool>) -> io::Result<Self> {
         let poll = mio::Poll::new()?;
         let mut listeners = listeners;
@@ -158,8 +160,8 @@ impl MioOs {
         })
     }
 
-    /// Waits for events, for `timeout` at most, with a pause every [`INBOX_LOOK`] to
-    /// [look](MioOs::look).
+    /// Waits for events, at most for `timeout`. Wakes every [`INBOX_LOOK`] to [check the
+    /// inbox](MioOs::look).
     fn wait(&mut self, events: &mut Vec<OsEvent>, timeout: Option<Duration>) -> io::Result<()> {
         let mut left = timeout;
         loop {
@@ -178,7 +180,7 @@ impl MioOs {
         }
     }
 
-    /// Looks for results whose wake-up failed: no event will come for them.
+    /// Checks for results whose wake-up failed, because no event reports them.
     fn look(&mut self, events: &mut Vec<OsEvent>) {
         self.looked = self.now;
         if self.inbox.has_news() {
@@ -187,12 +189,13 @@ impl MioOs {
     }
 }
 
+/// Returns the token of a source that is not a connection.
 fn special(number: u32) -> Token {
     token(ConnId::new(0, number))
 }
 
 fn token(id: ConnId) -> Token {
-    // Tokens are as wide as a pointer; the crate is for 64-bit systems, where nothing is lost.
+    // Tokens are as wide as a pointer. The crate is for 64-bit systems, where nothing is lost.
     Token(id.to_token() as usize)
 }
 
@@ -206,7 +209,7 @@ impl Os for MioOs {
             Err(error) => return Err(error),
         }
         if self.now.saturating_duration_since(self.looked) >= INBOX_LOOK {
-            // A busy poll never times out.
+            // A busy poll never times out, so the inbox is checked here.
             self.look(events);
         }
         for event in &self.events {
@@ -262,8 +265,8 @@ impl Os for MioOs {
 
     fn accept(&mut self, listener: usize) -> io::Result<(Socket, Peer)> {
         match self.listeners.get(listener) {
-            // Options of the listener (TCP_NODELAY, TCP_NOTSENT_LOWAT) are inherited: no call per
-            // connection.
+            // Accepted sockets inherit the options of the listener (TCP_NODELAY,
+            // TCP_NOTSENT_LOWAT), so accepting needs no further call.
             Some(Listener::Tcp(listener)) => {
                 listener.accept().map(|(stream, addr)| (Socket::Tcp(stream), Peer::from_addr(addr)))
             }
@@ -304,8 +307,8 @@ impl Os for MioOs {
 impl Stream for Socket {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            // By rustix: the C library's would prepare for a cancellation each time, once there are
-            // threads.
+            // rustix makes the system call directly. With threads, the function of the C library
+            // would also prepare for cancellation on each call.
             Socket::Tcp(stream) => Ok(rustix::net::recv(stream, into, rustix::net::RecvFlags::empty())?.0),
             Socket::Unix(stream) => stream.read(into),
         }
@@ -339,7 +342,7 @@ impl Stream for Socket {
 
     fn reset_on_close(&mut self) {
         if let Socket::Tcp(stream) = self {
-            // Best effort: without it the kernel keeps what is unsent until its own timeouts.
+            // Best effort. Without SO_LINGER the kernel keeps unsent bytes until its own timeouts.
             drop(socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO)));
         }
     }
@@ -349,7 +352,7 @@ impl Stream for Socket {
     }
 }
 
-/// What [`bind_tcp_shared`] sets beside what it always does.
+/// Options that [`bind_tcp_shared`] sets in addition to those it always sets.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpOptions {
     /// [`Limits::notsent_lowat_bytes`](crate::config::Limits::notsent_lowat_bytes).
@@ -358,17 +361,17 @@ pub struct TcpOptions {
     pub defer_accept: Duration,
 }
 
-/// Binds a TCP listener with everything accepted sockets shall inherit.
+/// Binds a TCP listener with all options that accepted sockets inherit.
 ///
-/// A client of HTTP speaks first. So the kernel keeps a connection to itself until its first bytes
-/// are there (tcp(7), `TCP_DEFER_ACCEPT`): they are read as it is accepted, and one that is closed
-/// after its answer is never registered with epoll. The kernel does not wait for ever: after
-/// `defer_accept` it sends its SYN-ACK once more, and hands over a connection whose client answers
-/// that.
+/// An HTTP client sends first. With `TCP_DEFER_ACCEPT` (tcp(7)) the kernel keeps a connection until
+/// its first bytes have arrived. So the first read follows the accept at once, and a connection
+/// that is closed after its response is never registered with epoll. The kernel does not wait
+/// without limit: after `defer_accept` it sends its SYN-ACK again, and hands over a connection
+/// whose client replies to that.
 ///
-/// To share the port among several loops, the first listener is bound as if it were alone, so that
-/// a port which is taken is an error, and offers to share it before it listens; the `others` join
-/// it (socket(7), SO_REUSEPORT).
+/// Several loops can share the port (socket(7), SO_REUSEPORT). The first listener is bound without
+/// sharing, so that a port in use is an error. It allows sharing before it listens, and the
+/// `others` then join it.
 pub fn bind_tcp_shared(
     addr: SocketAddr,
     options: TcpOptions,
@@ -390,7 +393,7 @@ pub fn bind_tcp_shared(
     Ok(listeners)
 }
 
-/// The socket option of tcp(7) that neither socket2 nor rustix has.
+/// The socket option `TCP_DEFER_ACCEPT` of tcp(7), which socket2 and rustix do not have.
 #[derive(Clone, Copy, Debug)]
 struct DeferAccept;
 
@@ -402,17 +405,19 @@ nix::setsockopt_impl!(
     nix::sys::socket::sockopt::SetStruct<libc::c_int>
 );
 
-/// Connections that may wait to be accepted; the system's own bound (net.core.somaxconn) is 4096,
-/// too.
+/// Largest number of connections that may wait to be accepted. The default bound of the system
+/// (net.core.somaxconn) is also 4096.
 const BACKLOG: i32 = 4096;
 
+/// Creates a TCP socket with all options and binds it. `joins` means that other sockets share its
+/// port.
 fn bound_tcp(addr: SocketAddr, options: TcpOptions, joins: bool) -> io::Result<socket2::Socket> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     // A restart must not wait for old connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
     if addr.is_ipv6() {
-        // `::` is dual-stack, any other address is what it says.
+        // Only `::` is dual-stack.
         socket.set_only_v6(!addr.ip().is_unspecified())?;
     }
     socket.set_tcp_nodelay(true)?;
@@ -420,8 +425,8 @@ fn bound_tcp(addr: SocketAddr, options: TcpOptions, joins: bool) -> io::Result<s
         socket.set_tcp_notsent_lowat(options.notsent_lowat_bytes)?;
     }
     if let Ok(seconds @ 1..) = libc::c_int::try_from(options.defer_accept.as_secs()) {
-        // A kernel without it hands connections over earlier, which costs a little time and nothing
-        // else.
+        // A kernel without the option hands connections over earlier, which only costs a little
+        // time.
         if let Err(error) = nix::sys::socket::setsockopt(&socket, DeferAccept, &seconds) {
             log::debug!("connections are accepted at once: {error}");
         }

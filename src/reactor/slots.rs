@@ -1,8 +1,8 @@
 //! Connections by name: a slab whose entries remember their generation.
 //!
-//! slab reuses the last freed slot first, so an index alone is no name. A lookup compares the
-//! generation, and a miss is an ordinary thing: the caller counts it and goes on. This file must
-//! not know what a connection does.
+//! The slab reuses the last freed slot first, so an index alone does not identify a connection.
+//! Each lookup compares the generation. A miss is normal: the caller counts it and continues. This
+//! file must not know what a connection does.
 
 use slab::Slab;
 
@@ -15,11 +15,11 @@ pub struct Slot<S> {
     pub(crate) client: Client,
     pub(crate) stream: S,
     generation: u32,
-    /// The turn it was pumped in last.
+    /// Number of the turn in which the connection was last pumped.
     pub(crate) pumped_in: u32,
-    /// Whether the poll knows it.
+    /// True if the connection is registered with the poll.
     pub(crate) registered: bool,
-    /// Over; freed at the end of the turn.
+    /// True if the connection is closed. Its slot is freed at the end of the turn.
     pub(crate) closed: bool,
 }
 
@@ -31,14 +31,14 @@ pub struct Slots<S> {
 }
 
 impl<S> Slots<S> {
-    /// None yet. There is room for so many from the start: what is not touched takes no memory, and
-    /// a table that has to move as it grows leaves holes.
+    /// Creates an empty table with room for `connections`. Memory that is never touched costs
+    /// nothing, while a table that moves as it grows leaves holes in the heap.
     #[must_use]
     pub fn for_up_to(connections: usize) -> Self {
         Slots { slab: Slab::with_capacity(connections), generation: 0 }
     }
 
-    /// Gives a connection a slot and a name that no other had, within 2^32 accepts.
+    /// Stores a connection and gives it a name. A name is unique within 2^32 accepts.
     pub fn insert(&mut self, client: Client, stream: S) -> ConnId {
         self.generation = self.generation.wrapping_add(1).max(1);
         let generation = self.generation;
@@ -53,44 +53,44 @@ impl<S> Slots<S> {
         ConnId::new(generation, u32::try_from(slot).unwrap_or(u32::MAX))
     }
 
-    /// The connection of this name, unless it is gone.
+    /// Returns the connection of this name, also if it is closed but not freed.
     pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Slot<S>> {
         self.slab.get_mut(id.slot()).filter(|slot| slot.generation == id.generation())
     }
 
-    /// The connection of this name, unless it is gone.
+    /// Returns the connection of this name, also if it is closed but not freed.
     #[must_use]
     pub fn get(&self, id: ConnId) -> Option<&Slot<S>> {
         self.slab.get(id.slot()).filter(|slot| slot.generation == id.generation())
     }
 
-    /// Frees a slot; the stream is closed with it.
+    /// Frees a slot and closes its stream.
     pub fn remove(&mut self, id: ConnId) -> Option<Slot<S>> {
         self.get(id)?;
         self.slab.try_remove(id.slot())
     }
 
-    /// How many connections there are.
+    /// Returns the number of connections.
     #[must_use]
     pub fn len(&self) -> usize {
         self.slab.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if there are no connections.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slab.is_empty()
     }
 
-    /// All of them, by name.
+    /// Iterates over all connections with their names.
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Slot<S>)> {
         self.slab.iter().map(|(slot, entry)| {
             (ConnId::new(entry.generation, u32::try_from(slot).unwrap_or(u32::MAX)), entry)
         })
     }
 
-    /// Up to `count` connections from slot `from` on, round and round: a sample that costs the same
-    /// however many there are.
+    /// Iterates over at most `count` connections from slot `from` on, and continues at slot 0 after
+    /// the last slot. The cost does not depend on the number of connections.
     pub fn sample(&self, from: usize, count: usize) -> impl Iterator<Item = (ConnId, &Slot<S>)> {
         let capacity = self.slab.capacity().max(1);
         (0..count.min(capacity)).filter_map(move |step| {
@@ -107,7 +107,7 @@ impl<S> Default for Slots<S> {
     }
 }
 
-/// The connection of this name, unless it is gone or going.
+/// Returns the connection of this name, unless it is closed or freed.
 pub(super) fn live<S>(slots: &mut Slots<S>, id: ConnId) -> Option<&mut Slot<S>> {
     slots.get_mut(id).filter(|slot| !slot.closed)
 }
@@ -124,8 +124,8 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_small() {
-        // mio's sockets carry a check of their own in debug builds; in the builds that serve they
-        // are a descriptor each, as here.
+        // The sockets of mio contain an additional check in debug builds. In release builds a
+        // socket is one descriptor, as here.
         #[expect(dead_code, reason = "only its size is of interest")]
         enum Socket {
             Tcp(std::os::fd::OwnedFd),

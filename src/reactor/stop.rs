@@ -1,4 +1,7 @@
-//! How a loop stops: at a first signal gracefully, at a second one at once.
+//! Stopping: the first signal starts a graceful stop, the second one ends the server at once.
+//!
+//! A graceful stop accepts every client that has already connected, closes the listeners, and lets
+//! open requests finish within the drain timeout. This file must not know how signals are received.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -13,27 +16,30 @@ use crate::reactor::Reactor;
 use crate::reactor::os::{Os, OsEvent};
 use crate::reactor::slots::live;
 
-/// A stop that is under way.
+/// A stop in progress.
 #[derive(Debug)]
 pub(super) struct Stopping {
+    /// End of the drain timeout. Connections still open then are cut off.
     pub(super) cut_at: Instant,
+    /// The second signal, if there was one.
     pub(super) killed_by: Option<Signal>,
 }
 
 impl<S: Os, O: Observer> Reactor<S, O> {
+    /// Acts on the signals of this turn.
     pub(super) fn take_signals(&mut self) {
         for at in 0..self.events.len() {
             if let OsEvent::Signal(signal) = self.events[at] {
                 match signal {
                     Signal::Reopen => {
-                        // What was logged so far belongs into the old file.
+                        // Lines logged so far belong in the old file.
                         if let Some(access) = &mut self.driver.access {
                             access.flush();
                         }
                         (self.on_reopen)();
                     }
-                    // Shell and kernel may both report it; only a person's second signal is a
-                    // hurry.
+                    // Shell and kernel may both send SIGHUP for a closed terminal, so the second
+                    // one does not mean that the user is in a hurry.
                     Signal::TerminalClosed if self.stopping.is_some() => {}
                     Signal::Interrupt | Signal::Terminate | Signal::Quit | Signal::TerminalClosed => {
                         self.stop(signal);
@@ -43,15 +49,15 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
     }
 
-    /// Asks for a graceful stop; asked again, for an immediate one.
+    /// Starts a graceful stop. A second call makes [`Reactor::run`] return at once.
     pub fn stop(&mut self, signal: Signal) {
         if let Some(stopping) = &mut self.stopping {
             stopping.killed_by = Some(signal);
             return;
         }
         let cut_at = self.driver.now.mono + self.driver.config.timeouts.drain;
-        // Who is in the listen queue has connected: accept them all, or closing the listener would
-        // reset them.
+        // Clients in the listen queue have connected. Accept all of them, because closing the
+        // listener would reset them.
         let budget = 1 + self.connections_max / self.driver.config.limits.accepts_per_turn.max(1);
         for _ in 0..budget {
             if self.listeners.next(self.driver.now.mono).is_none() {
@@ -67,7 +73,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             if let Some(slot) = live(&mut self.slots, id) {
                 Exchange::new(&mut slot.client, &mut self.driver, id, 0).end_endless();
             }
-            // A request that is in the pipe already is answered; who is idle after that is let go.
+            // A request that has already arrived is answered. A connection that is idle after that
+            // is closed.
             self.pump_one(id);
             if self.slots.get(id).is_some_and(|slot| slot.client.conn.is_idle() && !slot.client.is_queued()) {
                 self.close(id, CloseReason::Shutdown);
@@ -76,6 +83,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         (self.on_stop)(signal, &self.gauges().phases);
     }
 
+    /// Returns how the server ended, or `None` while it has to go on.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         let stopping = self.stopping.as_ref()?;
         if self.slots.is_empty() {

@@ -1,8 +1,9 @@
-//! What the loop watches for its connections, by name, and when each of them wants to be looked at.
+//! Watched objects: anything with descriptors of its own that a connection waits for, such as a CGI
+//! program.
 //!
-//! Names are made as those of connections are, and for the same reason: an event may be about
-//! something that is over, and its slot may be another's already. This file must not know what is
-//! watched.
+//! Each object has a name with a generation, like a connection and for the same reason: an event
+//! may refer to an object that is over, while its slot already belongs to another. Each object also
+//! has an entry in a queue of deadlines. This file must not know what kind of object is watched.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,27 +22,28 @@ use crate::reactor::slots::live;
 
 struct Entry {
     watched: Arc<dyn Watched>,
-    /// For whom.
+    /// The connection that waits for the object.
     conn: ConnId,
     generation: u32,
-    /// It had more to do than fits a turn, and has not had its share of the next one yet.
+    /// True if the object had more work than fits into one turn and has not advanced in the next
+    /// turn yet.
     is_carried: bool,
-    /// What has become ready of it meanwhile.
+    /// Descriptors that have become ready while the object is carried.
     ready: Ready,
 }
 
-/// All that one loop watches beside its connections.
+/// All watched objects of one loop.
 #[derive(Default)]
 pub(super) struct Watches {
     slab: Slab<Entry>,
     generation: u32,
     deadlines: DeadlineQueue,
-    /// Those that are carried, each of them once.
+    /// Carried objects, each listed once.
     carried: Vec<WatchId>,
 }
 
 impl Watches {
-    /// Gives it a name that no other had, within 2^32 of them.
+    /// Stores an object and gives it a name. A name is unique within 2^32 objects.
     pub(super) fn insert(&mut self, watched: Arc<dyn Watched>, conn: ConnId) -> WatchId {
         self.generation = self.generation.wrapping_add(1).max(1);
         let (generation, ready) = (self.generation, Ready::default());
@@ -49,13 +51,14 @@ impl Watches {
         WatchId::new(self.generation, u32::try_from(slot).unwrap_or(u32::MAX))
     }
 
-    /// The thing of this name and for whom it is watched, unless it is over.
+    /// Returns the object of this name and its connection, unless the object is over.
     pub(super) fn get(&self, id: WatchId) -> Option<(Arc<dyn Watched>, ConnId)> {
         let entry = self.slab.get(id.slot()).filter(|entry| entry.generation == id.generation())?;
         Some((Arc::clone(&entry.watched), entry.conn))
     }
 
-    /// Has it advance in the next turn, before anything else and without waiting.
+    /// Schedules an advance at the beginning of the next turn, which then does not wait in its
+    /// poll.
     pub(super) fn carry(&mut self, id: WatchId) {
         if let Some(entry) = self.entry(id).filter(|entry| !entry.is_carried) {
             entry.is_carried = true;
@@ -63,15 +66,17 @@ impl Watches {
         }
     }
 
-    /// Whether it has had its share of this turn and is carried; then what is ready of it is kept
-    /// until then. Without this each event of a turn would be another share of it.
+    /// Returns true if the object has already advanced in this turn and is carried. Then `ready` is
+    /// kept for the next turn. Without this check, each event of a turn would cause another
+    /// advance.
     pub(super) fn puts_off(&mut self, id: WatchId, ready: Ready) -> bool {
         let Some(entry) = self.entry(id).filter(|entry| entry.is_carried) else { return false };
         entry.ready = entry.ready.and(ready);
         true
     }
 
-    /// Those that the last turn carried, with what has become ready of them since.
+    /// Takes the carried objects of the last turn, with the descriptors that have become ready
+    /// since.
     pub(super) fn take_carried(&mut self) -> Vec<(WatchId, Ready)> {
         let carried = std::mem::take(&mut self.carried);
         let with_ready = carried.into_iter().filter_map(|id| {
@@ -82,7 +87,7 @@ impl Watches {
         with_ready.collect()
     }
 
-    /// Whether any is carried.
+    /// Returns true if any object is carried.
     pub(super) fn has_carried(&self) -> bool {
         !self.carried.is_empty()
     }
@@ -91,7 +96,7 @@ impl Watches {
         self.slab.get_mut(id.slot()).filter(|entry| entry.generation == id.generation())
     }
 
-    /// Forgets it.
+    /// Removes an object.
     pub(super) fn remove(&mut self, id: WatchId) {
         let Some(entry) = self.entry(id) else { return };
         if entry.is_carried {
@@ -101,36 +106,36 @@ impl Watches {
         self.slab.try_remove(id.slot());
     }
 
-    /// Makes sure that it is looked at no later than `due`.
+    /// Arms a deadline: the object advances no later than `due`.
     pub(super) fn arm(&mut self, id: WatchId, due: Instant) {
         self.deadlines.arm(key(id), due);
     }
 
-    /// When the next of them wants to be looked at.
+    /// Returns the earliest deadline.
     pub(super) fn next(&self) -> Option<Instant> {
         self.deadlines.next()
     }
 
-    /// One whose time has come, taken out: arm it again.
+    /// Takes one object whose deadline has passed. Arm it again if it has a further deadline.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<WatchId> {
         let id = self.deadlines.pop_due(now)?;
         Some(WatchId::new(id.generation(), u32::try_from(id.slot()).unwrap_or(u32::MAX)))
     }
 
-    /// How many there are.
+    /// Returns the number of objects.
     pub(super) fn len(&self) -> usize {
         self.slab.len()
     }
 
-    /// How many names are carried.
+    /// Returns the number of carried objects.
     pub(super) fn carried_len(&self) -> usize {
         self.carried.len()
     }
 }
 
 impl<S: Os, O: Observer> Reactor<S, O> {
-    /// Has what is watched advance where the kernel said so, or where the last turn left off. Whom
-    /// the news concerns is pumped with the carried ones.
+    /// Advances each watched object whose descriptors are ready or whose work was carried over.
+    /// Connections that receive a result are pumped in step 4 of the turn.
     pub(super) fn advance_ready(&mut self, to_pump: &mut Vec<ConnId>) {
         for (id, ready) in self.watches.take_carried() {
             to_pump.extend(self.advance(id, ready));
@@ -142,8 +147,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
     }
 
-    /// Has one watched thing advance, unless it has had its share of this turn. Returns its
-    /// connection if that is to be pumped.
+    /// Advances one watched object, unless it has already advanced in this turn and is carried.
+    /// Returns its connection if the object has a result for it.
     pub(super) fn advance(&mut self, id: WatchId, ready: Ready) -> Option<ConnId> {
         if self.watches.puts_off(id, ready) {
             return None;
@@ -177,8 +182,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         Some(conn)
     }
 
-    /// After a connection was pumped: begins to watch what it has newly got, and has it advance,
-    /// since the pump may have changed what that waits for.
+    /// Runs after a connection was pumped. Registers an object that the connection has begun to
+    /// watch, then advances it, because the pump may have changed what the object waits for.
     pub(super) fn tend(&mut self, id: ConnId) {
         let Some(slot) = live(&mut self.slots, id) else { return };
         let Some(watch) = slot.client.watch() else { return };
@@ -202,7 +207,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     }
 }
 
-/// The queue of deadlines has no kinds of names; these have a queue of their own.
+/// Returns the key of an object in the queue of deadlines. The queue only knows connection names,
+/// so watched objects have a queue of their own.
 fn key(id: WatchId) -> ConnId {
     ConnId::new(id.generation(), u32::try_from(id.slot()).unwrap_or(u32::MAX))
 }
@@ -226,8 +232,8 @@ mod tests {
         fn abandon(&self) {}
     }
 
-    /// A slot is free as soon as its program is over, and the next program gets it, while events of
-    /// the old one may still be on their way.
+    /// A slot is free as soon as its program has ended, and the next program gets the slot. Events
+    /// of the old program may arrive after that.
     #[test]
     fn an_old_name_does_not_reach_the_next_one_in_its_slot() {
         let mut watches = Watches::default();
@@ -242,26 +248,26 @@ mod tests {
         watches.arm(new, due);
         watches.carry(old);
         watches.remove(old);
-        assert!(!watches.has_carried() && watches.len() == 1, "what is said of the old one changes nothing");
+        assert!(!watches.has_carried() && watches.len() == 1, "the old name must change nothing");
         watches.carry(new);
         assert!(!watches.puts_off(old, Ready::of(1)) && watches.puts_off(new, Ready::of(2)));
         assert_eq!(watches.take_carried(), [(new, Ready::of(2))]);
         assert_eq!((watches.pop_due(due), watches.pop_due(due)), (Some(new), None));
-        // So it is on the way through the kernel, which has only the token.
+        // The kernel stores only the token, so the name must survive the conversion.
         for number in 0..4 {
             let (id, back) = WatchId::from_token(old.to_token(number)).unwrap();
             assert!((id, back) == (old, number) && watches.get(id).is_none());
         }
     }
 
-    /// A program that complained without end was put on the list with every event, and each of its
-    /// entries put it there again.
+    /// A program that wrote errors without end was listed again with every event, and each of its
+    /// entries listed it once more.
     #[test]
     fn what_is_carried_is_carried_once_with_all_that_became_ready_of_it() {
         let mut watches = Watches::default();
         let id = watches.insert(Arc::new(Nothing), ConnId::new(1, 0));
         let other = watches.insert(Arc::new(Nothing), ConnId::new(1, 0));
-        assert!(!watches.puts_off(id, Ready::of(1)), "it has done nothing yet");
+        assert!(!watches.puts_off(id, Ready::of(1)), "nothing has advanced yet");
         for _ in 0..3 {
             watches.carry(id);
         }
@@ -273,6 +279,6 @@ mod tests {
         assert_eq!(watches.take_carried(), [(id, Ready::default())]);
         watches.carry(id);
         watches.remove(id);
-        assert!(!watches.has_carried(), "it is over");
+        assert!(!watches.has_carried(), "the object is over");
     }
 }
