@@ -9,37 +9,6 @@ use std::time::Duration;
 
 use crate::http::date::{month_of, unix_secs_of};
 
-/// Cookies kept at once; the one that ends soonest goes (RFC 6265bis section 5.7 asks for 3000 and
-/// 50 a domain).
-const COOKIES_MAX: usize = 3000;
-
-/// Name and value together in bytes; longer ones are ignored (RFC 6265bis section 5.6).
-const COOKIE_BYTES_MAX: usize = 4096;
-
-/// What a request says of itself that decides which cookies go with it.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    /// The host, in lower case, without a port.
-    pub host: &'a str,
-    /// The path, without the query.
-    pub path: &'a str,
-    /// Whether it goes over TLS.
-    pub secure: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Kept {
-    name: String,
-    value: String,
-    domain: String,
-    /// For that host alone, not for those below it.
-    host_only: bool,
-    path: String,
-    secure: bool,
-    /// Since 1970; none: until the jar is dropped.
-    expires: Option<Duration>,
-}
-
 /// Keeps cookies and gives them back.
 ///
 /// ```
@@ -120,6 +89,30 @@ impl Jar {
     }
 }
 
+/// What a request says of itself that decides which cookies go with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The host, in lower case, without a port.
+    pub host: &'a str,
+    /// The path, without the query.
+    pub path: &'a str,
+    /// Whether it goes over TLS.
+    pub secure: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    name: String,
+    value: String,
+    domain: String,
+    /// For that host alone, not for those below it.
+    host_only: bool,
+    path: String,
+    secure: bool,
+    /// Since 1970; none: until the jar is dropped.
+    expires: Option<Duration>,
+}
+
 impl Kept {
     fn parse(text: &str, place: Place<'_>, now: Duration) -> Option<Kept> {
         if text.chars().any(|char| char.is_control() && char != '\t') {
@@ -196,11 +189,12 @@ impl Kept {
     }
 }
 
-/// Whether a path is this one or below it (section 5.1.4).
-fn is_path_within(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || folder.ends_with('/'))
-}
+/// Cookies kept at once; the one that ends soonest goes (RFC 6265bis section 5.7 asks for 3000 and
+/// 50 a domain).
+const COOKIES_MAX: usize = 3000;
+
+/// Name and value together in bytes; longer ones are ignored (RFC 6265bis section 5.6).
+const COOKIE_BYTES_MAX: usize = 4096;
 
 /// A date as cookies have them, which is nearly any (section 5.1.1): `Thu, 01-Jan-1970 00:00:00
 /// GMT` is the one most servers send to take a cookie away. Seconds since 1970, 0 for what was
@@ -252,6 +246,12 @@ fn digits(word: &[u8], least: usize, most: usize) -> Option<(u64, &[u8])> {
 fn is_within(host: &str, domain: &str) -> bool {
     let is_below = || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
     host == domain || (host.parse::<core::net::IpAddr>().is_err() && is_below())
+}
+
+/// Whether a path is this one or below it (section 5.1.4).
+fn is_path_within(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || folder.ends_with('/'))
 }
 
 /// What a cookie without a path is for: the folder it was set in (section 5.1.4).

@@ -9,74 +9,6 @@ use crate::http::error::ProtocolError;
 use crate::http::fields::{FieldLine, Fields, has_token, list_elements, trim_ows};
 use crate::http::status::Status;
 
-/// The largest response head that is taken, in bytes.
-pub const REPLY_HEAD_BYTES_MAX: usize = 64 * 1024;
-
-/// The most field lines in one.
-pub const REPLY_FIELDS_MAX: usize = 128;
-
-/// Interim responses (1xx) before one response, in bytes of all their heads. A server that reports
-/// progress sends some hundred bytes at a time; one that sends nothing else would keep its client.
-pub const REPLY_INTERIM_BYTES_MAX: usize = 64 * 1024;
-
-/// A line between two chunks, or the trailer section, in bytes.
-const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
-
-/// A response head, with what it says copied out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplyHead {
-    /// The status code.
-    pub status: u16,
-    /// Field lines in the order they came, names in lower case.
-    pub fields: Vec<(String, Vec<u8>)>,
-    /// Whether the connection can be used again when the content has ended (RFC 9112 section 9.3).
-    pub keeps_alive: bool,
-}
-
-impl ReplyHead {
-    /// The first value of a field, by its name in lower case.
-    #[must_use]
-    pub fn field(&self, name: &str) -> Option<&[u8]> {
-        self.fields.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_slice())
-    }
-
-    /// The values of all field lines of this name.
-    pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        self.fields.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_slice())
-    }
-}
-
-/// What bytes turned out to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReplyEvent<'b> {
-    /// Nothing more can be told from these bytes. Some of them may have been used all the same (the
-    /// line before a chunk, say): call again with more behind those that were not.
-    NeedMore,
-    /// An interim response (1xx); the real one is still to come.
-    Interim(u16),
-    /// The head. Content follows, perhaps none.
-    Head(ReplyHead),
-    /// A piece of the content, never empty.
-    Content(&'b [u8]),
-    /// The response is complete. Nothing more is read until the next [`ReplyReader::expect`].
-    End,
-}
-
-/// Where in the response the reader stands.
-#[derive(Clone, Debug)]
-enum State {
-    /// Nobody has asked anything.
-    Idle,
-    Head {
-        is_head: bool,
-    },
-    Body(BodyDecoder),
-    /// Content that ends with the connection.
-    UntilClose,
-    /// Complete, and not yet said so.
-    Done,
-}
-
 /// Takes the responses of one connection apart, one after the other.
 ///
 /// ```
@@ -186,6 +118,74 @@ impl Default for ReplyReader {
         ReplyReader::new()
     }
 }
+
+/// What bytes turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyEvent<'b> {
+    /// Nothing more can be told from these bytes. Some of them may have been used all the same (the
+    /// line before a chunk, say): call again with more behind those that were not.
+    NeedMore,
+    /// An interim response (1xx); the real one is still to come.
+    Interim(u16),
+    /// The head. Content follows, perhaps none.
+    Head(ReplyHead),
+    /// A piece of the content, never empty.
+    Content(&'b [u8]),
+    /// The response is complete. Nothing more is read until the next [`ReplyReader::expect`].
+    End,
+}
+
+/// A response head, with what it says copied out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyHead {
+    /// The status code.
+    pub status: u16,
+    /// Field lines in the order they came, names in lower case.
+    pub fields: Vec<(String, Vec<u8>)>,
+    /// Whether the connection can be used again when the content has ended (RFC 9112 section 9.3).
+    pub keeps_alive: bool,
+}
+
+impl ReplyHead {
+    /// The first value of a field, by its name in lower case.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        self.fields.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_slice())
+    }
+
+    /// The values of all field lines of this name.
+    pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.fields.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_slice())
+    }
+}
+
+/// Where in the response the reader stands.
+#[derive(Clone, Debug)]
+enum State {
+    /// Nobody has asked anything.
+    Idle,
+    Head {
+        is_head: bool,
+    },
+    Body(BodyDecoder),
+    /// Content that ends with the connection.
+    UntilClose,
+    /// Complete, and not yet said so.
+    Done,
+}
+
+/// The largest response head that is taken, in bytes.
+pub const REPLY_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// The most field lines in one.
+pub const REPLY_FIELDS_MAX: usize = 128;
+
+/// Interim responses (1xx) before one response, in bytes of all their heads. A server that reports
+/// progress sends some hundred bytes at a time; one that sends nothing else would keep its client.
+pub const REPLY_INTERIM_BYTES_MAX: usize = 64 * 1024;
+
+/// A line between two chunks, or the trailer section, in bytes.
+const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
 
 /// How the content is framed (RFC 9112 section 6.3). In doubt an error, as for requests.
 fn framing(status: u16, is_head: bool, lines: Fields<'_>) -> Result<State, ProtocolError> {

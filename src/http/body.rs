@@ -9,26 +9,6 @@ use crate::http::error::ProtocolError;
 use crate::http::fields::is_token;
 use crate::http::status::Status;
 
-/// Chunk lines, extensions and trailers that any chunked content may have, in bytes: a trailer
-/// section of the usual limit (4 KiB), and as much again for extensions, thrice.
-const FRAMING_BYTES_MAX: u32 = 16 * 1024;
-
-/// Framing that each chunk adds to that, in bytes. A client that sends what a person types needs 5
-/// for a chunk of one byte, and one that writes sizes with eight digits needs 12, as our encoder
-/// does.
-const FRAMING_BYTES_PER_CHUNK: u32 = 16;
-
-/// Where a decoder stands after looking at some input.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Decoded<'b> {
-    /// These bytes of content; more may follow.
-    Data(&'b [u8]),
-    /// All input is used up and the content is not complete: call again with more.
-    NeedMore,
-    /// The content is complete. Bytes not consumed belong to the next request.
-    End,
-}
-
 /// Takes request content out of its framing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyDecoder {
@@ -39,6 +19,70 @@ pub enum BodyDecoder {
     },
     /// `Transfer-Encoding: chunked`.
     Chunked(Chunked),
+}
+
+impl BodyDecoder {
+    /// A decoder for exactly `left` bytes.
+    #[must_use]
+    pub fn length(left: u64) -> Self {
+        BodyDecoder::Length { left }
+    }
+
+    /// A decoder for chunked content.
+    #[must_use]
+    pub fn chunked() -> Self {
+        BodyDecoder::Chunked(Chunked {
+            state: State::Size,
+            left: 0,
+            total: 0,
+            line: 0,
+            framing_left: FRAMING_BYTES_MAX,
+        })
+    }
+
+    /// Bytes known to be still to come: exact by length, a lower bound when chunked.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        match self {
+            BodyDecoder::Length { left } => *left,
+            BodyDecoder::Chunked(chunked) => match chunked.state {
+                State::Data => chunked.left,
+                _ => 0,
+            },
+        }
+    }
+
+    /// Looks at `input` and returns how many bytes it used, and their meaning. Call again with the
+    /// rest until `NeedMore` or `End`. `line_max` bounds a size line and the trailer section
+    /// (beyond 65,534 bytes it counts as that), `total_max` the content.
+    pub fn decode<'b>(
+        &mut self,
+        input: &'b [u8],
+        line_max: usize,
+        total_max: u64,
+    ) -> Result<(usize, Decoded<'b>), ProtocolError> {
+        match self {
+            BodyDecoder::Length { left: 0 } => Ok((0, Decoded::End)),
+            BodyDecoder::Length { .. } if input.is_empty() => Ok((0, Decoded::NeedMore)),
+            BodyDecoder::Length { left } => {
+                let take = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= take as u64;
+                Ok((take, Decoded::Data(&input[..take])))
+            }
+            BodyDecoder::Chunked(chunked) => chunked.decode(input, line_max, total_max),
+        }
+    }
+}
+
+/// Where a decoder stands after looking at some input.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Decoded<'b> {
+    /// These bytes of content; more may follow.
+    Data(&'b [u8]),
+    /// All input is used up and the content is not complete: call again with more.
+    NeedMore,
+    /// The content is complete. Bytes not consumed belong to the next request.
+    End,
 }
 
 /// The place inside a chunked body.
@@ -102,58 +146,14 @@ enum State {
     EndLf,
 }
 
-impl BodyDecoder {
-    /// A decoder for exactly `left` bytes.
-    #[must_use]
-    pub fn length(left: u64) -> Self {
-        BodyDecoder::Length { left }
-    }
+/// Chunk lines, extensions and trailers that any chunked content may have, in bytes: a trailer
+/// section of the usual limit (4 KiB), and as much again for extensions, thrice.
+const FRAMING_BYTES_MAX: u32 = 16 * 1024;
 
-    /// A decoder for chunked content.
-    #[must_use]
-    pub fn chunked() -> Self {
-        BodyDecoder::Chunked(Chunked {
-            state: State::Size,
-            left: 0,
-            total: 0,
-            line: 0,
-            framing_left: FRAMING_BYTES_MAX,
-        })
-    }
-
-    /// Bytes known to be still to come: exact by length, a lower bound when chunked.
-    #[must_use]
-    pub fn left(&self) -> u64 {
-        match self {
-            BodyDecoder::Length { left } => *left,
-            BodyDecoder::Chunked(chunked) => match chunked.state {
-                State::Data => chunked.left,
-                _ => 0,
-            },
-        }
-    }
-
-    /// Looks at `input` and returns how many bytes it used, and their meaning. Call again with the
-    /// rest until `NeedMore` or `End`. `line_max` bounds a size line and the trailer section
-    /// (beyond 65,534 bytes it counts as that), `total_max` the content.
-    pub fn decode<'b>(
-        &mut self,
-        input: &'b [u8],
-        line_max: usize,
-        total_max: u64,
-    ) -> Result<(usize, Decoded<'b>), ProtocolError> {
-        match self {
-            BodyDecoder::Length { left: 0 } => Ok((0, Decoded::End)),
-            BodyDecoder::Length { .. } if input.is_empty() => Ok((0, Decoded::NeedMore)),
-            BodyDecoder::Length { left } => {
-                let take = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= take as u64;
-                Ok((take, Decoded::Data(&input[..take])))
-            }
-            BodyDecoder::Chunked(chunked) => chunked.decode(input, line_max, total_max),
-        }
-    }
-}
+/// Framing that each chunk adds to that, in bytes. A client that sends what a person types needs 5
+/// for a chunk of one byte, and one that writes sizes with eight digits needs 12, as our encoder
+/// does.
+const FRAMING_BYTES_PER_CHUNK: u32 = 16;
 
 impl Chunked {
     fn decode<'b>(
@@ -305,10 +305,6 @@ fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
-const fn bad(reason: &'static str) -> ProtocolError {
-    ProtocolError::bad_request(reason)
-}
-
 /// Puts response content that is made while it is sent into its framing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyEncoder {
@@ -359,6 +355,10 @@ impl BodyEncoder {
             out.extend_from_slice(b"0\r\n\r\n");
         }
     }
+}
+
+const fn bad(reason: &'static str) -> ProtocolError {
+    ProtocolError::bad_request(reason)
 }
 
 #[cfg(test)]

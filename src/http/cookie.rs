@@ -11,41 +11,6 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 use crate::http::fields::is_token;
 use crate::http::fields::trim_ows;
 
-/// What a value may not hold as it is: everything but `cookie-octet` (RFC 6265bis section 4.1.1),
-/// and `%`, which marks what was encoded.
-const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b',').add(b';').add(b'\\').add(b'%');
-
-/// Names and values of the `Cookie` lines of a request, as they came (RFC 6265bis section 4.2).
-///
-/// What is not UTF-8 or has no `=` is left out. A name may come twice: the first one has the longer
-/// path.
-pub fn pairs<'a>(lines: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = (&'a str, &'a str)> {
-    lines.flat_map(|line| line.split(|&byte| byte == b';')).filter_map(|piece| {
-        let piece = std::str::from_utf8(trim_ows(piece)).ok()?;
-        let (name, value) = piece.split_once('=')?;
-        let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        Some((name.trim_end(), quoted.unwrap_or(value)))
-    })
-}
-
-/// The value of a cookie as [`Cookie::new`] was given it: percent-decoded.
-#[must_use]
-pub fn decode(value: &str) -> String {
-    percent_decode(value.as_bytes()).decode_utf8_lossy().into_owned()
-}
-
-/// Which requests from other sites a cookie goes with (RFC 6265bis section 5.6.7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SameSite {
-    /// None.
-    Strict,
-    /// Those that lead the browser to this site by a method that only looks: following a link, a
-    /// form sent by GET. The default here.
-    Lax,
-    /// All; such a cookie must be `Secure`, and this makes it so.
-    None,
-}
-
 /// A cookie to be set. Unless told otherwise it is sent back for every path of this host, is hidden
 /// from scripts, goes with no request of another site's page but those that lead here by GET
 /// ([`SameSite::Lax`]), and ends with the browser's session.
@@ -148,11 +113,6 @@ impl Cookie {
     }
 }
 
-/// An attribute's value: nothing in it may end it.
-fn attribute(value: &str) -> String {
-    value.chars().map(|char| if char == ';' || char.is_control() { '_' } else { char }).collect()
-}
-
 /// The value of the `Set-Cookie` field.
 impl fmt::Display for Cookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -178,6 +138,46 @@ impl fmt::Display for Cookie {
         })
     }
 }
+
+/// Which requests from other sites a cookie goes with (RFC 6265bis section 5.6.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    /// None.
+    Strict,
+    /// Those that lead the browser to this site by a method that only looks: following a link, a
+    /// form sent by GET. The default here.
+    Lax,
+    /// All; such a cookie must be `Secure`, and this makes it so.
+    None,
+}
+
+/// An attribute's value: nothing in it may end it.
+fn attribute(value: &str) -> String {
+    value.chars().map(|char| if char == ';' || char.is_control() { '_' } else { char }).collect()
+}
+
+/// Names and values of the `Cookie` lines of a request, as they came (RFC 6265bis section 4.2).
+///
+/// What is not UTF-8 or has no `=` is left out. A name may come twice: the first one has the longer
+/// path.
+pub fn pairs<'a>(lines: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    lines.flat_map(|line| line.split(|&byte| byte == b';')).filter_map(|piece| {
+        let piece = std::str::from_utf8(trim_ows(piece)).ok()?;
+        let (name, value) = piece.split_once('=')?;
+        let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        Some((name.trim_end(), quoted.unwrap_or(value)))
+    })
+}
+
+/// The value of a cookie as [`Cookie::new`] was given it: percent-decoded.
+#[must_use]
+pub fn decode(value: &str) -> String {
+    percent_decode(value.as_bytes()).decode_utf8_lossy().into_owned()
+}
+
+/// What a value may not hold as it is: everything but `cookie-octet` (RFC 6265bis section 4.1.1),
+/// and `%`, which marks what was encoded.
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b',').add(b';').add(b'\\').add(b'%');
 
 #[cfg(test)]
 mod tests {

@@ -5,16 +5,6 @@
 
 use std::time::UNIX_EPOCH;
 
-/// The last second of the year 9999. Later moments are written as this one: four digits are all
-/// there is.
-const LAST_SECS: u64 = 253_402_300_799;
-
-const SECS_PER_DAY: u64 = 86_400;
-
-const WEEKDAYS: [&[u8; 3]; 7] = [b"Sun", b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat"];
-const MONTHS: [&[u8; 3]; 12] =
-    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
-
 /// The dates every response and log line carries, rendered at most once a second each.
 ///
 /// One per loop or thread. Ask again for every line: a hit is one comparison.
@@ -92,28 +82,6 @@ pub fn iso8601(unix_secs: u64, millis: u32) -> String {
 pub fn short(unix_secs: u64) -> String {
     let Civil { year, month, day, hour, minute, .. } = Civil::at(unix_secs);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
-}
-
-/// The number of a month by its first three letters, in any case.
-pub(crate) fn month_of(name: &[u8]) -> Option<u64> {
-    let short = name.get(..3)?;
-    let at = MONTHS.iter().position(|month| month.eq_ignore_ascii_case(short))?;
-    Some(at as u64 + 1)
-}
-
-/// Seconds since 1970 of a day in the Gregorian calendar; what was before is the first of them.
-/// `None` for a day that is none.
-pub(crate) fn unix_secs_of(year: u64, month: u64, day: u64) -> Option<u64> {
-    if year < 1970 {
-        return Some(0);
-    }
-    // The inverse of `civil_date`, with the same years that begin in March.
-    let from_march = year - u64::from(month <= 2);
-    let (era, year_of_era) = (from_march / 400, from_march % 400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day.checked_sub(1)?;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
-    (civil_date(days) == (year, month, day)).then_some(days * SECS_PER_DAY)
 }
 
 /// Date and time as zip files and FAT have them: from 1980 to 2107, in steps of two seconds.
@@ -206,6 +174,39 @@ fn civil_date(days_since_1970: u64) -> (u64, u64, u64) {
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     (year, month, day)
 }
+
+/// Seconds since 1970 of a day in the Gregorian calendar; what was before is the first of them.
+/// `None` for a day that is none.
+pub(crate) fn unix_secs_of(year: u64, month: u64, day: u64) -> Option<u64> {
+    if year < 1970 {
+        return Some(0);
+    }
+    // The inverse of `civil_date`, with the same years that begin in March.
+    let from_march = year - u64::from(month <= 2);
+    let (era, year_of_era) = (from_march / 400, from_march % 400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day.checked_sub(1)?;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+    (civil_date(days) == (year, month, day)).then_some(days * SECS_PER_DAY)
+}
+
+/// The number of a month by its first three letters, in any case.
+pub(crate) fn month_of(name: &[u8]) -> Option<u64> {
+    let short = name.get(..3)?;
+    let at = MONTHS.iter().position(|month| month.eq_ignore_ascii_case(short))?;
+    Some(at as u64 + 1)
+}
+
+const WEEKDAYS: [&[u8; 3]; 7] = [b"Sun", b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat"];
+
+const MONTHS: [&[u8; 3]; 12] =
+    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+
+/// The last second of the year 9999. Later moments are written as this one: four digits are all
+/// there is.
+const LAST_SECS: u64 = 253_402_300_799;
+
+const SECS_PER_DAY: u64 = 86_400;
 
 #[cfg(test)]
 mod tests {

@@ -9,21 +9,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::text::is_bidi_control;
 
-/// What is encoded in an extended parameter: everything but `attr-char` (RFC 8187 section 3.2.1).
-const ATTR_ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'!')
-    .remove(b'#')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'+')
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'^')
-    .remove(b'_')
-    .remove(b'`')
-    .remove(b'|')
-    .remove(b'~');
-
 /// The value of `Content-Disposition` for saving something as `name`.
 ///
 /// Control characters, backslashes (a separator elsewhere), marks that turn the direction of
@@ -56,6 +41,21 @@ fn is_harmful(c: char) -> bool {
 fn is_plain(c: char) -> bool {
     matches!(c, ' '..='~') && !matches!(c, '"' | '%')
 }
+
+/// What is encoded in an extended parameter: everything but `attr-char` (RFC 8187 section 3.2.1).
+const ATTR_ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'!')
+    .remove(b'#')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'^')
+    .remove(b'_')
+    .remove(b'`')
+    .remove(b'|')
+    .remove(b'~');
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,80 @@ use crate::http::error::ProtocolError;
 use crate::http::target::is_token_byte;
 use crate::text;
 
+/// The field lines of one head, in the order they were received.
+///
+/// A lookup is a walk over the lines. Heads have about twenty of them, so a walk that compares
+/// lengths first is faster than any table that would have to be built for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a> {
+    lines: &'a [FieldLine<'a>],
+    names: NameFilter,
+}
+
+impl<'a> Fields<'a> {
+    /// A view of these lines.
+    #[must_use]
+    pub fn new(lines: &'a [FieldLine<'a>]) -> Self {
+        let names = lines.iter().fold(0, |bits, line| bits | line.key.bit());
+        Fields { lines, names: NameFilter(names) }
+    }
+
+    /// Whether none of these names is there. False says nothing.
+    #[must_use]
+    pub fn lack(&self, names: NameFilter) -> bool {
+        self.names.0 & names.0 == 0
+    }
+
+    /// How many field lines there are; a name that came twice counts twice.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether there are no field lines at all.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Name and value of every line, in the order received. Names have the case they were sent in.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        self.lines.iter().map(|line| (line.name(), line.value))
+    }
+
+    /// The lines themselves.
+    pub(super) fn lines(&self) -> &'a [FieldLine<'a>] {
+        self.lines
+    }
+
+    /// The value of the first line of this name, whatever its case (RFC 9110 section 5.1).
+    ///
+    /// For fields that may come once only; use [`Fields::all`] where several lines make one list.
+    pub fn first(&self, name: &str) -> Option<&'a [u8]> {
+        if self.lack(NameFilter::of(&[name])) {
+            return None;
+        }
+        self.lines.iter().find(|line| line.is_named(name)).map(|line| line.value)
+    }
+
+    /// The value of a header that may come once (RFC 9110 section 5.3).
+    ///
+    /// # Errors
+    /// 400 if there are several lines of this name. Another program on the way could go by another
+    /// one of them.
+    pub fn only(&self, name: &str) -> Result<Option<&'a [u8]>, ProtocolError> {
+        let mut lines = self.all(name);
+        match (lines.next(), lines.next()) {
+            (first, None) => Ok(first),
+            (_, Some(_)) => Err(ProtocolError::bad_request("a header that may come once came twice")),
+        }
+    }
+
+    /// The values of all lines of this name, whatever its case, in the order received. Together
+    /// they are one list (RFC 9110 section 5.3).
+    pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.lines.iter().filter(move |line| line.is_named(name)).map(|line| line.value)
+    }
+}
+
 /// One field line, taken apart: a token, and a value without control characters or white space
 /// around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,38 +179,6 @@ fn token_len(bytes: &[u8]) -> usize {
     text::span(bytes, |block| text::letters(block) | text::equal(block, b'-'), is_token_byte)
 }
 
-/// The field lines of one head, in the order they were received.
-///
-/// A lookup is a walk over the lines. Heads have about twenty of them, so a walk that compares
-/// lengths first is faster than any table that would have to be built for it.
-#[derive(Clone, Copy, Debug)]
-pub struct Fields<'a> {
-    lines: &'a [FieldLine<'a>],
-    names: NameFilter,
-}
-
-/// A number below 64 that a field name has in any case, and few others share with it. Most names
-/// are told apart by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct NameKey(u8);
-
-impl NameKey {
-    /// By length, first and last letter, weighted so that of the names that browsers send none
-    /// shares its key with a condition or `Range`.
-    #[inline]
-    const fn of(name: &[u8]) -> Self {
-        let ends = match (name.first(), name.last()) {
-            (Some(first), Some(last)) => 6 * (*first & 0x1f) as usize + 3 * (*last & 0x1f) as usize,
-            _ => 0,
-        };
-        NameKey(((name.len() + ends) % 64) as u8)
-    }
-
-    const fn bit(self) -> u64 {
-        1 << (self.0 % 64)
-    }
-}
-
 /// A Bloom filter of field names, with one bit for each. Most of what is asked of a head is whether
 /// it has a field that it does not have, and nearly always this alone says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,67 +202,25 @@ impl NameFilter {
     }
 }
 
-impl<'a> Fields<'a> {
-    /// A view of these lines.
-    #[must_use]
-    pub fn new(lines: &'a [FieldLine<'a>]) -> Self {
-        let names = lines.iter().fold(0, |bits, line| bits | line.key.bit());
-        Fields { lines, names: NameFilter(names) }
+/// A number below 64 that a field name has in any case, and few others share with it. Most names
+/// are told apart by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct NameKey(u8);
+
+impl NameKey {
+    /// By length, first and last letter, weighted so that of the names that browsers send none
+    /// shares its key with a condition or `Range`.
+    #[inline]
+    const fn of(name: &[u8]) -> Self {
+        let ends = match (name.first(), name.last()) {
+            (Some(first), Some(last)) => 6 * (*first & 0x1f) as usize + 3 * (*last & 0x1f) as usize,
+            _ => 0,
+        };
+        NameKey(((name.len() + ends) % 64) as u8)
     }
 
-    /// Whether none of these names is there. False says nothing.
-    #[must_use]
-    pub fn lack(&self, names: NameFilter) -> bool {
-        self.names.0 & names.0 == 0
-    }
-
-    /// How many field lines there are; a name that came twice counts twice.
-    pub fn len(&self) -> usize {
-        self.lines.len()
-    }
-
-    /// Whether there are no field lines at all.
-    pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
-    }
-
-    /// Name and value of every line, in the order received. Names have the case they were sent in.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        self.lines.iter().map(|line| (line.name(), line.value))
-    }
-
-    /// The lines themselves.
-    pub(super) fn lines(&self) -> &'a [FieldLine<'a>] {
-        self.lines
-    }
-
-    /// The value of the first line of this name, whatever its case (RFC 9110 section 5.1).
-    ///
-    /// For fields that may come once only; use [`Fields::all`] where several lines make one list.
-    pub fn first(&self, name: &str) -> Option<&'a [u8]> {
-        if self.lack(NameFilter::of(&[name])) {
-            return None;
-        }
-        self.lines.iter().find(|line| line.is_named(name)).map(|line| line.value)
-    }
-
-    /// The value of a header that may come once (RFC 9110 section 5.3).
-    ///
-    /// # Errors
-    /// 400 if there are several lines of this name. Another program on the way could go by another
-    /// one of them.
-    pub fn only(&self, name: &str) -> Result<Option<&'a [u8]>, ProtocolError> {
-        let mut lines = self.all(name);
-        match (lines.next(), lines.next()) {
-            (first, None) => Ok(first),
-            (_, Some(_)) => Err(ProtocolError::bad_request("a header that may come once came twice")),
-        }
-    }
-
-    /// The values of all lines of this name, whatever its case, in the order received. Together
-    /// they are one list (RFC 9110 section 5.3).
-    pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        self.lines.iter().filter(move |line| line.is_named(name)).map(|line| line.value)
+    const fn bit(self) -> u64 {
+        1 << (self.0 % 64)
     }
 }
 

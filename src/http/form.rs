@@ -9,10 +9,6 @@ use crate::http::multipart::{Multipart, MultipartEvent};
 use crate::http::refusal::Refusal;
 use crate::http::target::query_pairs;
 
-/// Pairs taken from one query or form. Each costs two allocations, and the client decides how many
-/// it sends.
-pub const PAIRS_MAX: usize = 1000;
-
 /// Decoded names and values, in the order they came; a name may come several times
 /// (WHATWG URL section 5.1, HTML section 4.10.21).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,6 +81,10 @@ impl Pairs {
         self.pairs.is_empty()
     }
 }
+
+/// Pairs taken from one query or form. Each costs two allocations, and the client decides how many
+/// it sends.
+pub const PAIRS_MAX: usize = 1000;
 
 /// One part of a form that was sent as `multipart/form-data`, whole (RFC 7578).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -29,30 +29,6 @@ pub(super) struct Framing<'b> {
     pub(super) expects: Expects,
 }
 
-/// The sum of all `Expect` lines: they are one list (RFC 9110 sections 5.3 and 10.1.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Expects {
-    #[default]
-    Nothing,
-    Continue,
-    /// Something that no server knows, perhaps beside `100-continue`.
-    Unknown,
-}
-
-impl Expects {
-    /// With one more line.
-    fn and(self, line: &[u8]) -> Expects {
-        let mut elements = list_elements(line).peekable();
-        let is_known = elements.peek().is_some()
-            && elements.all(|element| text::eq_ignore_case(element, b"100-continue"));
-        if is_known && self != Expects::Unknown { Expects::Continue } else { Expects::Unknown }
-    }
-}
-
-/// The names of those fields.
-const FRAMING: NameFilter =
-    NameFilter::of(&["host", "expect", "connection", "content-length", "transfer-encoding"]);
-
 impl<'b> Framing<'b> {
     #[inline(always)]
     pub(super) fn gather(&mut self, lines: Fields<'b>) -> Result<(), ProtocolError> {
@@ -114,6 +90,30 @@ impl<'b> Framing<'b> {
             }
             None => Err(ProtocolError::bad_request("Content-Length is not a number")),
         }
+    }
+}
+
+/// The names of those fields.
+const FRAMING: NameFilter =
+    NameFilter::of(&["host", "expect", "connection", "content-length", "transfer-encoding"]);
+
+/// The sum of all `Expect` lines: they are one list (RFC 9110 sections 5.3 and 10.1.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Expects {
+    #[default]
+    Nothing,
+    Continue,
+    /// Something that no server knows, perhaps beside `100-continue`.
+    Unknown,
+}
+
+impl Expects {
+    /// With one more line.
+    fn and(self, line: &[u8]) -> Expects {
+        let mut elements = list_elements(line).peekable();
+        let is_known = elements.peek().is_some()
+            && elements.all(|element| text::eq_ignore_case(element, b"100-continue"));
+        if is_known && self != Expects::Unknown { Expects::Continue } else { Expects::Unknown }
     }
 }
 

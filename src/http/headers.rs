@@ -8,91 +8,6 @@ use crate::http::fields::is_token;
 use crate::http::fields::{list_elements, trim_ows};
 use crate::text;
 
-/// Headers about one connection or the framing of one message. Only the connection writes them: a
-/// second value would be a second reading of the same bytes.
-const FRAMING: [&str; 9] = [
-    "connection",
-    "content-length",
-    "date",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// Headers of which every line counts: to set one adds it.
-const REPEATED: [&str; 4] = ["link", "set-cookie", "vary", "www-authenticate"];
-
-/// Headers with one value. Clients disagree about which of two lines counts, so a second one
-/// replaces the first.
-const SINGLE: [&str; 14] = [
-    "accept-ranges",
-    "access-control-allow-credentials",
-    "access-control-allow-origin",
-    "access-control-max-age",
-    "age",
-    "content-disposition",
-    "content-range",
-    "content-type",
-    "etag",
-    "expires",
-    "last-modified",
-    "location",
-    "retry-after",
-    "server",
-];
-
-/// Headers whose value is a URI reference (RFC 9110 sections 8.7 and 10.2.2).
-const URI_REFERENCES: [&str; 2] = ["content-location", "location"];
-
-/// How a header goes among the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum How {
-    /// In place of lines of the same name.
-    Set,
-    /// Behind lines of the same name.
-    Add,
-    /// Not if there is a line of the same name. A `Vary` is joined all the same.
-    IfAbsent,
-    /// In place of lines of the same name, unless one of them forbids to store the response.
-    SetUnlessNoStore,
-    /// In place of lines of the same name. A policy with `sandbox` among them stays, and this one
-    /// counts besides: clients enforce each policy of a list (CSP level 3, section 8.1). The
-    /// directive is recognised in lower case only, as the server writes it.
-    BesideSandbox,
-    /// In front of the directives of a line of the same name, unless that has this one too or
-    /// forbids to store the response.
-    Directive,
-}
-
-/// Why a header is not sent as it was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flaw {
-    /// The name is no token (RFC 9110 section 5.6.2). The header is left out.
-    Name,
-    /// The value had control characters. They became spaces, in a URI percent-encoded.
-    Control,
-    /// The name belongs to the connection. The header is left out.
-    Framing,
-    /// `Connection: close`. The header is left out, and the connection closes.
-    Close,
-}
-
-impl Flaw {
-    /// A sentence for the log.
-    #[must_use]
-    pub fn reason(self) -> &'static str {
-        match self {
-            Flaw::Name => "a header whose name is no token was left out",
-            Flaw::Control => "a header had control characters, which were replaced",
-            Flaw::Framing => "a header that only the connection may write was left out",
-            Flaw::Close => "a header asks to close the connection",
-        }
-    }
-}
-
 /// Header lines of a response: each is a token, a colon, a space, a value without control
 /// characters, CR and LF.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -255,6 +170,52 @@ impl Headers {
     }
 }
 
+/// How a header goes among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// In place of lines of the same name.
+    Set,
+    /// Behind lines of the same name.
+    Add,
+    /// Not if there is a line of the same name. A `Vary` is joined all the same.
+    IfAbsent,
+    /// In place of lines of the same name, unless one of them forbids to store the response.
+    SetUnlessNoStore,
+    /// In place of lines of the same name. A policy with `sandbox` among them stays, and this one
+    /// counts besides: clients enforce each policy of a list (CSP level 3, section 8.1). The
+    /// directive is recognised in lower case only, as the server writes it.
+    BesideSandbox,
+    /// In front of the directives of a line of the same name, unless that has this one too or
+    /// forbids to store the response.
+    Directive,
+}
+
+/// Why a header is not sent as it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// The name is no token (RFC 9110 section 5.6.2). The header is left out.
+    Name,
+    /// The value had control characters. They became spaces, in a URI percent-encoded.
+    Control,
+    /// The name belongs to the connection. The header is left out.
+    Framing,
+    /// `Connection: close`. The header is left out, and the connection closes.
+    Close,
+}
+
+impl Flaw {
+    /// A sentence for the log.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Flaw::Name => "a header whose name is no token was left out",
+            Flaw::Control => "a header had control characters, which were replaced",
+            Flaw::Framing => "a header that only the connection may write was left out",
+            Flaw::Close => "a header asks to close the connection",
+        }
+    }
+}
+
 /// Written header lines, taken apart again.
 pub(crate) fn lines(written: &[u8]) -> Lines<'_> {
     Lines { bytes: written, at: 0 }
@@ -264,16 +225,6 @@ pub(crate) fn lines(written: &[u8]) -> Lines<'_> {
 pub(crate) struct Lines<'a> {
     bytes: &'a [u8],
     at: usize,
-}
-
-/// One written header line.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Line<'a> {
-    /// Where the line begins among all of them.
-    at: usize,
-    /// The line with its CR and LF.
-    bytes: &'a [u8],
-    name_len: usize,
 }
 
 impl<'a> Iterator for Lines<'a> {
@@ -286,6 +237,16 @@ impl<'a> Iterator for Lines<'a> {
         self.at += end;
         Some(line)
     }
+}
+
+/// One written header line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line<'a> {
+    /// Where the line begins among all of them.
+    at: usize,
+    /// The line with its CR and LF.
+    bytes: &'a [u8],
+    name_len: usize,
 }
 
 impl<'a> Line<'a> {
@@ -303,18 +264,57 @@ impl<'a> Line<'a> {
     }
 }
 
-fn is_one_of(name: &[u8], names: &[&str]) -> bool {
-    names.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
-}
+/// Headers about one connection or the framing of one message. Only the connection writes them: a
+/// second value would be a second reading of the same bytes.
+const FRAMING: [&str; 9] = [
+    "connection",
+    "content-length",
+    "date",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// True if only the connection may write a header of this name.
 pub(crate) fn is_framing(name: &[u8]) -> bool {
     is_one_of(name, &FRAMING)
 }
 
+/// Headers of which every line counts: to set one adds it.
+const REPEATED: [&str; 4] = ["link", "set-cookie", "vary", "www-authenticate"];
+
 /// True if every line of this name counts.
 pub(crate) fn is_repeated(name: &[u8]) -> bool {
     is_one_of(name, &REPEATED)
+}
+
+/// Headers with one value. Clients disagree about which of two lines counts, so a second one
+/// replaces the first.
+const SINGLE: [&str; 14] = [
+    "accept-ranges",
+    "access-control-allow-credentials",
+    "access-control-allow-origin",
+    "access-control-max-age",
+    "age",
+    "content-disposition",
+    "content-range",
+    "content-type",
+    "etag",
+    "expires",
+    "last-modified",
+    "location",
+    "retry-after",
+    "server",
+];
+
+/// Headers whose value is a URI reference (RFC 9110 sections 8.7 and 10.2.2).
+const URI_REFERENCES: [&str; 2] = ["content-location", "location"];
+
+fn is_one_of(name: &[u8], names: &[&str]) -> bool {
+    names.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// Why a header of this name is left out, if it is.

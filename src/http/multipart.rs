@@ -10,65 +10,6 @@ use crate::http::error::ProtocolError;
 use crate::http::fields::{FieldLine, FieldLines, take_lines, trim_ows};
 use crate::http::status::Status;
 
-/// The most bytes of one part's head.
-pub const PART_HEAD_BYTES_MAX: usize = 16 * 1024;
-
-/// The most field lines in it.
-const PART_FIELDS_MAX: usize = 32;
-
-/// Bytes that may stand around the parts: before the first, behind the last, and white space
-/// behind delimiters. RFC 2046 section 5.1.1 has all of it ignored, and no browser sends any.
-const AROUND_BYTES_MAX: usize = 16 * 1024;
-
-/// The longest boundary (RFC 2046 section 5.1.1).
-const BOUNDARY_BYTES_MAX: usize = 70;
-
-/// What a part says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartHead {
-    /// The name of the form's field.
-    pub name: String,
-    /// The name of the file, as the client sent it: it may hold slashes, dots and control
-    /// characters. `None` for an ordinary field.
-    pub filename: Option<String>,
-    /// The media type, if one was said. RFC 7578 section 4.4 takes `text/plain` otherwise.
-    pub content_type: Option<String>,
-}
-
-/// What pushed bytes turned out to be.
-#[derive(Debug, PartialEq, Eq)]
-pub enum MultipartEvent<'b> {
-    /// A part begins.
-    PartBegin(PartHead),
-    /// Some of its content, never empty. More may follow.
-    PartData(&'b [u8]),
-    /// It is complete.
-    PartEnd,
-    /// The form is complete. What follows is ignored.
-    End,
-}
-
-/// Where in the form the parser stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Before the first delimiter; `matched` bytes of one were seen.
-    Preamble { matched: usize },
-    /// Behind a delimiter: line end, white space or the first dash of the end is due.
-    Delimited,
-    /// White space behind a delimiter (RFC 2046: transport padding).
-    Padding,
-    /// The CR of the delimiter's line was seen.
-    LineEnd,
-    /// Behind the first of the two dashes that say that this is the end.
-    Dash,
-    /// In a part's head.
-    Head,
-    /// In its content; `matched` bytes of a delimiter were seen.
-    Content { matched: usize },
-    /// Behind the last delimiter.
-    End,
-}
-
 /// Takes one form apart.
 #[derive(Clone, Debug)]
 pub struct Multipart {
@@ -251,13 +192,64 @@ impl Multipart {
     }
 }
 
-/// Cuts at the first `separator`; the rest is empty where there is none.
-fn cut(value: &[u8], separator: u8) -> (&[u8], &[u8]) {
-    match memchr::memchr(separator, value) {
-        Some(at) => (&value[..at], &value[at + 1..]),
-        None => (value, b""),
-    }
+/// What pushed bytes turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub enum MultipartEvent<'b> {
+    /// A part begins.
+    PartBegin(PartHead),
+    /// Some of its content, never empty. More may follow.
+    PartData(&'b [u8]),
+    /// It is complete.
+    PartEnd,
+    /// The form is complete. What follows is ignored.
+    End,
 }
+
+/// What a part says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartHead {
+    /// The name of the form's field.
+    pub name: String,
+    /// The name of the file, as the client sent it: it may hold slashes, dots and control
+    /// characters. `None` for an ordinary field.
+    pub filename: Option<String>,
+    /// The media type, if one was said. RFC 7578 section 4.4 takes `text/plain` otherwise.
+    pub content_type: Option<String>,
+}
+
+/// Where in the form the parser stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Before the first delimiter; `matched` bytes of one were seen.
+    Preamble { matched: usize },
+    /// Behind a delimiter: line end, white space or the first dash of the end is due.
+    Delimited,
+    /// White space behind a delimiter (RFC 2046: transport padding).
+    Padding,
+    /// The CR of the delimiter's line was seen.
+    LineEnd,
+    /// Behind the first of the two dashes that say that this is the end.
+    Dash,
+    /// In a part's head.
+    Head,
+    /// In its content; `matched` bytes of a delimiter were seen.
+    Content { matched: usize },
+    /// Behind the last delimiter.
+    End,
+}
+
+/// The most bytes of one part's head.
+pub const PART_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// The most field lines in it.
+const PART_FIELDS_MAX: usize = 32;
+
+/// Bytes that may stand around the parts: before the first, behind the last, and white space
+/// behind delimiters. RFC 2046 section 5.1.1 has all of it ignored, and no browser sends any.
+const AROUND_BYTES_MAX: usize = 16 * 1024;
+
+/// The longest boundary (RFC 2046 section 5.1.1).
+const BOUNDARY_BYTES_MAX: usize = 70;
 
 /// RFC 2046 section 5.1.1: `bchars`, and no space at the end.
 fn is_boundary(boundary: &[u8]) -> bool {
@@ -320,6 +312,14 @@ fn parameter(mut rest: &[u8], name: &[u8]) -> Result<Option<Vec<u8>>, ProtocolEr
         rest = behind;
     }
     Ok(found)
+}
+
+/// Cuts at the first `separator`; the rest is empty where there is none.
+fn cut(value: &[u8], separator: u8) -> (&[u8], &[u8]) {
+    match memchr::memchr(separator, value) {
+        Some(at) => (&value[..at], &value[at + 1..]),
+        None => (value, b""),
+    }
 }
 
 /// Content of a quoted string whose first quote is gone, and what comes behind its semicolon.

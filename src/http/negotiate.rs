@@ -6,27 +6,6 @@
 
 use crate::http::fields::trim_ows;
 
-/// How well a media range fits an offer, and what it is worth.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Match {
-    specificity: Specificity,
-    /// The weight in thousandths: 0 is "not acceptable".
-    weight: u16,
-}
-
-/// The more specific range wins, however the weights are.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Specificity {
-    /// `*/*`
-    Any,
-    /// `text/*`
-    Type,
-    /// `text/html`
-    Subtype,
-    /// `text/html;level=1`, with the number of parameters.
-    Parameters(usize),
-}
-
 /// The index of the offer the client prefers; `None` if none will do (406).
 ///
 /// At equal weights a media type that is named beats one that only a wildcard covers, because some
@@ -74,58 +53,6 @@ pub fn is_first_choice<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, offer: 
     }
     let own = own.map(|found| (found.weight, found.specificity.coverage()));
     !asked || own.is_some_and(|own| own.0 > 0 && Some(own) >= others)
-}
-
-impl Specificity {
-    /// Parameters only say which range speaks for an offer: an offer they fit is named, as it is
-    /// without them.
-    fn coverage(self) -> Coverage {
-        match self {
-            Specificity::Any => Coverage::Any,
-            Specificity::Type => Coverage::Type,
-            Specificity::Subtype | Specificity::Parameters(_) => Coverage::Named,
-        }
-    }
-}
-
-/// How closely a media range names an offer, for ties between offers.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Coverage {
-    Any,
-    Type,
-    Named,
-}
-
-/// A content coding we can offer (RFC 9110 section 8.4.1), best compression first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coding {
-    /// `br` (RFC 7932)
-    Brotli,
-    /// `zstd` (RFC 8878)
-    Zstd,
-    /// `gzip` (RFC 1952)
-    Gzip,
-}
-
-impl Coding {
-    /// All of them, in the order in which we would choose.
-    pub const ALL: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
-
-    /// Its name in `Content-Encoding`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Coding::Brotli => "br",
-            Coding::Zstd => "zstd",
-            Coding::Gzip => "gzip",
-        }
-    }
-
-    fn of(name: &[u8]) -> Option<Coding> {
-        // `x-gzip` is the same by RFC 9110 section 8.4.1.3.
-        let name = if name.eq_ignore_ascii_case(b"x-gzip") { b"gzip" } else { name };
-        Coding::ALL.into_iter().find(|coding| name.eq_ignore_ascii_case(coding.name().as_bytes()))
-    }
 }
 
 /// What a client's `Accept-Encoding` says of each coding, as weights in thousandths.
@@ -190,6 +117,79 @@ impl Codings {
     pub fn refuses_identity(&self) -> bool {
         self.identity == Some(0)
     }
+}
+
+/// A content coding we can offer (RFC 9110 section 8.4.1), best compression first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// `br` (RFC 7932)
+    Brotli,
+    /// `zstd` (RFC 8878)
+    Zstd,
+    /// `gzip` (RFC 1952)
+    Gzip,
+}
+
+impl Coding {
+    /// All of them, in the order in which we would choose.
+    pub const ALL: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
+
+    /// Its name in `Content-Encoding`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Coding::Brotli => "br",
+            Coding::Zstd => "zstd",
+            Coding::Gzip => "gzip",
+        }
+    }
+
+    fn of(name: &[u8]) -> Option<Coding> {
+        // `x-gzip` is the same by RFC 9110 section 8.4.1.3.
+        let name = if name.eq_ignore_ascii_case(b"x-gzip") { b"gzip" } else { name };
+        Coding::ALL.into_iter().find(|coding| name.eq_ignore_ascii_case(coding.name().as_bytes()))
+    }
+}
+
+/// How well a media range fits an offer, and what it is worth.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Match {
+    specificity: Specificity,
+    /// The weight in thousandths: 0 is "not acceptable".
+    weight: u16,
+}
+
+/// The more specific range wins, however the weights are.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Specificity {
+    /// `*/*`
+    Any,
+    /// `text/*`
+    Type,
+    /// `text/html`
+    Subtype,
+    /// `text/html;level=1`, with the number of parameters.
+    Parameters(usize),
+}
+
+impl Specificity {
+    /// Parameters only say which range speaks for an offer: an offer they fit is named, as it is
+    /// without them.
+    fn coverage(self) -> Coverage {
+        match self {
+            Specificity::Any => Coverage::Any,
+            Specificity::Type => Coverage::Type,
+            Specificity::Subtype | Specificity::Parameters(_) => Coverage::Named,
+        }
+    }
+}
+
+/// How closely a media range names an offer, for ties between offers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Coverage {
+    Any,
+    Type,
+    Named,
 }
 
 /// One element of `Accept`.

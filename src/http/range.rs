@@ -6,9 +6,19 @@
 
 use crate::http::fields::{list_elements, trim_ows};
 
-/// Ranges one request may ask for. Each costs a part with a head of its own; nobody honest needs
-/// more.
-const RANGES_MAX: usize = 64;
+/// What to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// Everything, as a 200: the field is to be ignored (another unit, bad syntax, or too costly).
+    Whole,
+    /// A 206 with `Content-Range`.
+    One(ByteRange),
+    /// A 206 with `multipart/byteranges`: at least two, none touching another, in the order asked
+    /// for unless some had to be merged.
+    Several(Vec<ByteRange>),
+    /// A 416 with `Content-Range: bytes */len`: the syntax is right and nothing of it is there.
+    Unsatisfiable,
+}
 
 /// Positions of some bytes, both inclusive, never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,20 +35,6 @@ impl ByteRange {
     pub fn byte_count(&self) -> u64 {
         self.last - self.first + 1
     }
-}
-
-/// What to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selection {
-    /// Everything, as a 200: the field is to be ignored (another unit, bad syntax, or too costly).
-    Whole,
-    /// A 206 with `Content-Range`.
-    One(ByteRange),
-    /// A 206 with `multipart/byteranges`: at least two, none touching another, in the order asked
-    /// for unless some had to be merged.
-    Several(Vec<ByteRange>),
-    /// A 416 with `Content-Range: bytes */len`: the syntax is right and nothing of it is there.
-    Unsatisfiable,
 }
 
 /// Judges a `Range` value for a representation of `len` bytes. Call it for GET only, after the
@@ -76,6 +72,10 @@ pub fn select(range_value: &[u8], len: u64) -> Selection {
         _ => Selection::Several(ranges),
     }
 }
+
+/// Ranges one request may ask for. Each costs a part with a head of its own; nobody honest needs
+/// more.
+const RANGES_MAX: usize = 64;
 
 /// What follows `bytes=`, if that is what the value begins with.
 fn range_set(value: &[u8]) -> Option<&[u8]> {

@@ -13,156 +13,6 @@ use crate::http::prepared::Prepared;
 use crate::http::send_queue::OpenFile;
 use crate::http::status::Status;
 
-/// What a body source did when asked for more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filled {
-    /// It appended something; ask again when there is room.
-    More,
-    /// It has nothing now; its `Waker` will say when to ask again.
-    Later,
-    /// That was all. What was appended in this call still counts.
-    End,
-    /// It cannot go on: the connection is closed without the end of the content, so the client can
-    /// tell.
-    Failed,
-}
-
-/// Response content that is made while it is sent: a listing, a clock, a pipe.
-pub trait BodySource: Send {
-    /// Appends at most about `room` bytes of content to `out`. What stands there already is not its
-    /// own: a source that removes it ends the connection. Called again after `More` as soon as the
-    /// client has taken enough, and after `Later` when the source's waker was used. Must not block.
-    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled;
-
-    /// Whether it would go on for as long as the client listens. Then a graceful stop ends it where
-    /// it is; other content is finished first.
-    fn is_endless(&self) -> bool {
-        false
-    }
-}
-
-/// Content out of an iterator whose items are at hand or quick to make: see [`Response::pieces`].
-struct Pieces<I>(I);
-
-impl<I> BodySource for Pieces<I>
-where
-    I: Iterator<Item: AsRef<[u8]>> + Send,
-{
-    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
-        let before = out.len();
-        for piece in &mut self.0 {
-            out.extend_from_slice(piece.as_ref());
-            if out.len() - before >= room {
-                return Filled::More;
-            }
-        }
-        Filled::End
-    }
-}
-
-/// Response content.
-pub enum Body {
-    /// None; `Content-Length: 0` where one is due.
-    Empty,
-    /// These bytes.
-    Bytes(Vec<u8>),
-    /// These bytes of the program.
-    Static(&'static [u8]),
-    /// A part of shared bytes: `data[start..end]`.
-    Shared {
-        /// The bytes.
-        data: Arc<Prepared>,
-        /// First byte sent.
-        start: usize,
-        /// Behind the last byte sent.
-        end: usize,
-    },
-    /// A range of a file, sent by the kernel.
-    File {
-        /// The open file.
-        file: Arc<OpenFile>,
-        /// First byte sent.
-        offset: u64,
-        /// How many bytes.
-        len: u64,
-    },
-    /// Made while it is sent; the length is not known.
-    Source(Box<dyn BodySource>),
-    /// Made while it is sent, of a length that is known before. What the source makes beyond that
-    /// is not sent; if it makes less, the connection is closed, so that the client can tell.
-    Sized {
-        /// Makes the content.
-        source: Box<dyn BodySource>,
-        /// In bytes.
-        len: u64,
-    },
-    /// Several of the others but sources, one behind the other.
-    Sequence(Vec<Body>),
-    /// A whole 200, head and body made beforehand.
-    Prepared(Arc<Prepared>),
-}
-
-impl std::fmt::Debug for Body {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.len() {
-            Some(len) => write!(f, "Body({len} bytes)"),
-            None => write!(f, "Body(source)"),
-        }
-    }
-}
-
-impl Body {
-    /// Its length in bytes, unless it is made while it is sent.
-    #[must_use]
-    pub fn len(&self) -> Option<u64> {
-        match self {
-            Body::Empty => Some(0),
-            Body::Bytes(bytes) => Some(bytes.len() as u64),
-            Body::Static(bytes) => Some(bytes.len() as u64),
-            Body::Shared { start, end, .. } => Some(end.saturating_sub(*start) as u64),
-            Body::File { len, .. } | Body::Sized { len, .. } => Some(*len),
-            Body::Source(_) => None,
-            Body::Sequence(parts) => parts.iter().map(Body::len).sum(),
-            Body::Prepared(prepared) => Some(prepared.body().len() as u64),
-        }
-    }
-
-    /// Whether it is known to be empty.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == Some(0)
-    }
-
-    /// True if the content has the length that it is framed by. A source among other parts cannot
-    /// be sent, and a part of shared bytes may lie outside of them.
-    fn is_sound(&self) -> bool {
-        match self {
-            Body::Shared { data, start, end } => start <= end && *end <= data.body().len(),
-            Body::Sequence(parts) => {
-                let is_source = |part: &Body| matches!(part, Body::Source(_) | Body::Sized { .. });
-                parts.iter().all(|part| !is_source(part) && part.is_sound())
-            }
-            Body::Empty
-            | Body::Bytes(_)
-            | Body::Static(_)
-            | Body::File { .. }
-            | Body::Source(_)
-            | Body::Sized { .. }
-            | Body::Prepared(_) => true,
-        }
-    }
-}
-
-/// The origin of a response's headers. A rule of the operator replaces those of the server and no
-/// others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Author {
-    /// A handler, a script, a program that uses the library.
-    Program,
-    /// The server itself: files, listings, errors.
-    Server,
-}
-
 /// What a handler answers.
 #[derive(Debug)]
 pub struct Response {
@@ -456,6 +306,156 @@ impl Response {
     /// Status, headers and content.
     pub(crate) fn into_parts(self) -> (Status, Headers, Body) {
         (self.status, self.headers, self.body)
+    }
+}
+
+/// The origin of a response's headers. A rule of the operator replaces those of the server and no
+/// others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Author {
+    /// A handler, a script, a program that uses the library.
+    Program,
+    /// The server itself: files, listings, errors.
+    Server,
+}
+
+/// Response content.
+pub enum Body {
+    /// None; `Content-Length: 0` where one is due.
+    Empty,
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// These bytes of the program.
+    Static(&'static [u8]),
+    /// A part of shared bytes: `data[start..end]`.
+    Shared {
+        /// The bytes.
+        data: Arc<Prepared>,
+        /// First byte sent.
+        start: usize,
+        /// Behind the last byte sent.
+        end: usize,
+    },
+    /// A range of a file, sent by the kernel.
+    File {
+        /// The open file.
+        file: Arc<OpenFile>,
+        /// First byte sent.
+        offset: u64,
+        /// How many bytes.
+        len: u64,
+    },
+    /// Made while it is sent; the length is not known.
+    Source(Box<dyn BodySource>),
+    /// Made while it is sent, of a length that is known before. What the source makes beyond that
+    /// is not sent; if it makes less, the connection is closed, so that the client can tell.
+    Sized {
+        /// Makes the content.
+        source: Box<dyn BodySource>,
+        /// In bytes.
+        len: u64,
+    },
+    /// Several of the others but sources, one behind the other.
+    Sequence(Vec<Body>),
+    /// A whole 200, head and body made beforehand.
+    Prepared(Arc<Prepared>),
+}
+
+impl Body {
+    /// Its length in bytes, unless it is made while it is sent.
+    #[must_use]
+    pub fn len(&self) -> Option<u64> {
+        match self {
+            Body::Empty => Some(0),
+            Body::Bytes(bytes) => Some(bytes.len() as u64),
+            Body::Static(bytes) => Some(bytes.len() as u64),
+            Body::Shared { start, end, .. } => Some(end.saturating_sub(*start) as u64),
+            Body::File { len, .. } | Body::Sized { len, .. } => Some(*len),
+            Body::Source(_) => None,
+            Body::Sequence(parts) => parts.iter().map(Body::len).sum(),
+            Body::Prepared(prepared) => Some(prepared.body().len() as u64),
+        }
+    }
+
+    /// Whether it is known to be empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+
+    /// True if the content has the length that it is framed by. A source among other parts cannot
+    /// be sent, and a part of shared bytes may lie outside of them.
+    fn is_sound(&self) -> bool {
+        match self {
+            Body::Shared { data, start, end } => start <= end && *end <= data.body().len(),
+            Body::Sequence(parts) => {
+                let is_source = |part: &Body| matches!(part, Body::Source(_) | Body::Sized { .. });
+                parts.iter().all(|part| !is_source(part) && part.is_sound())
+            }
+            Body::Empty
+            | Body::Bytes(_)
+            | Body::Static(_)
+            | Body::File { .. }
+            | Body::Source(_)
+            | Body::Sized { .. }
+            | Body::Prepared(_) => true,
+        }
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.len() {
+            Some(len) => write!(f, "Body({len} bytes)"),
+            None => write!(f, "Body(source)"),
+        }
+    }
+}
+
+/// Response content that is made while it is sent: a listing, a clock, a pipe.
+pub trait BodySource: Send {
+    /// Appends at most about `room` bytes of content to `out`. What stands there already is not its
+    /// own: a source that removes it ends the connection. Called again after `More` as soon as the
+    /// client has taken enough, and after `Later` when the source's waker was used. Must not block.
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled;
+
+    /// Whether it would go on for as long as the client listens. Then a graceful stop ends it where
+    /// it is; other content is finished first.
+    fn is_endless(&self) -> bool {
+        false
+    }
+}
+
+/// What a body source did when asked for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// It appended something; ask again when there is room.
+    More,
+    /// It has nothing now; its `Waker` will say when to ask again.
+    Later,
+    /// That was all. What was appended in this call still counts.
+    End,
+    /// It cannot go on: the connection is closed without the end of the content, so the client can
+    /// tell.
+    Failed,
+}
+
+/// Content out of an iterator whose items are at hand or quick to make: see [`Response::pieces`].
+struct Pieces<I>(I);
+
+impl<I> BodySource for Pieces<I>
+where
+    I: Iterator<Item: AsRef<[u8]>> + Send,
+{
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+        let before = out.len();
+        for piece in &mut self.0 {
+            out.extend_from_slice(piece.as_ref());
+            if out.len() - before >= room {
+                return Filled::More;
+            }
+        }
+        Filled::End
     }
 }
 

@@ -13,64 +13,6 @@ use std::time::{Duration, Instant};
 use crate::config::KIB;
 use crate::http::prepared::Prepared;
 
-/// How many pieces one vectored write takes at most. Beyond 16 the gain is gone; `IOV_MAX` is 1024.
-pub const WRITE_SLICES: usize = 16;
-
-/// Sent bytes that may stand before the queued ones in the gathered run before these are moved to
-/// its front.
-const RUN_COMPACT_BYTES: usize = 16 * KIB;
-
-/// One piece of output.
-#[derive(Debug)]
-enum Segment {
-    /// The next `len` bytes of the gathered run.
-    Gathered { len: usize },
-    /// Bytes of the program.
-    Static { bytes: &'static [u8] },
-    /// Bytes of its own, sent from `at` on.
-    Owned { bytes: Vec<u8>, at: usize },
-    /// Bytes shared with others.
-    Shared { data: Arc<Prepared>, at: usize, end: usize },
-    /// A range of a file.
-    File { file: Arc<OpenFile>, offset: u64, len: u64 },
-}
-
-impl Segment {
-    fn bytes<'a>(&'a self, gathered: &'a [u8]) -> &'a [u8] {
-        match self {
-            Segment::Gathered { len } => &gathered[..*len],
-            Segment::Static { bytes } => bytes,
-            Segment::Owned { bytes, at } => &bytes[*at..],
-            Segment::Shared { data, at, end } => &data.bytes()[*at..*end],
-            Segment::File { .. } => &[],
-        }
-    }
-}
-
-/// What to hand the socket next.
-#[derive(Debug)]
-pub enum NextWrite<'a> {
-    /// Nothing is queued.
-    Nothing,
-    /// These bytes; `more` says that a file follows at once, so the kernel may wait and fill the
-    /// packet.
-    Bytes {
-        /// The pieces, in order.
-        slices: &'a [IoSlice<'a>],
-        /// Whether a file range follows these bytes.
-        more: bool,
-    },
-    /// This range of this file.
-    File {
-        /// The open file.
-        file: &'a Arc<OpenFile>,
-        /// First byte to send.
-        offset: u64,
-        /// Bytes left of it.
-        len: u64,
-    },
-}
-
 /// Output owed to one client, in order.
 #[derive(Debug, Default)]
 pub struct SendQueue {
@@ -291,6 +233,64 @@ impl SendQueue {
             self.gathered = Vec::new();
         }
         (self.cursor, self.lead, self.queued, self.total) = (0, 0, 0, 0);
+    }
+}
+
+/// How many pieces one vectored write takes at most. Beyond 16 the gain is gone; `IOV_MAX` is 1024.
+pub const WRITE_SLICES: usize = 16;
+
+/// Sent bytes that may stand before the queued ones in the gathered run before these are moved to
+/// its front.
+const RUN_COMPACT_BYTES: usize = 16 * KIB;
+
+/// What to hand the socket next.
+#[derive(Debug)]
+pub enum NextWrite<'a> {
+    /// Nothing is queued.
+    Nothing,
+    /// These bytes; `more` says that a file follows at once, so the kernel may wait and fill the
+    /// packet.
+    Bytes {
+        /// The pieces, in order.
+        slices: &'a [IoSlice<'a>],
+        /// Whether a file range follows these bytes.
+        more: bool,
+    },
+    /// This range of this file.
+    File {
+        /// The open file.
+        file: &'a Arc<OpenFile>,
+        /// First byte to send.
+        offset: u64,
+        /// Bytes left of it.
+        len: u64,
+    },
+}
+
+/// One piece of output.
+#[derive(Debug)]
+enum Segment {
+    /// The next `len` bytes of the gathered run.
+    Gathered { len: usize },
+    /// Bytes of the program.
+    Static { bytes: &'static [u8] },
+    /// Bytes of its own, sent from `at` on.
+    Owned { bytes: Vec<u8>, at: usize },
+    /// Bytes shared with others.
+    Shared { data: Arc<Prepared>, at: usize, end: usize },
+    /// A range of a file.
+    File { file: Arc<OpenFile>, offset: u64, len: u64 },
+}
+
+impl Segment {
+    fn bytes<'a>(&'a self, gathered: &'a [u8]) -> &'a [u8] {
+        match self {
+            Segment::Gathered { len } => &gathered[..*len],
+            Segment::Static { bytes } => bytes,
+            Segment::Owned { bytes, at } => &bytes[*at..],
+            Segment::Shared { data, at, end } => &data.bytes()[*at..*end],
+            Segment::File { .. } => &[],
+        }
     }
 }
 

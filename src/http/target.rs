@@ -14,78 +14,6 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 use crate::text;
 use crate::text::Block;
 
-/// Bytes that stand for themselves in a path: `pchar` (RFC 3986 section 3.3) without `%`, the
-/// slash, and the bytes that browsers send unescaped: `[`, `]` and `|` (WHATWG URL, path
-/// percent-encode set), and `^`, `{`, `}` and the backtick from older versions. Each of them means
-/// its escaped form. A backslash has two readings and is no part of a path: browsers turn it into a
-/// slash.
-const PATH: u8 = 1;
-/// Bytes accepted in a query: those of a path, `?`, `%`, and the backslash, which browsers leave
-/// unescaped there (WHATWG URL, query percent-encode set). A query names no file, so a backslash
-/// has one reading.
-const QUERY: u8 = 2;
-/// Bytes of a `reg-name` (RFC 3986 section 3.2.2) without `%`: unreserved and sub-delims.
-const NAME: u8 = 4;
-/// Bytes of a path that mean nothing but themselves, wherever they stand: not slash and dot.
-const WORD: u8 = 8;
-/// A port has no more digits; what they say does not matter here.
-const PORT_DIGITS_MAX: usize = 5;
-/// Bytes of a token (RFC 9110 section 5.6.2).
-const TOKEN: u8 = 16;
-
-/// What each byte may be part of. One lookup a byte keeps the check of a target to a few
-/// nanoseconds.
-const CLASS: [u8; 256] = class_table();
-
-const fn class_table() -> [u8; 256] {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        let c = byte as u8;
-        let unreserved = c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_' | b'~');
-        let sub_delim =
-            matches!(c, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
-        if c == b'.' {
-            table[byte] = PATH | QUERY | NAME;
-        } else if unreserved || sub_delim {
-            table[byte] = PATH | QUERY | NAME | WORD;
-        } else if matches!(c, b':' | b'@') {
-            table[byte] = PATH | QUERY | WORD;
-        } else if c == b'/' {
-            table[byte] = PATH | QUERY;
-        } else if matches!(c, b'[' | b']' | b'{' | b'}' | b'|' | b'^' | b'`') {
-            table[byte] = PATH | QUERY | WORD;
-        } else if matches!(c, b'?' | b'%' | b'\\') {
-            table[byte] = QUERY;
-        }
-        let marks =
-            matches!(c, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~');
-        if c.is_ascii_alphanumeric() || marks {
-            table[byte] |= TOKEN;
-        }
-        byte += 1;
-    }
-    table
-}
-
-/// The letters, digits, dots and hyphens among them: nearly all of which names are made.
-fn plain(block: Block) -> Block {
-    text::letters(block) | text::within(block, b'-', b'.') | digits(block)
-}
-
-fn digits(block: Block) -> Block {
-    text::within(block, b'0', b'9')
-}
-
-fn is_class(byte: u8, class: u8) -> bool {
-    CLASS[usize::from(byte)] & class != 0
-}
-
-/// Whether a token may have this byte.
-pub(super) fn is_token_byte(byte: u8) -> bool {
-    is_class(byte, TOKEN)
-}
-
 /// A target in origin-form (RFC 9112 section 3.2.1), checked and taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OriginForm<'b> {
@@ -180,33 +108,6 @@ pub fn split(target: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Why a path cannot be normalised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PathError {
-    /// It does not begin with a slash.
-    Relative,
-    /// It has a NUL byte, encoded or not: no file name can.
-    Nul,
-    /// It has `%2F`. As a slash it would reach what the checks of a proxy before us forbade, and no
-    /// file name can hold it.
-    EncodedSlash,
-    /// A percent sign is not followed by two hexadecimal digits.
-    BadEscape,
-}
-
-impl fmt::Display for PathError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PathError::Relative => "the path does not begin with a slash",
-            PathError::Nul => "the path has a NUL byte",
-            PathError::EncodedSlash => "the path has an encoded slash",
-            PathError::BadEscape => "the path has a percent sign without two hexadecimal digits",
-        })
-    }
-}
-
-impl std::error::Error for PathError {}
-
 /// Turns the path of a target into the name of a thing below the root: percent-decoded once,
 /// without dot segments (RFC 3986 section 5.2.4; also those that were encoded) and repeated
 /// slashes.
@@ -245,6 +146,28 @@ fn is_normal(path: &[u8]) -> bool {
     true
 }
 
+fn remove_dot_segments(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut ends_in_directory = true;
+    for segment in path.split(|&byte| byte == b'/') {
+        ends_in_directory = true;
+        match segment {
+            b"" | b"." => {}
+            // At the root there is nothing to take away, and so no way above it.
+            b".." => out.truncate(out.iter().rposition(|&byte| byte == b'/').unwrap_or(0)),
+            name => {
+                out.push(b'/');
+                out.extend_from_slice(name);
+                ends_in_directory = false;
+            }
+        }
+    }
+    if ends_in_directory {
+        out.push(b'/');
+    }
+    out
+}
+
 /// Decodes percent escapes once; see [`normalize`].
 pub(crate) fn decode_path(path: &[u8]) -> Result<Vec<u8>, PathError> {
     let mut decoded = Vec::with_capacity(path.len());
@@ -279,27 +202,32 @@ fn hex_value(digit: u8) -> Option<u8> {
     }
 }
 
-fn remove_dot_segments(path: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(path.len());
-    let mut ends_in_directory = true;
-    for segment in path.split(|&byte| byte == b'/') {
-        ends_in_directory = true;
-        match segment {
-            b"" | b"." => {}
-            // At the root there is nothing to take away, and so no way above it.
-            b".." => out.truncate(out.iter().rposition(|&byte| byte == b'/').unwrap_or(0)),
-            name => {
-                out.push(b'/');
-                out.extend_from_slice(name);
-                ends_in_directory = false;
-            }
-        }
-    }
-    if ends_in_directory {
-        out.push(b'/');
-    }
-    out
+/// Why a path cannot be normalised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathError {
+    /// It does not begin with a slash.
+    Relative,
+    /// It has a NUL byte, encoded or not: no file name can.
+    Nul,
+    /// It has `%2F`. As a slash it would reach what the checks of a proxy before us forbade, and no
+    /// file name can hold it.
+    EncodedSlash,
+    /// A percent sign is not followed by two hexadecimal digits.
+    BadEscape,
 }
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PathError::Relative => "the path does not begin with a slash",
+            PathError::Nul => "the path has a NUL byte",
+            PathError::EncodedSlash => "the path has an encoded slash",
+            PathError::BadEscape => "the path has a percent sign without two hexadecimal digits",
+        })
+    }
+}
+
+impl std::error::Error for PathError {}
 
 /// Whether this is a valid `Host` value or authority without user information: `uri-host [ ":" port
 /// ]` (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
@@ -379,6 +307,9 @@ fn is_port_suffix(suffix: &[u8]) -> bool {
     }
 }
 
+/// A port has no more digits; what they say does not matter here.
+const PORT_DIGITS_MAX: usize = 5;
+
 /// Names and values of a query or form in `application/x-www-form-urlencoded` (WHATWG URL section
 /// 5.1): `+` is a space, malformed escapes stand for themselves, bytes that are not UTF-8 become
 /// U+FFFD.
@@ -403,6 +334,17 @@ fn decode_form(piece: &[u8]) -> Cow<'_, str> {
     Cow::Owned(percent_decode(&spaced).decode_utf8_lossy().into_owned())
 }
 
+/// Appends a decoded path, percent-encoded so that it can stand in a `Location` field or a quoted
+/// `href`.
+///
+/// Slashes stay. A colon stays too: whoever writes a relative reference must begin it with `./` or
+/// `/`, or `javascript:x` would be a scheme.
+pub fn encode_path(path: &[u8], out: &mut Vec<u8>) {
+    for piece in percent_encode(path, ENCODED) {
+        out.extend_from_slice(piece.as_bytes());
+    }
+}
+
 /// What [`encode_path`] encodes besides controls and bytes outside ASCII: whatever could end the
 /// path, the attribute or the field it is written into. `;` and `&` are legal in a path but mean
 /// something to others.
@@ -425,17 +367,6 @@ const ENCODED: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'|')
     .add(b'}');
-
-/// Appends a decoded path, percent-encoded so that it can stand in a `Location` field or a quoted
-/// `href`.
-///
-/// Slashes stay. A colon stays too: whoever writes a relative reference must begin it with `./` or
-/// `/`, or `javascript:x` would be a scheme.
-pub fn encode_path(path: &[u8], out: &mut Vec<u8>) {
-    for piece in percent_encode(path, ENCODED) {
-        out.extend_from_slice(piece.as_bytes());
-    }
-}
 
 /// The most `../` in a relative reference: a path from a client may have thousands of folders.
 pub(crate) const CLIMB_MAX: usize = 64;
@@ -494,6 +425,80 @@ fn shared_folders(base: &[u8], path: &[u8]) -> Option<(usize, usize)> {
     let shared = memchr::memrchr(b'/', &path[..same])? + 1;
     let climb = memchr::memchr_iter(b'/', &folder[shared..]).count();
     (climb <= CLIMB_MAX).then_some((climb, shared))
+}
+
+/// Bytes that stand for themselves in a path: `pchar` (RFC 3986 section 3.3) without `%`, the
+/// slash, and the bytes that browsers send unescaped: `[`, `]` and `|` (WHATWG URL, path
+/// percent-encode set), and `^`, `{`, `}` and the backtick from older versions. Each of them means
+/// its escaped form. A backslash has two readings and is no part of a path: browsers turn it into a
+/// slash.
+const PATH: u8 = 1;
+
+/// Bytes accepted in a query: those of a path, `?`, `%`, and the backslash, which browsers leave
+/// unescaped there (WHATWG URL, query percent-encode set). A query names no file, so a backslash
+/// has one reading.
+const QUERY: u8 = 2;
+
+/// Bytes of a `reg-name` (RFC 3986 section 3.2.2) without `%`: unreserved and sub-delims.
+const NAME: u8 = 4;
+
+/// Bytes of a path that mean nothing but themselves, wherever they stand: not slash and dot.
+const WORD: u8 = 8;
+
+/// Bytes of a token (RFC 9110 section 5.6.2).
+const TOKEN: u8 = 16;
+
+/// What each byte may be part of. One lookup a byte keeps the check of a target to a few
+/// nanoseconds.
+const CLASS: [u8; 256] = class_table();
+
+const fn class_table() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let c = byte as u8;
+        let unreserved = c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_' | b'~');
+        let sub_delim =
+            matches!(c, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
+        if c == b'.' {
+            table[byte] = PATH | QUERY | NAME;
+        } else if unreserved || sub_delim {
+            table[byte] = PATH | QUERY | NAME | WORD;
+        } else if matches!(c, b':' | b'@') {
+            table[byte] = PATH | QUERY | WORD;
+        } else if c == b'/' {
+            table[byte] = PATH | QUERY;
+        } else if matches!(c, b'[' | b']' | b'{' | b'}' | b'|' | b'^' | b'`') {
+            table[byte] = PATH | QUERY | WORD;
+        } else if matches!(c, b'?' | b'%' | b'\\') {
+            table[byte] = QUERY;
+        }
+        let marks =
+            matches!(c, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~');
+        if c.is_ascii_alphanumeric() || marks {
+            table[byte] |= TOKEN;
+        }
+        byte += 1;
+    }
+    table
+}
+
+fn is_class(byte: u8, class: u8) -> bool {
+    CLASS[usize::from(byte)] & class != 0
+}
+
+/// Whether a token may have this byte.
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    is_class(byte, TOKEN)
+}
+
+/// The letters, digits, dots and hyphens among them: nearly all of which names are made.
+fn plain(block: Block) -> Block {
+    text::letters(block) | text::within(block, b'-', b'.') | digits(block)
+}
+
+fn digits(block: Block) -> Block {
+    text::within(block, b'0', b'9')
 }
 
 #[cfg(test)]

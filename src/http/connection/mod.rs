@@ -30,8 +30,14 @@ use crate::http::send_queue::SendQueue;
 pub use self::phase::{Expired, Phase};
 pub use self::respond::RespondContext;
 
-/// Empty lines tolerated before a request line (RFC 9112 section 2.2 asks for at least one).
-const BLANK_LINES_MAX: u8 = 8;
+/// One connection's protocol state.
+#[derive(Debug)]
+pub struct Connection {
+    reading: Reading,
+    writing: Writing,
+    persistence: Persistence,
+    progress: Progress,
+}
 
 /// The receiving half.
 #[derive(Debug)]
@@ -120,15 +126,6 @@ pub enum Finish {
     /// Shut the sending side and read on for a while: closing with input unread would reset the
     /// connection and could take the answer from the client (RFC 9112 section 9.6).
     Linger(CloseReason),
-}
-
-/// One connection's protocol state.
-#[derive(Debug)]
-pub struct Connection {
-    reading: Reading,
-    writing: Writing,
-    persistence: Persistence,
-    progress: Progress,
 }
 
 impl Connection {
@@ -594,6 +591,9 @@ impl Connection {
         }
     }
 }
+
+/// Empty lines tolerated before a request line (RFC 9112 section 2.2 asks for at least one).
+const BLANK_LINES_MAX: u8 = 8;
 
 #[cfg(test)]
 mod tests;
