@@ -29,6 +29,7 @@ mod config;
 mod content_coding;
 mod cors;
 mod differential;
+mod documents;
 mod download;
 mod events;
 mod examples;
