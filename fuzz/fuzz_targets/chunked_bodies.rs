@@ -1,0 +1,5 @@
+//! The fuzz target `chunked_bodies`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| whirligig_fuzz::chunked_bodies(data));
