@@ -1,8 +1,8 @@
 //! The fuzz targets as ordinary tests: each runs over its seeds, and over seeded mutations of them.
 //!
-//! `cargo +nightly fuzz run TARGET` finds more, because it sees which code an input reaches. This needs
-//! no other tool. `WHIRLIGIG_FUZZ_SECONDS=N` mutates for so long, and `WHIRLIGIG_FUZZ_SEED=S`
-//! repeats one mutation. Must not know what a target promises.
+//! `cargo +nightly fuzz run TARGET` finds more, because it sees which code an input reaches. These
+//! tests need no other tool. `WHIRLIGIG_FUZZ_SECONDS=N` sets how long each target is run, and
+//! `WHIRLIGIG_FUZZ_SEED=S` repeats one mutation. Must not know the promise of a target.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should report it and stop")]
 

@@ -2,8 +2,8 @@
 //!
 //! Each function takes any bytes and panics if a promise is broken. Most compare one run over the
 //! whole input with runs over the same input in pieces, because TCP cuts a message anywhere. The
-//! places of the cuts are derived from the input, so a failing input fails again. `tests/fuzz_seeds.rs`
-//! runs the same functions without a fuzzer. Must not know private items of the server.
+//! cuts are derived from the input, so a failing input fails again. `tests/fuzz_seeds.rs` runs the
+//! same functions without a fuzzer. Must not know private items of the server.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a fuzz target reports a broken promise by a panic")]
 
