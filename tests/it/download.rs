@@ -1,5 +1,4 @@
-//! `?download`: the file as it is, with a name to save it under that every reader understands the
-//! same way.
+//! `?download`: the unchanged file as an attachment, with a file name that all clients parse alike.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -9,8 +8,8 @@ use crate::docroot::{CHINESE, Docroot, HELLO, pattern};
 use crate::harness::{Server, on_both, program, run};
 use crate::wire::{Client, encode};
 
-/// The name that a reader of RFC 6266 takes from the field: `filename*` if it is there, else
-/// `filename`.
+/// Returns the name that an RFC 6266 parser takes from the header: `filename*` if present,
+/// otherwise `filename`.
 fn name_of(disposition: &str) -> String {
     let rest = disposition.strip_prefix("attachment; filename=\"").expect("an attachment with a name");
     let (plain, rest) = rest.split_once('"').expect("a closing quote");
@@ -28,7 +27,7 @@ fn name_of(disposition: &str) -> String {
     }
 }
 
-/// Names as the disk has them, and as they are to be saved.
+/// Returns names on disk, and the names under which they are saved.
 fn names() -> Vec<(Vec<u8>, String)> {
     let long = "长".repeat(85);
     assert_eq!(long.len(), 255);
@@ -67,13 +66,13 @@ fn a_download_carries_the_name_of_the_file() {
         let mut fields = Vec::new();
         for (name, expected) in names() {
             let path = format!("/{}", encode(&name));
-            // The first time from the disk, the second from the cache.
+            // The first response comes from disk, the second from the cache.
             for query in ["?download", "?a=b&download=evil.exe"] {
                 let got = client.get(&format!("{path}{query}")).expect(200).with_body("content");
                 assert_eq!(name_of(got.must("content-disposition")), expected);
             }
-            assert_eq!(client.get(&path).field("content-disposition"), None, "not asked for");
-            // This reader takes the first of the two forms, so it is shown the one that counts.
+            assert_eq!(client.get(&path).field("content-disposition"), None, "without ?download");
+            // This parser uses the first of the two forms, so it gets only the form that counts.
             let field = client.get(&format!("{path}?download")).must("content-disposition").to_owned();
             fields.push(match field.split_once("; filename*=") {
                 Some((_, coded)) => format!("attachment; filename*={coded}"),
@@ -111,7 +110,7 @@ fn a_download_is_otherwise_the_file() {
         }
         let index = client.get("/sub/?download").expect(200);
         assert_eq!(index.must("content-disposition"), "attachment; filename=\"index.html\"");
-        // Neither a listing nor what is not there is saved.
+        // Neither a listing nor an error is an attachment.
         for (path, status) in [("/plain/?download", 200), ("/plain?download", 301), ("/none?download", 404)] {
             let got = client.ask("GET", path, &["Accept: text/html"], b"").expect(status);
             assert_eq!(got.field("content-disposition"), None, "{path}");

@@ -1,5 +1,5 @@
-//! Server-sent events: a thousand listeners hear each of them, and one that takes nothing holds
-//! nobody up.
+//! Server-sent events: a thousand listeners receive each event, and a listener that does not read
+//! delays no other.
 
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
@@ -15,19 +15,19 @@ use crate::harness::{MODELS, PATIENCE, now, on_both, pass, until};
 use crate::library::InProcess;
 use crate::wire::{Client, request};
 
-/// The head of an answer with events, up to its first comment.
+/// Reads the head of an event stream, up to its first comment.
 fn begin(client: &mut Client, fields: &[&str]) -> String {
     client.send(request("GET", "/events", fields, b""));
     read_until(client, String::new(), |text| text.contains(":\n\n"))
 }
 
-/// Reads until what has come is enough.
+/// Reads until the received text is sufficient.
 fn read_until(client: &mut Client, mut text: String, is_enough: impl Fn(&str) -> bool) -> String {
     let give_up = now() + PATIENCE;
     while !is_enough(&text) {
         assert!(now() < give_up, "not enough: {text}");
         let piece = client.read_some(64 * 1024);
-        assert!(!piece.is_empty(), "it ended after: {text}");
+        assert!(!piece.is_empty(), "the stream ended after: {text}");
         text += &String::from_utf8_lossy(&piece);
     }
     text
@@ -41,7 +41,7 @@ fn server(model: &str, options: FeedOptions) -> (InProcess, Feed) {
 }
 
 #[test]
-fn events_come_as_they_are_told_and_again_for_who_missed_them() {
+fn events_arrive_in_order_and_missed_ones_are_repeated() {
     on_both(|model| {
         let (server, feed) = server(model, FeedOptions::default());
         let mut client = Client::connect(server.port);
@@ -54,7 +54,7 @@ fn events_come_as_they_are_told_and_again_for_who_missed_them() {
         let text = read_until(&mut client, String::new(), |text| text.contains("data: one\ndata: two\n\n"));
         let id = text.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id").to_owned();
         drop(client);
-        until("nobody listens any more", || {
+        until("no listener is left", || {
             feed.send("missed");
             feed.listeners() == 0
         });
@@ -62,7 +62,7 @@ fn events_come_as_they_are_told_and_again_for_who_missed_them() {
         let text = begin(&mut client, &[&format!("Last-Event-ID: {id}")]);
         let text = read_until(&mut client, text, |text| text.contains("data: missed"));
         assert!(!text.contains("data: one"));
-        // The same over HTTP/1.0: no chunks, and the end is the end of the connection.
+        // Over HTTP/1.0 there are no chunks, and the body ends with the connection.
         let mut old = Client::connect(server.port);
         old.send("GET /events HTTP/1.0\r\n\r\n");
         read_until(&mut old, String::new(), |text| text.ends_with("\r\n\r\n:\n\n"));
@@ -79,13 +79,13 @@ fn a_graceful_stop_ends_listeners() {
         let (server, _feed) = server(model, FeedOptions::default());
         let mut client = Client::connect(server.port);
         begin(&mut client, &[]);
-        assert_eq!(server.stop(), Outcome::Stopped, "and cuts nobody off");
+        assert_eq!(server.stop(), Outcome::Stopped, "a graceful stop cuts off no client");
         assert!(client.rest().0.ends_with(b"0\r\n\r\n"));
     });
 }
 
 #[test]
-fn a_comment_now_and_then_finds_out_who_is_gone() {
+fn comments_reveal_listeners_that_left() {
     on_both(|model| {
         let options = FeedOptions { heartbeat: Duration::from_millis(20), ..FeedOptions::default() };
         let (server, feed) = server(model, options);
@@ -98,7 +98,7 @@ fn a_comment_now_and_then_finds_out_who_is_gone() {
 }
 
 #[test]
-fn a_stuck_listener_is_dropped_at_its_bound_and_delays_nobody() {
+fn a_stuck_listener_is_dropped_at_its_limit_and_delays_no_other() {
     on_both(|model| {
         let (server, feed) = server(model, FeedOptions::default());
         let mut stuck = Client::connect_narrow(server.port);
@@ -111,7 +111,7 @@ fn a_stuck_listener_is_dropped_at_its_bound_and_delays_nobody() {
         let mut slowest = Duration::ZERO;
         let mut told = 0;
         while feed.dropped() == 0 {
-            assert!(told < 1000, "the stuck one is dropped after some 4 MB at the latest");
+            assert!(told < 1000, "the stuck listener is dropped after about 4 MB at the latest");
             let began = now();
             feed.send(&format!("{large} {told}."));
             for client in &mut lively {
@@ -121,10 +121,13 @@ fn a_stuck_listener_is_dropped_at_its_bound_and_delays_nobody() {
             told += 1;
         }
         assert_eq!((feed.listeners(), feed.dropped()), (10, 1));
-        assert!(told > 16, "64 KiB may wait for it: {told}");
-        assert!(slowest < Duration::from_secs(1), "everybody else hears at once, not after {slowest:?}");
-        // What was on its way still comes; then it ends without a last chunk, so the page knows,
-        // and comes again.
+        assert!(told > 16, "64 KiB may be queued: {told}");
+        assert!(
+            slowest < Duration::from_secs(1),
+            "all others must receive events at once, not after {slowest:?}"
+        );
+        // Data in transit still arrives. Then the body ends without a last chunk, so the page
+        // notices the error and reconnects.
         let (rest, _) = stuck.rest();
         assert!(!rest.ends_with(b"0\r\n\r\n"));
     });
@@ -133,7 +136,7 @@ fn a_stuck_listener_is_dropped_at_its_bound_and_delays_nobody() {
 const LISTENERS: usize = 1000;
 
 #[test]
-fn a_thousand_listeners_hear_each_event_and_memory_stays_flat() {
+fn a_thousand_listeners_receive_each_event_in_constant_memory() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     let _ = setrlimit(Resource::Nofile, limit);
@@ -146,7 +149,7 @@ fn a_thousand_listeners_hear_each_event_and_memory_stays_flat() {
             (client.stream, String::new())
         })
         .collect();
-    // Everybody has `count` more events than before, without a gap.
+    // Waits until all listeners have `count` more events than before, without a gap.
     let mut hear = |count: usize| {
         let give_up = now() + PATIENCE * 3;
         let mut piece = [0; 16 * 1024];
@@ -163,7 +166,7 @@ fn a_thousand_listeners_hear_each_event_and_memory_stays_flat() {
             if behind == 0 {
                 break;
             }
-            assert!(now() < give_up, "{behind} have not heard {count} events");
+            assert!(now() < give_up, "{behind} have not received {count} events");
             pass(Duration::from_millis(5));
         }
         for (_, text) in &mut listeners {
@@ -172,7 +175,7 @@ fn a_thousand_listeners_hear_each_event_and_memory_stays_flat() {
                 .filter_map(|line| line.strip_prefix("id: ")?.rsplit('-').next()?.parse::<u64>().ok());
             let ids: Vec<u64> = ids.collect();
             assert!(ids.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{ids:?}");
-            // The last one counts for the next round.
+            // The last event counts for the next round.
             let last = text.rfind("id: ").map_or(String::new(), |at| text[at..].to_owned());
             *text = last;
         }

@@ -1,5 +1,5 @@
-//! Every example is started as its first comment says, on both models, and does what that comment
-//! promises.
+//! Examples: each is started with the command in its header, on both models, and does what the
+//! header states.
 
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::wire::{Client, Response, chunked, request};
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
 const JSON: &str = "Content-Type: application/json";
 
-/// Cargo builds examples beside the folder of this test binary.
+/// Cargo builds examples next to the folder of this test binary.
 fn program(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let path = tests.ancestors().nth(2).unwrap().join("examples").join(name);
@@ -28,7 +28,7 @@ fn command(name: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// An example that serves; it ends with the test.
+/// Starts an example that serves. It ends with the test.
 pub(crate) fn start(name: &str, model: &str, arguments: &[&str]) -> Server {
     Server::launch(command(name, &[arguments, &["--model", model]].concat()))
 }
@@ -41,18 +41,16 @@ fn example(name: &str, test: impl Fn(&mut Client) + Sync) {
     });
 }
 
-/// The `name=value` of the cookie that an answer sets.
+/// Returns the `name=value` of the cookie that a response sets.
 fn cookie(response: &Response) -> String {
     format!("Cookie: {}", response.must("set-cookie").split(';').next().unwrap())
 }
 
 #[test]
-fn hello_tells_method_and_time() {
+fn hello_returns_method_and_time() {
     example("hello", |client| {
         assert!(client.get("/").expect(200).text().starts_with("GET at 2"));
-        assert!(
-            client.ask("POST", "/", &[], b"content nobody reads").expect(200).text().starts_with("POST at 2")
-        );
+        assert!(client.ask("POST", "/", &[], b"ignored content").expect(200).text().starts_with("POST at 2"));
         client.get("/hello/world").expect(200).with_body("hello, world\n");
         client.get("/hello/%E7%81%AF").expect(200).with_body("hello, 灯\n");
         client.get("/slow").expect(200);
@@ -112,7 +110,7 @@ fn static_site_serves_a_folder_at_an_address() {
 }
 
 #[test]
-fn download_offers_files_and_a_friendly_page_for_what_is_missing() {
+fn download_offers_files_and_an_html_page_for_missing_ones() {
     example("download", |client| {
         assert!(client.get("/").expect(200).text().contains("/download/numbers%2Ecsv"));
         let file = client.get("/download/numbers.csv").expect(200);
@@ -149,7 +147,7 @@ fn form_takes_get_and_post() {
 }
 
 #[test]
-fn upload_takes_files_apart() {
+fn upload_reports_each_part() {
     example("upload", |client| {
         assert!(client.get("/").expect(200).text().contains("progress"));
         let form = b"--xx\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhi\r\n--xx\r\nContent-Disposition: \
@@ -196,7 +194,7 @@ fn rest_keeps_items_over_a_restart() {
             assert_eq!(refused.must("allow"), "GET, PUT, PATCH, DELETE, HEAD, OPTIONS");
             let begun = client.ask("POST", "/reports", &[], b"").expect(202);
             let report = begun.must("location").to_owned();
-            until("the report is made", || client.get(&report).status == 200);
+            until("the report is ready", || client.get(&report).status == 200);
             server.signal(rustix::process::Signal::TERM);
             assert_eq!(server.wait_exit(), 0);
             place
@@ -208,7 +206,7 @@ fn rest_keeps_items_over_a_restart() {
     });
 }
 
-/// After a hundred of them it once refused every further report until it was started again.
+/// After a hundred reports, the example used to refuse every further one until it was restarted.
 #[test]
 fn rest_forgets_the_oldest_report_and_makes_another() {
     let folder = tempfile::tempdir().unwrap();
@@ -218,15 +216,15 @@ fn rest_forgets_the_oldest_report_and_makes_another() {
         let begun = client.ask("POST", "/reports", &[], b"").expect(202);
         assert_eq!(begun.must("location"), format!("/reports/{number}"));
     }
-    // While all are at work there is no room for one more.
-    until("another is begun", || client.ask("POST", "/reports", &[], b"").status == 202);
+    // While all jobs are running there is no room for another one.
+    until("another job has started", || client.ask("POST", "/reports", &[], b"").status == 202);
     let gone = (1..=100).filter(|number| client.get(&format!("/reports/{number}")).status == 404).count();
     assert_eq!(gone, 1);
-    until("the new one is made", || client.get("/reports/101").status == 200);
+    until("the new report is ready", || client.get("/reports/101").status == 200);
 }
 
 #[test]
-fn status_codes_come_from_what_they_mean() {
+fn status_codes_fit_their_requests() {
     example("status_codes", |client| {
         client.get("/").expect(200);
         assert_eq!(client.ask("POST", "/things", &[], b"x").expect(201).must("location"), "/things/1");
@@ -246,7 +244,7 @@ fn status_codes_come_from_what_they_mean() {
 }
 
 #[test]
-fn every_method_is_answered() {
+fn every_method_gets_a_response() {
     example("status_codes", |client| {
         client.ask("GET", "/", &[], b"").expect(200);
         assert!(client.ask("HEAD", "/", &[], b"").expect(200).body.is_empty());
@@ -265,7 +263,7 @@ fn every_method_is_answered() {
 }
 
 #[test]
-fn redirects_say_where_to_go() {
+fn redirects_have_a_location() {
     example("redirects", |client| {
         for (method, path, status) in [
             ("GET", "/choices", 300),
@@ -313,7 +311,7 @@ fn cookies_are_set_counted_and_taken_away() {
 }
 
 #[test]
-fn login_session_lets_in_who_knows_the_password_and_for_as_long_as_it_should() {
+fn login_session_admits_the_right_password_for_a_limited_time() {
     on_both(|model| {
         let server = start("login_session", model, &[]);
         let mut client = Client::connect(server.port);
@@ -325,12 +323,12 @@ fn login_session_lets_in_who_knows_the_password_and_for_as_long_as_it_should() {
         let anna = cookie(&entered);
         assert!(client.ask("GET", "/members", &[&anna], b"").expect(200).text().contains("Welcome, anna"));
         client.ask("GET", "/admin", &[&anna], b"").expect(200);
-        // A changed cookie, and one that was never handed out.
+        // A changed cookie, and one that the server never sent.
         for bad in [format!("{anna}x"), anna.replace("session=", "session=A"), "Cookie: session=guess".into()]
         {
             client.ask("GET", "/members", &[&bad], b"").expect(401);
         }
-        // Logging in renews the session: the one that was there before is over.
+        // A login renews the session and ends the old one.
         let renewed = client.ask("POST", "/login", &[FORM, &anna], b"user=anna&password=secret").expect(303);
         assert_ne!(cookie(&renewed), anna);
         client.ask("GET", "/members", &[&anna], b"").expect(401);
@@ -348,7 +346,7 @@ fn login_session_lets_in_who_knows_the_password_and_for_as_long_as_it_should() {
 }
 
 #[test]
-fn template_escapes_what_it_is_given() {
+fn template_escapes_values() {
     example("template", |client| {
         let page = client.ask("GET", "/?name=%3Cscript%3E", &["X-A: \"<i>\""], b"").expect(200);
         assert!(
@@ -362,7 +360,7 @@ fn template_escapes_what_it_is_given() {
 }
 
 #[test]
-fn gzip_is_for_who_takes_it() {
+fn gzip_compresses_for_clients_that_accept_it() {
     example("gzip", |client| {
         let plain = client.get("/report").expect(200);
         assert_eq!((plain.field("content-encoding"), plain.must("vary")), (None, "Accept-Encoding"));
@@ -382,7 +380,7 @@ fn gzip_is_for_who_takes_it() {
 }
 
 #[test]
-fn cgi_environ_says_what_a_script_would_be_told() {
+fn cgi_environ_shows_the_environment_of_a_script() {
     example("cgi_environ", |client| {
         client.get("/").expect(302);
         let fields = ["X-Two: a", "X-Two: b", "Proxy: evil", "X_Under: no", "Content-Type: text/x"];
@@ -444,19 +442,21 @@ fn client_logs_in_over_one_connection() {
 }
 
 #[test]
-fn graceful_shutdown_answers_what_was_asked() {
+fn graceful_shutdown_finishes_requests_under_way() {
     on_both(|model| {
         let mut server = start("graceful_shutdown", model, &[]);
         let mut slow = Client::connect(server.port);
         slow.send(request("GET", "/slow", &[], b""));
-        // What was not begun when the server stops is not answered.
+        // A handler that has not started when the server stops does not run.
         until("the slow handler has started", || server.out.text().contains("working"));
         let mut other = Client::connect(server.port);
         other.get("/stop").expect(200).with_body("stopping\n");
         let answer = slow.response().expect(200).with_body("slow, but complete\n");
         assert!(answer.says_close());
         assert_eq!(server.wait_exit(), 0);
-        until("it says how it ended", || server.out.text().contains("all clients were served"));
+        until("the program has printed how it ended", || {
+            server.out.text().contains("all clients were served")
+        });
     });
 }
 
@@ -470,7 +470,8 @@ fn tiny_reactor_turns() {
     read_until(&mut client, "405");
 }
 
-/// Its answers have no Date, which the strict reader of the other tests insists on.
+/// Reads raw bytes, because responses of this example have no Date, which the strict parser
+/// requires.
 fn read_until(client: &mut Client, word: &str) {
     let mut text = String::new();
     while !text.contains(word) {
@@ -480,7 +481,7 @@ fn read_until(client: &mut Client, word: &str) {
     }
 }
 
-/// The ports of `both_models`, the loop's first.
+/// Returns the ports of `both_models`, that of the loop first.
 fn both_ports(server: &Server) -> Vec<u16> {
     until("both addresses are printed", || server.out.text().lines().count() == 2);
     let text = server.out.text();
@@ -489,7 +490,7 @@ fn both_ports(server: &Server) -> Vec<u16> {
 }
 
 #[test]
-fn both_models_answer_side_by_side() {
+fn both_models_serve_side_by_side() {
     let mut server = Server::launch(command("both_models", &[]));
     let ports = both_ports(&server);
     for (model, port) in MODELS.iter().zip(ports) {
@@ -503,14 +504,14 @@ fn both_models_answer_side_by_side() {
     assert_eq!(server.wait_exit(), 0);
 }
 
-/// Whichever server ended first once asked the other to stop as well, and that was twice.
+/// The server that ended first used to stop the other one as well, which was a second stop request.
 #[test]
-fn both_models_answer_what_was_asked_before_they_stop() {
+fn both_models_finish_requests_before_they_stop() {
     for first in [0, 1] {
         let mut server = Server::launch(command("both_models", &[]));
         let ports = both_ports(&server);
-        // With one answer read, the head that was sent together with its request has been read,
-        // too.
+        // After its first response, a client knows that the server has also read the head that was
+        // sent in the same segment.
         let mut clients: Vec<Client> = ports.iter().map(|port| Client::connect(*port)).collect();
         for client in &mut clients {
             let unfinished = b"GET /thread HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na";
@@ -519,7 +520,7 @@ fn both_models_answer_what_was_asked_before_they_stop() {
         }
         server.signal(rustix::process::Signal::INT);
         for port in &ports {
-            until("it takes nobody new", || TcpStream::connect(("127.0.0.1", *port)).is_err());
+            until("no new client is accepted", || TcpStream::connect(("127.0.0.1", *port)).is_err());
         }
         for at in [first, 1 - first] {
             clients[at].send("b");
@@ -540,7 +541,7 @@ fn sse_clock_ticks_for_all_and_stops_with_the_server() {
         }
         for listener in &mut listeners {
             let mut text = String::new();
-            until("three ticks came", || {
+            until("three ticks have arrived", || {
                 text += &String::from_utf8_lossy(&listener.read_some(4096));
                 text.matches("event: time\ndata: 2").count() >= 3
             });
@@ -550,10 +551,10 @@ fn sse_clock_ticks_for_all_and_stops_with_the_server() {
             );
         }
         server.signal(rustix::process::Signal::INT);
-        assert_eq!(server.wait_exit(), 0, "listeners do not hold a graceful stop up");
+        assert_eq!(server.wait_exit(), 0, "listeners do not delay a graceful stop");
         for mut listener in listeners {
             let (rest, _) = listener.rest();
-            assert!(rest.ends_with(b"0\r\n\r\n"), "the answer is ended, not cut off");
+            assert!(rest.ends_with(b"0\r\n\r\n"), "the body is complete, not cut off");
         }
     });
 }

@@ -1,4 +1,4 @@
-//! Files over HTTP: the right bytes, under every spelling, and nothing that is not to be seen.
+//! Files over HTTP: the right bytes under every spelling, and nothing that must stay hidden.
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +11,7 @@ use crate::harness::{Server, on_both, wall_clock};
 use crate::wire::{Client, End, Framing, encode, get, request};
 
 #[test]
-fn a_file_arrives_as_it_is_and_head_says_the_same_without_it() {
+fn a_file_arrives_unchanged_and_head_has_the_same_headers() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -19,7 +19,7 @@ fn a_file_arrives_as_it_is_and_head_says_the_same_without_it() {
         let names = PATTERNED.map(|(path, _)| path).into_iter();
         for path in names.chain(["/hello.txt", "/empty.txt", "/index.html"]) {
             let content = fs::read(docroot.path(&path[1..])).unwrap();
-            // Twice, so that the second one may come from memory.
+            // Twice, so that the second response may come from memory.
             for _ in 0..2 {
                 let got = client.get(path).expect(200).with_body(&content);
                 assert_eq!(got.framing, Framing::Length, "{path}");
@@ -38,7 +38,7 @@ fn a_file_arrives_as_it_is_and_head_says_the_same_without_it() {
 }
 
 #[test]
-fn a_folder_answers_with_its_index_and_without_its_slash_with_a_redirect() {
+fn a_folder_returns_its_index_and_without_its_slash_a_redirect() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -49,7 +49,7 @@ fn a_folder_answers_with_its_index_and_without_its_slash_with_a_redirect() {
             assert_eq!(got.must("content-type"), "text/html; charset=utf-8", "{path}");
         }
         for (path, location) in [
-            // Relative, or a prefix that a proxy has taken from the path would be missing.
+            // Relative, so that a prefix that a proxy removed from the path is kept.
             ("/sub", "sub/"),
             ("/sub?a=b&c=/../d", "sub/?a=b&c=/../d"),
             ("/plain/deeper?", "deeper/?"),
@@ -83,10 +83,10 @@ fn a_folder_answers_with_its_index_and_without_its_slash_with_a_redirect() {
     });
 }
 
-/// Browsers send these bytes unescaped. A raw byte and its escaped form are one path: for files,
-/// passwords and rules.
+/// Browsers send these bytes unescaped. A raw byte and its escaped form are the same path for
+/// files, passwords and rules.
 #[test]
-fn bytes_that_browsers_leave_unescaped_name_what_their_escaped_forms_name() {
+fn unescaped_bytes_of_browsers_equal_their_escaped_forms() {
     let docroot = Docroot::empty();
     let raw = ["[id].html", "a|b.txt", "{slug}.txt", "x^2.txt", "`tick`.txt", "[[...all]]/page.txt"];
     for name in raw {
@@ -112,7 +112,7 @@ fn bytes_that_browsers_leave_unescaped_name_what_their_escaped_forms_name() {
         for path in ["/old[1]", "/old%5b1]"] {
             assert_eq!(client.get(path).expect(302).must("location"), "/plain-[new]", "{path}");
         }
-        // A backslash has two readings, and so has a bad escape.
+        // A backslash is ambiguous, and so is a bad escape.
         for path in ["/a\\b", "/[\\]", "/a%", "/[%5]", "/a<b", "/a\"b"] {
             assert_eq!(Client::connect(server.port).get(path).status, 400, "{path}");
         }
@@ -159,7 +159,7 @@ fn every_file_has_its_type_and_every_text_its_charset() {
             assert_eq!(essence, kind, ".{extension}");
             let is_xml = essence.ends_with("xml");
             assert!(parameters.starts_with(charset), ".{extension} has {value}");
-            assert!(!is_xml || parameters.is_empty(), "XML says its charset itself: {value}");
+            assert!(!is_xml || parameters.is_empty(), "XML declares its charset itself: {value}");
         }
     });
 }
@@ -204,7 +204,7 @@ fn unchanged_files_are_not_sent_again() {
         ask(&[since(later)], 304);
         ask(&[since(earlier)], 200);
         ask(&[since("yesterday")], 200);
-        // Where both are given the date is ignored (RFC 9110, 13.1.3).
+        // If both headers are present, the date is ignored (RFC 9110 section 13.1.3).
         ask(&[none_match("\"x\""), since(date)], 200);
         ask(&[none_match(&etag), since(earlier)], 304);
     });
@@ -260,7 +260,7 @@ fn a_range_brings_its_bytes() {
             }
         }
         let content = pattern(1024);
-        // What is no byte range is no reason to refuse.
+        // An invalid byte range is no reason to refuse the request.
         for range in ["bytes=9-5", "bytes=x-y", "bytes=", "bytes", "lines=1-2", "bytes=--1", "bytes=0x0-0x5"]
         {
             client.ask("GET", "/k1.bin", &[&format!("Range: {range}")], b"").expect(200).with_body(&content);
@@ -327,7 +327,7 @@ fn hidden_files_stay_hidden() {
             assert!(!got.text().contains(SECRET), "{path}");
         }
         client.get("/.well-known/security.txt").expect(200);
-        // RFC 8615: this folder is no secret, so it is one like any other.
+        // RFC 8615: this folder is public, like any other.
         for path in ["/.well-known", "/%2ewell-known", "/x/../.well-known?a=b"] {
             for method in ["GET", "HEAD"] {
                 let got = client.ask(method, path, &[], b"").expect(301);
@@ -410,9 +410,9 @@ fn odd_names_find_their_files() {
     });
 }
 
-/// To open a FIFO for reading waits for a writer; to read a device may never end.
+/// Opening a FIFO for reading blocks until a writer opens it, and reading a device may never end.
 #[test]
-fn what_is_no_regular_file_holds_nobody_up() {
+fn special_files_block_no_client() {
     let docroot = Docroot::new();
     rustix::fs::mknodat(CWD, docroot.path("fifo"), FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
     let _socket = UnixListener::bind(docroot.path("socket")).unwrap();
@@ -457,7 +457,7 @@ fn an_error_is_a_page_for_browsers_and_reflects_no_markup() {
     });
 }
 
-/// A shared cache must not give one client's form of an error or redirect to another (RFC 9110
+/// A shared cache must not send one client's form of an error or redirect to another (RFC 9110
 /// section 12.5.5).
 #[test]
 fn responses_whose_form_depends_on_accept_vary_by_it() {
@@ -486,7 +486,7 @@ fn responses_whose_form_depends_on_accept_vary_by_it() {
                 assert_eq!(got.must("vary"), "Accept", "{method} {path}");
             }
         }
-        // A file is the same for all.
+        // A file is the same for all clients.
         assert_ne!(client.get("/m5.bin").expect(200).field("vary"), Some("Accept"));
     });
 }
@@ -501,7 +501,7 @@ fn a_large_file_reaches_a_slow_reader_whole() {
         let mut client = Client::connect_narrow(server.port);
         client.send([get("/m5.bin"), get("/hello.txt")].concat());
         let mut taken = client.read_some(700);
-        // Nothing more is taken while others are served two hundred times.
+        // The reader takes no more while others send two hundred requests.
         for step in 0..200 {
             control.get("/hello.txt").expect(200);
             if step % 10 == 0 {
@@ -514,13 +514,13 @@ fn a_large_file_reaches_a_slow_reader_whole() {
             assert!(!piece.is_empty(), "ended after {} bytes", taken.len());
             taken.extend(piece);
         }
-        assert!(taken[head..] == content, "other bytes than the file's");
+        assert!(taken[head..] == content, "the bytes differ from the file");
         client.response().expect(200).with_body(HELLO);
     });
 }
 
-/// Starts a download of 12 MiB, far more than sockets hold, changes the file, and takes the rest of
-/// what comes.
+/// Starts a download of 12 MiB, far more than socket buffers hold, changes the file, and reads the
+/// rest.
 fn changed_while_sent(model: &str, change: impl Fn(&Docroot)) -> (Vec<u8>, End, Vec<u8>) {
     let docroot = Docroot::new();
     let content = pattern(12 * 1024 * 1024);
@@ -545,8 +545,8 @@ fn a_file_cut_while_it_is_sent_ends_the_connection_short() {
             let file = fs::File::options().write(true).open(docroot.path("moving.bin")).unwrap();
             file.set_len(1024 * 1024).unwrap();
         });
-        assert!(body.len() < content.len(), "the promised length was made up for with something");
-        assert!(body == content[..body.len()], "other bytes than the file's");
+        assert!(body.len() < content.len(), "the announced length was filled up with other bytes");
+        assert!(body == content[..body.len()], "the bytes differ from the file");
     });
 }
 
@@ -558,7 +558,7 @@ fn a_file_replaced_while_it_is_sent_arrives_as_it_was() {
             fs::rename(docroot.path("moving.new"), docroot.path("moving.bin")).unwrap();
         });
         assert_eq!(end, End::Fin);
-        assert!(body[..content.len()] == content, "other bytes than the file's");
+        assert!(body[..content.len()] == content, "the bytes differ from the file");
         assert!(body[content.len()..].starts_with(b"HTTP/1.1 200 "));
         assert!(body.ends_with(HELLO));
     });
@@ -578,10 +578,9 @@ fn a_last_modified_is_never_in_the_future() {
     });
 }
 
-/// A docroot that goes away under a running server is an error to every client and no reason to
-/// end.
+/// A docroot that is deleted while the server runs causes errors for clients. The server continues.
 #[test]
-fn a_root_that_is_removed_is_an_error_and_no_end() {
+fn a_removed_root_is_an_error_and_the_server_continues() {
     on_both(|model| {
         let docroot = Docroot::new();
         let mut server = Server::start(model, &docroot.root(), &["--fresh", "0"]);
@@ -596,8 +595,7 @@ fn a_root_that_is_removed_is_an_error_and_no_end() {
     });
 }
 
-/// A file that is being written while it is asked for is never longer or shorter than its answer
-/// says.
+/// A file that grows during a request is sent with exactly the announced length.
 #[test]
 fn a_growing_file_is_sent_at_one_length() {
     let docroot = Docroot::new();
@@ -616,8 +614,8 @@ fn a_growing_file_is_sent_at_one_length() {
     });
 }
 
-/// Several ranges come as multipart/byteranges, each part with its place, from memory and from the
-/// disk alike.
+/// Several ranges are sent as multipart/byteranges, each part with its Content-Range, from memory
+/// and from disk.
 #[test]
 fn several_ranges_come_in_parts() {
     let docroot = Docroot::new();
@@ -630,7 +628,7 @@ fn several_ranges_come_in_parts() {
             let got = client.ask("GET", path, &[&field], b"").expect(206);
             assert!(
                 got.fields.iter().all(|(name, _)| name != "content-range"),
-                "only its parts have one: {got:?}"
+                "only the parts have one: {got:?}"
             );
             let kind = got.must("content-type").to_owned();
             let boundary =
@@ -645,7 +643,7 @@ fn several_ranges_come_in_parts() {
             }
             expected.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
             assert!(got.body == expected[2..], "{path}: {}", got.body.escape_ascii());
-            // Parts that touch are one; far too many are the whole file.
+            // Adjacent ranges are merged. Too many ranges produce the whole file.
             let one = client.ask("GET", path, &["Range: bytes=0-4,5-9"], b"").expect(206);
             assert_eq!(one.must("content-range"), format!("bytes 0-9/{len}"));
             let many = format!("Range: bytes={}0-", "0-,".repeat(100));

@@ -1,9 +1,8 @@
-//! Where one message ends and the next begins: any doubt is refused, and what came behind it is
-//! never a request.
+//! Message framing: ambiguous requests are refused, and no bytes after them count as a request.
 //!
-//! A server that guesses differently from the proxy before it lets one client speak in another's
-//! name. So each case has a second request right behind the doubtful one, and it must not be
-//! answered.
+//! A server that finds other message boundaries than the proxy before it lets one client smuggle
+//! requests in the name of another. So each case contains a second request directly after the
+//! ambiguous one, and it must get no response.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -11,10 +10,11 @@ use crate::docroot::{Docroot, HELLO};
 use crate::harness::{Server, on_both};
 use crate::wire::{Client, End, deliver, get, request};
 
-/// What must not be answered: an answer with this content would show that it was.
+/// Second request, which must not be processed. A response with this content would show that it
+/// was.
 const SECOND: &str = "POST /api/echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8\r\n\r\nSMUGGLED";
 
-/// Requests with a doubt in them, and the statuses that fit.
+/// Returns ambiguous requests with the allowed statuses.
 fn doubtful() -> Vec<(&'static str, String, &'static [u16])> {
     let mut cases = Vec::new();
     for (name, fields) in DOUBTFUL_FIELDS {
@@ -115,7 +115,7 @@ const DOUBTFUL_CHUNKS: &[(&str, &str)] = &[
     ("LF in an extension", "5;a\nhello\r\n0\r\n\r\n"),
     ("an empty line between chunks", "5\r\nhello\r\n\r\n0\r\n\r\n"),
     ("last chunk +0", "+0\r\n\r\n"),
-    ("no trailer field", "0\r\nthis is no field\r\n\r\n"),
+    ("malformed trailer", "0\r\nthis is no field\r\n\r\n"),
     ("space in a trailer name", "0\r\nA : b\r\n\r\n"),
 ];
 
@@ -147,21 +147,25 @@ const DOUBTFUL_HEADS: &[(&str, &str)] = &[
     ("a bare CR between lines", "GET / HTTP/1.1\rHost: localhost"),
 ];
 
-/// Takes the one answer that fits and nothing else until the end.
+/// Expects one response with an allowed status, and nothing else until the end.
 fn assert_refused(client: &mut Client, statuses: &[u16], what: &str) {
     let got = match client.try_response("GET") {
         Ok(got) => got,
-        Err(end) => panic!("{what}: no answer but {end:?}"),
+        Err(end) => panic!("{what}: no response, but {end:?}"),
     };
     assert!(statuses.contains(&got.status), "{what}: {} instead of {statuses:?}", got.status);
     assert!(got.says_close(), "{what}: no Connection: close in {got:?}");
     let (rest, end) = client.rest();
-    assert!(rest.is_empty(), "{what}: the second request was answered: {:?}", String::from_utf8_lossy(&rest));
-    assert_eq!(end, End::Fin, "{what}: the answer was in danger");
+    assert!(
+        rest.is_empty(),
+        "{what}: the second request got a response: {:?}",
+        String::from_utf8_lossy(&rest)
+    );
+    assert_eq!(end, End::Fin, "{what}: a reset could have destroyed the response");
 }
 
 #[test]
-fn a_doubt_is_refused_and_nothing_behind_it_is_a_request() {
+fn an_ambiguous_request_is_refused_and_nothing_after_it_is_a_request() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -169,7 +173,7 @@ fn a_doubt_is_refused_and_nothing_behind_it_is_a_request() {
             let mut client = Client::connect(server.port);
             client.send(format!("{text}{SECOND}"));
             assert_refused(&mut client, statuses, name);
-            // The same behind a good request: that one is answered first.
+            // The same after a valid request, which gets its response first.
             let mut client = Client::connect(server.port);
             client.send([get("/hello.txt"), text.into(), SECOND.into()].concat());
             client.response().expect(200).with_body(HELLO);
@@ -179,9 +183,9 @@ fn a_doubt_is_refused_and_nothing_behind_it_is_a_request() {
     });
 }
 
-/// One per write, so that the refusal cannot depend on seeing the whole.
+/// One byte per write, so that the refusal cannot depend on seeing everything at once.
 #[test]
-fn a_doubt_is_refused_byte_by_byte() {
+fn an_ambiguous_request_is_refused_byte_by_byte() {
     let docroot = Docroot::new();
     let server = Server::start("reactor", &docroot.root(), &[]);
     let cases: Vec<_> =
@@ -189,16 +193,16 @@ fn a_doubt_is_refused_byte_by_byte() {
     let bytes: Vec<Vec<&[u8]>> =
         cases.iter().map(|(_, text, _)| text.as_bytes().chunks(1).collect()).collect();
     for (client, (name, _, statuses)) in deliver(server.port, &bytes).iter_mut().zip(&cases) {
-        let got = client.try_response("GET").unwrap_or_else(|end| panic!("{name}: no answer but {end:?}"));
+        let got = client.try_response("GET").unwrap_or_else(|end| panic!("{name}: no response, but {end:?}"));
         assert!(statuses.contains(&got.status), "{name}: {} instead of {statuses:?}", got.status);
         assert!(got.says_close(), "{name}");
         let (rest, _) = client.rest();
-        assert!(rest.is_empty(), "{name}: the second request was answered");
+        assert!(rest.is_empty(), "{name}: the second request got a response");
     }
 }
 
 #[test]
-fn what_is_clear_is_not_refused() {
+fn unambiguous_requests_are_not_refused() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -239,7 +243,7 @@ fn what_is_clear_is_not_refused() {
 }
 
 #[test]
-fn content_that_nobody_wants_is_stepped_over_or_ends_the_connection() {
+fn unused_content_is_skipped_or_ends_the_connection() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -264,12 +268,12 @@ fn content_that_nobody_wants_is_stepped_over_or_ends_the_connection() {
     });
 }
 
-/// Chunked content with this chunk so many times.
+/// Returns a chunked body with this chunk, repeated.
 fn repeated(chunk: &str, times: usize) -> String {
     format!("{}0\r\n\r\n", chunk.repeat(times))
 }
 
-/// Chunks of one byte, each with more around it than a client needs: more than 16 KiB in all.
+/// Chunks of one byte with more framing around them than a client needs: more than 16 KiB in all.
 fn floods() -> Vec<(&'static str, String)> {
     vec![
         ("extensions", repeated(&format!("1;{}\r\nx\r\n", "e".repeat(1000)), 60)),
@@ -288,8 +292,8 @@ fn floods() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A limit on content says nothing about chunk lines: a thousand bytes of extension for each byte
-/// of content were read to the end, however the content was used.
+/// A limit on the body does not limit chunk lines. A thousand bytes of extension for each byte of
+/// content used to be read to the end, however the content was used.
 #[test]
 fn more_framing_than_content_is_refused() {
     let docroot = Docroot::new();
@@ -311,7 +315,7 @@ fn more_framing_than_content_is_refused() {
                 client.send_if_open(format!("{head}{coded}{SECOND}"));
                 assert_refused(&mut client, &[400], &format!("{name}: {line}"));
             }
-            // Content that nobody wants: the response is out before the flood is noticed.
+            // Discarded content: the response is sent before the flood is noticed.
             let mut client = Client::connect(server.port);
             let head = "DELETE /hello.txt HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
             client.send_if_open(format!("{head}{coded}{SECOND}"));
@@ -325,7 +329,7 @@ fn more_framing_than_content_is_refused() {
     });
 }
 
-/// A terminal sends what is typed: bytes one by one, each in a chunk of its own.
+/// A terminal sends single bytes, each in a chunk of its own.
 #[test]
 fn chunks_of_one_byte_are_no_flood() {
     let docroot = Docroot::new();
@@ -348,7 +352,7 @@ fn chunks_of_one_byte_are_no_flood() {
 }
 
 #[test]
-fn methods_are_told_apart() {
+fn methods_have_their_own_responses() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -381,7 +385,7 @@ fn methods_are_told_apart() {
 }
 
 #[test]
-fn what_is_too_long_is_refused_by_its_name() {
+fn too_long_parts_are_refused_with_their_own_status() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &["--max-body", "1000"]);
@@ -415,7 +419,7 @@ fn what_is_too_long_is_refused_by_its_name() {
             let mut client = Client::connect(server.port);
             client.send_if_open(&text);
             let got =
-                client.try_response("GET").unwrap_or_else(|end| panic!("{name}: no answer but {end:?}"));
+                client.try_response("GET").unwrap_or_else(|end| panic!("{name}: no response, but {end:?}"));
             assert_eq!(got.status, status, "{name}");
             assert!(got.says_close(), "{name}");
             client.send_if_open(SECOND);

@@ -1,10 +1,9 @@
-//! The promise of the memory cache: a change is seen `fresh_ms` later at the most, and at once with
+//! Freshness of the memory cache: a change is visible after `fresh_ms` at most, and at once with
 //! `--fresh 0`.
 //!
-//! Waiting out `fresh_ms` is the promise itself, so these are the only tests that let time pass on
-//! purpose before they ask. Every round has a file of its own that has lain still long enough to be
-//! trusted by the cache, is asked for so that it is cached and fresh, is changed, and is asked for
-//! again.
+//! These tests are the only ones that let time pass before a request, because the span is what they
+//! test. Every round has its own file. The file is old enough for the cache to trust it. It is
+//! requested, so that it is cached, then changed, and requested again.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -19,22 +18,22 @@ use crate::harness::{PATIENCE, Server, on_both, pass};
 use crate::library::InProcess;
 use crate::wire::{Client, get};
 
-/// `--fresh` as it is by default.
+/// Default of `--fresh`.
 const FRESH: Duration = Duration::from_millis(1);
 
-/// An entry made within this time of the file's last change is not trusted, and so would prove
+/// The cache does not trust an entry made within this time after the last change, so it would prove
 /// nothing.
 const TRUSTED_AFTER: Duration = Duration::from_millis(40);
 
-/// What every round's file says first, and what it says after the change: as many bytes.
+/// Content of every round's file before and after the change. Both have the same length.
 const BEFORE: &str = "before\n";
 const AFTER: &str = "after!\n";
 
-/// A kind of change: how a round is prepared and how it is changed.
+/// A kind of change: the preparation of a round, and the change.
 struct Change {
-    /// Makes round `number` answer at the returned path with `before`.
+    /// Prepares round `number` so that the returned path has the content `before`.
     prepare: fn(&Docroot, number: usize, before: &str) -> String,
-    /// Makes it answer with `after`.
+    /// Changes the content to `after`.
     change: fn(&Docroot, number: usize, after: &str),
 }
 
@@ -52,7 +51,7 @@ fn rounds(model: &str, change: &Change, count: usize, flags: &[&str], wait: Dura
     let server = Server::start(model, &docroot.root(), flags);
     let mut client = Client::connect(server.port);
     for (number, path) in paths.iter().enumerate() {
-        // Twice: into the cache, and out of it.
+        // Twice: into the cache, and from it.
         for _ in 0..2 {
             client.get(path).expect(200).with_body(BEFORE);
         }
@@ -62,7 +61,7 @@ fn rounds(model: &str, change: &Change, count: usize, flags: &[&str], wait: Dura
     }
 }
 
-/// One plain file a round.
+/// One plain file per round.
 fn plain_file(docroot: &Docroot, number: usize, before: &str) -> String {
     docroot.write(&name(number), before);
     format!("/{}", name(number))
@@ -72,7 +71,7 @@ fn name(number: usize) -> String {
     format!("f{number}.txt")
 }
 
-/// Writes over the bytes of a file that stays what it is.
+/// Overwrites the bytes of a file in place.
 fn overwrite(path: std::path::PathBuf, content: &str) {
     let file = File::options().write(true).open(path).unwrap();
     file.write_all_at(content.as_bytes(), 0).unwrap();
@@ -87,7 +86,7 @@ fn a_write_in_place_is_seen() {
 }
 
 #[test]
-fn a_file_emptied_and_written_anew_is_seen() {
+fn a_file_truncated_and_rewritten_is_seen() {
     check(&Change {
         prepare: plain_file,
         change: |docroot, number, after| {
@@ -121,7 +120,7 @@ fn a_shorter_file_is_seen() {
 }
 
 #[test]
-fn a_file_renamed_over_is_seen() {
+fn a_file_replaced_by_a_rename_is_seen() {
     check(&Change {
         prepare: plain_file,
         change: |docroot, number, after| {
@@ -131,8 +130,8 @@ fn a_file_renamed_over_is_seen() {
     });
 }
 
-/// What `cp -p` and some editors do: length and time of change stay what they were. The inode knows
-/// better.
+/// Like `cp -p` and some editors: size and modification time stay the same, but the change time of
+/// the inode differs.
 #[test]
 fn a_change_that_keeps_size_and_time_is_seen() {
     check(&Change {
@@ -186,7 +185,7 @@ fn a_link_that_leads_elsewhere_is_seen() {
     });
 }
 
-/// Neither the file nor its name has changed, only what is above it.
+/// Neither the file nor its name changes, only a folder above it.
 #[test]
 fn a_folder_moved_into_the_place_of_another_is_seen() {
     check(&Change {
@@ -210,7 +209,7 @@ fn a_folder_moved_into_the_place_of_another_is_seen() {
 }
 
 #[test]
-fn a_removed_file_is_gone_and_a_new_one_is_there() {
+fn a_removed_file_is_missing_and_a_new_one_is_found() {
     on_both(|model| {
         for (count, flags, wait) in [(1000, &[][..], FRESH), (200, &["--fresh", "0"], Duration::ZERO)] {
             let docroot = Docroot::empty();
@@ -234,10 +233,10 @@ fn a_removed_file_is_gone_and_a_new_one_is_there() {
     });
 }
 
-/// One file, changed again and again faster than clocks tick: no answer may be older than the
-/// change before it.
+/// One file changes repeatedly, faster than clock ticks. No response may be older than the last
+/// change before its request.
 #[test]
-fn a_file_that_never_lies_still_is_never_stale() {
+fn a_file_that_changes_constantly_is_never_stale() {
     on_both(|model| {
         for (count, flags, wait) in [(1000, &[][..], FRESH), (200, &["--fresh", "0"], Duration::ZERO)] {
             let docroot = Docroot::empty();
@@ -254,15 +253,16 @@ fn a_file_that_never_lies_still_is_never_stale() {
     });
 }
 
-/// What the poll has reported was sent before the turn, and is content with what was looked at in
-/// the turn, however long that is. What comes behind that may have been sent later.
+/// A request that the poll has reported was sent before the turn. So one check of the file in this
+/// turn is sufficient for it, however long the turn is. A later request on the same connection may
+/// have been sent later.
 #[test]
-fn one_look_a_turn_is_enough_for_what_was_sent_before_it() {
+fn one_check_per_turn_suffices_for_requests_sent_before_it() {
     let docroot = Docroot::empty();
     docroot.write("f.txt", BEFORE);
     pass(TRUSTED_AFTER);
     let (server, held) = holding(&docroot);
-    // More than one batch.
+    // More clients than one batch.
     let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(server.port)).collect();
     for client in &mut clients {
         client.get("/tick").expect(200);
@@ -283,15 +283,15 @@ fn one_look_a_turn_is_enough_for_what_was_sent_before_it() {
     let mut said = |client: usize| clients[client].response().expect(200).text().to_owned();
     assert_eq!(said(1), BEFORE);
     assert_eq!(said(2), "changed");
-    assert_eq!(said(37), BEFORE, "a second look in one turn");
-    assert_eq!((said(38), said(38)), ("tick".to_owned(), AFTER.to_owned()), "behind another request");
-    assert_eq!(said(39), AFTER, "behind an empty line");
+    assert_eq!(said(37), BEFORE, "a second check in one turn");
+    assert_eq!((said(38), said(38)), ("tick".to_owned(), AFTER.to_owned()), "after another request");
+    assert_eq!(said(39), AFTER, "after an empty line");
 }
 
-/// A slow handler is followed by a new client: what that asks for is as old as it is, whatever the
-/// turn knows.
+/// A new client follows a slow handler. Its request is newer than the times that the turn already
+/// knows.
 #[test]
-fn behind_a_slow_handler_the_clock_is_looked_at() {
+fn after_a_slow_handler_the_clock_is_read() {
     let docroot = Docroot::empty();
     docroot.write("f.txt", BEFORE);
     pass(TRUSTED_AFTER);
@@ -312,7 +312,7 @@ fn behind_a_slow_handler_the_clock_is_looked_at() {
     late.response().expect(200).with_body(AFTER);
 }
 
-/// A request that holds the loop up, so that what is sent meanwhile comes in one turn.
+/// A request that blocks the loop, so that requests sent meanwhile arrive in one turn.
 struct Held {
     has_entered: mpsc::Receiver<()>,
     go: mpsc::Sender<()>,
@@ -328,8 +328,8 @@ impl Held {
     }
 }
 
-/// A reactor that `/hold` holds up; `/change` changes the file and takes longer than files are
-/// trusted.
+/// Starts a reactor in which `/hold` blocks the loop. `/change` changes the file and takes longer
+/// than the cache trusts a check.
 fn holding(docroot: &Docroot) -> (InProcess, Held) {
     let path = docroot.path("f.txt");
     let (entered, has_entered) = mpsc::channel();

@@ -1,13 +1,12 @@
-//! Half a request is never answered: cut wherever it is cut, nothing comes before the other half.
+//! Incomplete requests get no response: at every cut, nothing arrives before the second half.
 //!
-//! An absence cannot be waited for. So each half is judged three times: by a clock of its own (a
-//! question on another connection, asked later and answered first) and then by its other half; by
-//! the server's deadline, whose 408 must be the first thing that comes; and by the end of the
-//! sending side, after which nothing may come.
+//! A test cannot wait for an absence. So each half is checked three times. First, a later request
+//! on another connection gets its response earlier, and then the second half gets its own. Second,
+//! the 408 of the server's deadline must be the first response. Third, after the end of the sending
+//! side nothing may arrive.
 //!
-//! Content that the resource does not want is another matter: a file is served without waiting for
-//! it (RFC 9110 section 15.5.14 lets a server answer early), so every cut in content is made on its
-//! way to `/api/echo`.
+//! A body that the resource does not use is different, because a server may respond to it early
+//! (RFC 9110 section 15.5.14). So all cuts within a body are in requests to `/api/echo`.
 
 use crate::docroot::Docroot;
 use crate::harness::{Server, on_both};
@@ -15,20 +14,21 @@ use crate::wire::{Client, End, Response, deliver};
 
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 
-/// A request in two halves, perhaps behind whole ones.
+/// A request in two halves, possibly after complete ones.
 struct Case {
     name: String,
     half: String,
     other_half: String,
-    /// How many whole requests stand before the half.
+    /// Number of complete requests before the half.
     whole: usize,
-    /// Whether it asks for a 100, which is an invitation and no answer.
+    /// True if it expects a 100, which is an interim response.
     invited: bool,
-    /// Whether nothing of the request line has come: then the connection may end without a word.
+    /// True if no byte of the request line is in the first half. Then the connection may end
+    /// without a response.
     is_unbegun: bool,
 }
 
-/// Heads for a file, cut at the bar.
+/// Heads of requests for a file, cut at the bar.
 const HEADS: &[(&str, &str)] = &[
     ("a letter of the method", "G|ET /hello.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"),
     ("a method", "GET| /hello.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"),
@@ -56,15 +56,15 @@ const HEADS: &[(&str, &str)] = &[
     ("empty lines and half a line", "\r\n\r\nGET /hello.txt HTTP/1.1|\r\nHost: localhost\r\n\r\n"),
     ("an empty line", "\r\n|GET /hello.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"),
     ("half an empty line", "\r|\nGET /hello.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-    ("a question for options", "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n|\r\n"),
+    ("a request for options", "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n|\r\n"),
     ("a listing", "GET /plain/?json HTTP/1.1\r\nHost: localhost\r\n|\r\n"),
     ("a range", "GET /k300.bin HTTP/1.1\r\nHost: localhost\r\nRange: bytes=5-9|9\r\n\r\n"),
-    // What is cut off decides here: neither of these may be answered by what it looks like so far.
+    // The second half decides here: a server must not respond to the first half as it looks so far.
     ("a head that will be wrong", "GET /hello.txt HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n|\r\n"),
     ("a head without host", "GET /hello.txt HTTP/1.1\r\nX: y\r\n|\r\n"),
 ];
 
-/// Content for `/api/echo`, behind these fields, cut at the bar.
+/// Bodies for `/api/echo` after these headers, cut at the bar.
 const CONTENTS: &[(&str, &str, &str)] = &[
     ("no content", "Content-Length: 5", "|hello"),
     ("one byte of five", "Content-Length: 5", "h|ello"),
@@ -132,7 +132,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Takes the answers to the whole requests, and the invitation if there is one.
+/// Reads the responses to the complete requests, and the 100 if there is one.
 #[track_caller]
 fn take_what_is_due(client: &mut Client, case: &Case) {
     for _ in 0..case.whole {
@@ -142,20 +142,20 @@ fn take_what_is_due(client: &mut Client, case: &Case) {
         let mut got = Vec::new();
         while got.len() < CONTINUE.len() {
             let piece = client.read_some(CONTINUE.len() - got.len());
-            assert!(!piece.is_empty(), "{}: the end instead of an invitation", case.name);
+            assert!(!piece.is_empty(), "{}: the end instead of a 100", case.name);
             got.extend(piece);
         }
         assert_eq!(String::from_utf8_lossy(&got), CONTINUE, "{}", case.name);
     }
 }
 
-/// What an answer says, but for when.
+/// Returns a response without its date.
 fn undated(got: Response) -> (u16, Vec<(String, String)>, Vec<u8>) {
     let fields = got.fields.into_iter().filter(|(name, _)| name != "date").collect();
     (got.status, fields, got.body)
 }
 
-/// The answer to a case that comes whole.
+/// Returns the response to a case that is sent at once.
 fn answer_to_the_whole(port: u16, case: &Case) -> (u16, Vec<(String, String)>, Vec<u8>) {
     let mut client = Client::connect(port);
     client.send(format!("{}{}", case.half, case.other_half));
@@ -169,7 +169,7 @@ fn answer_to_the_whole(port: u16, case: &Case) -> (u16, Vec<(String, String)>, V
 fn nothing_comes_before_the_other_half() {
     let docroot = Docroot::new();
     let cases = cases();
-    assert!(cases.len() >= 15, "fifteen ways at least");
+    assert!(cases.len() >= 15, "at least fifteen cuts");
     let whole: Vec<Vec<&[u8]>> = cases.iter().map(|case| vec![case.half.as_bytes()]).collect();
     let bytes: Vec<Vec<&[u8]>> = cases.iter().map(|case| case.half.as_bytes().chunks(1).collect()).collect();
     on_both(|model| {
@@ -179,11 +179,11 @@ fn nothing_comes_before_the_other_half() {
             for (client, case) in clients.iter_mut().zip(&cases) {
                 take_what_is_due(client, case);
             }
-            // All halves were read before the clock's question was asked, so what they bring is
-            // here when it is answered.
+            // The server has read all halves before this request was sent. So a response to a half
+            // would have arrived before the response to this one.
             Client::connect(server.port).get("/hello.txt").expect(200);
             for (client, case) in clients.iter_mut().zip(&cases) {
-                assert!(client.has_nothing(), "half a request was answered: {}", case.name);
+                assert!(client.has_nothing(), "half a request got a response: {}", case.name);
                 client.send(&case.other_half);
                 let got = undated(client.response());
                 assert_eq!(got, answer_to_the_whole(server.port, case), "{}", case.name);
@@ -193,12 +193,12 @@ fn nothing_comes_before_the_other_half() {
 }
 
 #[test]
-fn the_first_that_comes_is_the_word_of_the_deadline() {
+fn the_first_response_is_the_408_of_the_deadline() {
     let docroot = Docroot::new();
     let cases = cases();
     on_both(|model| {
-        // Between two requests an empty line begins nothing, so there it is the idle connection
-        // that ends.
+        // An empty line between two requests does not start one, so there the idle timeout ends the
+        // connection.
         let soon = ["--header-timeout", "0.6", "--body-timeout", "0.6", "--idle-timeout", "0.6"];
         let server = Server::start(model, &docroot.root(), &soon);
         let mut clients: Vec<Client> = cases.iter().map(|_| Client::connect(server.port)).collect();
@@ -217,7 +217,7 @@ fn the_first_that_comes_is_the_word_of_the_deadline() {
 }
 
 #[test]
-fn a_half_that_stays_one_is_never_answered() {
+fn a_request_that_stays_incomplete_gets_no_response() {
     let docroot = Docroot::new();
     let cases = cases();
     on_both(|model| {
@@ -229,8 +229,8 @@ fn a_half_that_stays_one_is_never_answered() {
             for _ in 0..case.whole {
                 client.response().expect(200);
             }
-            // There is nobody left to refuse. An invitation may have been said before the end was
-            // seen.
+            // No client is left to refuse. The server may have sent a 100 before it noticed the
+            // end.
             let (rest, end) = client.rest();
             let text = String::from_utf8_lossy(&rest).into_owned();
             let rest = if case.invited { text.trim_start_matches(CONTINUE) } else { &text };

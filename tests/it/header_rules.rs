@@ -1,4 +1,4 @@
-//! Headers by path: on every response there, once, in place of the server's own.
+//! Headers by path: present once on every matching response, instead of the server's own header.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,13 +9,13 @@ use crate::docroot::Docroot;
 use crate::harness::{MODELS, Server, command, on_both, run};
 use crate::wire::{Client, Response};
 
-/// The values of a field, in order.
+/// Returns the values of a header, in order.
 fn all<'r>(response: &'r Response, name: &str) -> Vec<&'r str> {
     response.fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str()).collect()
 }
 
 #[test]
-fn fields_go_with_their_paths_on_every_kind_of_answer() {
+fn headers_match_by_path_on_every_kind_of_response() {
     let docroot = Docroot::new();
     docroot.write("assets/a.css", "body {}");
     docroot.write("assets/big.bin", vec![1; 100_000]);
@@ -35,7 +35,7 @@ fn fields_go_with_their_paths_on_every_kind_of_answer() {
         let mut client = Client::connect(server.port);
         let mut ask = |path: &str, fields: &[&str]| client.ask("GET", path, fields, b"");
         for (path, status, cache_control) in [
-            // The server's own: no rule of these is for it.
+            // The server's own value: no rule matches this path.
             ("/hello.txt", 200, &["no-cache"][..]),
             ("/assets/a.css", 200, &["max-age=5"]),
             ("//assets/./%61.css", 200, &["max-age=5"]),
@@ -46,14 +46,14 @@ fn fields_go_with_their_paths_on_every_kind_of_answer() {
             ("/plain/", 200, &["no-cache"]),
             ("/api/time", 200, &["no-store"]),
         ] {
-            // Twice: read, and from memory.
+            // Twice: from disk, and from memory.
             for _ in 0..2 {
                 let got = ask(path, &[]).expect(status);
                 assert_eq!(all(&got, "x-frame-options"), ["DENY"], "{path}");
                 assert_eq!(
                     all(&got, "cache-control"),
                     cache_control,
-                    "{path}: no rule for a listing, and a no-store stays"
+                    "{path}: no rule matches a listing, and no-store stays"
                 );
             }
         }
@@ -71,7 +71,7 @@ fn fields_go_with_their_paths_on_every_kind_of_answer() {
 }
 
 #[test]
-fn the_path_of_the_file_counts_before_the_one_asked_for() {
+fn the_path_of_the_file_has_priority_over_the_request_path() {
     let docroot = Docroot::new();
     docroot.write("app/index.html", "<p>page");
     docroot.write("app/data.json", "{\"a\": 1}".repeat(200));
@@ -92,7 +92,7 @@ fn the_path_of_the_file_counts_before_the_one_asked_for() {
             let index = ask("/app/", &[]).expect(200);
             assert_eq!(all(&index, "cache-control"), ["no-cache"], "of /app/index.html");
             assert_eq!(all(&index, "x-kind"), ["page"]);
-            assert_eq!(all(&index, "x-asked"), ["folder"], "what the file does not say itself");
+            assert_eq!(all(&index, "x-asked"), ["folder"], "headers that the rules of the file do not set");
             let tag = index.must("etag").to_owned();
             let same = ask("/app/", &[&format!("If-None-Match: {tag}")]).expect(304);
             assert_eq!(all(&same, "cache-control"), ["no-cache"]);
@@ -101,17 +101,13 @@ fn the_path_of_the_file_counts_before_the_one_asked_for() {
         assert_eq!(all(&coded, "vary"), ["Accept-Encoding, Origin"], "one line");
         assert_eq!(all(&coded, "cache-control"), ["max-age=60"]);
         let missing = ask("/none", &[]).expect(404);
-        assert_eq!(all(&missing, "cache-control"), [""; 0], "an error is not kept");
-        assert_eq!(
-            all(&missing, "x-kind"),
-            [""; 0],
-            "a page in place of an error has the lines of what was asked"
-        );
+        assert_eq!(all(&missing, "cache-control"), [""; 0], "an error has no Cache-Control");
+        assert_eq!(all(&missing, "x-kind"), [""; 0], "an error page has the headers of the requested path");
     });
 }
 
 #[test]
-fn what_cannot_be_a_field_is_said_in_one_line() {
+fn an_invalid_header_is_reported_in_one_line() {
     let docroot = Docroot::new();
     for (flag, why) in [
         ("--header=/a: Content-Length: 3", "Content-Length is for the server to say"),
@@ -166,7 +162,7 @@ fn a_rule_replaces_the_servers_own_header_on_every_kind_of_response() {
             let server = Server::start(model, &docroot.root(), &[&flags[..], &[cors]].concat());
             let mut client = Client::connect(server.port);
             let preflight = ["Access-Control-Request-Method: PUT"];
-            // Both models write below the same folder.
+            // Both models write to the same folder.
             let upload = format!("/up/{model}.txt");
             let more: [(&str, &str, &[&str], u16); 5] = [
                 ("/hello.txt", "OPTIONS", &preflight, 204),
@@ -175,7 +171,7 @@ fn a_rule_replaces_the_servers_own_header_on_every_kind_of_response() {
                 ("/_whirligig/health", "GET", &[], 200),
                 ("/_whirligig/metrics", "GET", &[], 200),
             ];
-            // Twice: read, and from memory.
+            // Twice: from disk, and from memory.
             for (path, method, fields, status) in [&KINDS[..], &KINDS, &more].concat() {
                 let fields = [fields, &["Origin: https://a.example"]].concat();
                 let origin = if method == "PUT" || method == "DELETE" { 1 } else { 0 };
@@ -189,7 +185,7 @@ fn a_rule_replaces_the_servers_own_header_on_every_kind_of_response() {
 }
 
 #[test]
-fn cache_control_is_for_what_is_found_and_leaves_no_store() {
+fn cache_control_applies_to_successful_responses_and_keeps_no_store() {
     let docroot = Docroot::new();
     docroot.write("a.css", "a {}");
     on_both(|model| {
@@ -210,8 +206,8 @@ fn cache_control_is_for_what_is_found_and_leaves_no_store() {
         ] {
             assert_eq!(cached(path, "Accept: text/html"), expected, "{path}");
         }
-        // Beside a rule for all responses: that one is for errors, and the last one that fits for
-        // the others.
+        // Combined with a rule for all responses: that rule applies to errors, and the last
+        // matching rule to the others.
         let flags = ["--header=/**: Cache-Control: no-cache", "--cache-control=*.css: max-age=5"];
         let server = Server::start(model, &docroot.root(), &flags);
         let mut client = Client::connect(server.port);
@@ -227,7 +223,7 @@ fn cache_control_is_for_what_is_found_and_leaves_no_store() {
 }
 
 #[test]
-fn a_policy_never_takes_an_uploaded_file_out_of_its_sandbox_by_the_way() {
+fn a_policy_for_other_files_leaves_uploads_in_their_sandbox() {
     let docroot = Docroot::new();
     docroot.write("up/page.html", "<p>page");
     docroot.write("up/large.html", vec![b' '; 100_000]);
@@ -251,7 +247,7 @@ fn a_policy_never_takes_an_uploaded_file_out_of_its_sandbox_by_the_way() {
             ("*.html", "/up/page.html", both),
             ("/u*/**", "/up/page.html", both),
             ("/**/page.html", "/up/page.html", both),
-            // A rule for the name of a link, which is not where the file lies.
+            // A rule for the name of a link, which is not the real path of the file.
             ("/aside/**", "/aside/page.html", both),
             ("/up/**", "/aside/page.html", own),
             ("/up/**", "/up/page.html", own),
@@ -263,13 +259,13 @@ fn a_policy_never_takes_an_uploaded_file_out_of_its_sandbox_by_the_way() {
         ] {
             assert_eq!(ask(pattern, path, "/up"), expected, "{pattern} {path}");
         }
-        assert_eq!(ask("/**", "/up/page.html", "/"), both, "a rule for all names no folder");
+        assert_eq!(ask("/**", "/up/page.html", "/"), both, "a rule for all paths names no folder");
         assert_eq!(ask("/up/**", "/up/page.html", "/"), own);
     });
 }
 
 #[test]
-fn a_script_has_the_last_word_on_its_headers() {
+fn headers_of_a_script_have_priority() {
     let docroot = Docroot::new();
     let folder = TempDir::with_prefix("whirligig-cgi-").unwrap();
     let head = "Content-Type: text/plain\nX-A: script\nCache-Control: no-cache\nVary: Cookie\n\
@@ -304,7 +300,7 @@ fn a_script_has_the_last_word_on_its_headers() {
         ] {
             assert_eq!((all(&own, name), all(&bare, name)), (vec![of_script], vec![of_rule]), "{name}");
         }
-        // Where the script fails the page is the server's.
+        // If the script fails, the server makes the page.
         assert_eq!(all(&client.get("/cgi/nosuch").expect(404), "x-a"), ["rule"]);
     });
 }

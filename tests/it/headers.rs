@@ -1,4 +1,4 @@
-//! Headers from handlers, wrappers and scripts: none of them changes the framing or starts a line.
+//! Headers of handlers, wrappers and scripts: none of them changes the framing or starts a line.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +23,7 @@ use crate::wire::{self, Client, End};
 /// Cases of a property, each with two requests and at most one connection.
 const CASES: u32 = 150;
 
-/// How a header is given.
+/// Ways to set a header.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Set,
@@ -36,7 +36,7 @@ enum Way {
 
 type Given = (Way, String, Vec<u8>);
 
-/// The content of a handler's response.
+/// Content of a handler's response.
 #[derive(Clone, Copy, Debug)]
 enum Content {
     Empty,
@@ -48,7 +48,7 @@ enum Content {
     Sequence,
 }
 
-/// One request and the response to it.
+/// One request and the response of its handler.
 #[derive(Clone, Debug)]
 struct Case {
     method: &'static str,
@@ -150,7 +150,7 @@ fn any_case() -> impl Strategy<Value = Case> {
 
 const TEXT: &str = "0123456789";
 
-/// Ten bytes in two pieces.
+/// A source of ten bytes in two pieces.
 struct Pieces(u8);
 
 impl BodySource for Pieces {
@@ -194,7 +194,8 @@ impl Content {
     }
 }
 
-/// A server whose `/odd` answers as the case says, through a wrapper that has a say in it, too.
+/// Returns a server whose `/odd` responds as the case defines, through a wrapper that also changes
+/// it.
 fn odd(case: &Arc<Mutex<Case>>) -> Builder {
     let (handled, wrapped) = (Arc::clone(case), Arc::clone(case));
     let answer = move |_: &Request<'_>, _: &mut Context<'_>| -> Answer {
@@ -230,8 +231,8 @@ fn odd(case: &Arc<Mutex<Case>>) -> Builder {
     })
 }
 
-/// Sends `request`, and one for `path` right behind it. The first response is well-formed, and
-/// behind it either the connection ends or the second response follows.
+/// Sends `request`, directly followed by one for `path`. The first response must be well-formed,
+/// and then either the connection ends or the second response follows.
 fn ask_twice(port: u16, method: &str, request: &[u8], path: &str, other: &[u8]) -> wire::Response {
     let mut client = Client::connect(port);
     client.send([request, &wire::get(path)].concat());
@@ -249,7 +250,7 @@ fn ask_twice(port: u16, method: &str, request: &[u8], path: &str, other: &[u8]) 
     response
 }
 
-/// Runs a property.
+/// Runs a property test.
 fn check_cases<S: Strategy>(cases: u32, strategy: &S, check: impl Fn(S::Value)) {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let ran = TestRunner::new(config).run(strategy, |case| {
@@ -279,7 +280,7 @@ fn no_header_of_a_handler_or_wrapper_changes_the_framing() {
     });
 }
 
-/// Each script costs a process, so there are fewer cases.
+/// Fewer cases, because each script starts a process.
 const SCRIPTS: u32 = 40;
 
 #[test]
@@ -306,9 +307,9 @@ fn no_header_of_a_script_changes_the_framing() {
     });
 }
 
-/// Text of a client that a handler repeats is no line, no cookie and no host of its own.
+/// A handler repeats text of a client. The text must not become a header, a cookie or a host.
 #[test]
-fn text_of_a_client_stays_what_it_is() {
+fn text_of_a_client_never_becomes_a_header() {
     on_both(|model| {
         let feed = Feed::new();
         let (joined, told) = (feed.clone(), feed.clone());
@@ -346,7 +347,7 @@ fn text_of_a_client_stays_what_it_is() {
         assert_eq!(cookie.must("set-cookie").matches("; Path=").count(), 1, "{cookie:?}");
         let mut listener = Client::connect(server.port);
         listener.send(wire::get("/events"));
-        until("the listener is there", || feed.listeners() == 1);
+        until("the listener has joined", || feed.listeners() == 1);
         Client::connect(server.port).get("/tell").expect(200);
         let events = listener.response().expect(200);
         let expected =
@@ -372,9 +373,10 @@ impl BodySource for Careless {
     }
 }
 
-/// The bytes before may be another response. A source that cleared them once took the loop along.
+/// Earlier bytes in the queue may belong to another response. A source that removed them once
+/// crashed the loop.
 #[test]
-fn a_source_that_removes_what_is_not_its_own_ends_its_connection_alone() {
+fn a_source_that_removes_foreign_bytes_ends_only_its_own_connection() {
     on_both(|model| {
         let builder = Server::builder().get("/plain", |_| "plain").get("/careless/{how}", |call| {
             let how = call.parsed_param::<u8>("how")?;
@@ -397,7 +399,7 @@ fn a_source_that_removes_what_is_not_its_own_ends_its_connection_alone() {
     });
 }
 
-/// A body that has not the length it claims would be framed as something else.
+/// A body with another length than it claims would change the framing.
 #[test]
 fn a_body_that_cannot_be_framed_is_a_500() {
     on_both(|model| {
@@ -431,7 +433,7 @@ fn a_body_that_cannot_be_framed_is_a_500() {
     });
 }
 
-/// A source that makes more or less than the length of its body must not shift the next response.
+/// A source that produces more or less than its length must not shift the next response.
 #[test]
 fn a_source_of_another_length_than_its_body_shifts_no_response() {
     on_both(|model| {
@@ -459,12 +461,12 @@ fn a_source_of_another_length_than_its_body_shifts_no_response() {
     });
 }
 
-/// The values of a header, in order.
+/// Returns the values of a header, in order.
 fn all<'r>(response: &'r wire::Response, name: &str) -> Vec<&'r str> {
     response.fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str()).collect()
 }
 
-/// Handlers that set and add headers, and a wrapper that does so for all of them.
+/// Handlers that set and add headers, and a wrapper that does the same for all of them.
 fn headed(root: &Path) -> Builder {
     Server::builder()
         .get("/set", |_| {
@@ -507,7 +509,7 @@ fn headed(root: &Path) -> Builder {
 }
 
 #[test]
-fn to_set_a_header_replaces_it_and_to_add_one_does_not() {
+fn setting_a_header_replaces_it_and_adding_does_not() {
     on_both(|model| {
         let root = Docroot::empty();
         root.write("page.html", "<p>page");
@@ -528,7 +530,7 @@ fn to_set_a_header_replaces_it_and_to_add_one_does_not() {
         assert_eq!(all(&added, "vary"), ["Accept, origin, Cookie"]);
         let nothing = client.get("/nothing").expect(404);
         assert_eq!((all(&nothing, "x-good"), all(&nothing, "x-a")), (vec![], vec!["unsaid"]));
-        // A file whose head is prepared, one that is not, and a 304.
+        // A file with a prepared head, one without, and a 304.
         for path in ["/page.html", "/big.html"] {
             for field in [&[][..], &["If-None-Match: *"]] {
                 for method in ["GET", "HEAD"] {
@@ -546,7 +548,7 @@ fn to_set_a_header_replaces_it_and_to_add_one_does_not() {
     });
 }
 
-/// A rule is for the server's own headers. A handler and a wrapper are programs, like a script.
+/// A rule applies to the server's own headers. Handlers and wrappers have priority, like scripts.
 #[test]
 fn a_rule_of_the_builder_leaves_headers_of_handlers_and_wrappers() {
     on_both(|model| {

@@ -1,5 +1,5 @@
-//! One connection, many requests: when it stays, when it ends, and that no way of cutting bytes
-//! changes an answer.
+//! Many requests on one connection: when it stays open, when it ends, and that no cut of the bytes
+//! changes a response.
 
 use std::thread;
 
@@ -8,7 +8,7 @@ use crate::harness::{Server, on_both};
 use crate::wire::{Client, End, Framing, Response, chunked, deliver, get, request};
 
 #[test]
-fn a_connection_stays_unless_somebody_says_close() {
+fn a_connection_stays_open_unless_one_side_sends_close() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -35,7 +35,8 @@ fn a_connection_stays_unless_somebody_says_close() {
                 let first = client.response();
                 assert_eq!(first.says_close(), !stays, "{what}");
                 if stays && version == "1.0" {
-                    // A 1.0 client takes a silent answer for the last one.
+                    // A client of HTTP/1.0 expects the connection to end unless the response has
+                    // this header.
                     assert!(first.must("connection").eq_ignore_ascii_case("keep-alive"), "{what}");
                 }
                 if stays {
@@ -50,10 +51,10 @@ fn a_connection_stays_unless_somebody_says_close() {
     });
 }
 
-/// A request, its method, and what its answer is told from all others by.
+/// A request, its method, and a check that identifies its response.
 type Asked = (Vec<u8>, &'static str, Box<dyn Fn(Response)>);
 
-/// One of eight kinds of request.
+/// Returns one of eight kinds of request.
 fn mixed(number: usize) -> Asked {
     let word = format!("number {number}");
     let content = word.clone();
@@ -89,7 +90,7 @@ fn mixed(number: usize) -> Asked {
 }
 
 #[test]
-fn a_hundred_pipelined_requests_are_answered_in_order() {
+fn a_hundred_pipelined_requests_get_responses_in_order() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -103,10 +104,10 @@ fn a_hundred_pipelined_requests_are_answered_in_order() {
     });
 }
 
-/// A greedy sender never reads until everything is sent; its requests wait in the kernel, then all
-/// are answered.
+/// A client that reads nothing until everything is sent. Its requests wait in the kernel, then all
+/// get responses.
 #[test]
-fn a_flood_of_requests_is_answered_whole() {
+fn a_flood_of_requests_gets_all_responses() {
     const COUNT: usize = 5_000;
     let docroot = Docroot::new();
     on_both(|model| {
@@ -124,10 +125,10 @@ fn a_flood_of_requests_is_answered_whole() {
     });
 }
 
-/// Statuses and contents, in order; the content counts only with 200.
+/// Statuses and bodies in order. The body counts only for status 200.
 type Answers = Vec<(u16, Vec<u8>)>;
 
-/// The requests that are cut at every place, with the answers that have to come whatever the cut.
+/// Requests to cut at every position, with the responses that every cut must produce.
 fn worth_cutting() -> Vec<(Vec<u8>, Answers)> {
     let hello = (200, HELLO.to_vec());
     let post = request("POST", "/api/echo", &["Content-Type: text/plain"], b"eleven char");
@@ -153,7 +154,7 @@ fn assert_answers(client: &mut Client, answers: &[(u16, Vec<u8>)], what: &str) {
 }
 
 #[test]
-fn a_request_cut_anywhere_gets_its_answer() {
+fn a_request_cut_anywhere_gets_its_response() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -167,7 +168,7 @@ fn a_request_cut_anywhere_gets_its_answer() {
 }
 
 #[test]
-fn a_request_byte_by_byte_gets_its_answer() {
+fn a_request_byte_by_byte_gets_its_response() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -181,7 +182,7 @@ fn a_request_byte_by_byte_gets_its_answer() {
 }
 
 #[test]
-fn a_client_that_has_said_all_still_gets_all_answers() {
+fn a_client_that_finished_sending_gets_all_responses() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -203,7 +204,7 @@ fn a_client_that_has_said_all_still_gets_all_answers() {
 }
 
 #[test]
-fn continue_is_said_when_it_is_waited_for_and_only_then() {
+fn a_100_is_sent_only_to_clients_that_wait_for_it() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &["--max-body", "1000"]);
@@ -216,14 +217,14 @@ fn continue_is_said_when_it_is_waited_for_and_only_then() {
         assert_eq!(String::from_utf8_lossy(&interim), "HTTP/1.1 100 Continue\r\n\r\n");
         client.send("hello");
         let got = client.response().expect(200).with_body("hello");
-        assert!(got.interim.is_empty(), "once is enough");
+        assert!(got.interim.is_empty(), "only one 100");
 
-        // Nobody waits who has sent the content already.
+        // A client that has already sent the body does not wait for a 100.
         client.send(format!("{head}hello"));
         let got = client.response().expect(200).with_body("hello");
         assert!(got.interim.is_empty(), "{:?}", got.interim);
 
-        // Where the content is not wanted, the refusal comes at once and in place of the 100.
+        // If the body is refused, the refusal comes at once and instead of the 100.
         for (line, length, status) in
             [("POST /hello.txt", 5, 405), ("POST /api/nothing", 5, 404), ("POST /api/echo", 5000, 413)]
         {
@@ -244,7 +245,7 @@ fn continue_is_said_when_it_is_waited_for_and_only_then() {
         old.send(head.replace("HTTP/1.1", "HTTP/1.0"));
         old.send("hello");
         let got = old.response().expect(200).with_body("hello");
-        assert!(got.interim.is_empty(), "1.0 knows no interim answers");
+        assert!(got.interim.is_empty(), "HTTP/1.0 has no interim responses");
 
         let got = client_get_with_expect(server.port);
         assert!(got.status == 200 && got.framing == Framing::Length);
@@ -258,10 +259,10 @@ fn client_get_with_expect(port: u16) -> Response {
     got
 }
 
-/// A close with unread bytes resets the connection, and the reset destroys the answer on its way.
-/// So the server has to go on reading for a while after a refusal.
+/// A close with unread bytes resets the connection, and the reset destroys the response in transit.
+/// So the server has to continue reading for a while after a refusal.
 #[test]
-fn a_refusal_can_be_read_by_one_who_is_still_sending() {
+fn a_client_that_is_still_sending_can_read_the_refusal() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &["--max-body", "1000"]);
@@ -283,7 +284,8 @@ fn a_refusal_can_be_read_by_one_who_is_still_sending() {
     });
 }
 
-/// An empty line before a request is skipped (RFC 9112, 2.2); old clients send one after content.
+/// An empty line before a request is skipped (RFC 9112 section 2.2). Old clients send one after a
+/// body.
 #[test]
 fn an_empty_line_between_requests_is_skipped() {
     let docroot = Docroot::new();

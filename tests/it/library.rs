@@ -1,4 +1,4 @@
-//! The library as its users meet it: a server put together in the test, run on both models, asked
+//! The library as its users see it: a server built in the test, run on both models, with requests
 //! over sockets.
 
 use std::fs;
@@ -19,7 +19,7 @@ use crate::docroot::Docroot;
 use crate::harness::{PATIENCE, on_both, pass, until};
 use crate::wire::{Client, chunked, get, request};
 
-/// A server in a thread of the test. Dropping it stops it.
+/// A server on a thread of the test. Dropping it stops it.
 pub(crate) struct InProcess {
     pub(crate) port: u16,
     handle: Handle,
@@ -34,7 +34,7 @@ impl InProcess {
         InProcess { port, handle, running: Some(thread::spawn(move || server.run())) }
     }
 
-    /// How it ended after a stop, which must come within `PATIENCE`.
+    /// Stops the server and returns its outcome. Must end within `PATIENCE`.
     pub(crate) fn stop(mut self) -> Outcome {
         self.handle.shutdown();
         self.outcome()
@@ -49,7 +49,7 @@ impl InProcess {
 
 impl Drop for InProcess {
     fn drop(&mut self) {
-        // Twice: at once.
+        // A second request stops at once.
         self.handle.shutdown();
         self.handle.shutdown();
         if let Some(running) = self.running.take() {
@@ -149,7 +149,7 @@ fn paths_and_methods_lead_to_their_handlers() {
 }
 
 #[test]
-fn what_comes_with_a_request_is_there_in_its_type() {
+fn parts_of_a_request_have_their_types() {
     on_both(|model| {
         let root = docroot();
         let server = InProcess::start(model, app(&root));
@@ -178,7 +178,7 @@ fn what_comes_with_a_request_is_there_in_its_type() {
 }
 
 #[test]
-fn every_kind_of_answer_arrives() {
+fn every_kind_of_response_arrives() {
     on_both(|model| {
         let root = docroot();
         let server = InProcess::start(model, app(&root));
@@ -212,7 +212,7 @@ fn every_kind_of_answer_arrives() {
 }
 
 #[test]
-fn what_may_block_is_called_elsewhere() {
+fn blocking_handlers_run_on_workers() {
     on_both(|model| {
         let root = docroot();
         let server = InProcess::start(model, app(&root));
@@ -233,7 +233,7 @@ fn a_handle_stops_it_before_and_while_it_runs() {
         client.get("/").expect(200);
         let (port, began) = (server.port, crate::harness::now());
         assert_eq!(server.stop(), Outcome::Stopped);
-        assert!(crate::harness::now() - began < PATIENCE / 2, "an idle client does not hold it");
+        assert!(crate::harness::now() - began < PATIENCE / 2, "an idle client does not delay the stop");
         assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
 
         let model = if model == "threads" { Model::Threads } else { Model::Reactor };
@@ -243,15 +243,15 @@ fn a_handle_stops_it_before_and_while_it_runs() {
     });
 }
 
-/// Lines that servers of this process have logged.
+/// Lines logged by the servers of this process.
 struct Lines(Mutex<Vec<String>>);
 
 static LINES: Lines = Lines(Mutex::new(Vec::new()));
 
 impl Lines {
-    /// Keeps lines from now on.
+    /// Records lines from now on.
     fn keep() -> &'static Lines {
-        // A second test finds it in place.
+        // A second test finds the logger installed.
         if log::set_logger(&LINES).is_ok() {
             log::set_max_level(log::LevelFilter::Warn);
         }
@@ -275,7 +275,7 @@ impl log::Log for Lines {
     fn flush(&self) {}
 }
 
-/// Waits for a word from the test, on a worker.
+/// A handler on a worker that waits for a message from the test.
 struct Waits(Arc<Mutex<mpsc::Receiver<()>>>);
 
 impl Handler for Waits {
@@ -288,9 +288,9 @@ impl Handler for Waits {
     }
 }
 
-/// A client that gets 503 looks finished, while its worker may be lost for good.
+/// A client that gets a 503 looks finished, while its worker may never return.
 #[test]
-fn an_answer_that_is_late_is_counted_and_logged_with_its_route() {
+fn a_late_response_is_counted_and_logged_with_its_route() {
     let lines = Lines::keep();
     on_both(|model| {
         let (release, gate) = mpsc::channel::<()>();
@@ -333,16 +333,16 @@ fn an_answer_that_is_late_is_counted_and_logged_with_its_route() {
                 client
             })
             .collect();
-        until("all are counted", || count("busy") == 3);
+        until("all three are counted", || count("busy") == 3);
         for (_, _, route) in &sent {
             let line = format!("route '/{model}/{route}': the answer took too long");
             until(format_args!("{line:?} is logged"), || lines.count(&line) == 1);
         }
-        // On the reactor no worker is left, so the next answer is late without one.
+        // On the reactor no worker is left, so the next response is late without one.
         if model == "reactor" {
             quick.get(&format!("/{model}/quick")).expect(503);
             assert_eq!(count("free"), 1);
-            assert_eq!(lines.count("/reactor/quick"), 0, "nobody is busy with it");
+            assert_eq!(lines.count("/reactor/quick"), 0, "no worker is busy with it");
         }
         for _ in &sent {
             release.send(()).unwrap();
@@ -351,14 +351,14 @@ fn an_answer_that_is_late_is_counted_and_logged_with_its_route() {
             let status = if model == "reactor" { 503 } else { 200 };
             client.response().expect(status);
         }
-        // Workers that are done are counted no more.
+        // Workers that have finished no longer count.
         Client::connect(server.port).get(&format!("/{model}/quick")).expect(200);
         assert_eq!(count("busy"), 3);
     });
 }
 
 #[test]
-fn what_clashes_is_named_as_it_was_written() {
+fn conflicting_routes_are_named_as_written() {
     let root = Docroot::empty();
     let clashes = [
         (
@@ -389,7 +389,7 @@ fn what_clashes_is_named_as_it_was_written() {
         assert!(error.contains(one) && error.contains(other), "{error}");
         assert!(!error.contains("Segment") && !error.contains("Literal"), "{error}");
     }
-    // Either alone is fine, and so is a handler that is mounted beside files.
+    // Each of them alone is valid, and so is a handler mounted next to files.
     let beside = Server::builder().files(root.root());
     beside
         .mount("/else/{rest*}", Waits(Arc::new(Mutex::new(mpsc::channel().1))))
@@ -397,28 +397,28 @@ fn what_clashes_is_named_as_it_was_written() {
         .unwrap();
 }
 
-/// Names the panicking handler in a backtrace.
+/// The name of the panicking handler in a backtrace.
 #[inline(never)]
 fn handler_that_panics(_: &Call<'_>) -> &'static str {
     panic!("a planted panic")
 }
 
-/// The child of the next test: serves one request that panics.
+/// Child process of the next test: serves one request that panics.
 #[test]
-#[ignore = "runs in a process of its own"]
+#[ignore = "runs in a separate process"]
 fn child_whose_handler_panics() {
     let Ok(model) = std::env::var("WHIRLIGIG_TEST_MODEL") else { return };
     let builder = Server::builder().get("/panic", handler_that_panics).get("/", |_| "x");
     let server = InProcess::start(&model, builder);
     Client::connect(server.port).get("/panic").expect(500);
     Client::connect(server.port).get("/").expect(200);
-    until("the trace is written", || {
+    until("the backtrace is written", || {
         !std::env::var("WHIRLIGIG_TEST_MARK").is_ok_and(|mark| !fs::exists(mark).unwrap())
     });
 }
 
-/// With RUST_BACKTRACE the standard hook resolves a backtrace on the thread that panics, for a
-/// tenth of a second and more. A loop has other clients.
+/// With RUST_BACKTRACE the standard hook resolves a backtrace on the panicking thread, which takes
+/// 0.1 s or more. A loop has other clients to serve.
 #[test]
 fn no_loop_resolves_a_backtrace() {
     on_both(|model| {
@@ -443,13 +443,13 @@ fn no_loop_resolves_a_backtrace() {
         }
         assert!(child.wait().unwrap().success(), "{text}");
         assert!(text.contains("a planted panic") && text.contains("tests/it/library.rs"), "{text}");
-        // The standard hook's own heading; a thread of the twin is nobody's but its client's.
+        // The heading of the standard hook. A thread of the twin has only one client.
         assert_eq!(text.contains("stack backtrace:"), model == "threads", "{text}");
     });
 }
 
 #[test]
-fn what_makes_no_sense_is_said_when_it_is_bound() {
+fn invalid_settings_are_errors_of_bind() {
     let mut by_hand = Config::default();
     let users = AuthUsers::One { user: "a".into(), password: "x".into() };
     by_hand.site.auth.push(AuthRule { path: "private".into(), users });
@@ -493,10 +493,10 @@ fn what_makes_no_sense_is_said_when_it_is_bound() {
     }
 }
 
-/// A path that was spelled in another way than requests are judged by once protected nothing,
-/// without a word.
+/// A path spelled in another way than the normalised request path used to protect nothing, without
+/// any error.
 #[test]
-fn a_password_is_asked_for_however_its_path_was_spelled() {
+fn a_password_is_required_for_every_spelling_of_its_path() {
     on_both(|model| {
         for path in ["/a b", "/a%20b", "//a b/", "/x/../a%20b/.", "/./a b"] {
             let builder = Server::builder().get("/a b/{rest*}", |_| "x").auth(path, "anna", "secret");
@@ -510,14 +510,13 @@ fn a_password_is_asked_for_however_its_path_was_spelled() {
     });
 }
 
-/// No folder is served, so nobody can fetch the file from the one that the program happens to run
-/// in.
+/// No folder is served, so no client can fetch the file, even if it is in the current folder.
 #[test]
-fn an_htpasswd_file_may_lie_anywhere_where_no_files_are_served() {
+fn an_htpasswd_file_may_be_anywhere_if_no_files_are_served() {
     let root = Docroot::empty();
     let user = "u:$2y$04$J25P14iGRWYRBQZ85PXm9OS69IW/qjgPJDpQHgmD8SA8yGz3sQvc2\n";
     root.write("users", user);
-    // Below the folder that tests run in, and of a name that would be served.
+    // In the current folder of the tests, with a name that could be served.
     let file = tempfile::NamedTempFile::with_prefix_in("users-", env!("CARGO_TARGET_TMPDIR")).unwrap();
     fs::write(file.path(), user).unwrap();
     let builder = || Server::builder().get("/", |_| "x").htpasswd("/", file.path());
@@ -525,7 +524,7 @@ fn an_htpasswd_file_may_lie_anywhere_where_no_files_are_served() {
         let server = InProcess::start(model, builder());
         Client::connect(server.port).get("/").expect(401);
     });
-    // In a folder that is served it is one of the operator's own files.
+    // In a served folder it is one of the operator's own files.
     root.write("page.txt", "page");
     on_both(|model| {
         let builder = Server::builder().files(root.root()).htpasswd("/private", root.root().join("users"));
@@ -561,7 +560,7 @@ fn a_folder_may_take_uploads() {
 }
 
 #[test]
-fn listings_and_metrics_go_to_names_that_the_server_is_known_by() {
+fn listings_and_metrics_need_a_known_host_name() {
     on_both(|model| {
         let root = docroot();
         fs::create_dir(root.path("inbox")).unwrap();
@@ -613,10 +612,9 @@ fn content_of_two_types_has_none() {
     });
 }
 
-/// A later route at the same path once decided for all methods where they are called and how much
-/// they take.
+/// A later route at the same path used to override the settings of all methods.
 #[test]
-fn routes_at_one_path_keep_what_was_said_of_each() {
+fn routes_at_one_path_keep_their_own_settings() {
     on_both(|model| {
         let place = |_: &Call<'_>| thread::current().name().unwrap_or("?").to_owned();
         let builder = Server::builder()
@@ -627,7 +625,7 @@ fn routes_at_one_path_keep_what_was_said_of_each() {
         let worker = if model == "threads" { "whirligig-conn" } else { "whirligig-job" };
         client.ask("POST", "/x", &[], b"12345").expect(200).with_body(worker);
         let here = client.get("/x").expect(200);
-        assert_ne!(here.text(), "whirligig-job", "a quick answer takes no worker");
+        assert_ne!(here.text(), "whirligig-job", "a quick handler takes no worker");
         client.ask("PUT", "/x", &[], b"123").expect(200).with_body("3");
         client.ask("PUT", "/x", &[], b"1234").expect(413);
         let told = Client::connect(server.port).ask("OPTIONS", "*", &[], b"").expect(204);
@@ -645,12 +643,13 @@ fn files_alone_can_be_read() {
     });
 }
 
-/// Quick requests that come together are answered together. Where handlers are slow each answer
-/// leaves before the next handler begins, or the first client would wait for all of them.
+/// Quick requests that arrive together are answered together. With slow handlers, each response
+/// leaves before the next handler starts, because otherwise the first client would wait for all of
+/// them.
 #[test]
-fn behind_a_slow_handler_each_answer_leaves_at_once() {
+fn after_a_slow_handler_each_response_leaves_at_once() {
     const CLIENTS: usize = 8;
-    // Longer than the first answer of a batch may wait for the others.
+    // Longer than the first response of a batch may wait for the others.
     const SLOW: Duration = Duration::from_millis(2);
     let clients: Arc<Mutex<Vec<Client>>> = Arc::default();
     let answered = Arc::new(AtomicUsize::new(0));
@@ -670,7 +669,7 @@ fn behind_a_slow_handler_each_answer_leaves_at_once() {
             pass(SLOW);
             let mut seen = seen.lock().unwrap();
             let before = count.load(Ordering::SeqCst);
-            until("the answers of the handlers before this one are there", || {
+            until("the responses of earlier handlers have arrived", || {
                 seen.iter_mut().map(|client| usize::from(!client.has_nothing())).sum::<usize>() == before
             });
             count.store(before + 1, Ordering::SeqCst);
@@ -685,7 +684,7 @@ fn behind_a_slow_handler_each_answer_leaves_at_once() {
     let mut holder = Client::connect(server.port);
     holder.send(get("/hold"));
     is_held.recv().unwrap();
-    // The loop is held: what is sent now it finds in one turn.
+    // The loop is blocked, so it receives all these requests in one turn.
     clients.lock().unwrap().iter_mut().for_each(|client| client.send(get("/slow")));
     release.send(()).unwrap();
     holder.response().expect(200);
@@ -693,10 +692,10 @@ fn behind_a_slow_handler_each_answer_leaves_at_once() {
     clients.lock().unwrap().iter_mut().for_each(|client| drop(client.response().expect(200)));
 }
 
-/// The driver's clock stands still while a handler works, and the log is where one looks for the
-/// slow ones.
+/// The driver's clock does not advance while a handler runs, but users look for slow handlers in
+/// the log.
 #[test]
-fn what_a_handler_takes_stands_in_the_access_log() {
+fn the_access_log_contains_the_time_of_a_handler() {
     const WORK: Duration = Duration::from_millis(20);
     on_both(|model| {
         let root = docroot();

@@ -1,4 +1,4 @@
-//! The life of the process: how it starts, what it says when it cannot, and how it ends.
+//! Life cycle of the process: its start, its errors at the start, and its end.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -14,14 +14,14 @@ use crate::harness::{
 };
 use crate::wire::{Client, get, request};
 
-/// A connection on which one request has been answered.
+/// Returns a connection on which one response has arrived.
 fn used(port: u16) -> Client {
     let mut client = Client::connect(port);
     client.get("/hello.txt").expect(200).with_body(HELLO);
     client
 }
 
-/// A download that has begun, with nothing taken but its head and a few bytes.
+/// Starts a download and reads only its head and a few bytes.
 fn download(port: u16) -> (Client, Vec<u8>) {
     let mut client = Client::connect_narrow(port);
     client.send(get("/m5.bin"));
@@ -50,7 +50,7 @@ fn a_stop_lets_downloads_finish_and_nothing_else() {
                 assert!(!piece.is_empty(), "ended after {} bytes", taken.len());
                 taken.extend(piece);
             }
-            assert!(taken == content, "other bytes than the file's");
+            assert!(taken == content, "the bytes differ from the file");
             client.assert_closed();
             assert_eq!(server.wait_exit(), 0);
         }
@@ -58,7 +58,7 @@ fn a_stop_lets_downloads_finish_and_nothing_else() {
 }
 
 #[test]
-fn a_stop_answers_the_request_that_is_on_its_way() {
+fn a_stop_finishes_the_request_under_way() {
     let docroot = Docroot::new();
     on_both(|model| {
         let mut server = Server::start(model, &docroot.root(), &[]);
@@ -66,13 +66,13 @@ fn a_stop_answers_the_request_that_is_on_its_way() {
         let mut client = Client::connect(server.port);
         let send = request("POST", "/api/echo", &["Expect: 100-continue"], b"hello");
         client.send(&send[..send.len() - 5]);
-        // The 100 shows that the request has arrived.
+        // The 100 shows that the server has read the request.
         assert!(client.read_some(1000).starts_with(b"HTTP/1.1 100 "));
         server.signal(Signal::TERM);
         idle.assert_closed();
         client.send("hello");
         let got = client.response().expect(200).with_body("hello");
-        assert!(got.says_close(), "the last answer says so: {got:?}");
+        assert!(got.says_close(), "the last response announces the close: {got:?}");
         client.assert_closed();
         assert_eq!(server.wait_exit(), 0);
     });
@@ -87,7 +87,7 @@ fn a_stop_without_clients_is_immediate() {
         let since = now();
         server.signal(Signal::TERM);
         assert_eq!(server.wait_exit(), 0);
-        assert_took("a stop with nothing to do", since, 0.0..2.0);
+        assert_took("a stop without clients", since, 0.0..2.0);
     });
 }
 
@@ -110,7 +110,7 @@ fn a_second_signal_stops_at_once() {
 }
 
 #[test]
-fn a_stop_cuts_off_who_does_not_finish_and_counts_them() {
+fn a_stop_cuts_off_and_counts_clients_that_do_not_finish() {
     let docroot = Docroot::new();
     on_both(|model| {
         let mut server = Server::start(model, &docroot.root(), &["--drain-timeout", "0.5"]);
@@ -119,12 +119,12 @@ fn a_stop_cuts_off_who_does_not_finish_and_counts_them() {
         server.signal(Signal::TERM);
         assert_eq!(server.wait_exit(), 1);
         assert_took("the cut", since, 0.45..3.0);
-        until("the count is said", || server.err.text().contains('1'));
+        until("the count is logged", || server.err.text().contains('1'));
     });
 }
 
 #[test]
-fn a_hang_up_is_no_end_and_opens_the_log_anew() {
+fn a_hang_up_does_not_stop_the_server_and_reopens_the_log() {
     let docroot = Docroot::new();
     on_both(|model| {
         let log = docroot.outside(&format!("{model}.log"));
@@ -137,7 +137,7 @@ fn a_hang_up_is_no_end_and_opens_the_log_anew() {
         let old = log.with_extension("log.1");
         fs::rename(&log, &old).unwrap();
         server.signal(Signal::HUP);
-        until("there is a log again", || log.exists());
+        until("a new log exists", || log.exists());
         let mut client = used(server.port);
         client.get("/after-the-signal").expect(404);
         until("requests reach the new log", || {
@@ -163,10 +163,10 @@ fn a_hang_up_without_a_log_is_harmless() {
     });
 }
 
-/// Signals come right behind the banner, before any request: they were taken over before that was
-/// printed.
+/// The signals arrive directly after the banner, before any request: the server installs its
+/// handlers before it prints the banner.
 #[test]
-fn signals_of_other_servers_end_nothing_and_sigusr1_opens_the_log_anew() {
+fn signals_of_other_servers_do_not_stop_it_and_sigusr1_reopens_the_log() {
     let docroot = Docroot::new();
     on_both(|model| {
         let log = docroot.outside(&format!("usr-{model}.log"));
@@ -175,7 +175,7 @@ fn signals_of_other_servers_end_nothing_and_sigusr1_opens_the_log_anew() {
         server.signal(Signal::USR2);
         fs::rename(&log, log.with_extension("1")).unwrap();
         server.signal(Signal::USR1);
-        until("there is a log again", || log.exists());
+        until("a new log exists", || log.exists());
         server.signal(Signal::USR2);
         let mut client = used(server.port);
         client.get("/after-the-signal").expect(404);
@@ -187,7 +187,7 @@ fn signals_of_other_servers_end_nothing_and_sigusr1_opens_the_log_anew() {
 }
 
 #[test]
-fn sigquit_is_a_graceful_stop_and_the_second_one_no_more() {
+fn sigquit_stops_gracefully_and_a_second_one_at_once() {
     let docroot = Docroot::new();
     on_both(|model| {
         let mut server = Server::start(model, &docroot.root(), &[]);
@@ -196,10 +196,10 @@ fn sigquit_is_a_graceful_stop_and_the_second_one_no_more() {
         let mut server = Server::start(model, &docroot.root(), &[]);
         let (_client, _) = download(server.port);
         server.signal(Signal::QUIT);
-        until("it waits", || server.err.text().contains("a second SIGQUIT stops now"));
+        until("the server waits", || server.err.text().contains("a second SIGQUIT stops now"));
         server.signal(Signal::QUIT);
         assert_eq!(server.wait_exit(), 131);
-        // Two that come together are two.
+        // Two signals that arrive together count as two.
         let mut server = Server::start(model, &docroot.root(), &["--drain-timeout", "60"]);
         let (_client, _) = download(server.port);
         server.signal(Signal::INT);
@@ -209,7 +209,7 @@ fn sigquit_is_a_graceful_stop_and_the_second_one_no_more() {
 }
 
 #[test]
-fn a_stop_tells_what_it_waits_for_and_only_then() {
+fn a_stop_logs_what_it_waits_for() {
     let docroot = Docroot::new();
     on_both(|model| {
         let loops = if model == "reactor" { "2" } else { "1" };
@@ -222,11 +222,11 @@ fn a_stop_tells_what_it_waits_for_and_only_then() {
         upload.send(&send[..send.len() - 5]);
         assert!(upload.read_some(1000).starts_with(b"HTTP/1.1 100 "));
         server.signal(Signal::TERM);
-        until("it is told", || server.err.text().contains("stopping"));
+        until("the message is logged", || server.err.text().contains("stopping"));
         let text = server.err.text();
         assert_eq!(text.matches("stopping").count(), 1, "one line for all loops: {text}");
         assert!(text.contains("20 s at most; a second signal stops now"), "{text}");
-        // A thread of the twin that has sent its response may still be at work when it is counted.
+        // A thread of the twin that has sent its response may still be counted as busy.
         let counts = text.split_once("waiting for ").unwrap().1.split(", 20 s").next().unwrap();
         let total: u32 = counts.split(' ').filter_map(|word| word.parse::<u32>().ok()).sum();
         assert!(if model == "reactor" { total == 4 } else { total >= 4 }, "{text}");
@@ -245,7 +245,7 @@ fn a_stop_tells_what_it_waits_for_and_only_then() {
     });
 }
 
-/// Asserts that the program ended with one line that names `word`, and started nothing.
+/// Asserts that the program ended with one line that contains `word`, and started nothing.
 #[track_caller]
 fn assert_refuses(more: &[&str], codes: &[i32], word: &str) {
     let ended = run(bare_command().args(more));
@@ -258,7 +258,7 @@ fn assert_refuses(more: &[&str], codes: &[i32], word: &str) {
 }
 
 #[test]
-fn what_cannot_be_started_is_said_in_one_line() {
+fn errors_at_the_start_are_reported_in_one_line() {
     let docroot = Docroot::new();
     let root = docroot.root();
     let root = root.to_str().unwrap();
@@ -301,16 +301,16 @@ fn a_setting_from_the_environment_is_checked_like_a_flag() {
         from_environment.env("WHIRLIGIG_PORT", "0").env("WHIRLIGIG_MODEL", model).arg(docroot.root());
         let server = Server::launch(from_environment);
         used(server.port);
-        // A flag wins over the environment.
+        // A flag overrides the environment.
         let mut both = command(model, &docroot.root(), &[]);
         both.env("WHIRLIGIG_PORT", "1");
         assert_ne!(Server::launch(both).port, 1);
     });
 }
 
-/// Port 8080 may be anybody's on the machine of the test: held by us or by another, it is taken.
+/// Port 8080 may be in use on the test machine. The test binds it, if no other process has.
 #[test]
-fn a_taken_default_port_gives_way_to_the_next_free_one() {
+fn a_taken_default_port_is_replaced_by_the_next_free_one() {
     let docroot = Docroot::new();
     let _holder = TcpListener::bind("127.0.0.1:8080");
     on_both(|model| {
@@ -320,7 +320,7 @@ fn a_taken_default_port_gives_way_to_the_next_free_one() {
         assert_ne!(server.port, 8080);
         used(server.port);
         let said = format!("{}{}", server.out.text(), server.err.text());
-        assert!(said.contains("8080"), "that it was taken is said: {said}");
+        assert!(said.contains("8080"), "the message about the taken port: {said}");
     });
 }
 
@@ -355,7 +355,7 @@ fn help_and_version_are_no_errors() {
 }
 
 #[test]
-fn no_colour_goes_where_none_is_wanted() {
+fn no_colour_without_a_terminal() {
     let docroot = Docroot::new();
     on_both(|model| {
         let mut piped = command(model, &docroot.root(), &["-vv", "--access-log", "-"]);
@@ -374,9 +374,9 @@ fn no_colour_goes_where_none_is_wanted() {
     });
 }
 
-/// Who reads the URL and goes away, as `| head -1` does, must not take the server with it.
+/// A process that reads the URL and exits, such as `| head -1`, must not end the server.
 #[test]
-fn a_closed_output_is_no_end() {
+fn a_closed_output_does_not_stop_the_server() {
     let docroot = Docroot::new();
     on_both(|model| {
         let child = command(model, &docroot.root(), &["-vv", "--access-log", "-"]).spawn().unwrap();
@@ -394,14 +394,14 @@ fn a_closed_output_is_no_end() {
             client.get("/nothing").expect(404);
             client.get("/link-out.txt");
         }
-        // Longer than the log is held back, so that the writes have failed by now.
+        // Longer than the delay of the log, so that the writes have failed by now.
         assert!(used(port).is_quiet_for(Duration::from_millis(300)));
         used(port);
     });
 }
 
 #[test]
-fn a_full_disk_under_the_diagnostics_is_no_end() {
+fn a_full_disk_for_diagnostics_does_not_stop_the_server() {
     let docroot = Docroot::new();
     on_both(|model| {
         let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").unwrap());
@@ -417,9 +417,10 @@ fn a_full_disk_under_the_diagnostics_is_no_end() {
     });
 }
 
-/// Descriptors run out: no end, no spinning, and service as soon as one is free again.
+/// If descriptors run out, the server neither ends nor spins, and it serves again as soon as one is
+/// free.
 #[test]
-fn a_crowd_without_descriptors_left_is_waited_out() {
+fn the_server_waits_when_descriptors_run_out() {
     let docroot = Docroot::new();
     on_both(|model| {
         let Some(shell) = program(&["sh"], "WHIRLIGIG_REQUIRE_CLIENTS") else { return };
@@ -431,7 +432,7 @@ fn a_crowd_without_descriptors_left_is_waited_out() {
         for _ in 0..2 {
             let crowd: Vec<TcpStream> =
                 (0..200).map(|_| TcpStream::connect(("127.0.0.1", server.port)).unwrap()).collect();
-            // Time for it to spin in, if it does.
+            // Time in which the server would spin.
             pass(Duration::from_millis(200));
             let before = server.cpu();
             pass(Duration::from_millis(500));

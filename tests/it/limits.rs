@@ -1,5 +1,4 @@
-//! What a peer may cost: time, memory, connections. Each limit is met by somebody who means to
-//! break it.
+//! Limits of a peer: time, memory, connections. Each test attacks one of them on purpose.
 
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
@@ -12,11 +11,11 @@ use crate::wire::{Client, get, request};
 
 const MIB: u64 = 1024 * 1024;
 
-/// The close comes not before the timeout, and not long after it.
+/// A close may be this many seconds later than the timeout, but never earlier.
 const LATE: f64 = 1.5;
 
 #[test]
-fn a_head_has_its_time_and_a_drip_does_not_renew_it() {
+fn a_head_has_a_time_limit_that_single_bytes_do_not_extend() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &["--header-timeout", "0.4"]);
@@ -39,7 +38,7 @@ fn a_head_has_its_time_and_a_drip_does_not_renew_it() {
         assert_took("the 408 of a drip", since, 0.39..0.4 + LATE);
         client.response().expect(408);
 
-        // From the second request on the time runs from the first byte of its head.
+        // From the second request on, the time counts from the first byte of its head.
         let mut client = Client::connect(server.port);
         client.get("/hello.txt").expect(200);
         assert!(client.is_quiet_for(Duration::from_millis(600)), "idle is not a slow head");
@@ -51,7 +50,7 @@ fn a_head_has_its_time_and_a_drip_does_not_renew_it() {
 }
 
 #[test]
-fn a_silent_newcomer_is_sent_away() {
+fn a_silent_new_client_is_closed() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &["--header-timeout", "0.4"]);
@@ -65,7 +64,7 @@ fn a_silent_newcomer_is_sent_away() {
 }
 
 #[test]
-fn content_has_its_time_and_progress_renews_it() {
+fn content_has_a_time_limit_that_progress_extends() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &["--body-timeout", "0.5"]);
@@ -93,8 +92,8 @@ fn content_has_its_time_and_progress_renews_it() {
     });
 }
 
-/// A byte now and then is progress, and would hold a connection for ever if there were no least
-/// rate.
+/// Without a minimum rate, a byte now and then would count as progress and hold a connection for
+/// ever.
 #[test]
 fn content_below_the_least_rate_is_cut_off() {
     let docroot = Docroot::new();
@@ -105,14 +104,14 @@ fn content_below_the_least_rate_is_cut_off() {
         let since = now();
         while client.is_quiet_for(Duration::from_millis(100)) {
             client.send_if_open("x");
-            assert!(now().duration_since(since).as_secs() < 8, "10 bytes a second are enough for it");
+            assert!(now().duration_since(since).as_secs() < 8, "10 bytes per second must not be sufficient");
         }
         client.response().expect(408);
     });
 }
 
 #[test]
-fn an_idle_connection_is_closed_without_a_word() {
+fn an_idle_connection_is_closed_without_a_response() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server =
@@ -124,12 +123,12 @@ fn an_idle_connection_is_closed_without_a_word() {
         client.get("/hello.txt").expect(200);
         client.assert_closed();
         assert_took("the close", since, 0.49..0.5 + LATE);
-        // Who had more time for a head has no more for being idle after it.
+        // A longer header timeout must not extend the idle timeout after a request.
         let args = ["--idle-timeout", "0.5", "--header-timeout", "20", "--defer-accept", "0"];
         let server = Server::start(model, &docroot.root(), &args);
         let bare = server.descriptors();
         let mut client = Client::connect(server.port);
-        until("the silent one is accepted", || server.descriptors() > bare);
+        until("the silent client is accepted", || server.descriptors() > bare);
         let since = now();
         client.get("/hello.txt").expect(200);
         client.assert_closed();
@@ -161,12 +160,12 @@ fn timeouts_can_be_switched_off() {
 }
 
 #[test]
-fn who_takes_nothing_is_cut_off_and_who_takes_a_little_is_not() {
+fn a_reader_that_stops_is_cut_off_and_a_slow_one_is_not() {
     let docroot = Docroot::new();
     let content = pattern(5 * MIB as usize);
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &["--send-timeout", "0.6"]);
-        // The file's own descriptor stays in the cache.
+        // The descriptor of the file stays in the cache.
         let mut other = Client::connect(server.port);
         other.get("/m5.bin").expect(200).with_body(&content);
         let before = server.descriptors();
@@ -174,12 +173,12 @@ fn who_takes_nothing_is_cut_off_and_who_takes_a_little_is_not() {
         let since = now();
         stalled.send(get("/m5.bin"));
         until("the download holds descriptors", || server.descriptors() > before);
-        until("they are given back", || server.descriptors() <= before);
+        until("the descriptors are closed", || server.descriptors() <= before);
         assert_took("the cut", since, 0.59..0.6 + LATE);
         let (taken, _) = stalled.rest();
         assert!(taken.len() < content.len(), "all {} bytes came", taken.len());
 
-        // 100 KB every 100 ms: slow, but alive.
+        // 100 KB every 100 ms: slow, but with progress.
         let mut slow = Client::connect_narrow(server.port);
         slow.send(get("/m5.bin"));
         let mut taken = Vec::new();
@@ -196,31 +195,31 @@ fn who_takes_nothing_is_cut_off_and_who_takes_a_little_is_not() {
             assert!(!piece.is_empty(), "ended after {} bytes", taken.len());
             taken.extend(piece);
         }
-        assert!(taken.ends_with(&content), "other bytes than the file's");
+        assert!(taken.ends_with(&content), "the bytes differ from the file");
     });
 }
 
 #[test]
-fn a_full_house_lets_the_idlest_go() {
+fn a_full_server_closes_the_idlest_connection() {
     let docroot = Docroot::new();
     let server = Server::start("reactor", &docroot.root(), &["--max-connections", "8"]);
     let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(server.port)).collect();
     for client in &mut clients {
         client.get("/hello.txt").expect(200);
     }
-    // None has been idle for a second: the ninth waits its turn, and is served once one qualifies.
+    // No connection has been idle for a second: the ninth client waits until one has.
     let mut ninth = Client::connect(server.port);
     ninth.get("/hello.txt").expect(200).with_body(HELLO);
     let closed = clients
         .iter_mut()
         .filter_map(|client| client.is_quiet_for(Duration::from_millis(20)).then_some(()))
         .count();
-    assert_eq!(closed, 7, "one and only one of the eight had to go");
+    assert_eq!(closed, 7, "exactly one of the eight is closed");
     ninth.get("/hello.txt").expect(200);
 }
 
 #[test]
-fn a_full_house_of_busy_clients_is_waited_out() {
+fn a_full_server_of_busy_clients_makes_new_ones_wait() {
     let docroot = Docroot::new();
     let server = Server::start("reactor", &docroot.root(), &["--max-connections", "8"]);
     let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(server.port)).collect();
@@ -229,7 +228,7 @@ fn a_full_house_of_busy_clients_is_waited_out() {
     }
     let mut ninth = Client::connect(server.port);
     ninth.send(get("/hello.txt"));
-    assert!(ninth.is_quiet_for(Duration::from_millis(1500)), "nobody is idle, so nobody may be closed");
+    assert!(ninth.is_quiet_for(Duration::from_millis(1500)), "no client is idle, so none may be closed");
     let before = server.cpu();
     assert!(ninth.is_quiet_for(Duration::from_millis(500)));
     assert!(server.cpu() - before < Duration::from_millis(100), "waiting costs nothing");
@@ -242,9 +241,9 @@ fn a_full_house_of_busy_clients_is_waited_out() {
     }
 }
 
-/// The twin refuses or waits; either way it lives, and serves when there is room again.
+/// The twin refuses or waits. In both cases it survives, and serves when there is room again.
 #[test]
-fn more_clients_than_threads_harm_nobody() {
+fn more_clients_than_threads_do_no_harm() {
     let docroot = Docroot::new();
     let mut server = Server::start("threads", &docroot.root(), &["--max-connections", "8"]);
     let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(server.port)).collect();
@@ -265,15 +264,15 @@ fn more_clients_than_threads_harm_nobody() {
     assert!(server.is_running());
 }
 
-/// As much as fits into the smallest buffer there is, with room for drips.
+/// Returns as much of a head as fits into the smallest buffer, with room for more bytes.
 fn half_a_head() -> String {
     format!("GET /hello.txt HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(400))
 }
 
-/// Clients that send heads a few bytes at a time hold all the memory there is for unfinished heads.
-/// A client that sends its requests whole must not notice.
+/// Clients that send heads a few bytes at a time hold all memory for unfinished heads. A client
+/// that sends complete requests must not notice.
 #[test]
-fn drippers_do_not_slow_the_healthy() {
+fn slow_senders_do_not_slow_other_clients() {
     const DRIPPERS: usize = 300;
     const REQUESTS: usize = 500;
     let docroot = Docroot::new();
@@ -283,13 +282,13 @@ fn drippers_do_not_slow_the_healthy() {
         dripper.send_if_open(half_a_head());
     }
     let mut healthy = Client::connect(server.port);
-    // The machine may be busy with other tests: noise only ever adds, so the best of three rounds
+    // Other tests may load the machine. Noise only increases the time, so the best of three rounds
     // counts.
     let p99_us = (0..3).map(|_| {
         let mut latencies_us: Histogram<u64> = Histogram::new_with_bounds(1, 60_000_000, 3).unwrap();
         for number in 0..REQUESTS {
-            // Where the server has sent one away, another takes its place: the pool stays under
-            // siege.
+            // If the server has closed a slow sender, another one replaces it, so that the pool
+            // stays exhausted.
             let dripper = &mut drippers[number % DRIPPERS];
             if dripper.stream.write_all(b"x").is_err() {
                 *dripper = Client::connect(server.port);
@@ -303,8 +302,7 @@ fn drippers_do_not_slow_the_healthy() {
     });
     let best_us = p99_us.min().unwrap();
     assert!(best_us < 10_000, "p99 of the healthy client: {best_us} us");
-    // A request that comes in two parts is healthy too, and there has to be room for its first
-    // half.
+    // A request in two parts is normal too, and there must be room for its first half.
     healthy.send("GET /hello.txt HTTP/1.1\r\nHost: loc");
     assert!(healthy.is_quiet_for(Duration::from_millis(20)));
     healthy.send("alhost\r\n\r\n");
@@ -312,7 +310,7 @@ fn drippers_do_not_slow_the_healthy() {
 }
 
 #[test]
-fn a_reader_who_does_not_read_costs_no_memory() {
+fn a_client_that_does_not_read_costs_no_memory() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -330,8 +328,8 @@ fn a_reader_who_does_not_read_costs_no_memory() {
     });
 }
 
-/// Requests without end, no answer ever read: the server has to stop reading long before memory is
-/// short.
+/// Endless requests without reading a response: the server must stop reading long before memory
+/// runs out.
 #[test]
 fn a_pipeline_that_is_never_read_costs_no_memory() {
     let docroot = Docroot::new();
@@ -349,13 +347,13 @@ fn a_pipeline_that_is_never_read_costs_no_memory() {
                 Ok(count) => sent.resize(sent.len() + count, 0),
                 Err(error) => break error.kind(),
             }
-            assert!(sent.len() < 64 << 20, "it takes requests without end");
+            assert!(sent.len() < 64 << 20, "the server reads requests without end");
         };
         assert!(matches!(stopped, ErrorKind::WouldBlock | ErrorKind::TimedOut), "{stopped}");
         let grown = server.resident_bytes().saturating_sub(before);
         assert!(grown < 2 * MIB, "{grown} bytes for {} bytes of requests", sent.len());
         control.get("/hello.txt").expect(200);
-        // And when it reads at last, everything is there.
+        // When the client finally reads, all responses arrive.
         let content = pattern(1024);
         for _ in 0..50 {
             flood.response().expect(200).with_body(&content);
@@ -363,17 +361,17 @@ fn a_pipeline_that_is_never_read_costs_no_memory() {
     });
 }
 
-/// Four clients with a thousand requests each already in the server's hands: one more waits for a
-/// turn of theirs, not for all of it.
+/// Four clients have a thousand requests each in the server's buffers. Another client waits for one
+/// turn, not for all of them.
 #[test]
-fn the_greedy_do_not_slow_the_modest() {
+fn greedy_clients_do_not_slow_modest_ones() {
     const BATCH: usize = 1_000;
     let docroot = Docroot::new();
     let server = Server::start("reactor", &docroot.root(), &[]);
     let mut greedy: Vec<Client> = (0..4).map(|_| Client::connect(server.port)).collect();
     let batch = get("/hello.txt").repeat(BATCH);
     let mut modest = Client::connect(server.port);
-    // Noise only ever adds: the best of three counts here, too.
+    // Noise only increases the time, so the best of three counts here, too.
     let slowest = (0..3).map(|_| {
         let rounds = (0..5).map(|_| {
             for client in &mut greedy {
@@ -394,15 +392,15 @@ fn the_greedy_do_not_slow_the_modest() {
     let best = slowest.min().unwrap();
     assert!(
         best < Duration::from_millis(20),
-        "the slowest of five answers to the modest client took {best:?}"
+        "the slowest of five responses to the modest client took {best:?}"
     );
 }
 
-/// Who sends on behind a refusal without reading it is read past for a while and then let go. On
-/// the twin it once was not: nothing was read any more, so nothing woke the thread at the deadline,
-/// and it went round and round instead.
+/// A client continues to send after a refusal without reading it. The server discards the bytes for
+/// a while, then closes. The twin once read nothing any more, so nothing woke its thread at the
+/// deadline, and it spun.
 #[test]
-fn a_refused_client_that_sends_on_is_let_go() {
+fn a_refused_client_that_keeps_sending_is_closed() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);

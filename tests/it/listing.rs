@@ -1,4 +1,4 @@
-//! Directory listings: every name, once, in the order asked for, as text and never as markup.
+//! Directory listings: every name once, in the requested order, as text and never as markup.
 
 use std::fs;
 use std::net::Shutdown;
@@ -8,8 +8,8 @@ use crate::docroot::{CHINESE, Docroot, MARKUP};
 use crate::harness::{Server, on_both, program, run};
 use crate::wire::{Client, Framing};
 
-/// The targets of all links of a page that lead to an entry of the same folder, decoded, without a
-/// closing slash.
+/// Returns the targets of all links of a page that lead to an entry of the same folder, decoded,
+/// without a closing slash.
 fn entries(page: &str) -> Vec<String> {
     hrefs(page)
         .into_iter()
@@ -22,12 +22,13 @@ fn entries(page: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether a link leads to an entry, and not to another order, the folder above or another place.
+/// Returns whether a link leads to an entry, and not to another order, the parent folder or another
+/// path.
 fn is_entry(href: &str) -> bool {
     !href.starts_with(['?', '/', '#']) && !href.starts_with("..") && !href.contains(':') && href != "./"
 }
 
-/// The values of all `href` attributes, with their character references resolved.
+/// Returns the values of all `href` attributes, with character references resolved.
 fn hrefs(page: &str) -> Vec<String> {
     let values = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
     values.map(|value| value.replace("&amp;", "&")).collect()
@@ -40,7 +41,7 @@ fn listing(client: &mut Client, path: &str) -> String {
 }
 
 #[test]
-fn a_listing_shows_what_can_be_had_and_every_link_leads_there() {
+fn a_listing_shows_reachable_entries_and_every_link_works() {
     let docroot = Docroot::new();
     fs::remove_file(docroot.path("index.html")).unwrap();
     on_both(|model| {
@@ -72,7 +73,7 @@ fn a_listing_shows_what_can_be_had_and_every_link_leads_there() {
 }
 
 #[test]
-fn a_listing_is_sorted_as_asked() {
+fn a_listing_is_sorted_as_requested() {
     let docroot = Docroot::new();
     for (name, size) in [("sorted/b.bin", 10), ("sorted/a.bin", 300), ("sorted/c.bin", 20_000)] {
         docroot.write(name, vec![b'x'; size]);
@@ -101,8 +102,8 @@ fn a_listing_of_thousands_is_complete_in_both_versions() {
     const COUNT: usize = 8_000;
     let docroot = Docroot::new();
     fs::create_dir(docroot.path("many")).unwrap();
-    // Names of one file: the listing cannot tell, and some file systems take a millisecond for a
-    // new one.
+    // Links to one file: the listing cannot distinguish them, and some file systems take a
+    // millisecond to create a file.
     for number in 0..COUNT {
         fs::hard_link(docroot.path("empty.txt"), docroot.path(&format!("many/file {number:05}.txt")))
             .unwrap();
@@ -116,8 +117,8 @@ fn a_listing_of_thousands_is_complete_in_both_versions() {
         assert!(entries(got.text()) == expected, "every name once and in order");
         client.get("/hello.txt").expect(200);
 
-        // 1.0 knows no chunks: the end of the connection is the end of the page, asked to keep
-        // alive or not.
+        // HTTP/1.0 has no chunks: the page ends with the connection, even if the client requests
+        // keep-alive.
         for fields in ["", "Connection: keep-alive\r\n"] {
             let mut old = Client::connect(server.port);
             old.send(format!("GET /many/ HTTP/1.0\r\nHost: localhost\r\n{fields}\r\n"));
@@ -127,7 +128,7 @@ fn a_listing_of_thousands_is_complete_in_both_versions() {
             old.assert_closed();
         }
 
-        // One that goes away in the middle harms nobody.
+        // A client that leaves in the middle does no harm.
         let mut gone = Client::connect_narrow(server.port);
         gone.send("GET /many/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
         gone.read_some(1);
@@ -150,11 +151,10 @@ fn listings_can_be_switched_off() {
     });
 }
 
-/// The same folder for programs and for the terminal: by `?json` and `?text`, or by what the client
-/// prefers.
+/// A listing for programs and for terminals: by `?json` and `?text`, or by the Accept header.
 #[test]
 fn a_listing_comes_as_json_and_as_text_too() {
-    /// What axios sends by default.
+    /// Default Accept header of axios.
     const AXIOS: &str = "application/json, text/plain, */*";
     let docroot = Docroot::new();
     fs::remove_file(docroot.path("index.html")).unwrap();
@@ -203,7 +203,8 @@ fn a_search_finds_names_in_every_form() {
         let page = listing(&mut client, "/many/?q=E+119");
         let found: Vec<String> = (1190..1200).map(|number| format!("file {number}.txt")).collect();
         assert_eq!(entries(&page), found);
-        // Upper and lower case are the same, in any script; the sign for a space in forms is one.
+        // Case does not matter, in any script. A plus sign, which forms send for a space, is one
+        // space.
         for (query, count) in [
             ("%C3%BCBER+ALLES", 1),
             ("TXT", 1_201),
@@ -214,7 +215,7 @@ fn a_search_finds_names_in_every_form() {
         ] {
             let page = listing(&mut client, &format!("/many/?q={query}&sort=size&order=desc"));
             assert_eq!(entries(&page).len(), count, "{query}");
-            assert!(!page.contains("<b>"), "the question as text");
+            assert!(!page.contains("<b>"), "the search text, escaped");
             let said = match (query, count) {
                 ("", _) => "1,202 entries".to_owned(),
                 (_, 0) => "No name contains that.".to_owned(),
@@ -283,8 +284,7 @@ fn a_readme_is_shown_below_its_folder() {
     });
 }
 
-/// The page may run its own script and no other, so what the policy says has to be that script's
-/// hash.
+/// The page may run only its own script, so the policy must contain the hash of that script.
 #[test]
 fn the_policy_of_a_listing_lets_its_own_script_run() {
     let docroot = Docroot::new();
@@ -301,10 +301,10 @@ fn the_policy_of_a_listing_lets_its_own_script_run() {
     assert!(policy.starts_with("default-src 'none';"));
 }
 
-/// A folder is judged by where it lies as well, like a file: a link showed the names in what is not
-/// for reading.
+/// The real path of a folder counts as well, as it does for a file. A link used to show the names
+/// in a protected folder.
 #[test]
-fn a_link_to_a_folder_that_is_not_shown_is_not_shown_either() {
+fn a_link_to_a_hidden_folder_is_hidden() {
     let docroot = Docroot::new();
     docroot.write("site/.git/config-of-git", b"x");
     docroot.write("site/bin/program", b"x");

@@ -1,5 +1,5 @@
-//! Many listings of long folders: memory stays bounded, equal ones are made once, and other work
-//! goes on meanwhile.
+//! Many listings of long folders: memory stays bounded, equal listings are made once, and other
+//! work continues.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,15 +10,15 @@ use crate::wire::{Client, get, request};
 
 const MIB: u64 = 1024 * 1024;
 
-/// A folder `many` with `count` long names, and `links` links to it: `/m00/`, `/m01/` and so on. A
-/// listing of each is another one.
+/// Creates a folder `many` with `count` long names, and `links` links to it: `/m00/`, `/m01/` and
+/// so on. Each link has a listing of its own.
 fn docroot(count: usize, links: usize) -> Docroot {
     let docroot = Docroot::new();
     fs::create_dir(docroot.path("many")).unwrap();
     let long = "a-long-name-".repeat(19);
     for number in 0..count {
-        // Names of one file: the listing cannot tell, and some file systems take a millisecond for
-        // a new one.
+        // Links to one file: the listing cannot distinguish them, and some file systems take a
+        // millisecond to create a file.
         fs::hard_link(docroot.path("empty.txt"), docroot.path(&format!("many/{number:05}-{long}.txt")))
             .unwrap();
     }
@@ -28,16 +28,16 @@ fn docroot(count: usize, links: usize) -> Docroot {
     docroot
 }
 
-/// How many of these clients have no response yet.
+/// Returns the number of these clients without a response.
 fn waiting(clients: &mut [Client]) -> usize {
     clients.iter_mut().map(|client| usize::from(client.has_nothing())).sum()
 }
 
-/// Memory was counted when a listing had been read: on the twin a thread of each client read its
-/// own before the first of them counted.
+/// Memory used to count only after a listing had been read. On the twin, a thread of each client
+/// read its own before the first of them counted.
 #[test]
-fn memory_is_bounded_however_many_long_listings_are_asked_for() {
-    // One of them takes 0.9 MB, all of them 140.
+fn memory_is_bounded_for_any_number_of_long_listings() {
+    // One listing takes 0.9 MB, all of them 140 MB.
     const REQUESTS: usize = 160;
     let docroot = docroot(3_000, REQUESTS);
     on_both(|model| {
@@ -45,11 +45,11 @@ fn memory_is_bounded_however_many_long_listings_are_asked_for() {
         Client::connect(server.port).get("/plain/?json").expect(200);
         let before = server.peak_bytes();
         let (mut clients, mut refused) = (Vec::new(), 0);
-        // No more at once than may wait.
+        // Sends no more at once than may wait.
         for wave in 0..REQUESTS / 32 {
             let first = clients.len();
             for number in 32 * wave..32 * (wave + 1) {
-                // It takes its response slowly.
+                // This client reads its response slowly.
                 let mut client = Client::connect_narrow(server.port);
                 let form = ["?json", "?text&sort=size", ""][number % 3];
                 client.send(get(&format!("/m{number:02}/{form}")));
@@ -68,7 +68,7 @@ fn memory_is_bounded_however_many_long_listings_are_asked_for() {
             }
         }
         assert!((1..REQUESTS * 3 / 4).contains(&refused), "{refused} of {REQUESTS} were refused");
-        // A short one has room.
+        // There is room for a short listing.
         let mut other = Client::connect(server.port);
         assert!(other.get("/plain/").expect(200).text().contains("two.txt"));
         drop(clients);
@@ -78,7 +78,7 @@ fn memory_is_bounded_however_many_long_listings_are_asked_for() {
     });
 }
 
-/// Each of many equal requests read the folder for itself.
+/// Each of many equal requests used to read the folder.
 #[test]
 fn equal_listings_in_flight_are_made_once() {
     const CLIENTS: u8 = 40;
@@ -90,7 +90,7 @@ fn equal_listings_in_flight_are_made_once() {
             ("/many/", "Accept: text/html"),
             ("/many/?q=LONG&sort=size&order=desc", "Accept: text/plain"),
         ] {
-            // Without content, so that no worker renders it.
+            // HEAD, so that no worker renders a body.
             let head = request("HEAD", path, &[field], b"");
             let mut client = Client::connect(server.port);
             let before = server.cpu_ticks();
@@ -111,7 +111,7 @@ fn equal_listings_in_flight_are_made_once() {
             let all = server.cpu_ticks() - before;
             assert!(all <= 3 * five + 2, "{path}: {all} ticks for all {CLIENTS}, {five} for five");
         }
-        // All of them get all of it.
+        // All clients get the whole listing.
         let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(server.port)).collect();
         for client in &mut clients {
             client.send(get("/many/?text"));
@@ -123,7 +123,7 @@ fn equal_listings_in_flight_are_made_once() {
     });
 }
 
-/// A listing that was shared by requests for another one would show another folder, order or form.
+/// A listing shared by different requests would show another folder, order or form.
 #[test]
 fn listings_that_differ_are_not_shared() {
     let docroot = docroot(3_000, 2);
@@ -160,7 +160,7 @@ fn listings_that_differ_are_not_shared() {
     });
 }
 
-/// A request that joined a reading that had begun would miss what was written just before it.
+/// A request that joined a running read would miss files written just before the request.
 #[test]
 fn a_listing_is_never_older_than_its_request() {
     let docroot = docroot(1_500, 0);
@@ -195,9 +195,9 @@ fn a_listing_is_never_older_than_its_request() {
     });
 }
 
-/// Listings took all workers, and everything else waited behind them.
+/// Listings used to take all workers, and everything else waited behind them.
 #[test]
-fn a_flood_of_listings_holds_up_neither_other_work_nor_other_clients() {
+fn a_flood_of_listings_delays_neither_other_work_nor_other_clients() {
     const FLOOD: usize = 50;
     let docroot = docroot(3_000, FLOOD);
     fs::create_dir(docroot.path("inbox")).unwrap();
@@ -225,7 +225,7 @@ fn a_flood_of_listings_holds_up_neither_other_work_nor_other_clients() {
         }
         let left = waiting(&mut flood);
         assert!(left > FLOOD / 4, "{left} of {FLOOD} listings waited after those of another client");
-        // A listing whose client is gone is not made.
+        // A listing whose client has left is not made.
         let before = server.descriptors();
         flood.into_iter().for_each(Client::reset);
         until("their connections are gone", || server.descriptors() < before - FLOOD / 4);
@@ -233,7 +233,7 @@ fn a_flood_of_listings_holds_up_neither_other_work_nor_other_clients() {
     });
 }
 
-/// Beyond the bound of those that wait, the response is 503 and the connection stays.
+/// Beyond the limit of waiting listings, the response is a 503 and the connection stays open.
 #[test]
 fn listings_beyond_the_queue_are_503() {
     const FLOOD: usize = 99;
@@ -250,17 +250,17 @@ fn listings_beyond_the_queue_are_503() {
         for got in refused {
             assert!(got.field("retry-after").is_some() && !got.says_close(), "{got:?}");
         }
-        // Each connection is still good.
+        // Each connection still works.
         for client in &mut flood {
             client.get("/hello.txt").expect(200);
         }
     });
 }
 
-/// An archive begins with all names of its folder. The workers for short work read them.
+/// An archive starts with all names of its folder. The workers for short jobs used to read them.
 #[test]
-fn archives_of_long_folders_do_not_hold_up_other_work() {
-    // As many as may be made at once.
+fn archives_of_long_folders_do_not_delay_other_work() {
+    // The maximum number of concurrent archives.
     const ARCHIVES: usize = 16;
     let docroot = docroot(2_000, ARCHIVES);
     fs::create_dir(docroot.path("inbox")).unwrap();
@@ -274,7 +274,7 @@ fn archives_of_long_folders_do_not_hold_up_other_work() {
                 client.send(request("HEAD", &format!("/m{number:02}/?archive={form}"), &[], b""));
             }
             own.ask("PUT", &format!("/inbox/{model}-{form}"), &[], b"content").expect(201);
-            assert!(waiting(&mut archives) > 0, "all archives were begun before an upload of 7 bytes");
+            assert!(waiting(&mut archives) > 0, "all archives started before an upload of 7 bytes");
             for client in &mut archives {
                 client.response_to("HEAD").expect(200);
             }

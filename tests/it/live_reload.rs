@@ -1,4 +1,4 @@
-//! `--live-reload`: what pages get, and of which changes they are told.
+//! `--live-reload`: the script in pages, and the changes that it reports.
 
 use std::fs;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use crate::docroot::Docroot;
 use crate::harness::{Server, on_both};
 use crate::wire::{Client, request};
 
-/// Several times what the server waits for more changes.
+/// Several times the span in which the server waits for more changes.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// A listener, and how many changes it was told of.
+/// A listener with the number of changes that it has received.
 struct Listener {
     client: Client,
     text: String,
@@ -30,12 +30,12 @@ impl Listener {
     fn until(&mut self, is_enough: impl Fn(&str) -> bool) {
         while !is_enough(&self.text) {
             let piece = self.client.read_some(4096);
-            assert!(!piece.is_empty(), "it ended after {}", self.text);
+            assert!(!piece.is_empty(), "the stream ended after {}", self.text);
             self.text += &String::from_utf8_lossy(&piece);
         }
     }
 
-    /// Does something and waits until it is told of.
+    /// Makes a change and waits until it is reported.
     fn hears(&mut self, what: &str, change: impl FnOnce()) {
         change();
         self.until(|text| text.contains("event: change\ndata: \n\n"));
@@ -62,14 +62,14 @@ fn pages_get_the_script_and_nothing_else_does() {
         assert_ne!(
             page.must("etag"),
             without.get("/").must("etag"),
-            "a browser must not keep the one for the other"
+            "a cache must not confuse the two forms"
         );
         client.ask("GET", "/", &[&format!("If-None-Match: {}", page.must("etag"))], b"").expect(304);
         client.ask("GET", "/", &["Accept-Encoding: gzip"], b"").expect(200).with_body(&page.body);
         assert!(client.get("/large.html").expect(200).text().ends_with(TAG));
         assert!(client.get("/nosuch").expect(404).text().ends_with(TAG));
         let text = client.get("/a.txt").expect(200).with_body("text");
-        assert_eq!(text.must("cache-control"), "no-cache", "a browser asks again when it reloads");
+        assert_eq!(text.must("cache-control"), "no-cache", "a browser revalidates when it reloads");
         assert!(client.get("/_whirligig/live.js").expect(200).text().contains("/_whirligig/live"));
         without.get("/").expect(200).with_body("<p>page");
         without.get("/_whirligig/live.js").expect(404);
@@ -77,7 +77,7 @@ fn pages_get_the_script_and_nothing_else_does() {
 }
 
 #[test]
-fn every_kind_of_change_is_told() {
+fn every_kind_of_change_is_reported() {
     on_both(|model| {
         let docroot = Docroot::empty();
         docroot.write("index.html", "<p>page");
@@ -89,10 +89,10 @@ fn every_kind_of_change_is_told() {
         // A page that is loaded now and listens later.
         let script = Client::connect(server.port).get("/_whirligig/live.js").expect(200);
         let since =
-            script.text().split('\'').find(|word| word.contains("?since=")).expect("where it listens");
+            script.text().split('\'').find(|word| word.contains("?since=")).expect("the URL of the events");
         let since = since[since.find('?').unwrap()..].to_owned();
         listener.hears("written", || docroot.write("index.html", "<p>other"));
-        Listener::join(server.port, &since).hears("what it has missed", || {});
+        Listener::join(server.port, &since).hears("a change that it missed", || {});
         listener.hears("written below", || docroot.write("old/a.css", "b"));
         listener.hears("renamed over", || {
             fs::write(root.join("old/new.css"), "c").unwrap();
@@ -100,24 +100,24 @@ fn every_kind_of_change_is_told() {
         });
         listener.hears("deleted", || fs::remove_file(root.join("old/a.css")).unwrap());
         listener.hears("a new folder", || fs::create_dir_all(root.join("new/deep/deeper")).unwrap());
-        // The folder is watched from now on: the answer to the last change came after that.
+        // The folder is watched by now, because the report of the last change came after that.
         listener.hears("written in a new folder", || docroot.write("new/deep/deeper/x.html", "x"));
         listener.hears("a folder moved", || fs::rename(root.join("new"), root.join("moved")).unwrap());
         listener.hears("written in a moved folder", || docroot.write("moved/deep/deeper/x.html", "y"));
-        // One change may be told twice on a busy machine.
+        // A busy machine may report one change twice.
         while !listener.client.is_quiet_for(QUIET) {
             listener.client.read_some(4096);
         }
         fs::write(root.join(".git/index"), "x").unwrap();
         fs::write(root.join(".hidden"), "x").unwrap();
-        assert!(listener.client.is_quiet_for(QUIET), "what is not served changes nothing");
+        assert!(listener.client.is_quiet_for(QUIET), "changes of hidden files are not reported");
         listener.hears("a change that is served", || docroot.write("last.txt", "z"));
     });
 }
 
-/// A site is published by turning a link: that of the root, or `..data` within it.
+/// Sites are published by changing a link: that of the root, or `..data` within it.
 #[test]
-fn a_turned_link_is_told_and_the_new_folder_is_watched() {
+fn a_changed_link_is_reported_and_the_new_folder_is_watched() {
     on_both(|model| {
         let docroot = Docroot::empty();
         for release in ["one", "two"] {
@@ -141,12 +141,13 @@ fn a_turned_link_is_told_and_the_new_folder_is_watched() {
         while !listener.client.is_quiet_for(QUIET) {
             listener.client.read_some(4096);
         }
-        docroot.write("one/index.html", "nobody serves this");
-        assert!(listener.client.is_quiet_for(QUIET), "the old folder is not watched any more");
+        docroot.write("one/index.html", "not served");
+        assert!(listener.client.is_quiet_for(QUIET), "the old folder is no longer watched");
     });
 }
 
-/// The page of a browser at `path`, and whether its policy lets the script run and listen.
+/// Returns whether the page at `path` contains the script, and whether its policy lets the script
+/// run and listen.
 fn reloads(client: &mut Client, path: &str, status: u16) -> bool {
     let accept = "Accept: text/html,application/xhtml+xml,*/*;q=0.8";
     let page = client.ask("GET", path, &[accept], b"").expect(status);
@@ -186,7 +187,7 @@ fn error_pages_and_listings_carry_the_script() {
             assert!(reloads(&mut client, path, status), "{path}");
             assert!(!reloads(&mut without, path, status), "{path} without the flag");
         }
-        // The script is for browsers: what a program reads stays as it was.
+        // The script is for browsers. Responses for programs do not change.
         for (path, status) in [("/nosuch", 404), ("/?json", 200), ("/?text", 200), ("/folder/a.txt", 200)] {
             let text = client.ask("GET", path, &["Accept: */*"], b"").expect(status);
             assert!(!text.text().contains("<script"), "{path}: {}", text.text());
@@ -197,8 +198,8 @@ fn error_pages_and_listings_carry_the_script() {
     });
 }
 
-/// The browser shows our 404, the missing page is written, and the browser shows it. Then a listing
-/// gets a row for a new file.
+/// A browser shows our 404. Then the missing page is written, and the browser shows it. Then a
+/// listing gets a row for a new file.
 #[test]
 fn a_browser_sees_a_missing_page_and_a_new_row_appear() {
     let Some(chromium) = chromium() else { return };
@@ -210,7 +211,7 @@ fn a_browser_sees_a_missing_page_and_a_new_row_appear() {
         let shows = |text: &str| format!("document.body.innerText.includes({text:?})");
         browser.open(&format!("{}late.html", server.url));
         browser.until(&shows("404"));
-        // The script has run: it delays the load event that `open` waits for.
+        // The script has run, because it delays the load event that `open` waits for.
         docroot.write("late.html", "<!doctype html><title>x</title><p>here at last");
         browser.until(&shows("here at last"));
         browser.open(&format!("{}folder/", server.url));

@@ -1,4 +1,4 @@
-//! The access log: one line a request, true, and of a form that nobody outside can forge.
+//! Access log: one true line per request, in a form that clients cannot forge.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::docroot::Docroot;
 use crate::harness::{Server, on_both, until, wall_clock};
 use crate::wire::{Client, request};
 
-/// Request lines as logged, with the statuses and content bytes of their answers.
+/// Request lines as logged, with the statuses and body lengths of their responses.
 const KNOWN: [(&str, u16, u64); 7] = [
     ("GET /hello.txt HTTP/1.1", 200, 13),
     ("HEAD /hello.txt HTTP/1.1", 200, 0),
@@ -20,7 +20,7 @@ const KNOWN: [(&str, u16, u64); 7] = [
     ("DELETE /hello.txt HTTP/1.1", 405, 1),
 ];
 
-/// Serves the known requests and the hostile ones, and returns the lines of both.
+/// Sends the known requests and the hostile ones, and returns the log lines of both.
 fn logged(model: &str, format: &str) -> (Vec<String>, Vec<String>) {
     let docroot = Docroot::new();
     let log = docroot.outside("access.log");
@@ -58,7 +58,7 @@ fn logged(model: &str, format: &str) -> (Vec<String>, Vec<String>) {
     (known, all)
 }
 
-/// The lines of the log once there are at least `count`.
+/// Waits for at least `count` lines and returns the lines of the log.
 fn lines(log: &PathBuf, count: usize) -> Vec<String> {
     let read = || fs::read(log).unwrap_or_default();
     until("the log has its lines", || read().iter().filter(|byte| **byte == b'\n').count() >= count);
@@ -68,7 +68,7 @@ fn lines(log: &PathBuf, count: usize) -> Vec<String> {
     String::from_utf8(text).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// Takes `host - user [time] "request" status bytes` and what follows it apart.
+/// Splits `host - user [time] "request" status bytes` and the parts after it.
 fn parts(line: &str) -> Vec<String> {
     let mut parts = Vec::new();
     let mut rest = line;
@@ -96,13 +96,13 @@ fn check_known(parts: &[String], number: usize) {
     check_bytes(parts[6].parse().unwrap(), bytes, line);
 }
 
-/// The size of our own error pages is our own business: one byte stands for some.
+/// Compares body lengths. The size of our own error pages is not fixed, so 1 stands for any length.
 fn check_bytes(logged: u64, expected: u64, line: &str) {
     assert!(if expected == 1 { logged > 0 } else { logged == expected }, "{line}: {logged} bytes");
 }
 
 #[test]
-fn common_lines_tell_what_happened() {
+fn common_lines_describe_the_request() {
     on_both(|model| {
         let (known, all) = logged(model, "common");
         assert_eq!(known.len(), KNOWN.len());
@@ -161,7 +161,7 @@ fn json_lines_are_json() {
     });
 }
 
-/// One line a request, also when many clients write at once and some go away in the middle.
+/// One line per request, even if many clients write at once and some leave in the middle.
 #[test]
 fn no_line_is_lost_or_torn() {
     const CLIENTS: usize = 20;
@@ -193,7 +193,7 @@ fn no_line_is_lost_or_torn() {
 }
 
 #[test]
-fn a_log_on_standard_output_comes_line_by_line() {
+fn a_log_on_standard_output_is_written_line_by_line() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &["--access-log", "-"]);
@@ -204,8 +204,8 @@ fn a_log_on_standard_output_comes_line_by_line() {
     });
 }
 
-/// Requests that no handler saw: the bytes, and from the log the status, method, target, host and a
-/// part of the reason.
+/// Requests that no handler saw: their bytes, and the status, method, target, host and a part of
+/// the reason in the log.
 const REFUSED: [(&[u8], u16, [&str; 4]); 12] = [
     (b"GET /ask%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400, ["GET", "/ask%zz", "x", "percent"]),
     (b"GET /a\\b HTTP/1.1\r\nHost: x:81\r\nConnection: close\r\n\r\n", 400, ["GET", "/a\\b", "x:81", ""]),
@@ -255,14 +255,14 @@ fn refused_requests_are_logged_with_all_that_was_read() {
             assert_eq!((text("method"), text("target"), text("host")), (method, target, host), "{line}");
             assert_eq!(value["status"], status, "{line}");
             assert!(!text("refused").is_empty() && text("refused").contains(why), "{line}");
-            assert!(value["us"].as_u64().unwrap() < 60_000_000, "a span and no time of day: {line}");
+            assert!(value["us"].as_u64().unwrap() < 60_000_000, "a span, not a time of day: {line}");
         }
     });
 }
 
-/// Heads that never become whole, and a sound request before one that is refused.
+/// Heads that stay incomplete, and a valid request before one that is refused.
 #[test]
-fn partial_and_pipelined_requests_are_logged_as_far_as_they_came() {
+fn partial_and_pipelined_requests_are_logged_as_far_as_received() {
     on_both(|model| {
         let docroot = Docroot::new();
         let log = docroot.outside("access.log");
@@ -277,7 +277,7 @@ fn partial_and_pipelined_requests_are_logged_as_far_as_they_came() {
         client.response().expect(408);
         let value = logged(0);
         assert_eq!((&value["target"], &value["host"]), (&"/slow".into(), &"a.example".into()), "{value}");
-        assert_eq!(value["user_agent"], Value::Null, "half a value is none: {value}");
+        assert_eq!(value["user_agent"], Value::Null, "an incomplete value is not logged: {value}");
         let us = value["us"].as_u64().unwrap();
         assert!((150_000..60_000_000).contains(&us), "from the first byte on: {value}");
 
@@ -336,7 +336,7 @@ fn hosts_are_logged_in_json_and_in_front_of_combined_lines() {
         client.send("\x1b[2J\r\n\r\n");
         client.response();
         let lines = lines(&log, 2);
-        assert!(lines[0].starts_with("by.target:80 127.0.0.1 "), "the host that counts: {}", lines[0]);
+        assert!(lines[0].starts_with("by.target:80 127.0.0.1 "), "the effective host: {}", lines[0]);
         assert!(lines[1].starts_with("-:- 127.0.0.1 - - ["), "{}", lines[1]);
         fs::remove_file(&log).unwrap();
     });

@@ -1,4 +1,4 @@
-//! What an idle connection costs.
+//! Memory and processor time of idle connections.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -10,15 +10,15 @@ use crate::docroot::Docroot;
 use crate::harness::{PATIENCE, Server, skipped};
 use crate::wire::{Client, get};
 
-/// As many as the promise is about.
+/// Number of connections of the documented limit.
 const CONNECTIONS: u64 = 10_000;
-/// Descriptors for everything else, here and in the server.
+/// Descriptors for everything else, in the test and in the server.
 const RESERVE: u64 = 600;
 const BYTES_EACH_MAX: u64 = 200;
-/// Processor time in a second that still counts as none: less than one wake-up of a millisecond.
+/// Processor time per second that still counts as none. Less than one wake-up of a millisecond.
 const IDLE_CPU: Duration = Duration::from_millis(1);
 
-/// Takes one answer off a connection without keeping anything for it.
+/// Reads one response and discards it.
 fn take_answer(stream: &mut TcpStream) {
     let mut answer = [0; 1024];
     let mut taken = 0;
@@ -68,7 +68,7 @@ fn an_idle_connection_costs_at_most_200_bytes_and_no_time() {
     let server = Server::start("reactor", &docroot.root(), &["--idle-timeout", "120"]);
     let mut control = Client::connect(server.port);
     control.get("/hello.txt").expect(200);
-    // What the first hundred cost is not theirs alone: code is paged in, tables get their first
+    // The first hundred connections have extra costs: code is paged in, and tables get their first
     // size.
     drop(open(server.port, 100));
     control.get("/hello.txt").expect(200);
@@ -78,8 +78,7 @@ fn an_idle_connection_costs_at_most_200_bytes_and_no_time() {
     let each = grown / count;
     assert!(each <= BYTES_EACH_MAX, "{each} bytes for each of {count} idle connections, {grown} in all");
 
-    // In one of three seconds the loop may have looked over its deadlines; it must not be every
-    // second.
+    // In one of three seconds the loop may check its deadlines, but not in every second.
     let spent = (0..3).map(|_| {
         let before = server.cpu();
         assert!(control.is_quiet_for(Duration::from_secs(1)));
@@ -88,7 +87,7 @@ fn an_idle_connection_costs_at_most_200_bytes_and_no_time() {
     let least = spent.min().unwrap();
     assert!(least < IDLE_CPU, "{least:?} of processor time in a second of {count} idle connections");
 
-    // All of them are still there and served.
+    // All connections are still open and served.
     for stream in streams.iter_mut().step_by(97) {
         stream.write_all(&get("/hello.txt")).unwrap();
         take_answer(stream);
@@ -96,13 +95,13 @@ fn an_idle_connection_costs_at_most_200_bytes_and_no_time() {
     for stream in &streams {
         stream.set_nonblocking(true).unwrap();
         let silent = stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
-        assert!(silent, "closed, or spoken to without having asked");
+        assert!(silent, "closed, or received bytes without a request");
     }
 }
 
-/// A connection that has moved much is as cheap afterwards as one that has not.
+/// After much traffic, a connection costs as little as an unused one.
 #[test]
-fn buffers_are_given_back() {
+fn buffers_are_returned() {
     let docroot = Docroot::new();
     let server = Server::start("reactor", &docroot.root(), &[]);
     let content = crate::docroot::pattern(60_000);

@@ -1,5 +1,4 @@
-//! `/_whirligig/metrics`: what it says, read with a parser of the format that is not ours, and who
-//! may see it.
+//! `/_whirligig/metrics`: its content, read with a foreign parser of the format, and access to it.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +17,7 @@ struct Metrics {
 }
 
 impl Metrics {
-    /// Asks over a connection that is kept: the next question costs no connection.
+    /// Requests the page over a persistent connection, so the next scrape costs no connection.
     #[track_caller]
     fn ask(client: &mut Client) -> Metrics {
         let got = client.get(PATH).expect(200);
@@ -27,9 +26,9 @@ impl Metrics {
         Metrics::parse(got.text())
     }
 
-    /// The parser passes over what it does not understand, so each line is looked at by itself
-    /// first: it must be a help, a type, or a sample of a family that had both, and families must
-    /// not be torn apart.
+    /// The parser ignores lines that it does not understand. So each line is first checked here: it
+    /// must be a help, a type, or a sample of a family that had both, and families must not be
+    /// split.
     #[track_caller]
     fn parse(text: &str) -> Metrics {
         assert!(text.ends_with('\n'), "the last line has no end");
@@ -65,7 +64,7 @@ impl Metrics {
         Metrics { text: text.to_owned(), scrape }
     }
 
-    /// Every sample of a family by the values of its labels, those that are 0 left out.
+    /// Returns every sample of a family by its label values, except for those that are 0.
     fn family<const N: usize>(&self, name: &str, labels: [&str; N]) -> BTreeMap<[String; N], u64> {
         let samples = self.scrape.samples.iter().filter(|sample| sample.metric == name);
         let mut found = BTreeMap::new();
@@ -84,7 +83,7 @@ impl Metrics {
         found
     }
 
-    /// The value of a family without labels.
+    /// Returns the value of a family without labels.
     #[track_caller]
     fn value(&self, name: &str) -> u64 {
         self.family(name, []).get(&[]).copied().unwrap_or(0)
@@ -107,7 +106,7 @@ impl Metrics {
     }
 }
 
-/// `["a b", ..]` with counts, as [`Metrics::family`] returns them.
+/// Converts `["a b", ..]` with counts to the form of [`Metrics::family`].
 fn counts<const N: usize>(expected: &[(&str, u64)]) -> BTreeMap<[String; N], u64> {
     let entry = |(key, count): &(&str, u64)| {
         let labels: Vec<String> = key.split(' ').map(str::to_owned).collect();
@@ -116,7 +115,7 @@ fn counts<const N: usize>(expected: &[(&str, u64)]) -> BTreeMap<[String; N], u64
     expected.iter().map(entry).collect()
 }
 
-/// A client that asks with every kind of method, and stays.
+/// Sends requests with every kind of method and returns the connection.
 fn ask_for_all_kinds(port: u16) -> Client {
     let mut busy = Client::connect(port);
     for _ in 0..3 {
@@ -131,7 +130,7 @@ fn ask_for_all_kinds(port: u16) -> Client {
     busy.ask("DELETE", "/hello.txt", &[], b"").expect(405);
     busy.ask("OPTIONS", "/api/time", &[], b"").expect(204);
     busy.ask("BREW", "/api/time", &[], b"").expect(501);
-    // Several in one packet are several requests.
+    // Several requests in one packet count as several requests.
     busy.send([get("/hello.txt"), get("/missing"), get("/hello.txt")].concat());
     for status in [200, 404, 200] {
         busy.response().expect(status);
@@ -147,7 +146,7 @@ fn a_known_series_of_requests_is_counted_exactly() {
         let mut idle = Client::connect(server.port);
         idle.get("/hello.txt").expect(200);
         let _busy = ask_for_all_kinds(server.port);
-        // What never became a request has no method. The connection ends with it.
+        // Bytes that never became a request have no method. The connection ends with them.
         let mut wrong = Client::connect(server.port);
         wrong.send("GET / HTTP/1.1\r\nno colon\r\n\r\n");
         wrong.response().expect(400);
@@ -157,7 +156,8 @@ fn a_known_series_of_requests_is_counted_exactly() {
         asked.ask("GET", "/hello.txt", &["Connection: close"], b"").expect(200);
         asked.assert_closed();
 
-        // The page is made before its own answer is counted, so the second one counts the first.
+        // The page is made before its own response is counted, so the second scrape counts the
+        // first.
         let mut control = Client::connect(server.port);
         let expected = |scrapes: u64| {
             let gets = 8 + scrapes;
@@ -180,9 +180,9 @@ fn a_known_series_of_requests_is_counted_exactly() {
         let mut scrapes = 0;
         let (open, closed) =
             (counts(&[("idle", 2), ("handling", 1)]), counts(&[("protocol_error", 1), ("requested", 1)]));
-        // A thread of the twin that has just answered is not idle yet, and a refused client sees
-        // the end of the answers before its connection is gone.
-        until("everybody is at rest", || {
+        // A thread of the twin that has just responded is not idle yet. A refused client sees the
+        // end of the response before its connection is closed.
+        until("all connections are idle", || {
             let metrics = Metrics::ask(&mut control);
             assert_eq!(metrics.requests(), expected(scrapes), "scrape {scrapes}");
             scrapes += 1;
@@ -196,7 +196,7 @@ fn a_known_series_of_requests_is_counted_exactly() {
         let info = metrics.family("whirligig_build_info", ["version", "model"]);
         assert_eq!(info, counts(&[(&format!("{} {model}", env!("CARGO_PKG_VERSION")), 1)]));
         drop(idle);
-        until("the loop has noticed that the idle one is gone", || {
+        until("the loop has noticed the close of the idle connection", || {
             let metrics = Metrics::ask(&mut control);
             metrics.closed() == counts(&[("peer_closed", 1), ("protocol_error", 1), ("requested", 1)])
                 && metrics.phases() == counts(&[("idle", 1), ("handling", 1)])
@@ -204,8 +204,8 @@ fn a_known_series_of_requests_is_counted_exactly() {
     });
 }
 
-/// Asks for one thing over a connection of its own, and returns how many bytes went each way.
-/// Everything is counted before the connection's end can be seen.
+/// Sends one request over a separate connection. Returns the number of bytes sent and the bytes
+/// received. Everything is counted before the client can see the end.
 fn exchange(port: u16, request: &[u8]) -> (u64, Vec<u8>) {
     let mut client = Client::connect(port);
     client.send(request);
@@ -231,7 +231,7 @@ fn every_byte_is_counted() {
             received += asked;
             sent += answer.len() as u64;
             let (asked, page) = exchange(server.port, &scrape);
-            // What asked for the page has been read, and the page itself not been sent.
+            // The request for the page has been read, and the page itself not been sent.
             received += asked;
             let text = String::from_utf8(page.clone()).unwrap();
             let metrics = Metrics::parse(text.split_once("\r\n\r\n").unwrap().1);
@@ -246,7 +246,7 @@ fn every_byte_is_counted() {
 }
 
 #[test]
-fn connections_are_told_by_phase() {
+fn connections_are_counted_by_phase() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -276,13 +276,14 @@ fn connections_are_told_by_phase() {
             ("lingering", 1),
         ]);
         let mut seen = BTreeMap::new();
-        until("every phase is told", || {
+        until("every phase is counted", || {
             let metrics = Metrics::ask(&mut control);
             seen = metrics.phases();
             if model == "reactor" {
                 assert_eq!(metrics.value("whirligig_pool_limit_bytes"), 8 << 20);
             }
-            // A lingering client is let go after two seconds: on a slow machine the rest has to do.
+            // A lingering client is closed after two seconds. On a slow machine the other phases
+            // must suffice.
             let mut without = expected.clone();
             without.remove(&["lingering".to_owned()]);
             seen == expected || seen == without
@@ -291,14 +292,14 @@ fn connections_are_told_by_phase() {
             let metrics = Metrics::ask(&mut control);
             assert_eq!(metrics.value("whirligig_pool_loans"), 1, "the part of a head");
             assert_eq!(metrics.value("whirligig_pool_lent_bytes"), 1024);
-            // A file that has only just been written is not kept at first.
-            until("hello.txt is kept", || {
+            // A file that was just written is not cached at first.
+            until("hello.txt is cached", || {
                 idle[0].get("/hello.txt").expect(200);
                 Metrics::ask(&mut control).value("whirligig_file_cache_bytes") > 0
             });
         }
 
-        // Whoever goes on leaves the phase.
+        // A client that continues leaves its phase.
         head.send("TP/1.1\r\nHost: a\r\n\r\n");
         head.response().expect(200);
         body.send(&whole[whole.len() - 1..]);
@@ -320,14 +321,15 @@ fn turns_are_a_histogram_and_threads_have_none() {
         for _ in 0..10 {
             client.get("/hello.txt").expect(200);
         }
-        // A listing is a job; the loop is woken for it.
+        // A listing is a job, and its result wakes the loop.
         client.ask("GET", "/", &["Accept: application/json"], b"").expect(200);
         let after = Metrics::ask(&mut client);
         for name in ["turns_total", "turn_seconds", "events_total", "carried_total", "pool_lent_bytes"] {
             assert_eq!(after.has(&format!("whirligig_{name}")), model == "reactor", "{name}");
         }
         for name in ["jobs_waiting", "jobs_waiting_limit", "errands_waiting", "job_threads"] {
-            // Both have workers: the twin for long work that several requests share.
+            // Both models have workers. The twin has them for long work that several requests
+            // share.
             assert!(after.has(&format!("whirligig_{name}")), "{name}");
         }
         assert_eq!(after.value("whirligig_log_dropped_total"), 0);
@@ -367,7 +369,7 @@ fn scrapes_neither_wait_for_nor_disturb_each_other() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
-        // Who asks and does not wait for the answer leaves nothing behind.
+        // A client that does not wait for its response leaves nothing behind.
         for _ in 0..20 {
             let mut gone = Client::connect(server.port);
             gone.send(get(PATH));
@@ -407,7 +409,7 @@ fn only_reading_is_offered() {
 }
 
 #[test]
-fn they_are_for_loopback_unless_asked_for() {
+fn metrics_are_for_loopback_unless_enabled() {
     let docroot = Docroot::new();
     on_both(|model| {
         for (flags, variable, status) in [
@@ -426,7 +428,7 @@ fn they_are_for_loopback_unless_asked_for() {
             let mut client = Client::connect(server.port);
             let got = client.get(PATH);
             assert_eq!(got.status, status, "{flags:?} {variable:?}");
-            // Health is told to anybody.
+            // Any client may see the health.
             client.get("/_whirligig/health").expect(200);
         }
     });
@@ -435,7 +437,7 @@ fn they_are_for_loopback_unless_asked_for() {
 }
 
 #[test]
-fn a_loop_under_the_stopwatch_tells_what_its_time_went_into() {
+fn a_loop_with_a_stopwatch_reports_its_time_by_activity() {
     let docroot = Docroot::new();
     let plain = Server::start("reactor", &docroot.root(), &[]);
     let text = Metrics::ask(&mut Client::connect(plain.port)).text;

@@ -1,11 +1,10 @@
-//! No name leads out of the served folder: not by its spelling, and not while links are being moved
-//! about.
+//! No name leads out of the served folder: neither by its spelling, nor while links change.
 //!
-//! Beside the folder lies a secret. Whatever is asked for in whatever spelling, its bytes must
-//! never come, and no spelling may be trouble for the server (5xx).
+//! A secret file is next to the folder. Its bytes must never be sent, whatever a client requests,
+//! and no spelling may cause a server error (5xx).
 //!
-//! `WHIRLIGIG_RACE_REQUESTS=N` sets how many requests run against the moving links (10,000 a model
-//! by default, more in `.ci/run`).
+//! `WHIRLIGIG_RACE_REQUESTS=N` sets the number of requests against the changing links (10,000 per
+//! model by default, more in `.ci/run`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +17,7 @@ use crate::docroot::{Docroot, SECRET};
 use crate::harness::{Server, on_both};
 use crate::wire::{Client, get};
 
-/// Ways to write "the folder above".
+/// Spellings of "the parent folder".
 const UPS: &[&str] = &[
     "..",
     "%2e%2e",
@@ -52,7 +51,8 @@ const UPS: &[&str] = &[
     "%%32%65%%32%65",
     "%%2e%%2e",
     "%2%65%2%65",
-    // Dots in UTF-8 of two, three and four bytes, where one is right; other dots.
+    // Dots in UTF-8 sequences of two, three and four bytes, of which only one byte is valid, and
+    // other dots.
     "%c0%ae%c0%ae",
     "%e0%80%ae%e0%80%ae",
     "%f0%80%80%ae%f0%80%80%ae",
@@ -63,7 +63,7 @@ const UPS: &[&str] = &[
     "%ff%fe.%00.%00",
 ];
 
-/// Ways to write what stands between two names.
+/// Spellings of the separator between two names.
 const SLASHES: &[&str] = &[
     "/",
     "//",
@@ -87,7 +87,7 @@ const SLASHES: &[&str] = &[
     "%00/",
 ];
 
-/// Targets that try to reach the secret.
+/// Returns targets that try to reach the secret.
 fn spellings(root: &Path) -> Vec<String> {
     let parent = root.parent().expect("the folder above").to_str().expect("a path in UTF-8");
     let mut found = BTreeSet::new();
@@ -143,8 +143,8 @@ fn no_spelling_leaves_the_root() {
     on_both(|model| {
         for symlinks in ["inside", "no"] {
             let server = Server::start(model, &docroot.root(), &["--symlinks", symlinks]);
-            // One connection after the other, as long as each lives: most of these do not even end
-            // it.
+            // Reuses the connection as long as it stays open, because most of these targets do not
+            // close it.
             let mut client = Client::connect(server.port);
             for target in &targets {
                 client.send(get(target));
@@ -152,8 +152,8 @@ fn no_spelling_leaves_the_root() {
                 let text = String::from_utf8_lossy(&got.body);
                 assert!(!text.contains(SECRET), "{target} led to the secret");
                 assert!(got.status < 500, "{target}: {}", got.status);
-                // Inside it may name something, as `/..` does; then it is a page of ours, or the
-                // way to one.
+                // Inside of the folder, a target may name something, as `/..` does. Then the
+                // response is one of our pages, or a redirect to one.
                 let harmless = match got.status {
                     200 | 301 => !target.contains("secret") && !target.contains("link-"),
                     _ => true,
@@ -167,20 +167,20 @@ fn no_spelling_leaves_the_root() {
     });
 }
 
-/// How many requests run against links that move.
+/// Returns the number of requests against changing links.
 fn race_requests() -> usize {
     let text = std::env::var("WHIRLIGIG_RACE_REQUESTS").unwrap_or_else(|_| "10000".into());
-    text.parse().unwrap_or_else(|_| panic!("WHIRLIGIG_RACE_REQUESTS={text} is no number"))
+    text.parse().unwrap_or_else(|_| panic!("WHIRLIGIG_RACE_REQUESTS={text} is not a number"))
 }
 
-/// Each link with where it leads in turn: to what may be seen, and out of the folder.
+/// Links with their two alternating targets: one inside of the folder, one outside.
 const LINKS: [(&str, [&str; 2]); 3] = [
     ("file", ["open/secret.txt", "../outside/secret.txt"]),
     ("folder", ["open", "../outside"]),
     ("way/in", ["../open", "../../outside"]),
 ];
 
-/// Points all links to one target and the other in turn, each time by a rename, until `done`.
+/// Alternates the targets of all links by renames until `done`.
 fn flip(docroot: &Docroot, done: &AtomicBool) {
     let fresh = docroot.path(".fresh");
     for side in [0, 1].into_iter().cycle() {
@@ -194,7 +194,7 @@ fn flip(docroot: &Docroot, done: &AtomicBool) {
     }
 }
 
-/// Ends the turning of the links, also when a check has failed.
+/// Stops changing the links, also after a failed check.
 struct Finish<'a>(&'a AtomicBool);
 
 impl Drop for Finish<'_> {
@@ -203,8 +203,8 @@ impl Drop for Finish<'_> {
     }
 }
 
-/// Asks for what lies behind the links, many at a time. Returns how many were shown and how many
-/// were not found.
+/// Requests the targets of the links, many at a time. Returns the number of files shown and of
+/// files not found.
 fn ask(port: u16, rounds: usize, open: &str) -> [usize; 2] {
     let paths = ["/file", "/folder/secret.txt", "/way/in/secret.txt", "/folder/", "/way/in/?text"];
     let batch: Vec<&str> = paths.iter().copied().cycle().take(BATCH).collect();
@@ -226,18 +226,18 @@ fn ask(port: u16, rounds: usize, open: &str) -> [usize; 2] {
     counts
 }
 
-/// Requests that are sent at once in the race.
+/// Requests sent at once in the race.
 const BATCH: usize = 100;
 
-/// Links turn from what may be seen to what may not and back, many thousand times a second, and
-/// requests go on. A server that checks a name first and opens it afterwards loses this race sooner
-/// or later.
+/// Links alternate between allowed and forbidden targets thousands of times per second while
+/// requests arrive. A server that first checks a name and then opens it loses this race sooner or
+/// later.
 #[test]
-fn a_link_that_is_turned_round_never_shows_the_secret() {
+fn a_changing_link_never_shows_the_secret() {
     let rounds = race_requests().div_ceil(2 * BATCH);
     on_both(|model| {
         let docroot = Docroot::empty();
-        // Of the same length, so that no size tells them apart.
+        // Content of equal length, so that a size does not distinguish the two.
         let open = "x".repeat(SECRET.len());
         docroot.write("open/secret.txt", &open);
         docroot.write("way/x", b"");
@@ -250,7 +250,7 @@ fn a_link_that_is_turned_round_never_shows_the_secret() {
                 scope.spawn(|| flip(&docroot, &done));
                 ask(server.port, rounds, &open)
             });
-            // A race in which one side always wins is none.
+            // If one side always wins, the race tests nothing.
             assert!(counts.iter().all(|&count| count > rounds), "shown and not found: {counts:?}");
         }
     });

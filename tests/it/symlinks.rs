@@ -1,5 +1,5 @@
-//! Links through folders whose names begin with a dot, which tools that publish a tree at once
-//! make: mounted ConfigMaps, pnpm and git-sync. The owner chose them, so they are followed.
+//! Links through folders whose names begin with a dot. Tools that publish a tree atomically make
+//! them: mounted ConfigMaps, pnpm and git-sync. They are followed, because the operator chose them.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -8,7 +8,8 @@ use crate::docroot::{Docroot, HELLO, SECRET};
 use crate::harness::{Server, on_both};
 use crate::wire::Client;
 
-/// A folder as Kubernetes mounts a ConfigMap: a name leads through `..data` to a folder of a date.
+/// Creates a folder like Kubernetes mounts a ConfigMap: a name leads through `..data` to a dated
+/// folder.
 fn config_map() -> Docroot {
     let docroot = Docroot::empty();
     for (dated, text) in [("..2026_11_27", "one"), ("..2026_11_28", "two")] {
@@ -24,14 +25,14 @@ fn config_map() -> Docroot {
 }
 
 #[test]
-fn a_config_map_is_served_and_its_swap_is_seen_by_the_next_request() {
+fn a_config_map_is_served_and_the_next_request_sees_its_swap() {
     on_both(|model| {
         let docroot = config_map();
         let server = Server::start(model, &docroot.root(), &[]);
         let mut client = Client::connect(server.port);
         for text in ["one", "two"] {
             for path in ["/settings.json", "/", "/index.html", "/page.js", "/README.md"] {
-                // Twice: from the disk and from the cache.
+                // Twice: from disk and from the cache.
                 for _ in 0..2 {
                     client.get(path).expect(200).with_body(text);
                 }
@@ -41,14 +42,14 @@ fn a_config_map_is_served_and_its_swap_is_seen_by_the_next_request() {
             for path in ["/..data/index.html", "/..data/", "/..data", "/..2026_11_28/index.html"] {
                 client.get(path).expect(404);
             }
-            // The kubelet makes the new link beside the old one and renames it.
+            // The kubelet makes the new link next to the old one and renames it.
             symlink("..2026_11_28", docroot.path("..data_tmp")).unwrap();
             fs::rename(docroot.path("..data_tmp"), docroot.path("..data")).unwrap();
         }
     });
 }
 
-/// Files and folders behind links, by the path that was asked for and by their own names.
+/// Files and folders behind links, by request path and by their own names.
 #[test]
 fn a_link_leads_through_hidden_folders_but_not_to_hidden_files() {
     let docroot = Docroot::empty();
@@ -122,7 +123,7 @@ fn a_link_leads_through_hidden_folders_but_not_to_hidden_files() {
 /// The target of a link keeps its other protections: programs, passwords and the operator's own
 /// files. Nothing is written through such a link, and no program is started through one.
 #[test]
-fn protections_count_wherever_a_link_leads_and_writes_do_not_follow_it() {
+fn protections_apply_behind_links_and_writes_do_not_follow_them() {
     let docroot = Docroot::empty();
     let program = format!("#!/bin/sh\n# {SECRET}\nprintf 'Content-Type: text/plain\\n\\nran'\n");
     for name in ["programs/.v1/run.sh", "programs/plain.sh", ".released/cg/run.sh"] {

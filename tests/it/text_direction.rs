@@ -8,7 +8,7 @@ use crate::docroot::Docroot;
 use crate::harness::{Server, on_both};
 use crate::wire::{Client, encode};
 
-/// All of them, and how they are shown.
+/// All these characters, with their visible form.
 const CONTROLS: [(char, &str); 12] = [
     ('\u{61c}', "\\u{61c}"),
     ('\u{200e}', "\\u{200e}"),
@@ -28,14 +28,14 @@ fn is_control(character: char) -> bool {
     CONTROLS.iter().any(|(control, _)| *control == character)
 }
 
-/// A folder of one such name, with such a folder and a file for each of them in it.
+/// Creates a folder with such a name. It contains a folder and a file for each character.
 fn docroot() -> Docroot {
     let docroot = Docroot::empty();
     for (control, _) in CONTROLS {
         docroot.write(&format!("top\u{202e}pot/gpj{control}<exe"), "content");
     }
     docroot.write("top\u{202e}pot/deep\u{2067}/x", "deep");
-    // Right-to-left text without them is shown as it is.
+    // Right-to-left text without these characters is shown unchanged.
     docroot.write("top\u{202e}pot/\u{5e9}\u{5dc}\u{5d5}\u{5dd}.txt", "shalom");
     docroot
 }
@@ -73,15 +73,15 @@ fn listings_show_them_and_links_lead_to_the_file() {
         let names: Vec<&str> =
             json["entries"].as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
         for (control, _) in CONTROLS {
-            assert!(names.contains(&&*format!("gpj{control}<exe")), "true in JSON: {names:?}");
+            assert!(names.contains(&&*format!("gpj{control}<exe")), "unchanged in JSON: {names:?}");
         }
         let deeper = format!("{folder}/{}/", encode("deep\u{2067}"));
         let page = client.ask("GET", &deeper, &["Accept: text/html"], b"").expect(200);
-        assert!(page.text().contains(">top\\u{202e}pot</a>"), "the way up: {}", page.text());
+        assert!(page.text().contains(">top\\u{202e}pot</a>"), "the breadcrumbs: {}", page.text());
     });
 }
 
-/// A name as listings link to it.
+/// Returns a name as listings link to it.
 fn target_of(name: &str) -> String {
     let mut target = String::new();
     for byte in name.bytes() {
@@ -102,14 +102,14 @@ fn archives_and_downloads_have_names_without_them() {
         let mut client = Client::connect(server.port);
         let got = client.get(&format!("{folder}/?archive=tar")).expect(200);
         assert_eq!(got.must("content-disposition"), "attachment; filename=\"top_pot.tar\"");
-        // Names of ASCII that are so short stand in the header, with a NUL behind.
+        // Short ASCII names are in the header, followed by a NUL.
         let archive = String::from_utf8_lossy(&got.body);
         assert!(!archive.contains(is_control));
         assert!(archive.contains("top%E2%80%AEpot/deep%E2%81%A7/x\0"));
         for (control, _) in CONTROLS {
             let escaped = encode(control.to_string());
             let name = format!("top%E2%80%AEpot/gpj{escaped}<exe\0");
-            assert!(archive.contains(&name), "two names do not become one: {name}");
+            assert!(archive.contains(&name), "two names must stay different: {name}");
         }
         for form in ["zip", "tar.gz"] {
             let got = client.get(&format!("{folder}/?archive={form}")).expect(200);
@@ -148,7 +148,7 @@ fn uploads_do_not_take_them() {
         }
         assert_eq!(fs::read_dir(docroot.path("up")).unwrap().count(), 0);
         ask("PUT", &format!("/up/{}", encode("\u{5e9}\u{5dc}.txt")), &[], b"x").expect(201);
-        // One that came there in another way can be removed.
+        // A file that got such a name in another way can be removed.
         docroot.write("up/gpj\u{202e}exe", "x");
         ask("DELETE", &format!("/up/{}", encode("gpj\u{202e}exe")), &[], b"").expect(204);
     });

@@ -1,17 +1,17 @@
-//! Several hosts on one server: each its own folder, and nobody another's.
+//! Several hosts on one server, each with its own folder.
 
 use crate::docroot::Docroot;
 use crate::harness::{MODELS, Server, command, on_both, run};
 use crate::wire::Client;
 
-/// A GET with the host of our choice.
+/// Sends a GET with a chosen host.
 fn ask(client: &mut Client, target: &str, host: &str) -> (u16, String) {
     client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
     let got = client.response();
     (got.status, String::from_utf8_lossy(&got.body).into_owned())
 }
 
-/// The default folder and two more.
+/// Creates the default folder and two more.
 fn folders() -> [Docroot; 3] {
     let [one, two] = [Docroot::empty(), Docroot::empty()];
     one.write("name.txt", "one");
@@ -33,7 +33,7 @@ fn the_host_chooses_the_folder() {
     on_both(|model| {
         let server = Server::start(model, &default.root(), &[&vhosts[0], &vhosts[1]]);
         let mut client = Client::connect(server.port);
-        // Twice: a name that is the same in all of them must not be found in another's memory.
+        // Twice: a name that exists in all folders must not come from the cache of another one.
         for _ in 0..2 {
             for (host, content) in [
                 ("one.example", "one"),
@@ -72,25 +72,25 @@ fn unknown_hosts_can_be_refused() {
         assert_eq!(
             ask(&mut client, "http://one.example/n", "localhost").1,
             "one",
-            "also where it is rewritten"
+            "also for a rewritten path"
         );
         for path in ["/name.txt", "/api/time", "/nosuch"] {
             client.get(path).expect(421).must("access-control-allow-origin");
         }
-        // A supervisor asks by address, or by a name of its own.
+        // A supervisor uses an address, or a name of its own.
         for host in ["127.0.0.1", "10.0.0.5:8080", "[::1]:80", "localhost", "one.example"] {
             for path in ["/_whirligig/health", "/_whirligig/metrics"] {
                 assert_eq!(ask(&mut client, path, host).0, 200, "{path} {host}");
             }
         }
-        // Access to the metrics is decided as without the flag.
+        // Access to the metrics follows the same rules as without the flag.
         assert_eq!(ask(&mut client, "/_whirligig/metrics", "attacker.example").0, 403);
         assert_eq!(ask(&mut client, "/_whirligig/metrics/x", "10.0.0.5").0, 421);
         assert_eq!(ask(&mut client, "/_whirligig/healthy", "10.0.0.5").0, 421);
     });
 }
 
-/// Each of these was accepted and never matched, so that the folder was served to nobody.
+/// Each of these used to be accepted but never matched, so that no client could reach the folder.
 #[test]
 fn a_host_may_have_several_names() {
     let [default, one, two] = folders();
@@ -114,7 +114,7 @@ fn a_host_may_have_several_names() {
         ] {
             assert_eq!(ask(&mut client, "/name.txt", host), (200, content.into()), "{host}");
         }
-        // All of them are names that the server is known by, also for more than single files.
+        // The server is known by all these names, also for listings and archives.
         for host in ["b.example", "two.example", "www.two.example"] {
             assert_eq!(ask(&mut client, "/?text", host).0, 200, "{host}");
         }
@@ -146,7 +146,7 @@ fn a_name_that_no_request_can_have_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_said_in_one_line() {
+fn a_missing_folder_is_reported_in_one_line() {
     let default = Docroot::new();
     let ended = run(&mut command(MODELS[0], &default.root(), &["--vhost", "a.example=/nosuch/folder"]));
     let expected = "whirligig: cannot serve the site: --vhost 'a.example=/nosuch/folder': \
