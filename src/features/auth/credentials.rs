@@ -1,4 +1,6 @@
-//! The name and the password that a client sends, and their keyed hashes.
+//! User name and password of a request, and their keyed hashes.
+//!
+//! Must not know which credentials are correct.
 
 use base64::Engine as _;
 use hmac::{Hmac, Mac as _};
@@ -7,7 +9,7 @@ use sha2::Sha256;
 use crate::http::Request;
 use crate::http::fields::trim_ows;
 
-/// What a client claims to be.
+/// User name and password that a client sent.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Credentials {
     pub(super) user: Vec<u8>,
@@ -15,8 +17,8 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    /// From the Authorization field. What is malformed is nobody: that gets a 401, which says how
-    /// to do better.
+    /// Reads the Authorization header. Malformed credentials count as none: the 401 response then
+    /// names the expected scheme.
     pub(super) fn of(request: &Request<'_>) -> Option<Credentials> {
         let mut lines = request.fields().all("authorization");
         let (Some(value), None) = (lines.next(), lines.next()) else { return None };
@@ -27,7 +29,7 @@ impl Credentials {
         }
         let pair = base64::engine::general_purpose::STANDARD.decode(coded).ok()?;
         let colon = pair.iter().position(|&byte| byte == b':')?;
-        // RFC 7617 section 2: no control characters in either.
+        // RFC 7617 section 2 forbids control characters in both.
         if pair.iter().any(u8::is_ascii_control) {
             return None;
         }
@@ -35,7 +37,7 @@ impl Credentials {
     }
 }
 
-/// Keyed hash of a name and a password for a part of the site.
+/// Keyed hash of a path, a user name and a password.
 pub(super) type Digest = [u8; 32];
 
 pub(super) fn mac_of(key: &Hmac<Sha256>, path: &[u8], credentials: &Credentials) -> Hmac<Sha256> {

@@ -1,6 +1,6 @@
-//! Which paths take a password, and which passwords are right.
+//! Decides which paths require a password, and which passwords are correct.
 //!
-//! Must not know what becomes of a request that is let in.
+//! Must not know which handler serves an admitted request.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -29,22 +29,22 @@ use crate::pages::error::{ErrorForm, error};
 use crate::random::random_bytes;
 use crate::sync::lock;
 
-/// Knows which paths take a password, and whose.
+/// Passwords for a set of paths.
 pub struct Guard {
-    /// The longest path first.
+    /// Sorted by path length, longest first.
     pub(super) scopes: Vec<Scope>,
-    /// Random for each process: whoever sees a hash, or measures how it is looked up, learns
-    /// nothing by it.
+    /// Random for each process, so neither a leaked hash nor the time of a lookup reveals anything
+    /// about a password.
     pub(super) key: Hmac<Sha256>,
     state: Mutex<State>,
-    /// Held while the htpasswd files are read: an older reading must not replace a newer one.
+    /// Held while htpasswd files are read, because an older reading must not replace a newer one.
     reading: Mutex<()>,
-    /// Looks at the htpasswd files under way.
+    /// Pending checks for changed htpasswd files.
     pub(super) looks: Arc<Coalesced<(), ()>>,
     pub(super) attempts: Arc<Attempts>,
     health: bool,
     clean_urls: bool,
-    /// Contains the files of passwords, whichever have their names by now.
+    /// Files that must never be served. Refreshed when an htpasswd file is replaced.
     own: Arc<OwnFiles>,
 }
 
@@ -54,97 +54,101 @@ impl std::fmt::Debug for Guard {
     }
 }
 
-/// The password of one part of the site.
+/// Index of the scope whose password applies to a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Password(pub(super) usize);
 
-/// Who decides about requests that change something.
+/// Guards that decide about requests that change something.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WriteGuards {
-    /// Where it takes a password, the first one decides.
+    /// Guards in order of precedence: the first one that protects a path decides.
     pub(crate) guards: [Option<Arc<Guard>>; 2],
 }
 
 impl WriteGuards {
-    /// Whether a password is due to write at this normalised path.
+    /// Returns true if writing at this normalized path requires a password.
     pub(crate) fn is_protected(&self, path: &[u8]) -> bool {
         self.decisive(path).is_some()
     }
 
-    /// Whether whoever may write at `path` may write at `other` as well, by the same password or by
-    /// none: what writes elsewhere than the path that was judged must ask. Both are normalised.
+    /// Returns true if a client that may write at `path` may also write at `other`.
+    ///
+    /// That holds if `other` has the same password or none. A handler must check this before it
+    /// writes outside the path that was judged. Both paths are normalized.
     pub(crate) fn is_same_for(&self, path: &[u8], other: &[u8]) -> bool {
         self.decisive(other).is_none_or(|decisive| self.decisive(path) == Some(decisive))
     }
 
-    /// The guard that decides, and by which of its scopes.
+    /// Index of the guard that decides, and of its scope.
     fn decisive(&self, path: &[u8]) -> Option<(usize, usize)> {
         let scopes = self.guards.iter().map(|guard| guard.as_ref()?.scope_of(path));
         scopes.enumerate().find_map(|(at, scope)| Some((at, scope?)))
     }
 }
 
-/// A part of the site, and who may see it.
+/// A part of the site and its users.
 pub(super) struct Scope {
-    /// Decoded, without a slash at its end: empty for the root.
+    /// Decoded path without a trailing slash; empty for the root.
     pub(super) path: Vec<u8>,
     challenge: Vec<u8>,
-    /// Keyed hashes of users whose passwords were given in clear.
+    /// Keyed hashes of users whose passwords were configured in clear.
     known: Vec<[u8; 32]>,
-    /// Its htpasswd files, by their place in the state.
+    /// Indices of the htpasswd files in [`State::books`].
     books: Vec<usize>,
 }
 
 impl Scope {
     fn covers(&self, path: &[u8], clean_urls: bool) -> bool {
         let Some(rest) = path.strip_prefix(&self.path[..]) else { return self.serves(path) };
-        // Where URLs are clean a page is called by its name without `.html`, and has that on the
-        // disk.
+        // With clean URLs a page is requested without `.html`, but its file name ends in it.
         let rest = rest.strip_prefix(b".html").filter(|_| clean_urls).unwrap_or(rest);
-        // The coded forms of a file lie beside it.
+        // Precompressed variants are stored beside the file.
         matches!(rest, [] | [b'/', ..] | b".br" | b".gz" | b".zst")
     }
 
-    /// Whether this is a page that is served at `path` under a shorter name: `/a/` for
-    /// `/a/index.html`, and `/b` for `/b.html` where URLs are clean.
+    /// Returns true if `path` is a shorter URL of this page: `/a/` for `/a/index.html`, and with
+    /// clean URLs `/b` for `/b.html`.
     fn serves(&self, path: &[u8]) -> bool {
         let Some(stem) = self.path.strip_suffix(b".html") else { return false };
         stem == path || stem.strip_suffix(b"index").is_some_and(|folder| folder == path)
     }
 }
 
-/// What changes while the server runs.
+/// State that changes while the server runs.
 #[derive(Default)]
 struct State {
     books: Vec<Book>,
-    /// Keyed hashes of what was right, and until when that is remembered.
+    /// Keyed hashes of correct credentials, with the instant at which each expires.
     right: HashMap<[u8; 32], Instant>,
-    /// Counts the changes of the files: what was checked against an older one is not remembered.
+    /// Number of changes of the files. A check that began under an older generation is not
+    /// remembered.
     generation: u64,
     looked: Option<Instant>,
 }
 
-/// Where a request leads.
+/// Protection of the path of a request.
 pub(super) enum Place {
-    /// Everybody may go there.
+    /// No password is required.
     Open,
-    /// A password is due.
+    /// The password of the scope with this index is required.
     Scope(usize),
-    /// Its path is none, or not the same to everybody.
+    /// The path is invalid, or different handlers would read it differently.
     Nowhere(String),
 }
 
-/// What is known of credentials without bcrypt.
+/// Result of a lookup of credentials without bcrypt.
 pub(super) enum Recalled {
     Right,
     Wrong,
-    /// They were right when the htpasswd files were last looked at, which is too long ago.
+    /// Correct at the last check of the htpasswd files, but that check is too old.
     Stale,
     Unknown,
 }
 
 impl Guard {
-    /// Reads the htpasswd files, which `flag` names; `None` when no path takes a password.
+    /// Reads the htpasswd files. Returns `None` if no path requires a password.
+    ///
+    /// `flag` is the option that error messages quote.
     pub(crate) fn open(
         rules: &[AuthRule],
         flag: &str,
@@ -175,8 +179,8 @@ impl Guard {
         Ok(Some(guard))
     }
 
-    /// The same with other challenges: a browser must not take the password for reading for this
-    /// one.
+    /// Returns this guard with realms for writing, so a browser does not reuse the password for
+    /// reading.
     pub(crate) fn for_writing(mut self) -> Guard {
         for scope in &mut self.scopes {
             let plain = std::mem::take(&mut scope.challenge);
@@ -191,8 +195,8 @@ impl Guard {
         let path = rule.path.trim_end_matches('/').as_bytes();
         let mut realm = Vec::new();
         encode_path(path, &mut realm);
-        // A configuration may be made by hand, and a path that no request has would leave
-        // everything open.
+        // A configuration can be built in code. A path that no request can have would leave the
+        // site open.
         if !path.is_empty() && !normalize(&realm).is_ok_and(|normal| *normal == *path) {
             return Err(format!("a password at '{}': no request has such a path", rule.path));
         }
@@ -217,8 +221,8 @@ impl Guard {
                 })?;
                 users.report_disabled(file);
                 let mut state = lock(&self.state);
-                // Without a stamp: it is read once more with the first request, when there is a
-                // clock to judge it by.
+                // No stamp yet: the first request reads the file again and compares the stamp with
+                // its clock.
                 state.books.push(Book { file: file.clone(), stamp: None, users: Arc::new(users) });
                 self.scopes[at].books.push(state.books.len() - 1);
             }
@@ -226,13 +230,13 @@ impl Guard {
         Ok(())
     }
 
-    /// Whether a password is due at this normalised path.
+    /// Returns true if this normalized path requires a password.
     #[must_use]
     pub fn is_protected(&self, path: &[u8]) -> bool {
         self.scope_of(path).is_some()
     }
 
-    /// The password that is due at this normalised path, if any.
+    /// Password that this normalized path requires, if any.
     pub(crate) fn password_at(&self, path: &[u8]) -> Option<Password> {
         self.scope_of(path).map(Password)
     }
@@ -251,30 +255,31 @@ impl Guard {
             Err(trouble) => return Place::Nowhere(trouble.to_string()),
         };
         let scope = self.scope_of(&path);
-        // Routes are found by the path as it was received. One that begins behind a password and
-        // climbs out of there, or the other way round, would be judged as one thing and answered as
-        // another.
+        // Routes match the path as received. A path that enters or leaves a protected part with dot
+        // segments would be judged as one path and served as another.
         let covers = |scope: usize| self.scopes[scope].covers(&path, self.clean_urls);
         if self.scope_of(raw).is_some_and(|apparent| !covers(apparent)) {
-            return Place::Nowhere("the path leads out of a part that takes a password".to_owned());
+            return Place::Nowhere("the path leads out of a part that requires a password".to_owned());
         }
         scope.map_or(Place::Open, Place::Scope)
     }
 
     pub(super) fn refusal(&self, scope: usize, request: &Request<'_>) -> Response {
-        error(Status::UNAUTHORIZED, "a name and a password are needed here", ErrorForm::of(request))
+        error(Status::UNAUTHORIZED, "a user name and a password are required", ErrorForm::of(request))
             .with_field("WWW-Authenticate", &self.scopes[scope].challenge)
     }
 
-    /// Refuses a wrong password, and the later the more often this client was wrong before. Beyond
-    /// the number of refusals that may wait it is 429 at once, and the connection ends: a further
-    /// guess takes another.
+    /// Refuses a wrong password, with a delay that grows with the number of wrong passwords of this
+    /// client.
+    ///
+    /// If too many refusals are waiting, the response is an immediate 429 that closes the
+    /// connection. The next guess then needs a new connection.
     pub(super) fn refuse_guess(&self, scope: usize, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
         match self.attempts.guesses.note(Origin::of(cx.peer()), cx.now().mono, cx.limits()) {
             Penalty::Nothing => self.refusal(scope, request).into(),
             Penalty::Delay(delay) => delay.answer(self.refusal(scope, request), cx),
             Penalty::TooMany => {
-                let detail = "too many wrong names or passwords";
+                let detail = "too many wrong user names or passwords";
                 error(Status::TOO_MANY_REQUESTS, detail, ErrorForm::of(request))
                     .with_field("Retry-After", AUTH_DELAY_MAX.as_secs().to_string())
                     .closing()
@@ -283,11 +288,11 @@ impl Guard {
         }
     }
 
-    /// Judges an attempt as far as that is possible without bcrypt.
+    /// Judges an attempt without bcrypt, if possible.
     pub(super) fn recall(&self, attempt: &Attempt, looked: Looked, now: Now) -> Recalled {
         let scope = &self.scopes[attempt.scope];
         let mac = mac_of(&self.key, &scope.path, &attempt.credentials);
-        // All of them, whichever is right: how long it takes tells nothing.
+        // Compares with every hash, so the time does not depend on the one that matches.
         let known = scope.known.iter().filter(|known| mac.clone().verify_slice(&known[..]).is_ok()).count();
         if known > 0 {
             return Recalled::Right;
@@ -306,7 +311,7 @@ impl Guard {
         }
     }
 
-    /// Whether these credentials are right: on a worker thread, where it may take its time.
+    /// Returns true if these credentials are correct. Slow: for worker threads.
     fn verify(&self, scope: usize, credentials: &Credentials, asked: Now) -> bool {
         let scope = &self.scopes[scope];
         self.refresh(asked);
@@ -342,11 +347,11 @@ impl Guard {
         state.right.insert(digest, now + AUTH_REMEMBERED_FOR);
     }
 
-    /// Reads again which htpasswd files have changed. One that cannot be read, or not understood,
-    /// counts as it was.
+    /// Reads changed htpasswd files again. A file that cannot be read or parsed keeps its previous
+    /// users.
     ///
-    /// The look counts from `asked`, and only when it is over: one that is given up must not pass
-    /// for one that was done.
+    /// The check is dated `asked` and recorded only at its end. A check that is abandoned must not
+    /// count as done.
     pub(super) fn refresh(&self, asked: Now) {
         let _reading = lock(&self.reading);
         let books: Vec<_> =
@@ -358,7 +363,7 @@ impl Guard {
             }
             match read_users(&file) {
                 Ok(users) => {
-                    // The file may be another one than at the start.
+                    // The file can have been replaced since startup.
                     self.own.take_again();
                     let mut state = lock(&self.state);
                     if users.disabled != state.books[at].users.disabled {
@@ -384,20 +389,20 @@ impl Guard {
     }
 }
 
-/// A name and a password for a part of the site.
+/// Credentials for one scope.
 pub(super) struct Attempt {
     pub(super) scope: usize,
     pub(super) credentials: Credentials,
 }
 
-/// States whether the htpasswd files were looked at for the request in hand.
+/// State of the check for changed htpasswd files during the current request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Looked {
     NotYet,
     Now,
 }
 
-/// A password check that waits for a worker.
+/// Password check that waits for a worker thread.
 pub(super) struct Check {
     pub(super) guard: Arc<Guard>,
     pub(super) origin: Origin,
@@ -417,7 +422,7 @@ impl Task for Check {
     fn run(self) {
         if self.work.is_wanted() {
             let is_right = self.guard.verify(self.scope, &self.credentials, self.asked);
-            // A client that did not wait for its refusal has guessed all the same.
+            // A guess counts even if the client did not wait for the refusal.
             if self.work.finish(&is_right) == 0 && !is_right {
                 self.guard.attempts.guesses.note_gone(self.origin, self.asked.mono);
             }
@@ -425,7 +430,7 @@ impl Task for Check {
     }
 }
 
-/// State that all guards of a server share: a client may try its passwords at each of them.
+/// State that all guards of a server share, because a client can try passwords at each of them.
 pub(crate) struct Attempts {
     guesses: Guesses,
     pub(super) checks: Arc<Turns<Check>>,
@@ -442,7 +447,7 @@ impl Attempts {
 
 #[cfg(test)]
 impl Guard {
-    /// For tests: users with their passwords, as `--auth` takes them.
+    /// Guard for tests, with rules in the form of `--auth`.
     pub(crate) fn of(rules: &[&str], clean_urls: bool) -> Arc<Guard> {
         let mut config = Config::default();
         config.files.clean_urls = clean_urls;

@@ -1,10 +1,10 @@
-//! Makes guessing of passwords slow, by the address that wrong passwords come from.
+//! Slows down password guessing, by the address that wrong passwords come from.
 //!
-//! Wrong passwords are counted by address; after a few of them the refusal of the next ones is
-//! delayed. A right password never comes here. A delayed refusal is a timer beside its connection
-//! and holds no worker. The delay itself stays with the address, because a client that closes its
-//! connection and comes again must not be rid of it. This file must not know passwords, nor how one
-//! is checked.
+//! Wrong passwords are counted by address. After the first few, refusals are delayed. A delayed
+//! refusal is a timer of its connection and holds no worker thread. The delay belongs to the
+//! address, so a client that reconnects does not escape it.
+//!
+//! Must not know passwords or how they are checked.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,13 +21,13 @@ use crate::jobs::Done;
 use crate::jobs::turns::Origin;
 use crate::sync::lock;
 
-/// The wrong passwords of one origin.
+/// Wrong passwords from one origin.
 #[derive(Debug)]
 struct Entry {
     origin: Origin,
     failures: u32,
     last: Instant,
-    /// The ends of its delays, those of clients that are gone included.
+    /// Ends of the delays of this origin, including those of closed connections.
     delays: Vec<Instant>,
 }
 
@@ -39,7 +39,7 @@ impl Entry {
         }
     }
 
-    /// Keeps a delay until it is over. False if too many are kept.
+    /// Records a delay until it ends. Returns false if the origin already has too many.
     fn keep(&mut self, due: Instant, now: Instant) -> bool {
         self.delays.retain(|due| *due > now);
         let has_room = self.delays.len() < AUTH_DELAYED_EACH_MAX;
@@ -50,31 +50,31 @@ impl Entry {
     }
 }
 
-/// Counts wrong passwords, and the refusals that wait.
+/// Counters of wrong passwords and of waiting refusals.
 #[derive(Debug, Default)]
 pub(crate) struct Guesses {
     entries: Mutex<Vec<Entry>>,
     delayed: Arc<AtomicUsize>,
 }
 
-/// The delay of a wrong password.
+/// Delay that a wrong password costs.
 struct Charge {
     due: Instant,
-    /// False if the address has too many delays already.
+    /// False if the origin already has too many delays.
     is_kept: bool,
 }
 
-/// The price of a wrong password.
+/// Consequence of a wrong password.
 #[derive(Debug)]
 pub(crate) enum Penalty {
-    /// The refusal comes at once.
+    /// The refusal is sent immediately.
     Nothing,
     Delay(Delay),
-    /// The number of refusals that may wait is reached.
+    /// The limit of waiting refusals is reached.
     TooMany,
 }
 
-/// A delay that begins now. It counts until it is dropped.
+/// Running delay. It counts as a waiting refusal until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Delay {
     due: Instant,
@@ -88,13 +88,14 @@ impl Drop for Delay {
 }
 
 impl Guesses {
-    /// Counts a wrong password of a client that waits for its response, and returns its price.
+    /// Counts a wrong password of a client that waits for the response, and returns the
+    /// consequence.
     pub(crate) fn note(&self, origin: Origin, now: Instant, limits: &Limits) -> Penalty {
         let Charge { due, is_kept } = match self.charge(origin, now) {
             Some(charge) => charge,
             None => return Penalty::Nothing,
         };
-        // On the twin each of them holds a thread.
+        // In the threads model each waiting refusal holds a thread.
         let most = AUTH_DELAYED_MAX.min(limits.threads_max / 4).max(1);
         let delay = Delay { due, delayed: Arc::clone(&self.delayed) };
         match self.delayed.fetch_add(1, Ordering::Relaxed) < most && is_kept {
@@ -103,12 +104,12 @@ impl Guesses {
         }
     }
 
-    /// Counts a wrong password of a client that is gone.
+    /// Counts a wrong password of a client that has disconnected.
     pub(crate) fn note_gone(&self, origin: Origin, now: Instant) {
         self.charge(origin, now);
     }
 
-    /// Counts a wrong password, and keeps the delay that it costs.
+    /// Counts a wrong password, and records the delay that it costs.
     fn charge(&self, origin: Origin, now: Instant) -> Option<Charge> {
         let mut entries = lock(&self.entries);
         let entry = Guesses::count(&mut entries, origin, now);
@@ -124,11 +125,11 @@ impl Guesses {
         charge
     }
 
-    /// Counts one more for `origin`.
+    /// Counts one more wrong password for `origin`.
     ///
-    /// Where no entry is free, the origin takes over the one with the fewest failures, the oldest
-    /// of these, and its count with it (the Space-Saving algorithm, Metwally and others 2005). If
-    /// it began at one, a guesser with many addresses could make the table forget them all.
+    /// If the table is full, the origin takes over the entry with the fewest failures, the oldest
+    /// of these, and its count (the Space-Saving algorithm, Metwally and others 2005). If the count
+    /// began at one, a guesser with many addresses could flush the table.
     fn count(entries: &mut Vec<Entry>, origin: Origin, now: Instant) -> &mut Entry {
         let known = entries.iter().position(|entry| entry.origin == origin);
         let at = known.or_else(|| {
@@ -153,7 +154,7 @@ impl Guesses {
     }
 }
 
-/// How long the refusal of this failure waits.
+/// Delay of the refusal after this number of failures.
 fn delay_after(failures: u32) -> Option<Duration> {
     let doublings = failures.checked_sub(AUTH_FAILURES_FREE + 1)?;
     let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
@@ -161,7 +162,7 @@ fn delay_after(failures: u32) -> Option<Duration> {
 }
 
 impl Delay {
-    /// Answers with `response` when the delay is over.
+    /// Sends `response` when the delay is over.
     pub(crate) fn answer(self, response: Response, cx: &mut Context<'_>) -> Answer {
         let due = self.due;
         cx.watch(Arc::new(Delayed { due, rest: Mutex::new(Some((response, self))) }));
@@ -169,7 +170,7 @@ impl Delay {
     }
 }
 
-/// A response that waits for its time.
+/// Response that is sent when its delay is over.
 struct Delayed {
     due: Instant,
     rest: Mutex<Option<(Response, Delay)>>,

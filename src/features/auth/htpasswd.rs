@@ -1,4 +1,6 @@
 //! htpasswd files: users with their bcrypt hashes.
+//!
+//! Must not know which paths require a password.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -10,17 +12,18 @@ use crate::config::{AUTH_COST_MAX, AUTH_FILE_BYTES_MAX};
 use crate::features::auth::credentials::Credentials;
 use crate::http::fields::trim_ows;
 
-/// What bcrypt looks at of a password. The rest would be ignored, so a longer one is refused.
+/// Longest password that bcrypt reads completely, in bytes. bcrypt ignores the rest, so longer
+/// passwords are refused.
 const BCRYPT_BYTES_MAX: usize = 72;
 
-/// One htpasswd file as it was last read.
+/// An htpasswd file as last read.
 pub(super) struct Book {
     pub(super) file: PathBuf,
     pub(super) stamp: Option<Stamp>,
     pub(super) users: Arc<Users>,
 }
 
-/// Tells one state of a file from another: device, inode, size, modification and change time.
+/// Identity of one version of a file: device, inode, size, modification time and change time.
 pub(super) type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
 /// Users with their bcrypt hashes.
@@ -28,11 +31,11 @@ pub(super) type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 pub(super) struct Users {
     pub(super) hashes: HashMap<Vec<u8>, String>,
     cost_max: u32,
-    /// Users that no password fits, with the number of their line and the reason.
+    /// Users that cannot log in, with line number and reason.
     pub(super) disabled: HashMap<Vec<u8>, (usize, &'static str)>,
 }
 
-/// Disabled users of one file that are reported one by one.
+/// Number of disabled users of one file that are logged individually.
 const DISABLED_REPORTED_MAX: usize = 5;
 
 impl Users {
@@ -40,26 +43,27 @@ impl Users {
         self.hashes.contains_key(user) || self.disabled.contains_key(user)
     }
 
-    /// Warns of users who cannot log in, by their line: hashes are not for logs.
+    /// Logs a warning for each disabled user, with its line number. Hashes never appear in the log.
     pub(super) fn report_disabled(&self, file: &Path) {
         let file = file.display();
         let mut lines: Vec<_> = self.disabled.values().collect();
         lines.sort_unstable();
         for (line, why) in lines.into_iter().take(DISABLED_REPORTED_MAX) {
             log::warn!(
-                "'{file}' line {line} {why}, so its user cannot log in; 'htpasswd -B' makes a new one"
+                "'{file}' line {line} {why}, so its user cannot log in; 'htpasswd -B' creates a supported hash"
             );
         }
         let more = self.disabled.len().saturating_sub(DISABLED_REPORTED_MAX);
         if more > 0 {
-            log::warn!("'{file}': {more} more users cannot log in for such reasons");
+            log::warn!("'{file}': {more} more users cannot log in for similar reasons");
         }
     }
 }
 
-/// `None` when it is not there, or changed so lately that a further change might not show.
+/// Stamp of a file. `None` if the file does not exist, or if it changed so recently that another
+/// change could leave the stamp equal.
 pub(super) fn stamp_of(file: &Path, wall: Duration) -> Option<Stamp> {
-    /// The kernel's clock for files moves in steps of some milliseconds.
+    /// The kernel updates its clock for file times in steps of a few milliseconds.
     const SETTLED_AFTER: Duration = Duration::from_millis(20);
     let meta = std::fs::metadata(file).ok()?;
     let nanoseconds = u32::try_from(meta.ctime_nsec()).ok()?;
@@ -74,7 +78,8 @@ pub(super) fn stamp_of(file: &Path, wall: Duration) -> Option<Stamp> {
     (wall >= changed + SETTLED_AFTER).then_some(stamp)
 }
 
-/// bcrypt, once: for the user's own hash, or for one that nothing fits when there is no such user.
+/// Returns true if the credentials are correct. Runs bcrypt exactly once: for an unknown user
+/// against a hash that no password matches.
 pub(super) fn is_right(users: &[Arc<Users>], credentials: &Credentials) -> bool {
     let cost = users.iter().map(|users| users.cost_max).max().unwrap_or_default();
     let own = users.iter().find_map(|users| users.hashes.get(&credentials.user));
@@ -95,10 +100,11 @@ pub(super) fn read_users(file: &Path) -> Result<Users, String> {
     parse_users(&text)
 }
 
-/// An htpasswd file: a line a user, `name:hash`. Empty lines and those that begin with `#` are
-/// skipped. An error names the number of a line and never its text: hashes are not for logs. A hash
-/// that is of no use concerns its user alone, because files that were made for other servers have
-/// several kinds.
+/// Parses an htpasswd file with one `name:hash` per line. Empty lines and lines that begin with `#`
+/// are skipped.
+///
+/// Errors contain the line number, never the line, because hashes must not be logged. An
+/// unsupported hash disables only its user, because files made for other servers mix several kinds.
 fn parse_users(text: &[u8]) -> Result<Users, String> {
     let mut users = Users::default();
     for (at, line) in text.split(|&byte| byte == b'\n').enumerate() {
@@ -111,14 +117,14 @@ fn parse_users(text: &[u8]) -> Result<Users, String> {
         let colon = colon.ok_or_else(|| format!("line {number}: not of the form name:hash"))?;
         let (name, hash) = (&line[..colon], &line[colon + 1..]);
         if users.has(name) {
-            return Err(format!("line {number}: this user is there already"));
+            return Err(format!("line {number}: this user already exists"));
         }
         let mut disable = |why| {
             users.disabled.insert(name.to_vec(), (number, why));
         };
         match bcrypt_cost(hash) {
             None => disable("has no bcrypt hash"),
-            Some(cost) if cost > AUTH_COST_MAX => disable("has a bcrypt hash that takes too long"),
+            Some(cost) if cost > AUTH_COST_MAX => disable("has a bcrypt hash whose cost is too high"),
             Some(cost) => {
                 users.hashes.insert(name.to_vec(), String::from_utf8_lossy(hash).into_owned());
                 users.cost_max = users.cost_max.max(cost);
@@ -126,12 +132,12 @@ fn parse_users(text: &[u8]) -> Result<Users, String> {
         }
     }
     match users.hashes.is_empty() && users.disabled.is_empty() {
-        true => Err("no user is in it; add one with 'htpasswd -B'".to_owned()),
+        true => Err("the file has no users; add one with 'htpasswd -B'".to_owned()),
         false => Ok(users),
     }
 }
 
-/// The cost of a bcrypt hash; `None` if it is none.
+/// Cost of a bcrypt hash; `None` if the text is not one.
 fn bcrypt_cost(hash: &[u8]) -> Option<u32> {
     let text = std::str::from_utf8(hash).ok()?;
     let known = ["$2y$", "$2b$", "$2a$"].iter().any(|version| text.starts_with(version));
@@ -145,7 +151,7 @@ fn bcrypt_cost(hash: &[u8]) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// `open sesame` with the least cost.
+    /// bcrypt hash of `open sesame` with the lowest cost.
     const HASH: &str = "$2y$04$J25P14iGRWYRBQZ85PXm9OS69IW/qjgPJDpQHgmD8SA8yGz3sQvc2";
 
     #[test]
@@ -155,9 +161,9 @@ mod tests {
         let cases = [
             (format!("u:{HASH}\n:{HASH}\n"), "line 2: not of the form name:hash"),
             (format!("u:{HASH}\n\nuser\n"), "line 3: not of the form name:hash"),
-            (format!("u:{HASH}\nu:{HASH}"), "line 2: this user is there already"),
-            ("u:$apr1$abc$def\nu:$1$x$y".to_owned(), "line 2: this user is there already"),
-            ("# nobody\n".to_owned(), "no user is in it; add one with 'htpasswd -B'"),
+            (format!("u:{HASH}\nu:{HASH}"), "line 2: this user already exists"),
+            ("u:$apr1$abc$def\nu:$1$x$y".to_owned(), "line 2: this user already exists"),
+            ("# nobody\n".to_owned(), "the file has no users; add one with 'htpasswd -B'"),
         ];
         for (text, expected) in cases {
             assert_eq!(parse_users(text.as_bytes()).err().as_deref(), Some(expected), "{text}");
@@ -182,7 +188,7 @@ mod tests {
             let users = parse_users(format!("u:{HASH}\nold:{hash}\n").as_bytes()).unwrap();
             let (line, why) = users.disabled[&b"old"[..]];
             assert_eq!((line, users.disabled.len()), (2, 1), "{hash}");
-            assert_eq!(why.contains("too long"), hash == costly, "{hash}: {why}");
+            assert_eq!(why.contains("too high"), hash == costly, "{hash}: {why}");
             assert_eq!((users.hashes.len(), users.cost_max), (1, 4), "{hash}");
             let users = [Arc::new(users)];
             for password in ["", hash, "open sesame"] {

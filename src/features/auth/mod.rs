@@ -1,9 +1,11 @@
 //! Passwords for parts of the site: Basic authentication (RFC 7617) by path.
 //!
-//! bcrypt is slow on purpose, so it runs in a job, and a right password is remembered for a while
-//! under a keyed hash: a busy client costs one hash a request. Wrong and unknown users get the same
-//! answer after the same work. A password is never logged, and never kept in clear behind the
-//! start.
+//! bcrypt is slow on purpose, so password checks run in a job. A correct password is remembered for
+//! a while under a keyed hash, so a busy client costs one hash per request. Wrong passwords and
+//! unknown users get the same response after the same work. Passwords are never logged, and are not
+//! kept in clear after startup.
+//!
+//! Must not know which handler serves an admitted request.
 
 mod credentials;
 pub(crate) mod guard;
@@ -24,16 +26,16 @@ use crate::jobs::turns::Origin;
 use crate::jobs::{Errands, Lane};
 use crate::pages::error::{ErrorForm, error, text_error};
 
-/// Asks for a password where one is due, and passes the request on when it is right.
+/// Handler that requires a password for protected paths and passes admitted requests to `inner`.
 struct Auth {
     guard: Option<Arc<Guard>>,
-    /// Where it takes a password, this one decides about requests that change something, in place
-    /// of the other: a client has one name and password to give.
+    /// Guard for requests that change something. Where this guard protects a path, it decides
+    /// instead of `guard`, because a request carries only one name and password.
     write_guard: Option<Arc<Guard>>,
     inner: Arc<dyn Handler>,
 }
 
-/// `inner` behind the passwords of `guard`, and of `write_guard` for requests that change
+/// Wraps `inner` in the passwords of `guard`, and of `write_guard` for requests that change
 /// something.
 pub(crate) fn around(
     guard: Option<Arc<Guard>>,
@@ -68,7 +70,7 @@ impl Handler for Auth {
     }
 }
 
-/// Passes the request on, refuses it, or finds out what to do.
+/// Passes the request to `inner`, refuses it, or starts the check that decides.
 fn judge(
     guard: &Arc<Guard>,
     inner: &Arc<dyn Handler>,
@@ -88,8 +90,9 @@ fn judge(
     }
 }
 
-/// Has the htpasswd files looked at, then judges again. Needs no place among the password checks,
-/// and is never refused.
+/// Checks the htpasswd files for changes, then judges the attempt again.
+///
+/// The check takes no permit for password checks, so it is never refused.
 fn look_first(
     guard: &Arc<Guard>,
     inner: &Arc<dyn Handler>,
@@ -114,7 +117,7 @@ fn look_first(
     })
 }
 
-/// Has the password checked beside the loop, once for all equal attempts under way.
+/// Checks the password in a job. Equal attempts that are pending share one check.
 fn check(
     guard: &Arc<Guard>,
     inner: &Arc<dyn Handler>,
@@ -150,14 +153,14 @@ fn check(
     })
 }
 
-/// The answer where a kept request cannot be read again.
+/// Response for a request whose kept head cannot be parsed again.
 fn lost() -> Answer {
     text_error(Status::INTERNAL_SERVER_ERROR, "the request was lost").into()
 }
 
-/// The client may come in. What it gets is for nobody else: a shared cache must not keep it.
+/// Records the user of an admitted request, and forbids shared caches to store the response.
 fn welcome(credentials: &Credentials, cx: &mut Context<'_>) {
-    // The path of the request has admitted it before the place it leads to does.
+    // The guard for the request path runs first, so its user stays.
     if cx.user().is_some() {
         return;
     }
@@ -166,11 +169,12 @@ fn welcome(credentials: &Credentials, cx: &mut Context<'_>) {
 }
 
 impl Guard {
-    /// Asks for the password of the place that the path of a request leads to, which is not that of
-    /// the path, and passes the request on to `inner` if it is right.
+    /// Requires the password of the location that the request path leads to, if it differs from the
+    /// password of the path itself. Passes the request to `inner` if the password is correct.
     ///
-    /// Where the path takes no password the response is 401, and the right one opens the place. A
-    /// client has one name and password to give, so a path with a password of its own is 403.
+    /// If the path itself is open, a missing password is a 401 and the correct one admits the
+    /// request. If the path has a password of its own, the response is 403, because a request
+    /// carries only one name and password.
     pub(crate) fn admit(
         self: &Arc<Self>,
         Password(scope): Password,
@@ -184,7 +188,7 @@ impl Guard {
             }
             (Place::Open, None) => self.refusal(scope, request).into(),
             (Place::Scope(_) | Place::Nowhere(_), _) => {
-                let detail = "the path leads to a place that takes another password";
+                let detail = "the path leads to a location that requires another password";
                 error(Status::FORBIDDEN, detail, ErrorForm::of(request)).into()
             }
         }

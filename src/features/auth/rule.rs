@@ -1,26 +1,28 @@
-//! Rules for passwords as flags and configuration files give them.
+//! Password rules in the syntax of flags and configuration files.
+//!
+//! Must not know how passwords are checked.
 
 use crate::config::{AuthRule, AuthUsers};
 use crate::http::target::normalize;
 
-/// `USER:PASSWORD[@URLPATH]`. A password may hold an at sign; the last one before a slash begins
-/// the path.
+/// Parses `USER:PASSWORD[@URLPATH]`. A password may contain at signs: the path begins after the
+/// last `@` that is followed by a slash.
 pub(crate) fn parse_user_rule(text: &str) -> Result<AuthRule, String> {
     let (pair, path) = split_path(text)?;
     let Some((user, password)) = pair.split_once(':').filter(|(user, _)| !user.is_empty()) else {
         return Err("not of the form USER:PASSWORD or USER:PASSWORD@/PATH".to_owned());
     };
     if pair.chars().any(char::is_control) {
-        return Err("a name or password has no control characters".to_owned());
+        return Err("a user name or password must not contain control characters".to_owned());
     }
     Ok(AuthRule { path, users: AuthUsers::One { user: user.into(), password: password.into() } })
 }
 
-/// `FILE[@URLPATH]`.
+/// Parses `FILE[@URLPATH]`.
 pub(crate) fn parse_file_rule(text: &str) -> Result<AuthRule, String> {
     let (file, path) = split_path(text)?;
     match file.is_empty() {
-        true => Err("no file is named".to_owned()),
+        true => Err("the file name is missing".to_owned()),
         false => Ok(AuthRule { path, users: AuthUsers::File(file.into()) }),
     }
 }
@@ -30,7 +32,7 @@ fn split_path(text: &str) -> Result<(&str, String), String> {
     Ok((rest, parse_auth_path(path)?))
 }
 
-/// A path that takes a password, as it is written in a URL: the form in which requests are judged.
+/// Parses the URL path of a rule into the normalized form in which requests are judged.
 pub(crate) fn parse_auth_path(text: &str) -> Result<String, String> {
     let path = normalize(text.as_bytes()).map_err(|trouble| trouble.to_string())?;
     String::from_utf8(path.into_owned()).map_err(|_| "the path is not UTF-8".to_owned())

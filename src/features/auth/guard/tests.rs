@@ -4,7 +4,7 @@ use super::*;
 use crate::features::auth::rule::parse_user_rule;
 use crate::http::head::{FieldSlots, parse};
 
-/// `open sesame` with the least cost.
+/// bcrypt hash of `open sesame` with the lowest cost.
 const HASH: &str = "$2y$04$J25P14iGRWYRBQZ85PXm9OS69IW/qjgPJDpQHgmD8SA8yGz3sQvc2";
 
 fn guard(rules: &[&str]) -> Guard {
@@ -108,8 +108,8 @@ fn passwords_given_in_clear_are_compared_whole() {
     }
 }
 
-/// A look was noted when it was asked for. A client that broke that request off kept the others
-/// from looking, and so a user who had been removed could go on.
+/// Regression: a check of the users was recorded when it was requested. A client that aborted that
+/// request kept others from checking, so a removed user could still log in.
 #[test]
 fn a_look_at_the_users_counts_when_it_is_over() {
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -14,7 +14,7 @@ fn start() -> Instant {
     crate::clock::read_clocks().mono
 }
 
-/// Delays in milliseconds; 0 for none, `None` for too many.
+/// Delay in milliseconds; 0 for none, `None` for too many.
 fn cost(guesses: &Guesses, peer: &Peer, now: Instant, limits: &Limits) -> Option<u128> {
     match guesses.note(Origin::of(peer), now, limits) {
         Penalty::Nothing => Some(0),
@@ -32,7 +32,7 @@ fn five_wrong_passwords_are_free_and_then_the_delay_doubles_up_to_eight_seconds(
     let (guesses, now, limits) = (Guesses::default(), start(), Limits::default());
     let peer = v4(1, 1);
     let costs = |now: Instant, count: u16| -> Vec<u128> {
-        // The port is another with each connection.
+        // Each connection has another port.
         (0..count).map(|port| cost(&guesses, &v4(1, port), now, &limits).unwrap()).collect()
     };
     assert_eq!(costs(now, 13), [0, 0, 0, 0, 0, 250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
@@ -74,9 +74,9 @@ fn a_full_table_forgets_nobody_who_guesses() {
         assert_eq!(lock(&guesses.entries).len(), AUTH_ORIGINS_MAX);
         assert!(count(&guesses, origin(0), later) >= 20 + round, "no count is ever too low");
     }
-    // A guesser that comes with ever new addresses is slowed as well.
+    // A guesser that always uses new addresses is slowed down as well.
     assert!(count(&guesses, origin(usize::MAX), later) > AUTH_FAILURES_FREE);
-    // In time all is forgotten, and the places are free.
+    // Old failures are forgotten, and their entries become free.
     let last = later + AUTH_FORGOTTEN_AFTER;
     assert_eq!(count(&guesses, origin(usize::MAX - 1), last), 1);
     assert_eq!(cost(&guesses, &v4(1, 1), last, &limits), Some(0));
@@ -88,7 +88,7 @@ fn refusals_that_wait_are_bounded_and_come_back() {
     for (threads_max, most) in [(4096, AUTH_DELAYED_MAX), (40, 10), (2, 1)] {
         let limits = Limits { threads_max, ..Limits::default() };
         let note = |number: usize| {
-            // Each origin has some of them.
+            // Spreads the refusals over several origins.
             let number = u8::try_from(number / AUTH_DELAYED_EACH_MAX).unwrap();
             guesses.note(Origin::of(&v4(number, 1)), now, &limits)
         };
@@ -109,14 +109,13 @@ fn refusals_that_wait_are_bounded_and_come_back() {
     }
 }
 
-/// A guesser that closed its connection in place of waiting was rid of its delay.
+/// Regression: a guesser that closed its connection instead of waiting escaped its delay.
 #[test]
 fn delays_stay_with_the_address_until_they_are_over() {
     let (guesses, now, limits) = (Guesses::default(), start(), Limits::default());
     let peer = v4(5, 1);
     for number in 0..AUTH_FAILURES_FREE as usize + AUTH_DELAYED_EACH_MAX {
-        // Every other client is gone when its password turns out to be wrong. The others go
-        // then.
+        // Every other client disconnects before its wrong password is detected, the rest after it.
         match number % 2 {
             0 => guesses.note_gone(Origin::of(&peer), now),
             _ => assert!(cost(&guesses, &peer, now, &limits).is_some(), "{number}"),
