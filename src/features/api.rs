@@ -1,10 +1,11 @@
-//! Simple data below `/api/`: the time, an echo, the request as received, its parameters; and the
-//! health check.
+//! Sample endpoints below `/api/`: the time, an echo, the request as received, and its parameters;
+//! and the health check.
 //!
-//! Small handlers on the public [`Router`], in the forms a library user would write them;
-//! `/api/echo` shows a [`BodySink`] that keeps little in memory and spills the rest to a file
-//! through jobs, so that a client that sends everything before it reads anything cannot make us
-//! hoard, nor deadlock.
+//! Small handlers on the public [`Router`], written as a library user would write them. `/api/echo`
+//! shows a [`BodySink`] with bounded memory: it spills content to a file in jobs. A client that
+//! sends everything before it reads therefore cannot exhaust memory or cause a deadlock.
+//!
+//! Must not know how connections are driven.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::http::{Body, Request, Response, Status, date};
 use crate::pages::error::text_error;
 use crate::text::push_json_string;
 
-/// Adds the routes below `/api/`.
+/// Adds the routes below `/api/` to a router.
 #[must_use]
 pub fn routes(router: Router, spool: &Arc<Spool>) -> Router {
     let spool = Arc::clone(spool);
@@ -33,11 +34,11 @@ pub fn routes(router: Router, spool: &Arc<Spool>) -> Router {
         )
 }
 
-/// Where the health check is.
+/// Path of the health check.
 pub(crate) const HEALTH: &str = "/_whirligig/health";
 
-/// Adds `/_whirligig/health`: for a supervisor or balancer that wants to know whether requests are
-/// answered. A server that is stopping refuses new connections, which says the rest.
+/// Adds `/_whirligig/health`, for a supervisor or load balancer that checks whether the server
+/// answers requests. A server that is stopping refuses new connections instead.
 #[must_use]
 pub fn health(router: Router) -> Router {
     let answer = |_: &Request<'_>, _: &mut Context<'_>| {
@@ -46,7 +47,7 @@ pub fn health(router: Router) -> Router {
     router.route(HEALTH, Methods(&["GET"]), answer)
 }
 
-/// `GET /api/time`: now, as text, or as JSON where the client prefers that.
+/// `GET /api/time`: the current time as text, or as JSON if the client prefers it.
 fn time(request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     let now = cx.now();
     let iso = date::iso8601(now.unix_secs(), now.wall.subsec_millis());
@@ -61,11 +62,11 @@ fn time(request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     response.by_server().with_field("Vary", "Accept").with_field("Cache-Control", "no-store").into()
 }
 
-/// Headers that `/api/headers` leaves out. A script may be allowed to read that page, but must not
-/// read cookies that are `HttpOnly`, nor a password that the browser adds.
+/// Headers that `/api/headers` omits. A script that may read this page must not see `HttpOnly`
+/// cookies or passwords that the browser adds.
 const SECRETS: [&str; 3] = ["cookie", "authorization", "proxy-authorization"];
 
-/// `GET /api/headers`: the request head as it was received, one line a header, without [`SECRETS`].
+/// `GET /api/headers`: the request head as received, one header per line, without [`SECRETS`].
 fn headers(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
     let is_secret = |line: &[u8]| {
         let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
@@ -76,7 +77,7 @@ fn headers(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
     plain(lines.flatten().copied().filter(|&byte| byte != b'\r').collect()).into()
 }
 
-/// Text of the client's own making: shown as text and as nothing else.
+/// Response with client-supplied text that browsers display only as plain text.
 fn plain(bytes: Vec<u8>) -> Response {
     Response::new(Status::OK)
         .by_server()
@@ -86,8 +87,8 @@ fn plain(bytes: Vec<u8>) -> Response {
         .with_body(Body::Bytes(bytes))
 }
 
-/// `GET /api/query`: path and query parameters, decoded, as JSON. Parameters come in their order,
-/// repeated or not.
+/// `GET /api/query`: the decoded path and query parameters as JSON. Parameters keep their order and
+/// can repeat.
 fn query(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
     let path = match normalize(request.path()) {
         Ok(path) => String::from_utf8_lossy(&path).into_owned(),
@@ -111,23 +112,23 @@ fn query(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
         .into()
 }
 
-/// Content that a browser may not take for a page of this site: nothing in it runs or is loaded. It
-/// stands beside [`returned_type`], because an operator may replace the header.
+/// Policy that stops a browser from running or loading anything in the echoed content. It
+/// supplements [`returned_type`], because an operator can replace the Content-Type header.
 const ECHO_POLICY: &str = "default-src 'none'; sandbox";
 
-/// Parts of the names of media types that browsers show as pages, or take apart to find one: HTML,
-/// XHTML, SVG and any other XML, `multipart/x-mixed-replace`, MHTML, PDF.
+/// Parts of media types that browsers display as pages or search for pages: HTML, XHTML, SVG and
+/// other XML, `multipart/x-mixed-replace`, MHTML, PDF.
 const MARKUP: [&[u8]; 6] = [b"html", b"xml", b"xsl", b"multipart/", b"message/", b"pdf"];
 
-/// The type of returned content: that of the request, but `text/plain` for markup. One that is
-/// missing, in doubt or no media type is `application/octet-stream`, which browsers save.
+/// Media type of the echoed content: that of the request, but `text/plain` for markup. A missing,
+/// ambiguous or invalid type becomes `application/octet-stream`, which browsers save.
 fn returned_type(request: &Request<'_>) -> Vec<u8> {
     let unknown = b"application/octet-stream";
     let Ok(Some(value)) = request.fields().only("content-type") else { return unknown.to_vec() };
     let essence = trim_ows(value.split(|&byte| byte == b';').next().unwrap_or_default()).to_ascii_lowercase();
     let names: Vec<&[u8]> = essence.split(|&byte| byte == b'/').collect();
     let is_type = |names: &[&[u8]]| names.len() == 2 && names.iter().all(|name| is_token_of(name));
-    // Browsers take the last type of a list (WHATWG Fetch, "extract a MIME type").
+    // Browsers use the last type of a list (WHATWG Fetch, "extract a MIME type").
     if !is_type(&names) || value.contains(&b',') {
         return unknown.to_vec();
     }
@@ -141,7 +142,7 @@ fn is_token_of(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|&byte| is_token(byte))
 }
 
-/// `/api/echo`: the content comes back after it has ended, with its type unless that is markup.
+/// `/api/echo`: returns the content after its end, with its media type unless that is markup.
 fn echo(request: &Request<'_>, cx: &Context<'_>, spool: &Arc<Spool>) -> Answer {
     let content_type = returned_type(request);
     let content = Beside::new(Spooled::of(spool, cx), cx.errands());

@@ -1,9 +1,11 @@
-//! CORS: pages of other sites that may read responses, and write where uploads are taken (WHATWG
-//! Fetch, section 3.2).
+//! CORS: pages of other sites that may read responses, and write to upload folders (WHATWG Fetch
+//! section 3.2).
 //!
-//! The browser asks and the browser obeys; nothing is kept from anybody else by this. A preflight
-//! is answered before any password is asked for, since browsers send none with it. What it allows
-//! in a folder for uploads is what `features/upload/origin.rs` accepts.
+//! Browsers ask for permission and enforce it; CORS does not restrict other clients. A preflight is
+//! answered before passwords are checked, because browsers send it without credentials. In an
+//! upload folder a preflight allows the requests that `features/upload/origin.rs` accepts.
+//!
+//! Must not know how uploads are stored.
 
 use std::sync::Arc;
 
@@ -17,22 +19,23 @@ use crate::http::fields::is_token;
 use crate::http::fields::list_elements;
 use crate::http::{Method, Request, Response, Status, target};
 
-/// Headers that scripts may read beside the few that they always may.
+/// Response headers that scripts may read besides those that are always readable.
 const EXPOSED: &str = "Accept-Ranges, Content-Disposition, Content-Encoding, Content-Range, Date, ETag, Location, \
                        Upload-Complete, Upload-Length, Upload-Limit, Upload-Offset";
 
-/// Methods that a preflight allows. The response to the request itself shows whether the path
-/// offers them.
+/// Methods that a preflight allows. The response to the actual request shows whether the path
+/// supports them.
 const METHODS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE";
 
-/// Methods that it allows in a folder for uploads to pages that may write, and to the others.
+/// Methods that a preflight allows in an upload folder for pages that may write.
 const METHODS_OF_UPLOADS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE, MKCOL";
+/// Methods that a preflight allows in an upload folder for all other pages.
 const METHODS_OF_READERS: &str = "GET, HEAD, OPTIONS";
 
-/// For how long a browser may remember a preflight, in seconds: a day. Most of them remember less.
+/// Time for which a browser may cache a preflight, in seconds: one day. Most browsers use less.
 const MAX_AGE: &str = "86400";
 
-/// Names in one preflight that are repeated to it, in bytes of all their lines.
+/// Longest list of header names that a preflight echoes, in bytes.
 const NAMES_BYTES_MAX: usize = 1024;
 
 struct Cors {
@@ -42,23 +45,24 @@ struct Cors {
     inner: Arc<dyn Handler>,
 }
 
-/// Rules of uploads, which decide about a preflight as they do about the request behind it.
+/// Upload rules. A preflight obeys the same rules as the request that follows it.
 pub(crate) struct Writing {
-    /// Folders that take uploads.
+    /// Folders that accept uploads.
     pub(crate) areas: Vec<String>,
-    /// Names by which the server is known, and paths where a password makes up for the name.
+    /// Host names of the server.
     pub(crate) names: Arc<Names>,
+    /// Paths where a password replaces the host name check.
     pub(crate) guards: WriteGuards,
 }
 
 enum Allowed {
-    /// Every origin.
+    /// All origins.
     All,
-    /// These, as browsers write them.
+    /// These origins, in the form that browsers send.
     These(Vec<String>),
 }
 
-/// `inner`, readable for pages from `origins`.
+/// Wraps `inner` so that pages from `origins` may read its responses.
 pub(crate) fn around(origins: &[String], writing: Writing, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
     let allowed = match origins.iter().any(|origin| origin == "*") {
         true => Allowed::All,
@@ -69,7 +73,7 @@ pub(crate) fn around(origins: &[String], writing: Writing, inner: Arc<dyn Handle
 
 impl Handler for Cors {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        // Of several origins none is known to be that of the page.
+        // If there are several Origin headers, none of them is trusted.
         let origin = request.fields().only("origin").ok().flatten();
         let allows = match (&self.allowed, origin) {
             (Allowed::All, _) => Some(&b"*"[..]),
@@ -81,8 +85,8 @@ impl Handler for Cors {
         if let Some(allows) = allows {
             cx.set_own_field(When::Always, "Access-Control-Allow-Origin", allows);
         }
-        // Also where it is not allowed, or a cache would give that answer to a page that may have
-        // another.
+        // Refused origins get the header as well. Otherwise a cache could reuse that response for
+        // an allowed origin.
         if matches!(self.allowed, Allowed::These(_)) {
             cx.set_own_field(When::Always, "Vary", "Origin");
         }
@@ -100,10 +104,10 @@ impl Handler for Cors {
 }
 
 impl Cors {
-    /// The methods that a page may use for this path.
+    /// Methods that a page may use for this path.
     fn methods(&self, request: &Request<'_>, cx: &Context<'_>) -> &'static str {
         let Writing { areas, names, guards } = &self.writing;
-        // A path that cannot be normalised is refused, whatever the method.
+        // An invalid path is refused with any method.
         let Ok(path) = target::normalize(request.path()) else { return METHODS };
         if area_of(areas, &path).is_none() {
             return METHODS;
@@ -128,8 +132,8 @@ fn preflight(request: &Request<'_>, is_allowed: bool, methods: &str) -> Response
     }
 }
 
-/// The field names that the page wants to send, if they are names. They are repeated: to allow all
-/// with `*` would leave out `Authorization`.
+/// Header names that the page wants to send, if they are valid. The response echoes them, because
+/// `*` would exclude `Authorization`.
 fn asked_names(request: &Request<'_>) -> Option<Vec<u8>> {
     let mut names: Vec<u8> = Vec::new();
     for name in request.fields().all("access-control-request-headers").flat_map(list_elements) {
@@ -144,8 +148,8 @@ fn asked_names(request: &Request<'_>) -> Option<Vec<u8>> {
     (!names.is_empty()).then_some(names)
 }
 
-/// `*`, `null`, or an origin as browsers write it: scheme, host, and a port unless it is the
-/// scheme's own.
+/// Parses `*`, `null`, or an origin as browsers send it: scheme, host, and a port unless it is the
+/// default of the scheme.
 pub(crate) fn parse_origin(text: &str) -> Result<String, String> {
     let text = text.trim().to_ascii_lowercase();
     if matches!(text.as_str(), "*" | "null") {
@@ -163,11 +167,13 @@ pub(crate) fn parse_origin(text: &str) -> Result<String, String> {
     }
     check_ascii(authority)?;
     if !target::check_host(authority.as_bytes()) {
-        return Err("an origin has no path and no user: scheme, host and perhaps a port".to_owned());
+        return Err(
+            "an origin must not have a path or a user, only a scheme, a host and an optional port".to_owned()
+        );
     }
     let own_port = [("http", ":80"), ("https", ":443")].iter().find(|(own, _)| *own == scheme);
     match own_port.and_then(|(_, port)| authority.strip_suffix(port)) {
-        // Browsers leave it out, and they are compared letter by letter.
+        // Browsers omit the default port, and origins are compared as text.
         Some(host) => Ok(format!("{scheme}://{host}")),
         None => Ok(text),
     }

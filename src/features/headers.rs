@@ -1,9 +1,10 @@
-//! Headers by path: rules of the operator.
+//! Header rules of the operator, by path.
 //!
-//! A rule replaces the server's own header, and leaves a header of a script or a handler alone. For
-//! a file the path that counts is the file's own (`/a/index.html` where `/a/` was asked for), and
-//! behind it the one that was asked for, which counts for all else. Only this file knows the rules;
-//! it must not know how responses are made.
+//! A rule replaces a header of the server. It does not change a header that a script or handler
+//! set. Rules match the path of the served file (`/a/index.html` for a request of `/a/`) and then
+//! the requested path; other responses match the requested path only.
+//!
+//! Must not know how responses are produced.
 
 use std::sync::Arc;
 
@@ -16,19 +17,19 @@ use crate::http::fields::is_token;
 use crate::http::headers::{Headers, How, is_framing, is_repeated};
 use crate::http::{Request, target};
 
-/// Headers that the server derives from the content. A rule for one of them would contradict the
+/// Headers that the server derives from the content. A rule for one of them could contradict the
 /// content.
 const TAKEN: [&str; 6] =
     ["accept-ranges", "content-encoding", "content-range", "etag", "last-modified", "www-authenticate"];
 
-/// The type of a file's content. A rule for it applies to files alone: an error in plain text
-/// must not become a page.
+/// Header with the media type of a file. A rule for it applies to files only, because a plain text
+/// error must not become a page.
 const TYPE: &str = "content-type";
 
-/// A policy that forbids what a page may do. Of two of them both count.
+/// Header that restricts pages. If a response has two policies, browsers enforce both.
 const POLICY: &str = "content-security-policy";
 
-/// Rules of the operator for headers, by path.
+/// Header rules of the operator, by path.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FieldRules {
     rules: Vec<Rule>,
@@ -49,24 +50,24 @@ impl Rule {
     }
 }
 
-/// Headers of a file.
+/// Headers of one file.
 #[derive(Debug, Default)]
 pub(crate) struct FileHeaders {
-    /// Those of the server that depend on the path, and those of the rules.
+    /// Path-dependent headers of the server, and headers from rules.
     pub(crate) all: Headers,
-    /// Those of the rules.
+    /// Headers from rules.
     pub(crate) ruled: Arc<Headers>,
 }
 
 impl FieldRules {
-    /// Reads rules. If several rules give the same header to one path, the last of them counts.
-    /// `areas` are the folders that take uploads, as normalised paths without a slash at the end.
+    /// Compiles rules. If several rules set the same header for a path, the last one wins. `areas`
+    /// are the folders that accept uploads, as normalized paths without a trailing slash.
     ///
     /// # Errors
     /// The reason why a rule cannot be used.
     pub(crate) fn new(rules: &[FieldRule], areas: &[String]) -> Result<Self, String> {
         let read = |given: &FieldRule| {
-            // A configuration need not come from the command line, where rules are checked.
+            // A configuration can be built in code, where rules are not checked.
             let FieldRule { pattern, name, value, scope } =
                 rule(&given.pattern, &given.name, &given.value, given.scope)
                     .map_err(|why| format!("header '{}': {why}", given.name.escape_debug()))?;
@@ -83,7 +84,8 @@ impl FieldRules {
         Ok(FieldRules { rules: rules.iter().map(read).collect::<Result<_, String>>()? })
     }
 
-    /// The headers for a file of this path, and those of `defaults` that no rule replaces.
+    /// Headers for a file of this path: those from rules, and those of `defaults` that no rule
+    /// replaces.
     pub(crate) fn headers_for(&self, path: &[u8], defaults: &[(&str, &str)]) -> FileHeaders {
         let (mut all, mut ruled) = (Headers::new(), Headers::new());
         for (name, value) in defaults {
@@ -98,17 +100,17 @@ impl FieldRules {
         FileHeaders { all, ruled: Arc::new(ruled) }
     }
 
-    /// The media type of a file of this path, if a rule gives it one.
+    /// Media type that a rule sets for a file of this path.
     pub(crate) fn media_type_for(&self, path: &[u8]) -> Option<&str> {
         let subject = Subject::of(path);
         let mut rules = self.rules.iter().rev().filter(|rule| rule.is_about_type());
         rules.find(|rule| rule.pattern.matches(&subject)).map(|rule| &rule.value[..])
     }
 
-    /// The rules that count for this path, in their order, and the statuses for which they do.
+    /// Rules that apply to this path, in order, each with the statuses it applies to.
     fn counting(&self, path: &[u8]) -> Vec<(&Rule, On)> {
         let subject = Subject::of(path);
-        // From the end, as the last one counts.
+        // Backwards, because the last rule wins.
         let mut counting: Vec<(&Rule, On)> = Vec::new();
         for rule in self.rules.iter().rev().filter(|rule| !rule.is_about_type()) {
             let has_later = |scope| {
@@ -118,7 +120,7 @@ impl FieldRules {
             };
             let on = match rule.scope {
                 _ if has_later(FieldScope::All) => continue,
-                // An error has the value for errors, whatever counts for files.
+                // Error responses keep the value for errors even if a later rule applies to files.
                 FieldScope::All if has_later(FieldScope::Found) => On::Failure,
                 FieldScope::All => On::Always,
                 FieldScope::Found if has_later(FieldScope::Found) => continue,
@@ -133,8 +135,8 @@ impl FieldRules {
     }
 }
 
-/// True if the text of the pattern names a folder that takes uploads, or one below it. `/**` names
-/// none: a policy for all pages is not meant for files that clients wrote.
+/// Returns true if the pattern text names a folder that accepts uploads, or a folder below one.
+/// `/**` names none: a policy for all pages is not meant for files that clients wrote.
 fn names_area(pattern: &Pattern, areas: &[String]) -> bool {
     pattern.folder().is_some_and(|folder| !folder.is_empty() && area_of(areas, folder).is_some())
 }
@@ -144,14 +146,14 @@ struct Fields {
     inner: Arc<dyn Handler>,
 }
 
-/// `inner`, with the fields of these rules on its answers.
+/// Wraps `inner` and adds the headers of these rules to its responses.
 pub(crate) fn around(rules: FieldRules, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
     Arc::new(Fields { rules, inner })
 }
 
 impl Handler for Fields {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        // What cannot be normalised gets an error, which may have its fields, too.
+        // An invalid path produces an error response, which can have rule headers as well.
         let path = target::normalize(request.path()).unwrap_or(request.path().into());
         for (rule, on) in self.rules.counting(&path) {
             cx.set_path_field(rule.how, on, &rule.name, &rule.value);
@@ -160,7 +162,7 @@ impl Handler for Fields {
     }
 }
 
-/// `PATTERN: Name: value`.
+/// Parses `PATTERN: Name: value`.
 pub(crate) fn parse_field_rule(text: &str) -> Result<FieldRule, String> {
     let form = || "not of the form 'PATTERN: Name: value'".to_owned();
     let (pattern, field) = text.split_once(": ").ok_or_else(form)?;
@@ -168,7 +170,7 @@ pub(crate) fn parse_field_rule(text: &str) -> Result<FieldRule, String> {
     rule(pattern, name, value, FieldScope::All)
 }
 
-/// `PATTERN: value`, for `Cache-Control`.
+/// Parses `PATTERN: value`, a rule for `Cache-Control`.
 pub(crate) fn parse_cache_rule(text: &str) -> Result<FieldRule, String> {
     let (pattern, value) =
         text.split_once(": ").ok_or_else(|| "not of the form 'PATTERN: value'".to_owned())?;
@@ -179,12 +181,12 @@ pub(crate) fn rule(pattern: &str, name: &str, value: &str, scope: FieldScope) ->
     let (pattern, name, value) = (pattern.trim(), name.trim(), value.trim());
     Pattern::parse(pattern)?;
     if name.is_empty() || !name.bytes().all(is_token) {
-        return Err("the field name is not a token".to_owned());
+        return Err("the header name is not a token".to_owned());
     }
     if is_framing(name.as_bytes()) || TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken)) {
         return Err(format!("{name} is for the server to say"));
     }
-    // Also when a name is forgotten: an empty value is nearly always a mistake.
+    // An empty value is nearly always a mistake, for example a missing name.
     if value.is_empty() || value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
         return Err("the value is empty or has control characters".to_owned());
     }

@@ -1,7 +1,7 @@
-//! Several hosts, each with a folder of its own.
+//! Virtual hosts, each with its own folder.
 //!
-//! The authority of a request decides, without its port and in any case. It must not know what is
-//! in the folders.
+//! The authority of a request selects the host, without its port and ignoring case. Must not know
+//! what the folders contain.
 
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
@@ -16,12 +16,12 @@ use crate::handler::{Answer, Context, Handler};
 use crate::http::{Request, Status, target};
 use crate::pages::error::{ErrorForm, error};
 
-/// Which host is served from which folder.
+/// Folders by host name.
 #[derive(Debug)]
 pub(crate) struct Hosts {
-    /// Whole names before patterns, longer patterns before shorter ones.
+    /// Exact names before patterns, longer patterns before shorter ones.
     entries: Vec<Entry>,
-    /// Whether a host that is not among them is refused.
+    /// True if requests for other hosts are refused.
     is_strict: bool,
 }
 
@@ -31,18 +31,17 @@ struct Entry {
     root: Arc<Root>,
 }
 
-/// A name, or all names below one.
+/// An exact host name, or all names below one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Name {
-    /// In lower case.
+    /// Lower case.
     Whole(String),
-    /// The suffix behind the star, from the dot on.
+    /// Suffix after the star, including the dot.
     Below(String),
 }
 
 impl Name {
-    /// The names for which `host` stands: it may be a name, `*.` and a name for all below it, or
-    /// `.` and a name for both.
+    /// Names that `host` covers: a plain name itself, `*.NAME` all names below it, `.NAME` both.
     pub(crate) fn all_of(host: &str) -> Vec<Name> {
         if let Some(suffix) = host.strip_prefix('*') {
             return vec![Name::Below(suffix.to_owned())];
@@ -63,7 +62,7 @@ impl Name {
         }
     }
 
-    /// Sorts whole names first, then the longest patterns.
+    /// Sort key: exact names first, then the longest patterns.
     fn rank(&self) -> (bool, std::cmp::Reverse<usize>) {
         match self {
             Name::Whole(name) => (false, std::cmp::Reverse(name.len())),
@@ -73,8 +72,8 @@ impl Name {
 }
 
 impl Hosts {
-    /// Opens each folder, which `protect` then gives what it shares with the others; `None` when
-    /// hosts make no difference.
+    /// Opens each folder. `protect` adds the rules that all folders share. Returns `None` if all
+    /// hosts have the same files.
     pub(crate) fn open(
         config: &Config,
         protect: impl Fn(Docroot) -> Docroot,
@@ -92,9 +91,9 @@ impl Hosts {
                 .map_err(|why| format!("--vhost '{hosts}={folder}': {why}"))?;
             let root = Arc::new(Root::of(Arc::new(protect(docroot))));
             for host in &vhost.hosts {
-                // A configuration need not come from the command line, where names are checked.
+                // A configuration can be built in code, where names are not checked.
                 if parse_host(host).as_ref() != Ok(host) {
-                    return Err(format!("--vhost '{hosts}={folder}': no host has the name '{host}'"));
+                    return Err(format!("--vhost '{hosts}={folder}': '{host}' is not a host name"));
                 }
                 for name in Name::all_of(host) {
                     if entries.iter().any(|entry| entry.name == name) {
@@ -108,7 +107,7 @@ impl Hosts {
         Ok(Some(Hosts { entries, is_strict: config.site.strict_hosts }))
     }
 
-    /// Whether any of the folders has an entry of this name at its top.
+    /// Returns true if any folder has a top-level entry of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.entries.iter().any(|entry| entry.root.current().has(name))
     }
@@ -118,14 +117,14 @@ impl Hosts {
         self.entries.iter().map(|entry| &entry.root)
     }
 
-    /// The folder of the host that is asked for, if it is one of these.
+    /// Folder of the requested host, if configured.
     pub(crate) fn find(&self, request: &Request<'_>) -> Option<&Arc<Root>> {
         let host = host_of(request.authority()?);
         self.entries.iter().find(|entry| entry.name.matches(host)).map(|entry| &entry.root)
     }
 }
 
-/// The host of an authority: without its port, and without the dot that makes a name absolute.
+/// Host of an authority, without the port and without the trailing dot of an absolute name.
 pub(crate) fn host_of(authority: &[u8]) -> &[u8] {
     let end = match authority {
         [b'[', ..] => authority.iter().position(|&byte| byte == b']').map(|end| end + 1),
@@ -135,11 +134,11 @@ pub(crate) fn host_of(authority: &[u8]) -> &[u8] {
     host.strip_suffix(b".").unwrap_or(host)
 }
 
-/// Serves the folder of the host that is asked for.
+/// Serves the folder of the requested host.
 #[derive(Clone)]
 pub(crate) struct HostFiles {
     pub(crate) hosts: Arc<Hosts>,
-    /// For the others.
+    /// Files for all other hosts.
     pub(crate) files: StaticFiles,
 }
 
@@ -155,13 +154,13 @@ impl Handler for HostFiles {
     }
 }
 
-/// Refuses hosts that are not ours, before anything else is said.
+/// Handler that refuses unknown hosts before any other handler runs.
 struct Strict {
     hosts: Arc<Hosts>,
     inner: Arc<dyn Handler>,
 }
 
-/// `inner`, for known hosts only if that was asked for.
+/// Wraps `inner` so that unknown hosts are refused, if `--strict-hosts` was given.
 pub(crate) fn around(hosts: &Arc<Hosts>, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
     match hosts.is_strict {
         true => Arc::new(Strict { hosts: Arc::clone(hosts), inner }),
@@ -171,17 +170,18 @@ pub(crate) fn around(hosts: &Arc<Hosts>, inner: Arc<dyn Handler>) -> Arc<dyn Han
 
 impl Handler for Strict {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        // Supervisors ask by address. Who may read metrics is decided elsewhere.
+        // Health checks use the IP address. Access to metrics is checked elsewhere.
         let is_supervision =
             [api::HEALTH, metrics::PATH].iter().any(|path| request.path() == path.as_bytes());
         if is_supervision || self.hosts.find(request).is_some() {
             return self.inner.handle(request, cx);
         }
-        error(Status::MISDIRECTED_REQUEST, "that host is not served here", ErrorForm::of(request)).into()
+        error(Status::MISDIRECTED_REQUEST, "this server does not serve that host", ErrorForm::of(request))
+            .into()
     }
 }
 
-/// `HOST=ROOT`, with commas between several hosts.
+/// Parses `HOST=ROOT`, with commas between several hosts.
 pub(crate) fn parse_vhost(text: &str) -> Result<Vhost, String> {
     let Some((host, root)) = text.split_once('=').filter(|(_, root)| !root.is_empty()) else {
         return Err("not of the form HOST=ROOT".to_owned());
@@ -190,7 +190,7 @@ pub(crate) fn parse_vhost(text: &str) -> Result<Vhost, String> {
     Ok(Vhost { hosts, root: PathBuf::from(root) })
 }
 
-/// A name, `*.NAME` or `.NAME`, in lower case.
+/// Parses a name, `*.NAME` or `.NAME`, and returns it in lower case.
 fn parse_host(text: &str) -> Result<String, String> {
     let host = text.trim();
     let (start, name) = match host.strip_prefix("*.").or(host.strip_prefix('.')) {
@@ -199,12 +199,14 @@ fn parse_host(text: &str) -> Result<String, String> {
     };
     match check_name(name)? {
         Some(name) => Ok(format!("{start}{name}")),
-        None => Err("the host is a name, *.NAME for all below it, or .NAME for both".to_owned()),
+        None => Err("the host must be a name, *.NAME for all names below it, or .NAME for both".to_owned()),
     }
 }
 
-/// A name that a request may ask for, as clients write it; `None` if it is no name. An error says
-/// why no request asks for it.
+/// Normalizes a host name as clients send it. Returns `None` if the text is not a name.
+///
+/// # Errors
+/// The reason why no request can contain the name.
 pub(crate) fn check_name(text: &str) -> Result<Option<String>, String> {
     check_ascii(text)?;
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
@@ -213,9 +215,9 @@ pub(crate) fn check_name(text: &str) -> Result<Option<String>, String> {
         return Ok(None);
     }
     if host_of(name.as_bytes()) != name.as_bytes() {
-        return Err("the host comes without a port: every port counts".to_owned());
+        return Err("the host must not contain a port: it applies to every port".to_owned());
     }
-    // Browsers shorten an IPv6 address, and it is compared letter by letter.
+    // Browsers shorten IPv6 addresses, and addresses are compared as text.
     let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     Ok(Some(match address.and_then(|address| address.parse::<Ipv6Addr>().ok()) {
         Some(address) => format!("[{address}]"),
@@ -223,11 +225,12 @@ pub(crate) fn check_name(text: &str) -> Result<Option<String>, String> {
     }))
 }
 
-/// Refuses a name with letters outside ASCII: clients send its other form (RFC 5891 section 4.4).
+/// Refuses a name with letters outside ASCII, because clients send its other form (RFC 5891 section
+/// 4.4).
 pub(crate) fn check_ascii(text: &str) -> Result<(), String> {
     match text.is_ascii() {
         true => Ok(()),
-        false => Err("a name outside ASCII is written as browsers send it, with xn--: \
+        false => Err("write a name outside ASCII as browsers send it, with xn--: \
              xn--mller-kva.example for m\u{fc}ller.example"
             .to_owned()),
     }

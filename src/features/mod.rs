@@ -1,8 +1,10 @@
-//! Optional parts, each a handler or a wrapper around one: passwords, CORS, headers, hosts,
-//! rewrites, uploads, programs, live reload, metrics, simple data.
+//! Optional features, each a handler or a wrapper around one: passwords, CORS, headers, virtual
+//! hosts, rewrites, uploads, CGI scripts, live reload, metrics and sample data.
 //!
-//! A feature that is not configured is not in the chain of handlers, so it costs nothing. The chain
-//! is made in `server/chain.rs`, the only file that names all of them.
+//! A feature that is not configured is not in the chain of handlers, so it costs nothing.
+//! `server/chain.rs` builds the chain and is the only file that names every feature.
+//!
+//! Must not know how connections are driven.
 
 pub mod api;
 pub(crate) mod auth;

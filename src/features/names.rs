@@ -1,13 +1,17 @@
-//! Names under which a private server gives out more than single files.
+//! Host names under which a private server allows more than reads of single files.
 //!
-//! A server is private if only its own machine reaches it. Two kinds of foreign request arrive
-//! there all the same. A page can have the name of its own site lead to 127.0.0.1 (DNS rebinding),
-//! and its browser then reads this server as a part of that site. And a proxy on this machine
-//! forwards requests of strangers, often with the name that they asked for. Both ask for a name
-//! that nobody gave this server, and that is how they are recognised.
+//! A server is private if only its own machine can connect to it. Two kinds of foreign request
+//! still arrive there:
 //!
-//! Single files are not protected: such a request has to know their names. Must not know what is
-//! asked for, nor by which flags a name came to be known.
+//! 1. A web page can resolve the name of its own site to 127.0.0.1 (DNS rebinding). The browser
+//!    then treats this server as part of that site.
+//! 2. A proxy on this machine forwards requests of remote clients, often with the host name that
+//!    they requested.
+//!
+//! Both contain a host name that does not belong to this server, so the name identifies them.
+//!
+//! Single files are not protected, because such a request has to know their names. Must not know
+//! what a request is for, or which flag made a name known.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -21,14 +25,14 @@ use crate::http::{Request, Response, Status};
 use crate::log::{Once, shorten};
 use crate::pages::error::{ErrorForm, error};
 
-/// Headers of which a single one shows that a proxy forwarded the request, beside those that begin
-/// with [`FORWARDED`]. Their values are never believed: a client can send them as well.
+/// Headers that each show that a proxy forwarded the request, besides those that begin with
+/// [`FORWARDED`]. Their values are not trusted, because clients can send them as well.
 const BY_PROXY: [&str; 3] = ["forwarded", "via", "x-real-ip"];
 
-/// How the names of further such headers begin.
+/// Prefix of further proxy headers.
 const FORWARDED: &[u8] = b"x-forwarded-";
 
-/// The names that this server is known by.
+/// Host names of this server.
 #[derive(Debug)]
 pub(crate) struct Names {
     known: Known,
@@ -37,9 +41,9 @@ pub(crate) struct Names {
 
 #[derive(Debug)]
 enum Known {
-    /// Any name: others than this machine are meant to reach the server, or the operator said so.
+    /// Every name: other machines may connect to the server, or the operator allowed any name.
     Any,
-    /// These names, beside addresses and `localhost`.
+    /// These names, IP addresses and `localhost`.
     These(Vec<Name>),
 }
 
@@ -58,8 +62,8 @@ impl Names {
         Names { known, logged: Once::default() }
     }
 
-    /// True if this server is known by the name that the request asks for. A request without a name
-    /// is not: a proxy may have forwarded it.
+    /// Returns true if the host name in the request belongs to this server. A request without a
+    /// name does not count, because a proxy may have forwarded it.
     pub(crate) fn know(&self, request: &Request<'_>) -> bool {
         let Known::These(names) = &self.known else { return true };
         let Some(authority) = request.authority() else { return false };
@@ -67,30 +71,30 @@ impl Names {
         is_own_name(host) || names.iter().any(|name| name.matches(host))
     }
 
-    /// True if the request may write as far as its name goes. Only browsers have to be kept from
-    /// it: none of them gets at a Unix socket, and none leaves the name out.
+    /// Returns true if the host name in the request permits writing. Only browsers have to be
+    /// stopped: they cannot reach a Unix socket and always send a name.
     pub(crate) fn let_write(&self, request: &Request<'_>, peer: &Peer) -> bool {
         matches!(peer, Peer::Unix) || request.authority().is_none() || self.know(request)
     }
 
-    /// Refuses a request for a name that this server is not known by. `consequence` ends the
-    /// sentence that the client reads. Logs each such name once.
+    /// Refuses a request for an unknown host name, and logs each such name once. `consequence` ends
+    /// the sentence in the response.
     pub(crate) fn refuse(&self, request: &Request<'_>, consequence: &str) -> Response {
         let host = host_of(request.authority().unwrap_or_default());
         let shown = shorten(host);
         self.log_once(shown);
         let why = match host.is_empty() {
             true => format!("the request names no host, so {consequence}"),
-            // A valid host is ASCII without control characters; the page escapes the rest.
+            // A valid host is ASCII without control characters. The error page escapes the rest.
             false => {
                 let shown = String::from_utf8_lossy(shown);
-                format!("this server is not known by the name {shown}, so {consequence}")
+                format!("this server does not have the name {shown}, so {consequence}")
             }
         };
         error(Status::FORBIDDEN, &why, ErrorForm::of(request)).with_field("X-Content-Type-Options", "nosniff")
     }
 
-    /// Refuses a request for more than single files, unless this server is known by the name in it.
+    /// Refuses a request for more than single files if its host name is unknown.
     pub(crate) fn refusal(&self, request: &Request<'_>) -> Option<Response> {
         (!self.know(request)).then(|| self.refuse(request, "only single files can be read"))
     }
@@ -106,7 +110,7 @@ impl Names {
     }
 }
 
-/// The names that one `--allow-host` makes known.
+/// Names that one `--allow-host` adds.
 fn names_of(allowed: &AllowedHost) -> Vec<Name> {
     match allowed {
         AllowedHost::Any => Vec::new(),
@@ -115,7 +119,8 @@ fn names_of(allowed: &AllowedHost) -> Vec<Name> {
     }
 }
 
-/// An address, or a name that browsers do not ask anybody about (RFC 6761 section 6.3).
+/// Returns true for an IP address, and for a name that browsers resolve without DNS (RFC 6761
+/// section 6.3).
 fn is_own_name(host: &[u8]) -> bool {
     let Ok(host) = std::str::from_utf8(host) else { return false };
     let is_address = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -128,8 +133,8 @@ fn is_own_name(host: &[u8]) -> bool {
             && (label == 0 || host.as_bytes()[label - 1] == b'.'))
 }
 
-/// True if a header of the request shows that a proxy forwarded it, so that it is not from this
-/// machine.
+/// Returns true if a header shows that a proxy forwarded the request, so that it may come from
+/// another machine.
 fn is_forwarded(request: &Request<'_>) -> bool {
     let fields = request.fields();
     let begins_so = |name: &str| {
@@ -138,16 +143,16 @@ fn is_forwarded(request: &Request<'_>) -> bool {
     BY_PROXY.iter().any(|name| fields.first(name).is_some()) || fields.iter().any(|(name, _)| begins_so(name))
 }
 
-/// Why a server has a handler that gives out more than single files.
+/// Reason why a server has a handler that allows more than reads of single files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Because {
-    /// The operator asked for it.
+    /// The operator enabled it.
     Asked,
-    /// Only this machine reaches the server. The flag that gives it to others is logged.
+    /// Enabled because the server is private. The log names the flag that opens it to others.
     Private { flag: &'static str },
 }
 
-/// Passes on requests for a known name.
+/// Handler that passes on requests with a known host name.
 struct Gate {
     names: Arc<Names>,
     because: Because,
@@ -155,8 +160,8 @@ struct Gate {
     inner: Box<dyn Handler>,
 }
 
-/// Puts the rule about names in front of a handler. One that is there only because the server is
-/// private also refuses requests that a proxy forwarded.
+/// Wraps a handler in the host name check. A handler that exists only because the server is private
+/// also refuses forwarded requests.
 pub(crate) fn gate(names: &Arc<Names>, because: Because, inner: Box<dyn Handler>) -> Box<dyn Handler> {
     Box::new(Gate { names: Arc::clone(names), because, has_logged: AtomicBool::new(false), inner })
 }
@@ -174,7 +179,8 @@ impl Handler for Gate {
                         request.path().escape_ascii()
                     );
                 }
-                let why = "a proxy forwarded this request, and only the server's own machine may read this";
+                let why =
+                    "a proxy forwarded this request, but only the server's own machine may read this page";
                 error(Status::FORBIDDEN, why, ErrorForm::of(request)).into()
             }
             Because::Asked | Because::Private { .. } => self.inner.handle(request, cx),
@@ -182,7 +188,7 @@ impl Handler for Gate {
     }
 }
 
-/// `NAME`, `.SUFFIX` or `any`.
+/// Parses `NAME`, `.SUFFIX` or `any`.
 pub(crate) fn parse_allowed_host(text: &str) -> Result<AllowedHost, String> {
     if text == "any" {
         return Ok(AllowedHost::Any);

@@ -1,33 +1,34 @@
-//! The token in the query of a request that names an unfinished upload.
+//! Tokens in the query of a request that identify an unfinished upload.
 //!
-//! Uploads and passwords both look for it. Must not know what is uploaded.
+//! Both the password check and uploads need them. Must not know how uploads are stored.
 
 use crate::http::target::query_pairs;
 use crate::http::{Method, Request};
 
-/// The parameter that names an upload.
+/// Query parameter that contains the token.
 const TOKEN: &str = "resume";
 
-/// The token in the query of a request, if it is about an upload.
+/// Token in the query of a request, if any.
 pub(crate) fn token_of(request: &Request<'_>) -> Option<String> {
     let query = request.query()?;
     query_pairs(query).find(|(name, _)| name == TOKEN).map(|(_, value)| value.into_owned())
 }
 
-/// True for a HEAD request that changes state: a client that asks how far its upload has come ends
-/// the request that still writes to it. So this safe method (RFC 9110 section 9.2.1) needs the
-/// password for writing. Only a value that could be a token counts, because other pages may have a
-/// parameter of that name.
+/// Returns true for a HEAD request that changes state.
+///
+/// A client that queries the offset of its upload ends the request that still writes to it. So this
+/// safe method (RFC 9110 section 9.2.1) requires the password for writing. Only a valid token
+/// counts, because other pages can have a parameter of that name.
 pub(crate) fn ends_a_request(request: &Request<'_>) -> bool {
     request.method() == Method::Head && token_of(request).is_some_and(|token| is_token(&token))
 }
 
-/// True if the table could know an upload by this name: [`crate::random::random_hex`] makes the tokens.
+/// Returns true if the text has the form of a token, as [`crate::random::random_hex`] creates them.
 pub(crate) fn is_token(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Where an upload to the file at `location` is gone on with.
+/// Location at which the upload of the file at `location` can be resumed.
 pub(crate) fn location(location: &[u8], token: &str) -> Vec<u8> {
     [location, b"?", TOKEN.as_bytes(), b"=", token.as_bytes()].concat()
 }
@@ -38,7 +39,8 @@ mod tests {
     use crate::http::head::{FieldSlots, parse};
     use crate::random::random_hex;
 
-    /// HEAD ended the active request of an upload with the password for reading, or with none.
+    /// Regression: HEAD ended the active request of an upload with the password for reading, or
+    /// without one.
     #[test]
     fn a_head_request_with_a_token_counts_as_a_write() {
         let token = random_hex().unwrap();

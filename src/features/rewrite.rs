@@ -1,9 +1,12 @@
-//! Redirects and rewrites from a file, a rule a line.
+//! Redirects and rewrites from a file with one rule per line.
 //!
-//! Rules are tried from the top. `redirect` and `gone` end it; `rewrite` changes the path, and the
-//! rules *below* it go on with that, so nothing here can go round in circles. What a client chose
-//! goes into a target encoded, never into its host, and never as a dot segment: a rule that would
-//! lead out of the folder that its line names does not match.
+//! Rules are tried from top to bottom. `redirect` and `gone` end the search. `rewrite` changes the
+//! path, and the search continues with the rules *below* it, so rules cannot loop.
+//!
+//! Text that a client chose is encoded in a target. It is never part of the host and never becomes
+//! a dot segment: a rule that would leave the folder that its line names does not match.
+//!
+//! Must not know which handler serves a rewritten path.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -20,19 +23,19 @@ use crate::http::target::{count_dot_segments, encode_path, normalize};
 use crate::http::{Request, Status, target};
 use crate::pages::error::{ErrorForm, error};
 
-/// What is ours is not the file's to redirect: a rule for `/**` must not take the health check
-/// along.
+/// Prefix of the server's own paths. Rules do not apply there, so a rule for `/**` cannot redirect
+/// the health check.
 const OWN: &[u8] = b"/_whirligig/";
 
 struct Ruled {
     rules: Rules,
-    /// Answers what no rule changed.
+    /// Handles requests that no rule changed.
     inner: Arc<dyn Handler>,
-    /// Answers what was rewritten.
+    /// Handles rewritten requests.
     rewritten: Arc<dyn Handler>,
 }
 
-/// `inner` behind these rules; `rewritten` answers for the paths they lead to.
+/// Wraps `inner` in these rules; `rewritten` handles rewritten requests.
 pub(crate) fn around(rules: Rules, inner: Arc<dyn Handler>, rewritten: Arc<dyn Handler>) -> Arc<dyn Handler> {
     Arc::new(Ruled { rules, inner, rewritten })
 }
@@ -47,24 +50,26 @@ impl Handler for Ruled {
         match self.rules.judge(&path, request.query(), cx.limits().target_bytes_max) {
             Verdict::Same => self.inner.handle(request, cx),
             Verdict::Redirect(status, location) => {
-                error(status, "this is elsewhere now", error_form).with_field("Location", location).into()
+                error(status, "the resource has moved", error_form).with_field("Location", location).into()
             }
-            Verdict::Gone => error(Status::GONE, "this is gone and will not come back", error_form).into(),
-            Verdict::TooLong => error(Status::URI_TOO_LONG, "the path became too long", error_form).into(),
+            Verdict::Gone => error(Status::GONE, "the resource was removed permanently", error_form).into(),
+            Verdict::TooLong => {
+                error(Status::URI_TOO_LONG, "the rewritten path is too long", error_form).into()
+            }
             Verdict::Rewritten(target) => {
                 let limits = cx.limits().clone();
                 KeptHead::with_target(request, &target)
                     .with(&limits, |request| self.rewritten.handle(request, cx))
-                    // It was sound before; only its length may not be any more.
+                    // The request was valid before, so only its length can be wrong now.
                     .unwrap_or_else(|| {
-                        error(Status::URI_TOO_LONG, "the path became too long", error_form).into()
+                        error(Status::URI_TOO_LONG, "the rewritten path is too long", error_form).into()
                     })
             }
         }
     }
 }
 
-/// The rules of a file, in its order.
+/// Rules of a file, in file order.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules(Vec<Rule>);
 
@@ -83,19 +88,19 @@ enum Action {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// As it was asked for.
+    /// No rule applies.
     Same,
-    /// Look there.
+    /// Redirect to this location.
     Redirect(Status, Vec<u8>),
-    /// Answer this target in its place.
+    /// Handle the request with this target instead.
     Rewritten(Vec<u8>),
     Gone,
-    /// Wildcards that stand for much, several times.
+    /// The target exceeds the limit, because it repeats long captures.
     TooLong,
 }
 
 impl Rules {
-    /// Reads the file at `path`.
+    /// Reads the rules file at `path`.
     pub(crate) fn open(path: &Path) -> Result<Rules, String> {
         use std::io::Read;
         let named = |why: String| format!("--rules '{}': {why}", path.display());
@@ -121,7 +126,7 @@ impl Rules {
         Ok(Rules(rules))
     }
 
-    /// What becomes of a request for this normalised path.
+    /// Applies the rules to a request for this normalized path.
     fn judge(&self, asked: &[u8], query: Option<&[u8]>, bytes_max: usize) -> Verdict {
         let mut subject = Subject::of(asked);
         let mut query = query.map(Cow::Borrowed);
@@ -143,8 +148,8 @@ impl Rules {
                 Err(Unfit::TooLong) => return Verdict::TooLong,
             };
             if let Action::Redirect(status, _) = rule.action {
-                // To where the client is already it would be sent for ever. A fragment changes
-                // nothing: clients do not send it.
+                // A redirect to the requested path itself would loop. The fragment does not matter,
+                // because clients do not send it.
                 let end = memchr::memchr2(b'?', b'#', &expanded).unwrap_or(expanded.len());
                 if normalize(&expanded[..end]).is_ok_and(|path| path == asked) {
                     continue;
@@ -183,8 +188,10 @@ fn parse_rule(words: &[&str]) -> Result<Rule, String> {
             let pattern = Pattern::parse(pattern)?;
             let target = Target::parse(target, pattern.wildcards())?;
             match (target.is_url, target.has_fragment) {
-                (true, _) => Err("a rewrite leads to a path of this server".to_owned()),
-                (false, true) => Err("a rewrite has no fragment: only clients use it".to_owned()),
+                (true, _) => Err("the target of a rewrite must be a path of this server".to_owned()),
+                (false, true) => {
+                    Err("the target of a rewrite must not have a fragment: only clients use it".to_owned())
+                }
                 (false, false) => Ok(Rule { pattern, action: Action::Rewrite(target) }),
             }
         }
@@ -202,48 +209,48 @@ fn redirect(code: &str, pattern: &str, target: &str) -> Result<Rule, String> {
         "303" => Status::SEE_OTHER,
         "307" => Status::TEMPORARY_REDIRECT,
         "308" => Status::PERMANENT_REDIRECT,
-        _ => return Err("the code of a redirect is 301, 302, 303, 307 or 308".to_owned()),
+        _ => return Err("the code of a redirect must be 301, 302, 303, 307 or 308".to_owned()),
     };
     let pattern = Pattern::parse(pattern)?;
     let target = Target::parse(target, pattern.wildcards())?;
     Ok(Rule { pattern, action: Action::Redirect(status, target) })
 }
 
-/// Where a rule leads: a path, or a URL elsewhere.
+/// Target of a rule: a path, or a URL of another site.
 #[derive(Clone, Debug)]
 struct Target {
     pieces: Vec<Piece>,
     is_url: bool,
     has_query: bool,
     has_fragment: bool,
-    /// Dot segments that the operator wrote. More of them come from a client.
+    /// Number of dot segments that the operator wrote. Additional ones come from a client.
     dot_segments: usize,
 }
 
-/// Why a target cannot be used with the pieces for which its wildcards stand.
+/// Reasons why a target cannot be used with the given captures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unfit {
-    /// A wildcard would make a dot segment, and the path would lead elsewhere than the target says.
+    /// A capture would create a dot segment, so the path would leave the folder of the target.
     DotSegment,
-    /// Wildcards stand for much, several times.
+    /// The target exceeds the limit, because it repeats long captures.
     TooLong,
 }
 
 #[derive(Clone, Debug)]
 enum Piece {
     Text(String),
-    /// What this wildcard stands for, counted from 0.
+    /// Text that this wildcard captured, counted from 0.
     Capture(usize),
 }
 
 impl Target {
     fn parse(text: &str, wildcards: usize) -> Result<Target, String> {
         let host_end = check_authority(text)?;
-        // What is not ASCII stands for its escaped bytes, as in browsers. The host is ASCII.
+        // Characters outside ASCII are percent-encoded, as in browsers. The host is ASCII.
         let text = &*utf8_percent_encode(text, &AsciiSet::EMPTY).to_string();
         let mut pieces = Vec::new();
-        // What it comes to when every wildcard stands for one letter: judged in place of all that
-        // can come of it.
+        // The target with one letter for each wildcard. It is validated on behalf of all possible
+        // targets.
         let mut sample = String::new();
         let mut rest = text;
         while let Some((before, number, behind)) = next_capture(rest) {
@@ -263,14 +270,13 @@ impl Target {
             Some(_) | None => path.to_owned(),
         };
         target::read_origin_form(path.as_bytes())
-            .map_err(|why| format!("the target is no path and no http URL: {why}"))?;
+            .map_err(|why| format!("the target must be a path or an http URL: {why}"))?;
         // A fragment has the bytes of a query (RFC 3986 section 3.5).
         target::read_origin_form(format!("/?{fragment}").as_bytes())
             .map_err(|_| "the fragment of the target has a character that must be percent-encoded")?;
         normalize(target::split(path.as_bytes()).0).map_err(|trouble| trouble.to_string())?;
         let dot_segments = count_dot_segments(path.as_bytes());
-        // What `/$1/..` leads to is for the wildcard to decide: with nothing in it, out of the
-        // folder before it.
+        // An empty capture in `/$1/..` would leave the folder before it.
         let before = next_capture(text).map_or(text, |(before, _, _)| before);
         let before = before.rfind('/').map_or("", |slash| &before[..slash]);
         if pieces.len() > 1 && count_dot_segments(before.as_bytes()) < dot_segments {
@@ -286,8 +292,7 @@ impl Target {
         })
     }
 
-    /// The target for what the wildcards stand for; the query is kept unless the target has its
-    /// own.
+    /// Inserts the captures. The query of the request is kept unless the target has its own.
     fn expand(&self, captures: &[&[u8]], query: Option<&[u8]>, bytes_max: usize) -> Result<Vec<u8>, Unfit> {
         let mut out = Vec::new();
         for piece in &self.pieces {
@@ -305,7 +310,7 @@ impl Target {
             return Err(Unfit::DotSegment);
         }
         if let Some(query) = query.filter(|_| !self.has_query) {
-            // Behind the fragment it would be a part of that. Wildcards stand for no bare `#`.
+            // The query must precede the fragment. Captures never contain a bare `#`.
             let end = memchr::memchr(b'#', &out).unwrap_or(out.len());
             out.splice(end..end, [b"?", query].concat());
         }
@@ -315,8 +320,8 @@ impl Target {
         }
     }
 
-    /// In a path two slashes become one: at its beginning they would lead to another host. In a
-    /// query or fragment they stay.
+    /// Appends bytes and merges repeated slashes of a path: at its start, two slashes would name
+    /// another host. In a query or fragment they are kept.
     fn push(&self, bytes: &[u8], out: &mut Vec<u8>) {
         let mut is_path = !self.is_url && memchr::memchr2(b'?', b'#', out).is_none();
         for &byte in bytes {
@@ -328,7 +333,8 @@ impl Target {
     }
 }
 
-/// Checks the host of a target, and returns where it ends; `None` for a path of this server.
+/// Validates the host of a target and returns the offset of its end; `None` for a path of this
+/// server.
 fn check_authority(text: &str) -> Result<Option<usize>, String> {
     let Some(scheme) = ["http://", "https://"].iter().find(|scheme| text.starts_with(**scheme)) else {
         return match text.starts_with("//") {
@@ -339,14 +345,15 @@ fn check_authority(text: &str) -> Result<Option<usize>, String> {
     let url = &text[scheme.len()..];
     let host = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
     check_ascii(host)?;
-    // A client must not choose the host: no wildcard in it, nor right behind it.
+    // A client must not choose the host, so neither the host nor the first byte after it may be a
+    // wildcard.
     if host.is_empty() || host.contains('$') || !target::check_host(host.as_bytes()) {
-        return Err("the host of a target is a name, without wildcards".to_owned());
+        return Err("the host of a target must be a name without wildcards".to_owned());
     }
     Ok(Some(scheme.len() + host.len()))
 }
 
-/// The next `$1` to `$9`, with what is before and behind it.
+/// Finds the next `$1` to `$9` and returns the text before it, its number, and the text after it.
 fn next_capture(text: &str) -> Option<(&str, usize, &str)> {
     text.match_indices('$').find_map(|(at, _)| {
         let digit = text[at + 1..].chars().next()?.to_digit(10)?;

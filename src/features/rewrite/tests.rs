@@ -83,7 +83,7 @@ fn no_wildcard_leads_to_another_host_or_line() {
     }
 }
 
-/// A piece of a name may be a dot or two, and a target may put a slash on both sides of it.
+/// A capture can be one or two dots, and a target can put a slash on both sides of it.
 #[test]
 fn no_wildcard_makes_a_dot_segment() {
     for (rules, path, expected) in [
@@ -109,7 +109,7 @@ fn no_wildcard_makes_a_dot_segment() {
         ("redirect /a-*/** /b/$1/$2", "/a-../x", "same"),
         ("redirect /a-*/** https://b.example/c/$1/$2", "/a-../x", "same"),
         ("redirect /a-* /b?c=/$1/d", "/a-..", "302 /b?c=/../d"),
-        // The rules below go on.
+        // The rules below are still tried.
         ("rewrite /a-*/** /b/$1/$2\ngone /a-../**", "/a-../x", "gone"),
     ] {
         assert_eq!(judged(rules, path, None), expected, "{rules} {path}");
@@ -154,11 +154,11 @@ fn redirects_and_rewrites_take_no_longer_path_than_a_file_has() {
     for start in ["/r/", "/w/", "/x/"] {
         assert_eq!(judge(&path(start, PATH_BYTES_MAX + 1)), Verdict::Same, "{start}");
     }
-    // A way that was closed stays closed: a program's path may have anything behind its name.
+    // `gone` applies to paths of any length, because a script path can have any suffix.
     for bytes in [PATH_BYTES_MAX, PATH_BYTES_MAX + 1, 3 * PATH_BYTES_MAX] {
         assert_eq!(judge(&path("/g/", bytes)), Verdict::Gone);
     }
-    // A target that stands for much, many times, is given up before it is much.
+    // A target that repeats long captures is abandoned before it grows large.
     let long = Rules::parse(&format!("rewrite /** /{}", "$1".repeat(10_000))).unwrap();
     assert_eq!(long.judge(&path("/", PATH_BYTES_MAX), None, 16_384), Verdict::TooLong);
 }
@@ -167,32 +167,32 @@ fn redirects_and_rewrites_take_no_longer_path_than_a_file_has() {
 fn what_is_wrong_is_told_by_its_line() {
     for (line, why) in [
         ("redirect /a", "not 'redirect [CODE] PATTERN TARGET', 'rewrite PATTERN TARGET' or 'gone PATTERN'"),
-        ("redirect 200 /a /b", "the code of a redirect is 301, 302, 303, 307 or 308"),
+        ("redirect 200 /a /b", "the code of a redirect must be 301, 302, 303, 307 or 308"),
         ("redirect /a //evil.example/", "a target with two slashes is another host"),
-        ("redirect /* https://$1/", "the host of a target is a name, without wildcards"),
-        ("redirect /* https://a.example$1", "the host of a target is a name, without wildcards"),
-        ("redirect /* https:///x", "the host of a target is a name, without wildcards"),
+        ("redirect /* https://$1/", "the host of a target must be a name without wildcards"),
+        ("redirect /* https://a.example$1", "the host of a target must be a name without wildcards"),
+        ("redirect /* https:///x", "the host of a target must be a name without wildcards"),
         ("redirect /* /$2", "$2: the pattern has 1 wildcards"),
-        ("redirect /a b", "the target is no path and no http URL: the target does not begin with a slash"),
+        ("redirect /a b", "the target must be a path or an http URL: the target does not begin with a slash"),
         (
             "redirect /a javascript:x",
-            "the target is no path and no http URL: the target does not begin with a slash",
+            "the target must be a path or an http URL: the target does not begin with a slash",
         ),
-        ("redirect /a /b\\c", "the target is no path and no http URL: the target has a backslash"),
+        ("redirect /a /b\\c", "the target must be a path or an http URL: the target has a backslash"),
         ("redirect /** /b/$1/../c", "the target has a dot segment behind a wildcard"),
         ("rewrite /** /b/.$1/%2E%2e", "the target has a dot segment behind a wildcard"),
         ("rewrite /** /b/../$1/.", "the target has a dot segment behind a wildcard"),
         ("redirect /a /b#c#d", "the fragment of the target has a character that must be percent-encoded"),
         ("redirect /** //evil.example#$1", "a target with two slashes is another host"),
-        ("redirect /* https://a.example$1#b", "the host of a target is a name, without wildcards"),
-        ("redirect /a https://#b", "the host of a target is a name, without wildcards"),
+        ("redirect /* https://a.example$1#b", "the host of a target must be a name without wildcards"),
+        ("redirect /a https://#b", "the host of a target must be a name without wildcards"),
         (
             "redirect /a https://b\u{fc}cher.example/",
-            "a name outside ASCII is written as browsers send it, with xn--: xn--mller-kva.example for \
+            "write a name outside ASCII as browsers send it, with xn--: xn--mller-kva.example for \
              m\u{fc}ller.example",
         ),
-        ("rewrite /a /b#c", "a rewrite has no fragment: only clients use it"),
-        ("rewrite /a https://b.example/", "a rewrite leads to a path of this server"),
+        ("rewrite /a /b#c", "the target of a rewrite must not have a fragment: only clients use it"),
+        ("rewrite /a https://b.example/", "the target of a rewrite must be a path of this server"),
         ("rewrite /a /b%2fc", "the path has an encoded slash"),
         ("gone a/b", "a pattern with a slash begins with one"),
     ] {
