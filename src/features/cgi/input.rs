@@ -1,7 +1,7 @@
-//! The way of request content to a program: what waits in memory and in files, and its standard
-//! input.
+//! Request content on its way to a script: content waiting in memory and in files, and the pipe to
+//! standard input.
 //!
-//! Must not know what the program does with it, or answers.
+//! Must not know how the script responds.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -16,27 +16,27 @@ use crate::handler::spool::{Beside, Spooled};
 use crate::http::send_queue::OpenFile;
 use crate::http::{BodySource, Filled};
 
-/// Content that waits is handed on by this much at a time, in bytes: what a pipe holds.
+/// Amount of waiting content that is read at a time, in bytes: the capacity of a pipe.
 pub(super) const PIECE_BYTES: usize = 64 * KIB;
 
-/// Request content, and the pipe that it goes through.
+/// Request content and the pipe it is written to.
 pub(super) struct Input {
     pub(super) stdin: Option<Pipe>,
-    /// Content on its way in.
+    /// Content in memory that is written next.
     pending: Pending,
-    /// Content behind that: what was here at the start, and what was kept while the program did not
-    /// read.
+    /// Content after that: content collected before the start, and content spooled while the script
+    /// did not read.
     rest: VecDeque<Beside<Box<dyn BodySource>>>,
     has_ended: bool,
 }
 
-/// Content that was kept in a file cannot be read back.
+/// Error: spooled content cannot be read back.
 pub(super) struct ContentLost;
 
 impl Input {
     pub(super) fn new(stdin: Option<OwnedFd>) -> Self {
         Input {
-            // A fresh pipe has room.
+            // A new pipe is writable.
             stdin: stdin.map(|fd| Pipe::new(fd, true)),
             pending: Pending::default(),
             rest: VecDeque::new(),
@@ -44,26 +44,27 @@ impl Input {
         }
     }
 
-    /// True if no content waits.
+    /// Returns true if no content is waiting.
     pub(super) fn is_empty(&self) -> bool {
         self.pending.rest().is_empty() && self.rest.is_empty()
     }
 
-    /// Content in memory that the pipe has not taken, in bytes.
+    /// Length of the content in memory that the pipe has not accepted, in bytes.
     pub(super) fn pending_bytes(&self) -> usize {
         self.pending.rest().len()
     }
 
+    /// Appends a piece of content.
     pub(super) fn push(&mut self, piece: &[u8]) {
         self.pending.push(piece);
     }
 
-    /// No more content comes.
+    /// Marks the end of the content.
     pub(super) fn end(&mut self) {
         self.has_ended = true;
     }
 
-    /// Hands on as much content as its pipe takes.
+    /// Writes as much content as the pipe accepts.
     pub(super) fn feed(&mut self) -> Result<(), ContentLost> {
         loop {
             if self.stdin.is_none() || (self.pending.rest().is_empty() && !self.refill()?) {
@@ -74,13 +75,13 @@ impl Input {
                 Ok(bytes) => self.pending.handed_on(bytes),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => stdin.is_ready = false,
-                // It has shut its end: it has read enough, or is gone.
+                // The script closed its end: it has read enough, or has ended.
                 Err(_) => self.close(),
             }
         }
     }
 
-    /// Has more content at hand; closes the pipe at its end.
+    /// Loads more content. Closes the pipe at the end of the content.
     fn refill(&mut self) -> Result<bool, ContentLost> {
         let pending = self.pending.emptied();
         while pending.is_empty() {
@@ -92,7 +93,7 @@ impl Input {
             };
             match rest.fill(pending, PIECE_BYTES) {
                 Filled::More => {}
-                // The connection is woken when there is more, and we are asked again.
+                // The source wakes the connection when it has more.
                 Filled::Later => return Ok(!pending.is_empty()),
                 Filled::End => drop(self.rest.pop_front()),
                 Filled::Failed => {
@@ -105,13 +106,14 @@ impl Input {
         Ok(true)
     }
 
+    /// Closes the pipe and discards waiting content.
     pub(super) fn close(&mut self) {
         self.stdin = None;
         self.rest.clear();
         self.pending = Pending::default();
     }
 
-    /// Puts content behind what is on its way in already.
+    /// Queues spooled content after the content that is already waiting.
     pub(super) fn queue(&mut self, mut content: Spooled, cx: &Context<'_>) {
         if self.stdin.is_none() {
             return;
@@ -129,7 +131,7 @@ impl Input {
     }
 }
 
-/// Content on its way in: what stands before `at` has been handed on.
+/// Content in memory. The bytes before `at` have been written.
 #[derive(Default)]
 struct Pending {
     bytes: Vec<u8>,
@@ -141,9 +143,11 @@ impl Pending {
         &self.bytes[self.at..]
     }
 
-    /// Adds a piece. A program that always leaves some would have us keep all that it has read; but
-    /// no more is moved than was handed on, or small pieces behind a long rest would move that
-    /// again and again.
+    /// Appends a piece.
+    ///
+    /// Written bytes are removed, or a script that always leaves some content would make us keep
+    /// everything. At most as many bytes are moved as were written, because otherwise small pieces
+    /// after a long rest would move that rest again and again.
     fn push(&mut self, piece: &[u8]) {
         if self.at >= self.rest().len() {
             self.bytes.drain(..std::mem::take(&mut self.at));
@@ -155,7 +159,7 @@ impl Pending {
         self.at += bytes;
     }
 
-    /// Its room, for another piece: nothing in it is needed any more.
+    /// Clears the buffer and returns it for reuse.
     fn emptied(&mut self) -> &mut Vec<u8> {
         self.at = 0;
         self.bytes.clear();
@@ -163,7 +167,7 @@ impl Pending {
     }
 }
 
-/// Content in memory that stands behind other content.
+/// Content in memory that follows other content.
 struct Tail(Vec<u8>);
 
 impl BodySource for Tail {
@@ -173,8 +177,7 @@ impl BodySource for Tail {
     }
 }
 
-/// Reads kept content back: what is in the file, then what stands behind it. Blocks: for the
-/// workers.
+/// Reads spooled content back: the file, then the bytes after it. Blocks: for worker threads.
 struct Reader {
     file: OpenFile,
     at: u64,
@@ -207,8 +210,8 @@ impl Producer for Reader {
 mod tests {
     use super::*;
 
-    /// A program that read a little at a time and was never done with all of it had all that it had
-    /// read kept, too.
+    /// Regression: for a script that read small amounts and never everything, all content that it
+    /// had read was kept.
     #[test]
     fn content_that_was_handed_on_is_not_kept() {
         let mut pending = Pending::default();

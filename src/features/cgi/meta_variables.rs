@@ -1,8 +1,8 @@
-//! What a program is told of its request: the meta-variables (RFC 3875 section 4.1).
+//! Meta-variables: the environment that describes a request to a script (RFC 3875 section 4.1).
 //!
-//! Nothing of the server's own environment is among them but `PATH`, without which `#!/usr/bin/env`
-//! finds nothing. The path variables are decoded, `QUERY_STRING` and `REQUEST_URI` are as received.
-//! Must not know how programs run.
+//! Of the server's own environment only `PATH` is passed, because `#!/usr/bin/env` needs it. Path
+//! variables are decoded; `QUERY_STRING` and `REQUEST_URI` are as received. Must not know how
+//! scripts run.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -12,27 +12,27 @@ use crate::conn_id::Peer;
 use crate::features::cgi::script::Script;
 use crate::http::Request;
 
-/// What is known beside the request head.
+/// Data that is not in the request head.
 pub(crate) struct Facts<'a> {
     pub(crate) script: &'a Script,
     pub(crate) peer: &'a Peer,
-    /// Who the client has proved to be.
+    /// Authenticated user.
     pub(crate) user: Option<&'a str>,
-    /// Bytes of content that the program will find on its standard input.
+    /// Length of the content on standard input, in bytes.
     pub(crate) content_bytes: u64,
-    /// Where `PATH_INFO` would lead among the files.
+    /// Docroot, for `PATH_TRANSLATED`.
     pub(crate) docroot: &'a Path,
-    /// Host and port where none is told by the client.
+    /// Host and port for requests that name none.
     pub(crate) server: (&'a str, u16),
-    /// Ports that this server listens on: no other is believed.
+    /// Ports that this server listens on. Other ports in a request are ignored.
     pub(crate) ports: &'a [u16],
-    /// Whether `Authorization` is passed on.
+    /// True if `Authorization` is passed on.
     pub(crate) authorization: bool,
 }
 
 type Variables = Vec<(OsString, OsString)>;
 
-/// All variables of a request.
+/// Meta-variables of a request.
 pub(crate) fn variables(request: &Request<'_>, facts: &Facts<'_>) -> Variables {
     let mut all = Variables::new();
     let mut set = |name: &str, value: &[u8]| {
@@ -67,13 +67,14 @@ pub(crate) fn variables(request: &Request<'_>, facts: &Facts<'_>) -> Variables {
     if facts.content_bytes > 0 {
         set("CONTENT_LENGTH", facts.content_bytes.to_string().as_bytes());
     }
-    // Joined like other headers, or a program would go by another one than a proxy in front.
+    // Repeated lines are joined like other headers. Otherwise the script could use another one than
+    // a proxy in front.
     let content_types: Vec<&[u8]> = request.fields().all("content-type").collect();
     if !content_types.is_empty() {
         set("CONTENT_TYPE", &content_types.join(&b", "[..]));
     }
-    // Where the target names a host, that counts and not the field (RFC 9112 section 3.2.2): it was
-    // asked whether this host is served here.
+    // A host in the target overrides the Host header (RFC 9112 section 3.2.2). It is the host that
+    // the server validated.
     if let Some(authority) = request.authority() {
         set("HTTP_HOST", authority);
     }
@@ -83,8 +84,8 @@ pub(crate) fn variables(request: &Request<'_>, facts: &Facts<'_>) -> Variables {
     all
 }
 
-/// Fields that are not told: those about this connection and not the request (RFC 9110 section
-/// 7.6.1), and those that are told in another way.
+/// Headers that scripts do not receive: those about the connection (RFC 9110 section 7.6.1), and
+/// those that have another variable.
 const UNTOLD: [&str; 13] = [
     "connection",
     "content-length",
@@ -94,7 +95,7 @@ const UNTOLD: [&str; 13] = [
     "keep-alive",
     "proxy-authorization",
     "proxy-connection",
-    // HTTP_PROXY is a setting of many programs; a client must not make it (httpoxy).
+    // Many programs read HTTP_PROXY as a setting, which clients must not control (httpoxy).
     "proxy",
     "te",
     "trailer",
@@ -102,12 +103,12 @@ const UNTOLD: [&str; 13] = [
     "upgrade",
 ];
 
-/// The field lines as variables, those of one name as one.
+/// Headers as variables. Repeated headers are joined.
 fn fields(request: &Request<'_>, authorization: bool) -> Vec<(String, Vec<u8>)> {
     let mut told: Vec<(String, Vec<u8>)> = Vec::new();
     for (name, value) in request.fields().iter() {
-        // An underscore would be taken for a dash: a client could say a field in the name of a
-        // proxy.
+        // A name with an underscore would map to the same variable as one with a dash, so a client
+        // could forge a header of a proxy.
         let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let is_untold = UNTOLD.iter().any(|untold| name.eq_ignore_ascii_case(untold))
             || (!authorization && name.eq_ignore_ascii_case("authorization"));
@@ -126,8 +127,7 @@ fn fields(request: &Request<'_>, authorization: bool) -> Vec<(String, Vec<u8>)> 
     told
 }
 
-/// The host that was asked for, and the port it came to: the one that the client names, if it is
-/// one of ours.
+/// Requested host, and the port: the one in the request if the server listens on it.
 fn server(request: &Request<'_>, facts: &Facts<'_>) -> (Vec<u8>, u16) {
     let (own_host, own_port) = facts.server;
     let authority = request.authority().unwrap_or_default();
@@ -201,8 +201,8 @@ mod tests {
         assert_eq!(told(head, Some("anna"), 5, false), expected);
     }
 
-    /// With `--strict-hosts` the host in the target was judged, and the program was told the one in
-    /// the field.
+    /// Regression: `--strict-hosts` checked the host in the target, but the script received the one
+    /// in the Host header.
     #[test]
     fn the_host_in_the_target_beats_the_field() {
         let head = "GET http://a.example:80/cgi/a%20b HTTP/1.1\r\nHost: evil\r\n\r\n";

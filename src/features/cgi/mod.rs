@@ -1,10 +1,11 @@
-//! Programs that answer requests: the Common Gateway Interface, version 1.1 (RFC 3875).
+//! Scripts that answer requests: the Common Gateway Interface, version 1.1 (RFC 3875).
 //!
-//! [`around`] puts folders of programs in front of the handlers that answer otherwise. To find a
-//! program and to start it is a job. From then on it is a `Run`, watched for its connection beside
-//! the socket: the loop's poll waits for its pipes and for its exit as for everything else. No
-//! shell is involved, and nothing of a request becomes an argument. Must not know how connections
-//! are driven.
+//! [`around`] puts folders of scripts in front of other handlers. Finding and starting a script is
+//! a job. A running script is a `Run`, watched for its connection: the poll loop waits for its
+//! pipes and its exit as for any descriptor. No shell is involved, and no part of a request becomes
+//! an argument.
+//!
+//! Must not know how connections are driven.
 
 mod input;
 mod meta_variables;
@@ -37,19 +38,19 @@ use process::{Children, Pipes, Process};
 use run::{Initial, Run, Terms};
 use script::{Folder, Script};
 
-/// Folders of programs, and what their programs may do.
+/// Folders of scripts, and the options for running them.
 pub struct Scripts {
-    /// The longest path first.
+    /// Sorted by URL path length, longest first.
     folders: Vec<Folder>,
     options: CgiOptions,
     docroot: PathBuf,
-    /// What this server is called where the client does not say, and the ports it listens on.
+    /// `SERVER_NAME` if the request names no host, and the ports that the server listens on.
     host: String,
     ports: Vec<u16>,
     places: Arc<Places>,
     children: Arc<Children>,
     spool: Arc<Spool>,
-    /// Answers requests for the paths that programs refer to.
+    /// Handler for local redirects of scripts.
     top: OnceLock<Weak<dyn Handler>>,
 }
 
@@ -60,8 +61,8 @@ impl std::fmt::Debug for Scripts {
 }
 
 impl Scripts {
-    /// Opens the folders; `None` when there are none. `listens_on` says where the server is
-    /// reached.
+    /// Opens the folders. Returns `None` if there are none. `listens_on` are the addresses of the
+    /// server.
     ///
     /// # Errors
     /// One line that names the folder.
@@ -96,25 +97,24 @@ impl Scripts {
         })))
     }
 
-    /// Where a program's answer is a path of this server, that is answered through here: by
-    /// everything that stands around the programs.
+    /// Sets the handler for local redirects. It must include every wrapper around the scripts.
     pub fn answer_through(&self, top: &Arc<dyn Handler>) {
-        // Once is enough: a server has one.
+        // Later calls have no effect, because a server has only one.
         drop(self.top.set(Arc::downgrade(top)));
     }
 
-    /// Ends what still runs.
+    /// Kills all running scripts.
     pub fn end_all(&self) {
         self.children.end_all();
     }
 
-    /// The folder a normalised path leads into, and what of the path is left.
+    /// Index of the script folder that contains a normalized path, and the rest of the path.
     fn folder<'p>(&self, path: &'p [u8]) -> Option<(usize, &'p [u8])> {
         self.folders.iter().enumerate().find_map(|(at, folder)| Some((at, folder.behind(path)?)))
     }
 }
 
-/// The folders of all programs: their files are not for reading.
+/// Folders of all scripts. Their files must not be served.
 ///
 /// # Errors
 /// One line that names the folder that cannot be found.
@@ -131,12 +131,12 @@ struct Cgi {
     inner: Arc<dyn Handler>,
 }
 
-/// `inner`, with programs in front of it.
+/// Wraps `inner`: requests below a script folder run a script.
 pub fn around(scripts: &Arc<Scripts>, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
     Arc::new(Cgi { scripts: Arc::clone(scripts), inner })
 }
 
-/// What is ours stays ours, also where programs have the whole site.
+/// Prefix of the server's own paths, which scripts never receive, even with `--cgi /=DIR`.
 const OWN: &[u8] = b"/_whirligig/";
 
 impl Handler for Cgi {
@@ -149,7 +149,7 @@ impl Handler for Cgi {
             return self.inner.handle(request, cx);
         };
         if request.method() == Method::Trace {
-            // It is about the way to us, not about a resource (RFC 9110 section 9.3.8).
+            // TRACE concerns the connection, not a resource (RFC 9110 section 9.3.8).
             let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
             return method_not_allowed(request, methods).into();
         }
@@ -170,7 +170,7 @@ impl Handler for Cgi {
     }
 }
 
-/// A request for a program, kept while it is found and started.
+/// A request for a script, kept while the script is found and started.
 struct Order {
     scripts: Arc<Scripts>,
     folder: usize,
@@ -181,22 +181,22 @@ struct Order {
     user: Option<String>,
     head_only: bool,
     error_form: ErrorForm,
-    /// How often programs have referred to others for this request.
+    /// Number of local redirects so far.
     redirects: u8,
 }
 
-/// What is needed to ask for one of the places for programs.
+/// Request for a permit to run a script.
 struct Place {
-    /// The connection that brings the content.
+    /// Connection that sends the content.
     sender: Waker,
     asked: Instant,
 }
 
 impl Order {
-    /// Finds the program, and starts it unless it has content. Blocks: for jobs.
+    /// Finds the script, and starts it unless the request has content. Blocks: for jobs.
     ///
-    /// A program with content is started when that is here, or the first part of a long one: a
-    /// client that sends slowly must not keep a program waiting.
+    /// A script with content is started once all of it has arrived, or the first part if it is
+    /// long. A client that sends slowly must not occupy a script.
     fn begin(self, content: Content, place: Place) -> Then {
         let script = match self.scripts.folders[self.folder].find(&self.rest) {
             Ok(script) => script,
@@ -204,14 +204,14 @@ impl Order {
         };
         let length = match content {
             Content::None | Content::Length(0) => return self.run(&script, place, 0, Initial::Whole(None)),
-            // The sink would refuse it, too, but only after an invitation to send it.
+            // The sink would refuse it as well, but only after a 100 (Continue) response.
             Content::Length(bytes) if bytes > self.limits.body_bytes_max => {
                 let detail = over(self.limits.body_bytes_max, "content");
                 let refusal = error(Status::CONTENT_TOO_LARGE, &detail, self.error_form);
                 return Box::new(move |_| refusal.closing().into());
             }
             Content::Length(bytes) => Some(bytes),
-            // A program reads as much as CONTENT_LENGTH says, so that has to be known.
+            // A script reads CONTENT_LENGTH bytes, so the length must be known first.
             Content::Chunked => None,
         };
         Box::new(move |cx| {
@@ -220,8 +220,8 @@ impl Order {
         })
     }
 
-    /// Starts the program with what is here of its content, of so many bytes in all. Blocks: for
-    /// jobs.
+    /// Starts the script with the content received so far. `bytes` is the length of all content.
+    /// Blocks: for jobs.
     fn run(self, script: &Script, place: Place, bytes: u64, initial: Initial) -> Then {
         let name = String::from_utf8_lossy(&script.name).into_owned();
         match self.start(script, place, bytes) {
@@ -234,10 +234,10 @@ impl Order {
         }
     }
 
-    /// Starts the program, or says what is answered instead.
+    /// Starts the script, or returns the response that explains the failure.
     fn start(&self, script: &Script, place: Place, content_bytes: u64) -> Result<(Process, Pipes), Then> {
         let Some(place) = self.scripts.places.take_for(place.sender, place.asked) else {
-            return Err(self.fail(Status::SERVICE_UNAVAILABLE, "too many programs are running"));
+            return Err(self.fail(Status::SERVICE_UNAVAILABLE, "too many scripts are running"));
         };
         if self.scripts.options.reaps_orphans {
             self.scripts.children.reap_orphans();
@@ -248,7 +248,7 @@ impl Order {
             if shortage::report_in(&why) {
                 return self.fail(Status::SERVICE_UNAVAILABLE, "the server is out of descriptors");
             }
-            self.fail(Status::INTERNAL_SERVER_ERROR, "the program cannot be started")
+            self.fail(Status::INTERNAL_SERVER_ERROR, "the script cannot be started")
         })
     }
 
@@ -272,8 +272,8 @@ impl Order {
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command.envs(scripts.options.environment.iter().map(|(name, value)| (name, value)));
         command.envs(variables.into_iter().flatten());
-        // Links within the name are followed by the system; the folder is where the file's name
-        // says.
+        // The system follows links within the name. The working directory is the parent of the file
+        // name.
         command.current_dir(script.file.parent().unwrap_or(&scripts.docroot));
         Process::start(command, content_bytes > 0, place, &scripts.children)
     }
@@ -293,8 +293,8 @@ impl Order {
                     .and_then(Weak::upgrade)
                     .and_then(|top| refer(&*top, &target, &head, &limits, redirects, cx));
                 answer.unwrap_or_else(|| {
-                    log::warn!(target: "cgi", "a program refers to '{}' in vain", target.escape_ascii());
-                    error(Status::BAD_GATEWAY, "the program gave no proper answer", error_form).into()
+                    log::warn!(target: "cgi", "a script redirects to '{}', which this server cannot answer", target.escape_ascii());
+                    error(Status::BAD_GATEWAY, "the script sent no valid response", error_form).into()
                 })
             }),
         }
@@ -306,8 +306,8 @@ impl Order {
     }
 }
 
-/// Answers as if `target` had been asked for (RFC 3875 section 6.2.2). `None` if that is no path,
-/// or goes in circles.
+/// Handles the request as a GET of `target` (RFC 3875 section 6.2.2). Returns `None` if `target` is
+/// not a path or the redirects form a loop.
 fn refer(
     top: &dyn Handler,
     target: &[u8],
@@ -324,7 +324,7 @@ fn refer(
     head.with(limits, |request| top.handle(request, cx))
 }
 
-/// Takes content before the program is started: all of it, or the first part if it is long and its
+/// Collects content before the script starts: all of it, or the first part if it is long and its
 /// length is known.
 struct Gather {
     order: Order,
@@ -334,19 +334,19 @@ struct Gather {
 }
 
 impl Gather {
-    /// True if the program can start, and get the rest as it comes.
+    /// Returns true if the script can start now and read the rest as it arrives.
     fn is_enough(&mut self) -> bool {
         let is_long = self.length.is_some_and(|length| length > CGI_SPOOLED_BYTES);
         is_long && self.content.get().is_some_and(|content| content.len() >= CGI_SPOOLED_BYTES)
     }
 
-    /// Starts the program.
+    /// Starts the script.
     fn start(self: Box<Self>, cx: &mut Context<'_>, initial: fn(Spooled) -> Initial) -> Answer {
         let Gather { order, script, length, content } = *self;
         let (content, errands) = content.into_parts();
         let Some(content) = content else { return spool::no_room().into() };
         let place = Place { sender: cx.waker(), asked: cx.now().mono };
-        // A job that is refused is dropped by the loop, and its content by an errand.
+        // The loop drops a refused job; its content is then freed off the loop.
         let content = Beside::new(content, errands);
         cx.job_then(move || {
             let (Some(content), _) = content.into_parts() else {
@@ -383,29 +383,29 @@ impl BodySink for Gather {
     }
 }
 
-/// `URLPATH=DIR`.
+/// Parses `URLPATH=DIR`.
 pub(crate) fn parse_folder(text: &str) -> Result<CgiFolder, String> {
     let Some((path, folder)) = text.split_once('=').filter(|(_, folder)| !folder.is_empty()) else {
         return Err("not of the form URLPATH=DIR".to_owned());
     };
     if !path.starts_with('/') {
-        return Err("the path begins with a slash".to_owned());
+        return Err("the path must begin with a slash".to_owned());
     }
     let normal = normalize(path.as_bytes()).map_err(|trouble| trouble.to_string())?;
     if *normal != *path.as_bytes() {
-        return Err("the path is written plainly: decoded, without dot segments".to_owned());
+        return Err("the path must be decoded and have no dot segments".to_owned());
     }
     Ok(CgiFolder { path: path.to_owned(), folder: PathBuf::from(folder) })
 }
 
-/// `NAME=VALUE`.
+/// Parses `NAME=VALUE`.
 pub(crate) fn parse_variable(text: &str) -> Result<(String, String), String> {
     let Some((name, value)) = text.split_once('=') else {
         return Err("not of the form NAME=VALUE".to_owned());
     };
     let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if name.is_empty() || !is_name || name.as_bytes()[0].is_ascii_digit() || value.contains('\0') {
-        return Err("a name has letters, digits and underscores".to_owned());
+        return Err("a name consists of letters, digits and underscores, and a value has no NUL".to_owned());
     }
     Ok((name.to_owned(), value.to_owned()))
 }

@@ -1,39 +1,41 @@
-//! What a program says before its content (RFC 3875 section 6): field lines, and what they make of
-//! the answer.
+//! Response heads of scripts (RFC 3875 section 6): header lines and the response that they
+//! describe.
 //!
-//! Lines may end in LF or CR LF. Whatever could be misunderstood is refused, since the answer it
-//! stands in is ours. Programs that write the whole answer by themselves ("nph") are not offered:
-//! their first line is no field. Must not know where the bytes came from.
+//! Lines end in LF or CR LF. Ambiguous lines are refused, because they become part of a response of
+//! this server. Scripts that write the whole response themselves ("nph") are not supported: their
+//! first line is not a header.
+//!
+//! Must not know where the bytes came from.
 
 use crate::http::Status;
 use crate::http::fields::is_token;
 use crate::http::headers::{Flaw, Headers};
 
-/// A head, judged.
+/// Parsed and validated head.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) answer: Kind,
     /// Headers for the response.
     pub(crate) headers: Headers,
-    /// The script asked for `Connection: close`.
+    /// The script sent `Connection: close`.
     pub(crate) closes: bool,
-    /// The length that `Content-Length` promised. The answer is framed by it, and the content is
-    /// held to it.
+    /// Value of `Content-Length`. It frames the response, and the content must have this length.
     pub(crate) content_bytes: Option<u64>,
 }
 
-/// What the answer is.
+/// Response that a head describes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// This status, with the content that follows.
+    /// This status, with the content after the head.
     Content(Status),
-    /// This status without content; some that follows would have no type.
+    /// This status without content. Content after the head would have no media type.
     Bare(Status),
-    /// Whatever this server answers at that path and query.
+    /// A local redirect to this path and query.
     Local(Vec<u8>),
 }
 
-/// Takes a head off the front of `output`; says how long it is. `None`: its end is not there yet.
+/// Parses the head at the front of `output` and returns it with its length in bytes. Returns `None`
+/// if the head is incomplete.
 pub(crate) fn take_head(output: &[u8]) -> Result<Option<(Head, usize)>, &'static str> {
     let mut draft = Draft::default();
     let mut at = 0;
@@ -61,14 +63,14 @@ struct Draft {
 
 impl Draft {
     fn add(&mut self, line: &[u8]) -> Result<(), &'static str> {
-        let colon = memchr::memchr(b':', line).ok_or("a line of its head has no colon")?;
+        let colon = memchr::memchr(b':', line).ok_or("a header line has no colon")?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        let name = std::str::from_utf8(name).map_err(|_| "a field name is malformed")?;
+        let name = std::str::from_utf8(name).map_err(|_| "a header name is malformed")?;
         if name.is_empty() || !name.bytes().all(is_token) {
-            return Err("a field name is malformed");
+            return Err("a header name is malformed");
         }
         if value.iter().any(|&byte| (byte < b' ' && byte != b'\t') || byte == 0x7f) {
-            return Err("a field value has a control character");
+            return Err("a header value has a control character");
         }
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         if is("status") {
@@ -81,7 +83,8 @@ impl Draft {
             once(self.content_bytes.is_some())?;
             let digits =
                 std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
-            self.content_bytes = Some(digits.and_then(|text| text.parse().ok()).ok_or("no Content-Length")?);
+            self.content_bytes =
+                Some(digits.and_then(|text| text.parse().ok()).ok_or("the Content-Length is not a number")?);
             return Ok(());
         }
         if is("server") {
@@ -95,14 +98,14 @@ impl Draft {
             once(self.has_type)?;
             self.has_type = true;
         }
-        // One that only the connection may write is left out.
+        // Headers that belong to the connection are omitted.
         self.closes |= self.headers.add(name, value) == Some(Flaw::Close);
         Ok(())
     }
 
     fn judge(self) -> Result<Head, &'static str> {
         let Draft { status, location, content_bytes, has_type, headers, closes } = self;
-        // A fragment is the client's to use (RFC 3875 section 6.2.2 knows none).
+        // A target with a fragment is for the client (RFC 3875 section 6.2.2 does not allow one).
         let is_local = |to: &[u8]| to.starts_with(b"/") && !to.starts_with(b"//") && !to.contains(&b'#');
         let answer = match (status, location, has_type) {
             (None, Some(to), false) if is_local(&to) => Kind::Local(to),
@@ -111,28 +114,28 @@ impl Draft {
             (status, Some(_), false) => Kind::Bare(status.unwrap_or(Status::FOUND)),
             (status, None, true) => Kind::Content(status.unwrap_or(Status::OK)),
             (Some(status), None, false) => Kind::Bare(status),
-            (None, None, false) => return Err("its head has neither Content-Type, Location nor Status"),
+            (None, None, false) => return Err("the head has no Content-Type, Location or Status"),
         };
         Ok(Head { answer, headers, closes, content_bytes })
     }
 }
 
 fn once(is_there: bool) -> Result<(), &'static str> {
-    if is_there { Err("a field that may come once came twice") } else { Ok(()) }
+    if is_there { Err("a header that must be unique is repeated") } else { Ok(()) }
 }
 
-/// `404 Not Found`; the words are ours.
+/// Parses a Status value such as `404 Not Found`. The reason phrase is ignored.
 fn status(value: &[u8]) -> Result<Status, &'static str> {
     let digits = value.get(..3).filter(|_| value.get(3).is_none_or(|&byte| byte == b' '));
     let code = digits.and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|code| code.parse().ok());
-    code.and_then(Status::from_code).filter(|status| status.code() >= 200).ok_or("its Status is none")
+    code.and_then(Status::from_code).filter(|status| status.code() >= 200).ok_or("the Status is invalid")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The answer in words, at every cut.
+    /// Describes the parsed response, after input that is cut at every position.
     #[track_caller]
     fn check(output: &str, expected: Result<(&str, &str), &str>) {
         let got = take_head(output.as_bytes());
@@ -182,17 +185,17 @@ mod tests {
 
     #[test]
     fn heads_that_are_none() {
-        check("\nhello", Err("its head has neither Content-Type, Location nor Status"));
-        check("X: y\n\n", Err("its head has neither Content-Type, Location nor Status"));
-        check("HTTP/1.1 200 OK\nContent-Type: a/b\n\n", Err("a line of its head has no colon"));
-        check("Traceback (most recent call last):\n", Err("a field name is malformed"));
-        check("Content-Type: a\n folded: b\n\n", Err("a field name is malformed"));
-        check("Content-Type: a\rb\n\n", Err("a field value has a control character"));
-        check("Content-Type: a\nContent-Type: b\n\n", Err("a field that may come once came twice"));
+        check("\nhello", Err("the head has no Content-Type, Location or Status"));
+        check("X: y\n\n", Err("the head has no Content-Type, Location or Status"));
+        check("HTTP/1.1 200 OK\nContent-Type: a/b\n\n", Err("a header line has no colon"));
+        check("Traceback (most recent call last):\n", Err("a header name is malformed"));
+        check("Content-Type: a\n folded: b\n\n", Err("a header name is malformed"));
+        check("Content-Type: a\rb\n\n", Err("a header value has a control character"));
+        check("Content-Type: a\nContent-Type: b\n\n", Err("a header that must be unique is repeated"));
         for status in ["100", "99", "600", "abc", "20", "2000", "", "200OK"] {
-            check(&format!("Status: {status}\n\n"), Err("its Status is none"));
+            check(&format!("Status: {status}\n\n"), Err("the Status is invalid"));
         }
-        check("Content-Length: +5\nContent-Type: a\n\n", Err("no Content-Length"));
+        check("Content-Length: +5\nContent-Type: a\n\n", Err("the Content-Length is not a number"));
         let head = take_head(b"Content-Length: 5\nContent-Type: a\n\nhello");
         assert_eq!(head.map(|head| head.and_then(|(head, _)| head.content_bytes)), Ok(Some(5)));
     }

@@ -1,8 +1,10 @@
-//! A child process and its pipes: started, ended, reaped.
+//! Child processes and their pipes: start, kill, reap.
 //!
-//! A child leads a process group of its own, so that what it starts ends with it. Its exit is told
-//! by a descriptor (pidfd_open(2)). Until it is reaped its number belongs to nobody else, so a
-//! group is only ever killed before that. Must not know what is said over the pipes.
+//! Each child leads a process group, so the processes that it starts end with it. A descriptor
+//! reports its exit (pidfd_open(2)). The process ID is not reused until the child is reaped, so a
+//! group is killed only before that.
+//!
+//! Must not know what the pipes carry.
 
 use std::collections::HashSet;
 use std::io;
@@ -16,56 +18,57 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOption
 use crate::jobs::places::{Seat, Taken};
 use crate::sync::lock;
 
-/// The children that are there and not reaped: what is still running when the server ends goes with
-/// it.
+/// Children that are not reaped yet. Those still running are killed when the server ends.
 #[derive(Debug, Default)]
 pub(crate) struct Children(Mutex<HashSet<Pid>>);
 
 impl Children {
-    /// Ends all of them.
+    /// Kills all children.
     pub(crate) fn end_all(&self) {
         for pid in lock(&self.0).iter() {
-            // It may have ended just now.
+            // The child can have ended already.
             let _ = rustix::process::kill_process_group(*pid, Signal::KILL);
         }
     }
 
-    /// Reaps what is nobody's. The first process of a container inherits whatever a program leaves
-    /// running, by its first thread (pid_namespaces(7)); unless it asks for their ends, the dead
-    /// pile up. Programs are children of the threads that start them, so none that is just being
-    /// started is among those listed here. Reads files: for jobs.
+    /// Reaps orphans. Reads files: for jobs.
+    ///
+    /// The first process of a container inherits the processes that scripts leave running
+    /// (pid_namespaces(7)). Without this call, zombies accumulate. Only children of the first
+    /// thread are listed, and scripts are children of worker threads, so a script that is being
+    /// started is never among them.
     pub(crate) fn reap_orphans(&self) {
-        // With the list held, so that no number passes to another meanwhile.
+        // Lock the list first, so that no process ID is reused meanwhile.
         let ours = lock(&self.0);
         let listed = std::fs::read_to_string("/proc/self/task/1/children").unwrap_or_default();
         let pids = listed.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
         for orphan in pids.filter(|pid| !ours.contains(pid)) {
-            // It may go on for as long as it likes.
+            // The orphan may still be running.
             let _ = waitpid(Some(orphan), WaitOptions::NOHANG);
         }
     }
 }
 
-/// One child. Dropping it ends it.
+/// A child process. Dropping it kills the child.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
     pid: Pid,
     children: Arc<Children>,
     is_reaped: bool,
-    /// One of those that may run at once, given back when it is reaped: a client may hold on to
-    /// what it said for long.
+    /// Permit to run, returned when the child is reaped, because a client can take long to read the
+    /// output.
     place: Option<Taken>,
 }
 
-/// A child's ends of its pipes that are ours, all non-blocking.
+/// Our ends of the pipes of a child, all non-blocking.
 #[derive(Debug)]
 pub(crate) struct Pipes {
-    /// `None` if there is no content for it: then it reads from nothing.
+    /// `None` if the request has no content; standard input is then empty.
     pub(crate) stdin: Option<OwnedFd>,
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
-    /// Readable when it has exited.
+    /// Readable once the child has exited.
     pub(crate) exit: OwnedFd,
 }
 
@@ -74,12 +77,12 @@ pub(crate) struct Pipes {
 pub(crate) enum Exit {
     Code(i32),
     Signal(i32),
-    /// Somebody else has reaped it, and knows.
+    /// Another part of the process reaped the child, so its status is lost.
     Unknown,
 }
 
 impl Process {
-    /// Starts it. Takes a third of a millisecond, so it is for jobs.
+    /// Starts a child. This takes about 0.3 ms, so it is for jobs.
     pub(crate) fn start(
         mut command: Command,
         has_content: bool,
@@ -93,37 +96,36 @@ impl Process {
         let pid = Pid::from_child(&child);
         lock(&children.0).insert(pid);
         let children = Arc::clone(children);
-        // From here on whatever fails ends it.
+        // Any later failure drops the process, which kills it.
         let mut process = Process { child, pid, children, is_reaped: false, place: Some(place) };
         let exit = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
         let gone = || io::Error::other("a pipe is missing");
         let stdin = process.child.stdin.take().map(OwnedFd::from);
         let stdout = OwnedFd::from(process.child.stdout.take().ok_or_else(gone)?);
         let stderr = OwnedFd::from(process.child.stderr.take().ok_or_else(gone)?);
-        // Only our ends: the flag belongs to the open file, and the child's ends are others.
+        // O_NONBLOCK belongs to the open file description, and the child has other ones.
         for fd in [stdin.as_ref(), Some(&stdout), Some(&stderr)].into_iter().flatten() {
             rustix::io::ioctl_fionbio(fd, true)?;
         }
         Ok((process, Pipes { stdin, stdout, stderr, exit }))
     }
 
-    /// Its place, from the side of the client that sends content.
+    /// Handle on the permit for the connection that sends content.
     pub(crate) fn seat(&self) -> Option<Arc<Seat>> {
         self.place.as_ref()?.seat().map(Arc::clone)
     }
 
-    /// Ends it and all of its group at once.
+    /// Kills the child and its process group.
     pub(crate) fn kill(&self) {
         if !self.is_reaped {
-            // It may have ended by itself, with all that it started.
+            // The group can have ended already.
             let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
         }
     }
 
-    /// Takes it off the system's list, after it has exited. From then on its number may be
-    /// another's.
+    /// Reaps the child after its exit. Its process ID can be reused from then on.
     pub(crate) fn reap(&mut self) {
-        // With the list held, so that nobody kills a number that is no longer its own.
+        // Lock the list first, so that a reused process ID is never killed.
         let mut running = lock(&self.children.0);
         self.is_reaped = !matches!(self.child.try_wait(), Ok(None));
         if self.is_reaped {
@@ -143,7 +145,7 @@ impl Drop for Process {
         if self.is_reaped {
             return;
         }
-        // It dies in its own time, which is nothing to wait for here.
+        // The child takes a while to die, and nothing here may wait for it.
         let (pid, children) = (self.pid, Arc::clone(&self.children));
         let wait = move || {
             let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
@@ -158,8 +160,8 @@ impl Drop for Process {
     }
 }
 
-/// How the child behind this descriptor ended, if it has; it stays on the system's list, unless
-/// others reap our children, or SIGCHLD is ignored.
+/// Exit of the child behind this descriptor, if it has ended. The child is not reaped. The status
+/// is lost if other code reaps our children or SIGCHLD is ignored.
 pub(crate) fn exit_of(exit: impl AsFd) -> Option<Exit> {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     let status = match waitid(WaitId::PidFd(exit.as_fd()), look) {
@@ -171,7 +173,7 @@ pub(crate) fn exit_of(exit: impl AsFd) -> Option<Exit> {
     Some(signal.map_or(Exit::Code(status.exit_status().unwrap_or(0)), Exit::Signal))
 }
 
-/// A descriptor, and whether the kernel called it ready and nothing has denied it.
+/// A descriptor and its readiness, as reported by the kernel and not denied since.
 pub(super) struct Pipe {
     pub(super) fd: Arc<OwnedFd>,
     pub(super) is_ready: bool,
@@ -187,7 +189,7 @@ impl Pipe {
 mod tests {
     use super::*;
 
-    /// A program that others had reaped was never over, and kept its place.
+    /// Regression: a script that other code had reaped never ended and kept its permit.
     #[test]
     fn an_exit_is_told_once_it_is_there_whoever_has_seen_it() {
         let mut child =

@@ -1,11 +1,13 @@
-//! One run of a program: content goes in, a head and content come out, and in the end it exits.
+//! One run of a script: content goes in, a head and content come out, and finally the script exits.
 //!
-//! A [`Run`] is watched for its connection: it advances when a pipe is ready, when its time has
-//! come, and after the connection was pumped. Content is handed to it by a sink as it comes, and
-//! its output is read when the client has room for it, so neither side can make us hoard. A program
-//! that begins to talk before it has read all its content gets the rest by way of a temporary file:
-//! most clients read nothing before they have sent everything, and would wait for each other for
-//! ever. Must not know how programs are found, nor sockets.
+//! A [`Run`] is watched for its connection. It advances when a pipe is ready, when its deadline
+//! passes, and after the connection was pumped. A sink passes content on as it arrives, and output
+//! is read when the client has room, so memory use is bounded in both directions.
+//!
+//! If a script writes before it has read all content, the rest is spooled to a file. Most clients
+//! read nothing until they have sent everything, so client and script would otherwise deadlock.
+//!
+//! Must not know how scripts are found, or sockets.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -31,58 +33,58 @@ const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
 const EXIT: u8 = 3;
 
-/// Makes the answer where the program refers to another path of this server.
+/// Produces the response for a local redirect.
 pub(crate) type Elsewhere = Box<dyn FnOnce(Vec<u8>, &mut Context<'_>) -> Answer + Send>;
 
-/// What a run needs to know beside its process.
+/// Options of a run.
 pub(crate) struct Terms {
-    /// For the log.
+    /// Name in log lines.
     pub(crate) name: String,
-    /// The answer is a head without content.
+    /// The request is HEAD, so the response has no content.
     pub(crate) head_only: bool,
-    /// The client would rather have pages.
+    /// Form of error responses.
     pub(crate) error_form: ErrorForm,
     pub(crate) timeout: Option<Duration>,
     pub(crate) spool: Arc<Spool>,
     pub(crate) elsewhere: Elsewhere,
 }
 
-/// What is here of its content when a program is started.
+/// Content that has arrived when a script is started.
 pub(crate) enum Initial {
-    /// All of it, if it has any.
+    /// All content, if there is any.
     Whole(Option<Spooled>),
-    /// The first part. The rest comes when that has been handed on.
+    /// The first part. The rest is read once the script has received it.
     Part(Spooled),
 }
 
-/// A program at work.
+/// A running script.
 pub(crate) struct Run {
     name: String,
     head_only: bool,
     error_form: ErrorForm,
     timeout: Option<Duration>,
     spool: Arc<Spool>,
-    /// Its place, from the side of the client that sends content.
+    /// Handle on the permit for the connection that sends content.
     seat: Option<Arc<Seat>>,
     state: Mutex<State>,
 }
 
-/// How far it is.
+/// Stage of a run.
 enum Stage {
-    /// Content goes in as it comes.
+    /// Content is passed on as it arrives.
     Feeding,
-    /// There is as much content as may wait; the connection waits for room.
+    /// The limit of pending content is reached; the connection waits for room.
     Draining,
-    /// The rest of the content goes to a file.
+    /// The rest of the content is spooled to a file.
     Spooling,
-    /// The head of its output is awaited.
+    /// Waiting for the response head.
     Head,
-    /// Its content is read past; at the end this is answered. If it may have none, some is an
-    /// error.
+    /// Output is read and discarded, then `response` is sent. Unexpected content is an error unless
+    /// `may_have_content`.
     Past { response: Response, may_have_content: bool },
-    /// Its content is sent.
+    /// Response content is being sent.
     Body,
-    /// Nobody waits for it any more. It may still have to exit.
+    /// The response is complete or abandoned. The script may still be running.
     Ended,
 }
 
@@ -93,26 +95,26 @@ struct State {
     stderr: Option<Pipe>,
     exit: Option<Pipe>,
     stage: Stage,
-    /// Output that is not used yet.
+    /// Output that was read but not used yet.
     output: Vec<u8>,
-    /// Content that its head promised, and how much there was.
+    /// Value of `Content-Length`, and number of content bytes used so far.
     promised_bytes: Option<u64>,
     given_bytes: u64,
-    /// How its content ended.
+    /// How the content ended.
     end: Option<Filled>,
-    /// The connection waits for more of its content.
+    /// True while the connection waits for more content.
     rests: bool,
     exited: Option<Exit>,
-    /// We have ended it.
+    /// True if the server killed the script.
     is_cut: bool,
     due: Option<Instant>,
-    /// Of output and exit, one has ended: until when the other is waited for.
+    /// Deadline for the other of output and exit, once one of them has ended.
     grace: Option<Instant>,
     complaints: Complaints,
     elsewhere: Option<Elsewhere>,
 }
 
-/// What a read of its output brought.
+/// Result of reading output.
 enum Read {
     Bytes,
     Nothing,
@@ -120,7 +122,7 @@ enum Read {
 }
 
 impl Run {
-    /// A program that was just started.
+    /// Run of a script that was just started.
     pub(crate) fn new(
         (process, pipes): (Process, Pipes),
         terms: Terms,
@@ -160,7 +162,7 @@ impl Run {
         Arc::new(Run { name, head_only, error_form, timeout, spool, seat, state: Mutex::new(state) })
     }
 
-    /// Where its content goes as it comes.
+    /// Sink that passes content on to the script.
     pub(crate) fn sink(self: &Arc<Self>) -> Answer {
         Answer::Sink(Box::new(Feed { run: Arc::clone(self) }))
     }
@@ -169,12 +171,12 @@ impl Run {
         self.timeout.map(|timeout| now + timeout)
     }
 
-    /// The next step of the answer, if it can be made now.
+    /// Next step of the response, if it is possible now.
     fn step(self: &Arc<Self>, state: &mut State, now: Instant) -> Option<Done> {
         let is_late = state.due.is_some_and(|due| due <= now);
         match &state.stage {
             Stage::Feeding | Stage::Spooling => {
-                // It is the client who is waited for, and that has a timeout of its own.
+                // The run waits for the client, which has its own timeout.
                 if is_late {
                     state.due = self.due_after(now);
                 }
@@ -205,10 +207,11 @@ impl Run {
         }
     }
 
-    /// Content waits for room: is there some?
+    /// Continues reading content if the script has read the pending part. If the script writes
+    /// instead of reading, the rest goes to a file.
     fn make_room(self: &Arc<Self>, state: &mut State, is_late: bool, now: Instant) -> Option<Done> {
         let Some(stdin) = &state.input.stdin else {
-            // It will not read any more; what it says is the answer.
+            // The script closed its standard input; its output is the response.
             state.stage = Stage::Head;
             return self.read_head(state, now);
         };
@@ -240,20 +243,20 @@ impl Run {
                         return self.begin_answer(state, head, now);
                     }
                     Ok(None) if state.output.len() > CGI_HEAD_BYTES_MAX => {
-                        return Some(self.refuse(state, "its head is too large"));
+                        return Some(self.refuse(state, "the response head is too large"));
                     }
                     Ok(None) => {}
                     Err(why) => return Some(self.refuse(state, why)),
                 },
                 Read::Nothing if !state.is_output_over(now) => return None,
                 Read::Nothing | Read::End => {
-                    return Some(self.refuse(state, "its output ended before its head did"));
+                    return Some(self.refuse(state, "the output ended within the response head"));
                 }
             }
         }
     }
 
-    /// Its head is there.
+    /// Starts the response that the head describes.
     fn begin_answer(self: &Arc<Self>, state: &mut State, head: Head, now: Instant) -> Option<Done> {
         let Head { answer, headers, closes, content_bytes } = head;
         let source = || {
@@ -279,7 +282,7 @@ impl Run {
                 state.stage = Stage::Body;
                 return Some(Done::Finished(Box::new(move |_| Answer::Now(response))));
             }
-            // The same head as for a GET, once the program has done all its work.
+            // HEAD gets the same head as GET, after the script has done its work.
             Kind::Content(status) => {
                 Stage::Past { response: respond(status).with_body(source()), may_have_content: true }
             }
@@ -292,7 +295,7 @@ impl Run {
         self.read_past(state, now)
     }
 
-    /// Reads its content past, and answers at its end.
+    /// Reads and discards the content, and sends the response at its end.
     fn read_past(self: &Arc<Self>, state: &mut State, now: Instant) -> Option<Done> {
         let mut left = CGI_TURN_BYTES_MAX;
         loop {
@@ -301,7 +304,7 @@ impl Run {
             state.given_bytes += bytes as u64;
             let Stage::Past { may_have_content, .. } = &state.stage else { return None };
             if bytes > 0 && !may_have_content {
-                return Some(self.refuse(state, "its content has no Content-Type"));
+                return Some(self.refuse(state, "the content has no Content-Type"));
             }
             left = left.saturating_sub(bytes);
             if left == 0 {
@@ -314,12 +317,12 @@ impl Run {
             }
         }
         if state.is_cut {
-            return Some(self.refuse(state, "it was ended before its answer was whole"));
+            return Some(self.refuse(state, "the script was killed before its response was complete"));
         }
         let Stage::Past { mut response, .. } = std::mem::replace(&mut state.stage, Stage::Ended) else {
             return None;
         };
-        // A response to HEAD without content may well promise the length of that to GET.
+        // The script may send no content for HEAD although `Content-Length` describes that of GET.
         let given = state.given_bytes;
         if let Some(promised) = state.promised_bytes.filter(|promised| given > 0 && given != *promised) {
             self.log_length(given, promised);
@@ -331,26 +334,26 @@ impl Run {
         Some(Done::Finished(Box::new(move |_| Answer::Now(response))))
     }
 
-    /// What it says is no answer.
+    /// Ends the response with 502 because the output is not a valid response.
     fn refuse(&self, state: &mut State, why: &str) -> Done {
         log::warn!(target: "cgi", "{}: {why}", self.name);
-        // It may go on: what it has to complain of comes last.
+        // The script keeps running, so its last error messages are still logged.
         state.end();
-        self.fail(Status::BAD_GATEWAY, "the program gave no proper answer")
+        self.fail(Status::BAD_GATEWAY, "the script sent no valid response")
     }
 
     fn cut_late(&self, state: &mut State) -> Done {
         self.kill_late(state);
-        self.fail(Status::GATEWAY_TIMEOUT, "the program took too long")
+        self.fail(Status::GATEWAY_TIMEOUT, "the script took too long")
     }
 
-    /// Kills the program because its time is up.
+    /// Kills the script because its time is up.
     fn kill_late(&self, state: &mut State) {
         log::warn!(target: "cgi", "{}: cut off by signal 9, it took too long", self.name);
         state.cut();
     }
 
-    /// All its output was read: decides how its content has ended, unless that is known.
+    /// Decides how the content ended after all output was read, unless that is known.
     fn judge(&self, state: &mut State) {
         if state.end.is_some() {
             return;
@@ -364,7 +367,7 @@ impl Run {
         state.end = Some(if missing.is_some() || is_dead { Filled::Failed } else { Filled::End });
     }
 
-    /// All content that its head promised was taken: the answer ends here, whatever follows.
+    /// Ends the content after `promised` bytes, even if the script writes more.
     fn complete(&self, state: &mut State, promised: u64) {
         if state.output.is_empty() {
             state.read(1);
@@ -385,11 +388,12 @@ impl Run {
         Done::Finished(Box::new(move |_| error(status, detail, error_form).into()))
     }
 
-    /// Once nobody waits for it and it has exited, nothing is left to do: its descriptors are
-    /// closed, which takes them off the poll, and only then it is reaped.
+    /// Finishes the run if the response is over and the script has exited. Closing the descriptors
+    /// removes them from the poll; the script is reaped after that.
     fn wind_up(&self, state: &mut State) -> bool {
         let (Stage::Ended, Some(exit)) = (&state.stage, state.exited) else { return false };
-        // What it has said was heard just now; what it has left running may say more, but not here.
+        // Standard error was read just before. Processes that the script left behind can write
+        // more, but it is not logged.
         state.complaints.log_line(&self.name);
         state.complaints.tell_left_out(&self.name);
         state.stderr = None;
@@ -429,7 +433,7 @@ impl Watched for Run {
         let again = again || state.has_more_to_read_past();
         let is_over = self.wind_up(&mut state);
         let due = state.due.into_iter().chain(state.grace).min();
-        // A grace that has passed is of no more interest.
+        // A grace period that is over no longer matters.
         let due = if due.is_some_and(|due| due <= now) { state.due.filter(|due| *due > now) } else { due };
         Advanced { done, due, again, is_over }
     }
@@ -455,26 +459,26 @@ impl State {
         {
             self.exited = exit_of(&*exit.fd);
             if self.exited == Some(Exit::Unknown) {
-                // Its number may be another's: it must not be killed by that any more.
+                // The process ID can be reused, so the script must not be killed any more.
                 self.process.reap();
             }
         }
     }
 
-    /// Hands on as much content as the pipe takes.
+    /// Writes as much content as the pipe accepts.
     fn feed(&mut self) {
         if let Err(ContentLost) = self.input.feed() {
             self.starve();
         }
     }
 
-    /// No more content comes.
+    /// Marks the end of the content, and waits for the response head.
     fn end_content(&mut self) {
         self.input.end();
         self.stage = Stage::Head;
     }
 
-    /// Reads at most `bytes_max` of its output, if there is some.
+    /// Reads at most `bytes_max` bytes of output, if any is available.
     fn read(&mut self, bytes_max: usize) -> Read {
         loop {
             let Some(stdout) = &mut self.stdout else { return Read::End };
@@ -495,8 +499,8 @@ impl State {
         }
     }
 
-    /// Whether all its output was read: output and exit have both ended, or one of them some time
-    /// ago.
+    /// Returns true if all output was read: output and exit have both ended, or one of them ended
+    /// some time ago.
     fn is_output_over(&mut self, now: Instant) -> bool {
         let is_quiet = self.stdout.as_ref().is_none_or(|stdout| !stdout.is_ready);
         match (self.stdout.is_none(), self.exited.is_some()) {
@@ -506,19 +510,19 @@ impl State {
         }
     }
 
-    /// It must not go on without the rest of its content, and not take what it has for all of it.
-    /// Whoever waits for its answer learns that from the end of its output.
+    /// Kills the script, because it must not mistake truncated content for complete content. The
+    /// client sees a truncated response.
     fn starve(&mut self) {
         self.process.kill();
         self.is_cut = true;
     }
 
-    /// Whether reading its content past is not done, and no event will say so.
+    /// Returns true if output remains to be discarded and no event will report it.
     fn has_more_to_read_past(&self) -> bool {
         matches!(self.stage, Stage::Past { .. }) && self.stdout.as_ref().is_some_and(|stdout| stdout.is_ready)
     }
 
-    /// Nobody waits for what it says any more. It may go on until its time is up.
+    /// Ends the response. The script may run until its time is up.
     fn end(&mut self) {
         self.stage = Stage::Ended;
         self.input.close();
@@ -527,7 +531,7 @@ impl State {
         self.output = Vec::new();
     }
 
-    /// The same, and it must not go on.
+    /// Ends the response and kills the script.
     fn cut(&mut self) {
         self.end();
         self.is_cut = true;
@@ -536,7 +540,7 @@ impl State {
     }
 }
 
-/// Hands request content on as it comes.
+/// Sink that passes request content on as it arrives.
 struct Feed {
     run: Arc<Run>,
 }
@@ -570,7 +574,7 @@ impl BodySink for Feed {
     }
 }
 
-/// Takes the rest of the content of a program that does not read it while it talks.
+/// Sink that spools the rest of the content, for a script that writes without reading.
 struct ToFile {
     run: Arc<Run>,
     content: Beside<Spooled>,
@@ -602,7 +606,7 @@ impl BodySink for ToFile {
     }
 }
 
-/// The program's content, as the content of the answer.
+/// Content of the script as the content of the response.
 struct Output {
     run: Arc<Run>,
 }

@@ -1,8 +1,7 @@
-//! Which program a path names, and what of the path is left for it.
+//! Maps the path of a request to a script and its `PATH_INFO`.
 //!
-//! Names are resolved beneath the folder as those of the docroot are. A program is a regular file
-//! that this process may execute; what stands behind its name in the path is its `PATH_INFO`. This
-//! file must not know how it is run.
+//! Names are resolved below the folder as in the docroot. A script is a regular file that this
+//! process may execute. The path after its name is `PATH_INFO`. Must not know how scripts run.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -16,29 +15,29 @@ use crate::docroot::root::Root;
 use crate::docroot::{Docroot, Reach, Trouble, file_type, is_hidden, stat};
 use crate::http::Status;
 
-/// A path with more parts than this names nothing.
+/// Maximum depth of a script below its folder, in path segments.
 const DEPTH_MAX: usize = 64;
 
-/// A folder of programs and where it stands among the URLs.
+/// A folder of scripts and its URL path.
 #[derive(Debug)]
 pub(crate) struct Folder {
-    /// Decoded, without a slash at its end.
+    /// Decoded URL path without a trailing slash.
     pub(crate) url: Vec<u8>,
     root: Root,
 }
 
-/// A program that was found.
+/// A script that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Script {
-    /// Where it is.
+    /// File name of the script.
     pub(crate) file: PathBuf,
-    /// Its URL path, decoded: `SCRIPT_NAME`.
+    /// Decoded URL path: `SCRIPT_NAME`.
     pub(crate) name: Vec<u8>,
-    /// What stands behind that: `PATH_INFO`.
+    /// Path after the script name: `PATH_INFO`.
     pub(crate) path_info: Vec<u8>,
 }
 
-/// Why there is none, as an answer.
+/// Reason why no script was found, as a status and a sentence.
 pub(crate) type Missing = (Status, &'static str);
 
 impl Folder {
@@ -53,14 +52,15 @@ impl Folder {
         Ok(Folder { url: folder.path.trim_end_matches('/').as_bytes().to_vec(), root })
     }
 
-    /// What of a normalised path stands behind the folder's own; `None` if it is not below it.
+    /// Rest of a normalized path after the URL path of this folder; `None` if the path is not below
+    /// it.
     pub(crate) fn behind<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
         path.strip_prefix(&self.url[..]).filter(|rest| rest.starts_with(b"/"))
     }
 
-    /// The program that `rest` of a path names. Asks the disk: for jobs.
+    /// Finds the script that the rest of a path names. Reads the disk: for jobs.
     pub(crate) fn find(&self, rest: &[u8]) -> Result<Script, Missing> {
-        const NOTHING: Missing = (Status::NOT_FOUND, "there is no such program");
+        const NOTHING: Missing = (Status::NOT_FOUND, "the script does not exist");
         self.root.follow();
         let root = self.root.docroot();
         let name = rest.strip_prefix(b"/").unwrap_or(rest);
@@ -72,9 +72,9 @@ impl Folder {
             }
             let fd = root.open_beneath(name, Reach::OnDisk).map_err(|trouble| match trouble {
                 Trouble::NotFound | Trouble::Unknown => NOTHING,
-                Trouble::Forbidden => (Status::FORBIDDEN, "this program may not be read"),
+                Trouble::Forbidden => (Status::FORBIDDEN, "the script may not be read"),
                 Trouble::Cold | Trouble::Exhausted | Trouble::Io(_) => {
-                    (Status::SERVICE_UNAVAILABLE, "the program cannot be opened just now")
+                    (Status::SERVICE_UNAVAILABLE, "the script cannot be opened at the moment")
                 }
             })?;
             let stat = stat(&fd).map_err(|_| NOTHING)?;
@@ -83,10 +83,10 @@ impl Folder {
                 FileType::RegularFile => {}
                 _ => return Err(NOTHING),
             }
-            // SCRIPT_FILENAME is a path without links, so that a program finds files beside itself.
+            // SCRIPT_FILENAME has no links, so that a script finds the files next to it.
             let file = root.real_path().join(OsStr::from_bytes(name));
             if rustix::fs::accessat(CWD, &file, Access::EXEC_OK, AtFlags::EACCESS).is_err() {
-                return Err((Status::FORBIDDEN, "this file may not be executed"));
+                return Err((Status::FORBIDDEN, "the file is not executable"));
             }
             root.judge_strictly(&fd, &stat, &[b"/", name].concat()).map_err(|_| NOTHING)?;
             return Ok(Script {

@@ -1,24 +1,24 @@
-//! A program's standard error, as log lines.
+//! Standard error of a script, as log lines.
 //!
-//! Must not know how the program is run.
+//! Must not know how the script runs.
 
 use rustix::io::Errno;
 
 use crate::config::{CGI_TURN_BYTES_MAX, CGI_TURN_LINES_MAX, KIB, LOG_MESSAGE_BYTES_MAX};
 use crate::features::cgi::process::Pipe;
 
-/// What it says to standard error.
+/// Log lines from the standard error of one script.
 #[derive(Default)]
 pub(super) struct Complaints {
-    /// The line that it is writing.
+    /// Incomplete last line.
     line: Vec<u8>,
-    /// How many were logged in this turn, and how many are not, as there were too many.
+    /// Number of lines logged in this turn, and number of lines omitted because of the limit.
     logged: usize,
     left_out: usize,
 }
 
 impl Complaints {
-    /// Logs what it says to standard error, a line a message, as far as that fits a turn. True if
+    /// Reads standard error and logs each line, up to the limits for one turn. Returns true if
     /// there is more to read.
     pub(super) fn read(&mut self, stderr: &mut Option<Pipe>, name: &str) -> bool {
         let mut piece = [0; 4 * KIB];
@@ -54,10 +54,11 @@ impl Complaints {
         }
     }
 
+    /// Logs the current line.
     pub(super) fn log_line(&mut self, name: &str) {
         let text = self.line.trim_ascii_end();
         if text.is_empty() {
-            // An empty line says nothing.
+            // Empty lines are not logged.
         } else if self.logged == CGI_TURN_LINES_MAX {
             self.left_out += 1;
         } else {
@@ -67,6 +68,7 @@ impl Complaints {
         self.line.clear();
     }
 
+    /// Logs the number of omitted lines.
     pub(super) fn tell_left_out(&mut self, name: &str) {
         let left_out = std::mem::take(&mut self.left_out);
         if left_out > 0 {

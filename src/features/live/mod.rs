@@ -1,8 +1,11 @@
 //! `--live-reload`: pages reload when a file of the folder changes.
 //!
-//! One thread watches (`features/live/watch.rs`) and tells a [`Feed`]; a script in every page
-//! listens to it. The script is put behind HTML when that is read into the cache, so no request is
-//! looked at for it. Listings and error pages contain it from the start.
+//! One thread watches the folders (`features/live/watch.rs`) and sends events to a [`Feed`]. A
+//! script in every page listens to the feed. The script is appended to HTML when a file is read
+//! into the cache, so requests cost nothing extra. Listings and error pages contain it from the
+//! start.
+//!
+//! Must not know how connections are driven.
 
 pub(crate) mod watch;
 
@@ -13,14 +16,17 @@ use crate::docroot::root::Root;
 use crate::handler::{Answer, Context, Handler, Methods, Router};
 use crate::http::{Request, Response};
 
-/// Where pages listen, and where the script is.
+/// Path of the events.
 pub(crate) const EVENTS: &str = "/_whirligig/live";
+/// Path of the script.
 pub(crate) const SCRIPT: &str = "/_whirligig/live.js";
 
-/// What the script does. It says which change was the last when it was sent, so none after that is
-/// missed; and it reloads when the server comes back, since then anything may have changed. A
-/// listing with uploads under way is left alone, because a reload would abort them; it reloads
-/// itself when all are complete.
+/// Returns the script.
+///
+/// The script requests events after `last`, the ID of the last change when the script was sent, so
+/// no change is missed. The page also reloads when the server returns, because any file can have
+/// changed. A listing with pending uploads does not reload, because that would abort them; it
+/// reloads itself when all are complete.
 fn javascript(last: &str) -> String {
     format!(
         "(() => {{
@@ -51,8 +57,8 @@ impl Handler for Reloading {
     }
 }
 
-/// Watches `roots` and adds the script and its events. Where watching is not possible it says so,
-/// and pages stay as they are.
+/// Watches `roots`, and adds the routes of the script and its events. If watching is not possible,
+/// a warning is logged and pages do not reload.
 pub(crate) fn routes(router: Router, roots: Vec<Arc<Root>>) -> Router {
     let feed = Feed::new();
     if let Err(error) = watch::start(roots, &feed) {

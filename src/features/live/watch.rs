@@ -1,8 +1,8 @@
-//! Watches folders for changes and tells a feed, from a thread of its own (inotify(7)).
+//! Watches folders for changes and notifies a feed, in a thread of its own (inotify(7)).
 //!
-//! For people who edit a page and look at it, not for the cache: inotify misses what the cache must
-//! not miss. Changes that come together are told once, when it has been quiet for a moment. It must
-//! not know what is done about them.
+//! This is for people who edit a page and look at it, not for the cache: inotify misses changes
+//! that the cache must not miss. Changes in quick succession are reported once, after a quiet
+//! moment. Must not know how listeners react.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -20,7 +20,7 @@ use crate::config::{LIVE_CHANGES_MAX, LIVE_LOOK, LIVE_QUIET, LIVE_WATCHES_MAX};
 use crate::docroot::is_hidden_name;
 use crate::docroot::root::Root;
 
-/// What makes a page look different: a file is there, gone, another, or was written and closed.
+/// Events that can change a page: a file was created, deleted, replaced, or written and closed.
 const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::CREATE)
     .union(WatchFlags::DELETE)
@@ -30,8 +30,9 @@ const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::DONT_FOLLOW)
     .union(WatchFlags::EXCL_UNLINK);
 
-/// Watches the folders and all below them, and tells `feed` of a `change`. Ends when nobody else
-/// has the feed. A root that leads to another folder is a change, too.
+/// Watches the folders and all folders below them, and sends a `change` event to `feed`. A root
+/// that now leads to another folder counts as a change. The thread ends when no other handle on the
+/// feed is left.
 pub(crate) fn start(roots: Vec<Arc<Root>>, feed: &Feed) -> std::io::Result<()> {
     let mut watcher = Watcher::new(roots)?;
     let feed = feed.downgrade();
@@ -40,11 +41,11 @@ pub(crate) fn start(roots: Vec<Arc<Root>>, feed: &Feed) -> std::io::Result<()> {
 
 struct Watcher {
     fd: OwnedFd,
-    /// The roots, and the numbers of the folders that are watched for them.
+    /// Roots, each with the number of the folder that is watched for it.
     roots: Vec<(Arc<Root>, usize)>,
-    /// Which folder a watch is for.
+    /// Folders by watch descriptor.
     folders: HashMap<i32, PathBuf>,
-    /// It was said that not everything can be watched.
+    /// The limit of watches was logged.
     is_short: bool,
 }
 
@@ -60,8 +61,8 @@ impl Watcher {
         Ok(watcher)
     }
 
-    /// Watches the folders that roots lead to now, if one leads to another. Returns whether one
-    /// does.
+    /// Watches the new folder of each root that now leads to another one. Returns true if there is
+    /// one.
     fn follow(&mut self) -> bool {
         let mut is_turned = false;
         for (root, number) in &mut self.roots {
@@ -69,7 +70,8 @@ impl Watcher {
             let now = root.current().number;
             is_turned |= std::mem::replace(number, now) != now;
         }
-        // With the descriptor the watches of the old folders go. Without another one they stay.
+        // Closing the descriptor removes the old watches. If no new one can be opened, the old
+        // watches stay.
         if is_turned && let Ok(fd) = open() {
             self.fd = fd;
             self.folders.clear();
@@ -79,7 +81,7 @@ impl Watcher {
     }
 
     fn run(&mut self, feed: &WeakFeed) {
-        // How often something has changed since it was last told.
+        // Number of changes since the last event.
         let mut pending = 0;
         loop {
             let ready = self.wait(if pending > 0 { LIVE_QUIET } else { LIVE_LOOK });
@@ -88,7 +90,7 @@ impl Watcher {
             if ready {
                 pending += usize::from(self.take());
             }
-            // It is never quiet where something writes all the time.
+            // A folder that is written all the time never has a quiet moment.
             if pending > 0 && (!ready || pending >= LIVE_CHANGES_MAX) {
                 pending = 0;
                 feed.send_named("change", "");
@@ -96,13 +98,13 @@ impl Watcher {
         }
     }
 
-    /// Whether something happened in time.
+    /// Returns true if an event arrived in time.
     fn wait(&self, time: std::time::Duration) -> bool {
         let time = Timespec::try_from(time).ok();
         matches!(poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], time.as_ref()), Ok(1..))
     }
 
-    /// Takes all events; true if any of them is about something that is served.
+    /// Reads all events. Returns true if any of them concerns a served file.
     fn take(&mut self) -> bool {
         let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
         let mut appeared = Vec::new();
@@ -140,7 +142,7 @@ impl Watcher {
             self.watch(folder);
         }
         if overflowed {
-            // Events were lost, folders that appeared among them: look at everything anew.
+            // Events were lost, possibly about new folders, so watch everything again.
             self.watch_all();
         }
         changed || overflowed
@@ -153,7 +155,7 @@ impl Watcher {
         }
     }
 
-    /// Watches a folder and all below it. Watching one twice is the same watch.
+    /// Watches a folder and all folders below it. Watching a folder twice has no effect.
     fn watch(&mut self, folder: PathBuf) {
         let mut open = vec![folder];
         while let Some(folder) = open.pop() {
@@ -163,7 +165,7 @@ impl Watcher {
             match inotify::add_watch(&self.fd, &folder, CHANGES) {
                 Ok(watch) => drop(self.folders.insert(watch, folder.clone())),
                 Err(Errno::NOSPC | Errno::NOMEM) => return self.fall_short(&folder),
-                // It has gone again, or is not for us.
+                // The folder was removed, or is not accessible.
                 Err(_) => continue,
             }
             for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
@@ -178,7 +180,7 @@ impl Watcher {
     fn fall_short(&mut self, folder: &Path) {
         if !std::mem::replace(&mut self.is_short, true) {
             log::warn!(
-                "--live-reload watches {} folders and no more, not {}",
+                "--live-reload watches only {} folders, without {}",
                 self.folders.len(),
                 folder.display()
             );
@@ -190,8 +192,8 @@ fn open() -> rustix::io::Result<OwnedFd> {
     inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
 }
 
-/// Returns whether a folder has a link of this name. One that gets a hidden name takes the place of
-/// an older one: a ConfigMap is published by turning `..data` to another folder.
+/// Returns true if a folder has a link of this name. A hidden link that is renamed replaces an
+/// older one: a ConfigMap is published by pointing `..data` to another folder.
 fn is_link(folder: Option<&PathBuf>, name: &[u8]) -> bool {
     let path = folder.map(|folder| folder.join(std::ffi::OsStr::from_bytes(name)));
     path.is_some_and(|path| path.is_symlink())
