@@ -377,7 +377,7 @@ impl Default for Limits {
 pub struct Timeouts {
     /// Silence of a new connection before the kernel hands it over at all, in whole seconds of
     /// which the kernel makes its next 1, 3, 7, 15...; zero: at once
-    /// ([`bind_tcp_shared`](crate::reactor::os::bind_tcp_shared) says more).
+    /// (`server/listen.rs` says more).
     pub defer_accept: Duration,
     /// A request head, absolute from its first byte (from the accept for the first one): a drip
     /// does not renew it.

@@ -1,4 +1,4 @@
-//! From the values of the flags to a [`Config`], with the checks that concern more than one of them.
+//! Converts the values of the flags to a [`Config`] and checks combinations of flags.
 //!
 //! This file must not know who obeys the settings. It looks at the disk only to say in time that
 //! the folder to be served is not there.

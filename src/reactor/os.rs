@@ -5,7 +5,6 @@
 //! job results and signals arrive as events, like sockets. This file must not know HTTP.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -350,88 +349,4 @@ impl Stream for Socket {
     fn wall_clock(&mut self) -> Duration {
         read_wall_clock()
     }
-}
-
-/// Options that [`bind_tcp_shared`] sets in addition to those it always sets.
-#[derive(Clone, Copy, Debug)]
-pub struct TcpOptions {
-    /// [`Limits::notsent_lowat_bytes`](crate::config::Limits::notsent_lowat_bytes).
-    pub notsent_lowat_bytes: u32,
-    /// [`Timeouts::defer_accept`](crate::config::Timeouts::defer_accept).
-    pub defer_accept: Duration,
-}
-
-/// Binds a TCP listener with all options that accepted sockets inherit.
-///
-/// An HTTP client sends first. With `TCP_DEFER_ACCEPT` (tcp(7)) the kernel keeps a connection until
-/// its first bytes have arrived. So the first read follows the accept at once, and a connection
-/// that is closed after its response is never registered with epoll. The kernel does not wait
-/// without limit: after `defer_accept` it sends its SYN-ACK again, and hands over a connection
-/// whose client replies to that.
-///
-/// Several loops can share the port (socket(7), SO_REUSEPORT). The first listener is bound without
-/// sharing, so that a port in use is an error. It allows sharing before it listens, and the
-/// `others` then join it.
-pub fn bind_tcp_shared(
-    addr: SocketAddr,
-    options: TcpOptions,
-    others: usize,
-) -> io::Result<Vec<std::net::TcpListener>> {
-    let first = bound_tcp(addr, options, false)?;
-    if others > 0 {
-        first.set_reuse_port(true)?;
-    }
-    first.listen(BACKLOG)?;
-    let first: std::net::TcpListener = first.into();
-    let addr = first.local_addr()?;
-    let mut listeners = vec![first];
-    for _ in 0..others {
-        let other = bound_tcp(addr, options, true)?;
-        other.listen(BACKLOG)?;
-        listeners.push(other.into());
-    }
-    Ok(listeners)
-}
-
-/// The socket option `TCP_DEFER_ACCEPT` of tcp(7), which socket2 and rustix do not have.
-#[derive(Clone, Copy, Debug)]
-struct DeferAccept;
-
-nix::setsockopt_impl!(
-    DeferAccept,
-    libc::IPPROTO_TCP,
-    libc::TCP_DEFER_ACCEPT,
-    libc::c_int,
-    nix::sys::socket::sockopt::SetStruct<libc::c_int>
-);
-
-/// Largest number of connections that may wait to be accepted. The default bound of the system
-/// (net.core.somaxconn) is also 4096.
-const BACKLOG: i32 = 4096;
-
-/// Creates a TCP socket with all options and binds it. `joins` means that other sockets share its
-/// port.
-fn bound_tcp(addr: SocketAddr, options: TcpOptions, joins: bool) -> io::Result<socket2::Socket> {
-    use socket2::{Domain, Protocol, Socket, Type};
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    // A restart must not wait for old connections in TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    if addr.is_ipv6() {
-        // Only `::` is dual-stack.
-        socket.set_only_v6(!addr.ip().is_unspecified())?;
-    }
-    socket.set_tcp_nodelay(true)?;
-    if options.notsent_lowat_bytes > 0 {
-        socket.set_tcp_notsent_lowat(options.notsent_lowat_bytes)?;
-    }
-    if let Ok(seconds @ 1..) = libc::c_int::try_from(options.defer_accept.as_secs()) {
-        // A kernel without the option hands connections over earlier, which only costs a little
-        // time.
-        if let Err(error) = nix::sys::socket::setsockopt(&socket, DeferAccept, &seconds) {
-            log::debug!("connections are accepted at once: {error}");
-        }
-    }
-    socket.set_reuse_port(joins)?;
-    socket.bind(&addr.into())?;
-    Ok(socket)
 }

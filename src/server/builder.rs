@@ -25,7 +25,8 @@ use crate::files::StaticFiles;
 use crate::handler::{Answer, Handler, Router};
 use crate::http::target::encode_path;
 use crate::server::chain::Site;
-use crate::server::{BindError, Content, Server};
+use crate::server::listen::BindError;
+use crate::server::{Content, Server};
 
 type Wrapper = Box<dyn FnOnce(Arc<dyn Handler>) -> Arc<dyn Handler>>;
 
@@ -61,6 +62,13 @@ pub struct Builder {
     takes_signals: bool,
     /// The first thing that was wrong.
     trouble: Option<String>,
+}
+
+impl Server {
+    /// Begins a server: routes, folders and what stands around them, then [`Builder::bind`].
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
 }
 
 impl std::fmt::Debug for Builder {

@@ -7,46 +7,39 @@ mod addresses;
 mod builder;
 pub mod chain;
 mod descriptors;
+mod handle;
+mod listen;
+mod run;
 mod socket_file;
 mod stop;
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::clock::read_clocks;
 use crate::config::{Bind, Config, LOG_FLUSH_MAX, Model, Symlinks};
-use crate::docroot::cache::FileCache;
+use crate::docroot;
 use crate::docroot::root::Root;
 use crate::docroot::{Docroot, location};
-use crate::driver::Driver;
-use crate::driver::outcome::{OnStop, Outcome};
-use crate::driver::signals::{Remote, Signal, Signals};
+use crate::driver::outcome::Outcome;
+use crate::driver::signals::Signals;
 use crate::features::cgi::Scripts;
 use crate::features::metrics::Metrics;
 use crate::features::names::{Because, gate};
 use crate::features::{api, cgi, live, metrics};
-use crate::files::{Files, StaticFiles};
+use crate::files::StaticFiles;
 use crate::handler::spool::Spool;
 use crate::handler::{Handler, Router};
-use crate::jobs::Pool;
-use crate::log::{AccessBuffer, LogQueue, open_access_log};
-use crate::observe::{Counters, LoopTally, Observer, Stopwatch};
-use crate::reactor::Reactor;
-use crate::reactor::os::{Listener, MioOs, Os, TcpOptions, bind_tcp_shared};
+use crate::log::{LogQueue, open_access_log};
+use crate::observe::{LoopTally, Stopwatch};
 use crate::server::chain::Site;
-use crate::sync::lock;
-use crate::threads::Twin;
-use crate::threads::acceptor::ListenSocket;
-use crate::{docroot, shortage};
-use socket_file::SocketFile;
 
 pub use builder::Builder;
-use stop::StopReport;
-
-/// How many ports behind the default one are tried when it is taken.
-const PORTS_TRIED: u16 = 100;
+pub use handle::Handle;
+pub use listen::BindError;
+use listen::{Bound, listen};
 
 /// A server that has its addresses and is ready to run: made by [`Server::builder`], or from a
 /// whole [`Config`].
@@ -81,101 +74,7 @@ impl std::fmt::Debug for Content {
     }
 }
 
-/// Stops a server from any thread, before or while it runs. Clones stop the same server.
-#[derive(Clone, Debug, Default)]
-pub struct Handle {
-    state: Arc<Mutex<Stops>>,
-}
-
-#[derive(Debug, Default)]
-struct Stops {
-    asked: usize,
-    /// One for each loop that runs.
-    remotes: Vec<Remote>,
-}
-
-impl Handle {
-    /// Asks for a graceful stop, as SIGTERM does: no new clients, idle ones are let go, requests
-    /// under way are answered, for as long as the drain timeout
-    /// ([`Timeouts::drain`](crate::config::Timeouts), 10 s by default). Asked again, it cuts
-    /// everybody off. Returns at once; it is [`Server::run`] that returns when all is done.
-    pub fn shutdown(&self) {
-        let mut stops = lock(&self.state);
-        stops.asked += 1;
-        for remote in &stops.remotes {
-            remote.terminate();
-        }
-    }
-
-    /// Stops all loops but the first, which alone knows that the terminal was closed.
-    fn stop_others(&self) {
-        for remote in lock(&self.state).remotes.iter().skip(1) {
-            remote.terminate();
-        }
-    }
-
-    fn watch(&self, remote: Remote) {
-        let mut stops = lock(&self.state);
-        for _ in 0..stops.asked {
-            remote.terminate();
-        }
-        stops.remotes.push(remote);
-    }
-}
-
-/// A bound socket and how it is reached.
-#[derive(Debug)]
-enum Bound {
-    /// One socket a loop, all on one port.
-    Tcp(Vec<std::net::TcpListener>, SocketAddr),
-    Unix(std::os::unix::net::UnixListener, SocketFile),
-}
-
-impl Bound {
-    fn urls(&self) -> Vec<String> {
-        match self {
-            Bound::Tcp(_, addr) => addresses::urls(*addr),
-            Bound::Unix(_, file) => vec![format!("unix:{}", file.path().display())],
-        }
-    }
-
-    fn addr(&self) -> Option<SocketAddr> {
-        match self {
-            Bound::Tcp(_, addr) => Some(*addr),
-            Bound::Unix(..) => None,
-        }
-    }
-}
-
-/// Why a server did not come up.
-#[derive(Debug)]
-pub enum BindError {
-    /// The docroot cannot be opened.
-    Root(io::Error),
-    /// This address cannot be listened on.
-    Address(String, io::Error),
-    /// A file that says what stands around the site is not there or not in order.
-    Site(String),
-}
-
-impl std::fmt::Display for BindError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            BindError::Root(error) => write!(f, "cannot serve the docroot: {error}"),
-            BindError::Site(why) => f.write_str(why),
-            BindError::Address(address, error) => write!(f, "cannot listen on {address}: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for BindError {}
-
 impl Server {
-    /// Begins a server: routes, folders and what stands around them, then [`Builder::bind`].
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     /// Opens the docroot and binds every address: the program as a value. Nothing is served yet.
     ///
     /// # Errors
@@ -412,172 +311,6 @@ impl Server {
         }
         outcome
     }
-
-    fn access(&self, log: Option<&LogQueue>) -> Option<AccessBuffer> {
-        self.config.access_log.as_ref()?;
-        Some(AccessBuffer::new(log?.clone(), self.config.log_format))
-    }
-
-    /// Runs as many loops as were asked for: the first one here, the others on threads of their
-    /// own. They share the handler, the workers and the port, and nothing that would make one wait
-    /// for another.
-    fn run_reactor<O: Observer>(mut self, log: Option<&LogQueue>) -> io::Result<Outcome> {
-        let handler = self.handler();
-        let pool = self.pool();
-        self.take_signals()?;
-        let (mut shares, _socket_files) = self.shares()?;
-        let mut loops = Vec::with_capacity(shares.len());
-        let signals = std::mem::take(&mut self.signals);
-        let actions = self.stop_actions(shares.len());
-        for ((listeners, signals), action) in shares.drain(..).zip(signals).zip(actions) {
-            let (mut reactor, counters) = self.reactor::<O>(listeners, signals, &handler, &pool, log)?;
-            reactor.on_stop(action);
-            loops.push((reactor, counters));
-        }
-        let counters: Vec<_> = loops.iter().filter_map(|(_, counters)| counters.clone()).collect();
-        let mut loops = loops.into_iter().map(|(reactor, _)| reactor);
-        let first = loops.next();
-        let outcome = std::thread::scope(|scope| {
-            let mut others = Vec::new();
-            for (number, mut reactor) in (1..).zip(loops) {
-                let name = format!("whirligig-{number}");
-                others
-                    .push(std::thread::Builder::new().name(name).spawn_scoped(scope, move || reactor.run())?);
-            }
-            let mut outcome = first.map_or(Ok(Outcome::Stopped), |mut reactor| reactor.run());
-            if matches!(outcome, Ok(Outcome::Killed(_))) {
-                // The others have the same signal; who leads the process leaves without them.
-                return outcome;
-            }
-            for other in others {
-                let ended = other.join().unwrap_or_else(|_| Err(io::Error::other("a loop panicked")));
-                outcome = outcome.and_then(|so_far| Ok(so_far.and(ended?)));
-            }
-            outcome
-        });
-        if counters.len() > 1 {
-            report_shares(&counters);
-        }
-        outcome
-    }
-
-    /// The workers beside the loops or threads.
-    fn pool(&self) -> Arc<Pool> {
-        let pool = Arc::new(Pool::new(self.config.limits.job_threads, self.config.limits.jobs_max));
-        self.metrics.watch_pool(Arc::clone(&pool));
-        pool
-    }
-
-    /// The listeners of each loop, and the files of Unix sockets, which are removed when the server
-    /// ends.
-    fn shares(&mut self) -> io::Result<(Vec<Vec<Listener>>, Vec<SocketFile>)> {
-        let mut shares: Vec<Vec<Listener>> = (0..self.config.loops()).map(|_| Vec::new()).collect();
-        let mut files = Vec::new();
-        for bound in self.listeners.drain(..) {
-            match bound {
-                Bound::Tcp(sockets, _) => {
-                    for (share, socket) in shares.iter_mut().zip(sockets) {
-                        share.push(Listener::Tcp(mio::net::TcpListener::from_std(socket)));
-                    }
-                }
-                // One queue for all: every loop hears of a client, and one gets it.
-                Bound::Unix(socket, file) => {
-                    for share in &mut shares {
-                        share.push(Listener::Unix(mio::net::UnixListener::from_std(socket.try_clone()?)));
-                    }
-                    files.push(file);
-                }
-            }
-        }
-        Ok((shares, files))
-    }
-
-    /// One loop with all it owns. Each takes the signals for itself; the first one opens the log
-    /// anew.
-    fn reactor<O: Observer>(
-        &self,
-        listeners: Vec<Listener>,
-        signals: Signals,
-        handler: &Arc<dyn Handler>,
-        pool: &Arc<Pool>,
-        log: Option<&LogQueue>,
-    ) -> io::Result<Counted<O>> {
-        let mut os = MioOs::new(listeners, Some(signals), Arc::clone(pool))?;
-        let files = Files::own(&self.config.files);
-        let desk = os.desk();
-        shortage::register(desk.inbox());
-        let observer = O::default();
-        let counters = observer.counters().map(Arc::clone);
-        let is_first = self.metrics.loops() == 0;
-        if let Some(counters) = &counters {
-            self.metrics.watch_loop(Arc::clone(counters), Arc::clone(desk.inbox()));
-        }
-        let (config, handler) = (Arc::clone(&self.config), Arc::clone(handler));
-        let driver = Driver::new(config, handler, files, desk, self.access(log), observer, read_clocks());
-        let clients_max = self.config.limits.connections_max.div_ceil(self.config.loops());
-        let mut reactor = Reactor::new(os, driver, clients_max);
-        if let Some(log) = log.filter(|_| is_first).cloned() {
-            reactor.on_reopen(move || log.reopen());
-        }
-        Ok((reactor, counters))
-    }
-
-    /// What tells one loop, or the twin, to stop.
-    fn install_signals(&self, is_first: bool) -> io::Result<Signals> {
-        let signals = match (self.takes_signals, is_first) {
-            (true, true) => Signals::install()?,
-            (true, false) => Signals::install_another()?,
-            (false, _) => Signals::apart()?,
-        };
-        self.handle.watch(signals.remote());
-        Ok(signals)
-    }
-
-    /// The actions that a graceful stop begins with, one for each loop.
-    fn stop_actions(&self, loops: usize) -> impl Iterator<Item = OnStop> {
-        let drain = self.config.timeouts.drain;
-        let report = Arc::new(StopReport::new(loops, drain, self.takes_signals));
-        let handle = self.handle.clone();
-        (0..loops).map(move |number| {
-            let (report, handle) = (Arc::clone(&report), handle.clone());
-            let action: OnStop = Box::new(move |signal, phases| {
-                report.add(signal, phases);
-                if number == 0 && signal == Signal::TerminalClosed {
-                    handle.stop_others();
-                }
-            });
-            action
-        })
-    }
-
-    fn run_threads(mut self, log: Option<&LogQueue>) -> io::Result<Outcome> {
-        self.take_signals()?;
-        let signals = self.signals.pop_front().ok_or_else(|| io::Error::other("no signals"))?;
-        let handler = self.handler();
-        let files = Arc::new(Mutex::new(FileCache::new(&self.config.files)));
-        let mut socket_files = Vec::new();
-        let sockets = self.listeners.drain(..).map(|bound| match bound {
-            Bound::Tcp(sockets, _) => sockets.into_iter().map(ListenSocket::Tcp).collect(),
-            Bound::Unix(listener, file) => {
-                socket_files.push(file);
-                vec![ListenSocket::Unix(listener)]
-            }
-        });
-        let sockets = sockets.flatten().collect();
-        let access = log.filter(|_| self.config.access_log.is_some()).cloned();
-        let twin = Twin {
-            config: Arc::clone(&self.config),
-            handler,
-            files,
-            access,
-            log: log.cloned(),
-            pool: self.pool(),
-            on_stop: Mutex::new(self.stop_actions(1).next().unwrap_or_else(|| Box::new(|_, _| {}))),
-        };
-        twin.run(sockets, signals, |counters, gauges| {
-            self.metrics.watch_threads(counters.iter().cloned(), gauges);
-        })
-    }
 }
 
 /// Refuses to follow links anywhere where the places of open files cannot be read.
@@ -589,60 +322,5 @@ fn check_links(config: &Config) -> Result<(), String> {
 fn warn_of_links(config: &Config) {
     if config.files.symlinks != Symlinks::No && !location::is_reported() {
         log::warn!("/proc/self/fd cannot be read, so no symbolic link is followed, as with --symlinks no");
-    }
-}
-
-/// A loop and what it counts.
-type Counted<O> = (Reactor<MioOs, O>, Option<Arc<Counters>>);
-
-/// Says how the kernel divided the clients among the loops.
-fn report_shares(counters: &[Arc<Counters>]) {
-    let total = counters.iter().map(|counters| counters.accepted.get()).sum::<u64>().max(1);
-    for (number, counters) in counters.iter().enumerate() {
-        let accepted = counters.accepted.get();
-        let percent = accepted * 100 / total;
-        log::info!(
-            "loop {number}: {accepted} connections ({percent} %), {} requests",
-            counters.answered_total()
-        );
-    }
-}
-
-fn listen(bind: &Bind, config: &Config) -> Result<Bound, BindError> {
-    match bind {
-        Bind::Unix(path) => {
-            let fail = |error| BindError::Address(format!("unix:{}", path.display()), error);
-            let (listener, file) = SocketFile::listen(path).map_err(fail)?;
-            listener.set_nonblocking(true).map_err(fail)?;
-            Ok(Bound::Unix(listener, file))
-        }
-        Bind::Ip(ip, own_port) => {
-            let first = own_port.unwrap_or(config.port);
-            // Only the port nobody asked for may give way.
-            let fixed = own_port.is_some() || config.port_is_explicit || first == 0;
-            let mut port = first;
-            loop {
-                let addr = SocketAddr::new(*ip, port);
-                let others = config.loops() - 1;
-                let options = TcpOptions {
-                    notsent_lowat_bytes: config.limits.notsent_lowat_bytes,
-                    defer_accept: config.timeouts.defer_accept,
-                };
-                let bound = bind_tcp_shared(addr, options, others).and_then(|listeners| {
-                    listeners[0].local_addr().map(|local| Bound::Tcp(listeners, local))
-                });
-                match bound {
-                    Ok(bound) => return Ok(bound),
-                    Err(error)
-                        if !fixed
-                            && error.kind() == io::ErrorKind::AddrInUse
-                            && port < first.saturating_add(PORTS_TRIED) =>
-                    {
-                        port += 1;
-                    }
-                    Err(error) => return Err(BindError::Address(addr.to_string(), error)),
-                }
-            }
-        }
     }
 }

@@ -1,0 +1,210 @@
+//! Running a server as one of the two models: loops with their threads, or the twin.
+//!
+//! This file must not know what is served.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use crate::clock::read_clocks;
+use crate::docroot::cache::FileCache;
+use crate::driver::Driver;
+use crate::driver::outcome::{OnStop, Outcome};
+use crate::driver::signals::{Signal, Signals};
+use crate::files::Files;
+use crate::handler::Handler;
+use crate::jobs::Pool;
+use crate::log::{AccessBuffer, LogQueue};
+use crate::observe::{Counters, Observer};
+use crate::reactor::Reactor;
+use crate::reactor::os::{Listener, MioOs, Os as _};
+use crate::server::Server;
+use crate::server::listen::Bound;
+use crate::server::socket_file::SocketFile;
+use crate::server::stop::StopReport;
+use crate::shortage;
+use crate::threads::Twin;
+use crate::threads::acceptor::ListenSocket;
+
+impl Server {
+    /// Runs as many loops as were asked for: the first one here, the others on threads of their
+    /// own. They share the handler, the workers and the port, and nothing that would make one wait
+    /// for another.
+    pub(super) fn run_reactor<O: Observer>(mut self, log: Option<&LogQueue>) -> io::Result<Outcome> {
+        let handler = self.handler();
+        let pool = self.pool();
+        self.take_signals()?;
+        let (mut shares, _socket_files) = self.shares()?;
+        let mut loops = Vec::with_capacity(shares.len());
+        let signals = std::mem::take(&mut self.signals);
+        let actions = self.stop_actions(shares.len());
+        for ((listeners, signals), action) in shares.drain(..).zip(signals).zip(actions) {
+            let (mut reactor, counters) = self.reactor::<O>(listeners, signals, &handler, &pool, log)?;
+            reactor.on_stop(action);
+            loops.push((reactor, counters));
+        }
+        let counters: Vec<_> = loops.iter().filter_map(|(_, counters)| counters.clone()).collect();
+        let mut loops = loops.into_iter().map(|(reactor, _)| reactor);
+        let first = loops.next();
+        let outcome = std::thread::scope(|scope| {
+            let mut others = Vec::new();
+            for (number, mut reactor) in (1..).zip(loops) {
+                let name = format!("whirligig-{number}");
+                others
+                    .push(std::thread::Builder::new().name(name).spawn_scoped(scope, move || reactor.run())?);
+            }
+            let mut outcome = first.map_or(Ok(Outcome::Stopped), |mut reactor| reactor.run());
+            if matches!(outcome, Ok(Outcome::Killed(_))) {
+                // The others have the same signal; who leads the process leaves without them.
+                return outcome;
+            }
+            for other in others {
+                let ended = other.join().unwrap_or_else(|_| Err(io::Error::other("a loop panicked")));
+                outcome = outcome.and_then(|so_far| Ok(so_far.and(ended?)));
+            }
+            outcome
+        });
+        if counters.len() > 1 {
+            report_shares(&counters);
+        }
+        outcome
+    }
+
+    pub(super) fn run_threads(mut self, log: Option<&LogQueue>) -> io::Result<Outcome> {
+        self.take_signals()?;
+        let signals = self.signals.pop_front().ok_or_else(|| io::Error::other("no signals"))?;
+        let handler = self.handler();
+        let files = Arc::new(Mutex::new(FileCache::new(&self.config.files)));
+        let mut socket_files = Vec::new();
+        let sockets = self.listeners.drain(..).map(|bound| match bound {
+            Bound::Tcp(sockets, _) => sockets.into_iter().map(ListenSocket::Tcp).collect(),
+            Bound::Unix(listener, file) => {
+                socket_files.push(file);
+                vec![ListenSocket::Unix(listener)]
+            }
+        });
+        let sockets = sockets.flatten().collect();
+        let access = log.filter(|_| self.config.access_log.is_some()).cloned();
+        let twin = Twin {
+            config: Arc::clone(&self.config),
+            handler,
+            files,
+            access,
+            log: log.cloned(),
+            pool: self.pool(),
+            on_stop: Mutex::new(self.stop_actions(1).next().unwrap_or_else(|| Box::new(|_, _| {}))),
+        };
+        twin.run(sockets, signals, |counters, gauges| {
+            self.metrics.watch_threads(counters.iter().cloned(), gauges);
+        })
+    }
+
+    fn access(&self, log: Option<&LogQueue>) -> Option<AccessBuffer> {
+        self.config.access_log.as_ref()?;
+        Some(AccessBuffer::new(log?.clone(), self.config.log_format))
+    }
+
+    /// The workers beside the loops or threads.
+    fn pool(&self) -> Arc<Pool> {
+        let pool = Arc::new(Pool::new(self.config.limits.job_threads, self.config.limits.jobs_max));
+        self.metrics.watch_pool(Arc::clone(&pool));
+        pool
+    }
+
+    /// The listeners of each loop, and the files of Unix sockets, which are removed when the server
+    /// ends.
+    fn shares(&mut self) -> io::Result<(Vec<Vec<Listener>>, Vec<SocketFile>)> {
+        let mut shares: Vec<Vec<Listener>> = (0..self.config.loops()).map(|_| Vec::new()).collect();
+        let mut files = Vec::new();
+        for bound in self.listeners.drain(..) {
+            match bound {
+                Bound::Tcp(sockets, _) => {
+                    for (share, socket) in shares.iter_mut().zip(sockets) {
+                        share.push(Listener::Tcp(mio::net::TcpListener::from_std(socket)));
+                    }
+                }
+                // One queue for all: every loop hears of a client, and one gets it.
+                Bound::Unix(socket, file) => {
+                    for share in &mut shares {
+                        share.push(Listener::Unix(mio::net::UnixListener::from_std(socket.try_clone()?)));
+                    }
+                    files.push(file);
+                }
+            }
+        }
+        Ok((shares, files))
+    }
+
+    /// One loop with all it owns. Each takes the signals for itself; the first one opens the log
+    /// anew.
+    fn reactor<O: Observer>(
+        &self,
+        listeners: Vec<Listener>,
+        signals: Signals,
+        handler: &Arc<dyn Handler>,
+        pool: &Arc<Pool>,
+        log: Option<&LogQueue>,
+    ) -> io::Result<Counted<O>> {
+        let mut os = MioOs::new(listeners, Some(signals), Arc::clone(pool))?;
+        let files = Files::own(&self.config.files);
+        let desk = os.desk();
+        shortage::register(desk.inbox());
+        let observer = O::default();
+        let counters = observer.counters().map(Arc::clone);
+        let is_first = self.metrics.loops() == 0;
+        if let Some(counters) = &counters {
+            self.metrics.watch_loop(Arc::clone(counters), Arc::clone(desk.inbox()));
+        }
+        let (config, handler) = (Arc::clone(&self.config), Arc::clone(handler));
+        let driver = Driver::new(config, handler, files, desk, self.access(log), observer, read_clocks());
+        let clients_max = self.config.limits.connections_max.div_ceil(self.config.loops());
+        let mut reactor = Reactor::new(os, driver, clients_max);
+        if let Some(log) = log.filter(|_| is_first).cloned() {
+            reactor.on_reopen(move || log.reopen());
+        }
+        Ok((reactor, counters))
+    }
+
+    /// What tells one loop, or the twin, to stop.
+    pub(super) fn install_signals(&self, is_first: bool) -> io::Result<Signals> {
+        let signals = match (self.takes_signals, is_first) {
+            (true, true) => Signals::install()?,
+            (true, false) => Signals::install_another()?,
+            (false, _) => Signals::apart()?,
+        };
+        self.handle.watch(signals.remote());
+        Ok(signals)
+    }
+
+    /// The actions that a graceful stop begins with, one for each loop.
+    fn stop_actions(&self, loops: usize) -> impl Iterator<Item = OnStop> {
+        let drain = self.config.timeouts.drain;
+        let report = Arc::new(StopReport::new(loops, drain, self.takes_signals));
+        let handle = self.handle.clone();
+        (0..loops).map(move |number| {
+            let (report, handle) = (Arc::clone(&report), handle.clone());
+            let action: OnStop = Box::new(move |signal, phases| {
+                report.add(signal, phases);
+                if number == 0 && signal == Signal::TerminalClosed {
+                    handle.stop_others();
+                }
+            });
+            action
+        })
+    }
+}
+
+/// A loop and what it counts.
+type Counted<O> = (Reactor<MioOs, O>, Option<Arc<Counters>>);
+
+/// Says how the kernel divided the clients among the loops.
+fn report_shares(counters: &[Arc<Counters>]) {
+    let total = counters.iter().map(|counters| counters.accepted.get()).sum::<u64>().max(1);
+    for (number, counters) in counters.iter().enumerate() {
+        let accepted = counters.accepted.get();
+        let percent = accepted * 100 / total;
+        log::info!(
+            "loop {number}: {accepted} connections ({percent} %), {} requests",
+            counters.answered_total()
+        );
+    }
+}
