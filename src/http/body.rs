@@ -1,20 +1,22 @@
-//! Message content on its way in and out: by length and chunked (RFC 9112 sections 6 and 7).
+//! Decoding and encoding of message content: by length, and chunked (RFC 9112 sections 6 and 7).
 //!
-//! Our own chunked decoder, because a lenient one is a request-smuggling hole: line ends are CRLF
-//! and nothing else, sizes are plain hex digits, extensions follow their grammar. Framing is
-//! bounded by the content that comes with it. The decoder keeps its place in a few small fields, so
-//! it never needs a byte twice and takes input cut anywhere. Pure: bytes in, slices out.
+//! The chunked decoder is strict, because a lenient one allows request smuggling. Line ends are
+//! CRLF and nothing else, sizes are plain hexadecimal digits, and extensions follow their grammar.
+//! The size of the framing is bounded by the content that comes with it.
+//!
+//! The decoder keeps its position in a few small fields. So it never needs a byte twice, and it
+//! takes input cut anywhere. This file must not know the source of the bytes.
 
 use crate::http::error::ProtocolError;
 use crate::http::fields::is_token;
 use crate::http::status::Status;
 
-/// Takes request content out of its framing.
+/// Decoder that takes request content out of its framing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyDecoder {
-    /// `Content-Length`: this many bytes are still to come.
+    /// `Content-Length`: content of a known length.
     Length {
-        /// Bytes still to come.
+        /// Bytes that are still to come.
         left: u64,
     },
     /// `Transfer-Encoding: chunked`.
@@ -40,7 +42,7 @@ impl BodyDecoder {
         })
     }
 
-    /// Bytes known to be still to come: exact by length, a lower bound when chunked.
+    /// Bytes that are known to be missing: exact for a length, a lower bound for chunked content.
     #[must_use]
     pub fn left(&self) -> u64 {
         match self {
@@ -52,9 +54,11 @@ impl BodyDecoder {
         }
     }
 
-    /// Looks at `input` and returns how many bytes it used, and their meaning. Call again with the
-    /// rest until `NeedMore` or `End`. `line_max` bounds a size line and the trailer section
-    /// (beyond 65,534 bytes it counts as that), `total_max` the content.
+    /// Decodes `input`, and returns the number of bytes used and their meaning.
+    ///
+    /// Call again with the rest until `NeedMore` or `End`. `line_max` is the limit of a size line
+    /// and of the trailer section, in bytes; more than 65,534 count as that. `total_max` is the
+    /// limit of the content, in bytes.
     pub fn decode<'b>(
         &mut self,
         input: &'b [u8],
@@ -74,85 +78,84 @@ impl BodyDecoder {
     }
 }
 
-/// Where a decoder stands after looking at some input.
+/// Result of decoding some input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decoded<'b> {
-    /// These bytes of content; more may follow.
+    /// Bytes of content. More may follow.
     Data(&'b [u8]),
-    /// All input is used up and the content is not complete: call again with more.
+    /// All input is used up, and the content is not complete: call again with more.
     NeedMore,
-    /// The content is complete. Bytes not consumed belong to the next request.
+    /// The content is complete. Bytes not used belong to the next request.
     End,
 }
 
-/// The place inside a chunked body.
+/// Position inside chunked content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunked {
     state: State,
-    /// Bytes left of this chunk's data, or its size while the digits arrive.
+    /// Bytes left of the data of this chunk, or its size while the digits arrive.
     left: u64,
-    /// Content so far, for the limit on the whole.
+    /// Bytes of content so far, for the limit of the whole.
     total: u64,
     /// Bytes of this size line, or of the trailer section.
     line: u16,
-    /// Bytes of framing that may still come. Each byte of content adds one: extensions that double
-    /// what is sent are odd, and more than that is a way to keep a server busy beside its content
-    /// limit.
+    /// Bytes of framing that may still come. Each byte of content adds one. No useful client sends
+    /// more framing than content, and without this limit framing could keep a server busy.
     framing_left: u32,
 }
 
-/// One state a grammar position: RFC 9112 section 7.1.
+/// One state for each position in the grammar of RFC 9112 section 7.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// At the first digit of a chunk size.
     Size,
-    /// Behind at least one digit.
+    /// After at least one digit.
     SizeMore,
     /// White space (BWS) before `;`.
     BeforeExt,
-    /// Behind `;`, before the extension's name.
+    /// After `;`, before the name of the extension.
     ExtStart,
-    /// In the name.
+    /// In the name of the extension.
     ExtName,
-    /// BWS behind the name.
+    /// White space after the name.
     AfterExtName,
-    /// Behind `=`.
+    /// After `=`.
     ExtValueStart,
     /// In a token value.
     ExtToken,
     /// In a quoted value.
     ExtQuoted,
-    /// Behind a backslash in a quoted value.
+    /// After a backslash in a quoted value.
     ExtEscaped,
-    /// Behind a closing quote.
+    /// After a closing quote.
     AfterExtValue,
-    /// Behind the CR of the size line.
+    /// After the CR of the size line.
     SizeLf,
     /// In chunk data.
     Data,
-    /// Behind the data: its CR is due.
+    /// After the data: its CR is due.
     DataCr,
-    /// Then its LF.
+    /// After the CR of the data: its LF is due.
     DataLf,
     /// At the start of a trailer line.
     TrailerStart,
-    /// In a trailer field name.
+    /// In the name of a trailer field.
     TrailerName,
-    /// In a trailer field value.
+    /// In the value of a trailer field.
     TrailerValue,
-    /// Behind the CR of a trailer line.
+    /// After the CR of a trailer line.
     TrailerLf,
-    /// Behind the last CR.
+    /// After the last CR.
     EndLf,
 }
 
-/// Chunk lines, extensions and trailers that any chunked content may have, in bytes: a trailer
-/// section of the usual limit (4 KiB), and as much again for extensions, thrice.
+/// Bytes of framing that any chunked content may have: chunk lines, extensions and trailers. That
+/// is a trailer section of the default limit (4 KiB), and three times as much for extensions.
 const FRAMING_BYTES_MAX: u32 = 16 * 1024;
 
-/// Framing that each chunk adds to that, in bytes. A client that sends what a person types needs 5
-/// for a chunk of one byte, and one that writes sizes with eight digits needs 12, as our encoder
-/// does.
+/// Bytes of framing that each chunk adds to that. A client that sends each typed character needs 5
+/// for a chunk of one byte. A client that writes sizes with eight digits needs 12, as the encoder
+/// of this file does.
 const FRAMING_BYTES_PER_CHUNK: u32 = 16;
 
 impl Chunked {
@@ -204,7 +207,7 @@ impl Chunked {
         Ok((at, Decoded::NeedMore))
     }
 
-    /// One byte of framing; returns the next state.
+    /// Consumes one byte of framing, and returns the next state.
     fn step(&mut self, byte: u8) -> Result<State, ProtocolError> {
         match self.state {
             State::Size | State::SizeMore => self.size(byte),
@@ -234,7 +237,8 @@ impl Chunked {
     fn size(&mut self, byte: u8) -> Result<State, ProtocolError> {
         let first = self.state == State::Size;
         if let Some(digit) = (byte as char).to_digit(16) {
-            // A checked shift: 2^64 must not wrap to a small chunk (a smuggling hole in the wild).
+            // A checked shift: 2^64 must not wrap to a small chunk. Servers with that bug allowed
+            // request smuggling.
             if self.left >> 60 != 0 {
                 return Err(bad("a chunk size does not fit 64 bits"));
             }
@@ -286,7 +290,7 @@ impl Chunked {
         Ok(State::Data)
     }
 
-    /// Trailer fields are read past and dropped, but they must be fields (RFC 9112 section 7.1.2).
+    /// Checks trailer fields, which are dropped (RFC 9112 section 7.1.2).
     fn trailer(&self, byte: u8) -> Result<State, ProtocolError> {
         match (self.state, byte) {
             (State::TrailerStart, b'\r') => Ok(State::EndLf),
@@ -300,38 +304,39 @@ impl Chunked {
     }
 }
 
-/// A byte that may stand in a field value or quoted string: no control but TAB.
+/// True for a byte of a field value or quoted string: no control character except tab.
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
-/// Puts response content that is made while it is sent into its framing.
+/// Encoder that puts response content into its framing while it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyEncoder {
     /// Chunks, for HTTP/1.1.
     Chunked,
-    /// Bare bytes, ended by the close: HTTP/1.0 knows no chunks.
+    /// Plain bytes that end with the connection, because HTTP/1.0 does not know chunks.
     UntilClose,
-    /// Bare bytes of a length that the head states.
+    /// Plain bytes whose length is in the head.
     Sized,
 }
 
-/// Room a chunk's frame takes: eight hex digits and CRLF before the data.
+/// Bytes before the data of a chunk: eight hexadecimal digits and CRLF.
 const CHUNK_HEAD_BYTES: usize = 10;
 
 impl BodyEncoder {
-    /// Starts a piece of content at the end of `out`; append the bytes, then call `finish_piece`
-    /// with the mark.
+    /// Starts a piece of content at the end of `out`. Append the bytes, then call `finish_piece`
+    /// with the mark that this returns.
     pub fn start_piece(self, out: &mut Vec<u8>) -> usize {
         if self == BodyEncoder::Chunked {
-            // The size is written when it is known; eight digits always, leading zeros are allowed.
+            // The size is filled in later. It always has eight digits, because leading zeros are
+            // allowed.
             out.extend_from_slice(b"00000000\r\n");
         }
         out.len()
     }
 
-    /// Ends the piece that began at `mark`. An empty one leaves no trace: an empty chunk would end
-    /// the message.
+    /// Ends the piece that began at `mark`. An empty piece is removed, because an empty chunk would
+    /// end the message.
     pub fn finish_piece(self, mark: usize, out: &mut Vec<u8>) {
         if self != BodyEncoder::Chunked {
             return;

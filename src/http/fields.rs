@@ -1,7 +1,7 @@
-//! Field lines of a head: taking them apart, looking one up by name, splitting its value.
+//! Field lines of a head: parsing them, finding one by name, splitting its value.
 //!
-//! All of it borrows from the head; it copies and allocates nothing. It must not know what any
-//! single field means (each has its own file) nor where the bytes came from.
+//! All results borrow from the head; this file copies and allocates nothing. It must not know the
+//! meaning of a field, which has its own file, or the source of the bytes.
 
 use smallvec::SmallVec;
 
@@ -9,10 +9,10 @@ use crate::http::error::ProtocolError;
 use crate::http::target::is_token_byte;
 use crate::text;
 
-/// The field lines of one head, in the order they were received.
+/// Field lines of one head, in the order received.
 ///
-/// A lookup is a walk over the lines. Heads have about twenty of them, so a walk that compares
-/// lengths first is faster than any table that would have to be built for it.
+/// A lookup visits the lines one after another. Heads have about twenty of them, so comparing
+/// lengths first is faster than building a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a> {
     lines: &'a [FieldLine<'a>],
@@ -20,42 +20,43 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// A view of these lines.
+    /// View of these lines.
     #[must_use]
     pub fn new(lines: &'a [FieldLine<'a>]) -> Self {
         let names = lines.iter().fold(0, |bits, line| bits | line.key.bit());
         Fields { lines, names: NameFilter(names) }
     }
 
-    /// Whether none of these names is there. False says nothing.
+    /// True if none of these names occurs. False is uncertain.
     #[must_use]
     pub fn lack(&self, names: NameFilter) -> bool {
         self.names.0 & names.0 == 0
     }
 
-    /// How many field lines there are; a name that came twice counts twice.
+    /// Number of field lines. A name that occurs twice counts twice.
     pub fn len(&self) -> usize {
         self.lines.len()
     }
 
-    /// Whether there are no field lines at all.
+    /// True if there are no field lines.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    /// Name and value of every line, in the order received. Names have the case they were sent in.
+    /// Name and value of each line, in the order received. Names keep their case.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         self.lines.iter().map(|line| (line.name(), line.value))
     }
 
-    /// The lines themselves.
+    /// Field lines as a slice.
     pub(super) fn lines(&self) -> &'a [FieldLine<'a>] {
         self.lines
     }
 
-    /// The value of the first line of this name, whatever its case (RFC 9110 section 5.1).
+    /// Value of the first line with this name, in any case (RFC 9110 section 5.1).
     ///
-    /// For fields that may come once only; use [`Fields::all`] where several lines make one list.
+    /// Use this for headers that may occur once, and [`Fields::all`] if several lines form one
+    /// list.
     pub fn first(&self, name: &str) -> Option<&'a [u8]> {
         if self.lack(NameFilter::of(&[name])) {
             return None;
@@ -63,11 +64,11 @@ impl<'a> Fields<'a> {
         self.lines.iter().find(|line| line.is_named(name)).map(|line| line.value)
     }
 
-    /// The value of a header that may come once (RFC 9110 section 5.3).
+    /// Value of a header that may occur once (RFC 9110 section 5.3).
     ///
     /// # Errors
-    /// 400 if there are several lines of this name. Another program on the way could go by another
-    /// one of them.
+    /// 400 if there are several lines with this name, because another program on the way could use
+    /// another one of them.
     pub fn only(&self, name: &str) -> Result<Option<&'a [u8]>, ProtocolError> {
         let mut lines = self.all(name);
         match (lines.next(), lines.next()) {
@@ -76,14 +77,14 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The values of all lines of this name, whatever its case, in the order received. Together
-    /// they are one list (RFC 9110 section 5.3).
+    /// Values of all lines with this name, in any case, in the order received. Together they form
+    /// one list (RFC 9110 section 5.3).
     pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.lines.iter().filter(move |line| line.is_named(name)).map(|line| line.value)
     }
 }
 
-/// One field line, taken apart: a token, and a value without control characters or white space
+/// A parsed field line: a token, and a value without control characters and without white space
 /// around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldLine<'a> {
@@ -93,18 +94,18 @@ pub struct FieldLine<'a> {
 }
 
 impl<'a> FieldLine<'a> {
-    /// The name, in the case it was sent in.
+    /// Name of the line, in the case in which it was sent.
     #[must_use]
     pub fn name(&self) -> &'a str {
         std::str::from_utf8(self.name).unwrap_or_default()
     }
 
-    /// The same as bytes, which costs no look at them.
+    /// Name of the line as bytes, which needs no UTF-8 check.
     pub(super) fn name_bytes(&self) -> &'a [u8] {
         self.name
     }
 
-    /// The value as it was sent, without white space around it.
+    /// Value as sent, without white space around it.
     #[must_use]
     pub fn value(&self) -> &'a [u8] {
         self.value
@@ -114,7 +115,7 @@ impl<'a> FieldLine<'a> {
         FieldLine { name, value, key: NameKey::of(name) }
     }
 
-    /// Compares keys first: nearly all others are dismissed by them.
+    /// Compares keys first, because they differ for nearly all other names.
     fn is_named(&self, name: &str) -> bool {
         self.key == NameKey::of(name.as_bytes()) && text::eq_ignore_case(self.name, name.as_bytes())
     }
@@ -126,16 +127,16 @@ impl<'a> From<httparse::Header<'a>> for FieldLine<'a> {
     }
 }
 
-/// The lines of one head. There is room on the stack for as many as browsers send, which is about
-/// twenty. Every page of a larger table would be touched by the guard of the stack, and stay
-/// resident in each thread of the twin.
+/// Lines of one head. The stack has space for about as many as browsers send. With a larger table,
+/// the stack guard would touch each of its pages, which would stay resident in each thread of the
+/// threads model.
 pub(super) type FieldLines<'b> = SmallVec<[FieldLine<'b>; 24]>;
 
-/// Takes the field lines at the beginning of `block` apart, up to the empty line behind them, and
-/// says how many bytes that were.
+/// Parses the field lines at the start of `block`, up to the empty line after them. Returns their
+/// length in bytes.
 ///
-/// None if any of it is not plainly right (RFC 9112 section 5), not there yet, or more than
-/// `lines_max`. [httparse] then reads the head once more, and knows what is wrong with it.
+/// `None` if a line is not clearly valid (RFC 9112 section 5) or not complete, or if there are more
+/// than `lines_max`. [httparse] then reads the head again and finds the error.
 pub(super) fn take_lines<'b>(block: &'b [u8], lines_max: usize, lines: &mut FieldLines<'b>) -> Option<usize> {
     lines.clear();
     let (mut rest, mut left) = (block, lines_max);
@@ -150,7 +151,7 @@ pub(super) fn take_lines<'b>(block: &'b [u8], lines_max: usize, lines: &mut Fiel
     }
 }
 
-/// Takes one line apart. Also says what is behind it.
+/// Parses one line, and returns it with the bytes after it.
 #[inline]
 fn take_line(bytes: &[u8]) -> Option<(FieldLine<'_>, &[u8])> {
     let usual = |block| text::letters(block) | text::equal(block, b'-');
@@ -165,27 +166,27 @@ fn take_line(bytes: &[u8]) -> Option<(FieldLine<'_>, &[u8])> {
     let (value, behind) = behind.split_at_checked(text::run_len(behind))?;
     let [b'\r', b'\n', behind @ ..] = behind else { return None };
     let value = match value {
-        // As nearly everybody writes it.
+        // The usual form: one space before the value, none after it.
         [b' ', b'!'..=0xff, .., b'!'..=0xff] => &value[1..],
         other => trim_ows(other),
     };
     (!name.is_empty()).then(|| (FieldLine::new(name, value), behind))
 }
 
-/// How long the token is that these bytes begin with. Out of line, for names that are not of
-/// letters and hyphens, or long.
+/// Length of the token at the start of `bytes`. Not inlined, because it is only for long names and
+/// names with other characters than letters and hyphens.
 #[inline(never)]
 fn token_len(bytes: &[u8]) -> usize {
     text::span(bytes, |block| text::letters(block) | text::equal(block, b'-'), is_token_byte)
 }
 
-/// A Bloom filter of field names, with one bit for each. Most of what is asked of a head is whether
-/// it has a field that it does not have, and nearly always this alone says so.
+/// Bloom filter of field names, with one bit for each. Most lookups are for a header that the head
+/// does not contain, and nearly always the filter alone can answer those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameFilter(u64);
 
 impl NameFilter {
-    /// Of these names, in any case.
+    /// Filter for these names, in any case.
     #[must_use]
     pub const fn of(names: &[&str]) -> Self {
         let (mut bits, mut at) = (0, 0);
@@ -196,20 +197,19 @@ impl NameFilter {
         NameFilter(bits)
     }
 
-    /// Whether the name of this line may be one of them. False is certain.
+    /// True if the name of this line may be one of these. False is certain.
     pub(super) fn may_have(self, line: &FieldLine<'_>) -> bool {
         self.0 & line.key.bit() != 0
     }
 }
 
-/// A number below 64 that a field name has in any case, and few others share with it. Most names
-/// are told apart by it.
+/// Number below 64 that is equal for all cases of a field name, and different for most other names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct NameKey(u8);
 
 impl NameKey {
-    /// By length, first and last letter, weighted so that of the names that browsers send none
-    /// shares its key with a condition or `Range`.
+    /// Key made of length, first and last letter. The weights keep the names that browsers send
+    /// apart from the conditional headers and `Range`.
     #[inline]
     const fn of(name: &[u8]) -> Self {
         let ends = match (name.first(), name.last()) {
@@ -224,9 +224,8 @@ impl NameKey {
     }
 }
 
-/// Cuts optional whitespace (space and tab, RFC 9110 section 5.6.3) off both ends. Nothing else
-/// counts as whitespace: a vertical tab or form feed that hides a token would be seen differently
-/// by the next hop.
+/// Removes optional white space (space and tab, RFC 9110 section 5.6.3) from both ends. Nothing
+/// else counts as white space: the next hop would treat a vertical tab or form feed differently.
 pub fn trim_ows(value: &[u8]) -> &[u8] {
     let mut rest = value;
     while let [b' ' | b'\t', tail @ ..] = rest {
@@ -238,21 +237,20 @@ pub fn trim_ows(value: &[u8]) -> &[u8] {
     rest
 }
 
-/// The elements of one line of a comma-separated list (RFC 9110 section 5.6.1): whitespace trimmed,
-/// empty elements skipped.
+/// Elements of one line of a comma-separated list (RFC 9110 section 5.6.1). White space around them
+/// and empty elements are removed.
 ///
-/// Commas inside quoted strings separate as well, so this is for lists of tokens and ranges only.
+/// Commas in quoted strings separate as well, so use this only for lists of tokens and ranges.
 pub fn list_elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trim_ows).filter(|element| !element.is_empty())
 }
 
-/// Whether any element of these lines is this token, whatever its case. For lists such as
-/// `Connection`.
+/// True if an element of these lines is this token, in any case. For lists such as `Connection`.
 pub fn has_token<'a>(lines: impl Iterator<Item = &'a [u8]>, token: &str) -> bool {
     lines.flat_map(list_elements).any(|element| text::eq_ignore_case(element, token.as_bytes()))
 }
 
-/// RFC 9110 section 5.6.2.
+/// True for a byte of a token (RFC 9110 section 5.6.2).
 pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

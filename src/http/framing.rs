@@ -1,24 +1,24 @@
-//! How the content of a request is framed, and the headers that decide it (RFC 9112 section 6.3).
+//! Framing of request content, and the headers that decide it (RFC 9112 section 6.3).
 //!
-//! Every case that leaves room for doubt is an error. This file must not know the rest of a head.
+//! A case with more than one reading is an error. This file must not know the rest of a head.
 
 use crate::http::error::ProtocolError;
 use crate::http::fields::{Fields, NameFilter, list_elements, trim_ows};
 use crate::http::status::Status;
 use crate::text;
 
-/// How a request's content is framed (RFC 9112 section 6.3).
+/// Framing of the content of a request (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// None follows.
+    /// No content follows.
     None,
-    /// This many bytes follow, at least one.
+    /// So many bytes follow, at least one.
     Length(u64),
     /// Chunks follow.
     Chunked,
 }
 
-/// The fields that decide framing and persistence, gathered in one pass.
+/// Values of the headers that decide framing and persistence, gathered in one pass.
 #[derive(Default)]
 pub(super) struct Framing<'b> {
     pub(super) host: Option<&'b [u8]>,
@@ -33,7 +33,7 @@ impl<'b> Framing<'b> {
     #[inline(always)]
     pub(super) fn gather(&mut self, lines: Fields<'b>) -> Result<(), ProtocolError> {
         for line in lines.lines() {
-            // Of a browser's twenty names only a few get as far as a comparison.
+            // A browser sends about twenty names. This leaves only a few of them for a comparison.
             if !FRAMING.may_have(line) {
                 continue;
             }
@@ -60,7 +60,7 @@ impl<'b> Framing<'b> {
         Ok(())
     }
 
-    /// RFC 9112 section 6.3, with every case that leaves room for doubt refused.
+    /// Framing by RFC 9112 section 6.3. A case with more than one reading is an error.
     pub(super) fn content(&self, minor: u8) -> Result<Content, ProtocolError> {
         if let Some(coding) = self.coding {
             if self.length.is_some() {
@@ -93,22 +93,22 @@ impl<'b> Framing<'b> {
     }
 }
 
-/// The names of those fields.
+/// Names of the headers in [`Framing`].
 const FRAMING: NameFilter =
     NameFilter::of(&["host", "expect", "connection", "content-length", "transfer-encoding"]);
 
-/// The sum of all `Expect` lines: they are one list (RFC 9110 sections 5.3 and 10.1.1).
+/// Sum of all `Expect` lines, which form one list (RFC 9110 sections 5.3 and 10.1.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Expects {
     #[default]
     Nothing,
     Continue,
-    /// Something that no server knows, perhaps beside `100-continue`.
+    /// An unknown expectation, perhaps together with `100-continue`.
     Unknown,
 }
 
 impl Expects {
-    /// With one more line.
+    /// Adds one more line to the sum.
     fn and(self, line: &[u8]) -> Expects {
         let mut elements = list_elements(line).peekable();
         let is_known = elements.peek().is_some()
@@ -128,7 +128,7 @@ fn once<'b>(slot: &mut Option<&'b [u8]>, value: &'b [u8], name: &'static str) ->
     }))
 }
 
-/// Digits only, no sign, no white space, no wrapping.
+/// Value of a decimal number: digits only, without sign, white space or overflow.
 fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;

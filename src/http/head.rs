@@ -1,9 +1,10 @@
-//! Request heads as bytes: their end is found, and their lines are taken apart.
+//! Request heads as bytes: the search for their end, and the parsing of their lines.
 //!
-//! A head that is plainly right is read in one pass (`WholeHead`); all others go through httparse.
-//! That knows the grammar of tokens and field values; it is lenient about line ends and silent
-//! about framing, Host, target and version. Line ends and the version are judged here (RFC 9112
-//! sections 2.2 and 2.3), the rest in `request.rs`. Pure; must not know where the bytes came from.
+//! A valid head of the usual kind is read in one pass (`WholeHead`). All other heads go through
+//! httparse, which knows the grammar of tokens and field values. It is lenient about line ends, and
+//! it does not check framing, `Host`, target and version. This file checks line ends and the
+//! version (RFC 9112 sections 2.2 and 2.3); `request.rs` checks the rest. This file must not know
+//! the source of the bytes.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -17,14 +18,14 @@ use crate::http::target;
 use crate::http::target::OriginForm;
 use crate::text;
 
-/// Room for the field lines of one head at a time, on the caller's stack.
+/// Memory for the field lines of one head at a time, on the stack of the caller.
 #[derive(Default)]
 pub struct FieldSlots<'b> {
     lines: FieldLines<'b>,
 }
 
 impl FieldSlots<'_> {
-    /// Empty room.
+    /// Slots without field lines.
     #[must_use]
     pub fn new() -> Self {
         FieldSlots::default()
@@ -33,9 +34,9 @@ impl FieldSlots<'_> {
 
 /// A whole head of the usual kind, read in one pass.
 ///
-/// Nearly every head arrives whole, asks for a path, and is sound. Such a one is not searched for
-/// its end first: reading it finds the end. Whatever is not plainly right is left to [`scan`] and
-/// [`parse`], which say what is wrong with it, so both ways come to the same verdict.
+/// Nearly every head arrives whole, requests a path, and is valid. Reading such a head finds its
+/// end, so no search is needed. All other heads are left to [`scan`] and [`parse`], which report
+/// the errors. Both ways come to the same result.
 #[derive(Debug)]
 pub(super) struct WholeHead<'b> {
     bytes: &'b [u8],
@@ -46,7 +47,7 @@ pub(super) struct WholeHead<'b> {
 }
 
 impl<'b> WholeHead<'b> {
-    /// Reads the head that `input` begins with, if it is whole and of the usual kind.
+    /// Reads the head at the start of `input`. `None` if it is not whole or not of the usual kind.
     #[inline(always)]
     pub(super) fn read(input: &'b [u8], slots: &mut FieldSlots<'b>, limits: &Limits) -> Option<Self> {
         let (method, start) = usual_method(input)?;
@@ -65,12 +66,12 @@ impl<'b> WholeHead<'b> {
         is_sound.then_some(WholeHead { bytes, method, target: &input[start..end], form, minor })
     }
 
-    /// How many bytes it has.
+    /// Length of the head in bytes.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Judges it. `slots` are those it was read into.
+    /// Checks the head, and makes a request of it. `slots` are those it was read into.
     #[inline(always)]
     pub(super) fn judge<'s>(
         self,
@@ -90,7 +91,7 @@ const VERSION_1_1: &[u8; 11] = b" HTTP/1.1\r\n";
 
 const VERSION_1_0: &[u8; 11] = b" HTTP/1.0\r\n";
 
-/// The method of most requests, and where the target begins.
+/// Method of a usual head, and the position of the target.
 #[inline(always)]
 fn usual_method(input: &[u8]) -> Option<(Method<'static>, usize)> {
     Some(match input {
@@ -104,21 +105,22 @@ fn usual_method(input: &[u8]) -> Option<(Method<'static>, usize)> {
     })
 }
 
-/// What a look for the end of a head found.
+/// Result of the search for the end of a head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Scan {
     /// The head ends before this position.
     Complete(usize),
-    /// Not yet: look on from here next time.
+    /// No end was found. Continue from this position next time.
     Partial(usize),
 }
 
-/// Looks for the empty line, from `scanned` on. Each byte is looked at once however the head
-/// arrives; what is plainly wrong is refused as it comes, so that garbage gets its 400 at once and
-/// not at the header timeout.
+/// Searches for the empty line, from `scanned` on.
 ///
-/// Where several things are wrong the first of them decides, never how many bytes have come: a head
-/// cut in two must get the answer that it gets whole.
+/// Each byte is looked at once, however the head arrives. Errors are found while the head arrives,
+/// so invalid input gets its 400 at once and not at the header timeout.
+///
+/// If a head has several errors, the first one decides, not the number of bytes that have arrived.
+/// So a head that arrives in two parts gets the same response as one that arrives whole.
 pub(super) fn scan(input: &[u8], scanned: usize, limits: &Limits) -> Result<Scan, ProtocolError> {
     let head = &input[..input.len().min(limits.head_bytes_max)];
     let line_end = find_line_end(head, scanned);
@@ -130,7 +132,7 @@ pub(super) fn scan(input: &[u8], scanned: usize, limits: &Limits) -> Result<Scan
     let is_line_too_long = stop > line_max && memchr::memchr(b'\n', &head[..line_max]).is_none();
     let judged = match line_end {
         _ if is_line_too_long => line_max + 1,
-        // The parser finds them in a complete head.
+        // The parser finds control characters in a complete head.
         LineEnd::Last(_) => scanned,
         LineEnd::Bare(_) | LineEnd::None => stop,
     };
@@ -139,8 +141,8 @@ pub(super) fn scan(input: &[u8], scanned: usize, limits: &Limits) -> Result<Scan
     }
     match line_end {
         _ if is_line_too_long => Err(too_long(head, limits)),
-        // RFC 9112 section 2.2 allows a lone LF as a line end. Two readings of one head are how
-        // requests are smuggled, so we do not.
+        // RFC 9112 section 2.2 allows a lone LF as a line end. This server does not, because two
+        // readings of one head allow request smuggling.
         LineEnd::Bare(_) => Err(ProtocolError::bad_request("a line of the head ends in LF without CR")),
         LineEnd::Last(at) => Ok(Scan::Complete(at + 1)),
         LineEnd::None if head.len() >= limits.head_bytes_max => Err(too_long(head, limits)),
@@ -148,16 +150,16 @@ pub(super) fn scan(input: &[u8], scanned: usize, limits: &Limits) -> Result<Scan
     }
 }
 
-/// What a request line may have besides its target before it is too long: method, version, spaces.
+/// Bytes that a request line may have besides its target: method, version, spaces.
 const REQUEST_LINE_REST_BYTES: usize = 64;
 
-/// The first LF that ends more than a line of the head.
+/// First LF that ends the head or is an error.
 enum LineEnd {
-    /// It has no CR before it.
+    /// There is no CR before the LF.
     Bare(usize),
-    /// The line it ends is empty: the head is complete.
+    /// The line that the LF ends is empty: the head is complete.
     Last(usize),
-    /// There is none.
+    /// There is no such LF.
     None,
 }
 
@@ -172,7 +174,7 @@ fn find_line_end(head: &[u8], scanned: usize) -> LineEnd {
     LineEnd::None
 }
 
-/// What the LF at this place means.
+/// Meaning of the LF at this position.
 fn line_end_at(head: &[u8], at: usize) -> LineEnd {
     if at == 0 || head[at - 1] != b'\r' {
         LineEnd::Bare(at)
@@ -185,14 +187,14 @@ fn line_end_at(head: &[u8], at: usize) -> LineEnd {
 
 const CONTROL: ProtocolError = ProtocolError::bad_request("the head contains a control character");
 
-/// Whether there is a control character other than those of line ends and tab. It looks at all of
-/// them without a way out, which the compiler turns into a few instructions for many bytes.
+/// True if `bytes` contain a control character other than CR, LF and tab. The loop has no early
+/// exit, so the compiler can check many bytes with a few instructions.
 fn has_control(bytes: &[u8]) -> bool {
     let is_control = |byte: u8| (byte < b' ' && !matches!(byte, b'\t' | b'\r' | b'\n')) || byte == 0x7f;
     bytes.iter().fold(false, |found, &byte| found | is_control(byte))
 }
 
-/// 414 while the request line has no end, 431 after it.
+/// Status 414 while the request line has no end, 431 after it.
 fn too_long(input: &[u8], limits: &Limits) -> ProtocolError {
     let line = memchr::memchr(b'\n', input).unwrap_or(input.len());
     if line > limits.target_bytes_max {
@@ -202,18 +204,18 @@ fn too_long(input: &[u8], limits: &Limits) -> ProtocolError {
     }
 }
 
-/// Parses a complete head: `head` is exactly what `scan` called complete.
+/// Parses a complete head. `head` is exactly the range that `scan` reported as complete.
 pub fn parse<'s, 'b: 's>(
     head: &'b [u8],
     slots: &'s mut FieldSlots<'b>,
     limits: &Limits,
 ) -> Result<Request<'s>, ProtocolError> {
-    // A head that comes in pieces is searched for control characters first. What passes the parser
-    // has none, so a whole one is searched only when something is wrong with it.
+    // A head that arrives in parts was searched for control characters before. The parser accepts
+    // none, so a whole head is searched only if it has an error.
     parse_lines(head, slots, limits).map_err(|error| if has_control(head) { CONTROL } else { error })
 }
 
-/// Room for what httparse finds, on the stack for most heads.
+/// Table for the lines that httparse finds, on the stack for most heads.
 type HeaderTable<'b> = SmallVec<[httparse::Header<'b>; 24]>;
 
 fn parse_lines<'s, 'b: 's>(
@@ -265,8 +267,11 @@ fn explain(error: httparse::Error) -> ProtocolError {
     }
 }
 
-/// A version httparse does not read: 1.2 to 1.9 are served as 1.1 (RFC 9110 section 2.5), other
-/// well-formed ones get 505, anything else 400. Says how many lines the table holds, too.
+/// Reads a head whose version httparse does not know. Returns method, target, and the number of
+/// lines in the table.
+///
+/// Versions 1.2 to 1.9 are served as 1.1 (RFC 9110 section 2.5). Other well-formed versions get
+/// 505, all others 400.
 fn later_version<'b>(
     head: &'b [u8],
     table: &mut [httparse::Header<'b>],
@@ -280,9 +285,8 @@ fn later_version<'b>(
     else {
         return Err(BAD);
     };
-    // The preface of HTTP/2 is made to look like a request of a version nobody has (RFC 9113
-    // section 3.4); it is a client that took us for something else, not one that asks for a
-    // version.
+    // The HTTP/2 preface looks like a request with an unused version (RFC 9113 section 3.4). Such a
+    // client expects a different protocol, not a different version.
     if (method, target) == ("PRI", "*") {
         return Err(ProtocolError::bad_request("this server does not speak HTTP/2"));
     }

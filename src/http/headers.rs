@@ -1,14 +1,14 @@
-//! Header lines of a response, as they go on the wire, and the rules for adding one.
+//! Header lines of a response, ready to be sent, and the rules for adding one.
 //!
 //! Names and values come from handlers, scripts and the operator. No line can end early, start
-//! another one, or change the framing of the message (RFC 9110 section 5.5, RFC 9112 section 6).
-//! Must not know who gave a header.
+//! another line, or change the framing of the message (RFC 9110 section 5.5, RFC 9112 section 6).
+//! This file must not know who gave a header.
 
 use crate::http::fields::is_token;
 use crate::http::fields::{list_elements, trim_ows};
 use crate::text;
 
-/// Header lines of a response: each is a token, a colon, a space, a value without control
+/// Header lines of a response. Each is a token, a colon, a space, a value without control
 /// characters, CR and LF.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
@@ -22,21 +22,21 @@ impl Headers {
         Headers { bytes: Vec::new() }
     }
 
-    /// No headers, with room for so many bytes of them.
+    /// No headers, with capacity for `bytes` of them.
     pub(crate) fn with_capacity(bytes: usize) -> Self {
         Headers { bytes: Vec::with_capacity(bytes) }
     }
 
-    /// Sets a header: lines of the same name go. `Set-Cookie`, `Link` and `WWW-Authenticate` are
-    /// added, and a `Vary` is joined with the line that is there. Returns why the header is not
-    /// sent as it was given.
+    /// Sets a header, and replaces lines with this name. `Set-Cookie`, `Link` and
+    /// `WWW-Authenticate` are added, and a `Vary` is joined with the existing line. Returns the
+    /// reason if the header is not sent as given.
     pub fn set(&mut self, name: &str, value: &[u8]) -> Option<Flaw> {
         self.put(How::Set, name.as_bytes(), value)
     }
 
-    /// Adds a header beside lines of the same name. Of a header that has one value, such as
-    /// `Content-Type`, the new line replaces the old one. Returns why the header is not sent as it
-    /// was given.
+    /// Adds a header, and keeps lines with this name. For a header with a single value, such as
+    /// `Content-Type`, the new line replaces the old one. Returns the reason if the header is not
+    /// sent as given.
     pub fn add(&mut self, name: &str, value: &[u8]) -> Option<Flaw> {
         self.put(How::Add, name.as_bytes(), value)
     }
@@ -79,7 +79,7 @@ impl Headers {
         None
     }
 
-    /// True if a line of this name stays, and a new one is not wanted.
+    /// True if an existing line with this name is kept instead of the new one.
     fn outranks(&self, how: How, name: &[u8], value: &[u8]) -> bool {
         let has = |directive: &[u8]| {
             let same = self.lines().filter(|line| line.is_named(name));
@@ -93,7 +93,7 @@ impl Headers {
         }
     }
 
-    /// A policy of this name that has a `sandbox`, and `value` behind it.
+    /// An existing policy with this name that contains `sandbox`, followed by `value`.
     fn with_sandbox(&self, name: &[u8], value: &[u8]) -> Option<Vec<u8>> {
         let is_sandbox = |directive: &[u8]| {
             directive.split(u8::is_ascii_whitespace).find(|word| !word.is_empty()) == Some(b"sandbox")
@@ -110,7 +110,8 @@ impl Headers {
         self.bytes.extend_from_slice(b"\r\n");
     }
 
-    /// Adds to the first `Vary` line the names that no `Vary` line has (RFC 9110 section 12.5.5).
+    /// Adds to the first `Vary` line the names that no `Vary` line contains (RFC 9110 section
+    /// 12.5.5).
     fn join_vary(&mut self, value: &[u8]) {
         let mut joined: Vec<u8> = Vec::new();
         let lines = self.lines().filter(|line| line.is_named(b"vary"));
@@ -134,7 +135,7 @@ impl Headers {
         self.bytes.splice(at..at, line);
     }
 
-    /// Takes out all lines of this name.
+    /// Removes all lines with this name.
     pub(crate) fn remove(&mut self, name: &[u8]) {
         while let Some(line) = self.lines().find(|line| line.is_named(name)) {
             let range = line.at..line.at + line.bytes.len();
@@ -142,17 +143,17 @@ impl Headers {
         }
     }
 
-    /// True if there is a line of this name, in any case.
+    /// True if there is a line with this name, in any case.
     pub(crate) fn has(&self, name: &[u8]) -> bool {
         self.lines().any(|line| line.is_named(name))
     }
 
-    /// The lines in their order.
+    /// Lines in their order.
     pub(crate) fn lines(&self) -> Lines<'_> {
         lines(&self.bytes)
     }
 
-    /// The lines as they go on the wire, each with its CR and LF.
+    /// Lines as bytes, each with its CR and LF.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
@@ -164,38 +165,39 @@ impl Headers {
         self.bytes.is_empty()
     }
 
-    /// Appends lines of other headers, which say nothing that these say.
+    /// Appends header lines whose names do not occur in these headers.
     pub(crate) fn append(&mut self, lines: &[u8]) {
         self.bytes.extend_from_slice(lines);
     }
 }
 
-/// How a header goes among the others.
+/// Rule by which a header joins the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
-    /// In place of lines of the same name.
+    /// Replaces lines with the same name.
     Set,
-    /// Behind lines of the same name.
+    /// Follows lines with the same name.
     Add,
-    /// Not if there is a line of the same name. A `Vary` is joined all the same.
+    /// Is left out if there is a line with the same name. A `Vary` is joined nevertheless.
     IfAbsent,
-    /// In place of lines of the same name, unless one of them forbids to store the response.
+    /// Replaces lines with the same name, unless one of them forbids storing the response.
     SetUnlessNoStore,
-    /// In place of lines of the same name. A policy with `sandbox` among them stays, and this one
-    /// counts besides: clients enforce each policy of a list (CSP level 3, section 8.1). The
-    /// directive is recognised in lower case only, as the server writes it.
+    /// Replaces lines with the same name, but keeps a policy with `sandbox`. The new policy is then
+    /// appended to it, because clients enforce each policy of a list (CSP level 3, section 8.1).
+    /// The directive is recognised in lower case only, as the server writes it.
     BesideSandbox,
-    /// In front of the directives of a line of the same name, unless that has this one too or
-    /// forbids to store the response.
+    /// Precedes the directives of a line with the same name. Left out if that line contains this
+    /// directive or forbids storing the response.
     Directive,
 }
 
-/// Why a header is not sent as it was given.
+/// Reason why a header is not sent as given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// The name is no token (RFC 9110 section 5.6.2). The header is left out.
+    /// The name is not a token (RFC 9110 section 5.6.2). The header is left out.
     Name,
-    /// The value had control characters. They became spaces, in a URI percent-encoded.
+    /// The value contained control characters. They became spaces; in a URI they were
+    /// percent-encoded.
     Control,
     /// The name belongs to the connection. The header is left out.
     Framing,
@@ -204,7 +206,7 @@ pub enum Flaw {
 }
 
 impl Flaw {
-    /// A sentence for the log.
+    /// Sentence for the log.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
@@ -216,12 +218,12 @@ impl Flaw {
     }
 }
 
-/// Written header lines, taken apart again.
+/// Header lines in bytes that were written before.
 pub(crate) fn lines(written: &[u8]) -> Lines<'_> {
     Lines { bytes: written, at: 0 }
 }
 
-/// An iterator over written header lines.
+/// Iterator over written header lines.
 pub(crate) struct Lines<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -242,9 +244,9 @@ impl<'a> Iterator for Lines<'a> {
 /// One written header line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line<'a> {
-    /// Where the line begins among all of them.
+    /// Position of the line among all bytes.
     at: usize,
-    /// The line with its CR and LF.
+    /// Bytes of the line, with CR and LF.
     bytes: &'a [u8],
     name_len: usize,
 }
@@ -264,8 +266,8 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Headers about one connection or the framing of one message. Only the connection writes them: a
-/// second value would be a second reading of the same bytes.
+/// Headers about one connection or about the framing of one message. Only the connection writes
+/// them, because two values would give two readings of the same bytes.
 const FRAMING: [&str; 9] = [
     "connection",
     "content-length",
@@ -278,20 +280,20 @@ const FRAMING: [&str; 9] = [
     "upgrade",
 ];
 
-/// True if only the connection may write a header of this name.
+/// True if only the connection may write a header with this name.
 pub(crate) fn is_framing(name: &[u8]) -> bool {
     is_one_of(name, &FRAMING)
 }
 
-/// Headers of which every line counts: to set one adds it.
+/// Headers of which each line counts: setting one adds it.
 const REPEATED: [&str; 4] = ["link", "set-cookie", "vary", "www-authenticate"];
 
-/// True if every line of this name counts.
+/// True if each line with this name counts.
 pub(crate) fn is_repeated(name: &[u8]) -> bool {
     is_one_of(name, &REPEATED)
 }
 
-/// Headers with one value. Clients disagree about which of two lines counts, so a second one
+/// Headers with a single value. Clients disagree about which of two lines counts, so a second one
 /// replaces the first.
 const SINGLE: [&str; 14] = [
     "accept-ranges",
@@ -317,7 +319,7 @@ fn is_one_of(name: &[u8], names: &[&str]) -> bool {
     names.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
 }
 
-/// Why a header of this name is left out, if it is.
+/// Reason why a header with this name is left out, if it is.
 fn flaw_of_name(name: &[u8], value: &[u8]) -> Option<Flaw> {
     if name.is_empty() || !name.iter().copied().all(is_token) {
         return Some(Flaw::Name);
@@ -336,9 +338,9 @@ struct Written {
     flaw: Option<Flaw>,
 }
 
-/// The value as it may be sent. In a URI reference every byte that no URI has is percent-encoded,
-/// the backslash too: browsers take `/\host` for `//host`, and a tab for nothing at all (WHATWG URL
-/// section 4.4).
+/// Value that may be sent. In a URI reference all bytes that no URI contains are percent-encoded.
+/// This includes the backslash, because browsers take `/\host` for `//host`. They drop a tab
+/// (WHATWG URL section 4.4).
 fn written(name: &[u8], value: &[u8]) -> Written {
     let is_control = |byte: u8| (byte.is_ascii_control() && byte != b'\t') || byte == 0x7f;
     let flaw = value.iter().any(|&byte| is_control(byte)).then_some(Flaw::Control);
@@ -364,7 +366,7 @@ mod tests {
 
     type Given = (How, &'static str, &'static str);
 
-    /// The lines that these headers make, and the flaws of the headers that have one.
+    /// Header lines made of `given`, and the flaws of those that have one.
     fn put(given: &[Given]) -> (String, Vec<Flaw>) {
         let mut headers = Headers::new();
         let flaws = given

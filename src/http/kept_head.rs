@@ -1,13 +1,13 @@
-//! Request heads that are kept beyond the input that they came in, perhaps with another target.
+//! Request heads that are kept longer than their input, perhaps with another target.
 //!
-//! For responses that are made later. This file must not know who makes them.
+//! They are needed for responses that are made later. This file must not know the makers of those.
 
 use crate::config::Limits;
 use crate::http::head::{FieldSlots, parse};
 use crate::http::method::Method;
 use crate::http::request::Request;
 
-/// A request head kept beyond the input it came in: for answers that are made later.
+/// A copy of a request head, for a response that is made later.
 #[derive(Clone, Debug)]
 pub struct KeptHead {
     head: Vec<u8>,
@@ -16,15 +16,15 @@ pub struct KeptHead {
 }
 
 impl KeptHead {
-    /// Copies the head. One allocation; the hot path does without.
+    /// Copies the head. This allocates once; the hot path does not need it.
     #[must_use]
     pub fn of(request: &Request<'_>) -> Self {
         KeptHead { head: request.head().to_vec(), is_rewritten: request.is_rewritten }
     }
 
-    /// The same head with another target in origin-form. For answering one path by way of another:
-    /// what reads it sees the new one everywhere. An authority that stood in the old target stays:
-    /// it beats Host.
+    /// Copies the head with another target in origin-form. Use this to serve one path with the
+    /// response of another. All readers of the copy see the new target. The authority of an
+    /// absolute-form target is kept, because it overrides `Host`.
     #[must_use]
     pub fn with_target(request: &Request<'_>, target: &[u8]) -> Self {
         let line = request.line();
@@ -39,9 +39,9 @@ impl KeptHead {
         KeptHead { head, is_rewritten: true }
     }
 
-    /// A GET, or HEAD where it was one, for another target in origin-form, with all field lines but
-    /// those about content: for answering with what another path has to say (RFC 3875 section
-    /// 6.2.2).
+    /// Copies the head with another target in origin-form, as a GET, or as a HEAD if it was one.
+    /// Header lines about content are left out. Use this to respond with the resource at another
+    /// path (RFC 3875 section 6.2.2).
     #[must_use]
     pub fn as_get(request: &Request<'_>, target: &[u8]) -> Self {
         let is_about_content = |name: &str| {
@@ -68,8 +68,8 @@ impl KeptHead {
         KeptHead { head, is_rewritten: true }
     }
 
-    /// Reads it again. It was valid once, so it is now; `None` would be a bug and is treated as a
-    /// 500 by callers.
+    /// Parses the copy and calls `read`. The head was valid before, so `None` means a bug in this
+    /// server, for which callers send a 500.
     pub fn with<T>(&self, limits: &Limits, read: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
         let mut slots = FieldSlots::new();
         let mut request = parse(&self.head, &mut slots, limits).ok()?;

@@ -1,4 +1,4 @@
-//! Request methods, and the labels that statistics count them under (RFC 9110 section 9).
+//! Request methods, and the labels under which statistics count them (RFC 9110 section 9).
 //!
 //! This file must not know requests.
 
@@ -43,7 +43,7 @@ impl<'b> Method<'b> {
         }
     }
 
-    /// The method as it stands on the request line.
+    /// Name of the method, as on the request line.
     #[must_use]
     pub fn name(&self) -> &'b str {
         match self {
@@ -60,12 +60,12 @@ impl<'b> Method<'b> {
         }
     }
 
-    /// What statistics tell methods apart by. Clients choose the names of the others, so those
-    /// share one.
+    /// Labels of the methods in statistics. Clients choose the names of other methods, so those
+    /// share one label.
     pub const LABELS: [&'static str; 10] =
         ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "other"];
 
-    /// Its label.
+    /// Label of the method.
     #[must_use]
     pub fn label(&self) -> MethodLabel {
         MethodLabel(match self {
@@ -83,15 +83,15 @@ impl<'b> Method<'b> {
     }
 }
 
-/// A method as statistics know it: one of [`Method::LABELS`], in one byte.
+/// A method in statistics: one of [`Method::LABELS`], in one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MethodLabel(u8);
 
 impl MethodLabel {
-    /// Of a HEAD, whose answer has no content.
+    /// Label of HEAD, whose response has no content.
     pub const HEAD: MethodLabel = MethodLabel(1);
 
-    /// Its place in [`Method::LABELS`].
+    /// Index in [`Method::LABELS`].
     #[must_use]
     pub fn place(self) -> usize {
         usize::from(self.0)

@@ -1,9 +1,9 @@
-//! HTTP/1.1 without any I/O: bytes, instants and values in; values out.
+//! HTTP/1.1 without input or output: bytes, instants and values in, values out.
 //!
-//! Nothing below this module knows a socket, a file, a thread or a clock. The caller lends the
-//! input bytes and says what time it is; the [`Connection`] owns neither. That is why every split,
-//! stall and timeout of the protocol is a fast, exact test, and why the reactor, the threaded twin
-//! and the simulator share it whole.
+//! No file below this module knows a socket, a file, a thread or a clock. The caller lends the
+//! input bytes and passes the time; the [`Connection`] stores neither. Because of that every split,
+//! stall and timeout of the protocol can be tested exactly and without waiting. The reactor, the
+//! threads model and the simulator share all of it.
 
 pub mod body;
 pub mod conditional;

@@ -1,7 +1,7 @@
 //! Whole 200 responses that are made once and sent many times: those of cached files.
 //!
-//! Head and content are one run of bytes, ready for the wire. This file must not know files or the
-//! connection that decides whether the bytes can be sent as they are.
+//! Head and content are one run of bytes, ready to be sent. This file must not know files. It must
+//! not know the connection, which decides if the bytes can be sent as they are.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,22 +10,22 @@ use crate::config::KIB;
 use crate::http::headers::Headers;
 use crate::http::response_head::{push_content_length, push_server_and_date};
 
-/// A 200 made beforehand, shared by all who ask for it: a cached file.
+/// A 200 response made in advance: a cached file, shared by all requests for it.
 ///
-/// It lies in one piece as it goes to a client of HTTP/1.1 that stays, so that nothing has to be
-/// put together: only the date is of another second, and so is a copy of the whole, made at most
-/// once a second and shared in its turn.
+/// The bytes are those for a client of HTTP/1.1 whose connection is kept, so nothing has to be put
+/// together. Only the date changes. A copy with the current date is made at most once per second
+/// and is shared, too.
 pub struct Prepared {
     /// Status line, headers, `Content-Length`, `Server` and `Date`, the empty line, content.
     bytes: Vec<u8>,
-    /// Where `Content-Length` begins, behind the other headers.
+    /// Start of `Content-Length`, which follows the other headers.
     length_at: usize,
-    /// Where the date stands.
+    /// Start of the date.
     date_at: usize,
     body_at: usize,
-    /// Headers among them that a rule of the operator gave.
+    /// Those of its headers that come from a rule of the operator.
     pub(super) ruled: Arc<Headers>,
-    /// The same with the date that was asked for last.
+    /// Copy with the date that was requested last.
     dated: Mutex<Option<Arc<Prepared>>>,
 }
 
@@ -48,45 +48,45 @@ impl Prepared {
         Prepared { bytes, length_at, date_at, body_at, ruled, dated: Mutex::default() }
     }
 
-    /// Notes which of its headers a rule of the operator gave.
+    /// Records which headers come from a rule of the operator.
     pub(crate) fn ruled(self, ruled: &Arc<Headers>) -> Self {
         Prepared { ruled: Arc::clone(ruled), ..self }
     }
 
-    /// The headers that it was made of, as they go on the wire.
+    /// Headers that were passed to [`Prepared::new`], as header lines.
     #[must_use]
     pub fn headers(&self) -> &[u8] {
         &self.bytes[OK_LINE.len()..self.length_at]
     }
 
-    /// The head up to and without `Connection` and the empty line, with a date of no day.
+    /// Head without `Connection` and the empty line. Its date is a placeholder.
     pub(crate) fn head(&self) -> &[u8] {
         &self.bytes[..self.body_at - 2]
     }
 
-    /// The content.
+    /// Content of the response.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.bytes[self.body_at..]
     }
 
-    /// Where the content stands in the whole.
+    /// Position of the content in the whole response.
     pub(crate) fn body_at(&self) -> usize {
         self.body_at
     }
 
-    /// The whole response; its date is right in what [`Prepared::dated`] gives only.
+    /// Whole response. The date is valid only in copies made by [`Prepared::dated`].
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// What it takes in memory, in bytes, with its dated copy if it may have one.
+    /// Memory that the response takes, in bytes. Includes the dated copy if there may be one.
     pub(crate) fn cost(&self) -> usize {
         let copies = if self.bytes.len() > PREPARED_COPIED_BYTES_MAX { 2 } else { 1 };
         copies * self.bytes.len()
     }
 
-    /// Where the date stands in the head.
+    /// Position of the date in the whole response.
     pub(crate) fn date_at(&self) -> Range<usize> {
         self.date_at..self.date_at + 29
     }
@@ -98,7 +98,7 @@ impl Prepared {
         out[start..][self.date_at()].copy_from_slice(date);
     }
 
-    /// The whole response with this date.
+    /// Whole response with this date.
     pub(crate) fn dated(&self, date: &[u8; 29]) -> Arc<Prepared> {
         let mut dated = self.dated.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(whole) = &mut *dated {
@@ -110,7 +110,7 @@ impl Prepared {
                 return Arc::clone(whole);
             }
         }
-        // There was none yet, or somebody is still being sent the one of the second before.
+        // There was no copy yet, or the copy of the previous second is still being sent.
         let Prepared { length_at, date_at, body_at, .. } = *self;
         let (bytes, ruled) = (self.bytes.clone(), Arc::clone(&self.ruled));
         let mut copy = Prepared { bytes, length_at, date_at, body_at, ruled, dated: Mutex::default() };
@@ -130,11 +130,11 @@ impl std::fmt::Debug for Prepared {
     }
 }
 
-/// The status line of every prepared response.
+/// Status line of all prepared responses.
 const OK_LINE: &[u8] = b"HTTP/1.1 200 OK\r\n";
 
-/// Whole prepared responses up to this size are copied behind one another: several to what came in
-/// one read are then one piece. Larger ones are sent from where they are.
+/// Largest prepared response that is copied into the send queue, in bytes. Several responses to the
+/// requests of one read then form one piece. Larger responses are sent from their own memory.
 pub(crate) const PREPARED_COPIED_BYTES_MAX: usize = 2 * KIB;
 
 #[cfg(test)]
@@ -156,7 +156,7 @@ mod tests {
         let held = prepared.dated(first);
         assert_eq!(held.bytes(), whole(first));
         assert!(Arc::ptr_eq(&held, &prepared.dated(first)));
-        // Whoever is still being sent the old one gets it to its end.
+        // A client that still receives the old copy gets all of it.
         let next = prepared.dated(second);
         assert_eq!((held.bytes(), next.bytes()), (&whole(first)[..], &whole(second)[..]));
         let place = Arc::as_ptr(&next);

@@ -1,8 +1,8 @@
-//! A request: a head that was taken apart, judged by our own strict checks (RFC 9112 sections 3 and
-//! 6.3, RFC 9110 section 7.2).
+//! A request: a parsed head that has passed strict checks (RFC 9112 sections 3 and 6.3, RFC 9110
+//! section 7.2).
 //!
-//! Framing, Host and target are judged here: any doubt is an error, never a guess. Pure; must not
-//! know how the head was found and taken apart.
+//! This file checks framing, `Host` and target. Each doubt is an error, never a guess. It must not
+//! know how the head was found and parsed.
 
 use crate::config::Limits;
 use crate::http::error::ProtocolError;
@@ -13,7 +13,7 @@ use crate::http::status::Status;
 use crate::http::target;
 use crate::http::target::OriginForm;
 
-/// One request head, borrowed from the input.
+/// A request head, borrowed from the input.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'b> {
     method: Method<'b>,
@@ -33,100 +33,100 @@ pub struct Request<'b> {
 }
 
 impl<'b> Request<'b> {
-    /// The method.
+    /// Method of the request.
     #[must_use]
     pub fn method(&self) -> Method<'b> {
         self.method
     }
 
-    /// Whether it is GET or HEAD.
+    /// True if the method is GET or HEAD.
     #[must_use]
     pub fn is_get_or_head(&self) -> bool {
         matches!(self.method, Method::Get | Method::Head)
     }
 
-    /// The request target as received: ASCII, in whatever form.
+    /// Request target as received: ASCII, in any of its forms.
     #[must_use]
     pub fn target(&self) -> &'b str {
         std::str::from_utf8(self.target).unwrap_or_default()
     }
 
-    /// The path as received: still percent-encoded, without the query. `*` for `OPTIONS *`.
+    /// Path as received: still percent-encoded, without the query. `*` for `OPTIONS *`.
     #[must_use]
     pub fn path(&self) -> &'b [u8] {
         self.path
     }
 
-    /// The path, if references in the response may be relative to it: the client sent it so, and
-    /// both sides count the same folders in it.
+    /// Path, if references in the response may be relative to it. The client must have sent this
+    /// path, and both sides must count the same folders in it.
     pub(crate) fn base(&self) -> Option<&'b [u8]> {
         (!self.is_rewritten && target::is_base(self.path)).then_some(self.path)
     }
 
-    /// Whether the path is its own normal form and no component of it begins with a dot; see
-    /// [`target::normalize`]. Nearly all are, and then no one has to look at it again.
+    /// True if the path is its own normal form and no component of it begins with a dot; see
+    /// [`target::normalize`]. That holds for nearly all paths, which need no further check.
     #[must_use]
     pub fn is_plain_path(&self) -> bool {
         self.is_plain_path
     }
 
-    /// The query as received, without its `?`.
+    /// Query as received, without its `?`.
     #[must_use]
     pub fn query(&self) -> Option<&'b [u8]> {
         self.query
     }
 
-    /// The authority asked for: of an absolute-form target, else the Host field (RFC 9112 section
-    /// 3.2.2).
+    /// Authority that was requested: of an absolute-form target, or else of the `Host` header (RFC
+    /// 9112 section 3.2.2).
     #[must_use]
     pub fn authority(&self) -> Option<&'b [u8]> {
         self.authority
     }
 
-    /// The minor version: 0 for HTTP/1.0, 1 for HTTP/1.1 and anything later of major version 1.
+    /// Minor version: 0 for HTTP/1.0, 1 for HTTP/1.1 and all later versions with major version 1.
     #[must_use]
     pub fn minor_version(&self) -> u8 {
         self.minor
     }
 
-    /// The field lines.
+    /// Headers of the request.
     #[must_use]
     pub fn fields(&self) -> Fields<'b> {
         self.fields
     }
 
-    /// The first value of a field, without white space around it.
+    /// First value of a header, without white space around it.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'b [u8]> {
         self.fields.first(name)
     }
 
-    /// The whole head as received, its empty line included.
+    /// Whole head as received, with its empty line.
     #[must_use]
     pub fn head(&self) -> &'b [u8] {
         self.head
     }
 
-    /// How its content is framed.
+    /// Framing of the content.
     #[must_use]
     pub fn content(&self) -> Content {
         self.content
     }
 
-    /// Whether the client will take further answers on this connection (RFC 9112 section 9.3).
+    /// True if the client accepts further responses on this connection (RFC 9112 section 9.3).
     #[must_use]
     pub fn is_persistent(&self) -> bool {
         self.persistent
     }
 
-    /// Whether the client waits for `100 Continue` before it sends its content (RFC 9110 section
+    /// True if the client waits for `100 Continue` before it sends its content (RFC 9110 section
     /// 10.1.1).
     #[must_use]
     pub fn expects_continue(&self) -> bool {
         self.expects_continue
     }
 
-    /// The request line as received, without its line end: for logs.
+    /// Request line as received, without its line end. For logs.
     #[must_use]
     pub fn line(&self) -> &'b [u8] {
         let end = memchr::memchr(b'\r', self.head).unwrap_or(self.head.len());
@@ -134,7 +134,7 @@ impl<'b> Request<'b> {
     }
 }
 
-/// A head taken apart, not judged yet.
+/// A parsed head that is not checked yet.
 #[derive(Clone, Copy)]
 pub(super) struct Head<'b> {
     pub(super) bytes: &'b [u8],
@@ -144,7 +144,7 @@ pub(super) struct Head<'b> {
     pub(super) lines: Fields<'b>,
 }
 
-/// Judges a head; `locate` says what its target means.
+/// Checks a head, and makes a request of it. `locate` parses the target.
 #[inline(always)]
 pub(super) fn judge<'b>(
     head: Head<'b>,
@@ -157,8 +157,8 @@ pub(super) fn judge<'b>(
     }
     let mut framing = Framing::default();
     framing.gather(lines)?;
-    // Framing before anything else: a request whose end is in doubt must not be answered as if it
-    // were sound.
+    // Framing comes first, because a request whose end is in doubt must not get the response of a
+    // valid one.
     let content = framing.content(minor)?;
     match framing.host {
         Some(host) if !target::check_host(host) => {
@@ -228,7 +228,7 @@ pub(super) fn locate<'b>(
         tail = b"/";
     }
     if tail[0] == b'?' {
-        // `http://host?query`: an empty path is `/` (RFC 9110 section 4.2.3).
+        // `http://host?query`: an empty path means `/` (RFC 9110 section 4.2.3).
         read_origin_form(&[b"/", tail].concat())?;
         return Ok((OriginForm { path: b"/", query: Some(&tail[1..]), is_plain: true }, Some(authority)));
     }

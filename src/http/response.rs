@@ -1,8 +1,7 @@
-//! Responses as values, and their heads as bytes (RFC 9110 section 15, RFC 9112 section 4).
+//! Responses as values: status, headers and content (RFC 9110 section 15).
 //!
-//! A [`Response`] has a status, headers and content; how it is framed and whether the connection
-//! survives is decided by the connection that sends it. A file is an opaque descriptor here:
-//! nothing in this layer operates on it.
+//! The connection that sends a [`Response`] decides how it is framed, and if the connection is
+//! kept. A file is an opaque descriptor: this file must not read it.
 
 use std::sync::Arc;
 
@@ -13,19 +12,19 @@ use crate::http::prepared::Prepared;
 use crate::http::send_queue::OpenFile;
 use crate::http::status::Status;
 
-/// What a handler answers.
+/// A response as a handler makes it.
 #[derive(Debug)]
 pub struct Response {
     status: Status,
-    /// None while the content is prepared.
+    /// Empty if the content is [`Body::Prepared`].
     headers: Headers,
     body: Body,
     close: bool,
-    /// The first reason why a header is not sent as it was given.
+    /// First reason why a header is not sent as given.
     flaw: Option<Flaw>,
     author: Author,
-    /// Headers among them that a rule of the operator gave, for the path of a file. Prepared
-    /// content has its own.
+    /// Headers of the response that come from a rule of the operator for the path of a file.
+    /// Prepared content stores its own.
     ruled: Option<Arc<Headers>>,
 }
 
@@ -61,7 +60,7 @@ impl Response {
             .with_body(Body::Bytes(bytes.into()))
     }
 
-    /// 200 with JSON that is already written.
+    /// 200 with JSON text.
     #[must_use]
     pub fn json(json: impl Into<String>) -> Self {
         Response::new(Status::OK)
@@ -69,8 +68,10 @@ impl Response {
             .with_body(Body::Bytes(json.into().into_bytes()))
     }
 
-    /// 200 with a value written as JSON (RFC 8259). One that cannot be written (a map with keys
-    /// that are no text, a failing `Serialize`) is a 500.
+    /// 200 with a value written as JSON (RFC 8259).
+    ///
+    /// The response is a 500 if the value cannot be written: a map with keys that are no text, or a
+    /// `Serialize` that fails.
     #[cfg(feature = "json")]
     #[must_use]
     pub fn json_of(value: &impl serde::Serialize) -> Self {
@@ -81,12 +82,13 @@ impl Response {
         }
     }
 
-    /// A redirect to `location`, a URL or a path of this server: 301 and 308 for good, 302 and 307
-    /// for now, 303 to the result of a POST, 300 as the preferred one of several (RFC 9110 section
-    /// 15.4). Browsers go on with GET after 301, 302 and 303, and with the same method and content
-    /// after 307 and 308.
+    /// A redirect to `location`, a URL or a path of this server (RFC 9110 section 15.4).
     ///
-    /// A location that a client chose needs a look first: `//host/` leads to another host.
+    /// 301 and 308 are permanent, 302 and 307 temporary. 303 leads to the result of a POST, 300 to
+    /// the preferred one of several locations. Browsers continue with GET after 301, 302 and 303.
+    /// They repeat method and content after 307 and 308.
+    ///
+    /// Check a location that a client chose: `//host/` leads to another host.
     #[must_use]
     pub fn redirect(status: Status, location: impl AsRef<str>) -> Self {
         let location = location.as_ref();
@@ -104,9 +106,10 @@ impl Response {
             .with_body(Body::Source(Box::new(source)))
     }
 
-    /// 200 with content made of pieces, each taken when the client has room for it. The loop waits
-    /// for `next`, so that must be quick; what takes time is for
-    /// [`Call::produce`](crate::Call::produce).
+    /// 200 with content made of pieces. Each piece is taken when the client has room for it.
+    ///
+    /// The event loop waits for `next`, so that must be quick. Use
+    /// [`Call::produce`](crate::Call::produce) for pieces that take time.
     #[must_use]
     pub fn pieces<I>(content_type: &str, pieces: I) -> Self
     where
@@ -115,8 +118,8 @@ impl Response {
         Response::stream(content_type, Pieces(pieces.into_iter()))
     }
 
-    /// 200 with server-sent events (WHATWG HTML section 9.2), as a rule from `Feed::join`. Nobody
-    /// on the way may keep them: not a cache, and no proxy that would rather have the whole.
+    /// 200 with server-sent events (WHATWG HTML section 9.2), usually from `Feed::join`. The
+    /// headers keep caches from storing the events, and proxies from buffering them.
     #[must_use]
     pub fn events(source: impl BodySource + 'static) -> Self {
         Response::stream("text/event-stream; charset=utf-8", source)
@@ -124,20 +127,20 @@ impl Response {
             .with_field("X-Accel-Buffering", "no")
     }
 
-    /// The same, to be saved under this name rather than shown (RFC 6266). A name that is more than
-    /// letters, digits and the like is also sent in full as UTF-8 (RFC 8187).
+    /// Makes the client save the content under this name instead of showing it (RFC 6266). A name
+    /// with more than letters, digits and a few marks is also sent in full as UTF-8 (RFC 8187).
     #[must_use]
     pub fn as_download(self, name: &str) -> Self {
         self.with_field("Content-Disposition", attachment(name.as_bytes()))
     }
 
-    /// The same with a cookie to be set (RFC 6265bis section 4.1).
+    /// Sets a cookie (RFC 6265bis section 4.1).
     #[must_use]
     pub fn with_cookie(self, cookie: &Cookie) -> Self {
         self.with_field("Set-Cookie", cookie.to_string())
     }
 
-    /// A response whose head and body were made beforehand.
+    /// A response whose head and body were made in advance.
     #[must_use]
     pub fn prepared(prepared: Arc<Prepared>) -> Self {
         let (headers, author) = (Headers::new(), Author::Program);
@@ -145,8 +148,8 @@ impl Response {
         Response { status: Status::OK, headers, body, close: false, flaw: None, author, ruled: None }
     }
 
-    /// Replaces the content. Prepared content has headers of its own; headers that were set before
-    /// replace them.
+    /// Replaces the content. Prepared content has its own headers; headers that were set before
+    /// replace those.
     #[must_use]
     pub fn with_body(mut self, body: Body) -> Self {
         let own = match &body {
@@ -163,23 +166,24 @@ impl Response {
         self
     }
 
-    /// Sets a header, in place of any of that name (RFC 9110 section 5.3). `Set-Cookie`, `Link` and
-    /// `WWW-Authenticate` are added instead, because each of them counts, and a `Vary` is joined
-    /// with the one before.
+    /// Sets a header, and replaces all lines with this name (RFC 9110 section 5.3). `Set-Cookie`,
+    /// `Link` and `WWW-Authenticate` are added instead, because each line counts. A `Vary` is
+    /// joined with the existing one.
     ///
-    /// A value never starts a line of its own: control characters become spaces, in `Location` they
-    /// are percent-encoded like all that no URL has. A name that is no token is left out. So are
-    /// `Content-Length`, `Transfer-Encoding`, `Connection`, `Keep-Alive`, `Upgrade`, `TE`,
-    /// `Trailer` and `Date`, which only the connection writes; `Connection: close` closes it.
-    /// Whatever is changed or left out is logged.
+    /// A value cannot start a new line. Control characters become spaces. In `Location` they are
+    /// percent-encoded, as are all bytes that no URL contains.
+    ///
+    /// A name that is not a token is left out. So are `Content-Length`, `Transfer-Encoding`,
+    /// `Connection`, `Keep-Alive`, `Upgrade`, `TE`, `Trailer` and `Date`, which only the connection
+    /// writes. `Connection: close` closes the connection. All changes and omissions are logged.
     #[must_use]
     pub fn with_field(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.put(How::Set, name.as_bytes(), value.as_ref());
         self
     }
 
-    /// Adds a header beside any of that name; otherwise as [`Response::with_field`]. A header that
-    /// has one value, such as `Content-Type`, is replaced all the same.
+    /// Adds a header, and keeps lines with this name. Otherwise like [`Response::with_field`]. A
+    /// header with a single value, such as `Content-Type`, is replaced nevertheless.
     #[must_use]
     pub fn with_added_field(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.put(How::Add, name.as_bytes(), value.as_ref());
@@ -193,18 +197,18 @@ impl Response {
         self.note(flaw);
     }
 
-    /// Notes that a header is not sent as it was given.
+    /// Records that a header is not sent as given.
     pub(crate) fn note(&mut self, flaw: Option<Flaw>) {
         self.close |= flaw == Some(Flaw::Close);
         self.flaw = self.flaw.or(flaw);
     }
 
-    /// The first reason why a header is not sent as it was given.
+    /// First reason why a header is not sent as given.
     pub(crate) fn flaw(&self) -> Option<Flaw> {
         self.flaw
     }
 
-    /// Makes prepared content an ordinary response, whose head can be changed.
+    /// Turns prepared content into an ordinary response, whose head can be changed.
     fn take_apart(&mut self) {
         if let Body::Prepared(prepared) = &self.body {
             let data = Arc::clone(prepared);
@@ -214,37 +218,37 @@ impl Response {
         }
     }
 
-    /// Appends headers that were written before.
+    /// Appends header lines that were written before.
     pub(crate) fn with_headers(mut self, headers: &[u8]) -> Self {
         self.take_apart();
         self.headers.append(headers);
         self
     }
 
-    /// Marks its headers as those of the server itself.
+    /// Marks the headers as those of the server.
     pub(crate) fn by_server(mut self) -> Self {
         self.author = Author::Server;
         self
     }
 
-    /// Marks its headers as those of a program, which has called for them.
+    /// Marks the headers as those of a program that requested them.
     pub(crate) fn by_program(mut self) -> Self {
         self.author = Author::Program;
         self
     }
 
-    /// The origin of its headers.
+    /// Origin of the headers.
     pub(crate) fn author(&self) -> Author {
         self.author
     }
 
-    /// Notes which of its headers a rule of the operator gave.
+    /// Records which headers come from a rule of the operator.
     pub(crate) fn ruled(mut self, ruled: &Arc<Headers>) -> Self {
         self.ruled = Some(Arc::clone(ruled));
         self
     }
 
-    /// Headers among its own that a rule of the operator gave, for the path of a file.
+    /// Headers of the response that come from a rule of the operator, for the path of a file.
     pub(crate) fn ruled_headers(&self) -> Option<Arc<Headers>> {
         match &self.body {
             Body::Prepared(made) => Some(Arc::clone(&made.ruled)),
@@ -259,7 +263,7 @@ impl Response {
         }
     }
 
-    /// The same with another status.
+    /// Replaces the status.
     #[must_use]
     pub fn with_status(mut self, status: Status) -> Self {
         if status != self.status {
@@ -269,32 +273,32 @@ impl Response {
         self
     }
 
-    /// The same, and the connection is closed after it.
+    /// Closes the connection after this response.
     #[must_use]
     pub fn closing(mut self) -> Self {
         self.close = true;
         self
     }
 
-    /// Its status.
+    /// Status of the response.
     #[must_use]
     pub fn status(&self) -> Status {
         self.status
     }
 
-    /// Its content.
+    /// Content of the response.
     #[must_use]
     pub fn body(&self) -> &Body {
         &self.body
     }
 
-    /// Whether it asks for a close.
+    /// True if the connection must close after this response.
     #[must_use]
     pub fn closes(&self) -> bool {
         self.close
     }
 
-    /// The reason why this cannot be sent as the final response, if there is one.
+    /// Reason why this cannot be sent as a final response, if there is one.
     #[inline]
     pub(crate) fn fault(&self) -> Option<&'static str> {
         if self.status.code() < 200 {
@@ -309,11 +313,11 @@ impl Response {
     }
 }
 
-/// The origin of a response's headers. A rule of the operator replaces those of the server and no
-/// others.
+/// Origin of the headers of a response. A rule of the operator replaces headers of the server and
+/// no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Author {
-    /// A handler, a script, a program that uses the library.
+    /// A handler, a script, or a program that uses the library.
     Program,
     /// The server itself: files, listings, errors.
     Server,
@@ -321,19 +325,19 @@ pub(crate) enum Author {
 
 /// Response content.
 pub enum Body {
-    /// None; `Content-Length: 0` where one is due.
+    /// No content: `Content-Length: 0` where a length is required.
     Empty,
-    /// These bytes.
+    /// Owned bytes.
     Bytes(Vec<u8>),
-    /// These bytes of the program.
+    /// Static bytes.
     Static(&'static [u8]),
-    /// A part of shared bytes: `data[start..end]`.
+    /// A part of shared content: `data.body()[start..end]`.
     Shared {
-        /// The bytes.
+        /// Response whose content is shared.
         data: Arc<Prepared>,
         /// First byte sent.
         start: usize,
-        /// Behind the last byte sent.
+        /// Position after the last byte sent.
         end: usize,
     },
     /// A range of a file, sent by the kernel.
@@ -342,27 +346,27 @@ pub enum Body {
         file: Arc<OpenFile>,
         /// First byte sent.
         offset: u64,
-        /// How many bytes.
+        /// Length in bytes.
         len: u64,
     },
-    /// Made while it is sent; the length is not known.
+    /// Content made while it is sent. Its length is not known.
     Source(Box<dyn BodySource>),
-    /// Made while it is sent, of a length that is known before. What the source makes beyond that
-    /// is not sent; if it makes less, the connection is closed, so that the client can tell.
+    /// Content made while it is sent, with a known length. Bytes of the source beyond that length
+    /// are not sent. If there are fewer, the connection is closed, so the client can detect it.
     Sized {
         /// Makes the content.
         source: Box<dyn BodySource>,
-        /// In bytes.
+        /// Length in bytes.
         len: u64,
     },
-    /// Several of the others but sources, one behind the other.
+    /// Several bodies, one after the other. A source is not allowed among them.
     Sequence(Vec<Body>),
-    /// A whole 200, head and body made beforehand.
+    /// A whole 200, with head and body made in advance.
     Prepared(Arc<Prepared>),
 }
 
 impl Body {
-    /// Its length in bytes, unless it is made while it is sent.
+    /// Length in bytes. `None` if it is not known before the content is sent.
     #[must_use]
     pub fn len(&self) -> Option<u64> {
         match self {
@@ -377,14 +381,14 @@ impl Body {
         }
     }
 
-    /// Whether it is known to be empty.
+    /// True if the content is known to be empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == Some(0)
     }
 
-    /// True if the content has the length that it is framed by. A source among other parts cannot
-    /// be sent, and a part of shared bytes may lie outside of them.
+    /// True if the content has the length by which it is framed. False for a source in a sequence,
+    /// and for a range outside of the shared content.
     fn is_sound(&self) -> bool {
         match self {
             Body::Shared { data, start, end } => start <= end && *end <= data.body().len(),
@@ -414,33 +418,35 @@ impl std::fmt::Debug for Body {
 
 /// Response content that is made while it is sent: a listing, a clock, a pipe.
 pub trait BodySource: Send {
-    /// Appends at most about `room` bytes of content to `out`. What stands there already is not its
-    /// own: a source that removes it ends the connection. Called again after `More` as soon as the
-    /// client has taken enough, and after `Later` when the source's waker was used. Must not block.
+    /// Appends about `room` bytes of content to `out`, or fewer.
+    ///
+    /// The bytes already in `out` belong to others: a source that removes them ends the connection.
+    /// After `More`, `fill` is called again as soon as the client has taken enough. After `Later`,
+    /// it is called again when the waker of the source was used. It must not block.
     fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled;
 
-    /// Whether it would go on for as long as the client listens. Then a graceful stop ends it where
-    /// it is; other content is finished first.
+    /// True if the content goes on as long as the client stays connected. A graceful shutdown
+    /// breaks such content off; it lets other content finish.
     fn is_endless(&self) -> bool {
         false
     }
 }
 
-/// What a body source did when asked for more.
+/// Result of one call of [`BodySource::fill`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filled {
-    /// It appended something; ask again when there is room.
+    /// Bytes were appended. Call again when there is room.
     More,
-    /// It has nothing now; its `Waker` will say when to ask again.
+    /// There are no bytes at the moment. The source's `Waker` is used when there are some.
     Later,
-    /// That was all. What was appended in this call still counts.
+    /// The content is complete. Bytes appended in this call are part of it.
     End,
-    /// It cannot go on: the connection is closed without the end of the content, so the client can
-    /// tell.
+    /// The content cannot be completed. The connection is closed without the end of the content, so
+    /// the client can detect it.
     Failed,
 }
 
-/// Content out of an iterator whose items are at hand or quick to make: see [`Response::pieces`].
+/// Content from an iterator whose items are quick to make: see [`Response::pieces`].
 struct Pieces<I>(I);
 
 impl<I> BodySource for Pieces<I>

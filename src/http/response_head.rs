@@ -1,7 +1,7 @@
-//! The lines of a response head that the connection writes itself (RFC 9112 section 4).
+//! The lines of a response head that the connection writes (RFC 9112 section 4).
 //!
-//! Status line, `Content-Length`, `Server` and `Date`, as bytes at the end of a buffer. This file
-//! must not know which responses they belong to.
+//! These are the status line, `Content-Length`, `Server` and `Date`, appended to a buffer as bytes.
+//! This file must not know which response they belong to.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use crate::http::headers::Headers;
 use crate::http::status::Status;
 use crate::text;
 
-/// Writes a status line. Always `HTTP/1.1`: that is what we speak, whatever the client does (RFC
+/// Appends a status line. The version is always `HTTP/1.1`, whatever version the client sent (RFC
 /// 9110 section 2.5).
 pub(crate) fn push_status_line(out: &mut Vec<u8>, status: Status) {
     if status == Status::OK {
@@ -23,24 +23,23 @@ pub(crate) fn push_status_line(out: &mut Vec<u8>, status: Status) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes `Content-Length`.
+/// Appends `Content-Length`.
 pub(crate) fn push_content_length(out: &mut Vec<u8>, bytes: u64) {
     out.extend_from_slice(b"Content-Length: ");
     text::push_decimal(out, bytes);
     out.extend_from_slice(b"\r\n");
 }
 
-/// What every head ends with but for `Connection` and the empty line; the date is filled in.
+/// Last lines of each head, before `Connection` and the empty line. The date is a placeholder.
 const SERVER_AND_DATE: &[u8; 56] = b"Server: whirligig\r\nDate: Www, dd Mmm yyyy hh:mm:ss GMT\r\n";
 
-/// The bytes of [`SERVER_AND_DATE`] before `Date`: left out where the headers have a `Server` of
-/// their own.
+/// Bytes of [`SERVER_AND_DATE`] before `Date`. They are left out if the headers contain a `Server`.
 const SERVER_BYTES: usize = 19;
 
-/// Where the date stands in [`SERVER_AND_DATE`].
+/// Position of the date in [`SERVER_AND_DATE`].
 const DATE_AT: Range<usize> = 25..54;
 
-/// Writes `Server`, unless `headers` have one, and `Date`.
+/// Appends `Server`, unless `headers` contain one, and `Date`.
 pub(crate) fn push_server_and_date(out: &mut Vec<u8>, headers: &Headers, date: &[u8; 29]) {
     let mut tail = *SERVER_AND_DATE;
     tail[DATE_AT].copy_from_slice(date);

@@ -1,7 +1,7 @@
-//! Output on its way to one client: small pieces gathered into one run of bytes, shared bodies by
-//! reference, files by descriptor.
+//! Output on its way to one client.
 //!
-//! Pure: nothing here reads, writes or looks at a clock, and a file is an opaque value.
+//! Small pieces are gathered into one run of bytes. Shared bodies are queued by reference, files by
+//! descriptor. This file must not read, write or look at a clock, and a file is an opaque value.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -13,18 +13,18 @@ use std::time::{Duration, Instant};
 use crate::config::KIB;
 use crate::http::prepared::Prepared;
 
-/// Output owed to one client, in order.
+/// Output for one client, in order.
 #[derive(Debug, Default)]
 pub struct SendQueue {
     gathered: Vec<u8>,
     /// Bytes of `gathered` that were sent.
     cursor: usize,
-    /// Gathered bytes that go before all segments. Nearly all answers are nothing else, and need no
+    /// Gathered bytes that precede all segments. Most responses consist of these and need no
     /// segment.
     lead: usize,
     segments: VecDeque<Segment>,
     queued: u64,
-    /// Bytes ever queued: the position in the stream at which the next byte goes. For logs and
+    /// Bytes queued since the last reset: the stream position of the next byte. For logs and
     /// progress.
     total: u64,
 }
@@ -36,34 +36,36 @@ impl SendQueue {
         SendQueue::default()
     }
 
-    /// Bytes queued, files included.
+    /// Bytes in the queue, files included.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.queued
     }
 
-    /// Whether nothing is owed.
+    /// True if nothing is queued.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queued == 0
     }
 
-    /// Bytes ever queued.
+    /// Bytes queued since the last reset.
     #[must_use]
     pub fn total_queued(&self) -> u64 {
         self.total
     }
 
-    /// Bytes ever taken by the socket.
+    /// Bytes that the socket took since the last reset.
     #[must_use]
     pub fn total_sent(&self) -> u64 {
         self.total - self.queued
     }
 
-    /// Appends through `write`, which may only push to the vector it is given.
+    /// Appends bytes through `write`, which may only push to the vector it receives. Returns the
+    /// result of `write`.
     pub fn gather<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         if self.is_empty() {
-            // Nothing refers to the run: start it afresh, so that it does not creep up for ever.
+            // No segment refers to the run: start it again at the front, so that it cannot grow for
+            // ever.
             self.gathered.clear();
             self.cursor = 0;
         } else if self.cursor >= RUN_COMPACT_BYTES && 2 * self.cursor >= self.gathered.len() {
@@ -85,7 +87,7 @@ impl SendQueue {
         result
     }
 
-    /// Appends bytes of the program.
+    /// Appends static bytes.
     pub fn push_static(&mut self, bytes: &'static [u8]) {
         self.push(Segment::Static { bytes }, bytes.len() as u64);
     }
@@ -96,7 +98,7 @@ impl SendQueue {
         self.push(Segment::Owned { bytes, at: 0 }, len);
     }
 
-    /// Appends a part of a prepared response by reference: `start..end` of the whole.
+    /// Appends `start..end` of a whole prepared response by reference.
     pub fn push_shared(&mut self, data: Arc<Prepared>, start: usize, end: usize) {
         debug_assert!(start <= end && end <= data.bytes().len());
         self.push(Segment::Shared { data, at: start, end }, (end - start) as u64);
@@ -119,8 +121,8 @@ impl SendQueue {
         self.total += len;
     }
 
-    /// All that is queued, if it lies in one piece: short answers to what came in one read, or one
-    /// cached file.
+    /// All queued bytes, if they lie in one piece: short responses to the requests of one read, or
+    /// one cached file.
     #[must_use]
     pub fn only_run(&self) -> Option<&[u8]> {
         match self.segments.front() {
@@ -132,7 +134,8 @@ impl SendQueue {
         }
     }
 
-    /// What to write next. Call [`SendQueue::sent`] with what the socket took, then ask again.
+    /// Next output to write. Report the bytes that the socket took with [`SendQueue::sent`], then
+    /// call again.
     pub fn next_write<'a>(&'a self, slices: &'a mut [IoSlice<'a>; WRITE_SLICES]) -> NextWrite<'a> {
         if self.lead == 0
             && let Some(Segment::File { file, offset, len }) = self.segments.front()
@@ -164,14 +167,14 @@ impl SendQueue {
         NextWrite::Bytes { slices: &slices[..count], more }
     }
 
-    /// The socket took `bytes`: the cursor moves on, finished segments go.
+    /// Removes `bytes` from the front of the queue, because the socket took them.
     pub fn sent(&mut self, bytes: u64) {
         debug_assert!(bytes <= self.queued, "more was sent than was queued");
         self.queued -= bytes;
         if self.queued == 0 {
             self.cursor = self.gathered.len();
             self.lead = 0;
-            // As a rule there are none, and to clear nothing takes a while, too.
+            // As a rule there are none, and clearing an empty queue costs time, too.
             if !self.segments.is_empty() {
                 self.segments.clear();
             }
@@ -223,7 +226,7 @@ impl SendQueue {
         }
     }
 
-    /// Forgets everything and keeps at most `keep_bytes` of room for the next client.
+    /// Empties the queue, and keeps at most `keep_bytes` of capacity for the next client.
     pub fn reset(&mut self, keep_bytes: usize) {
         if !self.segments.is_empty() {
             self.segments.clear();
@@ -236,33 +239,33 @@ impl SendQueue {
     }
 }
 
-/// How many pieces one vectored write takes at most. Beyond 16 the gain is gone; `IOV_MAX` is 1024.
+/// Pieces that one vectored write takes at most. More than 16 bring no gain; `IOV_MAX` is 1024.
 pub const WRITE_SLICES: usize = 16;
 
-/// Sent bytes that may stand before the queued ones in the gathered run before these are moved to
-/// its front.
+/// Sent bytes at the front of the gathered run, from which on the queued bytes may be moved to its
+/// front.
 const RUN_COMPACT_BYTES: usize = 16 * KIB;
 
-/// What to hand the socket next.
+/// Next output for the socket.
 #[derive(Debug)]
 pub enum NextWrite<'a> {
     /// Nothing is queued.
     Nothing,
-    /// These bytes; `more` says that a file follows at once, so the kernel may wait and fill the
-    /// packet.
+    /// Bytes to write. If `more` is true, a file follows at once, so the kernel may wait and fill
+    /// the packet.
     Bytes {
-        /// The pieces, in order.
+        /// Pieces to write, in order.
         slices: &'a [IoSlice<'a>],
-        /// Whether a file range follows these bytes.
+        /// True if a file range follows these bytes.
         more: bool,
     },
-    /// This range of this file.
+    /// A range of a file.
     File {
         /// The open file.
         file: &'a Arc<OpenFile>,
         /// First byte to send.
         offset: u64,
-        /// Bytes left of it.
+        /// Bytes left to send.
         len: u64,
     },
 }
@@ -270,13 +273,13 @@ pub enum NextWrite<'a> {
 /// One piece of output.
 #[derive(Debug)]
 enum Segment {
-    /// The next `len` bytes of the gathered run.
+    /// Next `len` bytes of the gathered run.
     Gathered { len: usize },
-    /// Bytes of the program.
+    /// Static bytes.
     Static { bytes: &'static [u8] },
-    /// Bytes of its own, sent from `at` on.
+    /// Bytes that the queue owns, sent from `at` on.
     Owned { bytes: Vec<u8>, at: usize },
-    /// Bytes shared with others.
+    /// Bytes shared with other queues.
     Shared { data: Arc<Prepared>, at: usize, end: usize },
     /// A range of a file.
     File { file: Arc<OpenFile>, offset: u64, len: u64 },
@@ -294,35 +297,35 @@ impl Segment {
     }
 }
 
-/// An open file, opaque here, with whatever has to live as long as it is sent.
+/// An open file as an opaque value, with an optional lease that lives as long as the file is sent.
 pub struct OpenFile {
     fd: OwnedFd,
     _lease: Option<Box<dyn Send + Sync>>,
-    /// What of it the kernel had in memory when it was asked last, and when that was.
+    /// Range that the kernel had in memory at the last check, and the time of that check.
     in_memory: Mutex<Option<(Range<u64>, Instant)>>,
 }
 
 impl OpenFile {
-    /// A file to be sent.
+    /// A file without a lease.
     #[must_use]
     pub fn new(fd: OwnedFd) -> Self {
         OpenFile { fd, _lease: None, in_memory: Mutex::default() }
     }
 
-    /// The same; `lease` is dropped when nobody sends the file any more.
+    /// A file with a lease. `lease` is dropped when no queue contains the file any more.
     #[must_use]
     pub fn leased(fd: OwnedFd, lease: Box<dyn Send + Sync>) -> Self {
         OpenFile { fd, _lease: Some(lease), in_memory: Mutex::default() }
     }
 
-    /// The descriptor.
+    /// Descriptor of the file.
     #[must_use]
     pub fn fd(&self) -> &OwnedFd {
         &self.fd
     }
 
-    /// Whether this part of it was in the kernel's memory a moment ago. For whoever sends it next:
-    /// a file that many ask for need not be looked at for each of them.
+    /// True if the kernel had `part` in memory a moment ago. So a file that is requested often need
+    /// not be checked for each request.
     pub(crate) fn was_in_memory(&self, part: &Range<u64>, now: Instant) -> bool {
         let seen = self.in_memory.lock().unwrap_or_else(PoisonError::into_inner);
         seen.as_ref().is_some_and(|(seen, at)| {
@@ -330,7 +333,7 @@ impl OpenFile {
         })
     }
 
-    /// The kernel was asked, and has this part in memory.
+    /// Records that the kernel has `part` in memory.
     pub(crate) fn note_in_memory(&self, part: Range<u64>, now: Instant) {
         *self.in_memory.lock().unwrap_or_else(PoisonError::into_inner) = Some((part, now));
     }
@@ -342,8 +345,8 @@ impl std::fmt::Debug for OpenFile {
     }
 }
 
-/// So long what the kernel had in memory is taken to be there still, as a cached file is taken to
-/// be fresh.
+/// Time for which a range counts as still in memory. A cached file counts as fresh for the same
+/// time.
 const IN_MEMORY_FOR: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
@@ -355,7 +358,7 @@ mod tests {
         Arc::new(Prepared::new(&crate::http::headers::Headers::new(), body))
     }
 
-    /// Takes the queue's bytes in writes of `sizes`, round and round.
+    /// Takes the bytes of the queue in writes of `sizes`, which are repeated.
     fn take_all(queue: &mut SendQueue, sizes: &[usize]) -> Vec<u8> {
         let mut out = Vec::new();
         for &size in sizes.iter().cycle() {
@@ -374,7 +377,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is queued comes out in order, however short the writes.
+        /// All queued bytes come out in order, however short the writes are.
         #[test]
         fn comes_out_as_it_went_in(
             pieces in prop::collection::vec((0u8..4, 0usize..40), 1..30),
@@ -403,9 +406,8 @@ mod tests {
         }
     }
 
-    /// A client that always leaves a little untaken, so that the queue is never empty, once kept
-    /// every byte it was ever sent in memory: the run was only started afresh when nothing was
-    /// queued.
+    /// A client that always left a few bytes made the queue keep all bytes ever sent, because the
+    /// run was only restarted when nothing was queued.
     #[test]
     fn a_queue_that_is_never_empty_does_not_grow() {
         let mut queue = SendQueue::new();

@@ -1,7 +1,7 @@
 //! Status codes and their reason phrases (RFC 9110 section 15).
 //!
-//! A status is a number with a few properties that decide how a response is framed. This file must
-//! not know responses.
+//! A status is a number. Some of its properties decide how a response is framed. This file must not
+//! know responses.
 
 /// A status code (RFC 9110 section 15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,7 +12,7 @@ macro_rules! statuses {
         impl Status {
             $(#[doc = concat!($code, " ", $reason)] pub const $name: Status = Status($code);)*
 
-            /// The reason phrase of the IANA registry; empty for codes that it does not list.
+            /// Reason phrase in the IANA registry. Empty for codes that the registry does not list.
             #[must_use]
             pub const fn reason(self) -> &'static str {
                 match self.0 { $($code => $reason,)* _ => "" }
@@ -87,20 +87,20 @@ statuses! {
 }
 
 impl Status {
-    /// A status by its number, 100 to 599; `None` outside.
+    /// Status with this number, 100 to 599. `None` for other numbers.
     #[must_use]
     pub const fn from_code(code: u16) -> Option<Status> {
         if code >= 100 && code <= 599 { Some(Status(code)) } else { None }
     }
 
-    /// The number.
+    /// Number of the status.
     #[must_use]
     pub const fn code(self) -> u16 {
         self.0
     }
 
-    /// True if another response follows: 1xx but 101, behind which no HTTP follows (RFC 9110
-    /// section 15.2).
+    /// True if another response follows. These are all 1xx codes except 101, because no HTTP
+    /// follows 101 (RFC 9110 section 15.2).
     #[must_use]
     pub const fn is_interim(self) -> bool {
         self.0 < 200 && self.0 != 101
@@ -112,8 +112,8 @@ impl Status {
         self.0 < 200 || self.0 == 204 || self.0 == 304
     }
 
-    /// True if a response with this status has no content. 205 is framed like others, with a length
-    /// of 0 (RFC 9110 section 15.3.6).
+    /// True if a response with this status has no content. A 205 is framed like others, with a
+    /// length of 0 (RFC 9110 section 15.3.6).
     #[must_use]
     pub const fn is_without_content(self) -> bool {
         self.is_bodiless() || self.0 == 205

@@ -1,8 +1,8 @@
 //! Request targets and `Host`: checking, splitting, normalising, decoding and encoding (RFC 3986,
 //! RFC 9112 section 3.2).
 //!
-//! Everything here judges and rewrites bytes. It must not know which paths exist, what a docroot
-//! is, or which status an error becomes.
+//! This file checks and rewrites bytes. It must not know which paths exist, what a docroot is, or
+//! which status an error becomes.
 
 use core::net::Ipv6Addr;
 use std::borrow::Cow;
@@ -14,25 +14,25 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 use crate::text;
 use crate::text::Block;
 
-/// A target in origin-form (RFC 9112 section 3.2.1), checked and taken apart.
+/// A target in origin-form (RFC 9112 section 3.2.1), checked and parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OriginForm<'b> {
-    /// The path as received.
+    /// Path as received.
     pub path: &'b [u8],
-    /// The query without its `?`. An empty one is not the same as none.
+    /// Query without its `?`. An empty query differs from none.
     pub query: Option<&'b [u8]>,
-    /// Whether the path is its own normal form and no component of it begins with a dot: nearly
-    /// always. What would look at it again need not.
+    /// True if the path is its own normal form and no component of it begins with a dot. That holds
+    /// for nearly all paths, which need no further check.
     pub is_plain: bool,
 }
 
-/// Reads a target in origin-form: an absolute path, then perhaps a query. One pass over its bytes.
+/// Parses a target in origin-form: an absolute path, then an optional query. Visits each byte once.
 ///
-/// The path is that of RFC 3986 plus the few bytes that browsers send unescaped; the query may also
-/// hold a backslash and malformed escapes, because browsers send them.
+/// The path is that of RFC 3986, plus the few bytes that browsers send unescaped. The query may
+/// also contain a backslash and malformed escapes, because browsers send them.
 ///
 /// # Errors
-/// A short reason for a human, for the detail of a 400.
+/// A short reason for people, for the detail of a 400.
 pub fn read_origin_form(target: &[u8]) -> Result<OriginForm<'_>, &'static str> {
     match take_origin_form(target)? {
         (form, end) if end == target.len() => Ok(form),
@@ -40,10 +40,11 @@ pub fn read_origin_form(target: &[u8]) -> Result<OriginForm<'_>, &'static str> {
     }
 }
 
-/// The same for a target that a space ends, or the end of the bytes. Says where.
+/// Parses a target in origin-form that ends at a space or at the end of `bytes`. Returns its
+/// length, too.
 ///
 /// # Errors
-/// As above.
+/// Those of [`read_origin_form`].
 #[inline(always)]
 pub(crate) fn take_origin_form(bytes: &[u8]) -> Result<(OriginForm<'_>, usize), &'static str> {
     if bytes.first() != Some(&b'/') {
@@ -79,7 +80,7 @@ pub(crate) fn take_origin_form(bytes: &[u8]) -> Result<(OriginForm<'_>, usize), 
     Ok((OriginForm { path: &bytes[..at], query: None, is_plain }, at))
 }
 
-/// A query, to the next space or the end of the bytes.
+/// Query up to the next space or the end of `bytes`.
 fn take_query(bytes: &[u8]) -> Result<&[u8], &'static str> {
     let end = bytes.iter().position(|&byte| !is_class(byte, QUERY)).unwrap_or(bytes.len());
     match bytes.get(end) {
@@ -88,7 +89,7 @@ fn take_query(bytes: &[u8]) -> Result<&[u8], &'static str> {
     }
 }
 
-/// Why this byte may not stand in a target.
+/// Reason why a target cannot contain this byte.
 fn refusal(byte: u8) -> &'static str {
     match byte {
         b' ' => "the target has a space",
@@ -100,7 +101,7 @@ fn refusal(byte: u8) -> &'static str {
     }
 }
 
-/// Splits a target in origin-form at the first `?`. An empty query is not the same as none.
+/// Splits a target in origin-form at the first `?`. An empty query differs from none.
 pub fn split(target: &[u8]) -> (&[u8], Option<&[u8]>) {
     match memchr(b'?', target) {
         Some(at) => (&target[..at], Some(&target[at + 1..])),
@@ -108,16 +109,15 @@ pub fn split(target: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Turns the path of a target into the name of a thing below the root: percent-decoded once,
-/// without dot segments (RFC 3986 section 5.2.4; also those that were encoded) and repeated
-/// slashes.
+/// Turns the path of a target into a name below the root: percent-decoded once, without dot
+/// segments and repeated slashes (RFC 3986 section 5.2.4). Encoded dot segments are removed, too.
 ///
-/// The result begins with a slash, never climbs above the root, and ends in a slash if the path
-/// named a directory (`/a/`, `/a/.`, `/a/b/..`). It is borrowed when nothing had to change, which
-/// is nearly always. Any other byte is kept: on Linux a backslash is a letter like any other.
+/// The result begins with a slash and never climbs above the root. It ends in a slash if the path
+/// named a directory (`/a/`, `/a/.`, `/a/b/..`). It is borrowed if nothing had to change, as for
+/// nearly all paths. All other bytes are kept: on Linux a backslash is an ordinary character.
 ///
 /// # Errors
-/// [`PathError`], if the path cannot be the name of anything.
+/// [`PathError`], if no file can have this path.
 pub fn normalize(path: &[u8]) -> Result<Cow<'_, [u8]>, PathError> {
     if path.first() != Some(&b'/') {
         return Err(PathError::Relative);
@@ -125,13 +125,12 @@ pub fn normalize(path: &[u8]) -> Result<Cow<'_, [u8]>, PathError> {
     if is_normal(path) {
         return Ok(Cow::Borrowed(path));
     }
-    // An encoded slash is refused, so decoding first cannot make a segment out of what was none.
+    // An encoded slash is an error, so decoding cannot create a new segment.
     let decoded = decode_path(path)?;
     Ok(Cow::Owned(remove_dot_segments(&decoded)))
 }
 
-/// Whether normalising would change nothing. False as soon as in doubt; the slow way then finds the
-/// errors.
+/// True if normalising would change nothing. False if in doubt: the slow way then finds the errors.
 fn is_normal(path: &[u8]) -> bool {
     let mut rest = path;
     while let [byte, tail @ ..] = rest {
@@ -153,7 +152,7 @@ fn remove_dot_segments(path: &[u8]) -> Vec<u8> {
         ends_in_directory = true;
         match segment {
             b"" | b"." => {}
-            // At the root there is nothing to take away, and so no way above it.
+            // At the root there is no segment to remove, so the path cannot climb above it.
             b".." => out.truncate(out.iter().rposition(|&byte| byte == b'/').unwrap_or(0)),
             name => {
                 out.push(b'/');
@@ -202,15 +201,15 @@ fn hex_value(digit: u8) -> Option<u8> {
     }
 }
 
-/// Why a path cannot be normalised.
+/// Reason why a path cannot be normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathError {
-    /// It does not begin with a slash.
+    /// The path does not begin with a slash.
     Relative,
-    /// It has a NUL byte, encoded or not: no file name can.
+    /// The path contains a NUL byte, encoded or not, which no file name can contain.
     Nul,
-    /// It has `%2F`. As a slash it would reach what the checks of a proxy before us forbade, and no
-    /// file name can hold it.
+    /// The path contains `%2F`. Decoded it could reach files that a proxy in front of this server
+    /// has forbidden, and no file name can contain a slash.
     EncodedSlash,
     /// A percent sign is not followed by two hexadecimal digits.
     BadEscape,
@@ -229,25 +228,25 @@ impl fmt::Display for PathError {
 
 impl std::error::Error for PathError {}
 
-/// Whether this is a valid `Host` value or authority without user information: `uri-host [ ":" port
-/// ]` (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
+/// True for a valid `Host` value or authority without user information: `uri-host [ ":" port ]`
+/// (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
 ///
-/// An empty host is valid here, and so is an empty port; the caller that needs a host must ask for
-/// one. A port has at most five digits.
+/// An empty host is valid here, and so is an empty port. A caller that needs a host must check
+/// that. A port has at most five digits.
 #[inline]
 pub fn check_host(value: &[u8]) -> bool {
     is_short_host(value) || check_any_host(value)
 }
 
-/// The same for those that are long or have anything unusual in them.
+/// Checks hosts that are long or have unusual bytes.
 #[inline(never)]
 fn check_any_host(value: &[u8]) -> bool {
-    // IPv4 addresses need no rule of their own: each is a `reg-name` too.
+    // IPv4 addresses need no rule of their own, because each is a valid `reg-name`.
     if let [b'[', literal @ ..] = value {
         let Some(end) = memchr(b']', literal) else { return false };
         return is_ip_literal(&literal[..end]) && is_port_suffix(&literal[end + 1..]);
     }
-    // Nearly every name is plain; the few with escapes are looked at again.
+    // Nearly all names are plain. The few with escapes are checked again.
     let end = text::span(value, plain, |byte| is_class(byte, NAME));
     match &value[end..] {
         [b'%', ..] => {
@@ -258,8 +257,8 @@ fn check_any_host(value: &[u8]) -> bool {
     }
 }
 
-/// Whether one look at sixteen bytes says that it is: a plain name, then perhaps a port. False says
-/// nothing.
+/// True if sixteen bytes in one step show a valid host: a plain name, then an optional port. False
+/// is uncertain.
 fn is_short_host(value: &[u8]) -> bool {
     let (block, len) = text::first_block(value);
     let name_len = plain(block).to_bitmask().trailing_ones() as usize;
@@ -271,7 +270,7 @@ fn is_short_host(value: &[u8]) -> bool {
     value[name_len] == b':' && port_len <= PORT_DIGITS_MAX && digits.trailing_ones() as usize == port_len
 }
 
-/// What stands between brackets: an IPv6 address, or `IPvFuture`.
+/// True for valid bytes between brackets: an IPv6 address, or `IPvFuture`.
 fn is_ip_literal(literal: &[u8]) -> bool {
     if let [b'v' | b'V', future @ ..] = literal {
         let Some(dot) = memchr(b'.', future) else { return false };
@@ -284,7 +283,7 @@ fn is_ip_literal(literal: &[u8]) -> bool {
     std::str::from_utf8(literal).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
 
-/// A name with escapes.
+/// True for a valid name with escapes.
 fn is_reg_name(name: &[u8]) -> bool {
     let mut rest = name;
     while let [byte, tail @ ..] = rest {
@@ -307,15 +306,14 @@ fn is_port_suffix(suffix: &[u8]) -> bool {
     }
 }
 
-/// A port has no more digits; what they say does not matter here.
+/// Digits that a port may have. Its value does not matter here.
 const PORT_DIGITS_MAX: usize = 5;
 
 /// Names and values of a query or form in `application/x-www-form-urlencoded` (WHATWG URL section
-/// 5.1): `+` is a space, malformed escapes stand for themselves, bytes that are not UTF-8 become
-/// U+FFFD.
+/// 5.1). `+` is a space. Malformed escapes are kept. Bytes that are not UTF-8 become U+FFFD.
 ///
-/// A name without `=` has an empty value; empty pieces are skipped. Lazy: take as many as you can
-/// afford.
+/// A name without `=` has an empty value; empty pieces are skipped. The iterator is lazy, so the
+/// caller sets the limit.
 pub fn query_pairs(query: &[u8]) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     query.split(|&byte| byte == b'&').filter(|piece| !piece.is_empty()).map(|piece| {
         let (name, value) = match memchr(b'=', piece) {
@@ -334,20 +332,19 @@ fn decode_form(piece: &[u8]) -> Cow<'_, str> {
     Cow::Owned(percent_decode(&spaced).decode_utf8_lossy().into_owned())
 }
 
-/// Appends a decoded path, percent-encoded so that it can stand in a `Location` field or a quoted
-/// `href`.
+/// Appends a decoded path, percent-encoded for a `Location` header or a quoted `href`.
 ///
-/// Slashes stay. A colon stays too: whoever writes a relative reference must begin it with `./` or
-/// `/`, or `javascript:x` would be a scheme.
+/// Slashes are kept, and so are colons. A relative reference must therefore begin with `./` or `/`,
+/// or `javascript:x` would be a scheme.
 pub fn encode_path(path: &[u8], out: &mut Vec<u8>) {
     for piece in percent_encode(path, ENCODED) {
         out.extend_from_slice(piece.as_bytes());
     }
 }
 
-/// What [`encode_path`] encodes besides controls and bytes outside ASCII: whatever could end the
-/// path, the attribute or the field it is written into. `;` and `&` are legal in a path but mean
-/// something to others.
+/// Bytes that [`encode_path`] encodes besides controls and bytes outside ASCII. They could end the
+/// path, the attribute or the header that contains it. `;` and `&` are legal in a path but have a
+/// meaning for other programs.
 const ENCODED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -368,11 +365,12 @@ const ENCODED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// The most `../` in a relative reference: a path from a client may have thousands of folders.
+/// Largest number of `../` in a relative reference. A path from a client may have thousands of
+/// folders.
 pub(crate) const CLIMB_MAX: usize = 64;
 
-/// How many segments of the path of a target are `.` or `..`, escaped or not (RFC 3986 section
-/// 5.2.4; a browser takes `%2e` for a dot as well).
+/// Number of `.` and `..` segments in the path of a target, escaped or not (RFC 3986 section
+/// 5.2.4). A browser takes `%2e` for a dot as well.
 pub(crate) fn count_dot_segments(target: &[u8]) -> usize {
     let end = memchr::memchr2(b'?', b'#', target).unwrap_or(target.len());
     let is_dots = |segment: &&[u8]| {
@@ -387,18 +385,19 @@ pub(crate) fn count_dot_segments(target: &[u8]) -> usize {
     target[..end].split(|&byte| byte == b'/').filter(is_dots).count()
 }
 
-/// True if a reference in the response may be relative to this path, which is as the client sent
-/// it. Of a path with dot segments or empty ones, client and server may count the folders
+/// True if a reference in the response may be relative to `path`, which must be as the client sent
+/// it. If a path contains dot segments or empty segments, client and server may count its folders
 /// differently.
 pub(crate) fn is_base(path: &[u8]) -> bool {
     path.starts_with(b"/") && memchr::memmem::find(path, b"//").is_none() && count_dot_segments(path) == 0
 }
 
-/// A reference to another path of this server, for `Location` (RFC 9110 section 10.2.2). It is
-/// relative to `base`, for which [`is_base`] holds, so that it stays below a prefix that a proxy
-/// has taken from the path; without a base it is an absolute path. `path` is normalised.
+/// Reference to another path of this server, for `Location` (RFC 9110 section 10.2.2). `path` is
+/// normalised.
 ///
-/// A relative reference never begins with a slash or a scheme, whatever the names in it are.
+/// With a base, for which [`is_base`] must hold, the reference is relative. So it stays below a
+/// prefix that a proxy has removed from the path. Without a base it is an absolute path. A relative
+/// reference never begins with a slash or a scheme, whatever names it contains.
 pub(crate) fn reference(base: Option<&[u8]>, path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len() + 8);
     let folder = base.and_then(|base| decode_path(base).ok());
@@ -417,8 +416,8 @@ pub(crate) fn reference(base: Option<&[u8]>, path: &[u8]) -> Vec<u8> {
     out
 }
 
-/// How many folders lie between `base` and the last folder that it shares with `path`, and where in
-/// `path` that folder ends. `None` if that is too far.
+/// Number of folders between `base` and the last folder that it shares with `path`, and the end of
+/// that folder in `path`. `None` if that is too far.
 fn shared_folders(base: &[u8], path: &[u8]) -> Option<(usize, usize)> {
     let folder = &base[..=memchr::memrchr(b'/', base)?];
     let same = folder.iter().zip(path).take_while(|(one, other)| one == other).count();
@@ -427,29 +426,28 @@ fn shared_folders(base: &[u8], path: &[u8]) -> Option<(usize, usize)> {
     (climb <= CLIMB_MAX).then_some((climb, shared))
 }
 
-/// Bytes that stand for themselves in a path: `pchar` (RFC 3986 section 3.3) without `%`, the
-/// slash, and the bytes that browsers send unescaped: `[`, `]` and `|` (WHATWG URL, path
-/// percent-encode set), and `^`, `{`, `}` and the backtick from older versions. Each of them means
-/// its escaped form. A backslash has two readings and is no part of a path: browsers turn it into a
+/// Bytes of a path that need no escape. These are `pchar` (RFC 3986 section 3.3) without `%`, the
+/// slash, and bytes that browsers send unescaped: `[`, `]` and `|` (WHATWG URL, path percent-encode
+/// set), and `^`, `{`, `}` and the backtick from older versions. Each of the latter means its
+/// escaped form. A backslash has two readings and is no part of a path: browsers turn it into a
 /// slash.
 const PATH: u8 = 1;
 
-/// Bytes accepted in a query: those of a path, `?`, `%`, and the backslash, which browsers leave
-/// unescaped there (WHATWG URL, query percent-encode set). A query names no file, so a backslash
-/// has one reading.
+/// Bytes of a query: those of a path, `?`, `%`, and the backslash, which browsers leave unescaped
+/// there (WHATWG URL, query percent-encode set). A query names no file, so a backslash has one
+/// reading.
 const QUERY: u8 = 2;
 
 /// Bytes of a `reg-name` (RFC 3986 section 3.2.2) without `%`: unreserved and sub-delims.
 const NAME: u8 = 4;
 
-/// Bytes of a path that mean nothing but themselves, wherever they stand: not slash and dot.
+/// Bytes of a path without a special meaning at any position: not slash and dot.
 const WORD: u8 = 8;
 
 /// Bytes of a token (RFC 9110 section 5.6.2).
 const TOKEN: u8 = 16;
 
-/// What each byte may be part of. One lookup a byte keeps the check of a target to a few
-/// nanoseconds.
+/// Classes of each byte. One lookup per byte keeps the check of a target to a few nanoseconds.
 const CLASS: [u8; 256] = class_table();
 
 const fn class_table() -> [u8; 256] {
@@ -487,12 +485,12 @@ fn is_class(byte: u8, class: u8) -> bool {
     CLASS[usize::from(byte)] & class != 0
 }
 
-/// Whether a token may have this byte.
+/// True for a byte of a token.
 pub(super) fn is_token_byte(byte: u8) -> bool {
     is_class(byte, TOKEN)
 }
 
-/// The letters, digits, dots and hyphens among them: nearly all of which names are made.
+/// Letters, digits, dots and hyphens: the bytes of nearly all names.
 fn plain(block: Block) -> Block {
     text::letters(block) | text::within(block, b'-', b'.') | digits(block)
 }

@@ -1,10 +1,11 @@
-//! Content taken out of its framing, cut anywhere.
+//! Tests of decoders and encoders, with input cut anywhere.
 
 use super::*;
 
 const LINE_MAX: usize = 64;
 
-/// Decodes `pieces` one after another; content, bytes left over, or the status of the error.
+/// Decodes `pieces` one after another. Returns the content and the bytes left over, or the status
+/// of the error.
 fn run(pieces: &[&[u8]]) -> Result<(Vec<u8>, bool, usize), u16> {
     let mut decoder = BodyDecoder::chunked();
     let (mut content, mut rest) = (Vec::new(), Vec::new());
@@ -27,7 +28,7 @@ fn run(pieces: &[&[u8]]) -> Result<(Vec<u8>, bool, usize), u16> {
     Ok((content, ended, rest.len()))
 }
 
-/// The one oracle: whole, at every cut, byte by byte.
+/// Checks the outcome of `input` whole, at every cut, and byte by byte.
 fn check(input: &[u8], expected: &Result<(&[u8], bool, usize), u16>) {
     let expected = expected.map(|(content, ended, rest)| (content.to_vec(), ended, rest));
     assert_eq!(run(&[input]), expected, "{:?}", input.escape_ascii().to_string());
@@ -99,8 +100,7 @@ fn malformed_chunks_are_refused() {
     check(&[b"0\r\nX: ".as_slice(), &[b'x'; LINE_MAX]].concat(), &Err(431));
 }
 
-/// The outcome for `chunks` times `chunk` and `end`: whole, cut here and there, and byte by
-/// byte.
+/// Outcome of `chunks` times `chunk` and `end`: whole, cut at several positions, and byte by byte.
 fn repeated(chunk: &str, chunks: usize, end: &str) -> Result<usize, u16> {
     let input = format!("{}{end}", chunk.repeat(chunks)).into_bytes();
     let whole = decoded_bytes(&[&input]);
@@ -113,7 +113,7 @@ fn repeated(chunk: &str, chunks: usize, end: &str) -> Result<usize, u16> {
     whole
 }
 
-/// How much content is in these pieces.
+/// Bytes of content in these pieces.
 fn decoded_bytes(pieces: &[&[u8]]) -> Result<usize, u16> {
     let (mut decoder, mut content) = (BodyDecoder::chunked(), 0);
     for piece in pieces {
@@ -132,8 +132,8 @@ fn decoded_bytes(pieces: &[&[u8]]) -> Result<usize, u16> {
     Ok(content)
 }
 
-/// A limit on content says nothing about what stands around it: 100 MB of extensions for 100 KB
-/// of content were read to the end.
+/// A limit of the content did not bound its framing: 100 MB of extensions were read for 100 KB of
+/// content.
 #[test]
 fn framing_is_bounded_by_the_content() {
     const END: &str = "0\r\n\r\n";
@@ -144,10 +144,10 @@ fn framing_is_bounded_by_the_content() {
     let blanks = format!("1{};a\r\nx\r\n", " ".repeat(40));
     for flood in [&extension, &quoted, &wide, &zeros, &blanks] {
         assert_eq!(repeated(flood, 1000, END), Err(400), "{flood:?}");
-        // A few of them are nobody's harm.
+        // A few of them do no harm.
         assert!(repeated(flood, 10, END).is_ok(), "{flood:?}");
     }
-    // In the trailer section, too, where the content leaves no room for it.
+    // The bound includes the trailer section, if the content leaves no bytes for it.
     let tiny = "1;an-extension--\r\nx\r\n".repeat(5400);
     assert_eq!(decoded_bytes(&[tiny.as_bytes(), END.as_bytes()]), Ok(5400));
     let trailer = format!("0\r\n{}\r\n", "X: y\r\n".repeat(600));

@@ -1,15 +1,40 @@
 //! One HTTP/1.1 connection as a state machine that owns no socket, no clock and no input bytes.
 //!
+//! A connection has a receiving half, a sending half and a flag that closes it after the current
+//! response. Data lives in the state that needs it. These are all states and transitions:
+//!
 //! ```text
-//! Reading:  Idle -> Head -> Body(BodyDecoder) -> Done -> Idle      in order
-//!           Discard(BodyDecoder)   Lingering   Closed
-//! Writing:  Idle -> Owed -> Body(BodyEncoder) -> Done -> Idle      Broken(BodyEncoder)
-//! Persistence: KeepAlive | Close(CloseReason)                      never back
+//! Reading      start -> Head                  a connection was accepted
+//!              Idle -> Head                   a part of a head arrived
+//!              Idle | Head -> Body | Done     a whole head arrived, with or without content
+//!              Body -> Done                   the content is complete
+//!              Body -> Discard | Lingering    the response was made before the content was complete
+//!              Discard -> Done                the discarded content is complete
+//!              Discard -> Lingering           the discarded content is malformed or too long
+//!              Done -> Idle                   the next cycle starts
+//!              Done -> Lingering              input after the last request was dropped
+//!              any -> Lingering               input was refused, or the sending side was shut down
+//!              any except Done -> Closed      the peer shut down its sending side
+//!              any -> Closed                  the response content broke off
+//!
+//! Writing      start -> Idle                  a connection was accepted
+//!              Idle -> Owed                   a request arrived, or input was refused
+//!              Owed -> Body                   a response was made whose content is still to come
+//!              Owed -> Done                   a complete response was made, or the peer shut down its
+//!                                             sending side within the request content
+//!              Body -> Done                   the response content is complete
+//!              Body -> Broken                 the response content broke off
+//!              Done -> Idle                   the next cycle starts
+//!              any -> Idle                    the sending side was shut down
+//!
+//! Persistence  KeepAlive -> Close(reason)     once; there is no way back
 //! ```
 //!
-//! Two halves and a one-way flag; data lives in the state that needs it. `start_next_cycle` is the
-//! only way back to Idle. The [`Phase`] and the deadline are computed from the state and never
-//! stored, so they cannot drift.
+//! `start_next_cycle` is the only way from `Done` to `Idle`, and takes both halves at once. The
+//! [`Phase`] and the deadline are computed from the state. They are never stored, because a second
+//! copy could drift.
+//!
+//! This file must not know the owner of the socket, or the handler that makes responses.
 
 mod phase;
 mod respond;
@@ -30,7 +55,7 @@ use crate::http::send_queue::SendQueue;
 pub use self::phase::{Expired, Phase};
 pub use self::respond::RespondContext;
 
-/// One connection's protocol state.
+/// The protocol state of one connection.
 #[derive(Debug)]
 pub struct Connection {
     reading: Reading,
@@ -39,98 +64,99 @@ pub struct Connection {
     progress: Progress,
 }
 
-/// The receiving half.
+/// State of the receiving half.
 #[derive(Debug)]
 enum Reading {
-    /// Between requests. Counts empty lines, which are ignored up to a limit.
+    /// Between requests. Counts the empty lines, which are ignored up to a limit.
     Idle { blank_lines: u8 },
-    /// Part of a head has come, or the very first one is awaited; `scanned` bytes hold no end of
-    /// head. Until the first of them empty lines are counted here, too.
+    /// A part of a head arrived, or the connection waits for its first head. The first `scanned`
+    /// bytes of the input contain no end of a head. While `scanned` is 0, empty lines are counted
+    /// here.
     Head { scanned: u32, blank_lines: u8 },
-    /// Content the handler takes, or has not decided about.
+    /// Request content that the handler takes, or has not decided about.
     Body(BodyDecoder),
     /// The request is complete.
     Done,
-    /// Content nobody wants, read past so that the connection survives.
+    /// Request content that is read and dropped, so that the connection can be kept.
     Discard(BodyDecoder),
-    /// No longer HTTP: whatever comes is dropped until the peer closes.
+    /// The bytes that arrive are no longer parsed. They are dropped until the peer closes.
     Lingering { dropped: u64 },
-    /// The peer has shut its side, or we have given up.
+    /// The peer has shut down its sending side, or the server no longer reads.
     Closed,
 }
 
-/// The sending half.
+/// State of the sending half.
 #[derive(Debug)]
 enum Writing {
-    /// No request is waiting for an answer.
+    /// No response is due.
     Idle,
-    /// A request is waiting for its answer.
+    /// A response is due.
     Owed(Owed),
-    /// The answer's content is being made.
+    /// The response content is being made.
     Body(BodyEncoder),
-    /// The answer is complete (queued; the socket may not have it yet).
+    /// The response is complete in the send queue. The socket may not have taken all of it yet.
     Done,
-    /// The answer's content broke off: the close has to tell.
+    /// The response content broke off. The close must show that the content is incomplete.
     Broken(BodyEncoder),
 }
 
-/// What must be remembered of a request to frame its answer.
+/// Properties of a request that decide how its response is framed.
 #[derive(Debug, Clone, Copy)]
 struct Owed {
-    /// `None` when it was refused before it became a request.
+    /// `None` if the input was refused before it became a request.
     method: Option<MethodLabel>,
     minor: u8,
     awaits_continue: bool,
 }
 
 impl Owed {
-    /// Whether the answer is a head without content.
+    /// True if the response is a head without content.
     fn head_only(self) -> bool {
         self.method == Some(MethodLabel::HEAD)
     }
 }
 
-/// Whether there will be another request.
+/// Decides if the connection is kept after the current response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Persistence {
     KeepAlive,
     Close(CloseReason),
 }
 
-/// What came out of the input.
+/// Result of one look at the input.
 #[derive(Debug)]
 pub enum Event<'b> {
-    /// The input is used up; call again when more has come.
+    /// The input is used up. Call again when more has arrived.
     NeedMore,
-    /// A request. Answer it with `respond`, or accept its content with `accept_content` first.
+    /// A request. Call `respond` for it, or accept its content with `accept_content` first.
     Request(Request<'b>),
-    /// Content of the request in hand.
+    /// Content of the current request.
     Content(&'b [u8]),
-    /// The content is complete.
+    /// The content of the current request is complete.
     ContentEnd,
-    /// Content nobody wanted has been read past: the next cycle may start.
+    /// The discarded content is complete: the next cycle may start.
     Discarded,
-    /// The next request has to wait for the answer to this one.
+    /// The next request has to wait for the response to the current one.
     Paused,
 }
 
-/// What is left to do once the send queue is empty.
+/// Last step of a connection whose send queue is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
     /// The connection goes on.
     NotYet,
-    /// Close it.
+    /// Close the connection.
     Close(CloseReason),
-    /// Close it with a reset.
+    /// Close the connection with a reset.
     Reset(CloseReason),
-    /// Shut the sending side and read on for a while: closing with input unread would reset the
-    /// connection and could take the answer from the client (RFC 9112 section 9.6).
+    /// Shut down the sending side, then read and discard for a while. A close with unread input
+    /// would reset the connection, and the client could lose the response (RFC 9112 section 9.6).
     Linger(CloseReason),
 }
 
 impl Connection {
-    /// A connection that was accepted at `now`. Its first head is due from now on, even if no byte
-    /// comes.
+    /// State of a connection that was accepted at `now`. The time limit of the first head starts
+    /// now, even if no byte arrives.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Connection {
@@ -141,11 +167,12 @@ impl Connection {
         }
     }
 
-    /// Looks at `input` and says how many bytes it used and what they meant. Call again with the
-    /// rest until `NeedMore` or `Paused`; an error is answered through [`Connection::refuse`] and
-    /// ends the reading.
-    // The usual case becomes part of its caller: an event with a request in it is large, and would
-    // be moved about.
+    /// Parses `input`, and returns the number of bytes used and their meaning.
+    ///
+    /// Call again with the rest until `NeedMore` or `Paused`. Report an error with
+    /// [`Connection::refuse`]; it ends the reading.
+    // Inlined because an event that contains a request is large, and the caller would have to copy
+    // it.
     #[inline(always)]
     pub fn next_event<'s, 'b: 's>(
         &mut self,
@@ -165,7 +192,7 @@ impl Connection {
         self.next_unusual(input, slots, limits, now)
     }
 
-    /// The same for all but whole heads of the usual kind.
+    /// Next event for all input except a whole head of the usual kind.
     #[inline(never)]
     fn next_unusual<'s, 'b: 's>(
         &mut self,
@@ -225,7 +252,7 @@ impl Connection {
             return Ok((skipped, Event::NeedMore));
         }
         if rest == b"\r" {
-            // Half an empty line has to be kept, so this is no idle connection any more.
+            // The first half of an empty line must be kept, so the connection is no longer idle.
             if let Reading::Idle { blank_lines } = self.reading {
                 self.reading = Reading::Head { scanned: 0, blank_lines };
                 self.progress = Progress::starting(now);
@@ -249,7 +276,7 @@ impl Connection {
         }
     }
 
-    /// Empty lines before a request line are ignored, a few of them.
+    /// Skips the empty lines before a request line, up to a limit. Returns their length in bytes.
     fn skip_blank_lines(&mut self, input: &[u8]) -> Result<usize, ProtocolError> {
         let mut at = 0;
         while input[at..].starts_with(b"\r\n") {
@@ -283,8 +310,10 @@ impl Connection {
         self.progress = Progress::starting(now);
     }
 
-    /// Reads past content nobody wants. An error in it cannot be answered any more (the answer is
-    /// out): it only ends the connection.
+    /// Reads and drops request content.
+    ///
+    /// The response was made before, so an error in the content cannot be reported. An error only
+    /// ends the connection.
     fn discard(&mut self, input: &[u8], limits: &Limits, now: Instant) -> (usize, Event<'static>) {
         let mut at = 0;
         loop {
@@ -315,16 +344,19 @@ impl Connection {
     fn note_received(&mut self, bytes: usize, now: Instant) {
         if bytes > 0 {
             if let Writing::Owed(owed) = &mut self.writing {
-                // Content on its way needs no invitation (RFC 9110 section 10.1.1).
+                // A client that sends its content no longer waits for `100 Continue` (RFC 9110
+                // section 10.1.1).
                 owed.awaits_continue = false;
             }
             self.progress.moved(bytes as u64, now);
         }
     }
 
-    /// The handler takes the content of the request in hand: a client that waits for `100 Continue`
-    /// gets it. When some of it came along with the head the invitation is left out (RFC 9110
-    /// section 10.1.1).
+    /// Accepts the content of the current request, and queues `100 Continue` if the client waits
+    /// for it.
+    ///
+    /// `content_at_hand` is true if content arrived together with the head. The interim response is
+    /// then left out (RFC 9110 section 10.1.1).
     pub fn accept_content(&mut self, content_at_hand: bool, out: &mut SendQueue) {
         let Writing::Owed(owed) = &mut self.writing else { return };
         if std::mem::take(&mut owed.awaits_continue) && !content_at_hand {
@@ -332,8 +364,10 @@ impl Connection {
         }
     }
 
-    /// The head or its framing broke the protocol: no more requests are read, and an answer is owed
-    /// unless one is already out. Returns whether it is owed: then `respond` with the error.
+    /// Ends the reading because the head or its framing broke the protocol.
+    ///
+    /// Returns true if a response is due: then call `respond` with the error. Returns false if a
+    /// response was already made.
     pub fn refuse(&mut self, reason: CloseReason) -> bool {
         self.close_after(reason);
         self.reading = Reading::Lingering { dropped: 0 };
@@ -347,11 +381,12 @@ impl Connection {
         }
     }
 
-    /// The answer is made before all content has come: read past a little, give up on much.
+    /// Decides about content that has not arrived when the response is made. A small rest is read
+    /// and dropped. A large rest closes the connection.
     fn settle_unread_content(&mut self, owed: Owed, limits: &Limits) {
         match std::mem::replace(&mut self.reading, Reading::Done) {
-            // The client may now send its content or not; there is no telling which, so no next
-            // request.
+            // The client may send its content or leave it out, and the server cannot tell which. So
+            // no request can follow.
             Reading::Body(_) if owed.awaits_continue => {
                 self.close_after(CloseReason::BodyRefused);
                 self.reading = Reading::Lingering { dropped: 0 };
@@ -365,8 +400,10 @@ impl Connection {
         }
     }
 
-    /// The answer's content cannot be completed. What is queued, earlier answers included, is still
-    /// sent; then the connection ends in a way that shows the content is not whole.
+    /// Ends response content that cannot be completed.
+    ///
+    /// All queued bytes are still sent, those of earlier responses included. Then the connection
+    /// ends in a way that shows that the content is incomplete.
     pub fn break_content_off(&mut self, reason: CloseReason) {
         if let Writing::Body(encoder) = self.writing {
             self.writing = Writing::Broken(encoder);
@@ -375,8 +412,8 @@ impl Connection {
         }
     }
 
-    /// Call when request and answer may both be complete. True when the connection is ready for the
-    /// next request.
+    /// Starts the next request if request and response are complete and the connection is kept.
+    /// Returns true if so. Call this whenever one of both may have become complete.
     pub fn start_next_cycle(&mut self, now: Instant) -> bool {
         if !matches!((&self.reading, &self.writing), (Reading::Done, Writing::Done))
             || self.persistence != Persistence::KeepAlive
@@ -389,8 +426,8 @@ impl Connection {
         true
     }
 
-    /// The peer has shut its sending side. What it is owed is still sent (half-close is legal);
-    /// half a request is not answered.
+    /// Notes that the peer has shut down its sending side. Responses that are due are still sent,
+    /// because a half-close is legal. An incomplete request gets no response.
     pub fn receive_end(&mut self) {
         let reason = match &self.reading {
             Reading::Idle { .. } | Reading::Head { scanned: 0, .. } | Reading::Done => {
@@ -408,82 +445,83 @@ impl Connection {
         }
     }
 
-    /// No further request after the one in hand. The first reason stays.
+    /// Closes the connection after the current response. The first reason is kept.
     pub fn close_after(&mut self, reason: CloseReason) {
         if self.persistence == Persistence::KeepAlive {
             self.persistence = Persistence::Close(reason);
         }
     }
 
-    /// Asked when the send queue is empty: is anything left to do? `unused_input` says that bytes
-    /// behind the last request are at hand.
+    /// Last step of the connection. Call this when the send queue is empty. `unused_input` is true
+    /// if bytes after the last request have arrived.
     #[must_use]
     pub fn finish(&self, unused_input: bool) -> Finish {
         let Persistence::Close(reason) = self.persistence else { return Finish::NotYet };
         match (&self.writing, &self.reading) {
             (Writing::Owed(_) | Writing::Body(_), _) => Finish::NotYet,
-            // Without the last chunk, or the promised length, a close says enough; content that
-            // ends with the connection needs a reset.
+            // A close is enough to show that the last chunk or a part of the stated length is
+            // missing. Content that ends with the connection needs a reset.
             (Writing::Broken(BodyEncoder::Chunked | BodyEncoder::Sized), _) => Finish::Close(reason),
             (Writing::Broken(BodyEncoder::UntilClose), _) => Finish::Reset(reason),
             (Writing::Idle | Writing::Done, Reading::Closed) => Finish::Close(reason),
             (Writing::Done, Reading::Done) if !unused_input => Finish::Close(reason),
-            // It lingers already: its deadline or the peer's close ends it.
+            // The connection lingers already. Its deadline or the peer's close ends it.
             (Writing::Idle, Reading::Lingering { .. }) => Finish::NotYet,
-            // Between requests nothing is owed and nothing was refused: an idle connection just
-            // ends.
+            // Between requests no response is due and no input was refused, so the connection is
+            // closed at once.
             (Writing::Idle, Reading::Idle { .. } | Reading::Head { .. }) => Finish::Close(reason),
             (Writing::Idle | Writing::Done, _) => Finish::Linger(reason),
         }
     }
 
-    /// The answer that is owed is made anew, by somebody else: the time for that begins now.
+    /// Restarts the time limit of the response that is due, because another handler makes it from
+    /// now on.
     pub fn restart_answer(&mut self, now: Instant) {
         if self.is_owed() {
             self.progress = Progress::starting(now);
         }
     }
 
-    /// The sending side was shut; from now on input is only dropped.
+    /// Notes that the sending side was shut down. From now on input is only dropped.
     pub fn start_lingering(&mut self, now: Instant) {
         self.writing = Writing::Idle;
         self.reading = Reading::Lingering { dropped: 0 };
         self.progress = Progress::starting(now);
     }
 
-    /// `bytes` were taken by the socket; `emptied` says that nothing is queued any more.
+    /// Notes that the socket took `bytes`. `emptied` is true if the send queue is empty now.
     pub fn note_sent(&mut self, bytes: u64, emptied: bool, now: Instant) {
         if emptied {
-            // The next phase's clock starts when this one ends.
+            // The time limit of the next phase starts when this phase ends.
             self.progress = Progress::starting(now);
         } else {
             self.progress.moved(bytes, now);
         }
     }
 
-    /// Bytes behind the last request were dropped. More may be on the way, so the close has to be a
-    /// gentle one.
+    /// Notes that bytes after the last request were dropped. More may be on the way, so the
+    /// connection must linger before it closes.
     pub fn drop_input(&mut self) {
         if matches!(self.reading, Reading::Done) {
             self.reading = Reading::Lingering { dropped: 0 };
         }
     }
 
-    /// Whether more input would be of use now.
+    /// True if more input would be useful now.
     #[must_use]
     pub fn wants_read(&self, limits: &Limits) -> bool {
         match &self.reading {
             Reading::Idle { .. } | Reading::Head { .. } | Reading::Body(_) | Reading::Discard(_) => true,
             Reading::Lingering { dropped } => {
-                // While the refusal itself is still queued nothing is dropped yet: first things
-                // first.
+                // While the response to refused input is still queued, no input is dropped. So the
+                // response goes out first.
                 *dropped < limits.linger_bytes_max && matches!(self.writing, Writing::Idle)
             }
             Reading::Done | Reading::Closed => false,
         }
     }
 
-    /// Whether the next request, or content of this one, may be taken from the input.
+    /// True if the next request, or content of the current one, may be taken from the input.
     #[must_use]
     pub fn may_parse(&self) -> bool {
         match (&self.reading, &self.writing) {
@@ -497,38 +535,38 @@ impl Connection {
         }
     }
 
-    /// Whether the next request may be taken from the input, and nothing of it has come yet.
+    /// True if the next request may be taken from the input, and no part of it has arrived.
     #[must_use]
     pub fn awaits_request(&self) -> bool {
         self.is_idle() && self.persistence == Persistence::KeepAlive
     }
 
-    /// When the first byte of a head came of which there is no more than a part.
+    /// Arrival time of the first byte of an incomplete head.
     pub(crate) fn head_began(&self) -> Option<Instant> {
         matches!(self.reading, Reading::Head { scanned: 1.., .. }).then_some(self.progress.since)
     }
 
-    /// Whether the last request is answered, the connection stays, and nothing of the next one has
-    /// come.
+    /// True if the last response is complete, the connection is kept, and no part of the next
+    /// request has arrived.
     #[must_use]
     pub fn is_between_requests(&self) -> bool {
         matches!(self.reading, Reading::Idle { .. }) && self.awaits_request()
     }
 
-    /// Whether an answer is owed.
+    /// True if a response is due.
     #[must_use]
     pub fn is_owed(&self) -> bool {
         matches!(self.writing, Writing::Owed(_))
     }
 
-    /// Whether the answer owed is to a HEAD: a head without content.
+    /// True if a response to HEAD is due: a head without content.
     #[must_use]
     pub fn answers_head(&self) -> bool {
         matches!(self.writing, Writing::Owed(owed) if owed.head_only())
     }
 
-    /// The method of the request that is owed an answer; `None` if what came never became a
-    /// request.
+    /// Method of the request whose response is due. `None` if the input was refused before it
+    /// became a request.
     #[must_use]
     pub fn method_owed(&self) -> Option<MethodLabel> {
         match &self.writing {
@@ -537,19 +575,19 @@ impl Connection {
         }
     }
 
-    /// Whether content of the request in hand is still due.
+    /// True if content of the current request is still due.
     #[must_use]
     pub fn expects_content(&self) -> bool {
         matches!(self.reading, Reading::Body(_))
     }
 
-    /// Whether the answer's content is being made.
+    /// True if the response content is being made.
     #[must_use]
     pub fn is_streaming(&self) -> bool {
         matches!(self.writing, Writing::Body(_))
     }
 
-    /// Whether it waits between requests, or for its first byte.
+    /// True if the connection waits between requests, or for its first byte.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         matches!(
@@ -558,8 +596,8 @@ impl Connection {
         )
     }
 
-    /// Whether the end of the content is due without any further byte: it has all come, and was not
-    /// announced.
+    /// True if all content has arrived, but [`Event::ContentEnd`] or [`Event::Discarded`] was not
+    /// returned yet. No further byte is needed for that event.
     #[must_use]
     pub fn is_content_drained(&self) -> bool {
         matches!(
@@ -569,7 +607,7 @@ impl Connection {
         )
     }
 
-    /// Content bytes known to be still to come.
+    /// Content bytes that are known to be missing.
     #[must_use]
     pub fn content_left(&self) -> u64 {
         match &self.reading {
@@ -582,7 +620,7 @@ impl Connection {
         }
     }
 
-    /// Why it is closing; `PeerClosed` while it is not.
+    /// Reason of the close. `PeerClosed` if the connection is kept.
     #[must_use]
     pub fn close_reason(&self) -> CloseReason {
         match self.persistence {
@@ -592,7 +630,7 @@ impl Connection {
     }
 }
 
-/// Empty lines tolerated before a request line (RFC 9112 section 2.2 asks for at least one).
+/// Empty lines that are ignored before a request line. RFC 9112 section 2.2 requires at least one.
 const BLANK_LINES_MAX: u8 = 8;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The phase of a connection, and when it gives up: functions of the state, never stored.
+//! The phase of a connection, and its deadline: functions of the state, never stored.
 //!
 //! This file must not know how a connection gets from one state to the next.
 
@@ -9,29 +9,29 @@ use crate::config::Timeouts;
 use crate::http::error::{CloseReason, ProtocolError};
 use crate::http::status::Status;
 
-/// The readable name of both halves together. Deadlines, statistics and logs use only this.
+/// Readable name of the state of both halves. Deadlines, statistics and logs use only this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Phase {
     /// Kept alive between requests.
     Idle,
     /// A head is incomplete.
     ReceivingHead,
-    /// Content is due.
+    /// Request content is due.
     ReceivingBody,
-    /// The answer is being made.
+    /// The response is being made.
     Handling,
     /// Queued output waits for the client.
     Sending,
-    /// A body source has nothing to say at the moment.
+    /// The source of the response content has no bytes at the moment.
     Streaming,
-    /// Reading and dropping after the last answer.
+    /// Reading and dropping input after the last response.
     Lingering,
-    /// Nothing more will happen.
+    /// The end: no byte is read or sent any more.
     Closed,
 }
 
 impl Phase {
-    /// All of them.
+    /// All phases.
     pub const ALL: [Phase; 8] = [
         Phase::Idle,
         Phase::ReceivingHead,
@@ -43,7 +43,7 @@ impl Phase {
         Phase::Closed,
     ];
 
-    /// Its name in logs and statistics.
+    /// Name of the phase in logs and statistics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -59,19 +59,19 @@ impl Phase {
     }
 }
 
-/// What a connection whose deadline has passed asks its driver to do.
+/// Action that the driver must take for a connection whose deadline has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expired {
-    /// Answer with this and close.
+    /// Send this error as the response and close.
     Refuse(ProtocolError, CloseReason),
-    /// Close without a word.
+    /// Close without a response.
     Close(CloseReason),
-    /// Close so that the kernel drops what it still holds.
+    /// Close so that the kernel drops the bytes that it still holds.
     Reset(CloseReason),
 }
 
 impl Connection {
-    /// The phase; `queued` says whether output waits for the socket.
+    /// The current phase. `queued` is true if output waits for the socket.
     #[must_use]
     pub fn phase(&self, queued: bool) -> Phase {
         if queued {
@@ -90,7 +90,10 @@ impl Connection {
         }
     }
 
-    /// When the present phase gives up; `None` for never. Ask again after every step.
+    /// End of the current phase; `None` if it may last for ever. Call again after each step.
+    ///
+    /// `queued` is true if output waits for the socket, `waiting` if a job holds the request
+    /// content back. `rate_min` is the least rate in bytes per second, 0 for none.
     #[must_use]
     pub fn deadline(
         &self,
@@ -101,8 +104,8 @@ impl Connection {
     ) -> Option<Instant> {
         let Progress { since, bytes, .. } = self.progress;
         let last = || self.progress.last();
-        // Silence is bounded by the timeout, and so is the whole at the least rate: a byte now and
-        // then does not keep a connection for ever.
+        // The timeout bounds the time without a byte. The least rate bounds the whole phase, so a
+        // single byte now and then does not keep a connection for ever.
         let moving = |timeout: Option<Duration>| {
             let silence = timeout?;
             let silent_until = last() + silence;
@@ -115,7 +118,7 @@ impl Connection {
         match self.phase(queued) {
             Phase::Idle => timeouts.idle.map(|idle| last() + idle),
             Phase::ReceivingHead => timeouts.header.map(|header| since + header),
-            // While a job holds the content back it is not the client who is slow.
+            // The client is not slow while a job holds its content back.
             Phase::ReceivingBody | Phase::Handling if waiting => {
                 timeouts.answer.map(|answer| last() + answer)
             }
@@ -128,14 +131,15 @@ impl Connection {
         }
     }
 
-    /// What to do now that the deadline has passed.
+    /// Action to take now that the deadline has passed. `queued` and `waiting` are those of
+    /// [`Connection::deadline`].
     #[must_use]
     pub fn expired(&self, queued: bool, waiting: bool) -> Expired {
         let timed_out = |reason| ProtocolError::new(Status::REQUEST_TIMEOUT, reason);
         match self.phase(queued) {
             Phase::Idle => Expired::Close(CloseReason::IdleTimeout),
-            // Nothing came at all: browsers open connections ahead, and a 408 there answers a
-            // question never put.
+            // No byte arrived: browsers open connections in advance, and there is no request that a
+            // 408 would belong to.
             Phase::ReceivingHead if self.is_idle() => Expired::Close(CloseReason::HeaderTimeout),
             Phase::ReceivingHead => Expired::Refuse(
                 timed_out("the request head did not come in time"),
@@ -159,26 +163,26 @@ impl Connection {
         }
     }
 
-    /// Bytes that the peer has sent or taken in the present phase.
+    /// Bytes that the peer has sent or taken in the current phase.
     #[must_use]
     pub fn received_bytes(&self) -> u64 {
         self.progress.bytes.into()
     }
 
-    /// Since when the present phase lasts.
+    /// Start of the current phase.
     #[must_use]
     pub fn since(&self) -> Instant {
         self.progress.since
     }
 }
 
-/// When the phase began, when it last moved, and by how many bytes. Every idle connection has one,
-/// so it is small.
+/// Start of the phase, its last progress, and the bytes moved since its start. Small, because each
+/// idle connection has one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Progress {
     pub(super) since: Instant,
     bytes: u32,
-    /// Milliseconds from `since` to the last movement: half the size of a second instant.
+    /// Milliseconds from `since` to the last progress: half the size of a second instant.
     moved_after_ms: u32,
 }
 
@@ -189,7 +193,7 @@ impl Progress {
 
     pub(super) fn moved(&mut self, bytes: u64, now: Instant) {
         let Some(bytes) = u32::try_from(bytes).ok().and_then(|bytes| self.bytes.checked_add(bytes)) else {
-            // After 4 GiB the account of the least rate begins anew.
+            // After 4 GiB the measurement of the least rate starts again.
             *self = Progress::starting(now);
             return;
         };
@@ -199,7 +203,8 @@ impl Progress {
     }
 
     pub(super) fn last(&self) -> Instant {
-        // Asked for each request, and then nothing has moved: the sum would be the dearer way.
+        // This is called for each request, when no progress was made. Then the addition can be
+        // saved.
         if self.moved_after_ms == 0 {
             return self.since;
         }

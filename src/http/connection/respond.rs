@@ -1,6 +1,6 @@
-//! Responses put into the send queue, framed for the client that is owed one (RFC 9112 section 6).
+//! Framing of responses, and their way into the send queue (RFC 9112 section 6).
 //!
-//! This file must not know what was requested, beyond what the framing depends on.
+//! This file must not know what was requested, beyond the properties that decide the framing.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,20 +16,22 @@ use crate::http::response_head::{push_content_length, push_server_and_date, push
 use crate::http::send_queue::SendQueue;
 use crate::http::status::Status;
 
-/// What `respond` needs from its driver.
+/// Values that `respond` needs from its driver.
 #[derive(Debug, Clone, Copy)]
 pub struct RespondContext<'a> {
-    /// The time of this turn.
+    /// Time of the current turn.
     pub now: Instant,
-    /// The Date field's value (IMF-fixdate).
+    /// Value of the `Date` header (IMF-fixdate).
     pub date: &'a [u8; 29],
-    /// The limits in force.
+    /// Limits in force.
     pub limits: &'a Limits,
 }
 
 impl Connection {
-    /// Puts the answer to the request in hand into `out`, framed, with Date and, where it must be
-    /// said, Connection. A body source comes back: fill the queue from it through
+    /// Queues the response to the current request: framed, with `Date`, and with `Connection` where
+    /// it is required.
+    ///
+    /// Returns the source of content that is made while it is sent. Fill the queue from it with
     /// [`Connection::push_piece`].
     pub fn respond(
         &mut self,
@@ -63,7 +65,7 @@ impl Connection {
         self.respond_framed(owed, response, cx, out)
     }
 
-    /// A prepared response whose head must change: HEAD, HTTP/1.0 or close.
+    /// Queues a prepared response whose head must change: HEAD, HTTP/1.0 or close.
     #[inline(never)]
     fn respond_prepared(
         &mut self,
@@ -83,7 +85,8 @@ impl Connection {
         }
     }
 
-    /// The same for a head that is made now.
+    /// Queues a response whose head is made now. Returns the source of its content, as `respond`
+    /// does.
     #[inline(never)]
     fn respond_framed(
         &mut self,
@@ -135,21 +138,23 @@ impl Connection {
         Some(source)
     }
 
-    /// Connection and the empty line.
+    /// Appends `Connection`, if it is needed, and the empty line.
     fn push_persistence(&self, bytes: &mut Vec<u8>, minor: u8) {
         match self.persistence {
             Persistence::KeepAlive if minor >= 1 => {}
-            // HTTP/1.0 takes silence for a close.
+            // HTTP/1.0 closes the connection unless the header is present.
             Persistence::KeepAlive => bytes.extend_from_slice(b"Connection: keep-alive\r\n"),
             Persistence::Close(_) => bytes.extend_from_slice(b"Connection: close\r\n"),
         }
         bytes.extend_from_slice(b"\r\n");
     }
 
-    /// Puts an interim response into `out`: status and headers. A client of HTTP/1.0 does not know
-    /// such (RFC 9110 section 15.2), and after the final response it would be taken for one. A
-    /// response that is not interim is not sent: it would be taken for the final one. Nor is 101,
-    /// behind which no HTTP would follow. Returns whether it was sent.
+    /// Queues an interim response: status and headers. Returns true if `response` is interim.
+    ///
+    /// Nothing is sent to a client of HTTP/1.0, which does not know interim responses (RFC 9110
+    /// section 15.2). Nothing is sent after the final response, because the client would take an
+    /// interim response for the next final one. A response that is not interim is not sent, because
+    /// the client would take it for the final one. That includes 101, because no HTTP follows it.
     pub fn respond_interim(&mut self, response: Response, out: &mut SendQueue) -> bool {
         let is_interim = response.status().is_interim();
         if !is_interim || !matches!(self.writing, Writing::Owed(Owed { minor: 1.., .. })) {
@@ -164,9 +169,10 @@ impl Connection {
         true
     }
 
-    /// Appends a piece of the answer's content through `fill`; returns what `fill` said. If `fill`
-    /// changed what was queued before, nothing of that is sent, and the connection no longer
-    /// streams: it ends with a reset.
+    /// Appends a piece of the response content through `fill`, and returns the result of `fill`.
+    ///
+    /// `fill` must not change bytes that were queued before. If it does, nothing of the queue is
+    /// sent, and the connection ends with a reset.
     pub fn push_piece<T>(
         &mut self,
         out: &mut SendQueue,
@@ -190,7 +196,7 @@ impl Connection {
             let said = fill(bytes);
             is_spoiled = !before.is_intact(bytes, mark);
             if is_spoiled {
-                // The queue counts what was there; none of it is sent.
+                // The send queue counts the bytes that were there before. None of them is sent.
                 bytes.resize(mark.max(bytes.len()), 0);
             }
             encoder.finish_piece(mark, bytes);
@@ -204,7 +210,7 @@ impl Connection {
         said
     }
 
-    /// The answer's content is complete.
+    /// Completes the response content.
     pub fn finish_content(&mut self, out: &mut SendQueue) {
         if let Writing::Body(encoder) = self.writing {
             out.gather(|bytes| encoder.finish(bytes));
@@ -213,13 +219,13 @@ impl Connection {
     }
 }
 
-/// In place of a response that would not be framed as its bytes are.
+/// Replaces a response whose framing would not fit its bytes.
 fn unsendable() -> Response {
     Response::new(Status::INTERNAL_SERVER_ERROR).by_server()
 }
 
-/// Queues a body of known length: small ones behind the head, so that both leave in one plain
-/// write.
+/// Queues a body of known length. Small bodies are copied behind the head, so that one plain write
+/// sends both.
 fn push_body(body: Body, limits: &Limits, out: &mut SendQueue) {
     match body {
         Body::Empty | Body::Source(_) | Body::Sized { .. } => {}
@@ -247,7 +253,7 @@ fn push_body(body: Body, limits: &Limits, out: &mut SendQueue) {
     }
 }
 
-/// Holds a source to the length that the head states: bytes beyond it would be read as the next
+/// Limits a source to the length that the head states. Bytes beyond it would be read as the next
 /// response.
 struct Measured {
     source: Box<dyn BodySource>,
@@ -274,7 +280,7 @@ impl BodySource for Measured {
     }
 }
 
-/// The last bytes of a queue, by which a change of the queue is seen.
+/// Copy of the last bytes of a queue, to detect a change.
 struct Tail {
     bytes: [u8; 16],
 }
@@ -287,7 +293,8 @@ impl Tail {
         Tail { bytes }
     }
 
-    /// True if the queue, which was `len` bytes long, still ends there in these bytes.
+    /// True if `queue`, which had `len` bytes when this was made, still has the same bytes before
+    /// that position.
     fn is_intact(&self, queue: &[u8], len: usize) -> bool {
         let seen = len.min(self.bytes.len());
         queue.get(len - seen..len) == Some(&self.bytes[..seen])

@@ -1,4 +1,4 @@
-//! One oracle for all input: whole, at every cut, byte by byte.
+//! Tests of the state machine. One oracle checks all input: whole, at every cut, and byte by byte.
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ fn origin() -> Instant {
     Instant::now()
 }
 
-/// Feeds `pieces` to a fresh connection as a driver would, answering every request with an
-/// empty 200 (of HEAD and GET at once, else when the content has ended). What happened, in
-/// words, and what was sent.
+/// Feeds `pieces` to a new connection as a driver would. Each request gets an empty 200: GET and
+/// HEAD at once, other methods when their content is complete. Returns the events in words, and the
+/// bytes sent.
 fn run(pieces: &[&[u8]], then_end: bool) -> (Vec<String>, String) {
     run_within(&Limits::default(), pieces, then_end)
 }
 
-/// The same under other limits.
+/// Feeds `pieces` as `run` does, under other limits.
 fn run_within(limits: &Limits, pieces: &[&[u8]], then_end: bool) -> (Vec<String>, String) {
     let now = origin();
     let mut conn = Connection::new(now);
@@ -84,7 +84,7 @@ fn run_within(limits: &Limits, pieces: &[&[u8]], then_end: bool) -> (Vec<String>
     (said, String::from_utf8_lossy(&sent).into_owned())
 }
 
-/// The one oracle: whole, at every cut, byte by byte.
+/// Checks the events of `input` whole, at every cut, and byte by byte.
 fn check(input: &[u8], then_end: bool, expected: &[&str]) {
     let (said, sent) = run(&[input], then_end);
     assert_eq!(said, expected, "{}", input.escape_ascii());
@@ -170,14 +170,14 @@ fn phases_give_up_in_their_own_time() {
     let feed = |conn: &mut Connection, bytes: &'static [u8], ms| {
         conn.next_event(bytes, &mut FieldSlots::new(), &limits, at(ms)).map(|(used, _)| used)
     };
-    // A drip does not renew it: the deadline is absolute from the first byte.
+    // Single bytes do not extend the deadline: it is fixed when the first byte arrives.
     assert_eq!(feed(&mut conn, b"POST /", 2000), Ok(0));
     assert_eq!(feed(&mut conn, b"POST /p HTTP", 9000), Ok(0));
     assert_eq!(due(&conn), timeouts.header);
     let head = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
     assert_eq!(feed(&mut conn, head, 9500), Ok(head.len()));
     assert_eq!((conn.phase(false), due(&conn)), (Phase::ReceivingBody, Some(Duration::from_millis(39_500))));
-    // Progress renews it, but only as far as the least rate allows: 64 bytes earn one second.
+    // Progress extends it, but only as far as the least rate allows: 64 bytes add one second.
     static PIECE: [u8; 64] = [b'x'; 64];
     assert_eq!(feed(&mut conn, &PIECE, 20_000), Ok(64));
     assert_eq!(due(&conn), Some(Duration::from_millis(9500 + 30_000 + 1000)));
@@ -187,9 +187,9 @@ fn phases_give_up_in_their_own_time() {
     });
 }
 
-/// Empty lines that came one at a time were not counted on a new connection, and of several
-/// faults in a head the last one to come could win: a client that dripped got another answer
-/// than one that sent all at once.
+/// On a new connection, empty lines that arrived one at a time were not counted. And of several
+/// faults in a head the last one to arrive could decide. So a client that sent slowly got another
+/// response than a client that sent all at once.
 #[test]
 fn how_much_comes_at_once_decides_nothing() {
     let get = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -213,7 +213,7 @@ fn how_much_comes_at_once_decides_nothing() {
     }
 }
 
-/// Content in chunks of these sizes, with an extension and a trailer if they are asked for.
+/// Content in chunks of `size` bytes, with an extension or a trailer if requested.
 fn in_chunks(content: &[u8], size: usize, extension: bool, trailer: bool) -> Vec<u8> {
     let mut coded = Vec::new();
     for chunk in content.chunks(size) {
@@ -226,7 +226,7 @@ fn in_chunks(content: &[u8], size: usize, extension: bool, trailer: bool) -> Vec
     coded
 }
 
-/// A request, good or bad: bytes that are exchanged in a good one make most of the bad ones.
+/// A request, valid or not. Most invalid ones are valid ones in which a byte was replaced.
 fn any_request() -> impl Strategy<Value = Vec<u8>> {
     let method =
         proptest::sample::select(vec!["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "FOO", "get"]);
@@ -282,7 +282,7 @@ fn any_request() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// `input` cut at these places, each given as a share of the whole in 65,536ths.
+/// Cuts `input` at these positions. Each is a share of the whole length, in 65,536ths.
 fn cut<'a>(input: &'a [u8], places: &[u16]) -> Vec<&'a [u8]> {
     let mut at: Vec<usize> = places.iter().map(|&place| usize::from(place) * input.len() / 65_536).collect();
     at.sort_unstable();
@@ -291,7 +291,7 @@ fn cut<'a>(input: &'a [u8], places: &[u16]) -> Vec<&'a [u8]> {
     from.zip(&at).map(|(from, &to)| &input[from..to]).collect()
 }
 
-/// Limits that generated requests meet now and then.
+/// Limits that generated requests exceed now and then.
 fn tight() -> Limits {
     Limits {
         head_bytes_max: 90,
@@ -328,7 +328,7 @@ fn one_connection_is_small() {
     assert!(size_of::<Connection>() <= 72, "{} bytes", size_of::<Connection>());
 }
 
-/// What a prepared response of this content is on the wire, to this request head.
+/// The bytes sent for a prepared response with this content to a request with this head.
 fn sent_prepared(head: &str, body: &[u8], fields: &[(&str, &str)]) -> Vec<u8> {
     let (limits, now) = (Limits::default(), origin());
     let mut conn = Connection::new(now);
@@ -350,7 +350,7 @@ fn sent_prepared(head: &str, body: &[u8], fields: &[(&str, &str)]) -> Vec<u8> {
     sent
 }
 
-/// In one piece by copy or by reference, or put together: the client cannot tell.
+/// The client must receive the same bytes if they are copied, sent by reference, or put together.
 #[test]
 fn a_prepared_response_is_the_same_whichever_way_it_goes() {
     let date = std::str::from_utf8(DATE).unwrap();

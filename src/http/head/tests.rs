@@ -1,4 +1,4 @@
-//! Verdicts on heads, equal however a head is read.
+//! Tests of head parsing: each head gets the same result, however it is read.
 
 use proptest::prelude::*;
 
@@ -85,8 +85,7 @@ fn heads_and_their_verdicts() {
     }
 }
 
-/// What the two ways to read a head say of it: in one pass, if it is of the usual kind, and
-/// step by step.
+/// Results of both ways to read a head: in one pass, if it is of the usual kind, and step by step.
 fn both_ways(head: &[u8]) -> (Option<String>, String) {
     let limits = Limits { target_bytes_max: 64, head_bytes_max: 512, fields_max: 12, ..Limits::default() };
     let said = |request: Result<Request<'_>, ProtocolError>| format!("{request:?}");

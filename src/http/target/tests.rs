@@ -1,4 +1,4 @@
-//! Verdicts on targets and hosts; paths normalised, decoded and encoded.
+//! Tests of targets and hosts: checks, normalised paths, decoding and encoding.
 
 use super::*;
 use proptest::prelude::*;
@@ -85,7 +85,7 @@ fn every_byte_of_a_path_and_a_query_is_judged() {
     for byte in 0..=255u8 {
         let in_path = byte.is_ascii_alphanumeric() || path_bytes.contains(&byte);
         let in_query = in_path || query_extra.contains(&byte);
-        // In the path a question mark is legal as well: it begins the query.
+        // A question mark is legal as well: it begins the query.
         let path = [b'/', b'a', byte, b'b'];
         let path = read_origin_form(&path);
         assert_eq!(path.is_ok(), in_path || byte == b'?', "path {byte:#04x}: {path:?}");
@@ -218,7 +218,7 @@ fn impossible_paths_are_refused() {
     }
 }
 
-/// One look at a block must say no more than a look at each byte.
+/// The check of a block must accept the same bytes as the check of each byte.
 #[test]
 fn hosts_are_the_same_in_one_look_and_by_the_byte() {
     let by_the_byte = |host: &[u8]| {
@@ -320,7 +320,7 @@ fn an_encoded_path_is_a_valid_target_and_decodes_to_itself() {
     assert_eq!(normalize(&encoded).as_deref(), Ok(&*path));
 }
 
-/// A browser sends some bytes unescaped: the path they name is that of the escaped form.
+/// A browser sends some bytes unescaped. They name the same path as the escaped form.
 #[test]
 fn each_byte_of_a_path_means_its_escaped_form() {
     for byte in (1..=255u8).filter(|&byte| byte != b'/') {
