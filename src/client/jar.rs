@@ -1,15 +1,15 @@
-//! Cookies, a client's side: which are kept, and which go with a request (RFC 6265bis sections 5.6
-//! to 5.8).
+//! Cookies on the client: which are stored, and which are sent with a request (RFC 6265bis sections
+//! 5.6 to 5.8).
 //!
-//! Pure: time is an argument, and a request is its host, path and whether it is safe. There is no
-//! list of public suffixes here, so a cookie for a whole domain is taken from its hosts only where
-//! the domain has a dot in it.
+//! Time is an argument, and a request is its host, path and whether it goes over TLS. There is no
+//! list of public suffixes. So a cookie for a whole domain is accepted from the hosts in it only if
+//! the domain contains a dot. This file must not know connections.
 
 use std::time::Duration;
 
 use crate::http::date::{month_of, unix_secs_of};
 
-/// Keeps cookies and gives them back.
+/// Store of cookies.
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,33 +31,33 @@ pub struct Jar {
 }
 
 impl Jar {
-    /// An empty one.
+    /// An empty jar.
     #[must_use]
     pub fn new() -> Self {
         Jar::default()
     }
 
-    /// How many cookies it has, past ones included.
+    /// Number of cookies, expired ones included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.kept.len()
     }
 
-    /// Whether it has none.
+    /// True if there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }
 
-    /// Takes the value of a `Set-Cookie` field that came from `place` at `now` (since 1970). What a
-    /// browser would ignore is ignored.
+    /// Stores the cookie in the value of a `Set-Cookie` header that came from `place` at `now`, the
+    /// time since 1970. Cookies that a browser would ignore are ignored.
     pub fn store(&mut self, place: Place<'_>, set_cookie: &[u8], now: Duration) {
         let Some(kept) = std::str::from_utf8(set_cookie).ok().and_then(|text| Kept::parse(text, place, now))
         else {
             return;
         };
-        // Whoever can change what comes over plain HTTP must not put a cookie in the place of one
-        // that came over TLS, nor beside it (section 5.7).
+        // An attacker who can change plain HTTP must not replace a cookie that came over TLS, or
+        // add one beside it (section 5.7).
         let is_alive = |old: &Kept| old.expires.is_none_or(|expires| expires > now);
         if !place.secure && self.kept.iter().any(|old| is_alive(old) && kept.would_shadow(old)) {
             return;
@@ -78,8 +78,8 @@ impl Jar {
         self.kept.push(kept);
     }
 
-    /// The value of the `Cookie` field for a request at `now`; longer paths first (RFC 6265bis
-    /// section 5.8.3).
+    /// Value of the `Cookie` header for a request to `place` at `now`. Longer paths come first (RFC
+    /// 6265bis section 5.8.3).
     #[must_use]
     pub fn field(&self, place: Place<'_>, now: Duration) -> Option<String> {
         let mut fitting: Vec<&Kept> = self.kept.iter().filter(|kept| kept.fits(place, now)).collect();
@@ -89,14 +89,14 @@ impl Jar {
     }
 }
 
-/// What a request says of itself that decides which cookies go with it.
+/// Properties of a request that decide which cookies are sent with it.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
-    /// The host, in lower case, without a port.
+    /// Host, in lower case, without a port.
     pub host: &'a str,
-    /// The path, without the query.
+    /// Path, without the query.
     pub path: &'a str,
-    /// Whether it goes over TLS.
+    /// True if the request goes over TLS.
     pub secure: bool,
 }
 
@@ -105,11 +105,11 @@ struct Kept {
     name: String,
     value: String,
     domain: String,
-    /// For that host alone, not for those below it.
+    /// True for a cookie of that host alone, not of the hosts below it.
     host_only: bool,
     path: String,
     secure: bool,
-    /// Since 1970; none: until the jar is dropped.
+    /// Time since 1970. `None` for a cookie that lasts as long as the jar.
     expires: Option<Duration>,
 }
 
@@ -133,7 +133,7 @@ impl Kept {
             secure: false,
             expires: None,
         };
-        // Max-Age beats Expires, whichever comes first (section 5.6.3).
+        // `Max-Age` overrides `Expires`, in any order (section 5.6.3).
         let (mut max_age, mut names_path) = (None, false);
         for piece in pieces {
             let (attribute, value) = piece.split_once('=').unwrap_or((piece, ""));
@@ -167,13 +167,13 @@ impl Kept {
         let is_promised = !kept.name.starts_with("__Secure-") || kept.secure;
         let is_hosts = !kept.name.starts_with("__Host-")
             || (kept.secure && kept.host_only && names_path && kept.path == "/");
-        // Whoever can be listened to must not set what only others may hear (section 5.7, steps 8,
-        // 20 and 21).
+        // Plain HTTP, which others can read and change, must not set a cookie that is sent over TLS
+        // only (section 5.7, steps 8, 20 and 21).
         (is_promised && is_hosts && (place.secure || !kept.secure)).then_some(kept)
     }
 
-    /// Whether requests that carry `old`, which only goes over TLS, would carry this one in its
-    /// place or beside it.
+    /// True if requests that contain `old`, which is sent over TLS only, would contain this cookie
+    /// instead of it or beside it.
     fn would_shadow(&self, old: &Kept) -> bool {
         let is_near = is_within(&old.domain, &self.domain) || is_within(&self.domain, &old.domain);
         old.secure && old.name == self.name && is_near && is_path_within(&self.path, &old.path)
@@ -189,21 +189,20 @@ impl Kept {
     }
 }
 
-/// Cookies kept at once; the one that ends soonest goes (RFC 6265bis section 5.7 asks for 3000 and
-/// 50 a domain).
+/// Cookies in the jar, at most; the one that expires first is removed. RFC 6265bis section 5.7
+/// requires 3000, and 50 per domain.
 const COOKIES_MAX: usize = 3000;
 
-/// Name and value together in bytes; longer ones are ignored (RFC 6265bis section 5.6).
+/// Bytes of name and value together, at most. Longer cookies are ignored (RFC 6265bis section 5.6).
 const COOKIE_BYTES_MAX: usize = 4096;
 
-/// A date as cookies have them, which is nearly any (section 5.1.1): `Thu, 01-Jan-1970 00:00:00
-/// GMT` is the one most servers send to take a cookie away. Seconds since 1970, 0 for what was
-/// before.
+/// Parses a date of a cookie, in nearly any form (section 5.1.1). Most servers send `Thu,
+/// 01-Jan-1970 00:00:00 GMT` to delete a cookie. Returns seconds since 1970, 0 for earlier dates.
 fn parse_date(text: &[u8]) -> Option<u64> {
     let (mut time, mut day, mut month, mut year) = (None, None, None, None);
     let is_delimiter =
         |byte: &u8| matches!(byte, 0x09 | 0x20..=0x2f | 0x3b..=0x40 | 0x5b..=0x60 | 0x7b..=0x7e);
-    // Each word is the first of these that it can be and that was not there before.
+    // Each word is the first of these that it can be and that was not found before.
     for word in text.split(is_delimiter).filter(|word| !word.is_empty()) {
         if let (None, Some(found)) = (time, parse_time(word)) {
             time = Some(found);
@@ -226,7 +225,7 @@ fn parse_date(text: &[u8]) -> Option<u64> {
     Some(midnight + if year < 1970 { 0 } else { hour * 3600 + minute * 60 + second })
 }
 
-/// Hour, minute and second, whatever their range.
+/// Hour, minute and second, without a check of their range.
 fn parse_time(word: &[u8]) -> Option<(u64, u64, u64)> {
     let (hour, rest) = digits(word, 1, 2)?;
     let (minute, rest) = digits(rest.strip_prefix(b":")?, 1, 2)?;
@@ -234,7 +233,7 @@ fn parse_time(word: &[u8]) -> Option<(u64, u64, u64)> {
     Some((hour, minute, second))
 }
 
-/// A number of so many digits at the beginning of a word, and what stands behind it.
+/// Number at the start of a word with `least` to `most` digits, and the bytes after it.
 fn digits(word: &[u8], least: usize, most: usize) -> Option<(u64, &[u8])> {
     let count = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, rest) = word.split_at(count);
@@ -242,19 +241,19 @@ fn digits(word: &[u8], least: usize, most: usize) -> Option<(u64, &[u8])> {
     (least..=most).contains(&count).then(|| number.parse().ok()).flatten().map(|number| (number, rest))
 }
 
-/// Whether a host is this domain or below it. An address is nobody's subdomain (section 5.1.3).
+/// True if a host is this domain or below it. An address is below no domain (section 5.1.3).
 fn is_within(host: &str, domain: &str) -> bool {
     let is_below = || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
     host == domain || (host.parse::<core::net::IpAddr>().is_err() && is_below())
 }
 
-/// Whether a path is this one or below it (section 5.1.4).
+/// True if a path is this folder or below it (section 5.1.4).
 fn is_path_within(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || folder.ends_with('/'))
 }
 
-/// What a cookie without a path is for: the folder it was set in (section 5.1.4).
+/// Path of a cookie that names none: the folder in which it was set (section 5.1.4).
 fn default_path(path: &str) -> &str {
     match path.rfind('/') {
         Some(0) | None => "/",

@@ -1,6 +1,7 @@
-//! The client's side of HTTP: responses as they arrive in pieces, and a jar for cookies.
+//! HTTP on the client side: an incremental parser for responses, and a jar for cookies.
 //!
-//! Pure, like `http/`: bytes in, values out. The server uses none of it.
+//! Like `http/`, this module does no input or output: bytes in, values out. The server does not use
+//! it.
 
 pub mod jar;
 pub mod reply;

@@ -1,15 +1,15 @@
-//! The client's side of a connection: a response taken apart while it comes (RFC 9112 section 6.3).
+//! Incremental parser for the responses of one connection (RFC 9112 section 6.3).
 //!
-//! Pure, like the server's side: bytes in, events out, and it owns no input. Heads are parsed by
-//! httparse and judged by our own framing rules; content goes through the same decoder as request
-//! content. It must not know sockets.
+//! Bytes in, events out: the parser owns no input. httparse parses the heads, and this file checks
+//! their framing. Content goes through the decoder of request content. This file must not know
+//! sockets.
 
 use crate::http::body::{BodyDecoder, Decoded};
 use crate::http::error::ProtocolError;
 use crate::http::fields::{FieldLine, Fields, has_token, list_elements, trim_ows};
 use crate::http::status::Status;
 
-/// Takes the responses of one connection apart, one after the other.
+/// Parser for the responses of one connection, one after the other.
 ///
 /// ```
 /// use whirligig::client::reply::{ReplyEvent, ReplyReader};
@@ -31,24 +31,27 @@ pub struct ReplyReader {
 }
 
 impl ReplyReader {
-    /// A reader of a new connection.
+    /// A reader for a new connection.
     #[must_use]
     pub fn new() -> Self {
         ReplyReader { state: State::Idle, interim_bytes: 0 }
     }
 
-    /// A request with this method was sent: its response comes next. To HEAD none has content.
+    /// Notes that a request with this method was sent, so its response is next. A response to HEAD
+    /// has no content.
     pub fn expect(&mut self, method: &str) {
         self.state = State::Head { is_head: method == "HEAD" };
         self.interim_bytes = 0;
     }
 
-    /// Looks at `input` and says how many bytes it used, and what they were. Those are done with,
-    /// whatever was said of them. Call again with the rest until `NeedMore` or `End`.
+    /// Parses `input`, and returns the number of bytes used and their meaning.
+    ///
+    /// Remove the used bytes, whatever the event is. Call again with the rest until `NeedMore` or
+    /// `End`.
     ///
     /// # Errors
-    /// When the response is malformed or too large: close the connection, its content cannot be
-    /// told from the next head.
+    /// A response that is malformed or too large. Close the connection, because its content cannot
+    /// be told from the next head.
     pub fn next<'b>(&mut self, input: &'b [u8]) -> Result<(usize, ReplyEvent<'b>), ProtocolError> {
         match &mut self.state {
             State::Idle if input.is_empty() => Ok((0, ReplyEvent::NeedMore)),
@@ -74,7 +77,8 @@ impl ReplyReader {
         }
     }
 
-    /// The connection has ended. True if that was the end of a response, or nothing was expected.
+    /// Notes that the connection has ended. Returns true if that completes a response, or if none
+    /// was due.
     pub fn end_of_input(&mut self) -> bool {
         let ended = matches!(self.state, State::Idle | State::UntilClose | State::Done);
         self.state = State::Idle;
@@ -119,50 +123,50 @@ impl Default for ReplyReader {
     }
 }
 
-/// What bytes turned out to be.
+/// Event in the bytes of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyEvent<'b> {
-    /// Nothing more can be told from these bytes. Some of them may have been used all the same (the
-    /// line before a chunk, say): call again with more behind those that were not.
+    /// The input contains no further event. Some bytes of it may have been used (the line before a
+    /// chunk, for example). Call again with the unused bytes and more.
     NeedMore,
-    /// An interim response (1xx); the real one is still to come.
+    /// An interim response (1xx). The final response is still to come.
     Interim(u16),
-    /// The head. Content follows, perhaps none.
+    /// The head. Content follows; it may be empty.
     Head(ReplyHead),
     /// A piece of the content, never empty.
     Content(&'b [u8]),
-    /// The response is complete. Nothing more is read until the next [`ReplyReader::expect`].
+    /// The response is complete. Call [`ReplyReader::expect`] before the next one.
     End,
 }
 
-/// A response head, with what it says copied out.
+/// Head of a response, copied from the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyHead {
-    /// The status code.
+    /// Status code.
     pub status: u16,
-    /// Field lines in the order they came, names in lower case.
+    /// Headers in the order received, with names in lower case.
     pub fields: Vec<(String, Vec<u8>)>,
-    /// Whether the connection can be used again when the content has ended (RFC 9112 section 9.3).
+    /// True if the connection can be used again after the content (RFC 9112 section 9.3).
     pub keeps_alive: bool,
 }
 
 impl ReplyHead {
-    /// The first value of a field, by its name in lower case.
+    /// First value of a header, by its name in lower case.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&[u8]> {
         self.fields.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_slice())
     }
 
-    /// The values of all field lines of this name.
+    /// Values of all headers with this name.
     pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.fields.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_slice())
     }
 }
 
-/// Where in the response the reader stands.
+/// Position of the reader in the response.
 #[derive(Clone, Debug)]
 enum State {
-    /// Nobody has asked anything.
+    /// No response is due.
     Idle,
     Head {
         is_head: bool,
@@ -170,24 +174,26 @@ enum State {
     Body(BodyDecoder),
     /// Content that ends with the connection.
     UntilClose,
-    /// Complete, and not yet said so.
+    /// The response is complete, but [`ReplyEvent::End`] was not returned yet.
     Done,
 }
 
-/// The largest response head that is taken, in bytes.
+/// Bytes of a response head, at most.
 pub const REPLY_HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// The most field lines in one.
+/// Headers of a response, at most.
 pub const REPLY_FIELDS_MAX: usize = 128;
 
-/// Interim responses (1xx) before one response, in bytes of all their heads. A server that reports
-/// progress sends some hundred bytes at a time; one that sends nothing else would keep its client.
+/// Bytes of all interim responses (1xx) before one final response, at most. A server that reports
+/// progress sends some hundred bytes at a time. Without a limit, a server could keep its client by
+/// sending nothing else.
 pub const REPLY_INTERIM_BYTES_MAX: usize = 64 * 1024;
 
-/// A line between two chunks, or the trailer section, in bytes.
+/// Bytes of a line between two chunks, or of the trailer section, at most.
 const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
 
-/// How the content is framed (RFC 9112 section 6.3). In doubt an error, as for requests.
+/// State for the framing of the content (RFC 9112 section 6.3). A case with more than one reading
+/// is an error, as for requests.
 fn framing(status: u16, is_head: bool, lines: Fields<'_>) -> Result<State, ProtocolError> {
     if is_head || status == 204 || status == 304 {
         return Ok(State::Done);
@@ -221,7 +227,7 @@ fn bad(reason: &'static str) -> ProtocolError {
 mod tests {
     use super::*;
 
-    /// Reads all of `input`, given in these pieces, as the answers to `methods`.
+    /// Reads all of `input`, given in these pieces, as the responses to `methods`.
     fn read(methods: &[&str], pieces: &[&[u8]], then_end: bool) -> Result<Vec<String>, ProtocolError> {
         let (mut reader, mut held, mut told) = (ReplyReader::new(), Vec::new(), Vec::new());
         let mut methods = methods.iter();
@@ -298,7 +304,7 @@ mod tests {
         assert_eq!(read(&methods, &bytes, true).unwrap(), expected);
     }
 
-    /// Whoever kept the bytes that came with `NeedMore` gave the line of a chunk twice.
+    /// A caller that kept the bytes used with `NeedMore` passed the line of a chunk twice.
     #[test]
     fn what_was_used_is_done_with_also_when_more_is_needed() {
         let input = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\

@@ -1,40 +1,39 @@
-//! Conditional requests: whether the client has it already, or has something else than it thinks
-//! (RFC 9110 section 13).
+//! Conditional requests (RFC 9110 section 13).
 //!
-//! Compares validators with what the request says about them. It must not know how an entity-tag is
-//! made, nor what is done with the verdict.
+//! The client may have the current representation already, or may assume another one. This file
+//! compares validators with those of the request. It must not know how an entity-tag is made, or
+//! which response follows.
 
 use crate::http::date::parse_http_date;
 use crate::http::fields::{Fields, NameFilter, trim_ows};
 
-/// What identifies the current state of a representation.
+/// Validators of the current state of a representation.
 #[derive(Clone, Copy, Debug)]
 pub struct Validators<'a> {
-    /// The entity-tag as it stands in the `ETag` field: `"abc"` or `W/"abc"`. Empty if there is
-    /// none.
+    /// Entity-tag as in the `ETag` header: `"abc"` or `W/"abc"`. Empty if there is none.
     pub etag: &'a [u8],
-    /// The time in `Last-Modified`, in seconds since 1970, if there is one.
+    /// Time in `Last-Modified`, in seconds since 1970. `None` if there is none.
     pub modified_secs: Option<u64>,
 }
 
-/// The verdict on a request's preconditions.
+/// Result of the preconditions of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precondition {
-    /// Carry on as if there were none; `Range` is looked at next.
+    /// Continue as without preconditions; `Range` is next.
     Proceed,
-    /// The client has it: 304.
+    /// The client has the representation: 304.
     NotModified,
-    /// The client is mistaken about it: 412.
+    /// The client assumes another state: 412.
     Failed,
 }
 
-/// Judges the preconditions of a request for something that exists, in the order of RFC 9110
-/// section 13.2.2.
+/// Evaluates the preconditions of a request for an existing representation, in the order of RFC
+/// 9110 section 13.2.2.
 ///
-/// Call it when the answer without conditions would be a 2xx, before `Range` is looked at. Requests
-/// without any such field, which are nearly all, cost one look at the first letters of each name. A
-/// date in the future cannot be one we gave out, so `If-Modified-Since` ignores it; the price of
-/// being wrong is one full answer.
+/// Call this if the response without conditions would be a 2xx, and before `Range` is evaluated.
+/// For the many requests without conditions, this costs one test of a filter. A date in the future
+/// cannot come from this server, so `If-Modified-Since` ignores it. An error there costs one full
+/// response.
 pub fn evaluate(
     fields: Fields<'_>,
     is_get_or_head: bool,
@@ -68,11 +67,10 @@ pub fn evaluate(
     Precondition::Proceed
 }
 
-/// Judges the preconditions of a request that would create something: there is no representation
-/// yet.
+/// Evaluates the preconditions of a request that would create a representation.
 ///
-/// `If-Match` fails then whatever it says; `If-None-Match` holds, which makes `If-None-Match: *`
-/// mean "only if it is new". Dates have nothing to be compared with.
+/// `If-Match` always fails. `If-None-Match` always holds, so `If-None-Match: *` means "only if it
+/// is new". Dates are ignored, because there is no date to compare them with.
 pub fn evaluate_absent(fields: Fields<'_>) -> Precondition {
     match fields.first("if-match") {
         Some(_) => Precondition::Failed,
@@ -85,24 +83,24 @@ pub fn wants_new(fields: Fields<'_>) -> bool {
     fields.all("if-none-match").any(|line| trim_ows(line) == b"*")
 }
 
-/// Whether `Range` is to be honoured, given the value of `If-Range` if there is one (RFC 9110
-/// section 13.1.5).
+/// True if `Range` applies, given the value of `If-Range` (RFC 9110 section 13.1.5).
 ///
-/// Strong comparison only: parts of two versions must never be put together. A weak tag, another
-/// date and anything unreadable are false, and the answer is then the whole representation.
+/// The comparison is strong, because parts of two versions must never be put together. For a weak
+/// tag, another date or a malformed value, the response is the whole representation.
 pub fn range_applies(if_range: Option<&[u8]>, validators: &Validators<'_>) -> bool {
     let Some(value) = if_range.map(trim_ows) else { return true };
     match EntityTag::take(value) {
         Some((tag, [])) => matches_strongly(&tag, validators.etag),
         Some(_) => false,
-        // A date is no better than the tag beside it: both are those of a moment ago (section
-        // 8.8.2.2).
+        // With a weak tag, the date is weak as well, because both describe a change of a moment ago
+        // (section 8.8.2.2).
         None if validators.etag.starts_with(b"W/") => false,
         None => parse_http_date(value).is_some_and(|date| validators.modified_secs == Some(date)),
     }
 }
 
-/// `If-Range` among them does no harm.
+/// Names of the conditional headers. A request with `If-Range` alone is evaluated for nothing,
+/// which does no harm.
 const CONDITIONS: NameFilter =
     NameFilter::of(&["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"]);
 
@@ -111,7 +109,7 @@ fn has_conditions(fields: Fields<'_>) -> bool {
         && fields.lines().iter().any(|line| matches!(line.name_bytes(), [b'i' | b'I', b'f' | b'F', b'-', ..]))
 }
 
-/// The date of a field that came once. A list of dates is no date (RFC 9110 section 13.1.3).
+/// Date of a header that occurs once. A list of dates is not a date (RFC 9110 section 13.1.3).
 fn date(fields: Fields<'_>, name: &str) -> Option<u64> {
     let mut lines = fields.all(name);
     let value = lines.next()?;
@@ -121,7 +119,7 @@ fn date(fields: Fields<'_>, name: &str) -> Option<u64> {
     parse_http_date(trim_ows(value))
 }
 
-/// Whether the lines of this name are `*` or have a tag for which the comparison holds.
+/// True if a line with this name is `*` or contains a tag for which `matches` holds.
 fn any_tag_matches(fields: Fields<'_>, name: &str, matches: impl Fn(&EntityTag<'_>) -> bool) -> bool {
     fields.all(name).any(|line| trim_ows(line) == b"*" || entity_tags(line).any(|tag| matches(&tag)))
 }
@@ -129,13 +127,13 @@ fn any_tag_matches(fields: Fields<'_>, name: &str, matches: impl Fn(&EntityTag<'
 /// One entity-tag (RFC 9110 section 8.8.3).
 struct EntityTag<'a> {
     is_weak: bool,
-    /// With its quotes.
+    /// Tag with its quotes.
     opaque: &'a [u8],
 }
 
 impl<'a> EntityTag<'a> {
-    /// Takes a tag off the front of the bytes; the rest comes with it. Backslashes escape nothing
-    /// in a tag.
+    /// Parses the tag at the start of `value`, and returns it with the rest. A backslash does not
+    /// escape anything in a tag.
     fn take(value: &'a [u8]) -> Option<(EntityTag<'a>, &'a [u8])> {
         let (is_weak, quoted) = match value {
             [b'W', b'/', quoted @ ..] => (true, quoted),
@@ -148,8 +146,8 @@ impl<'a> EntityTag<'a> {
     }
 }
 
-/// The tags of one line. A comma inside quotes separates nothing; an element that is no tag (not
-/// quoted, or with something behind it) is passed over, since it can match nothing.
+/// Tags of one line. A comma inside quotes does not separate. An element that is not a tag (not
+/// quoted, or with more bytes after the quote) is skipped, because it cannot match.
 fn entity_tags(line: &[u8]) -> impl Iterator<Item = EntityTag<'_>> {
     let mut rest = line;
     std::iter::from_fn(move || {
@@ -174,12 +172,12 @@ fn entity_tags(line: &[u8]) -> impl Iterator<Item = EntityTag<'_>> {
     })
 }
 
-/// Both strong and equal (RFC 9110 section 8.8.3.2).
+/// True if both tags are strong and equal (RFC 9110 section 8.8.3.2).
 fn matches_strongly(tag: &EntityTag<'_>, etag: &[u8]) -> bool {
     !tag.is_weak && tag.opaque == etag
 }
 
-/// Equal apart from weakness.
+/// True if the tags are equal apart from weakness.
 fn matches_weakly(tag: &EntityTag<'_>, etag: &[u8]) -> bool {
     tag.opaque == etag.strip_prefix(b"W/").unwrap_or(etag)
 }

@@ -1,7 +1,7 @@
-//! Cookies, the server's side: reading `Cookie`, writing `Set-Cookie` (RFC 6265bis).
+//! Cookies on the server: reading `Cookie`, writing `Set-Cookie` (RFC 6265bis).
 //!
-//! Pure. A client's side, which stores them, is `jar.rs`. What a cookie's value means is nobody's
-//! business here.
+//! The client's store of cookies is `client/jar.rs`. This file must not know the meaning of a
+//! value.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,9 +11,11 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 use crate::http::fields::is_token;
 use crate::http::fields::trim_ows;
 
-/// A cookie to be set. Unless told otherwise it is sent back for every path of this host, is hidden
-/// from scripts, goes with no request of another site's page but those that lead here by GET
-/// ([`SameSite::Lax`]), and ends with the browser's session.
+/// A cookie to set.
+///
+/// By default it is sent back for all paths of this host, is hidden from scripts, and ends with the
+/// browser session. It is not sent with requests from pages of other sites, except those that lead
+/// here by GET ([`SameSite::Lax`]).
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,13 +41,14 @@ pub struct Cookie {
 }
 
 impl Cookie {
-    /// A cookie of this name, which must be a token (RFC 9110 section 5.6.2; other bytes become
-    /// `_`), and value, which may be any text: what a cookie cannot hold is percent-encoded, and
-    /// `Call::cookie` decodes it again. Browsers ignore cookies whose name and value have more than
-    /// 4096 bytes together.
+    /// A cookie with this name and value.
     ///
-    /// A name that begins with `__Host-` or `__Secure-` makes the cookie what browsers then insist
-    /// on (RFC 6265bis section 4.1.3).
+    /// The name must be a token (RFC 9110 section 5.6.2); other bytes become `_`. The value may be
+    /// any text: bytes that a cookie cannot contain are percent-encoded, and `Call::cookie` decodes
+    /// them. Browsers ignore cookies whose name and value together have more than 4096 bytes.
+    ///
+    /// A name that begins with `__Host-` or `__Secure-` also sets the attributes that browsers
+    /// require for it (RFC 6265bis section 4.1.3).
     #[must_use]
     pub fn new(name: &str, value: &str) -> Self {
         let name = name.chars().map(|char| match u8::try_from(char) {
@@ -64,48 +67,50 @@ impl Cookie {
         }
     }
 
-    /// A cookie that takes one of this name away. Path and domain must be those it was set with.
+    /// A cookie that deletes the one with this name. Path and domain must be those with which it
+    /// was set.
     #[must_use]
     pub fn gone(name: &str) -> Self {
         Cookie::new(name, "").max_age(Duration::ZERO)
     }
 
-    /// Sent back for this path and what is below it, instead of for all.
+    /// Sends the cookie back for this path and all paths below it, instead of for all paths.
     #[must_use]
     pub fn path(mut self, path: &str) -> Self {
         self.path = attribute(path);
         self
     }
 
-    /// Sent back to this host and to those below it, instead of to this host alone.
+    /// Sends the cookie back to this host and all hosts below it, instead of to this host alone.
     #[must_use]
     pub fn domain(mut self, domain: &str) -> Self {
         self.domain = Some(attribute(domain));
         self
     }
 
-    /// Kept for this long, in whole seconds, even when the browser is closed. Zero takes it away.
+    /// Keeps the cookie for this time, in whole seconds, even if the browser is closed. Zero
+    /// deletes it.
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age);
         self
     }
 
-    /// Sent back over TLS only (and, by browsers, to loopback addresses).
+    /// Sends the cookie back over TLS only. Browsers also send it to loopback addresses.
     #[must_use]
     pub fn secure(mut self) -> Self {
         self.secure = true;
         self
     }
 
-    /// Scripts of the page may read it.
+    /// Makes the cookie readable by scripts of the page.
     #[must_use]
     pub fn readable_by_scripts(mut self) -> Self {
         self.http_only = false;
         self
     }
 
-    /// Which requests from other sites it goes with.
+    /// Sets which requests from other sites contain the cookie.
     #[must_use]
     pub fn same_site(mut self, same_site: SameSite) -> Self {
         self.same_site = same_site;
@@ -113,7 +118,7 @@ impl Cookie {
     }
 }
 
-/// The value of the `Set-Cookie` field.
+/// Writes the value of the `Set-Cookie` header.
 impl fmt::Display for Cookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_host = self.name.starts_with("__Host-");
@@ -139,27 +144,27 @@ impl fmt::Display for Cookie {
     }
 }
 
-/// Which requests from other sites a cookie goes with (RFC 6265bis section 5.6.7).
+/// Requests from other sites that contain a cookie (RFC 6265bis section 5.6.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SameSite {
-    /// None.
+    /// No such requests.
     Strict,
-    /// Those that lead the browser to this site by a method that only looks: following a link, a
-    /// form sent by GET. The default here.
+    /// Requests that lead the browser to this site by a safe method: a link, or a form sent by GET.
+    /// This is the default.
     Lax,
-    /// All; such a cookie must be `Secure`, and this makes it so.
+    /// All such requests. The cookie must be `Secure`, and this makes it so.
     None,
 }
 
-/// An attribute's value: nothing in it may end it.
+/// Value of an attribute, without the bytes that could end it.
 fn attribute(value: &str) -> String {
     value.chars().map(|char| if char == ';' || char.is_control() { '_' } else { char }).collect()
 }
 
-/// Names and values of the `Cookie` lines of a request, as they came (RFC 6265bis section 4.2).
+/// Names and values in the `Cookie` lines of a request, as received (RFC 6265bis section 4.2).
 ///
-/// What is not UTF-8 or has no `=` is left out. A name may come twice: the first one has the longer
-/// path.
+/// A pair that is not UTF-8 or has no `=` is left out. If a name occurs twice, the first one has
+/// the longer path.
 pub fn pairs<'a>(lines: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = (&'a str, &'a str)> {
     lines.flat_map(|line| line.split(|&byte| byte == b';')).filter_map(|piece| {
         let piece = std::str::from_utf8(trim_ows(piece)).ok()?;
@@ -169,14 +174,14 @@ pub fn pairs<'a>(lines: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = 
     })
 }
 
-/// The value of a cookie as [`Cookie::new`] was given it: percent-decoded.
+/// Value of a cookie as given to [`Cookie::new`]: percent-decoded.
 #[must_use]
 pub fn decode(value: &str) -> String {
     percent_decode(value.as_bytes()).decode_utf8_lossy().into_owned()
 }
 
-/// What a value may not hold as it is: everything but `cookie-octet` (RFC 6265bis section 4.1.1),
-/// and `%`, which marks what was encoded.
+/// Bytes that are encoded in a value: all except `cookie-octet` (RFC 6265bis section 4.1.1), and
+/// `%`, which marks an encoded byte.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b',').add(b';').add(b'\\').add(b'%');
 
 #[cfg(test)]
@@ -211,7 +216,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever text goes into a cookie comes out of it, and starts no attribute of its own.
+        /// Any text in a cookie comes back unchanged, and starts no attribute.
         #[test]
         fn comes_back_as_it_was(text in any::<String>()) {
             let written = Cookie::new("n", &text).to_string();

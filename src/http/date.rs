@@ -1,13 +1,13 @@
-//! Dates as HTTP, logs and listings write them (RFC 9110 section 5.6.7), all in UTC.
+//! Dates of HTTP, logs and listings (RFC 9110 section 5.6.7), all in UTC.
 //!
-//! Time comes in as seconds since 1970 and goes out as text. It must not read a clock: whoever
-//! drives the connections does that once a turn.
+//! Times are seconds since 1970, and results are text. This file must not read a clock: the driver
+//! does that once per turn.
 
 use std::time::UNIX_EPOCH;
 
-/// The dates every response and log line carries, rendered at most once a second each.
+/// Dates of responses and log lines, each formatted at most once per second.
 ///
-/// One per loop or thread. Ask again for every line: a hit is one comparison.
+/// Each event loop or thread has one. Call it for each line: a hit costs one comparison.
 #[derive(Clone, Debug)]
 pub struct DateCache {
     http_secs: u64,
@@ -17,12 +17,12 @@ pub struct DateCache {
 }
 
 impl DateCache {
-    /// A cache that holds the first second of 1970, as good as any.
+    /// A cache for the first second of 1970.
     pub fn new() -> Self {
         DateCache { http_secs: 0, http: fmt_http_date(0), clf_secs: 0, clf: fmt_clf(0) }
     }
 
-    /// This second in the form of the `Date` field: `Sun, 06 Nov 1994 08:49:37 GMT`.
+    /// This second in the form of the `Date` header: `Sun, 06 Nov 1994 08:49:37 GMT`.
     pub fn at(&mut self, unix_secs: u64) -> &[u8; 29] {
         if self.http_secs != unix_secs {
             self.http_secs = unix_secs;
@@ -47,9 +47,10 @@ impl Default for DateCache {
     }
 }
 
-/// Reads a date in any of the three forms of RFC 9110 section 5.6.7: IMF-fixdate, RFC 850, asctime.
+/// Parses a date in any of the three forms of RFC 9110 section 5.6.7: IMF-fixdate, RFC 850,
+/// asctime.
 ///
-/// Seconds since 1970; `None` for anything else, for impossible dates, wrong weekdays and years
+/// Returns seconds since 1970. `None` for other forms, impossible dates, wrong weekdays and years
 /// before 1970.
 pub fn parse_http_date(value: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(value).ok()?;
@@ -57,7 +58,7 @@ pub fn parse_http_date(value: &[u8]) -> Option<u64> {
     Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }
 
-/// IMF-fixdate, as in `Date` and `Last-Modified`: `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// Date as IMF-fixdate, as in `Date` and `Last-Modified`: `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub fn fmt_http_date(unix_secs: u64) -> [u8; 29] {
     let civil = Civil::at(unix_secs);
     let mut out = *b"Www, dd Mmm yyyy hh:mm:ss GMT";
@@ -71,20 +72,20 @@ pub fn fmt_http_date(unix_secs: u64) -> [u8; 29] {
     out
 }
 
-/// ISO 8601 with milliseconds, for logs read by machines: `2026-11-21T09:50:00.123Z`.
+/// Date as ISO 8601 with milliseconds, for logs read by programs: `2026-11-21T09:50:00.123Z`.
 pub fn iso8601(unix_secs: u64, millis: u32) -> String {
     let Civil { year, month, day, hour, minute, second, .. } = Civil::at(unix_secs);
     let millis = millis.min(999);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
-/// To the minute, for people: `2026-11-21 09:50`.
+/// Date and minute for people: `2026-11-21 09:50`.
 pub fn short(unix_secs: u64) -> String {
     let Civil { year, month, day, hour, minute, .. } = Civil::at(unix_secs);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
 }
 
-/// Date and time as zip files and FAT have them: from 1980 to 2107, in steps of two seconds.
+/// Date and time in the form of zip files and FAT: from 1980 to 2107, in steps of two seconds.
 pub(crate) fn dos(unix_secs: u64) -> (u16, u16) {
     const FIRST_SECS: u64 = 315_532_800;
     const LAST_SECS: u64 = 4_354_819_198;
@@ -92,7 +93,7 @@ pub(crate) fn dos(unix_secs: u64) -> (u16, u16) {
         Civil::at(unix_secs.clamp(FIRST_SECS, LAST_SECS));
     let date = ((year - 1980) << 9) | (month << 5) | day;
     let time = (hour << 11) | (minute << 5) | (second / 2);
-    // Seven bits for a year up to 127, and five for an hour: both fit.
+    // A year up to 127 has seven bits, and an hour five: both fit.
     (date as u16, time as u16)
 }
 
@@ -108,7 +109,7 @@ fn fmt_clf(unix_secs: u64) -> [u8; 26] {
     out
 }
 
-/// Fills the slice with the last digits of the number, zeros in front.
+/// Fills the slice with the last digits of the number, with leading zeros.
 fn put_digits(out: &mut [u8], number: u64) {
     let mut rest = number;
     for digit in out.iter_mut().rev() {
@@ -117,17 +118,17 @@ fn put_digits(out: &mut [u8], number: u64) {
     }
 }
 
-/// A moment in the proleptic Gregorian calendar, UTC, without leap seconds.
+/// A time in the proleptic Gregorian calendar, UTC, without leap seconds.
 struct Civil {
     year: u64,
-    /// 1 to 12.
+    /// 1 to 12
     month: u64,
-    /// 1 to 31.
+    /// 1 to 31
     day: u64,
     hour: u64,
     minute: u64,
     second: u64,
-    /// 0 is Sunday.
+    /// 0 is Sunday
     weekday: u64,
 }
 
@@ -143,7 +144,7 @@ impl Civil {
             hour: time / 3600,
             minute: time / 60 % 60,
             second: time % 60,
-            // The first of January 1970 was a Thursday.
+            // 1 January 1970 was a Thursday.
             weekday: (days + 4) % 7,
         }
     }
@@ -157,11 +158,11 @@ impl Civil {
     }
 }
 
-/// Year, month and day of a day counted from the first of January 1970.
+/// Year, month and day of a day counted from 1 January 1970.
 ///
-/// Years are taken to begin in March, so that the leap day comes last and months have a regular
-/// pattern: five of them are 153 days. 719468 is the number of days from the first of March of year
-/// 0; 146097 days are 400 years.
+/// Years begin in March here, so that the leap day comes last and months have a regular pattern:
+/// five of them are 153 days. 719468 is the number of days from 1 March of year 0; 146097 days are
+/// 400 years.
 fn civil_date(days_since_1970: u64) -> (u64, u64, u64) {
     let days = days_since_1970 + 719_468;
     let era = days / 146_097;
@@ -175,8 +176,8 @@ fn civil_date(days_since_1970: u64) -> (u64, u64, u64) {
     (year, month, day)
 }
 
-/// Seconds since 1970 of a day in the Gregorian calendar; what was before is the first of them.
-/// `None` for a day that is none.
+/// Seconds since 1970 at the start of a day in the Gregorian calendar, 0 for earlier days. `None`
+/// for a day that does not exist.
 pub(crate) fn unix_secs_of(year: u64, month: u64, day: u64) -> Option<u64> {
     if year < 1970 {
         return Some(0);
@@ -190,7 +191,7 @@ pub(crate) fn unix_secs_of(year: u64, month: u64, day: u64) -> Option<u64> {
     (civil_date(days) == (year, month, day)).then_some(days * SECS_PER_DAY)
 }
 
-/// The number of a month by its first three letters, in any case.
+/// Number of a month from its first three letters, in any case.
 pub(crate) fn month_of(name: &[u8]) -> Option<u64> {
     let short = name.get(..3)?;
     let at = MONTHS.iter().position(|month| month.eq_ignore_ascii_case(short))?;
@@ -202,8 +203,8 @@ const WEEKDAYS: [&[u8; 3]; 7] = [b"Sun", b"Mon", b"Tue", b"Wed", b"Thu", b"Fri",
 const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
-/// The last second of the year 9999. Later moments are written as this one: four digits are all
-/// there is.
+/// Last second of the year 9999. Later times are written as this one, because a year has four
+/// digits.
 const LAST_SECS: u64 = 253_402_300_799;
 
 const SECS_PER_DAY: u64 = 86_400;
@@ -305,7 +306,7 @@ mod tests {
 
     #[test]
     fn all_days_agree_with_the_crate_that_parses() {
-        // Every day to the year 2400 (a whole cycle of 400 years), at an odd second.
+        // Each day to the year 2400 (a whole cycle of 400 years), at an odd second.
         for day in 0..157_000u64 {
             let secs = day * SECS_PER_DAY + day % SECS_PER_DAY;
             let reference = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(secs));

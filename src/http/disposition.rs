@@ -1,7 +1,7 @@
-//! `Content-Disposition`: names for what is saved and not shown (RFC 6266, RFC 8187).
+//! `Content-Disposition`: file names for content that is saved, not shown (RFC 6266, RFC 8187).
 //!
-//! Names come from disks and programs, and go to other people's desks. It must not know where they
-//! come from.
+//! Names come from disks and programs, and are shown to other people. This file must not know their
+//! origin.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::text::is_bidi_control;
 
-/// The value of `Content-Disposition` for saving something as `name`.
+/// Value of `Content-Disposition` that makes clients save the content as `name`.
 ///
-/// Control characters, backslashes (a separator elsewhere), marks that turn the direction of
-/// writing (`exe.txt` for `txt.exe`) and bytes that are no text become `_`. A name that is then
-/// still more than plain ASCII is said twice, as in RFC 6266 appendix D: in UTF-8, and for old
-/// programs in ASCII.
+/// Some characters become `_`: control characters, backslashes (a separator on other systems),
+/// marks that change the direction of writing (`exe.txt` for `txt.exe`), and bytes that are not
+/// UTF-8. If the result is not plain ASCII, the value contains it twice, as in RFC 6266 appendix D:
+/// in UTF-8, and in ASCII for old programs.
 pub(crate) fn attachment(name: &[u8]) -> Vec<u8> {
     let exact = harmless(name);
     let plain: String = exact.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
@@ -37,12 +37,14 @@ fn is_harmful(c: char) -> bool {
         || matches!(c, '\\' | '/' | '\u{2028}' | '\u{2029}' | char::REPLACEMENT_CHARACTER)
 }
 
-/// What may stand in the quoted form: no quote, and no percent sign, since some would decode it.
+/// True for a character of the quoted form: no quote, and no percent sign, because some clients
+/// would decode it.
 fn is_plain(c: char) -> bool {
     matches!(c, ' '..='~') && !matches!(c, '"' | '%')
 }
 
-/// What is encoded in an extended parameter: everything but `attr-char` (RFC 8187 section 3.2.1).
+/// Bytes that are encoded in an extended parameter: all except `attr-char` (RFC 8187 section
+/// 3.2.1).
 const ATTR_ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')

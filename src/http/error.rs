@@ -1,18 +1,18 @@
-//! What can go wrong on the wire, and why a connection ends.
+//! Errors of the peer, and reasons why a connection ends.
 //!
-//! A [`ProtocolError`] is always the peer's fault and knows the status that says so. Our own faults
-//! are assertions or 500s; "not yet" is a value elsewhere. This file must not know who sends the
-//! answer.
+//! A [`ProtocolError`] is always the fault of the peer, and contains the status to respond with.
+//! Faults of the server are assertions or 500s, and "not yet" is a value elsewhere. This file must
+//! not know how the response is sent.
 
 use crate::http::status::Status;
 
-/// The peer broke a rule. `status` is what it should be told, `reason` one human sentence without
-/// its bytes.
+/// A violation of the protocol by the peer. `status` is that of the response, `reason` a sentence
+/// for people that contains no bytes of the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProtocolError {
-    /// The status of the answer.
+    /// Status of the response.
     pub status: Status,
-    /// What was wrong, in words of ours: safe to log and to show.
+    /// Description of the fault in fixed words: safe to log and to show.
     pub reason: &'static str,
 }
 
@@ -23,7 +23,7 @@ impl ProtocolError {
         ProtocolError { status, reason }
     }
 
-    /// The usual one: 400.
+    /// An error with the usual status, 400.
     #[must_use]
     pub const fn bad_request(reason: &'static str) -> Self {
         ProtocolError::new(Status::BAD_REQUEST, reason)
@@ -38,45 +38,47 @@ impl std::fmt::Display for ProtocolError {
 
 impl std::error::Error for ProtocolError {}
 
-/// Why a connection was closed. Every close has one; they are counted and logged under these names.
+/// Reason why a connection was closed. Each close has one. They are counted and logged under these
+/// names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CloseReason {
-    /// The peer shut its side while nothing was owed: the ordinary end.
+    /// The peer shut down its side while no response was due: the ordinary end.
     PeerClosed,
-    /// The peer shut its side in the middle of a request.
+    /// The peer shut down its side in the middle of a request.
     PeerTruncated,
     /// The peer reset the connection, or the socket reported an error.
     PeerReset,
-    /// `Connection: close`, or HTTP/1.0 without keep-alive, was asked for and honoured.
+    /// The request required it: `Connection: close`, or HTTP/1.0 without keep-alive.
     Requested,
-    /// The handler asked for the close.
+    /// The handler requested it.
     Handler,
-    /// A request broke the protocol; it was told so where possible.
+    /// A request broke the protocol. An error response was sent if possible.
     ProtocolError,
-    /// Content was refused while more than we care to read was still coming.
+    /// Content was refused, and the rest of it was too large to read.
     BodyRefused,
-    /// A kept-alive connection without a request for too long.
+    /// A kept-alive connection had no request for too long.
     IdleTimeout,
-    /// No complete request head in time.
+    /// No complete request head arrived in time.
     HeaderTimeout,
-    /// Request content came too slowly.
+    /// Request content arrived too slowly.
     BodyTimeout,
-    /// The answer was not taken, or too slowly.
+    /// The client took the response too slowly, or not at all.
     SendTimeout,
-    /// A promised answer did not come in time.
+    /// A response was not made in time.
     AnswerTimeout,
     /// The file that was being sent became shorter or unreadable.
     FileFailed,
     /// A handler, job or body source failed after the head was sent.
     HandlerFailed,
-    /// Closed to make room: too many connections, or no buffer left for an incomplete request.
+    /// Closed to free memory or a slot: too many connections, or no buffer for an incomplete
+    /// request.
     Evicted,
     /// The server is stopping.
     Shutdown,
 }
 
 impl CloseReason {
-    /// All of them, in counting order.
+    /// All reasons, in counting order.
     pub const ALL: [CloseReason; 16] = [
         CloseReason::PeerClosed,
         CloseReason::PeerTruncated,
@@ -96,7 +98,7 @@ impl CloseReason {
         CloseReason::Shutdown,
     ];
 
-    /// Its name in logs and statistics.
+    /// Name of the reason in logs and statistics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
-//! Names and values: of a query, or of a form sent as `application/x-www-form-urlencoded`.
+//! Names and values of a query, or of a form sent as `application/x-www-form-urlencoded`.
 //!
-//! How pairs are decoded is `target::query_pairs`; here they are kept, bounded and looked up. It
-//! must not know whether they came in a target or as content.
+//! `target::query_pairs` decodes the pairs. This file stores them, limits their number and finds
+//! them by name. It must not know if they came in a target or as content.
 
 use std::str::FromStr;
 
@@ -9,19 +9,18 @@ use crate::http::multipart::{Multipart, MultipartEvent};
 use crate::http::refusal::Refusal;
 use crate::http::target::query_pairs;
 
-/// Decoded names and values, in the order they came; a name may come several times
-/// (WHATWG URL section 5.1, HTML section 4.10.21).
+/// Decoded names and values, in the order received. A name may occur several times (WHATWG URL
+/// section 5.1, HTML section 4.10.21).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pairs {
     pairs: Vec<(String, String)>,
 }
 
 impl Pairs {
-    /// Decodes a query (without its `?`) or a form.
+    /// Decodes a query, without its `?`, or a form.
     ///
     /// # Errors
-    /// 400 for more than [`PAIRS_MAX`] pairs. Nothing else is an error: malformed escapes stand for
-    /// themselves.
+    /// 400 for more than [`PAIRS_MAX`] pairs. Malformed escapes are kept and are no error.
     pub fn parse(text: &[u8]) -> Result<Pairs, Refusal> {
         let mut pairs = Vec::new();
         for (name, value) in query_pairs(text) {
@@ -33,30 +32,30 @@ impl Pairs {
         Ok(Pairs { pairs })
     }
 
-    /// The first value of this name.
+    /// First value with this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(own, _)| *own == name).map(|(_, value)| value)
     }
 
-    /// All values of this name, in order: check boxes, lists.
+    /// All values with this name, in order: check boxes, lists.
     pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
         self.iter().filter(move |(own, _)| *own == name).map(|(_, value)| value)
     }
 
-    /// The first value of a name that has to be there; it may be empty.
+    /// First value with this name, which is required but may be empty.
     ///
     /// # Errors
-    /// 422 if it is not there.
+    /// 422 if there is none.
     pub fn need(&self, name: &str) -> Result<&str, Refusal> {
         self.get(name).ok_or_else(|| Refusal::unprocessable(format!("'{name}' is missing")))
     }
 
-    /// The first value of a name that has to be there, as a number or whatever else can be read
-    /// from text.
+    /// First value with this name, which is required, as a number or another type that can be
+    /// parsed from text.
     ///
     /// # Errors
-    /// 422 if it is not there or cannot be read as one.
+    /// 422 if there is none, or if it cannot be parsed.
     pub fn parsed<T: FromStr>(&self, name: &str) -> Result<T, Refusal> {
         let value = self.need(name)?;
         value
@@ -64,55 +63,55 @@ impl Pairs {
             .map_err(|_| Refusal::unprocessable(format!("'{name}' cannot be read as what it should be")))
     }
 
-    /// Every pair, in order.
+    /// All pairs, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// How many pairs there are.
+    /// Number of pairs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.pairs.len()
     }
 
-    /// Whether there are none.
+    /// True if there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 }
 
-/// Pairs taken from one query or form. Each costs two allocations, and the client decides how many
+/// Pairs of one query or form, at most. Each costs two allocations, and the client decides how many
 /// it sends.
 pub const PAIRS_MAX: usize = 1000;
 
-/// One part of a form that was sent as `multipart/form-data`, whole (RFC 7578).
+/// One whole part of a form that was sent as `multipart/form-data` (RFC 7578).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
-    /// The name of the form's field.
+    /// Name of the form field.
     pub name: String,
-    /// The name of the file as the client sent it: it may hold slashes and dots, so it names
-    /// nothing here. `None` for an ordinary field.
+    /// Name of the file, as sent by the client: it may contain slashes and dots, so do not use it
+    /// as a path. `None` for an ordinary form field.
     pub filename: Option<String>,
-    /// The media type, if one was said.
+    /// Media type, if there is one.
     pub content_type: Option<String>,
-    /// The content.
+    /// Content of the part.
     pub content: Vec<u8>,
 }
 
 impl Part {
-    /// The content as text, U+FFFD for what is not UTF-8.
+    /// Content as text, with U+FFFD for bytes that are not UTF-8.
     #[must_use]
     pub fn text(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.content)
     }
 }
 
-/// The parts of a whole form. For one that comes piece by piece, and is not to be kept, use
-/// [`Multipart`].
+/// Parts of a whole form. Use [`Multipart`] for a form that arrives in pieces and should not be
+/// stored.
 ///
 /// # Errors
-/// 415 if it is none, 400 if it is malformed or has more than [`PAIRS_MAX`] parts.
+/// 415 for another media type. 400 if the form is malformed or has more than [`PAIRS_MAX`] parts.
 pub fn parts(content_type: &[u8], content: &[u8]) -> Result<Vec<Part>, Refusal> {
     let mut form = Multipart::new(content_type, PAIRS_MAX)?;
     let mut parts: Vec<Part> = Vec::new();

@@ -1,22 +1,21 @@
-//! Forms with files, `multipart/form-data`, taken apart while they come (RFC 7578, RFC 2046 section
-//! 5.1).
+//! Incremental parser for forms with files, `multipart/form-data` (RFC 7578, RFC 2046 section 5.1).
 //!
-//! [`Multipart`] is pushed bytes, cut anywhere, and says what they are: a part begins, content of
-//! it, it ends. It keeps no content, only the head of a part while that arrives, and that is
-//! bounded. Strict like the rest: line ends are CRLF, and where a form can be read in two ways it
-//! is an error. It must not know what parts are for.
+//! [`Multipart`] takes bytes, cut anywhere, and reports events: a part begins, content of the part,
+//! the part ends. It stores no content, only the head of a part while that arrives, up to a limit.
+//! Line ends are CRLF, and a form with two readings is an error. This file must not know the use of
+//! the parts.
 
 use crate::http::error::ProtocolError;
 use crate::http::fields::{FieldLine, FieldLines, take_lines, trim_ows};
 use crate::http::status::Status;
 
-/// Takes one form apart.
+/// Parser for one form.
 #[derive(Clone, Debug)]
 pub struct Multipart {
     /// CRLF, two dashes and the boundary.
     delimiter: Vec<u8>,
     state: State,
-    /// The head of a part as far as it is here.
+    /// Head of a part, as far as it has arrived.
     head: Vec<u8>,
     parts: usize,
     parts_max: usize,
@@ -25,8 +24,10 @@ pub struct Multipart {
 }
 
 impl Multipart {
-    /// A parser for content of this `Content-Type`, with at most `parts_max` parts. Fails with 415
-    /// when it is no `multipart/form-data`, with 400 when it has no usable boundary.
+    /// Parser for content with this `Content-Type` and at most `parts_max` parts.
+    ///
+    /// Fails with 415 if the type is not `multipart/form-data`, and with 400 if it has no valid
+    /// boundary.
     pub fn new(content_type: &[u8], parts_max: usize) -> Result<Self, ProtocolError> {
         let (kind, parameters) = cut(content_type, b';');
         if !trim_ows(kind).eq_ignore_ascii_case(b"multipart/form-data") {
@@ -39,13 +40,13 @@ impl Multipart {
             .filter(|boundary| is_boundary(boundary))
             .ok_or(ProtocolError::bad_request("a form without a usable boundary"))?;
         let delimiter = [b"\r\n--", boundary.as_slice()].concat();
-        // A form may begin with its first delimiter: as if a line had ended before it.
+        // The form may begin with its first delimiter, as if a line had ended before it.
         let state = State::Preamble { matched: 2 };
         Ok(Multipart { delimiter, state, head: Vec::new(), parts: 0, parts_max, around: 0 })
     }
 
-    /// Takes the next piece of the form and calls `each` with what it holds. After an error, of the
-    /// form or of `each`, the parser must not be used again.
+    /// Parses the next piece of the form, and calls `each` with the events in it. Do not use the
+    /// parser after an error, of the form or of `each`.
     pub fn push<E: From<ProtocolError>>(
         &mut self,
         mut input: &[u8],
@@ -81,7 +82,7 @@ impl Multipart {
         Ok(())
     }
 
-    /// Called when the content has ended: whether the form had, too.
+    /// Fails if the form is incomplete. Call this when the content has ended.
     pub fn finish(&self) -> Result<(), ProtocolError> {
         match self.state {
             State::End => Ok(()),
@@ -98,7 +99,7 @@ impl Multipart {
         }
     }
 
-    /// Reads on in what stands before the first delimiter. Says how much of `input` it used.
+    /// Skips bytes before the first delimiter. Returns the number of bytes of `input` used.
     fn skip(&mut self, input: &[u8], matched: usize) -> usize {
         let (_, used, matched) = self.look_for_delimiter(input, matched);
         self.state = match matched == self.delimiter.len() {
@@ -115,7 +116,7 @@ impl Multipart {
         each: &mut impl FnMut(MultipartEvent<'_>) -> Result<(), E>,
     ) -> Result<usize, E> {
         let (plain, used, now_matched) = self.look_for_delimiter(input, matched);
-        // What had looked like a delimiter in the last piece and is none.
+        // The bytes that looked like a delimiter at the end of the last piece are none.
         if now_matched < matched {
             each(MultipartEvent::PartData(&self.delimiter[..matched]))?;
         }
@@ -130,9 +131,11 @@ impl Multipart {
         Ok(used)
     }
 
-    /// Divides `input` into what is not part of a delimiter and what may be: returns the former,
-    /// how much was used of both together, and how many bytes of a delimiter are matched then. With
-    /// `matched` > 0 it may also only find out that these were none: then it uses nothing.
+    /// Splits `input` into bytes that are not part of a delimiter, and bytes that may be.
+    ///
+    /// Returns the former, the number of bytes used for both, and the bytes of a delimiter that are
+    /// matched then. With `matched` > 0 the result may be that those bytes were no delimiter: then
+    /// no byte of `input` is used.
     fn look_for_delimiter<'b>(&self, input: &'b [u8], matched: usize) -> (&'b [u8], usize, usize) {
         let common = |rest: &[u8], expected: &[u8]| {
             rest.iter().zip(expected).take_while(|(one, other)| one == other).count()
@@ -140,8 +143,8 @@ impl Multipart {
         if matched > 0 {
             let more = common(input, &self.delimiter[matched..]);
             let is_open = more == input.len() || matched + more == self.delimiter.len();
-            // A CR stands only at the beginning of a delimiter, so what broke off holds no other
-            // beginning.
+            // A CR occurs only at the start of a delimiter, so a match that broke off contains no
+            // other start.
             return match is_open {
                 true => (&[], more, matched + more),
                 false if more == 0 => (&[], 0, 0),
@@ -162,7 +165,8 @@ impl Multipart {
         if self.parts > self.parts_max {
             return Err(ProtocolError::new(Status::CONTENT_TOO_LARGE, "a form with too many parts"));
         }
-        // As if a line had ended before it, so that a head without any field ends like the others.
+        // As if a line had ended before it, so that a head without field lines ends like the
+        // others.
         self.head.clear();
         self.head.extend_from_slice(b"\r\n");
         self.state = State::Head;
@@ -192,73 +196,73 @@ impl Multipart {
     }
 }
 
-/// What pushed bytes turned out to be.
+/// Event in the bytes of a form.
 #[derive(Debug, PartialEq, Eq)]
 pub enum MultipartEvent<'b> {
     /// A part begins.
     PartBegin(PartHead),
-    /// Some of its content, never empty. More may follow.
+    /// Content of the part, never empty. More may follow.
     PartData(&'b [u8]),
-    /// It is complete.
+    /// The part is complete.
     PartEnd,
-    /// The form is complete. What follows is ignored.
+    /// The form is complete. Bytes after it are ignored.
     End,
 }
 
-/// What a part says of itself.
+/// Head of a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartHead {
-    /// The name of the form's field.
+    /// Name of the form field.
     pub name: String,
-    /// The name of the file, as the client sent it: it may hold slashes, dots and control
-    /// characters. `None` for an ordinary field.
+    /// Name of the file, as sent by the client: it may contain slashes, dots and control
+    /// characters. `None` for an ordinary form field.
     pub filename: Option<String>,
-    /// The media type, if one was said. RFC 7578 section 4.4 takes `text/plain` otherwise.
+    /// Media type, if there is one. Without one, RFC 7578 section 4.4 assumes `text/plain`.
     pub content_type: Option<String>,
 }
 
-/// Where in the form the parser stands.
+/// Position of the parser in the form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Before the first delimiter; `matched` bytes of one were seen.
+    /// Before the first delimiter; `matched` bytes of one were found.
     Preamble { matched: usize },
-    /// Behind a delimiter: line end, white space or the first dash of the end is due.
+    /// After a delimiter: line end, white space or the first dash of the end is due.
     Delimited,
-    /// White space behind a delimiter (RFC 2046: transport padding).
+    /// White space after a delimiter (RFC 2046: transport padding).
     Padding,
-    /// The CR of the delimiter's line was seen.
+    /// After the CR of the delimiter line.
     LineEnd,
-    /// Behind the first of the two dashes that say that this is the end.
+    /// After the first of the two dashes that mark the end.
     Dash,
-    /// In a part's head.
+    /// In the head of a part.
     Head,
-    /// In its content; `matched` bytes of a delimiter were seen.
+    /// In the content of a part; `matched` bytes of a delimiter were found.
     Content { matched: usize },
-    /// Behind the last delimiter.
+    /// After the last delimiter.
     End,
 }
 
-/// The most bytes of one part's head.
+/// Bytes of the head of one part, at most.
 pub const PART_HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// The most field lines in it.
+/// Field lines of the head of one part, at most.
 const PART_FIELDS_MAX: usize = 32;
 
-/// Bytes that may stand around the parts: before the first, behind the last, and white space
-/// behind delimiters. RFC 2046 section 5.1.1 has all of it ignored, and no browser sends any.
+/// Bytes outside of parts, at most: before the first part, after the last one, and white space
+/// after delimiters. RFC 2046 section 5.1.1 makes parsers ignore them, and no browser sends any.
 const AROUND_BYTES_MAX: usize = 16 * 1024;
 
-/// The longest boundary (RFC 2046 section 5.1.1).
+/// Bytes of a boundary, at most (RFC 2046 section 5.1.1).
 const BOUNDARY_BYTES_MAX: usize = 70;
 
-/// RFC 2046 section 5.1.1: `bchars`, and no space at the end.
+/// True for a boundary by RFC 2046 section 5.1.1: `bchars`, and no space at the end.
 fn is_boundary(boundary: &[u8]) -> bool {
     (1..=BOUNDARY_BYTES_MAX).contains(&boundary.len())
         && boundary.iter().all(|byte| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(byte))
         && !boundary.ends_with(b" ")
 }
 
-/// Reads the head of a part, its empty line included.
+/// Parses the head of a part, with its empty line.
 fn part_head(lines: &[u8]) -> Result<PartHead, ProtocolError> {
     let bad = ProtocolError::bad_request("a part of a form with a malformed head");
     let mut fields = FieldLines::new();
@@ -281,10 +285,11 @@ fn part_head(lines: &[u8]) -> Result<PartHead, ProtocolError> {
     Ok(PartHead { name: decoded(b"name")?.ok_or(bad)?, filename: decoded(b"filename")?, content_type })
 }
 
-/// The value of a parameter in what stands behind the first semicolon, unquoted. Twice is an error.
+/// Value of a parameter in the bytes after the first semicolon, unquoted. A parameter that occurs
+/// twice is an error.
 ///
-/// In quotes a backslash escapes a quote or a backslash and is itself otherwise: some clients send
-/// whole Windows paths, and no client escapes anything else.
+/// In quotes a backslash escapes a quote or a backslash, and is kept otherwise: some clients send
+/// whole Windows paths, and no client escapes other characters.
 fn parameter(mut rest: &[u8], name: &[u8]) -> Result<Option<Vec<u8>>, ProtocolError> {
     const BAD: ProtocolError = ProtocolError::bad_request("a malformed parameter");
     let mut found = None;
@@ -292,7 +297,7 @@ fn parameter(mut rest: &[u8], name: &[u8]) -> Result<Option<Vec<u8>>, ProtocolEr
         let at = memchr::memchr2(b'=', b';', rest).unwrap_or(rest.len());
         let this = trim_ows(&rest[..at]);
         if rest.get(at) != Some(&b'=') {
-            // An empty element is allowed by nobody and sent by some.
+            // No specification allows an empty element, but some clients send one.
             if !this.is_empty() {
                 return Err(BAD);
             }
@@ -314,7 +319,7 @@ fn parameter(mut rest: &[u8], name: &[u8]) -> Result<Option<Vec<u8>>, ProtocolEr
     Ok(found)
 }
 
-/// Cuts at the first `separator`; the rest is empty where there is none.
+/// Bytes before and after the first `separator`. The second part is empty if there is none.
 fn cut(value: &[u8], separator: u8) -> (&[u8], &[u8]) {
     match memchr::memchr(separator, value) {
         Some(at) => (&value[..at], &value[at + 1..]),
@@ -322,7 +327,7 @@ fn cut(value: &[u8], separator: u8) -> (&[u8], &[u8]) {
     }
 }
 
-/// Content of a quoted string whose first quote is gone, and what comes behind its semicolon.
+/// Content of a quoted string after its first quote, and the bytes after its semicolon.
 fn unquote(quoted: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut value = Vec::new();
     let mut at = 0;
@@ -346,8 +351,8 @@ fn unquote(quoted: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     }
 }
 
-/// Browsers write these three bytes of a name as escapes, and no others (HTML, multipart/form-data
-/// encoding algorithm), so every other per cent sign is one.
+/// Decodes the three escapes that browsers write in a name (HTML, multipart/form-data encoding
+/// algorithm). Browsers escape no other bytes, so all other percent signs are kept.
 fn unescaped(value: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len());
     let mut at = 0;

@@ -1,19 +1,19 @@
-//! `Accept` and `Accept-Encoding`: which of the forms we can offer the client likes best (RFC 9110
-//! sections 12.5.1 and 12.5.3).
+//! `Accept` and `Accept-Encoding`: choice of the form that the client prefers (RFC 9110 sections
+//! 12.5.1 and 12.5.3).
 //!
-//! Compares media ranges with media types, and weighs content codings. It must not know what the
-//! offers stand for.
+//! This file compares media ranges with media types, and weighs content codings. It must not know
+//! the meaning of the offers.
 
 use crate::http::fields::trim_ows;
 
-/// The index of the offer the client prefers; `None` if none will do (406).
+/// Index of the offer that the client prefers. `None` if it accepts none of them (406).
 ///
-/// At equal weights a media type that is named beats one that only a wildcard covers, because some
-/// clients put `*/*` without a weight behind what they want (axios: `application/json, text/plain,
+/// Offers are media types as in `Content-Type`: `text/html; charset=utf-8`. The first offer is
+/// chosen if there is no `Accept` line, or no readable element in it.
+///
+/// At equal weights, a media type that is named wins against one that only a wildcard covers. This
+/// is because some clients append `*/*` without a weight (axios: `application/json, text/plain,
 /// */*`). Other ties go to the first offer.
-///
-/// Offers are media types as in `Content-Type`: `text/html; charset=utf-8`. Without an `Accept`
-/// line, or without anything in it that can be read, the client takes what it is given: the first.
 pub fn preferred<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, offers: &[&str]) -> Option<usize> {
     let mut best: Vec<Option<Match>> = vec![None; offers.len()];
     let mut asked = false;
@@ -40,8 +40,9 @@ pub fn preferred<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, offers: &[&st
     winner
 }
 
-/// True if no media range in `Accept` ranks above those that cover `offer`: with a higher weight,
-/// or with an equal one and less wide. So it is true for `*/*`, and without `Accept`.
+/// True if no media range in `Accept` ranks above those that cover `offer`. A range ranks above if
+/// its weight is higher, or if its weight is equal and it is narrower. So this is true for `*/*`,
+/// and without `Accept`.
 pub fn is_first_choice<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, offer: &str) -> bool {
     let (mut asked, mut others, mut own) = (false, None, None);
     for range in accept_lines.flat_map(|line| split_unquoted(line, b',')).filter_map(MediaRange::parse) {
@@ -55,18 +56,19 @@ pub fn is_first_choice<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, offer: 
     !asked || own.is_some_and(|own| own.0 > 0 && Some(own) >= others)
 }
 
-/// What a client's `Accept-Encoding` says of each coding, as weights in thousandths.
+/// Weights of all codings in `Accept-Encoding`, in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Codings {
-    /// In the order of [`Coding::ALL`]; 0 is "not acceptable".
+    /// Weights in the order of [`Coding::ALL`]. 0 means "not acceptable".
     weights: [u16; 3],
-    /// Of no coding at all; `None` where it was not named, and is acceptable if nothing else is.
+    /// Weight of content without a coding. `None` if it was not named: it is then acceptable as a
+    /// last resort.
     identity: Option<u16>,
 }
 
 impl Codings {
-    /// Reads all lines of the field. Call it only where there is one: without it, no coding is what
-    /// clients expect.
+    /// Weights in these lines of the header. Call this only if there is a line: without one,
+    /// clients expect no coding.
     pub fn of<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let (mut named, mut identity, mut rest) = ([None; 3], None, None);
         for element in lines.flat_map(|line| line.split(|&byte| byte == b',')) {
@@ -76,7 +78,7 @@ impl Codings {
                 parameter if is_weight(&parameter) => parse_weight(parameter.1),
                 _ => None,
             };
-            // What cannot be read says nothing for or against any coding.
+            // An unreadable element changes no weight.
             let Some(weight) = weight else { continue };
             if name == b"*" {
                 rest = Some(weight);
@@ -92,16 +94,17 @@ impl Codings {
         }
     }
 
-    /// The coding the client likes best of those that `is_offered`; `None` where it likes none of
-    /// them better than no coding. Equals go by [`Coding::ALL`].
+    /// Preferred coding among those for which `is_offered` is true. `None` if the client prefers
+    /// content without a coding. Ties go by the order of [`Coding::ALL`].
     #[must_use]
     pub fn choose(&self, is_offered: impl Fn(Coding) -> bool) -> Option<Coding> {
         let mut best = None;
-        // Who names a coding and not identity would rather have the coding, whatever its weight.
+        // A client that names a coding but not identity prefers that coding, whatever its weight.
         let mut best_weight = self.identity.unwrap_or(0);
         for coding in Coding::ALL {
             let weight = self.weights[coding as usize];
-            // At equal weight, what is smaller wins over identity, but not over an earlier coding.
+            // At equal weight, a coding wins against identity because it is smaller, but not
+            // against an earlier coding.
             let wins = weight > best_weight || (best.is_none() && weight == best_weight);
             if weight > 0 && wins && is_offered(coding) {
                 best = Some(coding);
@@ -111,15 +114,15 @@ impl Codings {
         best
     }
 
-    /// Whether content without a coding is refused: `identity;q=0`, or `*;q=0` with no word about
-    /// identity.
+    /// True if content without a coding is not acceptable: `identity;q=0`, or `*;q=0` without a
+    /// weight for identity.
     #[must_use]
     pub fn refuses_identity(&self) -> bool {
         self.identity == Some(0)
     }
 }
 
-/// A content coding we can offer (RFC 9110 section 8.4.1), best compression first.
+/// A content coding that this server can offer (RFC 9110 section 8.4.1), best compression first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
     /// `br` (RFC 7932)
@@ -131,10 +134,10 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// All of them, in the order in which we would choose.
+    /// All codings, in the order of the server's preference.
     pub const ALL: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 
-    /// Its name in `Content-Encoding`.
+    /// Name in `Content-Encoding`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -145,21 +148,21 @@ impl Coding {
     }
 
     fn of(name: &[u8]) -> Option<Coding> {
-        // `x-gzip` is the same by RFC 9110 section 8.4.1.3.
+        // `x-gzip` has the same meaning by RFC 9110 section 8.4.1.3.
         let name = if name.eq_ignore_ascii_case(b"x-gzip") { b"gzip" } else { name };
         Coding::ALL.into_iter().find(|coding| name.eq_ignore_ascii_case(coding.name().as_bytes()))
     }
 }
 
-/// How well a media range fits an offer, and what it is worth.
+/// Match of a media range with an offer, and its weight.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Match {
     specificity: Specificity,
-    /// The weight in thousandths: 0 is "not acceptable".
+    /// Weight in thousandths: 0 means "not acceptable".
     weight: u16,
 }
 
-/// The more specific range wins, however the weights are.
+/// Specificity of a media range. The most specific range decides, whatever the weights are.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Specificity {
     /// `*/*`
@@ -173,8 +176,8 @@ enum Specificity {
 }
 
 impl Specificity {
-    /// Parameters only say which range speaks for an offer: an offer they fit is named, as it is
-    /// without them.
+    /// Parameters only decide which range applies to an offer. An offer that matches with
+    /// parameters counts as named, as it does without them.
     fn coverage(self) -> Coverage {
         match self {
             Specificity::Any => Coverage::Any,
@@ -184,7 +187,7 @@ impl Specificity {
     }
 }
 
-/// How closely a media range names an offer, for ties between offers.
+/// Coverage of an offer by a media range, for ties between offers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Coverage {
     Any,
@@ -196,13 +199,13 @@ enum Coverage {
 struct MediaRange<'a> {
     main: &'a [u8],
     sub: &'a [u8],
-    /// What follows the type, the weight and anything after it included.
+    /// Parameters after the type, with the weight and all that follows it.
     parameters: &'a [u8],
     weight: u16,
 }
 
 impl<'a> MediaRange<'a> {
-    /// `None` for what cannot be read: it says nothing for or against any offer.
+    /// `None` for an unreadable element, which changes no weight.
     fn parse(element: &'a [u8]) -> Option<MediaRange<'a>> {
         let (media, parameters) = cut(element, b';');
         let (main, sub) = match media {
@@ -242,8 +245,8 @@ impl<'a> MediaRange<'a> {
         } else {
             Specificity::Subtype
         };
-        // Parameters narrow the range: the offer must have each of them. What follows the weight is
-        // no part of the media type.
+        // Parameters narrow the range: the offer must have each of them. Parameters after the
+        // weight are no part of the media type.
         let wanted = || {
             split_unquoted(self.parameters, b';').map(|piece| cut(piece, b'=')).take_while(|p| !is_weight(p))
         };
@@ -258,7 +261,8 @@ impl<'a> MediaRange<'a> {
     }
 }
 
-/// Whether a parameter list has this name with this value, both in any case and quoted or not.
+/// True if a parameter list contains this name with this value, both in any case, and quoted or
+/// not.
 fn has_parameter(parameters: &[u8], (name, value): (&[u8], &[u8])) -> bool {
     split_unquoted(parameters, b';').map(|piece| cut(piece, b'=')).any(|(other_name, other_value)| {
         other_name.eq_ignore_ascii_case(name) && unquote(other_value).eq_ignore_ascii_case(unquote(value))
@@ -269,7 +273,7 @@ fn is_weight((name, _): &(&[u8], &[u8])) -> bool {
     name.eq_ignore_ascii_case(b"q")
 }
 
-/// A weight in thousandths (RFC 9110 section 12.4.2): `0` to `1` with up to three decimals. `.5` is
+/// Weight in thousandths (RFC 9110 section 12.4.2): `0` to `1` with up to three decimals. `.5` is
 /// accepted.
 fn parse_weight(value: &[u8]) -> Option<u16> {
     let (whole, decimals) = match value.iter().position(|&byte| byte == b'.') {
@@ -290,14 +294,14 @@ fn parse_weight(value: &[u8]) -> Option<u16> {
     (whole + thousandths <= 1000).then_some(whole + thousandths)
 }
 
-/// Both halves of `text/html`, neither empty.
+/// Both parts of `text/html`, neither empty.
 fn type_and_subtype(media: &[u8]) -> Option<(&[u8], &[u8])> {
     let slash = media.iter().position(|&byte| byte == b'/')?;
     let (main, sub) = (&media[..slash], &media[slash + 1..]);
     (!main.is_empty() && !sub.is_empty() && !sub.contains(&b'/')).then_some((main, sub))
 }
 
-/// What stands before and after the first separator, whitespace trimmed.
+/// Bytes before and after the first separator, without white space around them.
 fn cut(value: &[u8], separator: u8) -> (&[u8], &[u8]) {
     match value.iter().position(|&byte| byte == separator) {
         Some(at) => (trim_ows(&value[..at]), trim_ows(&value[at + 1..])),
@@ -312,8 +316,8 @@ fn unquote(value: &[u8]) -> &[u8] {
     }
 }
 
-/// The pieces between separators that are not in a quoted string (RFC 9110 section 5.6.4),
-/// whitespace trimmed, empty ones skipped.
+/// Pieces between separators that are not in a quoted string (RFC 9110 section 5.6.4). White space
+/// around them and empty pieces are removed.
 fn split_unquoted(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let (mut quoted, mut escaped) = (false, false);
     let pieces = value.split(move |&byte| {

@@ -1,47 +1,47 @@
-//! `Range`: which bytes of a representation a request asks for (RFC 9110 section 14).
+//! `Range`: the bytes of a representation that a request selects (RFC 9110 section 14).
 //!
-//! Takes the value of the field and a length, and returns positions. It must not know about files,
-//! conditions (`If-Range` is judged in `conditional.rs`, before this) or how the parts are put on
-//! the wire.
+//! This file takes the value of the header and a length, and returns positions. It must not know
+//! files, conditions (`conditional.rs` evaluates `If-Range` first), or how the parts are sent.
 
 use crate::http::fields::{list_elements, trim_ows};
 
-/// What to send.
+/// Part of the representation to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// Everything, as a 200: the field is to be ignored (another unit, bad syntax, or too costly).
+    /// Send all of it as a 200. The header is ignored: another unit, malformed, or too costly.
     Whole,
-    /// A 206 with `Content-Range`.
+    /// Send a 206 with `Content-Range`.
     One(ByteRange),
-    /// A 206 with `multipart/byteranges`: at least two, none touching another, in the order asked
-    /// for unless some had to be merged.
+    /// Send a 206 with `multipart/byteranges`. These are at least two ranges that do not touch, in
+    /// the requested order unless some were merged.
     Several(Vec<ByteRange>),
-    /// A 416 with `Content-Range: bytes */len`: the syntax is right and nothing of it is there.
+    /// Send a 416 with `Content-Range: bytes */len`: the syntax is valid, but there are no such
+    /// bytes.
     Unsatisfiable,
 }
 
-/// Positions of some bytes, both inclusive, never empty.
+/// A range of bytes, never empty. Both positions are inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteRange {
-    /// The first byte, counted from 0.
+    /// First byte, counted from 0.
     pub first: u64,
-    /// The last byte, not before the first and below the length.
+    /// Last byte, not before the first and below the length.
     pub last: u64,
 }
 
 impl ByteRange {
-    /// How many bytes these are; never 0. (2^64 of them would be one too many for the type; no
-    /// length is that big.)
+    /// Number of bytes, never 0. The range of all 2^64 bytes would overflow, but no length is that
+    /// large.
     pub fn byte_count(&self) -> u64 {
         self.last - self.first + 1
     }
 }
 
-/// Judges a `Range` value for a representation of `len` bytes. Call it for GET only, after the
-/// preconditions.
+/// Selects the bytes of a `Range` value for a representation of `len` bytes. Call this for GET
+/// only, after the preconditions.
 ///
-/// A server may ignore the field whenever it likes (RFC 9110 section 14.2), which is the answer to
-/// whatever is malformed, and to requests that would have us send more than twice what is there.
+/// A server may always ignore the header (RFC 9110 section 14.2). This one ignores malformed
+/// values, and requests that would send more than twice the length.
 pub fn select(range_value: &[u8], len: u64) -> Selection {
     let Some(specs) = range_set(trim_ows(range_value)) else { return Selection::Whole };
     let mut ranges = Vec::new();
@@ -73,11 +73,11 @@ pub fn select(range_value: &[u8], len: u64) -> Selection {
     }
 }
 
-/// Ranges one request may ask for. Each costs a part with a head of its own; nobody honest needs
-/// more.
+/// Ranges that one request may contain. Each costs a part with its own head, and no normal client
+/// needs more.
 const RANGES_MAX: usize = 64;
 
-/// What follows `bytes=`, if that is what the value begins with.
+/// Value after `bytes=`. `None` for another unit.
 fn range_set(value: &[u8]) -> Option<&[u8]> {
     const UNIT: &[u8] = b"bytes=";
     let (unit, set) = value.split_at_checked(UNIT.len())?;
@@ -86,17 +86,17 @@ fn range_set(value: &[u8]) -> Option<&[u8]> {
 
 /// One element of the list, before the length is known (RFC 9110 section 14.1.1).
 enum Spec {
-    /// `first-` and `first-last`; an open end is the greatest number there is.
+    /// `first-` and `first-last`. An open end is the largest number.
     From { first: u64, last: u64 },
-    /// `-count`: the end of the representation.
+    /// `-count`: the last bytes of the representation.
     Suffix { count: u64 },
 }
 
 enum Resolved {
     Some(ByteRange),
-    /// Not satisfiable; other elements may be.
+    /// Not satisfiable. Other elements may be.
     Nothing,
-    /// Satisfiable, but of an empty representation: there are no positions to speak of.
+    /// Satisfiable, but the representation is empty, so there are no positions.
     Everything,
 }
 
@@ -118,8 +118,8 @@ impl Spec {
             Spec::From { first, .. } if first >= len => Resolved::Nothing,
             Spec::From { first, last } => Resolved::Some(ByteRange { first, last: last.min(len - 1) }),
             Spec::Suffix { count: 0 } => Resolved::Nothing,
-            // RFC 9110 section 14.1.2 calls a suffix satisfiable whatever the length, but
-            // Content-Range cannot name zero bytes, so an empty file is sent as a 200.
+            // By RFC 9110 section 14.1.2 a suffix is satisfiable for each length. But
+            // `Content-Range` cannot name zero bytes, so an empty file is sent as a 200.
             Spec::Suffix { .. } if len == 0 => Resolved::Everything,
             Spec::Suffix { count } => {
                 Resolved::Some(ByteRange { first: len.saturating_sub(count), last: len - 1 })
@@ -128,8 +128,8 @@ impl Spec {
     }
 }
 
-/// Digits only. A number too big for us is as good as the biggest: wrapping round would send the
-/// wrong bytes.
+/// Value of digits. A number that is too large becomes the largest one, because an overflow would
+/// send the wrong bytes.
 fn parse_saturating(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -140,8 +140,8 @@ fn parse_saturating(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Merges ranges that overlap or touch (RFC 9110 section 15.3.7.2). Where none does, the order
-/// asked for stays: a client may want the index at the end of a file before the rest.
+/// Merges ranges that overlap or touch (RFC 9110 section 15.3.7.2). If none do, the requested order
+/// is kept: a client may need the index at the end of a file first.
 fn coalesce(ranges: &mut Vec<ByteRange>) {
     if ranges.len() < 2 {
         return;

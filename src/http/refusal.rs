@@ -1,7 +1,7 @@
-//! Why a handler will not take a request: a status and one sentence for the client.
+//! Refusals of handlers: a status and a sentence for the client.
 //!
-//! The protocol's own refusals are `error.rs`; these are what typed access to a request says when
-//! the request is well-formed HTTP and still not what was expected. It must not know how the
+//! `error.rs` has the refusals of the protocol. Those in this file come from typed access to a
+//! request that is valid HTTP, but not what the handler expected. This file must not know how the
 //! sentence is shown.
 
 use std::borrow::Cow;
@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use crate::http::error::ProtocolError;
 use crate::http::status::Status;
 
-/// A request that a handler cannot take: status and reason. `?` in a handler turns it into the
-/// answer.
+/// A request that a handler cannot accept: status and reason. `?` in a handler turns it into the
+/// response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     status: Status,
@@ -18,7 +18,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// With any status; `reason` is a sentence for a human, and is shown to the client.
+    /// A refusal with any status. `reason` is a sentence for people, and is shown to the client.
     #[must_use]
     pub fn new(status: Status, reason: impl Into<Cow<'static, str>>) -> Self {
         Refusal { status, reason: reason.into() }
@@ -30,37 +30,37 @@ impl Refusal {
         Refusal::new(Status::BAD_REQUEST, reason)
     }
 
-    /// 403: understood, and not allowed, whoever asks (RFC 9110 section 15.5.4).
+    /// 403: the request is understood, but not allowed for any client (RFC 9110 section 15.5.4).
     #[must_use]
     pub fn forbidden(reason: impl Into<Cow<'static, str>>) -> Self {
         Refusal::new(Status::FORBIDDEN, reason)
     }
 
-    /// 404: there is nothing of that name (RFC 9110 section 15.5.5).
+    /// 404: nothing has this name (RFC 9110 section 15.5.5).
     #[must_use]
     pub fn not_found(reason: impl Into<Cow<'static, str>>) -> Self {
         Refusal::new(Status::NOT_FOUND, reason)
     }
 
-    /// 422: understood, and makes no sense (RFC 9110 section 15.5.21).
+    /// 422: the request is understood, but makes no sense (RFC 9110 section 15.5.21).
     #[must_use]
     pub fn unprocessable(reason: impl Into<Cow<'static, str>>) -> Self {
         Refusal::new(Status::UNPROCESSABLE_CONTENT, reason)
     }
 
-    /// 500: our own fault. The client is told `reason`, so it should say little.
+    /// 500: a fault of the server. `reason` is shown to the client, so it should reveal little.
     #[must_use]
     pub fn failed(reason: impl Into<Cow<'static, str>>) -> Self {
         Refusal::new(Status::INTERNAL_SERVER_ERROR, reason)
     }
 
-    /// The status.
+    /// Status of the response.
     #[must_use]
     pub fn status(&self) -> Status {
         self.status
     }
 
-    /// The sentence.
+    /// Sentence for the client.
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason

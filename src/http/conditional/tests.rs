@@ -1,4 +1,4 @@
-//! Verdicts on conditional requests.
+//! Tests of preconditions.
 
 use super::Precondition::{Failed, NotModified, Proceed};
 use super::*;
@@ -31,8 +31,7 @@ fn check(is_get_or_head: bool, validators: &Validators<'_>, cases: &[(&[&str], P
     }
 }
 
-/// What the filter says of itself: a browser's request for a file is not taken for a
-/// conditional one.
+/// The filter must not take a browser's request for a file as a conditional one.
 #[test]
 fn what_browsers_send_is_not_taken_for_a_condition() {
     let range = NameFilter::of(&["range"]);

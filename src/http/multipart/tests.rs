@@ -1,8 +1,8 @@
-//! Forms taken apart, cut anywhere.
+//! Tests of the parser for forms, with input cut anywhere.
 
 use super::*;
 
-/// A part as the tests see it.
+/// A whole part.
 #[derive(Debug, PartialEq, Eq)]
 struct Part {
     head: PartHead,
@@ -11,7 +11,7 @@ struct Part {
 
 const TYPE: &[u8] = b"multipart/form-data; boundary=XyZ";
 
-/// Pushes the pieces and puts the parts together; also checks the order of events.
+/// Pushes the pieces, and puts the parts together. Checks the order of events.
 fn parts_of(pieces: &[&[u8]]) -> Result<Vec<Part>, ProtocolError> {
     let mut parser = Multipart::new(TYPE, 10).unwrap();
     let (mut parts, mut is_open, mut has_ended) = (Vec::new(), false, false);
@@ -38,7 +38,7 @@ fn parts_of(pieces: &[&[u8]]) -> Result<Vec<Part>, ProtocolError> {
     Ok(parts)
 }
 
-/// The same whole, at every cut and byte by byte.
+/// Checks the parts of `input` whole, at every cut and byte by byte.
 #[track_caller]
 fn check(input: &[u8], expected: &Result<Vec<Part>, ProtocolError>) {
     let shown = input.escape_ascii();
@@ -59,7 +59,7 @@ fn part(name: &str, filename: Option<&str>, content_type: Option<&str>, content:
     Part { head, content: content.to_vec() }
 }
 
-/// A form with one file of this content.
+/// A form with one file with this content.
 fn form(content: &[u8]) -> Vec<u8> {
     let head = b"--XyZ\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.txt\"\r\n\r\n";
     [head.as_slice(), content, b"\r\n--XyZ--\r\n"].concat()
@@ -114,7 +114,7 @@ fn an_empty_form_is_a_form_and_half_a_form_is_none() {
     assert!(parts_of(&[&whole[..end]]).is_ok());
 }
 
-/// Nothing of it is content, and a limit on content says little about it.
+/// Bytes outside of parts are not content, so a limit of the content does not bound them.
 #[test]
 fn what_stands_around_the_parts_is_bounded() {
     let around = ProtocolError::bad_request("a form with too much around its parts");
@@ -188,7 +188,8 @@ fn names_are_read_as_clients_write_them() {
         ("\"a\\\\b\"", "a\\b"),
         ("\"%0d%0A\"", "\r\n"),
         ("\"\u{706f}.txt\" ; x=y;", "\u{706f}.txt"),
-        // RFC 7578 section 4.2: it must not be used, and whoever does says `filename` as well.
+        // By RFC 7578 section 4.2 it must not be used, and clients that send it send `filename` as
+        // well.
         ("\"a\"; filename*=UTF-8''b", "a"),
     ];
     for (written, expected) in cases {
@@ -237,7 +238,7 @@ fn the_type_says_the_boundary() {
 }
 
 proptest::proptest! {
-    /// Any content comes back, in any two pieces and byte by byte.
+    /// Any content comes back, cut into any two pieces and byte by byte.
     #[test]
     fn any_content_comes_back(content in "[\r\nXyZ-]{0,40}", at in 0_usize..200) {
         proptest::prop_assume!(!format!("\r\n{content}").contains("\r\n--XyZ"));

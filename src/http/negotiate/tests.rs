@@ -1,4 +1,4 @@
-//! Choices between codings and languages.
+//! Tests of the choice between media types and between codings.
 
 use super::*;
 
@@ -6,7 +6,7 @@ use super::*;
 fn codings_are_weighed() {
     use Coding::{Brotli, Gzip, Zstd};
     let all: &[Coding] = &[Brotli, Zstd, Gzip];
-    // What is asked, what there is, what is chosen, whether identity is refused.
+    // Header lines, offers, choice, and whether identity is refused.
     type Case<'a> = (&'a [&'a str], &'a [Coding], Option<Coding>, bool);
     let cases: &[Case<'_>] = &[
         (&["gzip, deflate, br, zstd"], all, Some(Brotli), false),

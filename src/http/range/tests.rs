@@ -1,4 +1,4 @@
-//! Ranges, single and several.
+//! Tests of single and several ranges.
 
 use super::*;
 use proptest::prelude::*;
@@ -111,7 +111,7 @@ fn greed_is_answered_with_the_whole() {
     };
     assert!(matches!(select(list(64).as_bytes(), 1000), Selection::Several(ranges) if ranges.len() == 64));
     assert_eq!(select(list(65).as_bytes(), 1000), Selection::Whole);
-    // Those that are not there count as well: reading them is work.
+    // Unsatisfiable ranges count as well, because reading them costs time.
     assert_eq!(select(list(65).as_bytes(), 10), Selection::Whole);
     assert_eq!(select(format!("bytes={}0-", "0-,".repeat(49)).as_bytes(), 1000), Selection::Whole);
 }
@@ -141,7 +141,7 @@ fn the_edges_of_length() {
     );
 }
 
-/// What was asked for, byte by byte; `None` if it goes beyond twice the length.
+/// Bytes requested, one flag for each. `None` if they are more than twice the length.
 fn naive(specs: &[(Option<u64>, Option<u64>)], len: u64) -> Option<Vec<bool>> {
     let mut wanted = vec![false; len as usize];
     let mut total = 0;
@@ -168,7 +168,7 @@ fn specs() -> impl Strategy<Value = Vec<(Option<u64>, Option<u64>)>> {
     proptest::collection::vec(spec, 1..6)
 }
 
-/// Any byte, but often one that means something in a range.
+/// Any byte, but often one with a meaning in a range.
 fn byte() -> impl Strategy<Value = u8> {
     prop_oneof![proptest::sample::select(b"0123456789,- ".to_vec()), any::<u8>()]
 }
