@@ -258,6 +258,12 @@ pub fn chunked_bodies(data: &[u8]) {
             decode(BodyDecoder::chunked(), pieces, line_max, total_max).map_err(|error| error.status.code())
         });
     }
+    let digits =
+        data.iter().skip_while(|digit| **digit == b'0').take_while(|digit| digit.is_ascii_hexdigit());
+    if digits.count() > 16 {
+        let decoded = decode(BodyDecoder::chunked(), &[data], 4096, u64::MAX);
+        assert!(decoded.is_err(), "a chunk of 2^64 bytes or more: \"{}\"", data.escape_ascii());
+    }
     let mut random = Random::of(data);
     let (mut encoded, mut rest) = (Vec::new(), data);
     while !rest.is_empty() {
@@ -510,13 +516,22 @@ fn check_ruled(rules: &[u8], target: &[u8], socket: &Path) {
     assert!(head.status < 500, "{} for {}", head.status, context());
     let Some(location) = head.field("location") else { return };
     assert!(location.iter().all(u8::is_ascii_graphic), "{} for {}", location.escape_ascii(), context());
+    // A client must not climb out of the folder that a rule names.
+    let path =
+        String::from_utf8_lossy(location.split(|byte| b"?#".contains(byte)).next().unwrap_or_default());
+    let climbs =
+        path.to_ascii_lowercase().replace("%2e", ".").split('/').any(|part| [".", ".."].contains(&part));
+    assert!(!climbs || contains(rules, b"/."), "{} for {}", location.escape_ascii(), context());
     // A client must not choose the host of a redirect.
     let host =
         location.windows(2).position(|pair| pair == b"//").filter(|at| !location[..*at].contains(&b'/'));
     let Some(at) = host else { return };
     let host = location[at + 2..].split(|byte| b"/?#".contains(byte)).next().unwrap_or_default();
-    let is_written = rules.windows(host.len().max(1)).any(|window| window == host);
-    assert!(is_written, "the host of {} for {}", location.escape_ascii(), context());
+    assert!(contains(rules, host), "the host of {} for {}", location.escape_ascii(), context());
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len().max(1)).any(|window| window == part)
 }
 
 /// A folder for the files of one server, removed with this value.
