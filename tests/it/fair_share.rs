@@ -1,5 +1,5 @@
-//! Scarce places: programs, uploads, threads, descriptors. One client must not hold those of all
-//! others.
+//! Limited resources: programs, uploads, threads, descriptors. One client must not hold all of
+//! them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,7 +17,7 @@ use crate::docroot::{Docroot, HELLO, pattern};
 use crate::harness::{Server, binary, now, on_both, pass, until};
 use crate::wire::{Client, request};
 
-/// A folder `up` for uploads and a program `cg/run`, served with so many descriptors.
+/// Serves a folder `up` for uploads and a program `cg/run`, with a limited number of descriptors.
 fn limited(model: &str, docroot: &Docroot, descriptors: usize, more: &[&str]) -> Server {
     docroot.write("cg/run", b"#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nok'\n");
     fs::set_permissions(docroot.path("cg/run"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -34,13 +34,14 @@ fn basic(pair: &str) -> String {
     format!("Authorization: Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
 }
 
-/// The server's open descriptors of what is at `path`.
+/// Counts the server's open descriptors of the file at `path`.
 fn open_at(server: &Server, path: &Path) -> usize {
     let open = fs::read_dir(format!("/proc/{}/fd", server.pid().as_raw_nonzero())).unwrap();
     open.filter(|entry| fs::read_link(entry.as_ref().unwrap().path()).is_ok_and(|link| link == path)).count()
 }
 
-/// 117 uploads that broke off blocked a server with 256 descriptors: each kept two of them.
+/// 117 interrupted uploads used to block a server with 256 descriptors, because each kept two of
+/// them.
 #[test]
 fn unfinished_uploads_leave_descriptors_to_all_others() {
     const UPLOADS: usize = 250;
@@ -49,7 +50,7 @@ fn unfinished_uploads_leave_descriptors_to_all_others() {
             let docroot = Docroot::new();
             let server = limited(model, &docroot, 256, &[]);
             for number in 0..UPLOADS {
-                // From several addresses, so that no client has more than its share.
+                // Uses several addresses, so that no client exceeds its share.
                 let mut client = Client::connect_from(2 + (number % 5) as u8, server.port);
                 let fields = ["Upload-Complete: ?0", "Upload-Length: 1000"];
                 match how {
@@ -61,7 +62,7 @@ fn unfinished_uploads_leave_descriptors_to_all_others() {
                     _ => {
                         let fields = ["Upload-Complete: ?1", "Upload-Draft-Interop-Version: 8"];
                         client.send(&request("PUT", "/up/file", &fields, &[b'x'; 1000])[..500]);
-                        // The interim response says that it is kept.
+                        // The interim response shows that the upload is stored.
                         assert_eq!(client.read_some(12), b"HTTP/1.1 104");
                     }
                 }
@@ -81,9 +82,9 @@ fn unfinished_uploads_leave_descriptors_to_all_others() {
     });
 }
 
-/// A client that broke off many uploads pushed out those of all others.
+/// A client with many interrupted uploads used to push out those of all others.
 #[test]
-fn an_unfinished_upload_is_pushed_out_by_no_other_client() {
+fn an_unfinished_upload_is_not_pushed_out_by_other_clients() {
     on_both(|model| {
         for (how, flags, owner, other, length) in [
             ("other users", &["--write-auth", "a:1@/up", "--write-auth", "b:2@/up/b"][..], "a:1", "b:2", 5),
@@ -112,14 +113,14 @@ fn an_unfinished_upload_is_pushed_out_by_no_other_client() {
             let others: Vec<String> =
                 (0..60).map(|number| begin(3, &format!("/up/b/{number}"), other)).collect();
             assert_eq!(offset(&place, owner), Some(length.to_string()), "{how}");
-            assert_eq!(offset(&others[0], other), None, "{how}: its own oldest gave way");
+            assert_eq!(offset(&others[0], other), None, "{how}: its own oldest is dropped");
             assert_eq!(offset(&others[59], other), Some(length.to_string()), "{how}: its last is kept");
         }
     });
 }
 
-/// A long upload that broke off was lost to any client that held a little less, and the room to
-/// clients that filled it.
+/// A long interrupted upload used to be lost to any client with a slightly shorter one, and its
+/// room to clients that filled it.
 #[test]
 fn the_last_unfinished_upload_of_a_client_stays_and_whole_uploads_are_taken() {
     on_both(|model| {
@@ -145,21 +146,21 @@ fn the_last_unfinished_upload_of_a_client_stays_and_whole_uploads_are_taken() {
         assert_eq!(offset(&long).as_deref(), Some("700000"));
         assert_eq!(offset(&others[2]), None, "its own oldest gave way");
         assert_eq!(offset(&others[3]).as_deref(), Some("250000"));
-        // Many clients, each with one.
+        // Many clients with one upload each.
         for host in 4..20 {
             let got = begin(host, &format!("late-{host}"), "?0", 100_000);
             assert!([201, 507].contains(&got.status), "{got:?}");
         }
         assert_eq!(offset(&long).as_deref(), Some("700000"));
         assert_eq!(offset(&others[3]).as_deref(), Some("250000"));
-        // The room is taken, and these need none.
+        // There is no room left, and these uploads need none.
         begin(30, "whole", "?1", 900_000).expect(201);
         let plain = vec![b'x'; 900_000];
         Client::connect_from(31, server.port).ask("PUT", "/up/plain", &[], &plain).expect(201);
         for name in ["up/whole", "up/plain"] {
             assert_eq!(fs::metadata(docroot.path(name)).unwrap().len(), 900_000);
         }
-        // Its client goes on as if nothing had been.
+        // The client of the upload continues as if nothing had happened.
         let fields = ["Upload-Complete: ?1", "Upload-Offset: 700000"];
         let kind = "Content-Type: application/partial-upload";
         let got =
@@ -169,13 +170,13 @@ fn the_last_unfinished_upload_of_a_client_stays_and_whole_uploads_are_taken() {
     });
 }
 
-/// A sender is judged over this time in the tests of this file, in seconds.
+/// Span over which the rate of a sender is measured in these tests, in seconds.
 const BUSY_TIME: f64 = 0.5;
 
-/// Flags under which slow senders are judged soon, and by nothing else than their rate.
+/// Flags under which slow senders are judged soon, and only by their rate.
 const BUSY: [&str; 4] = ["--busy-time", "0.5", "--min-rate", "0"];
 
-/// Clients that each send a few bytes now and then, until they are dropped.
+/// Clients that send a few bytes now and then, until they are dropped.
 struct SlowSenders {
     clients: Vec<Client>,
     stop: Arc<AtomicBool>,
@@ -183,7 +184,7 @@ struct SlowSenders {
 }
 
 impl SlowSenders {
-    /// Sends these beginnings, and then drips.
+    /// Sends these beginnings, and then single bytes.
     fn start(server: &Server, beginnings: impl IntoIterator<Item = Vec<u8>>) -> SlowSenders {
         let begin = |bytes: Vec<u8>| {
             let mut client = Client::connect(server.port);
@@ -205,7 +206,7 @@ impl SlowSenders {
         SlowSenders { clients, stop, sending: Some(sending) }
     }
 
-    /// Waits until one of them is answered, which must be with a 408 that closes.
+    /// Waits until one of them gets its response, which must be a 408 with a close.
     fn until_one_is_cut(&mut self) {
         let mut cut = None;
         until("one of them is cut off", || {
@@ -217,7 +218,7 @@ impl SlowSenders {
         assert!(got.says_close() && got.text().contains("too slowly"), "{got:?}");
     }
 
-    /// Takes the `100 Continue` that some have.
+    /// Reads the `100 Continue` of the clients that got one.
     fn take_invitations(&mut self) {
         for client in self.clients.iter_mut() {
             if !client.has_nothing() {
@@ -226,7 +227,7 @@ impl SlowSenders {
         }
     }
 
-    /// How many have no answer yet.
+    /// Counts the clients without a response.
     fn left(&mut self) -> usize {
         self.clients.iter_mut().filter_map(|client| client.has_nothing().then_some(())).count()
     }
@@ -244,7 +245,7 @@ fn begun(method: &str, path: &str, fields: &[&str], content: usize) -> Vec<u8> {
     [request(method, path, &fields, b""), vec![b'x'; content]].concat()
 }
 
-/// Asks again until the status is `good`; fails if any other than 503 comes before that.
+/// Repeats a request until the status is `good`. Panics at any other status than 503.
 fn until_served(server: &Server, good: u16, method: &str, path: &str, content: &[u8]) {
     let mut seen = Vec::new();
     until(format_args!("{method} {path} is {good}"), || {
@@ -256,9 +257,9 @@ fn until_served(server: &Server, good: u16, method: &str, path: &str, content: &
     });
 }
 
-/// The places for uploads were held for days, at 64 bytes a second.
+/// Permits for uploads used to be held for days, at 64 bytes per second.
 #[test]
-fn slow_uploads_give_way_to_others() {
+fn slow_uploads_yield_their_permits() {
     on_both(|model| {
         let docroot = Docroot::new();
         let flags = [&["--max-uploads", "1"][..], &BUSY].concat();
@@ -276,7 +277,7 @@ fn slow_uploads_give_way_to_others() {
             [request("PUT", "/up/a", &["Transfer-Encoding: chunked"], b""), b"fffff\r\n".to_vec()].concat(),
         ] {
             let mut slow = SlowSenders::start(&server, [beginning]);
-            // While nobody needs the place, nobody is cut off.
+            // While no other client needs a permit, none is cut off.
             pass(Duration::from_secs_f64(3.0 * BUSY_TIME));
             slow.take_invitations();
             assert_eq!(slow.left(), 1);
@@ -285,13 +286,16 @@ fn slow_uploads_give_way_to_others() {
             Client::connect(server.port).ask("DELETE", "/up/new", &[], b"").expect(204);
         }
         let stands = Client::connect(server.port).ask("HEAD", place, &[], b"").expect(204);
-        assert!(stands.must("upload-offset").parse::<usize>().unwrap() >= 100_000, "what had come is kept");
+        assert!(
+            stands.must("upload-offset").parse::<usize>().unwrap() >= 100_000,
+            "the received part is kept"
+        );
     });
 }
 
-/// The last upload that is fast, or has sent all, is not the one to go.
+/// An upload that is fast, or complete, is never the one to be cut off.
 #[test]
-fn who_sends_fast_enough_keeps_its_place() {
+fn a_fast_sender_keeps_its_permit() {
     on_both(|model| {
         let docroot = Docroot::new();
         let flags = ["--max-uploads", "2", "--busy-rate", "1k", "--busy-time", "2"];
@@ -305,7 +309,7 @@ fn who_sends_fast_enough_keeps_its_place() {
         }
         until_served(&server, 201, "PUT", "/up/new", b"new");
         slow.until_one_is_cut();
-        // Both places are taken by one who sends fast, and one who is new.
+        // A fast and a new client hold both permits.
         let _new = {
             let mut new = Client::connect(server.port);
             new.send(begun("PUT", "/up/other", &["Expect: 100-continue"], 0));
@@ -319,13 +323,13 @@ fn who_sends_fast_enough_keeps_its_place() {
     });
 }
 
-/// A program was started before its content was there, and waited for it for days.
+/// A program used to start before its content had arrived, and to wait for it for days.
 #[test]
 fn slow_senders_keep_no_programs() {
     on_both(|model| {
         let docroot = Docroot::new();
         let server = limited(model, &docroot, 1024, &[&["--cgi-max", "2"][..], &BUSY].concat());
-        // Content up to a MiB is kept whole first, and chunked content always.
+        // Content up to 1 MiB is stored completely first, and chunked content always.
         let chunked = request("POST", "/cgi/run", &["Transfer-Encoding: chunked"], b"");
         let small = |length: &str| request("POST", "/cgi/run", &[length], b"");
         let mut few = SlowSenders::start(
@@ -343,22 +347,22 @@ fn slow_senders_keep_no_programs() {
             until_served(&server, 200, "POST", "/cgi/run", b"x");
         }
         assert_eq!(few.left(), 5);
-        // More than that starts it, and then a rate is due.
+        // Longer content starts the program, and then must arrive at a minimum rate.
         fs::write(docroot.path("cg/cat"), "#!/bin/sh\ncat > /dev/null\n").unwrap();
         fs::set_permissions(docroot.path("cg/cat"), fs::Permissions::from_mode(0o755)).unwrap();
         let long = || begun("POST", "/cgi/cat", &[], 1_100_000);
         let mut slow = SlowSenders::start(&server, [long(), long()]);
-        until("both places are taken", || children(&server).split_whitespace().count() == 2);
+        until("both permits are in use", || children(&server).split_whitespace().count() == 2);
         pass(Duration::from_secs_f64(3.0 * BUSY_TIME));
-        assert_eq!(slow.left(), 2, "nobody needs a place");
+        assert_eq!(slow.left(), 2, "no other client needs a permit");
         until_served(&server, 200, "GET", "/cgi/run", b"");
         slow.until_one_is_cut();
-        until("its program is gone", || children(&server).split_whitespace().count() == 1);
+        until("its program has ended", || children(&server).split_whitespace().count() == 1);
         assert_eq!((slow.left(), few.left()), (1, 5));
     });
 }
 
-/// A program that reads nothing holds its client back: that client is not slow.
+/// A program that reads nothing holds its client back. That client is not slow.
 #[test]
 fn a_program_that_does_not_read_is_not_its_clients_fault() {
     on_both(|model| {
@@ -388,7 +392,8 @@ fn a_program_that_does_not_read_is_not_its_clients_fault() {
     });
 }
 
-/// Threads and connections are places, too: as many slow senders as there are kept out all others.
+/// Threads and connections are limited, too. As many slow senders as there are used to keep out all
+/// others.
 #[test]
 fn slow_senders_keep_no_connections() {
     on_both(|model| {
@@ -396,7 +401,7 @@ fn slow_senders_keep_no_connections() {
         let flags = [&["--max-connections", "4", "--header-timeout", "off"][..], &BUSY].concat();
         for (how, beginning) in [
             ("content", begun("POST", "/api/echo", &[], 1)),
-            ("content nobody takes", request("GET", "/hello.txt", &["Content-Length: 100000"], b"")),
+            ("unused content", request("GET", "/hello.txt", &["Content-Length: 100000"], b"")),
             ("an upload", begun("PUT", "/up/file", &[], 1)),
             ("a head", b"GET /hello.txt HTTP/1.1\r\nHost: localhost\r\nX: ".to_vec()),
         ] {
@@ -406,12 +411,12 @@ fn slow_senders_keep_no_connections() {
             until_served(&server, 200, "GET", "/hello.txt", b"");
             assert!(now().duration_since(since).as_secs_f64() < 8.0, "{how}");
             let left = slow.left();
-            assert!(how == "content nobody takes" || (1..4).contains(&left), "{how}: {left}");
+            assert!(how == "unused content" || (1..4).contains(&left), "{how}: {left}");
         }
     });
 }
 
-/// The twin refused newcomers while its threads waited for clients that asked for nothing.
+/// The twin used to refuse new clients while its threads waited for idle clients.
 #[test]
 fn idle_connections_keep_no_threads() {
     on_both(|model| {
@@ -423,12 +428,12 @@ fn idle_connections_keep_no_threads() {
         }
         until_served(&server, 200, "GET", "/hello.txt", b"");
         let left = idle.iter_mut().filter_map(|client| client.has_nothing().then_some(())).count();
-        assert_eq!(left, 3, "one and only one had to go");
+        assert_eq!(left, 3, "exactly one is closed");
     });
 }
 
-/// Room for content in memory and files is scarce as well: slow senders filled it, and all others
-/// got 503.
+/// Room for content in memory and files is limited as well. Slow senders used to fill it, and all
+/// others got a 503.
 #[test]
 fn slow_senders_keep_no_room_for_content() {
     on_both(|model| {
@@ -447,9 +452,9 @@ fn slow_senders_keep_no_room_for_content() {
     });
 }
 
-/// A server without descriptors refused everybody, while connections that nobody used had hundreds.
+/// A server without descriptors used to refuse all clients, while idle connections held hundreds.
 #[test]
-fn descriptors_that_nobody_uses_come_free_when_they_run_out() {
+fn descriptors_of_idle_connections_are_freed_when_they_run_out() {
     on_both(|model| {
         let docroot = Docroot::new();
         for number in 0..200 {
@@ -463,7 +468,7 @@ fn descriptors_that_nobody_uses_come_free_when_they_run_out() {
             }
             let mut client = Client::connect(server.port);
             client.get("/hello.txt").expect(200);
-            // Idle connections are in nobody's way after a second.
+            // Idle connections may be closed after a second.
             pass(Duration::from_millis(1100));
             client.get("/hello.txt").expect(200);
             let open = server.descriptors() as u64;
@@ -476,7 +481,7 @@ fn descriptors_that_nobody_uses_come_free_when_they_run_out() {
                 "kept content" => ("POST", "/api/echo", pattern(200_000)),
                 "an upload" => ("PUT", "/up/file", b"content".to_vec()),
                 "a file" => ("GET", "/m5.bin", vec![]),
-                // What is in memory needs no descriptor but the client's own.
+                // A cached file needs no descriptor except that of the client.
                 _ => ("GET", "/hello.txt", vec![]),
             };
             let (mut seen, mut before) = (Vec::new(), Vec::new());
@@ -495,7 +500,7 @@ fn descriptors_that_nobody_uses_come_free_when_they_run_out() {
     });
 }
 
-/// The processes that the server has started, by number.
+/// Returns the process ids of the server's child processes.
 fn children(server: &Server) -> String {
     let pid = server.pid().as_raw_nonzero();
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();

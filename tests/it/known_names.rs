@@ -1,4 +1,5 @@
-//! Names under which a private server gives out more than single files, and the limits of a proxy.
+//! Host names under which a private server serves more than single files, and the limits for
+//! proxies.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -8,7 +9,7 @@ use crate::docroot::{Docroot, HELLO};
 use crate::harness::{Server, command, on_both, until};
 use crate::wire::{Client, Response};
 
-/// Everything that lists files or says something of the server, with its methods.
+/// All resources that list files or describe the server, with their methods.
 const MORE_THAN_FILES: [(&str, &str); 17] = [
     ("GET", "/plain/"),
     ("HEAD", "/plain/"),
@@ -31,7 +32,7 @@ const MORE_THAN_FILES: [(&str, &str); 17] = [
 
 const FLAGS: [&str; 2] = ["--archives", "--live-reload"];
 
-/// One request on a connection of its own.
+/// Sends one request on a separate connection.
 fn ask(port: u16, method: &str, target: &str, host: &str, more: &str) -> Response {
     let mut client = Client::connect(port);
     client.send(format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n"));
@@ -64,7 +65,7 @@ fn a_foreign_name_gets_single_files_only() {
             assert_eq!(status(server.port, "/plain", host, ""), 301);
             assert_eq!(status(server.port, "/nosuch", host, ""), 404);
         }
-        // The target decides, not the header. Without a name there is nothing to go by.
+        // The target decides, not the header. Without a host name there is nothing to decide by.
         assert_eq!(status(server.port, "http://attacker.example/plain/", "localhost", ""), 403);
         assert_eq!(status(server.port, "/plain/", "", ""), 403);
         for (target, expected) in [("/plain/", 403), ("/_whirligig/metrics", 403), ("/hello.txt", 200)] {
@@ -73,7 +74,7 @@ fn a_foreign_name_gets_single_files_only() {
             let got = old.response().expect(expected);
             assert!(expected == 200 || got.text().contains("names no host"), "{got:?}");
         }
-        // A host may have characters that mean something in a page.
+        // A host may contain characters with a meaning in HTML.
         let page = ask(server.port, "GET", "/plain/", "a'b&c", "Accept: text/html\r\n").expect(403);
         assert!(page.text().contains("a&#39;b&amp;c"), "{}", page.text());
         let lines = |name: &str| server.err.text().lines().filter(|line| line.contains(name)).count();
@@ -156,7 +157,7 @@ fn names_can_be_allowed_from_everywhere_and_for_every_address() {
 }
 
 #[test]
-fn a_name_that_is_allowed_may_write_as_well() {
+fn an_allowed_name_may_also_write() {
     on_both(|model| {
         let docroot = Docroot::new();
         fs::create_dir(docroot.path("up")).unwrap();
@@ -176,7 +177,7 @@ fn a_name_that_is_allowed_may_write_as_well() {
 }
 
 #[test]
-fn what_only_this_machine_may_read_is_not_given_to_a_proxy() {
+fn resources_for_this_machine_only_are_not_served_to_a_proxy() {
     let docroot = Docroot::new();
     on_both(|model| {
         let private = Server::start(model, &docroot.root(), &[]);
@@ -236,7 +237,7 @@ fn a_unix_socket_is_private_too() {
 }
 
 #[test]
-fn refusals_are_read_across_origins_and_strict_hosts_come_first() {
+fn refusals_have_cors_headers_and_strict_hosts_come_first() {
     let docroot = Docroot::new();
     let vhost = format!("v.example={}", docroot.root().display());
     on_both(|model| {

@@ -1,4 +1,4 @@
-//! Media types: by name, by the declaration in a text, and by the operator's rules.
+//! Media types: by file name, by the declaration in a text, and by the operator's rules.
 
 use std::fs;
 use std::io::Write as _;
@@ -16,7 +16,7 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// All forms in which a file is sent, and its `Content-Type` in each of them.
+/// Returns the `Content-Type` of a file in all its coded forms.
 fn types_of(client: &mut Client, path: &str) -> Vec<String> {
     let mut types = Vec::new();
     for (method, fields, status) in [
@@ -37,7 +37,7 @@ fn types_of(client: &mut Client, path: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_text_that_declares_its_charset_is_not_said_to_be_in_another() {
+fn a_declared_charset_is_not_contradicted() {
     const UTF_8: &str = "text/html; charset=utf-8";
     let cases: [(&str, &[u8], &str); 14] = [
         ("gbk.html", b"<!doctype html><html><head><meta charset=gbk><title>\xd6\xd0</title>", "text/html"),
@@ -58,7 +58,7 @@ fn a_text_that_declares_its_charset_is_not_said_to_be_in_another() {
     let docroot = Docroot::empty();
     for (name, content, _) in cases {
         docroot.write(name, content);
-        // Too large for the cache, and with a coded file beside it.
+        // Too large for the cache, and with a coded file next to it.
         docroot.write(&format!("large/{name}"), [content, &[b' '; 40_000]].concat());
         docroot.write(&format!("large/{name}.gz"), gzip(content));
     }
@@ -75,14 +75,14 @@ fn a_text_that_declares_its_charset_is_not_said_to_be_in_another() {
         }
         assert_eq!(client.get("/sub/").expect(200).must("content-type"), "text/html");
         assert_eq!(client.get("/nosuch").expect(404).must("content-type"), "text/html");
-        // What the server writes itself is UTF-8.
+        // Text made by the server is UTF-8.
         let listing = client.ask("GET", "/large/", &["Accept: text/html"], b"").expect(200);
         assert_eq!(listing.must("content-type"), UTF_8);
     });
 }
 
 #[test]
-fn common_files_have_a_type_that_says_more_than_bytes() {
+fn common_files_have_a_specific_type() {
     let cases = [
         ("m4s", "video/iso.segment"),
         ("m4b", "audio/mp4"),
@@ -157,7 +157,7 @@ fn compressed_svg_is_svg_with_a_coding_and_in_one_form_only() {
                 assert_eq!((part.must("content-encoding"), &part.body[..]), ("gzip", &b"\x1f\x8b"[..]));
             }
         }
-        // A name promises nothing.
+        // A name alone does not determine the content.
         let got = get(&mut client, "/plain.svgz", &[]).expect(200).with_body(&image);
         assert_eq!((got.must("content-type"), got.field("content-encoding")), ("image/svg+xml", None));
     });
@@ -267,7 +267,7 @@ fn the_operator_sets_types_and_the_charset() {
 }
 
 #[test]
-fn a_rule_for_the_type_counts_for_files_and_keeps_uploads_in_their_sandbox() {
+fn a_rule_for_the_type_applies_to_files_and_keeps_uploads_in_their_sandbox() {
     let docroot = Docroot::empty();
     docroot.write("page.x", "<p>page");
     docroot.write("large.x", vec![b' '; 40_000]);
@@ -290,8 +290,8 @@ fn a_rule_for_the_type_counts_for_files_and_keeps_uploads_in_their_sandbox() {
             assert_eq!(got.must("x-content-type-options"), "nosniff", "{path}");
             assert_eq!(got.must("content-security-policy"), "sandbox", "{path}");
         }
-        // The server's own texts keep their type: a plain text with a foreign name in it is no
-        // page.
+        // Text made by the server keeps its type, because a plain text with a foreign name in it
+        // must not become a page.
         for (path, fields, status, media_type) in [
             ("/nosuch", &["Accept: text/plain"][..], 404, "text/plain; charset=utf-8"),
             ("/plain/?json", &[], 200, "application/json; charset=utf-8"),
@@ -303,7 +303,7 @@ fn a_rule_for_the_type_counts_for_files_and_keeps_uploads_in_their_sandbox() {
         }
         let same = client.ask("GET", "/page.x", &["If-None-Match: *"], b"").expect(304);
         assert_eq!(said(&same, "content-type"), None);
-        // A type that is shown outside of a sandbox is one that a rule or flag names.
+        // Outside of a sandbox only types are shown that a rule or flag names.
         let server = Server::start(model, &docroot.root(), &["--mime=x=application/pdf", "--upload=/up"]);
         let got = Client::connect(server.port).get("/up/a.x").expect(200);
         let headers = ["content-type", "x-content-type-options", "content-security-policy"];

@@ -1,5 +1,5 @@
-//! Words of the program: the banner and the log, errors before the start, and responses that name
-//! no flags.
+//! Messages of the program: banner and log, errors before the start, and responses that name no
+//! flags.
 
 use std::fs;
 
@@ -10,14 +10,14 @@ use crate::harness::{MODELS, Server, bare_command, command, on_both, run, until}
 use crate::wire::{Client, request};
 
 #[test]
-fn what_machines_read_stays_clean() {
+fn output_for_programs_stays_clean() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &["--access-log", "-", "--log-format", "json"]);
         let mut client = Client::connect(server.port);
         client.get("/hello.txt").expect(200);
         client.get("/last").expect(404);
-        until("the lines are there", || server.out.text().contains("/last"));
+        until("the lines are written", || server.out.text().contains("/last"));
         for line in server.out.text().lines() {
             serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         }
@@ -85,7 +85,7 @@ fn base64(text: &str) -> String {
 }
 
 #[test]
-fn a_rule_without_its_slash_is_told_at_the_start() {
+fn a_rule_without_its_slash_is_a_warning_at_the_start() {
     let docroot = Docroot::new();
     on_both(|model| {
         let flags = ["--auth", "anna:geheim@private", "--write-auth", "bert:wort@in", "--upload", "/in"];
@@ -95,7 +95,7 @@ fn a_rule_without_its_slash_is_told_at_the_start() {
         let field = format!("Authorization: Basic {}", base64("anna:geheim@private"));
         client.ask("GET", "/hello.txt", &[&field], b"").expect(200);
         let warnings = ["--auth for 'anna' names no path", "--write-auth for 'bert' names no path"];
-        until("both warnings are there", || {
+        until("both warnings are logged", || {
             let text = server.err.text();
             warnings.iter().all(|words| text.contains(words))
         });
@@ -142,7 +142,7 @@ fn errors_about_files_name_their_flag() {
 }
 
 #[test]
-fn wrong_flags_get_an_answer_and_only_near_names() {
+fn wrong_flags_get_a_hint_and_only_similar_names() {
     for (line, words) in [
         (&["--host", "0.0.0.0"][..], "--bind ADDR"),
         (&["--directory", "/srv"], "whirligig DIR"),
@@ -160,7 +160,7 @@ fn wrong_flags_get_an_answer_and_only_near_names() {
     }
 }
 
-/// A client cannot change a flag, and has no business knowing which ones there are.
+/// A client cannot change a flag, and does not need to know which ones exist.
 #[test]
 fn responses_name_no_flags() {
     let docroot = Docroot::new();
@@ -201,7 +201,7 @@ fn responses_name_no_flags() {
                 client.send(bytes);
                 let response = client.response_to(method);
                 let body = response.text();
-                // The colours of the page's mark are variables, `var(--a)`.
+                // The colours of the logo in the page are variables, `var(--a)`.
                 let shown = body.split("</style>").last().unwrap();
                 let is_flag = |word: &str| {
                     word.starts_with("--")

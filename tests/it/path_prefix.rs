@@ -1,5 +1,5 @@
-//! Below a prefix: a proxy takes a part of the path away, of which the server knows nothing, and
-//! every redirect and every link of a page has to stay below it.
+//! Service below a prefix: a proxy removes a part of the path that the server does not know. Every
+//! redirect and every link of a page must stay below the prefix.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
@@ -17,8 +17,8 @@ const PREFIX: &str = "/pre/fix";
 
 const HTML: &str = "Accept: text/html,*/*;q=0.8";
 
-/// Where a client ends up that follows `location` after a request for `target` below the prefix,
-/// as the server sees it.
+/// Returns the path, as the server sees it, that a client reaches by `location` after a request for
+/// `target` below the prefix.
 #[track_caller]
 fn followed(target: &str, location: &str) -> String {
     let seen = resolve(&format!("{PREFIX}{target}"), location);
@@ -108,7 +108,7 @@ fn uploads_stay_below_a_prefix() {
             let got = ask("POST", &query, &[form], content).expect(201);
             assert_eq!(followed(path, got.must("location")), format!("{folder}f:1"), "{path}: {got:?}");
         }
-        // The place of an unfinished upload, and of the file in the end.
+        // The URL of an unfinished upload, and of the final file.
         for path in ["/up/r:1", "/up/in/r%202"] {
             let path = named(path);
             let begun = ask("PUT", &path, &["Upload-Complete: ?0"], b"one").expect(201);
@@ -123,7 +123,7 @@ fn uploads_stay_below_a_prefix() {
     });
 }
 
-/// A page of any depth: a listing, a search, one for uploads, an error.
+/// Pages at any depth: a listing, a search, a page for uploads, an error.
 #[test]
 fn links_of_pages_stay_below_a_prefix() {
     let docroot = Docroot::empty();
@@ -162,7 +162,7 @@ fn links_of_pages_stay_below_a_prefix() {
             assert!(links_found.len() >= links, "{path}: {links_found:?}");
             for link in &links_found {
                 let target = link.strip_prefix(PREFIX).unwrap_or_else(|| panic!("{path} leads out: {link}"));
-                // What a link of a folder leads to is there.
+                // The target of a link of a folder exists.
                 if status == 200 {
                     let due = if target == "/secret/" { 401 } else { 200 };
                     client.ask("GET", target, &[HTML], b"").expect(due);
@@ -171,7 +171,7 @@ fn links_of_pages_stay_below_a_prefix() {
             let home = links_found.iter().filter(|link| **link == format!("{PREFIX}/")).count();
             assert!(home >= 2 || status == 200 && home >= 1, "{path}: {links_found:?}");
         }
-        // The names along the path, each leading to its folder.
+        // The breadcrumbs each lead to their folder.
         let page = client.ask("GET", "/a%20b/%3C/c&/", &[HTML], b"").expect(200);
         let crumbs = page.text().split("<h1>").nth(1).and_then(|rest| rest.split("</h1>").next()).unwrap();
         let crumbs = references(&format!("{PREFIX}/a%20b/%3C/c&/"), crumbs);
@@ -182,9 +182,9 @@ fn links_of_pages_stay_below_a_prefix() {
     });
 }
 
-/// Then the server does not know how the path looks to the client, or how many folders it counts.
+/// The server then does not know the path that the client sees, or the number of folders in it.
 #[test]
-fn where_the_path_is_another_references_are_absolute() {
+fn references_are_absolute_if_the_path_was_rewritten() {
     let docroot = Docroot::new();
     docroot.write("about.html", b"about");
     docroot.write("plain/evil.example/f", b"x");
@@ -224,7 +224,7 @@ fn where_the_path_is_another_references_are_absolute() {
     });
 }
 
-/// A proxy in front of `port`, for any number of clients. It takes the prefix away.
+/// A proxy in front of `port`, for any number of clients. It removes the prefix.
 fn proxy(port: u16) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}{PREFIX}", listener.local_addr().unwrap());
@@ -236,7 +236,7 @@ fn proxy(port: u16) -> String {
     url
 }
 
-/// One request, then the connection ends.
+/// Forwards one request, then ends the connection.
 fn forward(mut client: TcpStream, port: u16) -> io::Result<()> {
     let mut server = TcpStream::connect(("127.0.0.1", port))?;
     let mut from_client = BufReader::new(client.try_clone()?);
@@ -264,9 +264,9 @@ fn forward(mut client: TcpStream, port: u16) -> io::Result<()> {
     client.shutdown(Shutdown::Both)
 }
 
-/// The page for uploads resolves the place of an unfinished upload as a browser resolves a link.
+/// The page for uploads resolves the URL of an unfinished upload as a browser resolves a link.
 #[test]
-fn a_person_uploads_and_walks_about_below_a_prefix() {
+fn a_browser_uploads_and_navigates_below_a_prefix() {
     let Some(chromium) = chromium() else { return };
     let files = tempfile::tempdir().unwrap();
     let (small, large) = (files.path().join("c:small.txt"), files.path().join("large.bin"));

@@ -1,6 +1,6 @@
-//! Files that nobody is given, whatever name leads to them: hidden ones, sources of programs, files
-//! behind a password, and the operator's own. Where the system does not say what a file is, it is
-//! withheld.
+//! Files that no client may have, whatever name leads to them: hidden files, sources of programs,
+//! files behind a password, and the operator's own files. A file is withheld if the system does not
+//! report its real path.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
@@ -16,10 +16,11 @@ use crate::wire::{Client, request};
 
 const REQUIRED: &str = "WHIRLIGIG_REQUIRE_CLIENTS";
 const SECRET: &str = "the secret itself";
-/// Of the password `sesame`.
+/// Hash of the password `sesame`.
 const HASH: &str = "$2y$04$J25P14iGRWYRBQZ85PXm9OS69IW/qjgPJDpQHgmD8SA8yGz3sQvc2";
 
-/// A folder with a hidden file, programs and a file behind a password, and links to all of them.
+/// Creates a folder with a hidden file, programs and a file behind a password, and links to all of
+/// them.
 fn guarded_folder() -> Docroot {
     let docroot = Docroot::empty();
     docroot.write("open.txt", "open");
@@ -56,7 +57,7 @@ fn flags(docroot: &Docroot) -> Vec<String> {
     flags.map(str::to_owned).to_vec()
 }
 
-/// Paths to secrets: through each kind of link, twice, by an index and beside a coding.
+/// Paths to secrets: through each kind of link, twice, by an index and next to a coded file.
 const WAYS: &[&str] = &[
     "/to-hidden.txt",
     "/to-folder/.file.txt",
@@ -80,11 +81,11 @@ const WAYS: &[&str] = &[
     "/self/?archive=zip",
 ];
 
-/// Asks for every way, and asserts that no secret comes and no program is shown.
+/// Requests all these paths, and asserts that no response contains a secret or a program.
 fn assert_nothing_shown(port: u16, around: &str) {
     let mut client = Client::connect(port);
     for path in WAYS {
-        // Twice, so that a cache has its chance.
+        // Twice, so that the second one can come from the cache.
         for accept in ["Accept-Encoding: identity", "Accept-Encoding: gzip"] {
             let got = client.ask("GET", path, &[accept], b"");
             let has = |text: &str| got.body.windows(text.len()).any(|window| window == text.as_bytes());
@@ -105,7 +106,7 @@ fn assert_nothing_shown(port: u16, around: &str) {
 }
 
 #[test]
-fn links_lead_to_nothing_that_is_protected_where_it_lies() {
+fn links_do_not_lead_to_protected_files() {
     on_both(|model| {
         let docroot = guarded_folder();
         let flags = flags(&docroot);
@@ -116,22 +117,22 @@ fn links_lead_to_nothing_that_is_protected_where_it_lies() {
         client.get("/to-open.txt").expect(200).with_body("open");
         client.get("/self/open.txt").expect(200).with_body("open");
         client.get("/cgi/run.sh").expect(200).with_body("ran\n");
-        // The password of the place opens it by any path that takes none.
+        // The password of the real path opens the file by every path that needs none.
         let credentials = base64::engine::general_purpose::STANDARD.encode("u:p");
         let credentials = format!("Authorization: Basic {credentials}");
         client.ask("GET", "/private/secret.txt", &[&credentials], b"").expect(200).with_body(SECRET);
         client.ask("GET", "/to-secret.txt", &[&credentials], b"").expect(200).with_body(SECRET);
-        // A protected path may lead out to an open file.
+        // A protected path may lead to an open file.
         docroot.link("../open.txt", "private/to-open.txt");
         client.ask("GET", "/private/to-open.txt", &[&credentials], b"").expect(200).with_body("open");
         client.get("/private/to-open.txt").expect(401);
     });
 }
 
-/// The target of a link may change while it is in the cache: its stamp does not show that a folder
+/// The target of a link may change while it is in the cache. Its stamp does not show that a folder
 /// was renamed.
 #[test]
-fn a_cached_link_is_looked_at_again_where_its_target_lies() {
+fn a_cached_link_is_checked_again_at_its_target() {
     on_both(|model| {
         let docroot = Docroot::empty();
         docroot.write("data/file.txt", SECRET);
@@ -143,7 +144,7 @@ fn a_cached_link_is_looked_at_again_where_its_target_lies() {
             crate::harness::now().duration_since(server.started) > std::time::Duration::from_millis(60)
         });
         let is_looked_at_again = |client: &mut Client, status: u16| {
-            until("the link is looked at again", || client.get("/link/file.txt").status != 200);
+            until("the link is checked again", || client.get("/link/file.txt").status != 200);
             for _ in 0..3 {
                 client.get("/link/file.txt").expect(status);
             }
@@ -152,7 +153,7 @@ fn a_cached_link_is_looked_at_again_where_its_target_lies() {
         fs::rename(docroot.path("data"), docroot.path("private")).unwrap();
         symlink("private", docroot.path("link")).unwrap();
         is_looked_at_again(&mut client, 401);
-        // Open again, and then a link to a hidden file.
+        // The file is open again, and then the link leads to a hidden file.
         fs::remove_file(docroot.path("link")).unwrap();
         fs::rename(docroot.path("private"), docroot.path("link")).unwrap();
         until("the file is open again", || client.get("/link/file.txt").status == 200);
@@ -162,7 +163,7 @@ fn a_cached_link_is_looked_at_again_where_its_target_lies() {
     });
 }
 
-/// A single failure of the system must not show a file, nor put it into the cache for later.
+/// A single system error must neither show a file nor put it into the cache.
 #[test]
 fn a_name_that_cannot_be_read_back_withholds_the_file() {
     let Some(strace) = program(&["strace"], REQUIRED) else { return };
@@ -195,8 +196,8 @@ fn a_name_that_cannot_be_read_back_withholds_the_file() {
     }
 }
 
-/// A folder with files of the operator, each under several names, and the path of the configuration
-/// among them.
+/// Creates a folder with the operator's files under several names. Returns the path of the
+/// configuration, too.
 fn operators_folder() -> (Docroot, String) {
     let docroot = Docroot::empty();
     docroot.write("index.txt", "open");
@@ -219,7 +220,7 @@ fn operators_folder() -> (Docroot, String) {
     (docroot, file)
 }
 
-/// Asserts that nothing is written where these own files lie.
+/// Asserts that nothing is written to the operator's own files.
 fn assert_nothing_written(docroot: &Docroot, client: &mut Client, own: &[&str]) {
     for path in own.iter().copied().filter(|path| !path.starts_with("to-") && !path.contains("packed")) {
         let before = fs::read(docroot.path(path)).unwrap_or_default();
@@ -227,7 +228,7 @@ fn assert_nothing_written(docroot: &Docroot, client: &mut Client, own: &[&str]) 
         assert!([403, 409].contains(&put.status), "PUT /{path}: {put:?}");
         let deleted = client.ask("DELETE", &format!("/{path}"), &[], b"");
         assert!([403, 409].contains(&deleted.status), "DELETE /{path}: {deleted:?}");
-        assert!(docroot.path(path).exists(), "{path} is still there");
+        assert!(docroot.path(path).exists(), "{path} still exists");
         if !path.contains("access.log") {
             assert_eq!(fs::read(docroot.path(path)).unwrap_or_default(), before, "{path}");
         }
@@ -236,7 +237,7 @@ fn assert_nothing_written(docroot: &Docroot, client: &mut Client, own: &[&str]) 
         "--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"rules.txt\"\r\n\r\nx\r\n--b--\r\n";
     let kind = "Content-Type: multipart/form-data; boundary=b";
     client.ask("POST", "/?overwrite", &[kind], form.as_bytes()).expect(403);
-    // A name that is free now would be the log's at the next rotation.
+    // A name that is free now would be that of the log after the next rotation.
     fs::remove_file(docroot.path("rules.txt")).unwrap();
     assert_eq!(client.ask("PUT", "/rules.txt", &[], b"redirect / //evil").status, 403);
     assert_eq!(client.ask("MKCOL", "/rules.txt/", &[], b"").status, 403);
@@ -292,9 +293,9 @@ fn the_operators_own_files_are_never_served_nor_written() {
     });
 }
 
-/// A hard link is no link that leads somewhere, but a second name that the owner gave the file: it
-/// is served, as the manual says. The folder's own names are not, and no archive or upload uses
-/// them.
+/// A hard link does not lead anywhere. It is a second name that the owner gave the file, so it is
+/// served, as the manual states. The folder's own names are not served, and no archive or upload
+/// uses them.
 #[test]
 fn a_hard_link_to_a_program_is_a_file_of_its_own() {
     on_both(|model| {
@@ -314,10 +315,10 @@ fn a_hard_link_to_a_program_is_a_file_of_its_own() {
     });
 }
 
-/// A file of passwords in the folder stopped the start with the words that it would be served,
-/// which was not true any more.
+/// A password file in the folder used to prevent the start with the outdated message that it would
+/// be served.
 #[test]
-fn a_file_of_passwords_may_lie_in_the_folder_and_is_not_given_out() {
+fn a_password_file_may_be_in_the_folder_and_is_not_served() {
     on_both(|model| {
         let docroot = Docroot::new();
         docroot.write("users", format!("u:{HASH}\n"));
@@ -351,8 +352,8 @@ fn a_file_of_passwords_may_lie_in_the_folder_and_is_not_given_out() {
     });
 }
 
-/// The next file that was created after a rotated log was deleted had its inode, and was 404 until
-/// the server was started anew.
+/// The first file created after a rotated log was deleted got its inode, and used to be a 404 until
+/// the server was restarted.
 #[test]
 fn a_file_with_the_inode_of_a_deleted_log_is_served() {
     on_both(|model| {
@@ -366,14 +367,14 @@ fn a_file_with_the_inode_of_a_deleted_log_is_served() {
             client.get("/index.html");
             until("the log is written", || fs::metadata(&log).is_ok_and(|log| log.len() > 0));
             let inode = fs::metadata(&log).unwrap().ino();
-            // Moved away first, or the path would do: a name that no rotation makes.
+            // Renamed first, because otherwise the path alone would protect it: a name that no
+            // rotation makes.
             fs::rename(&log, docroot.path("moved")).unwrap();
             server.signal(Signal::HUP);
             until("the log is opened again", || log.exists());
             client.get("/moved").expect(404);
             fs::remove_file(docroot.path("moved")).unwrap();
-            // Which inode a new file gets is for the file system to say; the first free one, most
-            // often.
+            // The file system chooses the inode of a new file, usually the first free one.
             for number in 0..50 {
                 let name = format!("up/new-{round}-{number}.txt");
                 docroot.write(&name, "new");
@@ -393,7 +394,7 @@ fn a_file_with_the_inode_of_a_deleted_log_is_served() {
 
 /// Standard output and standard error may go to files of the folder: `whirligig . > log.txt 2>&1`.
 #[test]
-fn files_that_the_output_goes_to_are_not_served() {
+fn files_with_redirected_output_are_not_served() {
     on_both(|model| {
         let docroot = Docroot::new();
         let out = fs::File::create(docroot.path("out.txt")).unwrap();
@@ -407,7 +408,7 @@ fn files_that_the_output_goes_to_are_not_served() {
 }
 
 #[test]
-fn a_page_in_place_of_another_takes_no_other_password() {
+fn a_replacement_page_needs_its_own_password() {
     on_both(|model| {
         let docroot = Docroot::empty();
         docroot.write("index.html", "open");

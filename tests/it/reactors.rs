@@ -1,5 +1,4 @@
-//! Several loops on one port: all of them work, one stop stops all, and a taken port stays an
-//! error.
+//! Several loops on one port: all of them serve, one stop stops all, and a port in use is an error.
 
 use rustix::process::Signal;
 
@@ -7,7 +6,7 @@ use crate::docroot::{Docroot, HELLO};
 use crate::harness::{PATIENCE, Server, command, run_within, until};
 use crate::wire::Client;
 
-/// The samples of a family in a scrape, in their order.
+/// Returns the samples of a family in a scrape, in order.
 fn samples(page: &str, family: &str) -> Vec<u64> {
     page.lines()
         .filter(|line| line.strip_prefix(family).is_some_and(|rest| rest.starts_with([' ', '{'])))
@@ -20,7 +19,8 @@ fn every_loop_gets_its_share_and_a_scrape_sees_all_of_them() {
     let docroot = Docroot::new();
     let mut server = Server::start("reactor", &docroot.root(), &["--reactors", "3"]);
     let mut clients = Vec::new();
-    // The kernel spreads by a hash of addresses and ports: with enough clients every loop has some.
+    // The kernel distributes connections by a hash of addresses and ports. With enough clients
+    // every loop has some.
     until("every loop has clients", || {
         clients.extend((0..8).map(|_| Client::connect(server.port)));
         for client in &mut clients {
@@ -42,11 +42,11 @@ fn every_loop_gets_its_share_and_a_scrape_sees_all_of_them() {
 }
 
 #[test]
-fn a_stop_waits_for_the_clients_of_every_loop_and_counts_who_was_cut_off() {
+fn a_stop_waits_for_the_clients_of_every_loop_and_counts_those_cut_off() {
     let docroot = Docroot::new();
     let mut server =
         Server::start("reactor", &docroot.root(), &["--reactors", "2", "--drain-timeout", "0.3"]);
-    // Enough of them that both loops have some; none takes its answer.
+    // So many that both loops have some. None reads its response.
     let mut slow: Vec<Client> = (0..12).map(|_| Client::connect_narrow(server.port)).collect();
     for client in &mut slow {
         client.send("GET /m5.bin HTTP/1.1\r\nHost: a\r\n\r\n");

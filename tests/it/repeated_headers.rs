@@ -1,5 +1,5 @@
-//! Headers on several lines: lists are read whole, and of headers that may come once no line is
-//! picked.
+//! Headers on several lines: all lines of a list count, and of a header that may occur only once no
+//! line is selected.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,7 +8,7 @@ use crate::docroot::Docroot;
 use crate::harness::{Server, on_both};
 use crate::wire::{Client, Response, request};
 
-/// The response to a POST of five bytes with these lines, and the bytes in front of it.
+/// Returns the response to a POST of five bytes with these lines, and the bytes before it.
 fn post(port: u16, version: &str, lines: &[&str]) -> Response {
     let mut client = Client::connect(port);
     let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
@@ -64,7 +64,7 @@ fn a_range_with_two_conditions_is_the_whole_file() {
             let fields = ["Range: bytes=0-9", conditions[0], conditions[1]];
             client.ask("GET", "/k1.bin", &fields, b"").expect(200);
         }
-        // These are lists.
+        // These headers are lists.
         let fields = ["If-None-Match: \"a\"", &format!("If-None-Match: {tag}")];
         client.ask("GET", "/k1.bin", &fields, b"").expect(304);
         let fields = ["Accept: text/html;q=0", "Accept: application/json"];
@@ -76,7 +76,7 @@ fn a_range_with_two_conditions_is_the_whole_file() {
 }
 
 #[test]
-fn an_upload_goes_by_no_single_one_of_two_lines() {
+fn an_upload_does_not_select_one_of_two_lines() {
     on_both(|model| {
         let docroot = Docroot::new();
         fs::create_dir(docroot.path("up")).unwrap();
@@ -95,7 +95,7 @@ fn an_upload_goes_by_no_single_one_of_two_lines() {
             (["Origin: http://localhost", "Origin: http://evil.example"], 403),
             (["Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: cross-site"], 403),
         ] {
-            // `Upload-Length` alone asks for nothing.
+            // `Upload-Length` alone has no effect.
             let fields = [&fields[..], &["Upload-Draft-Interop-Version: 8"]].concat();
             let got = ask("PUT", "/up/a", &fields, b"hello");
             assert_eq!(got.status, status, "{fields:?}");
@@ -107,7 +107,7 @@ fn an_upload_goes_by_no_single_one_of_two_lines() {
         }
         assert_eq!(fs::read_dir(docroot.path("up")).unwrap().count(), 0);
         ask("PUT", "/up/a", &["Content-Encoding: identity", "Content-Encoding: identity"], b"x").expect(201);
-        // Only a new name was asked for, on the second line.
+        // The second line requests that the file is new.
         let fields = ["If-None-Match: \"other\"", "If-None-Match: *"];
         ask("PUT", "/up/a", &fields, b"y").expect(412);
     });
@@ -138,7 +138,7 @@ fn an_append_with_two_offsets_is_refused() {
 }
 
 #[test]
-fn two_origins_are_none_that_may_read() {
+fn two_origins_may_not_read() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &["--cors", "https://a.example"]);

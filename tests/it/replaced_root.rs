@@ -1,5 +1,5 @@
-//! A root whose name leads to another folder: a link that was turned, or a folder that was made
-//! anew. Everything below the name is served from the new one, by the next request on.
+//! A root whose name leads to another folder: a changed link, or a folder that was created again.
+//! The next request is served from the new folder.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -8,13 +8,13 @@ use crate::docroot::{Docroot, SECRET};
 use crate::harness::{Server, on_both, until};
 use crate::wire::{Client, Response, resolve};
 
-/// Makes `name` a link to `target`, in the place of an older link.
+/// Makes `name` a link to `target`, and replaces an older link.
 fn turn(docroot: &Docroot, target: &str, name: &str) {
     symlink(target, docroot.path("new-link")).unwrap();
     fs::rename(docroot.path("new-link"), docroot.path(name)).unwrap();
 }
 
-/// Two releases of a site, and a link `current` to the first.
+/// Creates two releases of a site, and a link `current` to the first.
 fn releases() -> Docroot {
     let docroot = Docroot::empty();
     for release in ["one", "two"] {
@@ -29,13 +29,13 @@ fn releases() -> Docroot {
     docroot
 }
 
-/// The part of a response after `begin`, up to `end`.
+/// Returns the part of a response after `begin`, up to `end`.
 fn between<'t>(text: &'t str, begin: &str, end: &str) -> &'t str {
     text.split_once(begin).and_then(|(_, rest)| rest.split_once(end)).map_or("", |(part, _)| part)
 }
 
 #[test]
-fn a_turned_link_is_followed_by_all_that_shows_files() {
+fn a_changed_link_is_followed_by_everything_that_serves_files() {
     on_both(|model| {
         let docroot = releases();
         let current = docroot.path("current");
@@ -52,7 +52,7 @@ fn a_turned_link_is_followed_by_all_that_shows_files() {
                     client.send(head);
                     client.response()
                 };
-                // Twice: from the disk and from the cache.
+                // Twice: from disk and from the cache.
                 for _ in 0..2 {
                     get("/").expect(200).with_body(release);
                     get("/same.txt").expect(200).with_body(format!("text of {release}"));
@@ -68,17 +68,17 @@ fn a_turned_link_is_followed_by_all_that_shows_files() {
             turn(&docroot, if release == "one" { "two" } else { "one" }, "current");
         }
         client.get("/").expect(200).with_body("two");
-        // Each turn that a request has seen is logged once by the server's root and once by the
-        // host's.
+        // Each change that a request noticed is logged once for the root of the server and once for
+        // that of the host.
         let logged = || server.err.text().matches("current is another folder now").count();
-        until("each turn is logged", || logged() >= 3 + 2);
+        until("each change is logged", || logged() >= 3 + 2);
         assert_eq!(logged(), 3 + 2);
         assert!(server.is_running());
     });
 }
 
 #[test]
-fn a_folder_that_was_deleted_and_made_anew_or_moved_is_followed() {
+fn a_folder_that_was_created_again_or_moved_is_followed() {
     on_both(|model| {
         let docroot = Docroot::empty();
         docroot.write("public/page.txt", "first");
@@ -90,13 +90,12 @@ fn a_folder_that_was_deleted_and_made_anew_or_moved_is_followed() {
         client.get("/page.txt").expect(404);
         docroot.write("public/page.txt", "second");
         client.get("/page.txt").expect(200).with_body("second");
-        // Between two renames nothing has the name; the old folder is still whole.
+        // Between two renames the name does not exist. The old folder is still complete.
         fs::rename(docroot.path("public"), docroot.path("old")).unwrap();
         client.get("/page.txt").expect(200).with_body("second");
         fs::rename(docroot.path("next"), docroot.path("public")).unwrap();
         client.get("/page.txt").expect(200).with_body("third");
-        // A link takes the name of a folder, and a file that of the link: that is no folder to
-        // serve.
+        // A link replaces the folder, and a file replaces the link. A file is no folder to serve.
         fs::rename(docroot.path("public"), docroot.path("released")).unwrap();
         symlink("released", docroot.path("public")).unwrap();
         client.get("/page.txt").expect(200).with_body("third");
@@ -116,7 +115,7 @@ fn uploads_under_way_are_published_in_the_new_folder() {
         let mut client = Client::connect(server.port);
         let mut whole = Client::connect(server.port);
         whole.send("PUT /up/whole.txt HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nwhole");
-        // Long enough to be written before the end is there.
+        // Long enough that the server writes some of it before the end arrives.
         let text = "form".repeat(200_000);
         let form = format!("--b\r\nContent-Disposition: form-data; name=f; filename=form.txt\r\n\r\n{text}");
         let mut posted = Client::connect(server.port);
@@ -162,8 +161,8 @@ fn uploads_under_way_are_published_in_the_new_folder() {
     });
 }
 
-/// The protections of the old folder apply to the new one: programs are not shown, and are those of
-/// the new folder; passwords and the operator's own files count there, too.
+/// The protections of the old folder apply to the new one: its programs are run and not shown, and
+/// passwords and the operator's own files apply there, too.
 #[test]
 fn protections_are_those_of_the_new_folder() {
     on_both(|model| {
@@ -202,12 +201,12 @@ fn protections_are_those_of_the_new_folder() {
                 assert!(!got.text().contains(SECRET), "{path} of {release}");
             }
         }
-        // Without the folder of programs it is not known what is to be withheld.
+        // Without the folder of programs, the server does not know which files to withhold.
         turn(&docroot, "none", "current");
         client.get("/free.txt").expect(404);
         client.get("/programs/run.sh").expect(404);
         until("the log names the reason", || server.err.text().contains("the old one is served on"));
         fs::create_dir(docroot.path("none/cg")).unwrap();
-        until("it is followed", || client.get("/free.txt").status == 200);
+        until("the new folder is served", || client.get("/free.txt").status == 200);
     });
 }

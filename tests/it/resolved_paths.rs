@@ -1,5 +1,5 @@
-//! Files that no client may have, whatever path leads to them. Some tests take from the server the
-//! means to see where a path leads.
+//! Files that no client may have, whatever path leads to them. Some tests take away the means by
+//! which the server resolves a path (`/proc`).
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,7 +20,8 @@ fn shows(response: &Response) -> bool {
     memchr::memmem::find(&response.body, SECRET.as_bytes()).is_some()
 }
 
-/// A folder with programs, hidden files and a part that takes a password, and links to all of them.
+/// Creates a folder with programs, hidden files and a part with a password, and links to all of
+/// them.
 fn linked() -> Docroot {
     let docroot = Docroot::empty();
     docroot.write("hello.txt", HELLO);
@@ -63,7 +64,8 @@ const LINKS: [&str; 9] = [
     "/unhidden/.page.js.gz",
 ];
 
-/// The program as `unshare` starts it: with an empty `/proc`. Nothing where that cannot be had.
+/// Returns the program as started by `unshare`, with an empty `/proc`. Returns `None` if that is
+/// not possible.
 fn without_proc(flags: &[&str], docroot: &Docroot) -> Option<Command> {
     let unshare = program(&["unshare"], REQUIRED)?;
     let script = "mount --make-rprivate / && mount -t tmpfs none /proc && exec \"$@\"";
@@ -132,7 +134,7 @@ fn without_proc_no_link_is_followed_and_all_else_works() {
 }
 
 #[test]
-fn without_proc_links_that_may_lead_anywhere_are_refused_by_the_name_of_the_flag() {
+fn without_proc_unrestricted_links_are_refused_naming_the_flag() {
     let docroot = linked();
     let other = format!("other.example={}", docroot.path("plain").display());
     for more in [&[][..], &["--vhost", &other], &["--model", "threads"]] {
@@ -144,17 +146,17 @@ fn without_proc_links_that_may_lead_anywhere_are_refused_by_the_name_of_the_flag
         assert!(ended.err.contains("--symlinks all") && ended.err.contains("/proc"), "{}", ended.err);
         assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
     }
-    // Asked for, it is no news.
+    // With the flag, no warning is logged.
     let Some(command) = without_proc(&["--symlinks", "no"], &docroot) else { return };
     let server = Server::launch(command);
     Client::connect(server.port).get("/hello.txt").expect(200);
     assert!(!server.err.text().contains("symbolic link"), "{}", server.err.text());
 }
 
-/// The call fails for a while, in one of several ways. No file that is found meanwhile counts as
-/// harmless, and none is kept.
+/// The system call fails for a while, in several ways. No file found meanwhile counts as harmless,
+/// and none is cached.
 #[test]
-fn a_place_that_cannot_be_read_is_withheld_and_not_kept() {
+fn an_unreadable_path_is_withheld_and_not_cached() {
     on_both(|model| {
         for errno in ["ENOMEM", "ENOENT", "EACCES"] {
             let docroot = linked();
@@ -199,10 +201,10 @@ fn basic(pair: &str) -> String {
     format!("Authorization: Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
 }
 
-/// `open sesame`, made by `htpasswd -nbB -C 4`.
+/// Hash of `open sesame`, made by `htpasswd -nbB -C 4`.
 const SESAME: &str = "$2y$04$J25P14iGRWYRBQZ85PXm9OS69IW/qjgPJDpQHgmD8SA8yGz3sQvc2";
 
-/// A folder with a part that takes a password, and links into it from everywhere else.
+/// Creates a folder with a part that needs a password, and links to it from everywhere else.
 fn guarded() -> Docroot {
     let docroot = Docroot::empty();
     docroot.write("hello.txt", HELLO);
@@ -230,7 +232,7 @@ fn guarded() -> Docroot {
 }
 
 #[test]
-fn a_link_into_a_part_with_a_password_takes_that_password() {
+fn a_link_into_a_part_with_a_password_needs_that_password() {
     let docroot = guarded();
     let users = docroot.outside("users");
     fs::write(&users, format!("u:{SESAME}\n")).unwrap();
@@ -283,13 +285,13 @@ fn a_link_into_a_part_with_a_password_takes_that_password() {
             client.ask("GET", "/latest/secret.txt", &[&wrong], b"").expect(401);
             let got = client.ask("GET", "/latest/secret.txt", &[&right], b"").expect(200);
             assert_eq!(got.must("cache-control"), "private, no-cache");
-            // A form that takes a password is as if it were not there.
+            // A coded form that needs a password is treated as missing.
             let got = client.ask("GET", "/page.js", &["Accept-Encoding: gzip"], b"").expect(200);
             assert!(!shows(&got));
             client.get("/latest").expect(401);
             client.ask("GET", "/latest", &[&right], b"").expect(301);
             let packed = client.ask("GET", "/latest/?archive=tar", &[&right], b"").expect(200);
-            assert!(shows(&packed), "an archive has what its password opens");
+            assert!(shows(&packed), "an archive contains the files of its password");
             client.get("/hello.txt").expect(200).with_body(HELLO);
         });
     }
@@ -297,9 +299,9 @@ fn a_link_into_a_part_with_a_password_takes_that_password() {
 
 const CHALLENGE: &str = "Basic realm=\"/private\", charset=\"UTF-8\"";
 
-/// A client has one name and password to give.
+/// A client has only one name and password to send.
 #[test]
-fn a_path_with_a_password_leads_to_no_place_with_another() {
+fn a_path_with_a_password_leads_to_no_path_with_another() {
     let docroot = guarded();
     let vhost = format!("other.example={}", docroot.root().display());
     let flags =
@@ -316,7 +318,7 @@ fn a_path_with_a_password_leads_to_no_place_with_another() {
                 assert!(!shows(&ask(path, &basic(own)).expect(403)), "{path}");
                 ask(path, "Accept: */*").expect(401);
             }
-            // That of the place is none of the path.
+            // The password of the real path is not valid for the path.
             ask("/one.txt", &basic("u:p")).expect(401);
             ask("/other/x.txt", &basic("v:q")).expect(200).with_body("other");
             assert!(!shows(&ask("/other/?archive=tar", &basic("v:q")).expect(200)));
@@ -326,7 +328,7 @@ fn a_path_with_a_password_leads_to_no_place_with_another() {
 }
 
 #[test]
-fn pages_that_stand_in_for_others_take_their_password_too() {
+fn replacement_pages_need_their_password_too() {
     let docroot = guarded();
     docroot.link("private/app.html", "app.html");
     docroot.link("private/gone.html", "gone.html");
@@ -341,20 +343,20 @@ fn pages_that_stand_in_for_others_take_their_password_too() {
                 let html = "Accept: text/html";
                 assert!(!shows(&client.ask("GET", "/nothing/here", &[html], b"").expect(401)));
                 assert!(shows(&client.ask("GET", "/nothing/here", &[html, &right], b"").expect(200)));
-                // Nobody is asked for a password for an error.
+                // No password is required for an error.
                 assert!(!shows(&client.get("/nothing.png").expect(404)));
                 assert!(!shows(&client.ask("GET", "/nothing.png", &[&right], b"").expect(404)));
-                // The password of the path is that of the page.
+                // The path and the page have the same password.
                 assert!(shows(&client.ask("GET", "/private/nothing.png", &[&right], b"").expect(404)));
             }
         }
     });
 }
 
-/// The file is the same in each case, so its inode and times do not show that another place is
-/// behind the path.
+/// The file is the same in each case, so its inode and times do not show that the path now leads
+/// elsewhere.
 #[test]
-fn a_kept_file_is_shown_only_while_its_place_is_open() {
+fn a_cached_file_is_shown_only_while_its_real_path_is_open() {
     on_both(|model| {
         let docroot = guarded();
         for name in ["hard/x.txt", "moved/x.txt", "hidden/x.txt"] {
@@ -377,7 +379,7 @@ fn a_kept_file_is_shown_only_while_its_place_is_open() {
         let mut client = Client::connect(server.port);
         let paths = ["/h/x.txt", "/m/x.txt", "/n/x.txt"];
         let coded = || Client::connect(server.port).ask("GET", "/q.js", &["Accept-Encoding: gzip"], b"");
-        until("they are old enough to be kept", || {
+        until("the files are old enough to be cached", || {
             paths.iter().for_each(|path| drop(client.get(path).expect(200).with_body("open to all")));
             coded().expect(200).with_body("coded");
             now().duration_since(server.started) > Duration::from_millis(100)
@@ -394,7 +396,7 @@ fn a_kept_file_is_shown_only_while_its_place_is_open() {
         fs::rename(docroot.path("coded"), docroot.path("private/coded")).unwrap();
         turn("private/coded/page.js.gz", "q.js.gz");
         assert_ne!(coded().expect(200).body, b"coded");
-        // And back.
+        // And the reverse.
         turn("hard", "h");
         client.get("/h/x.txt").expect(200).with_body("open to all");
     });

@@ -1,4 +1,5 @@
-//! Redirects and rewrites from a file: where they lead, and where nobody can make them lead.
+//! Redirects and rewrites from a file: their targets, and that no client can change where they
+//! lead.
 
 use std::fs;
 
@@ -15,7 +16,7 @@ fn rules(docroot: &Docroot, text: &str) -> String {
 }
 
 #[test]
-fn rules_redirect_rewrite_and_say_what_is_gone() {
+fn rules_redirect_rewrite_and_return_410() {
     let docroot = Docroot::new();
     let file = rules(
         &docroot,
@@ -63,7 +64,7 @@ fn rules_redirect_rewrite_and_say_what_is_gone() {
         client.get("/_whirligig/health").expect(200);
         client.get("/same/x").expect(404);
         client.get("/hello.txt").expect(200).with_body(HELLO);
-        // A password is due for what is asked for and for what it leads to.
+        // The request path and its target may each need a password.
         let right =
             format!("Authorization: Basic {}", base64::engine::general_purpose::STANDARD.encode("u:p"));
         for path in ["/open/file.txt", "/private/open.txt"] {
@@ -73,7 +74,7 @@ fn rules_redirect_rewrite_and_say_what_is_gone() {
     });
 }
 
-/// RFC 3986 section 5.2.4: a client may call a piece of a name `..`, and a rule may put slashes
+/// RFC 3986 section 5.2.4: a client may name a part of a path `..`, and a rule may put slashes
 /// around it.
 #[test]
 fn no_wildcard_leads_out_of_the_folder_of_its_target() {
@@ -119,9 +120,9 @@ fn no_wildcard_leads_out_of_the_folder_of_its_target() {
     });
 }
 
-/// PATH_MAX is 4096: a rule for a path that is longer could only cost time.
+/// PATH_MAX is 4096, so a rule for a longer path could only waste time.
 #[test]
-fn a_path_that_is_too_long_for_a_file_meets_no_redirect_and_no_rewrite() {
+fn a_path_too_long_for_a_file_matches_no_redirect_and_no_rewrite() {
     let docroot = Docroot::new();
     let file = rules(
         &docroot,
@@ -144,7 +145,7 @@ fn a_path_that_is_too_long_for_a_file_meets_no_redirect_and_no_rewrite() {
             client.get(&long("/a/b/", bytes)).expect(404);
             client.get(&long("/", bytes)).expect(404);
             client.get(&format!("{}?archive=zip", long("/", bytes))).expect(404);
-            // Where a path is closed, or takes a password, its length makes no difference.
+            // If a path is forbidden or needs a password, its length does not matter.
             client.get(&long("/g/", bytes)).expect(410);
             client.get(&long("/private/", bytes)).expect(401);
             let query = client.get(&format!("/api/query/{}?a=b", "x".repeat(bytes - 20)));
@@ -152,14 +153,14 @@ fn a_path_that_is_too_long_for_a_file_meets_no_redirect_and_no_rewrite() {
             let put = client.ask("PUT", &long("/up/", bytes), &[], b"x");
             assert!((400..500).contains(&put.status), "{put:?}");
         }
-        // Escapes count as the bytes that they stand for.
+        // An escape counts as one byte.
         client.get(&format!("/r/{}", "%78".repeat(4093))).expect(302);
         client.get(&format!("/r/{}", "%78".repeat(4094))).expect(404);
     });
 }
 
-/// RFC 3986 section 3.5: the fragment comes last, behind the query, and is the client's. What is
-/// not ASCII is sent escaped, as a browser would.
+/// RFC 3986 section 3.5: the fragment comes last, after the query, and is for the client.
+/// Characters outside ASCII are sent escaped, as a browser does.
 #[test]
 fn a_target_may_have_a_fragment_and_letters_of_any_language() {
     let docroot = Docroot::new();
@@ -173,7 +174,7 @@ fn a_target_may_have_a_fragment_and_letters_of_any_language() {
          redirect /top /top#top
          rewrite /lies/* /\u{4e00}\u{4e2a} $1",
     );
-    // A target has no spaces of its own, but escaped ones.
+    // A target contains no raw spaces, only escaped ones.
     let text = fs::read_to_string(&file).unwrap().replace("\u{4e2a} $1", "\u{4e2a}%20$1");
     fs::write(&file, text).unwrap();
     on_both(|model| {

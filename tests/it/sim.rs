@@ -1,20 +1,20 @@
-//! Seeded runs of the simulator: the reactor's own turns under faults.
+//! Seeded runs of the simulator, which executes the reactor's own turns under faults.
 //!
-//! `WHIRLIGIG_SIM_SEEDS=N` sets how many runs (300 by default, 10,000 in CI);
-//! `WHIRLIGIG_SIM_SEED=S` replays one and prints its steps.
+//! `WHIRLIGIG_SIM_SEEDS=N` sets the number of runs (300 by default, 10,000 in CI).
+//! `WHIRLIGIG_SIM_SEED=S` replays one run and prints its steps.
 
 use whirligig::sim::{Coverage, Simulation};
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
 fn run(seed: u64, record: bool) -> Result<Coverage, whirligig::sim::Failure> {
     Simulation::new(seed, record).expect("a simulation").run()
 }
 
-/// One seed that broke a promise: its name, what was wrong, and how to see it again.
+/// Describes a seed that broke a promise: the seed, the error, and the command to replay it.
 fn report(seed: u64, what: &str) -> String {
     format!(
         "seed {seed}: {what}\n  replay: WHIRLIGIG_SIM_SEED={seed} cargo test --test it sim:: -- --nocapture"
@@ -22,7 +22,7 @@ fn report(seed: u64, what: &str) -> String {
 }
 
 #[test]
-#[expect(clippy::print_stdout, clippy::disallowed_macros, reason = "how often each fault came is the result")]
+#[expect(clippy::print_stdout, clippy::disallowed_macros, reason = "the counts of faults are the result")]
 fn seeded_runs_keep_every_promise() {
     if let Some(seed) = number("WHIRLIGIG_SIM_SEED") {
         match run(seed, true) {
@@ -67,8 +67,8 @@ fn seeded_runs_keep_every_promise() {
         println!("{count:>12}  {name}");
     }
     assert!(failed.is_empty(), "{} seeds failed:\n{}", failed.len(), failed.join("\n"));
-    // A fault, phase or close that hardly ever happens is not tested: one in twenty runs is the
-    // least.
+    // A fault, phase or close that almost never happens is not tested. It must occur in at least
+    // one of twenty runs.
     let rare = coverage.rare(seeds / 20);
     assert!(rare.is_empty(), "seen too rarely in {seeds} runs: {rare:?}");
 }

@@ -1,4 +1,4 @@
-//! Content that a handler takes piece by piece, and responses that no handler may give.
+//! Sinks, which receive content in pieces, and responses that handlers must not send.
 
 use whirligig::config::Limits;
 use whirligig::handler::{Answer, BodySink, Context, Sunk};
@@ -14,7 +14,7 @@ use crate::wire::{Client, chunked, get, request};
 const BODY_BYTES_MAX: u64 = 1000;
 const SINK_BYTES_MAX: u64 = 100_000;
 
-/// Counts what it gets, up to a bound of its own.
+/// A sink that counts bytes up to its own limit.
 struct Count {
     bytes: usize,
     bytes_max: Option<u64>,
@@ -24,7 +24,7 @@ struct Count {
 impl BodySink for Count {
     fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> Sunk {
         self.bytes += piece.len();
-        // Now and then it makes room, which takes it through a job.
+        // Returns `Full` now and then, which sends the sink through a job.
         if self.bytes.is_multiple_of(3) { Sunk::Full } else { Sunk::More }
     }
 
@@ -46,7 +46,7 @@ impl BodySink for Count {
     }
 }
 
-/// A server that takes content in several ways. `interim` is what its sinks announce.
+/// Builds a server that receives content in several ways. Its sinks send `interim`.
 fn server(interim: Option<u16>) -> Builder {
     let sink = move |bytes_max| {
         move |_: &Request<'_>, _: &mut Context<'_>| -> Answer {
@@ -63,8 +63,8 @@ fn server(interim: Option<u16>) -> Builder {
         .get("/plain", |_| "plain")
 }
 
-/// The status of a POST with so much content, announced or in chunks. A response before the content
-/// ends it.
+/// Returns the status of a POST with this much content, with a length or in chunks. A response
+/// before the end of the content ends it.
 fn post(port: u16, path: &str, bytes: u64, is_chunked: bool) -> (u16, String) {
     let content = pattern(usize::try_from(bytes).unwrap());
     let mut client = Client::connect(port);
@@ -80,7 +80,7 @@ fn post(port: u16, path: &str, bytes: u64, is_chunked: bool) -> (u16, String) {
 }
 
 #[test]
-fn a_sink_takes_as_much_as_it_says() {
+fn a_sink_sets_its_own_limit() {
     on_both(|model| {
         let server = InProcess::start(model, server(None));
         for (path, taken) in [
@@ -99,9 +99,9 @@ fn a_sink_takes_as_much_as_it_says() {
     });
 }
 
-/// Too long a length is refused before any of the content has come, and without an invitation.
+/// Too long a length is refused before any content has arrived, and without a 100.
 #[test]
-fn an_announced_length_is_judged_at_once() {
+fn an_announced_length_is_checked_at_once() {
     on_both(|model| {
         let server = InProcess::start(model, server(None));
         for expect in ["", "Expect: 100-continue\r\n"] {
@@ -175,7 +175,7 @@ fn an_interim_response_is_interim_and_has_no_framing() {
             let expected: &[u16] = if is_sent { &[code] } else { &[] };
             assert_eq!(got.interim, expected, "{code}");
             client.response().expect(200).with_body("plain");
-            // HTTP/1.0 knows none.
+            // HTTP/1.0 has no interim responses.
             let mut client = Client::connect(server.port);
             client.send("POST /large HTTP/1.0\r\nContent-Length: 2\r\n\r\nab");
             assert_eq!(client.response().expect(200).with_body("2").interim, [0; 0]);

@@ -1,8 +1,8 @@
-//! Any split of any sequence of requests gives the same answers, over a socket.
+//! Any split of any sequence of requests produces equal responses, over a socket.
 //!
-//! `http/connection.rs` shows it of the protocol, for thousands of sequences. Here the pump and
-//! both models have their say: a few dozen sequences, each whole, cut at random, and byte by byte,
-//! with the server reading every piece by itself. `PROPTEST_CASES=N` sets how many.
+//! The unit tests of the protocol show this for thousands of sequences. These tests include the
+//! pump and both models: a few dozen sequences, each sent at once, with random cuts, and byte by
+//! byte. The server reads every piece separately. `PROPTEST_CASES=N` sets the number of sequences.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -12,10 +12,10 @@ use crate::docroot::Docroot;
 use crate::harness::{Server, on_both};
 use crate::wire::{Client, chunked, deliver, get, request};
 
-/// How many sequences, unless the environment says otherwise.
+/// Number of sequences, unless the environment sets another.
 const CASES: u32 = 24;
 
-/// Requests of all kinds, good ones first.
+/// Requests of all kinds, valid ones first.
 fn kinds() -> Vec<Vec<u8>> {
     let coded = |method: &str, size| {
         let head = request(method, "/api/echo", &["Transfer-Encoding: chunked"], b"");
@@ -36,7 +36,7 @@ fn kinds() -> Vec<Vec<u8>> {
         request("GET", "/k300.bin", &["Range: bytes=7-77"], b""),
         request("GET", "/k1.bin", &["Range: bytes=1-2,5-6"], b""),
         request("POST", "/api/echo", &["Content-Type: a/b"], b"some content"),
-        request("POST", "/hello.txt", &[], b"content that nobody wants"),
+        request("POST", "/hello.txt", &[], b"unused content"),
         coded("POST", 1),
         coded("PATCH", 10),
         coded("GET", 4),
@@ -52,7 +52,7 @@ fn kinds() -> Vec<Vec<u8>> {
     ]
 }
 
-/// A few requests; in some of them one byte is another one.
+/// A few requests. In some of them one byte is changed.
 fn sequence() -> impl Strategy<Value = Vec<u8>> {
     let exchange = proptest::option::weighted(0.15, (any::<prop::sample::Index>(), any::<u8>()));
     let one = (prop::sample::select(kinds()), exchange).prop_map(|(mut bytes, exchange)| {
@@ -74,11 +74,11 @@ fn cut<'a>(bytes: &'a [u8], places: &[prop::sample::Index]) -> Vec<&'a [u8]> {
     from.zip(&at).map(|(from, &to)| &bytes[from..to]).filter(|piece| !piece.is_empty()).collect()
 }
 
-/// Everything that came, up to the end, but for what may differ: the invitation to send content is
-/// left out when some of it is there.
+/// Returns all responses up to the end without a 100, which is not sent if some content has already
+/// arrived.
 fn answers(client: &mut Client) -> String {
-    // The server may have closed, and what was sent after that may have met a reset: that is no
-    // answer.
+    // The server may have closed the connection, and later bytes may have caused a reset. A reset
+    // is no response.
     let _ = client.stream.shutdown(std::net::Shutdown::Write);
     let (bytes, _) = client.rest();
     let text = even_out(&bytes).escape_ascii().to_string();
@@ -86,7 +86,7 @@ fn answers(client: &mut Client) -> String {
 }
 
 #[test]
-fn any_split_gives_the_same_answers() {
+fn any_split_produces_equal_responses() {
     let docroot = Docroot::new();
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(CASES);
     on_both(|model| {

@@ -1,5 +1,5 @@
-//! The measurement of what heavy work costs the others still runs. What it finds is nobody's
-//! business here: times are not asserted in tests.
+//! The script that measures the effect of heavy work on other clients must still run. Its results
+//! are not checked, because tests do not assert times.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What one request costs in system calls, counted from outside.
+//! System calls per request, counted from outside.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,11 +17,11 @@ const REQUIRED: &str = "WHIRLIGIG_REQUIRE_CLIENTS";
 const REQUESTS: u64 = 10_000;
 const CONNECTIONS: u64 = 2_000;
 
-/// Calls by name, from the table that `strace -c` writes.
+/// Parses the calls by name from the table of `strace -c`.
 fn counts(table: &str) -> BTreeMap<String, u64> {
     let rows = table.lines().filter_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        // % time, seconds, usecs/call, calls, [errors], name
+        // Columns: % time, seconds, usecs/call, calls, [errors], name
         let calls = words.get(3)?.parse().ok()?;
         words.first()?.parse::<f64>().ok()?;
         Some(((*words.last()?).to_owned(), calls))
@@ -47,7 +47,7 @@ fn a_request_for_a_cached_file_is_one_read_and_one_write() {
     });
 }
 
-/// What a client has sent is there when it is accepted, so there is nothing to wait for.
+/// The bytes of a client have arrived when its connection is accepted, so no wait is needed.
 #[test]
 fn a_connection_for_one_request_is_never_registered() {
     let docroot = Docroot::new();
@@ -60,8 +60,8 @@ fn a_connection_for_one_request_is_never_registered() {
             client.ask("GET", "/hello.txt", &["Connection: close"], b"").expect(200).with_body(HELLO);
             client.assert_closed();
         }
-        // A call counts when it returns, and the last client hears of its close before that. Who is
-        // answered after it knows that it has returned.
+        // strace counts a call when it returns, and the last client sees its close before that. The
+        // response to a later request shows that the call has returned.
         witness.get("/hello.txt").expect(200);
     });
     let Some((table, lasted_ms)) = traced else { return };
@@ -71,20 +71,20 @@ fn a_connection_for_one_request_is_never_registered() {
         assert!((CONNECTIONS..=CONNECTIONS + 20).contains(&count(name)), "{name}\n{table}");
     }
     assert!(count("epoll_ctl") < 20, "{table}");
-    // Each time one of them says that nobody else is there.
+    // Each accept loop ends with one call that finds no connection.
     assert!(count("accept4") <= 2 * CONNECTIONS + 20, "{table}");
-    // Where nothing is optimised, the standard library looks whether a descriptor is open before it
+    // In an unoptimised build, the standard library checks whether a descriptor is open before it
     // closes it.
     assert!(count("fcntl") <= CONNECTIONS + 20, "{table}");
     let named = ["recvfrom", "sendto", "close", "fcntl", "epoll_ctl", "accept4", "epoll_wait", "epoll_pwait"];
     let all: u64 = counts.values().sum();
     let others = all - named.map(count).iter().sum::<u64>();
-    // Looks at the file and at the name of the root, each twice a millisecond at the most.
+    // Checks of the file and of the name of the root, each at most twice per millisecond.
     assert!(others <= 4 * lasted_ms + 100, "{others} other calls in {lasted_ms} ms\n{table}");
 }
 
-/// A job's result, a scrape and the next piece of a long answer each need the loop to be woken. One
-/// failed write to the descriptor for that used to silence all of them for ever.
+/// A job's result, a scrape and the next piece of a long response each need to wake the loop. One
+/// failed write to the wake-up descriptor used to stop all of them for ever.
 #[test]
 fn failed_wake_ups_delay_results_by_a_second_and_lose_none() {
     let docroot = Docroot::new();
@@ -109,7 +109,7 @@ fn failed_wake_ups_delay_results_by_a_second_and_lose_none() {
             if !failed {
                 return;
             }
-            // What failed is forgotten: from here on nothing waits for a look.
+            // The failure has no later effects: from here on nothing waits for the periodic check.
             let mut client = Client::connect(server.port);
             listing(&mut client);
             let since = now();
@@ -121,7 +121,7 @@ fn failed_wake_ups_delay_results_by_a_second_and_lose_none() {
     });
 }
 
-/// Makes system calls of the server fail during `work`, by strace's `inject`. Returns false where
+/// Makes system calls of the server fail during `work`, by strace's `inject`. Returns false if
 /// strace may not trace.
 pub(crate) fn failing(server: &Server, inject: &str, work: impl FnOnce()) -> bool {
     let Some(strace) = program(&["strace"], REQUIRED) else { return false };
@@ -144,7 +144,7 @@ pub(crate) fn failing(server: &Server, inject: &str, work: impl FnOnce()) -> boo
     true
 }
 
-/// The file into the cache, and old enough to be trusted there.
+/// Requests the file until it is in the cache and old enough to be trusted there.
 fn settle(server: &Server, client: &mut Client) {
     until("the file is in the cache", || {
         client.get("/hello.txt").expect(200);
@@ -152,8 +152,8 @@ fn settle(server: &Server, client: &mut Client) {
     });
 }
 
-/// The table of the calls a server makes during `work`, written to `path`, and the milliseconds
-/// that took. Nothing where there is no strace or it may not trace.
+/// Returns the table of the server's calls during `work`, written to `path`, and the duration in
+/// milliseconds. Returns `None` if strace is missing or may not trace.
 fn traced(server: &Server, path: &Path, work: impl FnOnce()) -> Option<(String, u64)> {
     let strace = program(&["strace"], REQUIRED)?;
     let pid = Pid::as_raw(Some(server.pid())).to_string();
@@ -164,7 +164,7 @@ fn traced(server: &Server, path: &Path, work: impl FnOnce()) -> Option<(String, 
         .spawn()
         .unwrap();
     let mut tracer = Process(tracer);
-    // Kept until the end: a tracer that cannot speak any more does not write its table either.
+    // Kept until the end, because a tracer with a closed standard error does not write its table.
     let Some(_said) = attached(&mut tracer) else {
         left_out("strace may not trace another process here", REQUIRED);
         return None;
@@ -177,10 +177,10 @@ fn traced(server: &Server, path: &Path, work: impl FnOnce()) -> Option<(String, 
     Some((fs::read_to_string(path).unwrap(), lasted_ms))
 }
 
-/// An old kernel or a sandbox has no openat2: that is said at the start, not with a 500 for every
-/// request.
+/// An old kernel or a sandbox has no openat2. The server reports this at the start, instead of a
+/// 500 for every request.
 #[test]
-fn where_files_cannot_be_opened_safely_nothing_is_started() {
+fn without_openat2_the_server_does_not_start() {
     let Some(strace) = program(&["strace"], REQUIRED) else { return };
     let docroot = Docroot::new();
     for errno in ["ENOSYS", "EPERM", "EINVAL"] {
@@ -197,7 +197,7 @@ fn where_files_cannot_be_opened_safely_nothing_is_started() {
     }
 }
 
-/// Waits until the tracer says that it has attached, or that it cannot.
+/// Waits until the tracer reports that it has attached or that it cannot.
 pub(crate) fn attached(tracer: &mut Process) -> Option<BufReader<ChildStderr>> {
     let mut said = BufReader::new(tracer.0.stderr.take().unwrap());
     let mut line = String::new();
@@ -216,16 +216,16 @@ fn judge(model: &str, table: &str, lasted_ms: u64) {
     let reads = sum(&["read", "recvfrom", "recvmsg", "readv"]);
     let writes = sum(&["write", "sendto", "sendmsg", "writev"]);
     let waits = sum(&["epoll_wait", "epoll_pwait", "epoll_pwait2"]);
-    // Twice a millisecond at the most the cache looks at a file and the root at its name, or once a
+    // The cache checks a file, and the root its name, at most twice per millisecond, or once per
     // turn each.
     let looks = sum(&["statx", "openat2", "newfstatat", "fstat"]);
     let all: u64 = counts.values().sum();
-    // One less where the tracer came while the server was already waiting in a read.
+    // One less if the tracer attached while the server was already blocked in a read.
     let about_one_each = REQUESTS - 2..=REQUESTS + 200;
     assert!(about_one_each.contains(&reads), "{reads} reads on {model}\n{table}");
     assert!(about_one_each.contains(&writes), "{writes} writes on {model}\n{table}");
     assert!(waits <= REQUESTS + 200, "{waits} waits on {model}\n{table}");
-    assert!(looks <= 4 * lasted_ms + 50, "{looks} looks at the disk in {lasted_ms} ms on {model}\n{table}");
+    assert!(looks <= 4 * lasted_ms + 50, "{looks} checks of the disk in {lasted_ms} ms on {model}\n{table}");
     let others = all - reads - writes - waits - looks;
     assert!(others < 200, "{others} other calls on {model}\n{table}");
 }

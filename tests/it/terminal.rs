@@ -1,7 +1,7 @@
-//! The server in a terminal: its words there, and its end when the terminal is closed.
+//! The server in a terminal: its output there, and its end when the terminal is closed.
 //!
-//! Python gives it a pseudo-terminal, because leading a session takes a call between fork and exec,
-//! which is `unsafe` in Rust.
+//! Python creates the pseudo-terminal, because making a process the leader of a session needs a
+//! call between fork and exec, which is `unsafe` in Rust.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -18,8 +18,8 @@ use crate::harness::{PATIENCE, Process, binary, now, on_both, program, until};
 use crate::wire::{Client, get};
 
 /// Runs `argv[2:]` as the leader of a session with a terminal. Writes `pid N`, then each line of
-/// the terminal as `> LINE`. Its own input is typed into the terminal, which is closed where that
-/// ends. Writes `exit N` at the end.
+/// the terminal as `> LINE`. Types its own input into the terminal, and closes the terminal at the
+/// end of the input. Writes `exit N` at the end.
 const HOST: &str = r#"
 import os, pty, select, signal, sys
 pid, master = pty.fork()
@@ -51,18 +51,18 @@ print("exit %d" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 /// A server in a terminal.
 struct Terminal {
     _host: Process,
-    /// Closing it closes the terminal.
+    /// Dropping this pipe closes the terminal.
     keys: Option<ChildStdin>,
     lines: Receiver<String>,
-    /// Of the process that leads the session: the server, or the shell that started it.
+    /// Process id of the session leader: the server, or the shell that started it.
     leader: Pid,
-    /// All that was shown up to now.
+    /// All lines shown so far.
     shown: Vec<String>,
     port: u16,
 }
 
 impl Terminal {
-    /// Starts the server in a terminal, below a shell if `shell` is not empty; `how` is `plain` or
+    /// Starts the server in a terminal, below a shell if `shell` is not empty. `how` is `plain` or
     /// `nohup`.
     fn start(python: &PathBuf, how: &str, shell: &[&str], flags: &[&str]) -> Terminal {
         let mut host = Command::new(python)
@@ -93,7 +93,7 @@ impl Terminal {
         terminal
     }
 
-    /// The next line that `pick` wants.
+    /// Returns the next line that `pick` accepts.
     fn line(&mut self, pick: impl Fn(&str) -> bool) -> String {
         let give_up = now() + PATIENCE;
         loop {
@@ -138,7 +138,7 @@ fn python() -> Option<PathBuf> {
     program(&["python3"], "WHIRLIGIG_REQUIRE_CLIENTS")
 }
 
-/// A download that has begun; gives the client and the bytes that came behind the head.
+/// Starts a download. Returns the client and the bytes after the head.
 fn download(port: u16) -> (Client, Vec<u8>) {
     let mut client = Client::connect_narrow(port);
     client.send(get("/m5.bin"));
@@ -169,10 +169,10 @@ fn a_closed_terminal_is_a_graceful_stop() {
     });
 }
 
-/// With a shell in between, the kernel signals the shell, and the server when that ends. Several
-/// loops must all stop, though one alone looks at the terminal.
+/// With a shell in between, the kernel signals the shell, and the server when the shell ends.
+/// Several loops must all stop, although only one watches the terminal.
 #[test]
-fn a_terminal_closed_over_a_shell_stops_every_loop() {
+fn a_terminal_closed_above_a_shell_stops_every_loop() {
     let Some(python) = python() else { return };
     let docroot = Docroot::new();
     let root = docroot.root();
@@ -184,7 +184,9 @@ fn a_terminal_closed_over_a_shell_stops_every_loop() {
             Client::connect(terminal.port).get("/hello.txt").expect(200).with_body(HELLO);
             terminal.close();
             until("the server is gone", || !terminal.is_reached());
-            until("its whole group is gone", || kill_process_group(terminal.leader, Signal::CONT).is_err());
+            until("its process group has ended", || {
+                kill_process_group(terminal.leader, Signal::CONT).is_err()
+            });
         }
     });
 }
@@ -200,12 +202,12 @@ fn nohup_outlives_the_terminal() {
         let mut terminal = Terminal::start(&python, "nohup", &[], &flags);
         Client::connect(terminal.port).get("/hello.txt").expect(200);
         terminal.close();
-        // The hang-up comes before this signal. It opens the log anew, which shows that the first
-        // one is over.
+        // The hang-up arrives before this signal. The reopened log shows that the server has
+        // handled the hang-up.
         until("the line is written", || fs::read_to_string(&log).is_ok_and(|text| !text.is_empty()));
         fs::rename(&log, log.with_extension("1")).unwrap();
         terminal.signal(Signal::HUP);
-        until("there is a log again", || log.exists());
+        until("a new log exists", || log.exists());
         Client::connect(terminal.port).get("/hello.txt").expect(200).with_body(HELLO);
         terminal.signal(Signal::TERM);
         assert_eq!(terminal.exit_code(), 0);
@@ -213,7 +215,7 @@ fn nohup_outlives_the_terminal() {
 }
 
 #[test]
-fn a_hang_up_by_hand_opens_the_log_anew_in_a_terminal_too() {
+fn a_hang_up_by_hand_reopens_the_log_in_a_terminal_too() {
     let Some(python) = python() else { return };
     let docroot = Docroot::new();
     let root = docroot.root();
@@ -224,7 +226,7 @@ fn a_hang_up_by_hand_opens_the_log_anew_in_a_terminal_too() {
         for signal in [Signal::HUP, Signal::USR1, Signal::HUP] {
             fs::rename(&log, log.with_extension("1")).unwrap();
             terminal.signal(signal);
-            until("there is a log again", || log.exists());
+            until("a new log exists", || log.exists());
             Client::connect(terminal.port).get("/hello.txt").expect(200);
         }
         terminal.press_ctrl_c();
@@ -235,7 +237,7 @@ fn a_hang_up_by_hand_opens_the_log_anew_in_a_terminal_too() {
 }
 
 #[test]
-fn ctrl_c_tells_at_once_what_is_waited_for() {
+fn ctrl_c_logs_at_once_what_the_stop_waits_for() {
     let Some(python) = python() else { return };
     let docroot = Docroot::new();
     let root = docroot.root();

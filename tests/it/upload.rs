@@ -1,5 +1,5 @@
-//! Uploads: what may be written, where, by whom; that nobody ever sees a part, and that nothing is
-//! left of one.
+//! Uploads: what clients may write, where, and with which password. No client ever sees a partial
+//! file, and nothing is left of an interrupted upload.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::docroot::{Docroot, HELLO, pattern};
 use crate::harness::{PATIENCE, Server, bare_command, command, now, on_both, run, until};
 use crate::wire::{Client, Response, chunked, get, request, resolve};
 
-/// A docroot with an empty folder `up` for uploads.
+/// Creates a docroot with an empty folder `up` for uploads.
 fn docroot() -> Docroot {
     let docroot = Docroot::empty();
     docroot.write("hello.txt", HELLO);
@@ -29,7 +29,7 @@ fn start(model: &str, docroot: &Docroot, more: &[&str]) -> Server {
     Server::start(model, &docroot.root(), &[&["--upload", "/up"], more].concat())
 }
 
-/// Everything in a folder, hidden names, too.
+/// Returns all names in a folder, including hidden ones.
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
     let names: BTreeSet<String> =
@@ -42,7 +42,7 @@ fn assert_empty(folder: &Path) {
     assert_eq!(names(folder), [""; 0], "nothing is left in {}", folder.display());
 }
 
-/// Lengths of the files without a name that the server has open below `folder`.
+/// Returns the lengths of the unnamed files that the server has open below `folder`.
 fn draft_lengths(server: &Server, folder: &Path) -> Vec<u64> {
     let open = fs::read_dir(format!("/proc/{}/fd", server.pid().as_raw_nonzero())).unwrap();
     let is_draft = |place: &Path| {
@@ -50,7 +50,7 @@ fn draft_lengths(server: &Server, folder: &Path) -> Vec<u64> {
         link.starts_with(folder) && link.to_string_lossy().ends_with(" (deleted)")
     };
     let drafts = open.map(|entry| entry.unwrap().path()).filter(|place| is_draft(place));
-    // It may be closed between two looks.
+    // It may be closed between the listing and the read.
     drafts.filter_map(|place| Some(fs::metadata(place).ok()?.len())).collect()
 }
 
@@ -58,7 +58,8 @@ fn drafts(server: &Server, folder: &Path) -> usize {
     draft_lengths(server, folder).len()
 }
 
-/// Waits until so much of an upload is written; a look at the upload itself would interrupt it.
+/// Waits until this much of an upload is written. A request for the upload itself would interrupt
+/// it.
 fn until_written(server: &Server, folder: &Path, bytes: u64) {
     until("some of it is written", || draft_lengths(server, folder).iter().any(|length| *length >= bytes));
 }
@@ -71,8 +72,8 @@ fn basic(pair: &str) -> String {
     format!("Authorization: Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
 }
 
-/// The field for a form, and the form: each part is what stands behind `form-data; `, and its
-/// content.
+/// Returns the header and the body of a form. Each part consists of the text after `form-data; `,
+/// and its content.
 fn form(parts: &[(&str, &[u8])]) -> (&'static str, Vec<u8>) {
     let mut content = Vec::new();
     for (disposition, data) in parts {
@@ -85,7 +86,7 @@ fn form(parts: &[(&str, &[u8])]) -> (&'static str, Vec<u8>) {
 }
 
 #[test]
-fn files_are_put_replaced_and_deleted_and_folders_made() {
+fn files_are_put_replaced_and_deleted_and_folders_created() {
     on_both(|model| {
         let docroot = docroot();
         let server = start(model, &docroot, &["--max-body", "1k"]);
@@ -123,7 +124,7 @@ fn files_are_put_replaced_and_deleted_and_folders_made() {
     });
 }
 
-/// Bytes that belong to no part are ignored (RFC 2046 section 5.1.1), but not by the gigabyte.
+/// Bytes that belong to no part are ignored (RFC 2046 section 5.1.1), but not gigabytes of them.
 #[test]
 fn a_form_with_too_much_around_its_parts_is_refused() {
     on_both(|model| {
@@ -146,11 +147,11 @@ fn a_form_with_too_much_around_its_parts_is_refused() {
     });
 }
 
-/// Method, path, fields, content, and the status of the answer.
+/// Method, path, headers, body, and the status of the response.
 type Case<'a> = (&'a str, &'a str, &'a [&'a str], &'a [u8], u16);
 
 #[test]
-fn what_is_not_taken_is_refused_with_its_status() {
+fn refused_uploads_have_specific_statuses() {
     on_both(|model| {
         let docroot = docroot();
         docroot.write("up/folder/file", b"x");
@@ -159,7 +160,7 @@ fn what_is_not_taken_is_refused_with_its_status() {
         let server = start(model, &docroot, &["--api"]);
         let long = format!("/up/{}", "n".repeat(256));
         let cases: &[Case] = &[
-            // Elsewhere nothing is written.
+            // Nothing may be written elsewhere.
             ("PUT", "/a.txt", &[], b"x", 405),
             ("PUT", "/other/file.txt", &[], b"x", 405),
             ("PUT", "/upper.txt", &[], b"x", 405),
@@ -181,7 +182,7 @@ fn what_is_not_taken_is_refused_with_its_status() {
             ("PUT", "/up/a%0ab", &[], b"x", 400),
             ("PUT", "/up/a%2fb", &[], b"x", 400),
             ("PUT", &long, &[], b"x", 400),
-            // Parts and codings of something.
+            // Partial and coded content.
             ("PUT", "/up/a", &["Content-Range: bytes 0-0/5"], b"x", 400),
             ("PUT", "/up/a", &["Content-Encoding: gzip"], b"x", 415),
             // Conditions.
@@ -222,7 +223,7 @@ fn what_is_not_taken_is_refused_with_its_status() {
 }
 
 #[test]
-fn what_may_be_asked_for_is_said_and_routes_are_no_folders() {
+fn options_lists_the_methods_and_routes_are_no_folders() {
     on_both(|model| {
         let docroot = docroot();
         let server = start(model, &docroot, &[]);
@@ -232,7 +233,7 @@ fn what_may_be_asked_for_is_said_and_routes_are_no_folders() {
         assert_eq!(options.must("accept-patch"), "application/partial-upload");
         assert!(options.must("upload-limit").starts_with("max-size=1073741824"), "{options:?}");
         assert_eq!(client.ask("OPTIONS", "/hello.txt", &[], b"").must("allow"), "GET, HEAD, OPTIONS");
-        // What is routed is not a place for files, also when all of the folder is.
+        // Routes are no folders, even if the whole folder takes uploads.
         let all = Server::start(model, &docroot.root(), &["--upload", "/", "--api"]);
         let mut client = Client::connect(all.port);
         client.ask("PUT", "/_whirligig/health", &[], b"x").expect(405);
@@ -243,7 +244,7 @@ fn what_may_be_asked_for_is_said_and_routes_are_no_folders() {
     });
 }
 
-/// No name and no link leads out of what may be written, wherever links may lead when reading.
+/// No name and no link leads out of the writable folder, wherever links may lead for reading.
 #[test]
 fn nothing_is_written_outside_of_the_folder() {
     let docroot = docroot();
@@ -306,7 +307,7 @@ fn of_many_writers_with_a_condition_one_wins() {
                 statuses
             };
             assert_eq!(race(&["If-None-Match: *"]), [201, 412, 412, 412, 412, 412]);
-            // The tag of a large file that is young is weak, and holds for no `If-Match`.
+            // The tag of a large, young file is weak, so it matches no `If-Match`.
             docroot.set_modified(&path[1..], 1_000_000_000 + round);
             let mut client = Client::connect(server.port);
             let got = client.get(&path).expect(200);
@@ -319,7 +320,7 @@ fn of_many_writers_with_a_condition_one_wins() {
 }
 
 #[test]
-fn too_large_is_known_before_content_is_read() {
+fn too_large_uploads_are_refused_before_the_content() {
     on_both(|model| {
         let docroot = docroot();
         let server = start(model, &docroot, &["--max-upload", "100k", "--max-body", "10k", "--api"]);
@@ -330,7 +331,7 @@ fn too_large_is_known_before_content_is_read() {
             let length = "Content-Length: 102401";
             client.send(request(method, path, &[kind, length, "Expect: 100-continue"], b""));
             let refused = client.response().expect(413);
-            assert_eq!(refused.interim, [0; 0], "nobody invited the content");
+            assert_eq!(refused.interim, [0; 0], "no 100 was sent");
             assert!(refused.text().contains("larger than 100 KiB (102400 bytes)"), "{refused:?}");
         }
         let refused =
@@ -343,7 +344,7 @@ fn too_large_is_known_before_content_is_read() {
         client.response().expect(413);
         assert_empty(&docroot.path("up"));
         put(&server, "/up/a", &[], &pattern(102_400)).expect(201);
-        // All other content keeps its own limit, however it is framed.
+        // All other content has its own limit, with every framing.
         let mut client = Client::connect(server.port);
         client.ask("POST", "/api/echo", &[], &pattern(10_240)).expect(200);
         let refused = client.ask("POST", "/api/echo", &[], &pattern(10_241)).expect(413);
@@ -355,8 +356,8 @@ fn too_large_is_known_before_content_is_read() {
     });
 }
 
-/// The page of a folder sends files in resumable form, so one that may be sent must have room
-/// there.
+/// The page of a folder sends files as resumable uploads, so there must be room for the largest
+/// permitted file.
 #[test]
 fn an_upload_that_is_small_enough_can_be_resumed() {
     on_both(|model| {
@@ -372,7 +373,7 @@ fn an_upload_that_is_small_enough_can_be_resumed() {
         }
         let refused = begin(&server, 4 * GIB + 1).expect(413);
         assert!(refused.text().contains("larger than 4.0 GiB"), "{refused:?}");
-        // The room that the operator names stands, also where it is smaller.
+        // The room set by the operator applies, even if it is smaller.
         let server = start(model, &docroot, &["--max-upload", "4G", "--max-partial", "1M"]);
         let refused = begin(&server, (1 << 20) + 1).expect(413);
         assert!(
@@ -393,7 +394,7 @@ fn half_an_upload(server: &Server, docroot: &Docroot, path: &str) -> Client {
 }
 
 #[test]
-fn a_crash_leaves_no_scrap() {
+fn a_crash_leaves_no_partial_file() {
     on_both(|model| {
         let docroot = docroot();
         docroot.write("up/old", b"old version");
@@ -405,41 +406,41 @@ fn a_crash_leaves_no_scrap() {
         assert_eq!(names(&docroot.path("up")), ["old"]);
         assert_eq!(fs::read(docroot.path("up/old")).unwrap(), b"old version");
         drop(clients);
-        // What was kept for resumption is gone with it, and says so.
+        // Stored partial uploads are lost with the server, and their URLs return an error.
         let server = start(model, &docroot, &[]);
         Client::connect(server.port).ask("HEAD", &begun.leads_to("/up/resumed"), &[], b"").expect(404);
     });
 }
 
 #[test]
-fn an_upload_that_breaks_off_leaves_nothing_and_the_old_version_stays() {
+fn an_interrupted_upload_leaves_nothing_and_the_old_version_stays() {
     on_both(|model| {
         let docroot = docroot();
         docroot.write("up/old", b"old version");
         let server = start(model, &docroot, &["--body-timeout", "0.5"]);
         let up = docroot.path("up");
-        // The client goes, the client shuts its side, the framing breaks, the client falls silent.
+        // The client resets, shuts its side, breaks the framing, or stops sending.
         drop(half_an_upload(&server, &docroot, "/up/old"));
-        until("what was cut is gone", || drafts(&server, &up) == 0);
+        until("the cut upload is deleted", || drafts(&server, &up) == 0);
         let mut client = half_an_upload(&server, &docroot, "/up/old");
         client.finish();
-        until("what was cut is gone", || drafts(&server, &up) == 0);
+        until("the cut upload is deleted", || drafts(&server, &up) == 0);
         let mut client = Client::connect(server.port);
         client.send(request("PUT", "/up/old", &["Transfer-Encoding: chunked"], b""));
         client.send(b"5\r\nhello\r\nzz\r\n");
         client.response().expect(400);
-        until("what was broken is gone", || drafts(&server, &up) == 0);
+        until("the malformed upload is deleted", || drafts(&server, &up) == 0);
         let mut client = half_an_upload(&server, &docroot, "/up/new");
         client.response().expect(408);
         until("nothing is open any more", || drafts(&server, &up) == 0);
         assert_eq!(names(&up), ["old"]);
         assert_eq!(fs::read(docroot.path("up/old")).unwrap(), b"old version");
-        // A slow one is none that broke off.
+        // A slow upload is not interrupted.
         let mut client = Client::connect(server.port);
         let whole = request("PUT", "/up/slow", &[], &pattern(4000));
         for piece in whole.chunks(500) {
             assert!(client.is_quiet_for(Duration::from_millis(100)));
-            assert_eq!(names(&up), ["old"], "not before it is whole");
+            assert_eq!(names(&up), ["old"], "not before it is complete");
             client.send(piece);
         }
         client.response().expect(201);
@@ -475,15 +476,15 @@ fn readers_see_one_version_or_the_other() {
     });
 }
 
-/// A cache that trusts its files for seconds must not answer with the old one behind the answer to
-/// a PUT.
+/// A cache that trusts its files for seconds must not return the old file after the response to a
+/// PUT.
 #[test]
-fn a_get_after_the_answer_sees_the_new_file() {
+fn a_get_after_the_response_sees_the_new_file() {
     for more in [&["--fresh", "60000"][..], &["--fresh", "60000", "--reactors", "3"]] {
         on_both(|model| {
             let docroot = docroot();
             docroot.write("up/file", b"0");
-            // What is younger than 20 ms is never kept.
+            // A file younger than 20 ms is never cached.
             docroot.set_modified("up/file", 1_000_000_000);
             let server = start(model, &docroot, more);
             let mut readers: Vec<Client> = (0..6).map(|_| Client::connect(server.port)).collect();
@@ -491,7 +492,7 @@ fn a_get_after_the_answer_sees_the_new_file() {
             for round in 1..30 {
                 let text = format!("version {round}");
                 writer.ask("PUT", "/up/file", &[], text.as_bytes()).expect(204);
-                // Several times, some of them late enough for the file to be kept.
+                // Several times, some of them late enough for the file to be cached.
                 for _ in 0..3 {
                     for reader in &mut readers {
                         reader.get("/up/file").expect(200).with_body(&text);
@@ -526,14 +527,14 @@ fn forms_bring_files_under_their_own_names() {
         assert_eq!(names(&up), ["photo.bin", "\u{706f}.txt"]);
         client.get("/up/photo.bin").expect(200).with_body(&photo);
         client.get("/up/%E7%81%AF.txt").expect(200).with_body("\r\n--b0undar");
-        // What is there stays, unless it may be replaced.
+        // An existing file stays, unless it may be replaced.
         let (kind, content) = form(&[("name=f; filename=photo.bin", b"another")]);
         client.ask("POST", "/up/", &[kind], &content).expect(409);
         client.get("/up/photo.bin").expect(200).with_body(&photo);
         let got = client.ask("POST", "/up/?overwrite", &[kind], &content).expect(201);
         assert_eq!((got.must("location"), got.text()), ("photo.bin", "/up/photo.bin\n"));
         client.get("/up/photo.bin").expect(200).with_body("another");
-        // A browser without script is sent back to the folder.
+        // A browser without scripts is redirected to the folder.
         let (kind, content) = form(&[("name=f; filename=b", b"b")]);
         let got = client.ask("POST", "/up", &[kind, "Accept: text/html,*/*;q=0.8"], &content).expect(303);
         assert_eq!(got.must("location"), "up/");
@@ -547,12 +548,12 @@ fn forms_bring_files_under_their_own_names() {
             let (kind, content) = form(parts);
             client.ask("POST", "/up/", &[kind], &content).expect(status);
         }
-        // Files before the break are there, of the one that broke off there is nothing.
+        // The files before the interruption exist, and nothing of the interrupted one.
         let (kind, content) = form(&[("name=f; filename=first", b"1"), ("name=f; filename=second", &photo)]);
         let mut cut = Client::connect(server.port);
         let whole = request("POST", "/up/", &[kind], &content);
         cut.send(&whole[..whole.len() - 1000]);
-        until("the first file is there", || up.join("first").exists());
+        until("the first file exists", || up.join("first").exists());
         drop(cut);
         until("nothing is open any more", || drafts(&server, &up) == 0);
         assert_eq!(names(&up), ["b", "first", "photo.bin", "\u{706f}.txt"]);
@@ -560,14 +561,14 @@ fn forms_bring_files_under_their_own_names() {
 }
 
 #[test]
-fn an_upload_that_broke_off_goes_on() {
+fn an_interrupted_upload_can_be_resumed() {
     on_both(|model| {
         let docroot = docroot();
         let server = start(model, &docroot, &[]);
         let content = pattern(3_000_000);
         let length = format!("Upload-Length: {}", content.len());
         let mut client = Client::connect(server.port);
-        // Begun with an empty request, which tells where to go on.
+        // Starts with an empty request, whose response contains the URL of the upload.
         let begun = client.ask("PUT", "/up/file", &["Upload-Complete: ?0", &length], b"").expect(201);
         assert_eq!((begun.must("upload-complete"), begun.must("upload-offset")), ("?0", "0"));
         assert!(begun.must("location").starts_with("file?resume="), "{begun:?}");
@@ -584,7 +585,7 @@ fn an_upload_that_broke_off_goes_on() {
         client.send(patch(0, "?0", &content[..100_000]));
         let appended = client.response().expect(204);
         assert_eq!((appended.must("upload-complete"), appended.must("upload-offset")), ("?0", "100000"));
-        // Cut in the middle of the rest.
+        // Interrupted in the middle of the rest.
         let rest = patch(100_000, "?1", &content[100_000..]);
         let mut cut = Client::connect(server.port);
         cut.send(&rest[..1_500_000]);
@@ -593,7 +594,7 @@ fn an_upload_that_broke_off_goes_on() {
         let (offset, _) = stand(&mut client, &place);
         assert!((1_000_000..1_600_000).contains(&offset), "{offset}");
         assert_empty(&docroot.path("up"));
-        // Elsewhere than where it stands it does not go on.
+        // The upload continues only at its current offset.
         client.send(patch(offset + 1, "?1", &content[offset + 1..]));
         let wrong = client.response().expect(409);
         let mut client = Client::connect(server.port);
@@ -616,7 +617,7 @@ fn an_upload_that_broke_off_goes_on() {
     });
 }
 
-/// Where an upload stands: offset and what is said of completeness.
+/// Returns the state of an upload: its offset and its `Upload-Complete`.
 fn stand(client: &mut Client, place: &str) -> (usize, String) {
     let got = client.ask("HEAD", place, &[], b"").expect(204);
     assert_eq!(got.must("cache-control"), "no-store");
@@ -624,10 +625,10 @@ fn stand(client: &mut Client, place: &str) -> (usize, String) {
     (got.must("upload-offset").parse().unwrap(), got.must("upload-complete").to_owned())
 }
 
-/// A request that was to bring everything is told where to go on, if it says that it understands;
-/// after the cut what had come is kept.
+/// A complete upload gets the URL of a resumable one in a 104, if the client supports that. After
+/// an interruption the received part is kept.
 #[test]
-fn a_whole_upload_becomes_one_that_can_be_resumed() {
+fn a_complete_upload_becomes_resumable() {
     on_both(|model| {
         let docroot = docroot();
         let server = start(model, &docroot, &[]);
@@ -653,7 +654,7 @@ fn a_whole_upload_becomes_one_that_can_be_resumed() {
         let more = ["Content-Type: application/partial-upload", "Upload-Complete: ?1", &offset_field];
         client.ask("PATCH", &place, &more, &content[offset..]).expect(201);
         client.get("/up/file").expect(200).with_body(&content);
-        // In one go, and for who does not say the version, it is an upload like any other.
+        // A complete request, and a request without the version, is an ordinary upload.
         let got = put(&server, "/up/file", &fields, b"short").expect(204);
         assert_eq!((&got.interim[..], got.must("upload-complete")), (&[104][..], "?1"));
         let got = put(&server, "/up/file", &fields[..1], b"short").expect(204);
@@ -661,7 +662,7 @@ fn a_whole_upload_becomes_one_that_can_be_resumed() {
         let mut old = Client::connect(server.port);
         let whole = request("PUT", "/up/file", &fields, b"short");
         old.send(String::from_utf8(whole).unwrap().replace("HTTP/1.1", "HTTP/1.0"));
-        assert_eq!(old.response().expect(204).interim, [0; 0], "HTTP/1.0 knows no interim answers");
+        assert_eq!(old.response().expect(204).interim, [0; 0], "HTTP/1.0 has no interim responses");
         assert_eq!(names(&up), ["file"]);
     });
 }
@@ -687,7 +688,7 @@ fn a_later_request_ends_an_earlier_one_for_the_same_upload() {
         let offset_field = format!("Upload-Offset: {offset}");
         client.ask("PATCH", &place, &[fields[0], fields[1], &offset_field], &content[offset..]).expect(201);
         client.get("/up/file").expect(200).with_body(&content);
-        // One that is given up is gone.
+        // A cancelled upload is deleted.
         let place = client.ask("PUT", "/up/b", &["Upload-Complete: ?0"], b"some").expect(201);
         let place = place.leads_to("/up/b");
         assert_eq!(drafts(&server, &docroot.path("up")), 1);
@@ -700,16 +701,16 @@ fn a_later_request_ends_an_earlier_one_for_the_same_upload() {
 }
 
 #[test]
-fn what_is_kept_for_later_is_bounded_in_age_and_bytes() {
+fn partial_uploads_are_limited_in_age_and_bytes() {
     on_both(|model| {
         let docroot = docroot();
         let up = docroot.path("up");
         let server = start(model, &docroot, &["--partial-timeout", "0.4"]);
         let begun = put(&server, "/up/a", &["Upload-Complete: ?0"], b"some").expect(201);
         assert_eq!(drafts(&server, &up), 1);
-        until("nobody came back for it", || drafts(&server, &up) == 0);
+        until("the upload has expired", || drafts(&server, &up) == 0);
         Client::connect(server.port).ask("HEAD", &begun.leads_to("/up/a"), &[], b"").expect(404);
-        // The oldest goes when there is no room for all.
+        // The oldest upload is dropped if there is not enough room.
         let server = start(model, &docroot, &["--max-partial", "100k"]);
         let mut client = Client::connect(server.port);
         let begin = |name: &str, bytes: usize| {
@@ -722,7 +723,7 @@ fn what_is_kept_for_later_is_bounded_in_age_and_bytes() {
         assert_eq!(kept, [404, 204, 204]);
         assert_eq!(drafts(&server, &up), 2);
         put(&server, "/up/d", &["Upload-Complete: ?0", "Upload-Length: 200000"], b"").expect(413);
-        // With no room at all uploads are still taken, only not kept.
+        // Without any room, uploads still work but cannot be resumed.
         let server = start(model, &docroot, &["--max-partial", "0"]);
         let fields = ["Upload-Complete: ?1", "Upload-Draft-Interop-Version: 8"];
         assert_eq!(put(&server, "/up/e", &fields, b"whole").expect(201).interim, [0; 0]);
@@ -732,14 +733,14 @@ fn what_is_kept_for_later_is_bounded_in_age_and_bytes() {
 }
 
 #[test]
-fn a_form_of_many_small_files_arrives_whole() {
+fn a_form_of_many_small_files_arrives_completely() {
     on_both(|model| {
         let docroot = docroot();
         let server = start(model, &docroot, &[]);
         let heads: Vec<String> = (0..100).map(|number| format!("name=f; filename=f{number}")).collect();
         let parts: Vec<(&str, &[u8])> = heads.iter().map(|head| (head.as_str(), head.as_bytes())).collect();
         let (kind, content) = form(&parts);
-        // In one go, and with a large one at the end of many.
+        // In one piece, and with a large file after many small ones.
         let got = Client::connect(server.port).ask("POST", "/up/", &[kind], &content).expect(201);
         assert_eq!(got.text().lines().count(), 100);
         assert_eq!(names(&docroot.path("up")).len(), 100);
@@ -751,9 +752,10 @@ fn a_form_of_many_small_files_arrives_whole() {
     });
 }
 
-/// It was said to be complete before it was a file, and also when it never became one.
+/// Such an upload used to be reported as complete before it was a file, and even if it never became
+/// one.
 #[test]
-fn an_upload_that_cannot_become_a_file_is_not_said_to_be_complete() {
+fn an_upload_that_cannot_become_a_file_is_not_reported_as_complete() {
     on_both(|model| {
         let docroot = docroot();
         let server = start(model, &docroot, &["--max-partial", "100k"]);
@@ -768,7 +770,7 @@ fn an_upload_that_cannot_become_a_file_is_not_said_to_be_complete() {
         client.ask("PATCH", &place, &[part[0], part[1], "Upload-Complete: ?1"], b"more").expect(409);
         let mut client = Client::connect(server.port);
         client.ask("HEAD", &place, &[], b"").expect(404);
-        // One that has outgrown what is kept is not kept, either.
+        // An upload that exceeds the room is not stored, either.
         let place = begin("/up/b");
         let mut client = Client::connect(server.port);
         let fields = [part[0], part[1], "Upload-Complete: ?0", "Transfer-Encoding: chunked"];
@@ -781,9 +783,9 @@ fn an_upload_that_cannot_become_a_file_is_not_said_to_be_complete() {
     });
 }
 
-/// A limit on the size of files stands for a full disk: both say so in the middle of the writing.
+/// A limit on the size of files simulates a full disk: both fail in the middle of writing.
 #[test]
-fn a_full_disk_is_said_and_leaves_nothing() {
+fn a_full_disk_is_reported_and_leaves_nothing() {
     on_both(|model| {
         let docroot = docroot();
         let server = start(model, &docroot, &[]);
@@ -810,7 +812,7 @@ fn a_full_disk_is_said_and_leaves_nothing() {
 }
 
 #[test]
-fn uploads_at_once_are_bounded() {
+fn concurrent_uploads_are_limited() {
     on_both(|model| {
         let docroot = docroot();
         let server = start(model, &docroot, &["--max-uploads", "2"]);
@@ -860,10 +862,10 @@ fn pages_of_other_sites_write_nothing() {
     });
 }
 
-/// Behind a proxy that changes Host, a page of this very site looks like one of another. The 403
-/// names both sides, so that somebody can find that out.
+/// Behind a proxy that changes Host, a page of this site looks like one of another. The 403
+/// contains both names, so that the operator can find the cause.
 #[test]
-fn a_page_that_may_not_write_is_told_both_names() {
+fn the_refusal_of_a_page_contains_both_names() {
     let long = format!("http://{}.lan", "x".repeat(3000));
     let cut = format!("the page is from {}, but", &long[..255]);
     let cases = [
@@ -913,7 +915,7 @@ fn a_page_that_may_not_write_is_told_both_names() {
         old.send("PUT /up/a HTTP/1.0\r\nOrigin: http://files.lan\r\nContent-Length: 1\r\n\r\nx");
         let got = old.response().expect(403);
         assert!(got.text().contains("from http://files.lan, but the request names no host"), "{got:?}");
-        // Where another name is asked for, that one is repeated, without the port that is implied.
+        // The response repeats the requested name, without a default port.
         let ask = |host: &str| {
             let mut client = Client::connect(server.port);
             let origin = "Origin: http://nas.localhost\r\nContent-Length: 1";
@@ -926,7 +928,7 @@ fn a_page_that_may_not_write_is_told_both_names() {
             "{got:?}"
         );
         ask("nas.localhost:80").expect(201);
-        // The log has the remedy, once for each origin that can be named.
+        // The log contains the remedy, once for each origin with a name.
         until("the last one is logged", || server.err.text().contains("nas.localhost:81"));
         let log = server.err.text();
         let count = |words: &str| log.matches(words).count();
@@ -937,7 +939,7 @@ fn a_page_that_may_not_write_is_told_both_names() {
     });
 }
 
-/// Names that are logged are few, since clients choose them.
+/// The log contains only a few names, because clients choose them.
 #[test]
 fn refused_pages_cannot_fill_the_log() {
     on_both(|model| {
@@ -952,10 +954,11 @@ fn refused_pages_cannot_fill_the_log() {
     });
 }
 
-/// A page of another site has its own name lead here for a moment (DNS rebinding): then it is of
-/// this site, as far as browsers know. What only this machine reaches is no help then; its name is.
+/// DNS rebinding: a page of another site makes its own name resolve to this machine, so browsers
+/// treat it as a page of this site. The network address does not help a private server then, but
+/// the host name does.
 #[test]
-fn a_foreign_name_writes_nothing_where_only_this_machine_may() {
+fn a_foreign_name_writes_nothing_on_a_private_server() {
     on_both(|model| {
         let docroot = docroot();
         fs::create_dir_all(docroot.path("host/up")).unwrap();
@@ -984,8 +987,8 @@ fn a_foreign_name_writes_nothing_where_only_this_machine_may() {
             let got = put(server.port, host, "");
             assert!([201, 204].contains(&got.status), "{host}: {got:?}");
         }
-        // A browser gives the password of this place to no other name; and what all may reach, all
-        // may name.
+        // A browser sends the password of this folder to no other name. A server that all clients
+        // can reach accepts every name.
         let guarded = start(model, &docroot, &["--write-auth", "u:p@/up"]);
         put(guarded.port, "files.example", &format!("{}\r\n", basic("u:p"))).expect(204);
         let open = Server::launch({
@@ -998,7 +1001,7 @@ fn a_foreign_name_writes_nothing_where_only_this_machine_may() {
 }
 
 #[test]
-fn writing_may_take_a_password_of_its_own() {
+fn writing_may_need_a_separate_password() {
     let docroot = docroot();
     on_both(|model| {
         let server = start(model, &docroot, &["--write-auth", "w:write@/up"]);
@@ -1009,14 +1012,14 @@ fn writing_may_take_a_password_of_its_own() {
             for method in ["PUT", "POST", "DELETE", "MKCOL", "PATCH"] {
                 Client::connect(server.port).ask(method, path, &[], b"").expect(401);
             }
-            // Once per path: after five wrong passwords the next refusal takes its time.
+            // Once per path, because after five wrong passwords the next refusal is delayed.
             Client::connect(server.port).ask("PUT", path, &[&basic("w:wrong")], b"").expect(401);
         }
         let path = format!("/up/by-{model}");
         put(&server, &path, &[&basic("w:write")], b"x").expect(201);
         Client::connect(server.port).get(&path).expect(200);
-        // Beside a password for reading each has its own; without one for writing that for reading
-        // counts.
+        // With a password for reading and one for writing, each applies to its methods. Without a
+        // password for writing, that for reading applies.
         let both = start(model, &docroot, &["--auth", "r:read@/up", "--write-auth", "w:write@/up"]);
         Client::connect(both.port).get(&path).expect(401);
         Client::connect(both.port).ask("GET", &path, &[&basic("r:read")], b"").expect(200);
@@ -1025,7 +1028,7 @@ fn writing_may_take_a_password_of_its_own() {
         let one = start(model, &docroot, &["--auth", "r:read@/up"]);
         put(&one, &path, &[], b"x").expect(401);
         put(&one, &path, &[&basic("r:read")], b"x").expect(204);
-        // The place of an upload that can be resumed is behind the same password.
+        // The URL of a resumable upload needs the same password.
         let begun = put(&server, "/up/r", &[&basic("w:write"), "Upload-Complete: ?0"], b"x").expect(201);
         let mut client = Client::connect(server.port);
         let place = begun.leads_to("/up/r");
@@ -1034,10 +1037,10 @@ fn writing_may_take_a_password_of_its_own() {
     });
 }
 
-/// HEAD with a token ends the request that still writes to the upload. It took the password for
-/// reading, or none.
+/// HEAD with a token ends the request that still writes to the upload. It used to need the password
+/// for reading, or none.
 #[test]
-fn a_look_at_an_upload_takes_the_password_for_writing() {
+fn the_state_of_an_upload_needs_the_password_for_writing() {
     let content = pattern(400_000);
     on_both(|model| {
         let docroot = docroot();
@@ -1069,7 +1072,7 @@ fn a_look_at_an_upload_takes_the_password_for_writing() {
             let foreign = [&writer[..], "Origin: https://elsewhere.example"];
             Client::connect(server.port).ask("HEAD", spelling, &foreign, b"").expect(403);
         }
-        // Methods that change nothing take the password for reading, and leave the upload alone.
+        // Methods that change nothing need the password for reading, and do not affect the upload.
         Client::connect(server.port).ask("GET", &place, &[&reader], b"").expect(404);
         Client::connect(server.port).ask("OPTIONS", &place, &[&reader], b"").expect(204);
         Client::connect(server.port).ask("HEAD", "/up/file?resume=cv", &[&reader], b"").expect(404);
@@ -1082,10 +1085,10 @@ fn a_look_at_an_upload_takes_the_password_for_writing() {
     });
 }
 
-/// A form names its files itself, and a link is another name for a folder: the path that was judged
-/// is not the one that is written. Both got round a password.
+/// A form contains the names of its files, and a link is another name for a folder. So the path
+/// that was checked is not the one that is written. Both used to bypass a password.
 #[test]
-fn no_form_and_no_link_gets_round_a_password_of_its_own() {
+fn no_form_and_no_link_bypasses_a_password() {
     let flags = ["--write-auth", "u:p@/up", "--write-auth", "boss:q@/up/index.html"];
     let more = ["--write-auth", "boss:q@/up/private", "--auth", "boss:q@/other", "--symlinks", "all"];
     let flags = [flags.as_slice(), &more].concat();
@@ -1116,7 +1119,7 @@ fn no_form_and_no_link_gets_round_a_password_of_its_own() {
         assert_eq!(names(&docroot.path("up")), ["aside", "index.html", "private"]);
         assert_eq!(names(&docroot.path("up/private")), ["file"]);
         assert_eq!(fs::read(docroot.path("up/index.html")).unwrap(), b"the boss's");
-        // What has no password of its own, or the same, is not in the way.
+        // Files without a password, or with the same one, can be written.
         let mut client = Client::connect(server.port);
         let (kind, content) = form(&[("name=f; filename=free", b"x")]);
         client.ask("POST", "/up", &[kind, &user], &content).expect(201);
@@ -1127,10 +1130,10 @@ fn no_form_and_no_link_gets_round_a_password_of_its_own() {
     });
 }
 
-/// What strangers have put there is not to act in the name of this site: a page with a script, a
-/// picture with one.
+/// Uploaded files must not act in the name of this site: for example a page or a picture with a
+/// script.
 #[test]
-fn what_was_uploaded_runs_no_script_in_the_name_of_the_site() {
+fn uploaded_files_run_no_script_in_the_name_of_the_site() {
     let docroot = docroot();
     docroot.write("up/page.html", vec![b'p'; 5000]);
     docroot.write("up/page.html.br", b"coded");
@@ -1164,11 +1167,11 @@ fn what_was_uploaded_runs_no_script_in_the_name_of_the_site() {
         }
         let tag = format!("If-None-Match: {}", client.get("/up/page.html").must("etag"));
         assert_eq!(said(&client.ask("GET", "/up/page.html", &[&tag], b"").expect(304)), both);
-        // Browsers do not show a PDF in a sandbox; its scripts have no site.
+        // Browsers do not show a PDF in a sandbox. Its scripts have no access to the site.
         assert_eq!(said(&client.get("/up/file.pdf").expect(200)), (both.0.clone(), String::new()));
         assert_eq!(said(&client.get("/hello.txt").expect(200)), neither);
         assert!(said(&client.ask("GET", "/up/", &["Accept: text/html"], b"")).1.starts_with("default-src"));
-        // The operator's word counts, for each field of them.
+        // The operator's rule has priority, for each header separately.
         let own =
             start(model, &docroot, &["--header", "/up/**: content-security-policy: default-src 'self'"]);
         let got = Client::connect(own.port).get("/up/page.html").expect(200);
@@ -1180,7 +1183,8 @@ fn what_was_uploaded_runs_no_script_in_the_name_of_the_site() {
     });
 }
 
-/// The place of a folder for uploads was asked for once, at the start, and a failure forgotten.
+/// The path of a folder for uploads used to be resolved only at the start, and a failure was
+/// ignored.
 #[test]
 fn a_folder_for_uploads_may_be_made_later_as_a_link() {
     on_both(|model| {
@@ -1219,7 +1223,7 @@ fn a_browser_runs_no_script_of_an_uploaded_page() {
 }
 
 #[test]
-fn a_server_that_works_as_root_warns_of_it() {
+fn a_server_that_runs_as_root_logs_a_warning() {
     let docroot = docroot();
     let programs = tempfile::tempdir().unwrap();
     let cgi = format!("/cgi={}", programs.path().display());
@@ -1236,7 +1240,7 @@ fn a_server_that_works_as_root_warns_of_it() {
             server.signal(Signal::TERM);
             assert_eq!(server.wait_exit(), 0);
             let is_warned = is_root && !risks.is_empty();
-            // What the program wrote is read by a thread, which may be a moment behind.
+            // A thread reads the output of the program and may lag a moment behind.
             until("the warning", || !is_warned || server.err.text().contains("as root"));
             let text = server.err.text();
             let lines: Vec<&str> = text.lines().filter(|line| line.contains("as root")).collect();
@@ -1249,7 +1253,7 @@ fn a_server_that_works_as_root_warns_of_it() {
 }
 
 #[test]
-fn a_server_that_anybody_may_write_to_says_so() {
+fn a_server_that_anybody_may_write_to_logs_a_warning() {
     let docroot = docroot();
     for (more, warns) in [
         (&["--bind", "0.0.0.0"][..], true),
@@ -1310,7 +1314,7 @@ fn the_listing_of_a_folder_for_uploads_has_a_form() {
 }
 
 #[test]
-fn what_cannot_be_is_said_at_the_start() {
+fn invalid_upload_folders_are_reported_at_the_start() {
     let docroot = docroot();
     let root = docroot.root();
     let start = |upload: &str| run(bare_command().args(["--port", "0", "--upload", upload]).arg(&root));
@@ -1320,7 +1324,7 @@ fn what_cannot_be_is_said_at_the_start() {
     for hidden in ["/.up", "/_whirligig"] {
         assert_eq!(start(hidden).code, Some(2));
     }
-    // A folder that is not there may come; until then it is missing, and said to be.
+    // A missing folder may be created later. Until then requests get a 404, and a warning is logged.
     on_both(|model| {
         let docroot = self::docroot();
         let server = Server::start(model, &docroot.root(), &["--upload", "/later"]);
@@ -1331,7 +1335,7 @@ fn what_cannot_be_is_said_at_the_start() {
     });
 }
 
-/// Many slow uploads hold nobody else up.
+/// Many slow uploads delay no other client.
 #[test]
 fn others_are_served_while_many_upload() {
     on_both(|model| {
@@ -1362,7 +1366,7 @@ fn others_are_served_while_many_upload() {
     });
 }
 
-/// Drives the page of a folder for uploads from a page around it, as hands would, and writes down
+/// Controls the page of a folder for uploads from a surrounding page, like a user would, and records
 /// what it shows.
 const HANDS: &str = r#"<!doctype html><title>hands</title><pre></pre><iframe src="/up/" width=800 height=600></iframe>
 <script>
@@ -1376,7 +1380,7 @@ Object.defineProperty(input,'files',{value:files,configurable:true})
 input.dispatchEvent(new Event('change'))
 }
 const steps=[
-// Two files, one of them long enough to be seen on its way.
+// Two files, one of them large enough for a visible progress.
 doc=>{
 const seen=new Set()
 new frame.contentWindow.MutationObserver(()=>{
@@ -1386,21 +1390,21 @@ say('bar '+[...seen].length)
 }).observe(doc.querySelector('.up ul'),{subtree:true,attributes:true,attributeFilter:['value']})
 choose(doc,0,[file('small.txt',5),file('large.bin',40<<20)])
 },
-// One that is there, and is replaced when that is said.
+// A file that exists, and is replaced with permission.
 async doc=>{
 choose(doc,0,[file('small.txt',7)])
 await until(doc,()=>doc.querySelector('li.bad'))
 say(rows(doc).join())
 doc.querySelector('li button').click()
 },
-// A folder, and something dropped.
+// A folder, and a dropped file.
 doc=>choose(doc,1,[file('x.txt',1,'dir/sub dir/x.txt'),file('y.txt',1,'dir/y.txt')]),
 (doc,win)=>{
 const dropped=new win.DataTransfer()
 dropped.items.add(new win.File(['dropped'],'dropped.txt'))
 doc.body.dispatchEvent(new win.DragEvent('drop',{dataTransfer:dropped,bubbles:true,cancelable:true}))
 },
-// What fails says why, and what is cancelled stops.
+// Failed uploads show a reason, and a cancelled one stops.
 async doc=>{
 choose(doc,0,[file('too large.bin',49<<20),file('.hidden',1),file('cancelled.bin',2<<20)])
 choose(doc,1,[file('z.txt',1,'.dir/z.txt')])
@@ -1421,7 +1425,7 @@ if(steps[loads])steps[loads++](doc,frame.contentWindow)
 </script>"#;
 
 #[test]
-fn a_browser_uploads_files_and_folders_and_says_how_it_goes() {
+fn a_browser_uploads_files_and_folders_and_shows_progress() {
     let Some(chromium) = chromium() else { return };
     on_both(|model| {
         let docroot = docroot();
@@ -1436,13 +1440,13 @@ fn a_browser_uploads_files_and_folders_and_says_how_it_goes() {
             "\ntoo large.bin: larger than 48.0 MiB, the limit of this server,\
              .hidden: names that begin with a dot are not taken,cancelled.bin: cancelled,\
              .dir/z.txt: names that begin with a dot are not taken\n",
-            // The list is no live region: a screen reader would repeat all of it at each step of a
-            // bar.
+            // The list is no live region, because a screen reader would read all of it at each step
+            // of a progress bar.
             "\nlive p reports\nover\n",
         ] {
             assert!(visit.dom.contains(expected), "{expected:?} in {}", visit.dom);
         }
-        assert!(visit.dom.contains("\nbar 3\n"), "the bar moved between its ends: {}", visit.dom);
+        assert!(visit.dom.contains("\nbar 3\n"), "the progress bar had intermediate values: {}", visit.dom);
         assert!(visit.console.is_empty(), "{:?}", visit.console);
         let up = docroot.path("up");
         assert_eq!(names(&up), ["dir", "dropped.txt", "large.bin", "small.txt"]);

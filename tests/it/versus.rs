@@ -1,9 +1,7 @@
-//! The benchmark's own machinery: a comparison is worth what its statistics, its clock and its
-//! second look are worth.
+//! Tests of the benchmark itself: its statistics, its clock and its checks.
 //!
-//! The files are those of `benches/versus/`, not copies. `cargo bench --bench versus --
-//! --slow-reactor 200 --expect slower` runs the whole of it against a reactor that is slow on
-//! purpose (`.ci/run`).
+//! They include the files of `benches/versus/`. `cargo bench --bench versus -- --slow-reactor 200
+//! --expect slower` tests the whole benchmark with an artificially slow reactor (`.ci/run`).
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -15,7 +13,7 @@ use std::time::Duration;
 use crate::docroot::Docroot;
 use crate::harness::{Server, on_both, pass};
 
-#[expect(dead_code, reason = "the benchmark uses all of it, these tests what they test")]
+#[expect(dead_code, reason = "the benchmark uses all of it, the tests only parts")]
 #[path = "../../benches/versus/main.rs"]
 mod bench;
 
@@ -32,7 +30,7 @@ use bench::stats::{
 const REQUEST: &str = "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const RIGHT: &str = "HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!";
 
-/// A job for one of the small servers in here.
+/// Returns a job for one of the small servers in this file.
 fn job(port: u16, arrival: Arrival, connections: u32, measure_ms: u64) -> Job {
     let text = "Hello, World!".to_owned();
     Job {
@@ -54,8 +52,9 @@ fn run(job: &Job) -> Outcome {
     generate(job, &mut |_| Ok(())).unwrap()
 }
 
-/// A server of a few lines. `answer` is given the number of the request, over all connections, one
-/// at a time; an empty answer closes the connection. It lives until the test program ends.
+/// Starts a minimal server. `answer` gets the number of the request, counted over all connections,
+/// one at a time. An empty answer closes the connection. The server runs until the test program
+/// ends.
 fn serve(answer: impl Fn(u32) -> String + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -87,7 +86,7 @@ fn talk(mut stream: TcpStream, answer: &dyn Fn(u32) -> String, number: &AtomicU3
     }
 }
 
-/// The latency that this share of answers did not exceed, in milliseconds.
+/// Returns the latency in milliseconds that this share of responses did not exceed.
 fn quantile_ms(outcome: &Outcome, share: f64) -> f64 {
     let all: u64 = outcome.latencies.iter().map(|(_, count)| count).sum();
     let mut left = (all as f64 * share).ceil() as u64;
@@ -100,9 +99,9 @@ fn quantile_ms(outcome: &Outcome, share: f64) -> f64 {
     panic!("no latency was recorded")
 }
 
-/// Coordinated omission: a closed loop stops asking while the server stalls, so the stall becomes
-/// one late answer a connection among thousands. At a fixed rate everything that fell due meanwhile
-/// is late, and counts.
+/// Coordinated omission: a closed loop sends nothing while the server stalls, so the stall becomes
+/// one late response per connection among thousands. At a fixed rate every request that was due
+/// meanwhile is late, and counts.
 #[test]
 fn a_stall_shows_in_the_open_loop_and_hides_in_the_closed_one() {
     const STALL: Duration = Duration::from_millis(200);
@@ -117,9 +116,9 @@ fn a_stall_shows_in_the_open_loop_and_hides_in_the_closed_one() {
     let rate = 2_000.0;
     let open = run(&job(stalls_once(600), Arrival::Open { per_second: rate }, 8, 800));
     assert_eq!((open.errors.total(), open.due), (0, 1_600), "{}", open.errors);
-    assert_eq!(open.answers, open.due, "what was due in the measured time is counted, and nothing else");
+    assert_eq!(open.answers, open.due, "requests due in the measured time are counted, and no others");
     assert!(quantile_ms(&open, 0.999) > 150.0, "p99.9 is {} ms", quantile_ms(&open, 0.999));
-    // A quarter of a second of 0.8 was spent late, not one answer in hundreds.
+    // The stall covers a quarter of 0.8 s, so many responses are late, not one in hundreds.
     let late: u64 = open.latencies.iter().filter(|(ns, _)| *ns > 50_000_000).map(|(_, count)| count).sum();
     assert!((200..1_000).contains(&late), "{late} late answers");
 
@@ -130,11 +129,11 @@ fn a_stall_shows_in_the_open_loop_and_hides_in_the_closed_one() {
     assert!(quantile_ms(&closed, 0.999) < 100.0, "p99.9 is {} ms", quantile_ms(&closed, 0.999));
 }
 
-/// How often the sources in here speak.
+/// Interval of the sources in this file.
 const EVERY: Duration = Duration::from_millis(10);
 
-/// A source that speaks to each of its listeners at a fixed rate, but holds its tongue for a while
-/// after so many lines. What it owes it says afterwards, all at once.
+/// Starts a source that sends lines to each listener at a fixed rate, but pauses after a number of
+/// lines. After the pause it sends all overdue lines at once.
 fn serve_lines(silent_after: u64, silence: Duration) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -164,22 +163,22 @@ fn listen(port: u16) -> Outcome {
     run(&Job { warm_ms: 50, ..job(port, Arrival::Listen { every_ns }, 4, 400) })
 }
 
-/// The same for who only listens: the lines of a source that stalls are due all the same. Those
-/// that came after the end once counted for nothing, so the longest stalls did not show.
+/// The same applies to listeners: lines of a stalled source are due nevertheless. Lines after the
+/// end used not to count, so the longest stalls did not show.
 #[test]
-fn a_source_that_stalls_is_late_with_all_it_owes() {
-    // From the middle of the measured time to a quarter of a second behind its end.
+fn lines_of_a_stalled_source_are_late() {
+    // From the middle of the measured time to a quarter of a second after its end.
     let outcome = listen(serve_lines(25, Duration::from_millis(450)));
     assert_eq!(outcome.errors.total(), 0, "{}", outcome.errors);
-    assert_eq!(outcome.answers, outcome.due, "what was due in the measured time is counted");
+    assert_eq!(outcome.answers, outcome.due, "lines due in the measured time are counted");
     assert!((36 * 4..=41 * 4).contains(&outcome.due), "{} lines to four in 0.4 s", outcome.due);
     assert!(quantile_ms(&outcome, 1.0) > 300.0, "the first of them waited longest");
     assert!(quantile_ms(&outcome, 0.75) > 150.0, "half of them were late");
 }
 
-/// And lines that never came were neither late nor errors.
+/// Missing lines used to be neither late nor errors.
 #[test]
-fn a_line_that_was_due_and_never_came_is_an_error_and_late() {
+fn a_missing_line_is_an_error_and_late() {
     let outcome = listen(serve_lines(25, Duration::from_secs(3_600)));
     assert!((15 * 4..=25 * 4).contains(&outcome.errors.late), "{}", outcome.errors);
     assert_eq!(outcome.errors.total(), outcome.errors.late);
@@ -189,9 +188,9 @@ fn a_line_that_was_due_and_never_came_is_an_error_and_late() {
     assert!(quantile_ms(&outcome, 0.9) > 1_000.0);
 }
 
-/// A server that cannot keep up: what was due and never sent is neither forgotten nor quick.
+/// An overloaded server: requests that were due and never sent count as late errors.
 #[test]
-fn what_an_overloaded_server_never_got_is_an_error_and_late() {
+fn an_unsent_request_is_an_error_and_late() {
     let slow = serve(|_| {
         pass(Duration::from_millis(10));
         RIGHT.to_owned()
@@ -206,9 +205,9 @@ fn what_an_overloaded_server_never_got_is_an_error_and_late() {
 }
 
 #[test]
-fn every_kind_of_wrong_answer_is_counted_as_what_it_is() {
+fn every_kind_of_wrong_response_is_counted() {
     fn errors(answer: impl Fn(u32) -> String + Send + Sync + 'static) -> Errors {
-        // The first answers are right: what is wrong from the start ends the run with words.
+        // The first responses are correct, because errors from the start end the run.
         let port = serve(move |number| if number < 5 { RIGHT.to_owned() } else { answer(number) });
         let job = Job { warm_ms: 0, ..job(port, Arrival::Closed, 1, 40) };
         match generate(&job, &mut |_| Ok(())) {
@@ -229,7 +228,7 @@ fn every_kind_of_wrong_answer_is_counted_as_what_it_is() {
 }
 
 #[test]
-fn an_answer_is_read_the_same_at_every_cut() {
+fn a_response_is_parsed_equally_at_every_cut() {
     let chunked =
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nHello\r\n8;x=y\r\n, World!\r\n0\r\n\r\n";
     let wanted = Wanted { bytes: 13, content: Some(b"Hello, World!".to_vec()) };
@@ -242,7 +241,7 @@ fn an_answer_is_read_the_same_at_every_cut() {
             assert_eq!(answer.take(first, Some(&wanted), &mut nothing), Ok(Took::All), "cut at {cut}");
             let took = answer.take(rest, Some(&wanted), &mut nothing);
             assert_eq!(took, Ok(Took::Complete(text.len() - cut)), "cut at {cut}");
-            // The second one has a head that is known by now. It is looked at all the same.
+            // The head of the second response is already known. It is checked nevertheless.
             let again = answer.take(&rest[text.len() - cut..], Some(&wanted), &mut nothing);
             assert_eq!(again, Ok(Took::Complete(text.len())), "after a cut at {cut}");
             for wrong in [both.replace("13", "12").replace("8;", "7;"), both.replace('W', "w")] {
@@ -253,9 +252,9 @@ fn an_answer_is_read_the_same_at_every_cut() {
     }
 }
 
-/// The parts together: the server that takes longer is named, whichever stands first.
+/// All parts together: the slower server is found, whichever is first.
 #[test]
-fn a_slowed_server_is_named_slower() {
+fn a_slowed_server_is_found_slower() {
     let plain = serve(|_| RIGHT.to_owned());
     let slowed = serve(|_| {
         pass(Duration::from_millis(10));
@@ -275,10 +274,10 @@ fn a_verdict_needs_an_effect_beyond_interval_and_noise() {
     for (value, low, high, noise, verdict) in [
         (1.30, 1.20, 1.40, 0.05, Verdict::Faster),
         (0.75, 0.70, 0.80, 0.05, Verdict::Slower),
-        // Its interval holds 1.
+        // The interval contains 1.
         (1.30, 0.99, 1.60, 0.05, Verdict::NoDifference),
         (0.75, 0.50, 1.01, 0.05, Verdict::NoDifference),
-        // Less than what a server differs from itself.
+        // Less than the noise.
         (1.04, 1.03, 1.05, 0.05, Verdict::NoDifference),
         (0.96, 0.95, 0.97, 0.05, Verdict::NoDifference),
         // Noise is a factor: 1 / 1.25 is as far away as 1.25.
@@ -292,7 +291,7 @@ fn a_verdict_needs_an_effect_beyond_interval_and_noise() {
 }
 
 #[test]
-fn noise_is_as_far_as_an_equal_seemed_to_be_away() {
+fn noise_is_the_far_end_of_the_interval_of_equal_servers() {
     let noise = |low, high| noise_of(Estimate { value: 1.0, low, high });
     assert!((noise(0.98, 1.05) - 0.05).abs() < 1e-9);
     assert!((noise(0.8, 1.05) - 0.25).abs() < 1e-9);
@@ -300,7 +299,7 @@ fn noise_is_as_far_as_an_equal_seemed_to_be_away() {
 }
 
 #[test]
-fn medians_and_lots_are_what_they_should_be() {
+fn medians_and_random_numbers_are_right() {
     assert_eq!(median(&[3.0, 1.0, 2.0]).to_bits(), 2.0_f64.to_bits());
     assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]).to_bits(), 2.5_f64.to_bits());
     assert_eq!(median(&[]).to_bits(), 0.0_f64.to_bits());
@@ -316,15 +315,15 @@ fn medians_and_lots_are_what_they_should_be() {
     assert_eq!(sorted, (0..20).collect::<Vec<u32>>());
 }
 
-/// An interval must hold the truth as often as it says. The bootstrap alone does not with few
-/// rounds: called 95 %, it holds the median of seven in 87.5 % of all cases.
+/// An interval must contain the true value as often as stated. The bootstrap alone does not with
+/// few rounds: at a level of 95 %, it contains the median of seven figures in 87.5 % of all cases.
 #[test]
-fn the_interval_holds_the_truth_as_often_as_it_says() {
+fn the_interval_contains_the_true_value_as_often_as_stated() {
     for (rounds, share) in [(5, 0.9375), (6, 0.968), (7, 0.984), (9, 0.960), (10, 0.978), (15, 0.964)] {
         assert!((coverage(rounds) - share).abs() < 0.001, "{} of {rounds} rounds", coverage(rounds));
     }
     let mut lots = Lots(3);
-    // Spread evenly within 10 % around 1.2, as rounds of two servers might be.
+    // Evenly distributed within 10 % around 1.2, similar to rounds of two servers.
     let sample = |rounds, lots: &mut Lots| -> Vec<f64> {
         (0..rounds).map(|_| 1.08 + 0.24 * lots.below(1_000) as f64 / 999.0).collect()
     };
@@ -346,10 +345,10 @@ fn the_interval_holds_the_truth_as_often_as_it_says() {
     assert!(held >= 265, "{held} of 300");
 }
 
-/// Small runs of the real generator against the real program: no errors, and every habit gets its
-/// answers.
+/// Short runs of the real generator against the real program: no errors, and responses for every
+/// habit.
 #[test]
-fn both_models_answer_the_scenarios_that_need_no_handler() {
+fn both_models_serve_the_scenarios_without_handlers() {
     on_both(|model| {
         let docroot = Docroot::new();
         let root = docroot.outside("versus");
@@ -373,7 +372,7 @@ fn both_models_answer_the_scenarios_that_need_no_handler() {
                 ..job(server.port, arrival, scenario.connections.min(8), 60)
             });
             assert_eq!(outcome.errors.total(), 0, "{}: {}", scenario.name, outcome.errors);
-            assert!(outcome.amount > 0.0, "{} got no answer", scenario.name);
+            assert!(outcome.amount > 0.0, "{} got no response", scenario.name);
         }
     });
 }

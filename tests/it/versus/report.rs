@@ -1,5 +1,5 @@
-//! What the benchmark makes of its figures: results with a form, a page that stands alone, a README
-//! that agrees.
+//! Output of the benchmark: results that conform to their schema, a self-contained report, and pages
+//! that agree with the stored results.
 
 use std::fs;
 use std::path::Path;
@@ -57,8 +57,8 @@ fn compared(name: &str, pace: Loop, rates: [f64; 2], verdict: Verdict) -> Compar
     }
 }
 
-/// Some of everything: a win, a loss, errors, a peer with a wicked name, a scenario left out, a
-/// warning.
+/// Results with some of everything: a win, a loss, errors, a peer with special characters in its
+/// name, a scenario left out, a warning.
 fn sample() -> Results {
     let mut hello = compared("hello", Loop::Closed, [130_000.0, 100_000.0], Verdict::Faster);
     hello.sides[0].turns = Some(Turns { turns: 10.0, events: 45.0, working: 0.1, wall: 1.0 });
@@ -79,7 +79,7 @@ fn sample() -> Results {
     }
 }
 
-/// Whether `value` has the form that `schema` describes: as much of JSON Schema as ours needs.
+/// Checks that `value` conforms to `schema`, for the part of JSON Schema that ours uses.
 fn judge_form(value: &Value, schema: &Value, root: &Value, at: &str) -> Result<(), String> {
     let complain = |what: &str| Err(format!("{at}: {what}, in {value}"));
     if let Some(name) = schema["$ref"].as_str() {
@@ -138,11 +138,11 @@ fn schema() -> Value {
 }
 
 #[test]
-fn results_have_the_form_that_the_schema_describes() {
+fn results_conform_to_the_schema() {
     let schema = schema();
     let results = serde_json::to_value(sample()).unwrap();
     judge_form(&results, &schema, &schema, "results").unwrap();
-    // The judge can fail: a missing member, one too many, a wrong type, a wrong word.
+    // The check can fail: a missing member, an extra one, a wrong type, a wrong word.
     for (path, wrong) in [
         ("/seed", Value::from("42")),
         ("/mode", Value::from("slow")),
@@ -158,14 +158,14 @@ fn results_have_the_form_that_the_schema_describes() {
 }
 
 #[test]
-fn results_come_back_from_their_file() {
+fn results_are_read_back_from_their_file() {
     let text = serde_json::to_string(&sample()).unwrap();
     let back: Results = serde_json::from_str(&text).unwrap();
     assert_eq!(serde_json::to_string(&back).unwrap(), text);
 }
 
 #[test]
-fn the_report_stands_alone_and_leaves_nothing_out() {
+fn the_report_is_self_contained_and_complete() {
     let html = page::html(&sample());
     for part in [
         "faster in 1</b>",
@@ -183,7 +183,7 @@ fn the_report_stands_alone_and_leaves_nothing_out() {
         assert!(html.contains(&part.replace("&#39;", "'")), "{part} is not in the report");
     }
     assert!(!html.contains("<b> &"), "a name that is not escaped");
-    // Nothing is fetched: no script, no style sheet, no picture from elsewhere.
+    // The page loads nothing: no script, no style sheet, no external picture.
     for outside in ["<script", "<link", "src=", "url(", "@import"] {
         assert!(!html.contains(outside), "{outside} in the report");
     }
@@ -201,13 +201,12 @@ fn closed_and_open_figures_never_share_a_column() {
     assert!(!closed.contains("open-50") && open.contains("open-50") && !open.contains("req/s"), "{open}");
     let text = table::text(&sample(), false);
     assert!(text.contains("ERRORS: 3 reset; first: a reset") && text.contains("NOT RUN"), "{text}");
-    assert!(!text.contains('\x1b'), "colours where none are wanted");
+    assert!(!text.contains('\x1b'), "colours without a terminal");
 }
 
-/// A ratio that the generator has made is not to be read as one of the servers, wherever it is
-/// shown.
+/// Every output must mark a ratio that the generator limited.
 #[test]
-fn where_the_generator_was_the_limit_every_form_says_so() {
+fn every_output_marks_a_generator_that_was_the_limit() {
     let mut results = sample();
     assert!(!results.markdown().contains("enerator") && !forest_plot::picture(&results, true).contains('†'));
     for round in &mut results.scenarios[0].sides[1].rounds {
@@ -223,7 +222,7 @@ fn where_the_generator_was_the_limit_every_form_says_so() {
 }
 
 #[test]
-fn intervals_say_how_often_they_hold_the_truth() {
+fn intervals_are_labelled_with_their_coverage() {
     let mut results = sample();
     for side in results.scenarios.iter_mut().flat_map(|scenario| &mut scenario.sides) {
         side.rounds = vec![side.rounds[0].clone(); 7];
@@ -234,15 +233,15 @@ fn intervals_say_how_often_they_hold_the_truth() {
 }
 
 #[test]
-fn a_run_in_which_something_failed_is_not_kept() {
+fn a_run_with_failures_is_not_saved() {
     let mut results = sample();
-    assert!(whole(&results).is_ok(), "what was left out did not fail");
+    assert!(whole(&results).is_ok(), "a scenario that was left out has not failed");
     results.not_run.push(NotRun { name: "hello".to_owned(), why: "FAILED: it is gone".to_owned() });
     assert_eq!(whole(&results).unwrap_err().to_string(), "hello FAILED: it is gone");
 }
 
 #[test]
-fn of_a_kernel_only_its_version_is_kept() {
+fn only_the_version_of_a_kernel_is_stored() {
     for (release, version) in [
         ("6.18.44-build-7", "6.18"),
         ("6.1.0-18-amd64", "6.1"),
