@@ -19,7 +19,7 @@ use whirligig::features::metrics;
 use whirligig::files::StaticFiles;
 use whirligig::handler::{Answer, BodySink, Context, Handler, Methods, Router, Sunk};
 use whirligig::http::{Body, BodySource, Filled, Request, Response, Status};
-use whirligig::jobs::Waker;
+use whirligig::jobs::inbox::Waker;
 use whirligig::server::Server;
 
 use super::Fallible;

@@ -18,7 +18,8 @@ use crate::handler::offload::{Offloaded, Producer};
 use crate::http::form::{Pairs, Part};
 use crate::http::refusal::Refusal;
 use crate::http::{Request, Response, Status, cookie, form};
-use crate::jobs::{Errands, Waker};
+use crate::jobs::Errands;
+use crate::jobs::inbox::Waker;
 
 /// Where a call is answered: on the loop, or on a worker thread that took along what it needs.
 pub(crate) trait Place {

@@ -14,7 +14,7 @@ use slab::Slab;
 use crate::app::call::Call;
 use crate::config::{FEED_BYTES_MAX, FEED_EVENTS_MAX, FEED_HEARTBEAT, FEED_HISTORY_MAX};
 use crate::http::{BodySource, Filled};
-use crate::jobs::Waker;
+use crate::jobs::inbox::Waker;
 use crate::sync::lock;
 
 /// What a feed may cost, and how it keeps in touch.
@@ -415,7 +415,7 @@ impl Drop for Listener {
 mod tests {
     use super::*;
     use crate::conn_id::ConnId;
-    use crate::jobs::Inbox;
+    use crate::handler::continuation::Inbox;
 
     fn waker() -> Waker {
         Waker::new(ConnId::new(1, 0), Arc::new(Inbox::new(Box::new(|| Ok(())))))

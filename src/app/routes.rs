@@ -12,12 +12,12 @@ use crate::app::call::{Away, Call, Params, Place};
 use crate::clock::Now;
 use crate::config::CONTENT_BYTES_MAX;
 use crate::conn_id::{ConnId, Peer};
+use crate::handler::continuation::Then;
 use crate::handler::{Answer, Context, Handler, method_not_allowed};
 use crate::http::framing::Content;
 use crate::http::kept_head::KeptHead;
 use crate::http::target::normalize;
 use crate::http::{Method, Request, Response, Status};
-use crate::jobs::Then;
 use crate::pages::error::{ErrorForm, error, over, text_error};
 
 type Action = dyn Fn(&Call<'_>) -> Answer + Send + Sync;

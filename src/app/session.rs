@@ -4,13 +4,14 @@
 //! 2104). Where sessions are kept, and what ends them, is the application's; it must not know
 //! cookies nor requests.
 
-use crate::random::random_bytes;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
+
+use crate::random::random_bytes;
 
 /// Makes tokens and knows its own.
 ///

@@ -16,13 +16,14 @@ use crate::driver::Driver;
 use crate::driver::client::Client;
 use crate::driver::pool::Loan;
 use crate::driver::work::{Held, Source, Task, Warmth, Work};
+use crate::handler::continuation::Done;
 use crate::handler::watch::{Change, Watch};
 use crate::handler::{Answer, Context};
 use crate::http::connection::Expired;
 use crate::http::head::FieldSlots;
 use crate::http::send_queue::OpenFile;
 use crate::http::{CloseReason, Event, Phase, ProtocolError, Request, Response, Status};
-use crate::jobs::{Done, Lane, Ran};
+use crate::jobs::{Lane, Ran};
 use crate::observe::{Activity, Observer};
 use crate::pages::error as error_page;
 

@@ -31,6 +31,7 @@ use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::pool::{BufferPool, Loan};
 use crate::driver::work::Work;
 use crate::files::Files;
+use crate::handler::continuation::Then;
 use crate::handler::watch::Change;
 use crate::handler::{Context, Extra, Handler};
 use crate::http::Phase;
@@ -63,7 +64,7 @@ pub struct Driver<O> {
     pub(crate) pool: BufferPool,
     pub(crate) date: DateCache,
     pub(crate) files: Files,
-    pub(crate) desk: Box<dyn JobDesk>,
+    pub(crate) desk: Box<dyn JobDesk<Then>>,
     pub(crate) observer: O,
     pub(crate) access: Option<AccessBuffer>,
     /// What the answer to the request in hand is to say beside what its maker says.
@@ -98,7 +99,7 @@ impl<O: Observer> Driver<O> {
         config: Arc<Config>,
         handler: Arc<dyn Handler>,
         files: Files,
-        desk: Box<dyn JobDesk>,
+        desk: Box<dyn JobDesk<Then>>,
         access: Option<AccessBuffer>,
         observer: O,
         now: Now,

@@ -9,9 +9,10 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use crate::handler::continuation::Promise;
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, Context};
-use crate::jobs::{Errands, Waker};
+use crate::jobs::Errands;
 use crate::sync::lock;
 
 /// Why a request got no result.
@@ -54,7 +55,7 @@ enum State<R> {
     Handled,
     /// The result came before the handler of the request had returned.
     Ready(Result<R, Unmade>),
-    Waiting(Waker, Finish<R>),
+    Waiting(Promise, Finish<R>),
     /// The request has its result, or is gone.
     Over,
 }
@@ -85,7 +86,7 @@ impl<K: Clone + Eq + Hash, R: Clone + Send + 'static> Coalesced<K, R> {
             drop(state);
             return then(result, cx);
         }
-        *state = State::Waiting(cx.waker(), Box::new(then));
+        *state = State::Waiting(cx.promise(), Box::new(then));
         drop(state);
         // The watch is there for its end: it shows that the request is gone.
         cx.watch(seat);
@@ -179,7 +180,7 @@ impl<R: Send + 'static> Seat<R> {
             State::Handled => *state = State::Ready(result),
             State::Waiting(waker, then) => {
                 drop(state);
-                waker.finish(Box::new(move |cx| then(result, cx)));
+                waker.keep(Box::new(move |cx| then(result, cx)));
             }
             State::Ready(_) | State::Over => return false,
         }
@@ -218,9 +219,10 @@ mod tests {
     use crate::conn_id::{ConnId, Peer};
     use crate::driver::Driver;
     use crate::files::Files;
+    use crate::handler::continuation::{Done, Inbox, Pool};
     use crate::handler::watch::Change;
     use crate::http::{Request, Response, Status};
-    use crate::jobs::{Done, Inbox, InlineDesk, Pool};
+    use crate::jobs::InlineDesk;
     use crate::observe::LoopTally;
     use crate::server::Server;
 

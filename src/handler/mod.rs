@@ -7,25 +7,29 @@
 //! know sockets or threads.
 
 pub(crate) mod coalesce;
+pub mod continuation;
 pub mod offload;
 pub mod spool;
 pub(crate) mod temp_file;
 pub mod watch;
 
-use crate::clock::Now;
-use crate::conn_id::{ConnId, Peer};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::clock::Now;
 use crate::config::Limits;
+use crate::conn_id::{ConnId, Peer};
 use crate::files::Files;
+use crate::handler::continuation::Promise;
+use crate::handler::continuation::{Job, Then, Ticket};
 use crate::handler::watch::{Change, Watched};
 use crate::http::headers::{How, is_repeated};
 use crate::http::refusal::Refusal;
 use crate::http::response::Author;
 use crate::http::{Method, Request, Response, Status};
+use crate::jobs::inbox::Waker;
 use crate::jobs::places::Seat;
-use crate::jobs::{Errands, Job, JobDesk, Lane, RouteName, Then, Ticket, TicketState, Waker};
+use crate::jobs::{Errands, JobDesk, Lane, RouteName};
 use crate::pages::error as error_page;
 
 /// Answers requests. Shared by all drivers, so it is `Sync` and called through `&self`.
@@ -162,7 +166,7 @@ pub struct Context<'a> {
     pub(crate) id: ConnId,
     pub(crate) peer: &'a Peer,
     pub(crate) limits: &'a Limits,
-    pub(crate) desk: &'a mut dyn JobDesk,
+    pub(crate) desk: &'a mut dyn JobDesk<Then>,
     pub(crate) files: &'a mut Files,
     pub(crate) extra: &'a mut Extra,
     pub(crate) watch: &'a mut Change,
@@ -389,7 +393,7 @@ impl Context<'_> {
     /// The answer, or the next step to it, will come from what this connection has watched.
     #[must_use]
     pub fn promised(&self) -> Answer {
-        Answer::Later(Ticket(TicketState::Pending))
+        Answer::Later(Ticket::pending())
     }
 
     /// Who the client has proved to be, as far as those in front have said.
@@ -463,15 +467,10 @@ impl Context<'_> {
     pub fn waker(&self) -> Waker {
         Waker::new(self.id, Arc::clone(self.desk.inbox()))
     }
-}
 
-impl Ticket {
-    /// The job's result if it ran inline.
-    pub(crate) fn into_done(self) -> Option<Then> {
-        match self.0 {
-            TicketState::Pending => None,
-            TicketState::Done(then) => Some(then),
-        }
+    /// The way for an answer that was [promised](Context::promised).
+    pub(crate) fn promise(&self) -> Promise {
+        Promise::new(self.id, Arc::clone(self.desk.inbox()))
     }
 }
 

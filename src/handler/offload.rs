@@ -146,7 +146,8 @@ impl<P: Producer> BodySource for Offloaded<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jobs::{Errand, Inbox, JobDesk as _, Pool};
+    use crate::handler::continuation::{Inbox, Pool};
+    use crate::jobs::{Errand, JobDesk as _};
     use std::sync::mpsc;
 
     /// Says the numbers from 0, three pieces of them; the last word differs.

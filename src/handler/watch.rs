@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::conn_id::WatchId;
-use crate::jobs::Done;
+use crate::handler::continuation::Done;
 
 /// One descriptor of something watched.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::jobs::Waker;
+use crate::jobs::inbox::Waker;
 use crate::jobs::pace::{LeastRate, Pace};
 use crate::sync::lock;
 
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
     use crate::config::{Limits, Timeouts};
     use crate::conn_id::ConnId;
-    use crate::jobs::{Done, Inbox};
+    use crate::handler::continuation::{Done, Inbox};
 
     #[test]
     fn places_are_bounded_and_come_back() {

@@ -45,9 +45,9 @@ use crate::driver::outcome::{OnStop, Outcome};
 use crate::driver::pump::Pumped;
 use crate::driver::stream::Stream as _;
 use crate::driver::{Driver, pump};
+use crate::handler::continuation::Done;
 use crate::handler::watch::Ready;
 use crate::http::{CloseReason, Phase};
-use crate::jobs::Done;
 use crate::observe::{Activity, Observer};
 
 use accept::Listeners;

@@ -18,8 +18,10 @@ use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::signals::{Signal, Signals};
 use crate::driver::socket::{is_cold, send_file, write_slices};
 use crate::driver::stream::{FilePart, SentFile, Stream};
+use crate::handler::continuation::Then;
+use crate::handler::continuation::{Inbox, Pool};
 use crate::handler::watch::{Ready, Watched};
-use crate::jobs::{Inbox, JobDesk, Pool};
+use crate::jobs::JobDesk;
 
 /// An event of one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +79,7 @@ pub trait Os {
     /// Closes the listeners. From then on the kernel refuses new clients.
     fn close_listeners(&mut self);
     /// Returns a new queue for jobs.
-    fn desk(&mut self) -> Box<dyn JobDesk>;
+    fn desk(&mut self) -> Box<dyn JobDesk<Then>>;
 }
 
 /// Slot of the token for the inbox. Generation 0 marks tokens that are not connections.
@@ -298,7 +300,7 @@ impl Os for MioOs {
         self.listeners.clear();
     }
 
-    fn desk(&mut self) -> Box<dyn JobDesk> {
+    fn desk(&mut self) -> Box<dyn JobDesk<Then>> {
         Box::new(self.pool.desk(Arc::clone(&self.inbox)))
     }
 }

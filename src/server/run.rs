@@ -12,7 +12,7 @@ use crate::driver::outcome::{OnStop, Outcome};
 use crate::driver::signals::{Signal, Signals};
 use crate::files::Files;
 use crate::handler::Handler;
-use crate::jobs::Pool;
+use crate::handler::continuation::Pool;
 use crate::log::{AccessBuffer, LogQueue};
 use crate::observe::{Counters, Observer};
 use crate::reactor::Reactor;

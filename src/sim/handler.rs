@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use crate::config::KIB;
 use crate::conn_id::ConnId;
+use crate::handler::continuation::{Done, Job, Then};
 use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, BodySink, Context, Handler, Seats, Sunk};
 use crate::http::send_queue::OpenFile;
 use crate::http::{Body, BodySource, Filled, Request, Response, Status};
+use crate::jobs::inbox::Waker;
 use crate::jobs::places::{Places, Taken};
-use crate::jobs::{Done, Job, Then, Waker};
 use crate::sim::world::{PendingJob, PendingWork, Shared, SimWatch, pattern};
 use crate::sync::lock;
 

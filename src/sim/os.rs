@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use crate::clock::Now;
 use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::stream::{FilePart, SentFile, Stream};
+use crate::handler::continuation::Then;
+use crate::handler::continuation::{Done, Inbox, Job, Ticket};
 use crate::handler::watch::Watched;
-use crate::jobs::{
-    Done, Errand, Errands, Inbox, Job, JobDesk, Lane, Ran, RouteName, StillBusy, Ticket, TicketState,
-};
+use crate::jobs::{Errand, Errands, JobDesk, Lane, Ran, RouteName, StillBusy};
 use crate::reactor::os::{Os, OsEvent};
 use crate::sim::world::{PIPE_BYTES, PendingJob, PendingWork, Shared, World, is_broken, pattern};
 use crate::sync::lock;
@@ -181,7 +181,7 @@ impl Os for SimOs {
         }
     }
 
-    fn desk(&mut self) -> Box<dyn JobDesk> {
+    fn desk(&mut self) -> Box<dyn JobDesk<Then>> {
         Box::new(SimDesk { world: Arc::clone(&self.world), inbox: Arc::clone(&self.inbox) })
     }
 }
@@ -193,7 +193,7 @@ pub(super) struct SimDesk {
     pub(super) inbox: Arc<Inbox>,
 }
 
-impl JobDesk for SimDesk {
+impl JobDesk<Then> for SimDesk {
     fn submit(&mut self, id: ConnId, _lane: Lane, _route: RouteName, job: Job) -> Result<Ticket, Job> {
         let mut world = lock(&self.world);
         if world.fault("refused_job", 10) {
@@ -205,7 +205,7 @@ impl JobDesk for SimDesk {
         let due_ns = world.now_ns + delay;
         world.tell(|| format!("{id} hands in a job"));
         world.jobs.push(PendingJob { due_ns, id, work: PendingWork::Job(job) });
-        Ok(Ticket(TicketState::Pending))
+        Ok(Ticket::pending())
     }
 
     fn cancel(&mut self, id: ConnId) -> Option<StillBusy> {

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 use crate::config::{INBOX_LOOK, KIB};
 use crate::conn_id::{ConnId, WatchId};
 use crate::driver::signals::Signal;
+use crate::handler::continuation::Job;
 use crate::handler::watch::Ready;
-use crate::jobs::{Errand, Job};
+use crate::jobs::Errand;
 use crate::reactor::os::OsEvent;
 use crate::sim::coverage::Coverage;
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::clock::read_clocks;
 use crate::conn_id::ConnId;
-use crate::jobs::{Errands, Inbox, InlineDesk, Job, JobDesk, Lane, RouteName, StillBusy, Ticket};
+use crate::handler::continuation::Then;
+use crate::handler::continuation::{Inbox, Job, Ticket};
+use crate::jobs::{Errands, InlineDesk, JobDesk, Lane, RouteName, StillBusy};
 use crate::sync::lock;
 use crate::threads::reaper::Shared;
 use crate::threads::socket::{Line, TimedJob};
@@ -14,13 +16,13 @@ use crate::threads::socket::{Line, TimedJob};
 /// the reaper counts those that take too long. It looks now and then: to wake it for each job would
 /// cost more than most jobs do.
 pub(super) struct TwinDesk {
-    pub(super) inner: InlineDesk,
+    pub(super) inner: InlineDesk<Then>,
     pub(super) shared: Arc<Shared>,
     pub(super) line: Arc<Line>,
     pub(super) answer_timeout: Option<Duration>,
 }
 
-impl JobDesk for TwinDesk {
+impl JobDesk<Then> for TwinDesk {
     fn submit(&mut self, id: ConnId, lane: Lane, route: RouteName, job: Job) -> Result<Ticket, Job> {
         let Some(timeout) = self.answer_timeout else { return self.inner.submit(id, lane, route, job) };
         let due = self.shared.nanoseconds(read_clocks().mono + timeout);

@@ -26,7 +26,7 @@ use crate::docroot::cache::FileCache;
 use crate::driver::outcome::{OnStop, Outcome};
 use crate::driver::signals::Signals;
 use crate::handler::Handler;
-use crate::jobs::Pool;
+use crate::handler::continuation::Pool;
 use crate::jobs::pace::LeastRate;
 use crate::log::LogQueue;
 use crate::observe::{Counters, Gauges};

@@ -14,10 +14,10 @@ use crate::config::{
     AUTH_DELAY_FIRST, AUTH_DELAY_MAX, AUTH_DELAYED_EACH_MAX, AUTH_DELAYED_MAX, AUTH_FAILURES_FREE,
     AUTH_FORGOTTEN_AFTER, AUTH_ORIGINS_MAX, Limits,
 };
+use crate::handler::continuation::Done;
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, Context};
 use crate::http::Response;
-use crate::jobs::Done;
 use crate::jobs::turns::Origin;
 use crate::sync::lock;
 

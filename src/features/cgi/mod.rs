@@ -22,15 +22,16 @@ use std::time::Instant;
 
 use crate::config::{CGI_REDIRECTS_MAX, CGI_SPOOLED_BYTES, CgiFolder, CgiOptions, Config, Limits};
 use crate::conn_id::Peer;
+use crate::handler::continuation::Then;
 use crate::handler::spool::{Beside, Spool, Spooled};
 use crate::handler::{Answer, BodySink, Context, Handler, Seats, Sunk, method_not_allowed, spool};
 use crate::http::framing::Content;
 use crate::http::kept_head::KeptHead;
 use crate::http::target::{normalize, read_origin_form};
 use crate::http::{Method, Request, Status};
+use crate::jobs::inbox::Waker;
 use crate::jobs::pace::LeastRate;
 use crate::jobs::places::{Places, Taken};
-use crate::jobs::{Then, Waker};
 use crate::pages::error::{ErrorForm, error, over};
 use crate::shortage;
 use meta_variables::Facts;

@@ -19,12 +19,12 @@ use crate::features::cgi::input::{ContentLost, Input, PIECE_BYTES};
 use crate::features::cgi::output::{Head, Kind, take_head};
 use crate::features::cgi::process::{Exit, Pipe, Pipes, Process, exit_of};
 use crate::features::cgi::stderr::Complaints;
+use crate::handler::continuation::{Done, Then};
 use crate::handler::spool::{Beside, Spool, Spooled};
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, BodySink, Context, Seats, Sunk};
 use crate::http::{Body, BodySource, Filled, Response, Status};
 use crate::jobs::places::Seat;
-use crate::jobs::{Done, Then};
 use crate::pages::error::{ErrorForm, error};
 use crate::sync::lock;
 

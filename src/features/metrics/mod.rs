@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use crate::config::Model;
 use crate::features::metrics::text::{Page, seconds};
+use crate::handler::continuation::Promise;
+use crate::handler::continuation::{Inbox, Pool};
 use crate::handler::{Answer, Context, Methods, Router};
 use crate::http::{CloseReason, Method, Phase, Request, Response, Status};
-use crate::jobs::{Inbox, Pool, Ticket, TicketState, Waker};
 use crate::log::LogQueue;
 use crate::observe::{Activity, Counters, Gauges, STATUS_CLASSES, TURN_BOUNDS};
 use crate::sync::lock;
@@ -116,13 +117,13 @@ impl Metrics {
             let gauges = sources.threads.as_ref().map(|look| look()).unwrap_or_default();
             return self.page(&gauges).into();
         }
-        let round = Round { metrics: Arc::clone(self), sum: Mutex::default(), asker: cx.waker() };
+        let round = Round { metrics: Arc::clone(self), sum: Mutex::default(), asker: cx.promise() };
         let round = Arc::new(round);
         for inbox in &sources.loops {
             let round = Arc::clone(&round);
             inbox.ask(Box::new(move |gauges| lock(&round.sum).add(gauges)));
         }
-        Answer::Later(Ticket(TicketState::Pending))
+        cx.promised()
     }
 
     fn page(&self, gauges: &Gauges) -> Response {
@@ -177,14 +178,14 @@ impl Metrics {
 struct Round {
     metrics: Arc<Metrics>,
     sum: Mutex<Gauges>,
-    asker: Waker,
+    asker: Promise,
 }
 
 impl Drop for Round {
     fn drop(&mut self) {
         let metrics = Arc::clone(&self.metrics);
         let gauges = std::mem::take(self.sum.get_mut().unwrap_or_else(PoisonError::into_inner));
-        self.asker.finish(Box::new(move |_| metrics.page(&gauges).into()));
+        self.asker.keep(Box::new(move |_| metrics.page(&gauges).into()));
     }
 }
 
@@ -289,7 +290,7 @@ fn jobs(page: &mut Page, pool: &Pool) {
 mod tests {
     use super::*;
     use crate::conn_id::ConnId;
-    use crate::jobs::Done;
+    use crate::handler::continuation::Done;
     use crate::observe::{LoopTally, Observer as _, TwinTally};
 
     #[test]
@@ -316,7 +317,7 @@ mod tests {
         let asker = Arc::new(Inbox::new(Box::new(|| Ok(()))));
         let metrics = Arc::new(Metrics::new(Model::Reactor, Duration::ZERO));
         let id = ConnId::new(1, 0);
-        let waker = Waker::new(id, Arc::clone(&asker));
+        let waker = Promise::new(id, Arc::clone(&asker));
         let round = Arc::new(Round { metrics, sum: Mutex::default(), asker: waker });
         let [first, second, dead] = [(); 3].map(|()| Inbox::new(Box::new(|| Ok(()))));
         for inbox in [&first, &second, &dead] {

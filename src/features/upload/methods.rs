@@ -20,6 +20,7 @@ use crate::features::upload::resume::{AMBIGUOUS, PARTIAL_TYPE, Wish};
 use crate::features::upload::sink::Sink;
 use crate::features::upload::write_request::{ALLOW, Ask, limits};
 use crate::features::upload::writer::{Halt, Writer};
+use crate::handler::continuation::Then;
 use crate::handler::{Answer, Context, method_not_allowed};
 use crate::http::fields::{list_elements, trim_ows};
 use crate::http::framing::Content;
@@ -27,7 +28,6 @@ use crate::http::multipart::Multipart;
 use crate::http::negotiate::preferred;
 use crate::http::target::query_pairs;
 use crate::http::{Body, Method, Request, Response, Status};
-use crate::jobs::Then;
 use crate::sync::lock;
 
 /// A request that would change something, and may.

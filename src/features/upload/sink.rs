@@ -13,10 +13,11 @@ use crate::features::upload::refusal::Refusal;
 use crate::features::upload::resume::INTEROP_VERSION;
 use crate::features::upload::write_request::Ask;
 use crate::features::upload::writer::Writer;
+use crate::handler::continuation::Then;
 use crate::handler::{Answer, BodySink, Context, Seats, Sunk};
 use crate::http::{Response, Status};
 use crate::jobs::places::Taken;
-use crate::jobs::{Errands, Lane, Then};
+use crate::jobs::{Errands, Lane};
 
 /// Takes the content of one upload.
 pub(crate) struct Sink {

@@ -22,14 +22,15 @@ use crate::config::KIB;
 use crate::docroot::{Docroot, Trouble};
 use crate::features::auth::guard::Password;
 use crate::files::{LOST, ask_password};
+use crate::handler::continuation::Then;
 use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::{Answer, Context};
 use crate::http::disposition::attachment;
 use crate::http::kept_head::KeptHead;
 use crate::http::target::query_pairs;
 use crate::http::{Body, Filled, Request, Response, Status};
+use crate::jobs::Lane;
 use crate::jobs::places::Taken;
-use crate::jobs::{Lane, Then};
 use crate::pages::error::{ErrorForm, error};
 use crate::text::{has_bidi_control, is_bidi_control};
 

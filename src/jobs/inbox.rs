@@ -1,0 +1,241 @@
+//! The way back from a worker to a driver: results and wake-ups, under the names of connections.
+//!
+//! One wake-up of the owner serves all results that have gathered. Must not know what a result is.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::config::INBOX_LOOK;
+use crate::conn_id::ConnId;
+use crate::observe::Gauges;
+use crate::shortage::Relief;
+use crate::sync::lock;
+
+/// A question to a loop, called there with what the loop holds just now. Dropped unasked when the
+/// loop has ended.
+pub type Question = Box<dyn FnOnce(&Gauges) + Send>;
+
+/// What came back for a connection.
+pub enum Done<R> {
+    /// A job ended with this result.
+    Finished(R),
+    /// A job panicked.
+    Panicked,
+    /// A body source has more to say, or an errand is done.
+    Woken,
+    /// Somebody asks how the loop stands: about no connection.
+    Asked(Question),
+    /// The place that its content holds may be another's now: see [`crate::jobs::places::Seat`].
+    GiveWay,
+    /// No descriptor is left in the process: about no connection.
+    Shortage,
+}
+
+impl<R> std::fmt::Debug for Done<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Done::Finished(_) => "finished",
+            Done::Panicked => "panicked",
+            Done::Woken => "woken",
+            Done::Asked(_) => "asked",
+            Done::GiveWay => "gives way",
+            Done::Shortage => "shortage",
+        })
+    }
+}
+
+/// Wakes the owner of an inbox. An error means that the owner was not woken.
+pub type Wake = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
+
+/// How often a wake-up is tried in a row. One that a signal interrupted succeeds the second time;
+/// other errors last.
+const WAKE_TRIES: u32 = 3;
+
+/// Results on their way to one loop.
+pub struct Inbox<R> {
+    waiting: Mutex<Vec<(ConnId, Done<R>)>>,
+    /// Set while a wake-up is on its way that nobody has answered: one is enough.
+    signalled: AtomicBool,
+    /// A failed wake-up was logged. What lasts is reported once.
+    has_warned: AtomicBool,
+    wake: Wake,
+    /// Ends a wait for input of an owner that does not look in here meanwhile.
+    interrupt: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl<R> std::fmt::Debug for Inbox<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").finish_non_exhaustive()
+    }
+}
+
+impl<R> Inbox<R> {
+    /// An inbox whose owner is woken by `wake`.
+    ///
+    /// A wake-up may fail. The owner must therefore look at [`Inbox::has_news`] at least every
+    /// [`INBOX_LOOK`], whether it was woken or not.
+    #[must_use]
+    pub fn new(wake: Wake) -> Self {
+        Inbox {
+            waiting: Mutex::default(),
+            signalled: AtomicBool::default(),
+            has_warned: AtomicBool::default(),
+            wake,
+            interrupt: None,
+        }
+    }
+
+    /// This inbox for an owner that waits in reads: `interrupt` ends such a wait, and all reading.
+    #[must_use]
+    pub fn interrupted_by(self, interrupt: impl Fn() + Send + Sync + 'static) -> Self {
+        Inbox { interrupt: Some(Box::new(interrupt)), ..self }
+    }
+
+    /// Leaves a result and wakes the owner unless that is under way.
+    pub fn put(&self, id: ConnId, done: Done<R>) {
+        lock(&self.waiting).push((id, done));
+        if !self.signalled.swap(true, Ordering::AcqRel) {
+            self.signal();
+        }
+    }
+
+    /// Wakes the owner. After a failure the flag is cleared, so that the next result tries again: a
+    /// flag that stayed set would silence this inbox for ever.
+    fn signal(&self) {
+        let mut tries_left = WAKE_TRIES;
+        while let Err(error) = (self.wake)() {
+            tries_left -= 1;
+            if tries_left == 0 {
+                self.signalled.store(false, Ordering::Release);
+                if !self.has_warned.swap(true, Ordering::Relaxed) {
+                    log::warn!("a wake-up failed: {error}; results may be up to {INBOX_LOOK:?} late");
+                }
+                return;
+            }
+        }
+    }
+
+    /// Returns true if results wait here: for an owner that was not woken.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !lock(&self.waiting).is_empty()
+    }
+
+    /// Asks the owner how it stands; it says so in its next turn.
+    pub fn ask(&self, question: Question) {
+        self.put(ConnId::new(0, 0), Done::Asked(question));
+    }
+
+    /// Takes all results into `into`. The owner calls this once a turn; what comes later wakes it
+    /// again.
+    pub fn take(&self, into: &mut Vec<(ConnId, Done<R>)>) {
+        self.signalled.swap(false, Ordering::AcqRel);
+        into.append(&mut lock(&self.waiting));
+    }
+}
+
+impl<R: Send> Relief for Inbox<R> {
+    /// Has the loop close connections that are idle.
+    fn relieve(&self) {
+        self.put(ConnId::new(0, 0), Done::Shortage);
+    }
+}
+
+impl<R: Send> Bell for Inbox<R> {
+    fn wake(&self, id: ConnId) {
+        self.put(id, Done::Woken);
+    }
+
+    fn give_way(&self, id: ConnId) {
+        self.put(id, Done::GiveWay);
+        if let Some(interrupt) = &self.interrupt {
+            interrupt();
+        }
+    }
+}
+
+/// An inbox without its results: wakes a connection.
+trait Bell: Send + Sync {
+    /// Leaves [`Done::Woken`].
+    fn wake(&self, id: ConnId);
+
+    /// Leaves [`Done::GiveWay`], and ends a wait for input of an owner that waits in reads.
+    fn give_way(&self, id: ConnId);
+}
+
+/// Wakes one connection from any thread, because its body source has more content.
+#[derive(Clone)]
+pub struct Waker {
+    id: ConnId,
+    bell: Arc<dyn Bell>,
+}
+
+impl std::fmt::Debug for Waker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Waker({:?})", self.id)
+    }
+}
+
+impl Waker {
+    pub(crate) fn new<R: Send + 'static>(id: ConnId, inbox: Arc<Inbox<R>>) -> Self {
+        Waker { id, bell: inbox }
+    }
+
+    /// Calls the source again. Does nothing if the connection is closed or was not waiting.
+    pub fn wake(&self) {
+        self.bell.wake(self.id);
+    }
+
+    /// Makes the connection check whether it has lost its place, wherever it waits.
+    pub(crate) fn give_way(&self) {
+        self.bell.give_way(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+    use std::sync::mpsc;
+
+    /// A wake-up that fails as often as `failures` has it, then rings. Each try counts in `tried`.
+    fn fails(failures: u32, tried: &Arc<AtomicU64>, woken: mpsc::Sender<()>) -> Wake {
+        let (left, tried) = (Mutex::new(failures), Arc::clone(tried));
+        Box::new(move || {
+            tried.fetch_add(1, Ordering::Relaxed);
+            let mut left = lock(&left);
+            if *left > 0 {
+                *left -= 1;
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            woken.send(()).map_err(io::Error::other)
+        })
+    }
+
+    /// One wake-up failed, the flag stayed set, and no result of a job was ever seen again.
+    #[test]
+    fn a_wake_up_that_fails_does_not_silence_those_after_it() {
+        for failures in [1, WAKE_TRIES - 1, WAKE_TRIES, 2 * WAKE_TRIES + 1] {
+            let (woken, wake_ups) = mpsc::channel();
+            let tried = Arc::new(AtomicU64::new(0));
+            let inbox = Inbox::<()>::new(fails(failures, &tried, woken));
+            let mut put = 0;
+            while wake_ups.try_recv().is_err() {
+                inbox.put(ConnId::new(1, 0), Done::Woken);
+                put += 1;
+                assert!(put <= 1 + failures / WAKE_TRIES, "{failures} failures, and {put} results");
+            }
+            assert_eq!(tried.load(Ordering::Relaxed), u64::from(failures) + 1, "{failures}");
+            inbox.put(ConnId::new(1, 0), Done::Woken);
+            assert!(wake_ups.try_recv().is_err(), "one wake-up serves all results until they are taken");
+            assert!(inbox.has_news());
+            let mut got = Vec::new();
+            inbox.take(&mut got);
+            assert_eq!(got.len(), put as usize + 1);
+            assert!(!inbox.has_news());
+            inbox.put(ConnId::new(1, 0), Done::Woken);
+            assert!(wake_ups.try_recv().is_ok(), "after {failures} failures");
+        }
+    }
+}
