@@ -57,7 +57,7 @@ impl StillBusy {
 pub enum Ran {
     /// Here and now: it is done.
     Here,
-    /// It will be done elsewhere; then the connection is woken, as by its [`Waker`].
+    /// It will be done elsewhere; then the connection is woken, as by its [`inbox::Waker`].
     Elsewhere,
 }
 
@@ -94,7 +94,7 @@ impl Lane {
     }
 }
 
-/// Takes errands from anywhere: a body source has no [`Context`] while it is asked for content.
+/// Takes errands from anywhere: a body source has no [`Context`](crate::handler::Context) while it is asked for content.
 pub trait Errands: Send + Sync {
     /// Runs `errand` for this connection. Never refuses: a connection has one errand at a time
     /// under way, so connections bound them.
