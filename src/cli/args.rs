@@ -30,21 +30,21 @@ use std::path::PathBuf;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   whirligig
-      serve ./www (or this folder) at http://127.0.0.1:8080/
+      serve ./www, or the current folder, at http://127.0.0.1:8080/
   whirligig --bind :: --port 80 --no-listing --access-log access.log /srv/www
-      serve to everyone, IPv6 and IPv4, and write a log
+      serve /srv/www on all IPv6 and IPv4 addresses and write an access log
   whirligig --model threads --max-threads 256 --idle-timeout 5 -v site
-      the same server with a thread per connection, and talkative
+      serve ./site with one thread per connection and log more
 ";
 
 pub(super) const NOTES: &str = "\
-Every flag has an environment variable of its name, which it overrides:
---max-head 64KiB is WHIRLIGIG_MAX_HEAD=64KiB. Both override the file that is
-named with --config, where the same is max-head = \"64KiB\"; no file is read
-unless it is named. SIZE takes k, M and G (1024 each), as in 512k, 64M or
-64MiB; SECS takes decimals.
-Exit codes: 0 stopped gracefully, 1 could not run or clients were cut off,
-2 wrong usage, 130, 131 or 143 stopped at once by a second signal.";
+Each option has an environment variable: --max-head 64KiB is
+WHIRLIGIG_MAX_HEAD=64KiB. An option overrides its variable. Both override the
+file named with --config, in which the setting is max-head = \"64KiB\". No other
+file is read. SIZE takes the units k, M and G (powers of 1024), as in 512k, 64M
+or 64MiB. SECS takes decimals.
+Exit codes: 0 after a graceful stop; 1 if the server could not run or clients
+were cut off; 2 for wrong usage; 130, 131 or 143 if a second signal stopped it.";
 
 // A flag with a variable is a setting: a key of the configuration file and a line of
 // `--show-config`, with nothing else to do. `hide_env_values = true` makes it a secret. Whether it
@@ -58,29 +58,31 @@ Exit codes: 0 stopped gracefully, 1 could not run or clients were cut off,
 #[command(override_usage = "whirligig [OPTIONS] [ROOT]")]
 #[command(after_help = "More flags, limits and examples: whirligig --help")]
 pub(super) struct Args {
-    /// The folder to serve [default: www if there is one, else .]
-    #[arg(help_heading = "What", env = "WHIRLIGIG_ROOT", hide_env = true)]
+    /// Folder to serve [default: www if it exists, else .]
+    #[arg(help_heading = "Folder", env = "WHIRLIGIG_ROOT", hide_env = true)]
     #[arg(value_hint = ValueHint::DirPath)]
     pub(super) root: Option<PathBuf>,
 
-    /// ADDR, ADDR:PORT, [V6]:PORT or unix:PATH; repeatable; :: takes IPv4 too
-    #[arg(help_heading = "Where", short, long, value_name = "ADDR", value_parser = bind, value_delimiter = ',')]
+    /// Address to listen on: ADDR, ADDR:PORT, [V6]:PORT or unix:PATH; repeatable; :: accepts IPv4
+    /// too
+    #[arg(help_heading = "Address", short, long, value_name = "ADDR", value_parser = bind, value_delimiter = ',')]
     #[arg(default_value = "127.0.0.1", env = "WHIRLIGIG_BIND", hide_env = true)]
     pub(super) bind: Vec<Bind>,
-    /// Port to listen on; 0 takes any free one; the default gives way to the next free one
-    #[arg(help_heading = "Where", short, long, value_name = "N", value_parser = port, default_value_t = 8080)]
+    /// Port to listen on; 0 selects any free port; if the default port is taken, the next free one
+    /// is used
+    #[arg(help_heading = "Address", short, long, value_name = "N", value_parser = port, default_value_t = 8080)]
     #[arg(env = "WHIRLIGIG_PORT", hide_env = true)]
     pub(super) port: u16,
 
-    /// reactor: one poll loop for all connections; threads: a thread for each
+    /// Serve from one poll loop (reactor) or from one thread per connection (threads)
     #[arg(help_heading = "Model", long, value_name = "MODEL", hide_possible_values = true)]
     #[arg(value_enum, default_value_t = Model::Reactor, env = "WHIRLIGIG_MODEL", hide_env = true)]
     pub(super) model: Model,
-    /// Loops that share the port, each on a thread of its own; one a core is a good number
+    /// Number of poll loops that share the port, one thread each; a good value is one per core
     #[arg(help_heading = "Model", long, value_name = "N", hide_short_help = true, value_parser = count::<1, 256>)]
     #[arg(default_value_t = 1, env = "WHIRLIGIG_REACTORS", hide_env = true)]
     pub(super) reactors: usize,
-    /// Worker threads for short work that may block, and as many for long work
+    /// Worker threads for short blocking jobs, and as many again for long jobs
     #[arg(help_heading = "Model", long, value_name = "N", hide_short_help = true, value_parser = count::<1, 256>)]
     #[arg(default_value_t = Limits::default().job_threads, env = "WHIRLIGIG_JOBS", hide_env = true)]
     pub(super) jobs: usize,
@@ -102,53 +104,54 @@ pub(super) struct Args {
     #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
     #[arg(env = "WHIRLIGIG_API", hide_env = true)]
     pub(super) api: bool,
-    /// Do not serve them
+    /// Do not serve the simple-data routes under /api/
     #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
     #[arg(env = "WHIRLIGIG_NO_API", hide_env = true)]
     pub(super) no_api: bool,
-    /// Do not answer /_whirligig/health
+    /// Do not serve the health check at /_whirligig/health
     #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
     #[arg(env = "WHIRLIGIG_NO_HEALTH", hide_env = true)]
     pub(super) no_health: bool,
-    /// Serve counters for Prometheus at /_whirligig/metrics [default: on loopback]
+    /// Serve metrics for Prometheus at /_whirligig/metrics [default: on loopback]
     #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
     #[arg(env = "WHIRLIGIG_METRICS", hide_env = true)]
     pub(super) metrics: bool,
-    /// Do not serve them
+    /// Do not serve metrics at /_whirligig/metrics
     #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
     #[arg(env = "WHIRLIGIG_NO_METRICS", hide_env = true, hide_short_help = true)]
     pub(super) no_metrics: bool,
 
-    /// One line a request to FILE, - (standard output) or off [default: - on a terminal, else off]
+    /// Access log, one line per request: FILE, - (standard output) or off [default: - on a
+    /// terminal, else off]
     #[arg(help_heading = "Logging", long, value_name = "FILE|-")]
     #[arg(env = "WHIRLIGIG_ACCESS_LOG", hide_env = true, value_hint = ValueHint::FilePath)]
     pub(super) access_log: Option<OsString>,
-    /// Form of the access log: common, combined, vhost-combined (the host first) or json
+    /// Format of the access log: common, combined, vhost-combined (host first) or json
     #[arg(help_heading = "Logging", long, value_name = "FORM", hide_possible_values = true)]
     #[arg(value_enum, default_value_t = LogFormat::Common, env = "WHIRLIGIG_LOG_FORMAT", hide_env = true)]
     pub(super) log_format: LogFormat,
-    /// Say more on standard error; -vv prints one line a turn
+    /// Log more to standard error; -vv logs one line per turn of the loop
     #[arg(help_heading = "Logging", short, long, action = ArgAction::Count)]
     #[arg(env = "WHIRLIGIG_VERBOSE", hide_env = true)]
     pub(super) verbose: u8,
-    /// Say nothing but errors
+    /// Log errors only, and print only the URLs at the start
     #[arg(help_heading = "Logging", short, long, value_parser = BoolishValueParser::new())]
     #[arg(env = "WHIRLIGIG_QUIET", hide_env = true)]
     pub(super) quiet: bool,
-    /// Colours: auto, always or never; auto minds NO_COLOR
+    /// Use colours: auto, always or never; auto respects NO_COLOR
     #[arg(help_heading = "Logging", long, value_name = "WHEN", hide_possible_values = true)]
     #[arg(value_enum, default_value_t = Color::Auto, env = "WHIRLIGIG_COLOR", hide_env = true)]
     pub(super) color: Color,
 
-    /// Read settings from this TOML file, port = 80 for --port 80; else no file is read
+    /// Read settings from this TOML file, such as port = 80 for --port 80; no other file is read
     #[arg(help_heading = "Configuration file", long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(env = "WHIRLIGIG_CONFIG", hide_env = true)]
     pub(super) config: Option<PathBuf>,
-    /// Print every setting and where it came from as such a file, and start nothing
+    /// Print all settings and their sources as a configuration file, and exit
     #[arg(help_heading = "Configuration file", long, hide_short_help = true)]
     pub(super) show_config: bool,
 
-    /// Print help; -h is shorter
+    /// Print help; -h prints the common options only
     #[arg(help_heading = "Help", short, long, action = ArgAction::HelpShort)]
     pub(super) help: Option<bool>,
     /// Print the version
@@ -158,45 +161,46 @@ pub(super) struct Args {
     #[arg(help_heading = "Help", long, value_name = "SHELL", hide_short_help = true)]
     #[arg(value_enum, hide_possible_values = true)]
     pub(super) completions: Option<clap_complete::Shell>,
-    /// Print the manual page, as for man -l -
+    /// Print the manual page, for man -l -
     #[arg(help_heading = "Help", long, hide_short_help = true)]
     pub(super) man: bool,
 }
 
 /// How long each phase may take.
 #[derive(clap::Args)]
-#[command(next_help_heading = "Timeouts (seconds, decimals; off disables)")]
+#[command(next_help_heading = "Timeouts (seconds, decimals allowed; off for none)")]
 pub(super) struct TimeoutArgs {
-    /// For a first byte, in whole seconds, before the kernel hands a connection over; 0 does so at
-    /// once
+    /// Whole seconds the kernel waits for the first byte of a connection before it hands the
+    /// connection over; 0 hands it over at once
     #[arg(long, value_name = "SECS", value_parser = count::<0, 127>, env = "WHIRLIGIG_DEFER_ACCEPT", hide_env = true)]
     #[arg(default_value_t = Timeouts::default().defer_accept.as_secs() as usize, hide_short_help = true)]
     pub(super) defer_accept: usize,
-    /// For a whole request head, from its first byte
+    /// Time limit for a whole request head, from its first byte
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_HEADER_TIMEOUT", hide_env = true)]
     #[arg(default_value_t = Timeout(Timeouts::default().header))]
     pub(super) header_timeout: Timeout,
-    /// Without a byte of request content that is due
+    /// Longest pause between bytes of a request body
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_BODY_TIMEOUT", hide_env = true)]
     #[arg(default_value_t = Timeout(Timeouts::default().body))]
     pub(super) body_timeout: Timeout,
-    /// The time over which --busy-rate is due
+    /// Period over which --busy-rate is measured
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_BUSY_TIME", hide_env = true)]
     #[arg(default_value_t = Timeout(Timeouts::default().busy), hide_short_help = true)]
     pub(super) busy_time: Timeout,
-    /// Without a byte of the answer being taken
+    /// Longest pause in which a client reads no response byte
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_SEND_TIMEOUT", hide_env = true)]
     #[arg(default_value_t = Timeout(Timeouts::default().send))]
     pub(super) send_timeout: Timeout,
-    /// For a kept-alive connection without a request
+    /// Longest time a kept-alive connection may stay idle
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_IDLE_TIMEOUT", hide_env = true)]
     #[arg(default_value_t = Timeout(Timeouts::default().idle))]
     pub(super) idle_timeout: Timeout,
-    /// For an answer that was promised for later
+    /// Time limit for a response that a handler deferred
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_ANSWER_TIMEOUT", hide_env = true)]
     #[arg(default_value_t = Timeout(Timeouts::default().answer))]
     pub(super) answer_timeout: Timeout,
-    /// For a graceful stop; who is not done by then is cut off; 0 cuts at once
+    /// Time limit for a graceful stop; connections that are open after it are closed; 0 closes them
+    /// at once
     #[arg(long, value_name = "SECS", value_parser = drain_timeout, env = "WHIRLIGIG_DRAIN_TIMEOUT", hide_env = true)]
     #[arg(default_value_t = Timeout(Some(Timeouts::default().drain)))]
     pub(super) drain_timeout: Timeout,
@@ -206,65 +210,68 @@ pub(super) struct TimeoutArgs {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub(super) struct LimitArgs {
-    /// Request head
+    /// Largest request head (request line and headers)
     #[arg(long, value_name = "SIZE", value_parser = head_size, env = "WHIRLIGIG_MAX_HEAD", hide_env = true)]
     #[arg(default_value_t = Size::of(Limits::default().head_bytes_max), hide_short_help = true)]
     pub(super) max_head: Size,
-    /// Field lines in a head, 256 at the most
+    /// Largest number of headers in a request, up to 256
     #[arg(long, value_name = "N", value_parser = count::<1, FIELDS_CEILING>, env = "WHIRLIGIG_MAX_FIELDS")]
     #[arg(default_value_t = Limits::default().fields_max, hide_env = true, hide_short_help = true)]
     pub(super) max_fields: usize,
-    /// Request target; no more than the head
+    /// Longest request target, at most --max-head
     #[arg(long, value_name = "SIZE", value_parser = target_size, env = "WHIRLIGIG_MAX_TARGET", hide_env = true)]
     #[arg(default_value_t = Size::of(Limits::default().target_bytes_max), hide_short_help = true)]
     pub(super) max_target: Size,
-    /// Content of one request
+    /// Largest request body; for uploads see --max-upload
     #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MAX_BODY", hide_env = true)]
     #[arg(default_value_t = Size(Limits::default().body_bytes_max))]
     pub(super) max_body: Size,
-    /// Connections at once [default: as many as descriptors allow, less a reserve]
+    /// Largest number of open connections [default: the limit on descriptors, less a reserve]
     #[arg(long, value_name = "N", value_parser = count::<1, 10_000_000>, env = "WHIRLIGIG_MAX_CONNECTIONS")]
     #[arg(hide_env = true)]
     pub(super) max_connections: Option<usize>,
-    /// Threads of the threads model; beyond, idle clients and slow senders give way (--busy-rate)
+    /// Largest number of threads in the threads model; when all are in use, a new client replaces
+    /// an idle or slow one (see --busy-rate)
     #[arg(long, value_name = "N", value_parser = count::<1, 1_000_000>, env = "WHIRLIGIG_MAX_THREADS")]
     #[arg(default_value_t = Limits::default().threads_max, hide_env = true, hide_short_help = true)]
     pub(super) max_threads: usize,
-    /// Held for incomplete requests, over all connections
+    /// Memory for incomplete requests, all connections together
     #[arg(long, value_name = "SIZE", value_parser = memory_size, env = "WHIRLIGIG_MAX_POOL", hide_env = true)]
     #[arg(default_value_t = Size::of(Limits::default().pool_bytes_max), hide_short_help = true)]
     pub(super) max_pool: Size,
-    /// Request content collected in memory, over all connections
+    /// Memory for collected request bodies, all connections together
     #[arg(long, value_name = "SIZE", value_parser = memory_size, env = "WHIRLIGIG_MAX_COLLECT", hide_env = true)]
     #[arg(default_value_t = Size::of(Limits::default().collect_bytes_max), hide_short_help = true)]
     pub(super) max_collect: Size,
-    /// Request content in memory and temporary files, over all connections; content up to 1 MiB of
-    /// programs is kept there before they start
+    /// Memory and temporary files for stored request bodies, all connections together; a body of up
+    /// to 1 MiB for a CGI program is stored before the program starts
     #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MAX_SPOOL", hide_env = true)]
     #[arg(default_value_t = Size(Limits::default().spool_bytes_max), hide_short_help = true)]
     pub(super) max_spool: Size,
-    /// Jobs waiting for a worker thread
+    /// Largest number of jobs that wait for a worker thread
     #[arg(long, value_name = "N", value_parser = count::<1, 1_000_000>, env = "WHIRLIGIG_MAX_JOBS")]
     #[arg(default_value_t = Limits::default().jobs_max, hide_env = true, hide_short_help = true)]
     pub(super) max_jobs: usize,
-    /// Bytes one connection moves in one turn; those of a file count as a quarter
+    /// Bytes that one connection may move per turn of the loop; bytes of a file count a quarter
     #[arg(long, value_name = "SIZE", value_parser = turn_size, env = "WHIRLIGIG_MAX_TURN_BYTES", hide_env = true)]
     #[arg(default_value_t = Size::of(Limits::default().turn_bytes_max), hide_short_help = true)]
     pub(super) max_turn_bytes: Size,
-    /// Requests of one connection answered in one turn
+    /// Requests that one connection may make per turn of the loop
     #[arg(long, value_name = "N", value_parser = count::<1, 1_000_000>, env = "WHIRLIGIG_MAX_TURN_REQUESTS")]
     #[arg(default_value_t = Limits::default().turn_requests_max, hide_env = true, hide_short_help = true)]
     pub(super) max_turn_requests: usize,
-    /// Connections accepted in one turn
+    /// Connections accepted per turn of the loop
     #[arg(long, value_name = "N", value_parser = count::<1, 1_000_000>, env = "WHIRLIGIG_MAX_TURN_ACCEPTS")]
     #[arg(default_value_t = Limits::default().accepts_per_turn, hide_env = true, hide_short_help = true)]
     pub(super) max_turn_accepts: usize,
-    /// Bytes a second a client must send or take, once its timeout has passed; 0 asks for none
+    /// Bytes per second that a client must send or read once its timeout has passed; 0 disables the
+    /// check
     #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MIN_RATE", hide_env = true)]
     #[arg(default_value_t = Size(Limits::default().rate_min_bytes), hide_short_help = true)]
     pub(super) min_rate: Size,
-    /// Bytes a second a client must send over --busy-time while all places are taken: programs,
-    /// uploads, connections; a newcomer gets the place of the slowest below that; 0 asks for none
+    /// Bytes per second that a client must send while the server is full, over --busy-time. If all
+    /// slots for programs, uploads or connections are in use, a new client replaces the slowest one
+    /// below this rate; 0 disables the check
     #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_BUSY_RATE", hide_env = true)]
     #[arg(default_value_t = Size(Limits::default().busy_rate_min_bytes), hide_short_help = true)]
     pub(super) busy_rate: Size,
@@ -274,73 +281,75 @@ pub(super) struct LimitArgs {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Files")]
 pub(super) struct FileArgs {
-    /// Milliseconds a cached file is trusted; 0 looks at the disk every time
+    /// Milliseconds for which a cached file is used without a check; 0 checks the disk on every
+    /// request
     #[arg(long, value_name = "MS", value_parser = milliseconds, env = "WHIRLIGIG_FRESH", hide_env = true)]
     #[arg(default_value_t = Milliseconds(FileOptions::default().fresh))]
     pub(super) fresh: Milliseconds,
-    /// Symbolic links that are followed: inside (ROOT), no or all
+    /// Symbolic links to follow: inside (within ROOT), no or all
     #[arg(long, value_name = "WHICH", hide_possible_values = true)]
     #[arg(value_enum, default_value_t = FileOptions::default().symlinks, env = "WHIRLIGIG_SYMLINKS", hide_env = true)]
     pub(super) symlinks: Symlinks,
-    /// Answer 404 for folders without an index file
+    /// Respond with 404 to folders without an index file
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_NO_LISTING", hide_env = true)]
     pub(super) no_listing: bool,
-    /// Names in one listing; past it the page says so
+    /// Largest number of names in a listing; a longer one is cut off and marked
     #[arg(long, value_name = "N", value_parser = count::<1, 10_000_000>, env = "WHIRLIGIG_MAX_LISTING")]
     #[arg(default_value_t = Limits::default().listing_entries_max, hide_env = true, hide_short_help = true)]
     pub(super) max_listing: usize,
-    /// Show no README below listings
+    /// Do not show the README of a folder below its listing
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_NO_README", hide_env = true)]
     #[arg(hide_short_help = true)]
     pub(super) no_readme: bool,
-    /// Give out folders as /folder/?archive=tar, tar.gz or zip, made while they are sent
+    /// Offer folders for download as /folder/?archive=tar, tar.gz or zip, packed while they are
+    /// sent
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_ARCHIVES", hide_env = true)]
     pub(super) archives: bool,
-    /// Archives in the making at once
+    /// Largest number of archives packed at once
     #[arg(long, value_name = "N", value_parser = count::<1, 10_000>, env = "WHIRLIGIG_MAX_ARCHIVES")]
     #[arg(default_value_t = FileOptions::default().archives_max, hide_env = true, hide_short_help = true)]
     pub(super) max_archives: usize,
-    /// File content kept in memory; 0 keeps none
+    /// Memory for the content of cached files; 0 caches none
     #[arg(long, value_name = "SIZE", value_parser = memory_size, env = "WHIRLIGIG_MAX_CACHE", hide_env = true)]
     #[arg(default_value_t = Size::of(FileOptions::default().cache_bytes_max), hide_short_help = true)]
     pub(super) max_cache: Size,
-    /// Level at which text is compressed on the fly, 1 to 9, or off
+    /// Level at which text is compressed on the fly: 1 to 9, or off
     #[arg(long, value_name = "LEVEL", value_parser = level, env = "WHIRLIGIG_COMPRESS", hide_env = true)]
     #[arg(default_value_t = Level(FileOptions::default().compress_level))]
     pub(super) compress: Level,
-    /// Answers compressed at once, 311 KiB each; past it they go as they are
+    /// Largest number of responses compressed at once, 311 KiB each; further ones are sent
+    /// uncompressed
     #[arg(long, value_name = "N", value_parser = count::<0, 100_000>, env = "WHIRLIGIG_MAX_COMPRESSORS")]
     #[arg(default_value_t = FileOptions::default().compressors_max, hide_env = true, hide_short_help = true)]
     pub(super) max_compressors: usize,
-    /// Source of entity-tags: content (size and modification time beyond 32 KiB), which is equal on
-    /// all nodes, or change-time
+    /// Source of entity tags: content or change-time; content gives the same tag on all nodes
+    /// (beyond 32 KiB it uses size and modification time)
     #[arg(long, value_name = "WHICH", hide_possible_values = true, hide_short_help = true)]
     #[arg(value_enum, default_value_t = FileOptions::default().etag, env = "WHIRLIGIG_ETAG", hide_env = true)]
     pub(super) etag: EtagFrom,
-    /// Charset of texts that declare no other, or off
+    /// Charset of text files that declare no other, or off
     #[arg(long, value_name = "NAME", value_parser = charset, env = "WHIRLIGIG_CHARSET", hide_env = true)]
     #[arg(default_value_t = Charset(FileOptions::default().charset), hide_short_help = true)]
     pub(super) charset: Charset,
-    /// EXT=TYPE: media type of files with this extension, as in 'log=text/plain; charset=x';
-    /// repeatable
+    /// Media type for a file extension, EXT=TYPE, as in 'log=text/plain; charset=x'; repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_type_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_MIME", hide_env = true, hide_short_help = true)]
     pub(super) mime: Vec<TypeRule>,
-    /// Do not send NAME.br, NAME.zst and NAME.gz in place of NAME
+    /// Do not send NAME.br, NAME.zst or NAME.gz in place of NAME
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_NO_PRECOMPRESSED", hide_env = true)]
     #[arg(hide_short_help = true)]
     pub(super) no_precompressed: bool,
-    /// Serve NAME.html as NAME, and redirect the longer name
+    /// Serve NAME.html at NAME, and redirect NAME.html to NAME
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_CLEAN_URLS", hide_env = true)]
     pub(super) clean_urls: bool,
     /// Reload pages in browsers when a file changes
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_LIVE_RELOAD", hide_env = true)]
     pub(super) live_reload: bool,
-    /// Serve this page where nothing is found [without a value: /index.html]
+    /// Page to send for paths that do not exist [without a value: /index.html]
     #[arg(long, value_name = "PATH", value_parser = page, num_args = 0..=1, default_missing_value = "/index.html")]
     #[arg(require_equals = true, env = "WHIRLIGIG_SPA", hide_env = true)]
     pub(super) spa: Option<String>,
-    /// Send this page of ROOT with status 403 or 404, as in 404=/404.html; repeatable
+    /// Page of ROOT to send with status 403 or 404, as in 404=/404.html; repeatable
     #[arg(long, value_name = "CODE=PATH", value_parser = error_page, value_delimiter = ',')]
     #[arg(env = "WHIRLIGIG_ERROR_PAGE", hide_env = true)]
     pub(super) error_page: Vec<ErrorPage>,
@@ -351,43 +360,44 @@ pub(super) struct FileArgs {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Site")]
 pub(super) struct SiteArgs {
-    /// USER:PASSWORD[@/PATH]: take a password there, and below; repeatable. After 5 wrong ones an
-    /// address gets its 401 later (0.25 to 8 s); the clients of a proxy share one address
+    /// Require a password for a path and all below it: USER:PASSWORD[@/PATH]; repeatable. After 5
+    /// wrong passwords an address receives each 401 later (0.25 to 8 s); clients behind a proxy
+    /// share one address
     #[arg(long, value_name = "RULE", value_parser = parse_user_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_AUTH", hide_env = true, hide_env_values = true)]
     pub(super) auth: Vec<AuthRule>,
-    /// FILE[@/PATH]: the same with the users of an htpasswd file (bcrypt), one or two checks at a
-    /// time
+    /// Require a password from an htpasswd file (bcrypt) for a path and all below it: FILE[@/PATH];
+    /// repeatable; one or two checks run at once
     #[arg(long, value_name = "RULE", value_parser = parse_file_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_HTPASSWD", hide_env = true, hide_short_help = true)]
     pub(super) htpasswd: Vec<AuthRule>,
-    /// Pages from there may read responses, and write in --upload folders; alone or *: all may read
-    /// (CORS)
+    /// Origin whose pages may read responses and write to --upload folders (CORS); without a value,
+    /// or with *, all pages may read
     #[arg(long, value_name = "ORIGIN", num_args = 0..=1, default_missing_value = "*", value_delimiter = ',')]
     #[arg(value_parser = parse_origin, env = "WHIRLIGIG_CORS", hide_env = true)]
     pub(super) cors: Vec<String>,
-    /// 'PATTERN: Name: value': set a header of all responses there, Content-Type of files alone;
-    /// repeatable
+    /// Set a header on responses by path: 'PATTERN: Name: value'; Content-Type is set on files
+    /// only; repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_field_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_HEADER", hide_env = true, hide_short_help = true)]
     pub(super) header: Vec<FieldRule>,
-    /// 'PATTERN: value': Cache-Control of responses there but errors; repeatable
+    /// Set Cache-Control by path, except on errors: 'PATTERN: value'; repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_cache_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_CACHE_CONTROL", hide_env = true, hide_short_help = true)]
     pub(super) cache_control: Vec<FieldRule>,
-    /// Redirects and rewrites, one a line
+    /// File of redirects and rewrites, one per line
     #[arg(long, value_name = "FILE", env = "WHIRLIGIG_RULES", hide_env = true)]
     pub(super) rules: Option<PathBuf>,
-    /// HOST[,HOST]=ROOT: hosts with a folder of their own; *.NAME is all below it, .NAME both;
-    /// repeatable
+    /// Serve hosts from a folder of their own: HOST[,HOST]=ROOT; *.NAME matches all hosts below
+    /// NAME, .NAME also NAME itself; repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_vhost, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_VHOST", hide_env = true)]
     pub(super) vhost: Vec<Vhost>,
-    /// Answer 421 for hosts without a --vhost, but for health and metrics
+    /// Respond with 421 to hosts without a --vhost, except for health and metrics
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_STRICT_HOSTS", hide_env = true)]
     #[arg(hide_short_help = true)]
     pub(super) strict_hosts: bool,
-    /// NAME, .SUFFIX or any: a name for listings, archives, /api/, /_whirligig/ and uploads;
+    /// Host allowed for listings, archives, /api/, /_whirligig/ and uploads: NAME, .SUFFIX or any;
     /// repeatable [default on loopback: addresses, localhost and --vhost names; else any]
     #[arg(long, value_name = "NAME", value_parser = parse_allowed_host, value_delimiter = ',')]
     #[arg(env = "WHIRLIGIG_ALLOW_HOST", hide_env = true)]
@@ -399,23 +409,24 @@ pub(super) struct SiteArgs {
 #[derive(clap::Args)]
 #[command(next_help_heading = "CGI")]
 pub(super) struct CgiArgs {
-    /// URLPATH=DIR: run the programs in DIR for requests below URLPATH; repeatable
+    /// Run the programs in DIR for requests below URLPATH (CGI): URLPATH=DIR; repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_folder, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_CGI", hide_env = true)]
     pub(super) cgi: Vec<CgiFolder>,
-    /// For one of them, from its start or the last of its content to its end
+    /// Longest run of one CGI program, from its start or the end of its request body
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_CGI_TIMEOUT", hide_env = true)]
     #[arg(default_value_t = Timeout(CgiOptions::default().timeout), hide_short_help = true)]
     pub(super) cgi_timeout: Timeout,
-    /// Programs running at once; beyond, slow senders give way (--busy-rate)
+    /// Largest number of CGI programs at once; when all run, a new client replaces a slow one (see
+    /// --busy-rate)
     #[arg(long, value_name = "N", value_parser = count::<1, 100_000>, env = "WHIRLIGIG_CGI_MAX", hide_env = true)]
     #[arg(default_value_t = CgiOptions::default().children_max, hide_short_help = true)]
     pub(super) cgi_max: usize,
-    /// NAME=VALUE: put this into their environment; repeatable
+    /// Environment variable for CGI programs: NAME=VALUE; repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_variable, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_CGI_ENV", hide_env = true, hide_env_values = true, hide_short_help = true)]
     pub(super) cgi_env: Vec<(String, String)>,
-    /// Show them the Authorization field, and with it passwords
+    /// Pass the Authorization header, which holds passwords, to CGI programs
     #[arg(long, value_parser = BoolishValueParser::new(), env = "WHIRLIGIG_CGI_AUTHORIZATION", hide_env = true)]
     #[arg(hide_short_help = true)]
     pub(super) cgi_authorization: bool,
@@ -425,34 +436,36 @@ pub(super) struct CgiArgs {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Uploads")]
 pub(super) struct UploadArgs {
-    /// Take PUT, DELETE, MKCOL and forms with files in this folder of ROOT, as in /inbox, and
-    /// below; repeatable
+    /// Accept uploads to this folder of ROOT and below, as in /inbox: PUT, DELETE, MKCOL and forms;
+    /// repeatable
     #[arg(long, value_name = "PATH", value_parser = parse_upload_path, value_delimiter = ',')]
     #[arg(env = "WHIRLIGIG_UPLOAD", hide_env = true)]
     pub(super) upload: Vec<String>,
-    /// One upload; --max-body is for all other content
+    /// Largest upload; for other request bodies see --max-body
     #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MAX_UPLOAD", hide_env = true)]
     #[arg(default_value_t = Size(UPLOAD_BYTES_MAX))]
     pub(super) max_upload: Size,
-    /// Uploads under way at once, 256 KiB of memory each; beyond, slow senders give way
-    /// (--busy-rate)
+    /// Largest number of uploads at once, 256 KiB of memory each; beyond it a new client replaces a
+    /// slow one (see --busy-rate)
     #[arg(long, value_name = "N", value_parser = count::<1, 100_000>, env = "WHIRLIGIG_MAX_UPLOADS")]
     #[arg(default_value_t = Limits::default().uploads_max, hide_env = true, hide_short_help = true)]
     pub(super) max_uploads: usize,
-    /// Uploads that broke off and can be resumed, all together; 0 keeps none [default: 1G, or
+    /// Disk space for all interrupted uploads that can be resumed; 0 keeps none [default: 1G, or
     /// --max-upload if that is more]
     #[arg(long, value_name = "SIZE", value_parser = size, env = "WHIRLIGIG_MAX_PARTIAL", hide_env = true)]
     #[arg(hide_short_help = true)]
     pub(super) max_partial: Option<Size>,
-    /// For how many seconds they are kept
+    /// Seconds for which an interrupted upload is kept
     #[arg(long, value_name = "SECS", value_parser = timeout, env = "WHIRLIGIG_PARTIAL_TIMEOUT", hide_env = true)]
     #[arg(default_value_t = Timeout(Timeouts::default().partial), hide_short_help = true)]
     pub(super) partial_timeout: Timeout,
-    /// USER:PASSWORD[@/PATH]: take a password for writing there, whoever may read; repeatable
+    /// Require a password for writing to a path and below: USER:PASSWORD[@/PATH]; reading is not
+    /// affected; repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_user_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_WRITE_AUTH", hide_env = true, hide_env_values = true)]
     pub(super) write_auth: Vec<AuthRule>,
-    /// FILE[@/PATH]: the same with the users of an htpasswd file (bcrypt)
+    /// Require a password from an htpasswd file (bcrypt) for writing to a path and below:
+    /// FILE[@/PATH]; repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_file_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_WRITE_HTPASSWD", hide_env = true, hide_short_help = true)]
     pub(super) write_htpasswd: Vec<AuthRule>,

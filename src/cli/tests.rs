@@ -164,7 +164,7 @@ fn each_part_of_the_site_has_its_flag() {
     assert_eq!(given.site.cors, ["*"]);
     check_usage(
         "--allow-host a:80 .",
-        "--allow-host 'a:80': the host comes without a port: every port counts",
+        "--allow-host 'a:80': the host must not contain a port: it applies to every port",
     );
     check_usage("--auth secret .", "--auth: not of the form USER:PASSWORD or USER:PASSWORD@/PATH");
 }
@@ -178,7 +178,10 @@ fn programs_have_their_flags() {
     assert_eq!((given.timeout, given.children_max, given.authorization), (None, 3, true));
     assert_eq!(given.environment, [("A".to_owned(), "b".to_owned())]);
     assert_eq!(format!("{:?}", config("").cgi), format!("{:?}", CgiOptions::default()));
-    check_usage("--cgi-env 1=b .", "--cgi-env: a name has letters, digits and underscores");
+    check_usage(
+        "--cgi-env 1=b .",
+        "--cgi-env: a name consists of letters, digits and underscores, and a value has no NUL",
+    );
 }
 
 #[test]
@@ -398,7 +401,7 @@ fn help_names_every_flag_and_fits_80_columns() {
         assert!([" ", "...", "["].into_iter().any(is_named), "{name}");
     }
     for heading in
-        ["Where:", "What:", "Model:", "Timeouts (", "Limits:", "Files:", "Data:", "Logging:", "Examples:"]
+        ["Folder:", "Address:", "Model:", "Timeouts (", "Limits:", "Files:", "Data:", "Logging:", "Examples:"]
     {
         assert!(long.text().contains(&format!("\n{heading}")), "{heading}");
     }
