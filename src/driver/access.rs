@@ -1,35 +1,36 @@
-//! What is remembered of a request until its line for the access log can be written.
+//! Notes about requests for the access log, kept until the responses are sent.
 //!
-//! This file must not know how a line is formatted.
+//! This file must not know how a log line is formatted.
 
 use std::time::Duration;
 
 use crate::http::{Request, Status};
 
-/// Of a request, what its log line will need.
+/// The parts of a request that its access log line needs.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Note {
-    /// Request line, host, Referer and User-Agent, one behind the other.
+    /// Request line, host, Referer and User-Agent, one after the other.
     pub(super) text: Vec<u8>,
     pub(super) line_len: usize,
     pub(super) host_len: Option<usize>,
     pub(super) referer_len: Option<usize>,
     pub(super) has_user_agent: bool,
     pub(super) user: Option<String>,
-    /// The reason of a refusal that came before any handler.
+    /// Reason of a refusal that happened before any handler was called.
     pub(super) refused: Option<&'static str>,
+    /// Time at which the request began, since 1970.
     pub(super) began: Duration,
 }
 
 impl Note {
-    /// What this request said, in place of what stood here.
+    /// Replaces the note by that of another request.
     pub(super) fn take(&mut self, request: &Request<'_>, began: Duration) {
         let fields = [request.authority(), request.field("referer"), request.field("user-agent")];
         self.put(request.line(), fields, began);
     }
 
-    /// Takes what can be read of a head that is malformed or incomplete: its first line, and the
-    /// headers that have a whole line.
+    /// Replaces the note by the readable parts of a head that is malformed or incomplete: its first
+    /// line, and the headers whose lines are complete.
     pub(super) fn take_unparsed(&mut self, read: &[u8], began: Duration) {
         let start = read.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(read.len());
         let mut lines = read[start..].split_inclusive(|&byte| byte == b'\n');
@@ -37,7 +38,7 @@ impl Note {
         let first = first.strip_suffix(b"\n").unwrap_or(first);
         let first = first.strip_suffix(b"\r").unwrap_or(first);
         let mut fields = [None; 3];
-        // A line without its end may be half a value.
+        // A line without its end may contain half a value.
         for line in lines.map_while(|line| line.strip_suffix(b"\n")).map(<[u8]>::trim_ascii_end) {
             if line.is_empty() {
                 break;
@@ -88,21 +89,22 @@ impl Note {
     }
 }
 
-/// Bytes of one line of a refused head that are logged: enough to recognise the client. A head may
-/// be full of bytes that each take four letters in the log.
+/// Largest number of bytes of one line of a refused head that are logged, which is enough to
+/// recognise the client. Every byte may take four characters in the log.
 const REFUSED_LINE_BYTES_MAX: usize = 1024;
 
 fn shortened(line: &[u8]) -> &[u8] {
     &line[..line.len().min(REFUSED_LINE_BYTES_MAX)]
 }
 
-/// A log line that waits for the end of its answer.
+/// A log line that waits for the end of its response.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) note: Box<Note>,
     pub(super) status: Status,
+    /// Size of the content that is queued so far, in bytes.
     pub(super) content_bytes: u64,
-    /// Where in the output its answer ends; `None` while the content is being made.
+    /// Position in the output at which the response ends; `None` while its content is being made.
     pub(super) ends_at: Option<u64>,
 }
 
@@ -110,8 +112,8 @@ pub(super) struct Line {
 mod tests {
     use super::*;
 
-    /// A head may break off anywhere. Its first line is noted as far as it came, half a header is
-    /// not.
+    /// A head may break off anywhere. The received part of its first line is noted; half a header
+    /// is not.
     #[test]
     fn a_head_is_noted_as_far_as_it_came() {
         let head = b"\r\nGET /a%zz HTTP/1.1\r\nhost:  a.example \r\nno colon\r\nUser-Agent: x\r\nHOST: b\r\nReferer:\r\n\r\nHost: c\r\n";

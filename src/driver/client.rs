@@ -1,7 +1,7 @@
-//! One connection as its driver keeps it: the protocol's state, what is known about readiness, and
-//! a [`Work`] record while it is busy.
+//! One connection as its driver stores it: the state of the protocol, the readiness of the socket,
+//! and a [`Work`] record while the connection is busy.
 //!
-//! Everything here is a question about that state. This file must not know streams or handlers.
+//! The methods only answer questions about that state. This file must not know streams or handlers.
 
 use std::time::Instant;
 
@@ -11,78 +11,80 @@ use crate::handler::watch::Watch;
 use crate::http::{Connection, Phase};
 use crate::jobs::pace::Pace;
 
-/// What the kernel reported and nothing has denied since.
+/// Readiness that the kernel reported, until a call returns would-block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
-    /// A read may find something: bytes, the end of input, or an error.
+    /// A read may return bytes, the end of input, or an error.
     pub readable: bool,
-    /// A write may be taken.
+    /// A write may take bytes.
     pub writable: bool,
-    /// The peer has shut its side: the end of input is in the pipe, and no further event will say
-    /// so.
+    /// The peer has shut its side. The end of input follows the bytes in the socket, and no further
+    /// event reports it.
     pub read_closed: bool,
     /// The end of input was read.
     pub ended: bool,
 }
 
 impl Readiness {
-    /// Of a connection just accepted: nothing is known, so everything is worth a try.
+    /// Readiness of a connection that was just accepted. Nothing is known about it, so both
+    /// directions are tried.
     #[must_use]
     pub const fn fresh() -> Self {
         Readiness { readable: true, writable: true, read_closed: false, ended: false }
     }
 }
 
-/// One connection as its driver keeps it, without the stream.
+/// One connection as its driver stores it, without the stream.
 #[derive(Debug)]
 pub struct Client {
     pub(crate) conn: Connection,
     pub(crate) ready: Readiness,
-    /// What only a busy connection needs.
+    /// State that only a busy connection needs.
     pub(crate) work: Option<Box<Work>>,
     pub(crate) peer: Peer,
 }
 
 impl Client {
-    /// A connection accepted at the driver's present time.
+    /// Creates the state of a connection that was accepted at the time `now`.
     #[must_use]
     pub fn new(peer: Peer, now: Instant) -> Self {
         Client { conn: Connection::new(now), ready: Readiness::fresh(), work: None, peer }
     }
 
-    /// Whether output waits for the socket.
+    /// Returns true if output waits for the socket.
     #[must_use]
     pub fn is_queued(&self) -> bool {
         self.work.as_ref().is_some_and(|work| !work.out.is_empty())
     }
 
-    /// Output that waits for the socket, in bytes.
+    /// Returns the output that waits for the socket, in bytes.
     pub(crate) fn queued_bytes(&self) -> u64 {
         self.work.as_ref().map_or(0, |work| work.out.len())
     }
 
-    /// Whether a job holds the exchange up.
+    /// Returns true if a job or a watched object has to finish before the request can continue.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.work.as_ref().is_some_and(|work| matches!(work.task, Task::Waiting))
     }
 
-    /// Whether all it needs is the next request, and there is something to read.
+    /// Returns true if the connection only waits for its next request, and a read may return input.
     pub(crate) fn is_ready_to_ask(&self) -> bool {
         self.ready.readable && self.work.is_none() && self.conn.awaits_request()
     }
 
-    /// Whether it is between two requests, with nothing of either left.
+    /// Returns true if the connection is between two requests and has no state of either.
     pub(crate) fn is_between_requests(&self) -> bool {
         self.work.is_none() && self.conn.is_between_requests()
     }
 
-    /// What is watched for it.
+    /// Returns the watched object of this connection, if there is one.
     pub(crate) fn watch(&mut self) -> Option<&mut Watch> {
         self.work.as_mut()?.watch.as_mut()
     }
 
-    /// Whether part of its answer is being made elsewhere, and a wake-up will tell.
+    /// Returns true if a part of the response is made or read elsewhere, and a wake-up will report
+    /// it.
     #[must_use]
     pub fn is_resting(&self) -> bool {
         self.work
@@ -90,21 +92,21 @@ impl Client {
             .is_some_and(|work| work.warmth == Warmth::Warming || matches!(work.source, Source::Resting(_)))
     }
 
-    /// Whether output could be given to the socket: not while its next part is fetched from the
-    /// disk.
+    /// Returns true if output can be written to the socket. While its next part is read from the
+    /// disk, it cannot.
     #[must_use]
     pub fn is_sendable(&self) -> bool {
         self.is_queued() && self.work.as_ref().is_some_and(|work| work.warmth != Warmth::Warming)
     }
 
-    /// How fast its peer brings what it waits for: a head, or content. `None` if it waits for
-    /// neither.
+    /// Returns how fast the peer sends the head or the content that the connection waits for;
+    /// `None` if it waits for neither.
     pub(crate) fn pace(&self) -> Option<Pace> {
         match self.phase() {
             Phase::ReceivingHead => Some(Pace::since(self.conn.since(), 0)),
             Phase::ReceivingBody => {
                 let known = self.work.as_ref().and_then(|work| work.pace);
-                // Content that nobody takes is only counted.
+                // Discarded content has no measured pace, only a number of bytes.
                 Some(known.unwrap_or_else(|| Pace::since(self.conn.since(), self.conn.received_bytes())))
             }
             Phase::Idle
@@ -116,35 +118,36 @@ impl Client {
         }
     }
 
-    /// Whether it holds input on loan.
+    /// Returns true if the connection holds input in a loan.
     #[must_use]
     pub fn holds_loan(&self) -> bool {
         self.work.as_ref().is_some_and(|work| !matches!(work.held, Held::Nothing))
     }
 
-    /// True if it holds part of something, and waits for the rest.
+    /// Returns true if the connection holds a part of a head or of a chunk line, and waits for the
+    /// rest.
     pub(crate) fn holds_part(&self) -> bool {
         self.work.as_ref().is_some_and(|work| matches!(work.held, Held::Partial(_)))
     }
 
-    /// True if its content is kept in memory as it comes.
+    /// Returns true if the content of the current request is collected in memory.
     pub(crate) fn is_collecting(&self) -> bool {
         self.work.as_ref().is_some_and(|work| matches!(work.task, Task::Collecting { .. }))
     }
 
-    /// The phase it is in.
+    /// Returns the current phase of the connection.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.conn.phase(self.is_queued())
     }
 
-    /// When that phase gives up.
+    /// Returns when the current phase times out; `None` if it has no deadline.
     #[must_use]
     pub fn deadline(&self, config: &crate::config::Config) -> Option<Instant> {
         let watch = self.work.as_ref().and_then(|work| work.watch.as_ref());
         let is_timed = watch.is_some_and(|watch| watch.watched.brings_answer());
         if is_timed && self.is_waiting() && !self.is_queued() {
-            // What is watched keeps its own time.
+            // The watched object keeps its own deadline.
             return None;
         }
         let rate = config.limits.rate_min_bytes;

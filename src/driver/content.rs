@@ -13,7 +13,8 @@ use crate::observe::Observer;
 use crate::pages::error as error_page;
 
 impl<O: Observer> Exchange<'_, O> {
-    /// The handler takes the content: invite it where the client waits for that.
+    /// Starts taking the content of the current request, and sends 100 Continue if the client waits
+    /// for that.
     pub(super) fn accept(&mut self, task: Task) {
         let now = self.driver.now.mono;
         let work = self.client.work.get_or_insert_with(|| self.driver.hire());
@@ -23,18 +24,18 @@ impl<O: Observer> Exchange<'_, O> {
         work.report_pace();
     }
 
-    /// The same for a sink: a new one, or one that comes back from a job that made room in it.
+    /// Takes the content into a sink: a new one, or one that a job returns after making room in it.
     pub(super) fn accept_into(&mut self, mut sink: Box<dyn BodySink>) {
         let room = sink.bytes_max(&self.driver.config.limits);
         let now = self.driver.now.mono;
         let has = |what: fn(&Seat) -> bool| sink.seats().into_iter().flatten().any(|seat| what(seat));
         if has(Seat::gives_way) {
-            // It was lost while a job had the sink.
+            // The seat was lost while a job had the sink.
             drop(sink);
             return self.refuse(TOO_SLOW, CloseReason::Evicted);
         }
         if has(Seat::is_new) {
-            // Content that came before is another matter: the place was not held then.
+            // Content that came before does not count for a new seat.
             self.work().pace = Some(Pace::starting(now));
         }
         if self.work().sink_room.is_none() {
@@ -56,8 +57,8 @@ impl<O: Observer> Exchange<'_, O> {
         self.accept(Task::Sinking(sink));
     }
 
-    /// True if more content was announced than its taker takes: by a length, or by the size of a
-    /// chunk. `at_hand` bytes of it are here.
+    /// Returns true if more content was announced than is accepted, by a length or by a chunk size.
+    /// `at_hand` bytes of it have been read.
     pub(super) fn is_too_much(&self, at_hand: usize) -> bool {
         let announced = self.client.conn.content_left().saturating_add(at_hand as u64);
         let Some(work) = &self.client.work else { return false };
@@ -68,7 +69,7 @@ impl<O: Observer> Exchange<'_, O> {
         }
     }
 
-    /// Refuses content of which there is too much.
+    /// Refuses content that is too large.
     #[inline(never)]
     pub(super) fn refuse_content(&mut self) {
         let limits = &self.driver.config.limits;
@@ -82,7 +83,7 @@ impl<O: Observer> Exchange<'_, O> {
         self.respond(error_page::too_large(bytes_max).closing());
     }
 
-    /// A piece of content of the request in hand.
+    /// Takes a piece of content of the current request.
     #[inline(never)]
     pub(super) fn take_content(&mut self, piece: &[u8]) {
         if self.is_too_much(piece.len()) {
@@ -135,7 +136,7 @@ impl<O: Observer> Exchange<'_, O> {
         }
     }
 
-    /// So much content has come.
+    /// Counts content that has arrived, for its pace.
     pub(super) fn note_pace(&mut self, bytes: usize) {
         let (now, rate) = (self.driver.now.mono, self.driver.busy_rate);
         if let (Some(pace), Some(rate)) = (self.work().pace.as_mut(), rate) {
@@ -143,7 +144,8 @@ impl<O: Observer> Exchange<'_, O> {
         }
     }
 
-    /// No more content is read until this sink has room again: that is not its sender's time.
+    /// Pauses the measurement of the pace until the sink has room again, because no content is read
+    /// until then.
     pub(super) fn hold_pace(&mut self, sink: &dyn BodySink) {
         let now = self.driver.now.mono;
         if let Some(pace) = self.work().pace.as_mut() {
@@ -152,7 +154,7 @@ impl<O: Observer> Exchange<'_, O> {
         }
     }
 
-    /// The content is complete: who took it makes the answer.
+    /// Handles the end of the content: the collected content or the sink produces the response.
     #[inline(never)]
     pub(super) fn end_content(&mut self) {
         self.fetch_extra();

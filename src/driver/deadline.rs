@@ -1,19 +1,19 @@
-//! The timers of a loop: one entry a connection, moved lazily.
+//! Deadlines of a loop: a heap with one entry a connection, updated lazily.
 //!
-//! An entry may be early, never late. A connection whose deadline moved *later* (every request does
-//! that to the idle deadline) costs nothing here: the old entry pops, the owner asks the connection
-//! for its real deadline and arms again. Only a deadline that moved *earlier* is moved in the heap.
-//! So one request does no timer work beyond one comparison.
+//! An entry may be early, never late. A deadline that moves *later* costs nothing here, and every
+//! request moves the idle deadline later. The old entry pops at its old time; then the owner asks
+//! the connection for its actual deadline and arms it again. Only a deadline that moves *earlier*
+//! is moved in the heap. So a request costs no timer work beyond one comparison.
 //!
-//! The heap is indexed: `places[slot]` says where a slot's entry stands, so there is never a second
-//! entry for a connection and a closed one leaves nothing behind. Pure: it is told the time, it
-//! never asks for it.
+//! The heap is indexed: `places[slot]` is the position of the entry of a slot. So a connection
+//! never has two entries, and a closed connection leaves none. The code is pure: callers pass the
+//! time.
 
 use std::time::Instant;
 
 use crate::conn_id::ConnId;
 
-/// No entry stands in the heap for this slot.
+/// Position of a slot that has no entry.
 const ABSENT: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
@@ -29,17 +29,18 @@ pub struct DeadlineQueue {
     places: Vec<u32>,
 }
 
-/// What one waiting connection costs in this queue, in bytes.
+/// Memory that one waiting connection needs in this queue, in bytes.
 pub const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<u32>();
 
 impl DeadlineQueue {
-    /// An empty queue, with room for so many from the start: what is not touched takes no memory.
+    /// Creates an empty queue with room for `connections`. Memory that is never touched costs
+    /// nothing.
     #[must_use]
     pub fn for_up_to(connections: usize) -> Self {
         DeadlineQueue { heap: Vec::with_capacity(connections), places: Vec::with_capacity(connections) }
     }
 
-    /// Makes sure that `id` is looked at no later than `due`. An entry that is already early enough
+    /// Ensures that `id` is popped no later than `due`. An entry that is already early enough
     /// stays.
     pub fn arm(&mut self, id: ConnId, due: Instant) {
         let slot = id.slot();
@@ -60,7 +61,8 @@ impl DeadlineQueue {
         }
     }
 
-    /// Forgets `id`. Call when its connection is closed, before the slot is used again.
+    /// Removes the entry of `id`. Call when the connection is closed, before its slot is used
+    /// again.
     pub fn remove(&mut self, id: ConnId) {
         let place = self.places.get(id.slot()).copied().unwrap_or(ABSENT);
         if place == ABSENT || self.heap[place as usize].id != id {
@@ -69,15 +71,15 @@ impl DeadlineQueue {
         self.take(place as usize);
     }
 
-    /// When to call [`DeadlineQueue::pop_due`] next; `None` while nobody waits.
+    /// Returns when to call [`DeadlineQueue::pop_due`] next; `None` if the queue is empty.
     #[must_use]
     pub fn next(&self) -> Option<Instant> {
         self.heap.first().map(|entry| entry.due)
     }
 
-    /// The next connection whose entry is due, taken out. Ask it for its real deadline: it may have
-    /// moved later, and then `arm` it again. Call until it returns `None` or the turn's limit is
-    /// reached.
+    /// Removes and returns the next connection whose entry is due. Ask the connection for its
+    /// actual deadline: if that is later, `arm` it again. Call until it returns `None` or the limit
+    /// of the turn is reached.
     pub fn pop_due(&mut self, now: Instant) -> Option<ConnId> {
         let first = self.heap.first()?;
         if first.due > now {
@@ -88,25 +90,26 @@ impl DeadlineQueue {
         Some(id)
     }
 
-    /// How many connections have an entry.
+    /// Returns the number of connections with an entry.
     #[must_use]
     pub fn len(&self) -> usize {
         self.heap.len()
     }
 
-    /// Whether nobody waits.
+    /// Returns true if no connection has an entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.heap.is_empty()
     }
 
-    /// When `id` will be looked at, if it has an entry.
+    /// Returns when `id` will be popped, if it has an entry.
     #[must_use]
     pub fn armed(&self, id: ConnId) -> Option<Instant> {
         let place = self.places.get(id.slot()).copied().filter(|&place| place != ABSENT)?;
         Some(self.heap[place as usize]).filter(|entry| entry.id == id).map(|entry| entry.due)
     }
 
+    /// Removes the entry at a position of the heap.
     fn take(&mut self, place: usize) {
         let gone = self.heap.swap_remove(place);
         self.places[gone.id.slot()] = ABSENT;
@@ -117,6 +120,7 @@ impl DeadlineQueue {
         }
     }
 
+    /// Moves an entry towards the top while it is earlier than its parent.
     fn rise(&mut self, mut place: usize) {
         let entry = self.heap[place];
         while place > 0 {
@@ -130,6 +134,7 @@ impl DeadlineQueue {
         self.put(place, entry);
     }
 
+    /// Moves an entry towards the bottom while it is later than a child.
     fn sink(&mut self, mut place: usize) {
         let entry = self.heap[place];
         loop {
@@ -149,6 +154,7 @@ impl DeadlineQueue {
         self.put(place, entry);
     }
 
+    /// Stores an entry at a position and notes that position.
     fn put(&mut self, place: usize, entry: Entry) {
         self.heap[place] = entry;
         self.places[entry.id.slot()] = place as u32;
@@ -203,7 +209,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against a sorted map: the earliest armed time of each connection, popped in order.
+        /// Compares the queue with a sorted map: each connection pops at its earliest armed time,
+        /// in order.
         #[test]
         fn behaves_like_a_sorted_map(steps in prop::collection::vec((0u32..12, 0u64..50, 0u8..4), 1..300)) {
             let t = origin();

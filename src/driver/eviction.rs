@@ -1,16 +1,19 @@
-//! How both models choose the connections that make room for others, in numbers.
+//! Limits of eviction that both models share: when a connection may be closed to make room for
+//! another.
 
 use std::time::Duration;
 
-/// An idle connection is closed for a new one only after this long: younger ones are between two
-/// requests.
+/// How long a connection must have been idle before it may be closed for a new one. A younger one
+/// is probably between two requests.
 pub(crate) const EVICTION_IDLE_MIN: Duration = Duration::from_secs(1);
 
-/// One connection in so many may be on its way out because others wait: it gets its answer first.
+/// Fraction of connections that may be in eviction at a time: one in this number. An evicted client
+/// receives its response before its slot is free.
 pub(crate) const LEAVING_SHARE: usize = 16;
 
-/// Idle connections that are closed when descriptors have run out, at most so many at a time and so
-/// often: a program takes some eight to start, a listing two.
+/// Idle connections that are closed at a time when descriptors have run out. Starting a program
+/// needs about eight descriptors, a listing two.
 pub(crate) const RELIEF_CONNECTIONS: usize = 4;
 
+/// Shortest interval between two such closes.
 pub(crate) const RELIEF_INTERVAL: Duration = Duration::from_millis(10);

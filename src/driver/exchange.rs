@@ -1,10 +1,9 @@
-//! Requests and their answers on one connection: between the protocol and the handler, beside any
-//! socket.
+//! Requests and answers of one connection: the layer between the protocol and the handler.
 //!
-//! [`Client`] is what a driver keeps per connection: the protocol's state, the kernel's word about
-//! readiness and, while it is busy, a [`Work`] record. An `Exchange` borrows one client and its
-//! driver, turns input into requests and content, and carries out answers. It fills the send queue
-//! and never touches a stream: moving bytes is the pump's part.
+//! An `Exchange` borrows one [`Client`] and its driver. It takes requests and content from the
+//! input, calls the handler, and carries out the answers. The files `content` and `respond` add
+//! methods to it. An exchange fills the send queue and must not know streams, because the pump
+//! moves the bytes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,14 +26,15 @@ use crate::jobs::{Lane, Ran};
 use crate::observe::{Activity, Observer};
 use crate::pages::error as error_page;
 
-/// One client in the hands of its driver.
+/// One client and its driver, borrowed together for one step.
 pub(crate) struct Exchange<'a, O> {
     pub(crate) client: &'a mut Client,
     pub(crate) driver: &'a mut Driver<O>,
     pub(crate) id: ConnId,
-    /// Requests that may still be answered in this turn.
+    /// Requests that may still be started in this turn.
     pub(crate) requests_left: usize,
-    /// Input is at hand behind the request being started: its content needs no invitation.
+    /// True if input follows the head of the request that is being started. Then the client does
+    /// not wait for 100 Continue.
     pub(super) more_at_hand: bool,
 }
 
@@ -48,13 +48,13 @@ impl<'a, O: Observer> Exchange<'a, O> {
         Exchange { client, driver, id, requests_left, more_at_hand: false }
     }
 
-    /// The record of this client, made present.
+    /// Returns the record of the client, after taking one from the driver if there was none.
     pub(crate) fn work(&mut self) -> &mut Work {
         let driver = &mut *self.driver;
         self.client.work.get_or_insert_with(|| driver.hire())
     }
 
-    /// Whether requests or content may be taken from the input now.
+    /// Returns true if requests or content may be taken from the input now.
     pub(crate) fn may_parse(&self) -> bool {
         self.client.conn.may_parse()
             && self.requests_left > 0
@@ -62,8 +62,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
             && self.client.queued_bytes() < self.driver.config.limits.send_high_water_bytes as u64
     }
 
-    /// Uses as much of `input` as can be used. Returns how much that was, and whether it stopped
-    /// for want of more (rather than because the connection has to pause).
+    /// Takes requests and content from `input`. Returns the number of bytes used, and whether more
+    /// input is needed. If not, the connection has to pause.
     pub(crate) fn receive(&mut self, input: &[u8]) -> (usize, bool) {
         let mut at = 0;
         let mut slots = FieldSlots::new();
@@ -71,7 +71,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
             let driver = &*self.driver;
             let rest = &input[at..];
             let next = self.client.conn.next_event(rest, &mut slots, &driver.config.limits, driver.now.mono);
-            // Looked at where it is: a request is large.
+            // The event is matched by reference, because a request is large and moving it costs
+            // time.
             match &next {
                 Ok((used, event)) => {
                     at += used;
@@ -96,14 +97,14 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 Err(error) => self.refuse_as_read(*error, CloseReason::ProtocolError, &input[at..]),
             }
             if at == input.len() {
-                // What ends without a further byte, the pump asks for.
+                // If the content ends without a further byte, the pump calls again with no input.
                 break;
             }
         }
         (at, false)
     }
 
-    /// Uses what is held. Only called when something of it may be usable.
+    /// Uses the held input. Call only if some of it may be usable.
     pub(crate) fn receive_held(&mut self) {
         let Held::Unread(mut loan) = std::mem::take(&mut self.work().held) else { return };
         let (used, hungry) = self.receive(loan.held());
@@ -111,7 +112,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         self.hold(loan, hungry);
     }
 
-    /// Keeps a loan with what is left in it, or gives it back.
+    /// Keeps a loan with the input that is left in it, or returns the loan to the pool.
     pub(crate) fn hold(&mut self, loan: Loan, hungry: bool) {
         if loan.is_empty() || self.drops_input() {
             if !loan.is_empty() {
@@ -138,19 +139,20 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
     }
 
-    /// No loan can be had for the rest of a request.
+    /// Refuses a request, because the pool has no buffer for an incomplete one.
     pub(crate) fn refuse_for_room(&mut self) {
         let error =
             ProtocolError::new(Status::SERVICE_UNAVAILABLE, "no buffer is left for an incomplete request");
         self.refuse(error, CloseReason::Evicted);
     }
 
-    /// After a close was decided, bytes behind the last request mean nothing any more.
+    /// Returns true if further input is meaningless, because a close was decided and no response is
+    /// owed.
     pub(super) fn drops_input(&self) -> bool {
         !self.client.conn.may_parse() && !self.client.conn.is_owed() && !self.client.conn.is_streaming()
     }
 
-    /// A request: ask the handler.
+    /// Starts a request: calls the handler and carries out its answer.
     pub(super) fn start(&mut self, request: &Request<'_>) {
         self.requests_left -= 1;
         if self.driver.access.is_some() {
@@ -163,22 +165,22 @@ impl<'a, O: Observer> Exchange<'a, O> {
         self.driver.observer.enter(Activity::Handling);
         self.driver.extra.clear();
         if let Some(work) = self.client.work.as_mut() {
-            // It belongs to the request before.
+            // The watched object belongs to the request before.
             self.driver.let_go.extend(work.let_go());
         }
         let answer = self.driver.call(self.id, &self.client.peer, |handler, cx| handler.handle(request, cx));
         match answer {
-            // Nearly all of them end here.
+            // Nearly all requests end here.
             Some(Answer::Now(response)) => self.respond(response),
             other => self.carry_out(other),
         }
         self.keep_extra();
-        // The next one may have been sent after it.
+        // The next request may have been sent later than this one.
         self.driver.asked_by = None;
     }
 
-    /// Fields for an answer that is still owed wait with the connection, and so does what is
-    /// watched for it.
+    /// Keeps headers for a response that is still owed, and the watched object, with the
+    /// connection.
     #[inline]
     pub(super) fn keep_extra(&mut self) {
         if !self.driver.extra.is_empty() || !matches!(self.driver.watch, Change::Nothing) {
@@ -186,7 +188,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
     }
 
-    /// The same where there are such, which is rare.
+    /// Keeps headers and the watched object. Out of line, because few requests have any.
     #[inline(never)]
     pub(super) fn keep_what_was_said(&mut self) {
         match std::mem::take(&mut self.driver.watch) {
@@ -197,7 +199,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
             }
             Change::LetGo => {
                 self.let_go();
-                // It had a time of its own; who makes the answer now has his from here on.
+                // The watched object kept its own deadline. The new handler gets a full answer
+                // timeout from now.
                 self.client.conn.restart_answer(self.driver.now.mono);
             }
         }
@@ -207,12 +210,13 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
     }
 
+    /// Abandons the watched object of the connection, if there is one.
     pub(super) fn let_go(&mut self) {
         let before = self.work().let_go();
         self.driver.let_go.extend(before);
     }
 
-    /// Has them at hand again, where the next step of the answer may add to them.
+    /// Restores the kept headers, because the next step of the response may add to them.
     pub(super) fn fetch_extra(&mut self) {
         self.driver.extra.clear();
         if let Some(extra) = self.client.work.as_mut().and_then(|work| work.extra.take()) {
@@ -220,15 +224,16 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
     }
 
+    /// Calls a function that a handler has left for a later step.
     pub(super) fn call<T>(&mut self, body: impl FnOnce(&mut Context<'_>) -> T) -> Option<T> {
         self.driver.observer.enter(Activity::Handling);
         self.driver.call(self.id, &self.client.peer, |_, cx| body(cx))
     }
 
-    /// Carries an answer out, step by step, until it is queued or waits for something. `None` is a
-    /// panic.
+    /// Carries out an answer, step by step, until a response is queued or something has to be
+    /// waited for. `None` means that the handler panicked.
     pub(super) fn carry_out(&mut self, mut answer: Option<Answer>) {
-        // While it lasts the client may go on without us: truncated, timed out, refused.
+        // During a step the request may end without a handler: truncated, timed out, or refused.
         while self.client.conn.is_owed() {
             answer = match answer {
                 None => return self.respond(failed().closing()),
@@ -260,7 +265,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
     }
 
-    /// A job's result, or a wake-up. The pump comes afterwards.
+    /// Applies the result of a job, or a wake-up. Pump the connection afterwards.
     pub(crate) fn complete(&mut self, done: Done) {
         match done {
             Done::Woken => {
@@ -273,10 +278,10 @@ impl<'a, O: Observer> Exchange<'a, O> {
                     other => other,
                 };
             }
-            // The driver acts on these; they are about no connection.
+            // The driver handles these results, which belong to no connection.
             Done::Asked(_) | Done::Shortage => {}
             Done::GiveWay => {
-                // A sink that a job has is asked when it comes back.
+                // A sink that a job has is checked when the job returns it.
                 if self.client.work.as_ref().is_some_and(|work| work.gives_way()) {
                     self.refuse(TOO_SLOW, CloseReason::Evicted);
                 }
@@ -298,7 +303,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
     }
 
-    /// Tells the peer what it did wrong, where an answer is still possible, and ends the reading.
+    /// Sends the peer an error response if one is still possible, and stops reading requests.
     #[inline(never)]
     pub(crate) fn refuse(&mut self, error: ProtocolError, reason: CloseReason) {
         let held = self.client.work.as_mut().and_then(|work| work.take_held());
@@ -308,8 +313,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
     }
 
-    /// Refuses a request of which `read` was received. The bytes are a head unless the error is
-    /// about content.
+    /// Refuses a request of which the bytes `read` have arrived. They are part of a head, unless
+    /// the error is about content.
     #[inline(never)]
     pub(super) fn refuse_as_read(&mut self, error: ProtocolError, reason: CloseReason, read: &[u8]) {
         let began = self.client.conn.head_began();
@@ -320,7 +325,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
     }
 
-    /// Notes for the logs which request was refused and why.
+    /// Notes for the logs which request was refused, and the reason.
     pub(super) fn note_refusal(&mut self, error: ProtocolError, read: &[u8], began: Option<Instant>) {
         if self.driver.access.is_none() && !log::log_enabled!(log::Level::Debug) {
             return;
@@ -338,14 +343,14 @@ impl<'a, O: Observer> Exchange<'a, O> {
         self.work().note = Some(note);
     }
 
-    /// Whether the file in front of the queue may be sent without asking whether it is in memory.
-    /// Good for once.
+    /// Returns true if the file at the front of the queue may be sent without asking whether it is
+    /// in memory. Valid for one send.
     pub(crate) fn takes_file_as_it_is(&mut self) -> bool {
         let Some(work) = self.client.work.as_mut() else { return false };
         std::mem::take(&mut work.warmth) == Warmth::Warmed
     }
 
-    /// Has this part of a file read from the disk, beside the loop; sending goes on after the
+    /// Reads a part of a file from the disk on a worker thread. Sending continues after the
     /// wake-up.
     pub(crate) fn warm(&mut self, file: Arc<OpenFile>, offset: u64, len: u64) {
         let ran = self.driver.desk.errands().run(
@@ -359,7 +364,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
         };
     }
 
-    /// The deadline has passed. Some phases are told so, the others are closed.
+    /// Handles a deadline that has passed. Sends an error response in some phases; in the others,
+    /// returns how to close the connection.
     pub(crate) fn expire(&mut self) -> Option<Expired> {
         let expired = self.client.conn.expired(self.client.is_queued(), self.client.is_waiting());
         let Expired::Refuse(error, reason) = expired else { return Some(expired) };
@@ -377,8 +383,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
         None
     }
 
-    /// Acts when the place of this connection is needed: a slow sender gets 408, where an answer is
-    /// possible. Returns the reason if the connection is to be closed at once.
+    /// Handles an eviction: a slow sender gets a 408 response if one is possible. Returns the
+    /// reason if the connection has to be closed at once.
     pub(crate) fn give_way(&mut self) -> Option<CloseReason> {
         let error = match self.client.phase() {
             Phase::ReceivingHead if !self.client.conn.is_idle() => {
@@ -386,7 +392,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 ProtocolError::new(Status::REQUEST_TIMEOUT, reason)
             }
             Phase::ReceivingBody if self.client.conn.is_owed() => TOO_SLOW,
-            // It has moved on, and gets its answer. Nothing more is read.
+            // The request was received in the meantime and gets its response. Nothing more is read.
             Phase::Handling | Phase::Sending | Phase::Streaming => {
                 self.end_of_input();
                 return None;
@@ -402,7 +408,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         None
     }
 
-    /// The peer has shut its side and everything it sent was used.
+    /// Handles the end of input: the peer has shut its side, and everything it sent was used.
     pub(crate) fn end_of_input(&mut self) {
         self.client.ready.ended = true;
         self.client.conn.receive_end();
@@ -418,7 +424,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
     }
 
-    /// Gives the record back when nothing in it is needed: an idle connection owns none.
+    /// Returns the record to the driver if nothing in it is needed. An idle connection owns no
+    /// record.
     pub(crate) fn settle(&mut self) {
         if self.client.work.as_ref().is_some_and(|work| work.is_spent())
             && let Some(work) = self.client.work.take()
@@ -428,10 +435,11 @@ impl<'a, O: Observer> Exchange<'a, O> {
     }
 }
 
+/// The response to a request whose handler failed.
 pub(super) fn failed() -> Response {
     error_page::text_error(Status::INTERNAL_SERVER_ERROR, "the handler failed")
 }
 
-/// The answer to a sender whose place is needed.
+/// The refusal of a sender that was evicted.
 pub(super) const TOO_SLOW: ProtocolError =
     ProtocolError::new(Status::REQUEST_TIMEOUT, "the request content came too slowly for a busy server");

@@ -1,9 +1,12 @@
-//! What one driver owns and lends to each connection it pumps: one per loop, one per thread of the
-//! twin.
+//! The driver: everything that connections share. A loop has one driver, and each thread of the
+//! threads model has one.
 //!
-//! The scratch buffer, the pool of loans, the date, the file cache, the desk for jobs and the spare
-//! records are here once, not once a connection; that is why an idle connection costs next to
-//! nothing. This file must not know sockets.
+//! The read buffer, the buffer pool, the date, the file cache, the job queue and the spare records
+//! exist once a driver, not once a connection. So an idle connection needs little memory.
+//!
+//! `client` and `work` store the state of one connection. `exchange`, `content` and `respond` turn
+//! input into requests and answers into output. `pump` moves bytes between a connection and its
+//! `stream`. This file must not know sockets.
 
 pub(crate) mod access;
 pub mod client;
@@ -41,25 +44,25 @@ use crate::jobs::pace::LeastRate;
 use crate::log::AccessBuffer;
 use crate::observe::{Gauges, Observer};
 
-/// Room a spare record may keep in its send queue, in bytes.
+/// Memory that a spare record may keep in its send queue, in bytes.
 const SPARE_ROOM_BYTES: usize = 64 * KIB;
 
-/// What a driver of a single connection reads heads into, in bytes. Most heads fit; the rest takes
-/// a loan.
+/// Size of the stack buffer that a driver of a single connection reads heads into, in bytes. Most
+/// heads fit; the rest of a longer one takes a loan.
 pub(crate) const SCRATCH_SMALL_BYTES: usize = KIB + KIB / 2;
 
-/// The belongings of one driver.
+/// Everything that the connections of one loop or thread share.
 pub struct Driver<O> {
     /// The time of this turn.
     pub(crate) now: Now,
-    /// When the request that is read next was under way at the latest, where that is known to be
-    /// before `now`. A file looked at since need not be looked at again for it.
+    /// Latest time at which the next request can have been sent, if that is earlier than `now`. A
+    /// file that was checked after this time is fresh for the request.
     pub(crate) asked_by: Option<Instant>,
     pub(crate) config: Arc<Config>,
     pub(crate) handler: Arc<dyn Handler>,
-    /// Everything is read into this first; only what cannot be used yet takes a loan.
+    /// The buffer for reads. Only input that cannot be used yet takes a loan.
     pub(crate) scratch: Vec<u8>,
-    /// Whether many connections share this driver, so that a large buffer is worth its memory.
+    /// True if many connections share this driver, so that a large read buffer is worth its memory.
     pub(crate) scratch_is_shared: bool,
     pub(crate) pool: BufferPool,
     pub(crate) date: DateCache,
@@ -67,34 +70,36 @@ pub struct Driver<O> {
     pub(crate) desk: Box<dyn JobDesk<Then>>,
     pub(crate) observer: O,
     pub(crate) access: Option<AccessBuffer>,
-    /// What the answer to the request in hand is to say beside what its maker says.
+    /// Headers that middleware adds to the response of the current request, and the authenticated
+    /// user.
     pub(crate) extra: Extra,
-    /// What the connection in hand wants watched from now on.
+    /// Change of the watched object that the handler of the current connection requested.
     pub(crate) watch: Change,
-    /// What is watched and was let go of: it is looked at once more, since nothing else may ever
-    /// happen to it.
+    /// Abandoned objects. Each advances once more, because no further event may reach it.
     pub(crate) let_go: Vec<WatchId>,
     /// Request content in memory, over all connections, in bytes.
     pub(crate) collected_bytes: usize,
-    /// Content was refused since the last turn for want of that memory.
+    /// True if content was refused since the last turn because that memory ran out.
     pub(crate) is_short_of_memory: bool,
-    /// The rate at which a sender must bring content to keep a place that others wait for.
+    /// Rate at which a sender must deliver content to keep a slot or buffer that others wait for.
     pub(crate) busy_rate: Option<LeastRate>,
-    /// A graceful stop is under way: every answer is the connection's last.
-    /// Shared by the threads of the twin: a worker that waits in a read must see it when it wakes.
+    /// True during a graceful stop: every response is the last one of its connection. The threads
+    /// of the threads model share the flag, because a worker that waits in a read must notice it
+    /// when it wakes.
     pub(crate) stopping: Arc<AtomicBool>,
     #[expect(
         clippy::vec_box,
         reason = "boxes are handed to connections and come back: nothing is moved or allocated"
     )]
     spare: Vec<Box<Work>>,
-    /// Who took a loan for an incomplete head, oldest first. Names, not facts: each is asked again
-    /// when its turn comes, and the list is swept when most of it must be out of date.
+    /// Connections that took a loan for an incomplete head, oldest first. An entry may be out of
+    /// date, so each connection is checked when it reaches the front. The list is swept when most
+    /// of its entries must be out of date.
     head_waiters: VecDeque<ConnId>,
 }
 
 impl<O: Observer> Driver<O> {
-    /// A driver with everything in place.
+    /// Creates a driver without connections.
     pub(crate) fn new(
         config: Arc<Config>,
         handler: Arc<dyn Handler>,
@@ -130,7 +135,8 @@ impl<O: Observer> Driver<O> {
         }
     }
 
-    /// What this driver lends and keeps, without its connections.
+    /// Returns how much memory this driver has lent and cached. The phases of the connections are
+    /// left at zero.
     pub(crate) fn gauges(&self) -> Gauges {
         Gauges {
             phases: [0; Phase::ALL.len()],
@@ -142,14 +148,14 @@ impl<O: Observer> Driver<O> {
         }
     }
 
-    /// Whether a little room is enough to read into: for a driver of one connection, which expects
-    /// a head.
+    /// Returns true if the stack buffer is large enough for the next read: the driver serves one
+    /// connection, and at most a head or a little content is expected.
     pub(crate) fn reads_little(&self, content_left: u64) -> bool {
         !self.scratch_is_shared && content_left <= SCRATCH_SMALL_BYTES as u64
     }
 
-    /// Lends what is read into, of the size of the largest loan; to be put back. Only a thread of
-    /// the twin that sees large content ever has one of its own.
+    /// Takes the read buffer, which has the size of the largest loan. Put it back after the read. A
+    /// thread of the threads model allocates one only when it receives large content.
     pub(crate) fn take_scratch(&mut self) -> Vec<u8> {
         let mut scratch = std::mem::take(&mut self.scratch);
         if scratch.len() < self.pool.largest() {
@@ -158,12 +164,13 @@ impl<O: Observer> Driver<O> {
         scratch
     }
 
-    /// A fresh record for a connection that became busy: a spare one, as a rule.
+    /// Returns a record for a connection that became busy, usually a spare one.
     pub(crate) fn hire(&mut self) -> Box<Work> {
         self.spare.pop().unwrap_or_else(fresh_work)
     }
 
-    /// Takes back the record of a connection that is idle or gone, with all it holds.
+    /// Takes back the record of a connection that is idle or closed, and everything that the record
+    /// holds.
     pub(crate) fn release(&mut self, mut work: Box<Work>) {
         if let Some(loan) = work.take_held() {
             self.pool.give_back(loan);
@@ -176,35 +183,38 @@ impl<O: Observer> Driver<O> {
         }
     }
 
-    /// A loan that holds `bytes`, noted under the name of who waits for the rest.
+    /// Copies `bytes` into a loan and lists the connection as waiting for more input. Returns
+    /// `None` if the pool has no buffer left.
     pub(crate) fn lend(&mut self, id: ConnId, bytes: &[u8]) -> Option<Loan> {
         let loan = self.pool.lend(bytes)?;
         self.head_waiters.push_back(id);
         Some(loan)
     }
 
-    /// Who has waited longest for the rest of a head, by name; it may have moved on since.
+    /// Removes and returns the connection that has waited longest for the rest of a head. It may
+    /// have received the rest since.
     pub(crate) fn pop_head_waiter(&mut self) -> Option<ConnId> {
         self.head_waiters.pop_front()
     }
 
-    /// Puts a waiter at the end of the list again: it is not its turn yet.
+    /// Appends a connection to the list of waiting ones again, because it is not evicted yet.
     pub(crate) fn push_head_waiter(&mut self, id: ConnId) {
         self.head_waiters.push_back(id);
     }
 
-    /// Whether the list of waiters has outgrown the loans it speaks of and should be swept.
+    /// Returns true if the list of waiting connections is so much longer than the number of loans
+    /// that it should be swept.
     pub(crate) fn has_stale_waiters(&self) -> bool {
         self.head_waiters.len() > 2 * self.pool.loans() + 64
     }
 
-    /// Keeps only the waiters that `still_waits` vouches for.
+    /// Keeps only the waiting connections for which `still_waits` returns true.
     pub(crate) fn sweep_head_waiters(&mut self, still_waits: impl FnMut(&ConnId) -> bool) {
         self.head_waiters.retain(still_waits);
     }
 
-    /// Calls into code that is not ours. A panic in it is caught: it costs that connection, not the
-    /// loop.
+    /// Calls a handler, or a function that a handler has left. Catches a panic, which then costs
+    /// one connection and not the loop.
     pub(crate) fn call<T>(
         &mut self,
         id: ConnId,
@@ -232,7 +242,8 @@ impl<O: Observer> Driver<O> {
     }
 }
 
-/// Out of line: it is made on the stack, and rarely.
+/// Allocates a record. Out of line, because the record is first built on the stack, and because
+/// this is rare.
 #[inline(never)]
 fn fresh_work() -> Box<Work> {
     Box::default()

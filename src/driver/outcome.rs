@@ -1,4 +1,4 @@
-//! How a server ends.
+//! How a server ends, for both models. This file must not know sockets.
 
 use crate::driver::signals::Signal;
 use crate::http::Phase;
@@ -8,14 +8,15 @@ use crate::http::Phase;
 pub enum Outcome {
     /// Every client was served to the end.
     Stopped,
-    /// The drain timeout passed: so many were cut off.
+    /// The drain timeout passed. Contains the number of connections that were cut off.
     Cut(usize),
-    /// A second signal.
+    /// The server received a second signal.
     Killed(Signal),
 }
 
 impl Outcome {
-    /// The outcome of two loops together: the worse one; who was cut off is added up.
+    /// Combines the outcomes of two loops into the worse one. Connections that were cut off are
+    /// added up.
     #[must_use]
     pub fn and(self, other: Outcome) -> Outcome {
         match (self, other) {
@@ -29,8 +30,9 @@ impl Outcome {
     }
 }
 
-/// Called when a graceful stop has begun, with the connections that it waits for by their phase.
+/// A function that is called when a graceful stop has begun, with the number of open connections by
+/// phase.
 pub(crate) type OnStop = Box<dyn Fn(Signal, &Phases) + Send>;
 
-/// Connections by phase, in the order of [`Phase::ALL`].
+/// Number of connections by phase, in the order of [`Phase::ALL`].
 pub(crate) type Phases = [u64; Phase::ALL.len()];

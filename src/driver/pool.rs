@@ -1,11 +1,12 @@
-//! Buffers for input that cannot be used yet, lent within one budget.
+//! Buffers for input that cannot be used yet, lent within one limit.
 //!
-//! An idle connection holds none. Pure: nothing here reads, writes or looks at a clock, and it must
+//! An idle connection holds none. Pure: this file makes no system calls, reads no clock, and must
 //! not know connections.
 
 use crate::config::KIB;
 
-/// Buffers of four sizes, lent to clients whose input is incomplete, within one budget.
+/// Buffers of four sizes, lent to connections whose input is incomplete. All loans together have a
+/// limit in bytes.
 #[derive(Debug)]
 pub struct BufferPool {
     classes: [usize; 4],
@@ -15,11 +16,11 @@ pub struct BufferPool {
     loans: usize,
 }
 
-/// Spare buffers kept per size.
+/// Largest number of spare buffers kept for each size.
 const SPARE_MAX: usize = 64;
 
 impl BufferPool {
-    /// A pool that lends at most `budget_bytes`, in buffers of up to `largest` bytes.
+    /// Creates a pool that lends at most `budget_bytes`, in buffers of up to `largest` bytes.
     #[must_use]
     pub fn new(budget_bytes: usize, largest: usize) -> Self {
         BufferPool {
@@ -31,32 +32,32 @@ impl BufferPool {
         }
     }
 
-    /// Bytes on loan.
+    /// Returns the size of all loans, in bytes.
     #[must_use]
     pub fn lent_bytes(&self) -> usize {
         self.lent_bytes
     }
 
-    /// Loans out.
+    /// Returns the number of loans.
     #[must_use]
     pub fn loans(&self) -> usize {
         self.loans
     }
 
-    /// Whether three quarters of the budget are lent: time to send the slowest client away.
+    /// Returns true if three quarters of the limit are lent. Then the slowest client is evicted.
     #[must_use]
     pub fn is_short(&self) -> bool {
         self.lent_bytes >= self.budget_bytes / 4 * 3
     }
 
-    /// The most one loan can hold, in bytes.
+    /// Returns the size of the largest loan, in bytes.
     #[must_use]
     pub fn largest(&self) -> usize {
         self.classes[3]
     }
 
-    /// Lends a buffer that holds `bytes` and has room for more; `None` when the budget is spent or
-    /// nothing is large enough.
+    /// Lends a buffer that contains `bytes` and has room for more. Returns `None` if the limit is
+    /// reached or no buffer is large enough.
     pub fn lend(&mut self, bytes: &[u8]) -> Option<Loan> {
         let class = self.classes.iter().position(|&size| size > bytes.len())?;
         let mut buffer = self.take(class)?;
@@ -64,14 +65,14 @@ impl BufferPool {
         Some(Loan { buffer, start: 0, end: bytes.len() })
     }
 
-    /// Makes room in a full loan: moves its bytes to the front or to the next larger buffer. False
-    /// when it cannot grow any further.
+    /// Makes room in a full loan: moves its bytes to the front, or into the next larger buffer.
+    /// Returns false if it cannot grow any further.
     pub fn grow(&mut self, loan: &mut Loan) -> bool {
         if loan.end < loan.buffer.len() || loan.compact() {
             return true;
         }
         let Some(class) = self.classes.iter().position(|&size| size > loan.buffer.len()) else {
-            // The largest one: whatever was used at its front is all the room there is.
+            // The largest buffer: the only room left is that of the used bytes at its front.
             if loan.start == 0 {
                 return false;
             }
@@ -109,7 +110,8 @@ impl BufferPool {
     }
 }
 
-/// A buffer on loan, with the bytes held in it. Give it back to the pool it came from.
+/// A buffer on loan, with the bytes held in it. Return it to its pool with
+/// [`BufferPool::give_back`].
 pub struct Loan {
     buffer: Box<[u8]>,
     start: usize,
@@ -117,38 +119,38 @@ pub struct Loan {
 }
 
 impl Loan {
-    /// The bytes held.
+    /// Returns the bytes held.
     #[must_use]
     pub fn held(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// Whether none are held.
+    /// Returns true if no bytes are held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Room behind the held bytes; say with [`Loan::received`] how much was filled.
+    /// Returns the room behind the held bytes. Report the filled part with [`Loan::received`].
     pub fn room(&mut self) -> &mut [u8] {
         &mut self.buffer[self.end..]
     }
 
-    /// `bytes` were written into [`Loan::room`].
+    /// Notes that `bytes` were written into [`Loan::room`].
     pub fn received(&mut self, bytes: usize) {
         self.end += bytes;
         debug_assert!(self.end <= self.buffer.len());
     }
 
-    /// The first `bytes` held were used.
+    /// Notes that the first `bytes` held were used.
     pub fn used(&mut self, bytes: usize) {
         self.start += bytes;
         debug_assert!(self.start <= self.end);
     }
 
-    /// Moves the held bytes to the front when that makes room. Linear over a head's life: it
-    /// happens only when the end was reached, and then at least as many bytes were used as are
-    /// moved, or the loan grows.
+    /// Moves the held bytes to the front if that makes room. The cost stays linear in the size of a
+    /// head: it only happens at the end of the buffer, and then at least as many bytes were used as
+    /// are moved.
     fn compact(&mut self) -> bool {
         if self.start == 0 || self.start < self.end - self.start {
             return false;

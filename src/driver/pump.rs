@@ -1,8 +1,10 @@
-//! Moves bytes between a stream and a connection until it is blocked, closed or out of budget.
+//! The pump: moves bytes between a stream and a connection until the connection is blocked, closed
+//! or out of budget.
 //!
-//! The same pump serves the reactor, the threaded twin and the simulator: all it asks of a stream
-//! is [`Stream`]. Every loop here ends by would-block, end of input, error or budget, and says
-//! which: an edge comes once, so what is not drained must be carried.
+//! The reactor, the threads model and the simulator use the same pump. It only requires a
+//! [`Stream`]. Every loop in this file ends by would-block, end of input, error or budget, and
+//! returns which. An edge-triggered event comes once, so a connection that was not drained must be
+//! carried to the next turn.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
@@ -22,20 +24,21 @@ use crate::observe::{Activity, Observer};
 /// Why the pump stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pumped {
-    /// It waits for the kernel, a job or a deadline.
+    /// The connection waits for the kernel, a job or a deadline.
     Blocked,
-    /// Its share of this turn is used up: pump it again in the next, without waiting for an event.
+    /// The budget of this turn is used up. Pump the connection again in the next turn, without
+    /// waiting for an event.
     Yielded,
-    /// It is over: drop the stream.
+    /// The connection has ended. Drop the stream.
     Closed(CloseReason),
 }
 
-/// So many bytes of a file count as one of other content: no code of ours touches them, and a slice
-/// has a price of its own (looks whether it is in memory, a call, half a turn), so it had better be
-/// long.
+/// Bytes of a file that count as one byte of the budget. The kernel copies files without our code,
+/// and each slice has fixed costs (a residency check, a system call, a share of a turn), so slices
+/// should be long.
 pub(crate) const FILE_BYTES_FOR_ONE: u64 = 4;
 
-/// What one connection may do in one turn.
+/// The budget of one connection for one turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Share {
     bytes: usize,
@@ -43,34 +46,34 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// A whole one.
+    /// Returns the budget at the beginning of a turn.
     fn whole<O>(driver: &Driver<O>) -> Self {
         let limits = &driver.config.limits;
         Share { bytes: limits.turn_bytes_max, requests: limits.turn_requests_max }
     }
 }
 
-/// What became of input that was read ahead.
+/// The result of using input that was read for a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Used {
-    /// Answers are queued: [`send`] them with what is left of the share.
+    /// Responses are queued. Call [`send`] with the budget that is left.
     Answered(Share),
     /// Everything that could be done was done.
     Pumped(Pumped),
 }
 
-/// What one step did.
+/// The result of one step.
 #[derive(Clone, Copy)]
 enum Step {
-    /// Something: go on.
+    /// The step did something. Take the next one.
     Again,
-    /// Nothing can be done now.
+    /// Nothing can be done until an event comes.
     Blocked,
-    /// The end.
+    /// The connection has ended.
     Closed(CloseReason),
 }
 
-/// Pumps one connection for its share of a turn.
+/// Pumps one connection until it stops or its budget for a turn is used up.
 pub fn pump<S: Stream, O: Observer>(
     client: &mut Client,
     stream: &mut S,
@@ -81,8 +84,8 @@ pub fn pump<S: Stream, O: Observer>(
     send(client, stream, driver, id, share)
 }
 
-/// Uses what was read for a client that rests between two requests, without sending what that
-/// makes. `got` is what the read of `asked` bytes said, and `input` what it brought.
+/// Uses input that was read for a client between two requests, and queues the responses without
+/// sending them. `got` is the result of a read of `asked` bytes, and `input` contains the bytes.
 pub(crate) fn answer<S: Stream, O: Observer>(
     client: &mut Client,
     stream: &mut S,
@@ -104,7 +107,7 @@ pub(crate) fn answer<S: Stream, O: Observer>(
     Used::Pumped(pump.finish(pumped))
 }
 
-/// Goes on with a connection for the rest of its share, from the output on that it has queued.
+/// Continues a connection with the rest of its budget. Sends queued output first.
 pub(crate) fn send<S: Stream, O: Observer>(
     client: &mut Client,
     stream: &mut S,
@@ -117,7 +120,7 @@ pub(crate) fn send<S: Stream, O: Observer>(
     pump.finish(pumped)
 }
 
-/// Acts on a deadline that has passed, then pumps what that left to do.
+/// Handles a deadline that has passed, then pumps the connection.
 pub fn expire<S: Stream, O: Observer>(
     client: &mut Client,
     stream: &mut S,
@@ -136,7 +139,7 @@ pub fn expire<S: Stream, O: Observer>(
     }
 }
 
-/// Sends away a client that is slow, or idle, because its place or its buffer is needed.
+/// Evicts a client that is slow or idle, because its slot or buffer is needed.
 pub fn evict<S: Stream, O: Observer>(
     client: &mut Client,
     stream: &mut S,
@@ -149,6 +152,7 @@ pub fn evict<S: Stream, O: Observer>(
     }
 }
 
+/// One connection, its stream and its budget while it is pumped.
 struct Pump<'a, S, O> {
     exchange: Exchange<'a, O>,
     stream: &'a mut S,
@@ -167,10 +171,12 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         Pump { exchange, stream, bytes_left: share.bytes }
     }
 
+    /// Returns the budget that is left.
     fn share_left(&self) -> Share {
         Share { bytes: self.bytes_left, requests: self.exchange.requests_left }
     }
 
+    /// Takes steps until the pump stops.
     fn run(&mut self) -> Pumped {
         loop {
             let step = self.step();
@@ -180,7 +186,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         }
     }
 
-    /// What a step means for the pump: `None` that it goes on.
+    /// Returns why the pump stops after this step, or `None` if it continues.
     fn outcome(&self, step: Step) -> Option<Pumped> {
         match step {
             Step::Again if self.bytes_left == 0 || self.exchange.requests_left == 0 => Some(Pumped::Yielded),
@@ -190,16 +196,16 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         }
     }
 
-    /// The end of every pump.
+    /// Ends a pump: writes log lines, and returns the record of a connection that became idle.
     fn finish(mut self, pumped: Pumped) -> Pumped {
         self.exchange.log_answers(matches!(pumped, Pumped::Closed(_)), || self.stream.wall_clock());
         self.exchange.settle();
         pumped
     }
 
-    /// The next useful thing. Input at hand goes before output, so that all answers to one read
-    /// leave in one write; output goes before new input, so that a client that only sends cannot
-    /// make us hoard.
+    /// Takes the next useful step. Held input comes before output, so that all responses to one
+    /// read leave in one write. Output comes before new input, so that a client that only sends
+    /// cannot make the queue grow.
     fn step(&mut self) -> Step {
         let holds_unread = self.exchange.client.work.as_ref().is_some_and(|work| work.holds_unread());
         if holds_unread && self.exchange.may_parse() {
@@ -210,7 +216,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
             && !self.exchange.client.holds_loan()
             && self.exchange.may_parse()
         {
-            // The last byte of content came while nobody could be told that it was the last.
+            // The last byte of content arrived while the connection had to pause, so the end of the
+            // content is still to be reported.
             self.exchange.receive(&[]);
             return Step::Again;
         }
@@ -240,10 +247,13 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         Step::Blocked
     }
 
+    /// Subtracts bytes from the budget.
     fn spend(&mut self, bytes: usize) {
         self.bytes_left = self.bytes_left.saturating_sub(bytes);
     }
 
+    /// Shuts the sending side after the last response. The connection then reads and discards
+    /// input, because closing with unread input would reset it and could destroy the response.
     fn linger(&mut self, reason: CloseReason) -> Step {
         if self.exchange.client.ready.ended || self.stream.shutdown_write().is_err() {
             return Step::Closed(reason);
@@ -252,6 +262,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         Step::Again
     }
 
+    /// Returns true if a read may return input and the connection can use it.
     fn may_read(&self, holds_unread: bool) -> bool {
         let exchange = &self.exchange;
         exchange.client.ready.readable
@@ -260,7 +271,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
             && exchange.may_parse()
     }
 
-    /// Reads once and uses what came.
+    /// Reads once and uses the input.
     fn read(&mut self) -> Step {
         self.exchange.driver.observer.enter(Activity::Reading);
         if let Some(loan) = self.exchange.client.work.as_mut().and_then(|work| work.take_partial()) {
@@ -269,16 +280,17 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         if self.exchange.driver.reads_little(self.exchange.client.conn.content_left()) {
             return self.read_little();
         }
-        // The scratch buffer belongs to the driver, which the handler borrows: take it out
-        // meanwhile.
+        // The read buffer belongs to the driver, which the handler borrows. So the buffer is taken
+        // out during the read.
         let mut scratch = self.exchange.driver.take_scratch();
         let step = self.read_into(&mut scratch);
         self.exchange.driver.scratch = scratch;
         step
     }
 
-    /// A thread of the twin waits here for its next head, and what it holds meanwhile each
-    /// connection holds: a little of its stack, in a page that is touched anyway.
+    /// Reads into a small buffer on the stack. A thread of the threads model waits here for its
+    /// next head, so this buffer is the memory that every waiting connection needs. It lies in a
+    /// page that the stack uses anyway.
     #[inline(never)]
     fn read_little(&mut self) -> Step {
         let mut room = [const { MaybeUninit::uninit() }; SCRATCH_SMALL_BYTES];
@@ -288,8 +300,10 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         self.use_input(got.map(<[u8]>::len), SCRATCH_SMALL_BYTES, input)
     }
 
+    /// Reads into the buffer of the driver and uses the input.
     fn read_into(&mut self, scratch: &mut [u8]) -> Step {
-        // One byte less than the largest loan, so that any leftover fits one and leaves room.
+        // One byte less than the largest loan, so that any leftover fits into a loan and leaves
+        // room to read more.
         let asked = scratch.len() - 1;
         let got = self.stream.read(&mut scratch[..asked]);
         self.note_time();
@@ -297,7 +311,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         self.use_input(got, asked, &scratch[..bytes])
     }
 
-    /// Uses what a read of `asked` bytes brought.
+    /// Uses the input that a read of `asked` bytes returned.
     fn use_input(&mut self, got: io::Result<usize>, asked: usize, input: &[u8]) -> Step {
         let step = self.after_read(got, asked);
         if !input.is_empty() {
@@ -307,7 +321,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         step
     }
 
-    /// The same where part of something is held already: it is read into the loan, behind that.
+    /// Reads behind held input, into the loan that contains it.
     #[inline(never)]
     fn read_behind(&mut self, mut loan: Loan) -> Step {
         if !self.exchange.driver.pool.grow(&mut loan) {
@@ -319,7 +333,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         let got = self.stream.read(loan.room());
         self.note_time();
         let Ok(bytes) = got else {
-            // Held first: a refusal for lack of time logs what has come of the head.
+            // The loan is kept before the error is handled, because the refusal of a late head logs
+            // its received part.
             self.exchange.hold(loan, true);
             return self.after_read(got, asked);
         };
@@ -335,14 +350,15 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         step
     }
 
+    /// Updates the time of the driver after a read that has waited.
     fn note_time(&mut self) {
         if let Some(now) = self.stream.woke_at() {
             self.exchange.driver.now = now;
         }
     }
 
-    /// Says what a read means. A short read has drained the socket, unless the event told of the
-    /// end of input: bytes and FIN can come as one event, and no other follows.
+    /// Interprets the result of a read. A short read means that the socket is drained, unless the
+    /// peer has shut its side: bytes and FIN can arrive as one event, and no other event follows.
     fn after_read(&mut self, got: io::Result<usize>, asked: usize) -> Step {
         let ready = &mut self.exchange.client.ready;
         match got {
@@ -365,15 +381,18 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                     Step::Blocked
                 }
                 ErrorKind::Interrupted => Step::Again,
-                // The twin's reaper shut the reading half: the deadline has passed.
+                // The reaper of the threads model has shut the reading half, because the deadline
+                // has passed.
                 ErrorKind::TimedOut => self.time_out(),
-                // Its acceptor did, or another connection: the place is needed.
+                // The acceptor of the threads model or another connection has shut the reading
+                // half, because the thread is needed.
                 ErrorKind::ResourceBusy => self.give_way(),
                 _ => Step::Closed(CloseReason::PeerReset),
             },
         }
     }
 
+    /// Handles a deadline that the reaper has reported by shutting the reading half.
     fn time_out(&mut self) -> Step {
         self.exchange.client.ready.readable = false;
         self.exchange.client.ready.ended = true;
@@ -387,14 +406,15 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         }
     }
 
+    /// Handles an eviction that another thread has requested by shutting the reading half.
     fn give_way(&mut self) -> Step {
         self.exchange.client.ready.readable = false;
         self.exchange.client.ready.ended = true;
         self.exchange.give_way().map_or(Step::Again, Step::Closed)
     }
 
-    /// Gives the send queue to the socket until it is empty, the socket is full, or the budget is
-    /// spent.
+    /// Writes the send queue to the socket until the queue is empty, the socket is full, or the
+    /// budget is used up.
     fn flush(&mut self) -> Step {
         self.exchange.driver.observer.enter(Activity::Writing);
         let run = self.exchange.client.work.as_ref().and_then(|work| work.out.only_run());
@@ -404,17 +424,17 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         self.after_write(sent.map(|bytes| SentFile::Bytes(bytes as u64)), asked, 1).unwrap_or(Step::Again)
     }
 
-    /// The same for whatever else may be queued.
+    /// Writes a queue that consists of several pieces or contains a file.
     #[inline(never)]
     fn flush_pieces(&mut self) -> Step {
-        // What is left of a share is good for a whole slice: a file of just that size shall not
-        // take two turns because its head came out of the same share.
+        // A slice may exceed the rest of the budget. Otherwise a file as large as the budget would
+        // need two turns, because its head used a part of the budget.
         let limits = &self.exchange.driver.config.limits;
         let share = (limits.turn_bytes_max as u64).saturating_mul(FILE_BYTES_FOR_ONE);
         let slice_max = share.min(limits.file_slice_bytes_max as u64);
         let now = self.exchange.driver.now.mono;
-        // How far the file in front is known to be in memory: asked once for what goes out in one
-        // go.
+        // Position up to which the front file is known to be in memory. The kernel is asked once
+        // for the whole flush.
         let mut warm_to = 0;
         loop {
             let may_wait = self.exchange.takes_file_as_it_is();
@@ -423,15 +443,16 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
             let (drained_below, bytes_for_one, sent) = match work.out.next_write(&mut slices) {
                 NextWrite::Nothing => return Step::Again,
                 NextWrite::Bytes { slices, more } => {
-                    // A short write is a full socket: the edge comes when there is room.
+                    // A short write means that the socket is full. An edge comes when there is
+                    // room.
                     let asked = slices.iter().map(|slice| slice.len() as u64).sum();
                     let sent = self.stream.write_vectored(slices, more);
                     (asked, 1, sent.map(|bytes| SentFile::Bytes(bytes as u64)))
                 }
                 NextWrite::File { file, offset, len } => {
                     let part = FilePart { offset, len: len.min(slice_max), left: len };
-                    // A short sendfile is not: a signal cuts it short with room left, and no edge
-                    // follows.
+                    // A short sendfile does not: a signal interrupts it while there is room, and
+                    // then no edge follows.
                     let range = part.range();
                     let may_wait = may_wait || range.end <= warm_to || file.was_in_memory(&range, now);
                     let sent = self.stream.send_file(file.fd(), part, may_wait);
@@ -446,8 +467,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                         Ok(_) | Err(_) => range.end,
                     };
                     if !may_wait {
-                        // The stream has asked the kernel. Those of the twin never do, and nobody
-                        // there relies on it.
+                        // The stream has asked the kernel. Streams of the threads model never ask,
+                        // and nothing there depends on the note.
                         file.note_in_memory(range, now);
                     }
                     (0, FILE_BYTES_FOR_ONE, sent)
@@ -461,8 +482,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         }
     }
 
-    /// Notes what was taken; `Some` when the flush is over. Fewer bytes than `drained_below` mean
-    /// would-block. Of the share one byte is spent `bytes_for_one`.
+    /// Notes the result of a write; returns `Some` when the flush is over. Fewer bytes than
+    /// `drained_below` mean would-block. `bytes_for_one` sent bytes cost one byte of the budget.
     fn after_write(
         &mut self,
         sent: io::Result<SentFile>,
@@ -485,7 +506,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                 (emptied || bytes < drained_below).then_some(Step::Again)
             }
             Ok(SentFile::Cold) => Some(Step::Again),
-            // Never pad: the length was promised, so only the close can say that it was not kept.
+            // Never pad. The length was promised, so only the close can show that the content is
+            // incomplete.
             Ok(SentFile::Ended) => {
                 self.stream.reset_on_close();
                 Some(Step::Closed(CloseReason::FileFailed))

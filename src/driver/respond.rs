@@ -1,5 +1,5 @@
-//! Responses on their way into the send queue: the head, what the source of the content gives, and
-//! the line in the access log at the end.
+//! Responses on their way into the send queue: the head, the content from its source, and at the
+//! end the line in the access log.
 //!
 //! This file must not know streams.
 
@@ -18,13 +18,13 @@ use crate::log::AccessEntry;
 use crate::observe::{Activity, Observer};
 
 impl<O: Observer> Exchange<'_, O> {
-    /// Queues a response.
+    /// Queues a response to the current request.
     pub(super) fn respond(&mut self, mut response: Response) {
         let work = self.client.work.get_or_insert_with(|| self.driver.hire());
         if !matches!(work.task, Task::Nothing) {
             self.driver.collected_bytes -= work.collected_bytes();
             if let Task::Sinking(sink) = &work.task {
-                // If its place is still needed, then for something that waits for no sender.
+                // If the seat is still needed, then for work that does not wait for a sender.
                 settle(&**sink);
             }
             work.task = Task::Nothing;
@@ -78,7 +78,7 @@ impl<O: Observer> Exchange<'_, O> {
         }
     }
 
-    /// Whether the answer's source should be asked for more.
+    /// Returns true if the queue is short enough to take more content from the source.
     pub(crate) fn wants_fill(&self) -> bool {
         let low = self.driver.config.limits.send_low_water_bytes as u64;
         self.client
@@ -87,7 +87,7 @@ impl<O: Observer> Exchange<'_, O> {
             .is_some_and(|work| matches!(work.source, Source::Ready(_)) && work.out.len() < low)
     }
 
-    /// Asks the answer's source for one piece. Returns its size in bytes.
+    /// Takes one piece of content from the source. Returns its size in bytes.
     pub(crate) fn fill(&mut self) -> usize {
         let high = self.driver.config.limits.send_high_water_bytes;
         let now = self.driver.now.mono;
@@ -114,7 +114,8 @@ impl<O: Observer> Exchange<'_, O> {
             Ok(Filled::More) => work.source = Source::Ready(source),
             Ok(Filled::Later) => work.source = Source::Resting(source),
             Ok(Filled::End) => self.finish_content(),
-            // The client must see that the content is not whole: no last chunk, no next answer.
+            // The client must notice that the content is incomplete, so no last chunk and no
+            // further response is sent.
             Ok(Filled::Failed) => self.client.conn.break_content_off(CloseReason::HandlerFailed),
             Err(_) => {
                 self.driver.observer.panicked();
@@ -124,7 +125,7 @@ impl<O: Observer> Exchange<'_, O> {
         bytes
     }
 
-    /// A graceful stop has begun: content that would never end by itself ends here.
+    /// Ends content that has no end of its own, because a graceful stop has begun.
     pub(crate) fn end_endless(&mut self) {
         let Some(work) = self.client.work.as_mut() else { return };
         match &work.source {
@@ -136,7 +137,7 @@ impl<O: Observer> Exchange<'_, O> {
         self.finish_content();
     }
 
-    /// The content of the answer under way is all queued.
+    /// Runs when all content of the current response is queued.
     pub(super) fn finish_content(&mut self) {
         let Some(work) = self.client.work.as_mut() else { return };
         self.client.conn.finish_content(&mut work.out);
@@ -146,8 +147,8 @@ impl<O: Observer> Exchange<'_, O> {
         self.client.conn.start_next_cycle(self.driver.now.mono);
     }
 
-    /// Writes the log lines of answers that the client has taken whole; of all of them, when it
-    /// `is_gone`. Has the clock read if there are any.
+    /// Writes the log lines of responses that are sent completely, or of all responses if the
+    /// connection `is_gone`. Calls `wall_clock` only if there is a line to write.
     pub(crate) fn log_answers(&mut self, is_gone: bool, wall_clock: impl FnOnce() -> Duration) {
         let Some(work) = self.client.work.as_mut() else { return };
         let Some(access) = self.driver.access.as_mut() else { return };
@@ -186,7 +187,7 @@ impl<O: Observer> Exchange<'_, O> {
     }
 }
 
-/// Logs that a header is not sent as it was given.
+/// Logs that a header was changed or left out.
 #[cold]
 pub(super) fn log_flaw(id: ConnId, status: Status, flaw: Flaw) {
     match flaw {

@@ -1,7 +1,8 @@
-//! Signals as bytes on a socket pair, so that they reach the poll, or a blocking acceptor, like
-//! anything else.
+//! Signals as bytes on socket pairs, so that a poll or a blocking acceptor receives them like other
+//! input.
 //!
-//! A signal handler may do next to nothing (signal-safety(7)); signal-hook's only writes one byte.
+//! A signal handler may do almost nothing (signal-safety(7)). The handler of signal-hook only
+//! writes one byte.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
@@ -15,27 +16,27 @@ use signal_hook::SigId;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::low_level::{pipe, unregister};
 
-/// How often a byte is written in a row while signals interrupt that.
+/// How often a write is repeated in a row if signals interrupt it.
 const WRITE_TRIES: usize = 3;
 
-/// What a signal asks for.
+/// The action that a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGINT: a graceful stop; the second one at once.
+    /// SIGINT: a graceful stop; the second one stops at once.
     Interrupt,
-    /// SIGTERM: a graceful stop; the second one at once.
+    /// SIGTERM: a graceful stop; the second one stops at once.
     Terminate,
-    /// SIGQUIT: a graceful stop; the second one at once.
+    /// SIGQUIT: a graceful stop; the second one stops at once.
     Quit,
     /// SIGHUP after the controlling terminal was closed: a graceful stop. Shell and kernel may both
-    /// send it, so a second one means nothing.
+    /// send it, so a second one has no effect.
     TerminalClosed,
-    /// SIGUSR1, and SIGHUP otherwise: a log was rotated. The access log is opened anew.
+    /// SIGUSR1, and SIGHUP otherwise: a log was rotated. The access log is reopened.
     Reopen,
 }
 
 impl Signal {
-    /// The exit code of a process that this signal cut short: 128 and its number.
+    /// Returns the exit code of a process that this signal ended: 128 plus the signal number.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {
@@ -49,8 +50,8 @@ impl Signal {
 
 /// The terminal that this process was started in, if closing it should end the process.
 ///
-/// Read once, before any signal is taken over: later SIGHUP is no longer ignored, even with
-/// nohup(1).
+/// Read once, before any handler is installed. With a handler SIGHUP is no longer ignored, even
+/// under nohup(1).
 static TERMINAL: LazyLock<Option<Terminal>> = LazyLock::new(|| {
     let was_there = Terminal.open().is_ok();
     (was_there && !is_ignored(SIGHUP)).then_some(Terminal)
@@ -66,35 +67,37 @@ impl Terminal {
         OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open("/dev/tty")
     }
 
-    /// Only ENXIO means that there is none any more. Any other error says nothing about the
-    /// terminal.
+    /// Returns true if the process no longer has a controlling terminal. Only ENXIO means that; any
+    /// other error does not concern the terminal.
     fn is_gone(self) -> bool {
         self.open().is_err_and(|error| error.raw_os_error() == Some(Errno::NXIO.raw_os_error()))
     }
 }
 
-/// The receiving end. Each signal has a socket pair of its own, and the poll watches all of them.
-/// So the byte that tells which signal came is also the one that wakes the loop, and nothing has to
-/// be read while no signal comes.
+/// The receiving end. Each signal has its own socket pair, and the poll watches all of them. The
+/// byte that identifies the signal also wakes the loop, so nothing has to be read while no signal
+/// comes.
 #[derive(Debug)]
 pub struct Signals {
     each: [(Signal, mio::net::UnixStream); 5],
-    /// The other ends, which stay open: a socket whose peer is closed is readable for ever.
+    /// The other ends, which stay open because a socket whose peer is closed is always readable.
     _far_ends: [UnixStream; 4],
-    /// The terminal that SIGHUP is judged by; without one SIGHUP always means a rotated log.
+    /// The terminal that decides the meaning of SIGHUP. Without one, SIGHUP always means a rotated
+    /// log.
     terminal: Option<Terminal>,
     remote: Remote,
     registered: Vec<SigId>,
 }
 
-/// Asks one server to stop as SIGTERM would, without any signal: it writes into the same sockets.
+/// Requests a stop of one server as SIGTERM would, without a signal: it writes into the same
+/// socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Remote(Arc<UnixStream>);
 
 impl Remote {
-    /// Asks for a graceful stop; asked again, for an immediate one.
+    /// Requests a graceful stop. A second call requests an immediate one.
     pub(crate) fn terminate(&self) {
-        // Fails only if the server is gone, or has more bytes waiting than it needs.
+        // The write fails only if the server has ended, or has more bytes waiting than it needs.
         for _ in 0..WRITE_TRIES {
             match (&*self.0).write(b".") {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -105,8 +108,8 @@ impl Remote {
 }
 
 impl Signals {
-    /// Takes over SIGINT, SIGTERM, SIGQUIT, SIGHUP and SIGUSR1 of this process. Keeps SIGUSR2 and
-    /// SIGXFSZ (a full log) from ending it, and sees to it that SIGCHLD is not ignored.
+    /// Installs handlers for SIGINT, SIGTERM, SIGQUIT, SIGHUP and SIGUSR1. Prevents SIGUSR2 and
+    /// SIGXFSZ (a full log) from ending the process, and ensures that SIGCHLD is not ignored.
     pub fn install() -> io::Result<Self> {
         let terminal = *TERMINAL;
         let mut signals = Signals::open(true)?;
@@ -114,13 +117,13 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Takes them over for one more loop of the same server. The first loop alone decides whether
-    /// the terminal was closed: two that look at different moments may differ.
+    /// Installs handlers for a further loop of the same server. Only the first loop checks the
+    /// terminal, because two loops that check at different times may get different results.
     pub(crate) fn install_another() -> io::Result<Self> {
         Signals::open(true)
     }
 
-    /// Leaves the signals of this process to others: only its [`Remote`] is heard.
+    /// Leaves the signals of this process alone. Only a [`Remote`] reaches this receiver.
     pub(crate) fn apart() -> io::Result<Self> {
         Signals::open(false)
     }
@@ -146,9 +149,9 @@ impl Signals {
                 registered.push(signal_hook::flag::register(number, Arc::default())?);
             }
             if is_ignored(SIGCHLD) {
-                // By inheritance. Then the system reaps children by itself, and nobody learns how
-                // they ended (waitpid(2)). A handler that does nothing undoes that; a program that
-                // is started has the default.
+                // The ignored state is inherited. With it the system reaps children by itself, and
+                // their exit status is lost (waitpid(2)). A handler that does nothing prevents
+                // that. Programs that the server starts have the default again.
                 registered.push(signal_hook::flag::register(SIGCHLD, Arc::default())?);
             }
         }
@@ -161,19 +164,19 @@ impl Signals {
         })
     }
 
-    /// A way to stop the server that holds these.
+    /// Returns a handle that can stop the server with this receiver.
     pub(crate) fn remote(&self) -> Remote {
         self.remote.clone()
     }
 
-    /// The sockets that become readable when a signal comes, one for each kind of signal.
+    /// Returns the sockets that become readable when a signal comes, one for each kind of signal.
     pub fn sources(&mut self) -> impl Iterator<Item = &mut mio::net::UnixStream> {
         self.each.iter_mut().map(|(_, pair)| pair)
     }
 
-    /// The signals that came since the last call, one entry each. Call it when one of the
-    /// [sources](Signals::sources) is readable; it reads all of them until they would block. Opens
-    /// the terminal if SIGHUP is among the signals, which does not block.
+    /// Returns the signals since the last call, one entry each. Call it when one of the
+    /// [sources](Signals::sources) is readable; it reads all of them until would-block. If SIGHUP
+    /// is among the signals, opens the terminal, which does not block.
     pub fn take(&mut self) -> Vec<Signal> {
         let mut bytes = [0; 64];
         let mut came = Vec::new();
@@ -190,7 +193,7 @@ impl Signals {
     }
 }
 
-/// Whether this process ignores a signal, as far as that can be known.
+/// Returns true if this process ignores a signal, as far as `/proc` shows it.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -199,7 +202,7 @@ fn is_ignored(signal: i32) -> bool {
 }
 
 impl Drop for Signals {
-    /// The next server of this process gets the signals; nobody gets them twice.
+    /// Removes the handlers, so that the next server of this process receives the signals alone.
     fn drop(&mut self) {
         for id in self.registered.drain(..) {
             unregister(id);
@@ -213,15 +216,15 @@ mod tests {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use std::time::Duration;
 
-    /// The number of sources that the poll reports, after `time` at the latest.
+    /// Returns the number of sources that the poll reports within `time`.
     fn ready(signals: &mut Signals, time: Duration) -> usize {
         let mut fds: Vec<_> = signals.sources().map(|source| PollFd::new(&*source, PollFlags::IN)).collect();
         let time = Timespec::try_from(time).unwrap();
         poll(&mut fds, Some(&time)).unwrap()
     }
 
-    /// A source whose other end is closed is readable for ever, and a loop that polls it never
-    /// rests.
+    /// A source whose other end is closed is always readable, and a loop that polls it would never
+    /// sleep.
     #[test]
     fn without_a_signal_no_source_is_ready_and_each_request_to_stop_is_one_signal() {
         let mut signals = Signals::apart().unwrap();

@@ -1,14 +1,14 @@
-//! Socket calls that both models make: write, sendfile, and whether a file is in memory.
+//! Socket calls that both models make: write, sendfile, and the check whether a file is in memory.
 //!
-//! This file must not know what is sent.
+//! This file must not know the content that is sent.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::driver::stream::{FilePart, SentFile};
 
-/// One send for one slice, one sendmsg for several. With `more` the kernel waits for the file that
-/// follows, so that head and first bytes share a packet.
+/// Writes slices to a socket: `send` for one slice, `sendmsg` for several. With `more` the kernel
+/// waits for the file that follows, so that head and first bytes share a packet.
 pub(crate) fn write_slices(
     socket: impl AsFd,
     slices: &[IoSlice<'_>],
@@ -27,9 +27,9 @@ pub(crate) fn write_slices(
     Ok(sent)
 }
 
-/// Whether the disk would be asked for this part of a file. The first and the last page tell: what
-/// lies between was read together with them (preadv2(2), RWF_NOWAIT). Where a file system cannot
-/// say, nothing is cold.
+/// Returns true if sending this part of a file would wait for the disk. Only the first and the last
+/// page are checked, because the pages between were read together with them (preadv2(2),
+/// RWF_NOWAIT). If the file system does not support the check, the result is false.
 pub(crate) fn is_cold(file: &OwnedFd, offset: u64, len: u64) -> bool {
     let is_away = |at: u64| {
         let mut byte = [0];
@@ -40,9 +40,9 @@ pub(crate) fn is_cold(file: &OwnedFd, offset: u64, len: u64) -> bool {
     is_away(offset) || is_away(offset + len.saturating_sub(1))
 }
 
-/// One sendfile. Fewer bytes than asked for mean nothing by themselves: a full socket, a file that
-/// became shorter, or a signal that came in between (sendfile(2) then returns what it has sent so
-/// far).
+/// Sends a part of a file with one `sendfile` call. Fewer bytes than requested can mean a full
+/// socket, a file that became shorter, or a signal in between (sendfile(2) then returns the bytes
+/// sent so far).
 pub(crate) fn send_file(socket: impl AsFd, file: &OwnedFd, part: FilePart) -> io::Result<SentFile> {
     let FilePart { offset, len, left } = part;
     if left >= CORKED_FILE_BYTES_MIN {
@@ -51,7 +51,7 @@ pub(crate) fn send_file(socket: impl AsFd, file: &OwnedFd, part: FilePart) -> io
     let mut at = offset;
     let asked = usize::try_from(len).unwrap_or(usize::MAX);
     let sent = rustix::fs::sendfile(&socket, file, Some(&mut at), asked)? as u64;
-    // Only a part that ends as far into a file can be the end of one that was begun corked.
+    // Only a part that ends this far into a file can be the end of a file that was corked.
     if sent == left && offset + left >= CORKED_FILE_BYTES_MIN {
         cork(&socket, false);
     }
@@ -61,13 +61,13 @@ pub(crate) fn send_file(socket: impl AsFd, file: &OwnedFd, part: FilePart) -> io
     Ok(SentFile::Bytes(sent))
 }
 
-/// While so much of a file is to be sent the kernel sends full packets only. Otherwise there are
-/// others among them: of one long stream over loopback 42 segments a MiB in place of 27,
-/// acknowledgements included.
+/// Smallest rest of a file, in bytes, that is sent corked. With a cork the kernel sends full
+/// packets only. Measured for one long stream over loopback: 27 segments per MiB with a cork and 42
+/// without, acknowledgements included.
 const CORKED_FILE_BYTES_MIN: u64 = 1 << 20;
 
-/// Keeps what does not fill a packet from being sent, or sends it (tcp(7), `TCP_CORK`). Sockets of
-/// other kinds have no packets to fill, and the kernel says so.
+/// Holds back partial packets, or sends them (tcp(7), `TCP_CORK`). Unix sockets have no packets to
+/// fill; the kernel returns an error, which is ignored.
 fn cork(socket: impl AsFd, is_corked: bool) {
     let _ = rustix::net::sockopt::set_tcp_cork(socket, is_corked);
 }
@@ -80,8 +80,8 @@ mod tests {
 
     use super::*;
 
-    /// A file left corked would keep its last bytes for 200 ms, and one that is not corked would be
-    /// sent in scraps.
+    /// A file that stays corked would delay its last bytes by 200 ms. A file without a cork would
+    /// be sent in partial packets.
     #[test]
     fn a_long_file_is_corked_until_its_last_byte() {
         const SLICE: u64 = CORKED_FILE_BYTES_MIN / 2;
@@ -93,12 +93,12 @@ mod tests {
         file.set_len(10 * SLICE).unwrap();
         let file = OwnedFd::from(file);
         let is_corked = || rustix::net::sockopt::tcp_cork(&server).unwrap();
-        // From where to where, and whether it is corked on the way.
+        // Start, end, and whether the file is corked in between.
         let cases = [
             (0, 2 * SLICE, true),
             (0, 2 * SLICE - 1, false),
             (0, 4 * SLICE + 1, true),
-            // As a range is, whose end is beyond the least.
+            // A range near the end of a file: it ends beyond the minimum.
             (9 * SLICE, 10 * SLICE, false),
         ];
         for (start, end, corks) in cases {

@@ -1,4 +1,5 @@
-//! What the pump needs of a stream. This file must not know which kinds of streams there are.
+//! The trait that the pump requires of a stream. This file must not know which kinds of streams
+//! there are.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -9,62 +10,63 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::driver::SCRATCH_SMALL_BYTES;
 
-/// A byte stream between two sockets. Non-blocking in the reactor; in the twin, `read` may wait.
+/// A connected byte stream. In the reactor it never blocks; in the threads model, `read` may wait.
 pub trait Stream {
-    /// Reads what is there; 0 is the end of input.
+    /// Reads available bytes. Returns 0 at the end of input.
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
-    /// The same into room in which nothing is yet, and gives back what it has read. The twin has
-    /// its own way to do that: a loop's room is cleared once for good, but a thread would clear its
-    /// stack for each read.
+    /// Reads into uninitialised memory and returns the part that was read. Only the threads model
+    /// overrides this: a loop clears its read buffer once, but a thread would clear its stack for
+    /// each read.
     fn read_raw<'a>(&mut self, room: &'a mut [MaybeUninit<u8>]) -> io::Result<&'a [u8]> {
         let mut into = [0; SCRATCH_SMALL_BYTES];
         let most = room.len().min(into.len());
         let bytes = self.read(&mut into[..most])?;
         Ok(room[..bytes].write_copy_of_slice(&into[..bytes]))
     }
-    /// Writes the slices in order. `more` says that a file follows at once.
+    /// Writes the slices in order. `more` means that a file follows at once.
     fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize>;
-    /// Sends a part of a file, in the kernel. Says `Cold` where that would wait for the disk,
-    /// unless it `may_wait`.
+    /// Sends a part of a file without copying it to user space. Returns `Cold` if that would wait
+    /// for the disk, unless `may_wait` is set.
     fn send_file(&mut self, fd: &OwnedFd, part: FilePart, may_wait: bool) -> io::Result<SentFile>;
-    /// Shuts the sending side: the peer reads the end of input.
+    /// Shuts the sending side, so that the peer reads the end of input.
     fn shutdown_write(&mut self) -> io::Result<()>;
-    /// Makes the coming close a reset, so that the kernel drops what it still holds for the peer.
+    /// Makes the coming close a reset, so that the kernel drops unsent bytes.
     fn reset_on_close(&mut self);
-    /// The time as it is now, since 1970. A line of the access log asks: the driver's clock stands
-    /// still while a handler works.
+    /// Returns the current time since 1970 for a line of the access log. The time of the driver
+    /// does not advance while a handler works.
     fn wall_clock(&mut self) -> Duration;
-    /// The time, if the last read waited so long that the driver's is out of date: only the twin's
-    /// does.
+    /// Returns the time if the last read waited so long that the time of the driver is out of date.
+    /// Only reads in the threads model wait.
     fn woke_at(&mut self) -> Option<Now> {
         None
     }
 }
 
-/// What a `send_file` call achieved.
+/// The result of [`Stream::send_file`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SentFile {
-    /// This many bytes. Fewer than asked for say nothing about the socket: ask again, until
-    /// would-block.
+    /// This number of bytes was sent. Fewer than requested do not mean that the socket is full:
+    /// call again until would-block.
     Bytes(u64),
     /// The file ended before the range did.
     Ended,
-    /// The disk would have to be asked first, and the caller may not wait. Nothing was sent.
+    /// The part is not in memory, and the caller may not wait for the disk. Nothing was sent.
     Cold,
 }
 
-/// What to send of a file.
+/// A part of a file to send.
 #[derive(Clone, Copy, Debug)]
 pub struct FilePart {
-    /// First byte.
+    /// Position of the first byte.
     pub offset: u64,
-    /// How many bytes in this call.
+    /// Number of bytes for this call.
     pub len: u64,
-    /// How many are to be sent in all, with those of later calls.
+    /// Number of bytes for this and all later calls.
     pub left: u64,
 }
 
 impl FilePart {
+    /// Returns the byte range of this call.
     pub(super) fn range(self) -> Range<u64> {
         self.offset..self.offset + self.len
     }

@@ -1,7 +1,8 @@
-//! The record of a busy connection: output, held input, the task in hand, the source of its content.
+//! The record of a busy connection: output, held input, the task of the current request, and the
+//! source of the response content.
 //!
-//! A driver keeps spare records and lends one to each connection that becomes busy. This file must
-//! not know streams.
+//! A driver keeps spare records and lends one to each connection that becomes busy, so a request
+//! costs no allocation. This file must not know streams.
 
 use std::collections::VecDeque;
 
@@ -14,79 +15,81 @@ use crate::http::BodySource;
 use crate::http::send_queue::SendQueue;
 use crate::jobs::pace::Pace;
 
-/// What only a busy connection needs. Taken from a list of spare ones, so a request costs no
-/// allocation.
+/// State that only a busy connection needs.
 #[derive(Default)]
 pub struct Work {
     pub(crate) out: SendQueue,
     pub(super) held: Held,
     pub(super) task: Task,
     pub(super) source: Source,
-    /// Whether the file in front of the queue is in the kernel's memory.
+    /// Residency of the file part at the front of the queue.
     pub(super) warmth: Warmth,
-    /// What its driver watches for it, beside its socket.
+    /// The object that is watched for this connection in addition to its socket.
     pub(super) watch: Option<Watch>,
-    /// Fields for the answer that is still to be made, and whose it is. Boxed like the note: both
-    /// are rare or large.
+    /// Headers that middleware added for the pending response, and the authenticated user. Boxed,
+    /// because few requests have any.
     pub(super) extra: Option<Box<Extra>>,
-    /// Lines for the access log, of answers that the client has not taken whole.
+    /// Access log lines of responses that are not sent completely.
     pub(super) lines: VecDeque<Line>,
+    /// Note of the current request for the access log.
     pub(super) note: Option<Box<Note>>,
-    /// One that has become a line, for the next request.
+    /// A note of a finished request, reused for the next one.
     pub(super) spare_note: Option<Box<Note>>,
-    /// What the sink in hand still takes, in bytes, also while a job has it.
+    /// Bytes that the sink of the current request still accepts, also while a job has the sink.
     pub(super) sink_room: Option<u64>,
-    /// How fast content comes that is taken.
+    /// How fast the content of the current request arrives.
     pub(super) pace: Option<Pace>,
 }
 
 /// Input that was received and not used.
 #[derive(Debug, Default)]
 pub(super) enum Held {
-    /// None.
+    /// No input.
     #[default]
     Nothing,
-    /// Part of something: worth a look only when more has come.
+    /// A part of a head or of a chunk line. Parsing waits for more input.
     Partial(Loan),
-    /// Whole requests may be among it: to be looked at when the connection can go on.
+    /// Input that may contain whole requests. Parsing continues when the connection may proceed.
     Unread(Loan),
 }
 
-/// What becomes of the request in hand.
+/// State of the current request between its head and its response.
 #[derive(Default)]
 pub(super) enum Task {
-    /// Nothing is under way.
+    /// No content is expected and nothing is waited for.
     #[default]
     Nothing,
-    /// Its content is collected in memory.
+    /// The content is collected in memory.
     Collecting { content: Vec<u8>, bytes_max: u64, then: WithContent },
-    /// Its content goes into a sink.
+    /// The content goes into a sink.
     Sinking(Box<dyn BodySink>),
-    /// A job is making the answer, or room in a sink that it took along.
+    /// A job or a watched object makes the response, or a job makes room in the sink, which it has
+    /// taken along.
     Waiting,
 }
 
-/// Where the content of the answer under way comes from.
+/// Source of the content of the current response.
 #[derive(Default)]
 pub(super) enum Source {
-    /// It is all queued.
+    /// All content is queued.
     #[default]
     Nothing,
-    /// This can be asked for more.
+    /// The source can be called for more content.
     Ready(Box<dyn BodySource>),
-    /// This has nothing at the moment and will have us woken.
+    /// The source has no content at the moment and will send a wake-up.
     Resting(Box<dyn BodySource>),
 }
 
-/// What is known of the file part in front of the queue.
+/// Residency of the file part at the front of the queue: whether the kernel has it in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Warmth {
-    /// Nothing: the kernel is asked before it is sent.
+    /// Unknown. The kernel is asked before the part is sent.
     #[default]
     Unknown,
-    /// It is being read from the disk; sending waits.
+    /// A worker reads the part from the disk. Sending waits.
     Warming,
-    /// It was just read: send it, even if the kernel had to drop it again meanwhile.
+    /// The part was just read. It is sent without another check, even if the kernel has dropped it
+    /// again.
     Warmed,
 }
 
@@ -107,6 +110,7 @@ impl std::fmt::Debug for Work {
 }
 
 impl Work {
+    /// Takes out the held input.
     pub(crate) fn take_held(&mut self) -> Option<Loan> {
         match std::mem::take(&mut self.held) {
             Held::Nothing => None,
@@ -114,6 +118,7 @@ impl Work {
         }
     }
 
+    /// Returns the size of the content collected in memory, in bytes.
     pub(crate) fn collected_bytes(&self) -> usize {
         match &self.task {
             Task::Collecting { content, .. } => content.len(),
@@ -121,6 +126,8 @@ impl Work {
         }
     }
 
+    /// Resets the record for the next connection. The send queue keeps at most `keep_bytes` of
+    /// memory.
     pub(crate) fn clear(&mut self, keep_bytes: usize) {
         self.out.reset(keep_bytes);
         self.task = Task::Nothing;
@@ -135,11 +142,12 @@ impl Work {
         self.pace = None;
     }
 
-    /// Abandons what is watched, if anything is; returns its name.
+    /// Abandons the watched object, if there is one, and returns its name.
     pub(crate) fn let_go(&mut self) -> Option<WatchId> {
         self.watch.take().and_then(|watch| watch.name)
     }
 
+    /// Returns true if the record contains nothing that the connection needs.
     pub(super) fn is_spent(&self) -> bool {
         self.out.is_empty()
             && matches!(self.held, Held::Nothing)
@@ -158,31 +166,33 @@ impl Work {
         }
     }
 
+    /// Returns true if the held input may contain whole requests.
     pub(crate) fn holds_unread(&self) -> bool {
         matches!(self.held, Held::Unread(_))
     }
 
-    /// Reports the pace of the content in hand to the places that it holds.
+    /// Reports the pace of the current content to the seats that its sink occupies.
     pub(super) fn report_pace(&self) {
         if let (Task::Sinking(sink), Some(pace)) = (&self.task, self.pace) {
             report(&**sink, pace);
         }
     }
 
-    /// True if the content in hand has lost one of its places.
+    /// Returns true if the sink of the current content has lost one of its seats.
     pub(super) fn gives_way(&self) -> bool {
         matches!(&self.task, Task::Sinking(sink) if sink.seats().iter().flatten().any(|seat| seat.gives_way()))
     }
 }
 
-/// Reports the pace of content to the places that its sink holds.
+/// Reports the pace of content to the seats that its sink occupies.
 pub(super) fn report(sink: &dyn BodySink, pace: Pace) {
     for seat in sink.seats().into_iter().flatten() {
         seat.report(pace);
     }
 }
 
-/// Keeps the places of content that has come whole. False if one of them was lost before.
+/// Keeps the seats of content that has arrived completely. Returns false if one of them was lost
+/// before.
 pub(super) fn settle(sink: &dyn BodySink) -> bool {
     sink.seats().into_iter().flatten().all(|seat| seat.settle())
 }
