@@ -94,7 +94,7 @@ impl<O: Observer> Exchange<'_, O> {
         self.keep_extra();
     }
 
-    pub(super) fn take_piece(&mut self, piece: &[u8]) {
+    fn take_piece(&mut self, piece: &[u8]) {
         match std::mem::take(&mut self.work().task) {
             Task::Nothing | Task::Waiting => {
                 debug_assert!(false, "content that nobody takes is discarded elsewhere");
@@ -137,7 +137,7 @@ impl<O: Observer> Exchange<'_, O> {
     }
 
     /// Counts content that has arrived, for its pace.
-    pub(super) fn note_pace(&mut self, bytes: usize) {
+    fn note_pace(&mut self, bytes: usize) {
         let (now, rate) = (self.driver.now.mono, self.driver.busy_rate);
         if let (Some(pace), Some(rate)) = (self.work().pace.as_mut(), rate) {
             pace.note(bytes as u64, now, &rate);
@@ -146,7 +146,7 @@ impl<O: Observer> Exchange<'_, O> {
 
     /// Pauses the measurement of the pace until the sink has room again, because no content is read
     /// until then.
-    pub(super) fn hold_pace(&mut self, sink: &dyn BodySink) {
+    fn hold_pace(&mut self, sink: &dyn BodySink) {
         let now = self.driver.now.mono;
         if let Some(pace) = self.work().pace.as_mut() {
             pace.hold(now);

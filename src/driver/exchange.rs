@@ -148,7 +148,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
 
     /// Returns true if further input is meaningless, because a close was decided and no response is
     /// owed.
-    pub(super) fn drops_input(&self) -> bool {
+    fn drops_input(&self) -> bool {
         !self.client.conn.may_parse() && !self.client.conn.is_owed() && !self.client.conn.is_streaming()
     }
 
@@ -190,7 +190,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
 
     /// Keeps headers and the watched object. Out of line, because few requests have any.
     #[inline(never)]
-    pub(super) fn keep_what_was_said(&mut self) {
+    fn keep_what_was_said(&mut self) {
         match std::mem::take(&mut self.driver.watch) {
             Change::Nothing => {}
             Change::To(watched) => {
@@ -316,7 +316,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
     /// Refuses a request of which the bytes `read` have arrived. They are part of a head, unless
     /// the error is about content.
     #[inline(never)]
-    pub(super) fn refuse_as_read(&mut self, error: ProtocolError, reason: CloseReason, read: &[u8]) {
+    fn refuse_as_read(&mut self, error: ProtocolError, reason: CloseReason, read: &[u8]) {
         let began = self.client.conn.head_began();
         if self.client.conn.refuse(reason) {
             self.fetch_extra();
@@ -326,7 +326,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
     }
 
     /// Notes for the logs which request was refused, and the reason.
-    pub(super) fn note_refusal(&mut self, error: ProtocolError, read: &[u8], began: Option<Instant>) {
+    fn note_refusal(&mut self, error: ProtocolError, read: &[u8], began: Option<Instant>) {
         if self.driver.access.is_none() && !log::log_enabled!(log::Level::Debug) {
             return;
         }

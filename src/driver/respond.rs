@@ -138,7 +138,7 @@ impl<O: Observer> Exchange<'_, O> {
     }
 
     /// Runs when all content of the current response is queued.
-    pub(super) fn finish_content(&mut self) {
+    fn finish_content(&mut self) {
         let Some(work) = self.client.work.as_mut() else { return };
         self.client.conn.finish_content(&mut work.out);
         if let Some(line) = work.lines.back_mut() {

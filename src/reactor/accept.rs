@@ -108,7 +108,7 @@ impl Listeners {
 
     /// Pauses accepting, because no descriptor or slot is left. The kernel sends no event when one
     /// is free again.
-    pub(super) fn pause(&mut self, now: Instant) {
+    fn pause(&mut self, now: Instant) {
         self.paused_until = Some(now + RETRY_AFTER);
     }
 

@@ -59,7 +59,7 @@ impl Watches {
 
     /// Schedules an advance at the beginning of the next turn, which then does not wait in its
     /// poll.
-    pub(super) fn carry(&mut self, id: WatchId) {
+    fn carry(&mut self, id: WatchId) {
         if let Some(entry) = self.entry(id).filter(|entry| !entry.is_carried) {
             entry.is_carried = true;
             self.carried.push(id);
@@ -69,7 +69,7 @@ impl Watches {
     /// Returns true if the object has already advanced in this turn and is carried. Then `ready` is
     /// kept for the next turn. Without this check, each event of a turn would cause another
     /// advance.
-    pub(super) fn puts_off(&mut self, id: WatchId, ready: Ready) -> bool {
+    fn puts_off(&mut self, id: WatchId, ready: Ready) -> bool {
         let Some(entry) = self.entry(id).filter(|entry| entry.is_carried) else { return false };
         entry.ready = entry.ready.and(ready);
         true
@@ -77,7 +77,7 @@ impl Watches {
 
     /// Takes the carried objects of the last turn, with the descriptors that have become ready
     /// since.
-    pub(super) fn take_carried(&mut self) -> Vec<(WatchId, Ready)> {
+    fn take_carried(&mut self) -> Vec<(WatchId, Ready)> {
         let carried = std::mem::take(&mut self.carried);
         let with_ready = carried.into_iter().filter_map(|id| {
             let entry = self.entry(id)?;

@@ -78,7 +78,7 @@ pub(super) fn add_client(world: &Shared, ids: &mut u64) {
 }
 
 /// Appends one request; true when nothing can follow it.
-pub(super) fn add_request(rng: &mut Rng, conn: &mut SimConn, id: u64) -> bool {
+fn add_request(rng: &mut Rng, conn: &mut SimConn, id: u64) -> bool {
     let len = if rng.chance(200) { rng.below(60_000) } else { rng.below(2000) };
     let content: Vec<u8> = (0..rng.below(6000)).map(|at| pattern(id, at)).collect();
     let ok = |content| Expected { id, status: 200, content, last: false, may_close: false };
@@ -145,7 +145,7 @@ pub(super) fn add_request(rng: &mut Rng, conn: &mut SimConn, id: u64) -> bool {
     last
 }
 
-pub(super) fn post(rng: &mut Rng, how: &str, id: u64, content: &[u8]) -> Vec<u8> {
+fn post(rng: &mut Rng, how: &str, id: u64, content: &[u8]) -> Vec<u8> {
     let mut bytes = format!("POST /{how}/{id}/0 HTTP/1.1\r\nHost: sim\r\n").into_bytes();
     if rng.chance(500) {
         bytes.extend(format!("Content-Length: {}\r\n\r\n", content.len()).bytes());
@@ -175,7 +175,7 @@ fn flood(rng: &mut Rng, how: &str, id: u64) -> Vec<u8> {
 }
 
 /// What a client does after its sound requests.
-pub(super) fn add_ending(rng: &mut Rng, conn: &mut SimConn) {
+fn add_ending(rng: &mut Rng, conn: &mut SimConn) {
     match conn.manner {
         Manner::Babbler => {
             let words: [&[u8]; 4] = [

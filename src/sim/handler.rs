@@ -99,7 +99,7 @@ impl Handler for SimHandler {
 }
 
 /// How long a talk may take.
-pub(super) const TALK_TIMEOUT: Duration = Duration::from_secs(20);
+const TALK_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Something watched that talks: promises an answer, then its content, and has to be waited for
 /// when it ends.
@@ -125,7 +125,7 @@ pub(super) struct Talk {
 }
 
 impl SimTalk {
-    pub(super) fn begin(id: u64, len: u64, hangs: bool, world: &Shared, cx: &Context<'_>) -> Arc<SimTalk> {
+    fn begin(id: u64, len: u64, hangs: bool, world: &Shared, cx: &Context<'_>) -> Arc<SimTalk> {
         let mut seen = lock(world);
         let due_ns = seen.now_ns + seen.rng.below(10_000_000);
         if hangs {
@@ -148,7 +148,7 @@ impl SimTalk {
     }
 
     /// It is killed, and exits a moment later.
-    pub(super) fn kill(&self) {
+    fn kill(&self) {
         let mut world = lock(&self.world);
         let due = world.now_ns + world.rng.below(1_000_000);
         let watch = &mut world.watches[self.at];

@@ -19,7 +19,7 @@ use crate::sim::world::{PIPE_BYTES, PendingJob, PendingWork, Shared, World, is_b
 use crate::sync::lock;
 
 /// How soon a loop that could not accept has to try again.
-pub(super) const RETRY_WITHIN: Duration = Duration::from_millis(100);
+const RETRY_WITHIN: Duration = Duration::from_millis(100);
 
 /// How late the loop may be woken at the most, in nanoseconds.
 const LATE_NS_MAX: u64 = 2_000_000;
@@ -41,7 +41,7 @@ impl SimOs {
     }
 
     /// Runs jobs that are due; their results go through the inbox like any other.
-    pub(super) fn run_jobs(&mut self) {
+    fn run_jobs(&mut self) {
         loop {
             let pending = {
                 let mut world = lock(&self.world);
@@ -277,7 +277,7 @@ impl SimStream {
     }
 
     /// After a write of `sent` of `asked`: a short one is followed by an edge when there is room.
-    pub(super) fn wrote(world: &mut World, at: usize, sent: usize, asked: usize) {
+    fn wrote(world: &mut World, at: usize, sent: usize, asked: usize) {
         if sent < asked {
             let conn = &mut world.conns[at];
             if conn.outbound.len() >= PIPE_BYTES / 2 {

@@ -74,7 +74,7 @@ pub(super) enum Taken {
 }
 
 /// Takes one answer off the front of `rest` and compares it.
-pub(super) fn take_answer(rest: &mut &[u8], wanted: &Expected, stopping: bool) -> Result<Taken, String> {
+fn take_answer(rest: &mut &[u8], wanted: &Expected, stopping: bool) -> Result<Taken, String> {
     let Some(end) = memchr::memmem::find(rest, b"\r\n\r\n") else { return Ok(Taken::Cut) };
     let head = String::from_utf8_lossy(&rest[..end]).into_owned();
     let status: u16 = head.get(9..12).and_then(|code| code.parse().ok()).ok_or("no status line")?;
@@ -131,7 +131,7 @@ pub(super) fn take_answer(rest: &mut &[u8], wanted: &Expected, stopping: bool) -
     }
 }
 
-pub(super) fn check_part(content: &[u8], wanted: &Expected) -> Result<(), String> {
+fn check_part(content: &[u8], wanted: &Expected) -> Result<(), String> {
     let right = match &wanted.content {
         Content::Bytes(bytes) => bytes.starts_with(content),
         Content::Pattern(_) => {
@@ -143,7 +143,7 @@ pub(super) fn check_part(content: &[u8], wanted: &Expected) -> Result<(), String
 }
 
 /// Takes chunks off the front of `body`; false when they are cut off.
-pub(super) fn take_chunks(body: &mut &[u8], content: &mut Vec<u8>) -> Result<bool, String> {
+fn take_chunks(body: &mut &[u8], content: &mut Vec<u8>) -> Result<bool, String> {
     loop {
         let Some(end) = memchr::memmem::find(body, b"\r\n") else { return Ok(false) };
         let digits = String::from_utf8_lossy(&body[..end]);

@@ -21,9 +21,9 @@ use crate::sim::coverage::Coverage;
 pub(super) const PIPE_BYTES: usize = 24 * KIB;
 
 /// Numbers of the descriptors that a talk would have.
-pub(super) const STDOUT: u8 = 1;
+const STDOUT: u8 = 1;
 
-pub(super) const EXIT: u8 = 3;
+const EXIT: u8 = 3;
 
 /// Whether the file of this answer fails after its first 1000 bytes.
 pub(super) fn is_broken(id: u64) -> bool {
@@ -315,7 +315,7 @@ impl World {
     }
 
     /// One step of one client.
-    pub(super) fn act_client(&mut self, at: usize) {
+    fn act_client(&mut self, at: usize) {
         let pause = match self.rng.below(10) {
             0 => self.rng.below(300_000_000),
             1..=4 => self.rng.below(2_000_000),
@@ -345,7 +345,7 @@ impl World {
         self.client_sends(at);
     }
 
-    pub(super) fn client_reads(&mut self, at: usize) {
+    fn client_reads(&mut self, at: usize) {
         let take = self.rng.size(PIPE_BYTES);
         let conn = &mut self.conns[at];
         let take = take.min(conn.outbound.len());
@@ -360,7 +360,7 @@ impl World {
         self.tell(|| format!("client {at} reads {take}"));
     }
 
-    pub(super) fn client_sends(&mut self, at: usize) {
+    fn client_sends(&mut self, at: usize) {
         let size = self.rng.size(8 * KIB);
         let conn = &mut self.conns[at];
         if conn.client_fin || conn.client_reset {
@@ -398,7 +398,7 @@ impl World {
         }
     }
 
-    pub(super) fn client_resets(&mut self, at: usize) {
+    fn client_resets(&mut self, at: usize) {
         let conn = &mut self.conns[at];
         if conn.client_reset {
             return;
@@ -474,7 +474,7 @@ impl World {
 
     /// What is watched talks and exits in its time, now and then for nothing, and now and then
     /// under a name that is gone.
-    pub(super) fn take_watched(&mut self, events: &mut Vec<OsEvent>) {
+    fn take_watched(&mut self, events: &mut Vec<OsEvent>) {
         let over: Vec<WatchId> =
             self.watches.iter().filter(|watch| watch.is_over).filter_map(|watch| watch.id).collect();
         if !over.is_empty() && self.fault("watched_stale_event", 20) {
@@ -515,7 +515,7 @@ impl World {
 }
 
 impl SimConn {
-    pub(super) fn has_plans(&self) -> bool {
+    fn has_plans(&self) -> bool {
         if self.client_reset {
             return false;
         }
@@ -526,12 +526,12 @@ impl SimConn {
         hears || speaks || connects || (self.manner == Manner::Vanisher && !self.server_closed)
     }
 
-    pub(super) fn answers_taken(&self) -> usize {
+    fn answers_taken(&self) -> usize {
         answers_in(&self.taken)
     }
 
     /// Taken or on their way.
-    pub(super) fn answers_begun(&self) -> usize {
+    fn answers_begun(&self) -> usize {
         let begun: Vec<u8> = self.taken.iter().chain(&self.outbound).copied().collect();
         answers_in(&begun)
     }
@@ -539,6 +539,6 @@ impl SimConn {
 
 /// Counts responses that have at least begun. Interim ones are not expected: no client asks for
 /// them.
-pub(super) fn answers_in(bytes: &[u8]) -> usize {
+fn answers_in(bytes: &[u8]) -> usize {
     memchr::memmem::find_iter(bytes, b"HTTP/1.1 ").count()
 }

@@ -1,4 +1,5 @@
-//! The acceptor: listening sockets, signals, and a thread for each new connection.
+//! The acceptor: waits on the listening sockets and for signals, and starts a thread for each new
+//! connection. This file must not know HTTP, apart from one fixed 503 response.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -27,17 +28,18 @@ use crate::threads::reaper::Shared;
 use crate::threads::socket::{Line, Socket};
 use crate::threads::worker::Worker;
 
-/// A worker's stack, in bytes. Reserved, not resident; unoptimised code needs more of it.
+/// Stack size of a worker, in bytes. The memory is reserved, not resident. Unoptimised code needs
+/// more.
 const STACK_BYTES: usize = if cfg!(debug_assertions) { 512 * KIB } else { 128 * KIB };
 
-/// How long the acceptor leaves clients waiting when descriptors have run out.
+/// How long the acceptor leaves clients in the listen queue when descriptors have run out.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// How long a graceful stop waits before it counts the connections: a worker that has just sent a
-/// response is idle a moment later. Nobody who presses Ctrl-C notices.
+/// How long a graceful stop waits before it counts the connections. A worker that has just sent a
+/// response becomes idle within this time, and a user who pressed Ctrl-C does not notice the delay.
 const STOP_SETTLE: Duration = Duration::from_millis(20);
 
-/// A listening socket, non-blocking: the acceptor waits in `poll`, not in `accept`.
+/// A non-blocking listening socket. The acceptor waits in `poll`, not in `accept`.
 #[derive(Debug)]
 pub enum ListenSocket {
     /// Over IP.
@@ -68,19 +70,21 @@ impl ListenSocket {
     }
 }
 
+/// The acceptor and everything that its thread owns.
 pub(super) struct Acceptor {
     pub(super) twin: Arc<Twin>,
     pub(super) shared: Arc<Shared>,
     pub(super) signals: Signals,
     pub(super) ended: UnixStream,
     pub(super) busy_rate: Option<LeastRate>,
-    /// When nobody was found to give way last.
+    /// When the last search found no connection to evict.
     pub(super) looked: Option<Instant>,
-    /// A stop has begun: all clients that wait are answered now.
+    /// True during a stop: all clients in the listen queues are accepted.
     pub(super) takes_all: bool,
 }
 
 impl Acceptor {
+    /// Accepts clients until a signal requests a stop, then stops.
     pub(super) fn run(mut self, sockets: Vec<ListenSocket>) -> io::Result<Outcome> {
         let mut retry = None;
         loop {
@@ -108,9 +112,9 @@ impl Acceptor {
         }
     }
 
-    /// Waits for a signal, the end of a connection or a client. Returns the signals that came, and
-    /// which sockets have a client. Returns at least every [`INBOX_LOOK`]: the byte for the end of
-    /// a connection may not have been written.
+    /// Waits for a signal, a client, or the end of a connection. Returns the signals, and for each
+    /// socket whether a client waits. Returns at least every [`INBOX_LOOK`], because the byte for
+    /// the end of a connection may not have been written.
     fn wait(
         &mut self,
         sockets: &[ListenSocket],
@@ -129,19 +133,20 @@ impl Acceptor {
         let (has_ended, rest) = ready.split_first().unwrap_or((&false, &[]));
         let (clients, signals) = rest.split_at(sockets.len());
         if *has_ended {
-            // Whatever is left makes the next wait short.
+            // If bytes are left, the next wait returns at once.
             drop(io::Read::read(&mut &self.ended, &mut [0; 64]));
         }
         let came = if signals.contains(&true) { self.signals.take() } else { Vec::new() };
         Ok((came.into(), clients.to_vec()))
     }
 
+    /// Returns true if no further thread may be started.
     fn is_full(&self) -> bool {
         self.shared.open.load(Ordering::SeqCst) >= self.twin.config.limits.threads_max
     }
 
-    /// True if a client waits at this socket, and had better go on waiting: a thread will be free
-    /// soon.
+    /// Returns true if a client waits at this socket and should go on waiting, because a thread
+    /// will soon be free.
     fn leaves_waiting(&mut self, socket: &ListenSocket) -> bool {
         if self.takes_all || !self.is_full() || !has_client(socket) {
             return false;
@@ -156,11 +161,11 @@ impl Acceptor {
             return false;
         }
         self.shared.wants_thread.store(true, Ordering::SeqCst);
-        // One may have ended before it could tell.
+        // A thread may have ended before the flag was set.
         self.is_full()
     }
 
-    /// Accepts until would-block; false when descriptors or threads have run out.
+    /// Accepts until would-block. Returns false when descriptors or threads have run out.
     fn accept_from(&mut self, socket: &ListenSocket) -> bool {
         loop {
             if self.leaves_waiting(socket) {
@@ -181,6 +186,7 @@ impl Acceptor {
         }
     }
 
+    /// Starts a thread for a connection, or sends it a 503 response if that fails.
     fn adopt(&self, socket: Socket, peer: Peer) {
         let open = self.shared.open.fetch_add(1, Ordering::SeqCst);
         let line = Arc::new(Line::new(socket));
@@ -199,8 +205,8 @@ impl Acceptor {
         };
         if let Err(error) = started {
             log::warn!("cannot serve a connection: {error}");
-            // No thread, no protocol: the one fixed answer, which a fresh socket always has room
-            // for.
+            // Without a thread there is no protocol, so the client gets one fixed response. A new
+            // socket always has room for it.
             const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
             let sent = rustix::net::send(&line.socket, BUSY, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             tally.wrote(sent.unwrap_or(0) as u64);
@@ -210,8 +216,8 @@ impl Acceptor {
         }
     }
 
-    /// A graceful stop: no new clients, idle ones are let go, the others get their answer.
-    /// `signals` came together with the one that asked for it.
+    /// Stops gracefully: closes the listeners and idle connections, and waits for the responses of
+    /// the others. `signals` arrived together with the signal that requested the stop.
     fn stop(
         mut self,
         sockets: Vec<ListenSocket>,
@@ -236,8 +242,8 @@ impl Acceptor {
             while let Some(signal) = signals.pop_front() {
                 match signal {
                     Signal::Reopen => self.reopen_log(),
-                    // Shell and kernel may both report it; only a person's second signal is a
-                    // hurry.
+                    // Shell and kernel may both send SIGHUP for a closed terminal, so the second
+                    // one does not mean that the user is in a hurry.
                     Signal::TerminalClosed => {}
                     Signal::Interrupt | Signal::Terminate | Signal::Quit => {
                         return Ok(Outcome::Killed(signal));
@@ -253,7 +259,7 @@ impl Acceptor {
     }
 }
 
-/// True if a client waits to be accepted.
+/// Returns true if a client waits to be accepted.
 fn has_client(socket: &ListenSocket) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
     matches!(poll(&mut fds, Some(&rustix::event::Timespec::default())), Ok(1..))

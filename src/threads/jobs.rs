@@ -1,4 +1,5 @@
-//! Jobs of one connection, done on its own thread.
+//! Jobs in the threads model: they run on the thread of their connection. This file must not know
+//! HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +13,9 @@ use crate::sync::lock;
 use crate::threads::reaper::Shared;
 use crate::threads::socket::{Line, TimedJob};
 
-/// Does jobs on the connection's own thread. Nothing can be answered in their place meanwhile, but
-/// the reaper counts those that take too long. It looks now and then: to wake it for each job would
-/// cost more than most jobs do.
+/// Runs jobs on the thread of their connection. No response can replace a late one, but the reaper
+/// counts jobs that take too long. The reaper checks periodically, because waking it for each job
+/// would cost more than most jobs do.
 pub(super) struct TwinDesk {
     pub(super) inner: InlineDesk<Then>,
     pub(super) shared: Arc<Shared>,
@@ -27,7 +28,7 @@ impl JobDesk<Then> for TwinDesk {
         let Some(timeout) = self.answer_timeout else { return self.inner.submit(id, lane, route, job) };
         let due = self.shared.nanoseconds(read_clocks().mono + timeout);
         *lock(&self.line.job) = Some(TimedJob { due, route: route.clone(), is_counted: false });
-        // A job that panics is over, too.
+        // Also ends a job that panics.
         let _at_end = JobEnd(&self.line);
         self.inner.submit(id, lane, route, job)
     }
@@ -45,6 +46,7 @@ impl JobDesk<Then> for TwinDesk {
     }
 }
 
+/// Removes the job of a connection when dropped.
 struct JobEnd<'a>(&'a Line);
 
 impl Drop for JobEnd<'_> {

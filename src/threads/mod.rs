@@ -1,11 +1,18 @@
-//! The twin: one blocking thread per connection, on the same pump, protocol, handler and files as
-//! the reactor.
+//! The threads model: one blocking thread per connection. It uses the same pump, protocol, handler
+//! and file cache as the reactor, so benchmarks of both models compare only the loop. Comments call
+//! this model the twin.
 //!
-//! A fair opponent. A worker makes the same two calls per request as the loop does, a read and a
-//! write; no socket timeout is changed and no clock but the one after the read is asked. Deadlines
-//! are the reaper's: a worker publishes when its phase gives up in an atomic, and when that time
-//! has come the reaper shuts the socket's reading half (both, when output is stuck), so that the
-//! worker wakes and does what the protocol says.
+//! The comparison has to be fair. A worker makes the same two system calls per request as the loop,
+//! a read and a write. It sets no socket timeouts, and reads the clock only once, after the read.
+//!
+//! A worker publishes the deadline of its phase in an atomic. A single thread, the reaper, watches
+//! all deadlines. When one passes, the reaper shuts the reading half of the socket, or both halves
+//! if output is stuck. So the read of the worker returns, and the worker acts on the deadline as
+//! the protocol requires.
+//!
+//! `acceptor` starts the threads, `worker` is the thread of one connection, `reaper` watches
+//! deadlines, `socket` is the stream, `notify` wakes a worker, and `jobs` runs jobs. This folder
+//! must not know the reactor or any feature.
 
 pub mod acceptor;
 mod jobs;
@@ -35,24 +42,24 @@ use crate::sync::lock;
 use crate::threads::acceptor::{Acceptor, ListenSocket};
 use crate::threads::reaper::Shared;
 
-/// How often the reaper looks at the file cache at the least: it is not told when the cache begins
-/// to fill.
+/// Longest interval between two checks of the file cache by the reaper, which gets no event when
+/// the cache begins to fill.
 const SWEEP_LOOK: Duration = Duration::from_secs(10);
 
-/// How often it looks for jobs whose answers are late at the most.
+/// Shortest interval between two searches for late jobs.
 const LATE_LOOK_MIN: Duration = Duration::from_millis(100);
 
-/// Returns what all threads of the twin hold.
+/// A function that returns what all threads hold.
 pub(crate) type GaugesNow = Box<dyn Fn() -> Gauges + Send + Sync>;
 
-/// What the twin runs on.
+/// Everything that the threads model runs on.
 pub struct Twin {
     pub(crate) config: Arc<Config>,
     pub(crate) handler: Arc<dyn Handler>,
     pub(crate) files: Arc<Mutex<FileCache>>,
     pub(crate) access: Option<LogQueue>,
     pub(crate) log: Option<LogQueue>,
-    /// Workers for shared work that is long.
+    /// Worker threads for long jobs that several requests share.
     pub(crate) pool: Arc<Pool>,
     pub(crate) on_stop: Mutex<OnStop>,
 }
@@ -64,8 +71,9 @@ impl std::fmt::Debug for Twin {
 }
 
 impl Twin {
-    /// Serves until a signal stops it. Calls `on_start` before the first connection, with the
-    /// counters of all threads and a function that returns what they hold and does not block.
+    /// Serves clients until a signal stops the server. Before the first connection, calls
+    /// `on_start` with the counters of all threads and a function that returns their gauges without
+    /// blocking.
     pub(crate) fn run(
         self,
         sockets: Vec<ListenSocket>,
@@ -74,7 +82,7 @@ impl Twin {
     ) -> io::Result<Outcome> {
         let (tell_end, ended) = UnixStream::pair()?;
         ended.set_nonblocking(true)?;
-        // It is full only if the acceptor has enough to wake up for.
+        // The socket pair is full only if the acceptor has enough bytes to wake up for.
         tell_end.set_nonblocking(true)?;
         let shared = Arc::new(Shared {
             began: read_clocks().mono,

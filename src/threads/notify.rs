@@ -1,4 +1,5 @@
-//! A wake-up for one worker. This file must not know who wakes it, nor what for.
+//! A wake-up for one worker: a flag that a worker can wait for or poll. This file must not know who
+//! sets the flag, or the reason.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
@@ -7,30 +8,35 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::sync::lock;
 
-/// Set by a body source's waker; the worker waits for it while the source has nothing to say.
+/// A flag that other threads set to wake a worker. The worker waits for it while its body source
+/// has no content.
 #[derive(Debug, Default)]
 pub(super) struct Woken {
     flag: Mutex<bool>,
     changed: Condvar,
-    /// Readable while the flag is set. Only there once somebody had to wait for other things, too.
+    /// An eventfd that is readable while the flag is set. Created when a worker first has to wait
+    /// for other descriptors too.
     event: OnceLock<OwnedFd>,
 }
 
 impl Woken {
+    /// Sets the flag and wakes the worker.
     pub(super) fn ring(&self) {
         let mut flag = lock(&self.flag);
         *flag = true;
         if let Some(event) = self.event.get() {
-            // This may fail. A worker that polls for it looks at the flag every `INBOX_LOOK`, too.
+            // The write may fail. A worker that polls the eventfd also checks the flag every
+            // `INBOX_LOOK`.
             let _ = rustix::io::write(event, &1u64.to_ne_bytes());
         }
         drop(flag);
         self.changed.notify_one();
     }
 
-    /// What to poll in place of a wait, followed by [`Woken::take`]. `None` if it cannot be had.
+    /// Returns a descriptor to poll instead of calling [`Woken::wait`]. Call [`Woken::take`]
+    /// afterwards. `None` if the descriptor cannot be created.
     pub(super) fn event(&self) -> Option<&OwnedFd> {
-        // With the flag held, so that it says the same from the start.
+        // The flag stays locked, so that flag and eventfd agree from the beginning.
         let flag = lock(&self.flag);
         if self.event.get().is_none() {
             let event = eventfd(u32::from(*flag), EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
@@ -39,19 +45,21 @@ impl Woken {
         self.event.get()
     }
 
-    /// Whether it was rung since the last look or wait.
+    /// Returns true if the flag was set since the last call or wait, and resets it.
     pub(super) fn take(&self) -> bool {
         self.lower(&mut lock(&self.flag))
     }
 
-    pub(super) fn lower(&self, flag: &mut bool) -> bool {
+    /// Resets the flag and the eventfd. Returns whether the flag was set.
+    fn lower(&self, flag: &mut bool) -> bool {
         if let Some(event) = self.event.get() {
             let _ = rustix::io::read(event, &mut [0; 8]);
         }
         std::mem::take(flag)
     }
 
-    /// Waits for it to be rung, unless that has happened since the last wait.
+    /// Waits until the flag is set, and resets it. Returns at once if the flag was set since the
+    /// last wait.
     pub(super) fn wait(&self) {
         let mut flag = lock(&self.flag);
         while !*flag {

@@ -1,4 +1,5 @@
-//! The reaper: one thread for the deadlines of all others, and what all threads share.
+//! The reaper: one thread that watches the deadlines of all workers. Also contains the state that
+//! all threads share. This file must not know what a worker does.
 
 use std::io;
 use std::net::Shutdown;
@@ -21,52 +22,54 @@ use crate::shortage::Relief;
 use crate::sync::lock;
 use crate::threads::socket::{EXPIRED, Line, MAY_GO, NEVER};
 
-/// Sets of counters that the threads count into, each thread into one of them. One for all would be
-/// a cache line that every processor wants with every request; one for each thread would be memory
-/// for each connection.
-pub(super) const TALLIES: usize = 16;
+/// Number of counter sets. Each thread counts into one of them. A single set would be one cache
+/// line that every processor needs for every request; a set for each thread would be memory for
+/// each connection.
+const TALLIES: usize = 16;
 
-/// What all threads of the twin share.
+/// State that all threads of the twin share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) began: Instant,
     pub(super) reaper: Mutex<Reaper>,
-    /// Rung when the earliest deadline moved forward, or when the twin ends.
+    /// Notified when the earliest deadline moves forward, and when the twin ends.
     pub(super) bell: Condvar,
     pub(super) stopping: Arc<AtomicBool>,
     pub(super) open: AtomicUsize,
     pub(super) files: Arc<Mutex<FileCache>>,
     pub(super) tallies: [Arc<Counters>; TALLIES],
-    /// The acceptor waits for a thread to end.
+    /// True if the acceptor waits for a thread to end.
     pub(super) wants_thread: AtomicBool,
-    /// How often the reaper looks for late jobs and unused files at the least.
+    /// Longest interval between two searches for late jobs and unused files.
     pub(super) late_look: Duration,
-    /// Before this, in nanoseconds since the twin began, no more idle connections are closed
-    /// because descriptors have run out.
+    /// Until then, in nanoseconds since the twin began, no further idle connections are closed for
+    /// lack of descriptors.
     pub(super) relief_due: AtomicU64,
-    /// A byte through here wakes the acceptor when a thread ends that it waits for, any or the
-    /// last.
+    /// One byte written here wakes the acceptor when a thread ends that it waits for: any thread,
+    /// or the last one.
     pub(super) ended: UnixStream,
 }
 
+/// The deadlines and connections that the reaper watches.
 #[derive(Debug, Default)]
 pub(super) struct Reaper {
     pub(super) queue: DeadlineQueue,
     pub(super) lines: slab::Slab<(u32, Arc<Line>)>,
     pub(super) generation: u32,
-    /// Until when it sleeps. Nothing that is due later has to wake it, even if nothing else is in
-    /// the queue.
+    /// When the reaper will wake. A deadline after that need not wake it.
     pub(super) sleeps_until: Option<Instant>,
+    /// True when the twin ends.
     pub(super) over: bool,
 }
 
 impl Shared {
+    /// Returns a time in nanoseconds since the twin began.
     pub(super) fn nanoseconds(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.began).as_nanos()).unwrap_or(NEVER - 1)
     }
 
-    /// Notes when a worker's phase gives up. Costs two atomics unless the time is earlier than the
-    /// reaper knows.
+    /// Publishes the deadline of a worker's phase. Costs two atomics, unless the deadline is
+    /// earlier than the one that the reaper has.
     pub(super) fn publish(&self, id: ConnId, line: &Line, phase: u8, due: Option<Instant>) {
         line.phase.store(phase, Ordering::SeqCst);
         let due = due.map_or(NEVER, |due| self.nanoseconds(due));
@@ -77,13 +80,14 @@ impl Shared {
             let at = self.began + Duration::from_nanos(due);
             reaper.queue.arm(id, at);
             if reaper.sleeps_until.is_some_and(|until| at < until) {
-                // Once is enough: it looks at all there is before it sleeps again.
+                // One notification is enough: before the reaper sleeps again, it checks everything.
                 reaper.sleeps_until = None;
                 self.bell.notify_one();
             }
         }
     }
 
+    /// Registers a connection and returns its name.
     pub(super) fn enlist(&self, line: &Arc<Line>) -> ConnId {
         let mut reaper = lock(&self.reaper);
         reaper.generation = reaper.generation.wrapping_add(1).max(1);
@@ -92,6 +96,7 @@ impl Shared {
         ConnId::new(generation, u32::try_from(slot).unwrap_or(u32::MAX))
     }
 
+    /// Removes a connection, and wakes the acceptor if it waits for this.
     pub(super) fn dismiss(&self, id: ConnId) {
         let mut reaper = lock(&self.reaper);
         reaper.queue.remove(id);
@@ -104,8 +109,8 @@ impl Shared {
         }
     }
 
-    /// Wakes the connections that have been idle for longest, to be closed.
-    pub(super) fn close_idlest(&self, count: usize) {
+    /// Closes the connections that have been idle longest.
+    fn close_idlest(&self, count: usize) {
         let now = read_clocks().mono;
         let reaper = lock(&self.reaper);
         let lines = reaper.lines.iter().map(|(_, (_, line))| line);
@@ -117,8 +122,8 @@ impl Shared {
         }
     }
 
-    /// Has the idlest connection give up its thread, or else the slowest sender below the least
-    /// rate. False if there is neither, and no other is leaving.
+    /// Evicts the connection that has been idle longest, or else the slowest sender below the
+    /// minimum rate. Returns false if there is neither and no eviction is in progress.
     pub(super) fn make_room(&self, now: Instant, rate: Option<&LeastRate>, threads_max: usize) -> bool {
         let reaper = lock(&self.reaper);
         let lines = || reaper.lines.iter().map(|(_, (_, line))| line);
@@ -136,9 +141,10 @@ impl Shared {
         }
     }
 
-    /// In which order connections give up their threads: idle ones first, by age; then slow
-    /// senders, by the bytes they have brought lately. `None` for all others.
-    pub(super) fn rank(&self, line: &Line, now: Instant, rate: Option<&LeastRate>) -> Option<(u8, u64)> {
+    /// Returns the order in which connections are evicted: idle ones first, by age, then slow
+    /// senders, by the bytes they have sent lately. `None` means that the connection is not
+    /// evicted.
+    fn rank(&self, line: &Line, now: Instant, rate: Option<&LeastRate>) -> Option<(u8, u64)> {
         let since = line.since.load(Ordering::SeqCst);
         let waited = Duration::from_nanos(self.nanoseconds(now).saturating_sub(since));
         let phase = line.phase.load(Ordering::SeqCst) & !MAY_GO;
@@ -152,8 +158,8 @@ impl Shared {
         rate?.missed_by(&pace, now).map(|brought| (1, brought))
     }
 
-    /// Lets idle workers go: they wake with the end of input. Requests that were received are still
-    /// served. Who waits for content that never ends looks up.
+    /// Wakes idle workers by an end of input, so that they close. Requests that have arrived are
+    /// still served. Workers that wait for content without an end also wake and check for the stop.
     pub(super) fn release_idle(&self) {
         let reaper = lock(&self.reaper);
         for (_, (_, line)) in &reaper.lines {
@@ -164,7 +170,8 @@ impl Shared {
         }
     }
 
-    /// The connections that a graceful stop waits for, by phase. Idle ones have been released.
+    /// Returns the connections that a graceful stop waits for, by phase. Idle connections have been
+    /// released.
     pub(super) fn under_way(&self) -> Phases {
         let mut phases = [0; Phase::ALL.len()];
         for (_, (_, line)) in &lock(&self.reaper).lines {
@@ -176,7 +183,7 @@ impl Shared {
         phases
     }
 
-    /// What all threads hold. Their buffers are their own affair.
+    /// Returns what all threads hold, except for the buffers of single threads.
     pub(super) fn gauges(&self) -> Gauges {
         let mut gauges = Gauges { file_cache_bytes: lock(&self.files).bytes() as u64, ..Gauges::default() };
         for (_, (_, line)) in &lock(&self.reaper).lines {
@@ -186,8 +193,8 @@ impl Shared {
         gauges
     }
 
-    /// Counts and logs jobs whose answers are late, each once.
-    pub(super) fn count_late_jobs(&self, reaper: &Reaper, now: Instant) {
+    /// Counts and logs jobs whose responses are late, each once.
+    fn count_late_jobs(&self, reaper: &Reaper, now: Instant) {
         let now = self.nanoseconds(now);
         for (slot, (_, line)) in &reaper.lines {
             let mut job = lock(&line.job);
@@ -199,11 +206,13 @@ impl Shared {
         }
     }
 
+    /// Returns the counters for the thread of a connection.
     pub(super) fn tally(&self, id: ConnId) -> TwinTally {
         TwinTally::of(Arc::clone(&self.tallies[id.slot() % TALLIES]))
     }
 
-    /// The reaper's thread: sleeps until the earliest deadline, looks whether it still holds, acts.
+    /// Runs the thread of the reaper: sleeps until the earliest deadline, checks whether it still
+    /// holds, and acts on it.
     pub(super) fn reap(&self) {
         let mut reaper = lock(&self.reaper);
         while !reaper.over {
@@ -215,8 +224,8 @@ impl Shared {
                     continue;
                 };
                 let line = Arc::clone(line);
-                // From here on a worker that publishes asks for the lock, so neither of us can miss
-                // the other.
+                // From here on a worker that publishes a deadline takes the lock, so worker and
+                // reaper cannot miss each other.
                 line.armed.store(NEVER, Ordering::SeqCst);
                 let due = line.due.load(Ordering::SeqCst);
                 let at = self.began + Duration::from_nanos(due.min(NEVER / 2));
@@ -232,7 +241,7 @@ impl Shared {
                 drop(line.socket.shutdown(if sending { Shutdown::Both } else { Shutdown::Read }));
             }
             self.count_late_jobs(&reaper, now);
-            // It wakes now and then anyway, so it also lets go of files that nobody asks for.
+            // The reaper wakes periodically anyway, so it also closes unused files.
             let sweep = {
                 let mut files = lock(&self.files);
                 files.sweep(now);
@@ -253,7 +262,7 @@ impl Relief for Shared {
         let due = self.relief_due.load(Ordering::SeqCst);
         let next = now.saturating_add(u64::try_from(RELIEF_INTERVAL.as_nanos()).unwrap_or(NEVER));
         let takes = || self.relief_due.compare_exchange(due, next, Ordering::SeqCst, Ordering::SeqCst);
-        // Of several threads that run out at once, one acts.
+        // If several threads run out of descriptors at once, only one acts.
         if now >= due && takes().is_ok() {
             self.close_idlest(RELIEF_CONNECTIONS);
         }

@@ -1,5 +1,5 @@
-//! The socket of one connection: what the worker, the reaper and the acceptor know of it, and the
-//! stream that the pump reads and writes.
+//! The socket of one connection: the state that worker, reaper and acceptor share, and the stream
+//! that the pump reads and writes. This file must not know HTTP.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
@@ -21,41 +21,43 @@ use crate::jobs::RouteName;
 use crate::jobs::pace::Pace;
 use crate::threads::notify::Woken;
 
-/// A deadline that never comes.
+/// A deadline that never passes.
 pub(super) const NEVER: u64 = u64::MAX;
 
-/// Beside a phase: nothing is under way, so a graceful stop may let the connection go.
+/// Flag next to a phase: no request is in progress, so a graceful stop may close the connection.
 pub(super) const MAY_GO: u8 = 0x80;
 
-/// The socket's reading half was not shut by us.
-pub(super) const OPEN: u8 = 0;
+/// Value of `shut_for`: the server has not shut the reading half of the socket.
+const OPEN: u8 = 0;
 
-/// The reaper has shut it, because the deadline passed.
+/// Value of `shut_for`: the reaper has shut the reading half, because the deadline passed.
 pub(super) const EXPIRED: u8 = 1;
 
-/// We have shut it, because its thread, or the place of its content, is needed.
-pub(super) const GIVES_WAY: u8 = 2;
+/// Value of `shut_for`: the reading half was shut to evict the connection, because its thread or
+/// the memory of its content is needed.
+const GIVES_WAY: u8 = 2;
 
-/// What a worker and the reaper share of one connection.
+/// The state of one connection that its worker and the reaper share.
 #[derive(Debug)]
 pub(super) struct Line {
+    /// The connected socket.
     pub(super) socket: Socket,
-    /// When the present phase gives up, in nanoseconds since the twin began.
+    /// Deadline of the current phase, in nanoseconds since the twin began.
     pub(super) due: AtomicU64,
-    /// For when the reaper has it in its queue; `NEVER` while it decides.
+    /// Deadline that the reaper has in its queue; `NEVER` while the reaper checks it.
     pub(super) armed: AtomicU64,
-    /// The phase it waits in, as its place in [`Phase::ALL`], with `MAY_GO` where that holds. While
-    /// a worker works it stands at `Handling`.
+    /// The phase that the worker waits in, as its index in [`Phase::ALL`], possibly with `MAY_GO`.
+    /// While the worker is busy, the phase is `Handling`.
     pub(super) phase: AtomicU8,
     /// When that phase began, in nanoseconds since the twin began.
     pub(super) since: AtomicU64,
-    /// How fast content comes, while it waits for that.
+    /// How fast content arrives, while the worker waits for it.
     pub(super) pace: Mutex<Option<Pace>>,
-    /// The job that its thread is busy with, if it answers in time.
+    /// The job that the thread runs, if its response has a deadline.
     pub(super) job: Mutex<Option<TimedJob>>,
-    /// Why we have shut the socket's reading half: `OPEN`, `EXPIRED` or `GIVES_WAY`.
+    /// Why the server has shut the reading half of the socket: `OPEN`, `EXPIRED` or `GIVES_WAY`.
     pub(super) shut_for: AtomicU8,
-    /// Rung when a body source has something to say, or when the server stops.
+    /// Set when a body source has content, and when the server stops.
     pub(super) woken: Woken,
 }
 
@@ -74,32 +76,35 @@ impl Line {
         }
     }
 
-    /// Wakes its worker from the wait for input, to make place for another client.
+    /// Evicts the connection: wakes its worker from the read, to make room for another client.
     pub(super) fn give_way(&self) {
         self.shut_for.store(GIVES_WAY, Ordering::SeqCst);
         drop(self.socket.shutdown(Shutdown::Read));
     }
 
-    /// True once for a deadline that has passed.
+    /// Returns true once for a deadline that has passed.
     pub(super) fn take_expired(&self) -> bool {
         let (old, new) = (EXPIRED, OPEN);
         self.shut_for.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
+    /// Returns true if the connection is being evicted.
     pub(super) fn is_leaving(&self) -> bool {
         self.shut_for.load(Ordering::SeqCst) == GIVES_WAY
     }
 }
 
-/// A job that a thread is busy with.
+/// A job that a thread is running.
 #[derive(Debug)]
 pub(super) struct TimedJob {
-    /// When its answer is late, in nanoseconds since the twin began.
+    /// When its response is late, in nanoseconds since the twin began.
     pub(super) due: u64,
     pub(super) route: RouteName,
+    /// True if the late job was counted and logged.
     pub(super) is_counted: bool,
 }
 
+/// A connected socket of either kind.
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpStream),
@@ -124,7 +129,7 @@ impl Socket {
     }
 }
 
-/// A blocking socket that lets the pump wait in a read, where the worker said so, and nowhere else.
+/// A blocking socket. The pump may wait in a read only if the worker has allowed it.
 pub(super) struct TwinStream {
     pub(super) line: Arc<Line>,
     pub(super) may_wait: bool,
@@ -132,8 +137,8 @@ pub(super) struct TwinStream {
 }
 
 impl TwinStream {
-    /// Tells an end of input that we have made from one that the peer has. The flag for a place
-    /// that is needed stays, because the thread is on its way out.
+    /// Returns an error if the server caused an end of input, and not the peer. The flag for an
+    /// eviction stays set, because the thread will end.
     fn check_shut(&self) -> io::Result<()> {
         match self.line.is_leaving() {
             true => Err(ErrorKind::ResourceBusy.into()),
@@ -141,17 +146,18 @@ impl TwinStream {
         }
     }
 
-    /// Tells a socket that the reaper has shut from one that the peer has.
+    /// Returns an error if the reaper has shut the socket, and not the peer.
     fn check_expired(&self) -> io::Result<()> {
         if self.line.take_expired() { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 
+    /// Reads, and waits for input if the worker has allowed that.
     fn receive<B: rustix::buffer::Buffer<u8>>(&mut self, into: B) -> io::Result<(B::Output, usize)> {
         let waits = std::mem::take(&mut self.may_wait);
         let flags = if waits { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
         let got = rustix::net::recv(&self.line.socket, into, flags);
         if waits {
-            // No longer idle: a stop must leave the reading half alone from here on.
+            // No longer idle. From here on a stop must not shut the reading half.
             self.line.phase.store(Phase::Handling as u8, Ordering::SeqCst);
             self.woke_at = Some(read_clocks());
         }
@@ -181,10 +187,10 @@ impl Stream for TwinStream {
         sent
     }
 
-    /// A cold file holds up nobody but its own client here.
+    /// A file that is not in memory only delays its own client here.
     fn send_file(&mut self, fd: &OwnedFd, part: FilePart, _may_wait: bool) -> io::Result<SentFile> {
-        // sendfile has no flag for a single call: the socket is made non-blocking for the duration
-        // of a file.
+        // sendfile has no flag for a single non-blocking call, so the socket is non-blocking during
+        // the call.
         rustix::io::ioctl_fionbio(&self.line.socket, true)?;
         let sent = send_file(&self.line.socket, fd, part);
         rustix::io::ioctl_fionbio(&self.line.socket, false)?;

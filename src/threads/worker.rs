@@ -1,4 +1,5 @@
-//! A worker: the thread of one connection, from its first byte to the close.
+//! A worker: the thread of one connection, from the accept to the close. Pumps the connection, and
+//! waits for the socket, for watched objects or for a wake-up. This file must not know HTTP syntax.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use crate::threads::jobs::TwinDesk;
 use crate::threads::reaper::Shared;
 use crate::threads::socket::{Line, MAY_GO, TwinStream};
 
-/// One connection's thread.
+/// The thread of one connection.
 pub(super) struct Worker {
     shared: Arc<Shared>,
     line: Arc<Line>,
@@ -37,15 +38,15 @@ pub(super) struct Worker {
     client: Client,
     stream: TwinStream,
     driver: Driver<TwinTally>,
-    /// What is watched for this connection, and what of earlier requests is not over yet.
+    /// Watched objects of the current request, and those of earlier requests that are not over.
     watched: Vec<Arc<dyn Watched>>,
-    /// Both sides of the socket are shut: nothing we send arrives.
+    /// Both sides of the socket are shut, so nothing that is sent arrives.
     is_alone: bool,
 }
 
 impl Worker {
-    /// On the heap, and out of line: what is moved about while it is made must not stay on the
-    /// thread's stack.
+    /// Creates a worker on the heap. Out of line, so that temporary copies do not enlarge the stack
+    /// of the thread.
     #[inline(never)]
     pub(super) fn new(
         twin: &Twin,
@@ -54,7 +55,7 @@ impl Worker {
         id: ConnId,
         peer: Peer,
     ) -> Box<Self> {
-        // A waker of this connection must not keep its socket open.
+        // Weak references, because a waker of this connection must not keep its socket open.
         let (bell, interrupted) = (Arc::downgrade(&line), Arc::downgrade(&line));
         let inbox = Inbox::new(Box::new(move || {
             if let Some(line) = bell.upgrade() {
@@ -97,11 +98,12 @@ impl Worker {
         })
     }
 
+    /// Serves the connection until it ends, then finishes its watched objects.
     pub(super) fn run(mut self: Box<Self>) {
         let mut wait = Pumped::Blocked;
         let reason = loop {
             let phase = self.client.phase();
-            // Whoever waits for a first byte may go when the server stops, like any idle one.
+            // A connection that waits for its first byte may be closed by a stop, like an idle one.
             let idle = self.client.conn.is_idle() && !self.client.is_queued();
             let shown = phase as u8 | if idle { MAY_GO } else { 0 };
             self.show_pace(phase);
@@ -121,7 +123,7 @@ impl Worker {
                 self.wait_for(phase);
             }
             if self.client.is_waiting() && self.line.take_expired() {
-                // The answer is late. The pump would only notice at the next read or write.
+                // The response is late. The pump would notice only at the next read or write.
                 self.client.ready.writable = true;
                 wait = pump::expire(&mut self.client, &mut self.stream, &mut self.driver, self.id);
                 match wait {
@@ -137,7 +139,7 @@ impl Worker {
             self.client.ready.writable = true;
             wait = pump::pump(&mut self.client, &mut self.stream, &mut self.driver, self.id);
             if let Some(access) = &mut self.driver.access {
-                // This thread may sleep next; its lines must not.
+                // The thread may sleep now, but log lines must not wait.
                 access.flush_early();
             }
             if let Pumped::Closed(reason) = wait {
@@ -155,12 +157,13 @@ impl Worker {
         }
         self.shared.dismiss(self.id);
         let watched = std::mem::take(&mut self.watched);
-        // The peer sees the end at once, whatever goes on without it.
+        // Closes the socket before the watched objects are finished, so that the peer receives the
+        // end at once.
         drop(self);
         see_out(watched);
     }
 
-    /// Shows since when it waits, and how fast content comes: for those who need a thread.
+    /// Publishes when the phase began and how fast content arrives. Evictions use both.
     fn show_pace(&self, phase: Phase) {
         let since = self.shared.nanoseconds(self.client.conn.since());
         self.line.since.store(since, Ordering::SeqCst);
@@ -169,11 +172,11 @@ impl Worker {
         }
     }
 
-    /// Begins to watch what the connection has newly got, and has all that is watched advance. True
-    /// if there is news.
+    /// Starts watching an object that the connection has newly begun to use, then advances all
+    /// watched objects. Returns true if one has a result or more work.
     fn tend(&mut self) -> bool {
         if let Some(watch) = self.client.watch().filter(|watch| watch.name.is_none()) {
-            // The list is its own name here: nobody else could be meant.
+            // Any name will do, because the worker finds objects by its list.
             watch.name = Some(WatchId::new(0, 0));
             self.watched.push(Arc::clone(&watch.watched));
         }
@@ -184,9 +187,8 @@ impl Worker {
         self.advance(&[]).1
     }
 
-    /// Has all that is watched advance, each with what has become ready of it. Returns when the
-    /// first of them wants to be looked at, and whether there is something for the connection or
-    /// more to do at once.
+    /// Advances all watched objects, each with its ready descriptors. Returns the earliest
+    /// deadline, and whether there is a result or more work.
     fn advance(&mut self, ready: &[Ready]) -> (Option<Instant>, bool) {
         let Advance { due, again, done } = advance(&mut self.watched, ready, self.driver.now.mono);
         let is_news = again || !done.is_empty();
@@ -196,9 +198,9 @@ impl Worker {
         (due, is_news)
     }
 
-    /// Waits for the socket, as the phase has it, for all that is watched, and for the bell of a
-    /// source that is not of that: what an earlier answer has left to be watched must not keep
-    /// events from coming, nor the other way round.
+    /// Waits for the socket, the watched objects and, while streaming, the wake-up of the body
+    /// source. All three, because an object left over from an earlier request must not hide an
+    /// event of this one.
     fn wait_beside(&mut self, phase: Phase) {
         let socket = match phase {
             Phase::Sending => PollFlags::OUT,
@@ -224,17 +226,17 @@ impl Worker {
         if rings && line.woken.take() {
             self.hear_bell();
         }
-        // No longer idle: a stop must leave the reading half alone from here on.
+        // No longer idle. From here on a stop must not shut the reading half.
         self.line.phase.store(Phase::Handling as u8, Ordering::SeqCst);
         self.is_alone = said[0].intersects(PollFlags::HUP | PollFlags::ERR);
     }
 
-    /// The one place where a worker waits, other than the read that the pump makes.
+    /// Waits for whatever the phase requires. A worker waits only here and in the read of the pump.
     fn wait_for(&mut self, phase: Phase) {
         let rings = self.rings(phase);
         let can_poll = !rings || self.line.woken.event().is_some();
-        // A result may come before its watch is looked at. That is over then, but the bell was
-        // rung.
+        // A result may arrive before the first look at its watched object. That object is over
+        // then, but the flag was set.
         let is_beside = !self.watched.is_empty() || (rings && phase != Phase::Streaming);
         if is_beside && (can_poll || phase != Phase::Streaming) {
             return self.wait_beside(phase);
@@ -242,7 +244,7 @@ impl Worker {
         match phase {
             Phase::Sending => {
                 let mut fds = [PollFd::new(&self.line.socket, PollFlags::OUT)];
-                // Interrupted or not, the pump finds out what is what.
+                // If a signal interrupted the poll, the pump finds out.
                 let _ = poll(&mut fds, None);
                 self.driver.now = read_clocks();
             }
@@ -260,20 +262,21 @@ impl Worker {
         }
     }
 
+    /// Returns true if the protocol can use more input.
     fn wants_read(&self) -> bool {
         self.client.conn.wants_read(&self.driver.config.limits)
     }
 
-    /// Waits until the peer has gone or the reaper has shut the reading half: behind a refusal
-    /// enough was read and dropped, and nothing is waited for but the end.
+    /// Waits until the peer has closed or the reaper has shut the reading half. After a refusal
+    /// enough input was discarded, so only the end matters.
     fn wait_for_hang_up(&mut self) {
         let mut fds = [PollFd::new(&self.line.socket, PollFlags::RDHUP)];
         while poll(&mut fds, None) == Err(rustix::io::Errno::INTR) {}
         self.driver.now = read_clocks();
     }
 
-    /// Returns true if the bell rings for the next step of the answer: for a source that has more
-    /// content, or for a result of shared work. Otherwise a watched thing brings that step.
+    /// Returns true if a wake-up brings the next step of the response: more content of a source, or
+    /// the result of a shared job. Otherwise a watched object brings that step.
     fn rings(&mut self, phase: Phase) -> bool {
         let brings_answer = self.client.watch().map(|watch| watch.watched.brings_answer());
         match phase {
@@ -289,6 +292,7 @@ impl Worker {
         }
     }
 
+    /// Applies the results in the inbox, and ends endless content during a stop.
     fn hear_bell(&mut self) {
         let mut done = Vec::new();
         lock_inbox(&self.driver, &mut done);
@@ -301,18 +305,17 @@ impl Worker {
     }
 }
 
-/// What came of an advance of all that is watched.
+/// The result of advancing all watched objects.
 struct Advance {
-    /// When the first of them wants to be looked at.
+    /// The earliest deadline of the objects.
     due: Option<Instant>,
-    /// One of them has more to do at once.
+    /// True if one of them has more work to do at once.
     again: bool,
-    /// For the connection.
+    /// Results for the connection.
     done: Vec<Done>,
 }
 
-/// Has all that is watched advance, each with what has become ready of it, and forgets what is
-/// over.
+/// Advances all watched objects, each with its ready descriptors, and removes those that are over.
 fn advance(watched: &mut Vec<Arc<dyn Watched>>, ready: &[Ready], now: Instant) -> Advance {
     let mut all = Advance { due: None, again: false, done: Vec::new() };
     let mut ready = ready.iter().copied();
@@ -328,8 +331,8 @@ fn advance(watched: &mut Vec<Arc<dyn Watched>>, ready: &[Ready], now: Instant) -
     all
 }
 
-/// Waits until one of `others` is ready, or something watched, or until `due`. Returns what was
-/// said of each.
+/// Waits until one of `others` or a watched object is ready, or until `due`. Returns the events of
+/// `others` and the ready descriptors of the objects.
 fn poll_watched(
     watched: &[Arc<dyn Watched>],
     others: &[(BorrowedFd<'_>, PollFlags)],
@@ -347,7 +350,7 @@ fn poll_watched(
     }));
     let wait = due.map(|due| due.saturating_duration_since(read_clocks().mono));
     let timeout = wait.and_then(|wait| rustix::event::Timespec::try_from(wait).ok());
-    // Interrupted or not, what follows finds out what is what.
+    // If a signal interrupted the poll, the next advance finds out.
     let _ = poll(&mut fds, timeout.as_ref());
     let (said, of_watched) = fds.split_at(others.len());
     let mut ready = vec![Ready::default(); watched.len()];
@@ -359,7 +362,7 @@ fn poll_watched(
     (said.iter().map(PollFd::revents).collect(), ready)
 }
 
-/// The connection is gone; sees what was watched for it to its end.
+/// Finishes the watched objects of a connection that is closed.
 fn see_out(mut watched: Vec<Arc<dyn Watched>>) {
     let mut ready = Vec::new();
     loop {
@@ -374,6 +377,7 @@ fn see_out(mut watched: Vec<Arc<dyn Watched>>) {
     }
 }
 
+/// Takes the results out of the inbox.
 fn lock_inbox(driver: &Driver<TwinTally>, done: &mut Vec<(ConnId, Done)>) {
     driver.desk.inbox().take(done);
 }
