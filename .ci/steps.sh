@@ -1,4 +1,4 @@
-# What `.ci/run` and `.ci/long` share; read by both with `source`, from the top of a checkout.
+# Shared functions of `.ci/run` and `.ci/long`, which source this file from the top of a checkout.
 
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
 export WHIRLIGIG_REQUIRE_CHROMIUM=1
@@ -12,7 +12,7 @@ trap 'status=$?; if [ "$status" -ne 0 ]; then
     printf "\n%s: FAILED in: %s (exit %d, after %d s)\n" "$script" "$current" "$status" "$SECONDS"
 fi' EXIT
 
-# step NAME COMMAND...: prints the command, runs it, and prints how long it took.
+# step NAME COMMAND...: prints the command, runs it, and prints its duration.
 step() {
     current="$1"
     shift
@@ -23,12 +23,12 @@ step() {
     printf -- '-- %s: passed in %d s\n' "$current" "$((SECONDS - began))"
 }
 
-# A virtual environment needs more than Python where Debian has taken it apart.
+# Debian packages the modules for virtual environments separately from Python.
 venv() {
     python3 -c 'import ensurepip, venv' 2>/dev/null
 }
 
-# Programs that tests run, each with the Debian package that contains it.
+# Installs the programs that tests run. Each is listed with its Debian package.
 tools() {
     local missing=() entry name
     for entry in chromium:chromium strace:strace wrk:wrk wget:wget curl:curl unzip:unzip python3:python3 pip3:python3-pip \
@@ -37,7 +37,7 @@ tools() {
         if command -v "$name" >/dev/null; then
             continue
         fi
-        # The browser goes by other names, too.
+        # The browser also has other names.
         if [ "$name" = chromium ] && { command -v chromium-browser || command -v google-chrome; } >/dev/null; then
             continue
         fi
@@ -45,11 +45,11 @@ tools() {
     done
     venv || missing+=(python3-venv)
     if [ "${#missing[@]}" -eq 0 ]; then
-        echo "all are here"
+        echo "all are installed"
         return
     fi
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-        echo "missing: ${missing[*]}; install them, or run this as root where there is apt-get" >&2
+        echo "missing: ${missing[*]}; install them, or run this as root on a system with apt-get" >&2
         return 1
     fi
     export DEBIAN_FRONTEND=noninteractive
@@ -57,7 +57,7 @@ tools() {
     apt-get install -y -qq --no-install-recommends "${missing[@]}"
 }
 
-# The last line of a run.
+# Prints the last line of a run.
 passed() {
     printf '\n%s: all %d steps passed in %d min %d s\n' "$script" "$steps" "$((SECONDS / 60))" "$((SECONDS % 60))"
 }

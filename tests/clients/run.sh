@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Clients that no one here wrote, against both models: `tests/clients/run.sh [BINARY]`.
+# Tests both models with common client programs: `tests/clients/run.sh [BINARY]`.
 #
-# Each does what its users do with it: goes on with a broken download, mirrors a tree, clones a
-# repository, installs a package, seeks in a sound. It serves a folder that site.py makes, on a
-# free loopback port. Everything is bounded and lives in one temporary folder, which is removed.
-# The configuration of the machine and its user is not read.
+# Each client does what its users do: it resumes a broken download, mirrors a tree, clones a
+# repository, installs a package, or seeks in a sound. The server serves a folder that site.py makes,
+# on a free loopback port. Every step has a time limit. All files are in one temporary folder, which
+# is removed. The configuration of the machine and its user is not read.
 #
 # A client that is missing is SKIPPED; with WHIRLIGIG_REQUIRE_CLIENTS=1 that is a failure.
-# ONLY="git apt" runs these alone.
+# ONLY="git apt" runs only these clients.
 set -uo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 home="$(cd "$here/../.." && pwd)"
@@ -34,14 +34,14 @@ trap 'stop "$server"; rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
 
 SKIP=77
-# need PROGRAM...: leaves the client out where one of these is missing.
+# need PROGRAM...: skips the client if one of these is missing.
 need() {
     local name
     for name; do
         command -v "$name" >/dev/null || { echo "no $name"; exit "$SKIP"; }
     done
 }
-# check WHAT COMMAND...: fails the client, by name, when the command fails.
+# check WHAT COMMAND...: ends the client with an error that names WHAT if the command fails.
 check() {
     local what="$1"
     shift
@@ -51,7 +51,7 @@ check() {
 within() {
     timeout --kill-after=5 "$@"
 }
-# until_logged PATTERN: waits until the access log has a line with it.
+# until_logged PATTERN: waits until the access log contains a matching line.
 until_logged() {
     local tries
     for ((tries = 0; tries < 400; tries++)); do
@@ -61,19 +61,19 @@ until_logged() {
     return 1
 }
 
-# ---- the clients: each in a shell and a folder of its own, with $url and $log ----
+# ---- the clients: each in a separate shell and folder, with $url and $log ----
 
 client_curl() {
     need curl
     local curl=(curl -q --silent --show-error --fail --max-time 40)
-    # A download that breaks: the reader is gone after three million bytes. Then the rest.
+    # A broken download: the reader exits after three million bytes. Then curl resumes it.
     "${curl[@]}" "$url/big.bin" 2>/dev/null | head -c 3000000 >big.bin
     check "a broken download" test "$(stat -c %s big.bin)" = 3000000
-    check "going on" "${curl[@]}" -C - -o big.bin "$url/big.bin"
-    check "the whole" cmp big.bin "$site/big.bin"
+    check "resume" "${curl[@]}" -C - -o big.bin "$url/big.bin"
+    check "the complete file" cmp big.bin "$site/big.bin"
     check "parallel" "${curl[@]}" --parallel --create-dirs -o "images/#1.png" "$url/images/[0-199].png"
     check "all images" test "$(ls images | wc -l)" = 200
-    check "sending" "${curl[@]}" -T "$site/big.bin" -o echo "$url/api/echo"
+    check "an upload" "${curl[@]}" -T "$site/big.bin" -o echo "$url/api/echo"
     check "the echo" cmp echo "$site/big.bin"
     check "only if newer" "${curl[@]}" -z "$site/hello.txt" -o newer -w '%{http_code}\n' "$url/hello.txt" | grep -qx 304
     check "compressed or not" "${curl[@]}" --compressed -o plain "$url/hello.txt"
@@ -84,9 +84,9 @@ client_wget() {
     need wget
     local wget=(wget --no-config --no-proxy --no-verbose --tries=2 --timeout=20)
     head -c 7000000 "$site/big.bin" >big.bin
-    check "going on" within 60 "${wget[@]}" -c "$url/big.bin"
-    check "the whole" cmp big.bin "$site/big.bin"
-    check "once more, with nothing missing" within 60 "${wget[@]}" -c "$url/big.bin"
+    check "resume" within 60 "${wget[@]}" -c "$url/big.bin"
+    check "the complete file" cmp big.bin "$site/big.bin"
+    check "again, with nothing missing" within 60 "${wget[@]}" -c "$url/big.bin"
     check "a mirror" within 60 "${wget[@]}" -r -l inf -np -nH --restrict-file-names=nocontrol \
         --reject-regex '[?]' -R 'index.html*' "$url/tree/"
     check "the same tree" diff -r "$site/tree" tree
@@ -117,26 +117,26 @@ client_ab() {
     check ab within 60 ab -q -k -n 5000 -c 50 "$url/hello.txt" >out 2>&1
     check "no failure" grep -Eq '^Failed requests: +0$' out
     check "one connection for many" grep -Eq '^Keep-Alive requests: +5000$' out
-    check "all of them good" test -z "$(grep 'Non-2xx' out)"
+    check "only successful responses" test -z "$(grep 'Non-2xx' out)"
 }
 
 client_images() {
     need_browser
     browse images/ '/report.txt?images='
     check "200 images" until_logged '/report.txt?images=200 '
-    check "each from here" test "$(grep -c 'GET /images/[0-9]*.png HTTP/1.1" 200' "$log")" -ge 200
-    check "nothing on the console" test -z "$(grep CONSOLE browser.log)"
+    check "all images from this server" test "$(grep -c 'GET /images/[0-9]*.png HTTP/1.1" 200' "$log")" -ge 200
+    check "no console messages" test -z "$(grep CONSOLE browser.log)"
 }
 
 client_sound() {
     need_browser
     browse sound/ '/report.txt?sound='
     check "three seeks in 240 s of sound" until_logged '/report.txt?sound=240-3 '
-    # The beginning, and each place that was not at hand. A piece that Chromium has it may
-    # revalidate.
+    # Ranges are the beginning and each position that was not buffered. Chromium may revalidate a
+    # range that it has.
     check "ranges" test "$(grep -c 'GET /sound/tone.wav HTTP/1.1" 206' "$log")" -ge 2
-    check "no other answer" test -z "$(grep 'GET /sound/tone.wav' "$log" | grep -Ev '" (206|304) ')"
-    check "nothing on the console" test -z "$(grep CONSOLE browser.log)"
+    check "no other status" test -z "$(grep 'GET /sound/tone.wav' "$log" | grep -Ev '" (206|304) ')"
+    check "no console messages" test -z "$(grep CONSOLE browser.log)"
 }
 
 client_git() {
@@ -176,8 +176,8 @@ client_apt() {
         -o "APT::Sandbox::User=$(id -un)" -o APT::Get::List-Cleanup=false -o Debug::NoLocking=1)
     check update within 60 "${apt[@]}" update
     check "update, with nothing new" within 60 "${apt[@]}" update
-    check "asked if it was newer" until_logged 'GET /debs/.*Packages[^ ]* HTTP/1.1" 304'
-    # Asked for all at once: apt sends ten requests before it reads the first answer.
+    check "a conditional request" until_logged 'GET /debs/.*Packages[^ ]* HTTP/1.1" 304'
+    # Pipelined: apt sends ten requests before it reads the first response.
     check "twelve packages" within 60 "${apt[@]}" -o Acquire::http::Pipeline-Depth=10 download whirligig-tiny-{1..12}
     local deb
     for deb in "$site"/debs/*.deb; do
@@ -185,10 +185,10 @@ client_apt() {
     done
 }
 
-# ---- what they share ----
+# ---- shared functions ----
 
-# need_python MODULE: $python has it, from a virtual environment below target/ if need be and
-# possible.
+# need_python MODULE: sets $python to an interpreter with this module. Installs the module into a
+# virtual environment below target/ if necessary and possible.
 need_python() {
     need python3
     python=python3
@@ -196,7 +196,7 @@ need_python() {
     python="$home/target/clients-venv/bin/python"
     "$python" -c "import $1" 2>/dev/null && return
     { python3 -m venv "$home/target/clients-venv" && within 120 "$python" -m pip install --quiet "$1"; } >venv.log 2>&1
-    "$python" -c "import $1" 2>/dev/null || { echo "no $1, and pip could not bring it"; exit "$SKIP"; }
+    "$python" -c "import $1" 2>/dev/null || { echo "no $1, and pip could not install it"; exit "$SKIP"; }
 }
 
 need_browser() {
@@ -208,10 +208,10 @@ need_browser() {
     exit "$SKIP"
 }
 
-# browse PAGE PATTERN: shows the page until the pattern is in the access log.
+# browse PAGE PATTERN: shows the page until the access log contains the pattern.
 browse() {
-    # Not through a function: the process to stop must be this one. It leads a group in which all of
-    # Chromium is.
+    # Not through a function, because the process to stop must be this one. It leads the process group
+    # of all Chromium processes.
     timeout --kill-after=5 60 "$chromium" --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --no-proxy-server \
         --disable-background-networking --disable-component-update --disable-sync --enable-logging=stderr --v=0 \
         --autoplay-policy=no-user-gesture-required --remote-debugging-port=0 --user-data-dir="$PWD/profile" \
@@ -223,7 +223,7 @@ browse() {
     [ "$found" = 0 ] || { tail -n 20 browser.log; echo "the page did not report"; exit 1; }
 }
 
-# Repositories and packages need their own tools, so they are made here and not by site.py.
+# Repositories and packages need their own tools, so this script makes them, not site.py.
 repositories() {
     export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null
     local work="$scratch/work" number kind
@@ -260,7 +260,7 @@ packages() {
     gzip -9nk "$site/debs/Packages"
 }
 
-# start MODEL: $url and $log of a server that serves the site.
+# start MODEL: starts a server for the site and sets $url and $log.
 start() {
     log="$scratch/access-$1.log"
     "$binary" --model "$1" --port 0 --api --access-log "$log" "$site" >"$scratch/banner-$1" 2>"$scratch/err-$1" &
@@ -308,7 +308,7 @@ for model in reactor threads; do
         echo "the server ($model) has ended"
         failed=1
     fi
-    # Clients that leave in the middle are no trouble of the server's.
+    # Clients that leave in the middle are no server errors.
     if grep -E 'ERROR|panick' "$scratch/err-$model"; then failed=1; fi
     stop "$server"
     server=""

@@ -1,6 +1,6 @@
 """Makes the folder that tests/clients/run.sh serves: `python3 site.py FOLDER`.
 
-Everything in it is computed, so that the clients can tell what must have come, and nothing is fetched from anywhere.
+All content is computed, so that clients can check it. Nothing is downloaded.
 """
 
 import base64
@@ -24,13 +24,13 @@ def write(path, content):
 
 
 def pattern(length):
-    """Bytes that tell their place: the period of the block is prime, so any shift shows."""
+    """Returns bytes that depend on their offset. The period of the block is prime, so any shift is visible."""
     block = bytes((at * 0x9E3779B97F4A7C15 >> 40) & 0xFF for at in range(65_521))
     return (block * (length // len(block) + 1))[:length]
 
 
 def png(number):
-    """A picture of 8 by 8 pixels, each number in another colour."""
+    """Returns a picture of 8 by 8 pixels with a different colour for each number."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -41,7 +41,7 @@ def png(number):
 
 
 def sound(path):
-    """Mono, 16 bits, 48,000 samples a second: 23 MB, more than a player fetches at once."""
+    """Writes a mono sound of 16 bits and 48,000 samples per second: 23 MB, more than a player fetches at once."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with wave.open(path, "wb") as file:
         file.setnchannels(1)
@@ -82,7 +82,7 @@ audio.onseeked = () => {
 
 
 def wheel(folder):
-    """The smallest package that pip takes, and an index of it in pages and one in bare listings."""
+    """Makes the smallest package that pip accepts, an index of it in pages, and one in plain listings."""
     name = "whirligig_tiny-1.0-py3-none-any.whl"
     os.makedirs(f"{folder}/wheels", exist_ok=True)
     path = f"{folder}/wheels/{name}"

@@ -1,4 +1,4 @@
-"""Python's aiohttp against the server, many requests at once: `with_aiohttp.py http://127.0.0.1:PORT`."""
+"""Tests the server with Python's aiohttp, many requests at once: `with_aiohttp.py http://127.0.0.1:PORT`."""
 
 import asyncio
 import sys
@@ -34,7 +34,7 @@ async def main():
             async with session.post(base + "/api/echo", data=pieces(), **more) as got:
                 assert await got.read() == whole[:3_000_000], more
 
-        # One that leaves in the middle must not disturb the next.
+        # A client that leaves in the middle must not affect the next.
         async with session.get(base + "/big.bin") as got:
             await got.content.readexactly(1000)
             got.close()

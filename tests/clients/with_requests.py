@@ -1,4 +1,4 @@
-"""Python's requests against the server: `with_requests.py http://127.0.0.1:PORT`."""
+"""Tests the server with Python's requests: `with_requests.py http://127.0.0.1:PORT`."""
 
 import sys
 

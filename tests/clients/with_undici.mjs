@@ -1,4 +1,4 @@
-// Node's fetch, which is undici, against the server: `node with_undici.mjs http://127.0.0.1:PORT`.
+// Tests the server with Node's fetch (undici): `node with_undici.mjs http://127.0.0.1:PORT`.
 
 import assert from "node:assert";
 
@@ -37,7 +37,7 @@ const stream = new ReadableStream({
 });
 assert((await bytes(await get("/api/echo", { method: "PUT", body: stream, duplex: "half" }))).equals(content));
 
-// One that leaves in the middle must not disturb the next.
+// A client that leaves in the middle must not affect the next.
 const leave = new AbortController();
 const left = await fetch(base + "/big.bin", { signal: leave.signal });
 await left.body.getReader().read();

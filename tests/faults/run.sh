@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Checks that the tests find planted faults. Each patch beside this script plants one fault in
-# src/. Each is applied to a copy of this tree, the copy is built, and a test has to fail.
+# Checks that the tests find planted faults. Each patch next to this script plants one fault in src/.
+# The script applies each patch to a copy of this tree and builds the copy. A test must then fail.
 #
-#     tests/faults/run.sh [NAME...]     all faults, or only these (patches without `.patch`)
-#     tests/faults/run.sh --by-turns N  N of them, others with each commit
+#     tests/faults/run.sh [NAME...]     all faults, or only these (names without `.patch`)
+#     tests/faults/run.sh --by-turns N  N of them, different ones for each commit
 #
-# The copy must pass as it is. Every patch must apply and compile, because a compile error is no
-# caught fault. No patch may touch anything but src/, and none src/sim/. A line `# tests:
-# ARGUMENTS` above a patch contains arguments of `cargo test`, for one run a line; without one
-# the simulator runs. Builds go to the folder `faults` in the target folder, so that nothing else
-# is rebuilt. It begins with a copy of the existing build, because the dependencies are equal.
+# The unchanged copy must pass. Every patch must apply and compile, because a compile error does not
+# count as a caught fault. A patch may only change src/, but not src/sim/. Each line
+# `# tests: ARGUMENTS` above a patch contains the arguments of one run of `cargo test`. Without such a
+# line the simulator runs. Builds go to the folder `faults` in the target folder, so that nothing else
+# is rebuilt. That folder starts as a copy of the existing build, because the dependencies are equal.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -18,7 +18,7 @@ export CARGO_TARGET_DIR="$built/faults"
 if [ ! -e "$CARGO_TARGET_DIR" ] && [ -d "$built/debug/deps" ]; then
     mkdir -p "$CARGO_TARGET_DIR/debug"
     cp -a "$built/debug/"{deps,build,.fingerprint} "$CARGO_TARGET_DIR/debug/"
-    # Our own is built in its new place: tests know the path of their program.
+    # The package itself is built again, because tests contain the path of their program.
     rm -rf "$CARGO_TARGET_DIR/debug/.fingerprint/whirligig-"*
 fi
 export CARGO_TERM_COLOR=never
@@ -26,7 +26,7 @@ export RUST_BACKTRACE=0
 export WHIRLIGIG_SIM_SEEDS="${WHIRLIGIG_SIM_SEEDS:-300}"
 unset WHIRLIGIG_SIM_SEED
 
-# A faulty server may hang, spin or hoard.
+# Limits of a run, because a faulty server may hang, spin or use up memory.
 BUILD_MAX_S=600
 RUN_MAX_S=120
 RUN_MAX_KIB=$((8 * 1024 * 1024))
@@ -38,7 +38,7 @@ scratch="$(mktemp -d)"
 tree="$scratch/tree"
 output="$scratch/output"
 
-# Artefacts go by the path of the copy, which no later run will have.
+# Build artefacts depend on the path of the copy, which no later run uses.
 clean_up() {
     if [ -d "$tree" ]; then
         (cd "$tree" && cargo clean --quiet --package whirligig) || true
@@ -52,7 +52,7 @@ die() {
     exit 1
 }
 
-# tests_of PATCH: what to run for it, one line for each `cargo test`.
+# tests_of PATCH: prints its test runs, one line per `cargo test`.
 tests_of() {
     local named
     named="$(sed -n '/^--- /q; s/^# tests: *//p' "$1")"
@@ -63,34 +63,34 @@ tests_of() {
     fi
 }
 
-# flaw_of PATCH: why it is no proper patch, if so.
+# flaw_of PATCH: prints why the patch is invalid, if it is.
 flaw_of() {
     local touched
     if ! head -n 1 "$1" | grep -q '^[A-Z]'; then
-        echo "does not begin with a line that says what it plants"
+        echo "does not begin with a description of the fault"
         return
     fi
     touched="$(sed -n 's/^\(---\|+++\) [ab]\///p' "$1" | cut -f 1)"
     if [ -z "$touched" ] || grep -qv '^src/' <<<"$touched" || grep -q '^src/sim/' <<<"$touched"; then
-        echo "has to touch src/ and nothing else, src/sim/ neither"
+        echo "must change only src/, and not src/sim/"
     fi
 }
 
-# apply PATCH [OPTION...]: in the copy. Without fuzz: lines may have moved, but not changed.
+# apply PATCH [OPTION...]: applies it to the copy. Without fuzz, so lines may have moved, but not changed.
 apply() {
     local patch="$1"
     shift
     patch --directory="$tree" -p1 --batch --fuzz=0 --no-backup-if-mismatch "$@" <"$patch" >"$output" 2>&1
 }
 
-# in_copy SECONDS COMMAND...: runs it there, bounded, its words in $output.
+# in_copy SECONDS COMMAND...: runs it in the copy with a time limit and writes its output to $output.
 in_copy() {
     local seconds="$1"
     shift
     (cd "$tree" && exec timeout --kill-after=10 "$seconds" "$@") >"$output" 2>&1
 }
 
-# build LINE, run LINE: the tests of a line, split at its blanks.
+# build LINE, run LINE: builds or runs the tests of a line, split at its spaces.
 build() {
     local words
     read -ra words <<<"$1"
@@ -106,7 +106,8 @@ run() {
     )
 }
 
-# The reason of a failed run: the simulator's first seed, or the first failed test and its panic.
+# said STATUS: prints the reason of a failed run: the first seed of the simulator, or the first failed
+# test with its panic.
 said() {
     local status="$1" seed test panic
     if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
@@ -125,7 +126,7 @@ said() {
     fi
 }
 
-# try PATCH: prints a verdict and by whom.
+# try PATCH: prints a verdict and the test that caught the fault.
 try() {
     local patch="$1" flaw line status by
     flaw="$(flaw_of "$patch")"
@@ -174,7 +175,7 @@ elif [ "$1" = --by-turns ]; then
     done
     set --
 fi
-# All of them must apply, whichever are run, so that the commit that moves code finds them.
+# All patches must apply, even those that do not run, so that a commit that moves code updates them.
 for patch in "$faults"/*.patch; do
     patch --directory="$PWD" -p1 --batch --fuzz=0 --dry-run --forward <"$patch" >"$output" 2>&1 ||
         die "$(basename "$patch") does not apply: $(grep -m 1 -i 'fail\|ignor\|malformed' "$output" || true)"
@@ -184,7 +185,7 @@ for name in "$@"; do
     patches+=("$faults/$name.patch")
 done
 
-# Files that are new and not ignored count; files that are deleted do not.
+# Includes new files that are not ignored, but no deleted files.
 mkdir "$tree"
 git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
     if [ -e "$file" ]; then printf '%s\0' "$file"; fi
@@ -194,7 +195,7 @@ began="$SECONDS"
 while read -r line; do
     build "$line" || { cat "$output" >&2; die "the copy without a fault does not compile ($line)"; }
     run "$line" || { cat "$output" >&2; die "the copy without a fault fails: cargo test $line"; }
-    # A filter that fits no test would catch nothing.
+    # A filter without a matching test would catch nothing.
     grep -q '^test .* \.\.\. ok$' "$output" || die "cargo test $line runs no test"
 done < <(for patch in "${patches[@]}"; do tests_of "$patch"; done | sort -u)
 printf '%-26s passes in %d s\n' "(no fault)" "$((SECONDS - began))"

@@ -185,7 +185,7 @@ fn a_link_that_leads_elsewhere_is_seen() {
     });
 }
 
-/// Neither the file nor its name changes, only a folder above it.
+/// The file and its name stay the same. Only a folder above it changes.
 #[test]
 fn a_folder_moved_into_the_place_of_another_is_seen() {
     check(&Change {

@@ -752,7 +752,7 @@ fn a_form_of_many_small_files_arrives_completely() {
     });
 }
 
-/// Such an upload used to be reported as complete before it was a file, and even if it never became
+/// An upload used to be reported as complete before it was a file, and even if it never became
 /// one.
 #[test]
 fn an_upload_that_cannot_become_a_file_is_not_reported_as_complete() {
@@ -1324,7 +1324,8 @@ fn invalid_upload_folders_are_reported_at_the_start() {
     for hidden in ["/.up", "/_whirligig"] {
         assert_eq!(start(hidden).code, Some(2));
     }
-    // A missing folder may be created later. Until then requests get a 404, and a warning is logged.
+    // A missing folder may be created later. Until then requests get a 404, and a warning is
+    // logged.
     on_both(|model| {
         let docroot = self::docroot();
         let server = Server::start(model, &docroot.root(), &["--upload", "/later"]);
@@ -1366,8 +1367,8 @@ fn others_are_served_while_many_upload() {
     });
 }
 
-/// Controls the page of a folder for uploads from a surrounding page, like a user would, and records
-/// what it shows.
+/// Controls the page of a folder for uploads from a surrounding page, like a user would, and
+/// records what it shows.
 const HANDS: &str = r#"<!doctype html><title>hands</title><pre></pre><iframe src="/up/" width=800 height=600></iframe>
 <script>
 const said=document.querySelector('pre'),say=text=>said.append(text+'\n'),frame=document.querySelector('iframe')

@@ -163,8 +163,8 @@ fn listen(port: u16) -> Outcome {
     run(&Job { warm_ms: 50, ..job(port, Arrival::Listen { every_ns }, 4, 400) })
 }
 
-/// The same applies to listeners: lines of a stalled source are due nevertheless. Lines after the
-/// end used not to count, so the longest stalls did not show.
+/// Coordinated omission for listeners: lines of a stalled source are due nevertheless. Lines after
+/// the end used not to count, so the longest stalls did not show.
 #[test]
 fn lines_of_a_stalled_source_are_late() {
     // From the middle of the measured time to a quarter of a second after its end.

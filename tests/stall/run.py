@@ -1,37 +1,37 @@
 #!/usr/bin/env python3
-"""Does heavy work for some clients hold up the others? Do slow clients keep them out?
+"""Measures how heavy work and slow clients affect other clients.
 
-Eight clients ask, again and again, for one of
+Eight clients repeatedly request one of
 
     listing   the listing of a folder with 8,000 files
     zip       a folder of 1 GiB of random bytes as a zip
-    cold      files that are on the disk and not in memory
+    cold      files on disk that are not in memory
 
-and meanwhile a ninth client sends 2,000 requests for a small file that is in memory, one after the other. What it waited
-is shown as p50, p99 and max: the median of five runs, in which the servers take turns. `idle` is the same without
-the eight. nginx, where there is one, is measured beside ours; it makes no zips.
+Meanwhile a ninth client sends 2,000 requests for a small file in memory, one after the other. The script prints its
+latencies as p50, p99 and max, each the median of five runs, in which the servers alternate. `idle` is the same without
+the eight clients. If nginx is installed, it is measured next to ours, except for zips.
 
-In three more scenes slow clients hold all places of one kind, and another client asks for one until it succeeds:
+In three more scenes slow clients hold all permits of one kind, and another client retries until it gets one:
 
-    slow-programs  eight programs; half of the clients announce 60 MB and send a byte, half send 1.1 MB at once
+    slow-programs  eight programs; half of the clients announce 60 MB and send one byte, half send 1.1 MB at once
     slow-uploads   eight uploads of 60 MB each
-    slow-threads   eight connections, which on the threads model are threads, with content of 60 MB each
+    slow-threads   eight connections (on the threads model: eight threads) with bodies of 60 MB each
 
-All of them go on with 240 bytes a second. Shown are the seconds until the client succeeds, from the time at which all
-places are taken, and how often it was refused; "never" if that takes longer than --slow-seconds-max.
+All of them continue with 240 bytes per second. The script prints the seconds from the time at which all permits are in
+use until the client succeeds, and how often it was refused; "never" if that takes longer than --slow-seconds-max.
 
-In the last two scenes one address floods the server, and a client from another address asks for a few things in turn:
+In the last two scenes one address floods the server, and a client from another address sends several kinds of requests:
 
-    guess-flood    sixty connections send ever new wrong passwords for an htpasswd file (bcrypt, cost 10), each a
-                   quarter of a second after its last response; the other client is a remembered user
-    listing-flood  250 connections ask for the listing of a folder of 100,000 files and do not read it
+    guess-flood    sixty connections send different wrong passwords for an htpasswd file (bcrypt, cost 10), each 0.25 s
+                   after its last response; the other client is a remembered user
+    listing-flood  250 connections request the listing of a folder of 100,000 files and do not read it
 
-Shown are the median and the longest time of each kind of request, how many were refused or took longer than 10 s, and
-the most memory that the server had in addition.
+The script prints the median and the maximum time of each kind of request, the number of those that were refused or took
+longer than 10 s, and the additional memory of the server at its peak.
 
-As root it writes to /proc/sys/vm/drop_caches: all files of the machine leave memory, those of other programs, too.
+As root it writes to /proc/sys/vm/drop_caches: the kernel drops all cached files, including those of other programs.
 
-Build first: cargo build --release. Nothing is asserted but, with --limit-ms, our own p99.
+Build first: cargo build --release. The script checks no times, except for our p99 with --limit-ms.
 """
 
 import argparse
@@ -54,19 +54,19 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 SLOW_SCENES = ("slow-programs", "slow-uploads", "slow-threads")
 FLOOD_SCENES = ("guess-flood", "listing-flood")
 SCENES = ("idle", "listing", "zip", "cold", *SLOW_SCENES, *FLOOD_SCENES)
-# Places of each kind in the slow scenes.
+# Permits of each kind in the slow scenes.
 SLOW_PLACES = 8
 HOT = b"round and round and round\n"
 MIB = 1 << 20
 # An htpasswd file: two users with one password.
 PASSWORD = "open sesame"
 USERS = "".join(f"{name}:$2b$10$abcdefghijklmnopqrstuu4SuEsu2LsUrAYUpWQHLMMc4GV5pZTxK\n" for name in ("anna", "otto"))
-# How long one request of the client beside a flood may take.
+# Maximum time of a request of the other client during a flood.
 PROBE_SECONDS_MAX = 10
 
-# A run that takes longer is cut off and said to be so.
+# A longer run is cut off and marked.
 RUN_SECONDS_MAX = 60
-# How long a server may take to start, and a client to get the first byte of what it asked for.
+# Maximum time for the start of a server, and for the first byte of a response.
 START_SECONDS_MAX = 20
 
 
@@ -74,26 +74,26 @@ def arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--binary", default=os.path.join(TOP, "target/release/whirligig"), help="ours")
-    parser.add_argument("--nginx", default=shutil.which("nginx") or "", help="that of the PATH; '' for none")
-    parser.add_argument("--models", default="reactor", help="ours to measure: reactor, threads or both with a comma")
-    parser.add_argument("--scenes", default=",".join(SCENES), help="which of %(default)s")
-    parser.add_argument("--runs", type=int, default=5, help="of each scene and server (%(default)s)")
-    parser.add_argument("--requests", type=int, default=2000, help="of the ninth client in a run (%(default)s)")
-    parser.add_argument("--clients", type=int, default=8, help="that make the load (%(default)s)")
-    parser.add_argument("--files", type=int, default=8000, help="in the listed folder (%(default)s)")
-    parser.add_argument("--mib", type=int, default=1024, help="in the folder that is packed (%(default)s)")
-    parser.add_argument("--pause-ms", type=float, default=1.0, help="between two requests of the ninth, so that they are spread over the load (%(default)s)")
-    parser.add_argument("--load-nice", type=int, default=10, help="niceness of the eight: in earnest they have processors of their own (%(default)s)")
-    parser.add_argument("--scratch", default=os.path.join(TOP, "target/stall"), help="a folder for the data, which is made once (%(default)s)")
-    parser.add_argument("--slow-runs", type=int, default=3, help="of each slow scene and server (%(default)s)")
-    parser.add_argument("--slow-seconds-max", type=float, default=60, help="how long the client among slow ones tries (%(default)s)")
-    parser.add_argument("--flood-runs", type=int, default=3, help="of each flood and server (%(default)s)")
-    parser.add_argument("--flood-seconds", type=float, default=5, help="that the other client asks (%(default)s)")
-    parser.add_argument("--flood-files", type=int, default=100000, help="in the folder of the listing flood (%(default)s)")
-    parser.add_argument("--limit-ms", type=float, help="exit with 1 if a p99 of ours is above")
+    parser.add_argument("--binary", default=os.path.join(TOP, "target/release/whirligig"), help="our server (%(default)s)")
+    parser.add_argument("--nginx", default=shutil.which("nginx") or "", help="nginx to compare with, by default the one in PATH; '' for none")
+    parser.add_argument("--models", default="reactor", help="our models to measure: reactor, threads or reactor,threads (%(default)s)")
+    parser.add_argument("--scenes", default=",".join(SCENES), help="scenes to run (%(default)s)")
+    parser.add_argument("--runs", type=int, default=5, help="runs per scene and server (%(default)s)")
+    parser.add_argument("--requests", type=int, default=2000, help="requests of the ninth client in a run (%(default)s)")
+    parser.add_argument("--clients", type=int, default=8, help="clients that produce the load (%(default)s)")
+    parser.add_argument("--files", type=int, default=8000, help="files in the listed folder (%(default)s)")
+    parser.add_argument("--mib", type=int, default=1024, help="MiB in the folder that is packed (%(default)s)")
+    parser.add_argument("--pause-ms", type=float, default=1.0, help="pause between two requests of the ninth client, which spreads them over the load (%(default)s)")
+    parser.add_argument("--load-nice", type=int, default=10, help="niceness of the eight clients, because real clients run on other machines (%(default)s)")
+    parser.add_argument("--scratch", default=os.path.join(TOP, "target/stall"), help="folder for the data, which is created once (%(default)s)")
+    parser.add_argument("--slow-runs", type=int, default=3, help="runs per slow scene and server (%(default)s)")
+    parser.add_argument("--slow-seconds-max", type=float, default=60, help="how long the other client retries among slow ones (%(default)s)")
+    parser.add_argument("--flood-runs", type=int, default=3, help="runs per flood and server (%(default)s)")
+    parser.add_argument("--flood-seconds", type=float, default=5, help="length of a flood run in seconds (%(default)s)")
+    parser.add_argument("--flood-files", type=int, default=100000, help="files in the folder of the listing flood (%(default)s)")
+    parser.add_argument("--limit-ms", type=float, help="exit with status 1 if a p99 of ours exceeds this")
     parser.add_argument("--seconds-max", type=int, default=1800, help="give up after this long (%(default)s)")
-    parser.add_argument("--flags", default="", help="more flags for ours, in one word")
+    parser.add_argument("--flags", default="", help="further flags for our server, in one argument")
     given = parser.parse_args()
     given.scenes = given.scenes.split(",")
     given.models = given.models.split(",")
@@ -101,7 +101,7 @@ def arguments():
         if word not in SCENES:
             parser.error(f"there is no scene '{word}'")
     if not os.access(given.binary, os.X_OK):
-        parser.error(f"there is no {given.binary}: cargo build --release, or say --binary")
+        parser.error(f"{given.binary} is no executable file: run cargo build --release, or use --binary")
     return given
 
 
@@ -109,7 +109,7 @@ def arguments():
 
 
 def make_data(scratch, files, mib):
-    """The folder that is served. What is there with the right size is taken as it is."""
+    """Creates the served folder. Keeps existing files of the right size."""
     root = os.path.join(scratch, "root")
     many = os.path.join(root, f"many-{files}")
     big = os.path.join(root, f"big-{mib}")
@@ -129,7 +129,7 @@ def make_data(scratch, files, mib):
             continue
         free = shutil.disk_usage(scratch).free
         if free < 2 * size + 256 * MIB:
-            raise SystemExit(f"run.py: {free // MIB} MiB are free at {scratch}, {mib} are needed; say --scratch or --mib")
+            raise SystemExit(f"run.py: {free // MIB} MiB are free at {scratch}, {mib} MiB are needed; use --scratch or --mib")
         with open(path, "wb") as file:
             for _ in range(size // MIB):
                 file.write(os.urandom(MIB))
@@ -139,7 +139,7 @@ def make_data(scratch, files, mib):
 
 
 def drop_caches(keep):
-    """Has the kernel forget what it need not know, and reads again what is `keep`. False where it may not be asked."""
+    """Drops the kernel's caches, and reads the files `keep` again. Returns False without the permission to do so."""
     os.sync()
     try:
         with open("/proc/sys/vm/drop_caches", "w") as file:
@@ -154,7 +154,7 @@ def drop_caches(keep):
 
 
 def chill(path):
-    """Has one file leave memory, and says whether it did; None where the file system does not tell."""
+    """Evicts one file from memory. Returns whether it was evicted, or None if the file system does not report this."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -173,7 +173,7 @@ def chill(path):
 
 
 class Server:
-    """One that was started here, and will be stopped here."""
+    """A server started by this script, which also stops it."""
 
     def __init__(self, name, command, port, log):
         self.name, self.port = name, port
@@ -208,7 +208,7 @@ class Server:
             connection.close()
 
     def long_turns(self):
-        """How many turns of the loop took longer than 5 ms, and how many there were."""
+        """Returns the number of turns that took longer than 5 ms, and the number of all turns."""
         if "threads" in self.name or "nginx" in self.name:
             return None
         counts = {}
@@ -269,7 +269,7 @@ def start_all(given, root, scratch, log):
 
 
 def start_for_slow(given, scene, model, root, scratch, log):
-    """One of ours with eight places of the kind that the scene is about."""
+    """Starts our server with eight permits of the kind that the scene is about."""
     programs = os.path.join(scratch, "programs")
     os.makedirs(programs, exist_ok=True)
     os.makedirs(os.path.join(root, "inbox"), exist_ok=True)
@@ -287,7 +287,7 @@ def start_for_slow(given, scene, model, root, scratch, log):
 
 
 def start_for_flood(given, scene, model, root, scratch, log):
-    """One of ours with a password, uploads, a short folder and a long one."""
+    """Starts our server with a password, uploads, a short folder and a long one."""
     for name in ("private/page.txt", "short/one.txt", "short/two.txt", "inbox/x"):
         os.makedirs(os.path.dirname(os.path.join(root, name)), exist_ok=True)
         with open(os.path.join(root, name), "wb") as file:
@@ -310,11 +310,11 @@ def stop_all(servers):
         server.stop()
 
 
-# The clients, as processes of their own: one must not wait for another's interpreter.
+# The clients, in separate processes, so that none waits for the interpreter of another.
 
 
 def load(port, paths, folder, is_cold, number, clients, begun, stop, out):
-    """One of the eight: asks for one path after the other until it is told to stop."""
+    """One of the eight clients: requests one path after the other until `stop` is set."""
     received = answers = chilled = known = 0
     buffer = bytearray(256 * 1024)
     own = paths[number % len(paths) :: clients] or paths[:1]
@@ -332,7 +332,7 @@ def load(port, paths, folder, is_cold, number, clients, begun, stop, out):
                 stream.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n".encode())
                 count = stream.recv_into(buffer)
                 if not buffer.startswith(b"HTTP/1.1 200"):
-                    raise RuntimeError(f"{path} was answered {bytes(buffer[:count])!r}")
+                    raise RuntimeError(f"unexpected response to {path}: {bytes(buffer[:count])!r}")
                 begun[number] = 1
                 while count and not stop.is_set():
                     received += count
@@ -345,7 +345,7 @@ def load(port, paths, folder, is_cold, number, clients, begun, stop, out):
 
 
 def loads(niceness, port, paths, folder, is_cold, clients, begun, stop, out):
-    """All of the eight, in one process: they mostly wait in calls of the system."""
+    """All eight clients in one process, because they mostly wait in system calls."""
     os.nice(niceness)
     threads = [
         threading.Thread(target=load, args=(port, paths, folder, is_cold, number, clients, begun, stop, out))
@@ -358,7 +358,7 @@ def loads(niceness, port, paths, folder, is_cold, clients, begun, stop, out):
 
 
 def ninth(port, requests, pause, out):
-    """Milliseconds that each request took."""
+    """Returns the latency of each request in milliseconds."""
     request = b"GET /hot.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"
     took = []
     until = time.monotonic() + RUN_SECONDS_MAX
@@ -386,7 +386,7 @@ def ninth(port, requests, pause, out):
 
 
 def measure(server, scene, given, root, big):
-    """One run."""
+    """Makes one run."""
     paths = {
         "idle": [],
         "listing": [f"/many-{given.files}/"],
@@ -448,18 +448,18 @@ def measure(server, scene, given, root, big):
 
 
 def measure_slow(server, scene, given):
-    """Seconds until a client succeeds among slow ones, None if it does not; and how often it was refused."""
+    """Returns the seconds until a client succeeds among slow ones, or None, and how often it was refused."""
     method, path = {
         "slow-programs": ("POST", "/cgi/cat"),
         "slow-uploads": ("PUT", "/inbox/slow-{}"),
         "slow-threads": ("POST", "/api/echo"),
     }[scene]
     stop, slow = threading.Event(), []
-    # The connection that showed that the server has started may still have its thread.
+    # The connection that detected the start of the server may still hold its thread.
     time.sleep(0.3)
     try:
         for number in range(SLOW_PLACES * (2 if scene == "slow-programs" else 1)):
-            # More than is kept before a program is started, from half of them.
+            # Half of them send more than the server stores before it starts a program.
             begun = 1_100_000 if scene == "slow-programs" and number % 2 else 1
             stream = socket.create_connection(("127.0.0.1", server.port), 10)
             head = f"{method} {path.format(number)} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000000\r\n\r\n"
@@ -480,7 +480,7 @@ def measure_slow(server, scene, given):
 
 
 def trickle(streams, stop):
-    """Sends 60 bytes on each stream, four times a second."""
+    """Sends 60 bytes on each stream four times per second."""
     while not stop.wait(0.25):
         for stream in streams:
             try:
@@ -564,7 +564,7 @@ def hold(port, niceness, stop, begun):
 
 
 def measure_flood(server, scene, given):
-    """The times of each kind of request of another client, None for those that failed; and memory in bytes."""
+    """Returns the times of each kind of request of the other client, None for failed ones, and the memory in bytes."""
     number, probes = 0, {
         "small file": lambda: ask(server, "GET", "/hot.txt"),
         "listing": lambda: ask(server, "GET", "/short/"),
@@ -585,7 +585,7 @@ def measure_flood(server, scene, given):
         while not begun.value and time.monotonic() < until:
             time.sleep(0.01)
         if scene == "guess-flood":
-            # Let them become as many as they are.
+            # Wait until the flood has its full size.
             time.sleep(0.5)
             took["login"].append(ask(server, "GET", "/private/page.txt", "otto"))
         until = time.monotonic() + given.flood_seconds
@@ -602,7 +602,7 @@ def measure_flood(server, scene, given):
 
 
 def ask(server, method, path, user=None, content=b""):
-    """Seconds that a request from 127.0.0.2 took, None if it was refused or took too long."""
+    """Returns the seconds that a request from 127.0.0.2 took, or None if it was refused or took too long."""
     began = time.perf_counter()
     field = basic(user, PASSWORD) if user else ""
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(content)}\r\n{field}\r\n"
@@ -618,7 +618,7 @@ def ask(server, method, path, user=None, content=b""):
 
 
 def memory_peak(server):
-    """The most bytes that a server has had in memory."""
+    """Returns the peak of a server's resident memory in bytes."""
     with open(f"/proc/{server.process.pid}/status") as file:
         line = next(line for line in file if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
@@ -639,7 +639,7 @@ def report_flood(scene, model, runs):
 
 
 def take(queue, seconds):
-    """The next of a queue, or trouble."""
+    """Returns the next item of a queue, or an error."""
     until = time.monotonic() + seconds
     while queue.empty():
         if time.monotonic() > until:
@@ -649,7 +649,7 @@ def take(queue, seconds):
 
 
 def share(loads_done):
-    """Of the files asked for, how many were cold; None where that is not known."""
+    """Returns the share of requested files that were cold, or None if that is unknown."""
     known = sum(one["known"] for one in loads_done)
     return sum(one["chilled"] for one in loads_done) / known if known else None
 
@@ -659,17 +659,17 @@ def quantile(took, part):
 
 
 def cpu_seconds(server):
-    """Processor time of a server so far."""
+    """Returns the processor time of a server in seconds."""
     with open(f"/proc/{server.process.pid}/stat") as file:
         fields = file.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-# What is said about it.
+# Output.
 
 
 def report(scene, name, runs, given):
-    """A line of the table, and our p99."""
+    """Prints a line of the table and returns the p99."""
     middle = {key: statistics.median(run[key] for run in runs) for key in ("p50", "p99", "max", "answers", "mib", "cpu")}
     spread = f"{min(run['p99'] for run in runs):.2f}..{max(run['p99'] for run in runs):.2f}"
     said = []
@@ -690,7 +690,7 @@ def report(scene, name, runs, given):
 
 
 def give_up(*_):
-    raise SystemExit("run.py: that took too long")
+    raise SystemExit("run.py: --seconds-max exceeded")
 
 
 def main():
@@ -700,11 +700,11 @@ def main():
     signal.alarm(given.seconds_max)
     given.scratch, given.binary = os.path.abspath(given.scratch), os.path.abspath(given.binary)
     os.makedirs(given.scratch, exist_ok=True)
-    print(f"making the data in {given.scratch}", file=sys.stderr)
+    print(f"creating the data in {given.scratch}", file=sys.stderr)
     root, big = make_data(given.scratch, given.files, given.mib)
     cores = len(os.sched_getaffinity(0))
     print(
-        f"{given.clients} clients make the load, a ninth sends {given.requests} requests for {len(HOT)} bytes; median of"
+        f"{given.clients} clients produce the load, another one sends {given.requests} requests for {len(HOT)} bytes; median of"
         f" {given.runs} runs; {cores} processors, load average {os.getloadavg()[0]:.1f}"
     )
     print("scene    server      p50 ms   p99 ms   max ms  p99 of runs     loads/s    MiB/s   cpu")
@@ -729,10 +729,10 @@ def main():
                 dropped = [run["dropped"] for of_one in runs.values() for run in of_one]
                 if scene == "cold":
                     print(
-                        "         before each run the kernel was asked to drop its caches, and the programs and the hot file"
-                        " were read again"
+                        "         the kernel's caches were dropped before each run, and the programs and the hot file were"
+                        " read again"
                         if all(dropped)
-                        else "         dropping all caches is not allowed here: each file was chilled by itself (posix_fadvise)"
+                        else "         dropping all caches is not permitted here: each file was evicted separately (posix_fadvise)"
                     )
         finally:
             stop_all(servers)

@@ -1,5 +1,5 @@
-//! Output of the benchmark: results that conform to their schema, a self-contained report, and pages
-//! that agree with the stored results.
+//! Output of the benchmark: results that conform to their schema, a self-contained report, and
+//! pages that agree with the stored results.
 
 use std::fs;
 use std::path::Path;
