@@ -1,6 +1,6 @@
-//! Open folders that drafts share: one descriptor for each folder, however many uploads go there.
+//! Open folders that uploads share: one descriptor for each folder, however many uploads go there.
 //!
-//! A draft keeps its folder open until it is a file. Must not know what lies in a folder.
+//! A staged file keeps its folder open until it is published. Must not know what a folder contains.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -10,13 +10,13 @@ use rustix::fs::{AtFlags, StatxFlags};
 
 use crate::sync::lock;
 
-/// Folders in the table before those that nobody has open are taken out, at the least.
+/// Smallest number of folders in the table at which unused ones are removed.
 const SWEPT_ABOVE: usize = 64;
 
-/// Device and inode. No other folder has them while this one is open.
+/// Device and inode. No other folder has the same while this one is open.
 pub(crate) type Identity = (u32, u32, u64);
 
-/// The folders that are open for uploads.
+/// Folders that are open for uploads.
 #[derive(Debug, Default)]
 pub(crate) struct Folders {
     open: Mutex<Open>,
@@ -25,14 +25,15 @@ pub(crate) struct Folders {
 #[derive(Debug, Default)]
 struct Open {
     folders: HashMap<Identity, Weak<OwnedFd>>,
-    /// The table is swept when it is longer than this.
+    /// Unused entries are removed when the table is longer than this.
     swept_above: usize,
 }
 
 impl Folders {
-    /// The descriptor that others have of this folder, if any; else this one, for others to share.
+    /// Returns the shared descriptor of this folder. If there is none, this one becomes the shared
+    /// descriptor.
     pub(crate) fn share(&self, folder: Arc<OwnedFd>) -> Arc<OwnedFd> {
-        // A folder without an identity is shared with nobody.
+        // A folder that cannot be identified is not shared.
         let Some(identity) = identity(&folder) else { return folder };
         let mut open = lock(&self.open);
         if let Some(shared) = open.folders.get(&identity).and_then(Weak::upgrade) {
@@ -47,7 +48,7 @@ impl Folders {
     }
 }
 
-/// What tells an open folder from others.
+/// Identity of an open folder.
 pub(crate) fn identity(folder: &OwnedFd) -> Option<Identity> {
     let stat = rustix::fs::statx(folder, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).ok()?;
     Some((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino))
@@ -75,7 +76,7 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &folders.share(open(&a))));
         assert!(Arc::ptr_eq(&first, &folders.share(open(&scratch.path().join("link")))));
         assert!(!Arc::ptr_eq(&first, &folders.share(open(&b))));
-        // A folder that was made anew under the name is another one.
+        // A folder that is created again under the name has another identity.
         std::fs::remove_dir(&a).unwrap();
         std::fs::create_dir(&a).unwrap();
         assert!(!Arc::ptr_eq(&first, &folders.share(open(&a))));

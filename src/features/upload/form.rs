@@ -1,8 +1,8 @@
-//! A form with files that is posted to a folder.
+//! Forms with files that are posted to a folder.
 //!
-//! Each file is written and published as its part ends, so a form that breaks off has brought the
-//! files before that. Nothing is replaced unless the request says `?overwrite`. Fields that are no
-//! files are passed over.
+//! Each file is published when its part ends, so an aborted form leaves the files before that
+//! point. Files are replaced only if the request has `?overwrite`. Form fields without files are
+//! ignored. Must not know how content arrives.
 
 use std::sync::Arc;
 
@@ -16,34 +16,35 @@ use crate::pages::error::ErrorForm;
 use crate::sync::lock;
 use crate::text::push_json_string;
 
-/// So many files are published, each a wait for the disk, before other jobs have their turn.
+/// Number of files that one job publishes. Each waits for the disk, so other jobs get their turn in
+/// between.
 const FILES_PER_JOB: usize = 8;
 
-/// A part is no shorter than this, boundary and head included.
+/// Length of the shortest part with its boundary and head, in bytes.
 const PART_BYTES_MIN: usize = 48;
 
-/// One form on its way.
+/// Form whose content is being received.
 pub(crate) struct Form {
     parser: Multipart,
     files: Files,
 }
 
-/// The files of a form.
+/// Files of a form.
 struct Files {
     ask: Arc<Ask>,
     folder: Folder,
     overwrites: bool,
     wants_json: bool,
-    /// The file that is being written; `None` in a field that is none.
+    /// File of the current part; `None` if the part has no file.
     current: Option<(Draft, Place)>,
-    /// Paths of those that are there.
+    /// Paths of the files published so far.
     stored: Vec<Vec<u8>>,
 }
 
 const THERE: Refusal =
-    Refusal::new(Status::CONFLICT, "a file of that name is there already; ?overwrite replaces it");
+    Refusal::new(Status::CONFLICT, "a file of that name already exists; ?overwrite replaces it");
 
-/// The folder of a form below the folder that the root leads to now.
+/// Opens the folder that the form is posted to, below the folder that the root leads to now.
 pub(super) fn folder_of(ask: &Ask) -> Result<Folder, Refusal> {
     ask.root.follow();
     let path = ask.path.strip_suffix(b"/").unwrap_or(&ask.path);
@@ -53,7 +54,7 @@ pub(super) fn folder_of(ask: &Ask) -> Result<Folder, Refusal> {
 }
 
 impl Form {
-    /// A form whose content has not come yet.
+    /// Form without content yet.
     pub(super) fn new(
         parser: Multipart,
         ask: Arc<Ask>,
@@ -67,7 +68,8 @@ impl Form {
         }
     }
 
-    /// Takes the next piece of the form, or as much of it as is enough for one job. Says how much.
+    /// Processes a piece of the form, or as much as one job should. Returns the number of bytes
+    /// processed.
     pub(crate) fn write(&mut self, piece: &[u8]) -> Result<usize, Refusal> {
         let files = &mut self.files;
         let stored_max = files.stored.len() + FILES_PER_JOB;
@@ -80,18 +82,18 @@ impl Form {
         Ok(taken)
     }
 
-    /// The content has ended.
+    /// Ends the form and returns the response.
     pub(crate) fn finish(self) -> Result<Response, Refusal> {
         self.parser.finish()?;
         if self.files.stored.is_empty() {
-            return Err(Refusal::new(Status::BAD_REQUEST, "no file is in the form"));
+            return Err(Refusal::new(Status::BAD_REQUEST, "the form contains no file"));
         }
         Ok(self.files.answer())
     }
 }
 
-/// The beginning of this piece of a form, up to where the next part may begin: every boundary
-/// begins like that.
+/// Beginning of this piece up to where the next part can begin: each boundary begins with CR LF and
+/// two dashes.
 fn first_part(piece: &[u8]) -> &[u8] {
     let from = PART_BYTES_MIN.min(piece.len());
     match memchr::memmem::find(&piece[from..], b"\r\n--") {
@@ -104,7 +106,7 @@ impl Files {
     fn take(&mut self, event: MultipartEvent<'_>) -> Result<(), Refusal> {
         match event {
             MultipartEvent::PartBegin(head) => {
-                // A file input without a choice sends an empty name.
+                // A file input without a selected file sends an empty name.
                 let Some(filename) = head.filename.filter(|name| !name.is_empty()) else { return Ok(()) };
                 let place = self.place_of(base_name(&filename)?.to_vec())?;
                 self.may_be_written(place.look()?)?;
@@ -123,7 +125,7 @@ impl Files {
         }
     }
 
-    /// The entry of this name in the folder, if the client may write it.
+    /// Directory entry of this name, if the client may write it.
     fn place_of(&self, name: Vec<u8>) -> Result<Place, Refusal> {
         let place = Place { folder: Arc::clone(&self.folder.fd), name };
         self.folder.check_entry(&self.ask.root.current(), &place.name)?;
@@ -141,8 +143,8 @@ impl Files {
 
     fn publish(&mut self, draft: Draft, place: &Place) -> Result<(), Refusal> {
         draft.sync()?;
-        // The root may lead to another folder since the form began. Not under the lock, because the
-        // content may have to be copied there.
+        // The root can lead to another folder since the form began. Move the file before taking the
+        // lock, because that can require a copy.
         self.folder = folder_of(&self.ask)?;
         let place = self.place_of(place.name.clone())?;
         let mut draft = draft.moved_to(&place.folder)?;
@@ -169,7 +171,8 @@ impl Files {
         self.ask.path.strip_suffix(b"/").unwrap_or(&self.ask.path)
     }
 
-    /// A browser is sent to the folder, which shows its files; a program is told their paths.
+    /// Response to a complete form: browsers are redirected to the folder, other clients receive
+    /// the paths of the files.
     fn answer(&self) -> Response {
         if let ErrorForm::Page(_) = self.ask.error_form {
             let folder = self.ask.reference(&[self.folder_path(), b"/"].concat());
@@ -202,7 +205,8 @@ mod tests {
     use crate::config::UPLOAD_PARTS_MAX;
     use std::fmt::Write as _;
 
-    /// A thousand small files in one piece were a thousand waits for the disk in one job.
+    /// Regression: a form with a thousand small files waited for the disk a thousand times in one
+    /// job.
     #[test]
     fn a_form_of_many_files_is_taken_by_turns() {
         const FILES: usize = 30;

@@ -1,8 +1,8 @@
-//! The methods that change files: PUT, POST of a form, DELETE and MKCOL; and for an upload that goes
-//! on HEAD, PATCH and DELETE.
+//! Request methods that change files: PUT, POST of a form, DELETE and MKCOL. For resumable uploads
+//! HEAD, PATCH and DELETE.
 //!
-//! Each checks the head, then a job does the rest. Must not know which paths take uploads, nor who
-//! may write.
+//! Each function checks the head, then a job does the rest. Must not know which paths accept
+//! uploads, or which clients may write.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ use crate::http::target::query_pairs;
 use crate::http::{Body, Method, Request, Response, Status};
 use crate::sync::lock;
 
-/// A request that would change something, and may.
+/// Handles a write request that passed all checks of its head.
 pub(super) fn change(
     ask: Ask,
     partials: &Arc<Partials>,
@@ -57,7 +57,7 @@ pub(super) fn options(request: &Request<'_>, ask: &Ask) -> Response {
         .with_field("Upload-Limit", limits(ask))
 }
 
-/// Has `work` done where it may block; it makes the answer.
+/// Runs `work` in a job and sends the response that it returns.
 fn in_job(
     ask: Ask,
     cx: &mut Context<'_>,
@@ -66,7 +66,7 @@ fn in_job(
     cx.job(move || work(&ask).unwrap_or_else(|refusal| ask.refuse(refusal)))
 }
 
-/// `PUT`: the content becomes the file of this name.
+/// `PUT`: stores the content as the file of this name.
 fn put(ask: Ask, partials: &Arc<Partials>, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     let wish = Wish::of(request);
     let bytes = match request.content() {
@@ -94,25 +94,28 @@ fn put(ask: Ask, partials: &Arc<Partials>, request: &Request<'_>, cx: &mut Conte
 }
 
 fn check_put(ask: &Ask, request: &Request<'_>, wish: &Wish, bytes: Option<u64>) -> Result<(), Refusal> {
-    // RFC 9110 section 9.3.4 and 14.5: a part must not be taken for the whole.
+    // RFC 9110 sections 9.3.4 and 14.5: a part must not be mistaken for the whole.
     if request.field("content-range").is_some() {
-        return Err(Refusal::new(Status::BAD_REQUEST, "a PUT of a part is not taken; see Upload-Complete"));
+        return Err(Refusal::new(
+            Status::BAD_REQUEST,
+            "PUT with Content-Range is not supported; see Upload-Complete",
+        ));
     }
     let mut codings = request.fields().all("content-encoding").flat_map(list_elements);
     if codings.any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
-        return Err(Refusal::new(Status::UNSUPPORTED_MEDIA_TYPE, "content codings are not undone here"));
+        return Err(Refusal::new(Status::UNSUPPORTED_MEDIA_TYPE, "uploads must not have a content coding"));
     }
     if ask.path.ends_with(b"/") || ask.path == ask.area.as_bytes() {
-        return Err(Refusal::new(Status::CONFLICT, "that is a folder; a file is put at its own name"));
+        return Err(Refusal::new(Status::CONFLICT, "the path is a folder; a PUT needs the name of a file"));
     }
     wish.check(bytes)?;
     ask.check_size(wish.length_with(0, bytes).max(bytes))
 }
 
-/// `DELETE`: a file, or an empty folder.
+/// `DELETE`: removes a file or an empty folder.
 fn delete(ask: &Ask) -> Result<Response, Refusal> {
     if ask.path.strip_suffix(b"/").unwrap_or(&ask.path) == ask.area.as_bytes() {
-        return Err(Refusal::new(Status::FORBIDDEN, "the folder for uploads itself stays"));
+        return Err(Refusal::new(Status::FORBIDDEN, "the upload folder itself cannot be deleted"));
     }
     let missing = Refusal::new(Status::NOT_FOUND, "the file does not exist");
     let place = match ask.place(&ask.path) {
@@ -126,7 +129,7 @@ fn delete(ask: &Ask) -> Result<Response, Refusal> {
         Found::File(_) if ask.path.ends_with(b"/") => return Err(missing),
         Found::File(_) => AtFlags::empty(),
         Found::Folder => AtFlags::REMOVEDIR,
-        Found::Other => return Err(Refusal::new(Status::CONFLICT, "that is a link or device")),
+        Found::Other => return Err(Refusal::new(Status::CONFLICT, "the path is a link or device")),
     };
     ask.check_conditions(&place, found)?;
     rustix::fs::unlinkat(&place.folder, place.name.as_slice(), flags)?;
@@ -134,14 +137,14 @@ fn delete(ask: &Ask) -> Result<Response, Refusal> {
     Ok(Response::new(Status::NO_CONTENT).by_server())
 }
 
-/// `MKCOL`: a new folder (RFC 4918 section 9.3).
+/// `MKCOL`: creates a folder (RFC 4918 section 9.3).
 fn make_folder(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     if request.content() != Content::None {
-        let refusal = Refusal::new(Status::UNSUPPORTED_MEDIA_TYPE, "MKCOL is taken without content");
+        let refusal = Refusal::new(Status::UNSUPPORTED_MEDIA_TYPE, "MKCOL must not have content");
         return ask.refuse(refusal).into();
     }
     in_job(ask, cx, |ask| {
-        let there = Refusal::new(Status::METHOD_NOT_ALLOWED, "something of that name is there already");
+        let there = Refusal::new(Status::METHOD_NOT_ALLOWED, "a file or folder of that name already exists");
         let path = ask.path.strip_suffix(b"/").unwrap_or(&ask.path);
         if path == ask.area.as_bytes() {
             return Err(there);
@@ -158,7 +161,7 @@ fn make_folder(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer 
     })
 }
 
-/// `POST`: puts the files of a form into the folder of this path.
+/// `POST`: stores the files of a form in the folder of this path.
 fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     let begun = check_post(&ask, request).and_then(|parser| Ok((parser, ask.take_place(cx)?)));
     let (parser, taken) = match begun {
@@ -193,10 +196,10 @@ fn check_post(ask: &Ask, request: &Request<'_>) -> Result<Multipart, Refusal> {
 fn find(partials: &Partials, ask: &Ask, token: &str) -> Result<Arc<Partial>, Refusal> {
     let found = Some(token).filter(|token| is_token(token)).and_then(|token| partials.find(token));
     let found = found.filter(|partial| partial.is_for(ask));
-    found.ok_or(Refusal::new(Status::NOT_FOUND, "no such upload is kept here"))
+    found.ok_or(Refusal::new(Status::NOT_FOUND, "the upload does not exist"))
 }
 
-/// `HEAD`: how far the upload has come.
+/// `HEAD` of an upload: reports its offset.
 fn state(ask: Ask, partials: Arc<Partials>, token: String, cx: &mut Context<'_>) -> Answer {
     in_job(ask, cx, move |ask| {
         let progress = find(&partials, ask, &token)?.interrupt(ask.now.mono)?;
@@ -213,7 +216,7 @@ fn state(ask: Ask, partials: Arc<Partials>, token: String, cx: &mut Context<'_>)
     })
 }
 
-/// `DELETE`: it will not be gone on with.
+/// `DELETE` of an upload: discards it.
 fn cancel(ask: Ask, partials: Arc<Partials>, token: String, cx: &mut Context<'_>) -> Answer {
     in_job(ask, cx, move |ask| {
         partials.cancel(&*find(&partials, ask, &token)?)?;
@@ -221,7 +224,7 @@ fn cancel(ask: Ask, partials: Arc<Partials>, token: String, cx: &mut Context<'_>
     })
 }
 
-/// `PATCH`: goes on with an upload.
+/// `PATCH`: resumes an upload.
 fn append(
     ask: Ask,
     partials: &Arc<Partials>,
@@ -274,13 +277,13 @@ fn check_append(ask: &Ask, request: &Request<'_>, wish: &Wish, bytes: Option<u64
         ));
     }
     let (Some(offset), Some(_)) = (wish.offset, wish.complete) else {
-        return Err(Refusal::new(Status::BAD_REQUEST, "Upload-Offset and Upload-Complete are needed"));
+        return Err(Refusal::new(Status::BAD_REQUEST, "Upload-Offset and Upload-Complete are required"));
     };
     ask.check_size(offset.checked_add(bytes.unwrap_or(0)).or(Some(u64::MAX)))?;
     Ok(offset)
 }
 
-/// The answer to a part that cannot be taken, in the words that the draft registers (RFC 9457).
+/// Response to a part that was refused, with the problem types of the IETF draft (RFC 9457).
 fn halted(ask: &Ask, halt: &Halt, provided: u64) -> Response {
     let (status, kind, more, expected) = match halt {
         Halt::Refused(refusal) => return ask.refuse(*refusal),

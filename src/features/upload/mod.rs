@@ -1,9 +1,12 @@
-//! Uploads: folders of the docroot that may be written, by PUT, DELETE, MKCOL and forms with files.
+//! Uploads: folders of the docroot that clients may write to with PUT, DELETE, MKCOL and forms with
+//! files.
 //!
-//! [`Uploads`] stands in front of the files of a docroot and answers what would change them. What
-//! can be refused by the head alone is refused here, before content is read. All that touches the
-//! disk is a job's; content reaches it through a [`sink::Sink`]. Passwords stand around this
-//! module; it only asks whether two paths take the same one.
+//! [`Uploads`] wraps the files of a docroot and handles requests that would change them. Requests
+//! that can be refused by their head are refused here, before content is read. All disk access is
+//! done in jobs; content reaches the disk through a [`sink::Sink`].
+//!
+//! The password check wraps this module. Must not know how it works, only whether two paths have
+//! the same password.
 
 mod folders;
 mod form;
@@ -37,10 +40,10 @@ use crate::http::target::normalize;
 use crate::http::{Method, Request, Status};
 use crate::pages::error::{ErrorForm, error};
 
-/// Finds the root that a request is about.
+/// Function that returns the docroot of a request.
 pub(crate) type RootOf = Box<dyn Fn(&Request<'_>) -> Arc<Root> + Send + Sync>;
 
-/// Answers what would change files, and passes the rest on.
+/// Handler for requests that change files; passes all others on.
 pub(crate) struct Uploads {
     state: Arc<UploadState>,
     root_of: RootOf,
@@ -61,18 +64,19 @@ impl std::fmt::Debug for UploadState {
 }
 
 impl UploadState {
+    /// State without uploads.
     pub(crate) fn new(config: &Config, guards: WriteGuards) -> Self {
         let partials = Partials::registered(KeepLimits::of(config));
         UploadState { desk: Arc::new(Desk::new(config, guards)), partials }
     }
 
-    /// Gives up what is kept to be gone on with: the server ends, and nobody can come back for it.
+    /// Discards all unfinished uploads, because the server ends and no client can resume them.
     pub(crate) fn give_all_up(&self) {
         self.partials.give_all_up();
     }
 }
 
-/// `inner`, and uploads to the roots that `root_of` finds.
+/// Wraps `inner` and accepts uploads to the docroots that `root_of` returns.
 pub(crate) fn around(
     state: &Arc<UploadState>,
     root_of: RootOf,
@@ -82,8 +86,8 @@ pub(crate) fn around(
     Uploads { state: Arc::clone(state), root_of, names: Arc::clone(names), inner }
 }
 
-/// The folder for uploads that this normalised path lies in: the longest, as others may lie within
-/// it.
+/// Upload folder that contains this normalized path. If upload folders are nested, the innermost
+/// one.
 pub(crate) fn area_of<'a>(areas: &'a [String], path: &[u8]) -> Option<&'a str> {
     let covers = |area: &&String| {
         path.strip_prefix(area.as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
@@ -126,7 +130,7 @@ impl Handler for Uploads {
 }
 
 impl Uploads {
-    /// What is asked, if it is about a path that takes uploads.
+    /// Write request for a path below an upload folder; `None` for other paths.
     fn ask(&self, path: Vec<u8>, request: &Request<'_>, cx: &Context<'_>) -> Option<Ask> {
         let root = (self.root_of)(request);
         let area = area_of(&root.current().options.uploads, &path)?.to_owned();
@@ -144,8 +148,8 @@ impl Uploads {
         })
     }
 
-    /// True if the request may write as far as its name goes. Where a password is due any name will
-    /// do: a browser sends the password only to the name that it was typed in for.
+    /// Returns true if the host name of the request permits writing. Where a password is required,
+    /// any name does, because a browser sends a password only to the host it was entered for.
     fn lets_write(&self, ask: &Ask, request: &Request<'_>, cx: &Context<'_>) -> bool {
         self.names.let_write(request, cx.peer()) || self.state.desk.guards.is_protected(&ask.path)
     }

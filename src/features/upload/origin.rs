@@ -1,11 +1,12 @@
-//! Whether a page of another site sent the request: then it writes nothing here.
+//! Detection of requests that a page of another site sent. Such requests must not write.
 //!
-//! A browser adds the user's passwords to whatever any page makes it send. It also says whose page
-//! that was, which no page can prevent; programs that are no browsers say nothing, and have only
-//! what their user gave them.
+//! A browser adds the passwords of its user to requests of any page. It also sends the origin of
+//! the page, which no page can prevent. Other clients send no origin, and have only the passwords
+//! that their user gave them.
 //!
-//! A page whose own name leads to this machine (DNS rebinding) counts as a page of this site here.
-//! The rule about names (`features/names.rs`) refuses its requests.
+//! A page whose own host name resolves to this machine (DNS rebinding) counts as a page of this
+//! site here. The host name check (`features/names.rs`) refuses its requests. Must not know what a
+//! request would write.
 
 use crate::http::{Request, Response, Status};
 use crate::log::{Once, shorten};
@@ -16,19 +17,19 @@ use crate::pages::error::{ErrorForm, error};
 pub(crate) struct Partners(Vec<String>);
 
 impl Partners {
-    /// The origins that the operator has named for CORS. Neither all of them nor `null` is a name:
-    /// any page can have the origin `null`.
+    /// Origins that the operator named for CORS. `*` and `null` do not count, because any page can
+    /// have the origin `null`.
     pub(crate) fn of(cors: &[String]) -> Partners {
         Partners(cors.iter().filter(|origin| !matches!(&origin[..], "*" | "null")).cloned().collect())
     }
 
-    /// True if pages of this origin may write.
+    /// Returns true if pages of this origin may write.
     pub(crate) fn have(&self, origin: &[u8]) -> bool {
         self.0.iter().any(|named| named.as_bytes() == origin)
     }
 }
 
-/// True if a browser sent this for a page of some other site, which is none of the partners'.
+/// Returns true if a browser sent this request for a page of another site that is not a partner.
 pub(crate) fn is_foreign(request: &Request<'_>, partners: &Partners) -> bool {
     let mut origins = request.fields().all("origin");
     if let (Some(origin), None) = (origins.next(), origins.next())
@@ -38,7 +39,7 @@ pub(crate) fn is_foreign(request: &Request<'_>, partners: &Partners) -> bool {
     }
     let mut sites = request.fields().all("sec-fetch-site");
     if let Some(site) = sites.next() {
-        // `none` is the user's own doing.
+        // `none`: the user started the request.
         return sites.next().is_some() || !matches!(site, b"same-origin" | b"none");
     }
     let mut origins = request.fields().all("origin");
@@ -49,8 +50,8 @@ pub(crate) fn is_foreign(request: &Request<'_>, partners: &Partners) -> bool {
     }
 }
 
-/// Refuses what [`is_foreign`] recognised, and names both sides: if a proxy changes `Host`, a page
-/// of this very site looks like one of another. Logs each origin once, with a remedy.
+/// Refuses a request of a foreign page. The response names both sides, because a proxy that changes
+/// `Host` makes pages of this site look foreign. Logs each origin once, with a remedy.
 pub(crate) fn refuse(request: &Request<'_>, logged: &Once) -> Response {
     let mut origins = request.fields().all("origin");
     let host = shown(request.authority().unwrap_or_default());
@@ -70,7 +71,7 @@ pub(crate) fn refuse(request: &Request<'_>, logged: &Once) -> Response {
     let origin = request.fields().only("origin").ok().flatten();
     logged.log(origin.unwrap_or_default(), "pages of other sites", || match origin {
         Some(origin) if is_origin(origin) => log::warn!(
-            "refused to write for a page (403): {sentence}; if a proxy changes Host, have it pass that on, \
+            "refused to write for a page (403): {sentence}; if a proxy changes Host, make it pass Host on, \
              or allow the page with --cors {}",
             shown(origin)
         ),
@@ -84,7 +85,7 @@ pub(crate) fn refuse(request: &Request<'_>, logged: &Once) -> Response {
     .with_field("X-Content-Type-Options", "nosniff")
 }
 
-/// A name or header value of the peer, cut and escaped: only what origins consist of is left.
+/// Shortens and escapes a name or header value of the peer: only characters of origins remain.
 fn shown(value: &[u8]) -> String {
     let mut text = String::new();
     for byte in shorten(value) {
@@ -97,14 +98,14 @@ fn shown(value: &[u8]) -> String {
     text
 }
 
-/// True for an origin that `--cors` can name: a scheme and a host.
+/// Returns true for an origin that `--cors` can name: a scheme and a host.
 fn is_origin(origin: &[u8]) -> bool {
     let host = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
     host.is_some_and(|host| !host.is_empty() && shown(host).as_bytes() == host)
 }
 
-/// Whether pages at this authority have that origin. The scheme is not known here: a proxy in front
-/// may do TLS.
+/// Returns true if pages at this authority can have that origin. The scheme is unknown, because a
+/// proxy in front can terminate TLS.
 fn is_origin_of(origin: &[u8], authority: &[u8]) -> bool {
     let (host, port): (&[u8], &[u8]) =
         match (origin.strip_prefix(b"http://"), origin.strip_prefix(b"https://")) {

@@ -1,17 +1,16 @@
-//! The client that an unfinished upload belongs to.
+//! Owners of unfinished uploads.
 //!
-//! Room for unfinished uploads is shared by all clients. It is divided by owner, so that one client
-//! cannot push out the uploads of another. Must not know what is kept.
+//! All clients share the room for unfinished uploads. It is divided by owner, so that one client
+//! cannot evict the uploads of another. Must not know what is kept.
 
 use core::net::IpAddr;
 
 use crate::conn_id::Peer;
 use crate::handler::Context;
 
-/// A client, as far as it can be told from others: the user it has proved to be, and its network.
+/// Owner of an upload: the authenticated user and the network of the client.
 ///
-/// Both count, because a password may be shared by many clients and a proxy's address by many
-/// users.
+/// Both count, because many clients can share a password, and many users the address of a proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Owner {
     user: Option<String>,
@@ -19,7 +18,7 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// The owner of what the request in hand begins.
+    /// Owner of an upload that the current request begins.
     pub(crate) fn of(cx: &Context<'_>) -> Owner {
         Owner::new(cx.user(), cx.peer())
     }
@@ -31,7 +30,7 @@ impl Owner {
 
 #[cfg(test)]
 impl Owner {
-    /// For tests: a user at an address.
+    /// Owner for tests: a user at an address.
     pub(crate) fn named(user: &str, address: &str) -> Owner {
         Owner::new(Some(user), &Peer::from_addr(address.parse().unwrap()))
     }

@@ -1,10 +1,14 @@
-//! A file whose content is still coming, in one request or in several.
+//! Uploads of files whose content is still arriving, in one request or in several.
 //!
-//! Every upload of a file is a [`Partial`]. An upload that can be resumed has a token, under which
-//! the table ([`crate::features::upload::partials`]) keeps it while nobody writes. It is an open
-//! file without a name: when the server ends nothing is left. A later request for the same upload
-//! ends the earlier one by taking the next *turn*. Each writer checks under the lock that it is
-//! still its turn, so the offset that the later request got stays true.
+//! Every upload of a file is a [`Partial`]. A resumable upload has a token, under which the table
+//! ([`crate::features::upload::partials`]) keeps it between requests. Its content is an open file
+//! without a name, so nothing is left when the server ends.
+//!
+//! A later request for the same upload ends the earlier one by taking the next *turn* number. Each
+//! writer checks under the lock that its number is still the current one. So the offset that the
+//! later request received stays valid.
+//!
+//! Must not know the table, or how content arrives.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -17,58 +21,59 @@ use crate::features::upload::write_request::Ask;
 use crate::http::Status;
 use crate::sync::lock;
 
-/// One upload of one file.
+/// Upload of one file.
 pub(crate) struct Partial {
-    /// The request that began it: where it goes, and on which conditions.
+    /// Request that began the upload, with its path and conditions.
     pub(super) ask: Arc<Ask>,
-    /// What the client calls it by, if it can be resumed.
+    /// Token of a resumable upload.
     pub(super) token: OnceLock<String>,
-    /// The name of the file in the folder that the draft has open.
+    /// Name of the file in the folder that the staged file has open.
     pub(super) name: Vec<u8>,
     pub(super) state: Mutex<State>,
-    /// What is written so far, also for who must not wait for the lock.
+    /// Bytes written so far. Atomic, for readers that must not wait for the lock.
     pub(super) bytes: AtomicU64,
-    /// Whether these bytes are a draft's; a file that is published or given up is no partial one.
+    /// True while the bytes belong to a staged file. A published or discarded upload uses no room.
     pub(super) is_held: AtomicBool,
+    /// Time of the last request for the upload.
     pub(super) touched: Mutex<Instant>,
 }
 
 pub(super) struct State {
     pub(super) stage: Stage,
     pub(super) turn: u64,
-    /// The whole length, where the client has said it.
+    /// Length of the complete file, if the client sent it.
     pub(super) length: Option<u64>,
 }
 
 pub(super) enum Stage {
-    /// Content comes, or may come.
+    /// Content is arriving or can arrive.
     Open(Draft),
-    /// All of it is there, and is being made a file. That may fail.
+    /// All content has arrived and is being published, which can fail.
     Publishing,
-    /// It is a file.
+    /// The file is visible to readers.
     Published,
-    /// It will be none.
+    /// The upload was discarded.
     GivenUp,
 }
 
-/// What is known of an upload.
+/// Progress of an upload.
 pub(crate) struct Progress {
     pub(crate) bytes: u64,
     pub(crate) length: Option<u64>,
     pub(crate) is_complete: bool,
 }
 
-pub(super) const GIVEN_UP: Refusal = Refusal::new(Status::GONE, "this upload was given up");
+pub(super) const GIVEN_UP: Refusal = Refusal::new(Status::GONE, "this upload was discarded");
 pub(super) const PUBLISHING: Refusal =
-    Refusal::new(Status::SERVICE_UNAVAILABLE, "this upload is being put in its place");
+    Refusal::new(Status::SERVICE_UNAVAILABLE, "this upload is being published");
 
 impl Partial {
-    /// Whether this is an upload to the path of that request.
+    /// Returns true if the upload and the request have the same path.
     pub(crate) fn is_for(&self, ask: &Ask) -> bool {
         Arc::ptr_eq(&self.ask.root, &ask.root) && self.ask.path == ask.path
     }
 
-    /// How it stands. Ends what an earlier request was doing to it.
+    /// Returns the progress, and ends an earlier request that still writes to the upload.
     pub(crate) fn interrupt(&self, now: Instant) -> Result<Progress, Refusal> {
         let mut state = lock(&self.state);
         *lock(&self.touched) = now;
@@ -82,7 +87,7 @@ impl Partial {
         Ok(Progress { bytes: self.bytes(), length: state.length, is_complete })
     }
 
-    /// Gives it up. The caller forgets it.
+    /// Discards the upload. The caller must remove it from the table.
     pub(crate) fn cancel(&self) -> Result<(), Refusal> {
         let draft = {
             let mut state = lock(&self.state);
@@ -96,37 +101,39 @@ impl Partial {
         Ok(())
     }
 
-    /// Notes the token under which the table keeps it.
+    /// Sets the token under which the table keeps the upload.
     pub(crate) fn set_token(&self, token: String) {
-        // Once is enough: the table takes each upload once.
+        // Later calls have no effect, because the table inserts each upload once.
         drop(self.token.set(token));
     }
 
-    /// The client whose share of the table it takes.
+    /// Owner whose share of the table the upload uses.
     pub(crate) fn owner(&self) -> &Owner {
         &self.ask.owner
     }
 
+    /// Bytes written so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Acquire)
     }
 
-    /// When a request last had to do with it.
+    /// Time of the last request for the upload.
     pub(crate) fn touched(&self) -> Instant {
         *lock(&self.touched)
     }
 
-    /// True while its content is a draft's, which takes room; a file that is published does not.
+    /// Returns true while the content belongs to a staged file, which uses room. A published file
+    /// does not count.
     pub(crate) fn is_held(&self) -> bool {
         self.is_held.load(Ordering::Acquire)
     }
 
-    /// Bytes of the disk that it takes as an upload.
+    /// Disk space that counts against the limits, in bytes.
     pub(crate) fn held_bytes(&self) -> u64 {
         if self.is_held() { self.bytes() } else { 0 }
     }
 
-    /// The draft, if there is one: then the upload is at this stage.
+    /// Takes the staged file, if any, and moves the upload to stage `next`.
     pub(super) fn take_draft(&self, state: &mut State, next: Stage) -> Option<Draft> {
         let Stage::Open(_) = state.stage else { return None };
         self.is_held.store(false, Ordering::Release);
@@ -137,10 +144,7 @@ impl Partial {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "neither who clears up nor an upload that breaks off is in a turn"
-)]
+#[expect(clippy::disallowed_methods, reason = "neither cleanup nor an aborted upload happens within a turn")]
 pub(crate) fn read_clock() -> Instant {
     Instant::now()
 }

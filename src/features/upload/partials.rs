@@ -1,10 +1,11 @@
-//! The table of uploads that can be resumed, by token.
+//! Table of resumable uploads, by token.
 //!
-//! An upload that nobody writes to is kept here until its client comes back. The table is bounded
-//! in number, bytes and age, and its room is divided among clients: the one that holds most gives
-//! way, and keeps its last. So nobody can push out the uploads of others, and a table full of
-//! single uploads takes no more until they are complete or too old. Must not know how content
-//! reaches the disk.
+//! An upload stays here between requests until its client resumes it. The table is bounded in
+//! number, bytes and age. Its room is divided among owners: the owner with the largest share loses
+//! its oldest upload first, but never its last one.
+//!
+//! So no client can evict the uploads of others. A table that is full of single uploads accepts no
+//! more until some of them are complete or too old. Must not know how content reaches the disk.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -19,11 +20,11 @@ use crate::shortage;
 use crate::shortage::Relief;
 use crate::sync::lock;
 
-/// Uploads that can be resumed, by token. Those under way stay, whatever the bounds.
+/// Resumable uploads, by token. Uploads with an active request stay, whatever the limits.
 pub(crate) struct Partials {
     table: Mutex<Table>,
     limits: KeepLimits,
-    /// Wakes the janitor.
+    /// Wakes the cleanup thread.
     changed: Condvar,
 }
 
@@ -31,52 +32,54 @@ pub(crate) struct Partials {
 struct Table {
     partials: HashMap<String, Arc<Partial>>,
     has_janitor: bool,
-    /// Descriptors have run out: one of them is to go.
+    /// The process is out of descriptors, so one upload is to be discarded.
     is_one_too_many: bool,
 }
 
-/// Uploads that are given up because descriptors have run out go one at a time, this far apart:
-/// meanwhile other descriptors may come free.
+/// Interval between uploads discarded for lack of descriptors. Other descriptors may become free
+/// meanwhile.
 const RELIEF_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Partials {
-    /// An empty table, which gives up uploads when descriptors run out.
+    /// Creates an empty table and registers it to discard uploads when descriptors run out.
     pub(crate) fn registered(limits: KeepLimits) -> Arc<Self> {
         let partials = Arc::new(Partials { table: Mutex::default(), limits, changed: Condvar::new() });
         shortage::register(&partials);
         partials
     }
 
-    /// True if an upload of this length can be kept.
+    /// Returns true if an upload of this length can be kept.
     pub(crate) fn takes(&self, length: Option<u64>) -> bool {
         self.limits.bytes_max > 0 && length.unwrap_or(0) <= self.limits.bytes_max
     }
 
+    /// Upload with this token.
     pub(crate) fn find(&self, token: &str) -> Option<Arc<Partial>> {
         lock(&self.table).partials.get(token).map(Arc::clone)
     }
 
+    /// Removes the upload with this token.
     pub(crate) fn remove(&self, token: &str) {
         let removed = lock(&self.table).partials.remove(token);
         drop(removed);
     }
 
-    /// From now on nobody knows the upload by its token.
+    /// Removes an upload, so its token becomes unknown.
     pub(crate) fn forget(&self, partial: &Partial) {
         if let Some(token) = partial.token.get() {
             self.remove(token);
         }
     }
 
-    /// Gives an upload up, and forgets it.
+    /// Discards and removes an upload.
     pub(crate) fn cancel(&self, partial: &Partial) -> Result<(), Refusal> {
         partial.cancel()?;
         self.forget(partial);
         Ok(())
     }
 
-    /// Keeps an upload under this token. False if its owner's share of the table is used up by
-    /// uploads that are under way, or the table by clients that have no more than it has.
+    /// Inserts an upload under this token. Returns false if no room can be made: the share of its
+    /// owner is in use by active requests, or no other owner has a larger share.
     pub(crate) fn insert(self: &Arc<Self>, partial: &Arc<Partial>, token: String) -> bool {
         let mut given_up = Vec::new();
         let mut table = lock(&self.table);
@@ -91,7 +94,7 @@ impl Partials {
             self.hire_janitor(&mut table);
         }
         drop(table);
-        // Files are closed outside the lock: of a long one that takes a while.
+        // Files are closed outside the lock, because closing a long one takes a while.
         drop(given_up);
         has_room
     }
@@ -101,13 +104,13 @@ impl Partials {
             let partials = Arc::clone(self);
             let started =
                 std::thread::Builder::new().name("whirligig-tidy".into()).spawn(move || partials.clear_up());
-            // Without one the bounds on number and bytes still hold.
+            // Without the thread the limits on number and bytes still hold.
             table.has_janitor = started.is_ok();
         }
     }
 
-    /// Gives up uploads until all together have room, for one of `owner` that has grown. False if
-    /// nothing that may go is left.
+    /// Discards uploads until the total size is within the limit, after an upload of `owner` has
+    /// grown. Returns false if no more may be discarded.
     pub(crate) fn make_room(&self, owner: &Owner) -> bool {
         let mut given_up = Vec::new();
         let mut table = lock(&self.table);
@@ -121,17 +124,19 @@ impl Partials {
         has_room
     }
 
-    /// Gives up all of them: without nameless files they would stay behind under hidden names.
+    /// Discards all uploads. On file systems without unnamed files they would remain under hidden
+    /// names.
     pub(crate) fn give_all_up(&self) {
         let all = std::mem::take(&mut lock(&self.table).partials);
         for partial in all.values() {
-            // One that is just becoming a file becomes one.
+            // An upload that is being published is completed.
             let _given_up = partial.cancel();
         }
         self.changed.notify_all();
     }
 
-    /// Gives up what nobody came back for, until none is left: on a thread of its own.
+    /// Discards uploads that were not resumed in time, until the table is empty. Runs in a thread
+    /// of its own.
     fn clear_up(&self) {
         let mut table = lock(&self.table);
         while !table.partials.is_empty() {
@@ -152,7 +157,7 @@ impl Partials {
         table.has_janitor = false;
     }
 
-    /// Takes out what is too old, and one more if descriptors have run out.
+    /// Removes uploads that are too old, and one more if descriptors have run out.
     fn take_unwanted(&self, table: &mut Table) -> Vec<Arc<Partial>> {
         let now = read_clock();
         let is_old = |partial: &Arc<Partial>| {
@@ -177,7 +182,7 @@ impl Relief for Partials {
     }
 }
 
-/// True if no request is using it: then only the table has it.
+/// Returns true if no request uses the upload, so only the table refers to it.
 fn is_idle(partial: &Arc<Partial>) -> bool {
     Arc::strong_count(partial) == 1
 }
@@ -187,8 +192,8 @@ impl Table {
         self.partials.values().map(|partial| partial.held_bytes()).sum()
     }
 
-    /// Takes out the oldest upload of the owner that has most of them. The only one of an owner
-    /// stays: whatever uses up descriptors, it is not that.
+    /// Removes the oldest upload of the owner that has most of them. The only upload of an owner
+    /// stays, because single uploads are not the cause of the shortage.
     fn give_up_of_largest_share(&mut self) -> Option<Arc<Partial>> {
         let mut shares: HashMap<&Owner, usize> = HashMap::new();
         for partial in self.partials.values().filter(|partial| partial.is_held()) {
@@ -202,12 +207,13 @@ impl Table {
         self.partials.remove(&first)
     }
 
-    /// Takes out an upload to make room for one of `newcomer`, which adds so much to its share.
-    /// What each upload takes of the room is its weight.
+    /// Removes an upload to make room for one of `newcomer`, which adds `adds` to its share.
+    /// `weight` returns the room that an upload uses.
     ///
-    /// What is a file already goes first, because its client loses only a word about it. Else the
-    /// owner of the largest share gives up its oldest, if that share is larger than the newcomer's
-    /// would be and has more than one upload; else the newcomer does.
+    /// Published uploads go first, because their clients lose only a confirmation. Next is the
+    /// oldest upload of the owner with the largest share, if that share is larger than the new
+    /// share of `newcomer` and has more than one upload. Otherwise `newcomer` loses its own oldest
+    /// upload.
     fn give_up_for(
         &mut self,
         newcomer: &Owner,

@@ -1,7 +1,8 @@
-//! Where an upload goes: the folder it lies in, opened so that no name leads out of what may be
-//! written, and its name there.
+//! Destinations of uploads: the opened folder and the name in it. Names cannot lead out of the
+//! upload folder.
 //!
-//! Paths come normalised. Everything that opens may block: for worker threads only.
+//! Paths are normalized. Functions that open something may block: for worker threads only. Must not
+//! know how content is written.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -18,42 +19,43 @@ use crate::features::upload::refusal::Refusal;
 use crate::http::{Status, target};
 use crate::text::has_bidi_control;
 
-/// How often an open that raced with a rename is tried again.
+/// Number of attempts to open a folder that is being renamed.
 const OPEN_TRIES: usize = 32;
 
-/// The longest name that Linux takes, in bytes (NAME_MAX).
+/// Longest name that Linux accepts, in bytes (NAME_MAX).
 const NAME_BYTES_MAX: usize = 255;
 
-/// A folder that takes uploads, open.
+/// Open folder that accepts uploads.
 #[derive(Clone, Debug)]
 pub(crate) struct Folder {
     pub(crate) fd: Arc<OwnedFd>,
     location: Location,
 }
 
-/// An entry of a folder, which may be there or not.
+/// Entry of a folder, which can exist or not.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) folder: Arc<OwnedFd>,
     pub(crate) name: Vec<u8>,
 }
 
-/// What is in a place.
+/// Kind of an existing entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Found {
     Nothing,
     File(Stamp),
     Folder,
-    /// A link, a device: nothing that was uploaded here, and nothing that is replaced.
+    /// A link or device, which is never replaced.
     Other,
 }
 
 impl Place {
-    /// The entry that `path` names, below the folder for uploads `area` of this docroot, and the
-    /// paths from the docroot that it may have, links followed. None if it lies outside.
+    /// Entry that `path` names below the upload folder `area` of this docroot. Also returns the
+    /// paths that the entry can have below the docroot after links are followed; none if it lies
+    /// outside.
     pub(crate) fn of(docroot: &Docroot, area: &str, path: &[u8]) -> Result<(Place, Vec<Vec<u8>>), Refusal> {
-        // A folder for uploads is opened by itself, so the disk would take paths that no request
-        // can read.
+        // An upload folder is opened separately, so the disk would accept paths that are too long
+        // for requests.
         if path.len() > PATH_BYTES_MAX {
             return Err(Refusal::new(Status::URI_TOO_LONG, "the path is too long"));
         }
@@ -67,9 +69,9 @@ impl Place {
         Ok((Place { folder: folder.fd, name }, places))
     }
 
-    /// The file that is there, open to be read, with its stamp.
+    /// Opens the existing file for reading, and returns its stamp.
     pub(crate) fn open_file(&self) -> Result<(OwnedFd, Stamp), Errno> {
-        // Something else may have taken the name since it was looked at.
+        // Another entry can have got the name since the last check.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.folder, self.name.as_slice(), flags, Mode::empty())?;
         let stat = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH, Inode::MASK)?;
@@ -79,7 +81,7 @@ impl Place {
         }
     }
 
-    /// What is there now.
+    /// Returns the kind of the entry on disk.
     pub(crate) fn look(&self) -> Result<Found, Errno> {
         let stat =
             rustix::fs::statx(&self.folder, self.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW, Inode::MASK);
@@ -95,16 +97,15 @@ impl Place {
     }
 }
 
-/// Opens the folder of this path below `area`. Links are followed as far as they stay below `area`,
-/// whatever is followed for reading: what may be written was said with `--upload` and is not for
-/// links to widen.
+/// Opens the folder of this path below `area`. Links are followed only within `area`, even if
+/// reading follows more: `--upload` defines what may be written, and links must not extend it.
 pub(crate) fn open_folder(docroot: &Docroot, area: &str, path: &[u8]) -> Result<Folder, Refusal> {
     let top = match area.trim_start_matches('/') {
         "" => docroot.open_beneath(b".", Reach::OnDisk),
         area => docroot.open_beneath(area.as_bytes(), Reach::OnDisk),
     };
     let top = top.map_err(|trouble| match trouble {
-        Trouble::NotFound => Refusal::new(Status::NOT_FOUND, "the folder for uploads is not there"),
+        Trouble::NotFound => Refusal::new(Status::NOT_FOUND, "the upload folder does not exist"),
         Trouble::Forbidden => Refusal::from(Errno::ACCESS),
         Trouble::Exhausted => Refusal::from(Errno::MFILE),
         Trouble::Cold | Trouble::Unknown | Trouble::Io(_) => Refusal::from(Errno::IO),
@@ -133,7 +134,7 @@ impl Folder {
         let stat = stat(&fd).map_err(|_| UNKNOWN)?;
         let shown = docroot.judge_strictly(&fd, &stat, path).map_err(|why| match why {
             Withheld::Hidden => HIDDEN,
-            // What is put there would be run.
+            // Files stored there would be executed.
             Withheld::Programs => PROGRAMS,
             Withheld::Own => OWN,
             Withheld::Unknown => UNKNOWN,
@@ -141,14 +142,14 @@ impl Folder {
         Ok(Folder { fd: Arc::new(fd), location: shown.location })
     }
 
-    /// The paths from the docroot that an entry of this name may have, links followed. None if the
-    /// folder lies outside.
+    /// Paths that an entry of this name can have below the docroot after links are followed; none
+    /// if the folder lies outside.
     pub(crate) fn places_of(&self, name: &[u8]) -> Vec<Vec<u8>> {
         self.location.possible_paths().map(|folder| [&folder, name].concat()).collect()
     }
 
-    /// Refuses a name that is not for clients, whether there is such an entry or not: the
-    /// operator's own file, and a folder of programs.
+    /// Refuses names that clients must not write, whether the entry exists or not: files of the
+    /// server and script folders.
     pub(crate) fn check_entry(&self, docroot: &Docroot, name: &[u8]) -> Result<(), Refusal> {
         match () {
             () if docroot.is_own_name(&self.location, name) => Err(OWN),
@@ -158,12 +159,12 @@ impl Folder {
     }
 }
 
-pub(crate) const OWN: Refusal = Refusal::new(Status::FORBIDDEN, "that name is the server's own");
-const UNKNOWN: Refusal = Refusal::new(Status::FORBIDDEN, "the place of that folder cannot be checked");
-const PROGRAMS: Refusal = Refusal::new(Status::FORBIDDEN, "that folder is for programs");
+pub(crate) const OWN: Refusal = Refusal::new(Status::FORBIDDEN, "that name is reserved for the server");
+const UNKNOWN: Refusal = Refusal::new(Status::FORBIDDEN, "the location of that folder cannot be checked");
+const PROGRAMS: Refusal = Refusal::new(Status::FORBIDDEN, "that folder is reserved for CGI scripts");
 const HIDDEN: Refusal = Refusal::new(Status::FORBIDDEN, "names that begin with a dot are not taken");
 
-/// Whether uploads may go to this path at all, whatever the disk says.
+/// Refuses paths that never accept uploads, whatever is on the disk.
 pub(crate) fn check_path(path: &[u8]) -> Result<(), Refusal> {
     if path.split(|&byte| byte == b'/').any(|name| name.starts_with(b".")) {
         return Err(HIDDEN);
@@ -172,18 +173,19 @@ pub(crate) fn check_path(path: &[u8]) -> Result<(), Refusal> {
         return Err(OWN);
     }
     match path.iter().any(u8::is_ascii_control) {
-        true => Err(Refusal::new(Status::BAD_REQUEST, "a name with a control character is not taken")),
+        true => Err(Refusal::new(Status::BAD_REQUEST, "names must not contain control characters")),
         false => Ok(()),
     }
 }
 
-/// Refuses names with characters that change the direction of text: a list would show `exe.txt` for
-/// `txt.exe`.
+/// Refuses names with characters that change the direction of text, because a listing would show
+/// `txt.exe` as `exe.txt`.
 pub(crate) fn check_direction(name: &[u8]) -> Result<(), Refusal> {
     match has_bidi_control(name) {
-        true => {
-            Err(Refusal::new(Status::BAD_REQUEST, "a name that changes the direction of text is not taken"))
-        }
+        true => Err(Refusal::new(
+            Status::BAD_REQUEST,
+            "names must not contain characters that change the direction of text",
+        )),
         false => Ok(()),
     }
 }
@@ -194,12 +196,13 @@ fn check_name(name: &[u8]) -> Result<(), Refusal> {
         [] => bad("a file needs a name"),
         [b'.', ..] => Err(HIDDEN),
         _ if name.len() > NAME_BYTES_MAX => bad("the name is too long"),
-        _ if name.iter().any(u8::is_ascii_control) => bad("a name with a control character is not taken"),
+        _ if name.iter().any(u8::is_ascii_control) => bad("names must not contain control characters"),
         _ => Ok(()),
     }
 }
 
-/// The last name of what a client calls a file: some send the whole path, of their own system.
+/// Last component of a file name that a client sent, because some clients send the whole path on
+/// their own system.
 pub(crate) fn base_name(filename: &str) -> Result<&[u8], Refusal> {
     let name = filename.rsplit(['/', '\\']).next().unwrap_or_default().as_bytes();
     check_name(name)?;
@@ -207,10 +210,10 @@ pub(crate) fn base_name(filename: &str) -> Result<&[u8], Refusal> {
     Ok(name)
 }
 
-/// A folder for uploads as it is given on the command line: a URL path.
+/// Parses an upload folder from the command line: a URL path.
 pub(crate) fn parse_upload_path(text: &str) -> Result<String, String> {
     if !text.starts_with('/') {
-        return Err("not a URL path, such as /inbox; / is all of the folder that is served".to_owned());
+        return Err("not a URL path, such as /inbox; / means the whole served folder".to_owned());
     }
     let path = target::normalize(text.as_bytes()).map_err(|trouble| trouble.to_string())?;
     let path = String::from_utf8(path.into_owned()).map_err(|_| "the path is not UTF-8".to_owned())?;

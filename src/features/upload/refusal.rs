@@ -1,13 +1,14 @@
-//! Why something is not taken, or not done: a status and one sentence.
+//! Reasons why a write request is refused or fails: a status and one sentence.
 //!
-//! What the disk says is turned into what a client can understand. Must not know who answers.
+//! Disk errors are translated to sentences that a client understands. Must not know which response
+//! contains them.
 
 use rustix::io::Errno;
 
 use crate::http::{ProtocolError, Status};
 use crate::shortage;
 
-/// A request that is refused, or fails.
+/// Refused or failed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) status: Status,
@@ -29,19 +30,18 @@ impl From<ProtocolError> for Refusal {
 impl From<Errno> for Refusal {
     fn from(errno: Errno) -> Self {
         let (status, why) = match errno {
-            // EFBIG is what a limit on file sizes says, of the file system or of the process
-            // (RLIMIT_FSIZE).
+            // EFBIG: a limit on file sizes, of the file system or of the process (RLIMIT_FSIZE).
             Errno::NOSPC | Errno::DQUOT | Errno::FBIG => (Status::INSUFFICIENT_STORAGE, "the disk is full"),
-            // XDEV is how openat2 says that a name leads out of the folder.
-            Errno::XDEV | Errno::LOOP => (Status::FORBIDDEN, "the path leads out of the folder for uploads"),
+            // XDEV: openat2 found that the name leads out of the folder.
+            Errno::XDEV | Errno::LOOP => (Status::FORBIDDEN, "the path leads out of the upload folder"),
             Errno::ACCESS | Errno::PERM | Errno::ROFS => (Status::FORBIDDEN, "the folder cannot be written"),
             Errno::NOENT | Errno::NOTDIR => (Status::CONFLICT, "there is no such folder"),
             Errno::ISDIR => (Status::CONFLICT, "a folder has that name"),
-            Errno::EXIST => (Status::CONFLICT, "something of that name is there already"),
+            Errno::EXIST => (Status::CONFLICT, "a file or folder of that name already exists"),
             Errno::NOTEMPTY => (Status::CONFLICT, "the folder is not empty"),
-            Errno::BUSY | Errno::TXTBSY => (Status::CONFLICT, "it is in use"),
+            Errno::BUSY | Errno::TXTBSY => (Status::CONFLICT, "the file or folder is in use"),
             Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => {
-                (Status::BAD_REQUEST, "the disk does not take that name")
+                (Status::BAD_REQUEST, "the file system does not allow that name")
             }
             Errno::MFILE | Errno::NFILE | Errno::NOMEM => {
                 if shortage::is_it(errno) {

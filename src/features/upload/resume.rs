@@ -1,40 +1,40 @@
-//! Uploads that broke off and go on: Resumable Uploads for HTTP
-//! (draft-ietf-httpbis-resumable-upload, interop version 8).
+//! Headers of resumable uploads (draft-ietf-httpbis-resumable-upload, interop version 8).
 //!
-//! `Upload-Complete` on a PUT asks for an upload that can be gone on with. It gets a place of its
-//! own, the path of the file with `?resume=` and a token, so whatever guards the path guards that,
-//! too. HEAD there tells how far it has come, PATCH goes on, DELETE gives it up. Must not know how
-//! content reaches the disk.
+//! A PUT with `Upload-Complete` creates a resumable upload. Its URL is the path of the file with
+//! `?resume=` and a token, so the password of the path protects the upload as well. HEAD reports
+//! the offset, PATCH resumes, DELETE discards.
+//!
+//! Must not know how content reaches the disk.
 
 use crate::features::upload::refusal::Refusal;
 use crate::http::fields::trim_ows;
 use crate::http::{Request, Status};
 
-/// The media type of a part that is appended.
+/// Media type of an appended part.
 pub(super) const PARTIAL_TYPE: &str = "application/partial-upload";
 
-/// The version of the draft that both sides must mean before an interim response is sent.
+/// Version of the IETF draft that client and server must share before an interim response is sent.
 pub(super) const INTEROP_VERSION: &[u8] = b"8";
 
 pub(super) const AMBIGUOUS: Refusal =
-    Refusal::new(Status::BAD_REQUEST, "a header about the upload came twice");
+    Refusal::new(Status::BAD_REQUEST, "a header about the upload is repeated");
 
-/// What a client says of its upload. Values that are none are as if they were not there.
+/// Resumption headers of a request. Malformed values count as missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wish {
-    /// Whether this request brings the end of it; `None` for an ordinary request.
+    /// True if this request completes the upload; `None` for an ordinary request.
     pub(crate) complete: Option<bool>,
-    /// The length of the whole, in bytes.
+    /// Length of the complete file, in bytes.
     length: Option<u64>,
     pub(super) offset: Option<u64>,
-    /// Whether an interim response would be understood.
+    /// True if the client understands the interim response.
     pub(super) takes_interim: bool,
-    /// One of the fields came on several lines, so that it is in doubt how much of the file is
-    /// there.
+    /// True if one of the headers is repeated, so the offset is in doubt.
     pub(super) is_ambiguous: bool,
 }
 
 impl Wish {
+    /// Parses the headers of a request.
     pub(crate) fn of(request: &Request<'_>) -> Wish {
         let mut is_ambiguous = false;
         let mut bare = |name| {
@@ -52,14 +52,14 @@ impl Wish {
         Wish { complete, length, offset, takes_interim, is_ambiguous }
     }
 
-    /// The length of the whole as far as it is known, when `bytes` come at `offset`.
+    /// Length of the complete file, if known, when `bytes` arrive at `offset`.
     pub(crate) fn length_with(&self, offset: u64, bytes: Option<u64>) -> Option<u64> {
         let by_content =
             bytes.filter(|_| self.complete == Some(true)).and_then(|bytes| offset.checked_add(bytes));
         self.complete.and(by_content.or(self.length))
     }
 
-    /// Whether it contradicts itself in a first request.
+    /// Checks that the headers of a first request are consistent.
     pub(crate) fn check(&self, bytes: Option<u64>) -> Result<(), Refusal> {
         if self.is_ambiguous {
             return Err(AMBIGUOUS);
@@ -79,7 +79,7 @@ impl Wish {
     }
 }
 
-/// An integer as in RFC 9651 section 3.3.1, not negative.
+/// Parses a non-negative integer (RFC 9651 section 3.3.1).
 fn integer(digits: &[u8]) -> Option<u64> {
     if !(1..=15).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;

@@ -1,9 +1,11 @@
-//! The way of content from a connection to the disk.
+//! Transfer of content from a connection to the disk.
 //!
-//! A [`Sink`] gathers pieces on the loop and has a worker write them, some hundred KiB at a time;
-//! meanwhile nothing more is read from that client. It may be dropped at any moment, on the loop:
-//! what it holds is then finished with by a worker, since closing a long file that has no name
-//! takes the disk a while.
+//! A [`Sink`] collects pieces on the loop. A job writes them, a few hundred KiB at a time;
+//! meanwhile nothing more is read from that client. A sink can be dropped on the loop at any
+//! moment. A worker then finishes its file, because closing a long unnamed file keeps the disk busy
+//! for a while.
+//!
+//! Must not know which method sent the content.
 
 use std::sync::Arc;
 
@@ -19,9 +21,9 @@ use crate::http::{Response, Status};
 use crate::jobs::places::Taken;
 use crate::jobs::{Errands, Lane};
 
-/// Takes the content of one upload.
+/// Sink for the content of one write request.
 pub(crate) struct Sink {
-    /// `None` when it is done with.
+    /// `None` after the end or a failure.
     work: Option<Work>,
     ask: Arc<Ask>,
     errands: Arc<dyn Errands>,
@@ -40,7 +42,7 @@ enum Goal {
 }
 
 impl Sink {
-    /// For content that is a file, or part of one.
+    /// Sink for content that is a file or a part of one.
     pub(crate) fn of_file(
         writer: Writer,
         ask: Arc<Ask>,
@@ -52,14 +54,14 @@ impl Sink {
         Sink { work: Some(work), ask, errands, takes_interim }
     }
 
-    /// For content that is a form with files.
+    /// Sink for a form with files.
     pub(crate) fn of_form(form: Form, ask: Arc<Ask>, place: Taken, errands: Arc<dyn Errands>) -> Sink {
         let work = Work { goal: Goal::Form(Box::new(form)), buffer: Vec::new(), place };
         Sink { work: Some(work), ask, errands, takes_interim: false }
     }
 
-    /// Writes what was gathered, or as much of it as one job should. After a failure there is
-    /// nothing left to write to.
+    /// Writes the collected pieces, or as much as one job should. After a failure the sink accepts
+    /// nothing more.
     fn step(&mut self) -> Result<Stepped, Response> {
         let Some(work) = &mut self.work else { return Ok(Stepped::All) };
         work.write().map_err(|refusal| {
@@ -68,7 +70,8 @@ impl Sink {
         })
     }
 
-    /// The same behind the end of the content, with the answer when all is written.
+    /// Writes the rest after the end of the content. Returns the response when everything is
+    /// written.
     fn last_step(&mut self) -> Option<Response> {
         match self.step() {
             Ok(Stepped::Part) => return None,
@@ -84,17 +87,18 @@ impl Sink {
     }
 }
 
-/// How much of what was gathered is written.
+/// Result of one write job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stepped {
+    /// Everything was written.
     All,
-    /// Others are to have their turn before the rest.
+    /// The rest is left for another job, so that other work gets a turn.
     Part,
 }
 
 const LOST: Refusal = Refusal::new(Status::INTERNAL_SERVER_ERROR, "the upload was lost");
 
-/// The interim response that tells a client where it could go on.
+/// Interim response with the location at which the client can resume.
 fn interim(writer: &Writer, wish_takes_it: bool) -> Option<Response> {
     (wish_takes_it && writer.can_be_resumed()).then(|| {
         let response = Response::new(Status::UPLOAD_RESUMPTION_SUPPORTED)
@@ -163,14 +167,14 @@ impl BodySink for Sink {
 impl Drop for Sink {
     fn drop(&mut self) {
         let Some(mut work) = self.work.take() else { return };
-        // It broke off. What has come of an upload that can be resumed is kept, the rest is closed.
+        // The transfer was aborted. A resumable upload keeps what has arrived, others are closed.
         let errand = Box::new(move || {
             let is_kept = matches!(&work.goal, Goal::File(writer) if writer.can_be_resumed());
             if is_kept {
                 let _written = work.write();
             }
         });
-        // For no connection: this one is gone, or goes on with something else.
+        // Detached, because the connection is closed or handles another request.
         self.errands.detach(Lane::Short, errand);
     }
 }

@@ -1,10 +1,12 @@
-//! A file on its way to the disk: nobody sees it before it is whole, and a crash leaves nothing of
-//! it.
+//! Staged files: uploads that become visible only when they are complete. A crash leaves nothing
+//! behind.
 //!
-//! It has no name (`O_TMPFILE`) until it is published. `linkat` never replaces anything, so over an
-//! old version it first gets a hidden name, and is renamed from there. Where the file system has no
-//! nameless files it has the hidden name all the time; what a crash leaves then is swept when the
-//! folder is used again. Everything here may block: for worker threads only.
+//! A staged file has no name (`O_TMPFILE`) until it is published. `linkat` never replaces a file,
+//! so to replace one the staged file first gets a hidden name and is then renamed. On file systems
+//! without unnamed files it always has a hidden name; a later use of the folder sweeps the
+//! leftovers of a crash.
+//!
+//! Every function may block: for worker threads only. Must not know requests.
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -25,44 +27,45 @@ use crate::docroot::own::Inode;
 use crate::features::upload::folders;
 use crate::sync::lock;
 
-/// How far ahead of what was written room is reserved, in bytes: few calls, long extents, and a
-/// full disk is known early. All that was announced at once would let who sends nothing fill the
-/// disk.
+/// Disk space that is reserved ahead of the written bytes. Reserving saves calls, gives long
+/// extents, and detects a full disk early. The whole announced length is not reserved, because
+/// clients that send nothing could then fill the disk.
 const RESERVE_BYTES: u64 = 16 * MIB as u64;
 
-/// Bytes that are copied at a time.
+/// Size of the copy buffer, in bytes.
 const COPIED_BYTES: usize = 256 * 1024;
 
-/// What hidden names begin with; 16 hexadecimal digits follow.
+/// Prefix of hidden names; 16 hexadecimal digits follow.
 const SCRAP: &str = ".whirligig-";
 
-/// A hidden name this old belongs to nobody any more.
+/// Age at which a hidden file no longer belongs to an upload.
 pub(crate) const SCRAP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Folders whose scraps were looked for lately. Beyond, they are not: it is a courtesy.
+/// Number of recently swept folders to remember. Further folders are not swept, because sweeping is
+/// optional.
 const SWEPT_MAX: usize = 1024;
 
-/// How often a name is invented anew.
+/// Number of attempts to find a free hidden name.
 const NAME_TRIES: usize = 8;
 
-/// Who may read and write it, as far as the process lets new files be read and written (umask(2)).
+/// Permissions of new files, which the umask of the process restricts (umask(2)).
 const MODE: Mode = Mode::from_raw_mode(0o666);
 
-/// A file that cannot be seen yet.
+/// File that is not visible yet.
 #[derive(Debug)]
 pub(crate) struct Draft {
     fd: OwnedFd,
     folder: Arc<OwnedFd>,
-    /// Its hidden name, if it has to have one.
+    /// Hidden name, if the file system requires one.
     scrap: Option<String>,
     bytes: u64,
     reserved: u64,
 }
 
 impl Draft {
-    /// An empty one in this folder.
+    /// Creates an empty staged file in this folder.
     pub(crate) fn begin(folder: &Arc<OwnedFd>) -> Result<Draft, Errno> {
-        // Without /proc a nameless file may be one for ever: see `link`.
+        // Without /proc an unnamed file cannot always get a name: see `link`.
         if !is_reported() {
             return Draft::begin_named(folder);
         }
@@ -77,15 +80,17 @@ impl Draft {
         Draft::begin_named(folder)
     }
 
-    /// The same where the file system has no nameless files.
+    /// Creates a staged file with a hidden name, for file systems without unnamed files.
     pub(crate) fn begin_named(folder: &Arc<OwnedFd>) -> Result<Draft, Errno> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let (fd, name) = with_new_name(|name| rustix::fs::openat(folder, name, flags, MODE))?;
         Ok(Draft { fd, folder: Arc::clone(folder), scrap: Some(name), bytes: 0, reserved: 0 })
     }
 
-    /// The draft, to be published in this folder. It is copied if it cannot have a name there: on
-    /// another file system, or with a hidden name in a folder that may be gone.
+    /// Moves the staged file so that it can be published in `folder`.
+    ///
+    /// The content is copied if the file cannot get a name there: on another file system, or if it
+    /// has a hidden name in a folder that may have been removed.
     pub(crate) fn moved_to(mut self, folder: &Arc<OwnedFd>) -> Result<Draft, Errno> {
         if Arc::ptr_eq(&self.folder, folder) {
             return Ok(self);
@@ -109,17 +114,17 @@ impl Draft {
         Ok(copy)
     }
 
-    /// The file itself, to be read.
+    /// File descriptor, for reading.
     pub(crate) fn file(&self) -> &OwnedFd {
         &self.fd
     }
 
-    /// How much was written.
+    /// Length of the content, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Whether the disk has room for this much more, as far as it can say now.
+    /// Returns true if the disk currently has room for this many more bytes.
     pub(crate) fn has_room(&self, more: u64) -> bool {
         match rustix::fs::fstatvfs(&self.fd) {
             Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize) >= more,
@@ -127,7 +132,8 @@ impl Draft {
         }
     }
 
-    /// Writes on. `left` is what will come in all as far as that is known, these bytes included.
+    /// Appends a piece. `left` is the length of all content still to come including this piece, if
+    /// known.
     pub(crate) fn append(&mut self, piece: &[u8], left: Option<u64>) -> Result<(), Errno> {
         let end = self.bytes + piece.len() as u64;
         if let Some(left) = left.filter(|_| end > self.reserved) {
@@ -152,13 +158,13 @@ impl Draft {
         match fallocate(&self.fd, FallocateFlags::KEEP_SIZE, self.bytes, bytes) {
             Ok(()) => self.reserved = self.bytes + bytes,
             Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => return Err(errno),
-            // Not every file system can; then the writing finds out.
+            // Not every file system supports it; a full disk then shows when writing.
             Err(_) => self.reserved = u64::MAX,
         }
         Ok(())
     }
 
-    /// Gives back the room that was reserved ahead: for now nothing more comes.
+    /// Releases the disk space reserved ahead, because no content is arriving for now.
     pub(crate) fn give_back(&mut self) {
         if (self.bytes + 1..u64::MAX).contains(&self.reserved)
             && rustix::fs::ftruncate(&self.fd, self.bytes).is_ok()
@@ -167,14 +173,14 @@ impl Draft {
         }
     }
 
-    /// Waits until its content is on the disk. Called before it is published, and not under a lock:
-    /// it takes a while.
+    /// Flushes the content to the disk. Call before publishing and without holding a lock, because
+    /// this takes a while.
     pub(crate) fn sync(&self) -> Result<(), Errno> {
         rustix::fs::fdatasync(&self.fd)
     }
 
-    /// Gives it its name. `old` says whether a file of that name is there, which it then replaces.
-    /// Says whether the name is new.
+    /// Publishes the file under `name`. `old` states what is known about an existing file of that
+    /// name.
     pub(crate) fn publish(&mut self, name: &[u8], old: Old) -> Result<Published, Errno> {
         let is_new = match old {
             Old::None | Old::Unwanted => match self.link(name) {
@@ -189,12 +195,12 @@ impl Draft {
                 false
             }
         };
-        // The change time is that of the renaming, and it may be in the tag.
+        // The rename updates the change time, which can be part of the entity tag.
         let stamp = rustix::fs::statx(&self.fd, "", AtFlags::EMPTY_PATH, Inode::MASK)?;
         Ok(Published { is_new, stamp: Stamp::of(&stamp) })
     }
 
-    /// Gives it this name unless something has it.
+    /// Gives the file this name unless the name exists.
     fn link(&mut self, name: &[u8]) -> Result<(), Errno> {
         let folder = &self.folder;
         if let Some(scrap) = &self.scrap {
@@ -209,7 +215,7 @@ impl Draft {
             return Ok(());
         }
         match linkat(&self.fd, "", folder, name, AtFlags::EMPTY_PATH) {
-            // That way is for privileged processes only, until Linux 6.10; the other one needs
+            // Until Linux 6.10 AT_EMPTY_PATH is for privileged processes only; the other way needs
             // /proc.
             Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {
                 let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
@@ -219,11 +225,11 @@ impl Draft {
         }
     }
 
-    /// Puts it in the place of what has this name: at once for whoever looks.
+    /// Replaces the existing file of this name atomically.
     fn replace(&mut self, name: &[u8]) -> Result<(), Errno> {
         if self.scrap.is_none() {
             let (_, hidden) = with_new_name(|hidden| self.link(hidden.as_bytes()))?;
-            // From here on it is taken away if the next step fails.
+            // If the next step fails, dropping the staged file removes this name.
             self.scrap = Some(hidden);
         }
         if let Some(scrap) = &self.scrap {
@@ -236,7 +242,7 @@ impl Draft {
 
 #[cfg(test)]
 impl Draft {
-    /// For tests: how many bytes of the disk it has taken.
+    /// Disk usage in bytes, for tests.
     pub(crate) fn room(&self) -> u64 {
         rustix::fs::statx(&self.fd, "", AtFlags::EMPTY_PATH, StatxFlags::BLOCKS).unwrap().stx_blocks * 512
     }
@@ -250,25 +256,25 @@ impl Drop for Draft {
     }
 }
 
-/// What is known of an earlier file of the name.
+/// Knowledge about an existing file of the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Old {
-    /// There was none; if there is one by now it is replaced.
+    /// None existed. If one exists by now, it is replaced.
     None,
-    /// There must be none.
+    /// None may exist.
     Unwanted,
-    /// There is one, to be replaced.
+    /// One exists and is to be replaced.
     Replaced,
 }
 
-/// What became of a draft.
+/// Result of publishing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Published {
     pub(crate) is_new: bool,
     pub(crate) stamp: Stamp,
 }
 
-/// Tries hidden names until one is free.
+/// Tries random hidden names until one is free.
 fn with_new_name<T>(mut make: impl FnMut(&str) -> Result<T, Errno>) -> Result<(T, String), Errno> {
     for _ in 0..NAME_TRIES {
         let name = format!("{SCRAP}{}", &crate::random::random_hex()?[..16]);
@@ -280,18 +286,19 @@ fn with_new_name<T>(mut make: impl FnMut(&str) -> Result<T, Errno>) -> Result<(T
     Err(Errno::EXIST)
 }
 
-/// When folders were last looked through for hidden names that crashes have left.
+/// Times at which folders were last swept for files that crashes left.
 #[derive(Default)]
 pub(crate) struct Sweeper {
     swept: Mutex<HashMap<folders::Identity, Instant>>,
 }
 
 impl Sweeper {
-    /// Has what crashes have left in this folder swept, as often as something there can have become
-    /// old enough. Unfinished uploads are kept for so long; `None` is for ever.
+    /// Removes files that crashes left in this folder, unless it was swept recently.
+    ///
+    /// `keep` is the time for which unfinished uploads are kept; `None` means without limit.
     pub(crate) fn sweep(&self, folder: &OwnedFd, now: Now, keep: Option<Duration>) {
         let Some(identity) = folders::identity(folder) else { return };
-        // What is kept to be gone on with has such a name, too, where there are no nameless files.
+        // On file systems without unnamed files, unfinished uploads have hidden names, too.
         let age = SCRAP_AGE + keep.unwrap_or_default();
         let is_due = {
             let mut swept = lock(&self.swept);
@@ -305,7 +312,7 @@ impl Sweeper {
     }
 }
 
-/// Takes away hidden names in this folder that are older than `age`.
+/// Removes hidden files in this folder that are older than `age`.
 fn sweep_scraps(folder: &OwnedFd, wall: Duration, age: Duration) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(fd) = rustix::fs::openat(folder, ".", flags, Mode::empty()) else { return };
@@ -375,10 +382,10 @@ mod tests {
         }
     }
 
-    /// The folder that a draft began in may be gone when it is published in another.
+    /// The folder of a staged file can be removed before it is published in another.
     #[test]
     fn a_draft_is_published_in_another_folder_and_copied_where_it_must_be() {
-        // Another file system than that of temporary files on most machines.
+        // On most machines this is another file system than that of temporary files.
         let others = [std::env::temp_dir(), "/dev/shm".into()];
         for begin in [Draft::begin, Draft::begin_named] {
             for other in others.iter().filter(|path| path.is_dir()) {

@@ -1,6 +1,7 @@
-//! One request that would change files, and the state that all of them share.
+//! Write requests, and the state that all of them share.
 //!
-//! Must not know how content reaches the disk, nor which method does what.
+//! A write request is a request that would change files. Must not know how content reaches the
+//! disk, or what each method does.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
@@ -33,27 +34,29 @@ use crate::jobs::places::{Places, Taken};
 use crate::log::Once;
 use crate::pages::error::{ErrorForm, error, over};
 
-/// What can be asked of a path that takes uploads.
+/// Methods that paths in upload folders support.
 pub(super) const ALLOW: &str = "GET, HEAD, PUT, POST, DELETE, MKCOL, OPTIONS";
 
 pub(super) const UNEXPECTED: Refusal =
-    Refusal::new(Status::PRECONDITION_FAILED, "the file is not as the request expects");
+    Refusal::new(Status::PRECONDITION_FAILED, "the file does not match the conditions of the request");
 pub(super) const TOO_LARGE: Refusal = Refusal::new(Status::CONTENT_TOO_LARGE, "the upload is too large");
 pub(super) const TOO_LARGE_TO_KEEP: Refusal =
     Refusal::new(Status::CONTENT_TOO_LARGE, "the upload is too large to be kept for a later request");
 
-/// What all uploads share.
+/// State that all write requests share.
 pub(crate) struct Desk {
+    /// Passwords for writing.
     pub(super) guards: WriteGuards,
+    /// Other sites whose pages may write.
     pub(super) partners: Partners,
-    /// Origins of pages that were refused and logged.
+    /// Origins of refused pages, each logged once.
     pub(super) foreign: Once,
-    /// Bounds how many are under way.
+    /// Permits for uploads in progress.
     places: Arc<Places>,
-    /// Held from the look at what is there to the change of it, so that of two writers with the
-    /// same condition one is refused.
+    /// Held from the check of the existing file until it is replaced. Of two writers with the same
+    /// condition one must fail.
     pub(super) publishing: Mutex<()>,
-    /// Bounds of what is kept of unfinished uploads.
+    /// Limits for unfinished uploads.
     keep: KeepLimits,
     pub(super) folders: Folders,
     sweeper: Sweeper,
@@ -77,11 +80,12 @@ impl Desk {
     }
 }
 
-/// Bounds of the table of unfinished uploads.
+/// Limits of the table of unfinished uploads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KeepLimits {
     pub(super) number_max: usize,
     pub(super) bytes_max: u64,
+    /// `None` for no limit.
     pub(super) age_max: Option<Duration>,
 }
 
@@ -95,16 +99,16 @@ impl KeepLimits {
     }
 }
 
-/// One request that would change something, kept for the jobs that do it.
+/// A write request, kept for the jobs that carry it out.
 pub(super) struct Ask {
     pub(super) desk: Arc<Desk>,
     pub(super) root: Arc<Root>,
-    /// The folder for uploads it is below.
+    /// Upload folder that contains the path.
     pub(super) area: String,
-    /// The normalised path.
+    /// Normalized path.
     pub(super) path: Vec<u8>,
     pub(super) head: KeptHead,
-    /// The path as the client sent it, where references in the response may be relative to it.
+    /// Path as the client sent it, if references in the response can be relative to it.
     pub(super) base: Option<Vec<u8>>,
     pub(super) limits: Limits,
     pub(super) error_form: ErrorForm,
@@ -113,17 +117,17 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    /// What the head alone forbids.
+    /// Checks that need only the head.
     pub(super) fn check(&self, request: &Request<'_>) -> Result<(), Refusal> {
         place::check_path(&self.path)?;
         match request.method() {
-            // A name that came here in another way can be removed.
+            // Existing files with such names can be deleted.
             Method::Delete | Method::Head => Ok(()),
             _ => place::check_direction(&self.path),
         }
     }
 
-    /// The answer that tells of a refusal.
+    /// Response for a refusal.
     pub(super) fn refuse(&self, refusal: Refusal) -> Response {
         let detail = match refusal {
             TOO_LARGE => over(self.limits.upload_bytes_max, "upload"),
@@ -138,12 +142,12 @@ impl Ask {
         }
     }
 
-    /// A reference to this path of the server, for `Location`.
+    /// Reference to this path of the server, for `Location`.
     pub(super) fn reference(&self, path: &[u8]) -> Vec<u8> {
         target::reference(self.base.as_deref(), path)
     }
 
-    /// Whether content of this length may come.
+    /// Refuses content longer than the limit.
     pub(super) fn check_size(&self, bytes: Option<u64>) -> Result<(), Refusal> {
         match bytes.is_some_and(|bytes| bytes > self.limits.upload_bytes_max) {
             true => Err(TOO_LARGE),
@@ -151,14 +155,14 @@ impl Ask {
         }
     }
 
-    /// One of the places for uploads under way.
+    /// Acquires a permit for an upload in progress.
     pub(super) fn take_place(&self, cx: &Context<'_>) -> Result<Taken, Refusal> {
         let busy = Refusal::new(Status::SERVICE_UNAVAILABLE, "too many uploads are under way");
         self.desk.places.take_for(cx.waker(), cx.now().mono).ok_or(busy)
     }
 
-    /// Whether the conditions of the request hold for what is there. A name that only something
-    /// else has than a file is refused.
+    /// Checks the conditions of the request against the existing entry. An existing file that
+    /// belongs to the server is refused.
     pub(super) fn check_conditions(&self, place: &Place, found: Found) -> Result<(), Refusal> {
         if let Found::File(stamp) = found
             && self.root.current().is_own(&stamp)
@@ -170,7 +174,7 @@ impl Ask {
             Found::File(stamp) => {
                 let fields = request.fields();
                 let asks = ["if-match", "if-none-match"].iter().any(|name| fields.first(name).is_some());
-                // A file that cannot be read has no tag, so no condition on one holds.
+                // A file that cannot be read has no tag, so conditions on one fail.
                 let etag = asks.then(|| self.tag_at(place)).flatten().unwrap_or_default();
                 let validators = Validators { etag: &etag, modified_secs: stamp.last_modified() };
                 evaluate(fields, false, &validators, self.now.unix_secs())
@@ -183,25 +187,25 @@ impl Ask {
         }
     }
 
-    /// The entity-tag of the file that is there.
+    /// Entity tag of the existing file.
     fn tag_at(&self, place: &Place) -> Option<Vec<u8>> {
         let (file, stamp) = place.open_file().ok()?;
         self.tag_of(&file, &stamp, self.now.wall)
     }
 
-    /// The entity-tag of an open file at the time `wall`, as a GET sends it.
+    /// Entity tag of an open file at the time `wall`, as a GET sends it.
     pub(super) fn tag_of(&self, file: &OwnedFd, stamp: &Stamp, wall: Duration) -> Option<Vec<u8>> {
         let tag = self.root.current().tag(file, stamp, None, Reach::OnDisk, wall);
         tag.ok().map(|tag| tag.value)
     }
 
-    /// Whether the request is for a new name only.
+    /// Returns true if the request requires that the name is new.
     pub(super) fn wants_new_name(&self) -> bool {
         self.head.with(&self.limits, |request| wants_new(request.fields())).unwrap_or(false)
     }
 
-    /// The entry that `path` names in the folder that the root leads to now, if the client that was
-    /// let in may write there.
+    /// Opens the folder of `path` below the folder that the root leads to now, and returns the
+    /// entry if the client may write it.
     pub(super) fn place(&self, path: &[u8]) -> Result<Place, Refusal> {
         self.root.follow();
         let (mut place, places) = Place::of(&self.root.docroot(), &self.area, path)?;
@@ -210,29 +214,29 @@ impl Ask {
         Ok(place)
     }
 
-    /// Refuses an entry that takes another password than the path of the request. The entry is at
-    /// `path`, and lies at `places`: a form names its files itself, and a link may lead into a
-    /// folder with a password of its own.
+    /// Refuses an entry with another password than the path of the request. The entry has the path
+    /// `path` and the real paths `places`.
+    ///
+    /// A form names its files itself, and a link can lead to a folder with a password of its own.
     pub(super) fn check_passwords(&self, path: &[u8], places: &[Vec<u8>]) -> Result<(), Refusal> {
         let is_same = |other: &[u8]| self.desk.guards.is_same_for(&self.path, other);
         match is_same(path) && places.iter().all(|place| is_same(place)) {
             true => Ok(()),
-            false => Err(Refusal::new(Status::FORBIDDEN, "another password is needed there")),
+            false => Err(Refusal::new(Status::FORBIDDEN, "that path requires another password")),
         }
     }
 
-    /// Has what crashes have left in this folder swept, as often as something there can have become
-    /// old enough.
+    /// Removes files that crashes left in this folder, if the last sweep is old enough.
     pub(super) fn sweep(&self, folder: &OwnedFd) {
         self.desk.sweeper.sweep(folder, self.now, self.desk.keep.age_max);
     }
 }
 
-/// The value of an `Upload-Limit` field.
+/// Value of the `Upload-Limit` header.
 pub(super) fn limits(ask: &Ask) -> String {
     let keep = &ask.desk.keep;
     let bytes_max = ask.limits.upload_bytes_max.min(match keep.bytes_max {
-        // Then none can be resumed, and the others are as large as they may be.
+        // No upload can be resumed, and others may have any size up to the upload limit.
         0 => u64::MAX,
         bytes => bytes,
     });
@@ -242,7 +246,7 @@ pub(super) fn limits(ask: &Ask) -> String {
     }
 }
 
-/// What a PUT may replace.
+/// Refuses an existing entry that an upload must not replace.
 pub(super) fn replaceable(found: Found) -> Result<(), Refusal> {
     match found {
         Found::Nothing | Found::File(_) => Ok(()),
@@ -251,14 +255,14 @@ pub(super) fn replaceable(found: Found) -> Result<(), Refusal> {
     }
 }
 
-/// A path as it stands in a URL.
+/// Percent-encoded path.
 pub(super) fn encoded(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     encode_path(path, &mut out);
     out
 }
 
-/// The answer for a file that was written: 201 with its place, 204 where it replaced another.
+/// Response for a written file: 201 with its location, or 204 if it replaced another.
 pub(super) fn written(location: &[u8], is_new: bool, etag: Option<Vec<u8>>) -> Response {
     let response = match is_new {
         true => Response::new(Status::CREATED).with_field("Location", location),
@@ -272,7 +276,7 @@ pub(super) fn written(location: &[u8], is_new: bool, etag: Option<Vec<u8>>) -> R
 
 #[cfg(test)]
 impl Ask {
-    /// For tests: a request to a docroot that may be written everywhere.
+    /// Write request for tests, in a docroot that may be written everywhere.
     pub(super) fn of(root: &std::path::Path, head: &str) -> Ask {
         use crate::http::head::{FieldSlots, parse};
         let mut config = Config::default();
@@ -301,8 +305,7 @@ mod tests {
     use super::*;
     use crate::features::upload::staged;
 
-    /// A folder was swept once in the life of a process: what the next crash of another one left
-    /// stayed.
+    /// Regression: each process swept a folder only once, so later leftovers stayed.
     #[test]
     fn a_folder_is_swept_again_a_day_later() {
         let scratch = tempfile::tempdir().unwrap();

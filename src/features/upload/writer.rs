@@ -1,6 +1,7 @@
-//! The content of one request on its way into an upload, and the upload on its way to a file.
+//! Writers: the content of one request on its way into an upload, and the finished upload on its
+//! way to a file.
 //!
-//! Must not know how content came here.
+//! Must not know how content arrives.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -21,27 +22,27 @@ use crate::features::upload::write_request::{
 use crate::http::{Response, Status};
 use crate::sync::lock;
 
-/// Writes the content of one request to a partial.
+/// Writer of the content of one request to an upload.
 pub(crate) struct Writer {
     partial: Arc<Partial>,
     partials: Arc<Partials>,
     turn: u64,
-    /// Whether the upload is complete with this request.
+    /// True if this request completes the upload.
     completes: bool,
-    /// Whether the client speaks of resumption.
+    /// True if the client uses resumption headers.
     is_resumable: bool,
     is_append: bool,
-    /// What is still to come of this request, where that is known.
+    /// Content of this request that has not arrived, in bytes, if known.
     left: Option<u64>,
-    /// A reference to the file, for a response to this request.
+    /// Reference to the file, for a response to this request.
     location: Vec<u8>,
 }
 
-const SUPERSEDED: Refusal = Refusal::new(Status::CONFLICT, "another request goes on with this upload");
+const SUPERSEDED: Refusal = Refusal::new(Status::CONFLICT, "another request continues this upload");
 const NO_ROOM: Refusal = Refusal::new(Status::SERVICE_UNAVAILABLE, "too many unfinished uploads are kept");
 
 impl Writer {
-    /// Begins an upload of which `bytes` come with this request.
+    /// Begins an upload. `bytes` is the length of the content of this request, if known.
     pub(crate) fn begin(
         ask: &Arc<Ask>,
         partials: &Arc<Partials>,
@@ -72,7 +73,7 @@ impl Writer {
             is_held: AtomicBool::new(true),
             touched: Mutex::new(ask.now.mono),
         });
-        // An upload that comes whole goes on without a token where none can be kept.
+        // An upload in one request continues without a token if the table is full.
         if is_kept && !partials.insert(&partial, crate::random::random_hex()?) && wish.complete == Some(false)
         {
             return Err(NO_ROOM);
@@ -89,7 +90,7 @@ impl Writer {
         })
     }
 
-    /// Goes on with it, `bytes` at `offset` coming with this request.
+    /// Resumes an upload with `bytes` more bytes at `offset`.
     pub(crate) fn resume(
         partial: &Arc<Partial>,
         partials: &Arc<Partials>,
@@ -141,9 +142,9 @@ impl Writer {
         }
         let end = self.partial.bytes() + piece.len() as u64;
         if end > state.length.unwrap_or(u64::MAX) {
-            // It went too far, so no more of it is taken.
+            // The content exceeds its length, so the upload is discarded.
             drop(self.partial.take_draft(&mut state, Stage::GivenUp));
-            return Err(Refusal::new(Status::BAD_REQUEST, "more came than the upload's length"));
+            return Err(Refusal::new(Status::BAD_REQUEST, "the content is longer than the upload"));
         }
         let ask = &self.partial.ask;
         if end > ask.limits.upload_bytes_max {
@@ -158,16 +159,17 @@ impl Writer {
         if !self.can_be_resumed() || self.partials.make_room(self.partial.owner()) {
             return Ok(());
         }
-        // No room is left, so this one is not kept. If it comes whole, it need not be.
+        // No room is left, so this upload is not kept. If this request completes it, it need not
+        // be.
         if let Some(token) = self.partial.token.get().filter(|_| self.completes) {
             self.partials.remove(token);
             return Ok(());
         }
         self.partials.cancel(&self.partial)?;
-        Err(Refusal::new(Status::INSUFFICIENT_STORAGE, "no room is left for partial uploads"))
+        Err(Refusal::new(Status::INSUFFICIENT_STORAGE, "no room is left for unfinished uploads"))
     }
 
-    /// The content of the request is complete and written.
+    /// Ends the request after all its content was written.
     pub(crate) fn finish(self) -> Result<Response, Refusal> {
         let partial = &self.partial;
         if !self.completes {
@@ -184,7 +186,7 @@ impl Writer {
             return Err(SUPERSEDED);
         }
         if state.length.is_some_and(|length| length != partial.bytes()) {
-            return Err(Refusal::new(Status::BAD_REQUEST, "less came than the upload's length"));
+            return Err(Refusal::new(Status::BAD_REQUEST, "the content is shorter than the upload"));
         }
         let draft = partial.take_draft(&mut state, Stage::Publishing).ok_or(GIVEN_UP)?;
         drop(state);
@@ -194,14 +196,14 @@ impl Writer {
             Err(_) => Stage::GivenUp,
         };
         let response = published.unwrap_or_else(|refusal| {
-            // There is nothing to go on with, and nothing that could be said to be complete.
+            // Nothing is left to resume or to report as complete.
             self.partials.forget(partial);
             partial.ask.refuse(refusal)
         });
         Ok(if self.is_resumable { response.with_field("Upload-Complete", "?1") } else { response })
     }
 
-    /// The same with where the upload can be gone on with.
+    /// Adds the location at which the upload can be resumed.
     pub(crate) fn tell_where(&self, response: Response) -> Response {
         match (self.partial.token.get(), self.is_append) {
             (Some(token), false) => response
@@ -211,21 +213,21 @@ impl Writer {
         }
     }
 
-    /// The token of its upload, if that can be resumed.
+    /// Token of the upload, if it is resumable.
     #[cfg(test)]
     pub(crate) fn token(&self) -> Option<String> {
         self.partial.token.get().cloned()
     }
 
-    /// Whether what is lost now can be sent again from where it broke off.
+    /// Returns true if a client can resume the upload after an abort.
     pub(crate) fn can_be_resumed(&self) -> bool {
         self.partial.token.get().is_some()
     }
 }
 
 impl Drop for Writer {
-    /// Its request is over. What it has left, if it can be gone on with, is kept from now on, and
-    /// takes no more room than it counts for.
+    /// Ends the request. A resumable upload is kept from now on, and releases the disk space that
+    /// was reserved ahead.
     fn drop(&mut self) {
         if !self.can_be_resumed() {
             return;
@@ -240,30 +242,31 @@ impl Drop for Writer {
     }
 }
 
-/// Why an upload cannot be gone on with.
+/// Reasons why an upload cannot be resumed.
 pub(crate) enum Halt {
-    /// It is complete.
+    /// The upload is already complete.
     Complete,
-    /// It stands elsewhere.
+    /// The offset is wrong; the right one is included.
     Offset(u64),
-    /// The client has said two lengths, or sends more than it said.
+    /// The client sent two different lengths, or more content than its length.
     Length,
     Refused(Refusal),
 }
 
-/// Makes it a file that everybody sees. `location` refers to it.
+/// Publishes an upload as a file. `location` refers to the file.
 fn publish(partial: &Partial, draft: Draft, location: &[u8]) -> Result<Response, Refusal> {
     let ask = &partial.ask;
     draft.sync()?;
-    // The root may lead to another folder since the upload began. Not under the lock, because
-    // the content may have to be copied there.
+    // The root can lead to another folder since the upload began. Move the file before taking the
+    // lock, because that can require a copy.
     let place = ask.place(&ask.path)?;
     let draft = draft.moved_to(&place.folder)?;
     let _publishing = lock(&ask.desk.publishing);
     put_in_place(partial, draft, &place, place.look()?, location)
 }
 
-/// The same where this was found a moment ago: only other programs can have changed it since.
+/// Publishes an upload whose entry was just found to be `found`. Only other programs can have
+/// changed the entry since.
 fn put_in_place(
     partial: &Partial,
     mut draft: Draft,
@@ -318,8 +321,8 @@ mod tests {
         fs::read_dir(folder).unwrap().next().is_none()
     }
 
-    /// The age of a slow upload counted from the beginning of its request, so it was given up as
-    /// soon as it broke off; and it kept the room that was reserved for what had not come.
+    /// Regression: the age of a slow upload counted from the start of its request, so it was
+    /// discarded as soon as it was aborted. It also kept the disk space that was reserved ahead.
     #[test]
     fn an_upload_that_breaks_off_is_kept_from_then_on_and_takes_what_it_counts_for() {
         let scratch = tempfile::tempdir().unwrap();
@@ -334,13 +337,13 @@ mod tests {
         assert!(draft.room() < 2 * 64 * KIB as u64, "{}", draft.room());
     }
 
-    /// A copy may take minutes, in which no other upload could be published.
+    /// Regression: a copy can take minutes, during which no other upload could be published.
     #[test]
     fn content_is_copied_to_another_folder_before_the_lock_is_taken() {
         let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let ask = ask(new.path(), "PUT /a HTTP/1.1\r\nHost: a\r\n\r\n");
         let writer = begin(&ask, 3);
-        // With a hidden name, a draft has to be copied to get into another folder.
+        // A staged file with a hidden name must be copied to another folder.
         let folder = Arc::new(OwnedFd::from(fs::File::open(old.path()).unwrap()));
         let mut draft = Draft::begin_named(&folder).unwrap();
         draft.append(b"abc", None).unwrap();
@@ -360,7 +363,8 @@ mod tests {
         assert_eq!(fs::read(new.path().join("a")).unwrap(), b"abc");
     }
 
-    /// Where there are no nameless files, those of a server that ended stayed under hidden names.
+    /// Regression: on file systems without unnamed files, uploads of an ended server stayed under
+    /// hidden names.
     #[test]
     fn at_the_end_nothing_is_kept() {
         let scratch = tempfile::tempdir().unwrap();
@@ -374,7 +378,7 @@ mod tests {
         assert!(writer.partials.find(writer.partial.token.get().unwrap()).is_none());
     }
 
-    /// Another program makes a file of that name behind the look at it.
+    /// Another program creates a file of that name after the check.
     #[test]
     fn a_name_that_must_be_new_is_not_taken_from_another_program() {
         for (field, status, content) in

@@ -6,7 +6,7 @@ use crate::features::upload::write_request::{Ask, Desk};
 use crate::features::upload::writer::Writer;
 use crate::http::Status;
 
-/// A table of so many uploads and bytes, and its clients.
+/// Table with limits, and clients that upload to it.
 struct Clients {
     folder: tempfile::TempDir,
     desk: Arc<Desk>,
@@ -23,7 +23,8 @@ impl Clients {
         Clients { folder: tempfile::tempdir().unwrap(), desk, partials }
     }
 
-    /// Begins an upload with one request that brings so many bytes of 1000; its token.
+    /// Begins an upload of 1000 bytes with a request that brings `bytes` of them. Returns the
+    /// token.
     fn begin(&self, owner: &Owner, complete: &str, bytes: usize) -> Result<Option<String>, Status> {
         let head = format!("PUT /a HTTP/1.1\r\nHost: a\r\nUpload-Complete: {complete}\r\n\r\n");
         let mut ask = Ask::of(self.folder.path(), &head);
@@ -41,7 +42,7 @@ impl Clients {
         Ok(token)
     }
 
-    /// Begins one that is to be kept.
+    /// Begins an upload that must be kept.
     fn keep(&self, owner: &Owner, bytes: usize) -> String {
         self.begin(owner, "?0", bytes).unwrap().expect("a token")
     }
@@ -56,7 +57,7 @@ fn owners() -> [Owner; 3] {
         .map(|(user, address)| Owner::named(user, address))
 }
 
-/// One client that broke off 256 uploads pushed out those of all others.
+/// Regression: one client with 256 aborted uploads evicted those of all others.
 #[test]
 fn nobody_pushes_out_an_upload_of_a_client_with_a_smaller_share() {
     let [one, many, late] = owners();
@@ -66,7 +67,7 @@ fn nobody_pushes_out_an_upload_of_a_client_with_a_smaller_share() {
     assert!(clients.has(&first));
     let kept: Vec<bool> = tokens.iter().map(|token| clients.has(token)).collect();
     assert!(kept.ends_with(&[true; 5]) && !kept[..45].contains(&true), "its own oldest go: {kept:?}");
-    // A client that comes late gets a share, and takes it from the one with the most.
+    // A late client gets a share, taken from the owner with the most uploads.
     let later: Vec<String> = (0..50).map(|_| clients.keep(&late, 1)).collect();
     assert!(clients.has(&first));
     let count = |tokens: &[String]| tokens.iter().filter(|token| clients.has(token)).count();
@@ -88,7 +89,7 @@ fn bytes_are_shared_like_numbers() {
     assert_eq!(tokens.iter().filter(|token| clients.has(token)).count(), 2);
 }
 
-/// A client with one long upload lost it to any other that held a little less.
+/// Regression: a client lost its only, long upload to any client that held a little less.
 #[test]
 fn the_only_upload_of_a_client_is_nobodys_to_push_out() {
     let [one, many, late] = owners();
@@ -98,7 +99,7 @@ fn the_only_upload_of_a_client_is_nobodys_to_push_out() {
     let tokens: Vec<String> = (0..50).map(|_| clients.keep(&many, 300)).collect();
     assert!(clients.has(&first) && clients.has(&long) && clients.has(&tokens[49]));
     assert_eq!(tokens.iter().filter(|token| clients.has(token)).count(), 3);
-    // Many addresses, each with one upload.
+    // Many addresses with one upload each.
     for number in 0..50 {
         let owner = Owner::named("c", &format!("198.51.100.{number}:1"));
         let begun = clients.begin(&owner, "?0", 100);
@@ -107,7 +108,8 @@ fn the_only_upload_of_a_client_is_nobodys_to_push_out() {
     }
 }
 
-/// Uploads that come whole need no room here: one client could keep all others from uploading.
+/// Regression: a complete upload in one request needs no room in the table, but a full table made
+/// all uploads fail.
 #[test]
 fn an_upload_that_comes_whole_goes_on_where_no_room_is_left() {
     let [one, other, late] = owners();
@@ -120,7 +122,7 @@ fn an_upload_that_comes_whole_goes_on_where_no_room_is_left() {
     assert!(kept.iter().all(|token| clients.has(token)));
 }
 
-/// A table full of equal shares is not for a newcomer to empty.
+/// If all shares are equal, a new client evicts nobody.
 #[test]
 fn where_all_shares_are_equal_a_newcomer_is_not_kept() {
     let [a, b, c] = owners();
