@@ -1,6 +1,6 @@
-//! Clients with their scripts: what each will send, how, and how it will end.
+//! Scripts of the simulated clients: what each client sends, how, and how it ends.
 //!
-//! Plans only: what comes of them is the world's and the server's affair.
+//! This file only makes plans. It must not know what the server does with the requests.
 
 use std::collections::VecDeque;
 
@@ -44,7 +44,7 @@ pub(super) fn add_client(world: &Shared, ids: &mut u64) {
         closed_for_nothing: false,
     };
     if manner == Manner::Plain && rng.chance(500) {
-        // Half of them leave it to the server to end it.
+        // Half of these clients leave the close to the server.
         conn.fin_when_sent = false;
     }
     let requests = match manner {
@@ -77,7 +77,7 @@ pub(super) fn add_client(world: &Shared, ids: &mut u64) {
     world.conns.push(conn);
 }
 
-/// Appends one request; true when nothing can follow it.
+/// Appends one request to a script. Returns true if no request can follow it.
 fn add_request(rng: &mut Rng, conn: &mut SimConn, id: u64) -> bool {
     let len = if rng.chance(200) { rng.below(60_000) } else { rng.below(2000) };
     let content: Vec<u8> = (0..rng.below(6000)).map(|at| pattern(id, at)).collect();
@@ -90,7 +90,7 @@ fn add_request(rng: &mut Rng, conn: &mut SimConn, id: u64) -> bool {
         8 => (get(["source", "offloaded"][rng.below(2) as usize]), ok(Content::Pattern(len))),
         9 => (post(rng, "collect", id, &content), ok(Content::Bytes(content))),
         10 | 11 => (post(rng, "sink", id, &content), ok(Content::Bytes(content))),
-        // Content nobody asked for: read past, or the end.
+        // Content that the handler does not take: the server discards it or closes.
         12 => {
             let expected = Expected { may_close: true, ..ok(Content::Pattern(0)) };
             (post(rng, "now", id, &content), expected)
@@ -106,7 +106,8 @@ fn add_request(rng: &mut Rng, conn: &mut SimConn, id: u64) -> bool {
         }
         16 => match rng.below(4) {
             0 => {
-                // Behind a small answer that is still queued when the content fails, as a rule.
+                // A small response precedes the one that fails, and is usually still queued at that
+                // time.
                 let first = id + (1 << 18);
                 let line = format!("GET /now/{first}/5 HTTP/1.1");
                 conn.to_send.extend(format!("{line}\r\nHost: sim\r\n\r\n").bytes());
@@ -145,6 +146,7 @@ fn add_request(rng: &mut Rng, conn: &mut SimConn, id: u64) -> bool {
     last
 }
 
+/// Returns a request with content, either with a length or chunked.
 fn post(rng: &mut Rng, how: &str, id: u64, content: &[u8]) -> Vec<u8> {
     let mut bytes = format!("POST /{how}/{id}/0 HTTP/1.1\r\nHost: sim\r\n").into_bytes();
     if rng.chance(500) {
@@ -166,7 +168,7 @@ fn post(rng: &mut Rng, how: &str, id: u64, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A request with much more framing than content: it must not be read to its end.
+/// Returns a request with much more framing than content. The server must not read it to its end.
 fn flood(rng: &mut Rng, how: &str, id: u64) -> Vec<u8> {
     let head = format!("POST /{how}/{id}/0 HTTP/1.1\r\nHost: sim\r\nTransfer-Encoding: chunked\r\n\r\n");
     let extension = 30 + rng.below(1000) as usize;
@@ -174,7 +176,7 @@ fn flood(rng: &mut Rng, how: &str, id: u64) -> Vec<u8> {
     format!("{head}{}0\r\n\r\n", chunk.repeat(60_000 / extension)).into_bytes()
 }
 
-/// What a client does after its sound requests.
+/// Appends the end of a script, after its valid requests.
 fn add_ending(rng: &mut Rng, conn: &mut SimConn) {
     match conn.manner {
         Manner::Babbler => {

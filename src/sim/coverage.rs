@@ -1,31 +1,34 @@
-//! What happened in a run, counted by name. A fault that never happens tests nothing.
+//! Coverage: what happened in the simulated runs, counted by name. A fault that never happens tests
+//! nothing. This file must not know how faults are injected.
 
 use std::collections::BTreeMap;
 
 use crate::http::{CloseReason, Phase};
 
-/// How often each kind of thing happened, over any number of runs.
+/// How often each kind of event happened, over any number of runs.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Coverage {
-    /// By name: faults, phases and close reasons.
+    /// Counts of faults, phases and close reasons, by name.
     pub counts: BTreeMap<String, u64>,
     /// The steps of one run, if they were recorded.
     pub steps: String,
 }
 
 impl Coverage {
+    /// Counts one event.
     pub(super) fn note(&mut self, kind: &str, what: &str) {
         *self.counts.entry(format!("{kind} {what}")).or_default() += 1;
     }
 
-    /// Adds another run's counts.
+    /// Adds the counts of another run.
     pub fn add(&mut self, other: &Coverage) {
         for (name, count) in &other.counts {
             *self.counts.entry(name.clone()).or_default() += count;
         }
     }
 
-    /// What a full run has to have seen; those seen fewer than `least` times.
+    /// Returns the names that happened fewer than `least` times, out of all that a full set of runs
+    /// must have seen.
     #[must_use]
     pub fn rare(&self, least: u64) -> Vec<String> {
         let faults = FAULTS.iter().map(|fault| format!("fault {fault}"));
@@ -40,7 +43,7 @@ impl Coverage {
     }
 }
 
-/// The faults the world can do, by the names they are counted under.
+/// The faults that the simulator injects, by the names under which they are counted.
 pub const FAULTS: [&str; 32] = [
     "short_read",
     "short_write",

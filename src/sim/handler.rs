@@ -1,6 +1,7 @@
-//! The handler of a run: answers of every kind, at once and later, and things that are watched.
+//! The handler of a simulated run. It returns answers of every kind, immediate and delayed, and
+//! watched objects.
 //!
-//! It must not know who asks, nor what becomes of its answers.
+//! This file must not know the clients, or what becomes of its answers.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,11 +19,12 @@ use crate::jobs::places::{Places, Taken};
 use crate::sim::world::{PendingJob, PendingWork, Shared, SimWatch, pattern};
 use crate::sync::lock;
 
-/// Answers in every way there is; the path says which and how much: `/how/id/bytes`.
+/// A handler that gives every kind of answer. The path of a request selects kind and size:
+/// `/how/id/bytes`.
 pub(super) struct SimHandler {
     pub(super) world: Shared,
     pub(super) file: Arc<OpenFile>,
-    /// For sinks.
+    /// Seats that sinks occupy.
     pub(super) places: Arc<Places>,
 }
 
@@ -98,28 +100,29 @@ impl Handler for SimHandler {
     }
 }
 
-/// How long a talk may take.
+/// How long a program may take to answer.
 const TALK_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Something watched that talks: promises an answer, then its content, and has to be waited for
-/// when it ends.
+/// A simulated program, watched like a CGI program: it produces a response, then its content, and
+/// exits.
 pub(super) struct SimTalk {
     pub(super) id: u64,
     pub(super) len: u64,
     pub(super) world: Shared,
-    /// Its place in the world.
+    /// Index of the program in the world.
     pub(super) at: usize,
     pub(super) state: Mutex<Talk>,
 }
 
+/// State of a simulated program.
 #[derive(Debug)]
 pub(super) struct Talk {
     pub(super) has_answered: bool,
-    /// What was said to the client.
+    /// Number of bytes passed on to the client.
     pub(super) told: u64,
     pub(super) rests: bool,
     pub(super) is_abandoned: bool,
-    /// Its time was up.
+    /// True if the program timed out.
     pub(super) is_late: bool,
     pub(super) due: Instant,
 }
@@ -147,7 +150,7 @@ impl SimTalk {
         Arc::new(SimTalk { id, len, world: Arc::clone(world), at, state: Mutex::new(talk) })
     }
 
-    /// It is killed, and exits a moment later.
+    /// Kills the program, which exits a moment later.
     fn kill(&self) {
         let mut world = lock(&self.world);
         let due = world.now_ns + world.rng.below(1_000_000);
@@ -173,7 +176,7 @@ impl Watched for SimTalk {
         };
         let mut done = None;
         if talk.is_abandoned {
-            // Nothing it says is heard.
+            // The output of an abandoned program is ignored.
         } else if !talk.has_answered && talk.due <= now {
             talk.is_late = true;
             self.kill();
@@ -193,7 +196,7 @@ impl Watched for SimTalk {
         if is_over {
             lock(&self.world).watches[self.at].is_over = true;
         }
-        // More than fits a turn, it says now and then.
+        // Now and then the program has more output than fits into one turn.
         let again = !is_over && lock(&self.world).fault("watched_again", 100);
         Advanced { done, due: (!talk.has_answered).then_some(talk.due), again, is_over }
     }
@@ -209,7 +212,7 @@ impl Watched for SimTalk {
             world.coverage.note("fault", name);
         }
         if world.watches[self.at].id.is_none() {
-            // The loop never came to watch it.
+            // The loop never registered the program.
             world.watches[self.at].is_over = true;
         }
         drop(world);
@@ -217,7 +220,7 @@ impl Watched for SimTalk {
     }
 }
 
-/// Its content.
+/// The output of a program as response content.
 pub(super) struct SimTalkSource {
     pub(super) talk: Arc<SimTalk>,
 }
@@ -237,7 +240,7 @@ impl BodySource for SimTalkSource {
     }
 }
 
-/// Makes the pattern beside the loop.
+/// A producer that makes the pattern on a worker thread.
 pub(super) struct SimProducer {
     pub(super) id: u64,
     pub(super) at: u64,
@@ -253,7 +256,7 @@ impl Producer for SimProducer {
     }
 }
 
-/// Keeps content and makes room through jobs, as `/api/echo` does.
+/// A sink that keeps content and makes room by jobs, like `/api/echo`.
 pub(super) struct SimSink {
     pub(super) id: u64,
     pub(super) kept: Vec<u8>,
@@ -294,13 +297,14 @@ impl BodySink for SimSink {
     }
 }
 
+/// How a source ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rest {
     Whole,
     Torn,
 }
 
-/// Makes the pattern in pieces, resting now and then until it is woken.
+/// A source that makes the pattern in pieces, and sometimes waits for a wake-up in between.
 pub(super) struct SimSource {
     pub(super) id: u64,
     pub(super) at: u64,
@@ -333,7 +337,7 @@ impl BodySource for SimSource {
             let waker = self.waker.clone();
             let mut world = lock(&self.world);
             let due_ns = world.now_ns + world.rng.below(20_000_000);
-            // A job that belongs to nobody does the waking.
+            // The wake-up comes from a job that belongs to no connection.
             let job: Job = Box::new(move || {
                 waker.wake();
                 let then: Then = Box::new(|_| Response::new(Status::OK).into());

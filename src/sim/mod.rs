@@ -1,14 +1,17 @@
-//! The simulator: the reactor's own turns over an operating system made of a seed.
+//! The simulator: runs the turns of the reactor over an operating system that is generated from a
+//! seed.
 //!
-//! [`SimOs`] stands where mio stands. Its clients send, read, stall, reset and lie as a seeded
-//! generator says; its sockets give short reads and writes, would-block out of nowhere, interrupts
-//! and resets; its clock jumps. It keeps the kernel's promises and no others: an edge comes once, a
-//! short read means drained *at that moment*. After every turn the invariants are checked, and at
-//! the end every client must have got what it was owed: each answer once, whole, in order. The same
+//! [`SimOs`] takes the part of mio. Its clients send, read, stall, reset and break the protocol as
+//! a seeded generator decides. Its sockets have short reads and writes, would-block, interrupts and
+//! resets at any time. Its clock jumps. It keeps the promises of the kernel and no others: an edge
+//! comes once, and a short read means that the socket was drained *at that moment*.
+//!
+//! After every turn the simulator checks the invariants of the loop. At the end it checks that
+//! every client received what it was owed: each response once, complete, and in order. The same
 //! seed gives the same run, byte for byte.
 //!
-//! Here, and only here, several parties share one world behind a lock: it is a test bed, not the
-//! server.
+//! Only in this folder do several parties share one world behind a lock, because it is a test bed
+//! and not the server.
 
 mod clients;
 mod coverage;
@@ -52,11 +55,12 @@ pub struct Simulation {
     origin: Instant,
     turns: u32,
     turns_min: u32,
-    /// It is told to stop while clients come, not when all is quiet.
+    /// True if the stop signal comes while clients connect; otherwise it comes when all clients are
+    /// served.
     stops_busy: bool,
-    /// High water and the largest answer on top of it.
+    /// High water mark of the send queue plus the largest response.
     queue_bytes_max: u64,
-    /// Bytes of files for one client in one turn.
+    /// Largest number of file bytes that one client may be sent in one turn.
     file_bytes_max: u64,
 }
 
@@ -66,26 +70,26 @@ impl std::fmt::Debug for Simulation {
     }
 }
 
-/// A run that broke a promise.
+/// A run in which a check failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What was wrong, and when.
+    /// The failed check and its time.
     pub what: String,
     /// The steps, if they were recorded.
     pub steps: String,
 }
 
-/// The least clients of a run.
+/// Smallest number of clients in a run.
 pub const CLIENTS_MIN: usize = 8;
 
-/// The least turns of a run.
+/// Smallest number of turns in a run.
 pub const TURNS_MIN: u32 = 200;
 
-/// More turns than this are a loop that spins.
+/// A run with more turns than this means that the loop spins.
 const TURNS_MAX: u32 = 200_000;
 
 impl Simulation {
-    /// A run from a seed. `record` keeps its steps for a failure's report.
+    /// Prepares a run from a seed. `record` keeps its steps for the report of a failure.
     pub fn new(seed: u64, record: bool) -> io::Result<Self> {
         let mut rng = Rng(seed);
         let config = config(&mut rng);
@@ -131,12 +135,12 @@ impl Simulation {
         let files = Files::own(&FileOptions::default());
         let connections_max = config.limits.connections_max;
         let queue_bytes_max = config.limits.send_high_water_bytes as u64 + 70_000;
-        // Whoever has anything left of its share gets a whole slice, and a deadline that passes has
-        // a connection pumped for a second time.
+        // A connection with any budget left may send a whole slice, and a deadline that passes
+        // pumps the connection a second time.
         let file_bytes_max = 2 * 2 * FILE_BYTES_FOR_ONE * config.limits.turn_bytes_max as u64;
         let mut driver = Driver::new(Arc::new(config), handler, files, desk, None, LoopTally::default(), now);
-        // The twin reads a little at a time; some runs do, too, so that its way through the pump
-        // meets faults.
+        // Some runs use the small read buffer of the threads model, so that its code also meets
+        // faults.
         driver.scratch_is_shared = !seed.is_multiple_of(4);
         let reactor = Reactor::new(os, driver, connections_max);
         let (turns, turns_min) = (0, TURNS_MIN);
@@ -152,8 +156,8 @@ impl Simulation {
         })
     }
 
-    /// Turns until every client has what it was owed and the server has stopped. More clients are
-    /// added until the run is long enough.
+    /// Runs turns until every client has received what it was owed and the server has stopped. More
+    /// clients are added until the run is long enough.
     pub fn run(mut self) -> Result<Coverage, Failure> {
         let mut ids = 1000;
         let mut stopping = false;
@@ -164,7 +168,7 @@ impl Simulation {
                 world.next_due().is_none() && world.backlog.is_empty()
             };
             if self.stops_busy && !stopping && self.turns >= self.turns_min {
-                // The signal will come among new clients: what it sets off meets their events.
+                // The signal comes among new clients, so that the stop coincides with their events.
                 for _ in 0..6 {
                     add_client(&self.world, &mut ids);
                 }
@@ -185,11 +189,12 @@ impl Simulation {
             match self.reactor.outcome() {
                 Some(Outcome::Stopped) if empty => break,
                 Some(Outcome::Killed(_)) => {
-                    return Err(self.failure("stopped at once, though nobody was in a hurry"));
+                    return Err(self.failure("stopped at once, although no second signal came"));
                 }
                 Some(Outcome::Cut(_)) => {
                     if let Some(idle) = self.reactor.look().find(|seen| seen.phase == Phase::Idle) {
-                        return Err(self.failure(&format!("{} was idle and had to be cut off", idle.id)));
+                        return Err(self
+                            .failure(&format!("{} was idle and was cut off by the drain timeout", idle.id)));
                     }
                     for conn in &mut lock(&self.world).conns {
                         conn.server_reset |= !conn.server_closed;
@@ -205,19 +210,20 @@ impl Simulation {
         self.judge()
     }
 
+    /// Schedules a stop signal within `ns` nanoseconds.
     fn signal_within(&self, ns: u64) {
         let mut world = lock(&self.world);
         let at = world.now_ns + 1 + world.rng.below(ns);
         if world.rng.below(3) > 0 {
             return world.signals.push_back((at, Signal::Terminate));
         }
-        // A closed terminal is reported by the shell and by the kernel; a log may be rotated
-        // meanwhile.
+        // Shell and kernel both report a closed terminal, and a log may be rotated in between.
         let later = at + world.rng.below(ns);
         let signals = [Signal::TerminalClosed, Signal::Reopen, Signal::TerminalClosed];
         world.signals.extend([at, later, later].into_iter().zip(signals));
     }
 
+    /// Runs one turn and checks the invariants.
     fn turn(&mut self) -> Result<(), Failure> {
         self.turns += 1;
         if let Err(error) = self.reactor.turn() {
@@ -229,18 +235,19 @@ impl Simulation {
         Ok(())
     }
 
-    /// A moment as the simulated clock counts.
+    /// Returns a time in nanoseconds of the simulated clock.
     fn nanos(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX)
     }
 
+    /// Returns a failure with the steps of the run.
     fn failure(&self, what: &str) -> Failure {
         let mut world = lock(&self.world);
         let what = format!("turn {}: {what}", self.turns);
         Failure { what, steps: world.log.take().unwrap_or_default() }
     }
 
-    /// What must hold after every turn.
+    /// Checks everything that must hold after every turn.
     fn check(&self) -> Result<(), String> {
         let mut world = lock(&self.world);
         if world.open != self.reactor.open() {
@@ -266,7 +273,7 @@ impl Simulation {
             collected += seen.collected_bytes;
             let at = self.check_one(&world, &seen, due)?;
             world.is_work_left |= seen.is_carried;
-            // With nothing held that it could still be answered for.
+            // Without held input that could still lead to a response.
             let is_idle = seen.phase == Phase::Idle && !seen.has_work && world.conns[at].inbound.is_empty();
             let until = seen.deadline.map_or(u64::MAX, |due| self.nanos(due));
             world.conns[at].idle = is_idle.then_some((until, world.conns[at].sent));
@@ -282,25 +289,25 @@ impl Simulation {
         }
         let watches = world.watches.iter().filter(|watch| watch.id.is_some() && !watch.is_over).count();
         if watches != self.reactor.watched() {
-            return Err(format!("{watches} things are to be watched, {} are", self.reactor.watched()));
+            return Err(format!("{watches} programs should be watched, and {} are", self.reactor.watched()));
         }
         let carried = self.reactor.watched_carried();
         if carried > watches {
-            return Err(format!("{carried} of {watches} watched things are carried: some of them twice"));
+            return Err(format!("{carried} carried of {watches} watched programs: some are listed twice"));
         }
         world.is_work_left |= carried > 0;
-        // One that is carried hears in the next turn that it is over.
+        // A program that is carried learns in the next turn that its connection has closed.
         let lost = world.watches.iter().find(|watch| {
             !watch.is_over && !self.reactor.look().any(|seen| seen.id == watch.conn) && watch.due_ns.is_none()
         });
         if let Some(lost) = lost.filter(|_| carried == 0) {
-            return Err(format!("what was watched for {} will never be over", lost.conn));
+            return Err(format!("the program watched for {} will never be over", lost.conn));
         }
         let counters = self.reactor.counters();
         let told: u64 = self.reactor.gauges().phases.iter().sum();
         let accepted = counters.accepted.get() - counters.closed_total();
         if told != accepted || told != self.reactor.open() as u64 {
-            return Err(format!("{told} connections are told of, {accepted} counted in and not out"));
+            return Err(format!("the gauges count {told} connections, the counters {accepted}"));
         }
         if self.reactor.deadlines_len() > self.reactor.open() {
             return Err("a closed connection left its deadline behind".into());
@@ -311,13 +318,14 @@ impl Simulation {
         Ok(())
     }
 
+    /// Checks one connection after a turn. Returns the index of its client.
     fn check_one(
         &self,
         world: &World,
         seen: &crate::reactor::inspect::Look,
         due: Option<u64>,
     ) -> Result<usize, String> {
-        let Peer::V4(_, at) = seen.peer else { return Err("a client of no number".into()) };
+        let Peer::V4(_, at) = seen.peer else { return Err("a client without a number".into()) };
         let at = usize::from(at);
         let conn = &world.conns[at];
         let id = seen.id;
@@ -326,7 +334,7 @@ impl Simulation {
         }
         match (seen.deadline, seen.armed) {
             (Some(deadline), Some(armed)) if armed > deadline => {
-                return Err(format!("{id} ({}) would be looked at too late", seen.phase.name()));
+                return Err(format!("{id} ({}) has an entry after its deadline", seen.phase.name()));
             }
             (Some(_), None) => return Err(format!("{id} ({}) has no deadline armed", seen.phase.name())),
             _ => {}
@@ -344,37 +352,37 @@ impl Simulation {
             let is_coming = world.jobs.iter().any(|job| job.id == id || job.id == ConnId::new(0, 0))
                 || world.is_watched_for(id);
             if !is_coming && !world.will_hand_out_results() {
-                return Err(format!("{id} rests and nothing will wake it"));
+                return Err(format!("{id} waits for a wake-up that will not come"));
             }
         }
         let may_send = seen.queued_bytes > 0 && seen.is_sendable;
         if may_send && seen.ready.writable {
-            return Err(format!("{id} owes {} bytes, may write and waits", seen.queued_bytes));
+            return Err(format!("{id} has {} bytes queued, may write and waits", seen.queued_bytes));
         }
         if may_send && !world.will_say_writable(at) {
-            return Err(format!("{id} owes {} bytes and nothing will wake it", seen.queued_bytes));
+            return Err(format!("{id} has {} bytes queued and no event will come", seen.queued_bytes));
         }
         if seen.can_use_held {
             return Err(format!("{id} holds requests it could answer, and waits"));
         }
         if seen.wants_input && seen.ready.readable {
-            return Err(format!("{id} may read, wants to, and waits"));
+            return Err(format!("{id} may read, needs input, and waits"));
         }
         let there = !conn.inbound.is_empty() || (conn.client_fin && !seen.ready.ended);
         if seen.wants_input && there && !conn.edge_read && !conn.edge_closed {
-            return Err(format!("{id} has input in the kernel and nothing will tell it"));
+            return Err(format!("{id} has unread input and no event will report it"));
         }
         if seen.phase == Phase::Handling
             && due.is_none()
             && !world.will_hand_out_results()
             && !world.is_watched_for(id)
         {
-            return Err(format!("{id} waits for an answer that nobody makes"));
+            return Err(format!("{id} waits for a response that nothing makes"));
         }
         Ok(at)
     }
 
-    /// At the end: every client got what it was owed.
+    /// Checks at the end that every client received what it was owed.
     fn judge(self) -> Result<Coverage, Failure> {
         let tight = self.reactor.memory().2 < 64 * KIB;
         let (what, mut coverage) = {
@@ -408,7 +416,7 @@ impl Simulation {
     }
 }
 
-/// Small limits, so that they are met.
+/// Returns a configuration with small limits, so that the run reaches them.
 fn config(rng: &mut Rng) -> Config {
     let mut config = Config::default();
     let limits = &mut config.limits;

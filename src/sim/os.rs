@@ -1,6 +1,7 @@
-//! The operating system as the reactor sees it: polls, sockets and a job desk over the [`World`].
+//! The simulated operating system: poll, sockets and job queue over the [`World`].
 //!
-//! It keeps the kernel's promises and no others. It must not know what is right in an answer.
+//! It keeps the promises of the kernel and no others. This file must not know what a correct
+//! response is.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::OwnedFd;
@@ -18,13 +19,13 @@ use crate::reactor::os::{Os, OsEvent};
 use crate::sim::world::{PIPE_BYTES, PendingJob, PendingWork, Shared, World, is_broken, pattern};
 use crate::sync::lock;
 
-/// How soon a loop that could not accept has to try again.
+/// Within this time a loop that could not accept must try again.
 const RETRY_WITHIN: Duration = Duration::from_millis(100);
 
-/// How late the loop may be woken at the most, in nanoseconds.
+/// Longest delay of a wake-up of the loop, in nanoseconds.
 const LATE_NS_MAX: u64 = 2_000_000;
 
-/// The operating system made of a seed.
+/// The operating system that is generated from a seed.
 #[derive(Debug)]
 pub struct SimOs {
     pub(super) world: Shared,
@@ -35,12 +36,12 @@ pub struct SimOs {
 impl SimOs {
     pub(super) fn new(world: Shared, origin: Instant) -> Self {
         let bell = Arc::clone(&world);
-        // Called with no lock of ours held: jobs and wakers run outside of the world's.
+        // No lock is held here, because jobs and wakers run outside the lock of the world.
         let inbox = Arc::new(Inbox::new(Box::new(move || lock(&bell).wake_up())));
         SimOs { world, origin, inbox }
     }
 
-    /// Runs jobs that are due; their results go through the inbox like any other.
+    /// Runs the jobs that are due. Their results go through the inbox.
     fn run_jobs(&mut self) {
         loop {
             let pending = {
@@ -74,10 +75,11 @@ impl Os for SimOs {
             if world.is_work_left && timeout != Some(Duration::ZERO) {
                 return Err(io::Error::other("the poll may wait although connections are carried"));
             }
-            // A full house or a lack of descriptors is looked at again soon; no edge will tell.
+            // A loop without slots or descriptors must try again soon, because no edge reports
+            // them.
             let comes_back = timeout.is_some_and(|wait| wait <= RETRY_WITHIN);
             if world.listening && !world.backlog.is_empty() && !world.listener_edge && !comes_back {
-                return Err(io::Error::other("clients wait to be accepted and nothing will tell"));
+                return Err(io::Error::other("clients wait to be accepted and no event will report them"));
             }
             timeout
                 .map(|wait| world.now_ns.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)))
@@ -97,13 +99,14 @@ impl Os for SimOs {
             let due = world.next_due().map(|due| due.max(world.now_ns + 1));
             match (due, limit) {
                 (Some(due), limit) => {
-                    // The loop is not woken at once, and meanwhile more comes: that makes batches.
+                    // The loop is not woken at once. More events arrive in the meantime, which
+                    // makes batches.
                     let late =
                         if world.fault("late_wake_up", 300) { world.rng.below(LATE_NS_MAX) } else { 0 };
                     world.now_ns = (due + late).min(limit.unwrap_or(u64::MAX));
                 }
                 (None, Some(limit)) => world.now_ns = limit,
-                // Nothing will ever happen again: the harness looks whether that is right.
+                // No further event will come. The caller checks whether that is right.
                 (None, None) => return Ok(()),
             }
         }
@@ -149,7 +152,7 @@ impl Os for SimOs {
         let conn = &mut world.conns[stream.at];
         conn.id = Some(id);
         let at = stream.at;
-        // What is there already is reported, room to write included.
+        // Readiness that exists already is reported, including room to write.
         conn.edge_read |= !conn.inbound.is_empty() || conn.client_fin || conn.client_reset;
         conn.edge_closed |= conn.client_fin || conn.client_reset;
         conn.edge_write |= !conn.write_blocked;
@@ -159,12 +162,12 @@ impl Os for SimOs {
 
     fn watch(&mut self, watched: &dyn Watched, id: WatchId) -> io::Result<()> {
         let descriptors = watched.descriptors();
-        debug_assert!(descriptors.is_empty(), "nothing here is real");
+        debug_assert!(descriptors.is_empty(), "simulated programs have no descriptors");
         let mut world = lock(&self.world);
         let at = world.asked_for;
         let Some(watch) = world.watches.get_mut(at).filter(|watch| watch.id.is_none() && !watch.is_over)
         else {
-            return Err(io::Error::other("something is watched that is not there"));
+            return Err(io::Error::other("an unknown program is watched"));
         };
         watch.id = Some(id);
         world.tell(|| format!("the loop watches {id:?}"));
@@ -186,7 +189,7 @@ impl Os for SimOs {
     }
 }
 
-/// Takes jobs and errands and keeps them waiting for as long as the seed says.
+/// Takes jobs and tasks, and delays them as the seed decides.
 #[derive(Clone)]
 pub(super) struct SimDesk {
     pub(super) world: Shared,
@@ -203,7 +206,7 @@ impl JobDesk<Then> for SimDesk {
         let delay =
             if late { 200_000_000 + world.rng.below(60_000_000_000) } else { world.rng.below(3_000_000) };
         let due_ns = world.now_ns + delay;
-        world.tell(|| format!("{id} hands in a job"));
+        world.tell(|| format!("{id} submits a job"));
         world.jobs.push(PendingJob { due_ns, id, work: PendingWork::Job(job) });
         Ok(Ticket::pending())
     }
@@ -231,7 +234,7 @@ impl Errands for SimDesk {
             return Ran::Here;
         }
         let due_ns = world.now_ns + world.rng.below(30_000_000);
-        world.tell(|| format!("{id} hands in an errand"));
+        world.tell(|| format!("{id} submits a task"));
         world.jobs.push(PendingJob { due_ns, id, work: PendingWork::Errand(errand) });
         Ran::Elsewhere
     }
@@ -241,7 +244,7 @@ impl Errands for SimDesk {
     }
 }
 
-/// The server's end of a simulated socket.
+/// The server side of a simulated socket.
 #[derive(Debug)]
 pub struct SimStream {
     pub(super) world: Shared,
@@ -250,7 +253,7 @@ pub struct SimStream {
 }
 
 impl SimStream {
-    /// Room for output; an error once the client has reset.
+    /// Returns the room for output, or an error if the client has reset.
     pub(super) fn room(world: &mut World, at: usize) -> io::Result<usize> {
         if world.fault("interrupted_write", 20) {
             return Err(ErrorKind::Interrupted.into());
@@ -266,7 +269,7 @@ impl SimStream {
             return Err(ErrorKind::WouldBlock.into());
         }
         if world.fault("would_block_write", 50) {
-            // The kernel was short of something; it will say when not.
+            // The kernel was short of memory. An edge follows when it has some again.
             world.conns[at].edge_write = true;
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -276,7 +279,8 @@ impl SimStream {
         Ok(room)
     }
 
-    /// After a write of `sent` of `asked`: a short one is followed by an edge when there is room.
+    /// Notes a write of `sent` out of `asked` bytes. After a short write, an edge comes when there
+    /// is room.
     fn wrote(world: &mut World, at: usize, sent: usize, asked: usize) {
         if sent < asked {
             let conn = &mut world.conns[at];
@@ -314,8 +318,8 @@ impl Stream for SimStream {
         }
         let mut take = there.min(into.len());
         if take > 1 && world.fault("short_read", 150) {
-            // The rest comes a moment later, with an edge of its own unless the end was already
-            // told.
+            // The rest arrives a moment later with its own edge, unless the end was already
+            // reported.
             take = 1 + world.rng.below(take as u64 - 1) as usize;
             let conn = &mut world.conns[at];
             if !conn.client_fin {
@@ -341,14 +345,14 @@ impl Stream for SimStream {
         Ok(sent)
     }
 
-    /// The file's content is the pattern of the answer it belongs to, which is told in the upper
-    /// bits of the offset: the descriptor itself is never touched.
+    /// The content of a file is the pattern of its response, whose number is in the upper bits of
+    /// the offset. The descriptor itself is never used.
     fn send_file(&mut self, _fd: &OwnedFd, part: FilePart, may_wait: bool) -> io::Result<SentFile> {
         let FilePart { offset, len, .. } = part;
         let at = self.at;
         let mut world = lock(&self.world);
         if !may_wait && world.fault("cold_file", 200) {
-            world.tell(|| format!("the file for client {at} is cold"));
+            world.tell(|| format!("the file for client {at} is not in memory"));
             return Ok(SentFile::Cold);
         }
         let (id, first) = (offset >> 40, offset & ((1 << 40) - 1));
@@ -366,7 +370,7 @@ impl Stream for SimStream {
         }
         world.conns[at].file_bytes += sent as u64;
         world.conns[at].outbound.extend((0..sent as u64).map(|step| pattern(id, first + step)));
-        // Short or not, no edge is promised: only a would-block is followed by one.
+        // A short sendfile promises no edge. Only would-block does.
         world.tell(|| format!("server sends {sent} of {len} file bytes to client {at}"));
         Ok(SentFile::Bytes(sent as u64))
     }
@@ -399,12 +403,13 @@ impl Drop for SimStream {
         let (now_ns, is_excused) = (world.now_ns, !world.listening || !world.backlog.is_empty());
         let conn = &mut world.conns[at];
         conn.server_closed = true;
-        // Idle in its time, without a word since: it goes for a newcomer or at a stop, and for
-        // nothing else.
+        // A client that is idle within its deadline and has sent nothing since. It may only be
+        // closed for a new client or during a stop.
         let is_left_alone = conn.idle.is_some_and(|(until, sent)| now_ns < until && conn.sent == sent);
         conn.closed_for_nothing = is_left_alone && !conn.client_fin && !conn.client_reset && !is_excused;
         if conn.server_reset || !conn.inbound.is_empty() {
-            // Closing with input unread resets; what the client has not taken may be lost.
+            // Closing with unread input resets the connection, and output that the client has not
+            // read may be lost.
             conn.server_reset = true;
         }
         if let Some(id) = conn.id {

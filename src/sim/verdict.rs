@@ -1,19 +1,18 @@
-//! Whether a client got what it was owed: each answer once, whole, in order.
+//! The verdict on a client: whether it received each response once, complete, and in order.
 //!
-//! It must not know how the server works.
+//! This file must not know how the server works.
 
 use std::collections::BTreeSet;
 
 use crate::sim::world::{Content, Expected, Manner, SimConn, pattern};
 
-/// Compares what a client took with what it was owed.
+/// Compares the bytes that a client received with the responses it was owed.
 pub(super) fn verdict(conn: &SimConn, made: &BTreeSet<u64>, tight: bool) -> Result<(), String> {
     let mut rest = conn.taken.as_slice();
     let mut expected = conn.expected.iter();
     let mut missing = None;
     let mut over = false;
-    // Content that was refused may turn out to be too long to be read past: then that answer was
-    // the last.
+    // Refused content may be too long to be discarded. Then that response was the last one.
     let mut refused = false;
     for (number, wanted) in expected.by_ref().enumerate() {
         match take_answer(&mut rest, wanted, number >= conn.answers_at_stop)? {
@@ -30,18 +29,18 @@ pub(super) fn verdict(conn: &SimConn, made: &BTreeSet<u64>, tight: bool) -> Resu
         }
     }
     if !rest.is_empty() && missing.is_none() && !over {
-        // A refusal at the end (408, 400 for the unfinished rest) is in order, an answer nobody
-        // asked for is not.
+        // An error response at the end (408, or 400 for an incomplete request) is allowed. A
+        // response without a request is not.
         let last = Expected { id: 0, status: 0, content: Content::Any, last: true, may_close: true };
         take_answer(&mut rest, &last, true)?;
         if !rest.is_empty() {
-            return Err(format!("{} bytes behind the last answer", rest.len()));
+            return Err(format!("{} bytes follow the last response", rest.len()));
         }
     }
     let Some(wanted) = missing else { return Ok(()) };
     let is_lossy = conn.client_reset || conn.server_reset || conn.manner == Manner::Staller;
     if made.contains(&wanted.id) && !is_lossy {
-        return Err(format!("the answer to {} was made and is not there whole", wanted.id));
+        return Err(format!("the response to {} was made and is incomplete", wanted.id));
     }
     refused |= conn
         .expected
@@ -55,25 +54,25 @@ pub(super) fn verdict(conn: &SimConn, made: &BTreeSet<u64>, tight: bool) -> Resu
         || wanted.last
         || conn.manner == Manner::Staller
         || conn.manner == Manner::Vanisher
-        // In a full house a client that has sent no byte for the busy time gives way, without a
-        // word.
+        // If slots are short, a client that has sent no byte may be closed without a response.
         || (conn.server_closed && conn.sent == 0)
-        // Stopping, evicting and timing out end a connection between two answers, never inside of
-        // one. Without a buffer for requests behind the one in hand, its answer is the last.
+        // A stop, an eviction or a timeout ends a connection between two responses, never inside
+        // one. Without a buffer for the requests behind the current one, its response is the last.
         || (rest.is_empty() && conn.server_closed && (tight || !conn.fin_when_sent || conn.answers_at_stop != usize::MAX));
-    if excused { Ok(()) } else { Err(format!("no whole answer to {}", wanted.id)) }
+    if excused { Ok(()) } else { Err(format!("no complete response to {}", wanted.id)) }
 }
 
+/// How one response was received.
 pub(super) enum Taken {
     Whole,
-    /// A 503 in its place, and the connection goes on.
+    /// A 503 response came instead, and the connection continues.
     Busy,
-    /// It, or a 4xx or 503 in its place, and with that the connection ends.
+    /// The response came, or a 4xx or 503 instead, and the connection ended with it.
     Over,
     Cut,
 }
 
-/// Takes one answer off the front of `rest` and compares it.
+/// Takes one response from the front of `rest` and compares it.
 fn take_answer(rest: &mut &[u8], wanted: &Expected, stopping: bool) -> Result<Taken, String> {
     let Some(end) = memchr::memmem::find(rest, b"\r\n\r\n") else { return Ok(Taken::Cut) };
     let head = String::from_utf8_lossy(&rest[..end]).into_owned();
@@ -83,7 +82,7 @@ fn take_answer(rest: &mut &[u8], wanted: &Expected, stopping: bool) -> Result<Ta
             .find_map(|line| line.strip_prefix(name))
             .map(|value| value.trim_start_matches(": ").to_owned())
     };
-    // Half a refusal in its place has its own content.
+    // An incomplete error response that came instead has its own content.
     let cut = |part: &[u8]| match status == wanted.status {
         true => check_part(part, wanted).map(|()| Taken::Cut),
         false => Ok(Taken::Cut),
@@ -108,17 +107,17 @@ fn take_answer(rest: &mut &[u8], wanted: &Expected, stopping: bool) -> Result<Ta
     let closes = field("Connection").is_some_and(|value| value == "close");
     if status != wanted.status {
         let refusal = closes && matches!(status, 400 | 408 | 413 | 431 | 500 | 503);
-        // A job that was refused is 503 and the connection goes on.
+        // A refused job leads to a 503 response, and the connection continues.
         if refusal || status == 503 {
             return Ok(if closes { Taken::Over } else { Taken::Busy });
         }
         return Err(format!("status {status} for {}, not {}", wanted.id, wanted.status));
     }
     if status == 200 && field("X-Id") != Some(wanted.id.to_string()) {
-        return Err(format!("answer {:?} where {} is due", field("X-Id"), wanted.id));
+        return Err(format!("response {:?} instead of {}", field("X-Id"), wanted.id));
     }
     if closes && !(wanted.last || wanted.may_close || stopping) {
-        return Err(format!("the answer to {} closes for no reason", wanted.id));
+        return Err(format!("the response to {} closes without a reason", wanted.id));
     }
     let end = if closes { Taken::Over } else { Taken::Whole };
     match &wanted.content {
@@ -131,6 +130,7 @@ fn take_answer(rest: &mut &[u8], wanted: &Expected, stopping: bool) -> Result<Ta
     }
 }
 
+/// Checks that `content` is the beginning of the expected content.
 fn check_part(content: &[u8], wanted: &Expected) -> Result<(), String> {
     let right = match &wanted.content {
         Content::Bytes(bytes) => bytes.starts_with(content),
@@ -139,10 +139,10 @@ fn check_part(content: &[u8], wanted: &Expected) -> Result<(), String> {
         }
         Content::Any | Content::Broken | Content::Nothing => true,
     };
-    if right { Ok(()) } else { Err(format!("wrong bytes in the answer to {}", wanted.id)) }
+    if right { Ok(()) } else { Err(format!("wrong bytes in the response to {}", wanted.id)) }
 }
 
-/// Takes chunks off the front of `body`; false when they are cut off.
+/// Takes chunks from the front of `body`. Returns false if they are incomplete.
 fn take_chunks(body: &mut &[u8], content: &mut Vec<u8>) -> Result<bool, String> {
     loop {
         let Some(end) = memchr::memmem::find(body, b"\r\n") else { return Ok(false) };

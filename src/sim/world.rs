@@ -1,7 +1,7 @@
-//! The simulated world: clients with their plans, what is under way to and from them, and the
-//! generator behind all.
+//! The simulated world: clients with their scripts, the bytes in transit, and the random generator.
 //!
-//! It must not know what the server promises: that is judged elsewhere.
+//! This file must not know what the server promises, because `verdict` and the checks after each
+//! turn judge that.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
@@ -17,21 +17,22 @@ use crate::jobs::Errand;
 use crate::reactor::os::OsEvent;
 use crate::sim::coverage::Coverage;
 
-/// What the kernel holds in each direction of a simulated socket, in bytes.
+/// Capacity of a simulated socket in each direction, in bytes.
 pub(super) const PIPE_BYTES: usize = 24 * KIB;
 
-/// Numbers of the descriptors that a talk would have.
+/// Number of the descriptor for the output of a simulated program.
 const STDOUT: u8 = 1;
 
+/// Number of the descriptor that reports the exit of a simulated program.
 const EXIT: u8 = 3;
 
-/// Whether the file of this answer fails after its first 1000 bytes.
+/// Returns true if the file of this response fails after its first 1000 bytes.
 pub(super) fn is_broken(id: u64) -> bool {
     id >> 20 != 0
 }
 
-/// A small generator (SplitMix64, Steele and others 2014): one number of state, so a seed is a
-/// whole run.
+/// A small random generator (SplitMix64, Steele and others 2014). Its state is one number, so a
+/// seed determines a whole run.
 #[derive(Debug, Clone)]
 pub(super) struct Rng(pub(super) u64);
 
@@ -44,16 +45,19 @@ impl Rng {
         z ^ (z >> 31)
     }
 
+    /// Returns a number below `limit`.
     pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit.max(1)
     }
 
+    /// Returns true in `per_mille` of 1000 calls.
     pub(super) fn chance(&mut self, per_mille: u64) -> bool {
         self.below(1000) < per_mille
     }
 
+    /// Returns a size from 1 to `max`.
     pub(super) fn size(&mut self, max: usize) -> usize {
-        // Small and large sizes are more telling than middling ones.
+        // Small and large sizes find more errors than medium ones.
         match self.below(4) {
             0 => 1 + self.below(3) as usize,
             1 => 1 + self.below(100) as usize,
@@ -64,31 +68,32 @@ impl Rng {
     }
 }
 
-/// The byte at `at` of the content of answer `id`: any slice shows where it came from.
+/// Returns the byte at position `at` of the content of response `id`. The pattern identifies the
+/// origin of any slice.
 pub(super) fn pattern(id: u64, at: u64) -> u8 {
     (id.wrapping_mul(31).wrapping_add(at).wrapping_add(at >> 8) % 251) as u8
 }
 
-/// What a client is about.
+/// The behaviour of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Manner {
-    /// Sends requests, reads answers.
+    /// Sends requests and reads responses.
     Plain,
-    /// Sends requests, shuts its side, reads answers.
+    /// Sends requests, shuts its side, and reads responses.
     HalfCloser,
-    /// Resets in the middle of something.
+    /// Resets the connection at any time.
     Vanisher,
-    /// Begins a head and stops, or drips it.
+    /// Sends a part of a head and stops, or sends it slowly.
     Dripper,
-    /// Announces content and does not send it.
+    /// Announces content and does not send all of it.
     Miser,
-    /// Asks and never reads.
+    /// Sends requests and never reads.
     Staller,
-    /// Sends what is no HTTP.
+    /// Sends bytes that are not HTTP.
     Babbler,
-    /// Connects and says nothing.
+    /// Connects and sends nothing.
     Mute,
-    /// Asks once, keeps the connection and leaves it idle.
+    /// Sends one request and leaves the connection idle.
     Sleeper,
     /// Shuts its side in the middle of a request.
     Quitter,
@@ -111,29 +116,29 @@ pub(super) const MANNERS: [Manner; 14] = [
     Manner::Quitter,
 ];
 
-/// An answer a client waits for.
+/// A response that a client waits for.
 #[derive(Debug, Clone)]
 pub(super) struct Expected {
     pub(super) id: u64,
     pub(super) status: u16,
     pub(super) content: Content,
-    /// The server closes after it.
+    /// True if the server must close after it.
     pub(super) last: bool,
-    /// The server may close after it.
+    /// True if the server may close after it.
     pub(super) may_close: bool,
 }
 
 #[derive(Debug, Clone)]
 pub(super) enum Content {
-    /// `len` bytes of the pattern.
+    /// This number of bytes of the pattern.
     Pattern(u64),
-    /// These very bytes.
+    /// Exactly these bytes.
     Bytes(Vec<u8>),
-    /// Whatever it says.
+    /// Any content.
     Any,
-    /// It must break off.
+    /// Content that must break off.
     Broken,
-    /// HEAD: none, whatever the length says.
+    /// No content, as for HEAD, independent of the length header.
     Nothing,
 }
 
@@ -141,29 +146,29 @@ pub(super) enum Content {
 #[derive(Debug)]
 pub(super) struct SimConn {
     pub(super) manner: Manner,
-    /// What it will still send.
+    /// Bytes that the client has not sent yet.
     pub(super) to_send: VecDeque<u8>,
-    /// Positions in what it sends behind which it waits until it has read so many answers.
+    /// Pairs of a position in the sent bytes and a number of responses. At that position the client
+    /// waits until it has read that many responses.
     pub(super) send_marks: VecDeque<(usize, usize)>,
     pub(super) sent: usize,
-    /// On the way to the server.
+    /// Bytes in transit to the server.
     pub(super) inbound: VecDeque<u8>,
-    /// On the way to the client.
+    /// Bytes in transit to the client.
     pub(super) outbound: VecDeque<u8>,
-    /// Read by the client.
+    /// Bytes that the client has read.
     pub(super) taken: Vec<u8>,
     pub(super) expected: Vec<Expected>,
-    /// Answers it had been given when the server was told to stop: later ones may say that they are
-    /// the last.
+    /// Number of responses begun when the server received the stop signal. Later ones may close.
     pub(super) answers_at_stop: usize,
-    /// Its request lines, for reports.
+    /// The request lines of the client, for reports.
     pub(super) script: Vec<String>,
     pub(super) next_action_ns: u64,
     pub(super) reads: bool,
     pub(super) fin_when_sent: bool,
     pub(super) client_fin: bool,
     pub(super) client_reset: bool,
-    /// The server saw the reset as an error once.
+    /// True if the server has received the reset as an error.
     pub(super) reset_told: bool,
     pub(super) server_fin: bool,
     pub(super) server_reset: bool,
@@ -171,35 +176,38 @@ pub(super) struct SimConn {
     pub(super) accepted: bool,
     pub(super) server_closed: bool,
     pub(super) id: Option<ConnId>,
-    /// What the next event will say.
+    /// Readiness that the next event will report.
     pub(super) edge_read: bool,
     pub(super) edge_write: bool,
     pub(super) edge_closed: bool,
     pub(super) write_blocked: bool,
-    /// Bytes of files that it was sent in this turn.
+    /// File bytes that the client was sent in this turn.
     pub(super) file_bytes: u64,
-    /// If it was idle after the last turn: until when it may be, and how much it had sent.
+    /// Set if the connection was idle after the last turn: its deadline, and the number of bytes
+    /// the client had sent.
     pub(super) idle: Option<(u64, usize)>,
-    /// It was idle, in its time, and nobody came for whom it had to go; the server closed it.
+    /// True if the server closed the idle connection before its deadline, although no new client
+    /// needed the slot.
     pub(super) closed_for_nothing: bool,
 }
 
-/// What the world knows of something watched: a program that talks.
+/// The state of a simulated program in the world.
 #[derive(Debug)]
 pub(super) struct SimWatch {
-    /// Its name, once the loop watches it.
+    /// Name of the program, once the loop has registered it.
     pub(super) id: Option<WatchId>,
     pub(super) conn: ConnId,
-    /// When it does something next; never, if it hangs.
+    /// When the program acts next; `None` if it hangs.
     pub(super) due_ns: Option<u64>,
-    /// Said and not read, and still to be said.
+    /// Output that the program has written but the server has not read, and output still to be
+    /// written.
     pub(super) said: u64,
     pub(super) left: u64,
     pub(super) has_exited: bool,
     pub(super) is_over: bool,
 }
 
-/// All that the server does not own.
+/// Everything that the server does not own.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) rng: Rng,
@@ -212,20 +220,21 @@ pub(super) struct World {
     pub(super) open_max: usize,
     pub(super) jobs: Vec<PendingJob>,
     pub(super) inbox_edge: bool,
-    /// Wake-ups that will fail.
+    /// Number of wake-ups that will fail.
     pub(super) wake_ups_failing: u64,
-    /// When the operating system looks for results that nobody was woken for.
+    /// When the operating system checks the inbox without a wake-up.
     pub(super) look_ns: Option<u64>,
-    /// A connection was out of budget after the last turn: the poll may not wait.
+    /// True if a connection was carried after the last turn, so that the poll may not wait.
     pub(super) is_work_left: bool,
-    /// Requests the handler has answered at once, by their numbers.
+    /// Numbers of the requests that the handler has answered at once.
     pub(super) made: BTreeSet<u64>,
     pub(super) old_ids: Vec<ConnId>,
     pub(super) watches: Vec<SimWatch>,
     pub(super) signals: VecDeque<(u64, Signal)>,
     pub(super) coverage: Coverage,
     pub(super) log: Option<String>,
-    /// Whose descriptors were asked for last: they have none, and this tells them apart.
+    /// Index of the program whose descriptors were requested last. Programs have no real
+    /// descriptors, so this identifies them.
     pub(super) asked_for: usize,
 }
 
@@ -249,12 +258,14 @@ impl std::fmt::Debug for PendingJob {
 pub(super) type Shared = Arc<Mutex<World>>;
 
 impl World {
+    /// Records a step, if steps are recorded.
     pub(super) fn tell(&mut self, line: impl FnOnce() -> String) {
         if let Some(log) = &mut self.log {
             let _ = writeln!(log, "{:>10.3} ms  {}", self.now_ns as f64 / 1e6, line());
         }
     }
 
+    /// Decides whether a fault happens, and counts it.
     pub(super) fn fault(&mut self, name: &'static str, per_mille: u64) -> bool {
         let hit = self.rng.chance(per_mille);
         if hit {
@@ -263,7 +274,7 @@ impl World {
         hit
     }
 
-    /// When something will happen without the server's doing.
+    /// Returns when something will happen without the server.
     pub(super) fn next_due(&self) -> Option<u64> {
         let actions = self.conns.iter().filter(|conn| conn.has_plans()).map(|conn| conn.next_action_ns);
         let jobs = self.jobs.iter().map(|job| job.due_ns);
@@ -273,8 +284,8 @@ impl World {
         actions.chain(jobs).chain(signals).chain(watches).chain(self.look_ns).min()
     }
 
-    /// The loop is woken for its results, or that fails: now and then for one try, now and then for
-    /// many.
+    /// Wakes the loop for its results, or fails. Now and then one wake-up fails, and now and then
+    /// several in a row.
     pub(super) fn wake_up(&mut self) -> io::Result<()> {
         if self.wake_ups_failing == 0 && self.fault("failed_wake_up", 30) {
             self.wake_ups_failing = 1 + self.rng.below(8);
@@ -282,7 +293,7 @@ impl World {
         if self.wake_ups_failing > 0 {
             self.wake_ups_failing -= 1;
             self.tell(|| "a wake-up fails".into());
-            // Unless the next try succeeds, the results wait for the look.
+            // Unless the next wake-up succeeds, the results wait for the periodic check.
             self.look_ns.get_or_insert(self.now_ns.saturating_add(INBOX_LOOK.as_nanos() as u64));
             return Err(io::ErrorKind::Interrupted.into());
         }
@@ -290,22 +301,23 @@ impl World {
         Ok(())
     }
 
-    /// Returns true if waiting results reach the loop without a further one.
+    /// Returns true if the waiting results will reach the loop without a further wake-up.
     pub(super) fn will_hand_out_results(&self) -> bool {
         self.inbox_edge || self.look_ns.is_some()
     }
 
-    /// Looks for results that nobody was woken for, once a second.
+    /// Checks the inbox without a wake-up, once a second.
     pub(super) fn look(&mut self, has_news: bool) {
         if !has_news {
             self.look_ns = None;
         } else if self.look_ns.is_some_and(|look_ns| look_ns <= self.now_ns) {
             self.coverage.note("fault", "woken_by_look");
-            self.tell(|| "the loop looks for results".into());
+            self.tell(|| "the loop checks the inbox".into());
             (self.look_ns, self.inbox_edge) = (None, true);
         }
     }
 
+    /// Takes the steps of all clients that are due.
     pub(super) fn act(&mut self) {
         for at in 0..self.conns.len() {
             if self.conns[at].has_plans() && self.conns[at].next_action_ns <= self.now_ns {
@@ -314,7 +326,7 @@ impl World {
         }
     }
 
-    /// One step of one client.
+    /// Takes one step of one client.
     fn act_client(&mut self, at: usize) {
         let pause = match self.rng.below(10) {
             0 => self.rng.below(300_000_000),
@@ -324,11 +336,12 @@ impl World {
         let conn = &mut self.conns[at];
         conn.next_action_ns = self.now_ns + 1 + pause;
         if !std::mem::replace(&mut conn.connected, true) {
-            // Connecting is its first act; the handshake is the kernel's and always succeeds.
+            // The first step of a client connects. The kernel makes the handshake, which always
+            // succeeds.
             if self.listening {
                 self.backlog.push_back(at);
                 self.listener_edge = true;
-                let plan = format!("{:?}, asks {:?}", conn.manner, conn.script);
+                let plan = format!("{:?}, requests {:?}", conn.manner, conn.script);
                 self.tell(|| format!("client {at} connects: {plan}"));
             } else {
                 conn.server_closed = true;
@@ -366,7 +379,7 @@ impl World {
         if conn.client_fin || conn.client_reset {
             return;
         }
-        // A client that waits for answers goes on when it has something new to read.
+        // A client that waits for responses continues when it has something new to read.
         if let Some(&(mark, answers)) = conn.send_marks.front()
             && conn.sent >= mark
         {
@@ -411,7 +424,7 @@ impl World {
         self.tell(|| format!("client {at} resets"));
     }
 
-    /// Takes the events that have gathered, in an order of the seed's choosing.
+    /// Takes the pending events, in an order that the seed determines.
     pub(super) fn take_events(&mut self, events: &mut Vec<OsEvent>) {
         for at in 0..self.conns.len() {
             let Some(id) = self.conns[at].id.filter(|_| !self.conns[at].server_closed) else { continue };
@@ -449,7 +462,7 @@ impl World {
             if let Some((_, signal)) = self.signals.pop_front() {
                 self.tell(|| format!("signal {signal:?}"));
                 let open = self.conns.iter_mut().filter(|conn| !conn.server_closed);
-                // Where several signals come, the stop begins with the first.
+                // If several signals come, the stop begins with the first one.
                 for conn in open.filter(|conn| conn.answers_at_stop == usize::MAX) {
                     conn.answers_at_stop = conn.answers_begun();
                 }
@@ -472,8 +485,8 @@ impl World {
         }
     }
 
-    /// What is watched talks and exits in its time, now and then for nothing, and now and then
-    /// under a name that is gone.
+    /// Takes the events of programs: output and exits when they are due, sometimes spurious events,
+    /// and sometimes events of programs that are over.
     fn take_watched(&mut self, events: &mut Vec<OsEvent>) {
         let over: Vec<WatchId> =
             self.watches.iter().filter(|watch| watch.is_over).filter_map(|watch| watch.id).collect();
@@ -488,7 +501,7 @@ impl World {
                 let pause = self.rng.below(30_000_000);
                 let watch = &mut self.watches[at];
                 let piece = piece.min(watch.left);
-                // First it says all it has to say, and then it exits.
+                // The program writes all its output and then exits.
                 watch.has_exited = watch.left == 0;
                 watch.said += piece;
                 watch.left -= piece;
@@ -501,13 +514,13 @@ impl World {
         }
     }
 
-    /// Whether something watched for this connection will make itself heard, or is given up in
-    /// time.
+    /// Returns true if a watched program will bring an event for this connection, or will be
+    /// abandoned in time.
     pub(super) fn is_watched_for(&self, id: ConnId) -> bool {
         self.watches.iter().any(|watch| watch.conn == id && !watch.is_over)
     }
 
-    /// Whether a blocked connection is sure to be heard of again from the kernel.
+    /// Returns true if the kernel is certain to report the blocked connection as writable later.
     pub(super) fn will_say_writable(&self, conn: usize) -> bool {
         let conn = &self.conns[conn];
         conn.edge_write || conn.write_blocked || conn.client_reset
@@ -515,6 +528,7 @@ impl World {
 }
 
 impl SimConn {
+    /// Returns true if the client will act again.
     fn has_plans(&self) -> bool {
         if self.client_reset {
             return false;
@@ -530,15 +544,14 @@ impl SimConn {
         answers_in(&self.taken)
     }
 
-    /// Taken or on their way.
+    /// Counts responses that the client has read or that are in transit.
     fn answers_begun(&self) -> usize {
         let begun: Vec<u8> = self.taken.iter().chain(&self.outbound).copied().collect();
         answers_in(&begun)
     }
 }
 
-/// Counts responses that have at least begun. Interim ones are not expected: no client asks for
-/// them.
+/// Counts responses that have at least begun. No client requests interim responses.
 fn answers_in(bytes: &[u8]) -> usize {
     memchr::memmem::find_iter(bytes, b"HTTP/1.1 ").count()
 }
