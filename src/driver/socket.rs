@@ -1,4 +1,5 @@
-//! Socket calls that both models make: write, sendfile, and the check whether a file is in memory.
+//! Socket calls that both models make: read, write, sendfile, and the check whether a file is in
+//! memory.
 //!
 //! This file must not know the content that is sent.
 
@@ -6,6 +7,16 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::driver::stream::{FilePart, SentFile};
+
+/// Reads from a socket with one `recv` call. rustix makes the system call directly. With threads,
+/// the function of the C library would also prepare for cancellation on each call.
+pub(crate) fn receive<B: rustix::buffer::Buffer<u8>>(
+    socket: impl AsFd,
+    into: B,
+    flags: rustix::net::RecvFlags,
+) -> io::Result<(B::Output, usize)> {
+    Ok(rustix::net::recv(socket, into, flags)?)
+}
 
 /// Writes slices to a socket: `send` for one slice, `sendmsg` for several. With `more` the kernel
 /// waits for the file that follows, so that head and first bytes share a packet.

@@ -25,7 +25,7 @@
 //!    and stores it in a slot under a new `ConnId`.
 //! 6. `Reactor::admit` (this file): reads into the buffer of the batch. A request on an open
 //!    connection starts here; `pump_ready` calls `admit` for it.
-//! 7. `Socket::read` (`reactor/os.rs`): calls `recv`.
+//! 7. `Socket::read` (`reactor/os.rs`) and `receive` (`driver/socket.rs`): call `recv`.
 //! 8. `Reactor::finish_batch` (this file): runs when the batch is full and at the end of steps 3
 //!    and 6. First it answers every connection of the batch.
 //! 9. `pump::answer` (`driver/pump.rs`): sets the budget for one connection.

@@ -13,8 +13,8 @@
 //!    time count.
 //! 6. Free memory and descriptors if they ran short, then accept new clients. Open connections go
 //!    first.
-//! 7. Free the slots of closed connections, flush the access log, check the file cache, and measure
-//!    the turn.
+//! 7. Free the slots of closed connections and advance abandoned objects. Flush the access log,
+//!    check the file cache, and measure the turn.
 //!
 //! The poll is edge-triggered. Each connection is registered once, for both directions, so a
 //! request costs no epoll call, and no stored interest can differ from the state. The state of a

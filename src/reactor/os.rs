@@ -16,7 +16,7 @@ use crate::clock::{Now, read_clocks, read_wall_clock};
 use crate::config::INBOX_LOOK;
 use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::signals::{Signal, Signals};
-use crate::driver::socket::{is_cold, send_file, write_slices};
+use crate::driver::socket::{is_cold, receive, send_file, write_slices};
 use crate::driver::stream::{FilePart, SentFile, Stream};
 use crate::handler::continuation::Then;
 use crate::handler::continuation::{Inbox, Pool};
@@ -308,9 +308,7 @@ impl Os for MioOs {
 impl Stream for Socket {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            // rustix makes the system call directly. With threads, the function of the C library
-            // would also prepare for cancellation on each call.
-            Socket::Tcp(stream) => Ok(rustix::net::recv(stream, into, rustix::net::RecvFlags::empty())?.0),
+            Socket::Tcp(stream) => Ok(receive(stream, into, rustix::net::RecvFlags::empty())?.0),
             Socket::Unix(stream) => stream.read(into),
         }
     }

@@ -14,7 +14,7 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use crate::clock::Now;
 use crate::clock::{read_clocks, read_wall_clock};
-use crate::driver::socket::{send_file, write_slices};
+use crate::driver::socket::{receive, send_file, write_slices};
 use crate::driver::stream::{FilePart, SentFile, Stream};
 use crate::http::Phase;
 use crate::jobs::RouteName;
@@ -155,7 +155,7 @@ impl TwinStream {
     fn receive<B: rustix::buffer::Buffer<u8>>(&mut self, into: B) -> io::Result<(B::Output, usize)> {
         let waits = std::mem::take(&mut self.may_wait);
         let flags = if waits { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
-        let got = rustix::net::recv(&self.line.socket, into, flags);
+        let got = receive(&self.line.socket, into, flags);
         if waits {
             // No longer idle. From here on a stop must not shut the reading half.
             self.line.phase.store(Phase::Handling as u8, Ordering::SeqCst);
