@@ -51,11 +51,11 @@ impl ReplyReader {
     ///
     /// # Errors
     /// A response that is malformed or too large. Close the connection, because its content cannot
-    /// be told from the next head.
+    /// be separated from the next head.
     pub fn next<'b>(&mut self, input: &'b [u8]) -> Result<(usize, ReplyEvent<'b>), ProtocolError> {
         match &mut self.state {
             State::Idle if input.is_empty() => Ok((0, ReplyEvent::NeedMore)),
-            State::Idle => Err(bad("a response that nobody asked for")),
+            State::Idle => Err(bad("a response without a request")),
             State::Head { is_head } => {
                 let is_head = *is_head;
                 self.head(input, is_head)
@@ -205,7 +205,7 @@ fn framing(status: u16, is_head: bool, lines: Fields<'_>) -> Result<State, Proto
             (Some(only), None, None) if only.eq_ignore_ascii_case(b"chunked") => {
                 Ok(State::Body(BodyDecoder::chunked()))
             }
-            _ => Err(bad("the framing of the response is in doubt")),
+            _ => Err(bad("the framing of the response is ambiguous")),
         };
     }
     let Some(length) = length else { return Ok(State::UntilClose) };
@@ -215,7 +215,7 @@ fn framing(status: u16, is_head: bool, lines: Fields<'_>) -> Result<State, Proto
         Some(length) if lines.all("content-length").count() == 1 => {
             Ok(State::Body(BodyDecoder::length(length)))
         }
-        Some(_) | None => Err(bad("the length of the response is in doubt")),
+        Some(_) | None => Err(bad("the length of the response is ambiguous")),
     }
 }
 

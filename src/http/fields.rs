@@ -73,7 +73,7 @@ impl<'a> Fields<'a> {
         let mut lines = self.all(name);
         match (lines.next(), lines.next()) {
             (first, None) => Ok(first),
-            (_, Some(_)) => Err(ProtocolError::bad_request("a header that may come once came twice")),
+            (_, Some(_)) => Err(ProtocolError::bad_request("a header that may occur once occurs twice")),
         }
     }
 

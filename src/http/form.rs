@@ -58,9 +58,7 @@ impl Pairs {
     /// 422 if there is none, or if it cannot be parsed.
     pub fn parsed<T: FromStr>(&self, name: &str) -> Result<T, Refusal> {
         let value = self.need(name)?;
-        value
-            .parse()
-            .map_err(|_| Refusal::unprocessable(format!("'{name}' cannot be read as what it should be")))
+        value.parse().map_err(|_| Refusal::unprocessable(format!("'{name}' has an invalid value")))
     }
 
     /// All pairs, in order.

@@ -77,7 +77,7 @@ impl<'b> Framing<'b> {
                 (None, _) => Err(ProtocolError::bad_request("Transfer-Encoding is empty")),
                 _ => Err(ProtocolError::new(
                     Status::NOT_IMPLEMENTED,
-                    "the only transfer coding here is chunked",
+                    "the only supported transfer coding is chunked",
                 )),
             };
         }
@@ -122,9 +122,9 @@ fn once<'b>(slot: &mut Option<&'b [u8]>, value: &'b [u8], name: &'static str) ->
         return Ok(());
     }
     Err(ProtocolError::bad_request(match name {
-        "Host" => "Host is there twice",
-        "Content-Length" => "Content-Length is there twice",
-        _ => "Transfer-Encoding is there twice",
+        "Host" => "there is more than one Host",
+        "Content-Length" => "there is more than one Content-Length",
+        _ => "there is more than one Transfer-Encoding",
     }))
 }
 

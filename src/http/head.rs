@@ -255,10 +255,10 @@ fn parse_lines<'s, 'b: 's>(
 fn explain(error: httparse::Error) -> ProtocolError {
     match error {
         httparse::Error::TooManyHeaders => {
-            ProtocolError::new(Status::FIELDS_TOO_LARGE, "the head has too many field lines")
+            ProtocolError::new(Status::FIELDS_TOO_LARGE, "the head has too many header lines")
         }
-        httparse::Error::HeaderName => ProtocolError::bad_request("a field name is malformed"),
-        httparse::Error::HeaderValue => ProtocolError::bad_request("a field value is malformed"),
+        httparse::Error::HeaderName => ProtocolError::bad_request("a header name is malformed"),
+        httparse::Error::HeaderValue => ProtocolError::bad_request("a header value is malformed"),
         httparse::Error::NewLine => ProtocolError::bad_request("a line end is malformed"),
         httparse::Error::Token => ProtocolError::bad_request("the request line is malformed"),
         httparse::Error::Status | httparse::Error::Version => {
@@ -288,7 +288,7 @@ fn later_version<'b>(
     // The HTTP/2 preface looks like a request with an unused version (RFC 9113 section 3.4). Such a
     // client expects a different protocol, not a different version.
     if (method, target) == ("PRI", "*") {
-        return Err(ProtocolError::bad_request("this server does not speak HTTP/2"));
+        return Err(ProtocolError::bad_request("this server does not support HTTP/2"));
     }
     match version.as_bytes() {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor] if minor.is_ascii_digit() => {}
@@ -297,7 +297,7 @@ fn later_version<'b>(
         {
             return Err(ProtocolError::new(
                 Status::VERSION_NOT_SUPPORTED,
-                "this server speaks HTTP/1.1 and HTTP/1.0",
+                "this server supports HTTP/1.1 and HTTP/1.0",
             ));
         }
         _ => return Err(BAD),

@@ -210,10 +210,10 @@ impl Flaw {
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
-            Flaw::Name => "a header whose name is no token was left out",
-            Flaw::Control => "a header had control characters, which were replaced",
+            Flaw::Name => "a header whose name is not a token was left out",
+            Flaw::Control => "control characters in a header were replaced",
             Flaw::Framing => "a header that only the connection may write was left out",
-            Flaw::Close => "a header asks to close the connection",
+            Flaw::Close => "a header requests to close the connection",
         }
     }
 }

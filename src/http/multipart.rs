@@ -38,7 +38,7 @@ impl Multipart {
         }
         let boundary = parameter(parameters, b"boundary")?
             .filter(|boundary| is_boundary(boundary))
-            .ok_or(ProtocolError::bad_request("a form without a usable boundary"))?;
+            .ok_or(ProtocolError::bad_request("the form has no valid boundary"))?;
         let delimiter = [b"\r\n--", boundary.as_slice()].concat();
         // The form may begin with its first delimiter, as if a line had ended before it.
         let state = State::Preamble { matched: 2 };
@@ -74,7 +74,10 @@ impl Multipart {
                     each(MultipartEvent::End)?;
                 }
                 State::Delimited | State::Padding | State::LineEnd | State::Dash => {
-                    return Err(ProtocolError::bad_request("a boundary of a form with more behind it").into());
+                    return Err(ProtocolError::bad_request(
+                        "a boundary of the form is followed by other bytes",
+                    )
+                    .into());
                 }
             }
             input = &input[used..];
@@ -86,7 +89,7 @@ impl Multipart {
     pub fn finish(&self) -> Result<(), ProtocolError> {
         match self.state {
             State::End => Ok(()),
-            _ => Err(ProtocolError::bad_request("a form without its end")),
+            _ => Err(ProtocolError::bad_request("the form is incomplete")),
         }
     }
 
@@ -94,7 +97,7 @@ impl Multipart {
     fn pass(&mut self, bytes: usize) -> Result<(), ProtocolError> {
         self.around = self.around.saturating_add(bytes);
         match self.around > AROUND_BYTES_MAX {
-            true => Err(ProtocolError::bad_request("a form with too much around its parts")),
+            true => Err(ProtocolError::bad_request("the form has too many bytes outside of its parts")),
             false => Ok(()),
         }
     }
@@ -163,7 +166,7 @@ impl Multipart {
     fn begin_head(&mut self) -> Result<(), ProtocolError> {
         self.parts += 1;
         if self.parts > self.parts_max {
-            return Err(ProtocolError::new(Status::CONTENT_TOO_LARGE, "a form with too many parts"));
+            return Err(ProtocolError::new(Status::CONTENT_TOO_LARGE, "the form has too many parts"));
         }
         // As if a line had ended before it, so that a head without field lines ends like the
         // others.
@@ -184,7 +187,7 @@ impl Multipart {
         let from = before.saturating_sub(3);
         let Some(at) = memchr::memmem::find(&self.head[from..], b"\r\n\r\n") else {
             if self.head.len() > PART_HEAD_BYTES_MAX {
-                return Err(ProtocolError::bad_request("a part of a form with too long a head").into());
+                return Err(ProtocolError::bad_request("the head of a part of the form is too long").into());
             }
             return Ok(room);
         };
@@ -264,7 +267,7 @@ fn is_boundary(boundary: &[u8]) -> bool {
 
 /// Parses the head of a part, with its empty line.
 fn part_head(lines: &[u8]) -> Result<PartHead, ProtocolError> {
-    let bad = ProtocolError::bad_request("a part of a form with a malformed head");
+    let bad = ProtocolError::bad_request("the head of a part of the form is malformed");
     let mut fields = FieldLines::new();
     take_lines(lines, PART_FIELDS_MAX, &mut fields).ok_or(bad)?;
     let only = |name: &str| {
@@ -291,7 +294,7 @@ fn part_head(lines: &[u8]) -> Result<PartHead, ProtocolError> {
 /// In quotes a backslash escapes a quote or a backslash, and is kept otherwise: some clients send
 /// whole Windows paths, and no client escapes other characters.
 fn parameter(mut rest: &[u8], name: &[u8]) -> Result<Option<Vec<u8>>, ProtocolError> {
-    const BAD: ProtocolError = ProtocolError::bad_request("a malformed parameter");
+    const BAD: ProtocolError = ProtocolError::bad_request("a parameter is malformed");
     let mut found = None;
     while !trim_ows(rest).is_empty() {
         let at = memchr::memchr2(b'=', b';', rest).unwrap_or(rest.len());

@@ -173,7 +173,7 @@ pub(super) fn judge<'b>(
         Expects::Unknown if minor >= 1 => {
             return Err(ProtocolError::new(
                 Status::EXPECTATION_FAILED,
-                "the only expectation known is 100-continue",
+                "the only supported expectation is 100-continue",
             ));
         }
         Expects::Continue if minor >= 1 => content != Content::None,
@@ -204,7 +204,7 @@ pub(super) fn locate<'b>(
     if method == Method::Connect {
         return Err(ProtocolError::new(
             Status::NOT_IMPLEMENTED,
-            "this server is no proxy: CONNECT is not offered",
+            "this server is not a proxy and does not support CONNECT",
         ));
     }
     if bytes.first() == Some(&b'/') {
@@ -213,7 +213,7 @@ pub(super) fn locate<'b>(
     if bytes == b"*" {
         return match method {
             Method::Options => Ok((OriginForm { path: bytes, query: None, is_plain: false }, None)),
-            _ => Err(ProtocolError::bad_request("the target * is for OPTIONS only")),
+            _ => Err(ProtocolError::bad_request("the target * is valid for OPTIONS only")),
         };
     }
     let Some(rest) = strip_scheme(bytes) else {

@@ -77,7 +77,7 @@ impl Response {
     pub fn json_of(value: &impl serde::Serialize) -> Self {
         match serde_json::to_string(value) {
             Ok(text) => Response::json(text),
-            Err(_) => Response::text("the answer cannot be written as JSON\n")
+            Err(_) => Response::text("the response cannot be written as JSON\n")
                 .with_status(Status::INTERNAL_SERVER_ERROR),
         }
     }
@@ -93,7 +93,7 @@ impl Response {
     pub fn redirect(status: Status, location: impl AsRef<str>) -> Self {
         let location = location.as_ref();
         debug_assert!((300..400).contains(&status.code()), "a redirect is a 3xx");
-        Response::text(format!("The way on is {location}\n"))
+        Response::text(format!("The resource is at {location}\n"))
             .with_status(status)
             .with_field("Location", location)
     }
@@ -302,9 +302,9 @@ impl Response {
     #[inline]
     pub(crate) fn fault(&self) -> Option<&'static str> {
         if self.status.code() < 200 {
-            return Some("its status is not final");
+            return Some("its status is not that of a final response");
         }
-        if self.body.is_sound() { None } else { Some("its content has no such length") }
+        if self.body.is_sound() { None } else { Some("its content does not have the stated length") }
     }
 
     /// Status, headers and content.

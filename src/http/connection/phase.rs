@@ -146,7 +146,7 @@ impl Connection {
                 CloseReason::HeaderTimeout,
             ),
             Phase::ReceivingBody if waiting => Expired::Refuse(
-                ProtocolError::new(Status::SERVICE_UNAVAILABLE, "the answer took too long"),
+                ProtocolError::new(Status::SERVICE_UNAVAILABLE, "the response took too long"),
                 CloseReason::AnswerTimeout,
             ),
             Phase::ReceivingBody if self.is_owed() => Expired::Refuse(
@@ -155,7 +155,7 @@ impl Connection {
             ),
             Phase::ReceivingBody => Expired::Close(CloseReason::BodyTimeout),
             Phase::Handling => Expired::Refuse(
-                ProtocolError::new(Status::SERVICE_UNAVAILABLE, "the answer took too long"),
+                ProtocolError::new(Status::SERVICE_UNAVAILABLE, "the response took too long"),
                 CloseReason::AnswerTimeout,
             ),
             Phase::Sending | Phase::Streaming => Expired::Reset(CloseReason::SendTimeout),

@@ -40,7 +40,7 @@ impl Connection {
         out: &mut SendQueue,
     ) -> Option<Box<dyn BodySource>> {
         let Writing::Owed(owed) = self.writing else {
-            debug_assert!(false, "an answer without a request");
+            debug_assert!(false, "a response without a request");
             return None;
         };
         if response.closes() {

@@ -109,7 +109,7 @@ fn an_empty_form_is_a_form_and_half_a_form_is_none() {
     let end = whole.len() - 2;
     for cut in 0..end {
         let cut_off = parts_of(&[&whole[..cut]]);
-        assert_eq!(cut_off, Err(ProtocolError::bad_request("a form without its end")), "at {cut}");
+        assert_eq!(cut_off, Err(ProtocolError::bad_request("the form is incomplete")), "at {cut}");
     }
     assert!(parts_of(&[&whole[..end]]).is_ok());
 }
@@ -117,7 +117,7 @@ fn an_empty_form_is_a_form_and_half_a_form_is_none() {
 /// Bytes outside of parts are not content, so a limit of the content does not bound them.
 #[test]
 fn what_stands_around_the_parts_is_bounded() {
-    let around = ProtocolError::bad_request("a form with too much around its parts");
+    let around = ProtocolError::bad_request("the form has too many bytes outside of its parts");
     let form = form(b"content");
     let text = String::from_utf8(form).unwrap();
     for (bytes, is_refused) in [(1000, false), (AROUND_BYTES_MAX - 200, false), (AROUND_BYTES_MAX + 1, true)]
@@ -143,9 +143,9 @@ fn what_stands_around_the_parts_is_bounded() {
 
 #[test]
 fn what_can_be_read_in_two_ways_is_an_error() {
-    let head = ProtocolError::bad_request("a part of a form with a malformed head");
-    let parameter = ProtocolError::bad_request("a malformed parameter");
-    let boundary = ProtocolError::bad_request("a boundary of a form with more behind it");
+    let head = ProtocolError::bad_request("the head of a part of the form is malformed");
+    let parameter = ProtocolError::bad_request("a parameter is malformed");
+    let boundary = ProtocolError::bad_request("a boundary of the form is followed by other bytes");
     let cases: &[(&[u8], ProtocolError)] = &[
         (b"--XyZ\nContent-Disposition: form-data; name=a\n\n", boundary),
         (b"--XyZW\r\n", boundary),
@@ -203,7 +203,7 @@ fn names_are_read_as_clients_write_them() {
 #[test]
 fn heads_and_parts_are_bounded() {
     let head = format!("--XyZ\r\nX: {}", "a".repeat(PART_HEAD_BYTES_MAX));
-    let expected = ProtocolError::bad_request("a part of a form with too long a head");
+    let expected = ProtocolError::bad_request("the head of a part of the form is too long");
     assert_eq!(parts_of(&[head.as_bytes()]), Err(expected));
     let bytes: Vec<&[u8]> = head.as_bytes().chunks(1).collect();
     assert_eq!(parts_of(&bytes), Err(expected));
