@@ -27,7 +27,8 @@
 //!              Done -> Idle                   the next cycle starts
 //!              any -> Idle                    the sending side was shut down
 //!
-//! Persistence  KeepAlive -> Close(reason)     once; there is no way back
+//! Persistence  KeepAlive -> Close(reason)     the connection ends after the current response;
+//!                                             there is no way back
 //! ```
 //!
 //! `start_next_cycle` is the only way from `Done` to `Idle`, and takes both halves at once. The
@@ -445,7 +446,8 @@ impl Connection {
         }
     }
 
-    /// Closes the connection after the current response. The first reason is kept.
+    /// Closes the connection after the current response. The first reason is kept, unless response
+    /// content breaks off later.
     pub fn close_after(&mut self, reason: CloseReason) {
         if self.persistence == Persistence::KeepAlive {
             self.persistence = Persistence::Close(reason);

@@ -26,7 +26,7 @@ pub enum Phase {
     Streaming,
     /// Reading and dropping input after the last response.
     Lingering,
-    /// The end: no byte is read or sent any more.
+    /// No byte is read or sent any more.
     Closed,
 }
 
@@ -142,7 +142,7 @@ impl Connection {
             // 408 would belong to.
             Phase::ReceivingHead if self.is_idle() => Expired::Close(CloseReason::HeaderTimeout),
             Phase::ReceivingHead => Expired::Refuse(
-                timed_out("the request head did not come in time"),
+                timed_out("the request head did not arrive in time"),
                 CloseReason::HeaderTimeout,
             ),
             Phase::ReceivingBody if waiting => Expired::Refuse(
@@ -150,7 +150,7 @@ impl Connection {
                 CloseReason::AnswerTimeout,
             ),
             Phase::ReceivingBody if self.is_owed() => Expired::Refuse(
-                timed_out("the request content did not come in time"),
+                timed_out("the request content did not arrive in time"),
                 CloseReason::BodyTimeout,
             ),
             Phase::ReceivingBody => Expired::Close(CloseReason::BodyTimeout),
@@ -203,8 +203,8 @@ impl Progress {
     }
 
     pub(super) fn last(&self) -> Instant {
-        // This is called for each request, when no progress was made. Then the addition can be
-        // saved.
+        // Called for each request, as a rule without progress since the start. This test costs less
+        // than the addition.
         if self.moved_after_ms == 0 {
             return self.since;
         }

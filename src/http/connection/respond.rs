@@ -224,7 +224,7 @@ fn unsendable() -> Response {
     Response::new(Status::INTERNAL_SERVER_ERROR).by_server()
 }
 
-/// Queues a body of known length. Small bodies are copied behind the head, so that one plain write
+/// Queues a body of known length. Small bodies are copied after the head, so that one plain write
 /// sends both.
 fn push_body(body: Body, limits: &Limits, out: &mut SendQueue) {
     match body {

@@ -182,7 +182,7 @@ fn phases_give_up_in_their_own_time() {
     assert_eq!(feed(&mut conn, &PIECE, 20_000), Ok(64));
     assert_eq!(due(&conn), Some(Duration::from_millis(9500 + 30_000 + 1000)));
     assert_eq!(conn.expired(false, false), {
-        let error = ProtocolError::new(Status::REQUEST_TIMEOUT, "the request content did not come in time");
+        let error = ProtocolError::new(Status::REQUEST_TIMEOUT, "the request content did not arrive in time");
         Expired::Refuse(error, CloseReason::BodyTimeout)
     });
 }
