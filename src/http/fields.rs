@@ -177,7 +177,7 @@ fn take_line(bytes: &[u8]) -> Option<(FieldLine<'_>, &[u8])> {
 /// names with other characters than letters and hyphens.
 #[inline(never)]
 fn token_len(bytes: &[u8]) -> usize {
-    text::span(bytes, |block| text::letters(block) | text::equal(block, b'-'), is_token_byte)
+    text::span(bytes, |block| text::letters(block) | text::equal(block, b'-'), is_token)
 }
 
 /// Bloom filter of field names, with one bit for each. Most lookups are for a header that the head
@@ -252,7 +252,7 @@ pub fn has_token<'a>(lines: impl Iterator<Item = &'a [u8]>, token: &str) -> bool
 
 /// True for a byte of a token (RFC 9110 section 5.6.2).
 pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    is_token_byte(byte)
 }
 
 #[cfg(test)]
