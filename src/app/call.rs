@@ -1,8 +1,8 @@
-//! One request in the hands of a route: [`Call`], with typed access to all that came with it.
+//! Calls: requests with typed access to their parts, as routes receive them.
 //!
-//! The head is borrowed, the content is whole and in memory, and everything that can be wrong with
-//! either is a [`Refusal`] that `?` turns into the answer. It must not know how the route was found
-//! nor which thread it runs on.
+//! The head is borrowed, and the content is complete and in memory. Everything that can be wrong
+//! with either is a [`Refusal`], which `?` turns into the response. Must not know how the route was
+//! found, or which thread runs it.
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -21,7 +21,7 @@ use crate::http::{Request, Response, Status, cookie, form};
 use crate::jobs::Errands;
 use crate::jobs::inbox::Waker;
 
-/// Where a call is answered: on the loop, or on a worker thread that took along what it needs.
+/// Context of a call: the loop, or a worker thread.
 pub(crate) trait Place {
     fn waker(&self) -> Waker;
     fn errands(&self) -> Arc<dyn Errands>;
@@ -37,7 +37,7 @@ impl Place for Context<'_> {
     }
 }
 
-/// What a worker thread took along.
+/// Context of a call on a worker thread.
 pub(crate) struct Away {
     waker: Waker,
     errands: Arc<dyn Errands>,
@@ -59,15 +59,15 @@ impl Place for Away {
     }
 }
 
-/// The parts of a path that a pattern left open, under their names.
+/// Values of the parameters in a path, with their names.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Params<'a> {
     pub(crate) names: &'a [String],
     pub(crate) values: &'a [String],
 }
 
-/// One request, with its content, in the hands of a route. What the head says ([`Request`]) can be
-/// asked of it directly: `call.method()`, `call.field("accept")`, `call.target()`.
+/// A request with its content, as a route receives it. Methods of the head ([`Request`]) can be
+/// called directly: `call.method()`, `call.field("accept")`, `call.target()`.
 pub struct Call<'a> {
     pub(crate) request: &'a Request<'a>,
     pub(crate) params: Params<'a>,
@@ -93,35 +93,34 @@ impl<'a> Deref for Call<'a> {
 }
 
 impl Call<'_> {
-    /// The request head, for what a method of the call would hide: `call.request().query()` is the
+    /// The request head, for methods that the call hides: `call.request().query()` returns the
     /// query as received.
     #[must_use]
     pub fn request(&self) -> &Request<'_> {
         self.request
     }
 
-    /// What stands in the path where the pattern has `{name}`, or behind the place where it has
-    /// `{name*}`: decoded, with U+FFFD for what is not UTF-8. Empty if the pattern has no such
+    /// Value of a parameter: the segment at `{name}`, or the rest of the path at `{name*}`. The
+    /// value is decoded, with U+FFFD for bytes that are not UTF-8. Empty if the pattern has no such
     /// name.
     ///
-    /// Dot segments are gone before patterns are tried, so it is never `..` and never leads out of
-    /// anywhere.
+    /// Dot segments are removed before patterns are tried, so the value is never `..` and never
+    /// leads out of a folder.
     #[must_use]
     pub fn param(&self, name: &str) -> &str {
         let at = self.params.names.iter().position(|own| own == name);
-        debug_assert!(at.is_some(), "no parameter of this route is called {name}");
+        debug_assert!(at.is_some(), "this route has no parameter {name}");
         at.and_then(|at| self.params.values.get(at)).map_or("", String::as_str)
     }
 
-    /// The same as a number, or whatever else can be read from text.
+    /// Value of a parameter, parsed as a number or any other type.
     ///
-    /// # Errors
-    /// 404 if it cannot be read as one: nothing has such a name.
+    /// 404 if the value cannot be parsed, because nothing has such a name.
     pub fn parsed_param<T: FromStr>(&self, name: &str) -> Result<T, Refusal> {
-        self.param(name).parse().map_err(|_| Refusal::not_found("nothing is here by that name"))
+        self.param(name).parse().map_err(|_| Refusal::not_found("nothing has that name"))
     }
 
-    /// Names and values of the query, decoded; none if there is no query (WHATWG URL section 5.1).
+    /// Names and values of the query, decoded. Empty if there is no query (WHATWG URL section 5.1).
     ///
     /// # Errors
     /// 400 for more than [`PAIRS_MAX`](crate::http::form::PAIRS_MAX) pairs.
@@ -129,7 +128,7 @@ impl Call<'_> {
         Pairs::parse(self.request.query().unwrap_or_default())
     }
 
-    /// The content as it came, without its transfer coding. At most [`Route::content_max`] bytes.
+    /// Content as received, without its transfer coding. At most [`Route::content_max`] bytes.
     ///
     /// [`Route::content_max`]: crate::app::routes::Route::content_max
     #[must_use]
@@ -145,7 +144,7 @@ impl Call<'_> {
         std::str::from_utf8(self.content).map_err(|_| Refusal::bad_request("the content is not UTF-8"))
     }
 
-    /// Names and values of a form that was sent as content (HTML section 4.10.21.7).
+    /// Names and values of an HTML form in the content (HTML section 4.10.21.7).
     ///
     /// # Errors
     /// 415 if it is not `application/x-www-form-urlencoded`, 400 for more than
@@ -155,9 +154,8 @@ impl Call<'_> {
         Pairs::parse(self.content)
     }
 
-    /// The parts of a form with files that was sent as content (RFC 7578). They are in memory, so
-    /// the route says how much that may be:
-    /// [`Route::content_max`](crate::app::routes::Route::content_max).
+    /// Parts of a form with files in the content (RFC 7578). They are kept in memory, up to the
+    /// limit of the route: [`Route::content_max`](crate::app::routes::Route::content_max).
     ///
     /// # Errors
     /// 415 if it is not `multipart/form-data`, 400 if it is malformed or has more than
@@ -166,11 +164,10 @@ impl Call<'_> {
         form::parts(self.request.fields().only("content-type")?.unwrap_or_default(), self.content)
     }
 
-    /// The content as JSON, read as whatever is wanted (RFC 8259).
+    /// Content as JSON, deserialized to `T` (RFC 8259).
     ///
-    /// # Errors
-    /// 415 if it is not `application/json` or `application/*+json`, 400 if it is no JSON, 422 if it
-    /// is JSON about something else.
+    /// 415 if the type is not `application/json` or `application/*+json`, 400 if the content is not
+    /// JSON, 422 if it is JSON that does not match `T`.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
         let essence = self.content_type();
@@ -185,20 +182,20 @@ impl Call<'_> {
         })
     }
 
-    /// The value of a cookie, decoded as [`Cookie::new`](cookie::Cookie::new) encodes it (RFC
-    /// 6265bis section 4.2).
+    /// Value of a cookie, decoded as [`Cookie::new`](cookie::Cookie::new) encodes it (RFC 6265bis
+    /// section 4.2).
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<String> {
         self.cookies().find(|(own, _)| *own == name).map(|(_, value)| cookie::decode(value))
     }
 
-    /// Names and values of all cookies, as they came.
+    /// Names and values of all cookies, as received.
     pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
         cookie::pairs(self.request.fields().all("cookie"))
     }
 
-    /// The media type of the content in lower case, without parameters; empty if there is none, or
-    /// if several lines contradict each other.
+    /// Media type of the content in lower case, without parameters. Empty if there is none, or if
+    /// repeated headers contradict each other.
     #[must_use]
     pub fn content_type(&self) -> String {
         let value = self.request.fields().only("content-type").ok().flatten().unwrap_or_default();
@@ -214,44 +211,47 @@ impl Call<'_> {
         Err(Refusal::new(Status::UNSUPPORTED_MEDIA_TYPE, reason))
     }
 
-    /// The time: of the loop's turn, or of the moment at which a thread got the request.
+    /// Current time: the start of the turn of the loop, or the moment at which a thread received
+    /// the request.
     #[must_use]
     pub fn now(&self) -> Now {
         self.now
     }
 
-    /// Who asks.
+    /// Address of the client.
     #[must_use]
     pub fn peer(&self) -> &Peer {
         self.peer
     }
 
-    /// Whether the client would rather have a page than text: browsers ask for HTML by name (RFC
-    /// 9110 section 12.5.1).
+    /// True if the client prefers an HTML page to text: browsers request HTML by name (RFC 9110
+    /// section 12.5.1).
     #[must_use]
     pub fn wants_html(&self) -> bool {
         crate::pages::error::wants_html(self.request)
     }
 
-    /// For a body source that says `Later`: has it asked again, from any thread.
+    /// Waker for a body source that returned `Later`. Waking causes another call of the source; any
+    /// thread may do it.
     #[must_use]
     pub fn waker(&self) -> Waker {
         self.place.waker()
     }
 
-    /// Content that takes time to make, made piece by piece on a worker thread while it is sent:
-    /// for [`Response::stream`]. At most two pieces are in memory, however slow the client is.
+    /// Body whose pieces a worker thread produces while it is sent, for [`Response::stream`]. At
+    /// most two pieces are in memory, however slow the client is.
     pub fn produce<P: Producer>(&self, producer: P) -> Offloaded<P> {
         Offloaded::with(producer, Vec::new(), self.id, self.place.errands())
     }
 
-    /// A file as the answer, judged by this request: type by name, 304 and 412, ranges with 206 and
-    /// 416 (RFC 9110 sections 13 and 14). `path` is the program's own choice: one made of what the
-    /// client sent must be checked, or better be served by
-    /// [`Builder::files`](crate::server::Builder::files). Opens the file, so it may block.
+    /// Response with a file: media type by name, 304 and 412, ranges with 206 and 416 (RFC 9110
+    /// sections 13 and 14).
     ///
-    /// # Errors
-    /// 404 if there is no regular file, 403 if it may not be read, 500 and 503 if the system fails.
+    /// The application chooses `path`. A path with parts from the client must be checked, or better
+    /// be served by [`Builder::files`](crate::server::Builder::files). Opens the file, so it may
+    /// block.
+    ///
+    /// 404 if there is no regular file, 403 if it is not readable, 500 or 503 if the system fails.
     pub fn file(&self, path: impl AsRef<Path>) -> Result<Response, Refusal> {
         files::named(path.as_ref(), self.request, self.now).map(Response::by_program)
     }

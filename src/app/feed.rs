@@ -1,9 +1,10 @@
-//! Server-sent events: one [`Feed`] tells many listeners (WHATWG HTML section 9.2).
+//! Server-sent events: a [`Feed`] sends events to many listeners (WHATWG HTML section 9.2).
 //!
-//! An event is written once and shared; each listener has a queue of its own with a bound. Who does
-//! not take its events is dropped at that bound and has delayed nobody: telling is a push into each
-//! queue and a wake-up. A comment now and then finds out who is gone. It must not know connections;
-//! a listener is a [`BodySource`].
+//! An event is formatted once and shared; each listener has a bounded queue of its own. A listener
+//! that does not read its events is dropped at the bound and delays nobody, because sending only
+//! pushes to the queues and wakes connections. Periodic comments detect listeners that are gone.
+//!
+//! Must not know connections; a listener is a [`BodySource`].
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
@@ -17,19 +18,21 @@ use crate::http::{BodySource, Filled};
 use crate::jobs::inbox::Waker;
 use crate::sync::lock;
 
-/// What a feed may cost, and how it keeps in touch.
+/// Limits of a feed, and its heartbeat.
 #[derive(Clone, Debug)]
 pub struct FeedOptions {
-    /// Events that wait for one listener; with one more it is dropped. Default: 64.
+    /// Maximum number of events that wait for one listener. A listener that exceeds it is dropped.
+    /// Default: 64.
     pub events_max: usize,
-    /// Bytes that wait for one listener. A single event may be longer and waits alone. Default: 64
-    /// KiB.
+    /// Maximum bytes that wait for one listener. A single event may be longer if no other is
+    /// waiting. Default: 64 KiB.
     pub bytes_max: usize,
-    /// Past events kept for listeners that come again and say which was their last. Default: 64.
+    /// Number of past events kept for listeners that reconnect with the ID of their last event.
+    /// Default: 64.
     pub history_max: usize,
-    /// How often a comment goes to who has nothing waiting, so that a connection that is gone is
-    /// noticed and no proxy takes it for idle. Default: 15 s, as WHATWG HTML section 9.2.7
-    /// recommends.
+    /// Interval of comments to listeners with nothing waiting. Comments detect closed connections
+    /// and keep proxies from treating a connection as idle. Default: 15 s, as WHATWG HTML section
+    /// 9.2.7 recommends.
     pub heartbeat: Duration,
 }
 
@@ -44,7 +47,7 @@ impl Default for FeedOptions {
     }
 }
 
-/// Tells events to everybody who listens. Clones are the same feed; it may be told from any thread.
+/// Sends events to all listeners. Clones share the feed; any thread may send.
 ///
 /// ```no_run
 /// use whirligig::{Feed, Response, Server};
@@ -68,9 +71,9 @@ pub struct Feed {
 struct Shared {
     state: Mutex<State>,
     options: FeedOptions,
-    /// What ids begin with: those of an earlier process mean nothing here.
+    /// Prefix of event IDs. IDs of an earlier process mean nothing here.
     epoch: String,
-    /// For the thread that keeps in touch.
+    /// Stops the heartbeat thread.
     bell: Arc<Bell>,
 }
 
@@ -83,26 +86,26 @@ impl std::fmt::Debug for Shared {
 #[derive(Default)]
 struct State {
     seats: Slab<Seat>,
-    /// The last events, oldest first, with their numbers.
+    /// Past events with their numbers, oldest first.
     history: VecDeque<(u64, Arc<[u8]>)>,
-    /// The number of the last event.
+    /// Number of the last event.
     last: u64,
     dropped: u64,
     closed: bool,
     has_heart: bool,
 }
 
-/// One listener.
+/// A listener.
 struct Seat {
     queue: VecDeque<Arc<[u8]>>,
-    /// What of the first of them its connection has taken.
+    /// Bytes of the first event that the connection has taken.
     taken_bytes: usize,
-    /// What of all of them it has not.
+    /// Bytes of all events that the connection has not taken.
     queued_bytes: usize,
     waker: Waker,
-    /// It was woken and has not looked since: it need not be woken again.
+    /// Set by a wake-up until the connection reads, so that it is not woken again.
     is_told: bool,
-    /// It was dropped at its bound; its connection will find out.
+    /// True if the listener was dropped; its connection is closed at its next read.
     is_lost: bool,
 }
 
@@ -112,39 +115,41 @@ struct Bell {
     rung: Condvar,
 }
 
-/// A comment: it means nothing to a page.
+/// A comment, which pages ignore.
 const HEARTBEAT: &[u8] = b":\n\n";
 
 impl Feed {
-    /// A feed with the usual bounds.
+    /// A feed with default limits.
     #[must_use]
     pub fn new() -> Self {
         Feed::with_options(FeedOptions::default())
     }
 
-    /// A feed with bounds of your own.
+    /// A feed with the given limits.
     #[must_use]
     pub fn with_options(options: FeedOptions) -> Self {
-        // A hasher with random keys is at hand; an epoch only has to be another one than the last.
+        // The hasher of the standard library has random keys. An epoch only has to differ from the
+        // previous one.
         let epoch = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
         let epoch = format!("{:08x}", epoch as u32);
         let (state, bell) = (Mutex::default(), Arc::default());
         Feed { shared: Arc::new(Shared { state, options, epoch, bell }) }
     }
 
-    /// Tells everybody `data`, which may have several lines.
+    /// Sends `data`, which may have several lines, to all listeners.
     ///
-    /// The event is kept once, whoever has still to take it, and with the history as long as
-    /// [`FeedOptions::history_max`] says: what comes from a client should be bounded before. One
-    /// that is longer than [`FeedOptions::bytes_max`] reaches whoever has nothing waiting, and cuts
-    /// off whoever has; and whoever has not taken it when the next event comes is cut off by that.
-    /// Better to tell where a large thing can be fetched.
+    /// An event is stored once, until every listener has taken it and while it is in the history
+    /// ([`FeedOptions::history_max`]). Limit the length of text from clients before sending it.
+    ///
+    /// An event longer than [`FeedOptions::bytes_max`] reaches listeners with nothing waiting and
+    /// drops the others. A listener that has not taken it when the next event is sent is dropped,
+    /// too. Instead of large data, send the URL where it can be fetched.
     pub fn send(&self, data: &str) {
         self.tell(None, data);
     }
 
-    /// Tells everybody, under a name that pages listen for with `addEventListener`. Control
-    /// characters are left out of it.
+    /// Sends an event with a name, for which pages listen with `addEventListener`. Control
+    /// characters are removed from the name.
     pub fn send_named(&self, name: &str, data: &str) {
         self.tell(Some(name), data);
     }
@@ -167,28 +172,28 @@ impl Feed {
         }
     }
 
-    /// A new listener, for [`Response::events`](crate::Response::events). One that comes again and
-    /// says in `Last-Event-ID` what it heard last is first told what it has missed, as far as that
-    /// is kept.
+    /// Adds a listener, for [`Response::events`](crate::Response::events). A listener that
+    /// reconnects with `Last-Event-ID` first receives the events that it missed, as far as the
+    /// history contains them.
     ///
-    /// The listener leaves when its connection ends.
+    /// The listener is removed when its connection ends.
     #[must_use]
     pub fn join(&self, call: &Call<'_>) -> Listener {
         self.join_after(call.field("last-event-id"), call.waker())
     }
 
-    /// The same for a handler that has no [`Call`]: behind the event of this id.
+    /// Adds a listener for a handler without a [`Call`]. It receives the events after `last_id`.
     pub(crate) fn join_after(&self, last_id: Option<&[u8]>, waker: Waker) -> Listener {
         self.seat(waker, last_id.and_then(|id| std::str::from_utf8(id).ok()))
     }
 
-    /// The id of the last event that was told.
+    /// ID of the last event.
     #[must_use]
     pub fn last_id(&self) -> String {
         format!("{}-{}", self.shared.epoch, lock(&self.shared.state).last)
     }
 
-    /// The feed without a say in how long it lives.
+    /// Weak handle, which does not keep the feed alive.
     pub(crate) fn downgrade(&self) -> WeakFeed {
         WeakFeed(Arc::downgrade(&self.shared))
     }
@@ -199,8 +204,7 @@ impl Feed {
             id.strip_prefix(self.shared.epoch.as_str())?.strip_prefix('-')?.parse::<u64>().ok()
         });
         let missed = state.history.iter().filter(|(number, _)| heard.is_some_and(|heard| *number > heard));
-        // A first comment, so that whoever waits for the head gets it now and not with the first
-        // event.
+        // The first comment makes the connection send the head now, not with the first event.
         let queue: VecDeque<Arc<[u8]>> =
             std::iter::once(Arc::from(HEARTBEAT)).chain(missed.map(|(_, event)| Arc::clone(event))).collect();
         let queued_bytes = queue.iter().map(|event| event.len()).sum();
@@ -214,8 +218,8 @@ impl Feed {
         Listener { shared: Arc::clone(&self.shared), key }
     }
 
-    /// One thread a feed, started with the first listener. Without it a listener that is gone would
-    /// only be noticed with the next event; so it is no misfortune if there is no thread to be had.
+    /// Starts the heartbeat thread of the feed, with the first listener. If no thread can be
+    /// started, a closed connection is detected only at the next event.
     fn start_heart(&self) {
         let (bell, shared) = (Arc::clone(&self.shared.bell), Arc::downgrade(&self.shared));
         let every = self.shared.options.heartbeat;
@@ -223,25 +227,26 @@ impl Feed {
             .name("whirligig-feed".into())
             .spawn(move || beat(&bell, &shared, every));
         if let Err(error) = started {
-            log::warn!("no thread for a feed's heartbeat: {error}");
+            log::warn!("cannot start the heartbeat thread of a feed: {error}");
             lock(&self.shared.state).has_heart = false;
         }
     }
 
-    /// Who listens now.
+    /// Number of listeners.
     #[must_use]
     pub fn listeners(&self) -> usize {
         lock(&self.shared.state).seats.iter().filter(|(_, seat)| !seat.is_lost).count()
     }
 
-    /// How many listeners were dropped because they did not take their events.
+    /// Number of listeners dropped because they did not read their events.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         lock(&self.shared.state).dropped
     }
 
-    /// Ends it: every listener gets what waits for it, then the end of the answer. Whoever joins
-    /// later gets that at once. A graceful stop of the server ends listeners without this.
+    /// Closes the feed. Each listener receives its waiting events, then the end of the response.
+    /// Listeners that join later receive the end immediately. A graceful shutdown of the server
+    /// ends listeners without this.
     pub fn close(&self) {
         let mut state = lock(&self.shared.state);
         state.closed = true;
@@ -251,7 +256,7 @@ impl Feed {
     }
 }
 
-/// A [`Feed`] for who tells it and should end with it.
+/// Weak handle on a [`Feed`], for a sender that must stop when the feed is dropped.
 pub(crate) struct WeakFeed(Weak<Shared>);
 
 impl WeakFeed {
@@ -267,14 +272,13 @@ impl Default for Feed {
 }
 
 impl Seat {
-    /// Queues an event; false if that drops the listener.
+    /// Queues an event. Returns false if that drops the listener.
     fn push(&mut self, event: &Arc<[u8]>, options: &FeedOptions) -> bool {
         if self.is_lost {
             return true;
         }
         let is_over = self.queued_bytes + event.len() > options.bytes_max;
-        // Whoever has nothing waiting takes its events, and is not to lose the feed for the length
-        // of one.
+        // A listener with nothing waiting reads its events, so one long event must not drop it.
         if self.queue.len() >= options.events_max || (is_over && !self.queue.is_empty()) {
             self.is_lost = true;
             self.queue = VecDeque::new();
@@ -288,10 +292,10 @@ impl Seat {
         true
     }
 
-    /// Moves up to `room` bytes to its connection. A long event goes piece by piece: it is kept
-    /// once for all listeners, and none of them is to have a copy of the whole.
+    /// Moves up to `room` bytes to the connection. A long event is moved in pieces: it is stored
+    /// once for all listeners, and none gets a copy of the whole.
     fn take(&mut self, out: &mut Vec<u8>, room: usize) {
-        // Without room for a byte it would be asked for ever.
+        // At least one byte, because otherwise the source would be polled for ever.
         let mut room = room.max(1);
         while let Some(event) = self.queue.front().filter(|_| room > 0) {
             let rest = &event[self.taken_bytes..];
@@ -320,7 +324,7 @@ impl Drop for Shared {
     }
 }
 
-/// Sends a comment to everybody who has nothing waiting, every so often, until the feed is gone.
+/// Sends a comment to listeners with nothing waiting at each interval, until the feed is dropped.
 fn beat(bell: &Bell, shared: &Weak<Shared>, every: Duration) {
     let comment: Arc<[u8]> = Arc::from(HEARTBEAT);
     let mut over = lock(&bell.over);
@@ -333,7 +337,7 @@ fn beat(bell: &Bell, shared: &Weak<Shared>, every: Duration) {
         if !waited.timed_out() {
             continue;
         }
-        // Not under the bell's lock: this may be the last owner, and would ring it.
+        // Release the lock first: dropping the last handle on the feed takes it, too.
         drop(over);
         if let Some(shared) = shared.upgrade() {
             for (_, seat) in &mut lock(&shared.state).seats {
@@ -346,9 +350,9 @@ fn beat(bell: &Bell, shared: &Weak<Shared>, every: Duration) {
     }
 }
 
-/// An event as it goes over the wire (WHATWG HTML section 9.2.5). Lines end in LF, CR or both: each
-/// line of the data gets a field of its own. A name has no control characters, and the data no NUL:
-/// U+FFFD stands for it.
+/// Formats an event (WHATWG HTML section 9.2.5). Lines of `data` end in LF, CR or both, and each
+/// becomes a `data` line. Control characters are removed from the name, and NUL in the data becomes
+/// U+FFFD.
 fn written(id: &str, name: Option<&str>, data: &str) -> Vec<u8> {
     let mut out = format!("id: {id}\n");
     if let Some(name) = name {
@@ -375,7 +379,7 @@ fn written(id: &str, name: Option<&str>, data: &str) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// One listener's end of a [`Feed`]: the content of its answer.
+/// Listener of a [`Feed`], the content of its response.
 #[derive(Debug)]
 pub struct Listener {
     shared: Arc<Shared>,
@@ -389,7 +393,7 @@ impl BodySource for Listener {
         let Some(seat) = state.seats.get_mut(self.key) else { return Filled::Failed };
         seat.is_told = false;
         if seat.is_lost {
-            // No last chunk: the page sees that it was cut off, and comes again with its last id.
+            // Without a last chunk the page detects the abort, and reconnects with its last ID.
             return Filled::Failed;
         }
         seat.take(out, room);
@@ -498,7 +502,8 @@ mod tests {
         }
     }
 
-    /// One event over the bound once cut off everybody, those who had taken all before it, too.
+    /// Regression: an event over the limit dropped all listeners, including those that had read
+    /// everything before.
     #[test]
     fn a_long_event_reaches_who_has_nothing_waiting_and_goes_in_pieces() {
         let options = FeedOptions { bytes_max: 300, ..FeedOptions::default() };

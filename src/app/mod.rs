@@ -1,5 +1,6 @@
-//! What an application builds with: routes, the request in the hands of a route, server-sent events
-//! and signed sessions. Must not know files, features or a model.
+//! Building blocks of applications: routes, calls, server-sent events and signed sessions.
+//!
+//! Must not know optional features, or which model drives connections.
 
 pub mod call;
 pub mod feed;

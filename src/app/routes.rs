@@ -1,9 +1,10 @@
-//! Which handler answers which path and method: [`Routes`], the table behind `Server::builder`.
+//! Routes by path and method: [`Routes`], the table behind `Server::builder`.
 //!
-//! A path is matched in its normalised form, segment by segment; a segment that is spelled out
-//! beats a parameter, and a parameter beats a wildcard. The most particular pattern that fits
-//! decides, methods included: 405 with `Allow`, HEAD and OPTIONS follow from what it has. This file
-//! must not know sockets, threads or what answers say.
+//! A path is matched in its normalized form, segment by segment. A literal segment takes precedence
+//! over a parameter, and a parameter over a wildcard. The most specific pattern that matches
+//! decides, methods included: 405 with `Allow`, HEAD and OPTIONS follow from its methods.
+//!
+//! Must not know sockets, threads or the content of responses.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::pages::error::{ErrorForm, error, over, text_error};
 
 type Action = dyn Fn(&Call<'_>) -> Answer + Send + Sync;
 
-/// What is done at one path: a closure for each method, and how they are called.
+/// Handlers of one path: a closure for each method, and how they are called.
 ///
 /// ```
 /// use whirligig::{Response, Route};
@@ -35,18 +36,18 @@ type Action = dyn Fn(&Call<'_>) -> Answer + Send + Sync;
 /// # let _ = route;
 /// ```
 ///
-/// A closure takes a [`Call`] and returns what can become an [`Answer`]: a [`Response`], text, or a
-/// `Result` of these and a [`Refusal`](crate::http::refusal::Refusal). HEAD is answered wherever
-/// GET is, OPTIONS from what there is.
+/// A closure takes a [`Call`] and returns a value that converts to an [`Answer`]: a [`Response`],
+/// text, or a `Result` of these and a [`Refusal`](crate::http::refusal::Refusal). HEAD is supported
+/// wherever GET is, and OPTIONS always.
 #[derive(Clone, Default)]
 pub struct Route {
     answers: Vec<MethodAnswer>,
-    /// For the answers that are still to be added.
+    /// Manner of methods that are added later.
     manner: Manner,
 }
 
-/// What is done for one method. Each keeps its own manner, so that routes at one path can become
-/// one.
+/// Closure for one method. Each has its own manner, so that routes with the same pattern can be
+/// merged.
 #[derive(Clone)]
 struct MethodAnswer {
     method: String,
@@ -54,7 +55,7 @@ struct MethodAnswer {
     manner: Manner,
 }
 
-/// How a closure is called.
+/// Way in which a closure is called.
 #[derive(Clone, Copy, Default)]
 struct Manner {
     blocks: bool,
@@ -71,7 +72,7 @@ macro_rules! methods {
     ($($method:ident = $name:literal, $source:literal;)*) => {
         impl Route {
             $(
-                #[doc = concat!("With this answer to ", $name, " (", $source, ").")]
+                #[doc = concat!("Sets the closure for ", $name, " (", $source, ").")]
                 #[must_use]
                 pub fn $method<R: Into<Answer>>(
                     self,
@@ -93,14 +94,14 @@ methods! {
 }
 
 impl Route {
-    /// A path where nothing is done yet: 405 for all.
+    /// A route without methods: 405 for every request.
     #[must_use]
     pub fn new() -> Self {
         Route::default()
     }
 
-    /// With this answer to any method, by its name: they are case-sensitive (RFC 9110 section 9.1).
-    /// A later answer to the same method takes the place of an earlier one.
+    /// Sets the closure for a method by name. Names are case-sensitive (RFC 9110 section 9.1). A
+    /// later closure for the same method replaces the earlier one.
     #[must_use]
     pub fn on<R: Into<Answer>>(
         mut self,
@@ -113,23 +114,24 @@ impl Route {
         self
     }
 
-    /// Its closures may block: they are called on a worker thread of the reactor, or on the
-    /// connection's own thread in the twin. Without this a closure must be quick, since the loop
-    /// stands still meanwhile.
+    /// Allows the closures to block. The reactor calls them on a worker thread, the threads model
+    /// on the thread of the connection. Without this a closure must be quick, because the loop
+    /// waits for it.
     #[must_use]
     pub fn blocking(self) -> Self {
         self.with_manner(|manner| manner.blocks = true)
     }
 
-    /// Takes up to this many bytes of content, which are kept in memory; more is 413. Without this,
-    /// [`CONTENT_BYTES_MAX`]. [`body_bytes_max`](crate::config::Limits::body_bytes_max) and
-    /// [`collect_bytes_max`](crate::config::Limits::collect_bytes_max) hold besides.
+    /// Sets the maximum length of the content, which is kept in memory; longer content is a 413.
+    /// Default: [`CONTENT_BYTES_MAX`]. The limits
+    /// [`body_bytes_max`](crate::config::Limits::body_bytes_max) and
+    /// [`collect_bytes_max`](crate::config::Limits::collect_bytes_max) also apply.
     #[must_use]
     pub fn content_max(self, bytes: u64) -> Self {
         self.with_manner(|manner| manner.content_bytes_max = Some(bytes))
     }
 
-    /// For all answers of this route, whether they were added before or will be.
+    /// Changes the manner of all methods, including those added later.
     fn with_manner(mut self, change: impl Fn(&mut Manner)) -> Self {
         change(&mut self.manner);
         for answer in &mut self.answers {
@@ -143,7 +145,7 @@ impl Route {
         self.answers.push(answer);
     }
 
-    /// The same with what `other` has more, each answer in its own manner.
+    /// Merges the methods of `other` into this route, each in its own manner.
     fn and(mut self, other: Route) -> Self {
         for answer in other.answers {
             self.take(answer);
@@ -159,14 +161,14 @@ impl Route {
         }
     }
 
-    /// The value of an Allow field (RFC 9110 section 10.2.1).
+    /// Value of the Allow header (RFC 9110 section 10.2.1).
     fn allow(&self) -> String {
         let names: Vec<&str> = self.answers.iter().map(|answer| answer.method.as_str()).collect();
         allow_of(names)
     }
 }
 
-/// These methods, and what comes with them.
+/// Adds the implied HEAD and OPTIONS to a list of methods.
 fn allow_of(mut names: Vec<&str>) -> String {
     if names.contains(&"GET") && !names.contains(&"HEAD") {
         names.push("HEAD");
@@ -177,38 +179,38 @@ fn allow_of(mut names: Vec<&str>) -> String {
     names.join(", ")
 }
 
-/// One segment of a pattern. In the order in which they win.
+/// Segment of a pattern. The order of the variants is their precedence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Segment {
-    /// This and nothing else.
+    /// Exactly this segment.
     Literal(Vec<u8>),
-    /// Anything that is not empty.
+    /// Any segment that is not empty.
     Any,
-    /// Everything from here on, perhaps nothing.
+    /// The rest of the path, possibly empty.
     Rest,
 }
 
-/// A path with places that are open.
+/// Path with parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pattern {
-    /// The pattern as the program wrote it.
+    /// Pattern as the application wrote it.
     text: Arc<str>,
     segments: Vec<Segment>,
-    /// Of the open places, in order.
+    /// Names of the parameters, in order.
     names: Vec<String>,
 }
 
 impl Pattern {
     fn parse(text: &str) -> Result<Pattern, String> {
         let wrong = |why: &str| Err(format!("route '{text}': {why}"));
-        let Some(rest) = text.strip_prefix('/') else { return wrong("a path begins with a slash") };
+        let Some(rest) = text.strip_prefix('/') else { return wrong("a path must begin with a slash") };
         let (mut segments, mut names): (_, Vec<String>) = (Vec::new(), Vec::new());
         let mut pieces = rest.split('/').peekable();
         while let Some(piece) = pieces.next() {
             let open = piece.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
             let name = match open {
                 None if piece.contains(['{', '}', '*']) => {
-                    return wrong("a parameter is a whole segment: /{name}, or /{name*} at the end");
+                    return wrong("a parameter must be a whole segment: /{name}, or /{name*} at the end");
                 }
                 None => {
                     segments.push(Segment::Literal(piece.as_bytes().to_vec()));
@@ -219,10 +221,10 @@ impl Pattern {
             let (name, segment) =
                 name.strip_suffix('*').map_or((name, Segment::Any), |name| (name, Segment::Rest));
             if name.is_empty() || names.iter().any(|other| other == name) {
-                return wrong("a parameter has a name, and no other has the same");
+                return wrong("a parameter must have a unique name");
             }
             if segment == Segment::Rest && pieces.peek().is_some() {
-                return wrong("nothing can stand behind {name*}");
+                return wrong("{name*} must be the last segment");
             }
             segments.push(segment);
             names.push(name.to_owned());
@@ -230,13 +232,13 @@ impl Pattern {
         Ok(Pattern { text: text.into(), segments, names })
     }
 
-    /// What stands in the open places of this normalised path, if it fits.
+    /// Matches this normalized path, and stores the values of the parameters.
     fn fit<'p>(&self, path: &'p [u8], values: &mut Vec<&'p [u8]>) -> bool {
         values.clear();
         let Some(mut rest) = path.strip_prefix(b"/").map(Some) else { return false };
         for segment in &self.segments {
             let Some(path) = rest else {
-                // `/a` is also `/a/{rest*}`: what is left there is nothing.
+                // `/a` also matches `/a/{rest*}`, with an empty rest.
                 if *segment == Segment::Rest {
                     values.push(b"");
                     return true;
@@ -247,8 +249,8 @@ impl Pattern {
                 values.push(path);
                 return true;
             }
-            // A literal is compared before its end is looked for: a long path must not be scanned
-            // for each route.
+            // A literal is compared before the end of the segment is searched, so a long path is
+            // not scanned for each route.
             let len = match segment {
                 Segment::Literal(literal) if path.starts_with(literal) => literal.len(),
                 Segment::Any => memchr::memchr(b'/', path).unwrap_or(path.len()),
@@ -272,7 +274,7 @@ impl Pattern {
     }
 }
 
-/// What stands at a pattern.
+/// Target of a pattern.
 #[derive(Clone)]
 enum Target {
     Route(Arc<Route>),
@@ -285,10 +287,10 @@ struct Entry {
     target: Target,
 }
 
-/// A table of routes, itself a [`Handler`].
+/// Table of routes, itself a [`Handler`].
 #[derive(Clone, Default)]
 pub struct Routes {
-    /// The most particular pattern first.
+    /// Sorted by precedence.
     entries: Vec<Entry>,
     fallback: Option<Arc<dyn Handler>>,
 }
@@ -300,19 +302,19 @@ impl std::fmt::Debug for Routes {
 }
 
 impl Routes {
-    /// A table with nothing in it: 404 for all.
+    /// An empty table: 404 for every request.
     #[must_use]
     pub fn new() -> Self {
         Routes::default()
     }
 
-    /// Adds a route. A pattern is a path in which `{name}` stands for one segment and, at its end,
-    /// `{name*}` for everything that follows. Routes at the same pattern become one, in which each
-    /// method is answered as its own route said: what blocks in one does not make the other wait
-    /// for a worker.
+    /// Adds a route. In a pattern `{name}` matches one segment, and `{name*}` at the end matches
+    /// the rest of the path.
     ///
-    /// # Errors
-    /// One line that says what is wrong with the pattern.
+    /// Routes with the same pattern are merged, and each method keeps the manner of its own route.
+    /// A method that may block does not make the others wait for a worker.
+    ///
+    /// One line that describes what is wrong with the pattern.
     pub fn add(&mut self, pattern: &str, route: Route) -> Result<(), String> {
         let pattern = Pattern::parse(pattern)?;
         if let Some(entry) = self.entries.iter_mut().find(|entry| *entry.pattern == pattern)
@@ -324,7 +326,7 @@ impl Routes {
         self.insert(pattern, Target::Route(Arc::new(route)))
     }
 
-    /// Has a handler answer all methods at this pattern.
+    /// Passes all methods at this pattern to a handler.
     ///
     /// # Errors
     /// As [`Routes::add`].
@@ -342,7 +344,7 @@ impl Routes {
         Ok(())
     }
 
-    /// Where all other paths go.
+    /// Sets the handler for all other paths.
     pub fn set_fallback(&mut self, handler: Arc<dyn Handler>) {
         self.fallback = Some(handler);
     }
@@ -353,7 +355,7 @@ impl Routes {
         Some((entry, values))
     }
 
-    /// Everything that is done anywhere: for `OPTIONS *`, which is about no path (RFC 9110 section
+    /// Lists the methods of all routes, for `OPTIONS *`, which concerns no path (RFC 9110 section
     /// 9.3.7).
     fn anywhere(&self) -> Response {
         let mut names: Vec<&str> = Vec::new();
@@ -362,7 +364,7 @@ impl Routes {
                 names.extend(route.answers.iter().map(|answer| answer.method.as_str()));
             }
         }
-        // Of files, and of any other handler, these at least.
+        // Files and other handlers support at least these.
         if self.fallback.is_some() {
             names.extend(["GET", "HEAD"]);
         }
@@ -386,7 +388,9 @@ impl Handler for Routes {
         let Some((entry, values)) = self.find(&path) else {
             return match &self.fallback {
                 Some(fallback) => fallback.handle(request, cx),
-                None => error(Status::NOT_FOUND, "nothing is here", ErrorForm::of(request)).into(),
+                None => {
+                    error(Status::NOT_FOUND, "nothing exists at this path", ErrorForm::of(request)).into()
+                }
             };
         };
         cx.route = Some(Arc::clone(&entry.pattern.text));
@@ -404,7 +408,7 @@ impl Handler for Routes {
     }
 }
 
-/// One call of an action that is to be made, now or later.
+/// A pending call of a closure.
 struct Task {
     action: Arc<Action>,
     pattern: Arc<Pattern>,
@@ -412,8 +416,7 @@ struct Task {
 }
 
 impl Task {
-    /// Makes the call at once where nothing stands in the way: no content to wait for, nothing that
-    /// may block.
+    /// Makes the call immediately, unless content must arrive first or the closure may block.
     fn begin(self, manner: Manner, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
         let bytes_max = manner.content_bytes_max.unwrap_or(CONTENT_BYTES_MAX);
         let blocks = manner.blocks;
@@ -443,9 +446,9 @@ impl Task {
         }
     }
 
-    /// Makes the call where it may block.
+    /// Makes the call in a job.
     fn block(self, head: KeptHead, content: Vec<u8>, cx: &mut Context<'_>) -> Answer {
-        // Content may have come in between, in a call of its own.
+        // The content can have been collected in a separate call, so the route is set again.
         cx.route = Some(Arc::clone(&self.pattern.text));
         let (limits, peer) = (cx.limits().clone(), cx.peer().clone());
         let (now, id, away) = (cx.now(), cx.id(), Away::of(cx));
@@ -470,7 +473,7 @@ impl Task {
     }
 }
 
-/// The answer to a request whose head was kept and could not be read again.
+/// Response for a request whose kept head cannot be parsed again.
 fn lost() -> Answer {
     text_error(Status::INTERNAL_SERVER_ERROR, "the request was lost").into()
 }

@@ -1,8 +1,7 @@
-//! Signed tokens for session cookies: what comes back is what was handed out, and not too old.
+//! Signed tokens for session cookies, with an expiry time.
 //!
-//! A token is readable by who holds it, and nobody else's key can make one (HMAC-SHA-256, RFC
-//! 2104). Where sessions are kept, and what ends them, is the application's; it must not know
-//! cookies nor requests.
+//! Anyone who has a token can read it, but only the key can create one (HMAC-SHA-256, RFC 2104).
+//! The application stores sessions and ends them. Must not know cookies or requests.
 
 use std::time::Duration;
 
@@ -13,14 +12,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::random::random_bytes;
 
-/// Makes tokens and knows its own.
+/// Creates and verifies tokens.
 ///
 /// ```
 /// use std::time::Duration;
 /// use whirligig::app::session::Signer;
 ///
 /// let signer = Signer::random()?;
-/// let now = Duration::from_secs(1_000_000); // since 1970, as Call::now().wall says it
+/// let now = Duration::from_secs(1_000_000); // since 1970, as in Call::now().wall
 /// let token = signer.seal("anna", now + Duration::from_secs(3600));
 /// assert_eq!(signer.open(&token, now).as_deref(), Some("anna"));
 /// assert_eq!(signer.open(&token, now + Duration::from_secs(3600)), None);
@@ -39,7 +38,7 @@ impl std::fmt::Debug for Signer {
 }
 
 impl Signer {
-    /// With a random key: tokens last as long as the process.
+    /// Signer with a random key, so tokens are valid as long as the process runs.
     ///
     /// # Errors
     /// When the kernel has no random numbers.
@@ -47,11 +46,12 @@ impl Signer {
         Ok(Signer::from_key(&random_bytes::<32>()?))
     }
 
-    /// With a secret key, at least 32 random bytes: tokens outlive restarts, and hold on every
-    /// server that has it.
+    /// Signer with a secret key of at least 32 random bytes. Tokens survive restarts and are valid
+    /// on every server with the same key.
     #[must_use]
     pub fn from_key(key: &[u8]) -> Signer {
-        // What RFC 2104 does with a key that is not as long as a block; said here, it cannot fail.
+        // Pads or hashes the key to one block as in RFC 2104. With a key of that length the
+        // constructor cannot fail.
         let mut block = [0; 64];
         match key.len() {
             0..=64 => block[..key.len()].copy_from_slice(key),
@@ -60,8 +60,8 @@ impl Signer {
         Signer { key: Hmac::new(&block.into()) }
     }
 
-    /// A token that says `payload` until `expires` (since 1970), in letters, digits, `-`, `_` and
-    /// `.`: fit for a cookie. Whoever has it can read it.
+    /// Creates a token with `payload` that is valid until `expires` (since 1970). It consists of
+    /// letters, digits, `-`, `_` and `.`, so it fits in a cookie. Anyone who has it can read it.
     #[must_use]
     pub fn seal(&self, payload: &str, expires: Duration) -> String {
         let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(payload), expires.as_secs());
@@ -69,12 +69,12 @@ impl Signer {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac))
     }
 
-    /// What a token says, if this key has made it and it has not expired at `now` (since 1970).
+    /// Payload of a token, if this key created it and it has not expired at `now` (since 1970).
     #[must_use]
     pub fn open(&self, token: &str, now: Duration) -> Option<String> {
         let (signed, mac) = token.rsplit_once('.')?;
         let mac = URL_SAFE_NO_PAD.decode(mac).ok()?;
-        // Compared in constant time, and before anything else is believed.
+        // Verified in constant time, before any other part is used.
         self.mac(signed).verify_slice(&mac).ok()?;
         let (payload, expires) = signed.split_once('.')?;
         (now.as_secs() < expires.parse().ok()?).then_some(())?;
@@ -88,7 +88,7 @@ impl Signer {
     }
 }
 
-/// A name for a session that nobody can guess: 32 random bytes, in 43 letters, digits, `-` and `_`.
+/// Random ID for a session: 32 random bytes as 43 letters, digits, `-` and `_`.
 ///
 /// # Errors
 /// When the kernel has no random numbers.

@@ -1,10 +1,11 @@
-//! `/_whirligig/metrics`: what the observers counted and what the drivers hold, in Prometheus' text
+//! `/_whirligig/metrics`: counters of the observers and gauges of the drivers, in Prometheus' text
 //! format (0.0.4).
 //!
-//! Counters are read where they stand: a loop goes on counting meanwhile and never waits for a
-//! reader. What a loop holds is not kept anywhere; each loop is asked through its inbox and says so
-//! in its next turn. The last to answer sends the asking connection its page, so no thread waits
-//! either. This file must not know how a loop or a thread works, only that it can be asked.
+//! Counters are read in place, so a loop keeps counting and never waits for a reader. Gauges are
+//! not stored: each loop receives a request through its inbox and reports its gauges in its next
+//! turn. The last loop to report sends the response, so no thread waits either.
+//!
+//! Must not know how a loop or a thread works.
 
 mod text;
 
@@ -21,22 +22,21 @@ use crate::log::LogQueue;
 use crate::observe::{Activity, Counters, Gauges, STATUS_CLASSES, TURN_BOUNDS};
 use crate::sync::lock;
 
-/// What is told of a server, wherever it is kept.
+/// Sources of the metrics of one server.
 pub struct Metrics {
     model: Model,
-    /// When the server was set up, since 1970-01-01 UTC.
+    /// Start time of the server, since 1970-01-01 UTC.
     started: Duration,
-    /// Added to while the server comes up, only read afterwards. The lock is held for a copy of the
-    /// pointer.
+    /// Extended during startup, only read afterwards. The lock is held only to copy the pointer.
     sources: Mutex<Arc<Sources>>,
 }
 
 #[derive(Clone, Default)]
 struct Sources {
     counters: Vec<Arc<Counters>>,
-    /// Loops that can be asked what they hold.
+    /// Inboxes of the loops that report gauges.
     loops: Vec<Arc<Inbox>>,
-    /// How to see at once what threads hold.
+    /// Function that returns the gauges of the threads model without blocking.
     threads: Option<Arc<dyn Fn() -> Gauges + Send + Sync>>,
     pool: Option<Arc<Pool>>,
     log: Option<LogQueue>,
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
-/// Where the page is.
+/// Path of the page.
 pub const PATH: &str = "/_whirligig/metrics";
 
 /// Adds `/_whirligig/metrics` to a router.
@@ -60,13 +60,14 @@ pub fn route(router: Router, metrics: &Arc<Metrics>) -> Router {
 }
 
 impl Metrics {
-    /// Of a server that was set up at `started` since 1970 and has nothing running yet.
+    /// Metrics of a server that was started at `started` (since 1970) and runs no loops or threads
+    /// yet.
     #[must_use]
     pub fn new(model: Model, started: Duration) -> Self {
         Metrics { model, started, sources: Mutex::default() }
     }
 
-    /// Tells of one more loop, too.
+    /// Adds a loop.
     pub fn watch_loop(&self, counters: Arc<Counters>, inbox: Arc<Inbox>) {
         self.add(|sources| {
             sources.counters.push(counters);
@@ -74,14 +75,14 @@ impl Metrics {
         });
     }
 
-    /// How many loops it tells of.
+    /// Number of loops.
     #[must_use]
     pub fn loops(&self) -> usize {
         self.sources().loops.len()
     }
 
-    /// Tells of the twin's threads: what they count, and a way to see what they hold that does not
-    /// block.
+    /// Adds the threads of the threads model: their counters, and a function that returns their
+    /// gauges without blocking.
     pub fn watch_threads(
         &self,
         counters: impl IntoIterator<Item = Arc<Counters>>,
@@ -93,12 +94,12 @@ impl Metrics {
         });
     }
 
-    /// Tells of the workers, too.
+    /// Adds the worker threads.
     pub fn watch_pool(&self, pool: Arc<Pool>) {
         self.add(|sources| sources.pool = Some(pool));
     }
 
-    /// Tells of the log, too.
+    /// Adds the log.
     pub fn watch_log(&self, log: LogQueue) {
         self.add(|sources| sources.log = Some(log));
     }
@@ -141,21 +142,21 @@ impl Metrics {
             Model::Threads => "threads",
         };
         let mut page = Page::default();
-        page.gauge("whirligig_build_info", "Which program this is; always 1.")
+        page.gauge("whirligig_build_info", "Version and model of this server; always 1.")
             .sample(&[("version", env!("CARGO_PKG_VERSION")), ("model", model)], 1);
-        page.gauge("process_start_time_seconds", "When the server was set up, in seconds since 1970 UTC.")
+        page.gauge("process_start_time_seconds", "Start time of the server, in seconds since 1970 UTC.")
             .value(seconds(self.started));
         let sources = self.sources();
         let counted = Counted(&sources.counters);
         requests_and_connections(&mut page, &counted, gauges);
         if sources.loops.is_empty() {
-            // Threads have neither turns nor buffers that they share.
+            // Threads do not have turns or shared buffers.
             page.gauge("whirligig_file_cache_bytes", "File content kept in memory.")
                 .value(gauges.file_cache_bytes);
         } else {
-            page.gauge("whirligig_loops", "Loops that share the work.").value(sources.loops.len());
-            let mut accepted = page
-                .counter("whirligig_loop_accepted_total", "Connections accepted, by the loop that has them.");
+            page.gauge("whirligig_loops", "Event loops.").value(sources.loops.len());
+            let mut accepted =
+                page.counter("whirligig_loop_accepted_total", "Connections accepted, by loop.");
             for (number, counters) in sources.counters.iter().enumerate() {
                 accepted.sample(&[("loop", &number.to_string())], counters.accepted.get());
             }
@@ -173,8 +174,8 @@ impl Metrics {
     }
 }
 
-/// One scrape on its way round the loops. Whoever answers last, or ends without an answer, drops
-/// it, and then the asking connection gets its page.
+/// A scrape that waits for the loops. It is dropped after the last loop has reported or ended, and
+/// then the response is sent.
 struct Round {
     metrics: Arc<Metrics>,
     sum: Mutex<Gauges>,
@@ -189,7 +190,7 @@ impl Drop for Round {
     }
 }
 
-/// The counters of all loops or threads, added up as they are asked for.
+/// Counters of all loops or threads, added up when read.
 struct Counted<'a>(&'a [Arc<Counters>]);
 
 impl Counted<'_> {
@@ -201,7 +202,7 @@ impl Counted<'_> {
 fn requests_and_connections(page: &mut Page, counted: &Counted<'_>, gauges: &Gauges) {
     let mut requests = page.counter(
         "whirligig_requests_total",
-        "Answers by method and hundreds of the status; method none is what never became a request.",
+        "Responses by method and status class; method none means that the request was not parsed.",
     );
     for (row, method) in Method::LABELS.into_iter().chain(["none"]).enumerate() {
         for class in 0..STATUS_CLASSES {
@@ -210,30 +211,30 @@ fn requests_and_connections(page: &mut Page, counted: &Counted<'_>, gauges: &Gau
             requests.sample(&[("method", method), ("code", &code)], answered);
         }
     }
-    let mut connections = page.gauge("whirligig_connections", "Open connections by what they are doing.");
+    let mut connections = page.gauge("whirligig_connections", "Open connections, by phase.");
     for (phase, open) in Phase::ALL.into_iter().zip(gauges.phases) {
         connections.sample(&[("phase", phase.name())], open);
     }
     page.counter("whirligig_connections_accepted_total", "Connections accepted.")
         .value(counted.sum(|counters| counters.accepted.get()));
-    let mut closed = page.counter("whirligig_connections_closed_total", "Connections closed, by the reason.");
+    let mut closed = page.counter("whirligig_connections_closed_total", "Connections closed, by reason.");
     for reason in CloseReason::ALL {
         closed.sample(&[("reason", reason.name())], counted.sum(|counters| counters.closed_for(reason)));
     }
     let mut late = page.counter(
         "whirligig_answer_timeouts_total",
-        "Answers that took too long, by whether a worker was still busy with them.",
+        "Responses that took too long, by whether a worker thread was still busy.",
     );
     for (place, worker) in ["free", "busy"].into_iter().enumerate() {
         late.sample(&[("worker", worker)], counted.sum(|counters| counters.answers_timed_out[place].get()));
     }
     page.counter("whirligig_received_bytes_total", "Bytes read from clients.")
         .value(counted.sum(|counters| counters.bytes_read.get()));
-    page.counter("whirligig_sent_bytes_total", "Bytes that sockets took for clients.")
+    page.counter("whirligig_sent_bytes_total", "Bytes written to clients.")
         .value(counted.sum(|counters| counters.bytes_written.get()));
-    page.counter("whirligig_reads_total", "Reads that brought something.")
+    page.counter("whirligig_reads_total", "Reads that returned data.")
         .value(counted.sum(|counters| counters.reads.get()));
-    page.counter("whirligig_writes_total", "Writes and sendfiles that gave the socket something.")
+    page.counter("whirligig_writes_total", "Writes and sendfile calls that wrote data.")
         .value(counted.sum(|counters| counters.writes.get()));
     page.counter("whirligig_handler_panics_total", "Panics in handlers, jobs and body sources.")
         .value(counted.sum(|counters| counters.panicked.get()));
@@ -244,23 +245,26 @@ fn turns(page: &mut Page, counted: &Counted<'_>) {
         .value(counted.sum(|counters| counters.turns.get()));
     page.counter("whirligig_events_total", "Events from the kernel.")
         .value(counted.sum(|counters| counters.events.get()));
-    page.counter("whirligig_carried_total", "Times a connection was out of budget until the next turn.")
-        .value(counted.sum(|counters| counters.carried.get()));
-    page.counter("whirligig_stale_total", "Events, deadlines and results for connections that were gone.")
+    page.counter(
+        "whirligig_carried_total",
+        "Connections carried to the next turn because their budget was spent.",
+    )
+    .value(counted.sum(|counters| counters.carried.get()));
+    page.counter("whirligig_stale_total", "Events, deadlines and results for closed connections.")
         .value(counted.sum(|counters| counters.stale.get()));
     let taking: Vec<u64> = (0..=TURN_BOUNDS.len())
         .map(|place| counted.sum(|counters| counters.turns_taking[place].get()))
         .collect();
     let sum = Duration::from_nanos(counted.sum(|counters| counters.turn_nanoseconds.get()));
-    page.histogram("whirligig_turn_seconds", "What a turn took after its wait.", &taking, sum);
+    page.histogram("whirligig_turn_seconds", "Duration of a turn without its wait.", &taking, sum);
     let spent = |activity: Activity| {
         Duration::from_nanos(counted.sum(|counters| counters.activity_nanoseconds[activity as usize].get()))
     };
-    // Reading the clock at each change costs more than all other counting, so it is done with -vv
-    // only.
+    // Reading the clock at each change of activity costs more than all other counting, so this
+    // needs -vv.
     if Activity::ALL.into_iter().any(|activity| !spent(activity).is_zero()) {
-        let mut seconds_by = page
-            .counter("whirligig_activity_seconds_total", "What the time of the loops went into, with -vv.");
+        let mut seconds_by =
+            page.counter("whirligig_activity_seconds_total", "Time of the loops, by activity; needs -vv.");
         for activity in Activity::ALL {
             seconds_by.sample(&[("activity", activity.name())], seconds(spent(activity)));
         }
@@ -269,8 +273,10 @@ fn turns(page: &mut Page, counted: &Counted<'_>) {
 
 fn memory(page: &mut Page, gauges: &Gauges) {
     page.gauge("whirligig_pool_loans", "Buffers lent to incomplete requests.").value(gauges.pool_loans);
-    page.gauge("whirligig_pool_lent_bytes", "Their size.").value(gauges.pool_lent_bytes);
-    page.gauge("whirligig_pool_limit_bytes", "What may be lent.").value(gauges.pool_bytes_max);
+    page.gauge("whirligig_pool_lent_bytes", "Size of the buffers lent to incomplete requests.")
+        .value(gauges.pool_lent_bytes);
+    page.gauge("whirligig_pool_limit_bytes", "Limit for the size of lent buffers.")
+        .value(gauges.pool_bytes_max);
     page.gauge("whirligig_collected_bytes", "Request content collected in memory.")
         .value(gauges.collected_bytes);
     page.gauge("whirligig_file_cache_bytes", "File content kept in memory.").value(gauges.file_cache_bytes);
@@ -278,9 +284,9 @@ fn memory(page: &mut Page, gauges: &Gauges) {
 
 fn jobs(page: &mut Page, pool: &Pool) {
     page.gauge("whirligig_jobs_waiting", "Jobs that wait for a worker thread.").value(pool.jobs_waiting());
-    page.gauge("whirligig_jobs_waiting_limit", "Jobs that may wait; beyond it requests get 503.")
+    page.gauge("whirligig_jobs_waiting_limit", "Maximum number of waiting jobs; further requests get 503.")
         .value(pool.jobs_max());
-    page.gauge("whirligig_errands_waiting", "Parts of answers under way that wait for a worker thread.")
+    page.gauge("whirligig_errands_waiting", "Parts of pending responses that wait for a worker thread.")
         .value(pool.errands_waiting());
     page.gauge("whirligig_job_threads", "Worker threads.").value(pool.threads());
     page.counter("whirligig_jobs_done_total", "Jobs and errands done.").value(pool.jobs_done());

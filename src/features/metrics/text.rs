@@ -7,34 +7,36 @@ use std::time::Duration;
 
 use crate::observe::TURN_BOUNDS;
 
-/// A time as the format wants it: seconds, in decimals.
+/// Formats a duration as decimal seconds.
 pub(super) fn seconds(time: Duration) -> impl Display {
     format!("{}.{:09}", time.as_secs(), time.subsec_nanos())
 }
 
-/// A page of the text format: families of samples, each with its help and type.
+/// Page in the text format: families of samples, each with its help and type.
 #[derive(Default)]
 pub(super) struct Page {
     pub(super) text: String,
 }
 
-/// A family that is being written.
+/// Family of samples that is being written.
 pub(super) struct Family<'a> {
     text: &'a mut String,
     name: &'a str,
 }
 
 impl Page {
+    /// Begins a family of counters.
     pub(super) fn counter<'a>(&'a mut self, name: &'a str, help: &str) -> Family<'a> {
         self.family(name, "counter", help)
     }
 
+    /// Begins a family of gauges.
     pub(super) fn gauge<'a>(&'a mut self, name: &'a str, help: &str) -> Family<'a> {
         self.family(name, "gauge", help)
     }
 
-    /// A histogram over [`TURN_BOUNDS`] of what was counted bound by bound. The format wants sums:
-    /// how many took at most so long.
+    /// Writes a histogram over [`TURN_BOUNDS`]. `taking` counts each bucket separately, but the
+    /// format requires cumulative counts.
     pub(super) fn histogram(&mut self, name: &str, help: &str, taking: &[u64], sum: Duration) {
         self.family(name, "histogram", help);
         let mut count = 0;
@@ -64,11 +66,12 @@ impl Page {
 }
 
 impl Family<'_> {
-    /// The one sample of a family without labels.
+    /// Writes the only sample of a family without labels.
     pub(super) fn value(&mut self, value: impl Display) {
         self.sample(&[], value);
     }
 
+    /// Writes a sample.
     pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
         self.text.push_str(self.name);
         for (at, (label, value)) in labels.iter().enumerate() {
@@ -86,8 +89,8 @@ impl Family<'_> {
     }
 }
 
-/// Help and label values are whatever they are; the format reserves a few characters, the quote
-/// only in labels.
+/// Appends a help text or label value. The format reserves a few characters, and the quote only in
+/// labels.
 fn push_escaped(value: &str, quoted: bool, text: &mut String) {
     for char in value.chars() {
         match char {
