@@ -1,8 +1,8 @@
-//! The flags: each is defined once here, and help, completions, the manual page, the keys of the
-//! file and `--show-config` are made of the definition.
+//! The flags. Each is defined once, here. Help, completions, the manual page, the keys of the
+//! configuration file and `--show-config` are derived from the definition.
 //!
-//! Defaults are not written here: they come from `config.rs`, and `--help` shows them from there.
-//! This file must not know what becomes of a value.
+//! Defaults come from `config.rs`, and `--help` shows them. This file must not know the effect of a
+//! value.
 
 use crate::cli::value::{
     Charset, Color, ErrorPage, Level, Milliseconds, Size, Timeout, bind, charset, count, drain_timeout,
@@ -46,17 +46,17 @@ or 64MiB. SECS takes decimals.
 Exit codes: 0 after a graceful stop; 1 if the server could not run or clients
 were cut off; 2 for wrong usage; 130, 131 or 143 if a second signal stopped it.";
 
-// A flag with a variable is a setting: a key of the configuration file and a line of
-// `--show-config`, with nothing else to do. `hide_env_values = true` makes it a secret. Whether it
-// was given is asked of `Sources`, not of clap; flags that contradict each other go through
-// `one_of`. A default that depends on something stands in the help as [default: ...].
+// A flag with an environment variable is a setting: a key of the configuration file and a line of
+// `--show-config`, without further code. `hide_env_values = true` makes it a secret. To find out
+// whether a setting was given, ask `Sources` and not clap. Pairs of contradictory flags go through
+// `one_of`. A default that depends on something else stands in the help as [default: ...].
 /// Serves a folder over HTTP/1.1 from one thread and one poll loop, or from a thread per
 /// connection.
 #[derive(Parser)]
 #[command(name = "whirligig", version, max_term_width = 80, args_override_self = true)]
 #[command(disable_help_flag = true, disable_version_flag = true, allow_negative_numbers = true)]
 #[command(override_usage = "whirligig [OPTIONS] [ROOT]")]
-#[command(after_help = "More flags, limits and examples: whirligig --help")]
+#[command(after_help = "More options, limits and examples: whirligig --help")]
 pub(super) struct Args {
     /// Folder to serve [default: www if it exists, else .]
     #[arg(help_heading = "Folder", env = "WHIRLIGIG_ROOT", hide_env = true)]
@@ -166,7 +166,7 @@ pub(super) struct Args {
     pub(super) man: bool,
 }
 
-/// How long each phase may take.
+/// Timeouts of the phases of a connection.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Timeouts (seconds, decimals allowed; off for none)")]
 pub(super) struct TimeoutArgs {
@@ -206,7 +206,7 @@ pub(super) struct TimeoutArgs {
     pub(super) drain_timeout: Timeout,
 }
 
-/// What a peer, and all of them together, may cost.
+/// Limits on the cost of one client and of all clients together.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub(super) struct LimitArgs {
@@ -277,7 +277,7 @@ pub(super) struct LimitArgs {
     pub(super) busy_rate: Size,
 }
 
-/// How files are served.
+/// Options for serving files.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Files")]
 pub(super) struct FileArgs {
@@ -355,8 +355,8 @@ pub(super) struct FileArgs {
     pub(super) error_page: Vec<ErrorPage>,
 }
 
-/// Who may see what, and where. The flags that may come several times take one a line from their
-/// variables.
+/// Access to the site, headers, redirects and hosts. The environment variable of a repeatable flag
+/// has one value per line.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Site")]
 pub(super) struct SiteArgs {
@@ -404,8 +404,7 @@ pub(super) struct SiteArgs {
     pub(super) allow_host: Vec<AllowedHost>,
 }
 
-/// Programs that answer. The flags that may come several times take one a line from their
-/// variables.
+/// CGI programs. The environment variable of a repeatable flag has one value per line.
 #[derive(clap::Args)]
 #[command(next_help_heading = "CGI")]
 pub(super) struct CgiArgs {
@@ -432,7 +431,7 @@ pub(super) struct CgiArgs {
     pub(super) cgi_authorization: bool,
 }
 
-/// What may be written.
+/// Folders that accept uploads, and their limits.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Uploads")]
 pub(super) struct UploadArgs {
@@ -471,7 +470,7 @@ pub(super) struct UploadArgs {
     pub(super) write_htpasswd: Vec<AuthRule>,
 }
 
-/// What the process finds around itself and defaults depend on.
+/// Properties of the process's environment on which defaults depend.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings {
     /// Standard output is a terminal.
@@ -483,7 +482,7 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// Those of this process.
+    /// Reads the properties of this process.
     pub fn of_process() -> Surroundings {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         Surroundings {

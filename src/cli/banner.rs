@@ -1,4 +1,4 @@
-//! The lines that are printed when the server listens.
+//! The banner: lines that the program prints when the server listens.
 //!
 //! This file must not know how a server is started.
 
@@ -9,22 +9,22 @@ use crate::log::escape_control;
 use log::LevelFilter;
 use std::io::{self, Write as _};
 
-/// The lines that are printed when the server listens: what is served and how, then each URL alone
-/// on its line, so that terminals make it a link.
+/// Lines that the program prints when the server listens: the folder and the model, then each URL
+/// on a line of its own, so that terminals make it a link.
 #[derive(Clone, Copy, Debug)]
 pub struct Banner {
-    /// Goes to standard error, because standard output is the access log.
+    /// True if the banner goes to standard error, because standard output is the access log.
     pub(super) on_stderr: bool,
-    /// Has the URLs only.
+    /// True if only the URLs are printed.
     is_quiet: bool,
-    /// Goes to a terminal, where Ctrl-C reaches the server.
+    /// True if the banner goes to a terminal, where Ctrl-C reaches the server.
     is_for_terminal: bool,
     pub(super) color: bool,
 }
 
 impl Banner {
     pub(super) fn of(args: &Args, level: LevelFilter, surroundings: &Surroundings) -> Banner {
-        // A log that was not asked for goes to a terminal, and there a person reads it.
+        // The access log that is on by default goes to a terminal, where a person reads it.
         let on_stderr = args.access_log.as_ref().is_some_and(|target| target == "-");
         let is_for_terminal =
             if on_stderr { surroundings.stderr_is_terminal } else { surroundings.stdout_is_terminal };
@@ -36,8 +36,8 @@ impl Banner {
         }
     }
 
-    /// The text for a server that is reached at `urls`. Its port is another than the one in
-    /// `config` if that `gave_way`.
+    /// Returns the text for a server with these `urls`. `gave_way` is the configured port if the
+    /// server uses another one.
     #[must_use]
     pub fn text(&self, urls: &[String], config: &Config, gave_way: Option<u16>) -> String {
         let (bold, link, dim, plain) =
@@ -60,10 +60,11 @@ impl Banner {
         text
     }
 
-    /// Prints it. For use before the log's writer thread has standard error to itself.
+    /// Prints the text. Call it before the writer thread of the log starts, because from then on
+    /// only that thread writes to standard error.
     pub fn print(&self, urls: &[String], config: &Config, gave_way: Option<u16>) {
         let text = self.text(urls, config, gave_way);
-        // A closed or full stream is no reason not to serve.
+        // A closed or full stream must not keep the server from starting.
         let _ = match self.on_stderr {
             true => io::stderr().lock().write_all(text.as_bytes()),
             false => io::stdout().lock().write_all(text.as_bytes()),

@@ -1,7 +1,7 @@
 //! Converts the values of the flags to a [`Config`] and checks combinations of flags.
 //!
-//! This file must not know who obeys the settings. It looks at the disk only to say in time that
-//! the folder to be served is not there.
+//! This file must not know which code uses a setting. It accesses the disk only to check that the
+//! folder to serve exists.
 
 use crate::cli::args::{Args, CgiArgs, SiteArgs, Surroundings, TimeoutArgs, UploadArgs};
 use crate::cli::exit::Exit;
@@ -17,12 +17,12 @@ pub(super) fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundi
     let access_log = match &args.access_log {
         None if surroundings.stdout_is_terminal && !args.quiet => Some(LogTarget::Stdout),
         None => None,
-        Some(file) if file.is_empty() => return Err(Exit::usage("--access-log '': no file is named")),
+        Some(file) if file.is_empty() => return Err(Exit::usage("--access-log '': the file name is empty")),
         Some(file) if file == "off" => None,
         Some(file) if file == "-" => Some(LogTarget::Stdout),
         Some(file) => Some(LogTarget::File(file.into())),
     };
-    // An archive tells every name, too.
+    // An archive contains every name, as a listing does.
     let archives = one_of(sources, ("archives", args.files.archives), ("no_listing", args.files.no_listing))?;
     Ok(Config {
         root: args.root.clone().unwrap_or_else(|| default_root(Path::new("."))),
@@ -132,14 +132,14 @@ impl CgiArgs {
             children_max: self.cgi_max,
             environment: self.cgi_env.clone(),
             authorization: self.cgi_authorization,
-            // The first process of a container.
+            // PID 1 is the first process of a container and inherits orphans.
             reaps_orphans: std::process::id() == 1,
         }
     }
 }
 
-/// `www` below `base` if it is a folder, so that the server started in its own repository shows its
-/// own pages.
+/// Returns `www` if `base` has a folder of that name, else `.`. A server that is started in its own
+/// repository then serves its own pages.
 pub(super) fn default_root(base: &Path) -> PathBuf {
     if base.join("www").is_dir() { "www".into() } else { ".".into() }
 }
@@ -154,9 +154,9 @@ pub(super) fn log_level(args: &Args, sources: &Sources) -> Result<LevelFilter, E
     })
 }
 
-/// Which of two flags that contradict each other is on: `Some(true)` the first, `Some(false)` the
-/// second. The command line beats the environment, which beats the file; two from the same place
-/// are a mistake.
+/// Decides between two contradictory flags: `Some(true)` if the first is on, `Some(false)` if the
+/// second is, `None` if neither is. The command line overrides the environment, which overrides the
+/// file. Both flags from one source are an error.
 fn one_of(sources: &Sources, first: (&str, bool), second: (&str, bool)) -> Result<Option<bool>, Exit> {
     match (first.1, second.1) {
         (false, false) => return Ok(None),
@@ -174,25 +174,28 @@ fn one_of(sources: &Sources, first: (&str, bool), second: (&str, bool)) -> Resul
     }
 }
 
-/// The limits that only make sense together. One that was not asked for gives way to one that was.
+/// Checks limits that depend on each other. A default gives way to a limit that was set.
 pub(super) fn check_limits(limits: &mut Limits, sources: &Sources) -> Result<(), Exit> {
     let head = limits.head_bytes_max;
     let named = |id, bytes| format!("{} {}", sources.name(id), Size::of(bytes));
     if limits.target_bytes_max > head {
         if !sources.is_default("max_target") {
             let (target, head) = (named("max_target", limits.target_bytes_max), named("max_head", head));
-            return Err(Exit::usage(&format!("{target}: more than the head it stands in, {head}")));
+            return Err(Exit::usage(&format!(
+                "{target}: larger than the request head that contains it, {head}"
+            )));
         }
         limits.target_bytes_max = head;
     }
     if limits.pool_bytes_max < head {
         let (pool, head) = (named("max_pool", limits.pool_bytes_max), named("max_head", head));
-        return Err(Exit::usage(&format!("{pool}: does not hold one request head, {head}")));
+        return Err(Exit::usage(&format!("{pool}: smaller than one request head, {head}")));
     }
     Ok(())
 }
 
-/// A folder that cannot be served is better known now than with the first request.
+/// Checks that `root` can be served, so that the error appears at the start and not with the first
+/// request.
 pub(super) fn check_root(root: &Path, listing: bool) -> Result<(), Exit> {
     let what = format!("cannot serve '{}'", root.display());
     let failed = |error: io::Error| {
@@ -214,8 +217,8 @@ pub(super) fn check_root(root: &Path, listing: bool) -> Result<(), Exit> {
     std::fs::metadata(root.join(".")).map_err(failed).map(drop)
 }
 
-/// A warning for each rule with a password whose last at sign may have been meant to begin a path.
-/// The password may be right, so it is not shown.
+/// Returns a warning for each rule with a password whose last at sign may have been meant to begin
+/// a path. The warning does not show the password, because it may be right.
 pub(super) fn slashes_forgotten(sources: &Sources) -> Vec<String> {
     let mut warnings = Vec::new();
     for id in ["auth", "write_auth"] {
@@ -226,7 +229,7 @@ pub(super) fn slashes_forgotten(sources: &Sources) -> Vec<String> {
                 continue;
             }
             warnings.push(format!(
-                "{} for '{user}' names no path, so it covers everything, and what follows '@' is part of the password; \
+                "{} for '{user}' has no path, so it covers the whole site, and the text after '@' is part of the password; \
                  a path begins with a slash: USER:PASSWORD@/PATH",
                 sources.name(id)
             ));

@@ -1,8 +1,8 @@
-//! What the program says instead of starting: what was asked for, as help is, or one line about
-//! what is wrong.
+//! Output of a program that does not start: help and other text that was requested, or an error of
+//! one line.
 //!
-//! Clap knows what is wrong and with which flag; its answers of many lines become one of ours here.
-//! This file must not know what the settings mean.
+//! Clap finds the error and its flag; its message of several lines becomes one line here. This file
+//! must not know the meaning of any setting.
 
 use crate::cli::args::{Args, EXAMPLES, NOTES, Surroundings};
 use crate::cli::hint;
@@ -17,8 +17,7 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-/// A reason not to start: something to print, as help is, or one line of error. `main` returns
-/// [`Exit::report`].
+/// Text to print instead of starting a server, and the exit code. `main` returns [`Exit::report`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
     code: u8,
@@ -26,13 +25,13 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// Something the command line cannot help: exit code 1. Read as `whirligig: what: why; what to
-    /// do`.
+    /// Creates an error that another command line could not avoid, with exit code 1. Its text is
+    /// `whirligig: what: why; hint`.
     pub fn runtime(what: &str, why: impl fmt::Display, hint: &str) -> Exit {
         Exit { code: 1, text: format!("whirligig: {}; {hint}\n", escape_control(&format!("{what}: {why}"))) }
     }
 
-    /// The listener at `address` could not be opened.
+    /// Creates the error for a listener at `address` that could not be opened.
     pub fn cannot_listen(address: &str, error: &io::Error) -> Exit {
         let hint = match error.kind() {
             io::ErrorKind::AlreadyExists => "move the file away or choose another path with --bind",
@@ -43,14 +42,14 @@ impl Exit {
             io::ErrorKind::AddrInUse => {
                 "stop the other server or choose another port with --port (0: any free one)"
             }
-            io::ErrorKind::PermissionDenied => "choose a port from 1024 up with --port, or another path",
+            io::ErrorKind::PermissionDenied => "choose a port from 1024 up with --port",
             io::ErrorKind::AddrNotAvailable => "choose an address of this machine with --bind",
             _ => "choose another address with --bind",
         };
         Exit::runtime(&format!("cannot listen on {address}"), error, hint)
     }
 
-    /// Something to print instead of starting, and no error.
+    /// Creates an exit that is no error: prints `text`.
     pub(super) fn done(text: String) -> Exit {
         Exit { code: 0, text }
     }
@@ -60,21 +59,22 @@ impl Exit {
         Exit { code: 2, text: format!("whirligig: {message}; try 'whirligig --help'\n") }
     }
 
-    /// 0 for help and whatever else was only to be printed, 1 for a runtime problem, 2 for wrong
-    /// usage.
+    /// Exit code: 0 for help and other requested text, 1 for a runtime error, 2 for wrong usage.
     pub fn code(&self) -> u8 {
         self.code
     }
 
-    /// What is printed, with its line feed.
+    /// Text to print, with its final line feed.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Prints the text where it belongs and gives the exit code. For use before the log's writer
-    /// thread has standard error to itself.
+    /// Prints the text to standard output or standard error and returns the exit code. Call it
+    /// before the writer thread of the log starts, because from then on only that thread writes to
+    /// standard error.
     pub fn report(&self) -> ExitCode {
-        // A closed or full stream: there is nowhere to complain, and `println` would panic.
+        // The stream may be closed or full. There is no other place for the message, and `println`
+        // would panic.
         let _ = match self.code {
             0 => io::stdout().lock().write_all(self.text.as_bytes()),
             _ => io::stderr().lock().write_all(self.text.as_bytes()),
@@ -83,7 +83,7 @@ impl Exit {
     }
 }
 
-/// Clap's answer as ours: help as it is, an error as one line.
+/// Converts a result of clap: help is printed as it is, an error becomes one line.
 pub(super) fn exit_of(error: &clap::Error, argv: &[OsString], surroundings: &Surroundings) -> Exit {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -98,8 +98,8 @@ pub(super) fn exit_of(error: &clap::Error, argv: &[OsString], surroundings: &Sur
     }
 }
 
-/// Clap's own long help spreads a flag over four lines. Ours is the short form, with nothing left
-/// out.
+/// Returns the long help. Clap's own uses four lines for a flag; this one is the short form with
+/// all flags.
 fn long_help() -> StyledStr {
     Args::command()
         .mut_args(|arg| arg.hide_short_help(false))
@@ -107,7 +107,7 @@ fn long_help() -> StyledStr {
         .render_help()
 }
 
-/// Help ends the parsing before `--color` is known, so it is looked for by hand.
+/// Finds the value of `--color`, because clap stops at `--help` before it reads that flag.
 fn color_asked_for(argv: &[OsString]) -> Color {
     let words: Vec<_> = argv.iter().filter_map(|word| word.to_str()).collect();
     let next = words.windows(2).rev().find(|pair| pair[0] == "--color").map(|pair| pair[1]);
@@ -118,24 +118,26 @@ fn color_asked_for(argv: &[OsString]) -> Color {
 fn unknown(error: &clap::Error, argv: &[OsString]) -> String {
     let argument = context(error, ContextKind::InvalidArg).unwrap_or_default();
     if !argument.starts_with('-') {
-        // `whirligig 8000 .` and `whirligig . 8000` are how other servers take a port.
+        // Other servers take a port as an argument: `whirligig 8000 .` and `whirligig . 8000`.
         let words = argv.iter().skip(1).filter_map(|word| word.to_str());
         let port = [&*argument].into_iter().chain(words).find(|word| word.parse::<u16>().is_ok());
         return match port {
-            Some(port) => format!("'{argument}': one folder is served; a port is written --port {port}"),
-            None => format!("'{argument}': one folder is served, and it is named already"),
+            Some(port) => {
+                format!("'{argument}': only one folder can be served; for a port write --port {port}")
+            }
+            None => format!("'{argument}': only one folder can be served, and one is already given"),
         };
     }
     let flags = Args::command();
     let known: Vec<&str> = flags.get_arguments().filter_map(clap::Arg::get_long).collect();
     match (hint::foreign(&argument), hint::nearest(&argument, &known)) {
-        (Some(advice), _) => format!("unknown flag '{argument}': {advice}"),
-        (None, Some(similar)) => format!("unknown flag '{argument}': did you mean '--{similar}'?"),
-        (None, None) => format!("unknown flag '{argument}'"),
+        (Some(advice), _) => format!("unknown option '{argument}': {advice}"),
+        (None, Some(similar)) => format!("unknown option '{argument}': did you mean '--{similar}'?"),
+        (None, None) => format!("unknown option '{argument}'"),
     }
 }
 
-/// A long flag with one dash, as in `-port 80`, which clap reads as `-p` with the value `ort`.
+/// Finds a long flag with one dash, as in `-port 80`. Clap reads that as `-p` with the value `ort`.
 fn with_one_dash(argv: &[OsString]) -> Option<String> {
     let flags = Args::command();
     let words = argv.iter().skip(1).filter_map(|word| word.to_str()?.strip_prefix('-'));
@@ -145,10 +147,10 @@ fn with_one_dash(argv: &[OsString]) -> Option<String> {
         .find(|name| name.len() > 1 && flags.get_arguments().any(|arg| arg.get_long() == Some(name)))
 }
 
-/// `what: why` for an error about a value.
+/// Returns `what: why` for an error about a value.
 fn invalid(error: &clap::Error, argv: &[OsString]) -> String {
     if let Some(name) = with_one_dash(argv) {
-        return format!("'-{name}': a long flag has two dashes, --{name}");
+        return format!("'-{name}': a long option begins with two dashes: --{name}");
     }
     let Some(flag) = flag_of(error) else { return first_line(error) };
     let flags = Args::command();
@@ -161,14 +163,14 @@ fn invalid(error: &clap::Error, argv: &[OsString]) -> String {
     }
 }
 
-/// The flag that an error is about.
+/// Returns the flag that an error is about.
 fn flag_of(error: &clap::Error) -> Option<String> {
     let argument = context(error, ContextKind::InvalidArg)?;
     argument.split([' ', '=', '.']).next().map(|flag| flag.trim_end_matches('[').to_owned())
 }
 
-/// What follows the flag's name: the value, and what is wrong with it. `None` if the error is about
-/// something else.
+/// Returns the part of the message after the name of the flag: the value and the reason. `None` if
+/// the error is not about a value.
 pub(super) fn complaint(error: &clap::Error, secret: bool) -> Option<String> {
     let value = context(error, ContextKind::InvalidValue)?;
     if value.is_empty() && error.kind() == ErrorKind::InvalidValue {
@@ -176,12 +178,12 @@ pub(super) fn complaint(error: &clap::Error, secret: bool) -> Option<String> {
     }
     let shown = if secret { String::new() } else { format!(" '{value}'") };
     if error.kind() == ErrorKind::TooManyValues {
-        return Some(format!("{shown}: the flag takes no value"));
+        return Some(format!("{shown}: the option takes no value"));
     }
     let why = match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
         (Some(source), _) => source.to_string(),
         (None, Some(ContextValue::Strings(choices))) => format!("must be one of {}", choices.join(", ")),
-        (None, _) => "not a value it takes".to_owned(),
+        (None, _) => "not a valid value".to_owned(),
     };
     Some(format!("{shown}: {why}"))
 }
@@ -192,7 +194,7 @@ fn first_line(error: &clap::Error) -> String {
     first.strip_prefix("error: ").unwrap_or(first).to_owned()
 }
 
-/// A flag's own name, or that of its environment variable when the value came from there.
+/// Returns the name of the flag, or of its environment variable if the value came from there.
 fn name_used(flag: &str, argv: &[OsString]) -> String {
     let long = flag.trim_start_matches('-');
     let short = Args::command()

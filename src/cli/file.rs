@@ -1,8 +1,8 @@
-//! The configuration file: TOML, where each key is a long flag without its dashes and each value
-//! what would stand behind the flag.
+//! The configuration file: TOML in which each key is a long flag without its dashes, and each value
+//! is that of the flag.
 //!
-//! The values become defaults of the flags, so that clap itself lets a flag and a variable win over
-//! them, and judges them with the same words. This file must not know any single key.
+//! The values become the defaults of the flags. So clap lets flags and variables override them and
+//! reports the same errors for all three. This file must not know any particular key.
 
 use crate::cli::exit::{Exit, complaint};
 use crate::cli::hint;
@@ -19,8 +19,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
-/// What a configuration file says, by the names of the flags it says it for. Empty where there is
-/// none.
+/// Settings of a configuration file by the id of their flag. Empty if there is no file.
 #[derive(Debug, Default)]
 pub(super) struct ConfigFile {
     name: String,
@@ -35,7 +34,7 @@ struct Entry {
 }
 
 impl ConfigFile {
-    /// Reads the file at `path`. Each of its values is one that its flag among `flags` takes.
+    /// Reads the file at `path`. Checks that the flags among `flags` accept each value.
     pub(super) fn read(path: &Path, flags: &Command) -> Result<ConfigFile, Exit> {
         let text = read_bounded(path).map_err(|error| {
             let what = format!("--config: cannot read '{}'", path.display());
@@ -53,20 +52,20 @@ impl ConfigFile {
             file.wrong(line, &error.message().replace('\n', ", "))
         })?;
         let mut pairs: Vec<_> = table.get_ref().iter().collect();
-        // As they stand in the file, so that the first mistake is the one that is told.
+        // In the order of the file, so that the first error is the one reported.
         pairs.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in pairs {
             let (key, line) = (key.get_ref().as_ref(), line_of(text, key.span().start));
             let (id, values) = setting(&flags, key, value.get_ref()).map_err(|why| file.wrong(line, &why))?;
             if let Some(Entry { key: other, line: first, .. }) = file.entries.get(&id) {
-                return Err(file.wrong(line, &format!("{key}: set already in line {first}, as {other}")));
+                return Err(file.wrong(line, &format!("{key}: already set in line {first} as {other}")));
             }
             file.entries.insert(id, Entry { key: key.to_owned(), line, values });
         }
         Ok(file)
     }
 
-    /// The `flags`, with what the file says as their defaults.
+    /// Returns the `flags` with the values of the file as their defaults.
     pub(super) fn as_defaults(&self, flags: Command) -> Command {
         flags.mut_args(|arg| match self.entries.get(arg.get_id().as_str()) {
             Some(entry) => arg.default_values(entry.values.iter().map(|value| OsStr::from(value.clone()))),
@@ -74,7 +73,7 @@ impl ConfigFile {
         })
     }
 
-    /// File and line that set the flag `id`, and the key they did it with.
+    /// Returns the file and line that set the flag `id`, and the key used there.
     pub(super) fn place(&self, id: &str) -> Option<(String, &str)> {
         let Entry { key, line, .. } = self.entries.get(id)?;
         Some((format!("{}:{line}", escape_control(&self.name)), key))
@@ -89,7 +88,7 @@ fn read_bounded(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(CONFIG_FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > CONFIG_FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("it has more than {CONFIG_FILE_BYTES_MAX} bytes")));
+        return Err(io::Error::other(format!("the file has more than {CONFIG_FILE_BYTES_MAX} bytes")));
     }
     Ok(text)
 }
@@ -98,12 +97,12 @@ fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
 }
 
-/// The flag that `key` sets, and the values for it.
+/// Returns the id of the flag that `key` sets, and the values for it.
 fn setting(flags: &Command, key: &str, value: &DeValue<'_>) -> Result<(String, Vec<OsString>), String> {
     let off = opposite(flags, key);
     let (arg, values) = match (settings(flags).find(|arg| key_of(arg) == key), off, value) {
-        // `api = false` says what `--no-api` says; where that flag stands alone, `listing = true`
-        // its contrary.
+        // `api = false` means `--no-api`. If only `--no-listing` exists, `listing = true` means its
+        // opposite.
         (Some(_), Some(off), DeValue::Boolean(false)) => (off, vec!["true".into()]),
         (None, Some(off), DeValue::Boolean(on)) => (off, vec![(!on).to_string().into()]),
         (None, Some(_), _) => return Err(format!("{key}: {SWITCH}")),
@@ -113,16 +112,16 @@ fn setting(flags: &Command, key: &str, value: &DeValue<'_>) -> Result<(String, V
     Ok((arg.get_id().to_string(), values))
 }
 
-/// What is said where something else stands for a switch.
-const SWITCH: &str = "it is on or off, write true or false";
+/// Error for a switch with a value other than a boolean.
+const SWITCH: &str = "a switch takes true or false";
 
-/// The values of `arg`, or what is wrong, to be put behind the key.
+/// Returns the values of `arg`, or the end of an error message that begins with the key.
 fn values(flags: &Command, arg: &Arg, value: &DeValue<'_>) -> Result<Vec<OsString>, String> {
     match (arg.get_action(), value) {
         (_, DeValue::Table(_)) => {
-            Err(": it is a table; every key stands alone, with one value or a list".into())
+            Err(": a table is not a valid value; a key takes one value or a list".into())
         }
-        (_, DeValue::Datetime(_)) => Err(": no date is wanted here; text stands in quotes".into()),
+        (_, DeValue::Datetime(_)) => Err(": a date is not a valid value; put text in quotes".into()),
         (ArgAction::SetTrue, DeValue::Boolean(on)) => Ok(vec![on.to_string().into()]),
         (ArgAction::SetTrue, _) => Err(format!(": {SWITCH}")),
         (ArgAction::Count, _) => count(value),
@@ -136,7 +135,7 @@ fn values(flags: &Command, arg: &Arg, value: &DeValue<'_>) -> Result<Vec<OsStrin
     }
 }
 
-/// How often a flag like `-v` would stand there.
+/// Returns how often a flag like `-v` would be repeated.
 fn count(value: &DeValue<'_>) -> Result<Vec<OsString>, String> {
     let times = match value {
         DeValue::Integer(number) => u8::from_str_radix(number.as_str(), number.radix()).ok(),
@@ -148,21 +147,22 @@ fn count(value: &DeValue<'_>) -> Result<Vec<OsString>, String> {
         .ok_or_else(|| ": not a whole number from 0 to 255".into())
 }
 
-/// One value as text, if the flag takes it. Clap says so, as if the flag were on the command line.
+/// Returns one value as text if the flag accepts it. Clap checks it as if it were on the command
+/// line.
 fn accepted(flags: &Command, arg: &Arg, value: &DeValue<'_>) -> Result<OsString, String> {
     let text = text(arg, value)?;
     let word = match arg.get_long() {
         Some(long) => format!("--{long}={text}"),
         None => text.clone(),
     };
-    // Behind `--` everything is the name of a folder, however it begins.
+    // After `--` every word is an argument, even one that begins with a dash.
     let words = if arg.is_positional() { vec!["", "--", &word] } else { vec!["", &word] };
     match flags.clone().try_get_matches_from(words) {
-        // What the flag lacks or contradicts is judged when everybody has spoken.
+        // Missing and contradictory flags are checked later, when all sources are known.
         Err(error)
             if !matches!(error.kind(), ErrorKind::MissingRequiredArgument | ErrorKind::ArgumentConflict) =>
         {
-            Err(complaint(&error, is_secret(arg)).unwrap_or_else(|| ": not a value it takes".into()))
+            Err(complaint(&error, is_secret(arg)).unwrap_or_else(|| ": not a valid value".into()))
         }
         _ => Ok(text.into()),
     }
@@ -172,7 +172,7 @@ fn text(arg: &Arg, value: &DeValue<'_>) -> Result<String, String> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),
         DeValue::Float(number) => Ok(number.as_str().to_owned()),
-        // Flags take no 0x10, so the file's number is written out.
+        // Flags do not accept 0x10, so the number is converted to decimal.
         DeValue::Integer(number) => match i128::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => Ok(number.to_string()),
             Err(_) => Ok(number.to_string()),
@@ -180,29 +180,29 @@ fn text(arg: &Arg, value: &DeValue<'_>) -> Result<String, String> {
         DeValue::Boolean(on) if arg.get_value_parser().type_id() == std::any::TypeId::of::<bool>() => {
             Ok(on.to_string())
         }
-        DeValue::Boolean(_) => Err(": a value is wanted, not true or false".into()),
-        DeValue::Array(_) => Err(": one value is wanted, not a list".into()),
-        DeValue::Datetime(_) | DeValue::Table(_) => Err(": text stands in quotes".into()),
+        DeValue::Boolean(_) => Err(": takes a value, not true or false".into()),
+        DeValue::Array(_) => Err(": takes one value, not a list".into()),
+        DeValue::Datetime(_) | DeValue::Table(_) => Err(": put text in quotes".into()),
     }
 }
 
 fn unknown(flags: &Command, key: &str, value: &DeValue<'_>) -> String {
     if matches!(value, DeValue::Table(_)) {
-        return format!("'{key}' is a table; every key stands alone, without [sections] and dots");
+        return format!("'{key}' is a table; keys are written without [sections] and dots");
     }
     if flags.get_arguments().any(|arg| key_of(arg) == key) {
-        return format!("{key}: it is a flag for the command line only");
+        return format!("{key}: only valid on the command line");
     }
     if let Some(advice) = hint::foreign(key) {
         return format!("unknown key '{key}': {advice}");
     }
     match nearest(flags, key) {
         Some(known) => format!("unknown key '{key}': did you mean '{known}'?"),
-        None => format!("unknown key '{key}': keys are the long flags of 'whirligig --help' without --"),
+        None => format!("unknown key '{key}': keys are the long options of 'whirligig --help' without --"),
     }
 }
 
-/// The known key that `key` was probably meant to be.
+/// Returns the known key that `key` was probably meant to be.
 fn nearest(flags: &Command, key: &str) -> Option<String> {
     let positive = |key: &str| key.strip_prefix("no-").map(str::to_owned);
     let keys = settings(flags).flat_map(|arg| {
@@ -233,32 +233,32 @@ mod tests {
         check_wrong("max_head = 1", "1: unknown key 'max_head': did you mean 'max-head'?");
         check_wrong("--port = 1", "1: unknown key '--port': did you mean 'port'?");
         check_wrong("lising = true", "1: unknown key 'lising': did you mean 'listing'?");
-        let strange = "keys are the long flags of 'whirligig --help' without --";
+        let strange = "keys are the long options of 'whirligig --help' without --";
         check_wrong("xyzzy = 1", &format!("1: unknown key 'xyzzy': {strange}"));
         check_wrong("'' = 1", &format!("1: unknown key '': {strange}"));
-        check_wrong("config = 'x'", "1: config: it is a flag for the command line only");
-        check_wrong("help = true", "1: help: it is a flag for the command line only");
+        check_wrong("config = 'x'", "1: config: only valid on the command line");
+        check_wrong("help = true", "1: help: only valid on the command line");
         check_wrong("root = '.'\r\nport = 'x'", "2: port 'x': not a whole number from 0 to 65535");
         check_wrong("port = -1", "1: port '-1': not a whole number from 0 to 65535");
-        check_wrong("port = true", "1: port: a value is wanted, not true or false");
-        check_wrong("port = [1]", "1: port: one value is wanted, not a list");
-        check_wrong("port = 1979-05-27", "1: port: no date is wanted here; text stands in quotes");
-        check_wrong("bind = ['::1',\n[]]", "1: bind: one value is wanted, not a list");
+        check_wrong("port = true", "1: port: takes a value, not true or false");
+        check_wrong("port = [1]", "1: port: takes one value, not a list");
+        check_wrong("port = 1979-05-27", "1: port: a date is not a valid value; put text in quotes");
+        check_wrong("bind = ['::1',\n[]]", "1: bind: takes one value, not a list");
         check_wrong("bind = []", "1: bind: the list is empty");
         check_wrong("model = 'fast'", "1: model 'fast': must be one of reactor, threads");
-        check_wrong("quiet = 1", "1: quiet: it is on or off, write true or false");
-        check_wrong("listing = 'no'", "1: listing: it is on or off, write true or false");
+        check_wrong("quiet = 1", "1: quiet: a switch takes true or false");
+        check_wrong("listing = 'no'", "1: listing: a switch takes true or false");
         check_wrong("verbose = 256", "1: verbose: not a whole number from 0 to 255");
-        check_wrong("listing = true\nno-listing = true", "2: no-listing: set already in line 1, as listing");
-        let table = "is a table; every key stands alone, without [sections] and dots";
+        check_wrong("listing = true\nno-listing = true", "2: no-listing: already set in line 1 as listing");
+        let table = "is a table; keys are written without [sections] and dots";
         check_wrong("\n[limits]\nmax-head = 1", &format!("2: 'limits' {table}"));
         check_wrong("a.b = 1", &format!("1: 'a' {table}"));
-        check_wrong("[port]", "1: port: it is a table; every key stands alone, with one value or a list");
+        check_wrong("[port]", "1: port: a table is not a valid value; a key takes one value or a list");
         check_wrong("port = 1\nport = 2", "2: duplicate key");
         check_wrong("port = 1\nroot = \"x\n", "2: invalid basic string, expected `\"`");
     }
 
-    /// Flags of kinds that the program need not have at the moment.
+    /// Flags of several kinds, independent of the flags that the program has now.
     fn others() -> Command {
         let flag = |name: &'static str| Arg::new(name).long(name).env("WHIRLIGIG_TEST_UNSET");
         let pair = |text: &str| match text.contains(':') {

@@ -1,10 +1,10 @@
-//! Hints for flags that do not exist: a near name of ours, or the answer for a flag of another
-//! server.
+//! Hints for unknown flags: a similar name, or the equivalent of a flag of another server.
 //!
-//! A suggestion that is not really near is worse than none: it sends people to a setting that does
-//! something else. Text in, text out; this file must not know how flags are parsed.
+//! A suggestion that is not very similar is worse than none, because it leads to a setting with
+//! another effect. This file takes and returns text; it must not know how flags are parsed.
 
-/// Advice for a flag of a common server that has no flag of that name here; `flag` has its dashes.
+/// Returns advice for a flag of another common server that this program does not have. `flag`
+/// includes its dashes.
 pub(super) fn foreign(flag: &str) -> Option<&'static str> {
     let name = flag.trim_start_matches('-').to_ascii_lowercase().replace('_', "-");
     let of_row = |names: &str| names.split(' ').any(|known| known == name);
@@ -12,7 +12,7 @@ pub(super) fn foreign(flag: &str) -> Option<&'static str> {
 }
 
 /// Flags of Python's http.server, http-server, serve, Caddy, miniserve, darkhttpd, PHP and others,
-/// and the advice for each group.
+/// with advice for each group.
 const FOREIGN: [(&str, &str); 20] = [
     (
         "host hostname address addr listen ip interface interfaces",
@@ -20,30 +20,33 @@ const FOREIGN: [(&str, &str); 20] = [
     ),
     (
         "directory dir folder docroot document-root webroot d",
-        "the folder to serve is named without a flag, as in 'whirligig DIR'",
+        "the folder to serve is an argument without an option, as in 'whirligig DIR'",
     ),
     ("open browser launch o", "no browser is opened; the address is printed at the start"),
     (
         "cert key certificate ssl tls https ssl-cert ssl-key tls-cert tls-key",
-        "this server does not speak TLS; put a proxy that does in front of it",
+        "this server has no TLS; put a proxy with TLS in front of it",
     ),
     (
         "index index-file",
-        "the index file of a folder is index.html; --spa=/PAGE serves one page for all paths",
+        "the index file of a folder is index.html; --spa=/PAGE serves one page for all missing paths",
     ),
     ("browse autoindex dirlisting directory-listing", "folders are listed unless --no-listing is given"),
-    ("silent", "--quiet prints errors only"),
-    ("debug", "-v prints more, -vv a line for each turn of the loop"),
+    ("silent", "--quiet logs errors only"),
+    ("debug", "-v logs more, -vv one line for each turn of the loop"),
     ("workers processes", "--reactors N runs several loops, --jobs N sets the threads for blocking work"),
     ("threads", "--model threads serves each connection on a thread of its own, --max-threads N of them"),
-    ("timeout", "each phase has its own: --header-timeout, --body-timeout, --send-timeout, --idle-timeout"),
-    ("username password user basic-auth credentials", "--auth USER:PASSWORD[@/PATH] asks for a password"),
-    ("single fallback", "--spa serves /index.html where nothing is found"),
+    (
+        "timeout",
+        "each phase has its own timeout: --header-timeout, --body-timeout, --send-timeout, --idle-timeout",
+    ),
+    ("username password user basic-auth credentials", "--auth USER:PASSWORD[@/PATH] requires a password"),
+    ("single fallback", "--spa serves /index.html for paths that do not exist"),
     ("watch livereload reload hot", "--live-reload reloads pages when a file changes"),
-    ("proxy upstream", "this server is no proxy; for programs that answer there is --cgi"),
+    ("proxy upstream", "this server is not a proxy; --cgi runs programs that respond to requests"),
     (
         "gzip brotli precompress",
-        "responses are compressed and NAME.br or NAME.gz is sent without a flag; --compress sets the level",
+        "responses are compressed and NAME.br or NAME.gz is sent without an option; --compress sets the level",
     ),
     ("log log-file logfile accesslog", "--access-log FILE writes the access log"),
     (
@@ -51,11 +54,11 @@ const FOREIGN: [(&str, &str); 20] = [
         "this server stays in the foreground; start it with a service manager, nohup or &",
     ),
     ("mime-type mime-types mimetypes content-type", "--mime EXT=TYPE sets the type of files by extension"),
-    ("dotfiles hidden", "names that begin with a dot are never served, /.well-known excepted"),
+    ("dotfiles hidden", "names that begin with a dot are never served, except /.well-known"),
 ];
 
-/// The name among `known` that `typed` was probably meant to be: one or two letters away, or its
-/// only completion.
+/// Returns the name among `known` that `typed` was probably meant to be: it differs in one or two
+/// letters, or is the only completion.
 pub(super) fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
     let typed = typed.trim_start_matches('-').to_ascii_lowercase().replace('_', "-");
     let slips_max = match typed.len() {
@@ -74,10 +77,10 @@ pub(super) fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
     })
 }
 
-/// From this length on two slips are still the same name. `--open` is no slip for `--port`.
+/// Length from which a name may differ in two letters. `--open` is not a misspelt `--port`.
 const LONG_NAME_LETTERS: usize = 8;
 
-/// A shorter name has a neighbour in any list, and is the beginning of anything.
+/// Shortest name for which anything is suggested. A shorter one resembles too many others.
 const NAME_LETTERS_MIN: usize = 4;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The manual page and the shells' completions, made of the definitions of the flags.
+//! The manual page and the shell completions, generated from the definitions of the flags.
 //!
-//! What the flags do not say (signals, exit codes, the file) is written here. This file must not
-//! know any single flag, but for those it explains at length.
+//! Signals, exit codes and the configuration file are described here. This file must not know any
+//! particular flag, except those that it explains in detail.
 
 use crate::cli::args::EXAMPLES;
 use crate::cli::setting::settings;
@@ -11,16 +11,16 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use std::io;
 
-/// The script that tells `shell` what can stand behind the program's name.
+/// Returns the completion script for `shell`.
 pub(super) fn completions(mut flags: Command, shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut flags, "whirligig", &mut script);
     text(&script)
 }
 
-/// The manual page, as source for `man`.
+/// Returns the manual page as source for `man`.
 pub(super) fn page(flags: Command) -> String {
-    // Rarely used flags are left out of the short help only.
+    // Only the short help leaves out rarely used flags.
     let flags = flags.mut_args(|arg| arg.hide_short_help(false));
     let headings: Vec<String> =
         flags.get_arguments().filter_map(clap::Arg::get_help_heading).map(Into::into).collect();
@@ -36,26 +36,27 @@ pub(super) fn page(flags: Command) -> String {
     let mut units = Roff::new();
     units.control("PP", []).text([roman(UNITS)]);
     let tail = [variables, files(), exit_status(), signals(), examples()].map(|roff| roff.to_roff());
-    // The words that make apostrophes plain ones, which `render` puts first, once for all.
+    // `render` puts the macro that makes plain apostrophes first; the page needs it once.
     format!("{}{}{}{flags}{}", Roff::new().render(), head.concat(), units.to_roff(), tail.concat())
 }
 
-/// Without a date, so that one version has one page. clap_mangen does not quote an empty one, and
-/// loses it.
+/// The title has no date, so that one version has one page. clap_mangen does not quote an empty
+/// date and would drop it.
 const TITLE: &str = concat!(
     ".TH WHIRLIGIG 1 \"\" \"whirligig ",
     env!("CARGO_PKG_VERSION"),
     "\" \"General Commands Manual\"\n"
 );
 
-/// What every flag with such a value needs to know.
-const UNITS: &str = "SIZE takes k, M and G (1024 each), as in 512k, 64M or 64MiB; SECS takes decimals.";
+/// Note on values for all flags.
+const UNITS: &str =
+    "SIZE takes the units k, M and G (powers of 1024), as in 512k, 64M or 64MiB. SECS takes decimals.";
 
-/// A part of the page that clap_mangen writes, without what is to stand at the top of the page
-/// only.
+/// Returns a part of the page that clap_mangen writes, without the macro that belongs at the top of
+/// the page only.
 fn part(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> String {
     let mut bytes = Vec::new();
-    // A vector takes everything.
+    // Writing to a vector cannot fail.
     let _ = write(&mut bytes);
     let part = text(&bytes);
     part.strip_prefix(&Roff::new().render()).map_or_else(|| part.clone(), str::to_owned)
@@ -65,8 +66,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// One section for all flags, with their headings one level below, where clap_mangen makes each a
-/// section.
+/// Makes one section of all flags. clap_mangen makes a section of each heading; here headings are
+/// subsections.
 fn options(sections: &str, headings: &[String]) -> String {
     let mut page = sections.to_owned();
     for heading in headings {
@@ -79,16 +80,16 @@ fn options(sections: &str, headings: &[String]) -> String {
 fn environment(flags: &Command) -> Roff {
     let mut roff = section("ENVIRONMENT");
     roff.text([
-        roman("Every setting has a variable. A flag overrides it. Switches take "),
+        roman("Every setting has an environment variable. An option overrides its variable. Switches take "),
         bold("true"),
         roman(" and "),
         bold("false"),
         roman(", "),
         bold("-v"),
-        roman(" a number; several values are separated as with the flag."),
+        roman(" takes a number. Several values are separated as in the option."),
     ]);
     let variable = |arg: &clap::Arg| arg.get_env().map(|name| name.to_string_lossy().into_owned());
-    // A name is not to be hyphenated.
+    // Names of variables must not be hyphenated.
     roff.control("PP", []).control("nh", []);
     let mut names = Vec::new();
     for name in settings(flags).filter_map(variable) {
@@ -100,7 +101,7 @@ fn environment(flags: &Command) -> Roff {
     tagged(
         &mut roff,
         [bold("NO_COLOR"), roman(", "), bold("TERM")],
-        "No colours where NO_COLOR is set or TERM is dumb, unless --color asks for them.",
+        "Colours are off if NO_COLOR is set or TERM is dumb, unless --color turns them on.",
     );
     roff
 }
@@ -112,18 +113,18 @@ fn files() -> Roff {
         bold("--config"),
         roman(" "),
         italic("FILE"),
-        roman(" settings are read from a TOML file, which flags and variables override. No file is read unless it is named. "),
-        roman("A key is a long flag without its dashes, or "),
+        roman(" the program reads settings from a TOML file, which options and variables override. Without it no file is read. "),
+        roman("A key is a long option without its dashes, or "),
         bold("root"),
-        roman("; a value is what stands behind the flag, a list where the flag can be repeated, true or false for a switch. "),
-        roman("For --no-KEY, KEY = false is as good. Relative paths begin where the program is started, as with flags."),
+        roman(". A value is that of the option: a list if the option can be repeated, true or false for a switch. "),
+        roman("KEY = false means --no-KEY. A relative path starts at the folder in which the program was started."),
     ]);
     roff.control("PP", []).control("EX", []);
     for line in SAMPLE.lines() {
         roff.text([roman(line)]);
     }
     roff.control("EE", []).control("PP", []);
-    roff.text([bold("--show-config"), roman(" prints all settings in this form, and where each came from.")]);
+    roff.text([bold("--show-config"), roman(" prints all settings in this form, each with its source.")]);
     roff
 }
 
@@ -139,10 +140,10 @@ max-body = \"10MiB\"
 fn exit_status() -> Roff {
     let mut roff = section("EXIT STATUS");
     for (code, meaning) in [
-        ("0", "Stopped, and everybody was served; or what was asked for was printed."),
+        ("0", "Stopped after all clients were served, or printed the requested text."),
         ("1", "Could not start, or clients were cut off at the drain timeout."),
-        ("2", "Wrong usage, of the configuration file, too."),
-        ("130, 131, 143", "Stopped at once by a second SIGINT, SIGQUIT, SIGTERM."),
+        ("2", "Wrong usage, also in the configuration file."),
+        ("130, 131, 143", "Stopped at once by a second SIGINT, SIGQUIT or SIGTERM."),
     ] {
         tagged(&mut roff, [bold(code)], meaning);
     }
@@ -157,25 +158,28 @@ fn signals() -> Roff {
     roff
 }
 
-/// All signals with a meaning here. docs/manual.md has the same rows.
+/// Signals and their effects. docs/manual.md has the same rows.
 const SIGNALS: [(&str, &str); 6] = [
     (
         "SIGINT (Ctrl-C), SIGTERM, SIGQUIT",
-        "Graceful stop: no new clients, idle ones are let go, requests and downloads under way are finished. The log says \
-         how many. A second one stops at once.",
+        "Graceful stop: no new connections; idle ones are closed; requests and downloads under way are finished. The log \
+         contains their number. A second signal stops at once.",
     ),
     (
         "SIGHUP",
-        "The access log is opened anew. If the server was started in a terminal and that is gone, a graceful stop, \
+        "The access log is reopened. If the server was started in a terminal that is now closed: graceful stop, \
          unless SIGHUP was ignored at the start (nohup).",
     ),
-    ("SIGUSR1", "The access log is opened anew, terminal or not."),
-    ("SIGUSR2", "Nothing."),
-    ("SIGPIPE", "Nothing: a write to a closed pipe fails, and log lines for it are dropped and counted."),
-    ("SIGXFSZ", "Nothing: a log at its size limit drops lines and counts them, an upload there is refused."),
+    ("SIGUSR1", "The access log is reopened, with or without a terminal."),
+    ("SIGUSR2", "No effect."),
+    ("SIGPIPE", "No effect: a write to a closed pipe fails, and log lines for it are dropped and counted."),
+    (
+        "SIGXFSZ",
+        "No effect: a log at its size limit drops lines and counts them; an upload at the limit is refused.",
+    ),
 ];
 
-/// Those of `--help`: a command is indented by two, what it does by six.
+/// Formats the examples of `--help`: a command is indented by two columns, its explanation by six.
 fn examples() -> Roff {
     let mut roff = section("EXAMPLES");
     for line in EXAMPLES.lines() {
@@ -207,7 +211,7 @@ mod tests {
     #[test]
     fn the_page_has_every_flag_and_every_section() {
         let page = page(Args::command());
-        // Roff writes a dash as an escape, so that it is not made a hyphen.
+        // Roff writes a dash as an escape, so that it does not become a hyphen.
         let plain = page.replace("\\-", "-");
         for arg in Args::command().get_arguments() {
             let flag = arg.get_long().map_or_else(|| "[ROOT]".to_owned(), |long| format!("--{long}"));

@@ -1,11 +1,10 @@
-//! The command line: flags, environment variables and the configuration file in, a [`Config`] or
-//! one line about what is wrong out; and the banner.
+//! The command line: reads flags, environment variables and the configuration file into a
+//! [`Config`], or returns an error of one line. Also prints the banner.
 //!
-//! A flag is defined once, in `Args`. Help, completions, the manual page, the keys of the file and
-//! `--show-config` are made of the definition. Defaults are not written here: they come from
-//! `config.rs`, and `--help` shows them from there. This file must not know who obeys the settings,
-//! and it starts nothing. It looks at the disk only to say in time that the folder to be served is
-//! not there.
+//! Each flag is defined once, in `Args`. Help, completions, the manual page, the keys of the file
+//! and `--show-config` are derived from it. Defaults come from `config.rs`. This folder starts
+//! nothing and must not know which code uses a setting. It accesses the disk only to read the
+//! configuration file, to open the access log and to check that the folder to serve exists.
 
 mod args;
 mod banner;
@@ -34,23 +33,23 @@ use log::LevelFilter;
 use sources::Sources;
 use std::ffi::OsString;
 
-/// What the command line asks for.
+/// Result of reading the command line.
 #[derive(Clone, Debug)]
 pub struct Startup {
-    /// What the server needs to know.
+    /// Configuration of the server.
     pub config: Config,
-    /// How much is said on standard error.
+    /// Least severe level that is logged.
     pub log_level: LevelFilter,
-    /// Prints where the server is reached.
+    /// Banner with the URLs of the server.
     pub banner: Banner,
-    /// Whether standard error takes colours.
+    /// True if log lines on standard error are coloured.
     pub color_stderr: bool,
-    /// Settings that may not mean what they seem to, a line each, for the log.
+    /// Warnings to log about settings that are valid but probably not intended, one line each.
     pub warnings: Vec<String>,
 }
 
-/// Reads the command line, `args` being the whole of it with the program's name. A flag beats its
-/// environment variable, which beats the configuration file, which beats the default.
+/// Reads the command line. `args` includes the name of the program. A flag overrides its
+/// environment variable, which overrides the configuration file, which overrides the default.
 pub fn parse<I, T>(args: I, surroundings: &Surroundings) -> Result<Startup, Exit>
 where
     I: IntoIterator<Item = T>,
@@ -76,8 +75,8 @@ where
     })
 }
 
-/// The settings from everywhere. The command line is read twice: the first time to learn of the
-/// file, the second time with the values of the file as defaults.
+/// Reads the settings from all sources. The command line is parsed twice: first to find `--config`,
+/// then with the values of that file as defaults.
 fn read(argv: &[OsString], surroundings: &Surroundings) -> Result<(Args, Sources), Exit> {
     let parse = |flags: clap::Command| {
         let given = flags
@@ -98,7 +97,7 @@ fn read(argv: &[OsString], surroundings: &Surroundings) -> Result<(Args, Sources
     Ok((args, Sources::new(matches, file)))
 }
 
-/// Opens the access log that `config` asks for, if any. Call it before anything is started.
+/// Opens the access log that `config` names, if any. Call it before anything is started.
 pub fn open_log(config: &Config) -> Result<Option<AccessLog>, Exit> {
     let Some(target) = &config.access_log else { return Ok(None) };
     let name = match target {
@@ -109,7 +108,7 @@ pub fn open_log(config: &Config) -> Result<Option<AccessLog>, Exit> {
         Exit::runtime(
             &format!("--access-log: cannot open {name}"),
             error,
-            "name a file in a folder that can be written",
+            "choose a file in a writable folder",
         )
     })
 }

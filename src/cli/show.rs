@@ -1,9 +1,9 @@
-//! `--show-config`: every setting as a line of a configuration file, and who said it.
+//! `--show-config`: prints every setting as a line of a configuration file, with its source.
 //!
-//! What is default is commented out, so that the text fed back with `--config` means the same to
-//! the last detail: a port that nobody asked for may still give way, a limit that nobody set still
-//! follows another. This file must not know any single setting, but for the switches that
-//! contradict each other without showing it in their names.
+//! Defaults are commented out, so that the text has the same effect when it is read with
+//! `--config`. For example, the default port may still give way to a free one, and an unset limit
+//! still follows another. This file must not know any particular setting, except switches that
+//! contradict each other under unrelated names.
 
 use crate::cli::setting::{is_secret, is_switch, is_text, key_of, masked, opposite, settings};
 use crate::cli::sources::Sources;
@@ -11,26 +11,25 @@ use crate::log::escape_control;
 use clap::{Arg, ArgAction, Command};
 use std::ffi::OsStr;
 
-/// Switches that contradict each other, other than KEY and no-KEY. One that is overruled is not fed
-/// back.
+/// Contradictory switches other than KEY and no-KEY. An overridden one is printed as a comment.
 const CONTRARY: [(&str, &str); 1] = [("quiet", "verbose")];
 
-/// One setting as it is printed.
+/// One setting as printed.
 struct Line {
     key: String,
-    /// As TOML; empty if there is none.
+    /// Value as TOML; empty if there is none.
     value: String,
-    /// Whether the line says something when it is read again.
+    /// True if the line is not commented out.
     is_live: bool,
-    /// Where the value came from.
+    /// Source of the value.
     place: String,
 }
 
-/// The whole text.
+/// Returns the whole text.
 pub(super) fn show(flags: &Command, sources: &Sources) -> String {
     let mut text = format!(
-        "# Every setting of whirligig {} and where it comes from, as a file for --config.\n\
-         # Defaults are commented out: take the first # away to set one.\n",
+        "# All settings of whirligig {} with their sources, as a file for --config.\n\
+         # Defaults are commented out; remove the first # of a line to set one.\n",
         env!("CARGO_PKG_VERSION")
     );
     let mut heading = None;
@@ -47,7 +46,7 @@ pub(super) fn show(flags: &Command, sources: &Sources) -> String {
     text
 }
 
-/// The line for `arg`, unless it is said with the line of its opposite.
+/// Returns the line for `arg`, or `None` if the line of its opposite covers it.
 fn line(flags: &Command, sources: &Sources, arg: &Arg) -> Option<Line> {
     let (id, key) = (arg.get_id().as_str(), key_of(arg));
     let live = |key: &str, value: String, id: &str| Line {
@@ -67,13 +66,13 @@ fn line(flags: &Command, sources: &Sources, arg: &Arg) -> Option<Line> {
         }
     }
     if is_switch(arg) && opposite(flags, key).is_some() && !sources.matches().get_flag(id) {
-        // Neither is on: the server decides.
+        // Neither is on, so the server decides.
         return Some(Line { key: key.into(), value: String::new(), is_live: false, place: default_of(arg) });
     }
     let mut line = live(key, value(sources, arg), id);
     if let Some(winner) = overruled_by(flags, sources, arg) {
         line.is_live = false;
-        line.place.push_str(&format!(", overruled by {winner}"));
+        line.place.push_str(&format!(", overridden by {winner}"));
     } else if is_secret(arg) && line.is_live {
         line.is_live = false;
         line.place.push_str("; the secret is not shown");
@@ -86,7 +85,7 @@ fn line(flags: &Command, sources: &Sources, arg: &Arg) -> Option<Line> {
     Some(line)
 }
 
-/// Whether a switch is on, or anything else has a value that is not the default.
+/// True if a switch is on, or if another setting has a value that is not the default.
 fn is_said(sources: &Sources, arg: &Arg) -> bool {
     let id = arg.get_id().as_str();
     match arg.get_action() {
@@ -96,7 +95,7 @@ fn is_said(sources: &Sources, arg: &Arg) -> bool {
     }
 }
 
-/// The contrary switch that is on, too, and comes from somebody who has more to say.
+/// Returns the contradictory switch if it is on as well and its source has precedence.
 fn overruled_by<'a>(flags: &'a Command, sources: &Sources, arg: &Arg) -> Option<&'a str> {
     let id = arg.get_id().as_str();
     let contrary = |(one, other)| match id {
@@ -123,7 +122,7 @@ fn value(sources: &Sources, arg: &Arg) -> String {
     }
 }
 
-/// A number as a number where it is plainly one, anything else in quotes.
+/// Formats a value as TOML: a plain number as a number, anything else in quotes.
 fn as_toml(arg: &Arg, value: &OsStr) -> String {
     let text = if is_secret(arg) { masked(value) } else { value.to_string_lossy().into_owned() };
     let is_integer = text.parse::<i64>().is_ok_and(|number| number.to_string() == text);
@@ -131,7 +130,7 @@ fn as_toml(arg: &Arg, value: &OsStr) -> String {
     if !is_text(arg) && (is_integer || is_decimal) { text } else { quoted(&text) }
 }
 
-/// A basic string of TOML.
+/// Formats text as a basic string of TOML.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for char in text.chars() {
@@ -144,7 +143,7 @@ fn quoted(text: &str) -> String {
     quoted + "\""
 }
 
-/// That the value is the default; and which one, where only the help can say it.
+/// Returns "default", with its value if only the help states it.
 fn default_of(arg: &Arg) -> String {
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
     let told = help.split_once("[default: ").and_then(|(_, rest)| rest.split_once(']'));
@@ -156,7 +155,8 @@ mod tests {
     use super::*;
     use crate::cli::file::ConfigFile;
 
-    /// The lines for `flags` with these `words` on the command line, without headings and defaults.
+    /// Returns the lines for `flags` with these `words` on the command line, without headings and
+    /// defaults.
     fn shown(flags: &Command, words: &[&OsStr]) -> Vec<String> {
         let words = std::iter::once(OsStr::new("")).chain(words.iter().copied());
         let matches = flags.clone().try_get_matches_from(words).unwrap();

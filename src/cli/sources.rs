@@ -1,4 +1,4 @@
-//! Where each setting came from: the command line, the environment, the file or the default.
+//! The source of each setting: the command line, the environment, the file or the default.
 //!
 //! This file must not know any single setting.
 
@@ -7,7 +7,7 @@ use crate::cli::setting::variable;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
-/// Who said what a setting is: the later beats the earlier.
+/// Source of a setting. A later variant overrides an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
     Default,
@@ -16,14 +16,14 @@ pub(super) enum Source {
     CommandLine,
 }
 
-/// The settings as they were said, and by whom.
+/// The values of all settings, and where each came from.
 pub(super) struct Sources {
     matches: ArgMatches,
     file: ConfigFile,
 }
 
 impl Sources {
-    /// `matches` were made with the values of `file` as defaults.
+    /// Creates the sources. `matches` must have been parsed with the values of `file` as defaults.
     pub(super) fn new(matches: ArgMatches, file: ConfigFile) -> Sources {
         Sources { matches, file }
     }
@@ -32,8 +32,8 @@ impl Sources {
         &self.matches
     }
 
-    /// Who said what the setting `id` is. Ask here and not clap, which takes the file's values for
-    /// defaults.
+    /// Returns the source of the setting `id`. Use this and not clap's `value_source`, which
+    /// reports values of the file as defaults.
     pub(super) fn of(&self, id: &str) -> Source {
         match self.matches.value_source(id) {
             Some(ValueSource::CommandLine) => Source::CommandLine,
@@ -47,7 +47,7 @@ impl Sources {
         self.of(id) == Source::Default
     }
 
-    /// What the setting was called by who said it, for an error.
+    /// Returns the name of the setting as its source spells it, for an error.
     pub(super) fn name(&self, id: &str) -> String {
         match (self.of(id), self.file.place(id)) {
             (Source::Environment, _) => variable(id),
@@ -56,7 +56,7 @@ impl Sources {
         }
     }
 
-    /// Where the setting was said, for `--show-config`.
+    /// Returns the source of the setting in words, for `--show-config`.
     pub(super) fn place(&self, id: &str) -> String {
         match (self.of(id), self.file.place(id)) {
             (Source::CommandLine, _) => "command line".into(),

@@ -104,9 +104,9 @@ fn limits_fit_each_other() {
     assert_eq!(limits.target_bytes_max, 4 * KIB, "a default gives way");
     check_usage(
         "--max-head 4k --max-target 8k .",
-        "--max-target 8KiB: more than the head it stands in, --max-head 4KiB",
+        "--max-target 8KiB: larger than the request head that contains it, --max-head 4KiB",
     );
-    check_usage("--max-pool 4k .", "--max-pool 4KiB: does not hold one request head, --max-head 32KiB");
+    check_usage("--max-pool 4k .", "--max-pool 4KiB: smaller than one request head, --max-head 32KiB");
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn from_file(text: &str, line: &str) -> Result<Startup, Exit> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, text).unwrap();
     let mut startup = try_parse(&format!("{line} --config {}", file.path().display()), &PLAIN)?;
-    // The file itself is protected; all else is as flags have it.
+    // The file itself is protected. Everything else is as if set by flags.
     assert_eq!(std::mem::take(&mut startup.config.own_files), [file.path()]);
     Ok(startup)
 }
@@ -263,13 +263,17 @@ fn a_flag_beats_the_file() {
     assert!(config("no-listing = false", "").files.listing);
     assert_eq!(from_file("verbose = 2", "-q .").unwrap().log_level, LevelFilter::Error);
     assert_eq!(from_file("quiet = true", "-v .").unwrap().log_level, LevelFilter::Debug);
-    // What the file says was asked for: it gives way to nobody.
+    // A value of the file counts as set: it does not give way.
     let exit = from_file("max-head = '4k'\nmax-target = '8k'", ".").unwrap_err();
-    assert!(exit.text().contains(":2) 8KiB: more than the head it stands in, max-head ("), "{}", exit.text());
+    assert!(
+        exit.text().contains(":2) 8KiB: larger than the request head that contains it, max-head ("),
+        "{}",
+        exit.text()
+    );
     assert_eq!(config("max-head = '4k'", "").limits.target_bytes_max, 4096);
 }
 
-/// Feeds the printed settings back with each default taken at its word.
+/// Reads the printed settings back, with every default uncommented.
 #[test]
 fn every_printed_default_is_a_line_the_file_takes() {
     let shown = try_parse("--show-config", &PLAIN).unwrap_err();
@@ -318,25 +322,22 @@ fn sizes() {
 
 #[test]
 fn wrong_usage_is_one_line_and_exit_code_2() {
-    check_usage("--prot 3", "unknown flag '--prot': did you mean '--port'?");
-    check_usage("-x", "unknown flag '-x'");
-    check_usage("a b", "'b': one folder is served, and it is named already");
+    check_usage("--prot 3", "unknown option '--prot': did you mean '--port'?");
+    check_usage("-x", "unknown option '-x'");
+    check_usage("a b", "'b': only one folder can be served, and one is already given");
     check_usage("--port abc", "--port 'abc': not a whole number from 0 to 65535");
     check_usage("-p 65536", "--port '65536': not a whole number from 0 to 65535");
     check_usage("--port", "--port: a value is missing");
     check_usage("--port --api", "--port: a value is missing");
     check_usage("--model fast", "--model 'fast': must be one of reactor, threads");
     check_usage("--max-fields 1000", "--max-fields '1000': not a whole number from 1 to 256");
-    check_usage("--max-head 10", "--max-head '10': at least 256 is needed");
-    check_usage(
-        "--idle-timeout 0",
-        "--idle-timeout '0': 0 would give up at once; 'off' disables the timeout",
-    );
+    check_usage("--max-head 10", "--max-head '10': must be at least 256");
+    check_usage("--idle-timeout 0", "--idle-timeout '0': 0 would expire at once; 'off' disables the timeout");
     check_usage(
         "--body-timeout -1",
-        "--body-timeout '-1': not a number of seconds from 0 to 31536000, nor 'off'",
+        "--body-timeout '-1': must be a number of seconds from 0 to 31536000, or 'off'",
     );
-    check_usage("--no-listing=yes", "--no-listing 'yes': the flag takes no value");
+    check_usage("--no-listing=yes", "--no-listing 'yes': the option takes no value");
     check_usage("-q -v .", "--quiet with --verbose: they contradict each other, leave one out");
     check_usage("--api --no-api .", "--api with --no-api: they contradict each other, leave one out");
 }
@@ -375,7 +376,7 @@ fn a_log_that_cannot_be_opened_is_exit_code_1() {
     assert_eq!(
         exit.text(),
         "whirligig: --access-log: cannot open '/nonexistent/log': No such file or directory (os error 2); \
-         name a file in a folder that can be written\n"
+         choose a file in a writable folder\n"
     );
     assert!(open_log(&config("")).unwrap().is_none());
 }
@@ -417,7 +418,7 @@ fn version_is_the_packages() {
     assert_eq!((exit.code(), exit.text()), (0, concat!("whirligig ", env!("CARGO_PKG_VERSION"), "\n")));
 }
 
-/// Flags that are no settings: they ask for something to be printed.
+/// Flags that are no settings, because they only print something.
 const PRINTED_ONLY: [&str; 5] = ["help", "version", "show_config", "completions", "man"];
 
 #[test]
@@ -429,8 +430,8 @@ fn every_flag_has_a_variable() {
     }
 }
 
-/// Not a test by itself: [`flag_beats_variable_beats_default`] runs it in a process with
-/// variables of its own.
+/// Not a test by itself: [`flag_beats_variable_beats_default`] runs it in a process with its own
+/// environment variables.
 #[test]
 fn print_what_is_parsed() {
     let Ok(line) = std::env::var("TEST_COMMAND_LINE") else { return };
@@ -534,7 +535,7 @@ fn a_forgotten_slash_is_told_without_the_password() {
     for rule in ["anna:pw@private", "anna:pw@a/b", "anna:p@w@private", "anna:@x"] {
         let warnings = warnings(rule);
         assert_eq!(warnings.len(), 2, "{rule}: {warnings:?}");
-        assert!(warnings[0].starts_with("--auth for 'anna' names no path"), "{warnings:?}");
+        assert!(warnings[0].starts_with("--auth for 'anna' has no path"), "{warnings:?}");
         assert!(warnings[1].starts_with("--write-auth for 'anna'"), "{warnings:?}");
         assert!(!warnings[0].contains("pw") && !warnings[0].contains("private"), "{warnings:?}");
     }
@@ -547,16 +548,16 @@ fn a_forgotten_slash_is_told_without_the_password() {
 fn flags_of_other_servers_are_answered() {
     for (line, words) in [
         ("--host 0.0.0.0 .", "'--host': --bind ADDR"),
-        ("--directory=/srv", "'--directory': the folder to serve is named without a flag"),
-        ("-d /srv", "'-d': the folder to serve is named without a flag"),
+        ("--directory=/srv", "'--directory': the folder to serve is an argument without an option"),
+        ("-d /srv", "'-d': the folder to serve is an argument without an option"),
         ("--open", "'--open': no browser is opened"),
-        ("--cert x --key y", "'--cert': this server does not speak TLS"),
+        ("--cert x --key y", "'--cert': this server has no TLS"),
         ("--index main.html", "'--index': the index file of a folder is index.html"),
         ("--workers 4", "'--workers': --reactors N"),
-        (". 8000", "'8000': one folder is served; a port is written --port 8000"),
-        ("8000 .", "'.': one folder is served; a port is written --port 8000"),
-        ("-port 80", "'-port': a long flag has two dashes, --port"),
-        ("-bind=::1", "'-bind': a long flag has two dashes, --bind"),
+        (". 8000", "'8000': only one folder can be served; for a port write --port 8000"),
+        ("8000 .", "'.': only one folder can be served; for a port write --port 8000"),
+        ("-port 80", "'-port': a long option begins with two dashes: --port"),
+        ("-bind=::1", "'-bind': a long option begins with two dashes: --bind"),
     ] {
         let exit = try_parse(line, &PLAIN).unwrap_err();
         assert_eq!(exit.code(), 2, "{line}");

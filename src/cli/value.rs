@@ -1,7 +1,7 @@
-//! The values of flags: how a size, a time, an address or a choice is written.
+//! The values of flags: sizes, times, addresses and choices.
 //!
-//! Text in, a value or the reason why it is none out; and back, as `--help` shows a default. This
-//! file must not know which flag takes what.
+//! Parses text to a value or an error, and formats a value as `--help` shows a default. This file
+//! must not know which flag has which type.
 
 use crate::config::{Bind, EtagFrom, LogFormat, Model, Symlinks, TIMEOUT_MAX};
 use crate::docroot::types::check_charset;
@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// When colours are used.
+/// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Color {
     Auto,
@@ -29,7 +29,7 @@ impl Color {
     }
 }
 
-// The names of choices, kept out of `config.rs`, which does not know the command line.
+// The names of choices stand here and not in `config.rs`, which does not know the command line.
 impl ValueEnum for Model {
     fn value_variants<'a>() -> &'a [Self] {
         &[Model::Reactor, Model::Threads]
@@ -99,7 +99,7 @@ impl ValueEnum for Color {
     }
 }
 
-/// A number of bytes, written `512k`, `64M`, `64MiB` or plainly.
+/// A number of bytes, written as `512k`, `64M`, `64MiB` or without a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size(pub(super) u64);
 
@@ -111,7 +111,7 @@ impl Size {
         Size(bytes as u64)
     }
 
-    /// For sizes of memory, which [`memory_size`] has let through.
+    /// Returns the size in memory. [`memory_size`] ensures that it fits.
     pub(super) fn bytes(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
@@ -137,25 +137,25 @@ pub(super) fn size(text: &str) -> Result<Size, String> {
         "k" | "kb" | "kib" => 1 << 10,
         "m" | "mb" | "mib" => 1 << 20,
         "g" | "gb" | "gib" => 1 << 30,
-        _ => return Err("not a size; write bytes as 65536, 64k, 64KiB, 1M or 1G".into()),
+        _ => return Err("not a size; write 65536, 64k, 64KiB, 1M or 1G".into()),
     };
     if number.is_empty() {
-        return Err("not a size; write bytes as 65536, 64k, 64KiB, 1M or 1G".into());
+        return Err("not a size; write 65536, 64k, 64KiB, 1M or 1G".into());
     }
     let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
-    bytes.map(Size).ok_or_else(|| "more bytes than can be counted".into())
+    bytes.map(Size).ok_or_else(|| "the size is too large".into())
 }
 
 pub(super) fn size_within(text: &str, least: u64, most: u64) -> Result<Size, String> {
     let size = size(text)?;
     match size.0 {
-        bytes if bytes < least => Err(format!("at least {} is needed", Size(least))),
-        bytes if bytes > most => Err(format!("{} is the most", Size(most))),
+        bytes if bytes < least => Err(format!("must be at least {}", Size(least))),
+        bytes if bytes > most => Err(format!("must be at most {}", Size(most))),
         _ => Ok(size),
     }
 }
 
-/// Heads are parsed in one piece, and each connection may hold one.
+/// A head is parsed as a whole, and each connection may hold one. So the size is limited to 1 MiB.
 pub(super) fn head_size(text: &str) -> Result<Size, String> {
     size_within(text, 256, 1 << 20)
 }
@@ -164,7 +164,7 @@ pub(super) fn target_size(text: &str) -> Result<Size, String> {
     size_within(text, 16, 1 << 20)
 }
 
-/// Less than a page a turn would be all turns and no bytes.
+/// With less than a page per turn, the loop would only turn and move no bytes.
 pub(super) fn turn_size(text: &str) -> Result<Size, String> {
     size_within(text, 4 << 10, 1 << 30)
 }
@@ -199,12 +199,12 @@ impl fmt::Display for Timeout {
 
 pub(super) fn timeout(text: &str) -> Result<Timeout, String> {
     match drain_timeout(text)? {
-        Timeout(Some(Duration::ZERO)) => Err("0 would give up at once; 'off' disables the timeout".into()),
+        Timeout(Some(Duration::ZERO)) => Err("0 would expire at once; 'off' disables the timeout".into()),
         timeout => Ok(timeout),
     }
 }
 
-/// The drain timeout may be 0: cut off at once.
+/// Parses a timeout that may be 0, as the drain timeout may: all connections are closed at once.
 pub(super) fn drain_timeout(text: &str) -> Result<Timeout, String> {
     if text == "off" {
         return Ok(Timeout(None));
@@ -212,7 +212,7 @@ pub(super) fn drain_timeout(text: &str) -> Result<Timeout, String> {
     let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     match seconds {
         Some(timeout) if timeout <= TIMEOUT_MAX => Ok(Timeout(Some(timeout))),
-        _ => Err(format!("not a number of seconds from 0 to {}, nor 'off'", TIMEOUT_MAX.as_secs())),
+        _ => Err(format!("must be a number of seconds from 0 to {}, or 'off'", TIMEOUT_MAX.as_secs())),
     }
 }
 
@@ -251,7 +251,7 @@ pub(super) fn level(text: &str) -> Result<Level, String> {
     match text.parse() {
         _ if text == "off" => Ok(Level(None)),
         Ok(level @ 1..=9) => Ok(Level(Some(level))),
-        _ => Err("not a level from 1 to 9, nor 'off'".into()),
+        _ => Err("must be a level from 1 to 9, or 'off'".into()),
     }
 }
 
@@ -268,13 +268,11 @@ impl fmt::Display for Charset {
 pub(super) fn charset(text: &str) -> Result<Charset, String> {
     match text {
         "off" => Ok(Charset(None)),
-        name => {
-            check_charset(name).map(|name| Charset(Some(name))).map_err(|why| format!("{why}, nor 'off'"))
-        }
+        name => check_charset(name).map(|name| Charset(Some(name))).map_err(|why| format!("{why}, or 'off'")),
     }
 }
 
-/// A page of the docroot for a status.
+/// A page of the docroot for an error status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ErrorPage {
     pub(super) code: u16,
@@ -286,12 +284,12 @@ pub(super) fn error_page(text: &str) -> Result<ErrorPage, String> {
     let code = match code {
         "403" => 403,
         "404" => 404,
-        _ => return Err("only 403 and 404 can have a page of ROOT".into()),
+        _ => return Err("only statuses 403 and 404 can have a page of ROOT".into()),
     };
     Ok(ErrorPage { code, path: page(path)? })
 }
 
-/// A path beneath the docroot, in the form in which requests are looked up.
+/// Parses a path below the docroot into the form in which requests are looked up.
 pub(super) fn page(text: &str) -> Result<String, String> {
     let path = if text.starts_with('/') { text.to_owned() } else { format!("/{text}") };
     let is_plain =
@@ -299,7 +297,7 @@ pub(super) fn page(text: &str) -> Result<String, String> {
     if is_plain { Ok(path) } else { Err("not a plain path of a file below ROOT, such as /404.html".into()) }
 }
 
-/// The longest path a Unix socket address holds, in bytes.
+/// Longest path that a Unix socket address can hold, in bytes.
 const UNIX_PATH_BYTES_MAX: usize = 107;
 
 pub(super) fn bind(text: &str) -> Result<Bind, String> {
@@ -307,7 +305,7 @@ pub(super) fn bind(text: &str) -> Result<Bind, String> {
         return match path.len() {
             0 => Err("no path after 'unix:'".into()),
             length if length > UNIX_PATH_BYTES_MAX => {
-                Err(format!("a socket's path has {UNIX_PATH_BYTES_MAX} bytes at the most"))
+                Err(format!("the path of a socket has at most {UNIX_PATH_BYTES_MAX} bytes"))
             }
             _ => Ok(Bind::Unix(path.into())),
         };
@@ -323,12 +321,14 @@ pub(super) fn bind(text: &str) -> Result<Bind, String> {
     {
         return Ok(Bind::Ip(address.into(), None));
     }
-    // The one name that is the same everywhere, and the one people type.
+    // `localhost` is the same everywhere, and people type it.
     let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
     match (name, port.map(str::parse::<u16>)) {
         ("localhost", None) => Ok(Bind::Ip(Ipv4Addr::LOCALHOST.into(), None)),
         ("localhost", Some(Ok(port))) => Ok(Bind::Ip(Ipv4Addr::LOCALHOST.into(), Some(port))),
-        ("" | "*", _) => Err("no address; 0.0.0.0 is all of IPv4, :: is IPv6 and IPv4".into()),
+        ("" | "*", _) => {
+            Err("no address; 0.0.0.0 is every IPv4 address, :: every IPv6 and IPv4 address".into())
+        }
         (name, Some(_)) if name.parse::<Ipv4Addr>().is_ok() || name == "localhost" => {
             Err("the port after the address is not a number from 0 to 65535".into())
         }

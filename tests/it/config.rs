@@ -126,7 +126,7 @@ fn errors_in_the_file_are_reported_in_one_line() {
     for (text, code, words) in [
         ("\nprot = 1", 2, "whirligig.toml:2: unknown key 'prot': did you mean 'port'?"),
         ("port = 65536", 2, "whirligig.toml:1: port '65536': not a whole number from 0 to 65535"),
-        ("[port]\nnumber = 1", 2, "whirligig.toml:1: port: it is a table"),
+        ("[port]\nnumber = 1", 2, "whirligig.toml:1: port: a table is not a valid value"),
         ("port = 0\nport = 1", 2, "whirligig.toml:2: duplicate key"),
         ("quiet = true\nverbose = 1", 2, "whirligig.toml:2): they contradict each other"),
         ("root = 'no-such-folder'", 1, "cannot serve 'no-such-folder'"),
@@ -186,7 +186,7 @@ fn printed_settings_can_be_read_back() {
             "quiet = true # command line".to_owned(),
         ]
     );
-    assert!(first.out.contains(&format!("# file {file}:5, overruled by quiet\n")), "{}", first.out);
+    assert!(first.out.contains(&format!("# file {file}:5, overridden by quiet\n")), "{}", first.out);
     assert!(first.out.contains("\n#max-head = \"32KiB\" "), "{}", first.out);
     let again = Settings::new(&first.out);
     let second = run(again.command().arg("--show-config"));

@@ -94,7 +94,7 @@ fn a_rule_without_its_slash_is_a_warning_at_the_start() {
         client.get("/hello.txt").expect(401);
         let field = format!("Authorization: Basic {}", base64("anna:geheim@private"));
         client.ask("GET", "/hello.txt", &[&field], b"").expect(200);
-        let warnings = ["--auth for 'anna' names no path", "--write-auth for 'bert' names no path"];
+        let warnings = ["--auth for 'anna' has no path", "--write-auth for 'bert' has no path"];
         until("both warnings are logged", || {
             let text = server.err.text();
             warnings.iter().all(|words| text.contains(words))
@@ -147,12 +147,12 @@ fn wrong_flags_get_a_hint_and_only_similar_names() {
         (&["--host", "0.0.0.0"][..], "--bind ADDR"),
         (&["--directory", "/srv"], "whirligig DIR"),
         (&["--open"], "no browser is opened"),
-        (&["--cert", "x.pem"], "does not speak TLS"),
+        (&["--cert", "x.pem"], "has no TLS"),
         (&["--index", "main.html"], "index.html"),
         (&["8000"], "--port 8000"),
         (&[".", "8000"], "--port 8000"),
         (&["--prot", "1"], "did you mean '--port'?"),
-        (&["--titel"], "unknown flag '--titel';"),
+        (&["--titel"], "unknown option '--titel';"),
     ] {
         let ended = run(bare_command().args(line));
         assert!(matches!(ended.code, Some(1 | 2)), "{line:?}: {}", ended.err);
