@@ -196,7 +196,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         }
     }
 
-    /// Ends a pump: writes log lines, and returns the record of a connection that became idle.
+    /// Ends a pump: writes log lines, and gives the record of a connection that became idle back to
+    /// the driver.
     fn finish(mut self, pumped: Pumped) -> Pumped {
         self.exchange.log_answers(matches!(pumped, Pumped::Closed(_)), || self.stream.wall_clock());
         self.exchange.settle();

@@ -33,7 +33,8 @@
 //!     rest.
 //! 11. `Pump::after_read` (`driver/pump.rs`): a short read means that the socket is drained.
 //! 12. `Exchange::receive` (`driver/exchange.rs`): takes one event after another from the bytes.
-//! 13. `Connection::next_event` (`http/connection/mod.rs`): parses the head and returns the request.
+//! 13. `Connection::next_event` (`http/connection/mod.rs`): parses the head and returns the
+//!     request.
 //! 14. `Exchange::start` (`driver/exchange.rs`): notes the request for the access log.
 //! 15. `Driver::call` (`driver/mod.rs`): lends a `Context` to the handler and catches panics.
 //! 16. `Handler::handle` (`handler/mod.rs`): returns an `Answer`, usually a response.
