@@ -67,7 +67,7 @@ fn turn(
     clients: &mut Slab<Client>,
 ) -> io::Result<()> {
     match poll.poll(events, None) {
-        // A signal is neither an event nor an error.
+        // A signal interrupted the poll. This is no error.
         Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
         result => result?,
     }

@@ -19,7 +19,7 @@ const MIB: usize = 1024 * KIB;
 /// Rate of requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pace {
-    /// Closed loop: as many requests as the server answers.
+    /// Closed loop: each response is followed by the next request.
     Closed,
     /// Open loop: this share of the responses per second of the slower model in `hello`, closed
     /// loop.

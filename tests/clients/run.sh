@@ -2,9 +2,9 @@
 # Tests both models with common client programs: `tests/clients/run.sh [BINARY]`.
 #
 # Each client does what its users do: it resumes a broken download, mirrors a tree, clones a
-# repository, installs a package, or seeks in a sound. The server serves a folder that site.py makes,
-# on a free loopback port. Every step has a time limit. All files are in one temporary folder, which
-# is removed. The configuration of the machine and its user is not read.
+# repository, installs a package, or seeks in a sound. The server serves a folder that site.py
+# makes, on a free loopback port. Every step has a time limit. All files are in one temporary
+# folder, which is removed. The configuration of the machine and its user is not read.
 #
 # A client that is missing is SKIPPED; with WHIRLIGIG_REQUIRE_CLIENTS=1 that is a failure.
 # ONLY="git apt" runs only these clients.

@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Checks that the tests find planted faults. Each patch next to this script plants one fault in src/.
-# The script applies each patch to a copy of this tree and builds the copy. A test must then fail.
+# Checks that the tests find planted faults. Each patch next to this script plants one fault in
+# src/. The script applies each patch to a copy of this tree and builds the copy. A test must then
+# fail.
 #
 #     tests/faults/run.sh [NAME...]     all faults, or only these (names without `.patch`)
 #     tests/faults/run.sh --by-turns N  N of them, different ones for each commit
 #
-# The unchanged copy must pass. Every patch must apply and compile, because a compile error does not
-# count as a caught fault. A patch may only change src/, but not src/sim/. Each line
-# `# tests: ARGUMENTS` above a patch contains the arguments of one run of `cargo test`. Without such a
-# line the simulator runs. Builds go to the folder `faults` in the target folder, so that nothing else
-# is rebuilt. That folder starts as a copy of the existing build, because the dependencies are equal.
+# The unchanged copy must pass. Every patch must apply and compile, because a compile error does
+# not count as a caught fault. A patch may only change src/, but not src/sim/. Each line `# tests:
+# ARGUMENTS` above a patch contains the arguments of one run of `cargo test`. Without such a line
+# the simulator runs. Builds go to the folder `faults` in the target folder, so that nothing else
+# is rebuilt. That folder starts as a copy of the existing build, because the dependencies are
+# equal.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -76,14 +78,16 @@ flaw_of() {
     fi
 }
 
-# apply PATCH [OPTION...]: applies it to the copy. Without fuzz, so lines may have moved, but not changed.
+# apply PATCH [OPTION...]: applies it to the copy. Without fuzz, so lines may have moved, but not
+# changed.
 apply() {
     local patch="$1"
     shift
     patch --directory="$tree" -p1 --batch --fuzz=0 --no-backup-if-mismatch "$@" <"$patch" >"$output" 2>&1
 }
 
-# in_copy SECONDS COMMAND...: runs it in the copy with a time limit and writes its output to $output.
+# in_copy SECONDS COMMAND...: runs it in the copy with a time limit and writes its output to
+# $output.
 in_copy() {
     local seconds="$1"
     shift
@@ -106,8 +110,8 @@ run() {
     )
 }
 
-# said STATUS: prints the reason of a failed run: the first seed of the simulator, or the first failed
-# test with its panic.
+# said STATUS: prints the reason of a failed run: the first seed of the simulator, or the first
+# failed test with its panic.
 said() {
     local status="$1" seed test panic
     if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
@@ -175,7 +179,8 @@ elif [ "$1" = --by-turns ]; then
     done
     set --
 fi
-# All patches must apply, even those that do not run, so that a commit that moves code updates them.
+# All patches must apply, even those that do not run, so that a commit that moves code updates
+# them.
 for patch in "$faults"/*.patch; do
     patch --directory="$PWD" -p1 --batch --fuzz=0 --dry-run --forward <"$patch" >"$output" 2>&1 ||
         die "$(basename "$patch") does not apply: $(grep -m 1 -i 'fail\|ignor\|malformed' "$output" || true)"

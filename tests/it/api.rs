@@ -12,7 +12,7 @@ use crate::wire::{Client, chunked, request};
 const MIB: usize = 1024 * 1024;
 
 #[test]
-fn the_time_comes_as_text_or_json() {
+fn the_time_is_text_or_json() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -143,7 +143,7 @@ fn the_headers_are_returned_as_received() {
 }
 
 #[test]
-fn an_echo_is_no_page_of_this_site() {
+fn an_echo_never_renders_as_a_page_of_the_site() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -190,7 +190,7 @@ fn an_echo_is_no_page_of_this_site() {
 }
 
 #[test]
-fn the_headers_come_back_without_secrets() {
+fn the_headers_are_returned_without_secrets() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -225,7 +225,7 @@ fn strings(value: &Value) -> Vec<String> {
 }
 
 #[test]
-fn path_and_query_come_back_decoded() {
+fn path_and_query_are_returned_decoded() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);
@@ -305,7 +305,7 @@ fn files_and_a_flag_replace_the_routes() {
 
 /// A body that is still arriving delays no other client, however long it is.
 #[test]
-fn others_are_served_while_content_comes() {
+fn others_are_served_while_content_arrives() {
     let docroot = Docroot::new();
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &[]);

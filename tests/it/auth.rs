@@ -133,7 +133,7 @@ fn the_right_password_opens_files_listings_and_uploads() {
 /// A file has more names than its own: that of its folder, a clean one, and those of its coded
 /// forms.
 #[test]
-fn one_file_takes_a_password_under_all_its_names() {
+fn a_file_needs_its_password_under_all_its_names() {
     let docroot = docroot();
     docroot.write("page.html", HIDDEN);
     docroot.write("page.html.gz", HIDDEN);
@@ -492,7 +492,7 @@ fn guesses_of_clients_that_left_count() {
 /// A flood of wrong passwords used to take every worker, both processors, and the permits of other
 /// users.
 #[test]
-fn a_flood_of_guesses_holds_up_neither_users_nor_other_work() {
+fn a_flood_of_guesses_delays_neither_users_nor_other_work() {
     let docroot = docroot();
     let hash = bcrypt::hash("open sesame", 8).unwrap();
     let file = htpasswd(&docroot, &format!("u:{hash}\nv:{hash}\n"));

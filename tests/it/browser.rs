@@ -92,7 +92,7 @@ fn a_browser_shows_home_page_and_listing_without_errors() {
 
 /// Types into the search box of a listing and returns the visible rows.
 #[test]
-fn the_rows_follow_what_is_typed() {
+fn rows_match_the_search_text() {
     let Some(chromium) = chromium() else { return };
     let docroot = Docroot::empty();
     for name in ["Alpha.txt", "beta.txt", "alphabet/x", "gamma.md"] {

@@ -371,7 +371,7 @@ fn a_length_that_is_right_is_passed_on() {
             ("none", 200, "0"),
             ("error", 404, "2"),
             ("large", 200, "3000000"),
-            // Neither the client nor its next request waits for the end of the program.
+            // The client and its next request do not wait for the end of the program.
             ("goes-on", 200, "5"),
             ("holds", 200, "5"),
             ("head", 200, "5"),

@@ -194,7 +194,7 @@ fn a_page_beside_a_folder_is_a_file_like_any_other() {
 }
 
 #[test]
-fn short_names_take_the_password_and_the_place_of_their_page() {
+fn short_names_share_the_password_and_path_of_their_page() {
     let docroot = site();
     docroot.write("one.html", "SECRET");
     docroot.write("two.html", "SECRET");

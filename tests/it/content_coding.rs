@@ -253,7 +253,7 @@ fn a_coded_file_is_as_fresh_as_its_original() {
 }
 
 #[test]
-fn names_without_html_and_pages_for_what_is_missing() {
+fn names_without_html_and_pages_for_missing_files() {
     let docroot = Docroot::empty();
     docroot.write("index.html", "home");
     docroot.write("about.html", "about us");

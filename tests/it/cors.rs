@@ -13,7 +13,7 @@ const PREFLIGHT: [&str; 3] =
     [HERE, "Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: authorization,x-a"];
 
 #[test]
-fn every_answer_may_be_read_by_every_page() {
+fn every_page_may_read_every_response() {
     let docroot = Docroot::new();
     on_both(|model| {
         // As the last flag, without a value.

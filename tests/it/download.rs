@@ -110,7 +110,7 @@ fn a_download_is_otherwise_the_file() {
         }
         let index = client.get("/sub/?download").expect(200);
         assert_eq!(index.must("content-disposition"), "attachment; filename=\"index.html\"");
-        // Neither a listing nor an error is an attachment.
+        // Listings and errors are no attachments.
         for (path, status) in [("/plain/?download", 200), ("/plain?download", 301), ("/none?download", 404)] {
             let got = client.ask("GET", path, &["Accept: text/html"], b"").expect(status);
             assert_eq!(got.field("content-disposition"), None, "{path}");

@@ -66,7 +66,7 @@ fn hello_returns_method_and_time() {
 }
 
 #[test]
-fn request_headers_shows_what_was_sent() {
+fn request_headers_shows_the_request() {
     example("request_headers", |client| {
         let page = client.ask("GET", "/", &["X-Odd: <b>&"], b"").expect(200);
         assert!(

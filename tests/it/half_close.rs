@@ -166,7 +166,7 @@ fn answer_to_the_whole(port: u16, case: &Case) -> (u16, Vec<(String, String)>, V
 }
 
 #[test]
-fn nothing_comes_before_the_other_half() {
+fn nothing_arrives_before_the_other_half() {
     let docroot = Docroot::new();
     let cases = cases();
     assert!(cases.len() >= 15, "at least fifteen cuts");

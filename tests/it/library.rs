@@ -406,7 +406,7 @@ fn handler_that_panics(_: &Call<'_>) -> &'static str {
 /// Child process of the next test: serves one request that panics.
 #[test]
 #[ignore = "runs in a separate process"]
-fn child_whose_handler_panics() {
+fn child_with_a_panicking_handler() {
     let Ok(model) = std::env::var("WHIRLIGIG_TEST_MODEL") else { return };
     let builder = Server::builder().get("/panic", handler_that_panics).get("/", |_| "x");
     let server = InProcess::start(&model, builder);
@@ -425,7 +425,7 @@ fn no_loop_resolves_a_backtrace() {
         let folder = tempfile::tempdir().unwrap();
         let mark = folder.path().join("mark");
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "library::child_whose_handler_panics", "--ignored", "--nocapture"])
+            .args(["--exact", "library::child_with_a_panicking_handler", "--ignored", "--nocapture"])
             .env("RUST_BACKTRACE", "1")
             .env("WHIRLIGIG_TEST_MODEL", model)
             .env("WHIRLIGIG_TEST_MARK", &mark)

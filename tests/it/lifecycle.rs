@@ -417,7 +417,7 @@ fn a_full_disk_for_diagnostics_does_not_stop_the_server() {
     });
 }
 
-/// If descriptors run out, the server neither ends nor spins, and it serves again as soon as one is
+/// If descriptors run out, the server does not end or spin, and it serves again as soon as one is
 /// free.
 #[test]
 fn the_server_waits_when_descriptors_run_out() {

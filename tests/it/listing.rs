@@ -153,7 +153,7 @@ fn listings_can_be_switched_off() {
 
 /// A listing for programs and for terminals: by `?json` and `?text`, or by the Accept header.
 #[test]
-fn a_listing_comes_as_json_and_as_text_too() {
+fn a_listing_is_also_json_and_text() {
     /// Default Accept header of axios.
     const AXIOS: &str = "application/json, text/plain, */*";
     let docroot = Docroot::new();

@@ -163,7 +163,7 @@ fn a_cached_link_is_checked_again_at_its_target() {
     });
 }
 
-/// A single system error must neither show a file nor put it into the cache.
+/// A single system error must not show a file, and must not put it into the cache.
 #[test]
 fn a_name_that_cannot_be_read_back_withholds_the_file() {
     let Some(strace) = program(&["strace"], REQUIRED) else { return };

@@ -176,7 +176,7 @@ fn lines_of_a_stalled_source_are_late() {
     assert!(quantile_ms(&outcome, 0.75) > 150.0, "half of them were late");
 }
 
-/// Missing lines used to be neither late nor errors.
+/// Missing lines used to be ignored, instead of counting as late and as errors.
 #[test]
 fn a_missing_line_is_an_error_and_late() {
     let outcome = listen(serve_lines(25, Duration::from_secs(3_600)));

@@ -322,7 +322,7 @@ impl Client {
         assert!(rest.is_empty(), "expected only the end, received {:?}", String::from_utf8_lossy(&rest));
     }
 
-    /// Returns whether nothing has arrived so far, neither a byte nor the end.
+    /// Returns whether nothing has arrived so far: no byte, and no end.
     pub(crate) fn has_nothing(&mut self) -> bool {
         self.stream.set_nonblocking(true).unwrap();
         let looked = self.stream.peek(&mut [0]);

@@ -18,7 +18,7 @@ pub(crate) const LISTEN_LINE_BYTES: usize = 32;
 /// A connection that sends requests.
 pub(crate) struct Client {
     stream: TcpStream,
-    /// The current batch, and how much of it has been sent and answered.
+    /// The current batch, and the number of bytes sent and of responses received.
     batch: usize,
     sent_bytes: usize,
     answered: usize,
