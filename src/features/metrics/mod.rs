@@ -232,7 +232,7 @@ fn requests_and_connections(page: &mut Page, counted: &Counted<'_>, gauges: &Gau
         .value(counted.sum(|counters| counters.bytes_read.get()));
     page.counter("whirligig_sent_bytes_total", "Bytes written to clients.")
         .value(counted.sum(|counters| counters.bytes_written.get()));
-    page.counter("whirligig_reads_total", "Reads that returned data.")
+    page.counter("whirligig_reads_total", "Reads that received data.")
         .value(counted.sum(|counters| counters.reads.get()));
     page.counter("whirligig_writes_total", "Writes and sendfile calls that wrote data.")
         .value(counted.sum(|counters| counters.writes.get()));
