@@ -8,7 +8,7 @@
 //!              Idle -> Head                   a part of a head arrived
 //!              Idle | Head -> Body | Done     a whole head arrived, with or without content
 //!              Body -> Done                   the content is complete
-//!              Body -> Discard | Lingering    the response was made before the content was complete
+//!              Body -> Discard | Lingering    the response was made before all content came
 //!              Discard -> Done                the discarded content is complete
 //!              Discard -> Lingering           the discarded content is malformed or too long
 //!              Done -> Idle                   the next cycle starts
@@ -20,8 +20,8 @@
 //! Writing      start -> Idle                  a connection was accepted
 //!              Idle -> Owed                   a request arrived, or input was refused
 //!              Owed -> Body                   a response was made whose content is still to come
-//!              Owed -> Done                   a complete response was made, or the peer shut down its
-//!                                             sending side within the request content
+//!              Owed -> Done                   a complete response was made, or the peer shut down
+//!                                             its sending side within the request content
 //!              Body -> Done                   the response content is complete
 //!              Body -> Broken                 the response content broke off
 //!              Done -> Idle                   the next cycle starts
