@@ -1,9 +1,9 @@
-//! Watching the loop without slowing it: counters, and a stopwatch for who wants one.
+//! Observers of the loop: counters, and an optional stopwatch.
 //!
-//! [`Observer`] is a type parameter of the reactor and the pump. Every method has an empty body, so
-//! [`Silent`] compiles to nothing. [`Tally`] adds to [`Counters`], which other threads may read;
-//! [`Stopwatch`] also reads the clock at each change of activity, about ten times a turn, which is
-//! why it is only used when asked for (`-vv`). This file must not know who reads the numbers.
+//! [`Observer`] is a type parameter of the reactor and the pump. Every method has an empty default,
+//! so [`Silent`] compiles to nothing. [`Tally`] adds to [`Counters`], which other threads may read.
+//! [`Stopwatch`] also reads the clock at each change of activity, about ten times per turn, so it
+//! is only used on request (`-vv`). This file must not know which code reads the numbers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,27 +12,27 @@ use std::time::{Duration, Instant};
 use crate::http::method::MethodLabel;
 use crate::http::{CloseReason, Method, Phase, Status};
 
-/// What a loop spends its time on.
+/// Activity on which a loop spends time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
-    /// In the poll, for the kernel.
+    /// Waiting in the poll for the kernel.
     Waiting,
-    /// In `read`.
+    /// Reading from sockets.
     Reading,
-    /// In a handler, a continuation, a body source, or our own parsing.
+    /// Running a handler, a continuation or a body source, or parsing.
     Handling,
-    /// In `write` and `sendfile`.
+    /// Writing with `write` and `sendfile`.
     Writing,
-    /// Everything else: accepts, deadlines, bookkeeping.
+    /// Everything else: accepting, deadlines, bookkeeping.
     Keeping,
 }
 
 impl Activity {
-    /// All of them, in their order.
+    /// All activities, in their order.
     pub const ALL: [Activity; 5] =
         [Activity::Waiting, Activity::Reading, Activity::Handling, Activity::Writing, Activity::Keeping];
 
-    /// Its name in metrics.
+    /// Returns the name of the activity in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -45,40 +45,41 @@ impl Activity {
     }
 }
 
-/// Told of everything a loop does. All methods are called on the loop: they must be short and must
-/// not block.
+/// Receives a call for every event of a loop. All methods run on the loop, so they must be short
+/// and must not block.
 pub trait Observer: Default + Send + 'static {
-    /// A turn begins with this many events.
+    /// Called when a turn begins, with its number of events.
     fn turn(&mut self, _events: usize) {}
-    /// The turn is over; it took so long from the end of the wait on.
+    /// Called when a turn ends, with its duration since the end of the wait.
     fn turned(&mut self, _took: Duration) {}
-    /// The loop goes over to another activity.
+    /// Called when the loop changes its activity.
     fn enter(&mut self, _activity: Activity) {}
-    /// A read took this many bytes.
+    /// Called after a read, with its number of bytes.
     fn read(&mut self, _bytes: usize) {}
-    /// A write or sendfile gave the socket this many bytes.
+    /// Called after a write or sendfile, with its number of bytes.
     fn wrote(&mut self, _bytes: u64) {}
-    /// A connection was accepted.
+    /// Called when a connection is accepted.
     fn accepted(&mut self) {}
-    /// A request got this answer; without a method, bytes that never became one.
+    /// Called when a request receives a response. Without a method, the bytes never became a
+    /// request.
     fn answered(&mut self, _method: Option<MethodLabel>, _status: Status) {}
-    /// An answer took too long; perhaps a worker is still busy with it.
+    /// Called when a response takes too long. A worker may still run for it.
     fn answer_timed_out(&mut self, _is_worker_busy: bool) {}
-    /// A connection ran out of its budget and goes on in the next turn.
+    /// Called when a connection has used up its budget and is carried to the next turn.
     fn carried(&mut self) {}
-    /// Something named a connection that is gone.
+    /// Called when an event names a closed connection.
     fn stale(&mut self) {}
-    /// A handler panicked.
+    /// Called when a handler panics.
     fn panicked(&mut self) {}
-    /// A connection was closed.
+    /// Called when a connection is closed.
     fn closed(&mut self, _reason: CloseReason) {}
-    /// What was counted so far, if anything was.
+    /// Returns the counters, if the observer counts.
     fn counters(&self) -> Option<&Arc<Counters>> {
         None
     }
 }
 
-/// Watches nothing and costs nothing.
+/// Observer that does nothing and costs nothing.
 #[derive(Debug, Default)]
 pub struct Silent;
 
@@ -89,7 +90,7 @@ impl Observer for Silent {}
 pub struct Count(AtomicU64);
 
 impl Count {
-    /// How much it is.
+    /// Returns the current value.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -99,8 +100,7 @@ impl Count {
         if SHARED {
             self.0.fetch_add(by, Ordering::Relaxed);
         } else {
-            // Only one thread writes, so nothing can come between: a load and a store, as for a
-            // plain integer.
+            // Only one thread writes, so a load and a store are enough, as for a plain integer.
             self.0.store(self.get().wrapping_add(by), Ordering::Relaxed);
         }
     }
@@ -112,24 +112,24 @@ impl Clone for Count {
     }
 }
 
-/// How often each thing happened since the start.
+/// Counts of events since the start.
 #[derive(Debug, Default, Clone)]
 pub struct Counters {
     /// Turns of the loop.
     pub turns: Count,
     /// Events from the kernel.
     pub events: Count,
-    /// Turns by what they took, in the order of [`TURN_BOUNDS`]; the last is for those beyond all
+    /// Turns by duration, in the order of [`TURN_BOUNDS`]. The last element counts turns beyond all
     /// bounds.
     pub turns_taking: [Count; TURN_BOUNDS.len() + 1],
-    /// What all turns took, in nanoseconds, without the wait.
+    /// Duration of all turns in nanoseconds, without the wait.
     pub turn_nanoseconds: Count,
     /// Nanoseconds spent in each activity, in the order of [`Activity::ALL`]. Only a [`Stopwatch`]
-    /// counts them.
+    /// measures them.
     pub activity_nanoseconds: [Count; Activity::ALL.len()],
-    /// Reads that took something.
+    /// Reads that returned at least one byte.
     pub reads: Count,
-    /// Writes that gave something.
+    /// Writes that sent at least one byte.
     pub writes: Count,
     /// Bytes read.
     pub bytes_read: Count,
@@ -137,14 +137,14 @@ pub struct Counters {
     pub bytes_written: Count,
     /// Connections accepted.
     pub accepted: Count,
-    /// Requests answered: a row for each of [`Method::LABELS`] and a last one for what never became
-    /// a request; in it by the hundreds of the status, `[0]` is 1xx.
+    /// Responses. There is a row for each of [`Method::LABELS`], and a last row for bytes that
+    /// never became a request. Each row is indexed by the class of the status, from `[0]` for 1xx.
     pub answered: [[Count; STATUS_CLASSES]; Method::LABELS.len() + 1],
-    /// Answers that took too long: `[1]` are those that a worker was still busy with.
+    /// Responses that took too long. `[1]` counts those for which a worker was still running.
     pub answers_timed_out: [Count; 2],
     /// Times a connection was carried into the next turn.
     pub carried: Count,
-    /// Names of connections that were gone.
+    /// Events that named a closed connection.
     pub stale: Count,
     /// Handlers that panicked.
     pub panicked: Count,
@@ -152,11 +152,11 @@ pub struct Counters {
     pub closed: [Count; CloseReason::ALL.len()],
 }
 
-/// Hundreds that a status can have.
+/// Number of status classes, from 1xx to 5xx.
 pub const STATUS_CLASSES: usize = 5;
 
-/// What turns are told apart by: none of these takes longer than its bound. A turn for one request
-/// takes tens of microseconds; one that takes tens of milliseconds has kept somebody waiting.
+/// Upper bounds of the classes of turns. A turn for one request takes tens of microseconds. A turn
+/// of tens of milliseconds has delayed other clients.
 pub const TURN_BOUNDS: [Duration; 16] = [
     Duration::from_micros(10),
     Duration::from_micros(25),
@@ -177,45 +177,45 @@ pub const TURN_BOUNDS: [Duration; 16] = [
 ];
 
 impl Counters {
-    /// How often connections were closed for this reason.
+    /// Returns the number of connections closed for this reason.
     #[must_use]
     pub fn closed_for(&self, reason: CloseReason) -> u64 {
         self.closed[reason as usize].get()
     }
 
-    /// Connections closed.
+    /// Returns the number of closed connections.
     #[must_use]
     pub fn closed_total(&self) -> u64 {
         self.closed.iter().map(Count::get).sum()
     }
 
-    /// Requests answered.
+    /// Returns the number of responses.
     #[must_use]
     pub fn answered_total(&self) -> u64 {
         self.answered.iter().flatten().map(Count::get).sum()
     }
 }
 
-/// What a driver holds just now, as opposed to what it has done. Nobody keeps these numbers: they
-/// are looked up when somebody asks, and may be added up over several loops.
+/// Values that a driver holds at the moment, in contrast to counts. They are computed on request,
+/// and can be added up over several loops.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Gauges {
     /// Connections, in the order of [`Phase::ALL`].
     pub phases: [u64; Phase::ALL.len()],
     /// Buffers lent to incomplete requests.
     pub pool_loans: u64,
-    /// Their size in bytes.
+    /// Size of these buffers in bytes.
     pub pool_lent_bytes: u64,
-    /// Bytes that may be lent.
+    /// Largest total size of these buffers in bytes.
     pub pool_bytes_max: u64,
-    /// Request content in memory, in bytes.
+    /// Request bodies in memory, in bytes.
     pub collected_bytes: u64,
     /// Files in memory, in bytes.
     pub file_cache_bytes: u64,
 }
 
 impl Gauges {
-    /// Adds what another loop holds.
+    /// Adds the values of another loop.
     pub fn add(&mut self, other: &Gauges) {
         for (sum, connections) in self.phases.iter_mut().zip(other.phases) {
             *sum += connections;
@@ -228,19 +228,19 @@ impl Gauges {
     }
 }
 
-/// Counts where others can read it. `SHARED` says whether other threads count into the same
+/// Observer that counts into shared [`Counters`]. `SHARED` means that other threads add to the same
 /// numbers.
 #[derive(Debug, Default)]
 pub struct Tally<const SHARED: bool>(Arc<Counters>);
 
-/// The tally of a loop: nobody else writes to it, so counting costs what it does in plain integers.
+/// Tally of a loop. No other thread writes to it, so counting costs as much as with plain integers.
 pub type LoopTally = Tally<false>;
 
-/// A tally for the threads of the twin, several of which count into the same numbers.
+/// Tally for the threads of the twin, several of which add to the same numbers.
 pub type TwinTally = Tally<true>;
 
 impl TwinTally {
-    /// Counts into these numbers.
+    /// Creates a tally that adds to these counters.
     #[must_use]
     pub fn of(counters: Arc<Counters>) -> Self {
         Tally(counters)
@@ -305,7 +305,7 @@ impl<const SHARED: bool> Observer for Tally<SHARED> {
     }
 }
 
-/// Counts, and measures where the time goes.
+/// Observer that counts and also measures the time of each activity.
 #[derive(Debug)]
 pub struct Stopwatch {
     tally: LoopTally,

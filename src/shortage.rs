@@ -1,8 +1,9 @@
-//! What is done when no descriptor is left: those that nobody uses at the moment are closed.
+//! Closes unused descriptors when the process has no descriptor left.
 //!
-//! Descriptors belong to the process, so this is one list for all servers in it. A call that finds
-//! none left reports it here; whoever keeps descriptors for later is asked to close some. The
-//! request that found none is refused, and the next one finds some. Must not know what is open.
+//! Descriptors belong to the process, so one list serves all its servers. A call that finds no free
+//! descriptor reports that here. Each registered cache of descriptors then closes some. The request
+//! that failed is refused, and the next one finds free descriptors. This file must not know what is
+//! open.
 
 use std::io;
 use std::sync::{Arc, Mutex, Weak};
@@ -11,15 +12,15 @@ use rustix::io::Errno;
 
 use crate::sync::lock;
 
-/// Something that keeps descriptors open for later.
+/// A cache that keeps descriptors open.
 pub(crate) trait Relief: Send + Sync {
-    /// Closes a few descriptors that nobody uses now, or has them closed soon. Must not block.
+    /// Closes a few unused descriptors, at once or soon. Must not block.
     fn relieve(&self);
 }
 
 static RELIEFS: Mutex<Vec<Weak<dyn Relief>>> = Mutex::new(Vec::new());
 
-/// Has `relief` asked when descriptors run out, for as long as it exists.
+/// Registers `relief` to be called when descriptors run out, for as long as it exists.
 pub(crate) fn register<R: Relief + 'static>(relief: &Arc<R>) {
     let relief = Arc::downgrade(relief) as Weak<dyn Relief>;
     let mut reliefs = lock(&RELIEFS);
@@ -29,19 +30,19 @@ pub(crate) fn register<R: Relief + 'static>(relief: &Arc<R>) {
 
 /// Reports that a call found no descriptor left.
 pub(crate) fn report() {
-    // Not under the lock: to drop one of them may take a while.
+    // Without the lock, because dropping a relief may take a while.
     let reliefs: Vec<_> = lock(&RELIEFS).iter().filter_map(Weak::upgrade).collect();
     for relief in reliefs {
         relief.relieve();
     }
 }
 
-/// True if this error means that the process, or the system, has no descriptor left.
+/// Returns true if this error means that the process or the system has no descriptor left.
 pub(crate) fn is_it(errno: Errno) -> bool {
     matches!(errno, Errno::MFILE | Errno::NFILE)
 }
 
-/// Reports an error that means that no descriptor is left; true if this one does.
+/// Calls [`report`] if this error means that no descriptor is left. Returns true in that case.
 pub(crate) fn report_in(error: &io::Error) -> bool {
     let is_it = Errno::from_io_error(error).is_some_and(is_it);
     if is_it {
@@ -74,7 +75,7 @@ mod tests {
         for error in [Errno::NOENT.into(), Errno::NOMEM.into(), io::Error::other("something else")] {
             assert!(!report_in(&error), "{error}");
         }
-        // Other tests of this process may have run out as well.
+        // Other tests in this process may also run out of descriptors.
         assert!(one.0.load(Ordering::Relaxed) >= 2);
         drop(one);
         let before = other.0.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Access lines of one loop or thread, collected before they go to the queue.
+//! The buffer that collects the access lines of one loop or thread before they go to the queue.
 //!
 //! This file must not know the log file or the writer thread.
 
@@ -7,8 +7,8 @@ use crate::log::entry::{AccessEntry, format_entry};
 use crate::log::writer::{LogQueue, Message};
 use std::time::Instant;
 
-/// The access lines of one loop, or of one thread of the twin, on their way to the queue. The
-/// buffer takes some 24 KiB with its first line and keeps them.
+/// Access lines of one loop, or of one thread of the twin, before they go to the queue. The buffer
+/// allocates about 24 KiB with its first line and keeps that memory.
 pub struct AccessBuffer {
     queue: LogQueue,
     format: LogFormat,
@@ -17,16 +17,17 @@ pub struct AccessBuffer {
 }
 
 impl AccessBuffer {
-    /// An empty buffer before `queue`.
+    /// Creates an empty buffer that sends its lines to `queue`.
     pub fn new(queue: LogQueue, format: LogFormat) -> AccessBuffer {
         AccessBuffer { queue, format, lines: Vec::new(), oldest: None }
     }
 
-    /// Adds one line; hands all of them over when they fill a buffer. Otherwise
-    /// [`AccessBuffer::due`] says when to call [`AccessBuffer::flush`].
+    /// Appends one line, and sends all lines when they fill the buffer. Otherwise call
+    /// [`AccessBuffer::flush`] at [`AccessBuffer::due`].
     pub fn append(&mut self, entry: &AccessEntry<'_>, now: Instant) {
         if self.lines.capacity() == 0 {
-            // Half as much again, so that the line that crosses the mark seldom makes it grow.
+            // Half as much again, so that the line that exceeds the limit seldom makes the buffer
+            // grow.
             self.lines.reserve(LOG_BUFFER_BYTES + LOG_BUFFER_BYTES / 2);
         }
         self.oldest.get_or_insert(now);
@@ -36,18 +37,18 @@ impl AccessBuffer {
         }
     }
 
-    /// When the oldest line has waited long enough; `None` while there is none.
+    /// Returns the time at which the oldest line must be sent; `None` if there is no line.
     pub fn due(&self) -> Option<Instant> {
         self.oldest.map(|oldest| oldest + LOG_BUFFER_AGE)
     }
 
-    /// Hands over what there is. Call it when due, and once more when the loop ends.
+    /// Sends all lines. Call it when due, and once more when the loop ends.
     pub fn flush(&mut self) {
         self.hand_over(Message::Access);
     }
 
-    /// Hands over what there is before it is due; the writer lets lines of other threads join it.
-    /// For a thread that waits for its one client: nobody would call [`AccessBuffer::flush`] in
+    /// Sends all lines before they are due. The writer collects them with lines of other threads.
+    /// For a thread that waits for its only client and could not call [`AccessBuffer::flush`] in
     /// time.
     pub fn flush_early(&mut self) {
         self.hand_over(Message::Gather);

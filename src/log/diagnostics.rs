@@ -1,4 +1,4 @@
-//! The `log` crate's end of the queue: records become messages to the writer thread.
+//! The logger behind the `log` crate: sends records to the writer thread.
 //!
 //! This file must not know the access log.
 
@@ -6,15 +6,17 @@ use crate::config::{LOG_MESSAGE_BYTES_MAX, LOG_REPORT_INTERVAL};
 use crate::log::writer::LogQueue;
 use log::{Level, LevelFilter, Metadata, Record, SetLoggerError};
 
-/// The `log` crate's end of the queue.
+/// Logger that sends records to the queue.
 struct QueueLogger {
     queue: LogQueue,
     level: LevelFilter,
 }
 
-/// Sends every `log` record of at least `level` to the writer thread, coloured if `color`. Call it
-/// once, first thing after the queue is there. Crates we stand on are heard up to `info` only:
-/// `-vv` is about our turns.
+/// Installs a logger that sends every `log` record of `level` or more severe to the writer thread,
+/// coloured if `color`. Call it once, directly after the queue is created. Records of other crates
+/// are logged up to `info` only, because `-vv` is for the turns of the loop.
+///
+/// # Errors If another logger is installed already.
 pub fn install(level: LevelFilter, color: bool, queue: LogQueue) -> Result<(), SetLoggerError> {
     queue.set_colored(color);
     log::set_boxed_logger(Box::new(QueueLogger { queue, level }))?;

@@ -1,40 +1,40 @@
-//! One request as one line: the common, combined, vhost-combined and JSON forms of the access log.
+//! The line for one request in the access log: common, combined, vhost-combined and JSON format.
 //!
-//! Values and bytes only. It must not know where lines go nor what time it is. Nearly everything
-//! here was chosen by the peer, so nothing of it reaches the line unescaped: a log that can be
-//! forged is worse than none, and the terminal it is read on obeys escape sequences.
+//! This file handles only values and bytes. It must not know where lines go or what time it is. The
+//! peer chose nearly every value, so all are escaped: a log that can be forged is worse than none,
+//! and a terminal that shows it interprets escape sequences.
 
 use crate::config::LogFormat;
 use crate::text;
 use std::io::Write as _;
 use std::net::IpAddr;
 
-/// What the access log says about one answered request.
+/// Values for the line of one completed request.
 #[derive(Clone, Debug)]
 pub struct AccessEntry<'a> {
     /// The peer's address; `None` on a Unix socket.
     pub peer: Option<IpAddr>,
-    /// Who the peer has proved to be, if anyone.
+    /// Authenticated user, if any.
     pub user: Option<&'a str>,
-    /// When the request came, as `10/Oct/2000:13:55:36 +0000`: see [`clf_time`].
+    /// Time of the request, as `10/Oct/2000:13:55:36 +0000`: see [`clf_time`].
     pub clf_time: &'a [u8],
-    /// Method, target and version with single spaces between, as received. For a refused request,
-    /// its first line as far as it was read; empty if nothing was.
+    /// Method, target and version separated by single spaces, as received. For a refused request,
+    /// the part of its first line that was read; empty if nothing was read.
     pub request_line: &'a [u8],
     /// The authority of the target, or the `Host` header, as received.
     pub host: Option<&'a [u8]>,
     /// The reason why the request was refused before a handler saw it.
     pub refused: Option<&'a str>,
-    /// The status of the answer.
+    /// Status of the response.
     pub status: u16,
-    /// Bytes of content sent, without head and chunk framing.
+    /// Bytes of body sent, without head and chunk framing.
     pub body_bytes: u64,
-    /// The `Referer` field as received.
+    /// `Referer` header as received.
     pub referer: Option<&'a [u8]>,
-    /// The `User-Agent` field as received.
+    /// `User-Agent` header as received.
     pub user_agent: Option<&'a [u8]>,
-    /// Microseconds from the turn in which the request was read to the last byte of the answer. For
-    /// a head that stayed incomplete they count from its first byte.
+    /// Microseconds from the turn that read the request to the last byte of the response. For a
+    /// head that stayed incomplete, they count from its first byte.
     pub duration_us: u64,
 }
 
@@ -53,9 +53,9 @@ pub fn format_entry(format: LogFormat, entry: &AccessEntry<'_>, out: &mut Vec<u8
     out.push(b'\n');
 }
 
-/// The access log's form of a date, made from the `Date` field a loop renders once a second anyway:
-/// `Tue, 10 Oct 2000 13:55:36 GMT` becomes `10/Oct/2000:13:55:36 +0000`. `None` if it is not of
-/// that form.
+/// Converts the `Date` header that a loop renders once a second to the date of the access log:
+/// `Tue, 10 Oct 2000 13:55:36 GMT` becomes `10/Oct/2000:13:55:36 +0000`. Returns `None` for any
+/// other form.
 pub fn clf_time(http_date: &[u8]) -> Option<[u8; 26]> {
     let date: &[u8; 29] = http_date.try_into().ok()?;
     let mut out = *b"dd/mmm/yyyy:hh:mm:ss +0000";
@@ -91,8 +91,8 @@ fn combined(entry: &AccessEntry<'_>, out: &mut Vec<u8>) {
     quoted(entry.user_agent, out);
 }
 
-/// Appends `host:port`, as in Apache's `vhost_combined`: readers of that form expect both parts.
-/// Without a port it is that of the scheme (RFC 9110 section 4.2.1).
+/// Appends `host:port`, as in Apache's `vhost_combined`, because readers of that format expect both
+/// parts. If no port is given, it is that of the scheme (RFC 9110 section 4.2.1).
 fn host_and_port(authority: &[u8], out: &mut Vec<u8>) {
     if authority.is_empty() {
         out.extend_from_slice(b"-:-");
@@ -131,7 +131,7 @@ fn json(entry: &AccessEntry<'_>, out: &mut Vec<u8>) {
     put(out, format_args!(",\"us\":{}}}", entry.duration_us));
 }
 
-/// A peer on a dual-stack socket is shown as the IPv4 address it has.
+/// Appends the address. An IPv4 peer on a dual-stack socket appears as IPv4.
 fn peer(address: Option<IpAddr>, out: &mut Vec<u8>) {
     match address.map(|address| address.to_canonical()) {
         Some(IpAddr::V4(address)) => {
@@ -148,7 +148,7 @@ fn peer(address: Option<IpAddr>, out: &mut Vec<u8>) {
 }
 
 fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // A Vec takes everything: there is no error to lose.
+    // Writing to a vector cannot fail.
     let _ = out.write_fmt(text);
 }
 
@@ -161,8 +161,8 @@ fn quoted(value: Option<&[u8]>, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Writes `value` so that it cannot end the field it stands in: everything but printable ASCII, the
-/// quote, the backslash and `stop` become `\xHH`.
+/// Appends `value` so that it cannot end the field that contains it: every byte becomes `\xHH`
+/// except printable ASCII other than the quote, the backslash and `stop`.
 fn escape_field(value: &[u8], stop: u8, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let is_plain = |byte| matches!(byte, 0x20..0x7f) && byte != b'"' && byte != b'\\' && byte != stop;
@@ -194,8 +194,8 @@ fn json_member(name: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes `value` as the inside of a JSON string, in ASCII. Bytes that are not UTF-8 are read as
-/// Latin-1, which is what a field value was before it was UTF-8.
+/// Appends `value` as the inside of a JSON string, in ASCII. Bytes that are not UTF-8 are read as
+/// Latin-1, which was the encoding of header values before UTF-8.
 fn escape_json(value: &[u8], out: &mut Vec<u8>) {
     for chunk in value.utf8_chunks() {
         for letter in chunk.valid().chars() {
@@ -216,7 +216,7 @@ fn escape_json(value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// `10/Oct/2000:13:55:36 +0000` as `2000-10-10T13:55:36Z`; anything else is shown as it is.
+/// Appends `10/Oct/2000:13:55:36 +0000` as `2000-10-10T13:55:36Z`, and any other text as it is.
 fn iso_time(clf: &[u8], out: &mut Vec<u8>) {
     const MONTHS: [&[u8]; 12] =
         [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
@@ -233,8 +233,8 @@ fn iso_time(clf: &[u8], out: &mut Vec<u8>) {
     out.push(b'Z');
 }
 
-/// Method, target and version. What does not have three parts was refused anyway: its text stays
-/// readable.
+/// Returns method, target and version. A line without three parts belongs to a refused request; its
+/// text becomes the target.
 fn split_request_line(line: &[u8]) -> (&[u8], &[u8], &[u8]) {
     let Some(first) = memchr::memchr(b' ', line) else { return (b"", line, b"") };
     let (method, rest) = (&line[..first], &line[first + 1..]);

@@ -1,4 +1,4 @@
-//! The file behind the access log: opens it, opens it again, and writes whole lines to it.
+//! The file of the access log: opens it, reopens it and writes whole lines.
 //!
 //! This file must not know the queue or the writer thread.
 
@@ -11,21 +11,22 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-/// An access log that could be opened.
+/// An open access log.
 pub struct AccessLog {
     target: LogTarget,
     file: File,
-    /// The last write ended inside a line.
+    /// True if the last write ended inside a line.
     torn: bool,
-    /// How long a log that takes nothing (a pipe nobody reads) may hold the writer thread.
+    /// Longest time for which a log that accepts no bytes, such as a pipe that is not read, may
+    /// block the writer thread.
     stall: Duration,
 }
 
-/// Opens the access log for appending. Call it before the server starts, so that a path that cannot
-/// be written is an error the user sees at once.
+/// Opens the access log for appending. Call it before the server starts, so that the user sees an
+/// error for an unusable path at once.
 pub fn open_access_log(target: &LogTarget) -> io::Result<AccessLog> {
     let file = match target {
-        // A descriptor of our own: no line buffering, no lock to share with whoever else prints.
+        // A separate descriptor has no line buffering, and no lock that other output could hold.
         LogTarget::Stdout => File::from(io::stdout().as_fd().try_clone_to_owned()?),
         LogTarget::File(path) => open_for_append(path)?,
     };
@@ -33,14 +34,14 @@ pub fn open_access_log(target: &LogTarget) -> io::Result<AccessLog> {
 }
 
 fn open_for_append(path: &Path) -> io::Result<File> {
-    // Non-blocking matters for a named pipe only: without a reader, opening fails instead of
-    // waiting for one.
+    // This flag matters only for a named pipe: without a reader, opening it fails instead of
+    // waiting.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     OpenOptions::new().append(true).create(true).custom_flags(nonblocking).open(path)
 }
 
 impl AccessLog {
-    /// An access log over any descriptor, which may stall for a millisecond.
+    /// Creates an access log on any descriptor, with a stall limit of 1 ms.
     #[cfg(test)]
     pub(super) fn over(file: impl Into<std::os::fd::OwnedFd>) -> AccessLog {
         let stall = Duration::from_millis(1);
@@ -62,8 +63,8 @@ impl AccessLog {
         Ok(())
     }
 
-    /// Writes whole lines; on failure says how many of them are lost. A line that was cut short by
-    /// a full disk is ended before the next one, so that it spoils no other.
+    /// Writes whole lines. On failure returns the number of lost lines. If a full disk cut a line
+    /// off, the next write ends that line first, so that no other line is damaged.
     pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), (io::Error, u64)> {
         if self.torn {
             self.write_all(&mut &b"\n"[..]).map_err(|error| (error, count_lines(lines)))?;
@@ -83,7 +84,7 @@ impl AccessLog {
                     stalled = false;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Standard output may be a pipe that somebody else has made non-blocking.
+                // Standard output may be a pipe that another process has made non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !stalled => {
                     self.wait_writable();
                     stalled = true;
@@ -99,7 +100,7 @@ impl AccessLog {
             tv_sec: self.stall.as_secs().cast_signed(),
             tv_nsec: self.stall.subsec_nanos().into(),
         };
-        // Whatever it says, the write that follows knows better.
+        // The result does not matter, because the next write reports any error.
         let _ = poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], Some(&timeout));
     }
 }
@@ -128,7 +129,7 @@ mod tests {
         assert!(open_access_log(&LogTarget::File(path)).is_err());
     }
 
-    /// A disk that fills up inside a line: the next line that fits must start on a line of its own.
+    /// A disk fills up inside a line: the next line that fits must start on a line of its own.
     #[test]
     fn a_torn_line_spoils_no_other() {
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();

@@ -1,5 +1,5 @@
-//! The access log and diagnostics: one bounded queue, one writer thread, and the loggers in front
-//! of them.
+//! The access log and diagnostics: a bounded queue, one writer thread, and the loggers that send to
+//! the queue.
 //!
 //! Nothing in this folder may know sockets, connections or HTTP.
 

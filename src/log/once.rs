@@ -1,25 +1,25 @@
-//! Names that peers choose, each of which is logged once.
+//! Names that peers choose, each logged once.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use crate::sync::lock;
 
-/// Names that are kept. A peer chooses them, so that there have to be so few of them.
+/// Largest number of names that are kept. Peers choose the names, so their number must be bounded.
 const NAMES_MAX: usize = 64;
 
-/// Bytes of a name that are shown and kept: more than any name in the DNS has.
+/// Largest number of bytes of a name that are logged and kept. No DNS name is longer.
 const NAME_BYTES_MAX: usize = 255;
 
-/// The names that were logged.
+/// Names that were logged.
 #[derive(Debug, Default)]
 pub(crate) struct Once {
     names: Mutex<BTreeSet<Box<[u8]>>>,
 }
 
 impl Once {
-    /// Calls `log` for a name that is new. Capital letters make no other name. Past [`NAMES_MAX`]
-    /// names, says once that `kind` of names are no longer logged.
+    /// Calls `log` if `name` is new, ignoring case. After [`NAMES_MAX`] names, logs one line that
+    /// further `kind` are not logged.
     pub(crate) fn log(&self, name: &[u8], kind: &str, log: impl FnOnce()) {
         let mut names = lock(&self.names);
         if names.len() >= NAMES_MAX || !names.insert(shorten(name).to_ascii_lowercase().into()) {
@@ -32,7 +32,7 @@ impl Once {
     }
 }
 
-/// The part of a peer's name that is shown.
+/// Returns the part of a peer's name that is logged.
 pub(crate) fn shorten(name: &[u8]) -> &[u8] {
     &name[..name.len().min(NAME_BYTES_MAX)]
 }

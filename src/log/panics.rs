@@ -1,8 +1,8 @@
-//! Panics as lines of the log, or of standard error.
+//! Panic hooks that write to the log or to standard error.
 //!
-//! Resolving a backtrace means reading debug information for a tenth of a second and more. Clients
+//! Resolving a backtrace reads debug information, which takes a tenth of a second or more. Clients
 //! on the loop of a panicking handler must not wait for that. So the panicking thread only collects
-//! addresses, and the log's writer or a thread made for it turns them into names.
+//! addresses. The writer of the log, or a thread for this purpose, resolves their names.
 
 use std::cell::Cell;
 use std::io::Write as _;
@@ -15,21 +15,20 @@ use crate::log::writer::{IS_WRITER, LogQueue, Message};
 use log::Level;
 
 thread_local! {
-    /// True on the thread of a loop.
+    /// True on a thread that runs a loop.
     static IS_LOOP: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Set when a hook of ours is in place.
+/// Done when one of the hooks of this file is installed.
 static HOOK: Once = Once::new();
 
-/// Makes panics errors in the log. The standard hook writes to standard error itself, and would
-/// hold the loop when that is a full pipe. With `RUST_BACKTRACE` set the trace follows, a line
-/// each.
+/// Installs a hook that logs panics as errors. The standard hook would write to standard error
+/// itself, and block the loop if that is a full pipe. If `RUST_BACKTRACE` is set, the backtrace
+/// follows, one line per frame.
 pub fn install_panic_hook(queue: LogQueue) {
     HOOK.call_once(|| {
         std::panic::set_hook(Box::new(move |info| {
-            // The writer's own panic is standard error failing: to log that would go round in a
-            // circle.
+            // The writer panics if standard error fails. Logging that would repeat the failure.
             if !IS_WRITER.get() {
                 record(&queue, info);
             }
@@ -40,14 +39,14 @@ pub fn install_panic_hook(queue: LogQueue) {
 fn record(queue: &LogQueue, info: &PanicHookInfo<'_>) {
     queue.record(Level::Error, "panic", describe(info));
     if let Some(trace) = Trace::collect() {
-        // Where the queue is full, the line above is lost as well.
+        // If the queue is full, the line above is lost as well.
         let _ = queue.send(Message::Trace(trace));
     }
 }
 
-/// Marks this thread as a loop's. If `RUST_BACKTRACE` is set, a panic there no longer goes to the
-/// hook of the program, which by default would resolve a backtrace at once. Panics of other threads
-/// do.
+/// Marks this thread as one that runs a loop. If `RUST_BACKTRACE` is set, a panic on it no longer
+/// reaches the hook of the program, which by default would resolve a backtrace at once. Panics of
+/// other threads still reach that hook.
 pub(crate) fn spare_this_thread() {
     IS_LOOP.set(true);
     if std::env::var_os("RUST_BACKTRACE").is_none_or(|value| value == "0") {
@@ -62,12 +61,12 @@ pub(crate) fn spare_this_thread() {
     });
 }
 
-/// Writes to standard error as the standard hook does, from a thread of its own.
+/// Writes the panic to standard error as the standard hook does, but from another thread.
 fn report(info: &PanicHookInfo<'_>) {
     let (text, trace) = (describe(info), Trace::collect());
     let write = move || {
         let lines = trace.map(Trace::lines).unwrap_or_default();
-        // Nobody is left to tell of a closed standard error.
+        // If standard error is closed, the message is lost.
         let _ = writeln!(std::io::stderr().lock(), "{text}\n{}", lines.join("\n"));
     };
     let _ = thread::Builder::new().name("whirligig-panic".into()).spawn(write);

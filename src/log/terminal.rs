@@ -1,4 +1,4 @@
-//! Diagnostics as a terminal shows them: one line each, escaped and coloured.
+//! Diagnostics on a terminal: escaped, coloured, one line each.
 //!
 //! This file must not know the queue. It prints, so only the writer thread may call [`print`].
 
@@ -7,15 +7,15 @@ use log::{Level, Log as _, Record};
 use simple_logger::SimpleLogger;
 
 pub(super) fn print(logger: &SimpleLogger, level: Level, target: &str, text: &str) {
-    // The writer's own words did not pass through `log`, yet obey the same level.
+    // Messages of the writer do not pass through the `log` macros, so the level is checked here.
     if level > log::max_level() {
         return;
     }
     logger.log(&Record::builder().level(level).target(target).args(format_args!("{text}")).build());
 }
 
-/// Colours come from here: `SimpleLogger`, not being installed, would ask standard output whether
-/// it is a terminal, while diagnostics go to standard error.
+/// Colours a line. `SimpleLogger` is not installed as the logger and would check whether standard
+/// output is a terminal, while diagnostics go to standard error.
 pub(super) fn paint(level: Level, text: &str) -> String {
     let color = match level {
         Level::Error => "31",
@@ -26,8 +26,8 @@ pub(super) fn paint(level: Level, text: &str) -> String {
     format!("\x1b[{color}m{text}\x1b[0m")
 }
 
-/// Escapes what a terminal would obey or a reader would take for another line, and what turns text
-/// around. Other letters stay: a path in Chinese is to be read.
+/// Escapes control characters, line separators and characters that change the direction of text.
+/// Other letters stay, so that a path in Chinese remains readable.
 pub(crate) fn escape_control(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {

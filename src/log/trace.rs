@@ -5,18 +5,18 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Lines of one backtrace that are written.
+/// Largest number of lines written for one backtrace.
 const TRACE_LINES_MAX: usize = 100;
 
-/// A trace waits to be resolved. Until that is done the standard library holds a lock that the next
-/// one to collect addresses would wait for.
+/// True while a trace waits to be resolved. Resolving holds a lock of the standard library, and the
+/// next thread to collect addresses would wait for it.
 static IS_UNDER_WAY: AtomicBool = AtomicBool::new(false);
 
-/// A backtrace without names. There is one at a time.
+/// A backtrace without names. At most one exists at a time.
 pub(super) struct Trace(Backtrace);
 
 impl Trace {
-    /// The calls that led here, if `RUST_BACKTRACE` asks for them and no other trace is under way.
+    /// Collects the current backtrace, if `RUST_BACKTRACE` is set and no other trace exists.
     pub(super) fn collect() -> Option<Trace> {
         if IS_UNDER_WAY.swap(true, Ordering::AcqRel) {
             return None;
@@ -25,20 +25,20 @@ impl Trace {
         (trace.0.status() == BacktraceStatus::Captured).then_some(trace)
     }
 
-    /// A trace of this place, whatever `RUST_BACKTRACE` is set to.
+    /// Collects the current backtrace even if `RUST_BACKTRACE` is not set.
     #[cfg(test)]
     pub(super) fn forced() -> Trace {
         assert!(!IS_UNDER_WAY.swap(true, Ordering::AcqRel));
         Trace(Backtrace::force_capture())
     }
 
-    /// Whether a trace has been collected and not been dropped.
+    /// True while a trace exists.
     #[cfg(test)]
     pub(super) fn is_under_way() -> bool {
         IS_UNDER_WAY.load(Ordering::Acquire)
     }
 
-    /// The lines of the trace, with names. Takes a tenth of a second and more.
+    /// Resolves the names and returns the lines. Takes a tenth of a second or more.
     pub(super) fn lines(self) -> Vec<String> {
         self.0.to_string().lines().take(TRACE_LINES_MAX).map(str::to_owned).collect()
     }

@@ -1,11 +1,9 @@
-//! The writer thread for the access log and for diagnostics, and the bounded queue that leads to
-//! it.
+//! The writer thread for the access log and diagnostics, and the bounded queue in front of it.
 //!
-//! Whoever logs hands over owned bytes and goes on: a full disk, a closed pipe or a reader that has
-//! stopped reading costs lines, which are counted, and never time. Nobody but the writer thread
-//! touches standard error once the server runs, and nobody waits for that thread without a bound.
-//! This file must not know sockets, connections or HTTP; its callers pass the time, and only the
-//! writer thread reads a clock of its own.
+//! A thread that logs sends owned bytes and continues. A full disk, a closed pipe or a stalled
+//! reader costs lines, which are counted, but no time. While the server runs, only the writer
+//! thread writes to standard error, and every wait for that thread is bounded. This file must not
+//! know sockets, connections or HTTP. Callers pass the time; only the writer thread reads a clock.
 
 use crate::config::{
     LOG_BUFFER_AGE, LOG_BUFFER_BYTES, LOG_QUEUE_BYTES_MAX, LOG_QUEUE_MAX, LOG_REPORT_INTERVAL,
@@ -26,11 +24,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The way to the writer thread. Clones are cheap and lead to the same thread; no method but
-/// [`LogQueue::flush`] ever waits.
+/// The sending end of the queue to the writer thread. Clones are cheap and share the thread. Only
+/// [`LogQueue::flush`] waits.
 ///
-/// The thread starts when there is something to write and ends when there has been nothing for
-/// [`THREAD_REST`], which says why. What it owns waits for the next one.
+/// The thread starts when there is something to write, and ends after [`THREAD_REST`] without work;
+/// that constant gives the reason. The state of the writer is kept for the next thread.
 #[derive(Clone)]
 pub struct LogQueue {
     sender: SyncSender<Message>,
@@ -38,50 +36,50 @@ pub struct LogQueue {
     desk: Arc<Mutex<Desk>>,
 }
 
-/// Where the writer is while no thread runs it.
+/// Slot that holds the writer while no thread runs it.
 struct Desk {
     writer: Option<Box<Writer>>,
-    /// A thread was started for it and has not come yet: one is enough, however much is logged
-    /// meanwhile.
+    /// True if a thread was started that has not taken the writer yet. One thread is enough,
+    /// however much is logged meanwhile.
     is_called: bool,
 }
 
 thread_local! {
-    /// Whether this thread is a writer's.
+    /// True on a writer thread.
     pub(super) static IS_WRITER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What both ends of the queue look at.
+/// State that both ends of the queue share.
 struct Shared {
-    /// Lines that did not reach their log, for whatever reason. A plain counter: `Relaxed` is
-    /// enough.
+    /// Lines that were lost for any reason. This is a plain counter, so `Relaxed` is enough.
     dropped: AtomicU64,
-    /// Bytes of access lines between the loops and the file.
+    /// Bytes of access lines that were sent and not yet written.
     queued_bytes: AtomicUsize,
     reopen: AtomicBool,
-    /// Called when the access log was opened again.
+    /// Called after the access log was reopened.
     after_reopen: OnceLock<Box<dyn Fn() + Send + Sync>>,
     colored: AtomicBool,
-    /// Written buffers on their way back. Only ever tried for, not waited for.
+    /// Buffers for reuse. Threads use `try_lock` and never wait for this lock.
     spares: Mutex<Vec<Vec<u8>>>,
 }
 
 pub(super) enum Message {
-    /// Access lines that have waited for others.
+    /// Access lines to write at once.
     Access(Vec<u8>),
-    /// Access lines that the writer keeps for [`LOG_BUFFER_AGE`], so that others join them.
+    /// Access lines that the writer may keep for [`LOG_BUFFER_AGE`], to write them together with
+    /// others.
     Gather(Vec<u8>),
     Record(Level, String, String),
-    /// The backtrace of the panic in the line before.
+    /// Backtrace of the panic in the line before.
     Trace(Trace),
     Flush(SyncSender<()>),
-    /// Look at the flags.
+    /// Makes the writer check its flags.
     Wake,
 }
 
 impl LogQueue {
-    /// A queue before this access log. Without one, access lines are dropped silently: do not make
-    /// any.
+    /// Creates a queue for this access log. With `None`, access lines are dropped without a count,
+    /// so do not create any.
     #[must_use]
     pub fn new(access: Option<AccessLog>) -> LogQueue {
         let logger = SimpleLogger::new().with_colors(false).with_utc_timestamps();
@@ -113,15 +111,14 @@ impl LogQueue {
         LogQueue { sender, shared, desk: Arc::new(Mutex::new(desk)) }
     }
 
-    /// Leaves a message and sees to it that there is a thread to read it.
+    /// Sends a message and starts a thread if none runs.
     pub(super) fn send(&self, message: Message) -> Result<(), TrySendError<Message>> {
         let sent = self.sender.try_send(message);
         self.call_writer();
         sent
     }
 
-    /// Starts a thread if the writer is on its desk. Where none can be had, what was sent waits for
-    /// the next call.
+    /// Starts a thread if none runs the writer. If that fails, messages wait for the next call.
     fn call_writer(&self) {
         {
             let mut desk = lock(&self.desk);
@@ -147,8 +144,8 @@ impl LogQueue {
         }
     }
 
-    /// Hands over whole access lines. Gives back an empty buffer for the next ones if one is at
-    /// hand. When the writer is too far behind, the lines are dropped and counted.
+    /// Sends whole access lines. Returns an empty buffer for the next lines if one is available. If
+    /// the writer is too far behind, the lines are dropped and counted.
     pub fn access(&self, lines: Vec<u8>) -> Option<Vec<u8>> {
         self.hand_over(lines, Message::Access)
     }
@@ -175,39 +172,40 @@ impl LogQueue {
         Some(lines)
     }
 
-    /// Hands over one diagnostic line; dropped and counted when the queue is full.
+    /// Sends one diagnostic line. If the queue is full, the line is dropped and counted.
     pub(super) fn record(&self, level: Level, target: &str, text: String) {
         if self.send(Message::Record(level, target.to_owned(), text)).is_err() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Has diagnostics coloured, or not.
+    /// Sets whether diagnostics are coloured.
     pub(super) fn set_colored(&self, is_colored: bool) {
         self.shared.colored.store(is_colored, Ordering::Relaxed);
     }
 
-    /// Lines lost so far: the queue was full, or the access log could not be written.
+    /// Returns the number of lost lines. A line is lost if the queue is full or the access log
+    /// cannot be written.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Asks the writer to open the access-log file again by its path. Call it on SIGHUP, after the
-    /// old file was moved away. If that fails the old file is kept, and said so.
+    /// Makes the writer reopen the access log by its path. Call it on SIGHUP, after the old file
+    /// was moved away. If reopening fails, the writer logs an error and keeps the old file.
     pub fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Release);
-        // With the queue full the writer is awake anyway and finds the flag.
+        // If the queue is full, the writer is running and finds the flag.
         let _ = self.send(Message::Wake);
     }
 
-    /// Registers `call`, which runs each time that the access log was opened again. The first call
-    /// counts.
+    /// Registers `call` to run each time the access log is reopened. Only the first registration
+    /// has an effect.
     pub fn after_reopen(&self, call: Box<dyn Fn() + Send + Sync>) {
         drop(self.shared.after_reopen.set(call));
     }
 
-    /// Waits until the writer has written what was handed over before, for `timeout` at most.
-    /// `false` if it has not: a thread stuck on a full pipe must not hold the exit.
+    /// Waits until the writer has written everything sent before, for at most `timeout`. Returns
+    /// `false` on timeout, because a thread blocked by a full pipe must not block the exit.
     pub fn flush(&self, timeout: Duration) -> bool {
         let step = Duration::from_millis(5);
         let (done, answer) = sync_channel(1);
@@ -216,7 +214,7 @@ impl LogQueue {
             match self.send(Message::Flush(done.clone())) {
                 Ok(()) => return answer.recv_timeout(left).is_ok(),
                 Err(TrySendError::Disconnected(_)) => return false,
-                // Full: nobody can answer yet, so this is a pause that needs no clock.
+                // The queue is full, so no reply can come yet: this is a pause that needs no clock.
                 Err(TrySendError::Full(_)) => {
                     let _ = answer.recv_timeout(step.min(left));
                 }
@@ -228,8 +226,8 @@ impl LogQueue {
         }
     }
 
-    /// A guard that flushes when it is dropped, so that a panic on its way out of `main` is still
-    /// seen. `std::process::exit` does not run it.
+    /// Returns a guard that flushes when it is dropped, so that a panic that leaves `main` is still
+    /// logged. `std::process::exit` does not drop it.
     pub fn flush_at_end(&self, timeout: Duration) -> FlushGuard {
         FlushGuard { queue: self.clone(), timeout }
     }
@@ -240,7 +238,7 @@ impl Shared {
         self.spares.try_lock().ok()?.pop()
     }
 
-    /// Keeps a written buffer for the next caller, unless one long line has blown it up.
+    /// Keeps a written buffer for reuse, unless a long line has made it too large.
     fn give_spare(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         if buffer.capacity() <= 4 * LOG_BUFFER_BYTES
@@ -252,7 +250,7 @@ impl Shared {
     }
 }
 
-/// Made by [`LogQueue::flush_at_end`].
+/// Guard that flushes the queue when it is dropped. Created by [`LogQueue::flush_at_end`].
 pub struct FlushGuard {
     queue: LogQueue,
     timeout: Duration,
@@ -264,23 +262,23 @@ impl Drop for FlushGuard {
     }
 }
 
-/// Where diagnostics end up; a seam for the tests. It may panic.
+/// Function that prints diagnostics; tests replace it. It may panic.
 pub(super) type Print = Box<dyn Fn(Level, &str, &str) + Send>;
 
-/// What the writer thread owns.
+/// State of the writer thread.
 struct Writer {
     shared: Arc<Shared>,
     receiver: Receiver<Message>,
     access: Option<AccessLog>,
     print: Print,
-    /// Lines that wait for others, which are written together with them.
+    /// Lines that wait to be written together with others.
     gathered: Vec<u8>,
-    /// When the gathered lines are written at the latest; `None` while there are none.
+    /// Time at which the gathered lines must be written; `None` if there are none.
     gathered_due: Option<Instant>,
-    /// How many of the dropped lines were spoken of.
+    /// Number of lost lines that were reported.
     reported: u64,
     last_report: Option<Instant>,
-    /// Lines lost since the access log could not be written any more.
+    /// Lines lost since the access log became unwritable; `None` while it is writable.
     failing: Option<u64>,
 }
 
@@ -291,8 +289,8 @@ impl Writer {
                 Ok(message) => self.take(message),
                 Err(RecvTimeoutError::Timeout) if self.unreported() > 0 || self.gathered_due.is_some() => {}
                 Err(RecvTimeoutError::Timeout) => {
-                    // Who sends looks here afterwards: either we find the message, or he finds us
-                    // gone.
+                    // A sender checks this slot after sending. So either the writer sees the
+                    // message now, or the sender sees the writer in the slot and starts a thread.
                     let mut desk = lock(desk);
                     match self.receiver.try_recv() {
                         Ok(message) => {
@@ -319,7 +317,7 @@ impl Writer {
         self.report_dropped();
     }
 
-    /// How long to wait for a message.
+    /// Returns the longest wait for a message.
     fn span(&self) -> Duration {
         let span = if self.unreported() > 0 { LOG_REPORT_INTERVAL } else { THREAD_REST };
         self.gathered_due.map_or(span, |due| due.saturating_duration_since(now()).min(span))
@@ -345,7 +343,7 @@ impl Writer {
             Message::Flush(done) => {
                 self.write_gathered();
                 self.report_dropped();
-                // Whoever asked may have given up.
+                // The thread that waits for the flush may have timed out.
                 let _ = done.try_send(());
             }
             Message::Wake => {}
@@ -366,7 +364,7 @@ impl Writer {
         }
     }
 
-    /// Keeps lines until there are enough of them, or the first one has waited long enough.
+    /// Keeps lines until there are enough of them or the first one is due.
     fn gather(&mut self, lines: Vec<u8>) {
         self.gathered.extend_from_slice(&lines);
         self.shared.give_spare(lines);
@@ -397,7 +395,8 @@ impl Writer {
         self.shared.give_spare(lines);
     }
 
-    /// A failing log is spoken of once, when it starts to fail, and once more when it works again.
+    /// Reports a failing log once when it starts to fail. [`Writer::note_written`] reports when it
+    /// works again.
     fn note_lost(&mut self, name: &str, error: &io::Error, lost: u64) {
         self.shared.dropped.fetch_add(lost, Ordering::Relaxed);
         self.reported += lost;
@@ -405,13 +404,14 @@ impl Writer {
             self.last_report = Some(now());
             self.say(
                 Level::Error,
-                &format!("cannot write the access log {name}: {error}; serving goes on without it"),
+                &format!("cannot write the access log {name}: {error}; requests are served without it"),
             );
         }
         *self.failing.get_or_insert(0) += lost;
     }
 
-    /// A log that works only now and then may not turn into two diagnostics a buffer.
+    /// Reports that the log works again, at most once per interval. A log that fails intermittently
+    /// must not cause two diagnostics per buffer.
     fn note_written(&mut self, name: &str) {
         if let Some(lost) = self.failing
             && self.may_report()
@@ -420,7 +420,7 @@ impl Writer {
             self.last_report = Some(now());
             self.say(
                 Level::Warn,
-                &format!("the access log {name} can be written again; {lost} lines are lost"),
+                &format!("the access log {name} can be written again; {lost} lines were lost"),
             );
         }
     }
@@ -445,14 +445,14 @@ impl Writer {
         }
     }
 
-    /// The writer's own words.
+    /// Logs a message of the writer itself.
     fn say(&mut self, level: Level, text: &str) {
         self.diagnose(level, "whirligig::log", text);
     }
 
-    /// Prints one line of diagnostics. Standard error may be closed or full, and `eprintln` panics
-    /// then. There is nobody left to tell (the access log has a format that others parse), so the
-    /// line is counted, and to report it in its turn would only fail again, every second.
+    /// Prints one line of diagnostics. If standard error is closed or full, `eprintln` panics. That
+    /// failure cannot be reported anywhere, because other programs parse the access log. So the
+    /// line is counted as lost and already reported: a report would only fail again, every second.
     fn diagnose(&mut self, level: Level, target: &str, text: &str) {
         let text = match self.shared.colored.load(Ordering::Relaxed) {
             true => paint(level, &escape_control(text)),

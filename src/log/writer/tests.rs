@@ -8,7 +8,7 @@ use std::sync::mpsc;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A queue whose diagnostics can be read.
+/// Creates a queue and a receiver of its diagnostics.
 fn queue(access: Option<AccessLog>) -> (LogQueue, Receiver<String>) {
     let (sender, diagnostics) = mpsc::channel();
     let print: Print = Box::new(move |level, target, text| {
@@ -17,7 +17,7 @@ fn queue(access: Option<AccessLog>) -> (LogQueue, Receiver<String>) {
     (LogQueue::with_print(access, print), diagnostics)
 }
 
-/// A writer that no thread runs and nothing is sent to.
+/// Creates a writer without a thread and without messages.
 fn idle_writer(queue: &LogQueue, access: Option<AccessLog>) -> Writer {
     Writer {
         shared: Arc::clone(&queue.shared),
@@ -80,8 +80,7 @@ fn a_closed_pipe_costs_lines_only() {
     assert_eq!(queue.dropped(), 1);
 }
 
-/// Standard output into a pipe whose reader has stopped: the writer thread hangs in `write`,
-/// nobody else does.
+/// Standard output is a pipe whose reader has stopped: only the writer thread blocks in `write`.
 #[test]
 fn a_stuck_reader_holds_nobody() {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
@@ -152,7 +151,7 @@ fn messages_cannot_reach_the_terminal() {
     assert_eq!(diagnostics.recv().unwrap(), "WARN [t] \x1b[33m\\u{1b}\x1b[0m");
 }
 
-/// The twin's threads hand lines over one by one; a system call for each would slow them down.
+/// The twin's threads send lines one by one; a system call for each would slow them down.
 #[test]
 fn lines_of_several_threads_are_written_together() {
     let (reader, file) = UnixDatagram::pair().unwrap();
@@ -178,7 +177,7 @@ fn lines_of_several_threads_are_written_together() {
     assert_eq!(written(), "a\nb\n", "one write, which is a message of its own here");
     assert_eq!((writer.gathered_due, queue.shared.queued_bytes.load(Ordering::Relaxed)), (None, 0));
 
-    // Before the log is opened anew they go to the old file, and later lines do not pass them.
+    // Before the log is reopened they go to the old file, and later lines do not overtake them.
     gather(&mut writer, "c\n");
     queue.shared.reopen.store(true, Ordering::Relaxed);
     writer.take(Message::Gather("d\n".into()));
@@ -206,7 +205,7 @@ fn spent_buffers_come_back() {
     let (queue, _diagnostics) = queue(Some(open_access_log(&target).unwrap()));
     let mut lines = Vec::with_capacity(12_345);
     lines.extend_from_slice(b"one\n");
-    // The writer may be done with it before `access` looks for a spare one, or after.
+    // The writer may be done with the buffer before or after `access` takes a spare one.
     let at_once = queue.access(lines);
     assert!(queue.flush(PATIENCE));
     let spare = at_once.or_else(|| queue.shared.take_spare()).unwrap();
@@ -249,7 +248,7 @@ fn one_thread_is_called_however_much_is_logged_before_it_comes() {
     }
 }
 
-/// No thread could be had until the queue was full of lines: the writer is called all the same.
+/// No thread could be started until the queue was full. The next line must still start one.
 #[test]
 fn a_full_queue_calls_the_writer_too() {
     let (queue, diagnostics) = queue(None);
@@ -268,7 +267,7 @@ fn a_guard_flushes() {
     assert_eq!(diagnostics.try_recv().unwrap(), "ERROR [t] last words");
 }
 
-/// A trace takes the lock of the standard library while it is resolved: nobody may wait for that.
+/// Resolving a trace holds a lock of the standard library, so other threads must not wait for it.
 #[test]
 fn the_writer_resolves_traces_one_at_a_time() {
     let (queue, lines) = queue(None);
