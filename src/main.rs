@@ -1,4 +1,4 @@
-//! The binary: command line, logger, then one of the two models.
+//! The program: reads the command line, installs the logger, then runs one of the two models.
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ fn start() -> Result<ExitCode, Exit> {
     let root = startup.config.root.display().to_string();
     let log = LogQueue::new(access);
     let _flushed_at_end = log.flush_at_end(LOG_FLUSH_MAX);
-    // It can only be installed already, which in this process it is not.
+    // Fails only if another logger is installed, which this process never does.
     drop(whirligig::log::install(startup.log_level, startup.color_stderr, log.clone()));
     whirligig::log::install_panic_hook(log.clone());
     for warning in &startup.warnings {
@@ -38,7 +38,7 @@ fn start() -> Result<ExitCode, Exit> {
             };
             Exit::runtime(&format!("cannot serve '{root}'"), error, hint)
         }
-        BindError::Site(why) => Exit::runtime("cannot serve the site", why, "correct the file or the flag"),
+        BindError::Site(why) => Exit::runtime("cannot serve the site", why, "correct the file or the option"),
         BindError::Address(address, error) => Exit::cannot_listen(&address, &error),
     })?;
     server.take_signals().map_err(|error| {
@@ -56,7 +56,7 @@ fn start() -> Result<ExitCode, Exit> {
         }
         Ok(Outcome::Killed(signal)) => {
             log.flush(LOG_FLUSH_MAX);
-            // Threads of clients may still be busy: leave without them.
+            // Threads of clients may still be running; the process exits without them.
             std::process::exit(i32::from(signal.exit_code()));
         }
         Err(error) => {

@@ -1,19 +1,19 @@
-//! The URLs of a listener: for an unspecified address those that this machine has.
+//! The URLs of a listener. For an unspecified address they contain the addresses of this machine.
 //!
-//! Nobody can open `http://0.0.0.0/`, and a phone in the same network cannot open
-//! `http://127.0.0.1/` either. This file must not know sockets.
+//! A browser cannot open `http://0.0.0.0/`, and a phone in the same network cannot open
+//! `http://127.0.0.1/`. This file must not know sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
-/// Addresses of one listener that are printed beside the loopback one: a machine with many has them
-/// for its containers, and they would hide the useful ones.
+/// Largest number of addresses per listener that are printed besides the loopback one. A machine
+/// with many addresses has them for its containers, and they would hide the useful ones.
 const ADDRESSES_SHOWN_MAX: usize = 4;
 
-/// One URL for each address at which a listener on `addr` is reached. For an unspecified one, that
-/// of this machine comes first and is followed by those that other machines can use.
+/// Returns one URL for each address of a listener on `addr`. For an unspecified address, the
+/// loopback one is first, followed by those that other machines can use.
 pub(super) fn urls(addr: SocketAddr) -> Vec<String> {
     let loopback: IpAddr = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -28,8 +28,8 @@ fn url(ip: IpAddr, port: u16) -> String {
     format!("http://{}/", SocketAddr::new(ip, port))
 }
 
-/// The addresses of all interfaces that are up, in the order of the interfaces. None if the system
-/// does not tell: then the loopback address has to do.
+/// Returns the addresses of all interfaces that are up, in the order of the interfaces. Returns
+/// none if the system call fails; then only the loopback address is printed.
 fn of_this_machine() -> Vec<IpAddr> {
     let Ok(interfaces) = getifaddrs() else { return Vec::new() };
     let is_up = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
@@ -44,7 +44,8 @@ fn of_this_machine() -> Vec<IpAddr> {
     addresses.filter_map(ip).collect()
 }
 
-/// Those of `addresses` that another machine can use to reach a listener on `bound`, IPv4 first.
+/// Returns those of `addresses` that another machine can use to reach a listener on `bound`, IPv4
+/// first.
 fn reachable(bound: IpAddr, addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     let is_usable = |ip: &IpAddr| match ip {
         IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local() && !ip.is_unspecified(),

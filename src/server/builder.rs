@@ -1,7 +1,7 @@
-//! The server as a value that is put together: routes, folders, and what stands around them.
+//! The builder of a server: routes, folders, and settings around them.
 //!
-//! Everything here ends up in a [`Config`] or in [`Routes`]; it must not know how either is carried
-//! out.
+//! All settings end up in a [`Config`] or in [`Routes`]. This file must not know how either is
+//! used.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,8 +30,8 @@ use crate::server::{Content, Server};
 
 type Wrapper = Box<dyn FnOnce(Arc<dyn Handler>) -> Arc<dyn Handler>>;
 
-/// Puts a [`Server`] together. Nothing is opened before [`Builder::bind`], which also reports what
-/// was wrong before.
+/// Builds a [`Server`]. Nothing is opened before [`Builder::bind`], which also returns errors of
+/// earlier calls.
 ///
 /// ```
 /// use std::time::Duration;
@@ -60,12 +60,13 @@ pub struct Builder {
     fallback: Option<Arc<dyn Handler>>,
     wrappers: Vec<Wrapper>,
     takes_signals: bool,
-    /// The first thing that was wrong.
+    /// First error of a call.
     trouble: Option<String>,
 }
 
 impl Server {
-    /// Begins a server: routes, folders and what stands around them, then [`Builder::bind`].
+    /// Returns a builder for a server. Add routes, folders and settings, then call
+    /// [`Builder::bind`].
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -107,7 +108,7 @@ macro_rules! methods {
     };
 }
 
-/// What answers.
+/// Methods for the content.
 impl Builder {
     methods! {
         get = "GET";
@@ -117,91 +118,93 @@ impl Builder {
         patch = "PATCH";
     }
 
-    /// A path and what is done there. In it `{name}` stands for one segment, and `{name*}` at its
-    /// end for all that follows; [`Call::param`] tells what that was. What is spelled out beats
-    /// `{name}`, and that beats `{name*}`.
+    /// Adds a route. In `path`, `{name}` matches one segment, and `{name*}` at the end matches all
+    /// segments that follow; [`Call::param`] returns the matched text. Literal text takes
+    /// precedence over `{name}`, and `{name}` over `{name*}`.
     ///
-    /// HEAD is answered wherever GET is; OPTIONS says what there is, and any other method gets 405
-    /// with the same list in `Allow` (RFC 9110 sections 9.3.2, 9.3.7 and 15.5.6).
+    /// HEAD works wherever GET does. OPTIONS returns the methods of the path, and any other method
+    /// gets a 405 with the same list in `Allow` (RFC 9110 sections 9.3.2, 9.3.7 and 15.5.6).
     pub fn route(mut self, path: &str, route: Route) -> Self {
         let added = self.routes.add(path, route);
         self.note(added)
     }
 
-    /// Has a [`Handler`] answer every method at a path, e.g. one that takes content while it comes.
+    /// Lets a [`Handler`] respond to every method at a path, such as one that processes a body
+    /// while it arrives.
     pub fn mount(mut self, path: &str, handler: impl Handler + 'static) -> Self {
         let added = self.routes.mount(path, Arc::new(handler));
         self.note(added)
     }
 
-    /// Serves the files below `root` where no route is, and 404 where no file is either: index
-    /// pages, listings, ranges, validators, compression.
+    /// Serves the files below `root` at paths without a route, with index pages, listings, ranges,
+    /// validators and compression. A path without a file gets a 404.
     pub fn files(mut self, root: impl Into<PathBuf>) -> Self {
         self.files = Some(root.into());
         self
     }
 
-    /// Has a [`Handler`] answer where no route is; without one that is a 404. [`Builder::files`]
-    /// would answer there as well, so to have both is an error.
+    /// Lets a [`Handler`] respond at paths without a route. The default is a 404. Together with
+    /// [`Builder::files`] it is an error, because both apply to the same paths.
     pub fn fallback(mut self, handler: impl Handler + 'static) -> Self {
         self.fallback = Some(Arc::new(handler));
         self
     }
 
-    /// Answers `ok` at `/_whirligig/health`, without a password whatever else needs one.
+    /// Serves `ok` at `/_whirligig/health`, which never requires a password.
     pub fn health(mut self) -> Self {
         self.config.health = true;
         self
     }
 
-    /// Serves counters for Prometheus at `/_whirligig/metrics`.
+    /// Serves metrics for Prometheus at `/_whirligig/metrics`.
     pub fn metrics(mut self) -> Self {
         self.config.metrics = Some(true);
         self
     }
 }
 
-/// What stands around it.
+/// Methods for settings around the content.
 impl Builder {
-    /// Asks for a name and a password at `path` and below (RFC 7617); `/` is everywhere. The path
-    /// is written as in a URL: it begins with a slash, and `%20` is a space. Repeatable.
+    /// Requires a user name and a password at `path` and below (RFC 7617); `/` protects everything.
+    /// The path is written as in a URL: it begins with a slash, and `%20` is a space. Repeatable.
     pub fn auth(self, path: &str, user: &str, password: &str) -> Self {
-        // RFC 7617 section 2: the first colon is where the password begins.
+        // RFC 7617 section 2: the password begins after the first colon.
         let fits =
             if user.contains(':') { Err(format!("user '{user}': a name has no colon")) } else { Ok(()) };
         let users = AuthUsers::One { user: user.to_owned(), password: password.to_owned() };
         self.note(fits).protect(path, users)
     }
 
-    /// The same with the users of a file made by `htpasswd -B` (bcrypt only).
+    /// Requires a user name and a password from a file made by `htpasswd -B` (bcrypt only), at
+    /// `path` and below. Repeatable.
     pub fn htpasswd(self, path: &str, file: impl Into<PathBuf>) -> Self {
         self.protect(path, AuthUsers::File(file.into()))
     }
 
-    /// A path that no request can have would protect nothing, and nobody would notice: it is an
-    /// error.
+    /// Adds an authentication rule. A path that no request can have is an error, because it would
+    /// protect nothing.
     fn protect(mut self, path: &str, users: AuthUsers) -> Self {
         let rule = parse_auth_path(path).map(|path| AuthRule { path, users });
         let added = rule.map(|rule| self.config.site.auth.push(rule));
         self.note(added.map_err(|why| format!("a password at '{path}': {why}")))
     }
 
-    /// Sets a header of every response at paths like `pattern`: `*` is anything within a name, `**`
-    /// anything. Replaces the server's own header, errors included; a header that a handler sets
-    /// itself stays. Of several rules for one name the last that fits counts.
+    /// Sets a header of every response at paths that match `pattern`: `*` matches anything within a
+    /// name, `**` anything. It replaces the server's own header, also on errors; a header that a
+    /// handler sets stays. Of several rules for one name the last matching one applies.
     pub fn header(self, pattern: &str, name: &str, value: &str) -> Self {
         self.rule(pattern, name, value, FieldScope::All)
     }
 
-    /// Sets the media type of files with this extension, with parameters if any: `("log",
+    /// Sets the media type of files with this extension, with any parameters: `("log",
     /// "text/plain")`. Text without a charset gets UTF-8, unless it declares another one.
     pub fn media_type(mut self, extension: &str, media_type: &str) -> Self {
         let added = type_rule(extension, media_type).map(|rule| self.config.files.types.push(rule));
         self.note(added)
     }
 
-    /// Sets `Cache-Control` of responses that are no errors, at paths like `pattern`. A `no-store`
-    /// of the server stays.
+    /// Sets `Cache-Control` at paths that match `pattern`, except on errors. A `no-store` of the
+    /// server stays.
     pub fn cache_control(self, pattern: &str, value: &str) -> Self {
         self.rule(pattern, "Cache-Control", value, FieldScope::Found)
     }
@@ -211,101 +214,100 @@ impl Builder {
         self.note(added)
     }
 
-    /// Makes a name known to this server: `nas.lan`, `.example.org` for that name and all names
-    /// below it, or `any`. Repeatable. A server on loopback addresses or Unix sockets otherwise
-    /// gives listings, archives and metrics only to requests for an address or `localhost`, because
-    /// another name may be that of any site (DNS rebinding). The routes of your own are not
-    /// affected.
+    /// Adds a name of this server: `nas.lan`, `.example.org` for that name and all names below it,
+    /// or `any`. Repeatable. On loopback addresses or Unix sockets, a server otherwise serves
+    /// listings, archives and metrics only to requests for an address or `localhost`, because any
+    /// site can use another name (DNS rebinding). Your own routes are not affected.
     pub fn allow_host(mut self, name: &str) -> Self {
         let added = parse_allowed_host(name).map(|name| self.config.site.allow_hosts.push(name));
         self.note(added.map_err(|why| format!("the host '{name}': {why}")))
     }
 
-    /// Lets pages of this origin read responses (WHATWG Fetch section 3.3), and write in folders
-    /// that take uploads; with `*`, all pages may read. Repeatable.
+    /// Lets pages of this origin read responses (WHATWG Fetch section 3.3) and write to upload
+    /// folders. With `*`, all pages may read. Repeatable.
     pub fn cors(mut self, origin: &str) -> Self {
         let added = parse_origin(origin).map(|origin| self.config.site.cors.push(origin));
         self.note(added)
     }
 
-    /// Puts a handler of your own around everything: it sees each request first, and passes on what
-    /// it likes. The last one is outermost.
-    /// [`Context::set_field`](crate::handler::Context::set_field) reaches answers that come later.
+    /// Wraps your own handler around everything. It receives each request first and decides which
+    /// ones to pass on. The last one is outermost. To set headers on responses that are produced
+    /// later, use [`Context::set_field`](crate::handler::Context::set_field).
     pub fn wrap<H: Handler + 'static>(mut self, wrap: impl FnOnce(Arc<dyn Handler>) -> H + 'static) -> Self {
         self.wrappers.push(Box::new(|inner| Arc::new(wrap(inner))));
         self
     }
 
-    /// Changes what a peer may cost; [`Limits`] has every unit, default and reason.
+    /// Changes the limits; [`Limits`] has every unit, default and reason.
     pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
         change(&mut self.config.limits);
         self
     }
 
-    /// Changes how long things may take; [`Timeouts`] has every default and reason.
+    /// Changes the timeouts; [`Timeouts`] has every default and reason.
     pub fn timeouts(mut self, change: impl FnOnce(&mut Timeouts)) -> Self {
         change(&mut self.config.timeouts);
         self
     }
 
-    /// Changes how files are served; with [`FileOptions::uploads`], which folders may be written.
-    /// Of one upload [`UPLOAD_BYTES_MAX`] are taken unless [`Limits::upload_bytes_max`] says
-    /// otherwise.
+    /// Changes how files are served. [`FileOptions::uploads`] lists the folders that accept
+    /// uploads. An upload may have [`UPLOAD_BYTES_MAX`] bytes unless [`Limits::upload_bytes_max`]
+    /// is set.
     pub fn file_options(mut self, change: impl FnOnce(&mut FileOptions)) -> Self {
         change(&mut self.config.files);
         self
     }
 }
 
-/// How it runs.
+/// Methods for running the server.
 impl Builder {
-    /// One poll loop for all ([`Model::Reactor`], the default), or a thread for each connection.
+    /// Selects the model: one poll loop ([`Model::Reactor`], the default), or one thread per
+    /// connection.
     pub fn model(mut self, model: Model) -> Self {
         self.config.model = model;
         self
     }
 
-    /// So many loops share the port, each on a thread of its own; one a processor is a good number.
-    /// Default: 1.
+    /// Sets the number of loops that share the port, one thread each. A good value is one per
+    /// processor. Default: 1.
     pub fn reactors(mut self, loops: usize) -> Self {
         self.config.reactors = loops.max(1);
         self
     }
 
-    /// Writes a line about each request, to a file or to standard output. It is opened when the
-    /// server runs and anew on SIGHUP; a thread of its own writes, and lines that the disk cannot
+    /// Writes one line per request to a file or to standard output. The log is opened when the
+    /// server runs and reopened on SIGHUP. A separate thread writes it; lines that the disk cannot
     /// keep up with are dropped and counted. Default: none.
     pub fn access_log(mut self, target: LogTarget, format: LogFormat) -> Self {
         (self.config.access_log, self.config.log_format) = (Some(target), format);
         self
     }
 
-    /// Has each loop measure what its time goes into (`whirligig_activity_seconds_total` among the
-    /// metrics), and write a line about each turn at level `trace`. Costs two looks at the clock a
-    /// step. Default: no.
+    /// Measures the time of each activity of a loop (`whirligig_activity_seconds_total` in the
+    /// metrics) and logs one line per turn at level `trace`. Costs two reads of the clock per step.
+    /// Default: no.
     pub fn turn_lines(mut self, wanted: bool) -> Self {
         self.config.turn_lines = wanted;
         self
     }
 
-    /// Whether SIGINT, SIGTERM and SIGHUP are taken over while it runs. Default: yes.
+    /// Sets whether the server takes over SIGINT, SIGTERM and SIGHUP while it runs. Default: yes.
     pub fn signals(mut self, takes: bool) -> Self {
         self.takes_signals = takes;
         self
     }
 
-    /// Listens on `addr`: `127.0.0.1:8080`, `[::1]:0`, or `unix:/path/of/a/socket`. Port 0 is any
-    /// free one, and [`Server::local_addr`] tells which. `[::]` takes IPv4, too.
+    /// Listens on `addr`: `127.0.0.1:8080`, `[::1]:0`, or `unix:/path/of/a/socket`. Port 0 selects
+    /// any free port, which [`Server::local_addr`] returns. `[::]` accepts IPv4 as well.
     ///
     /// # Errors
-    /// When the address cannot be had, the folder cannot be opened, or something before this call
-    /// made no sense.
+    /// If the address cannot be bound, the folder cannot be opened, or an earlier call was invalid.
     pub fn bind(mut self, addr: impl AsRef<str>) -> Result<Server, BindError> {
         if let Some(trouble) = self.trouble.take() {
             return Err(BindError::Site(trouble));
         }
         if let (Some(_), Some(_)) = (&self.files, &self.fallback) {
-            let why = "files and a fallback would both answer where no route is: leave one out, or mount it at a path";
+            let why = "files and a fallback both apply to paths without a route: leave one out, or mount it at a path";
             return Err(BindError::Site(why.into()));
         }
         self.config.binds = vec![parse_bind(addr.as_ref())?];
@@ -334,7 +336,7 @@ impl Builder {
         Ok(server)
     }
 
-    /// The routes, with the server's own among them, and what is wrapped around.
+    /// Returns the routes, including those of the server itself, inside all wrappers.
     fn handler(
         mut self,
         files: Option<StaticFiles>,
@@ -373,7 +375,7 @@ impl Builder {
     }
 }
 
-/// The files of a folder, and uploads to it where it takes some.
+/// Returns the handler for files, with uploads if any folder accepts them.
 fn with_uploads(site: &Site, files: StaticFiles) -> Arc<dyn Handler> {
     let Some(uploads) = site.uploads() else { return Arc::new(files) };
     let root = Arc::clone(files.root());
@@ -381,7 +383,8 @@ fn with_uploads(site: &Site, files: StaticFiles) -> Arc<dyn Handler> {
     Arc::new(upload::around(uploads, root_of, site.names(), Arc::new(files)))
 }
 
-/// A folder for uploads that no request can lead to would take none, and nobody would be told.
+/// Checks that requests can reach each upload folder. An unreachable folder would silently accept
+/// nothing.
 fn check_uploads(areas: &[String], has_files: bool) -> Result<(), String> {
     for area in areas {
         let mut written = Vec::new();
@@ -389,7 +392,7 @@ fn check_uploads(areas: &[String], has_files: bool) -> Result<(), String> {
         let written = if written.is_empty() { "/".into() } else { String::from_utf8_lossy(&written) };
         match upload::place::parse_upload_path(&written) {
             Err(why) => return Err(format!("uploads to '{area}': {why}")),
-            Ok(path) if path != *area => return Err(format!("uploads to '{area}': it is written '{path}'")),
+            Ok(path) if path != *area => return Err(format!("uploads to '{area}': write it as '{path}'")),
             Ok(_) if !has_files => return Err(format!("uploads to '{area}': no folder is served")),
             Ok(_) => {}
         }
@@ -403,6 +406,6 @@ fn parse_bind(addr: &str) -> Result<Bind, BindError> {
     }
     let parsed: SocketAddr = addr
         .parse()
-        .map_err(|_| BindError::Site(format!("'{addr}' is no address with a port, like 127.0.0.1:8080")))?;
+        .map_err(|_| BindError::Site(format!("'{addr}' is not an address with a port, such as 127.0.0.1:8080")))?;
     Ok(Bind::Ip(parsed.ip(), Some(parsed.port())))
 }

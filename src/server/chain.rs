@@ -1,10 +1,10 @@
-//! What stands around the handlers that answer: passwords by path, CORS, field lines, redirects and
-//! rewrites, several hosts.
+//! The chain of wrappers around the content: passwords, CORS, headers, redirects and rewrites,
+//! several hosts.
 //!
-//! Each file is one wrapper: a [`Handler`] that looks at a request and passes it on to the one
-//! inside it. What was not asked for is not there, so it costs nothing. All of them decide by the
-//! *normalised* path (decoded, without dot segments and double slashes), or another spelling would
-//! lead around them. Must not know flags.
+//! Each feature is one wrapper: a [`Handler`] that examines a request and passes it on. A feature
+//! that is not configured adds no wrapper and costs nothing. All wrappers use the *normalised* path
+//! (decoded, without dot segments and double slashes), because otherwise another spelling would
+//! bypass them. This file must not know flags.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::http::Request;
 use crate::features::headers::FieldRules;
 use crate::features::names::Names;
 
-/// Everything of a configuration that stands around the handlers, read and checked.
+/// The features of a configuration, read and checked.
 #[derive(Debug)]
 pub struct Site {
     guard: Option<Arc<Guard>>,
@@ -35,7 +35,7 @@ pub struct Site {
     rules: Option<Rules>,
     fields: Option<FieldRules>,
     cors: Vec<String>,
-    /// Folders that take uploads.
+    /// Folders that accept uploads.
     areas: Vec<String>,
     uploads: Option<Arc<upload::UploadState>>,
     own: Arc<OwnFiles>,
@@ -46,7 +46,7 @@ impl Site {
     /// Reads the files that the configuration names.
     ///
     /// # Errors
-    /// One line that names the file, and the line in it.
+    /// One line that names the file and the line in it.
     pub fn open(config: &Config) -> Result<Self, String> {
         let fields = FieldRules::new(&config.files.fields, &config.files.uploads)?;
         let own = Arc::new(OwnFiles::of(config));
@@ -75,8 +75,8 @@ impl Site {
         Ok(site)
     }
 
-    /// The router with files as its fallback: of the host that is asked for, `files` where that
-    /// makes no difference; and with uploads to them where they are taken.
+    /// Returns the router with files as its fallback, and with uploads if any folder accepts them.
+    /// With several hosts, the files are those of the requested host, and `files` for all others.
     #[must_use]
     pub fn with_files(&self, router: Router, files: StaticFiles) -> Router {
         let (root_of, handler): (upload::RootOf, Arc<dyn Handler>) = match &self.hosts {
@@ -94,29 +94,29 @@ impl Site {
         router.fallback(upload::around(uploads, root_of, &self.names, handler))
     }
 
-    /// Whether a password has to be given to write at this normalised path.
+    /// Returns true if writing at this normalised path requires a password.
     #[must_use]
     pub fn is_write_protected(&self, path: &[u8]) -> bool {
         [&self.guard, &self.write_guard].into_iter().flatten().any(|guard| guard.is_protected(path))
     }
 
-    /// What all uploads share, where they are taken.
+    /// Returns the state that all uploads share, if any folder accepts uploads.
     pub(crate) fn uploads(&self) -> Option<&Arc<upload::UploadState>> {
         self.uploads.as_ref()
     }
 
-    /// Whether the folder of any further host has an entry of this name at its top.
+    /// Returns true if the folder of any other host has an entry with this name at its top.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.hosts.as_ref().is_some_and(|hosts| hosts.has(name))
     }
 
-    /// The roots of further hosts.
+    /// Returns the roots of other hosts.
     pub(crate) fn roots(&self) -> impl Iterator<Item = &Arc<Root>> {
         self.hosts.iter().flat_map(|hosts| hosts.roots())
     }
 
-    /// The handler with what was asked for around it; the same one if nothing was.
+    /// Wraps `inner` in all configured features. Returns `inner` itself if there are none.
     #[must_use]
     pub fn around(&self, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
         let guarded = |handler| match (&self.guard, &self.write_guard) {
@@ -125,7 +125,7 @@ impl Site {
         };
         let mut handler = inner;
         if let Some(rules) = &self.rules {
-            // Both the path that was asked for and the one it leads to may take a password.
+            // Both the requested path and the rewritten one may require a password.
             handler = rewrite::around(rules.clone(), Arc::clone(&handler), guarded(handler));
         }
         handler = guarded(handler);
@@ -138,37 +138,38 @@ impl Site {
             handler = cors::around(&self.cors, writing, handler);
         }
         if let Some(rules) = &self.fields {
-            // Outermost, because a rule counts for preflights and refusals, too.
+            // Outermost, because a header rule also applies to preflights and refusals.
             handler = headers::around(rules.clone(), handler);
         }
         handler
     }
 
-    /// The names that the server is known by.
+    /// Returns the names of the server.
     pub(crate) fn names(&self) -> &Arc<Names> {
         &self.names
     }
 
-    /// The folder with the passwords, own files, names and bounds of this site.
+    /// Returns the folder with the passwords, protected files, names and listing limits of this
+    /// site.
     pub(crate) fn protect(&self, docroot: Docroot) -> Docroot {
         let docroot = docroot.guarded(self.guard.as_ref()).named(&self.names).withholding(&self.own);
         docroot.listed_by(&self.listings)
     }
 
-    /// The operator's own files, which nobody is given.
+    /// Returns the operator's own files, which are never served.
     pub(crate) fn own_files(&self) -> &Arc<OwnFiles> {
         &self.own
     }
 
-    /// Who knows which paths take a password, if any does: for handlers that serve many files in
-    /// one answer.
+    /// Returns the guard that knows which paths require a password, if any does. For handlers that
+    /// serve many files in one response.
     #[must_use]
     pub fn guard(&self) -> Option<&Arc<Guard>> {
         self.guard.as_ref()
     }
 }
 
-/// A handler that others have, too.
+/// A handler that is shared.
 struct Shared(Arc<dyn Handler>);
 
 impl Handler for Shared {

@@ -1,29 +1,30 @@
-//! How the descriptors that this process may open are divided: clients get what nothing else needs.
+//! Divides the descriptors of the process. Clients get those that nothing else needs.
 //!
-//! Must not know who opens them.
+//! This file must not know which code opens them.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// Descriptors kept back from clients: the poll, listeners, log, cached and sent files, directories
-/// being read.
+/// Descriptors reserved for the poll, listeners, log, cached and sent files, and directories that
+/// are read.
 const DESCRIPTOR_RESERVE: usize = 256;
 
-/// Those of a program that answers: three pipes, and its exit.
+/// Descriptors of a CGI program: three pipes and its exit.
 const DESCRIPTORS_PER_SCRIPT: usize = 4;
 
-/// Those of an upload, under way or unfinished: its file, and a folder, unless others go there,
-/// too.
+/// Descriptors of an upload in progress or interrupted: its file and its folder, if no other upload
+/// uses that folder.
 const DESCRIPTORS_PER_UPLOAD: usize = 2;
 
-/// What this process may have open where no limit is known.
+/// Number of descriptors to assume if no limit is known.
 const UNLIMITED: usize = 1 << 20;
 
-/// Raises the limit of this process as far as that is allowed, and fits what may be open at once.
+/// Raises the descriptor limit of the process as far as permitted, and adapts the limits of the
+/// configuration to it.
 pub(super) fn bound(config: &mut Config) {
     let limit = getrlimit(Resource::Nofile);
-    // The soft limit is there to be raised by programs that know what they do.
+    // A program that can handle many descriptors may raise the soft limit.
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let allowed = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
@@ -32,7 +33,7 @@ pub(super) fn bound(config: &mut Config) {
     divide(config, usize::try_from(allowed.unwrap_or(UNLIMITED as u64)).unwrap_or(UNLIMITED));
 }
 
-/// Divides so many descriptors. Clients get at least half of them.
+/// Divides `allowed` descriptors. Clients get at least half of them.
 fn divide(config: &mut Config, allowed: usize) {
     let limits = &mut config.limits;
     let for_scripts = match config.cgi.folders.is_empty() {
@@ -51,8 +52,8 @@ fn divide(config: &mut Config, allowed: usize) {
     let wanted = DESCRIPTOR_RESERVE.saturating_add(for_scripts).saturating_add(for_uploads);
     let reserve = wanted.min(allowed / 2);
     if reserve < wanted {
-        // Unfinished uploads keep theirs for an hour, so they must leave most of the reserve to
-        // others.
+        // Interrupted uploads keep their descriptors for an hour, so they must leave most of the
+        // reserve to other users.
         limits.partials_max = limits.partials_max.min(reserve / 4 / DESCRIPTORS_PER_UPLOAD).max(1);
         limits.spool_files_max = limits.spool_files_max.min(reserve / 8).max(1);
     }
@@ -86,7 +87,7 @@ mod tests {
         config.cgi.folders = vec![CgiFolder { path: "/c".into(), folder: "c".into() }];
     }
 
-    /// 117 uploads that broke off blocked a server with 256 descriptors.
+    /// 117 interrupted uploads blocked a server with 256 descriptors.
     #[test]
     fn what_is_kept_for_long_leaves_descriptors_to_others() {
         for allowed in [16, 64, 256, 1024, 4096, 20_000, 1 << 20, usize::MAX] {

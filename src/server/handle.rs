@@ -1,4 +1,4 @@
-//! Stopping a server from another thread.
+//! A handle that stops a server from another thread.
 //!
 //! This file must not know how a loop ends.
 
@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use crate::driver::signals::Remote;
 use crate::sync::lock;
 
-/// Stops a server from any thread, before or while it runs. Clones stop the same server.
+/// Handle that stops a server from any thread, before or while it runs. Clones stop the same
+/// server.
 #[derive(Clone, Debug, Default)]
 pub struct Handle {
     state: Arc<Mutex<Stops>>,
@@ -16,7 +17,7 @@ pub struct Handle {
 #[derive(Debug, Default)]
 struct Stops {
     asked: usize,
-    /// One for each loop that runs.
+    /// One remote for each running loop.
     remotes: Vec<Remote>,
 }
 
@@ -34,7 +35,7 @@ impl Handle {
         }
     }
 
-    /// Stops all loops but the first, which alone knows that the terminal was closed.
+    /// Stops all loops except the first one. Only the first one knows that the terminal was closed.
     pub(super) fn stop_others(&self) {
         for remote in lock(&self.state).remotes.iter().skip(1) {
             remote.terminate();

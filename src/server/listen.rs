@@ -1,6 +1,6 @@
 //! The listening sockets of a server: binds TCP addresses and creates the files of Unix sockets.
 //!
-//! This file must not know who accepts connections.
+//! This file must not know which code accepts connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,13 +10,13 @@ use crate::config::{Bind, Config};
 use crate::server::addresses;
 use crate::server::socket_file::SocketFile;
 
-/// How many ports behind the default one are tried when it is taken.
+/// Number of ports after the default port that are tried if it is taken.
 const PORTS_TRIED: u16 = 100;
 
-/// A bound socket and how it is reached.
+/// A bound address.
 #[derive(Debug)]
 pub(super) enum Bound {
-    /// One socket a loop, all on one port.
+    /// One socket for each loop, all on one port.
     Tcp(Vec<std::net::TcpListener>, SocketAddr),
     Unix(std::os::unix::net::UnixListener, SocketFile),
 }
@@ -37,14 +37,14 @@ impl Bound {
     }
 }
 
-/// Why a server did not come up.
+/// Error that kept a server from starting.
 #[derive(Debug)]
 pub enum BindError {
     /// The docroot cannot be opened.
     Root(io::Error),
-    /// This address cannot be listened on.
+    /// The server cannot listen on this address.
     Address(String, io::Error),
-    /// A file that says what stands around the site is not there or not in order.
+    /// A file or setting of the site is missing or invalid.
     Site(String),
 }
 
@@ -70,7 +70,7 @@ pub(super) fn listen(bind: &Bind, config: &Config) -> Result<Bound, BindError> {
         }
         Bind::Ip(ip, own_port) => {
             let first = own_port.unwrap_or(config.port);
-            // Only the port nobody asked for may give way.
+            // Only the default port may give way to another one.
             let fixed = own_port.is_some() || config.port_is_explicit || first == 0;
             let mut port = first;
             loop {

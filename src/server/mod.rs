@@ -1,7 +1,6 @@
-//! From a configuration to a running server: listeners bound, handler put together, one of the two
-//! models run.
+//! The server: turns a configuration into listeners, a handler and one of the two models.
 //!
-//! It must not know flags (`cli/mod.rs`) nor how either model works inside.
+//! This folder must not know flags (`cli/`) or the internals of either model.
 
 mod addresses;
 mod builder;
@@ -41,8 +40,8 @@ pub use handle::Handle;
 pub use listen::BindError;
 use listen::{Bound, listen};
 
-/// A server that has its addresses and is ready to run: made by [`Server::builder`], or from a
-/// whole [`Config`].
+/// A server with bound addresses, ready to run. Created by [`Server::builder`], or from a whole
+/// [`Config`].
 #[derive(Debug)]
 pub struct Server {
     config: Arc<Config>,
@@ -53,15 +52,15 @@ pub struct Server {
     metrics: Arc<Metrics>,
     handle: Handle,
     takes_signals: bool,
-    /// Those that were taken over before the loops that will receive them exist.
+    /// Signals that were taken over before the loops that receive them exist.
     signals: VecDeque<Signals>,
 }
 
-/// What answers.
+/// Content of the server.
 enum Content {
-    /// A folder, and the simple data: the program.
+    /// A folder and the simple-data routes, as the program serves them.
     Folder(Arc<Root>),
-    /// Routes of the library's user.
+    /// Handler of a library user.
     Own(Arc<dyn Handler>),
 }
 
@@ -75,11 +74,11 @@ impl std::fmt::Debug for Content {
 }
 
 impl Server {
-    /// Opens the docroot and binds every address: the program as a value. Nothing is served yet.
+    /// Opens the docroot and binds every address, as the program does. Nothing is served yet.
     ///
     /// # Errors
-    /// When the folder cannot be opened, a file that the configuration names is not in order, or an
-    /// address cannot be had.
+    /// If the folder cannot be opened, a file that the configuration names is invalid, or an
+    /// address cannot be bound.
     pub fn bind(mut config: Config) -> Result<Self, BindError> {
         config.files.withheld.extend(cgi::folders(&config).map_err(BindError::Site)?);
         check_links(&config).map_err(BindError::Site)?;
@@ -89,7 +88,7 @@ impl Server {
         })
     }
 
-    /// The same around any content; that is made last but for the sockets.
+    /// Opens a server around `content`, which is built after everything except the sockets.
     fn open(
         mut config: Config,
         content: impl FnOnce(&Site, &Arc<Metrics>) -> Result<Content, BindError>,
@@ -117,29 +116,29 @@ impl Server {
         })
     }
 
-    /// What stops it from another thread. Take it before [`Server::run`].
+    /// Returns a handle that stops the server from another thread. Take it before [`Server::run`].
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// The first IP address it listens on, with the port that was found.
+    /// Returns the first IP address of the server, with the actual port.
     ///
     /// # Errors
-    /// When it listens on Unix sockets only.
+    /// If the server listens on Unix sockets only.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         let addr = self.listeners.iter().find_map(|bound| match bound {
             Bound::Tcp(_, addr) => Some(*addr),
             Bound::Unix(..) => None,
         });
-        addr.ok_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "it has no IP address"))
+        addr.ok_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "the server has no IP address"))
     }
 
-    /// Takes the signals over at once and not only in [`Server::run`]: one that comes in between is
-    /// then obeyed when the server runs. Does nothing if [`Builder::signals`] left them to others.
+    /// Takes over signals now and not only in [`Server::run`]. The server then obeys a signal that
+    /// arrives in between when it runs. Does nothing if [`Builder::signals`] disabled it.
     ///
     /// # Errors
-    /// When the sockets that signals come through cannot be had.
+    /// If the sockets for signals cannot be created.
     pub fn take_signals(&mut self) -> io::Result<()> {
         while self.signals.len() < self.config.loops() {
             let signals = self.install_signals(self.signals.is_empty())?;
@@ -148,20 +147,20 @@ impl Server {
         Ok(())
     }
 
-    /// What this server counts.
+    /// Returns the metrics of this server.
     #[must_use]
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
     }
 
-    /// The URLs at which it is reached. An unspecified address, such as 0.0.0.0, has several: first
-    /// that of this machine, then those that other machines can use.
+    /// Returns the URLs of the server. An unspecified address such as 0.0.0.0 has several: first
+    /// that of this machine, then those for other machines.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.listeners.iter().flat_map(Bound::urls).collect()
     }
 
-    /// Whether the default port was taken, so that another one is used.
+    /// Returns true if the default port was taken, so that the server uses another one.
     #[must_use]
     pub fn gave_way(&self) -> bool {
         self.config.binds.iter().zip(&self.listeners).any(|(bind, bound)| match (bind, bound) {
@@ -172,14 +171,14 @@ impl Server {
         })
     }
 
-    /// Its configuration.
+    /// Returns the configuration of the server.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Routes of the library's user; or the binary's, the simple data where it is wanted and files
-    /// everywhere else.
+    /// Returns the handler of the library user, or that of the program: simple data if enabled,
+    /// files for everything else.
     fn inner_handler(&self) -> Arc<dyn Handler> {
         let root = match &self.content {
             Content::Own(own) => return Arc::clone(own),
@@ -219,8 +218,8 @@ impl Server {
         Arc::new(self.site.with_files(router, files))
     }
 
-    /// The whole of what answers: the content, programs in front of it, and around both what the
-    /// site asks for.
+    /// Returns the complete handler: the content, CGI programs in front of it, and the site's
+    /// wrappers around both.
     fn handler(&self) -> Arc<dyn Handler> {
         if matches!(self.content, Content::Folder(_)) {
             warn_of_links(&self.config);
@@ -241,23 +240,24 @@ impl Server {
         handler
     }
 
-    /// Says so where strangers may write, and where nobody can.
+    /// Logs a warning for each upload folder that every client may write to, or that does not
+    /// exist.
     fn warn_of_uploads(&self) {
         let is_private = self.config.is_private();
         for area in &self.config.files.uploads {
             let is_there = |root: &std::path::Path| root.join(area.trim_start_matches('/')).is_dir();
             if !self.config.roots().any(is_there) {
-                log::warn!("--upload {area}: there is no such folder; it can be made while the server runs");
+                log::warn!("--upload {area}: the folder does not exist; it can be created while the server runs");
             }
             if !is_private && !self.site.is_write_protected(&[area.as_bytes(), b"/"].concat()) {
                 log::warn!(
-                    "everybody who reaches this server can write to {area}/; --write-auth takes a password"
+                    "every client that reaches this server can write to {area}/; --write-auth requires a password"
                 );
             }
         }
     }
 
-    /// Logs a line if clients reach more than files of a server that may do anything.
+    /// Logs a warning if clients can run programs or upload while the server runs as root.
     fn warn_of_root(&self) {
         let takes_uploads = !self.config.files.uploads.is_empty();
         let risks = match (self.scripts.is_some(), takes_uploads) {
@@ -271,12 +271,12 @@ impl Server {
         }
     }
 
-    /// Serves until its [`Handle`], SIGINT or SIGTERM stops it; takes those signals over unless it
-    /// was told not to ([`Builder::signals`]). Returns when the last client is served, or says how
-    /// many were cut off. Writes the access log that its configuration names.
+    /// Serves until its [`Handle`], SIGINT or SIGTERM stops it. Takes over those signals unless
+    /// [`Builder::signals`] disabled it. Writes the access log that the configuration names.
+    /// Returns when the last client is served, with the number of connections that were cut off.
     ///
     /// # Errors
-    /// When the poll, the threads that it needs or the access log cannot be had.
+    /// If the poll, a thread or the access log cannot be created.
     pub fn run(self) -> io::Result<Outcome> {
         let Some(target) = &self.config.access_log else { return self.run_logged(None) };
         let log = LogQueue::new(Some(open_access_log(target)?));
@@ -284,7 +284,7 @@ impl Server {
         self.run_logged(Some(&log))
     }
 
-    /// The same with somebody to write the access log, who may write diagnostics, too.
+    /// Serves as [`Server::run`] does, with `log` to write the access log and diagnostics.
     ///
     /// # Errors
     /// As [`Server::run`].
@@ -294,7 +294,7 @@ impl Server {
             let own = Arc::clone(self.site.own_files());
             log.after_reopen(Box::new(move || own.take_again()));
         }
-        // The access log and the sockets exist by now.
+        // The access log and the sockets exist at this point.
         self.site.own_files().take_again();
         let (scripts, uploads) = (self.scripts.clone(), self.site.uploads().cloned());
         let outcome = match self.config.model {
@@ -302,7 +302,7 @@ impl Server {
             Model::Reactor if self.config.turn_lines => self.run_reactor::<Stopwatch>(log),
             Model::Reactor => self.run_reactor::<LoopTally>(log),
         };
-        // Whoever was cut off, what ran for him is not to go on without a server.
+        // Programs of clients that were cut off must not outlive the server.
         if let Some(scripts) = scripts {
             scripts.end_all();
         }
@@ -313,12 +313,13 @@ impl Server {
     }
 }
 
-/// Refuses to follow links anywhere where the places of open files cannot be read.
+/// Returns an error if links may lead anywhere but the kernel does not report the locations of open
+/// files.
 fn check_links(config: &Config) -> Result<(), String> {
     docroot::links_followed(config.files.symlinks, location::is_reported()).map(drop).map_err(str::to_owned)
 }
 
-/// Logs that links are not followed although they would be elsewhere.
+/// Logs a warning if symbolic links are not followed although the configuration allows them.
 fn warn_of_links(config: &Config) {
     if config.files.symlinks != Symlinks::No && !location::is_reported() {
         log::warn!("/proc/self/fd cannot be read, so no symbolic link is followed, as with --symlinks no");

@@ -1,6 +1,6 @@
-//! Running a server as one of the two models: loops with their threads, or the twin.
+//! Runs a server as one of the two models: loops with their threads, or the twin.
 //!
-//! This file must not know what is served.
+//! This file must not know the content of the server.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -26,9 +26,9 @@ use crate::threads::Twin;
 use crate::threads::acceptor::ListenSocket;
 
 impl Server {
-    /// Runs as many loops as were asked for: the first one here, the others on threads of their
-    /// own. They share the handler, the workers and the port, and nothing that would make one wait
-    /// for another.
+    /// Runs the configured number of loops: the first one on this thread, the others on threads of
+    /// their own. They share the handler, the workers and the port, but nothing for which one would
+    /// have to wait for another.
     pub(super) fn run_reactor<O: Observer>(mut self, log: Option<&LogQueue>) -> io::Result<Outcome> {
         let handler = self.handler();
         let pool = self.pool();
@@ -54,7 +54,8 @@ impl Server {
             }
             let mut outcome = first.map_or(Ok(Outcome::Stopped), |mut reactor| reactor.run());
             if matches!(outcome, Ok(Outcome::Killed(_))) {
-                // The others have the same signal; who leads the process leaves without them.
+                // The other loops received the same signal. The process exits without waiting for
+                // them.
                 return outcome;
             }
             for other in others {
@@ -103,15 +104,15 @@ impl Server {
         Some(AccessBuffer::new(log?.clone(), self.config.log_format))
     }
 
-    /// The workers beside the loops or threads.
+    /// Creates the pool of workers for the loops or threads.
     fn pool(&self) -> Arc<Pool> {
         let pool = Arc::new(Pool::new(self.config.limits.job_threads, self.config.limits.jobs_max));
         self.metrics.watch_pool(Arc::clone(&pool));
         pool
     }
 
-    /// The listeners of each loop, and the files of Unix sockets, which are removed when the server
-    /// ends.
+    /// Returns the listeners of each loop, and the files of Unix sockets, which are removed when
+    /// the server ends.
     fn shares(&mut self) -> io::Result<(Vec<Vec<Listener>>, Vec<SocketFile>)> {
         let mut shares: Vec<Vec<Listener>> = (0..self.config.loops()).map(|_| Vec::new()).collect();
         let mut files = Vec::new();
@@ -122,7 +123,7 @@ impl Server {
                         share.push(Listener::Tcp(mio::net::TcpListener::from_std(socket)));
                     }
                 }
-                // One queue for all: every loop hears of a client, and one gets it.
+                // All loops share one queue: each is woken for a connection, and one accepts it.
                 Bound::Unix(socket, file) => {
                     for share in &mut shares {
                         share.push(Listener::Unix(mio::net::UnixListener::from_std(socket.try_clone()?)));
@@ -134,8 +135,8 @@ impl Server {
         Ok((shares, files))
     }
 
-    /// One loop with all it owns. Each takes the signals for itself; the first one opens the log
-    /// anew.
+    /// Creates a loop with everything it owns. Each loop receives the signals; the first one
+    /// reopens the log.
     fn reactor<O: Observer>(
         &self,
         listeners: Vec<Listener>,
@@ -164,7 +165,7 @@ impl Server {
         Ok((reactor, counters))
     }
 
-    /// What tells one loop, or the twin, to stop.
+    /// Creates the signal source of one loop, or of the twin.
     pub(super) fn install_signals(&self, is_first: bool) -> io::Result<Signals> {
         let signals = match (self.takes_signals, is_first) {
             (true, true) => Signals::install()?,
@@ -175,7 +176,7 @@ impl Server {
         Ok(signals)
     }
 
-    /// The actions that a graceful stop begins with, one for each loop.
+    /// Returns the actions at the start of a graceful stop, one for each loop.
     fn stop_actions(&self, loops: usize) -> impl Iterator<Item = OnStop> {
         let drain = self.config.timeouts.drain;
         let report = Arc::new(StopReport::new(loops, drain, self.takes_signals));
@@ -193,10 +194,10 @@ impl Server {
     }
 }
 
-/// A loop and what it counts.
+/// A loop and its counters.
 type Counted<O> = (Reactor<MioOs, O>, Option<Arc<Counters>>);
 
-/// Says how the kernel divided the clients among the loops.
+/// Logs how the kernel distributed the clients over the loops.
 fn report_shares(counters: &[Arc<Counters>]) {
     let total = counters.iter().map(|counters| counters.accepted.get()).sum::<u64>().max(1);
     for (number, counters) in counters.iter().enumerate() {

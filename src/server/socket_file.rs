@@ -15,11 +15,12 @@ use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-/// How often the lock of a folder is tried, [`LOCK_PAUSE`] apart: a second in all. A server holds
-/// it for less than a millisecond; a program that cleans up temporary files may hold it for longer.
+/// Number of attempts to lock a folder, [`LOCK_PAUSE`] apart: one second in total. A server holds
+/// the lock for less than a millisecond; a program that cleans up temporary files may hold it
+/// longer.
 const LOCK_TRIES: u32 = 100;
 
-/// The pause between two tries: 10 ms.
+/// Pause between two attempts: 10 ms.
 const LOCK_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 
 /// The file of a socket that this process has bound. Dropping the value removes the file, unless
@@ -27,7 +28,7 @@ const LOCK_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Keeps the inode: its number cannot go to another file while this server runs.
+    /// Keeps the inode, so that its number cannot be reused while this server runs.
     own: OwnedFd,
 }
 
@@ -35,7 +36,10 @@ impl SocketFile {
     /// Binds a socket to `path` and listens. A socket that a dead server left there is removed
     /// first.
     ///
-    /// # Errors If the name belongs to a live socket or to a file that is no socket, or if that
+    /// # Errors
+    ///
+    /// If the name belongs to a live socket or to a file that is no socket, or if that cannot be
+    /// checked.
     /// cannot be checked.
     pub(super) fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
         // Between bind(2) and listen(2) a socket looks dead: two servers that start at once take
@@ -73,7 +77,7 @@ impl Drop for SocketFile {
 /// is removed.
 fn remove_dead_socket(path: &Path, lock: Result<&OwnedFd, Errno>) -> io::Result<()> {
     let found = match pin(path) {
-        // Removed since: the next bind decides.
+        // The file was removed in the meantime; the next bind decides.
         Err(Errno::NOENT) => return Ok(()),
         found => found?,
     };
@@ -97,7 +101,7 @@ fn remove_dead_socket(path: &Path, lock: Result<&OwnedFd, Errno>) -> io::Result<
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process uses the socket"));
     }
     if let Err(errno) = lock {
-        let why = format!("a dead socket is there, and its folder cannot be locked to replace it: {errno}");
+        let why = format!("the path is a dead socket, and its folder cannot be locked to replace it: {errno}");
         return Err(io::Error::other(why));
     }
     if !names(path, &found)? {
@@ -108,18 +112,18 @@ fn remove_dead_socket(path: &Path, lock: Result<&OwnedFd, Errno>) -> io::Result<
 
 /// Returns whether a process has the socket at `path` open. An error leaves that unknown.
 fn is_live(path: &Path) -> Result<bool, Errno> {
-    // Non-blocking: a full queue of a live socket would hold up the start.
+    // Non-blocking, because a live socket with a full queue would delay the start.
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     match rustix::net::connect(&probe, &SocketAddrUnix::new(path)?) {
         Err(Errno::CONNREFUSED) => Ok(false),
-        // EPROTOTYPE: open, but no stream socket.
+        // EPROTOTYPE: the socket is open, but is not a stream socket.
         Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Ok(true),
         Err(errno) => Err(errno),
     }
 }
 
-/// Opens the file itself, whatever its kind, and for nothing but its identity.
+/// Opens a file of any kind with `O_PATH`, only to identify it.
 fn pin(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
@@ -134,8 +138,8 @@ fn names(path: &Path, file: &OwnedFd) -> Result<bool, Errno> {
     }
 }
 
-/// Takes the lock of the folder in which `path` lies: a look at a name and its removal must be one
-/// step among servers. The lock is free again when the value is dropped.
+/// Locks the folder that contains `path`, because checking a name and removing it must be one step
+/// among servers. Dropping the value releases the lock.
 fn lock_folder_of(path: &Path) -> Result<OwnedFd, Errno> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

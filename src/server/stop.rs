@@ -1,8 +1,8 @@
-//! The work that a graceful stop waits for, as one line of the log.
+//! The log line about the work for which a graceful stop waits.
 //!
-//! Each loop, or the twin, counts its connections when the stop begins; the last one to do so
-//! writes the line, so that a server with several loops writes one. This file must not know how a
-//! stop is carried out.
+//! Each loop, or the twin, counts its connections when the stop begins. The last one logs the line,
+//! so that a server with several loops logs only one. This file must not know how a stop is carried
+//! out.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::driver::signals::Signal;
 use crate::http::Phase;
 use crate::sync::lock;
 
-/// Adds up the connections of all loops.
+/// Sum of the connections of all loops.
 #[derive(Debug)]
 pub(super) struct StopReport {
     drain: Duration,
-    /// The server takes signals, so a second one is worth mentioning.
+    /// True if the server takes signals, so that the line mentions a second one.
     takes_signals: bool,
     pending: Mutex<Pending>,
 }
@@ -29,13 +29,13 @@ struct Pending {
 }
 
 impl StopReport {
-    /// A report over that many loops, for a stop that lasts no longer than `drain`.
+    /// Creates a report for `loops` loops and a stop of at most `drain`.
     pub(super) fn new(loops: usize, drain: Duration, takes_signals: bool) -> StopReport {
         let pending = Mutex::new(Pending { loops, phases: [0; Phase::ALL.len()] });
         StopReport { drain, takes_signals, pending }
     }
 
-    /// Adds the connections of one loop. With those of the last loop, writes the line.
+    /// Adds the connections of one loop. After those of the last loop, logs the line.
     pub(super) fn add(&self, signal: Signal, phases: &Phases) {
         let mut pending = lock(&self.pending);
         for (sum, count) in pending.phases.iter_mut().zip(phases) {
@@ -47,7 +47,7 @@ impl StopReport {
         }
         let why = if signal == Signal::TerminalClosed { "the terminal was closed; " } else { "" };
         match under_way(&pending.phases) {
-            // Nobody reads the terminal any more, but perhaps a file that standard error goes to.
+            // The terminal is closed, but standard error may be a file.
             None if signal == Signal::TerminalClosed => log::warn!("{why}stopping"),
             None => log::info!("stopping"),
             Some(work) => {
@@ -74,7 +74,7 @@ impl StopReport {
     }
 }
 
-/// The connections in words, by the work that is left; `None` if none is.
+/// Describes the connections by the work that is left; `None` if there is none.
 fn under_way(phases: &Phases) -> Option<String> {
     let mut counts = [0; 4];
     for (phase, count) in Phase::ALL.into_iter().zip(phases) {

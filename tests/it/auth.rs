@@ -274,7 +274,7 @@ fn errors_in_users_are_reported_in_one_line_at_the_start() {
     let ended = run(&mut command(MODELS[0], &docroot.root(), &["--htpasswd", &file]));
     let expected = format!(
         "whirligig: cannot serve the site: --htpasswd '{file}': line 2: not of the form name:hash; \
-         correct the file or the flag\n"
+         correct the file or the option\n"
     );
     assert_eq!((ended.code, ended.err), (Some(1), expected));
     let ended = run(&mut command(MODELS[0], &docroot.root(), &["--htpasswd", "/nosuch/users"]));

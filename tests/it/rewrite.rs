@@ -206,7 +206,7 @@ fn a_wrong_rule_is_named_by_file_and_line() {
     let ended = run(&mut command(MODELS[0], &docroot.root(), &["--rules", &file]));
     let expected = format!(
         "whirligig: cannot serve the site: --rules '{file}': line 2: a target with two slashes is another host; \
-         correct the file or the flag\n"
+         correct the file or the option\n"
     );
     assert_eq!((ended.code, ended.err), (Some(1), expected));
 }

@@ -150,7 +150,7 @@ fn a_missing_folder_is_reported_in_one_line() {
     let default = Docroot::new();
     let ended = run(&mut command(MODELS[0], &default.root(), &["--vhost", "a.example=/nosuch/folder"]));
     let expected = "whirligig: cannot serve the site: --vhost 'a.example=/nosuch/folder': \
-                    No such file or directory (os error 2); correct the file or the flag\n";
+                    No such file or directory (os error 2); correct the file or the option\n";
     assert_eq!((ended.code, ended.err.as_str()), (Some(1), expected));
     let ended = run(&mut command(MODELS[0], &default.root(), &["--vhost", "a.example"]));
     assert_eq!((ended.code, ended.err.lines().count()), (Some(2), 1), "{}", ended.err);
