@@ -1,6 +1,6 @@
-//! Errors as responses: the status and one sentence, in the form the client reads.
+//! Error responses: the status and one sentence, as a page or as text.
 //!
-//! A browser gets a page, everybody else a line of text. This file must not know why an error
+//! A browser gets a page, and other clients a line of text. This file must not know why an error
 //! happened.
 
 use crate::config::LIVE_TAG;
@@ -11,7 +11,7 @@ use crate::pages::html;
 use crate::pages::html::{HEAD, Home, STYLE_COMMON, escape_html, escape_name, human_size, mark, push};
 use crate::text::visible;
 
-/// The form of an error response that suits a request.
+/// Form of an error response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ErrorForm {
     /// A line of text.
@@ -21,7 +21,7 @@ pub(crate) enum ErrorForm {
 }
 
 impl ErrorForm {
-    /// A page if the client would rather have one than text.
+    /// Returns a page if the client prefers HTML to text.
     #[must_use]
     pub(crate) fn of(request: &Request<'_>) -> ErrorForm {
         match wants_html(request) {
@@ -31,17 +31,17 @@ impl ErrorForm {
     }
 }
 
-/// The top of the site, as seen from the page that a request asks for.
+/// Returns the reference to the top of the site for the page that a request names.
 pub(crate) fn home_of(request: &Request<'_>) -> Home {
     let base = request.base().map(|path| memchr::memchr_iter(b'/', path).count() - 1);
     base.filter(|folders| *folders <= CLIMB_MAX).map_or(Home::Root, Home::Above)
 }
 
-/// An error response in the form that `Accept` prefers. `detail` is one sentence of ours; what it
-/// repeats of the request is escaped.
+/// Returns an error response in the form that `Accept` prefers. `detail` is one sentence; parts of
+/// the request in it are escaped.
 ///
-/// Caches need to know that the form depends on the request (RFC 9110 section 12.5.5). For
-/// responses that are text whatever the request prefers, see [`text_error`].
+/// `Vary` informs caches that the form depends on the request (RFC 9110 section 12.5.5). For
+/// responses that are always text, see [`text_error`].
 #[must_use]
 pub(crate) fn error(status: Status, detail: &str, form: ErrorForm) -> Response {
     let response = match form {
@@ -55,7 +55,7 @@ pub(crate) fn error(status: Status, detail: &str, form: ErrorForm) -> Response {
     response.with_field("Vary", "Accept")
 }
 
-/// An error response as a line of text, whatever the request prefers.
+/// Returns an error response as a line of text, regardless of `Accept`.
 #[must_use]
 pub(crate) fn text_error(status: Status, detail: &str) -> Response {
     let mut body = Vec::new();
@@ -63,14 +63,14 @@ pub(crate) fn text_error(status: Status, detail: &str) -> Response {
     with_body(status, "text/plain; charset=utf-8", body)
 }
 
-/// The 413 of content larger than `bytes_max`. It states the limit, because a client cannot know
-/// it.
+/// Returns the 413 for a body larger than `bytes_max`. It contains the limit, because a client
+/// cannot know it.
 #[must_use]
 pub(crate) fn too_large(bytes_max: u64) -> Response {
     text_error(Status::CONTENT_TOO_LARGE, &over(bytes_max, "content"))
 }
 
-/// One sentence: `subject` is larger than `bytes_max`.
+/// Returns one sentence: `subject` is larger than `bytes_max`.
 pub(crate) fn over(bytes_max: u64, subject: &str) -> String {
     match human_size(bytes_max) {
         size if bytes_max < 1024 => format!("the {subject} is larger than {size}"),
@@ -89,8 +89,8 @@ fn with_body(status: Status, content_type: &'static str, body: Vec<u8>) -> Respo
     }
 }
 
-/// Adds the script of `--live-reload` to a response that is an error page of ours. The browser then
-/// loads the missing page as soon as it is written.
+/// Adds the script of `--live-reload` to an error page of this server. The browser then loads the
+/// missing page as soon as it exists.
 pub(crate) fn reloading(response: Response) -> Response {
     let page = match response.body() {
         Body::Bytes(page) if response.status().code() >= 400 && html::is_ours(page) => page,
@@ -100,21 +100,21 @@ pub(crate) fn reloading(response: Response) -> Response {
     response.with_body(Body::Bytes(page))
 }
 
-/// Whether the client would rather have a page than text: browsers ask for HTML by name.
+/// Returns true if the client prefers HTML to text. Browsers name HTML in `Accept`.
 #[must_use]
 pub(crate) fn wants_html(request: &Request<'_>) -> bool {
     negotiate::preferred(request.fields().all("accept"), &["text/plain", "text/html"]) == Some(1)
 }
 
-/// True if the client accepts a page and prefers no other type that it names. Unlike browsers, many
-/// clients accept anything (`*/*`, no `Accept`).
+/// Returns true if the client accepts HTML and prefers no other type that it names. Unlike
+/// browsers, many clients accept anything (`*/*`, no `Accept`).
 #[must_use]
 pub(crate) fn takes_html(request: &Request<'_>) -> bool {
     negotiate::is_first_choice(request.fields().all("accept"), "text/html")
 }
 
 impl From<Refusal> for Response {
-    /// The refusal as a line of text.
+    /// Converts the refusal to a line of text.
     fn from(refusal: Refusal) -> Self {
         text_error(refusal.status(), refusal.reason())
     }
@@ -122,8 +122,8 @@ impl From<Refusal> for Response {
 
 const STYLE: &str = include_str!("error.css");
 
-/// Appends the page for an error status: the number, its reason phrase, and a sentence that may
-/// help.
+/// Appends the page for an error status: the number, its reason phrase, and a sentence of
+/// explanation.
 ///
 /// `detail` may be empty. Both texts are escaped.
 pub fn error_html(status: u16, reason: &str, detail: &str, home: Home, out: &mut Vec<u8>) {
@@ -153,8 +153,8 @@ pub fn error_html(status: u16, reason: &str, detail: &str, home: Home, out: &mut
     push(out, "\">Start page</a><span>whirligig</span></footer>\n</main>\n</body>\n</html>\n");
 }
 
-/// The same for clients that did not ask for HTML: two lines of plain text, or one without a
-/// detail.
+/// Appends the error as plain text, for clients that do not prefer HTML: one line, and a second one
+/// if there is a detail.
 pub fn error_text(status: u16, reason: &str, detail: &str, out: &mut Vec<u8>) {
     push(out, &status.to_string());
     push(out, " ");

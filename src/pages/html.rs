@@ -1,22 +1,22 @@
-//! The parts that all pages share: the head, colours and type, the mark, escaped text, sizes.
+//! Parts that all pages share: the head, colours and fonts, the logo, escaping, sizes.
 //!
 //! This file must not know which pages there are.
 
 use crate::http::target;
 use crate::text::{has_bidi_control, visible};
 
-/// How a page refers to the top of the site.
+/// Form of a page's reference to the top of the site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Home {
-    /// By an absolute path.
+    /// An absolute path.
     Root,
-    /// By a relative path, this many folders above that of the page. So it stays below a prefix
-    /// that a proxy has taken from the path.
+    /// A relative path that many folders up from the page. It stays below a prefix that a proxy has
+    /// removed from the path.
     Above(usize),
 }
 
 impl Home {
-    /// The reference to the folder with the first `depth` names of the path `names`.
+    /// Returns the reference to the folder of the first `depth` names in `names`.
     pub(super) fn folder(self, names: &[&[u8]], depth: usize) -> Vec<u8> {
         match self {
             Home::Above(folders) if depth < folders => b"../".repeat(folders - depth),
@@ -33,8 +33,7 @@ impl Home {
     }
 }
 
-/// What both kinds of page begin with. `data:,` keeps browsers from asking for a favicon that is
-/// not there.
+/// Start of every page. `data:,` keeps browsers from requesting a favicon that does not exist.
 pub(super) const HEAD: &str = r#"<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -44,15 +43,16 @@ pub(super) const HEAD: &str = r#"<!DOCTYPE html>
 <link rel="icon" href="data:,">
 "#;
 
-/// Colours and type, shared. Contrast is at least 4.5 to 1 for all text, in both schemes.
+/// Colours and fonts of all pages. The contrast is at least 4.5 to 1 for all text, in both schemes.
 pub(super) const STYLE_COMMON: &str = include_str!("common.css");
 
-/// The pinwheel: one blade, turned three times. It stands in a link to the top of the site.
+/// Logo: a pinwheel of one blade, repeated three times by rotation. It is a link to the top of the
+/// site.
 const MARK: &str = r##"" aria-label="Start page"><svg width="32" height="32" viewBox="-16 -16 32 32" aria-hidden="true"><defs><path id="v" d="M0 0V-14.5C5.5-13.5 10-10 10-5z"/></defs><use href="#v" fill="var(--a)"/><use href="#v" fill="var(--b)" transform="rotate(90)"/><use href="#v" fill="var(--c)" transform="rotate(180)"/><use href="#v" fill="var(--d)" transform="rotate(270)"/><circle r="2.2" fill="var(--card)"/></svg></a>
 "##;
 
-/// Appends a name, or a sentence with one, as text for HTML. Characters that change the direction
-/// of text are shown as `\u{202e}`: a name must not look like another.
+/// Appends a name, or a sentence that contains one, as HTML text. Characters that change the
+/// direction of text appear as `\u{202e}`, so that a name cannot look like another.
 pub fn escape_name(name: &[u8], out: &mut Vec<u8>) {
     if !has_bidi_control(name) {
         return escape_html(name, out);
@@ -60,14 +60,13 @@ pub fn escape_name(name: &[u8], out: &mut Vec<u8>) {
     escape_html(visible(&String::from_utf8_lossy(name)).as_bytes(), out);
 }
 
-/// Tells pages that were made here from others.
+/// Returns true if a page was generated here.
 pub(crate) fn is_ours(page: &[u8]) -> bool {
     page.starts_with(HEAD.as_bytes())
 }
 
-/// Appends the bytes as text for HTML: what is not UTF-8 becomes U+FFFD, and the five characters
-/// that could end text or a quoted attribute become references. Control characters become U+FFFD as
-/// well; HTML forbids them.
+/// Appends bytes as HTML text. Invalid UTF-8 and control characters, which HTML forbids, become
+/// U+FFFD. The five characters that could end text or a quoted attribute become references.
 pub fn escape_html(text: &[u8], out: &mut Vec<u8>) {
     for chunk in text.utf8_chunks() {
         for &byte in chunk.valid().as_bytes() {
@@ -94,8 +93,8 @@ pub(super) fn mark(home: Home, out: &mut Vec<u8>) {
     push(out, MARK);
 }
 
-/// A size for people, in powers of 1024: `17 B`, `1.5 KiB`, `250 MiB`. One decimal below 100,
-/// rounded to nearest.
+/// Formats a size in powers of 1024: `17 B`, `1.5 KiB`, `250 MiB`. Has one decimal below 100 and
+/// rounds to nearest.
 pub(crate) fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
@@ -105,7 +104,7 @@ pub(crate) fn human_size(bytes: u64) -> String {
     let mut shift = 10;
     let mut unit = UNITS[0];
     for next in &UNITS[1..] {
-        // What would be shown as 1024 of one unit is 1.0 of the next.
+        // A value that rounds to 1024 of one unit is shown as 1.0 of the next.
         if rounded(1, shift) < 1024 {
             break;
         }
@@ -126,14 +125,14 @@ pub(super) fn push(out: &mut Vec<u8>, text: &str) {
 pub(super) mod tests {
     use super::*;
 
-    /// The text that `write` appends.
+    /// Returns the text that `write` appends.
     pub(in crate::pages) fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
         write(&mut out);
         String::from_utf8(out).expect("pages are UTF-8")
     }
 
-    /// Checks that a page needs nothing from elsewhere and closes what it opens.
+    /// Checks that a page loads nothing from other sites and closes its elements.
     pub(in crate::pages) fn check_whole(page: &str) {
         for foreign in ["http:", "https:", "<script ", "@import", "url(", "src="] {
             assert!(!page.contains(foreign), "{foreign}");

@@ -1,8 +1,8 @@
 //! The HTML that the server generates: error pages, directory listings and the upload form.
 //!
-//! Nothing in this folder may touch the disk. The pages load nothing from other sites, work without
-//! their scripts, have a light and a dark scheme, and fit screens from 320 pixels up. All names and
-//! reasons from outside are escaped here.
+//! Nothing in this folder may access the disk. The pages load nothing from other sites, work
+//! without their scripts, have a light and a dark scheme, and fit screens from 320 pixels up. Every
+//! name and reason that a client or the disk provides is escaped here.
 
 pub(crate) mod error;
 mod html;

@@ -1,8 +1,8 @@
-//! A README as HTML, to be shown below a listing.
+//! Converts a README to HTML below a listing.
 //!
-//! Whoever may put a file into a folder may not thereby put a script on its page: HTML in Markdown
-//! is shown as text, links lead to the web, to mail or to this site, and pictures come from this
-//! site only. It must not touch the disk.
+//! A user who may add files to a folder must not be able to add a script to its page. So HTML in
+//! Markdown appears as text, links lead to the web, to mail or to this site, and images come from
+//! this site only. This file must not access the disk.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, 
 use crate::config::KIB;
 use crate::pages::html::escape_html;
 
-/// A rendered README may be this long, in bytes. Much beyond its source only comes of tricks.
+/// Largest rendered README, in bytes. Only malicious input becomes much longer than its source.
 const HTML_BYTES_MAX: usize = 512 * KIB;
 
-/// How a README is written.
+/// Format of a README.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Markup {
     /// `README.md`
@@ -23,7 +23,8 @@ pub(crate) enum Markup {
     Plain,
 }
 
-/// Whether a file of this name is a README; the better one is less.
+/// Returns the format and rank of a README with this name; `None` for other names. The lowest rank
+/// is preferred.
 pub(crate) fn markup_of(name: &[u8]) -> Option<(Markup, u8)> {
     let known: [(&[u8], Markup); 4] = [
         (b"readme.md", Markup::Markdown),
@@ -35,7 +36,7 @@ pub(crate) fn markup_of(name: &[u8]) -> Option<(Markup, u8)> {
     found.map(|(rank, (_, markup))| (markup, rank))
 }
 
-/// The text as HTML; `None` if it would be too long.
+/// Renders the text as HTML; `None` if the result is too long.
 pub(crate) fn render(text: &[u8], markup: Markup) -> Option<Vec<u8>> {
     match markup {
         Markup::Plain => {
@@ -60,7 +61,7 @@ pub(crate) fn render(text: &[u8], markup: Markup) -> Option<Vec<u8>> {
     }
 }
 
-/// Takes so much and no more.
+/// A string that refuses to grow beyond [`HTML_BYTES_MAX`].
 struct Bounded(String);
 
 impl fmt::Write for Bounded {
@@ -73,18 +74,19 @@ impl fmt::Write for Bounded {
     }
 }
 
-/// Leaves out what must not be on our page.
+/// Filter that removes elements that must not be on the page.
 struct Harmless {
-    /// For each link and picture that is open, whether it is said.
+    /// For each open link and image, true if it is kept.
     open: Vec<bool>,
 }
 
 impl Harmless {
-    /// The event as it may be shown; `None` for a link or picture of which only the text may.
+    /// Returns the event as it may be shown; `None` for a link or image of which only the text is
+    /// kept.
     fn pass<'a>(&mut self, event: Event<'a>) -> Option<Event<'a>> {
         match event {
             Event::Html(text) | Event::InlineHtml(text) => Some(Event::Text(text)),
-            // Without these an HTML block is a paragraph of its own, or text would stand bare.
+            // Without these events, the text of an HTML block would have no paragraph.
             Event::Start(Tag::HtmlBlock) => Some(Event::Start(Tag::Paragraph)),
             Event::End(TagEnd::HtmlBlock) => Some(Event::End(TagEnd::Paragraph)),
             Event::Start(Tag::Heading { level, .. }) => Some(Event::Start(Tag::Heading {
@@ -107,7 +109,7 @@ impl Harmless {
     }
 }
 
-/// The page has a heading of its own above.
+/// Returns the next lower level, because the page has a heading above the README.
 fn below(level: HeadingLevel) -> HeadingLevel {
     match level {
         HeadingLevel::H1 => HeadingLevel::H2,
@@ -118,8 +120,8 @@ fn below(level: HeadingLevel) -> HeadingLevel {
     }
 }
 
-/// The scheme of a link, in lower case; `None` if it is relative. Browsers drop controls and spaces
-/// before they look.
+/// Returns the scheme of a link in lower case; `None` if it is relative. Browsers remove control
+/// characters and spaces before they parse a link.
 fn scheme(link: &CowStr<'_>) -> Option<String> {
     let seen: String = link.chars().filter(|&c| c > ' ' && !c.is_control()).collect();
     let end = seen.find([':', '/', '?', '#', '\\'])?;
@@ -130,7 +132,7 @@ fn leads_to_the_web(link: &CowStr<'_>) -> bool {
     scheme(link).is_none_or(|scheme| ["http", "https", "mailto"].contains(&scheme.as_str()))
 }
 
-/// Two slashes, of either kind, begin another host.
+/// Returns true for a link to this site. Two slashes of either kind begin the name of another host.
 fn is_of_this_site(link: &CowStr<'_>) -> bool {
     let mut seen = link.chars().filter(|&c| c > ' ' && !c.is_control());
     let slashes = seen.by_ref().take(2).filter(|c| matches!(c, '/' | '\\')).count();
@@ -213,7 +215,7 @@ mod tests {
         assert_eq!(markup_of(b"README.rst"), None);
     }
 
-    /// On a stack as small as the twin's, with what grows or nests most.
+    /// On a stack as small as the twin's, with the input that grows or nests most.
     #[test]
     fn tricks_cost_neither_stack_nor_memory() {
         let of = |piece: &str| piece.repeat(64 * KIB / piece.len());

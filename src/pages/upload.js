@@ -1,7 +1,7 @@
 (()=>{
 const box=document.querySelector('.up'),list=box.querySelector('ul'),news=box.querySelector('[role=status]'),max=+box.dataset.max,[files,folder]=box.querySelectorAll('input')
 const SMALL=1<<20,AT_ONCE=3,TRIES=6
-const WORDS={0:'the connection broke off',401:'a password is needed',403:'not allowed here',404:'the folder is not there any more',409:'something else has that name',413:'too large',503:'the server is busy',507:'the disk is full'}
+const WORDS={0:'the connection was lost',401:'a password is required',403:'not allowed',404:'the folder no longer exists',409:'another file or folder has this name',413:'too large',503:'the server is busy',507:'the disk is full'}
 const here=new URL('./',location.href).href,made=new Map(),waiting=[]
 let busy=0,bad=0,ended=0
 const href=path=>here+path.split('/').map(encodeURIComponent).join('/')
@@ -57,7 +57,7 @@ if(sent.status&&sent.status<500&&sent.status!==409||sent.getResponseHeader('Uplo
 do{
 if(item.gone)return -1
 if(tries++>=TRIES)return sent.status
-item.said.textContent='broke off, goes on soon'
+item.said.textContent='interrupted, continues soon'
 await pause(500<<tries)
 const stood=await ask(item,'HEAD',at)
 if(stood.status===404||stood.status===410){at=item.at=null;item.offset=0;break}
@@ -79,13 +79,13 @@ button(item,'Cancel',()=>{item.gone=true;item.request?.abort();if(item.at)fetch(
 show(item,item.offset)
 const status=await send(item).catch(()=>0)
 busy--
-if(item.gone)fail(item,'cancelled','Again',()=>again(item))
+if(item.gone)fail(item,'cancelled','Retry',()=>again(item))
 else if(status===201||status===204){
 if(item.bad){item.bad=false;bad--}
 show(item,item.file.size,'done');button(item,'')
 report(++ended+(ended===1?' file':' files')+' uploaded')
-}else if(status===412)fail(item,'is there already','Replace',()=>{item.replace=true;again(item)})
-else fail(item,item.why||WORDS[status]||'failed ('+status+')','Again',()=>again(item))
+}else if(status===412)fail(item,'already exists','Replace',()=>{item.replace=true;again(item)})
+else fail(item,item.why||WORDS[status]||'failed ('+status+')','Retry',()=>again(item))
 next()
 }
 const again=item=>{waiting.push(item);next()}

@@ -1,9 +1,9 @@
-//! What the listing of a folder for uploads shows above its files: a place to drop files and
-//! folders on.
+//! The upload panel above the listing of a folder that accepts uploads.
 //!
-//! Without its script it is a form that works. With it, files go one by one, with a bar and a word
-//! for each; what breaks off goes on by itself. Text and script are the same on every page, so the
-//! page may be told to run that script and no other. Must not know how uploads are taken.
+//! Without its script the panel is a working form. With the script, files are sent one by one, each
+//! with a progress bar and a status, and interrupted uploads continue by themselves. Text and
+//! script are the same on every page, so the policy can allow exactly that script. This file must
+//! not know how uploads are processed.
 
 use std::sync::LazyLock;
 
@@ -12,16 +12,16 @@ use sha2::{Digest as _, Sha256};
 
 use crate::pages::listing::LISTING_POLICY;
 
-/// The panel, for the page of a listing. The script refuses files of more than `bytes_max` before
-/// it begins to send them.
+/// Returns the panel for the page of a listing. The script refuses files of more than `bytes_max`
+/// bytes before it sends them.
 pub(crate) fn panel(bytes_max: u64) -> String {
     format!(
         "<style>\n{STYLE}</style>\n<section class=\"up\" aria-label=\"Upload\" data-max=\"{bytes_max}\">\n{FORM}<script>{SCRIPT}</script>\n"
     )
 }
 
-/// What the page of a listing with the panel may do, whatever is in it: what it may without, run
-/// this one script as well, and ask this site.
+/// Content security policy of a listing with the panel: that of a listing, this script, and
+/// requests to this site.
 pub(crate) static POLICY: LazyLock<String> = LazyLock::new(|| {
     let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(SCRIPT));
     let ours = format!("script-src 'sha256-{hash}' ");
@@ -30,8 +30,8 @@ pub(crate) static POLICY: LazyLock<String> = LazyLock::new(|| {
 
 const STYLE: &str = include_str!("upload.css");
 
-/// The form below the opening tag of its section. Only the line with the status is a live region: a
-/// screen reader would repeat the whole list at each step of a progress bar.
+/// Form below the opening tag of its section. Only the status line is a live region, because a
+/// screen reader would otherwise repeat the whole list at each step of a progress bar.
 const FORM: &str = r#"<form method="post" enctype="multipart/form-data" action="./"><span class="js">Drop files or folders here, or</span>
 <label><span class="js">choose files</span><input type="file" name="file" multiple required></label>
 <label class="js">a folder<input type="file" webkitdirectory></label>
@@ -41,16 +41,15 @@ const FORM: &str = r#"<form method="post" enctype="multipart/form-data" action="
 </section>
 "#;
 
-/// Small files are put at once. Larger ones are begun, sent, and gone on with where they broke off.
-/// Nothing is replaced before somebody has said so.
+/// Script of the panel. Small files are sent with one PUT. Larger ones are created, sent, and
+/// resumed after an interruption. Nothing is replaced before the user confirms it.
 const SCRIPT: &str = include_str!("upload.js").trim_ascii_end();
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The hash is of what stands between the tags, to the byte; and nothing in the script ends it
-    /// early.
+    /// The hash covers the bytes between the tags exactly, and nothing in the script ends it early.
     #[test]
     fn the_page_may_run_its_own_script_and_no_other() {
         let panel = panel(5000);

@@ -404,8 +404,8 @@ fn parse_bind(addr: &str) -> Result<Bind, BindError> {
     if let Some(path) = addr.strip_prefix("unix:") {
         return Ok(Bind::Unix(path.into()));
     }
-    let parsed: SocketAddr = addr
-        .parse()
-        .map_err(|_| BindError::Site(format!("'{addr}' is not an address with a port, such as 127.0.0.1:8080")))?;
+    let parsed: SocketAddr = addr.parse().map_err(|_| {
+        BindError::Site(format!("'{addr}' is not an address with a port, such as 127.0.0.1:8080"))
+    })?;
     Ok(Bind::Ip(parsed.ip(), Some(parsed.port())))
 }

@@ -247,7 +247,9 @@ impl Server {
         for area in &self.config.files.uploads {
             let is_there = |root: &std::path::Path| root.join(area.trim_start_matches('/')).is_dir();
             if !self.config.roots().any(is_there) {
-                log::warn!("--upload {area}: the folder does not exist; it can be created while the server runs");
+                log::warn!(
+                    "--upload {area}: the folder does not exist; it can be created while the server runs"
+                );
             }
             if !is_private && !self.site.is_write_protected(&[area.as_bytes(), b"/"].concat()) {
                 log::warn!(

@@ -101,7 +101,8 @@ fn remove_dead_socket(path: &Path, lock: Result<&OwnedFd, Errno>) -> io::Result<
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process uses the socket"));
     }
     if let Err(errno) = lock {
-        let why = format!("the path is a dead socket, and its folder cannot be locked to replace it: {errno}");
+        let why =
+            format!("the path is a dead socket, and its folder cannot be locked to replace it: {errno}");
         return Err(io::Error::other(why));
     }
     if !names(path, &found)? {

@@ -218,7 +218,7 @@ fn a_search_finds_names_in_every_form() {
             assert!(!page.contains("<b>"), "the search text, escaped");
             let said = match (query, count) {
                 ("", _) => "1,202 entries".to_owned(),
-                (_, 0) => "No name contains that.".to_owned(),
+                (_, 0) => "No name matches.".to_owned(),
                 _ => format!(
                     "{} of 1,202 entries",
                     if count > 1000 { "1,201".to_owned() } else { count.to_string() }

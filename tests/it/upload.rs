@@ -1435,7 +1435,7 @@ fn a_browser_uploads_files_and_folders_and_shows_progress() {
         let visit = visit_with(&chromium, model, &docroot.root(), "hands.html", &flags);
         for expected in [
             "\nlisted ../,large.bin,small.txt\n",
-            "\nsmall.txt: is there already\n",
+            "\nsmall.txt: already exists\n",
             "\nlisted ../,dir/,large.bin,small.txt\n",
             "\nlisted ../,dir/,dropped.txt,large.bin,small.txt\n",
             "\ntoo large.bin: larger than 48.0 MiB, the limit of this server,\

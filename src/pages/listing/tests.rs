@@ -113,7 +113,7 @@ fn breadcrumbs_lead_home() {
 #[test]
 fn the_foot_counts() {
     let cases = [
-        (None, 0, "Nothing here yet."),
+        (None, 0, "This folder is empty."),
         (None, 1, "1 entry<"),
         (None, 7, "7 entries"),
         (Some(100), 100, "Only 100 names are shown"),
@@ -128,7 +128,7 @@ fn the_foot_counts() {
         written(|out| listing_foot(&style, false, out))
     };
     assert!(found(None, 12).contains("12 of 3,400 entries"));
-    assert!(found(None, 0).contains("No name contains that."));
+    assert!(found(None, 0).contains("No name matches."));
     assert!(found(Some(3400), 12).contains("Only 3,400 names were searched"));
     for (count, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
         assert_eq!(grouped(count), expected);
