@@ -335,7 +335,7 @@ fn memory_does_not_grow_with_the_folder() {
             ask("small", form);
             let before = peak_bytes(&server);
             let came = ask("folder", form);
-            assert!(form != "tar" || came > FILES * BYTES, "{came} bytes of {form}");
+            assert!(form != "tar" || came > FILES * BYTES, "only {came} bytes of {form}");
             let grown = peak_bytes(&server).saturating_sub(before);
             assert!(grown < 4 << 20, "{form} on {model}: {grown} bytes more at the peak");
         }

@@ -530,7 +530,7 @@ fn a_flood_of_guesses_delays_neither_users_nor_other_work() {
         // does not wait for the rest. The clients leave with a reset, because a client that only
         // closes looks like one that has finished sending.
         flood.into_iter().for_each(Client::reset);
-        until("their connections are gone", || server.descriptors() < before + 10);
+        until("their connections are closed", || server.descriptors() < before + 10);
         let since = now();
         known.ask("GET", "/private/file.txt", &[&basic("u:another")], b"").expect(401);
         assert!(now().duration_since(since) < 10 * one + Duration::from_secs(1));

@@ -107,7 +107,10 @@ fn the_end_of_a_server_removes_its_own_socket_and_no_other_file() {
             replace(&path);
             server.signal(Signal::TERM);
             assert_eq!(server.wait_exit(), 0);
-            assert!(fs::symlink_metadata(&path).is_ok(), "{model}: a file that is not the server's is gone");
+            assert!(
+                fs::symlink_metadata(&path).is_ok(),
+                "{model}: a file that is not the server's was removed"
+            );
             fs::remove_file(&path).unwrap();
         }
         // A server that cannot bind all its addresses leaves nothing behind.

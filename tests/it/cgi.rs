@@ -72,7 +72,7 @@ impl Programs {
 /// Waits until no process with these ids exists, not even as a zombie.
 fn gone(pids: &str) {
     for pid in pids.split_whitespace() {
-        until(format_args!("process {pid} is gone"), || !Path::new("/proc").join(pid).exists());
+        until(format_args!("process {pid} has ended"), || !Path::new("/proc").join(pid).exists());
     }
 }
 
@@ -891,7 +891,7 @@ fn the_number_of_running_programs_is_limited() {
         until("a permit is free", || {
             third.send(get("/cgi/wait?3"));
             let number = format!("wait.{}.3", server.port);
-            until("an answer", || programs.at(&number).exists() || !third.has_nothing());
+            until("a response", || programs.at(&number).exists() || !third.has_nothing());
             programs.at(&number).exists() || third.response().expect(503).status == 200
         });
         fs::write(&gate, "").unwrap();
@@ -1055,7 +1055,7 @@ fn an_ended_program_frees_its_permit_before_its_response_is_read() {
 }
 
 #[test]
-fn unreadable_spooled_content_produces_an_error_response() {
+fn unreadable_spooled_content_ends_the_response_with_an_error() {
     let programs = Programs::new()
         .with(
             "mute",

@@ -29,7 +29,7 @@ pub(crate) struct InProcess {
 impl InProcess {
     pub(crate) fn start(model: &str, builder: Builder) -> InProcess {
         let model = if model == "threads" { Model::Threads } else { Model::Reactor };
-        let server = builder.model(model).signals(false).bind("127.0.0.1:0").expect("a server comes up");
+        let server = builder.model(model).signals(false).bind("127.0.0.1:0").expect("the server starts");
         let (port, handle) = (server.local_addr().unwrap().port(), server.handle());
         InProcess { port, handle, running: Some(thread::spawn(move || server.run())) }
     }

@@ -176,7 +176,7 @@ fn a_reader_that_stops_is_cut_off_and_a_slow_one_is_not() {
         until("the descriptors are closed", || server.descriptors() <= before);
         assert_took("the cut", since, 0.59..0.6 + LATE);
         let (taken, _) = stalled.rest();
-        assert!(taken.len() < content.len(), "all {} bytes came", taken.len());
+        assert!(taken.len() < content.len(), "all {} bytes arrived", taken.len());
 
         // 100 KB every 100 ms: slow, but with progress.
         let mut slow = Client::connect_narrow(server.port);

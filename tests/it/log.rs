@@ -198,7 +198,7 @@ fn a_log_on_standard_output_is_written_line_by_line() {
     on_both(|model| {
         let server = Server::start(model, &docroot.root(), &["--access-log", "-"]);
         Client::connect(server.port).get("/hello.txt").expect(200);
-        until("the line is there while the server runs", || {
+        until("the line is written while the server runs", || {
             server.out.text().contains("GET /hello.txt HTTP/1.1")
         });
     });

@@ -182,7 +182,8 @@ fn links_of_pages_stay_below_a_prefix() {
     });
 }
 
-/// The server then does not know the path that the client sees, or the number of folders in it.
+/// After a rewrite the server does not know the path that the client sees, or the number of folders
+/// in it.
 #[test]
 fn references_are_absolute_if_the_path_was_rewritten() {
     let docroot = Docroot::new();

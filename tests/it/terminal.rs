@@ -183,7 +183,7 @@ fn a_terminal_closed_above_a_shell_stops_every_loop() {
             let mut terminal = Terminal::start(&python, "plain", &shell, &flags);
             Client::connect(terminal.port).get("/hello.txt").expect(200).with_body(HELLO);
             terminal.close();
-            until("the server is gone", || !terminal.is_reached());
+            until("the server has ended", || !terminal.is_reached());
             until("its process group has ended", || {
                 kill_process_group(terminal.leader, Signal::CONT).is_err()
             });

@@ -402,7 +402,7 @@ fn a_crash_leaves_no_partial_file() {
         let clients = ["/up/new", "/up/old"].map(|path| half_an_upload(&server, &docroot, path));
         let begun = put(&server, "/up/resumed", &["Upload-Complete: ?0"], &pattern(500_000)).expect(201);
         server.signal(Signal::KILL);
-        until("the server is gone", || !server.is_running());
+        until("the server has ended", || !server.is_running());
         assert_eq!(names(&docroot.path("up")), ["old"]);
         assert_eq!(fs::read(docroot.path("up/old")).unwrap(), b"old version");
         drop(clients);

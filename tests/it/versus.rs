@@ -120,11 +120,11 @@ fn a_stall_shows_in_the_open_loop_and_hides_in_the_closed_one() {
     assert!(quantile_ms(&open, 0.999) > 150.0, "p99.9 is {} ms", quantile_ms(&open, 0.999));
     // The stall covers a quarter of 0.8 s, so many responses are late, not one in hundreds.
     let late: u64 = open.latencies.iter().filter(|(ns, _)| *ns > 50_000_000).map(|(_, count)| count).sum();
-    assert!((200..1_000).contains(&late), "{late} late answers");
+    assert!((200..1_000).contains(&late), "{late} late responses");
 
     let closed = run(&job(stalls_once(600), Arrival::Closed, 2, 800));
     assert_eq!(closed.errors.total(), 0, "{}", closed.errors);
-    assert!(closed.answers > 2_500, "{} answers are too few to tell", closed.answers);
+    assert!(closed.answers > 2_500, "{} responses are too few", closed.answers);
     assert!(quantile_ms(&closed, 1.0) > 150.0, "the stall was in the measured time");
     assert!(quantile_ms(&closed, 0.999) < 100.0, "p99.9 is {} ms", quantile_ms(&closed, 0.999));
 }
@@ -197,7 +197,7 @@ fn an_unsent_request_is_an_error_and_late() {
     });
     let outcome = run(&job(slow, Arrival::Open { per_second: 1_000.0 }, 4, 300));
     assert_eq!(outcome.due, 300);
-    assert!(outcome.answers < 200, "{} answers in 1.3 s of 10 ms each", outcome.answers);
+    assert!(outcome.answers < 200, "{} responses in 1.3 s of 10 ms each", outcome.answers);
     assert_eq!(outcome.errors.late, outcome.due - outcome.answers);
     let recorded: u64 = outcome.latencies.iter().map(|(_, count)| count).sum();
     assert_eq!(recorded, outcome.due, "each request that was due has its latency");

@@ -72,7 +72,7 @@ fn sample() -> Results {
         schema: SCHEMA.to_owned(),
         mode: "quick".to_owned(),
         seed: 42,
-        warnings: vec!["BUSY MACHINE: somebody else".to_owned()],
+        warnings: vec!["BUSY MACHINE: other programs".to_owned()],
         scenarios: vec![hello, block, compared("open-50", Loop::Open, [1e5, 1e5], Verdict::NoDifference)],
         not_run: vec![NotRun { name: "fan-out".to_owned(), why: "not with --quick".to_owned() }],
         ..Results::default()
