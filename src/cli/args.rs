@@ -13,11 +13,11 @@ use crate::config::{
     AllowedHost, AuthRule, Bind, CgiFolder, CgiOptions, EtagFrom, FIELDS_CEILING, FieldRule, FileOptions,
     Limits, LogFormat, Model, Symlinks, Timeouts, TypeRule, UPLOAD_BYTES_MAX, Vhost,
 };
+use crate::docroot::fields::{parse_cache_rule, parse_field_rule};
 use crate::docroot::types::parse_type_rule;
 use crate::features::auth::rule::{parse_file_rule, parse_user_rule};
 use crate::features::cgi::{parse_folder, parse_variable};
 use crate::features::cors::parse_origin;
-use crate::features::headers::{parse_cache_rule, parse_field_rule};
 use crate::features::hosts::parse_vhost;
 use crate::features::names::parse_allowed_host;
 use crate::features::upload::place::parse_upload_path;

@@ -7,16 +7,20 @@
 //! Small files are kept with their content, larger ones as open descriptors. Bounded in bytes and
 //! entries; the clock algorithm chooses who goes.
 
+use std::any::Any;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::clock::Now;
 use crate::config::FileOptions;
 use crate::docroot::Docroot;
+use crate::docroot::file::CachedFile;
 use crate::docroot::root::{AtHand, Root};
-use crate::files::CachedFile;
-use crate::files::coding::Siblings;
+use crate::docroot::siblings::Siblings;
+use crate::handler::Context;
+use crate::handler::cache::DriverCache;
+use crate::sync::lock;
 
 /// An entry nobody asked for in this time goes at the next sweep: a descriptor keeps a deleted
 /// file's space.
@@ -82,9 +86,62 @@ impl Checked {
     }
 }
 
+/// A driver's access to its file cache. The reactor owns one. The threads of the twin share one,
+/// or a popular file would be in memory once a thread.
+#[derive(Debug)]
+pub(crate) enum Files {
+    /// This driver's own.
+    Own(Box<FileCache>),
+    /// Shared by the threads of the twin.
+    Shared(Arc<Mutex<FileCache>>),
+}
+
+impl Files {
+    /// A cache of a driver's own.
+    #[must_use]
+    pub(crate) fn own(options: &FileOptions) -> Self {
+        Files::Own(Box::new(FileCache::new(options)))
+    }
+
+    /// The cache of the driver that calls this handler, or `None` if it has none for files.
+    pub(crate) fn of<'a>(cx: &'a mut Context<'_>) -> Option<&'a mut Files> {
+        cx.cache().as_any().downcast_mut()
+    }
+
+    /// Calls `look` with the cache, and holds its lock meanwhile if it is shared.
+    pub(crate) fn with<T>(&mut self, look: impl FnOnce(&mut FileCache) -> T) -> T {
+        match self {
+            Files::Own(cache) => look(cache),
+            Files::Shared(cache) => look(&mut lock(cache)),
+        }
+    }
+}
+
+impl DriverCache for Files {
+    fn next_sweep(&mut self) -> Option<Instant> {
+        self.with(|cache| cache.next_sweep())
+    }
+
+    /// Drops files that no request has used lately, so that the space of deleted files is freed.
+    fn sweep(&mut self, now: Instant) {
+        self.with(|cache| cache.sweep(now));
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Files::Own(cache) => cache.bytes(),
+            Files::Shared(cache) => lock(cache).bytes(),
+        }
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
 /// The file cache of one driver.
 #[derive(Debug)]
-pub struct FileCache {
+pub(crate) struct FileCache {
     /// By the number of the docroot, then by path.
     places: Vec<HashMap<Box<[u8]>, usize, foldhash::fast::RandomState>>,
     entries: slab::Slab<Entry>,
@@ -102,7 +159,7 @@ pub struct FileCache {
 impl FileCache {
     /// An empty cache.
     #[must_use]
-    pub fn new(options: &FileOptions) -> Self {
+    pub(crate) fn new(options: &FileOptions) -> Self {
         FileCache {
             places: Vec::new(),
             entries: slab::Slab::new(),
@@ -213,7 +270,7 @@ impl FileCache {
 
     /// Bytes in use.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 

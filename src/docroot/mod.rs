@@ -7,39 +7,48 @@
 
 pub(crate) mod cache;
 pub(crate) mod charset;
-pub(crate) mod clean;
+pub(crate) mod fields;
+pub(crate) mod file;
 pub(crate) mod fingerprint;
 pub(crate) mod location;
 pub(crate) mod own;
 pub(crate) mod pattern;
+pub(crate) mod read;
 pub(crate) mod root;
+pub(crate) mod siblings;
+pub(crate) mod stamp;
 pub(crate) mod tag;
 pub mod types;
 pub(crate) mod verdict;
 
 use std::borrow::Cow;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::io::Errno;
 use smallvec::SmallVec;
 
 use crate::config::{EtagFrom, FileOptions, LIVE_PAGE_BYTES_MAX, LIVE_TAG, Symlinks};
+use crate::docroot::fields::{FieldRules, FileHeaders};
+use crate::docroot::file::{CachedFile, Coded, Content, Meta};
 use crate::docroot::location::Location;
-use crate::docroot::own::{Inode, OwnFiles};
+use crate::docroot::own::OwnFiles;
+use crate::docroot::read::read_head;
+use crate::docroot::read::read_whole;
 use crate::docroot::root::Identity;
+use crate::docroot::siblings::suffix;
+use crate::docroot::stamp::STAMP_MASK;
+use crate::docroot::stamp::Stamp;
+use crate::docroot::stamp::file_type;
+use crate::docroot::stamp::stat;
 use crate::docroot::tag::Tag;
 use crate::docroot::types::{ContentType, Types};
 use crate::docroot::verdict::{Shown, Withheld};
-use crate::features::auth::guard::{Guard, Password};
-use crate::features::headers::{FieldRules, FileHeaders};
-use crate::features::names::Names;
-use crate::features::upload;
-use crate::files::{CachedFile, Coded, Content, Listings, Meta, coding};
+use crate::handler::passwords::{Password, Passwords};
 use crate::http::negotiate::Coding;
 use crate::http::send_queue::OpenFile;
 use crate::http::{Request, Response};
@@ -109,51 +118,6 @@ impl From<Errno> for Trouble {
     }
 }
 
-/// What tells one state of a file from another. All of it must match for a cached file to be fresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    pub(crate) inode: Inode,
-    pub(crate) size: u64,
-    pub(crate) modified: (i64, u32),
-    pub(crate) changed: (i64, u32),
-}
-
-impl Stamp {
-    pub(crate) fn of(stat: &rustix::fs::Statx) -> Self {
-        Stamp {
-            inode: Inode::of(stat),
-            size: stat.stx_size,
-            modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
-            changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
-        }
-    }
-
-    /// The modification time in seconds since 1970, but never later than it can have been: a date
-    /// in the future must not be sent (RFC 9110 section 8.8.2.1). The change time is the kernel's
-    /// own clock, which nobody sets ahead.
-    pub(crate) fn modified_secs(&self) -> i64 {
-        self.modified.0.min(self.changed.0)
-    }
-
-    /// The time for `Last-Modified`, in seconds since 1970. `None` where the file has no time of
-    /// its own: Nix, OSTree and reproducible archives set 0 or 1, so all versions of a file have
-    /// that. A time before 1970 could not be compared.
-    pub(crate) fn last_modified(&self) -> Option<u64> {
-        u64::try_from(self.modified_secs()).ok().filter(|&secs| secs > 1)
-    }
-
-    /// Whether the file could be written again without this stamp showing it: the kernel's clock
-    /// for files moves in steps of some milliseconds.
-    pub(crate) fn is_too_young(&self, wall: Duration) -> bool {
-        let changed = Duration::new(u64::try_from(self.changed.0).unwrap_or(0), self.changed.1);
-        wall < changed + SETTLED_AFTER
-    }
-}
-
-/// A file whose inode changed less than this before it was read is not kept: see
-/// [`Stamp::is_too_young`].
-const SETTLED_AFTER: Duration = Duration::from_millis(20);
-
 /// What a directory is shown by.
 const INDEX: &[u8] = b"index.html";
 
@@ -171,6 +135,19 @@ fn file_name(path: &[u8], suffix: &[u8]) -> Vec<u8> {
 /// How often an open that was interrupted or raced is tried again.
 const OPEN_TRIES: usize = 32;
 
+/// Decides whether a request may have more than single files, such as listings: returns the refusal
+/// if it may not.
+#[derive(Clone)]
+pub(crate) struct Refuse(pub(crate) Arc<RefuseFn>);
+
+type RefuseFn = dyn Fn(&Request<'_>) -> Option<Response> + Send + Sync;
+
+impl std::fmt::Debug for Refuse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Refuse")
+    }
+}
+
 /// A folder that is served.
 #[derive(Debug)]
 pub struct Docroot {
@@ -186,20 +163,18 @@ pub struct Docroot {
     /// What is said with which file.
     fields: FieldRules,
     types: Types,
-    /// Listings in the making.
-    pub(crate) listings: Arc<Listings>,
     /// Bounds how many files are compressed at once.
     pub(crate) compressors: Arc<Places>,
     /// For archives in the making.
     pub(crate) archives: Arc<Places>,
     /// Who knows which paths take a password: for answers that show more than one file.
-    pub(crate) guard: Option<Arc<Guard>>,
+    pub(crate) guard: Option<Arc<dyn Passwords>>,
     /// The operator's own files.
     pub(crate) own: Arc<OwnFiles>,
     /// Where the docroot lies on this machine, links resolved.
     pub(crate) real_path: Vec<u8>,
-    /// The names under which more is given out than single files; `None`: any.
-    names: Option<Arc<Names>>,
+    /// Refuses requests for more than single files. `None` refuses none.
+    refuse: Option<Refuse>,
     /// Folders below it that clients may write to, as normalised paths: by their names, and where
     /// those lead.
     uploads: Vec<String>,
@@ -247,13 +222,12 @@ impl Docroot {
             options,
             fields,
             types,
-            listings: Listings::new(),
             compressors,
             archives,
             guard: None,
             own: Arc::default(),
             real_path: real_path.into_os_string().into_encoded_bytes(),
-            names: None,
+            refuse: None,
             uploads,
             withheld,
             writes: AtomicUsize::new(0),
@@ -264,12 +238,11 @@ impl Docroot {
     pub(crate) fn opened_again(&self) -> std::io::Result<Docroot> {
         let new = Docroot::open(&self.name, self.given.clone())?;
         Ok(Docroot {
-            listings: Arc::clone(&self.listings),
             compressors: Arc::clone(&self.compressors),
             archives: Arc::clone(&self.archives),
             guard: self.guard.clone(),
             own: Arc::clone(&self.own),
-            names: self.names.clone(),
+            refuse: self.refuse.clone(),
             ..new
         })
     }
@@ -302,8 +275,8 @@ impl Docroot {
 
     /// The same folder, where `guard` knows which paths take a password.
     #[must_use]
-    pub fn guarded(self, guard: Option<&Arc<Guard>>) -> Self {
-        Docroot { guard: guard.cloned(), ..self }
+    pub(crate) fn guarded(self, guard: Option<Arc<dyn Passwords>>) -> Self {
+        Docroot { guard, ..self }
     }
 
     /// The folder as given, where none of the operator's own files is given out.
@@ -312,23 +285,16 @@ impl Docroot {
         Docroot { own: Arc::clone(own), ..self }
     }
 
-    /// The folder as given, with listings and archives only for requests that ask for one of
-    /// `names`.
+    /// The folder as given, with listings and archives only for requests that `refuse` returns no
+    /// response for.
     #[must_use]
-    pub(crate) fn named(self, names: &Arc<Names>) -> Self {
-        Docroot { names: Some(Arc::clone(names)), ..self }
+    pub(crate) fn refusing(self, refuse: Refuse) -> Self {
+        Docroot { refuse: Some(refuse), ..self }
     }
 
-    /// The folder as given, whose listings share their bounds with those of other folders.
-    #[must_use]
-    pub(crate) fn listed_by(self, listings: &Arc<Listings>) -> Self {
-        Docroot { listings: Arc::clone(listings), ..self }
-    }
-
-    /// The refusal of a request for more than a single file, if the server is not known by the name
-    /// in it.
+    /// The refusal of a request for more than a single file, if the operator does not allow it.
     pub(crate) fn refusal(&self, request: &Request<'_>) -> Option<Response> {
-        self.names.as_ref().and_then(|names| names.refusal(request))
+        self.refuse.as_ref().and_then(|refuse| (refuse.0)(request))
     }
 
     /// Whether the root has an entry of this name, as far as can be seen.
@@ -546,7 +512,7 @@ impl Docroot {
         if self.uploads.is_empty() {
             return Ok(false);
         }
-        let is_below = |path: &[u8]| upload::area_of(&self.uploads, path).is_some();
+        let is_below = |path: &[u8]| area_of(&self.uploads, path).is_some();
         if is_below(path) || location.possible_paths().any(|path| is_below(&path)) {
             return Ok(true);
         }
@@ -575,7 +541,7 @@ impl Docroot {
         reach: Reach,
         wall: Duration,
     ) -> Result<(Stamp, Option<CachedFile>), Trouble> {
-        let path = file_name(path, coding::suffix(coding));
+        let path = file_name(path, suffix(coding));
         let fd = self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), reach)?;
         let stat = stat(&fd)?;
         let stamp = Stamp::of(&stat);
@@ -700,50 +666,6 @@ fn uploads_below(root: &Path, areas: &[String]) -> Vec<String> {
     areas.iter().cloned().chain(areas.iter().filter_map(lies_at)).collect()
 }
 
-const STAMP_MASK: StatxFlags = Inode::MASK;
-
-pub(crate) fn stat(fd: impl AsFd) -> Result<rustix::fs::Statx, Trouble> {
-    Ok(rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, STAMP_MASK)?)
-}
-
-pub(crate) fn file_type(stat: &rustix::fs::Statx) -> FileType {
-    FileType::from_raw_mode(u32::from(stat.stx_mode))
-}
-
-/// The first `bytes` of an open file, or all of it if it has fewer.
-pub(crate) fn read_head(fd: &OwnedFd, size: u64, bytes: usize, reach: Reach) -> Result<Vec<u8>, Trouble> {
-    match size.min(bytes as u64) {
-        0 => Ok(Vec::new()),
-        bytes => read_whole(fd, bytes, reach),
-    }
-}
-
-/// All of a small file. On the loop only if it is in the page cache (preadv2(2), RWF_NOWAIT).
-fn read_whole(fd: &OwnedFd, size: u64, reach: Reach) -> Result<Vec<u8>, Trouble> {
-    let size = usize::try_from(size).map_err(|_| Trouble::Io(Errno::FBIG.raw_os_error()))?;
-    let flags = match reach {
-        Reach::InMemory => ReadWriteFlags::NOWAIT,
-        Reach::OnDisk => ReadWriteFlags::empty(),
-    };
-    let mut body = vec![0; size];
-    let mut at = 0;
-    while at < size {
-        let into = std::io::IoSliceMut::new(&mut body[at..]);
-        match rustix::io::preadv2(fd, &mut [into], at as u64, flags) {
-            // It shrank since it was looked at: what was promised cannot be kept, so look again,
-            // off the loop.
-            Ok(0) if reach == Reach::InMemory => return Err(Trouble::Cold),
-            Ok(0) => return Err(Trouble::NotFound),
-            Ok(bytes) => at += bytes,
-            Err(Errno::INTR) => {}
-            // Some file systems cannot say: they are read off the loop.
-            Err(Errno::OPNOTSUPP | Errno::AGAIN) if reach == Reach::InMemory => return Err(Trouble::Cold),
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(body)
-}
-
 /// An old kernel does not know how to keep a name beneath a folder, and some sandboxes forbid what
 /// they do not know. Then every request would fail: better nothing is started.
 fn can_open_beneath(folder: &OwnedFd) -> std::io::Result<()> {
@@ -758,26 +680,13 @@ fn can_open_beneath(folder: &OwnedFd) -> std::io::Result<()> {
     }
 }
 
-/// What is read ahead of a download at a time: enough that the disk is asked in long stretches,
-/// little enough that many downloads do not drive each other out of memory.
-const READ_AHEAD_BYTES: u64 = 1024 * 1024;
-
-/// Brings a part of a file that is to be sent next into the kernel's memory. Blocks: for worker
-/// threads only.
-pub(crate) fn read_ahead(file: &OpenFile, offset: u64, len: u64) {
-    let end = offset.saturating_add(len.min(READ_AHEAD_BYTES));
-    let mut piece = vec![0; 128 * 1024];
-    let mut at = offset;
-    while at < end {
-        let bytes = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
-        match rustix::io::pread(file.fd(), &mut piece[..bytes], at) {
-            // It shrank, or cannot be read: the sending will find out, and says so to the client.
-            Ok(0) => return,
-            Ok(bytes) => at += bytes as u64,
-            Err(Errno::INTR) => {}
-            Err(_) => return,
-        }
-    }
+/// Upload folder that contains this normalized path. If upload folders are nested, the innermost
+/// one.
+pub(crate) fn area_of<'a>(areas: &'a [String], path: &[u8]) -> Option<&'a str> {
+    let covers = |area: &&String| {
+        path.strip_prefix(area.as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
+    };
+    areas.iter().filter(covers).max_by_key(|area| area.len()).map(String::as_str)
 }
 
 /// Returns whether this is the name of a hidden file or folder.

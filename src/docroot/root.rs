@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, Guard};
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 
-use crate::docroot::{Docroot, file_type};
+use crate::docroot::Docroot;
+use crate::docroot::stamp::file_type;
 use crate::sync::lock;
 
 /// The time after which a folder that could not be opened is tried again.

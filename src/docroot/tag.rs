@@ -14,7 +14,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::{EtagFrom, KIB};
-use crate::docroot::{Reach, Stamp, Trouble, read_head};
+use crate::docroot::read::read_head;
+use crate::docroot::stamp::Stamp;
+use crate::docroot::{Reach, Trouble};
 
 /// Files up to this size have a digest of their bytes as a tag. They are read anyway, because the
 /// cache keeps files of this size by default.
@@ -113,7 +115,7 @@ mod tests {
 
     fn stamp() -> Stamp {
         let file = OwnedFd::from(tempfile::tempfile().unwrap());
-        let stamp = Stamp::of(&crate::docroot::stat(&file).unwrap());
+        let stamp = Stamp::of(&crate::docroot::stamp::stat(&file).unwrap());
         Stamp { size: 100_000, modified: (1_700_000_000, 5), changed: (1_700_000_100, 7), ..stamp }
     }
 
@@ -123,7 +125,7 @@ mod tests {
             let mut file: File = tempfile::tempfile().unwrap();
             file.write_all(bytes).unwrap();
             let file = OwnedFd::from(file);
-            let stamp = Stamp::of(&crate::docroot::stat(&file).unwrap());
+            let stamp = Stamp::of(&crate::docroot::stamp::stat(&file).unwrap());
             Tag::of(EtagFrom::Content, (&file, &stamp), body, Reach::OnDisk, Duration::ZERO).unwrap()
         };
         let most = vec![b'x'; usize::try_from(DIGESTED_BYTES_MAX).unwrap()];

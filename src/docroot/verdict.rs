@@ -15,8 +15,9 @@ use rustix::fs::{FileType, Statx};
 
 use crate::config::Symlinks;
 use crate::docroot::location::{Location, last_name};
-use crate::docroot::{Docroot, Stamp, Trouble, file_type, is_hidden, is_hidden_name};
-use crate::features::auth::guard::{Guard, Password};
+use crate::docroot::stamp::{Stamp, file_type};
+use crate::docroot::{Docroot, Trouble, is_hidden, is_hidden_name};
+use crate::handler::passwords::{Password, Passwords};
 
 /// A file or folder that may be shown.
 #[derive(Debug)]
@@ -123,7 +124,7 @@ impl Docroot {
         path: &[u8],
         also: Option<Password>,
         password: Option<Password>,
-    ) -> Option<(&Arc<Guard>, Password)> {
+    ) -> Option<(&Arc<dyn Passwords>, Password)> {
         let (guard, password) = (self.guard.as_ref()?, password?);
         let is_given = also == Some(password) || guard.password_at(path) == Some(password);
         (!is_given).then_some((guard, password))
@@ -178,7 +179,8 @@ impl Docroot {
 mod tests {
     use super::*;
     use crate::config::FileOptions;
-    use crate::docroot::{links_followed, stat};
+    use crate::docroot::links_followed;
+    use crate::docroot::stamp::stat;
     use rustix::fs::{Mode, OFlags};
     use std::fs;
     use std::os::unix::fs::symlink;

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Now;
 use crate::conn_id::ConnId;
-use crate::docroot;
 use crate::driver::Driver;
 use crate::driver::client::Client;
 use crate::driver::pool::Loan;
+use crate::driver::socket::read_ahead;
 use crate::driver::work::{Held, Source, Task, Warmth, Work};
 use crate::handler::continuation::Done;
 use crate::handler::watch::{Change, Watch};
@@ -356,7 +356,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         let ran = self.driver.desk.errands().run(
             self.id,
             Lane::Short,
-            Box::new(move || docroot::read_ahead(&file, offset, len)),
+            Box::new(move || read_ahead(&file, offset, len)),
         );
         self.work().warmth = match ran {
             Ran::Here => Warmth::Warmed,

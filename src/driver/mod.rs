@@ -33,7 +33,7 @@ use crate::config::{Config, KIB};
 use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::pool::{BufferPool, Loan};
 use crate::driver::work::Work;
-use crate::files::Files;
+use crate::handler::cache::DriverCache;
 use crate::handler::continuation::Then;
 use crate::handler::watch::Change;
 use crate::handler::{Context, Extra, Handler};
@@ -66,7 +66,7 @@ pub struct Driver<O> {
     pub(crate) scratch_is_shared: bool,
     pub(crate) pool: BufferPool,
     pub(crate) date: DateCache,
-    pub(crate) files: Files,
+    pub(crate) cache: Box<dyn DriverCache>,
     pub(crate) desk: Box<dyn JobDesk<Then>>,
     pub(crate) observer: O,
     pub(crate) access: Option<AccessBuffer>,
@@ -103,7 +103,7 @@ impl<O: Observer> Driver<O> {
     pub(crate) fn new(
         config: Arc<Config>,
         handler: Arc<dyn Handler>,
-        files: Files,
+        cache: Box<dyn DriverCache>,
         desk: Box<dyn JobDesk<Then>>,
         access: Option<AccessBuffer>,
         observer: O,
@@ -117,7 +117,7 @@ impl<O: Observer> Driver<O> {
             scratch_is_shared: true,
             pool,
             date: DateCache::new(),
-            files,
+            cache,
             desk,
             observer,
             access,
@@ -144,7 +144,7 @@ impl<O: Observer> Driver<O> {
             pool_lent_bytes: self.pool.lent_bytes() as u64,
             pool_bytes_max: self.config.limits.pool_bytes_max as u64,
             collected_bytes: self.collected_bytes as u64,
-            file_cache_bytes: self.files.bytes() as u64,
+            file_cache_bytes: self.cache.bytes() as u64,
         }
     }
 
@@ -228,7 +228,7 @@ impl<O: Observer> Driver<O> {
             peer,
             limits: &self.config.limits,
             desk: &mut *self.desk,
-            files: &mut self.files,
+            cache: &mut *self.cache,
             extra: &mut self.extra,
             watch: &mut self.watch,
             route: None,

@@ -3,6 +3,8 @@
 //!
 //! This file must not know the content that is sent.
 
+use crate::http::send_queue::OpenFile;
+use rustix::io::Errno;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -45,8 +47,7 @@ pub(crate) fn is_cold(file: &OwnedFd, offset: u64, len: u64) -> bool {
     let is_away = |at: u64| {
         let mut byte = [0];
         let mut into = [IoSliceMut::new(&mut byte)];
-        rustix::io::preadv2(file, &mut into, at, rustix::io::ReadWriteFlags::NOWAIT)
-            == Err(rustix::io::Errno::AGAIN)
+        rustix::io::preadv2(file, &mut into, at, rustix::io::ReadWriteFlags::NOWAIT) == Err(Errno::AGAIN)
     };
     is_away(offset) || is_away(offset + len.saturating_sub(1))
 }
@@ -81,6 +82,28 @@ const CORKED_FILE_BYTES_MIN: u64 = 1 << 20;
 /// fill; the kernel returns an error, which is ignored.
 fn cork(socket: impl AsFd, is_corked: bool) {
     let _ = rustix::net::sockopt::set_tcp_cork(socket, is_corked);
+}
+
+/// What is read ahead of a download at a time: enough that the disk is asked in long stretches,
+/// little enough that many downloads do not drive each other out of memory.
+const READ_AHEAD_BYTES: u64 = 1024 * 1024;
+
+/// Brings a part of a file that is to be sent next into the kernel's memory. Blocks: for worker
+/// threads only.
+pub(crate) fn read_ahead(file: &OpenFile, offset: u64, len: u64) {
+    let end = offset.saturating_add(len.min(READ_AHEAD_BYTES));
+    let mut piece = vec![0; 128 * 1024];
+    let mut at = offset;
+    while at < end {
+        let bytes = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
+        match rustix::io::pread(file.fd(), &mut piece[..bytes], at) {
+            // It shrank, or cannot be read: the sending will find out, and says so to the client.
+            Ok(0) => return,
+            Ok(bytes) => at += bytes as u64,
+            Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@
 
 use std::sync::Arc;
 
+use crate::docroot::area_of;
 use crate::features::auth::guard::WriteGuards;
 use crate::features::hosts::check_ascii;
 use crate::features::names::Names;
-use crate::features::upload::area_of;
 use crate::features::upload::origin::Partners;
 use crate::handler::{Answer, Context, Handler, When};
 use crate::http::fields::is_token;

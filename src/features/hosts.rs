@@ -150,7 +150,7 @@ impl HostFiles {
 
 impl Handler for HostFiles {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        StaticFiles::of(self.root_of(request)).handle(request, cx)
+        self.files.at(self.root_of(request)).handle(request, cx)
     }
 }
 

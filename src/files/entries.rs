@@ -10,7 +10,8 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 
 use crate::docroot::location::Location;
 use crate::docroot::own::Inode;
-use crate::docroot::{Docroot, Reach, Trouble, file_type, stat};
+use crate::docroot::stamp::{file_type, stat};
+use crate::docroot::{Docroot, Reach, Trouble};
 use crate::files::budget::{Held, Spent};
 use crate::pages::{Kind, SortBy, readme};
 

@@ -16,13 +16,14 @@ use crate::config::{
     KIB, LISTING_REQUESTS_MAX, LISTINGS_READ_BYTES_MAX, LISTINGS_SENT_BYTES_MAX, LISTINGS_WAITING_MAX,
 };
 use crate::docroot::own::Inode;
-use crate::docroot::{Docroot, Reach, file_type, stat};
-use crate::features::auth::guard::Password;
-use crate::features::upload;
+use crate::docroot::stamp::{file_type, stat};
+use crate::docroot::{Docroot, Reach, area_of};
+use crate::files::Visit;
 use crate::files::budget::{Budget, Held, Spent};
 use crate::files::entries::{Entries, Entry, Unread};
 use crate::handler::coalesce::{Coalesced, Unmade, Work};
 use crate::handler::offload::{Offloaded, Producer};
+use crate::handler::passwords::Password;
 use crate::handler::{Answer, Context};
 use crate::http::date::iso8601;
 use crate::http::negotiate::preferred;
@@ -147,13 +148,13 @@ struct Wanted {
 /// Answers with a listing of an open directory, which workers make. `also` is a password that the
 /// client has given besides that of `path`.
 pub(super) fn later(
-    docroot: &Arc<Docroot>,
+    visit: Visit<'_>,
     directory: OwnedFd,
     path: &[u8],
-    also: Option<Password>,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
+    let Visit { docroot, listings, also } = visit;
     if let Some(refusal) = docroot.refusal(request) {
         return refusal.into();
     }
@@ -168,13 +169,13 @@ pub(super) fn later(
         asked: Asked::of(request, home_of(request)),
     };
     let origin = Origin::of(cx.peer());
-    let waiting = Arc::clone(&docroot.listings.waiting);
+    let waiting = Arc::clone(&listings.waiting);
     waiting.hasten(origin, |reading| *reading.work.key() == wanted);
     let (entries_max, upload_bytes_max) = (cx.limits().listing_entries_max, cx.limits().upload_bytes_max);
-    let (listings, docroot) = (Arc::clone(&docroot.listings), Arc::clone(docroot));
-    let made = Arc::clone(&listings.made);
+    let (listings, docroot) = (Arc::clone(listings), Arc::clone(docroot));
+    let (made, bounds) = (Arc::clone(&listings.made), Arc::clone(&listings));
     let begin = move |work: Work<Wanted, Outcome>, errands: &Arc<dyn Errands>| {
-        let reading = Reading { docroot, directory, entries_max, upload_bytes_max, work };
+        let reading = Reading { docroot, listings: bounds, directory, entries_max, upload_bytes_max, work };
         waiting.submit(origin, reading, errands);
     };
     made.answer(&wanted, cx, begin, move |outcome, cx| match outcome {
@@ -194,6 +195,7 @@ const TOO_MANY: &str = "too many listings are being made";
 /// A listing that waits for a worker.
 struct Reading {
     docroot: Arc<Docroot>,
+    listings: Arc<Listings>,
     directory: OwnedFd,
     entries_max: usize,
     upload_bytes_max: u64,
@@ -224,9 +226,9 @@ impl Reading {
     fn make(&self) -> Outcome {
         let Wanted { path, asked, .. } = self.work.key();
         let (docroot, query) = (&*self.docroot, asked.query.to_lowercase());
-        let held = docroot.listings.reading.hold();
+        let held = self.listings.reading.hold();
         Entries::read(docroot, &self.directory, path, &query, self.entries_max, held)
-            .and_then(|entries| Ok(Made::of(self.contents(entries)?, &docroot.listings.sending)?))
+            .and_then(|entries| Ok(Made::of(self.contents(entries)?, &self.listings.sending)?))
             .map_err(|why| match why {
                 Unread::Trouble(trouble) => {
                     log::warn!("cannot list {}: {trouble:?}", path.escape_ascii());
@@ -253,7 +255,7 @@ impl Reading {
             total: entries.looked,
             query: asked.query.clone(),
             archives: options.archives,
-            panel: match upload::area_of(&options.uploads, path) {
+            panel: match area_of(&options.uploads, path) {
                 Some(_) => page::panel(self.upload_bytes_max),
                 None => String::new(),
             },
@@ -530,7 +532,7 @@ mod tests {
         symlink("private/README.md", folder.path().join("a/README.txt")).unwrap();
         let shows = |rule: &str, path: &[u8], name: &[u8]| {
             let docroot = Docroot::open(folder.path(), FileOptions::default()).unwrap();
-            let docroot = docroot.guarded(Some(&Guard::of(&[rule], false)));
+            let docroot = docroot.guarded(Some(Guard::of(&[rule], false)));
             load_readme(&docroot, path, None, name.to_vec()).is_some()
         };
         assert!(shows("u:p@/b", b"/a/", b"README.md") && shows("u:p", b"/a/", b"README.md"));

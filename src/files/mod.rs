@@ -7,6 +7,7 @@
 
 mod archive;
 mod budget;
+pub(crate) mod clean;
 pub(crate) mod coding;
 mod download;
 mod entries;
@@ -15,228 +16,62 @@ mod listing;
 use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::clock::Now;
 use crate::config::{FileOptions, PATH_BYTES_MAX};
-use crate::features::auth::guard::{Guard, Password};
-use crate::features::headers::FileHeaders;
+use crate::docroot::cache::Files;
+use crate::docroot::file::Coded;
+use crate::docroot::file::Meta;
+use crate::docroot::file::{CachedFile, Content};
+use crate::docroot::siblings::Siblings;
 use crate::handler::continuation::Then;
 use crate::handler::offload::Offloaded;
+use crate::handler::passwords::{Password, Passwords};
 use crate::handler::{Answer, Context, Handler, When, method_not_allowed};
-use crate::http::conditional::{Precondition, Validators};
-use crate::http::date::fmt_http_date;
+use crate::http::conditional::Precondition;
 use crate::http::fields::NameFilter;
-use crate::http::headers::{Headers, How};
 use crate::http::kept_head::KeptHead;
-use crate::http::negotiate::Coding;
-use crate::http::prepared::Prepared;
 use crate::http::range::{ByteRange, Selection};
 use crate::http::refusal::Refusal;
 use crate::http::send_queue::OpenFile;
 use crate::http::{Body, Method, Request, Response, Status, conditional, range, target};
 use crate::jobs::places::Taken;
 use crate::pages::error::{ErrorForm, error, takes_html, text_error, wants_html};
-use crate::sync::lock;
 
 use crate::docroot::cache::{FileCache, Forms};
-use crate::docroot::location::Location;
 use crate::docroot::root::Root;
+use crate::docroot::stamp::{Stamp, file_type, stat};
 use crate::docroot::tag::Tag;
-use crate::docroot::types::{Compressible, ContentType, Types};
-use crate::docroot::{Docroot, Found, Reach, Stamp, Trouble, clean, file_type, is_hidden, stat, tag, types};
-use coding::{Chosen, Siblings};
+use crate::docroot::types::Types;
+use crate::docroot::{Docroot, Found, Reach, Trouble, is_hidden};
+use coding::Chosen;
 pub(crate) use listing::Listings;
-
-/// What is known of a representation beside its content.
-#[derive(Clone, Debug)]
-pub(crate) struct Meta {
-    pub(crate) stamp: Stamp,
-    pub(crate) tag: Tag,
-    pub(crate) content_type: Arc<str>,
-    pub(crate) coded: Coded,
-    /// Headers that its path brings along, by rules of the operator above all.
-    pub(crate) headers: Arc<FileHeaders>,
-    /// The password that is due at the place of the file.
-    pub(crate) password: Option<Password>,
-    /// The place that the link led to by which it was found.
-    pub(crate) link_target: Option<Box<Location>>,
-}
-
-/// The coding that content is in, and how it came to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Coded {
-    /// The file in no coding.
-    No,
-    /// The file that was asked for is in it, as its name says: there is no other form of it.
-    Itself(Coding),
-    /// The coding of a file beside the requested one.
-    Beside(Coding),
-    /// A coding that this server made.
-    Here(Coding),
-}
-
-impl Coded {
-    fn coding(self) -> Option<Coding> {
-        match self {
-            Coded::No => None,
-            Coded::Itself(coding) | Coded::Beside(coding) | Coded::Here(coding) => Some(coding),
-        }
-    }
-}
-
-/// One file as it was when it was last looked at.
-#[derive(Debug)]
-pub(crate) struct CachedFile {
-    pub(crate) meta: Meta,
-    compressible: Compressible,
-    content: Content,
-    /// The 200, without its content if that is on the disk. Its headers are those of a 206, too.
-    prepared: Arc<Prepared>,
-    /// Where the headers that a 304 repeats stand among the prepared ones: `Last-Modified`, `ETag`,
-    /// `Vary` and the operator's (RFC 9110 section 15.4.5).
-    validator_lines: std::ops::Range<usize>,
-}
-
-#[derive(Debug)]
-pub(crate) enum Content {
-    /// The prepared response has it.
-    InMemory,
-    /// It is sent from here.
-    OnDisk(Arc<OpenFile>),
-}
-
-impl CachedFile {
-    /// A file with its head made beforehand. `body` is its content if that is to be in memory.
-    pub(crate) fn new(meta: Meta, content: Content, body: &[u8]) -> Self {
-        let compressible = match meta.coded {
-            Coded::Itself(_) => Compressible::No,
-            Coded::No | Coded::Beside(_) | Coded::Here(_) => types::compressible(&meta.content_type),
-        };
-        let mut headers = Headers::with_capacity(256);
-        headers.set("Content-Type", meta.content_type.as_bytes());
-        if let Some(coding) = meta.coded.coding() {
-            headers.set("Content-Encoding", coding.name().as_bytes());
-        }
-        if meta.has_parts() {
-            headers.set("Accept-Ranges", b"bytes");
-        }
-        let validators = headers.as_bytes().len();
-        if let Some(modified) = meta.stamp.last_modified() {
-            headers.set("Last-Modified", &fmt_http_date(modified));
-        }
-        headers.set("ETag", &meta.tag.value);
-        if compressible != Compressible::No {
-            headers.set("Vary", b"Accept-Encoding");
-        }
-        for line in meta.headers.all.lines() {
-            headers.put(How::Set, line.name(), line.value());
-        }
-        let prepared = Prepared::new(&headers, body).ruled(&meta.headers.ruled);
-        CachedFile {
-            meta,
-            compressible,
-            content,
-            prepared: Arc::new(prepared),
-            validator_lines: validators..headers.as_bytes().len(),
-        }
-    }
-
-    fn len(&self) -> u64 {
-        match &self.content {
-            Content::InMemory => self.prepared.body().len() as u64,
-            Content::OnDisk(_) => self.meta.stamp.size,
-        }
-    }
-
-    fn validators(&self) -> Validators<'_> {
-        Validators { etag: &self.meta.tag.value, modified_secs: self.meta.stamp.last_modified() }
-    }
-
-    /// What it costs the cache, in bytes.
-    pub(crate) fn cost(&self) -> usize {
-        size_of::<Self>() + self.prepared.cost() + self.meta.tag.value.len()
-    }
-
-    fn is_in_memory(&self) -> bool {
-        matches!(self.content, Content::InMemory)
-    }
-
-    /// Whether it is worth the time to compress it on the fly.
-    fn pays_to_compress(&self, docroot: &Docroot) -> bool {
-        let options = &docroot.options;
-        options.compress_level.is_some()
-            && self.compressible == Compressible::Yes
-            && self.len() >= options.compress_bytes_min
-    }
-
-    /// The same, compressed, if it is in memory and that makes it smaller.
-    fn gzipped(&self, level: Option<u32>) -> Option<CachedFile> {
-        if !self.is_in_memory() {
-            return None;
-        }
-        let body = coding::gzip(self.prepared.body(), level?)?;
-        (body.len() < self.prepared.body().len())
-            .then(|| CachedFile::new(self.meta.compressed(), Content::InMemory, &body))
-    }
-
-    fn part(&self, first: u64, bytes: u64) -> Body {
-        match &self.content {
-            Content::InMemory => {
-                // A file in memory is far below 4 GiB.
-                let start = usize::try_from(first).unwrap_or(usize::MAX);
-                let end = start.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX));
-                Body::Shared {
-                    data: Arc::clone(&self.prepared),
-                    start,
-                    end: end.min(self.prepared.body().len()),
-                }
-            }
-            Content::OnDisk(file) => Body::File { file: Arc::clone(file), offset: first, len: bytes },
-        }
-    }
-}
-
-impl Meta {
-    /// Of a file as it is.
-    pub(crate) fn of(stamp: Stamp, tag: Tag, content_type: ContentType) -> Meta {
-        let ContentType { value: content_type, coding } = content_type;
-        let coded = coding.map_or(Coded::No, Coded::Itself);
-        let (headers, password, link_target) = (Arc::default(), None, None);
-        Meta { stamp, tag, content_type, coded, headers, password, link_target }
-    }
-
-    /// Of the same content, compressed on the fly: another entity-tag, and a weak one, since the
-    /// bytes are the compressor's.
-    fn compressed(&self) -> Meta {
-        let tag = Tag { value: tag::weakened(&tag::of_form(&self.tag.value, "gz")), settles: None };
-        Meta { tag, coded: Coded::Here(Coding::Gzip), ..self.clone() }
-    }
-
-    /// True if parts of it can be sent. What is compressed on the fly has none.
-    fn has_parts(&self) -> bool {
-        !matches!(self.coded, Coded::Here(_))
-    }
-}
 
 /// A handler that serves a folder, and the one that takes its name later.
 #[derive(Debug, Clone)]
 pub struct StaticFiles {
     root: Arc<Root>,
+    listings: Arc<Listings>,
 }
 
 impl StaticFiles {
     /// Serves `docroot`, and follows the name by which it was opened.
     #[must_use]
     pub fn new(docroot: Arc<Docroot>) -> Self {
-        StaticFiles::of(Arc::new(Root::of(docroot)))
+        StaticFiles::of(Arc::new(Root::of(docroot)), &Listings::new())
     }
 
-    /// Serves the folder that a root leads to.
-    pub(crate) fn of(root: Arc<Root>) -> Self {
-        StaticFiles { root }
+    /// Serves the folder that a root leads to. Listings share the bounds of `listings`.
+    pub(crate) fn of(root: Arc<Root>, listings: &Arc<Listings>) -> Self {
+        StaticFiles { root, listings: Arc::clone(listings) }
+    }
+
+    /// Serves the folder that another root leads to, within the same bounds.
+    pub(crate) fn at(&self, root: Arc<Root>) -> Self {
+        StaticFiles::of(root, &self.listings)
     }
 
     /// The root that it serves.
@@ -244,14 +79,22 @@ impl StaticFiles {
         &self.root
     }
 
+    /// A request for the present folder, without a password so far.
+    fn visit<'a>(&'a self, docroot: &'a Arc<Docroot>) -> Visit<'a> {
+        Visit { docroot, listings: &self.listings, also: None }
+    }
+
     /// Serves a request for a root that leads to another folder now, which is opened first.
     fn follow(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        let (root, head, limits) = (Arc::clone(&self.root), KeptHead::of(request), cx.limits().clone());
+        let (files, head, limits) = (self.clone(), KeptHead::of(request), cx.limits().clone());
         cx.job_then(move || {
-            root.follow();
+            files.root.follow();
             Box::new(move |cx| {
-                cx.files().with(FileCache::forget_old_roots);
-                let answer = head.with(&limits, |request| serve_from(&root.current(), request, cx));
+                if let Some(cache) = Files::of(cx) {
+                    cache.with(FileCache::forget_old_roots);
+                }
+                let answer =
+                    head.with(&limits, |request| serve(files.visit(&files.root.current()), request, cx));
                 answer.unwrap_or_else(|| text_error(Status::INTERNAL_SERVER_ERROR, LOST).into())
             })
         })
@@ -261,107 +104,88 @@ impl StaticFiles {
 impl Handler for StaticFiles {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
         let (asked_by, now) = (cx.asked_by, cx.now().mono);
-        let Files::Own(cache) = cx.files() else {
+        let Some(Files::Own(cache)) = Files::of(cx) else {
             return match self.root.is_current(asked_by, now) {
-                true => serve_from(&self.root.current(), request, cx),
+                true => serve(self.visit(&self.root.current()), request, cx),
                 false => self.follow(request, cx),
             };
         };
         let Some(docroot) = cache.take_root(&self.root, asked_by, now) else {
             return self.follow(request, cx);
         };
-        let answer = serve_from(&docroot, request, cx);
-        if let Files::Own(cache) = cx.files() {
+        let answer = serve(self.visit(&docroot), request, cx);
+        if let Some(Files::Own(cache)) = Files::of(cx) {
             cache.put_back(&self.root, docroot);
         }
         answer
     }
 }
 
-/// A driver's way to its cache. The reactor owns one; the threads of the twin share one, or a hot
-/// file would be in memory a thousand times.
-#[derive(Debug)]
-pub enum Files {
-    /// This driver's own.
-    Own(Box<FileCache>),
-    /// Shared by the threads of the twin.
-    Shared(Arc<Mutex<FileCache>>),
+/// What a request is served from, and with which password.
+#[derive(Clone, Copy)]
+struct Visit<'a> {
+    docroot: &'a Arc<Docroot>,
+    listings: &'a Arc<Listings>,
+    /// A password that the client has given besides that of the request's path.
+    also: Option<Password>,
 }
 
-impl Files {
-    /// A cache of a driver's own.
-    #[must_use]
-    pub fn own(options: &FileOptions) -> Self {
-        Files::Own(Box::new(FileCache::new(options)))
+impl Visit<'_> {
+    /// This visit for work that goes on after the call.
+    fn kept(self) -> KeptVisit {
+        let Visit { docroot, listings, also } = self;
+        KeptVisit { docroot: Arc::clone(docroot), listings: Arc::clone(listings), also }
     }
 
-    /// Bytes of it that are in use.
-    pub(crate) fn bytes(&self) -> usize {
-        match self {
-            Files::Own(cache) => cache.bytes(),
-            Files::Shared(cache) => lock(cache).bytes(),
-        }
-    }
-
-    fn with<T>(&mut self, look: impl FnOnce(&mut FileCache) -> T) -> T {
-        match self {
-            Files::Own(cache) => look(cache),
-            Files::Shared(cache) => look(&mut lock(cache)),
-        }
-    }
-
-    /// When [`Files::sweep`] is due; `None` while the cache is empty.
-    #[must_use]
-    pub(crate) fn next_sweep(&mut self) -> Option<Instant> {
-        self.with(|cache| cache.next_sweep())
-    }
-
-    /// Drops what nobody has asked for lately, so that a deleted file's space comes free.
-    pub(crate) fn sweep(&mut self, now: Instant) {
-        self.with(|cache| cache.sweep(now));
+    /// The password of a location, if the client has not given it with a request for `path`.
+    fn password_due(
+        &self,
+        path: &[u8],
+        password: Option<Password>,
+    ) -> Option<(&Arc<dyn Passwords>, Password)> {
+        self.docroot.password_due(path, self.also, password)
     }
 }
 
-fn serve_from(docroot: &Arc<Docroot>, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-    serve_to(docroot, None, request, cx)
-}
-
-/// Serves a client that has given the password `also`, besides that of its path.
-struct Admitted {
+/// A visit that outlives the call in which it began. Also the handler that serves a client after
+/// it has given a password.
+struct KeptVisit {
     docroot: Arc<Docroot>,
-    also: Password,
+    listings: Arc<Listings>,
+    also: Option<Password>,
 }
 
-impl Handler for Admitted {
+impl KeptVisit {
+    fn visit(&self) -> Visit<'_> {
+        Visit { docroot: &self.docroot, listings: &self.listings, also: self.also }
+    }
+}
+
+impl Handler for KeptVisit {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        serve_to(&self.docroot, Some(self.also), request, cx)
+        serve(self.visit(), request, cx)
     }
 }
 
 /// Asks for a password that is due at the place that a request leads to, then serves it from the
-/// beginning. `also` is one that was given already.
+/// beginning.
 fn ask_password(
-    docroot: &Arc<Docroot>,
-    (guard, password): (&Arc<Guard>, Password),
-    also: Option<Password>,
+    visit: Visit<'_>,
+    (guard, password): (&Arc<dyn Passwords>, Password),
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
-    if also.is_some() {
+    if visit.also.is_some() {
         // A link was turned meanwhile. The next request asks again.
         return not_found(request).into();
     }
-    let again: Arc<dyn Handler> = Arc::new(Admitted { docroot: Arc::clone(docroot), also: password });
-    guard.admit(password, &again, request, cx)
+    let again: Arc<dyn Handler> = Arc::new(Visit { also: Some(password), ..visit }.kept());
+    Arc::clone(guard).admit(password, &again, request, cx)
 }
 
-/// `also` is a password that the client has given besides that of the request's path.
-fn serve_to(
-    docroot: &Arc<Docroot>,
-    also: Option<Password>,
-    request: &Request<'_>,
-    cx: &mut Context<'_>,
-) -> Answer {
+/// Serves a request from the beginning.
+fn serve(visit: Visit<'_>, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    let docroot = visit.docroot;
     if !request.is_get_or_head() {
         return method_not_allowed(request, "GET, HEAD, OPTIONS").into();
     }
@@ -376,15 +200,15 @@ fn serve_to(
         },
     };
     if path.len() > PATH_BYTES_MAX {
-        return find(docroot, &path, also, request, cx);
+        return find(visit, &path, request, cx);
     }
     if let Some(form) = archive::asked_for(docroot, &path, request) {
-        return archive::answer(docroot, &path, form, also, request, cx);
+        return archive::answer(visit, &path, form, request, cx);
     }
     if request.fields().lack(DECIDING) && !docroot.options.clean_urls {
         // Nearly every request for the whole of a small file ends here.
         let whole = lookup(docroot, &path, false, cx, |file, _| {
-            docroot.password_due(&path, also, file.meta.password).is_none().then(|| whole_response(file))
+            visit.password_due(&path, file.meta.password).is_none().then(|| whole_response(file))
         });
         if let Some(response) = whole.flatten() {
             download::mark(request, &path, cx);
@@ -394,9 +218,9 @@ fn serve_to(
         && let Some(forms) = cached(docroot, &path, request, cx)
     {
         let attempt = Attempt { path: Cow::Borrowed(&path), role: Role::Asked };
-        return answer(docroot, Ok(Served::File(forms, attempt)), &path, also, request, cx);
+        return answer(visit, Ok(Served::File(forms, attempt)), &path, request, cx);
     }
-    find(docroot, &path, also, request, cx)
+    find(visit, &path, request, cx)
 }
 
 fn lookup<T>(
@@ -407,7 +231,7 @@ fn lookup<T>(
     take: impl FnOnce(&Arc<CachedFile>, Option<&Arc<Siblings>>) -> T,
 ) -> Option<T> {
     let (asked_by, now) = (cx.asked_by, cx.now().mono);
-    cx.files().with(|cache| cache.lookup(docroot, path, with_coded, asked_by, now, take))
+    Files::of(cx)?.with(|cache| cache.lookup(docroot, path, with_coded, asked_by, now, take))
 }
 
 /// The file of this path from the cache, if it is there with all that the request needs.
@@ -421,13 +245,8 @@ fn cached(docroot: &Docroot, path: &[u8], request: &Request<'_>, cx: &mut Contex
 }
 
 /// Looks for what is not in the cache: on the disk, under one name after the other.
-fn find(
-    docroot: &Arc<Docroot>,
-    path: &[u8],
-    also: Option<Password>,
-    request: &Request<'_>,
-    cx: &mut Context<'_>,
-) -> Answer {
+fn find(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    let docroot = visit.docroot;
     let found = search(docroot, path, request, Reach::InMemory, |attempt| {
         match cached(docroot, &attempt.path, request, cx) {
             Some(forms) => Ok(Served::File(forms, attempt)),
@@ -436,11 +255,11 @@ fn find(
         }
     });
     match &found {
-        Err(Trouble::Cold) => serve_later(docroot, path, also, request, cx),
+        Err(Trouble::Cold) => serve_later(visit, path, request, cx),
         Err(Trouble::Forbidden) if page_for(docroot, Status::FORBIDDEN).is_some() => {
-            serve_later(docroot, path, also, request, cx)
+            serve_later(visit, path, request, cx)
         }
-        Ok(_) | Err(_) => answer(docroot, found, path, also, request, cx),
+        Ok(_) | Err(_) => answer(visit, found, path, request, cx),
     }
 }
 
@@ -555,26 +374,23 @@ fn look<'a>(
 
 /// Keeps a file that was looked up at `now` or later.
 fn keep(docroot: &Docroot, found: &Served<'_>, now: Now, cx: &mut Context<'_>) {
-    if let Served::File(forms, attempt) = found {
-        cx.files().with(|cache| cache.insert(docroot, &attempt.path, forms, now));
+    if let Served::File(forms, attempt) = found
+        && let Some(cache) = Files::of(cx)
+    {
+        cache.with(|cache| cache.insert(docroot, &attempt.path, forms, now));
     }
 }
 
 /// The same from a worker thread, where the disk may take its time.
-fn serve_later(
-    docroot: &Arc<Docroot>,
-    path: &[u8],
-    also: Option<Password>,
-    request: &Request<'_>,
-    cx: &mut Context<'_>,
-) -> Answer {
-    let (docroot, path, head) = (Arc::clone(docroot), path.to_vec(), KeptHead::of(request));
+fn serve_later(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    let (kept, path, head) = (visit.kept(), path.to_vec(), KeptHead::of(request));
     let (limits, asked) = (cx.limits().clone(), cx.now());
     cx.job_then(move || {
+        let docroot = &kept.docroot;
         let found = head.with(&limits, |request| {
-            let reach = |attempt| look(&docroot, attempt, Reach::OnDisk, request, asked.wall);
-            let found = search(&docroot, &path, request, Reach::OnDisk, reach);
-            match (&found, page_for(&docroot, Status::FORBIDDEN)) {
+            let reach = |attempt| look(docroot, attempt, Reach::OnDisk, request, asked.wall);
+            let found = search(docroot, &path, request, Reach::OnDisk, reach);
+            match (&found, page_for(docroot, Status::FORBIDDEN)) {
                 (Err(Trouble::Forbidden), Some(page)) => reach(page).or(Err(Trouble::Forbidden)),
                 _ => found,
             }
@@ -583,9 +399,9 @@ fn serve_later(
         let then: Then = Box::new(move |cx| {
             let answer = found.and_then(|found| {
                 if let Ok(found) = &found {
-                    keep(&docroot, found, asked, cx);
+                    keep(&kept.docroot, found, asked, cx);
                 }
-                head.with(&limits, |request| answer(&docroot, found, &path, also, request, cx))
+                head.with(&limits, |request| answer(kept.visit(), found, &path, request, cx))
             });
             answer.unwrap_or_else(|| text_error(Status::INTERNAL_SERVER_ERROR, LOST).into())
         });
@@ -620,13 +436,13 @@ const LOST: &str = "the request was lost";
 
 /// The answer for a thing that was found, if the client has given the password that is due there.
 fn answer(
-    docroot: &Arc<Docroot>,
+    visit: Visit<'_>,
     found: Result<Served<'_>, Trouble>,
     path: &[u8],
-    also: Option<Password>,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
+    let docroot = visit.docroot;
     if docroot.options.spa.is_some() {
         let is_found = match &found {
             Ok(Served::File(_, attempt)) => attempt.role == Role::Page || *attempt.path == *path,
@@ -639,14 +455,14 @@ fn answer(
         }
     }
     let password = found.as_ref().ok().and_then(Served::password);
-    if let Some(due) = docroot.password_due(path, also, password) {
+    if let Some(due) = visit.password_due(path, password) {
         return match &found {
             // It is not worth a password, and must not be shown without.
             Ok(Served::File(_, Attempt { role: Role::Instead(Status::FORBIDDEN), .. })) => {
                 failure(Trouble::Forbidden, path, request).into()
             }
             Ok(Served::File(_, Attempt { role: Role::Instead(_), .. })) => not_found(request).into(),
-            _ => ask_password(docroot, due, also, request, cx),
+            _ => ask_password(visit, due, request, cx),
         };
     }
     match found {
@@ -654,7 +470,7 @@ fn answer(
             Role::Instead(status) => page_instead(&forms.original, status).into(),
             Role::Asked | Role::Page => asked_for(docroot, &forms, path, &attempt, request, cx),
         },
-        Ok(Served::Directory(directory, _)) => listing::later(docroot, directory, path, also, request, cx),
+        Ok(Served::Directory(directory, _)) => listing::later(visit, directory, path, request, cx),
         Ok(Served::WithoutSlash(_)) => {
             redirect(&[path, b"/"].concat(), request, "the directory is at its path with a slash").into()
         }
@@ -813,7 +629,8 @@ pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Resp
     let (types, name) = (Types::default(), path.as_os_str().as_encoded_bytes());
     let media_type = types.by_name(name);
     let looked_at = types.looked_at_bytes(media_type, name);
-    let head = crate::docroot::read_head(&fd, stat.stx_size, looked_at, Reach::OnDisk).map_err(refusal)?;
+    let head =
+        crate::docroot::read::read_head(&fd, stat.stx_size, looked_at, Reach::OnDisk).map_err(refusal)?;
     let stamp = Stamp::of(&stat);
     let tag = Tag::of(FileOptions::default().etag, (&fd, &stamp), None, Reach::OnDisk, now.wall);
     let meta = Meta::of(stamp, tag.map_err(refusal)?, types.of_file(media_type, name, &head));

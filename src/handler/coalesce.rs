@@ -215,10 +215,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Config, FileOptions, Model};
+    use crate::config::{Config, Model};
     use crate::conn_id::{ConnId, Peer};
     use crate::driver::Driver;
-    use crate::files::Files;
     use crate::handler::continuation::{Done, Inbox, Pool};
     use crate::handler::watch::Change;
     use crate::http::{Request, Response, Status};
@@ -239,11 +238,19 @@ mod tests {
             let inbox = Arc::new(Inbox::new(Box::new(|| Ok(()))));
             let desk = InlineDesk::new(Arc::clone(&inbox), Arc::new(Pool::new(1, 1)));
             let handler = |_: &Request<'_>, _: &mut Context<'_>| Answer::from("");
-            let (config, files) = (Arc::new(Config::default()), Files::own(&FileOptions::default()));
+            let config = Arc::new(Config::default());
             let now = crate::clock::read_clocks();
             let desk = Box::new(desk);
             let tally = LoopTally::default();
-            let driver = Driver::new(config, Arc::new(handler), files, desk, None, tally, now);
+            let driver = Driver::new(
+                config,
+                Arc::new(handler),
+                Box::new(crate::handler::cache::NoCache),
+                desk,
+                None,
+                tally,
+                now,
+            );
             Bench { driver, inbox, watched: HashMap::new() }
         }
 

@@ -6,9 +6,11 @@
 //! needs of its driver it borrows through the [`Context`], so it holds no lock. This file must not
 //! know sockets or threads.
 
+pub mod cache;
 pub(crate) mod coalesce;
 pub mod continuation;
 pub mod offload;
+pub(crate) mod passwords;
 pub mod spool;
 pub(crate) mod temp_file;
 pub mod watch;
@@ -19,7 +21,7 @@ use std::time::Instant;
 use crate::clock::Now;
 use crate::config::Limits;
 use crate::conn_id::{ConnId, Peer};
-use crate::files::Files;
+use crate::handler::cache::DriverCache;
 use crate::handler::continuation::Promise;
 use crate::handler::continuation::{Job, Then, Ticket};
 use crate::handler::watch::{Change, Watched};
@@ -167,7 +169,7 @@ pub struct Context<'a> {
     pub(crate) peer: &'a Peer,
     pub(crate) limits: &'a Limits,
     pub(crate) desk: &'a mut dyn JobDesk<Then>,
-    pub(crate) files: &'a mut Files,
+    pub(crate) cache: &'a mut dyn DriverCache,
     pub(crate) extra: &'a mut Extra,
     pub(crate) watch: &'a mut Change,
     /// The route of the request, for log lines about its jobs.
@@ -353,8 +355,8 @@ impl Context<'_> {
         self.limits
     }
 
-    pub(crate) fn files(&mut self) -> &mut Files {
-        self.files
+    pub(crate) fn cache(&mut self) -> &mut dyn DriverCache {
+        self.cache
     }
 
     /// Has `work` done where it may block, and answers with what it returns. When too many jobs

@@ -211,7 +211,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             self.watches.next(),
             accept,
             self.driver.access.as_ref().and_then(|access| access.due()),
-            self.driver.files.next_sweep(),
+            self.driver.cache.next_sweep(),
             self.stopping.as_ref().map(|stopping| stopping.cut_at),
         ];
         due.into_iter().flatten().min().map(|due| due.saturating_duration_since(now))
@@ -407,7 +407,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         {
             access.flush();
         }
-        self.driver.files.sweep(now);
+        self.driver.cache.sweep(now);
         if self.driver.has_stale_waiters() {
             let slots = &self.slots;
             self.driver.sweep_head_waiters(|id| {

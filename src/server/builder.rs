@@ -14,10 +14,11 @@ use crate::config::{
     Timeouts, UPLOAD_BYTES_MAX,
 };
 use crate::docroot::Docroot;
+use crate::docroot::fields::rule as field_rule;
+use crate::docroot::root::Root;
 use crate::docroot::types::type_rule;
 use crate::features::auth::rule::parse_auth_path;
 use crate::features::cors::parse_origin;
-use crate::features::headers::rule as field_rule;
 use crate::features::metrics::Metrics;
 use crate::features::names::{Because, gate, parse_allowed_host};
 use crate::features::{api, live, metrics, upload};
@@ -329,7 +330,9 @@ impl Builder {
         let takes_signals = self.takes_signals;
         let config = self.config.clone();
         let mut server = Server::open(config, |site, counted| {
-            let files = docroot.map(|docroot| StaticFiles::new(Arc::new(site.protect(docroot))));
+            let files = docroot.map(|docroot| {
+                StaticFiles::of(Arc::new(Root::of(Arc::new(site.protect(docroot)))), site.listings())
+            });
             self.handler(files, site, counted).map(Content::Own).map_err(BindError::Site)
         })?;
         server.takes_signals = takes_signals;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::docroot::Docroot;
+use crate::docroot::Refuse;
 use crate::docroot::own::OwnFiles;
 use crate::docroot::root::Root;
 use crate::features::auth::guard::Attempts;
@@ -18,10 +19,11 @@ use crate::features::hosts::{HostFiles, Hosts};
 use crate::features::rewrite::Rules;
 use crate::features::{auth, cors, headers, hosts, rewrite, upload};
 use crate::files::{Listings, StaticFiles};
+use crate::handler::passwords::Passwords;
 use crate::handler::{Answer, Context, Handler, Router};
 use crate::http::Request;
 
-use crate::features::headers::FieldRules;
+use crate::docroot::fields::FieldRules;
 use crate::features::names::Names;
 
 /// The features of a configuration, read and checked.
@@ -152,8 +154,15 @@ impl Site {
     /// Returns the folder with the passwords, protected files, names and listing limits of this
     /// site.
     pub(crate) fn protect(&self, docroot: Docroot) -> Docroot {
-        let docroot = docroot.guarded(self.guard.as_ref()).named(&self.names).withholding(&self.own);
-        docroot.listed_by(&self.listings)
+        let guard = self.guard.clone().map(|guard| guard as Arc<dyn Passwords>);
+        let names = Arc::clone(&self.names);
+        let refuse = Refuse(Arc::new(move |request: &Request<'_>| names.refusal(request)));
+        docroot.guarded(guard).refusing(refuse).withholding(&self.own)
+    }
+
+    /// The bounds that all listings of this site share.
+    pub(crate) fn listings(&self) -> &Arc<Listings> {
+        &self.listings
     }
 
     /// Returns the operator's own files, which are never served.

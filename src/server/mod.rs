@@ -184,7 +184,7 @@ impl Server {
             Content::Own(own) => return Arc::clone(own),
             Content::Folder(root) => root,
         };
-        let files = StaticFiles::of(Arc::clone(root));
+        let files = StaticFiles::of(Arc::clone(root), self.site.listings());
         let is_private = self.config.is_private();
         let wanted = self
             .config

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use crate::clock::read_clocks;
 use crate::docroot::cache::FileCache;
+use crate::docroot::cache::Files;
 use crate::driver::Driver;
 use crate::driver::outcome::{OnStop, Outcome};
 use crate::driver::signals::{Signal, Signals};
-use crate::files::Files;
 use crate::handler::Handler;
 use crate::handler::continuation::Pool;
 use crate::log::{AccessBuffer, LogQueue};
@@ -146,7 +146,7 @@ impl Server {
         log: Option<&LogQueue>,
     ) -> io::Result<Counted<O>> {
         let mut os = MioOs::new(listeners, Some(signals), Arc::clone(pool))?;
-        let files = Files::own(&self.config.files);
+        let cache = Box::new(Files::own(&self.config.files));
         let desk = os.desk();
         shortage::register(desk.inbox());
         let observer = O::default();
@@ -156,7 +156,7 @@ impl Server {
             self.metrics.watch_loop(Arc::clone(counters), Arc::clone(desk.inbox()));
         }
         let (config, handler) = (Arc::clone(&self.config), Arc::clone(handler));
-        let driver = Driver::new(config, handler, files, desk, self.access(log), observer, read_clocks());
+        let driver = Driver::new(config, handler, cache, desk, self.access(log), observer, read_clocks());
         let clients_max = self.config.limits.connections_max.div_ceil(self.config.loops());
         let mut reactor = Reactor::new(os, driver, clients_max);
         if let Some(log) = log.filter(|_| is_first).cloned() {

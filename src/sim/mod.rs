@@ -32,13 +32,13 @@ pub use self::os::{SimOs, SimStream};
 use self::verdict::verdict;
 use self::world::{Rng, Shared, World};
 
-use crate::config::{Config, FileOptions, KIB};
+use crate::config::{Config, KIB};
 use crate::conn_id::{ConnId, Peer};
 use crate::driver::Driver;
 use crate::driver::outcome::Outcome;
 use crate::driver::pump::FILE_BYTES_FOR_ONE;
 use crate::driver::signals::Signal;
-use crate::files::Files;
+use crate::handler::cache::NoCache;
 use crate::http::send_queue::OpenFile;
 use crate::http::{CloseReason, Phase};
 use crate::jobs::pace::LeastRate;
@@ -132,13 +132,13 @@ impl Simulation {
         let mut os = os;
         let now = os.now();
         let desk = os.desk();
-        let files = Files::own(&FileOptions::default());
         let connections_max = config.limits.connections_max;
         let queue_bytes_max = config.limits.send_high_water_bytes as u64 + 70_000;
         // A connection with any budget left may send a whole slice, and a deadline that passes
         // pumps the connection a second time.
         let file_bytes_max = 2 * 2 * FILE_BYTES_FOR_ONE * config.limits.turn_bytes_max as u64;
-        let mut driver = Driver::new(Arc::new(config), handler, files, desk, None, LoopTally::default(), now);
+        let mut driver =
+            Driver::new(Arc::new(config), handler, Box::new(NoCache), desk, None, LoopTally::default(), now);
         // Some runs use the small read buffer of the threads model, so that its code also meets
         // faults.
         driver.scratch_is_shared = !seed.is_multiple_of(4);

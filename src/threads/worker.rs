@@ -12,12 +12,12 @@ use crate::clock::{read_clocks, read_wall_clock};
 use crate::config::INBOX_LOOK;
 use crate::conn_id::Peer;
 use crate::conn_id::{ConnId, WatchId};
+use crate::docroot::cache::Files;
 use crate::driver::Driver;
 use crate::driver::client::Client;
 use crate::driver::exchange::Exchange;
 use crate::driver::pump;
 use crate::driver::pump::Pumped;
-use crate::files::Files;
 use crate::handler::continuation::{Done, Inbox};
 use crate::handler::watch::{Descriptor, Ready, Watched};
 use crate::http::{CloseReason, Phase};
@@ -73,7 +73,7 @@ impl Worker {
         let mut driver = Driver::new(
             Arc::clone(&twin.config),
             Arc::clone(&twin.handler),
-            Files::Shared(Arc::clone(&twin.files)),
+            Box::new(Files::Shared(Arc::clone(&twin.files))),
             Box::new(TwinDesk {
                 inner: InlineDesk::new(inbox, Arc::clone(&twin.pool)),
                 shared: Arc::clone(shared),

@@ -54,10 +54,6 @@ impl std::fmt::Debug for Guard {
     }
 }
 
-/// Index of the scope whose password applies to a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Password(pub(super) usize);
-
 /// Guards that decide about requests that change something.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WriteGuards {
@@ -236,12 +232,7 @@ impl Guard {
         self.scope_of(path).is_some()
     }
 
-    /// Password that this normalized path requires, if any.
-    pub(crate) fn password_at(&self, path: &[u8]) -> Option<Password> {
-        self.scope_of(path).map(Password)
-    }
-
-    fn scope_of(&self, path: &[u8]) -> Option<usize> {
+    pub(super) fn scope_of(&self, path: &[u8]) -> Option<usize> {
         self.scopes.iter().position(|scope| scope.covers(path, self.clean_urls))
     }
 

@@ -16,9 +16,11 @@ pub(crate) mod rule;
 use std::sync::Arc;
 
 use crate::features::auth::credentials::{Credentials, Digest, digest_of};
-use crate::features::auth::guard::{Attempt, Check, Guard, Looked, Password, Place, Recalled};
+use crate::features::auth::guard::{Attempt, Check, Guard, Looked, Place, Recalled};
 use crate::features::resume_token;
 use crate::handler::coalesce::{Unmade, Work};
+use crate::handler::passwords::Password;
+use crate::handler::passwords::Passwords;
 use crate::handler::{Answer, Context, Handler};
 use crate::http::kept_head::KeptHead;
 use crate::http::{Method, Request, Status};
@@ -168,15 +170,19 @@ fn welcome(credentials: &Credentials, cx: &mut Context<'_>) {
     cx.keep_private();
 }
 
-impl Guard {
+impl Passwords for Guard {
+    fn password_at(&self, path: &[u8]) -> Option<Password> {
+        self.scope_of(path).map(Password)
+    }
+
     /// Requires the password of the location that the request path leads to, if it differs from the
     /// password of the path itself. Passes the request to `inner` if the password is correct.
     ///
     /// If the path itself is open, a missing password is a 401 and the correct one admits the
     /// request. If the path has a password of its own, the response is 403, because a request
     /// carries only one name and password.
-    pub(crate) fn admit(
-        self: &Arc<Self>,
+    fn admit(
+        self: Arc<Self>,
         Password(scope): Password,
         inner: &Arc<dyn Handler>,
         request: &Request<'_>,
@@ -184,7 +190,7 @@ impl Guard {
     ) -> Answer {
         match (self.place(request), Credentials::of(request)) {
             (Place::Open, Some(credentials)) => {
-                judge(self, inner, Attempt { scope, credentials }, Looked::NotYet, request, cx)
+                judge(&self, inner, Attempt { scope, credentials }, Looked::NotYet, request, cx)
             }
             (Place::Open, None) => self.refusal(scope, request).into(),
             (Place::Scope(_) | Place::Nowhere(_), _) => {

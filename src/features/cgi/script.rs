@@ -12,7 +12,8 @@ use rustix::fs::{Access, AtFlags, CWD, FileType};
 
 use crate::config::{CgiFolder, FileOptions};
 use crate::docroot::root::Root;
-use crate::docroot::{Docroot, Reach, Trouble, file_type, is_hidden, stat};
+use crate::docroot::stamp::{file_type, stat};
+use crate::docroot::{Docroot, Reach, Trouble, is_hidden};
 use crate::http::Status;
 
 /// Maximum depth of a script below its folder, in path segments.

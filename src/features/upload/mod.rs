@@ -26,6 +26,7 @@ mod writer;
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::docroot::area_of;
 use crate::docroot::root::Root;
 use crate::features::auth::guard::WriteGuards;
 use crate::features::names::Names;
@@ -84,15 +85,6 @@ pub(crate) fn around(
     inner: Arc<dyn Handler>,
 ) -> Uploads {
     Uploads { state: Arc::clone(state), root_of, names: Arc::clone(names), inner }
-}
-
-/// Upload folder that contains this normalized path. If upload folders are nested, the innermost
-/// one.
-pub(crate) fn area_of<'a>(areas: &'a [String], path: &[u8]) -> Option<&'a str> {
-    let covers = |area: &&String| {
-        path.strip_prefix(area.as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
-    };
-    areas.iter().filter(covers).max_by_key(|area| area.len()).map(String::as_str)
 }
 
 impl Handler for Uploads {

@@ -21,9 +21,9 @@ use rustix::io::Errno;
 
 use crate::clock::Now;
 use crate::config::MIB;
-use crate::docroot::Stamp;
 use crate::docroot::location::is_reported;
 use crate::docroot::own::Inode;
+use crate::docroot::stamp::Stamp;
 use crate::features::upload::folders;
 use crate::sync::lock;
 

@@ -13,8 +13,9 @@ use crate::clock::Now;
 use crate::config::{Config, Limits};
 #[cfg(test)]
 use crate::docroot::Docroot;
+use crate::docroot::Reach;
 use crate::docroot::root::Root;
-use crate::docroot::{Reach, Stamp};
+use crate::docroot::stamp::Stamp;
 use crate::features::auth::guard::WriteGuards;
 use crate::features::upload::folders::Folders;
 use crate::features::upload::origin::Partners;

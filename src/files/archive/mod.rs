@@ -10,7 +10,6 @@ mod walk;
 mod zip;
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::{fmt, io};
 
 use flate2::{Compress, Compression, FlushCompress};
@@ -20,7 +19,7 @@ use self::walk::{Broken, Entry, Meta, Walk};
 use self::zip::Zip;
 use crate::config::KIB;
 use crate::docroot::{Docroot, Trouble};
-use crate::features::auth::guard::Password;
+use crate::files::Visit;
 use crate::files::{LOST, ask_password};
 use crate::handler::continuation::Then;
 use crate::handler::offload::{Offloaded, Producer};
@@ -96,34 +95,33 @@ pub(super) fn asked_for(docroot: &Docroot, path: &[u8], request: &Request<'_>) -
 /// Answers with an archive of the folder at `path`. The folder is opened by a job. `also` is a
 /// password that the client has given besides that of `path`.
 pub(super) fn answer(
-    docroot: &Arc<Docroot>,
+    visit: Visit<'_>,
     path: &[u8],
     form: Option<Form>,
-    also: Option<Password>,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
-    if let Some(refusal) = docroot.refusal(request) {
+    if let Some(refusal) = visit.docroot.refusal(request) {
         return refusal.into();
     }
     let error_form = ErrorForm::of(request);
     let Some(form) = form else {
         return error(Status::BAD_REQUEST, "archives come as tar, tar.gz or zip", error_form).into();
     };
-    let Some(place) = docroot.archives.take() else {
+    let Some(place) = visit.docroot.archives.take() else {
         return error(Status::SERVICE_UNAVAILABLE, "too many archives are being made, try again", error_form)
             .into();
     };
-    let (docroot, path) = (Arc::clone(docroot), path.to_vec());
+    let (kept, path) = (visit.kept(), path.to_vec());
     let (head, limits) = (KeptHead::of(request), cx.limits().clone());
     // All names of the folder are read first, which takes a while if there are many.
     cx.job_in(Lane::Long, move || {
-        let walk = Walk::open(&docroot, &path, also);
+        let walk = Walk::open(&kept.docroot, &path, kept.also);
         let then: Then = Box::new(move |cx| match walk {
-            Ok(walk) => match docroot.password_due(&path, also, walk.password()) {
+            Ok(walk) => match kept.visit().password_due(&path, walk.password()) {
                 None => respond(Archive::new(walk, &path, form, place), cx).into(),
                 Some(due) => head
-                    .with(&limits, |request| ask_password(&docroot, due, also, request, cx))
+                    .with(&limits, |request| ask_password(kept.visit(), due, request, cx))
                     .unwrap_or_else(|| error(Status::INTERNAL_SERVER_ERROR, LOST, error_form).into()),
             },
             Err(trouble) => refusal(trouble, &path, error_form).into(),

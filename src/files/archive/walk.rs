@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 
+use crate::docroot::stamp::{file_type, stat};
 use crate::docroot::verdict::{Shown, Withheld};
-use crate::docroot::{Docroot, Reach, Trouble, file_type, stat};
-use crate::features::auth::guard::Password;
+use crate::docroot::{Docroot, Reach, Trouble};
+use crate::handler::passwords::Password;
 
 /// What an archive says of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,7 +319,7 @@ mod tests {
         let guard = Guard::of(&["u:p@/a/private", "u:p@/a/one.txt", "u:p@/other/named", "u:p@/page"], true);
         let got = |path: &[u8]| {
             let options = FileOptions { clean_urls: true, ..FileOptions::default() };
-            names(Docroot::open(root, options).unwrap().guarded(Some(&guard)), path).ok().unwrap()
+            names(Docroot::open(root, options).unwrap().guarded(Some(guard.clone())), path).ok().unwrap()
         };
         let from_top = got(b"/");
         assert_eq!(from_top[..4], ["", "a/", "a/named", "a/one.txts"]);

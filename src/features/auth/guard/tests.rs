@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::features::auth::rule::parse_user_rule;
+use crate::handler::passwords::Passwords as _;
 use crate::http::head::{FieldSlots, parse};
 
 /// bcrypt hash of `open sesame` with the lowest cost.

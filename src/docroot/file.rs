@@ -1,0 +1,206 @@
+//! One file as it was when it was loaded: content or descriptor, metadata, and its prepared head.
+//!
+//! Must not know how files are found, or which form of a file a client prefers.
+
+use flate2::{Compression, write::GzEncoder};
+
+use crate::docroot::Docroot;
+use crate::docroot::fields::FileHeaders;
+use crate::docroot::location::Location;
+use crate::docroot::stamp::Stamp;
+use crate::docroot::tag::Tag;
+use crate::docroot::types::Compressible;
+use crate::docroot::types::ContentType;
+use crate::handler::passwords::Password;
+use crate::http::conditional::Validators;
+use crate::http::date::fmt_http_date;
+use crate::http::headers::Headers;
+use crate::http::headers::How;
+use crate::http::negotiate::Coding;
+use crate::http::prepared::Prepared;
+use crate::http::response::Body;
+use crate::http::send_queue::OpenFile;
+use std::io::Write as _;
+use std::sync::Arc;
+
+/// What is known of a representation beside its content.
+#[derive(Clone, Debug)]
+pub(crate) struct Meta {
+    pub(crate) stamp: Stamp,
+    pub(crate) tag: Tag,
+    pub(crate) content_type: Arc<str>,
+    pub(crate) coded: Coded,
+    /// Headers that its path brings along, by rules of the operator above all.
+    pub(crate) headers: Arc<FileHeaders>,
+    /// The password that is due at the place of the file.
+    pub(crate) password: Option<Password>,
+    /// The place that the link led to by which it was found.
+    pub(crate) link_target: Option<Box<Location>>,
+}
+
+/// The coding that content is in, and how it came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coded {
+    /// The file in no coding.
+    No,
+    /// The file that was asked for is in it, as its name says: there is no other form of it.
+    Itself(Coding),
+    /// The coding of a file beside the requested one.
+    Beside(Coding),
+    /// A coding that this server made.
+    Here(Coding),
+}
+
+impl Coded {
+    fn coding(self) -> Option<Coding> {
+        match self {
+            Coded::No => None,
+            Coded::Itself(coding) | Coded::Beside(coding) | Coded::Here(coding) => Some(coding),
+        }
+    }
+}
+
+/// One file as it was when it was last looked at.
+#[derive(Debug)]
+pub(crate) struct CachedFile {
+    pub(crate) meta: Meta,
+    pub(crate) compressible: Compressible,
+    pub(crate) content: Content,
+    /// The 200, without its content if that is on the disk. Its headers are those of a 206, too.
+    pub(crate) prepared: Arc<Prepared>,
+    /// Where the headers that a 304 repeats stand among the prepared ones: `Last-Modified`, `ETag`,
+    /// `Vary` and the operator's (RFC 9110 section 15.4.5).
+    pub(crate) validator_lines: std::ops::Range<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// The prepared response has it.
+    InMemory,
+    /// It is sent from here.
+    OnDisk(Arc<OpenFile>),
+}
+
+impl CachedFile {
+    /// A file with its head made beforehand. `body` is its content if that is to be in memory.
+    pub(crate) fn new(meta: Meta, content: Content, body: &[u8]) -> Self {
+        let compressible = match meta.coded {
+            Coded::Itself(_) => Compressible::No,
+            Coded::No | Coded::Beside(_) | Coded::Here(_) => {
+                crate::docroot::types::compressible(&meta.content_type)
+            }
+        };
+        let mut headers = Headers::with_capacity(256);
+        headers.set("Content-Type", meta.content_type.as_bytes());
+        if let Some(coding) = meta.coded.coding() {
+            headers.set("Content-Encoding", coding.name().as_bytes());
+        }
+        if meta.has_parts() {
+            headers.set("Accept-Ranges", b"bytes");
+        }
+        let validators = headers.as_bytes().len();
+        if let Some(modified) = meta.stamp.last_modified() {
+            headers.set("Last-Modified", &fmt_http_date(modified));
+        }
+        headers.set("ETag", &meta.tag.value);
+        if compressible != Compressible::No {
+            headers.set("Vary", b"Accept-Encoding");
+        }
+        for line in meta.headers.all.lines() {
+            headers.put(How::Set, line.name(), line.value());
+        }
+        let prepared = Prepared::new(&headers, body).ruled(&meta.headers.ruled);
+        CachedFile {
+            meta,
+            compressible,
+            content,
+            prepared: Arc::new(prepared),
+            validator_lines: validators..headers.as_bytes().len(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        match &self.content {
+            Content::InMemory => self.prepared.body().len() as u64,
+            Content::OnDisk(_) => self.meta.stamp.size,
+        }
+    }
+
+    pub(crate) fn validators(&self) -> Validators<'_> {
+        Validators { etag: &self.meta.tag.value, modified_secs: self.meta.stamp.last_modified() }
+    }
+
+    /// What it costs the cache, in bytes.
+    pub(crate) fn cost(&self) -> usize {
+        size_of::<Self>() + self.prepared.cost() + self.meta.tag.value.len()
+    }
+
+    pub(crate) fn is_in_memory(&self) -> bool {
+        matches!(self.content, Content::InMemory)
+    }
+
+    /// Whether it is worth the time to compress it on the fly.
+    pub(crate) fn pays_to_compress(&self, docroot: &Docroot) -> bool {
+        let options = &docroot.options;
+        options.compress_level.is_some()
+            && self.compressible == Compressible::Yes
+            && self.len() >= options.compress_bytes_min
+    }
+
+    /// The same, compressed, if it is in memory and that makes it smaller.
+    pub(crate) fn gzipped(&self, level: Option<u32>) -> Option<CachedFile> {
+        if !self.is_in_memory() {
+            return None;
+        }
+        let body = gzip(self.prepared.body(), level?)?;
+        (body.len() < self.prepared.body().len())
+            .then(|| CachedFile::new(self.meta.compressed(), Content::InMemory, &body))
+    }
+
+    pub(crate) fn part(&self, first: u64, bytes: u64) -> Body {
+        match &self.content {
+            Content::InMemory => {
+                // A file in memory is far below 4 GiB.
+                let start = usize::try_from(first).unwrap_or(usize::MAX);
+                let end = start.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX));
+                Body::Shared {
+                    data: Arc::clone(&self.prepared),
+                    start,
+                    end: end.min(self.prepared.body().len()),
+                }
+            }
+            Content::OnDisk(file) => Body::File { file: Arc::clone(file), offset: first, len: bytes },
+        }
+    }
+}
+
+impl Meta {
+    /// Of a file as it is.
+    pub(crate) fn of(stamp: Stamp, tag: Tag, content_type: ContentType) -> Meta {
+        let ContentType { value: content_type, coding } = content_type;
+        let coded = coding.map_or(Coded::No, Coded::Itself);
+        let (headers, password, link_target) = (Arc::default(), None, None);
+        Meta { stamp, tag, content_type, coded, headers, password, link_target }
+    }
+
+    /// Of the same content, compressed on the fly: another entity-tag, and a weak one, since the
+    /// bytes are the compressor's.
+    pub(crate) fn compressed(&self) -> Meta {
+        let tag = Tag {
+            value: crate::docroot::tag::weakened(&crate::docroot::tag::of_form(&self.tag.value, "gz")),
+            settles: None,
+        };
+        Meta { tag, coded: Coded::Here(Coding::Gzip), ..self.clone() }
+    }
+
+    /// True if parts of it can be sent. What is compressed on the fly has none.
+    pub(crate) fn has_parts(&self) -> bool {
+        !matches!(self.coded, Coded::Here(_))
+    }
+}
+
+/// All of `content`, compressed.
+fn gzip(content: &[u8], level: u32) -> Option<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(content.len() / 2), Compression::new(level));
+    encoder.write_all(content).and_then(|()| encoder.finish()).ok()
+}
