@@ -1,3 +1,5 @@
+//! Tests of redirects and rewrites.
+
 use super::*;
 use proptest::prelude::*;
 use proptest::sample;

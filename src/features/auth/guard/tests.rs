@@ -1,3 +1,5 @@
+//! Tests of the paths that require a password, and of the check of credentials.
+
 use std::time::Duration;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of the delays that wrong passwords cost.
+
 use super::*;
 use crate::conn_id::Peer;
 

@@ -1,3 +1,5 @@
+//! Tests of the room that each owner of unfinished uploads gets.
+
 use super::*;
 use crate::config::Config;
 use crate::features::auth::guard::WriteGuards;
