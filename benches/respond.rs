@@ -58,7 +58,7 @@ fn responses(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let mut response = Response::new(Status::OK).with_body(Body::Static(b"Hello, World!"));
                 for _ in 0..*fields {
-                    response = response.with_added_field("X-Field", "a value of ordinary length");
+                    response = response.with_added_header("X-Field", "a value of ordinary length");
                 }
                 cycle(&mut connection, &mut out, response, cx)
             });

@@ -30,7 +30,7 @@ fn environ(call: &Call<'_>, port: u16) -> BTreeMap<String, String> {
     );
     set("QUERY_STRING", text(call.request().query().unwrap_or_default()));
     set("REMOTE_ADDR", call.peer().ip().map_or_else(String::new, |ip| ip.to_string()));
-    set("CONTENT_TYPE", text(call.field("content-type").unwrap_or_default()));
+    set("CONTENT_TYPE", text(call.header("content-type").unwrap_or_default()));
     set(
         "CONTENT_LENGTH",
         if call.content().is_empty() { String::new() } else { call.content().len().to_string() },
@@ -38,7 +38,7 @@ fn environ(call: &Call<'_>, port: u16) -> BTreeMap<String, String> {
     set("wsgi.url_scheme", "http".into());
     set("wsgi.version", "(1, 0)".into());
     set("wsgi.multithread", "True".into());
-    for (name, value) in call.fields().iter() {
+    for (name, value) in call.headers().iter() {
         // Programs started by a script would read HTTP_PROXY as a setting, so the header `Proxy` is
         // left out (httpoxy).
         let is_left_out =

@@ -167,7 +167,7 @@ impl Client {
         if !head.keeps_alive {
             return Err("the server closes the connection".into());
         }
-        if let (302 | 303, Some(location)) = (head.status, head.field("location")) {
+        if let (302 | 303, Some(location)) = (head.status, head.header("location")) {
             // Follows only redirects to a path on the same server.
             let location = String::from_utf8_lossy(location).into_owned();
             if location.starts_with('/') && !location.starts_with("//") {

@@ -16,7 +16,7 @@ fn count(call: &Call<'_>) -> Response {
     let all: Vec<String> = call.cookies().map(|(name, value)| format!("{name}={value}")).collect();
     Response::text(format!("visit {visits}\ncookies: {}\n", all.join("; ")))
         .with_cookie(&Cookie::new("visits", &visits.to_string()))
-        .with_field("Cache-Control", "no-store")
+        .with_header("Cache-Control", "no-store")
 }
 
 fn set(_: &Call<'_>) -> Response {

@@ -14,18 +14,18 @@ use whirligig::{Call, Refusal, Response, Route, Server};
 
 fn report(call: &Call<'_>) -> Result<Response, Refusal> {
     let text: String = (0..2000).map(|line| format!("{line}: round and round\n")).collect();
-    let accepted = Codings::of(call.fields().all("accept-encoding"));
+    let accepted = Codings::of(call.headers().all("accept-encoding"));
     let response = if accepted.choose(|coding| coding == Coding::Gzip).is_some() {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::new(4));
         let packed = gzip.write_all(text.as_bytes()).and_then(|()| gzip.finish());
         let packed = packed.map_err(|_| Refusal::failed("cannot compress"))?;
-        Response::bytes("text/plain; charset=utf-8", packed).with_field("Content-Encoding", "gzip")
+        Response::bytes("text/plain; charset=utf-8", packed).with_header("Content-Encoding", "gzip")
     } else {
         Response::text(text)
     };
     // A cache must not send the compressed form to clients that do not accept it (RFC 9110
     // section 12.5.5).
-    Ok(response.with_field("Vary", "Accept-Encoding"))
+    Ok(response.with_header("Vary", "Accept-Encoding"))
 }
 
 fn main() -> common::Outcome {

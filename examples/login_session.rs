@@ -34,7 +34,7 @@ struct Sessions {
 
 fn unknown(why: &'static str) -> Response {
     let response: Response = Refusal::new(Status::UNAUTHORIZED, why).into();
-    response.with_field("WWW-Authenticate", "Session realm=\"members\"")
+    response.with_header("WWW-Authenticate", "Session realm=\"members\"")
 }
 
 impl Sessions {
@@ -92,7 +92,7 @@ fn members(call: &Call<'_>, sessions: &Sessions) -> Result<Response, Response> {
         "<!doctype html><title>Members</title><h1>Welcome, {user}</h1><a href=/admin>admin</a>\
          <form method=post action=/logout><button id=logout>Log out</button></form>"
     ))
-    .with_field("Cache-Control", "no-store"))
+    .with_header("Cache-Control", "no-store"))
 }
 
 /// Returns 403 if the user is known but not allowed (RFC 9110 section 15.5.4).

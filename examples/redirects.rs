@@ -14,19 +14,19 @@ const TAG: &str = "\"the-only-version\"";
 fn choices(_: &Call<'_>) -> Response {
     Response::html("<ul><li><a href=/new>the page</a><li><a href=/fresh>the fresh page</a></ul>")
         .with_status(Status::MULTIPLE_CHOICES)
-        .with_field("Location", "/new")
+        .with_header("Location", "/new")
 }
 
 /// 304: the client already has this version, as shown by its If-None-Match header (RFC 9110
 /// section 13.1.2).
 fn fresh(call: &Call<'_>) -> Response {
-    let has_it = call.field("if-none-match").is_some_and(|tags| tags == TAG.as_bytes());
+    let has_it = call.header("if-none-match").is_some_and(|tags| tags == TAG.as_bytes());
     let response = if has_it {
         Response::new(Status::NOT_MODIFIED)
     } else {
         Response::text("A second request with If-None-Match gets a 304.\n")
     };
-    response.with_field("ETag", TAG).with_field("Cache-Control", "no-cache")
+    response.with_header("ETag", TAG).with_header("Cache-Control", "no-cache")
 }
 
 fn arrived(call: &Call<'_>) -> String {

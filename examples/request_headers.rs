@@ -15,7 +15,7 @@ fn page(call: &Call<'_>) -> Response {
         "<!doctype html><title>Request</title><h1><code>{}</code></h1><table>",
         common::escape(&line)
     );
-    for (name, value) in call.fields().iter() {
+    for (name, value) in call.headers().iter() {
         let value = common::escape(&String::from_utf8_lossy(value));
         // Writing to a string cannot fail.
         let _ = write!(html, "<tr><th align=left>{name}<td><code>{value}</code>");
@@ -24,7 +24,7 @@ fn page(call: &Call<'_>) -> Response {
 }
 
 fn raw(call: &Call<'_>) -> Response {
-    Response::text(String::from_utf8_lossy(call.head())).with_field("X-Content-Type-Options", "nosniff")
+    Response::text(String::from_utf8_lossy(call.head())).with_header("X-Content-Type-Options", "nosniff")
 }
 
 fn main() -> common::Outcome {

@@ -108,7 +108,7 @@ fn create(call: &Call<'_>, store: &Store) -> Result<Response, Refusal> {
     };
     Ok(Response::json_of(&one(store, id)?)
         .with_status(Status::CREATED)
-        .with_field("Location", format!("/items/{id}")))
+        .with_header("Location", format!("/items/{id}")))
 }
 
 /// PUT replaces the whole item. PATCH changes only the given members.
@@ -149,7 +149,7 @@ fn begin_report(_: &Call<'_>, store: &Arc<Store>) -> Result<Response, Refusal> {
     let place = format!("/reports/{number}");
     Ok(Response::json_of(&json!({ "report": place }))
         .with_status(Status::ACCEPTED)
-        .with_field("Location", place))
+        .with_header("Location", place))
 }
 
 fn report(call: &Call<'_>, store: &Store) -> Result<Response, Refusal> {

@@ -40,7 +40,7 @@ fn upstream(_: &Call<'_>) -> Result<String, Refusal> {
 
 fn main() -> common::Outcome {
     let created = |_: &Call<'_>| {
-        Response::text("created\n").with_status(Status::CREATED).with_field("Location", "/things/1")
+        Response::text("created\n").with_status(Status::CREATED).with_header("Location", "/things/1")
     };
     let server = Server::builder()
         .get("/", |_| Response::html(PAGE))

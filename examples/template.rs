@@ -21,7 +21,7 @@ const PAGE: &str = "<!doctype html><meta charset=utf-8><title>{{ title }}</title
 
 fn page(call: &Call<'_>, templates: &Environment<'_>) -> Result<Response, Refusal> {
     let fields: Vec<(String, String)> = call
-        .fields()
+        .headers()
         .iter()
         .map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into_owned()))
         .collect();

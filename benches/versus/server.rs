@@ -123,12 +123,12 @@ pub(crate) fn routes() -> Router {
 }
 
 fn plain(text: impl Into<Vec<u8>>) -> Response {
-    let response = Response::new(Status::OK).with_field("Content-Type", "text/plain; charset=utf-8");
+    let response = Response::new(Status::OK).with_header("Content-Type", "text/plain; charset=utf-8");
     response.with_body(Body::Bytes(text.into()))
 }
 
 fn hello(_: &Request<'_>, _: &mut Context<'_>) -> Answer {
-    let response = Response::new(Status::OK).with_field("Content-Type", "text/plain; charset=utf-8");
+    let response = Response::new(Status::OK).with_header("Content-Type", "text/plain; charset=utf-8");
     response.with_body(Body::Static(HELLO.as_bytes())).into()
 }
 

@@ -189,11 +189,11 @@ fn describe(request: &whirligig::http::Request<'_>) -> String {
     if request.target().starts_with('/') {
         assert_eq!((request.path(), request.query()), (path, query), "{}", request.target());
     }
-    for (name, value) in request.fields().iter() {
+    for (name, value) in request.headers().iter() {
         let is_text = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
         assert!(!name.is_empty() && value.iter().all(is_text), "{name}: {}", value.escape_ascii());
     }
-    let lines = request.fields().iter().map(|(name, value)| format!("{name}: {}", value.escape_ascii()));
+    let lines = request.headers().iter().map(|(name, value)| format!("{name}: {}", value.escape_ascii()));
     format!(
         "{} {} 1.{} {:?} {:?}",
         request.method().name(),
@@ -514,7 +514,7 @@ fn check_ruled(rules: &[u8], target: &[u8], socket: &Path) {
         panic!("no response to {}: \"{}\"", context(), response.escape_ascii());
     };
     assert!(head.status < 500, "{} for {}", head.status, context());
-    let Some(location) = head.field("location") else { return };
+    let Some(location) = head.header("location") else { return };
     assert!(location.iter().all(u8::is_ascii_graphic), "{} for {}", location.escape_ascii(), context());
     // A client must not climb out of the folder that a rule names.
     let path =

@@ -67,7 +67,7 @@ pub(crate) struct Params<'a> {
 }
 
 /// A request with its content, as a route receives it. Methods of the head ([`Request`]) can be
-/// called directly: `call.method()`, `call.field("accept")`, `call.target()`.
+/// called directly: `call.method()`, `call.header("accept")`, `call.target()`.
 pub struct Call<'a> {
     pub(crate) request: &'a Request<'a>,
     pub(crate) params: Params<'a>,
@@ -161,7 +161,7 @@ impl Call<'_> {
     /// 415 if it is not `multipart/form-data`, 400 if it is malformed or has more than
     /// [`PAIRS_MAX`](crate::http::form::PAIRS_MAX) parts.
     pub fn multipart(&self) -> Result<Vec<Part>, Refusal> {
-        form::parts(self.request.fields().only("content-type")?.unwrap_or_default(), self.content)
+        form::parts(self.request.headers().only("content-type")?.unwrap_or_default(), self.content)
     }
 
     /// Content as JSON, deserialized to `T` (RFC 8259).
@@ -191,14 +191,14 @@ impl Call<'_> {
 
     /// Names and values of all cookies, as received.
     pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
-        cookie::pairs(self.request.fields().all("cookie"))
+        cookie::pairs(self.request.headers().all("cookie"))
     }
 
     /// Media type of the content in lower case, without parameters. Empty if there is none, or if
     /// repeated headers contradict each other.
     #[must_use]
     pub fn content_type(&self) -> String {
-        let value = self.request.fields().only("content-type").ok().flatten().unwrap_or_default();
+        let value = self.request.headers().only("content-type").ok().flatten().unwrap_or_default();
         let essence = value.split(|&byte| byte == b';').next().unwrap_or_default();
         String::from_utf8_lossy(essence).trim().to_ascii_lowercase()
     }

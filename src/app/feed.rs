@@ -179,7 +179,7 @@ impl Feed {
     /// The listener is removed when its connection ends.
     #[must_use]
     pub fn join(&self, call: &Call<'_>) -> Listener {
-        self.join_after(call.field("last-event-id"), call.waker())
+        self.join_after(call.header("last-event-id"), call.waker())
     }
 
     /// Adds a listener for a handler without a [`Call`]. It receives the events after `last_id`.

@@ -370,7 +370,7 @@ impl Routes {
         }
         let mut seen = HashSet::new();
         names.retain(|name| seen.insert(*name));
-        Response::new(Status::NO_CONTENT).by_server().with_field("Allow", allow_of(names))
+        Response::new(Status::NO_CONTENT).by_server().with_header("Allow", allow_of(names))
     }
 }
 

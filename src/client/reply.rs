@@ -153,7 +153,7 @@ pub struct ReplyHead {
 impl ReplyHead {
     /// First value of a header, by its name in lower case.
     #[must_use]
-    pub fn field(&self, name: &str) -> Option<&[u8]> {
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.fields.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_slice())
     }
 

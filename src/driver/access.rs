@@ -25,7 +25,7 @@ pub(super) struct Note {
 impl Note {
     /// Replaces the note by that of another request.
     pub(super) fn take(&mut self, request: &Request<'_>, began: Duration) {
-        let fields = [request.authority(), request.field("referer"), request.field("user-agent")];
+        let fields = [request.authority(), request.header("referer"), request.header("user-agent")];
         self.put(request.line(), fields, began);
     }
 

@@ -42,7 +42,7 @@ pub(crate) const HEALTH: &str = "/_whirligig/health";
 #[must_use]
 pub fn health(router: Router) -> Router {
     let answer = |_: &Request<'_>, _: &mut Context<'_>| {
-        Response::text("ok\n").by_server().with_field("Cache-Control", "no-store").into()
+        Response::text("ok\n").by_server().with_header("Cache-Control", "no-store").into()
     };
     router.route(HEALTH, Methods(&["GET"]), answer)
 }
@@ -52,14 +52,14 @@ fn time(request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     let now = cx.now();
     let iso = date::iso8601(now.unix_secs(), now.wall.subsec_millis());
     let wants_json =
-        preferred(request.fields().all("accept"), &["text/plain", "application/json"]) == Some(1);
+        preferred(request.headers().all("accept"), &["text/plain", "application/json"]) == Some(1);
     let response = if wants_json {
         let ms = now.wall.as_millis();
         Response::json(format!("{{\"time\":\"{iso}\",\"unix_ms\":{ms}}}\n"))
     } else {
         Response::text(format!("{iso}\n"))
     };
-    response.by_server().with_field("Vary", "Accept").with_field("Cache-Control", "no-store").into()
+    response.by_server().with_header("Vary", "Accept").with_header("Cache-Control", "no-store").into()
 }
 
 /// Headers that `/api/headers` omits. A script that may read this page must not see `HttpOnly`
@@ -81,9 +81,9 @@ fn headers(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
 fn plain(bytes: Vec<u8>) -> Response {
     Response::new(Status::OK)
         .by_server()
-        .with_field("Content-Type", "text/plain; charset=utf-8")
-        .with_field("X-Content-Type-Options", "nosniff")
-        .with_field("Cache-Control", "no-store")
+        .with_header("Content-Type", "text/plain; charset=utf-8")
+        .with_header("X-Content-Type-Options", "nosniff")
+        .with_header("Cache-Control", "no-store")
         .with_body(Body::Bytes(bytes))
 }
 
@@ -107,8 +107,8 @@ fn query(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
     json.push_str("]}\n");
     Response::json(json)
         .by_server()
-        .with_field("X-Content-Type-Options", "nosniff")
-        .with_field("Cache-Control", "no-store")
+        .with_header("X-Content-Type-Options", "nosniff")
+        .with_header("Cache-Control", "no-store")
         .into()
 }
 
@@ -124,7 +124,7 @@ const MARKUP: [&[u8]; 6] = [b"html", b"xml", b"xsl", b"multipart/", b"message/",
 /// ambiguous or invalid type becomes `application/octet-stream`, which browsers save.
 fn returned_type(request: &Request<'_>) -> Vec<u8> {
     let unknown = b"application/octet-stream";
-    let Ok(Some(value)) = request.fields().only("content-type") else { return unknown.to_vec() };
+    let Ok(Some(value)) = request.headers().only("content-type") else { return unknown.to_vec() };
     let essence = trim_ows(value.split(|&byte| byte == b';').next().unwrap_or_default()).to_ascii_lowercase();
     let names: Vec<&[u8]> = essence.split(|&byte| byte == b'/').collect();
     let is_type = |names: &[&[u8]]| names.len() == 2 && names.iter().all(|name| is_token_of(name));
@@ -181,10 +181,10 @@ impl Echo {
     fn answer(self) -> Answer {
         Response::new(Status::OK)
             .by_server()
-            .with_field("Content-Type", &self.content_type)
-            .with_field("X-Content-Type-Options", "nosniff")
-            .with_field("Content-Security-Policy", ECHO_POLICY)
-            .with_field("Cache-Control", "no-store")
+            .with_header("Content-Type", &self.content_type)
+            .with_header("X-Content-Type-Options", "nosniff")
+            .with_header("Content-Security-Policy", ECHO_POLICY)
+            .with_header("Cache-Control", "no-store")
             .with_body(self.content.into_body())
             .into()
     }

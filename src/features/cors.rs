@@ -74,7 +74,7 @@ pub(crate) fn around(origins: &[String], writing: Writing, inner: Arc<dyn Handle
 impl Handler for Cors {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
         // If there are several Origin headers, none of them is trusted.
-        let origin = request.fields().only("origin").ok().flatten();
+        let origin = request.headers().only("origin").ok().flatten();
         let allows = match (&self.allowed, origin) {
             (Allowed::All, _) => Some(&b"*"[..]),
             (Allowed::These(list), Some(origin)) => {
@@ -83,21 +83,21 @@ impl Handler for Cors {
             (Allowed::These(_), None) => None,
         };
         if let Some(allows) = allows {
-            cx.set_own_field(When::Always, "Access-Control-Allow-Origin", allows);
+            cx.set_own_header(When::Always, "Access-Control-Allow-Origin", allows);
         }
         // Refused origins get the header as well. Otherwise a cache could reuse that response for
         // an allowed origin.
         if matches!(self.allowed, Allowed::These(_)) {
-            cx.set_own_field(When::Always, "Vary", "Origin");
+            cx.set_own_header(When::Always, "Vary", "Origin");
         }
         let is_preflight = request.method() == Method::Options
             && origin.is_some()
-            && request.field("access-control-request-method").is_some();
+            && request.header("access-control-request-method").is_some();
         if is_preflight {
             return preflight(request, allows.is_some(), self.methods(request, cx)).into();
         }
         if allows.is_some() {
-            cx.set_own_field(When::Always, "Access-Control-Expose-Headers", EXPOSED);
+            cx.set_own_header(When::Always, "Access-Control-Expose-Headers", EXPOSED);
         }
         self.inner.handle(request, cx)
     }
@@ -112,7 +112,7 @@ impl Cors {
         if area_of(areas, &path).is_none() {
             return METHODS;
         }
-        let is_partner = request.field("origin").is_some_and(|origin| self.partners.have(origin));
+        let is_partner = request.header("origin").is_some_and(|origin| self.partners.have(origin));
         let may_write = is_partner && (names.let_write(request, cx.peer()) || guards.is_protected(&path));
         if may_write { METHODS_OF_UPLOADS } else { METHODS_OF_READERS }
     }
@@ -124,10 +124,10 @@ fn preflight(request: &Request<'_>, is_allowed: bool, methods: &str) -> Response
         return response;
     }
     let response = response
-        .with_field("Access-Control-Allow-Methods", methods)
-        .with_field("Access-Control-Max-Age", MAX_AGE);
+        .with_header("Access-Control-Allow-Methods", methods)
+        .with_header("Access-Control-Max-Age", MAX_AGE);
     match asked_names(request) {
-        Some(names) => response.with_field("Access-Control-Allow-Headers", names),
+        Some(names) => response.with_header("Access-Control-Allow-Headers", names),
         None => response,
     }
 }
@@ -136,7 +136,7 @@ fn preflight(request: &Request<'_>, is_allowed: bool, methods: &str) -> Response
 /// `*` would exclude `Authorization`.
 fn asked_names(request: &Request<'_>) -> Option<Vec<u8>> {
     let mut names: Vec<u8> = Vec::new();
-    for name in request.fields().all("access-control-request-headers").flat_map(list_elements) {
+    for name in request.headers().all("access-control-request-headers").flat_map(list_elements) {
         if !name.iter().copied().all(is_token) || names.len() + name.len() > NAMES_BYTES_MAX {
             return None;
         }

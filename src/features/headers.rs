@@ -27,7 +27,7 @@ impl Handler for Fields {
         // An invalid path produces an error response, which can have rule headers as well.
         let path = target::normalize(request.path()).unwrap_or(request.path().into());
         for (rule, on) in self.rules.counting(&path) {
-            cx.set_path_field(rule.how, on, &rule.name, &rule.value);
+            cx.set_path_header(rule.how, on, &rule.name, &rule.value);
         }
         self.inner.handle(request, cx)
     }

@@ -91,7 +91,8 @@ impl Names {
                 format!("this server does not have the name {shown}, so {consequence}")
             }
         };
-        error(Status::FORBIDDEN, &why, ErrorForm::of(request)).with_field("X-Content-Type-Options", "nosniff")
+        error(Status::FORBIDDEN, &why, ErrorForm::of(request))
+            .with_header("X-Content-Type-Options", "nosniff")
     }
 
     /// Refuses a request for more than single files if its host name is unknown.
@@ -136,7 +137,7 @@ fn is_own_name(host: &[u8]) -> bool {
 /// Returns true if a header shows that a proxy forwarded the request, so that it may come from
 /// another machine.
 fn is_forwarded(request: &Request<'_>) -> bool {
-    let fields = request.fields();
+    let fields = request.headers();
     let begins_so = |name: &str| {
         name.as_bytes().get(..FORWARDED.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORWARDED))
     };

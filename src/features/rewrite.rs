@@ -50,7 +50,7 @@ impl Handler for Ruled {
         match self.rules.judge(&path, request.query(), cx.limits().target_bytes_max) {
             Verdict::Same => self.inner.handle(request, cx),
             Verdict::Redirect(status, location) => {
-                error(status, "the resource has moved", error_form).with_field("Location", location).into()
+                error(status, "the resource has moved", error_form).with_header("Location", location).into()
             }
             Verdict::Gone => error(Status::GONE, "the resource was removed permanently", error_form).into(),
             Verdict::TooLong => {

@@ -46,14 +46,14 @@ pub(super) fn choose(
         return Chosen::File(Arc::clone(original));
     }
     // Weights are what forbids a form with: without any, a file of one form goes in that.
-    let mut asked = request.fields().all("accept-encoding");
+    let mut asked = request.headers().all("accept-encoding");
     if siblings.has_none() && !original.pays_to_compress(docroot) && !asked.any(|list| list.contains(&b';')) {
         return Chosen::File(Arc::clone(original));
     }
-    let codings = Codings::of(request.fields().all("accept-encoding"));
+    let codings = Codings::of(request.headers().all("accept-encoding"));
     // Parts are of the original or of a coded file: of what is made on the fly there is only the
     // whole.
-    let is_part = request.field("range").is_some();
+    let is_part = request.header("range").is_some();
     let on_the_fly = !is_part
         && docroot.options.compress_level.is_some()
         && (original.pays_to_compress(docroot) || codings.refuses_identity());

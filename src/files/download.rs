@@ -22,6 +22,6 @@ fn mark_if_asked(query: &[u8], path: &[u8], cx: &mut Context<'_>) {
     if query_pairs(query).any(|(name, _)| name == "download") {
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         let name = if name.is_empty() { b"index.html" } else { name };
-        cx.set_own_field(When::Success, "Content-Disposition", attachment(name));
+        cx.set_own_header(When::Success, "Content-Disposition", attachment(name));
     }
 }

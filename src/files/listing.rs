@@ -89,7 +89,7 @@ impl Form {
             }
         }
         let offers = ["text/html", "application/json", "text/plain"];
-        match preferred(request.fields().all("accept"), &offers) {
+        match preferred(request.headers().all("accept"), &offers) {
             Some(1) => Form::Json,
             Some(2) => Form::Text,
             Some(_) | None => Form::Html,
@@ -325,15 +325,15 @@ impl Made {
         };
         let response = Response::new(Status::OK)
             .by_server()
-            .with_field("Content-Type", self.form.content_type())
-            .with_field("Vary", "Accept")
+            .with_header("Content-Type", self.form.content_type())
+            .with_header("Vary", "Accept")
             // What a listing shows is never known to be fresh.
-            .with_field("Cache-Control", "no-cache")
+            .with_header("Cache-Control", "no-cache")
             .with_body(body);
         Ok(match self.form {
-            Form::Html => response.with_field("Content-Security-Policy", &*self.policy),
+            Form::Html => response.with_header("Content-Security-Policy", &*self.policy),
             // Names in it may be markup.
-            Form::Json | Form::Text => response.with_field("X-Content-Type-Options", "nosniff"),
+            Form::Json | Form::Text => response.with_header("X-Content-Type-Options", "nosniff"),
         })
     }
 }

@@ -205,7 +205,7 @@ fn serve(visit: Visit<'_>, request: &Request<'_>, cx: &mut Context<'_>) -> Answe
     if let Some(form) = archive::asked_for(docroot, &path, request) {
         return archive::answer(visit, &path, form, request, cx);
     }
-    if request.fields().lack(DECIDING) && !docroot.options.clean_urls {
+    if request.headers().lack(DECIDING) && !docroot.options.clean_urls {
         // Nearly every request for the whole of a small file ends here.
         let whole = lookup(docroot, &path, false, cx, |file, _| {
             visit.password_due(&path, file.meta.password).is_none().then(|| whole_response(file))
@@ -348,7 +348,7 @@ pub(crate) enum Served<'a> {
 }
 
 fn accepts_codings(request: &Request<'_>) -> bool {
-    request.field("accept-encoding").is_some()
+    request.header("accept-encoding").is_some()
 }
 
 /// Looks on the disk, coded forms included where the request may want one.
@@ -451,7 +451,7 @@ fn answer(
         };
         // Who is not given the application's page is told that nothing is there.
         if !is_found {
-            cx.set_own_field(When::Always, "Vary", "Accept");
+            cx.set_own_header(When::Always, "Vary", "Accept");
         }
     }
     let password = found.as_ref().ok().and_then(Served::password);
@@ -500,14 +500,14 @@ fn asked_for(
 /// The form of the file that the client gets.
 fn file_answer(docroot: &Arc<Docroot>, forms: &Forms, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     let original = &forms.original;
-    if request.fields().lack(DECIDING) {
+    if request.headers().lack(DECIDING) {
         return whole_response(original).into();
     }
     match coding::choose(docroot, original, forms.siblings.as_deref(), request) {
         Chosen::File(file) => file_response(&file, request, cx.now()).into(),
         Chosen::Nothing => {
             error(Status::NOT_ACCEPTABLE, "there is no coding that both sides know", ErrorForm::of(request))
-                .with_field("Vary", "Accept-Encoding")
+                .with_header("Vary", "Accept-Encoding")
                 .into()
         }
         Chosen::Compressed => {
@@ -553,7 +553,7 @@ fn compressed_response(
 fn page_instead(page: &CachedFile, status: Status) -> Response {
     Response::new(status)
         .by_server()
-        .with_field("Content-Type", page.meta.content_type.as_bytes())
+        .with_header("Content-Type", page.meta.content_type.as_bytes())
         .with_body(page.part(0, page.len()))
 }
 
@@ -587,12 +587,12 @@ fn redirect(path: &[u8], request: &Request<'_>, why: &str) -> Response {
         location.push(b'?');
         location.extend_from_slice(query);
     }
-    error(Status::MOVED_PERMANENTLY, why, ErrorForm::of(request)).with_field("Location", location)
+    error(Status::MOVED_PERMANENTLY, why, ErrorForm::of(request)).with_header("Location", location)
 }
 
 /// The answer that the request's conditions decide, if they do (RFC 9110 section 13.2).
 fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Response> {
-    match conditional::evaluate(request.fields(), true, &file.validators(), now.unix_secs()) {
+    match conditional::evaluate(request.headers(), true, &file.validators(), now.unix_secs()) {
         Precondition::Proceed => None,
         Precondition::NotModified => Some(
             Response::new(Status::NOT_MODIFIED)
@@ -644,7 +644,7 @@ fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response
     if let Some(decided) = precondition(file, request, now) {
         return decided;
     }
-    let fields = request.fields();
+    let fields = request.headers();
     let validators = file.validators();
     // Range means something for GET only (RFC 9110 section 14.2); two Range lines are a
     // contradiction.
@@ -659,7 +659,7 @@ fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response
             Selection::One(part) => return part_response(file, part),
             Selection::Unsatisfiable => {
                 return error(Status::RANGE_NOT_SATISFIABLE, "no such part", ErrorForm::of(request))
-                    .with_field("Content-Range", format!("bytes */{}", file.len()));
+                    .with_header("Content-Range", format!("bytes */{}", file.len()));
             }
             // What the parts of a coded whole would be, nobody has said: it goes in one piece.
             Selection::Several(parts) if file.meta.coded == Coded::No => return parts_response(file, &parts),
@@ -696,7 +696,7 @@ fn part_response(file: &CachedFile, part: ByteRange) -> Response {
         .by_server()
         .with_headers(file.prepared.headers())
         .ruled(&file.meta.headers.ruled)
-        .with_field("Content-Range", format!("bytes {}-{}/{}", part.first, part.last, file.len()))
+        .with_header("Content-Range", format!("bytes {}-{}/{}", part.first, part.last, file.len()))
         .with_body(file.part(part.first, part.byte_count()))
 }
 
@@ -719,7 +719,7 @@ fn parts_response(file: &CachedFile, parts: &[ByteRange]) -> Response {
     }
     bodies.push(Body::Bytes(format!("\r\n--{boundary}--\r\n").into_bytes()));
     Response::new(Status::PARTIAL_CONTENT)
-        .with_field("Content-Type", format!("multipart/byteranges; boundary={boundary}"))
+        .with_header("Content-Type", format!("multipart/byteranges; boundary={boundary}"))
         .by_server()
         .with_headers(&file.prepared.headers()[file.validator_lines.clone()])
         .ruled(&file.meta.headers.ruled)

@@ -420,20 +420,20 @@ impl Context<'_> {
 
     /// Sets a header of the response to the request in hand. For wrappers around a handler, which
     /// do not see the response: it may come from a job or a file. Replaces the response's own
-    /// header of that name; otherwise as [`Response::with_field`].
-    pub fn set_field(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
+    /// header of that name; otherwise as [`Response::with_header`].
+    pub fn set_header(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
         self.extra.give_when(Giver::Wrapper, How::Set, when, name, value.as_ref());
     }
 
     /// Adds a header to the response to the request in hand, beside its own of that name; otherwise
-    /// as [`Response::with_added_field`].
-    pub fn add_field(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
+    /// as [`Response::with_added_header`].
+    pub fn add_header(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
         self.extra.give_when(Giver::Wrapper, How::Add, when, name, value.as_ref());
     }
 
     /// Sets a header of the server itself. A program's own header and a rule of the operator have
     /// precedence.
-    pub(crate) fn set_own_field(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
+    pub(crate) fn set_own_header(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
         self.extra.give_when(Giver::Server, How::Set, when, name, value.as_ref());
     }
 
@@ -444,7 +444,7 @@ impl Context<'_> {
     }
 
     /// Sets a header by a rule of the operator for the path asked for.
-    pub(crate) fn set_path_field(&mut self, how: How, on: On, name: &str, value: &str) {
+    pub(crate) fn set_path_header(&mut self, how: How, on: On, name: &str, value: &str) {
         self.extra.give(Giver::Operator, how, on, name.as_bytes(), value.as_bytes());
     }
 
@@ -602,7 +602,7 @@ impl Handler for Router {
 /// 501, the rest 405.
 pub(crate) fn method_not_allowed(request: &Request<'_>, allow: &str) -> Response {
     match request.method() {
-        Method::Options => Response::new(Status::NO_CONTENT).by_server().with_field("Allow", allow),
+        Method::Options => Response::new(Status::NO_CONTENT).by_server().with_header("Allow", allow),
         Method::Other(_) => error_page::error(
             Status::NOT_IMPLEMENTED,
             "this server does not know that method",
@@ -613,7 +613,7 @@ pub(crate) fn method_not_allowed(request: &Request<'_>, allow: &str) -> Response
             "that method is not offered here",
             error_page::ErrorForm::of(request),
         )
-        .with_field("Allow", allow),
+        .with_header("Allow", allow),
     }
 }
 

@@ -58,7 +58,7 @@ impl KeptHead {
         }
         head.extend_from_slice(target);
         head.extend_from_slice(version);
-        for (name, value) in request.fields().iter().filter(|(name, _)| !is_about_content(name)) {
+        for (name, value) in request.headers().iter().filter(|(name, _)| !is_about_content(name)) {
             head.extend_from_slice(name.as_bytes());
             head.extend_from_slice(b": ");
             head.extend_from_slice(value);

@@ -91,13 +91,13 @@ impl<'b> Request<'b> {
 
     /// Headers of the request.
     #[must_use]
-    pub fn fields(&self) -> Fields<'b> {
+    pub fn headers(&self) -> Fields<'b> {
         self.fields
     }
 
     /// First value of a header, without white space around it.
     #[must_use]
-    pub fn field(&self, name: &str) -> Option<&'b [u8]> {
+    pub fn header(&self, name: &str) -> Option<&'b [u8]> {
         self.fields.first(name)
     }
 

@@ -40,7 +40,7 @@ impl Response {
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
         Response::new(Status::OK)
-            .with_field("Content-Type", "text/plain; charset=utf-8")
+            .with_header("Content-Type", "text/plain; charset=utf-8")
             .with_body(Body::Bytes(text.into().into_bytes()))
     }
 
@@ -48,7 +48,7 @@ impl Response {
     #[must_use]
     pub fn html(html: impl Into<String>) -> Self {
         Response::new(Status::OK)
-            .with_field("Content-Type", "text/html; charset=utf-8")
+            .with_header("Content-Type", "text/html; charset=utf-8")
             .with_body(Body::Bytes(html.into().into_bytes()))
     }
 
@@ -56,7 +56,7 @@ impl Response {
     #[must_use]
     pub fn bytes(content_type: &str, bytes: impl Into<Vec<u8>>) -> Self {
         Response::new(Status::OK)
-            .with_field("Content-Type", content_type)
+            .with_header("Content-Type", content_type)
             .with_body(Body::Bytes(bytes.into()))
     }
 
@@ -64,7 +64,7 @@ impl Response {
     #[must_use]
     pub fn json(json: impl Into<String>) -> Self {
         Response::new(Status::OK)
-            .with_field("Content-Type", "application/json; charset=utf-8")
+            .with_header("Content-Type", "application/json; charset=utf-8")
             .with_body(Body::Bytes(json.into().into_bytes()))
     }
 
@@ -95,14 +95,14 @@ impl Response {
         debug_assert!((300..400).contains(&status.code()), "a redirect is a 3xx");
         Response::text(format!("The resource is at {location}\n"))
             .with_status(status)
-            .with_field("Location", location)
+            .with_header("Location", location)
     }
 
     /// 200 with content made while it is sent, in chunks (RFC 9112 section 7.1).
     #[must_use]
     pub fn stream(content_type: &str, source: impl BodySource + 'static) -> Self {
         Response::new(Status::OK)
-            .with_field("Content-Type", content_type)
+            .with_header("Content-Type", content_type)
             .with_body(Body::Source(Box::new(source)))
     }
 
@@ -123,21 +123,21 @@ impl Response {
     #[must_use]
     pub fn events(source: impl BodySource + 'static) -> Self {
         Response::stream("text/event-stream; charset=utf-8", source)
-            .with_field("Cache-Control", "no-store")
-            .with_field("X-Accel-Buffering", "no")
+            .with_header("Cache-Control", "no-store")
+            .with_header("X-Accel-Buffering", "no")
     }
 
     /// Makes the client save the content under this name instead of showing it (RFC 6266). A name
     /// with more than letters, digits and a few marks is also sent in full as UTF-8 (RFC 8187).
     #[must_use]
     pub fn as_download(self, name: &str) -> Self {
-        self.with_field("Content-Disposition", attachment(name.as_bytes()))
+        self.with_header("Content-Disposition", attachment(name.as_bytes()))
     }
 
     /// Sets a cookie (RFC 6265bis section 4.1).
     #[must_use]
     pub fn with_cookie(self, cookie: &Cookie) -> Self {
-        self.with_field("Set-Cookie", cookie.to_string())
+        self.with_header("Set-Cookie", cookie.to_string())
     }
 
     /// A response whose head and body were made in advance.
@@ -177,15 +177,15 @@ impl Response {
     /// `Connection`, `Keep-Alive`, `Upgrade`, `TE`, `Trailer` and `Date`, which only the connection
     /// writes. `Connection: close` closes the connection. All changes and omissions are logged.
     #[must_use]
-    pub fn with_field(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+    pub fn with_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.put(How::Set, name.as_bytes(), value.as_ref());
         self
     }
 
-    /// Adds a header, and keeps lines with this name. Otherwise like [`Response::with_field`]. A
+    /// Adds a header, and keeps lines with this name. Otherwise like [`Response::with_header`]. A
     /// header with a single value, such as `Content-Type`, is replaced nevertheless.
     #[must_use]
-    pub fn with_added_field(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+    pub fn with_added_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.put(How::Add, name.as_bytes(), value.as_ref());
         self
     }
@@ -471,7 +471,7 @@ mod tests {
 
     #[test]
     fn a_value_cannot_start_a_line() {
-        let response = Response::new(Status::FOUND).with_field("Location", "/a\r\nX-Injected: 1\0");
+        let response = Response::new(Status::FOUND).with_header("Location", "/a\r\nX-Injected: 1\0");
         assert_eq!(response.headers.as_bytes(), b"Location: /a%0D%0AX-Injected:%201%00\r\n");
     }
 }

@@ -52,7 +52,7 @@ pub(crate) fn error(status: Status, detail: &str, form: ErrorForm) -> Response {
         }
         ErrorForm::Text => text_error(status, detail),
     };
-    response.with_field("Vary", "Accept")
+    response.with_header("Vary", "Accept")
 }
 
 /// Returns an error response as a line of text, regardless of `Accept`.
@@ -81,10 +81,10 @@ pub(crate) fn over(bytes_max: u64, subject: &str) -> String {
 fn with_body(status: Status, content_type: &'static str, body: Vec<u8>) -> Response {
     let response = Response::new(status)
         .by_server()
-        .with_field("Content-Type", content_type)
+        .with_header("Content-Type", content_type)
         .with_body(Body::Bytes(body));
     match status {
-        Status::SERVICE_UNAVAILABLE => response.with_field("Retry-After", "1"),
+        Status::SERVICE_UNAVAILABLE => response.with_header("Retry-After", "1"),
         _ => response,
     }
 }
@@ -103,14 +103,14 @@ pub(crate) fn reloading(response: Response) -> Response {
 /// Returns true if the client prefers HTML to text. Browsers name HTML in `Accept`.
 #[must_use]
 pub(crate) fn wants_html(request: &Request<'_>) -> bool {
-    negotiate::preferred(request.fields().all("accept"), &["text/plain", "text/html"]) == Some(1)
+    negotiate::preferred(request.headers().all("accept"), &["text/plain", "text/html"]) == Some(1)
 }
 
 /// Returns true if the client accepts HTML and prefers no other type that it names. Unlike
 /// browsers, many clients accept anything (`*/*`, no `Accept`).
 #[must_use]
 pub(crate) fn takes_html(request: &Request<'_>) -> bool {
-    negotiate::is_first_choice(request.fields().all("accept"), "text/html")
+    negotiate::is_first_choice(request.headers().all("accept"), "text/html")
 }
 
 impl From<Refusal> for Response {

@@ -233,7 +233,7 @@ impl Builder {
 
     /// Wraps your own handler around everything. It receives each request first and decides which
     /// ones to pass on. The last one is outermost. To set headers on responses that are produced
-    /// later, use [`Context::set_field`](crate::handler::Context::set_field).
+    /// later, use [`Context::set_header`](crate::handler::Context::set_header).
     pub fn wrap<H: Handler + 'static>(mut self, wrap: impl FnOnce(Arc<dyn Handler>) -> H + 'static) -> Self {
         self.wrappers.push(Box::new(|inner| Arc::new(wrap(inner))));
         self

@@ -30,7 +30,7 @@ pub(super) struct SimHandler {
 
 impl SimHandler {
     pub(super) fn answer(id: u64, body: Body) -> Response {
-        Response::new(Status::OK).with_field("X-Id", id.to_string()).with_body(body)
+        Response::new(Status::OK).with_header("X-Id", id.to_string()).with_body(body)
     }
 
     pub(super) fn bytes(id: u64, len: u64) -> Body {
@@ -95,7 +95,7 @@ impl Handler for SimHandler {
                 cx.watch(talk);
                 cx.promised()
             }
-            _ => Response::new(Status::NOT_FOUND).with_field("X-Id", id.to_string()).into(),
+            _ => Response::new(Status::NOT_FOUND).with_header("X-Id", id.to_string()).into(),
         }
     }
 }

@@ -204,8 +204,8 @@ fn odd(case: &Arc<Mutex<Case>>) -> Builder {
         response = response.with_status(Status::from_code(case.status).unwrap());
         for (way, name, value) in case.given {
             response = match way {
-                Way::Set => response.with_field(&name, value),
-                Way::Add => response.with_added_field(&name, value),
+                Way::Set => response.with_header(&name, value),
+                Way::Add => response.with_added_header(&name, value),
                 Way::WrapperSets | Way::WrapperAdds | Way::WrapperAddsOnSuccess | Way::WrapperAddsUnsaid => {
                     response
                 }
@@ -220,10 +220,10 @@ fn odd(case: &Arc<Mutex<Case>>) -> Builder {
             for (way, name, value) in given {
                 match way {
                     Way::Set | Way::Add => {}
-                    Way::WrapperSets => cx.set_field(When::Always, &name, value),
-                    Way::WrapperAdds => cx.add_field(When::Always, &name, value),
-                    Way::WrapperAddsOnSuccess => cx.add_field(When::Success, &name, value),
-                    Way::WrapperAddsUnsaid => cx.add_field(When::Unsaid, &name, value),
+                    Way::WrapperSets => cx.set_header(When::Always, &name, value),
+                    Way::WrapperAdds => cx.add_header(When::Always, &name, value),
+                    Way::WrapperAddsOnSuccess => cx.add_header(When::Success, &name, value),
+                    Way::WrapperAddsUnsaid => cx.add_header(When::Unsaid, &name, value),
                 }
             }
             inner.handle(request, cx)
@@ -471,38 +471,38 @@ fn headed(root: &Path) -> Builder {
     Server::builder()
         .get("/set", |_| {
             Response::text("x")
-                .with_field("Content-Type", "text/x-own")
-                .with_field("X-A", "1")
-                .with_field("x-a", "2")
-                .with_field("Cache-Control", "no-store")
-                .with_field("Cache-Control", "max-age=1")
-                .with_field("Server", "own")
+                .with_header("Content-Type", "text/x-own")
+                .with_header("X-A", "1")
+                .with_header("x-a", "2")
+                .with_header("Cache-Control", "no-store")
+                .with_header("Cache-Control", "max-age=1")
+                .with_header("Server", "own")
         })
         .get("/added", |_| {
             Response::text("x")
-                .with_added_field("X-A", "1")
-                .with_added_field("X-A", "2")
-                .with_added_field("Content-Type", "text/x-own")
-                .with_field("Set-Cookie", "a=1")
+                .with_added_header("X-A", "1")
+                .with_added_header("X-A", "2")
+                .with_added_header("Content-Type", "text/x-own")
+                .with_header("Set-Cookie", "a=1")
                 .with_cookie(&Cookie::new("b", "2"))
-                .with_field("Link", "<a>")
-                .with_field("Link", "<b>")
-                .with_field("WWW-Authenticate", "Basic")
-                .with_field("WWW-Authenticate", "Own")
-                .with_field("Vary", "Accept")
-                .with_field("Vary", "origin, accept")
+                .with_header("Link", "<a>")
+                .with_header("Link", "<b>")
+                .with_header("WWW-Authenticate", "Basic")
+                .with_header("WWW-Authenticate", "Own")
+                .with_header("Vary", "Accept")
+                .with_header("Vary", "origin, accept")
         })
         .get("/nothing", |_| Response::new(Status::NOT_FOUND))
         .files(root)
         .wrap(|inner| {
             move |request: &Request<'_>, cx: &mut Context<'_>| {
-                cx.set_field(When::Always, "X-Wrapped", "1");
-                cx.set_field(When::Always, "X-Wrapped", "2");
-                cx.add_field(When::Always, "X-Wrapped", "3");
-                cx.set_field(When::Success, "X-Good", "yes");
-                cx.set_field(When::Unsaid, "X-A", "unsaid");
-                cx.set_field(When::Always, "ETag", "\"own\"");
-                cx.add_field(When::Always, "Vary", "Cookie");
+                cx.set_header(When::Always, "X-Wrapped", "1");
+                cx.set_header(When::Always, "X-Wrapped", "2");
+                cx.add_header(When::Always, "X-Wrapped", "3");
+                cx.set_header(When::Success, "X-Good", "yes");
+                cx.set_header(When::Unsaid, "X-A", "unsaid");
+                cx.set_header(When::Always, "ETag", "\"own\"");
+                cx.add_header(When::Always, "Vary", "Cookie");
                 inner.handle(request, cx)
             }
         })
@@ -556,9 +556,11 @@ fn a_rule_of_the_builder_leaves_headers_of_handlers_and_wrappers() {
         root.write("page.html", "<p>page");
         let file = root.root().join("page.html");
         let builder = Server::builder()
-            .get("/own", |_| Response::text("x").with_field("X-A", "own").with_field("Cache-Control", "own"))
+            .get("/own", |_| {
+                Response::text("x").with_header("X-A", "own").with_header("Cache-Control", "own")
+            })
             .get("/bare", |_| "x")
-            .get("/file", move |call| call.file(&file).map(|got| got.with_field("X-A", "own")))
+            .get("/file", move |call| call.file(&file).map(|got| got.with_header("X-A", "own")))
             .get("/refused", |_| Err::<Response, _>(Refusal::forbidden("no")))
             .files(root.root())
             .header("/**", "X-A", "rule")
@@ -566,7 +568,7 @@ fn a_rule_of_the_builder_leaves_headers_of_handlers_and_wrappers() {
             .cache_control("/**", "max-age=3")
             .wrap(|inner| {
                 move |request: &Request<'_>, cx: &mut Context<'_>| {
-                    cx.set_field(When::Success, "X-B", "wrapper");
+                    cx.set_header(When::Success, "X-B", "wrapper");
                     inner.handle(request, cx)
                 }
             })

@@ -100,7 +100,7 @@ fn app(root: &Docroot) -> Builder {
         })
         .wrap(|inner| {
             move |request: &Request<'_>, cx: &mut Context<'_>| {
-                cx.add_field(When::Always, "X-Wrapped", "yes");
+                cx.add_header(When::Always, "X-Wrapped", "yes");
                 inner.handle(request, cx)
             }
         })

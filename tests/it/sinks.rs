@@ -42,7 +42,7 @@ impl BodySink for Count {
 
     fn interim(&mut self) -> Option<Response> {
         let status = Status::from_code(self.interim?)?;
-        Some(Response::new(status).with_field("X-Interim", "yes").with_field("Content-Length", "3"))
+        Some(Response::new(status).with_header("X-Interim", "yes").with_header("Content-Length", "3"))
     }
 }
 

@@ -20,7 +20,7 @@ impl Credentials {
     /// Reads the Authorization header. Malformed credentials count as none: the 401 response then
     /// names the expected scheme.
     pub(super) fn of(request: &Request<'_>) -> Option<Credentials> {
-        let mut lines = request.fields().all("authorization");
+        let mut lines = request.headers().all("authorization");
         let (Some(value), None) = (lines.next(), lines.next()) else { return None };
         let space = value.iter().position(|&byte| byte == b' ')?;
         let (scheme, coded) = (&value[..space], trim_ows(&value[space..]));

@@ -257,7 +257,7 @@ impl Guard {
 
     pub(super) fn refusal(&self, scope: usize, request: &Request<'_>) -> Response {
         error(Status::UNAUTHORIZED, "a user name and a password are required", ErrorForm::of(request))
-            .with_field("WWW-Authenticate", &self.scopes[scope].challenge)
+            .with_header("WWW-Authenticate", &self.scopes[scope].challenge)
     }
 
     /// Refuses a wrong password, with a delay that grows with the number of wrong passwords of this
@@ -272,7 +272,7 @@ impl Guard {
             Penalty::TooMany => {
                 let detail = "too many wrong user names or passwords";
                 error(Status::TOO_MANY_REQUESTS, detail, ErrorForm::of(request))
-                    .with_field("Retry-After", AUTH_DELAY_MAX.as_secs().to_string())
+                    .with_header("Retry-After", AUTH_DELAY_MAX.as_secs().to_string())
                     .closing()
                     .into()
             }

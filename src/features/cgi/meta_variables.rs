@@ -69,7 +69,7 @@ pub(crate) fn variables(request: &Request<'_>, facts: &Facts<'_>) -> Variables {
     }
     // Repeated lines are joined like other headers. Otherwise the script could use another one than
     // a proxy in front.
-    let content_types: Vec<&[u8]> = request.fields().all("content-type").collect();
+    let content_types: Vec<&[u8]> = request.headers().all("content-type").collect();
     if !content_types.is_empty() {
         set("CONTENT_TYPE", &content_types.join(&b", "[..]));
     }
@@ -106,7 +106,7 @@ const UNTOLD: [&str; 13] = [
 /// Headers as variables. Repeated headers are joined.
 fn fields(request: &Request<'_>, authorization: bool) -> Vec<(String, Vec<u8>)> {
     let mut told: Vec<(String, Vec<u8>)> = Vec::new();
-    for (name, value) in request.fields().iter() {
+    for (name, value) in request.headers().iter() {
         // A name with an underscore would map to the same variable as one with a dash, so a client
         // could forge a header of a proxy.
         let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');

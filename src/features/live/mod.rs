@@ -66,13 +66,13 @@ pub(crate) fn routes(router: Router, roots: Vec<Arc<Root>>) -> Router {
     }
     let told = feed.clone();
     let events = move |request: &Request<'_>, cx: &mut Context<'_>| -> Answer {
-        let last = request.field("last-event-id").or_else(|| request.query()?.strip_prefix(b"since="));
+        let last = request.header("last-event-id").or_else(|| request.query()?.strip_prefix(b"since="));
         Response::events(told.join_after(last, cx.waker())).by_server().into()
     };
     let script = move |_: &Request<'_>, _: &mut Context<'_>| -> Answer {
         Response::bytes("text/javascript; charset=utf-8", javascript(&feed.last_id()))
             .by_server()
-            .with_field("Cache-Control", "no-store")
+            .with_header("Cache-Control", "no-store")
             .into()
     };
     router.route(EVENTS, Methods(&["GET"]), events).route(SCRIPT, Methods(&["GET"]), script)

@@ -130,9 +130,9 @@ impl Metrics {
     fn page(&self, gauges: &Gauges) -> Response {
         Response::new(Status::OK)
             .by_server()
-            .with_field("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-            .with_field("X-Content-Type-Options", "nosniff")
-            .with_field("Cache-Control", "no-store")
+            .with_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            .with_header("X-Content-Type-Options", "nosniff")
+            .with_header("Cache-Control", "no-store")
             .with_body(crate::http::Body::Bytes(self.text(gauges).into_bytes()))
     }
 

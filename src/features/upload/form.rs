@@ -176,7 +176,7 @@ impl Files {
     fn answer(&self) -> Response {
         if let ErrorForm::Page(_) = self.ask.error_form {
             let folder = self.ask.reference(&[self.folder_path(), b"/"].concat());
-            return Response::new(Status::SEE_OTHER).by_server().with_field("Location", folder);
+            return Response::new(Status::SEE_OTHER).by_server().with_header("Location", folder);
         }
         let paths = self.stored.iter().map(|path| String::from_utf8_lossy(&encoded(path)).into_owned());
         let response = match self.wants_json {
@@ -191,9 +191,9 @@ impl Files {
             }
             false => Response::text(paths.map(|path| path + "\n").collect::<String>()),
         };
-        let response = response.by_server().with_status(Status::CREATED).with_field("Vary", "Accept");
+        let response = response.by_server().with_status(Status::CREATED).with_header("Vary", "Accept");
         match &self.stored[..] {
-            [only] => response.with_field("Location", self.ask.reference(only)),
+            [only] => response.with_header("Location", self.ask.reference(only)),
             _ => response,
         }
     }

@@ -53,8 +53,8 @@ pub(super) fn change(
 
 pub(super) fn options(request: &Request<'_>, ask: &Ask) -> Response {
     method_not_allowed(request, ALLOW)
-        .with_field("Accept-Patch", PARTIAL_TYPE)
-        .with_field("Upload-Limit", limits(ask))
+        .with_header("Accept-Patch", PARTIAL_TYPE)
+        .with_header("Upload-Limit", limits(ask))
 }
 
 /// Runs `work` in a job and sends the response that it returns.
@@ -95,13 +95,13 @@ fn put(ask: Ask, partials: &Arc<Partials>, request: &Request<'_>, cx: &mut Conte
 
 fn check_put(ask: &Ask, request: &Request<'_>, wish: &Wish, bytes: Option<u64>) -> Result<(), Refusal> {
     // RFC 9110 sections 9.3.4 and 14.5: a part must not be mistaken for the whole.
-    if request.field("content-range").is_some() {
+    if request.header("content-range").is_some() {
         return Err(Refusal::new(
             Status::BAD_REQUEST,
             "PUT with Content-Range is not supported; see Upload-Complete",
         ));
     }
-    let mut codings = request.fields().all("content-encoding").flat_map(list_elements);
+    let mut codings = request.headers().all("content-encoding").flat_map(list_elements);
     if codings.any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
         return Err(Refusal::new(Status::UNSUPPORTED_MEDIA_TYPE, "uploads must not have a content coding"));
     }
@@ -157,7 +157,7 @@ fn make_folder(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer 
         }
         ask.root.current().note_write();
         let location = ask.reference(&[path, b"/"].concat());
-        Ok(Response::new(Status::CREATED).by_server().with_field("Location", location))
+        Ok(Response::new(Status::CREATED).by_server().with_header("Location", location))
     })
 }
 
@@ -170,7 +170,7 @@ fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     };
     let overwrites = query_pairs(request.query().unwrap_or_default()).any(|(name, _)| name == "overwrite");
     let wants_json =
-        preferred(request.fields().all("accept"), &["text/plain", "application/json"]) == Some(1);
+        preferred(request.headers().all("accept"), &["text/plain", "application/json"]) == Some(1);
     let errands = cx.errands();
     cx.job_then(move || {
         let opened = folder_of(&ask).inspect(|folder| ask.sweep(&folder.fd));
@@ -190,7 +190,7 @@ fn check_post(ask: &Ask, request: &Request<'_>) -> Result<Multipart, Refusal> {
     if let Content::Length(bytes) = request.content() {
         ask.check_size(Some(bytes))?;
     }
-    Ok(Multipart::new(request.fields().only("content-type")?.unwrap_or_default(), UPLOAD_PARTS_MAX)?)
+    Ok(Multipart::new(request.headers().only("content-type")?.unwrap_or_default(), UPLOAD_PARTS_MAX)?)
 }
 
 fn find(partials: &Partials, ask: &Ask, token: &str) -> Result<Arc<Partial>, Refusal> {
@@ -205,12 +205,12 @@ fn state(ask: Ask, partials: Arc<Partials>, token: String, cx: &mut Context<'_>)
         let progress = find(&partials, ask, &token)?.interrupt(ask.now.mono)?;
         let response = Response::new(Status::NO_CONTENT)
             .by_server()
-            .with_field("Upload-Offset", progress.bytes.to_string())
-            .with_field("Upload-Complete", if progress.is_complete { "?1" } else { "?0" })
-            .with_field("Upload-Limit", limits(ask))
-            .with_field("Cache-Control", "no-store");
+            .with_header("Upload-Offset", progress.bytes.to_string())
+            .with_header("Upload-Complete", if progress.is_complete { "?1" } else { "?0" })
+            .with_header("Upload-Limit", limits(ask))
+            .with_header("Cache-Control", "no-store");
         Ok(match progress.length {
-            Some(length) => response.with_field("Upload-Length", length.to_string()),
+            Some(length) => response.with_header("Upload-Length", length.to_string()),
             None => response,
         })
     })
@@ -245,7 +245,7 @@ fn append(
         Err(refusal) => {
             let response = ask.refuse(refusal);
             return match refusal.status {
-                Status::UNSUPPORTED_MEDIA_TYPE => response.with_field("Accept-Patch", PARTIAL_TYPE).into(),
+                Status::UNSUPPORTED_MEDIA_TYPE => response.with_header("Accept-Patch", PARTIAL_TYPE).into(),
                 _ => response.into(),
             };
         }
@@ -266,7 +266,7 @@ fn check_append(ask: &Ask, request: &Request<'_>, wish: &Wish, bytes: Option<u64
     if wish.is_ambiguous {
         return Err(AMBIGUOUS);
     }
-    let is_part = request.fields().only("content-type")?.is_some_and(|value| {
+    let is_part = request.headers().only("content-type")?.is_some_and(|value| {
         let kind = value.split(|&byte| byte == b';').next().unwrap_or_default();
         trim_ows(kind).eq_ignore_ascii_case(PARTIAL_TYPE.as_bytes())
     });
@@ -304,10 +304,10 @@ fn halted(ask: &Ask, halt: &Halt, provided: u64) -> Response {
     );
     let response = Response::new(status)
         .by_server()
-        .with_field("Content-Type", "application/problem+json")
+        .with_header("Content-Type", "application/problem+json")
         .with_body(Body::Bytes(body.into_bytes()));
     match expected {
-        Some(offset) => response.with_field("Upload-Offset", offset.to_string()),
+        Some(offset) => response.with_header("Upload-Offset", offset.to_string()),
         None => response,
     }
 }

@@ -31,18 +31,18 @@ impl Partners {
 
 /// Returns true if a browser sent this request for a page of another site that is not a partner.
 pub(crate) fn is_foreign(request: &Request<'_>, partners: &Partners) -> bool {
-    let mut origins = request.fields().all("origin");
+    let mut origins = request.headers().all("origin");
     if let (Some(origin), None) = (origins.next(), origins.next())
         && partners.have(origin)
     {
         return false;
     }
-    let mut sites = request.fields().all("sec-fetch-site");
+    let mut sites = request.headers().all("sec-fetch-site");
     if let Some(site) = sites.next() {
         // `none`: the user started the request.
         return sites.next().is_some() || !matches!(site, b"same-origin" | b"none");
     }
-    let mut origins = request.fields().all("origin");
+    let mut origins = request.headers().all("origin");
     match (origins.next(), origins.next()) {
         (None, _) => false,
         (Some(origin), None) => !is_origin_of(origin, request.authority().unwrap_or_default()),
@@ -53,7 +53,7 @@ pub(crate) fn is_foreign(request: &Request<'_>, partners: &Partners) -> bool {
 /// Refuses a request of a foreign page. The response names both sides, because a proxy that changes
 /// `Host` makes pages of this site look foreign. Logs each origin once, with a remedy.
 pub(crate) fn refuse(request: &Request<'_>, logged: &Once) -> Response {
-    let mut origins = request.fields().all("origin");
+    let mut origins = request.headers().all("origin");
     let host = shown(request.authority().unwrap_or_default());
     let target = match host.is_empty() {
         true => "the request names no host".to_owned(),
@@ -65,10 +65,10 @@ pub(crate) fn refuse(request: &Request<'_>, logged: &Once) -> Response {
         (Some(origin), None) => format!("the page is from {}", shown(origin)),
         (Some(_), Some(_)) => "the request has several Origin headers".to_owned(),
     };
-    let site = request.field("sec-fetch-site").map(shown);
+    let site = request.header("sec-fetch-site").map(shown);
     let site = site.map_or_else(String::new, |site| format!(" (Sec-Fetch-Site: {site})"));
     let sentence = format!("{page}{site}, but {target}");
-    let origin = request.fields().only("origin").ok().flatten();
+    let origin = request.headers().only("origin").ok().flatten();
     logged.log(origin.unwrap_or_default(), "pages of other sites", || match origin {
         Some(origin) if is_origin(origin) => log::warn!(
             "refused to write for a page (403): {sentence}; if a proxy changes Host, make it pass Host on, \
@@ -82,7 +82,7 @@ pub(crate) fn refuse(request: &Request<'_>, logged: &Once) -> Response {
         &format!("{sentence}; a page may write to its own site only"),
         ErrorForm::of(request),
     )
-    .with_field("X-Content-Type-Options", "nosniff")
+    .with_header("X-Content-Type-Options", "nosniff")
 }
 
 /// Shortens and escapes a name or header value of the peer: only characters of origins remain.

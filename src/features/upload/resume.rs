@@ -38,7 +38,7 @@ impl Wish {
     pub(crate) fn of(request: &Request<'_>) -> Wish {
         let mut is_ambiguous = false;
         let mut bare = |name| {
-            let value = request.fields().only(name).inspect_err(|_| is_ambiguous = true).ok()??;
+            let value = request.headers().only(name).inspect_err(|_| is_ambiguous = true).ok()??;
             Some(trim_ows(value.split(|b| *b == b';').next().unwrap_or(value)))
         };
         let complete = match bare("upload-complete") {

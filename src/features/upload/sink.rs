@@ -102,7 +102,7 @@ const LOST: Refusal = Refusal::new(Status::INTERNAL_SERVER_ERROR, "the upload wa
 fn interim(writer: &Writer, wish_takes_it: bool) -> Option<Response> {
     (wish_takes_it && writer.can_be_resumed()).then(|| {
         let response = Response::new(Status::UPLOAD_RESUMPTION_SUPPORTED)
-            .with_field("Upload-Draft-Interop-Version", INTEROP_VERSION);
+            .with_header("Upload-Draft-Interop-Version", INTEROP_VERSION);
         writer.tell_where(response)
     })
 }

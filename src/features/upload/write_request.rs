@@ -137,8 +137,8 @@ impl Ask {
         };
         let response = error(refusal.status, &detail, self.error_form);
         match refusal.status {
-            Status::CONTENT_TOO_LARGE => response.with_field("Upload-Limit", limits(self)),
-            Status::METHOD_NOT_ALLOWED => response.with_field("Allow", ALLOW),
+            Status::CONTENT_TOO_LARGE => response.with_header("Upload-Limit", limits(self)),
+            Status::METHOD_NOT_ALLOWED => response.with_header("Allow", ALLOW),
             _ => response,
         }
     }
@@ -171,9 +171,9 @@ impl Ask {
             return Err(place::OWN);
         }
         let verdict = self.head.with(&self.limits, |request| match found {
-            Found::Nothing | Found::Folder | Found::Other => evaluate_absent(request.fields()),
+            Found::Nothing | Found::Folder | Found::Other => evaluate_absent(request.headers()),
             Found::File(stamp) => {
-                let fields = request.fields();
+                let fields = request.headers();
                 let asks = ["if-match", "if-none-match"].iter().any(|name| fields.first(name).is_some());
                 // A file that cannot be read has no tag, so conditions on one fail.
                 let etag = asks.then(|| self.tag_at(place)).flatten().unwrap_or_default();
@@ -202,7 +202,7 @@ impl Ask {
 
     /// Returns true if the request requires that the name is new.
     pub(super) fn wants_new_name(&self) -> bool {
-        self.head.with(&self.limits, |request| wants_new(request.fields())).unwrap_or(false)
+        self.head.with(&self.limits, |request| wants_new(request.headers())).unwrap_or(false)
     }
 
     /// Opens the folder of `path` below the folder that the root leads to now, and returns the
@@ -266,11 +266,11 @@ pub(super) fn encoded(path: &[u8]) -> Vec<u8> {
 /// Response for a written file: 201 with its location, or 204 if it replaced another.
 pub(super) fn written(location: &[u8], is_new: bool, etag: Option<Vec<u8>>) -> Response {
     let response = match is_new {
-        true => Response::new(Status::CREATED).with_field("Location", location),
+        true => Response::new(Status::CREATED).with_header("Location", location),
         false => Response::new(Status::NO_CONTENT),
     };
     match etag {
-        Some(etag) => response.by_server().with_field("ETag", etag),
+        Some(etag) => response.by_server().with_header("ETag", etag),
         None => response.by_server(),
     }
 }

@@ -178,8 +178,8 @@ impl Writer {
                 false => self.tell_where(Response::new(Status::CREATED).by_server()),
             };
             return Ok(response
-                .with_field("Upload-Complete", "?0")
-                .with_field("Upload-Offset", partial.bytes().to_string()));
+                .with_header("Upload-Complete", "?0")
+                .with_header("Upload-Offset", partial.bytes().to_string()));
         }
         let mut state = lock(&partial.state);
         if state.turn != self.turn {
@@ -200,15 +200,15 @@ impl Writer {
             self.partials.forget(partial);
             partial.ask.refuse(refusal)
         });
-        Ok(if self.is_resumable { response.with_field("Upload-Complete", "?1") } else { response })
+        Ok(if self.is_resumable { response.with_header("Upload-Complete", "?1") } else { response })
     }
 
     /// Adds the location at which the upload can be resumed.
     pub(crate) fn tell_where(&self, response: Response) -> Response {
         match (self.partial.token.get(), self.is_append) {
             (Some(token), false) => response
-                .with_field("Location", resume_token::location(&self.location, token))
-                .with_field("Upload-Limit", limits(&self.partial.ask)),
+                .with_header("Location", resume_token::location(&self.location, token))
+                .with_header("Upload-Limit", limits(&self.partial.ask)),
             _ => response,
         }
     }

@@ -134,11 +134,11 @@ fn respond(archive: Archive, cx: &Context<'_>) -> Response {
     let (form, name) = (archive.form, [&archive.top[..], archive.form.extension().as_bytes()].concat());
     Response::new(Status::OK)
         .by_server()
-        .with_field("Content-Type", form.content_type())
-        .with_field("Content-Disposition", attachment(&name))
+        .with_header("Content-Type", form.content_type())
+        .with_header("Content-Disposition", attachment(&name))
         // It is another one each time: no cache could use it, and no part of it fits another part.
-        .with_field("Cache-Control", "no-store")
-        .with_field("Accept-Ranges", "none")
+        .with_header("Cache-Control", "no-store")
+        .with_header("Accept-Ranges", "none")
         .with_body(Body::Source(Box::new(Offloaded::new(archive, cx))))
 }
 

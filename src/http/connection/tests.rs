@@ -337,7 +337,7 @@ fn sent_prepared(head: &str, body: &[u8], fields: &[(&str, &str)]) -> Vec<u8> {
     let mut headers = Headers::new();
     assert_eq!(headers.set("X-Own", b"1"), None);
     let prepared = Response::prepared(Arc::new(Prepared::new(&headers, body)));
-    let response = fields.iter().fold(prepared, |made, (name, value)| made.with_field(name, value));
+    let response = fields.iter().fold(prepared, |made, (name, value)| made.with_header(name, value));
     assert!(conn.respond(response, RespondContext { now, date: DATE, limits: &limits }, &mut out).is_none());
     let mut sent = Vec::new();
     while !out.is_empty() {
