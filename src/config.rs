@@ -1,10 +1,9 @@
-//! Everything that can be set: each limit and timeout with its name, unit, default and the reason
-//! for it.
+//! Settings: each limit and timeout with its name, unit, default and reason.
 //!
-//! This file only holds numbers and choices. It must not know how they reach it (that is
-//! `cli/mod.rs`) nor which code obeys them. A bound that can be set or that several modules share
-//! stands here. Any other bound is a `const` with its reason, beside the loop, queue, buffer or
-//! wait that it limits.
+//! This file holds only numbers and choices. It must not know how they are set (`cli/`) or which
+//! code uses them. A bound that can be set, or that several modules share, is defined here. Any
+//! other bound is a `const` with its reason, next to the loop, queue, buffer or wait that it
+//! limits.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,320 +13,325 @@ pub const KIB: usize = 1024;
 /// One MiB, in bytes.
 pub const MIB: usize = 1024 * KIB;
 
-/// The highest value `fields_max` may take: the table of field lines stands on the stack.
+/// Largest value of `fields_max`. The table of headers is on the stack.
 pub const FIELDS_CEILING: usize = 256;
 
-/// A configuration file in bytes. One with a thousand lines has 64 KiB; what is larger is some
-/// other file.
+/// Largest configuration file in bytes. A file of a thousand lines has 64 KiB; anything larger is
+/// probably another file.
 pub const CONFIG_FILE_BYTES_MAX: u64 = MIB as u64;
 
-/// Access lines a loop collects before it hands them to the log's writer thread, in bytes.
+/// Access lines that a loop collects before it sends them to the writer thread, in bytes.
 pub const LOG_BUFFER_BYTES: usize = 16 * KIB;
 
-/// How long an access line waits for others: short enough to follow a log by eye.
+/// Longest time that an access line waits for others. It is short enough to follow a log by eye.
 pub const LOG_BUFFER_AGE: Duration = Duration::from_millis(200);
 
-/// Messages between everybody and the log's writer thread. Past it lines are dropped and counted.
+/// Capacity of the queue to the writer thread of the log, in messages. If it is full, lines are
+/// dropped and counted.
 pub const LOG_QUEUE_MAX: usize = 1024;
 
-/// Access lines between the loops and the file, in bytes: some seconds of a busy server on a
-/// stalled disk.
+/// Access lines that may wait to be written, in bytes: a few seconds of a busy server on a stalled
+/// disk.
 pub const LOG_QUEUE_BYTES_MAX: usize = 4 * MIB;
 
-/// What is noted of a request for its log line is kept for the next request's, up to so many bytes:
-/// a request line and two fields of the usual length.
+/// Capacity of the note for a log line that is kept for the next request, in bytes. It holds a
+/// request line and two headers of usual length.
 pub const LOG_NOTE_BYTES_KEPT: usize = KIB;
 
-/// Written access buffers kept for the loops to fill again.
+/// Empty access buffers that are kept for reuse.
 pub const LOG_SPARE_BUFFERS_MAX: usize = 16;
 
-/// One diagnostic message in bytes; the rest of it is cut off.
+/// Largest diagnostic message in bytes; the rest is cut off.
 pub const LOG_MESSAGE_BYTES_MAX: usize = 4 * KIB;
 
-/// Dropped log lines and failing logs are reported at most this often.
+/// Shortest time between two reports of dropped log lines or failing logs.
 pub const LOG_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long an access log that takes nothing may hold the writer thread; then the lines at hand are
-/// lost.
+/// Longest time for which an access log that accepts no bytes may block the writer thread. Then the
+/// lines being written are lost.
 pub const LOG_STALL_MAX: Duration = Duration::from_secs(1);
 
-/// How long the end of a server or of the process waits for its log to be written.
+/// Longest wait for the log to be written when a server or the process ends.
 pub const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);
 
-/// The longest timeout that can be asked for, and what a drain timeout of `off` means: a year is
-/// for ever, and still far from where adding to a clock overflows.
+/// Longest timeout, and the value of a drain timeout of `off`. A year is practically for ever, and
+/// adding it to a clock cannot overflow.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// How long a right password is remembered: as long as a click is worth, so that a busy client
-/// costs no bcrypt.
+/// Time for which a correct password is remembered, so that a busy client needs no bcrypt for every
+/// request.
 pub const AUTH_REMEMBERED_FOR: Duration = Duration::from_secs(5 * 60);
 
-/// Right passwords remembered at once; the oldest goes.
+/// Number of correct passwords that are remembered. Beyond it the oldest is forgotten.
 pub const AUTH_REMEMBERED_MAX: usize = 1024;
 
-/// Password checks that wait for a worker. Past it: 503. With the usual cost a worker does about 20
-/// a second, so the last of them waits three seconds.
+/// Password checks that may wait for a worker. Beyond it: 503. At the usual cost a worker does
+/// about 20 checks a second, so the last one waits three seconds.
 pub const AUTH_CHECKS_MAX: usize = 64;
 
 /// Requests that may wait for one password check. A browser sends six at once with the same
 /// password.
 pub const AUTH_CHECK_REQUESTS_MAX: usize = 16;
 
-/// Requests of remembered users that may wait for one look at the htpasswd files, which takes well
-/// below a millisecond. Further ones go by the last look.
+/// Requests of remembered users that may wait for one check of the htpasswd files, which takes well
+/// below a millisecond. Further requests use the result of the previous check.
 pub const AUTH_LOOK_REQUESTS_MAX: usize = 1024;
 
-/// Wrong passwords from one address that are refused at once: a person mistypes, and a browser asks
-/// with an old password for several files.
+/// Wrong passwords from one address that are refused without delay. A person mistypes, and a
+/// browser requests several files with an old password.
 pub const AUTH_FAILURES_FREE: u32 = 5;
 
-/// How long the next refusal for that address waits. It doubles with each further one.
+/// Delay of the first delayed refusal for an address. It doubles with each further one.
 pub const AUTH_DELAY_FIRST: Duration = Duration::from_millis(250);
 
-/// The longest delay. Beyond it people would take the server for broken.
+/// Longest delay of a refusal. With a longer one, users would assume that the server is broken.
 pub const AUTH_DELAY_MAX: Duration = Duration::from_secs(8);
 
-/// How long after its last wrong password an address begins anew.
+/// Time after the last wrong password of an address when its count is reset.
 pub const AUTH_FORGOTTEN_AFTER: Duration = Duration::from_secs(10 * 60);
 
-/// Refusals of one address that wait at once, whether its client still does or has closed the
-/// connection. Past it: 429. A browser with an old password has six connections.
+/// Refusals of one address that may be delayed at once, including those whose client has closed the
+/// connection. Beyond it: 429. A browser with an old password has six connections.
 pub const AUTH_DELAYED_EACH_MAX: usize = 8;
 
-/// Addresses whose wrong passwords are counted: 64 KiB, and 128 with all their delays.
+/// Addresses for which wrong passwords are counted. They take 64 KiB, and 128 KiB with all their
+/// delays.
 pub const AUTH_ORIGINS_MAX: usize = 1024;
 
-/// Refusals that wait at once; each holds a connection, and on the twin a thread. Past it: 429. At
-/// most a quarter of the threads that the twin may have.
+/// Refusals that may be delayed at once. Each holds a connection and, on the twin, a thread. Beyond
+/// it: 429. At most a quarter of the twin's threads are used for them.
 pub const AUTH_DELAYED_MAX: usize = 256;
 
-/// How old an htpasswd file in memory may be before it is looked at again.
+/// Largest age of an htpasswd file in memory before the file on disk is checked again.
 pub const AUTH_FRESH: Duration = Duration::from_secs(1);
 
-/// An htpasswd file in bytes: some ten thousand users.
+/// Largest htpasswd file in bytes: about ten thousand users.
 pub const AUTH_FILE_BYTES_MAX: u64 = MIB as u64;
 
-/// The highest cost of a bcrypt hash: about four seconds of a worker thread. Each step more doubles
-/// it.
+/// Largest cost of a bcrypt hash: about four seconds of a worker thread. Each further step doubles
+/// the time.
 pub const AUTH_COST_MAX: u32 = 16;
 
-/// Request content a route takes, in bytes, unless it says otherwise: a form, a JSON document. It
-/// is kept in memory.
+/// Largest request body of a route in bytes, unless the route sets another limit: a form, a JSON
+/// document. The body is kept in memory.
 pub const CONTENT_BYTES_MAX: u64 = MIB as u64;
 
-/// Server-sent events that wait for one listener. A page that is behind by more has stopped
-/// listening.
+/// Server-sent events that may wait for one listener. A page that is further behind has stopped
+/// reading.
 pub const FEED_EVENTS_MAX: usize = 64;
 
-/// The same in bytes.
+/// Server-sent events that may wait for one listener, in bytes.
 pub const FEED_BYTES_MAX: usize = 64 * KIB;
 
-/// Past events kept for listeners that come again.
+/// Past events that are kept for listeners that reconnect.
 pub const FEED_HISTORY_MAX: usize = 64;
 
-/// How often a listener without news gets a comment: what WHATWG HTML section 9.2.7 recommends.
+/// Interval at which a listener without events receives a comment, as WHATWG HTML section 9.2.7
+/// recommends.
 pub const FEED_HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// `--live-reload` tells of changes when it has been quiet for so long: an editor or a build writes
-/// many files at once.
+/// Time without changes after which `--live-reload` reports them. An editor or a build writes many
+/// files at once.
 pub const LIVE_QUIET: Duration = Duration::from_millis(50);
 
-/// So many changes, one shortly after the other, are told although it was not quiet: a second or
-/// two of them.
+/// Number of changes in quick succession that are reported without waiting for [`LIVE_QUIET`]: a
+/// second or two of them.
 pub const LIVE_CHANGES_MAX: usize = 64;
 
-/// How often the thread that watches looks whether it is still wanted.
+/// Interval at which the watching thread checks whether it is still needed.
 pub const LIVE_LOOK: Duration = Duration::from_secs(1);
 
-/// Folders that are watched. The system's own bound (fs.inotify.max_user_watches) is this or
-/// higher.
+/// Largest number of watched folders. The limit of the system (fs.inotify.max_user_watches) is this
+/// or higher.
 pub const LIVE_WATCHES_MAX: usize = 8192;
 
-/// Pages up to this size, in bytes, get the script of `--live-reload`: to them it is added in
-/// memory.
+/// Largest page in bytes that receives the script of `--live-reload`, which is added in memory.
 pub const LIVE_PAGE_BYTES_MAX: u64 = MIB as u64;
 
-/// What is added behind them.
+/// HTML that is added at the end of such a page.
 pub const LIVE_TAG: &[u8] = b"\n<script src=\"/_whirligig/live.js\" async></script>\n";
 
-/// The longest path that names a file, in bytes: PATH_MAX of Linux. Redirects and rewrites take no
-/// longer one, so that no path can make a thousand rules expensive.
+/// Longest path of a file, in bytes: PATH_MAX of Linux. Redirects and rewrites accept no longer
+/// path, so that no path can make a thousand rules expensive.
 pub const PATH_BYTES_MAX: usize = 4096;
 
-/// A file of redirects and rewrites, in bytes: each rule is tried for each request.
+/// Largest file of redirects and rewrites in bytes, because each rule is tried for each request.
 pub const RULES_FILE_BYTES_MAX: u64 = 256 * KIB as u64;
 
-/// How long a thread beside the loops waits for something to do before it ends. While a process has
-/// a second thread the kernel counts who uses a descriptor in every call, which costs a loop 3 %
-/// (docs/performance.md); to start one again costs less than 0.1 ms.
+/// Time without work after which a thread beside the loops ends. While a process has a second
+/// thread, the kernel counts the users of a descriptor in every call, which costs a loop 3 %
+/// (docs/performance.md). Starting a thread again costs less than 0.1 ms.
 pub const THREAD_REST: Duration = Duration::from_secs(1);
 
-/// How long a result may lie unseen in the inbox of its loop: wake-ups may fail, so each loop looks
-/// for itself this often. Once a second costs an idle server nothing that shows.
+/// Interval at which each loop checks its inbox without a wake-up, because wake-ups may fail. Once
+/// a second costs an idle server nothing measurable.
 pub const INBOX_LOOK: Duration = Duration::from_secs(1);
 
-/// Workers that check passwords. One check keeps a processor busy for some 50 ms, so two do 40 a
-/// second; more would let a flood of guesses take the machine. With fewer than four processors
-/// there is one.
+/// Workers that check passwords. One check keeps a processor busy for about 50 ms, so two workers
+/// do 40 a second. With more, a flood of guesses could take over the machine. With fewer than four
+/// processors there is one worker.
 pub const PASSWORD_WORKERS_MAX: usize = 2;
 
-/// Different listings that wait for a worker, each with an open folder. Past it: 503. The listing
-/// of 100,000 names takes some 100 ms, so the last of them waits some seconds.
+/// Different listings that may wait for a worker, each with an open folder. Beyond it: 503. A
+/// listing of 100,000 names takes about 100 ms, so the last one waits some seconds.
 pub const LISTINGS_WAITING_MAX: usize = 64;
 
-/// Requests that may wait for one reading of a folder. Past it: 503.
+/// Requests that may wait for one read of a folder. Beyond it: 503.
 pub const LISTING_REQUESTS_MAX: usize = 1024;
 
-/// Entries that are being read for listings, in bytes. Those of a folder of 100,000 names of 255
-/// bytes are 30 MB.
+/// Entries that are being read for listings, in bytes. A folder of 100,000 names of 255 bytes has
+/// 30 MB of them.
 pub const LISTINGS_READ_BYTES_MAX: usize = 64 * MIB;
 
 /// Long listings that are being sent, in bytes: their entries, and two pieces for each request.
-/// Past it: 503, while listings that fit one piece are still made.
+/// Beyond it: 503, except for listings that fit one piece.
 pub const LISTINGS_SENT_BYTES_MAX: usize = 64 * MIB;
 
-/// How much a worker thread stands back behind the loops, as `nice` counts it: where processors are
-/// short, who packs an archive waits, and not who asks for a page.
+/// `nice` value of worker threads. When processors are scarce, archives wait and page requests do
+/// not.
 pub const JOB_NICENESS: i32 = 10;
 
-/// What a script says before its content, in bytes: as much as a request may say before its own.
+/// Largest head of a script's response in bytes: as large as a request head may be.
 pub const CGI_HEAD_BYTES_MAX: usize = 32 * KIB;
 
-/// Request content that is here before a script is started, in bytes: all of it, or so much of a
-/// longer one. Until then a slow sender holds room in the spool, and no script.
+/// Request body that is received before a script starts, in bytes: all of it, or this much of a
+/// longer one. Until then a slow sender occupies spool space but no script.
 pub const CGI_SPOOLED_BYTES: u64 = MIB as u64;
 
-/// Request content on its way to a script in memory, in bytes, on top of what the pipe holds (64
-/// KiB).
+/// Request body in memory on its way to a script, in bytes, in addition to the content of the pipe
+/// (64 KiB).
 pub const CGI_PENDING_BYTES_MAX: usize = 64 * KIB;
 
-/// How long the end of a script's output and its exit may be apart. A process that the script left
-/// behind may hold the output open, and a script may go on working after it has closed it: neither
-/// holds up the answer.
+/// Longest time between the end of a script's output and its exit. A process that the script left
+/// behind may hold the output open, and a script may continue after it has closed its output.
+/// Neither may delay the response.
 pub const CGI_GRACE: Duration = Duration::from_secs(1);
 
-/// What a script may say to standard error, and what of its output may be read past, in one turn,
-/// in bytes.
+/// Bytes of a script's standard error that are read, and bytes of its output that may be discarded,
+/// in one turn.
 pub const CGI_TURN_BYTES_MAX: usize = 64 * KIB;
 
-/// Lines of what a script says to standard error that are logged in one turn. A line costs a
-/// microsecond or two, and 64 KiB may be thirty thousand of them; how many were left out is said.
+/// Lines of a script's standard error that are logged in one turn. A line costs a microsecond or
+/// two, and 64 KiB may contain thirty thousand of them. The log contains the number of omitted
+/// lines.
 pub const CGI_TURN_LINES_MAX: usize = 256;
 
-/// A script that refers to a path that is a script that refers to a path: so often, then it is
-/// going round in circles.
+/// Largest number of consecutive local redirects from script to script. More indicate a loop.
 pub const CGI_REDIRECTS_MAX: u8 = 10;
 
-/// Room for uploads that broke off, in bytes, unless a single upload may be larger: 1 GiB.
+/// Space for interrupted uploads in bytes, unless a single upload may be larger: 1 GiB.
 pub const PARTIAL_BYTES: u64 = 1024 * MIB as u64;
 
-/// The most content of one upload unless another number is asked for, in bytes.
+/// Largest upload in bytes by default.
 pub const UPLOAD_BYTES_MAX: u64 = 1024 * MIB as u64;
 
-/// Content of an upload kept in memory before it is written, in bytes: a worker's step, long enough
-/// that most of its time is writing.
+/// Buffer of an upload in bytes, which a worker writes in one step. It is large enough that most of
+/// that time is spent writing.
 pub const UPLOAD_BUFFER_BYTES: usize = 256 * KIB;
 
-/// Files in one form that is uploaded.
+/// Largest number of files in one uploaded form.
 pub const UPLOAD_PARTS_MAX: usize = 1000;
 
-/// How connections are driven.
+/// Model that drives connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
-    /// One thread, one poll loop, all connections.
+    /// One thread and one poll loop for all connections.
     Reactor,
     /// The twin: one blocking thread per connection.
     Threads,
 }
 
-/// What a peer may cost. Read at start, never changed.
+/// Limits on the cost of clients. Read at the start and never changed.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// A request head (request line and field lines) in bytes. 32 KiB holds the largest cookies
-    /// browsers send.
+    /// Largest request head (request line and headers) in bytes. 32 KiB hold the largest cookies
+    /// that browsers send.
     pub head_bytes_max: usize,
-    /// Field lines in a head. Browsers send about 20, proxies add 10.
+    /// Largest number of headers in a request. Browsers send about 20, proxies add 10.
     pub fields_max: usize,
-    /// The request target in bytes. RFC 9112 section 3 asks for 8000 octets at the least.
+    /// Longest request target in bytes. RFC 9112 section 3 recommends at least 8000 octets.
     pub target_bytes_max: usize,
-    /// Request content in bytes, unless its sink takes more. More is 413, at once if the length is
-    /// announced.
+    /// Largest request body in bytes, unless its sink accepts more. A larger body gets a 413, at
+    /// once if its length is announced.
     pub body_bytes_max: u64,
-    /// Content of one upload in bytes, in one request or several; 0 where none are taken.
+    /// Largest upload in bytes, in one request or several; 0 if uploads are not accepted.
     pub upload_bytes_max: u64,
-    /// Uploads under way at once, each with a buffer of [`UPLOAD_BUFFER_BYTES`]. Past it: 503.
+    /// Largest number of uploads at once, each with a buffer of [`UPLOAD_BUFFER_BYTES`]. Beyond it:
+    /// 503.
     pub uploads_max: usize,
-    /// Uploads that broke off and can be resumed, in bytes of all of them. `None`:
-    /// [`PARTIAL_BYTES`], or one upload of the greatest size if that is more. 0 keeps none.
+    /// Total size of interrupted uploads that can be resumed, in bytes. `None`: [`PARTIAL_BYTES`],
+    /// or one upload of the largest size if that is more. 0 keeps none.
     pub partial_bytes_max: Option<u64>,
-    /// Uploads that broke off, or are complete and can still be asked about. The client with the
-    /// most of them loses its oldest. Fewer if descriptors are few.
+    /// Number of uploads that were interrupted, or are complete and whose state can still be
+    /// requested. The client with the most of them loses its oldest. Lower if descriptors are few.
     pub partials_max: usize,
-    /// The trailer section after the last chunk, and a chunk's size line with extensions, in bytes.
+    /// Largest trailer section, and largest size line of a chunk with extensions, in bytes.
     pub chunk_line_bytes_max: usize,
-    /// Content nobody wants is read and dropped up to here, so that the connection survives;
-    /// beyond, it is closed.
+    /// Largest unwanted body in bytes that is read and discarded so that the connection stays open.
+    /// A larger one closes the connection.
     pub discard_bytes_max: u64,
-    /// Connections at once; 0 means the descriptor limit less a reserve.
+    /// Largest number of open connections; 0 means the descriptor limit less a reserve.
     pub connections_max: usize,
-    /// Threads of the twin at once. Stacks are reserved, not resident, so thousands are affordable.
+    /// Largest number of threads of the twin. Stacks are reserved, not resident, so thousands are
+    /// affordable.
     pub threads_max: usize,
-    /// Bytes one connection may move in one turn, those of a file counted as a quarter. 256 KiB of
-    /// an upload take some 50 us, 1 MiB of a file some 80 us. Who has anything left may send a
-    /// whole slice of a file, so nobody else waits for more than two of those.
+    /// Bytes that one connection may move in one turn; bytes of a file count a quarter. 256 KiB of
+    /// an upload take about 50 us, 1 MiB of a file about 80 us. With any budget left, a connection
+    /// may send a whole slice of a file, so no other waits for more than two slices.
     pub turn_bytes_max: usize,
-    /// Requests one connection may have answered in one turn; the rest is carried.
+    /// Requests of one connection that are handled in one turn; the rest is carried.
     pub turn_requests_max: usize,
-    /// Connections accepted in one turn: established clients come first.
+    /// Connections accepted in one turn, because established clients take precedence.
     pub accepts_per_turn: usize,
-    /// Deadlines looked at in one turn.
+    /// Deadlines checked in one turn.
     pub deadlines_per_turn: usize,
-    /// Output queued for one client above which its requests are not parsed any further, in bytes.
+    /// Queued output of one client, in bytes, above which no further requests are parsed.
     pub send_high_water_bytes: usize,
-    /// Queued output below which a body source is asked for more, in bytes.
+    /// Queued output, in bytes, below which a body source must provide more.
     pub send_low_water_bytes: usize,
-    /// A response body up to this size is copied behind its head, so that both leave in one plain
-    /// write.
+    /// Largest response body in bytes that is copied behind its head, so that both leave in one
+    /// plain write.
     pub gather_bytes_max: usize,
-    /// One `sendfile` call asks for at most this many bytes. As many as are read ahead where they
-    /// are not in memory, and as a turn allows for: so each turn asks the kernel at most once
-    /// whether they are.
+    /// Largest size of one `sendfile` call in bytes. It is as much as is read ahead if the file is
+    /// not in memory, and as much as a turn permits. So each turn checks at most once whether the
+    /// pages are in memory.
     pub file_slice_bytes_max: usize,
-    /// What the kernel may hold unsent per connection (`TCP_NOTSENT_LOWAT`), in bytes; 0 leaves the
-    /// system's own bound, which lets one stalled client pin about 4 MB.
+    /// Unsent bytes that the kernel may hold per connection (`TCP_NOTSENT_LOWAT`). 0 keeps the
+    /// default of the system, with which one stalled client can occupy about 4 MB.
     pub notsent_lowat_bytes: u32,
-    /// After a refusal, bytes still read and dropped so that the client can take the answer.
+    /// Bytes that are read and discarded after a refusal, so that the client can read the response.
     pub linger_bytes_max: u64,
-    /// Bytes held for clients whose requests are incomplete, over all connections of a loop.
+    /// Bytes held for incomplete requests of all connections of a loop.
     pub pool_bytes_max: usize,
-    /// Request content collected in memory, over all connections of a loop. Past it: 503.
+    /// Request bodies collected in memory for all connections of a loop, in bytes. Beyond it: 503.
     pub collect_bytes_max: usize,
-    /// Request content kept in memory and temporary files by `/api/echo`, and before programs are
-    /// started, over all connections. Past it: 503.
+    /// Request bodies in memory and temporary files for all connections, in bytes: those of
+    /// `/api/echo`, and those for programs before they start. Beyond it: 503.
     pub spool_bytes_max: u64,
-    /// Temporary files for that. Past it: 503. Fewer if descriptors are few.
+    /// Temporary files for these bodies. Beyond it: 503. Lower if descriptors are few.
     pub spool_files_max: usize,
     /// Spare per-request records kept for reuse.
     pub spare_records_max: usize,
-    /// Worker threads for what may block.
+    /// Worker threads for blocking jobs.
     pub job_threads: usize,
-    /// Jobs waiting for a worker. Past it: 503.
+    /// Jobs that may wait for a worker. Beyond it: 503.
     pub jobs_max: usize,
-    /// Names read from one directory for a listing; past it the page says so.
+    /// Largest number of names read from a directory for a listing. The page states if there are
+    /// more.
     pub listing_entries_max: usize,
-    /// Least rate, in bytes a second, at which content must come and answers must be taken, after
-    /// the first timeout has passed. A client slower than this holds a descriptor for nothing.
+    /// Lowest rate, in bytes per second, at which a client must send its body or read its response
+    /// after the first timeout has passed. A slower client occupies a descriptor for nothing.
     pub rate_min_bytes: u64,
-    /// Least rate, in bytes a second over [`Timeouts::busy`], at which content must come while all
-    /// places of its kind are taken: programs, uploads, connections. A client without a place gets
-    /// that of the slowest sender below this rate. A modem of 1998 sends 4 KiB/s, any mobile phone
-    /// more than 16.
+    /// Lowest rate, in bytes per second over [`Timeouts::busy`], at which a client must send its
+    /// body while all slots of its kind are in use: programs, uploads, connections. A new client
+    /// gets the slot of the slowest sender below this rate. A modem of 1998 sends 4 KiB/s, and any
+    /// mobile phone more than 16 KiB/s.
     pub busy_rate_min_bytes: u64,
 }
 
 impl Limits {
-    /// The room for uploads that broke off, in bytes. An upload that may be sent can be resumed, so
-    /// by default there is room for the largest one.
+    /// Returns the space for interrupted uploads in bytes. Every accepted upload can be resumed, so
+    /// by default there is space for the largest one.
     pub(crate) fn partials_room(&self) -> u64 {
         self.partial_bytes_max.unwrap_or(PARTIAL_BYTES.max(self.upload_bytes_max))
     }
@@ -372,33 +376,34 @@ impl Default for Limits {
     }
 }
 
-/// How long each phase of a connection may take. `None` disables the timeout.
+/// Timeouts of the phases of a connection. `None` disables a timeout.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
-    /// Silence of a new connection before the kernel hands it over at all, in whole seconds of
-    /// which the kernel makes its next 1, 3, 7, 15...; zero: at once
-    /// (`server/listen.rs` says more).
+    /// Longest wait of the kernel for the first byte of a new connection, in whole seconds. The
+    /// kernel rounds up to 1, 3, 7, 15 and so on. 0 hands the connection over at once. See
+    /// `server/listen.rs`.
     pub defer_accept: Duration,
-    /// A request head, absolute from its first byte (from the accept for the first one): a drip
-    /// does not renew it.
+    /// Time limit for a request head, from its first byte, or from the accept for the first
+    /// request. Further bytes do not extend it.
     pub header: Option<Duration>,
-    /// Silence while request content is due; renewed by progress.
+    /// Longest pause in a request body; every byte restarts it.
     pub body: Option<Duration>,
-    /// The time over which a sender is judged that holds a place all of which are taken. `None`
-    /// judges nobody. See [`Limits::busy_rate_min_bytes`].
+    /// Period over which the rate of a sender is measured while all slots are in use. `None`
+    /// disables the check. See [`Limits::busy_rate_min_bytes`].
     pub busy: Option<Duration>,
-    /// Silence while an answer is not taken; renewed by accepted bytes.
+    /// Longest pause in which the client reads no byte of the response; every byte sent restarts
+    /// it.
     pub send: Option<Duration>,
-    /// A kept-alive connection without a request.
+    /// Longest time without a request on a kept-alive connection.
     pub idle: Option<Duration>,
-    /// A handler's answer that was promised for later.
+    /// Time limit for a response that a handler deferred.
     pub answer: Option<Duration>,
-    /// Reading and dropping after a refusal, absolute.
+    /// Time limit for reading and discarding after a refusal. Further bytes do not extend it.
     pub linger: Duration,
-    /// A graceful stop: what is not finished by then is cut off.
+    /// Time limit for a graceful stop. Connections that are open after it are closed.
     pub drain: Duration,
-    /// An upload that broke off is kept this long for its client to come back. `None` keeps it
-    /// until there is no room.
+    /// Time for which an interrupted upload is kept for its client. `None` keeps it until space is
+    /// needed.
     pub partial: Option<Duration>,
 }
 
@@ -419,124 +424,127 @@ impl Default for Timeouts {
     }
 }
 
-/// Where symbolic links below the docroot may lead.
+/// Permitted targets of symbolic links below the docroot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Symlinks {
-    /// Followed while they stay beneath the root.
+    /// Links are followed within the root.
     Inside,
-    /// Never followed.
+    /// Links are never followed.
     No,
-    /// Followed anywhere: the administrator vouches for them.
+    /// Links are followed anywhere; the administrator is responsible for them.
     All,
 }
 
 /// A header for the responses at some paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldRule {
-    /// The paths: `/assets/**`, `*.css`.
+    /// Pattern of the paths: `/assets/**`, `*.css`.
     pub pattern: String,
-    /// The header's name.
+    /// Name of the header.
     pub name: String,
-    /// The header's value.
+    /// Value of the header.
     pub value: String,
-    /// The responses that have it.
+    /// Responses that receive the header.
     pub scope: FieldScope,
 }
 
-/// Responses that have the header of a [`FieldRule`].
+/// Responses that receive the header of a [`FieldRule`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldScope {
-    /// All of them, errors included, in place of the server's own value.
+    /// All responses, including errors. Replaces the server's own value.
     All,
-    /// Those with 2xx and 3xx, because an error must not be cached for as long as the file that is
-    /// missing. A `no-store` of the server stays.
+    /// Responses with 2xx and 3xx, because an error must not be cached for as long as the missing
+    /// file would be. A `no-store` of the server stays.
     Found,
 }
 
-/// The origin of a file's entity-tag.
+/// Source of entity tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EtagFrom {
-    /// A digest of the bytes up to 32 KiB; of size and modification time beyond. Equal on all nodes
-    /// that have the same file.
+    /// Digest of the bytes of files up to 32 KiB, and of size and modification time beyond. Equal
+    /// on all nodes with the same file.
     Content,
-    /// A digest of size, inode and change time. Another one after each copy and each change of
-    /// permissions, and never the same for two versions.
+    /// Digest of size, inode and change time. It differs after each copy and each change of
+    /// permissions, and for any two versions of a file.
     ChangeTime,
 }
 
 /// A media type for the files with an extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeRule {
-    /// The part of a name after its last dot, in lower case.
+    /// Part of a file name after the last dot, in lower case.
     pub extension: String,
-    /// The media type, with its parameters.
+    /// Media type with its parameters.
     pub media_type: String,
 }
 
-/// How files are served.
+/// Options for serving files.
 #[derive(Clone, Debug)]
 pub struct FileOptions {
-    /// Where symbolic links may lead.
+    /// Permitted targets of symbolic links.
     pub symlinks: Symlinks,
-    /// For how long a cached file is used without a look at the disk. Zero looks every time.
+    /// Time for which a cached file is used without checking the disk. With zero every request
+    /// checks.
     pub fresh: Duration,
-    /// Files up to this size are kept in memory; larger ones are sent from their descriptor.
+    /// Largest file in bytes that is kept in memory. Larger files are sent from their descriptor.
     pub memory_file_bytes_max: u64,
-    /// Bytes of file content kept in memory.
+    /// File content kept in memory, in bytes.
     pub cache_bytes_max: usize,
-    /// Entries (files and open descriptors) kept.
+    /// Number of cached entries (files and open descriptors).
     pub cache_entries_max: usize,
-    /// Whether a directory without an index file answers with a listing.
+    /// True if a directory without an index file gets a listing.
     pub listing: bool,
-    /// Whether `name.br`, `name.zst` and `name.gz` beside `name` are sent in its place to clients
-    /// that take them.
+    /// True if `name.br`, `name.zst` and `name.gz` are sent instead of `name` to clients that
+    /// accept them.
     pub precompressed: bool,
-    /// The level, 1 to 9, at which text is compressed on the fly; `None` does not. 4 takes a third
-    /// of the time of 6 for a few per cent more bytes.
+    /// Compression level for text, 1 to 9; `None` disables compression on the fly. Level 4 takes a
+    /// third of the time of level 6 for a few per cent more bytes.
     pub compress_level: Option<u32>,
-    /// Files smaller than this are sent as they are: they fit one packet anyway.
+    /// Smallest file in bytes that is compressed. Smaller files fit one packet anyway.
     pub compress_bytes_min: u64,
-    /// Answers compressed on the fly at once, over all connections; each takes about 311 KiB. Past
-    /// it they are sent as they are.
+    /// Responses compressed at once over all connections. Each takes about 311 KiB. Beyond it,
+    /// responses are sent uncompressed.
     pub compressors_max: usize,
-    /// Whether `/name` also means `name.html`, and `/name.html` is redirected to it.
+    /// True if `/name` also serves `name.html`, and `/name.html` redirects to it.
     pub clean_urls: bool,
-    /// What is served where nothing is, to clients that would like a page: the one page of an
-    /// application that does its own routing. A path beneath the docroot.
+    /// Page for paths without a file, sent to clients that prefer HTML: the only page of an
+    /// application with its own routing. A path below the docroot.
     pub spa: Option<String>,
-    /// Pages to send with a status in place of ours, as paths beneath the docroot.
+    /// Pages to send with an error status instead of the built-in ones, as paths below the docroot.
     pub error_pages: Vec<(u16, String)>,
-    /// Whether pages reload when a file changes. Then HTML gets a script, and coded files beside it
-    /// are not looked for.
+    /// True if pages reload when a file changes. HTML then receives a script, and compressed
+    /// siblings of HTML files are not used.
     pub live_reload: bool,
-    /// Field lines by path; of those that say the same field the last one counts.
+    /// Headers by path. Of several rules for one header the last one applies.
     pub fields: Vec<FieldRule>,
-    /// The origin of entity-tags.
+    /// Source of entity tags.
     pub etag: EtagFrom,
-    /// The charset of texts that declare no other; `None` states none.
+    /// Charset of text files that declare no other; `None` sends none.
     pub charset: Option<String>,
-    /// Media types by extension, in place of the server's own; of several for one extension the
-    /// last counts.
+    /// Media types by extension, which replace the built-in ones. Of several rules for one
+    /// extension the last one applies.
     pub types: Vec<TypeRule>,
-    /// Folders whose files are not given out, should they lie below the docroot: those of programs.
+    /// Folders whose files are never served, even below the docroot: the folders of programs.
     pub withheld: Vec<PathBuf>,
-    /// Whether a listing shows the folder's README below the names.
+    /// True if a listing shows the README of the folder below the names.
     pub readme: bool,
-    /// A README longer than this is linked to and not shown.
+    /// Largest README in bytes that is shown. The listing only links to a larger one.
     pub readme_bytes_max: u64,
-    /// Whether a folder can be had as an archive. Off: it takes processor time and disk reads by
-    /// the gigabyte, and it gives out files that no page links to.
+    /// True if a folder can be downloaded as an archive. False by default, because an archive takes
+    /// processor time and disk reads by the gigabyte, and contains files to which no page links.
     pub archives: bool,
-    /// Archives in the making at once. Each may hold a compressor, pieces and names: some hundred
-    /// KiB, and the names' bound at the worst. Past it: 503.
+    /// Archives packed at once. Each may hold a compressor, pieces and names: some hundred KiB, and
+    /// in the worst case `archive_names_bytes_max`. Beyond it: 503.
     pub archives_max: usize,
-    /// Entries in one archive; there it is broken off. Links can make a small tree look endless.
+    /// Largest number of entries in one archive; beyond it the archive is cut off. Links can make a
+    /// small tree look endless.
     pub archive_entries_max: usize,
-    /// Folders within folders in an archive.
+    /// Largest depth of folders in an archive.
     pub archive_depth_max: usize,
-    /// Bytes of names that one archive in the making may keep: those of the folders it is in.
+    /// Names that one archive may keep while it is packed, in bytes: those of the folders being
+    /// read.
     pub archive_names_bytes_max: usize,
-    /// Folders that take uploads: decoded URL paths without a slash at the end, so empty for the
+    /// Folders that accept uploads: decoded URL paths without a final slash, so empty for the
     /// docroot itself.
     pub uploads: Vec<String>,
 }
@@ -575,62 +583,62 @@ impl Default for FileOptions {
     }
 }
 
-/// One address to listen on, before ports are chosen.
+/// Address to listen on, before a port is chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bind {
-    /// An IP address with its port, if it named one.
+    /// An IP address, and a port if one was given.
     Ip(std::net::IpAddr, Option<u16>),
     /// A Unix socket at this path.
     Unix(PathBuf),
 }
 
-/// The form of the access log.
+/// Format of the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// NCSA common log format.
     Common,
-    /// Common, with referrer and user agent.
+    /// Common format with referrer and user agent.
     Combined,
-    /// Combined behind `host:port`, as Apache's `vhost_combined`.
+    /// Combined format after `host:port`, as Apache's `vhost_combined`.
     VhostCombined,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Where the access log goes.
+/// Destination of the access log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogTarget {
     /// Standard output.
     Stdout,
-    /// Appended to this file.
+    /// This file, to which lines are appended.
     File(PathBuf),
 }
 
-/// Users who may see a part of the site.
+/// Rule that requires a password for a part of the site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthRule {
-    /// The decoded URL path it covers, with everything below it.
+    /// Decoded URL path that the rule covers, with everything below it.
     pub path: String,
-    /// Who they are.
+    /// Users with access.
     pub users: AuthUsers,
 }
 
-/// Where users and passwords come from.
+/// Source of users and passwords.
 #[derive(Clone, PartialEq, Eq)]
 pub enum AuthUsers {
-    /// One user, with a password that was given in clear.
+    /// One user, with a password in plain text.
     One {
-        /// The name: without a colon.
+        /// Name of the user, without a colon.
         user: String,
-        /// The password.
+        /// Password in plain text.
         password: String,
     },
-    /// Those of an htpasswd file with bcrypt hashes.
+    /// Users of an htpasswd file with bcrypt hashes.
     File(PathBuf),
 }
 
 impl std::fmt::Debug for AuthUsers {
-    /// Without the password: a configuration may be printed.
+    /// Omits the password, because a configuration may be printed.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             AuthUsers::One { user, .. } => write!(f, "One({user:?})"),
@@ -639,10 +647,10 @@ impl std::fmt::Debug for AuthUsers {
     }
 }
 
-/// A name that the operator has given this server.
+/// Name by which this server may be addressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowedHost {
-    /// Every name: names are not looked at.
+    /// Every name; names are not checked.
     Any,
     /// This name, in lower case and without a port.
     Name(String),
@@ -650,67 +658,67 @@ pub enum AllowedHost {
     Suffix(String),
 }
 
-/// A folder of its own for a host with one or more names.
+/// Folder for a host with one or more names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vhost {
-    /// The names of the host, in lower case and without a port. `*.example.org` stands for all
-    /// names below that one, `.example.org` for the name as well.
+    /// Names of the host, in lower case and without a port. `*.example.org` matches all names below
+    /// that one, `.example.org` the name itself as well.
     pub hosts: Vec<String>,
-    /// The folder.
+    /// Folder of the host.
     pub root: PathBuf,
 }
 
-/// Who may see what of the site, and where its parts are found.
+/// Options for access, headers, redirects and hosts.
 #[derive(Clone, Debug, Default)]
 pub struct SiteOptions {
-    /// Which parts take a password.
+    /// Parts that require a password.
     pub auth: Vec<AuthRule>,
-    /// Which parts take another password, or one at all, to be changed.
+    /// Parts that require a password, or another one, for writing.
     pub write_auth: Vec<AuthRule>,
-    /// The origins whose pages may read answers: as browsers write them, `*` for all. None: no
+    /// Origins whose pages may read responses, as browsers write them; `*` for all. Empty disables
     /// CORS.
     pub cors: Vec<String>,
-    /// A file of redirects and rewrites.
+    /// File of redirects and rewrites.
     pub rules: Option<PathBuf>,
-    /// Hosts with folders of their own; the others are served the main one.
+    /// Hosts with folders of their own. All other hosts get the main folder.
     pub vhosts: Vec<Vhost>,
-    /// Whether the others are refused instead.
+    /// True if all other hosts are refused.
     pub strict_hosts: bool,
-    /// Further names under which listings, archives and the server's own data are given out, and
-    /// files may be written.
+    /// Further names for which listings, archives and the server's own data are served and uploads
+    /// are accepted.
     pub allow_hosts: Vec<AllowedHost>,
 }
 
-/// A folder of scripts.
+/// Folder of CGI scripts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CgiFolder {
-    /// The decoded URL path below which they are.
+    /// Decoded URL path of the scripts.
     pub path: String,
-    /// The folder.
+    /// Folder on the disk.
     pub folder: PathBuf,
 }
 
-/// Programs that are run to answer requests (RFC 3875).
+/// Options for CGI programs (RFC 3875).
 #[derive(Clone)]
 pub struct CgiOptions {
-    /// Where they are.
+    /// Folders of the programs.
     pub folders: Vec<CgiFolder>,
-    /// How long one may take, from its start or the last of its content to its end. `None`: for
-    /// ever.
+    /// Longest run of one program, from its start or the end of its request body. `None` disables
+    /// the limit.
     pub timeout: Option<Duration>,
-    /// How many may run at once. Past it: 503.
+    /// Largest number of programs at once. Beyond it: 503.
     pub children_max: usize,
-    /// What they find in their environment beside what the request says.
+    /// Environment variables for programs in addition to those of the request.
     pub environment: Vec<(String, String)>,
-    /// Whether they are shown `Authorization`: then they see passwords.
+    /// True if programs receive `Authorization`, which contains passwords.
     pub authorization: bool,
-    /// Whether processes that they leave running are reaped when they end. For a process with the
-    /// number 1, which inherits them; all its children but programs are taken for such.
+    /// True if processes that programs leave behind are reaped. For a process with the number 1,
+    /// which inherits them; it treats all its children except programs as such.
     pub reaps_orphans: bool,
 }
 
 impl std::fmt::Debug for CgiOptions {
-    /// Without the environment's values: a configuration may be printed.
+    /// Omits the values of the environment, because a configuration may be printed.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<&str> = self.environment.iter().map(|(name, _)| &name[..]).collect();
         f.debug_struct("CgiOptions")
@@ -728,65 +736,65 @@ impl Default for CgiOptions {
     fn default() -> Self {
         CgiOptions {
             folders: Vec::new(),
-            // Longer than any reader waits, shorter than anyone wants to be rid of a script that
-            // hangs.
+            // Longer than any user waits, and short enough to remove a script that hangs.
             timeout: Some(Duration::from_secs(60)),
             // A small interpreter takes 10 MB.
             children_max: 256,
             environment: Vec::new(),
             authorization: false,
-            // Another program around the server may have children of its own.
+            // A program that embeds the server may have children of its own.
             reaps_orphans: false,
         }
     }
 }
 
-/// The whole of what a server needs to know.
+/// Configuration of a server.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The folder that is served.
+    /// Folder to serve.
     pub root: PathBuf,
-    /// How connections are driven.
+    /// Model that drives connections.
     pub model: Model,
-    /// Loops that share the port, of the reactor.
+    /// Number of loops that share the port, in the reactor model.
     pub reactors: usize,
     /// Addresses to listen on.
     pub binds: Vec<Bind>,
-    /// The port for binds that name none.
+    /// Port for addresses without one.
     pub port: u16,
-    /// Whether the port was asked for. The default one may give way to the next free one; an
-    /// asked-for one may not.
+    /// True if the port was set. The default port may give way to the next free one; a port that
+    /// was set may not.
     pub port_is_explicit: bool,
-    /// What a peer may cost.
+    /// Limits on the cost of clients.
     pub limits: Limits,
-    /// How long each phase may take.
+    /// Timeouts of the phases of a connection.
     pub timeouts: Timeouts,
-    /// How files are served.
+    /// Options for serving files.
     pub files: FileOptions,
-    /// Who may see what, and where.
+    /// Options for access, headers, redirects and hosts.
     pub site: SiteOptions,
-    /// Programs that answer.
+    /// Options for CGI programs.
     pub cgi: CgiOptions,
-    /// The simple-data routes below `/api/`: `None` decides by address and docroot.
+    /// True if the simple-data routes below `/api/` are served. `None` decides by address and
+    /// docroot.
     pub api: Option<bool>,
-    /// Whether `/_whirligig/health` says that the loop turns.
+    /// True if `/_whirligig/health` is served.
     pub health: bool,
-    /// `/_whirligig/metrics`: `None` decides by address. The numbers are for who runs the server,
-    /// not for strangers.
+    /// True if `/_whirligig/metrics` is served. `None` decides by address, because the numbers are
+    /// for operators and not for strangers.
     pub metrics: Option<bool>,
-    /// Where requests are logged, if anywhere.
+    /// Destination of the access log, if any.
     pub access_log: Option<LogTarget>,
-    /// In which form.
+    /// Format of the access log.
     pub log_format: LogFormat,
-    /// Further files of the operator that are never served nor written by clients, such as the
-    /// configuration file. Those that this value names elsewhere are protected anyway.
+    /// Further files of the operator that are never served, and that clients cannot write, such as
+    /// the configuration file. Files named elsewhere in this configuration are protected anyway.
     pub own_files: Vec<PathBuf>,
-    /// Whether `Log` output for a turn is wanted (`-vv`).
+    /// True if a log line per turn is enabled (`-vv`).
     pub turn_lines: bool,
 }
 
 impl Config {
-    /// How many loops, or acceptors, take connections.
+    /// Returns the number of loops or acceptors that accept connections.
     #[must_use]
     pub fn loops(&self) -> usize {
         match self.model {
@@ -795,8 +803,9 @@ impl Config {
         }
     }
 
-    /// True if only this machine reaches the server: each address is a loopback address or a Unix
-    /// socket. Addresses of private networks do not count, because other machines reach those.
+    /// Returns true if only this machine can reach the server: each address is a loopback address
+    /// or a Unix socket. Addresses of private networks do not count, because other machines can
+    /// reach them.
     #[must_use]
     pub fn is_private(&self) -> bool {
         self.binds.iter().all(|bind| match bind {
@@ -805,14 +814,14 @@ impl Config {
         })
     }
 
-    /// Every folder that is served.
+    /// Returns every folder that is served.
     pub fn roots(&self) -> impl Iterator<Item = &std::path::Path> {
         std::iter::once(&*self.root).chain(self.site.vhosts.iter().map(|vhost| &*vhost.root))
     }
 }
 
 impl Default for Config {
-    /// The present folder on loopback, over the reactor, with every default and no log.
+    /// Current folder on loopback, with the reactor, all defaults and no log.
     fn default() -> Self {
         Config {
             root: PathBuf::from("."),
