@@ -18,13 +18,13 @@ use crate::handler::offload::{Offloaded, Producer};
 use crate::http::form::{Pairs, Part};
 use crate::http::refusal::Refusal;
 use crate::http::{Request, Response, Status, cookie, form};
-use crate::jobs::Errands;
+use crate::jobs::Spawn;
 use crate::jobs::inbox::Waker;
 
 /// Context of a call: the loop, or a worker thread.
 pub(crate) trait Place {
     fn waker(&self) -> Waker;
-    fn errands(&self) -> Arc<dyn Errands>;
+    fn spawner(&self) -> Arc<dyn Spawn>;
 }
 
 impl Place for Context<'_> {
@@ -32,20 +32,20 @@ impl Place for Context<'_> {
         Context::waker(self)
     }
 
-    fn errands(&self) -> Arc<dyn Errands> {
-        Context::errands(self)
+    fn spawner(&self) -> Arc<dyn Spawn> {
+        Context::spawner(self)
     }
 }
 
 /// Context of a call on a worker thread.
 pub(crate) struct Away {
     waker: Waker,
-    errands: Arc<dyn Errands>,
+    spawner: Arc<dyn Spawn>,
 }
 
 impl Away {
     pub(crate) fn of(cx: &Context<'_>) -> Self {
-        Away { waker: cx.waker(), errands: cx.errands() }
+        Away { waker: cx.waker(), spawner: cx.spawner() }
     }
 }
 
@@ -54,8 +54,8 @@ impl Place for Away {
         self.waker.clone()
     }
 
-    fn errands(&self) -> Arc<dyn Errands> {
-        Arc::clone(&self.errands)
+    fn spawner(&self) -> Arc<dyn Spawn> {
+        Arc::clone(&self.spawner)
     }
 }
 
@@ -241,7 +241,7 @@ impl Call<'_> {
     /// Body whose pieces a worker thread produces while it is sent, for [`Response::stream`]. At
     /// most two pieces are in memory, however slow the client is.
     pub fn produce<P: Producer>(&self, producer: P) -> Offloaded<P> {
-        Offloaded::with(producer, Vec::new(), self.id, self.place.errands())
+        Offloaded::with(producer, Vec::new(), self.id, self.place.spawner())
     }
 
     /// Response with a file: media type by name, 304 and 412, ranges with 206 and 416 (RFC 9110

@@ -353,7 +353,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
     /// Reads a part of a file from the disk on a worker thread. Sending continues after the
     /// wake-up.
     pub(crate) fn warm(&mut self, file: Arc<OpenFile>, offset: u64, len: u64) {
-        let ran = self.driver.desk.errands().run(
+        let ran = self.driver.desk.spawner().run(
             self.id,
             Lane::Short,
             Box::new(move || read_ahead(&file, offset, len)),

@@ -145,7 +145,7 @@ fn is_token_of(name: &[u8]) -> bool {
 /// `/api/echo`: returns the content after its end, with its media type unless that is markup.
 fn echo(request: &Request<'_>, cx: &Context<'_>, spool: &Arc<Spool>) -> Answer {
     let content_type = returned_type(request);
-    let content = Beside::new(Spooled::of(spool, cx), cx.errands());
+    let content = Beside::new(Spooled::of(spool, cx), cx.spawner());
     Answer::Sink(Box::new(Echo { content_type, content }))
 }
 

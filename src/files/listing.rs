@@ -30,7 +30,7 @@ use crate::http::negotiate::preferred;
 use crate::http::target::{encode_path, query_pairs};
 use crate::http::{Body, Filled, Request, Response, Status};
 use crate::jobs::turns::{Origin, Task, Turns};
-use crate::jobs::{Errands, Lane};
+use crate::jobs::{Lane, Spawn};
 use crate::pages;
 use crate::pages::error::{ErrorForm, error, home_of};
 use crate::pages::upload as page;
@@ -174,9 +174,9 @@ pub(super) fn later(
     let (entries_max, upload_bytes_max) = (cx.limits().listing_entries_max, cx.limits().upload_bytes_max);
     let (listings, docroot) = (Arc::clone(listings), Arc::clone(docroot));
     let (made, bounds) = (Arc::clone(&listings.made), Arc::clone(&listings));
-    let begin = move |work: Work<Wanted, Outcome>, errands: &Arc<dyn Errands>| {
+    let begin = move |work: Work<Wanted, Outcome>, spawner: &Arc<dyn Spawn>| {
         let reading = Reading { docroot, listings: bounds, directory, entries_max, upload_bytes_max, work };
-        waiting.submit(origin, reading, errands);
+        waiting.submit(origin, reading, spawner);
     };
     made.answer(&wanted, cx, begin, move |outcome, cx| match outcome {
         Ok(Ok(made)) => match made.respond(&listings.sending, cx) {

@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::handler::continuation::Promise;
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, Context};
-use crate::jobs::Errands;
+use crate::jobs::Spawn;
 use crate::sync::lock;
 
 /// Why a request got no result.
@@ -72,12 +72,12 @@ impl<K: Clone + Eq + Hash, R: Clone + Send + 'static> Coalesced<K, R> {
         self: &Arc<Self>,
         key: &K,
         cx: &mut Context<'_>,
-        begin: impl FnOnce(Work<K, R>, &Arc<dyn Errands>),
+        begin: impl FnOnce(Work<K, R>, &Arc<dyn Spawn>),
         then: impl FnOnce(Result<R, Unmade>, &mut Context<'_>) -> Answer + Send + 'static,
     ) -> Answer {
         let seat = Arc::new(Seat { state: Mutex::new(State::Handled) });
         match self.join(key, &seat) {
-            Joined::First(work) => begin(work, &cx.errands()),
+            Joined::First(work) => begin(work, &cx.spawner()),
             Joined::Another => {}
             Joined::Full => return then(Err(Unmade::TooMany), cx),
         }

@@ -31,7 +31,7 @@ use crate::http::response::Author;
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::inbox::Waker;
 use crate::jobs::places::Seat;
-use crate::jobs::{Errands, JobDesk, Lane, RouteName};
+use crate::jobs::{JobDesk, Lane, RouteName, Spawn};
 use crate::pages::error as error_page;
 
 /// Answers requests. Shared by all drivers, so it is `Sync` and called through `&self`.
@@ -460,8 +460,8 @@ impl Context<'_> {
 
     /// A body source's way to the worker threads; see [`crate::handler::offload::Offloaded`].
     #[must_use]
-    pub(crate) fn errands(&self) -> Arc<dyn Errands> {
-        self.desk.errands()
+    pub(crate) fn spawner(&self) -> Arc<dyn Spawn> {
+        self.desk.spawner()
     }
 
     /// For a body source that says `Later`: keeps what is needed to have it asked again.

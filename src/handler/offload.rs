@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use crate::conn_id::ConnId;
 use crate::handler::Context;
 use crate::http::{BodySource, Filled};
-use crate::jobs::{Errands, Lane, Ran};
+use crate::jobs::{Lane, Ran, Spawn};
 use crate::sync::lock;
 
 /// Makes content, one piece after the other. May block, and may be dropped between any two pieces.
@@ -46,7 +46,7 @@ impl<P> Drop for Return<P> {
 /// A body source whose content is made by a [`Producer`] off the loop.
 pub struct Offloaded<P> {
     id: ConnId,
-    errands: Arc<dyn Errands>,
+    spawner: Arc<dyn Spawn>,
     place: Arc<Mutex<Place<P>>>,
     /// The piece that is being handed out, and how far.
     piece: Vec<u8>,
@@ -64,18 +64,18 @@ impl<P> std::fmt::Debug for Offloaded<P> {
 impl<P: Producer> Offloaded<P> {
     /// Content made by `producer`, for the connection that `cx` speaks of.
     pub fn new(producer: P, cx: &Context<'_>) -> Self {
-        Offloaded::with(producer, Vec::new(), cx.id(), cx.errands())
+        Offloaded::with(producer, Vec::new(), cx.id(), cx.spawner())
     }
 
     /// The same, with the first piece of it made already.
     pub fn begun(producer: P, first: Vec<u8>, cx: &Context<'_>) -> Self {
-        Offloaded::with(producer, first, cx.id(), cx.errands())
+        Offloaded::with(producer, first, cx.id(), cx.spawner())
     }
 
-    pub(crate) fn with(producer: P, first: Vec<u8>, id: ConnId, errands: Arc<dyn Errands>) -> Self {
+    pub(crate) fn with(producer: P, first: Vec<u8>, id: ConnId, spawner: Arc<dyn Spawn>) -> Self {
         Offloaded {
             id,
-            errands,
+            spawner,
             place: Arc::new(Mutex::new(Place::Here(producer, Vec::new(), Filled::More))),
             piece: first,
             at: 0,
@@ -110,13 +110,13 @@ impl<P: Producer> Offloaded<P> {
 
     fn begin(&self, mut producer: P, mut piece: Vec<u8>) {
         let mut back = Return { place: Arc::clone(&self.place), with: None };
-        let errand = Box::new(move || {
+        let task = Box::new(move || {
             let said = producer.produce(&mut piece);
             back.with = Some(Place::Here(producer, piece, said));
             drop(back);
         });
         // Done here or elsewhere: the place says which.
-        let (Ran::Here | Ran::Elsewhere) = self.errands.run(self.id, Lane::Long, errand);
+        let (Ran::Here | Ran::Elsewhere) = self.spawner.run(self.id, Lane::Long, task);
     }
 }
 
@@ -147,7 +147,7 @@ impl<P: Producer> BodySource for Offloaded<P> {
 mod tests {
     use super::*;
     use crate::handler::continuation::{Inbox, Pool};
-    use crate::jobs::{Errand, JobDesk as _};
+    use crate::jobs::{JobDesk as _, Task};
     use std::sync::mpsc;
 
     /// Says the numbers from 0, three pieces of them; the last word differs.
@@ -167,10 +167,10 @@ mod tests {
         }
     }
 
-    fn source(errands: Arc<dyn Errands>, last_word: Option<Filled>) -> Offloaded<Counting> {
+    fn source(spawner: Arc<dyn Spawn>, last_word: Option<Filled>) -> Offloaded<Counting> {
         Offloaded {
             id: ConnId::new(1, 0),
-            errands,
+            spawner,
             place: Arc::new(Mutex::new(Place::Here(
                 Counting { next: 0, last_word },
                 Vec::new(),
@@ -196,14 +196,14 @@ mod tests {
 
     struct Here;
 
-    impl Errands for Here {
-        fn run(&self, _: ConnId, _: Lane, errand: Errand) -> Ran {
-            drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(errand)));
+    impl Spawn for Here {
+        fn run(&self, _: ConnId, _: Lane, task: Task) -> Ran {
+            drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(task)));
             Ran::Here
         }
 
-        fn detach(&self, _: Lane, errand: Errand) {
-            errand();
+        fn detach(&self, _: Lane, task: Task) {
+            task();
         }
     }
 
@@ -220,7 +220,7 @@ mod tests {
                 wake_ups.recv().unwrap();
                 inbox.take(&mut Vec::new());
             };
-            assert_eq!(run(source(desk.errands(), last_word), wait), expected);
+            assert_eq!(run(source(desk.spawner(), last_word), wait), expected);
         }
     }
 }

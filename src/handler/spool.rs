@@ -18,7 +18,7 @@ use crate::http::send_queue::OpenFile;
 use crate::http::{Body, Response, Status};
 use crate::jobs::pace::LeastRate;
 use crate::jobs::places::{Places, Seat, Taken};
-use crate::jobs::{Errands, Lane};
+use crate::jobs::{Lane, Spawn};
 use crate::pages::error::text_error;
 use crate::shortage;
 
@@ -202,20 +202,20 @@ impl Spooled {
 }
 
 /// Something with a file that may be long: whoever drops it, the loop as a rule, has that done by
-/// an errand, since to free the blocks of a file without a name takes the disk a while.
+/// a task, since to free the blocks of a file without a name takes the disk a while.
 ///
 /// A job needs none: what it owns is dropped where it ran, and that may wait. Take out what is in
 /// it and give that to the job.
 pub(crate) struct Beside<T: Send + 'static> {
     /// `None` only while it is dropped.
     value: Option<T>,
-    errands: Arc<dyn Errands>,
+    spawner: Arc<dyn Spawn>,
 }
 
 impl<T: Send + 'static> Beside<T> {
-    /// `value`, to be dropped by one of `errands`.
-    pub(crate) fn new(value: T, errands: Arc<dyn Errands>) -> Self {
-        Beside { value: Some(value), errands }
+    /// `value`, to be dropped by a task.
+    pub(crate) fn new(value: T, spawner: Arc<dyn Spawn>) -> Self {
+        Beside { value: Some(value), spawner }
     }
 
     /// What it holds, if it holds it yet.
@@ -223,9 +223,9 @@ impl<T: Send + 'static> Beside<T> {
         self.value.as_mut()
     }
 
-    /// What it holds, to be dropped like anything else, and the errands.
-    pub(crate) fn into_parts(mut self) -> (Option<T>, Arc<dyn Errands>) {
-        (self.value.take(), Arc::clone(&self.errands))
+    /// What it holds, to be dropped like anything else, and the spawner.
+    pub(crate) fn into_parts(mut self) -> (Option<T>, Arc<dyn Spawn>) {
+        (self.value.take(), Arc::clone(&self.spawner))
     }
 }
 
@@ -233,7 +233,7 @@ impl<T: Send + 'static> Drop for Beside<T> {
     fn drop(&mut self) {
         if let Some(value) = self.value.take() {
             // For no connection: none is to be woken for it.
-            self.errands.detach(Lane::Short, Box::new(move || drop(value)));
+            self.spawner.detach(Lane::Short, Box::new(move || drop(value)));
         }
     }
 }
@@ -275,7 +275,7 @@ impl Beside<Spooled> {
     /// All of it, to be sent: what is in memory, or the file if there is one.
     pub(crate) fn into_body(mut self) -> Body {
         let Some((fd, len)) = self.get().and_then(Spooled::share_file) else {
-            // No file, no errand.
+            // Only a file needs a task.
             let (content, _) = self.into_parts();
             return Body::Bytes(content.map(|mut content| content.take_memory()).unwrap_or_default());
         };
@@ -302,27 +302,27 @@ pub(crate) fn cannot_spill(errno: rustix::io::Errno) -> Response {
 mod tests {
     use super::*;
     use crate::conn_id::ConnId;
-    use crate::jobs::{Errand, Ran};
+    use crate::jobs::{Ran, Task};
     use crate::sync::lock;
     use std::sync::Mutex;
 
     #[derive(Default)]
-    struct Later(Mutex<Vec<Errand>>);
+    struct Later(Mutex<Vec<Task>>);
 
-    impl Errands for Later {
-        fn run(&self, _: ConnId, lane: Lane, errand: Errand) -> Ran {
-            self.detach(lane, errand);
+    impl Spawn for Later {
+        fn run(&self, _: ConnId, lane: Lane, task: Task) -> Ran {
+            self.detach(lane, task);
             Ran::Elsewhere
         }
 
-        fn detach(&self, _: Lane, errand: Errand) {
-            lock(&self.0).push(errand);
+        fn detach(&self, _: Lane, task: Task) {
+            lock(&self.0).push(task);
         }
     }
 
     /// The loop freed the blocks of every spooled file.
     #[test]
-    fn what_is_dropped_beside_is_dropped_by_an_errand_unless_it_was_taken_out() {
+    fn what_is_dropped_beside_is_dropped_by_a_task_unless_it_was_taken_out() {
         let later = Arc::new(Later::default());
         let spool = Arc::new(Spool::new(100, 10, None));
         let content = || {
@@ -335,7 +335,7 @@ mod tests {
         assert!(beside.get().is_some_and(|content| content.len() == 10));
         drop(beside);
         assert_eq!((spool.bytes(), lock(&later.0).len()), (10, 1), "it is still there");
-        lock(&later.0).drain(..).for_each(|errand| errand());
+        lock(&later.0).drain(..).for_each(|task| task());
         assert_eq!(spool.bytes(), 0);
         let (taken, _) = Beside::new(content(), Arc::clone(&later) as Arc<_>).into_parts();
         drop(taken);
@@ -345,11 +345,11 @@ mod tests {
         assert!(matches!(&body, Body::File { len: 10, .. }));
         drop(body);
         assert_eq!((spool.bytes(), lock(&later.0).len()), (10, 1), "the connection closed it");
-        lock(&later.0).drain(..).for_each(|errand| errand());
+        lock(&later.0).drain(..).for_each(|task| task());
         assert_eq!(spool.bytes(), 0);
         let mut content = Beside::new(Spooled::new(&spool), Arc::clone(&later) as Arc<_>);
         assert!(matches!(content.take(&[1; 3], crate::clock::read_clocks().mono), Sunk::More));
         assert!(matches!(content.into_body(), Body::Bytes(bytes) if bytes == [1; 3]));
-        assert_eq!((spool.bytes(), lock(&later.0).len()), (0, 0), "an errand for what is in memory");
+        assert_eq!((spool.bytes(), lock(&later.0).len()), (0, 0), "a task for what is in memory");
     }
 }

@@ -22,7 +22,7 @@ pub enum Done<R> {
     Finished(R),
     /// A job panicked.
     Panicked,
-    /// A body source has more to say, or an errand is done.
+    /// A body source has more to say, or a task is done.
     Woken,
     /// Somebody asks how the loop stands: about no connection.
     Asked(Question),

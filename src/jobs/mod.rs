@@ -25,7 +25,7 @@ pub type Job<R> = Box<dyn FnOnce() -> R + Send>;
 
 /// Work that may block and answers nothing: part of what a response that is already under way
 /// needs.
-pub type Errand = Box<dyn FnOnce() + Send>;
+pub type Task = Box<dyn FnOnce() + Send>;
 
 /// The route that a job answers for, as the program wrote it. `None` if no route of its own asked
 /// for the job.
@@ -52,7 +52,7 @@ impl StillBusy {
     }
 }
 
-/// Where an errand was done.
+/// Where a task was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ran {
     /// Here and now: it is done.
@@ -94,15 +94,15 @@ impl Lane {
     }
 }
 
-/// Takes errands from anywhere: a body source has no [`Context`](crate::handler::Context) while it is asked for content.
-pub trait Errands: Send + Sync {
-    /// Runs `errand` for this connection. Never refuses: a connection has one errand at a time
+/// Takes tasks from anywhere: a body source has no [`Context`](crate::handler::Context) while it is asked for content.
+pub trait Spawn: Send + Sync {
+    /// Runs `task` for this connection. Never refuses: a connection has one task at a time
     /// under way, so connections bound them.
-    fn run(&self, id: ConnId, lane: Lane, errand: Errand) -> Ran;
+    fn run(&self, id: ConnId, lane: Lane, task: Task) -> Ran;
 
-    /// Runs `errand` for no connection: nobody is woken after it, and no close cancels it. The
-    /// caller bounds the number of these errands. Long ones are dropped where no thread can be had.
-    fn detach(&self, lane: Lane, errand: Errand);
+    /// Runs `task` for no connection: nobody is woken after it, and no close cancels it. The
+    /// caller bounds the number of these tasks. Long ones are dropped where no thread can be had.
+    fn detach(&self, lane: Lane, task: Task);
 }
 
 /// A promise that an answer comes later, through [`JobDesk::submit`].
@@ -147,8 +147,8 @@ pub trait JobDesk<R>: Send {
     fn cancel(&mut self, id: ConnId) -> Option<StillBusy>;
     /// Where results and wake-ups for this driver go.
     fn inbox(&self) -> &Arc<Inbox<R>>;
-    /// Where errands are handed in.
-    fn errands(&self) -> Arc<dyn Errands>;
+    /// Where tasks are handed in.
+    fn spawner(&self) -> Arc<dyn Spawn>;
 }
 
 /// A small, bounded set of worker threads, divided into [lanes](Lane).
@@ -168,8 +168,8 @@ struct Shared<R> {
 }
 
 struct Queue<R> {
-    waiting: VecDeque<Task<R>>,
-    /// How many of them are jobs; errands are not refused, so they do not count.
+    waiting: VecDeque<WorkItem<R>>,
+    /// How many of them are jobs; tasks are not refused, so they do not count.
     jobs: usize,
     /// Jobs of connections that workers are busy with.
     running: Vec<(Owner<R>, RouteName)>,
@@ -181,7 +181,7 @@ struct Queue<R> {
 }
 
 /// Something for a worker to do.
-struct Task<R> {
+struct WorkItem<R> {
     /// The connection that gets the result, if any.
     owner: Option<Owner<R>>,
     work: Work<R>,
@@ -194,7 +194,7 @@ fn is_same<R>((id, inbox): &Owner<R>, other_id: ConnId, other_inbox: &Arc<Inbox<
     *id == other_id && Arc::ptr_eq(inbox, other_inbox)
 }
 
-impl<R> Task<R> {
+impl<R> WorkItem<R> {
     fn is_of(&self, id: ConnId, inbox: &Arc<Inbox<R>>) -> bool {
         self.owner.as_ref().is_some_and(|owner| is_same(owner, id, inbox))
     }
@@ -202,18 +202,18 @@ impl<R> Task<R> {
 
 enum Work<R> {
     Job(RouteName, Job<R>),
-    Errand(Errand),
+    Task(Task),
 }
 
 impl<R> Work<R> {
-    /// Does it. A panic costs whom it was for, not the worker: an errand's source finds out by
+    /// Does it. A panic costs whom it was for, not the worker: a task's source finds out by
     /// itself.
     fn run(self) -> Done<R> {
         use std::panic::{AssertUnwindSafe, catch_unwind};
         match self {
             Work::Job(_, job) => catch_unwind(AssertUnwindSafe(job)).map_or(Done::Panicked, Done::Finished),
-            Work::Errand(errand) => {
-                drop(catch_unwind(AssertUnwindSafe(errand)));
+            Work::Task(task) => {
+                drop(catch_unwind(AssertUnwindSafe(task)));
                 Done::Woken
             }
         }
@@ -249,7 +249,7 @@ impl<R: Send + 'static> Pool<R> {
         self.lanes.iter().map(|lane| lock(&lane.queue))
     }
 
-    /// Jobs and errands done so far.
+    /// Jobs and tasks done so far.
     #[must_use]
     pub fn jobs_done(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.done.load(Ordering::Relaxed)).sum()
@@ -261,9 +261,9 @@ impl<R: Send + 'static> Pool<R> {
         self.queues().map(|queue| queue.jobs).sum()
     }
 
-    /// Errands that wait for a worker now.
+    /// Tasks that wait for a worker now.
     #[must_use]
-    pub fn errands_waiting(&self) -> usize {
+    pub fn tasks_waiting(&self) -> usize {
         self.queues().map(|queue| queue.waiting.len() - queue.jobs).sum()
     }
 
@@ -280,9 +280,9 @@ impl<R: Send + 'static> Pool<R> {
         self.queues().map(|queue| queue.threads).sum()
     }
 
-    /// Runs `errand` for no connection, on a worker of `lane`.
-    pub fn detach(&self, lane: Lane, errand: Errand) {
-        detach(&self.lanes, lane, errand);
+    /// Runs `task` for no connection, on a worker of `lane`.
+    pub fn detach(&self, lane: Lane, task: Task) {
+        detach(&self.lanes, lane, task);
     }
 }
 
@@ -297,7 +297,7 @@ impl<R> Drop for Pool<R> {
                 std::mem::take(&mut queue.waiting)
             };
             lane.work.notify_all();
-            // Not under the lock: what a task owns may hand in an errand when it is dropped.
+            // Not under the lock: what a task owns may hand in a task when it is dropped.
             drop(dropped);
         }
     }
@@ -305,8 +305,8 @@ impl<R> Drop for Pool<R> {
 
 /// Where not one thread can be had, or the pool is gone, short work is done here: better late than
 /// never. Long work is dropped, because it would hold the loop.
-fn detach<R: Send + 'static>(lanes: &Lanes<R>, lane: Lane, errand: Errand) {
-    let refused = lanes[lane as usize].enqueue_now(Task { owner: None, work: Work::Errand(errand) });
+fn detach<R: Send + 'static>(lanes: &Lanes<R>, lane: Lane, task: Task) {
+    let refused = lanes[lane as usize].enqueue_now(WorkItem { owner: None, work: Work::Task(task) });
     match (refused, lane) {
         (Ok(()), _) => {}
         (Err(work), Lane::Short) => drop(work.run()),
@@ -329,15 +329,15 @@ impl<R: Send + 'static> Shared<R> {
     }
 
     /// Takes the lock, then queues the task.
-    fn enqueue_now(self: &Arc<Self>, task: Task<R>) -> Result<(), Work<R>> {
+    fn enqueue_now(self: &Arc<Self>, item: WorkItem<R>) -> Result<(), Work<R>> {
         let mut queue = lock(&self.queue);
-        self.enqueue(&mut queue, task)
+        self.enqueue(&mut queue, item)
     }
 
     /// Queues a task and sees to it that somebody will do it; gives it back where there is nobody.
-    fn enqueue(self: &Arc<Self>, queue: &mut Queue<R>, task: Task<R>) -> Result<(), Work<R>> {
+    fn enqueue(self: &Arc<Self>, queue: &mut Queue<R>, item: WorkItem<R>) -> Result<(), Work<R>> {
         if queue.stopping {
-            return Err(task.work);
+            return Err(item.work);
         }
         if queue.resting <= queue.waiting.len() && queue.threads < queue.threads_max {
             let shared = Arc::clone(self);
@@ -346,12 +346,12 @@ impl<R: Send + 'static> Shared<R> {
             match started {
                 Ok(_) => queue.threads += 1,
                 // Another worker will get to it, if there is one.
-                Err(_) if queue.threads == 0 => return Err(task.work),
+                Err(_) if queue.threads == 0 => return Err(item.work),
                 Err(_) => {}
             }
         }
-        queue.jobs += usize::from(task.work.is_job());
-        queue.waiting.push_back(task);
+        queue.jobs += usize::from(item.work.is_job());
+        queue.waiting.push_back(item);
         self.work.notify_one();
         Ok(())
     }
@@ -371,10 +371,10 @@ impl<R: Send + 'static> JobDesk<R> for PoolDesk<R> {
         if queue.jobs >= lane.jobs_max {
             return Err(job);
         }
-        let task = Task { owner: Some((id, Arc::clone(&self.inbox))), work: Work::Job(route, job) };
-        match lane.enqueue(&mut queue, task) {
+        let item = WorkItem { owner: Some((id, Arc::clone(&self.inbox))), work: Work::Job(route, job) };
+        match lane.enqueue(&mut queue, item) {
             Err(Work::Job(_, job)) => Err(job),
-            Ok(()) | Err(Work::Errand(_)) => Ok(Ticket(TicketState::Pending)),
+            Ok(()) | Err(Work::Task(_)) => Ok(Ticket(TicketState::Pending)),
         }
     }
 
@@ -383,14 +383,14 @@ impl<R: Send + 'static> JobDesk<R> for PoolDesk<R> {
         for lane in &self.lanes {
             let mut queue = lock(&lane.queue);
             let mut cancelled = Vec::new();
-            while let Some(at) = queue.waiting.iter().position(|task| task.is_of(id, &self.inbox)) {
+            while let Some(at) = queue.waiting.iter().position(|item| item.is_of(id, &self.inbox)) {
                 cancelled.extend(queue.waiting.remove(at));
             }
-            queue.jobs = queue.waiting.iter().filter(|task| task.work.is_job()).count();
+            queue.jobs = queue.waiting.iter().filter(|item| item.work.is_job()).count();
             let running = queue.running.iter().find(|(owner, _)| is_same(owner, id, &self.inbox));
             still_busy = still_busy.or(running.map(|(_, route)| StillBusy { route: route.clone() }));
             drop(queue);
-            // Not under the lock: what a task owns may hand in an errand when it is dropped.
+            // Not under the lock: what a task owns may hand in a task when it is dropped.
             drop(cancelled);
         }
         still_busy
@@ -400,15 +400,15 @@ impl<R: Send + 'static> JobDesk<R> for PoolDesk<R> {
         &self.inbox
     }
 
-    fn errands(&self) -> Arc<dyn Errands> {
+    fn spawner(&self) -> Arc<dyn Spawn> {
         Arc::new(PoolDesk { lanes: self.lanes.clone(), inbox: Arc::clone(&self.inbox) })
     }
 }
 
-impl<R: Send + 'static> Errands for PoolDesk<R> {
-    fn run(&self, id: ConnId, lane: Lane, errand: Errand) -> Ran {
-        let task = Task { owner: Some((id, Arc::clone(&self.inbox))), work: Work::Errand(errand) };
-        match self.lanes[lane as usize].enqueue_now(task) {
+impl<R: Send + 'static> Spawn for PoolDesk<R> {
+    fn run(&self, id: ConnId, lane: Lane, task: Task) -> Ran {
+        let item = WorkItem { owner: Some((id, Arc::clone(&self.inbox))), work: Work::Task(task) };
+        match self.lanes[lane as usize].enqueue_now(item) {
             Ok(()) => Ran::Elsewhere,
             // Not one thread can be had, or the pool is gone: better late than never.
             Err(work) => {
@@ -418,8 +418,8 @@ impl<R: Send + 'static> Errands for PoolDesk<R> {
         }
     }
 
-    fn detach(&self, lane: Lane, errand: Errand) {
-        detach(&self.lanes, lane, errand);
+    fn detach(&self, lane: Lane, task: Task) {
+        detach(&self.lanes, lane, task);
     }
 }
 
@@ -430,7 +430,7 @@ fn work<R>(shared: &Shared<R>) {
         log::debug!("a worker thread keeps its priority: {errno}");
     }
     loop {
-        let task = {
+        let item = {
             let mut queue = lock(&shared.queue);
             loop {
                 if queue.stopping {
@@ -454,10 +454,10 @@ fn work<R>(shared: &Shared<R>) {
                 }
             }
         };
-        let was_job = task.work.is_job();
-        let done = task.work.run();
+        let was_job = item.work.is_job();
+        let done = item.work.run();
         shared.done.fetch_add(1, Ordering::Relaxed);
-        if let Some((id, inbox)) = task.owner {
+        if let Some((id, inbox)) = item.owner {
             if was_job {
                 // Of one connection there is one job at a time.
                 lock(&shared.queue).running.retain(|(owner, _)| !is_same(owner, id, &inbox));
@@ -503,25 +503,25 @@ impl<R: Send + 'static> JobDesk<R> for InlineDesk<R> {
         &self.inbox
     }
 
-    fn errands(&self) -> Arc<dyn Errands> {
+    fn spawner(&self) -> Arc<dyn Spawn> {
         Arc::new(Inline(Arc::clone(&self.pool)))
     }
 }
 
-/// Does errands at once, other than long ones that are for several connections.
+/// Does tasks at once, other than long ones that are for several connections.
 #[derive(Debug)]
 struct Inline<R>(Arc<Pool<R>>);
 
-impl<R: Send + 'static> Errands for Inline<R> {
-    fn run(&self, _id: ConnId, _lane: Lane, errand: Errand) -> Ran {
-        errand();
+impl<R: Send + 'static> Spawn for Inline<R> {
+    fn run(&self, _id: ConnId, _lane: Lane, task: Task) -> Ran {
+        task();
         Ran::Here
     }
 
-    fn detach(&self, lane: Lane, errand: Errand) {
+    fn detach(&self, lane: Lane, task: Task) {
         match lane {
-            Lane::Short => errand(),
-            Lane::Long | Lane::Listings | Lane::Passwords => self.0.detach(lane, errand),
+            Lane::Short => task(),
+            Lane::Long | Lane::Listings | Lane::Passwords => self.0.detach(lane, task),
         }
     }
 }

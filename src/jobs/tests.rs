@@ -77,7 +77,7 @@ fn work_of_one_lane_does_not_wait_for_that_of_another() {
     for lane in [Lane::Long, Lane::Listings, Lane::Passwords] {
         for _ in 0..20 {
             let gate = Arc::clone(&gate);
-            desk.errands().detach(
+            desk.spawner().detach(
                 lane,
                 Box::new(move || {
                     lock(&gate).recv().ok();
@@ -90,7 +90,7 @@ fn work_of_one_lane_does_not_wait_for_that_of_another() {
     let mut got = Vec::new();
     inbox.take(&mut got);
     assert_eq!(got.len(), 1);
-    assert!(pool.errands_waiting() >= 3 * 20 - 2 - PASSWORD_WORKERS_MAX);
+    assert!(pool.tasks_waiting() >= 3 * 20 - 2 - PASSWORD_WORKERS_MAX);
     drop(release);
     // No wake-up follows the others.
     while pool.jobs_done() < 61 {
@@ -104,11 +104,11 @@ fn work_of_one_lane_does_not_wait_for_that_of_another() {
 fn shared_work_of_the_twin_goes_to_the_workers_where_it_is_long() {
     let pool = Arc::new(Pool::<Result>::new(1, 16));
     let inbox = Arc::new(Inbox::new(Box::new(|| Ok(()))));
-    let errands = InlineDesk::new(inbox, Arc::clone(&pool)).errands();
+    let spawner = InlineDesk::new(inbox, Arc::clone(&pool)).spawner();
     for (lane, is_here) in Lane::ALL.map(|lane| (lane, lane == Lane::Short)) {
         let (done, is_done) = mpsc::channel();
         let own = std::thread::current().id();
-        errands.detach(lane, Box::new(move || done.send(std::thread::current().id() == own).unwrap()));
+        spawner.detach(lane, Box::new(move || done.send(std::thread::current().id() == own).unwrap()));
         assert_eq!(is_done.recv_timeout(PATIENCE), Ok(is_here), "{lane:?}");
     }
 }
@@ -163,8 +163,8 @@ fn a_job_that_comes_as_a_worker_leaves_is_done() {
     let mut queue = lock(&pool.lanes[0].queue);
     let (_silent, nothing) = mpsc::channel::<()>();
     assert!(nothing.recv_timeout(2 * THREAD_REST).is_err());
-    let task = Task { owner: Some((ConnId::new(2, 0), inbox)), work: Work::Job(None, Box::new(answer)) };
-    assert!(pool.lanes[0].enqueue(&mut queue, task).is_ok());
+    let item = WorkItem { owner: Some((ConnId::new(2, 0), inbox)), work: Work::Job(None, Box::new(answer)) };
+    assert!(pool.lanes[0].enqueue(&mut queue, item).is_ok());
     drop(queue);
     wake_ups.recv_timeout(PATIENCE).expect("the job is done");
 }
@@ -172,8 +172,8 @@ fn a_job_that_comes_as_a_worker_leaves_is_done() {
 /// How long a test waits for what should take no time.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// Hands in an errand when it is dropped, as a broken-off upload does.
-struct HandsIn(Arc<dyn Errands>, mpsc::Sender<()>);
+/// Hands in a task when it is dropped, as a broken-off upload does.
+struct HandsIn(Arc<dyn Spawn>, mpsc::Sender<()>);
 
 impl Drop for HandsIn {
     fn drop(&mut self) {
@@ -183,10 +183,10 @@ impl Drop for HandsIn {
 }
 
 /// A client went while its upload waited for a worker. The upload was dropped under the lock of
-/// the queue, and dropping it meant to hand in an errand: the loop waited for itself, and with
+/// the queue, and dropping it meant to hand in a task: the loop waited for itself, and with
 /// it everybody.
 #[test]
-fn what_a_waiting_job_owns_may_hand_in_errands_when_it_is_dropped() {
+fn what_a_waiting_job_owns_may_hand_in_tasks_when_it_is_dropped() {
     for drops_pool in [false, true] {
         let (over, is_over) = mpsc::channel();
         let (told, is_told) = mpsc::channel();
@@ -194,7 +194,7 @@ fn what_a_waiting_job_owns_may_hand_in_errands_when_it_is_dropped() {
             let pool = Pool::new(1, 16);
             let mut desk = pool.desk(Arc::new(Inbox::new(Box::new(|| Ok(())))));
             let release = keep_busy(&mut desk);
-            let owned = HandsIn(desk.errands(), told);
+            let owned = HandsIn(desk.spawner(), told);
             let waiting: Job = Box::new(move || {
                 drop(owned);
                 answer()
@@ -207,7 +207,7 @@ fn what_a_waiting_job_owns_may_hand_in_errands_when_it_is_dropped() {
                 }
                 false => {
                     desk.cancel(ConnId::new(2, 1));
-                    assert_eq!((pool.jobs_waiting(), pool.errands_waiting()), (0, 1));
+                    assert_eq!((pool.jobs_waiting(), pool.tasks_waiting()), (0, 1));
                     drop(release);
                     Some(pool)
                 }
@@ -215,6 +215,6 @@ fn what_a_waiting_job_owns_may_hand_in_errands_when_it_is_dropped() {
             over.send(pool).unwrap();
         });
         let _pool = is_over.recv_timeout(PATIENCE).expect("nobody waits for himself");
-        is_told.recv_timeout(PATIENCE).expect("the errand is done");
+        is_told.recv_timeout(PATIENCE).expect("the task is done");
     }
 }

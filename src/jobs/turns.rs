@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use crate::conn_id::Peer;
-use crate::jobs::{Errands, Lane};
+use crate::jobs::{Lane, Spawn};
 use crate::sync::lock;
 
 /// A task for a worker.
@@ -83,12 +83,12 @@ struct Pushed<T> {
 impl<T: Task> Turns<T> {
     /// Has a task done when its turn comes. A task that has no place in the queue is dropped: this
     /// one, or another.
-    pub(crate) fn submit(self: &Arc<Self>, origin: Origin, task: T, errands: &Arc<dyn Errands>) {
+    pub(crate) fn submit(self: &Arc<Self>, origin: Origin, task: T, spawner: &Arc<dyn Spawn>) {
         let Pushed { dropped, calls } = self.push(origin, task, T::is_wanted);
         drop(dropped);
         if calls {
             let call = Call(Some(Arc::clone(self)));
-            errands.detach(T::LANE, Box::new(move || call.answer()));
+            spawner.detach(T::LANE, Box::new(move || call.answer()));
         }
     }
 }

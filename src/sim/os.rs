@@ -14,7 +14,7 @@ use crate::driver::stream::{FilePart, SentFile, Stream};
 use crate::handler::continuation::Then;
 use crate::handler::continuation::{Done, Inbox, Job, Ticket};
 use crate::handler::watch::Watched;
-use crate::jobs::{Errand, Errands, JobDesk, Lane, Ran, RouteName, StillBusy};
+use crate::jobs::{JobDesk, Lane, Ran, RouteName, Spawn, StillBusy, Task};
 use crate::reactor::os::{Os, OsEvent};
 use crate::sim::world::{PIPE_BYTES, PendingJob, PendingWork, Shared, World, is_broken, pattern};
 use crate::sync::lock;
@@ -56,8 +56,8 @@ impl SimOs {
             let done = match pending.work {
                 PendingWork::Job(job) => std::panic::catch_unwind(std::panic::AssertUnwindSafe(job))
                     .map_or(Done::Panicked, Done::Finished),
-                PendingWork::Errand(errand) => {
-                    drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(errand)));
+                PendingWork::Task(task) => {
+                    drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(task)));
                     Done::Woken
                 }
             };
@@ -220,27 +220,27 @@ impl JobDesk<Then> for SimDesk {
         &self.inbox
     }
 
-    fn errands(&self) -> Arc<dyn Errands> {
+    fn spawner(&self) -> Arc<dyn Spawn> {
         Arc::new(self.clone())
     }
 }
 
-impl Errands for SimDesk {
-    fn run(&self, id: ConnId, _lane: Lane, errand: Errand) -> Ran {
+impl Spawn for SimDesk {
+    fn run(&self, id: ConnId, _lane: Lane, task: Task) -> Ran {
         let mut world = lock(&self.world);
         if world.rng.chance(100) {
             drop(world);
-            errand();
+            task();
             return Ran::Here;
         }
         let due_ns = world.now_ns + world.rng.below(30_000_000);
         world.tell(|| format!("{id} submits a task"));
-        world.jobs.push(PendingJob { due_ns, id, work: PendingWork::Errand(errand) });
+        world.jobs.push(PendingJob { due_ns, id, work: PendingWork::Task(task) });
         Ran::Elsewhere
     }
 
-    fn detach(&self, lane: Lane, errand: Errand) {
-        let (Ran::Here | Ran::Elsewhere) = self.run(ConnId::new(0, 0), lane, errand);
+    fn detach(&self, lane: Lane, task: Task) {
+        let (Ran::Here | Ran::Elsewhere) = self.run(ConnId::new(0, 0), lane, task);
     }
 }
 

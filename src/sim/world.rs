@@ -13,7 +13,7 @@ use crate::conn_id::{ConnId, WatchId};
 use crate::driver::signals::Signal;
 use crate::handler::continuation::Job;
 use crate::handler::watch::Ready;
-use crate::jobs::Errand;
+use crate::jobs::Task;
 use crate::reactor::os::OsEvent;
 use crate::sim::coverage::Coverage;
 
@@ -246,7 +246,7 @@ pub(super) struct PendingJob {
 
 pub(super) enum PendingWork {
     Job(Job),
-    Errand(Errand),
+    Task(Task),
 }
 
 impl std::fmt::Debug for PendingJob {

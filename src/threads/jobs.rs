@@ -8,7 +8,7 @@ use crate::clock::read_clocks;
 use crate::conn_id::ConnId;
 use crate::handler::continuation::Then;
 use crate::handler::continuation::{Inbox, Job, Ticket};
-use crate::jobs::{Errands, InlineDesk, JobDesk, Lane, RouteName, StillBusy};
+use crate::jobs::{InlineDesk, JobDesk, Lane, RouteName, Spawn, StillBusy};
 use crate::sync::lock;
 use crate::threads::reaper::Shared;
 use crate::threads::socket::{Line, TimedJob};
@@ -41,8 +41,8 @@ impl JobDesk<Then> for TwinDesk {
         self.inner.inbox()
     }
 
-    fn errands(&self) -> Arc<dyn Errands> {
-        self.inner.errands()
+    fn spawner(&self) -> Arc<dyn Spawn> {
+        self.inner.spawner()
     }
 }
 

@@ -327,7 +327,7 @@ fn turns_are_a_histogram_and_threads_have_none() {
         for name in ["turns_total", "turn_seconds", "events_total", "carried_total", "pool_lent_bytes"] {
             assert_eq!(after.has(&format!("whirligig_{name}")), model == "reactor", "{name}");
         }
-        for name in ["jobs_waiting", "jobs_waiting_limit", "errands_waiting", "job_threads"] {
+        for name in ["jobs_waiting", "jobs_waiting_limit", "tasks_waiting", "job_threads"] {
             // Both models have workers. The twin has them for long work that several requests
             // share.
             assert!(after.has(&format!("whirligig_{name}")), "{name}");

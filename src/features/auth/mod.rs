@@ -25,7 +25,7 @@ use crate::handler::{Answer, Context, Handler};
 use crate::http::kept_head::KeptHead;
 use crate::http::{Method, Request, Status};
 use crate::jobs::turns::Origin;
-use crate::jobs::{Errands, Lane};
+use crate::jobs::{Lane, Spawn};
 use crate::pages::error::{ErrorForm, error, text_error};
 
 /// Handler that requires a password for protected paths and passes admitted requests to `inner`.
@@ -103,12 +103,12 @@ fn look_first(
     cx: &mut Context<'_>,
 ) -> Answer {
     let (looker, now) = (Arc::clone(guard), cx.now());
-    let begin = move |work: Work<(), ()>, errands: &Arc<dyn Errands>| {
+    let begin = move |work: Work<(), ()>, spawner: &Arc<dyn Spawn>| {
         let look = move || {
             looker.refresh(now);
             work.finish(&());
         };
-        errands.detach(Lane::Short, Box::new(look));
+        spawner.detach(Lane::Short, Box::new(look));
     };
     let (guard, inner) = (Arc::clone(guard), Arc::clone(inner));
     let (head, limits) = (KeptHead::of(request), cx.limits().clone());
@@ -131,10 +131,10 @@ fn check(
     let digest = digest_of(&guard.key, &guard.scopes[scope].path, &credentials);
     let (origin, asked) = (Origin::of(cx.peer()), cx.now());
     let (checker, own) = (Arc::clone(guard), credentials.clone());
-    let begin = move |work: Work<Digest, bool>, errands: &Arc<dyn Errands>| {
+    let begin = move |work: Work<Digest, bool>, spawner: &Arc<dyn Spawn>| {
         let checks = Arc::clone(&checker.attempts.checks);
         let check = Check { guard: checker, origin, scope, credentials: own, asked, work };
-        checks.submit(origin, check, errands);
+        checks.submit(origin, check, spawner);
     };
     let (guard, inner) = (Arc::clone(guard), Arc::clone(inner));
     let (head, limits) = (KeptHead::of(request), cx.limits().clone());

@@ -127,7 +127,7 @@ impl Input {
                 Box::new(Offloaded::new(Reader { file, at: 0, bytes, behind: memory }, cx))
             }
         };
-        self.rest.push_back(Beside::new(source, cx.errands()));
+        self.rest.push_back(Beside::new(source, cx.spawner()));
     }
 }
 

@@ -216,7 +216,7 @@ impl Order {
             Content::Chunked => None,
         };
         Box::new(move |cx| {
-            let content = Beside::new(Spooled::of(&self.scripts.spool, cx), cx.errands());
+            let content = Beside::new(Spooled::of(&self.scripts.spool, cx), cx.spawner());
             Answer::Sink(Box::new(Gather { order: self, script, length, content }))
         })
     }
@@ -344,11 +344,11 @@ impl Gather {
     /// Starts the script.
     fn start(self: Box<Self>, cx: &mut Context<'_>, initial: fn(Spooled) -> Initial) -> Answer {
         let Gather { order, script, length, content } = *self;
-        let (content, errands) = content.into_parts();
+        let (content, spawner) = content.into_parts();
         let Some(content) = content else { return spool::no_room().into() };
         let place = Place { sender: cx.waker(), asked: cx.now().mono };
         // The loop drops a refused job; its content is then freed off the loop.
-        let content = Beside::new(content, errands);
+        let content = Beside::new(content, spawner);
         cx.job_then(move || {
             let (Some(content), _) = content.into_parts() else {
                 return Box::new(|_| spool::no_room().into());

@@ -223,7 +223,7 @@ impl Run {
         } else if !stdin.is_ready && is_talking {
             state.stage = Stage::Spooling;
             Box::new(move |cx| {
-                let content = Beside::new(Spooled::of(&run.spool, cx), cx.errands());
+                let content = Beside::new(Spooled::of(&run.spool, cx), cx.spawner());
                 Answer::Sink(Box::new(ToFile { run, content }))
             })
         } else if is_late {

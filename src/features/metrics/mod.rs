@@ -286,10 +286,10 @@ fn jobs(page: &mut Page, pool: &Pool) {
     page.gauge("whirligig_jobs_waiting", "Jobs that wait for a worker thread.").value(pool.jobs_waiting());
     page.gauge("whirligig_jobs_waiting_limit", "Maximum number of waiting jobs; further requests get 503.")
         .value(pool.jobs_max());
-    page.gauge("whirligig_errands_waiting", "Parts of pending responses that wait for a worker thread.")
-        .value(pool.errands_waiting());
+    page.gauge("whirligig_tasks_waiting", "Parts of pending responses that wait for a worker thread.")
+        .value(pool.tasks_waiting());
     page.gauge("whirligig_job_threads", "Worker threads.").value(pool.threads());
-    page.counter("whirligig_jobs_done_total", "Jobs and errands done.").value(pool.jobs_done());
+    page.counter("whirligig_jobs_done_total", "Jobs and tasks done.").value(pool.jobs_done());
 }
 
 #[cfg(test)]

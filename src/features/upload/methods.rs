@@ -79,13 +79,13 @@ fn put(ask: Ask, partials: &Arc<Partials>, request: &Request<'_>, cx: &mut Conte
         Ok(taken) => taken,
         Err(refusal) => return ask.refuse(refusal).into(),
     };
-    let (errands, partials) = (cx.errands(), Arc::clone(partials));
+    let (spawner, partials) = (cx.spawner(), Arc::clone(partials));
     cx.job_then(move || {
         let ask = Arc::new(ask);
         let begun = Writer::begin(&ask, &partials, &wish, bytes);
         let then: Then = Box::new(move |_| match begun {
             Ok(writer) => {
-                Answer::Sink(Box::new(Sink::of_file(writer, ask, taken, errands, wish.takes_interim)))
+                Answer::Sink(Box::new(Sink::of_file(writer, ask, taken, spawner, wish.takes_interim)))
             }
             Err(refusal) => ask.refuse(refusal).into(),
         });
@@ -171,7 +171,7 @@ fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     let overwrites = query_pairs(request.query().unwrap_or_default()).any(|(name, _)| name == "overwrite");
     let wants_json =
         preferred(request.headers().all("accept"), &["text/plain", "application/json"]) == Some(1);
-    let errands = cx.errands();
+    let spawner = cx.spawner();
     cx.job_then(move || {
         let opened = folder_of(&ask).inspect(|folder| ask.sweep(&folder.fd));
         let then: Then = Box::new(move |_| match opened {
@@ -179,7 +179,7 @@ fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
             Ok(folder) => {
                 let ask = Arc::new(ask);
                 let form = Form::new(parser, Arc::clone(&ask), folder, overwrites, wants_json);
-                Answer::Sink(Box::new(Sink::of_form(form, ask, taken, errands)))
+                Answer::Sink(Box::new(Sink::of_form(form, ask, taken, spawner)))
             }
         });
         then
@@ -250,12 +250,12 @@ fn append(
             };
         }
     };
-    let (errands, partials) = (cx.errands(), Arc::clone(partials));
+    let (spawner, partials) = (cx.spawner(), Arc::clone(partials));
     cx.job_then(move || {
         let begun = Writer::resume(&partial, &partials, &ask, &wish, offset, bytes);
         drop(partial);
         let then: Then = Box::new(move |_| match begun {
-            Ok(writer) => Answer::Sink(Box::new(Sink::of_file(writer, Arc::new(ask), taken, errands, false))),
+            Ok(writer) => Answer::Sink(Box::new(Sink::of_file(writer, Arc::new(ask), taken, spawner, false))),
             Err(halt) => halted(&ask, &halt, offset).into(),
         });
         then

@@ -19,14 +19,14 @@ use crate::handler::continuation::Then;
 use crate::handler::{Answer, BodySink, Context, Seats, Sunk};
 use crate::http::{Response, Status};
 use crate::jobs::places::Taken;
-use crate::jobs::{Errands, Lane};
+use crate::jobs::{Lane, Spawn};
 
 /// Sink for the content of one write request.
 pub(crate) struct Sink {
     /// `None` after the end or a failure.
     work: Option<Work>,
     ask: Arc<Ask>,
-    errands: Arc<dyn Errands>,
+    spawner: Arc<dyn Spawn>,
     takes_interim: bool,
 }
 
@@ -47,17 +47,17 @@ impl Sink {
         writer: Writer,
         ask: Arc<Ask>,
         place: Taken,
-        errands: Arc<dyn Errands>,
+        spawner: Arc<dyn Spawn>,
         takes_interim: bool,
     ) -> Sink {
         let work = Work { goal: Goal::File(writer), buffer: Vec::new(), place };
-        Sink { work: Some(work), ask, errands, takes_interim }
+        Sink { work: Some(work), ask, spawner, takes_interim }
     }
 
     /// Sink for a form with files.
-    pub(crate) fn of_form(form: Form, ask: Arc<Ask>, place: Taken, errands: Arc<dyn Errands>) -> Sink {
+    pub(crate) fn of_form(form: Form, ask: Arc<Ask>, place: Taken, spawner: Arc<dyn Spawn>) -> Sink {
         let work = Work { goal: Goal::Form(Box::new(form)), buffer: Vec::new(), place };
-        Sink { work: Some(work), ask, errands, takes_interim: false }
+        Sink { work: Some(work), ask, spawner, takes_interim: false }
     }
 
     /// Writes the collected pieces, or as much as one job should. After a failure the sink accepts
@@ -168,13 +168,13 @@ impl Drop for Sink {
     fn drop(&mut self) {
         let Some(mut work) = self.work.take() else { return };
         // The transfer was aborted. A resumable upload keeps what has arrived, others are closed.
-        let errand = Box::new(move || {
+        let task = Box::new(move || {
             let is_kept = matches!(&work.goal, Goal::File(writer) if writer.can_be_resumed());
             if is_kept {
                 let _written = work.write();
             }
         });
         // Detached, because the connection is closed or handles another request.
-        self.errands.detach(Lane::Short, errand);
+        self.spawner.detach(Lane::Short, task);
     }
 }
