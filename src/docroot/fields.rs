@@ -12,7 +12,7 @@ use crate::docroot::area_of;
 use crate::docroot::pattern::Pattern;
 use crate::docroot::pattern::Subject;
 use crate::docroot::types::check_media_type;
-use crate::handler::On;
+use crate::handler::extras::On;
 use crate::http::fields::is_token;
 use crate::http::headers::Headers;
 use crate::http::headers::How;

@@ -9,8 +9,10 @@
 pub mod cache;
 pub(crate) mod coalesce;
 pub mod continuation;
+pub(crate) mod extras;
 pub mod offload;
 pub(crate) mod passwords;
+pub(crate) mod router;
 pub mod spool;
 pub(crate) mod temp_file;
 pub mod watch;
@@ -22,17 +24,19 @@ use crate::clock::Now;
 use crate::config::Limits;
 use crate::conn_id::{ConnId, Peer};
 use crate::handler::cache::DriverCache;
-use crate::handler::continuation::Promise;
-use crate::handler::continuation::{Job, Then, Ticket};
+use crate::handler::continuation::{Job, Promise, Then, Ticket};
+use crate::handler::extras::{Extra, Giver, On};
 use crate::handler::watch::{Change, Watched};
-use crate::http::headers::{How, is_repeated};
+use crate::http::headers::How;
 use crate::http::refusal::Refusal;
-use crate::http::response::Author;
-use crate::http::{Method, Request, Response, Status};
+use crate::http::{Request, Response, Status};
 use crate::jobs::inbox::Waker;
 use crate::jobs::places::Seat;
 use crate::jobs::{JobDesk, Lane, RouteName, Spawn};
 use crate::pages::error as error_page;
+
+pub use crate::handler::extras::When;
+pub use crate::handler::router::{Methods, Router};
 
 /// Answers requests. Shared by all drivers, so it is `Sync` and called through `&self`.
 pub trait Handler: Send + Sync {
@@ -174,160 +178,6 @@ pub struct Context<'a> {
     pub(crate) watch: &'a mut Change,
     /// The route of the request, for log lines about its jobs.
     pub(crate) route: RouteName,
-}
-
-/// On which responses a header goes that is not the response's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    /// On all of them.
-    Always,
-    /// On those that have what was asked for or where it is: 2xx and 3xx.
-    Success,
-    /// On those that have no header of that name themselves.
-    Unsaid,
-}
-
-/// The origin of a header that is not the response's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Giver {
-    /// The operator, by a rule for the path. Replaces the server's headers, and not a program's.
-    Operator,
-    /// The server itself: CORS, downloads, passwords. Headers of a program and of the operator
-    /// stay.
-    Server,
-    /// A wrapper around a handler, in a program that uses the library. Replaces or adds, as asked
-    /// for.
-    Wrapper,
-}
-
-/// Statuses with which a header goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum On {
-    /// All.
-    Always,
-    /// 2xx and 3xx.
-    Success,
-    /// All others.
-    Failure,
-}
-
-/// One header for the response to the request in hand.
-#[derive(Clone, Copy, Debug)]
-struct Given {
-    giver: Giver,
-    how: How,
-    on: On,
-    /// Length of the name, and where the value ends. The name begins where the value before it
-    /// ends.
-    name_len: usize,
-    end: usize,
-}
-
-/// Headers that wrappers around a handler give to the response to the request in hand. They wait
-/// here until the response exists, because it may come from a job or a file.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Extra {
-    given: Vec<Given>,
-    /// Names and values of those, one behind the other.
-    text: Vec<u8>,
-    /// Who the client has proved to be: for the access log.
-    user: Option<String>,
-    /// How often programs have referred to other paths to answer it.
-    redirects: u8,
-    /// An error page of ours gets the script of `--live-reload`.
-    reloads: bool,
-    /// Anything was given since it was cleared. Asked three times a request, and nearly always
-    /// false.
-    is_said: bool,
-}
-
-impl Extra {
-    pub(crate) fn is_empty(&self) -> bool {
-        !self.is_said
-    }
-
-    /// Itself, to have something said.
-    fn say(&mut self) -> &mut Self {
-        self.is_said = true;
-        self
-    }
-
-    pub(crate) fn clear(&mut self) {
-        if !std::mem::take(&mut self.is_said) {
-            return;
-        }
-        self.given.clear();
-        self.text.clear();
-        self.user = None;
-        self.redirects = 0;
-        self.reloads = false;
-    }
-
-    fn give(&mut self, giver: Giver, how: How, on: On, name: &[u8], value: &[u8]) {
-        let said = self.say();
-        said.text.extend_from_slice(name);
-        said.text.extend_from_slice(value);
-        said.given.push(Given { giver, how, on, name_len: name.len(), end: said.text.len() });
-    }
-
-    fn give_when(&mut self, giver: Giver, how: How, when: When, name: &str, value: &[u8]) {
-        let (how, on) = match when {
-            When::Always => (how, On::Always),
-            When::Success => (how, On::Success),
-            When::Unsaid => (How::IfAbsent, On::Always),
-        };
-        self.give(giver, how, on, name.as_bytes(), value);
-    }
-
-    /// The headers of one giver for a response with this status, in their order.
-    fn of(&self, giver: Giver, status: Status) -> impl Iterator<Item = (How, &[u8], &[u8])> {
-        let is_success = (200..400).contains(&status.code());
-        let starts = std::iter::once(0).chain(self.given.iter().map(|given| given.end));
-        self.given.iter().zip(starts).filter_map(move |(given, start)| {
-            let counts = match given.on {
-                On::Always => true,
-                On::Success => is_success,
-                On::Failure => !is_success,
-            };
-            let (name, value) = self.text[start..given.end].split_at(given.name_len);
-            (counts && given.giver == giver).then_some((given.how, name, value))
-        })
-    }
-
-    /// The response with these headers, as far as its status and its own headers allow.
-    pub(crate) fn said_on(&self, mut response: Response) -> Response {
-        if self.reloads {
-            response = error_page::reloading(response);
-        }
-        let status = response.status();
-        let is_program = response.author() == Author::Program;
-        let how_of = |how| if is_program { How::IfAbsent } else { how };
-        // The path of a file counts before the path that was asked for.
-        let ruled = response.ruled_headers();
-        let is_ruled = |name: &[u8]| ruled.as_ref().is_some_and(|ruled| ruled.has(name));
-        for (how, name, value) in self.of(Giver::Operator, status) {
-            if !is_ruled(name) {
-                response.put(how_of(how), name, value);
-            }
-        }
-        let is_given = |name: &[u8]| {
-            self.of(Giver::Operator, status).any(|(_, given, _)| given.eq_ignore_ascii_case(name))
-        };
-        for (how, name, value) in self.of(Giver::Server, status) {
-            if is_repeated(name) || !(is_ruled(name) || is_given(name)) {
-                response.put(how_of(how), name, value);
-            }
-        }
-        for (how, name, value) in self.of(Giver::Wrapper, status) {
-            response.put(how, name, value);
-        }
-        response
-    }
-
-    /// Who the client is, if that is known; asked for once a request.
-    pub(crate) fn take_user(&mut self) -> Option<String> {
-        self.user.take()
-    }
 }
 
 impl Context<'_> {
@@ -473,183 +323,5 @@ impl Context<'_> {
     /// The way for an answer that was [promised](Context::promised).
     pub(crate) fn promise(&self) -> Promise {
         Promise::new(self.id, Arc::clone(self.desk.inbox()))
-    }
-}
-
-/// A route's methods: the listed ones, and HEAD wherever GET is.
-#[derive(Clone, Copy, Debug)]
-pub struct Methods(pub &'static [&'static str]);
-
-impl Methods {
-    fn allow(&self, method: &Method<'_>) -> bool {
-        let name = if *method == Method::Head { "GET" } else { method.name() };
-        self.0.contains(&name)
-    }
-
-    /// The value of an Allow field.
-    fn field(&self) -> String {
-        let mut names: Vec<&str> = self.0.to_vec();
-        if names.contains(&"GET") {
-            names.push("HEAD");
-        }
-        names.push("OPTIONS");
-        names.join(", ")
-    }
-}
-
-struct Route {
-    path: String,
-    /// Whether paths below it belong to it, too.
-    below: bool,
-    methods: Methods,
-    handler: Box<dyn Handler>,
-}
-
-/// Sends requests to handlers by path and method. The longest matching path wins; a path that is
-/// known with another method is 405 with Allow, OPTIONS is answered from what is known, and all
-/// else goes to the fallback.
-#[derive(Default)]
-pub struct Router {
-    routes: Vec<Route>,
-    /// The bytes behind the first slash that routes begin with, one bit each: what begins
-    /// otherwise, most files, is no route's and need not be compared with them.
-    initials: u128,
-    fallback: Option<Box<dyn Handler>>,
-}
-
-impl std::fmt::Debug for Router {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.routes.iter().map(|route| &route.path)).finish()
-    }
-}
-
-impl Router {
-    /// A router that knows nothing: 404 for all.
-    #[must_use]
-    pub fn new() -> Self {
-        Router::default()
-    }
-
-    /// Adds a route. A `path` that ends in `/*` takes everything below it as well.
-    #[must_use]
-    pub fn route(mut self, path: &str, methods: Methods, handler: impl Handler + 'static) -> Self {
-        let (path, below) = match path.strip_suffix("/*") {
-            Some(prefix) => (prefix.to_string(), true),
-            None => (path.to_string(), false),
-        };
-        self.initials |= if path.is_empty() { u128::MAX } else { initial(path.as_bytes()) };
-        self.routes.push(Route { path, below, methods, handler: Box::new(handler) });
-        self.routes.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
-        self
-    }
-
-    /// Adds the routes of another router, each with a handler of `wrap`'s making around its own.
-    #[must_use]
-    pub(crate) fn routes_of(
-        mut self,
-        other: Router,
-        wrap: impl Fn(Box<dyn Handler>) -> Box<dyn Handler>,
-    ) -> Self {
-        self.initials |= other.initials;
-        let wrapped = |route: Route| Route { handler: wrap(route.handler), ..route };
-        self.routes.extend(other.routes.into_iter().map(wrapped));
-        self.routes.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
-        self
-    }
-
-    /// Where all other paths go.
-    #[must_use]
-    pub fn fallback(mut self, handler: impl Handler + 'static) -> Self {
-        self.fallback = Some(Box::new(handler));
-        self
-    }
-
-    fn find(&self, path: &[u8]) -> Option<&Route> {
-        if self.initials & initial(path) == 0 {
-            return None;
-        }
-        self.routes.iter().find(|route| {
-            path.strip_prefix(route.path.as_bytes())
-                .is_some_and(|rest| rest.is_empty() || (route.below && rest[0] == b'/'))
-        })
-    }
-}
-
-/// The bit of the byte behind the first slash; that of NUL where there is none.
-fn initial(path: &[u8]) -> u128 {
-    1 << (path.get(1).copied().unwrap_or(0) & 0x7f)
-}
-
-impl Handler for Router {
-    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        if let Some(route) = self.find(request.path()) {
-            if route.methods.allow(&request.method()) {
-                return route.handler.handle(request, cx);
-            }
-            return method_not_allowed(request, &route.methods.field()).into();
-        }
-        match &self.fallback {
-            Some(fallback) => fallback.handle(request, cx),
-            None => {
-                error_page::error(Status::NOT_FOUND, "nothing is here", error_page::ErrorForm::of(request))
-                    .into()
-            }
-        }
-    }
-}
-
-/// The answer to a method that is not offered here: OPTIONS is told what is, an unknown one gets
-/// 501, the rest 405.
-pub(crate) fn method_not_allowed(request: &Request<'_>, allow: &str) -> Response {
-    match request.method() {
-        Method::Options => Response::new(Status::NO_CONTENT).by_server().with_header("Allow", allow),
-        Method::Other(_) => error_page::error(
-            Status::NOT_IMPLEMENTED,
-            "this server does not know that method",
-            error_page::ErrorForm::of(request),
-        ),
-        _ => error_page::error(
-            Status::METHOD_NOT_ALLOWED,
-            "that method is not offered here",
-            error_page::ErrorForm::of(request),
-        )
-        .with_header("Allow", allow),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn routed(router: &Router, path: &str) -> Option<String> {
-        router.find(path.as_bytes()).map(|route| route.path.clone())
-    }
-
-    #[test]
-    fn the_longest_route_that_fits_is_found() {
-        let nothing = |_: &Request<'_>, _: &mut Context<'_>| Answer::from(Response::new(Status::NO_CONTENT));
-        let get = Methods(&["GET"]);
-        let router = ["/", "/api/*", "/api/time", "/about"]
-            .into_iter()
-            .fold(Router::new(), |router, path| router.route(path, get, nothing));
-        for (path, found) in [
-            ("/", Some("/")),
-            ("/api", Some("/api")),
-            ("/api/", Some("/api")),
-            ("/api/time", Some("/api/time")),
-            ("/api/time/", Some("/api")),
-            ("/apis", None),
-            ("/about", Some("/about")),
-            ("/about/", None),
-            ("/a", None),
-            ("/index.html", None),
-            ("/\u{c1}", None),
-            ("*", None),
-        ] {
-            assert_eq!(routed(&router, path).as_deref(), found, "{path}");
-        }
-        let all = Router::new().route("/*", get, nothing);
-        assert_eq!(routed(&all, "/any/thing").as_deref(), Some(""));
-        assert_eq!(routed(&Router::new(), "/"), None);
     }
 }

@@ -1,0 +1,184 @@
+//! Handlers by path and method: the [`Router`].
+//!
+//! Must not know what the handlers do.
+
+use crate::handler::{Answer, Context, Handler};
+use crate::http::{Method, Request, Response, Status};
+use crate::pages::error as error_page;
+
+/// A route's methods: the listed ones, and HEAD wherever GET is.
+#[derive(Clone, Copy, Debug)]
+pub struct Methods(pub &'static [&'static str]);
+
+impl Methods {
+    fn allow(&self, method: &Method<'_>) -> bool {
+        let name = if *method == Method::Head { "GET" } else { method.name() };
+        self.0.contains(&name)
+    }
+
+    /// The value of an Allow field.
+    fn field(&self) -> String {
+        let mut names: Vec<&str> = self.0.to_vec();
+        if names.contains(&"GET") {
+            names.push("HEAD");
+        }
+        names.push("OPTIONS");
+        names.join(", ")
+    }
+}
+
+struct Route {
+    path: String,
+    /// Whether paths below it belong to it, too.
+    below: bool,
+    methods: Methods,
+    handler: Box<dyn Handler>,
+}
+
+/// Sends requests to handlers by path and method. The longest matching path wins; a path that is
+/// known with another method is 405 with Allow, OPTIONS is answered from what is known, and all
+/// else goes to the fallback.
+#[derive(Default)]
+pub struct Router {
+    routes: Vec<Route>,
+    /// The bytes behind the first slash that routes begin with, one bit each: what begins
+    /// otherwise, most files, is no route's and need not be compared with them.
+    initials: u128,
+    fallback: Option<Box<dyn Handler>>,
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.routes.iter().map(|route| &route.path)).finish()
+    }
+}
+
+impl Router {
+    /// A router that knows nothing: 404 for all.
+    #[must_use]
+    pub fn new() -> Self {
+        Router::default()
+    }
+
+    /// Adds a route. A `path` that ends in `/*` takes everything below it as well.
+    #[must_use]
+    pub fn route(mut self, path: &str, methods: Methods, handler: impl Handler + 'static) -> Self {
+        let (path, below) = match path.strip_suffix("/*") {
+            Some(prefix) => (prefix.to_string(), true),
+            None => (path.to_string(), false),
+        };
+        self.initials |= if path.is_empty() { u128::MAX } else { initial(path.as_bytes()) };
+        self.routes.push(Route { path, below, methods, handler: Box::new(handler) });
+        self.routes.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
+        self
+    }
+
+    /// Adds the routes of another router, each with a handler of `wrap`'s making around its own.
+    #[must_use]
+    pub(crate) fn routes_of(
+        mut self,
+        other: Router,
+        wrap: impl Fn(Box<dyn Handler>) -> Box<dyn Handler>,
+    ) -> Self {
+        self.initials |= other.initials;
+        let wrapped = |route: Route| Route { handler: wrap(route.handler), ..route };
+        self.routes.extend(other.routes.into_iter().map(wrapped));
+        self.routes.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
+        self
+    }
+
+    /// Where all other paths go.
+    #[must_use]
+    pub fn fallback(mut self, handler: impl Handler + 'static) -> Self {
+        self.fallback = Some(Box::new(handler));
+        self
+    }
+
+    fn find(&self, path: &[u8]) -> Option<&Route> {
+        if self.initials & initial(path) == 0 {
+            return None;
+        }
+        self.routes.iter().find(|route| {
+            path.strip_prefix(route.path.as_bytes())
+                .is_some_and(|rest| rest.is_empty() || (route.below && rest[0] == b'/'))
+        })
+    }
+}
+
+impl Handler for Router {
+    fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+        if let Some(route) = self.find(request.path()) {
+            if route.methods.allow(&request.method()) {
+                return route.handler.handle(request, cx);
+            }
+            return method_not_allowed(request, &route.methods.field()).into();
+        }
+        match &self.fallback {
+            Some(fallback) => fallback.handle(request, cx),
+            None => {
+                error_page::error(Status::NOT_FOUND, "nothing is here", error_page::ErrorForm::of(request))
+                    .into()
+            }
+        }
+    }
+}
+
+/// The bit of the byte behind the first slash; that of NUL where there is none.
+fn initial(path: &[u8]) -> u128 {
+    1 << (path.get(1).copied().unwrap_or(0) & 0x7f)
+}
+
+/// The answer to a method that is not offered here: OPTIONS is told what is, an unknown one gets
+/// 501, the rest 405.
+pub(crate) fn method_not_allowed(request: &Request<'_>, allow: &str) -> Response {
+    match request.method() {
+        Method::Options => Response::new(Status::NO_CONTENT).by_server().with_header("Allow", allow),
+        Method::Other(_) => error_page::error(
+            Status::NOT_IMPLEMENTED,
+            "this server does not know that method",
+            error_page::ErrorForm::of(request),
+        ),
+        _ => error_page::error(
+            Status::METHOD_NOT_ALLOWED,
+            "that method is not offered here",
+            error_page::ErrorForm::of(request),
+        )
+        .with_header("Allow", allow),
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routed(router: &Router, path: &str) -> Option<String> {
+        router.find(path.as_bytes()).map(|route| route.path.clone())
+    }
+
+    #[test]
+    fn the_longest_route_that_fits_is_found() {
+        let nothing = |_: &Request<'_>, _: &mut Context<'_>| Answer::from(Response::new(Status::NO_CONTENT));
+        let get = Methods(&["GET"]);
+        let router = ["/", "/api/*", "/api/time", "/about"]
+            .into_iter()
+            .fold(Router::new(), |router, path| router.route(path, get, nothing));
+        for (path, found) in [
+            ("/", Some("/")),
+            ("/api", Some("/api")),
+            ("/api/", Some("/api")),
+            ("/api/time", Some("/api/time")),
+            ("/api/time/", Some("/api")),
+            ("/apis", None),
+            ("/about", Some("/about")),
+            ("/about/", None),
+            ("/a", None),
+            ("/index.html", None),
+            ("/\u{c1}", None),
+            ("*", None),
+        ] {
+            assert_eq!(routed(&router, path).as_deref(), found, "{path}");
+        }
+        let all = Router::new().route("/*", get, nothing);
+        assert_eq!(routed(&all, "/any/thing").as_deref(), Some(""));
+        assert_eq!(routed(&Router::new(), "/"), None);
+    }
+}
