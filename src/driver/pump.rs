@@ -56,7 +56,7 @@ impl Share {
 /// The result of using input that was read for a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Used {
-    /// Responses are queued. Call [`send`] with the budget that is left.
+    /// Responses are queued. Call [`resume`] with the budget that is left.
     Answered(Share),
     /// Everything that could be done was done.
     Pumped(Pumped),
@@ -73,7 +73,9 @@ enum Step {
     Closed(CloseReason),
 }
 
-/// Pumps one connection until it stops or its budget for a turn is used up.
+/// Pumps one connection with a whole budget: reads, answers and writes until the connection stops or
+/// the budget of the turn is used up. Call once a turn for a connection that has an event or was
+/// carried.
 pub fn pump<S: Stream, O: Observer>(
     client: &mut Client,
     stream: &mut S,
@@ -81,11 +83,11 @@ pub fn pump<S: Stream, O: Observer>(
     id: ConnId,
 ) -> Pumped {
     let share = Share::whole(driver);
-    send(client, stream, driver, id, share)
+    resume(client, stream, driver, id, share)
 }
 
 /// Uses input that was read for a client between two requests, and queues the responses without
-/// sending them. `got` is the result of a read of `asked` bytes, and `input` contains the bytes.
+/// sending them: the first half of a pump, for a batch. `got` is the result of a read of `asked` bytes, and `input` contains the bytes.
 pub(crate) fn answer<S: Stream, O: Observer>(
     client: &mut Client,
     stream: &mut S,
@@ -107,8 +109,9 @@ pub(crate) fn answer<S: Stream, O: Observer>(
     Used::Pumped(pump.finish(pumped))
 }
 
-/// Continues a connection with the rest of its budget. Sends queued output first.
-pub(crate) fn send<S: Stream, O: Observer>(
+/// Resumes a pump after [`answer`]: writes the queued responses, then goes on like [`pump`] with the
+/// budget that is left of this turn.
+pub(crate) fn resume<S: Stream, O: Observer>(
     client: &mut Client,
     stream: &mut S,
     driver: &mut Driver<O>,
@@ -127,16 +130,13 @@ pub fn expire<S: Stream, O: Observer>(
     driver: &mut Driver<O>,
     id: ConnId,
 ) -> Pumped {
-    let mut exchange = Exchange::new(client, driver, id, 0);
-    match exchange.expire() {
-        None => pump(client, stream, driver, id),
-        Some(Expired::Refuse(_, reason) | Expired::Close(reason)) => Pumped::Closed(reason),
-        Some(Expired::Reset(reason)) => {
-            exchange.log_answers(true, || stream.wall_clock());
-            stream.reset_on_close();
-            Pumped::Closed(reason)
-        }
-    }
+    let mut pump = Pump::new(client, stream, driver, id, Share::whole(driver));
+    let step = pump.expire();
+    let pumped = match pump.outcome(step) {
+        Some(pumped) => pumped,
+        None => pump.run(),
+    };
+    pump.finish(pumped)
 }
 
 /// Evicts a client that is slow or idle, because its slot or buffer is needed.
@@ -397,6 +397,11 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
     fn time_out(&mut self) -> Step {
         self.exchange.client.ready.readable = false;
         self.exchange.client.ready.ended = true;
+        self.expire()
+    }
+
+    /// Handles a deadline that has passed.
+    fn expire(&mut self) -> Step {
         match self.exchange.expire() {
             None => Step::Again,
             Some(Expired::Refuse(_, reason) | Expired::Close(reason)) => Step::Closed(reason),

@@ -43,7 +43,7 @@
 //! 19. `SendQueue::gather` (`http/send_queue.rs`): appends the bytes. Control returns to
 //!     `finish_batch` with `Used::Answered`.
 //! 20. `Reactor::send_to` (this file): sends to every answered connection of the batch.
-//! 21. `pump::send` (`driver/pump.rs`): continues with the budget that is left.
+//! 21. `pump::resume` (`driver/pump.rs`): continues with the budget that is left.
 //! 22. `Pump::run` and `Pump::step` (`driver/pump.rs`): repeat the next useful step until nothing
 //!     is left to do.
 //! 23. `Pump::flush` (`driver/pump.rs`): passes the queue to the socket.
@@ -230,7 +230,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     fn send_to(&mut self, answered: &mut Vec<Answered>) {
         for Answered { id, share, rested } in answered.drain(..) {
             let Some(slot) = live(&mut self.slots, id) else { continue };
-            let pumped = pump::send(&mut slot.client, &mut slot.stream, &mut self.driver, id, share);
+            let pumped = pump::resume(&mut slot.client, &mut slot.stream, &mut self.driver, id, share);
             let is_as_before = rested && pumped == Pumped::Blocked && slot.client.is_between_requests();
             if !is_as_before || self.stopping.is_some() || self.driver.pool.is_short() {
                 self.after_pump(id, pumped);
