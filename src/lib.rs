@@ -101,7 +101,7 @@
 //! use std::time::Instant;
 //! use whirligig::http::send_queue::{NextWrite, SendQueue, WRITE_SLICES};
 //! use whirligig::config::Limits;
-//! use whirligig::http::connection::RespondContext;
+//! use whirligig::http::connection::{Outside, RespondContext};
 //! use whirligig::http::date::fmt_http_date;
 //! use whirligig::http::head::FieldSlots;
 //! use whirligig::http::{Connection, Event, Phase, Response};
@@ -116,7 +116,7 @@
 //! let (used, event) = connection.next_event(input, &mut slots, &limits, now)?;
 //! let Event::Request(request) = event else { panic!("a whole head is a request") };
 //! assert_eq!(request.path(), b"/hello");
-//! assert_eq!(connection.phase(false), Phase::Handling);
+//! assert_eq!(connection.phase(Outside::Nothing), Phase::Handling);
 //!
 //! // The answer goes into a queue; a socket would take it from there.
 //! let date = fmt_http_date(784_111_777);
@@ -136,7 +136,7 @@
 //! let mut slots = FieldSlots::new();
 //! let (_, event) = connection.next_event(&input[used..], &mut slots, &limits, now)?;
 //! assert!(matches!(event, Event::NeedMore));
-//! assert_eq!(connection.phase(!out.is_empty()), Phase::ReceivingHead);
+//! assert_eq!(connection.phase(Outside::Nothing), Phase::ReceivingHead);
 //! # Ok::<(), whirligig::http::ProtocolError>(())
 //! ```
 //!

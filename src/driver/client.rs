@@ -5,9 +5,11 @@
 
 use std::time::Instant;
 
+use crate::config::Config;
 use crate::conn_id::Peer;
 use crate::driver::work::{Held, Source, Task, Warmth, Work};
 use crate::handler::watch::Watch;
+use crate::http::connection::Outside;
 use crate::http::{Connection, Phase};
 use crate::jobs::pace::Pace;
 
@@ -135,22 +137,33 @@ impl Client {
         self.work.as_ref().is_some_and(|work| matches!(work.task, Task::Collecting { .. }))
     }
 
+    /// Returns what the connection waits for outside the protocol.
+    pub(crate) fn outside(&self) -> Outside {
+        match &self.work {
+            None => Outside::Nothing,
+            Some(work) if !work.out.is_empty() => Outside::Output,
+            Some(work) => match work.task {
+                Task::Nothing | Task::Collecting { .. } | Task::Sinking(_) => Outside::Nothing,
+                Task::Waiting => Outside::Job,
+            },
+        }
+    }
+
     /// Returns the current phase of the connection.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        self.conn.phase(self.is_queued())
+        self.conn.phase(self.outside())
     }
 
     /// Returns when the current phase times out; `None` if it has no deadline.
     #[must_use]
-    pub fn deadline(&self, config: &crate::config::Config) -> Option<Instant> {
+    pub fn deadline(&self, config: &Config) -> Option<Instant> {
+        let outside = self.outside();
         let watch = self.work.as_ref().and_then(|work| work.watch.as_ref());
-        let is_timed = watch.is_some_and(|watch| watch.watched.brings_answer());
-        if is_timed && self.is_waiting() && !self.is_queued() {
+        if outside == Outside::Job && watch.is_some_and(|watch| watch.watched.brings_answer()) {
             // The watched object keeps its own deadline.
             return None;
         }
-        let rate = config.limits.rate_min_bytes;
-        self.conn.deadline(self.is_queued(), self.is_waiting(), &config.timeouts, rate)
+        self.conn.deadline(outside, &config.timeouts, config.limits.rate_min_bytes)
     }
 }

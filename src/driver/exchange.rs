@@ -367,7 +367,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
     /// Handles a deadline that has passed. Sends an error response in some phases; in the others,
     /// returns how to close the connection.
     pub(crate) fn expire(&mut self) -> Option<Expired> {
-        let expired = self.client.conn.expired(self.client.is_queued(), self.client.is_waiting());
+        let expired = self.client.conn.expired(self.client.outside());
         let Expired::Refuse(error, reason) = expired else { return Some(expired) };
         let mut still_busy = None;
         if self.client.is_waiting() || self.client.is_resting() {

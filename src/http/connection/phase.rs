@@ -59,6 +59,18 @@ impl Phase {
     }
 }
 
+/// What a connection waits for outside the protocol. Its driver knows that, and the connection does
+/// not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outside {
+    /// Nothing: the connection waits for its peer or its handler.
+    Nothing,
+    /// A job or a watched object has to finish before the request can continue.
+    Job,
+    /// Queued output waits for the socket. A job may be under way, too.
+    Output,
+}
+
 /// Action that the driver must take for a connection whose deadline has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expired {
@@ -71,10 +83,10 @@ pub enum Expired {
 }
 
 impl Connection {
-    /// The current phase. `queued` is true if output waits for the socket.
+    /// The current phase.
     #[must_use]
-    pub fn phase(&self, queued: bool) -> Phase {
-        if queued {
+    pub fn phase(&self, outside: Outside) -> Phase {
+        if outside == Outside::Output {
             return Phase::Sending;
         }
         match (&self.writing, &self.reading) {
@@ -92,16 +104,9 @@ impl Connection {
 
     /// End of the current phase; `None` if it may last for ever. Call again after each step.
     ///
-    /// `queued` is true if output waits for the socket, `waiting` if a job holds the request
-    /// content back. `rate_min` is the least rate in bytes per second, 0 for none.
+    /// `rate_min` is the least rate in bytes per second, 0 for none.
     #[must_use]
-    pub fn deadline(
-        &self,
-        queued: bool,
-        waiting: bool,
-        timeouts: &Timeouts,
-        rate_min: u64,
-    ) -> Option<Instant> {
+    pub fn deadline(&self, outside: Outside, timeouts: &Timeouts, rate_min: u64) -> Option<Instant> {
         let Progress { since, bytes, .. } = self.progress;
         let last = || self.progress.last();
         // The timeout bounds the time without a byte. The least rate bounds the whole phase, so a
@@ -115,11 +120,11 @@ impl Connection {
             let earned = Duration::from_millis(u64::from(bytes) * 1000 / rate_min);
             Some(since.checked_add(silence + earned).map_or(silent_until, |until| until.min(silent_until)))
         };
-        match self.phase(queued) {
+        match self.phase(outside) {
             Phase::Idle => timeouts.idle.map(|idle| last() + idle),
             Phase::ReceivingHead => timeouts.header.map(|header| since + header),
             // The client is not slow while a job holds its content back.
-            Phase::ReceivingBody | Phase::Handling if waiting => {
+            Phase::ReceivingBody | Phase::Handling if outside == Outside::Job => {
                 timeouts.answer.map(|answer| last() + answer)
             }
             Phase::ReceivingBody => moving(timeouts.body),
@@ -131,12 +136,11 @@ impl Connection {
         }
     }
 
-    /// Action to take now that the deadline has passed. `queued` and `waiting` are those of
-    /// [`Connection::deadline`].
+    /// Action to take now that the deadline has passed.
     #[must_use]
-    pub fn expired(&self, queued: bool, waiting: bool) -> Expired {
+    pub fn expired(&self, outside: Outside) -> Expired {
         let timed_out = |reason| ProtocolError::new(Status::REQUEST_TIMEOUT, reason);
-        match self.phase(queued) {
+        match self.phase(outside) {
             Phase::Idle => Expired::Close(CloseReason::IdleTimeout),
             // No byte arrived: browsers open connections in advance, and there is no request that a
             // 408 would belong to.
@@ -145,7 +149,7 @@ impl Connection {
                 timed_out("the request head did not arrive in time"),
                 CloseReason::HeaderTimeout,
             ),
-            Phase::ReceivingBody if waiting => Expired::Refuse(
+            Phase::ReceivingBody if outside == Outside::Job => Expired::Refuse(
                 ProtocolError::new(Status::SERVICE_UNAVAILABLE, "the response took too long"),
                 CloseReason::AnswerTimeout,
             ),

@@ -165,7 +165,7 @@ fn phases_give_up_in_their_own_time() {
     let (limits, timeouts, start) = (Limits::default(), Timeouts::default(), origin());
     let at = |ms: u64| start + Duration::from_millis(ms);
     let mut conn = Connection::new(start);
-    let due = |conn: &Connection| conn.deadline(false, false, &timeouts, 64).map(|due| due - start);
+    let due = |conn: &Connection| conn.deadline(Outside::Nothing, &timeouts, 64).map(|due| due - start);
     assert_eq!(due(&conn), timeouts.header, "a connection that never sends a byte");
     let feed = |conn: &mut Connection, bytes: &'static [u8], ms| {
         conn.next_event(bytes, &mut FieldSlots::new(), &limits, at(ms)).map(|(used, _)| used)
@@ -176,12 +176,15 @@ fn phases_give_up_in_their_own_time() {
     assert_eq!(due(&conn), timeouts.header);
     let head = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
     assert_eq!(feed(&mut conn, head, 9500), Ok(head.len()));
-    assert_eq!((conn.phase(false), due(&conn)), (Phase::ReceivingBody, Some(Duration::from_millis(39_500))));
+    assert_eq!(
+        (conn.phase(Outside::Nothing), due(&conn)),
+        (Phase::ReceivingBody, Some(Duration::from_millis(39_500)))
+    );
     // Progress extends it, but only as far as the least rate allows: 64 bytes add one second.
     static PIECE: [u8; 64] = [b'x'; 64];
     assert_eq!(feed(&mut conn, &PIECE, 20_000), Ok(64));
     assert_eq!(due(&conn), Some(Duration::from_millis(9500 + 30_000 + 1000)));
-    assert_eq!(conn.expired(false, false), {
+    assert_eq!(conn.expired(Outside::Nothing), {
         let error = ProtocolError::new(Status::REQUEST_TIMEOUT, "the request content did not arrive in time");
         Expired::Refuse(error, CloseReason::BodyTimeout)
     });
