@@ -353,7 +353,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
     /// Reads a part of a file from the disk on a worker thread. Sending continues after the
     /// wake-up.
     pub(crate) fn warm(&mut self, file: Arc<OpenFile>, offset: u64, len: u64) {
-        let ran = self.driver.desk.spawner().run(
+        let ran = self.driver.jobs.spawner().run(
             self.id,
             Lane::Short,
             Box::new(move || read_ahead(&file, offset, len)),
@@ -371,7 +371,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         let Expired::Refuse(error, reason) = expired else { return Some(expired) };
         let mut still_busy = None;
         if self.client.is_waiting() || self.client.is_resting() {
-            still_busy = self.driver.desk.cancel(self.id);
+            still_busy = self.driver.jobs.cancel(self.id);
         }
         if reason == CloseReason::AnswerTimeout {
             self.driver.observer.answer_timed_out(still_busy.is_some());
@@ -402,7 +402,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
             }
         };
         if self.client.is_waiting() || self.client.is_resting() {
-            drop(self.driver.desk.cancel(self.id));
+            drop(self.driver.jobs.cancel(self.id));
         }
         self.refuse(error, CloseReason::Evicted);
         None

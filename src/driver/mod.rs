@@ -40,7 +40,7 @@ use crate::handler::watch::Change;
 use crate::handler::{Context, Handler};
 use crate::http::Phase;
 use crate::http::date::DateCache;
-use crate::jobs::JobDesk;
+use crate::jobs::JobQueue;
 use crate::jobs::pace::LeastRate;
 use crate::log::AccessBuffer;
 use crate::observe::{Gauges, Observer};
@@ -68,7 +68,7 @@ pub struct Driver<O> {
     pub(crate) pool: BufferPool,
     pub(crate) date: DateCache,
     pub(crate) cache: Box<dyn DriverCache>,
-    pub(crate) desk: Box<dyn JobDesk<Then>>,
+    pub(crate) jobs: Box<dyn JobQueue<Then>>,
     pub(crate) observer: O,
     pub(crate) access: Option<AccessBuffer>,
     /// Headers that middleware adds to the response of the current request, and the authenticated
@@ -105,7 +105,7 @@ impl<O: Observer> Driver<O> {
         config: Arc<Config>,
         handler: Arc<dyn Handler>,
         cache: Box<dyn DriverCache>,
-        desk: Box<dyn JobDesk<Then>>,
+        jobs: Box<dyn JobQueue<Then>>,
         access: Option<AccessBuffer>,
         observer: O,
         now: Now,
@@ -119,7 +119,7 @@ impl<O: Observer> Driver<O> {
             pool,
             date: DateCache::new(),
             cache,
-            desk,
+            jobs,
             observer,
             access,
             extra: Extra::default(),
@@ -228,7 +228,7 @@ impl<O: Observer> Driver<O> {
             id,
             peer,
             limits: &self.config.limits,
-            desk: &mut *self.desk,
+            jobs: &mut *self.jobs,
             cache: &mut *self.cache,
             extra: &mut self.extra,
             watch: &mut self.watch,

@@ -32,7 +32,7 @@ use crate::http::refusal::Refusal;
 use crate::http::{Request, Response, Status};
 use crate::jobs::inbox::Waker;
 use crate::jobs::places::Seat;
-use crate::jobs::{JobDesk, Lane, RouteName, Spawn};
+use crate::jobs::{JobQueue, Lane, RouteName, Spawn};
 use crate::pages::error as error_page;
 
 pub use crate::handler::extras::When;
@@ -172,7 +172,7 @@ pub struct Context<'a> {
     pub(crate) id: ConnId,
     pub(crate) peer: &'a Peer,
     pub(crate) limits: &'a Limits,
-    pub(crate) desk: &'a mut dyn JobDesk<Then>,
+    pub(crate) jobs: &'a mut dyn JobQueue<Then>,
     pub(crate) cache: &'a mut dyn DriverCache,
     pub(crate) extra: &'a mut Extra,
     pub(crate) watch: &'a mut Change,
@@ -227,7 +227,7 @@ impl Context<'_> {
     /// Submits `work` to the workers of `lane`; otherwise like [`Context::job_then`].
     pub(crate) fn job_in(&mut self, lane: Lane, work: impl FnOnce() -> Then + Send + 'static) -> Answer {
         let job: Job = Box::new(work);
-        match self.desk.submit(self.id, lane, self.route.clone(), job) {
+        match self.jobs.submit(self.id, lane, self.route.clone(), job) {
             Ok(ticket) => Answer::Later(ticket),
             Err(_) => {
                 Answer::Now(error_page::text_error(Status::SERVICE_UNAVAILABLE, "too many jobs are waiting"))
@@ -311,17 +311,17 @@ impl Context<'_> {
     /// A body source's way to the worker threads; see [`crate::handler::offload::Offloaded`].
     #[must_use]
     pub(crate) fn spawner(&self) -> Arc<dyn Spawn> {
-        self.desk.spawner()
+        self.jobs.spawner()
     }
 
     /// For a body source that says `Later`: keeps what is needed to have it asked again.
     #[must_use]
     pub fn waker(&self) -> Waker {
-        Waker::new(self.id, Arc::clone(self.desk.inbox()))
+        Waker::new(self.id, Arc::clone(self.jobs.inbox()))
     }
 
     /// The way for an answer that was [promised](Context::promised).
     pub(crate) fn promise(&self) -> Promise {
-        Promise::new(self.id, Arc::clone(self.desk.inbox()))
+        Promise::new(self.id, Arc::clone(self.jobs.inbox()))
     }
 }

@@ -147,7 +147,7 @@ impl<P: Producer> BodySource for Offloaded<P> {
 mod tests {
     use super::*;
     use crate::handler::continuation::{Inbox, Pool};
-    use crate::jobs::{JobDesk as _, Task};
+    use crate::jobs::{JobQueue as _, Task};
     use std::sync::mpsc;
 
     /// Says the numbers from 0, three pieces of them; the last word differs.
@@ -215,12 +215,12 @@ mod tests {
             let (woken, wake_ups) = mpsc::channel();
             let inbox = Arc::new(Inbox::new(Box::new(move || woken.send(()).map_err(std::io::Error::other))));
             let pool = Pool::new(2, 1);
-            let desk = pool.desk(Arc::clone(&inbox));
+            let jobs = pool.job_queue(Arc::clone(&inbox));
             let wait = || {
                 wake_ups.recv().unwrap();
                 inbox.take(&mut Vec::new());
             };
-            assert_eq!(run(source(desk.spawner(), last_word), wait), expected);
+            assert_eq!(run(source(jobs.spawner(), last_word), wait), expected);
         }
     }
 }

@@ -105,7 +105,7 @@ pub trait Spawn: Send + Sync {
     fn detach(&self, lane: Lane, task: Task);
 }
 
-/// A promise that an answer comes later, through [`JobDesk::submit`].
+/// A promise that an answer comes later, through [`JobQueue::submit`].
 pub struct Ticket<R>(pub(crate) TicketState<R>);
 
 pub(crate) enum TicketState<R> {
@@ -139,8 +139,8 @@ impl<R> std::fmt::Debug for Ticket<R> {
     }
 }
 
-/// Where jobs are handed in. One a driver.
-pub trait JobDesk<R>: Send {
+/// Accepts the jobs of one driver.
+pub trait JobQueue<R>: Send {
     /// Takes a job for a connection, or gives it back when too many wait in its lane already.
     fn submit(&mut self, id: ConnId, lane: Lane, route: RouteName, job: Job<R>) -> Result<Ticket<R>, Job<R>>;
     /// The connection waits no longer: its job need not start. Tells if a worker is busy with it.
@@ -239,10 +239,10 @@ impl<R: Send + 'static> Pool<R> {
         Pool { lanes: Lane::ALL.map(lane) }
     }
 
-    /// A desk for one driver.
+    /// Returns the queue of one driver, whose results go to `inbox`.
     #[must_use]
-    pub fn desk(&self, inbox: Arc<Inbox<R>>) -> PoolDesk<R> {
-        PoolDesk { lanes: self.lanes.clone(), inbox }
+    pub fn job_queue(&self, inbox: Arc<Inbox<R>>) -> PoolQueue<R> {
+        PoolQueue { lanes: self.lanes.clone(), inbox }
     }
 
     fn queues(&self) -> impl Iterator<Item = MutexGuard<'_, Queue<R>>> {
@@ -359,12 +359,12 @@ impl<R: Send + 'static> Shared<R> {
 
 /// Hands jobs to a [`Pool`].
 #[derive(Debug)]
-pub struct PoolDesk<R> {
+pub struct PoolQueue<R> {
     lanes: Lanes<R>,
     inbox: Arc<Inbox<R>>,
 }
 
-impl<R: Send + 'static> JobDesk<R> for PoolDesk<R> {
+impl<R: Send + 'static> JobQueue<R> for PoolQueue<R> {
     fn submit(&mut self, id: ConnId, lane: Lane, route: RouteName, job: Job<R>) -> Result<Ticket<R>, Job<R>> {
         let lane = &self.lanes[lane as usize];
         let mut queue = lock(&lane.queue);
@@ -401,11 +401,11 @@ impl<R: Send + 'static> JobDesk<R> for PoolDesk<R> {
     }
 
     fn spawner(&self) -> Arc<dyn Spawn> {
-        Arc::new(PoolDesk { lanes: self.lanes.clone(), inbox: Arc::clone(&self.inbox) })
+        Arc::new(PoolQueue { lanes: self.lanes.clone(), inbox: Arc::clone(&self.inbox) })
     }
 }
 
-impl<R: Send + 'static> Spawn for PoolDesk<R> {
+impl<R: Send + 'static> Spawn for PoolQueue<R> {
     fn run(&self, id: ConnId, lane: Lane, task: Task) -> Ran {
         let item = WorkItem { owner: Some((id, Arc::clone(&self.inbox))), work: Work::Task(task) };
         match self.lanes[lane as usize].enqueue_now(item) {
@@ -471,20 +471,20 @@ fn work<R>(shared: &Shared<R>) {
 /// to the workers of `pool`, because a thread of each client would do as much of it at once as
 /// there are clients.
 #[derive(Debug)]
-pub struct InlineDesk<R> {
+pub struct InlineQueue<R> {
     inbox: Arc<Inbox<R>>,
     pool: Arc<Pool<R>>,
 }
 
-impl<R> InlineDesk<R> {
-    /// A desk whose wake-ups go to `inbox`.
+impl<R> InlineQueue<R> {
+    /// Creates a queue whose wake-ups go to `inbox`.
     #[must_use]
     pub fn new(inbox: Arc<Inbox<R>>, pool: Arc<Pool<R>>) -> Self {
-        InlineDesk { inbox, pool }
+        InlineQueue { inbox, pool }
     }
 }
 
-impl<R: Send + 'static> JobDesk<R> for InlineDesk<R> {
+impl<R: Send + 'static> JobQueue<R> for InlineQueue<R> {
     fn submit(
         &mut self,
         _id: ConnId,

@@ -24,7 +24,7 @@ fn results_come_back_under_their_name_with_one_wake_up_for_many() {
     let (woken, wake_ups) = mpsc::channel();
     let inbox = Arc::new(Inbox::new(rings(woken)));
     let pool = Pool::new(2, 16);
-    let mut desk = pool.desk(Arc::clone(&inbox));
+    let mut jobs = pool.job_queue(Arc::clone(&inbox));
     let (release, gate) = mpsc::channel::<()>();
     let gate = Arc::new(Mutex::new(gate));
     for n in 1..=4 {
@@ -34,7 +34,7 @@ fn results_come_back_under_their_name_with_one_wake_up_for_many() {
             assert!(n != 3, "a job that fails");
             answer()
         });
-        assert!(desk.submit(ConnId::new(n, 0), Lane::Short, None, job).is_ok());
+        assert!(jobs.submit(ConnId::new(n, 0), Lane::Short, None, job).is_ok());
     }
     for _ in 1..=4 {
         release.send(()).unwrap();
@@ -52,7 +52,7 @@ fn results_come_back_under_their_name_with_one_wake_up_for_many() {
 }
 
 /// Has a worker busy with a job until what is returned is dropped.
-fn keep_busy(desk: &mut PoolDesk<Result>) -> mpsc::Sender<()> {
+fn keep_busy(jobs: &mut PoolQueue<Result>) -> mpsc::Sender<()> {
     let (started, has_started) = mpsc::channel();
     let (release, gate) = mpsc::channel::<()>();
     let blocking: Job = Box::new(move || {
@@ -60,7 +60,7 @@ fn keep_busy(desk: &mut PoolDesk<Result>) -> mpsc::Sender<()> {
         gate.recv().ok();
         answer()
     });
-    assert!(desk.submit(ConnId::new(1, 0), Lane::Short, None, blocking).is_ok());
+    assert!(jobs.submit(ConnId::new(1, 0), Lane::Short, None, blocking).is_ok());
     has_started.recv().unwrap();
     release
 }
@@ -71,13 +71,13 @@ fn work_of_one_lane_does_not_wait_for_that_of_another() {
     let pool = Pool::new(1, 16);
     let (woken, wake_ups) = mpsc::channel();
     let inbox = Arc::new(Inbox::new(rings(woken)));
-    let mut desk = pool.desk(Arc::clone(&inbox));
+    let mut jobs = pool.job_queue(Arc::clone(&inbox));
     let (release, gate) = mpsc::channel::<()>();
     let gate = Arc::new(Mutex::new(gate));
     for lane in [Lane::Long, Lane::Listings, Lane::Passwords] {
         for _ in 0..20 {
             let gate = Arc::clone(&gate);
-            desk.spawner().detach(
+            jobs.spawner().detach(
                 lane,
                 Box::new(move || {
                     lock(&gate).recv().ok();
@@ -85,7 +85,7 @@ fn work_of_one_lane_does_not_wait_for_that_of_another() {
             );
         }
     }
-    assert!(desk.submit(ConnId::new(1, 0), Lane::Short, None, Box::new(answer)).is_ok());
+    assert!(jobs.submit(ConnId::new(1, 0), Lane::Short, None, Box::new(answer)).is_ok());
     wake_ups.recv_timeout(PATIENCE).expect("the short job is done");
     let mut got = Vec::new();
     inbox.take(&mut got);
@@ -104,7 +104,7 @@ fn work_of_one_lane_does_not_wait_for_that_of_another() {
 fn shared_work_of_the_twin_goes_to_the_workers_where_it_is_long() {
     let pool = Arc::new(Pool::<Result>::new(1, 16));
     let inbox = Arc::new(Inbox::new(Box::new(|| Ok(()))));
-    let spawner = InlineDesk::new(inbox, Arc::clone(&pool)).spawner();
+    let spawner = InlineQueue::new(inbox, Arc::clone(&pool)).spawner();
     for (lane, is_here) in Lane::ALL.map(|lane| (lane, lane == Lane::Short)) {
         let (done, is_done) = mpsc::channel();
         let own = std::thread::current().id();
@@ -117,12 +117,12 @@ fn shared_work_of_the_twin_goes_to_the_workers_where_it_is_long() {
 fn a_full_queue_gives_the_job_back_and_cancel_makes_room() {
     let inbox = Arc::new(Inbox::new(Box::new(|| Ok(()))));
     let pool = Pool::new(1, 1);
-    let mut desk = pool.desk(inbox);
-    let release = keep_busy(&mut desk);
-    assert!(desk.submit(ConnId::new(2, 1), Lane::Short, None, Box::new(answer)).is_ok());
-    assert!(desk.submit(ConnId::new(3, 2), Lane::Short, None, Box::new(answer)).is_err());
-    desk.cancel(ConnId::new(2, 1));
-    assert!(desk.submit(ConnId::new(3, 2), Lane::Short, None, Box::new(answer)).is_ok());
+    let mut jobs = pool.job_queue(inbox);
+    let release = keep_busy(&mut jobs);
+    assert!(jobs.submit(ConnId::new(2, 1), Lane::Short, None, Box::new(answer)).is_ok());
+    assert!(jobs.submit(ConnId::new(3, 2), Lane::Short, None, Box::new(answer)).is_err());
+    jobs.cancel(ConnId::new(2, 1));
+    assert!(jobs.submit(ConnId::new(3, 2), Lane::Short, None, Box::new(answer)).is_ok());
     drop(release);
 }
 
@@ -131,9 +131,9 @@ fn a_worker_without_work_ends_and_another_comes_with_the_next_job() {
     let (woken, wake_ups) = mpsc::channel();
     let inbox = Arc::new(Inbox::new(rings(woken)));
     let pool = Pool::new(2, 1);
-    let mut desk = pool.desk(Arc::clone(&inbox));
+    let mut jobs = pool.job_queue(Arc::clone(&inbox));
     for _ in 0..2 {
-        assert!(desk.submit(ConnId::new(1, 0), Lane::Short, None, Box::new(answer)).is_ok());
+        assert!(jobs.submit(ConnId::new(1, 0), Lane::Short, None, Box::new(answer)).is_ok());
         assert_eq!(pool.threads(), 1);
         wake_ups.recv().unwrap();
         inbox.take(&mut Vec::new());
@@ -153,8 +153,8 @@ fn a_job_that_comes_as_a_worker_leaves_is_done() {
     let (woken, wake_ups) = mpsc::channel();
     let inbox = Arc::new(Inbox::new(rings(woken)));
     let pool = Pool::new(1, 1);
-    let mut desk = pool.desk(Arc::clone(&inbox));
-    assert!(desk.submit(ConnId::new(1, 0), Lane::Short, None, Box::new(answer)).is_ok());
+    let mut jobs = pool.job_queue(Arc::clone(&inbox));
+    assert!(jobs.submit(ConnId::new(1, 0), Lane::Short, None, Box::new(answer)).is_ok());
     wake_ups.recv().unwrap();
     inbox.take(&mut Vec::new());
     while lock(&pool.lanes[0].queue).resting == 0 {
@@ -192,21 +192,21 @@ fn what_a_waiting_job_owns_may_hand_in_tasks_when_it_is_dropped() {
         let (told, is_told) = mpsc::channel();
         std::thread::spawn(move || {
             let pool = Pool::new(1, 16);
-            let mut desk = pool.desk(Arc::new(Inbox::new(Box::new(|| Ok(())))));
-            let release = keep_busy(&mut desk);
-            let owned = HandsIn(desk.spawner(), told);
+            let mut jobs = pool.job_queue(Arc::new(Inbox::new(Box::new(|| Ok(())))));
+            let release = keep_busy(&mut jobs);
+            let owned = HandsIn(jobs.spawner(), told);
             let waiting: Job = Box::new(move || {
                 drop(owned);
                 answer()
             });
-            assert!(desk.submit(ConnId::new(2, 1), Lane::Short, None, waiting).is_ok());
+            assert!(jobs.submit(ConnId::new(2, 1), Lane::Short, None, waiting).is_ok());
             let pool = match drops_pool {
                 true => {
                     drop(pool);
                     None
                 }
                 false => {
-                    desk.cancel(ConnId::new(2, 1));
+                    jobs.cancel(ConnId::new(2, 1));
                     assert_eq!((pool.jobs_waiting(), pool.tasks_waiting()), (0, 1));
                     drop(release);
                     Some(pool)

@@ -225,7 +225,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             return;
         }
         let mut done = std::mem::take(&mut self.done);
-        self.driver.desk.inbox().take(&mut done);
+        self.driver.jobs.inbox().take(&mut done);
         for (id, result) in done.drain(..) {
             if let Done::Asked(question) = result {
                 question(&self.gauges());
@@ -373,7 +373,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         let Some(slot) = live(&mut self.slots, id) else { return };
         slot.closed = true;
         if slot.client.is_waiting() || slot.client.is_resting() {
-            drop(self.driver.desk.cancel(id));
+            drop(self.driver.jobs.cancel(id));
         }
         let mut exchange = Exchange::new(&mut slot.client, &mut self.driver, id, 0);
         exchange.log_answers(true, || slot.stream.wall_clock());

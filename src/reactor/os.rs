@@ -21,7 +21,7 @@ use crate::driver::stream::{FilePart, SentFile, Stream};
 use crate::handler::continuation::Then;
 use crate::handler::continuation::{Inbox, Pool};
 use crate::handler::watch::{Ready, Watched};
-use crate::jobs::JobDesk;
+use crate::jobs::JobQueue;
 
 /// An event of one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ pub trait Os {
     /// Closes the listeners. From then on the kernel refuses new clients.
     fn close_listeners(&mut self);
     /// Returns a new queue for jobs.
-    fn desk(&mut self) -> Box<dyn JobDesk<Then>>;
+    fn job_queue(&mut self) -> Box<dyn JobQueue<Then>>;
 }
 
 /// Slot of the token for the inbox. Generation 0 marks tokens that are not connections.
@@ -300,8 +300,8 @@ impl Os for MioOs {
         self.listeners.clear();
     }
 
-    fn desk(&mut self) -> Box<dyn JobDesk<Then>> {
-        Box::new(self.pool.desk(Arc::clone(&self.inbox)))
+    fn job_queue(&mut self) -> Box<dyn JobQueue<Then>> {
+        Box::new(self.pool.job_queue(Arc::clone(&self.inbox)))
     }
 }
 

@@ -147,16 +147,16 @@ impl Server {
     ) -> io::Result<Counted<O>> {
         let mut os = MioOs::new(listeners, Some(signals), Arc::clone(pool))?;
         let cache = Box::new(Files::own(&self.config.files));
-        let desk = os.desk();
-        shortage::register(desk.inbox());
+        let jobs = os.job_queue();
+        shortage::register(jobs.inbox());
         let observer = O::default();
         let counters = observer.counters().map(Arc::clone);
         let is_first = self.metrics.loops() == 0;
         if let Some(counters) = &counters {
-            self.metrics.watch_loop(Arc::clone(counters), Arc::clone(desk.inbox()));
+            self.metrics.watch_loop(Arc::clone(counters), Arc::clone(jobs.inbox()));
         }
         let (config, handler) = (Arc::clone(&self.config), Arc::clone(handler));
-        let driver = Driver::new(config, handler, cache, desk, self.access(log), observer, read_clocks());
+        let driver = Driver::new(config, handler, cache, jobs, self.access(log), observer, read_clocks());
         let clients_max = self.config.limits.connections_max.div_ceil(self.config.loops());
         let mut reactor = Reactor::new(os, driver, clients_max);
         if let Some(log) = log.filter(|_| is_first).cloned() {

@@ -131,14 +131,14 @@ impl Simulation {
         let handler = Arc::new(SimHandler { world: Arc::clone(&world), file, places });
         let mut os = os;
         let now = os.now();
-        let desk = os.desk();
+        let jobs = os.job_queue();
         let connections_max = config.limits.connections_max;
         let queue_bytes_max = config.limits.send_high_water_bytes as u64 + 70_000;
         // A connection with any budget left may send a whole slice, and a deadline that passes
         // pumps the connection a second time.
         let file_bytes_max = 2 * 2 * FILE_BYTES_FOR_ONE * config.limits.turn_bytes_max as u64;
         let mut driver =
-            Driver::new(Arc::new(config), handler, Box::new(NoCache), desk, None, LoopTally::default(), now);
+            Driver::new(Arc::new(config), handler, Box::new(NoCache), jobs, None, LoopTally::default(), now);
         // Some runs use the small read buffer of the threads model, so that its code also meets
         // faults.
         driver.scratch_is_shared = !seed.is_multiple_of(4);

@@ -14,7 +14,7 @@ use crate::driver::stream::{FilePart, SentFile, Stream};
 use crate::handler::continuation::Then;
 use crate::handler::continuation::{Done, Inbox, Job, Ticket};
 use crate::handler::watch::Watched;
-use crate::jobs::{JobDesk, Lane, Ran, RouteName, Spawn, StillBusy, Task};
+use crate::jobs::{JobQueue, Lane, Ran, RouteName, Spawn, StillBusy, Task};
 use crate::reactor::os::{Os, OsEvent};
 use crate::sim::world::{PIPE_BYTES, PendingJob, PendingWork, Shared, World, is_broken, pattern};
 use crate::sync::lock;
@@ -184,19 +184,19 @@ impl Os for SimOs {
         }
     }
 
-    fn desk(&mut self) -> Box<dyn JobDesk<Then>> {
-        Box::new(SimDesk { world: Arc::clone(&self.world), inbox: Arc::clone(&self.inbox) })
+    fn job_queue(&mut self) -> Box<dyn JobQueue<Then>> {
+        Box::new(SimQueue { world: Arc::clone(&self.world), inbox: Arc::clone(&self.inbox) })
     }
 }
 
 /// Takes jobs and tasks, and delays them as the seed decides.
 #[derive(Clone)]
-pub(super) struct SimDesk {
+pub(super) struct SimQueue {
     pub(super) world: Shared,
     pub(super) inbox: Arc<Inbox>,
 }
 
-impl JobDesk<Then> for SimDesk {
+impl JobQueue<Then> for SimQueue {
     fn submit(&mut self, id: ConnId, _lane: Lane, _route: RouteName, job: Job) -> Result<Ticket, Job> {
         let mut world = lock(&self.world);
         if world.fault("refused_job", 10) {
@@ -225,7 +225,7 @@ impl JobDesk<Then> for SimDesk {
     }
 }
 
-impl Spawn for SimDesk {
+impl Spawn for SimQueue {
     fn run(&self, id: ConnId, _lane: Lane, task: Task) -> Ran {
         let mut world = lock(&self.world);
         if world.rng.chance(100) {

@@ -8,7 +8,7 @@ use crate::clock::read_clocks;
 use crate::conn_id::ConnId;
 use crate::handler::continuation::Then;
 use crate::handler::continuation::{Inbox, Job, Ticket};
-use crate::jobs::{InlineDesk, JobDesk, Lane, RouteName, Spawn, StillBusy};
+use crate::jobs::{InlineQueue, JobQueue, Lane, RouteName, Spawn, StillBusy};
 use crate::sync::lock;
 use crate::threads::reaper::Shared;
 use crate::threads::socket::{Line, TimedJob};
@@ -16,14 +16,14 @@ use crate::threads::socket::{Line, TimedJob};
 /// Runs jobs on the thread of their connection. No response can replace a late one, but the reaper
 /// counts jobs that take too long. The reaper checks periodically, because waking it for each job
 /// would cost more than most jobs do.
-pub(super) struct TwinDesk {
-    pub(super) inner: InlineDesk<Then>,
+pub(super) struct TwinQueue {
+    pub(super) inner: InlineQueue<Then>,
     pub(super) shared: Arc<Shared>,
     pub(super) line: Arc<Line>,
     pub(super) answer_timeout: Option<Duration>,
 }
 
-impl JobDesk<Then> for TwinDesk {
+impl JobQueue<Then> for TwinQueue {
     fn submit(&mut self, id: ConnId, lane: Lane, route: RouteName, job: Job) -> Result<Ticket, Job> {
         let Some(timeout) = self.answer_timeout else { return self.inner.submit(id, lane, route, job) };
         let due = self.shared.nanoseconds(read_clocks().mono + timeout);

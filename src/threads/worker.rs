@@ -21,12 +21,12 @@ use crate::driver::pump::Pumped;
 use crate::handler::continuation::{Done, Inbox};
 use crate::handler::watch::{Descriptor, Ready, Watched};
 use crate::http::{CloseReason, Phase};
-use crate::jobs::InlineDesk;
+use crate::jobs::InlineQueue;
 use crate::log::AccessBuffer;
 use crate::observe::{Observer, TwinTally};
 use crate::sync::lock;
 use crate::threads::Twin;
-use crate::threads::jobs::TwinDesk;
+use crate::threads::jobs::TwinQueue;
 use crate::threads::reaper::Shared;
 use crate::threads::socket::{Line, MAY_GO, TwinStream};
 
@@ -74,8 +74,8 @@ impl Worker {
             Arc::clone(&twin.config),
             Arc::clone(&twin.handler),
             Box::new(Files::Shared(Arc::clone(&twin.files))),
-            Box::new(TwinDesk {
-                inner: InlineDesk::new(inbox, Arc::clone(&twin.pool)),
+            Box::new(TwinQueue {
+                inner: InlineQueue::new(inbox, Arc::clone(&twin.pool)),
                 shared: Arc::clone(shared),
                 line: Arc::clone(&line),
                 answer_timeout: twin.config.timeouts.answer,
@@ -379,5 +379,5 @@ fn see_out(mut watched: Vec<Arc<dyn Watched>>) {
 
 /// Takes the results out of the inbox.
 fn lock_inbox(driver: &Driver<TwinTally>, done: &mut Vec<(ConnId, Done)>) {
-    driver.desk.inbox().take(done);
+    driver.jobs.inbox().take(done);
 }

@@ -11,7 +11,7 @@ use crate::driver::Driver;
 use crate::handler::continuation::{Done, Inbox, Pool};
 use crate::handler::watch::Change;
 use crate::http::{Request, Response, Status};
-use crate::jobs::InlineDesk;
+use crate::jobs::InlineQueue;
 use crate::observe::LoopTally;
 use crate::server::Server;
 
@@ -26,17 +26,17 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let inbox = Arc::new(Inbox::new(Box::new(|| Ok(()))));
-        let desk = InlineDesk::new(Arc::clone(&inbox), Arc::new(Pool::new(1, 1)));
+        let jobs = InlineQueue::new(Arc::clone(&inbox), Arc::new(Pool::new(1, 1)));
         let handler = |_: &Request<'_>, _: &mut Context<'_>| Answer::from("");
         let config = Arc::new(Config::default());
         let now = crate::clock::read_clocks();
-        let desk = Box::new(desk);
+        let jobs = Box::new(jobs);
         let tally = LoopTally::default();
         let driver = Driver::new(
             config,
             Arc::new(handler),
             Box::new(crate::handler::cache::NoCache),
-            desk,
+            jobs,
             None,
             tally,
             now,
