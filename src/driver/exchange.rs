@@ -359,8 +359,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
             Box::new(move || read_ahead(&file, offset, len)),
         );
         self.work().warmth = match ran {
-            Ran::Here => Warmth::Warmed,
-            Ran::Elsewhere => Warmth::Warming,
+            Ran::Inline => Warmth::Warmed,
+            Ran::Queued => Warmth::Warming,
         };
     }
 

@@ -116,7 +116,7 @@ impl<P: Producer> Offloaded<P> {
             drop(back);
         });
         // Done here or elsewhere: the place says which.
-        let (Ran::Here | Ran::Elsewhere) = self.spawner.run(self.id, Lane::Long, task);
+        let (Ran::Inline | Ran::Queued) = self.spawner.run(self.id, Lane::Long, task);
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
     impl Spawn for Here {
         fn run(&self, _: ConnId, _: Lane, task: Task) -> Ran {
             drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(task)));
-            Ran::Here
+            Ran::Inline
         }
 
         fn detach(&self, _: Lane, task: Task) {

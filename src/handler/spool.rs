@@ -312,7 +312,7 @@ mod tests {
     impl Spawn for Later {
         fn run(&self, _: ConnId, lane: Lane, task: Task) -> Ran {
             self.detach(lane, task);
-            Ran::Elsewhere
+            Ran::Queued
         }
 
         fn detach(&self, _: Lane, task: Task) {

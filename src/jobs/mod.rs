@@ -52,13 +52,13 @@ impl StillBusy {
     }
 }
 
-/// Where a task was done.
+/// Reports how [`Spawn::run`] runs a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ran {
-    /// Here and now: it is done.
-    Here,
-    /// It will be done elsewhere; then the connection is woken, as by its [`inbox::Waker`].
-    Elsewhere,
+    /// The task ran on the calling thread and is finished.
+    Inline,
+    /// The task waits for a worker. The connection is woken after it, as by its [`inbox::Waker`].
+    Queued,
 }
 
 /// The workers that do a task. Each lane has a queue and workers of its own, because a look at the
@@ -409,11 +409,11 @@ impl<R: Send + 'static> Spawn for PoolQueue<R> {
     fn run(&self, id: ConnId, lane: Lane, task: Task) -> Ran {
         let item = WorkItem { owner: Some((id, Arc::clone(&self.inbox))), work: Work::Task(task) };
         match self.lanes[lane as usize].enqueue_now(item) {
-            Ok(()) => Ran::Elsewhere,
+            Ok(()) => Ran::Queued,
             // Not one thread can be had, or the pool is gone: better late than never.
             Err(work) => {
                 work.run();
-                Ran::Here
+                Ran::Inline
             }
         }
     }
@@ -515,7 +515,7 @@ struct Inline<R>(Arc<Pool<R>>);
 impl<R: Send + 'static> Spawn for Inline<R> {
     fn run(&self, _id: ConnId, _lane: Lane, task: Task) -> Ran {
         task();
-        Ran::Here
+        Ran::Inline
     }
 
     fn detach(&self, lane: Lane, task: Task) {

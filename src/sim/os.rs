@@ -231,16 +231,16 @@ impl Spawn for SimQueue {
         if world.rng.chance(100) {
             drop(world);
             task();
-            return Ran::Here;
+            return Ran::Inline;
         }
         let due_ns = world.now_ns + world.rng.below(30_000_000);
         world.tell(|| format!("{id} submits a task"));
         world.jobs.push(PendingJob { due_ns, id, work: PendingWork::Task(task) });
-        Ran::Elsewhere
+        Ran::Queued
     }
 
     fn detach(&self, lane: Lane, task: Task) {
-        let (Ran::Here | Ran::Elsewhere) = self.run(ConnId::new(0, 0), lane, task);
+        let (Ran::Inline | Ran::Queued) = self.run(ConnId::new(0, 0), lane, task);
     }
 }
 
