@@ -13,7 +13,7 @@ use crate::app::call::{Away, Call, Params, Place};
 use crate::clock::Now;
 use crate::config::CONTENT_BYTES_MAX;
 use crate::conn_id::{ConnId, Peer};
-use crate::handler::continuation::Then;
+use crate::handler::continuation::Continuation;
 use crate::handler::router::method_not_allowed;
 use crate::handler::{Answer, Context, Handler};
 use crate::http::framing::Content;
@@ -455,7 +455,7 @@ impl Task {
         let (now, id, away) = (cx.now(), cx.id(), Away::of(cx));
         cx.job_then(move || {
             let answer = head.with(&limits, |request| self.call(request, &content, now, id, &peer, &away));
-            let then: Then = Box::new(move |_| answer.unwrap_or_else(lost));
+            let then: Continuation = Box::new(move |_| answer.unwrap_or_else(lost));
             then
         })
     }

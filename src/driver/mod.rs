@@ -34,7 +34,7 @@ use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::pool::{BufferPool, Loan};
 use crate::driver::work::Work;
 use crate::handler::cache::DriverCache;
-use crate::handler::continuation::Then;
+use crate::handler::continuation::Continuation;
 use crate::handler::extras::Extra;
 use crate::handler::watch::Change;
 use crate::handler::{Context, Handler};
@@ -68,7 +68,7 @@ pub struct Driver<O> {
     pub(crate) pool: BufferPool,
     pub(crate) date: DateCache,
     pub(crate) cache: Box<dyn DriverCache>,
-    pub(crate) jobs: Box<dyn JobQueue<Then>>,
+    pub(crate) jobs: Box<dyn JobQueue<Continuation>>,
     pub(crate) observer: O,
     pub(crate) access: Option<AccessBuffer>,
     /// Headers that middleware adds to the response of the current request, and the authenticated
@@ -105,7 +105,7 @@ impl<O: Observer> Driver<O> {
         config: Arc<Config>,
         handler: Arc<dyn Handler>,
         cache: Box<dyn DriverCache>,
-        jobs: Box<dyn JobQueue<Then>>,
+        jobs: Box<dyn JobQueue<Continuation>>,
         access: Option<AccessBuffer>,
         observer: O,
         now: Now,

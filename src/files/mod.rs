@@ -27,7 +27,7 @@ use crate::docroot::file::Coded;
 use crate::docroot::file::Meta;
 use crate::docroot::file::{CachedFile, Content};
 use crate::docroot::siblings::Siblings;
-use crate::handler::continuation::Then;
+use crate::handler::continuation::Continuation;
 use crate::handler::offload::Offloaded;
 use crate::handler::passwords::{Password, Passwords};
 use crate::handler::router::method_not_allowed;
@@ -397,7 +397,7 @@ fn serve_later(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Co
             }
             .map(Served::into_owned)
         });
-        let then: Then = Box::new(move |cx| {
+        let then: Continuation = Box::new(move |cx| {
             let answer = found.and_then(|found| {
                 if let Ok(found) = &found {
                     keep(&kept.docroot, found, asked, cx);

@@ -24,7 +24,7 @@ use crate::clock::Now;
 use crate::config::Limits;
 use crate::conn_id::{ConnId, Peer};
 use crate::handler::cache::DriverCache;
-use crate::handler::continuation::{Job, Promise, Then, Ticket};
+use crate::handler::continuation::{Continuation, Job, Promise, Ticket};
 use crate::handler::extras::{Extra, Giver, On};
 use crate::handler::watch::{Change, Watched};
 use crate::http::headers::How;
@@ -134,7 +134,7 @@ pub trait BodySink: Send {
     fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk;
 
     /// Called after `Full`, and before more content is read: makes room, usually through a job
-    /// whose [`Then`] returns `Answer::Sink(self)`. Any other answer ends the content.
+    /// whose [`Continuation`] returns `Answer::Sink(self)`. Any other answer ends the content.
     fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer;
 
     /// The content is complete: the answer.
@@ -172,7 +172,7 @@ pub struct Context<'a> {
     pub(crate) id: ConnId,
     pub(crate) peer: &'a Peer,
     pub(crate) limits: &'a Limits,
-    pub(crate) jobs: &'a mut dyn JobQueue<Then>,
+    pub(crate) jobs: &'a mut dyn JobQueue<Continuation>,
     pub(crate) cache: &'a mut dyn DriverCache,
     pub(crate) extra: &'a mut Extra,
     pub(crate) watch: &'a mut Change,
@@ -220,12 +220,16 @@ impl Context<'_> {
 
     /// The same, with a say on the loop afterwards: `work` returns what is to be done there with
     /// its result.
-    pub fn job_then(&mut self, work: impl FnOnce() -> Then + Send + 'static) -> Answer {
+    pub fn job_then(&mut self, work: impl FnOnce() -> Continuation + Send + 'static) -> Answer {
         self.job_in(Lane::Short, work)
     }
 
     /// Submits `work` to the workers of `lane`; otherwise like [`Context::job_then`].
-    pub(crate) fn job_in(&mut self, lane: Lane, work: impl FnOnce() -> Then + Send + 'static) -> Answer {
+    pub(crate) fn job_in(
+        &mut self,
+        lane: Lane,
+        work: impl FnOnce() -> Continuation + Send + 'static,
+    ) -> Answer {
         let job: Job = Box::new(work);
         match self.jobs.submit(self.id, lane, self.route.clone(), job) {
             Ok(ticket) => Answer::Later(ticket),

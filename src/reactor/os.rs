@@ -18,7 +18,7 @@ use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::signals::{Signal, Signals};
 use crate::driver::socket::{is_cold, receive, send_file, write_slices};
 use crate::driver::stream::{FilePart, SentFile, Stream};
-use crate::handler::continuation::Then;
+use crate::handler::continuation::Continuation;
 use crate::handler::continuation::{Inbox, Pool};
 use crate::handler::watch::{Ready, Watched};
 use crate::jobs::JobQueue;
@@ -79,7 +79,7 @@ pub trait Os {
     /// Closes the listeners. From then on the kernel refuses new clients.
     fn close_listeners(&mut self);
     /// Returns a new queue for jobs.
-    fn job_queue(&mut self) -> Box<dyn JobQueue<Then>>;
+    fn job_queue(&mut self) -> Box<dyn JobQueue<Continuation>>;
 }
 
 /// Slot of the token for the inbox. Generation 0 marks tokens that are not connections.
@@ -300,7 +300,7 @@ impl Os for MioOs {
         self.listeners.clear();
     }
 
-    fn job_queue(&mut self) -> Box<dyn JobQueue<Then>> {
+    fn job_queue(&mut self) -> Box<dyn JobQueue<Continuation>> {
         Box::new(self.pool.job_queue(Arc::clone(&self.inbox)))
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::KIB;
 use crate::conn_id::ConnId;
-use crate::handler::continuation::{Done, Job, Then};
+use crate::handler::continuation::{Continuation, Done, Job};
 use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, BodySink, Context, Handler, Seats, Sunk};
@@ -283,7 +283,7 @@ impl BodySink for SimSink {
     fn drain(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
         cx.job_then(move || {
             self.fresh = 0;
-            let then: Then = Box::new(move |_| Answer::Sink(self));
+            let then: Continuation = Box::new(move |_| Answer::Sink(self));
             then
         })
     }
@@ -340,7 +340,7 @@ impl BodySource for SimSource {
             // The wake-up comes from a job that belongs to no connection.
             let job: Job = Box::new(move || {
                 waker.wake();
-                let then: Then = Box::new(|_| Response::new(Status::OK).into());
+                let then: Continuation = Box::new(|_| Response::new(Status::OK).into());
                 then
             });
             world.jobs.push(PendingJob { due_ns, id: ConnId::new(0, 0), work: PendingWork::Job(job) });

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::clock::Now;
 use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::stream::{FilePart, SentFile, Stream};
-use crate::handler::continuation::Then;
+use crate::handler::continuation::Continuation;
 use crate::handler::continuation::{Done, Inbox, Job, Ticket};
 use crate::handler::watch::Watched;
 use crate::jobs::{JobQueue, Lane, Ran, RouteName, Spawn, StillBusy, Task};
@@ -184,7 +184,7 @@ impl Os for SimOs {
         }
     }
 
-    fn job_queue(&mut self) -> Box<dyn JobQueue<Then>> {
+    fn job_queue(&mut self) -> Box<dyn JobQueue<Continuation>> {
         Box::new(SimQueue { world: Arc::clone(&self.world), inbox: Arc::clone(&self.inbox) })
     }
 }
@@ -196,7 +196,7 @@ pub(super) struct SimQueue {
     pub(super) inbox: Arc<Inbox>,
 }
 
-impl JobQueue<Then> for SimQueue {
+impl JobQueue<Continuation> for SimQueue {
     fn submit(&mut self, id: ConnId, _lane: Lane, _route: RouteName, job: Job) -> Result<Ticket, Job> {
         let mut world = lock(&self.world);
         if world.fault("refused_job", 10) {

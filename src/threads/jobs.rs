@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::read_clocks;
 use crate::conn_id::ConnId;
-use crate::handler::continuation::Then;
+use crate::handler::continuation::Continuation;
 use crate::handler::continuation::{Inbox, Job, Ticket};
 use crate::jobs::{InlineQueue, JobQueue, Lane, RouteName, Spawn, StillBusy};
 use crate::sync::lock;
@@ -17,13 +17,13 @@ use crate::threads::socket::{Line, TimedJob};
 /// counts jobs that take too long. The reaper checks periodically, because waking it for each job
 /// would cost more than most jobs do.
 pub(super) struct TwinQueue {
-    pub(super) inner: InlineQueue<Then>,
+    pub(super) inner: InlineQueue<Continuation>,
     pub(super) shared: Arc<Shared>,
     pub(super) line: Arc<Line>,
     pub(super) answer_timeout: Option<Duration>,
 }
 
-impl JobQueue<Then> for TwinQueue {
+impl JobQueue<Continuation> for TwinQueue {
     fn submit(&mut self, id: ConnId, lane: Lane, route: RouteName, job: Job) -> Result<Ticket, Job> {
         let Some(timeout) = self.answer_timeout else { return self.inner.submit(id, lane, route, job) };
         let due = self.shared.nanoseconds(read_clocks().mono + timeout);

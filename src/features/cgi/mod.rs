@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use crate::config::{CGI_REDIRECTS_MAX, CGI_SPOOLED_BYTES, CgiFolder, CgiOptions, Config, Limits};
 use crate::conn_id::Peer;
-use crate::handler::continuation::Then;
+use crate::handler::continuation::Continuation;
 use crate::handler::router::method_not_allowed;
 use crate::handler::spool::{Beside, Spool, Spooled};
 use crate::handler::{Answer, BodySink, Context, Handler, Seats, Sunk, spool};
@@ -199,7 +199,7 @@ impl Order {
     ///
     /// A script with content is started once all of it has arrived, or the first part if it is
     /// long. A client that sends slowly must not occupy a script.
-    fn begin(self, content: Content, place: Place) -> Then {
+    fn begin(self, content: Content, place: Place) -> Continuation {
         let script = match self.scripts.folders[self.folder].find(&self.rest) {
             Ok(script) => script,
             Err((status, why)) => return self.fail(status, why),
@@ -224,7 +224,7 @@ impl Order {
 
     /// Starts the script with the content received so far. `bytes` is the length of all content.
     /// Blocks: for jobs.
-    fn run(self, script: &Script, place: Place, bytes: u64, initial: Initial) -> Then {
+    fn run(self, script: &Script, place: Place, bytes: u64, initial: Initial) -> Continuation {
         let name = String::from_utf8_lossy(&script.name).into_owned();
         match self.start(script, place, bytes) {
             Err(then) => then,
@@ -237,7 +237,12 @@ impl Order {
     }
 
     /// Starts the script, or returns the response that explains the failure.
-    fn start(&self, script: &Script, place: Place, content_bytes: u64) -> Result<(Process, Pipes), Then> {
+    fn start(
+        &self,
+        script: &Script,
+        place: Place,
+        content_bytes: u64,
+    ) -> Result<(Process, Pipes), Continuation> {
         let Some(place) = self.scripts.places.take_for(place.sender, place.asked) else {
             return Err(self.fail(Status::SERVICE_UNAVAILABLE, "too many scripts are running"));
         };
@@ -302,7 +307,7 @@ impl Order {
         }
     }
 
-    fn fail(&self, status: Status, why: &'static str) -> Then {
+    fn fail(&self, status: Status, why: &'static str) -> Continuation {
         let error_form = self.error_form;
         Box::new(move |_| error(status, why, error_form).into())
     }

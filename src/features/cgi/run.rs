@@ -19,7 +19,7 @@ use crate::features::cgi::input::{ContentLost, Input, PIECE_BYTES};
 use crate::features::cgi::output::{Head, Kind, take_head};
 use crate::features::cgi::process::{Exit, Pipe, Pipes, Process, exit_of};
 use crate::features::cgi::stderr::Complaints;
-use crate::handler::continuation::{Done, Then};
+use crate::handler::continuation::{Continuation, Done};
 use crate::handler::spool::{Beside, Spool, Spooled};
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, BodySink, Context, Seats, Sunk};
@@ -217,7 +217,7 @@ impl Run {
         };
         let is_talking = state.stdout.as_ref().is_none_or(|stdout| stdout.is_ready);
         let run = Arc::clone(self);
-        let then: Then = if state.input.is_empty() {
+        let then: Continuation = if state.input.is_empty() {
             state.stage = Stage::Feeding;
             Box::new(move |_| run.sink())
         } else if !stdin.is_ready && is_talking {

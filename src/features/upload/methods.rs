@@ -20,7 +20,7 @@ use crate::features::upload::resume::{AMBIGUOUS, PARTIAL_TYPE, Wish};
 use crate::features::upload::sink::Sink;
 use crate::features::upload::write_request::{ALLOW, Ask, limits};
 use crate::features::upload::writer::{Halt, Writer};
-use crate::handler::continuation::Then;
+use crate::handler::continuation::Continuation;
 use crate::handler::router::method_not_allowed;
 use crate::handler::{Answer, Context};
 use crate::http::fields::{list_elements, trim_ows};
@@ -84,7 +84,7 @@ fn put(ask: Ask, partials: &Arc<Partials>, request: &Request<'_>, cx: &mut Conte
     cx.job_then(move || {
         let ask = Arc::new(ask);
         let begun = Writer::begin(&ask, &partials, &wish, bytes);
-        let then: Then = Box::new(move |_| match begun {
+        let then: Continuation = Box::new(move |_| match begun {
             Ok(writer) => {
                 Answer::Sink(Box::new(Sink::of_file(writer, ask, taken, spawner, wish.takes_interim)))
             }
@@ -175,7 +175,7 @@ fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     let spawner = cx.spawner();
     cx.job_then(move || {
         let opened = folder_of(&ask).inspect(|folder| ask.sweep(&folder.fd));
-        let then: Then = Box::new(move |_| match opened {
+        let then: Continuation = Box::new(move |_| match opened {
             Err(refusal) => ask.refuse(refusal).into(),
             Ok(folder) => {
                 let ask = Arc::new(ask);
@@ -255,7 +255,7 @@ fn append(
     cx.job_then(move || {
         let begun = Writer::resume(&partial, &partials, &ask, &wish, offset, bytes);
         drop(partial);
-        let then: Then = Box::new(move |_| match begun {
+        let then: Continuation = Box::new(move |_| match begun {
             Ok(writer) => Answer::Sink(Box::new(Sink::of_file(writer, Arc::new(ask), taken, spawner, false))),
             Err(halt) => halted(&ask, &halt, offset).into(),
         });

@@ -15,7 +15,7 @@ use crate::features::upload::refusal::Refusal;
 use crate::features::upload::resume::INTEROP_VERSION;
 use crate::features::upload::write_request::Ask;
 use crate::features::upload::writer::Writer;
-use crate::handler::continuation::Then;
+use crate::handler::continuation::Continuation;
 use crate::handler::{Answer, BodySink, Context, Seats, Sunk};
 use crate::http::{Response, Status};
 use crate::jobs::places::Taken;
@@ -128,7 +128,7 @@ impl BodySink for Sink {
     fn drain(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
         cx.job_then(move || {
             let stepped = self.step();
-            let then: Then = Box::new(move |cx| match stepped {
+            let then: Continuation = Box::new(move |cx| match stepped {
                 Ok(Stepped::All) => Answer::Sink(self),
                 Ok(Stepped::Part) => self.drain(cx),
                 Err(response) => response.into(),
@@ -140,7 +140,7 @@ impl BodySink for Sink {
     fn finish(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
         cx.job_then(move || {
             let answer = self.last_step();
-            let then: Then = Box::new(move |cx| match answer {
+            let then: Continuation = Box::new(move |cx| match answer {
                 Some(response) => response.into(),
                 None => self.finish(cx),
             });

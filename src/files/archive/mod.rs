@@ -21,7 +21,7 @@ use crate::config::KIB;
 use crate::docroot::{Docroot, Trouble};
 use crate::files::Visit;
 use crate::files::{LOST, ask_password};
-use crate::handler::continuation::Then;
+use crate::handler::continuation::Continuation;
 use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::{Answer, Context};
 use crate::http::disposition::attachment;
@@ -117,7 +117,7 @@ pub(super) fn answer(
     // All names of the folder are read first, which takes a while if there are many.
     cx.job_in(Lane::Long, move || {
         let walk = Walk::open(&kept.docroot, &path, kept.also);
-        let then: Then = Box::new(move |cx| match walk {
+        let then: Continuation = Box::new(move |cx| match walk {
             Ok(walk) => match kept.visit().password_due(&path, walk.password()) {
                 None => respond(Archive::new(walk, &path, form, place), cx).into(),
                 Some(due) => head
