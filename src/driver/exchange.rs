@@ -279,7 +279,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 };
             }
             // The driver handles these results, which belong to no connection.
-            Done::Asked(_) | Done::Shortage => {}
+            Done::Inspect(_) | Done::Shortage => {}
             Done::GiveWay => {
                 // A sink that a job has is checked when the job returns it.
                 if self.client.work.as_ref().is_some_and(|work| work.gives_way()) {

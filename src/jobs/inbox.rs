@@ -12,9 +12,9 @@ use crate::observe::Gauges;
 use crate::shortage::Relief;
 use crate::sync::lock;
 
-/// A question to a loop, called there with what the loop holds just now. Dropped unasked when the
-/// loop has ended.
-pub type Question = Box<dyn FnOnce(&Gauges) + Send>;
+/// A closure that a loop calls with its current gauges. A loop that has ended drops it without a
+/// call.
+pub type Inspect = Box<dyn FnOnce(&Gauges) + Send>;
 
 /// What came back for a connection.
 pub enum Done<R> {
@@ -24,8 +24,8 @@ pub enum Done<R> {
     Panicked,
     /// A body source has more to say, or a task is done.
     Woken,
-    /// Somebody asks how the loop stands: about no connection.
-    Asked(Question),
+    /// Calls a closure with the gauges of the loop. Concerns no connection.
+    Inspect(Inspect),
     /// The place that its content holds may be another's now: see [`crate::jobs::places::Seat`].
     GiveWay,
     /// No descriptor is left in the process: about no connection.
@@ -38,7 +38,7 @@ impl<R> std::fmt::Debug for Done<R> {
             Done::Finished(_) => "finished",
             Done::Panicked => "panicked",
             Done::Woken => "woken",
-            Done::Asked(_) => "asked",
+            Done::Inspect(_) => "inspect",
             Done::GiveWay => "gives way",
             Done::Shortage => "shortage",
         })
@@ -122,9 +122,9 @@ impl<R> Inbox<R> {
         !lock(&self.waiting).is_empty()
     }
 
-    /// Asks the owner how it stands; it says so in its next turn.
-    pub fn ask(&self, question: Question) {
-        self.put(ConnId::new(0, 0), Done::Asked(question));
+    /// Makes the owner call `inspect` with its gauges in its next turn.
+    pub fn inspect(&self, inspect: Inspect) {
+        self.put(ConnId::new(0, 0), Done::Inspect(inspect));
     }
 
     /// Takes all results into `into`. The owner calls this once a turn; what comes later wakes it

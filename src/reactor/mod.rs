@@ -227,8 +227,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         let mut done = std::mem::take(&mut self.done);
         self.driver.jobs.inbox().take(&mut done);
         for (id, result) in done.drain(..) {
-            if let Done::Asked(question) = result {
-                question(&self.gauges());
+            if let Done::Inspect(inspect) = result {
+                inspect(&self.gauges());
                 continue;
             }
             if matches!(result, Done::Shortage) {

@@ -122,7 +122,7 @@ impl Metrics {
         let round = Arc::new(round);
         for inbox in &sources.loops {
             let round = Arc::clone(&round);
-            inbox.ask(Box::new(move |gauges| lock(&round.sum).add(gauges)));
+            inbox.inspect(Box::new(move |gauges| lock(&round.sum).add(gauges)));
         }
         cx.promised()
     }
@@ -328,15 +328,15 @@ mod tests {
         let [first, second, dead] = [(); 3].map(|()| Inbox::new(Box::new(|| Ok(()))));
         for inbox in [&first, &second, &dead] {
             let round = Arc::clone(&round);
-            inbox.ask(Box::new(move |gauges| lock(&round.sum).add(gauges)));
+            inbox.inspect(Box::new(move |gauges| lock(&round.sum).add(gauges)));
         }
         let seen = Arc::downgrade(&round);
         drop(round);
         for (inbox, idle) in [(first, 3), (second, 4)] {
-            let mut questions = Vec::new();
-            inbox.take(&mut questions);
-            let Some((_, Done::Asked(question))) = questions.pop() else { panic!("a question") };
-            question(&Gauges { phases: [idle, 0, 0, 0, 0, 0, 0, 1], ..Gauges::default() });
+            let mut results = Vec::new();
+            inbox.take(&mut results);
+            let Some((_, Done::Inspect(inspect))) = results.pop() else { panic!("a closure to call") };
+            inspect(&Gauges { phases: [idle, 0, 0, 0, 0, 0, 0, 1], ..Gauges::default() });
             assert!(seen.upgrade().is_some(), "one is left");
         }
         assert_eq!(seen.upgrade().map(|round| lock(&round.sum).phases), Some([7, 0, 0, 0, 0, 0, 0, 2]));
