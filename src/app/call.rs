@@ -253,6 +253,6 @@ impl Call<'_> {
     ///
     /// 404 if there is no regular file, 403 if it is not readable, 500 or 503 if the system fails.
     pub fn file(&self, path: impl AsRef<Path>) -> Result<Response, Refusal> {
-        files::named(path.as_ref(), self.request, self.now).map(Response::by_program)
+        files::respond::named(path.as_ref(), self.request, self.now).map(Response::by_program)
     }
 }

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use crate::docroot::{Docroot, Found, Reach, Trouble};
-use crate::files::{Attempt, Role, Served};
+use crate::files::attempt::{Attempt, Role, Served};
 
 /// How the names of pages end on the disk.
 const EXTENSION: &[u8] = b".html";

@@ -1,0 +1,239 @@
+//! Responses that contain a file: conditions first, then ranges, then the whole.
+//!
+//! Must not know where in a docroot the file was found.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::clock::Now;
+use crate::config::FileOptions;
+use crate::docroot::cache::Forms;
+use crate::docroot::file::{CachedFile, Coded, Content, Meta};
+use crate::docroot::read::read_head;
+use crate::docroot::stamp::{Stamp, file_type, stat};
+use crate::docroot::tag::Tag;
+use crate::docroot::types::Types;
+use crate::docroot::{Docroot, Reach, Trouble};
+use crate::files::coding::{self, Chosen};
+use crate::handler::offload::Offloaded;
+use crate::handler::{Answer, Context};
+use crate::http::conditional::Precondition;
+use crate::http::fields::NameFilter;
+use crate::http::range::{ByteRange, Selection};
+use crate::http::refusal::Refusal;
+use crate::http::send_queue::OpenFile;
+use crate::http::{Body, Method, Request, Response, Status, conditional, range};
+use crate::jobs::places::Taken;
+use crate::pages::error::{ErrorForm, error};
+
+/// The form of the file that the client gets.
+pub(super) fn file_answer(
+    docroot: &Arc<Docroot>,
+    forms: &Forms,
+    request: &Request<'_>,
+    cx: &mut Context<'_>,
+) -> Answer {
+    let original = &forms.original;
+    if request.headers().lack(DECIDING) {
+        return whole_response(original).into();
+    }
+    match coding::choose(docroot, original, forms.siblings.as_deref(), request) {
+        Chosen::File(file) => file_response(&file, request, cx.now()).into(),
+        Chosen::Nothing => {
+            error(Status::NOT_ACCEPTABLE, "there is no coding that both sides know", ErrorForm::of(request))
+                .with_header("Vary", "Accept-Encoding")
+                .into()
+        }
+        Chosen::Compressed => {
+            let (Some(place), Some(level)) = (docroot.compressors.take(), docroot.options.compress_level)
+            else {
+                return file_response(original, request, cx.now()).into();
+            };
+            compressed_response(original, level, place, request, cx).into()
+        }
+    }
+}
+
+/// A file that is compressed while it is sent. Its head is that of the compressed form, its length
+/// is not known.
+///
+/// Out of line, so that its frame is not on the stack of every request.
+#[inline(never)]
+fn compressed_response(
+    original: &Arc<CachedFile>,
+    level: u32,
+    place: Taken,
+    request: &Request<'_>,
+    cx: &mut Context<'_>,
+) -> Response {
+    let form = CachedFile::new(original.meta.compressed(), Content::InMemory, b"");
+    if let Some(decided) = precondition(&form, request, cx.now()) {
+        return decided;
+    }
+    let input = match &original.content {
+        Content::OnDisk(file) => coding::Input::File(Arc::clone(file)),
+        Content::InMemory => coding::Input::Memory(Arc::clone(original)),
+    };
+    let gzip = coding::Gzip::new(input, original.len(), level, place);
+    Response::new(Status::OK)
+        .by_server()
+        .with_headers(form.prepared.headers())
+        .ruled(&form.meta.headers.ruled)
+        .with_body(Body::Source(Box::new(Offloaded::new(gzip, cx))))
+}
+
+/// A page of the docroot that is sent in place of one of ours. It is not what was asked for, so
+/// nothing is said about its age, and conditions do not apply to it.
+pub(super) fn page_instead(page: &CachedFile, status: Status) -> Response {
+    Response::new(status)
+        .by_server()
+        .with_header("Content-Type", page.meta.content_type.as_bytes())
+        .with_body(page.part(0, page.len()))
+}
+
+/// The answer that the request's conditions decide, if they do (RFC 9110 section 13.2).
+fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Response> {
+    match conditional::evaluate(request.headers(), true, &file.validators(), now.unix_secs()) {
+        Precondition::Proceed => None,
+        Precondition::NotModified => Some(
+            Response::new(Status::NOT_MODIFIED)
+                .by_server()
+                .with_headers(&file.prepared.headers()[file.validator_lines.clone()])
+                .ruled(&file.meta.headers.ruled),
+        ),
+        Precondition::Failed => Some(error(
+            Status::PRECONDITION_FAILED,
+            "the file is not as the request expects",
+            ErrorForm::of(request),
+        )),
+    }
+}
+
+/// One file of the program's own choice, wherever it lies, judged like those of a docroot:
+/// conditions, ranges, type by name. Opens it, which may block.
+pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Response, Refusal> {
+    use rustix::fs::{Mode, OFlags};
+    let refusal = |trouble| match trouble {
+        Trouble::NotFound | Trouble::Unknown => Refusal::not_found("the file does not exist"),
+        Trouble::Forbidden => Refusal::forbidden("this file may not be read"),
+        Trouble::Cold | Trouble::Exhausted => {
+            Refusal::new(Status::SERVICE_UNAVAILABLE, "the file cannot be opened now")
+        }
+        Trouble::Io(_) => Refusal::failed("this file cannot be read"),
+    };
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| refusal(errno.into()))?;
+    let stat = stat(&fd).map_err(refusal)?;
+    if file_type(&stat) != rustix::fs::FileType::RegularFile {
+        return Err(refusal(Trouble::NotFound));
+    }
+    let (types, name) = (Types::default(), path.as_os_str().as_encoded_bytes());
+    let media_type = types.by_name(name);
+    let looked_at = types.looked_at_bytes(media_type, name);
+    let head = read_head(&fd, stat.stx_size, looked_at, Reach::OnDisk).map_err(refusal)?;
+    let stamp = Stamp::of(&stat);
+    let tag = Tag::of(FileOptions::default().etag, (&fd, &stamp), None, Reach::OnDisk, now.wall);
+    let meta = Meta::of(stamp, tag.map_err(refusal)?, types.of_file(media_type, name, &head));
+    let file = CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), b"");
+    Ok(file_response(&file, request, now))
+}
+
+/// The answer for a file that is there: conditions first, then ranges, then the whole (RFC 9110
+/// section 13.2).
+fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response {
+    if let Some(decided) = precondition(file, request, now) {
+        return decided;
+    }
+    let fields = request.headers();
+    let validators = file.validators();
+    // Range means something for GET only (RFC 9110 section 14.2); two Range lines are a
+    // contradiction.
+    if request.method() == Method::Get
+        && file.meta.has_parts()
+        && let Ok(Some(asked)) = fields.only("range")
+        // Of two conditions one may not hold: then the whole is right.
+        && let Ok(condition) = fields.only("if-range")
+        && conditional::range_applies(condition, &validators)
+    {
+        match range::select(asked, file.len()) {
+            Selection::One(part) => return part_response(file, part),
+            Selection::Unsatisfiable => {
+                return error(Status::RANGE_NOT_SATISFIABLE, "no such part", ErrorForm::of(request))
+                    .with_header("Content-Range", format!("bytes */{}", file.len()));
+            }
+            // What the parts of a coded whole would be, nobody has said: it goes in one piece.
+            Selection::Several(parts) if file.meta.coded == Coded::No => return parts_response(file, &parts),
+            Selection::Several(_) | Selection::Whole => {}
+        }
+    }
+    whole_response(file)
+}
+
+/// The fields by which a request decides what it gets of a file.
+pub(super) const DECIDING: NameFilter = NameFilter::of(&[
+    "accept-encoding",
+    "range",
+    "if-range",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+]);
+
+pub(super) fn whole_response(file: &CachedFile) -> Response {
+    match &file.content {
+        Content::InMemory => Response::prepared(Arc::clone(&file.prepared)).by_server(),
+        Content::OnDisk(_) => Response::new(Status::OK)
+            .by_server()
+            .with_headers(file.prepared.headers())
+            .ruled(&file.meta.headers.ruled)
+            .with_body(file.part(0, file.len())),
+    }
+}
+
+fn part_response(file: &CachedFile, part: ByteRange) -> Response {
+    Response::new(Status::PARTIAL_CONTENT)
+        .by_server()
+        .with_headers(file.prepared.headers())
+        .ruled(&file.meta.headers.ruled)
+        .with_header("Content-Range", format!("bytes {}-{}/{}", part.first, part.last, file.len()))
+        .with_body(file.part(part.first, part.byte_count()))
+}
+
+/// Several parts as multipart/byteranges (RFC 9110 section 14.6). The content is sent by reference
+/// like any other; only the few lines between the parts are made.
+fn parts_response(file: &CachedFile, parts: &[ByteRange]) -> Response {
+    let boundary = boundary();
+    let mut bodies = Vec::with_capacity(2 * parts.len() + 1);
+    for (number, part) in parts.iter().enumerate() {
+        let start = if number == 0 { "" } else { "\r\n" };
+        let head = format!(
+            "{start}--{boundary}\r\nContent-Type: {}\r\nContent-Range: bytes {}-{}/{}\r\n\r\n",
+            file.meta.content_type,
+            part.first,
+            part.last,
+            file.len()
+        );
+        bodies.push(Body::Bytes(head.into_bytes()));
+        bodies.push(file.part(part.first, part.byte_count()));
+    }
+    bodies.push(Body::Bytes(format!("\r\n--{boundary}--\r\n").into_bytes()));
+    Response::new(Status::PARTIAL_CONTENT)
+        .with_header("Content-Type", format!("multipart/byteranges; boundary={boundary}"))
+        .by_server()
+        .with_headers(&file.prepared.headers()[file.validator_lines.clone()])
+        .ruled(&file.meta.headers.ruled)
+        .with_body(Body::Sequence(bodies))
+}
+
+/// A line that must not stand in the content. Nobody can search a large file for it, so it is long,
+/// and never the same twice; that it is guessed by who wrote the file harms only who asks for parts
+/// of it.
+fn boundary() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    // A hasher with the process's own random keys is at hand; that makes the line hard to foresee.
+    let keys = std::hash::RandomState::new();
+    let random = std::hash::BuildHasher::hash_one(&keys, NUMBER.fetch_add(1, Ordering::Relaxed));
+    format!("whirligig-{random:016x}")
+}

@@ -1,0 +1,99 @@
+//! The search for the file of a request: one path after the other, until something exists.
+//!
+//! Must not know how the file is sent.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::PATH_BYTES_MAX;
+use crate::docroot::cache::Forms;
+use crate::docroot::siblings::Siblings;
+use crate::docroot::{Docroot, Found, Reach, Trouble};
+use crate::files::attempt::{Attempt, Role, Served};
+use crate::files::clean;
+use crate::http::{Request, Status};
+use crate::pages::error::{takes_html, wants_html};
+
+/// Tries one path after the other with `get`, until something is there.
+pub(super) fn search<'a>(
+    docroot: &'a Docroot,
+    path: &'a [u8],
+    request: &'a Request<'_>,
+    reach: Reach,
+    mut get: impl FnMut(Attempt<'a>) -> Result<Served<'a>, Trouble>,
+) -> Result<Served<'a>, Trouble> {
+    for attempt in attempts(docroot, path, request) {
+        let mut found = get(attempt);
+        if docroot.options.clean_urls {
+            found = clean::settle(docroot, path, found, reach, &mut get);
+        }
+        match found {
+            Err(Trouble::NotFound) => {}
+            found => return found,
+        }
+    }
+    Err(Trouble::NotFound)
+}
+
+/// The paths that are tried for a request as long as nothing is there, in order: what it says; with
+/// `.html` behind it; the application's one page; the page that says that nothing is there.
+fn attempts<'a>(
+    docroot: &'a Docroot,
+    path: &'a [u8],
+    request: &'a Request<'_>,
+) -> impl Iterator<Item = Attempt<'a>> {
+    let options = &docroot.options;
+    // A path that is too long names no file, so the disk is not asked.
+    let names_file = path.len() <= PATH_BYTES_MAX;
+    let itself = names_file.then_some(Attempt { path: Cow::Borrowed(path), role: Role::Asked });
+    let clean = move || clean::page_of(path).filter(|_| names_file && options.clean_urls);
+    let spa = move || {
+        let page = options.spa.as_deref().filter(|_| may_be_of_app(path, request))?;
+        Some(Attempt { path: Cow::Borrowed(page.as_bytes()), role: Role::Asked })
+    };
+    let missing = move || page_for(docroot, Status::NOT_FOUND);
+    // Nobody pays for the later ones before the earlier ones have failed.
+    let later: [Box<dyn Fn() -> Option<Attempt<'a>> + 'a>; 3] =
+        [Box::new(clean), Box::new(spa), Box::new(missing)];
+    itself.into_iter().chain(later.into_iter().filter_map(|attempt| attempt()))
+}
+
+/// True if a path without a file may be a page that the application makes. A missing image or
+/// script stays a 404: its request names other types, or its path has an extension.
+fn may_be_of_app(path: &[u8], request: &Request<'_>) -> bool {
+    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let has_extension = memchr::memrchr(b'.', name).is_some_and(|dot| dot + 1 < name.len());
+    wants_html(request) || (!has_extension && takes_html(request))
+}
+
+/// The docroot's own page for this status, if it is to have one.
+pub(super) fn page_for(docroot: &Docroot, status: Status) -> Option<Attempt<'_>> {
+    let (_, page) = docroot.options.error_pages.iter().find(|(code, _)| *code == status.code())?;
+    Some(Attempt { path: Cow::Borrowed(page.as_bytes()), role: Role::Instead(status) })
+}
+
+/// Looks on the disk, coded forms included where the request may want one.
+pub(super) fn look<'a>(
+    docroot: &Docroot,
+    attempt: Attempt<'a>,
+    reach: Reach,
+    request: &Request<'_>,
+    wall: Duration,
+) -> Result<Served<'a>, Trouble> {
+    Ok(match docroot.find(&attempt.path, reach, wall)? {
+        Found::File(original) => {
+            let siblings = match accepts_codings(request) {
+                true => Some(Arc::new(Siblings::load(docroot, &attempt.path, &original, reach, wall)?)),
+                false => None,
+            };
+            Served::File(Forms { original, siblings }, attempt)
+        }
+        Found::Directory(directory, password) => Served::Directory(directory, password),
+        Found::WithoutSlash(password) => Served::WithoutSlash(password),
+    })
+}
+
+pub(super) fn accepts_codings(request: &Request<'_>) -> bool {
+    request.header("accept-encoding").is_some()
+}
