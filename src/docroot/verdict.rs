@@ -14,9 +14,10 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Statx};
 
 use crate::config::Symlinks;
+use crate::docroot::hidden::{is_hidden, is_hidden_name};
 use crate::docroot::location::{Location, last_name};
 use crate::docroot::stamp::{Stamp, file_type};
-use crate::docroot::{Docroot, Trouble, is_hidden, is_hidden_name};
+use crate::docroot::{Docroot, Trouble};
 use crate::handler::passwords::{Password, Passwords};
 
 /// A file or folder that may be shown.
@@ -179,7 +180,7 @@ impl Docroot {
 mod tests {
     use super::*;
     use crate::config::FileOptions;
-    use crate::docroot::links_followed;
+    use crate::docroot::beneath::links_followed;
     use crate::docroot::stamp::stat;
     use rustix::fs::{Mode, OFlags};
     use std::fs;

@@ -318,7 +318,9 @@ impl Server {
 /// Returns an error if links may lead anywhere but the kernel does not report the locations of open
 /// files.
 fn check_links(config: &Config) -> Result<(), String> {
-    docroot::links_followed(config.files.symlinks, location::is_reported()).map(drop).map_err(str::to_owned)
+    docroot::beneath::links_followed(config.files.symlinks, location::is_reported())
+        .map(drop)
+        .map_err(str::to_owned)
 }
 
 /// Logs a warning if symbolic links are not followed although the configuration allows them.

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 
 use crate::config::{CgiFolder, FileOptions};
+use crate::docroot::hidden::is_hidden;
 use crate::docroot::root::Root;
 use crate::docroot::stamp::{file_type, stat};
-use crate::docroot::{Docroot, Reach, Trouble, is_hidden};
+use crate::docroot::{Docroot, Reach, Trouble};
 use crate::http::Status;
 
 /// Maximum depth of a script below its folder, in path segments.

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::app::feed::{Feed, WeakFeed};
 use crate::config::{LIVE_CHANGES_MAX, LIVE_LOOK, LIVE_QUIET, LIVE_WATCHES_MAX};
-use crate::docroot::is_hidden_name;
+use crate::docroot::hidden::is_hidden_name;
 use crate::docroot::root::Root;
 
 /// Events that can change a page: a file was created, deleted, replaced, or written and closed.

@@ -1,0 +1,200 @@
+//! From an open file to a [`CachedFile`]: its type, entity-tag, headers and content.
+//!
+//! Must not know requests or responses.
+
+use std::borrow::Cow;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{FileType, OFlags};
+use smallvec::SmallVec;
+
+use crate::config::{EtagFrom, LIVE_PAGE_BYTES_MAX, LIVE_TAG};
+use crate::docroot::fields::FileHeaders;
+use crate::docroot::file::{CachedFile, Coded, Content, Meta};
+use crate::docroot::location::{self, Location};
+use crate::docroot::read::{read_head, read_whole};
+use crate::docroot::siblings::suffix;
+use crate::docroot::stamp::{Stamp, file_type, stat};
+use crate::docroot::tag::{self, Tag};
+use crate::docroot::types::ContentType;
+use crate::docroot::verdict::{Shown, Withheld};
+use crate::docroot::{Docroot, Found, Reach, Trouble, area_of, file_name, fingerprint};
+use crate::http::negotiate::Coding;
+use crate::http::send_queue::OpenFile;
+
+impl Docroot {
+    /// Reads the file that a search for `path` opened.
+    pub(super) fn load(
+        &self,
+        fd: OwnedFd,
+        stat: &rustix::fs::Statx,
+        path: &[u8],
+        reach: Reach,
+        wall: Duration,
+    ) -> Result<Found, Trouble> {
+        let Shown { location, password } = self.judge(&fd, stat, path)?;
+        let (stamp, name) = (Stamp::of(stat), location.name());
+        let ruled = self.ruled_type(path, name);
+        let media_type = ruled.unwrap_or_else(|| self.types.by_name(name));
+        let body = self.read(&fd, media_type, stamp.size, reach)?;
+        let head = match &body {
+            Some(body) => Cow::Borrowed(&body[..]),
+            None => read_head(&fd, stamp.size, self.types.looked_at_bytes(media_type, name), reach)?.into(),
+        };
+        let content_type = match ruled {
+            Some(media_type) => ContentType { value: media_type.into(), coding: None },
+            None => self.types.of_file(media_type, name, &head),
+        };
+        let tag = self.tag(&fd, &stamp, body.as_deref(), reach, wall)?;
+        let mut meta = Meta::of(stamp, tag, content_type);
+        let is_uploaded = self.is_uploaded(path, &location, reach)?;
+        meta.headers = Arc::new(self.headers_for(path, name, is_uploaded, &meta.content_type));
+        (meta.password, meta.link_target) = (password, link_target(path, &location));
+        Ok(Found::File(Arc::new(self.loaded(fd, meta, body))))
+    }
+
+    /// The entity-tag of an open file that looks like `stamp`, at the time `wall`. `body` is its
+    /// content if that was read.
+    pub(crate) fn tag(
+        &self,
+        file: &OwnedFd,
+        stamp: &Stamp,
+        body: Option<&[u8]>,
+        reach: Reach,
+        wall: Duration,
+    ) -> Result<Tag, Trouble> {
+        Tag::of(self.options.etag, (file, stamp), body, reach, wall)
+    }
+
+    /// The media type that a rule of the operator gives the file that was asked for by `path` and
+    /// lies at `name`. The place counts before the name of a link.
+    fn ruled_type(&self, path: &[u8], name: &[u8]) -> Option<&str> {
+        let ruled = self.fields.media_type_for(&location::from_slash(name));
+        ruled.or_else(|| self.fields.media_type_for(path))
+    }
+
+    /// The headers of the file that was asked for by `path` and lies at `name`.
+    ///
+    /// A browser keeps a file that says nothing about it for a tenth of its age without asking (RFC
+    /// 9111 section 4.2.2). That is right only for names with a fingerprint; a link may give an old
+    /// name to a new file, so both names need one. Files that clients may have written must not act
+    /// in the name of this site. So a browser guesses no type for them and runs no script in them.
+    fn headers_for(&self, path: &[u8], name: &[u8], is_uploaded: bool, content_type: &str) -> FileHeaders {
+        const NO_CACHE: (&str, &str) = ("Cache-Control", "no-cache");
+        const NO_SNIFFING: (&str, &str) = ("x-content-type-options", "nosniff");
+        const SANDBOX: (&str, &str) = ("content-security-policy", "sandbox");
+        let is_constant = fingerprint::is_in(path) && fingerprint::is_in(name);
+        let mut defaults = SmallVec::<[_; 3]>::new();
+        // A page that reloads must not take its style from the browser's cache, whatever its name.
+        if !is_constant || self.options.live_reload {
+            defaults.push(NO_CACHE);
+        }
+        if is_uploaded {
+            defaults.push(NO_SNIFFING);
+        }
+        // Chromium shows no PDF in a sandbox, and what runs in one is not of this site anyway.
+        if is_uploaded && content_type != "application/pdf" {
+            defaults.push(SANDBOX);
+        }
+        self.fields.headers_for(&location::from_slash(name), &defaults)
+    }
+
+    /// Returns whether clients may have written the file at `path`, which lies at `location`.
+    ///
+    /// A folder for uploads counts by its name, and by the places where it lay at the start and
+    /// lies now. For it may have been made since, as a link.
+    fn is_uploaded(&self, path: &[u8], location: &Location, reach: Reach) -> Result<bool, Trouble> {
+        if self.uploads.is_empty() {
+            return Ok(false);
+        }
+        let is_below = |path: &[u8]| area_of(&self.uploads, path).is_some();
+        if is_below(path) || location.possible_paths().any(|path| is_below(&path)) {
+            return Ok(true);
+        }
+        for area in &self.options.uploads {
+            let folder = match self.open_as(area.trim_start_matches('/').as_bytes(), OFlags::PATH, reach) {
+                Ok(folder) => folder,
+                // Then nothing was written there by that name.
+                Err(Trouble::NotFound | Trouble::Forbidden) => continue,
+                Err(trouble) => return Err(trouble),
+            };
+            let place = self.locate(&folder, area.as_bytes()).map_err(|_| Trouble::Unknown)?;
+            if place.holds(location) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The file that holds `original` in this coding, if there is one beside it; and how it looks
+    /// on the disk, also where it may not be served.
+    pub(crate) fn find_coded(
+        &self,
+        path: &[u8],
+        coding: Coding,
+        original: &CachedFile,
+        reach: Reach,
+        wall: Duration,
+    ) -> Result<(Stamp, Option<CachedFile>), Trouble> {
+        let path = file_name(path, suffix(coding));
+        let fd = self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), reach)?;
+        let stat = stat(&fd)?;
+        let stamp = Stamp::of(&stat);
+        if file_type(&stat) != FileType::RegularFile {
+            return Ok((stamp, None));
+        }
+        let location = match self.judge(&fd, &stat, &path) {
+            Ok(shown) if shown.password == original.meta.password => shown.location,
+            Err(Withheld::Unknown) => return Err(Trouble::Unknown),
+            Ok(_) | Err(_) => return Ok((stamp, None)),
+        };
+        let body = self.read(&fd, &original.meta.content_type, stamp.size, reach)?;
+        let mut tag = self.tag(&fd, &stamp, body.as_deref(), reach, wall)?;
+        if self.options.etag == EtagFrom::Content {
+            // The same bytes without a coding are another representation.
+            tag.value = tag::of_form(&tag.value, coding.name());
+        }
+        let (coded, link_target) = (Coded::Beside(coding), link_target(&path, &location));
+        let meta = Meta { stamp, tag, coded, link_target, ..original.meta.clone() };
+        Ok((stamp, Some(self.loaded(fd, meta, body))))
+    }
+
+    /// The content of a small file, and of a page that gets a script. That of others stays where it
+    /// is.
+    fn read(
+        &self,
+        fd: &OwnedFd,
+        media_type: &str,
+        size: u64,
+        reach: Reach,
+    ) -> Result<Option<Vec<u8>>, Trouble> {
+        let is_small = size <= self.options.memory_file_bytes_max || self.is_reloading(media_type, size);
+        is_small.then(|| read_whole(fd, size, reach)).transpose()
+    }
+
+    /// Returns whether a file of this type and size gets the script of `--live-reload`.
+    fn is_reloading(&self, media_type: &str, size: u64) -> bool {
+        self.options.live_reload && media_type.starts_with("text/html") && size <= LIVE_PAGE_BYTES_MAX
+    }
+
+    /// A file with its content, if that was read.
+    fn loaded(&self, fd: OwnedFd, mut meta: Meta, body: Option<Vec<u8>>) -> CachedFile {
+        let Some(mut body) = body else {
+            return CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), b"");
+        };
+        if self.is_reloading(&meta.content_type, meta.stamp.size) {
+            body.extend_from_slice(LIVE_TAG);
+            // With the script it is another representation: who has it without must not be told
+            // that it is the same.
+            meta.tag.value = tag::of_form(&meta.tag.value, "live");
+        }
+        CachedFile::new(meta, Content::InMemory, &body)
+    }
+}
+
+/// The place that a link led to: nothing if the file lies where it was asked for.
+fn link_target(path: &[u8], location: &Location) -> Option<Box<Location>> {
+    (location.below() != Some(path)).then(|| Box::new(location.clone()))
+}
