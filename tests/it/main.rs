@@ -42,6 +42,7 @@ mod header_rules;
 mod headers;
 mod keepalive;
 mod known_names;
+mod layers;
 mod library;
 mod lifecycle;
 mod limits;

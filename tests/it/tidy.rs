@@ -1,5 +1,5 @@
-//! The house rules that can be checked by looking: layers, headers, names in the documents,
-//! dependencies.
+//! Rules that the text of the repository can be checked for: headers, comments, names in the
+//! documents, dependencies. Imports are checked in `layers`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ fn home() -> &'static Path {
 }
 
 /// Every Rust file below `folder`, with its path from the top of the repository and its text.
-fn sources(folder: &str) -> Vec<(String, String)> {
+pub(crate) fn sources(folder: &str) -> Vec<(String, String)> {
     let mut open = vec![home().join(folder)];
     let mut found = Vec::new();
     while let Some(path) = open.pop() {
@@ -32,14 +32,14 @@ fn sources(folder: &str) -> Vec<(String, String)> {
 }
 
 /// The code of a file: without comments, and without the tests at its end.
-fn code(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn code(text: &str) -> impl Iterator<Item = &str> {
     let product = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
     product.lines().map(|line| line.split("//").next().unwrap_or_default())
 }
 
 /// Whether `line` has `name` as a word or path of its own, not as the end or beginning of a longer
 /// one.
-fn names(line: &str, name: &str) -> bool {
+pub(crate) fn names(line: &str, name: &str) -> bool {
     let is_part = |char: char| char.is_alphanumeric() || char == '_';
     line.match_indices(name).any(|(at, _)| {
         let before = line[..at].chars().next_back();
@@ -48,117 +48,9 @@ fn names(line: &str, name: &str) -> bool {
     })
 }
 
-/// What the protocol must not touch: it takes bytes, instants and values, and returns values.
-/// (`core::net` is allowed: it has addresses as values and nothing that could be opened.)
-const IMPURE: [&str; 9] = [
-    "mio",
-    "std::net",
-    "std::fs",
-    "std::thread",
-    "std::process",
-    "Instant::now",
-    "SystemTime::now",
-    "log::",
-    "rustix",
-];
-
-fn is_pure(path: &str) -> bool {
-    ["src/http/", "src/client/"].iter().any(|folder| path.starts_with(folder))
-        || ["src/driver/deadline.rs", "src/driver/pool.rs", "src/jobs/pace.rs"].contains(&path)
-}
-
-/// The modules from the ground up. A module may use those of its own line and of the lines above it
-/// here.
-const LAYERS: [&[&str]; 5] = [
-    &["config", "conn_id", "text"],
-    &["http", "client"],
-    &[
-        "app", "docroot", "features", "files", "handler", "jobs", "json", "log", "observe", "pages",
-        "shortage",
-    ],
-    &["driver"],
-    &["reactor", "sim", "threads", "cli", "main", "lib", "server"],
-];
-
 /// True if the file holds the unit tests of another file.
-fn is_tests(path: &str) -> bool {
+pub(crate) fn is_tests(path: &str) -> bool {
     path.ends_with("/tests.rs")
-}
-
-fn layer(module: &str) -> Option<usize> {
-    LAYERS.iter().position(|modules| modules.contains(&module))
-}
-
-/// Where a file breaks the order of the layers.
-fn offences(path: &str, text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let module = path.trim_start_matches("src/").split(['/', '.']).next().unwrap_or_default();
-    let Some(own) = layer(module) else {
-        return vec![format!("{path}: module {module} is in no layer: add it to LAYERS")];
-    };
-    if is_tests(path) {
-        return found;
-    }
-    for (number, line) in code(text).enumerate() {
-        let place = format!("{path}:{}", number + 1);
-        if is_pure(path) {
-            let flat = line.replace("std::{", "std::").replace([' ', '\t'], " ");
-            let banned = IMPURE.iter().filter(|name| names(&flat, name));
-            found.extend(banned.map(|name| format!("{place}: {name} in the protocol")));
-        }
-        for rest in line.split("crate::").skip(1) {
-            let other =
-                rest.split(|char: char| !char.is_alphanumeric() && char != '_').next().unwrap_or_default();
-            // What is no module is an item of the root, re-exported for users.
-            if layer(other).is_some_and(|other| other > own) {
-                found.push(format!("{place}: {module} uses {other}, which stands above it"));
-            }
-        }
-    }
-    found
-}
-
-#[test]
-fn dependencies_point_down_and_the_protocol_does_no_input_or_output() {
-    let found: Vec<String> = sources("src").iter().flat_map(|(path, text)| offences(path, text)).collect();
-    assert!(found.is_empty(), "{}", found.join("\n"));
-}
-
-#[test]
-fn a_planted_offence_is_found() {
-    for planted in [
-        "use mio::Token;",
-        "use std::net::TcpStream;",
-        "use std::{net::TcpStream, io};",
-        "use ::mio;",
-        "    let now = std::time::Instant::now();",
-        "use std::thread;",
-        "    std::fs::read(path)",
-        "    log::warn!(\"x\");",
-        "use rustix::fd::OwnedFd;",
-        "use crate::reactor::Reactor;",
-        "use crate::driver::pump::pump;",
-    ] {
-        let pure = [sources("src/http"), sources("src/client")].concat();
-        for (path, text) in pure.into_iter().filter(|(path, _)| !is_tests(path)) {
-            assert_eq!(offences(&path, &text), Vec::<String>::new());
-            let (header, rest) = text.split_once("\n\n").unwrap();
-            let planted_text = format!("{header}\n\n{planted}\n{rest}");
-            assert_eq!(offences(&path, &planted_text).len(), 1, "{planted} in {path}");
-        }
-    }
-    for harmless in [
-        "// use mio::Token;",
-        "use crate::http::Method;",
-        "let dialog::X = mioche;",
-        "use core::net::IpAddr;",
-    ] {
-        assert!(offences("src/http/x.rs", harmless).is_empty(), "{harmless}");
-    }
-    assert_eq!(offences("src/driver/pump.rs", "use crate::threads::serve;").len(), 1);
-    assert_eq!(offences("src/files/mod.rs", "use crate::driver::pump;").len(), 1);
-    assert!(offences("src/reactor/mod.rs", "use crate::driver::pump::pump; use mio::Poll;").is_empty());
-    assert_eq!(offences("src/utils.rs", "").len(), 1);
 }
 
 /// Comment lines with more columns than [`COMMENT_COLUMNS_MAX`], as `path:line`.
