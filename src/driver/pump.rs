@@ -73,8 +73,8 @@ enum Step {
     Closed(CloseReason),
 }
 
-/// Pumps one connection with a whole budget: reads, answers and writes until the connection stops or
-/// the budget of the turn is used up. Call once a turn for a connection that has an event or was
+/// Pumps one connection with a whole budget: reads, answers and writes until the connection stops
+/// or the budget of the turn is used up. Call once a turn for a connection that has an event or was
 /// carried.
 pub fn pump<S: Stream, O: Observer>(
     client: &mut Client,
@@ -87,7 +87,8 @@ pub fn pump<S: Stream, O: Observer>(
 }
 
 /// Uses input that was read for a client between two requests, and queues the responses without
-/// sending them: the first half of a pump, for a batch. `got` is the result of a read of `asked` bytes, and `input` contains the bytes.
+/// sending them: the first half of a pump, for a batch. `got` is the result of a read of `asked`
+/// bytes, and `input` contains the bytes.
 pub(crate) fn answer<S: Stream, O: Observer>(
     client: &mut Client,
     stream: &mut S,
@@ -109,8 +110,8 @@ pub(crate) fn answer<S: Stream, O: Observer>(
     Used::Pumped(pump.finish(pumped))
 }
 
-/// Resumes a pump after [`answer`]: writes the queued responses, then goes on like [`pump`] with the
-/// budget that is left of this turn.
+/// Resumes a pump after [`answer`]: writes the queued responses, then goes on like [`pump`] with
+/// the budget that is left of this turn.
 pub(crate) fn resume<S: Stream, O: Observer>(
     client: &mut Client,
     stream: &mut S,

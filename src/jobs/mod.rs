@@ -94,7 +94,8 @@ impl Lane {
     }
 }
 
-/// Takes tasks from anywhere: a body source has no [`Context`](crate::handler::Context) while it is asked for content.
+/// Accepts tasks from any thread. A body source needs this, because it has no
+/// [`Context`](crate::handler::Context) while it produces content.
 pub trait Spawn: Send + Sync {
     /// Runs `task` for this connection. Never refuses: a connection has one task at a time
     /// under way, so connections bound them.
