@@ -1,6 +1,7 @@
-//! What a driver keeps for handlers from one request to the next, so that handlers hold no lock.
+//! A cache that a driver keeps for handlers from one request to the next, so that handlers hold no
+//! lock.
 //!
-//! `docroot::cache` implements this for files. Must not know what is kept.
+//! `docroot::cache` implements this for files. Must not know the cached values.
 
 use std::any::Any;
 use std::time::Instant;
@@ -8,7 +9,7 @@ use std::time::Instant;
 /// A cache that a driver owns and lends to handlers through the
 /// [`Context`](crate::handler::Context).
 pub trait DriverCache: Any + Send {
-    /// When [`DriverCache::sweep`] is due. `None` while the cache is empty.
+    /// Returns when [`DriverCache::sweep`] is due. `None` while the cache is empty.
     fn next_sweep(&mut self) -> Option<Instant>;
 
     /// Drops entries that were not used for a while. Call it when [`DriverCache::next_sweep`] has

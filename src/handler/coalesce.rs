@@ -1,8 +1,8 @@
-//! Work that several requests need and that is done once: request coalescing.
+//! Request coalescing: work that several requests need is done once.
 //!
-//! The first request for a key begins the work beside the loop. Equal requests wait for its result
-//! and hold no worker meanwhile. A request that goes away stops waiting; work that nobody waits for
-//! may be left out. This file must not know the work, nor what is made of its result.
+//! The first request for a key begins the work off the loop. Equal requests wait for its result and
+//! hold no worker meanwhile. A request that is cancelled stops waiting. Work without waiting
+//! requests may be skipped. Must not know the work or the use of its result.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,12 +15,12 @@ use crate::handler::{Answer, Context};
 use crate::jobs::Spawn;
 use crate::sync::lock;
 
-/// Why a request got no result.
+/// The reason why a request got no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unmade {
-    /// The work was dropped: it panicked, or had to give way.
+    /// The work was dropped: it panicked or was displaced.
     Lost,
-    /// The number of requests that may wait for this result is reached.
+    /// The maximum number of requests already waits for this result.
     TooMany,
 }
 
@@ -30,7 +30,7 @@ type Finish<R> = Box<dyn FnOnce(Result<R, Unmade>, &mut Context<'_>) -> Answer +
 /// Results under way, by key, and the requests that wait for them.
 pub(crate) struct Coalesced<K, R> {
     groups: Mutex<HashMap<K, Arc<Group<R>>>>,
-    /// Requests that may wait for one result.
+    /// Maximum number of requests that wait for one result.
     seats_max: usize,
 }
 
@@ -45,29 +45,29 @@ struct Group<R> {
     seats: Mutex<Vec<Arc<Seat<R>>>>,
 }
 
-/// One request that waits.
+/// One waiting request.
 struct Seat<R> {
     state: Mutex<State<R>>,
 }
 
 enum State<R> {
-    /// The handler of the request still runs.
+    /// The handler of the request is still running.
     Handled,
-    /// The result came before the handler of the request had returned.
+    /// The result arrived before the handler of the request returned.
     Ready(Result<R, Unmade>),
     Waiting(Promise, Finish<R>),
-    /// The request has its result, or is gone.
+    /// The request has received its result, or was cancelled.
     Over,
 }
 
 impl<K: Clone + Eq + Hash, R: Clone + Send + 'static> Coalesced<K, R> {
-    /// Nothing is under way. `seats_max` requests may wait for one result.
+    /// Creates an empty set. Up to `seats_max` requests may wait for one result.
     pub(crate) fn new(seats_max: usize) -> Arc<Self> {
         Arc::new(Coalesced { groups: Mutex::default(), seats_max })
     }
 
-    /// Answers with what `then` makes of the result for `key`. Calls `begin` with an obligation to
-    /// bring that result, unless it is under way already.
+    /// Answers with the response that `then` makes from the result for `key`. Calls `begin` with
+    /// the obligation to deliver that result, unless the work is already under way.
     pub(crate) fn answer(
         self: &Arc<Self>,
         key: &K,
@@ -88,7 +88,7 @@ impl<K: Clone + Eq + Hash, R: Clone + Send + 'static> Coalesced<K, R> {
         }
         *state = State::Waiting(cx.promise(), Box::new(then));
         drop(state);
-        // The watch is there for its end: it shows that the request is gone.
+        // The watch exists only to be abandoned: that shows that the request was cancelled.
         cx.watch(seat);
         cx.promised()
     }
@@ -111,14 +111,14 @@ impl<K: Clone + Eq + Hash, R: Clone + Send + 'static> Coalesced<K, R> {
 }
 
 enum Joined<K: Eq + Hash, R: Clone + Send + 'static> {
-    /// Nobody has begun the work.
+    /// The request is the first one: the work has not begun.
     First(Work<K, R>),
     Another,
     Full,
 }
 
-/// The obligation to bring a result. If it is dropped instead, the requests get [`Unmade::Lost`]: a
-/// panic must not leave them waiting.
+/// The obligation to deliver a result. If it is dropped instead, the requests get [`Unmade::Lost`],
+/// because a panic must not leave them waiting.
 pub(crate) struct Work<K: Eq + Hash, R: Clone + Send + 'static> {
     coalesced: Arc<Coalesced<K, R>>,
     key: K,
@@ -126,18 +126,18 @@ pub(crate) struct Work<K: Eq + Hash, R: Clone + Send + 'static> {
 }
 
 impl<K: Eq + Hash, R: Clone + Send + 'static> Work<K, R> {
-    /// Returns false if every request that waited for the result is gone.
+    /// Returns false if all waiting requests were cancelled.
     pub(crate) fn is_wanted(&self) -> bool {
         lock(&self.group.seats).iter().any(|seat| !seat.is_over())
     }
 
-    /// The key that the result is for.
+    /// Returns the key of the result.
     pub(crate) fn key(&self) -> &K {
         &self.key
     }
 
-    /// Makes later requests for the key start new work. For a result that must not be older than
-    /// its request: it would lack the changes since the work began.
+    /// Makes later requests for the key start new work. For results that must not be older than
+    /// their request: they would miss changes made since the work began.
     pub(crate) fn close(&self) {
         let mut groups = lock(&self.coalesced.groups);
         if groups.get(&self.key).is_some_and(|group| Arc::ptr_eq(group, &self.group)) {
@@ -145,15 +145,15 @@ impl<K: Eq + Hash, R: Clone + Send + 'static> Work<K, R> {
         }
     }
 
-    /// Gives the result to all requests that wait for it. Returns their number.
+    /// Delivers the result to all waiting requests. Returns their number.
     pub(crate) fn finish(self, result: &R) -> usize {
         self.end(&Ok(result.clone()))
     }
 
-    /// Later requests for the key begin anew; those here get the result.
+    /// Delivers the result to the waiting requests. Later requests for the key start new work.
     fn end(&self, result: &Result<R, Unmade>) -> usize {
         self.close();
-        // Nobody can join from here on.
+        // No request can join from here on.
         let seats = std::mem::take(&mut *lock(&self.group.seats));
         seats.into_iter().map(|seat| usize::from(seat.give(result.clone()))).sum()
     }
@@ -173,7 +173,7 @@ impl<R: Send + 'static> Seat<R> {
         matches!(*lock(&self.state), State::Over)
     }
 
-    /// Returns false if the request is gone.
+    /// Returns false if the request was cancelled.
     fn give(&self, result: Result<R, Unmade>) -> bool {
         let mut state = lock(&self.state);
         match std::mem::replace(&mut *state, State::Over) {
@@ -198,7 +198,8 @@ impl<R: Send + 'static> Watched for Seat<R> {
     }
 
     fn abandon(&self) {
-        // Not under the lock: what the request owns may do anything when it is dropped.
+        // Dropped outside the lock, because destructors of values that the request owns may do
+        // anything.
         let before = std::mem::replace(&mut *lock(&self.state), State::Over);
         drop(before);
     }

@@ -1,75 +1,76 @@
 //! Headers that wrappers around a handler give to a response that does not exist yet.
 //!
-//! A wrapper sees the request only: the response may come from a job or from a file. The headers
-//! wait in [`Extra`], and are applied in order of precedence when the response is queued. Must not
-//! know drivers.
+//! A wrapper sees the request only, because the response may come from a job or from a file. The
+//! headers wait in [`Extra`]. They are applied in order of precedence when the response is queued.
+//! Must not know drivers.
 
 use crate::http::headers::{How, is_repeated};
 use crate::http::response::Author;
 use crate::http::{Response, Status};
 use crate::pages::error as error_page;
 
-/// On which responses a header goes that is not the response's own.
+/// The responses to which a wrapper's header is added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// On all of them.
+    /// All responses.
     Always,
-    /// On those that have what was asked for or where it is: 2xx and 3xx.
+    /// Responses with status 2xx or 3xx.
     Success,
-    /// On those that have no header of that name themselves.
+    /// Responses that do not have a header of that name themselves.
     Unsaid,
 }
 
 /// The origin of a header that is not the response's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Giver {
-    /// The operator, by a rule for the path. Replaces the server's headers, and not a program's.
+    /// The operator, by a rule for the path. Replaces the server's headers, but not those of a CGI
+    /// program.
     Operator,
-    /// The server itself: CORS, downloads, passwords. Headers of a program and of the operator
-    /// stay.
+    /// The server itself: CORS, downloads, passwords. Headers of a program and of the operator have
+    /// precedence.
     Server,
-    /// A wrapper around a handler, in a program that uses the library. Replaces or adds, as asked
-    /// for.
+    /// A wrapper around a handler, in a program that uses the library. Replaces or adds, as the
+    /// wrapper chose.
     Wrapper,
 }
 
-/// Statuses with which a header goes.
+/// The statuses to which a header is added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum On {
-    /// All.
+    /// All statuses.
     Always,
     /// 2xx and 3xx.
     Success,
-    /// All others.
+    /// All other statuses.
     Failure,
 }
 
-/// One header for the response to the request in hand.
+/// One header for the response to the current request.
 #[derive(Clone, Copy, Debug)]
 struct Given {
     giver: Giver,
     how: How,
     on: On,
-    /// Length of the name, and where the value ends. The name begins where the value before it
-    /// ends.
+    /// Length of the name, and the end of the value in [`Extra::text`]. The name begins at the end
+    /// of the previous value.
     name_len: usize,
     end: usize,
 }
 
-/// Headers that wrappers around a handler give to the response to the request in hand. They wait
-/// here until the response exists, because it may come from a job or a file.
+/// Headers that wrappers give to the response to the current request. They wait here until the
+/// response exists.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extra {
     given: Vec<Given>,
-    /// Names and values of those, one behind the other.
+    /// Names and values of all headers, one after the other.
     text: Vec<u8>,
-    /// Who the client has proved to be: for the access log.
+    /// The authenticated user, for the access log.
     pub(super) user: Option<String>,
-    /// How often programs have referred to other paths to answer it.
+    /// Number of internal redirects by CGI programs for this request.
     pub(super) redirects: u8,
-    /// An error page of ours gets the script of `--live-reload`.
+    /// An error page of the server gets the script of `--live-reload`.
     pub(super) reloads: bool,
-    /// Anything was given since it was cleared. Asked three times a request, and nearly always
+    /// Anything was set since the last `clear`. Read three times a request, and nearly always
     /// false.
     is_said: bool,
 }
@@ -79,7 +80,7 @@ impl Extra {
         !self.is_said
     }
 
-    /// Itself, to have something said.
+    /// Marks the value as set, and returns it.
     pub(super) fn say(&mut self) -> &mut Self {
         self.is_said = true;
         self
@@ -112,7 +113,8 @@ impl Extra {
         self.give(giver, how, on, name.as_bytes(), value);
     }
 
-    /// The headers of one giver for a response with this status, in their order.
+    /// Iterates over the headers of one origin for a response with this status, in the order in
+    /// which they were set.
     fn of(&self, giver: Giver, status: Status) -> impl Iterator<Item = (How, &[u8], &[u8])> {
         let is_success = (200..400).contains(&status.code());
         let starts = std::iter::once(0).chain(self.given.iter().map(|given| given.end));
@@ -127,7 +129,7 @@ impl Extra {
         })
     }
 
-    /// The response with these headers, as far as its status and its own headers allow.
+    /// Adds these headers to `response`, as far as its status and its own headers allow.
     pub(crate) fn said_on(&self, mut response: Response) -> Response {
         if self.reloads {
             response = error_page::reloading(response);
@@ -135,7 +137,7 @@ impl Extra {
         let status = response.status();
         let is_program = response.author() == Author::Program;
         let how_of = |how| if is_program { How::IfAbsent } else { how };
-        // The path of a file counts before the path that was asked for.
+        // A rule for the path of the file has precedence over a rule for the requested path.
         let ruled = response.ruled_headers();
         let is_ruled = |name: &[u8]| ruled.as_ref().is_some_and(|ruled| ruled.has(name));
         for (how, name, value) in self.of(Giver::Operator, status) {
@@ -157,7 +159,7 @@ impl Extra {
         response
     }
 
-    /// Who the client is, if that is known; asked for once a request.
+    /// Returns the authenticated user, if known. Called once a request.
     pub(crate) fn take_user(&mut self) -> Option<String> {
         self.user.take()
     }

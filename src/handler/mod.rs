@@ -1,10 +1,10 @@
-//! What answers requests: the [`Handler`] trait, the forms an [`Answer`] can take, and a small
-//! [`Router`].
+//! The contract between drivers and the code that makes responses: the [`Handler`] trait, the
+//! [`Context`] of a call and the forms of an [`Answer`].
 //!
-//! A handler never blocks and never waits: it answers now, or says how the answer will come about.
-//! The driver (reactor or thread) carries that out. One handler object serves both models; what it
-//! needs of its driver it borrows through the [`Context`], so it holds no lock. This file must not
-//! know sockets or threads.
+//! A handler never blocks and never waits. It returns a response, or names the job, sink or watched
+//! object that will make it. The driver (reactor or thread) carries that out. One handler object
+//! serves both models. State that belongs to a driver is lent through the [`Context`], so a handler
+//! holds no lock. This file must not know sockets or threads.
 
 pub mod cache;
 pub(crate) mod coalesce;
@@ -38,9 +38,9 @@ use crate::pages::error as error_page;
 pub use crate::handler::extras::When;
 pub use crate::handler::router::{Methods, Router};
 
-/// Answers requests. Shared by all drivers, so it is `Sync` and called through `&self`.
+/// A request handler. All drivers share it, so it is `Sync` and called through `&self`.
 pub trait Handler: Send + Sync {
-    /// Answers one request head. Must not block: what may block goes through [`Context::job`].
+    /// Answers one request head. Must not block: work that may block goes through [`Context::job`].
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer;
 }
 
@@ -53,23 +53,24 @@ where
     }
 }
 
-/// What is done with collected content.
+/// The function that makes the response from collected request content.
 pub type WithContent = Box<dyn FnOnce(Vec<u8>, &mut Context<'_>) -> Answer + Send>;
 
-/// How a request is answered.
+/// The form in which a request is answered.
 pub enum Answer {
-    /// With this.
+    /// This response, at once.
     Now(Response),
-    /// By a job that is under way; see [`Context::job`].
+    /// The result of a job that is under way; see [`Context::job`].
     Later(Ticket),
-    /// After its content has come, which is kept in memory up to `bytes_max` (beyond: 413).
+    /// A response made from the whole request content, which is kept in memory up to `bytes_max`.
+    /// Longer content is refused with 413.
     Collect {
-        /// The most content taken, in bytes.
+        /// Maximum length of the content, in bytes.
         bytes_max: u64,
-        /// Makes the answer.
+        /// Makes the response.
         then: WithContent,
     },
-    /// After its content has gone into this sink, piece by piece.
+    /// A response made by this sink, which receives the request content piece by piece.
     Sink(Box<dyn BodySink>),
 }
 
@@ -110,64 +111,64 @@ impl From<Refusal> for Answer {
     }
 }
 
-/// Either way it is an answer: so `?` can be used in a handler.
+/// Both sides of the result are answers, so a handler can use `?`.
 impl<R: Into<Answer>, E: Into<Answer>> From<Result<R, E>> for Answer {
     fn from(result: Result<R, E>) -> Self {
         result.map_or_else(Into::into, Into::into)
     }
 }
 
-/// What a sink says after a piece of content.
+/// The result of [`BodySink::write`].
 #[derive(Debug)]
 pub enum Sunk {
-    /// Give it the next piece.
+    /// The sink accepts the next piece.
     More,
-    /// It has enough for now: `drain` is called next.
+    /// The sink accepts no more for now: the driver calls [`BodySink::drain`] next.
     Full,
-    /// It will not take this content; answer with that instead.
+    /// The sink rejects the content. This response is sent instead.
     Refuse(Response),
 }
 
-/// Takes request content as it comes.
+/// A receiver of request content, which gets each piece as it arrives.
 pub trait BodySink: Send {
     /// Takes all of `piece`. Must not block.
     fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk;
 
-    /// Called after `Full`, and before more content is read: makes room, usually through a job
-    /// whose [`Continuation`] returns `Answer::Sink(self)`. Any other answer ends the content.
+    /// Makes room after [`Sunk::Full`], before more content is read. This is usually a job whose
+    /// [`Continuation`] returns `Answer::Sink(self)`. Any other answer ends the content.
     fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer;
 
-    /// The content is complete: the answer.
+    /// Makes the response when the content is complete.
     fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer;
 
-    /// The most content that it takes, in bytes, which may be more than [`Limits::body_bytes_max`].
-    /// More is 413, at once where the length is known.
+    /// Maximum length of the content, in bytes. May exceed [`Limits::body_bytes_max`]. Longer
+    /// content is refused with 413: immediately if its length is declared.
     fn bytes_max(&self, limits: &Limits) -> u64 {
         limits.body_bytes_max
     }
 
-    /// The scarce places that this content holds while it comes. The driver reports its pace there.
+    /// The permits that this content holds while it arrives. The driver reports the pace of the
+    /// content to them.
     #[doc(hidden)]
     fn seats(&self) -> Seats<'_> {
         Seats::default()
     }
 
-    /// Asked once, before the first piece: an interim response (1xx) that the client is to get at
-    /// once.
+    /// Returns an interim response (1xx) to send immediately. Called once, before the first piece.
     fn interim(&mut self) -> Option<Response> {
         None
     }
 }
 
-/// The places that one request's content may hold: that of its purpose, and that of room to keep
-/// it.
+/// The permits that the content of one request may hold: one for its purpose, and one for the space
+/// that stores it.
 #[doc(hidden)]
 pub type Seats<'a> = [Option<&'a Arc<Seat>>; 2];
 
-/// What a driver lends to a handler for one call.
+/// The state that a driver lends to a handler for one call.
 pub struct Context<'a> {
     pub(crate) now: Now,
-    /// See [`crate::driver::Driver::asked_by`].
+    /// Time by which the request had arrived; see [`crate::driver::Driver::asked_by`].
     pub(crate) asked_by: Instant,
     pub(crate) id: ConnId,
     pub(crate) peer: &'a Peer,
@@ -176,30 +177,30 @@ pub struct Context<'a> {
     pub(crate) cache: &'a mut dyn DriverCache,
     pub(crate) extra: &'a mut Extra,
     pub(crate) watch: &'a mut Change,
-    /// The route of the request, for log lines about its jobs.
+    /// Route of the request, for log lines about its jobs.
     pub(crate) route: RouteName,
 }
 
 impl Context<'_> {
-    /// The time of this turn.
+    /// Returns the time of this turn.
     #[must_use]
     pub fn now(&self) -> Now {
         self.now
     }
 
-    /// The connection's name.
+    /// Returns the id of the connection.
     #[must_use]
     pub fn id(&self) -> ConnId {
         self.id
     }
 
-    /// Who asks.
+    /// Returns the peer that sent the request.
     #[must_use]
     pub fn peer(&self) -> &Peer {
         self.peer
     }
 
-    /// The limits in force.
+    /// Returns the limits in force.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         self.limits
@@ -209,8 +210,8 @@ impl Context<'_> {
         self.cache
     }
 
-    /// Has `work` done where it may block, and answers with what it returns. When too many jobs
-    /// wait already the answer is 503.
+    /// Runs `work` on a worker thread, where it may block, and answers with its response. If too
+    /// many jobs are waiting, the response is 503.
     pub fn job(&mut self, work: impl FnOnce() -> Response + Send + 'static) -> Answer {
         self.job_then(move || {
             let response = work();
@@ -218,8 +219,8 @@ impl Context<'_> {
         })
     }
 
-    /// The same, with a say on the loop afterwards: `work` returns what is to be done there with
-    /// its result.
+    /// Runs `work` on a worker thread like [`Context::job`]. The continuation that `work` returns
+    /// then runs on the loop.
     pub fn job_then(&mut self, work: impl FnOnce() -> Continuation + Send + 'static) -> Answer {
         self.job_in(Lane::Short, work)
     }
@@ -239,92 +240,94 @@ impl Context<'_> {
         }
     }
 
-    /// Has the driver watch `watched` for this connection from now on, beside its socket. It may
-    /// make the answer, see [`Context::promised`], and keeps time for it: while it is there no
-    /// answer timeout passes.
+    /// Makes the driver watch `watched` for this connection, in addition to its socket. `watched`
+    /// may make the response (see [`Context::promised`]) and then limits its own time: the answer
+    /// timeout does not apply while it is watched.
     pub fn watch(&mut self, watched: Arc<dyn Watched>) {
         *self.watch = Change::To(watched);
     }
 
-    /// The answer, or the next step to it, will come from what this connection has watched.
+    /// Answers later: the response, or the next step to it, comes from the object that this
+    /// connection watches.
     #[must_use]
     pub fn promised(&self) -> Answer {
         Answer::Later(Ticket::pending())
     }
 
-    /// Who the client has proved to be, as far as those in front have said.
+    /// The authenticated user, if an outer handler has set one.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.extra.user.as_deref()
     }
 
-    /// How often programs have referred to other paths to answer this request.
+    /// Number of internal redirects by CGI programs for this request so far.
     pub(crate) fn redirects(&self) -> u8 {
         self.extra.redirects
     }
 
-    /// Forgets what those in front have said of the request: they will see it again, with another
-    /// target. What was watched to make the answer is let go of, or it would go on keeping the time
-    /// for whoever makes it now.
+    /// Forgets all that outer handlers have set for this request, because they see it again with
+    /// another target. Also abandons the watched object. Otherwise its time limit would apply to
+    /// the new response.
     pub(crate) fn start_over(&mut self, redirects: u8) {
         *self.watch = Change::LetGo;
         self.extra.clear();
         self.extra.say().redirects = redirects;
     }
 
-    /// Sets a header of the response to the request in hand. For wrappers around a handler, which
-    /// do not see the response: it may come from a job or a file. Replaces the response's own
-    /// header of that name; otherwise as [`Response::with_header`].
+    /// Sets a header of the response to this request, for wrappers around a handler. A wrapper does
+    /// not see the response, because it may come from a job or a file. Replaces the response's own
+    /// header of that name; otherwise like [`Response::with_header`].
     pub fn set_header(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
         self.extra.give_when(Giver::Wrapper, How::Set, when, name, value.as_ref());
     }
 
-    /// Adds a header to the response to the request in hand, beside its own of that name; otherwise
-    /// as [`Response::with_added_header`].
+    /// Adds a header to the response to this request, beside the response's own headers of that
+    /// name; otherwise like [`Response::with_added_header`].
     pub fn add_header(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
         self.extra.give_when(Giver::Wrapper, How::Add, when, name, value.as_ref());
     }
 
-    /// Sets a header of the server itself. A program's own header and a rule of the operator have
-    /// precedence.
+    /// Sets a header that the server generates. A CGI program's own header and a rule of the
+    /// operator have precedence.
     pub(crate) fn set_own_header(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
         self.extra.give_when(Giver::Server, How::Set, when, name, value.as_ref());
     }
 
-    /// Forbids shared caches to keep the response, unless a program or a rule of the operator says
-    /// how it is to be kept.
+    /// Forbids shared caches to store the response, unless a program or a rule of the operator sets
+    /// a cache policy.
     pub(crate) fn keep_private(&mut self) {
         self.extra.give(Giver::Server, How::Directive, On::Always, b"Cache-Control", b"private");
     }
 
-    /// Sets a header by a rule of the operator for the path asked for.
+    /// Sets a header by a rule of the operator for the requested path.
     pub(crate) fn set_path_header(&mut self, how: How, on: On, name: &str, value: &str) {
         self.extra.give(Giver::Operator, how, on, name.as_bytes(), value.as_bytes());
     }
 
-    /// Has the access log say who the client has proved to be.
+    /// Sets the authenticated user, for the access log.
     pub fn set_user(&mut self, user: &str) {
         self.extra.say().user = Some(user.to_owned());
     }
 
-    /// Has an error page that answers the request carry the script of `--live-reload`.
+    /// Adds the script of `--live-reload` to the response if it is an error page.
     pub(crate) fn reload_errors(&mut self) {
         self.extra.say().reloads = true;
     }
 
-    /// A body source's way to the worker threads; see [`crate::handler::offload::Offloaded`].
+    /// Access of a body source to the worker threads; see [`crate::handler::offload::Offloaded`].
     #[must_use]
     pub(crate) fn spawner(&self) -> Arc<dyn Spawn> {
         self.jobs.spawner()
     }
 
-    /// For a body source that says `Later`: keeps what is needed to have it asked again.
+    /// Returns a waker for a body source that returns `Later`: the driver calls the source again
+    /// when it is woken.
     #[must_use]
     pub fn waker(&self) -> Waker {
         Waker::new(self.id, Arc::clone(self.jobs.inbox()))
     }
 
-    /// The way for an answer that was [promised](Context::promised).
+    /// Returns the handle that delivers the answer announced by [`Context::promised`].
     pub(crate) fn promise(&self) -> Promise {
         Promise::new(self.id, Arc::clone(self.jobs.inbox()))
     }

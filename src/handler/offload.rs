@@ -1,10 +1,9 @@
-//! Content that takes time to make, made beside the loop while it is sent: compression, archives,
-//! listings.
+//! Content that is made off the loop while it is sent, such as compression, archives and listings.
 //!
 //! A [`Producer`] is resumed piece by piece on a worker thread. [`Offloaded`] is the body source in
-//! front of it: it hands out the last piece while the next is being made, so at most two pieces are
-//! in memory, however slow the client and however large the content. On the twin pieces are made on
-//! the connection's own thread. It must not know what is made.
+//! front of it. It hands out the last piece while the next is being made. So at most two pieces are
+//! in memory, however slow the client and however long the content. In the threads model, pieces
+//! are made on the connection's own thread. Must not know what the content is.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,24 +13,26 @@ use crate::http::{BodySource, Filled};
 use crate::jobs::{Lane, Ran, Spawn};
 use crate::sync::lock;
 
-/// Makes content, one piece after the other. May block, and may be dropped between any two pieces.
+/// A producer of content, one piece after the other. May block, and may be dropped between any two
+/// pieces.
 pub trait Producer: Send + 'static {
-    /// Appends the next piece to `out`: some tens of KiB, or what there is. `More` asks for another
-    /// call, `Later` has no meaning here and is taken for `More`.
+    /// Appends the next piece to `out`: some tens of KiB, or whatever is available. `More` requests
+    /// another call. `Later` has no meaning here and is treated as `More`.
     fn produce(&mut self, out: &mut Vec<u8>) -> Filled;
 }
 
-/// Where the producer is.
+/// The state of the producer.
 enum Place<P> {
-    /// Here, with a piece that nobody has taken yet and what it said about it.
+    /// Idle, with a piece that was not taken yet and the result of the call that made it.
     Here(P, Vec<u8>, Filled),
-    /// At work.
+    /// Working on a worker thread.
     Away,
-    /// It panicked, and is gone.
+    /// Lost in a panic.
     Lost,
 }
 
-/// Puts `Lost` where nothing else was put: a panic on the worker must not leave a client waiting.
+/// Sets the state to `Lost` unless another was set, because a panic on the worker must not leave a
+/// client waiting.
 struct Return<P> {
     place: Arc<Mutex<Place<P>>>,
     with: Option<Place<P>>,
@@ -43,15 +44,15 @@ impl<P> Drop for Return<P> {
     }
 }
 
-/// A body source whose content is made by a [`Producer`] off the loop.
+/// A body source whose content a [`Producer`] makes off the loop.
 pub struct Offloaded<P> {
     id: ConnId,
     spawner: Arc<dyn Spawn>,
     place: Arc<Mutex<Place<P>>>,
-    /// The piece that is being handed out, and how far.
+    /// The piece that is being handed out, and the bytes of it handed out so far.
     piece: Vec<u8>,
     at: usize,
-    /// What the producer said about that piece.
+    /// The result of the call that made that piece.
     said: Filled,
 }
 
@@ -62,12 +63,12 @@ impl<P> std::fmt::Debug for Offloaded<P> {
 }
 
 impl<P: Producer> Offloaded<P> {
-    /// Content made by `producer`, for the connection that `cx` speaks of.
+    /// Creates a source of content made by `producer` for the connection of `cx`.
     pub fn new(producer: P, cx: &Context<'_>) -> Self {
         Offloaded::with(producer, Vec::new(), cx.id(), cx.spawner())
     }
 
-    /// The same, with the first piece of it made already.
+    /// Creates a source whose first piece is made already.
     pub fn begun(producer: P, first: Vec<u8>, cx: &Context<'_>) -> Self {
         Offloaded::with(producer, first, cx.id(), cx.spawner())
     }
@@ -83,8 +84,8 @@ impl<P: Producer> Offloaded<P> {
         }
     }
 
-    /// Takes the next piece if it is made, and has the one after it begun. False while it is being
-    /// made.
+    /// Takes the next piece if it is made, and starts the one after it. Returns false while it is
+    /// being made.
     fn next_piece(&mut self) -> bool {
         let mut place = lock(&self.place);
         match std::mem::replace(&mut *place, Place::Away) {
@@ -115,7 +116,7 @@ impl<P: Producer> Offloaded<P> {
             back.with = Some(Place::Here(producer, piece, said));
             drop(back);
         });
-        // Done here or elsewhere: the place says which.
+        // The task ran inline or was queued: `place` shows which.
         let (Ran::Inline | Ran::Queued) = self.spawner.run(self.id, Lane::Long, task);
     }
 }
@@ -150,7 +151,7 @@ mod tests {
     use crate::jobs::{JobQueue as _, Task};
     use std::sync::mpsc;
 
-    /// Says the numbers from 0, three pieces of them; the last word differs.
+    /// Produces the numbers from 0 in three pieces, then `last_word`; `None` panics.
     struct Counting {
         next: u8,
         last_word: Option<Filled>,
@@ -182,7 +183,7 @@ mod tests {
         }
     }
 
-    /// Fills until the end, waiting for a wake-up whenever the source rests.
+    /// Fills until the end. Waits for a wake-up whenever the source returns `Later`.
     fn run(mut source: Offloaded<Counting>, wait: impl Fn()) -> (Vec<u8>, Filled) {
         let mut out = Vec::new();
         loop {

@@ -1,4 +1,5 @@
-//! What file serving must know of passwords: which paths have one, and how a client is asked.
+//! The interface between file serving and passwords: the paths that require one, and the check of a
+//! request.
 //!
 //! `features::auth` implements this. Must not know users, hashes or credentials.
 
@@ -17,7 +18,7 @@ pub(crate) trait Passwords: std::fmt::Debug + Send + Sync {
     fn password_at(&self, path: &[u8]) -> Option<Password>;
 
     /// Checks the credentials of a request against `password` and calls `inner` if they are right.
-    /// For a path that leads, through a link, to a location with this password.
+    /// Used for a path that leads, through a link, to a location with this password.
     fn admit(
         self: Arc<Self>,
         password: Password,

@@ -6,7 +6,7 @@ use crate::handler::{Answer, Context, Handler};
 use crate::http::{Method, Request, Response, Status};
 use crate::pages::error as error_page;
 
-/// A route's methods: the listed ones, and HEAD wherever GET is.
+/// The methods of a route. HEAD is allowed wherever GET is.
 #[derive(Clone, Copy, Debug)]
 pub struct Methods(pub &'static [&'static str]);
 
@@ -16,7 +16,7 @@ impl Methods {
         self.0.contains(&name)
     }
 
-    /// The value of an Allow field.
+    /// Returns the value of an Allow header.
     fn field(&self) -> String {
         let mut names: Vec<&str> = self.0.to_vec();
         if names.contains(&"GET") {
@@ -29,20 +29,20 @@ impl Methods {
 
 struct Route {
     path: String,
-    /// Whether paths below it belong to it, too.
+    /// Paths below `path` belong to the route, too.
     below: bool,
     methods: Methods,
     handler: Box<dyn Handler>,
 }
 
-/// Sends requests to handlers by path and method. The longest matching path wins; a path that is
-/// known with another method is 405 with Allow, OPTIONS is answered from what is known, and all
-/// else goes to the fallback.
+/// A handler that selects another handler by path and method. The longest matching path wins. A
+/// known path with another method produces 405 with Allow, and OPTIONS the list of methods. All
+/// other requests go to the fallback.
 #[derive(Default)]
 pub struct Router {
     routes: Vec<Route>,
-    /// The bytes behind the first slash that routes begin with, one bit each: what begins
-    /// otherwise, most files, is no route's and need not be compared with them.
+    /// The first bytes after the slash of all routes, one bit each. A path that begins with another
+    /// byte, like those of most files, matches no route. It is not compared with them.
     initials: u128,
     fallback: Option<Box<dyn Handler>>,
 }
@@ -54,13 +54,13 @@ impl std::fmt::Debug for Router {
 }
 
 impl Router {
-    /// A router that knows nothing: 404 for all.
+    /// Creates a router without routes, which returns 404 for every request.
     #[must_use]
     pub fn new() -> Self {
         Router::default()
     }
 
-    /// Adds a route. A `path` that ends in `/*` takes everything below it as well.
+    /// Adds a route. A `path` that ends in `/*` also matches everything below it.
     #[must_use]
     pub fn route(mut self, path: &str, methods: Methods, handler: impl Handler + 'static) -> Self {
         let (path, below) = match path.strip_suffix("/*") {
@@ -73,7 +73,7 @@ impl Router {
         self
     }
 
-    /// Adds the routes of another router, each with a handler of `wrap`'s making around its own.
+    /// Adds the routes of another router, each with its handler wrapped by `wrap`.
     #[must_use]
     pub(crate) fn routes_of(
         mut self,
@@ -87,7 +87,7 @@ impl Router {
         self
     }
 
-    /// Where all other paths go.
+    /// Sets the handler for all other paths.
     #[must_use]
     pub fn fallback(mut self, handler: impl Handler + 'static) -> Self {
         self.fallback = Some(Box::new(handler));
@@ -123,13 +123,13 @@ impl Handler for Router {
     }
 }
 
-/// The bit of the byte behind the first slash; that of NUL where there is none.
+/// The bit of the byte after the first slash. Without such a byte, the bit of NUL.
 fn initial(path: &[u8]) -> u128 {
     1 << (path.get(1).copied().unwrap_or(0) & 0x7f)
 }
 
-/// The answer to a method that is not offered here: OPTIONS is told what is, an unknown one gets
-/// 501, the rest 405.
+/// The response to a method that is not allowed: 204 with Allow for OPTIONS, 501 for an unknown
+/// method, 405 for the others.
 pub(crate) fn method_not_allowed(request: &Request<'_>, allow: &str) -> Response {
     match request.method() {
         Method::Options => Response::new(Status::NO_CONTENT).by_server().with_header("Allow", allow),

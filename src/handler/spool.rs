@@ -1,10 +1,10 @@
-//! Content that has to be kept for a while: a little in memory, more in a temporary file without a
-//! name.
+//! Storage for content that must be kept for a while: small content in memory, more in a temporary
+//! file without a name.
 //!
-//! A [`Spool`] bounds what all connections keep together, in bytes and in files; a `Spooled` is the
-//! content of one of them and gives its share back when it is gone. When the spool is full, the
-//! slowest sender gives way. Writing to the file may block, so it is for jobs. Must not know whose
-//! content it is.
+//! A [`Spool`] bounds the bytes and files that all connections use together. A `Spooled` is the
+//! content of one connection, and returns its share when it is dropped. When the spool is full, the
+//! slowest sender is cut off. Writing to the file may block, so it is for jobs. Must not know the
+//! purpose of the content.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -22,24 +22,25 @@ use crate::jobs::{Lane, Spawn};
 use crate::pages::error::text_error;
 use crate::shortage;
 
-/// Content of one request kept in memory, in bytes. More goes to a file.
+/// Maximum content of one request kept in memory, in bytes. Longer content goes to a file.
 const MEMORY_BYTES: usize = 64 * KIB;
 
-/// Contents kept at once. Room and files run out first; this only keeps the list of senders finite.
+/// Maximum number of contents kept at once. Bytes and files run out first: this only bounds the
+/// list of senders.
 const CONTENTS_MAX: usize = 1 << 20;
 
-/// Room for content in memory and temporary files, shared by all connections.
+/// Bounded storage for content, in memory and temporary files, shared by all connections.
 #[derive(Debug)]
 pub struct Spool {
     bytes_max: u64,
     bytes: AtomicU64,
     files: Arc<Places>,
-    /// The senders of all that is kept.
+    /// The senders of all stored contents.
     contents: Arc<Places>,
 }
 
 impl Spool {
-    /// Room for as much as a configuration allows.
+    /// Creates a spool with the limits of a configuration.
     #[must_use]
     pub fn of(config: &Config) -> Self {
         let Limits { spool_bytes_max, spool_files_max, .. } = config.limits;
@@ -47,26 +48,27 @@ impl Spool {
         Spool::new(spool_bytes_max, spool_files_max, rate)
     }
 
-    /// Room for so many bytes in so many files. Senders below `rate` give way when it is full.
+    /// Creates a spool of `bytes_max` bytes and `files_max` files. When it is full, senders slower
+    /// than `rate` are cut off.
     #[must_use]
     pub fn new(bytes_max: u64, files_max: usize, rate: Option<LeastRate>) -> Self {
         let (files, contents) = (Places::new(files_max), Places::for_senders(CONTENTS_MAX, rate));
         Spool { bytes_max, bytes: AtomicU64::new(0), files, contents }
     }
 
-    /// Bytes in use.
+    /// Returns the bytes in use.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 }
 
-/// A share of the spool, given back when it is dropped: with the content, wherever that has got to.
+/// A share of the spool, returned when it is dropped together with the content.
 #[derive(Debug)]
 struct Lease {
     spool: Arc<Spool>,
     bytes: u64,
-    /// One of the files.
+    /// The permit for a file.
     file: Option<Taken>,
 }
 
@@ -75,7 +77,7 @@ impl Lease {
         Lease { spool: Arc::clone(spool), bytes: 0, file: None }
     }
 
-    /// Has one of the files. False if none is left.
+    /// Takes a permit for a file if there is none yet. Returns false if none is left.
     fn has_file(&mut self) -> bool {
         if self.file.is_none() {
             self.file = self.spool.files.take();
@@ -100,15 +102,15 @@ impl Drop for Lease {
     }
 }
 
-/// What became of a piece of content.
+/// The result of [`Spooled::push`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pushed {
-    /// It is kept.
+    /// The piece is stored.
     Kept,
-    /// It is kept, and memory has enough of it: call [`Spooled::spill`] from a job before the next
-    /// one.
+    /// The piece is stored and the memory share is used up: call [`Spooled::spill`] from a job
+    /// before the next piece.
     Spill,
-    /// The spool is full; it is not kept.
+    /// The spool is full and the piece was not stored.
     NoRoom,
 }
 
@@ -119,23 +121,23 @@ pub(crate) struct Spooled {
     file: Option<OwnedFd>,
     filed_bytes: u64,
     lease: Lease,
-    /// The place of its sender, while there is one.
+    /// The permit of the sender, while the content arrives.
     place: Option<Taken>,
 }
 
 impl Spooled {
-    /// Nothing yet of the content that the connection in hand brings.
+    /// Creates empty storage for the content that the connection of `cx` sends.
     pub(crate) fn of(spool: &Arc<Spool>, cx: &Context<'_>) -> Self {
         let place = spool.contents.take_for(cx.waker(), cx.now().mono);
         Spooled { place, ..Spooled::new(spool) }
     }
 
-    /// Nothing yet, from nobody.
+    /// Creates empty storage without a sender.
     fn new(spool: &Arc<Spool>) -> Self {
         Spooled { memory: Vec::new(), file: None, filed_bytes: 0, lease: Lease::new(spool), place: None }
     }
 
-    /// Keeps a piece, in memory for the time being.
+    /// Stores a piece in memory.
     pub(crate) fn push(&mut self, piece: &[u8]) -> Pushed {
         if !self.lease.extend(piece.len() as u64) {
             return Pushed::NoRoom;
@@ -148,7 +150,7 @@ impl Spooled {
         }
     }
 
-    /// Moves what is in memory to the file. Blocks: for jobs only.
+    /// Moves the bytes in memory to the file. Blocks: for jobs only.
     pub(crate) fn spill(&mut self) -> Result<(), rustix::io::Errno> {
         let fd = match &self.file {
             Some(fd) => fd,
@@ -169,30 +171,31 @@ impl Spooled {
         Ok(())
     }
 
-    /// How much there is, in bytes.
+    /// Returns the length in bytes.
     pub(crate) fn len(&self) -> u64 {
         self.filed_bytes + self.memory.len() as u64
     }
 
-    /// Whether part of it is in the file.
+    /// Returns whether part of the content is in the file.
     pub(crate) fn is_filed(&self) -> bool {
         self.file.is_some()
     }
 
-    /// What is in memory, taken out: all of it, unless some is in the file.
+    /// Takes the bytes in memory: the whole content, unless part of it is in the file.
     pub(crate) fn take_memory(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.memory)
     }
 
-    /// The file to be sent, and how much is in it. Another descriptor stays here, so that the last
-    /// one is closed by whoever drops this; where none can be had, by the sender.
+    /// Returns the file to send and its length in bytes. Keeps a duplicate descriptor, so that the
+    /// file is closed when this value is dropped. If no descriptor is available, the sender closes
+    /// it.
     fn share_file(&mut self) -> Option<(OwnedFd, u64)> {
         let fd = self.file.take()?;
         self.file = fd.try_clone().ok();
         Some((fd, self.filed_bytes))
     }
 
-    /// The file, and how much is in it, taken out.
+    /// Takes the file and its length in bytes.
     pub(crate) fn take_file(&mut self) -> Option<(OpenFile, u64)> {
         let fd = self.file.take()?;
         let none = Lease::new(&self.lease.spool);
@@ -201,29 +204,29 @@ impl Spooled {
     }
 }
 
-/// Something with a file that may be long: whoever drops it, the loop as a rule, has that done by
-/// a task, since to free the blocks of a file without a name takes the disk a while.
+/// A value with a file that may be long, which a task drops. Freeing the blocks of a nameless file
+/// takes the disk a while, and the owner is usually on the loop.
 ///
-/// A job needs none: what it owns is dropped where it ran, and that may wait. Take out what is in
-/// it and give that to the job.
+/// A job does not need this: a value that it owns is dropped on the worker, where waiting is
+/// harmless. Take the value out and pass it to the job.
 pub(crate) struct Beside<T: Send + 'static> {
-    /// `None` only while it is dropped.
+    /// `None` only during the drop.
     value: Option<T>,
     spawner: Arc<dyn Spawn>,
 }
 
 impl<T: Send + 'static> Beside<T> {
-    /// `value`, to be dropped by a task.
+    /// Wraps `value`, to be dropped by a task.
     pub(crate) fn new(value: T, spawner: Arc<dyn Spawn>) -> Self {
         Beside { value: Some(value), spawner }
     }
 
-    /// What it holds, if it holds it yet.
+    /// Returns the value, unless it is being dropped.
     pub(crate) fn get(&mut self) -> Option<&mut T> {
         self.value.as_mut()
     }
 
-    /// What it holds, to be dropped like anything else, and the spawner.
+    /// Returns the value, to be dropped like any other, and the spawner.
     pub(crate) fn into_parts(mut self) -> (Option<T>, Arc<dyn Spawn>) {
         (self.value.take(), Arc::clone(&self.spawner))
     }
@@ -232,16 +235,16 @@ impl<T: Send + 'static> Beside<T> {
 impl<T: Send + 'static> Drop for Beside<T> {
     fn drop(&mut self) {
         if let Some(value) = self.value.take() {
-            // For no connection: none is to be woken for it.
+            // Detached: the task belongs to no connection, so none is woken for it.
             self.spawner.detach(Lane::Short, Box::new(move || drop(value)));
         }
     }
 }
 
-/// Content on its way through a sink.
+/// Content that arrives through a sink.
 impl Beside<Spooled> {
-    /// Keeps a piece. Where there is no room for it, the slowest sender gives way to those that
-    /// follow.
+    /// Stores a piece. If there is no room for it, the slowest sender is cut off to make room for
+    /// later ones.
     pub(crate) fn take(&mut self, piece: &[u8], now: Instant) -> Sunk {
         let Some(content) = self.get() else { return Sunk::Refuse(no_room()) };
         match content.push(piece) {
@@ -254,28 +257,29 @@ impl Beside<Spooled> {
         }
     }
 
-    /// The seat of its sender.
+    /// Returns the seat of the sender.
     pub(crate) fn seat(&self) -> Option<&Arc<Seat>> {
         self.value.as_ref()?.place.as_ref()?.seat()
     }
 
-    /// Has what is in memory written to the file, and goes on with it if it could be.
+    /// Writes the bytes in memory to the file in a job, and calls `then` if that succeeds.
     pub(crate) fn spill(
         mut self,
         cx: &mut Context<'_>,
         then: impl FnOnce(Beside<Spooled>) -> Answer + Send + 'static,
     ) -> Answer {
-        // It stays what it is: a job that is refused is dropped by the loop.
+        // The job owns the whole value, because a job that is refused is dropped on the loop.
         cx.job_then(move || match self.get().map_or(Ok(()), Spooled::spill) {
             Ok(()) => Box::new(move |_| then(self)),
             Err(errno) => Box::new(move |_| cannot_spill(errno).into()),
         })
     }
 
-    /// All of it, to be sent: what is in memory, or the file if there is one.
+    /// Returns the whole content as a response body: the bytes in memory, or the file if there is
+    /// one.
     pub(crate) fn into_body(mut self) -> Body {
         let Some((fd, len)) = self.get().and_then(Spooled::share_file) else {
-            // Only a file needs a task.
+            // Only a file has to be dropped by a task.
             let (content, _) = self.into_parts();
             return Body::Bytes(content.map(|mut content| content.take_memory()).unwrap_or_default());
         };
@@ -284,12 +288,12 @@ impl Beside<Spooled> {
     }
 }
 
-/// The answer where a spool is full.
+/// The response when the spool is full.
 pub(crate) fn no_room() -> Response {
     text_error(Status::SERVICE_UNAVAILABLE, "no room is left for content").closing()
 }
 
-/// The answer where content cannot be written to a file.
+/// The response when content cannot be written to a file.
 pub(crate) fn cannot_spill(errno: rustix::io::Errno) -> Response {
     log::warn!("cannot keep content in a temporary file: {errno}");
     if shortage::is_it(errno) {
@@ -320,7 +324,7 @@ mod tests {
         }
     }
 
-    /// The loop freed the blocks of every spooled file.
+    /// Regression: the loop freed the blocks of every spooled file.
     #[test]
     fn what_is_dropped_beside_is_dropped_by_a_task_unless_it_was_taken_out() {
         let later = Arc::new(Later::default());

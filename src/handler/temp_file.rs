@@ -1,6 +1,7 @@
-//! Files without a name, for what is too much for memory: whatever happens, they leave no scrap.
+//! Temporary files without a name, for data that does not fit in memory. They leave nothing behind,
+//! even after a crash.
 //!
-//! Blocks: for worker threads only. It must not know what is kept.
+//! Blocks: for worker threads only. Must not know what the data is.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -26,7 +27,8 @@ fn open_nameless() -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::EXCL;
     let mode = Mode::RUSR | Mode::WUSR;
     match rustix::fs::open(&folder, flags | OFlags::TMPFILE, mode) {
-        // Not every file system has nameless files; then a named one is unlinked at once.
+        // Not every file system has nameless files. There, a named file is created and unlinked at
+        // once.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
             static NUMBER: AtomicU64 = AtomicU64::new(0);
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -39,8 +41,8 @@ fn open_nameless() -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Bytes that are written once and read once, in order: the last of them in memory, those before in
-/// a file.
+/// Bytes that are written once and read once, in order. The last of them are in memory, the earlier
+/// ones in a file.
 #[derive(Debug)]
 pub(crate) struct Spill {
     memory: Vec<u8>,
@@ -49,11 +51,11 @@ pub(crate) struct Spill {
     file_bytes: u64,
 }
 
-/// Read from the file at a time.
+/// Bytes read from the file at a time.
 const PIECE_BYTES: usize = 64 * KIB;
 
 impl Spill {
-    /// Nothing yet; up to `memory_bytes` of what comes stay in memory.
+    /// Creates an empty spill that keeps up to `memory_bytes` in memory.
     pub(crate) fn new(memory_bytes: usize) -> Self {
         Spill { memory: Vec::new(), memory_bytes, file: None, file_bytes: 0 }
     }
@@ -83,7 +85,7 @@ impl Spill {
         Ok(())
     }
 
-    /// Appends a piece of what stands from `at` on to `out`, and says how much that was: 0 at the
+    /// Appends a piece that begins at offset `at` to `out`. Returns its length in bytes, 0 at the
     /// end.
     pub(crate) fn read(&self, at: u64, out: &mut Vec<u8>) -> io::Result<u64> {
         let Some(file) = self.file.as_ref().filter(|_| at < self.file_bytes) else {

@@ -1,11 +1,12 @@
-//! What a driver watches for a connection beside its socket: the pipes of a child process, say.
+//! Objects that a driver watches for a connection in addition to its socket, such as the pipes of a
+//! child process.
 //!
-//! A [`Watched`] thing owns some descriptors. The loop registers them once, edge-triggered like its
-//! sockets, and has the thing [advance](Watched::advance) when one of them is ready, when its time
-//! has come, and after its connection was pumped. The twin's thread does the same with `poll`. It
-//! never touches the connection: what it has to say goes back as a [`Done`], as from a job. Its
-//! connection may go at any time, and it outlives the connection for as long as it has to clean up.
-//! Must not know what is watched, nor who watches.
+//! A [`Watched`] object owns some descriptors. The loop registers them once, edge-triggered like
+//! its sockets. It calls [`advance`](Watched::advance) when one of them is ready, when the object
+//! is due, and after the connection was pumped. The thread of the threads model does the same with
+//! `poll`. The object never touches the connection: its result is returned as a [`Done`], like that
+//! of a job. The connection may be closed at any time, and the object lives on until it has cleaned
+//! up. Must not know what the object does, nor which driver watches it.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -14,100 +15,102 @@ use std::time::Instant;
 use crate::conn_id::WatchId;
 use crate::handler::continuation::Done;
 
-/// One descriptor of something watched.
+/// One descriptor of a watched object.
 #[derive(Debug, Clone)]
 pub struct Descriptor {
-    /// Tells it from the others, 0 to 3; it keeps its number while others close.
+    /// Number of the descriptor within the object, 0 to 3. It stays the same while others are
+    /// closed.
     pub number: u8,
     /// The descriptor, non-blocking.
     pub fd: Arc<OwnedFd>,
-    /// Whether it is watched for room to write; else for something to read.
+    /// Watched for writability; otherwise for readability.
     pub writes: bool,
-    /// It is known to be ready already, and nothing has denied it.
+    /// Already known to be ready: no call has returned would-block since.
     pub is_ready: bool,
 }
 
-/// Which descriptors the kernel called ready.
+/// The set of descriptors that the kernel reported ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ready(u8);
 
 impl Ready {
-    /// The one of this number, 0 to 3.
+    /// The set with this descriptor only, 0 to 3.
     #[must_use]
     pub const fn of(number: u8) -> Self {
         Ready(1 << (number & 3))
     }
 
-    /// The same with one more.
+    /// Adds one descriptor to the set.
     #[must_use]
     pub const fn with(self, number: u8) -> Self {
         Ready(self.0 | Ready::of(number).0)
     }
 
-    /// These and those.
+    /// The union of both sets.
     #[must_use]
     pub const fn and(self, others: Ready) -> Self {
         Ready(self.0 | others.0)
     }
 
-    /// Whether the one of this number is among them.
+    /// Returns whether the set contains this descriptor.
     #[must_use]
     pub const fn has(self, number: u8) -> bool {
         self.0 & Ready::of(number).0 != 0
     }
 }
 
-/// What came of an advance.
+/// The result of [`Watched::advance`].
 #[derive(Debug, Default)]
 pub struct Advanced {
-    /// For its connection.
+    /// The result for the connection.
     pub done: Option<Done>,
-    /// When it wants to advance at the latest, whatever happens.
+    /// Latest time of the next advance.
     pub due: Option<Instant>,
-    /// It has used up its share of the turn: let it advance in the next one, no event will come.
+    /// The object has used up its budget of this turn. It must advance again in the next turn,
+    /// because no event will come.
     pub again: bool,
-    /// It has nothing left to do and is not to be watched any more.
+    /// The object is finished and must not be watched any more.
     pub is_over: bool,
 }
 
-/// Something with descriptors of its own that is watched for a connection.
+/// An object with descriptors of its own that is watched for a connection.
 pub trait Watched: Send + Sync {
-    /// Its open descriptors. The loop asks once, when it begins to watch; the twin before every
-    /// wait.
+    /// Returns the open descriptors. The loop calls this once, when it begins to watch; the threads
+    /// model before every wait.
     fn descriptors(&self) -> Vec<Descriptor>;
 
-    /// Does what can be done now. `ready` says what has become ready since; what was ready before,
-    /// and was not denied by a would-block, still is. May be called at any time, and must not
-    /// block.
+    /// Makes progress as far as possible now. `ready` is the set of descriptors that have become
+    /// ready since the last call. A descriptor that was ready before, and has not returned
+    /// would-block, is still ready. May be called at any time, and must not block.
     fn advance(self: Arc<Self>, ready: Ready, now: Instant) -> Advanced;
 
     /// Returns false if the answer comes through the inbox of the driver and not from
-    /// [`Watched::advance`]. Then the answer timeout of the connection holds.
+    /// [`Watched::advance`]. Then the answer timeout of the connection applies.
     fn brings_answer(&self) -> bool {
         true
     }
 
-    /// Its connection has no further use for it: it is gone, or goes on without it. From now on
-    /// nothing it says is heard, and it should be over soon.
+    /// Notifies the object that its connection was closed or goes on without it. Later results are
+    /// ignored, and the object should finish soon.
     fn abandon(&self);
 }
 
-/// What is to become of what a connection has watched, as its answer's maker says.
+/// A change of the object that a connection watches, requested by the handler.
 #[derive(Default)]
 pub(crate) enum Change {
-    /// It stays.
+    /// No change.
     #[default]
     Nothing,
-    /// This takes its place.
+    /// Watches this object instead.
     To(Arc<dyn Watched>),
-    /// It is let go of: the answer comes from elsewhere.
+    /// Abandons the object, because the answer comes from elsewhere.
     LetGo,
 }
 
-/// A connection's hold on what is watched for it. Letting go abandons it.
+/// A connection's ownership of its watched object. Dropping it abandons the object.
 pub(crate) struct Watch {
     pub(crate) watched: Arc<dyn Watched>,
-    /// Its name, once it is watched.
+    /// Id of the watch, once the driver has registered it.
     pub(crate) name: Option<WatchId>,
 }
 

@@ -1,4 +1,5 @@
-//! Tests of shared work: the client that starts it, the clients that join it, and cancellation.
+//! Tests of coalesced requests: the request that starts the work, those that join it, and cancelled
+//! ones.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -15,11 +16,11 @@ use crate::jobs::InlineQueue;
 use crate::observe::LoopTally;
 use crate::server::Server;
 
-/// A driver with its inbox, as a request sees it.
+/// A driver and its inbox, for requests without a server.
 struct Bench {
     driver: Driver<LoopTally>,
     inbox: Arc<Inbox>,
-    /// The seat that each connection watches.
+    /// The watched object of each connection, by slot.
     watched: HashMap<u32, Arc<dyn Watched>>,
 }
 
@@ -44,7 +45,7 @@ impl Bench {
         Bench { driver, inbox, watched: HashMap::new() }
     }
 
-    /// The answer to a request of this connection: its status, or `None` if it waits.
+    /// Starts a request on this connection. Returns its status, or `None` if it waits.
     fn ask(
         &mut self,
         conn: u32,
@@ -61,7 +62,7 @@ impl Bench {
         status(answer.unwrap())
     }
 
-    /// Which connections have their answers now, with the statuses.
+    /// Returns the connections that have received answers, with the statuses.
     fn answers(&mut self) -> Vec<(u32, u16)> {
         let mut news = Vec::new();
         self.inbox.take(&mut news);
@@ -114,13 +115,13 @@ fn equal_requests_wait_for_one_result_and_later_ones_begin_anew() {
     works.pop().unwrap().finish(&Status::CREATED);
     works.pop().unwrap().finish(&Status::ACCEPTED);
     assert_eq!(bench.answers(), [(4, 201), (3, 202)]);
-    // What is over is not watched any longer.
+    // A finished object is not watched any longer.
     for watched in bench.watched.into_values() {
         assert!(watched.advance(Ready::default(), bench.driver.now.mono).is_over);
     }
 }
 
-/// A listing would lack a file that was written between the beginning of its reading and the
+/// Regression: a listing missed a file that was written after its reading had begun and before the
 /// request.
 #[test]
 fn closed_work_serves_the_requests_that_wait_and_no_later_ones() {
@@ -148,7 +149,7 @@ fn a_result_that_comes_at_once_is_answered_at_once() {
     assert!(lock(&results.groups).is_empty());
 }
 
-/// Without this a panic on the worker would leave them waiting, and all who come later.
+/// Without this, a panic on the worker would leave these requests waiting, and all later ones.
 #[test]
 fn work_that_is_dropped_leaves_nobody_waiting() {
     let (mut bench, results) = (Bench::new(), Coalesced::new(8));
@@ -160,7 +161,8 @@ fn work_that_is_dropped_leaves_nobody_waiting() {
     assert_eq!(bench.ask(3, &results, b'a', finish_with(Status::OK)), Some(200));
 }
 
-/// A thread of the twin went on to wait for its socket: it had nothing to watch any more.
+/// Regression: a thread of the threads model waited for its socket, because it had nothing to watch
+/// any more.
 #[test]
 fn a_result_that_comes_before_the_driver_looks_is_sent() {
     for model in [Model::Reactor, Model::Threads] {
