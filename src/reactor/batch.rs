@@ -68,7 +68,7 @@ use crate::driver::stream::Stream as _;
 use crate::observe::{Activity, Observer};
 use crate::reactor::Reactor;
 use crate::reactor::os::Os;
-use crate::reactor::slots::live;
+use crate::reactor::slots::Stage;
 
 /// Largest number of connections in one batch.
 const BATCH_MAX: usize = 16;
@@ -156,10 +156,10 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         if self.batch.read.is_empty() && self.batch.unclocked > 0 {
             self.look_at_clock();
         }
-        let Some(slot) = live(&mut self.slots, id) else { return };
+        let Some(slot) = self.slots.get_mut(id) else { return };
         if slot.client.is_ready_to_ask() {
             slot.pumped_in = self.turn;
-            let rested = slot.registered && slot.client.is_between_requests();
+            let rested = slot.stage == Stage::Registered && slot.client.is_between_requests();
             self.driver.observer.enter(Activity::Reading);
             // One byte less than the largest loan, so that any leftover fits into a loan and leaves
             // room to read more.
@@ -202,7 +202,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         let mut batch = std::mem::take(&mut self.batch);
         let mut queued_bytes = 0;
         for Read { id, start, asked, got, rested, was_seen } in batch.read.drain(..) {
-            let Some(slot) = live(&mut self.slots, id) else { continue };
+            let Some(slot) = self.slots.get_mut(id) else { continue };
             let input = &batch.room[start..start + got.as_ref().map_or(0, |&bytes| bytes)];
             self.driver.asked_by = was_seen.then_some(self.turn_began);
             let used =
@@ -229,7 +229,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// registration and deadline, and needs no further step.
     fn send_to(&mut self, answered: &mut Vec<Answered>) {
         for Answered { id, share, rested } in answered.drain(..) {
-            let Some(slot) = live(&mut self.slots, id) else { continue };
+            let Some(slot) = self.slots.get_mut(id) else { continue };
             let pumped = pump::resume(&mut slot.client, &mut slot.stream, &mut self.driver, id, share);
             let is_as_before = rested && pumped == Pumped::Blocked && slot.client.is_between_requests();
             if !is_as_before || self.stopping.is_some() || self.driver.pool.is_short() {

@@ -10,7 +10,6 @@ use crate::http::{CloseReason, Phase};
 use crate::observe::Observer;
 use crate::reactor::Reactor;
 use crate::reactor::os::Os;
-use crate::reactor::slots::live;
 
 /// Idle connections compared to find one to close. A sample of 16 contains one of the idlest eighth
 /// with a probability of 88 %, and costs the same for any number of connections.
@@ -29,7 +28,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     pub(super) fn evict_slowest_head(&mut self) {
         for _ in 0..WAITERS_LOOKED_AT {
             let Some(id) = self.driver.pop_head_waiter() else { return };
-            let Some(slot) = live(&mut self.slots, id) else { continue };
+            let Some(slot) = self.slots.get_mut(id) else { continue };
             let now = self.driver.now.mono;
             let is_slow = || {
                 let (rate, pace) = (self.driver.busy_rate?, slot.client.pace()?);
@@ -85,19 +84,19 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     pub(super) fn evict_slowest_sender(&mut self, is_one: impl Fn(&Client) -> bool) {
         let Some(rate) = self.driver.busy_rate else { return };
         let slots = &self.slots;
-        self.leaving.retain(|id| slots.get(*id).is_some_and(|slot| !slot.closed));
+        self.leaving.retain(|id| slots.get(*id).is_some());
         if self.leaving.len() >= (self.connections_max / LEAVING_SHARE).max(1) {
             return;
         }
         let now = self.driver.now.mono;
         let slowest = slots
             .sample(self.sample_from, SENDER_SAMPLE)
-            .filter(|(_, slot)| !slot.closed && is_one(&slot.client))
+            .filter(|(_, slot)| is_one(&slot.client))
             .filter_map(|(id, slot)| Some((rate.missed_by(&slot.client.pace()?, now)?, id)))
             .min();
         self.sample_from = self.sample_from.wrapping_add(SENDER_SAMPLE);
         let Some((_, id)) = slowest else { return };
-        let Some(slot) = live(&mut self.slots, id) else { return };
+        let Some(slot) = self.slots.get_mut(id) else { return };
         let pumped = pump::evict(&mut slot.client, &mut slot.stream, &mut self.driver, id);
         self.leaving.push(id);
         self.after_pump(id, pumped);
@@ -110,7 +109,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         let idlest = self
             .slots
             .sample(self.sample_from, EVICTION_SAMPLE)
-            .filter(|(_, slot)| !slot.closed && slot.client.phase() == Phase::Idle)
+            .filter(|(_, slot)| slot.client.phase() == Phase::Idle)
             .filter(|(_, slot)| now.saturating_duration_since(slot.client.conn.since()) >= EVICTION_IDLE_MIN)
             .min_by_key(|(_, slot)| slot.client.conn.since())
             .map(|(id, _)| id);

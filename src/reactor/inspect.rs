@@ -102,7 +102,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// that they need no counters.
     pub(crate) fn gauges(&self) -> Gauges {
         let mut gauges = self.driver.gauges();
-        for (_, slot) in self.slots.iter().filter(|(_, slot)| !slot.closed) {
+        for (_, slot) in self.slots.iter() {
             gauges.phases[slot.client.phase() as usize] += 1;
         }
         gauges

@@ -53,7 +53,7 @@ use crate::observe::{Activity, Observer};
 use accept::Listeners;
 use batch::Batch;
 use os::{Os, OsEvent};
-use slots::{Slots, live};
+use slots::{Slots, Stage};
 use stop::Stopping;
 use watches::Watches;
 
@@ -235,7 +235,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 self.is_short = true;
                 continue;
             }
-            let Some(slot) = live(&mut self.slots, id) else {
+            let Some(slot) = self.slots.get_mut(id) else {
                 self.driver.observer.stale();
                 continue;
             };
@@ -255,7 +255,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 }
                 continue;
             };
-            let Some(slot) = live(&mut self.slots, id) else {
+            let Some(slot) = self.slots.get_mut(id) else {
                 self.driver.observer.stale();
                 continue;
             };
@@ -282,7 +282,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
 
     /// Pumps a connection, at most once a turn.
     fn pump_one(&mut self, id: ConnId) {
-        let Some(slot) = live(&mut self.slots, id) else {
+        let Some(slot) = self.slots.get_mut(id) else {
             self.driver.observer.stale();
             return;
         };
@@ -298,15 +298,15 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// deadline.
     fn after_pump(&mut self, id: ConnId, pumped: Pumped) {
         self.driver.observer.enter(Activity::Keeping);
-        let Some(slot) = live(&mut self.slots, id) else { return };
+        let Some(slot) = self.slots.get_mut(id) else { return };
         match pumped {
             Pumped::Closed(reason) => return self.close(id, reason),
             Pumped::Yielded => {
                 self.carried.push(id);
                 self.driver.observer.carried();
             }
-            Pumped::Blocked if !slot.registered => {
-                slot.registered = true;
+            Pumped::Blocked if slot.stage == Stage::New => {
+                slot.stage = Stage::Registered;
                 // The connection is registered only now that a read would block. A client that
                 // sends its request at once and closes after the response costs no epoll call.
                 // Registering also reports everything that arrived before.
@@ -329,7 +329,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         if slot.client.watch().is_some() {
             self.tend(id);
         }
-        let Some(slot) = live(&mut self.slots, id) else { return };
+        let Some(slot) = self.slots.get_mut(id) else { return };
         if let Some(due) = slot.client.deadline(&self.driver.config) {
             self.deadlines.arm(id, due);
         }
@@ -351,7 +351,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
         for _ in 0..self.driver.config.limits.deadlines_per_turn {
             let Some(id) = self.deadlines.pop_due(now) else { return };
-            let Some(slot) = live(&mut self.slots, id) else {
+            let Some(slot) = self.slots.get_mut(id) else {
                 self.driver.observer.stale();
                 continue;
             };
@@ -370,8 +370,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// Closes a connection. The slot stays occupied until the end of the turn, so that later events
     /// of this turn do not reach another connection.
     fn close(&mut self, id: ConnId, reason: CloseReason) {
-        let Some(slot) = live(&mut self.slots, id) else { return };
-        slot.closed = true;
+        let Some(slot) = self.slots.get_mut(id) else { return };
+        slot.stage = Stage::Closing;
         if slot.client.is_waiting() || slot.client.is_resting() {
             drop(self.driver.jobs.cancel(id));
         }
@@ -411,12 +411,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         if self.driver.has_stale_waiters() {
             let slots = &self.slots;
             self.driver.sweep_head_waiters(|id| {
-                slots.get(*id).is_some_and(|slot| {
-                    let waits = match slot.client.phase() == Phase::ReceivingHead {
-                        true => slot.client.holds_loan(),
-                        false => slot.client.holds_part(),
-                    };
-                    !slot.closed && waits
+                slots.get(*id).is_some_and(|slot| match slot.client.phase() == Phase::ReceivingHead {
+                    true => slot.client.holds_loan(),
+                    false => slot.client.holds_part(),
                 })
             });
         }

@@ -14,7 +14,6 @@ use crate::http::CloseReason;
 use crate::observe::Observer;
 use crate::reactor::Reactor;
 use crate::reactor::os::{Os, OsEvent};
-use crate::reactor::slots::live;
 
 /// A stop in progress.
 #[derive(Debug)]
@@ -70,7 +69,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.driver.stopping.store(true, Ordering::Relaxed);
         let all: Vec<ConnId> = self.slots.iter().map(|(id, _)| id).collect();
         for id in all {
-            if let Some(slot) = live(&mut self.slots, id) {
+            if let Some(slot) = self.slots.get_mut(id) {
                 Exchange::new(&mut slot.client, &mut self.driver, id, 0).end_endless();
             }
             // A request that has already arrived is answered. A connection that is idle after that

@@ -18,7 +18,6 @@ use crate::http::CloseReason;
 use crate::observe::Observer;
 use crate::reactor::Reactor;
 use crate::reactor::os::{Os, OsEvent};
-use crate::reactor::slots::live;
 
 struct Entry {
     watched: Arc<dyn Watched>,
@@ -174,7 +173,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             self.watches.arm(id, due);
         }
         let done = done?;
-        let slot = live(&mut self.slots, conn)?;
+        let slot = self.slots.get_mut(conn)?;
         Exchange::new(&mut slot.client, &mut self.driver, conn, 0).complete(done);
         if let Some(due) = slot.client.deadline(&self.driver.config) {
             self.deadlines.arm(conn, due);
@@ -185,7 +184,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// Runs after a connection was pumped. Registers an object that the connection has begun to
     /// watch, then advances it, because the pump may have changed what the object waits for.
     pub(super) fn tend(&mut self, id: ConnId) {
-        let Some(slot) = live(&mut self.slots, id) else { return };
+        let Some(slot) = self.slots.get_mut(id) else { return };
         let Some(watch) = slot.client.watch() else { return };
         let name = match watch.name {
             Some(name) => name,
