@@ -47,8 +47,8 @@ use crate::docroot::verdict::{Shown, Withheld};
 use crate::docroot::withheld::{WithheldFolders, leads_into};
 use crate::handler::passwords::{Password, Passwords};
 use crate::http::{Request, Response};
-use crate::jobs::places::Places;
 use crate::shortage;
+use crate::sync::Semaphore;
 
 /// How far a look may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,9 +156,9 @@ pub struct Docroot {
     fields: FieldRules,
     types: Types,
     /// Bounds how many files are compressed at once.
-    pub(crate) compressors: Arc<Places>,
+    pub(crate) compressors: Arc<Semaphore>,
     /// For archives in the making.
-    pub(crate) archives: Arc<Places>,
+    pub(crate) archives: Arc<Semaphore>,
     /// Who knows which paths take a password: for answers that show more than one file.
     pub(crate) guard: Option<Arc<dyn Passwords>>,
     /// The operator's own files.
@@ -195,8 +195,8 @@ impl Docroot {
         let identity = root::identity(&rustix::fs::statx(&fd, "", AtFlags::EMPTY_PATH, STAMP_MASK)?);
         can_open_beneath(&fd)?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let compressors = Places::new(options.compressors_max);
-        let archives = Places::new(options.archives_max);
+        let compressors = Semaphore::new(options.compressors_max as u64);
+        let archives = Semaphore::new(options.archives_max as u64);
         let real_path = path.canonicalize()?;
         if root::folder_at(&real_path) != Some(identity) {
             return Err(std::io::Error::other("another folder took its name while it was opened"));

@@ -17,7 +17,7 @@ use crate::handler::offload::Producer;
 use crate::http::negotiate::{Coding, Codings};
 use crate::http::send_queue::OpenFile;
 use crate::http::{Filled, Request};
-use crate::jobs::places::Taken;
+use crate::sync::Permit;
 
 /// What is read and compressed in one piece, in bytes, and what a piece holds at the least before
 /// it is sent on.
@@ -94,13 +94,13 @@ pub(super) struct Gzip {
     /// `None` when all of it was given out.
     encoder: Option<GzEncoder<Vec<u8>>>,
     buffer: Vec<u8>,
-    _place: Taken,
+    _permit: Permit,
 }
 
 impl Gzip {
-    pub(super) fn new(input: Input, size: u64, level: u32, place: Taken) -> Self {
+    pub(super) fn new(input: Input, size: u64, level: u32, permit: Permit) -> Self {
         let encoder = Some(GzEncoder::new(Vec::new(), Compression::new(level)));
-        Gzip { input, at: 0, size, encoder, buffer: Vec::new(), _place: place }
+        Gzip { input, at: 0, size, encoder, buffer: Vec::new(), _permit: permit }
     }
 
     /// Reads the next part. The size was promised by the head's validators: a file that shrank is

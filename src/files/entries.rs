@@ -12,8 +12,9 @@ use crate::docroot::location::Location;
 use crate::docroot::own::Inode;
 use crate::docroot::stamp::{file_type, stat};
 use crate::docroot::{Docroot, Reach, Trouble};
-use crate::files::budget::{Held, Spent};
+use crate::files::budget::{Spent, fit, reserve};
 use crate::pages::{Kind, SortBy, readme};
+use crate::sync::Permit;
 
 /// One entry: the place of its name, and the values that a listing shows.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +37,7 @@ pub(super) struct Entries {
     /// The name of the best README, and how good that is.
     pub(super) readme: Option<(u8, Vec<u8>)>,
     /// The memory of all that.
-    pub(super) held: Held,
+    pub(super) held: Permit,
 }
 
 /// Why entries were not read.
@@ -83,7 +84,7 @@ impl Entries {
         path: &[u8],
         query: &str,
         entries_max: usize,
-        held: Held,
+        held: Permit,
     ) -> Result<Entries, Unread> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(directory, ".", flags, Mode::empty())?;
@@ -115,12 +116,12 @@ impl Entries {
                 entries.push(name, kind, size, modified_secs)?;
             }
         }
-        entries.held.fit(&mut entries.names);
-        entries.held.fit(&mut entries.rows);
+        fit(&mut entries.held, &mut entries.names);
+        fit(&mut entries.held, &mut entries.rows);
         Ok(entries)
     }
 
-    fn none(held: Held) -> Self {
+    fn none(held: Permit) -> Self {
         let (names, rows) = (Vec::new(), Vec::new());
         Entries { names, rows, looked: 0, truncated: false, readme: None, held }
     }
@@ -129,8 +130,8 @@ impl Entries {
         // A run of 4 GiB is far beyond any budget, and no name has more than 255 bytes.
         let name_at = u32::try_from(self.names.len()).map_err(|_| Spent)?;
         let name_len = u16::try_from(name.len()).map_err(|_| Spent)?;
-        self.held.reserve(&mut self.names, name.len())?;
-        self.held.reserve(&mut self.rows, 1)?;
+        reserve(&mut self.held, &mut self.names, name.len())?;
+        reserve(&mut self.held, &mut self.rows, 1)?;
         self.names.extend_from_slice(name);
         self.rows.push(Entry { name_at, name_len, kind, size, modified_secs });
         Ok(())

@@ -19,7 +19,7 @@ use crate::docroot::own::Inode;
 use crate::docroot::stamp::{file_type, stat};
 use crate::docroot::{Docroot, Reach, area_of};
 use crate::files::Visit;
-use crate::files::budget::{Budget, Held, Spent};
+use crate::files::budget::{Spent, grow};
 use crate::files::entries::{Entries, Entry, Unread};
 use crate::handler::coalesce::{Coalesced, Unmade, Work};
 use crate::handler::offload::{Offloaded, Producer};
@@ -35,7 +35,7 @@ use crate::pages;
 use crate::pages::error::{ErrorForm, error, home_of};
 use crate::pages::upload as page;
 use crate::pages::{Home, Kind, ListingStyle, SortBy, readme};
-use crate::sync::lock;
+use crate::sync::{Permit, Semaphore, lock};
 use crate::text::{push_json_string, visible};
 
 /// Rendered at a time. Two pieces of a listing may be in memory.
@@ -44,10 +44,10 @@ const PIECE_BYTES: usize = 64 * KIB;
 /// The listings of a server in the making.
 pub(crate) struct Listings {
     /// Memory of entries while they are read: of small listings, too.
-    reading: Arc<Budget>,
+    reading: Arc<Semaphore>,
     /// Memory of long listings while they are sent. A budget of its own, because a client that
     /// takes a listing slowly must not keep others from small ones.
-    sending: Arc<Budget>,
+    sending: Arc<Semaphore>,
     waiting: Arc<Turns<Reading>>,
     made: Arc<Coalesced<Wanted, Outcome>>,
 }
@@ -62,8 +62,8 @@ impl Listings {
     /// None are being made.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Listings {
-            reading: Budget::new(LISTINGS_READ_BYTES_MAX),
-            sending: Budget::new(LISTINGS_SENT_BYTES_MAX),
+            reading: Semaphore::new(LISTINGS_READ_BYTES_MAX as u64),
+            sending: Semaphore::new(LISTINGS_SENT_BYTES_MAX as u64),
             waiting: Arc::new(Turns::new(LISTINGS_WAITING_MAX)),
             made: Coalesced::new(LISTING_REQUESTS_MAX),
         })
@@ -226,7 +226,7 @@ impl Reading {
     fn make(&self) -> Outcome {
         let Wanted { path, asked, .. } = self.work.key();
         let (docroot, query) = (&*self.docroot, asked.query.to_lowercase());
-        let held = self.listings.reading.hold();
+        let held = self.listings.reading.empty();
         Entries::read(docroot, &self.directory, path, &query, self.entries_max, held)
             .and_then(|entries| Ok(Made::of(self.contents(entries)?, &self.listings.sending)?))
             .map_err(|why| match why {
@@ -245,7 +245,7 @@ impl Reading {
         let shows_readme = options.readme && asked.form == Form::Html && asked.query.is_empty();
         let readme = entries.readme.take().filter(|_| shows_readme);
         let readme = readme.and_then(|(_, name)| load_readme(&self.docroot, path, *also, name));
-        entries.held.grow(readme.as_ref().map_or(0, |readme| readme.html.len()))?;
+        grow(&mut entries.held, readme.as_ref().map_or(0, |readme| readme.html.len()))?;
         entries.sort(asked.sort, asked.descending);
         let style = ListingStyle {
             sort: asked.sort,
@@ -290,7 +290,7 @@ type Begun = Option<(Listing, Vec<u8>)>;
 
 impl Made {
     /// The listing with its first piece.
-    fn of(mut contents: Contents, sending: &Arc<Budget>) -> Result<Made, Spent> {
+    fn of(mut contents: Contents, sending: &Arc<Semaphore>) -> Result<Made, Spent> {
         let form = contents.form;
         let policy = if contents.style.panel.is_empty() { pages::LISTING_POLICY } else { &page::POLICY };
         let policy = match contents.style.reloads {
@@ -301,8 +301,8 @@ impl Made {
         let extent = match contents.produce(&mut next, &mut first) {
             Filled::End | Filled::Failed => Extent::Whole(Arc::new(first)),
             Filled::More | Filled::Later => {
-                contents.entries.held = sending.take(contents.entries.held.bytes())?;
-                let held = sending.take(2 * PIECE_BYTES)?;
+                contents.entries.held = sending.try_acquire(contents.entries.held.count()).ok_or(Spent)?;
+                let held = sending.try_acquire(2 * PIECE_BYTES as u64).ok_or(Spent)?;
                 let contents = Arc::new(contents);
                 let listing = Listing { contents: Arc::clone(&contents), next, _held: held };
                 Extent::Long { contents, begun: Arc::new(Mutex::new(Some((listing, first)))) }
@@ -311,7 +311,7 @@ impl Made {
         Ok(Made { form, policy, extent })
     }
 
-    fn respond(self, sending: &Arc<Budget>, cx: &Context<'_>) -> Result<Response, Spent> {
+    fn respond(self, sending: &Arc<Semaphore>, cx: &Context<'_>) -> Result<Response, Spent> {
         let body = match self.extent {
             Extent::Whole(whole) => Body::Bytes(whole.to_vec()),
             Extent::Long { contents, begun } => {
@@ -469,12 +469,12 @@ impl Contents {
 struct Listing {
     contents: Arc<Contents>,
     next: Part,
-    _held: Held,
+    _held: Permit,
 }
 
 impl Listing {
-    fn begin(contents: Arc<Contents>, sending: &Arc<Budget>) -> Result<Self, Spent> {
-        let held = sending.take(2 * PIECE_BYTES)?;
+    fn begin(contents: Arc<Contents>, sending: &Arc<Semaphore>) -> Result<Self, Spent> {
+        let held = sending.try_acquire(2 * PIECE_BYTES as u64).ok_or(Spent)?;
         Ok(Listing { contents, next: Part::Head, _held: held })
     }
 }

@@ -24,8 +24,8 @@ use crate::http::range::{ByteRange, Selection};
 use crate::http::refusal::Refusal;
 use crate::http::send_queue::OpenFile;
 use crate::http::{Body, Method, Request, Response, Status, conditional, range};
-use crate::jobs::places::Taken;
 use crate::pages::error::{ErrorForm, error};
+use crate::sync::Permit;
 
 /// The form of the file that the client gets.
 pub(super) fn file_answer(
@@ -46,11 +46,12 @@ pub(super) fn file_answer(
                 .into()
         }
         Chosen::Compressed => {
-            let (Some(place), Some(level)) = (docroot.compressors.take(), docroot.options.compress_level)
+            let (Some(permit), Some(level)) =
+                (docroot.compressors.try_acquire(1), docroot.options.compress_level)
             else {
                 return file_response(original, request, cx.now()).into();
             };
-            compressed_response(original, level, place, request, cx).into()
+            compressed_response(original, level, permit, request, cx).into()
         }
     }
 }
@@ -63,7 +64,7 @@ pub(super) fn file_answer(
 fn compressed_response(
     original: &Arc<CachedFile>,
     level: u32,
-    place: Taken,
+    permit: Permit,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Response {
@@ -75,7 +76,7 @@ fn compressed_response(
         Content::OnDisk(file) => coding::Input::File(Arc::clone(file)),
         Content::InMemory => coding::Input::Memory(Arc::clone(original)),
     };
-    let gzip = coding::Gzip::new(input, original.len(), level, place);
+    let gzip = coding::Gzip::new(input, original.len(), level, permit);
     Response::new(Status::OK)
         .by_server()
         .with_headers(form.prepared.headers())

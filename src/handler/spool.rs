@@ -8,7 +8,6 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::config::{Config, KIB, Limits};
@@ -21,6 +20,7 @@ use crate::jobs::places::{Places, Seat, Taken};
 use crate::jobs::{Lane, Spawn};
 use crate::pages::error::text_error;
 use crate::shortage;
+use crate::sync::{Permit, Semaphore};
 
 /// Maximum content of one request kept in memory, in bytes. Longer content goes to a file.
 const MEMORY_BYTES: usize = 64 * KIB;
@@ -32,9 +32,8 @@ const CONTENTS_MAX: usize = 1 << 20;
 /// Bounded storage for content, in memory and temporary files, shared by all connections.
 #[derive(Debug)]
 pub struct Spool {
-    bytes_max: u64,
-    bytes: AtomicU64,
-    files: Arc<Places>,
+    bytes: Arc<Semaphore>,
+    files: Arc<Semaphore>,
     /// The senders of all stored contents.
     contents: Arc<Places>,
 }
@@ -52,53 +51,36 @@ impl Spool {
     /// than `rate` are cut off.
     #[must_use]
     pub fn new(bytes_max: u64, files_max: usize, rate: Option<LeastRate>) -> Self {
-        let (files, contents) = (Places::new(files_max), Places::for_senders(CONTENTS_MAX, rate));
-        Spool { bytes_max, bytes: AtomicU64::new(0), files, contents }
+        Spool {
+            bytes: Semaphore::new(bytes_max),
+            files: Semaphore::new(files_max as u64),
+            contents: Places::for_senders(CONTENTS_MAX, rate),
+        }
     }
 
     /// Returns the bytes in use.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.bytes.held()
     }
 }
 
-/// A share of the spool, returned when it is dropped together with the content.
+/// The permits of one content. They are dropped with the content, also if a response owns it.
 #[derive(Debug)]
-struct Lease {
-    spool: Arc<Spool>,
-    bytes: u64,
-    /// The permit for a file.
-    file: Option<Taken>,
+struct Permits {
+    bytes: Permit,
+    /// One file, or none yet.
+    file: Permit,
 }
 
-impl Lease {
-    fn new(spool: &Arc<Spool>) -> Self {
-        Lease { spool: Arc::clone(spool), bytes: 0, file: None }
+impl Permits {
+    fn none(spool: &Spool) -> Self {
+        Permits { bytes: spool.bytes.empty(), file: spool.files.empty() }
     }
 
-    /// Takes a permit for a file if there is none yet. Returns false if none is left.
+    /// Takes the permit for a file if there is none yet. Returns false if none is left.
     fn has_file(&mut self) -> bool {
-        if self.file.is_none() {
-            self.file = self.spool.files.take();
-        }
-        self.file.is_some()
-    }
-
-    fn extend(&mut self, bytes: u64) -> bool {
-        let before = self.spool.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > self.spool.bytes_max {
-            self.spool.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
-        }
-        self.bytes += bytes;
-        true
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.spool.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.file.count() == 1 || self.file.try_grow(1)
     }
 }
 
@@ -120,7 +102,8 @@ pub(crate) struct Spooled {
     memory: Vec<u8>,
     file: Option<OwnedFd>,
     filed_bytes: u64,
-    lease: Lease,
+    spool: Arc<Spool>,
+    permits: Permits,
     /// The permit of the sender, while the content arrives.
     place: Option<Taken>,
 }
@@ -134,18 +117,19 @@ impl Spooled {
 
     /// Creates empty storage without a sender.
     fn new(spool: &Arc<Spool>) -> Self {
-        Spooled { memory: Vec::new(), file: None, filed_bytes: 0, lease: Lease::new(spool), place: None }
+        let (memory, permits) = (Vec::new(), Permits::none(spool));
+        Spooled { memory, file: None, filed_bytes: 0, spool: Arc::clone(spool), permits, place: None }
     }
 
     /// Stores a piece in memory.
     pub(crate) fn push(&mut self, piece: &[u8]) -> Pushed {
-        if !self.lease.extend(piece.len() as u64) {
+        if !self.permits.bytes.try_grow(piece.len() as u64) {
             return Pushed::NoRoom;
         }
         self.memory.extend_from_slice(piece);
         match self.memory.len() > MEMORY_BYTES {
             false => Pushed::Kept,
-            true if self.lease.has_file() => Pushed::Spill,
+            true if self.permits.has_file() => Pushed::Spill,
             true => Pushed::NoRoom,
         }
     }
@@ -198,9 +182,8 @@ impl Spooled {
     /// Takes the file and its length in bytes.
     pub(crate) fn take_file(&mut self) -> Option<(OpenFile, u64)> {
         let fd = self.file.take()?;
-        let none = Lease::new(&self.lease.spool);
-        let lease = std::mem::replace(&mut self.lease, none);
-        Some((OpenFile::leased(fd, Box::new(lease)), self.filed_bytes))
+        let permits = std::mem::replace(&mut self.permits, Permits::none(&self.spool));
+        Some((OpenFile::leased(fd, Box::new(permits)), self.filed_bytes))
     }
 }
 
@@ -251,7 +234,7 @@ impl Beside<Spooled> {
             Pushed::Kept => Sunk::More,
             Pushed::Spill => Sunk::Full,
             Pushed::NoRoom => {
-                content.lease.spool.contents.make_way(now);
+                content.spool.contents.make_way(now);
                 Sunk::Refuse(no_room())
             }
         }

@@ -52,7 +52,7 @@ impl Site {
     pub fn open(config: &Config) -> Result<Self, String> {
         let fields = FieldRules::new(&config.files.fields, &config.files.uploads)?;
         let own = Arc::new(OwnFiles::of(config));
-        let attempts = Attempts::new();
+        let attempts = Attempts::new(&config.limits);
         let guard = Guard::open(&config.site.auth, "--htpasswd", config, &attempts, &own)?.map(Arc::new);
         let write_guard = Guard::open(&config.site.write_auth, "--write-htpasswd", config, &attempts, &own)?;
         let write_guard = write_guard.map(Guard::for_writing).map(Arc::new);

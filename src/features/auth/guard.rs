@@ -12,7 +12,7 @@ use sha2::Sha256;
 use crate::clock::Now;
 use crate::config::{
     AUTH_CHECK_REQUESTS_MAX, AUTH_CHECKS_MAX, AUTH_DELAY_MAX, AUTH_FRESH, AUTH_LOOK_REQUESTS_MAX,
-    AUTH_REMEMBERED_FOR, AUTH_REMEMBERED_MAX, AuthRule, AuthUsers, Config,
+    AUTH_REMEMBERED_FOR, AUTH_REMEMBERED_MAX, AuthRule, AuthUsers, Config, Limits,
 };
 use crate::docroot::own::OwnFiles;
 use crate::features::api;
@@ -266,7 +266,7 @@ impl Guard {
     /// If too many refusals are waiting, the response is an immediate 429 that closes the
     /// connection. The next guess then needs a new connection.
     pub(super) fn refuse_guess(&self, scope: usize, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        match self.attempts.guesses.note(Origin::of(cx.peer()), cx.now().mono, cx.limits()) {
+        match self.attempts.guesses.note(Origin::of(cx.peer()), cx.now().mono) {
             Penalty::Nothing => self.refusal(scope, request).into(),
             Penalty::Delay(delay) => delay.answer(self.refusal(scope, request), cx),
             Penalty::TooMany => {
@@ -429,10 +429,10 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
         let verdicts = Coalesced::new(AUTH_CHECK_REQUESTS_MAX);
         let checks = Arc::new(Turns::new(AUTH_CHECKS_MAX));
-        Arc::new(Attempts { guesses: Guesses::default(), checks, verdicts })
+        Arc::new(Attempts { guesses: Guesses::new(limits), checks, verdicts })
     }
 }
 
@@ -445,9 +445,15 @@ impl Guard {
         config.site.auth =
             rules.iter().map(|text| crate::features::auth::rule::parse_user_rule(text).unwrap()).collect();
         Arc::new(
-            Guard::open(&config.site.auth, "--htpasswd", &config, &Attempts::new(), &Arc::default())
-                .unwrap()
-                .unwrap(),
+            Guard::open(
+                &config.site.auth,
+                "--htpasswd",
+                &config,
+                &Attempts::new(&config.limits),
+                &Arc::default(),
+            )
+            .unwrap()
+            .unwrap(),
         )
     }
 }

@@ -6,7 +6,6 @@
 //!
 //! Must not know passwords or how they are checked.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, Context};
 use crate::http::Response;
 use crate::jobs::turns::Origin;
-use crate::sync::lock;
+use crate::sync::{Permit, Semaphore, lock};
 
 /// Wrong passwords from one origin.
 #[derive(Debug)]
@@ -51,10 +50,10 @@ impl Entry {
 }
 
 /// Counters of wrong passwords and of waiting refusals.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Guesses {
     entries: Mutex<Vec<Entry>>,
-    delayed: Arc<AtomicUsize>,
+    delayed: Arc<Semaphore>,
 }
 
 /// Delay that a wrong password costs.
@@ -78,29 +77,26 @@ pub(crate) enum Penalty {
 #[derive(Debug)]
 pub(crate) struct Delay {
     due: Instant,
-    delayed: Arc<AtomicUsize>,
-}
-
-impl Drop for Delay {
-    fn drop(&mut self) {
-        self.delayed.fetch_sub(1, Ordering::Relaxed);
-    }
+    _permit: Permit,
 }
 
 impl Guesses {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        // In the threads model each waiting refusal holds a thread.
+        let delayed_max = AUTH_DELAYED_MAX.min(limits.threads_max / 4).max(1);
+        Guesses { entries: Mutex::default(), delayed: Semaphore::new(delayed_max as u64) }
+    }
+
     /// Counts a wrong password of a client that waits for the response, and returns the
     /// consequence.
-    pub(crate) fn note(&self, origin: Origin, now: Instant, limits: &Limits) -> Penalty {
+    pub(crate) fn note(&self, origin: Origin, now: Instant) -> Penalty {
         let Charge { due, is_kept } = match self.charge(origin, now) {
             Some(charge) => charge,
             None => return Penalty::Nothing,
         };
-        // In the threads model each waiting refusal holds a thread.
-        let most = AUTH_DELAYED_MAX.min(limits.threads_max / 4).max(1);
-        let delay = Delay { due, delayed: Arc::clone(&self.delayed) };
-        match self.delayed.fetch_add(1, Ordering::Relaxed) < most && is_kept {
-            true => Penalty::Delay(delay),
-            false => Penalty::TooMany,
+        match self.delayed.try_acquire(1).filter(|_| is_kept) {
+            Some(permit) => Penalty::Delay(Delay { due, _permit: permit }),
+            None => Penalty::TooMany,
         }
     }
 

@@ -29,8 +29,8 @@ use crate::http::kept_head::KeptHead;
 use crate::http::target::query_pairs;
 use crate::http::{Body, Filled, Request, Response, Status};
 use crate::jobs::Lane;
-use crate::jobs::places::Taken;
 use crate::pages::error::{ErrorForm, error};
+use crate::sync::Permit;
 use crate::text::{has_bidi_control, is_bidi_control};
 
 /// A piece has about this size.
@@ -108,7 +108,7 @@ pub(super) fn answer(
     let Some(form) = form else {
         return error(Status::BAD_REQUEST, "archives come as tar, tar.gz or zip", error_form).into();
     };
-    let Some(place) = visit.docroot.archives.take() else {
+    let Some(permit) = visit.docroot.archives.try_acquire(1) else {
         return error(Status::SERVICE_UNAVAILABLE, "too many archives are being made, try again", error_form)
             .into();
     };
@@ -119,7 +119,7 @@ pub(super) fn answer(
         let walk = Walk::open(&kept.docroot, &path, kept.also);
         let then: Continuation = Box::new(move |cx| match walk {
             Ok(walk) => match kept.visit().password_due(&path, walk.password()) {
-                None => respond(Archive::new(walk, &path, form, place), cx).into(),
+                None => respond(Archive::new(walk, &path, form, permit), cx).into(),
                 Some(due) => head
                     .with(&limits, |request| ask_password(kept.visit(), due, request, cx))
                     .unwrap_or_else(|| error(Status::INTERNAL_SERVER_ERROR, LOST, error_form).into()),
@@ -203,7 +203,7 @@ struct Archive {
     packer: Packer,
     stage: Stage,
     input: Vec<u8>,
-    _place: Taken,
+    _permit: Permit,
 }
 
 /// Why an archive is broken off.
@@ -247,7 +247,7 @@ impl Producer for Archive {
 }
 
 impl Archive {
-    fn new(walk: Walk, path: &[u8], form: Form, place: Taken) -> Self {
+    fn new(walk: Walk, path: &[u8], form: Form, permit: Permit) -> Self {
         let name = path.split(|&byte| byte == b'/').rfind(|name| !name.is_empty()).unwrap_or(ROOT_NAME);
         let packer = match form {
             Form::Tar => Packer::Tar,
@@ -255,7 +255,7 @@ impl Archive {
             Form::Zip => Packer::Zip(Box::new(Zip::new(LEVEL))),
         };
         let (top, stage) = (name.to_vec(), Stage::Entry);
-        Archive { walk, top, form, packer, stage, input: Vec::new(), _place: place }
+        Archive { walk, top, form, packer, stage, input: Vec::new(), _permit: permit }
     }
 
     /// One step: what it cost in bytes, or `None` at the end.

@@ -13,13 +13,15 @@ const HASH: &str = "$2y$04$J25P14iGRWYRBQZ85PXm9OS69IW/qjgPJDpQHgmD8SA8yGz3sQvc2
 fn guard(rules: &[&str]) -> Guard {
     let mut config = Config::default();
     config.site.auth = rules.iter().map(|text| parse_user_rule(text).unwrap()).collect();
-    Guard::open(&config.site.auth, "--htpasswd", &config, &Attempts::new(), &Arc::default()).unwrap().unwrap()
+    Guard::open(&config.site.auth, "--htpasswd", &config, &Attempts::new(&config.limits), &Arc::default())
+        .unwrap()
+        .unwrap()
 }
 
 fn with_request<T>(target: &str, fields: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {
     let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
     let mut slots = FieldSlots::new();
-    look(&parse(head.as_bytes(), &mut slots, &crate::config::Limits::default()).unwrap())
+    look(&parse(head.as_bytes(), &mut slots, &Limits::default()).unwrap())
 }
 
 #[test]
@@ -120,8 +122,9 @@ fn a_look_at_the_users_counts_when_it_is_over() {
     let config = Config::default();
     let users = AuthUsers::File(file.path().to_owned());
     let rules = [AuthRule { path: "/x".into(), users }];
-    let guard =
-        Guard::open(&rules, "--htpasswd", &config, &Attempts::new(), &Arc::default()).unwrap().unwrap();
+    let guard = Guard::open(&rules, "--htpasswd", &config, &Attempts::new(&config.limits), &Arc::default())
+        .unwrap()
+        .unwrap();
     let credentials = Credentials { user: b"u".to_vec(), password: b"open sesame".to_vec() };
     let attempt = Attempt { scope: 0, credentials };
     let start = crate::clock::read_clocks();

@@ -16,9 +16,13 @@ fn start() -> Instant {
     crate::clock::read_clocks().mono
 }
 
+fn guesses() -> Guesses {
+    Guesses::new(&Limits::default())
+}
+
 /// Delay in milliseconds; 0 for none, `None` for too many.
-fn cost(guesses: &Guesses, peer: &Peer, now: Instant, limits: &Limits) -> Option<u128> {
-    match guesses.note(Origin::of(peer), now, limits) {
+fn cost(guesses: &Guesses, peer: &Peer, now: Instant) -> Option<u128> {
+    match guesses.note(Origin::of(peer), now) {
         Penalty::Nothing => Some(0),
         Penalty::Delay(delay) => Some(delay.due.duration_since(now).as_millis()),
         Penalty::TooMany => None,
@@ -31,17 +35,17 @@ fn count(guesses: &Guesses, origin: Origin, now: Instant) -> u32 {
 
 #[test]
 fn five_wrong_passwords_are_free_and_then_the_delay_doubles_up_to_eight_seconds() {
-    let (guesses, now, limits) = (Guesses::default(), start(), Limits::default());
+    let (guesses, now) = (guesses(), start());
     let peer = v4(1, 1);
     let costs = |now: Instant, count: u16| -> Vec<u128> {
         // Each connection has another port.
-        (0..count).map(|port| cost(&guesses, &v4(1, port), now, &limits).unwrap()).collect()
+        (0..count).map(|port| cost(&guesses, &v4(1, port), now).unwrap()).collect()
     };
     assert_eq!(costs(now, 13), [0, 0, 0, 0, 0, 250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
     let nearly = now + AUTH_FORGOTTEN_AFTER - Duration::from_millis(1);
     assert_eq!(costs(nearly, 1), [8000], "a failure later than the last renews it");
     assert_eq!(costs(nearly + AUTH_FORGOTTEN_AFTER, 6), [0, 0, 0, 0, 0, 250]);
-    assert_eq!(cost(&guesses, &v4(2, 1), now, &limits), Some(0), "another address");
+    assert_eq!(cost(&guesses, &v4(2, 1), now), Some(0), "another address");
     assert_eq!(delay_after(u32::MAX), Some(AUTH_DELAY_MAX));
     assert_eq!(peer.ip().map(|ip| ip.to_string()).as_deref(), Some("192.0.2.1"));
 }
@@ -53,17 +57,17 @@ fn addresses_of_one_host_are_counted_together() {
     assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
     assert_eq!(of("::ffff:192.0.2.1"), Origin::of(&v4(1, 9)), "IPv4 over a dual-stack socket");
     assert_eq!(Origin::of(&Peer::Unix), Origin::of(&Peer::Unix));
-    let (guesses, now, limits) = (Guesses::default(), start(), Limits::default());
+    let (guesses, now) = (guesses(), start());
     for host in 0..5 {
         let peer = v6(&format!("2001:db8::{host:x}"));
-        assert_eq!(cost(&guesses, &peer, now, &limits), Some(0));
+        assert_eq!(cost(&guesses, &peer, now), Some(0));
     }
-    assert_eq!(cost(&guesses, &v6("2001:db8::ffff"), now, &limits), Some(250));
+    assert_eq!(cost(&guesses, &v6("2001:db8::ffff"), now), Some(250));
 }
 
 #[test]
 fn a_full_table_forgets_nobody_who_guesses() {
-    let (guesses, now, limits) = (Guesses::default(), start(), Limits::default());
+    let (guesses, now) = (guesses(), start());
     let origin = |number: usize| Origin::of(&Peer::V6(Box::new((((number as u128) << 64).to_be_bytes(), 1))));
     for _ in 0..20 {
         count(&guesses, origin(0), now);
@@ -81,18 +85,18 @@ fn a_full_table_forgets_nobody_who_guesses() {
     // Old failures are forgotten, and their entries become free.
     let last = later + AUTH_FORGOTTEN_AFTER;
     assert_eq!(count(&guesses, origin(usize::MAX - 1), last), 1);
-    assert_eq!(cost(&guesses, &v4(1, 1), last, &limits), Some(0));
+    assert_eq!(cost(&guesses, &v4(1, 1), last), Some(0));
 }
 
 #[test]
 fn refusals_that_wait_are_bounded_and_come_back() {
-    let (guesses, now) = (Guesses::default(), start());
+    let now = start();
     for (threads_max, most) in [(4096, AUTH_DELAYED_MAX), (40, 10), (2, 1)] {
-        let limits = Limits { threads_max, ..Limits::default() };
+        let guesses = Guesses::new(&Limits { threads_max, ..Limits::default() });
         let note = |number: usize| {
             // Spreads the refusals over several origins.
             let number = u8::try_from(number / AUTH_DELAYED_EACH_MAX).unwrap();
-            guesses.note(Origin::of(&v4(number, 1)), now, &limits)
+            guesses.note(Origin::of(&v4(number, 1)), now)
         };
         for number in 0..most + 2 {
             (0..AUTH_FAILURES_FREE).for_each(|_| drop(note(number)));
@@ -107,38 +111,37 @@ fn refusals_that_wait_are_bounded_and_come_back() {
         assert!(matches!(note(most), Penalty::TooMany), "and stays so");
         waiting.pop();
         assert!(matches!(note(most), Penalty::Delay(_)));
-        lock(&guesses.entries).iter_mut().for_each(|entry| entry.delays.clear());
     }
 }
 
 /// Regression: a guesser that closed its connection instead of waiting escaped its delay.
 #[test]
 fn delays_stay_with_the_address_until_they_are_over() {
-    let (guesses, now, limits) = (Guesses::default(), start(), Limits::default());
+    let (guesses, now) = (guesses(), start());
     let peer = v4(5, 1);
     for number in 0..AUTH_FAILURES_FREE as usize + AUTH_DELAYED_EACH_MAX {
         // Every other client disconnects before its wrong password is detected, the rest after it.
         match number % 2 {
             0 => guesses.note_gone(Origin::of(&peer), now),
-            _ => assert!(cost(&guesses, &peer, now, &limits).is_some(), "{number}"),
+            _ => assert!(cost(&guesses, &peer, now).is_some(), "{number}"),
         }
     }
-    assert_eq!(guesses.delayed.load(Ordering::Relaxed), 0, "nobody waits");
-    assert_eq!(cost(&guesses, &peer, now, &limits), None);
-    assert_eq!(cost(&guesses, &v4(6, 1), now, &limits), Some(0), "another address");
+    assert_eq!(guesses.delayed.held(), 0, "nobody waits");
+    assert_eq!(cost(&guesses, &peer, now), None);
+    assert_eq!(cost(&guesses, &v4(6, 1), now), Some(0), "another address");
     let nearly = now + AUTH_DELAY_FIRST - Duration::from_millis(1);
-    assert_eq!(cost(&guesses, &peer, nearly, &limits), None);
+    assert_eq!(cost(&guesses, &peer, nearly), None);
     // The first and shortest of them is over.
-    assert_eq!(cost(&guesses, &peer, now + AUTH_DELAY_FIRST, &limits), Some(8000));
-    assert_eq!(cost(&guesses, &peer, now + AUTH_DELAY_FIRST, &limits), None);
-    assert_eq!(cost(&guesses, &peer, now + 2 * AUTH_DELAY_MAX, &limits), Some(8000));
+    assert_eq!(cost(&guesses, &peer, now + AUTH_DELAY_FIRST), Some(8000));
+    assert_eq!(cost(&guesses, &peer, now + AUTH_DELAY_FIRST), None);
+    assert_eq!(cost(&guesses, &peer, now + 2 * AUTH_DELAY_MAX), Some(8000));
 }
 
 #[test]
 fn a_delayed_response_comes_when_it_is_due_and_once() {
-    let (guesses, now, limits) = (Guesses::default(), start(), Limits::default());
+    let (guesses, now) = (guesses(), start());
     let delayed = || {
-        let note = |_| match guesses.note(Origin::of(&v4(4, 1)), now, &limits) {
+        let note = |_| match guesses.note(Origin::of(&v4(4, 1)), now) {
             Penalty::Delay(delay) => Some(delay),
             Penalty::Nothing | Penalty::TooMany => None,
         };
@@ -153,10 +156,10 @@ fn a_delayed_response_comes_when_it_is_due_and_once() {
     assert!(matches!(then.done, Some(Done::Finished(_))) && then.is_over);
     let again = Arc::clone(&one).advance(Ready::default(), due);
     assert!(again.done.is_none() && again.is_over);
-    assert_eq!(guesses.delayed.load(Ordering::Relaxed), 0);
+    assert_eq!(guesses.delayed.held(), 0);
     let gone = delayed();
-    assert_eq!(guesses.delayed.load(Ordering::Relaxed), 1);
+    assert_eq!(guesses.delayed.held(), 1);
     gone.abandon();
-    assert_eq!(guesses.delayed.load(Ordering::Relaxed), 0);
+    assert_eq!(guesses.delayed.held(), 0);
     assert!(gone.advance(Ready::default(), now).is_over);
 }
