@@ -3,15 +3,30 @@
 //! This file must not know the queue. It prints, so only the writer thread may call [`print`].
 
 use crate::text::is_bidi_control;
-use log::{Level, Log as _, Record};
-use simple_logger::SimpleLogger;
+use std::io::Write as _;
 
-pub(super) fn print(logger: &SimpleLogger, level: Level, target: &str, text: &str) {
+use crate::clock::read_wall_clock;
+use crate::http::date::iso8601;
+use log::Level;
+
+/// Prints one line to standard error: time, level, target and text. A write error is ignored,
+/// because there is no other place for diagnostics.
+pub(super) fn print(level: Level, target: &str, text: &str) {
     // Messages of the writer do not pass through the `log` macros, so the level is checked here.
     if level > log::max_level() {
         return;
     }
-    logger.log(&Record::builder().level(level).target(target).args(format_args!("{text}")).build());
+    let now = read_wall_clock();
+    let time = iso8601(now.as_secs(), now.subsec_millis());
+    #[cfg(feature = "cli")]
+    {
+        use log::Log as _;
+        let _ = write!(std::io::stderr(), "{time} ");
+        let logger = simple_logger::SimpleLogger::new();
+        logger.log(&log::Record::builder().level(level).target(target).args(format_args!("{text}")).build());
+    }
+    #[cfg(not(feature = "cli"))]
+    let _ = writeln!(std::io::stderr(), "{time} {level:<5} [{target}] {text}");
 }
 
 /// Colours a line. `SimpleLogger` is not installed as the logger and would check whether standard

@@ -14,7 +14,6 @@ use crate::log::terminal::{escape_control, paint, print};
 use crate::log::trace::Trace;
 use crate::sync::lock;
 use log::Level;
-use simple_logger::SimpleLogger;
 use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -82,8 +81,7 @@ impl LogQueue {
     /// so do not create any.
     #[must_use]
     pub fn new(access: Option<AccessLog>) -> LogQueue {
-        let logger = SimpleLogger::new().with_colors(false).with_utc_timestamps();
-        LogQueue::with_print(access, Box::new(move |level, target, text| print(&logger, level, target, text)))
+        LogQueue::with_print(access, Box::new(print))
     }
 
     pub(super) fn with_print(access: Option<AccessLog>, print: Print) -> LogQueue {
