@@ -1,6 +1,6 @@
-//! The paths that are tried for a request, and the thing that is found at one of them.
+//! The paths that are tried for a request, and the results of the search.
 //!
-//! Must not know how they are looked up.
+//! Must not know the search itself.
 
 use std::borrow::Cow;
 use std::os::fd::OwnedFd;
@@ -9,25 +9,26 @@ use crate::docroot::cache::Forms;
 use crate::handler::passwords::Password;
 use crate::http::Status;
 
-/// One path under which an answer is looked for.
+/// One path that is tried for a request.
 #[derive(Debug)]
 pub(crate) struct Attempt<'a> {
     pub(crate) path: Cow<'a, [u8]>,
     pub(crate) role: Role,
 }
 
-/// What a file is to the request.
+/// The relation of a file to the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// What it asked for.
+    /// The requested file, or the page of a single-page application.
     Asked,
-    /// A page that `--clean-urls` looked for. It is redirected unless this is its name.
+    /// A page found by `--clean-urls`. The request is redirected unless it has the short name of
+    /// the page.
     Page,
-    /// What is said where there is nothing else, with this status.
+    /// An error page, sent with this status.
     Instead(Status),
 }
 
-/// What was found for an attempt.
+/// The result of an attempt.
 #[derive(Debug)]
 pub(crate) enum Served<'a> {
     File(Forms, Attempt<'a>),
@@ -36,7 +37,7 @@ pub(crate) enum Served<'a> {
 }
 
 impl Served<'_> {
-    /// The same without borrowing from the request.
+    /// Copies the path, so that the value borrows nothing from the request.
     pub(super) fn into_owned(self) -> Served<'static> {
         match self {
             Served::File(forms, attempt) => {
@@ -48,7 +49,7 @@ impl Served<'_> {
         }
     }
 
-    /// The password that is due at the place of it.
+    /// Returns the password of the location.
     pub(super) fn password(&self) -> Option<Password> {
         match self {
             Served::File(forms, _) => forms.original.meta.password,

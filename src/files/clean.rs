@@ -1,19 +1,18 @@
-//! `--clean-urls`: pages at their names without `.html`, and each page at one of them only.
+//! `--clean-urls`: pages without `.html` in their URLs, each at one URL only.
 //!
-//! `/about` is `about.html`, `/` is `index.html`, and the other names of a page are redirected
-//! there. A page whose short name is that of something else, a file or a folder with an index,
-//! keeps its long one. A redirect leads to the page that was asked for, or it is not sent. Must not
-//! know what stands in for a page that is missing.
+//! `/about` is `about.html`, `/` is `index.html`, and the other URLs of a page are redirected
+//! there. A page keeps its long URL if the short one belongs to another file, or to a folder with
+//! an index. A redirect is sent only if it leads to the requested page. Must not know error pages.
 
 use std::borrow::Cow;
 
 use crate::docroot::{Docroot, Found, Reach, Trouble};
 use crate::files::attempt::{Attempt, Role, Served};
 
-/// How the names of pages end on the disk.
+/// File name extension of pages.
 const EXTENSION: &[u8] = b".html";
 
-/// The page that is looked for where nothing is at this path: `/about.html` for `/about`, and for
+/// Returns the page to try if nothing exists at this path: `/about.html` for `/about`, and for
 /// `/about/`, which is then redirected.
 pub(crate) fn page_of(path: &[u8]) -> Option<Attempt<'static>> {
     let name = path.strip_suffix(b"/").unwrap_or(path);
@@ -21,12 +20,12 @@ pub(crate) fn page_of(path: &[u8]) -> Option<Attempt<'static>> {
     is_name.then(|| Attempt { path: Cow::Owned([name, EXTENSION].concat()), role: Role::Page })
 }
 
-/// True for the path of a page under its long name.
+/// Returns whether the path is the long name of a page.
 pub(crate) fn is_long(path: &[u8]) -> bool {
     path.ends_with(EXTENSION)
 }
 
-/// The short name of a page; of an index, that of its folder.
+/// Returns the short name of a page. The short name of an index is that of its folder.
 pub(crate) fn short_name(page: &[u8]) -> &[u8] {
     let bare = page.strip_suffix(EXTENSION).unwrap_or(page);
     match bare.strip_suffix(b"/index") {
@@ -35,8 +34,8 @@ pub(crate) fn short_name(page: &[u8]) -> &[u8] {
     }
 }
 
-/// Decides about a thing that was found for a request for `path`: whether a page stands in for it,
-/// or whether it is a page that has another name. `get` looks at one more path.
+/// Adjusts the result of an attempt for `path`: another page may stand in for it, or the page may
+/// have another canonical name. `get` tries one more path.
 pub(crate) fn settle<'a>(
     docroot: &Docroot,
     path: &[u8],
@@ -45,7 +44,8 @@ pub(crate) fn settle<'a>(
     get: impl FnOnce(Attempt<'a>) -> Result<Served<'a>, Trouble>,
 ) -> Result<Served<'a>, Trouble> {
     match found? {
-        // `blog.html` beside the folder `blog`, which has nothing to show but its names.
+        // `blog.html` beside the folder `blog`, which has no index: the page is better than a
+        // listing.
         Served::WithoutSlash(password) if !has_index(docroot, path, reach)? => {
             let page = page_of(path).map_or(Err(Trouble::NotFound), get);
             match page {
@@ -70,7 +70,7 @@ pub(crate) fn settle<'a>(
     }
 }
 
-/// True if the short name of an existing page leads to that page.
+/// Returns true if the short name of an existing page leads to that page.
 fn has_short_name(docroot: &Docroot, page: &[u8], reach: Reach) -> Result<bool, Trouble> {
     let name = short_name(page);
     if name.ends_with(b"/") {
@@ -87,7 +87,7 @@ fn has_short_name(docroot: &Docroot, page: &[u8], reach: Reach) -> Result<bool, 
     }
 }
 
-/// True if the folder at `path`, which has no slash at its end, has an index.
+/// Returns true if the folder at `path`, which has no slash at its end, has an index.
 fn has_index(docroot: &Docroot, path: &[u8], reach: Reach) -> Result<bool, Trouble> {
     match docroot.peek(&[path, b"/"].concat(), reach) {
         Ok(Found::File(_)) | Err(Trouble::Forbidden | Trouble::Unknown) => Ok(true),

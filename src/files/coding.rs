@@ -1,9 +1,9 @@
-//! The same file in a content coding: a coded file that lies beside it, or gzip on the fly.
+//! Content codings of a file: a coded file that lies beside it, or gzip on the fly.
 //!
-//! Which one a client gets is decided by its `Accept-Encoding`, its `Range` and what there is. A
-//! coded file beside the original is a representation of its own, with its own validators, and can
-//! be sent in parts. What is compressed on the fly has a weak entity-tag and is only sent whole:
-//! the bytes depend on the compressor (RFC 9110 section 8.8.1).
+//! The choice depends on `Accept-Encoding`, on `Range` and on the existing files. A coded file
+//! beside the original is a representation of its own, with its own validators, and can be sent in
+//! parts. A file that is compressed on the fly has a weak entity-tag and is only sent whole,
+//! because the bytes depend on the compressor (RFC 9110 section 8.8.1).
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -19,18 +19,17 @@ use crate::http::send_queue::OpenFile;
 use crate::http::{Filled, Request};
 use crate::sync::Permit;
 
-/// What is read and compressed in one piece, in bytes, and what a piece holds at the least before
-/// it is sent on.
+/// Bytes that are read and compressed at a time, and the least bytes of a piece before it is sent.
 const READ_BYTES: usize = 64 * 1024;
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// The form of a file that one request gets.
+/// The form of a file that a request gets.
 pub(super) enum Chosen {
-    /// This one: the original, or a coded one.
+    /// This file: the original, or a coded one.
     File(Arc<CachedFile>),
     /// The original, compressed while it is sent.
     Compressed,
-    /// None that the client would take: 406.
+    /// None: the client accepts no available form (406).
     Nothing,
 }
 
@@ -45,14 +44,13 @@ pub(super) fn choose(
     if matches!(original.meta.coded, Coded::Itself(_)) {
         return Chosen::File(Arc::clone(original));
     }
-    // Weights are what forbids a form with: without any, a file of one form goes in that.
+    // Only a weight can forbid a form. Without weights, a file with one form is sent in that form.
     let mut asked = request.headers().all("accept-encoding");
     if siblings.has_none() && !original.pays_to_compress(docroot) && !asked.any(|list| list.contains(&b';')) {
         return Chosen::File(Arc::clone(original));
     }
     let codings = Codings::of(request.headers().all("accept-encoding"));
-    // Parts are of the original or of a coded file: of what is made on the fly there is only the
-    // whole.
+    // Ranges apply to the original or to a coded file. A form made on the fly is only sent whole.
     let is_part = request.header("range").is_some();
     let on_the_fly = !is_part
         && docroot.options.compress_level.is_some()
@@ -64,7 +62,7 @@ pub(super) fn choose(
     match codings.choose(is_offered) {
         Some(coding) => match (&siblings.files[coding as usize], &siblings.gzipped) {
             (Some(file), _) | (None, Some(file)) => Chosen::File(Arc::clone(file)),
-            // HTTP/1.0 knows no chunks: it would get no length.
+            // HTTP/1.0 has no chunked coding, so the end of the content would be unclear.
             (None, None) if request.minor_version() >= 1 => Chosen::Compressed,
             (None, None) => Chosen::File(Arc::clone(original)),
         },
@@ -73,25 +71,26 @@ pub(super) fn choose(
     }
 }
 
-/// A small file was compressed when it was loaded; where nothing came of it, it goes as it is.
+/// Returns whether compressing on the fly helps. A small file was compressed when it was loaded: if
+/// that saved nothing, the original is sent.
 fn is_worth_it(original: &CachedFile, siblings: &Siblings, codings: &Codings) -> bool {
     siblings.gzipped.is_some() || !original.is_in_memory() || codings.refuses_identity()
 }
 
-/// What is compressed while it is sent.
+/// The content that is compressed while it is sent.
 pub(super) enum Input {
     /// A large file.
     File(Arc<OpenFile>),
-    /// A small one, for a client that takes nothing else.
+    /// A small file, for a client that accepts no other form.
     Memory(Arc<CachedFile>),
 }
 
-/// Compresses a file, a piece at a time.
+/// A producer that compresses a file, one piece at a time.
 pub(super) struct Gzip {
     input: Input,
     at: u64,
     size: u64,
-    /// `None` when all of it was given out.
+    /// `None` after the end.
     encoder: Option<GzEncoder<Vec<u8>>>,
     buffer: Vec<u8>,
     _permit: Permit,
@@ -103,8 +102,8 @@ impl Gzip {
         Gzip { input, at: 0, size, encoder, buffer: Vec::new(), _permit: permit }
     }
 
-    /// Reads the next part. The size was promised by the head's validators: a file that shrank is
-    /// not this one.
+    /// Reads the next part. Fails if the file became shorter, because the validators in the head
+    /// promise its size.
     fn read(&mut self) -> Option<usize> {
         let left = usize::try_from(self.size - self.at).unwrap_or(usize::MAX).min(READ_BYTES);
         self.buffer.resize(left, 0);

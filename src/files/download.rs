@@ -1,16 +1,17 @@
-//! `?download`: the same answer, to be saved and not shown, under a name that survives the journey.
+//! `?download`: the response has a header that makes the client save it under a safe name (RFC
+//! 6266).
 //!
-//! A field line for the request in hand (RFC 6266), so the cache and everything that is made
-//! beforehand stay as they are. The name is always the file's own: one taken from the query would
-//! let a link choose what a file of ours is called on somebody's desk. It must not touch the disk.
+//! The header is added to the response to the current request, so that cached and prepared
+//! responses stay as they are. The name is always that of the file. A name from the query would let
+//! a link choose the name of a file on the user's computer. Must not touch the disk.
 
 use crate::handler::{Context, When};
 use crate::http::Request;
 use crate::http::disposition::attachment;
 use crate::http::target::query_pairs;
 
-/// Has the file at `path` saved by the client, if `?download` asks for it. Called when it is known
-/// that a file answers: a listing is not a download, and a redirect leads to the real answer.
+/// Adds the header for the file at `path` if the query contains `download`. Called when the
+/// response is known to be a file, not a listing or a redirect.
 #[inline]
 pub(super) fn mark(request: &Request<'_>, path: &[u8], cx: &mut Context<'_>) {
     if let Some(query) = request.query() {

@@ -1,6 +1,6 @@
 //! The entries of a folder for a listing: read, counted while they are read, and sorted.
 //!
-//! The names are kept in one run of bytes with a small row each, so a hundred thousand entries are
+//! The names are kept in one run of bytes with a small row each. So a hundred thousand entries are
 //! a few megabytes and not a hundred thousand allocations. Blocks: for worker threads only. This
 //! file must not know how a listing is presented.
 
@@ -16,7 +16,7 @@ use crate::files::budget::{Spent, fit, reserve};
 use crate::pages::{Kind, SortBy, readme};
 use crate::sync::Permit;
 
-/// One entry: the place of its name, and the values that a listing shows.
+/// One entry: the position of its name, and the values that a listing shows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     name_at: u32,
@@ -26,26 +26,26 @@ pub(super) struct Entry {
     pub(super) modified_secs: u64,
 }
 
-/// A directory's entries, compact.
+/// The entries of a directory, in compact form.
 #[derive(Debug)]
 pub(super) struct Entries {
     names: Vec<u8>,
     pub(super) rows: Vec<Entry>,
-    /// Names looked at, found or not.
+    /// Number of names read, whether or not they match the query.
     pub(super) looked: usize,
     pub(super) truncated: bool,
-    /// The name of the best README, and how good that is.
+    /// The best README: its rank and name.
     pub(super) readme: Option<(u8, Vec<u8>)>,
-    /// The memory of all that.
+    /// The memory of all entries.
     pub(super) held: Permit,
 }
 
-/// Why entries were not read.
+/// The reason why entries were not read.
 #[derive(Debug)]
 pub(super) enum Unread {
-    /// The disk, or no descriptors.
+    /// The disk failed, or no descriptor is left.
     Trouble(Trouble),
-    /// The memory for names is taken by others.
+    /// The memory for names is used up.
     Spent,
 }
 
@@ -70,14 +70,14 @@ impl From<Spent> for Unread {
 /// The folder that is listed.
 struct Folder<'a> {
     fd: &'a OwnedFd,
-    /// The path that was asked for.
+    /// The requested path.
     path: &'a [u8],
     location: Location,
 }
 
 impl Entries {
-    /// Reads those entries of an open directory, asked for as `path`, whose names contain `query`,
-    /// which is in lower case. Their memory is counted in `held`.
+    /// Reads the entries of an open directory, requested as `path`, whose names contain `query`.
+    /// `query` is in lower case. The memory is counted in `held`.
     pub(super) fn read(
         docroot: &Docroot,
         directory: &OwnedFd,
@@ -94,7 +94,7 @@ impl Entries {
         for entry in Dir::new(fd)? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            // Dotfiles are not served, `.` and `..` are not entries.
+            // Dotfiles are not served, and `.` and `..` are not entries.
             if name.starts_with(b".") {
                 continue;
             }
@@ -153,7 +153,7 @@ impl Entries {
     pub(super) fn sort(&mut self, by: SortBy, descending: bool) {
         let mut rows = std::mem::take(&mut self.rows);
         rows.sort_unstable_by(|a, b| {
-            // Directories stay in front whatever is asked for; equal ones go by name.
+            // Directories come first in every order. Equal entries are sorted by name.
             let folders = (b.kind == Kind::Directory).cmp(&(a.kind == Kind::Directory));
             let by_name = || self.name(a).cmp(self.name(b));
             let asked = match by {
@@ -167,13 +167,13 @@ impl Entries {
     }
 }
 
-/// True if a name contains the text. Case does not count; `lower` is in lower case.
+/// Returns true if a name contains the text, without regard to case. `lower` is in lower case.
 fn contains(name: &[u8], lower: &str) -> bool {
     lower.is_empty() || String::from_utf8_lossy(name).to_lowercase().contains(lower)
 }
 
-/// Kind, size and time of one entry. `None` for an entry that is not served: a link that leads out,
-/// or a file that was removed meanwhile.
+/// Returns the kind, size and time of one entry. `None` for an entry that is not served: a link
+/// that leads out of the docroot, or a file that was removed meanwhile.
 fn look(docroot: &Docroot, folder: &Folder<'_>, name: &[u8], known: FileType) -> Option<(Kind, u64, u64)> {
     let stat = if known == FileType::Symlink {
         let full = [folder.path, name].concat();

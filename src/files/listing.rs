@@ -1,9 +1,9 @@
 //! Directory listings: made by worker threads, rendered while they are sent.
 //!
-//! A folder is read by a few workers of their own, in an order that is fair to clients. Equal
-//! requests that wait share one reading. A listing that fits one piece is one response and holds
-//! nothing afterwards; of a longer one the entries are kept and rendered by workers as well, piece
-//! by piece: eight clients' rows on the loop would hold it for 10 ms.
+//! A few workers read folders, in an order that is fair to clients. Equal requests that wait share
+//! one reading. A listing that fits one piece is one response and holds nothing afterwards. The
+//! entries of a longer one are kept, and workers render it piece by piece: the rows of eight
+//! clients would block the loop for 10 ms. Must not know how workers are scheduled.
 
 use std::borrow::Cow;
 use std::io::Read as _;
@@ -38,15 +38,15 @@ use crate::pages::{Home, Kind, ListingStyle, SortBy, readme};
 use crate::sync::{Permit, Semaphore, lock};
 use crate::text::{push_json_string, visible};
 
-/// Rendered at a time. Two pieces of a listing may be in memory.
+/// Bytes rendered at a time. Two pieces of a listing may be in memory.
 const PIECE_BYTES: usize = 64 * KIB;
 
-/// The listings of a server in the making.
+/// The listings that a server is making.
 pub(crate) struct Listings {
-    /// Memory of entries while they are read: of small listings, too.
+    /// Memory of entries while they are read, also those of small listings.
     reading: Arc<Semaphore>,
-    /// Memory of long listings while they are sent. A budget of its own, because a client that
-    /// takes a listing slowly must not keep others from small ones.
+    /// Memory of long listings while they are sent. This is a separate budget, because a client
+    /// that receives a listing slowly must not block small listings of others.
     sending: Arc<Semaphore>,
     waiting: Arc<Turns<Reading>>,
     made: Arc<Coalesced<Wanted, Outcome>>,
@@ -59,7 +59,7 @@ impl std::fmt::Debug for Listings {
 }
 
 impl Listings {
-    /// None are being made.
+    /// Creates the state of a server that makes no listings yet.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Listings {
             reading: Semaphore::new(LISTINGS_READ_BYTES_MAX as u64),
@@ -70,7 +70,7 @@ impl Listings {
     }
 }
 
-/// In which form a listing is asked for.
+/// The format of a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Form {
     Html,
@@ -79,7 +79,8 @@ enum Form {
 }
 
 impl Form {
-    /// `?json` and `?text` decide; else what the client prefers, HTML where it does not care.
+    /// Returns the format that the query (`?json` or `?text`) or else `Accept` requests. The
+    /// default is HTML.
     fn asked_for(request: &Request<'_>) -> Self {
         for (name, _) in query_pairs(request.query().unwrap_or_default()) {
             match &*name {
@@ -105,19 +106,19 @@ impl Form {
     }
 }
 
-/// What a listing is asked to show.
+/// The form, order and filter that a request selects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Asked {
     form: Form,
     sort: SortBy,
     descending: bool,
-    /// As it was typed.
+    /// The text as typed.
     query: String,
     home: Home,
 }
 
 impl Asked {
-    /// `?sort=`, `&order=` and `&q=`; all by name where they say nothing.
+    /// Reads `?sort=`, `&order=` and `&q=`. The default is all entries by name.
     fn of(request: &Request<'_>, home: Home) -> Self {
         let (mut sort, mut descending, mut query) = (SortBy::Name, false, String::new());
         for (name, value) in query_pairs(request.query().unwrap_or_default()) {
@@ -132,12 +133,12 @@ impl Asked {
     }
 }
 
-/// Everything that decides about a listing. Equal ones are made once.
+/// All inputs of a listing. Equal requests share one listing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Wanted {
     /// The number of the docroot.
     docroot: usize,
-    /// A link may have been turned since an earlier request.
+    /// Part of the key because a link may lead to another folder since an earlier request.
     folder: Inode,
     path: Vec<u8>,
     /// A password that the client has given besides that of the path.
@@ -213,7 +214,7 @@ impl Task for Reading {
     }
 
     fn run(self) {
-        // A request that comes from now on may follow a change that is not read any more.
+        // A later request may follow a change that this reading misses, so it starts new work.
         self.work.close();
         if self.work.is_wanted() {
             let outcome = self.make();
@@ -238,7 +239,7 @@ impl Reading {
             })
     }
 
-    /// The entries in the requested order, and the page around them.
+    /// Returns the entries in the requested order, and the page around them.
     fn contents(&self, mut entries: Entries) -> Result<Contents, Spent> {
         let Wanted { path, also, asked, .. } = self.work.key();
         let options = &self.docroot.options;
@@ -266,7 +267,7 @@ impl Reading {
     }
 }
 
-/// A listing that was made, for all requests that asked for it.
+/// A finished listing, shared by all requests that wait for it.
 #[derive(Debug, Clone)]
 struct Made {
     form: Form,
@@ -280,16 +281,17 @@ enum Extent {
     Whole(Arc<Vec<u8>>),
     Long {
         contents: Arc<Contents>,
-        /// The first piece is made already. One request gets it, since a copy would take as long.
+        /// The first piece is already made. One request gets it, because a copy would take as long
+        /// as rendering it again.
         begun: Arc<Mutex<Begun>>,
     },
 }
 
-/// A listing with its first piece, until a request has taken it.
+/// A listing with its first piece, until a request takes it.
 type Begun = Option<(Listing, Vec<u8>)>;
 
 impl Made {
-    /// The listing with its first piece.
+    /// Renders the first piece of a listing.
     fn of(mut contents: Contents, sending: &Arc<Semaphore>) -> Result<Made, Spent> {
         let form = contents.form;
         let policy = if contents.style.panel.is_empty() { pages::LISTING_POLICY } else { &page::POLICY };
@@ -327,25 +329,26 @@ impl Made {
             .by_server()
             .with_header("Content-Type", self.form.content_type())
             .with_header("Vary", "Accept")
-            // What a listing shows is never known to be fresh.
+            // A cache cannot know whether a listing is fresh.
             .with_header("Cache-Control", "no-cache")
             .with_body(body);
         Ok(match self.form {
             Form::Html => response.with_header("Content-Security-Policy", &*self.policy),
-            // Names in it may be markup.
+            // The names may contain markup.
             Form::Json | Form::Text => response.with_header("X-Content-Type-Options", "nosniff"),
         })
     }
 }
 
-/// A README that is shown.
+/// A README that is shown below the entries.
 #[derive(Debug)]
 struct Readme {
     name: Vec<u8>,
     html: Vec<u8>,
 }
 
-/// Reads and renders it. Of a long one there is only the link; one that cannot be had is left out.
+/// Reads and renders a README. A long one is replaced by a link, and one that cannot be read is
+/// left out.
 fn load_readme(docroot: &Docroot, path: &[u8], also: Option<Password>, name: Vec<u8>) -> Option<Readme> {
     let full = [path, &name].concat();
     let file = docroot.open_beneath(full.strip_prefix(b"/").unwrap_or(&full), Reach::OnDisk).ok()?;
@@ -372,11 +375,11 @@ fn load_readme(docroot: &Docroot, path: &[u8], also: Option<Password>, name: Vec
 enum Part {
     Head,
     Row(usize),
-    /// The README, from this byte of it on.
+    /// The README, from this byte on.
     Readme(usize),
 }
 
-/// Everything that a listing shows.
+/// The contents of a listing.
 #[derive(Debug)]
 struct Contents {
     entries: Entries,
@@ -387,7 +390,7 @@ struct Contents {
 }
 
 impl Contents {
-    /// Renders the next piece, from `next` on.
+    /// Renders the next piece, beginning at `next`.
     fn produce(&self, next: &mut Part, out: &mut Vec<u8>) -> Filled {
         if matches!(*next, Part::Head) {
             self.head(out);
@@ -464,7 +467,7 @@ impl Contents {
     }
 }
 
-/// A long listing on its way to one client.
+/// A long listing that is being sent to one client.
 #[derive(Debug)]
 struct Listing {
     contents: Arc<Contents>,
@@ -485,7 +488,7 @@ impl Producer for Listing {
     }
 }
 
-/// One entry as JSON. `href` is exact whatever bytes the name has; `name` is for people.
+/// Appends one entry as JSON. `href` is exact for any bytes in the name; `name` is for display.
 fn json_row(row: &pages::Row<'_>, is_first: bool, out: &mut Vec<u8>) {
     let mut json = String::from(if is_first { "\n{\"name\":" } else { ",\n{\"name\":" });
     push_json_string(&String::from_utf8_lossy(row.name), &mut json);
@@ -506,8 +509,8 @@ fn json_row(row: &pages::Row<'_>, is_first: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(json.as_bytes());
 }
 
-/// One entry as a line: its name, with a slash if it is a directory. Control characters cannot
-/// break the line, and characters that change its direction are escaped.
+/// Appends one entry as a line: its name, with a slash if it is a directory. Control characters are
+/// replaced, and characters that change the text direction are escaped.
 fn text_row(row: &pages::Row<'_>, out: &mut Vec<u8>) {
     let name = String::from_utf8_lossy(row.name).replace(|c: char| c.is_control(), "?");
     out.extend_from_slice(visible(&name).as_bytes());
@@ -522,7 +525,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    /// The listing would show the content without its password.
+    /// Otherwise the listing would show the content without its password.
     #[test]
     fn a_readme_with_a_protection_of_its_own_is_not_shown() {
         let folder = tempfile::tempdir().unwrap();

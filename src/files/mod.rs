@@ -1,9 +1,9 @@
-//! Files of a docroot: found beneath it, kept fresh in memory, sent.
+//! File serving: files are found beneath a docroot, kept fresh in memory, and sent.
 //!
-//! [`StaticFiles`] is the handler that serves them. The cache belongs to the driver, and a handler
-//! borrows it for a request through its [`Context`], so handlers hold no lock. Work that might
-//! block (a cold directory entry, a cold page, a listing) is a job. Uploads, CGI programs, logs and
-//! spooled content touch the disk as well, elsewhere.
+//! [`StaticFiles`] is the handler. The cache belongs to the driver, and a handler borrows it for a
+//! request through its [`Context`], so handlers hold no lock. Work that might block (a cold
+//! directory entry, a cold page, a listing) is a job. Other code that uses the disk, such as
+//! uploads, CGI programs and logs, is elsewhere. Must not know connections or drivers.
 
 mod archive;
 mod attempt;
@@ -40,7 +40,8 @@ use crate::pages::error::{ErrorForm, error, text_error};
 
 pub(crate) use crate::files::listing::Listings;
 
-/// A handler that serves a folder, and the one that takes its name later.
+/// A handler that serves the folder with a given name, also after another folder has taken that
+/// name.
 #[derive(Debug, Clone)]
 pub struct StaticFiles {
     root: Arc<Root>,
@@ -54,27 +55,27 @@ impl StaticFiles {
         StaticFiles::of(Arc::new(Root::of(docroot)), &Listings::new())
     }
 
-    /// Serves the folder that a root leads to. Listings share the bounds of `listings`.
+    /// Serves the folder of `root`. Listings share the limits of `listings`.
     pub(crate) fn of(root: Arc<Root>, listings: &Arc<Listings>) -> Self {
         StaticFiles { root, listings: Arc::clone(listings) }
     }
 
-    /// Serves the folder that another root leads to, within the same bounds.
+    /// Serves the folder of another root within the same limits.
     pub(crate) fn at(&self, root: Arc<Root>) -> Self {
         StaticFiles::of(root, &self.listings)
     }
 
-    /// The root that it serves.
+    /// Returns the root that is served.
     pub(crate) fn root(&self) -> &Arc<Root> {
         &self.root
     }
 
-    /// A request for the present folder, without a password so far.
+    /// Creates the state of a request that is served from `docroot`.
     fn visit<'a>(&'a self, docroot: &'a Arc<Docroot>) -> Visit<'a> {
         Visit { docroot, listings: &self.listings, also: None }
     }
 
-    /// Serves a request for a root that leads to another folder now, which is opened first.
+    /// Serves a request whose root has been replaced by another folder, which is opened first.
     fn follow(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
         let (files, head, limits) = (self.clone(), KeptHead::of(request), cx.limits().clone());
         cx.job_then(move || {
@@ -111,23 +112,24 @@ impl Handler for StaticFiles {
     }
 }
 
-/// What a request is served from, and with which password.
+/// The docroot that serves a request, and the password that the client has given.
 #[derive(Clone, Copy)]
 struct Visit<'a> {
     docroot: &'a Arc<Docroot>,
     listings: &'a Arc<Listings>,
-    /// A password that the client has given besides that of the request's path.
+    /// A password that the client has given besides that of the requested path.
     also: Option<Password>,
 }
 
 impl Visit<'_> {
-    /// This visit for work that goes on after the call.
+    /// Returns an owned copy, for work that continues after the call.
     fn kept(self) -> KeptVisit {
         let Visit { docroot, listings, also } = self;
         KeptVisit { docroot: Arc::clone(docroot), listings: Arc::clone(listings), also }
     }
 
-    /// The password of a location, if the client has not given it with a request for `path`.
+    /// Returns the password of a location, unless the client has given it with a request for
+    /// `path`.
     fn password_due(
         &self,
         path: &[u8],
@@ -137,8 +139,8 @@ impl Visit<'_> {
     }
 }
 
-/// A visit that outlives the call in which it began. Also the handler that serves a client after
-/// it has given a password.
+/// A visit that outlives the call in which it began. Also the handler that serves the request after
+/// the client has given another password.
 struct KeptVisit {
     docroot: Arc<Docroot>,
     listings: Arc<Listings>,
@@ -157,7 +159,7 @@ impl Handler for KeptVisit {
     }
 }
 
-/// Asks for a password that is due at the place that a request leads to, then serves it from the
+/// Requests the password of the location that a request leads to, then serves the request from the
 /// beginning.
 fn ask_password(
     visit: Visit<'_>,
@@ -166,7 +168,7 @@ fn ask_password(
     cx: &mut Context<'_>,
 ) -> Answer {
     if visit.also.is_some() {
-        // A link was turned meanwhile. The next request asks again.
+        // The link was changed meanwhile. The next request starts again.
         return not_found(request).into();
     }
     let again: Arc<dyn Handler> = Arc::new(Visit { also: Some(password), ..visit }.kept());
@@ -224,7 +226,8 @@ fn lookup<T>(
     Files::of(cx)?.with(|cache| cache.lookup(docroot, path, with_coded, asked_by, now, take))
 }
 
-/// The file of this path from the cache, if it is there with all that the request needs.
+/// Returns the file at this path from the cache, if the cache has every form that the request
+/// needs.
 fn cached(docroot: &Docroot, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Option<Forms> {
     let with_coded = accepts_codings(request);
     let forms = lookup(docroot, path, with_coded, cx, |original, siblings| Forms {
@@ -234,7 +237,7 @@ fn cached(docroot: &Docroot, path: &[u8], request: &Request<'_>, cx: &mut Contex
     (forms.siblings.is_some() || !with_coded).then_some(forms)
 }
 
-/// Looks for what is not in the cache: on the disk, under one name after the other.
+/// Finds a file that is not in the cache: looks on the disk, at one path after the other.
 fn find(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     let docroot = visit.docroot;
     let found = search(docroot, path, request, Reach::InMemory, |attempt| {
@@ -253,7 +256,7 @@ fn find(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Context<'
     }
 }
 
-/// Keeps a file that was looked up at `now` or later.
+/// Puts a file that was looked up at `now` or later into the cache.
 fn keep(docroot: &Docroot, found: &Served<'_>, now: Now, cx: &mut Context<'_>) {
     if let Served::File(forms, attempt) = found
         && let Some(cache) = Files::of(cx)
@@ -262,7 +265,7 @@ fn keep(docroot: &Docroot, found: &Served<'_>, now: Now, cx: &mut Context<'_>) {
     }
 }
 
-/// The same from a worker thread, where the disk may take its time.
+/// Finds a file like [`find`], but on a worker thread, which may wait for the disk.
 fn serve_later(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     let (kept, path, head) = (visit.kept(), path.to_vec(), KeptHead::of(request));
     let (limits, asked) = (cx.limits().clone(), cx.now());
@@ -290,10 +293,10 @@ fn serve_later(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Co
     })
 }
 
-/// Where a kept request cannot be read again.
+/// Error text if a kept request cannot be parsed again.
 const LOST: &str = "the request was lost";
 
-/// The answer for a thing that was found, if the client has given the password that is due there.
+/// Makes the answer for a search result, if the client has given the password of its location.
 fn answer(
     visit: Visit<'_>,
     found: Result<Served<'_>, Trouble>,
@@ -308,7 +311,8 @@ fn answer(
             Ok(Served::Directory(..) | Served::WithoutSlash(_)) => true,
             Err(trouble) => *trouble != Trouble::NotFound,
         };
-        // Who is not given the application's page is told that nothing is there.
+        // The response depends on Accept: a client that does not accept HTML receives 404 and not
+        // the page of the application.
         if !is_found {
             cx.set_own_header(When::Always, "Vary", "Accept");
         }
@@ -316,7 +320,8 @@ fn answer(
     let password = found.as_ref().ok().and_then(Served::password);
     if let Some(due) = visit.password_due(path, password) {
         return match &found {
-            // It is not worth a password, and must not be shown without.
+            // The error page itself has a password. It is not worth a login, and must not be shown
+            // without one.
             Ok(Served::File(_, Attempt { role: Role::Instead(Status::FORBIDDEN), .. })) => {
                 failure(Trouble::Forbidden, path, request).into()
             }
@@ -337,7 +342,7 @@ fn answer(
     }
 }
 
-/// The answer for the file that was asked for by `path`, and was found by `attempt`.
+/// Makes the answer for the file that `attempt` found for a request for `path`.
 fn asked_for(
     docroot: &Arc<Docroot>,
     forms: &Forms,
@@ -377,9 +382,9 @@ pub(crate) fn not_found(request: &Request<'_>) -> Response {
     error(Status::NOT_FOUND, "the file does not exist", ErrorForm::of(request))
 }
 
-/// A redirect to another path of this server, query kept. Without its slash a directory would make
-/// every relative link in it wrong. Built from the collapsed path, so `//host` cannot lead to
-/// another host.
+/// A redirect to another path of this server, which keeps the query. Relative links in an index
+/// would be wrong if the path of the directory had no slash at its end. The path is normalized, so
+/// `//host` cannot lead to another host.
 fn redirect(path: &[u8], request: &Request<'_>, why: &str) -> Response {
     let mut location = target::reference(request.base(), path);
     if let Some(query) = request.query() {

@@ -27,7 +27,7 @@ use crate::http::{Body, Method, Request, Response, Status, conditional, range};
 use crate::pages::error::{ErrorForm, error};
 use crate::sync::Permit;
 
-/// The form of the file that the client gets.
+/// Sends the form of the file that suits the client.
 pub(super) fn file_answer(
     docroot: &Arc<Docroot>,
     forms: &Forms,
@@ -56,8 +56,8 @@ pub(super) fn file_answer(
     }
 }
 
-/// A file that is compressed while it is sent. Its head is that of the compressed form, its length
-/// is not known.
+/// Responds with a file that is compressed while it is sent. The head is that of the compressed
+/// form, and the length is unknown.
 ///
 /// Out of line, so that its frame is not on the stack of every request.
 #[inline(never)]
@@ -84,8 +84,8 @@ fn compressed_response(
         .with_body(Body::Source(Box::new(Offloaded::new(gzip, cx))))
 }
 
-/// A page of the docroot that is sent in place of one of ours. It is not what was asked for, so
-/// nothing is said about its age, and conditions do not apply to it.
+/// Responds with an error page from the docroot. It is not the requested file, so it has no
+/// validators and conditions do not apply to it.
 pub(super) fn page_instead(page: &CachedFile, status: Status) -> Response {
     Response::new(status)
         .by_server()
@@ -93,7 +93,7 @@ pub(super) fn page_instead(page: &CachedFile, status: Status) -> Response {
         .with_body(page.part(0, page.len()))
 }
 
-/// The answer that the request's conditions decide, if they do (RFC 9110 section 13.2).
+/// Returns the response that the request's conditions require, if any (RFC 9110 section 13.2).
 fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Response> {
     match conditional::evaluate(request.headers(), true, &file.validators(), now.unix_secs()) {
         Precondition::Proceed => None,
@@ -111,8 +111,8 @@ fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Re
     }
 }
 
-/// One file of the program's own choice, wherever it lies, judged like those of a docroot:
-/// conditions, ranges, type by name. Opens it, which may block.
+/// Responds with one file that an application chose, anywhere on the disk, with conditions, ranges
+/// and a type by name. Opens the file, which may block.
 pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Response, Refusal> {
     use rustix::fs::{Mode, OFlags};
     let refusal = |trouble| match trouble {
@@ -140,20 +140,20 @@ pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Resp
     Ok(file_response(&file, request, now))
 }
 
-/// The answer for a file that is there: conditions first, then ranges, then the whole (RFC 9110
-/// section 13.2).
+/// Responds with an existing file: conditions first, then ranges, then the whole (RFC 9110 section
+/// 13.2).
 fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response {
     if let Some(decided) = precondition(file, request, now) {
         return decided;
     }
     let fields = request.headers();
     let validators = file.validators();
-    // Range means something for GET only (RFC 9110 section 14.2); two Range lines are a
-    // contradiction.
+    // Range is defined for GET only (RFC 9110 section 14.2). Two Range headers contradict each
+    // other.
     if request.method() == Method::Get
         && file.meta.has_parts()
         && let Ok(Some(asked)) = fields.only("range")
-        // Of two conditions one may not hold: then the whole is right.
+        // One of two conditions may be false, so the whole file is the safe response.
         && let Ok(condition) = fields.only("if-range")
         && conditional::range_applies(condition, &validators)
     {
@@ -163,7 +163,7 @@ fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response
                 return error(Status::RANGE_NOT_SATISFIABLE, "no such part", ErrorForm::of(request))
                     .with_header("Content-Range", format!("bytes */{}", file.len()));
             }
-            // What the parts of a coded whole would be, nobody has said: it goes in one piece.
+            // No RFC defines several parts of a coded file, so it is sent whole.
             Selection::Several(parts) if file.meta.coded == Coded::No => return parts_response(file, &parts),
             Selection::Several(_) | Selection::Whole => {}
         }
@@ -171,7 +171,7 @@ fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response
     whole_response(file)
 }
 
-/// The fields by which a request decides what it gets of a file.
+/// The headers by which a request selects a form or a part of a file.
 pub(super) const DECIDING: NameFilter = NameFilter::of(&[
     "accept-encoding",
     "range",
@@ -202,8 +202,8 @@ fn part_response(file: &CachedFile, part: ByteRange) -> Response {
         .with_body(file.part(part.first, part.byte_count()))
 }
 
-/// Several parts as multipart/byteranges (RFC 9110 section 14.6). The content is sent by reference
-/// like any other; only the few lines between the parts are made.
+/// Responds with several parts as multipart/byteranges (RFC 9110 section 14.6). The parts are sent
+/// by reference; only the few lines between them are generated.
 fn parts_response(file: &CachedFile, parts: &[ByteRange]) -> Response {
     let boundary = boundary();
     let mut bodies = Vec::with_capacity(2 * parts.len() + 1);
@@ -228,12 +228,12 @@ fn parts_response(file: &CachedFile, parts: &[ByteRange]) -> Response {
         .with_body(Body::Sequence(bodies))
 }
 
-/// A line that must not stand in the content. Nobody can search a large file for it, so it is long,
-/// and never the same twice; that it is guessed by who wrote the file harms only who asks for parts
-/// of it.
+/// Creates a delimiter that must not occur in the content. Searching a large file for it would take
+/// too long, so it is long and random. An author of a file who guesses it harms only clients that
+/// request parts of that file.
 fn boundary() -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    // A hasher with the process's own random keys is at hand; that makes the line hard to foresee.
+    // A hasher with random keys of the process makes the delimiter hard to predict.
     let keys = std::hash::RandomState::new();
     let random = std::hash::BuildHasher::hash_one(&keys, NUMBER.fetch_add(1, Ordering::Relaxed));
     format!("whirligig-{random:016x}")

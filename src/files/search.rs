@@ -15,7 +15,7 @@ use crate::files::clean;
 use crate::http::{Request, Status};
 use crate::pages::error::{takes_html, wants_html};
 
-/// Tries one path after the other with `get`, until something is there.
+/// Tries one path after the other with `get`, until something exists.
 pub(super) fn search<'a>(
     docroot: &'a Docroot,
     path: &'a [u8],
@@ -36,15 +36,15 @@ pub(super) fn search<'a>(
     Err(Trouble::NotFound)
 }
 
-/// The paths that are tried for a request as long as nothing is there, in order: what it says; with
-/// `.html` behind it; the application's one page; the page that says that nothing is there.
+/// Lists the paths to try, in order: the requested path; that path with `.html`; the page of the
+/// single-page application; the error page for 404.
 fn attempts<'a>(
     docroot: &'a Docroot,
     path: &'a [u8],
     request: &'a Request<'_>,
 ) -> impl Iterator<Item = Attempt<'a>> {
     let options = &docroot.options;
-    // A path that is too long names no file, so the disk is not asked.
+    // A longer path names no file, so the disk is not read.
     let names_file = path.len() <= PATH_BYTES_MAX;
     let itself = names_file.then_some(Attempt { path: Cow::Borrowed(path), role: Role::Asked });
     let clean = move || clean::page_of(path).filter(|_| names_file && options.clean_urls);
@@ -53,27 +53,27 @@ fn attempts<'a>(
         Some(Attempt { path: Cow::Borrowed(page.as_bytes()), role: Role::Asked })
     };
     let missing = move || page_for(docroot, Status::NOT_FOUND);
-    // Nobody pays for the later ones before the earlier ones have failed.
+    // Later attempts are created only after earlier ones have failed.
     let later: [Box<dyn Fn() -> Option<Attempt<'a>> + 'a>; 3] =
         [Box::new(clean), Box::new(spa), Box::new(missing)];
     itself.into_iter().chain(later.into_iter().filter_map(|attempt| attempt()))
 }
 
-/// True if a path without a file may be a page that the application makes. A missing image or
-/// script stays a 404: its request names other types, or its path has an extension.
+/// Returns true if a path without a file may be a page of the single-page application. A missing
+/// image or script stays a 404: its request accepts other types, or its path has an extension.
 fn may_be_of_app(path: &[u8], request: &Request<'_>) -> bool {
     let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     let has_extension = memchr::memrchr(b'.', name).is_some_and(|dot| dot + 1 < name.len());
     wants_html(request) || (!has_extension && takes_html(request))
 }
 
-/// The docroot's own page for this status, if it is to have one.
+/// Returns the docroot's own page for this status, if one is configured.
 pub(super) fn page_for(docroot: &Docroot, status: Status) -> Option<Attempt<'_>> {
     let (_, page) = docroot.options.error_pages.iter().find(|(code, _)| *code == status.code())?;
     Some(Attempt { path: Cow::Borrowed(page.as_bytes()), role: Role::Instead(status) })
 }
 
-/// Looks on the disk, coded forms included where the request may want one.
+/// Looks on the disk. Also loads the coded forms if the request accepts codings.
 pub(super) fn look<'a>(
     docroot: &Docroot,
     attempt: Attempt<'a>,

@@ -1,9 +1,9 @@
-//! A folder as one download: `?archive=tar`, `tar.gz` or `zip`, made while it is sent.
+//! Downloads of whole folders: `?archive=tar`, `tar.gz` or `zip`, made while they are sent.
 //!
-//! A [`Producer`] on the worker threads walks the tree and writes the format piece by piece, so
-//! memory does not grow with the folder and the loop does nothing but send. A file that becomes
-//! shorter or cannot be read to its end breaks the whole answer off: what arrives complete is
-//! complete. It must not know connections.
+//! A [`Producer`] on the worker threads walks the tree and writes the format piece by piece. So
+//! memory does not grow with the folder, and the loop only sends. If a file becomes shorter or
+//! cannot be read to its end, the response is aborted: an archive that arrives whole is complete.
+//! Must not know connections.
 
 mod tar;
 mod walk;
@@ -33,28 +33,29 @@ use crate::pages::error::{ErrorForm, error};
 use crate::sync::Permit;
 use crate::text::{has_bidi_control, is_bidi_control};
 
-/// A piece has about this size.
+/// Approximate size of a piece.
 const PIECE_BYTES: usize = 64 * KIB;
 
-/// For one piece no more than this is read: a worker is not held for long by what compresses well.
+/// Bytes read for one piece at most, so that highly compressible files do not occupy a worker for
+/// long.
 const READ_PER_PIECE_BYTES: usize = 256 * KIB;
 
-/// Read from a file at a time.
+/// Bytes read from a file at a time.
 const READ_BYTES: usize = 64 * KIB;
 
-/// What an entry costs apart from its content, counted as bytes read.
+/// Cost of an entry without its content, counted as bytes read.
 const ENTRY_COST_BYTES: usize = 4 * KIB;
 
-/// Beyond it the time grows faster than the size shrinks.
+/// At higher levels, the time grows faster than the size shrinks.
 const LEVEL: Compression = Compression::new(2);
 
 /// The window of the deflate format, as a power of two.
 const WINDOW_BITS: u8 = 15;
 
-/// The top folder in the archive of the whole root, whose real name is nobody's business.
+/// The top folder in the archive of the whole root, whose real name stays private.
 const ROOT_NAME: &[u8] = b"files";
 
-/// The forms of an archive.
+/// The format of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// `?archive=tar`
@@ -83,8 +84,8 @@ impl Form {
     }
 }
 
-/// What the query asks for, if archives are given out and the path is a folder's. The inner `None`
-/// is a form that there is not.
+/// Returns the archive format that the query requests, if archives are enabled and the path is a
+/// folder. The inner `None` is an unknown format.
 pub(super) fn asked_for(docroot: &Docroot, path: &[u8], request: &Request<'_>) -> Option<Option<Form>> {
     let query = request.query().filter(|_| docroot.options.archives && path.ends_with(b"/"))?;
     let (_, form) = query_pairs(query).find(|(name, _)| name == "archive")?;
@@ -92,7 +93,7 @@ pub(super) fn asked_for(docroot: &Docroot, path: &[u8], request: &Request<'_>) -
     Some(forms.into_iter().find(|known| known.extension()[1..] == *form))
 }
 
-/// Answers with an archive of the folder at `path`. The folder is opened by a job. `also` is a
+/// Answers with an archive of the folder at `path`. A job opens the folder. `visit.also` is a
 /// password that the client has given besides that of `path`.
 pub(super) fn answer(
     visit: Visit<'_>,
@@ -114,7 +115,7 @@ pub(super) fn answer(
     };
     let (kept, path) = (visit.kept(), path.to_vec());
     let (head, limits) = (KeptHead::of(request), cx.limits().clone());
-    // All names of the folder are read first, which takes a while if there are many.
+    // Opening reads all names of the folder, which takes a while if there are many.
     cx.job_in(Lane::Long, move || {
         let walk = Walk::open(&kept.docroot, &path, kept.also);
         let then: Continuation = Box::new(move |cx| match walk {
@@ -136,7 +137,7 @@ fn respond(archive: Archive, cx: &Context<'_>) -> Response {
         .by_server()
         .with_header("Content-Type", form.content_type())
         .with_header("Content-Disposition", attachment(&name))
-        // It is another one each time: no cache could use it, and no part of it fits another part.
+        // Every archive is different: no cache could use it, and no part of it fits another.
         .with_header("Cache-Control", "no-store")
         .with_header("Accept-Ranges", "none")
         .with_body(Body::Source(Box::new(Offloaded::new(archive, cx))))
@@ -155,8 +156,8 @@ fn refusal(trouble: Trouble, path: &[u8], error_form: ErrorForm) -> Response {
     }
 }
 
-/// The name of an entry. Characters that change the direction of text are percent-encoded: unpacked
-/// elsewhere, a name must not look like another, and two names must not become one.
+/// Returns the name of an entry. Characters that change the text direction are percent-encoded.
+/// Unpacked elsewhere, a name must not look like another, and two names must stay different.
 fn unpacked_name(name: Vec<u8>) -> Vec<u8> {
     if !has_bidi_control(&name) {
         return name;
@@ -176,28 +177,28 @@ fn unpacked_name(name: Vec<u8>) -> Vec<u8> {
     shown
 }
 
-/// What is written next.
+/// The next part to write.
 #[derive(Debug)]
 enum Stage {
-    /// An entry's header.
+    /// The header of an entry.
     Entry,
-    /// Content, from `at` on.
+    /// Content, beginning at offset `at`.
     Content { file: OwnedFd, at: u64, size: u64 },
-    /// What stands at the end.
+    /// The end of the archive.
     End,
 }
 
-/// The stream that a form needs besides the bytes of its format.
+/// The encoder state of a format.
 enum Packer {
     Tar,
     TarGz { gzip: Compress, plain: Vec<u8> },
     Zip(Box<Zip>),
 }
 
-/// An archive in the making.
+/// An archive that is being made.
 struct Archive {
     walk: Walk,
-    /// The folder that everything is in.
+    /// Name of the folder that contains all entries.
     top: Vec<u8>,
     form: Form,
     packer: Packer,
@@ -206,7 +207,7 @@ struct Archive {
     _permit: Permit,
 }
 
-/// Why an archive is broken off.
+/// The reason why an archive is aborted.
 enum Failure {
     Walk(Broken),
     Io(io::Error),
@@ -258,7 +259,7 @@ impl Archive {
         Archive { walk, top, form, packer, stage, input: Vec::new(), _permit: permit }
     }
 
-    /// One step: what it cost in bytes, or `None` at the end.
+    /// Takes one step. Returns its cost in bytes, or `None` at the end.
     fn step(&mut self, out: &mut Vec<u8>) -> Result<Option<usize>, Failure> {
         match &mut self.stage {
             Stage::Entry => {
@@ -297,7 +298,8 @@ impl Archive {
     }
 }
 
-/// Some of a file that is announced to go on. Its end here means that it shrank since.
+/// Reads part of a file. An early end of the file means that it became shorter since its header was
+/// written.
 fn read(file: &OwnedFd, at: u64, into: &mut [u8]) -> Result<usize, Failure> {
     loop {
         match rustix::io::pread(file, &mut *into, at) {
@@ -345,7 +347,7 @@ impl Packer {
         Ok(())
     }
 
-    /// A piece of the archive's end; true when that was all.
+    /// Writes a piece of the end of the archive. Returns true after the last piece.
     fn finish(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         match self {
             Packer::Tar => tar::end(out),
@@ -359,7 +361,7 @@ impl Packer {
     }
 }
 
-/// Compresses all of `piece` into `out`; to the end of the stream when that is asked for.
+/// Compresses all of `piece` into `out`; with `Finish` also the end of the stream.
 fn deflate(
     compress: &mut Compress,
     mut piece: &[u8],
@@ -367,7 +369,7 @@ fn deflate(
     out: &mut Vec<u8>,
 ) -> io::Result<()> {
     loop {
-        // Without room nothing is written, and it would be asked for ever.
+        // Without room in `out` nothing would be written, and the loop would never end.
         out.reserve(8 * KIB);
         let before = compress.total_in();
         let status = compress.compress_vec(piece, out, flush).map_err(io::Error::other)?;

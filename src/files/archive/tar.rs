@@ -1,17 +1,17 @@
-//! The tar format: ustar headers (POSIX 1003.1), with a pax header in front where one does not do.
+//! The tar format: ustar headers (POSIX 1003.1), preceded by a pax header if an entry does not fit.
 //!
-//! Bytes only: it must not know where the content comes from. A header announces the size, so
-//! whoever writes one must deliver that many bytes or break the archive off.
+//! Bytes only: this file must not know where the content comes from. A header declares the size, so
+//! the caller must deliver that many bytes or abort the archive.
 
 use crate::files::archive::walk::Meta;
 
-/// Everything in a tar comes in blocks of this size.
+/// Size of a block. A tar consists of blocks.
 const BLOCK_BYTES: usize = 512;
 
-/// The greatest number that eleven octal digits hold: a size of 8 GiB less one.
+/// The largest number of eleven octal digits: a size of 8 GiB less one.
 const OCTAL_MAX: u64 = 0o777_7777_7777;
 
-/// The bytes of a name in a header.
+/// Length of a name in a header, in bytes.
 const NAME_BYTES: usize = 100;
 
 /// Appends the header of an entry. The name of a directory ends in a slash.
@@ -39,13 +39,13 @@ pub(super) fn end(out: &mut Vec<u8>) {
     out.resize(out.len() + 2 * BLOCK_BYTES, 0);
 }
 
-/// What the header cannot say: a long name, one that is not ASCII, numbers beyond eleven octal
-/// digits.
+/// Returns the records for values that do not fit the ustar header: long names, names that are not
+/// ASCII, numbers of more than eleven octal digits.
 fn pax_records(name: &[u8], meta: &Meta) -> Vec<u8> {
     let mut records = Vec::new();
     if name.len() > NAME_BYTES || !name.is_ascii() {
-        // Bytes that are no UTF-8 stand as they are: the record that would say so is one GNU tar
-        // complains about.
+        // Names that are not UTF-8 are written as they are, because GNU tar warns about the record
+        // that would mark them.
         record("path", name, &mut records);
     }
     if meta.size > OCTAL_MAX {
@@ -57,7 +57,8 @@ fn pax_records(name: &[u8], meta: &Meta) -> Vec<u8> {
     records
 }
 
-/// One record: its length in decimal, itself included, then `key=value` and a line feed.
+/// Appends one record: its length in decimal, including the length itself, then `key=value` and a
+/// line feed.
 fn record(key: &str, value: &[u8], records: &mut Vec<u8>) {
     let rest = key.len() + value.len() + 3;
     let mut len = rest + 1;
@@ -71,26 +72,25 @@ fn record(key: &str, value: &[u8], records: &mut Vec<u8>) {
 
 fn block(name: &[u8], kind: u8, meta: &Meta, out: &mut Vec<u8>) {
     let mut block = [0; BLOCK_BYTES];
-    // Cut off where a pax header says the whole of it.
+    // A longer name is cut off here, because the pax header contains all of it.
     let shown = &name[..name.len().min(NAME_BYTES)];
     block[..shown.len()].copy_from_slice(shown);
     octal(u64::from(meta.mode()), &mut block[100..108]);
-    // Owner and group are nobody's business: root is who may own anything, and only root would
-    // obey.
+    // Owner and group stay private: 0 (root) is always valid, and only root would apply it.
     octal(0, &mut block[108..116]);
     octal(0, &mut block[116..124]);
     octal(meta.size.min(OCTAL_MAX), &mut block[124..136]);
     octal(meta.modified_secs.min(OCTAL_MAX), &mut block[136..148]);
     block[156] = kind;
     block[257..265].copy_from_slice(b"ustar\x0000");
-    // The sum is taken with spaces in its own place.
+    // The checksum is computed with spaces in its own field.
     block[148..156].fill(b' ');
     let sum = block.iter().map(|&byte| u64::from(byte)).sum();
     octal(sum, &mut block[148..155]);
     out.extend_from_slice(&block);
 }
 
-/// Octal digits that fill the field, but for the NUL at its end.
+/// Writes octal digits that fill the field up to the NUL at its end.
 fn octal(mut number: u64, field: &mut [u8]) {
     let Some((last, digits)) = field.split_last_mut() else { return };
     *last = 0;

@@ -1,9 +1,9 @@
-//! A tree beneath the docroot, one entry after the other, in the order of names.
+//! A walk through a tree beneath the docroot, one entry after the other, in the order of names.
 //!
-//! It shows what a client could get by asking for each file: nothing hidden, links as `--symlinks`
-//! has them, regular files and directories only. At any moment one directory or one file is open;
-//! of the directories above only the names still to come are kept, and those are counted. It must
-//! not know formats. Blocks: for worker threads only.
+//! It yields only the files that a client could request one by one: nothing hidden, links as
+//! `--symlinks` allows, regular files and directories only. At most one directory or one file is
+//! open at a time. Of the parent directories only the remaining names are kept, and those are
+//! bounded. Must not know archive formats. Blocks: for worker threads only.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -16,14 +16,14 @@ use crate::docroot::verdict::{Shown, Withheld};
 use crate::docroot::{Docroot, Reach, Trouble};
 use crate::handler::passwords::Password;
 
-/// What an archive says of an entry.
+/// The metadata of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
     pub(super) is_directory: bool,
     pub(super) executable: bool,
     /// In bytes; 0 for a directory.
     pub(super) size: u64,
-    /// Since 1970.
+    /// Seconds since 1970.
     pub(super) modified_secs: u64,
 }
 
@@ -38,7 +38,8 @@ impl Meta {
         }
     }
 
-    /// Permissions: whether it can be run is told, who may do so here is not.
+    /// Returns the permissions in an archive: the executable bit is kept, owners and groups are
+    /// not.
     pub(super) fn mode(&self) -> u32 {
         if self.is_directory || self.executable { 0o755 } else { 0o644 }
     }
@@ -47,18 +48,20 @@ impl Meta {
 /// One entry.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Below the top of the walk; ends in a slash if it is a directory. The top itself has none.
+    /// Path below the top of the walk, with a slash at the end for a directory. Empty for the top
+    /// itself.
     pub(super) name: Vec<u8>,
     pub(super) meta: Meta,
-    /// A file, open.
+    /// The open file, unless the entry is a directory.
     pub(super) file: Option<OwnedFd>,
 }
 
-/// Why a walk cannot go on. What is merely not to be had (gone, forbidden) is left out instead.
+/// The reason why a walk cannot go on. Entries that were removed or may not be read are left out
+/// instead.
 pub(super) enum Broken {
-    /// The disk, or no descriptors.
+    /// The disk failed, or no descriptor is left.
     Trouble(Trouble),
-    /// More than may be kept or gone through.
+    /// A limit of the walk is exceeded.
     TooMuch(&'static str),
 }
 
@@ -71,28 +74,28 @@ impl fmt::Display for Broken {
     }
 }
 
-/// A directory on the way, with what is still to come of it.
+/// A directory that contains the current entry, with its remaining names.
 #[derive(Debug)]
 struct Level {
-    /// All names in one run of bytes, each followed by NUL, which no name contains; and where each
-    /// begins, in order.
+    /// All names in one run of bytes, each followed by NUL, which no name contains; and the offsets
+    /// of the names, in order.
     names: Vec<u8>,
     starts: Vec<u32>,
     next: usize,
-    /// How long the path is up to here.
+    /// Length of the path of this directory.
     path_len: usize,
-    /// To notice links that lead back up.
+    /// Detects links that lead back up.
     identity: (u32, u32, u64),
 }
 
-/// The walk.
+/// A walk.
 #[derive(Debug)]
 pub(super) struct Walk {
     docroot: Arc<Docroot>,
-    /// The password that is due at the place of the top.
+    /// The password of the location of the top.
     password: Option<Password>,
     also: Option<Password>,
-    /// From the root, without a slash in front.
+    /// Path from the root, without a leading slash.
     path: Vec<u8>,
     top_len: usize,
     levels: Vec<Level>,
@@ -102,15 +105,15 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// Begins at the directory that `path` names: normalised, with a slash at both ends. `also` is
-    /// a password that the client has given besides that of `path`.
+    /// Begins at the directory at `path`, which is normalized and has a slash at both ends. `also`
+    /// is a password that the client has given besides that of `path`.
     pub(super) fn open(docroot: &Arc<Docroot>, path: &[u8], also: Option<Password>) -> Result<Self, Trouble> {
         let asked = path;
         let path = path.strip_prefix(b"/").unwrap_or(path).to_vec();
         let name = if path.is_empty() { b"." } else { &path[..] };
         let directory = docroot.open_beneath(name, Reach::OnDisk)?;
         let stat = stat(&directory)?;
-        // Without a link it was deleted, and only our descriptor keeps it.
+        // Without links it was deleted, and exists only because of our descriptor.
         if file_type(&stat) != FileType::Directory || stat.stx_nlink == 0 {
             return Err(Trouble::NotFound);
         }
@@ -133,12 +136,12 @@ impl Walk {
         }
     }
 
-    /// The password that is due at the place where the walk begins.
+    /// Returns the password of the location where the walk begins.
     pub(super) fn password(&self) -> Option<Password> {
         self.password
     }
 
-    /// The next entry: a directory before what is in it. `None` at the end.
+    /// Returns the next entry. A directory comes before its contents. `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Entry>, Broken> {
         if let Some(meta) = self.top.take() {
             return Ok(Some(Entry { name: Vec::new(), meta, file: None }));
@@ -163,8 +166,8 @@ impl Walk {
         Ok(None)
     }
 
-    /// The entry at the present path, which is entered if it is a directory. `None` if it is not to
-    /// be had.
+    /// Returns the entry at the current path, and enters it if it is a directory. `None` if it
+    /// cannot be served.
     fn look(&mut self) -> Result<Option<Entry>, Broken> {
         let path = [b"/", &self.path[..]].concat();
         if self.is_excluded(&path) {
@@ -172,7 +175,7 @@ impl Walk {
         }
         let fd = match self.docroot.open_beneath(&self.path, Reach::OnDisk) {
             Ok(fd) => fd,
-            // A client that asked for it would not get it either.
+            // A request for this entry would fail, too.
             Err(Trouble::NotFound | Trouble::Forbidden) => return Ok(None),
             Err(trouble) => return Err(trouble.into()),
         };
@@ -203,21 +206,21 @@ impl Walk {
         Entry { name: self.path[self.top_len..].to_vec(), meta, file }
     }
 
-    /// Whether the directory is one that the walk is in: a link leads back up, and following it
-    /// would never end.
+    /// Returns whether the walk is already in this directory: a link leads back up, and following
+    /// it would never end.
     fn leads_back(&self, stat: &rustix::fs::Statx) -> bool {
         self.levels.iter().any(|level| level.identity == identity(stat))
     }
 
-    /// Whether something is left out though a client could name it: this is the one place that
-    /// decides it. `path` is from the root and begins with a slash. What guards the top of the walk
-    /// has been passed by who got there.
+    /// Returns whether an entry is left out although a client could request it. All such decisions
+    /// are made here. `path` is from the root and begins with a slash. The password of the top of
+    /// the walk was already checked.
     fn is_excluded(&self, path: &[u8]) -> bool {
         let top = [b"/", &self.path[..self.top_len]].concat();
         self.docroot.is_left_out(path, &top, self.also)
     }
 
-    /// Reads the names of the directory at the present path, and goes on with them.
+    /// Reads the names of the directory at the current path, which become the next entries.
     fn enter(&mut self, directory: &OwnedFd, stat: &rustix::fs::Statx) -> Result<(), Broken> {
         if self.levels.len() >= self.docroot.options.archive_depth_max {
             return Err(Broken::TooMuch("levels of folders"));
@@ -261,8 +264,8 @@ fn identity(stat: &rustix::fs::Statx) -> (u32, u32, u64) {
     (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino)
 }
 
-/// The names in a directory that may be served, each followed by NUL. Together with where each
-/// begins they take at most `bytes_max`.
+/// Returns the names in a directory that may be served, each followed by NUL. Together with their
+/// offsets they take at most `bytes_max`.
 fn read_names(directory: &OwnedFd, bytes_max: usize) -> Result<Vec<u8>, Broken> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(directory, ".", flags, Mode::empty()).map_err(Trouble::from)?;
@@ -326,7 +329,7 @@ mod tests {
         assert_eq!(from_top[4..], ["a/privately", "other/", "other/one.txts", "other/privately"]);
         let from_a = got(b"/a/");
         assert!(!from_a.iter().any(|name| name.contains("deep")), "{from_a:?}");
-        // Who asks for it by name has passed its protection.
+        // A request for this folder by name has passed its protection.
         assert_eq!(got(b"/a/private/"), ["", "deep/", "deep/x"]);
     }
 

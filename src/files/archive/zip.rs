@@ -1,10 +1,10 @@
-//! The zip format (APPNOTE 6.3.10), written in one go: what is known only after the content stands
-//! behind it.
+//! The zip format (APPNOTE 6.3.10), written as a stream: values that are known only after the
+//! content follow it.
 //!
-//! Every file is deflated, because then a reader of the bare stream finds its end; what is
-//! compressed already is deflated at level 0, which copies. Sizes beyond 4 GiB and more than 65,534
-//! entries are said in the zip64 form. The directory at the end of the archive is spilled to a file
-//! when it is long. It must not know where content comes from.
+//! Every file is deflated, so that a reader of the stream finds its end. Files that are already
+//! compressed are deflated at level 0, which copies. Sizes beyond 4 GiB and more than 65,534
+//! entries use the zip64 form. A long central directory is spilled to a file. Must not know where
+//! the content comes from.
 
 use std::io;
 
@@ -16,27 +16,27 @@ use crate::files::archive::walk::Meta;
 use crate::handler::temp_file::Spill;
 use crate::http::date::dos;
 
-/// Of the directory at the end this much is kept in memory, the rest in a file.
+/// Bytes of the central directory kept in memory; the rest is in a file.
 const DIRECTORY_MEMORY_BYTES: usize = 256 * KIB;
 
-/// From this size on the 64-bit forms are announced: deflating may add a little, and the 32-bit
-/// form ends at 4 GiB.
+/// Files from this size on use the 64-bit form: deflating may add a little, and the 32-bit form
+/// ends at 4 GiB.
 const LARGE_BYTES: u64 = u32::MAX as u64 - 64 * MIB as u64;
 
-/// A number or size that stands in the zip64 field instead.
+/// Marks a number or size whose value is in the zip64 field.
 const ELSEWHERE: u32 = u32::MAX;
 
 const DEFLATED: u16 = 8;
 const STORED: u16 = 0;
 
-/// The sizes and the sum follow the content; the name is UTF-8.
+/// Flags: sizes and checksum follow the content; the name is UTF-8.
 const SIZES_FOLLOW: u16 = 1 << 3;
 const NAME_IS_UTF8: u16 = 1 << 11;
 
 /// Made on Unix, by the rules of version 4.5.
 const MADE_BY: u16 = 3 << 8 | 45;
 
-/// Names of types that do not become smaller.
+/// Extensions of file types that are already compressed.
 const COMPRESSED_ALREADY: [&str; 44] = [
     "7z", "aac", "apk", "avif", "br", "bz2", "cab", "deb", "docx", "epub", "flac", "gif", "gz", "heic",
     "jar", "jpeg", "jpg", "jxl", "lz4", "m4a", "m4v", "mkv", "mov", "mp3", "mp4", "odp", "ods", "odt", "oga",
@@ -44,7 +44,7 @@ const COMPRESSED_ALREADY: [&str; 44] = [
     "zip",
 ];
 
-/// An entry whose content is being written.
+/// The entry whose content is being written.
 #[derive(Debug)]
 struct Open {
     name: Vec<u8>,
@@ -55,8 +55,8 @@ struct Open {
     compressed: u64,
 }
 
-/// A zip in the making. Every call appends to `out`, and all of that must reach the client in that
-/// order.
+/// The state of a zip that is being made. Every call appends to `out`, and all of that must be sent
+/// in order.
 pub(super) struct Zip {
     deflate: Compress,
     copy: Compress,
@@ -64,7 +64,7 @@ pub(super) struct Zip {
     open: Option<Open>,
     directory: Spill,
     entries: u64,
-    /// Where the directory begins, and how much of it has been given out, once it is being written.
+    /// Offset of the central directory, and its bytes written so far. `None` before it begins.
     end: Option<(u64, u64)>,
 }
 
@@ -83,8 +83,8 @@ impl Zip {
 
     /// Begins an entry. The name of a directory ends in a slash.
     pub(super) fn begin(&mut self, name: &[u8], meta: &Meta, out: &mut Vec<u8>) {
-        // A backslash is a separator where many zips are unpacked, and could lead out of the folder
-        // there.
+        // Some programs treat a backslash as a separator, so it could lead out of the folder when a
+        // zip is unpacked.
         let name: Vec<u8> = name.iter().map(|&byte| if byte == b'\\' { b'_' } else { byte }).collect();
         let method = if meta.size > 0 { DEFLATED } else { STORED };
         self.open =
@@ -100,12 +100,12 @@ impl Zip {
         self.written += (out.len() - before) as u64;
     }
 
-    /// Adds content to the entry that was begun.
+    /// Appends content to the current entry.
     pub(super) fn content(&mut self, piece: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         self.pack(piece, FlushCompress::None, out)
     }
 
-    /// Ends it.
+    /// Ends the current entry.
     pub(super) fn end_entry(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         if self.open.as_ref().is_some_and(|open| open.method == DEFLATED) {
             self.pack(&[], FlushCompress::Finish, out)?;
@@ -122,7 +122,8 @@ impl Zip {
         self.directory.push(&record)
     }
 
-    /// Appends a piece of what stands at the end of the archive. True when that was all.
+    /// Appends a piece of the central directory and the end records. Returns true after the last
+    /// piece.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         let (start, given) = *self.end.get_or_insert((self.written, 0));
         let bytes = self.directory.read(given, out)?;
@@ -181,7 +182,7 @@ impl Open {
         COMPRESSED_ALREADY.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
     }
 
-    /// What both headers begin with after their version fields.
+    /// Appends the fields that both headers have after their version fields.
     fn common(&self, crc: u32, compressed: u32, size: u32, extra: &[u8], out: &mut Vec<u8>) {
         let version: u16 = if self.is_large() { 45 } else { 20 };
         put(out, version.to_le_bytes());
@@ -195,7 +196,7 @@ impl Open {
         for number in [crc, compressed, size] {
             put(out, number.to_le_bytes());
         }
-        // A path that was opened is below 4 KiB.
+        // A path that was opened is shorter than 4 KiB.
         put(out, u16::try_from(self.name.len()).unwrap_or(0).to_le_bytes());
         put(out, u16::try_from(extra.len()).unwrap_or(0).to_le_bytes());
     }
@@ -204,7 +205,7 @@ impl Open {
         let mut extra = self.time_field();
         let mut size = 0;
         if self.is_large() {
-            // Empty, but there: it says that the sizes behind the content have 64 bits (4.3.9.2).
+            // Present but empty: it means that the sizes after the content have 64 bits (4.3.9.2).
             put(&mut extra, [1, 0, 16, 0]);
             put(&mut extra, [0; 16]);
             size = ELSEWHERE;
@@ -215,14 +216,15 @@ impl Open {
         out.extend_from_slice(&extra);
     }
 
-    /// When it was changed, in UTC to the second; the field above has neither.
+    /// Returns the field with the modification time in UTC to the second. The time in the header
+    /// has two-second steps and no time zone.
     fn time_field(&self) -> Vec<u8> {
         let mut extra = vec![b'U', b'T', 5, 0, 1];
         put(&mut extra, u32::try_from(self.meta.modified_secs).unwrap_or(u32::MAX).to_le_bytes());
         extra
     }
 
-    /// Sum and sizes, behind the content.
+    /// Appends the checksum and sizes that follow the content.
     fn descriptor(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"PK\x07\x08");
         put(out, self.crc.sum().to_le_bytes());
@@ -249,7 +251,7 @@ impl Open {
         out.extend_from_slice(b"PK\x01\x02");
         put(out, MADE_BY.to_le_bytes());
         self.common(self.crc.sum(), narrow(self.compressed), narrow(self.meta.size), &extra, out);
-        // No comment, the first and only disk, nothing about the content's kind.
+        // No comment, the first and only disk, no internal attributes.
         put(out, [0; 6]);
         let (kind, dos_directory) = if self.meta.is_directory { (0o040_000, 0x10) } else { (0o100_000, 0) };
         let attributes: u32 = (kind | self.meta.mode()) << 16 | dos_directory;
@@ -277,8 +279,8 @@ mod tests {
 
     const FILE: Meta = Meta { is_directory: false, executable: false, size: 0, modified_secs: 784_111_777 };
 
-    /// What python's reader says about an archive that stands in a file behind `start` bytes of
-    /// nothing, or `None` where there is no python.
+    /// Returns the output of Python's zip reader for an archive that begins at offset `start` of a
+    /// file, or `None` without Python.
     fn read(archive: &[u8], start: u64) -> Option<String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.zip");
@@ -316,7 +318,7 @@ mod tests {
         }
     }
 
-    /// As if 5 GiB had been written before.
+    /// Pretends that 5 GiB were written before.
     #[test]
     fn an_entry_beyond_four_gib_is_found() {
         const START: u64 = 5 << 30;
@@ -339,7 +341,7 @@ mod tests {
         }
     }
 
-    /// Said to be large, so that the test need not be.
+    /// Declares a large size, so that the test need not write as much.
     #[test]
     fn an_entry_of_more_than_four_gib_says_its_sizes_in_the_wide_form() {
         let mut zip = Zip::new(Compression::fast());
