@@ -8,7 +8,7 @@ use crate::driver::work::{Task, report, settle};
 use crate::handler::{BodySink, Sunk};
 use crate::http::{CloseReason, Status};
 use crate::jobs::pace::Pace;
-use crate::jobs::places::Seat;
+use crate::jobs::sender_permits::Holder;
 use crate::observe::Observer;
 use crate::pages::error as error_page;
 
@@ -28,14 +28,14 @@ impl<O: Observer> Exchange<'_, O> {
     pub(super) fn accept_into(&mut self, mut sink: Box<dyn BodySink>) {
         let room = sink.bytes_max(&self.driver.config.limits);
         let now = self.driver.now.mono;
-        let has = |what: fn(&Seat) -> bool| sink.seats().into_iter().flatten().any(|seat| what(seat));
-        if has(Seat::gives_way) {
-            // The seat was lost while a job had the sink.
+        let has = |what: fn(&Holder) -> bool| sink.holders().into_iter().flatten().any(|holder| what(holder));
+        if has(Holder::is_evicted) {
+            // The permit was lost while a job had the sink.
             drop(sink);
             return self.refuse(TOO_SLOW, CloseReason::Evicted);
         }
-        if has(Seat::is_new) {
-            // Content that came before does not count for a new seat.
+        if has(Holder::is_new) {
+            // Content that came before does not count for a new permit.
             self.work().pace = Some(Pace::starting(now));
         }
         if self.work().sink_room.is_none() {

@@ -280,9 +280,9 @@ impl<'a, O: Observer> Exchange<'a, O> {
             }
             // The driver handles these results, which belong to no connection.
             Done::Inspect(_) | Done::Shortage => {}
-            Done::GiveWay => {
+            Done::Evicted => {
                 // A sink that a job has is checked when the job returns it.
-                if self.client.work.as_ref().is_some_and(|work| work.gives_way()) {
+                if self.client.work.as_ref().is_some_and(|work| work.is_evicted()) {
                     self.refuse(TOO_SLOW, CloseReason::Evicted);
                 }
             }
@@ -385,7 +385,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
 
     /// Handles an eviction: a slow sender gets a 408 response if one is possible. Returns the
     /// reason if the connection has to be closed at once.
-    pub(crate) fn give_way(&mut self) -> Option<CloseReason> {
+    pub(crate) fn evict(&mut self) -> Option<CloseReason> {
         let error = match self.client.phase() {
             Phase::ReceivingHead if !self.client.conn.is_idle() => {
                 let reason = "the request head came too slowly for a busy server";

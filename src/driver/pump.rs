@@ -147,7 +147,7 @@ pub fn evict<S: Stream, O: Observer>(
     driver: &mut Driver<O>,
     id: ConnId,
 ) -> Pumped {
-    match Exchange::new(client, driver, id, 0).give_way() {
+    match Exchange::new(client, driver, id, 0).evict() {
         None => pump(client, stream, driver, id),
         Some(reason) => Pumped::Closed(reason),
     }
@@ -388,7 +388,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                 ErrorKind::TimedOut => self.time_out(),
                 // The acceptor of the threads model or another connection has shut the reading
                 // half, because the thread is needed.
-                ErrorKind::ResourceBusy => self.give_way(),
+                ErrorKind::ResourceBusy => self.evict(),
                 _ => Step::Closed(CloseReason::PeerReset),
             },
         }
@@ -414,10 +414,10 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
     }
 
     /// Handles an eviction that another thread has requested by shutting the reading half.
-    fn give_way(&mut self) -> Step {
+    fn evict(&mut self) -> Step {
         self.exchange.client.ready.readable = false;
         self.exchange.client.ready.ended = true;
-        self.exchange.give_way().map_or(Step::Again, Step::Closed)
+        self.exchange.evict().map_or(Step::Again, Step::Closed)
     }
 
     /// Writes the send queue to the socket until the queue is empty, the socket is full, or the

@@ -24,7 +24,7 @@ impl<O: Observer> Exchange<'_, O> {
         if !matches!(work.task, Task::Nothing) {
             self.driver.collected_bytes -= work.collected_bytes();
             if let Task::Sinking(sink) = &work.task {
-                // If the seat is still needed, then for work that does not wait for a sender.
+                // If the permit is still needed, then for work that does not wait for a sender.
                 settle(&**sink);
             }
             work.task = Task::Nothing;

@@ -172,28 +172,28 @@ impl Work {
         matches!(self.held, Held::Unread(_))
     }
 
-    /// Reports the pace of the current content to the seats that its sink occupies.
+    /// Reports the pace of the current content to the permits that its sink holds.
     pub(super) fn report_pace(&self) {
         if let (Task::Sinking(sink), Some(pace)) = (&self.task, self.pace) {
             report(&**sink, pace);
         }
     }
 
-    /// Returns true if the sink of the current content has lost one of its seats.
-    pub(super) fn gives_way(&self) -> bool {
-        matches!(&self.task, Task::Sinking(sink) if sink.seats().iter().flatten().any(|seat| seat.gives_way()))
+    /// Returns true if the sink of the current content has lost one of its permits.
+    pub(super) fn is_evicted(&self) -> bool {
+        matches!(&self.task, Task::Sinking(sink) if sink.holders().iter().flatten().any(|holder| holder.is_evicted()))
     }
 }
 
-/// Reports the pace of content to the seats that its sink occupies.
+/// Reports the pace of content to the permits that its sink holds.
 pub(super) fn report(sink: &dyn BodySink, pace: Pace) {
-    for seat in sink.seats().into_iter().flatten() {
-        seat.report(pace);
+    for holder in sink.holders().into_iter().flatten() {
+        holder.report(pace);
     }
 }
 
-/// Keeps the seats of content that has arrived completely. Returns false if one of them was lost
+/// Keeps the permits of content that has arrived completely. Returns false if one of them was lost
 /// before.
 pub(super) fn settle(sink: &dyn BodySink) -> bool {
-    sink.seats().into_iter().flatten().all(|seat| seat.settle())
+    sink.holders().into_iter().flatten().all(|holder| holder.settle())
 }

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use crate::handler::spool::{Beside, Spool, Spooled};
-use crate::handler::{Answer, BodySink, Context, Methods, Router, Seats, Sunk};
+use crate::handler::{Answer, BodySink, Context, Holders, Methods, Router, Sunk};
 use crate::http::fields::is_token;
 use crate::http::fields::trim_ows;
 use crate::http::negotiate::preferred;
@@ -172,8 +172,8 @@ impl BodySink for Echo {
         content.spill(cx, move |content| Echo { content_type, content }.answer())
     }
 
-    fn seats(&self) -> Seats<'_> {
-        [self.content.seat(), None]
+    fn holders(&self) -> Holders<'_> {
+        [self.content.holder(), None]
     }
 }
 

@@ -31,7 +31,7 @@ use crate::http::headers::How;
 use crate::http::refusal::Refusal;
 use crate::http::{Request, Response, Status};
 use crate::jobs::inbox::Waker;
-use crate::jobs::places::Seat;
+use crate::jobs::sender_permits::Holder;
 use crate::jobs::{JobQueue, Lane, RouteName, Spawn};
 use crate::pages::error as error_page;
 
@@ -150,8 +150,8 @@ pub trait BodySink: Send {
     /// The permits that this content holds while it arrives. The driver reports the pace of the
     /// content to them.
     #[doc(hidden)]
-    fn seats(&self) -> Seats<'_> {
-        Seats::default()
+    fn holders(&self) -> Holders<'_> {
+        Holders::default()
     }
 
     /// Returns an interim response (1xx) to send immediately. Called once, before the first piece.
@@ -163,7 +163,7 @@ pub trait BodySink: Send {
 /// The permits that the content of one request may hold: one for its purpose, and one for the space
 /// that stores it.
 #[doc(hidden)]
-pub type Seats<'a> = [Option<&'a Arc<Seat>>; 2];
+pub type Holders<'a> = [Option<&'a Arc<Holder>>; 2];
 
 /// The state that a driver lends to a handler for one call.
 pub struct Context<'a> {

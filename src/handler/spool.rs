@@ -16,7 +16,7 @@ use crate::handler::{Answer, Context, Sunk};
 use crate::http::send_queue::OpenFile;
 use crate::http::{Body, Response, Status};
 use crate::jobs::pace::LeastRate;
-use crate::jobs::places::{Places, Seat, Taken};
+use crate::jobs::sender_permits::{Holder, SenderPermit, SenderPermits};
 use crate::jobs::{Lane, Spawn};
 use crate::pages::error::text_error;
 use crate::shortage;
@@ -35,7 +35,7 @@ pub struct Spool {
     bytes: Arc<Semaphore>,
     files: Arc<Semaphore>,
     /// The senders of all stored contents.
-    contents: Arc<Places>,
+    contents: Arc<SenderPermits>,
 }
 
 impl Spool {
@@ -54,7 +54,7 @@ impl Spool {
         Spool {
             bytes: Semaphore::new(bytes_max),
             files: Semaphore::new(files_max as u64),
-            contents: Places::for_senders(CONTENTS_MAX, rate),
+            contents: SenderPermits::new(CONTENTS_MAX, rate),
         }
     }
 
@@ -105,20 +105,20 @@ pub(crate) struct Spooled {
     spool: Arc<Spool>,
     permits: Permits,
     /// The permit of the sender, while the content arrives.
-    place: Option<Taken>,
+    sender: Option<SenderPermit>,
 }
 
 impl Spooled {
     /// Creates empty storage for the content that the connection of `cx` sends.
     pub(crate) fn of(spool: &Arc<Spool>, cx: &Context<'_>) -> Self {
-        let place = spool.contents.take_for(cx.waker(), cx.now().mono);
-        Spooled { place, ..Spooled::new(spool) }
+        let sender = spool.contents.acquire(cx.waker(), cx.now().mono);
+        Spooled { sender, ..Spooled::new(spool) }
     }
 
     /// Creates empty storage without a sender.
     fn new(spool: &Arc<Spool>) -> Self {
         let (memory, permits) = (Vec::new(), Permits::none(spool));
-        Spooled { memory, file: None, filed_bytes: 0, spool: Arc::clone(spool), permits, place: None }
+        Spooled { memory, file: None, filed_bytes: 0, spool: Arc::clone(spool), permits, sender: None }
     }
 
     /// Stores a piece in memory.
@@ -234,15 +234,15 @@ impl Beside<Spooled> {
             Pushed::Kept => Sunk::More,
             Pushed::Spill => Sunk::Full,
             Pushed::NoRoom => {
-                content.spool.contents.make_way(now);
+                content.spool.contents.evict_slowest(now);
                 Sunk::Refuse(no_room())
             }
         }
     }
 
-    /// Returns the seat of the sender.
-    pub(crate) fn seat(&self) -> Option<&Arc<Seat>> {
-        self.value.as_ref()?.place.as_ref()?.seat()
+    /// Returns the holder record of the sender.
+    pub(crate) fn holder(&self) -> Option<&Arc<Holder>> {
+        Some(self.value.as_ref()?.sender.as_ref()?.holder())
     }
 
     /// Writes the bytes in memory to the file in a job, and calls `then` if that succeeds.

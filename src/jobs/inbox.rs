@@ -26,8 +26,9 @@ pub enum Done<R> {
     Woken,
     /// Calls a closure with the gauges of the loop. Concerns no connection.
     Inspect(Inspect),
-    /// The place that its content holds may be another's now: see [`crate::jobs::places::Seat`].
-    GiveWay,
+    /// A permit that the content of this connection held may have moved to another client: see
+    /// [`crate::jobs::sender_permits::SenderPermits`].
+    Evicted,
     /// No descriptor is left in the process: about no connection.
     Shortage,
 }
@@ -39,7 +40,7 @@ impl<R> std::fmt::Debug for Done<R> {
             Done::Panicked => "panicked",
             Done::Woken => "woken",
             Done::Inspect(_) => "inspect",
-            Done::GiveWay => "gives way",
+            Done::Evicted => "evicted",
             Done::Shortage => "shortage",
         })
     }
@@ -147,8 +148,8 @@ impl<R: Send> Bell for Inbox<R> {
         self.put(id, Done::Woken);
     }
 
-    fn give_way(&self, id: ConnId) {
-        self.put(id, Done::GiveWay);
+    fn evict(&self, id: ConnId) {
+        self.put(id, Done::Evicted);
         if let Some(interrupt) = &self.interrupt {
             interrupt();
         }
@@ -160,8 +161,8 @@ trait Bell: Send + Sync {
     /// Leaves [`Done::Woken`].
     fn wake(&self, id: ConnId);
 
-    /// Leaves [`Done::GiveWay`], and ends a wait for input of an owner that waits in reads.
-    fn give_way(&self, id: ConnId);
+    /// Leaves [`Done::Evicted`], and ends a wait for input of an owner that waits in reads.
+    fn evict(&self, id: ConnId);
 }
 
 /// Wakes one connection from any thread, because its body source has more content.
@@ -187,9 +188,9 @@ impl Waker {
         self.bell.wake(self.id);
     }
 
-    /// Makes the connection check whether it has lost its place, wherever it waits.
-    pub(crate) fn give_way(&self) {
-        self.bell.give_way(self.id);
+    /// Makes the connection check whether it has lost a permit, wherever it waits.
+    pub(crate) fn evict(&self) {
+        self.bell.evict(self.id);
     }
 }
 

@@ -7,7 +7,7 @@
 
 pub mod inbox;
 pub mod pace;
-pub mod places;
+pub mod sender_permits;
 pub(crate) mod turns;
 
 use std::collections::VecDeque;

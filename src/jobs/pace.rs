@@ -1,14 +1,14 @@
-//! How much a sender has brought lately, and how much is due where places are scarce.
+//! The pace of a sender, and the minimum rate while permits are scarce.
 //!
-//! A place (a program, an upload, a thread) may be held for as long as its sender likes, while
-//! places are free. When all are taken, the slowest sender below [`LeastRate`] gives way to the
-//! next client. Pure: time is an argument. Must not know what a place is.
+//! A sender may hold a permit (for a program, an upload, a thread) as long as it likes while
+//! permits are free. When all are held, the slowest sender below [`LeastRate`] is evicted in favour
+//! of the next client. Pure: time is an argument. This file must not know what a permit is for.
 
 use std::time::{Duration, Instant};
 
 use crate::config::{Limits, Timeouts};
 
-/// The rate at which a sender must bring content to keep a place that others wait for.
+/// The rate at which a sender must send content to keep a permit that others wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeastRate {
     /// Bytes due in each `window`.
@@ -17,7 +17,7 @@ pub struct LeastRate {
 }
 
 impl LeastRate {
-    /// The rate of a configuration; `None` if nobody has to give way.
+    /// The rate of a configuration; `None` if no sender is ever evicted.
     #[must_use]
     pub fn of(limits: &Limits, timeouts: &Timeouts) -> Option<LeastRate> {
         let window = timeouts.busy.filter(|window| !window.is_zero())?;

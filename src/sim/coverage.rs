@@ -75,6 +75,6 @@ pub const FAULTS: [&str; 32] = [
     "watched_again",
     "failed_wake_up",
     "woken_by_look",
-    "no_place",
-    "place_lost",
+    "no_permit",
+    "permit_lost",
 ];

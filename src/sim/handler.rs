@@ -11,11 +11,11 @@ use crate::conn_id::ConnId;
 use crate::handler::continuation::{Continuation, Done, Job};
 use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
-use crate::handler::{Answer, BodySink, Context, Handler, Seats, Sunk};
+use crate::handler::{Answer, BodySink, Context, Handler, Holders, Sunk};
 use crate::http::send_queue::OpenFile;
 use crate::http::{Body, BodySource, Filled, Request, Response, Status};
 use crate::jobs::inbox::Waker;
-use crate::jobs::places::{Places, Taken};
+use crate::jobs::sender_permits::{SenderPermit, SenderPermits};
 use crate::sim::world::{PendingJob, PendingWork, Shared, SimWatch, pattern};
 use crate::sync::lock;
 
@@ -24,8 +24,8 @@ use crate::sync::lock;
 pub(super) struct SimHandler {
     pub(super) world: Shared,
     pub(super) file: Arc<OpenFile>,
-    /// Seats that sinks occupy.
-    pub(super) places: Arc<Places>,
+    /// Holders that sinks occupy.
+    pub(super) permits: Arc<SenderPermits>,
 }
 
 impl SimHandler {
@@ -70,11 +70,11 @@ impl Handler for SimHandler {
             },
             "sink" => {
                 let world = Arc::clone(&self.world);
-                let Some(place) = self.places.take_for(cx.waker(), cx.now().mono) else {
-                    lock(&world).coverage.note("fault", "no_place");
+                let Some(permit) = self.permits.acquire(cx.waker(), cx.now().mono) else {
+                    lock(&world).coverage.note("fault", "no_permit");
                     return Response::new(Status::SERVICE_UNAVAILABLE).into();
                 };
-                Answer::Sink(Box::new(SimSink { id, kept: Vec::new(), fresh: 0, place, world }))
+                Answer::Sink(Box::new(SimSink { id, kept: Vec::new(), fresh: 0, permit, world }))
             }
             "file" | "broken" => {
                 let body = Body::File { file: Arc::clone(&self.file), offset: id << 40, len };
@@ -261,14 +261,14 @@ pub(super) struct SimSink {
     pub(super) id: u64,
     pub(super) kept: Vec<u8>,
     pub(super) fresh: usize,
-    pub(super) place: Taken,
+    pub(super) permit: SenderPermit,
     pub(super) world: Shared,
 }
 
 impl Drop for SimSink {
     fn drop(&mut self) {
-        if self.place.seat().is_some_and(|seat| seat.gives_way()) {
-            lock(&self.world).coverage.note("fault", "place_lost");
+        if self.permit.holder().is_evicted() {
+            lock(&self.world).coverage.note("fault", "permit_lost");
         }
     }
 }
@@ -292,8 +292,8 @@ impl BodySink for SimSink {
         SimHandler::answer(self.id, Body::Bytes(std::mem::take(&mut self.kept))).into()
     }
 
-    fn seats(&self) -> Seats<'_> {
-        [self.place.seat(), None]
+    fn holders(&self) -> Holders<'_> {
+        [Some(self.permit.holder()), None]
     }
 }
 

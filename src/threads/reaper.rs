@@ -118,7 +118,7 @@ impl Shared {
         let mut idle: Vec<_> = idle.filter_map(|line| Some((self.rank(line, now, None)?, line))).collect();
         idle.sort_unstable_by_key(|(rank, _)| *rank);
         for (_, line) in idle.iter().take(count) {
-            line.give_way();
+            line.evict();
         }
     }
 
@@ -134,7 +134,7 @@ impl Shared {
         let ranked = lines().filter_map(|line| Some((self.rank(line, now, rate)?, line)));
         match ranked.min_by_key(|(rank, _)| *rank) {
             Some((_, line)) => {
-                line.give_way();
+                line.evict();
                 true
             }
             None => leaving > 0,

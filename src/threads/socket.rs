@@ -35,7 +35,7 @@ pub(super) const EXPIRED: u8 = 1;
 
 /// Value of `shut_for`: the reading half was shut to evict the connection, because its thread or
 /// the memory of its content is needed.
-const GIVES_WAY: u8 = 2;
+const EVICTED: u8 = 2;
 
 /// The state of one connection that its worker and the reaper share.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub(super) struct Line {
     pub(super) pace: Mutex<Option<Pace>>,
     /// The job that the thread runs, if its response has a deadline.
     pub(super) job: Mutex<Option<TimedJob>>,
-    /// Why the server has shut the reading half of the socket: `OPEN`, `EXPIRED` or `GIVES_WAY`.
+    /// Why the server has shut the reading half of the socket: `OPEN`, `EXPIRED` or `EVICTED`.
     pub(super) shut_for: AtomicU8,
     /// Set when a body source has content, and when the server stops.
     pub(super) woken: Woken,
@@ -77,8 +77,8 @@ impl Line {
     }
 
     /// Evicts the connection: wakes its worker from the read, to make room for another client.
-    pub(super) fn give_way(&self) {
-        self.shut_for.store(GIVES_WAY, Ordering::SeqCst);
+    pub(super) fn evict(&self) {
+        self.shut_for.store(EVICTED, Ordering::SeqCst);
         drop(self.socket.shutdown(Shutdown::Read));
     }
 
@@ -90,7 +90,7 @@ impl Line {
 
     /// Returns true if the connection is being evicted.
     pub(super) fn is_leaving(&self) -> bool {
-        self.shut_for.load(Ordering::SeqCst) == GIVES_WAY
+        self.shut_for.load(Ordering::SeqCst) == EVICTED
     }
 }
 

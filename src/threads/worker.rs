@@ -65,7 +65,7 @@ impl Worker {
         }));
         let inbox = Arc::new(inbox.interrupted_by(move || {
             if let Some(line) = interrupted.upgrade() {
-                line.give_way();
+                line.evict();
             }
         }));
         let now = read_clocks();

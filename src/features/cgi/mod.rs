@@ -25,14 +25,14 @@ use crate::conn_id::Peer;
 use crate::handler::continuation::Continuation;
 use crate::handler::router::method_not_allowed;
 use crate::handler::spool::{Beside, Spool, Spooled};
-use crate::handler::{Answer, BodySink, Context, Handler, Seats, Sunk, spool};
+use crate::handler::{Answer, BodySink, Context, Handler, Holders, Sunk, spool};
 use crate::http::framing::Content;
 use crate::http::kept_head::KeptHead;
 use crate::http::target::{normalize, read_origin_form};
 use crate::http::{Method, Request, Status};
 use crate::jobs::inbox::Waker;
 use crate::jobs::pace::LeastRate;
-use crate::jobs::places::{Places, Taken};
+use crate::jobs::sender_permits::{SenderPermit, SenderPermits};
 use crate::pages::error::{ErrorForm, error, over};
 use crate::shortage;
 use meta_variables::Facts;
@@ -49,7 +49,7 @@ pub struct Scripts {
     /// `SERVER_NAME` if the request names no host, and the ports that the server listens on.
     host: String,
     ports: Vec<u16>,
-    places: Arc<Places>,
+    permits: Arc<SenderPermits>,
     children: Arc<Children>,
     spool: Arc<Spool>,
     /// Handler for local redirects of scripts.
@@ -91,7 +91,7 @@ impl Scripts {
             docroot,
             host: listens_on.first().map_or_else(|| "localhost".to_owned(), |addr| addr.ip().to_string()),
             ports: listens_on.iter().map(std::net::SocketAddr::port).collect(),
-            places: Places::for_senders(config.cgi.children_max, rate),
+            permits: SenderPermits::new(config.cgi.children_max, rate),
             children: Arc::default(),
             spool: Arc::new(Spool::of(config)),
             top: OnceLock::new(),
@@ -167,8 +167,9 @@ impl Handler for Cgi {
             error_form: ErrorForm::of(request),
             redirects: cx.redirects(),
         };
-        let (content, place) = (request.content(), Place { sender: cx.waker(), asked: cx.now().mono });
-        cx.job_then(move || order.begin(content, place))
+        let (content, wanted) =
+            (request.content(), PermitRequest { sender: cx.waker(), asked: cx.now().mono });
+        cx.job_then(move || order.begin(content, wanted))
     }
 }
 
@@ -188,7 +189,7 @@ struct Order {
 }
 
 /// Request for a permit to run a script.
-struct Place {
+struct PermitRequest {
     /// Connection that sends the content.
     sender: Waker,
     asked: Instant,
@@ -199,13 +200,13 @@ impl Order {
     ///
     /// A script with content is started once all of it has arrived, or the first part if it is
     /// long. A client that sends slowly must not occupy a script.
-    fn begin(self, content: Content, place: Place) -> Continuation {
+    fn begin(self, content: Content, wanted: PermitRequest) -> Continuation {
         let script = match self.scripts.folders[self.folder].find(&self.rest) {
             Ok(script) => script,
             Err((status, why)) => return self.fail(status, why),
         };
         let length = match content {
-            Content::None | Content::Length(0) => return self.run(&script, place, 0, Initial::Whole(None)),
+            Content::None | Content::Length(0) => return self.run(&script, wanted, 0, Initial::Whole(None)),
             // The sink would refuse it as well, but only after a 100 (Continue) response.
             Content::Length(bytes) if bytes > self.limits.body_bytes_max => {
                 let detail = over(self.limits.body_bytes_max, "content");
@@ -224,9 +225,9 @@ impl Order {
 
     /// Starts the script with the content received so far. `bytes` is the length of all content.
     /// Blocks: for jobs.
-    fn run(self, script: &Script, place: Place, bytes: u64, initial: Initial) -> Continuation {
+    fn run(self, script: &Script, wanted: PermitRequest, bytes: u64, initial: Initial) -> Continuation {
         let name = String::from_utf8_lossy(&script.name).into_owned();
-        match self.start(script, place, bytes) {
+        match self.start(script, wanted, bytes) {
             Err(then) => then,
             Ok(started) => Box::new(move |cx| {
                 let run = Run::new(started, self.terms(name), initial, cx);
@@ -240,16 +241,16 @@ impl Order {
     fn start(
         &self,
         script: &Script,
-        place: Place,
+        wanted: PermitRequest,
         content_bytes: u64,
     ) -> Result<(Process, Pipes), Continuation> {
-        let Some(place) = self.scripts.places.take_for(place.sender, place.asked) else {
+        let Some(permit) = self.scripts.permits.acquire(wanted.sender, wanted.asked) else {
             return Err(self.fail(Status::SERVICE_UNAVAILABLE, "too many scripts are running"));
         };
         if self.scripts.options.reaps_orphans {
             self.scripts.children.reap_orphans();
         }
-        let started = self.spawn(script, content_bytes, place);
+        let started = self.spawn(script, content_bytes, permit);
         started.map_err(|why| {
             log::error!(target: "cgi", "{}: cannot be started: {why}", script.name.escape_ascii());
             if shortage::report_in(&why) {
@@ -259,7 +260,12 @@ impl Order {
         })
     }
 
-    fn spawn(&self, script: &Script, content_bytes: u64, place: Taken) -> std::io::Result<(Process, Pipes)> {
+    fn spawn(
+        &self,
+        script: &Script,
+        content_bytes: u64,
+        permit: SenderPermit,
+    ) -> std::io::Result<(Process, Pipes)> {
         let scripts = &*self.scripts;
         let variables = self.head.with(&self.limits, |request| {
             let facts = Facts {
@@ -282,7 +288,7 @@ impl Order {
         // The system follows links within the name. The working directory is the parent of the file
         // name.
         command.current_dir(script.file.parent().unwrap_or(&scripts.docroot));
-        Process::start(command, content_bytes > 0, place, &scripts.children)
+        Process::start(command, content_bytes > 0, permit, &scripts.children)
     }
 
     fn terms(self, name: String) -> Terms {
@@ -352,7 +358,7 @@ impl Gather {
         let Gather { order, script, length, content } = *self;
         let (content, spawner) = content.into_parts();
         let Some(content) = content else { return spool::no_room().into() };
-        let place = Place { sender: cx.waker(), asked: cx.now().mono };
+        let wanted = PermitRequest { sender: cx.waker(), asked: cx.now().mono };
         // The loop drops a refused job; its content is then freed off the loop.
         let content = Beside::new(content, spawner);
         cx.job_then(move || {
@@ -360,7 +366,7 @@ impl Gather {
                 return Box::new(|_| spool::no_room().into());
             };
             let bytes = length.unwrap_or(content.len());
-            order.run(&script, place, bytes, initial(content))
+            order.run(&script, wanted, bytes, initial(content))
         })
     }
 }
@@ -385,8 +391,8 @@ impl BodySink for Gather {
         self.start(cx, |content| Initial::Whole(Some(content)))
     }
 
-    fn seats(&self) -> Seats<'_> {
-        [self.content.seat(), None]
+    fn holders(&self) -> Holders<'_> {
+        [self.content.holder(), None]
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
 
-use crate::jobs::places::{Seat, Taken};
+use crate::jobs::sender_permits::{Holder, SenderPermit};
 use crate::sync::lock;
 
 /// Children that are not reaped yet. Those still running are killed when the server ends.
@@ -58,7 +58,7 @@ pub(crate) struct Process {
     is_reaped: bool,
     /// Permit to run, returned when the child is reaped, because a client can take long to read the
     /// output.
-    place: Option<Taken>,
+    permit: Option<SenderPermit>,
 }
 
 /// Our ends of the pipes of a child, all non-blocking.
@@ -86,7 +86,7 @@ impl Process {
     pub(crate) fn start(
         mut command: Command,
         has_content: bool,
-        place: Taken,
+        permit: SenderPermit,
         children: &Arc<Children>,
     ) -> io::Result<(Process, Pipes)> {
         use std::os::unix::process::CommandExt as _;
@@ -97,7 +97,7 @@ impl Process {
         lock(&children.0).insert(pid);
         let children = Arc::clone(children);
         // Any later failure drops the process, which kills it.
-        let mut process = Process { child, pid, children, is_reaped: false, place: Some(place) };
+        let mut process = Process { child, pid, children, is_reaped: false, permit: Some(permit) };
         let exit = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
         let gone = || io::Error::other("a pipe is missing");
         let stdin = process.child.stdin.take().map(OwnedFd::from);
@@ -111,8 +111,8 @@ impl Process {
     }
 
     /// Handle on the permit for the connection that sends content.
-    pub(crate) fn seat(&self) -> Option<Arc<Seat>> {
-        self.place.as_ref()?.seat().map(Arc::clone)
+    pub(crate) fn holder(&self) -> Option<Arc<Holder>> {
+        Some(Arc::clone(self.permit.as_ref()?.holder()))
     }
 
     /// Kills the child and its process group.
@@ -130,7 +130,7 @@ impl Process {
         self.is_reaped = !matches!(self.child.try_wait(), Ok(None));
         if self.is_reaped {
             running.remove(&self.pid);
-            self.place = None;
+            self.permit = None;
         }
     }
 }

@@ -22,9 +22,9 @@ use crate::features::cgi::stderr::Complaints;
 use crate::handler::continuation::{Continuation, Done};
 use crate::handler::spool::{Beside, Spool, Spooled};
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
-use crate::handler::{Answer, BodySink, Context, Seats, Sunk};
+use crate::handler::{Answer, BodySink, Context, Holders, Sunk};
 use crate::http::{Body, BodySource, Filled, Response, Status};
-use crate::jobs::places::Seat;
+use crate::jobs::sender_permits::Holder;
 use crate::pages::error::{ErrorForm, error};
 use crate::sync::lock;
 
@@ -65,7 +65,7 @@ pub(crate) struct Run {
     timeout: Option<Duration>,
     spool: Arc<Spool>,
     /// Handle on the permit for the connection that sends content.
-    seat: Option<Arc<Seat>>,
+    holder: Option<Arc<Holder>>,
     state: Mutex<State>,
 }
 
@@ -130,7 +130,7 @@ impl Run {
         cx: &Context<'_>,
     ) -> Arc<Run> {
         let Terms { name, head_only, error_form, timeout, spool, elsewhere } = terms;
-        let seat = process.seat();
+        let holder = process.holder();
         let mut state = State {
             process,
             input: Input::new(pipes.stdin),
@@ -159,7 +159,7 @@ impl Run {
                 state.end_content();
             }
         }
-        Arc::new(Run { name, head_only, error_form, timeout, spool, seat, state: Mutex::new(state) })
+        Arc::new(Run { name, head_only, error_form, timeout, spool, holder, state: Mutex::new(state) })
     }
 
     /// Sink that passes content on to the script.
@@ -569,8 +569,8 @@ impl BodySink for Feed {
         cx.promised()
     }
 
-    fn seats(&self) -> Seats<'_> {
-        [self.run.seat.as_ref(), None]
+    fn holders(&self) -> Holders<'_> {
+        [self.run.holder.as_ref(), None]
     }
 }
 
@@ -601,8 +601,8 @@ impl BodySink for ToFile {
         cx.promised()
     }
 
-    fn seats(&self) -> Seats<'_> {
-        [self.run.seat.as_ref(), self.content.seat()]
+    fn holders(&self) -> Holders<'_> {
+        [self.run.holder.as_ref(), self.content.holder()]
     }
 }
 

@@ -75,7 +75,7 @@ fn put(ask: Ask, partials: &Arc<Partials>, request: &Request<'_>, cx: &mut Conte
         Content::Length(bytes) => Some(bytes),
         Content::Chunked => None,
     };
-    let checked = check_put(&ask, request, &wish, bytes).and_then(|()| ask.take_place(cx));
+    let checked = check_put(&ask, request, &wish, bytes).and_then(|()| ask.acquire_permit(cx));
     let taken = match checked {
         Ok(taken) => taken,
         Err(refusal) => return ask.refuse(refusal).into(),
@@ -164,7 +164,7 @@ fn make_folder(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer 
 
 /// `POST`: stores the files of a form in the folder of this path.
 fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-    let begun = check_post(&ask, request).and_then(|parser| Ok((parser, ask.take_place(cx)?)));
+    let begun = check_post(&ask, request).and_then(|parser| Ok((parser, ask.acquire_permit(cx)?)));
     let (parser, taken) = match begun {
         Ok(begun) => begun,
         Err(refusal) => return ask.refuse(refusal).into(),
@@ -240,7 +240,7 @@ fn append(
         Content::Chunked => None,
     };
     let checked = check_append(&ask, request, &wish, bytes)
-        .and_then(|offset| Ok((offset, find(partials, &ask, token)?, ask.take_place(cx)?)));
+        .and_then(|offset| Ok((offset, find(partials, &ask, token)?, ask.acquire_permit(cx)?)));
     let (offset, partial, taken) = match checked {
         Ok(checked) => checked,
         Err(refusal) => {

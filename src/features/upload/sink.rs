@@ -16,9 +16,9 @@ use crate::features::upload::resume::INTEROP_VERSION;
 use crate::features::upload::write_request::Ask;
 use crate::features::upload::writer::Writer;
 use crate::handler::continuation::Continuation;
-use crate::handler::{Answer, BodySink, Context, Seats, Sunk};
+use crate::handler::{Answer, BodySink, Context, Holders, Sunk};
 use crate::http::{Response, Status};
-use crate::jobs::places::Taken;
+use crate::jobs::sender_permits::SenderPermit;
 use crate::jobs::{Lane, Spawn};
 
 /// Sink for the content of one write request.
@@ -33,7 +33,7 @@ pub(crate) struct Sink {
 struct Work {
     goal: Goal,
     buffer: Vec<u8>,
-    place: Taken,
+    permit: SenderPermit,
 }
 
 enum Goal {
@@ -46,17 +46,17 @@ impl Sink {
     pub(crate) fn of_file(
         writer: Writer,
         ask: Arc<Ask>,
-        place: Taken,
+        permit: SenderPermit,
         spawner: Arc<dyn Spawn>,
         takes_interim: bool,
     ) -> Sink {
-        let work = Work { goal: Goal::File(writer), buffer: Vec::new(), place };
+        let work = Work { goal: Goal::File(writer), buffer: Vec::new(), permit };
         Sink { work: Some(work), ask, spawner, takes_interim }
     }
 
     /// Sink for a form with files.
-    pub(crate) fn of_form(form: Form, ask: Arc<Ask>, place: Taken, spawner: Arc<dyn Spawn>) -> Sink {
-        let work = Work { goal: Goal::Form(Box::new(form)), buffer: Vec::new(), place };
+    pub(crate) fn of_form(form: Form, ask: Arc<Ask>, permit: SenderPermit, spawner: Arc<dyn Spawn>) -> Sink {
+        let work = Work { goal: Goal::Form(Box::new(form)), buffer: Vec::new(), permit };
         Sink { work: Some(work), ask, spawner, takes_interim: false }
     }
 
@@ -152,8 +152,8 @@ impl BodySink for Sink {
         limits.upload_bytes_max
     }
 
-    fn seats(&self) -> Seats<'_> {
-        [self.work.as_ref().and_then(|work| work.place.seat()), None]
+    fn holders(&self) -> Holders<'_> {
+        [self.work.as_ref().map(|work| work.permit.holder()), None]
     }
 
     fn interim(&mut self) -> Option<Response> {

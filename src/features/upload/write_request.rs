@@ -31,7 +31,7 @@ use crate::http::target;
 use crate::http::target::encode_path;
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::pace::LeastRate;
-use crate::jobs::places::{Places, Taken};
+use crate::jobs::sender_permits::{SenderPermit, SenderPermits};
 use crate::log::Once;
 use crate::pages::error::{ErrorForm, error, over};
 
@@ -53,7 +53,7 @@ pub(crate) struct Desk {
     /// Origins of refused pages, each logged once.
     pub(super) foreign: Once,
     /// Permits for uploads in progress.
-    places: Arc<Places>,
+    permits: Arc<SenderPermits>,
     /// Held from the check of the existing file until it is replaced. Of two writers with the same
     /// condition one must fail.
     pub(super) publishing: Mutex<()>,
@@ -69,7 +69,7 @@ impl Desk {
             guards,
             partners: Partners::of(&config.site.cors),
             foreign: Once::default(),
-            places: Places::for_senders(
+            permits: SenderPermits::new(
                 config.limits.uploads_max,
                 LeastRate::of(&config.limits, &config.timeouts),
             ),
@@ -157,9 +157,9 @@ impl Ask {
     }
 
     /// Acquires a permit for an upload in progress.
-    pub(super) fn take_place(&self, cx: &Context<'_>) -> Result<Taken, Refusal> {
+    pub(super) fn acquire_permit(&self, cx: &Context<'_>) -> Result<SenderPermit, Refusal> {
         let busy = Refusal::new(Status::SERVICE_UNAVAILABLE, "too many uploads are under way");
-        self.desk.places.take_for(cx.waker(), cx.now().mono).ok_or(busy)
+        self.desk.permits.acquire(cx.waker(), cx.now().mono).ok_or(busy)
     }
 
     /// Checks the conditions of the request against the existing entry. An existing file that
