@@ -13,14 +13,13 @@ use crate::app::call::{Away, Call, Params, Place};
 use crate::clock::Now;
 use crate::config::CONTENT_BYTES_MAX;
 use crate::conn_id::{ConnId, Peer};
-use crate::handler::continuation::Continuation;
+use crate::handler::kept_request::KeptRequest;
 use crate::handler::router::method_not_allowed;
 use crate::handler::{Answer, Context, Handler};
 use crate::http::framing::Content;
-use crate::http::kept_head::KeptHead;
 use crate::http::target::normalize;
 use crate::http::{Method, Request, Response, Status};
-use crate::pages::error::{ErrorForm, error, over, text_error};
+use crate::pages::error::{ErrorForm, error, over};
 
 type Action = dyn Fn(&Call<'_>) -> Answer + Send + Sync;
 
@@ -422,25 +421,19 @@ impl Task {
         let bytes_max = manner.content_bytes_max.unwrap_or(CONTENT_BYTES_MAX);
         let blocks = manner.blocks;
         match request.content() {
-            Content::None if blocks => self.block(KeptHead::of(request), Vec::new(), cx),
+            Content::None if blocks => self.block(KeptRequest::of(request, cx), Vec::new(), cx),
             Content::None => self.call(request, b"", cx.now(), cx.id(), cx.peer(), cx),
             Content::Length(bytes) if bytes > bytes_max => {
                 error(Status::CONTENT_TOO_LARGE, &over(bytes_max, "content"), ErrorForm::of(request)).into()
             }
             Content::Length(_) | Content::Chunked => {
-                let head = KeptHead::of(request);
+                let request = KeptRequest::of(request, cx);
                 Answer::Collect {
                     bytes_max,
                     then: Box::new(move |content, cx| match blocks {
-                        true => self.block(head, content, cx),
-                        false => {
-                            let limits = cx.limits().clone();
-                            let call = |request: &Request<'_>| {
-                                self.call(request, &content, cx.now(), cx.id(), cx.peer(), cx)
-                            };
-                            let answer = head.with(&limits, call);
-                            answer.unwrap_or_else(lost)
-                        }
+                        true => self.block(request, content, cx),
+                        false => request
+                            .answer(|request| self.call(request, &content, cx.now(), cx.id(), cx.peer(), cx)),
                     }),
                 }
             }
@@ -448,15 +441,13 @@ impl Task {
     }
 
     /// Makes the call in a job.
-    fn block(self, head: KeptHead, content: Vec<u8>, cx: &mut Context<'_>) -> Answer {
+    fn block(self, request: KeptRequest, content: Vec<u8>, cx: &mut Context<'_>) -> Answer {
         // The content can have been collected in a separate call, so the route is set again.
         cx.route = Some(Arc::clone(&self.pattern.text));
-        let (limits, peer) = (cx.limits().clone(), cx.peer().clone());
-        let (now, id, away) = (cx.now(), cx.id(), Away::of(cx));
+        let (now, id, peer, away) = (cx.now(), cx.id(), cx.peer().clone(), Away::of(cx));
         cx.job_then(move || {
-            let answer = head.with(&limits, |request| self.call(request, &content, now, id, &peer, &away));
-            let then: Continuation = Box::new(move |_| answer.unwrap_or_else(lost));
-            then
+            let answer = request.answer(|request| self.call(request, &content, now, id, &peer, &away));
+            Box::new(move |_| answer)
         })
     }
 
@@ -472,11 +463,6 @@ impl Task {
         let params = Params { names: &self.pattern.names, values: &self.values };
         (self.action)(&Call { request, params, content, now, id, peer, place })
     }
-}
-
-/// Response for a request whose kept head cannot be parsed again.
-fn lost() -> Answer {
-    text_error(Status::INTERNAL_SERVER_ERROR, "the request was lost").into()
 }
 
 #[cfg(test)]

@@ -30,13 +30,11 @@ use crate::docroot::{Docroot, Reach, Trouble};
 use crate::files::attempt::{Attempt, Role, Served};
 use crate::files::respond::{DECIDING, file_answer, page_instead, whole_response};
 use crate::files::search::{accepts_codings, look, page_for, search};
-use crate::handler::continuation::Continuation;
 use crate::handler::passwords::{Password, Passwords};
 use crate::handler::router::method_not_allowed;
 use crate::handler::{Answer, Context, Handler, When};
-use crate::http::kept_head::KeptHead;
 use crate::http::{Request, Response, Status, target};
-use crate::pages::error::{ErrorForm, error, text_error};
+use crate::pages::error::{ErrorForm, error};
 
 pub(crate) use crate::files::listing::Listings;
 
@@ -77,17 +75,13 @@ impl StaticFiles {
 
     /// Serves a request whose root has been replaced by another folder, which is opened first.
     fn follow(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        let (files, head, limits) = (self.clone(), KeptHead::of(request), cx.limits().clone());
-        cx.job_then(move || {
-            files.root.follow();
-            Box::new(move |cx| {
-                if let Some(cache) = Files::of(cx) {
-                    cache.with(FileCache::forget_old_roots);
-                }
-                let answer =
-                    head.with(&limits, |request| serve(files.visit(&files.root.current()), request, cx));
-                answer.unwrap_or_else(|| text_error(Status::INTERNAL_SERVER_ERROR, LOST).into())
-            })
+        let (files, root) = (self.clone(), Arc::clone(&self.root));
+        let follow = move |_: &Request<'_>| root.follow();
+        cx.job_with(request, follow, move |(), request, cx| {
+            if let Some(cache) = Files::of(cx) {
+                cache.with(FileCache::forget_old_roots);
+            }
+            serve(files.visit(&files.root.current()), request, cx)
         })
     }
 }
@@ -267,34 +261,25 @@ fn keep(docroot: &Docroot, found: &Served<'_>, now: Now, cx: &mut Context<'_>) {
 
 /// Finds a file like [`find`], but on a worker thread, which may wait for the disk.
 fn serve_later(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-    let (kept, path, head) = (visit.kept(), path.to_vec(), KeptHead::of(request));
-    let (limits, asked) = (cx.limits().clone(), cx.now());
-    cx.job_then(move || {
+    let (kept, path, asked) = (visit.kept(), path.to_vec(), cx.now());
+    let search_disk = move |request: &Request<'_>| {
         let docroot = &kept.docroot;
-        let found = head.with(&limits, |request| {
-            let reach = |attempt| look(docroot, attempt, Reach::OnDisk, request, asked.wall);
-            let found = search(docroot, &path, request, Reach::OnDisk, reach);
-            match (&found, page_for(docroot, Status::FORBIDDEN)) {
-                (Err(Trouble::Forbidden), Some(page)) => reach(page).or(Err(Trouble::Forbidden)),
-                _ => found,
-            }
-            .map(Served::into_owned)
-        });
-        let then: Continuation = Box::new(move |cx| {
-            let answer = found.and_then(|found| {
-                if let Ok(found) = &found {
-                    keep(&kept.docroot, found, asked, cx);
-                }
-                head.with(&limits, |request| answer(kept.visit(), found, &path, request, cx))
-            });
-            answer.unwrap_or_else(|| text_error(Status::INTERNAL_SERVER_ERROR, LOST).into())
-        });
-        then
+        let reach = |attempt| look(docroot, attempt, Reach::OnDisk, request, asked.wall);
+        let found = search(docroot, &path, request, Reach::OnDisk, reach);
+        let found = match (&found, page_for(docroot, Status::FORBIDDEN)) {
+            (Err(Trouble::Forbidden), Some(page)) => reach(page).or(Err(Trouble::Forbidden)),
+            _ => found,
+        };
+        let found = found.map(Served::into_owned);
+        (kept, path, found)
+    };
+    cx.job_with(request, search_disk, move |(kept, path, found), request, cx| {
+        if let Ok(found) = &found {
+            keep(&kept.docroot, found, asked, cx);
+        }
+        answer(kept.visit(), found, &path, request, cx)
     })
 }
-
-/// Error text if a kept request cannot be parsed again.
-const LOST: &str = "the request was lost";
 
 /// Makes the answer for a search result, if the client has given the password of its location.
 fn answer(

@@ -10,6 +10,7 @@ pub mod cache;
 pub(crate) mod coalesce;
 pub mod continuation;
 pub(crate) mod extras;
+pub(crate) mod kept_request;
 pub mod offload;
 pub(crate) mod passwords;
 pub(crate) mod router;

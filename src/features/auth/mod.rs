@@ -19,14 +19,14 @@ use crate::features::auth::credentials::{Credentials, Digest, digest_of};
 use crate::features::auth::guard::{Attempt, Check, Guard, Looked, Place, Recalled};
 use crate::features::resume_token;
 use crate::handler::coalesce::{Unmade, Work};
+use crate::handler::kept_request::KeptRequest;
 use crate::handler::passwords::Password;
 use crate::handler::passwords::Passwords;
 use crate::handler::{Answer, Context, Handler};
-use crate::http::kept_head::KeptHead;
 use crate::http::{Method, Request, Status};
 use crate::jobs::turns::Origin;
 use crate::jobs::{Lane, Spawn};
-use crate::pages::error::{ErrorForm, error, text_error};
+use crate::pages::error::{ErrorForm, error};
 
 /// Handler that requires a password for protected paths and passes admitted requests to `inner`.
 struct Auth {
@@ -111,11 +111,10 @@ fn look_first(
         spawner.detach(Lane::Short, Box::new(look));
     };
     let (guard, inner) = (Arc::clone(guard), Arc::clone(inner));
-    let (head, limits) = (KeptHead::of(request), cx.limits().clone());
+    let request = KeptRequest::of(request, cx);
     let looks = Arc::clone(&guard.looks);
     looks.answer(&(), cx, begin, move |_, cx| {
-        head.with(&limits, |request| judge(&guard, &inner, attempt, Looked::Now, request, cx))
-            .unwrap_or_else(lost)
+        request.answer(|request| judge(&guard, &inner, attempt, Looked::Now, request, cx))
     })
 }
 
@@ -137,10 +136,10 @@ fn check(
         checks.submit(origin, check, spawner);
     };
     let (guard, inner) = (Arc::clone(guard), Arc::clone(inner));
-    let (head, limits) = (KeptHead::of(request), cx.limits().clone());
+    let request = KeptRequest::of(request, cx);
     let verdicts = Arc::clone(&guard.attempts.verdicts);
     verdicts.answer(&digest, cx, begin, move |verdict, cx| {
-        let answer = head.with(&limits, |request| match verdict {
+        request.answer(|request| match verdict {
             Ok(true) => {
                 welcome(&credentials, cx);
                 inner.handle(request, cx)
@@ -150,14 +149,8 @@ fn check(
                 let detail = "too many passwords are being checked";
                 error(Status::SERVICE_UNAVAILABLE, detail, ErrorForm::of(request)).into()
             }
-        });
-        answer.unwrap_or_else(lost)
+        })
     })
-}
-
-/// Response for a request whose kept head cannot be parsed again.
-fn lost() -> Answer {
-    text_error(Status::INTERNAL_SERVER_ERROR, "the request was lost").into()
 }
 
 /// Records the user of an admitted request, and forbids shared caches to store the response.

@@ -20,9 +20,10 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
-use crate::config::{CGI_REDIRECTS_MAX, CGI_SPOOLED_BYTES, CgiFolder, CgiOptions, Config, Limits};
+use crate::config::{CGI_REDIRECTS_MAX, CGI_SPOOLED_BYTES, CgiFolder, CgiOptions, Config};
 use crate::conn_id::Peer;
 use crate::handler::continuation::Continuation;
+use crate::handler::kept_request::KeptRequest;
 use crate::handler::router::method_not_allowed;
 use crate::handler::spool::{Beside, Spool, Spooled};
 use crate::handler::{Answer, BodySink, Context, Handler, Holders, Sunk, spool};
@@ -159,8 +160,7 @@ impl Handler for Cgi {
             scripts: Arc::clone(&self.scripts),
             folder,
             rest: rest.to_vec(),
-            head: KeptHead::of(request),
-            limits: cx.limits().clone(),
+            request: KeptRequest::of(request, cx),
             peer: cx.peer().clone(),
             user: cx.user().map(str::to_owned),
             head_only: request.method() == Method::Head,
@@ -178,8 +178,7 @@ struct Order {
     scripts: Arc<Scripts>,
     folder: usize,
     rest: Vec<u8>,
-    head: KeptHead,
-    limits: Limits,
+    request: KeptRequest,
     peer: Peer,
     user: Option<String>,
     head_only: bool,
@@ -208,8 +207,8 @@ impl Order {
         let length = match content {
             Content::None | Content::Length(0) => return self.run(&script, wanted, 0, Initial::Whole(None)),
             // The sink would refuse it as well, but only after a 100 (Continue) response.
-            Content::Length(bytes) if bytes > self.limits.body_bytes_max => {
-                let detail = over(self.limits.body_bytes_max, "content");
+            Content::Length(bytes) if bytes > self.request.limits().body_bytes_max => {
+                let detail = over(self.request.limits().body_bytes_max, "content");
                 let refusal = error(Status::CONTENT_TOO_LARGE, &detail, self.error_form);
                 return Box::new(move |_| refusal.closing().into());
             }
@@ -267,7 +266,7 @@ impl Order {
         permit: SenderPermit,
     ) -> std::io::Result<(Process, Pipes)> {
         let scripts = &*self.scripts;
-        let variables = self.head.with(&self.limits, |request| {
+        let variables = self.request.with(|request| {
             let facts = Facts {
                 script,
                 peer: &self.peer,
@@ -292,7 +291,7 @@ impl Order {
     }
 
     fn terms(self, name: String) -> Terms {
-        let Order { scripts, head, limits, redirects, head_only, error_form, .. } = self;
+        let Order { scripts, request, redirects, head_only, error_form, .. } = self;
         Terms {
             name,
             head_only,
@@ -304,7 +303,7 @@ impl Order {
                     .top
                     .get()
                     .and_then(Weak::upgrade)
-                    .and_then(|top| refer(&*top, &target, &head, &limits, redirects, cx));
+                    .and_then(|top| refer(&*top, &target, &request, redirects, cx));
                 answer.unwrap_or_else(|| {
                     log::warn!(target: "cgi", "a script redirects to '{}', which this server cannot answer", target.escape_ascii());
                     error(Status::BAD_GATEWAY, "the script sent no valid response", error_form).into()
@@ -324,8 +323,7 @@ impl Order {
 fn refer(
     top: &dyn Handler,
     target: &[u8],
-    head: &KeptHead,
-    limits: &Limits,
+    request: &KeptRequest,
     redirects: u8,
     cx: &mut Context<'_>,
 ) -> Option<Answer> {
@@ -333,8 +331,8 @@ fn refer(
         return None;
     }
     cx.start_over(redirects + 1);
-    let head = head.with(limits, |request| KeptHead::as_get(request, target))?;
-    head.with(limits, |request| top.handle(request, cx))
+    let head = request.with(|request| KeptHead::as_get(request, target))?;
+    head.with(request.limits(), |request| top.handle(request, cx))
 }
 
 /// Collects content before the script starts: all of it, or the first part if it is long and its

@@ -35,8 +35,8 @@ use crate::features::upload::methods::{change, options};
 use crate::features::upload::owner::Owner;
 use crate::features::upload::partials::Partials;
 use crate::features::upload::write_request::{Ask, Desk, KeepLimits};
+use crate::handler::kept_request::KeptRequest;
 use crate::handler::{Answer, Context, Handler};
-use crate::http::kept_head::KeptHead;
 use crate::http::target::normalize;
 use crate::http::{Method, Request, Status};
 use crate::pages::error::{ErrorForm, error};
@@ -131,9 +131,8 @@ impl Uploads {
             root,
             area,
             path,
-            head: KeptHead::of(request),
+            request: KeptRequest::of(request, cx),
             base: request.base().map(<[u8]>::to_vec),
-            limits: cx.limits().clone(),
             error_form: ErrorForm::of(request),
             now: cx.now(),
             owner: Owner::of(cx),

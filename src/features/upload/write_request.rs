@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::clock::Now;
-use crate::config::{Config, Limits};
+use crate::config::Config;
 #[cfg(test)]
 use crate::docroot::Docroot;
 use crate::docroot::Reach;
@@ -25,7 +25,9 @@ use crate::features::upload::place::{Found, Place};
 use crate::features::upload::refusal::Refusal;
 use crate::features::upload::staged::Sweeper;
 use crate::handler::Context;
+use crate::handler::kept_request::KeptRequest;
 use crate::http::conditional::{Precondition, Validators, evaluate, evaluate_absent, wants_new};
+#[cfg(test)]
 use crate::http::kept_head::KeptHead;
 use crate::http::target;
 use crate::http::target::encode_path;
@@ -108,10 +110,9 @@ pub(super) struct Ask {
     pub(super) area: String,
     /// Normalized path.
     pub(super) path: Vec<u8>,
-    pub(super) head: KeptHead,
+    pub(super) request: KeptRequest,
     /// Path as the client sent it, if references in the response can be relative to it.
     pub(super) base: Option<Vec<u8>>,
-    pub(super) limits: Limits,
     pub(super) error_form: ErrorForm,
     pub(super) now: Now,
     pub(super) owner: Owner,
@@ -131,7 +132,7 @@ impl Ask {
     /// Response for a refusal.
     pub(super) fn refuse(&self, refusal: Refusal) -> Response {
         let detail = match refusal {
-            TOO_LARGE => over(self.limits.upload_bytes_max, "upload"),
+            TOO_LARGE => over(self.request.limits().upload_bytes_max, "upload"),
             TOO_LARGE_TO_KEEP => over(self.desk.keep.bytes_max, "upload") + ", and cannot be resumed",
             other => other.why.to_owned(),
         };
@@ -150,7 +151,7 @@ impl Ask {
 
     /// Refuses content longer than the limit.
     pub(super) fn check_size(&self, bytes: Option<u64>) -> Result<(), Refusal> {
-        match bytes.is_some_and(|bytes| bytes > self.limits.upload_bytes_max) {
+        match bytes.is_some_and(|bytes| bytes > self.request.limits().upload_bytes_max) {
             true => Err(TOO_LARGE),
             false => Ok(()),
         }
@@ -170,7 +171,7 @@ impl Ask {
         {
             return Err(place::OWN);
         }
-        let verdict = self.head.with(&self.limits, |request| match found {
+        let verdict = self.request.with(|request| match found {
             Found::Nothing | Found::Folder | Found::Other => evaluate_absent(request.headers()),
             Found::File(stamp) => {
                 let fields = request.headers();
@@ -202,7 +203,7 @@ impl Ask {
 
     /// Returns true if the request requires that the name is new.
     pub(super) fn wants_new_name(&self) -> bool {
-        self.head.with(&self.limits, |request| wants_new(request.headers())).unwrap_or(false)
+        self.request.with(|request| wants_new(request.headers())).unwrap_or(false)
     }
 
     /// Opens the folder of `path` below the folder that the root leads to now, and returns the
@@ -236,7 +237,7 @@ impl Ask {
 /// Value of the `Upload-Limit` header.
 pub(super) fn limits(ask: &Ask) -> String {
     let keep = &ask.desk.keep;
-    let bytes_max = ask.limits.upload_bytes_max.min(match keep.bytes_max {
+    let bytes_max = ask.request.limits().upload_bytes_max.min(match keep.bytes_max {
         // No upload can be resumed, and others may have any size up to the upload limit.
         0 => u64::MAX,
         bytes => bytes,
@@ -291,9 +292,8 @@ impl Ask {
             root: Arc::new(Root::of(Arc::new(Docroot::open(root, config.files.clone()).unwrap()))),
             area: String::new(),
             path: request.path().to_vec(),
-            head: KeptHead::of(&request),
+            request: KeptRequest::new(KeptHead::of(&request), &config.limits),
             base: request.base().map(<[u8]>::to_vec),
-            limits: config.limits,
             error_form: ErrorForm::Text,
             owner: Owner::default(),
             now: Now { mono: crate::clock::read_clocks().mono, wall: Duration::from_secs(1 << 31) },

@@ -147,7 +147,7 @@ impl Writer {
             return Err(Refusal::new(Status::BAD_REQUEST, "the content is longer than the upload"));
         }
         let ask = &self.partial.ask;
-        if end > ask.limits.upload_bytes_max {
+        if end > ask.request.limits().upload_bytes_max {
             return Err(TOO_LARGE);
         }
         let Stage::Open(draft) = &mut state.stage else { return Err(GIVEN_UP) };
@@ -305,7 +305,7 @@ mod tests {
         "PUT /a HTTP/1.1\r\nHost: a\r\nUpload-Complete: ?1\r\nContent-Length: 10000000\r\n\r\n";
 
     fn begin(ask: &Arc<Ask>, bytes: u64) -> Writer {
-        let wish = ask.head.with(&ask.limits, Wish::of).unwrap();
+        let wish = ask.request.with(Wish::of).unwrap();
         Writer::begin(ask, &table(), &wish, Some(bytes)).unwrap_or_else(|refusal| panic!("{refusal:?}"))
     }
 

@@ -20,12 +20,12 @@ use self::zip::Zip;
 use crate::config::KIB;
 use crate::docroot::{Docroot, Trouble};
 use crate::files::Visit;
-use crate::files::{LOST, ask_password};
+use crate::files::ask_password;
 use crate::handler::continuation::Continuation;
+use crate::handler::kept_request::KeptRequest;
 use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::{Answer, Context};
 use crate::http::disposition::attachment;
-use crate::http::kept_head::KeptHead;
 use crate::http::target::query_pairs;
 use crate::http::{Body, Filled, Request, Response, Status};
 use crate::jobs::Lane;
@@ -114,16 +114,14 @@ pub(super) fn answer(
             .into();
     };
     let (kept, path) = (visit.kept(), path.to_vec());
-    let (head, limits) = (KeptHead::of(request), cx.limits().clone());
+    let request = KeptRequest::of(request, cx);
     // Opening reads all names of the folder, which takes a while if there are many.
     cx.job_in(Lane::Long, move || {
         let walk = Walk::open(&kept.docroot, &path, kept.also);
         let then: Continuation = Box::new(move |cx| match walk {
             Ok(walk) => match kept.visit().password_due(&path, walk.password()) {
                 None => respond(Archive::new(walk, &path, form, permit), cx).into(),
-                Some(due) => head
-                    .with(&limits, |request| ask_password(kept.visit(), due, request, cx))
-                    .unwrap_or_else(|| error(Status::INTERNAL_SERVER_ERROR, LOST, error_form).into()),
+                Some(due) => request.answer(|request| ask_password(kept.visit(), due, request, cx)),
             },
             Err(trouble) => refusal(trouble, &path, error_form).into(),
         });

@@ -32,7 +32,7 @@ impl Clients {
         let mut ask = Ask::of(self.folder.path(), &head);
         (ask.desk, ask.owner) = (Arc::clone(&self.desk), owner.clone());
         let ask = Arc::new(ask);
-        let wish = ask.head.with(&ask.limits, Wish::of).unwrap();
+        let wish = ask.request.with(Wish::of).unwrap();
         let begun =
             Writer::begin(&ask, &self.partials, &wish, Some(1000)).map_err(|refusal| refusal.status)?;
         let mut writer = begun;
