@@ -10,12 +10,12 @@ use rustix::io::Errno;
 use crate::config::Symlinks;
 use crate::docroot::{Docroot, Reach, Trouble};
 
-/// How often an open that was interrupted or raced is tried again.
+/// Maximum attempts of an open that was interrupted or raced.
 const OPEN_TRIES: usize = 32;
 
 impl Docroot {
-    /// Opens a name beneath the root. A FIFO or a device does not hold us (O_NONBLOCK), a terminal
-    /// does not become ours (O_NOCTTY).
+    /// Opens a name beneath the root. O_NONBLOCK, because opening a FIFO or device must not block.
+    /// O_NOCTTY, because a terminal must not become that of the process.
     pub(crate) fn open_beneath(&self, name: &[u8], reach: Reach) -> Result<OwnedFd, Trouble> {
         self.open_as(name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, reach)
     }
@@ -25,8 +25,7 @@ impl Docroot {
         let mut resolve = match self.options.symlinks {
             Symlinks::Inside => ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
             Symlinks::No => ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
-            // Dot segments are gone already, so only a link can lead out, and that is what was
-            // asked for.
+            // The path has no dot segments, so only a link can lead out, which this option allows.
             Symlinks::All => ResolveFlags::NO_MAGICLINKS,
         };
         if reach == Reach::InMemory {
@@ -36,9 +35,9 @@ impl Docroot {
             match rustix::fs::openat2(&self.fd, name, flags, Mode::empty(), resolve) {
                 Ok(fd) => return Ok(fd),
                 Err(Errno::INTR) => {}
-                // Off the loop AGAIN means that a rename raced with a `..` in a link (openat2(2)):
-                // look again. It also stands for a lease that another process holds (fcntl(2)), and
-                // that may take long: then give up.
+                // Off the loop, AGAIN means that a rename raced with a `..` in a link (openat2(2)):
+                // retry. It also means that another process holds a lease (fcntl(2)), which may
+                // take long: then give up.
                 Err(Errno::AGAIN) if reach == Reach::OnDisk => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -47,8 +46,8 @@ impl Docroot {
     }
 }
 
-/// The links that are followed, where the places of open files are reported or not. By its place it
-/// is decided whether a file may be shown, so without that no link is followed.
+/// Returns the symlink policy that is possible. The location of a file decides whether it may be
+/// sent, so without reported locations no link is followed.
 pub(crate) fn links_followed(asked: Symlinks, is_reported: bool) -> Result<Symlinks, &'static str> {
     match asked {
         asked if is_reported => Ok(asked),
@@ -59,8 +58,8 @@ pub(crate) fn links_followed(asked: Symlinks, is_reported: bool) -> Result<Symli
     }
 }
 
-/// An old kernel does not know how to keep a name beneath a folder, and some sandboxes forbid what
-/// they do not know. Then every request would fail: better nothing is started.
+/// Fails if `openat2` does not work: RESOLVE_CACHED needs Linux 5.12, and some sandboxes forbid the
+/// call. Then every request would fail, so the server must not start.
 pub(super) fn can_open_beneath(folder: &OwnedFd) -> std::io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::CACHED;

@@ -1,11 +1,11 @@
-//! Files kept at hand, and never stale for longer than was promised.
+//! The file cache of a driver, with a bound on staleness.
 //!
-//! An entry is used without a look at the disk for a while after its last check, so that no answer
-//! is older than its request by more than `fresh` (1 ms by default). The check is one `statx` by
-//! path; inode, size and both times must be what they were *before* the content was read, so a
-//! request that comes a millisecond after a change sees it, on any file system, without watches.
-//! Small files are kept with their content, larger ones as open descriptors. Bounded in bytes and
-//! entries; the clock algorithm chooses who goes.
+//! After a check, an entry is used without system calls for a while. No response is older than its
+//! request by more than `fresh` (1 ms by default). A check is one `statx` by path. Inode, size and
+//! both times must be equal to those *before* the content was read. So a request that arrives a
+//! millisecond after a change sees it, on any file system, without watches. Small files are cached
+//! with their content, larger ones as open descriptors. The cache is bounded in bytes and entries,
+//! and the clock algorithm evicts entries. Must not know responses.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -22,11 +22,11 @@ use crate::handler::Context;
 use crate::handler::cache::DriverCache;
 use crate::sync::lock;
 
-/// An entry nobody asked for in this time goes at the next sweep: a descriptor keeps a deleted
-/// file's space.
+/// An entry that was not used for this time is dropped at the next sweep, because a descriptor
+/// keeps the disk space of a deleted file.
 const UNUSED_AFTER: Duration = Duration::from_secs(10);
 
-/// A file with its coded forms, if they were looked for.
+/// A file with its coded forms, if they were searched for.
 #[derive(Clone, Debug)]
 pub(crate) struct Forms {
     pub(crate) original: Arc<CachedFile>,
@@ -34,13 +34,13 @@ pub(crate) struct Forms {
 }
 
 impl Forms {
-    /// When the first of their tags becomes a strong one, in time since 1970, if any does.
+    /// Returns when the first of the tags becomes a strong one, in time since 1970.
     fn settles(&self) -> Option<Duration> {
         let coded = self.siblings.as_ref().and_then(|siblings| siblings.settles());
         self.original.meta.tag.settles.into_iter().chain(coded).min()
     }
 
-    /// What they cost the cache, in bytes.
+    /// Returns the cost for the cache, in bytes.
     fn cost(&self) -> usize {
         self.original.cost() + self.siblings.as_ref().map_or(0, |siblings| siblings.cost())
     }
@@ -51,22 +51,22 @@ struct Entry {
     key: (usize, Box<[u8]>),
     file: Arc<CachedFile>,
     checked: Checked,
-    /// When it has to be read anew although nothing changes: a weak tag becomes a strong one, and
-    /// that stands in the prepared head.
+    /// Time of a reload without a change: a weak tag becomes a strong one, and the prepared head
+    /// contains it.
     settles: Option<Instant>,
-    /// Its coded forms, once somebody asked for one.
+    /// The coded forms, once a request needed one.
     siblings: Option<(Arc<Siblings>, Checked)>,
     used: bool,
 }
 
-/// When something was last compared with the disk.
+/// The last comparison with the disk.
 #[derive(Clone, Copy, Debug)]
 struct Checked {
     at: Instant,
-    /// Until when it is trusted, unless that is for ever: to compare with it is cheaper, for each
-    /// request, than to take the difference of two times.
+    /// End of the trust in the comparison, `None` for no end. Comparing with it is cheaper, for
+    /// each request, than the difference of two times.
     until: Option<Instant>,
-    /// What had been written through this server by then; see [`Docroot::writes`].
+    /// Number of writes through this server by then; see [`Docroot::writes`].
     writes: usize,
 }
 
@@ -75,7 +75,7 @@ impl Checked {
         Checked { at, until: at.checked_add(trusted_for), writes }
     }
 
-    /// Trusted no longer than until `end`, if there is one.
+    /// Limits the trust to `end`, if there is one.
     fn until(self, end: Option<Instant>) -> Self {
         let until = self.until.into_iter().chain(end).min();
         Checked { until, ..self }
@@ -86,29 +86,29 @@ impl Checked {
     }
 }
 
-/// A driver's access to its file cache. The reactor owns one. The threads of the twin share one,
-/// or a popular file would be in memory once a thread.
+/// A driver's access to its file cache. The reactor owns one. The threads of the threads model
+/// share one, because otherwise each thread would keep a popular file in memory.
 #[derive(Debug)]
 pub(crate) enum Files {
-    /// This driver's own.
+    /// The cache of this driver alone.
     Own(Box<FileCache>),
-    /// Shared by the threads of the twin.
+    /// A cache shared by the threads of the threads model.
     Shared(Arc<Mutex<FileCache>>),
 }
 
 impl Files {
-    /// A cache of a driver's own.
+    /// Creates a cache for one driver.
     #[must_use]
     pub(crate) fn own(options: &FileOptions) -> Self {
         Files::Own(Box::new(FileCache::new(options)))
     }
 
-    /// The cache of the driver that calls this handler, or `None` if it has none for files.
+    /// Returns the cache of the driver that calls this handler, or `None` if it has none for files.
     pub(crate) fn of<'a>(cx: &'a mut Context<'_>) -> Option<&'a mut Files> {
         cx.cache().as_any().downcast_mut()
     }
 
-    /// Calls `look` with the cache, and holds its lock meanwhile if it is shared.
+    /// Calls `look` with the cache. Holds the lock meanwhile if the cache is shared.
     pub(crate) fn with<T>(&mut self, look: impl FnOnce(&mut FileCache) -> T) -> T {
         match self {
             Files::Own(cache) => look(cache),
@@ -122,7 +122,7 @@ impl DriverCache for Files {
         self.with(|cache| cache.next_sweep())
     }
 
-    /// Drops files that no request has used lately, so that the space of deleted files is freed.
+    /// Drops files that no request has used recently, so that the space of deleted files is freed.
     fn sweep(&mut self, now: Instant) {
         self.with(|cache| cache.sweep(now));
     }
@@ -142,22 +142,23 @@ impl DriverCache for Files {
 /// The file cache of one driver.
 #[derive(Debug)]
 pub(crate) struct FileCache {
-    /// By the number of the docroot, then by path.
+    /// Keys of the entries: by the number of the docroot, then by path.
     places: Vec<HashMap<Box<[u8]>, usize, foldhash::fast::RandomState>>,
     entries: slab::Slab<Entry>,
     bytes: usize,
     bytes_max: usize,
     entries_max: usize,
-    /// Half of what was promised; the other half is for turns, which see the clock stand still.
+    /// Half of `fresh`. The other half is for the length of a turn, during which the clock is not
+    /// read.
     trusted_for: Duration,
     hand: usize,
     swept: Option<Instant>,
-    /// The docroots of roots that were asked for.
+    /// The docroots of roots that were requested.
     roots: Vec<AtHand>,
 }
 
 impl FileCache {
-    /// An empty cache.
+    /// Creates an empty cache.
     #[must_use]
     pub(crate) fn new(options: &FileOptions) -> Self {
         FileCache {
@@ -173,9 +174,9 @@ impl FileCache {
         }
     }
 
-    /// What `take` makes of the file of this path, if it is at hand and fresh, and of its coded
-    /// forms if they are wanted and known. Checks against the disk what is due and will be used:
-    /// what may have changed `fresh` before `asked_by`, when the request was under way.
+    /// Calls `take` with the file of this path, if it is cached and fresh, and with its coded forms
+    /// if they are wanted and known. Entries that may be older than `fresh` at `asked_by`, the time
+    /// of the request, are compared with the disk first.
     pub(crate) fn lookup<T>(
         &mut self,
         docroot: &Docroot,
@@ -185,11 +186,11 @@ impl FileCache {
         now: Instant,
         take: impl FnOnce(&Arc<CachedFile>, Option<&Arc<Siblings>>) -> T,
     ) -> Option<T> {
-        // Whoever trusts nothing is promised a look for each request.
+        // If nothing is trusted, every request needs its own check.
         let asked_by = if self.trusted_for.is_zero() { now } else { asked_by };
         let place = *self.places.get(docroot.number)?.get(path)?;
         let entry = &mut self.entries[place];
-        // A check must not be older than it claims: both are read before it.
+        // Read before the check, so that the check is not older than recorded.
         let writes = docroot.writes();
         if entry.checked.is_due(asked_by, writes) {
             let has_settled = entry.settles.is_some_and(|at| now >= at);
@@ -214,13 +215,14 @@ impl FileCache {
         Some(take(&entry.file, siblings))
     }
 
-    /// The docroot of `root` for one request that was sent at `asked_by`; `None` if another folder
-    /// has its name. To be given back with [`FileCache::put_back`].
+    /// Returns the docroot of `root` for one request that was sent at `asked_by`. `None` if another
+    /// folder has its name. Return it with [`FileCache::put_back`].
     pub(crate) fn take_root(&mut self, root: &Root, asked_by: Instant, now: Instant) -> Option<Arc<Docroot>> {
         AtHand::take(&mut self.roots, root, asked_by, now)
     }
 
-    /// Returns a docroot that [`FileCache::take_root`] gave. One that is lost is taken anew.
+    /// Takes back a docroot that [`FileCache::take_root`] returned. If it is lost instead, the next
+    /// call takes it from the root again.
     pub(crate) fn put_back(&mut self, root: &Root, docroot: Arc<Docroot>) {
         AtHand::put_back(&mut self.roots, root, docroot);
     }
@@ -230,7 +232,7 @@ impl FileCache {
         self.roots.retain(AtHand::is_current);
     }
 
-    /// Keeps a file that was read at `now` or later, if it may be trusted and there is room.
+    /// Caches a file that was read at `now` or later, if it may be trusted and fits.
     pub(crate) fn insert(&mut self, docroot: &Docroot, path: &[u8], forms: &Forms, now: Now) {
         let cost = forms.cost() + path.len();
         if forms.original.meta.stamp.is_too_young(now.wall)
@@ -247,8 +249,8 @@ impl FileCache {
         }
         self.bytes += cost;
         let key = (docroot.number, Box::from(path));
-        // What had been written is not known of the moment it was read, so the next look asks the
-        // disk.
+        // The number of writes at the time of the read is unknown, so the next lookup compares with
+        // the disk.
         let checked = Checked::new(now.mono, self.trusted_for, usize::MAX);
         let settles = forms.settles().map(|at| at.saturating_sub(now.wall));
         let settles = settles.and_then(|left| now.mono.checked_add(left));
@@ -268,19 +270,19 @@ impl FileCache {
         self.swept.get_or_insert(now.mono);
     }
 
-    /// Bytes in use.
+    /// Returns the bytes in use.
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// When [`FileCache::sweep`] is due.
+    /// Returns when [`FileCache::sweep`] is due.
     #[must_use]
     pub(crate) fn next_sweep(&self) -> Option<Instant> {
         self.swept.map(|swept| swept + UNUSED_AFTER)
     }
 
-    /// Drops what was not used since it was checked last, long ago.
+    /// Drops entries whose last check, and so their last use, was long ago.
     pub(crate) fn sweep(&mut self, now: Instant) {
         if self.next_sweep().is_none_or(|due| now < due) {
             return;
@@ -308,7 +310,8 @@ impl FileCache {
         }
     }
 
-    /// Second chance: the hand passes over those used since it came by last.
+    /// Evicts an entry by second chance: the hand skips entries that were used since its last
+    /// visit.
     fn evict(&mut self) {
         let capacity = self.entries.capacity().max(1);
         for _ in 0..=2 * capacity {

@@ -1,10 +1,10 @@
-//! The charset that a text declares of itself: a byte order mark, a `meta` element, `@charset`.
+//! The charset that a text declares: a byte order mark, a `meta` element, or `@charset`.
 //!
-//! What a response says about the charset beats all but the mark (WHATWG HTML section 13.2.3), so a
-//! server that says UTF-8 of every page garbles those in another charset. The look goes as far as
-//! that of browsers, into the first KiB. Must not know names, types of other files or responses.
+//! The charset of a response overrides all of these except the mark (WHATWG HTML section 13.2.3).
+//! So a server that declares UTF-8 for every page garbles pages in other charsets. Like browsers,
+//! this file examines the first KiB. Must not know names, other types or responses.
 
-/// The bytes at the beginning of a text that are looked at.
+/// Number of bytes at the beginning of a text that are examined.
 pub(crate) const LOOKED_AT_BYTES: usize = 1024;
 
 /// Byte order marks and the encodings that they declare (WHATWG Encoding section 6).
@@ -15,7 +15,8 @@ const MARKS: [(&[u8], &[u8]); 3] =
 const UTF_8_LABELS: [&[u8]; 6] =
     [b"utf-8", b"utf8", b"unicode-1-1-utf-8", b"unicode11utf8", b"unicode20utf8", b"x-unicode20utf8"];
 
-/// True if a text of this type that begins with `head` declares another charset than `charset`.
+/// Returns true if a text of this type that begins with `head` declares another charset than
+/// `charset`.
 pub(crate) fn is_contradicted(charset: &str, essence: &str, head: &[u8]) -> bool {
     let head = &head[..head.len().min(LOOKED_AT_BYTES)];
     let mark = MARKS.iter().find(|(mark, _)| head.starts_with(mark)).map(|(_, charset)| charset.to_vec());
@@ -32,24 +33,24 @@ fn canonical(label: &[u8]) -> Vec<u8> {
     if UTF_8_LABELS.contains(&&label[..]) { UTF_8_LABELS[0].to_vec() } else { label }
 }
 
-/// `@charset "x";`, which has no other form (CSS Syntax level 3, section 3.2).
+/// Reads `@charset "x";`, which has no other form (CSS Syntax level 3, section 3.2).
 fn of_css(head: &[u8]) -> Option<Vec<u8>> {
     let rest = head.strip_prefix(b"@charset \"")?;
     let end = memchr::memchr(b'"', rest)?;
     rest[end..].starts_with(b"\";").then(|| ascii_compatible(&rest[..end]))
 }
 
-/// The prescan of browsers (WHATWG HTML section 13.2.3.2).
+/// Runs the prescan of browsers (WHATWG HTML section 13.2.3.2).
 fn of_html(head: &[u8]) -> Option<Vec<u8>> {
     let mut rest = head;
     while let Some(at) = memchr::memchr(b'<', rest) {
         rest = &rest[at..];
         rest = if rest.starts_with(b"<!--") {
-            // The dashes of `<!-->` are those of its end, too.
+            // In `<!-->`, the dashes also belong to the end of the comment.
             &rest[2 + memchr::memmem::find(&rest[2..], b"-->")? + 3..]
         } else if let Some((name, mut behind)) = tag(rest) {
             let declared = declared_by(&mut behind);
-            // A tag that goes on behind what is looked at may say something else there.
+            // A tag that goes on after the examined bytes may have another charset there.
             if declared.is_some() && name.eq_ignore_ascii_case(b"meta") && !behind.is_empty() {
                 return declared;
             }
@@ -63,8 +64,8 @@ fn of_html(head: &[u8]) -> Option<Vec<u8>> {
     of_xml_declaration(head)
 }
 
-/// The name of the tag that begins here, with its slash if it is an end tag, and the rest behind
-/// it.
+/// Returns the name of the tag that begins here, with its slash if it is an end tag, and the rest
+/// after it.
 fn tag(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let start = 1 + usize::from(rest.get(1) == Some(&b'/'));
     rest.get(start).filter(|first| first.is_ascii_alphabetic())?;
@@ -72,7 +73,7 @@ fn tag(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&rest[1..end], &rest[end..]))
 }
 
-/// `<?xml ... encoding="x"?>`, where no element says anything.
+/// Reads `<?xml ... encoding="x"?>`, if no element declares a charset.
 fn of_xml_declaration(head: &[u8]) -> Option<Vec<u8>> {
     let rest = head.strip_prefix(b"<?xml")?;
     let declaration = &rest[..memchr::memchr(b'>', rest)?];
@@ -82,8 +83,8 @@ fn of_xml_declaration(head: &[u8]) -> Option<Vec<u8>> {
     Some(ascii_compatible(&value[..memchr::memchr(quote, value)?]))
 }
 
-/// The charset that the attributes of a `meta` element declare. `rest` begins behind the name of
-/// the element, and is what stands behind the attributes afterwards.
+/// Returns the charset that the attributes of a `meta` element declare. `rest` begins after the
+/// name of the element, and is advanced past the attributes.
 fn declared_by(rest: &mut &[u8]) -> Option<Vec<u8>> {
     let (mut names, mut is_pragma) = (Vec::new(), false);
     let (mut charset, mut in_content) = (None, None);
@@ -103,7 +104,7 @@ fn declared_by(rest: &mut &[u8]) -> Option<Vec<u8>> {
     (!declared.trim_ascii().is_empty()).then(|| ascii_compatible(&declared))
 }
 
-/// The charset in the `content` of a `meta` element: `text/html; charset=x`.
+/// Returns the charset in the `content` of a `meta` element: `text/html; charset=x`.
 fn of_content(content: &[u8]) -> Option<Vec<u8>> {
     let lower = content.to_ascii_lowercase();
     let mut rest = &lower[..];
@@ -118,14 +119,15 @@ fn of_content(content: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// The next attribute of an element, with its name in lower case. `None` behind the last one.
+/// Returns the next attribute of an element, with its name in lower case. `None` after the last
+/// one.
 fn attribute(rest: &mut &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let all = &rest[find(rest, |byte| !is_space(byte) && byte != b'/')..];
     *rest = all;
     if matches!(all, [] | [b'>', ..]) {
         return None;
     }
-    // A name may begin with an equals sign, and has none behind that.
+    // An attribute name may begin with an equals sign, but contains no other one.
     let end = 1 + find(&all[1..], |byte| is_space(byte) || b"/>=".contains(&byte));
     let (name, behind) = (all[..end].to_ascii_lowercase(), &all[end..]);
     *rest = behind;
@@ -133,7 +135,7 @@ fn attribute(rest: &mut &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (value, behind) = match value {
         [quote @ (b'"' | b'\''), value @ ..] => match memchr::memchr(*quote, value) {
             Some(end) => (&value[..end], &value[end + 1..]),
-            // It ends behind what is looked at.
+            // The value ends after the examined bytes.
             None => (&[][..], &[][..]),
         },
         _ => value.split_at(find(value, |byte| is_space(byte) || byte == b'>')),
@@ -142,13 +144,13 @@ fn attribute(rest: &mut &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((name, value.to_vec()))
 }
 
-/// The rest behind an equals sign that stands at the beginning, and the space around it.
+/// Returns the rest after an equals sign at the beginning and the space around it.
 fn after_equals_sign(rest: &[u8]) -> Option<&[u8]> {
     rest.trim_ascii_start().strip_prefix(b"=").map(<[u8]>::trim_ascii_start)
 }
 
-/// The encoding for a label that was read as ASCII. Such a text cannot be UTF-16, so browsers read
-/// it as UTF-8.
+/// Returns the encoding for a label that was read as ASCII. Such a text cannot be UTF-16, so
+/// browsers read it as UTF-8.
 fn ascii_compatible(label: &[u8]) -> Vec<u8> {
     match label.trim_ascii().to_ascii_lowercase() {
         label if label.starts_with(b"utf-16") => b"utf-8".to_vec(),
@@ -188,7 +190,7 @@ mod tests {
             ("<meta charset=utf-8>", false),
             ("<meta charset=UTF8>", false),
             ("<meta charset=' utf-8 '>", false),
-            // It can be read, so it is not UTF-16.
+            // The page was read as ASCII, so it is not UTF-16.
             ("<meta charset=utf-16>", false),
             ("<meta charset=>", false),
             ("<meta charset>", false),

@@ -1,4 +1,4 @@
-//! One file as it was when it was loaded: content or descriptor, metadata, and its prepared head.
+//! A loaded file: content or descriptor, metadata, and a prepared response head.
 //!
 //! Must not know how files are found, or which form of a file a client prefers.
 
@@ -23,27 +23,27 @@ use crate::http::send_queue::OpenFile;
 use std::io::Write as _;
 use std::sync::Arc;
 
-/// What is known of a representation beside its content.
+/// The metadata of a representation.
 #[derive(Clone, Debug)]
 pub(crate) struct Meta {
     pub(crate) stamp: Stamp,
     pub(crate) tag: Tag,
     pub(crate) content_type: Arc<str>,
     pub(crate) coded: Coded,
-    /// Headers that its path brings along, by rules of the operator above all.
+    /// Headers that depend on the path, mainly by rules of the operator.
     pub(crate) headers: Arc<FileHeaders>,
-    /// The password that is due at the place of the file.
+    /// The password of the location of the file.
     pub(crate) password: Option<Password>,
-    /// The place that the link led to by which it was found.
+    /// Location of the file, if it was found through a link.
     pub(crate) link_target: Option<Box<Location>>,
 }
 
-/// The coding that content is in, and how it came to be.
+/// The coding of the content, and its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coded {
-    /// The file in no coding.
+    /// No coding.
     No,
-    /// The file that was asked for is in it, as its name says: there is no other form of it.
+    /// The requested file has this coding, as its name shows. It has no other form.
     Itself(Coding),
     /// The coding of a file beside the requested one.
     Beside(Coding),
@@ -60,29 +60,29 @@ impl Coded {
     }
 }
 
-/// One file as it was when it was last looked at.
+/// A file as it was when it was last loaded.
 #[derive(Debug)]
 pub(crate) struct CachedFile {
     pub(crate) meta: Meta,
     pub(crate) compressible: Compressible,
     pub(crate) content: Content,
-    /// The 200, without its content if that is on the disk. Its headers are those of a 206, too.
+    /// The 200 response, without its content if that is on the disk. A 206 has the same headers.
     pub(crate) prepared: Arc<Prepared>,
-    /// Where the headers that a 304 repeats stand among the prepared ones: `Last-Modified`, `ETag`,
+    /// Range of the headers that a 304 repeats among the prepared ones: `Last-Modified`, `ETag`,
     /// `Vary` and the operator's (RFC 9110 section 15.4.5).
     pub(crate) validator_lines: std::ops::Range<usize>,
 }
 
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// The prepared response has it.
+    /// The content is in the prepared response.
     InMemory,
-    /// It is sent from here.
+    /// The content is sent from this file.
     OnDisk(Arc<OpenFile>),
 }
 
 impl CachedFile {
-    /// A file with its head made beforehand. `body` is its content if that is to be in memory.
+    /// Creates a file and prepares its head. `body` is the content if that is in memory.
     pub(crate) fn new(meta: Meta, content: Content, body: &[u8]) -> Self {
         let compressible = match meta.coded {
             Coded::Itself(_) => Compressible::No,
@@ -130,7 +130,7 @@ impl CachedFile {
         Validators { etag: &self.meta.tag.value, modified_secs: self.meta.stamp.last_modified() }
     }
 
-    /// What it costs the cache, in bytes.
+    /// Returns the cost for the cache, in bytes.
     pub(crate) fn cost(&self) -> usize {
         size_of::<Self>() + self.prepared.cost() + self.meta.tag.value.len()
     }
@@ -139,7 +139,7 @@ impl CachedFile {
         matches!(self.content, Content::InMemory)
     }
 
-    /// Whether it is worth the time to compress it on the fly.
+    /// Returns whether compressing the file on the fly is worth the time.
     pub(crate) fn pays_to_compress(&self, docroot: &Docroot) -> bool {
         let options = &docroot.options;
         options.compress_level.is_some()
@@ -147,7 +147,7 @@ impl CachedFile {
             && self.len() >= options.compress_bytes_min
     }
 
-    /// The same, compressed, if it is in memory and that makes it smaller.
+    /// Returns the compressed form, if the file is in memory and that makes it smaller.
     pub(crate) fn gzipped(&self, level: Option<u32>) -> Option<CachedFile> {
         if !self.is_in_memory() {
             return None;
@@ -160,7 +160,7 @@ impl CachedFile {
     pub(crate) fn part(&self, first: u64, bytes: u64) -> Body {
         match &self.content {
             Content::InMemory => {
-                // A file in memory is far below 4 GiB.
+                // A file in memory is far smaller than 4 GiB.
                 let start = usize::try_from(first).unwrap_or(usize::MAX);
                 let end = start.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX));
                 Body::Shared {
@@ -175,7 +175,7 @@ impl CachedFile {
 }
 
 impl Meta {
-    /// Of a file as it is.
+    /// Creates the metadata of a file in its own coding.
     pub(crate) fn of(stamp: Stamp, tag: Tag, content_type: ContentType) -> Meta {
         let ContentType { value: content_type, coding } = content_type;
         let coded = coding.map_or(Coded::No, Coded::Itself);
@@ -183,8 +183,8 @@ impl Meta {
         Meta { stamp, tag, content_type, coded, headers, password, link_target }
     }
 
-    /// Of the same content, compressed on the fly: another entity-tag, and a weak one, since the
-    /// bytes are the compressor's.
+    /// Returns the metadata of the same content, compressed on the fly. The entity-tag is another
+    /// one, and weak, because the bytes depend on the compressor.
     pub(crate) fn compressed(&self) -> Meta {
         let tag = Tag {
             value: crate::docroot::tag::weakened(&crate::docroot::tag::of_form(&self.tag.value, "gz")),
@@ -193,13 +193,13 @@ impl Meta {
         Meta { tag, coded: Coded::Here(Coding::Gzip), ..self.clone() }
     }
 
-    /// True if parts of it can be sent. What is compressed on the fly has none.
+    /// Returns whether parts of it can be sent. Content that is compressed on the fly has none.
     pub(crate) fn has_parts(&self) -> bool {
         !matches!(self.coded, Coded::Here(_))
     }
 }
 
-/// All of `content`, compressed.
+/// Compresses all of `content`.
 fn gzip(content: &[u8], level: u32) -> Option<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(content.len() / 2), Compression::new(level));
     encoder.write_all(content).and_then(|()| encoder.finish()).ok()

@@ -1,11 +1,12 @@
-//! Fingerprints in file names: the digest of the content that build tools put there.
+//! Fingerprints in file names: the content digests that build tools put there.
 //!
-//! A file with one never changes under its name, so caches may keep it without asking. Every other
-//! file must be asked for again. A name that could be either counts as one without, because a
-//! needless question costs little and an old page is a fault. Must not know headers or files.
+//! A file with a fingerprint never changes under its name, so caches may reuse it without
+//! revalidation. Every other file must be revalidated. A doubtful name counts as one without,
+//! because a needless request costs little and an old page is an error. Must not know headers or
+//! files.
 
-/// The length of a fingerprint in bytes. Shorter parts are words and numbers; longer ones than the
-/// digits of SHA-256 are no digests.
+/// The length of a fingerprint in bytes. Shorter parts are words and numbers, and no digest is
+/// longer than the hexadecimal form of SHA-256.
 const BYTES: std::ops::RangeInclusive<usize> = 8..=64;
 
 /// Returns whether the last name of this path has a fingerprint as its last part before the
@@ -14,7 +15,7 @@ pub(crate) fn is_in(path: &[u8]) -> bool {
     let name = crate::docroot::location::last_name(path);
     let Some(dot) = name.iter().rposition(|&byte| byte == b'.') else { return false };
     let (stem, extension) = (&name[..dot], &name[dot + 1..]);
-    // A digest may have a hyphen in it, so the part behind each of the last separators is tried.
+    // A digest may contain a hyphen, so the part after each of the last separators is tried.
     let separators = stem.iter().enumerate().rev().filter(|(_, byte)| matches!(byte, b'.' | b'-'));
     let mut parts = separators.map(|(at, _)| &stem[at + 1..]).take_while(|part| part.len() <= *BYTES.end());
     !extension.is_empty() && parts.any(is_fingerprint)
@@ -30,12 +31,13 @@ fn is_fingerprint(part: &[u8]) -> bool {
     let is_hexadecimal = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-' | b'_');
     let is_hexadecimal = part.iter().all(is_hexadecimal) && has(u8::is_ascii_lowercase);
     let has_one_piece = !has(|byte| matches!(byte, b'-' | b'_'));
-    // `May-2024`, `Chapter12` and `2024-dec` have all that a digest has, and are none.
+    // `May-2024`, `Chapter12` and `2024-dec` have the characters of a digest, but are words and
+    // numbers.
     (is_hexadecimal && has_one_piece) || ((is_mixed || is_hexadecimal) && !reads_as_words(part))
 }
 
-/// Returns whether all pieces between hyphens and underscores are words, numbers, or words with a
-/// number behind them.
+/// Returns whether all pieces between hyphens and underscores are words, numbers, or words followed
+/// by a number.
 fn reads_as_words(part: &[u8]) -> bool {
     let is_word = |piece: &[u8]| {
         let letters = piece.len() - piece.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
@@ -64,7 +66,7 @@ mod tests {
             ("photo-550e8400-e29b-41d4-a716-446655440000.jpg", true),
             ("-3f9a12bc.js", true),
             ("a.3f9a12bc.tar", true),
-            // No part of its own, no extension, or another part behind it.
+            // No part of its own, no extension, or another part after it.
             ("3f9a12bc.js", false),
             ("app_3f9a12bc.js", false),
             ("app-3f9a12bc", false),

@@ -1,13 +1,13 @@
-//! Names that are hidden: those that begin with a dot.
+//! Hidden names: those that begin with a dot.
 //!
 //! Must not touch the disk.
 
-/// Returns whether this is the name of a hidden file or folder.
+/// Returns whether a file or folder with this name is hidden.
 pub(crate) fn is_hidden_name(name: &[u8]) -> bool {
     name.starts_with(b".") && name != b".well-known"
 }
 
-/// True if a normalised path has a component that begins with a dot. The folder `/.well-known` is
+/// Returns whether a component of a normalized path begins with a dot. The folder `/.well-known` is
 /// public (RFC 8615).
 pub(crate) fn is_hidden(path: &[u8]) -> bool {
     let rest = path.strip_prefix(b"/.well-known").filter(|rest| matches!(rest, [] | [b'/', ..]));

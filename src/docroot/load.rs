@@ -1,4 +1,4 @@
-//! From an open file to a [`CachedFile`]: its type, entity-tag, headers and content.
+//! Loading: makes a [`CachedFile`] with type, entity-tag, headers and content from an open file.
 //!
 //! Must not know requests or responses.
 
@@ -25,7 +25,7 @@ use crate::http::negotiate::Coding;
 use crate::http::send_queue::OpenFile;
 
 impl Docroot {
-    /// Reads the file that a search for `path` opened.
+    /// Loads the file that was opened for `path`.
     pub(super) fn load(
         &self,
         fd: OwnedFd,
@@ -55,7 +55,7 @@ impl Docroot {
         Ok(Found::File(Arc::new(self.loaded(fd, meta, body))))
     }
 
-    /// The entity-tag of an open file that looks like `stamp`, at the time `wall`. `body` is its
+    /// Returns the entity-tag of an open file with this `stamp` at the time `wall`. `body` is its
     /// content if that was read.
     pub(crate) fn tag(
         &self,
@@ -68,19 +68,19 @@ impl Docroot {
         Tag::of(self.options.etag, (file, stamp), body, reach, wall)
     }
 
-    /// The media type that a rule of the operator gives the file that was asked for by `path` and
-    /// lies at `name`. The place counts before the name of a link.
+    /// Returns the media type that a rule of the operator sets for a file at location `name` that
+    /// was requested by `path`. The location has precedence over the name of a link.
     fn ruled_type(&self, path: &[u8], name: &[u8]) -> Option<&str> {
         let ruled = self.fields.media_type_for(&location::from_slash(name));
         ruled.or_else(|| self.fields.media_type_for(path))
     }
 
-    /// The headers of the file that was asked for by `path` and lies at `name`.
+    /// Returns the headers of a file at location `name` that was requested by `path`.
     ///
-    /// A browser keeps a file that says nothing about it for a tenth of its age without asking (RFC
-    /// 9111 section 4.2.2). That is right only for names with a fingerprint; a link may give an old
-    /// name to a new file, so both names need one. Files that clients may have written must not act
-    /// in the name of this site. So a browser guesses no type for them and runs no script in them.
+    /// Without Cache-Control, a browser reuses a file for a tenth of its age (RFC 9111 section
+    /// 4.2.2). That is right only for names with a fingerprint. A link may give an old name to a
+    /// new file, so both names need one. Files that clients may have written must not act for this
+    /// origin. So browsers guess no type for them and run no script in them.
     fn headers_for(&self, path: &[u8], name: &[u8], is_uploaded: bool, content_type: &str) -> FileHeaders {
         const NO_CACHE: (&str, &str) = ("Cache-Control", "no-cache");
         const NO_SNIFFING: (&str, &str) = ("x-content-type-options", "nosniff");
@@ -94,17 +94,17 @@ impl Docroot {
         if is_uploaded {
             defaults.push(NO_SNIFFING);
         }
-        // Chromium shows no PDF in a sandbox, and what runs in one is not of this site anyway.
+        // Chromium shows no PDF in a sandbox. Scripts in a PDF do not run in this origin anyway.
         if is_uploaded && content_type != "application/pdf" {
             defaults.push(SANDBOX);
         }
         self.fields.headers_for(&location::from_slash(name), &defaults)
     }
 
-    /// Returns whether clients may have written the file at `path`, which lies at `location`.
+    /// Returns whether clients may have written the file at `path`, whose location is `location`.
     ///
-    /// A folder for uploads counts by its name, and by the places where it lay at the start and
-    /// lies now. For it may have been made since, as a link.
+    /// An upload folder is recognized by its name, its location at the start and its present
+    /// location, because it may have been created since, as a link.
     fn is_uploaded(&self, path: &[u8], location: &Location, reach: Reach) -> Result<bool, Trouble> {
         if self.uploads.is_empty() {
             return Ok(false);
@@ -116,7 +116,7 @@ impl Docroot {
         for area in &self.options.uploads {
             let folder = match self.open_as(area.trim_start_matches('/').as_bytes(), OFlags::PATH, reach) {
                 Ok(folder) => folder,
-                // Then nothing was written there by that name.
+                // No client has written there by that name.
                 Err(Trouble::NotFound | Trouble::Forbidden) => continue,
                 Err(trouble) => return Err(trouble),
             };
@@ -128,8 +128,8 @@ impl Docroot {
         Ok(false)
     }
 
-    /// The file that holds `original` in this coding, if there is one beside it; and how it looks
-    /// on the disk, also where it may not be served.
+    /// Returns the file that holds `original` in this coding, if one lies beside it. The stamp is
+    /// returned even if the file may not be served.
     pub(crate) fn find_coded(
         &self,
         path: &[u8],
@@ -161,8 +161,8 @@ impl Docroot {
         Ok((stamp, Some(self.loaded(fd, meta, body))))
     }
 
-    /// The content of a small file, and of a page that gets a script. That of others stays where it
-    /// is.
+    /// Reads the content of a small file, or of a page that gets a script. Other files stay on the
+    /// disk.
     fn read(
         &self,
         fd: &OwnedFd,
@@ -179,22 +179,22 @@ impl Docroot {
         self.options.live_reload && media_type.starts_with("text/html") && size <= LIVE_PAGE_BYTES_MAX
     }
 
-    /// A file with its content, if that was read.
+    /// Creates a file with its content, if that was read.
     fn loaded(&self, fd: OwnedFd, mut meta: Meta, body: Option<Vec<u8>>) -> CachedFile {
         let Some(mut body) = body else {
             return CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), b"");
         };
         if self.is_reloading(&meta.content_type, meta.stamp.size) {
             body.extend_from_slice(LIVE_TAG);
-            // With the script it is another representation: who has it without must not be told
-            // that it is the same.
+            // With the script it is another representation, so a client that has the page without
+            // it must not get a 304.
             meta.tag.value = tag::of_form(&meta.tag.value, "live");
         }
         CachedFile::new(meta, Content::InMemory, &body)
     }
 }
 
-/// The place that a link led to: nothing if the file lies where it was asked for.
+/// Returns the location that a link led to. `None` if the file is at the requested path.
 fn link_target(path: &[u8], location: &Location) -> Option<Box<Location>> {
     (location.below() != Some(path)).then(|| Box::new(location.clone()))
 }

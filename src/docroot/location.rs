@@ -1,9 +1,9 @@
-//! The place of an open file in the tree, links followed.
+//! The location of an open file in the tree, links resolved.
 //!
-//! A link gives a file a second path. Hiding, withheld folders and passwords go by the place of the
-//! file too, which the kernel reports under `/proc/self/fd`. An error of the kernel is an error
-//! here, because a place that is not known must never count as harmless. This file must not know
-//! the decisions.
+//! A link gives a file a second path. Hiding, withheld folders and passwords also depend on the
+//! location of the file, which the kernel reports in `/proc/self/fd`. An error of the kernel is an
+//! error here, because a file at an unknown location must never count as harmless. This file must
+//! not know the decisions.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::OnceLock;
@@ -11,10 +11,10 @@ use std::sync::OnceLock;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-/// Behind the name of a file that is open and has been deleted (proc_pid_fd(5)).
+/// The kernel appends this to the name of an open file that was deleted (proc_pid_fd(5)).
 const DELETED: &[u8] = b" (deleted)";
 
-/// The place of an open file.
+/// The location of an open file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Location {
     path: Vec<u8>,
@@ -25,14 +25,15 @@ pub(crate) struct Location {
 }
 
 impl Location {
-    /// The place of an open file below `root`. Outside of it only where links may lead anywhere.
+    /// Reads the location of an open file. Locations outside of `root` are an error unless
+    /// `may_be_outside`.
     pub(crate) fn read(file: &OwnedFd, root: &OwnedFd, may_be_outside: bool) -> Result<Location, Errno> {
         let (text, root) = (reported(file)?, reported(root)?);
         let (text, is_marked) = match text.strip_suffix(DELETED) {
             Some(path) => (path, true),
             None => (&text[..], false),
         };
-        // A name may end like that, too.
+        // The name itself may also end in this text.
         let roots = [&root[..], root.strip_suffix(DELETED).unwrap_or(&root)];
         let below = |root: &[u8]| match text.strip_prefix(root.strip_suffix(b"/").unwrap_or(root)) {
             Some([]) => Some(&b"/"[..]),
@@ -40,19 +41,20 @@ impl Location {
         };
         match roots.into_iter().find_map(below) {
             Some(path) => Ok(Location { path: path.to_vec(), is_below: true, is_marked }),
-            // Out of reach of this process, such as "(unreachable)/x", or moved out of the root
+            // The process cannot reach it, as in "(unreachable)/x", or it was moved out of the root
             // since.
             None if !may_be_outside || !text.starts_with(b"/") => Err(Errno::XDEV),
             None => Ok(Location { path: text.to_vec(), is_below: false, is_marked }),
         }
     }
 
-    /// The place of a file that was opened without following any link: its own path, from the root.
+    /// Returns the location of a file that was opened without following any link: its own path,
+    /// from the root.
     pub(crate) fn as_named(path: &[u8]) -> Location {
         Location { path: from_slash(path), is_below: true, is_marked: false }
     }
 
-    /// This place as that of a folder: with a slash at the end.
+    /// Adds the slash at the end that the location of a folder has.
     pub(crate) fn of_folder(mut self) -> Location {
         if !self.path.ends_with(b"/") {
             self.path.push(b'/');
@@ -60,13 +62,13 @@ impl Location {
         self
     }
 
-    /// The place of the entry `name` of this folder.
+    /// Returns the location of the entry `name` of this folder.
     pub(crate) fn entry(&self, name: &[u8]) -> Location {
         let folder = self.path.strip_suffix(b"/").unwrap_or(&self.path);
         Location { path: [folder, b"/", name].concat(), ..*self }
     }
 
-    /// The path on this machine, without a slash at the end. `root` is that of the docroot.
+    /// Returns the absolute path, without a slash at the end. `root` is that of the docroot.
     pub(crate) fn on_machine(&self, root: &[u8]) -> Vec<u8> {
         let path = self.path.strip_suffix(b"/").unwrap_or(&self.path);
         match self.is_below {
@@ -75,18 +77,19 @@ impl Location {
         }
     }
 
-    /// The path from the root, if it lies below that, with a slash at the beginning.
+    /// Returns the path from the docroot with a slash at the beginning, if the location is below
+    /// it.
     pub(crate) fn below(&self) -> Option<&[u8]> {
         self.is_below.then_some(&self.path[..])
     }
 
-    /// The path on this machine, if it lies outside of the root.
+    /// Returns the absolute path, if the location is outside of the docroot.
     pub(crate) fn outside(&self) -> Option<&[u8]> {
         (!self.is_below).then_some(&self.path[..])
     }
 
-    /// The name by which types and header rules are chosen: the path from the root, or the last
-    /// name of a file outside.
+    /// Returns the name by which types and header rules are chosen: the path from the docroot, or
+    /// the last name of a file outside.
     pub(crate) fn name(&self) -> &[u8] {
         match self.is_below {
             true => &self.path,
@@ -100,8 +103,8 @@ impl Location {
         self.is_below == other.is_below && rest.is_some_and(|rest| rest.starts_with(b"/"))
     }
 
-    /// Every path from the root that this may be. There are two if the file was deleted, or if its
-    /// name ends as if it had been.
+    /// Returns every path from the docroot that this may be. There are two if the file was deleted,
+    /// or if its name ends like that of a deleted file.
     pub(crate) fn possible_paths(&self) -> impl Iterator<Item = Vec<u8>> {
         let path = self.below().map(<[u8]>::to_vec);
         let marked = path.clone().filter(|_| self.is_marked).map(|path| {
@@ -112,20 +115,21 @@ impl Location {
     }
 }
 
-/// The part of a path behind its last slash.
+/// Returns the part of a path after its last slash.
 pub(crate) fn last_name(path: &[u8]) -> &[u8] {
     path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
 }
 
-/// A path from the root, with its first slash.
+/// Adds the first slash to a path from the root if it has none.
 pub(crate) fn from_slash(path: &[u8]) -> Vec<u8> {
     [b"/", path.strip_prefix(b"/").unwrap_or(path)].concat()
 }
 
-/// Returns whether the kernel reports the places of open files. Without `/proc`, in a bare chroot
-/// for instance, it does not. Then no link is followed, and every file lies where its path says.
+/// Returns whether the kernel reports the locations of open files. It does not without `/proc`, for
+/// example in a bare chroot. Then no link is followed, and the location of every file is its path.
 ///
-/// Asked once per process: docroots must not differ in it. A failure later on is one of that file.
+/// Checked once per process, because all docroots must agree. A later failure affects one file
+/// only.
 pub(crate) fn is_reported() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
@@ -171,10 +175,10 @@ mod tests {
             assert!(outside.outside().unwrap().ends_with(name.as_bytes()));
             assert_eq!(outside.possible_paths().count(), 0);
         }
-        // The root of the file system has no name of its own before the slash.
+        // The root of the file system has no name before the slash.
         let top = Location::read(&open(&at("file")), &open(Path::new("/")), false).unwrap();
         assert_eq!(top.below(), Some(at("file").as_os_str().as_encoded_bytes()));
-        // Renamed, the root is the same folder under another name.
+        // A renamed root is the same folder under another name.
         fs::rename(at("root"), at("moved")).unwrap();
         assert_eq!(place("moved/sub/file", false).unwrap().below(), Some(&b"/sub/file"[..]));
     }

@@ -1,9 +1,9 @@
-//! The docroot on disk: names resolved beneath it, files opened and read.
+//! The docroot on disk: names are resolved beneath it, files are opened and read.
 //!
-//! `openat2` keeps every name beneath the root, links and races included (openat2(2),
-//! RESOLVE_BENEATH). With `Reach::InMemory` nothing here waits for the disk: a name or page that
+//! `openat2` keeps every name beneath the root, also with links and races (openat2(2),
+//! RESOLVE_BENEATH). With `Reach::InMemory` no call here waits for the disk. A name or page that
 //! the kernel does not have in memory is `Trouble::Cold`, and a worker thread repeats the call with
-//! `Reach::OnDisk`. Must not know requests or responses.
+//! `Reach::OnDisk`. Must not know how responses are made.
 
 pub(crate) mod beneath;
 pub(crate) mod cache;
@@ -50,38 +50,38 @@ use crate::http::{Request, Response};
 use crate::shortage;
 use crate::sync::Semaphore;
 
-/// How far a look may go.
+/// The storage that a lookup may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Only what the kernel has in memory: for the loop.
+    /// Only names and pages that the kernel has in memory: for the loop.
     InMemory,
-    /// The disk itself: for a worker thread.
+    /// The disk: for a worker thread.
     OnDisk,
 }
 
-/// What a path names.
+/// The file or folder at a path.
 #[derive(Debug)]
 pub(crate) enum Found {
     /// A regular file.
     File(Arc<CachedFile>),
-    /// A directory without an index, open, and the password that is due at its place.
+    /// A directory without an index, open, and the password of its location.
     Directory(OwnedFd, Option<Password>),
-    /// A directory that was asked for without its slash, and the password that is due at its place.
+    /// A directory that was requested without a slash at the end, and the password of its location.
     WithoutSlash(Option<Password>),
 }
 
-/// Why nothing was found.
+/// The reason why a file or folder was not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// The kernel would have to ask the disk.
+    /// The kernel would have to read the disk.
     Cold,
-    /// There is nothing to serve by that name.
+    /// No file or folder of this name may be served.
     NotFound,
-    /// It is there and we may not read it.
+    /// The file exists and the server may not read it.
     Forbidden,
     /// No descriptor is left.
     Exhausted,
-    /// The place of the file cannot be read, so what is decided by it cannot be.
+    /// The location of the file cannot be determined, so it cannot be checked.
     Unknown,
     /// The disk failed, with this error number.
     Io(i32),
@@ -93,12 +93,12 @@ impl From<Errno> for Trouble {
             Errno::AGAIN => Trouble::Cold,
             Errno::ACCESS | Errno::PERM => Trouble::Forbidden,
             Errno::MFILE | Errno::NFILE => {
-                // Every open that finds no descriptor passes by here.
+                // Every open that finds no descriptor is counted here.
                 shortage::report();
                 Trouble::Exhausted
             }
-            // XDEV is how openat2 says that the name leads out of the root; what is outside does
-            // not exist.
+            // openat2 returns XDEV if the name leads out of the root. Files outside do not exist
+            // for clients.
             Errno::NOENT
             | Errno::NOTDIR
             | Errno::XDEV
@@ -113,22 +113,21 @@ impl From<Errno> for Trouble {
     }
 }
 
-/// What a directory is shown by.
+/// Name of the file that is served for a directory.
 const INDEX: &[u8] = b"index.html";
 
-/// Whether a name beneath the root, without its first slash, means a directory.
+/// Returns whether a name beneath the root, without its first slash, denotes a directory.
 fn names_directory(name: &[u8]) -> bool {
     name.is_empty() || name.ends_with(b"/")
 }
 
-/// The path of the file that `path` means, with `suffix` behind its name.
+/// Returns the path of the file to serve for `path`, with `suffix` appended.
 fn file_name(path: &[u8], suffix: &[u8]) -> Vec<u8> {
     let index: &[u8] = if names_directory(path) { INDEX } else { b"" };
     [path, index, suffix].concat()
 }
 
-/// Decides whether a request may have more than single files, such as listings: returns the refusal
-/// if it may not.
+/// Returns a refusal if a request may not receive listings and archives.
 #[derive(Clone)]
 pub(crate) struct Refuse(pub(crate) Arc<RefuseFn>);
 
@@ -144,50 +143,49 @@ impl std::fmt::Debug for Refuse {
 #[derive(Debug)]
 pub struct Docroot {
     pub(crate) fd: OwnedFd,
-    /// The absolute name that it was opened by.
+    /// The absolute name by which it was opened.
     pub(crate) name: PathBuf,
     identity: Identity,
-    /// The options as they were given.
+    /// The options before they were adjusted.
     given: FileOptions,
-    /// Tells docroots apart in a cache.
+    /// Distinguishes docroots in a cache.
     pub(crate) number: usize,
     pub(crate) options: FileOptions,
-    /// What is said with which file.
+    /// Header rules of the operator, by path.
     fields: FieldRules,
     types: Types,
     /// Bounds how many files are compressed at once.
     pub(crate) compressors: Arc<Semaphore>,
-    /// For archives in the making.
+    /// Bounds how many archives are made at once.
     pub(crate) archives: Arc<Semaphore>,
-    /// Who knows which paths take a password: for answers that show more than one file.
+    /// The paths that require a password, for responses that show more than one file.
     pub(crate) guard: Option<Arc<dyn Passwords>>,
     /// The operator's own files.
     pub(crate) own: Arc<OwnFiles>,
-    /// Where the docroot lies on this machine, links resolved.
+    /// The absolute path, links resolved.
     pub(crate) real_path: Vec<u8>,
-    /// Refuses requests for more than single files. `None` refuses none.
+    /// Refuses listings and archives. `None` refuses none.
     refuse: Option<Refuse>,
-    /// Folders below it that clients may write to, as normalised paths: by their names, and where
-    /// those lead.
+    /// Folders below the docroot that clients may write to, as normalized paths: by their names,
+    /// and by the locations of these at the start.
     uploads: Vec<String>,
-    /// Folders that are not for reading.
+    /// Folders whose files are never sent.
     withheld: WithheldFolders,
-    /// Counts what was written here by way of this server.
+    /// Number of writes to the docroot through this server.
     writes: AtomicUsize,
 }
 
 impl Docroot {
-    /// Opens `path` for serving. Fails when it is no directory or may not be read.
+    /// Opens `path` for serving. Fails if it is no directory or may not be read.
     ///
-    /// Where the kernel does not report the places of open files, no link is followed, whatever
-    /// `options` say. Then following them anywhere is an error.
+    /// Where the kernel does not report the locations of open files, no link is followed.
+    /// `Symlinks::All` is an error there.
     pub fn open(path: &Path, options: FileOptions) -> std::io::Result<Self> {
         let given = options.clone();
         let mut options = options;
         options.symlinks = links_followed(options.symlinks, location::is_reported())
             .map_err(|why| std::io::Error::new(std::io::ErrorKind::Unsupported, why))?;
-        // A coded page has no script, and is older than what it was made of as soon as that
-        // changes.
+        // A coded page has no script, and is outdated as soon as its original changes.
         options.precompressed &= !options.live_reload;
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -226,7 +224,7 @@ impl Docroot {
         })
     }
 
-    /// Opens the folder that has its name now, with all that was asked for this one.
+    /// Opens the folder that has this name now, with the options of this docroot.
     pub(crate) fn opened_again(&self) -> std::io::Result<Docroot> {
         let new = Docroot::open(&self.name, self.given.clone())?;
         Ok(Docroot {
@@ -239,14 +237,15 @@ impl Docroot {
         })
     }
 
-    /// Returns whether another folder has its name now, or that of a folder that is not for
-    /// reading. A name that leads to no folder has not been taken.
+    /// Returns whether another folder has the name of this docroot now, or that of a withheld
+    /// folder. A name that leads to no folder does not count.
     pub(crate) fn was_replaced(&self) -> bool {
         root::was_taken(&self.name, self.identity)
             || self.withheld.named.iter().any(|(path, identity)| root::was_taken(path, *identity))
     }
 
-    /// The part that [`was_replaced`](Self::was_replaced), as the end of a clause about its name.
+    /// Describes the part that [`was_replaced`](Self::was_replaced), as the end of a clause about
+    /// the name.
     pub(crate) fn replaced_part(&self) -> &'static str {
         match root::was_taken(&self.name, self.identity) {
             true => "is another folder now",
@@ -254,66 +253,65 @@ impl Docroot {
         }
     }
 
-    /// Whether this normalised path is that of a folder that is not for reading, or leads into it.
+    /// Returns whether this normalized path is that of a withheld folder, or leads into it.
     pub(crate) fn withholds(&self, path: &[u8]) -> bool {
         leads_into(&self.withheld.below, path)
     }
 
-    /// Returns whether this place is in a folder that is not for reading.
+    /// Returns whether this location is in a withheld folder.
     pub(crate) fn withholds_at(&self, location: &Location) -> bool {
         location.possible_paths().any(|path| self.withholds(&path))
             || location.outside().is_some_and(|path| leads_into(&self.withheld.outside, path))
     }
 
-    /// The same folder, where `guard` knows which paths take a password.
+    /// Sets the passwords that protect paths.
     #[must_use]
     pub(crate) fn guarded(self, guard: Option<Arc<dyn Passwords>>) -> Self {
         Docroot { guard, ..self }
     }
 
-    /// The folder as given, where none of the operator's own files is given out.
+    /// Sets the operator's own files, which are never served.
     #[must_use]
     pub(crate) fn withholding(self, own: &Arc<OwnFiles>) -> Self {
         Docroot { own: Arc::clone(own), ..self }
     }
 
-    /// The folder as given, with listings and archives only for requests that `refuse` returns no
-    /// response for.
+    /// Limits listings and archives to requests for which `refuse` returns no response.
     #[must_use]
     pub(crate) fn refusing(self, refuse: Refuse) -> Self {
         Docroot { refuse: Some(refuse), ..self }
     }
 
-    /// The refusal of a request for more than a single file, if the operator does not allow it.
+    /// Returns the refusal of a listing or archive, if the operator does not allow it for this
+    /// request.
     pub(crate) fn refusal(&self, request: &Request<'_>) -> Option<Response> {
         self.refuse.as_ref().and_then(|refuse| (refuse.0)(request))
     }
 
-    /// Whether the root has an entry of this name, as far as can be seen.
+    /// Returns whether the root has an entry of this name. Errors count as no.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         rustix::fs::statx(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).is_ok()
     }
 
-    /// Something here was written, through this server: whoever asks from now on must see it, so
-    /// what any cache has of this docroot is looked at again first.
+    /// Records a write through this server. Later requests must see it, so every cache checks its
+    /// entries of this docroot again.
     pub(crate) fn note_write(&self) {
         self.writes.fetch_add(1, Ordering::Release);
     }
 
-    /// How often that was so.
+    /// Returns the number of writes so far.
     pub(crate) fn writes(&self) -> usize {
         self.writes.load(Ordering::Acquire)
     }
 
-    /// The thing that `path` names, to be looked at and not sent: the age of its tag does not
-    /// matter.
+    /// Looks up `path` without sending it, so the age of the entity-tag does not matter.
     pub(crate) fn peek(&self, path: &[u8], reach: Reach) -> Result<Found, Trouble> {
         self.find(path, reach, Duration::ZERO)
     }
 
-    /// The file or folder at `path` at the time `wall`. The path is normalised and begins with a
-    /// slash.
+    /// Looks up the file or folder at `path` at the time `wall`. The path is normalized and begins
+    /// with a slash.
     pub(crate) fn find(&self, path: &[u8], reach: Reach, wall: Duration) -> Result<Found, Trouble> {
         let name = path.strip_prefix(b"/").unwrap_or(path);
         if self.withholds(path) {
@@ -325,7 +323,7 @@ impl Docroot {
             return match file_type(&stat) {
                 FileType::Directory => match self.judge(&fd, &stat, path) {
                     Ok(Shown { password, .. }) => Ok(Found::WithoutSlash(password)),
-                    // A link to a hidden folder: that is not listed, but its index is shown.
+                    // A link to a hidden folder. It is not listed, but its index is served.
                     Err(Withheld::Hidden) => match self.find(&[path, b"/"].concat(), reach, wall)? {
                         Found::File(index) => Ok(Found::WithoutSlash(index.meta.password)),
                         Found::Directory(..) | Found::WithoutSlash(_) => Err(Trouble::NotFound),
@@ -350,7 +348,7 @@ impl Docroot {
         let directory = self.open_beneath(if name.is_empty() { b"." } else { name }, reach)?;
         let stat = stat(&directory)?;
         match file_type(&stat) {
-            // Without a link it was deleted, and only our descriptor keeps it.
+            // Without links it was deleted, and exists only because of our descriptor.
             FileType::Directory if self.options.listing && stat.stx_nlink > 0 => {
                 let Shown { password, .. } = self.judge(&directory, &stat, path)?;
                 Ok(Found::Directory(directory, password))
@@ -359,7 +357,7 @@ impl Docroot {
         }
     }
 
-    /// The present stamp of the file that `path` names, with `suffix` behind its name: one `statx`,
+    /// Returns the current stamp of the file at `path`, with `suffix` appended. Costs one `statx`,
     /// for the freshness check.
     pub(crate) fn stamp(&self, path: &[u8], suffix: &[u8]) -> Option<Stamp> {
         let name = path.strip_prefix(b"/").unwrap_or(path);
@@ -371,17 +369,17 @@ impl Docroot {
         stat.ok().map(|stat| Stamp::of(&stat))
     }
 
-    /// Returns whether `path`, with `suffix` behind its name, still leads to a file that was loaded
-    /// from there, and to the place where that lay: one `statx`, and for a file behind a link one
-    /// open and two `readlink` more.
+    /// Returns whether `path`, with `suffix` appended, still leads to the file that was loaded from
+    /// there, at the same location. Costs one `statx`; for a file behind a link also one open and
+    /// two `readlink`.
     pub(crate) fn is_unchanged(&self, path: &[u8], suffix: &[u8], file: &Meta) -> bool {
         self.stamp(path, suffix) == Some(file.stamp)
             && !self.is_own(&file.stamp)
             && file.link_target.as_ref().is_none_or(|target| self.leads_to(path, suffix, target))
     }
 
-    /// Returns whether a link still leads where it did. The stamp does not show that a folder on
-    /// the way was renamed, and hiding and passwords go by the place of a file.
+    /// Returns whether a link still leads to the same location. The stamp does not show that a
+    /// folder on the way was renamed, but hiding and passwords depend on the location.
     fn leads_to(&self, path: &[u8], suffix: &[u8], target: &Location) -> bool {
         let path = file_name(path, suffix);
         let found = self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), Reach::InMemory);
@@ -390,7 +388,7 @@ impl Docroot {
     }
 }
 
-/// Folders for uploads by their names, and where these lead below `root`, as paths there.
+/// Returns the upload folders by their names, and by the locations of these below `root`.
 fn uploads_below(root: &Path, areas: &[String]) -> Vec<String> {
     let lies_at = |area: &String| {
         let folder = root.join(area.trim_start_matches('/')).canonicalize().ok()?;
@@ -400,8 +398,8 @@ fn uploads_below(root: &Path, areas: &[String]) -> Vec<String> {
     areas.iter().cloned().chain(areas.iter().filter_map(lies_at)).collect()
 }
 
-/// Upload folder that contains this normalized path. If upload folders are nested, the innermost
-/// one.
+/// Returns the upload folder that contains this normalized path. If upload folders are nested, the
+/// innermost one.
 pub(crate) fn area_of<'a>(areas: &'a [String], path: &[u8]) -> Option<&'a str> {
     let covers = |area: &&String| {
         path.strip_prefix(area.as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))

@@ -1,10 +1,10 @@
 //! The operator's own files: configuration, rules, passwords, logs, sockets, and the files that
-//! standard output and standard error go to. None of them is ever served, listed, archived, or
-//! written by a client.
+//! standard output and standard error are redirected to. None of them is ever served, listed,
+//! archived, or written by a client.
 //!
-//! A file is known by device and inode, so that no link or second name gives it out, and by its
-//! path, so that an upload cannot create one that does not exist yet, and one that was replaced
-//! since is known at once. This file must not know the docroot or requests.
+//! A file is recognized by device and inode, so that no link or second name gives access to it. It
+//! is also recognized by its path, so that an upload cannot create one that does not exist yet, and
+//! a replaced one is recognized at once. This file must not know the docroot or requests.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -16,8 +16,9 @@ use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags};
 
 use crate::config::{AuthUsers, Bind, Config, LogTarget};
 
-/// Inodes that are remembered. Each rotation of a log adds one; beyond this number the oldest is
-/// forgotten, and its file is known by its name only, which begins with that of the log.
+/// Maximum number of inodes in the list. Each rotation of a log adds one. Beyond this number the
+/// oldest is dropped, and its file is recognized by its name only, which begins with that of the
+/// log.
 const INODES_MAX: usize = 1024;
 
 /// The bytes that follow the name of a log in the names of its rotated files: `access.log.1`,
@@ -38,23 +39,23 @@ struct OwnName {
     is_log: bool,
 }
 
-/// The files behind the names when the list was last taken.
+/// The files with these names at the last update.
 #[derive(Debug, Default)]
 struct Known {
-    /// The oldest first.
+    /// In order of age, the oldest first.
     inodes: Vec<Inode>,
     places: Vec<OwnPlace>,
 }
 
-/// Where an own file lies or would lie: an absolute path without links.
+/// The path of an own file that may or may not exist: absolute, without links.
 #[derive(Debug)]
 struct OwnPlace {
     path: Vec<u8>,
     is_log: bool,
 }
 
-/// The identity of a file. Once it was deleted the next file may get its inode, so the time of its
-/// birth counts, too, where the file system reports that.
+/// The identity of a file. A new file may get the inode of a deleted one, so the time of birth is
+/// compared, too, if the file system reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Inode {
     device: (u32, u32),
@@ -80,7 +81,7 @@ impl Inode {
         Inode { device: (0, 0), number, born: None }
     }
 
-    /// True unless they are known to be different files.
+    /// Returns true unless both are known to be different files.
     fn may_be(&self, other: &Inode) -> bool {
         let is_same_number = (self.device, self.number) == (other.device, other.number);
         is_same_number && (self.born.is_none() || other.born.is_none() || self.born == other.born)
@@ -88,7 +89,7 @@ impl Inode {
 }
 
 impl OwnFiles {
-    /// The own files of this configuration.
+    /// Creates the list for this configuration.
     pub(crate) fn of(config: &Config) -> OwnFiles {
         let mut names: Vec<OwnName> =
             config.own_files.iter().map(|path| OwnName { path: path.clone(), is_log: false }).collect();
@@ -115,9 +116,8 @@ impl OwnFiles {
         own
     }
 
-    /// Looks again at which files the names lead to. Call it when one of them was opened again: at
-    /// a rotation, and when a file of passwords was read. Files that had the names before stay on
-    /// the list.
+    /// Updates the list. Call it when one of the files was opened again: at a rotation, and when a
+    /// password file was read. Files that had the names before stay on the list.
     pub(crate) fn take_again(&self) {
         if self.names.is_empty() {
             return;
@@ -125,7 +125,7 @@ impl OwnFiles {
         let mut inodes = Vec::new();
         let mut places = Vec::new();
         for OwnName { path, is_log } in &self.names {
-            // Both the name itself and the file that it leads to, should it be a link.
+            // Both the name itself and, if it is a link, the file that it leads to.
             for flags in [AtFlags::SYMLINK_NOFOLLOW, AtFlags::empty()] {
                 if let Ok(stat) = rustix::fs::statx(CWD, path, flags, Inode::MASK)
                     && FileType::from_raw_mode(u32::from(stat.stx_mode)) != FileType::Directory
@@ -158,13 +158,13 @@ impl OwnFiles {
         self.known().inodes.iter().any(|known| known.may_be(&inode))
     }
 
-    /// Returns whether this file is an own one, by its inode or by where it lies: an absolute path
-    /// without links.
+    /// Returns whether this is an own file, by its inode or by its absolute path without links.
     pub(crate) fn has(&self, stat: &Statx, path: &[u8]) -> bool {
         self.has_inode(Inode::of(stat)) || self.has_place(path)
     }
 
-    /// Returns whether an own file lies or would lie at this absolute path without links.
+    /// Returns whether this absolute path without links is that of an own file, which need not
+    /// exist.
     pub(crate) fn has_place(&self, path: &[u8]) -> bool {
         self.known().places.iter().any(|place| place.covers(path))
     }
@@ -175,7 +175,7 @@ impl OwnFiles {
 }
 
 impl OwnPlace {
-    /// Returns whether a file at `path` is this one, or one that a rotation has made of it.
+    /// Returns whether `path` is this file, or a rotated log of it.
     fn covers(&self, path: &[u8]) -> bool {
         let Some(rest) = path.strip_prefix(&self.path[..]) else { return false };
         match rest.first() {
@@ -185,7 +185,8 @@ impl OwnPlace {
     }
 }
 
-/// The files that standard output and standard error were redirected to: logs, too.
+/// Returns the files that standard output and standard error were redirected to, because these are
+/// logs, too.
 fn output_files() -> impl Iterator<Item = Inode> {
     let outputs = [io::stdout().as_fd().try_clone_to_owned(), io::stderr().as_fd().try_clone_to_owned()];
     outputs.into_iter().flatten().filter_map(|output| {
@@ -194,8 +195,8 @@ fn output_files() -> impl Iterator<Item = Inode> {
     })
 }
 
-/// The absolute path of the name itself, with the links of its folder resolved as far as there is
-/// one.
+/// Returns the absolute path of the name itself, with the links of its folder resolved if that
+/// exists.
 fn own_place(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let place = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
@@ -233,8 +234,7 @@ mod tests {
             assert!(has(&list, &at(name)), "{name}");
         }
         assert!(!has(&list, &at("other")));
-        // Replaced by another file: by its path at once, by every name when the list is taken
-        // again.
+        // A replacing file is recognized by its path at once, and by all its names after an update.
         fs::write(at("new"), "c").unwrap();
         fs::hard_link(at("new"), at("name of the new")).unwrap();
         fs::rename(at("new"), at("passwords")).unwrap();
@@ -277,7 +277,7 @@ mod tests {
         assert!(!known.inodes.contains(&Inode::numbered(0)));
     }
 
-    /// The file that is created after a rotated log was deleted often gets its inode.
+    /// A file that is created after a rotated log was deleted often gets its inode.
     #[test]
     fn a_new_file_with_the_inode_of_an_old_one_is_another() {
         let list = OwnFiles::default();
@@ -289,7 +289,7 @@ mod tests {
         assert!(
             !list.has_inode(Inode { number: 8, ..old }) && !list.has_inode(Inode { device: (8, 2), ..old })
         );
-        // Where the file system does not report it, the safe side is to withhold the file.
+        // Without a birth time, the safe decision is to withhold the file.
         assert!(list.has_inode(Inode { born: None, ..old }));
         list.known.write().unwrap().inodes = vec![Inode { born: None, ..old }];
         assert!(list.has_inode(old) && !list.has_inode(Inode { number: 8, ..old }));

@@ -1,29 +1,29 @@
-//! Patterns for paths, as in `/assets/**` or `*.css`.
+//! Patterns for paths, such as `/assets/**` or `*.css`.
 //!
-//! Pure: bytes against bytes, in time that grows with the length of the path and no faster. Most
-//! patterns are decided by lengths, slashes and the text at both ends. For the others a word of 64
-//! bits stands for 64 places of the path, because a request is compared with each of perhaps a
-//! thousand rules. A path is the normalised one: decoded, one slash between names.
+//! Pure: compares bytes with bytes, in time linear in the length of the path. Lengths, slashes and
+//! the text at both ends decide most patterns. For the others, a 64-bit word represents 64
+//! positions of the path, because a request is compared with perhaps a thousand rules. Paths are
+//! normalized: decoded, with one slash between names.
 
 use std::borrow::Cow;
 
 use crate::http::target;
 use crate::text;
 
-/// Wildcards in one pattern: a target names them `$1` to `$9`.
+/// Maximum number of wildcards in one pattern, because targets refer to them as `$1` to `$9`.
 pub(crate) const WILDCARDS_MAX: usize = 9;
 
-/// A path that is compared with patterns. Their common questions are answered once.
+/// A path that is compared with patterns. Values that all patterns need are computed once.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject<'p> {
     path: Cow<'p, [u8]>,
-    /// Where the last name begins.
+    /// Offset of the last name.
     name_at: usize,
     slashes: usize,
 }
 
 impl<'p> Subject<'p> {
-    /// A normalised path.
+    /// Prepares a normalized path.
     pub(crate) fn of(path: impl Into<Cow<'p, [u8]>>) -> Self {
         let path = path.into();
         let name_at = memchr::memrchr(b'/', &path).map_or(0, |at| at + 1);
@@ -31,22 +31,22 @@ impl<'p> Subject<'p> {
         Subject { path, name_at, slashes }
     }
 
-    /// The path.
+    /// Returns the path.
     pub(crate) fn path(&self) -> &[u8] {
         &self.path
     }
 }
 
-/// A pattern, ready to be matched.
+/// A compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pattern {
     parts: Vec<Part>,
-    /// Without a slash in it: it is matched with the last name of a path.
+    /// True for a pattern without a slash, which is matched with the last name of a path.
     is_name: bool,
-    /// Bytes and slashes of its text: no path with fewer of them matches.
+    /// Bytes and slashes of the text parts. No path with fewer of them matches.
     text_bytes: usize,
     text_slashes: usize,
-    /// True if a wildcard can stand for slashes.
+    /// True if a wildcard can match slashes.
     spans_folders: bool,
 }
 
@@ -54,19 +54,20 @@ pub(crate) struct Pattern {
 enum Part {
     /// These bytes.
     Text(Vec<u8>),
-    /// `*`: anything without a slash.
+    /// `*`: any bytes without a slash.
     Name,
-    /// `**`: anything.
+    /// `**`: any bytes.
     Rest,
-    /// `**/`: any number of folders, none included.
+    /// `**/`: any number of folders, including none.
     Folders,
 }
 
 impl Pattern {
-    /// Reads a pattern. Escapes such as `%20` stand for their bytes.
+    /// Compiles a pattern. Escapes such as `%20` are decoded.
     ///
     /// # Errors
-    /// What is wrong with it.
+    ///
+    /// The reason why the pattern is invalid.
     pub(crate) fn parse(text: &str) -> Result<Pattern, String> {
         if text.is_empty() {
             return Err("the pattern is empty".to_owned());
@@ -118,8 +119,8 @@ impl Pattern {
         Pattern { parts, is_name, text_bytes, text_slashes, spans_folders }
     }
 
-    /// The folder that its text names before the first wildcard, without a slash at the end;
-    /// without wildcards, its whole path. `None` for the pattern of a name.
+    /// Returns the folder that the text names before the first wildcard, without a slash at the
+    /// end. Without wildcards, returns the whole path. `None` for a name pattern.
     pub(crate) fn folder(&self) -> Option<&[u8]> {
         let Some(Part::Text(text)) = self.parts.first().filter(|_| !self.is_name) else { return None };
         match self.parts.len() {
@@ -128,7 +129,7 @@ impl Pattern {
         }
     }
 
-    /// How many wildcards it has.
+    /// Returns the number of wildcards.
     pub(crate) fn wildcards(&self) -> usize {
         self.parts.iter().filter(|part| !matches!(part, Part::Text(_))).count()
     }
@@ -138,8 +139,8 @@ impl Pattern {
         self.captures(subject).is_some()
     }
 
-    /// Returns the pieces of this path for which the wildcards stand, from left to right, each as
-    /// long as possible; `None` if it does not match.
+    /// Returns the pieces of this path that the wildcards match, from left to right, each as long
+    /// as possible. `None` if the pattern does not match.
     pub(crate) fn captures<'s>(&self, subject: &'s Subject<'_>) -> Option<Vec<&'s [u8]>> {
         let mut path = &subject.path[..];
         if self.is_name {
@@ -153,7 +154,7 @@ impl Pattern {
         if path.len() < self.text_bytes {
             return None;
         }
-        // Text at both ends decides nearly always, and costs nothing.
+        // The text at both ends is nearly always decisive, and cheap to compare.
         let mut parts = &self.parts[..];
         if let [Part::Text(text), rest @ ..] = parts {
             (path, parts) = (path.strip_prefix(&text[..])?, rest);
@@ -163,7 +164,7 @@ impl Pattern {
         }
         match parts {
             [] => path.is_empty().then(Vec::new),
-            // Its slashes are counted already: there is none in it.
+            // The slashes were counted already, so this piece contains none.
             [Part::Name] => Some(vec![path]),
             [one] => one.takes(path).then(|| vec![one.captured(path)]),
             several => walk(several, path),
@@ -172,7 +173,7 @@ impl Pattern {
 }
 
 impl Part {
-    /// Whether it can stand for all of `piece`.
+    /// Returns whether the part can match all of `piece`.
     fn takes(&self, piece: &[u8]) -> bool {
         match self {
             Part::Text(text) => text == piece,
@@ -182,7 +183,7 @@ impl Part {
         }
     }
 
-    /// What a target calls it: folders without their last slash.
+    /// Returns the text that a target inserts: folders without their last slash.
     fn captured<'p>(&self, piece: &'p [u8]) -> &'p [u8] {
         match self {
             Part::Folders => piece.strip_suffix(b"/").unwrap_or(piece),
@@ -191,8 +192,8 @@ impl Part {
     }
 }
 
-/// A pattern with several wildcards. First, from the end, from where on which parts match; no
-/// choice has to be taken back then, and no path makes this slow.
+/// Matches a pattern with several wildcards. A first pass from the end finds the positions from
+/// which the remaining parts match. So the second pass never backtracks, and no path makes it slow.
 fn walk<'p>(parts: &[Part], path: &'p [u8]) -> Option<Vec<&'p [u8]>> {
     let words = path.len() / WORD_BITS + 1;
     let slashes = places(path, b'/', words);
@@ -217,7 +218,7 @@ fn walk<'p>(parts: &[Part], path: &'p [u8]) -> Option<Vec<&'p [u8]>> {
     for (number, part) in parts.iter().enumerate() {
         let behind = &rows[(number + 1) * words..(number + 2) * words];
         let at = path.len() - left;
-        // The longest piece after which the parts behind still match.
+        // The longest piece after which the remaining parts still match.
         let next = match part {
             Part::Text(text) => left - text.len(),
             Part::Name => {
@@ -244,15 +245,15 @@ fn has(row: &[u64], bit: usize) -> bool {
     row.get(bit / WORD_BITS).is_some_and(|word| word >> (bit % WORD_BITS) & 1 == 1)
 }
 
-/// Where `byte` is: bit `left` for the first of the last `left` bytes.
+/// Returns the positions of `byte`: bit `left` is set if it is the first of the last `left` bytes.
 fn places(path: &[u8], byte: u8, words: usize) -> Vec<u64> {
     let mut row = vec![0; words];
     for (number, block) in path.rchunks(16).enumerate() {
         let (block, len) = text::first_block(block);
-        // The last byte has the lowest bit, so the order is the other way round.
+        // The last byte of the block has the lowest bit, so the order is reversed.
         let found = u64::from(text::equal(block, byte).to_bitmask().reverse_bits()) >> (32 - len);
         let bit = 16 * number + 1;
-        // A block of 16 may end in the next word: it never begins at the lowest bit of one.
+        // A block of 16 may extend into the next word. It never begins at the lowest bit of a word.
         row[bit / WORD_BITS] |= found << (bit % WORD_BITS);
         if let Some(next) = row.get_mut(bit / WORD_BITS + 1) {
             *next |= found >> (WORD_BITS - bit % WORD_BITS);
@@ -261,8 +262,8 @@ fn places(path: &[u8], byte: u8, words: usize) -> Vec<u64> {
     row
 }
 
-/// Where text stands that is followed by a place of `behind`. Its first and last byte decide nearly
-/// always.
+/// Marks the positions of text that is followed by a position in `behind`. Its first and last byte
+/// are nearly always decisive.
 fn fit_text(text: &[u8], path: &[u8], behind: &[u64], own: &mut [u64]) {
     let [first, .., last] = text else {
         let Some(&only) = text.first() else { return own.copy_from_slice(behind) };
@@ -286,7 +287,7 @@ fn fit_text(text: &[u8], path: &[u8], behind: &[u64], own: &mut [u64]) {
     }
 }
 
-/// One word of `row` moved by so many bits, to where more of the path is left.
+/// Returns one word of `row` shifted by so many bits, towards the beginning of the path.
 fn word_of_shifted(row: &[u64], bits: usize, number: usize) -> u64 {
     let Some(from) = number.checked_sub(bits / WORD_BITS) else { return 0 };
     let moved = row[from] << (bits % WORD_BITS);
@@ -296,8 +297,8 @@ fn word_of_shifted(row: &[u64], bits: usize, number: usize) -> u64 {
     }
 }
 
-/// `*`: from each place of `behind` back to the slash before it. Where no slash is in the way, the
-/// carry of an addition goes through all of a word at once.
+/// `*`: marks from each position in `behind` back to the slash before it. Without a slash in
+/// between, the carry of an addition passes through a whole word at once.
 fn fit_name(slashes: &[u64], behind: &[u64], own: &mut [u64]) {
     let mut carry = 0;
     for ((own, behind), slashes) in own.iter_mut().zip(behind).zip(slashes) {
@@ -309,7 +310,7 @@ fn fit_name(slashes: &[u64], behind: &[u64], own: &mut [u64]) {
     }
 }
 
-/// `**`: every place as far back as the last one of `behind`, or farther.
+/// `**`: marks every position at or before the last position in `behind`.
 fn fit_rest(behind: &[u64], own: &mut [u64]) {
     let mut is_behind = false;
     for (own, behind) in own.iter_mut().zip(behind) {
@@ -318,7 +319,8 @@ fn fit_rest(behind: &[u64], own: &mut [u64]) {
     }
 }
 
-/// `**/`: the places of `behind`, and all before one that follows a slash.
+/// `**/`: marks the positions in `behind`, and all positions before one of them that follows a
+/// slash.
 fn fit_folders(slashes: &[u64], behind: &[u64], own: &mut [u64]) {
     let mut is_behind = false;
     for (number, (own, behind)) in own.iter_mut().zip(behind).enumerate() {
@@ -336,7 +338,7 @@ fn push_text(parts: &mut Vec<Part>, text: &str) -> Result<(), String> {
         return Ok(());
     }
     // Decoded like a path, but as a piece of one: it need not begin with a slash, and dots may be
-    // half a name.
+    // part of a name.
     let decoded = target::decode_path(text.as_bytes()).map_err(|trouble| trouble.to_string())?;
     parts.push(Part::Text(decoded));
     Ok(())
@@ -399,7 +401,7 @@ mod tests {
         assert!(Pattern::parse("/*1*2*3*4*5*6*7*8*9*").is_err());
     }
 
-    /// The obvious way, which tries everything: the longest pieces first.
+    /// The simple algorithm, which tries all pieces, the longest first.
     fn tries<'p>(parts: &[Part], path: &'p [u8], in_vain: &mut HashSet<[usize; 2]>) -> Option<Vec<&'p [u8]>> {
         let Some((first, rest)) = parts.split_first() else { return path.is_empty().then(Vec::new) };
         if in_vain.contains(&[parts.len(), path.len()]) {
@@ -431,8 +433,8 @@ mod tests {
         }
     }
 
-    /// Each of these asks something of every byte: what a client can make of rules that an operator
-    /// may write. A release build takes 6 us at the most for 4096 bytes.
+    /// Each of these patterns needs work for every byte: the worst that a client can cause with
+    /// rules that an operator may write. A release build takes at most 6 us for 4096 bytes.
     #[test]
     fn no_path_makes_it_slow() {
         let paths = ["a".repeat(16 * 1024), "a/".repeat(8 * 1024), "a/b-".repeat(4 * 1024)];

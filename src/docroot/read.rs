@@ -1,6 +1,6 @@
-//! Reads of open files: whole, the beginning, or ahead of a download.
+//! Reads of open files: the whole content, or the beginning.
 //!
-//! Must not know names or which response is being made.
+//! Must not know names, or which response is being made.
 
 use crate::docroot::Reach;
 use crate::docroot::Trouble;
@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::io::ReadWriteFlags;
 use std::os::fd::OwnedFd;
 
-/// The first `bytes` of an open file, or all of it if it has fewer.
+/// Reads the first `bytes` of an open file, or all of it if it is shorter.
 pub(crate) fn read_head(fd: &OwnedFd, size: u64, bytes: usize, reach: Reach) -> Result<Vec<u8>, Trouble> {
     match size.min(bytes as u64) {
         0 => Ok(Vec::new()),
@@ -16,7 +16,7 @@ pub(crate) fn read_head(fd: &OwnedFd, size: u64, bytes: usize, reach: Reach) -> 
     }
 }
 
-/// All of a small file. On the loop only if it is in the page cache (preadv2(2), RWF_NOWAIT).
+/// Reads all of a small file. On the loop only if it is in the page cache (preadv2(2), RWF_NOWAIT).
 pub(crate) fn read_whole(fd: &OwnedFd, size: u64, reach: Reach) -> Result<Vec<u8>, Trouble> {
     let size = usize::try_from(size).map_err(|_| Trouble::Io(Errno::FBIG.raw_os_error()))?;
     let flags = match reach {
@@ -28,13 +28,12 @@ pub(crate) fn read_whole(fd: &OwnedFd, size: u64, reach: Reach) -> Result<Vec<u8
     while at < size {
         let into = std::io::IoSliceMut::new(&mut body[at..]);
         match rustix::io::preadv2(fd, &mut [into], at as u64, flags) {
-            // It shrank since it was looked at: what was promised cannot be kept, so look again,
-            // off the loop.
+            // The file became shorter since `statx`: look again, off the loop.
             Ok(0) if reach == Reach::InMemory => return Err(Trouble::Cold),
             Ok(0) => return Err(Trouble::NotFound),
             Ok(bytes) => at += bytes,
             Err(Errno::INTR) => {}
-            // Some file systems cannot say: they are read off the loop.
+            // Some file systems do not support RWF_NOWAIT: they are read off the loop.
             Err(Errno::OPNOTSUPP | Errno::AGAIN) if reach == Reach::InMemory => return Err(Trouble::Cold),
             Err(errno) => return Err(errno.into()),
         }

@@ -1,9 +1,9 @@
-//! The folder that a name leads to, opened anew when another folder takes the name.
+//! The folder that a name leads to, opened again when another folder takes the name.
 //!
-//! A site is published by turning a link (`ln -sfn release-2 current`), or by deleting a folder and
-//! making it again. An open descriptor would show the old tree for ever. So the name is looked at
-//! again, at most once per freshness bound. A [`Docroot`] never changes: a request, an archive or a
-//! job keeps the one that it began with. This file must not know what is served from it.
+//! A site is published by changing a link (`ln -sfn release-2 current`), or by deleting a folder
+//! and creating it again. An open descriptor would show the old tree for ever. So the name is
+//! checked again, at most once per freshness bound. A [`Docroot`] never changes: a request, an
+//! archive or a job keeps the one that it began with. This file must not know what is served.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -17,37 +17,37 @@ use crate::docroot::Docroot;
 use crate::docroot::stamp::file_type;
 use crate::sync::lock;
 
-/// The time after which a folder that could not be opened is tried again.
+/// Time after which a folder that could not be opened is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// Device and inode of a folder. No other has them while this one is open.
+/// Device and inode of a folder. No other folder has both while this one is open.
 pub(crate) type Identity = ((u32, u32), u64);
 
 /// A name, and the folder that it leads to.
 #[derive(Debug)]
 pub(crate) struct Root {
-    /// Tells it from other roots of the process.
+    /// Distinguishes the roots of the process.
     pub(crate) number: usize,
     current: ArcSwap<Docroot>,
-    /// How many folders have taken the name so far.
+    /// Number of folders that have taken the name so far.
     generation: Arc<AtomicUsize>,
-    /// The time for which a look at the name is trusted. Turns see the clock stand still, so it is
-    /// half of the freshness bound, as in the cache of files.
+    /// Time for which a check of the name is trusted: half of the freshness bound, as in the file
+    /// cache, because the clock is not read during a turn.
     trusted_for: Duration,
-    /// The beginning of the times below.
+    /// Zero point of the times below.
     base: OnceLock<Instant>,
-    /// The last look is trusted until then, in nanoseconds.
+    /// End of the trust in the last check, in nanoseconds.
     trusted_until: AtomicU64,
-    /// True if the last look found another folder, which is not open yet.
+    /// True if the last check found another folder, which is not open yet.
     is_turned: AtomicBool,
     /// True if the other folder could not be opened.
     has_failed: AtomicBool,
-    /// Held while another folder is opened, with the failure that was logged last.
+    /// Locked while another folder is opened. Contains the failure that was logged last.
     following: Mutex<Option<String>>,
 }
 
 impl Root {
-    /// The name by which `docroot` was opened.
+    /// Creates a root with the name by which `docroot` was opened.
     #[must_use]
     pub(crate) fn of(docroot: Arc<Docroot>) -> Root {
         static ROOTS: AtomicUsize = AtomicUsize::new(0);
@@ -64,24 +64,25 @@ impl Root {
         }
     }
 
-    /// The folder as it was opened last.
+    /// Returns the folder as it was opened last.
     pub(crate) fn current(&self) -> Guard<Arc<Docroot>> {
         self.current.load()
     }
 
-    /// [`Root::current`], for a caller that keeps it longer than a call.
+    /// Returns [`Root::current`], for a caller that keeps it longer than a call.
     pub(crate) fn docroot(&self) -> Arc<Docroot> {
         self.current.load_full()
     }
 
-    /// Returns whether the name still leads to the folder that is open, for a request that was sent
-    /// at `asked_by`. One `statx` of the name if the last look is too old for that, and one for
-    /// each folder of programs. If not, call [`Root::follow`] from a worker thread.
+    /// Returns whether the name still leads to the open folder, for a request that was sent at
+    /// `asked_by`. If the last check is too old for that, costs one `statx` of the name, and one
+    /// for each folder of programs. If the result is false, call [`Root::follow`] from a worker
+    /// thread.
     pub(crate) fn is_current(&self, asked_by: Instant, now: Instant) -> bool {
         let base = *self.base.get_or_init(|| now);
         let nanos =
             |at: Instant| u64::try_from(at.saturating_duration_since(base).as_nanos()).unwrap_or(u64::MAX);
-        // With no trust at all, each request is promised a look.
+        // If nothing is trusted, every request needs its own check.
         let asked_by = if self.trusted_for.is_zero() { now } else { asked_by };
         if nanos(asked_by) >= self.trusted_until.load(Ordering::Acquire) {
             let trusted_for = match self.has_failed.load(Ordering::Acquire) {
@@ -94,7 +95,7 @@ impl Root {
         !self.is_turned.load(Ordering::Acquire)
     }
 
-    /// The time until which the last look is trusted.
+    /// Returns the end of the trust in the last check.
     fn trusted_until(&self) -> Option<Instant> {
         let nanos = Duration::from_nanos(self.trusted_until.load(Ordering::Acquire));
         self.base.get()?.checked_add(nanos)
@@ -103,8 +104,8 @@ impl Root {
     /// Opens the folder that the name leads to now, if it is another one. Blocks: for worker
     /// threads.
     ///
-    /// The old folder stays while nothing has the name, and while a new one cannot be served with
-    /// the protections of the old one. So a gap between two folders does not show.
+    /// The old folder stays while no folder has the name, and while a new one cannot be served with
+    /// the protections of the old one. So a gap between two folders has no effect.
     pub(crate) fn follow(&self) {
         let mut logged = lock(&self.following);
         let old = self.docroot();
@@ -137,13 +138,12 @@ impl Root {
     }
 }
 
-/// The docroot of a root at hand for one driver, so that a request on a loop takes it without the
-/// locked instructions that a shared pointer costs (a tenth of the processor time of a pipelined
-/// request).
+/// The docroot of a root, held by one driver. A request on a loop takes it without the locked
+/// instructions that a shared pointer costs (a tenth of the processor time of a pipelined request).
 #[derive(Debug)]
 pub(super) struct AtHand {
     root: usize,
-    /// How many folders have taken the name by now, and before this docroot was taken.
+    /// Number of folders that have taken the name now, and when this docroot was taken.
     generation_now: Arc<AtomicUsize>,
     generation: usize,
     number: usize,
@@ -153,7 +153,7 @@ pub(super) struct AtHand {
 }
 
 impl AtHand {
-    /// The docroot of `root`, if its name still leads there: see [`Root::is_current`].
+    /// Returns the docroot of `root`, if its name still leads there: see [`Root::is_current`].
     #[inline]
     pub(super) fn take(
         roots: &mut Vec<AtHand>,
@@ -180,7 +180,7 @@ impl AtHand {
         asked_by: Instant,
         now: Instant,
     ) -> Option<Arc<Docroot>> {
-        // Read before the docroot: one that is taken after a change of it is only taken again.
+        // Read before the docroot. If the docroot changes in between, it is only taken once more.
         let generation = root.generation.load(Ordering::Acquire);
         if let Some(docroot) = roots.iter_mut().find_map(|held| held.take_of(root, asked_by)) {
             return Some(docroot);
@@ -204,7 +204,8 @@ impl AtHand {
         Some(docroot)
     }
 
-    /// Returns what [`AtHand::take`] gave. A docroot that is lost instead is taken anew.
+    /// Takes back a docroot that [`AtHand::take`] returned. If it is lost instead, the next call
+    /// takes it from the root again.
     #[inline]
     pub(super) fn put_back(roots: &mut [AtHand], root: &Root, docroot: Arc<Docroot>) {
         let is_its = |held: &&mut AtHand| held.root == root.number && held.number == docroot.number;
@@ -213,25 +214,25 @@ impl AtHand {
         }
     }
 
-    /// True while no other folder has taken the name. Old folders must not stay open.
+    /// Returns true while no other folder has taken the name. Old folders must not stay open.
     pub(super) fn is_current(&self) -> bool {
         self.generation_now.load(Ordering::Acquire) == self.generation
     }
 }
 
-/// True if another folder than this has its name.
+/// Returns true if another folder than this has its name.
 pub(crate) fn was_taken(name: &Path, identity: Identity) -> bool {
     folder_at(name).is_some_and(|now| now != identity)
 }
 
-/// The identity of the folder that a path leads to; `None` if no folder does, as far as can be
-/// seen.
+/// Returns the identity of the folder that a path leads to. `None` if it leads to no folder or
+/// cannot be checked.
 pub(crate) fn folder_at(path: &Path) -> Option<Identity> {
     let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::TYPE | StatxFlags::INO).ok()?;
     (file_type(&stat) == FileType::Directory).then(|| identity(&stat))
 }
 
-/// Device and inode, which tell an open folder from all others.
+/// Returns device and inode, which identify an open folder.
 pub(crate) fn identity(stat: &rustix::fs::Statx) -> Identity {
     ((stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino)
 }
@@ -267,7 +268,7 @@ mod tests {
         symlink("b", at("new")).unwrap();
         fs::rename(at("new"), at("current")).unwrap();
         assert!(root.is_current(after(49), after(49)), "within the bound nothing is looked at");
-        // The request was sent before the bound and is answered after it.
+        // The request was sent before the bound and is handled after it.
         assert!(root.is_current(after(49), after(60)));
         assert!(!root.is_current(after(50), after(60)));
         assert!(!root.is_current(after(51), after(60)), "and the answer stays until it is followed");
@@ -299,7 +300,7 @@ mod tests {
         let mut take = |millis| AtHand::take(&mut roots, &root, after(millis), after(millis));
         assert!(take(49).is_some(), "within the bound nothing is looked at");
         assert!(take(50).is_none());
-        // Another loop opens the folder. The old one, given back late, is not given again.
+        // Another loop opens the folder. The old docroot, returned late, must not be used again.
         let other_loop = AtHand::take(&mut roots, &root, after(40), after(40));
         root.follow();
         let second = AtHand::take(&mut roots, &root, after(51), after(51)).unwrap();
@@ -310,7 +311,7 @@ mod tests {
         AtHand::put_back(&mut roots, &root, first);
         let third = AtHand::take(&mut roots, &root, after(52), after(52)).unwrap();
         assert_eq!(third.number, second.number);
-        // What is replaced is closed.
+        // A replaced folder is closed.
         AtHand::put_back(&mut roots, &root, third);
         roots.retain(AtHand::is_current);
         assert_eq!(roots.len(), 1);
@@ -348,7 +349,7 @@ mod tests {
         assert!(!is_old());
     }
 
-    /// A folder of programs below the root is not for reading, wherever the new tree has it.
+    /// A folder of programs below the root is withheld, wherever it is in the new tree.
     #[test]
     fn folders_that_are_not_for_reading_are_found_again_or_nothing_is_followed() {
         let scratch = tempfile::tempdir().unwrap();
@@ -370,12 +371,12 @@ mod tests {
         assert!(root.docroot().withholds(b"/cg/run") && !root.docroot().withholds(b"/programs/run"));
         let second = turn("b");
         assert!(second.withholds(b"/programs/run"));
-        // There the folder is missing, and nobody knows what a later one will lead to.
+        // The folder of programs is missing there, and it is unknown what a later one will lead to.
         assert!(Arc::ptr_eq(&second, &turn("c")));
         fs::create_dir(at("c/cg")).unwrap();
         root.follow();
         assert!(root.docroot().real_path.ends_with(b"/c") && root.docroot().withholds(b"/cg/run"));
-        // The folder of programs alone is turned.
+        // The link to the folder of programs alone is changed.
         fs::create_dir(at("c/more")).unwrap();
         fs::remove_dir(at("c/cg")).unwrap();
         symlink("more", at("c/cg")).unwrap();

@@ -12,11 +12,12 @@ use crate::http::negotiate::Coding;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A coded file may be this much older than its original; older ones were made from another
-/// version. Some tools that copy trees do not keep the order of times within a second or two.
+/// Maximum difference in seconds by which a coded file may be older than its original. Older ones
+/// were made from another version. Some tools that copy trees do not keep the order of times within
+/// a second or two.
 const OLDER_SECS_MAX: i64 = 2;
 
-/// How the name of a coded file ends.
+/// Returns the end of the name of a coded file.
 pub(crate) const fn suffix(coding: Coding) -> &'static [u8] {
     match coding {
         Coding::Brotli => b".br",
@@ -28,18 +29,19 @@ pub(crate) const fn suffix(coding: Coding) -> &'static [u8] {
 /// The coded forms of one file.
 #[derive(Debug)]
 pub(crate) struct Siblings {
-    /// Whether there was any use in looking for them.
+    /// True if coded files were searched for.
     were_sought: bool,
-    /// In the order of [`Coding::ALL`], how each name looked on the disk: for the freshness check.
+    /// The stamps of the names on the disk, in the order of [`Coding::ALL`], for the freshness
+    /// check.
     stamps: [Option<Stamp>; 3],
-    /// Those that may be sent.
+    /// The coded files that may be sent.
     pub(crate) files: [Option<Arc<CachedFile>>; 3],
-    /// Compressed by us, if the file is small and it was worth it.
+    /// The gzip form, if the file is small and that makes it smaller.
     pub(crate) gzipped: Option<Arc<CachedFile>>,
 }
 
 impl Siblings {
-    /// Looks for coded files beside `original`, and makes one if that pays.
+    /// Loads the coded files beside `original`, and compresses it if that pays.
     pub(crate) fn load(
         docroot: &Docroot,
         path: &[u8],
@@ -59,7 +61,7 @@ impl Siblings {
                             file.filter(|file| is_of(file, original)).map(Arc::new);
                     }
                     Err(Trouble::Cold) => return Err(Trouble::Cold),
-                    // It is not there, or not for us: the original is.
+                    // The coded file does not exist or cannot be read. The original can.
                     Err(_) => {}
                 }
             }
@@ -70,7 +72,7 @@ impl Siblings {
         Ok(siblings)
     }
 
-    /// Whether every name still is on the disk what it was.
+    /// Returns whether every name still has the same stamp on the disk.
     pub(crate) fn are_fresh(&self, docroot: &Docroot, path: &[u8]) -> bool {
         !self.were_sought
             || Coding::ALL.into_iter().all(|coding| match &self.files[coding as usize] {
@@ -79,24 +81,24 @@ impl Siblings {
             })
     }
 
-    /// Whether the original is all there is.
+    /// Returns whether the original is the only form.
     pub(crate) fn has_none(&self) -> bool {
         self.files.iter().chain([&self.gzipped]).all(Option::is_none)
     }
 
-    /// When the first of their tags becomes a strong one, if any does.
+    /// Returns when the first of the tags becomes a strong one, if any does.
     pub(crate) fn settles(&self) -> Option<Duration> {
         self.files.iter().flatten().filter_map(|file| file.meta.tag.settles).min()
     }
 
-    /// What they cost the cache, in bytes.
+    /// Returns the cost for the cache, in bytes.
     pub(crate) fn cost(&self) -> usize {
         let files = self.files.iter().chain([&self.gzipped]).flatten();
         size_of::<Self>() + files.map(|file| file.cost()).sum::<usize>()
     }
 }
 
-/// Whether a coded file can have been made from this original.
+/// Returns whether a coded file can have been made from this original.
 fn is_of(coded: &CachedFile, original: &CachedFile) -> bool {
     let (coded, original) = (coded.meta.stamp.modified_secs(), original.meta.stamp.modified_secs());
     coded.saturating_add(OLDER_SECS_MAX) >= original

@@ -1,4 +1,4 @@
-//! How the state of a file on disk is recognized: inode, size and times, from one `statx`.
+//! The state of a file on disk: inode, size and times, from one `statx`.
 //!
 //! Must not know what a file contains.
 
@@ -10,7 +10,8 @@ use rustix::fs::StatxFlags;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// What tells one state of a file from another. All of it must match for a cached file to be fresh.
+/// The values that distinguish one state of a file from another. A cached file is fresh only if all
+/// of them match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) inode: Inode,
@@ -29,29 +30,29 @@ impl Stamp {
         }
     }
 
-    /// The modification time in seconds since 1970, but never later than it can have been: a date
-    /// in the future must not be sent (RFC 9110 section 8.8.2.1). The change time is the kernel's
-    /// own clock, which nobody sets ahead.
+    /// Returns the modification time in seconds since 1970, at most the change time. A date in the
+    /// future must not be sent (RFC 9110 section 8.8.2.1). The kernel sets the change time from its
+    /// clock, and programs cannot set it ahead.
     pub(crate) fn modified_secs(&self) -> i64 {
         self.modified.0.min(self.changed.0)
     }
 
-    /// The time for `Last-Modified`, in seconds since 1970. `None` where the file has no time of
-    /// its own: Nix, OSTree and reproducible archives set 0 or 1, so all versions of a file have
-    /// that. A time before 1970 could not be compared.
+    /// Returns the time for `Last-Modified`, in seconds since 1970. `None` if the file has no time
+    /// of its own: Nix, OSTree and reproducible archives set 0 or 1, so all versions of a file have
+    /// the same time. A time before 1970 could not be compared.
     pub(crate) fn last_modified(&self) -> Option<u64> {
         u64::try_from(self.modified_secs()).ok().filter(|&secs| secs > 1)
     }
 
-    /// Whether the file could be written again without this stamp showing it: the kernel's clock
-    /// for files moves in steps of some milliseconds.
+    /// Returns whether the file could be written again with the same stamp, because the kernel's
+    /// clock for files advances in steps of some milliseconds.
     pub(crate) fn is_too_young(&self, wall: Duration) -> bool {
         let changed = Duration::new(u64::try_from(self.changed.0).unwrap_or(0), self.changed.1);
         wall < changed + SETTLED_AFTER
     }
 }
 
-/// A file whose inode changed less than this before it was read is not kept: see
+/// A file whose inode changed less than this before it was read is not cached: see
 /// [`Stamp::is_too_young`].
 const SETTLED_AFTER: Duration = Duration::from_millis(20);
 

@@ -1,10 +1,10 @@
-//! Entity-tags: by what clients tell one version of a file from another (RFC 9110 section 8.8.3).
+//! Entity-tags, which distinguish versions of a file (RFC 9110 section 8.8.3).
 //!
-//! Equal files have equal tags on every node and after every copy, so that a cache behind two
-//! nodes, or a redeploy, loses nothing. The tag of a small file is a digest of its bytes. A large
-//! one is not read for it: a digest of size and modification time stands for its bytes. Nothing in
-//! a tag tells the inode, which is nobody's business (CVE-2003-1418). Must not know requests or
-//! responses.
+//! Equal files have equal tags on every node and after every copy, so that a cache in front of two
+//! nodes stays valid, also after a redeploy. The tag of a small file is a digest of its bytes. A
+//! large file is not read for this: its tag is a digest of size and modification time. A tag does
+//! not reveal the inode (CVE-2003-1418), unless it is configured to be made of it, and then only in
+//! a digest. Must not know requests or responses.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -19,14 +19,14 @@ use crate::docroot::stamp::Stamp;
 use crate::docroot::{Reach, Trouble};
 
 /// Files up to this size have a digest of their bytes as a tag. They are read anyway, because the
-/// cache keeps files of this size by default.
+/// cache stores files of this size by default.
 const DIGESTED_BYTES_MAX: u64 = 32 * KIB as u64;
 
-/// The age from which on a modification time tells versions apart. Of two changes within one step
-/// of a clock the times are equal, and FAT has steps of 2 s.
+/// Age from which on a modification time distinguishes versions. Two changes within one clock step
+/// have equal times, and FAT has steps of 2 s.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
-/// The bytes of a digest that are in a tag: 96 bits, so that no two versions share one.
+/// Length of the digest in a tag: 96 bits, so that no two versions share one.
 const DIGEST_BYTES: usize = 12;
 
 /// An entity-tag.
@@ -34,12 +34,12 @@ const DIGEST_BYTES: usize = 12;
 pub(crate) struct Tag {
     /// The value of `ETag`.
     pub(crate) value: Vec<u8>,
-    /// The time since 1970 from which on the tag is a strong one; `None` if it changes no more.
+    /// The time since 1970 from which on the tag is a strong one. `None` if it never changes.
     pub(crate) settles: Option<Duration>,
 }
 
 impl Tag {
-    /// The tag of an open file that looks like `stamp`, at the time `wall`. `body` is its content
+    /// Computes the tag of an open file with this `stamp` at the time `wall`. `body` is its content
     /// if that was read.
     pub(crate) fn of(
         from: EtagFrom,
@@ -59,13 +59,14 @@ impl Tag {
         })
     }
 
-    /// Of bytes: strong, since others have another digest.
+    /// Computes a tag of bytes, which is strong, because other bytes have another digest.
     fn of_bytes(bytes: &[u8]) -> Tag {
         Tag { value: quoted(&Sha256::digest(bytes)), settles: None }
     }
 
-    /// Of size and modification time: weak until another change must have another time. So no parts
-    /// of two versions are put together (`If-Range`), and no change is overwritten (`If-Match`).
+    /// Computes a tag of size and modification time. It is weak until another change must have
+    /// another time. So a client does not combine parts of two versions (`If-Range`), and does not
+    /// overwrite a change (`If-Match`).
     fn of_time(stamp: &Stamp, wall: Duration) -> Tag {
         let (secs, nanoseconds) = stamp.modified;
         let value = digest([stamp.size, secs.cast_unsigned(), nanoseconds.into()]);
@@ -76,8 +77,8 @@ impl Tag {
         }
     }
 
-    /// Of size, inode and change time, which nobody can set back: strong at once, and another one
-    /// after each copy and each change of permissions.
+    /// Computes a tag of size, inode and change time, which programs cannot set back. It is strong
+    /// at once, and differs after each copy and each change of permissions.
     fn of_change(stamp: &Stamp) -> Tag {
         let (secs, nanoseconds) = stamp.changed;
         let parts = [stamp.size, stamp.inode.number, secs.cast_unsigned(), nanoseconds.into()];
@@ -97,12 +98,12 @@ fn quoted(digest: &[u8]) -> Vec<u8> {
     format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..DIGEST_BYTES])).into_bytes()
 }
 
-/// The weak form of a tag.
+/// Returns the weak form of a tag.
 pub(crate) fn weakened(value: &[u8]) -> Vec<u8> {
     [b"W/", value.strip_prefix(b"W/").unwrap_or(value)].concat()
 }
 
-/// The tag of another form of the same file: `form` goes in front of the last quote.
+/// Returns the tag of another form of the same file: `form` is inserted before the last quote.
 pub(crate) fn of_form(value: &[u8], form: &str) -> Vec<u8> {
     [value.strip_suffix(b"\"").unwrap_or(value), b"-", form.as_bytes(), b"\""].concat()
 }
@@ -135,7 +136,7 @@ mod tests {
             assert!(read.value.starts_with(b"\"") && read.value.len() == 18, "a strong one of 96 bits");
         }
         assert_ne!(tag(b"x", None), tag(b"y", None));
-        // What a cache holds stays good over a restart and on another machine.
+        // Entries of a cache stay valid after a restart and on another machine.
         assert_eq!(tag(b"abc", None).value, b"\"ungWv48Bz-pBQUDe\"");
         let more = [&most[..], b"x"].concat();
         assert!(tag(&more, Some(&more)).value.starts_with(b"W/"), "by its time, at the beginning of time");
@@ -151,7 +152,7 @@ mod tests {
             assert_eq!((tag.value, tag.settles), (weakened(&old.value), Some(at(2))));
         }
         assert_eq!(Tag::of_time(&stamp, Duration::ZERO).settles, Some(at(2)), "a date in the future");
-        // Neither the node nor permissions count.
+        // Neither the node nor permissions are part of the tag.
         let changed = (stamp.changed.0 + 1, 0);
         assert_eq!(Tag::of_time(&Stamp { changed, ..stamp }, at(2)), old);
         for other in [

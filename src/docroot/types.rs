@@ -1,7 +1,7 @@
-//! Media types by file name, and the parameters that the first bytes of a file add.
+//! Media types by file name, and the parameters that depend on the first bytes of a file.
 //!
-//! The operator's own types, a list, and a lookup. Whether a text has a charset of its own is for
-//! `charset.rs`. Must not know which files exist.
+//! Combines the operator's own types with a built-in list. `charset.rs` finds the charset that a
+//! text declares. Must not know which files exist.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -11,26 +11,26 @@ use crate::docroot::charset;
 use crate::http::fields::is_token;
 use crate::http::negotiate::Coding;
 
-/// For whatever people read as it stands.
+/// The type of files that people read as plain text.
 const TEXT: &str = "text/plain";
-/// For everything unknown: browsers offer to save it and do not guess.
+/// The type of unknown files: browsers offer to save them and do not guess.
 const BYTES: &str = "application/octet-stream";
 
-/// A type a line, each with its extensions. Read once, because a sorted table of the lines by
-/// extension would be three times as long and hard to check.
+/// The list of types: one type a line, with its extensions. Parsed once, because a sorted table of
+/// lines by extension would be three times as long and hard to check.
 const LIST: &str = include_str!("mime.types");
 
-/// The longest extension in the list, in bytes; longer ones need no look.
+/// Length of the longest extension in the list, in bytes. Longer ones are unknown.
 const EXTENSION_BYTES_MAX: usize = 25;
 
 /// The extension whose files are SVG in gzip (SVG 1.1 section 1.2).
 const COMPRESSED_SVG: &[u8] = b"svgz";
 
-/// How gzip begins (RFC 1952 section 2.3.1).
+/// The first bytes of gzip data (RFC 1952 section 2.3.1).
 const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
 
-/// Names that are text though they have no extension, in lower case and sorted. What follows a
-/// hyphen is ignored, so `LICENSE-MIT` is one of them.
+/// Names of text files without an extension, in lower case and sorted. The part after a hyphen is
+/// ignored, so `LICENSE-MIT` matches.
 const TEXT_NAMES: &[&str] = &[
     "authors",
     "changelog",
@@ -61,7 +61,7 @@ const TEXT_NAMES: &[&str] = &[
     "version",
 ];
 
-/// The types of files: those of the list, and the operator's in place of them.
+/// The types of files: those of the list, overridden by those of the operator.
 #[derive(Clone, Debug)]
 pub(crate) struct Types {
     /// The charset of texts that declare no other.
@@ -76,59 +76,60 @@ impl Default for Types {
     }
 }
 
-/// The type of a file as its responses state it.
+/// The type of a file in its responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ContentType {
     /// The value of `Content-Type`.
     pub(crate) value: Arc<str>,
-    /// The coding that the file itself is in, which its type does not say.
+    /// The coding of the file itself, which its type does not include.
     pub(crate) coding: Option<Coding>,
 }
 
 impl Types {
-    /// The types that these options ask for.
+    /// Creates the types that the options configure.
     ///
     /// # Errors
+    ///
     /// The reason why one of them cannot be used.
     pub(crate) fn of(options: &FileOptions) -> Result<Self, String> {
-        // Options need not come from the command line, where they are checked.
+        // Options set in code were not checked by the command line.
         let checked = |rule: &TypeRule| type_rule(&rule.extension, &rule.media_type);
         let rules = options.types.iter().map(checked).collect::<Result<_, _>>()?;
         let charset = options.charset.as_deref().map(check_charset).transpose()?;
         Ok(Types { charset, rules })
     }
 
-    /// The type of a file of this name, as far as that says it. A path will do as well: only what
-    /// follows the last slash counts, and of that what follows the last dot, whatever its case.
+    /// Returns the type for this name, which may be a path. Only the part after the last slash
+    /// counts, and of that the extension after the last dot, without regard to case.
     ///
-    /// Never fails: what is not known is `application/octet-stream`.
+    /// Never fails: the type of unknown names is `application/octet-stream`.
     pub(crate) fn by_name(&self, name: &[u8]) -> &str {
         let name = crate::docroot::location::last_name(name);
         let extension = extension(name);
         let of_operator = |rule: &&TypeRule| rule.extension.as_bytes().eq_ignore_ascii_case(extension);
         match (self.rules.iter().rev().find(of_operator), extension) {
             (Some(rule), _) => &rule.media_type,
-            // A name that begins with its only dot has no extension; it is hidden.
+            // A name that begins with its only dot is hidden and has no extension.
             (None, b"") if name.contains(&b'.') => BYTES,
             (None, b"") => by_whole_name(name),
             (None, extension) => by_extension(extension),
         }
     }
 
-    /// How many bytes of a file of this type [`Types::of_file`] needs to see.
+    /// Returns how many bytes of a file of this type [`Types::of_file`] needs.
     pub(crate) fn looked_at_bytes(&self, media_type: &str, name: &[u8]) -> usize {
         let wants_charset = self.charset.is_some() && takes_charset(media_type);
         if wants_charset || is_compressed_svg(media_type, name) { charset::LOOKED_AT_BYTES } else { 0 }
     }
 
-    /// The type of a file that begins with `head`. `media_type` is that [`by its
-    /// name`](Types::by_name).
+    /// Returns the type of a file that begins with `head`. `media_type` is the result of
+    /// [`by_name`](Types::by_name).
     pub(crate) fn of_file(&self, media_type: &str, name: &[u8], head: &[u8]) -> ContentType {
         let coding =
             (is_compressed_svg(media_type, name) && head.starts_with(GZIP_MAGIC)).then_some(Coding::Gzip);
         let essence = essence(media_type);
         let charset = self.charset.as_ref().filter(|_| takes_charset(media_type));
-        // RFC 8259 section 8.1 knows no other charset of JSON.
+        // JSON has no other charset (RFC 8259 section 8.1).
         let charset = charset.map(|charset| if is_json(essence) { "utf-8" } else { charset });
         let value = match charset.filter(|charset| !charset::is_contradicted(charset, essence, head)) {
             Some(charset) => format!("{media_type}; charset={charset}").into(),
@@ -138,7 +139,7 @@ impl Types {
     }
 }
 
-/// The part of a name behind its last dot, which must not be its first byte.
+/// Returns the part of a name after its last dot, which must not be its first byte.
 fn extension(name: &[u8]) -> &[u8] {
     match name.iter().rposition(|&byte| byte == b'.') {
         Some(dot) if dot > 0 => &name[dot + 1..],
@@ -150,13 +151,13 @@ fn is_compressed_svg(media_type: &str, name: &[u8]) -> bool {
     essence(media_type) == "image/svg+xml" && extension(name).eq_ignore_ascii_case(COMPRESSED_SVG)
 }
 
-/// A media type without its parameters.
+/// Returns a media type without its parameters.
 fn essence(media_type: &str) -> &str {
     media_type.split(';').next().unwrap_or_default().trim_ascii()
 }
 
-/// True if the type is a text whose charset the server has to state: one that does not state it
-/// itself, and no XML, which does (RFC 7303 section 3).
+/// Returns true if the server must add a charset to the type: a text without one, but not XML,
+/// which declares its own (RFC 7303 section 3).
 fn takes_charset(media_type: &str) -> bool {
     let essence = essence(media_type);
     let mut parameters = media_type[essence.len()..].split(';').map(str::trim_ascii);
@@ -187,15 +188,15 @@ fn ends_with_one_of(text: &str, ends: &[&str]) -> bool {
 /// Whether coding the content of a type makes it smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compressible {
-    /// Yes, so it is done on the fly.
+    /// Yes: compressed on the fly.
     Yes,
-    /// Nobody knows; who put a coded file beside it will.
+    /// Unknown: a coded file beside it is used, if there is one.
     Unknown,
-    /// No: it is compressed already.
+    /// No: already compressed.
     No,
 }
 
-/// Types that are not text and yet become much smaller.
+/// Types that are not text but become much smaller.
 const SQUEEZED: &[&str] = &[
     "application/cql",
     "application/graphql",
@@ -239,7 +240,7 @@ const SQUEEZED: &[&str] = &[
     "model/vnd.usda",
 ];
 
-/// What coding would do to content of this type.
+/// Returns whether coding makes content of this type smaller.
 pub fn compressible(content_type: &str) -> Compressible {
     let essence = essence(content_type);
     let is_one_of = |types: &[&str]| types.iter().any(|known| known.eq_ignore_ascii_case(essence));
@@ -263,7 +264,7 @@ fn by_extension(extension: &[u8]) -> &'static str {
     table.get(&*lower).copied().unwrap_or(BYTES)
 }
 
-/// The types of the list with one extension each.
+/// Iterates over the list, with one extension per item.
 fn rows() -> impl Iterator<Item = (&'static str, &'static str)> {
     let lines = LIST.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| line.split_once(' ')).flat_map(|(media_type, extensions)| {
@@ -273,11 +274,11 @@ fn rows() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 fn by_whole_name(name: &[u8]) -> &'static str {
     let stem = name.split(|&byte| byte == b'-').next().unwrap_or(name);
-    // Few files come without an extension, so a plain walk will do.
+    // Few files have no extension, so a linear search is fast enough.
     if TEXT_NAMES.iter().any(|known| stem.eq_ignore_ascii_case(known.as_bytes())) { TEXT } else { BYTES }
 }
 
-/// `EXT=TYPE`, as in `log=text/plain; charset=iso-8859-1`.
+/// Parses `EXT=TYPE`, as in `log=text/plain; charset=iso-8859-1`.
 pub(crate) fn parse_type_rule(text: &str) -> Result<TypeRule, String> {
     let form = || "not of the form EXT=TYPE, such as log=text/plain".to_owned();
     let (extension, media_type) = text.split_once('=').ok_or_else(form)?;
@@ -293,7 +294,8 @@ pub(crate) fn type_rule(extension: &str, media_type: &str) -> Result<TypeRule, S
     Ok(TypeRule { extension, media_type: check_media_type(media_type)?.to_owned() })
 }
 
-/// A media type with its parameters (RFC 9110 section 8.3.1), without the space around it.
+/// Checks a media type with its parameters (RFC 9110 section 8.3.1). Returns it without the space
+/// around it.
 pub(crate) fn check_media_type(text: &str) -> Result<&str, String> {
     let form = || format!("'{}' is no media type, such as text/plain; charset=utf-8", text.escape_debug());
     let is_name = |text: &str| !text.is_empty() && text.bytes().all(is_token);
@@ -317,7 +319,7 @@ pub(crate) fn check_media_type(text: &str) -> Result<&str, String> {
     if rest.is_empty() { Ok(text) } else { Err(form()) }
 }
 
-/// The length of a quoted string behind its first quote, the last one included.
+/// Returns the length of a quoted string after its first quote, including the last one.
 fn quoted_len(text: &str) -> Option<usize> {
     let mut is_escaped = false;
     for (at, byte) in text.bytes().enumerate() {
@@ -330,13 +332,13 @@ fn quoted_len(text: &str) -> Option<usize> {
     None
 }
 
-/// The name of a charset.
+/// Checks the name of a charset.
 pub(crate) fn check_charset(text: &str) -> Result<String, String> {
     let is_name = text.len() <= CHARSET_BYTES_MAX && !text.is_empty() && text.bytes().all(is_token);
     if is_name { Ok(text.to_owned()) } else { Err("not the name of a charset, such as utf-8".to_owned()) }
 }
 
-/// The longest name of a charset (RFC 2978 section 2.3).
+/// Maximum length of a charset name, in bytes (RFC 2978 section 2.3).
 const CHARSET_BYTES_MAX: usize = 40;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The one rule by which a file that was opened may be shown to a request.
+//! The single rule that decides whether an opened file may be sent to a client.
 //!
-//! A name is judged after it was opened, by the path that was asked for and by the place of the
-//! opened file. So a link that is turned in between changes nothing, and all that shows files (a
-//! file, its coded forms, an index, a listing, an archive, a README, an upload) asks here. Whatever
+//! A file is judged after it was opened, by the requested path and by the location of the opened
+//! file. So a link that is changed in between has no effect. All code that shows files (a file, its
+//! coded forms, an index, a listing, an archive, a README, an upload) uses this rule. A file that
 //! cannot be checked is withheld. Must not know which response follows.
 
 use std::ffi::OsStr;
@@ -23,14 +23,14 @@ use crate::handler::passwords::{Password, Passwords};
 /// A file or folder that may be shown.
 #[derive(Debug)]
 pub(crate) struct Shown {
-    /// The place of it. That of a folder ends with a slash.
+    /// The location. That of a folder ends with a slash.
     pub(crate) location: Location,
-    /// The password that is due at that place. [`Docroot::password_due`] compares it with those
-    /// that the client has given.
+    /// The password of that location. [`Docroot::password_due`] compares it with those that the
+    /// client has given.
     pub(crate) password: Option<Password>,
 }
 
-/// The reason why something is not shown.
+/// The reason why a file or folder is not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Withheld {
     /// A name begins with a dot.
@@ -39,7 +39,7 @@ pub(crate) enum Withheld {
     Programs,
     /// The file is the operator's own.
     Own,
-    /// The place of it cannot be read, so nothing is known about it.
+    /// The location is unknown, so it cannot be checked.
     Unknown,
 }
 
@@ -54,14 +54,14 @@ impl From<Withheld> for Trouble {
 
 impl Docroot {
     /// Decides whether an opened file or folder may be shown to a request for `path`, which is
-    /// normalised.
+    /// normalized.
     ///
-    /// The rule: the place of the file is known; neither that place nor `path` is withheld; it is
-    /// not the operator's own; and the client has given the password of both. That of `path` is
-    /// asked for before a file is looked for, that of the place is returned. A file is hidden if
+    /// The rule: the location of the file is known; neither the location nor `path` is withheld; it
+    /// is not the operator's own; and the client has given the password of both. The password of
+    /// `path` is checked before the search, that of the location is returned. A file is hidden if
     /// `path` hides it or if its own name begins with a dot. A link through a folder with such a
-    /// name is the owner's choice: a mounted ConfigMap, `node_modules` of pnpm and git-sync consist
-    /// of such links.
+    /// name is allowed: a mounted ConfigMap, `node_modules` of pnpm and git-sync consist of such
+    /// links.
     pub(crate) fn judge(&self, file: &OwnedFd, stat: &Statx, path: &[u8]) -> Result<Shown, Withheld> {
         let shown = self.judge_place(file, stat, path)?;
         let place = shown.location.name();
@@ -71,8 +71,8 @@ impl Docroot {
         }
     }
 
-    /// Decides as [`Docroot::judge`] does, but a name that begins with a dot anywhere in the place
-    /// hides it: for folders that are written to, and for programs.
+    /// Decides like [`Docroot::judge`], but a name that begins with a dot anywhere in the location
+    /// hides the file: for folders that are written to, and for programs.
     pub(crate) fn judge_strictly(
         &self,
         file: &OwnedFd,
@@ -118,8 +118,8 @@ impl Docroot {
         }
     }
 
-    /// The password of a place, if a client has not given it with a request for `path`. `also` is
-    /// one that it has given besides that of `path`.
+    /// Returns the password of a location, unless the client has given it with a request for
+    /// `path`. `also` is one that the client has given besides that of `path`.
     pub(crate) fn password_due(
         &self,
         path: &[u8],
@@ -131,22 +131,21 @@ impl Docroot {
         (!is_given).then_some((guard, password))
     }
 
-    /// Returns whether something at `path` is left out of a response that shows many things, for
-    /// the client of a request for `top`. The thing is not for reading, or takes a password that
-    /// was not given.
+    /// Returns whether a file at `path` is left out of a response with several files to a request
+    /// for `top`. It is withheld, or requires a password that was not given.
     pub(crate) fn is_left_out(&self, path: &[u8], top: &[u8], also: Option<Password>) -> bool {
         let password = self.guard.as_ref().and_then(|guard| guard.password_at(path));
         self.withholds(path) || self.password_due(top, also, password).is_some()
     }
 
-    /// Returns whether the entry `name` of a folder that lies at `folder` is the operator's own
-    /// file, or would be. Knows it by its name alone: for names that need not exist.
+    /// Returns whether the entry `name` of a folder at location `folder` is the operator's own
+    /// file. Decides by the name alone, because the file need not exist.
     pub(crate) fn is_own_name(&self, folder: &Location, name: &[u8]) -> bool {
         self.own.has_place(&self.absolute(&folder.entry(name)))
     }
 
-    /// Returns whether an entry of a folder at `folder`, which is no link, is the operator's own
-    /// file.
+    /// Returns whether an entry of a folder at location `folder`, which is no link, is the
+    /// operator's own file.
     pub(crate) fn is_own_entry(&self, folder: &Location, name: &[u8], stat: &Statx) -> bool {
         self.own.has(stat, &self.absolute(&folder.entry(name)))
     }
@@ -156,17 +155,17 @@ impl Docroot {
         self.own.has_inode(stamp.inode)
     }
 
-    /// The path of the docroot on this machine, links resolved.
+    /// Returns the absolute path of the docroot, links resolved.
     pub(crate) fn real_path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.real_path))
     }
 
-    /// The path on this machine of a location.
+    /// Returns the absolute path of a location.
     fn absolute(&self, location: &Location) -> Vec<u8> {
         location.on_machine(&self.real_path)
     }
 
-    /// The place of the file that was opened at `path`.
+    /// Returns the location of the file that was opened at `path`.
     pub(crate) fn locate(&self, file: &OwnedFd, path: &[u8]) -> Result<Location, rustix::io::Errno> {
         match self.options.symlinks {
             Symlinks::No => Ok(Location::as_named(path)),
@@ -234,13 +233,14 @@ mod tests {
             ("outside/cg/run", Some(Withheld::Programs)),
         ] {
             assert_eq!(verdict(&anywhere, &at(file), "/a"), outcome, "{file}");
-            // No link leads there, so it is not known how this came to be opened.
+            // No allowed link leads there, so it is unknown how this file was opened.
             assert_eq!(verdict(&inside, &at(file), "/a"), Some(Withheld::Unknown), "{file}");
         }
         assert_eq!(Trouble::from(Withheld::Unknown), Trouble::Unknown);
     }
 
-    /// A name may end as the kernel marks deleted files; both readings count.
+    /// A name may end in the text by which the kernel marks deleted files. Both meanings are
+    /// checked.
     #[test]
     fn no_name_passes_for_another_that_was_deleted() {
         let scratch = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Folders that are not for reading, such as those of CGI programs.
+//! Folders whose files are never sent, such as those of CGI programs.
 //!
 //! Must not know requests.
 
@@ -9,14 +9,15 @@ use rustix::io::Errno;
 use crate::config::FileOptions;
 use crate::docroot::root::{self, Identity};
 
-/// Folders that are not for reading, links resolved.
+/// Folders whose files are never sent, links resolved.
 #[derive(Debug, Default)]
 pub(super) struct WithheldFolders {
-    /// The absolute names of all of them, and what these led to.
+    /// The absolute names of all withheld folders, and the identities of the folders.
     pub(super) named: Vec<(PathBuf, Identity)>,
-    /// Those below the docroot, as paths from there that begin with a slash.
+    /// Withheld folders below the docroot, as paths from there that begin with a slash.
     pub(super) below: Vec<Vec<u8>>,
-    /// The others, as paths on this machine. Links that may lead anywhere lead there, too.
+    /// Other withheld folders, as absolute paths, because links that may lead anywhere can lead
+    /// there.
     pub(super) outside: Vec<Vec<u8>>,
 }
 
