@@ -6,19 +6,15 @@
 //!
 //! Must not know how responses are produced.
 
-use crate::config::FieldRule;
-use crate::config::FieldScope;
+use std::sync::Arc;
+
+use crate::config::{FieldRule, FieldScope};
 use crate::docroot::area_of;
-use crate::docroot::pattern::Pattern;
-use crate::docroot::pattern::Subject;
+use crate::docroot::pattern::{Pattern, Subject};
 use crate::docroot::types::check_media_type;
 use crate::handler::extras::On;
 use crate::http::fields::is_token;
-use crate::http::headers::Headers;
-use crate::http::headers::How;
-use crate::http::headers::is_framing;
-use crate::http::headers::is_repeated;
-use std::sync::Arc;
+use crate::http::headers::{Headers, How, is_framing, is_repeated};
 
 /// Headers that the server derives from the content. A rule for one of them could contradict the
 /// content.

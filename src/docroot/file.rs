@@ -2,26 +2,26 @@
 //!
 //! Must not know how files are found, or which form of a file a client prefers.
 
-use flate2::{Compression, write::GzEncoder};
+use std::io::Write as _;
+use std::sync::Arc;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use crate::docroot::Docroot;
 use crate::docroot::fields::FileHeaders;
 use crate::docroot::location::Location;
 use crate::docroot::stamp::Stamp;
 use crate::docroot::tag::Tag;
-use crate::docroot::types::Compressible;
-use crate::docroot::types::ContentType;
+use crate::docroot::types::{Compressible, ContentType};
 use crate::handler::passwords::Password;
 use crate::http::conditional::Validators;
 use crate::http::date::fmt_http_date;
-use crate::http::headers::Headers;
-use crate::http::headers::How;
+use crate::http::headers::{Headers, How};
 use crate::http::negotiate::Coding;
 use crate::http::prepared::Prepared;
 use crate::http::response::Body;
 use crate::http::send_queue::OpenFile;
-use std::io::Write as _;
-use std::sync::Arc;
 
 /// The metadata of a representation.
 #[derive(Clone, Debug)]

@@ -2,11 +2,11 @@
 //!
 //! Must not know names, or which response is being made.
 
-use crate::docroot::Reach;
-use crate::docroot::Trouble;
-use rustix::io::Errno;
-use rustix::io::ReadWriteFlags;
 use std::os::fd::OwnedFd;
+
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::docroot::{Reach, Trouble};
 
 /// Reads the first `bytes` of an open file, or all of it if it is shorter.
 pub(crate) fn read_head(fd: &OwnedFd, size: u64, bytes: usize, reach: Reach) -> Result<Vec<u8>, Trouble> {

@@ -2,15 +2,14 @@
 //!
 //! Must not know which form a client prefers.
 
-use crate::docroot::Docroot;
-use crate::docroot::Reach;
-use crate::docroot::Trouble;
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::docroot::file::CachedFile;
 use crate::docroot::stamp::Stamp;
 use crate::docroot::types::Compressible;
+use crate::docroot::{Docroot, Reach, Trouble};
 use crate::http::negotiate::Coding;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// Maximum difference in seconds by which a coded file may be older than its original. Older ones
 /// were made from another version. Some tools that copy trees do not keep the order of times within

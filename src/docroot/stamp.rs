@@ -2,13 +2,13 @@
 //!
 //! Must not know what a file contains.
 
-use crate::docroot::Trouble;
-use crate::docroot::own::Inode;
-use rustix::fs::AtFlags;
-use rustix::fs::FileType;
-use rustix::fs::StatxFlags;
 use std::os::fd::AsFd;
 use std::time::Duration;
+
+use rustix::fs::{AtFlags, FileType, StatxFlags};
+
+use crate::docroot::Trouble;
+use crate::docroot::own::Inode;
 
 /// The values that distinguish one state of a file from another. A cached file is fresh only if all
 /// of them match.

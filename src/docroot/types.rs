@@ -185,7 +185,7 @@ fn ends_with_one_of(text: &str, ends: &[&str]) -> bool {
     ends.iter().any(ends_with)
 }
 
-/// Whether coding the content of a type makes it smaller.
+/// The effect of coding on content of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compressible {
     /// Yes: compressed on the fly.

@@ -8,7 +8,8 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use flate2::{Compression, write::GzEncoder};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use crate::docroot::Docroot;
 use crate::docroot::file::{CachedFile, Coded};

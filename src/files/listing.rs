@@ -33,8 +33,7 @@ use crate::jobs::turns::{Origin, Task, Turns};
 use crate::jobs::{Lane, Spawn};
 use crate::pages;
 use crate::pages::error::{ErrorForm, error, home_of};
-use crate::pages::upload as page;
-use crate::pages::{Home, Kind, ListingStyle, SortBy, readme};
+use crate::pages::{Home, Kind, ListingStyle, SortBy, readme, upload as page};
 use crate::sync::{Permit, Semaphore, lock};
 use crate::text::{push_json_string, visible};
 
