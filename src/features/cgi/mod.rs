@@ -7,9 +7,9 @@
 //!
 //! Must not know how connections are driven.
 
+mod head;
 mod input;
 mod meta_variables;
-mod output;
 mod process;
 mod run;
 mod script;

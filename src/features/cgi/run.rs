@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use crate::config::{CGI_GRACE, CGI_HEAD_BYTES_MAX, CGI_PENDING_BYTES_MAX, CGI_TURN_BYTES_MAX};
+use crate::features::cgi::head::{Head, Kind, take_head};
 use crate::features::cgi::input::{ContentLost, Input, PIECE_BYTES};
-use crate::features::cgi::output::{Head, Kind, take_head};
 use crate::features::cgi::process::{Exit, Pipe, Pipes, Process, exit_of};
 use crate::features::cgi::stderr::Complaints;
 use crate::handler::continuation::{Continuation, Done};
