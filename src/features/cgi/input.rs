@@ -1,47 +1,174 @@
-//! Request content on its way to a script: content waiting in memory and in files, and the pipe to
-//! standard input.
+//! Request content on its way to a script: states of this half of a run, content waiting in memory
+//! and in files, and the pipe to standard input.
 //!
-//! Must not know how the script responds.
+//! The header of `run.rs` lists the transitions. Must not know how the script responds.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 
-use crate::config::KIB;
-use crate::features::cgi::process::Pipe;
+use crate::features::cgi::process::{PIECE_BYTES, Pipe};
 use crate::handler::Context;
 use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::spool::{Beside, Spooled};
 use crate::http::send_queue::OpenFile;
 use crate::http::{BodySource, Filled};
 
-/// Amount of waiting content that is read at a time, in bytes: the capacity of a pipe.
-pub(super) const PIECE_BYTES: usize = 64 * KIB;
-
-/// Request content and the pipe it is written to.
-pub(super) struct Input {
-    pub(super) stdin: Option<Pipe>,
-    /// Content in memory that is written next.
-    pending: Pending,
-    /// Content after that: content collected before the start, and content spooled while the script
-    /// did not read.
-    rest: VecDeque<Beside<Box<dyn BodySource>>>,
-    has_ended: bool,
+/// State of the half of a run that passes request content on to the script.
+pub(super) enum Input {
+    /// The connection passes content on as it arrives.
+    Feeding(Unwritten),
+    /// The limit of pending content is reached. The connection waits until all of it is written.
+    Draining(Unwritten),
+    /// The script writes without reading. The connection spools the rest of the content to a file.
+    Spooling(Unwritten),
+    /// All content has arrived. The connection waits for the response.
+    Rest(Unwritten),
+    /// The pipe is closed, but the connection still brings content, which is discarded.
+    Unwanted,
+    /// The pipe is closed, and the connection waits for the response.
+    Closed,
 }
 
 /// Error: spooled content cannot be read back.
 pub(super) struct ContentLost;
 
 impl Input {
-    pub(super) fn new(stdin: Option<OwnedFd>) -> Self {
-        Input {
-            // A new pipe is writable.
-            stdin: stdin.map(|fd| Pipe::new(fd, true)),
-            pending: Pending::default(),
-            rest: VecDeque::new(),
-            has_ended: false,
+    /// The first state. A request without content has no pipe.
+    pub(super) fn new(stdin: Option<OwnedFd>, content: Initial, cx: &Context<'_>) -> Self {
+        let Some(stdin) = stdin else { return Input::Closed };
+        let mut unwritten = Unwritten::new(stdin);
+        match content {
+            Initial::Part(content) => {
+                unwritten.queue(content, cx);
+                Input::Draining(unwritten)
+            }
+            Initial::Whole(content) => {
+                if let Some(content) = content {
+                    unwritten.queue(content, cx);
+                }
+                Input::Rest(unwritten)
+            }
         }
+    }
+
+    fn unwritten(&self) -> Option<&Unwritten> {
+        match self {
+            Input::Feeding(unwritten)
+            | Input::Draining(unwritten)
+            | Input::Spooling(unwritten)
+            | Input::Rest(unwritten) => Some(unwritten),
+            Input::Unwanted | Input::Closed => None,
+        }
+    }
+
+    fn unwritten_mut(&mut self) -> Option<&mut Unwritten> {
+        match self {
+            Input::Feeding(unwritten)
+            | Input::Draining(unwritten)
+            | Input::Spooling(unwritten)
+            | Input::Rest(unwritten) => Some(unwritten),
+            Input::Unwanted | Input::Closed => None,
+        }
+    }
+
+    pub(super) fn pipe(&self) -> Option<&Pipe> {
+        self.unwritten().map(|unwritten| &unwritten.pipe)
+    }
+
+    pub(super) fn pipe_mut(&mut self) -> Option<&mut Pipe> {
+        self.unwritten_mut().map(|unwritten| &mut unwritten.pipe)
+    }
+
+    /// Length of the content in memory that the pipe has not accepted, in bytes.
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.unwritten().map_or(0, |unwritten| unwritten.pending.rest().len())
+    }
+
+    /// Moves to a state that the connection causes: `next` with the same content, or `Closed` if
+    /// the pipe is closed.
+    pub(super) fn move_to(&mut self, next: fn(Unwritten) -> Input) {
+        *self = match std::mem::replace(self, Input::Closed) {
+            Input::Feeding(unwritten)
+            | Input::Draining(unwritten)
+            | Input::Spooling(unwritten)
+            | Input::Rest(unwritten) => next(unwritten),
+            Input::Unwanted | Input::Closed => Input::Closed,
+        };
+    }
+
+    /// Queues spooled content after the content that is already waiting. Drops it if the pipe is
+    /// closed.
+    pub(super) fn queue(&mut self, content: Spooled, cx: &Context<'_>) {
+        if let Some(unwritten) = self.unwritten_mut() {
+            unwritten.queue(content, cx);
+        }
+    }
+
+    /// Writes as much content as the pipe accepts. Closes the pipe after the last content, and if
+    /// the script has closed its end.
+    pub(super) fn feed(&mut self) -> Result<(), ContentLost> {
+        let Some(unwritten) = self.unwritten_mut() else { return Ok(()) };
+        let wrote = unwritten.write();
+        match wrote {
+            Ok(Wrote::All) if matches!(self, Input::Rest(_)) => *self = Input::Closed,
+            Ok(Wrote::Part | Wrote::All) => {}
+            Ok(Wrote::Refused) | Err(ContentLost) => self.close_pipe(),
+        }
+        wrote.map(|_| ())
+    }
+
+    /// Closes the pipe and discards waiting content.
+    fn close_pipe(&mut self) {
+        *self = match self {
+            Input::Feeding(_) | Input::Spooling(_) | Input::Unwanted => Input::Unwanted,
+            Input::Draining(_) | Input::Rest(_) | Input::Closed => Input::Closed,
+        };
+    }
+}
+
+/// Content that has arrived when a script is started.
+pub(crate) enum Initial {
+    /// All content, if there is any.
+    Whole(Option<Spooled>),
+    /// The first part. The rest is read once the script has received it.
+    Part(Spooled),
+}
+
+/// Content that waits for the script, and the pipe that it is written to.
+pub(super) struct Unwritten {
+    pipe: Pipe,
+    /// Content in memory that is written next.
+    pending: Pending,
+    /// Content after that: content collected before the start, and content spooled while the script
+    /// did not read.
+    rest: VecDeque<Beside<Box<dyn BodySource>>>,
+}
+
+/// Result of writing content.
+#[derive(Clone, Copy)]
+enum Wrote {
+    /// Content remains. The pipe is full, or the content is still being read back.
+    Part,
+    /// No content remains.
+    All,
+    /// The script has closed its standard input: it has read enough, or has ended.
+    Refused,
+}
+
+/// Result of loading content.
+enum Loaded {
+    Bytes,
+    /// The source wakes the connection when it has more.
+    Later,
+    Nothing,
+}
+
+impl Unwritten {
+    fn new(stdin: OwnedFd) -> Self {
+        // A new pipe is writable.
+        Unwritten { pipe: Pipe::new(stdin, true), pending: Pending::default(), rest: VecDeque::new() }
     }
 
     /// Returns true if no content is waiting.
@@ -49,9 +176,9 @@ impl Input {
         self.pending.rest().is_empty() && self.rest.is_empty()
     }
 
-    /// Length of the content in memory that the pipe has not accepted, in bytes.
-    pub(super) fn pending_bytes(&self) -> usize {
-        self.pending.rest().len()
+    /// Returns true if the pipe is known to accept content.
+    pub(super) fn has_room(&self) -> bool {
+        self.pipe.is_ready
     }
 
     /// Appends a piece of content.
@@ -59,65 +186,48 @@ impl Input {
         self.pending.push(piece);
     }
 
-    /// Marks the end of the content.
-    pub(super) fn end(&mut self) {
-        self.has_ended = true;
-    }
-
-    /// Writes as much content as the pipe accepts.
-    pub(super) fn feed(&mut self) -> Result<(), ContentLost> {
+    fn write(&mut self) -> Result<Wrote, ContentLost> {
         loop {
-            if self.stdin.is_none() || (self.pending.rest().is_empty() && !self.refill()?) {
-                return Ok(());
+            if self.pending.rest().is_empty() {
+                match self.load()? {
+                    Loaded::Bytes => {}
+                    Loaded::Later => return Ok(Wrote::Part),
+                    Loaded::Nothing => return Ok(Wrote::All),
+                }
             }
-            let Some(stdin) = self.stdin.as_mut().filter(|stdin| stdin.is_ready) else { return Ok(()) };
-            match rustix::io::write(&*stdin.fd, self.pending.rest()) {
+            if !self.pipe.is_ready {
+                return Ok(Wrote::Part);
+            }
+            match rustix::io::write(&*self.pipe.fd, self.pending.rest()) {
                 Ok(bytes) => self.pending.handed_on(bytes),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => stdin.is_ready = false,
-                // The script closed its end: it has read enough, or has ended.
-                Err(_) => self.close(),
+                Err(Errno::AGAIN) => self.pipe.is_ready = false,
+                Err(_) => return Ok(Wrote::Refused),
             }
         }
     }
 
-    /// Loads more content. Closes the pipe at the end of the content.
-    fn refill(&mut self) -> Result<bool, ContentLost> {
+    /// Loads content into memory, which holds none.
+    fn load(&mut self) -> Result<Loaded, ContentLost> {
         let pending = self.pending.emptied();
         while pending.is_empty() {
-            let Some(rest) = self.rest.front_mut().and_then(Beside::get) else {
-                if self.has_ended {
-                    self.close();
-                }
-                return Ok(false);
-            };
+            let Some(rest) = self.rest.front_mut().and_then(Beside::get) else { return Ok(Loaded::Nothing) };
             match rest.fill(pending, PIECE_BYTES) {
                 Filled::More => {}
-                // The source wakes the connection when it has more.
-                Filled::Later => return Ok(!pending.is_empty()),
+                Filled::Later if pending.is_empty() => return Ok(Loaded::Later),
+                Filled::Later => return Ok(Loaded::Bytes),
                 Filled::End => drop(self.rest.pop_front()),
                 Filled::Failed => {
                     log::warn!(target: "cgi", "content cannot be read back from its file");
-                    self.close();
                     return Err(ContentLost);
                 }
             }
         }
-        Ok(true)
-    }
-
-    /// Closes the pipe and discards waiting content.
-    pub(super) fn close(&mut self) {
-        self.stdin = None;
-        self.rest.clear();
-        self.pending = Pending::default();
+        Ok(Loaded::Bytes)
     }
 
     /// Queues spooled content after the content that is already waiting.
-    pub(super) fn queue(&mut self, mut content: Spooled, cx: &Context<'_>) {
-        if self.stdin.is_none() {
-            return;
-        }
+    fn queue(&mut self, mut content: Spooled, cx: &Context<'_>) {
         let file = content.take_file();
         let memory = content.take_memory();
         let source: Box<dyn BodySource> = match file {
@@ -209,6 +319,40 @@ impl Producer for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn input_is_closed_when_the_connection_waits_and_the_script_reads_no_more() {
+        type Next = fn(Unwritten) -> Input;
+        for (state, is_unwanted) in [
+            (Input::Feeding as Next, true),
+            (Input::Spooling, true),
+            (Input::Draining, false),
+            (Input::Rest, false),
+        ] {
+            let (reader, writer) = std::io::pipe().unwrap();
+            let mut unwritten = Unwritten::new(writer.into());
+            unwritten.push(b"content");
+            let mut input = state(unwritten);
+            drop(reader);
+            assert!(input.feed().is_ok());
+            assert_eq!(matches!(input, Input::Unwanted), is_unwanted);
+            assert!(input.pipe().is_none());
+            input.move_to(Input::Rest);
+            assert!(matches!(input, Input::Closed));
+        }
+    }
+
+    #[test]
+    fn the_pipe_is_closed_after_the_last_content() {
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let mut input = Input::Feeding(Unwritten::new(writer.into()));
+        assert!(input.feed().is_ok());
+        assert!(matches!(input, Input::Feeding(_)), "more content can arrive");
+        input.move_to(Input::Rest);
+        assert!(matches!(input, Input::Rest(_)));
+        assert!(input.feed().is_ok());
+        assert!(matches!(input, Input::Closed));
+    }
 
     /// Regression: for a script that read small amounts and never everything, all content that it
     /// had read was kept.

@@ -10,6 +10,7 @@
 mod head;
 mod input;
 mod meta_variables;
+mod output;
 mod process;
 mod run;
 mod script;
@@ -36,9 +37,10 @@ use crate::jobs::pace::LeastRate;
 use crate::jobs::sender_permits::{SenderPermit, SenderPermits};
 use crate::pages::error::{ErrorForm, error, over};
 use crate::shortage;
+use input::Initial;
 use meta_variables::Facts;
 use process::{Children, Pipes, Process};
-use run::{Initial, Run, Terms};
+use run::{Run, Terms};
 use script::{Folder, Script};
 
 /// Folders of scripts, and the options for running them.

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
 
+use crate::config::KIB;
 use crate::jobs::sender_permits::{Holder, SenderPermit};
 use crate::sync::lock;
 
@@ -173,6 +174,85 @@ pub(crate) fn exit_of(exit: impl AsFd) -> Option<Exit> {
     Some(signal.map_or(Exit::Code(status.exit_status().unwrap_or(0)), Exit::Signal))
 }
 
+/// Execution of a script, from its start until its exit is known.
+pub(super) enum Execution {
+    /// The script runs. The descriptor is readable after its exit.
+    Running(Pipe),
+    /// The server has killed the script. Its exit is not known yet.
+    Dying(Pipe),
+    /// The script has exited by itself.
+    Exited(Exit),
+    /// The script has exited, and the server has killed it or the processes that it left.
+    Killed(Exit),
+}
+
+impl Execution {
+    /// State of a child that was just started. `exit` is readable after its exit.
+    pub(super) fn new(exit: OwnedFd) -> Self {
+        Execution::Running(Pipe::new(exit, false))
+    }
+
+    pub(super) fn pipe(&self) -> Option<&Pipe> {
+        match self {
+            Execution::Running(pipe) | Execution::Dying(pipe) => Some(pipe),
+            Execution::Exited(_) | Execution::Killed(_) => None,
+        }
+    }
+
+    pub(super) fn pipe_mut(&mut self) -> Option<&mut Pipe> {
+        match self {
+            Execution::Running(pipe) | Execution::Dying(pipe) => Some(pipe),
+            Execution::Exited(_) | Execution::Killed(_) => None,
+        }
+    }
+
+    /// Moves on if the script has exited. Returns the exit if this call is the first to notice it.
+    pub(super) fn notice_exit(&mut self) -> Option<Exit> {
+        let exit = exit_of(&*self.pipe().filter(|pipe| pipe.is_ready)?.fd)?;
+        *self = match self {
+            Execution::Running(_) | Execution::Exited(_) => Execution::Exited(exit),
+            Execution::Dying(_) | Execution::Killed(_) => Execution::Killed(exit),
+        };
+        Some(exit)
+    }
+
+    /// Records that the server kills the script.
+    pub(super) fn note_kill(&mut self) {
+        *self = match std::mem::replace(self, Execution::Killed(Exit::Unknown)) {
+            Execution::Running(pipe) | Execution::Dying(pipe) => Execution::Dying(pipe),
+            Execution::Exited(exit) | Execution::Killed(exit) => Execution::Killed(exit),
+        };
+    }
+
+    /// Returns true if the exit of the script is known.
+    pub(super) fn has_exited(&self) -> bool {
+        match self {
+            Execution::Running(_) | Execution::Dying(_) => false,
+            Execution::Exited(_) | Execution::Killed(_) => true,
+        }
+    }
+
+    /// Returns true if the server has killed the script.
+    pub(super) fn is_cut(&self) -> bool {
+        match self {
+            Execution::Running(_) | Execution::Exited(_) => false,
+            Execution::Dying(_) | Execution::Killed(_) => true,
+        }
+    }
+
+    /// Returns true if a signal has ended the script, so that its output can be truncated.
+    pub(super) fn is_broken(&self) -> bool {
+        match self {
+            Execution::Running(_) | Execution::Exited(Exit::Code(_) | Exit::Unknown) => false,
+            Execution::Dying(_) | Execution::Killed(_) | Execution::Exited(Exit::Signal(_)) => true,
+        }
+    }
+}
+
+/// Amount of content that is moved between a pipe and memory at a time, in bytes: the capacity of a
+/// pipe.
+pub(super) const PIECE_BYTES: usize = 64 * KIB;
+
 /// A descriptor and its readiness, as reported by the kernel and not denied since.
 pub(super) struct Pipe {
     pub(super) fd: Arc<OwnedFd>,
@@ -188,6 +268,29 @@ impl Pipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_execution_records_exit_and_kill_in_either_order() {
+        for kill_first in [true, false] {
+            let mut child = Command::new("sh").args(["-c", "read x"]).stdin(Stdio::piped()).spawn().unwrap();
+            let exit = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+            let mut execution = Execution::new(exit);
+            if kill_first {
+                execution.note_kill();
+                assert!(matches!(execution, Execution::Dying(_)));
+            }
+            assert_eq!(execution.notice_exit(), None);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert_eq!(execution.notice_exit(), None, "its descriptor is not ready");
+            execution.pipe_mut().unwrap().is_ready = true;
+            assert_eq!(execution.notice_exit(), Some(Exit::Unknown));
+            assert_eq!(execution.notice_exit(), None, "the exit is noticed once");
+            assert_eq!(execution.is_cut(), kill_first);
+            execution.note_kill();
+            assert!(matches!(execution, Execution::Killed(Exit::Unknown)));
+        }
+    }
 
     /// Regression: a script that other code had reaped never ended and kept its permit.
     #[test]

@@ -2,14 +2,17 @@
 //!
 //! Must not know how the script runs.
 
+use std::os::fd::OwnedFd;
+
 use rustix::io::Errno;
 
 use crate::config::{CGI_TURN_BYTES_MAX, CGI_TURN_LINES_MAX, KIB, LOG_MESSAGE_BYTES_MAX};
 use crate::features::cgi::process::Pipe;
 
 /// Log lines from the standard error of one script.
-#[derive(Default)]
 pub(super) struct Complaints {
+    /// `None` after the end of standard error.
+    pipe: Option<Pipe>,
     /// Incomplete last line.
     line: Vec<u8>,
     /// Number of lines logged in this turn, and number of lines omitted because of the limit.
@@ -18,17 +21,29 @@ pub(super) struct Complaints {
 }
 
 impl Complaints {
+    pub(super) fn new(stderr: OwnedFd) -> Self {
+        Complaints { pipe: Some(Pipe::new(stderr, false)), line: Vec::new(), logged: 0, left_out: 0 }
+    }
+
+    pub(super) fn pipe(&self) -> Option<&Pipe> {
+        self.pipe.as_ref()
+    }
+
+    pub(super) fn pipe_mut(&mut self) -> Option<&mut Pipe> {
+        self.pipe.as_mut()
+    }
+
     /// Reads standard error and logs each line, up to the limits for one turn. Returns true if
     /// there is more to read.
-    pub(super) fn read(&mut self, stderr: &mut Option<Pipe>, name: &str) -> bool {
+    pub(super) fn read(&mut self, name: &str) -> bool {
         let mut piece = [0; 4 * KIB];
         let mut left = CGI_TURN_BYTES_MAX;
         self.logged = 0;
         while left > 0 {
-            let Some(pipe) = stderr.as_mut().filter(|pipe| pipe.is_ready) else { break };
+            let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.is_ready) else { break };
             match rustix::io::read(&*pipe.fd, &mut piece) {
                 Ok(0) => {
-                    *stderr = None;
+                    self.pipe = None;
                     self.log_line(name);
                 }
                 Ok(bytes) => {
@@ -37,11 +52,19 @@ impl Complaints {
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => pipe.is_ready = false,
-                Err(_) => *stderr = None,
+                Err(_) => self.pipe = None,
             }
         }
         self.tell_left_out(name);
         left == 0
+    }
+
+    /// Logs the incomplete last line, and closes the pipe. Processes that the script left behind
+    /// can write more, but it is not logged.
+    pub(super) fn finish(&mut self, name: &str) {
+        self.log_line(name);
+        self.tell_left_out(name);
+        self.pipe = None;
     }
 
     fn log_lines(&mut self, name: &str, text: &[u8]) {
@@ -55,7 +78,7 @@ impl Complaints {
     }
 
     /// Logs the current line.
-    pub(super) fn log_line(&mut self, name: &str) {
+    fn log_line(&mut self, name: &str) {
         let text = self.line.trim_ascii_end();
         if text.is_empty() {
             // Empty lines are not logged.
@@ -69,7 +92,7 @@ impl Complaints {
     }
 
     /// Logs the number of omitted lines.
-    pub(super) fn tell_left_out(&mut self, name: &str) {
+    fn tell_left_out(&mut self, name: &str) {
         let left_out = std::mem::take(&mut self.left_out);
         if left_out > 0 {
             log::warn!(target: "cgi", "{name}: {left_out} more lines are left out");
