@@ -107,20 +107,20 @@ impl Input {
     }
 
     /// Writes as much content as the pipe accepts. Closes the pipe after the last content, and if
-    /// the script has closed its end.
+    /// the script has closed its end. After an error the pipe is open: kill the script, then close
+    /// the pipe.
     pub(super) fn feed(&mut self) -> Result<(), ContentLost> {
         let Some(unwritten) = self.unwritten_mut() else { return Ok(()) };
-        let wrote = unwritten.write();
-        match wrote {
-            Ok(Wrote::All) if matches!(self, Input::Rest(_)) => *self = Input::Closed,
-            Ok(Wrote::Part | Wrote::All) => {}
-            Ok(Wrote::Refused) | Err(ContentLost) => self.close_pipe(),
+        match unwritten.write()? {
+            Wrote::All if matches!(self, Input::Rest(_)) => *self = Input::Closed,
+            Wrote::Part | Wrote::All => {}
+            Wrote::Refused => self.close_pipe(),
         }
-        wrote.map(|_| ())
+        Ok(())
     }
 
     /// Closes the pipe and discards waiting content.
-    fn close_pipe(&mut self) {
+    pub(super) fn close_pipe(&mut self) {
         *self = match self {
             Input::Feeding(_) | Input::Spooling(_) | Input::Unwanted => Input::Unwanted,
             Input::Draining(_) | Input::Rest(_) | Input::Closed => Input::Closed,
@@ -147,7 +147,6 @@ pub(super) struct Unwritten {
 }
 
 /// Result of writing content.
-#[derive(Clone, Copy)]
 enum Wrote {
     /// Content remains. The pipe is full, or the content is still being read back.
     Part,

@@ -403,9 +403,10 @@ impl State {
     /// Writes as much content as the pipe accepts.
     fn feed(&mut self) {
         if let Err(ContentLost) = self.input.feed() {
-            // The script must not mistake truncated content for complete content. The client sees a
-            // truncated response.
+            // The script must not mistake truncated content for complete content, so it is killed
+            // before its standard input ends. The client sees a truncated response.
             self.kill();
+            self.input.close_pipe();
         }
     }
 
