@@ -1,6 +1,6 @@
-//! The clocks, and the one place in the product code that reads them.
+//! The clocks. Product code reads them only here.
 //!
-//! Everything below the drivers takes time as an argument. This file must not know what a time is
+//! All code below the drivers takes time as an argument. This file must not know what a time is
 //! compared with.
 
 use std::time::{Duration, Instant, SystemTime};
@@ -8,27 +8,27 @@ use std::time::{Duration, Instant, SystemTime};
 /// One moment on both clocks, read together once a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// For deadlines: never goes back.
+    /// Monotonic time, for deadlines.
     pub mono: Instant,
-    /// For people: time since 1970-01-01 UTC.
+    /// Wall-clock time since 1970-01-01 UTC, for people.
     pub wall: Duration,
 }
 
 impl Now {
-    /// Whole seconds since 1970-01-01 UTC.
+    /// Returns whole seconds since 1970-01-01 UTC.
     #[must_use]
     pub fn unix_secs(&self) -> u64 {
         self.wall.as_secs()
     }
 }
 
-/// The one place where drivers read the clocks.
+/// Reads both clocks, for drivers.
 #[expect(clippy::disallowed_methods, reason = "drivers: once or twice a turn, and before further batches")]
 pub(crate) fn read_clocks() -> Now {
     Now { mono: Instant::now(), wall: read_wall_clock() }
 }
 
-/// One of them alone, for what is logged.
+/// Reads the wall clock alone, for log lines.
 #[expect(
     clippy::disallowed_methods,
     reason = "drivers: with the other one, and for each line of the access log"

@@ -1,11 +1,11 @@
-//! The name of a connection that outlives its slot.
+//! The id of a connection, which stays unique after its slot is reused.
 //!
-//! slab hands the last freed slot to the very next accept, so a bare index held by an event, a
-//! deadline or a job result would soon point at a stranger. Whatever waits holds a [`ConnId`]; a
-//! miss is counted and ignored. What is watched for a connection (the pipes of a child) has names
-//! of the same make, [`WatchId`].
+//! slab gives the last freed slot to the next accepted connection. So a bare index in an event, a
+//! deadline or a job result would soon refer to another connection. Anything that waits holds a
+//! [`ConnId`], and an id without a connection is counted and ignored. Objects watched for a
+//! connection, such as the pipes of a child process, have similar ids, [`WatchId`].
 //!
-//! [`Peer`] is the other end of a connection: its address, or none over a Unix socket.
+//! [`Peer`] is the address of the other end of a connection. Must not know connections or sockets.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -17,83 +17,86 @@ pub struct ConnId {
 }
 
 impl ConnId {
-    /// A name. Generation 0 is kept for what is no connection: listeners, the waker, signals.
+    /// Creates an id. Generation 0 is reserved for tokens that are not connections: listeners, the
+    /// waker, signals.
     #[must_use]
     pub const fn new(generation: u32, slot: u32) -> Self {
         ConnId { generation, slot }
     }
 
-    /// The slot it stood in when it was named.
+    /// Returns the slot that the connection had when the id was made.
     #[must_use]
     pub const fn slot(self) -> usize {
         self.slot as usize
     }
 
-    /// The generation; 0 for what is no connection.
+    /// Returns the generation; 0 for tokens that are not connections.
     #[must_use]
     pub const fn generation(self) -> u32 {
         self.generation
     }
 
-    /// As a poll token.
+    /// Packs the id into a poll token.
     #[must_use]
     pub const fn to_token(self) -> u64 {
         (self.generation as u64) << 32 | self.slot as u64
     }
 
-    /// From a poll token.
+    /// Unpacks an id from a poll token.
     #[must_use]
     pub const fn from_token(token: u64) -> Self {
         ConnId { generation: (token >> 32) as u32, slot: token as u32 }
     }
 }
 
-/// The name of something a loop watches beside its connections; see
+/// The id of an object that a loop watches for a connection; see
 /// [`crate::handler::watch::Watched`].
 ///
-/// Names of both kinds meet in poll tokens, so the topmost bit of the slot tells them apart: no
-/// process has 2^31 descriptors. The two bits below it say which descriptor of the watched thing an
-/// event is about.
+/// Both kinds of ids are poll tokens. The topmost bit of the slot distinguishes them, because no
+/// process has 2^31 descriptors. The two bits below it are the number of the descriptor of the
+/// watched object that an event belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WatchId {
     generation: u32,
     slot: u32,
 }
 
-/// In a token's slot: it names something watched.
+/// Bit of a token's slot that marks a watched object.
 const WATCHED: u32 = 1 << 31;
 
-/// Where in a token's slot the number of a descriptor stands, and how wide it is.
+/// Position of the descriptor's number in a token's slot, and its mask.
 const NUMBER_AT: u32 = 29;
 const NUMBER_BITS: u32 = 0b11;
 
 impl WatchId {
-    /// A name. Generation 0 is for what is neither a connection nor watched for one.
+    /// Creates an id. Generation 0 is reserved for tokens that are neither connections nor watched
+    /// objects.
     #[must_use]
     pub const fn new(generation: u32, slot: u32) -> Self {
         WatchId { generation, slot }
     }
 
-    /// The slot it stood in when it was named.
+    /// Returns the slot that the object had when the id was made.
     #[must_use]
     pub const fn slot(self) -> usize {
         self.slot as usize
     }
 
-    /// The generation.
+    /// Returns the generation.
     #[must_use]
     pub const fn generation(self) -> u32 {
         self.generation
     }
 
-    /// As a poll token, for descriptor `number` of 0 to 3.
+    /// Packs the id into a poll token for descriptor `number` of 0 to 3.
     #[must_use]
     pub const fn to_token(self, number: u8) -> u64 {
         let slot = WATCHED | (number as u32 & NUMBER_BITS) << NUMBER_AT | self.slot;
         ConnId::new(self.generation, slot).to_token()
     }
 
-    /// From a poll token, with the number of the descriptor; `None` if that names no watched thing.
+    /// Unpacks an id and the number of the descriptor from a poll token. `None` if the token is not
+    /// that of a watched object.
     #[must_use]
     pub const fn from_token(token: u64) -> Option<(Self, u8)> {
         let ConnId { generation, slot } = ConnId::from_token(token);
@@ -111,30 +114,31 @@ impl std::fmt::Display for ConnId {
     }
 }
 
-/// Who is at the other end.
+/// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// An IPv4 address and port.
     V4([u8; 4], u16),
-    /// An IPv6 address and port, boxed: they are rare and an idle connection is to stay small.
+    /// An IPv6 address and port, boxed because they are rare and an idle connection must stay
+    /// small.
     V6(Box<([u8; 16], u16)>),
-    /// Someone on this machine, over a Unix socket.
+    /// A process on this machine, over a Unix socket.
     Unix,
 }
 
 impl Peer {
-    /// From a socket address.
+    /// Converts a socket address.
     #[must_use]
     pub fn from_addr(addr: std::net::SocketAddr) -> Self {
-        // An IPv4 client of a dual-stack socket comes as ::ffff:a.b.c.d; it is logged as what it
-        // is.
+        // An IPv4 client of a dual-stack socket has the address ::ffff:a.b.c.d, which is logged as
+        // IPv4.
         match addr.ip().to_canonical() {
             IpAddr::V4(ip) => Peer::V4(ip.octets(), addr.port()),
             IpAddr::V6(ip) => Peer::V6(Box::new((ip.octets(), addr.port()))),
         }
     }
 
-    /// Its port, if it has one.
+    /// Returns the port, if the peer has one.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match self {
@@ -144,9 +148,9 @@ impl Peer {
         }
     }
 
-    /// The address of its network: a client with an IPv6 address has all of the last 64 bits, so
-    /// they tell clients apart no better than ports do (RFC 4291 section 2.5.1). `None` for Unix
-    /// sockets.
+    /// Returns the address of the network. An IPv6 client has the whole range of the last 64 bits,
+    /// so these distinguish clients no better than ports do (RFC 4291 section 2.5.1). `None` for
+    /// Unix sockets.
     pub(crate) fn network(&self) -> Option<IpAddr> {
         const HOST_BITS: u32 = 64;
         Some(match self.ip()? {
@@ -155,7 +159,7 @@ impl Peer {
         })
     }
 
-    /// Its IP address, if it has one.
+    /// Returns the IP address, if the peer has one.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         match self {

@@ -1,38 +1,37 @@
 //! Text as bytes: scanned sixteen at a time, and numbers written.
 //!
-//! A few vector instructions tell for sixteen bytes what a loop would ask of each of them: SSE2,
-//! which every x86-64 has, NEON on aarch64, plain words elsewhere. The lines of a head are too
-//! short for anything that first has to be set up. This knows bytes; what they mean its callers
-//! know.
+//! A few vector instructions test sixteen bytes at once: SSE2, which every x86-64 has, NEON on
+//! aarch64, plain words elsewhere. The lines of a head are too short for algorithms that need a
+//! setup. Must not know the meaning of the bytes.
 
 use std::borrow::Cow;
 
 use wide::u8x16;
 
-/// Sixteen bytes. As an answer to a question about each of them: all bits set for yes, none for no.
+/// Sixteen bytes. As a mask, each byte has all bits set or none.
 pub(crate) type Block = u8x16;
 
 const BLOCK_BYTES: usize = 16;
 
-/// Which bytes are this one.
+/// Marks the bytes that are equal to `byte`.
 pub(crate) fn equal(block: Block, byte: u8) -> Block {
     block.simd_eq(Block::splat(byte))
 }
 
-/// Which bytes are letters of either case.
+/// Marks the letters of either case.
 pub(crate) fn letters(block: Block) -> Block {
     within(block | Block::splat(0x20), b'a', b'z')
 }
 
-/// Which bytes are at least `first` and at most `last`.
+/// Marks the bytes from `first` to `last`, both included.
 pub(crate) fn within(block: Block, first: u8, last: u8) -> Block {
-    // What is below `first` wraps around to beyond `last`.
+    // A byte below `first` wraps around to a value above `last`.
     let above = block - Block::splat(first);
     above.min(Block::splat(last - first)).simd_eq(above)
 }
 
-/// True for the characters that change the direction of text (the Unicode property `Bidi_Control`).
-/// In a name they make `exe.txt` of `txt.exe`.
+/// Returns true for characters that change the direction of text (the Unicode property
+/// `Bidi_Control`). In a name they can display `txt.exe` as `exe.txt`.
 pub(crate) const fn is_bidi_control(character: char) -> bool {
     matches!(
         character,
@@ -40,7 +39,7 @@ pub(crate) const fn is_bidi_control(character: char) -> bool {
     )
 }
 
-/// True if there is such a character in these bytes, whatever stands around it.
+/// Returns true if the bytes contain such a character, also between bytes that are not UTF-8.
 pub(crate) fn has_bidi_control(bytes: &[u8]) -> bool {
     memchr::memchr2_iter(0xd8, 0xe2, bytes).any(|at| {
         matches!(
@@ -50,7 +49,7 @@ pub(crate) fn has_bidi_control(bytes: &[u8]) -> bool {
     })
 }
 
-/// The text with characters that change its direction escaped, as in `\u{202e}`.
+/// Escapes the characters that change the direction of text, as in `\u{202e}`.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     if !has_bidi_control(text.as_bytes()) {
         return Cow::Borrowed(text);
@@ -65,13 +64,13 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The control characters of ASCII but tab: what a field value must not have (RFC 9110 section
-/// 5.5).
+/// Marks the control characters of ASCII except tab, which a field value must not contain (RFC 9110
+/// section 5.5).
 fn controls(block: Block) -> Block {
     (within(block, 0, 0x1f) & !equal(block, b'\t')) | equal(block, 0x7f)
 }
 
-/// The block at the beginning of `bytes`, and how many bytes it has; behind the last of them it is
+/// Returns the first block of `bytes` and the number of bytes in it. The rest of the block is
 /// filled with zeros.
 #[inline]
 pub(crate) fn first_block(bytes: &[u8]) -> (Block, usize) {
@@ -81,8 +80,8 @@ pub(crate) fn first_block(bytes: &[u8]) -> (Block, usize) {
     (Block::new(padded(bytes)), bytes.len())
 }
 
-/// Less than a block, with zeros behind. Two loads that overlap take the place of a copy, whose
-/// length nobody knows before.
+/// Pads less than a block with zeros. Two loads that overlap replace a copy, whose length is
+/// unknown at compile time.
 #[inline]
 fn padded(bytes: &[u8]) -> [u8; BLOCK_BYTES] {
     let len = bytes.len();
@@ -98,12 +97,12 @@ fn padded(bytes: &[u8]) -> [u8; BLOCK_BYTES] {
     word.to_le_bytes()
 }
 
-/// With letters in lower case.
+/// Converts letters to lower case.
 fn lower(block: Block) -> Block {
     block | (within(block, b'A', b'Z') & Block::splat(0x20))
 }
 
-/// The same as [`slice::eq_ignore_ascii_case`], which looks at each byte by itself.
+/// Compares like [`slice::eq_ignore_ascii_case`], which tests the bytes one by one.
 #[inline]
 pub(crate) fn eq_ignore_case(some: &[u8], other: &[u8]) -> bool {
     if some.len() != other.len() {
@@ -117,8 +116,8 @@ pub(crate) fn eq_ignore_case(some: &[u8], other: &[u8]) -> bool {
         && (rest.is_empty() || same(&padded(rest), &padded(other_rest)))
 }
 
-/// How many bytes at the beginning belong to a kind. `belongs` decides; `usual` tells of a block
-/// which plainly do, and may leave some of them out.
+/// Returns the number of bytes at the beginning that belong to a set. `belongs` decides for one
+/// byte. `usual` marks bytes of a block that certainly belong, and may miss some.
 #[inline]
 pub(crate) fn span(bytes: &[u8], usual: impl Fn(Block) -> Block, belongs: impl Fn(u8) -> bool) -> usize {
     let mut at = 0;
@@ -139,14 +138,14 @@ pub(crate) fn span(bytes: &[u8], usual: impl Fn(Block) -> Block, belongs: impl F
     }
 }
 
-/// How many of the first sixteen bytes are plainly of a kind, from the first on. None are if there
-/// are fewer: for who has another way for what is not usual.
+/// Returns how many bytes at the beginning, up to sixteen, certainly belong to a set. Returns 0 if
+/// there are fewer than sixteen bytes, for callers that handle those differently.
 #[inline]
 pub(crate) fn prefix(bytes: &[u8], usual: impl Fn(Block) -> Block) -> usize {
     bytes.first_chunk().map_or(0, |block| usual(Block::new(*block)).to_bitmask().trailing_ones() as usize)
 }
 
-/// How many bytes at the beginning are text: no control characters but tab.
+/// Returns the number of bytes at the beginning that are text: no control characters except tab.
 #[inline]
 pub(crate) fn run_len(bytes: &[u8]) -> usize {
     let (mut rest, mut passed) = (bytes, 0);
@@ -160,20 +159,20 @@ pub(crate) fn run_len(bytes: &[u8]) -> usize {
     passed + short_run_len(rest)
 }
 
-/// The same for less than a block: what input ends with.
+/// Returns [`run_len`] for less than a block, at the end of the input.
 #[inline(never)]
 fn short_run_len(bytes: &[u8]) -> usize {
     span(bytes, |block| !controls(block), |_| false)
 }
 
-/// Where the first byte of this kind is.
+/// Returns the position of the first byte that is equal to `byte`.
 #[inline]
 pub(crate) fn find(bytes: &[u8], byte: u8) -> Option<usize> {
     let at = span(bytes, |block| !equal(block, byte), |_| false);
     (at < bytes.len()).then_some(at)
 }
 
-/// Writes a number without going through `fmt`.
+/// Appends a number in decimal without `fmt`.
 pub(crate) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
@@ -189,7 +188,7 @@ pub(crate) fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Appends `text` as a JSON string (RFC 8259 section 7). Characters that change the direction of
-/// text are escaped too, so that a reader of the JSON sees them.
+/// text are escaped too, so that they are visible in the JSON.
 pub(crate) fn push_json_string(text: &str, out: &mut String) {
     out.push('"');
     for character in text.chars() {
@@ -210,8 +209,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The bytes of which a question is answered with yes, each of the 256 at each place of a
-    /// block, between neighbours that could be taken for it.
+    /// Returns the bytes that `ask` marks. Tries each of the 256 at each position of a block,
+    /// between neighbours that could be confused with it.
     fn marked(ask: impl Fn(Block) -> Block) -> Vec<u8> {
         let is_marked = |byte: u8| {
             let seen: Vec<u8> = (0..16)

@@ -1,6 +1,7 @@
-//! The way back from a worker to a driver: results and wake-ups, under the names of connections.
+//! The results and wake-ups that workers send to a driver, with the ids of connections.
 //!
-//! One wake-up of the owner serves all results that have gathered. Must not know what a result is.
+//! One wake-up of the owner serves all results that have gathered. Must not know the meaning of
+//! results.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,20 +17,20 @@ use crate::sync::lock;
 /// call.
 pub type Inspect = Box<dyn FnOnce(&Gauges) + Send>;
 
-/// What came back for a connection.
+/// A result or wake-up for a connection.
 pub enum Done<R> {
-    /// A job ended with this result.
+    /// The result of a job that ended.
     Finished(R),
     /// A job panicked.
     Panicked,
-    /// A body source has more to say, or a task is done.
+    /// A body source has more content, or a task is done.
     Woken,
-    /// Calls a closure with the gauges of the loop. Concerns no connection.
+    /// A closure to call with the gauges of the loop. Belongs to no connection.
     Inspect(Inspect),
     /// A permit that the content of this connection held may have moved to another client: see
     /// [`crate::jobs::sender_permits::SenderPermits`].
     Evicted,
-    /// No descriptor is left in the process: about no connection.
+    /// No descriptor is left in the process. Belongs to no connection.
     Shortage,
 }
 
@@ -49,19 +50,19 @@ impl<R> std::fmt::Debug for Done<R> {
 /// Wakes the owner of an inbox. An error means that the owner was not woken.
 pub type Wake = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
 
-/// How often a wake-up is tried in a row. One that a signal interrupted succeeds the second time;
-/// other errors last.
+/// Maximum number of consecutive attempts of a wake-up. One that a signal interrupted succeeds at
+/// the second attempt; other errors persist.
 const WAKE_TRIES: u32 = 3;
 
-/// Results on their way to one loop.
+/// The inbox of one loop.
 pub struct Inbox<R> {
     waiting: Mutex<Vec<(ConnId, Done<R>)>>,
-    /// Set while a wake-up is on its way that nobody has answered: one is enough.
+    /// Set while a wake-up is under way that the owner has not handled: one is enough.
     signalled: AtomicBool,
-    /// A failed wake-up was logged. What lasts is reported once.
+    /// Set after a failed wake-up was logged, because a lasting failure is reported once.
     has_warned: AtomicBool,
     wake: Wake,
-    /// Ends a wait for input of an owner that does not look in here meanwhile.
+    /// Ends a wait for input of an owner that does not look into the inbox meanwhile.
     interrupt: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -72,9 +73,9 @@ impl<R> std::fmt::Debug for Inbox<R> {
 }
 
 impl<R> Inbox<R> {
-    /// An inbox whose owner is woken by `wake`.
+    /// Creates an inbox whose owner is woken by `wake`.
     ///
-    /// A wake-up may fail. The owner must therefore look at [`Inbox::has_news`] at least every
+    /// A wake-up may fail. The owner must therefore check [`Inbox::has_news`] at least every
     /// [`INBOX_LOOK`], whether it was woken or not.
     #[must_use]
     pub fn new(wake: Wake) -> Self {
@@ -87,13 +88,14 @@ impl<R> Inbox<R> {
         }
     }
 
-    /// This inbox for an owner that waits in reads: `interrupt` ends such a wait, and all reading.
+    /// Sets a function for an owner that waits in reads: `interrupt` ends such a wait, and all
+    /// reading.
     #[must_use]
     pub fn interrupted_by(self, interrupt: impl Fn() + Send + Sync + 'static) -> Self {
         Inbox { interrupt: Some(Box::new(interrupt)), ..self }
     }
 
-    /// Leaves a result and wakes the owner unless that is under way.
+    /// Adds a result, and wakes the owner unless a wake-up is under way.
     pub fn put(&self, id: ConnId, done: Done<R>) {
         lock(&self.waiting).push((id, done));
         if !self.signalled.swap(true, Ordering::AcqRel) {
@@ -101,8 +103,8 @@ impl<R> Inbox<R> {
         }
     }
 
-    /// Wakes the owner. After a failure the flag is cleared, so that the next result tries again: a
-    /// flag that stayed set would silence this inbox for ever.
+    /// Wakes the owner. After a failure the flag is cleared, so that the next result tries again. A
+    /// flag that stayed set would suppress all later wake-ups.
     fn signal(&self) {
         let mut tries_left = WAKE_TRIES;
         while let Err(error) = (self.wake)() {
@@ -117,7 +119,7 @@ impl<R> Inbox<R> {
         }
     }
 
-    /// Returns true if results wait here: for an owner that was not woken.
+    /// Returns true if results wait. Used by an owner that was not woken.
     #[must_use]
     pub fn has_news(&self) -> bool {
         !lock(&self.waiting).is_empty()
@@ -128,7 +130,7 @@ impl<R> Inbox<R> {
         self.put(ConnId::new(0, 0), Done::Inspect(inspect));
     }
 
-    /// Takes all results into `into`. The owner calls this once a turn; what comes later wakes it
+    /// Moves all results into `into`. The owner calls this once a turn. Later results wake it
     /// again.
     pub fn take(&self, into: &mut Vec<(ConnId, Done<R>)>) {
         self.signalled.swap(false, Ordering::AcqRel);
@@ -137,7 +139,7 @@ impl<R> Inbox<R> {
 }
 
 impl<R: Send> Relief for Inbox<R> {
-    /// Has the loop close connections that are idle.
+    /// Makes the loop close idle connections.
     fn relieve(&self) {
         self.put(ConnId::new(0, 0), Done::Shortage);
     }
@@ -156,12 +158,12 @@ impl<R: Send> Bell for Inbox<R> {
     }
 }
 
-/// An inbox without its results: wakes a connection.
+/// An inbox without the type of its results, for wake-ups.
 trait Bell: Send + Sync {
-    /// Leaves [`Done::Woken`].
+    /// Adds [`Done::Woken`].
     fn wake(&self, id: ConnId);
 
-    /// Leaves [`Done::Evicted`], and ends a wait for input of an owner that waits in reads.
+    /// Adds [`Done::Evicted`], and ends a wait for input of an owner that waits in reads.
     fn evict(&self, id: ConnId);
 }
 
@@ -183,12 +185,13 @@ impl Waker {
         Waker { id, bell: inbox }
     }
 
-    /// Calls the source again. Does nothing if the connection is closed or was not waiting.
+    /// Makes the driver call the body source again. Does nothing if the connection is closed or was
+    /// not waiting.
     pub fn wake(&self) {
         self.bell.wake(self.id);
     }
 
-    /// Makes the connection check whether it has lost a permit, wherever it waits.
+    /// Makes the connection check whether it has lost a permit, also while it waits for input.
     pub(crate) fn evict(&self) {
         self.bell.evict(self.id);
     }
@@ -200,7 +203,8 @@ mod tests {
     use std::sync::atomic::AtomicU64;
     use std::sync::mpsc;
 
-    /// A wake-up that fails as often as `failures` has it, then rings. Each try counts in `tried`.
+    /// Creates a wake-up that fails `failures` times and then sends to `woken`. Counts each attempt
+    /// in `tried`.
     fn fails(failures: u32, tried: &Arc<AtomicU64>, woken: mpsc::Sender<()>) -> Wake {
         let (left, tried) = (Mutex::new(failures), Arc::clone(tried));
         Box::new(move || {
@@ -214,7 +218,7 @@ mod tests {
         })
     }
 
-    /// One wake-up failed, the flag stayed set, and no result of a job was ever seen again.
+    /// Regression: one wake-up failed, the flag stayed set, and no later result arrived.
     #[test]
     fn a_wake_up_that_fails_does_not_silence_those_after_it() {
         for failures in [1, WAKE_TRIES - 1, WAKE_TRIES, 2 * WAKE_TRIES + 1] {

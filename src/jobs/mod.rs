@@ -1,9 +1,9 @@
-//! Work that may block, done beside the loop, and the way its results come back.
+//! Worker threads for work that may block, and the way back for its results.
 //!
 //! A [`Job`] runs on a worker thread and returns a result of any type `R`. Results wait in the
-//! loop's [`Inbox`] under the name of their connection; one wake-up serves all that have gathered.
-//! Under the threaded twin a job runs inline, on the connection's own thread: that is what threads
-//! are for. This folder must not know HTTP, nor what the results are.
+//! loop's [`Inbox`] with the id of their connection, and one wake-up serves all that have gathered.
+//! In the threads model a job runs inline, on the connection's own thread, which may block. This
+//! folder must not know HTTP or the meaning of results.
 
 pub mod inbox;
 pub mod pace;
@@ -23,18 +23,17 @@ use crate::sync::lock;
 /// Work that may block. Runs once, off the loop.
 pub type Job<R> = Box<dyn FnOnce() -> R + Send>;
 
-/// Work that may block and answers nothing: part of what a response that is already under way
-/// needs.
+/// Work that may block and has no result. It makes a part of a response that is already under way.
 pub type Task = Box<dyn FnOnce() + Send>;
 
-/// The route that a job answers for, as the program wrote it. `None` if no route of its own asked
-/// for the job.
+/// The route that a job belongs to, as the application wrote it. `None` if the job belongs to no
+/// route.
 pub type RouteName = Option<Arc<str>>;
 
-/// A worker is busy with a job that nobody waits for any more.
+/// Reports that a worker is busy with a job although its client no longer waits.
 #[derive(Debug)]
 pub struct StillBusy {
-    /// The route that the job answers for.
+    /// The route that the job belongs to.
     pub route: RouteName,
 }
 
@@ -52,7 +51,7 @@ impl StillBusy {
     }
 }
 
-/// Reports how [`Spawn::run`] runs a task.
+/// How [`Spawn::run`] runs a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ran {
     /// The task ran on the calling thread and is finished.
@@ -61,17 +60,17 @@ pub enum Ran {
     Queued,
 }
 
-/// The workers that do a task. Each lane has a queue and workers of its own, because a look at the
-/// disk must not wait behind a listing, and nothing must wait behind passwords.
+/// The workers for a kind of work. Each lane has its own queue and workers, because a short lookup
+/// on the disk must not wait behind a listing, and no work may wait behind password checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Looks at the disk, writes, starts of programs, jobs of the library's user.
+    /// Lookups on the disk, writes, starts of programs, and jobs of the application.
     Short,
-    /// Parts of long responses: archives, compression, listings that were read.
+    /// Parts of long responses: archives, compression, rendering of listings.
     Long,
-    /// Reading of folders for listings: one takes up to some hundred milliseconds.
+    /// Reading of folders for listings. One takes up to some hundred milliseconds.
     Listings,
-    /// Password checks (bcrypt): each takes a processor for as long as its cost says.
+    /// Password checks (bcrypt). Each takes a processor for as long as its cost parameter sets.
     Passwords,
 }
 
@@ -79,14 +78,15 @@ impl Lane {
     /// All lanes, in the order of their numbers.
     pub const ALL: [Lane; 4] = [Lane::Short, Lane::Long, Lane::Listings, Lane::Passwords];
 
-    /// Worker threads of this lane in a pool of `threads_max`.
+    /// Returns the number of worker threads of this lane in a pool of `threads_max`.
     fn threads_max(self, threads_max: usize) -> usize {
         match self {
             Lane::Short | Lane::Long => threads_max.max(1),
             // Each of them may keep a processor busy.
             Lane::Listings => (threads_max / 2).max(1),
             Lane::Passwords => {
-                // At most half of the processors, or a flood of guesses would take all of them.
+                // At most half of the processors, because otherwise a flood of guesses would take
+                // all of them.
                 let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
                 (processors / 2).clamp(1, PASSWORD_WORKERS_MAX)
             }
@@ -97,16 +97,16 @@ impl Lane {
 /// Accepts tasks from any thread. A body source needs this, because it has no
 /// [`Context`](crate::handler::Context) while it produces content.
 pub trait Spawn: Send + Sync {
-    /// Runs `task` for this connection. Never refuses: a connection has one task at a time
-    /// under way, so connections bound them.
+    /// Runs `task` for this connection. Never refuses. A connection has at most one task under way,
+    /// so the number of connections bounds the tasks.
     fn run(&self, id: ConnId, lane: Lane, task: Task) -> Ran;
 
-    /// Runs `task` for no connection: nobody is woken after it, and no close cancels it. The
-    /// caller bounds the number of these tasks. Long ones are dropped where no thread can be had.
+    /// Runs `task` for no connection: it wakes none, and no close cancels it. The caller bounds the
+    /// number of these tasks. If no thread can be started, long ones are dropped.
     fn detach(&self, lane: Lane, task: Task);
 }
 
-/// A promise that an answer comes later, through [`JobQueue::submit`].
+/// A promise that a result comes later; see [`JobQueue::submit`].
 pub struct Ticket<R>(pub(crate) TicketState<R>);
 
 pub(crate) enum TicketState<R> {
@@ -117,7 +117,7 @@ pub(crate) enum TicketState<R> {
 }
 
 impl<R> Ticket<R> {
-    /// A ticket whose result comes through the inbox.
+    /// Creates a ticket whose result comes through the inbox.
     pub(crate) fn pending() -> Self {
         Ticket(TicketState::Pending)
     }
@@ -140,15 +140,16 @@ impl<R> std::fmt::Debug for Ticket<R> {
     }
 }
 
-/// Accepts the jobs of one driver.
+/// The job queue of one driver.
 pub trait JobQueue<R>: Send {
-    /// Takes a job for a connection, or gives it back when too many wait in its lane already.
+    /// Submits a job for a connection. Returns the job if too many jobs wait in its lane.
     fn submit(&mut self, id: ConnId, lane: Lane, route: RouteName, job: Job<R>) -> Result<Ticket<R>, Job<R>>;
-    /// The connection waits no longer: its job need not start. Tells if a worker is busy with it.
+    /// Cancels the job of a connection that no longer waits, if it has not started. Returns a
+    /// report if a worker is busy with it.
     fn cancel(&mut self, id: ConnId) -> Option<StillBusy>;
-    /// Where results and wake-ups for this driver go.
+    /// Returns the inbox for results and wake-ups of this driver.
     fn inbox(&self) -> &Arc<Inbox<R>>;
-    /// Where tasks are handed in.
+    /// Returns the handle for tasks.
     fn spawner(&self) -> Arc<dyn Spawn>;
 }
 
@@ -170,25 +171,25 @@ struct Shared<R> {
 
 struct Queue<R> {
     waiting: VecDeque<WorkItem<R>>,
-    /// How many of them are jobs; tasks are not refused, so they do not count.
+    /// Number of jobs in `waiting`. Tasks are never refused, so they do not count.
     jobs: usize,
     /// Jobs of connections that workers are busy with.
     running: Vec<(Owner<R>, RouteName)>,
-    /// Threads that wait for work.
+    /// Number of threads that wait for work.
     resting: usize,
     threads: usize,
     threads_max: usize,
     stopping: bool,
 }
 
-/// Something for a worker to do.
+/// A job or task in the queue of a lane.
 struct WorkItem<R> {
     /// The connection that gets the result, if any.
     owner: Option<Owner<R>>,
     work: Work<R>,
 }
 
-/// The connection that gets a result, and the way to it.
+/// A connection that gets a result, and the inbox of its driver.
 type Owner<R> = (ConnId, Arc<Inbox<R>>);
 
 fn is_same<R>((id, inbox): &Owner<R>, other_id: ConnId, other_inbox: &Arc<Inbox<R>>) -> bool {
@@ -207,8 +208,8 @@ enum Work<R> {
 }
 
 impl<R> Work<R> {
-    /// Does it. A panic costs whom it was for, not the worker: a task's source finds out by
-    /// itself.
+    /// Runs the work. A panic ends the job or task and not the worker. The body source of a task
+    /// detects the panic itself.
     fn run(self) -> Done<R> {
         use std::panic::{AssertUnwindSafe, catch_unwind};
         match self {
@@ -232,8 +233,8 @@ impl<R> std::fmt::Debug for Queue<R> {
 }
 
 impl<R: Send + 'static> Pool<R> {
-    /// A pool of up to `threads_max` workers for short work, as many for long work and half as many
-    /// for listings, started as they are needed, with at most `jobs_max` jobs waiting.
+    /// Creates a pool of up to `threads_max` workers for short work, as many for long work and half
+    /// as many for listings. Threads are started on demand. At most `jobs_max` jobs wait in a lane.
     #[must_use]
     pub fn new(threads_max: usize, jobs_max: usize) -> Self {
         let lane = |lane: Lane| Arc::new(Shared::new(lane.threads_max(threads_max), jobs_max));
@@ -250,32 +251,32 @@ impl<R: Send + 'static> Pool<R> {
         self.lanes.iter().map(|lane| lock(&lane.queue))
     }
 
-    /// Jobs and tasks done so far.
+    /// Returns the number of jobs and tasks done so far.
     #[must_use]
     pub fn jobs_done(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.done.load(Ordering::Relaxed)).sum()
     }
 
-    /// Jobs that wait for a worker now.
+    /// Returns the number of jobs that wait for a worker.
     #[must_use]
     pub fn jobs_waiting(&self) -> usize {
         self.queues().map(|queue| queue.jobs).sum()
     }
 
-    /// Tasks that wait for a worker now.
+    /// Returns the number of tasks that wait for a worker.
     #[must_use]
     pub fn tasks_waiting(&self) -> usize {
         self.queues().map(|queue| queue.waiting.len() - queue.jobs).sum()
     }
 
-    /// Jobs that may wait.
+    /// Returns the maximum number of waiting jobs in a lane.
     #[must_use]
     pub fn jobs_max(&self) -> usize {
         self.lanes[Lane::Short as usize].jobs_max
     }
 
-    /// Worker threads there are now. They come with work and go when there has been none for
-    /// [`THREAD_REST`].
+    /// Returns the number of worker threads. They start on demand and end after [`THREAD_REST`]
+    /// without work.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.queues().map(|queue| queue.threads).sum()
@@ -288,7 +289,7 @@ impl<R: Send + 'static> Pool<R> {
 }
 
 impl<R> Drop for Pool<R> {
-    /// Jobs under way are left to end by themselves: nobody waits for what may block.
+    /// Jobs under way are left to end by themselves, because waiting for them could block.
     fn drop(&mut self) {
         for lane in &self.lanes {
             let dropped = {
@@ -298,14 +299,15 @@ impl<R> Drop for Pool<R> {
                 std::mem::take(&mut queue.waiting)
             };
             lane.work.notify_all();
-            // Not under the lock: what a task owns may hand in a task when it is dropped.
+            // Dropped outside the lock, because a value that a task owns may submit a task when it
+            // is dropped.
             drop(dropped);
         }
     }
 }
 
-/// Where not one thread can be had, or the pool is gone, short work is done here: better late than
-/// never. Long work is dropped, because it would hold the loop.
+/// Runs a task for no connection. If no thread can be started or the pool is stopping, short work
+/// runs on the calling thread. Long work is dropped, because it would block the loop.
 fn detach<R: Send + 'static>(lanes: &Lanes<R>, lane: Lane, task: Task) {
     let refused = lanes[lane as usize].enqueue_now(WorkItem { owner: None, work: Work::Task(task) });
     match (refused, lane) {
@@ -329,13 +331,13 @@ impl<R: Send + 'static> Shared<R> {
         Shared { queue: Mutex::new(queue), work: Condvar::new(), jobs_max, done: AtomicU64::new(0) }
     }
 
-    /// Takes the lock, then queues the task.
+    /// Takes the lock, then queues the item.
     fn enqueue_now(self: &Arc<Self>, item: WorkItem<R>) -> Result<(), Work<R>> {
         let mut queue = lock(&self.queue);
         self.enqueue(&mut queue, item)
     }
 
-    /// Queues a task and sees to it that somebody will do it; gives it back where there is nobody.
+    /// Queues an item, and starts a worker if none is free. Returns the work if no worker exists.
     fn enqueue(self: &Arc<Self>, queue: &mut Queue<R>, item: WorkItem<R>) -> Result<(), Work<R>> {
         if queue.stopping {
             return Err(item.work);
@@ -346,7 +348,7 @@ impl<R: Send + 'static> Shared<R> {
                 std::thread::Builder::new().name("whirligig-job".into()).spawn(move || work(&shared));
             match started {
                 Ok(_) => queue.threads += 1,
-                // Another worker will get to it, if there is one.
+                // An existing worker will take the item.
                 Err(_) if queue.threads == 0 => return Err(item.work),
                 Err(_) => {}
             }
@@ -358,7 +360,7 @@ impl<R: Send + 'static> Shared<R> {
     }
 }
 
-/// Hands jobs to a [`Pool`].
+/// The job queue of one driver in front of a [`Pool`].
 #[derive(Debug)]
 pub struct PoolQueue<R> {
     lanes: Lanes<R>,
@@ -391,7 +393,8 @@ impl<R: Send + 'static> JobQueue<R> for PoolQueue<R> {
             let running = queue.running.iter().find(|(owner, _)| is_same(owner, id, &self.inbox));
             still_busy = still_busy.or(running.map(|(_, route)| StillBusy { route: route.clone() }));
             drop(queue);
-            // Not under the lock: what a task owns may hand in a task when it is dropped.
+            // Dropped outside the lock, because a value that a task owns may submit a task when it
+            // is dropped.
             drop(cancelled);
         }
         still_busy
@@ -411,7 +414,8 @@ impl<R: Send + 'static> Spawn for PoolQueue<R> {
         let item = WorkItem { owner: Some((id, Arc::clone(&self.inbox))), work: Work::Task(task) };
         match self.lanes[lane as usize].enqueue_now(item) {
             Ok(()) => Ran::Queued,
-            // Not one thread can be had, or the pool is gone: better late than never.
+            // No thread can be started, or the pool is stopping: the task runs on the calling
+            // thread.
             Err(work) => {
                 work.run();
                 Ran::Inline
@@ -425,8 +429,8 @@ impl<R: Send + 'static> Spawn for PoolQueue<R> {
 }
 
 fn work<R>(shared: &Shared<R>) {
-    // On Linux this is the thread's own (nice(2)). Without it everything is done as well, only less
-    // smoothly.
+    // On Linux the niceness is that of the thread (nice(2)). It only makes the loop smoother, so a
+    // failure is harmless.
     if let Err(errno) = rustix::process::nice(JOB_NICENESS) {
         log::debug!("a worker thread keeps its priority: {errno}");
     }
@@ -460,7 +464,7 @@ fn work<R>(shared: &Shared<R>) {
         shared.done.fetch_add(1, Ordering::Relaxed);
         if let Some((id, inbox)) = item.owner {
             if was_job {
-                // Of one connection there is one job at a time.
+                // A connection has at most one job at a time.
                 lock(&shared.queue).running.retain(|(owner, _)| !is_same(owner, id, &inbox));
             }
             inbox.put(id, done);
@@ -468,9 +472,9 @@ fn work<R>(shared: &Shared<R>) {
     }
 }
 
-/// Runs jobs at once, on the caller's thread: for the threaded twin. Shared work that is long goes
-/// to the workers of `pool`, because a thread of each client would do as much of it at once as
-/// there are clients.
+/// A job queue that runs jobs immediately on the calling thread, for the threads model. Long shared
+/// work goes to the workers of `pool`. Otherwise the threads of all clients could run as much of it
+/// at once as there are clients.
 #[derive(Debug)]
 pub struct InlineQueue<R> {
     inbox: Arc<Inbox<R>>,
@@ -509,7 +513,7 @@ impl<R: Send + 'static> JobQueue<R> for InlineQueue<R> {
     }
 }
 
-/// Does tasks at once, other than long ones that are for several connections.
+/// A spawner that runs tasks immediately, except for long ones that serve several connections.
 #[derive(Debug)]
 struct Inline<R>(Arc<Pool<R>>);
 

@@ -11,13 +11,13 @@ use crate::config::{Limits, Timeouts};
 /// The rate at which a sender must send content to keep a permit that others wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeastRate {
-    /// Bytes due in each `window`.
+    /// Minimum bytes per `window`.
     bytes: u64,
     window: Duration,
 }
 
 impl LeastRate {
-    /// The rate of a configuration; `None` if no sender is ever evicted.
+    /// Returns the rate of a configuration. `None` if no sender is ever evicted.
     #[must_use]
     pub fn of(limits: &Limits, timeouts: &Timeouts) -> Option<LeastRate> {
         let window = timeouts.busy.filter(|window| !window.is_zero())?;
@@ -26,65 +26,66 @@ impl LeastRate {
         (bytes > 0).then_some(LeastRate { bytes, window })
     }
 
-    /// The time over which a sender is judged.
+    /// Returns the time over which a sender is judged.
     #[must_use]
     pub fn window(&self) -> Duration {
         self.window
     }
 
-    /// The bytes that a sender has brought within the last window, if they are fewer than are due.
+    /// Returns the bytes that a sender has sent within the last window, if they are fewer than the
+    /// minimum.
     #[must_use]
     pub fn missed_by(&self, pace: &Pace, now: Instant) -> Option<u64> {
         pace.brought(now, self.window).filter(|brought| *brought < self.bytes)
     }
 }
 
-/// The bytes of one sender over time, counted for the present window and for the one before it.
+/// The bytes of one sender over time, counted for the current window and the previous one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// When the present window began.
+    /// Begin of the current window.
     began: Instant,
     bytes: u64,
-    /// Bytes of the window before; `None` in the first one.
+    /// Bytes of the previous window; `None` in the first one.
     before: Option<u64>,
-    /// Since when the server does not read: that time is not the sender's.
+    /// Begin of a time without reads by the server, which does not count against the sender.
     held: Option<Instant>,
 }
 
 impl Pace {
-    /// A sender of which nothing has come yet.
+    /// Creates the record of a sender that has not sent any bytes yet.
     #[must_use]
     pub fn starting(now: Instant) -> Self {
         Pace::since(now, 0)
     }
 
-    /// A sender that has brought so many bytes since then.
+    /// Creates the record of a sender that has sent this number of bytes since `began`.
     #[must_use]
     pub fn since(began: Instant, bytes: u64) -> Self {
         Pace { began, bytes, before: None, held: None }
     }
 
-    /// So many bytes have come.
+    /// Records bytes that arrived.
     pub fn note(&mut self, bytes: u64, now: Instant, rate: &LeastRate) {
         self.roll(now, rate.window);
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// From now on the server does not read.
+    /// Records that the server stops reading.
     pub fn hold(&mut self, now: Instant) {
         self.held.get_or_insert(now);
     }
 
-    /// The server reads again.
+    /// Records that the server reads again.
     pub fn resume(&mut self, now: Instant) {
         if let Some(since) = self.held.take() {
             self.began += now.saturating_duration_since(since);
         }
     }
 
-    /// Bytes of the last `window`, to the nearest as two counts can tell: the window before counts
-    /// by the part of it that is not yet that long ago. `None` where the sender cannot be judged:
-    /// it has not had that long, or the server does not read.
+    /// Returns the bytes of the last `window`, as well as two counts can estimate them: the
+    /// previous window counts by the part of it that still belongs to the last `window`. `None` if
+    /// the sender cannot be judged, because it is new or the server does not read.
     fn brought(mut self, now: Instant, window: Duration) -> Option<u64> {
         if self.held.is_some() {
             return None;
@@ -96,7 +97,7 @@ impl Pace {
         Some(self.bytes.saturating_add(u64::try_from(counts).unwrap_or(u64::MAX)))
     }
 
-    /// Begins the next window if the present one is over.
+    /// Begins the next window if the current one is over.
     fn roll(&mut self, now: Instant, window: Duration) {
         let passed = now.saturating_duration_since(self.began);
         if passed < window {
@@ -122,7 +123,7 @@ mod tests {
         Instant::now()
     }
 
-    /// Sends by a rate for a number of milliseconds, in pieces of so many milliseconds.
+    /// Sends at a rate for a number of milliseconds, in pieces every `every_ms`.
     fn send(pace: &mut Pace, from: Instant, for_ms: u64, every_ms: u64, rate: u64) -> Instant {
         let mut now = from;
         for _ in 0..for_ms / every_ms {
@@ -152,7 +153,7 @@ mod tests {
         let missed = |pace: &Pace, now| RATE.missed_by(pace, now);
         assert_eq!(missed(&pace, start + RATE.window - Duration::from_millis(1)), None);
         assert_eq!(missed(&pace, start + RATE.window), Some(0));
-        // A burst at the beginning counts for as long as it is not older than a window.
+        // A burst at the beginning counts until it is older than a window.
         pace.note(1 << 20, start, &RATE);
         assert_eq!(missed(&pace, start + RATE.window), None);
         assert_eq!(missed(&pace, start + 2 * RATE.window), Some(0));
@@ -166,7 +167,7 @@ mod tests {
         assert!(missed(&pace, now).is_some_and(|brought| (149 * 1024..151 * 1024).contains(&brought)));
     }
 
-    /// A program that does not read its input, or a disk that is slow, is not the sender's fault.
+    /// A program that does not read its input, or a slow disk, is not the sender's fault.
     #[test]
     fn the_time_for_which_the_server_does_not_read_is_not_counted() {
         let start = origin();
@@ -185,7 +186,7 @@ mod tests {
     }
 
     proptest! {
-        /// A sender that keeps the rate is never judged slow; one with half of it always is.
+        /// A sender that keeps the rate is never judged slow, and one at half of it always is.
         #[test]
         fn an_even_sender_is_judged_by_its_rate(every_ms in 1_u64..500, seconds in 20_u64..60, late_ms in 0_u64..500) {
             let start = origin();

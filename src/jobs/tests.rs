@@ -1,4 +1,4 @@
-//! Lanes, cancelling, ends of workers: a pool without a server.
+//! Tests of lanes, cancellation and the end of workers: a pool without a server.
 
 use std::io;
 use std::sync::mpsc;
@@ -14,7 +14,7 @@ fn answer() -> Result {
     "done"
 }
 
-/// A wake-up that a test can wait for.
+/// Creates a wake-up that a test can wait for.
 fn rings(woken: mpsc::Sender<()>) -> Wake {
     Box::new(move || woken.send(()).map_err(io::Error::other))
 }
@@ -51,7 +51,7 @@ fn results_come_back_under_their_name_with_one_wake_up_for_many() {
     assert!(wake_ups.try_recv().is_err(), "nobody is woken for nothing");
 }
 
-/// Has a worker busy with a job until what is returned is dropped.
+/// Keeps a worker busy with a job until the returned sender is dropped.
 fn keep_busy(jobs: &mut PoolQueue<Result>) -> mpsc::Sender<()> {
     let (started, has_started) = mpsc::channel();
     let (release, gate) = mpsc::channel::<()>();
@@ -65,7 +65,8 @@ fn keep_busy(jobs: &mut PoolQueue<Result>) -> mpsc::Sender<()> {
     release
 }
 
-/// Listings and password checks took all workers, and a look at the disk waited behind them.
+/// Regression: listings and password checks took all workers, and a lookup on the disk waited
+/// behind them.
 #[test]
 fn work_of_one_lane_does_not_wait_for_that_of_another() {
     let pool = Pool::new(1, 16);
@@ -92,14 +93,15 @@ fn work_of_one_lane_does_not_wait_for_that_of_another() {
     assert_eq!(got.len(), 1);
     assert!(pool.tasks_waiting() >= 3 * 20 - 2 - PASSWORD_WORKERS_MAX);
     drop(release);
-    // No wake-up follows the others.
+    // The other tasks wake no connection.
     while pool.jobs_done() < 61 {
         std::thread::yield_now();
     }
     assert!(!inbox.has_news() && wake_ups.try_recv().is_err());
 }
 
-/// A thread of the twin does short work itself; the long work of many would be done by as many.
+/// A thread of the threads model runs short work itself. Long work of many clients would otherwise
+/// run on as many threads.
 #[test]
 fn shared_work_of_the_twin_goes_to_the_workers_where_it_is_long() {
     let pool = Arc::new(Pool::<Result>::new(1, 16));
@@ -139,15 +141,15 @@ fn a_worker_without_work_ends_and_another_comes_with_the_next_job() {
         inbox.take(&mut Vec::new());
         let mut queue = lock(&pool.lanes[0].queue);
         while queue.threads > 0 {
-            // The worker that ends tells nobody.
+            // A worker that ends sends no signal.
             queue = pool.lanes[0].work.wait_timeout(queue, THREAD_REST).unwrap().0;
         }
     }
     assert_eq!(pool.jobs_done(), 2);
 }
 
-/// The worker's time is over just as a job comes: it wants the lock to leave, and finds work
-/// when it gets it.
+/// A worker's rest ends just as a job arrives: the worker waits for the lock to end, and finds work
+/// when it gets the lock.
 #[test]
 fn a_job_that_comes_as_a_worker_leaves_is_done() {
     let (woken, wake_ups) = mpsc::channel();
@@ -169,10 +171,10 @@ fn a_job_that_comes_as_a_worker_leaves_is_done() {
     wake_ups.recv_timeout(PATIENCE).expect("the job is done");
 }
 
-/// How long a test waits for what should take no time.
+/// Time limit for events that should take no time.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// Hands in a task when it is dropped, as a broken-off upload does.
+/// Submits a task when it is dropped, like an aborted upload.
 struct HandsIn(Arc<dyn Spawn>, mpsc::Sender<()>);
 
 impl Drop for HandsIn {
@@ -182,9 +184,9 @@ impl Drop for HandsIn {
     }
 }
 
-/// A client went while its upload waited for a worker. The upload was dropped under the lock of
-/// the queue, and dropping it meant to hand in a task: the loop waited for itself, and with
-/// it everybody.
+/// Regression: a client closed its connection while its upload waited for a worker. The upload was
+/// dropped under the lock of the queue, and submitted a task from its destructor: the loop waited
+/// for itself for ever.
 #[test]
 fn what_a_waiting_job_owns_may_hand_in_tasks_when_it_is_dropped() {
     for drops_pool in [false, true] {

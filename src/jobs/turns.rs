@@ -1,8 +1,8 @@
-//! Tasks that wait for a worker, in an order that is fair to the clients that caused them.
+//! A fair queue of tasks that wait for a worker, ordered by the clients that caused them.
 //!
 //! A password check takes a worker some 50 ms and the listing of a long folder more, so a client
-//! that asks for many fills the queue. Origins therefore take turns, and a full queue drops the
-//! last task of the origin that has most in it: a flood from one address delays a request from
+//! that requests many fills the queue. Origins therefore take turns. A full queue drops the last
+//! task of the origin with the most tasks. So a flood from one address delays a request from
 //! another by one task. This file must not know the tasks.
 
 use std::net::IpAddr;
@@ -14,18 +14,18 @@ use crate::sync::lock;
 
 /// A task for a worker.
 pub(crate) trait Task: Send + 'static {
-    /// The workers for it.
+    /// The workers for these tasks.
     const LANE: Lane;
 
-    /// Returns false if nobody waits for its result any more.
+    /// Returns false if no client waits for the result any more.
     fn is_wanted(&self) -> bool;
 
-    /// Does the task, on a worker.
+    /// Runs the task, on a worker.
     fn run(self);
 }
 
-/// Clients that are counted as one: those of a network, and all that come over Unix sockets, which
-/// as a rule are the clients of one proxy.
+/// Clients that are counted as one: those of a network, and all over Unix sockets, which are
+/// usually the clients of one proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Origin(Option<IpAddr>);
 
@@ -45,11 +45,11 @@ impl Origin {
     }
 }
 
-/// The queue.
+/// A fair queue.
 #[derive(Debug)]
 pub(crate) struct Turns<T> {
     queue: Mutex<Queue<T>>,
-    /// Tasks that may wait.
+    /// Maximum number of waiting tasks.
     tasks_max: usize,
 }
 
@@ -58,7 +58,7 @@ struct Queue<T> {
     waiting: Vec<Waiting<T>>,
     /// The turn of the task that was taken last.
     turn: u64,
-    /// Workers that were called and have not taken a task yet.
+    /// Number of workers that were called and have not taken a task yet.
     called: usize,
 }
 
@@ -73,16 +73,15 @@ struct Waiting<T> {
 /// The outcome of adding a task.
 #[derive(Debug)]
 struct Pushed<T> {
-    /// Tasks that have no place any more, perhaps the new one. The caller drops them without a
-    /// lock.
+    /// Tasks removed from the queue, possibly the new one. The caller drops them without a lock.
     dropped: Vec<T>,
-    /// A worker has to be called to take a task.
+    /// True if a worker must be called to take a task.
     calls: bool,
 }
 
 impl<T: Task> Turns<T> {
-    /// Has a task done when its turn comes. A task that has no place in the queue is dropped: this
-    /// one, or another.
+    /// Queues a task and calls a worker if needed. If the queue is full, this task or another is
+    /// dropped.
     pub(crate) fn submit(self: &Arc<Self>, origin: Origin, task: T, spawner: &Arc<dyn Spawn>) {
         let Pushed { dropped, calls } = self.push(origin, task, T::is_wanted);
         drop(dropped);
@@ -93,7 +92,7 @@ impl<T: Task> Turns<T> {
     }
 }
 
-/// A worker that was called for the next task.
+/// A call of a worker for the next task.
 struct Call<T>(Option<Arc<Turns<T>>>);
 
 impl<T: Task> Call<T> {
@@ -105,19 +104,19 @@ impl<T: Task> Call<T> {
 }
 
 impl<T> Drop for Call<T> {
-    /// No worker came. A task that stayed would wait for ever, so one is given up.
+    /// No worker took the call. A task that stayed would wait for ever, so one is dropped.
     fn drop(&mut self) {
         drop(self.0.take().and_then(|turns| turns.next()));
     }
 }
 
 impl<T> Turns<T> {
-    /// An empty queue, in which `tasks_max` tasks may wait.
+    /// Creates an empty queue of up to `tasks_max` tasks.
     pub(crate) fn new(tasks_max: usize) -> Self {
         Turns { queue: Mutex::new(Queue { waiting: Vec::new(), turn: 0, called: 0 }), tasks_max }
     }
 
-    /// Adds a task. Those that are not wanted any more make room first.
+    /// Adds a task. Tasks that are not wanted any more are removed first.
     fn push(&self, origin: Origin, task: T, is_wanted: impl Fn(&T) -> bool) -> Pushed<T> {
         let mut queue = lock(&self.queue);
         let unwanted = queue.waiting.extract_if(.., |waiting| !is_wanted(&waiting.task));
@@ -133,10 +132,10 @@ impl<T> Turns<T> {
         Pushed { dropped, calls }
     }
 
-    /// Gives a task that waits the turn that a new one of `origin` would have, if that is no later.
+    /// Moves a waiting task to the turn that a new one of `origin` would have, if that is no later.
     ///
-    /// For a client that needs a task which another has caused already. Without this a flood that
-    /// includes the task would delay that client as well.
+    /// For a client that needs a task which another client has already caused. Without this, a
+    /// flood that includes the task would delay that client, too.
     pub(crate) fn hasten(&self, origin: Origin, is_meant: impl Fn(&T) -> bool) {
         let mut queue = lock(&self.queue);
         let turn = queue.turn_of(origin);
@@ -146,11 +145,11 @@ impl<T> Turns<T> {
         }
     }
 
-    /// The next task, for a worker that was called.
+    /// Returns the next task, for a worker that was called.
     fn next(&self) -> Option<T> {
         let mut queue = lock(&self.queue);
         queue.called = queue.called.saturating_sub(1);
-        // The first of the lowest turn: they stand in the order in which they came.
+        // The first task of the lowest turn, because tasks are stored in the order of arrival.
         let at = (0..queue.waiting.len()).min_by_key(|&at| queue.waiting[at].turn)?;
         let next = queue.waiting.remove(at);
         queue.turn = next.turn;
@@ -159,7 +158,7 @@ impl<T> Turns<T> {
 }
 
 impl<T> Queue<T> {
-    /// The turn of a new task of `origin`.
+    /// Returns the turn of a new task of `origin`.
     fn turn_of(&self, origin: Origin) -> u64 {
         1 + self.of(origin).map(|waiting| waiting.turn).max().unwrap_or(self.turn)
     }
@@ -168,8 +167,8 @@ impl<T> Queue<T> {
         self.waiting.iter().filter(move |waiting| waiting.origin == origin)
     }
 
-    /// The place of the last task of the origin that has most of them; of several, of the one that
-    /// came last.
+    /// Returns the index of the last task of the origin with the most tasks. If several have
+    /// equally many, the one of the latest.
     fn last_of_most(&self) -> usize {
         let by_count = |&at: &usize| (self.of(self.waiting[at].origin).count(), at);
         (0..self.waiting.len()).max_by_key(by_count).unwrap_or_default()
@@ -186,7 +185,7 @@ mod tests {
         Origin::of(&Peer::V4([192, 0, 2, last], 1))
     }
 
-    /// All of them in the order in which workers take them.
+    /// Takes all tasks in the order in which workers take them.
     fn order(turns: &Turns<(u8, u32)>) -> Vec<(u8, u32)> {
         std::iter::from_fn(|| turns.next()).collect()
     }
@@ -205,7 +204,7 @@ mod tests {
         push(&turns, 3, 0);
         push(&turns, 2, 1);
         assert_eq!(order(&turns), [(1, 0), (2, 0), (3, 0), (1, 1), (2, 1), (1, 2), (1, 3)]);
-        // An origin that comes late is not behind those that were there before, nor ahead of all.
+        // A late origin is neither behind all earlier tasks nor ahead of all.
         for number in 0..3 {
             push(&turns, 1, number);
         }
@@ -249,7 +248,7 @@ mod tests {
         let full = u32::try_from(TASKS_MAX).unwrap();
         let called = (3..10 * full).filter(|&number| calls(1, number)).count();
         assert_eq!(called, TASKS_MAX - 2);
-        // What is dropped leaves a call behind, which the next task takes.
+        // A dropped task leaves a call behind, which the next task uses.
         let pushed = turns.push(origin(1), (1, 0), |_| false);
         assert!(pushed.dropped.len() == TASKS_MAX && !pushed.calls);
     }
@@ -264,13 +263,13 @@ mod tests {
         turns.hasten(origin(1), |task| *task == (1, 2));
         turns.hasten(origin(2), |task| *task == (9, 9));
         assert_eq!(order(&turns), [(1, 0), (1, 3), (1, 1), (1, 2)]);
-        // It is of that origin from then on, so it does not go with the flood.
+        // The task belongs to that origin from then on, so it is not dropped with the flood.
         for number in 0..u32::try_from(TASKS_MAX).unwrap() {
             push(&turns, 1, number);
         }
         turns.hasten(origin(2), |task| *task == (1, 63));
         assert_eq!(push(&turns, 3, 0).dropped, [(1, 62)]);
-        // Nobody is delayed.
+        // The move delays no other task.
         let turns = Turns::new(TASKS_MAX);
         push(&turns, 1, 0);
         push(&turns, 2, 0);
