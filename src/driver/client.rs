@@ -67,7 +67,7 @@ impl Client {
     /// Returns true if a job or a watched object has to finish before the request can continue.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.work.as_ref().is_some_and(|work| matches!(work.task, Task::Waiting))
+        self.work.as_ref().is_some_and(|work| matches!(work.task, Task::Draining { .. } | Task::Waiting))
     }
 
     /// Returns true if the connection only waits for its next request, and a read may return input.
@@ -143,8 +143,8 @@ impl Client {
             None => Outside::Nothing,
             Some(work) if !work.out.is_empty() => Outside::Output,
             Some(work) => match work.task {
-                Task::Nothing | Task::Collecting { .. } | Task::Sinking(_) => Outside::Nothing,
-                Task::Waiting => Outside::Job,
+                Task::Nothing | Task::Collecting { .. } | Task::Sinking { .. } => Outside::Nothing,
+                Task::Draining { .. } | Task::Waiting => Outside::Job,
             },
         }
     }

@@ -26,7 +26,6 @@ impl<O: Observer> Exchange<'_, O> {
 
     /// Takes the content into a sink: a new one, or one that a job returns after making room in it.
     pub(super) fn accept_into(&mut self, mut sink: Box<dyn BodySink>) {
-        let room = sink.bytes_max(&self.driver.config.limits);
         let now = self.driver.now.mono;
         let has = |what: fn(&Holder) -> bool| sink.holders().into_iter().flatten().any(|holder| what(holder));
         if has(Holder::is_evicted) {
@@ -38,23 +37,36 @@ impl<O: Observer> Exchange<'_, O> {
             // Content that came before does not count for a new permit.
             self.work().pace = Some(Pace::starting(now));
         }
-        if self.work().sink_room.is_none() {
-            if self.client.conn.content_left() > room {
-                return self.respond(error_page::too_large(room).closing());
+        let room = match self.work().task {
+            Task::Draining { room } => Some(room),
+            Task::Nothing | Task::Collecting { .. } | Task::Sinking { .. } | Task::Waiting => {
+                self.begin_sinking(&mut *sink)
             }
-            self.work().sink_room = Some(room);
-            if let Some(interim) = sink.interim() {
-                let work = self.client.work.get_or_insert_with(|| self.driver.hire());
-                let (status, flaw) = (interim.status(), interim.flaw());
-                if !self.client.conn.respond_interim(interim, &mut work.out) {
-                    log::error!("{}: status {} is not interim, and was not sent", self.id, status.code());
-                }
-                if let Some(flaw) = flaw {
-                    log_flaw(self.id, status, flaw);
-                }
+        };
+        if let Some(room) = room {
+            self.accept(Task::Sinking { sink, room });
+        }
+    }
+
+    /// Sends the interim response of a new sink, and returns the bytes that the sink accepts. Refuses
+    /// content that is known to be larger, and returns `None`.
+    fn begin_sinking(&mut self, sink: &mut dyn BodySink) -> Option<u64> {
+        let room = sink.bytes_max(&self.driver.config.limits);
+        if self.client.conn.content_left() > room {
+            self.respond(error_page::too_large(room).closing());
+            return None;
+        }
+        if let Some(interim) = sink.interim() {
+            let work = self.client.work.get_or_insert_with(|| self.driver.hire());
+            let (status, flaw) = (interim.status(), interim.flaw());
+            if !self.client.conn.respond_interim(interim, &mut work.out) {
+                log::error!("{}: status {} is not interim, and was not sent", self.id, status.code());
+            }
+            if let Some(flaw) = flaw {
+                log_flaw(self.id, status, flaw);
             }
         }
-        self.accept(Task::Sinking(sink));
+        Some(room)
     }
 
     /// Returns true if more content was announced than is accepted, by a length or by a chunk size.
@@ -64,8 +76,8 @@ impl<O: Observer> Exchange<'_, O> {
         let Some(work) = &self.client.work else { return false };
         match &work.task {
             Task::Collecting { content, bytes_max, .. } => announced > bytes_max - content.len() as u64,
-            Task::Sinking(_) => work.sink_room.is_some_and(|room| announced > room),
-            Task::Nothing | Task::Waiting => false,
+            Task::Sinking { room, .. } => announced > *room,
+            Task::Nothing | Task::Draining { .. } | Task::Waiting => false,
         }
     }
 
@@ -76,8 +88,8 @@ impl<O: Observer> Exchange<'_, O> {
         let task = self.client.work.as_ref().map(|work| &work.task);
         let bytes_max = match task {
             Some(Task::Collecting { bytes_max, .. }) => *bytes_max,
-            Some(Task::Sinking(sink)) => sink.bytes_max(limits),
-            Some(Task::Nothing | Task::Waiting) | None => limits.body_bytes_max,
+            Some(Task::Sinking { sink, .. }) => sink.bytes_max(limits),
+            Some(Task::Nothing | Task::Draining { .. } | Task::Waiting) | None => limits.body_bytes_max,
         };
         self.fetch_extra();
         self.respond(error_page::too_large(bytes_max).closing());
@@ -96,7 +108,7 @@ impl<O: Observer> Exchange<'_, O> {
 
     fn take_piece(&mut self, piece: &[u8]) {
         match std::mem::take(&mut self.work().task) {
-            Task::Nothing | Task::Waiting => {
+            Task::Nothing | Task::Draining { .. } | Task::Waiting => {
                 debug_assert!(false, "content that nobody takes is discarded elsewhere");
             }
             Task::Collecting { mut content, bytes_max, then } => {
@@ -113,19 +125,19 @@ impl<O: Observer> Exchange<'_, O> {
                 self.note_pace(piece.len());
                 self.work().task = Task::Collecting { content, bytes_max, then };
             }
-            Task::Sinking(mut sink) => {
-                let room = &mut self.work().sink_room;
-                *room = room.map(|room| room.saturating_sub(piece.len() as u64));
+            Task::Sinking { mut sink, room } => {
+                let room = room.saturating_sub(piece.len() as u64);
                 match self.call(|cx| sink.write(piece, cx)) {
                     Some(Sunk::More) => {
                         self.note_pace(piece.len());
                         let work = self.work();
-                        work.task = Task::Sinking(sink);
+                        work.task = Task::Sinking { sink, room };
                         work.report_pace();
                     }
                     Some(Sunk::Full) => {
                         self.note_pace(piece.len());
                         self.hold_pace(&*sink);
+                        self.work().task = Task::Draining { room };
                         let answer = self.call(|cx| sink.drain(cx));
                         self.carry_out(answer);
                     }
@@ -159,16 +171,16 @@ impl<O: Observer> Exchange<'_, O> {
     pub(super) fn end_content(&mut self) {
         self.fetch_extra();
         let answer = match std::mem::take(&mut self.work().task) {
-            Task::Nothing | Task::Waiting => return,
+            Task::Nothing | Task::Draining { .. } | Task::Waiting => return,
             Task::Collecting { content, then, .. } => {
                 self.driver.collected_bytes -= content.len();
                 self.call(|cx| then(content, cx))
             }
-            Task::Sinking(sink) if !settle(&*sink) => {
+            Task::Sinking { sink, .. } if !settle(&*sink) => {
                 drop(sink);
                 return self.refuse(TOO_SLOW, CloseReason::Evicted);
             }
-            Task::Sinking(sink) => self.call(|cx| sink.finish(cx)),
+            Task::Sinking { sink, .. } => self.call(|cx| sink.finish(cx)),
         };
         self.carry_out(answer);
         self.keep_extra();

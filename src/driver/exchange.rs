@@ -241,7 +241,10 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 Some(Answer::Later(ticket)) => match ticket.into_done() {
                     Some(then) => self.call(then),
                     None => {
-                        self.work().task = Task::Waiting;
+                        let task = &mut self.work().task;
+                        if !matches!(task, Task::Draining { .. }) {
+                            *task = Task::Waiting;
+                        }
                         return;
                     }
                 },
@@ -259,6 +262,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
                     if self.client.conn.expects_content() {
                         return self.accept_into(sink);
                     }
+                    self.work().task = Task::Nothing;
                     self.call(|cx| sink.finish(cx))
                 }
             };
@@ -288,7 +292,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
             }
             Done::Finished(_) | Done::Panicked if !self.client.is_waiting() => {}
             Done::Finished(then) => {
-                self.work().task = Task::Nothing;
+                self.work().end_wait();
                 self.fetch_extra();
                 let answer = self.call(then);
                 self.carry_out(answer);

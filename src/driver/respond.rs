@@ -23,13 +23,12 @@ impl<O: Observer> Exchange<'_, O> {
         let work = self.client.work.get_or_insert_with(|| self.driver.hire());
         if !matches!(work.task, Task::Nothing) {
             self.driver.collected_bytes -= work.collected_bytes();
-            if let Task::Sinking(sink) = &work.task {
+            if let Task::Sinking { sink, .. } = &work.task {
                 // If the permit is still needed, then for work that does not wait for a sender.
                 settle(&**sink);
             }
             work.task = Task::Nothing;
         }
-        work.sink_room = None;
         work.pace = None;
         if !self.client.conn.is_owed() {
             return;

@@ -36,8 +36,6 @@ pub struct Work {
     pub(super) note: Option<Box<Note>>,
     /// A note of a finished request, reused for the next one.
     pub(super) spare_note: Option<Box<Note>>,
-    /// Bytes that the sink of the current request still accepts, also while a job has the sink.
-    pub(super) sink_room: Option<u64>,
     /// How fast the content of the current request arrives.
     pub(super) pace: Option<Pace>,
 }
@@ -62,10 +60,11 @@ pub(super) enum Task {
     Nothing,
     /// The content is collected in memory.
     Collecting { content: Vec<u8>, bytes_max: u64, then: WithContent },
-    /// The content goes into a sink.
-    Sinking(Box<dyn BodySink>),
-    /// A job or a watched object makes the response, or a job makes room in the sink, which it has
-    /// taken along.
+    /// The content goes into a sink, which still accepts `room` bytes.
+    Sinking { sink: Box<dyn BodySink>, room: u64 },
+    /// A job has the sink, to make room in its buffers. The sink still accepts `room` bytes.
+    Draining { room: u64 },
+    /// A job or a watched object makes the response.
     Waiting,
 }
 
@@ -99,7 +98,8 @@ impl std::fmt::Debug for Work {
         let task = match self.task {
             Task::Nothing => "nothing",
             Task::Collecting { .. } => "collecting",
-            Task::Sinking(_) => "sinking",
+            Task::Sinking { .. } => "sinking",
+            Task::Draining { .. } => "draining",
             Task::Waiting => "waiting",
         };
         f.debug_struct("Work")
@@ -123,7 +123,7 @@ impl Work {
     pub(crate) fn collected_bytes(&self) -> usize {
         match &self.task {
             Task::Collecting { content, .. } => content.len(),
-            Task::Nothing | Task::Sinking(_) | Task::Waiting => 0,
+            Task::Nothing | Task::Sinking { .. } | Task::Draining { .. } | Task::Waiting => 0,
         }
     }
 
@@ -139,8 +139,15 @@ impl Work {
             self.lines.clear();
         }
         self.note = None;
-        self.sink_room = None;
         self.pace = None;
+    }
+
+    /// Ends the wait for a job. A job that has made room in a sink usually returns the sink, so its
+    /// room is kept.
+    pub(super) fn end_wait(&mut self) {
+        if matches!(self.task, Task::Waiting) {
+            self.task = Task::Nothing;
+        }
     }
 
     /// Abandons the watched object, if there is one, and returns its name.
@@ -174,14 +181,15 @@ impl Work {
 
     /// Reports the pace of the current content to the permits that its sink holds.
     pub(super) fn report_pace(&self) {
-        if let (Task::Sinking(sink), Some(pace)) = (&self.task, self.pace) {
+        if let (Task::Sinking { sink, .. }, Some(pace)) = (&self.task, self.pace) {
             report(&**sink, pace);
         }
     }
 
     /// Returns true if the sink of the current content has lost one of its permits.
     pub(super) fn is_evicted(&self) -> bool {
-        matches!(&self.task, Task::Sinking(sink) if sink.holders().iter().flatten().any(|holder| holder.is_evicted()))
+        let Task::Sinking { sink, .. } = &self.task else { return false };
+        sink.holders().iter().flatten().any(|holder| holder.is_evicted())
     }
 }
 
