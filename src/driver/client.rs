@@ -23,8 +23,6 @@ pub struct Readiness {
     /// The peer has shut its side. The end of input follows the bytes in the socket, and no further
     /// event reports it.
     pub read_closed: bool,
-    /// The end of input was read.
-    pub ended: bool,
 }
 
 impl Readiness {
@@ -32,7 +30,7 @@ impl Readiness {
     /// directions are tried.
     #[must_use]
     pub const fn fresh() -> Self {
-        Readiness { readable: true, writable: true, read_closed: false, ended: false }
+        Readiness { readable: true, writable: true, read_closed: false }
     }
 }
 

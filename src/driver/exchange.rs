@@ -414,7 +414,6 @@ impl<'a, O: Observer> Exchange<'a, O> {
 
     /// Handles the end of input: the peer has shut its side, and everything it sent was used.
     pub(crate) fn end_of_input(&mut self) {
-        self.client.ready.ended = true;
         self.client.conn.receive_end();
         let Some(work) = self.client.work.as_mut() else { return };
         let held = work.take_held();

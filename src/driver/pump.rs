@@ -257,7 +257,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
     /// Shuts the sending side after the last response. The connection then reads and discards
     /// input, because closing with unread input would reset it and could destroy the response.
     fn linger(&mut self, reason: CloseReason) -> Step {
-        if self.exchange.client.ready.ended || self.stream.shutdown_write().is_err() {
+        if self.stream.shutdown_write().is_err() {
             return Step::Closed(reason);
         }
         self.exchange.client.conn.start_lingering(self.exchange.driver.now.mono);
@@ -342,7 +342,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         };
         loan.received(bytes);
         let step = self.after_read(got, asked);
-        if self.exchange.client.ready.ended {
+        if bytes == 0 {
             self.exchange.driver.pool.give_back(loan);
         } else {
             let (used, hungry) = self.exchange.receive(loan.held());
@@ -397,8 +397,9 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
     /// Handles a deadline that the reaper has reported by shutting the reading half.
     fn time_out(&mut self) -> Step {
         self.exchange.client.ready.readable = false;
-        self.exchange.client.ready.ended = true;
-        self.expire()
+        let step = self.expire();
+        self.exchange.end_of_input();
+        step
     }
 
     /// Handles a deadline that has passed.
@@ -416,8 +417,9 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
     /// Handles an eviction that another thread has requested by shutting the reading half.
     fn evict(&mut self) -> Step {
         self.exchange.client.ready.readable = false;
-        self.exchange.client.ready.ended = true;
-        self.exchange.evict().map_or(Step::Again, Step::Closed)
+        let reason = self.exchange.evict();
+        self.exchange.end_of_input();
+        reason.map_or(Step::Again, Step::Closed)
     }
 
     /// Writes the send queue to the socket until the queue is empty, the socket is full, or the

@@ -368,7 +368,7 @@ impl Simulation {
         if seen.wants_input && seen.ready.readable {
             return Err(format!("{id} may read, needs input, and waits"));
         }
-        let there = !conn.inbound.is_empty() || (conn.client_fin && !seen.ready.ended);
+        let there = !conn.inbound.is_empty() || conn.client_fin;
         if seen.wants_input && there && !conn.edge_read && !conn.edge_closed {
             return Err(format!("{id} has unread input and no event will report it"));
         }

@@ -135,7 +135,7 @@ impl Worker {
             if self.is_alone && (is_served_for || self.client.is_waiting()) {
                 break CloseReason::PeerReset;
             }
-            self.client.ready.readable = !self.client.ready.ended;
+            self.client.ready.readable = true;
             self.client.ready.writable = true;
             wait = pump::pump(&mut self.client, &mut self.stream, &mut self.driver, self.id);
             if let Some(access) = &mut self.driver.access {

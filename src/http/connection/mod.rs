@@ -13,9 +13,9 @@
 //!              Discard -> Lingering           the discarded content is malformed or too long
 //!              Done -> Idle                   the next cycle starts
 //!              Done -> Lingering              input after the last request was dropped
-//!              any -> Lingering               input was refused, or the sending side was shut down
-//!              any except Done -> Closed      the peer shut down its sending side
-//!              any -> Closed                  the response content broke off
+//!              any except Closed -> Lingering input was refused, or the sending side was shut down
+//!              any -> Closed                  the peer shut down its sending side, or the response
+//!                                             content broke off
 //!
 //! Writing      start -> Idle                  a connection was accepted
 //!              Idle -> Owed                   a request arrived, or input was refused
@@ -371,7 +371,10 @@ impl Connection {
     /// response was already made.
     pub fn refuse(&mut self, reason: CloseReason) -> bool {
         self.close_after(reason);
-        self.reading = Reading::Lingering { dropped: 0 };
+        // After the end of the input nothing can arrive that would have to be discarded.
+        if !matches!(self.reading, Reading::Closed) {
+            self.reading = Reading::Lingering { dropped: 0 };
+        }
         match self.writing {
             Writing::Owed(_) => true,
             Writing::Idle => {
@@ -441,9 +444,7 @@ impl Connection {
         if matches!((&self.reading, &self.writing), (Reading::Body(_), Writing::Owed(_))) {
             self.writing = Writing::Done;
         }
-        if !matches!(self.reading, Reading::Done) {
-            self.reading = Reading::Closed;
-        }
+        self.reading = Reading::Closed;
     }
 
     /// Closes the connection after the current response. The first reason is kept, unless response

@@ -190,6 +190,30 @@ fn phases_give_up_in_their_own_time() {
     });
 }
 
+/// Lingering protects a response from unread input. After the end of input there is none, and no
+/// event would end the lingering before its deadline.
+#[test]
+fn a_connection_does_not_linger_after_the_end_of_input() {
+    let (limits, now) = (Limits::default(), origin());
+    let head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    for is_late in [false, true] {
+        let mut conn = Connection::new(now);
+        let (mut out, mut slots) = (SendQueue::new(), FieldSlots::new());
+        assert!(matches!(conn.next_event(head, &mut slots, &limits, now), Ok((_, Event::Request(_)))));
+        conn.receive_end();
+        if is_late {
+            assert!(conn.refuse(CloseReason::AnswerTimeout), "the response is still due");
+        }
+        let cx = RespondContext { now, date: DATE, limits: &limits };
+        assert!(conn.respond(Response::text("late"), cx, &mut out).is_none());
+        conn.drop_input();
+        assert!(!conn.wants_read(&limits));
+        for unused_input in [false, true] {
+            assert_eq!(conn.finish(unused_input), Finish::Close(CloseReason::PeerClosed));
+        }
+    }
+}
+
 /// On a new connection, empty lines that arrived one at a time were not counted. And of several
 /// faults in a head the last one to arrive could decide. So a client that sent slowly got another
 /// response than a client that sent all at once.
