@@ -48,8 +48,8 @@ impl<O: Observer> Exchange<'_, O> {
         }
     }
 
-    /// Sends the interim response of a new sink, and returns the bytes that the sink accepts. Refuses
-    /// content that is known to be larger, and returns `None`.
+    /// Sends the interim response of a new sink, and returns the bytes that the sink accepts.
+    /// Refuses content that is known to be larger, and returns `None`.
     fn begin_sinking(&mut self, sink: &mut dyn BodySink) -> Option<u64> {
         let room = sink.bytes_max(&self.driver.config.limits);
         if self.client.conn.content_left() > room {
