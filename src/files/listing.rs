@@ -29,7 +29,7 @@ use crate::http::date::iso8601;
 use crate::http::negotiate::preferred;
 use crate::http::target::{encode_path, query_pairs};
 use crate::http::{Body, Filled, Request, Response, Status};
-use crate::jobs::turns::{Origin, Task, Turns};
+use crate::jobs::fair_queue::{FairQueue, FairTask, Origin};
 use crate::jobs::{Lane, Spawn};
 use crate::pages;
 use crate::pages::error::{ErrorForm, error, home_of};
@@ -47,7 +47,7 @@ pub(crate) struct Listings {
     /// Memory of long listings while they are sent. This is a separate budget, because a client
     /// that receives a listing slowly must not block small listings of others.
     sending: Arc<Semaphore>,
-    waiting: Arc<Turns<Reading>>,
+    waiting: Arc<FairQueue<Reading>>,
     made: Arc<Coalesced<Wanted, Outcome>>,
 }
 
@@ -63,7 +63,7 @@ impl Listings {
         Arc::new(Listings {
             reading: Semaphore::new(LISTINGS_READ_BYTES_MAX as u64),
             sending: Semaphore::new(LISTINGS_SENT_BYTES_MAX as u64),
-            waiting: Arc::new(Turns::new(LISTINGS_WAITING_MAX)),
+            waiting: Arc::new(FairQueue::new(LISTINGS_WAITING_MAX)),
             made: Coalesced::new(LISTING_REQUESTS_MAX),
         })
     }
@@ -205,7 +205,7 @@ struct Reading {
 /// The result that equal requests share, or the reason for a 503.
 type Outcome = Result<Made, &'static str>;
 
-impl Task for Reading {
+impl FairTask for Reading {
     const LANE: Lane = Lane::Listings;
 
     fn is_wanted(&self) -> bool {

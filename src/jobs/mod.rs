@@ -5,10 +5,10 @@
 //! In the threads model a job runs inline, on the connection's own thread, which may block. This
 //! folder must not know HTTP or the meaning of results.
 
+pub(crate) mod fair_queue;
 pub mod inbox;
 pub mod pace;
 pub mod sender_permits;
-pub(crate) mod turns;
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;

@@ -24,7 +24,7 @@ use crate::handler::{Answer, Context};
 use crate::http::target::{encode_path, normalize};
 use crate::http::{Request, Response, Status};
 use crate::jobs::Lane;
-use crate::jobs::turns::{Origin, Task, Turns};
+use crate::jobs::fair_queue::{FairQueue, FairTask, Origin};
 use crate::pages::error::{ErrorForm, error};
 use crate::random::random_bytes;
 use crate::sync::lock;
@@ -403,7 +403,7 @@ pub(super) struct Check {
     pub(super) work: Work<Digest, bool>,
 }
 
-impl Task for Check {
+impl FairTask for Check {
     const LANE: Lane = Lane::Passwords;
 
     fn is_wanted(&self) -> bool {
@@ -424,14 +424,14 @@ impl Task for Check {
 /// State that all guards of a server share, because a client can try passwords at each of them.
 pub(crate) struct Attempts {
     guesses: Guesses,
-    pub(super) checks: Arc<Turns<Check>>,
+    pub(super) checks: Arc<FairQueue<Check>>,
     pub(super) verdicts: Arc<Coalesced<Digest, bool>>,
 }
 
 impl Attempts {
     pub(crate) fn new(limits: &Limits) -> Arc<Self> {
         let verdicts = Coalesced::new(AUTH_CHECK_REQUESTS_MAX);
-        let checks = Arc::new(Turns::new(AUTH_CHECKS_MAX));
+        let checks = Arc::new(FairQueue::new(AUTH_CHECKS_MAX));
         Arc::new(Attempts { guesses: Guesses::new(limits), checks, verdicts })
     }
 }

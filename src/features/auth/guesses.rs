@@ -17,7 +17,7 @@ use crate::handler::continuation::Done;
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, Context};
 use crate::http::Response;
-use crate::jobs::turns::Origin;
+use crate::jobs::fair_queue::Origin;
 use crate::sync::{Permit, Semaphore, lock};
 
 /// Wrong passwords from one origin.

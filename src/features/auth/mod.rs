@@ -24,7 +24,7 @@ use crate::handler::passwords::Password;
 use crate::handler::passwords::Passwords;
 use crate::handler::{Answer, Context, Handler};
 use crate::http::{Method, Request, Status};
-use crate::jobs::turns::Origin;
+use crate::jobs::fair_queue::Origin;
 use crate::jobs::{Lane, Spawn};
 use crate::pages::error::{ErrorForm, error};
 
