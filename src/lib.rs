@@ -1,23 +1,18 @@
-//! An HTTP/1.1 server that spins in one place: one thread, one mio poll loop, and a threaded twin
-//! beside it.
-//!
-//! # A server in a few lines
+//! An event-driven HTTP/1.1 server: one thread and one mio poll loop serve all clients. The threads
+//! model, with a thread for each connection, shares everything else.
 //!
 //! ```
-//! use whirligig::{Model, Refusal, Response, Route, Server};
+//! use whirligig::{Refusal, Server};
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let server = Server::builder()
-//!         .get("/", |_| Response::html("<h1>It turns.</h1>"))
 //!         .get("/hello/{name}", |call| format!("Hello, {}!\n", call.param("name")))
 //!         .post("/double", |call| {
-//!             let number: i64 = call.form()?.parsed("number")?;
+//!             let number: i64 = call.form()?.parsed("number")?; // a wrong form is a 4xx response
 //!             Ok::<_, Refusal>(format!("{}\n", 2 * number))
 //!         })
-//!         .route("/report", Route::new().get(|_| "made where it may block\n").blocking())
 //!         .files("www")
-//!         .model(Model::Reactor) // or Model::Threads, and nothing else changes
-//!         .bind("127.0.0.1:0")?;
+//!         .bind("127.0.0.1:0")?; // port 0: any free port
 //!     println!("http://{}/", server.local_addr()?);
 //! #   let (addr, handle) = (server.local_addr()?, server.handle());
 //! #   let visitor = std::thread::spawn(move || {
@@ -26,11 +21,11 @@
 //! #       stream.write_all(b"POST /double HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
 //! #           Content-Length: 9\r\n\
 //! #           Content-Type: application/x-www-form-urlencoded\r\n\r\nnumber=21").unwrap();
-//! #       let mut answer = String::new();
-//! #       stream.read_to_string(&mut answer).unwrap();
+//! #       let mut response = String::new();
+//! #       stream.read_to_string(&mut response).unwrap();
 //! #       handle.shutdown();
-//! #       assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-//! #       assert!(answer.ends_with("\r\n42\n"), "{answer}");
+//! #       assert!(response.starts_with("HTTP/1.1 200 OK"), "{response}");
+//! #       assert!(response.ends_with("\r\n42\n"), "{response}");
 //! #   });
 //!     server.run()?; // until Ctrl-C, or Handle::shutdown from another thread
 //! #   visitor.join().unwrap();
@@ -38,63 +33,81 @@
 //! }
 //! ```
 //!
-//! [`Server::builder`] puts it together, [`Route`] says what is done at a path, [`Call`] is one
-//! request with all that came with it, [`Response`] what is answered. [`handler::Handler`] is the
-//! layer below, for content that is taken while it comes. `examples/` has a program for each of
-//! these.
+//! # Tasks
 //!
-//! The rest of this page is the tour of the inside. `README.md` says how to run the program,
-//! `ARCHITECTURE.md` why it is as it is; to see a poll loop in one short file first, read
-//! `examples/tiny_reactor.rs`.
+//! | I want to | see |
+//! |---|---|
+//! | choose the model | [`Builder::model`]: [`Model::Reactor`] or [`Model::Threads`] |
+//! | add routes and methods | [`Builder::get`], [`Builder::route`], [`Route`] |
+//! | read the query or a form | [`Call::query`], [`Call::form`], [`Pairs`] |
+//! | receive and send JSON | [`Call::json`], [`Response::json_of`] |
+//! | receive an upload | [`Call::multipart`]; large files: [`multipart`] in a [`BodySink`] |
+//! | send files | [`Builder::files`], [`Call::file`] |
+//! | send content while it is made | [`Call::produce`], [`Response::stream`] |
+//! | send events | [`Feed`], [`Response::events`] |
+//! | keep cookies and sessions | [`Call::cookie`], [`Cookie`], [`session::Signer`] |
+//! | protect paths with passwords | [`Builder::auth`], [`Builder::htpasswd`] |
+//! | call code that blocks | [`Route::blocking`] |
+//! | change limits and timeouts | [`Builder::limits`], [`Builder::timeouts`], [`config`] |
+//! | wrap all handlers | [`Builder::wrap`], [`Handler`] |
+//! | test a handler | port 0 and a thread: `docs/library.md`, "Test a handler" |
+//! | stop the server | [`Server::handle`], [`Handle::shutdown`] |
+//! | parse HTTP without a server | [the protocol](#the-protocol-without-a-server) |
 //!
-//! # One sentence
+//! `docs/library.md` explains each of these with an example, and `examples/` has a complete program
+//! for most.
 //!
-//! A pure HTTP [`Connection`](http::Connection) that owns no socket, no clock and no input bytes,
-//! pumped by whoever has a stream: one loop pumps many, the twin's threads pump one each.
+//! # How it works
 //!
-//! # What a turn is
+//! The rest of this page is a tour of the inside. `README.md` describes the program,
+//! `ARCHITECTURE.md` the design. The file `examples/tiny_reactor.rs` is a poll loop in one page of
+//! code.
+//!
+//! An HTTP [`Connection`](http::Connection) is pure: it owns no socket, no clock and no input
+//! bytes. A driver pumps it. One loop pumps many connections; in the threads model, each thread
+//! pumps one.
+//!
+//! ## A turn
 //!
 //! [`Reactor::turn`](reactor::Reactor::turn) is the whole loop. Each turn
 //!
 //! 1. waits for the first event or deadline, or not at all if work was carried over, and reads the
 //!    clocks;
 //! 2. takes signals and the results of jobs;
-//! 3. pumps every connection that the kernel called ready, each at most once;
-//! 4. pumps those that ran out of their budget in the turn before;
-//! 5. acts on deadlines that have passed, after the reading, so that bytes which came in time
+//! 3. pumps every connection that the kernel reported ready, each at most once;
+//! 4. pumps connections that ran out of budget in the last turn, or received a result;
+//! 5. acts on deadlines that have passed, after the reads, so that bytes that arrived in time
 //!    count;
-//! 6. accepts new clients, last: established ones go first;
-//! 7. frees the slots of closed connections; until then nobody could take their names.
+//! 6. accepts new clients, last, so that established ones go first;
+//! 7. frees the slots of closed connections. Until then no new connection can reuse them.
 //!
-//! To *pump* a connection is to read into the driver's scratch buffer, parse there, ask the
-//! [`Handler`], queue its [`Answer`], and write, again and again until the socket would block, the
-//! connection is over, or its share of the turn is used up. [`driver::pump::pump`] is that loop,
-//! and the reactor, the twin and the simulator all use it.
+//! To *pump* a connection is to read into the driver's scratch buffer, parse the input, call the
+//! [`Handler`], queue its [`Answer`] and write. This repeats until the socket would block, the
+//! connection ends, or its budget of the turn is used up. [`driver::pump::pump`] is that loop. The
+//! reactor, the threads model and the simulator all use it.
 //!
-//! # The map, from the ground up
+//! ## The map, from the ground up
 //!
-//! | folder or file | what it is |
+//! | folder or file | contents |
 //! |---|---|
-//! | [`config`] | every limit and timeout with its unit, default and reason |
-//! | [`conn_id`] | the name of a connection, which outlives its slot |
-//! | [`http`] | the protocol without I/O: bytes, instants and values in, values out |
-//! | [`jobs`], [`log`] | work on worker threads and its way back; the one writer thread |
-//! | [`client`], [`pages`] | a client's side of messages; generated pages |
-//! | [`docroot`], [`observe`] | files on the disk, kept fresh; counters |
-//! | [`handler`] | the contract between the drivers and the code that makes responses |
+//! | [`config`], [`conn_id`], [`clock`] | settings; ids that outlive their slots; clocks |
+//! | [`http`], [`log`] | the protocol without I/O; access log and diagnostics, one writer thread |
+//! | [`client`], [`pages`] | responses and cookies for clients; generated pages |
+//! | [`jobs`], [`observe`] | work on worker threads and the return of its results; counters |
 //! | [`handler`] | the contract between drivers and the code that makes responses |
+//! | [`docroot`], [`driver`] | files on the disk and their cache; one connection and its stream |
+//! | [`files`] | responses for files, listings and archives |
 //! | [`app`] | parts of an application: routes, requests, events, sessions |
 //! | [`reactor`], [`threads`] | the two models |
-//! | [`features`] | optional parts: passwords, uploads, programs and others |
-//! | [`sim`] | an operating system made of a seed, under the reactor's own turns |
-//! | [`server`], [`cli`] | from configuration to running server; from flags to configuration |
+//! | [`features`], [`sim`] | passwords, uploads, CGI and others; the simulator of the reactor |
+//! | [`server`], [`cli`] | a running server from a configuration; a configuration from flags |
 //!
-//! Each uses only its own line and those above it. A test holds them to it (`tests/it/tidy.rs`).
+//! A row uses only itself and the rows above it. `tests/it/layers.rs` checks this.
 //!
-//! # The protocol in your hand
+//! ## The protocol without a server
 //!
-//! Because the core does no input or output, it can be tried without a server. This is what the
-//! pump does for each client, with arrays in place of sockets:
+//! The protocol does no input or output, so it can be used without a server. This program does the
+//! work of the pump for one client, with arrays in place of sockets:
 //!
 //! ```
 //! use std::io::IoSlice;
@@ -110,7 +123,7 @@
 //! let mut connection = Connection::new(now);
 //! let mut out = SendQueue::new();
 //!
-//! // A read brought one request and the beginning of the next.
+//! // A read returned one request and the beginning of the next.
 //! let input = b"GET /hello HTTP/1.1\r\nHost: example.org\r\n\r\nGET /ne";
 //! let mut slots = FieldSlots::new();
 //! let (used, event) = connection.next_event(input, &mut slots, &limits, now)?;
@@ -118,7 +131,7 @@
 //! assert_eq!(request.path(), b"/hello");
 //! assert_eq!(connection.phase(Outside::Nothing), Phase::Handling);
 //!
-//! // The answer goes into a queue; a socket would take it from there.
+//! // The response is queued. A server would write the queue to a socket.
 //! let date = fmt_http_date(784_111_777);
 //! let cx = RespondContext { now, date: &date, limits: &limits };
 //! connection.respond(Response::text("Hello.\n"), cx, &mut out);
@@ -131,7 +144,7 @@
 //! out.sent(sent.len() as u64);
 //! connection.note_sent(sent.len() as u64, out.is_empty(), now);
 //!
-//! // Request and response are complete, so the next request may begin. Only a part of it is here.
+//! // Both messages are complete, so the next request may begin. Only part of it has arrived.
 //! assert!(connection.start_next_cycle(now));
 //! let mut slots = FieldSlots::new();
 //! let (_, event) = connection.next_event(&input[used..], &mut slots, &limits, now)?;
@@ -140,8 +153,20 @@
 //! # Ok::<(), whirligig::http::ProtocolError>(())
 //! ```
 //!
-//! [`Handler`]: handler::Handler
 //! [`Answer`]: handler::Answer
+//! [`BodySink`]: handler::BodySink
+//! [`Builder::auth`]: server::Builder::auth
+//! [`Builder::files`]: server::Builder::files
+//! [`Builder::get`]: server::Builder::get
+//! [`Builder::htpasswd`]: server::Builder::htpasswd
+//! [`Builder::limits`]: server::Builder::limits
+//! [`Builder::model`]: server::Builder::model
+//! [`Builder::route`]: server::Builder::route
+//! [`Builder::timeouts`]: server::Builder::timeouts
+//! [`Builder::wrap`]: server::Builder::wrap
+//! [`Handler`]: handler::Handler
+//! [`multipart`]: http::multipart
+//! [`session::Signer`]: app::session::Signer
 
 pub mod app;
 pub mod cli;
