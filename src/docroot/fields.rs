@@ -162,7 +162,7 @@ pub(crate) fn rule(pattern: &str, name: &str, value: &str, scope: FieldScope) ->
         return Err("the header name is not a token".to_owned());
     }
     if is_framing(name.as_bytes()) || TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken)) {
-        return Err(format!("{name} is for the server to say"));
+        return Err(format!("{name} is set by the server"));
     }
     // An empty value is nearly always a mistake, for example a missing name.
     if value.is_empty() || value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {

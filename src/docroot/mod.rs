@@ -197,7 +197,7 @@ impl Docroot {
         let archives = Semaphore::new(options.archives_max as u64);
         let real_path = path.canonicalize()?;
         if root::folder_at(&real_path) != Some(identity) {
-            return Err(std::io::Error::other("another folder took its name while it was opened"));
+            return Err(std::io::Error::other("another folder took this name while it was opened"));
         }
         let uploads = uploads_below(&real_path, &options.uploads);
         let fields = FieldRules::new(&options.fields, &uploads).map_err(std::io::Error::other)?;

@@ -74,7 +74,7 @@ impl Pattern {
         }
         let is_name = !text.contains('/');
         if !is_name && !text.starts_with(['/', '*']) {
-            return Err("a pattern with a slash begins with one".to_owned());
+            return Err("a pattern with a slash must begin with a slash".to_owned());
         }
         let mut parts = Vec::new();
         let mut rest = text;
@@ -94,7 +94,7 @@ impl Pattern {
                     Part::Folders
                 }
                 (2, _) => Part::Rest,
-                _ => return Err("more than two stars side by side".to_owned()),
+                _ => return Err("more than two adjacent stars".to_owned()),
             });
         }
         push_text(&mut parts, rest)?;

@@ -119,12 +119,12 @@ impl Root {
                     self.generation.fetch_add(1, Ordering::Release);
                     self.has_failed.store(false, Ordering::Release);
                     *logged = None;
-                    log::info!("{} {part}, which is served from here on", old.name.display());
+                    log::info!("{} {part}, which is served from now on", old.name.display());
                 }
                 Err(error) => {
                     self.has_failed.store(true, Ordering::Release);
                     let failure = format!(
-                        "{} {part}, which cannot be served: {error}; the old one is served on",
+                        "{} {part}, which cannot be served: {error}; the old one stays in use",
                         old.name.display()
                     );
                     if logged.as_ref() != Some(&failure) {

@@ -289,7 +289,7 @@ pub(crate) fn type_rule(extension: &str, media_type: &str) -> Result<TypeRule, S
     let extension = extension.trim_ascii();
     let extension = extension.strip_prefix('.').unwrap_or(extension).to_ascii_lowercase();
     if extension.is_empty() || extension.contains(['.', '/', '*']) || extension.contains(char::is_control) {
-        return Err("an extension is what follows the last dot of a name, such as log".to_owned());
+        return Err("an extension is the part after the last dot of a name, such as log".to_owned());
     }
     Ok(TypeRule { extension, media_type: check_media_type(media_type)?.to_owned() })
 }
@@ -297,7 +297,7 @@ pub(crate) fn type_rule(extension: &str, media_type: &str) -> Result<TypeRule, S
 /// Checks a media type with its parameters (RFC 9110 section 8.3.1). Returns it without the space
 /// around it.
 pub(crate) fn check_media_type(text: &str) -> Result<&str, String> {
-    let form = || format!("'{}' is no media type, such as text/plain; charset=utf-8", text.escape_debug());
+    let form = || format!("'{}' is not a media type, such as text/plain; charset=utf-8", text.escape_debug());
     let is_name = |text: &str| !text.is_empty() && text.bytes().all(is_token);
     let text = text.trim_ascii();
     let (kind, mut rest) = text.split_at(text.find(';').unwrap_or(text.len()));

@@ -88,7 +88,7 @@ impl Docroot {
 
     fn judge_place(&self, file: &OwnedFd, stat: &Statx, path: &[u8]) -> Result<Shown, Withheld> {
         let location = self.locate(file, path).map_err(|errno| {
-            log::warn!("{} is withheld: its place cannot be read: {errno}", path.escape_ascii());
+            log::warn!("{} is withheld: its location cannot be read: {errno}", path.escape_ascii());
             Withheld::Unknown
         })?;
         let location = match file_type(stat) {

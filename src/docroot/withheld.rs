@@ -37,7 +37,8 @@ impl WithheldFolders {
             let part = |part: &std::ffi::OsStr| [b"/", part.as_encoded_bytes()].concat();
             let path: Vec<u8> = inside.iter().flat_map(part).collect();
             if path.is_empty() {
-                let what = format!("'{}' holds programs, and would give them out", folder.display());
+                let what =
+                    format!("'{}' contains programs, which would be sent to clients", folder.display());
                 return Err(std::io::Error::other(what));
             }
             folders.below.push(path);

@@ -366,7 +366,7 @@ fn load_readme(docroot: &Docroot, path: &[u8], also: Option<Password>, name: Vec
         true => readme::markup_of(&name).and_then(|(markup, _)| readme::render(&text, markup)),
         false => None,
     };
-    let html = html.unwrap_or_else(|| b"<p>It is too long to be shown here.</p>\n".to_vec());
+    let html = html.unwrap_or_else(|| b"<p>This file is too long to display here.</p>\n".to_vec());
     Some(Readme { name, html })
 }
 

@@ -321,7 +321,7 @@ fn answer(
         },
         Ok(Served::Directory(directory, _)) => listing::later(visit, directory, path, request, cx),
         Ok(Served::WithoutSlash(_)) => {
-            redirect(&[path, b"/"].concat(), request, "the directory is at its path with a slash").into()
+            redirect(&[path, b"/"].concat(), request, "the path of a directory ends in a slash").into()
         }
         Err(trouble) => failure(trouble, path, request).into(),
     }
@@ -339,7 +339,7 @@ fn asked_for(
     if attempt.role == Role::Page {
         let name = clean::short_name(&attempt.path);
         if name != path {
-            return redirect(name, request, "the page is at its short name").into();
+            return redirect(name, request, "the page has a shorter path").into();
         }
     }
     download::mark(request, &attempt.path, cx);

@@ -40,11 +40,13 @@ pub(super) fn file_answer(
     }
     match coding::choose(docroot, original, forms.siblings.as_deref(), request) {
         Chosen::File(file) => file_response(&file, request, cx.now()).into(),
-        Chosen::Nothing => {
-            error(Status::NOT_ACCEPTABLE, "there is no coding that both sides know", ErrorForm::of(request))
-                .with_header("Vary", "Accept-Encoding")
-                .into()
-        }
+        Chosen::Nothing => error(
+            Status::NOT_ACCEPTABLE,
+            "the client accepts no available content coding",
+            ErrorForm::of(request),
+        )
+        .with_header("Vary", "Accept-Encoding")
+        .into(),
         Chosen::Compressed => {
             let (Some(permit), Some(level)) =
                 (docroot.compressors.try_acquire(1), docroot.options.compress_level)
@@ -105,7 +107,7 @@ fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Re
         ),
         Precondition::Failed => Some(error(
             Status::PRECONDITION_FAILED,
-            "the file is not as the request expects",
+            "the file does not match the condition of the request",
             ErrorForm::of(request),
         )),
     }
@@ -160,8 +162,12 @@ fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response
         match range::select(asked, file.len()) {
             Selection::One(part) => return part_response(file, part),
             Selection::Unsatisfiable => {
-                return error(Status::RANGE_NOT_SATISFIABLE, "no such part", ErrorForm::of(request))
-                    .with_header("Content-Range", format!("bytes */{}", file.len()));
+                return error(
+                    Status::RANGE_NOT_SATISFIABLE,
+                    "the file has no such range",
+                    ErrorForm::of(request),
+                )
+                .with_header("Content-Range", format!("bytes */{}", file.len()));
             }
             // No RFC defines several parts of a coded file, so it is sent whole.
             Selection::Several(parts) if file.meta.coded == Coded::No => return parts_response(file, &parts),

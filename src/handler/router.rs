@@ -115,10 +115,12 @@ impl Handler for Router {
         }
         match &self.fallback {
             Some(fallback) => fallback.handle(request, cx),
-            None => {
-                error_page::error(Status::NOT_FOUND, "nothing is here", error_page::ErrorForm::of(request))
-                    .into()
-            }
+            None => error_page::error(
+                Status::NOT_FOUND,
+                "this path does not exist",
+                error_page::ErrorForm::of(request),
+            )
+            .into(),
         }
     }
 }
@@ -135,12 +137,12 @@ pub(crate) fn method_not_allowed(request: &Request<'_>, allow: &str) -> Response
         Method::Options => Response::new(Status::NO_CONTENT).by_server().with_header("Allow", allow),
         Method::Other(_) => error_page::error(
             Status::NOT_IMPLEMENTED,
-            "this server does not know that method",
+            "this server does not support the method",
             error_page::ErrorForm::of(request),
         ),
         _ => error_page::error(
             Status::METHOD_NOT_ALLOWED,
-            "that method is not offered here",
+            "the method is not allowed for this path",
             error_page::ErrorForm::of(request),
         )
         .with_header("Allow", allow),

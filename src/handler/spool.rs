@@ -273,16 +273,16 @@ impl Beside<Spooled> {
 
 /// The response when the spool is full.
 pub(crate) fn no_room() -> Response {
-    text_error(Status::SERVICE_UNAVAILABLE, "no room is left for content").closing()
+    text_error(Status::SERVICE_UNAVAILABLE, "no space is left for request content").closing()
 }
 
 /// The response when content cannot be written to a file.
 pub(crate) fn cannot_spill(errno: rustix::io::Errno) -> Response {
-    log::warn!("cannot keep content in a temporary file: {errno}");
+    log::warn!("cannot store content in a temporary file: {errno}");
     if shortage::is_it(errno) {
         return text_error(Status::SERVICE_UNAVAILABLE, "the server is out of descriptors").closing();
     }
-    text_error(Status::INSUFFICIENT_STORAGE, "the content cannot be kept").closing()
+    text_error(Status::INSUFFICIENT_STORAGE, "the request content cannot be stored").closing()
 }
 
 #[cfg(test)]

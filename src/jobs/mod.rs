@@ -43,10 +43,10 @@ impl StillBusy {
         match &self.route {
             Some(route) => {
                 log::warn!(
-                    "route '{route}': the answer took too long ({answered}), its worker is still busy"
+                    "route '{route}': the response took too long ({answered}), its worker is still busy"
                 );
             }
-            None => log::warn!("an answer took too long ({answered}), its worker is still busy"),
+            None => log::warn!("a response took too long ({answered}), its worker is still busy"),
         }
     }
 }

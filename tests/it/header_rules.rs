@@ -110,11 +110,11 @@ fn the_path_of_the_file_has_priority_over_the_request_path() {
 fn an_invalid_header_is_reported_in_one_line() {
     let docroot = Docroot::new();
     for (flag, why) in [
-        ("--header=/a: Content-Length: 3", "Content-Length is for the server to say"),
+        ("--header=/a: Content-Length: 3", "Content-Length is set by the server"),
         ("--header=/a: X-A: 1\r\nX-B: 2", "not of the form 'PATTERN: Name: value'"),
         ("--header=/a: X-A: 1\rX-B: 2", "the value is empty or has control characters"),
         ("--cache-control=max-age=3", "not of the form 'PATTERN: value'"),
-        ("--cache-control=/a***: max-age=3", "more than two stars side by side"),
+        ("--cache-control=/a***: max-age=3", "more than two adjacent stars"),
     ] {
         let ended = run(&mut command(MODELS[0], &docroot.root(), &[flag]));
         assert_eq!((ended.code, ended.err.lines().count()), (Some(2), 1), "{}", ended.err);

@@ -335,7 +335,7 @@ fn a_late_response_is_counted_and_logged_with_its_route() {
             .collect();
         until("all three are counted", || count("busy") == 3);
         for (_, _, route) in &sent {
-            let line = format!("route '/{model}/{route}': the answer took too long");
+            let line = format!("route '/{model}/{route}': the response took too long");
             until(format_args!("{line:?} is logged"), || lines.count(&line) == 1);
         }
         // On the reactor no worker is left, so the next response is late without one.

@@ -205,7 +205,7 @@ fn protections_are_those_of_the_new_folder() {
         turn(&docroot, "none", "current");
         client.get("/free.txt").expect(404);
         client.get("/programs/run.sh").expect(404);
-        until("the log names the reason", || server.err.text().contains("the old one is served on"));
+        until("the log names the reason", || server.err.text().contains("the old one stays in use"));
         fs::create_dir(docroot.path("none/cg")).unwrap();
         until("the new folder is served", || client.get("/free.txt").status == 200);
     });

@@ -192,7 +192,7 @@ fn an_unreadable_path_is_withheld_and_not_cached() {
             client.get("/cgi/run.sh").expect(200).with_body("ran");
             client.ask("PUT", "/up/x.txt", &[], b"x").expect(201);
             assert_eq!(fs::read_dir(docroot.path("cg")).unwrap().count(), 1);
-            assert!(server.err.text().contains("its place cannot be read"), "{}", server.err.text());
+            assert!(server.err.text().contains("its location cannot be read"), "{}", server.err.text());
         }
     });
 }

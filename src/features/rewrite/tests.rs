@@ -196,7 +196,7 @@ fn what_is_wrong_is_told_by_its_line() {
         ("rewrite /a /b#c", "the target of a rewrite must not have a fragment: only clients use it"),
         ("rewrite /a https://b.example/", "the target of a rewrite must be a path of this server"),
         ("rewrite /a /b%2fc", "the path has an encoded slash"),
-        ("gone a/b", "a pattern with a slash begins with one"),
+        ("gone a/b", "a pattern with a slash must begin with a slash"),
     ] {
         let error = Rules::parse(&format!("# one\n\n{line}\n")).unwrap_err();
         assert_eq!(error, format!("line 3: {why}"), "{line}");

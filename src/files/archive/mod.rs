@@ -106,7 +106,8 @@ pub(super) fn answer(
     }
     let error_form = ErrorForm::of(request);
     let Some(form) = form else {
-        return error(Status::BAD_REQUEST, "archives come as tar, tar.gz or zip", error_form).into();
+        return error(Status::BAD_REQUEST, "the archive format must be tar, tar.gz or zip", error_form)
+            .into();
     };
     let Some(permit) = visit.docroot.archives.try_acquire(1) else {
         return error(Status::SERVICE_UNAVAILABLE, "too many archives are being made, try again", error_form)
@@ -147,7 +148,7 @@ fn refusal(trouble: Trouble, path: &[u8], error_form: ErrorForm) -> Response {
         }
         Trouble::Forbidden => error(Status::FORBIDDEN, "this folder may not be read", error_form),
         Trouble::Cold | Trouble::Exhausted | Trouble::Io(_) => {
-            log::warn!("no archive of {}: {trouble:?}", path.escape_ascii());
+            log::warn!("cannot archive {}: {trouble:?}", path.escape_ascii());
             error(Status::SERVICE_UNAVAILABLE, "the folder cannot be read now", error_form)
         }
     }
@@ -235,7 +236,7 @@ impl Producer for Archive {
                 Ok(Some(bytes)) => read += bytes,
                 Ok(None) => return Filled::End,
                 Err(failure) => {
-                    log::warn!("archive of {} broken off: {failure}", self.top.escape_ascii());
+                    log::warn!("archive of {} aborted: {failure}", self.top.escape_ascii());
                     return Filled::Failed;
                 }
             }
