@@ -10,7 +10,8 @@ use criterion::{BenchmarkId, Criterion};
 use whirligig::conn_id::{ConnId, Peer};
 use whirligig::driver::client::Client;
 use whirligig::driver::deadline::DeadlineQueue;
-use whirligig::reactor::slots::Slots;
+use whirligig::driver::slots::Slots;
+use whirligig::reactor::slot::Slot;
 
 const CROWDS: [u32; 3] = [100, 1_000, 10_000];
 const IDLE: Duration = Duration::from_secs(60);
@@ -25,7 +26,8 @@ fn slots(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("slots");
     for crowd in CROWDS {
         let mut slots = Slots::default();
-        let ids: Vec<ConnId> = (0..crowd).map(|_| slots.insert(Client::new(Peer::Unix, now), ())).collect();
+        let ids: Vec<ConnId> =
+            (0..crowd).map(|_| slots.insert(Slot::new(Client::new(Peer::Unix, now), ()))).collect();
         group.bench_with_input(BenchmarkId::new("look up", crowd), &ids, |bencher, ids| {
             let mut at = 0;
             bencher.iter(|| {
@@ -36,7 +38,7 @@ fn slots(criterion: &mut Criterion) {
         });
         group.bench_function(BenchmarkId::new("insert and remove", crowd), |bencher| {
             bencher.iter(|| {
-                let id = slots.insert(Client::new(Peer::Unix, now), ());
+                let id = slots.insert(Slot::new(Client::new(Peer::Unix, now), ()));
                 slots.remove(id).is_some()
             });
         });

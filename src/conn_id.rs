@@ -3,39 +3,63 @@
 //! slab gives the last freed slot to the next accepted connection. So a bare index in an event, a
 //! deadline or a job result would soon refer to another connection. Anything that waits holds a
 //! [`ConnId`], and an id without a connection is counted and ignored. Objects watched for a
-//! connection, such as the pipes of a child process, have similar ids, [`WatchId`].
+//! connection, such as the pipes of a child process, have ids of another kind, [`WatchId`].
 //!
 //! [`Peer`] is the address of the other end of a connection. Must not know connections or sockets.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Generation and slot of one connection. Packs into the 64 bits of a poll token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnId {
+/// Generation and slot of an object of one kind: [`ConnId`] or [`WatchId`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id<K> {
     generation: u32,
     slot: u32,
+    kind: PhantomData<K>,
 }
 
-impl ConnId {
-    /// Creates an id. Generation 0 is reserved for tokens that are not connections: listeners, the
-    /// waker, signals.
+/// The id of a connection. Packs into the 64 bits of a poll token.
+pub type ConnId = Id<ConnKind>;
+
+/// The id of an object that a loop watches for a connection; see
+/// [`crate::handler::watch::Watched`].
+///
+/// Both kinds of ids are poll tokens. The topmost bit of the slot distinguishes them, because no
+/// process has 2^31 descriptors. The two bits below it are the number of the descriptor of the
+/// watched object that an event belongs to.
+pub type WatchId = Id<WatchKind>;
+
+/// Marks the ids of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConnKind {}
+
+/// Marks the ids of watched objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WatchKind {}
+
+impl<K: Copy> Id<K> {
+    /// Creates an id. Generation 0 is reserved for tokens that belong to neither kind: listeners,
+    /// the waker, signals.
     #[must_use]
     pub const fn new(generation: u32, slot: u32) -> Self {
-        ConnId { generation, slot }
+        Id { generation, slot, kind: PhantomData }
     }
 
-    /// Returns the slot that the connection had when the id was made.
+    /// Returns the slot that the object had when the id was made.
     #[must_use]
     pub const fn slot(self) -> usize {
         self.slot as usize
     }
 
-    /// Returns the generation; 0 for tokens that are not connections.
+    /// Returns the generation; 0 for tokens that belong to neither kind.
     #[must_use]
     pub const fn generation(self) -> u32 {
         self.generation
     }
+}
 
+impl ConnId {
     /// Packs the id into a poll token.
     #[must_use]
     pub const fn to_token(self) -> u64 {
@@ -45,20 +69,8 @@ impl ConnId {
     /// Unpacks an id from a poll token.
     #[must_use]
     pub const fn from_token(token: u64) -> Self {
-        ConnId { generation: (token >> 32) as u32, slot: token as u32 }
+        Id::new((token >> 32) as u32, token as u32)
     }
-}
-
-/// The id of an object that a loop watches for a connection; see
-/// [`crate::handler::watch::Watched`].
-///
-/// Both kinds of ids are poll tokens. The topmost bit of the slot distinguishes them, because no
-/// process has 2^31 descriptors. The two bits below it are the number of the descriptor of the
-/// watched object that an event belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WatchId {
-    generation: u32,
-    slot: u32,
 }
 
 /// Bit of a token's slot that marks a watched object.
@@ -69,25 +81,6 @@ const NUMBER_AT: u32 = 29;
 const NUMBER_BITS: u32 = 0b11;
 
 impl WatchId {
-    /// Creates an id. Generation 0 is reserved for tokens that are neither connections nor watched
-    /// objects.
-    #[must_use]
-    pub const fn new(generation: u32, slot: u32) -> Self {
-        WatchId { generation, slot }
-    }
-
-    /// Returns the slot that the object had when the id was made.
-    #[must_use]
-    pub const fn slot(self) -> usize {
-        self.slot as usize
-    }
-
-    /// Returns the generation.
-    #[must_use]
-    pub const fn generation(self) -> u32 {
-        self.generation
-    }
-
     /// Packs the id into a poll token for descriptor `number` of 0 to 3.
     #[must_use]
     pub const fn to_token(self, number: u8) -> u64 {
@@ -99,18 +92,24 @@ impl WatchId {
     /// that of a watched object.
     #[must_use]
     pub const fn from_token(token: u64) -> Option<(Self, u8)> {
-        let ConnId { generation, slot } = ConnId::from_token(token);
+        let Id { generation, slot, .. } = ConnId::from_token(token);
         if generation == 0 || slot & WATCHED == 0 {
             return None;
         }
         let number = (slot >> NUMBER_AT & NUMBER_BITS) as u8;
-        Some((WatchId { generation, slot: slot & ((1 << NUMBER_AT) - 1) }, number))
+        Some((Id::new(generation, slot & ((1 << NUMBER_AT) - 1)), number))
     }
 }
 
-impl std::fmt::Display for ConnId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<K> fmt::Display for Id<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.slot, self.generation)
+    }
+}
+
+impl<K> fmt::Debug for Id<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -11,28 +11,28 @@
 
 use std::time::Instant;
 
-use crate::conn_id::ConnId;
+use crate::conn_id::{ConnKind, Id};
 
 /// Position of a slot that has no entry.
 const ABSENT: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct Entry<K> {
     due: Instant,
-    id: ConnId,
+    id: Id<K>,
 }
 
-/// A min-heap of deadlines with one entry a connection.
-#[derive(Debug, Default)]
-pub struct DeadlineQueue {
-    heap: Vec<Entry>,
+/// A min-heap of deadlines with one entry for each connection, or for each object of another kind.
+#[derive(Debug)]
+pub struct DeadlineQueue<K = ConnKind> {
+    heap: Vec<Entry<K>>,
     places: Vec<u32>,
 }
 
 /// Memory that one waiting connection needs in this queue, in bytes.
-pub const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<u32>();
+pub const ENTRY_BYTES: usize = size_of::<Entry<ConnKind>>() + size_of::<u32>();
 
-impl DeadlineQueue {
+impl<K: Copy + PartialEq + std::fmt::Debug> DeadlineQueue<K> {
     /// Creates an empty queue with room for `connections`. Memory that is never touched costs
     /// nothing.
     #[must_use]
@@ -42,7 +42,7 @@ impl DeadlineQueue {
 
     /// Ensures that `id` is popped no later than `due`. An entry that is already early enough
     /// stays.
-    pub fn arm(&mut self, id: ConnId, due: Instant) {
+    pub fn arm(&mut self, id: Id<K>, due: Instant) {
         let slot = id.slot();
         if slot >= self.places.len() {
             self.places.resize(slot + 1, ABSENT);
@@ -63,7 +63,7 @@ impl DeadlineQueue {
 
     /// Removes the entry of `id`. Call when the connection is closed, before its slot is used
     /// again.
-    pub fn remove(&mut self, id: ConnId) {
+    pub fn remove(&mut self, id: Id<K>) {
         let place = self.places.get(id.slot()).copied().unwrap_or(ABSENT);
         if place == ABSENT || self.heap[place as usize].id != id {
             return;
@@ -80,7 +80,7 @@ impl DeadlineQueue {
     /// Removes and returns the next connection whose entry is due. Ask the connection for its
     /// actual deadline: if that is later, `arm` it again. Call until it returns `None` or the limit
     /// of the turn is reached.
-    pub fn pop_due(&mut self, now: Instant) -> Option<ConnId> {
+    pub fn pop_due(&mut self, now: Instant) -> Option<Id<K>> {
         let first = self.heap.first()?;
         if first.due > now {
             return None;
@@ -104,7 +104,7 @@ impl DeadlineQueue {
 
     /// Returns when `id` will be popped, if it has an entry.
     #[must_use]
-    pub fn armed(&self, id: ConnId) -> Option<Instant> {
+    pub fn armed(&self, id: Id<K>) -> Option<Instant> {
         let place = self.places.get(id.slot()).copied().filter(|&place| place != ABSENT)?;
         Some(self.heap[place as usize]).filter(|entry| entry.id == id).map(|entry| entry.due)
     }
@@ -155,9 +155,15 @@ impl DeadlineQueue {
     }
 
     /// Stores an entry at a position and notes that position.
-    fn put(&mut self, place: usize, entry: Entry) {
+    fn put(&mut self, place: usize, entry: Entry<K>) {
         self.heap[place] = entry;
         self.places[entry.id.slot()] = place as u32;
+    }
+}
+
+impl<K: Copy + PartialEq + std::fmt::Debug> Default for DeadlineQueue<K> {
+    fn default() -> Self {
+        DeadlineQueue::for_up_to(0)
     }
 }
 
@@ -173,13 +179,13 @@ mod tests {
         Instant::now()
     }
 
-    fn id(slot: u32, generation: u32) -> ConnId {
-        ConnId::new(generation, slot)
+    fn id(slot: u32, generation: u32) -> Id<ConnKind> {
+        Id::new(generation, slot)
     }
 
     #[test]
     fn an_entry_fits_the_promise() {
-        assert!(size_of::<Entry>() <= 24, "an entry takes {} bytes", size_of::<Entry>());
+        assert!(size_of::<Entry<ConnKind>>() <= 24, "an entry takes {} bytes", size_of::<Entry<ConnKind>>());
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //!
 //! `client` and `work` store the state of one connection. `exchange`, `content` and `respond` turn
 //! input into requests and answers into output. `pump` moves bytes between a connection and its
-//! `stream`. This file must not know sockets.
+//! `stream`. `slots` is the table of connections and of watched objects. This file must not know
+//! sockets.
 
 pub(crate) mod access;
 pub mod client;
@@ -19,6 +20,7 @@ pub mod pool;
 pub mod pump;
 mod respond;
 pub mod signals;
+pub mod slots;
 pub(crate) mod socket;
 pub mod stream;
 pub mod work;

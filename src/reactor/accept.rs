@@ -13,6 +13,7 @@ use crate::driver::client::Client;
 use crate::observe::Observer;
 use crate::reactor::Reactor;
 use crate::reactor::os::Os;
+use crate::reactor::slot::Slot;
 use crate::shortage;
 
 impl<S: Os, O: Observer> Reactor<S, O> {
@@ -60,7 +61,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// Stores a new connection in a slot and reads from it at once.
     fn adopt(&mut self, stream: S::Stream, peer: Peer) {
         let client = Client::new(peer, self.driver.now.mono);
-        let id = self.slots.insert(client, stream);
+        let id = self.slots.insert(Slot::new(client, stream));
         self.driver.observer.accepted();
         self.admit(id, false);
     }

@@ -68,7 +68,7 @@ use crate::driver::stream::Stream as _;
 use crate::observe::{Activity, Observer};
 use crate::reactor::Reactor;
 use crate::reactor::os::Os;
-use crate::reactor::slots::Stage;
+use crate::reactor::slot::Stage;
 
 /// Largest number of connections in one batch.
 const BATCH_MAX: usize = 16;

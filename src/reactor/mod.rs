@@ -22,27 +22,28 @@
 //! until a call returns would-block.
 //!
 //! This file contains `turn` and the functions that it calls, in the order of the turn. The steps
-//! continue in `accept`, `batch`, `evict`, `stop` and `watches`; `os` makes the system calls,
-//! `slots` stores the connections, and `inspect` reads the state for metrics and tests. No file in
-//! this folder may know what a handler does or how a response is made.
+//! continue in `accept`, `batch`, `evict`, `stop` and `watches`; `os` makes the system calls.
+//! `slot` is the record of a connection, and `inspect` reads the state for metrics and tests. No
+//! file in this folder may know what a handler does or how a response is made.
 
 mod accept;
 mod batch;
 mod evict;
 pub(crate) mod inspect;
 pub mod os;
-pub mod slots;
+pub mod slot;
 mod stop;
 mod watches;
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::conn_id::ConnId;
+use crate::conn_id::{ConnId, ConnKind};
 use crate::driver::deadline::DeadlineQueue;
 use crate::driver::exchange::Exchange;
 use crate::driver::outcome::{OnStop, Outcome};
 use crate::driver::pump::Pumped;
+use crate::driver::slots::Slots;
 use crate::driver::stream::Stream as _;
 use crate::driver::{Driver, pump};
 use crate::handler::continuation::Done;
@@ -53,7 +54,7 @@ use crate::observe::{Activity, Observer};
 use accept::Listeners;
 use batch::Batch;
 use os::{Os, OsEvent};
-use slots::{Slots, Stage};
+use slot::{Slot, Stage};
 use stop::Stopping;
 use watches::Watches;
 
@@ -61,7 +62,7 @@ use watches::Watches;
 pub struct Reactor<S: Os, O> {
     os: S,
     driver: Driver<O>,
-    slots: Slots<S::Stream>,
+    slots: Slots<ConnKind, Slot<S::Stream>>,
     deadlines: DeadlineQueue,
     listeners: Listeners,
     connections_max: usize,
@@ -370,8 +371,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// Closes a connection. The slot stays occupied until the end of the turn, so that later events
     /// of this turn do not reach another connection.
     fn close(&mut self, id: ConnId, reason: CloseReason) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
-        slot.stage = Stage::Closing;
+        let Some(slot) = self.slots.retire(id) else { return };
         if slot.client.is_waiting() || slot.client.is_resting() {
             drop(self.driver.jobs.cancel(id));
         }

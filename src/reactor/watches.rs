@@ -8,11 +8,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use slab::Slab;
-
-use crate::conn_id::{ConnId, WatchId};
+use crate::conn_id::{ConnId, WatchId, WatchKind};
 use crate::driver::deadline::DeadlineQueue;
 use crate::driver::exchange::Exchange;
+use crate::driver::slots::Slots;
 use crate::handler::watch::{Advanced, Ready, Watched};
 use crate::http::CloseReason;
 use crate::observe::Observer;
@@ -23,7 +22,6 @@ struct Entry {
     watched: Arc<dyn Watched>,
     /// The connection that waits for the object.
     conn: ConnId,
-    generation: u32,
     /// True if the object had more work than fits into one turn and has not advanced in the next
     /// turn yet.
     is_carried: bool,
@@ -34,32 +32,28 @@ struct Entry {
 /// All watched objects of one loop.
 #[derive(Default)]
 pub(super) struct Watches {
-    slab: Slab<Entry>,
-    generation: u32,
-    deadlines: DeadlineQueue,
+    entries: Slots<WatchKind, Entry>,
+    deadlines: DeadlineQueue<WatchKind>,
     /// Carried objects, each listed once.
     carried: Vec<WatchId>,
 }
 
 impl Watches {
-    /// Stores an object and gives it a name. A name is unique within 2^32 objects.
+    /// Stores an object and gives it an id.
     pub(super) fn insert(&mut self, watched: Arc<dyn Watched>, conn: ConnId) -> WatchId {
-        self.generation = self.generation.wrapping_add(1).max(1);
-        let (generation, ready) = (self.generation, Ready::default());
-        let slot = self.slab.insert(Entry { watched, conn, generation, is_carried: false, ready });
-        WatchId::new(self.generation, u32::try_from(slot).unwrap_or(u32::MAX))
+        self.entries.insert(Entry { watched, conn, is_carried: false, ready: Ready::default() })
     }
 
-    /// Returns the object of this name and its connection, unless the object is over.
+    /// Returns the object with this id and its connection, unless the object is over.
     pub(super) fn get(&self, id: WatchId) -> Option<(Arc<dyn Watched>, ConnId)> {
-        let entry = self.slab.get(id.slot()).filter(|entry| entry.generation == id.generation())?;
+        let entry = self.entries.get(id)?;
         Some((Arc::clone(&entry.watched), entry.conn))
     }
 
     /// Schedules an advance at the beginning of the next turn, which then does not wait in its
     /// poll.
     fn carry(&mut self, id: WatchId) {
-        if let Some(entry) = self.entry(id).filter(|entry| !entry.is_carried) {
+        if let Some(entry) = self.entries.get_mut(id).filter(|entry| !entry.is_carried) {
             entry.is_carried = true;
             self.carried.push(id);
         }
@@ -69,7 +63,7 @@ impl Watches {
     /// kept for the next turn. Without this check, each event of a turn would cause another
     /// advance.
     fn puts_off(&mut self, id: WatchId, ready: Ready) -> bool {
-        let Some(entry) = self.entry(id).filter(|entry| entry.is_carried) else { return false };
+        let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.is_carried) else { return false };
         entry.ready = entry.ready.and(ready);
         true
     }
@@ -79,7 +73,7 @@ impl Watches {
     fn take_carried(&mut self) -> Vec<(WatchId, Ready)> {
         let carried = std::mem::take(&mut self.carried);
         let with_ready = carried.into_iter().filter_map(|id| {
-            let entry = self.entry(id)?;
+            let entry = self.entries.get_mut(id)?;
             entry.is_carried = false;
             Some((id, std::mem::take(&mut entry.ready)))
         });
@@ -91,23 +85,18 @@ impl Watches {
         !self.carried.is_empty()
     }
 
-    fn entry(&mut self, id: WatchId) -> Option<&mut Entry> {
-        self.slab.get_mut(id.slot()).filter(|entry| entry.generation == id.generation())
-    }
-
     /// Removes an object.
     pub(super) fn remove(&mut self, id: WatchId) {
-        let Some(entry) = self.entry(id) else { return };
+        let Some(entry) = self.entries.remove(id) else { return };
         if entry.is_carried {
             self.carried.retain(|carried| *carried != id);
         }
-        self.deadlines.remove(key(id));
-        self.slab.try_remove(id.slot());
+        self.deadlines.remove(id);
     }
 
     /// Arms a deadline: the object advances no later than `due`.
     pub(super) fn arm(&mut self, id: WatchId, due: Instant) {
-        self.deadlines.arm(key(id), due);
+        self.deadlines.arm(id, due);
     }
 
     /// Returns the earliest deadline.
@@ -117,13 +106,12 @@ impl Watches {
 
     /// Takes one object whose deadline has passed. Arm it again if it has a further deadline.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<WatchId> {
-        let id = self.deadlines.pop_due(now)?;
-        Some(WatchId::new(id.generation(), u32::try_from(id.slot()).unwrap_or(u32::MAX)))
+        self.deadlines.pop_due(now)
     }
 
     /// Returns the number of objects.
     pub(super) fn len(&self) -> usize {
-        self.slab.len()
+        self.entries.len()
     }
 
     /// Returns the number of carried objects.
@@ -204,12 +192,6 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             self.carried.push(id);
         }
     }
-}
-
-/// Returns the key of an object in the queue of deadlines. The queue only knows connection names,
-/// so watched objects have a queue of their own.
-fn key(id: WatchId) -> ConnId {
-    ConnId::new(id.generation(), u32::try_from(id.slot()).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]

@@ -9,11 +9,12 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock::read_clocks;
-use crate::conn_id::ConnId;
+use crate::conn_id::{ConnId, ConnKind};
 use crate::docroot::cache::FileCache;
 use crate::driver::deadline::DeadlineQueue;
 use crate::driver::eviction::{EVICTION_IDLE_MIN, LEAVING_SHARE, RELIEF_CONNECTIONS, RELIEF_INTERVAL};
 use crate::driver::outcome::Phases;
+use crate::driver::slots::Slots;
 use crate::http::Phase;
 use crate::jobs::StillBusy;
 use crate::jobs::pace::LeastRate;
@@ -54,8 +55,7 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Reaper {
     pub(super) queue: DeadlineQueue,
-    pub(super) lines: slab::Slab<(u32, Arc<Line>)>,
-    pub(super) generation: u32,
+    pub(super) lines: Slots<ConnKind, Arc<Line>>,
     /// When the reaper will wake. A deadline after that need not wake it.
     pub(super) sleeps_until: Option<Instant>,
     /// True when the twin ends.
@@ -89,18 +89,14 @@ impl Shared {
 
     /// Registers a connection and returns its name.
     pub(super) fn enlist(&self, line: &Arc<Line>) -> ConnId {
-        let mut reaper = lock(&self.reaper);
-        reaper.generation = reaper.generation.wrapping_add(1).max(1);
-        let generation = reaper.generation;
-        let slot = reaper.lines.insert((generation, Arc::clone(line)));
-        ConnId::new(generation, u32::try_from(slot).unwrap_or(u32::MAX))
+        lock(&self.reaper).lines.insert(Arc::clone(line))
     }
 
     /// Removes a connection, and wakes the acceptor if it waits for this.
     pub(super) fn dismiss(&self, id: ConnId) {
         let mut reaper = lock(&self.reaper);
         reaper.queue.remove(id);
-        reaper.lines.try_remove(id.slot());
+        reaper.lines.remove(id);
         drop(reaper);
         let was_last = self.open.fetch_sub(1, Ordering::SeqCst) == 1;
         let is_waited_for = self.wants_thread.swap(false, Ordering::SeqCst);
@@ -113,7 +109,7 @@ impl Shared {
     fn close_idlest(&self, count: usize) {
         let now = read_clocks().mono;
         let reaper = lock(&self.reaper);
-        let lines = reaper.lines.iter().map(|(_, (_, line))| line);
+        let lines = reaper.lines.iter().map(|(_, line)| line);
         let idle = lines.filter(|line| !line.is_leaving());
         let mut idle: Vec<_> = idle.filter_map(|line| Some((self.rank(line, now, None)?, line))).collect();
         idle.sort_unstable_by_key(|(rank, _)| *rank);
@@ -126,7 +122,7 @@ impl Shared {
     /// minimum rate. Returns false if there is neither and no eviction is in progress.
     pub(super) fn make_room(&self, now: Instant, rate: Option<&LeastRate>, threads_max: usize) -> bool {
         let reaper = lock(&self.reaper);
-        let lines = || reaper.lines.iter().map(|(_, (_, line))| line);
+        let lines = || reaper.lines.iter().map(|(_, line)| line);
         let leaving = lines().filter(|line| line.is_leaving()).count();
         if leaving >= (threads_max / LEAVING_SHARE).max(1) {
             return true;
@@ -162,7 +158,7 @@ impl Shared {
     /// still served. Workers that wait for content without an end also wake and check for the stop.
     pub(super) fn release_idle(&self) {
         let reaper = lock(&self.reaper);
-        for (_, (_, line)) in &reaper.lines {
+        for (_, line) in reaper.lines.iter() {
             if line.phase.load(Ordering::SeqCst) & MAY_GO != 0 {
                 drop(line.socket.shutdown(Shutdown::Read));
             }
@@ -174,7 +170,7 @@ impl Shared {
     /// released.
     pub(super) fn under_way(&self) -> Phases {
         let mut phases = [0; Phase::ALL.len()];
-        for (_, (_, line)) in &lock(&self.reaper).lines {
+        for (_, line) in lock(&self.reaper).lines.iter() {
             let phase = line.phase.load(Ordering::SeqCst);
             if let Some(count) = phases.get_mut(usize::from(phase)).filter(|_| phase & MAY_GO == 0) {
                 *count += 1;
@@ -186,7 +182,7 @@ impl Shared {
     /// Returns what all threads hold, except for the buffers of single threads.
     pub(super) fn gauges(&self) -> Gauges {
         let mut gauges = Gauges { file_cache_bytes: lock(&self.files).bytes() as u64, ..Gauges::default() };
-        for (_, (_, line)) in &lock(&self.reaper).lines {
+        for (_, line) in lock(&self.reaper).lines.iter() {
             let phase = line.phase.load(Ordering::Relaxed) & !MAY_GO;
             gauges.phases[usize::from(phase)] += 1;
         }
@@ -196,11 +192,11 @@ impl Shared {
     /// Counts and logs jobs whose responses are late, each once.
     fn count_late_jobs(&self, reaper: &Reaper, now: Instant) {
         let now = self.nanoseconds(now);
-        for (slot, (_, line)) in &reaper.lines {
+        for (id, line) in reaper.lines.iter() {
             let mut job = lock(&line.job);
             if let Some(job) = job.as_mut().filter(|job| job.due <= now && !job.is_counted) {
                 job.is_counted = true;
-                TwinTally::of(Arc::clone(&self.tallies[slot % TALLIES])).answer_timed_out(true);
+                self.tally(id).answer_timed_out(true);
                 StillBusy { route: job.route.clone() }.log("no response yet");
             }
         }
@@ -218,11 +214,7 @@ impl Shared {
         while !reaper.over {
             let now = read_clocks().mono;
             while let Some(id) = reaper.queue.pop_due(now) {
-                let Some((_, line)) =
-                    reaper.lines.get(id.slot()).filter(|(generation, _)| *generation == id.generation())
-                else {
-                    continue;
-                };
+                let Some(line) = reaper.lines.get(id) else { continue };
                 let line = Arc::clone(line);
                 // From here on a worker that publishes a deadline takes the lock, so worker and
                 // reaper cannot miss each other.
