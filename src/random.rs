@@ -1,4 +1,6 @@
-//! Random bytes from the kernel, for names and keys that nobody may guess.
+//! Random bytes from the kernel, for names and keys that must not be guessable.
+//!
+//! Must not know what they are for.
 
 use rustix::io::Errno;
 

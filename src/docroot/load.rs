@@ -104,7 +104,7 @@ impl Docroot {
     /// Returns whether clients may have written the file at `path`, whose location is `location`.
     ///
     /// An upload folder is recognized by its name, its location at the start and its present
-    /// location, because it may have been created since, as a link.
+    /// location. Someone may have created it since, as a link.
     fn is_uploaded(&self, path: &[u8], location: &Location, reach: Reach) -> Result<bool, Trouble> {
         if self.uploads.is_empty() {
             return Ok(false);

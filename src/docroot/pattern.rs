@@ -4,6 +4,8 @@
 //! the text at both ends decide most patterns. For the others, a 64-bit word represents 64
 //! positions of the path, because a request is compared with perhaps a thousand rules. Paths are
 //! normalized: decoded, with one slash between names.
+//!
+//! Must not know what a match is used for.
 
 use std::borrow::Cow;
 

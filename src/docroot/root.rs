@@ -267,7 +267,7 @@ mod tests {
         assert!(root.is_current(start, start));
         symlink("b", at("new")).unwrap();
         fs::rename(at("new"), at("current")).unwrap();
-        assert!(root.is_current(after(49), after(49)), "within the bound nothing is looked at");
+        assert!(root.is_current(after(49), after(49)), "within the bound the name is not checked");
         // The request was sent before the bound and is handled after it.
         assert!(root.is_current(after(49), after(60)));
         assert!(!root.is_current(after(50), after(60)));
@@ -298,7 +298,7 @@ mod tests {
         symlink("b", at("new")).unwrap();
         fs::rename(at("new"), at("current")).unwrap();
         let mut take = |millis| AtHand::take(&mut roots, &root, after(millis), after(millis));
-        assert!(take(49).is_some(), "within the bound nothing is looked at");
+        assert!(take(49).is_some(), "within the bound the name is not checked");
         assert!(take(50).is_none());
         // Another loop opens the folder. The old docroot, returned late, must not be used again.
         let other_loop = AtHand::take(&mut roots, &root, after(40), after(40));

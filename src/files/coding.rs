@@ -2,8 +2,9 @@
 //!
 //! The choice depends on `Accept-Encoding`, on `Range` and on the existing files. A coded file
 //! beside the original is a representation of its own, with its own validators, and can be sent in
-//! parts. A file that is compressed on the fly has a weak entity-tag and is only sent whole,
-//! because the bytes depend on the compressor (RFC 9110 section 8.8.1).
+//! parts. A file that is compressed on the fly has a weak entity-tag and is only sent whole. The
+//! reason is that its bytes depend on the compressor (RFC 9110 section 8.8.1). Must not know
+//! connections.
 
 use std::io::Write as _;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Requests that are kept for a later step of their response, when their input is gone.
+//! Requests that are kept for a later step of their response, because the input buffer is reused.
 //!
 //! A kept request is a copy of the head, which is parsed again for each step. This file must not
 //! know the steps.
@@ -23,7 +23,7 @@ impl KeptRequest {
         KeptRequest::new(KeptHead::of(request), cx.limits())
     }
 
-    /// A request with this head.
+    /// Creates a kept request with this head.
     pub(crate) fn new(head: KeptHead, limits: &Limits) -> Self {
         KeptRequest { head, limits: limits.clone() }
     }

@@ -321,7 +321,7 @@ mod tests {
         let mut beside = Beside::new(content(), Arc::clone(&later) as Arc<_>);
         assert!(beside.get().is_some_and(|content| content.len() == 10));
         drop(beside);
-        assert_eq!((spool.bytes(), lock(&later.0).len()), (10, 1), "it is still there");
+        assert_eq!((spool.bytes(), lock(&later.0).len()), (10, 1), "it is not dropped yet");
         lock(&later.0).drain(..).for_each(|task| task());
         assert_eq!(spool.bytes(), 0);
         let (taken, _) = Beside::new(content(), Arc::clone(&later) as Arc<_>).into_parts();

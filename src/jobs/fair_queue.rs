@@ -1,8 +1,8 @@
-//! Tasks that wait for a worker, in an order that is fair to the clients that caused them.
+//! A fair queue of tasks that wait for a worker, ordered by the clients that caused them.
 //!
 //! A password check takes a worker some 50 ms and the listing of a long folder more, so a client
-//! that asks for many fills the queue. Each origin therefore has one task in each round. A full
-//! queue drops the last task of the origin that has most in it. So a flood from one address delays
+//! that requests many fills the queue. Each origin therefore has one task in each round. A full
+//! queue drops the last task of the origin with the most tasks. So a flood from one address delays
 //! a request from another by one task. This file must not know the tasks.
 
 use std::net::IpAddr;
@@ -73,7 +73,7 @@ struct Waiting<T> {
 /// The outcome of adding a task.
 #[derive(Debug)]
 struct Pushed<T> {
-    /// Tasks that no longer fit, perhaps the new one. The caller drops them without a lock.
+    /// Tasks removed from the queue, possibly the new one. The caller drops them without a lock.
     dropped: Vec<T>,
     /// True if a worker has to be called to take a task.
     calls: bool,
@@ -116,7 +116,7 @@ impl<T> FairQueue<T> {
         FairQueue { queue: Mutex::new(Queue { waiting: Vec::new(), round: 0, called: 0 }), tasks_max }
     }
 
-    /// Adds a task, after removing those that nobody wants any more.
+    /// Adds a task. Tasks that are not wanted any more are removed first.
     fn push(&self, origin: Origin, task: T, is_wanted: impl Fn(&T) -> bool) -> Pushed<T> {
         let mut queue = lock(&self.queue);
         let unwanted = queue.waiting.extract_if(.., |waiting| !is_wanted(&waiting.task));
@@ -186,7 +186,7 @@ mod tests {
         Origin::of(&Peer::V4([192, 0, 2, last], 1))
     }
 
-    /// Returns all tasks in the order in which workers take them.
+    /// Takes all tasks in the order in which workers take them.
     fn order(queue: &FairQueue<(u8, u32)>) -> Vec<(u8, u32)> {
         std::iter::from_fn(|| queue.next()).collect()
     }
@@ -205,7 +205,7 @@ mod tests {
         push(&queue, 3, 0);
         push(&queue, 2, 1);
         assert_eq!(order(&queue), [(1, 0), (2, 0), (3, 0), (1, 1), (2, 1), (1, 2), (1, 3)]);
-        // An origin that comes late is not behind those that were there before, nor ahead of all.
+        // A late origin is neither behind all earlier tasks nor ahead of all.
         for number in 0..3 {
             push(&queue, 1, number);
         }
@@ -249,7 +249,7 @@ mod tests {
         let full = u32::try_from(TASKS_MAX).unwrap();
         let called = (3..10 * full).filter(|&number| calls(1, number)).count();
         assert_eq!(called, TASKS_MAX - 2);
-        // What is dropped leaves a call behind, which the next task takes.
+        // A dropped task leaves a call behind, which the next task uses.
         let pushed = queue.push(origin(1), (1, 0), |_| false);
         assert!(pushed.dropped.len() == TASKS_MAX && !pushed.calls);
     }
@@ -264,13 +264,13 @@ mod tests {
         queue.hasten(origin(1), |task| *task == (1, 2));
         queue.hasten(origin(2), |task| *task == (9, 9));
         assert_eq!(order(&queue), [(1, 0), (1, 3), (1, 1), (1, 2)]);
-        // It is of that origin from then on, so it does not go with the flood.
+        // The task belongs to that origin from then on, so it is not dropped with the flood.
         for number in 0..u32::try_from(TASKS_MAX).unwrap() {
             push(&queue, 1, number);
         }
         queue.hasten(origin(2), |task| *task == (1, 63));
         assert_eq!(push(&queue, 3, 0).dropped, [(1, 62)]);
-        // Nobody is delayed.
+        // The move delays no other task.
         let queue = FairQueue::new(TASKS_MAX);
         push(&queue, 1, 0);
         push(&queue, 2, 0);

@@ -60,8 +60,8 @@ pub enum Ran {
     Queued,
 }
 
-/// The workers for a kind of work. Each lane has its own queue and workers, because a short lookup
-/// on the disk must not wait behind a listing, and no work may wait behind password checks.
+/// The workers for a kind of work. Each lane has its own queue and workers. So a short lookup on
+/// the disk does not wait behind a listing, and no work waits behind password checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// Lookups on the disk, writes, starts of programs, and jobs of the application.

@@ -48,7 +48,7 @@ fn results_come_back_under_their_name_with_one_wake_up_for_many() {
     names.sort();
     let expected = [(1, "finished"), (2, "finished"), (3, "panicked"), (4, "finished")];
     assert_eq!(names, expected.map(|(n, done)| (n, done.to_string())));
-    assert!(wake_ups.try_recv().is_err(), "nobody is woken for nothing");
+    assert!(wake_ups.try_recv().is_err(), "no needless wake-up");
 }
 
 /// Keeps a worker busy with a job until the returned sender is dropped.
@@ -216,7 +216,7 @@ fn what_a_waiting_job_owns_may_hand_in_tasks_when_it_is_dropped() {
             };
             over.send(pool).unwrap();
         });
-        let _pool = is_over.recv_timeout(PATIENCE).expect("nobody waits for himself");
+        let _pool = is_over.recv_timeout(PATIENCE).expect("the loop does not wait for itself");
         is_told.recv_timeout(PATIENCE).expect("the task is done");
     }
 }

@@ -352,7 +352,7 @@ mod tests {
         assert!(out.ends_with(&[[1, 0, 16, 0].as_slice(), &[0; 16]].concat()), "which is there, and empty");
         zip.content(b"the beginning of it", &mut out).unwrap();
         zip.end_entry(&mut out).unwrap();
-        assert!(out.ends_with(&size.to_le_bytes()), "behind the content they have 64 bits");
+        assert!(out.ends_with(&size.to_le_bytes()), "after the content they have 64 bits");
         zip.begin(b"next", &FILE, &mut out);
         zip.end_entry(&mut out).unwrap();
         let out = finished(zip, out);

@@ -198,7 +198,7 @@ fn requests_that_are_gone_are_not_answered_and_make_room() {
     assert!(works[0].is_wanted());
     bench.watched[&2].abandon();
     assert!(!works[0].is_wanted());
-    assert_eq!(bench.ask(4, &results, b'a', never), None, "it joins what nobody wanted any more");
+    assert_eq!(bench.ask(4, &results, b'a', never), None, "it joins work without waiting requests");
     assert!(works[0].is_wanted());
     works.pop().unwrap().finish(&Status::OK);
     assert_eq!(bench.answers(), [(4, 200)]);
