@@ -14,7 +14,7 @@ use crate::clock::Now;
 use crate::config::CONTENT_BYTES_MAX;
 use crate::conn_id::{ConnId, Peer};
 use crate::handler::kept_request::KeptRequest;
-use crate::handler::router::method_not_allowed;
+use crate::handler::router::{allow_of, choose, method_not_allowed};
 use crate::handler::{Answer, Context, Handler};
 use crate::http::framing::Content;
 use crate::http::target::normalize;
@@ -154,29 +154,13 @@ impl Route {
     }
 
     fn answer_to(&self, method: &Method<'_>) -> Option<&MethodAnswer> {
-        let of = |name: &str| self.answers.iter().find(|answer| answer.method == name);
-        match method {
-            Method::Head => of("HEAD").or_else(|| of("GET")),
-            method => of(method.name()),
-        }
+        choose(&self.answers, |answer| &answer.method, method)
     }
 
-    /// Value of the Allow header (RFC 9110 section 10.2.1).
+    /// Value of the Allow header.
     fn allow(&self) -> String {
-        let names: Vec<&str> = self.answers.iter().map(|answer| answer.method.as_str()).collect();
-        allow_of(names)
+        allow_of(self.answers.iter().map(|answer| answer.method.as_str()))
     }
-}
-
-/// Adds the implied HEAD and OPTIONS to a list of methods.
-fn allow_of(mut names: Vec<&str>) -> String {
-    if names.contains(&"GET") && !names.contains(&"HEAD") {
-        names.push("HEAD");
-    }
-    if !names.contains(&"OPTIONS") {
-        names.push("OPTIONS");
-    }
-    names.join(", ")
 }
 
 /// Segment of a pattern. The order of the variants is their precedence.
@@ -403,19 +387,19 @@ impl Handler for Routes {
         };
         let values = values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect();
         let action = Arc::clone(&answer.action);
-        let task = Task { action, pattern: Arc::clone(&entry.pattern), values };
-        task.begin(answer.manner, request, cx)
+        let call = PendingCall { action, pattern: Arc::clone(&entry.pattern), values };
+        call.begin(answer.manner, request, cx)
     }
 }
 
 /// A pending call of a closure.
-struct Task {
+struct PendingCall {
     action: Arc<Action>,
     pattern: Arc<Pattern>,
     values: Vec<String>,
 }
 
-impl Task {
+impl PendingCall {
     /// Makes the call immediately, unless content must arrive first or the closure may block.
     fn begin(self, manner: Manner, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
         let bytes_max = manner.content_bytes_max.unwrap_or(CONTENT_BYTES_MAX);

@@ -12,19 +12,34 @@ pub struct Methods(pub &'static [&'static str]);
 
 impl Methods {
     fn allow(&self, method: &Method<'_>) -> bool {
-        let name = if *method == Method::Head { "GET" } else { method.name() };
-        self.0.contains(&name)
+        choose(self.0, |name| name, method).is_some()
     }
+}
 
-    /// Returns the value of an Allow header.
-    fn field(&self) -> String {
-        let mut names: Vec<&str> = self.0.to_vec();
-        if names.contains(&"GET") {
-            names.push("HEAD");
-        }
-        names.push("OPTIONS");
-        names.join(", ")
+/// Returns the entry that handles `method`: the one with its name, or that of GET for HEAD.
+pub(crate) fn choose<'a, T>(
+    entries: &'a [T],
+    name_of: impl Fn(&'a T) -> &'a str,
+    method: &Method<'_>,
+) -> Option<&'a T> {
+    let named = |name: &str| entries.iter().find(|entry| name_of(entry) == name);
+    match method {
+        Method::Head => named("HEAD").or_else(|| named("GET")),
+        method => named(method.name()),
     }
+}
+
+/// Returns the value of an Allow header for the methods `names` and the implied HEAD and OPTIONS
+/// (RFC 9110 section 10.2.1).
+pub(crate) fn allow_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut names: Vec<&str> = names.into_iter().collect();
+    if names.contains(&"GET") && !names.contains(&"HEAD") {
+        names.push("HEAD");
+    }
+    if !names.contains(&"OPTIONS") {
+        names.push("OPTIONS");
+    }
+    names.join(", ")
 }
 
 struct Route {
@@ -111,7 +126,7 @@ impl Handler for Router {
             if route.methods.allow(&request.method()) {
                 return route.handler.handle(request, cx);
             }
-            return method_not_allowed(request, &route.methods.field()).into();
+            return method_not_allowed(request, &allow_of(route.methods.0.iter().copied())).into();
         }
         match &self.fallback {
             Some(fallback) => fallback.handle(request, cx),
