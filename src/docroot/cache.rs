@@ -81,8 +81,8 @@ impl Checked {
         Checked { until, ..self }
     }
 
-    fn is_due(&self, asked_by: Instant, writes: usize) -> bool {
-        self.writes != writes || self.until.is_some_and(|until| asked_by >= until)
+    fn is_due(&self, sent_before: Instant, writes: usize) -> bool {
+        self.writes != writes || self.until.is_some_and(|until| sent_before >= until)
     }
 }
 
@@ -175,24 +175,24 @@ impl FileCache {
     }
 
     /// Calls `take` with the file of this path, if it is cached and fresh, and with its coded forms
-    /// if they are wanted and known. Entries that may be older than `fresh` at `asked_by`, the time
-    /// of the request, are compared with the disk first.
+    /// if they are wanted and known. Entries that may be older than `fresh` at `sent_before`, the
+    /// time of the request, are compared with the disk first.
     pub(crate) fn lookup<T>(
         &mut self,
         docroot: &Docroot,
         path: &[u8],
         with_coded: bool,
-        asked_by: Instant,
+        sent_before: Instant,
         now: Instant,
         take: impl FnOnce(&Arc<CachedFile>, Option<&Arc<Siblings>>) -> T,
     ) -> Option<T> {
         // If nothing is trusted, every request needs its own check.
-        let asked_by = if self.trusted_for.is_zero() { now } else { asked_by };
+        let sent_before = if self.trusted_for.is_zero() { now } else { sent_before };
         let place = *self.places.get(docroot.number)?.get(path)?;
         let entry = &mut self.entries[place];
         // Read before the check, so that the check is not older than recorded.
         let writes = docroot.writes();
-        if entry.checked.is_due(asked_by, writes) {
+        if entry.checked.is_due(sent_before, writes) {
             let has_settled = entry.settles.is_some_and(|at| now >= at);
             if has_settled || !docroot.is_unchanged(path, b"", &entry.file.meta) {
                 self.remove(place);
@@ -203,7 +203,7 @@ impl FileCache {
         entry.used = true;
         let mut siblings = None;
         if with_coded && let Some((coded, checked)) = &mut entry.siblings {
-            if checked.is_due(asked_by, writes) {
+            if checked.is_due(sent_before, writes) {
                 if !coded.are_fresh(docroot, path) {
                     self.remove(place);
                     return None;
@@ -215,10 +215,15 @@ impl FileCache {
         Some(take(&entry.file, siblings))
     }
 
-    /// Returns the docroot of `root` for one request that was sent at `asked_by`. `None` if another
-    /// folder has its name. Return it with [`FileCache::put_back`].
-    pub(crate) fn take_root(&mut self, root: &Root, asked_by: Instant, now: Instant) -> Option<Arc<Docroot>> {
-        AtHand::take(&mut self.roots, root, asked_by, now)
+    /// Returns the docroot of `root` for one request that was sent at `sent_before`. `None` if
+    /// another folder has its name. Return it with [`FileCache::put_back`].
+    pub(crate) fn take_root(
+        &mut self,
+        root: &Root,
+        sent_before: Instant,
+        now: Instant,
+    ) -> Option<Arc<Docroot>> {
+        AtHand::take(&mut self.roots, root, sent_before, now)
     }
 
     /// Takes back a docroot that [`FileCache::take_root`] returned. If it is lost instead, the next

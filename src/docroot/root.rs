@@ -75,16 +75,16 @@ impl Root {
     }
 
     /// Returns whether the name still leads to the open folder, for a request that was sent at
-    /// `asked_by`. If the last check is too old for that, costs one `statx` of the name, and one
+    /// `sent_before`. If the last check is too old for that, costs one `statx` of the name, and one
     /// for each folder of programs. If the result is false, call [`Root::follow`] from a worker
     /// thread.
-    pub(crate) fn is_current(&self, asked_by: Instant, now: Instant) -> bool {
+    pub(crate) fn is_current(&self, sent_before: Instant, now: Instant) -> bool {
         let base = *self.base.get_or_init(|| now);
         let nanos =
             |at: Instant| u64::try_from(at.saturating_duration_since(base).as_nanos()).unwrap_or(u64::MAX);
         // If nothing is trusted, every request needs its own check.
-        let asked_by = if self.trusted_for.is_zero() { now } else { asked_by };
-        if nanos(asked_by) >= self.trusted_until.load(Ordering::Acquire) {
+        let sent_before = if self.trusted_for.is_zero() { now } else { sent_before };
+        if nanos(sent_before) >= self.trusted_until.load(Ordering::Acquire) {
             let trusted_for = match self.has_failed.load(Ordering::Acquire) {
                 true => self.trusted_for.max(RETRY_AFTER),
                 false => self.trusted_for,
@@ -158,34 +158,34 @@ impl AtHand {
     pub(super) fn take(
         roots: &mut Vec<AtHand>,
         root: &Root,
-        asked_by: Instant,
+        sent_before: Instant,
         now: Instant,
     ) -> Option<Arc<Docroot>> {
-        match roots.first_mut().and_then(|held| held.take_of(root, asked_by)) {
+        match roots.first_mut().and_then(|held| held.take_of(root, sent_before)) {
             Some(docroot) => Some(docroot),
-            None => AtHand::take_elsewhere(roots, root, asked_by, now),
+            None => AtHand::take_elsewhere(roots, root, sent_before, now),
         }
     }
 
     #[inline]
-    fn take_of(&mut self, root: &Root, asked_by: Instant) -> Option<Arc<Docroot>> {
+    fn take_of(&mut self, root: &Root, sent_before: Instant) -> Option<Arc<Docroot>> {
         let is_of = self.root == root.number && self.generation == root.generation.load(Ordering::Acquire);
-        if is_of && asked_by < self.trusted_until { self.docroot.take() } else { None }
+        if is_of && sent_before < self.trusted_until { self.docroot.take() } else { None }
     }
 
     #[inline(never)]
     fn take_elsewhere(
         roots: &mut Vec<AtHand>,
         root: &Root,
-        asked_by: Instant,
+        sent_before: Instant,
         now: Instant,
     ) -> Option<Arc<Docroot>> {
         // Read before the docroot. If the docroot changes in between, it is only taken once more.
         let generation = root.generation.load(Ordering::Acquire);
-        if let Some(docroot) = roots.iter_mut().find_map(|held| held.take_of(root, asked_by)) {
+        if let Some(docroot) = roots.iter_mut().find_map(|held| held.take_of(root, sent_before)) {
             return Some(docroot);
         }
-        if !root.is_current(asked_by, now) {
+        if !root.is_current(sent_before, now) {
             return None;
         }
         let docroot = root.docroot();

@@ -176,7 +176,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
         self.keep_extra();
         // The next request may have been sent later than this one.
-        self.driver.asked_by = None;
+        self.driver.sent_before = None;
     }
 
     /// Keeps headers for a response that is still owed, and the watched object, with the

@@ -60,7 +60,7 @@ pub struct Driver<O> {
     pub(crate) now: Now,
     /// Latest time at which the next request can have been sent, if that is earlier than `now`. A
     /// file that was checked after this time is fresh for the request.
-    pub(crate) asked_by: Option<Instant>,
+    pub(crate) sent_before: Option<Instant>,
     pub(crate) config: Arc<Config>,
     pub(crate) handler: Arc<dyn Handler>,
     /// The buffer for reads. Only input that cannot be used yet takes a loan.
@@ -115,7 +115,7 @@ impl<O: Observer> Driver<O> {
         let pool = BufferPool::new(config.limits.pool_bytes_max, config.limits.head_bytes_max);
         Driver {
             now,
-            asked_by: None,
+            sent_before: None,
             scratch: Vec::new(),
             scratch_is_shared: true,
             pool,
@@ -226,7 +226,7 @@ impl<O: Observer> Driver<O> {
     ) -> Option<T> {
         let mut cx = Context {
             now: self.now,
-            asked_by: self.asked_by.unwrap_or(self.now.mono),
+            sent_before: self.sent_before.unwrap_or(self.now.mono),
             id,
             peer,
             limits: &self.config.limits,

@@ -88,14 +88,14 @@ impl StaticFiles {
 
 impl Handler for StaticFiles {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        let (asked_by, now) = (cx.asked_by, cx.now().mono);
+        let (sent_before, now) = (cx.sent_before, cx.now().mono);
         let Some(Files::Own(cache)) = Files::of(cx) else {
-            return match self.root.is_current(asked_by, now) {
+            return match self.root.is_current(sent_before, now) {
                 true => serve(self.visit(&self.root.current()), request, cx),
                 false => self.follow(request, cx),
             };
         };
-        let Some(docroot) = cache.take_root(&self.root, asked_by, now) else {
+        let Some(docroot) = cache.take_root(&self.root, sent_before, now) else {
             return self.follow(request, cx);
         };
         let answer = serve(self.visit(&docroot), request, cx);
@@ -216,8 +216,8 @@ fn lookup<T>(
     cx: &mut Context<'_>,
     take: impl FnOnce(&Arc<CachedFile>, Option<&Arc<Siblings>>) -> T,
 ) -> Option<T> {
-    let (asked_by, now) = (cx.asked_by, cx.now().mono);
-    Files::of(cx)?.with(|cache| cache.lookup(docroot, path, with_coded, asked_by, now, take))
+    let (sent_before, now) = (cx.sent_before, cx.now().mono);
+    Files::of(cx)?.with(|cache| cache.lookup(docroot, path, with_coded, sent_before, now, take))
 }
 
 /// Returns the file at this path from the cache, if the cache has every form that the request

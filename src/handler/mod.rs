@@ -169,8 +169,8 @@ pub type Holders<'a> = [Option<&'a Arc<Holder>>; 2];
 /// The state that a driver lends to a handler for one call.
 pub struct Context<'a> {
     pub(crate) now: Now,
-    /// Time by which the request had arrived; see [`crate::driver::Driver::asked_by`].
-    pub(crate) asked_by: Instant,
+    /// Time by which the request had arrived; see [`crate::driver::Driver::sent_before`].
+    pub(crate) sent_before: Instant,
     pub(crate) id: ConnId,
     pub(crate) peer: &'a Peer,
     pub(crate) limits: &'a Limits,

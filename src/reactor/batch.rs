@@ -204,10 +204,10 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         for Read { id, start, asked, got, rested, was_seen } in batch.read.drain(..) {
             let Some(slot) = self.slots.get_mut(id) else { continue };
             let input = &batch.room[start..start + got.as_ref().map_or(0, |&bytes| bytes)];
-            self.driver.asked_by = was_seen.then_some(self.turn_began);
+            self.driver.sent_before = was_seen.then_some(self.turn_began);
             let used =
                 pump::answer(&mut slot.client, &mut slot.stream, &mut self.driver, id, got, asked, input);
-            self.driver.asked_by = None;
+            self.driver.sent_before = None;
             match used {
                 Used::Answered(share) => {
                     queued_bytes += slot.client.queued_bytes();
