@@ -91,7 +91,6 @@ impl<O: Observer> Exchange<'_, O> {
             Some(Task::Sinking { sink, .. }) => sink.bytes_max(limits),
             Some(Task::Nothing | Task::Draining { .. } | Task::Waiting) | None => limits.body_bytes_max,
         };
-        self.fetch_extra();
         self.respond(error_page::too_large(bytes_max).closing());
     }
 
@@ -101,9 +100,7 @@ impl<O: Observer> Exchange<'_, O> {
         if self.is_too_much(piece.len()) {
             return self.refuse_content();
         }
-        self.fetch_extra();
         self.take_piece(piece);
-        self.keep_extra();
     }
 
     fn take_piece(&mut self, piece: &[u8]) {
@@ -169,7 +166,6 @@ impl<O: Observer> Exchange<'_, O> {
     /// Handles the end of the content: the collected content or the sink produces the response.
     #[inline(never)]
     pub(super) fn end_content(&mut self) {
-        self.fetch_extra();
         let answer = match std::mem::take(&mut self.work().task) {
             Task::Nothing | Task::Draining { .. } | Task::Waiting => return,
             Task::Collecting { content, then, .. } => {
@@ -183,6 +179,5 @@ impl<O: Observer> Exchange<'_, O> {
             Task::Sinking { sink, .. } => self.call(|cx| sink.finish(cx)),
         };
         self.carry_out(answer);
-        self.keep_extra();
     }
 }

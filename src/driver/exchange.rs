@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Now;
 use crate::conn_id::ConnId;
-use crate::driver::Driver;
 use crate::driver::client::Client;
 use crate::driver::pool::Loan;
 use crate::driver::socket::read_ahead;
 use crate::driver::work::{Held, Source, Task, Warmth, Work};
+use crate::driver::{Caller, Driver};
 use crate::handler::continuation::Done;
 use crate::handler::watch::{Change, Watch};
-use crate::handler::{Answer, Context};
+use crate::handler::{Answer, Context, Handler};
 use crate::http::connection::Expired;
 use crate::http::head::FieldSlots;
 use crate::http::send_queue::OpenFile;
@@ -36,6 +36,8 @@ pub(crate) struct Exchange<'a, O> {
     /// True if input follows the head of the request that is being started. Then the client does
     /// not wait for 100 Continue.
     pub(super) more_at_hand: bool,
+    /// Latest time at which the next request can have been sent, if that is earlier than now.
+    pub(super) sent_before: Option<Instant>,
 }
 
 impl<'a, O: Observer> Exchange<'a, O> {
@@ -45,7 +47,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         id: ConnId,
         requests_left: usize,
     ) -> Self {
-        Exchange { client, driver, id, requests_left, more_at_hand: false }
+        Exchange { client, driver, id, requests_left, more_at_hand: false, sent_before: None }
     }
 
     /// Returns the record of the client, after taking one from the driver if there was none.
@@ -155,6 +157,11 @@ impl<'a, O: Observer> Exchange<'a, O> {
     /// Starts a request: calls the handler and carries out its answer.
     pub(super) fn start(&mut self, request: &Request<'_>) {
         self.requests_left -= 1;
+        if let Some(work) = self.client.work.as_mut() {
+            // The watched object and the headers belong to the request before.
+            self.driver.let_go.extend(work.let_go());
+            work.pending.clear();
+        }
         if self.driver.access.is_some() {
             let began = self.driver.now.wall;
             let work = self.work();
@@ -162,36 +169,42 @@ impl<'a, O: Observer> Exchange<'a, O> {
             note.take(request, began);
             work.note = Some(note);
         }
-        self.driver.observer.enter(Activity::Handling);
-        self.driver.extra.clear();
-        if let Some(work) = self.client.work.as_mut() {
-            // The watched object belongs to the request before.
-            self.driver.let_go.extend(work.let_go());
-        }
-        let answer = self.driver.call(self.id, &self.client.peer, |handler, cx| handler.handle(request, cx));
-        match answer {
+        match self.call_handler(|handler, cx| handler.handle(request, cx)) {
             // Nearly all requests end here.
             Some(Answer::Now(response)) => self.respond(response),
             other => self.carry_out(other),
         }
-        self.keep_extra();
         // The next request may have been sent later than this one.
-        self.driver.sent_before = None;
+        self.sent_before = None;
     }
 
-    /// Keeps headers for a response that is still owed, and the watched object, with the
-    /// connection.
-    #[inline]
-    pub(super) fn keep_extra(&mut self) {
-        if !self.driver.extra.is_empty() || !matches!(self.driver.watch, Change::Nothing) {
-            self.keep_what_was_said();
+    /// Calls a function that a handler has left for a later step.
+    pub(super) fn call<T>(&mut self, body: impl FnOnce(&mut Context<'_>) -> T) -> Option<T> {
+        self.call_handler(|_, cx| body(cx))
+    }
+
+    /// Lends a context to `body`, then applies the change of the watched object that `body` has
+    /// requested. Returns `None` after a panic.
+    fn call_handler<T>(&mut self, body: impl FnOnce(&dyn Handler, &mut Context<'_>) -> T) -> Option<T> {
+        self.driver.observer.enter(Activity::Handling);
+        let work = self.client.work.get_or_insert_with(|| self.driver.hire());
+        let caller = Caller {
+            id: self.id,
+            peer: &self.client.peer,
+            pending: &mut work.pending,
+            sent_before: self.sent_before,
+        };
+        let called = self.driver.call(caller, body);
+        if !matches!(work.pending.watch, Change::Nothing) {
+            self.change_watch();
         }
+        called
     }
 
-    /// Keeps headers and the watched object. Out of line, because few requests have any.
+    /// Applies a change of the watched object. Out of line, because few requests have any.
     #[inline(never)]
-    fn keep_what_was_said(&mut self) {
-        match std::mem::take(&mut self.driver.watch) {
+    fn change_watch(&mut self) {
+        match std::mem::take(&mut self.work().pending.watch) {
             Change::Nothing => {}
             Change::To(watched) => {
                 self.let_go();
@@ -204,30 +217,12 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 self.client.conn.restart_answer(self.driver.now.mono);
             }
         }
-        if !self.driver.extra.is_empty() && self.client.conn.is_owed() {
-            let extra = std::mem::take(&mut self.driver.extra);
-            self.work().extra = Some(Box::new(extra));
-        }
     }
 
     /// Abandons the watched object of the connection, if there is one.
-    pub(super) fn let_go(&mut self) {
+    fn let_go(&mut self) {
         let before = self.work().let_go();
         self.driver.let_go.extend(before);
-    }
-
-    /// Restores the kept headers, because the next step of the response may add to them.
-    pub(super) fn fetch_extra(&mut self) {
-        self.driver.extra.clear();
-        if let Some(extra) = self.client.work.as_mut().and_then(|work| work.extra.take()) {
-            self.driver.extra = *extra;
-        }
-    }
-
-    /// Calls a function that a handler has left for a later step.
-    pub(super) fn call<T>(&mut self, body: impl FnOnce(&mut Context<'_>) -> T) -> Option<T> {
-        self.driver.observer.enter(Activity::Handling);
-        self.driver.call(self.id, &self.client.peer, |_, cx| body(cx))
     }
 
     /// Carries out an answer, step by step, until a response is queued or something has to be
@@ -293,15 +288,12 @@ impl<'a, O: Observer> Exchange<'a, O> {
             Done::Finished(_) | Done::Panicked if !self.client.is_waiting() => {}
             Done::Finished(then) => {
                 self.work().end_wait();
-                self.fetch_extra();
                 let answer = self.call(then);
                 self.carry_out(answer);
-                self.keep_extra();
             }
             Done::Panicked => {
                 self.driver.observer.panicked();
                 self.work().task = Task::Nothing;
-                self.fetch_extra();
                 self.carry_out(None);
             }
         }
@@ -323,7 +315,6 @@ impl<'a, O: Observer> Exchange<'a, O> {
     fn refuse_as_read(&mut self, error: ProtocolError, reason: CloseReason, read: &[u8]) {
         let began = self.client.conn.head_began();
         if self.client.conn.refuse(reason) {
-            self.fetch_extra();
             self.note_refusal(error, read, began);
             self.respond(error_page::text_error(error.status, error.reason));
         }

@@ -37,8 +37,7 @@ use crate::driver::pool::{BufferPool, Loan};
 use crate::driver::work::Work;
 use crate::handler::cache::DriverCache;
 use crate::handler::continuation::Continuation;
-use crate::handler::extras::Extra;
-use crate::handler::watch::Change;
+use crate::handler::pending::Pending;
 use crate::handler::{Context, Handler};
 use crate::http::Phase;
 use crate::http::date::DateCache;
@@ -58,9 +57,6 @@ pub(crate) const SCRATCH_SMALL_BYTES: usize = KIB + KIB / 2;
 pub struct Driver<O> {
     /// The time of this turn.
     pub(crate) now: Now,
-    /// Latest time at which the next request can have been sent, if that is earlier than `now`. A
-    /// file that was checked after this time is fresh for the request.
-    pub(crate) sent_before: Option<Instant>,
     pub(crate) config: Arc<Config>,
     pub(crate) handler: Arc<dyn Handler>,
     /// The buffer for reads. Only input that cannot be used yet takes a loan.
@@ -73,11 +69,6 @@ pub struct Driver<O> {
     pub(crate) jobs: Box<dyn JobQueue<Continuation>>,
     pub(crate) observer: O,
     pub(crate) access: Option<AccessBuffer>,
-    /// Headers that middleware adds to the response of the current request, and the authenticated
-    /// user.
-    pub(crate) extra: Extra,
-    /// Change of the watched object that the handler of the current connection requested.
-    pub(crate) watch: Change,
     /// Abandoned objects. Each advances once more, because no further event may reach it.
     pub(crate) let_go: Vec<WatchId>,
     /// Request content in memory, over all connections, in bytes.
@@ -115,7 +106,6 @@ impl<O: Observer> Driver<O> {
         let pool = BufferPool::new(config.limits.pool_bytes_max, config.limits.head_bytes_max);
         Driver {
             now,
-            sent_before: None,
             scratch: Vec::new(),
             scratch_is_shared: true,
             pool,
@@ -124,8 +114,6 @@ impl<O: Observer> Driver<O> {
             jobs,
             observer,
             access,
-            extra: Extra::default(),
-            watch: Change::Nothing,
             let_go: Vec::new(),
             collected_bytes: 0,
             is_short_of_memory: false,
@@ -220,20 +208,19 @@ impl<O: Observer> Driver<O> {
     /// one connection and not the loop.
     pub(crate) fn call<T>(
         &mut self,
-        id: ConnId,
-        peer: &Peer,
+        caller: Caller<'_>,
         body: impl FnOnce(&dyn Handler, &mut Context<'_>) -> T,
     ) -> Option<T> {
+        let Caller { id, peer, pending, sent_before } = caller;
         let mut cx = Context {
             now: self.now,
-            sent_before: self.sent_before.unwrap_or(self.now.mono),
+            sent_before: sent_before.unwrap_or(self.now.mono),
             id,
             peer,
             limits: &self.config.limits,
             jobs: &mut *self.jobs,
             cache: &mut *self.cache,
-            extra: &mut self.extra,
-            watch: &mut self.watch,
+            pending,
             route: None,
         };
         let handler = &*self.handler;
@@ -243,6 +230,17 @@ impl<O: Observer> Driver<O> {
         }
         called.ok()
     }
+}
+
+/// The connection and the request for which a handler is called.
+pub(crate) struct Caller<'a> {
+    pub(crate) id: ConnId,
+    pub(crate) peer: &'a Peer,
+    /// What handlers set for the response to the request.
+    pub(crate) pending: &'a mut Pending,
+    /// Latest time at which the client can have sent the request, if that is earlier than now. A
+    /// file that was checked after this time is fresh for the request.
+    pub(crate) sent_before: Option<Instant>,
 }
 
 /// Allocates a record. Out of line, because the record is first built on the stack, and because

@@ -9,6 +9,7 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::conn_id::ConnId;
 use crate::driver::client::Client;
@@ -53,6 +54,16 @@ impl Share {
     }
 }
 
+/// Input that was read for a batch.
+pub(crate) struct Input<'a> {
+    /// Result of a read of `asked` bytes.
+    pub(crate) got: io::Result<usize>,
+    pub(crate) asked: usize,
+    pub(crate) bytes: &'a [u8],
+    /// Latest time at which the first request can have been sent, if that is earlier than now.
+    pub(crate) sent_before: Option<Instant>,
+}
+
 /// The result of using input that was read for a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Used {
@@ -87,19 +98,17 @@ pub fn pump<S: Stream, O: Observer>(
 }
 
 /// Uses input that was read for a client between two requests, and queues the responses without
-/// sending them: the first half of a pump, for a batch. `got` is the result of a read of `asked`
-/// bytes, and `input` contains the bytes.
+/// sending them: the first half of a pump, for a batch.
 pub(crate) fn answer<S: Stream, O: Observer>(
     client: &mut Client,
     stream: &mut S,
     driver: &mut Driver<O>,
     id: ConnId,
-    got: io::Result<usize>,
-    asked: usize,
-    input: &[u8],
+    input: Input<'_>,
 ) -> Used {
     let mut pump = Pump::new(client, stream, driver, id, Share::whole(driver));
-    let step = pump.use_input(got, asked, input);
+    pump.exchange.sent_before = input.sent_before;
+    let step = pump.use_input(input.got, input.asked, input.bytes);
     if matches!(step, Step::Again) && pump.exchange.client.is_queued() {
         return Used::Answered(pump.share_left());
     }

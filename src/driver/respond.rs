@@ -39,10 +39,10 @@ impl<O: Observer> Exchange<'_, O> {
         }
         let status = response.status();
         let mut user = None;
-        if !self.driver.extra.is_empty() {
-            user = self.driver.extra.take_user();
-            response = self.driver.extra.said_on(response);
-            self.driver.extra.clear();
+        if let Some(mut extra) = work.pending.take_extra() {
+            user = extra.take_user();
+            response = extra.said_on(response);
+            work.pending.reuse(extra);
         }
         if let Some(flaw) = response.flaw() {
             log_flaw(self.id, status, flaw);

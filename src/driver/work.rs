@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use crate::conn_id::WatchId;
 use crate::driver::access::{Line, Note};
 use crate::driver::pool::Loan;
-use crate::handler::extras::Extra;
+use crate::handler::pending::Pending;
 use crate::handler::watch::Watch;
 use crate::handler::{BodySink, WithContent};
 use crate::http::BodySource;
@@ -27,9 +27,8 @@ pub struct Work {
     pub(super) warmth: Warmth,
     /// The object that is watched for this connection in addition to its socket.
     pub(super) watch: Option<Watch>,
-    /// Headers that middleware added for the pending response, and the authenticated user. Boxed,
-    /// because few requests have any.
-    pub(super) extra: Option<Box<Extra>>,
+    /// What handlers have set for the response that is due.
+    pub(super) pending: Pending,
     /// Access log lines of responses that are not sent completely.
     pub(super) lines: VecDeque<Line>,
     /// Note of the current request for the access log.
@@ -134,7 +133,7 @@ impl Work {
         self.task = Task::Nothing;
         self.source = Source::Nothing;
         self.warmth = Warmth::Unknown;
-        self.extra = None;
+        self.pending.clear();
         if !self.lines.is_empty() {
             self.lines.clear();
         }

@@ -4,6 +4,7 @@
 //! headers wait in [`Extra`]. They are applied in order of precedence when the response is queued.
 //! Must not know drivers.
 
+use crate::config::KIB;
 use crate::http::headers::{How, is_repeated};
 use crate::http::response::Author;
 use crate::http::{Response, Status};
@@ -70,26 +71,20 @@ pub(crate) struct Extra {
     pub(super) redirects: u8,
     /// An error page of the server gets the script of `--live-reload`.
     pub(super) reloads: bool,
-    /// Anything was set since the last `clear`. Read three times a request, and nearly always
-    /// false.
-    is_said: bool,
 }
 
+/// Memory for the headers of one response that is kept for the next one, in bytes. A dozen headers
+/// of usual length fit.
+const KEPT_BYTES_MAX: usize = KIB;
+
 impl Extra {
-    pub(crate) fn is_empty(&self) -> bool {
-        !self.is_said
+    /// Returns true if the memory is small enough to be kept for another response.
+    pub(super) fn is_worth_keeping(&self) -> bool {
+        self.text.capacity() <= KEPT_BYTES_MAX && self.given.capacity() * size_of::<Given>() <= KEPT_BYTES_MAX
     }
 
-    /// Marks the value as set, and returns it.
-    pub(super) fn say(&mut self) -> &mut Self {
-        self.is_said = true;
-        self
-    }
-
-    pub(crate) fn clear(&mut self) {
-        if !std::mem::take(&mut self.is_said) {
-            return;
-        }
+    /// Forgets all headers and the user. The memory is kept.
+    pub(super) fn clear(&mut self) {
         self.given.clear();
         self.text.clear();
         self.user = None;
@@ -98,10 +93,9 @@ impl Extra {
     }
 
     pub(super) fn give(&mut self, giver: Giver, how: How, on: On, name: &[u8], value: &[u8]) {
-        let said = self.say();
-        said.text.extend_from_slice(name);
-        said.text.extend_from_slice(value);
-        said.given.push(Given { giver, how, on, name_len: name.len(), end: said.text.len() });
+        self.text.extend_from_slice(name);
+        self.text.extend_from_slice(value);
+        self.given.push(Given { giver, how, on, name_len: name.len(), end: self.text.len() });
     }
 
     pub(super) fn give_when(&mut self, giver: Giver, how: How, when: When, name: &str, value: &[u8]) {

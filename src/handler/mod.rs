@@ -13,6 +13,7 @@ pub(crate) mod extras;
 pub(crate) mod kept_request;
 pub mod offload;
 pub(crate) mod passwords;
+pub(crate) mod pending;
 pub(crate) mod router;
 pub mod spool;
 pub(crate) mod temp_file;
@@ -26,7 +27,8 @@ use crate::config::Limits;
 use crate::conn_id::{ConnId, Peer};
 use crate::handler::cache::DriverCache;
 use crate::handler::continuation::{Continuation, Job, Promise, Ticket};
-use crate::handler::extras::{Extra, Giver, On};
+use crate::handler::extras::{Giver, On};
+use crate::handler::pending::Pending;
 use crate::handler::watch::{Change, Watched};
 use crate::http::headers::How;
 use crate::http::refusal::Refusal;
@@ -169,15 +171,14 @@ pub type Holders<'a> = [Option<&'a Arc<Holder>>; 2];
 /// The state that a driver lends to a handler for one call.
 pub struct Context<'a> {
     pub(crate) now: Now,
-    /// Time by which the request had arrived; see [`crate::driver::Driver::sent_before`].
+    /// Latest time at which the client can have sent the request.
     pub(crate) sent_before: Instant,
     pub(crate) id: ConnId,
     pub(crate) peer: &'a Peer,
     pub(crate) limits: &'a Limits,
     pub(crate) jobs: &'a mut dyn JobQueue<Continuation>,
     pub(crate) cache: &'a mut dyn DriverCache,
-    pub(crate) extra: &'a mut Extra,
-    pub(crate) watch: &'a mut Change,
+    pub(crate) pending: &'a mut Pending,
     /// Route of the request, for log lines about its jobs.
     pub(crate) route: RouteName,
 }
@@ -245,7 +246,7 @@ impl Context<'_> {
     /// may make the response (see [`Context::promised`]) and then limits its own time: the answer
     /// timeout does not apply while it is watched.
     pub fn watch(&mut self, watched: Arc<dyn Watched>) {
-        *self.watch = Change::To(watched);
+        self.pending.watch = Change::To(watched);
     }
 
     /// Answers later: the response, or the next step to it, comes from the object that this
@@ -258,61 +259,68 @@ impl Context<'_> {
     /// The authenticated user, if an outer handler has set one.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
-        self.extra.user.as_deref()
+        self.pending.extra()?.user.as_deref()
     }
 
     /// Number of internal redirects by CGI programs for this request so far.
     pub(crate) fn redirects(&self) -> u8 {
-        self.extra.redirects
+        self.pending.extra().map_or(0, |extra| extra.redirects)
     }
 
     /// Forgets all that outer handlers have set for this request, because they see it again with
     /// another target. Also abandons the watched object. Otherwise its time limit would apply to
     /// the new response.
     pub(crate) fn start_over(&mut self, redirects: u8) {
-        *self.watch = Change::LetGo;
-        self.extra.clear();
-        self.extra.say().redirects = redirects;
+        self.pending.watch = Change::LetGo;
+        let extra = self.pending.extra_mut();
+        extra.clear();
+        extra.redirects = redirects;
     }
 
     /// Sets a header of the response to this request, for wrappers around a handler. A wrapper does
     /// not see the response, because it may come from a job or a file. Replaces the response's own
     /// header of that name; otherwise like [`Response::with_header`].
     pub fn set_header(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
-        self.extra.give_when(Giver::Wrapper, How::Set, when, name, value.as_ref());
+        self.pending.extra_mut().give_when(Giver::Wrapper, How::Set, when, name, value.as_ref());
     }
 
     /// Adds a header to the response to this request, beside the response's own headers of that
     /// name; otherwise like [`Response::with_added_header`].
     pub fn add_header(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
-        self.extra.give_when(Giver::Wrapper, How::Add, when, name, value.as_ref());
+        self.pending.extra_mut().give_when(Giver::Wrapper, How::Add, when, name, value.as_ref());
     }
 
     /// Sets a header that the server generates. A CGI program's own header and a rule of the
     /// operator have precedence.
     pub(crate) fn set_own_header(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
-        self.extra.give_when(Giver::Server, How::Set, when, name, value.as_ref());
+        self.pending.extra_mut().give_when(Giver::Server, How::Set, when, name, value.as_ref());
     }
 
     /// Forbids shared caches to store the response, unless a program or a rule of the operator sets
     /// a cache policy.
     pub(crate) fn keep_private(&mut self) {
-        self.extra.give(Giver::Server, How::Directive, On::Always, b"Cache-Control", b"private");
+        self.pending.extra_mut().give(
+            Giver::Server,
+            How::Directive,
+            On::Always,
+            b"Cache-Control",
+            b"private",
+        );
     }
 
     /// Sets a header by a rule of the operator for the requested path.
     pub(crate) fn set_path_header(&mut self, how: How, on: On, name: &str, value: &str) {
-        self.extra.give(Giver::Operator, how, on, name.as_bytes(), value.as_bytes());
+        self.pending.extra_mut().give(Giver::Operator, how, on, name.as_bytes(), value.as_bytes());
     }
 
     /// Sets the authenticated user, for the access log.
     pub fn set_user(&mut self, user: &str) {
-        self.extra.say().user = Some(user.to_owned());
+        self.pending.extra_mut().user = Some(user.to_owned());
     }
 
     /// Adds the script of `--live-reload` to the response if it is an error page.
     pub(crate) fn reload_errors(&mut self) {
-        self.extra.say().reloads = true;
+        self.pending.extra_mut().reloads = true;
     }
 
     /// Access of a body source to the worker threads; see [`crate::handler::offload::Offloaded`].

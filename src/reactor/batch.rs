@@ -36,7 +36,8 @@
 //! 13. `Connection::next_event` (`http/connection/mod.rs`): parses the head and returns the
 //!     request.
 //! 14. `Exchange::start` (`driver/exchange.rs`): notes the request for the access log.
-//! 15. `Driver::call` (`driver/mod.rs`): lends a `Context` to the handler and catches panics.
+//! 15. `Exchange::call_handler` (`driver/exchange.rs`) and `Driver::call` (`driver/mod.rs`): lend a
+//!     `Context` to the handler and catch panics.
 //! 16. `Handler::handle` (`handler/mod.rs`): returns an `Answer`, usually a response.
 //! 17. `Exchange::respond` (`driver/respond.rs`): adds the headers of middleware and the log note.
 //! 18. `Connection::respond` (`http/connection/respond.rs`): frames the response.
@@ -63,7 +64,7 @@ use std::time::Duration;
 
 use crate::conn_id::ConnId;
 use crate::driver::pump;
-use crate::driver::pump::{Pumped, Share, Used};
+use crate::driver::pump::{Input, Pumped, Share, Used};
 use crate::driver::stream::Stream as _;
 use crate::observe::{Activity, Observer};
 use crate::reactor::Reactor;
@@ -203,11 +204,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         let mut queued_bytes = 0;
         for Read { id, start, asked, got, rested, was_seen } in batch.read.drain(..) {
             let Some(slot) = self.slots.get_mut(id) else { continue };
-            let input = &batch.room[start..start + got.as_ref().map_or(0, |&bytes| bytes)];
-            self.driver.sent_before = was_seen.then_some(self.turn_began);
-            let used =
-                pump::answer(&mut slot.client, &mut slot.stream, &mut self.driver, id, got, asked, input);
-            self.driver.sent_before = None;
+            let bytes = &batch.room[start..start + got.as_ref().map_or(0, |&bytes| bytes)];
+            let input = Input { got, asked, bytes, sent_before: was_seen.then_some(self.turn_began) };
+            let used = pump::answer(&mut slot.client, &mut slot.stream, &mut self.driver, id, input);
             match used {
                 Used::Answered(share) => {
                     queued_bytes += slot.client.queued_bytes();

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::*;
 use crate::config::{Config, Model};
 use crate::conn_id::{ConnId, Peer};
-use crate::driver::Driver;
+use crate::driver::{Caller, Driver};
 use crate::handler::continuation::{Done, Inbox, Pool};
+use crate::handler::pending::Pending;
 use crate::handler::watch::Change;
 use crate::http::{Request, Response, Status};
 use crate::jobs::InlineQueue;
@@ -45,6 +46,16 @@ impl Bench {
         Bench { driver, inbox, watched: HashMap::new() }
     }
 
+    fn call(
+        &mut self,
+        id: ConnId,
+        pending: &mut Pending,
+        body: impl FnOnce(&mut Context<'_>) -> Answer,
+    ) -> Answer {
+        let caller = Caller { id, peer: &Peer::Unix, pending, sent_before: None };
+        self.driver.call(caller, |_, cx| body(cx)).unwrap()
+    }
+
     /// Starts a request on this connection. Returns its status, or `None` if it waits.
     fn ask(
         &mut self,
@@ -53,13 +64,14 @@ impl Bench {
         key: u8,
         begin: impl FnOnce(Work<u8, Status>),
     ) -> Option<u16> {
-        let answer = self.driver.call(ConnId::new(conn, 0), &Peer::Unix, |_, cx| {
+        let mut pending = Pending::default();
+        let answer = self.call(ConnId::new(conn, 0), &mut pending, |cx| {
             results.answer(&key, cx, |work, _| begin(work), |result, _| shown(result))
         });
-        if let Change::To(watched) = std::mem::take(&mut self.driver.watch) {
+        if let Change::To(watched) = pending.watch {
             self.watched.insert(conn, watched);
         }
-        status(answer.unwrap())
+        status(answer)
     }
 
     /// Returns the connections that have received answers, with the statuses.
@@ -69,7 +81,7 @@ impl Bench {
         news.into_iter()
             .map(|(id, done)| {
                 let Done::Finished(then) = done else { panic!("{done:?}") };
-                let answer = self.driver.call(id, &Peer::Unix, |_, cx| then(cx)).unwrap();
+                let answer = self.call(id, &mut Pending::default(), then);
                 (id.generation(), status(answer).unwrap())
             })
             .collect()
