@@ -79,13 +79,13 @@ struct Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} listeners", lock(&self.state).seats.len())
+        write!(f, "{} listeners", lock(&self.state).listeners.len())
     }
 }
 
 #[derive(Default)]
 struct State {
-    seats: Slab<Seat>,
+    listeners: Slab<ListenerQueue>,
     /// Past events with their numbers, oldest first.
     history: VecDeque<(u64, Arc<[u8]>)>,
     /// Number of the last event.
@@ -96,7 +96,7 @@ struct State {
 }
 
 /// A listener.
-struct Seat {
+struct ListenerQueue {
     queue: VecDeque<Arc<[u8]>>,
     /// Bytes of the first event that the connection has taken.
     taken_bytes: usize,
@@ -166,9 +166,9 @@ impl Feed {
         while state.history.len() > self.shared.options.history_max {
             state.history.pop_front();
         }
-        let State { seats, dropped, .. } = &mut *state;
-        for (_, seat) in seats {
-            *dropped += u64::from(!seat.push(&event, &self.shared.options));
+        let State { listeners, dropped, .. } = &mut *state;
+        for (_, listener) in listeners {
+            *dropped += u64::from(!listener.push(&event, &self.shared.options));
         }
     }
 
@@ -184,7 +184,7 @@ impl Feed {
 
     /// Adds a listener for a handler without a [`Call`]. It receives the events after `last_id`.
     pub(crate) fn join_after(&self, last_id: Option<&[u8]>, waker: Waker) -> Listener {
-        self.seat(waker, last_id.and_then(|id| std::str::from_utf8(id).ok()))
+        self.subscribe(waker, last_id.and_then(|id| std::str::from_utf8(id).ok()))
     }
 
     /// ID of the last event.
@@ -198,7 +198,7 @@ impl Feed {
         WeakFeed(Arc::downgrade(&self.shared))
     }
 
-    fn seat(&self, waker: Waker, last_id: Option<&str>) -> Listener {
+    fn subscribe(&self, waker: Waker, last_id: Option<&str>) -> Listener {
         let mut state = lock(&self.shared.state);
         let heard = last_id.and_then(|id| {
             id.strip_prefix(self.shared.epoch.as_str())?.strip_prefix('-')?.parse::<u64>().ok()
@@ -208,8 +208,9 @@ impl Feed {
         let queue: VecDeque<Arc<[u8]>> =
             std::iter::once(Arc::from(HEARTBEAT)).chain(missed.map(|(_, event)| Arc::clone(event))).collect();
         let queued_bytes = queue.iter().map(|event| event.len()).sum();
-        let seat = Seat { queue, taken_bytes: 0, queued_bytes, waker, is_told: true, is_lost: false };
-        let key = state.seats.insert(seat);
+        let listener =
+            ListenerQueue { queue, taken_bytes: 0, queued_bytes, waker, is_told: true, is_lost: false };
+        let key = state.listeners.insert(listener);
         let needs_heart = !std::mem::replace(&mut state.has_heart, true);
         drop(state);
         if needs_heart {
@@ -235,7 +236,7 @@ impl Feed {
     /// Number of listeners.
     #[must_use]
     pub fn listeners(&self) -> usize {
-        lock(&self.shared.state).seats.iter().filter(|(_, seat)| !seat.is_lost).count()
+        lock(&self.shared.state).listeners.iter().filter(|(_, listener)| !listener.is_lost).count()
     }
 
     /// Number of listeners dropped because they did not read their events.
@@ -250,8 +251,8 @@ impl Feed {
     pub fn close(&self) {
         let mut state = lock(&self.shared.state);
         state.closed = true;
-        for (_, seat) in &mut state.seats {
-            seat.wake();
+        for (_, listener) in &mut state.listeners {
+            listener.wake();
         }
     }
 }
@@ -271,7 +272,7 @@ impl Default for Feed {
     }
 }
 
-impl Seat {
+impl ListenerQueue {
     /// Queues an event. Returns false if that drops the listener.
     fn push(&mut self, event: &Arc<[u8]>, options: &FeedOptions) -> bool {
         if self.is_lost {
@@ -340,9 +341,9 @@ fn beat(bell: &Bell, shared: &Weak<Shared>, every: Duration) {
         // Release the lock first: dropping the last handle on the feed takes it, too.
         drop(over);
         if let Some(shared) = shared.upgrade() {
-            for (_, seat) in &mut lock(&shared.state).seats {
-                if seat.queue.is_empty() {
-                    seat.push(&comment, &shared.options);
+            for (_, listener) in &mut lock(&shared.state).listeners {
+                if listener.queue.is_empty() {
+                    listener.push(&comment, &shared.options);
                 }
             }
         }
@@ -390,14 +391,14 @@ impl BodySource for Listener {
     fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
         let mut state = lock(&self.shared.state);
         let closed = state.closed;
-        let Some(seat) = state.seats.get_mut(self.key) else { return Filled::Failed };
-        seat.is_told = false;
-        if seat.is_lost {
+        let Some(listener) = state.listeners.get_mut(self.key) else { return Filled::Failed };
+        listener.is_told = false;
+        if listener.is_lost {
             // Without a last chunk the page detects the abort, and reconnects with its last ID.
             return Filled::Failed;
         }
-        seat.take(out, room);
-        match (seat.queue.is_empty(), closed) {
+        listener.take(out, room);
+        match (listener.queue.is_empty(), closed) {
             (false, _) => Filled::More,
             (true, false) => Filled::Later,
             (true, true) => Filled::End,
@@ -411,7 +412,7 @@ impl BodySource for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        lock(&self.shared.state).seats.try_remove(self.key);
+        lock(&self.shared.state).listeners.try_remove(self.key);
     }
 }
 
@@ -457,7 +458,7 @@ mod tests {
     fn a_listener_hears_what_is_told_and_what_it_has_missed() {
         let feed = Feed::new();
         feed.send("before");
-        let mut one = feed.seat(waker(), None);
+        let mut one = feed.subscribe(waker(), None);
         feed.send("first");
         let (text, filled) = take(&mut one);
         assert_eq!(filled, Filled::Later);
@@ -469,15 +470,15 @@ mod tests {
         assert_eq!(feed.listeners(), 0);
         feed.send("second");
         feed.send_named("third", "3");
-        let text = take(&mut feed.seat(waker(), Some(&id))).0;
+        let text = take(&mut feed.subscribe(waker(), Some(&id))).0;
         assert!(
             text.contains("second") && text.contains("event: third") && !text.contains("first"),
             "{text}"
         );
-        let text = take(&mut feed.seat(waker(), Some("of another process-1"))).0;
+        let text = take(&mut feed.subscribe(waker(), Some("of another process-1"))).0;
         assert_eq!(text, ":\n\n");
-        assert_eq!(take(&mut feed.seat(waker(), Some(&feed.last_id()))).0, ":\n\n");
-        let mut last = feed.seat(waker(), None);
+        assert_eq!(take(&mut feed.subscribe(waker(), Some(&feed.last_id()))).0, ":\n\n");
+        let mut last = feed.subscribe(waker(), None);
         feed.send("fourth");
         feed.close();
         feed.send("never");
@@ -492,7 +493,7 @@ mod tests {
         let by_bytes = FeedOptions { bytes_max: 300, ..FeedOptions::default() };
         for options in [by_events, by_bytes] {
             let feed = Feed::with_options(options);
-            let (mut stuck, mut lively) = (feed.seat(waker(), None), feed.seat(waker(), None));
+            let (mut stuck, mut lively) = (feed.subscribe(waker(), None), feed.subscribe(waker(), None));
             for number in 0..100 {
                 feed.send(&format!("{number}"));
                 assert!(take(&mut lively).0.ends_with(&format!("data: {number}\n\n")));
@@ -508,7 +509,7 @@ mod tests {
     fn a_long_event_reaches_who_has_nothing_waiting_and_goes_in_pieces() {
         let options = FeedOptions { bytes_max: 300, ..FeedOptions::default() };
         let feed = Feed::with_options(options);
-        let (mut stuck, mut lively) = (feed.seat(waker(), None), feed.seat(waker(), None));
+        let (mut stuck, mut lively) = (feed.subscribe(waker(), None), feed.subscribe(waker(), None));
         take(&mut lively);
         let long = "x".repeat(10_000);
         feed.send(&long);

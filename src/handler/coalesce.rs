@@ -31,7 +31,7 @@ type Finish<R> = Box<dyn FnOnce(Result<R, Unmade>, &mut Context<'_>) -> Answer +
 pub(crate) struct Coalesced<K, R> {
     groups: Mutex<HashMap<K, Arc<Group<R>>>>,
     /// Maximum number of requests that wait for one result.
-    seats_max: usize,
+    waiters_max: usize,
 }
 
 impl<K, R> std::fmt::Debug for Coalesced<K, R> {
@@ -42,11 +42,11 @@ impl<K, R> std::fmt::Debug for Coalesced<K, R> {
 
 /// The requests that wait for one result.
 struct Group<R> {
-    seats: Mutex<Vec<Arc<Seat<R>>>>,
+    waiters: Mutex<Vec<Arc<Waiter<R>>>>,
 }
 
 /// One waiting request.
-struct Seat<R> {
+struct Waiter<R> {
     state: Mutex<State<R>>,
 }
 
@@ -61,9 +61,9 @@ enum State<R> {
 }
 
 impl<K: Clone + Eq + Hash, R: Clone + Send + 'static> Coalesced<K, R> {
-    /// Creates an empty set. Up to `seats_max` requests may wait for one result.
-    pub(crate) fn new(seats_max: usize) -> Arc<Self> {
-        Arc::new(Coalesced { groups: Mutex::default(), seats_max })
+    /// Creates an empty set. Up to `waiters_max` requests may wait for one result.
+    pub(crate) fn new(waiters_max: usize) -> Arc<Self> {
+        Arc::new(Coalesced { groups: Mutex::default(), waiters_max })
     }
 
     /// Answers with the response that `then` makes from the result for `key`. Calls `begin` with
@@ -75,13 +75,13 @@ impl<K: Clone + Eq + Hash, R: Clone + Send + 'static> Coalesced<K, R> {
         begin: impl FnOnce(Work<K, R>, &Arc<dyn Spawn>),
         then: impl FnOnce(Result<R, Unmade>, &mut Context<'_>) -> Answer + Send + 'static,
     ) -> Answer {
-        let seat = Arc::new(Seat { state: Mutex::new(State::Handled) });
-        match self.join(key, &seat) {
+        let waiter = Arc::new(Waiter { state: Mutex::new(State::Handled) });
+        match self.join(key, &waiter) {
             Joined::First(work) => begin(work, &cx.spawner()),
             Joined::Another => {}
             Joined::Full => return then(Err(Unmade::TooMany), cx),
         }
-        let mut state = lock(&seat.state);
+        let mut state = lock(&waiter.state);
         if let State::Ready(result) = std::mem::replace(&mut *state, State::Over) {
             drop(state);
             return then(result, cx);
@@ -89,22 +89,22 @@ impl<K: Clone + Eq + Hash, R: Clone + Send + 'static> Coalesced<K, R> {
         *state = State::Waiting(cx.promise(), Box::new(then));
         drop(state);
         // The watch exists only to be abandoned: that shows that the request was cancelled.
-        cx.watch(seat);
+        cx.watch(waiter);
         cx.promised()
     }
 
-    fn join(self: &Arc<Self>, key: &K, seat: &Arc<Seat<R>>) -> Joined<K, R> {
+    fn join(self: &Arc<Self>, key: &K, waiter: &Arc<Waiter<R>>) -> Joined<K, R> {
         let mut groups = lock(&self.groups);
         if let Some(group) = groups.get(key) {
-            let mut seats = lock(&group.seats);
-            seats.retain(|seat| !seat.is_over());
-            if seats.len() >= self.seats_max {
+            let mut waiters = lock(&group.waiters);
+            waiters.retain(|waiter| !waiter.is_over());
+            if waiters.len() >= self.waiters_max {
                 return Joined::Full;
             }
-            seats.push(Arc::clone(seat));
+            waiters.push(Arc::clone(waiter));
             return Joined::Another;
         }
-        let group = Arc::new(Group { seats: Mutex::new(vec![Arc::clone(seat)]) });
+        let group = Arc::new(Group { waiters: Mutex::new(vec![Arc::clone(waiter)]) });
         groups.insert(key.clone(), Arc::clone(&group));
         Joined::First(Work { coalesced: Arc::clone(self), key: key.clone(), group })
     }
@@ -128,7 +128,7 @@ pub(crate) struct Work<K: Eq + Hash, R: Clone + Send + 'static> {
 impl<K: Eq + Hash, R: Clone + Send + 'static> Work<K, R> {
     /// Returns false if all waiting requests were cancelled.
     pub(crate) fn is_wanted(&self) -> bool {
-        lock(&self.group.seats).iter().any(|seat| !seat.is_over())
+        lock(&self.group.waiters).iter().any(|waiter| !waiter.is_over())
     }
 
     /// Returns the key of the result.
@@ -154,21 +154,21 @@ impl<K: Eq + Hash, R: Clone + Send + 'static> Work<K, R> {
     fn end(&self, result: &Result<R, Unmade>) -> usize {
         self.close();
         // No request can join from here on.
-        let seats = std::mem::take(&mut *lock(&self.group.seats));
-        seats.into_iter().map(|seat| usize::from(seat.give(result.clone()))).sum()
+        let waiters = std::mem::take(&mut *lock(&self.group.waiters));
+        waiters.into_iter().map(|waiter| usize::from(waiter.give(result.clone()))).sum()
     }
 }
 
 impl<K: Eq + Hash, R: Clone + Send + 'static> Drop for Work<K, R> {
     fn drop(&mut self) {
-        let is_ended = lock(&self.group.seats).is_empty();
+        let is_ended = lock(&self.group.waiters).is_empty();
         if !is_ended {
             self.end(&Err(Unmade::Lost));
         }
     }
 }
 
-impl<R: Send + 'static> Seat<R> {
+impl<R: Send + 'static> Waiter<R> {
     fn is_over(&self) -> bool {
         matches!(*lock(&self.state), State::Over)
     }
@@ -188,7 +188,7 @@ impl<R: Send + 'static> Seat<R> {
     }
 }
 
-impl<R: Send + 'static> Watched for Seat<R> {
+impl<R: Send + 'static> Watched for Waiter<R> {
     fn descriptors(&self) -> Vec<Descriptor> {
         Vec::new()
     }

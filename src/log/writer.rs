@@ -32,11 +32,11 @@ use std::time::{Duration, Instant};
 pub struct LogQueue {
     sender: SyncSender<Message>,
     shared: Arc<Shared>,
-    desk: Arc<Mutex<Desk>>,
+    slot: Arc<Mutex<WriterSlot>>,
 }
 
 /// Slot that holds the writer while no thread runs it.
-struct Desk {
+struct WriterSlot {
     writer: Option<Box<Writer>>,
     /// True if a thread was started that has not taken the writer yet. One thread is enough,
     /// however much is logged meanwhile.
@@ -105,8 +105,8 @@ impl LogQueue {
             last_report: None,
             failing: None,
         };
-        let desk = Desk { writer: Some(Box::new(writer)), is_called: false };
-        LogQueue { sender, shared, desk: Arc::new(Mutex::new(desk)) }
+        let slot = WriterSlot { writer: Some(Box::new(writer)), is_called: false };
+        LogQueue { sender, shared, slot: Arc::new(Mutex::new(slot)) }
     }
 
     /// Sends a message and starts a thread if none runs.
@@ -119,26 +119,26 @@ impl LogQueue {
     /// Starts a thread if none runs the writer. If that fails, messages wait for the next call.
     fn call_writer(&self) {
         {
-            let mut desk = lock(&self.desk);
-            if desk.writer.is_none() || desk.is_called {
+            let mut slot = lock(&self.slot);
+            if slot.writer.is_none() || slot.is_called {
                 return;
             }
-            desk.is_called = true;
+            slot.is_called = true;
         }
-        let desk = Arc::clone(&self.desk);
+        let slot = Arc::clone(&self.slot);
         let run = move || {
             IS_WRITER.set(true);
             let writer = {
-                let mut desk = lock(&desk);
-                desk.is_called = false;
-                desk.writer.take()
+                let mut slot = lock(&slot);
+                slot.is_called = false;
+                slot.writer.take()
             };
             if let Some(writer) = writer {
-                writer.run(&desk);
+                writer.run(&slot);
             }
         };
         if thread::Builder::new().name("log".into()).spawn(run).is_err() {
-            lock(&self.desk).is_called = false;
+            lock(&self.slot).is_called = false;
         }
     }
 
@@ -281,7 +281,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self: Box<Self>, desk: &Mutex<Desk>) {
+    fn run(mut self: Box<Self>, slot: &Mutex<WriterSlot>) {
         loop {
             match self.receiver.recv_timeout(self.span()) {
                 Ok(message) => self.take(message),
@@ -289,14 +289,14 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {
                     // A sender checks this slot after sending. So either the writer sees the
                     // message now, or the sender sees the writer in the slot and starts a thread.
-                    let mut desk = lock(desk);
+                    let mut slot = lock(slot);
                     match self.receiver.try_recv() {
                         Ok(message) => {
-                            drop(desk);
+                            drop(slot);
                             self.take(message);
                         }
                         Err(TryRecvError::Empty) => {
-                            desk.writer = Some(self);
+                            slot.writer = Some(self);
                             return;
                         }
                         Err(TryRecvError::Disconnected) => break,

@@ -194,7 +194,7 @@ fn lines_of_several_threads_are_written_together() {
     gather(&mut writer, "z\n");
     drop(queue);
     writer.receiver = sync_channel(1).1;
-    Box::new(writer).run(&Mutex::new(Desk { writer: None, is_called: false }));
+    Box::new(writer).run(&Mutex::new(WriterSlot { writer: None, is_called: false }));
     assert_eq!(written(), "z\n", "lost with the last handle");
 }
 
@@ -226,22 +226,22 @@ fn the_thread_ends_when_nothing_is_written_and_comes_back() {
         queue.record(Level::Info, "t", "text".into());
         assert_eq!(diagnostics.recv_timeout(PATIENCE).unwrap(), "INFO [t] text");
         let give_up = now() + PATIENCE;
-        while lock(&queue.desk).writer.is_none() {
-            assert!(now() < give_up, "the writer is back on its desk");
+        while lock(&queue.slot).writer.is_none() {
+            assert!(now() < give_up, "the writer is back in its slot");
             thread::yield_now();
         }
     }
     drop(queue);
-    assert!(diagnostics.recv().is_err(), "what lay on the desk goes with the last handle");
+    assert!(diagnostics.recv().is_err(), "the writer is dropped with the last handle");
 }
 
 #[test]
 fn one_thread_is_called_however_much_is_logged_before_it_comes() {
     let (queue, diagnostics) = queue(None);
-    lock(&queue.desk).is_called = true;
+    lock(&queue.slot).is_called = true;
     queue.record(Level::Info, "t", "one".into());
     assert!(diagnostics.recv_timeout(Duration::from_millis(100)).is_err(), "a second thread came");
-    lock(&queue.desk).is_called = false;
+    lock(&queue.slot).is_called = false;
     queue.record(Level::Info, "t", "two".into());
     for text in ["one", "two"] {
         assert_eq!(diagnostics.recv_timeout(PATIENCE).unwrap(), format!("INFO [t] {text}"));
