@@ -168,15 +168,26 @@
 //! [`multipart`]: http::multipart
 //! [`session::Signer`]: app::session::Signer
 
+#![cfg_attr(
+    not(feature = "os"),
+    expect(dead_code, reason = "file serving, features and models use it, which need an operating system")
+)]
+
+#[cfg(feature = "os")]
 pub mod app;
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "client")]
 pub mod client;
 pub mod clock;
 pub mod config;
 pub mod conn_id;
+#[cfg(feature = "os")]
 pub mod docroot;
 pub mod driver;
+#[cfg(feature = "os")]
 pub mod features;
+#[cfg(feature = "os")]
 pub mod files;
 pub mod handler;
 pub mod http;
@@ -184,20 +195,28 @@ pub mod jobs;
 pub mod log;
 pub mod observe;
 pub mod pages;
+#[cfg(feature = "os")]
 mod random;
 pub mod reactor;
+#[cfg(feature = "os")]
 pub mod server;
 mod shortage;
+#[cfg(feature = "sim")]
 pub mod sim;
 mod sync;
 mod text;
+#[cfg(feature = "os")]
 pub mod threads;
 
+#[cfg(feature = "os")]
 pub use app::call::Call;
+#[cfg(feature = "os")]
 pub use app::feed::Feed;
+#[cfg(feature = "os")]
 pub use app::routes::Route;
 pub use config::Model;
 pub use http::{Cookie, Pairs, Refusal, Response, SameSite, Status};
+#[cfg(feature = "os")]
 pub use server::{Handle, Server};
 
 /// Compiles the programs of the guide.

@@ -7,8 +7,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+#[cfg(feature = "os")]
+use crate::clock::Instant;
 use crate::http::method::MethodLabel;
 use crate::http::{CloseReason, Method, Phase, Status};
 
@@ -305,6 +307,7 @@ impl<const SHARED: bool> Observer for Tally<SHARED> {
     }
 }
 
+#[cfg(feature = "os")]
 /// Observer that counts and also measures the time of each activity.
 #[derive(Debug)]
 pub struct Stopwatch {
@@ -313,12 +316,14 @@ pub struct Stopwatch {
     since: Instant,
 }
 
+#[cfg(feature = "os")]
 impl Default for Stopwatch {
     fn default() -> Self {
         Stopwatch { tally: LoopTally::default(), activity: Activity::Keeping, since: clock() }
     }
 }
 
+#[cfg(feature = "os")]
 #[expect(
     clippy::disallowed_methods,
     reason = "a stopwatch is for reading the clock, and is off unless asked for"
@@ -327,6 +332,7 @@ fn clock() -> Instant {
     Instant::now()
 }
 
+#[cfg(feature = "os")]
 impl Observer for Stopwatch {
     fn turn(&mut self, events: usize) {
         self.tally.turn(events);

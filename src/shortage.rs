@@ -8,8 +8,6 @@
 use std::io;
 use std::sync::{Arc, Mutex, Weak};
 
-use rustix::io::Errno;
-
 use crate::sync::lock;
 
 /// A cache that keeps descriptors open.
@@ -37,14 +35,21 @@ pub(crate) fn report() {
     }
 }
 
+/// Error number of "too many open files" of a process (errno(3), Linux).
+pub(crate) const EMFILE: i32 = 24;
+
+/// Error number of "too many open files in system".
+pub(crate) const ENFILE: i32 = 23;
+
 /// Returns true if this error means that the process or the system has no descriptor left.
-pub(crate) fn is_it(errno: Errno) -> bool {
-    matches!(errno, Errno::MFILE | Errno::NFILE)
+#[cfg(feature = "os")]
+pub(crate) fn is_it(errno: rustix::io::Errno) -> bool {
+    matches!(errno.raw_os_error(), EMFILE | ENFILE)
 }
 
 /// Calls [`report`] if this error means that no descriptor is left. Returns true in that case.
 pub(crate) fn report_in(error: &io::Error) -> bool {
-    let is_it = Errno::from_io_error(error).is_some_and(is_it);
+    let is_it = matches!(error.raw_os_error(), Some(EMFILE | ENFILE));
     if is_it {
         report();
     }
@@ -54,6 +59,8 @@ pub(crate) fn report_in(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use rustix::io::Errno;
 
     use super::*;
 

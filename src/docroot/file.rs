@@ -19,9 +19,9 @@ use crate::http::conditional::Validators;
 use crate::http::date::fmt_http_date;
 use crate::http::headers::{Headers, How};
 use crate::http::negotiate::Coding;
+use crate::http::open_file::OpenFile;
 use crate::http::prepared::Prepared;
 use crate::http::response::Body;
-use crate::http::send_queue::OpenFile;
 
 /// The metadata of a representation.
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ use crate::docroot::types::ContentType;
 use crate::docroot::verdict::{Shown, Withheld};
 use crate::docroot::{Docroot, Found, Reach, Trouble, area_of, file_name, fingerprint};
 use crate::http::negotiate::Coding;
-use crate::http::send_queue::OpenFile;
+use crate::http::open_file::OpenFile;
 
 impl Docroot {
     /// Loads the file that was opened for `path`.

@@ -3,7 +3,7 @@
 //!
 //! The methods only answer questions about that state. This file must not know streams or handlers.
 
-use std::time::Instant;
+use crate::clock::Instant;
 
 use crate::config::Config;
 use crate::conn_id::Peer;

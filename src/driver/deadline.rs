@@ -9,7 +9,7 @@
 //! never has two entries, and a closed connection leaves none. The code is pure: callers pass the
 //! time.
 
-use std::time::Instant;
+use crate::clock::Instant;
 
 use crate::conn_id::{ConnKind, Id};
 

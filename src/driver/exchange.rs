@@ -5,13 +5,15 @@
 //! methods to it. An exchange fills the send queue and must not know streams, because the pump
 //! moves the bytes.
 
+use crate::clock::Instant;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::clock::Now;
 use crate::conn_id::ConnId;
 use crate::driver::client::Client;
 use crate::driver::pool::Loan;
+#[cfg(feature = "os")]
 use crate::driver::socket::read_ahead;
 use crate::driver::work::{Held, Source, Task, Warmth, Work};
 use crate::driver::{Caller, Driver};
@@ -20,7 +22,7 @@ use crate::handler::watch::{Change, Watch};
 use crate::handler::{Answer, Context, Handler};
 use crate::http::connection::Expired;
 use crate::http::head::FieldSlots;
-use crate::http::send_queue::OpenFile;
+use crate::http::open_file::OpenFile;
 use crate::http::{CloseReason, Event, Phase, ProtocolError, Request, Response, Status};
 use crate::jobs::{Lane, Ran};
 use crate::observe::{Activity, Observer};
@@ -437,3 +439,7 @@ pub(super) fn failed() -> Response {
 /// The refusal of a sender that was evicted.
 pub(super) const TOO_SLOW: ProtocolError =
     ProtocolError::new(Status::REQUEST_TIMEOUT, "the request content came too slowly for a busy server");
+
+/// Without an operating system every file is in memory.
+#[cfg(not(feature = "os"))]
+fn read_ahead(_file: &OpenFile, _offset: u64, _len: u64) {}

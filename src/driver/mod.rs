@@ -19,16 +19,18 @@ pub mod outcome;
 pub mod pool;
 pub mod pump;
 mod respond;
+#[cfg(feature = "os")]
 pub mod signals;
 pub mod slots;
+#[cfg(feature = "os")]
 pub(crate) mod socket;
 pub mod stream;
 pub mod work;
 
+use crate::clock::Instant;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
 use crate::clock::Now;
 use crate::config::{Config, KIB};

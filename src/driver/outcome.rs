@@ -1,7 +1,36 @@
-//! How a server ends, for both models. This file must not know sockets.
+//! How a server ends, for both models: the signals that request it, and the outcome. This file
+//! must not know sockets.
 
-use crate::driver::signals::Signal;
 use crate::http::Phase;
+
+/// The action that a signal requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT: a graceful stop; the second one stops at once.
+    Interrupt,
+    /// SIGTERM: a graceful stop; the second one stops at once.
+    Terminate,
+    /// SIGQUIT: a graceful stop; the second one stops at once.
+    Quit,
+    /// SIGHUP after the controlling terminal was closed: a graceful stop. Shell and kernel may both
+    /// send it, so a second one has no effect.
+    TerminalClosed,
+    /// SIGUSR1, and SIGHUP otherwise: a log was rotated. The access log is reopened.
+    Reopen,
+}
+
+impl Signal {
+    /// Returns the exit code of a process that this signal ended: 128 plus the signal number.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Signal::Interrupt => 130,
+            Signal::Terminate => 143,
+            Signal::Quit => 131,
+            Signal::TerminalClosed | Signal::Reopen => 129,
+        }
+    }
+}
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! A signal handler may do almost nothing (signal-safety(7)). The handler of signal-hook only
 //! writes one byte.
 
+use crate::driver::outcome::Signal;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -18,35 +19,6 @@ use signal_hook::low_level::{pipe, unregister};
 
 /// How often a write is repeated in a row if signals interrupt it.
 const WRITE_TRIES: usize = 3;
-
-/// The action that a signal requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// SIGINT: a graceful stop; the second one stops at once.
-    Interrupt,
-    /// SIGTERM: a graceful stop; the second one stops at once.
-    Terminate,
-    /// SIGQUIT: a graceful stop; the second one stops at once.
-    Quit,
-    /// SIGHUP after the controlling terminal was closed: a graceful stop. Shell and kernel may both
-    /// send it, so a second one has no effect.
-    TerminalClosed,
-    /// SIGUSR1, and SIGHUP otherwise: a log was rotated. The access log is reopened.
-    Reopen,
-}
-
-impl Signal {
-    /// Returns the exit code of a process that this signal ended: 128 plus the signal number.
-    #[must_use]
-    pub const fn exit_code(self) -> u8 {
-        match self {
-            Signal::Interrupt => 130,
-            Signal::Terminate => 143,
-            Signal::Quit => 131,
-            Signal::TerminalClosed | Signal::Reopen => 129,
-        }
-    }
-}
 
 /// The terminal that this process was started in, if closing it should end the process.
 ///

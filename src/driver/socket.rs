@@ -3,7 +3,7 @@
 //!
 //! This file must not know the content that is sent.
 
-use crate::http::send_queue::OpenFile;
+use crate::http::open_file::OpenFile;
 use rustix::io::Errno;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};

@@ -4,11 +4,11 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::clock::Now;
 use crate::driver::SCRATCH_SMALL_BYTES;
+use crate::http::open_file::Fd;
 
 /// A connected byte stream. In the reactor it never blocks; in the threads model, `read` may wait.
 pub trait Stream {
@@ -27,7 +27,7 @@ pub trait Stream {
     fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize>;
     /// Sends a part of a file without copying it to user space. Returns `Cold` if that would wait
     /// for the disk, unless `may_wait` is set.
-    fn send_file(&mut self, fd: &OwnedFd, part: FilePart, may_wait: bool) -> io::Result<SentFile>;
+    fn send_file(&mut self, fd: &Fd, part: FilePart, may_wait: bool) -> io::Result<SentFile>;
     /// Shuts the sending side, so that the peer reads the end of input.
     fn shutdown_write(&mut self) -> io::Result<()>;
     /// Makes the coming close a reset, so that the kernel drops unsent bytes.

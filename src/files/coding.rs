@@ -17,7 +17,7 @@ use crate::docroot::file::{CachedFile, Coded};
 use crate::docroot::siblings::Siblings;
 use crate::handler::offload::Producer;
 use crate::http::negotiate::{Coding, Codings};
-use crate::http::send_queue::OpenFile;
+use crate::http::open_file::OpenFile;
 use crate::http::{Filled, Request};
 use crate::sync::Permit;
 

@@ -22,8 +22,9 @@ pub type Done = jobs::inbox::Done<Continuation>;
 /// Results on their way to one loop.
 pub type Inbox = jobs::inbox::Inbox<Continuation>;
 
+#[cfg(feature = "os")]
 /// A bounded set of worker threads.
-pub type Pool = jobs::Pool<Continuation>;
+pub type Pool = jobs::pool::Pool<Continuation>;
 
 /// A promise that an answer comes later; see [`Context::job`].
 pub type Ticket = jobs::Ticket<Continuation>;

@@ -15,12 +15,14 @@ pub mod offload;
 pub(crate) mod passwords;
 pub(crate) mod pending;
 pub(crate) mod router;
+#[cfg(feature = "os")]
 pub mod spool;
+#[cfg(feature = "os")]
 pub(crate) mod temp_file;
 pub mod watch;
 
+use crate::clock::Instant;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::clock::Now;
 use crate::config::Limits;

@@ -6,14 +6,14 @@
 //! slowest sender is cut off. Writing to the file may block, so it is for jobs. Must not know the
 //! purpose of the content.
 
+use crate::clock::Instant;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::config::{Config, KIB, Limits};
 use crate::handler::temp_file::temporary_file;
 use crate::handler::{Answer, Context, Sunk};
-use crate::http::send_queue::OpenFile;
+use crate::http::open_file::OpenFile;
 use crate::http::{Body, Response, Status};
 use crate::jobs::pace::LeastRate;
 use crate::jobs::sender_permits::{Holder, SenderPermit, SenderPermits};

@@ -8,12 +8,12 @@
 //! of a job. The connection may be closed at any time, and the object lives on until it has cleaned
 //! up. Must not know what the object does, nor which driver watches it.
 
-use std::os::fd::OwnedFd;
+use crate::clock::Instant;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::conn_id::WatchId;
 use crate::handler::continuation::Done;
+use crate::http::open_file::Fd;
 
 /// One descriptor of a watched object.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub struct Descriptor {
     /// closed.
     pub number: u8,
     /// The descriptor, non-blocking.
-    pub fd: Arc<OwnedFd>,
+    pub fd: Arc<Fd>,
     /// Watched for writability; otherwise for readability.
     pub writes: bool,
     /// Already known to be ready: no call has returned would-block since.

@@ -21,6 +21,7 @@ pub mod kept_head;
 pub mod method;
 pub mod multipart;
 pub mod negotiate;
+pub mod open_file;
 pub mod prepared;
 pub mod range;
 pub mod refusal;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::http::cookie::Cookie;
 use crate::http::disposition::attachment;
 use crate::http::headers::{Flaw, Headers, How};
+use crate::http::open_file::OpenFile;
 use crate::http::prepared::Prepared;
-use crate::http::send_queue::OpenFile;
 use crate::http::status::Status;
 
 /// A response as a handler makes it.

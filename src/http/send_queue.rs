@@ -3,12 +3,10 @@
 //! Small pieces are gathered into one run of bytes. Shared bodies are queued by reference, files by
 //! descriptor. This file must not read, write or look at a clock, and a file is an opaque value.
 
+use crate::http::open_file::OpenFile;
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::ops::Range;
-use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use crate::config::KIB;
 use crate::http::prepared::Prepared;
@@ -297,62 +295,11 @@ impl Segment {
     }
 }
 
-/// An open file as an opaque value, with an optional lease that lives as long as the file is sent.
-pub struct OpenFile {
-    fd: OwnedFd,
-    _lease: Option<Box<dyn Send + Sync>>,
-    /// Range that the kernel had in memory at the last check, and the time of that check.
-    in_memory: Mutex<Option<(Range<u64>, Instant)>>,
-}
-
-impl OpenFile {
-    /// A file without a lease.
-    #[must_use]
-    pub fn new(fd: OwnedFd) -> Self {
-        OpenFile { fd, _lease: None, in_memory: Mutex::default() }
-    }
-
-    /// A file with a lease. `lease` is dropped when no queue contains the file any more.
-    #[must_use]
-    pub fn leased(fd: OwnedFd, lease: Box<dyn Send + Sync>) -> Self {
-        OpenFile { fd, _lease: Some(lease), in_memory: Mutex::default() }
-    }
-
-    /// Descriptor of the file.
-    #[must_use]
-    pub fn fd(&self) -> &OwnedFd {
-        &self.fd
-    }
-
-    /// True if the kernel had `part` in memory a moment ago. So a file that is requested often need
-    /// not be checked for each request.
-    pub(crate) fn was_in_memory(&self, part: &Range<u64>, now: Instant) -> bool {
-        let seen = self.in_memory.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.as_ref().is_some_and(|(seen, at)| {
-            seen.start <= part.start && part.end <= seen.end && now < *at + IN_MEMORY_FOR
-        })
-    }
-
-    /// Records that the kernel has `part` in memory.
-    pub(crate) fn note_in_memory(&self, part: Range<u64>, now: Instant) {
-        *self.in_memory.lock().unwrap_or_else(PoisonError::into_inner) = Some((part, now));
-    }
-}
-
-impl std::fmt::Debug for OpenFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "OpenFile({:?})", self.fd)
-    }
-}
-
-/// Time for which a range counts as still in memory. A cached file counts as fresh for the same
-/// time.
-const IN_MEMORY_FOR: Duration = Duration::from_millis(1);
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::time::Duration;
 
     fn prepared(body: &[u8]) -> Arc<Prepared> {
         Arc::new(Prepared::new(&crate::http::headers::Headers::new(), body))

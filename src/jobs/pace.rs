@@ -4,7 +4,8 @@
 //! permits are free. When all are held, the slowest sender below [`LeastRate`] is evicted in favour
 //! of the next client. Pure: time is an argument. This file must not know what a permit is for.
 
-use std::time::{Duration, Instant};
+use crate::clock::Instant;
+use std::time::Duration;
 
 use crate::config::{Limits, Timeouts};
 

@@ -5,8 +5,8 @@
 //! permit moves to the new client at once, and its connection is woken and sends a 408. If no
 //! sender is slow, the new client gets no permit. This file must not know what a permit is for.
 
+use crate::clock::Instant;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use crate::jobs::inbox::Waker;
 use crate::jobs::pace::{LeastRate, Pace};

@@ -6,11 +6,16 @@
 
 pub(crate) mod error;
 mod html;
+#[cfg(feature = "os")]
 mod listing;
+#[cfg(feature = "markdown")]
 pub(crate) mod readme;
+#[cfg(feature = "os")]
 pub(crate) mod upload;
 
 pub use error::{error_html, error_text};
 pub use html::{Home, escape_html, escape_name};
+#[cfg(feature = "os")]
 pub use listing::{Kind, ListingStyle, Row, SortBy, listing_foot, listing_head, listing_row};
+#[cfg(feature = "os")]
 pub(crate) use listing::{LISTING_POLICY, readme_head, reloading_policy};

@@ -5,8 +5,10 @@
 //! [`Listeners`] remembers which listeners are not drained. This file must not know what a client
 //! will request.
 
+use crate::clock::Instant;
+use crate::shortage::{EMFILE, ENFILE};
 use std::io::{self, ErrorKind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::conn_id::Peer;
 use crate::driver::client::Client;
@@ -138,8 +140,7 @@ impl Listeners {
 /// Returns true if descriptors or memory ran out. `ErrorKind` has no names for these errors
 /// (accept(2)).
 fn is_exhaustion(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    const ENOMEM: i32 = 12;
+    const ENOBUFS: i32 = 105;
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOMEM | ENOBUFS))
 }

@@ -1,7 +1,8 @@
 //! Read-only views of a loop for the simulator, the tests and the metrics. Nothing here changes the
 //! loop.
 
-use std::time::{Duration, Instant};
+use crate::clock::Instant;
+use std::time::Duration;
 
 use crate::conn_id::ConnId;
 use crate::conn_id::Peer;

@@ -30,13 +30,16 @@ mod accept;
 mod batch;
 mod evict;
 pub(crate) mod inspect;
+#[cfg(feature = "os")]
+pub mod mio_os;
 pub mod os;
 pub mod slot;
 mod stop;
 mod watches;
 
+use crate::clock::Instant;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::conn_id::{ConnId, ConnKind};
 use crate::driver::deadline::DeadlineQueue;
@@ -139,6 +142,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
 
     /// Runs turns until a signal stops the server and the last client is served.
     pub fn run(&mut self) -> io::Result<Outcome> {
+        #[cfg(feature = "os")]
         crate::log::spare_this_thread();
         loop {
             self.turn()?;

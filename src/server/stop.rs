@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::config::TIMEOUT_MAX;
 use crate::driver::outcome::Phases;
-use crate::driver::signals::Signal;
+use crate::driver::outcome::Signal;
 use crate::http::Phase;
 use crate::sync::lock;
 

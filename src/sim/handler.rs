@@ -3,8 +3,9 @@
 //!
 //! This file must not know the clients, or what becomes of its answers.
 
+use crate::clock::Instant;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::KIB;
 use crate::conn_id::ConnId;
@@ -12,7 +13,7 @@ use crate::handler::continuation::{Continuation, Done, Job};
 use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, BodySink, Context, Handler, Holders, Sunk};
-use crate::http::send_queue::OpenFile;
+use crate::http::open_file::OpenFile;
 use crate::http::{Body, BodySource, Filled, Request, Response, Status};
 use crate::jobs::inbox::Waker;
 use crate::jobs::sender_permits::{SenderPermit, SenderPermits};

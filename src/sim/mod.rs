@@ -20,10 +20,12 @@ mod os;
 mod verdict;
 mod world;
 
+use crate::clock::Instant;
+use crate::http::open_file::Fd;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::clients::add_client;
 pub use self::coverage::{Coverage, FAULTS};
@@ -36,10 +38,10 @@ use crate::config::{Config, KIB};
 use crate::conn_id::{ConnId, Peer};
 use crate::driver::Driver;
 use crate::driver::outcome::Outcome;
+use crate::driver::outcome::Signal;
 use crate::driver::pump::FILE_BYTES_FOR_ONE;
-use crate::driver::signals::Signal;
 use crate::handler::cache::NoCache;
-use crate::http::send_queue::OpenFile;
+use crate::http::open_file::OpenFile;
 use crate::http::{CloseReason, Phase};
 use crate::jobs::pace::LeastRate;
 use crate::jobs::sender_permits::SenderPermits;
@@ -123,9 +125,9 @@ impl Simulation {
         for _ in 0..count {
             add_client(&world, &mut ids);
         }
-        let origin = crate::clock::read_clocks().mono;
+        let origin = crate::clock::origin();
         let os = SimOs::new(Arc::clone(&world), origin);
-        let file = Arc::new(OpenFile::new(std::fs::File::open("/dev/null")?.into()));
+        let file = Arc::new(OpenFile::new(descriptor()?));
         let rate = LeastRate::of(&config.limits, &config.timeouts);
         let permits = SenderPermits::new(if seed.is_multiple_of(2) { 2 } else { 1000 }, rate);
         let handler = Arc::new(SimHandler { world: Arc::clone(&world), file, permits });
@@ -437,4 +439,16 @@ fn config(rng: &mut Rng) -> Config {
     config.timeouts.busy = Some(Duration::from_millis(1 + rng.below(3000)));
     limits.pool_bytes_max = if rng.chance(300) { 6 * KIB } else { 1024 * KIB };
     config
+}
+
+/// A descriptor for files and pipes of a simulation, which never use it.
+#[cfg(feature = "os")]
+fn descriptor() -> io::Result<Fd> {
+    Ok(std::fs::File::open("/dev/null")?.into())
+}
+
+/// A descriptor for files and pipes of a simulation, which never use it.
+#[cfg(not(feature = "os"))]
+fn descriptor() -> io::Result<Fd> {
+    Ok(Fd)
 }

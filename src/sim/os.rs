@@ -3,10 +3,12 @@
 //! It keeps the promises of the kernel and no others. This file must not know what a correct
 //! response is.
 
+use crate::clock::Instant;
+use crate::http::open_file::Fd;
+use crate::shortage::EMFILE;
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::clock::Now;
 use crate::conn_id::{ConnId, Peer, WatchId};
@@ -132,7 +134,7 @@ impl Os for SimOs {
         if world.open >= world.open_max {
             world.coverage.note("fault", "no_descriptors");
             world.tell(|| "accept: no descriptors".into());
-            return Err(rustix::io::Errno::MFILE.into());
+            return Err(io::Error::from_raw_os_error(EMFILE));
         }
         if world.fault("accept_aborted", 10) {
             return Err(ErrorKind::ConnectionAborted.into());
@@ -347,7 +349,7 @@ impl Stream for SimStream {
 
     /// The content of a file is the pattern of its response, whose number is in the upper bits of
     /// the offset. The descriptor itself is never used.
-    fn send_file(&mut self, _fd: &OwnedFd, part: FilePart, may_wait: bool) -> io::Result<SentFile> {
+    fn send_file(&mut self, _fd: &Fd, part: FilePart, may_wait: bool) -> io::Result<SentFile> {
         let FilePart { offset, len, .. } = part;
         let at = self.at;
         let mut world = lock(&self.world);

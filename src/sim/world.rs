@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::config::{INBOX_LOOK, KIB};
 use crate::conn_id::{ConnId, WatchId};
-use crate::driver::signals::Signal;
+use crate::driver::outcome::Signal;
 use crate::handler::continuation::Job;
 use crate::handler::watch::Ready;
 use crate::jobs::Task;

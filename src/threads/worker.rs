@@ -21,7 +21,7 @@ use crate::driver::pump::Pumped;
 use crate::handler::continuation::{Done, Inbox};
 use crate::handler::watch::{Descriptor, Ready, Watched};
 use crate::http::{CloseReason, Phase};
-use crate::jobs::InlineQueue;
+use crate::jobs::pool::InlineQueue;
 use crate::log::AccessBuffer;
 use crate::observe::{Observer, TwinTally};
 use crate::sync::lock;

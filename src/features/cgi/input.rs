@@ -12,7 +12,7 @@ use crate::features::cgi::process::{PIECE_BYTES, Pipe};
 use crate::handler::Context;
 use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::spool::{Beside, Spooled};
-use crate::http::send_queue::OpenFile;
+use crate::http::open_file::OpenFile;
 use crate::http::{BodySource, Filled};
 
 /// State of the half of a run that passes request content on to the script.

@@ -13,7 +13,7 @@ use crate::handler::continuation::{Done, Inbox, Pool};
 use crate::handler::pending::Pending;
 use crate::handler::watch::Change;
 use crate::http::{Request, Response, Status};
-use crate::jobs::InlineQueue;
+use crate::jobs::pool::InlineQueue;
 use crate::observe::LoopTally;
 use crate::server::Server;
 

@@ -40,7 +40,7 @@
 mod phase;
 mod respond;
 
-use std::time::Instant;
+use crate::clock::Instant;
 
 use self::phase::Progress;
 use crate::config::Limits;

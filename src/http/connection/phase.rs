@@ -2,7 +2,8 @@
 //!
 //! This file must not know how a connection gets from one state to the next.
 
-use std::time::{Duration, Instant};
+use crate::clock::Instant;
+use std::time::Duration;
 
 use super::{Connection, Reading, Writing};
 use crate::config::Timeouts;

@@ -2,8 +2,8 @@
 //!
 //! This file must not know what was requested, beyond the properties that decide the framing.
 
+use crate::clock::Instant;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::phase::Progress;
 use super::{Connection, Owed, Persistence, Writing};
