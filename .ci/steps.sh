@@ -57,6 +57,25 @@ tools() {
     apt-get install -y -qq --no-install-recommends "${missing[@]}"
 }
 
+# Builds protocol, loop and simulator without an operating system, runs the simulator so, and builds
+# it for WebAssembly where rustup can install that target. Names of crates that need an operating
+# system must not occur among its dependencies.
+without_os() {
+    local crates
+    crates="$(cargo tree --locked -e normal --prefix none --no-default-features --features sim)"
+    if grep -E '^(mio|rustix|nix|libc|socket2|signal-hook) ' <<<"$crates"; then
+        echo "the simulator depends on a crate of the operating system" >&2
+        return 1
+    fi
+    cargo check --locked --lib --no-default-features
+    cargo test --locked --profile ci --no-default-features --features sim --test sim
+    if rustup target add wasm32-unknown-unknown; then
+        cargo check --locked --lib --no-default-features --features sim --target wasm32-unknown-unknown
+    else
+        echo "wasm32-unknown-unknown: LEFT OUT, rustup cannot install it"
+    fi
+}
+
 # Prints the last line of a run.
 passed() {
     printf '\n%s: all %d steps passed in %d min %d s\n' "$script" "$steps" "$((SECONDS / 60))" "$((SECONDS % 60))"

@@ -33,7 +33,7 @@ BUILD_MAX_S=600
 RUN_MAX_S=120
 RUN_MAX_KIB=$((8 * 1024 * 1024))
 
-DEFAULT_TESTS="--test it sim::"
+DEFAULT_TESTS="--test sim"
 
 faults="$PWD/tests/faults"
 scratch="$(mktemp -d)"

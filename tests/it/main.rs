@@ -62,7 +62,6 @@ mod repeated_headers;
 mod replaced_root;
 mod resolved_paths;
 mod rewrite;
-mod sim;
 mod sinks;
 mod split;
 mod stall_script;

@@ -3,6 +3,8 @@
 //! `WHIRLIGIG_SIM_SEEDS=N` sets the number of runs (300 by default, 10,000 in CI).
 //! `WHIRLIGIG_SIM_SEED=S` replays one run and prints its steps.
 
+#![cfg(test)]
+
 use whirligig::sim::{Coverage, Simulation};
 
 fn number(name: &str) -> Option<u64> {
@@ -16,9 +18,7 @@ fn run(seed: u64, record: bool) -> Result<Coverage, whirligig::sim::Failure> {
 
 /// Describes a seed that broke a promise: the seed, the error, and the command to replay it.
 fn report(seed: u64, what: &str) -> String {
-    format!(
-        "seed {seed}: {what}\n  replay: WHIRLIGIG_SIM_SEED={seed} cargo test --test it sim:: -- --nocapture"
-    )
+    format!("seed {seed}: {what}\n  replay: WHIRLIGIG_SIM_SEED={seed} cargo test --test sim -- --nocapture")
 }
 
 #[test]
