@@ -204,6 +204,30 @@ pub(crate) fn push_json_string(text: &str, out: &mut String) {
     out.push('"');
 }
 
+/// Formats a size in powers of 1024: `17 B`, `1.5 KiB`, `250 MiB`. Has one decimal below 100 and
+/// rounds to nearest.
+pub(crate) fn human_size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let rounded = |scale: u128, shift: u32| (u128::from(bytes) * scale + (1 << shift >> 1)) >> shift;
+    let mut shift = 10;
+    let mut unit = UNITS[0];
+    for next in &UNITS[1..] {
+        // A value that rounds to 1024 of one unit is shown as 1.0 of the next.
+        if rounded(1, shift) < 1024 {
+            break;
+        }
+        shift += 10;
+        unit = next;
+    }
+    match rounded(10, shift) {
+        tenths @ ..1000 => format!("{}.{} {unit}", tenths / 10, tenths % 10),
+        _ => format!("{} {unit}", rounded(1, shift)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,6 +345,33 @@ mod tests {
             let mut json = String::new();
             push_json_string(&text, &mut json);
             prop_assert_eq!(serde_json::from_str::<String>(&json).ok(), Some(text));
+        }
+    }
+
+    #[test]
+    fn sizes_are_rounded_to_the_next_unit_in_time() {
+        let cases: &[(u64, &str)] = &[
+            (0, "0 B"),
+            (1, "1 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1075, "1.0 KiB"),
+            (1076, "1.1 KiB"),
+            (1536, "1.5 KiB"),
+            (102_348, "99.9 KiB"),
+            (102_400, "100 KiB"),
+            (1_048_063, "1023 KiB"),
+            (1_048_064, "1.0 MiB"),
+            (1 << 20, "1.0 MiB"),
+            (250 << 20, "250 MiB"),
+            (1 << 30, "1.0 GiB"),
+            (1 << 40, "1.0 TiB"),
+            (1 << 50, "1.0 PiB"),
+            (1 << 60, "1.0 EiB"),
+            (u64::MAX, "16.0 EiB"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(human_size(*bytes), *expected, "{bytes}");
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::http::refusal::Refusal;
 use crate::http::target::CLIMB_MAX;
 use crate::http::{Body, Request, Response, Status, negotiate};
 use crate::pages::html;
-use crate::pages::html::{HEAD, Home, STYLE_COMMON, escape_html, escape_name, human_size, mark, push};
-use crate::text::visible;
+use crate::pages::html::{HEAD, Home, STYLE_COMMON, escape_html, escape_name, mark, push};
+use crate::text::{human_size, visible};
 
 /// Form of an error response.
 #[derive(Clone, Copy, Debug)]

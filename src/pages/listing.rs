@@ -5,7 +5,8 @@
 
 use crate::config::LIVE_TAG;
 use crate::http::{date, target};
-use crate::pages::html::{HEAD, Home, STYLE_COMMON, escape_name, human_size, mark, push};
+use crate::pages::html::{HEAD, Home, STYLE_COMMON, escape_name, mark, push};
+use crate::text::human_size;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
 /// Kind of a directory entry in a listing.
