@@ -224,13 +224,6 @@ impl Call<'_> {
         self.peer
     }
 
-    /// True if the client prefers an HTML page to text: browsers request HTML by name (RFC 9110
-    /// section 12.5.1).
-    #[must_use]
-    pub fn wants_html(&self) -> bool {
-        crate::pages::error::wants_html(self.request)
-    }
-
     /// Waker for a body source that returned `Later`. Waking causes another call of the source; any
     /// thread may do it.
     #[must_use]

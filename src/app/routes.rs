@@ -17,9 +17,9 @@ use crate::handler::kept_request::KeptRequest;
 use crate::handler::router::{allow_of, choose, method_not_allowed};
 use crate::handler::{Answer, Context, Handler};
 use crate::http::framing::Content;
+use crate::http::problem::over;
 use crate::http::target::normalize;
 use crate::http::{Method, Request, Response, Status};
-use crate::pages::error::{ErrorForm, error, over};
 
 type Action = dyn Fn(&Call<'_>) -> Answer + Send + Sync;
 
@@ -366,15 +366,13 @@ impl Handler for Routes {
         let path = match normalize(request.path()) {
             Ok(path) => path,
             Err(trouble) => {
-                return error(Status::BAD_REQUEST, &trouble.to_string(), ErrorForm::of(request)).into();
+                return Response::problem(Status::BAD_REQUEST, trouble.to_string()).into();
             }
         };
         let Some((entry, values)) = self.find(&path) else {
             return match &self.fallback {
                 Some(fallback) => fallback.handle(request, cx),
-                None => {
-                    error(Status::NOT_FOUND, "nothing exists at this path", ErrorForm::of(request)).into()
-                }
+                None => Response::problem(Status::NOT_FOUND, "nothing exists at this path").into(),
             };
         };
         cx.route = Some(Arc::clone(&entry.pattern.text));
@@ -408,7 +406,7 @@ impl PendingCall {
             Content::None if blocks => self.block(KeptRequest::of(request, cx), Vec::new(), cx),
             Content::None => self.call(request, b"", cx.now(), cx.id(), cx.peer(), cx),
             Content::Length(bytes) if bytes > bytes_max => {
-                error(Status::CONTENT_TOO_LARGE, &over(bytes_max, "content"), ErrorForm::of(request)).into()
+                Response::problem(Status::CONTENT_TOO_LARGE, over(bytes_max, "content")).into()
             }
             Content::Length(_) | Content::Chunked => {
                 let request = KeptRequest::of(request, cx);

@@ -6,11 +6,10 @@ use crate::driver::exchange::{Exchange, TOO_SLOW, failed};
 use crate::driver::respond::log_flaw;
 use crate::driver::work::{Task, report, settle};
 use crate::handler::{BodySink, Sunk};
-use crate::http::{CloseReason, Status};
+use crate::http::{CloseReason, Response, Status};
 use crate::jobs::pace::Pace;
 use crate::jobs::sender_permits::Holder;
 use crate::observe::Observer;
-use crate::pages::error as error_page;
 
 impl<O: Observer> Exchange<'_, O> {
     /// Starts taking the content of the current request, and sends 100 Continue if the client waits
@@ -53,7 +52,7 @@ impl<O: Observer> Exchange<'_, O> {
     fn begin_sinking(&mut self, sink: &mut dyn BodySink) -> Option<u64> {
         let room = sink.bytes_max(&self.driver.config.limits);
         if self.client.conn.content_left() > room {
-            self.respond(error_page::too_large(room).closing());
+            self.respond(Response::too_large(room).closing());
             return None;
         }
         if let Some(interim) = sink.interim() {
@@ -91,7 +90,7 @@ impl<O: Observer> Exchange<'_, O> {
             Some(Task::Sinking { sink, .. }) => sink.bytes_max(limits),
             Some(Task::Nothing | Task::Draining { .. } | Task::Waiting) | None => limits.body_bytes_max,
         };
-        self.respond(error_page::too_large(bytes_max).closing());
+        self.respond(Response::too_large(bytes_max).closing());
     }
 
     /// Takes a piece of content of the current request.
@@ -115,7 +114,7 @@ impl<O: Observer> Exchange<'_, O> {
                     self.driver.collected_bytes -= content.len();
                     self.driver.is_short_of_memory = true;
                     let why = "no memory is left for content";
-                    return self.respond(error_page::text_error(Status::SERVICE_UNAVAILABLE, why).closing());
+                    return self.respond(Response::plain_problem(Status::SERVICE_UNAVAILABLE, why).closing());
                 }
                 self.driver.collected_bytes += piece.len();
                 content.extend_from_slice(piece);

@@ -26,7 +26,7 @@ use crate::http::open_file::OpenFile;
 use crate::http::{CloseReason, Event, Phase, ProtocolError, Request, Response, Status};
 use crate::jobs::{Lane, Ran};
 use crate::observe::{Activity, Observer};
-use crate::pages::error as error_page;
+use crate::pages::error::ErrorForm;
 
 /// One client and its driver, borrowed together for one step.
 pub(crate) struct Exchange<'a, O> {
@@ -173,8 +173,12 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
         match self.call_handler(|handler, cx| handler.handle(request, cx)) {
             // Nearly all requests end here.
-            Some(Answer::Now(response)) => self.respond(response),
-            other => self.carry_out(other),
+            Some(Answer::Now(response)) if !response.is_problem() => self.respond(response),
+            other => {
+                // The response may be a problem, and the head is not kept.
+                self.work().error_form = ErrorForm::of(request);
+                self.carry_out(other);
+            }
         }
         // The next request may have been sent later than this one.
         self.sent_before = None;
@@ -249,7 +253,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
                     if self.client.conn.expects_content() {
                         let bytes_max = bytes_max.min(self.driver.config.limits.body_bytes_max);
                         if self.client.conn.content_left() > bytes_max {
-                            return self.respond(error_page::too_large(bytes_max).closing());
+                            return self.respond(Response::too_large(bytes_max).closing());
                         }
                         return self.accept(Task::Collecting { content: Vec::new(), bytes_max, then });
                     }
@@ -318,7 +322,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         let began = self.client.conn.head_began();
         if self.client.conn.refuse(reason) {
             self.note_refusal(error, read, began);
-            self.respond(error_page::text_error(error.status, error.reason));
+            self.respond(Response::plain_problem(error.status, error.reason));
         }
     }
 
@@ -433,7 +437,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
 
 /// The response to a request whose handler failed.
 pub(super) fn failed() -> Response {
-    error_page::text_error(Status::INTERNAL_SERVER_ERROR, "the handler failed")
+    Response::plain_problem(Status::INTERNAL_SERVER_ERROR, "the handler failed")
 }
 
 /// The refusal of a sender that was evicted.

@@ -11,11 +11,13 @@ use crate::conn_id::ConnId;
 use crate::driver::access::{Line, Note};
 use crate::driver::exchange::{Exchange, failed};
 use crate::driver::work::{Source, Task, settle};
+use crate::handler::extras::Extra;
 use crate::http::connection::RespondContext;
 use crate::http::headers::Flaw;
 use crate::http::{CloseReason, Filled, Response, Status};
 use crate::log::AccessEntry;
 use crate::observe::{Activity, Observer};
+use crate::pages::error::{self as error_page, ErrorForm};
 
 impl<O: Observer> Exchange<'_, O> {
     /// Queues a response to the current request.
@@ -37,9 +39,13 @@ impl<O: Observer> Exchange<'_, O> {
             log::error!("{}: a handler's response cannot be sent: {why}", self.id);
             response = failed();
         }
+        let extra = work.pending.take_extra();
+        if response.is_problem() {
+            response = render(response, work.error_form, extra.as_deref());
+        }
         let status = response.status();
         let mut user = None;
-        if let Some(mut extra) = work.pending.take_extra() {
+        if let Some(mut extra) = extra {
             user = extra.take_user();
             response = extra.said_on(response);
             work.pending.reuse(extra);
@@ -184,6 +190,14 @@ impl<O: Observer> Exchange<'_, O> {
                 .filter(|note| note.text.capacity() <= LOG_NOTE_BYTES_KEPT);
         }
     }
+}
+
+/// Renders a problem in the form that the client prefers.
+#[inline(never)]
+fn render(problem: Response, form: ErrorForm, extra: Option<&Extra>) -> Response {
+    let Some(extra) = extra else { return error_page::render(problem, form, b"") };
+    let form = if extra.is_rewritten() { form.rewritten() } else { form };
+    error_page::render(problem, form, extra.live_tag())
 }
 
 /// Logs that a header was changed or left out.

@@ -15,6 +15,7 @@ use crate::handler::{BodySink, WithContent};
 use crate::http::BodySource;
 use crate::http::send_queue::SendQueue;
 use crate::jobs::pace::Pace;
+use crate::pages::error::ErrorForm;
 
 /// State that only a busy connection needs.
 #[derive(Default)]
@@ -29,6 +30,9 @@ pub struct Work {
     pub(super) watch: Option<Watch>,
     /// What handlers have set for the response that is due.
     pub(super) pending: Pending,
+    /// Form of the response to the current request, if that is an error. Valid unless the response
+    /// came at once and was none.
+    pub(super) error_form: ErrorForm,
     /// Access log lines of responses that are not sent completely.
     pub(super) lines: VecDeque<Line>,
     /// Note of the current request for the access log.

@@ -16,7 +16,6 @@ use crate::http::fields::trim_ows;
 use crate::http::negotiate::preferred;
 use crate::http::target::{normalize, query_pairs};
 use crate::http::{Body, Request, Response, Status, date};
-use crate::pages::error::text_error;
 use crate::text::push_json_string;
 
 /// Adds the routes below `/api/` to a router.
@@ -92,7 +91,7 @@ fn plain(bytes: Vec<u8>) -> Response {
 fn query(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
     let path = match normalize(request.path()) {
         Ok(path) => String::from_utf8_lossy(&path).into_owned(),
-        Err(trouble) => return text_error(Status::BAD_REQUEST, &trouble.to_string()).into(),
+        Err(trouble) => return Response::plain_problem(Status::BAD_REQUEST, &trouble.to_string()).into(),
     };
     let mut json = String::from("{\"path\":");
     push_json_string(&path, &mut json);

@@ -13,8 +13,7 @@ use crate::docroot::root::Root;
 use crate::features::{api, metrics};
 use crate::files::StaticFiles;
 use crate::handler::{Answer, Context, Handler};
-use crate::http::{Request, Status, target};
-use crate::pages::error::{ErrorForm, error};
+use crate::http::{Request, Response, Status, target};
 
 /// Folders by host name.
 #[derive(Debug)]
@@ -176,8 +175,7 @@ impl Handler for Strict {
         if is_supervision || self.hosts.find(request).is_some() {
             return self.inner.handle(request, cx);
         }
-        error(Status::MISDIRECTED_REQUEST, "this server does not serve that host", ErrorForm::of(request))
-            .into()
+        Response::problem(Status::MISDIRECTED_REQUEST, "this server does not serve that host").into()
     }
 }
 

@@ -23,7 +23,6 @@ use crate::features::hosts::{Name, check_name, host_of};
 use crate::handler::{Answer, Context, Handler};
 use crate::http::{Request, Response, Status};
 use crate::log::{Once, shorten};
-use crate::pages::error::{ErrorForm, error};
 
 /// Headers that each show that a proxy forwarded the request, besides those that begin with
 /// [`FORWARDED`]. Their values are not trusted, because clients can send them as well.
@@ -91,8 +90,7 @@ impl Names {
                 format!("this server does not have the name {shown}, so {consequence}")
             }
         };
-        error(Status::FORBIDDEN, &why, ErrorForm::of(request))
-            .with_header("X-Content-Type-Options", "nosniff")
+        Response::problem(Status::FORBIDDEN, why).with_header("X-Content-Type-Options", "nosniff")
     }
 
     /// Refuses a request for more than single files if its host name is unknown.
@@ -182,7 +180,7 @@ impl Handler for Gate {
                 }
                 let why =
                     "a proxy forwarded this request, but only the server's own machine may read this page";
-                error(Status::FORBIDDEN, why, ErrorForm::of(request)).into()
+                Response::problem(Status::FORBIDDEN, why).into()
             }
             Because::Asked | Because::Private { .. } => self.inner.handle(request, cx),
         }
@@ -340,6 +338,6 @@ mod tests {
         let head = format!("GET /a HTTP/1.1\r\nHost: {}.example\r\n\r\n", "x".repeat(400));
         let names = names("127.0.0.1", &[]);
         let refused = with_request(&head, |request| names.refusal(request)).unwrap();
-        assert!(refused.body().len().unwrap() < 500);
+        assert!(refused.rendered_as_text().body().len().unwrap() < 500);
     }
 }

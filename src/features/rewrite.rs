@@ -20,8 +20,7 @@ use crate::features::hosts::check_ascii;
 use crate::handler::{Answer, Context, Handler};
 use crate::http::kept_head::KeptHead;
 use crate::http::target::{count_dot_segments, encode_path, normalize};
-use crate::http::{Request, Status, target};
-use crate::pages::error::{ErrorForm, error};
+use crate::http::{Request, Response, Status, target};
 
 /// Prefix of the server's own paths. Rules do not apply there, so a rule for `/**` cannot redirect
 /// the health check.
@@ -42,7 +41,6 @@ pub(crate) fn around(rules: Rules, inner: Arc<dyn Handler>, rewritten: Arc<dyn H
 
 impl Handler for Ruled {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        let error_form = ErrorForm::of(request);
         let path = match normalize(request.path()) {
             Ok(path) if !path.starts_with(OWN) => path,
             Ok(_) | Err(_) => return self.inner.handle(request, cx),
@@ -50,19 +48,22 @@ impl Handler for Ruled {
         match self.rules.judge(&path, request.query(), cx.limits().target_bytes_max) {
             Verdict::Same => self.inner.handle(request, cx),
             Verdict::Redirect(status, location) => {
-                error(status, "the resource has moved", error_form).with_header("Location", location).into()
+                Response::problem(status, "the resource has moved").with_header("Location", location).into()
             }
-            Verdict::Gone => error(Status::GONE, "the resource was removed permanently", error_form).into(),
+            Verdict::Gone => Response::problem(Status::GONE, "the resource was removed permanently").into(),
             Verdict::TooLong => {
-                error(Status::URI_TOO_LONG, "the rewritten path is too long", error_form).into()
+                Response::problem(Status::URI_TOO_LONG, "the rewritten path is too long").into()
             }
             Verdict::Rewritten(target) => {
                 let limits = cx.limits().clone();
                 KeptHead::with_target(request, &target)
-                    .with(&limits, |request| self.rewritten.handle(request, cx))
+                    .with(&limits, |request| {
+                        cx.note_rewrite();
+                        self.rewritten.handle(request, cx)
+                    })
                     // The request was valid before, so only its length can be wrong now.
                     .unwrap_or_else(|| {
-                        error(Status::URI_TOO_LONG, "the rewritten path is too long", error_form).into()
+                        Response::problem(Status::URI_TOO_LONG, "the rewritten path is too long").into()
                     })
             }
         }

@@ -32,7 +32,6 @@ use crate::http::{Body, Filled, Request, Response, Status};
 use crate::jobs::fair_queue::{FairQueue, FairTask, Origin};
 use crate::jobs::{Lane, Spawn};
 use crate::pages;
-use crate::pages::error::{ErrorForm, error, home_of};
 use crate::pages::{Home, Kind, ListingStyle, SortBy, readme, upload as page};
 use crate::sync::{Permit, Semaphore, lock};
 use crate::text::{push_json_string, visible};
@@ -158,15 +157,14 @@ pub(super) fn later(
     if let Some(refusal) = docroot.refusal(request) {
         return refusal.into();
     }
-    let form = ErrorForm::of(request);
-    let unavailable = move |why: &str| Answer::from(error(Status::SERVICE_UNAVAILABLE, why, form));
+    let unavailable = |why| Answer::from(Response::problem(Status::SERVICE_UNAVAILABLE, why));
     let Ok(stat) = stat(&directory) else { return unavailable(UNREADABLE) };
     let wanted = Wanted {
         docroot: docroot.number,
         folder: Inode::of(&stat),
         path: path.to_vec(),
         also,
-        asked: Asked::of(request, home_of(request)),
+        asked: Asked::of(request, Home::of(request)),
     };
     let origin = Origin::of(cx.peer());
     let waiting = Arc::clone(&listings.waiting);

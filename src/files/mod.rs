@@ -34,7 +34,6 @@ use crate::handler::passwords::{Password, Passwords};
 use crate::handler::router::method_not_allowed;
 use crate::handler::{Answer, Context, Handler, When};
 use crate::http::{Request, Response, Status, target};
-use crate::pages::error::{ErrorForm, error};
 
 pub(crate) use crate::files::listing::Listings;
 
@@ -163,7 +162,7 @@ fn ask_password(
 ) -> Answer {
     if visit.also.is_some() {
         // The link was changed meanwhile. The next request starts again.
-        return not_found(request).into();
+        return not_found().into();
     }
     let again: Arc<dyn Handler> = Arc::new(Visit { also: Some(password), ..visit }.kept());
     Arc::clone(guard).admit(password, &again, request, cx)
@@ -178,10 +177,10 @@ fn serve(visit: Visit<'_>, request: &Request<'_>, cx: &mut Context<'_>) -> Answe
     let path = match request.is_plain_path() {
         true => Cow::Borrowed(request.path()),
         false => match target::normalize(request.path()) {
-            Ok(path) if is_hidden(&path) => return not_found(request).into(),
+            Ok(path) if is_hidden(&path) => return not_found().into(),
             Ok(path) => path,
             Err(trouble) => {
-                return error(Status::BAD_REQUEST, &trouble.to_string(), ErrorForm::of(request)).into();
+                return Response::problem(Status::BAD_REQUEST, trouble.to_string()).into();
             }
         },
     };
@@ -308,9 +307,9 @@ fn answer(
             // The error page itself has a password. It is not worth a login, and must not be shown
             // without one.
             Ok(Served::File(_, Attempt { role: Role::Instead(Status::FORBIDDEN), .. })) => {
-                failure(Trouble::Forbidden, path, request).into()
+                failure(Trouble::Forbidden, path).into()
             }
-            Ok(Served::File(_, Attempt { role: Role::Instead(_), .. })) => not_found(request).into(),
+            Ok(Served::File(_, Attempt { role: Role::Instead(_), .. })) => not_found().into(),
             _ => ask_password(visit, due, request, cx),
         };
     }
@@ -323,7 +322,7 @@ fn answer(
         Ok(Served::WithoutSlash(_)) => {
             redirect(&[path, b"/"].concat(), request, "the path of a directory ends in a slash").into()
         }
-        Err(trouble) => failure(trouble, path, request).into(),
+        Err(trouble) => failure(trouble, path).into(),
     }
 }
 
@@ -346,35 +345,33 @@ fn asked_for(
     file_answer(docroot, forms, request, cx)
 }
 
-fn failure(trouble: Trouble, path: &[u8], request: &Request<'_>) -> Response {
+fn failure(trouble: Trouble, path: &[u8]) -> Response {
     match trouble {
-        Trouble::NotFound | Trouble::Unknown => not_found(request),
-        Trouble::Forbidden => error(Status::FORBIDDEN, "this file may not be read", ErrorForm::of(request)),
-        Trouble::Cold => {
-            error(Status::SERVICE_UNAVAILABLE, "the file is in use, try again", ErrorForm::of(request))
-        }
+        Trouble::NotFound | Trouble::Unknown => not_found(),
+        Trouble::Forbidden => Response::problem(Status::FORBIDDEN, "this file may not be read"),
+        Trouble::Cold => Response::problem(Status::SERVICE_UNAVAILABLE, "the file is in use, try again"),
         Trouble::Exhausted => {
-            error(Status::SERVICE_UNAVAILABLE, "the server is out of descriptors", ErrorForm::of(request))
+            Response::problem(Status::SERVICE_UNAVAILABLE, "the server is out of descriptors")
         }
         Trouble::Io(code) => {
             log::warn!("cannot read {}: {}", path.escape_ascii(), std::io::Error::from_raw_os_error(code));
-            error(Status::INTERNAL_SERVER_ERROR, "this file cannot be read", ErrorForm::of(request))
+            Response::problem(Status::INTERNAL_SERVER_ERROR, "this file cannot be read")
         }
     }
 }
 
-pub(crate) fn not_found(request: &Request<'_>) -> Response {
-    error(Status::NOT_FOUND, "the file does not exist", ErrorForm::of(request))
+pub(crate) fn not_found() -> Response {
+    Response::problem(Status::NOT_FOUND, "the file does not exist")
 }
 
 /// A redirect to another path of this server, which keeps the query. Relative links in an index
 /// would be wrong if the path of the directory had no slash at its end. The path is normalized, so
 /// `//host` cannot lead to another host.
-fn redirect(path: &[u8], request: &Request<'_>, why: &str) -> Response {
+fn redirect(path: &[u8], request: &Request<'_>, why: &'static str) -> Response {
     let mut location = target::reference(request.base(), path);
     if let Some(query) = request.query() {
         location.push(b'?');
         location.extend_from_slice(query);
     }
-    error(Status::MOVED_PERMANENTLY, why, ErrorForm::of(request)).with_header("Location", location)
+    Response::problem(Status::MOVED_PERMANENTLY, why).with_header("Location", location)
 }

@@ -24,7 +24,6 @@ use crate::http::open_file::OpenFile;
 use crate::http::range::{ByteRange, Selection};
 use crate::http::refusal::Refusal;
 use crate::http::{Body, Method, Request, Response, Status, conditional, range};
-use crate::pages::error::{ErrorForm, error};
 use crate::sync::Permit;
 
 /// Sends the form of the file that suits the client.
@@ -40,13 +39,11 @@ pub(super) fn file_answer(
     }
     match coding::choose(docroot, original, forms.siblings.as_deref(), request) {
         Chosen::File(file) => file_response(&file, request, cx.now()).into(),
-        Chosen::Nothing => error(
-            Status::NOT_ACCEPTABLE,
-            "the client accepts no available content coding",
-            ErrorForm::of(request),
-        )
-        .with_header("Vary", "Accept-Encoding")
-        .into(),
+        Chosen::Nothing => {
+            Response::problem(Status::NOT_ACCEPTABLE, "the client accepts no available content coding")
+                .with_header("Vary", "Accept-Encoding")
+                .into()
+        }
         Chosen::Compressed => {
             let (Some(permit), Some(level)) =
                 (docroot.compressors.try_acquire(1), docroot.options.compress_level)
@@ -105,10 +102,9 @@ fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Re
                 .with_headers(&file.prepared.headers()[file.validator_lines.clone()])
                 .ruled(&file.meta.headers.ruled),
         ),
-        Precondition::Failed => Some(error(
+        Precondition::Failed => Some(Response::problem(
             Status::PRECONDITION_FAILED,
             "the file does not match the condition of the request",
-            ErrorForm::of(request),
         )),
     }
 }
@@ -162,12 +158,8 @@ fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response
         match range::select(asked, file.len()) {
             Selection::One(part) => return part_response(file, part),
             Selection::Unsatisfiable => {
-                return error(
-                    Status::RANGE_NOT_SATISFIABLE,
-                    "the file has no such range",
-                    ErrorForm::of(request),
-                )
-                .with_header("Content-Range", format!("bytes */{}", file.len()));
+                return Response::problem(Status::RANGE_NOT_SATISFIABLE, "the file has no such range")
+                    .with_header("Content-Range", format!("bytes */{}", file.len()));
             }
             // No RFC defines several parts of a coded file, so it is sent whole.
             Selection::Several(parts) if file.meta.coded == Coded::No => return parts_response(file, &parts),

@@ -12,8 +12,7 @@ use crate::docroot::siblings::Siblings;
 use crate::docroot::{Docroot, Found, Reach, Trouble};
 use crate::files::attempt::{Attempt, Role, Served};
 use crate::files::clean;
-use crate::http::{Request, Status};
-use crate::pages::error::{takes_html, wants_html};
+use crate::http::{Request, Status, negotiate};
 
 /// Tries one path after the other with `get`, until something exists.
 pub(super) fn search<'a>(
@@ -64,7 +63,13 @@ fn attempts<'a>(
 fn may_be_of_app(path: &[u8], request: &Request<'_>) -> bool {
     let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     let has_extension = memchr::memrchr(b'.', name).is_some_and(|dot| dot + 1 < name.len());
-    wants_html(request) || (!has_extension && takes_html(request))
+    request.wants_html() || (!has_extension && takes_html(request))
+}
+
+/// Returns true if the client accepts HTML and prefers no other type that it names. Unlike
+/// browsers, many clients accept anything (`*/*`, no `Accept`).
+fn takes_html(request: &Request<'_>) -> bool {
+    negotiate::is_first_choice(request.headers().all("accept"), "text/html")
 }
 
 /// Returns the docroot's own page for this status, if one is configured.

@@ -4,11 +4,10 @@
 //! headers wait in [`Extra`]. They are applied in order of precedence when the response is queued.
 //! Must not know drivers.
 
-use crate::config::KIB;
+use crate::config::{KIB, LIVE_TAG};
 use crate::http::headers::{How, is_repeated};
 use crate::http::response::Author;
 use crate::http::{Response, Status};
-use crate::pages::error as error_page;
 
 /// The responses to which a wrapper's header is added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +68,8 @@ pub(crate) struct Extra {
     pub(super) user: Option<String>,
     /// Number of internal redirects by CGI programs for this request.
     pub(super) redirects: u8,
+    /// A rule replaced the path that the client sent.
+    pub(super) is_rewritten: bool,
     /// An error page of the server gets the script of `--live-reload`.
     pub(super) reloads: bool,
 }
@@ -89,6 +90,7 @@ impl Extra {
         self.text.clear();
         self.user = None;
         self.redirects = 0;
+        self.is_rewritten = false;
         self.reloads = false;
     }
 
@@ -125,9 +127,6 @@ impl Extra {
 
     /// Adds these headers to `response`, as far as its status and its own headers allow.
     pub(crate) fn said_on(&self, mut response: Response) -> Response {
-        if self.reloads {
-            response = error_page::reloading(response);
-        }
         let status = response.status();
         let is_program = response.author() == Author::Program;
         let how_of = |how| if is_program { How::IfAbsent } else { how };
@@ -151,6 +150,16 @@ impl Extra {
             response.put(how, name, value);
         }
         response
+    }
+
+    /// Returns true if a handler received another path than the client sent.
+    pub(crate) fn is_rewritten(&self) -> bool {
+        self.is_rewritten || self.redirects > 0
+    }
+
+    /// Returns the end of error pages of the server: the script of `--live-reload`, or nothing.
+    pub(crate) fn live_tag(&self) -> &'static [u8] {
+        if self.reloads { LIVE_TAG } else { b"" }
     }
 
     /// Returns the authenticated user, if known. Called once a request.

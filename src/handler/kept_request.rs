@@ -7,8 +7,7 @@ use crate::config::Limits;
 use crate::handler::continuation::Continuation;
 use crate::handler::{Answer, Context};
 use crate::http::kept_head::KeptHead;
-use crate::http::{Request, Status};
-use crate::pages::error::text_error;
+use crate::http::{Request, Response, Status};
 
 /// A copy of a request head, with the limits that it was parsed with.
 #[derive(Clone, Debug)]
@@ -71,5 +70,5 @@ impl Context<'_> {
 
 /// Response for a request whose kept head cannot be parsed again.
 fn lost() -> Answer {
-    text_error(Status::INTERNAL_SERVER_ERROR, "the request was lost").into()
+    Response::plain_problem(Status::INTERNAL_SERVER_ERROR, "the request was lost").into()
 }

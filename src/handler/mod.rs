@@ -38,7 +38,6 @@ use crate::http::{Request, Response, Status};
 use crate::jobs::inbox::Waker;
 use crate::jobs::sender_permits::Holder;
 use crate::jobs::{JobQueue, Lane, RouteName, Spawn};
-use crate::pages::error as error_page;
 
 pub use crate::handler::extras::When;
 pub use crate::handler::router::{Methods, Router};
@@ -239,7 +238,7 @@ impl Context<'_> {
         match self.jobs.submit(self.id, lane, self.route.clone(), job) {
             Ok(ticket) => Answer::Later(ticket),
             Err(_) => {
-                Answer::Now(error_page::text_error(Status::SERVICE_UNAVAILABLE, "too many jobs are waiting"))
+                Response::plain_problem(Status::SERVICE_UNAVAILABLE, "too many jobs are waiting").into()
             }
         }
     }
@@ -318,6 +317,12 @@ impl Context<'_> {
     /// Sets the authenticated user, for the access log.
     pub fn set_user(&mut self, user: &str) {
         self.pending.extra_mut().user = Some(user.to_owned());
+    }
+
+    /// Records that the next handlers receive another path than the client sent. Error pages then
+    /// contain absolute links.
+    pub(crate) fn note_rewrite(&mut self) {
+        self.pending.extra_mut().is_rewritten = true;
     }
 
     /// Adds the script of `--live-reload` to the response if it is an error page.

@@ -4,7 +4,6 @@
 
 use crate::handler::{Answer, Context, Handler};
 use crate::http::{Method, Request, Response, Status};
-use crate::pages::error as error_page;
 
 /// The methods of a route. HEAD is allowed wherever GET is.
 #[derive(Clone, Copy, Debug)]
@@ -130,12 +129,7 @@ impl Handler for Router {
         }
         match &self.fallback {
             Some(fallback) => fallback.handle(request, cx),
-            None => error_page::error(
-                Status::NOT_FOUND,
-                "this path does not exist",
-                error_page::ErrorForm::of(request),
-            )
-            .into(),
+            None => Response::problem(Status::NOT_FOUND, "this path does not exist").into(),
         }
     }
 }
@@ -150,17 +144,11 @@ fn initial(path: &[u8]) -> u128 {
 pub(crate) fn method_not_allowed(request: &Request<'_>, allow: &str) -> Response {
     match request.method() {
         Method::Options => Response::new(Status::NO_CONTENT).by_server().with_header("Allow", allow),
-        Method::Other(_) => error_page::error(
-            Status::NOT_IMPLEMENTED,
-            "this server does not support the method",
-            error_page::ErrorForm::of(request),
-        ),
-        _ => error_page::error(
-            Status::METHOD_NOT_ALLOWED,
-            "the method is not allowed for this path",
-            error_page::ErrorForm::of(request),
-        )
-        .with_header("Allow", allow),
+        Method::Other(_) => {
+            Response::problem(Status::NOT_IMPLEMENTED, "this server does not support the method")
+        }
+        _ => Response::problem(Status::METHOD_NOT_ALLOWED, "the method is not allowed for this path")
+            .with_header("Allow", allow),
     }
 }
 #[cfg(test)]

@@ -18,7 +18,6 @@ use crate::http::{Body, Response, Status};
 use crate::jobs::pace::LeastRate;
 use crate::jobs::sender_permits::{Holder, SenderPermit, SenderPermits};
 use crate::jobs::{Lane, Spawn};
-use crate::pages::error::text_error;
 use crate::shortage;
 use crate::sync::{Permit, Semaphore};
 
@@ -273,16 +272,17 @@ impl Beside<Spooled> {
 
 /// The response when the spool is full.
 pub(crate) fn no_room() -> Response {
-    text_error(Status::SERVICE_UNAVAILABLE, "no space is left for request content").closing()
+    Response::plain_problem(Status::SERVICE_UNAVAILABLE, "no space is left for request content").closing()
 }
 
 /// The response when content cannot be written to a file.
 pub(crate) fn cannot_spill(errno: rustix::io::Errno) -> Response {
     log::warn!("cannot store content in a temporary file: {errno}");
     if shortage::is_it(errno) {
-        return text_error(Status::SERVICE_UNAVAILABLE, "the server is out of descriptors").closing();
+        return Response::plain_problem(Status::SERVICE_UNAVAILABLE, "the server is out of descriptors")
+            .closing();
     }
-    text_error(Status::INSUFFICIENT_STORAGE, "the request content cannot be stored").closing()
+    Response::plain_problem(Status::INSUFFICIENT_STORAGE, "the request content cannot be stored").closing()
 }
 
 #[cfg(test)]

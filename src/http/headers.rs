@@ -103,6 +103,14 @@ impl Headers {
         Some([policy.value(), b", ", value].concat())
     }
 
+    /// Puts a header before all others, unless there is one with this name. The value must be free
+    /// of control characters.
+    pub(crate) fn put_first(&mut self, name: &str, value: &str) {
+        if !self.has(name.as_bytes()) {
+            self.bytes.splice(0..0, [name, ": ", value, "\r\n"].concat().into_bytes());
+        }
+    }
+
     fn push_line(&mut self, name: &[u8], value: &[u8]) {
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(b": ");

@@ -23,6 +23,7 @@ pub mod multipart;
 pub mod negotiate;
 pub mod open_file;
 pub mod prepared;
+pub(crate) mod problem;
 pub mod range;
 pub mod refusal;
 pub mod request;

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use crate::http::error::ProtocolError;
+use crate::http::response::Response;
 use crate::http::status::Status;
 
 /// A request that a handler cannot accept: status and reason. `?` in a handler turns it into the
@@ -74,6 +75,12 @@ impl std::fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+impl From<Refusal> for Response {
+    fn from(refusal: Refusal) -> Self {
+        Response::problem(refusal.status, refusal.reason)
+    }
+}
 
 impl From<ProtocolError> for Refusal {
     fn from(error: ProtocolError) -> Self {

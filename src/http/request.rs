@@ -9,6 +9,7 @@ use crate::http::error::ProtocolError;
 use crate::http::fields::Fields;
 use crate::http::framing::{Content, Expects, Framing};
 use crate::http::method::Method;
+use crate::http::negotiate;
 use crate::http::status::Status;
 use crate::http::target;
 use crate::http::target::OriginForm;
@@ -99,6 +100,13 @@ impl<'b> Request<'b> {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'b [u8]> {
         self.fields.first(name)
+    }
+
+    /// True if the client prefers an HTML page to text: browsers request HTML by name (RFC 9110
+    /// section 12.5.1).
+    #[must_use]
+    pub fn wants_html(&self) -> bool {
+        negotiate::preferred(self.fields.all("accept"), &["text/plain", "text/html"]) == Some(1)
     }
 
     /// Whole head as received, with its empty line.

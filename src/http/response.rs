@@ -3,6 +3,7 @@
 //! The connection that sends a [`Response`] decides how it is framed, and if the connection is
 //! kept. A file is an opaque descriptor: this file must not read it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::http::cookie::Cookie;
@@ -10,6 +11,7 @@ use crate::http::disposition::attachment;
 use crate::http::headers::{Flaw, Headers, How};
 use crate::http::open_file::OpenFile;
 use crate::http::prepared::Prepared;
+use crate::http::problem;
 use crate::http::status::Status;
 
 /// A response as a handler makes it.
@@ -96,6 +98,40 @@ impl Response {
         Response::text(format!("The resource is at {location}\n"))
             .with_status(status)
             .with_header("Location", location)
+    }
+
+    /// An error response: a status and one sentence for people.
+    ///
+    /// Browsers receive a page, and other clients a line of text. The form depends on `Accept`, so
+    /// the response has `Vary: Accept` (RFC 9110 section 12.5.5). A 503 has `Retry-After: 1`. More
+    /// headers can be added. Parts of the request in `sentence` are escaped.
+    #[must_use]
+    pub fn problem(status: Status, sentence: impl Into<Cow<'static, str>>) -> Self {
+        Response::failure(status, Body::Problem(sentence.into())).with_header("Vary", "Accept")
+    }
+
+    /// An error response that is a line of text for all clients: for requests that were not read
+    /// completely, and for paths that no browser shows.
+    #[must_use]
+    pub(crate) fn plain_problem(status: Status, sentence: &str) -> Self {
+        let body = Body::Bytes(problem::plain(status, sentence));
+        let mut response = Response::failure(status, body);
+        response.headers.put_first(CONTENT_TYPE, PLAIN_TEXT);
+        response
+    }
+
+    fn failure(status: Status, body: Body) -> Self {
+        let response = Response::new(status).by_server().with_body(body);
+        match status {
+            Status::SERVICE_UNAVAILABLE => response.with_header("Retry-After", "1"),
+            _ => response,
+        }
+    }
+
+    /// 413 for content larger than `bytes_max`, as a line of text for all clients.
+    #[must_use]
+    pub(crate) fn too_large(bytes_max: u64) -> Self {
+        Response::plain_problem(Status::CONTENT_TOO_LARGE, &problem::over(bytes_max, "content"))
     }
 
     /// 200 with content made while it is sent, in chunks (RFC 9112 section 7.1).
@@ -218,6 +254,27 @@ impl Response {
         }
     }
 
+    /// True if this is a problem that is not rendered yet.
+    #[inline]
+    pub(crate) fn is_problem(&self) -> bool {
+        matches!(self.body, Body::Problem(_))
+    }
+
+    /// Renders a problem: `page` makes the content of the given type from the sentence. Returns
+    /// other responses as they are.
+    pub(crate) fn rendered(mut self, content_type: &str, page: impl FnOnce(Status, &str) -> Vec<u8>) -> Self {
+        if let Body::Problem(sentence) = &self.body {
+            self.body = Body::Bytes(page(self.status, sentence));
+            self.headers.put_first(CONTENT_TYPE, content_type);
+        }
+        self
+    }
+
+    /// Renders a problem as a line of text. Returns other responses as they are.
+    pub(crate) fn rendered_as_text(self) -> Self {
+        self.rendered(PLAIN_TEXT, problem::plain)
+    }
+
     /// Appends header lines that were written before.
     pub(crate) fn with_headers(mut self, headers: &[u8]) -> Self {
         self.take_apart();
@@ -259,7 +316,8 @@ impl Response {
             | Body::File { .. }
             | Body::Source(_)
             | Body::Sized { .. }
-            | Body::Sequence(_) => self.ruled.clone(),
+            | Body::Sequence(_)
+            | Body::Problem(_) => self.ruled.clone(),
         }
     }
 
@@ -313,6 +371,10 @@ impl Response {
     }
 }
 
+const CONTENT_TYPE: &str = "Content-Type";
+
+const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+
 /// Origin of the headers of a response. A rule of the operator replaces headers of the server and
 /// no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -363,10 +425,13 @@ pub enum Body {
     Sequence(Vec<Body>),
     /// A whole 200, with head and body made in advance.
     Prepared(Arc<Prepared>),
+    /// The sentence of a problem, which is rendered when the response is queued: see
+    /// [`Response::problem`].
+    Problem(Cow<'static, str>),
 }
 
 impl Body {
-    /// Length in bytes. `None` if it is not known before the content is sent.
+    /// Length in bytes. `None` if it is not known before the content is sent, or rendered.
     #[must_use]
     pub fn len(&self) -> Option<u64> {
         match self {
@@ -375,7 +440,7 @@ impl Body {
             Body::Static(bytes) => Some(bytes.len() as u64),
             Body::Shared { start, end, .. } => Some(end.saturating_sub(*start) as u64),
             Body::File { len, .. } | Body::Sized { len, .. } => Some(*len),
-            Body::Source(_) => None,
+            Body::Source(_) | Body::Problem(_) => None,
             Body::Sequence(parts) => parts.iter().map(Body::len).sum(),
             Body::Prepared(prepared) => Some(prepared.body().len() as u64),
         }
@@ -387,14 +452,15 @@ impl Body {
         self.len() == Some(0)
     }
 
-    /// True if the content has the length by which it is framed. False for a source in a sequence,
-    /// and for a range outside of the shared content.
+    /// True if the content has the length by which it is framed. False for a source or a problem in
+    /// a sequence, and for a range outside of the shared content.
     fn is_sound(&self) -> bool {
         match self {
             Body::Shared { data, start, end } => start <= end && *end <= data.body().len(),
             Body::Sequence(parts) => {
-                let is_source = |part: &Body| matches!(part, Body::Source(_) | Body::Sized { .. });
-                parts.iter().all(|part| !is_source(part) && part.is_sound())
+                let is_unknown =
+                    |part: &Body| matches!(part, Body::Source(_) | Body::Sized { .. } | Body::Problem(_));
+                parts.iter().all(|part| !is_unknown(part) && part.is_sound())
             }
             Body::Empty
             | Body::Bytes(_)
@@ -402,13 +468,17 @@ impl Body {
             | Body::File { .. }
             | Body::Source(_)
             | Body::Sized { .. }
-            | Body::Prepared(_) => true,
+            | Body::Prepared(_)
+            | Body::Problem(_) => true,
         }
     }
 }
 
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Body::Problem(sentence) = self {
+            return write!(f, "Problem({sentence})");
+        }
         match self.len() {
             Some(len) => write!(f, "Body({len} bytes)"),
             None => write!(f, "Body(source)"),
@@ -473,5 +543,29 @@ mod tests {
     fn a_value_cannot_start_a_line() {
         let response = Response::new(Status::FOUND).with_header("Location", "/a\r\nX-Injected: 1\0");
         assert_eq!(response.headers.as_bytes(), b"Location: /a%0D%0AX-Injected:%201%00\r\n");
+    }
+
+    #[test]
+    fn a_problem_is_rendered_once_and_its_type_comes_first() {
+        let problem = || Response::problem(Status::SERVICE_UNAVAILABLE, "busy").with_header("Vary", "Origin");
+        assert!(problem().is_problem() && problem().fault().is_none());
+        let rest = "Retry-After: 1\r\nVary: Accept, Origin\r\n";
+        assert_eq!(problem().headers.as_bytes(), rest.as_bytes());
+        let text = problem().rendered_as_text();
+        assert_eq!(
+            text.headers.as_bytes(),
+            format!("Content-Type: text/plain; charset=utf-8\r\n{rest}").as_bytes()
+        );
+        assert!(matches!(&text.body, Body::Bytes(bytes) if bytes == b"503 Service Unavailable\nbusy\n"));
+        let page = problem()
+            .rendered("text/html", |status, sentence| format!("{} {sentence}", status.code()).into_bytes());
+        assert!(matches!(&page.rendered_as_text().body, Body::Bytes(bytes) if bytes == b"503 busy"));
+    }
+
+    #[test]
+    fn a_part_of_a_sequence_is_no_problem() {
+        let parts = vec![Body::Static(b"x"), Body::Problem("y".into())];
+        let response = Response::new(Status::OK).with_body(Body::Sequence(parts));
+        assert!(response.fault().is_some());
     }
 }

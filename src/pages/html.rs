@@ -2,7 +2,8 @@
 //!
 //! This file must not know which pages there are.
 
-use crate::http::target;
+use crate::http::target::CLIMB_MAX;
+use crate::http::{Request, target};
 use crate::text::{has_bidi_control, visible};
 
 /// Form of a page's reference to the top of the site.
@@ -16,6 +17,12 @@ pub enum Home {
 }
 
 impl Home {
+    /// Returns the reference for a page that is the response to a request.
+    pub(crate) fn of(request: &Request<'_>) -> Home {
+        let base = request.base().map(|path| memchr::memchr_iter(b'/', path).count() - 1);
+        base.filter(|folders| *folders <= CLIMB_MAX).map_or(Home::Root, Home::Above)
+    }
+
     /// Returns the reference to the folder of the first `depth` names in `names`.
     pub(super) fn folder(self, names: &[&[u8]], depth: usize) -> Vec<u8> {
         match self {
@@ -58,11 +65,6 @@ pub fn escape_name(name: &[u8], out: &mut Vec<u8>) {
         return escape_html(name, out);
     }
     escape_html(visible(&String::from_utf8_lossy(name)).as_bytes(), out);
-}
-
-/// Returns true if a page was generated here.
-pub(crate) fn is_ours(page: &[u8]) -> bool {
-    page.starts_with(HEAD.as_bytes())
 }
 
 /// Appends bytes as HTML text. Invalid UTF-8 and control characters, which HTML forbids, become

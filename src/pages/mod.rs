@@ -13,7 +13,7 @@ pub(crate) mod readme;
 #[cfg(feature = "os")]
 pub(crate) mod upload;
 
-pub use error::{error_html, error_text};
+pub use error::error_html;
 pub use html::{Home, escape_html, escape_name};
 #[cfg(feature = "os")]
 pub use listing::{Kind, ListingStyle, Row, SortBy, listing_foot, listing_head, listing_row};

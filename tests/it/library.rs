@@ -177,6 +177,38 @@ fn parts_of_a_request_have_their_types() {
     });
 }
 
+/// A refusal can come from the loop, from a worker, or after content.
+#[test]
+fn a_refusal_is_a_page_for_browsers_and_text_for_others() {
+    on_both(|model| {
+        let root = docroot();
+        let server = InProcess::start(model, app(&root));
+        let mut client = Client::connect(server.port);
+        const HTML: &str = "Accept: text/html,*/*;q=0.8";
+        const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
+        for (method, path, content, status, sentence) in [
+            ("GET", "/names", &b""[..], 422, "'n' is missing"),
+            ("GET", "/items/x", b"", 404, "nothing has that name"),
+            ("POST", "/form", b"b=1", 422, "'ä' is missing"),
+            ("POST", "/slow/x", b"b=1", 422, "'a' is missing"),
+            ("PUT", "/items/7", b"\xff", 400, "the content is not UTF-8"),
+        ] {
+            let text = client.ask(method, path, &[FORM], content).expect(status);
+            assert_eq!(text.must("content-type"), "text/plain; charset=utf-8", "{path}");
+            assert!(text.text().ends_with(&format!("\n{sentence}\n")), "{path}: {}", text.text());
+            let page = client.ask(method, path, &[FORM, HTML], content).expect(status);
+            assert_eq!(page.must("content-type"), "text/html; charset=utf-8", "{path}");
+            let shown = format!("<p>{}</p>", sentence.replace('\'', "&#39;"));
+            assert!(page.text().contains(&shown), "{path}: {}", page.text());
+            assert!(text.must("vary").starts_with("Accept") && page.must("vary").starts_with("Accept"));
+            assert_eq!(page.must("x-wrapped"), "yes", "{path}");
+        }
+        // The form belongs to one request: an earlier browser on the connection changes nothing.
+        client.ask("GET", "/names", &[HTML], b"").expect(422);
+        assert_eq!(client.get("/names").expect(422).must("content-type"), "text/plain; charset=utf-8");
+    });
+}
+
 #[test]
 fn every_kind_of_response_arrives() {
     on_both(|model| {

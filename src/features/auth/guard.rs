@@ -25,7 +25,6 @@ use crate::http::target::{encode_path, normalize};
 use crate::http::{Request, Response, Status};
 use crate::jobs::Lane;
 use crate::jobs::fair_queue::{FairQueue, FairTask, Origin};
-use crate::pages::error::{ErrorForm, error};
 use crate::random::random_bytes;
 use crate::sync::lock;
 
@@ -255,8 +254,8 @@ impl Guard {
         scope.map_or(Place::Open, Place::Scope)
     }
 
-    pub(super) fn refusal(&self, scope: usize, request: &Request<'_>) -> Response {
-        error(Status::UNAUTHORIZED, "a user name and a password are required", ErrorForm::of(request))
+    pub(super) fn refusal(&self, scope: usize) -> Response {
+        Response::problem(Status::UNAUTHORIZED, "a user name and a password are required")
             .with_header("WWW-Authenticate", &self.scopes[scope].challenge)
     }
 
@@ -265,13 +264,13 @@ impl Guard {
     ///
     /// If too many refusals are waiting, the response is an immediate 429 that closes the
     /// connection. The next guess then needs a new connection.
-    pub(super) fn refuse_guess(&self, scope: usize, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    pub(super) fn refuse_guess(&self, scope: usize, cx: &mut Context<'_>) -> Answer {
         match self.attempts.guesses.note(Origin::of(cx.peer()), cx.now().mono) {
-            Penalty::Nothing => self.refusal(scope, request).into(),
-            Penalty::Delay(delay) => delay.answer(self.refusal(scope, request), cx),
+            Penalty::Nothing => self.refusal(scope).into(),
+            Penalty::Delay(delay) => delay.answer(self.refusal(scope), cx),
             Penalty::TooMany => {
                 let detail = "too many wrong user names or passwords";
-                error(Status::TOO_MANY_REQUESTS, detail, ErrorForm::of(request))
+                Response::problem(Status::TOO_MANY_REQUESTS, detail)
                     .with_header("Retry-After", AUTH_DELAY_MAX.as_secs().to_string())
                     .closing()
                     .into()

@@ -23,10 +23,9 @@ use crate::handler::kept_request::KeptRequest;
 use crate::handler::passwords::Password;
 use crate::handler::passwords::Passwords;
 use crate::handler::{Answer, Context, Handler};
-use crate::http::{Method, Request, Status};
+use crate::http::{Method, Request, Response, Status};
 use crate::jobs::fair_queue::Origin;
 use crate::jobs::{Lane, Spawn};
-use crate::pages::error::{ErrorForm, error};
 
 /// Handler that requires a password for protected paths and passes admitted requests to `inner`.
 struct Auth {
@@ -62,11 +61,11 @@ impl Handler for Auth {
         let Some((guard, place)) = decisive else { return self.inner.handle(request, cx) };
         let scope = match place {
             Place::Open => return self.inner.handle(request, cx),
-            Place::Nowhere(why) => return error(Status::BAD_REQUEST, &why, ErrorForm::of(request)).into(),
+            Place::Nowhere(why) => return Response::problem(Status::BAD_REQUEST, why).into(),
             Place::Scope(scope) => scope,
         };
         let Some(credentials) = Credentials::of(request) else {
-            return guard.refusal(scope, request).into();
+            return guard.refusal(scope).into();
         };
         judge(guard, &self.inner, Attempt { scope, credentials }, Looked::NotYet, request, cx)
     }
@@ -86,7 +85,7 @@ fn judge(
             welcome(&attempt.credentials, cx);
             inner.handle(request, cx)
         }
-        Recalled::Wrong => guard.refuse_guess(attempt.scope, request, cx),
+        Recalled::Wrong => guard.refuse_guess(attempt.scope, cx),
         Recalled::Stale => look_first(guard, inner, attempt, request, cx),
         Recalled::Unknown => check(guard, inner, attempt, request, cx),
     }
@@ -144,10 +143,10 @@ fn check(
                 welcome(&credentials, cx);
                 inner.handle(request, cx)
             }
-            Ok(false) => guard.refuse_guess(scope, request, cx),
+            Ok(false) => guard.refuse_guess(scope, cx),
             Err(Unmade::Lost | Unmade::TooMany) => {
                 let detail = "too many passwords are being checked";
-                error(Status::SERVICE_UNAVAILABLE, detail, ErrorForm::of(request)).into()
+                Response::problem(Status::SERVICE_UNAVAILABLE, detail).into()
             }
         })
     })
@@ -185,10 +184,10 @@ impl Passwords for Guard {
             (Place::Open, Some(credentials)) => {
                 judge(&self, inner, Attempt { scope, credentials }, Looked::NotYet, request, cx)
             }
-            (Place::Open, None) => self.refusal(scope, request).into(),
+            (Place::Open, None) => self.refusal(scope).into(),
             (Place::Scope(_) | Place::Nowhere(_), _) => {
                 let detail = "the path leads to a location that requires another password";
-                error(Status::FORBIDDEN, detail, ErrorForm::of(request)).into()
+                Response::problem(Status::FORBIDDEN, detail).into()
             }
         }
     }

@@ -30,12 +30,12 @@ use crate::handler::spool::{Beside, Spool, Spooled};
 use crate::handler::{Answer, BodySink, Context, Handler, Holders, Sunk, spool};
 use crate::http::framing::Content;
 use crate::http::kept_head::KeptHead;
+use crate::http::problem::over;
 use crate::http::target::{normalize, read_origin_form};
-use crate::http::{Method, Request, Status};
+use crate::http::{Method, Request, Response, Status};
 use crate::jobs::inbox::Waker;
 use crate::jobs::pace::LeastRate;
 use crate::jobs::sender_permits::{SenderPermit, SenderPermits};
-use crate::pages::error::{ErrorForm, error, over};
 use crate::shortage;
 use input::Initial;
 use meta_variables::Facts;
@@ -166,7 +166,6 @@ impl Handler for Cgi {
             peer: cx.peer().clone(),
             user: cx.user().map(str::to_owned),
             head_only: request.method() == Method::Head,
-            error_form: ErrorForm::of(request),
             redirects: cx.redirects(),
         };
         let (content, wanted) =
@@ -184,7 +183,6 @@ struct Order {
     peer: Peer,
     user: Option<String>,
     head_only: bool,
-    error_form: ErrorForm,
     /// Number of local redirects so far.
     redirects: u8,
 }
@@ -211,7 +209,7 @@ impl Order {
             // The sink would refuse it as well, but only after a 100 (Continue) response.
             Content::Length(bytes) if bytes > self.request.limits().body_bytes_max => {
                 let detail = over(self.request.limits().body_bytes_max, "content");
-                let refusal = error(Status::CONTENT_TOO_LARGE, &detail, self.error_form);
+                let refusal = Response::problem(Status::CONTENT_TOO_LARGE, detail);
                 return Box::new(move |_| refusal.closing().into());
             }
             Content::Length(bytes) => Some(bytes),
@@ -293,11 +291,10 @@ impl Order {
     }
 
     fn terms(self, name: String) -> Terms {
-        let Order { scripts, request, redirects, head_only, error_form, .. } = self;
+        let Order { scripts, request, redirects, head_only, .. } = self;
         Terms {
             name,
             head_only,
-            error_form,
             timeout: scripts.options.timeout,
             spool: Arc::clone(&scripts.spool),
             elsewhere: Box::new(move |target, cx| {
@@ -308,15 +305,14 @@ impl Order {
                     .and_then(|top| refer(&*top, &target, &request, redirects, cx));
                 answer.unwrap_or_else(|| {
                     log::warn!(target: "cgi", "a script redirects to '{}', which this server cannot answer", target.escape_ascii());
-                    error(Status::BAD_GATEWAY, "the script sent no valid response", error_form).into()
+                    Response::problem(Status::BAD_GATEWAY, "the script sent no valid response").into()
                 })
             }),
         }
     }
 
     fn fail(&self, status: Status, why: &'static str) -> Continuation {
-        let error_form = self.error_form;
-        Box::new(move |_| error(status, why, error_form).into())
+        Box::new(move |_| Response::problem(status, why).into())
     }
 }
 

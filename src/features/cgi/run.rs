@@ -66,7 +66,6 @@ use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, BodySink, Context, Holders, Sunk};
 use crate::http::{Body, BodySource, Filled, Response, Status};
 use crate::jobs::sender_permits::Holder;
-use crate::pages::error::{ErrorForm, error};
 use crate::sync::lock;
 
 const STDIN: u8 = 0;
@@ -80,8 +79,6 @@ pub(crate) struct Terms {
     pub(crate) name: String,
     /// The request is HEAD, so the response has no content.
     pub(crate) head_only: bool,
-    /// Form of error responses.
-    pub(crate) error_form: ErrorForm,
     pub(crate) timeout: Option<Duration>,
     pub(crate) spool: Arc<Spool>,
     pub(crate) elsewhere: Elsewhere,
@@ -91,7 +88,6 @@ pub(crate) struct Terms {
 pub(crate) struct Run {
     name: String,
     head_only: bool,
-    error_form: ErrorForm,
     timeout: Option<Duration>,
     spool: Arc<Spool>,
     /// Handle on the permit for the connection that sends content.
@@ -117,7 +113,7 @@ impl Run {
         content: Initial,
         cx: &Context<'_>,
     ) -> Arc<Run> {
-        let Terms { name, head_only, error_form, timeout, spool, elsewhere } = terms;
+        let Terms { name, head_only, timeout, spool, elsewhere } = terms;
         let holder = process.holder();
         let state = State {
             process,
@@ -127,7 +123,7 @@ impl Run {
             complaints: Complaints::new(pipes.stderr),
             due: timeout.map(|timeout| cx.now().mono + timeout),
         };
-        Arc::new(Run { name, head_only, error_form, timeout, spool, holder, state: Mutex::new(state) })
+        Arc::new(Run { name, head_only, timeout, spool, holder, state: Mutex::new(state) })
     }
 
     /// Sink that passes content on to the script.
@@ -313,8 +309,7 @@ impl Run {
     }
 
     fn fail(&self, status: Status, detail: &'static str) -> Done {
-        let error_form = self.error_form;
-        Done::Finished(Box::new(move |_| error(status, detail, error_form).into()))
+        Done::Finished(Box::new(move |_| Response::problem(status, detail).into()))
     }
 
     /// Finishes the run if the response is over and the script has exited. Closing the descriptors

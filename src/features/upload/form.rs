@@ -11,8 +11,8 @@ use crate::features::upload::refusal::Refusal;
 use crate::features::upload::staged::{Draft, Old};
 use crate::features::upload::write_request::{Ask, encoded, replaceable};
 use crate::http::multipart::{Multipart, MultipartEvent};
-use crate::http::{Response, Status};
-use crate::pages::error::ErrorForm;
+use crate::http::negotiate::preferred;
+use crate::http::{Request, Response, Status};
 use crate::sync::lock;
 use crate::text::push_json_string;
 
@@ -29,12 +29,35 @@ pub(crate) struct Form {
     files: Files,
 }
 
+/// Response to a complete form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// A redirect to the folder, for browsers.
+    Redirect,
+    /// The paths of the files as JSON.
+    Json,
+    /// The paths of the files as lines of text.
+    Lines,
+}
+
+impl Reply {
+    /// The reply that the client prefers.
+    pub(super) fn of(request: &Request<'_>) -> Reply {
+        let accept = request.headers().all("accept");
+        match preferred(accept, &["text/plain", "application/json"]) {
+            _ if request.wants_html() => Reply::Redirect,
+            Some(1) => Reply::Json,
+            _ => Reply::Lines,
+        }
+    }
+}
+
 /// Files of a form.
 struct Files {
     ask: Arc<Ask>,
     folder: Folder,
     overwrites: bool,
-    wants_json: bool,
+    reply: Reply,
     /// File of the current part; `None` if the part has no file.
     current: Option<(Draft, Place)>,
     /// Paths of the files published so far.
@@ -60,12 +83,9 @@ impl Form {
         ask: Arc<Ask>,
         folder: Folder,
         overwrites: bool,
-        wants_json: bool,
+        reply: Reply,
     ) -> Form {
-        Form {
-            parser,
-            files: Files { ask, folder, overwrites, wants_json, current: None, stored: Vec::new() },
-        }
+        Form { parser, files: Files { ask, folder, overwrites, reply, current: None, stored: Vec::new() } }
     }
 
     /// Processes a piece of the form, or as much as one job should. Returns the number of bytes
@@ -174,13 +194,13 @@ impl Files {
     /// Response to a complete form: browsers are redirected to the folder, other clients receive
     /// the paths of the files.
     fn answer(&self) -> Response {
-        if let ErrorForm::Page(_) = self.ask.error_form {
-            let folder = self.ask.reference(&[self.folder_path(), b"/"].concat());
-            return Response::new(Status::SEE_OTHER).by_server().with_header("Location", folder);
-        }
         let paths = self.stored.iter().map(|path| String::from_utf8_lossy(&encoded(path)).into_owned());
-        let response = match self.wants_json {
-            true => {
+        let response = match self.reply {
+            Reply::Redirect => {
+                let folder = self.ask.reference(&[self.folder_path(), b"/"].concat());
+                return Response::new(Status::SEE_OTHER).by_server().with_header("Location", folder);
+            }
+            Reply::Json => {
                 let mut json = String::from("{\"files\":[");
                 for (at, path) in paths.enumerate() {
                     json.push_str(if at == 0 { "" } else { "," });
@@ -189,7 +209,7 @@ impl Files {
                 json.push_str("]}\n");
                 Response::json(json)
             }
-            false => Response::text(paths.map(|path| path + "\n").collect::<String>()),
+            Reply::Lines => Response::text(paths.map(|path| path + "\n").collect::<String>()),
         };
         let response = response.by_server().with_status(Status::CREATED).with_header("Vary", "Accept");
         match &self.stored[..] {
@@ -223,7 +243,7 @@ mod tests {
             folder: folder_of(&ask).unwrap(),
             ask,
             overwrites: false,
-            wants_json: false,
+            reply: Reply::Lines,
             current: None,
             stored: Vec::new(),
         };

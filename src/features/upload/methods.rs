@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::config::UPLOAD_PARTS_MAX;
 use crate::features::resume_token::is_token;
-use crate::features::upload::form::{Form, folder_of};
+use crate::features::upload::form::{Form, Reply, folder_of};
 use crate::features::upload::partial::Partial;
 use crate::features::upload::partials::Partials;
 use crate::features::upload::place::Found;
@@ -26,7 +26,6 @@ use crate::handler::{Answer, Context};
 use crate::http::fields::{list_elements, trim_ows};
 use crate::http::framing::Content;
 use crate::http::multipart::Multipart;
-use crate::http::negotiate::preferred;
 use crate::http::target::query_pairs;
 use crate::http::{Body, Method, Request, Response, Status};
 use crate::sync::lock;
@@ -170,8 +169,7 @@ fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
         Err(refusal) => return ask.refuse(refusal).into(),
     };
     let overwrites = query_pairs(request.query().unwrap_or_default()).any(|(name, _)| name == "overwrite");
-    let wants_json =
-        preferred(request.headers().all("accept"), &["text/plain", "application/json"]) == Some(1);
+    let reply = Reply::of(request);
     let spawner = cx.spawner();
     cx.job_then(move || {
         let opened = folder_of(&ask).inspect(|folder| ask.sweep(&folder.fd));
@@ -179,7 +177,7 @@ fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
             Err(refusal) => ask.refuse(refusal).into(),
             Ok(folder) => {
                 let ask = Arc::new(ask);
-                let form = Form::new(parser, Arc::clone(&ask), folder, overwrites, wants_json);
+                let form = Form::new(parser, Arc::clone(&ask), folder, overwrites, reply);
                 Answer::Sink(Box::new(Sink::of_form(form, ask, taken, spawner)))
             }
         });

@@ -38,8 +38,7 @@ use crate::features::upload::write_request::{Ask, Desk, KeepLimits};
 use crate::handler::kept_request::KeptRequest;
 use crate::handler::{Answer, Context, Handler};
 use crate::http::target::normalize;
-use crate::http::{Method, Request, Status};
-use crate::pages::error::{ErrorForm, error};
+use crate::http::{Method, Request, Response, Status};
 
 /// Function that returns the docroot of a request.
 pub(crate) type RootOf = Box<dyn Fn(&Request<'_>) -> Arc<Root> + Send + Sync>;
@@ -96,7 +95,7 @@ impl Handler for Uploads {
         let path = match normalize(request.path()) {
             Ok(path) => path,
             Err(trouble) => {
-                return error(Status::BAD_REQUEST, &trouble.to_string(), ErrorForm::of(request)).into();
+                return Response::problem(Status::BAD_REQUEST, trouble.to_string()).into();
             }
         };
         let Some(ask) = self.ask(path.into_owned(), request, cx) else {
@@ -133,7 +132,6 @@ impl Uploads {
             path,
             request: KeptRequest::of(request, cx),
             base: request.base().map(<[u8]>::to_vec),
-            error_form: ErrorForm::of(request),
             now: cx.now(),
             owner: Owner::of(cx),
         })

@@ -10,7 +10,6 @@
 
 use crate::http::{Request, Response, Status};
 use crate::log::{Once, shorten};
-use crate::pages::error::{ErrorForm, error};
 
 /// Origins of other sites whose pages may write.
 #[derive(Clone, Debug, Default)]
@@ -77,12 +76,8 @@ pub(crate) fn refuse(request: &Request<'_>, logged: &Once) -> Response {
         ),
         _ => log::warn!("refused to write for a page (403): {sentence}"),
     });
-    error(
-        Status::FORBIDDEN,
-        &format!("{sentence}; a page may write to its own site only"),
-        ErrorForm::of(request),
-    )
-    .with_header("X-Content-Type-Options", "nosniff")
+    Response::problem(Status::FORBIDDEN, format!("{sentence}; a page may write to its own site only"))
+        .with_header("X-Content-Type-Options", "nosniff")
 }
 
 /// Shortens and escapes a name or header value of the peer: only characters of origins remain.

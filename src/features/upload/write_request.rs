@@ -3,6 +3,7 @@
 //! A write request is a request that would change files. Must not know how content reaches the
 //! disk, or what each method does.
 
+use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,13 +30,13 @@ use crate::handler::kept_request::KeptRequest;
 use crate::http::conditional::{Precondition, Validators, evaluate, evaluate_absent, wants_new};
 #[cfg(test)]
 use crate::http::kept_head::KeptHead;
+use crate::http::problem::over;
 use crate::http::target;
 use crate::http::target::encode_path;
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::pace::LeastRate;
 use crate::jobs::sender_permits::{SenderPermit, SenderPermits};
 use crate::log::Once;
-use crate::pages::error::{ErrorForm, error, over};
 
 /// Methods that paths in upload folders support.
 pub(super) const ALLOW: &str = "GET, HEAD, PUT, POST, DELETE, MKCOL, OPTIONS";
@@ -113,7 +114,6 @@ pub(super) struct Ask {
     pub(super) request: KeptRequest,
     /// Path as the client sent it, if references in the response can be relative to it.
     pub(super) base: Option<Vec<u8>>,
-    pub(super) error_form: ErrorForm,
     pub(super) now: Now,
     pub(super) owner: Owner,
 }
@@ -131,12 +131,14 @@ impl Ask {
 
     /// Response for a refusal.
     pub(super) fn refuse(&self, refusal: Refusal) -> Response {
-        let detail = match refusal {
-            TOO_LARGE => over(self.request.limits().upload_bytes_max, "upload"),
-            TOO_LARGE_TO_KEEP => over(self.desk.keep.bytes_max, "upload") + ", and cannot be resumed",
-            other => other.why.to_owned(),
+        let detail: Cow<'static, str> = match refusal {
+            TOO_LARGE => over(self.request.limits().upload_bytes_max, "upload").into(),
+            TOO_LARGE_TO_KEEP => {
+                (over(self.desk.keep.bytes_max, "upload") + ", and cannot be resumed").into()
+            }
+            other => other.why.into(),
         };
-        let response = error(refusal.status, &detail, self.error_form);
+        let response = Response::problem(refusal.status, detail);
         match refusal.status {
             Status::CONTENT_TOO_LARGE => response.with_header("Upload-Limit", limits(self)),
             Status::METHOD_NOT_ALLOWED => response.with_header("Allow", ALLOW),
@@ -294,7 +296,6 @@ impl Ask {
             path: request.path().to_vec(),
             request: KeptRequest::new(KeptHead::of(&request), &config.limits),
             base: request.base().map(<[u8]>::to_vec),
-            error_form: ErrorForm::Text,
             owner: Owner::default(),
             now: Now { mono: crate::clock::read_clocks().mono, wall: Duration::from_secs(1 << 31) },
         }

@@ -28,7 +28,6 @@ use crate::http::disposition::attachment;
 use crate::http::target::query_pairs;
 use crate::http::{Body, Filled, Request, Response, Status};
 use crate::jobs::Lane;
-use crate::pages::error::{ErrorForm, error};
 use crate::sync::Permit;
 use crate::text::{has_bidi_control, is_bidi_control};
 
@@ -104,13 +103,12 @@ pub(super) fn answer(
     if let Some(refusal) = visit.docroot.refusal(request) {
         return refusal.into();
     }
-    let error_form = ErrorForm::of(request);
     let Some(form) = form else {
-        return error(Status::BAD_REQUEST, "the archive format must be tar, tar.gz or zip", error_form)
+        return Response::problem(Status::BAD_REQUEST, "the archive format must be tar, tar.gz or zip")
             .into();
     };
     let Some(permit) = visit.docroot.archives.try_acquire(1) else {
-        return error(Status::SERVICE_UNAVAILABLE, "too many archives are being made, try again", error_form)
+        return Response::problem(Status::SERVICE_UNAVAILABLE, "too many archives are being made, try again")
             .into();
     };
     let (kept, path) = (visit.kept(), path.to_vec());
@@ -123,7 +121,7 @@ pub(super) fn answer(
                 None => respond(Archive::new(walk, &path, form, permit), cx).into(),
                 Some(due) => request.answer(|request| ask_password(kept.visit(), due, request, cx)),
             },
-            Err(trouble) => refusal(trouble, &path, error_form).into(),
+            Err(trouble) => refusal(trouble, &path).into(),
         });
         then
     })
@@ -141,15 +139,15 @@ fn respond(archive: Archive, cx: &Context<'_>) -> Response {
         .with_body(Body::Source(Box::new(Offloaded::new(archive, cx))))
 }
 
-fn refusal(trouble: Trouble, path: &[u8], error_form: ErrorForm) -> Response {
+fn refusal(trouble: Trouble, path: &[u8]) -> Response {
     match trouble {
         Trouble::NotFound | Trouble::Unknown => {
-            error(Status::NOT_FOUND, "the folder does not exist", error_form)
+            Response::problem(Status::NOT_FOUND, "the folder does not exist")
         }
-        Trouble::Forbidden => error(Status::FORBIDDEN, "this folder may not be read", error_form),
+        Trouble::Forbidden => Response::problem(Status::FORBIDDEN, "this folder may not be read"),
         Trouble::Cold | Trouble::Exhausted | Trouble::Io(_) => {
             log::warn!("cannot archive {}: {trouble:?}", path.escape_ascii());
-            error(Status::SERVICE_UNAVAILABLE, "the folder cannot be read now", error_form)
+            Response::problem(Status::SERVICE_UNAVAILABLE, "the folder cannot be read now")
         }
     }
 }

@@ -98,7 +98,8 @@ impl Connection {
         if response.fault().is_some() {
             response = unsendable();
         }
-        let (status, headers, mut body) = response.into_parts();
+        // A driver renders problems before. The text is for other users of the protocol.
+        let (status, headers, mut body) = response.rendered_as_text().into_parts();
         if status.is_without_content() {
             body = Body::Empty;
         }
@@ -228,7 +229,7 @@ fn unsendable() -> Response {
 /// sends both.
 fn push_body(body: Body, limits: &Limits, out: &mut SendQueue) {
     match body {
-        Body::Empty | Body::Source(_) | Body::Sized { .. } => {}
+        Body::Empty | Body::Source(_) | Body::Sized { .. } | Body::Problem(_) => {}
         Body::Bytes(bytes) if bytes.len() <= limits.gather_bytes_max => {
             out.gather(|run| run.extend_from_slice(&bytes));
         }
