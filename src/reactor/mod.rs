@@ -191,7 +191,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         for id in std::mem::take(&mut self.driver.let_go) {
             self.advance(id, Ready::default());
         }
-        self.keep_house();
+        self.flush_and_sweep();
         // Read the clock once more for the duration of the turn, which is how long a new event may
         // wait.
         let ended = self.os.now().mono;
@@ -404,7 +404,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
 
     /// Does periodic work: flushes the access log, re-checks the file cache, and sweeps the list of
     /// connections that wait for the rest of a head.
-    fn keep_house(&mut self) {
+    fn flush_and_sweep(&mut self) {
         let now = self.driver.now.mono;
         if let Some(access) = &mut self.driver.access
             && access.due().is_some_and(|due| due <= now)
