@@ -111,13 +111,13 @@ impl<'a, O: Observer> Exchange<'a, O> {
     /// Uses the held input. Call only if some of it may be usable.
     pub(crate) fn receive_held(&mut self) {
         let Held::Unread(mut loan) = std::mem::take(&mut self.work().held) else { return };
-        let (used, hungry) = self.receive(loan.held());
+        let (used, needs_more) = self.receive(loan.held());
         loan.used(used);
-        self.hold(loan, hungry);
+        self.hold(loan, needs_more);
     }
 
     /// Keeps a loan with the input that is left in it, or returns the loan to the pool.
-    pub(crate) fn hold(&mut self, loan: Loan, hungry: bool) {
+    pub(crate) fn hold(&mut self, loan: Loan, needs_more: bool) {
         if loan.is_empty() || self.drops_input() {
             if !loan.is_empty() {
                 self.client.conn.drop_input();
@@ -125,11 +125,11 @@ impl<'a, O: Observer> Exchange<'a, O> {
             self.driver.pool.give_back(loan);
             return;
         }
-        self.work().held = if hungry { Held::Partial(loan) } else { Held::Unread(loan) };
+        self.work().held = if needs_more { Held::Partial(loan) } else { Held::Unread(loan) };
     }
 
     /// Takes a loan for `rest`, which cannot be used now.
-    pub(crate) fn hold_rest(&mut self, rest: &[u8], hungry: bool) {
+    pub(crate) fn hold_rest(&mut self, rest: &[u8], needs_more: bool) {
         if rest.is_empty() {
             return;
         }
@@ -138,7 +138,9 @@ impl<'a, O: Observer> Exchange<'a, O> {
             return;
         }
         match self.driver.lend(self.id, rest) {
-            Some(loan) => self.work().held = if hungry { Held::Partial(loan) } else { Held::Unread(loan) },
+            Some(loan) => {
+                self.work().held = if needs_more { Held::Partial(loan) } else { Held::Unread(loan) }
+            }
             None => self.refuse_for_room(),
         }
     }

@@ -326,8 +326,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
     fn use_input(&mut self, got: io::Result<usize>, asked: usize, input: &[u8]) -> Step {
         let step = self.after_read(got, asked);
         if !input.is_empty() {
-            let (used, hungry) = self.exchange.receive(input);
-            self.exchange.hold_rest(&input[used..], hungry);
+            let (used, needs_more) = self.exchange.receive(input);
+            self.exchange.hold_rest(&input[used..], needs_more);
         }
         step
     }
@@ -354,9 +354,9 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         if bytes == 0 {
             self.exchange.driver.pool.give_back(loan);
         } else {
-            let (used, hungry) = self.exchange.receive(loan.held());
+            let (used, needs_more) = self.exchange.receive(loan.held());
             loan.used(used);
-            self.exchange.hold(loan, hungry);
+            self.exchange.hold(loan, needs_more);
         }
         step
     }
