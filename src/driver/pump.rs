@@ -41,16 +41,16 @@ pub(crate) const FILE_BYTES_FOR_ONE: u64 = 4;
 
 /// The budget of one connection for one turn.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Share {
+pub(crate) struct Budget {
     bytes: usize,
     requests: usize,
 }
 
-impl Share {
+impl Budget {
     /// Returns the budget at the beginning of a turn.
     fn whole<O>(driver: &Driver<O>) -> Self {
         let limits = &driver.config.limits;
-        Share { bytes: limits.turn_bytes_max, requests: limits.turn_requests_max }
+        Budget { bytes: limits.turn_bytes_max, requests: limits.turn_requests_max }
     }
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Input<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Used {
     /// Responses are queued. Call [`resume`] with the budget that is left.
-    Answered(Share),
+    Answered(Budget),
     /// Everything that could be done was done.
     Pumped(Pumped),
 }
@@ -93,8 +93,8 @@ pub fn pump<S: Stream, O: Observer>(
     driver: &mut Driver<O>,
     id: ConnId,
 ) -> Pumped {
-    let share = Share::whole(driver);
-    resume(client, stream, driver, id, share)
+    let budget = Budget::whole(driver);
+    resume(client, stream, driver, id, budget)
 }
 
 /// Uses input that was read for a client between two requests, and queues the responses without
@@ -106,11 +106,11 @@ pub(crate) fn answer<S: Stream, O: Observer>(
     id: ConnId,
     input: Input<'_>,
 ) -> Used {
-    let mut pump = Pump::new(client, stream, driver, id, Share::whole(driver));
+    let mut pump = Pump::new(client, stream, driver, id, Budget::whole(driver));
     pump.exchange.sent_before = input.sent_before;
     let step = pump.use_input(input.got, input.asked, input.bytes);
     if matches!(step, Step::Again) && pump.exchange.client.is_queued() {
-        return Used::Answered(pump.share_left());
+        return Used::Answered(pump.budget_left());
     }
     let pumped = match pump.outcome(step) {
         Some(pumped) => pumped,
@@ -126,9 +126,9 @@ pub(crate) fn resume<S: Stream, O: Observer>(
     stream: &mut S,
     driver: &mut Driver<O>,
     id: ConnId,
-    share: Share,
+    budget: Budget,
 ) -> Pumped {
-    let mut pump = Pump::new(client, stream, driver, id, share);
+    let mut pump = Pump::new(client, stream, driver, id, budget);
     let pumped = pump.run();
     pump.finish(pumped)
 }
@@ -140,7 +140,7 @@ pub fn expire<S: Stream, O: Observer>(
     driver: &mut Driver<O>,
     id: ConnId,
 ) -> Pumped {
-    let mut pump = Pump::new(client, stream, driver, id, Share::whole(driver));
+    let mut pump = Pump::new(client, stream, driver, id, Budget::whole(driver));
     let step = pump.expire();
     let pumped = match pump.outcome(step) {
         Some(pumped) => pumped,
@@ -175,15 +175,15 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         stream: &'a mut S,
         driver: &'a mut Driver<O>,
         id: ConnId,
-        share: Share,
+        budget: Budget,
     ) -> Self {
-        let exchange = Exchange::new(client, driver, id, share.requests);
-        Pump { exchange, stream, bytes_left: share.bytes }
+        let exchange = Exchange::new(client, driver, id, budget.requests);
+        Pump { exchange, stream, bytes_left: budget.bytes }
     }
 
     /// Returns the budget that is left.
-    fn share_left(&self) -> Share {
-        Share { bytes: self.bytes_left, requests: self.exchange.requests_left }
+    fn budget_left(&self) -> Budget {
+        Budget { bytes: self.bytes_left, requests: self.exchange.requests_left }
     }
 
     /// Takes steps until the pump stops.
@@ -448,8 +448,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         // A slice may exceed the rest of the budget. Otherwise a file as large as the budget would
         // need two turns, because its head used a part of the budget.
         let limits = &self.exchange.driver.config.limits;
-        let share = (limits.turn_bytes_max as u64).saturating_mul(FILE_BYTES_FOR_ONE);
-        let slice_max = share.min(limits.file_slice_bytes_max as u64);
+        let budget = (limits.turn_bytes_max as u64).saturating_mul(FILE_BYTES_FOR_ONE);
+        let slice_max = budget.min(limits.file_slice_bytes_max as u64);
         let now = self.exchange.driver.now.mono;
         // Position up to which the front file is known to be in memory. The kernel is asked once
         // for the whole flush.

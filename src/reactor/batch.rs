@@ -64,7 +64,7 @@ use std::time::Duration;
 
 use crate::conn_id::ConnId;
 use crate::driver::pump;
-use crate::driver::pump::{Input, Pumped, Share, Used};
+use crate::driver::pump::{Budget, Input, Pumped, Used};
 use crate::driver::stream::Stream as _;
 use crate::observe::{Activity, Observer};
 use crate::reactor::Reactor;
@@ -116,7 +116,7 @@ struct Read {
 #[derive(Debug)]
 struct Answered {
     id: ConnId,
-    share: Share,
+    budget: Budget,
     rested: bool,
 }
 
@@ -208,9 +208,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             let input = Input { got, asked, bytes, sent_before: was_seen.then_some(self.turn_began) };
             let used = pump::answer(&mut slot.client, &mut slot.stream, &mut self.driver, id, input);
             match used {
-                Used::Answered(share) => {
+                Used::Answered(budget) => {
                     queued_bytes += slot.client.queued_bytes();
-                    batch.answered.push(Answered { id, share, rested });
+                    batch.answered.push(Answered { id, budget, rested });
                     if queued_bytes >= BATCH_OUT_BYTES_MAX {
                         queued_bytes = 0;
                         self.send_to(&mut batch.answered);
@@ -227,9 +227,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// Sends the queued responses of `answered`. A connection that is idle as before keeps its
     /// registration and deadline, and needs no further step.
     fn send_to(&mut self, answered: &mut Vec<Answered>) {
-        for Answered { id, share, rested } in answered.drain(..) {
+        for Answered { id, budget, rested } in answered.drain(..) {
             let Some(slot) = self.slots.get_mut(id) else { continue };
-            let pumped = pump::resume(&mut slot.client, &mut slot.stream, &mut self.driver, id, share);
+            let pumped = pump::resume(&mut slot.client, &mut slot.stream, &mut self.driver, id, budget);
             let is_as_before = rested && pumped == Pumped::Blocked && slot.client.is_between_requests();
             if !is_as_before || self.stopping.is_some() || self.driver.pool.is_short() {
                 self.after_pump(id, pumped);
