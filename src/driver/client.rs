@@ -7,7 +7,7 @@ use crate::clock::Instant;
 
 use crate::config::Config;
 use crate::conn_id::Peer;
-use crate::driver::work::{Held, Source, Task, Warmth, Work};
+use crate::driver::work::{Held, Residency, Source, Task, Work};
 use crate::handler::watch::Watch;
 use crate::http::connection::Outside;
 use crate::http::{Connection, Phase};
@@ -87,16 +87,16 @@ impl Client {
     /// it.
     #[must_use]
     pub fn is_resting(&self) -> bool {
-        self.work
-            .as_ref()
-            .is_some_and(|work| work.warmth == Warmth::Warming || matches!(work.source, Source::Resting(_)))
+        self.work.as_ref().is_some_and(|work| {
+            work.residency == Residency::Fetching || matches!(work.source, Source::Resting(_))
+        })
     }
 
     /// Returns true if output can be written to the socket. While its next part is read from the
     /// disk, it cannot.
     #[must_use]
     pub fn is_sendable(&self) -> bool {
-        self.is_queued() && self.work.as_ref().is_some_and(|work| work.warmth != Warmth::Warming)
+        self.is_queued() && self.work.as_ref().is_some_and(|work| work.residency != Residency::Fetching)
     }
 
     /// Returns how fast the peer sends the head or the content that the connection waits for;

@@ -15,7 +15,7 @@ use crate::driver::client::Client;
 use crate::driver::pool::Loan;
 #[cfg(feature = "os")]
 use crate::driver::socket::read_ahead;
-use crate::driver::work::{Held, Source, Task, Warmth, Work};
+use crate::driver::work::{Held, Residency, Source, Task, Work};
 use crate::driver::{Caller, Driver};
 use crate::handler::continuation::Done;
 use crate::handler::watch::{Change, Watch};
@@ -277,8 +277,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
         match done {
             Done::Woken => {
                 let Some(work) = self.client.work.as_mut() else { return };
-                if work.warmth == Warmth::Warming {
-                    work.warmth = Warmth::Warmed;
+                if work.residency == Residency::Fetching {
+                    work.residency = Residency::Fetched;
                 }
                 work.source = match std::mem::take(&mut work.source) {
                     Source::Resting(source) => Source::Ready(source),
@@ -348,22 +348,22 @@ impl<'a, O: Observer> Exchange<'a, O> {
 
     /// Returns true if the file at the front of the queue may be sent without asking whether it is
     /// in memory. Valid for one send.
-    pub(crate) fn takes_file_as_it_is(&mut self) -> bool {
+    pub(crate) fn skips_residency_check(&mut self) -> bool {
         let Some(work) = self.client.work.as_mut() else { return false };
-        std::mem::take(&mut work.warmth) == Warmth::Warmed
+        std::mem::take(&mut work.residency) == Residency::Fetched
     }
 
     /// Reads a part of a file from the disk on a worker thread. Sending continues after the
     /// wake-up.
-    pub(crate) fn warm(&mut self, file: Arc<OpenFile>, offset: u64, len: u64) {
+    pub(crate) fn read_ahead(&mut self, file: Arc<OpenFile>, offset: u64, len: u64) {
         let ran = self.driver.jobs.spawner().run(
             self.id,
             Lane::Short,
             Box::new(move || read_ahead(&file, offset, len)),
         );
-        self.work().warmth = match ran {
-            Ran::Inline => Warmth::Warmed,
-            Ran::Queued => Warmth::Warming,
+        self.work().residency = match ran {
+            Ran::Inline => Residency::Fetched,
+            Ran::Queued => Residency::Fetching,
         };
     }
 

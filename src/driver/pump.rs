@@ -453,9 +453,9 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         let now = self.exchange.driver.now.mono;
         // Position up to which the front file is known to be in memory. The kernel is asked once
         // for the whole flush.
-        let mut warm_to = 0;
+        let mut resident_to = 0;
         loop {
-            let may_wait = self.exchange.takes_file_as_it_is();
+            let may_wait = self.exchange.skips_residency_check();
             let Some(work) = self.exchange.client.work.as_mut() else { return Step::Again };
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
             let (drained_below, bytes_for_one, sent) = match work.out.next_write(&mut slices) {
@@ -472,12 +472,12 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                     // A short sendfile does not: a signal interrupts it while there is room, and
                     // then no edge follows.
                     let range = part.range();
-                    let may_wait = may_wait || range.end <= warm_to || file.was_in_memory(&range, now);
+                    let may_wait = may_wait || range.end <= resident_to || file.was_in_memory(&range, now);
                     let sent = self.stream.send_file(file.fd(), part, may_wait);
-                    warm_to = match &sent {
+                    resident_to = match &sent {
                         Ok(SentFile::Cold) => {
                             let file = Arc::clone(file);
-                            self.exchange.warm(file, offset, len);
+                            self.exchange.read_ahead(file, offset, len);
                             return Step::Again;
                         }
                         // The next file is another one.

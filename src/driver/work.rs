@@ -25,7 +25,7 @@ pub struct Work {
     pub(super) task: Task,
     pub(super) source: Source,
     /// Residency of the file part at the front of the queue.
-    pub(super) warmth: Warmth,
+    pub(super) residency: Residency,
     /// The object that is watched for this connection in addition to its socket.
     pub(super) watch: Option<Watch>,
     /// What handlers have set for the response that is due.
@@ -85,15 +85,15 @@ pub(super) enum Source {
 
 /// Residency of the file part at the front of the queue: whether the kernel has it in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Warmth {
+pub(super) enum Residency {
     /// Unknown. The kernel is asked before the part is sent.
     #[default]
     Unknown,
     /// A worker reads the part from the disk. Sending waits.
-    Warming,
+    Fetching,
     /// The part was just read. It is sent without another check, even if the kernel has dropped it
     /// again.
-    Warmed,
+    Fetched,
 }
 
 impl std::fmt::Debug for Work {
@@ -136,7 +136,7 @@ impl Work {
         self.out.reset(keep_bytes);
         self.task = Task::Nothing;
         self.source = Source::Nothing;
-        self.warmth = Warmth::Unknown;
+        self.residency = Residency::Unknown;
         self.pending.clear();
         if !self.lines.is_empty() {
             self.lines.clear();
