@@ -16,7 +16,7 @@ impl<O: Observer> Exchange<'_, O> {
     /// for that.
     pub(super) fn accept(&mut self, task: Task) {
         let now = self.driver.now.mono;
-        let work = self.client.work.get_or_insert_with(|| self.driver.hire());
+        let work = self.client.work.get_or_insert_with(|| self.driver.take_record());
         self.client.conn.accept_content(self.more_at_hand, &mut work.out);
         work.task = task;
         work.pace.get_or_insert_with(|| Pace::starting(now)).resume(now);
@@ -56,7 +56,7 @@ impl<O: Observer> Exchange<'_, O> {
             return None;
         }
         if let Some(interim) = sink.interim() {
-            let work = self.client.work.get_or_insert_with(|| self.driver.hire());
+            let work = self.client.work.get_or_insert_with(|| self.driver.take_record());
             let (status, flaw) = (interim.status(), interim.flaw());
             if !self.client.conn.respond_interim(interim, &mut work.out) {
                 log::error!("{}: status {} is not interim, and was not sent", self.id, status.code());

@@ -55,7 +55,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
     /// Returns the record of the client, after taking one from the driver if there was none.
     pub(crate) fn work(&mut self) -> &mut Work {
         let driver = &mut *self.driver;
-        self.client.work.get_or_insert_with(|| driver.hire())
+        self.client.work.get_or_insert_with(|| driver.take_record())
     }
 
     /// Returns true if requests or content may be taken from the input now.
@@ -195,7 +195,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
     /// requested. Returns `None` after a panic.
     fn call_handler<T>(&mut self, body: impl FnOnce(&dyn Handler, &mut Context<'_>) -> T) -> Option<T> {
         self.driver.observer.enter(Activity::Handling);
-        let work = self.client.work.get_or_insert_with(|| self.driver.hire());
+        let work = self.client.work.get_or_insert_with(|| self.driver.take_record());
         let caller = Caller {
             id: self.id,
             peer: &self.client.peer,
@@ -432,7 +432,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         if self.client.work.as_ref().is_some_and(|work| work.is_spent())
             && let Some(work) = self.client.work.take()
         {
-            self.driver.release(work);
+            self.driver.return_record(work);
         }
     }
 }

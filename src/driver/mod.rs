@@ -158,13 +158,13 @@ impl<O: Observer> Driver<O> {
     }
 
     /// Returns a record for a connection that became busy, usually a spare one.
-    pub(crate) fn hire(&mut self) -> Box<Work> {
+    pub(crate) fn take_record(&mut self) -> Box<Work> {
         self.spare.pop().unwrap_or_else(fresh_work)
     }
 
     /// Takes back the record of a connection that is idle or closed, and everything that the record
     /// holds.
-    pub(crate) fn release(&mut self, mut work: Box<Work>) {
+    pub(crate) fn return_record(&mut self, mut work: Box<Work>) {
         if let Some(loan) = work.take_held() {
             self.pool.give_back(loan);
         }

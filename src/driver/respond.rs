@@ -22,7 +22,7 @@ use crate::pages::error::{self as error_page, ErrorForm};
 impl<O: Observer> Exchange<'_, O> {
     /// Queues a response to the current request.
     pub(super) fn respond(&mut self, mut response: Response) {
-        let work = self.client.work.get_or_insert_with(|| self.driver.hire());
+        let work = self.client.work.get_or_insert_with(|| self.driver.take_record());
         if !matches!(work.task, Task::Nothing) {
             self.driver.collected_bytes -= work.collected_bytes();
             if let Task::Sinking { sink, .. } = &work.task {

@@ -382,7 +382,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         let mut exchange = Exchange::new(&mut slot.client, &mut self.driver, id, 0);
         exchange.log_answers(true, || slot.stream.wall_clock());
         if let Some(work) = slot.client.work.take() {
-            self.driver.release(work);
+            self.driver.return_record(work);
         }
         log::debug!("{id} closed: {}", reason.name());
         self.driver.observer.closed(reason);
