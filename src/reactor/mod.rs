@@ -331,8 +331,12 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         {
             return self.close(id, CloseReason::Shutdown);
         }
-        if slot.client.watch().is_some() {
-            self.tend(id);
+        // The pump may have changed what the watched object waits for.
+        if slot.client.watch().is_some()
+            && let Some(watch) = self.register_watch(id)
+            && self.advance(watch, Ready::default()).is_some()
+        {
+            self.carried.push(id);
         }
         let Some(slot) = self.slots.get_mut(id) else { return };
         if let Some(due) = slot.client.deadline(&self.driver.config) {

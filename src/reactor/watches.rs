@@ -169,28 +169,23 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         Some(conn)
     }
 
-    /// Runs after a connection was pumped. Registers an object that the connection has begun to
-    /// watch, then advances it, because the pump may have changed what the object waits for.
-    pub(super) fn tend(&mut self, id: ConnId) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
-        let Some(watch) = slot.client.watch() else { return };
-        let name = match watch.name {
-            Some(name) => name,
-            None => {
-                let watched = Arc::clone(&watch.watched);
-                let name = self.watches.insert(Arc::clone(&watched), id);
-                watch.name = Some(name);
-                if let Err(error) = self.os.watch(&*watched, name) {
-                    log::error!("cannot watch beside a connection: {error}");
-                    self.watches.remove(name);
-                    return self.close(id, CloseReason::HandlerFailed);
-                }
-                name
-            }
-        };
-        if self.advance(name, Ready::default()).is_some() {
-            self.carried.push(id);
+    /// Registers the object that a connection has begun to watch, and returns its name. Returns the
+    /// name also if the object is already registered. Closes the connection if registering fails.
+    pub(super) fn register_watch(&mut self, id: ConnId) -> Option<WatchId> {
+        let watch = self.slots.get_mut(id)?.client.watch()?;
+        if watch.name.is_some() {
+            return watch.name;
         }
+        let watched = Arc::clone(&watch.watched);
+        let name = self.watches.insert(Arc::clone(&watched), id);
+        watch.name = Some(name);
+        if let Err(error) = self.os.watch(&*watched, name) {
+            log::error!("cannot watch beside a connection: {error}");
+            self.watches.remove(name);
+            self.close(id, CloseReason::HandlerFailed);
+            return None;
+        }
+        Some(name)
     }
 }
 

@@ -145,7 +145,10 @@ impl Worker {
             if let Pumped::Closed(reason) = wait {
                 break reason;
             }
-            if self.tend() {
+            self.register_watch();
+            // An abandoned object stays in the list of the worker, and advances with the others.
+            self.driver.let_go.clear();
+            if !self.watched.is_empty() && self.advance(&[]).1 {
                 wait = Pumped::Yielded;
             }
         };
@@ -172,19 +175,13 @@ impl Worker {
         }
     }
 
-    /// Starts watching an object that the connection has newly begun to use, then advances all
-    /// watched objects. Returns true if one has a result or more work.
-    fn tend(&mut self) -> bool {
+    /// Adds an object that the connection has begun to watch to the list of the worker.
+    fn register_watch(&mut self) {
         if let Some(watch) = self.client.watch().filter(|watch| watch.name.is_none()) {
             // Any name will do, because the worker finds objects by its list.
             watch.name = Some(WatchId::new(0, 0));
             self.watched.push(Arc::clone(&watch.watched));
         }
-        self.driver.let_go.clear();
-        if self.watched.is_empty() {
-            return false;
-        }
-        self.advance(&[]).1
     }
 
     /// Advances all watched objects, each with its ready descriptors. Returns the earliest
