@@ -163,7 +163,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         self.requests_left -= 1;
         if let Some(work) = self.client.work.as_mut() {
             // The watched object and the headers belong to the request before.
-            self.driver.let_go.extend(work.let_go());
+            self.driver.abandoned.extend(work.abandon_watch());
             work.pending.clear();
         }
         if self.driver.access.is_some() {
@@ -215,11 +215,11 @@ impl<'a, O: Observer> Exchange<'a, O> {
         match std::mem::take(&mut self.work().pending.watch) {
             Change::Nothing => {}
             Change::To(watched) => {
-                self.let_go();
+                self.abandon_watch();
                 self.work().watch = Some(Watch::new(watched));
             }
-            Change::LetGo => {
-                self.let_go();
+            Change::Abandon => {
+                self.abandon_watch();
                 // The watched object kept its own deadline. The new handler gets a full answer
                 // timeout from now.
                 self.client.conn.restart_answer(self.driver.now.mono);
@@ -228,9 +228,9 @@ impl<'a, O: Observer> Exchange<'a, O> {
     }
 
     /// Abandons the watched object of the connection, if there is one.
-    fn let_go(&mut self) {
-        let before = self.work().let_go();
-        self.driver.let_go.extend(before);
+    fn abandon_watch(&mut self) {
+        let before = self.work().abandon_watch();
+        self.driver.abandoned.extend(before);
     }
 
     /// Carries out an answer, step by step, until a response is queued or something has to be

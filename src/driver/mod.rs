@@ -72,7 +72,7 @@ pub struct Driver<O> {
     pub(crate) observer: O,
     pub(crate) access: Option<AccessBuffer>,
     /// Abandoned objects. Each advances once more, because no further event may reach it.
-    pub(crate) let_go: Vec<WatchId>,
+    pub(crate) abandoned: Vec<WatchId>,
     /// Request content in memory, over all connections, in bytes.
     pub(crate) collected_bytes: usize,
     /// True if content was refused since the last turn because that memory ran out.
@@ -116,7 +116,7 @@ impl<O: Observer> Driver<O> {
             jobs,
             observer,
             access,
-            let_go: Vec::new(),
+            abandoned: Vec::new(),
             collected_bytes: 0,
             is_short_of_memory: false,
             busy_rate: LeastRate::of(&config.limits, &config.timeouts),
@@ -169,7 +169,7 @@ impl<O: Observer> Driver<O> {
             self.pool.give_back(loan);
         }
         self.collected_bytes -= work.collected_bytes();
-        self.let_go.extend(work.let_go());
+        self.abandoned.extend(work.abandon_watch());
         work.clear(SPARE_ROOM_BYTES);
         if self.spare.len() < self.config.limits.spare_records_max {
             self.spare.push(work);

@@ -154,7 +154,7 @@ impl Work {
     }
 
     /// Abandons the watched object, if there is one, and returns its name.
-    pub(crate) fn let_go(&mut self) -> Option<WatchId> {
+    pub(crate) fn abandon_watch(&mut self) -> Option<WatchId> {
         self.watch.take().and_then(|watch| watch.name)
     }
 

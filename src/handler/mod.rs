@@ -272,7 +272,7 @@ impl Context<'_> {
     /// another target. Also abandons the watched object. Otherwise its time limit would apply to
     /// the new response.
     pub(crate) fn start_over(&mut self, redirects: u8) {
-        self.pending.watch = Change::LetGo;
+        self.pending.watch = Change::Abandon;
         let extra = self.pending.extra_mut();
         extra.clear();
         extra.redirects = redirects;

@@ -104,7 +104,7 @@ pub(crate) enum Change {
     /// Watches this object instead.
     To(Arc<dyn Watched>),
     /// Abandons the object, because the answer comes from elsewhere.
-    LetGo,
+    Abandon,
 }
 
 /// A connection's ownership of its watched object. Dropping it abandons the object.

@@ -188,7 +188,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         // 7. Free the slots of closed connections. Until here no new connection could get their
         //    slots.
         self.free_closed();
-        for id in std::mem::take(&mut self.driver.let_go) {
+        for id in std::mem::take(&mut self.driver.abandoned) {
             self.advance(id, Ready::default());
         }
         self.flush_and_sweep();

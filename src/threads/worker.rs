@@ -147,7 +147,7 @@ impl Worker {
             }
             self.register_watch();
             // An abandoned object stays in the list of the worker, and advances with the others.
-            self.driver.let_go.clear();
+            self.driver.abandoned.clear();
             if !self.watched.is_empty() && self.advance(&[]).1 {
                 wait = Pumped::Yielded;
             }
