@@ -118,9 +118,9 @@ impl Client {
         }
     }
 
-    /// Returns true if the connection holds input in a loan.
+    /// Returns true if the connection holds input in a buffer.
     #[must_use]
-    pub fn holds_loan(&self) -> bool {
+    pub fn holds_buffer(&self) -> bool {
         self.work.as_ref().is_some_and(|work| !matches!(work.held, Held::Nothing))
     }
 

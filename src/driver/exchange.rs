@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::conn_id::ConnId;
 use crate::driver::client::Client;
-use crate::driver::pool::Loan;
+use crate::driver::pool::PooledBuffer;
 #[cfg(feature = "os")]
 use crate::driver::socket::read_ahead;
 use crate::driver::work::{Held, Residency, Source, Task, Work};
@@ -110,25 +110,25 @@ impl<'a, O: Observer> Exchange<'a, O> {
 
     /// Uses the held input. Call only if some of it may be usable.
     pub(crate) fn receive_held(&mut self) {
-        let Held::Unread(mut loan) = std::mem::take(&mut self.work().held) else { return };
-        let (used, needs_more) = self.receive(loan.held());
-        loan.used(used);
-        self.hold(loan, needs_more);
+        let Held::Unread(mut buffer) = std::mem::take(&mut self.work().held) else { return };
+        let (used, needs_more) = self.receive(buffer.held());
+        buffer.used(used);
+        self.hold(buffer, needs_more);
     }
 
-    /// Keeps a loan with the input that is left in it, or returns the loan to the pool.
-    pub(crate) fn hold(&mut self, loan: Loan, needs_more: bool) {
-        if loan.is_empty() || self.drops_input() {
-            if !loan.is_empty() {
+    /// Keeps a buffer with the input that is left in it, or puts the buffer back into the pool.
+    pub(crate) fn hold(&mut self, buffer: PooledBuffer, needs_more: bool) {
+        if buffer.is_empty() || self.drops_input() {
+            if !buffer.is_empty() {
                 self.client.conn.drop_input();
             }
-            self.driver.pool.give_back(loan);
+            self.driver.pool.put(buffer);
             return;
         }
-        self.work().held = if needs_more { Held::Partial(loan) } else { Held::Unread(loan) };
+        self.work().held = if needs_more { Held::Partial(buffer) } else { Held::Unread(buffer) };
     }
 
-    /// Takes a loan for `rest`, which cannot be used now.
+    /// Takes a buffer for `rest`, which cannot be used now.
     pub(crate) fn hold_rest(&mut self, rest: &[u8], needs_more: bool) {
         if rest.is_empty() {
             return;
@@ -137,9 +137,9 @@ impl<'a, O: Observer> Exchange<'a, O> {
             self.client.conn.drop_input();
             return;
         }
-        match self.driver.lend(self.id, rest) {
-            Some(loan) => {
-                self.work().held = if needs_more { Held::Partial(loan) } else { Held::Unread(loan) }
+        match self.driver.take_buffer(self.id, rest) {
+            Some(buffer) => {
+                self.work().held = if needs_more { Held::Partial(buffer) } else { Held::Unread(buffer) }
             }
             None => self.refuse_for_room(),
         }
@@ -311,9 +311,9 @@ impl<'a, O: Observer> Exchange<'a, O> {
     #[inline(never)]
     pub(crate) fn refuse(&mut self, error: ProtocolError, reason: CloseReason) {
         let held = self.client.work.as_mut().and_then(|work| work.take_held());
-        self.refuse_as_read(error, reason, held.as_ref().map_or(&[][..], Loan::held));
-        if let Some(loan) = held {
-            self.driver.pool.give_back(loan);
+        self.refuse_as_read(error, reason, held.as_ref().map_or(&[][..], PooledBuffer::held));
+        if let Some(buffer) = held {
+            self.driver.pool.put(buffer);
         }
     }
 
@@ -416,8 +416,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
         self.client.conn.receive_end();
         let Some(work) = self.client.work.as_mut() else { return };
         let held = work.take_held();
-        if let Some(loan) = held {
-            self.driver.pool.give_back(loan);
+        if let Some(buffer) = held {
+            self.driver.pool.put(buffer);
         }
         if !self.client.conn.is_owed() {
             let collected = work.collected_bytes();

@@ -35,7 +35,7 @@ use std::sync::atomic::AtomicBool;
 use crate::clock::Now;
 use crate::config::{Config, KIB};
 use crate::conn_id::{ConnId, Peer, WatchId};
-use crate::driver::pool::{BufferPool, Loan};
+use crate::driver::pool::{BufferPool, PooledBuffer};
 use crate::driver::work::Work;
 use crate::handler::cache::DriverCache;
 use crate::handler::continuation::Continuation;
@@ -52,7 +52,7 @@ use crate::observe::{Gauges, Observer};
 const SPARE_ROOM_BYTES: usize = 64 * KIB;
 
 /// Size of the stack buffer that a driver of a single connection reads heads into, in bytes. Most
-/// heads fit; the rest of a longer one takes a loan.
+/// heads fit; the rest of a longer one takes a buffer of the pool.
 pub(crate) const SCRATCH_SMALL_BYTES: usize = KIB + KIB / 2;
 
 /// Everything that the connections of one loop or thread share.
@@ -61,7 +61,7 @@ pub struct Driver<O> {
     pub(crate) now: Now,
     pub(crate) config: Arc<Config>,
     pub(crate) handler: Arc<dyn Handler>,
-    /// The buffer for reads. Only input that cannot be used yet takes a loan.
+    /// The buffer for reads. Only input that cannot be used yet takes a buffer of the pool.
     pub(crate) scratch: Vec<u8>,
     /// True if many connections share this driver, so that a large read buffer is worth its memory.
     pub(crate) scratch_is_shared: bool,
@@ -88,7 +88,7 @@ pub struct Driver<O> {
         reason = "boxes are handed to connections and come back: nothing is moved or allocated"
     )]
     spare: Vec<Box<Work>>,
-    /// Connections that took a loan for an incomplete head, oldest first. An entry may be out of
+    /// Connections that took a buffer for an incomplete head, oldest first. An entry may be out of
     /// date, so each connection is checked when it reaches the front. The list is swept when most
     /// of its entries must be out of date.
     head_waiters: VecDeque<ConnId>,
@@ -128,13 +128,13 @@ impl<O: Observer> Driver<O> {
         }
     }
 
-    /// Returns how much memory this driver has lent and cached. The phases of the connections are
-    /// left at zero.
+    /// Returns how much memory this driver has handed out and cached. The phases of the connections
+    /// are left at zero.
     pub(crate) fn gauges(&self) -> Gauges {
         Gauges {
             phases: [0; Phase::ALL.len()],
-            pool_loans: self.pool.loans() as u64,
-            pool_lent_bytes: self.pool.lent_bytes() as u64,
+            pool_loans: self.pool.buffers_in_use() as u64,
+            pool_lent_bytes: self.pool.bytes_in_use() as u64,
             pool_bytes_max: self.config.limits.pool_bytes_max as u64,
             collected_bytes: self.collected_bytes as u64,
             file_cache_bytes: self.cache.bytes() as u64,
@@ -147,8 +147,9 @@ impl<O: Observer> Driver<O> {
         !self.scratch_is_shared && content_left <= SCRATCH_SMALL_BYTES as u64
     }
 
-    /// Takes the read buffer, which has the size of the largest loan. Put it back after the read. A
-    /// thread of the threads model allocates one only when it receives large content.
+    /// Takes the read buffer, which has the size of the largest buffer of the pool. Put it back
+    /// after the read. A thread of the threads model allocates one only when it receives large
+    /// content.
     pub(crate) fn take_scratch(&mut self) -> Vec<u8> {
         let mut scratch = std::mem::take(&mut self.scratch);
         if scratch.len() < self.pool.largest() {
@@ -165,8 +166,8 @@ impl<O: Observer> Driver<O> {
     /// Takes back the record of a connection that is idle or closed, and everything that the record
     /// holds.
     pub(crate) fn return_record(&mut self, mut work: Box<Work>) {
-        if let Some(loan) = work.take_held() {
-            self.pool.give_back(loan);
+        if let Some(buffer) = work.take_held() {
+            self.pool.put(buffer);
         }
         self.collected_bytes -= work.collected_bytes();
         self.abandoned.extend(work.abandon_watch());
@@ -176,12 +177,12 @@ impl<O: Observer> Driver<O> {
         }
     }
 
-    /// Copies `bytes` into a loan and lists the connection as waiting for more input. Returns
+    /// Copies `bytes` into a buffer and lists the connection as waiting for more input. Returns
     /// `None` if the pool has no buffer left.
-    pub(crate) fn lend(&mut self, id: ConnId, bytes: &[u8]) -> Option<Loan> {
-        let loan = self.pool.lend(bytes)?;
+    pub(crate) fn take_buffer(&mut self, id: ConnId, bytes: &[u8]) -> Option<PooledBuffer> {
+        let buffer = self.pool.take(bytes)?;
         self.head_waiters.push_back(id);
-        Some(loan)
+        Some(buffer)
     }
 
     /// Removes and returns the connection that has waited longest for the rest of a head. It may
@@ -195,10 +196,10 @@ impl<O: Observer> Driver<O> {
         self.head_waiters.push_back(id);
     }
 
-    /// Returns true if the list of waiting connections is so much longer than the number of loans
+    /// Returns true if the list of waiting connections is so much longer than the number of buffers
     /// that it should be swept.
     pub(crate) fn has_stale_waiters(&self) -> bool {
-        self.head_waiters.len() > 2 * self.pool.loans() + 64
+        self.head_waiters.len() > 2 * self.pool.buffers_in_use() + 64
     }
 
     /// Keeps only the waiting connections for which `still_waits` returns true.

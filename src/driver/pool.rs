@@ -1,124 +1,123 @@
-//! Buffers for input that cannot be used yet, lent within one limit.
+//! Buffers for input that cannot be used yet, within one limit.
 //!
 //! An idle connection holds none. Pure: this file makes no system calls, reads no clock, and must
 //! not know connections.
 
 use crate::config::KIB;
 
-/// Buffers of four sizes, lent to connections whose input is incomplete. All loans together have a
-/// limit in bytes.
+/// Buffers of four sizes for connections whose input is incomplete. All buffers in use together
+/// have a limit in bytes.
 #[derive(Debug)]
 pub struct BufferPool {
     classes: [usize; 4],
     spare: [Vec<Box<[u8]>>; 4],
     budget_bytes: usize,
-    lent_bytes: usize,
-    loans: usize,
+    bytes_in_use: usize,
+    buffers_in_use: usize,
 }
 
 /// Largest number of spare buffers kept for each size.
 const SPARE_MAX: usize = 64;
 
 impl BufferPool {
-    /// Creates a pool that lends at most `budget_bytes`, in buffers of up to `largest` bytes.
+    /// Creates a pool with a limit of `budget_bytes` in use, and buffers of up to `largest` bytes.
     #[must_use]
     pub fn new(budget_bytes: usize, largest: usize) -> Self {
         BufferPool {
             classes: [KIB, 4 * KIB, 16 * KIB, largest.max(32 * KIB)],
             spare: [const { Vec::new() }; 4],
             budget_bytes,
-            lent_bytes: 0,
-            loans: 0,
+            bytes_in_use: 0,
+            buffers_in_use: 0,
         }
     }
 
-    /// Returns the size of all loans, in bytes.
+    /// Returns the size of all buffers in use, in bytes.
     #[must_use]
-    pub fn lent_bytes(&self) -> usize {
-        self.lent_bytes
+    pub fn bytes_in_use(&self) -> usize {
+        self.bytes_in_use
     }
 
-    /// Returns the number of loans.
+    /// Returns the number of buffers in use.
     #[must_use]
-    pub fn loans(&self) -> usize {
-        self.loans
+    pub fn buffers_in_use(&self) -> usize {
+        self.buffers_in_use
     }
 
-    /// Returns true if three quarters of the limit are lent. Then the slowest client is evicted.
+    /// Returns true if three quarters of the limit are in use. Then the slowest client is evicted.
     #[must_use]
     pub fn is_short(&self) -> bool {
-        self.lent_bytes >= self.budget_bytes / 4 * 3
+        self.bytes_in_use >= self.budget_bytes / 4 * 3
     }
 
-    /// Returns the size of the largest loan, in bytes.
+    /// Returns the size of the largest buffer, in bytes.
     #[must_use]
     pub fn largest(&self) -> usize {
         self.classes[3]
     }
 
-    /// Lends a buffer that contains `bytes` and has room for more. Returns `None` if the limit is
+    /// Takes a buffer that contains `bytes` and has room for more. Returns `None` if the limit is
     /// reached or no buffer is large enough.
-    pub fn lend(&mut self, bytes: &[u8]) -> Option<Loan> {
+    pub fn take(&mut self, bytes: &[u8]) -> Option<PooledBuffer> {
         let class = self.classes.iter().position(|&size| size > bytes.len())?;
-        let mut buffer = self.take(class)?;
+        let mut buffer = self.take_of_class(class)?;
         buffer[..bytes.len()].copy_from_slice(bytes);
-        Some(Loan { buffer, start: 0, end: bytes.len() })
+        Some(PooledBuffer { buffer, start: 0, end: bytes.len() })
     }
 
-    /// Makes room in a full loan: moves its bytes to the front, or into the next larger buffer.
+    /// Makes room in a full buffer: moves its bytes to the front, or into the next larger buffer.
     /// Returns false if it cannot grow any further.
-    pub fn grow(&mut self, loan: &mut Loan) -> bool {
-        if loan.end < loan.buffer.len() || loan.compact() {
+    pub fn grow(&mut self, pooled: &mut PooledBuffer) -> bool {
+        if pooled.end < pooled.buffer.len() || pooled.compact() {
             return true;
         }
-        let Some(class) = self.classes.iter().position(|&size| size > loan.buffer.len()) else {
+        let Some(class) = self.classes.iter().position(|&size| size > pooled.buffer.len()) else {
             // The largest buffer: the only room left is that of the used bytes at its front.
-            if loan.start == 0 {
+            if pooled.start == 0 {
                 return false;
             }
-            loan.buffer.copy_within(loan.start..loan.end, 0);
-            (loan.start, loan.end) = (0, loan.end - loan.start);
+            pooled.buffer.copy_within(pooled.start..pooled.end, 0);
+            (pooled.start, pooled.end) = (0, pooled.end - pooled.start);
             return true;
         };
-        let Some(mut buffer) = self.take(class) else { return false };
-        let held = loan.end - loan.start;
-        buffer[..held].copy_from_slice(&loan.buffer[loan.start..loan.end]);
-        let old = std::mem::replace(loan, Loan { buffer, start: 0, end: held });
-        self.give_back(old);
+        let Some(mut buffer) = self.take_of_class(class) else { return false };
+        let held = pooled.end - pooled.start;
+        buffer[..held].copy_from_slice(&pooled.buffer[pooled.start..pooled.end]);
+        let old = std::mem::replace(pooled, PooledBuffer { buffer, start: 0, end: held });
+        self.put(old);
         true
     }
 
-    /// Takes a loan back.
-    pub fn give_back(&mut self, loan: Loan) {
-        self.lent_bytes -= loan.buffer.len();
-        self.loans -= 1;
-        if let Some(class) = self.classes.iter().position(|&size| size == loan.buffer.len())
+    /// Puts a buffer back.
+    pub fn put(&mut self, pooled: PooledBuffer) {
+        self.bytes_in_use -= pooled.buffer.len();
+        self.buffers_in_use -= 1;
+        if let Some(class) = self.classes.iter().position(|&size| size == pooled.buffer.len())
             && self.spare[class].len() < SPARE_MAX
         {
-            self.spare[class].push(loan.buffer);
+            self.spare[class].push(pooled.buffer);
         }
     }
 
-    fn take(&mut self, class: usize) -> Option<Box<[u8]>> {
+    fn take_of_class(&mut self, class: usize) -> Option<Box<[u8]>> {
         let size = self.classes[class];
-        if self.lent_bytes + size > self.budget_bytes {
+        if self.bytes_in_use + size > self.budget_bytes {
             return None;
         }
-        self.lent_bytes += size;
-        self.loans += 1;
+        self.bytes_in_use += size;
+        self.buffers_in_use += 1;
         Some(self.spare[class].pop().unwrap_or_else(|| vec![0; size].into_boxed_slice()))
     }
 }
 
-/// A buffer on loan, with the bytes held in it. Return it to its pool with
-/// [`BufferPool::give_back`].
-pub struct Loan {
+/// A buffer of the pool, with the bytes held in it. Return it with [`BufferPool::put`].
+pub struct PooledBuffer {
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
 }
 
-impl Loan {
+impl PooledBuffer {
     /// Returns the bytes held.
     #[must_use]
     pub fn held(&self) -> &[u8] {
@@ -131,12 +130,13 @@ impl Loan {
         self.start == self.end
     }
 
-    /// Returns the room behind the held bytes. Report the filled part with [`Loan::received`].
+    /// Returns the room behind the held bytes. Report the filled part with
+    /// [`PooledBuffer::received`].
     pub fn room(&mut self) -> &mut [u8] {
         &mut self.buffer[self.end..]
     }
 
-    /// Notes that `bytes` were written into [`Loan::room`].
+    /// Notes that `bytes` were written into [`PooledBuffer::room`].
     pub fn received(&mut self, bytes: usize) {
         self.end += bytes;
         debug_assert!(self.end <= self.buffer.len());
@@ -161,9 +161,9 @@ impl Loan {
     }
 }
 
-impl std::fmt::Debug for Loan {
+impl std::fmt::Debug for PooledBuffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Loan({} of {} bytes)", self.end - self.start, self.buffer.len())
+        write!(f, "PooledBuffer({} of {} bytes)", self.end - self.start, self.buffer.len())
     }
 }
 
@@ -172,33 +172,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loan_grows_through_the_classes_and_the_pool_counts() {
+    fn a_buffer_grows_through_the_classes_and_the_pool_counts() {
         let mut pool = BufferPool::new(128 * KIB, 32 * KIB);
-        let mut loan = pool.lend(b"x").unwrap();
+        let mut pooled = pool.take(b"x").unwrap();
         let mut held = vec![b'x'];
-        while pool.grow(&mut loan) {
-            let room = loan.room().len();
-            loan.room().fill(b'y');
-            loan.received(room);
+        while pool.grow(&mut pooled) {
+            let room = pooled.room().len();
+            pooled.room().fill(b'y');
+            pooled.received(room);
             held.resize(held.len() + room, b'y');
         }
-        assert_eq!(loan.held(), held);
-        assert_eq!((held.len(), pool.lent_bytes(), pool.loans()), (32 * KIB, 32 * KIB, 1));
-        loan.used(10);
-        assert!(pool.grow(&mut loan));
-        assert_eq!(loan.room().len(), 10);
-        pool.give_back(loan);
-        assert_eq!((pool.lent_bytes(), pool.loans()), (0, 0));
+        assert_eq!(pooled.held(), held);
+        assert_eq!((held.len(), pool.bytes_in_use(), pool.buffers_in_use()), (32 * KIB, 32 * KIB, 1));
+        pooled.used(10);
+        assert!(pool.grow(&mut pooled));
+        assert_eq!(pooled.room().len(), 10);
+        pool.put(pooled);
+        assert_eq!((pool.bytes_in_use(), pool.buffers_in_use()), (0, 0));
     }
 
     #[test]
     fn the_budget_holds() {
         let mut pool = BufferPool::new(4 * KIB, 32 * KIB);
-        let loans: Vec<Loan> = std::iter::from_fn(|| pool.lend(b"x")).collect();
-        assert_eq!(loans.len(), 4);
+        let all: Vec<PooledBuffer> = std::iter::from_fn(|| pool.take(b"x")).collect();
+        assert_eq!(all.len(), 4);
         assert!(pool.is_short());
-        for loan in loans {
-            pool.give_back(loan);
+        for pooled in all {
+            pool.put(pooled);
         }
         assert!(!pool.is_short());
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::conn_id::ConnId;
 use crate::driver::client::Client;
 use crate::driver::exchange::Exchange;
-use crate::driver::pool::Loan;
+use crate::driver::pool::PooledBuffer;
 use crate::driver::stream::{FilePart, SentFile, Stream};
 use crate::driver::{Driver, SCRATCH_SMALL_BYTES};
 use crate::http::CloseReason;
@@ -224,7 +224,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
             return Step::Again;
         }
         if self.exchange.client.conn.is_content_drained()
-            && !self.exchange.client.holds_loan()
+            && !self.exchange.client.holds_buffer()
             && self.exchange.may_parse()
         {
             // The last byte of content arrived while the connection had to pause, so the end of the
@@ -285,8 +285,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
     /// Reads once and uses the input.
     fn read(&mut self) -> Step {
         self.exchange.driver.observer.enter(Activity::Reading);
-        if let Some(loan) = self.exchange.client.work.as_mut().and_then(|work| work.take_partial()) {
-            return self.read_behind(loan);
+        if let Some(buffer) = self.exchange.client.work.as_mut().and_then(|work| work.take_partial()) {
+            return self.read_behind(buffer);
         }
         if self.exchange.driver.reads_little(self.exchange.client.conn.content_left()) {
             return self.read_little();
@@ -313,7 +313,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
 
     /// Reads into the buffer of the driver and uses the input.
     fn read_into(&mut self, scratch: &mut [u8]) -> Step {
-        // One byte less than the largest loan, so that any leftover fits into a loan and leaves
+        // One byte less than the largest buffer, so that any leftover fits into a buffer and leaves
         // room to read more.
         let asked = scratch.len() - 1;
         let got = self.stream.read(&mut scratch[..asked]);
@@ -332,31 +332,31 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         step
     }
 
-    /// Reads behind held input, into the loan that contains it.
+    /// Reads behind held input, into the buffer that contains it.
     #[inline(never)]
-    fn read_behind(&mut self, mut loan: Loan) -> Step {
-        if !self.exchange.driver.pool.grow(&mut loan) {
-            self.exchange.hold(loan, true);
+    fn read_behind(&mut self, mut buffer: PooledBuffer) -> Step {
+        if !self.exchange.driver.pool.grow(&mut buffer) {
+            self.exchange.hold(buffer, true);
             self.exchange.refuse_for_room();
             return Step::Again;
         }
-        let asked = loan.room().len();
-        let got = self.stream.read(loan.room());
+        let asked = buffer.room().len();
+        let got = self.stream.read(buffer.room());
         self.note_time();
         let Ok(bytes) = got else {
-            // The loan is kept before the error is handled, because the refusal of a late head logs
-            // its received part.
-            self.exchange.hold(loan, true);
+            // The buffer is kept before the error is handled, because the refusal of a late head
+            // logs its received part.
+            self.exchange.hold(buffer, true);
             return self.after_read(got, asked);
         };
-        loan.received(bytes);
+        buffer.received(bytes);
         let step = self.after_read(got, asked);
         if bytes == 0 {
-            self.exchange.driver.pool.give_back(loan);
+            self.exchange.driver.pool.put(buffer);
         } else {
-            let (used, needs_more) = self.exchange.receive(loan.held());
-            loan.used(used);
-            self.exchange.hold(loan, needs_more);
+            let (used, needs_more) = self.exchange.receive(buffer.held());
+            buffer.used(used);
+            self.exchange.hold(buffer, needs_more);
         }
         step
     }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use crate::conn_id::WatchId;
 use crate::driver::access::{Line, Note};
-use crate::driver::pool::Loan;
+use crate::driver::pool::PooledBuffer;
 use crate::handler::pending::Pending;
 use crate::handler::watch::Watch;
 use crate::handler::{BodySink, WithContent};
@@ -50,9 +50,9 @@ pub(super) enum Held {
     #[default]
     Nothing,
     /// A part of a head or of a chunk line. Parsing waits for more input.
-    Partial(Loan),
+    Partial(PooledBuffer),
     /// Input that may contain whole requests. Parsing continues when the connection may proceed.
-    Unread(Loan),
+    Unread(PooledBuffer),
 }
 
 /// State of the current request between its head and its response.
@@ -115,10 +115,10 @@ impl std::fmt::Debug for Work {
 
 impl Work {
     /// Takes out the held input.
-    pub(crate) fn take_held(&mut self) -> Option<Loan> {
+    pub(crate) fn take_held(&mut self) -> Option<PooledBuffer> {
         match std::mem::take(&mut self.held) {
             Held::Nothing => None,
-            Held::Partial(loan) | Held::Unread(loan) => Some(loan),
+            Held::Partial(buffer) | Held::Unread(buffer) => Some(buffer),
         }
     }
 
@@ -166,10 +166,10 @@ impl Work {
             && matches!(self.source, Source::Nothing)
     }
 
-    /// Takes out a loan that waits for more input.
-    pub(crate) fn take_partial(&mut self) -> Option<Loan> {
+    /// Takes out a buffer whose input waits for more.
+    pub(crate) fn take_partial(&mut self) -> Option<PooledBuffer> {
         match std::mem::take(&mut self.held) {
-            Held::Partial(loan) => Some(loan),
+            Held::Partial(buffer) => Some(buffer),
             other => {
                 self.held = other;
                 None

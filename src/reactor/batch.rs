@@ -162,8 +162,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             slot.pumped_in = self.turn;
             let rested = slot.stage == Stage::Registered && slot.client.is_between_requests();
             self.driver.observer.enter(Activity::Reading);
-            // One byte less than the largest loan, so that any leftover fits into a loan and leaves
-            // room to read more.
+            // One byte less than the largest buffer, so that any leftover fits into a buffer and
+            // leaves room to read more.
             let read_max = self.driver.pool.largest() - 1;
             let batch = &mut self.batch;
             if batch.room.is_empty() {

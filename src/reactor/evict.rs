@@ -35,7 +35,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 rate.missed_by(&pace, now)
             };
             let goes = match slot.client.phase() {
-                Phase::ReceivingHead => slot.client.holds_loan(),
+                Phase::ReceivingHead => slot.client.holds_buffer(),
                 Phase::ReceivingBody => slot.client.holds_part() && is_slow().is_some(),
                 Phase::Idle
                 | Phase::Handling

@@ -24,7 +24,7 @@ pub(crate) struct Look {
     pub(crate) is_carried: bool,
     pub(crate) has_work: bool,
     pub(crate) work: String,
-    pub(crate) holds_loan: bool,
+    pub(crate) holds_buffer: bool,
     /// True if the connection holds input that may contain whole requests, and may use it now.
     pub(crate) can_use_held: bool,
     pub(crate) wants_input: bool,
@@ -55,11 +55,16 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.deadlines.len()
     }
 
-    /// Returns the number of loans, the bytes lent, the limit for bytes lent, and the bytes of
-    /// collected content.
+    /// Returns the number of buffers in use, their bytes, the limit for these bytes, and the bytes
+    /// of collected content.
     pub(crate) fn memory(&self) -> (usize, usize, usize, usize) {
         let budget = self.driver.config.limits.pool_bytes_max;
-        (self.driver.pool.loans(), self.driver.pool.lent_bytes(), budget, self.driver.collected_bytes)
+        (
+            self.driver.pool.buffers_in_use(),
+            self.driver.pool.bytes_in_use(),
+            budget,
+            self.driver.collected_bytes,
+        )
     }
 
     /// Returns the state of every connection between two turns.
@@ -83,7 +88,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 is_carried: self.carried.contains(&id),
                 has_work: work.is_some(),
                 work: if work.is_some() { format!("{work:?}") } else { String::new() },
-                holds_loan: client.holds_loan(),
+                holds_buffer: client.holds_buffer(),
                 can_use_held: may_parse && (holds_unread || client.conn.is_content_drained()),
                 wants_input: may_parse && !holds_unread && client.conn.wants_read(&config.limits),
                 queued_bytes,

@@ -420,7 +420,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             let slots = &self.slots;
             self.driver.sweep_head_waiters(|id| {
                 slots.get(*id).is_some_and(|slot| match slot.client.phase() == Phase::ReceivingHead {
-                    true => slot.client.holds_loan(),
+                    true => slot.client.holds_buffer(),
                     false => slot.client.holds_part(),
                 })
             });

@@ -267,11 +267,11 @@ impl Simulation {
         let due = world.next_due();
         world.is_work_left = false;
         let mut phases = Vec::new();
-        let mut loans = 0;
+        let mut buffers = 0;
         let mut collected = 0;
         for seen in self.reactor.look() {
             phases.push(seen.phase);
-            loans += usize::from(seen.holds_loan);
+            buffers += usize::from(seen.holds_buffer);
             collected += seen.collected_bytes;
             let at = self.check_one(&world, &seen, due)?;
             world.is_work_left |= seen.is_carried;
@@ -280,10 +280,10 @@ impl Simulation {
             let until = seen.deadline.map_or(u64::MAX, |due| self.nanos(due));
             world.conns[at].idle = is_idle.then_some((until, world.conns[at].sent));
         }
-        let (pool_loans, lent, budget, driver_collected) = self.reactor.memory();
-        if loans != pool_loans || lent > budget {
+        let (in_use, in_use_bytes, budget, driver_collected) = self.reactor.memory();
+        if buffers != in_use || in_use_bytes > budget {
             return Err(format!(
-                "{loans} clients hold loans, the pool counts {pool_loans} ({lent} of {budget} bytes)"
+                "{buffers} clients hold buffers, the pool counts {in_use} ({in_use_bytes} of {budget} bytes)"
             ));
         }
         if collected != driver_collected {
