@@ -1329,7 +1329,7 @@ fn invalid_upload_folders_are_reported_at_the_start() {
     on_both(|model| {
         let docroot = self::docroot();
         let server = Server::start(model, &docroot.root(), &["--upload", "/later"]);
-        until("the warning", || server.err.text().contains("--upload /later: there is no such folder"));
+        until("the warning", || server.err.text().contains("--upload /later: the folder does not exist"));
         put(&server, "/later/a", &[], b"x").expect(404);
         fs::create_dir(docroot.path("later")).unwrap();
         put(&server, "/later/a", &[], b"x").expect(201);
