@@ -76,6 +76,16 @@ without_os() {
     fi
 }
 
+# Builds the library with no feature, with each feature alone, and with all.
+feature_builds() {
+    local feature
+    for feature in os auth compress markdown json session client sim cli; do
+        cargo check --locked --lib --no-default-features --features "$feature"
+    done
+    cargo check --locked --lib --no-default-features --features os,json
+    cargo check --locked --all-features
+}
+
 # Prints the last line of a run.
 passed() {
     printf '\n%s: all %d steps passed in %d min %d s\n' "$script" "$steps" "$((SECONDS / 60))" "$((SECONDS % 60))"

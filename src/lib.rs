@@ -169,8 +169,8 @@
 //! [`session::Signer`]: app::session::Signer
 
 #![cfg_attr(
-    not(feature = "os"),
-    expect(dead_code, reason = "file serving, features and models use it, which need an operating system")
+    not(feature = "cli"),
+    expect(dead_code, reason = "optional parts use it that this build leaves out")
 )]
 
 #[cfg(feature = "os")]

@@ -5,4 +5,5 @@
 pub mod call;
 pub mod feed;
 pub mod routes;
+#[cfg(feature = "session")]
 pub mod session;

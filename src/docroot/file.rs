@@ -2,11 +2,9 @@
 //!
 //! Must not know how files are found, or which form of a file a client prefers.
 
+#[cfg(feature = "compress")]
 use std::io::Write as _;
 use std::sync::Arc;
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
 
 use crate::docroot::Docroot;
 use crate::docroot::fields::FileHeaders;
@@ -200,7 +198,17 @@ impl Meta {
 }
 
 /// Compresses all of `content`.
+#[cfg(feature = "compress")]
 fn gzip(content: &[u8], level: u32) -> Option<Vec<u8>> {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
     let mut encoder = GzEncoder::new(Vec::with_capacity(content.len() / 2), Compression::new(level));
     encoder.write_all(content).and_then(|()| encoder.finish()).ok()
+}
+
+/// Without the feature `compress` nothing is compressed.
+#[cfg(not(feature = "compress"))]
+fn gzip(_content: &[u8], _level: u32) -> Option<Vec<u8>> {
+    None
 }

@@ -187,6 +187,10 @@ impl Docroot {
             .map_err(|why| std::io::Error::new(std::io::ErrorKind::Unsupported, why))?;
         // A coded page has no script, and is outdated as soon as its original changes.
         options.precompressed &= !options.live_reload;
+        if !cfg!(feature = "compress") {
+            options.compress_level = None;
+            options.archives = false;
+        }
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())?;

@@ -7,6 +7,10 @@
 //! Must not know how connections are driven.
 
 pub mod api;
+#[cfg(feature = "auth")]
+pub(crate) mod auth;
+#[cfg(not(feature = "auth"))]
+#[path = "no_auth.rs"]
 pub(crate) mod auth;
 pub mod cgi;
 pub(crate) mod cors;

@@ -5,6 +5,7 @@
 //! directory entry, a cold page, a listing) is a job. Other code that uses the disk, such as
 //! uploads, CGI programs and logs, is elsewhere. Must not know connections or drivers.
 
+#[cfg(feature = "compress")]
 mod archive;
 mod attempt;
 mod budget;
@@ -12,6 +13,8 @@ pub(crate) mod clean;
 pub(crate) mod coding;
 mod download;
 mod entries;
+#[cfg(feature = "compress")]
+mod gzip;
 mod listing;
 pub(crate) mod respond;
 mod search;
@@ -187,6 +190,7 @@ fn serve(visit: Visit<'_>, request: &Request<'_>, cx: &mut Context<'_>) -> Answe
     if path.len() > PATH_BYTES_MAX {
         return find(visit, &path, request, cx);
     }
+    #[cfg(feature = "compress")]
     if let Some(form) = archive::asked_for(docroot, &path, request) {
         return archive::answer(visit, &path, form, request, cx);
     }

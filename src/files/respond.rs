@@ -16,6 +16,9 @@ use crate::docroot::tag::Tag;
 use crate::docroot::types::Types;
 use crate::docroot::{Docroot, Reach, Trouble};
 use crate::files::coding::{self, Chosen};
+#[cfg(feature = "compress")]
+use crate::files::gzip;
+#[cfg(feature = "compress")]
 use crate::handler::offload::Offloaded;
 use crate::handler::{Answer, Context};
 use crate::http::conditional::Precondition;
@@ -24,6 +27,7 @@ use crate::http::open_file::OpenFile;
 use crate::http::range::{ByteRange, Selection};
 use crate::http::refusal::Refusal;
 use crate::http::{Body, Method, Request, Response, Status, conditional, range};
+#[cfg(feature = "compress")]
 use crate::sync::Permit;
 
 /// Sends the form of the file that suits the client.
@@ -44,6 +48,9 @@ pub(super) fn file_answer(
                 .with_header("Vary", "Accept-Encoding")
                 .into()
         }
+        #[cfg(not(feature = "compress"))]
+        Chosen::Compressed => file_response(original, request, cx.now()).into(),
+        #[cfg(feature = "compress")]
         Chosen::Compressed => {
             let (Some(permit), Some(level)) =
                 (docroot.compressors.try_acquire(1), docroot.options.compress_level)
@@ -59,6 +66,7 @@ pub(super) fn file_answer(
 /// form, and the length is unknown.
 ///
 /// Out of line, so that its frame is not on the stack of every request.
+#[cfg(feature = "compress")]
 #[inline(never)]
 fn compressed_response(
     original: &Arc<CachedFile>,
@@ -72,10 +80,10 @@ fn compressed_response(
         return decided;
     }
     let input = match &original.content {
-        Content::OnDisk(file) => coding::Input::File(Arc::clone(file)),
-        Content::InMemory => coding::Input::Memory(Arc::clone(original)),
+        Content::OnDisk(file) => gzip::Input::File(Arc::clone(file)),
+        Content::InMemory => gzip::Input::Memory(Arc::clone(original)),
     };
-    let gzip = coding::Gzip::new(input, original.len(), level, permit);
+    let gzip = gzip::Gzip::new(input, original.len(), level, permit);
     Response::new(Status::OK)
         .by_server()
         .with_headers(form.prepared.headers())

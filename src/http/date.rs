@@ -178,6 +178,7 @@ fn civil_date(days_since_1970: u64) -> (u64, u64, u64) {
 
 /// Seconds since 1970 at the start of a day in the Gregorian calendar, 0 for earlier days. `None`
 /// for a day that does not exist.
+#[cfg(feature = "client")]
 pub(crate) fn unix_secs_of(year: u64, month: u64, day: u64) -> Option<u64> {
     if year < 1970 {
         return Some(0);
@@ -192,6 +193,7 @@ pub(crate) fn unix_secs_of(year: u64, month: u64, day: u64) -> Option<u64> {
 }
 
 /// Number of a month from its first three letters, in any case.
+#[cfg(feature = "client")]
 pub(crate) fn month_of(name: &[u8]) -> Option<u64> {
     let short = name.get(..3)?;
     let at = MONTHS.iter().position(|month| month.eq_ignore_ascii_case(short))?;

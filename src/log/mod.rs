@@ -38,7 +38,7 @@ pub(crate) use once::{Once, shorten};
 pub use panics::install_panic_hook;
 #[cfg(feature = "os")]
 pub(crate) use panics::spare_this_thread;
-#[cfg(feature = "os")]
+#[cfg(feature = "cli")]
 pub(crate) use terminal::escape_control;
 #[cfg(feature = "os")]
 pub use writer::{FlushGuard, LogQueue};

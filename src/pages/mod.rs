@@ -10,6 +10,9 @@ mod html;
 mod listing;
 #[cfg(feature = "markdown")]
 pub(crate) mod readme;
+#[cfg(all(feature = "os", not(feature = "markdown")))]
+#[path = "no_readme.rs"]
+pub(crate) mod readme;
 #[cfg(feature = "os")]
 pub(crate) mod upload;
 
