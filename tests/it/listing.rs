@@ -271,7 +271,7 @@ fn a_readme_is_shown_below_its_folder() {
         assert!(page.contains("<a href=\"./README.md\">README.md</a></h2>") && !page.contains("the other"));
         assert!(listing(&mut client, "/plain/").contains("<pre>1 &lt; 2\n</pre>"));
         let long = listing(&mut client, "/long/");
-        assert!(long.contains("too long to be shown") && !long.contains("word word"));
+        assert!(long.contains("too long to display") && !long.contains("word word"));
         for path in ["/none/", "/out/", "/md/?q=a"] {
             let page = listing(&mut client, path);
             assert!(!page.contains("class=\"readme\"") && !page.contains(crate::docroot::SECRET), "{path}");
