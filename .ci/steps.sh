@@ -57,8 +57,8 @@ tools() {
     apt-get install -y -qq --no-install-recommends "${missing[@]}"
 }
 
-# Builds protocol, loop and simulator without an operating system, runs the simulator so, and builds
-# it for WebAssembly where rustup can install that target. Names of crates that need an operating
+# Builds protocol, loop and simulator without an operating system, runs the simulator in that build,
+# and builds it for WebAssembly where rustup can install that target. Names of crates that need an operating
 # system must not occur among its dependencies.
 without_os() {
     local crates

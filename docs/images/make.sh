@@ -3,8 +3,8 @@
 #
 #     cargo build && docs/images/make.sh [BINARY]
 #
-# The folder in the picture is made here with fixed times, so that a new picture differs from the old
-# one only where the page does.
+# The folder in the picture is made here with fixed times, so that a new picture differs from the
+# old one only where the page does.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 binary="$(realpath "${1:-$here/../../target/debug/whirligig}")"

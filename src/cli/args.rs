@@ -1,7 +1,7 @@
 //! The flags. Each is defined once, here. Help, completions, the manual page, the keys of the
 //! configuration file and `--show-config` are derived from the definition.
 //!
-//! Defaults come from `config.rs`, and `--help` shows them. This file must not know the effect of a
+//! Defaults come from `config`, and `--help` shows them. This file must not know the effect of a
 //! value.
 
 use crate::cli::value::{

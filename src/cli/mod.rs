@@ -2,7 +2,7 @@
 //! [`Config`], or returns an error of one line. Also prints the banner.
 //!
 //! Each flag is defined once, in `Args`. Help, completions, the manual page, the keys of the file
-//! and `--show-config` are derived from it. Defaults come from `config.rs`. This folder starts
+//! and `--show-config` are derived from it. Defaults come from `config`. This folder starts
 //! nothing and must not know which code uses a setting. It accesses the disk only to read the
 //! configuration file, to open the access log and to check that the folder to serve exists.
 

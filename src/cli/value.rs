@@ -29,7 +29,7 @@ impl Color {
     }
 }
 
-// The names of choices stand here and not in `config.rs`, which does not know the command line.
+// The names of choices stand here and not in `config`, which does not know the command line.
 impl ValueEnum for Model {
     fn value_variants<'a>() -> &'a [Self] {
         &[Model::Reactor, Model::Threads]

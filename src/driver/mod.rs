@@ -239,7 +239,7 @@ impl<O: Observer> Driver<O> {
 pub(crate) struct Caller<'a> {
     pub(crate) id: ConnId,
     pub(crate) peer: &'a Peer,
-    /// What handlers set for the response to the request.
+    /// Changes that handlers requested for the response.
     pub(crate) pending: &'a mut Pending,
     /// Latest time at which the client can have sent the request, if that is earlier than now. A
     /// file that was checked after this time is fresh for the request.

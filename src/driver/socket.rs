@@ -84,12 +84,12 @@ fn cork(socket: impl AsFd, is_corked: bool) {
     let _ = rustix::net::sockopt::set_tcp_cork(socket, is_corked);
 }
 
-/// What is read ahead of a download at a time: enough that the disk is asked in long stretches,
-/// little enough that many downloads do not drive each other out of memory.
+/// Bytes of one read ahead of a download. Long reads suit the disk; longer ones would let many
+/// downloads evict each other from memory.
 const READ_AHEAD_BYTES: u64 = 1024 * 1024;
 
-/// Brings a part of a file that is to be sent next into the kernel's memory. Blocks: for worker
-/// threads only.
+/// Reads the next part of a download, so that the kernel has it in memory. Blocks, so call it on
+/// worker threads only.
 pub(crate) fn read_ahead(file: &OpenFile, offset: u64, len: u64) {
     let end = offset.saturating_add(len.min(READ_AHEAD_BYTES));
     let mut piece = vec![0; 128 * 1024];

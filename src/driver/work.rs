@@ -28,7 +28,7 @@ pub struct Work {
     pub(super) residency: Residency,
     /// The object that is watched for this connection in addition to its socket.
     pub(super) watch: Option<Watch>,
-    /// What handlers have set for the response that is due.
+    /// Changes that handlers requested for the response that is due.
     pub(super) pending: Pending,
     /// Form of the response to the current request, if that is an error. Valid unless the response
     /// came at once and was none.

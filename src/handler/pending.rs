@@ -1,4 +1,4 @@
-//! What handlers set for the response to one request, in addition to their answer.
+//! Changes that handlers request for the response to one request, in addition to their answer.
 //!
 //! The connection owns it until the response exists, so it stays with the request while a job runs
 //! or content arrives. This file must not know which handler set what.

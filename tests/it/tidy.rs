@@ -37,8 +37,7 @@ pub(crate) fn code(text: &str) -> impl Iterator<Item = &str> {
     product.lines().map(|line| line.split("//").next().unwrap_or_default())
 }
 
-/// Whether `line` has `name` as a word or path of its own, not as the end or beginning of a longer
-/// one.
+/// Returns true if `line` contains `name` as a whole word or path, not as a part of a longer one.
 pub(crate) fn names(line: &str, name: &str) -> bool {
     let is_part = |char: char| char.is_alphanumeric() || char == '_';
     line.match_indices(name).any(|(at, _)| {

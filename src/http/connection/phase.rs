@@ -60,8 +60,7 @@ impl Phase {
     }
 }
 
-/// What a connection waits for outside the protocol. Its driver knows that, and the connection does
-/// not.
+/// The wait of a connection outside the protocol. The driver knows it, and the connection does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outside {
     /// Nothing: the connection waits for its peer or its handler.
