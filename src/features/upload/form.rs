@@ -72,7 +72,7 @@ pub(super) fn folder_of(ask: &Ask) -> Result<Folder, Refusal> {
     ask.root.follow();
     let path = ask.path.strip_suffix(b"/").unwrap_or(&ask.path);
     let mut folder = open_folder(&ask.root.docroot(), &ask.area, path)?;
-    folder.fd = ask.desk.folders.share(folder.fd);
+    folder.fd = ask.shared.folders.share(folder.fd);
     Ok(folder)
 }
 
@@ -169,7 +169,7 @@ impl Files {
         let place = self.place_of(place.name.clone())?;
         let mut draft = draft.moved_to(&place.folder)?;
         let path = self.path_of(&place);
-        let _publishing = lock(&self.ask.desk.publishing);
+        let _publishing = lock(&self.ask.shared.publishing);
         let found = place.look()?;
         self.may_be_written(found)?;
         let old = match found {

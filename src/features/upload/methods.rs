@@ -122,7 +122,7 @@ fn delete(ask: &Ask) -> Result<Response, Refusal> {
         Err(refusal) if refusal == Errno::NOENT.into() => return Err(missing),
         place => place?,
     };
-    let _publishing = lock(&ask.desk.publishing);
+    let _publishing = lock(&ask.shared.publishing);
     let found = place.look()?;
     let flags = match found {
         Found::Nothing => return Err(missing),
@@ -150,7 +150,7 @@ fn make_folder(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer 
             return Err(there);
         }
         let place = ask.place(path)?;
-        let _publishing = lock(&ask.desk.publishing);
+        let _publishing = lock(&ask.shared.publishing);
         match rustix::fs::mkdirat(&place.folder, place.name.as_slice(), Mode::from_raw_mode(0o777)) {
             Err(Errno::EXIST) => return Err(there),
             made => made?,

@@ -34,7 +34,7 @@ use crate::features::resume_token;
 use crate::features::upload::methods::{change, options};
 use crate::features::upload::owner::Owner;
 use crate::features::upload::partials::Partials;
-use crate::features::upload::write_request::{Ask, Desk, KeepLimits};
+use crate::features::upload::write_request::{Ask, KeepLimits, WriteState};
 use crate::handler::kept_request::KeptRequest;
 use crate::handler::{Answer, Context, Handler};
 use crate::http::target::normalize;
@@ -53,7 +53,7 @@ pub(crate) struct Uploads {
 
 /// State that all uploads to a server share.
 pub(crate) struct UploadState {
-    desk: Arc<Desk>,
+    shared: Arc<WriteState>,
     partials: Arc<Partials>,
 }
 
@@ -67,7 +67,7 @@ impl UploadState {
     /// State without uploads.
     pub(crate) fn new(config: &Config, guards: WriteGuards) -> Self {
         let partials = Partials::registered(KeepLimits::of(config));
-        UploadState { desk: Arc::new(Desk::new(config, guards)), partials }
+        UploadState { shared: Arc::new(WriteState::new(config, guards)), partials }
     }
 
     /// Discards all unfinished uploads, because the server ends and no client can resume them.
@@ -108,8 +108,8 @@ impl Handler for Uploads {
                 if !self.lets_write(&ask, request, cx) {
                     return self.names.refuse(request, "nothing can be written").into();
                 }
-                if origin::is_foreign(request, &self.state.desk.partners) {
-                    return origin::refuse(request, &self.state.desk.foreign).into();
+                if origin::is_foreign(request, &self.state.shared.partners) {
+                    return origin::refuse(request, &self.state.shared.foreign).into();
                 }
                 match ask.check(request) {
                     Err(refusal) => ask.refuse(refusal).into(),
@@ -126,7 +126,7 @@ impl Uploads {
         let root = (self.root_of)(request);
         let area = area_of(&root.current().options.uploads, &path)?.to_owned();
         Some(Ask {
-            desk: Arc::clone(&self.state.desk),
+            shared: Arc::clone(&self.state.shared),
             root,
             area,
             path,
@@ -140,7 +140,7 @@ impl Uploads {
     /// Returns true if the host name of the request permits writing. Where a password is required,
     /// any name does, because a browser sends a password only to the host it was entered for.
     fn lets_write(&self, ask: &Ask, request: &Request<'_>, cx: &Context<'_>) -> bool {
-        self.names.let_write(request, cx.peer()) || self.state.desk.guards.is_protected(&ask.path)
+        self.names.let_write(request, cx.peer()) || self.state.shared.guards.is_protected(&ask.path)
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) const TOO_LARGE_TO_KEEP: Refusal =
     Refusal::new(Status::CONTENT_TOO_LARGE, "the upload is too large to be kept for a later request");
 
 /// State that all write requests share.
-pub(crate) struct Desk {
+pub(crate) struct WriteState {
     /// Passwords for writing.
     pub(super) guards: WriteGuards,
     /// Other sites whose pages may write.
@@ -66,9 +66,9 @@ pub(crate) struct Desk {
     sweeper: Sweeper,
 }
 
-impl Desk {
-    pub(crate) fn new(config: &Config, guards: WriteGuards) -> Desk {
-        Desk {
+impl WriteState {
+    pub(crate) fn new(config: &Config, guards: WriteGuards) -> WriteState {
+        WriteState {
             guards,
             partners: Partners::of(&config.site.cors),
             foreign: Once::default(),
@@ -105,7 +105,7 @@ impl KeepLimits {
 
 /// A write request, kept for the jobs that carry it out.
 pub(super) struct Ask {
-    pub(super) desk: Arc<Desk>,
+    pub(super) shared: Arc<WriteState>,
     pub(super) root: Arc<Root>,
     /// Upload folder that contains the path.
     pub(super) area: String,
@@ -134,7 +134,7 @@ impl Ask {
         let detail: Cow<'static, str> = match refusal {
             TOO_LARGE => over(self.request.limits().upload_bytes_max, "upload").into(),
             TOO_LARGE_TO_KEEP => {
-                (over(self.desk.keep.bytes_max, "upload") + ", and cannot be resumed").into()
+                (over(self.shared.keep.bytes_max, "upload") + ", and cannot be resumed").into()
             }
             other => other.why.into(),
         };
@@ -162,7 +162,7 @@ impl Ask {
     /// Acquires a permit for an upload in progress.
     pub(super) fn acquire_permit(&self, cx: &Context<'_>) -> Result<SenderPermit, Refusal> {
         let busy = Refusal::new(Status::SERVICE_UNAVAILABLE, "too many uploads are under way");
-        self.desk.permits.acquire(cx.waker(), cx.now().mono).ok_or(busy)
+        self.shared.permits.acquire(cx.waker(), cx.now().mono).ok_or(busy)
     }
 
     /// Checks the conditions of the request against the existing entry. An existing file that
@@ -214,7 +214,7 @@ impl Ask {
         self.root.follow();
         let (mut place, places) = Place::of(&self.root.docroot(), &self.area, path)?;
         self.check_passwords(path, &places)?;
-        place.folder = self.desk.folders.share(place.folder);
+        place.folder = self.shared.folders.share(place.folder);
         Ok(place)
     }
 
@@ -223,7 +223,7 @@ impl Ask {
     ///
     /// A form names its files itself, and a link can lead to a folder with a password of its own.
     pub(super) fn check_passwords(&self, path: &[u8], places: &[Vec<u8>]) -> Result<(), Refusal> {
-        let is_same = |other: &[u8]| self.desk.guards.is_same_for(&self.path, other);
+        let is_same = |other: &[u8]| self.shared.guards.is_same_for(&self.path, other);
         match is_same(path) && places.iter().all(|place| is_same(place)) {
             true => Ok(()),
             false => Err(Refusal::new(Status::FORBIDDEN, "that path requires another password")),
@@ -232,13 +232,13 @@ impl Ask {
 
     /// Removes files that crashes left in this folder, if the last sweep is old enough.
     pub(super) fn sweep(&self, folder: &OwnedFd) {
-        self.desk.sweeper.sweep(folder, self.now, self.desk.keep.age_max);
+        self.shared.sweeper.sweep(folder, self.now, self.shared.keep.age_max);
     }
 }
 
 /// Value of the `Upload-Limit` header.
 pub(super) fn limits(ask: &Ask) -> String {
-    let keep = &ask.desk.keep;
+    let keep = &ask.shared.keep;
     let bytes_max = ask.request.limits().upload_bytes_max.min(match keep.bytes_max {
         // No upload can be resumed, and others may have any size up to the upload limit.
         0 => u64::MAX,
@@ -290,7 +290,7 @@ impl Ask {
         let mut slots = FieldSlots::new();
         let request = parse(head.as_bytes(), &mut slots, &config.limits).unwrap();
         Ask {
-            desk: Arc::new(Desk::new(&config, guards)),
+            shared: Arc::new(WriteState::new(&config, guards)),
             root: Arc::new(Root::of(Arc::new(Docroot::open(root, config.files.clone()).unwrap()))),
             area: String::new(),
             path: request.path().to_vec(),

@@ -261,7 +261,7 @@ fn publish(partial: &Partial, draft: Draft, location: &[u8]) -> Result<Response,
     // lock, because that can require a copy.
     let place = ask.place(&ask.path)?;
     let draft = draft.moved_to(&place.folder)?;
-    let _publishing = lock(&ask.desk.publishing);
+    let _publishing = lock(&ask.shared.publishing);
     put_in_place(partial, draft, &place, place.look()?, location)
 }
 
@@ -347,7 +347,7 @@ mod tests {
         let folder = Arc::new(OwnedFd::from(fs::File::open(old.path()).unwrap()));
         let mut draft = Draft::begin_named(&folder).unwrap();
         draft.append(b"abc", None).unwrap();
-        let publishing = lock(&ask.desk.publishing);
+        let publishing = lock(&ask.shared.publishing);
         let (is_copied, is_published) = std::thread::scope(|scope| {
             let publisher = scope.spawn(|| publish(&writer.partial, draft, b"a"));
             let give_up_at = read_clock() + Duration::from_secs(10);

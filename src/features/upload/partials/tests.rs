@@ -4,14 +4,14 @@ use super::*;
 use crate::config::Config;
 use crate::features::auth::guard::WriteGuards;
 use crate::features::upload::resume::Wish;
-use crate::features::upload::write_request::{Ask, Desk};
+use crate::features::upload::write_request::{Ask, WriteState};
 use crate::features::upload::writer::Writer;
 use crate::http::Status;
 
 /// Table with limits, and clients that upload to it.
 struct Clients {
     folder: tempfile::TempDir,
-    desk: Arc<Desk>,
+    shared: Arc<WriteState>,
     partials: Arc<Partials>,
 }
 
@@ -20,9 +20,9 @@ impl Clients {
         let mut config = Config::default();
         config.limits.partials_max = number_max;
         config.limits.partial_bytes_max = Some(bytes_max);
-        let desk = Arc::new(Desk::new(&config, WriteGuards::default()));
+        let shared = Arc::new(WriteState::new(&config, WriteGuards::default()));
         let partials = Partials::registered(KeepLimits::of(&config));
-        Clients { folder: tempfile::tempdir().unwrap(), desk, partials }
+        Clients { folder: tempfile::tempdir().unwrap(), shared, partials }
     }
 
     /// Begins an upload of 1000 bytes with a request that brings `bytes` of them. Returns the
@@ -30,7 +30,7 @@ impl Clients {
     fn begin(&self, owner: &Owner, complete: &str, bytes: usize) -> Result<Option<String>, Status> {
         let head = format!("PUT /a HTTP/1.1\r\nHost: a\r\nUpload-Complete: {complete}\r\n\r\n");
         let mut ask = Ask::of(self.folder.path(), &head);
-        (ask.desk, ask.owner) = (Arc::clone(&self.desk), owner.clone());
+        (ask.shared, ask.owner) = (Arc::clone(&self.shared), owner.clone());
         let ask = Arc::new(ask);
         let wish = ask.request.with(Wish::of).unwrap();
         let begun =
