@@ -57,9 +57,9 @@ tools() {
     apt-get install -y -qq --no-install-recommends "${missing[@]}"
 }
 
-# Builds protocol, loop and simulator without an operating system, runs the simulator in that build,
-# and builds it for WebAssembly where rustup can install that target. Names of crates that need an operating
-# system must not occur among its dependencies.
+# Builds protocol, loop and simulator without an operating system and runs the simulator in that
+# build. Builds them for WebAssembly where rustup can install that target. Crates that need an
+# operating system must not occur among the dependencies.
 without_os() {
     local crates
     crates="$(cargo tree --locked -e normal --prefix none --no-default-features --features sim)"

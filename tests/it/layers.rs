@@ -24,7 +24,8 @@ const ROWS: [&[&str]; 11] = [
     &["lib", "main"],
 ];
 
-/// Crates and modules that the protocol must not use: it takes bytes, instants and values, and returns values.
+/// Crates and modules that the protocol must not use: it takes bytes, instants and values, and
+/// returns values.
 /// `core::net` is allowed, because its addresses are values.
 const IMPURE: [&str; 9] = [
     "mio",
