@@ -3,8 +3,7 @@
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use whirligig::cli;
-use whirligig::cli::{Exit, Surroundings};
+use whirligig::cli::{self, Exit, Surroundings};
 use whirligig::config::LOG_FLUSH_MAX;
 use whirligig::driver::outcome::Outcome;
 use whirligig::log::LogQueue;

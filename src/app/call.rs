@@ -15,9 +15,9 @@ use crate::conn_id::{ConnId, Peer};
 use crate::files;
 use crate::handler::Context;
 use crate::handler::offload::{Offloaded, Producer};
-use crate::http::form::{Pairs, Part};
+use crate::http::form::{self, Pairs, Part};
 use crate::http::refusal::Refusal;
-use crate::http::{Request, Response, Status, cookie, form};
+use crate::http::{Request, Response, Status, cookie};
 use crate::jobs::Spawn;
 use crate::jobs::inbox::Waker;
 

@@ -4,6 +4,13 @@
 //! Defaults come from `config`, and `--help` shows them. This file must not know the effect of a
 //! value.
 
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+
+use clap::builder::{BoolishValueParser, ValueHint};
+use clap::{ArgAction, Parser};
+
 use crate::cli::value::{
     Charset, Color, ErrorPage, Level, Milliseconds, Size, Timeout, bind, charset, count, drain_timeout,
     error_page, head_size, level, memory_size, milliseconds, page, port, size, target_size, timeout,
@@ -21,11 +28,6 @@ use crate::features::cors::parse_origin;
 use crate::features::hosts::parse_vhost;
 use crate::features::names::parse_allowed_host;
 use crate::features::upload::place::parse_upload_path;
-use clap::builder::{BoolishValueParser, ValueHint};
-use clap::{ArgAction, Parser};
-use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

@@ -2,12 +2,14 @@
 //!
 //! This file must not know how a server is started.
 
+use std::io::{self, Write as _};
+
+use log::LevelFilter;
+
 use crate::cli::args::{Args, Surroundings};
 use crate::cli::value::name_of;
 use crate::config::Config;
 use crate::log::escape_control;
-use log::LevelFilter;
-use std::io::{self, Write as _};
 
 /// Lines that the program prints when the server listens: the folder and the model, then each URL
 /// on a line of its own, so that terminals make it a link.

@@ -3,15 +3,17 @@
 //! This file must not know which code uses a setting. It accesses the disk only to check that the
 //! folder to serve exists.
 
+use std::cmp::Ordering;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use log::LevelFilter;
+
 use crate::cli::args::{Args, CgiArgs, SiteArgs, Surroundings, TimeoutArgs, UploadArgs};
 use crate::cli::exit::Exit;
 use crate::cli::sources::Sources;
 use crate::cli::value::Size;
 use crate::config::{CgiOptions, Config, FileOptions, Limits, LogTarget, SiteOptions, TIMEOUT_MAX, Timeouts};
-use log::LevelFilter;
-use std::cmp::Ordering;
-use std::io;
-use std::path::{Path, PathBuf};
 
 pub(super) fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Result<Config, Exit> {
     let access_log = match &args.access_log {

@@ -4,18 +4,20 @@
 //! Clap finds the error and its flag; its message of several lines becomes one line here. This file
 //! must not know the meaning of any setting.
 
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory as _, ValueEnum as _};
+
 use crate::cli::args::{Args, EXAMPLES, NOTES, Surroundings};
 use crate::cli::hint;
 use crate::cli::setting::{is_secret, variable};
 use crate::cli::value::Color;
 use crate::log::escape_control;
-use clap::builder::StyledStr;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory as _, ValueEnum as _};
-use std::ffi::OsString;
-use std::fmt;
-use std::io::{self, Write as _};
-use std::process::ExitCode;
 
 /// Text to print instead of starting a server, and the exit code. `main` returns [`Exit::report`].
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,20 +4,22 @@
 //! The values become the defaults of the flags. So clap lets flags and variables override them and
 //! reports the same errors for all three. This file must not know any particular key.
 
-use crate::cli::exit::{Exit, complaint};
-use crate::cli::hint;
-use crate::cli::setting::{is_secret, is_switch, key_of, opposite, settings};
-use crate::config::CONFIG_FILE_BYTES_MAX;
-use crate::log::escape_control;
-use clap::builder::OsStr;
-use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, Command};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
+
+use clap::builder::OsStr;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, Command};
 use toml::de::{DeTable, DeValue};
+
+use crate::cli::exit::{Exit, complaint};
+use crate::cli::hint;
+use crate::cli::setting::{is_secret, is_switch, key_of, opposite, settings};
+use crate::config::CONFIG_FILE_BYTES_MAX;
+use crate::log::escape_control;
 
 /// Settings of a configuration file by the id of their flag. Empty if there is no file.
 #[derive(Debug, Default)]

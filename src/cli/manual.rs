@@ -3,13 +3,15 @@
 //! Signals, exit codes and the configuration file are described here. This file must not know any
 //! particular flag, except those that it explains in detail.
 
-use crate::cli::args::EXAMPLES;
-use crate::cli::setting::settings;
+use std::io;
+
 use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
-use std::io;
+
+use crate::cli::args::EXAMPLES;
+use crate::cli::setting::settings;
 
 /// Returns the completion script for `shell`.
 pub(super) fn completions(mut flags: Command, shell: Shell) -> String {

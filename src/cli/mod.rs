@@ -18,20 +18,22 @@ mod show;
 mod sources;
 mod value;
 
-pub use args::Surroundings;
-pub use banner::Banner;
-pub use exit::Exit;
+use std::ffi::OsString;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+use log::LevelFilter;
 
 use crate::config::{Config, LogTarget};
 use crate::log::{AccessLog, open_access_log};
 use args::Args;
-use clap::{CommandFactory as _, FromArgMatches as _};
 use config::{check_limits, check_root, config_of, log_level, slashes_forgotten};
 use exit::exit_of;
 use file::ConfigFile;
-use log::LevelFilter;
 use sources::Sources;
-use std::ffi::OsString;
+
+pub use args::Surroundings;
+pub use banner::Banner;
+pub use exit::Exit;
 
 /// Result of reading the command line.
 #[derive(Clone, Debug)]

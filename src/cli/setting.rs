@@ -4,8 +4,9 @@
 //! A flag with an environment variable is a setting, so a flag that is added to `cli/args.rs` needs
 //! no change here. This file must not know any particular setting.
 
-use clap::{Arg, ArgAction, Command};
 use std::ffi::OsStr;
+
+use clap::{Arg, ArgAction, Command};
 
 /// Returns all settings among the `flags`, in the order of their definition.
 pub(super) fn settings(flags: &Command) -> impl Iterator<Item = &Arg> {

@@ -5,11 +5,13 @@
 //! still follows another. This file must not know any particular setting, except switches that
 //! contradict each other under unrelated names.
 
+use std::ffi::OsStr;
+
+use clap::{Arg, ArgAction, Command};
+
 use crate::cli::setting::{is_secret, is_switch, is_text, key_of, masked, opposite, settings};
 use crate::cli::sources::Sources;
 use crate::log::escape_control;
-use clap::{Arg, ArgAction, Command};
-use std::ffi::OsStr;
 
 /// Contradictory switches other than KEY and no-KEY. An overridden one is printed as a comment.
 const CONTRARY: [(&str, &str); 1] = [("quiet", "verbose")];

@@ -2,10 +2,11 @@
 //!
 //! This file must not know any single setting.
 
-use crate::cli::file::ConfigFile;
-use crate::cli::setting::variable;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+
+use crate::cli::file::ConfigFile;
+use crate::cli::setting::variable;
 
 /// Source of a setting. A later variant overrides an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,5 +1,10 @@
 //! Tests of the command line from its words to a configuration or an error.
 
+use std::io::{self, Write as _};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
 use super::*;
 use crate::cli::config::default_root;
 use crate::cli::setting::{settings, variable};
@@ -8,10 +13,6 @@ use crate::config::{
     AllowedHost, Bind, CgiOptions, FileOptions, KIB, Limits, LogFormat, MIB, Model, Symlinks, TIMEOUT_MAX,
     Timeouts,
 };
-use std::io::{self, Write as _};
-use std::net::Ipv4Addr;
-use std::path::Path;
-use std::time::Duration;
 
 const PLAIN: Surroundings =
     Surroundings { stdout_is_terminal: false, stderr_is_terminal: false, no_color: false };

@@ -3,13 +3,15 @@
 //! Parses text to a value or an error, and formats a value as `--help` shows a default. This file
 //! must not know which flag has which type.
 
-use crate::config::{Bind, EtagFrom, LogFormat, Model, Symlinks, TIMEOUT_MAX};
-use crate::docroot::types::check_charset;
-use clap::ValueEnum;
-use clap::builder::PossibleValue;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
+
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+
+use crate::config::{Bind, EtagFrom, LogFormat, Model, Symlinks, TIMEOUT_MAX};
+use crate::docroot::types::check_charset;
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,6 @@
 //! The methods only answer questions about that state. This file must not know streams or handlers.
 
 use crate::clock::Instant;
-
 use crate::config::Config;
 use crate::conn_id::Peer;
 use crate::driver::work::{Held, Residency, Source, Task, Work};

@@ -10,7 +10,6 @@
 //! time.
 
 use crate::clock::Instant;
-
 use crate::conn_id::{ConnKind, Id};
 
 /// Position of a slot that has no entry.

@@ -5,11 +5,10 @@
 //! methods to it. An exchange fills the send queue and must not know streams, because the pump
 //! moves the bytes.
 
-use crate::clock::Instant;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Now;
+use crate::clock::{Instant, Now};
 use crate::conn_id::ConnId;
 use crate::driver::client::Client;
 use crate::driver::pool::PooledBuffer;

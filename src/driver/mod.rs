@@ -27,12 +27,11 @@ pub(crate) mod socket;
 pub mod stream;
 pub mod work;
 
-use crate::clock::Instant;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::clock::Now;
+use crate::clock::{Instant, Now};
 use crate::config::{Config, KIB};
 use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::pool::{BufferPool, PooledBuffer};

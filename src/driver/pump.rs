@@ -6,11 +6,11 @@
 //! returns which. An edge-triggered event comes once, so a connection that was not drained must be
 //! carried to the next turn.
 
-use crate::clock::Instant;
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
+use crate::clock::Instant;
 use crate::conn_id::ConnId;
 use crate::driver::client::Client;
 use crate::driver::exchange::Exchange;

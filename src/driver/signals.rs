@@ -4,7 +4,6 @@
 //! A signal handler may do almost nothing (signal-safety(7)). The handler of signal-hook only
 //! writes one byte.
 
-use crate::driver::outcome::Signal;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -16,6 +15,8 @@ use rustix::io::Errno;
 use signal_hook::SigId;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::low_level::{pipe, unregister};
+
+use crate::driver::outcome::Signal;
 
 /// How often a write is repeated in a row if signals interrupt it.
 const WRITE_TRIES: usize = 3;

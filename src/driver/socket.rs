@@ -3,12 +3,13 @@
 //!
 //! This file must not know the content that is sent.
 
-use crate::http::open_file::OpenFile;
-use rustix::io::Errno;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::io::Errno;
+
 use crate::driver::stream::{FilePart, SentFile};
+use crate::http::open_file::OpenFile;
 
 /// Reads from a socket with one `recv` call. rustix makes the system call directly. With threads,
 /// the function of the C library would also prepare for cancellation on each call.

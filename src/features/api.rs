@@ -11,8 +11,7 @@ use std::sync::Arc;
 
 use crate::handler::spool::{Beside, Spool, Spooled};
 use crate::handler::{Answer, BodySink, Context, Holders, Methods, Router, Sunk};
-use crate::http::fields::is_token;
-use crate::http::fields::trim_ows;
+use crate::http::fields::{is_token, trim_ows};
 use crate::http::negotiate::preferred;
 use crate::http::target::{normalize, query_pairs};
 use crate::http::{Body, Request, Response, Status, date};

@@ -19,8 +19,8 @@ use crate::docroot::pattern::{Pattern, Subject, WILDCARDS_MAX};
 use crate::features::hosts::check_ascii;
 use crate::handler::{Answer, Context, Handler};
 use crate::http::kept_head::KeptHead;
-use crate::http::target::{count_dot_segments, encode_path, normalize};
-use crate::http::{Request, Response, Status, target};
+use crate::http::target::{self, count_dot_segments, encode_path, normalize};
+use crate::http::{Request, Response, Status};
 
 /// Prefix of the server's own paths. Rules do not apply there, so a rule for `/**` cannot redirect
 /// the health check.

@@ -31,8 +31,7 @@ use crate::http::target::{encode_path, query_pairs};
 use crate::http::{Body, Filled, Request, Response, Status};
 use crate::jobs::fair_queue::{FairQueue, FairTask, Origin};
 use crate::jobs::{Lane, Spawn};
-use crate::pages;
-use crate::pages::{Home, Kind, ListingStyle, SortBy, readme, upload as page};
+use crate::pages::{self, Home, Kind, ListingStyle, SortBy, readme, upload as page};
 use crate::sync::{Permit, Semaphore, lock};
 use crate::text::{push_json_string, visible};
 

@@ -21,12 +21,12 @@ use crate::files::gzip;
 #[cfg(feature = "compress")]
 use crate::handler::offload::Offloaded;
 use crate::handler::{Answer, Context};
-use crate::http::conditional::Precondition;
+use crate::http::conditional::{self, Precondition};
 use crate::http::fields::NameFilter;
 use crate::http::open_file::OpenFile;
-use crate::http::range::{ByteRange, Selection};
+use crate::http::range::{self, ByteRange, Selection};
 use crate::http::refusal::Refusal;
-use crate::http::{Body, Method, Request, Response, Status, conditional, range};
+use crate::http::{Body, Method, Request, Response, Status};
 #[cfg(feature = "compress")]
 use crate::sync::Permit;
 

@@ -3,8 +3,9 @@
 //!
 //! `docroot::cache` implements this for files. Must not know the cached values.
 
-use crate::clock::Instant;
 use std::any::Any;
+
+use crate::clock::Instant;
 
 /// A cache that a driver owns and lends to handlers through the
 /// [`Context`](crate::handler::Context).

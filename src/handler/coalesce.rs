@@ -4,11 +4,11 @@
 //! hold no worker meanwhile. A request that is cancelled stops waiting. Work without waiting
 //! requests may be skipped. Must not know the work or the use of its result.
 
-use crate::clock::Instant;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex};
 
+use crate::clock::Instant;
 use crate::handler::continuation::Promise;
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, Context};

@@ -21,10 +21,9 @@ pub mod spool;
 pub(crate) mod temp_file;
 pub mod watch;
 
-use crate::clock::Instant;
 use std::sync::Arc;
 
-use crate::clock::Now;
+use crate::clock::{Instant, Now};
 use crate::config::Limits;
 use crate::conn_id::{ConnId, Peer};
 use crate::handler::cache::DriverCache;

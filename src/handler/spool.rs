@@ -6,10 +6,10 @@
 //! slowest sender is cut off. Writing to the file may block, so it is for jobs. Must not know the
 //! purpose of the content.
 
-use crate::clock::Instant;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use crate::clock::Instant;
 use crate::config::{Config, KIB, Limits};
 use crate::handler::temp_file::temporary_file;
 use crate::handler::{Answer, Context, Sunk};

@@ -8,9 +8,9 @@
 //! of a job. The connection may be closed at any time, and the object lives on until it has cleaned
 //! up. Must not know what the object does, nor which driver watches it.
 
-use crate::clock::Instant;
 use std::sync::Arc;
 
+use crate::clock::Instant;
 use crate::conn_id::WatchId;
 use crate::handler::continuation::Done;
 use crate::http::open_file::Fd;

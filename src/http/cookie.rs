@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
-use crate::http::fields::is_token;
-use crate::http::fields::trim_ows;
+use crate::http::fields::{is_token, trim_ows};
 
 /// A cookie to set.
 ///

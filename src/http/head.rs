@@ -14,8 +14,7 @@ use crate::http::fields::{FieldLine, FieldLines, Fields, take_lines};
 use crate::http::method::Method;
 use crate::http::request::{Head, Request, judge, locate};
 use crate::http::status::Status;
-use crate::http::target;
-use crate::http::target::OriginForm;
+use crate::http::target::{self, OriginForm};
 use crate::text;
 
 /// Memory for the field lines of one head at a time, on the stack of the caller.

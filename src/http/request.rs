@@ -11,8 +11,7 @@ use crate::http::framing::{Content, Expects, Framing};
 use crate::http::method::Method;
 use crate::http::negotiate;
 use crate::http::status::Status;
-use crate::http::target;
-use crate::http::target::OriginForm;
+use crate::http::target::{self, OriginForm};
 
 /// A request head, borrowed from the input.
 #[derive(Clone, Copy, Debug)]

@@ -3,12 +3,12 @@
 //! Small pieces are gathered into one run of bytes. Shared bodies are queued by reference, files by
 //! descriptor. This file must not read, write or look at a clock, and a file is an opaque value.
 
-use crate::http::open_file::OpenFile;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
 use crate::config::KIB;
+use crate::http::open_file::OpenFile;
 use crate::http::prepared::Prepared;
 
 /// Output for one client, in order.

@@ -11,8 +11,7 @@ use std::fmt;
 use memchr::memchr;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
-use crate::text;
-use crate::text::Block;
+use crate::text::{self, Block};
 
 /// A target in origin-form (RFC 9112 section 3.2.1), checked and parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

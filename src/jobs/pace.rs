@@ -4,9 +4,9 @@
 //! permits are free. When all are held, the slowest sender below [`LeastRate`] is evicted in favour
 //! of the next client. Pure: time is an argument. This file must not know what a permit is for.
 
-use crate::clock::Instant;
 use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::config::{Limits, Timeouts};
 
 /// The rate at which a sender must send content to keep a permit that others wait for.

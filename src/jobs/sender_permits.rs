@@ -5,9 +5,9 @@
 //! permit moves to the new client at once, and its connection is woken and sends a 408. If no
 //! sender is slow, the new client gets no permit. This file must not know what a permit is for.
 
-use crate::clock::Instant;
 use std::sync::{Arc, Mutex};
 
+use crate::clock::Instant;
 use crate::jobs::inbox::Waker;
 use crate::jobs::pace::{LeastRate, Pace};
 use crate::sync::{Permit, Semaphore, lock};

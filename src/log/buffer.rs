@@ -2,10 +2,11 @@
 //!
 //! This file must not know the log file or the writer thread.
 
+use std::time::Instant;
+
 use crate::config::{LOG_BUFFER_AGE, LOG_BUFFER_BYTES, LogFormat};
 use crate::log::entry::{AccessEntry, format_entry};
 use crate::log::writer::{LogQueue, Message};
-use std::time::Instant;
 
 /// Access lines of one loop, or of one thread of the twin, before they go to the queue. The buffer
 /// allocates about 24 KiB with its first line and keeps that memory.

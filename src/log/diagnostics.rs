@@ -2,9 +2,10 @@
 //!
 //! This file must not know the access log.
 
+use log::{Level, LevelFilter, Metadata, Record, SetLoggerError};
+
 use crate::config::{LOG_MESSAGE_BYTES_MAX, LOG_REPORT_INTERVAL};
 use crate::log::writer::LogQueue;
-use log::{Level, LevelFilter, Metadata, Record, SetLoggerError};
 
 /// Logger that sends records to the queue.
 struct QueueLogger {

@@ -4,10 +4,11 @@
 //! peer chose nearly every value, so all are escaped: a log that can be forged is worse than none,
 //! and a terminal that shows it interprets escape sequences.
 
-use crate::config::LogFormat;
-use crate::text;
 use std::io::Write as _;
 use std::net::IpAddr;
+
+use crate::config::LogFormat;
+use crate::text;
 
 /// Values for the line of one completed request.
 #[derive(Clone, Debug)]

@@ -2,14 +2,16 @@
 //!
 //! This file must not know the queue or the writer thread.
 
-use crate::config::{LOG_STALL_MAX, LogTarget};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::config::{LOG_STALL_MAX, LogTarget};
 
 /// An open access log.
 pub struct AccessLog {

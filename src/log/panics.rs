@@ -10,9 +10,10 @@ use std::panic::PanicHookInfo;
 use std::sync::Once;
 use std::thread;
 
+use log::Level;
+
 use crate::log::trace::Trace;
 use crate::log::writer::{IS_WRITER, LogQueue, Message};
-use log::Level;
 
 thread_local! {
     /// True on a thread that runs a loop.

@@ -2,12 +2,13 @@
 //!
 //! This file must not know the queue. It prints, so only the writer thread may call [`print`].
 
-use crate::text::is_bidi_control;
 use std::io::Write as _;
+
+use log::Level;
 
 use crate::clock::read_wall_clock;
 use crate::http::date::iso8601;
-use log::Level;
+use crate::text::is_bidi_control;
 
 /// Prints one line to standard error: time, level, target and text. A write error is ignored,
 /// because there is no other place for diagnostics.

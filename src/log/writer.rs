@@ -5,6 +5,16 @@
 //! thread writes to standard error, and every wait for that thread is bounded. This file must not
 //! know sockets, connections or HTTP. Callers pass the time; only the writer thread reads a clock.
 
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use log::Level;
+
 use crate::config::{
     LOG_BUFFER_AGE, LOG_BUFFER_BYTES, LOG_QUEUE_BYTES_MAX, LOG_QUEUE_MAX, LOG_REPORT_INTERVAL,
     LOG_SPARE_BUFFERS_MAX, THREAD_REST,
@@ -13,15 +23,6 @@ use crate::log::file::{AccessLog, count_lines};
 use crate::log::terminal::{escape_control, paint, print};
 use crate::log::trace::Trace;
 use crate::sync::lock;
-use log::Level;
-use std::cell::Cell;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::thread;
-use std::time::{Duration, Instant};
 
 /// The sending end of the queue to the writer thread. Clones are cheap and share the thread. Only
 /// [`LogQueue::flush`] waits.

@@ -2,8 +2,8 @@
 //!
 //! This file must not know which pages there are.
 
-use crate::http::target::CLIMB_MAX;
-use crate::http::{Request, target};
+use crate::http::Request;
+use crate::http::target::{self, CLIMB_MAX};
 use crate::text::{has_bidi_control, visible};
 
 /// Form of a page's reference to the top of the site.

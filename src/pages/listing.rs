@@ -3,11 +3,12 @@
 //! Functions append to a buffer. The caller decides the status, the headers and when to stop. This
 //! file must not access the disk or know a request.
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+
 use crate::config::LIVE_TAG;
 use crate::http::{date, target};
 use crate::pages::html::{HEAD, Home, STYLE_COMMON, escape_name, mark, push};
 use crate::text::human_size;
-use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
 /// Kind of a directory entry in a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,18 +5,17 @@
 //! [`Listeners`] remembers which listeners are not drained. This file must not know what a client
 //! will request.
 
-use crate::clock::Instant;
-use crate::shortage::{EMFILE, ENFILE};
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::conn_id::Peer;
 use crate::driver::client::Client;
 use crate::observe::Observer;
 use crate::reactor::Reactor;
 use crate::reactor::os::Os;
 use crate::reactor::slot::Slot;
-use crate::shortage;
+use crate::shortage::{self, EMFILE, ENFILE};
 
 impl<S: Os, O: Observer> Reactor<S, O> {
     /// Accepts new clients and answers those whose request has arrived. Does nothing during a stop.

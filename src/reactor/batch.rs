@@ -63,8 +63,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::conn_id::ConnId;
-use crate::driver::pump;
-use crate::driver::pump::{Budget, Input, Pumped, Used};
+use crate::driver::pump::{self, Budget, Input, Pumped, Used};
 use crate::driver::stream::Stream as _;
 use crate::observe::{Activity, Observer};
 use crate::reactor::Reactor;

@@ -1,11 +1,10 @@
 //! Read-only views of a loop for the simulator, the tests and the metrics. Nothing here changes the
 //! loop.
 
-use crate::clock::Instant;
 use std::time::Duration;
 
-use crate::conn_id::ConnId;
-use crate::conn_id::Peer;
+use crate::clock::Instant;
+use crate::conn_id::{ConnId, Peer};
 use crate::driver::client::Readiness;
 use crate::http::Phase;
 use crate::observe::{Counters, Gauges, Observer};

@@ -2,9 +2,6 @@
 //!
 //! This file must not know HTTP.
 
-use crate::clock::Instant;
-use crate::reactor::os::Os;
-use crate::reactor::os::OsEvent;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -13,16 +10,16 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 
-use crate::clock::{Now, read_clocks, read_wall_clock};
+use crate::clock::{Instant, Now, read_clocks, read_wall_clock};
 use crate::config::INBOX_LOOK;
 use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::signals::Signals;
 use crate::driver::socket::{is_cold, receive, send_file, write_slices};
 use crate::driver::stream::{FilePart, SentFile, Stream};
-use crate::handler::continuation::Continuation;
-use crate::handler::continuation::{Inbox, Pool};
+use crate::handler::continuation::{Continuation, Inbox, Pool};
 use crate::handler::watch::{Ready, Watched};
 use crate::jobs::JobQueue;
+use crate::reactor::os::{Os, OsEvent};
 
 /// Slot of the token for the inbox. Generation 0 marks tokens that are not connections.
 const INBOX: u32 = u32::MAX;

@@ -37,23 +37,22 @@ pub mod slot;
 mod stop;
 mod watches;
 
-use crate::clock::Instant;
 use std::io;
 use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::conn_id::{ConnId, ConnKind};
+use crate::driver::Driver;
 use crate::driver::deadline::DeadlineQueue;
 use crate::driver::exchange::Exchange;
 use crate::driver::outcome::{OnStop, Outcome};
-use crate::driver::pump::Pumped;
+use crate::driver::pump::{self, Pumped};
 use crate::driver::slots::Slots;
 use crate::driver::stream::Stream as _;
-use crate::driver::{Driver, pump};
 use crate::handler::continuation::Done;
 use crate::handler::watch::Ready;
 use crate::http::{CloseReason, Phase};
 use crate::observe::{Activity, Observer};
-
 use accept::Listeners;
 use batch::Batch;
 use os::{Os, OsEvent};

@@ -3,13 +3,12 @@
 //! A graceful stop accepts every client that has already connected, closes the listeners, and lets
 //! open requests finish within the drain timeout. This file must not know how signals are received.
 
-use crate::clock::Instant;
 use std::sync::atomic::Ordering;
 
+use crate::clock::Instant;
 use crate::conn_id::ConnId;
 use crate::driver::exchange::Exchange;
-use crate::driver::outcome::Outcome;
-use crate::driver::outcome::Signal;
+use crate::driver::outcome::{Outcome, Signal};
 use crate::http::CloseReason;
 use crate::observe::Observer;
 use crate::reactor::Reactor;

@@ -5,9 +5,9 @@
 //! may refer to an object that is over, while its slot already belongs to another. Each object also
 //! has an entry in a queue of deadlines. This file must not know what kind of object is watched.
 
-use crate::clock::Instant;
 use std::sync::Arc;
 
+use crate::clock::Instant;
 use crate::conn_id::{ConnId, WatchId, WatchKind};
 use crate::driver::deadline::DeadlineQueue;
 use crate::driver::exchange::Exchange;

@@ -9,22 +9,19 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::docroot::Docroot;
-use crate::docroot::Refuse;
+use crate::docroot::fields::FieldRules;
 use crate::docroot::own::OwnFiles;
 use crate::docroot::root::Root;
-use crate::features::auth::guard::Attempts;
-use crate::features::auth::guard::{Guard, WriteGuards};
-use crate::features::hosts::{HostFiles, Hosts};
-use crate::features::rewrite::Rules;
-use crate::features::{auth, cors, headers, hosts, rewrite, upload};
+use crate::docroot::{Docroot, Refuse};
+use crate::features::auth::guard::{Attempts, Guard, WriteGuards};
+use crate::features::hosts::{self, HostFiles, Hosts};
+use crate::features::names::Names;
+use crate::features::rewrite::{self, Rules};
+use crate::features::{auth, cors, headers, upload};
 use crate::files::{Listings, StaticFiles};
 use crate::handler::passwords::Passwords;
 use crate::handler::{Answer, Context, Handler, Router};
 use crate::http::Request;
-
-use crate::docroot::fields::FieldRules;
-use crate::features::names::Names;
 
 /// The features of a configuration, read and checked.
 #[derive(Debug)]

@@ -19,26 +19,25 @@ use std::sync::Arc;
 
 use crate::clock::read_clocks;
 use crate::config::{Bind, Config, LOG_FLUSH_MAX, Model, Symlinks};
-use crate::docroot;
 use crate::docroot::root::Root;
-use crate::docroot::{Docroot, location};
+use crate::docroot::{self, Docroot, location};
 use crate::driver::outcome::Outcome;
 use crate::driver::signals::Signals;
-use crate::features::cgi::Scripts;
-use crate::features::metrics::Metrics;
+use crate::features::cgi::{self, Scripts};
+use crate::features::metrics::{self, Metrics};
 use crate::features::names::{Because, gate};
-use crate::features::{api, cgi, live, metrics};
+use crate::features::{api, live};
 use crate::files::StaticFiles;
 use crate::handler::spool::Spool;
 use crate::handler::{Handler, Router};
 use crate::log::{LogQueue, open_access_log};
 use crate::observe::{LoopTally, Stopwatch};
 use crate::server::chain::Site;
+use listen::{Bound, listen};
 
 pub use builder::Builder;
 pub use handle::Handle;
 pub use listen::BindError;
-use listen::{Bound, listen};
 
 /// A server with bound addresses, ready to run. Created by [`Server::builder`], or from a whole
 /// [`Config`].

@@ -6,11 +6,9 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use crate::clock::read_clocks;
-use crate::docroot::cache::FileCache;
-use crate::docroot::cache::Files;
+use crate::docroot::cache::{FileCache, Files};
 use crate::driver::Driver;
-use crate::driver::outcome::Signal;
-use crate::driver::outcome::{OnStop, Outcome};
+use crate::driver::outcome::{OnStop, Outcome, Signal};
 use crate::driver::signals::Signals;
 use crate::handler::Handler;
 use crate::handler::continuation::Pool;

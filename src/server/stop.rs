@@ -8,8 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::config::TIMEOUT_MAX;
-use crate::driver::outcome::Phases;
-use crate::driver::outcome::Signal;
+use crate::driver::outcome::{Phases, Signal};
 use crate::http::Phase;
 use crate::sync::lock;
 

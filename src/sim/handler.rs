@@ -3,10 +3,10 @@
 //!
 //! This file must not know the clients, or what becomes of its answers.
 
-use crate::clock::Instant;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::config::KIB;
 use crate::conn_id::ConnId;
 use crate::handler::continuation::{Continuation, Done, Job};

@@ -20,28 +20,23 @@ mod os;
 mod verdict;
 mod world;
 
-use crate::clock::Instant;
-use crate::http::open_file::Fd;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use self::clients::add_client;
-pub use self::coverage::{Coverage, FAULTS};
 use self::handler::SimHandler;
-pub use self::os::{SimOs, SimStream};
 use self::verdict::verdict;
 use self::world::{Rng, Shared, World};
-
+use crate::clock::Instant;
 use crate::config::{Config, KIB};
 use crate::conn_id::{ConnId, Peer};
 use crate::driver::Driver;
-use crate::driver::outcome::Outcome;
-use crate::driver::outcome::Signal;
+use crate::driver::outcome::{Outcome, Signal};
 use crate::driver::pump::FILE_BYTES_FOR_ONE;
 use crate::handler::cache::NoCache;
-use crate::http::open_file::OpenFile;
+use crate::http::open_file::{Fd, OpenFile};
 use crate::http::{CloseReason, Phase};
 use crate::jobs::pace::LeastRate;
 use crate::jobs::sender_permits::SenderPermits;
@@ -49,6 +44,9 @@ use crate::observe::LoopTally;
 use crate::reactor::Reactor;
 use crate::reactor::os::Os;
 use crate::sync::lock;
+
+pub use self::coverage::{Coverage, FAULTS};
+pub use self::os::{SimOs, SimStream};
 
 /// One run.
 pub struct Simulation {

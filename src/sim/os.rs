@@ -3,21 +3,19 @@
 //! It keeps the promises of the kernel and no others. This file must not know what a correct
 //! response is.
 
-use crate::clock::Instant;
-use crate::http::open_file::Fd;
-use crate::shortage::EMFILE;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Now;
+use crate::clock::{Instant, Now};
 use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::stream::{FilePart, SentFile, Stream};
-use crate::handler::continuation::Continuation;
-use crate::handler::continuation::{Done, Inbox, Job, Ticket};
+use crate::handler::continuation::{Continuation, Done, Inbox, Job, Ticket};
 use crate::handler::watch::Watched;
+use crate::http::open_file::Fd;
 use crate::jobs::{JobQueue, Lane, Ran, RouteName, Spawn, StillBusy, Task};
 use crate::reactor::os::{Os, OsEvent};
+use crate::shortage::EMFILE;
 use crate::sim::world::{PIPE_BYTES, PendingJob, PendingWork, Shared, World, is_broken, pattern};
 use crate::sync::lock;
 

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use crate::clock::read_clocks;
 use crate::conn_id::ConnId;
-use crate::handler::continuation::Continuation;
-use crate::handler::continuation::{Inbox, Job, Ticket};
+use crate::handler::continuation::{Continuation, Inbox, Job, Ticket};
 use crate::jobs::pool::InlineQueue;
 use crate::jobs::{JobQueue, Lane, RouteName, Spawn, StillBusy};
 use crate::sync::lock;

@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags};
 
-use crate::clock::Now;
-use crate::clock::{read_clocks, read_wall_clock};
+use crate::clock::{Now, read_clocks, read_wall_clock};
 use crate::driver::socket::{receive, send_file, write_slices};
 use crate::driver::stream::{FilePart, SentFile, Stream};
 use crate::http::Phase;

@@ -10,14 +10,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::clock::{read_clocks, read_wall_clock};
 use crate::config::INBOX_LOOK;
-use crate::conn_id::Peer;
-use crate::conn_id::{ConnId, WatchId};
+use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::docroot::cache::Files;
 use crate::driver::Driver;
 use crate::driver::client::Client;
 use crate::driver::exchange::Exchange;
-use crate::driver::pump;
-use crate::driver::pump::Pumped;
+use crate::driver::pump::{self, Pumped};
 use crate::handler::continuation::{Done, Inbox};
 use crate::handler::watch::{Descriptor, Ready, Watched};
 use crate::http::{CloseReason, Phase};

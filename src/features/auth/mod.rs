@@ -20,8 +20,7 @@ use crate::features::auth::guard::{Attempt, Check, Guard, Looked, Place, Recalle
 use crate::features::resume_token;
 use crate::handler::coalesce::{Unmade, Work};
 use crate::handler::kept_request::KeptRequest;
-use crate::handler::passwords::Password;
-use crate::handler::passwords::Passwords;
+use crate::handler::passwords::{Password, Passwords};
 use crate::handler::{Answer, Context, Handler};
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::fair_queue::Origin;

@@ -14,8 +14,7 @@ use std::time::Duration;
 
 use crate::config::Model;
 use crate::features::metrics::text::{Page, seconds};
-use crate::handler::continuation::Promise;
-use crate::handler::continuation::{Inbox, Pool};
+use crate::handler::continuation::{Inbox, Pool, Promise};
 use crate::handler::{Answer, Context, Methods, Router};
 use crate::http::{CloseReason, Method, Phase, Request, Response, Status};
 use crate::log::LogQueue;

@@ -16,8 +16,7 @@ use crate::features::upload::owner::Owner;
 use crate::features::upload::partial::{Partial, read_clock};
 use crate::features::upload::refusal::Refusal;
 use crate::features::upload::write_request::KeepLimits;
-use crate::shortage;
-use crate::shortage::Relief;
+use crate::shortage::{self, Relief};
 use crate::sync::lock;
 
 /// Resumable uploads, by token. Uploads with an active request stay, whatever the limits.

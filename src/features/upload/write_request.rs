@@ -21,8 +21,7 @@ use crate::features::auth::guard::WriteGuards;
 use crate::features::upload::folders::Folders;
 use crate::features::upload::origin::Partners;
 use crate::features::upload::owner::Owner;
-use crate::features::upload::place;
-use crate::features::upload::place::{Found, Place};
+use crate::features::upload::place::{self, Found, Place};
 use crate::features::upload::refusal::Refusal;
 use crate::features::upload::staged::Sweeper;
 use crate::handler::Context;
@@ -31,8 +30,7 @@ use crate::http::conditional::{Precondition, Validators, evaluate, evaluate_abse
 #[cfg(test)]
 use crate::http::kept_head::KeptHead;
 use crate::http::problem::over;
-use crate::http::target;
-use crate::http::target::encode_path;
+use crate::http::target::{self, encode_path};
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::pace::LeastRate;
 use crate::jobs::sender_permits::{SenderPermit, SenderPermits};

@@ -1,9 +1,10 @@
 //! Tests of preconditions.
 
+use httparse::Header;
+
 use super::Precondition::{Failed, NotModified, Proceed};
 use super::*;
 use crate::http::fields::FieldLine;
-use httparse::Header;
 
 const MODIFIED: u64 = 784_111_777;
 const NOW: u64 = MODIFIED + 86_400;

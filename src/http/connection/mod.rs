@@ -40,15 +40,13 @@
 mod phase;
 mod respond;
 
-use crate::clock::Instant;
-
 use self::phase::Progress;
+use crate::clock::Instant;
 use crate::config::Limits;
 use crate::http::body::{BodyDecoder, BodyEncoder, Decoded};
 use crate::http::error::{CloseReason, ProtocolError};
 use crate::http::framing::Content;
-use crate::http::head;
-use crate::http::head::{FieldSlots, Scan, WholeHead};
+use crate::http::head::{self, FieldSlots, Scan, WholeHead};
 use crate::http::method::MethodLabel;
 use crate::http::request::Request;
 use crate::http::send_queue::SendQueue;

@@ -2,10 +2,10 @@
 //!
 //! This file must not know how a connection gets from one state to the next.
 
-use crate::clock::Instant;
 use std::time::Duration;
 
 use super::{Connection, Reading, Writing};
+use crate::clock::Instant;
 use crate::config::Timeouts;
 use crate::http::error::{CloseReason, ProtocolError};
 use crate::http::status::Status;

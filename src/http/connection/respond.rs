@@ -2,11 +2,11 @@
 //!
 //! This file must not know what was requested, beyond the properties that decide the framing.
 
-use crate::clock::Instant;
 use std::sync::Arc;
 
 use super::phase::Progress;
 use super::{Connection, Owed, Persistence, Writing};
+use crate::clock::Instant;
 use crate::config::Limits;
 use crate::http::body::BodyEncoder;
 use crate::http::error::CloseReason;

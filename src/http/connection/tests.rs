@@ -4,8 +4,6 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::config::{KIB, Timeouts};
 use crate::http::headers::Headers;
@@ -14,6 +12,7 @@ use crate::http::prepared::Prepared;
 use crate::http::response::Response;
 use crate::http::send_queue::{NextWrite, WRITE_SLICES};
 use crate::http::status::Status;
+use proptest::prelude::*;
 
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 

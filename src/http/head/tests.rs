@@ -1,8 +1,7 @@
 //! Tests of head parsing: each head gets the same result, however it is read.
 
-use proptest::prelude::*;
-
 use super::*;
+use proptest::prelude::*;
 
 fn status(head: &str) -> u16 {
     let limits = Limits::default();

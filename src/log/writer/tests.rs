@@ -1,10 +1,11 @@
 //! Tests of the queue and its writer: order, loss, stalls, rotation, threads that come and go.
 
+use std::os::unix::net::UnixDatagram;
+use std::sync::mpsc;
+
 use super::*;
 use crate::config::{LogTarget, MIB};
 use crate::log::file::open_access_log;
-use std::os::unix::net::UnixDatagram;
-use std::sync::mpsc;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -1,9 +1,10 @@
 //! Tests of the files of Unix sockets: dead, live, replaced and renamed ones.
 
-use super::*;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, symlink};
 use std::os::unix::net::{UnixDatagram, UnixStream};
+
+use super::*;
 
 fn refusal(path: &Path) -> String {
     SocketFile::listen(path).map(|_| ()).expect_err("the path is taken").to_string()
