@@ -17,8 +17,8 @@ use whirligig::config::{FileOptions, Model};
 use whirligig::docroot::Docroot;
 use whirligig::features::metrics;
 use whirligig::files::StaticFiles;
-use whirligig::handler::{Answer, BodySink, Context, Handler, Methods, Router, Sunk};
-use whirligig::http::{Body, BodySource, Filled, Request, Response, Status};
+use whirligig::handler::{Answer, BodySink, Context, Handler, Methods, Router, SinkStatus};
+use whirligig::http::{Body, BodySource, FillStatus, Request, Response, Status};
 use whirligig::jobs::inbox::Waker;
 use whirligig::server::Server;
 
@@ -153,9 +153,9 @@ fn drain(_: &Request<'_>, _: &mut Context<'_>) -> Answer {
 }
 
 impl BodySink for Drain {
-    fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> Sunk {
+    fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> SinkStatus {
         self.0 += piece.len() as u64;
-        Sunk::More
+        SinkStatus::More
     }
 
     fn drain(self: Box<Self>, _: &mut Context<'_>) -> Answer {
@@ -231,10 +231,10 @@ struct Listener {
 }
 
 impl BodySource for Listener {
-    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> FillStatus {
         let channel = self.hub.lock();
         if self.next < channel.first {
-            return Filled::Failed;
+            return FillStatus::Failed;
         }
         let skip = usize::try_from(self.next - channel.first).unwrap_or(usize::MAX);
         for line in channel.lines.iter().skip(skip).take(room / LISTEN_LINE_BYTES) {
@@ -242,7 +242,7 @@ impl BodySource for Listener {
             self.next += 1;
         }
         let is_behind = self.next < channel.first + channel.lines.len() as u64;
-        if is_behind { Filled::More } else { Filled::Later }
+        if is_behind { FillStatus::More } else { FillStatus::Later }
     }
 }
 

@@ -14,7 +14,7 @@ use slab::Slab;
 
 use crate::app::call::Call;
 use crate::config::{FEED_BYTES_MAX, FEED_EVENTS_MAX, FEED_HEARTBEAT, FEED_HISTORY_MAX};
-use crate::http::{BodySource, Filled};
+use crate::http::{BodySource, FillStatus};
 use crate::jobs::inbox::Waker;
 use crate::sync::lock;
 
@@ -388,20 +388,20 @@ pub struct Listener {
 }
 
 impl BodySource for Listener {
-    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> FillStatus {
         let mut state = lock(&self.shared.state);
         let closed = state.closed;
-        let Some(listener) = state.listeners.get_mut(self.key) else { return Filled::Failed };
+        let Some(listener) = state.listeners.get_mut(self.key) else { return FillStatus::Failed };
         listener.is_told = false;
         if listener.is_lost {
             // Without a last chunk the page detects the abort, and reconnects with its last ID.
-            return Filled::Failed;
+            return FillStatus::Failed;
         }
         listener.take(out, room);
         match (listener.queue.is_empty(), closed) {
-            (false, _) => Filled::More,
-            (true, false) => Filled::Later,
-            (true, true) => Filled::End,
+            (false, _) => FillStatus::More,
+            (true, false) => FillStatus::Later,
+            (true, true) => FillStatus::End,
         }
     }
 
@@ -426,11 +426,11 @@ mod tests {
         Waker::new(ConnId::new(1, 0), Arc::new(Inbox::new(Box::new(|| Ok(())))))
     }
 
-    fn take(listener: &mut Listener) -> (String, Filled) {
+    fn take(listener: &mut Listener) -> (String, FillStatus) {
         let mut out = Vec::new();
         loop {
             match listener.fill(&mut out, 16) {
-                Filled::More => {}
+                FillStatus::More => {}
                 filled => return (String::from_utf8(out).unwrap(), filled),
             }
         }
@@ -461,7 +461,7 @@ mod tests {
         let mut one = feed.subscribe(waker(), None);
         feed.send("first");
         let (text, filled) = take(&mut one);
-        assert_eq!(filled, Filled::Later);
+        assert_eq!(filled, FillStatus::Later);
         assert!(
             text.starts_with(":\n\nid: ") && text.ends_with("data: first\n\n") && !text.contains("before")
         );
@@ -484,7 +484,7 @@ mod tests {
         feed.send("never");
         let (text, filled) = take(&mut last);
         assert!(text.contains("fourth") && !text.contains("never"));
-        assert_eq!(filled, Filled::End);
+        assert_eq!(filled, FillStatus::End);
     }
 
     #[test]
@@ -499,7 +499,7 @@ mod tests {
                 assert!(take(&mut lively).0.ends_with(&format!("data: {number}\n\n")));
             }
             assert_eq!((feed.listeners(), feed.dropped()), (1, 1));
-            assert_eq!(take(&mut stuck), (String::new(), Filled::Failed));
+            assert_eq!(take(&mut stuck), (String::new(), FillStatus::Failed));
         }
     }
 
@@ -514,12 +514,12 @@ mod tests {
         let long = "x".repeat(10_000);
         feed.send(&long);
         assert_eq!((feed.listeners(), feed.dropped()), (1, 1));
-        assert_eq!(take(&mut stuck), (String::new(), Filled::Failed));
+        assert_eq!(take(&mut stuck), (String::new(), FillStatus::Failed));
         let mut out = Vec::new();
-        assert_eq!(lively.fill(&mut out, 16), Filled::More);
+        assert_eq!(lively.fill(&mut out, 16), FillStatus::More);
         assert_eq!(out.len(), 16, "no more than there is room for");
         let (rest, filled) = take(&mut lively);
-        assert_eq!(filled, Filled::Later);
+        assert_eq!(filled, FillStatus::Later);
         let text = String::from_utf8(out).unwrap() + &rest;
         assert!(text.starts_with("id: ") && text.ends_with(&format!("\ndata: {long}\n\n")));
         feed.send("short");

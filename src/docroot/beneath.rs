@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::config::Symlinks;
-use crate::docroot::{Docroot, Reach, Trouble};
+use crate::docroot::{Docroot, LookupError, Reach};
 
 /// Maximum attempts of an open that was interrupted or raced.
 const OPEN_TRIES: usize = 32;
@@ -16,11 +16,11 @@ const OPEN_TRIES: usize = 32;
 impl Docroot {
     /// Opens a name beneath the root. O_NONBLOCK, because opening a FIFO or device must not block.
     /// O_NOCTTY, because a terminal must not become that of the process.
-    pub(crate) fn open_beneath(&self, name: &[u8], reach: Reach) -> Result<OwnedFd, Trouble> {
+    pub(crate) fn open_beneath(&self, name: &[u8], reach: Reach) -> Result<OwnedFd, LookupError> {
         self.open_as(name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, reach)
     }
 
-    pub(super) fn open_as(&self, name: &[u8], flags: OFlags, reach: Reach) -> Result<OwnedFd, Trouble> {
+    pub(super) fn open_as(&self, name: &[u8], flags: OFlags, reach: Reach) -> Result<OwnedFd, LookupError> {
         let flags = flags | OFlags::CLOEXEC;
         let mut resolve = match self.options.symlinks {
             Symlinks::Inside => ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
@@ -42,7 +42,7 @@ impl Docroot {
                 Err(errno) => return Err(errno.into()),
             }
         }
-        Err(Trouble::Cold)
+        Err(LookupError::Cold)
     }
 }
 

@@ -28,12 +28,12 @@ const UNUSED_AFTER: Duration = Duration::from_secs(10);
 
 /// A file with its coded forms, if they were searched for.
 #[derive(Clone, Debug)]
-pub(crate) struct Forms {
+pub(crate) struct Representations {
     pub(crate) original: Arc<CachedFile>,
     pub(crate) siblings: Option<Arc<Siblings>>,
 }
 
-impl Forms {
+impl Representations {
     /// Returns when the first of the tags becomes a strong one, in time since 1970.
     fn settles(&self) -> Option<Duration> {
         let coded = self.siblings.as_ref().and_then(|siblings| siblings.settles());
@@ -238,7 +238,7 @@ impl FileCache {
     }
 
     /// Caches a file that was read at `now` or later, if it may be trusted and fits.
-    pub(crate) fn insert(&mut self, docroot: &Docroot, path: &[u8], forms: &Forms, now: Now) {
+    pub(crate) fn insert(&mut self, docroot: &Docroot, path: &[u8], forms: &Representations, now: Now) {
         let cost = forms.cost() + path.len();
         if forms.original.meta.stamp.is_too_young(now.wall)
             || cost > self.bytes_max / 4
@@ -308,7 +308,8 @@ impl FileCache {
     fn remove(&mut self, place: usize) {
         let entry = self.entries.remove(place);
         let (number, path) = entry.key;
-        let forms = Forms { original: entry.file, siblings: entry.siblings.map(|(siblings, _)| siblings) };
+        let forms =
+            Representations { original: entry.file, siblings: entry.siblings.map(|(siblings, _)| siblings) };
         self.bytes -= forms.cost() + path.len();
         if let Some(paths) = self.places.get_mut(number) {
             paths.remove(&path);

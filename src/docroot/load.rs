@@ -20,7 +20,7 @@ use crate::docroot::stamp::{Stamp, file_type, stat};
 use crate::docroot::tag::{self, Tag};
 use crate::docroot::types::ContentType;
 use crate::docroot::verdict::{Shown, Withheld};
-use crate::docroot::{Docroot, Found, Reach, Trouble, area_of, file_name, fingerprint};
+use crate::docroot::{Docroot, Found, LookupError, Reach, area_of, file_name, fingerprint};
 use crate::http::negotiate::Coding;
 use crate::http::open_file::OpenFile;
 
@@ -33,7 +33,7 @@ impl Docroot {
         path: &[u8],
         reach: Reach,
         wall: Duration,
-    ) -> Result<Found, Trouble> {
+    ) -> Result<Found, LookupError> {
         let Shown { location, password } = self.judge(&fd, stat, path)?;
         let (stamp, name) = (Stamp::of(stat), location.name());
         let ruled = self.ruled_type(path, name);
@@ -64,7 +64,7 @@ impl Docroot {
         body: Option<&[u8]>,
         reach: Reach,
         wall: Duration,
-    ) -> Result<Tag, Trouble> {
+    ) -> Result<Tag, LookupError> {
         Tag::of(self.options.etag, (file, stamp), body, reach, wall)
     }
 
@@ -105,7 +105,7 @@ impl Docroot {
     ///
     /// An upload folder is recognized by its name, its location at the start and its present
     /// location. Someone may have created it since, as a link.
-    fn is_uploaded(&self, path: &[u8], location: &Location, reach: Reach) -> Result<bool, Trouble> {
+    fn is_uploaded(&self, path: &[u8], location: &Location, reach: Reach) -> Result<bool, LookupError> {
         if self.uploads.is_empty() {
             return Ok(false);
         }
@@ -117,10 +117,10 @@ impl Docroot {
             let folder = match self.open_as(area.trim_start_matches('/').as_bytes(), OFlags::PATH, reach) {
                 Ok(folder) => folder,
                 // No client has written there by that name.
-                Err(Trouble::NotFound | Trouble::Forbidden) => continue,
+                Err(LookupError::NotFound | LookupError::Forbidden) => continue,
                 Err(trouble) => return Err(trouble),
             };
-            let place = self.locate(&folder, area.as_bytes()).map_err(|_| Trouble::Unknown)?;
+            let place = self.locate(&folder, area.as_bytes()).map_err(|_| LookupError::Unknown)?;
             if place.holds(location) {
                 return Ok(true);
             }
@@ -137,7 +137,7 @@ impl Docroot {
         original: &CachedFile,
         reach: Reach,
         wall: Duration,
-    ) -> Result<(Stamp, Option<CachedFile>), Trouble> {
+    ) -> Result<(Stamp, Option<CachedFile>), LookupError> {
         let path = file_name(path, suffix(coding));
         let fd = self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), reach)?;
         let stat = stat(&fd)?;
@@ -147,7 +147,7 @@ impl Docroot {
         }
         let location = match self.judge(&fd, &stat, &path) {
             Ok(shown) if shown.password == original.meta.password => shown.location,
-            Err(Withheld::Unknown) => return Err(Trouble::Unknown),
+            Err(Withheld::Unknown) => return Err(LookupError::Unknown),
             Ok(_) | Err(_) => return Ok((stamp, None)),
         };
         let body = self.read(&fd, &original.meta.content_type, stamp.size, reach)?;
@@ -169,7 +169,7 @@ impl Docroot {
         media_type: &str,
         size: u64,
         reach: Reach,
-    ) -> Result<Option<Vec<u8>>, Trouble> {
+    ) -> Result<Option<Vec<u8>>, LookupError> {
         let is_small = size <= self.options.memory_file_bytes_max || self.is_reloading(media_type, size);
         is_small.then(|| read_whole(fd, size, reach)).transpose()
     }

@@ -2,8 +2,8 @@
 //!
 //! `openat2` keeps every name beneath the root, also with links and races (openat2(2),
 //! RESOLVE_BENEATH). With `Reach::InMemory` no call here waits for the disk. A name or page that
-//! the kernel does not have in memory is `Trouble::Cold`, and a worker thread repeats the call with
-//! `Reach::OnDisk`. Must not know how responses are made.
+//! the kernel does not have in memory is `LookupError::Cold`, and a worker thread repeats the call
+//! with `Reach::OnDisk`. Must not know how responses are made.
 
 pub(crate) mod beneath;
 pub(crate) mod cache;
@@ -72,7 +72,7 @@ pub(crate) enum Found {
 
 /// The reason why a file or folder was not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum LookupError {
     /// The kernel would have to read the disk.
     Cold,
     /// No file or folder of this name may be served.
@@ -87,15 +87,15 @@ pub(crate) enum Trouble {
     Io(i32),
 }
 
-impl From<Errno> for Trouble {
+impl From<Errno> for LookupError {
     fn from(errno: Errno) -> Self {
         match errno {
-            Errno::AGAIN => Trouble::Cold,
-            Errno::ACCESS | Errno::PERM => Trouble::Forbidden,
+            Errno::AGAIN => LookupError::Cold,
+            Errno::ACCESS | Errno::PERM => LookupError::Forbidden,
             Errno::MFILE | Errno::NFILE => {
                 // Every open that finds no descriptor is counted here.
                 shortage::report();
-                Trouble::Exhausted
+                LookupError::Exhausted
             }
             // openat2 returns XDEV if the name leads out of the root. Files outside do not exist
             // for clients.
@@ -107,8 +107,8 @@ impl From<Errno> for Trouble {
             | Errno::NXIO
             | Errno::NODEV
             | Errno::INVAL
-            | Errno::ILSEQ => Trouble::NotFound,
-            other => Trouble::Io(other.raw_os_error()),
+            | Errno::ILSEQ => LookupError::NotFound,
+            other => LookupError::Io(other.raw_os_error()),
         }
     }
 }
@@ -310,16 +310,16 @@ impl Docroot {
     }
 
     /// Looks up `path` without sending it, so the age of the entity-tag does not matter.
-    pub(crate) fn peek(&self, path: &[u8], reach: Reach) -> Result<Found, Trouble> {
+    pub(crate) fn peek(&self, path: &[u8], reach: Reach) -> Result<Found, LookupError> {
         self.find(path, reach, Duration::ZERO)
     }
 
     /// Looks up the file or folder at `path` at the time `wall`. The path is normalized and begins
     /// with a slash.
-    pub(crate) fn find(&self, path: &[u8], reach: Reach, wall: Duration) -> Result<Found, Trouble> {
+    pub(crate) fn find(&self, path: &[u8], reach: Reach, wall: Duration) -> Result<Found, LookupError> {
         let name = path.strip_prefix(b"/").unwrap_or(path);
         if self.withholds(path) {
-            return Err(Trouble::NotFound);
+            return Err(LookupError::NotFound);
         }
         if !names_directory(name) {
             let fd = self.open_beneath(name, reach)?;
@@ -330,12 +330,12 @@ impl Docroot {
                     // A link to a hidden folder. It is not listed, but its index is served.
                     Err(Withheld::Hidden) => match self.find(&[path, b"/"].concat(), reach, wall)? {
                         Found::File(index) => Ok(Found::WithoutSlash(index.meta.password)),
-                        Found::Directory(..) | Found::WithoutSlash(_) => Err(Trouble::NotFound),
+                        Found::Directory(..) | Found::WithoutSlash(_) => Err(LookupError::NotFound),
                     },
                     Err(why) => Err(why.into()),
                 },
                 FileType::RegularFile => self.load(fd, &stat, path, reach, wall),
-                _ => Err(Trouble::NotFound),
+                _ => Err(LookupError::NotFound),
             };
         }
         let index = [path, INDEX].concat();
@@ -346,7 +346,7 @@ impl Docroot {
                     return self.load(fd, &stat, &index, reach, wall);
                 }
             }
-            Err(Trouble::NotFound) => {}
+            Err(LookupError::NotFound) => {}
             Err(trouble) => return Err(trouble),
         }
         let directory = self.open_beneath(if name.is_empty() { b"." } else { name }, reach)?;
@@ -357,7 +357,7 @@ impl Docroot {
                 let Shown { password, .. } = self.judge(&directory, &stat, path)?;
                 Ok(Found::Directory(directory, password))
             }
-            _ => Err(Trouble::NotFound),
+            _ => Err(LookupError::NotFound),
         }
     }
 

@@ -6,10 +6,10 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::docroot::{Reach, Trouble};
+use crate::docroot::{LookupError, Reach};
 
 /// Reads the first `bytes` of an open file, or all of it if it is shorter.
-pub(crate) fn read_head(fd: &OwnedFd, size: u64, bytes: usize, reach: Reach) -> Result<Vec<u8>, Trouble> {
+pub(crate) fn read_head(fd: &OwnedFd, size: u64, bytes: usize, reach: Reach) -> Result<Vec<u8>, LookupError> {
     match size.min(bytes as u64) {
         0 => Ok(Vec::new()),
         bytes => read_whole(fd, bytes, reach),
@@ -17,8 +17,8 @@ pub(crate) fn read_head(fd: &OwnedFd, size: u64, bytes: usize, reach: Reach) -> 
 }
 
 /// Reads all of a small file. On the loop only if it is in the page cache (preadv2(2), RWF_NOWAIT).
-pub(crate) fn read_whole(fd: &OwnedFd, size: u64, reach: Reach) -> Result<Vec<u8>, Trouble> {
-    let size = usize::try_from(size).map_err(|_| Trouble::Io(Errno::FBIG.raw_os_error()))?;
+pub(crate) fn read_whole(fd: &OwnedFd, size: u64, reach: Reach) -> Result<Vec<u8>, LookupError> {
+    let size = usize::try_from(size).map_err(|_| LookupError::Io(Errno::FBIG.raw_os_error()))?;
     let flags = match reach {
         Reach::InMemory => ReadWriteFlags::NOWAIT,
         Reach::OnDisk => ReadWriteFlags::empty(),
@@ -29,12 +29,14 @@ pub(crate) fn read_whole(fd: &OwnedFd, size: u64, reach: Reach) -> Result<Vec<u8
         let into = std::io::IoSliceMut::new(&mut body[at..]);
         match rustix::io::preadv2(fd, &mut [into], at as u64, flags) {
             // The file became shorter since `statx`: look again, off the loop.
-            Ok(0) if reach == Reach::InMemory => return Err(Trouble::Cold),
-            Ok(0) => return Err(Trouble::NotFound),
+            Ok(0) if reach == Reach::InMemory => return Err(LookupError::Cold),
+            Ok(0) => return Err(LookupError::NotFound),
             Ok(bytes) => at += bytes,
             Err(Errno::INTR) => {}
             // Some file systems do not support RWF_NOWAIT: they are read off the loop.
-            Err(Errno::OPNOTSUPP | Errno::AGAIN) if reach == Reach::InMemory => return Err(Trouble::Cold),
+            Err(Errno::OPNOTSUPP | Errno::AGAIN) if reach == Reach::InMemory => {
+                return Err(LookupError::Cold);
+            }
             Err(errno) => return Err(errno.into()),
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::docroot::file::CachedFile;
 use crate::docroot::stamp::Stamp;
 use crate::docroot::types::Compressible;
-use crate::docroot::{Docroot, Reach, Trouble};
+use crate::docroot::{Docroot, LookupError, Reach};
 use crate::http::negotiate::Coding;
 
 /// Maximum difference in seconds by which a coded file may be older than its original. Older ones
@@ -47,7 +47,7 @@ impl Siblings {
         original: &CachedFile,
         reach: Reach,
         wall: Duration,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, LookupError> {
         let were_sought = docroot.options.precompressed && original.compressible != Compressible::No;
         let mut siblings =
             Siblings { were_sought, stamps: [None; 3], files: [None, None, None], gzipped: None };
@@ -59,7 +59,7 @@ impl Siblings {
                         siblings.files[coding as usize] =
                             file.filter(|file| is_of(file, original)).map(Arc::new);
                     }
-                    Err(Trouble::Cold) => return Err(Trouble::Cold),
+                    Err(LookupError::Cold) => return Err(LookupError::Cold),
                     // The coded file does not exist or cannot be read. The original can.
                     Err(_) => {}
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, StatxFlags};
 
-use crate::docroot::Trouble;
+use crate::docroot::LookupError;
 use crate::docroot::own::Inode;
 
 /// The values that distinguish one state of a file from another. A cached file is fresh only if all
@@ -58,7 +58,7 @@ const SETTLED_AFTER: Duration = Duration::from_millis(20);
 
 pub(crate) const STAMP_MASK: StatxFlags = Inode::MASK;
 
-pub(crate) fn stat(fd: impl AsFd) -> Result<rustix::fs::Statx, Trouble> {
+pub(crate) fn stat(fd: impl AsFd) -> Result<rustix::fs::Statx, LookupError> {
     Ok(rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, STAMP_MASK)?)
 }
 

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{EtagFrom, KIB};
 use crate::docroot::read::read_head;
 use crate::docroot::stamp::Stamp;
-use crate::docroot::{Reach, Trouble};
+use crate::docroot::{LookupError, Reach};
 
 /// Files up to this size have a digest of their bytes as a tag. They are read anyway, because the
 /// cache stores files of this size by default.
@@ -47,7 +47,7 @@ impl Tag {
         body: Option<&[u8]>,
         reach: Reach,
         wall: Duration,
-    ) -> Result<Tag, Trouble> {
+    ) -> Result<Tag, LookupError> {
         Ok(match (from, body) {
             (EtagFrom::ChangeTime, _) => Tag::of_change(stamp),
             (EtagFrom::Content, _) if stamp.size > DIGESTED_BYTES_MAX => Tag::of_time(stamp, wall),

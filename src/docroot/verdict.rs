@@ -17,7 +17,7 @@ use crate::config::Symlinks;
 use crate::docroot::hidden::{is_hidden, is_hidden_name};
 use crate::docroot::location::{Location, last_name};
 use crate::docroot::stamp::{Stamp, file_type};
-use crate::docroot::{Docroot, Trouble};
+use crate::docroot::{Docroot, LookupError};
 use crate::handler::passwords::{Password, Passwords};
 
 /// A file or folder that may be shown.
@@ -43,11 +43,11 @@ pub(crate) enum Withheld {
     Unknown,
 }
 
-impl From<Withheld> for Trouble {
+impl From<Withheld> for LookupError {
     fn from(why: Withheld) -> Self {
         match why {
-            Withheld::Hidden | Withheld::Programs | Withheld::Own => Trouble::NotFound,
-            Withheld::Unknown => Trouble::Unknown,
+            Withheld::Hidden | Withheld::Programs | Withheld::Own => LookupError::NotFound,
+            Withheld::Unknown => LookupError::Unknown,
         }
     }
 }
@@ -236,7 +236,7 @@ mod tests {
             // No allowed link leads there, so it is unknown how this file was opened.
             assert_eq!(verdict(&inside, &at(file), "/a"), Some(Withheld::Unknown), "{file}");
         }
-        assert_eq!(Trouble::from(Withheld::Unknown), Trouble::Unknown);
+        assert_eq!(LookupError::from(Withheld::Unknown), LookupError::Unknown);
     }
 
     /// A name may end in the text by which the kernel marks deleted files. Both meanings are

@@ -5,7 +5,7 @@
 use crate::driver::exchange::{Exchange, TOO_SLOW, failed};
 use crate::driver::respond::log_flaw;
 use crate::driver::work::{Task, report, settle};
-use crate::handler::{BodySink, Sunk};
+use crate::handler::{BodySink, SinkStatus};
 use crate::http::{CloseReason, Response, Status};
 use crate::jobs::pace::Pace;
 use crate::jobs::sender_permits::Holder;
@@ -124,20 +124,20 @@ impl<O: Observer> Exchange<'_, O> {
             Task::Sinking { mut sink, room } => {
                 let room = room.saturating_sub(piece.len() as u64);
                 match self.call(|cx| sink.write(piece, cx)) {
-                    Some(Sunk::More) => {
+                    Some(SinkStatus::More) => {
                         self.note_pace(piece.len());
                         let work = self.work();
                         work.task = Task::Sinking { sink, room };
                         work.report_pace();
                     }
-                    Some(Sunk::Full) => {
+                    Some(SinkStatus::Full) => {
                         self.note_pace(piece.len());
                         self.hold_pace(&*sink);
                         self.work().task = Task::Draining { room };
                         let answer = self.call(|cx| sink.drain(cx));
                         self.carry_out(answer);
                     }
-                    Some(Sunk::Refuse(response)) => self.respond(response),
+                    Some(SinkStatus::Refuse(response)) => self.respond(response),
                     None => self.respond(failed().closing()),
                 }
             }

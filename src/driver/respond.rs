@@ -11,10 +11,10 @@ use crate::conn_id::ConnId;
 use crate::driver::access::{Line, Note};
 use crate::driver::exchange::{Exchange, failed};
 use crate::driver::work::{Source, Task, settle};
-use crate::handler::extras::Extra;
+use crate::handler::extras::ResponseExtras;
 use crate::http::connection::RespondContext;
 use crate::http::headers::Flaw;
-use crate::http::{CloseReason, Filled, Response, Status};
+use crate::http::{CloseReason, FillStatus, Response, Status};
 use crate::log::AccessEntry;
 use crate::observe::{Activity, Observer};
 use crate::pages::error::{self as error_page, ErrorForm};
@@ -116,12 +116,12 @@ impl<O: Observer> Exchange<'_, O> {
             line.content_bytes += bytes as u64;
         }
         match filled {
-            Ok(Filled::More) => work.source = Source::Ready(source),
-            Ok(Filled::Later) => work.source = Source::Resting(source),
-            Ok(Filled::End) => self.finish_content(),
+            Ok(FillStatus::More) => work.source = Source::Ready(source),
+            Ok(FillStatus::Later) => work.source = Source::Resting(source),
+            Ok(FillStatus::End) => self.finish_content(),
             // The client must notice that the content is incomplete, so no last chunk and no
             // further response is sent.
-            Ok(Filled::Failed) => self.client.conn.break_content_off(CloseReason::HandlerFailed),
+            Ok(FillStatus::Failed) => self.client.conn.break_content_off(CloseReason::HandlerFailed),
             Err(_) => {
                 self.driver.observer.panicked();
                 self.client.conn.break_content_off(CloseReason::HandlerFailed);
@@ -194,7 +194,7 @@ impl<O: Observer> Exchange<'_, O> {
 
 /// Renders a problem in the form that the client prefers.
 #[inline(never)]
-fn render(problem: Response, form: ErrorForm, extra: Option<&Extra>) -> Response {
+fn render(problem: Response, form: ErrorForm, extra: Option<&ResponseExtras>) -> Response {
     let Some(extra) = extra else { return error_page::render(problem, form, b"") };
     let form = if extra.is_rewritten() { form.rewritten() } else { form };
     error_page::render(problem, form, extra.live_tag())

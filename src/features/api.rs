@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use crate::handler::spool::{Beside, Spool, Spooled};
-use crate::handler::{Answer, BodySink, Context, Holders, Methods, Router, Sunk};
+use crate::handler::{Answer, BodySink, Context, Holders, Methods, Router, SinkStatus};
 use crate::http::fields::{is_token, trim_ows};
 use crate::http::negotiate::preferred;
 use crate::http::target::{normalize, query_pairs};
@@ -153,7 +153,7 @@ struct Echo {
 }
 
 impl BodySink for Echo {
-    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk {
+    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> SinkStatus {
         self.content.take(piece, cx.now().mono)
     }
 

@@ -5,20 +5,20 @@
 use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 
-use crate::docroot::cache::Forms;
+use crate::docroot::cache::Representations;
 use crate::handler::passwords::Password;
 use crate::http::Status;
 
 /// One path that is tried for a request.
 #[derive(Debug)]
-pub(crate) struct Attempt<'a> {
+pub(crate) struct Candidate<'a> {
     pub(crate) path: Cow<'a, [u8]>,
-    pub(crate) role: Role,
+    pub(crate) role: Purpose,
 }
 
 /// The relation of a file to the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub(crate) enum Purpose {
     /// The requested file, or the page of a single-page application.
     Asked,
     /// A page found by `--clean-urls`. The request is redirected unless it has the short name of
@@ -31,7 +31,7 @@ pub(crate) enum Role {
 /// The result of an attempt.
 #[derive(Debug)]
 pub(crate) enum Served<'a> {
-    File(Forms, Attempt<'a>),
+    File(Representations, Candidate<'a>),
     Directory(OwnedFd, Option<Password>),
     WithoutSlash(Option<Password>),
 }
@@ -42,7 +42,7 @@ impl Served<'_> {
         match self {
             Served::File(forms, attempt) => {
                 let path = Cow::Owned(attempt.path.into_owned());
-                Served::File(forms, Attempt { path, role: attempt.role })
+                Served::File(forms, Candidate { path, role: attempt.role })
             }
             Served::Directory(directory, password) => Served::Directory(directory, password),
             Served::WithoutSlash(password) => Served::WithoutSlash(password),

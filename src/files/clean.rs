@@ -6,18 +6,18 @@
 
 use std::borrow::Cow;
 
-use crate::docroot::{Docroot, Found, Reach, Trouble};
-use crate::files::attempt::{Attempt, Role, Served};
+use crate::docroot::{Docroot, Found, LookupError, Reach};
+use crate::files::attempt::{Candidate, Purpose, Served};
 
 /// File name extension of pages.
 const EXTENSION: &[u8] = b".html";
 
 /// Returns the page to try if nothing exists at this path: `/about.html` for `/about`, and for
 /// `/about/`, which is then redirected.
-pub(crate) fn page_of(path: &[u8]) -> Option<Attempt<'static>> {
+pub(crate) fn page_of(path: &[u8]) -> Option<Candidate<'static>> {
     let name = path.strip_suffix(b"/").unwrap_or(path);
     let is_name = !name.is_empty() && !is_long(name);
-    is_name.then(|| Attempt { path: Cow::Owned([name, EXTENSION].concat()), role: Role::Page })
+    is_name.then(|| Candidate { path: Cow::Owned([name, EXTENSION].concat()), role: Purpose::Page })
 }
 
 /// Returns whether the path is the long name of a page.
@@ -39,39 +39,39 @@ pub(crate) fn short_name(page: &[u8]) -> &[u8] {
 pub(crate) fn settle<'a>(
     docroot: &Docroot,
     path: &[u8],
-    found: Result<Served<'a>, Trouble>,
+    found: Result<Served<'a>, LookupError>,
     reach: Reach,
-    get: impl FnOnce(Attempt<'a>) -> Result<Served<'a>, Trouble>,
-) -> Result<Served<'a>, Trouble> {
+    get: impl FnOnce(Candidate<'a>) -> Result<Served<'a>, LookupError>,
+) -> Result<Served<'a>, LookupError> {
     match found? {
         // `blog.html` beside the folder `blog`, which has no index: the page is better than a
         // listing.
         Served::WithoutSlash(password) if !has_index(docroot, path, reach)? => {
-            let page = page_of(path).map_or(Err(Trouble::NotFound), get);
+            let page = page_of(path).map_or(Err(LookupError::NotFound), get);
             match page {
-                Err(Trouble::NotFound) => Ok(Served::WithoutSlash(password)),
+                Err(LookupError::NotFound) => Ok(Served::WithoutSlash(password)),
                 page => page,
             }
         }
         Served::File(forms, attempt)
-            if attempt.role == Role::Asked && *attempt.path == *path && is_long(path) =>
+            if attempt.role == Purpose::Asked && *attempt.path == *path && is_long(path) =>
         {
-            let role = if has_short_name(docroot, path, reach)? { Role::Page } else { Role::Asked };
-            Ok(Served::File(forms, Attempt { role, ..attempt }))
+            let role = if has_short_name(docroot, path, reach)? { Purpose::Page } else { Purpose::Asked };
+            Ok(Served::File(forms, Candidate { role, ..attempt }))
         }
         Served::File(_, attempt)
-            if attempt.role == Role::Page
+            if attempt.role == Purpose::Page
                 && path.ends_with(b"/")
                 && !has_short_name(docroot, &attempt.path, reach)? =>
         {
-            Err(Trouble::NotFound)
+            Err(LookupError::NotFound)
         }
         other => Ok(other),
     }
 }
 
 /// Returns true if the short name of an existing page leads to that page.
-fn has_short_name(docroot: &Docroot, page: &[u8], reach: Reach) -> Result<bool, Trouble> {
+fn has_short_name(docroot: &Docroot, page: &[u8], reach: Reach) -> Result<bool, LookupError> {
     let name = short_name(page);
     if name.ends_with(b"/") {
         return Ok(true);
@@ -81,18 +81,20 @@ fn has_short_name(docroot: &Docroot, page: &[u8], reach: Reach) -> Result<bool, 
     }
     match docroot.peek(name, reach) {
         Ok(Found::WithoutSlash(_)) => Ok(!has_index(docroot, name, reach)?),
-        Err(Trouble::NotFound) => Ok(true),
-        Ok(Found::File(_) | Found::Directory(..)) | Err(Trouble::Forbidden | Trouble::Unknown) => Ok(false),
-        Err(trouble @ (Trouble::Cold | Trouble::Exhausted | Trouble::Io(_))) => Err(trouble),
+        Err(LookupError::NotFound) => Ok(true),
+        Ok(Found::File(_) | Found::Directory(..)) | Err(LookupError::Forbidden | LookupError::Unknown) => {
+            Ok(false)
+        }
+        Err(trouble @ (LookupError::Cold | LookupError::Exhausted | LookupError::Io(_))) => Err(trouble),
     }
 }
 
 /// Returns true if the folder at `path`, which has no slash at its end, has an index.
-fn has_index(docroot: &Docroot, path: &[u8], reach: Reach) -> Result<bool, Trouble> {
+fn has_index(docroot: &Docroot, path: &[u8], reach: Reach) -> Result<bool, LookupError> {
     match docroot.peek(&[path, b"/"].concat(), reach) {
-        Ok(Found::File(_)) | Err(Trouble::Forbidden | Trouble::Unknown) => Ok(true),
-        Ok(Found::Directory(..) | Found::WithoutSlash(_)) | Err(Trouble::NotFound) => Ok(false),
-        Err(trouble @ (Trouble::Cold | Trouble::Exhausted | Trouble::Io(_))) => Err(trouble),
+        Ok(Found::File(_)) | Err(LookupError::Forbidden | LookupError::Unknown) => Ok(true),
+        Ok(Found::Directory(..) | Found::WithoutSlash(_)) | Err(LookupError::NotFound) => Ok(false),
+        Err(trouble @ (LookupError::Cold | LookupError::Exhausted | LookupError::Io(_))) => Err(trouble),
     }
 }
 

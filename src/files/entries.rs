@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use crate::docroot::location::Location;
 use crate::docroot::own::Inode;
 use crate::docroot::stamp::{file_type, stat};
-use crate::docroot::{Docroot, Reach, Trouble};
+use crate::docroot::{Docroot, LookupError, Reach};
 use crate::files::budget::{Spent, fit, reserve};
 use crate::pages::{Kind, SortBy, readme};
 use crate::sync::Permit;
@@ -44,20 +44,20 @@ pub(super) struct Entries {
 #[derive(Debug)]
 pub(super) enum Unread {
     /// The disk failed, or no descriptor is left.
-    Trouble(Trouble),
+    LookupError(LookupError),
     /// The memory for names is used up.
     Spent,
 }
 
-impl From<Trouble> for Unread {
-    fn from(trouble: Trouble) -> Self {
-        Unread::Trouble(trouble)
+impl From<LookupError> for Unread {
+    fn from(trouble: LookupError) -> Self {
+        Unread::LookupError(trouble)
     }
 }
 
 impl From<rustix::io::Errno> for Unread {
     fn from(errno: rustix::io::Errno) -> Self {
-        Unread::Trouble(errno.into())
+        Unread::LookupError(errno.into())
     }
 }
 
@@ -88,7 +88,7 @@ impl Entries {
     ) -> Result<Entries, Unread> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(directory, ".", flags, Mode::empty())?;
-        let location = docroot.judge(directory, &stat(directory)?, path).map_err(Trouble::from)?.location;
+        let location = docroot.judge(directory, &stat(directory)?, path).map_err(LookupError::from)?.location;
         let folder = Folder { fd: directory, path, location };
         let mut entries = Entries::none(held);
         for entry in Dir::new(fd)? {

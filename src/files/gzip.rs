@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 
 use crate::docroot::file::CachedFile;
 use crate::handler::offload::Producer;
-use crate::http::Filled;
+use crate::http::FillStatus;
 use crate::http::open_file::OpenFile;
 use crate::sync::Permit;
 
@@ -72,27 +72,27 @@ impl Gzip {
 }
 
 impl Producer for Gzip {
-    fn produce(&mut self, out: &mut Vec<u8>) -> Filled {
+    fn produce(&mut self, out: &mut Vec<u8>) -> FillStatus {
         while let Some(mut encoder) = self.encoder.take() {
             if self.at == self.size {
                 return match encoder.finish() {
                     Ok(rest) => {
                         out.extend_from_slice(&rest);
-                        Filled::End
+                        FillStatus::End
                     }
-                    Err(_) => Filled::Failed,
+                    Err(_) => FillStatus::Failed,
                 };
             }
             if self.read().is_none() || encoder.write_all(&self.buffer).is_err() {
-                return Filled::Failed;
+                return FillStatus::Failed;
             }
             let made = encoder.get_mut();
             out.append(made);
             self.encoder = Some(encoder);
             if out.len() >= PIECE_BYTES {
-                return Filled::More;
+                return FillStatus::More;
             }
         }
-        Filled::End
+        FillStatus::End
     }
 }

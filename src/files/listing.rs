@@ -28,7 +28,7 @@ use crate::handler::{Answer, Context};
 use crate::http::date::iso8601;
 use crate::http::negotiate::preferred;
 use crate::http::target::{encode_path, query_pairs};
-use crate::http::{Body, Filled, Request, Response, Status};
+use crate::http::{Body, FillStatus, Request, Response, Status};
 use crate::jobs::fair_queue::{FairQueue, FairTask, Origin};
 use crate::jobs::{Lane, Spawn};
 use crate::pages::{self, Home, Kind, ListingStyle, SortBy, readme, upload as page};
@@ -227,7 +227,7 @@ impl Reading {
         Entries::read(docroot, &self.directory, path, &query, self.entries_max, held)
             .and_then(|entries| Ok(Made::of(self.contents(entries)?, &self.listings.sending)?))
             .map_err(|why| match why {
-                Unread::Trouble(trouble) => {
+                Unread::LookupError(trouble) => {
                     log::warn!("cannot list {}: {trouble:?}", path.escape_ascii());
                     UNREADABLE
                 }
@@ -297,8 +297,8 @@ impl Made {
         };
         let (mut next, mut first) = (Part::Head, Vec::new());
         let extent = match contents.produce(&mut next, &mut first) {
-            Filled::End | Filled::Failed => Extent::Whole(Arc::new(first)),
-            Filled::More | Filled::Later => {
+            FillStatus::End | FillStatus::Failed => Extent::Whole(Arc::new(first)),
+            FillStatus::More | FillStatus::Later => {
                 contents.entries.held = sending.try_acquire(contents.entries.held.count()).ok_or(Spent)?;
                 let held = sending.try_acquire(2 * PIECE_BYTES as u64).ok_or(Spent)?;
                 let contents = Arc::new(contents);
@@ -387,14 +387,14 @@ struct Contents {
 
 impl Contents {
     /// Renders the next piece, beginning at `next`.
-    fn produce(&self, next: &mut Part, out: &mut Vec<u8>) -> Filled {
+    fn produce(&self, next: &mut Part, out: &mut Vec<u8>) -> FillStatus {
         if matches!(*next, Part::Head) {
             self.head(out);
             *next = Part::Row(0);
         }
         while let Part::Row(row) = *next {
             if out.len() >= PIECE_BYTES {
-                return Filled::More;
+                return FillStatus::More;
             }
             match self.entries.rows.get(row) {
                 Some(entry) => self.row(entry, row == 0, out),
@@ -414,11 +414,11 @@ impl Contents {
             out.extend_from_slice(&readme.html[at..end]);
             if end < readme.html.len() {
                 *next = Part::Readme(end);
-                return Filled::More;
+                return FillStatus::More;
             }
         }
         self.foot(out);
-        Filled::End
+        FillStatus::End
     }
 
     fn head(&self, out: &mut Vec<u8>) {
@@ -479,7 +479,7 @@ impl Listing {
 }
 
 impl Producer for Listing {
-    fn produce(&mut self, out: &mut Vec<u8>) -> Filled {
+    fn produce(&mut self, out: &mut Vec<u8>) -> FillStatus {
         self.contents.produce(&mut self.next, out)
     }
 }

@@ -24,13 +24,13 @@ use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::config::PATH_BYTES_MAX;
-use crate::docroot::cache::{FileCache, Files, Forms};
+use crate::docroot::cache::{FileCache, Files, Representations};
 use crate::docroot::file::CachedFile;
 use crate::docroot::hidden::is_hidden;
 use crate::docroot::root::Root;
 use crate::docroot::siblings::Siblings;
-use crate::docroot::{Docroot, Reach, Trouble};
-use crate::files::attempt::{Attempt, Role, Served};
+use crate::docroot::{Docroot, LookupError, Reach};
+use crate::files::attempt::{Candidate, Purpose, Served};
 use crate::files::respond::{DECIDING, file_answer, page_instead, whole_response};
 use crate::files::search::{accepts_codings, look, page_for, search};
 use crate::handler::passwords::{Password, Passwords};
@@ -206,7 +206,7 @@ fn serve(visit: Visit<'_>, request: &Request<'_>, cx: &mut Context<'_>) -> Answe
     } else if !(docroot.options.clean_urls && clean::is_long(&path))
         && let Some(forms) = cached(docroot, &path, request, cx)
     {
-        let attempt = Attempt { path: Cow::Borrowed(&path), role: Role::Asked };
+        let attempt = Candidate { path: Cow::Borrowed(&path), role: Purpose::Asked };
         return answer(visit, Ok(Served::File(forms, attempt)), &path, request, cx);
     }
     find(visit, &path, request, cx)
@@ -225,9 +225,14 @@ fn lookup<T>(
 
 /// Returns the file at this path from the cache, if the cache has every form that the request
 /// needs.
-fn cached(docroot: &Docroot, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Option<Forms> {
+fn cached(
+    docroot: &Docroot,
+    path: &[u8],
+    request: &Request<'_>,
+    cx: &mut Context<'_>,
+) -> Option<Representations> {
     let with_coded = accepts_codings(request);
-    let forms = lookup(docroot, path, with_coded, cx, |original, siblings| Forms {
+    let forms = lookup(docroot, path, with_coded, cx, |original, siblings| Representations {
         original: Arc::clone(original),
         siblings: siblings.map(Arc::clone),
     })?;
@@ -245,8 +250,8 @@ fn find(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Context<'
         }
     });
     match &found {
-        Err(Trouble::Cold) => serve_later(visit, path, request, cx),
-        Err(Trouble::Forbidden) if page_for(docroot, Status::FORBIDDEN).is_some() => {
+        Err(LookupError::Cold) => serve_later(visit, path, request, cx),
+        Err(LookupError::Forbidden) if page_for(docroot, Status::FORBIDDEN).is_some() => {
             serve_later(visit, path, request, cx)
         }
         Ok(_) | Err(_) => answer(visit, found, path, request, cx),
@@ -270,7 +275,7 @@ fn serve_later(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Co
         let reach = |attempt| look(docroot, attempt, Reach::OnDisk, request, asked.wall);
         let found = search(docroot, &path, request, Reach::OnDisk, reach);
         let found = match (&found, page_for(docroot, Status::FORBIDDEN)) {
-            (Err(Trouble::Forbidden), Some(page)) => reach(page).or(Err(Trouble::Forbidden)),
+            (Err(LookupError::Forbidden), Some(page)) => reach(page).or(Err(LookupError::Forbidden)),
             _ => found,
         };
         let found = found.map(Served::into_owned);
@@ -287,7 +292,7 @@ fn serve_later(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Co
 /// Makes the answer for a search result, if the client has given the password of its location.
 fn answer(
     visit: Visit<'_>,
-    found: Result<Served<'_>, Trouble>,
+    found: Result<Served<'_>, LookupError>,
     path: &[u8],
     request: &Request<'_>,
     cx: &mut Context<'_>,
@@ -295,9 +300,9 @@ fn answer(
     let docroot = visit.docroot;
     if docroot.options.spa.is_some() {
         let is_found = match &found {
-            Ok(Served::File(_, attempt)) => attempt.role == Role::Page || *attempt.path == *path,
+            Ok(Served::File(_, attempt)) => attempt.role == Purpose::Page || *attempt.path == *path,
             Ok(Served::Directory(..) | Served::WithoutSlash(_)) => true,
-            Err(trouble) => *trouble != Trouble::NotFound,
+            Err(trouble) => *trouble != LookupError::NotFound,
         };
         // The response depends on Accept: a client that does not accept HTML receives 404 and not
         // the page of the application.
@@ -310,17 +315,17 @@ fn answer(
         return match &found {
             // The error page itself has a password. It is not worth a login, and must not be shown
             // without one.
-            Ok(Served::File(_, Attempt { role: Role::Instead(Status::FORBIDDEN), .. })) => {
-                failure(Trouble::Forbidden, path).into()
+            Ok(Served::File(_, Candidate { role: Purpose::Instead(Status::FORBIDDEN), .. })) => {
+                failure(LookupError::Forbidden, path).into()
             }
-            Ok(Served::File(_, Attempt { role: Role::Instead(_), .. })) => not_found().into(),
+            Ok(Served::File(_, Candidate { role: Purpose::Instead(_), .. })) => not_found().into(),
             _ => ask_password(visit, due, request, cx),
         };
     }
     match found {
         Ok(Served::File(forms, attempt)) => match attempt.role {
-            Role::Instead(status) => page_instead(&forms.original, status).into(),
-            Role::Asked | Role::Page => asked_for(docroot, &forms, path, &attempt, request, cx),
+            Purpose::Instead(status) => page_instead(&forms.original, status).into(),
+            Purpose::Asked | Purpose::Page => asked_for(docroot, &forms, path, &attempt, request, cx),
         },
         Ok(Served::Directory(directory, _)) => listing::later(visit, directory, path, request, cx),
         Ok(Served::WithoutSlash(_)) => {
@@ -333,13 +338,13 @@ fn answer(
 /// Makes the answer for the file that `attempt` found for a request for `path`.
 fn asked_for(
     docroot: &Arc<Docroot>,
-    forms: &Forms,
+    forms: &Representations,
     path: &[u8],
-    attempt: &Attempt<'_>,
+    attempt: &Candidate<'_>,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
-    if attempt.role == Role::Page {
+    if attempt.role == Purpose::Page {
         let name = clean::short_name(&attempt.path);
         if name != path {
             return redirect(name, request, "the page has a shorter path").into();
@@ -349,15 +354,15 @@ fn asked_for(
     file_answer(docroot, forms, request, cx)
 }
 
-fn failure(trouble: Trouble, path: &[u8]) -> Response {
+fn failure(trouble: LookupError, path: &[u8]) -> Response {
     match trouble {
-        Trouble::NotFound | Trouble::Unknown => not_found(),
-        Trouble::Forbidden => Response::problem(Status::FORBIDDEN, "this file may not be read"),
-        Trouble::Cold => Response::problem(Status::SERVICE_UNAVAILABLE, "the file is in use, try again"),
-        Trouble::Exhausted => {
+        LookupError::NotFound | LookupError::Unknown => not_found(),
+        LookupError::Forbidden => Response::problem(Status::FORBIDDEN, "this file may not be read"),
+        LookupError::Cold => Response::problem(Status::SERVICE_UNAVAILABLE, "the file is in use, try again"),
+        LookupError::Exhausted => {
             Response::problem(Status::SERVICE_UNAVAILABLE, "the server is out of descriptors")
         }
-        Trouble::Io(code) => {
+        LookupError::Io(code) => {
             log::warn!("cannot read {}: {}", path.escape_ascii(), std::io::Error::from_raw_os_error(code));
             Response::problem(Status::INTERNAL_SERVER_ERROR, "this file cannot be read")
         }

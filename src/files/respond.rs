@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Now;
 use crate::config::FileOptions;
-use crate::docroot::cache::Forms;
+use crate::docroot::cache::Representations;
 use crate::docroot::file::{CachedFile, Coded, Content, Meta};
 use crate::docroot::read::read_head;
 use crate::docroot::stamp::{Stamp, file_type, stat};
 use crate::docroot::tag::Tag;
 use crate::docroot::types::Types;
-use crate::docroot::{Docroot, Reach, Trouble};
+use crate::docroot::{Docroot, LookupError, Reach};
 use crate::files::coding::{self, Chosen};
 #[cfg(feature = "compress")]
 use crate::files::gzip;
@@ -33,7 +33,7 @@ use crate::sync::Permit;
 /// Sends the form of the file that suits the client.
 pub(super) fn file_answer(
     docroot: &Arc<Docroot>,
-    forms: &Forms,
+    forms: &Representations,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
@@ -122,18 +122,18 @@ fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Re
 pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Response, Refusal> {
     use rustix::fs::{Mode, OFlags};
     let refusal = |trouble| match trouble {
-        Trouble::NotFound | Trouble::Unknown => Refusal::not_found("the file does not exist"),
-        Trouble::Forbidden => Refusal::forbidden("this file may not be read"),
-        Trouble::Cold | Trouble::Exhausted => {
+        LookupError::NotFound | LookupError::Unknown => Refusal::not_found("the file does not exist"),
+        LookupError::Forbidden => Refusal::forbidden("this file may not be read"),
+        LookupError::Cold | LookupError::Exhausted => {
             Refusal::new(Status::SERVICE_UNAVAILABLE, "the file cannot be opened now")
         }
-        Trouble::Io(_) => Refusal::failed("this file cannot be read"),
+        LookupError::Io(_) => Refusal::failed("this file cannot be read"),
     };
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| refusal(errno.into()))?;
     let stat = stat(&fd).map_err(refusal)?;
     if file_type(&stat) != rustix::fs::FileType::RegularFile {
-        return Err(refusal(Trouble::NotFound));
+        return Err(refusal(LookupError::NotFound));
     }
     let (types, name) = (Types::default(), path.as_os_str().as_encoded_bytes());
     let media_type = types.by_name(name);

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::PATH_BYTES_MAX;
-use crate::docroot::cache::Forms;
+use crate::docroot::cache::Representations;
 use crate::docroot::siblings::Siblings;
-use crate::docroot::{Docroot, Found, Reach, Trouble};
-use crate::files::attempt::{Attempt, Role, Served};
+use crate::docroot::{Docroot, Found, LookupError, Reach};
+use crate::files::attempt::{Candidate, Purpose, Served};
 use crate::files::clean;
 use crate::http::{Request, Status, negotiate};
 
@@ -20,19 +20,19 @@ pub(super) fn search<'a>(
     path: &'a [u8],
     request: &'a Request<'_>,
     reach: Reach,
-    mut get: impl FnMut(Attempt<'a>) -> Result<Served<'a>, Trouble>,
-) -> Result<Served<'a>, Trouble> {
+    mut get: impl FnMut(Candidate<'a>) -> Result<Served<'a>, LookupError>,
+) -> Result<Served<'a>, LookupError> {
     for attempt in attempts(docroot, path, request) {
         let mut found = get(attempt);
         if docroot.options.clean_urls {
             found = clean::settle(docroot, path, found, reach, &mut get);
         }
         match found {
-            Err(Trouble::NotFound) => {}
+            Err(LookupError::NotFound) => {}
             found => return found,
         }
     }
-    Err(Trouble::NotFound)
+    Err(LookupError::NotFound)
 }
 
 /// Lists the paths to try, in order: the requested path; that path with `.html`; the page of the
@@ -41,19 +41,19 @@ fn attempts<'a>(
     docroot: &'a Docroot,
     path: &'a [u8],
     request: &'a Request<'_>,
-) -> impl Iterator<Item = Attempt<'a>> {
+) -> impl Iterator<Item = Candidate<'a>> {
     let options = &docroot.options;
     // A longer path names no file, so the disk is not read.
     let names_file = path.len() <= PATH_BYTES_MAX;
-    let itself = names_file.then_some(Attempt { path: Cow::Borrowed(path), role: Role::Asked });
+    let itself = names_file.then_some(Candidate { path: Cow::Borrowed(path), role: Purpose::Asked });
     let clean = move || clean::page_of(path).filter(|_| names_file && options.clean_urls);
     let spa = move || {
         let page = options.spa.as_deref().filter(|_| may_be_of_app(path, request))?;
-        Some(Attempt { path: Cow::Borrowed(page.as_bytes()), role: Role::Asked })
+        Some(Candidate { path: Cow::Borrowed(page.as_bytes()), role: Purpose::Asked })
     };
     let missing = move || page_for(docroot, Status::NOT_FOUND);
     // Later attempts are created only after earlier ones have failed.
-    let later: [Box<dyn Fn() -> Option<Attempt<'a>> + 'a>; 3] =
+    let later: [Box<dyn Fn() -> Option<Candidate<'a>> + 'a>; 3] =
         [Box::new(clean), Box::new(spa), Box::new(missing)];
     itself.into_iter().chain(later.into_iter().filter_map(|attempt| attempt()))
 }
@@ -73,26 +73,26 @@ fn takes_html(request: &Request<'_>) -> bool {
 }
 
 /// Returns the docroot's own page for this status, if one is configured.
-pub(super) fn page_for(docroot: &Docroot, status: Status) -> Option<Attempt<'_>> {
+pub(super) fn page_for(docroot: &Docroot, status: Status) -> Option<Candidate<'_>> {
     let (_, page) = docroot.options.error_pages.iter().find(|(code, _)| *code == status.code())?;
-    Some(Attempt { path: Cow::Borrowed(page.as_bytes()), role: Role::Instead(status) })
+    Some(Candidate { path: Cow::Borrowed(page.as_bytes()), role: Purpose::Instead(status) })
 }
 
 /// Looks on the disk. Also loads the coded forms if the request accepts codings.
 pub(super) fn look<'a>(
     docroot: &Docroot,
-    attempt: Attempt<'a>,
+    attempt: Candidate<'a>,
     reach: Reach,
     request: &Request<'_>,
     wall: Duration,
-) -> Result<Served<'a>, Trouble> {
+) -> Result<Served<'a>, LookupError> {
     Ok(match docroot.find(&attempt.path, reach, wall)? {
         Found::File(original) => {
             let siblings = match accepts_codings(request) {
                 true => Some(Arc::new(Siblings::load(docroot, &attempt.path, &original, reach, wall)?)),
                 false => None,
             };
-            Served::File(Forms { original, siblings }, attempt)
+            Served::File(Representations { original, siblings }, attempt)
         }
         Found::Directory(directory, password) => Served::Directory(directory, password),
         Found::WithoutSlash(password) => Served::WithoutSlash(password),

@@ -1,8 +1,8 @@
 //! Headers that wrappers around a handler give to a response that does not exist yet.
 //!
 //! A wrapper sees the request only, because the response may come from a job or from a file. The
-//! headers wait in [`Extra`]. They are applied in order of precedence when the response is queued.
-//! Must not know drivers.
+//! headers wait in [`ResponseExtras`]. They are applied in order of precedence when the response is
+//! queued. Must not know drivers.
 
 use crate::config::{KIB, LIVE_TAG};
 use crate::http::headers::{How, is_repeated};
@@ -51,8 +51,8 @@ struct Given {
     giver: Giver,
     how: How,
     on: On,
-    /// Length of the name, and the end of the value in [`Extra::text`]. The name begins at the end
-    /// of the previous value.
+    /// Length of the name, and the end of the value in [`ResponseExtras::text`]. The name begins at
+    /// the end of the previous value.
     name_len: usize,
     end: usize,
 }
@@ -60,7 +60,7 @@ struct Given {
 /// Headers that wrappers give to the response to the current request. They wait here until the
 /// response exists.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Extra {
+pub(crate) struct ResponseExtras {
     given: Vec<Given>,
     /// Names and values of all headers, one after the other.
     text: Vec<u8>,
@@ -78,7 +78,7 @@ pub(crate) struct Extra {
 /// of usual length fit.
 const KEPT_BYTES_MAX: usize = KIB;
 
-impl Extra {
+impl ResponseExtras {
     /// Returns true if the memory is small enough to be kept for another response.
     pub(super) fn is_worth_keeping(&self) -> bool {
         self.text.capacity() <= KEPT_BYTES_MAX && self.given.capacity() * size_of::<Given>() <= KEPT_BYTES_MAX

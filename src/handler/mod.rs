@@ -123,7 +123,7 @@ impl<R: Into<Answer>, E: Into<Answer>> From<Result<R, E>> for Answer {
 
 /// The result of [`BodySink::write`].
 #[derive(Debug)]
-pub enum Sunk {
+pub enum SinkStatus {
     /// The sink accepts the next piece.
     More,
     /// The sink accepts no more for now: the driver calls [`BodySink::drain`] next.
@@ -135,10 +135,10 @@ pub enum Sunk {
 /// A receiver of request content, which gets each piece as it arrives.
 pub trait BodySink: Send {
     /// Takes all of `piece`. Must not block.
-    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk;
+    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> SinkStatus;
 
-    /// Makes room after [`Sunk::Full`], before more content is read. This is usually a job whose
-    /// [`Continuation`] returns `Answer::Sink(self)`. Any other answer ends the content.
+    /// Makes room after [`SinkStatus::Full`], before more content is read. This is usually a job
+    /// whose [`Continuation`] returns `Answer::Sink(self)`. Any other answer ends the content.
     fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer;
 
     /// Makes the response when the content is complete.

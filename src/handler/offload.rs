@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::conn_id::ConnId;
 use crate::handler::Context;
-use crate::http::{BodySource, Filled};
+use crate::http::{BodySource, FillStatus};
 use crate::jobs::{Lane, Ran, Spawn};
 use crate::sync::lock;
 
@@ -18,13 +18,13 @@ use crate::sync::lock;
 pub trait Producer: Send + 'static {
     /// Appends the next piece to `out`: some tens of KiB, or whatever is available. `More` requests
     /// another call. `Later` has no meaning here and is treated as `More`.
-    fn produce(&mut self, out: &mut Vec<u8>) -> Filled;
+    fn produce(&mut self, out: &mut Vec<u8>) -> FillStatus;
 }
 
 /// The state of the producer.
 enum Place<P> {
     /// Idle, with a piece that was not taken yet and the result of the call that made it.
-    Here(P, Vec<u8>, Filled),
+    Here(P, Vec<u8>, FillStatus),
     /// Working on a worker thread.
     Away,
     /// Lost in a panic.
@@ -53,7 +53,7 @@ pub struct Offloaded<P> {
     piece: Vec<u8>,
     at: usize,
     /// The result of the call that made that piece.
-    said: Filled,
+    said: FillStatus,
 }
 
 impl<P> std::fmt::Debug for Offloaded<P> {
@@ -77,10 +77,10 @@ impl<P: Producer> Offloaded<P> {
         Offloaded {
             id,
             spawner,
-            place: Arc::new(Mutex::new(Place::Here(producer, Vec::new(), Filled::More))),
+            place: Arc::new(Mutex::new(Place::Here(producer, Vec::new(), FillStatus::More))),
             piece: first,
             at: 0,
-            said: Filled::More,
+            said: FillStatus::More,
         }
     }
 
@@ -94,14 +94,14 @@ impl<P: Producer> Offloaded<P> {
                 *place = Place::Lost;
                 drop(place);
                 self.piece.clear();
-                (self.at, self.said) = (0, Filled::Failed);
+                (self.at, self.said) = (0, FillStatus::Failed);
             }
             Place::Here(producer, piece, said) => {
                 drop(place);
                 let mut empty = std::mem::replace(&mut self.piece, piece);
                 empty.clear();
                 (self.at, self.said) = (0, said);
-                if matches!(said, Filled::More | Filled::Later) {
+                if matches!(said, FillStatus::More | FillStatus::Later) {
                     self.begin(producer, empty);
                 }
             }
@@ -122,21 +122,21 @@ impl<P: Producer> Offloaded<P> {
 }
 
 impl<P: Producer> BodySource for Offloaded<P> {
-    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> FillStatus {
         loop {
             let bytes = room.max(1).min(self.piece.len() - self.at);
             out.extend_from_slice(&self.piece[self.at..self.at + bytes]);
             self.at += bytes;
             if self.at < self.piece.len() {
-                return Filled::More;
+                return FillStatus::More;
             }
             match self.said {
-                Filled::End => return Filled::End,
-                Filled::Failed => return Filled::Failed,
-                Filled::More | Filled::Later if bytes > 0 => return Filled::More,
-                Filled::More | Filled::Later => {
+                FillStatus::End => return FillStatus::End,
+                FillStatus::Failed => return FillStatus::Failed,
+                FillStatus::More | FillStatus::Later if bytes > 0 => return FillStatus::More,
+                FillStatus::More | FillStatus::Later => {
                     if !self.next_piece() {
-                        return Filled::Later;
+                        return FillStatus::Later;
                     }
                 }
             }
@@ -154,43 +154,43 @@ mod tests {
     /// Produces the numbers from 0 in three pieces, then `last_word`; `None` panics.
     struct Counting {
         next: u8,
-        last_word: Option<Filled>,
+        last_word: Option<FillStatus>,
     }
 
     impl Producer for Counting {
-        fn produce(&mut self, out: &mut Vec<u8>) -> Filled {
+        fn produce(&mut self, out: &mut Vec<u8>) -> FillStatus {
             if self.next == 6 {
                 return self.last_word.unwrap_or_else(|| std::panic::resume_unwind(Box::new("gone")));
             }
             out.extend([self.next, self.next + 1]);
             self.next += 2;
-            Filled::More
+            FillStatus::More
         }
     }
 
-    fn source(spawner: Arc<dyn Spawn>, last_word: Option<Filled>) -> Offloaded<Counting> {
+    fn source(spawner: Arc<dyn Spawn>, last_word: Option<FillStatus>) -> Offloaded<Counting> {
         Offloaded {
             id: ConnId::new(1, 0),
             spawner,
             place: Arc::new(Mutex::new(Place::Here(
                 Counting { next: 0, last_word },
                 Vec::new(),
-                Filled::More,
+                FillStatus::More,
             ))),
             piece: Vec::new(),
             at: 0,
-            said: Filled::More,
+            said: FillStatus::More,
         }
     }
 
     /// Fills until the end. Waits for a wake-up whenever the source returns `Later`.
-    fn run(mut source: Offloaded<Counting>, wait: impl Fn()) -> (Vec<u8>, Filled) {
+    fn run(mut source: Offloaded<Counting>, wait: impl Fn()) -> (Vec<u8>, FillStatus) {
         let mut out = Vec::new();
         loop {
             match source.fill(&mut out, 1) {
-                Filled::More => {}
-                Filled::Later => wait(),
-                said @ (Filled::End | Filled::Failed) => return (out, said),
+                FillStatus::More => {}
+                FillStatus::Later => wait(),
+                said @ (FillStatus::End | FillStatus::Failed) => return (out, said),
             }
         }
     }
@@ -210,8 +210,8 @@ mod tests {
 
     #[test]
     fn pieces_come_in_order_here_and_elsewhere_and_the_last_word_counts() {
-        for last_word in [Some(Filled::End), Some(Filled::Failed), None] {
-            let expected = (vec![0, 1, 2, 3, 4, 5], last_word.unwrap_or(Filled::Failed));
+        for last_word in [Some(FillStatus::End), Some(FillStatus::Failed), None] {
+            let expected = (vec![0, 1, 2, 3, 4, 5], last_word.unwrap_or(FillStatus::Failed));
             assert_eq!(run(source(Arc::new(Here), last_word), || panic!("never rests")), expected);
             let (woken, wake_ups) = mpsc::channel();
             let inbox = Arc::new(Inbox::new(Box::new(move || woken.send(()).map_err(std::io::Error::other))));

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::clock::Instant;
 use crate::config::{Config, KIB, Limits};
 use crate::handler::temp_file::temporary_file;
-use crate::handler::{Answer, Context, Sunk};
+use crate::handler::{Answer, Context, SinkStatus};
 use crate::http::open_file::OpenFile;
 use crate::http::{Body, Response, Status};
 use crate::jobs::pace::LeastRate;
@@ -227,14 +227,14 @@ impl<T: Send + 'static> Drop for Beside<T> {
 impl Beside<Spooled> {
     /// Stores a piece. If there is no room for it, the slowest sender is cut off to make room for
     /// later ones.
-    pub(crate) fn take(&mut self, piece: &[u8], now: Instant) -> Sunk {
-        let Some(content) = self.get() else { return Sunk::Refuse(no_room()) };
+    pub(crate) fn take(&mut self, piece: &[u8], now: Instant) -> SinkStatus {
+        let Some(content) = self.get() else { return SinkStatus::Refuse(no_room()) };
         match content.push(piece) {
-            Pushed::Kept => Sunk::More,
-            Pushed::Spill => Sunk::Full,
+            Pushed::Kept => SinkStatus::More,
+            Pushed::Spill => SinkStatus::Full,
             Pushed::NoRoom => {
                 content.spool.contents.evict_slowest(now);
-                Sunk::Refuse(no_room())
+                SinkStatus::Refuse(no_room())
             }
         }
     }
@@ -335,7 +335,7 @@ mod tests {
         lock(&later.0).drain(..).for_each(|task| task());
         assert_eq!(spool.bytes(), 0);
         let mut content = Beside::new(Spooled::new(&spool), Arc::clone(&later) as Arc<_>);
-        assert!(matches!(content.take(&[1; 3], crate::clock::read_clocks().mono), Sunk::More));
+        assert!(matches!(content.take(&[1; 3], crate::clock::read_clocks().mono), SinkStatus::More));
         assert!(matches!(content.into_body(), Body::Bytes(bytes) if bytes == [1; 3]));
         assert_eq!((spool.bytes(), lock(&later.0).len()), (0, 0), "a task for what is in memory");
     }

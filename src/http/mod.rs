@@ -41,5 +41,5 @@ pub use form::Pairs;
 pub use method::Method;
 pub use refusal::Refusal;
 pub use request::Request;
-pub use response::{Body, BodySource, Filled, Response};
+pub use response::{Body, BodySource, FillStatus, Response};
 pub use status::Status;

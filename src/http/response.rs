@@ -493,7 +493,7 @@ pub trait BodySource: Send {
     /// The bytes already in `out` belong to others: a source that removes them ends the connection.
     /// After `More`, `fill` is called again as soon as the client has taken enough. After `Later`,
     /// it is called again when the waker of the source was used. It must not block.
-    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled;
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> FillStatus;
 
     /// True if the content goes on as long as the client stays connected. A graceful shutdown
     /// breaks such content off; it lets other content finish.
@@ -504,7 +504,7 @@ pub trait BodySource: Send {
 
 /// Result of one call of [`BodySource::fill`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filled {
+pub enum FillStatus {
     /// Bytes were appended. Call again when there is room.
     More,
     /// There are no bytes at the moment. The source's `Waker` is used when there are some.
@@ -523,15 +523,15 @@ impl<I> BodySource for Pieces<I>
 where
     I: Iterator<Item: AsRef<[u8]>> + Send,
 {
-    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> FillStatus {
         let before = out.len();
         for piece in &mut self.0 {
             out.extend_from_slice(piece.as_ref());
             if out.len() - before >= room {
-                return Filled::More;
+                return FillStatus::More;
             }
         }
-        Filled::End
+        FillStatus::End
     }
 }
 

@@ -12,9 +12,9 @@ use crate::conn_id::ConnId;
 use crate::handler::continuation::{Continuation, Done, Job};
 use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
-use crate::handler::{Answer, BodySink, Context, Handler, Holders, Sunk};
+use crate::handler::{Answer, BodySink, Context, Handler, Holders, SinkStatus};
 use crate::http::open_file::OpenFile;
-use crate::http::{Body, BodySource, Filled, Request, Response, Status};
+use crate::http::{Body, BodySource, FillStatus, Request, Response, Status};
 use crate::jobs::inbox::Waker;
 use crate::jobs::sender_permits::{SenderPermit, SenderPermits};
 use crate::sim::world::{PendingJob, PendingWork, Shared, SimWatch, pattern};
@@ -227,17 +227,17 @@ pub(super) struct SimTalkSource {
 }
 
 impl BodySource for SimTalkSource {
-    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> FillStatus {
         let mut talk = lock(&self.talk.state);
         let said = lock(&self.talk.world).watches[self.talk.at].said;
         let end = said.min(talk.told + room.max(1) as u64);
         if end == talk.told && talk.told < self.talk.len {
             talk.rests = true;
-            return Filled::Later;
+            return FillStatus::Later;
         }
         out.extend((talk.told..end).map(|at| pattern(self.talk.id, at)));
         talk.told = end;
-        if end == self.talk.len { Filled::End } else { Filled::More }
+        if end == self.talk.len { FillStatus::End } else { FillStatus::More }
     }
 }
 
@@ -249,11 +249,11 @@ pub(super) struct SimProducer {
 }
 
 impl Producer for SimProducer {
-    fn produce(&mut self, out: &mut Vec<u8>) -> Filled {
+    fn produce(&mut self, out: &mut Vec<u8>) -> FillStatus {
         let end = (self.at + 5000).min(self.len);
         out.extend((self.at..end).map(|at| pattern(self.id, at)));
         self.at = end;
-        if end == self.len { Filled::End } else { Filled::More }
+        if end == self.len { FillStatus::End } else { FillStatus::More }
     }
 }
 
@@ -275,10 +275,10 @@ impl Drop for SimSink {
 }
 
 impl BodySink for SimSink {
-    fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> Sunk {
+    fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> SinkStatus {
         self.kept.extend_from_slice(piece);
         self.fresh += piece.len();
-        if self.fresh > 2000 { Sunk::Full } else { Sunk::More }
+        if self.fresh > 2000 { SinkStatus::Full } else { SinkStatus::More }
     }
 
     fn drain(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {
@@ -316,13 +316,13 @@ pub(super) struct SimSource {
 }
 
 impl BodySource for SimSource {
-    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> FillStatus {
         let until = match self.rest {
             Rest::Whole => self.len,
             Rest::Torn => self.len / 2,
         };
         if self.rest == Rest::Torn && self.at == until {
-            return Filled::Failed;
+            return FillStatus::Failed;
         }
         let (piece, rests) = {
             let mut world = lock(&self.world);
@@ -332,7 +332,7 @@ impl BodySource for SimSource {
         out.extend((self.at..end).map(|at| pattern(self.id, at)));
         self.at = end;
         if self.at == self.len && self.rest == Rest::Whole {
-            return Filled::End;
+            return FillStatus::End;
         }
         if rests {
             let waker = self.waker.clone();
@@ -345,8 +345,8 @@ impl BodySource for SimSource {
                 then
             });
             world.jobs.push(PendingJob { due_ns, id: ConnId::new(0, 0), work: PendingWork::Job(job) });
-            return Filled::Later;
+            return FillStatus::Later;
         }
-        Filled::More
+        FillStatus::More
     }
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use whirligig::handler::{Answer, Context, When};
 use whirligig::http::headers::Headers;
 use whirligig::http::prepared::Prepared;
-use whirligig::http::{Body, BodySource, Cookie, Filled, Request};
+use whirligig::http::{Body, BodySource, Cookie, FillStatus, Request};
 use whirligig::server::Builder;
 use whirligig::{Feed, Refusal, Response, Server, Status};
 
@@ -154,11 +154,11 @@ const TEXT: &str = "0123456789";
 struct Pieces(u8);
 
 impl BodySource for Pieces {
-    fn fill(&mut self, out: &mut Vec<u8>, _: usize) -> Filled {
+    fn fill(&mut self, out: &mut Vec<u8>, _: usize) -> FillStatus {
         let from = usize::from(self.0) * 5;
         out.extend_from_slice(&TEXT.as_bytes()[from..from + 5]);
         self.0 += 1;
-        if self.0 == 2 { Filled::End } else { Filled::More }
+        if self.0 == 2 { FillStatus::End } else { FillStatus::More }
     }
 }
 
@@ -360,7 +360,7 @@ fn text_of_a_client_never_becomes_a_header() {
 struct Careless(u8);
 
 impl BodySource for Careless {
-    fn fill(&mut self, out: &mut Vec<u8>, _: usize) -> Filled {
+    fn fill(&mut self, out: &mut Vec<u8>, _: usize) -> FillStatus {
         match self.0 {
             0 => out.clear(),
             1 => out.truncate(out.len() - 1),
@@ -369,7 +369,7 @@ impl BodySource for Careless {
                 out.extend_from_slice(&[b'x'; 200]);
             }
         }
-        Filled::More
+        FillStatus::More
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sinks, which receive content in pieces, and responses that handlers must not send.
 
 use whirligig::config::Limits;
-use whirligig::handler::{Answer, BodySink, Context, Sunk};
+use whirligig::handler::{Answer, BodySink, Context, SinkStatus};
 use whirligig::http::Request;
 use whirligig::server::Builder;
 use whirligig::{Response, Route, Server, Status};
@@ -22,10 +22,10 @@ struct Count {
 }
 
 impl BodySink for Count {
-    fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> Sunk {
+    fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> SinkStatus {
         self.bytes += piece.len();
         // Returns `Full` now and then, which sends the sink through a job.
-        if self.bytes.is_multiple_of(3) { Sunk::Full } else { Sunk::More }
+        if self.bytes.is_multiple_of(3) { SinkStatus::Full } else { SinkStatus::More }
     }
 
     fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer {

@@ -18,7 +18,7 @@ use crate::docroot::own::OwnFiles;
 use crate::features::api;
 use crate::features::auth::credentials::{Credentials, Digest, digest_of, finish, mac_of};
 use crate::features::auth::guesses::{Guesses, Penalty};
-use crate::features::auth::htpasswd::{Book, is_right, read_users, stamp_of};
+use crate::features::auth::htpasswd::{PasswordFile, is_right, read_users, stamp_of};
 use crate::handler::coalesce::{Coalesced, Work};
 use crate::handler::{Answer, Context};
 use crate::http::target::{encode_path, normalize};
@@ -31,7 +31,7 @@ use crate::sync::lock;
 /// Passwords for a set of paths.
 pub struct Guard {
     /// Sorted by path length, longest first.
-    pub(super) scopes: Vec<Scope>,
+    pub(super) scopes: Vec<Realm>,
     /// Random for each process, so neither a leaked hash nor the time of a lookup reveals anything
     /// about a password.
     pub(super) key: Hmac<Sha256>,
@@ -82,7 +82,7 @@ impl WriteGuards {
 }
 
 /// A part of the site and its users.
-pub(super) struct Scope {
+pub(super) struct Realm {
     /// Decoded path without a trailing slash; empty for the root.
     pub(super) path: Vec<u8>,
     challenge: Vec<u8>,
@@ -92,7 +92,7 @@ pub(super) struct Scope {
     books: Vec<usize>,
 }
 
-impl Scope {
+impl Realm {
     fn covers(&self, path: &[u8], clean_urls: bool) -> bool {
         let Some(rest) = path.strip_prefix(&self.path[..]) else { return self.serves(path) };
         // With clean URLs a page is requested without `.html`, but its file name ends in it.
@@ -112,7 +112,7 @@ impl Scope {
 /// State that changes while the server runs.
 #[derive(Default)]
 struct State {
-    books: Vec<Book>,
+    books: Vec<PasswordFile>,
     /// Keyed hashes of correct credentials, with the instant at which each expires.
     right: HashMap<[u8; 32], Instant>,
     /// Number of changes of the files. A check that began under an older generation is not
@@ -126,13 +126,13 @@ pub(super) enum Place {
     /// No password is required.
     Open,
     /// The password of the scope with this index is required.
-    Scope(usize),
+    Realm(usize),
     /// The path is invalid, or different handlers would read it differently.
     Nowhere(String),
 }
 
 /// Result of a lookup of credentials without bcrypt.
-pub(super) enum Recalled {
+pub(super) enum Cached {
     Right,
     Wrong,
     /// Correct at the last check of the htpasswd files, but that check is too old.
@@ -198,7 +198,7 @@ impl Guard {
         let at = self.scopes.iter().position(|scope| scope.path == path).unwrap_or_else(|| {
             let slash: &[u8] = if realm.is_empty() { b"/" } else { b"" };
             let challenge = [b"Basic realm=\"", slash, &realm[..], b"\", charset=\"UTF-8\""].concat();
-            self.scopes.push(Scope { path: path.to_vec(), challenge, known: Vec::new(), books: Vec::new() });
+            self.scopes.push(Realm { path: path.to_vec(), challenge, known: Vec::new(), books: Vec::new() });
             self.scopes.len() - 1
         });
         match &rule.users {
@@ -218,7 +218,7 @@ impl Guard {
                 let mut state = lock(&self.state);
                 // No stamp yet: the first request reads the file again and compares the stamp with
                 // its clock.
-                state.books.push(Book { file: file.clone(), stamp: None, users: Arc::new(users) });
+                state.books.push(PasswordFile { file: file.clone(), stamp: None, users: Arc::new(users) });
                 self.scopes[at].books.push(state.books.len() - 1);
             }
         }
@@ -251,7 +251,7 @@ impl Guard {
         if self.scope_of(raw).is_some_and(|apparent| !covers(apparent)) {
             return Place::Nowhere("the path leads out of a part that requires a password".to_owned());
         }
-        scope.map_or(Place::Open, Place::Scope)
+        scope.map_or(Place::Open, Place::Realm)
     }
 
     pub(super) fn refusal(&self, scope: usize) -> Response {
@@ -279,25 +279,25 @@ impl Guard {
     }
 
     /// Judges an attempt without bcrypt, if possible.
-    pub(super) fn recall(&self, attempt: &Attempt, looked: Looked, now: Now) -> Recalled {
+    pub(super) fn recall(&self, attempt: &Attempt, looked: Looked, now: Now) -> Cached {
         let scope = &self.scopes[attempt.scope];
         let mac = mac_of(&self.key, &scope.path, &attempt.credentials);
         // Compares with every hash, so the time does not depend on the one that matches.
         let known = scope.known.iter().filter(|known| mac.clone().verify_slice(&known[..]).is_ok()).count();
         if known > 0 {
-            return Recalled::Right;
+            return Cached::Right;
         }
         if scope.books.is_empty() {
-            return Recalled::Wrong;
+            return Cached::Wrong;
         }
         let state = lock(&self.state);
         let is_remembered = state.right.get(&finish(mac)).is_some_and(|until| *until > now.mono);
         let is_fresh = looked == Looked::Now
             || state.looked.is_some_and(|looked| now.mono.saturating_duration_since(looked) < AUTH_FRESH);
         match (is_remembered, is_fresh) {
-            (false, _) => Recalled::Unknown,
-            (true, false) => Recalled::Stale,
-            (true, true) => Recalled::Right,
+            (false, _) => Cached::Unknown,
+            (true, false) => Cached::Stale,
+            (true, true) => Cached::Right,
         }
     }
 

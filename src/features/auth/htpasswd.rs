@@ -17,7 +17,7 @@ use crate::http::fields::trim_ows;
 const BCRYPT_BYTES_MAX: usize = 72;
 
 /// An htpasswd file as last read.
-pub(super) struct Book {
+pub(super) struct PasswordFile {
     pub(super) file: PathBuf,
     pub(super) stamp: Option<Stamp>,
     pub(super) users: Arc<Users>,

@@ -16,7 +16,7 @@ pub(crate) mod rule;
 use std::sync::Arc;
 
 use crate::features::auth::credentials::{Credentials, Digest, digest_of};
-use crate::features::auth::guard::{Attempt, Check, Guard, Looked, Place, Recalled};
+use crate::features::auth::guard::{Attempt, Cached, Check, Guard, Looked, Place};
 use crate::features::resume_token;
 use crate::handler::coalesce::{Unmade, Work};
 use crate::handler::kept_request::KeptRequest;
@@ -61,7 +61,7 @@ impl Handler for Auth {
         let scope = match place {
             Place::Open => return self.inner.handle(request, cx),
             Place::Nowhere(why) => return Response::problem(Status::BAD_REQUEST, why).into(),
-            Place::Scope(scope) => scope,
+            Place::Realm(scope) => scope,
         };
         let Some(credentials) = Credentials::of(request) else {
             return guard.refusal(scope).into();
@@ -80,13 +80,13 @@ fn judge(
     cx: &mut Context<'_>,
 ) -> Answer {
     match guard.recall(&attempt, looked, cx.now()) {
-        Recalled::Right => {
+        Cached::Right => {
             welcome(&attempt.credentials, cx);
             inner.handle(request, cx)
         }
-        Recalled::Wrong => guard.refuse_guess(attempt.scope, cx),
-        Recalled::Stale => look_first(guard, inner, attempt, request, cx),
-        Recalled::Unknown => check(guard, inner, attempt, request, cx),
+        Cached::Wrong => guard.refuse_guess(attempt.scope, cx),
+        Cached::Stale => look_first(guard, inner, attempt, request, cx),
+        Cached::Unknown => check(guard, inner, attempt, request, cx),
     }
 }
 
@@ -184,7 +184,7 @@ impl Passwords for Guard {
                 judge(&self, inner, Attempt { scope, credentials }, Looked::NotYet, request, cx)
             }
             (Place::Open, None) => self.refusal(scope).into(),
-            (Place::Scope(_) | Place::Nowhere(_), _) => {
+            (Place::Realm(_) | Place::Nowhere(_), _) => {
                 let detail = "the path leads to a location that requires another password";
                 Response::problem(Status::FORBIDDEN, detail).into()
             }

@@ -13,7 +13,7 @@ use crate::handler::Context;
 use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::spool::{Beside, Spooled};
 use crate::http::open_file::OpenFile;
-use crate::http::{BodySource, Filled};
+use crate::http::{BodySource, FillStatus};
 
 /// State of the half of a run that passes request content on to the script.
 pub(super) enum Input {
@@ -212,11 +212,11 @@ impl Unwritten {
         while pending.is_empty() {
             let Some(rest) = self.rest.front_mut().and_then(Beside::get) else { return Ok(Loaded::Nothing) };
             match rest.fill(pending, PIECE_BYTES) {
-                Filled::More => {}
-                Filled::Later if pending.is_empty() => return Ok(Loaded::Later),
-                Filled::Later => return Ok(Loaded::Bytes),
-                Filled::End => drop(self.rest.pop_front()),
-                Filled::Failed => {
+                FillStatus::More => {}
+                FillStatus::Later if pending.is_empty() => return Ok(Loaded::Later),
+                FillStatus::Later => return Ok(Loaded::Bytes),
+                FillStatus::End => drop(self.rest.pop_front()),
+                FillStatus::Failed => {
                     log::warn!(target: "cgi", "content cannot be read back from its file");
                     return Err(ContentLost);
                 }
@@ -280,9 +280,9 @@ impl Pending {
 struct Tail(Vec<u8>);
 
 impl BodySource for Tail {
-    fn fill(&mut self, out: &mut Vec<u8>, _: usize) -> Filled {
+    fn fill(&mut self, out: &mut Vec<u8>, _: usize) -> FillStatus {
         out.append(&mut self.0);
-        Filled::End
+        FillStatus::End
     }
 }
 
@@ -295,11 +295,11 @@ struct Reader {
 }
 
 impl Producer for Reader {
-    fn produce(&mut self, out: &mut Vec<u8>) -> Filled {
+    fn produce(&mut self, out: &mut Vec<u8>) -> FillStatus {
         let left = usize::try_from(self.bytes - self.at).unwrap_or(usize::MAX).min(PIECE_BYTES);
         if left == 0 {
             out.append(&mut self.behind);
-            return Filled::End;
+            return FillStatus::End;
         }
         let before = out.len();
         out.resize(before + left, 0);
@@ -311,7 +311,7 @@ impl Producer for Reader {
         };
         out.truncate(before + got);
         self.at += got as u64;
-        if got == 0 { Filled::Failed } else { Filled::More }
+        if got == 0 { FillStatus::Failed } else { FillStatus::More }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::handler::continuation::Continuation;
 use crate::handler::kept_request::KeptRequest;
 use crate::handler::router::method_not_allowed;
 use crate::handler::spool::{self, Beside, Spool, Spooled};
-use crate::handler::{Answer, BodySink, Context, Handler, Holders, Sunk};
+use crate::handler::{Answer, BodySink, Context, Handler, Holders, SinkStatus};
 use crate::http::framing::Content;
 use crate::http::kept_head::KeptHead;
 use crate::http::problem::over;
@@ -40,7 +40,7 @@ use crate::shortage;
 use input::Initial;
 use meta_variables::Facts;
 use process::{Children, Pipes, Process};
-use run::{Run, Terms};
+use run::{Run, RunOptions};
 use script::{Folder, Script};
 
 /// Folders of scripts, and the options for running them.
@@ -158,7 +158,7 @@ impl Handler for Cgi {
             let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
             return method_not_allowed(request, methods).into();
         }
-        let order = Order {
+        let order = ScriptRequest {
             scripts: Arc::clone(&self.scripts),
             folder,
             rest: rest.to_vec(),
@@ -175,7 +175,7 @@ impl Handler for Cgi {
 }
 
 /// A request for a script, kept while the script is found and started.
-struct Order {
+struct ScriptRequest {
     scripts: Arc<Scripts>,
     folder: usize,
     rest: Vec<u8>,
@@ -194,7 +194,7 @@ struct PermitRequest {
     asked: Instant,
 }
 
-impl Order {
+impl ScriptRequest {
     /// Finds the script, and starts it unless the request has content. Blocks: for jobs.
     ///
     /// A script with content is started once all of it has arrived, or the first part if it is
@@ -290,9 +290,9 @@ impl Order {
         Process::start(command, content_bytes > 0, permit, &scripts.children)
     }
 
-    fn terms(self, name: String) -> Terms {
-        let Order { scripts, request, redirects, head_only, .. } = self;
-        Terms {
+    fn terms(self, name: String) -> RunOptions {
+        let ScriptRequest { scripts, request, redirects, head_only, .. } = self;
+        RunOptions {
             name,
             head_only,
             timeout: scripts.options.timeout,
@@ -336,7 +336,7 @@ fn refer(
 /// Collects content before the script starts: all of it, or the first part if it is long and its
 /// length is known.
 struct Gather {
-    order: Order,
+    order: ScriptRequest,
     script: Script,
     length: Option<u64>,
     content: Beside<Spooled>,
@@ -368,9 +368,9 @@ impl Gather {
 }
 
 impl BodySink for Gather {
-    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk {
+    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> SinkStatus {
         match self.content.take(piece, cx.now().mono) {
-            Sunk::More if self.is_enough() => Sunk::Full,
+            SinkStatus::More if self.is_enough() => SinkStatus::Full,
             sunk => sunk,
         }
     }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::config::{CGI_GRACE, CGI_TURN_BYTES_MAX};
 use crate::features::cgi::process::{Execution, PIECE_BYTES, Pipe};
 use crate::handler::{Answer, Context};
-use crate::http::{Filled, Response};
+use crate::http::{FillStatus, Response};
 
 /// State of the half of a run that makes the response.
 pub(super) enum Output {
@@ -270,7 +270,7 @@ impl Content {
         room: usize,
         execution: &Execution,
         name: &str,
-    ) -> Filled {
+    ) -> FillStatus {
         if self.is_parked() {
             self.flow = Flow::Open;
         }
@@ -287,18 +287,18 @@ impl Content {
             self.complete(name);
         }
         if !self.stdout.unread.is_empty() {
-            return Filled::More;
+            return FillStatus::More;
         }
         if self.stdout.pipe.is_none() && execution.has_exited() {
             self.judge(execution, name);
         }
         match self.flow {
-            Flow::Complete => Filled::End,
-            Flow::Truncated => Filled::Failed,
-            Flow::Open | Flow::Parked if bytes > 0 => Filled::More,
+            Flow::Complete => FillStatus::End,
+            Flow::Truncated => FillStatus::Failed,
+            Flow::Open | Flow::Parked if bytes > 0 => FillStatus::More,
             Flow::Open | Flow::Parked => {
                 self.flow = Flow::Parked;
-                Filled::Later
+                FillStatus::Later
             }
         }
     }
@@ -351,7 +351,7 @@ mod tests {
         Execution::new(OwnedFd::from(pipe().unwrap().0))
     }
 
-    fn fill(content: &mut Content, execution: &Execution) -> (Filled, String) {
+    fn fill(content: &mut Content, execution: &Execution) -> (FillStatus, String) {
         let mut out = Vec::new();
         let filled = content.fill(&mut out, 100, execution, "test");
         (filled, String::from_utf8(out).unwrap())
@@ -363,13 +363,13 @@ mod tests {
         let mut content = Content::new(stdout, None);
         let (execution, now) = (running(), read_clocks().mono);
         assert!(!content.look(&execution, now, "test"), "the connection does not wait yet");
-        assert_eq!(fill(&mut content, &execution), (Filled::Later, String::new()));
+        assert_eq!(fill(&mut content, &execution), (FillStatus::Later, String::new()));
         assert!(!content.look(&execution, now, "test"), "there is no more content");
         writer.write_all(b"more").unwrap();
         content.stdout.pipe.as_mut().unwrap().is_ready = true;
         assert!(content.look(&execution, now, "test"));
         assert!(!content.look(&execution, now, "test"), "the connection is woken already");
-        assert_eq!(fill(&mut content, &execution), (Filled::More, "more".to_owned()));
+        assert_eq!(fill(&mut content, &execution), (FillStatus::More, "more".to_owned()));
     }
 
     #[test]
@@ -378,11 +378,11 @@ mod tests {
         let mut content = Content::new(stdout, None);
         let (execution, now) = (running(), read_clocks().mono);
         drop(writer);
-        assert_eq!(fill(&mut content, &execution), (Filled::Later, String::new()));
+        assert_eq!(fill(&mut content, &execution), (FillStatus::Later, String::new()));
         assert!(!content.look(&execution, now, "test"));
         assert_eq!(content.stdout.grace, Some(now + CGI_GRACE));
         assert!(content.look(&execution, now + CGI_GRACE, "test"));
-        assert_eq!(fill(&mut content, &execution), (Filled::End, String::new()));
+        assert_eq!(fill(&mut content, &execution), (FillStatus::End, String::new()));
     }
 
     #[test]
@@ -394,18 +394,18 @@ mod tests {
         };
         let exited = |exit| Execution::Exited(exit);
         for (promised, execution, expected) in [
-            (None, exited(Exit::Code(0)), Filled::End),
-            (None, exited(Exit::Code(1)), Filled::End),
-            (None, exited(Exit::Unknown), Filled::End),
-            (None, exited(Exit::Signal(9)), Filled::Failed),
-            (None, Execution::Killed(Exit::Code(0)), Filled::Failed),
-            (Some(5), exited(Exit::Code(0)), Filled::End),
-            (Some(6), exited(Exit::Code(0)), Filled::Failed),
+            (None, exited(Exit::Code(0)), FillStatus::End),
+            (None, exited(Exit::Code(1)), FillStatus::End),
+            (None, exited(Exit::Unknown), FillStatus::End),
+            (None, exited(Exit::Signal(9)), FillStatus::Failed),
+            (None, Execution::Killed(Exit::Code(0)), FillStatus::Failed),
+            (Some(5), exited(Exit::Code(0)), FillStatus::End),
+            (Some(6), exited(Exit::Code(0)), FillStatus::Failed),
             // The promised bytes are a complete response, however the script ends.
-            (Some(5), exited(Exit::Signal(9)), Filled::End),
-            (Some(5), running(), Filled::End),
-            (Some(2), running(), Filled::End),
-            (Some(0), dying(), Filled::End),
+            (Some(5), exited(Exit::Signal(9)), FillStatus::End),
+            (Some(5), running(), FillStatus::End),
+            (Some(2), running(), FillStatus::End),
+            (Some(0), dying(), FillStatus::End),
         ] {
             let (stdout, writer) = stdout("hello");
             let mut content = Content::new(stdout, promised.map(Length::new));
@@ -414,7 +414,7 @@ mod tests {
             let end = loop {
                 let (filled, text) = fill(&mut content, &execution);
                 all += &text;
-                if filled != Filled::More {
+                if filled != FillStatus::More {
                     break filled;
                 }
             };

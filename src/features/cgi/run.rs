@@ -59,12 +59,12 @@ use crate::features::cgi::output::{
     Content, Discarded, Elsewhere, Length, Output, Past, Read, Stdout, Surplus,
 };
 use crate::features::cgi::process::{Execution, Exit, Pipe, Pipes, Process};
-use crate::features::cgi::stderr::Complaints;
+use crate::features::cgi::stderr::StderrLog;
 use crate::handler::continuation::{Continuation, Done};
 use crate::handler::spool::{Beside, Spool, Spooled};
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
-use crate::handler::{Answer, BodySink, Context, Holders, Sunk};
-use crate::http::{Body, BodySource, Filled, Response, Status};
+use crate::handler::{Answer, BodySink, Context, Holders, SinkStatus};
+use crate::http::{Body, BodySource, FillStatus, Response, Status};
 use crate::jobs::sender_permits::Holder;
 use crate::sync::lock;
 
@@ -74,7 +74,7 @@ const STDERR: u8 = 2;
 const EXIT: u8 = 3;
 
 /// Options of a run.
-pub(crate) struct Terms {
+pub(crate) struct RunOptions {
     /// Name in log lines.
     pub(crate) name: String,
     /// The request is HEAD, so the response has no content.
@@ -100,7 +100,7 @@ struct State {
     execution: Execution,
     input: Input,
     output: Output,
-    complaints: Complaints,
+    complaints: StderrLog,
     /// Deadline of the script. It moves while the client sends content.
     due: Option<Instant>,
 }
@@ -109,18 +109,18 @@ impl Run {
     /// Run of a script that was just started.
     pub(crate) fn new(
         (process, pipes): (Process, Pipes),
-        terms: Terms,
+        terms: RunOptions,
         content: Initial,
         cx: &Context<'_>,
     ) -> Arc<Run> {
-        let Terms { name, head_only, timeout, spool, elsewhere } = terms;
+        let RunOptions { name, head_only, timeout, spool, elsewhere } = terms;
         let holder = process.holder();
         let state = State {
             process,
             execution: Execution::new(pipes.exit),
             input: Input::new(pipes.stdin, content, cx),
             output: Output::Head { stdout: Stdout::new(pipes.stdout), elsewhere },
-            complaints: Complaints::new(pipes.stderr),
+            complaints: StderrLog::new(pipes.stderr),
             due: timeout.map(|timeout| cx.now().mono + timeout),
         };
         Arc::new(Run { name, head_only, timeout, spool, holder, state: Mutex::new(state) })
@@ -430,13 +430,13 @@ struct Feed {
 }
 
 impl BodySink for Feed {
-    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk {
+    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> SinkStatus {
         let mut state = lock(&self.run.state);
-        let Input::Feeding(unwritten) = &mut state.input else { return Sunk::Full };
+        let Input::Feeding(unwritten) = &mut state.input else { return SinkStatus::Full };
         unwritten.push(piece);
         state.feed();
         state.due = self.run.due_after(cx.now().mono);
-        if state.input.pending_bytes() > CGI_PENDING_BYTES_MAX { Sunk::Full } else { Sunk::More }
+        if state.input.pending_bytes() > CGI_PENDING_BYTES_MAX { SinkStatus::Full } else { SinkStatus::More }
     }
 
     fn drain(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
@@ -465,7 +465,7 @@ struct ToFile {
 }
 
 impl BodySink for ToFile {
-    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> Sunk {
+    fn write(&mut self, piece: &[u8], cx: &mut Context<'_>) -> SinkStatus {
         lock(&self.run.state).due = self.run.due_after(cx.now().mono);
         self.content.take(piece, cx.now().mono)
     }
@@ -496,16 +496,16 @@ struct FromScript {
 }
 
 impl BodySource for FromScript {
-    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> FillStatus {
         let mut state = lock(&self.run.state);
         state.feed();
         let State { output, execution, .. } = &mut *state;
         // The time of the script is up.
-        let Output::Body(content) = output else { return Filled::Failed };
+        let Output::Body(content) = output else { return FillStatus::Failed };
         let filled = content.fill(out, room, execution, &self.run.name);
         match filled {
-            Filled::More | Filled::Later => {}
-            Filled::End | Filled::Failed => state.end(),
+            FillStatus::More | FillStatus::Later => {}
+            FillStatus::End | FillStatus::Failed => state.end(),
         }
         filled
     }

@@ -14,7 +14,7 @@ use crate::config::{CgiFolder, FileOptions};
 use crate::docroot::hidden::is_hidden;
 use crate::docroot::root::Root;
 use crate::docroot::stamp::{file_type, stat};
-use crate::docroot::{Docroot, Reach, Trouble};
+use crate::docroot::{Docroot, LookupError, Reach};
 use crate::http::Status;
 
 /// Maximum depth of a script below its folder, in path segments.
@@ -73,9 +73,9 @@ impl Folder {
                 return Err(NOTHING);
             }
             let fd = root.open_beneath(name, Reach::OnDisk).map_err(|trouble| match trouble {
-                Trouble::NotFound | Trouble::Unknown => NOTHING,
-                Trouble::Forbidden => (Status::FORBIDDEN, "the script may not be read"),
-                Trouble::Cold | Trouble::Exhausted | Trouble::Io(_) => {
+                LookupError::NotFound | LookupError::Unknown => NOTHING,
+                LookupError::Forbidden => (Status::FORBIDDEN, "the script may not be read"),
+                LookupError::Cold | LookupError::Exhausted | LookupError::Io(_) => {
                     (Status::SERVICE_UNAVAILABLE, "the script cannot be opened at the moment")
                 }
             })?;

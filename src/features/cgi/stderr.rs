@@ -10,7 +10,7 @@ use crate::config::{CGI_TURN_BYTES_MAX, CGI_TURN_LINES_MAX, KIB, LOG_MESSAGE_BYT
 use crate::features::cgi::process::Pipe;
 
 /// Log lines from the standard error of one script.
-pub(super) struct Complaints {
+pub(super) struct StderrLog {
     /// `None` after the end of standard error.
     pipe: Option<Pipe>,
     /// Incomplete last line.
@@ -20,9 +20,9 @@ pub(super) struct Complaints {
     left_out: usize,
 }
 
-impl Complaints {
+impl StderrLog {
     pub(super) fn new(stderr: OwnedFd) -> Self {
-        Complaints { pipe: Some(Pipe::new(stderr, false)), line: Vec::new(), logged: 0, left_out: 0 }
+        StderrLog { pipe: Some(Pipe::new(stderr, false)), line: Vec::new(), logged: 0, left_out: 0 }
     }
 
     pub(super) fn pipe(&self) -> Option<&Pipe> {

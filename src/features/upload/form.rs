@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use crate::features::upload::place::{Folder, Found, Place, base_name, open_folder};
+use crate::features::upload::place::{Destination, Folder, Found, base_name, open_folder};
 use crate::features::upload::refusal::Refusal;
-use crate::features::upload::staged::{Draft, Old};
-use crate::features::upload::write_request::{Ask, encoded, replaceable};
+use crate::features::upload::staged::{Old, StagedFile};
+use crate::features::upload::write_request::{WriteRequest, encoded, replaceable};
 use crate::http::multipart::{Multipart, MultipartEvent};
 use crate::http::negotiate::preferred;
 use crate::http::{Request, Response, Status};
@@ -54,12 +54,12 @@ impl Reply {
 
 /// Files of a form.
 struct Files {
-    ask: Arc<Ask>,
+    ask: Arc<WriteRequest>,
     folder: Folder,
     overwrites: bool,
     reply: Reply,
     /// File of the current part; `None` if the part has no file.
-    current: Option<(Draft, Place)>,
+    current: Option<(StagedFile, Destination)>,
     /// Paths of the files published so far.
     stored: Vec<Vec<u8>>,
 }
@@ -68,7 +68,7 @@ const THERE: Refusal =
     Refusal::new(Status::CONFLICT, "a file of that name already exists; ?overwrite replaces it");
 
 /// Opens the folder that the form is posted to, below the folder that the root leads to now.
-pub(super) fn folder_of(ask: &Ask) -> Result<Folder, Refusal> {
+pub(super) fn folder_of(ask: &WriteRequest) -> Result<Folder, Refusal> {
     ask.root.follow();
     let path = ask.path.strip_suffix(b"/").unwrap_or(&ask.path);
     let mut folder = open_folder(&ask.root.docroot(), &ask.area, path)?;
@@ -80,7 +80,7 @@ impl Form {
     /// Form without content yet.
     pub(super) fn new(
         parser: Multipart,
-        ask: Arc<Ask>,
+        ask: Arc<WriteRequest>,
         folder: Folder,
         overwrites: bool,
         reply: Reply,
@@ -130,7 +130,7 @@ impl Files {
                 let Some(filename) = head.filename.filter(|name| !name.is_empty()) else { return Ok(()) };
                 let place = self.place_of(base_name(&filename)?.to_vec())?;
                 self.may_be_written(place.look()?)?;
-                self.current = Some((Draft::begin(&place.folder)?, place));
+                self.current = Some((StagedFile::begin(&place.folder)?, place));
                 Ok(())
             }
             MultipartEvent::PartData(data) => match &mut self.current {
@@ -146,8 +146,8 @@ impl Files {
     }
 
     /// Directory entry of this name, if the client may write it.
-    fn place_of(&self, name: Vec<u8>) -> Result<Place, Refusal> {
-        let place = Place { folder: Arc::clone(&self.folder.fd), name };
+    fn place_of(&self, name: Vec<u8>) -> Result<Destination, Refusal> {
+        let place = Destination { folder: Arc::clone(&self.folder.fd), name };
         self.folder.check_entry(&self.ask.root.current(), &place.name)?;
         self.ask.check_passwords(&self.path_of(&place), &self.folder.places_of(&place.name))?;
         Ok(place)
@@ -161,7 +161,7 @@ impl Files {
         }
     }
 
-    fn publish(&mut self, draft: Draft, place: &Place) -> Result<(), Refusal> {
+    fn publish(&mut self, draft: StagedFile, place: &Destination) -> Result<(), Refusal> {
         draft.sync()?;
         // The root can lead to another folder since the form began. Move the file before taking the
         // lock, because that can require a copy.
@@ -183,7 +183,7 @@ impl Files {
         Ok(())
     }
 
-    fn path_of(&self, place: &Place) -> Vec<u8> {
+    fn path_of(&self, place: &Destination) -> Vec<u8> {
         [self.folder_path(), b"/", &place.name].concat()
     }
 
@@ -231,7 +231,7 @@ mod tests {
     fn a_form_of_many_files_is_taken_by_turns() {
         const FILES: usize = 30;
         let scratch = tempfile::tempdir().unwrap();
-        let ask = Arc::new(Ask::of(scratch.path(), "POST / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let ask = Arc::new(WriteRequest::of(scratch.path(), "POST / HTTP/1.1\r\nHost: a\r\n\r\n"));
         let mut content = String::new();
         for number in 0..FILES {
             write!(content, "--bo\r\nContent-Disposition: form-data; name=f; filename=f{number}\r\n\r\n")

@@ -16,9 +16,9 @@ use crate::features::upload::partial::Partial;
 use crate::features::upload::partials::Partials;
 use crate::features::upload::place::Found;
 use crate::features::upload::refusal::Refusal;
-use crate::features::upload::resume::{AMBIGUOUS, PARTIAL_TYPE, Wish};
+use crate::features::upload::resume::{AMBIGUOUS, PARTIAL_TYPE, ResumeHeaders};
 use crate::features::upload::sink::Sink;
-use crate::features::upload::write_request::{ALLOW, Ask, limits};
+use crate::features::upload::write_request::{ALLOW, WriteRequest, limits};
 use crate::features::upload::writer::{Halt, Writer};
 use crate::handler::continuation::Continuation;
 use crate::handler::router::method_not_allowed;
@@ -32,7 +32,7 @@ use crate::sync::lock;
 
 /// Handles a write request that passed all checks of its head.
 pub(super) fn change(
-    ask: Ask,
+    ask: WriteRequest,
     partials: &Arc<Partials>,
     request: &Request<'_>,
     token: Option<String>,
@@ -51,7 +51,7 @@ pub(super) fn change(
     }
 }
 
-pub(super) fn options(request: &Request<'_>, ask: &Ask) -> Response {
+pub(super) fn options(request: &Request<'_>, ask: &WriteRequest) -> Response {
     method_not_allowed(request, ALLOW)
         .with_header("Accept-Patch", PARTIAL_TYPE)
         .with_header("Upload-Limit", limits(ask))
@@ -59,16 +59,16 @@ pub(super) fn options(request: &Request<'_>, ask: &Ask) -> Response {
 
 /// Runs `work` in a job and sends the response that it returns.
 fn in_job(
-    ask: Ask,
+    ask: WriteRequest,
     cx: &mut Context<'_>,
-    work: impl FnOnce(&Ask) -> Result<Response, Refusal> + Send + 'static,
+    work: impl FnOnce(&WriteRequest) -> Result<Response, Refusal> + Send + 'static,
 ) -> Answer {
     cx.job(move || work(&ask).unwrap_or_else(|refusal| ask.refuse(refusal)))
 }
 
 /// `PUT`: stores the content as the file of this name.
-fn put(ask: Ask, partials: &Arc<Partials>, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-    let wish = Wish::of(request);
+fn put(ask: WriteRequest, partials: &Arc<Partials>, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+    let wish = ResumeHeaders::of(request);
     let bytes = match request.content() {
         Content::None => Some(0),
         Content::Length(bytes) => Some(bytes),
@@ -93,7 +93,12 @@ fn put(ask: Ask, partials: &Arc<Partials>, request: &Request<'_>, cx: &mut Conte
     })
 }
 
-fn check_put(ask: &Ask, request: &Request<'_>, wish: &Wish, bytes: Option<u64>) -> Result<(), Refusal> {
+fn check_put(
+    ask: &WriteRequest,
+    request: &Request<'_>,
+    wish: &ResumeHeaders,
+    bytes: Option<u64>,
+) -> Result<(), Refusal> {
     // RFC 9110 sections 9.3.4 and 14.5: a part must not be mistaken for the whole.
     if request.header("content-range").is_some() {
         return Err(Refusal::new(
@@ -113,7 +118,7 @@ fn check_put(ask: &Ask, request: &Request<'_>, wish: &Wish, bytes: Option<u64>) 
 }
 
 /// `DELETE`: removes a file or an empty folder.
-fn delete(ask: &Ask) -> Result<Response, Refusal> {
+fn delete(ask: &WriteRequest) -> Result<Response, Refusal> {
     if ask.path.strip_suffix(b"/").unwrap_or(&ask.path) == ask.area.as_bytes() {
         return Err(Refusal::new(Status::FORBIDDEN, "the upload folder itself cannot be deleted"));
     }
@@ -138,7 +143,7 @@ fn delete(ask: &Ask) -> Result<Response, Refusal> {
 }
 
 /// `MKCOL`: creates a folder (RFC 4918 section 9.3).
-fn make_folder(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+fn make_folder(ask: WriteRequest, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     if request.content() != Content::None {
         let refusal = Refusal::new(Status::UNSUPPORTED_MEDIA_TYPE, "MKCOL must not have content");
         return ask.refuse(refusal).into();
@@ -162,7 +167,7 @@ fn make_folder(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer 
 }
 
 /// `POST`: stores the files of a form in the folder of this path.
-fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
+fn post(ask: WriteRequest, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     let begun = check_post(&ask, request).and_then(|parser| Ok((parser, ask.acquire_permit(cx)?)));
     let (parser, taken) = match begun {
         Ok(begun) => begun,
@@ -185,21 +190,21 @@ fn post(ask: Ask, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     })
 }
 
-fn check_post(ask: &Ask, request: &Request<'_>) -> Result<Multipart, Refusal> {
+fn check_post(ask: &WriteRequest, request: &Request<'_>) -> Result<Multipart, Refusal> {
     if let Content::Length(bytes) = request.content() {
         ask.check_size(Some(bytes))?;
     }
     Ok(Multipart::new(request.headers().only("content-type")?.unwrap_or_default(), UPLOAD_PARTS_MAX)?)
 }
 
-fn find(partials: &Partials, ask: &Ask, token: &str) -> Result<Arc<Partial>, Refusal> {
+fn find(partials: &Partials, ask: &WriteRequest, token: &str) -> Result<Arc<Partial>, Refusal> {
     let found = Some(token).filter(|token| is_token(token)).and_then(|token| partials.find(token));
     let found = found.filter(|partial| partial.is_for(ask));
     found.ok_or(Refusal::new(Status::NOT_FOUND, "the upload does not exist"))
 }
 
 /// `HEAD` of an upload: reports its offset.
-fn state(ask: Ask, partials: Arc<Partials>, token: String, cx: &mut Context<'_>) -> Answer {
+fn state(ask: WriteRequest, partials: Arc<Partials>, token: String, cx: &mut Context<'_>) -> Answer {
     in_job(ask, cx, move |ask| {
         let progress = find(&partials, ask, &token)?.interrupt(ask.now.mono)?;
         let response = Response::new(Status::NO_CONTENT)
@@ -216,7 +221,7 @@ fn state(ask: Ask, partials: Arc<Partials>, token: String, cx: &mut Context<'_>)
 }
 
 /// `DELETE` of an upload: discards it.
-fn cancel(ask: Ask, partials: Arc<Partials>, token: String, cx: &mut Context<'_>) -> Answer {
+fn cancel(ask: WriteRequest, partials: Arc<Partials>, token: String, cx: &mut Context<'_>) -> Answer {
     in_job(ask, cx, move |ask| {
         partials.cancel(&*find(&partials, ask, &token)?)?;
         Ok(Response::new(Status::NO_CONTENT).by_server())
@@ -225,13 +230,13 @@ fn cancel(ask: Ask, partials: Arc<Partials>, token: String, cx: &mut Context<'_>
 
 /// `PATCH`: resumes an upload.
 fn append(
-    ask: Ask,
+    ask: WriteRequest,
     partials: &Arc<Partials>,
     token: &str,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
-    let wish = Wish::of(request);
+    let wish = ResumeHeaders::of(request);
     let bytes = match request.content() {
         Content::None => Some(0),
         Content::Length(bytes) => Some(bytes),
@@ -261,7 +266,12 @@ fn append(
     })
 }
 
-fn check_append(ask: &Ask, request: &Request<'_>, wish: &Wish, bytes: Option<u64>) -> Result<u64, Refusal> {
+fn check_append(
+    ask: &WriteRequest,
+    request: &Request<'_>,
+    wish: &ResumeHeaders,
+    bytes: Option<u64>,
+) -> Result<u64, Refusal> {
     if wish.is_ambiguous {
         return Err(AMBIGUOUS);
     }
@@ -283,7 +293,7 @@ fn check_append(ask: &Ask, request: &Request<'_>, wish: &Wish, bytes: Option<u64
 }
 
 /// Response to a part that was refused, with the problem types of the IETF draft (RFC 9457).
-fn halted(ask: &Ask, halt: &Halt, provided: u64) -> Response {
+fn halted(ask: &WriteRequest, halt: &Halt, provided: u64) -> Response {
     let (status, kind, more, expected) = match halt {
         Halt::Refused(refusal) => return ask.refuse(*refusal),
         Halt::Complete => (Status::BAD_REQUEST, "completed-upload", String::new(), None),

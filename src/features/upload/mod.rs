@@ -34,7 +34,7 @@ use crate::features::resume_token;
 use crate::features::upload::methods::{change, options};
 use crate::features::upload::owner::Owner;
 use crate::features::upload::partials::Partials;
-use crate::features::upload::write_request::{Ask, KeepLimits, WriteState};
+use crate::features::upload::write_request::{KeepLimits, WriteRequest, WriteState};
 use crate::handler::kept_request::KeptRequest;
 use crate::handler::{Answer, Context, Handler};
 use crate::http::target::normalize;
@@ -122,10 +122,10 @@ impl Handler for Uploads {
 
 impl Uploads {
     /// Write request for a path below an upload folder; `None` for other paths.
-    fn ask(&self, path: Vec<u8>, request: &Request<'_>, cx: &Context<'_>) -> Option<Ask> {
+    fn ask(&self, path: Vec<u8>, request: &Request<'_>, cx: &Context<'_>) -> Option<WriteRequest> {
         let root = (self.root_of)(request);
         let area = area_of(&root.current().options.uploads, &path)?.to_owned();
-        Some(Ask {
+        Some(WriteRequest {
             shared: Arc::clone(&self.state.shared),
             root,
             area,
@@ -139,7 +139,7 @@ impl Uploads {
 
     /// Returns true if the host name of the request permits writing. Where a password is required,
     /// any name does, because a browser sends a password only to the host it was entered for.
-    fn lets_write(&self, ask: &Ask, request: &Request<'_>, cx: &Context<'_>) -> bool {
+    fn lets_write(&self, ask: &WriteRequest, request: &Request<'_>, cx: &Context<'_>) -> bool {
         self.names.let_write(request, cx.peer()) || self.state.shared.guards.is_protected(&ask.path)
     }
 }

@@ -16,15 +16,15 @@ use std::time::Instant;
 
 use crate::features::upload::owner::Owner;
 use crate::features::upload::refusal::Refusal;
-use crate::features::upload::staged::Draft;
-use crate::features::upload::write_request::Ask;
+use crate::features::upload::staged::StagedFile;
+use crate::features::upload::write_request::WriteRequest;
 use crate::http::Status;
 use crate::sync::lock;
 
 /// Upload of one file.
 pub(crate) struct Partial {
     /// Request that began the upload, with its path and conditions.
-    pub(super) ask: Arc<Ask>,
+    pub(super) ask: Arc<WriteRequest>,
     /// Token of a resumable upload.
     pub(super) token: OnceLock<String>,
     /// Name of the file in the folder that the staged file has open.
@@ -47,7 +47,7 @@ pub(super) struct State {
 
 pub(super) enum Stage {
     /// Content is arriving or can arrive.
-    Open(Draft),
+    Open(StagedFile),
     /// All content has arrived and is being published, which can fail.
     Publishing,
     /// The file is visible to readers.
@@ -69,7 +69,7 @@ pub(super) const PUBLISHING: Refusal =
 
 impl Partial {
     /// Returns true if the upload and the request have the same path.
-    pub(crate) fn is_for(&self, ask: &Ask) -> bool {
+    pub(crate) fn is_for(&self, ask: &WriteRequest) -> bool {
         Arc::ptr_eq(&self.ask.root, &ask.root) && self.ask.path == ask.path
     }
 
@@ -134,7 +134,7 @@ impl Partial {
     }
 
     /// Takes the staged file, if any, and moves the upload to stage `next`.
-    pub(super) fn take_draft(&self, state: &mut State, next: Stage) -> Option<Draft> {
+    pub(super) fn take_draft(&self, state: &mut State, next: Stage) -> Option<StagedFile> {
         let Stage::Open(_) = state.stage else { return None };
         self.is_held.store(false, Ordering::Release);
         match std::mem::replace(&mut state.stage, next) {

@@ -15,7 +15,7 @@ use crate::docroot::location::Location;
 use crate::docroot::own::Inode;
 use crate::docroot::stamp::{Stamp, stat};
 use crate::docroot::verdict::Withheld;
-use crate::docroot::{Docroot, Reach, Trouble};
+use crate::docroot::{Docroot, LookupError, Reach};
 use crate::features::upload::refusal::Refusal;
 use crate::http::{Status, target};
 use crate::text::has_bidi_control;
@@ -35,7 +35,7 @@ pub(crate) struct Folder {
 
 /// Entry of a folder, which can exist or not.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Destination {
     pub(crate) folder: Arc<OwnedFd>,
     pub(crate) name: Vec<u8>,
 }
@@ -50,11 +50,15 @@ pub(crate) enum Found {
     Other,
 }
 
-impl Place {
+impl Destination {
     /// Entry that `path` names below the upload folder `area` of this docroot. Also returns the
     /// paths that the entry can have below the docroot after links are followed; none if it lies
     /// outside.
-    pub(crate) fn of(docroot: &Docroot, area: &str, path: &[u8]) -> Result<(Place, Vec<Vec<u8>>), Refusal> {
+    pub(crate) fn of(
+        docroot: &Docroot,
+        area: &str,
+        path: &[u8],
+    ) -> Result<(Destination, Vec<Vec<u8>>), Refusal> {
         // An upload folder is opened separately, so the disk would accept paths that are too long
         // for requests.
         if path.len() > PATH_BYTES_MAX {
@@ -67,7 +71,7 @@ impl Place {
         let folder = open_folder(docroot, area, &path[..slash])?;
         folder.check_entry(docroot, &name)?;
         let places = folder.places_of(&name);
-        Ok((Place { folder: folder.fd, name }, places))
+        Ok((Destination { folder: folder.fd, name }, places))
     }
 
     /// Opens the existing file for reading, and returns its stamp.
@@ -106,10 +110,10 @@ pub(crate) fn open_folder(docroot: &Docroot, area: &str, path: &[u8]) -> Result<
         area => docroot.open_beneath(area.as_bytes(), Reach::OnDisk),
     };
     let top = top.map_err(|trouble| match trouble {
-        Trouble::NotFound => Refusal::new(Status::NOT_FOUND, "the upload folder does not exist"),
-        Trouble::Forbidden => Refusal::from(Errno::ACCESS),
-        Trouble::Exhausted => Refusal::from(Errno::MFILE),
-        Trouble::Cold | Trouble::Unknown | Trouble::Io(_) => Refusal::from(Errno::IO),
+        LookupError::NotFound => Refusal::new(Status::NOT_FOUND, "the upload folder does not exist"),
+        LookupError::Forbidden => Refusal::from(Errno::ACCESS),
+        LookupError::Exhausted => Refusal::from(Errno::MFILE),
+        LookupError::Cold | LookupError::Unknown | LookupError::Io(_) => Refusal::from(Errno::IO),
     })?;
     let below = path.strip_prefix(area.as_bytes()).unwrap_or_default();
     let below = below.strip_prefix(b"/").unwrap_or(below);

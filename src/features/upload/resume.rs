@@ -21,7 +21,7 @@ pub(super) const AMBIGUOUS: Refusal =
 
 /// Resumption headers of a request. Malformed values count as missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Wish {
+pub(crate) struct ResumeHeaders {
     /// True if this request completes the upload; `None` for an ordinary request.
     pub(crate) complete: Option<bool>,
     /// Length of the complete file, in bytes.
@@ -33,9 +33,9 @@ pub(crate) struct Wish {
     pub(super) is_ambiguous: bool,
 }
 
-impl Wish {
+impl ResumeHeaders {
     /// Parses the headers of a request.
-    pub(crate) fn of(request: &Request<'_>) -> Wish {
+    pub(crate) fn of(request: &Request<'_>) -> ResumeHeaders {
         let mut is_ambiguous = false;
         let mut bare = |name| {
             let value = request.headers().only(name).inspect_err(|_| is_ambiguous = true).ok()??;
@@ -49,7 +49,7 @@ impl Wish {
         let length = bare("upload-length").and_then(integer);
         let offset = bare("upload-offset").and_then(integer);
         let takes_interim = bare("upload-draft-interop-version") == Some(INTEROP_VERSION);
-        Wish { complete, length, offset, takes_interim, is_ambiguous }
+        ResumeHeaders { complete, length, offset, takes_interim, is_ambiguous }
     }
 
     /// Length of the complete file, if known, when `bytes` arrive at `offset`.
@@ -92,10 +92,10 @@ mod tests {
     use super::*;
     use crate::http::head::{FieldSlots, parse};
 
-    fn wish(fields: &str) -> Wish {
+    fn wish(fields: &str) -> ResumeHeaders {
         let head = format!("PUT /a HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
         let mut slots = FieldSlots::new();
-        Wish::of(&parse(head.as_bytes(), &mut slots, &crate::config::Limits::default()).unwrap())
+        ResumeHeaders::of(&parse(head.as_bytes(), &mut slots, &crate::config::Limits::default()).unwrap())
     }
 
     #[test]

@@ -13,10 +13,10 @@ use crate::config::{Limits, UPLOAD_BUFFER_BYTES};
 use crate::features::upload::form::Form;
 use crate::features::upload::refusal::Refusal;
 use crate::features::upload::resume::INTEROP_VERSION;
-use crate::features::upload::write_request::Ask;
+use crate::features::upload::write_request::WriteRequest;
 use crate::features::upload::writer::Writer;
 use crate::handler::continuation::Continuation;
-use crate::handler::{Answer, BodySink, Context, Holders, Sunk};
+use crate::handler::{Answer, BodySink, Context, Holders, SinkStatus};
 use crate::http::{Response, Status};
 use crate::jobs::sender_permits::SenderPermit;
 use crate::jobs::{Lane, Spawn};
@@ -25,7 +25,7 @@ use crate::jobs::{Lane, Spawn};
 pub(crate) struct Sink {
     /// `None` after the end or a failure.
     work: Option<Work>,
-    ask: Arc<Ask>,
+    ask: Arc<WriteRequest>,
     spawner: Arc<dyn Spawn>,
     takes_interim: bool,
 }
@@ -45,7 +45,7 @@ impl Sink {
     /// Sink for content that is a file or a part of one.
     pub(crate) fn of_file(
         writer: Writer,
-        ask: Arc<Ask>,
+        ask: Arc<WriteRequest>,
         permit: SenderPermit,
         spawner: Arc<dyn Spawn>,
         takes_interim: bool,
@@ -55,7 +55,12 @@ impl Sink {
     }
 
     /// Sink for a form with files.
-    pub(crate) fn of_form(form: Form, ask: Arc<Ask>, permit: SenderPermit, spawner: Arc<dyn Spawn>) -> Sink {
+    pub(crate) fn of_form(
+        form: Form,
+        ask: Arc<WriteRequest>,
+        permit: SenderPermit,
+        spawner: Arc<dyn Spawn>,
+    ) -> Sink {
         let work = Work { goal: Goal::Form(Box::new(form)), buffer: Vec::new(), permit };
         Sink { work: Some(work), ask, spawner, takes_interim: false }
     }
@@ -119,10 +124,10 @@ impl Work {
 }
 
 impl BodySink for Sink {
-    fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> Sunk {
-        let Some(work) = &mut self.work else { return Sunk::Refuse(self.ask.refuse(LOST)) };
+    fn write(&mut self, piece: &[u8], _: &mut Context<'_>) -> SinkStatus {
+        let Some(work) = &mut self.work else { return SinkStatus::Refuse(self.ask.refuse(LOST)) };
         work.buffer.extend_from_slice(piece);
-        if work.buffer.len() >= UPLOAD_BUFFER_BYTES { Sunk::Full } else { Sunk::More }
+        if work.buffer.len() >= UPLOAD_BUFFER_BYTES { SinkStatus::Full } else { SinkStatus::More }
     }
 
     fn drain(mut self: Box<Self>, cx: &mut Context<'_>) -> Answer {

@@ -53,7 +53,7 @@ const MODE: Mode = Mode::from_raw_mode(0o666);
 
 /// File that is not visible yet.
 #[derive(Debug)]
-pub(crate) struct Draft {
+pub(crate) struct StagedFile {
     fd: OwnedFd,
     folder: Arc<OwnedFd>,
     /// Hidden name, if the file system requires one.
@@ -62,36 +62,36 @@ pub(crate) struct Draft {
     reserved: u64,
 }
 
-impl Draft {
+impl StagedFile {
     /// Creates an empty staged file in this folder.
-    pub(crate) fn begin(folder: &Arc<OwnedFd>) -> Result<Draft, Errno> {
+    pub(crate) fn begin(folder: &Arc<OwnedFd>) -> Result<StagedFile, Errno> {
         // Without /proc an unnamed file cannot always get a name: see `link`.
         if !is_reported() {
-            return Draft::begin_named(folder);
+            return StagedFile::begin_named(folder);
         }
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
         match rustix::fs::openat(folder, ".", flags, MODE) {
             Ok(fd) => {
-                return Ok(Draft { fd, folder: Arc::clone(folder), scrap: None, bytes: 0, reserved: 0 });
+                return Ok(StagedFile { fd, folder: Arc::clone(folder), scrap: None, bytes: 0, reserved: 0 });
             }
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {}
             Err(errno) => return Err(errno),
         }
-        Draft::begin_named(folder)
+        StagedFile::begin_named(folder)
     }
 
     /// Creates a staged file with a hidden name, for file systems without unnamed files.
-    pub(crate) fn begin_named(folder: &Arc<OwnedFd>) -> Result<Draft, Errno> {
+    pub(crate) fn begin_named(folder: &Arc<OwnedFd>) -> Result<StagedFile, Errno> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let (fd, name) = with_new_name(|name| rustix::fs::openat(folder, name, flags, MODE))?;
-        Ok(Draft { fd, folder: Arc::clone(folder), scrap: Some(name), bytes: 0, reserved: 0 })
+        Ok(StagedFile { fd, folder: Arc::clone(folder), scrap: Some(name), bytes: 0, reserved: 0 })
     }
 
     /// Moves the staged file so that it can be published in `folder`.
     ///
     /// The content is copied if the file cannot get a name there: on another file system, or if it
     /// has a hidden name in a folder that may have been removed.
-    pub(crate) fn moved_to(mut self, folder: &Arc<OwnedFd>) -> Result<Draft, Errno> {
+    pub(crate) fn moved_to(mut self, folder: &Arc<OwnedFd>) -> Result<StagedFile, Errno> {
         if Arc::ptr_eq(&self.folder, folder) {
             return Ok(self);
         }
@@ -100,7 +100,7 @@ impl Draft {
             self.folder = Arc::clone(folder);
             return Ok(self);
         }
-        let mut copy = Draft::begin(folder)?;
+        let mut copy = StagedFile::begin(folder)?;
         let mut piece = vec![0; COPIED_BYTES];
         while copy.bytes < self.bytes {
             match rustix::io::pread(&self.fd, &mut piece[..], copy.bytes) {
@@ -241,14 +241,14 @@ impl Draft {
 }
 
 #[cfg(test)]
-impl Draft {
+impl StagedFile {
     /// Disk usage in bytes, for tests.
     pub(crate) fn room(&self) -> u64 {
         rustix::fs::statx(&self.fd, "", AtFlags::EMPTY_PATH, StatxFlags::BLOCKS).unwrap().stx_blocks * 512
     }
 }
 
-impl Drop for Draft {
+impl Drop for StagedFile {
     fn drop(&mut self) {
         if let Some(scrap) = &self.scrap {
             let _gone = unlinkat(&self.folder, scrap.as_str(), AtFlags::empty());
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_draft_is_seen_whole_or_not_at_all_with_and_without_a_hidden_name() {
-        for begin in [Draft::begin, Draft::begin_named] {
+        for begin in [StagedFile::begin, StagedFile::begin_named] {
             let scratch = tempfile::tempdir().unwrap();
             let folder = folder(scratch.path());
             let written = |text: &str| {
@@ -387,7 +387,7 @@ mod tests {
     fn a_draft_is_published_in_another_folder_and_copied_where_it_must_be() {
         // On most machines this is another file system than that of temporary files.
         let others = [std::env::temp_dir(), "/dev/shm".into()];
-        for begin in [Draft::begin, Draft::begin_named] {
+        for begin in [StagedFile::begin, StagedFile::begin_named] {
             for other in others.iter().filter(|path| path.is_dir()) {
                 let [old, new] =
                     [std::env::temp_dir(), other.clone()].map(|at| tempfile::tempdir_in(at).unwrap());

@@ -21,7 +21,7 @@ use crate::features::auth::guard::WriteGuards;
 use crate::features::upload::folders::Folders;
 use crate::features::upload::origin::Partners;
 use crate::features::upload::owner::Owner;
-use crate::features::upload::place::{self, Found, Place};
+use crate::features::upload::place::{self, Destination, Found};
 use crate::features::upload::refusal::Refusal;
 use crate::features::upload::staged::Sweeper;
 use crate::handler::Context;
@@ -102,7 +102,7 @@ impl KeepLimits {
 }
 
 /// A write request, kept for the jobs that carry it out.
-pub(super) struct Ask {
+pub(super) struct WriteRequest {
     pub(super) shared: Arc<WriteState>,
     pub(super) root: Arc<Root>,
     /// Upload folder that contains the path.
@@ -116,7 +116,7 @@ pub(super) struct Ask {
     pub(super) owner: Owner,
 }
 
-impl Ask {
+impl WriteRequest {
     /// Checks that need only the head.
     pub(super) fn check(&self, request: &Request<'_>) -> Result<(), Refusal> {
         place::check_path(&self.path)?;
@@ -165,7 +165,7 @@ impl Ask {
 
     /// Checks the conditions of the request against the existing entry. An existing file that
     /// belongs to the server is refused.
-    pub(super) fn check_conditions(&self, place: &Place, found: Found) -> Result<(), Refusal> {
+    pub(super) fn check_conditions(&self, place: &Destination, found: Found) -> Result<(), Refusal> {
         if let Found::File(stamp) = found
             && self.root.current().is_own(&stamp)
         {
@@ -190,7 +190,7 @@ impl Ask {
     }
 
     /// Entity tag of the existing file.
-    fn tag_at(&self, place: &Place) -> Option<Vec<u8>> {
+    fn tag_at(&self, place: &Destination) -> Option<Vec<u8>> {
         let (file, stamp) = place.open_file().ok()?;
         self.tag_of(&file, &stamp, self.now.wall)
     }
@@ -208,9 +208,9 @@ impl Ask {
 
     /// Opens the folder of `path` below the folder that the root leads to now, and returns the
     /// entry if the client may write it.
-    pub(super) fn place(&self, path: &[u8]) -> Result<Place, Refusal> {
+    pub(super) fn place(&self, path: &[u8]) -> Result<Destination, Refusal> {
         self.root.follow();
-        let (mut place, places) = Place::of(&self.root.docroot(), &self.area, path)?;
+        let (mut place, places) = Destination::of(&self.root.docroot(), &self.area, path)?;
         self.check_passwords(path, &places)?;
         place.folder = self.shared.folders.share(place.folder);
         Ok(place)
@@ -235,7 +235,7 @@ impl Ask {
 }
 
 /// Value of the `Upload-Limit` header.
-pub(super) fn limits(ask: &Ask) -> String {
+pub(super) fn limits(ask: &WriteRequest) -> String {
     let keep = &ask.shared.keep;
     let bytes_max = ask.request.limits().upload_bytes_max.min(match keep.bytes_max {
         // No upload can be resumed, and others may have any size up to the upload limit.
@@ -277,9 +277,9 @@ pub(super) fn written(location: &[u8], is_new: bool, etag: Option<Vec<u8>>) -> R
 }
 
 #[cfg(test)]
-impl Ask {
+impl WriteRequest {
     /// Write request for tests, in a docroot that may be written everywhere.
-    pub(super) fn of(root: &std::path::Path, head: &str) -> Ask {
+    pub(super) fn of(root: &std::path::Path, head: &str) -> WriteRequest {
         use crate::http::head::{FieldSlots, parse};
         let mut config = Config::default();
         config.limits.upload_bytes_max = u64::MAX;
@@ -287,7 +287,7 @@ impl Ask {
         let guards = WriteGuards::default();
         let mut slots = FieldSlots::new();
         let request = parse(head.as_bytes(), &mut slots, &config.limits).unwrap();
-        Ask {
+        WriteRequest {
             shared: Arc::new(WriteState::new(&config, guards)),
             root: Arc::new(Root::of(Arc::new(Docroot::open(root, config.files.clone()).unwrap()))),
             area: String::new(),
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn a_folder_is_swept_again_a_day_later() {
         let scratch = tempfile::tempdir().unwrap();
-        let mut ask = Ask::of(scratch.path(), "PUT /a HTTP/1.1\r\nHost: a\r\n\r\n");
+        let mut ask = WriteRequest::of(scratch.path(), "PUT /a HTTP/1.1\r\nHost: a\r\n\r\n");
         let scrap = scratch.path().join(".whirligig-0123456789abcdef");
         let folder = ask.place(b"/a").unwrap().folder;
         let mut is_swept = |later: u32| {

@@ -12,12 +12,12 @@ use crate::clock::read_wall_clock;
 use crate::features::resume_token;
 use crate::features::upload::partial::{GIVEN_UP, PUBLISHING, Partial, Stage, State, read_clock};
 use crate::features::upload::partials::Partials;
-use crate::features::upload::place::{Found, Place};
+use crate::features::upload::place::{Destination, Found};
 use crate::features::upload::refusal::Refusal;
-use crate::features::upload::resume::Wish;
-use crate::features::upload::staged::{Draft, Old};
+use crate::features::upload::resume::ResumeHeaders;
+use crate::features::upload::staged::{Old, StagedFile};
 use crate::features::upload::write_request::{
-    Ask, TOO_LARGE, TOO_LARGE_TO_KEEP, UNEXPECTED, limits, replaceable, written,
+    TOO_LARGE, TOO_LARGE_TO_KEEP, UNEXPECTED, WriteRequest, limits, replaceable, written,
 };
 use crate::http::{Response, Status};
 use crate::sync::lock;
@@ -44,9 +44,9 @@ const NO_ROOM: Refusal = Refusal::new(Status::SERVICE_UNAVAILABLE, "too many unf
 impl Writer {
     /// Begins an upload. `bytes` is the length of the content of this request, if known.
     pub(crate) fn begin(
-        ask: &Arc<Ask>,
+        ask: &Arc<WriteRequest>,
         partials: &Arc<Partials>,
-        wish: &Wish,
+        wish: &ResumeHeaders,
         bytes: Option<u64>,
     ) -> Result<Writer, Refusal> {
         let place = ask.place(&ask.path)?;
@@ -54,7 +54,7 @@ impl Writer {
         replaceable(found)?;
         ask.check_conditions(&place, found)?;
         ask.sweep(&place.folder);
-        let draft = Draft::begin(&place.folder)?;
+        let draft = StagedFile::begin(&place.folder)?;
         let length = wish.length_with(0, bytes);
         if !draft.has_room(length.max(bytes).unwrap_or(0)) {
             return Err(Errno::NOSPC.into());
@@ -94,8 +94,8 @@ impl Writer {
     pub(crate) fn resume(
         partial: &Arc<Partial>,
         partials: &Arc<Partials>,
-        ask: &Ask,
-        wish: &Wish,
+        ask: &WriteRequest,
+        wish: &ResumeHeaders,
         offset: u64,
         bytes: Option<u64>,
     ) -> Result<Writer, Halt> {
@@ -254,7 +254,7 @@ pub(crate) enum Halt {
 }
 
 /// Publishes an upload as a file. `location` refers to the file.
-fn publish(partial: &Partial, draft: Draft, location: &[u8]) -> Result<Response, Refusal> {
+fn publish(partial: &Partial, draft: StagedFile, location: &[u8]) -> Result<Response, Refusal> {
     let ask = &partial.ask;
     draft.sync()?;
     // The root can lead to another folder since the upload began. Move the file before taking the
@@ -269,8 +269,8 @@ fn publish(partial: &Partial, draft: Draft, location: &[u8]) -> Result<Response,
 /// changed the entry since.
 fn put_in_place(
     partial: &Partial,
-    mut draft: Draft,
-    place: &Place,
+    mut draft: StagedFile,
+    place: &Destination,
     found: Found,
     location: &[u8],
 ) -> Result<Response, Refusal> {
@@ -304,8 +304,8 @@ mod tests {
     const RESUMABLE: &str =
         "PUT /a HTTP/1.1\r\nHost: a\r\nUpload-Complete: ?1\r\nContent-Length: 10000000\r\n\r\n";
 
-    fn begin(ask: &Arc<Ask>, bytes: u64) -> Writer {
-        let wish = ask.request.with(Wish::of).unwrap();
+    fn begin(ask: &Arc<WriteRequest>, bytes: u64) -> Writer {
+        let wish = ask.request.with(ResumeHeaders::of).unwrap();
         Writer::begin(ask, &table(), &wish, Some(bytes)).unwrap_or_else(|refusal| panic!("{refusal:?}"))
     }
 
@@ -313,8 +313,8 @@ mod tests {
         Partials::registered(KeepLimits::of(&Config::default()))
     }
 
-    fn ask(root: &Path, head: &str) -> Arc<Ask> {
-        Arc::new(Ask::of(root, head))
+    fn ask(root: &Path, head: &str) -> Arc<WriteRequest> {
+        Arc::new(WriteRequest::of(root, head))
     }
 
     fn is_empty(folder: &Path) -> bool {
@@ -345,7 +345,7 @@ mod tests {
         let writer = begin(&ask, 3);
         // A staged file with a hidden name must be copied to another folder.
         let folder = Arc::new(OwnedFd::from(fs::File::open(old.path()).unwrap()));
-        let mut draft = Draft::begin_named(&folder).unwrap();
+        let mut draft = StagedFile::begin_named(&folder).unwrap();
         draft.append(b"abc", None).unwrap();
         let publishing = lock(&ask.shared.publishing);
         let (is_copied, is_published) = std::thread::scope(|scope| {
@@ -370,7 +370,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let ask = ask(scratch.path(), RESUMABLE);
         let writer = begin(&ask, 10);
-        let named = Draft::begin_named(&ask.place(b"/a").unwrap().folder).unwrap();
+        let named = StagedFile::begin_named(&ask.place(b"/a").unwrap().folder).unwrap();
         lock(&writer.partial.state).stage = Stage::Open(named);
         assert!(!is_empty(scratch.path()));
         writer.partials.give_all_up();

@@ -18,7 +18,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use self::walk::{Broken, Entry, Meta, Walk};
 use self::zip::Zip;
 use crate::config::KIB;
-use crate::docroot::{Docroot, Trouble};
+use crate::docroot::{Docroot, LookupError};
 use crate::files::{Visit, ask_password};
 use crate::handler::continuation::Continuation;
 use crate::handler::kept_request::KeptRequest;
@@ -26,7 +26,7 @@ use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::{Answer, Context};
 use crate::http::disposition::attachment;
 use crate::http::target::query_pairs;
-use crate::http::{Body, Filled, Request, Response, Status};
+use crate::http::{Body, FillStatus, Request, Response, Status};
 use crate::jobs::Lane;
 use crate::sync::Permit;
 use crate::text::{has_bidi_control, is_bidi_control};
@@ -139,13 +139,13 @@ fn respond(archive: Archive, cx: &Context<'_>) -> Response {
         .with_body(Body::Source(Box::new(Offloaded::new(archive, cx))))
 }
 
-fn refusal(trouble: Trouble, path: &[u8]) -> Response {
+fn refusal(trouble: LookupError, path: &[u8]) -> Response {
     match trouble {
-        Trouble::NotFound | Trouble::Unknown => {
+        LookupError::NotFound | LookupError::Unknown => {
             Response::problem(Status::NOT_FOUND, "the folder does not exist")
         }
-        Trouble::Forbidden => Response::problem(Status::FORBIDDEN, "this folder may not be read"),
-        Trouble::Cold | Trouble::Exhausted | Trouble::Io(_) => {
+        LookupError::Forbidden => Response::problem(Status::FORBIDDEN, "this folder may not be read"),
+        LookupError::Cold | LookupError::Exhausted | LookupError::Io(_) => {
             log::warn!("cannot archive {}: {trouble:?}", path.escape_ascii());
             Response::problem(Status::SERVICE_UNAVAILABLE, "the folder cannot be read now")
         }
@@ -227,19 +227,19 @@ impl From<io::Error> for Failure {
 }
 
 impl Producer for Archive {
-    fn produce(&mut self, out: &mut Vec<u8>) -> Filled {
+    fn produce(&mut self, out: &mut Vec<u8>) -> FillStatus {
         let mut read = 0;
         while out.len() < PIECE_BYTES && read < READ_PER_PIECE_BYTES {
             match self.step(out) {
                 Ok(Some(bytes)) => read += bytes,
-                Ok(None) => return Filled::End,
+                Ok(None) => return FillStatus::End,
                 Err(failure) => {
                     log::warn!("archive of {} aborted: {failure}", self.top.escape_ascii());
-                    return Filled::Failed;
+                    return FillStatus::Failed;
                 }
             }
         }
-        Filled::More
+        FillStatus::More
     }
 }
 

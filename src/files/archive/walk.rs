@@ -13,7 +13,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags};
 
 use crate::docroot::stamp::{file_type, stat};
 use crate::docroot::verdict::{Shown, Withheld};
-use crate::docroot::{Docroot, Reach, Trouble};
+use crate::docroot::{Docroot, LookupError, Reach};
 use crate::handler::passwords::Password;
 
 /// The metadata of an entry.
@@ -60,7 +60,7 @@ pub(super) struct Entry {
 /// instead.
 pub(super) enum Broken {
     /// The disk failed, or no descriptor is left.
-    Trouble(Trouble),
+    LookupError(LookupError),
     /// A limit of the walk is exceeded.
     TooMuch(&'static str),
 }
@@ -68,7 +68,7 @@ pub(super) enum Broken {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Broken::Trouble(trouble) => write!(f, "{trouble:?}"),
+            Broken::LookupError(trouble) => write!(f, "{trouble:?}"),
             Broken::TooMuch(what) => write!(f, "it has too many {what}"),
         }
     }
@@ -107,7 +107,11 @@ pub(super) struct Walk {
 impl Walk {
     /// Begins at the directory at `path`, which is normalized and has a slash at both ends. `also`
     /// is a password that the client has given besides that of `path`.
-    pub(super) fn open(docroot: &Arc<Docroot>, path: &[u8], also: Option<Password>) -> Result<Self, Trouble> {
+    pub(super) fn open(
+        docroot: &Arc<Docroot>,
+        path: &[u8],
+        also: Option<Password>,
+    ) -> Result<Self, LookupError> {
         let asked = path;
         let path = path.strip_prefix(b"/").unwrap_or(path).to_vec();
         let name = if path.is_empty() { b"." } else { &path[..] };
@@ -115,7 +119,7 @@ impl Walk {
         let stat = stat(&directory)?;
         // Without links it was deleted, and exists only because of our descriptor.
         if file_type(&stat) != FileType::Directory || stat.stx_nlink == 0 {
-            return Err(Trouble::NotFound);
+            return Err(LookupError::NotFound);
         }
         let Shown { password, .. } = docroot.judge(&directory, &stat, asked)?;
         let mut walk = Walk {
@@ -131,8 +135,8 @@ impl Walk {
         };
         match walk.enter(&directory, &stat) {
             Ok(()) => Ok(walk),
-            Err(Broken::Trouble(trouble)) => Err(trouble),
-            Err(Broken::TooMuch(_)) => Err(Trouble::Exhausted),
+            Err(Broken::LookupError(trouble)) => Err(trouble),
+            Err(Broken::TooMuch(_)) => Err(LookupError::Exhausted),
         }
     }
 
@@ -176,14 +180,14 @@ impl Walk {
         let fd = match self.docroot.open_beneath(&self.path, Reach::OnDisk) {
             Ok(fd) => fd,
             // A request for this entry would fail, too.
-            Err(Trouble::NotFound | Trouble::Forbidden) => return Ok(None),
+            Err(LookupError::NotFound | LookupError::Forbidden) => return Ok(None),
             Err(trouble) => return Err(trouble.into()),
         };
         let stat = stat(&fd)?;
         let Shown { location, .. } = match self.docroot.judge(&fd, &stat, &path) {
             Ok(shown) => shown,
             Err(Withheld::Hidden | Withheld::Programs | Withheld::Own) => return Ok(None),
-            Err(Withheld::Unknown) => return Err(Trouble::Unknown.into()),
+            Err(Withheld::Unknown) => return Err(LookupError::Unknown.into()),
         };
         // A link may lead to a file that is protected under its own name.
         if location.possible_paths().any(|place| self.is_excluded(&place)) {
@@ -254,9 +258,9 @@ impl Level {
     }
 }
 
-impl From<Trouble> for Broken {
-    fn from(trouble: Trouble) -> Self {
-        Broken::Trouble(trouble)
+impl From<LookupError> for Broken {
+    fn from(trouble: LookupError) -> Self {
+        Broken::LookupError(trouble)
     }
 }
 
@@ -268,10 +272,10 @@ fn identity(stat: &rustix::fs::Statx) -> (u32, u32, u64) {
 /// offsets they take at most `bytes_max`.
 fn read_names(directory: &OwnedFd, bytes_max: usize) -> Result<Vec<u8>, Broken> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(directory, ".", flags, Mode::empty()).map_err(Trouble::from)?;
+    let fd = rustix::fs::openat(directory, ".", flags, Mode::empty()).map_err(LookupError::from)?;
     let (mut names, mut starts_bytes) = (Vec::new(), 0);
-    for entry in Dir::new(fd).map_err(Trouble::from)? {
-        let entry = entry.map_err(Trouble::from)?;
+    for entry in Dir::new(fd).map_err(LookupError::from)? {
+        let entry = entry.map_err(LookupError::from)?;
         let name = entry.file_name().to_bytes_with_nul();
         let may_be_served = matches!(
             entry.file_type(),

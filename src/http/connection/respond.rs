@@ -11,7 +11,7 @@ use crate::config::Limits;
 use crate::http::body::BodyEncoder;
 use crate::http::error::CloseReason;
 use crate::http::prepared::{PREPARED_COPIED_BYTES_MAX, Prepared};
-use crate::http::response::{Body, BodySource, Filled, Response};
+use crate::http::response::{Body, BodySource, FillStatus, Response};
 use crate::http::response_head::{push_content_length, push_server_and_date, push_status_line};
 use crate::http::send_queue::SendQueue;
 use crate::http::status::Status;
@@ -263,16 +263,16 @@ struct Measured {
 }
 
 impl BodySource for Measured {
-    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> Filled {
+    fn fill(&mut self, out: &mut Vec<u8>, room: usize) -> FillStatus {
         let before = out.len();
         let filled = self.source.fill(out, room);
         let made = (out.len().saturating_sub(before) as u64).min(self.left);
         out.truncate(before + usize::try_from(made).unwrap_or(usize::MAX));
         self.left -= made;
         match filled {
-            Filled::More | Filled::Later | Filled::End if self.left == 0 => Filled::End,
-            Filled::End => Filled::Failed,
-            Filled::More | Filled::Later | Filled::Failed => filled,
+            FillStatus::More | FillStatus::Later | FillStatus::End if self.left == 0 => FillStatus::End,
+            FillStatus::End => FillStatus::Failed,
+            FillStatus::More | FillStatus::Later | FillStatus::Failed => filled,
         }
     }
 

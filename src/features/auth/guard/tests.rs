@@ -48,7 +48,7 @@ fn every_spelling_of_a_protected_path_is_protected() {
         "/a/b/c",
     ] {
         let scope = with_request(target, "", |request| match guard.place(request) {
-            Place::Scope(_) => true,
+            Place::Realm(_) => true,
             Place::Open | Place::Nowhere(_) => false,
         });
         assert!(scope, "{target}");
@@ -80,7 +80,7 @@ fn the_longest_path_decides_and_health_stays_open() {
     let guard = guard(&["a:p", "b:p@/x/y", "c:p@/x"]);
     let path = |target: &str| {
         with_request(target, "", |request| match guard.place(request) {
-            Place::Scope(scope) => Some(String::from_utf8(guard.scopes[scope].path.clone()).unwrap()),
+            Place::Realm(scope) => Some(String::from_utf8(guard.scopes[scope].path.clone()).unwrap()),
             Place::Open | Place::Nowhere(_) => None,
         })
     };
@@ -103,7 +103,7 @@ fn passwords_given_in_clear_are_compared_whole() {
     let scope = guard.scope_of(b"/x").unwrap();
     let recall = |user: &str, password: &str| {
         let credentials = Credentials { user: user.into(), password: password.into() };
-        matches!(guard.recall(&Attempt { scope, credentials }, Looked::NotYet, now), Recalled::Right)
+        matches!(guard.recall(&Attempt { scope, credentials }, Looked::NotYet, now), Cached::Right)
     };
     assert!(recall("u", "p") && recall("v", "q"));
     for (user, password) in
@@ -133,17 +133,17 @@ fn a_look_at_the_users_counts_when_it_is_over() {
         Now { mono: start.mono + passed, wall: start.wall + passed }
     };
     let recall = |secs, looked| guard.recall(&attempt, looked, at(secs));
-    assert!(matches!(recall(0, Looked::NotYet), Recalled::Unknown));
+    assert!(matches!(recall(0, Looked::NotYet), Cached::Unknown));
     assert!(guard.verify(0, &attempt.credentials, at(0)));
-    assert!(matches!(recall(0, Looked::NotYet), Recalled::Right));
+    assert!(matches!(recall(0, Looked::NotYet), Cached::Right));
     for _ in 0..3 {
-        assert!(matches!(recall(2, Looked::NotYet), Recalled::Stale), "until somebody has looked");
+        assert!(matches!(recall(2, Looked::NotYet), Cached::Stale), "until somebody has looked");
     }
     guard.refresh(at(2));
-    assert!(matches!(recall(2, Looked::NotYet), Recalled::Right));
+    assert!(matches!(recall(2, Looked::NotYet), Cached::Right));
     std::fs::write(&file, format!("v:{HASH}\n")).unwrap();
-    assert!(matches!(recall(4, Looked::NotYet), Recalled::Stale));
+    assert!(matches!(recall(4, Looked::NotYet), Cached::Stale));
     guard.refresh(at(4));
-    assert!(matches!(recall(4, Looked::Now), Recalled::Unknown));
+    assert!(matches!(recall(4, Looked::Now), Cached::Unknown));
     assert!(!guard.verify(0, &attempt.credentials, at(4)));
 }

@@ -3,8 +3,8 @@
 use super::*;
 use crate::config::Config;
 use crate::features::auth::guard::WriteGuards;
-use crate::features::upload::resume::Wish;
-use crate::features::upload::write_request::{Ask, WriteState};
+use crate::features::upload::resume::ResumeHeaders;
+use crate::features::upload::write_request::{WriteRequest, WriteState};
 use crate::features::upload::writer::Writer;
 use crate::http::Status;
 
@@ -29,10 +29,10 @@ impl Clients {
     /// token.
     fn begin(&self, owner: &Owner, complete: &str, bytes: usize) -> Result<Option<String>, Status> {
         let head = format!("PUT /a HTTP/1.1\r\nHost: a\r\nUpload-Complete: {complete}\r\n\r\n");
-        let mut ask = Ask::of(self.folder.path(), &head);
+        let mut ask = WriteRequest::of(self.folder.path(), &head);
         (ask.shared, ask.owner) = (Arc::clone(&self.shared), owner.clone());
         let ask = Arc::new(ask);
-        let wish = ask.request.with(Wish::of).unwrap();
+        let wish = ask.request.with(ResumeHeaders::of).unwrap();
         let begun =
             Writer::begin(&ask, &self.partials, &wish, Some(1000)).map_err(|refusal| refusal.status)?;
         let mut writer = begun;
