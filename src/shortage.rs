@@ -1,9 +1,12 @@
 //! Closes unused descriptors when the process has no descriptor left.
 //!
-//! Descriptors belong to the process, so one list serves all its servers. A call that finds no free
-//! descriptor reports that here. Each registered cache of descriptors then closes some. The request
-//! that failed is refused, and the next one finds free descriptors. This file must not know what is
-//! open.
+//! A call that fails with EMFILE or ENFILE reports that here. Each registered cache of descriptors
+//! then closes some, so that the next call succeeds. Descriptors belong to the process, so one list
+//! serves all its servers.
+//!
+//! A file that cannot be opened is a 503 for its request. A client that cannot be accepted waits in
+//! the queue of the kernel: the reactor first closes its longest idle connection, and reports only
+//! if there is none (`reactor/accept.rs`). This file must not know what is open.
 
 use std::io;
 use std::sync::{Arc, Mutex, Weak};

@@ -35,9 +35,9 @@ impl Docroot {
             match rustix::fs::openat2(&self.fd, name, flags, Mode::empty(), resolve) {
                 Ok(fd) => return Ok(fd),
                 Err(Errno::INTR) => {}
-                // Off the loop, AGAIN means that a rename raced with a `..` in a link (openat2(2)):
-                // retry. It also means that another process holds a lease (fcntl(2)), which may
-                // take long: then give up.
+                // Off the loop, AGAIN means that a rename raced with a `..` in a link (openat2(2)),
+                // or that another process holds a lease (fcntl(2)). A retry helps against the first
+                // only. The two look alike, so the tries are bounded.
                 Err(Errno::AGAIN) if reach == Reach::OnDisk => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -46,8 +46,8 @@ impl Docroot {
     }
 }
 
-/// Returns the symlink policy that is possible. The location of a file decides whether it may be
-/// sent, so without reported locations no link is followed.
+/// Returns the symlink policy to use. A file may be sent only if its location is known. If the
+/// kernel does not report locations, links are not followed, and `All` is an error.
 pub(crate) fn links_followed(asked: Symlinks, is_reported: bool) -> Result<Symlinks, &'static str> {
     match asked {
         asked if is_reported => Ok(asked),

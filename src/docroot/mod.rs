@@ -1,9 +1,11 @@
 //! The docroot on disk: names are resolved beneath it, files are opened and read.
 //!
 //! `openat2` keeps every name beneath the root, also with links and races (openat2(2),
-//! RESOLVE_BENEATH). With `Reach::InMemory` no call here waits for the disk. A name or page that
-//! the kernel does not have in memory is `LookupError::Cold`, and a worker thread repeats the call
-//! with `Reach::OnDisk`. Must not know how responses are made.
+//! RESOLVE_BENEATH), unless the operator lets links lead anywhere. With `Reach::InMemory` no open
+//! or read waits for the disk. A name or page that the kernel does not have in memory is
+//! `LookupError::Cold`, and a worker thread repeats the call with `Reach::OnDisk`. The freshness
+//! check of a cached file is one `statx` on the loop, whose names are nearly always in memory
+//! because the file was opened by them. Must not know how responses are made.
 
 pub(crate) mod beneath;
 pub(crate) mod cache;

@@ -5,6 +5,9 @@
 //! the connection for its actual deadline and arms it again. Only a deadline that moves *earlier*
 //! is moved in the heap. So a request costs no timer work beyond one comparison.
 //!
+//! `Reactor::after_pump` arms the deadline of a connection, and `Watches::arm` that of a watched
+//! object. In the threads model, `Shared::publish` (`threads/reaper.rs`) does both.
+//!
 //! The heap is indexed: `places[slot]` is the position of the entry of a slot. So a connection
 //! never has two entries, and a closed connection leaves none. The code is pure: callers pass the
 //! time.

@@ -37,7 +37,7 @@ pub(crate) struct Exchange<'a, O> {
     /// True if input follows the head of the request that is being started. Then the client does
     /// not wait for 100 Continue.
     pub(super) more_at_hand: bool,
-    /// Latest time at which the next request can have been sent, if that is earlier than now.
+    /// The next request was sent no later than this. `None`: no later than now.
     pub(super) sent_before: Option<Instant>,
 }
 
@@ -100,7 +100,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 Err(error) => self.refuse_as_read(*error, CloseReason::ProtocolError, &input[at..]),
             }
             if at == input.len() {
-                // If the content ends without a further byte, the pump calls again with no input.
+                // All input is used. If the content has just ended, the pump calls again with no
+                // input to report the end.
                 break;
             }
         }
@@ -219,8 +220,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
             }
             Change::Abandon => {
                 self.abandon_watch();
-                // The watched object kept its own deadline. The new handler gets a full answer
-                // timeout from now.
+                // No answer timeout ran while the object was watched. The timeout of the new
+                // handler starts now.
                 self.client.conn.restart_answer(self.driver.now.mono);
             }
         }
@@ -287,7 +288,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
             // The driver handles these results, which belong to no connection.
             Done::Inspect(_) | Done::Shortage => {}
             Done::Evicted => {
-                // A sink that a job has is checked when the job returns it.
+                // If a job has the sink now, the sink is checked when the job returns it.
                 if self.client.work.as_ref().is_some_and(|work| work.is_evicted()) {
                     self.refuse(TOO_SLOW, CloseReason::Evicted);
                 }
@@ -316,8 +317,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
     }
 
-    /// Refuses a request of which the bytes `read` have arrived. They are part of a head, unless
-    /// the error is about content.
+    /// Refuses a request. `read` is the part of its head that has arrived, for the log. For an
+    /// error in content it is not a head.
     #[inline(never)]
     fn refuse_as_read(&mut self, error: ProtocolError, reason: CloseReason, read: &[u8]) {
         let began = self.client.conn.head_began();
@@ -345,8 +346,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
         self.work().note = Some(note);
     }
 
-    /// Returns true if the file at the front of the queue may be sent without asking whether it is
-    /// in memory. Valid for one send.
+    /// Returns true once after a read-ahead: the next send need not check whether the file is in
+    /// memory.
     pub(crate) fn skips_residency_check(&mut self) -> bool {
         let Some(work) = self.client.work.as_mut() else { return false };
         std::mem::take(&mut work.residency) == Residency::Fetched

@@ -1,5 +1,5 @@
-//! Responses on their way into the send queue: the head, the content from its source, and at the
-//! end the line in the access log.
+//! Responses on their way into the send queue: the headers of middleware, the head, the content
+//! from its source, and at the end the line in the access log.
 //!
 //! This file must not know streams.
 

@@ -1,7 +1,9 @@
 //! Socket calls that both models make: read, write, sendfile, and the check whether a file is in
-//! memory.
+//! memory. Also the read-ahead of files, which blocks and runs on worker threads.
 //!
-//! This file must not know the content that is sent.
+//! Bytes leave for a TCP socket here, in `write_slices` and `send_file`. Two other places write:
+//! `reactor/mio_os.rs` to Unix sockets, and `threads/acceptor.rs` a 503 to clients beyond the
+//! limit. This file must not know the content that is sent.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::docroot::area_of;
 use crate::features::auth::guard::WriteGuards;
 use crate::features::hosts::check_ascii;
-use crate::features::names::Names;
+use crate::features::names::AllowedHosts;
 use crate::features::upload::origin::Partners;
 use crate::handler::{Answer, Context, Handler, When};
 use crate::http::fields::{is_token, list_elements};
@@ -49,7 +49,7 @@ pub(crate) struct Writing {
     /// Folders that accept uploads.
     pub(crate) areas: Vec<String>,
     /// Host names of the server.
-    pub(crate) names: Arc<Names>,
+    pub(crate) names: Arc<AllowedHosts>,
     /// Paths where a password replaces the host name check.
     pub(crate) guards: WriteGuards,
 }
@@ -62,7 +62,7 @@ enum Allowed {
 }
 
 /// Wraps `inner` so that pages from `origins` may read its responses.
-pub(crate) fn around(origins: &[String], writing: Writing, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+pub(crate) fn wrap(origins: &[String], writing: Writing, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
     let allowed = match origins.iter().any(|origin| origin == "*") {
         true => Allowed::All,
         false => Allowed::These(origins.to_vec()),

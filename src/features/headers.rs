@@ -4,7 +4,8 @@
 //! set. Rules match the path of the served file (`/a/index.html` for a request of `/a/`) and then
 //! the requested path; other responses match the requested path only.
 //!
-//! Must not know how responses are produced.
+//! The headers wait in `handler/extras.rs` and are applied when the response is queued
+//! (`driver/respond.rs`). Must not know how responses are produced.
 
 use std::sync::Arc;
 
@@ -17,8 +18,8 @@ struct Fields {
     inner: Arc<dyn Handler>,
 }
 
-/// Wraps `inner` and adds the headers of these rules to its responses.
-pub(crate) fn around(rules: FieldRules, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+/// Wraps `inner` and requests the headers of these rules for its responses.
+pub(crate) fn wrap(rules: FieldRules, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
     Arc::new(Fields { rules, inner })
 }
 

@@ -160,7 +160,7 @@ struct Strict {
 }
 
 /// Wraps `inner` so that unknown hosts are refused, if `--strict-hosts` was given.
-pub(crate) fn around(hosts: &Arc<Hosts>, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+pub(crate) fn wrap(hosts: &Arc<Hosts>, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
     match hosts.is_strict {
         true => Arc::new(Strict { hosts: Arc::clone(hosts), inner }),
         false => inner,

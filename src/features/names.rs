@@ -33,7 +33,7 @@ const FORWARDED: &[u8] = b"x-forwarded-";
 
 /// Host names of this server.
 #[derive(Debug)]
-pub(crate) struct Names {
+pub(crate) struct AllowedHosts {
     known: Known,
     logged: Once,
 }
@@ -46,8 +46,8 @@ enum Known {
     These(Vec<Name>),
 }
 
-impl Names {
-    pub(crate) fn of(config: &Config) -> Names {
+impl AllowedHosts {
+    pub(crate) fn of(config: &Config) -> AllowedHosts {
         let allowed = &config.site.allow_hosts;
         let is_open = allowed.contains(&AllowedHost::Any) || (allowed.is_empty() && !config.is_private());
         let known = match is_open {
@@ -58,7 +58,7 @@ impl Names {
                 Known::These(vhosts.chain(allowed.iter().flat_map(names_of)).collect())
             }
         };
-        Names { known, logged: Once::default() }
+        AllowedHosts { known, logged: Once::default() }
     }
 
     /// Returns true if the host name in the request belongs to this server. A request without a
@@ -153,7 +153,7 @@ pub(crate) enum Because {
 
 /// Handler that passes on requests with a known host name.
 struct Gate {
-    names: Arc<Names>,
+    names: Arc<AllowedHosts>,
     because: Because,
     has_logged: AtomicBool,
     inner: Box<dyn Handler>,
@@ -161,7 +161,7 @@ struct Gate {
 
 /// Wraps a handler in the host name check. A handler that exists only because the server is private
 /// also refuses forwarded requests.
-pub(crate) fn gate(names: &Arc<Names>, because: Because, inner: Box<dyn Handler>) -> Box<dyn Handler> {
+pub(crate) fn gate(names: &Arc<AllowedHosts>, because: Because, inner: Box<dyn Handler>) -> Box<dyn Handler> {
     Box::new(Gate { names: Arc::clone(names), because, has_logged: AtomicBool::new(false), inner })
 }
 
@@ -213,11 +213,11 @@ mod tests {
         look(&parse(head.as_bytes(), &mut slots, &Limits::default()).unwrap())
     }
 
-    fn knows(names: &Names, host: &str) -> bool {
+    fn knows(names: &AllowedHosts, host: &str) -> bool {
         with_request(&format!("GET /a HTTP/1.1\r\nHost: {host}\r\n\r\n"), |request| names.know(request))
     }
 
-    fn names(bind: &str, allowed: &[&str]) -> Names {
+    fn names(bind: &str, allowed: &[&str]) -> AllowedHosts {
         let binds = vec![Bind::Ip(bind.parse().unwrap(), None)];
         let mut config = Config { binds, ..Config::default() };
         config.site.vhosts = vec![
@@ -225,7 +225,7 @@ mod tests {
             Vhost { hosts: vec![".z.example".into()], root: "/".into() },
         ];
         config.site.allow_hosts = allowed.iter().map(|text| parse_allowed_host(text).unwrap()).collect();
-        Names::of(&config)
+        AllowedHosts::of(&config)
     }
 
     #[test]

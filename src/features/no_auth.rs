@@ -107,7 +107,7 @@ pub(crate) mod rule {
 }
 
 /// Returns `inner`, because there are no guards.
-pub(crate) fn around(
+pub(crate) fn wrap(
     _guard: Option<Arc<guard::Guard>>,
     _write_guard: Option<Arc<guard::Guard>>,
     inner: Arc<dyn Handler>,

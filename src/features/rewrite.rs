@@ -35,7 +35,7 @@ struct Ruled {
 }
 
 /// Wraps `inner` in these rules; `rewritten` handles rewritten requests.
-pub(crate) fn around(rules: Rules, inner: Arc<dyn Handler>, rewritten: Arc<dyn Handler>) -> Arc<dyn Handler> {
+pub(crate) fn wrap(rules: Rules, inner: Arc<dyn Handler>, rewritten: Arc<dyn Handler>) -> Arc<dyn Handler> {
     Arc::new(Ruled { rules, inner, rewritten })
 }
 

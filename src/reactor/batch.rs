@@ -20,12 +20,12 @@
 //! 2. `Reactor::pump_ready` (`reactor/mod.rs`), step 3 of the turn: marks the listener as ready.
 //! 3. `Reactor::accept` and `accept_some` (`reactor/accept.rs`), step 6 of the turn: accept until
 //!    would-block, or until the limit for one turn is reached.
-//! 4. `MioOs::accept` (`reactor/os.rs`): calls `accept4`.
+//! 4. `MioOs::accept` (`reactor/mio_os.rs`): calls `accept4`.
 //! 5. `Reactor::adopt` (`reactor/accept.rs`): creates the [`Client`](crate::driver::client::Client)
 //!    and stores it in a slot under a new `ConnId`.
 //! 6. `Reactor::admit` (this file): reads into the buffer of the batch. A request on an open
 //!    connection starts here; `pump_ready` calls `admit` for it.
-//! 7. `Socket::read` (`reactor/os.rs`) and `receive` (`driver/socket.rs`): call `recv`.
+//! 7. `Socket::read` (`reactor/mio_os.rs`) and `receive` (`driver/socket.rs`): call `recv`.
 //! 8. `Reactor::finish_batch` (this file): runs when the batch is full and at the end of steps 3
 //!    and 6. First it answers every connection of the batch.
 //! 9. `pump::answer` (`driver/pump.rs`): sets the budget for one connection.
@@ -48,8 +48,8 @@
 //! 22. `Pump::run` and `Pump::step` (`driver/pump.rs`): repeat the next useful step until nothing
 //!     is left to do.
 //! 23. `Pump::flush` (`driver/pump.rs`): passes the queue to the socket.
-//! 24. `Socket::write_vectored` (`reactor/os.rs`) and `write_slices` (`driver/socket.rs`): call
-//!     `send`.
+//! 24. `Socket::write_vectored` (`reactor/mio_os.rs`) and `write_slices` (`driver/socket.rs`):
+//!     call `send`.
 //! 25. `Pump::after_write` (`driver/pump.rs`): removes the sent bytes from the queue.
 //! 26. `Pump::finish` (`driver/pump.rs`): `Exchange::log_answers` (`driver/respond.rs`) writes the
 //!     log line, and `Exchange::settle` (`driver/exchange.rs`) returns the record of the

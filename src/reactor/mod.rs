@@ -22,7 +22,8 @@
 //! until a call returns would-block.
 //!
 //! This file contains `turn` and the functions that it calls, in the order of the turn. The steps
-//! continue in `accept`, `batch`, `evict`, `stop` and `watches`; `os` makes the system calls.
+//! continue in `accept`, `batch`, `evict`, `stop` and `watches`. `os` is the trait for system
+//! calls, and `mio_os` makes them. The header of `batch` follows one request from accept to write.
 //! `slot` is the record of a connection, and `inspect` reads the state for metrics and tests. No
 //! file in this folder may know what a handler does or how a response is made.
 

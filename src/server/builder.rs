@@ -383,7 +383,7 @@ fn with_uploads(site: &Site, files: StaticFiles) -> Arc<dyn Handler> {
     let Some(uploads) = site.uploads() else { return Arc::new(files) };
     let root = Arc::clone(files.root());
     let root_of: upload::RootOf = Box::new(move |_| Arc::clone(&root));
-    Arc::new(upload::around(uploads, root_of, site.names(), Arc::new(files)))
+    Arc::new(upload::wrap(uploads, root_of, site.names(), Arc::new(files)))
 }
 
 /// Checks that requests can reach each upload folder. An unreachable folder would silently accept

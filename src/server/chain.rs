@@ -15,7 +15,7 @@ use crate::docroot::root::Root;
 use crate::docroot::{Docroot, Refuse};
 use crate::features::auth::guard::{Attempts, Guard, WriteGuards};
 use crate::features::hosts::{self, HostFiles, Hosts};
-use crate::features::names::Names;
+use crate::features::names::AllowedHosts;
 use crate::features::rewrite::{self, Rules};
 use crate::features::{auth, cors, headers, upload};
 use crate::files::{Listings, StaticFiles};
@@ -30,7 +30,7 @@ pub struct Site {
     write_guard: Option<Arc<Guard>>,
     write_guards: WriteGuards,
     hosts: Option<Arc<Hosts>>,
-    names: Arc<Names>,
+    names: Arc<AllowedHosts>,
     rules: Option<Rules>,
     fields: Option<FieldRules>,
     cors: Vec<String>,
@@ -57,7 +57,7 @@ impl Site {
         let takes_uploads = !config.files.uploads.is_empty();
         let mut site = Site {
             hosts: None,
-            names: Arc::new(Names::of(config)),
+            names: Arc::new(AllowedHosts::of(config)),
             own,
             listings: Listings::new(),
             guard,
@@ -90,7 +90,7 @@ impl Site {
             }
         };
         let Some(uploads) = &self.uploads else { return router.fallback(Shared(handler)) };
-        router.fallback(upload::around(uploads, root_of, &self.names, handler))
+        router.fallback(upload::wrap(uploads, root_of, &self.names, handler))
     }
 
     /// Returns true if writing at this normalised path requires a password.
@@ -117,34 +117,34 @@ impl Site {
 
     /// Wraps `inner` in all configured features. Returns `inner` itself if there are none.
     #[must_use]
-    pub fn around(&self, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+    pub fn wrap(&self, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
         let guarded = |handler| match (&self.guard, &self.write_guard) {
             (None, None) => handler,
-            (guard, write_guard) => auth::around(guard.clone(), write_guard.clone(), handler),
+            (guard, write_guard) => auth::wrap(guard.clone(), write_guard.clone(), handler),
         };
         let mut handler = inner;
         if let Some(rules) = &self.rules {
             // Both the requested path and the rewritten one may require a password.
-            handler = rewrite::around(rules.clone(), Arc::clone(&handler), guarded(handler));
+            handler = rewrite::wrap(rules.clone(), Arc::clone(&handler), guarded(handler));
         }
         handler = guarded(handler);
         if let Some(hosts) = &self.hosts {
-            handler = hosts::around(hosts, handler);
+            handler = hosts::wrap(hosts, handler);
         }
         if !self.cors.is_empty() {
             let (areas, names) = (self.areas.clone(), Arc::clone(&self.names));
             let writing = cors::Writing { areas, names, guards: self.write_guards.clone() };
-            handler = cors::around(&self.cors, writing, handler);
+            handler = cors::wrap(&self.cors, writing, handler);
         }
         if let Some(rules) = &self.fields {
             // Outermost, because a header rule also applies to preflights and refusals.
-            handler = headers::around(rules.clone(), handler);
+            handler = headers::wrap(rules.clone(), handler);
         }
         handler
     }
 
     /// Returns the names of the server.
-    pub(crate) fn names(&self) -> &Arc<Names> {
+    pub(crate) fn names(&self) -> &Arc<AllowedHosts> {
         &self.names
     }
 

@@ -227,11 +227,11 @@ impl Server {
         self.warn_of_root();
         let mut handler = self.inner_handler();
         if let Some(scripts) = &self.scripts {
-            handler = cgi::around(scripts, handler);
+            handler = cgi::wrap(scripts, handler);
         }
-        handler = self.site.around(handler);
+        handler = self.site.wrap(handler);
         if self.config.files.live_reload {
-            handler = live::around(handler);
+            handler = live::wrap(handler);
         }
         if let Some(scripts) = &self.scripts {
             scripts.answer_through(&handler);

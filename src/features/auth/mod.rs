@@ -37,7 +37,7 @@ struct Auth {
 
 /// Wraps `inner` in the passwords of `guard`, and of `write_guard` for requests that change
 /// something.
-pub(crate) fn around(
+pub(crate) fn wrap(
     guard: Option<Arc<Guard>>,
     write_guard: Option<Arc<Guard>>,
     inner: Arc<dyn Handler>,

@@ -1,6 +1,6 @@
 //! Scripts that answer requests: the Common Gateway Interface, version 1.1 (RFC 3875).
 //!
-//! [`around`] puts folders of scripts in front of other handlers. Finding and starting a script is
+//! [`wrap`] puts folders of scripts in front of other handlers. Finding and starting a script is
 //! a job. A running script is a `Run`, watched for its connection: the poll loop waits for its
 //! pipes and its exit as for any descriptor. No shell is involved, and no part of a request becomes
 //! an argument.
@@ -137,7 +137,7 @@ struct Cgi {
 }
 
 /// Wraps `inner`: requests below a script folder run a script.
-pub fn around(scripts: &Arc<Scripts>, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+pub fn wrap(scripts: &Arc<Scripts>, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
     Arc::new(Cgi { scripts: Arc::clone(scripts), inner })
 }
 

@@ -44,7 +44,7 @@ fn javascript(last: &str) -> String {
 
 /// Wraps `inner` so that its error pages contain the script. A browser that shows a 404 then loads
 /// the page once it is written.
-pub(crate) fn around(inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+pub(crate) fn wrap(inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
     Arc::new(Reloading(inner))
 }
 

@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::docroot::area_of;
 use crate::docroot::root::Root;
 use crate::features::auth::guard::WriteGuards;
-use crate::features::names::Names;
+use crate::features::names::AllowedHosts;
 use crate::features::resume_token;
 use crate::features::upload::methods::{change, options};
 use crate::features::upload::owner::Owner;
@@ -47,7 +47,7 @@ pub(crate) type RootOf = Box<dyn Fn(&Request<'_>) -> Arc<Root> + Send + Sync>;
 pub(crate) struct Uploads {
     state: Arc<UploadState>,
     root_of: RootOf,
-    names: Arc<Names>,
+    names: Arc<AllowedHosts>,
     inner: Arc<dyn Handler>,
 }
 
@@ -77,10 +77,10 @@ impl UploadState {
 }
 
 /// Wraps `inner` and accepts uploads to the docroots that `root_of` returns.
-pub(crate) fn around(
+pub(crate) fn wrap(
     state: &Arc<UploadState>,
     root_of: RootOf,
-    names: &Arc<Names>,
+    names: &Arc<AllowedHosts>,
     inner: Arc<dyn Handler>,
 ) -> Uploads {
     Uploads { state: Arc::clone(state), root_of, names: Arc::clone(names), inner }

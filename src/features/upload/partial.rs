@@ -2,7 +2,8 @@
 //!
 //! Every upload of a file is a [`Partial`]. A resumable upload has a token, under which the table
 //! ([`crate::features::upload::partials`]) keeps it between requests. Its content is an open file
-//! without a name, so nothing is left when the server ends.
+//! without a name where the file system allows that, so nothing is left when the server ends.
+//! Elsewhere it has a hidden name, which a later upload to the folder removes.
 //!
 //! A later request for the same upload ends the earlier one by taking the next *turn* number. Each
 //! writer checks under the lock that its number is still the current one. So the offset that the

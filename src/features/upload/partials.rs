@@ -2,10 +2,10 @@
 //!
 //! An upload stays here between requests until its client resumes it. The table is bounded in
 //! number, bytes and age. Its room is divided among owners: the owner with the largest share loses
-//! its oldest upload first, but never its last one.
+//! its oldest idle upload first. No owner loses its last unfinished upload to another owner.
 //!
-//! So no client can evict the uploads of others. A table that is full of single uploads accepts no
-//! more until some of them are complete or too old. Must not know how content reaches the disk.
+//! A table that is full of single uploads accepts no more until some of them are complete or too
+//! old. Must not know how content reaches the disk.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -77,8 +77,9 @@ impl Partials {
         Ok(())
     }
 
-    /// Inserts an upload under this token. Returns false if no room can be made: the share of its
-    /// owner is in use by active requests, or no other owner has a larger share.
+    /// Inserts an upload under this token. Returns false if no idle upload may go: none is
+    /// published, none belongs to this owner, and no other owner has both a larger share and more
+    /// than one unfinished upload.
     pub(crate) fn insert(self: &Arc<Self>, partial: &Arc<Partial>, token: String) -> bool {
         let mut given_up = Vec::new();
         let mut table = lock(&self.table);
