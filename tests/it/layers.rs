@@ -260,6 +260,96 @@ fn impurities(path: &str, text: &str) -> Vec<String> {
     found
 }
 
+/// Modules of the standard library that need an operating system.
+const OS_MODULES: [&str; 4] = ["std::fs", "std::thread", "std::process", "std::os"];
+
+/// True for an attribute after which an item is compiled only with an operating system. The other
+/// features (`sim`, `client`, `json`) work without one.
+fn needs_os(line: &str) -> bool {
+    ["os", "cli", "auth", "compress", "markdown", "session"]
+        .iter()
+        .any(|feature| line.trim() == format!("#[cfg(feature = \"{feature}\")]"))
+}
+
+/// The modules that only builds with an operating system have: the `mod` line of each, or of a
+/// folder around it, needs one.
+fn optional_modules(tree: &Tree) -> BTreeSet<Module> {
+    let lib = vec!["lib".to_owned()];
+    let mut optional = BTreeSet::new();
+    for (module, text) in &tree.files {
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        for pair in lines.windows(2).filter(|pair| needs_os(pair[0])) {
+            let Some(name) = pair[1].strip_suffix(';').and_then(|line| line.split("mod ").nth(1)) else {
+                continue;
+            };
+            let parent = if *module == lib { &[][..] } else { &module[..] };
+            optional.insert([parent, &[name.to_owned()]].concat());
+        }
+    }
+    optional
+}
+
+/// The code of a file without the items that need an operating system.
+fn always_compiled(text: &str) -> String {
+    let mut kept = String::new();
+    let mut lines = code(text).peekable();
+    while let Some(line) = lines.next() {
+        if !needs_os(line) {
+            kept.push_str(line);
+            kept.push('\n');
+            continue;
+        }
+        let mut depth = 0;
+        for line in lines.by_ref() {
+            let trimmed = line.trim_end();
+            depth += trimmed.matches(['{', '(', '[']).count();
+            depth -= trimmed.matches(['}', ')', ']']).count().min(depth);
+            if depth == 0 && trimmed.ends_with(['}', ';', ',']) {
+                break;
+            }
+        }
+    }
+    kept
+}
+
+/// Uses of the operating system in code that must compile without one, as `path: name`.
+fn os_uses(sources: &[(String, String)]) -> Vec<String> {
+    let tree = Tree::of(sources.to_vec());
+    let optional = optional_modules(&tree);
+    let is_optional = |module: &Module| (1..=module.len()).any(|length| optional.contains(&module[..length]));
+    let mut found = Vec::new();
+    for (module, text) in &tree.files {
+        if is_optional(module) || module[0] == "main" {
+            continue;
+        }
+        let kept = always_compiled(text).replace("std::{", "std::");
+        let used = OS_MODULES.iter().filter(|name| names(&kept, name));
+        found.extend(used.map(|name| format!("{}: {name}", module.join("/"))));
+    }
+    found
+}
+
+#[test]
+fn code_without_the_feature_os_names_nothing_of_an_operating_system() {
+    let all = sources("src");
+    assert_eq!(os_uses(&all), Vec::<String>::new());
+    for (path, line, is_found) in [
+        ("src/http/range.rs", "use std::fs::File;", true),
+        ("src/driver/pump.rs", "fn f() { std::thread::yield_now() }", true),
+        ("src/sim/os.rs", "use std::os::fd::OwnedFd;", true),
+        ("src/reactor/os.rs", "use std::os::fd::OwnedFd;", true),
+        ("src/reactor/os.rs", "#[cfg(feature = \"os\")]\nuse std::os::fd::OwnedFd;", false),
+        ("src/reactor/os.rs", "#[cfg(feature = \"os\")]\nfn f() {\n    std::process::id();\n}", false),
+        ("src/reactor/mio_os.rs", "use std::os::fd::OwnedFd;", false),
+        ("src/docroot/beneath.rs", "use std::fs::File;", false),
+    ] {
+        let mut planted = all.clone();
+        let file = planted.iter_mut().find(|(name, _)| name == path).unwrap_or_else(|| panic!("no {path}"));
+        file.1 = format!("{line}\n{}", file.1);
+        assert_eq!(!os_uses(&planted).is_empty(), is_found, "{line} in {path}: {:?}", os_uses(&planted));
+    }
+}
+
 #[test]
 fn no_import_points_upward_and_no_files_import_each_other_in_a_circle() {
     let found = Tree::of(sources("src")).offences();
