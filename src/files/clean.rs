@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::docroot::{Docroot, Found, LookupError, Reach};
-use crate::files::attempt::{Candidate, Purpose, Served};
+use crate::files::candidate::{Candidate, Purpose, Served};
 
 /// File name extension of pages.
 const EXTENSION: &[u8] = b".html";
@@ -17,7 +17,7 @@ const EXTENSION: &[u8] = b".html";
 pub(crate) fn page_of(path: &[u8]) -> Option<Candidate<'static>> {
     let name = path.strip_suffix(b"/").unwrap_or(path);
     let is_name = !name.is_empty() && !is_long(name);
-    is_name.then(|| Candidate { path: Cow::Owned([name, EXTENSION].concat()), role: Purpose::Page })
+    is_name.then(|| Candidate { path: Cow::Owned([name, EXTENSION].concat()), purpose: Purpose::Page })
 }
 
 /// Returns whether the path is the long name of a page.
@@ -34,7 +34,7 @@ pub(crate) fn short_name(page: &[u8]) -> &[u8] {
     }
 }
 
-/// Adjusts the result of an attempt for `path`: another page may stand in for it, or the page may
+/// Adjusts the result for a candidate for `path`: another page may stand in for it, or the page may
 /// have another canonical name. `get` tries one more path.
 pub(crate) fn settle<'a>(
     docroot: &Docroot,
@@ -53,16 +53,16 @@ pub(crate) fn settle<'a>(
                 page => page,
             }
         }
-        Served::File(forms, attempt)
-            if attempt.role == Purpose::Asked && *attempt.path == *path && is_long(path) =>
+        Served::File(representations, candidate)
+            if candidate.purpose == Purpose::Asked && *candidate.path == *path && is_long(path) =>
         {
-            let role = if has_short_name(docroot, path, reach)? { Purpose::Page } else { Purpose::Asked };
-            Ok(Served::File(forms, Candidate { role, ..attempt }))
+            let purpose = if has_short_name(docroot, path, reach)? { Purpose::Page } else { Purpose::Asked };
+            Ok(Served::File(representations, Candidate { purpose, ..candidate }))
         }
-        Served::File(_, attempt)
-            if attempt.role == Purpose::Page
+        Served::File(_, candidate)
+            if candidate.purpose == Purpose::Page
                 && path.ends_with(b"/")
-                && !has_short_name(docroot, &attempt.path, reach)? =>
+                && !has_short_name(docroot, &candidate.path, reach)? =>
         {
             Err(LookupError::NotFound)
         }
@@ -114,7 +114,7 @@ mod tests {
             ("/about.html", None),
             ("/about.html/", None),
         ] {
-            let got = page_of(path.as_bytes()).map(|attempt| attempt.path.into_owned());
+            let got = page_of(path.as_bytes()).map(|candidate| candidate.path.into_owned());
             assert_eq!(got, page.map(|page| page.as_bytes().to_vec()), "{path}");
         }
         for (page, name) in [

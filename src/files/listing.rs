@@ -143,8 +143,7 @@ struct Wanted {
     asked: Asked,
 }
 
-/// Answers with a listing of an open directory, which workers make. `also` is a password that the
-/// client has given besides that of `path`.
+/// Answers with a listing of an open directory, which workers make.
 pub(super) fn later(
     visit: Visit<'_>,
     directory: OwnedFd,

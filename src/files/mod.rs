@@ -7,8 +7,8 @@
 
 #[cfg(feature = "compress")]
 mod archive;
-mod attempt;
 mod budget;
+mod candidate;
 pub(crate) mod clean;
 pub(crate) mod coding;
 mod download;
@@ -30,7 +30,7 @@ use crate::docroot::hidden::is_hidden;
 use crate::docroot::root::Root;
 use crate::docroot::siblings::Siblings;
 use crate::docroot::{Docroot, LookupError, Reach};
-use crate::files::attempt::{Candidate, Purpose, Served};
+use crate::files::candidate::{Candidate, Purpose, Served};
 use crate::files::respond::{DECIDING, file_answer, page_instead, whole_response};
 use crate::files::search::{accepts_codings, look, page_for, search};
 use crate::handler::passwords::{Password, Passwords};
@@ -49,7 +49,8 @@ pub struct StaticFiles {
 }
 
 impl StaticFiles {
-    /// Serves `docroot`, and follows the name by which it was opened.
+    /// Serves `docroot`, and follows the name by which it was opened. Each call makes limits for
+    /// listings of its own. Clones share them.
     #[must_use]
     pub fn new(docroot: Arc<Docroot>) -> Self {
         StaticFiles::of(Arc::new(Root::of(docroot)), &Listings::new())
@@ -204,10 +205,10 @@ fn serve(visit: Visit<'_>, request: &Request<'_>, cx: &mut Context<'_>) -> Answe
             return response.into();
         }
     } else if !(docroot.options.clean_urls && clean::is_long(&path))
-        && let Some(forms) = cached(docroot, &path, request, cx)
+        && let Some(representations) = cached(docroot, &path, request, cx)
     {
-        let attempt = Candidate { path: Cow::Borrowed(&path), role: Purpose::Asked };
-        return answer(visit, Ok(Served::File(forms, attempt)), &path, request, cx);
+        let candidate = Candidate { path: Cow::Borrowed(&path), purpose: Purpose::Asked };
+        return answer(visit, Ok(Served::File(representations, candidate)), &path, request, cx);
     }
     find(visit, &path, request, cx)
 }
@@ -232,20 +233,20 @@ fn cached(
     cx: &mut Context<'_>,
 ) -> Option<Representations> {
     let with_coded = accepts_codings(request);
-    let forms = lookup(docroot, path, with_coded, cx, |original, siblings| Representations {
+    let representations = lookup(docroot, path, with_coded, cx, |original, siblings| Representations {
         original: Arc::clone(original),
         siblings: siblings.map(Arc::clone),
     })?;
-    (forms.siblings.is_some() || !with_coded).then_some(forms)
+    (representations.siblings.is_some() || !with_coded).then_some(representations)
 }
 
 /// Finds a file that is not in the cache: looks on the disk, at one path after the other.
 fn find(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     let docroot = visit.docroot;
-    let found = search(docroot, path, request, Reach::InMemory, |attempt| {
-        match cached(docroot, &attempt.path, request, cx) {
-            Some(forms) => Ok(Served::File(forms, attempt)),
-            None => look(docroot, attempt, Reach::InMemory, request, cx.now().wall)
+    let found = search(docroot, path, request, Reach::InMemory, |candidate| {
+        match cached(docroot, &candidate.path, request, cx) {
+            Some(representations) => Ok(Served::File(representations, candidate)),
+            None => look(docroot, candidate, Reach::InMemory, request, cx.now().wall)
                 .inspect(|found| keep(docroot, found, cx.now(), cx)),
         }
     });
@@ -260,10 +261,10 @@ fn find(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Context<'
 
 /// Puts a file that was looked up at `now` or later into the cache.
 fn keep(docroot: &Docroot, found: &Served<'_>, now: Now, cx: &mut Context<'_>) {
-    if let Served::File(forms, attempt) = found
+    if let Served::File(representations, candidate) = found
         && let Some(cache) = Files::of(cx)
     {
-        cache.with(|cache| cache.insert(docroot, &attempt.path, forms, now));
+        cache.with(|cache| cache.insert(docroot, &candidate.path, representations, now));
     }
 }
 
@@ -272,7 +273,7 @@ fn serve_later(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Co
     let (kept, path, asked) = (visit.kept(), path.to_vec(), cx.now());
     let search_disk = move |request: &Request<'_>| {
         let docroot = &kept.docroot;
-        let reach = |attempt| look(docroot, attempt, Reach::OnDisk, request, asked.wall);
+        let reach = |candidate| look(docroot, candidate, Reach::OnDisk, request, asked.wall);
         let found = search(docroot, &path, request, Reach::OnDisk, reach);
         let found = match (&found, page_for(docroot, Status::FORBIDDEN)) {
             (Err(LookupError::Forbidden), Some(page)) => reach(page).or(Err(LookupError::Forbidden)),
@@ -300,7 +301,7 @@ fn answer(
     let docroot = visit.docroot;
     if docroot.options.spa.is_some() {
         let is_found = match &found {
-            Ok(Served::File(_, attempt)) => attempt.role == Purpose::Page || *attempt.path == *path,
+            Ok(Served::File(_, candidate)) => candidate.purpose == Purpose::Page || *candidate.path == *path,
             Ok(Served::Directory(..) | Served::WithoutSlash(_)) => true,
             Err(trouble) => *trouble != LookupError::NotFound,
         };
@@ -315,17 +316,19 @@ fn answer(
         return match &found {
             // The error page itself has a password. It is not worth a login, and must not be shown
             // without one.
-            Ok(Served::File(_, Candidate { role: Purpose::Instead(Status::FORBIDDEN), .. })) => {
+            Ok(Served::File(_, Candidate { purpose: Purpose::Instead(Status::FORBIDDEN), .. })) => {
                 failure(LookupError::Forbidden, path).into()
             }
-            Ok(Served::File(_, Candidate { role: Purpose::Instead(_), .. })) => not_found().into(),
+            Ok(Served::File(_, Candidate { purpose: Purpose::Instead(_), .. })) => not_found().into(),
             _ => ask_password(visit, due, request, cx),
         };
     }
     match found {
-        Ok(Served::File(forms, attempt)) => match attempt.role {
-            Purpose::Instead(status) => page_instead(&forms.original, status).into(),
-            Purpose::Asked | Purpose::Page => asked_for(docroot, &forms, path, &attempt, request, cx),
+        Ok(Served::File(representations, candidate)) => match candidate.purpose {
+            Purpose::Instead(status) => page_instead(&representations.original, status).into(),
+            Purpose::Asked | Purpose::Page => {
+                asked_for(docroot, &representations, path, &candidate, request, cx)
+            }
         },
         Ok(Served::Directory(directory, _)) => listing::later(visit, directory, path, request, cx),
         Ok(Served::WithoutSlash(_)) => {
@@ -335,23 +338,23 @@ fn answer(
     }
 }
 
-/// Makes the answer for the file that `attempt` found for a request for `path`.
+/// Makes the answer for the file that `candidate` found for a request for `path`.
 fn asked_for(
     docroot: &Arc<Docroot>,
-    forms: &Representations,
+    representations: &Representations,
     path: &[u8],
-    attempt: &Candidate<'_>,
+    candidate: &Candidate<'_>,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
-    if attempt.role == Purpose::Page {
-        let name = clean::short_name(&attempt.path);
+    if candidate.purpose == Purpose::Page {
+        let name = clean::short_name(&candidate.path);
         if name != path {
             return redirect(name, request, "the page has a shorter path").into();
         }
     }
-    download::mark(request, &attempt.path, cx);
-    file_answer(docroot, forms, request, cx)
+    download::mark(request, &candidate.path, cx);
+    file_answer(docroot, representations, request, cx)
 }
 
 fn failure(trouble: LookupError, path: &[u8]) -> Response {

@@ -33,15 +33,15 @@ use crate::sync::Permit;
 /// Sends the form of the file that suits the client.
 pub(super) fn file_answer(
     docroot: &Arc<Docroot>,
-    forms: &Representations,
+    representations: &Representations,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
-    let original = &forms.original;
+    let original = &representations.original;
     if request.headers().lack(DECIDING) {
         return whole_response(original).into();
     }
-    match coding::choose(docroot, original, forms.siblings.as_deref(), request) {
+    match coding::choose(docroot, original, representations.siblings.as_deref(), request) {
         Chosen::File(file) => file_response(&file, request, cx.now()).into(),
         Chosen::Nothing => {
             Response::problem(Status::NOT_ACCEPTABLE, "the client accepts no available content coding")

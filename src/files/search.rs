@@ -10,7 +10,7 @@ use crate::config::PATH_BYTES_MAX;
 use crate::docroot::cache::Representations;
 use crate::docroot::siblings::Siblings;
 use crate::docroot::{Docroot, Found, LookupError, Reach};
-use crate::files::attempt::{Candidate, Purpose, Served};
+use crate::files::candidate::{Candidate, Purpose, Served};
 use crate::files::clean;
 use crate::http::{Request, Status, negotiate};
 
@@ -22,8 +22,8 @@ pub(super) fn search<'a>(
     reach: Reach,
     mut get: impl FnMut(Candidate<'a>) -> Result<Served<'a>, LookupError>,
 ) -> Result<Served<'a>, LookupError> {
-    for attempt in attempts(docroot, path, request) {
-        let mut found = get(attempt);
+    for candidate in candidates(docroot, path, request) {
+        let mut found = get(candidate);
         if docroot.options.clean_urls {
             found = clean::settle(docroot, path, found, reach, &mut get);
         }
@@ -37,7 +37,7 @@ pub(super) fn search<'a>(
 
 /// Lists the paths to try, in order: the requested path; that path with `.html`; the page of the
 /// single-page application; the error page for 404.
-fn attempts<'a>(
+fn candidates<'a>(
     docroot: &'a Docroot,
     path: &'a [u8],
     request: &'a Request<'_>,
@@ -45,17 +45,17 @@ fn attempts<'a>(
     let options = &docroot.options;
     // A longer path names no file, so the disk is not read.
     let names_file = path.len() <= PATH_BYTES_MAX;
-    let itself = names_file.then_some(Candidate { path: Cow::Borrowed(path), role: Purpose::Asked });
+    let itself = names_file.then_some(Candidate { path: Cow::Borrowed(path), purpose: Purpose::Asked });
     let clean = move || clean::page_of(path).filter(|_| names_file && options.clean_urls);
     let spa = move || {
         let page = options.spa.as_deref().filter(|_| may_be_of_app(path, request))?;
-        Some(Candidate { path: Cow::Borrowed(page.as_bytes()), role: Purpose::Asked })
+        Some(Candidate { path: Cow::Borrowed(page.as_bytes()), purpose: Purpose::Asked })
     };
     let missing = move || page_for(docroot, Status::NOT_FOUND);
-    // Later attempts are created only after earlier ones have failed.
+    // Later candidates are created only after earlier ones have failed.
     let later: [Box<dyn Fn() -> Option<Candidate<'a>> + 'a>; 3] =
         [Box::new(clean), Box::new(spa), Box::new(missing)];
-    itself.into_iter().chain(later.into_iter().filter_map(|attempt| attempt()))
+    itself.into_iter().chain(later.into_iter().filter_map(|candidate| candidate()))
 }
 
 /// Returns true if a path without a file may be a page of the single-page application. A missing
@@ -75,24 +75,24 @@ fn takes_html(request: &Request<'_>) -> bool {
 /// Returns the docroot's own page for this status, if one is configured.
 pub(super) fn page_for(docroot: &Docroot, status: Status) -> Option<Candidate<'_>> {
     let (_, page) = docroot.options.error_pages.iter().find(|(code, _)| *code == status.code())?;
-    Some(Candidate { path: Cow::Borrowed(page.as_bytes()), role: Purpose::Instead(status) })
+    Some(Candidate { path: Cow::Borrowed(page.as_bytes()), purpose: Purpose::Instead(status) })
 }
 
 /// Looks on the disk. Also loads the coded forms if the request accepts codings.
 pub(super) fn look<'a>(
     docroot: &Docroot,
-    attempt: Candidate<'a>,
+    candidate: Candidate<'a>,
     reach: Reach,
     request: &Request<'_>,
     wall: Duration,
 ) -> Result<Served<'a>, LookupError> {
-    Ok(match docroot.find(&attempt.path, reach, wall)? {
+    Ok(match docroot.find(&candidate.path, reach, wall)? {
         Found::File(original) => {
             let siblings = match accepts_codings(request) {
-                true => Some(Arc::new(Siblings::load(docroot, &attempt.path, &original, reach, wall)?)),
+                true => Some(Arc::new(Siblings::load(docroot, &candidate.path, &original, reach, wall)?)),
                 false => None,
             };
-            Served::File(Representations { original, siblings }, attempt)
+            Served::File(Representations { original, siblings }, candidate)
         }
         Found::Directory(directory, password) => Served::Directory(directory, password),
         Found::WithoutSlash(password) => Served::WithoutSlash(password),

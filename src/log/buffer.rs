@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn queue(access: AccessLog) -> LogQueue {
-        LogQueue::with_print(Some(access), Box::new(|_, _, _| {}))
+        LogQueue::with_print(Some(access), Box::new(|_, _, _| Ok(())))
     }
 
     #[expect(clippy::disallowed_methods, reason = "any instant will do")]

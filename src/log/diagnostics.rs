@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn levels_pass_what_they_name() {
-        let queue = LogQueue::with_print(None, Box::new(|_, _, _| {}));
+        let queue = LogQueue::with_print(None, Box::new(|_, _, _| Ok(())));
         let enabled = |level, target, asked| {
             let logger = QueueLogger { queue: queue.clone(), level };
             logger.enabled(&Metadata::builder().level(asked).target(target).build())
@@ -69,7 +69,7 @@ mod tests {
     fn long_messages_are_cut_between_letters() {
         let (sender, diagnostics) = mpsc::channel();
         let print = move |level, target: &str, text: &str| {
-            sender.send(format!("{level} [{target}] {text}")).unwrap();
+            sender.send(format!("{level} [{target}] {text}")).map_err(std::io::Error::other)
         };
         let queue = LogQueue::with_print(None, Box::new(print));
         let logger = QueueLogger { queue, level: LevelFilter::Info };

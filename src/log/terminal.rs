@@ -2,7 +2,7 @@
 //!
 //! This file must not know the queue. It prints, so only the writer thread may call [`print`].
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 use log::Level;
 
@@ -10,24 +10,27 @@ use crate::clock::read_wall_clock;
 use crate::http::date::iso8601;
 use crate::text::is_bidi_control;
 
-/// Prints one line to standard error: time, level, target and text. A write error is ignored,
-/// because there is no other place for diagnostics.
-pub(super) fn print(level: Level, target: &str, text: &str) {
+/// Prints one line to standard error: time, level, target and text. No other thread of the process
+/// can write between them. May panic instead of returning an error, as `eprintln` does.
+pub(super) fn print(level: Level, target: &str, text: &str) -> io::Result<()> {
     // Messages of the writer do not pass through the `log` macros, so the level is checked here.
     if level > log::max_level() {
-        return;
+        return Ok(());
     }
     let now = read_wall_clock();
     let time = iso8601(now.as_secs(), now.subsec_millis());
+    let mut stderr = io::stderr().lock();
     #[cfg(feature = "cli")]
     {
         use log::Log as _;
-        let _ = write!(std::io::stderr(), "{time} ");
+        stderr.write_all((time + " ").as_bytes())?;
+        // The lock is reentrant (std::io::Stderr), so the logger can print.
         let logger = simple_logger::SimpleLogger::new();
         logger.log(&log::Record::builder().level(level).target(target).args(format_args!("{text}")).build());
+        Ok(())
     }
     #[cfg(not(feature = "cli"))]
-    let _ = writeln!(std::io::stderr(), "{time} {level:<5} [{target}] {text}");
+    stderr.write_all(format!("{time} {level:<5} [{target}] {text}\n").as_bytes())
 }
 
 /// Colours a line. `SimpleLogger` is not installed as the logger and would check whether standard

@@ -262,7 +262,7 @@ impl Drop for FlushGuard {
 }
 
 /// Function that prints diagnostics; tests replace it. It may panic.
-pub(super) type Print = Box<dyn Fn(Level, &str, &str) + Send>;
+pub(super) type Print = Box<dyn Fn(Level, &str, &str) -> io::Result<()> + Send>;
 
 /// State of the writer thread.
 struct Writer {
@@ -449,8 +449,8 @@ impl Writer {
         self.diagnose(level, "whirligig::log", text);
     }
 
-    /// Prints one line of diagnostics. If standard error is closed or full, `eprintln` panics. That
-    /// failure cannot be reported anywhere, because other programs parse the access log. So the
+    /// Prints one line of diagnostics. If standard error is closed or full, that fails or panics.
+    /// The failure cannot be reported anywhere, because other programs parse the access log. So the
     /// line is counted as lost and already reported: a report would only fail again, every second.
     fn diagnose(&mut self, level: Level, target: &str, text: &str) {
         let text = match self.shared.colored.load(Ordering::Relaxed) {
@@ -458,7 +458,7 @@ impl Writer {
             false => escape_control(text),
         };
         let print = AssertUnwindSafe(|| (self.print)(level, &escape_control(target), &text));
-        if catch_unwind(print).is_err() {
+        if !matches!(catch_unwind(print), Ok(Ok(()))) {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
             self.reported += 1;
         }

@@ -148,8 +148,8 @@ impl Site {
         &self.names
     }
 
-    /// Returns the folder with the passwords, protected files, names and listing limits of this
-    /// site.
+    /// Returns the folder with the passwords, protected files and names of this site. Listing
+    /// limits belong to the handler: see [`StaticFiles::of`].
     pub(crate) fn protect(&self, docroot: Docroot) -> Docroot {
         let guard = self.guard.clone().map(|guard| guard as Arc<dyn Passwords>);
         let names = Arc::clone(&self.names);

@@ -74,7 +74,7 @@ impl WriteGuards {
         self.decisive(other).is_none_or(|decisive| self.decisive(path) == Some(decisive))
     }
 
-    /// Index of the guard that decides, and of its scope.
+    /// Index of the guard that decides, and of its realm.
     fn decisive(&self, path: &[u8]) -> Option<(usize, usize)> {
         let scopes = self.guards.iter().map(|guard| guard.as_ref()?.scope_of(path));
         scopes.enumerate().find_map(|(at, scope)| Some((at, scope?)))
@@ -125,7 +125,7 @@ struct State {
 pub(super) enum Place {
     /// No password is required.
     Open,
-    /// The password of the scope with this index is required.
+    /// The password of the realm with this index is required.
     Realm(usize),
     /// The path is invalid, or different handlers would read it differently.
     Nowhere(String),
@@ -379,7 +379,7 @@ impl Guard {
     }
 }
 
-/// Credentials for one scope.
+/// Credentials for one realm.
 pub(super) struct Attempt {
     pub(super) scope: usize,
     pub(super) credentials: Credentials,

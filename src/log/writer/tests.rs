@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn queue(access: Option<AccessLog>) -> (LogQueue, Receiver<String>) {
     let (sender, diagnostics) = mpsc::channel();
     let print: Print = Box::new(move |level, target, text| {
-        sender.send(format!("{level} [{target}] {text}")).unwrap();
+        sender.send(format!("{level} [{target}] {text}")).map_err(io::Error::other)
     });
     (LogQueue::with_print(access, print), diagnostics)
 }
@@ -24,7 +24,7 @@ fn idle_writer(queue: &LogQueue, access: Option<AccessLog>) -> Writer {
         shared: Arc::clone(&queue.shared),
         receiver: sync_channel(1).1,
         access,
-        print: Box::new(|_, _, _| {}),
+        print: Box::new(|_, _, _| Ok(())),
         gathered: Vec::new(),
         gathered_due: None,
         reported: 0,
@@ -107,6 +107,7 @@ fn diagnostics_are_bounded_and_flush_gives_up_in_time() {
     let (release, gate) = mpsc::channel::<()>();
     let print: Print = Box::new(move |_, _, _| {
         let _ = gate.recv();
+        Ok(())
     });
     let queue = LogQueue::with_print(None, print);
     while queue.dropped() == 0 {
@@ -131,14 +132,18 @@ fn a_log_that_works_again_says_what_is_lost() {
 
 #[test]
 fn standard_error_may_fail() {
-    let print: Print = Box::new(|_, _, _| std::panic::resume_unwind(Box::new("failed printing to stderr")));
-    let queue = LogQueue::with_print(None, print);
-    for _ in 0..3 {
-        queue.record(Level::Error, "t", "text".into());
+    let panicking: Print =
+        Box::new(|_, _, _| std::panic::resume_unwind(Box::new("failed printing to stderr")));
+    let failing: Print = Box::new(|_, _, _| Err(io::ErrorKind::WouldBlock.into()));
+    for print in [panicking, failing] {
+        let queue = LogQueue::with_print(None, print);
+        for _ in 0..3 {
+            queue.record(Level::Error, "t", "text".into());
+        }
+        assert!(queue.flush(PATIENCE));
+        assert!(queue.flush(PATIENCE), "the thread lives on");
+        assert_eq!(queue.dropped(), 3);
     }
-    assert!(queue.flush(PATIENCE));
-    assert!(queue.flush(PATIENCE), "the thread lives on");
-    assert_eq!(queue.dropped(), 3);
 }
 
 #[test]

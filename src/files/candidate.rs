@@ -13,7 +13,7 @@ use crate::http::Status;
 #[derive(Debug)]
 pub(crate) struct Candidate<'a> {
     pub(crate) path: Cow<'a, [u8]>,
-    pub(crate) role: Purpose,
+    pub(crate) purpose: Purpose,
 }
 
 /// The relation of a file to the request.
@@ -28,7 +28,7 @@ pub(crate) enum Purpose {
     Instead(Status),
 }
 
-/// The result of an attempt.
+/// The result for a candidate.
 #[derive(Debug)]
 pub(crate) enum Served<'a> {
     File(Representations, Candidate<'a>),
@@ -40,9 +40,9 @@ impl Served<'_> {
     /// Copies the path, so that the value borrows nothing from the request.
     pub(super) fn into_owned(self) -> Served<'static> {
         match self {
-            Served::File(forms, attempt) => {
-                let path = Cow::Owned(attempt.path.into_owned());
-                Served::File(forms, Candidate { path, role: attempt.role })
+            Served::File(representations, candidate) => {
+                let path = Cow::Owned(candidate.path.into_owned());
+                Served::File(representations, Candidate { path, purpose: candidate.purpose })
             }
             Served::Directory(directory, password) => Served::Directory(directory, password),
             Served::WithoutSlash(password) => Served::WithoutSlash(password),
@@ -52,7 +52,7 @@ impl Served<'_> {
     /// Returns the password of the location.
     pub(super) fn password(&self) -> Option<Password> {
         match self {
-            Served::File(forms, _) => forms.original.meta.password,
+            Served::File(representations, _) => representations.original.meta.password,
             Served::Directory(_, password) | Served::WithoutSlash(password) => *password,
         }
     }
