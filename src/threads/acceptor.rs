@@ -25,7 +25,7 @@ use crate::shortage;
 use crate::sync::lock;
 use crate::threads::Twin;
 use crate::threads::reaper::Shared;
-use crate::threads::socket::{Line, Socket};
+use crate::threads::socket::{SharedConn, Socket};
 use crate::threads::worker::Worker;
 
 /// Stack size of a worker, in bytes. The memory is reserved, not resident. Unoptimised code needs
@@ -78,7 +78,7 @@ pub(super) struct Acceptor {
     pub(super) ended: UnixStream,
     pub(super) busy_rate: Option<LeastRate>,
     /// When the last search found no connection to evict.
-    pub(super) looked: Option<Instant>,
+    pub(super) search_failed_at: Option<Instant>,
     /// True during a stop: all clients in the listen queues are accepted.
     pub(super) takes_all: bool,
 }
@@ -152,12 +152,12 @@ impl Acceptor {
             return false;
         }
         let now = read_clocks().mono;
-        if self.looked.is_some_and(|looked| now.saturating_duration_since(looked) < RETRY_AFTER) {
+        if self.search_failed_at.is_some_and(|at| now.saturating_duration_since(at) < RETRY_AFTER) {
             return false;
         }
         let threads_max = self.twin.config.limits.threads_max;
         if !self.shared.make_room(now, self.busy_rate.as_ref(), threads_max) {
-            self.looked = Some(now);
+            self.search_failed_at = Some(now);
             return false;
         }
         self.shared.wants_thread.store(true, Ordering::SeqCst);
@@ -189,16 +189,16 @@ impl Acceptor {
     /// Starts a thread for a connection, or sends it a 503 response if that fails.
     fn adopt(&self, socket: Socket, peer: Peer) {
         let open = self.shared.open.fetch_add(1, Ordering::SeqCst);
-        let line = Arc::new(Line::new(socket));
-        let id = self.shared.enlist(&line);
+        let conn = Arc::new(SharedConn::new(socket));
+        let id = self.shared.register(&conn);
         let mut tally = self.shared.tally(id);
         tally.accepted();
         let started = if open < self.twin.config.limits.threads_max {
-            let (twin, shared, line) = (Arc::clone(&self.twin), Arc::clone(&self.shared), Arc::clone(&line));
+            let (twin, shared, conn) = (Arc::clone(&self.twin), Arc::clone(&self.shared), Arc::clone(&conn));
             std::thread::Builder::new()
                 .name("whirligig-conn".into())
                 .stack_size(STACK_BYTES)
-                .spawn(move || Worker::new(&twin, &shared, line, id, peer).run())
+                .spawn(move || Worker::new(&twin, &shared, conn, id, peer).run())
                 .map(drop)
         } else {
             Err(io::Error::other("all threads are in use"))
@@ -208,11 +208,11 @@ impl Acceptor {
             // Without a thread there is no protocol, so the client gets one fixed response. A new
             // socket always has room for it.
             const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-            let sent = rustix::net::send(&line.socket, BUSY, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            let sent = rustix::net::send(&conn.socket, BUSY, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             tally.wrote(sent.unwrap_or(0) as u64);
             tally.answered(None, Status::SERVICE_UNAVAILABLE);
             tally.closed(CloseReason::Evicted);
-            self.shared.dismiss(id);
+            self.shared.unregister(id);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::jobs::pool::InlineQueue;
 use crate::jobs::{JobQueue, Lane, RouteName, Spawn, StillBusy};
 use crate::sync::lock;
 use crate::threads::reaper::Shared;
-use crate::threads::socket::{Line, TimedJob};
+use crate::threads::socket::{SharedConn, TimedJob};
 
 /// Runs jobs on the thread of their connection. No response can replace a late one, but the reaper
 /// counts jobs that take too long. The reaper checks periodically, because waking it for each job
@@ -19,7 +19,7 @@ use crate::threads::socket::{Line, TimedJob};
 pub(super) struct TwinQueue {
     pub(super) inner: InlineQueue<Continuation>,
     pub(super) shared: Arc<Shared>,
-    pub(super) line: Arc<Line>,
+    pub(super) conn: Arc<SharedConn>,
     pub(super) answer_timeout: Option<Duration>,
 }
 
@@ -27,9 +27,9 @@ impl JobQueue<Continuation> for TwinQueue {
     fn submit(&mut self, id: ConnId, lane: Lane, route: RouteName, job: Job) -> Result<Ticket, Job> {
         let Some(timeout) = self.answer_timeout else { return self.inner.submit(id, lane, route, job) };
         let due = self.shared.nanoseconds(read_clocks().mono + timeout);
-        *lock(&self.line.job) = Some(TimedJob { due, route: route.clone(), is_counted: false });
+        *lock(&self.conn.job) = Some(TimedJob { due, route: route.clone(), is_counted: false });
         // Also ends a job that panics.
-        let _at_end = JobEnd(&self.line);
+        let _at_end = JobEnd(&self.conn);
         self.inner.submit(id, lane, route, job)
     }
 
@@ -47,7 +47,7 @@ impl JobQueue<Continuation> for TwinQueue {
 }
 
 /// Removes the job of a connection when dropped.
-struct JobEnd<'a>(&'a Line);
+struct JobEnd<'a>(&'a SharedConn);
 
 impl Drop for JobEnd<'_> {
     fn drop(&mut self) {

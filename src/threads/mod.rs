@@ -80,14 +80,14 @@ impl Twin {
         signals: Signals,
         on_start: impl FnOnce(&[Arc<Counters>], GaugesNow),
     ) -> io::Result<Outcome> {
-        let (tell_end, ended) = UnixStream::pair()?;
+        let (end_sender, ended) = UnixStream::pair()?;
         ended.set_nonblocking(true)?;
         // The socket pair is full only if the acceptor has enough bytes to wake up for.
-        tell_end.set_nonblocking(true)?;
+        end_sender.set_nonblocking(true)?;
         let shared = Arc::new(Shared {
             began: read_clocks().mono,
             reaper: Mutex::default(),
-            bell: Condvar::new(),
+            reaper_wake_up: Condvar::new(),
             stopping: Arc::default(),
             open: AtomicUsize::new(0),
             files: Arc::clone(&self.files),
@@ -99,7 +99,7 @@ impl Twin {
                 .answer
                 .map_or(SWEEP_LOOK, |answer| answer.clamp(LATE_LOOK_MIN, SWEEP_LOOK)),
             relief_due: AtomicU64::new(0),
-            ended: tell_end,
+            ended: end_sender,
         });
         shortage::register(&shared);
         let seen = Arc::clone(&shared);
@@ -113,12 +113,12 @@ impl Twin {
             signals,
             ended,
             busy_rate,
-            looked: None,
+            search_failed_at: None,
             takes_all: false,
         };
         let outcome = acceptor.run(sockets);
-        lock(&shared.reaper).over = true;
-        shared.bell.notify_one();
+        lock(&shared.reaper).has_ended = true;
+        shared.reaper_wake_up.notify_one();
         outcome
     }
 }

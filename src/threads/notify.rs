@@ -11,7 +11,7 @@ use crate::sync::lock;
 /// A flag that other threads set to wake a worker. The worker waits for it while its body source
 /// has no content.
 #[derive(Debug, Default)]
-pub(super) struct Woken {
+pub(super) struct Notify {
     flag: Mutex<bool>,
     changed: Condvar,
     /// An eventfd that is readable while the flag is set. Created when a worker first has to wait
@@ -19,9 +19,9 @@ pub(super) struct Woken {
     event: OnceLock<OwnedFd>,
 }
 
-impl Woken {
+impl Notify {
     /// Sets the flag and wakes the worker.
-    pub(super) fn ring(&self) {
+    pub(super) fn notify(&self) {
         let mut flag = lock(&self.flag);
         *flag = true;
         if let Some(event) = self.event.get() {
@@ -33,7 +33,7 @@ impl Woken {
         self.changed.notify_one();
     }
 
-    /// Returns a descriptor to poll instead of calling [`Woken::wait`]. Call [`Woken::take`]
+    /// Returns a descriptor to poll instead of calling [`Notify::wait`]. Call [`Notify::take`]
     /// afterwards. `None` if the descriptor cannot be created.
     pub(super) fn event(&self) -> Option<&OwnedFd> {
         // The flag stays locked, so that flag and eventfd agree from the beginning.
@@ -47,11 +47,11 @@ impl Woken {
 
     /// Returns true if the flag was set since the last call or wait, and resets it.
     pub(super) fn take(&self) -> bool {
-        self.lower(&mut lock(&self.flag))
+        self.reset(&mut lock(&self.flag))
     }
 
     /// Resets the flag and the eventfd. Returns whether the flag was set.
-    fn lower(&self, flag: &mut bool) -> bool {
+    fn reset(&self, flag: &mut bool) -> bool {
         if let Some(event) = self.event.get() {
             let _ = rustix::io::read(event, &mut [0; 8]);
         }
@@ -65,6 +65,6 @@ impl Woken {
         while !*flag {
             flag = self.changed.wait(flag).unwrap_or_else(PoisonError::into_inner);
         }
-        self.lower(&mut flag);
+        self.reset(&mut flag);
     }
 }

@@ -21,7 +21,7 @@ use crate::jobs::pace::LeastRate;
 use crate::observe::{Counters, Gauges, Observer, TwinTally};
 use crate::shortage::Relief;
 use crate::sync::lock;
-use crate::threads::socket::{EXPIRED, Line, MAY_GO, NEVER};
+use crate::threads::socket::{EXPIRED, MAY_CLOSE, NEVER, SharedConn};
 
 /// Number of counter sets. Each thread counts into one of them. A single set would be one cache
 /// line that every processor needs for every request; a set for each thread would be memory for
@@ -34,7 +34,7 @@ pub(super) struct Shared {
     pub(super) began: Instant,
     pub(super) reaper: Mutex<Reaper>,
     /// Notified when the earliest deadline moves forward, and when the twin ends.
-    pub(super) bell: Condvar,
+    pub(super) reaper_wake_up: Condvar,
     pub(super) stopping: Arc<AtomicBool>,
     pub(super) open: AtomicUsize,
     pub(super) files: Arc<Mutex<FileCache>>,
@@ -55,11 +55,11 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Reaper {
     pub(super) queue: DeadlineQueue,
-    pub(super) lines: Slots<ConnKind, Arc<Line>>,
+    pub(super) conns: Slots<ConnKind, Arc<SharedConn>>,
     /// When the reaper will wake. A deadline after that need not wake it.
     pub(super) sleeps_until: Option<Instant>,
     /// True when the twin ends.
-    pub(super) over: bool,
+    pub(super) has_ended: bool,
 }
 
 impl Shared {
@@ -70,33 +70,33 @@ impl Shared {
 
     /// Publishes the deadline of a worker's phase. Costs two atomics, unless the deadline is
     /// earlier than the one that the reaper has.
-    pub(super) fn publish(&self, id: ConnId, line: &Line, phase: u8, due: Option<Instant>) {
-        line.phase.store(phase, Ordering::SeqCst);
+    pub(super) fn publish(&self, id: ConnId, conn: &SharedConn, phase: u8, due: Option<Instant>) {
+        conn.phase.store(phase, Ordering::SeqCst);
         let due = due.map_or(NEVER, |due| self.nanoseconds(due));
-        line.due.store(due, Ordering::SeqCst);
-        if due < line.armed.load(Ordering::SeqCst) {
+        conn.due.store(due, Ordering::SeqCst);
+        if due < conn.armed.load(Ordering::SeqCst) {
             let mut reaper = lock(&self.reaper);
-            line.armed.store(due, Ordering::SeqCst);
+            conn.armed.store(due, Ordering::SeqCst);
             let at = self.began + Duration::from_nanos(due);
             reaper.queue.arm(id, at);
             if reaper.sleeps_until.is_some_and(|until| at < until) {
                 // One notification is enough: before the reaper sleeps again, it checks everything.
                 reaper.sleeps_until = None;
-                self.bell.notify_one();
+                self.reaper_wake_up.notify_one();
             }
         }
     }
 
     /// Registers a connection and returns its name.
-    pub(super) fn enlist(&self, line: &Arc<Line>) -> ConnId {
-        lock(&self.reaper).lines.insert(Arc::clone(line))
+    pub(super) fn register(&self, conn: &Arc<SharedConn>) -> ConnId {
+        lock(&self.reaper).conns.insert(Arc::clone(conn))
     }
 
     /// Removes a connection, and wakes the acceptor if it waits for this.
-    pub(super) fn dismiss(&self, id: ConnId) {
+    pub(super) fn unregister(&self, id: ConnId) {
         let mut reaper = lock(&self.reaper);
         reaper.queue.remove(id);
-        reaper.lines.remove(id);
+        reaper.conns.remove(id);
         drop(reaper);
         let was_last = self.open.fetch_sub(1, Ordering::SeqCst) == 1;
         let is_waited_for = self.wants_thread.swap(false, Ordering::SeqCst);
@@ -109,12 +109,12 @@ impl Shared {
     fn close_idlest(&self, count: usize) {
         let now = read_clocks().mono;
         let reaper = lock(&self.reaper);
-        let lines = reaper.lines.iter().map(|(_, line)| line);
-        let idle = lines.filter(|line| !line.is_leaving());
-        let mut idle: Vec<_> = idle.filter_map(|line| Some((self.rank(line, now, None)?, line))).collect();
+        let conns = reaper.conns.iter().map(|(_, conn)| conn);
+        let idle = conns.filter(|conn| !conn.is_leaving());
+        let mut idle: Vec<_> = idle.filter_map(|conn| Some((self.rank(conn, now, None)?, conn))).collect();
         idle.sort_unstable_by_key(|(rank, _)| *rank);
-        for (_, line) in idle.iter().take(count) {
-            line.evict();
+        for (_, conn) in idle.iter().take(count) {
+            conn.evict();
         }
     }
 
@@ -122,15 +122,15 @@ impl Shared {
     /// minimum rate. Returns false if there is neither and no eviction is in progress.
     pub(super) fn make_room(&self, now: Instant, rate: Option<&LeastRate>, threads_max: usize) -> bool {
         let reaper = lock(&self.reaper);
-        let lines = || reaper.lines.iter().map(|(_, line)| line);
-        let leaving = lines().filter(|line| line.is_leaving()).count();
+        let conns = || reaper.conns.iter().map(|(_, conn)| conn);
+        let leaving = conns().filter(|conn| conn.is_leaving()).count();
         if leaving >= (threads_max / LEAVING_SHARE).max(1) {
             return true;
         }
-        let ranked = lines().filter_map(|line| Some((self.rank(line, now, rate)?, line)));
+        let ranked = conns().filter_map(|conn| Some((self.rank(conn, now, rate)?, conn)));
         match ranked.min_by_key(|(rank, _)| *rank) {
-            Some((_, line)) => {
-                line.evict();
+            Some((_, conn)) => {
+                conn.evict();
                 true
             }
             None => leaving > 0,
@@ -140,17 +140,17 @@ impl Shared {
     /// Returns the order in which connections are evicted: idle ones first, by age, then slow
     /// senders, by the bytes they have sent lately. `None` means that the connection is not
     /// evicted.
-    fn rank(&self, line: &Line, now: Instant, rate: Option<&LeastRate>) -> Option<(u8, u64)> {
-        let since = line.since.load(Ordering::SeqCst);
+    fn rank(&self, conn: &SharedConn, now: Instant, rate: Option<&LeastRate>) -> Option<(u8, u64)> {
+        let since = conn.since.load(Ordering::SeqCst);
         let waited = Duration::from_nanos(self.nanoseconds(now).saturating_sub(since));
-        let phase = line.phase.load(Ordering::SeqCst) & !MAY_GO;
+        let phase = conn.phase.load(Ordering::SeqCst) & !MAY_CLOSE;
         if phase == Phase::Idle as u8 {
             return (waited >= EVICTION_IDLE_MIN).then_some((0, since));
         }
         if phase == Phase::ReceivingHead as u8 {
             return rate.filter(|rate| waited >= rate.window()).map(|_| (1, 0));
         }
-        let pace = lock(&line.pace).filter(|_| phase == Phase::ReceivingBody as u8)?;
+        let pace = lock(&conn.pace).filter(|_| phase == Phase::ReceivingBody as u8)?;
         rate?.missed_by(&pace, now).map(|brought| (1, brought))
     }
 
@@ -158,11 +158,11 @@ impl Shared {
     /// still served. Workers that wait for content without an end also wake and check for the stop.
     pub(super) fn release_idle(&self) {
         let reaper = lock(&self.reaper);
-        for (_, line) in reaper.lines.iter() {
-            if line.phase.load(Ordering::SeqCst) & MAY_GO != 0 {
-                drop(line.socket.shutdown(Shutdown::Read));
+        for (_, conn) in reaper.conns.iter() {
+            if conn.phase.load(Ordering::SeqCst) & MAY_CLOSE != 0 {
+                drop(conn.socket.shutdown(Shutdown::Read));
             }
-            line.woken.ring();
+            conn.wake_up.notify();
         }
     }
 
@@ -170,9 +170,9 @@ impl Shared {
     /// released.
     pub(super) fn under_way(&self) -> Phases {
         let mut phases = [0; Phase::ALL.len()];
-        for (_, line) in lock(&self.reaper).lines.iter() {
-            let phase = line.phase.load(Ordering::SeqCst);
-            if let Some(count) = phases.get_mut(usize::from(phase)).filter(|_| phase & MAY_GO == 0) {
+        for (_, conn) in lock(&self.reaper).conns.iter() {
+            let phase = conn.phase.load(Ordering::SeqCst);
+            if let Some(count) = phases.get_mut(usize::from(phase)).filter(|_| phase & MAY_CLOSE == 0) {
                 *count += 1;
             }
         }
@@ -182,8 +182,8 @@ impl Shared {
     /// Returns what all threads hold, except for the buffers of single threads.
     pub(super) fn gauges(&self) -> Gauges {
         let mut gauges = Gauges { file_cache_bytes: lock(&self.files).bytes() as u64, ..Gauges::default() };
-        for (_, line) in lock(&self.reaper).lines.iter() {
-            let phase = line.phase.load(Ordering::Relaxed) & !MAY_GO;
+        for (_, conn) in lock(&self.reaper).conns.iter() {
+            let phase = conn.phase.load(Ordering::Relaxed) & !MAY_CLOSE;
             gauges.phases[usize::from(phase)] += 1;
         }
         gauges
@@ -192,8 +192,8 @@ impl Shared {
     /// Counts and logs jobs whose responses are late, each once.
     fn count_late_jobs(&self, reaper: &Reaper, now: Instant) {
         let now = self.nanoseconds(now);
-        for (id, line) in reaper.lines.iter() {
-            let mut job = lock(&line.job);
+        for (id, conn) in reaper.conns.iter() {
+            let mut job = lock(&conn.job);
             if let Some(job) = job.as_mut().filter(|job| job.due <= now && !job.is_counted) {
                 job.is_counted = true;
                 self.tally(id).answer_timed_out(true);
@@ -211,26 +211,26 @@ impl Shared {
     /// holds, and acts on it.
     pub(super) fn reap(&self) {
         let mut reaper = lock(&self.reaper);
-        while !reaper.over {
+        while !reaper.has_ended {
             let now = read_clocks().mono;
             while let Some(id) = reaper.queue.pop_due(now) {
-                let Some(line) = reaper.lines.get(id) else { continue };
-                let line = Arc::clone(line);
+                let Some(conn) = reaper.conns.get(id) else { continue };
+                let conn = Arc::clone(conn);
                 // From here on a worker that publishes a deadline takes the lock, so worker and
                 // reaper cannot miss each other.
-                line.armed.store(NEVER, Ordering::SeqCst);
-                let due = line.due.load(Ordering::SeqCst);
+                conn.armed.store(NEVER, Ordering::SeqCst);
+                let due = conn.due.load(Ordering::SeqCst);
                 let at = self.began + Duration::from_nanos(due.min(NEVER / 2));
                 if at > now {
                     if due != NEVER {
-                        line.armed.store(due, Ordering::SeqCst);
+                        conn.armed.store(due, Ordering::SeqCst);
                         reaper.queue.arm(id, at);
                     }
                     continue;
                 }
-                line.shut_for.store(EXPIRED, Ordering::SeqCst);
-                let sending = line.phase.load(Ordering::SeqCst) == Phase::Sending as u8;
-                drop(line.socket.shutdown(if sending { Shutdown::Both } else { Shutdown::Read }));
+                conn.shut_for.store(EXPIRED, Ordering::SeqCst);
+                let sending = conn.phase.load(Ordering::SeqCst) == Phase::Sending as u8;
+                drop(conn.socket.shutdown(if sending { Shutdown::Both } else { Shutdown::Read }));
             }
             self.count_late_jobs(&reaper, now);
             // The reaper wakes periodically anyway, so it also closes unused files.
@@ -243,7 +243,7 @@ impl Shared {
             let look = self.late_look;
             let wait = due.map_or(look, |due| due.saturating_duration_since(now).min(look));
             reaper.sleeps_until = Some(now + wait);
-            reaper = self.bell.wait_timeout(reaper, wait).unwrap_or_else(PoisonError::into_inner).0;
+            reaper = self.reaper_wake_up.wait_timeout(reaper, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

@@ -18,13 +18,13 @@ use crate::driver::stream::{FilePart, SentFile, Stream};
 use crate::http::Phase;
 use crate::jobs::RouteName;
 use crate::jobs::pace::Pace;
-use crate::threads::notify::Woken;
+use crate::threads::notify::Notify;
 
 /// A deadline that never passes.
 pub(super) const NEVER: u64 = u64::MAX;
 
 /// Flag next to a phase: no request is in progress, so a graceful stop may close the connection.
-pub(super) const MAY_GO: u8 = 0x80;
+pub(super) const MAY_CLOSE: u8 = 0x80;
 
 /// Value of `shut_for`: the server has not shut the reading half of the socket.
 const OPEN: u8 = 0;
@@ -38,15 +38,15 @@ const EVICTED: u8 = 2;
 
 /// The state of one connection that its worker and the reaper share.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct SharedConn {
     /// The connected socket.
     pub(super) socket: Socket,
     /// Deadline of the current phase, in nanoseconds since the twin began.
     pub(super) due: AtomicU64,
     /// Deadline that the reaper has in its queue; `NEVER` while the reaper checks it.
     pub(super) armed: AtomicU64,
-    /// The phase that the worker waits in, as its index in [`Phase::ALL`], possibly with `MAY_GO`.
-    /// While the worker is busy, the phase is `Handling`.
+    /// The phase that the worker waits in, as its index in [`Phase::ALL`], possibly with
+    /// `MAY_CLOSE`. While the worker is busy, the phase is `Handling`.
     pub(super) phase: AtomicU8,
     /// When that phase began, in nanoseconds since the twin began.
     pub(super) since: AtomicU64,
@@ -57,21 +57,21 @@ pub(super) struct Line {
     /// Why the server has shut the reading half of the socket: `OPEN`, `EXPIRED` or `EVICTED`.
     pub(super) shut_for: AtomicU8,
     /// Set when a body source has content, and when the server stops.
-    pub(super) woken: Woken,
+    pub(super) wake_up: Notify,
 }
 
-impl Line {
+impl SharedConn {
     pub(super) fn new(socket: Socket) -> Self {
-        Line {
+        SharedConn {
             socket,
             due: AtomicU64::new(NEVER),
             armed: AtomicU64::new(NEVER),
-            phase: AtomicU8::new(Phase::ReceivingHead as u8 | MAY_GO),
+            phase: AtomicU8::new(Phase::ReceivingHead as u8 | MAY_CLOSE),
             since: AtomicU64::new(NEVER),
             pace: Mutex::default(),
             job: Mutex::default(),
             shut_for: AtomicU8::new(OPEN),
-            woken: Woken::default(),
+            wake_up: Notify::default(),
         }
     }
 
@@ -130,7 +130,7 @@ impl Socket {
 
 /// A blocking socket. The pump may wait in a read only if the worker has allowed it.
 pub(super) struct TwinStream {
-    pub(super) line: Arc<Line>,
+    pub(super) conn: Arc<SharedConn>,
     pub(super) may_wait: bool,
     pub(super) woke_at: Option<Now>,
 }
@@ -139,7 +139,7 @@ impl TwinStream {
     /// Returns an error if the server caused an end of input, and not the peer. The flag for an
     /// eviction stays set, because the thread will end.
     fn check_shut(&self) -> io::Result<()> {
-        match self.line.is_leaving() {
+        match self.conn.is_leaving() {
             true => Err(ErrorKind::ResourceBusy.into()),
             false => self.check_expired(),
         }
@@ -147,17 +147,17 @@ impl TwinStream {
 
     /// Returns an error if the reaper has shut the socket, and not the peer.
     fn check_expired(&self) -> io::Result<()> {
-        if self.line.take_expired() { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
+        if self.conn.take_expired() { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 
     /// Reads, and waits for input if the worker has allowed that.
     fn receive<B: rustix::buffer::Buffer<u8>>(&mut self, into: B) -> io::Result<(B::Output, usize)> {
         let waits = std::mem::take(&mut self.may_wait);
         let flags = if waits { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
-        let got = receive(&self.line.socket, into, flags);
+        let got = receive(&self.conn.socket, into, flags);
         if waits {
             // No longer idle. From here on a stop must not shut the reading half.
-            self.line.phase.store(Phase::Handling as u8, Ordering::SeqCst);
+            self.conn.phase.store(Phase::Handling as u8, Ordering::SeqCst);
             self.woke_at = Some(read_clocks());
         }
         let (room, bytes) = got?;
@@ -179,7 +179,7 @@ impl Stream for TwinStream {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
-        let sent = write_slices(&self.line.socket, slices, more, SendFlags::DONTWAIT);
+        let sent = write_slices(&self.conn.socket, slices, more, SendFlags::DONTWAIT);
         if sent.is_err() {
             self.check_expired()?;
         }
@@ -190,9 +190,9 @@ impl Stream for TwinStream {
     fn send_file(&mut self, fd: &OwnedFd, part: FilePart, _may_wait: bool) -> io::Result<SentFile> {
         // sendfile has no flag for a single non-blocking call, so the socket is non-blocking during
         // the call.
-        rustix::io::ioctl_fionbio(&self.line.socket, true)?;
-        let sent = send_file(&self.line.socket, fd, part);
-        rustix::io::ioctl_fionbio(&self.line.socket, false)?;
+        rustix::io::ioctl_fionbio(&self.conn.socket, true)?;
+        let sent = send_file(&self.conn.socket, fd, part);
+        rustix::io::ioctl_fionbio(&self.conn.socket, false)?;
         if sent.is_err() {
             self.check_expired()?;
         }
@@ -200,11 +200,11 @@ impl Stream for TwinStream {
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
-        self.line.socket.shutdown(Shutdown::Write)
+        self.conn.socket.shutdown(Shutdown::Write)
     }
 
     fn reset_on_close(&mut self) {
-        if let Socket::Tcp(stream) = &self.line.socket {
+        if let Socket::Tcp(stream) = &self.conn.socket {
             drop(socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)));
         }
     }

@@ -26,12 +26,12 @@ use crate::sync::lock;
 use crate::threads::Twin;
 use crate::threads::jobs::TwinQueue;
 use crate::threads::reaper::Shared;
-use crate::threads::socket::{Line, MAY_GO, TwinStream};
+use crate::threads::socket::{MAY_CLOSE, SharedConn, TwinStream};
 
 /// The thread of one connection.
 pub(super) struct Worker {
     shared: Arc<Shared>,
-    line: Arc<Line>,
+    conn: Arc<SharedConn>,
     id: ConnId,
     client: Client,
     stream: TwinStream,
@@ -39,7 +39,7 @@ pub(super) struct Worker {
     /// Watched objects of the current request, and those of earlier requests that are not over.
     watched: Vec<Arc<dyn Watched>>,
     /// Both sides of the socket are shut, so nothing that is sent arrives.
-    is_alone: bool,
+    peer_closed: bool,
 }
 
 impl Worker {
@@ -49,21 +49,21 @@ impl Worker {
     pub(super) fn new(
         twin: &Twin,
         shared: &Arc<Shared>,
-        line: Arc<Line>,
+        conn: Arc<SharedConn>,
         id: ConnId,
         peer: Peer,
     ) -> Box<Self> {
         // Weak references, because a waker of this connection must not keep its socket open.
-        let (bell, interrupted) = (Arc::downgrade(&line), Arc::downgrade(&line));
+        let (wake_up, interrupted) = (Arc::downgrade(&conn), Arc::downgrade(&conn));
         let inbox = Inbox::new(Box::new(move || {
-            if let Some(line) = bell.upgrade() {
-                line.woken.ring();
+            if let Some(conn) = wake_up.upgrade() {
+                conn.wake_up.notify();
             }
             Ok(())
         }));
         let inbox = Arc::new(inbox.interrupted_by(move || {
-            if let Some(line) = interrupted.upgrade() {
-                line.evict();
+            if let Some(conn) = interrupted.upgrade() {
+                conn.evict();
             }
         }));
         let now = read_clocks();
@@ -75,7 +75,7 @@ impl Worker {
             Box::new(TwinQueue {
                 inner: InlineQueue::new(inbox, Arc::clone(&twin.pool)),
                 shared: Arc::clone(shared),
-                line: Arc::clone(&line),
+                conn: Arc::clone(&conn),
                 answer_timeout: twin.config.timeouts.answer,
             }),
             access,
@@ -88,11 +88,11 @@ impl Worker {
             shared: Arc::clone(shared),
             id,
             client: Client::new(peer, now.mono),
-            stream: TwinStream { line: Arc::clone(&line), may_wait: false, woke_at: None },
-            line,
+            stream: TwinStream { conn: Arc::clone(&conn), may_wait: false, woke_at: None },
+            conn,
             driver,
             watched: Vec::new(),
-            is_alone: false,
+            peer_closed: false,
         })
     }
 
@@ -103,9 +103,9 @@ impl Worker {
             let phase = self.client.phase();
             // A connection that waits for its first byte may be closed by a stop, like an idle one.
             let idle = self.client.conn.is_idle() && !self.client.is_queued();
-            let shown = phase as u8 | if idle { MAY_GO } else { 0 };
+            let shown = phase as u8 | if idle { MAY_CLOSE } else { 0 };
             self.show_pace(phase);
-            self.shared.publish(self.id, &self.line, shown, self.client.deadline(&self.driver.config));
+            self.shared.publish(self.id, &self.conn, shown, self.client.deadline(&self.driver.config));
             if idle && self.shared.stopping.load(Ordering::SeqCst) {
                 break CloseReason::Shutdown;
             }
@@ -120,7 +120,7 @@ impl Worker {
             if wait == Pumped::Blocked {
                 self.wait_for(phase);
             }
-            if self.client.is_waiting() && self.line.take_expired() {
+            if self.client.is_waiting() && self.conn.take_expired() {
                 // The response is late. The pump would notice only at the next read or write.
                 self.client.ready.writable = true;
                 wait = pump::expire(&mut self.client, &mut self.stream, &mut self.driver, self.id);
@@ -130,7 +130,7 @@ impl Worker {
                 }
             }
             let is_served_for = matches!(phase, Phase::Handling | Phase::Streaming);
-            if self.is_alone && (is_served_for || self.client.is_waiting()) {
+            if self.peer_closed && (is_served_for || self.client.is_waiting()) {
                 break CloseReason::PeerReset;
             }
             self.client.ready.readable = true;
@@ -156,20 +156,20 @@ impl Worker {
         if let Some(access) = &mut self.driver.access {
             access.flush_early();
         }
-        self.shared.dismiss(self.id);
+        self.shared.unregister(self.id);
         let watched = std::mem::take(&mut self.watched);
         // Closes the socket before the watched objects are finished, so that the peer receives the
         // end at once.
         drop(self);
-        see_out(watched);
+        finish_watched(watched);
     }
 
     /// Publishes when the phase began and how fast content arrives. Evictions use both.
     fn show_pace(&self, phase: Phase) {
         let since = self.shared.nanoseconds(self.client.conn.since());
-        self.line.since.store(since, Ordering::SeqCst);
+        self.conn.since.store(since, Ordering::SeqCst);
         if phase == Phase::ReceivingBody {
-            *lock(&self.line.pace) = self.client.pace();
+            *lock(&self.conn.pace) = self.client.pace();
         }
     }
 
@@ -209,44 +209,44 @@ impl Worker {
         if is_news {
             return;
         }
-        let line = Arc::clone(&self.line);
-        let rings = self.rings(phase);
-        let bell = if rings { line.woken.event() } else { None };
-        let mut others = vec![(line.socket.as_fd(), socket)];
-        others.extend(bell.map(|bell| (bell.as_fd(), PollFlags::IN)));
-        let look = rings.then(|| read_clocks().mono + INBOX_LOOK);
-        let (said, ready) = poll_watched(&self.watched, &others, due.into_iter().chain(look).min());
+        let conn = Arc::clone(&self.conn);
+        let needs_wake_up = self.needs_wake_up(phase);
+        let wake_up = if needs_wake_up { conn.wake_up.event() } else { None };
+        let mut others = vec![(conn.socket.as_fd(), socket)];
+        others.extend(wake_up.map(|wake_up| (wake_up.as_fd(), PollFlags::IN)));
+        let look = needs_wake_up.then(|| read_clocks().mono + INBOX_LOOK);
+        let (events, ready) = poll_watched(&self.watched, &others, due.into_iter().chain(look).min());
         self.driver.now = read_clocks();
         self.advance(&ready);
-        if rings && line.woken.take() {
-            self.hear_bell();
+        if needs_wake_up && conn.wake_up.take() {
+            self.take_wake_ups();
         }
         // No longer idle. From here on a stop must not shut the reading half.
-        self.line.phase.store(Phase::Handling as u8, Ordering::SeqCst);
-        self.is_alone = said[0].intersects(PollFlags::HUP | PollFlags::ERR);
+        self.conn.phase.store(Phase::Handling as u8, Ordering::SeqCst);
+        self.peer_closed = events[0].intersects(PollFlags::HUP | PollFlags::ERR);
     }
 
     /// Waits for whatever the phase requires. A worker waits only here and in the read of the pump.
     fn wait_for(&mut self, phase: Phase) {
-        let rings = self.rings(phase);
-        let can_poll = !rings || self.line.woken.event().is_some();
+        let needs_wake_up = self.needs_wake_up(phase);
+        let can_poll = !needs_wake_up || self.conn.wake_up.event().is_some();
         // A result may arrive before the first look at its watched object. That object is over
         // then, but the flag was set.
-        let is_beside = !self.watched.is_empty() || (rings && phase != Phase::Streaming);
+        let is_beside = !self.watched.is_empty() || (needs_wake_up && phase != Phase::Streaming);
         if is_beside && (can_poll || phase != Phase::Streaming) {
             return self.wait_beside(phase);
         }
         match phase {
             Phase::Sending => {
-                let mut fds = [PollFd::new(&self.line.socket, PollFlags::OUT)];
+                let mut fds = [PollFd::new(&self.conn.socket, PollFlags::OUT)];
                 // If a signal interrupted the poll, the pump finds out.
                 let _ = poll(&mut fds, None);
                 self.driver.now = read_clocks();
             }
             Phase::Streaming => {
-                self.line.woken.wait();
+                self.conn.wake_up.wait();
                 self.driver.now = read_clocks();
-                self.hear_bell();
+                self.take_wake_ups();
             }
             Phase::Idle
             | Phase::ReceivingHead
@@ -265,14 +265,14 @@ impl Worker {
     /// Waits until the peer has closed or the reaper has shut the reading half. After a refusal
     /// enough input was discarded, so only the end matters.
     fn wait_for_hang_up(&mut self) {
-        let mut fds = [PollFd::new(&self.line.socket, PollFlags::RDHUP)];
+        let mut fds = [PollFd::new(&self.conn.socket, PollFlags::RDHUP)];
         while poll(&mut fds, None) == Err(rustix::io::Errno::INTR) {}
         self.driver.now = read_clocks();
     }
 
     /// Returns true if a wake-up brings the next step of the response: more content of a source, or
     /// the result of a shared job. Otherwise a watched object brings that step.
-    fn rings(&mut self, phase: Phase) -> bool {
+    fn needs_wake_up(&mut self, phase: Phase) -> bool {
         let brings_answer = self.client.watch().map(|watch| watch.watched.brings_answer());
         match phase {
             Phase::Streaming => brings_answer != Some(true),
@@ -288,7 +288,7 @@ impl Worker {
     }
 
     /// Applies the results in the inbox, and ends endless content during a stop.
-    fn hear_bell(&mut self) {
+    fn take_wake_ups(&mut self) {
         let mut done = Vec::new();
         lock_inbox(&self.driver, &mut done);
         for (id, result) in done {
@@ -347,18 +347,18 @@ fn poll_watched(
     let timeout = wait.and_then(|wait| rustix::event::Timespec::try_from(wait).ok());
     // If a signal interrupted the poll, the next advance finds out.
     let _ = poll(&mut fds, timeout.as_ref());
-    let (said, of_watched) = fds.split_at(others.len());
+    let (events, of_watched) = fds.split_at(others.len());
     let mut ready = vec![Ready::default(); watched.len()];
     for ((at, descriptor), fd) in descriptors.iter().zip(of_watched) {
         if !fd.revents().is_empty() {
             ready[*at] = ready[*at].with(descriptor.number);
         }
     }
-    (said.iter().map(PollFd::revents).collect(), ready)
+    (events.iter().map(PollFd::revents).collect(), ready)
 }
 
 /// Finishes the watched objects of a connection that is closed.
-fn see_out(mut watched: Vec<Arc<dyn Watched>>) {
+fn finish_watched(mut watched: Vec<Arc<dyn Watched>>) {
     let mut ready = Vec::new();
     loop {
         let Advance { due, again, .. } = advance(&mut watched, &ready, read_clocks().mono);
