@@ -365,8 +365,8 @@ impl Handler for Routes {
         }
         let path = match normalize(request.path()) {
             Ok(path) => path,
-            Err(trouble) => {
-                return Response::problem(Status::BAD_REQUEST, trouble.to_string()).into();
+            Err(error) => {
+                return Response::problem(Status::BAD_REQUEST, error.to_string()).into();
             }
         };
         let Some((entry, values)) = self.find(&path) else {

@@ -17,10 +17,10 @@ use crate::cli::value::{
     turn_size,
 };
 use crate::config::{
-    AllowedHost, AuthRule, Bind, CgiFolder, CgiOptions, EtagFrom, FIELDS_CEILING, FieldRule, FileOptions,
+    AllowedHost, AuthRule, Bind, CgiFolder, CgiOptions, EtagFrom, FIELDS_CEILING, FileOptions, HeaderRule,
     Limits, LogFormat, Model, Symlinks, Timeouts, TypeRule, UPLOAD_BYTES_MAX, Vhost,
 };
-use crate::docroot::fields::{parse_cache_rule, parse_field_rule};
+use crate::docroot::header_rules::{parse_cache_rule, parse_header_rule};
 use crate::docroot::types::parse_type_rule;
 use crate::features::auth::rule::{parse_file_rule, parse_user_rule};
 use crate::features::cgi::{parse_folder, parse_variable};
@@ -380,13 +380,13 @@ pub(super) struct SiteArgs {
     pub(super) cors: Vec<String>,
     /// Set a header on responses by path: 'PATTERN: Name: value'; Content-Type is set on files
     /// only; repeatable
-    #[arg(long, value_name = "RULE", value_parser = parse_field_rule, value_delimiter = '\n')]
+    #[arg(long, value_name = "RULE", value_parser = parse_header_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_HEADER", hide_env = true, hide_short_help = true)]
-    pub(super) header: Vec<FieldRule>,
+    pub(super) header: Vec<HeaderRule>,
     /// Set Cache-Control by path, except on errors: 'PATTERN: value'; repeatable
     #[arg(long, value_name = "RULE", value_parser = parse_cache_rule, value_delimiter = '\n')]
     #[arg(env = "WHIRLIGIG_CACHE_CONTROL", hide_env = true, hide_short_help = true)]
-    pub(super) cache_control: Vec<FieldRule>,
+    pub(super) cache_control: Vec<HeaderRule>,
     /// File of redirects and rewrites, one per line
     #[arg(long, value_name = "FILE", env = "WHIRLIGIG_RULES", hide_env = true)]
     pub(super) rules: Option<PathBuf>,

@@ -49,7 +49,7 @@ pub(super) fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundi
             live_reload: args.files.live_reload,
             spa: args.files.spa.clone(),
             error_pages: args.files.error_page.iter().map(|page| (page.code, page.path.clone())).collect(),
-            fields: [&args.site.header[..], &args.site.cache_control].concat(),
+            headers: [&args.site.header[..], &args.site.cache_control].concat(),
             listing: archives != Some(false),
             readme: !args.files.no_readme,
             archives: archives == Some(true),

@@ -160,8 +160,8 @@ fn each_part_of_the_site_has_its_flag() {
     assert_eq!(given.site.allow_hosts, names);
     let argv = ["whirligig", "--cache-control=/a: b", "--header", "/a: B: c", ".", "--cors"];
     let given = parse(argv, &PLAIN).unwrap().config;
-    let fields: Vec<_> = given.files.fields.iter().map(|rule| (&rule.name[..], &rule.value[..])).collect();
-    assert_eq!(fields, [("B", "c"), ("Cache-Control", "b")]);
+    let headers: Vec<_> = given.files.headers.iter().map(|rule| (&rule.name[..], &rule.value[..])).collect();
+    assert_eq!(headers, [("B", "c"), ("Cache-Control", "b")]);
     assert_eq!(given.site.cors, ["*"]);
     check_usage(
         "--allow-host a:80 .",

@@ -6,7 +6,7 @@
 
 use crate::http::body::{BodyDecoder, Decoded};
 use crate::http::error::ProtocolError;
-use crate::http::fields::{FieldLine, Fields, has_token, list_elements, trim_ows};
+use crate::http::field_lines::{FieldLine, ReceivedHeaders, has_token, list_elements, trim_ows};
 use crate::http::status::Status;
 
 /// Parser for the responses of one connection, one after the other.
@@ -107,13 +107,13 @@ impl ReplyReader {
             return Ok((used, ReplyEvent::Interim(status)));
         }
         let lines: Vec<FieldLine<'_>> = raw.headers.iter().map(|line| FieldLine::from(*line)).collect();
-        let lines = Fields::new(&lines);
+        let lines = ReceivedHeaders::new(&lines);
         self.state = framing(status, is_head, lines)?;
         let says = |option: &str| has_token(lines.all("connection"), option);
         let persists = if minor == 0 { says("keep-alive") } else { !says("close") };
         let keeps_alive = persists && !matches!(self.state, State::UntilClose);
-        let fields = lines.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.to_vec())).collect();
-        Ok((used, ReplyEvent::Head(ReplyHead { status, fields, keeps_alive })))
+        let headers = lines.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.to_vec())).collect();
+        Ok((used, ReplyEvent::Head(ReplyHead { status, headers, keeps_alive })))
     }
 }
 
@@ -145,7 +145,7 @@ pub struct ReplyHead {
     /// Status code.
     pub status: u16,
     /// Headers in the order received, with names in lower case.
-    pub fields: Vec<(String, Vec<u8>)>,
+    pub headers: Vec<(String, Vec<u8>)>,
     /// True if the connection can be used again after the content (RFC 9112 section 9.3).
     pub keeps_alive: bool,
 }
@@ -154,12 +154,12 @@ impl ReplyHead {
     /// First value of a header, by its name in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.fields.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_slice())
+        self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_slice())
     }
 
     /// Values of all headers with this name.
     pub fn all<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        self.fields.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_slice())
+        self.headers.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_slice())
     }
 }
 
@@ -194,7 +194,7 @@ const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
 
 /// State for the framing of the content (RFC 9112 section 6.3). A case with more than one reading
 /// is an error, as for requests.
-fn framing(status: u16, is_head: bool, lines: Fields<'_>) -> Result<State, ProtocolError> {
+fn framing(status: u16, is_head: bool, lines: ReceivedHeaders<'_>) -> Result<State, ProtocolError> {
     if is_head || status == 204 || status == 304 {
         return Ok(State::Done);
     }

@@ -219,7 +219,7 @@ pub enum Symlinks {
 
 /// A header for the responses at some paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldRule {
+pub struct HeaderRule {
     /// Pattern of the paths: `/assets/**`, `*.css`.
     pub pattern: String,
     /// Name of the header.
@@ -227,12 +227,12 @@ pub struct FieldRule {
     /// Value of the header.
     pub value: String,
     /// Responses that receive the header.
-    pub scope: FieldScope,
+    pub scope: HeaderScope,
 }
 
-/// Responses that receive the header of a [`FieldRule`].
+/// Responses that receive the header of a [`HeaderRule`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FieldScope {
+pub enum HeaderScope {
     /// All responses, including errors. Replaces the server's own value.
     All,
     /// Responses with 2xx and 3xx, because an error must not be cached for as long as the missing
@@ -298,7 +298,7 @@ pub struct FileOptions {
     /// siblings of HTML files are not used.
     pub live_reload: bool,
     /// Headers by path. Of several rules for one header the last one applies.
-    pub fields: Vec<FieldRule>,
+    pub headers: Vec<HeaderRule>,
     /// Source of entity tags.
     pub etag: EtagFrom,
     /// Charset of text files that declare no other; `None` sends none.
@@ -348,7 +348,7 @@ impl Default for FileOptions {
             spa: None,
             error_pages: Vec::new(),
             live_reload: false,
-            fields: Vec::new(),
+            headers: Vec::new(),
             etag: EtagFrom::Content,
             charset: Some("utf-8".to_owned()),
             types: Vec::new(),

@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::config::Symlinks;
-use crate::docroot::{Docroot, LookupError, Reach};
+use crate::docroot::{Disk, Docroot, LookupError};
 
 /// Maximum attempts of an open that was interrupted or raced.
 const OPEN_TRIES: usize = 32;
@@ -16,11 +16,11 @@ const OPEN_TRIES: usize = 32;
 impl Docroot {
     /// Opens a name beneath the root. O_NONBLOCK, because opening a FIFO or device must not block.
     /// O_NOCTTY, because a terminal must not become that of the process.
-    pub(crate) fn open_beneath(&self, name: &[u8], reach: Reach) -> Result<OwnedFd, LookupError> {
-        self.open_as(name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, reach)
+    pub(crate) fn open_beneath(&self, name: &[u8], disk: Disk) -> Result<OwnedFd, LookupError> {
+        self.open_as(name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, disk)
     }
 
-    pub(super) fn open_as(&self, name: &[u8], flags: OFlags, reach: Reach) -> Result<OwnedFd, LookupError> {
+    pub(super) fn open_as(&self, name: &[u8], flags: OFlags, disk: Disk) -> Result<OwnedFd, LookupError> {
         let flags = flags | OFlags::CLOEXEC;
         let mut resolve = match self.options.symlinks {
             Symlinks::Inside => ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
@@ -28,7 +28,7 @@ impl Docroot {
             // The path has no dot segments, so only a link can lead out, which this option allows.
             Symlinks::All => ResolveFlags::NO_MAGICLINKS,
         };
-        if reach == Reach::InMemory {
+        if disk == Disk::CachedOnly {
             resolve |= ResolveFlags::CACHED;
         }
         for _ in 0..OPEN_TRIES {
@@ -38,7 +38,7 @@ impl Docroot {
                 // Off the loop, AGAIN means that a rename raced with a `..` in a link (openat2(2)),
                 // or that another process holds a lease (fcntl(2)). A retry helps against the first
                 // only. The two look alike, so the tries are bounded.
-                Err(Errno::AGAIN) if reach == Reach::OnDisk => {}
+                Err(Errno::AGAIN) if disk == Disk::MayBlock => {}
                 Err(errno) => return Err(errno.into()),
             }
         }

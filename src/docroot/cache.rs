@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use crate::clock::Now;
 use crate::config::FileOptions;
 use crate::docroot::Docroot;
+use crate::docroot::coded_files::CodedFiles;
 use crate::docroot::file::CachedFile;
 use crate::docroot::root::{AtHand, Root};
-use crate::docroot::siblings::Siblings;
 use crate::handler::Context;
 use crate::handler::cache::DriverCache;
 use crate::sync::lock;
@@ -30,19 +30,19 @@ const UNUSED_AFTER: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) struct Representations {
     pub(crate) original: Arc<CachedFile>,
-    pub(crate) siblings: Option<Arc<Siblings>>,
+    pub(crate) coded_files: Option<Arc<CodedFiles>>,
 }
 
 impl Representations {
     /// Returns when the first of the tags becomes a strong one, in time since 1970.
     fn settles(&self) -> Option<Duration> {
-        let coded = self.siblings.as_ref().and_then(|siblings| siblings.settles());
+        let coded = self.coded_files.as_ref().and_then(|coded_files| coded_files.settles());
         self.original.meta.tag.settles.into_iter().chain(coded).min()
     }
 
     /// Returns the cost for the cache, in bytes.
     fn cost(&self) -> usize {
-        self.original.cost() + self.siblings.as_ref().map_or(0, |siblings| siblings.cost())
+        self.original.cost() + self.coded_files.as_ref().map_or(0, |coded_files| coded_files.cost())
     }
 }
 
@@ -55,7 +55,7 @@ struct Entry {
     /// contains it.
     settles: Option<Instant>,
     /// The coded forms, once a request needed one.
-    siblings: Option<(Arc<Siblings>, Checked)>,
+    coded_files: Option<(Arc<CodedFiles>, Checked)>,
     used: bool,
 }
 
@@ -184,7 +184,7 @@ impl FileCache {
         with_coded: bool,
         sent_before: Instant,
         now: Instant,
-        take: impl FnOnce(&Arc<CachedFile>, Option<&Arc<Siblings>>) -> T,
+        take: impl FnOnce(&Arc<CachedFile>, Option<&Arc<CodedFiles>>) -> T,
     ) -> Option<T> {
         // If nothing is trusted, every request needs its own check.
         let sent_before = if self.trusted_for.is_zero() { now } else { sent_before };
@@ -201,8 +201,8 @@ impl FileCache {
             entry.checked = Checked::new(now, self.trusted_for, writes).until(entry.settles);
         }
         entry.used = true;
-        let mut siblings = None;
-        if with_coded && let Some((coded, checked)) = &mut entry.siblings {
+        let mut coded_files = None;
+        if with_coded && let Some((coded, checked)) = &mut entry.coded_files {
             if checked.is_due(sent_before, writes) {
                 if !coded.are_fresh(docroot, path) {
                     self.remove(place);
@@ -210,9 +210,9 @@ impl FileCache {
                 }
                 *checked = Checked::new(now, self.trusted_for, writes);
             }
-            siblings = Some(&*coded);
+            coded_files = Some(&*coded);
         }
-        Some(take(&entry.file, siblings))
+        Some(take(&entry.file, coded_files))
     }
 
     /// Returns the docroot of `root` for one request that was sent at `sent_before`. `None` if
@@ -264,7 +264,7 @@ impl FileCache {
             file: Arc::clone(&forms.original),
             checked,
             settles,
-            siblings: forms.siblings.clone().map(|siblings| (siblings, checked)),
+            coded_files: forms.coded_files.clone().map(|coded_files| (coded_files, checked)),
             used: true,
         };
         let place = self.entries.insert(entry);
@@ -308,8 +308,10 @@ impl FileCache {
     fn remove(&mut self, place: usize) {
         let entry = self.entries.remove(place);
         let (number, path) = entry.key;
-        let forms =
-            Representations { original: entry.file, siblings: entry.siblings.map(|(siblings, _)| siblings) };
+        let forms = Representations {
+            original: entry.file,
+            coded_files: entry.coded_files.map(|(coded_files, _)| coded_files),
+        };
         self.bytes -= forms.cost() + path.len();
         if let Some(paths) = self.places.get_mut(number) {
             paths.remove(&path);

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use crate::docroot::Docroot;
-use crate::docroot::fields::FileHeaders;
+use crate::docroot::header_rules::FileHeaders;
 use crate::docroot::location::Location;
 use crate::docroot::stamp::Stamp;
 use crate::docroot::tag::Tag;

@@ -11,16 +11,16 @@ use rustix::fs::{FileType, OFlags};
 use smallvec::SmallVec;
 
 use crate::config::{EtagFrom, LIVE_PAGE_BYTES_MAX, LIVE_TAG};
-use crate::docroot::fields::FileHeaders;
+use crate::docroot::coded_files::suffix;
 use crate::docroot::file::{CachedFile, Coded, Content, Meta};
+use crate::docroot::header_rules::FileHeaders;
 use crate::docroot::location::{self, Location};
 use crate::docroot::read::{read_head, read_whole};
-use crate::docroot::siblings::suffix;
 use crate::docroot::stamp::{Stamp, file_type, stat};
 use crate::docroot::tag::{self, Tag};
 use crate::docroot::types::ContentType;
 use crate::docroot::verdict::{Shown, Withheld};
-use crate::docroot::{Docroot, Found, LookupError, Reach, area_of, file_name, fingerprint};
+use crate::docroot::{Disk, Docroot, Found, LookupError, area_of, file_name, fingerprint};
 use crate::http::negotiate::Coding;
 use crate::http::open_file::OpenFile;
 
@@ -31,25 +31,25 @@ impl Docroot {
         fd: OwnedFd,
         stat: &rustix::fs::Statx,
         path: &[u8],
-        reach: Reach,
+        disk: Disk,
         wall: Duration,
     ) -> Result<Found, LookupError> {
         let Shown { location, password } = self.judge(&fd, stat, path)?;
         let (stamp, name) = (Stamp::of(stat), location.name());
         let ruled = self.ruled_type(path, name);
         let media_type = ruled.unwrap_or_else(|| self.types.by_name(name));
-        let body = self.read(&fd, media_type, stamp.size, reach)?;
+        let body = self.read(&fd, media_type, stamp.size, disk)?;
         let head = match &body {
             Some(body) => Cow::Borrowed(&body[..]),
-            None => read_head(&fd, stamp.size, self.types.looked_at_bytes(media_type, name), reach)?.into(),
+            None => read_head(&fd, stamp.size, self.types.looked_at_bytes(media_type, name), disk)?.into(),
         };
         let content_type = match ruled {
             Some(media_type) => ContentType { value: media_type.into(), coding: None },
             None => self.types.of_file(media_type, name, &head),
         };
-        let tag = self.tag(&fd, &stamp, body.as_deref(), reach, wall)?;
+        let tag = self.tag(&fd, &stamp, body.as_deref(), disk, wall)?;
         let mut meta = Meta::of(stamp, tag, content_type);
-        let is_uploaded = self.is_uploaded(path, &location, reach)?;
+        let is_uploaded = self.is_uploaded(path, &location, disk)?;
         meta.headers = Arc::new(self.headers_for(path, name, is_uploaded, &meta.content_type));
         (meta.password, meta.link_target) = (password, link_target(path, &location));
         Ok(Found::File(Arc::new(self.loaded(fd, meta, body))))
@@ -62,17 +62,17 @@ impl Docroot {
         file: &OwnedFd,
         stamp: &Stamp,
         body: Option<&[u8]>,
-        reach: Reach,
+        disk: Disk,
         wall: Duration,
     ) -> Result<Tag, LookupError> {
-        Tag::of(self.options.etag, (file, stamp), body, reach, wall)
+        Tag::of(self.options.etag, (file, stamp), body, disk, wall)
     }
 
     /// Returns the media type that a rule of the operator sets for a file at location `name` that
     /// was requested by `path`. The location has precedence over the name of a link.
     fn ruled_type(&self, path: &[u8], name: &[u8]) -> Option<&str> {
-        let ruled = self.fields.media_type_for(&location::from_slash(name));
-        ruled.or_else(|| self.fields.media_type_for(path))
+        let ruled = self.header_rules.media_type_for(&location::from_slash(name));
+        ruled.or_else(|| self.header_rules.media_type_for(path))
     }
 
     /// Returns the headers of a file at location `name` that was requested by `path`.
@@ -98,14 +98,14 @@ impl Docroot {
         if is_uploaded && content_type != "application/pdf" {
             defaults.push(SANDBOX);
         }
-        self.fields.headers_for(&location::from_slash(name), &defaults)
+        self.header_rules.headers_for(&location::from_slash(name), &defaults)
     }
 
     /// Returns whether clients may have written the file at `path`, whose location is `location`.
     ///
     /// An upload folder is recognized by its name, its location at the start and its present
     /// location. Someone may have created it since, as a link.
-    fn is_uploaded(&self, path: &[u8], location: &Location, reach: Reach) -> Result<bool, LookupError> {
+    fn is_uploaded(&self, path: &[u8], location: &Location, disk: Disk) -> Result<bool, LookupError> {
         if self.uploads.is_empty() {
             return Ok(false);
         }
@@ -114,11 +114,11 @@ impl Docroot {
             return Ok(true);
         }
         for area in &self.options.uploads {
-            let folder = match self.open_as(area.trim_start_matches('/').as_bytes(), OFlags::PATH, reach) {
+            let folder = match self.open_as(area.trim_start_matches('/').as_bytes(), OFlags::PATH, disk) {
                 Ok(folder) => folder,
                 // No client has written there by that name.
                 Err(LookupError::NotFound | LookupError::Forbidden) => continue,
-                Err(trouble) => return Err(trouble),
+                Err(error) => return Err(error),
             };
             let place = self.locate(&folder, area.as_bytes()).map_err(|_| LookupError::Unknown)?;
             if place.holds(location) {
@@ -135,11 +135,11 @@ impl Docroot {
         path: &[u8],
         coding: Coding,
         original: &CachedFile,
-        reach: Reach,
+        disk: Disk,
         wall: Duration,
     ) -> Result<(Stamp, Option<CachedFile>), LookupError> {
         let path = file_name(path, suffix(coding));
-        let fd = self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), reach)?;
+        let fd = self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), disk)?;
         let stat = stat(&fd)?;
         let stamp = Stamp::of(&stat);
         if file_type(&stat) != FileType::RegularFile {
@@ -150,8 +150,8 @@ impl Docroot {
             Err(Withheld::Unknown) => return Err(LookupError::Unknown),
             Ok(_) | Err(_) => return Ok((stamp, None)),
         };
-        let body = self.read(&fd, &original.meta.content_type, stamp.size, reach)?;
-        let mut tag = self.tag(&fd, &stamp, body.as_deref(), reach, wall)?;
+        let body = self.read(&fd, &original.meta.content_type, stamp.size, disk)?;
+        let mut tag = self.tag(&fd, &stamp, body.as_deref(), disk, wall)?;
         if self.options.etag == EtagFrom::Content {
             // The same bytes without a coding are another representation.
             tag.value = tag::of_form(&tag.value, coding.name());
@@ -168,10 +168,10 @@ impl Docroot {
         fd: &OwnedFd,
         media_type: &str,
         size: u64,
-        reach: Reach,
+        disk: Disk,
     ) -> Result<Option<Vec<u8>>, LookupError> {
         let is_small = size <= self.options.memory_file_bytes_max || self.is_reloading(media_type, size);
-        is_small.then(|| read_whole(fd, size, reach)).transpose()
+        is_small.then(|| read_whole(fd, size, disk)).transpose()
     }
 
     /// Returns whether a file of this type and size gets the script of `--live-reload`.

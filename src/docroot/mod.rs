@@ -1,18 +1,19 @@
 //! The docroot on disk: names are resolved beneath it, files are opened and read.
 //!
 //! `openat2` keeps every name beneath the root, also with links and races (openat2(2),
-//! RESOLVE_BENEATH), unless the operator lets links lead anywhere. With `Reach::InMemory` no open
+//! RESOLVE_BENEATH), unless the operator lets links lead anywhere. With `Disk::CachedOnly` no open
 //! or read waits for the disk. A name or page that the kernel does not have in memory is
-//! `LookupError::Cold`, and a worker thread repeats the call with `Reach::OnDisk`. The freshness
+//! `LookupError::Cold`, and a worker thread repeats the call with `Disk::MayBlock`. The freshness
 //! check of a cached file is one `statx` on the loop, whose names are nearly always in memory
 //! because the file was opened by them. Must not know how responses are made.
 
 pub(crate) mod beneath;
 pub(crate) mod cache;
 pub(crate) mod charset;
-pub(crate) mod fields;
+pub(crate) mod coded_files;
 pub(crate) mod file;
 pub(crate) mod fingerprint;
+pub(crate) mod header_rules;
 pub(crate) mod hidden;
 mod load;
 pub(crate) mod location;
@@ -20,7 +21,6 @@ pub(crate) mod own;
 pub(crate) mod pattern;
 pub(crate) mod read;
 pub(crate) mod root;
-pub(crate) mod siblings;
 pub(crate) mod stamp;
 pub(crate) mod tag;
 pub mod types;
@@ -38,8 +38,8 @@ use rustix::io::Errno;
 
 use crate::config::FileOptions;
 use crate::docroot::beneath::{can_open_beneath, links_followed};
-use crate::docroot::fields::FieldRules;
 use crate::docroot::file::{CachedFile, Meta};
+use crate::docroot::header_rules::HeaderRules;
 use crate::docroot::location::Location;
 use crate::docroot::own::OwnFiles;
 use crate::docroot::root::Identity;
@@ -52,13 +52,14 @@ use crate::http::{Request, Response};
 use crate::shortage;
 use crate::sync::Semaphore;
 
-/// The storage that a lookup may use.
+/// Permission of a call to wait for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
-    /// Only names and pages that the kernel has in memory: for the loop.
-    InMemory,
-    /// The disk: for a worker thread.
-    OnDisk,
+pub(crate) enum Disk {
+    /// Only names and pages that the kernel has in memory; anything else is [`LookupError::Cold`].
+    /// For the loop.
+    CachedOnly,
+    /// The call may block. For a worker thread.
+    MayBlock,
 }
 
 /// The file or folder at a path.
@@ -154,7 +155,7 @@ pub struct Docroot {
     pub(crate) number: usize,
     pub(crate) options: FileOptions,
     /// Header rules of the operator, by path.
-    fields: FieldRules,
+    header_rules: HeaderRules,
     types: Types,
     /// Bounds how many files are compressed at once.
     pub(crate) compressors: Arc<Semaphore>,
@@ -206,7 +207,7 @@ impl Docroot {
             return Err(std::io::Error::other("another folder took this name while it was opened"));
         }
         let uploads = uploads_below(&real_path, &options.uploads);
-        let fields = FieldRules::new(&options.fields, &uploads).map_err(std::io::Error::other)?;
+        let header_rules = HeaderRules::new(&options.headers, &uploads).map_err(std::io::Error::other)?;
         let types = Types::of(&options).map_err(std::io::Error::other)?;
         let withheld = WithheldFolders::find(&real_path, &options)?;
         Ok(Docroot {
@@ -216,7 +217,7 @@ impl Docroot {
             given,
             number,
             options,
-            fields,
+            header_rules,
             types,
             compressors,
             archives,
@@ -312,46 +313,46 @@ impl Docroot {
     }
 
     /// Looks up `path` without sending it, so the age of the entity-tag does not matter.
-    pub(crate) fn peek(&self, path: &[u8], reach: Reach) -> Result<Found, LookupError> {
-        self.find(path, reach, Duration::ZERO)
+    pub(crate) fn peek(&self, path: &[u8], disk: Disk) -> Result<Found, LookupError> {
+        self.find(path, disk, Duration::ZERO)
     }
 
     /// Looks up the file or folder at `path` at the time `wall`. The path is normalized and begins
     /// with a slash.
-    pub(crate) fn find(&self, path: &[u8], reach: Reach, wall: Duration) -> Result<Found, LookupError> {
+    pub(crate) fn find(&self, path: &[u8], disk: Disk, wall: Duration) -> Result<Found, LookupError> {
         let name = path.strip_prefix(b"/").unwrap_or(path);
         if self.withholds(path) {
             return Err(LookupError::NotFound);
         }
         if !names_directory(name) {
-            let fd = self.open_beneath(name, reach)?;
+            let fd = self.open_beneath(name, disk)?;
             let stat = stat(&fd)?;
             return match file_type(&stat) {
                 FileType::Directory => match self.judge(&fd, &stat, path) {
                     Ok(Shown { password, .. }) => Ok(Found::WithoutSlash(password)),
                     // A link to a hidden folder. It is not listed, but its index is served.
-                    Err(Withheld::Hidden) => match self.find(&[path, b"/"].concat(), reach, wall)? {
+                    Err(Withheld::Hidden) => match self.find(&[path, b"/"].concat(), disk, wall)? {
                         Found::File(index) => Ok(Found::WithoutSlash(index.meta.password)),
                         Found::Directory(..) | Found::WithoutSlash(_) => Err(LookupError::NotFound),
                     },
                     Err(why) => Err(why.into()),
                 },
-                FileType::RegularFile => self.load(fd, &stat, path, reach, wall),
+                FileType::RegularFile => self.load(fd, &stat, path, disk, wall),
                 _ => Err(LookupError::NotFound),
             };
         }
         let index = [path, INDEX].concat();
-        match self.open_beneath(index.strip_prefix(b"/").unwrap_or(&index), reach) {
+        match self.open_beneath(index.strip_prefix(b"/").unwrap_or(&index), disk) {
             Ok(fd) => {
                 let stat = stat(&fd)?;
                 if file_type(&stat) == FileType::RegularFile {
-                    return self.load(fd, &stat, &index, reach, wall);
+                    return self.load(fd, &stat, &index, disk, wall);
                 }
             }
             Err(LookupError::NotFound) => {}
-            Err(trouble) => return Err(trouble),
+            Err(error) => return Err(error),
         }
-        let directory = self.open_beneath(if name.is_empty() { b"." } else { name }, reach)?;
+        let directory = self.open_beneath(if name.is_empty() { b"." } else { name }, disk)?;
         let stat = stat(&directory)?;
         match file_type(&stat) {
             // Without links it was deleted, and exists only because of our descriptor.
@@ -388,7 +389,7 @@ impl Docroot {
     /// folder on the way was renamed, but hiding and passwords depend on the location.
     fn leads_to(&self, path: &[u8], suffix: &[u8], target: &Location) -> bool {
         let path = file_name(path, suffix);
-        let found = self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), Reach::InMemory);
+        let found = self.open_beneath(path.strip_prefix(b"/").unwrap_or(&path), Disk::CachedOnly);
         let shown = found.and_then(|fd| Ok(self.judge(&fd, &stat(&fd)?, &path)?));
         shown.is_ok_and(|shown| shown.location == *target)
     }

@@ -341,7 +341,7 @@ fn push_text(parts: &mut Vec<Part>, text: &str) -> Result<(), String> {
     }
     // Decoded like a path, but as a piece of one: it need not begin with a slash, and dots may be
     // part of a name.
-    let decoded = target::decode_path(text.as_bytes()).map_err(|trouble| trouble.to_string())?;
+    let decoded = target::decode_path(text.as_bytes()).map_err(|error| error.to_string())?;
     parts.push(Part::Text(decoded));
     Ok(())
 }

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{EtagFrom, KIB};
 use crate::docroot::read::read_head;
 use crate::docroot::stamp::Stamp;
-use crate::docroot::{LookupError, Reach};
+use crate::docroot::{Disk, LookupError};
 
 /// Files up to this size have a digest of their bytes as a tag. They are read anyway, because the
 /// cache stores files of this size by default.
@@ -45,7 +45,7 @@ impl Tag {
         from: EtagFrom,
         (file, stamp): (&OwnedFd, &Stamp),
         body: Option<&[u8]>,
-        reach: Reach,
+        disk: Disk,
         wall: Duration,
     ) -> Result<Tag, LookupError> {
         Ok(match (from, body) {
@@ -54,7 +54,7 @@ impl Tag {
             (EtagFrom::Content, Some(body)) => Tag::of_bytes(body),
             (EtagFrom::Content, None) => {
                 let bytes = usize::try_from(stamp.size).unwrap_or(usize::MAX);
-                Tag::of_bytes(&read_head(file, stamp.size, bytes, reach)?)
+                Tag::of_bytes(&read_head(file, stamp.size, bytes, disk)?)
             }
         })
     }
@@ -127,7 +127,7 @@ mod tests {
             file.write_all(bytes).unwrap();
             let file = OwnedFd::from(file);
             let stamp = Stamp::of(&crate::docroot::stamp::stat(&file).unwrap());
-            Tag::of(EtagFrom::Content, (&file, &stamp), body, Reach::OnDisk, Duration::ZERO).unwrap()
+            Tag::of(EtagFrom::Content, (&file, &stamp), body, Disk::MayBlock, Duration::ZERO).unwrap()
         };
         let most = vec![b'x'; usize::try_from(DIGESTED_BYTES_MAX).unwrap()];
         for bytes in [&b""[..], b"x", &most] {

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::config::{FileOptions, TypeRule};
 use crate::docroot::charset;
-use crate::http::fields::is_token;
+use crate::http::field_lines::is_token;
 use crate::http::negotiate::Coding;
 
 /// The type of files that people read as plain text.

@@ -47,7 +47,7 @@ impl<O: Observer> Exchange<'_, O> {
         let mut user = None;
         if let Some(mut extra) = extra {
             user = extra.take_user();
-            response = extra.said_on(response);
+            response = extra.apply_to(response);
             work.pending.reuse(extra);
         }
         if let Some(flaw) = response.flaw() {

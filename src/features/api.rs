@@ -9,9 +9,9 @@
 
 use std::sync::Arc;
 
-use crate::handler::spool::{Beside, Spool, Spooled};
+use crate::handler::spool::{DropOffLoop, Spool, Spooled};
 use crate::handler::{Answer, BodySink, Context, Holders, Methods, Router, SinkStatus};
-use crate::http::fields::{is_token, trim_ows};
+use crate::http::field_lines::{is_token, trim_ows};
 use crate::http::negotiate::preferred;
 use crate::http::target::{normalize, query_pairs};
 use crate::http::{Body, Request, Response, Status, date};
@@ -90,7 +90,7 @@ fn plain(bytes: Vec<u8>) -> Response {
 fn query(request: &Request<'_>, _: &mut Context<'_>) -> Answer {
     let path = match normalize(request.path()) {
         Ok(path) => String::from_utf8_lossy(&path).into_owned(),
-        Err(trouble) => return Response::plain_problem(Status::BAD_REQUEST, &trouble.to_string()).into(),
+        Err(error) => return Response::plain_problem(Status::BAD_REQUEST, &error.to_string()).into(),
     };
     let mut json = String::from("{\"path\":");
     push_json_string(&path, &mut json);
@@ -143,13 +143,13 @@ fn is_token_of(name: &[u8]) -> bool {
 /// `/api/echo`: returns the content after its end, with its media type unless that is markup.
 fn echo(request: &Request<'_>, cx: &Context<'_>, spool: &Arc<Spool>) -> Answer {
     let content_type = returned_type(request);
-    let content = Beside::new(Spooled::of(spool, cx), cx.spawner());
+    let content = DropOffLoop::new(Spooled::of(spool, cx), cx.spawner());
     Answer::Sink(Box::new(Echo { content_type, content }))
 }
 
 struct Echo {
     content_type: Vec<u8>,
-    content: Beside<Spooled>,
+    content: DropOffLoop<Spooled>,
 }
 
 impl BodySink for Echo {

@@ -15,7 +15,7 @@ use crate::features::hosts::check_ascii;
 use crate::features::names::AllowedHosts;
 use crate::features::upload::origin::Partners;
 use crate::handler::{Answer, Context, Handler, When};
-use crate::http::fields::{is_token, list_elements};
+use crate::http::field_lines::{is_token, list_elements};
 use crate::http::{Method, Request, Response, Status, target};
 
 /// Response headers that scripts may read besides those that are always readable.

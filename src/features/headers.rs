@@ -9,21 +9,21 @@
 
 use std::sync::Arc;
 
-use crate::docroot::fields::FieldRules;
+use crate::docroot::header_rules::HeaderRules;
 use crate::handler::{Answer, Context, Handler};
 use crate::http::{Request, target};
 
-struct Fields {
-    rules: FieldRules,
+struct AddHeaders {
+    rules: HeaderRules,
     inner: Arc<dyn Handler>,
 }
 
 /// Wraps `inner` and requests the headers of these rules for its responses.
-pub(crate) fn wrap(rules: FieldRules, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
-    Arc::new(Fields { rules, inner })
+pub(crate) fn wrap(rules: HeaderRules, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+    Arc::new(AddHeaders { rules, inner })
 }
 
-impl Handler for Fields {
+impl Handler for AddHeaders {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
         // An invalid path produces an error response, which can have rule headers as well.
         let path = target::normalize(request.path()).unwrap_or(request.path().into());

@@ -135,11 +135,12 @@ fn is_own_name(host: &[u8]) -> bool {
 /// Returns true if a header shows that a proxy forwarded the request, so that it may come from
 /// another machine.
 fn is_forwarded(request: &Request<'_>) -> bool {
-    let fields = request.headers();
+    let headers = request.headers();
     let begins_so = |name: &str| {
         name.as_bytes().get(..FORWARDED.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORWARDED))
     };
-    BY_PROXY.iter().any(|name| fields.first(name).is_some()) || fields.iter().any(|(name, _)| begins_so(name))
+    BY_PROXY.iter().any(|name| headers.first(name).is_some())
+        || headers.iter().any(|(name, _)| begins_so(name))
 }
 
 /// Reason why a server has a handler that allows more than reads of single files.

@@ -101,7 +101,7 @@ pub(crate) mod rule {
 
     /// Parses the URL path of a rule into the normalized form in which requests are judged.
     pub(crate) fn parse_auth_path(text: &str) -> Result<String, String> {
-        let path = normalize(text.as_bytes()).map_err(|trouble| trouble.to_string())?;
+        let path = normalize(text.as_bytes()).map_err(|error| error.to_string())?;
         String::from_utf8(path.into_owned()).map_err(|_| "the path is not UTF-8".to_owned())
     }
 }

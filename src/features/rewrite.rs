@@ -275,7 +275,7 @@ impl Target {
         // A fragment has the bytes of a query (RFC 3986 section 3.5).
         target::read_origin_form(format!("/?{fragment}").as_bytes())
             .map_err(|_| "the fragment of the target has a character that must be percent-encoded")?;
-        normalize(target::split(path.as_bytes()).0).map_err(|trouble| trouble.to_string())?;
+        normalize(target::split(path.as_bytes()).0).map_err(|error| error.to_string())?;
         let dot_segments = count_dot_segments(path.as_bytes());
         // An empty capture in `/$1/..` would leave the folder before it.
         let before = next_capture(text).map_or(text, |(before, _, _)| before);

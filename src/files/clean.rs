@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use crate::docroot::{Docroot, Found, LookupError, Reach};
+use crate::docroot::{Disk, Docroot, Found, LookupError};
 use crate::files::candidate::{Candidate, Purpose, Served};
 
 /// File name extension of pages.
@@ -40,13 +40,13 @@ pub(crate) fn settle<'a>(
     docroot: &Docroot,
     path: &[u8],
     found: Result<Served<'a>, LookupError>,
-    reach: Reach,
+    disk: Disk,
     get: impl FnOnce(Candidate<'a>) -> Result<Served<'a>, LookupError>,
 ) -> Result<Served<'a>, LookupError> {
     match found? {
         // `blog.html` beside the folder `blog`, which has no index: the page is better than a
         // listing.
-        Served::WithoutSlash(password) if !has_index(docroot, path, reach)? => {
+        Served::WithoutSlash(password) if !has_index(docroot, path, disk)? => {
             let page = page_of(path).map_or(Err(LookupError::NotFound), get);
             match page {
                 Err(LookupError::NotFound) => Ok(Served::WithoutSlash(password)),
@@ -56,13 +56,13 @@ pub(crate) fn settle<'a>(
         Served::File(representations, candidate)
             if candidate.purpose == Purpose::Asked && *candidate.path == *path && is_long(path) =>
         {
-            let purpose = if has_short_name(docroot, path, reach)? { Purpose::Page } else { Purpose::Asked };
+            let purpose = if has_short_name(docroot, path, disk)? { Purpose::Page } else { Purpose::Asked };
             Ok(Served::File(representations, Candidate { purpose, ..candidate }))
         }
         Served::File(_, candidate)
             if candidate.purpose == Purpose::Page
                 && path.ends_with(b"/")
-                && !has_short_name(docroot, &candidate.path, reach)? =>
+                && !has_short_name(docroot, &candidate.path, disk)? =>
         {
             Err(LookupError::NotFound)
         }
@@ -71,7 +71,7 @@ pub(crate) fn settle<'a>(
 }
 
 /// Returns true if the short name of an existing page leads to that page.
-fn has_short_name(docroot: &Docroot, page: &[u8], reach: Reach) -> Result<bool, LookupError> {
+fn has_short_name(docroot: &Docroot, page: &[u8], disk: Disk) -> Result<bool, LookupError> {
     let name = short_name(page);
     if name.ends_with(b"/") {
         return Ok(true);
@@ -79,22 +79,22 @@ fn has_short_name(docroot: &Docroot, page: &[u8], reach: Reach) -> Result<bool, 
     if is_long(name) {
         return Ok(false);
     }
-    match docroot.peek(name, reach) {
-        Ok(Found::WithoutSlash(_)) => Ok(!has_index(docroot, name, reach)?),
+    match docroot.peek(name, disk) {
+        Ok(Found::WithoutSlash(_)) => Ok(!has_index(docroot, name, disk)?),
         Err(LookupError::NotFound) => Ok(true),
         Ok(Found::File(_) | Found::Directory(..)) | Err(LookupError::Forbidden | LookupError::Unknown) => {
             Ok(false)
         }
-        Err(trouble @ (LookupError::Cold | LookupError::Exhausted | LookupError::Io(_))) => Err(trouble),
+        Err(error @ (LookupError::Cold | LookupError::Exhausted | LookupError::Io(_))) => Err(error),
     }
 }
 
 /// Returns true if the folder at `path`, which has no slash at its end, has an index.
-fn has_index(docroot: &Docroot, path: &[u8], reach: Reach) -> Result<bool, LookupError> {
-    match docroot.peek(&[path, b"/"].concat(), reach) {
+fn has_index(docroot: &Docroot, path: &[u8], disk: Disk) -> Result<bool, LookupError> {
+    match docroot.peek(&[path, b"/"].concat(), disk) {
         Ok(Found::File(_)) | Err(LookupError::Forbidden | LookupError::Unknown) => Ok(true),
         Ok(Found::Directory(..) | Found::WithoutSlash(_)) | Err(LookupError::NotFound) => Ok(false),
-        Err(trouble @ (LookupError::Cold | LookupError::Exhausted | LookupError::Io(_))) => Err(trouble),
+        Err(error @ (LookupError::Cold | LookupError::Exhausted | LookupError::Io(_))) => Err(error),
     }
 }
 

@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use crate::docroot::Docroot;
+use crate::docroot::coded_files::CodedFiles;
 use crate::docroot::file::{CachedFile, Coded};
-use crate::docroot::siblings::Siblings;
 use crate::http::Request;
 use crate::http::negotiate::{Coding, Codings};
 
@@ -28,16 +28,19 @@ pub(super) enum Chosen {
 pub(super) fn choose(
     docroot: &Docroot,
     original: &Arc<CachedFile>,
-    siblings: Option<&Siblings>,
+    coded_files: Option<&CodedFiles>,
     request: &Request<'_>,
 ) -> Chosen {
-    let Some(siblings) = siblings else { return Chosen::File(Arc::clone(original)) };
+    let Some(coded_files) = coded_files else { return Chosen::File(Arc::clone(original)) };
     if matches!(original.meta.coded, Coded::Itself(_)) {
         return Chosen::File(Arc::clone(original));
     }
     // Only a weight can forbid a form. Without weights, a file with one form is sent in that form.
     let mut asked = request.headers().all("accept-encoding");
-    if siblings.has_none() && !original.pays_to_compress(docroot) && !asked.any(|list| list.contains(&b';')) {
+    if coded_files.has_none()
+        && !original.pays_to_compress(docroot)
+        && !asked.any(|list| list.contains(&b';'))
+    {
         return Chosen::File(Arc::clone(original));
     }
     let codings = Codings::of(request.headers().all("accept-encoding"));
@@ -47,11 +50,11 @@ pub(super) fn choose(
         && docroot.options.compress_level.is_some()
         && (original.pays_to_compress(docroot) || codings.refuses_identity());
     let is_offered = |coding: Coding| {
-        siblings.files[coding as usize].is_some()
-            || (coding == Coding::Gzip && on_the_fly && is_worth_it(original, siblings, &codings))
+        coded_files.files[coding as usize].is_some()
+            || (coding == Coding::Gzip && on_the_fly && is_worth_it(original, coded_files, &codings))
     };
     match codings.choose(is_offered) {
-        Some(coding) => match (&siblings.files[coding as usize], &siblings.gzipped) {
+        Some(coding) => match (&coded_files.files[coding as usize], &coded_files.gzipped) {
             (Some(file), _) | (None, Some(file)) => Chosen::File(Arc::clone(file)),
             // HTTP/1.0 has no chunked coding, so the end of the content would be unclear.
             (None, None) if request.minor_version() >= 1 => Chosen::Compressed,
@@ -64,6 +67,6 @@ pub(super) fn choose(
 
 /// Returns whether compressing on the fly helps. A small file was compressed when it was loaded: if
 /// that saved nothing, the original is sent.
-fn is_worth_it(original: &CachedFile, siblings: &Siblings, codings: &Codings) -> bool {
-    siblings.gzipped.is_some() || !original.is_in_memory() || codings.refuses_identity()
+fn is_worth_it(original: &CachedFile, coded_files: &CodedFiles, codings: &Codings) -> bool {
+    coded_files.gzipped.is_some() || !original.is_in_memory() || codings.refuses_identity()
 }

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use crate::docroot::location::Location;
 use crate::docroot::own::Inode;
 use crate::docroot::stamp::{file_type, stat};
-use crate::docroot::{Docroot, LookupError, Reach};
+use crate::docroot::{Disk, Docroot, LookupError};
 use crate::files::budget::{Spent, fit, reserve};
 use crate::pages::{Kind, SortBy, readme};
 use crate::sync::Permit;
@@ -50,8 +50,8 @@ pub(super) enum Unread {
 }
 
 impl From<LookupError> for Unread {
-    fn from(trouble: LookupError) -> Self {
-        Unread::LookupError(trouble)
+    fn from(error: LookupError) -> Self {
+        Unread::LookupError(error)
     }
 }
 
@@ -178,7 +178,7 @@ fn look(docroot: &Docroot, folder: &Folder<'_>, name: &[u8], known: FileType) ->
     let stat = if known == FileType::Symlink {
         let full = [folder.path, name].concat();
         let name = full.strip_prefix(b"/").unwrap_or(&full);
-        let target = docroot.open_beneath(name, Reach::OnDisk).ok()?;
+        let target = docroot.open_beneath(name, Disk::MayBlock).ok()?;
         let stat = stat(&target).ok()?;
         docroot.judge(&target, &stat, &full).ok()?;
         stat

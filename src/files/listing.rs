@@ -17,11 +17,11 @@ use crate::config::{
 };
 use crate::docroot::own::Inode;
 use crate::docroot::stamp::{file_type, stat};
-use crate::docroot::{Docroot, Reach, area_of};
+use crate::docroot::{Disk, Docroot, area_of};
 use crate::files::Visit;
 use crate::files::budget::{Spent, grow};
 use crate::files::entries::{Entries, Entry, Unread};
-use crate::handler::coalesce::{Coalesced, Unmade, Work};
+use crate::handler::coalesce::{Coalesced, NoResult, Work};
 use crate::handler::offload::{Offloaded, Producer};
 use crate::handler::passwords::Password;
 use crate::handler::{Answer, Context};
@@ -180,7 +180,7 @@ pub(super) fn later(
             Err(Spent) => unavailable(TOO_MANY),
         },
         Ok(Err(why)) => unavailable(why),
-        Err(Unmade::Lost | Unmade::TooMany) => unavailable(TOO_MANY),
+        Err(NoResult::Lost | NoResult::TooMany) => unavailable(TOO_MANY),
     })
 }
 
@@ -226,8 +226,8 @@ impl Reading {
         Entries::read(docroot, &self.directory, path, &query, self.entries_max, held)
             .and_then(|entries| Ok(Made::of(self.contents(entries)?, &self.listings.sending)?))
             .map_err(|why| match why {
-                Unread::LookupError(trouble) => {
-                    log::warn!("cannot list {}: {trouble:?}", path.escape_ascii());
+                Unread::LookupError(error) => {
+                    log::warn!("cannot list {}: {error:?}", path.escape_ascii());
                     UNREADABLE
                 }
                 Unread::Spent => TOO_MANY,
@@ -346,7 +346,7 @@ struct Readme {
 /// left out.
 fn load_readme(docroot: &Docroot, path: &[u8], also: Option<Password>, name: Vec<u8>) -> Option<Readme> {
     let full = [path, &name].concat();
-    let file = docroot.open_beneath(full.strip_prefix(b"/").unwrap_or(&full), Reach::OnDisk).ok()?;
+    let file = docroot.open_beneath(full.strip_prefix(b"/").unwrap_or(&full), Disk::MayBlock).ok()?;
     let stat = stat(&file).ok()?;
     let shown = docroot.judge(&file, &stat, &full).ok()?;
     let mut places = shown.location.possible_paths().chain([full]);

@@ -25,11 +25,11 @@ use std::sync::Arc;
 use crate::clock::Now;
 use crate::config::PATH_BYTES_MAX;
 use crate::docroot::cache::{FileCache, Files, Representations};
+use crate::docroot::coded_files::CodedFiles;
 use crate::docroot::file::CachedFile;
 use crate::docroot::hidden::is_hidden;
 use crate::docroot::root::Root;
-use crate::docroot::siblings::Siblings;
-use crate::docroot::{Docroot, LookupError, Reach};
+use crate::docroot::{Disk, Docroot, LookupError};
 use crate::files::candidate::{Candidate, Purpose, Served};
 use crate::files::respond::{DECIDING, file_answer, page_instead, whole_response};
 use crate::files::search::{accepts_codings, look, page_for, search};
@@ -183,8 +183,8 @@ fn serve(visit: Visit<'_>, request: &Request<'_>, cx: &mut Context<'_>) -> Answe
         false => match target::normalize(request.path()) {
             Ok(path) if is_hidden(&path) => return not_found().into(),
             Ok(path) => path,
-            Err(trouble) => {
-                return Response::problem(Status::BAD_REQUEST, trouble.to_string()).into();
+            Err(error) => {
+                return Response::problem(Status::BAD_REQUEST, error.to_string()).into();
             }
         },
     };
@@ -218,7 +218,7 @@ fn lookup<T>(
     path: &[u8],
     with_coded: bool,
     cx: &mut Context<'_>,
-    take: impl FnOnce(&Arc<CachedFile>, Option<&Arc<Siblings>>) -> T,
+    take: impl FnOnce(&Arc<CachedFile>, Option<&Arc<CodedFiles>>) -> T,
 ) -> Option<T> {
     let (sent_before, now) = (cx.sent_before, cx.now().mono);
     Files::of(cx)?.with(|cache| cache.lookup(docroot, path, with_coded, sent_before, now, take))
@@ -233,20 +233,20 @@ fn cached(
     cx: &mut Context<'_>,
 ) -> Option<Representations> {
     let with_coded = accepts_codings(request);
-    let representations = lookup(docroot, path, with_coded, cx, |original, siblings| Representations {
+    let representations = lookup(docroot, path, with_coded, cx, |original, coded_files| Representations {
         original: Arc::clone(original),
-        siblings: siblings.map(Arc::clone),
+        coded_files: coded_files.map(Arc::clone),
     })?;
-    (representations.siblings.is_some() || !with_coded).then_some(representations)
+    (representations.coded_files.is_some() || !with_coded).then_some(representations)
 }
 
 /// Finds a file that is not in the cache: looks on the disk, at one path after the other.
 fn find(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
     let docroot = visit.docroot;
-    let found = search(docroot, path, request, Reach::InMemory, |candidate| {
+    let found = search(docroot, path, request, Disk::CachedOnly, |candidate| {
         match cached(docroot, &candidate.path, request, cx) {
             Some(representations) => Ok(Served::File(representations, candidate)),
-            None => look(docroot, candidate, Reach::InMemory, request, cx.now().wall)
+            None => look(docroot, candidate, Disk::CachedOnly, request, cx.now().wall)
                 .inspect(|found| keep(docroot, found, cx.now(), cx)),
         }
     });
@@ -273,10 +273,10 @@ fn serve_later(visit: Visit<'_>, path: &[u8], request: &Request<'_>, cx: &mut Co
     let (kept, path, asked) = (visit.kept(), path.to_vec(), cx.now());
     let search_disk = move |request: &Request<'_>| {
         let docroot = &kept.docroot;
-        let reach = |candidate| look(docroot, candidate, Reach::OnDisk, request, asked.wall);
-        let found = search(docroot, &path, request, Reach::OnDisk, reach);
+        let disk = |candidate| look(docroot, candidate, Disk::MayBlock, request, asked.wall);
+        let found = search(docroot, &path, request, Disk::MayBlock, disk);
         let found = match (&found, page_for(docroot, Status::FORBIDDEN)) {
-            (Err(LookupError::Forbidden), Some(page)) => reach(page).or(Err(LookupError::Forbidden)),
+            (Err(LookupError::Forbidden), Some(page)) => disk(page).or(Err(LookupError::Forbidden)),
             _ => found,
         };
         let found = found.map(Served::into_owned);
@@ -303,7 +303,7 @@ fn answer(
         let is_found = match &found {
             Ok(Served::File(_, candidate)) => candidate.purpose == Purpose::Page || *candidate.path == *path,
             Ok(Served::Directory(..) | Served::WithoutSlash(_)) => true,
-            Err(trouble) => *trouble != LookupError::NotFound,
+            Err(error) => *error != LookupError::NotFound,
         };
         // The response depends on Accept: a client that does not accept HTML receives 404 and not
         // the page of the application.
@@ -334,7 +334,7 @@ fn answer(
         Ok(Served::WithoutSlash(_)) => {
             redirect(&[path, b"/"].concat(), request, "the path of a directory ends in a slash").into()
         }
-        Err(trouble) => failure(trouble, path).into(),
+        Err(error) => failure(error, path).into(),
     }
 }
 
@@ -357,8 +357,8 @@ fn asked_for(
     file_answer(docroot, representations, request, cx)
 }
 
-fn failure(trouble: LookupError, path: &[u8]) -> Response {
-    match trouble {
+fn failure(error: LookupError, path: &[u8]) -> Response {
+    match error {
         LookupError::NotFound | LookupError::Unknown => not_found(),
         LookupError::Forbidden => Response::problem(Status::FORBIDDEN, "this file may not be read"),
         LookupError::Cold => Response::problem(Status::SERVICE_UNAVAILABLE, "the file is in use, try again"),

@@ -14,7 +14,7 @@ use crate::docroot::read::read_head;
 use crate::docroot::stamp::{Stamp, file_type, stat};
 use crate::docroot::tag::Tag;
 use crate::docroot::types::Types;
-use crate::docroot::{Docroot, LookupError, Reach};
+use crate::docroot::{Disk, Docroot, LookupError};
 use crate::files::coding::{self, Chosen};
 #[cfg(feature = "compress")]
 use crate::files::gzip;
@@ -22,7 +22,7 @@ use crate::files::gzip;
 use crate::handler::offload::Offloaded;
 use crate::handler::{Answer, Context};
 use crate::http::conditional::{self, Precondition};
-use crate::http::fields::NameFilter;
+use crate::http::field_lines::NameFilter;
 use crate::http::open_file::OpenFile;
 use crate::http::range::{self, ByteRange, Selection};
 use crate::http::refusal::Refusal;
@@ -41,7 +41,7 @@ pub(super) fn file_answer(
     if request.headers().lack(DECIDING) {
         return whole_response(original).into();
     }
-    match coding::choose(docroot, original, representations.siblings.as_deref(), request) {
+    match coding::choose(docroot, original, representations.coded_files.as_deref(), request) {
         Chosen::File(file) => file_response(&file, request, cx.now()).into(),
         Chosen::Nothing => {
             Response::problem(Status::NOT_ACCEPTABLE, "the client accepts no available content coding")
@@ -121,7 +121,7 @@ fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Re
 /// and a type by name. Opens the file, which may block.
 pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Response, Refusal> {
     use rustix::fs::{Mode, OFlags};
-    let refusal = |trouble| match trouble {
+    let refusal = |error| match error {
         LookupError::NotFound | LookupError::Unknown => Refusal::not_found("the file does not exist"),
         LookupError::Forbidden => Refusal::forbidden("this file may not be read"),
         LookupError::Cold | LookupError::Exhausted => {
@@ -138,9 +138,9 @@ pub(crate) fn named(path: &Path, request: &Request<'_>, now: Now) -> Result<Resp
     let (types, name) = (Types::default(), path.as_os_str().as_encoded_bytes());
     let media_type = types.by_name(name);
     let looked_at = types.looked_at_bytes(media_type, name);
-    let head = read_head(&fd, stat.stx_size, looked_at, Reach::OnDisk).map_err(refusal)?;
+    let head = read_head(&fd, stat.stx_size, looked_at, Disk::MayBlock).map_err(refusal)?;
     let stamp = Stamp::of(&stat);
-    let tag = Tag::of(FileOptions::default().etag, (&fd, &stamp), None, Reach::OnDisk, now.wall);
+    let tag = Tag::of(FileOptions::default().etag, (&fd, &stamp), None, Disk::MayBlock, now.wall);
     let meta = Meta::of(stamp, tag.map_err(refusal)?, types.of_file(media_type, name, &head));
     let file = CachedFile::new(meta, Content::OnDisk(Arc::new(OpenFile::new(fd))), b"");
     Ok(file_response(&file, request, now))
@@ -152,15 +152,15 @@ fn file_response(file: &CachedFile, request: &Request<'_>, now: Now) -> Response
     if let Some(decided) = precondition(file, request, now) {
         return decided;
     }
-    let fields = request.headers();
+    let headers = request.headers();
     let validators = file.validators();
     // Range is defined for GET only (RFC 9110 section 14.2). Two Range headers contradict each
     // other.
     if request.method() == Method::Get
         && file.meta.has_parts()
-        && let Ok(Some(asked)) = fields.only("range")
+        && let Ok(Some(asked)) = headers.only("range")
         // One of two conditions may be false, so the whole file is the safe response.
-        && let Ok(condition) = fields.only("if-range")
+        && let Ok(condition) = headers.only("if-range")
         && conditional::range_applies(condition, &validators)
     {
         match range::select(asked, file.len()) {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::config::PATH_BYTES_MAX;
 use crate::docroot::cache::Representations;
-use crate::docroot::siblings::Siblings;
-use crate::docroot::{Docroot, Found, LookupError, Reach};
+use crate::docroot::coded_files::CodedFiles;
+use crate::docroot::{Disk, Docroot, Found, LookupError};
 use crate::files::candidate::{Candidate, Purpose, Served};
 use crate::files::clean;
 use crate::http::{Request, Status, negotiate};
@@ -19,13 +19,13 @@ pub(super) fn search<'a>(
     docroot: &'a Docroot,
     path: &'a [u8],
     request: &'a Request<'_>,
-    reach: Reach,
+    disk: Disk,
     mut get: impl FnMut(Candidate<'a>) -> Result<Served<'a>, LookupError>,
 ) -> Result<Served<'a>, LookupError> {
     for candidate in candidates(docroot, path, request) {
         let mut found = get(candidate);
         if docroot.options.clean_urls {
-            found = clean::settle(docroot, path, found, reach, &mut get);
+            found = clean::settle(docroot, path, found, disk, &mut get);
         }
         match found {
             Err(LookupError::NotFound) => {}
@@ -82,17 +82,17 @@ pub(super) fn page_for(docroot: &Docroot, status: Status) -> Option<Candidate<'_
 pub(super) fn look<'a>(
     docroot: &Docroot,
     candidate: Candidate<'a>,
-    reach: Reach,
+    disk: Disk,
     request: &Request<'_>,
     wall: Duration,
 ) -> Result<Served<'a>, LookupError> {
-    Ok(match docroot.find(&candidate.path, reach, wall)? {
+    Ok(match docroot.find(&candidate.path, disk, wall)? {
         Found::File(original) => {
-            let siblings = match accepts_codings(request) {
-                true => Some(Arc::new(Siblings::load(docroot, &candidate.path, &original, reach, wall)?)),
+            let coded_files = match accepts_codings(request) {
+                true => Some(Arc::new(CodedFiles::load(docroot, &candidate.path, &original, disk, wall)?)),
                 false => None,
             };
-            Served::File(Representations { original, siblings }, candidate)
+            Served::File(Representations { original, coded_files }, candidate)
         }
         Found::Directory(directory, password) => Served::Directory(directory, password),
         Found::WithoutSlash(password) => Served::WithoutSlash(password),

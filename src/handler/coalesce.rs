@@ -17,7 +17,7 @@ use crate::sync::lock;
 
 /// The reason why a request got no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unmade {
+pub(crate) enum NoResult {
     /// The work was dropped: it panicked or was displaced.
     Lost,
     /// The maximum number of requests already waits for this result.
@@ -25,7 +25,7 @@ pub(crate) enum Unmade {
 }
 
 /// Makes the answer from the result, on the loop.
-type Finish<R> = Box<dyn FnOnce(Result<R, Unmade>, &mut Context<'_>) -> Answer + Send>;
+type Finish<R> = Box<dyn FnOnce(Result<R, NoResult>, &mut Context<'_>) -> Answer + Send>;
 
 /// Results under way, by key, and the requests that wait for them.
 pub(crate) struct Coalesced<K, R> {
@@ -54,7 +54,7 @@ enum State<R> {
     /// The handler of the request is still running.
     Handled,
     /// The result arrived before the handler of the request returned.
-    Ready(Result<R, Unmade>),
+    Ready(Result<R, NoResult>),
     Waiting(Promise, Finish<R>),
     /// The request has received its result, or was cancelled.
     Over,
@@ -73,13 +73,13 @@ impl<K: Clone + Eq + Hash, R: Clone + Send + 'static> Coalesced<K, R> {
         key: &K,
         cx: &mut Context<'_>,
         begin: impl FnOnce(Work<K, R>, &Arc<dyn Spawn>),
-        then: impl FnOnce(Result<R, Unmade>, &mut Context<'_>) -> Answer + Send + 'static,
+        then: impl FnOnce(Result<R, NoResult>, &mut Context<'_>) -> Answer + Send + 'static,
     ) -> Answer {
         let waiter = Arc::new(Waiter { state: Mutex::new(State::Handled) });
         match self.join(key, &waiter) {
             Joined::First(work) => begin(work, &cx.spawner()),
             Joined::Another => {}
-            Joined::Full => return then(Err(Unmade::TooMany), cx),
+            Joined::Full => return then(Err(NoResult::TooMany), cx),
         }
         let mut state = lock(&waiter.state);
         if let State::Ready(result) = std::mem::replace(&mut *state, State::Over) {
@@ -90,7 +90,7 @@ impl<K: Clone + Eq + Hash, R: Clone + Send + 'static> Coalesced<K, R> {
         drop(state);
         // The watch exists only to be abandoned: that shows that the request was cancelled.
         cx.watch(waiter);
-        cx.promised()
+        cx.answer_later()
     }
 
     fn join(self: &Arc<Self>, key: &K, waiter: &Arc<Waiter<R>>) -> Joined<K, R> {
@@ -117,8 +117,8 @@ enum Joined<K: Eq + Hash, R: Clone + Send + 'static> {
     Full,
 }
 
-/// The obligation to deliver a result. If it is dropped instead, the requests get [`Unmade::Lost`],
-/// because a panic must not leave them waiting.
+/// The obligation to deliver a result. If it is dropped instead, the requests get
+/// [`NoResult::Lost`], because a panic must not leave them waiting.
 pub(crate) struct Work<K: Eq + Hash, R: Clone + Send + 'static> {
     coalesced: Arc<Coalesced<K, R>>,
     key: K,
@@ -151,11 +151,11 @@ impl<K: Eq + Hash, R: Clone + Send + 'static> Work<K, R> {
     }
 
     /// Delivers the result to the waiting requests. Later requests for the key start new work.
-    fn end(&self, result: &Result<R, Unmade>) -> usize {
+    fn end(&self, result: &Result<R, NoResult>) -> usize {
         self.close();
         // No request can join from here on.
         let waiters = std::mem::take(&mut *lock(&self.group.waiters));
-        waiters.into_iter().map(|waiter| usize::from(waiter.give(result.clone()))).sum()
+        waiters.into_iter().map(|waiter| usize::from(waiter.deliver(result.clone()))).sum()
     }
 }
 
@@ -163,7 +163,7 @@ impl<K: Eq + Hash, R: Clone + Send + 'static> Drop for Work<K, R> {
     fn drop(&mut self) {
         let is_ended = lock(&self.group.waiters).is_empty();
         if !is_ended {
-            self.end(&Err(Unmade::Lost));
+            self.end(&Err(NoResult::Lost));
         }
     }
 }
@@ -174,7 +174,7 @@ impl<R: Send + 'static> Waiter<R> {
     }
 
     /// Returns false if the request was cancelled.
-    fn give(&self, result: Result<R, Unmade>) -> bool {
+    fn deliver(&self, result: Result<R, NoResult>) -> bool {
         let mut state = lock(&self.state);
         match std::mem::replace(&mut *state, State::Over) {
             State::Handled => *state = State::Ready(result),

@@ -29,7 +29,7 @@ pub type Pool = jobs::pool::Pool<Continuation>;
 /// A promise that an answer comes later; see [`Context::job`].
 pub type Ticket = jobs::Ticket<Continuation>;
 
-/// Delivers the answer that [`Context::promised`] has announced, from any thread.
+/// Delivers the answer that [`Context::answer_later`] has announced, from any thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Promise {
     id: ConnId,

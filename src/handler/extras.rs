@@ -17,12 +17,12 @@ pub enum When {
     /// Responses with status 2xx or 3xx.
     Success,
     /// Responses that do not have a header of that name themselves.
-    Unsaid,
+    IfAbsent,
 }
 
 /// The origin of a header that is not the response's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Giver {
+pub(super) enum SetBy {
     /// The operator, by a rule for the path. Replaces the server's headers, but not those of a CGI
     /// program.
     Operator,
@@ -36,9 +36,9 @@ pub(super) enum Giver {
 
 /// The statuses to which a header is added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum On {
+pub(crate) enum OnStatus {
     /// All statuses.
-    Always,
+    Any,
     /// 2xx and 3xx.
     Success,
     /// All other statuses.
@@ -47,10 +47,10 @@ pub(crate) enum On {
 
 /// One header for the response to the current request.
 #[derive(Clone, Copy, Debug)]
-struct Given {
-    giver: Giver,
+struct ExtraHeader {
+    set_by: SetBy,
     how: How,
-    on: On,
+    on: OnStatus,
     /// Length of the name, and the end of the value in [`ResponseExtras::text`]. The name begins at
     /// the end of the previous value.
     name_len: usize,
@@ -61,7 +61,7 @@ struct Given {
 /// response exists.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ResponseExtras {
-    given: Vec<Given>,
+    headers: Vec<ExtraHeader>,
     /// Names and values of all headers, one after the other.
     text: Vec<u8>,
     /// The authenticated user, for the access log.
@@ -81,12 +81,13 @@ const KEPT_BYTES_MAX: usize = KIB;
 impl ResponseExtras {
     /// Returns true if the memory is small enough to be kept for another response.
     pub(super) fn is_worth_keeping(&self) -> bool {
-        self.text.capacity() <= KEPT_BYTES_MAX && self.given.capacity() * size_of::<Given>() <= KEPT_BYTES_MAX
+        self.text.capacity() <= KEPT_BYTES_MAX
+            && self.headers.capacity() * size_of::<ExtraHeader>() <= KEPT_BYTES_MAX
     }
 
     /// Forgets all headers and the user. The memory is kept.
     pub(super) fn clear(&mut self) {
-        self.given.clear();
+        self.headers.clear();
         self.text.clear();
         self.user = None;
         self.redirects = 0;
@@ -94,59 +95,58 @@ impl ResponseExtras {
         self.reloads = false;
     }
 
-    pub(super) fn give(&mut self, giver: Giver, how: How, on: On, name: &[u8], value: &[u8]) {
+    pub(super) fn add(&mut self, set_by: SetBy, how: How, on: OnStatus, name: &[u8], value: &[u8]) {
         self.text.extend_from_slice(name);
         self.text.extend_from_slice(value);
-        self.given.push(Given { giver, how, on, name_len: name.len(), end: self.text.len() });
+        self.headers.push(ExtraHeader { set_by, how, on, name_len: name.len(), end: self.text.len() });
     }
 
-    pub(super) fn give_when(&mut self, giver: Giver, how: How, when: When, name: &str, value: &[u8]) {
+    pub(super) fn add_when(&mut self, set_by: SetBy, how: How, when: When, name: &str, value: &[u8]) {
         let (how, on) = match when {
-            When::Always => (how, On::Always),
-            When::Success => (how, On::Success),
-            When::Unsaid => (How::IfAbsent, On::Always),
+            When::Always => (how, OnStatus::Any),
+            When::Success => (how, OnStatus::Success),
+            When::IfAbsent => (How::IfAbsent, OnStatus::Any),
         };
-        self.give(giver, how, on, name.as_bytes(), value);
+        self.add(set_by, how, on, name.as_bytes(), value);
     }
 
     /// Iterates over the headers of one origin for a response with this status, in the order in
     /// which they were set.
-    fn of(&self, giver: Giver, status: Status) -> impl Iterator<Item = (How, &[u8], &[u8])> {
+    fn of(&self, set_by: SetBy, status: Status) -> impl Iterator<Item = (How, &[u8], &[u8])> {
         let is_success = (200..400).contains(&status.code());
-        let starts = std::iter::once(0).chain(self.given.iter().map(|given| given.end));
-        self.given.iter().zip(starts).filter_map(move |(given, start)| {
-            let counts = match given.on {
-                On::Always => true,
-                On::Success => is_success,
-                On::Failure => !is_success,
+        let starts = std::iter::once(0).chain(self.headers.iter().map(|header| header.end));
+        self.headers.iter().zip(starts).filter_map(move |(header, start)| {
+            let counts = match header.on {
+                OnStatus::Any => true,
+                OnStatus::Success => is_success,
+                OnStatus::Failure => !is_success,
             };
-            let (name, value) = self.text[start..given.end].split_at(given.name_len);
-            (counts && given.giver == giver).then_some((given.how, name, value))
+            let (name, value) = self.text[start..header.end].split_at(header.name_len);
+            (counts && header.set_by == set_by).then_some((header.how, name, value))
         })
     }
 
     /// Adds these headers to `response`, as far as its status and its own headers allow.
-    pub(crate) fn said_on(&self, mut response: Response) -> Response {
+    pub(crate) fn apply_to(&self, mut response: Response) -> Response {
         let status = response.status();
         let is_program = response.author() == Author::Program;
         let how_of = |how| if is_program { How::IfAbsent } else { how };
         // A rule for the path of the file has precedence over a rule for the requested path.
         let ruled = response.ruled_headers();
         let is_ruled = |name: &[u8]| ruled.as_ref().is_some_and(|ruled| ruled.has(name));
-        for (how, name, value) in self.of(Giver::Operator, status) {
+        for (how, name, value) in self.of(SetBy::Operator, status) {
             if !is_ruled(name) {
                 response.put(how_of(how), name, value);
             }
         }
-        let is_given = |name: &[u8]| {
-            self.of(Giver::Operator, status).any(|(_, given, _)| given.eq_ignore_ascii_case(name))
-        };
-        for (how, name, value) in self.of(Giver::Server, status) {
+        let is_given =
+            |name: &[u8]| self.of(SetBy::Operator, status).any(|(_, set, _)| set.eq_ignore_ascii_case(name));
+        for (how, name, value) in self.of(SetBy::Server, status) {
             if is_repeated(name) || !(is_ruled(name) || is_given(name)) {
                 response.put(how_of(how), name, value);
             }
         }
-        for (how, name, value) in self.of(Giver::Wrapper, status) {
+        for (how, name, value) in self.of(SetBy::Wrapper, status) {
             response.put(how, name, value);
         }
         response

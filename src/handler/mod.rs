@@ -28,7 +28,7 @@ use crate::config::Limits;
 use crate::conn_id::{ConnId, Peer};
 use crate::handler::cache::DriverCache;
 use crate::handler::continuation::{Continuation, Job, Promise, Ticket};
-use crate::handler::extras::{Giver, On};
+use crate::handler::extras::{OnStatus, SetBy};
 use crate::handler::pending::Pending;
 use crate::handler::watch::{Change, Watched};
 use crate::http::headers::How;
@@ -243,8 +243,8 @@ impl Context<'_> {
     }
 
     /// Makes the driver watch `watched` for this connection, in addition to its socket. `watched`
-    /// may make the response (see [`Context::promised`]) and then limits its own time: the answer
-    /// timeout does not apply while it is watched.
+    /// may make the response (see [`Context::answer_later`]) and then limits its own time: the
+    /// answer timeout does not apply while it is watched.
     pub fn watch(&mut self, watched: Arc<dyn Watched>) {
         self.pending.watch = Change::To(watched);
     }
@@ -252,7 +252,7 @@ impl Context<'_> {
     /// Answers later: the response, or the next step to it, comes from the object that this
     /// connection watches.
     #[must_use]
-    pub fn promised(&self) -> Answer {
+    pub fn answer_later(&self) -> Answer {
         Answer::Later(Ticket::pending())
     }
 
@@ -270,7 +270,7 @@ impl Context<'_> {
     /// Forgets all that outer handlers have set for this request, because they see it again with
     /// another target. Also abandons the watched object. Otherwise its time limit would apply to
     /// the new response.
-    pub(crate) fn start_over(&mut self, redirects: u8) {
+    pub(crate) fn reset_for_redirect(&mut self, redirects: u8) {
         self.pending.watch = Change::Abandon;
         let extra = self.pending.extra_mut();
         extra.clear();
@@ -281,36 +281,36 @@ impl Context<'_> {
     /// not see the response, because it may come from a job or a file. Replaces the response's own
     /// header of that name; otherwise like [`Response::with_header`].
     pub fn set_header(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
-        self.pending.extra_mut().give_when(Giver::Wrapper, How::Set, when, name, value.as_ref());
+        self.pending.extra_mut().add_when(SetBy::Wrapper, How::Set, when, name, value.as_ref());
     }
 
     /// Adds a header to the response to this request, beside the response's own headers of that
     /// name; otherwise like [`Response::with_added_header`].
     pub fn add_header(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
-        self.pending.extra_mut().give_when(Giver::Wrapper, How::Add, when, name, value.as_ref());
+        self.pending.extra_mut().add_when(SetBy::Wrapper, How::Add, when, name, value.as_ref());
     }
 
     /// Sets a header that the server generates. A CGI program's own header and a rule of the
     /// operator have precedence.
     pub(crate) fn set_own_header(&mut self, when: When, name: &str, value: impl AsRef<[u8]>) {
-        self.pending.extra_mut().give_when(Giver::Server, How::Set, when, name, value.as_ref());
+        self.pending.extra_mut().add_when(SetBy::Server, How::Set, when, name, value.as_ref());
     }
 
     /// Forbids shared caches to store the response, unless a program or a rule of the operator sets
     /// a cache policy.
     pub(crate) fn keep_private(&mut self) {
-        self.pending.extra_mut().give(
-            Giver::Server,
+        self.pending.extra_mut().add(
+            SetBy::Server,
             How::Directive,
-            On::Always,
+            OnStatus::Any,
             b"Cache-Control",
             b"private",
         );
     }
 
     /// Sets a header by a rule of the operator for the requested path.
-    pub(crate) fn set_path_header(&mut self, how: How, on: On, name: &str, value: &str) {
-        self.pending.extra_mut().give(Giver::Operator, how, on, name.as_bytes(), value.as_bytes());
+    pub(crate) fn set_path_header(&mut self, how: How, on: OnStatus, name: &str, value: &str) {
+        self.pending.extra_mut().add(SetBy::Operator, how, on, name.as_bytes(), value.as_bytes());
     }
 
     /// Sets the authenticated user, for the access log.
@@ -342,7 +342,7 @@ impl Context<'_> {
         Waker::new(self.id, Arc::clone(self.jobs.inbox()))
     }
 
-    /// Returns the handle that delivers the answer announced by [`Context::promised`].
+    /// Returns the handle that delivers the answer announced by [`Context::answer_later`].
     pub(crate) fn promise(&self) -> Promise {
         Promise::new(self.id, Arc::clone(self.jobs.inbox()))
     }

@@ -53,12 +53,12 @@ pub struct Offloaded<P> {
     piece: Vec<u8>,
     at: usize,
     /// The result of the call that made that piece.
-    said: FillStatus,
+    status: FillStatus,
 }
 
 impl<P> std::fmt::Debug for Offloaded<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Offloaded({} of {} bytes, {:?})", self.at, self.piece.len(), self.said)
+        write!(f, "Offloaded({} of {} bytes, {:?})", self.at, self.piece.len(), self.status)
     }
 }
 
@@ -80,7 +80,7 @@ impl<P: Producer> Offloaded<P> {
             place: Arc::new(Mutex::new(Place::Here(producer, Vec::new(), FillStatus::More))),
             piece: first,
             at: 0,
-            said: FillStatus::More,
+            status: FillStatus::More,
         }
     }
 
@@ -94,14 +94,14 @@ impl<P: Producer> Offloaded<P> {
                 *place = Place::Lost;
                 drop(place);
                 self.piece.clear();
-                (self.at, self.said) = (0, FillStatus::Failed);
+                (self.at, self.status) = (0, FillStatus::Failed);
             }
-            Place::Here(producer, piece, said) => {
+            Place::Here(producer, piece, status) => {
                 drop(place);
                 let mut empty = std::mem::replace(&mut self.piece, piece);
                 empty.clear();
-                (self.at, self.said) = (0, said);
-                if matches!(said, FillStatus::More | FillStatus::Later) {
+                (self.at, self.status) = (0, status);
+                if matches!(status, FillStatus::More | FillStatus::Later) {
                     self.begin(producer, empty);
                 }
             }
@@ -112,8 +112,8 @@ impl<P: Producer> Offloaded<P> {
     fn begin(&self, mut producer: P, mut piece: Vec<u8>) {
         let mut back = Return { place: Arc::clone(&self.place), with: None };
         let task = Box::new(move || {
-            let said = producer.produce(&mut piece);
-            back.with = Some(Place::Here(producer, piece, said));
+            let status = producer.produce(&mut piece);
+            back.with = Some(Place::Here(producer, piece, status));
             drop(back);
         });
         // The task ran inline or was queued: `place` shows which.
@@ -130,7 +130,7 @@ impl<P: Producer> BodySource for Offloaded<P> {
             if self.at < self.piece.len() {
                 return FillStatus::More;
             }
-            match self.said {
+            match self.status {
                 FillStatus::End => return FillStatus::End,
                 FillStatus::Failed => return FillStatus::Failed,
                 FillStatus::More | FillStatus::Later if bytes > 0 => return FillStatus::More,
@@ -179,7 +179,7 @@ mod tests {
             ))),
             piece: Vec::new(),
             at: 0,
-            said: FillStatus::More,
+            status: FillStatus::More,
         }
     }
 
@@ -190,7 +190,7 @@ mod tests {
             match source.fill(&mut out, 1) {
                 FillStatus::More => {}
                 FillStatus::Later => wait(),
-                said @ (FillStatus::End | FillStatus::Failed) => return (out, said),
+                status @ (FillStatus::End | FillStatus::Failed) => return (out, status),
             }
         }
     }

@@ -191,16 +191,16 @@ impl Spooled {
 ///
 /// A job does not need this: a value that it owns is dropped on the worker, where waiting is
 /// harmless. Take the value out and pass it to the job.
-pub(crate) struct Beside<T: Send + 'static> {
+pub(crate) struct DropOffLoop<T: Send + 'static> {
     /// `None` only during the drop.
     value: Option<T>,
     spawner: Arc<dyn Spawn>,
 }
 
-impl<T: Send + 'static> Beside<T> {
+impl<T: Send + 'static> DropOffLoop<T> {
     /// Wraps `value`, to be dropped by a task.
     pub(crate) fn new(value: T, spawner: Arc<dyn Spawn>) -> Self {
-        Beside { value: Some(value), spawner }
+        DropOffLoop { value: Some(value), spawner }
     }
 
     /// Returns the value, unless it is being dropped.
@@ -214,7 +214,7 @@ impl<T: Send + 'static> Beside<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Beside<T> {
+impl<T: Send + 'static> Drop for DropOffLoop<T> {
     fn drop(&mut self) {
         if let Some(value) = self.value.take() {
             // Detached: the task belongs to no connection, so none is woken for it.
@@ -224,7 +224,7 @@ impl<T: Send + 'static> Drop for Beside<T> {
 }
 
 /// Content that arrives through a sink.
-impl Beside<Spooled> {
+impl DropOffLoop<Spooled> {
     /// Stores a piece. If there is no room for it, the slowest sender is cut off to make room for
     /// later ones.
     pub(crate) fn take(&mut self, piece: &[u8], now: Instant) -> SinkStatus {
@@ -248,7 +248,7 @@ impl Beside<Spooled> {
     pub(crate) fn spill(
         mut self,
         cx: &mut Context<'_>,
-        then: impl FnOnce(Beside<Spooled>) -> Answer + Send + 'static,
+        then: impl FnOnce(DropOffLoop<Spooled>) -> Answer + Send + 'static,
     ) -> Answer {
         // The job owns the whole value, because a job that is refused is dropped on the loop.
         cx.job_then(move || match self.get().map_or(Ok(()), Spooled::spill) {
@@ -318,23 +318,23 @@ mod tests {
             content.spill().unwrap();
             content
         };
-        let mut beside = Beside::new(content(), Arc::clone(&later) as Arc<_>);
+        let mut beside = DropOffLoop::new(content(), Arc::clone(&later) as Arc<_>);
         assert!(beside.get().is_some_and(|content| content.len() == 10));
         drop(beside);
         assert_eq!((spool.bytes(), lock(&later.0).len()), (10, 1), "it is not dropped yet");
         lock(&later.0).drain(..).for_each(|task| task());
         assert_eq!(spool.bytes(), 0);
-        let (taken, _) = Beside::new(content(), Arc::clone(&later) as Arc<_>).into_parts();
+        let (taken, _) = DropOffLoop::new(content(), Arc::clone(&later) as Arc<_>).into_parts();
         drop(taken);
         assert_eq!((spool.bytes(), lock(&later.0).len()), (0, 0));
 
-        let body = Beside::new(content(), Arc::clone(&later) as Arc<_>).into_body();
+        let body = DropOffLoop::new(content(), Arc::clone(&later) as Arc<_>).into_body();
         assert!(matches!(&body, Body::File { len: 10, .. }));
         drop(body);
         assert_eq!((spool.bytes(), lock(&later.0).len()), (10, 1), "the connection closed it");
         lock(&later.0).drain(..).for_each(|task| task());
         assert_eq!(spool.bytes(), 0);
-        let mut content = Beside::new(Spooled::new(&spool), Arc::clone(&later) as Arc<_>);
+        let mut content = DropOffLoop::new(Spooled::new(&spool), Arc::clone(&later) as Arc<_>);
         assert!(matches!(content.take(&[1; 3], crate::clock::read_clocks().mono), SinkStatus::More));
         assert!(matches!(content.into_body(), Body::Bytes(bytes) if bytes == [1; 3]));
         assert_eq!((spool.bytes(), lock(&later.0).len()), (0, 0), "a task for what is in memory");

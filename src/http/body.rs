@@ -8,7 +8,7 @@
 //! takes input cut anywhere. This file must not know the source of the bytes.
 
 use crate::http::error::ProtocolError;
-use crate::http::fields::is_token;
+use crate::http::field_lines::is_token;
 use crate::http::status::Status;
 
 /// Decoder that takes request content out of its framing.

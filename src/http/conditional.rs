@@ -5,7 +5,7 @@
 //! which response follows.
 
 use crate::http::date::parse_http_date;
-use crate::http::fields::{Fields, NameFilter, trim_ows};
+use crate::http::field_lines::{NameFilter, ReceivedHeaders, trim_ows};
 
 /// Validators of the current state of a representation.
 #[derive(Clone, Copy, Debug)]
@@ -35,30 +35,30 @@ pub enum Precondition {
 /// cannot come from this server, so `If-Modified-Since` ignores it. An error there costs one full
 /// response.
 pub fn evaluate(
-    fields: Fields<'_>,
+    headers: ReceivedHeaders<'_>,
     is_get_or_head: bool,
     validators: &Validators<'_>,
     now_secs: u64,
 ) -> Precondition {
-    if !has_conditions(fields) {
+    if !has_conditions(headers) {
         return Precondition::Proceed;
     }
-    if fields.first("if-match").is_some() {
-        if !any_tag_matches(fields, "if-match", |tag| matches_strongly(tag, validators.etag)) {
+    if headers.first("if-match").is_some() {
+        if !any_tag_matches(headers, "if-match", |tag| matches_strongly(tag, validators.etag)) {
             return Precondition::Failed;
         }
     } else if let (Some(limit), Some(modified)) =
-        (date(fields, "if-unmodified-since"), validators.modified_secs)
+        (date(headers, "if-unmodified-since"), validators.modified_secs)
         && modified > limit
     {
         return Precondition::Failed;
     }
-    if fields.first("if-none-match").is_some() {
-        if any_tag_matches(fields, "if-none-match", |tag| matches_weakly(tag, validators.etag)) {
+    if headers.first("if-none-match").is_some() {
+        if any_tag_matches(headers, "if-none-match", |tag| matches_weakly(tag, validators.etag)) {
             return if is_get_or_head { Precondition::NotModified } else { Precondition::Failed };
         }
     } else if is_get_or_head
-        && let (Some(since), Some(modified)) = (date(fields, "if-modified-since"), validators.modified_secs)
+        && let (Some(since), Some(modified)) = (date(headers, "if-modified-since"), validators.modified_secs)
         && modified <= since
         && since <= now_secs
     {
@@ -71,16 +71,16 @@ pub fn evaluate(
 ///
 /// `If-Match` always fails. `If-None-Match` always holds, so `If-None-Match: *` means "only if it
 /// is new". Dates are ignored, because there is no date to compare them with.
-pub fn evaluate_absent(fields: Fields<'_>) -> Precondition {
-    match fields.first("if-match") {
+pub fn evaluate_absent(headers: ReceivedHeaders<'_>) -> Precondition {
+    match headers.first("if-match") {
         Some(_) => Precondition::Failed,
         None => Precondition::Proceed,
     }
 }
 
 /// True if a request is for a new name only: `*` in any line of `If-None-Match`.
-pub fn wants_new(fields: Fields<'_>) -> bool {
-    fields.all("if-none-match").any(|line| trim_ows(line) == b"*")
+pub fn wants_new(headers: ReceivedHeaders<'_>) -> bool {
+    headers.all("if-none-match").any(|line| trim_ows(line) == b"*")
 }
 
 /// True if `Range` applies, given the value of `If-Range` (RFC 9110 section 13.1.5).
@@ -104,14 +104,17 @@ pub fn range_applies(if_range: Option<&[u8]>, validators: &Validators<'_>) -> bo
 const CONDITIONS: NameFilter =
     NameFilter::of(&["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"]);
 
-fn has_conditions(fields: Fields<'_>) -> bool {
-    !fields.lack(CONDITIONS)
-        && fields.lines().iter().any(|line| matches!(line.name_bytes(), [b'i' | b'I', b'f' | b'F', b'-', ..]))
+fn has_conditions(headers: ReceivedHeaders<'_>) -> bool {
+    !headers.lack(CONDITIONS)
+        && headers
+            .lines()
+            .iter()
+            .any(|line| matches!(line.name_bytes(), [b'i' | b'I', b'f' | b'F', b'-', ..]))
 }
 
 /// Date of a header that occurs once. A list of dates is not a date (RFC 9110 section 13.1.3).
-fn date(fields: Fields<'_>, name: &str) -> Option<u64> {
-    let mut lines = fields.all(name);
+fn date(headers: ReceivedHeaders<'_>, name: &str) -> Option<u64> {
+    let mut lines = headers.all(name);
     let value = lines.next()?;
     if lines.next().is_some() {
         return None;
@@ -120,8 +123,12 @@ fn date(fields: Fields<'_>, name: &str) -> Option<u64> {
 }
 
 /// True if a line with this name is `*` or contains a tag for which `matches` holds.
-fn any_tag_matches(fields: Fields<'_>, name: &str, matches: impl Fn(&EntityTag<'_>) -> bool) -> bool {
-    fields.all(name).any(|line| trim_ows(line) == b"*" || entity_tags(line).any(|tag| matches(&tag)))
+fn any_tag_matches(
+    headers: ReceivedHeaders<'_>,
+    name: &str,
+    matches: impl Fn(&EntityTag<'_>) -> bool,
+) -> bool {
+    headers.all(name).any(|line| trim_ows(line) == b"*" || entity_tags(line).any(|tag| matches(&tag)))
 }
 
 /// One entity-tag (RFC 9110 section 8.8.3).

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
-use crate::http::fields::{is_token, trim_ows};
+use crate::http::field_lines::{is_token, trim_ows};
 
 /// A cookie to set.
 ///

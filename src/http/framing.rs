@@ -3,7 +3,7 @@
 //! A case with more than one reading is an error. This file must not know the rest of a head.
 
 use crate::http::error::ProtocolError;
-use crate::http::fields::{Fields, NameFilter, list_elements, trim_ows};
+use crate::http::field_lines::{NameFilter, ReceivedHeaders, list_elements, trim_ows};
 use crate::http::status::Status;
 use crate::text;
 
@@ -31,7 +31,7 @@ pub(super) struct Framing<'b> {
 
 impl<'b> Framing<'b> {
     #[inline(always)]
-    pub(super) fn gather(&mut self, lines: Fields<'b>) -> Result<(), ProtocolError> {
+    pub(super) fn gather(&mut self, lines: ReceivedHeaders<'b>) -> Result<(), ProtocolError> {
         for line in lines.lines() {
             // A browser sends about twenty names. This leaves only a few of them for a comparison.
             if !FRAMING.may_have(line) {

@@ -10,7 +10,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::config::{FIELDS_CEILING, Limits};
 use crate::http::error::ProtocolError;
-use crate::http::fields::{FieldLine, FieldLines, Fields, take_lines};
+use crate::http::field_lines::{FieldLine, FieldLineVec, ReceivedHeaders, take_lines};
 use crate::http::method::Method;
 use crate::http::request::{Head, Request, judge, locate};
 use crate::http::status::Status;
@@ -20,7 +20,7 @@ use crate::text;
 /// Memory for the field lines of one head at a time, on the stack of the caller.
 #[derive(Default)]
 pub struct FieldSlots<'b> {
-    lines: FieldLines<'b>,
+    lines: FieldLineVec<'b>,
 }
 
 impl FieldSlots<'_> {
@@ -80,7 +80,7 @@ impl<'b> WholeHead<'b> {
     where
         'b: 's,
     {
-        let lines = Fields::new(&slots.lines);
+        let lines = ReceivedHeaders::new(&slots.lines);
         let WholeHead { bytes, method, target, form, minor } = self;
         judge(Head { bytes, method, target, minor, lines }, limits, || Ok((form, None)))
     }
@@ -246,7 +246,7 @@ fn parse_lines<'s, 'b: 's>(
     slots.lines.clear();
     slots.lines.extend(table[..len].iter().map(|line| FieldLine::from(*line)));
     let (method, bytes) = (Method::parse(method), head);
-    let lines = Fields::new(&slots.lines);
+    let lines = ReceivedHeaders::new(&slots.lines);
     let head = Head { bytes, method, target: target.as_bytes(), minor, lines };
     judge(head, limits, || locate(method, target.as_bytes()))
 }

@@ -4,7 +4,7 @@
 //! another line, or change the framing of the message (RFC 9110 section 5.5, RFC 9112 section 6).
 //! This file must not know who gave a header.
 
-use crate::http::fields::{is_token, list_elements, trim_ows};
+use crate::http::field_lines::{is_token, list_elements, trim_ows};
 use crate::text;
 
 /// Header lines of a response. Each is a token, a colon, a space, a value without control

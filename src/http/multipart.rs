@@ -6,7 +6,7 @@
 //! the parts.
 
 use crate::http::error::ProtocolError;
-use crate::http::fields::{FieldLine, FieldLines, take_lines, trim_ows};
+use crate::http::field_lines::{FieldLine, FieldLineVec, take_lines, trim_ows};
 use crate::http::status::Status;
 
 /// Parser for one form.
@@ -268,7 +268,7 @@ fn is_boundary(boundary: &[u8]) -> bool {
 /// Parses the head of a part, with its empty line.
 fn part_head(lines: &[u8]) -> Result<PartHead, ProtocolError> {
     let bad = ProtocolError::bad_request("the head of a part of the form is malformed");
-    let mut fields = FieldLines::new();
+    let mut fields = FieldLineVec::new();
     take_lines(lines, PART_FIELDS_MAX, &mut fields).ok_or(bad)?;
     let only = |name: &str| {
         let mut values = fields.iter().filter(|field| field.name().eq_ignore_ascii_case(name));

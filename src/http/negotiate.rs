@@ -4,7 +4,7 @@
 //! This file compares media ranges with media types, and weighs content codings. It must not know
 //! the meaning of the offers.
 
-use crate::http::fields::trim_ows;
+use crate::http::field_lines::trim_ows;
 
 /// Index of the offer that the client prefers. `None` if it accepts none of them (406).
 ///

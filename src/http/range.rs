@@ -3,7 +3,7 @@
 //! This file takes the value of the header and a length, and returns positions. It must not know
 //! files, conditions (`conditional.rs` evaluates `If-Range` first), or how the parts are sent.
 
-use crate::http::fields::{list_elements, trim_ows};
+use crate::http::field_lines::{list_elements, trim_ows};
 
 /// Part of the representation to send.
 #[derive(Clone, Debug, PartialEq, Eq)]

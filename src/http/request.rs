@@ -6,7 +6,7 @@
 
 use crate::config::Limits;
 use crate::http::error::ProtocolError;
-use crate::http::fields::Fields;
+use crate::http::field_lines::ReceivedHeaders;
 use crate::http::framing::{Content, Expects, Framing};
 use crate::http::method::Method;
 use crate::http::negotiate;
@@ -23,7 +23,7 @@ pub struct Request<'b> {
     query: Option<&'b [u8]>,
     authority: Option<&'b [u8]>,
     minor: u8,
-    fields: Fields<'b>,
+    headers: ReceivedHeaders<'b>,
     head: &'b [u8],
     content: Content,
     persistent: bool,
@@ -91,21 +91,21 @@ impl<'b> Request<'b> {
 
     /// Headers of the request.
     #[must_use]
-    pub fn headers(&self) -> Fields<'b> {
-        self.fields
+    pub fn headers(&self) -> ReceivedHeaders<'b> {
+        self.headers
     }
 
     /// First value of a header, without white space around it.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'b [u8]> {
-        self.fields.first(name)
+        self.headers.first(name)
     }
 
     /// True if the client prefers an HTML page to text: browsers request HTML by name (RFC 9110
     /// section 12.5.1).
     #[must_use]
     pub fn wants_html(&self) -> bool {
-        negotiate::preferred(self.fields.all("accept"), &["text/plain", "text/html"]) == Some(1)
+        negotiate::preferred(self.headers.all("accept"), &["text/plain", "text/html"]) == Some(1)
     }
 
     /// Whole head as received, with its empty line.
@@ -148,7 +148,7 @@ pub(super) struct Head<'b> {
     pub(super) method: Method<'b>,
     pub(super) target: &'b [u8],
     pub(super) minor: u8,
-    pub(super) lines: Fields<'b>,
+    pub(super) lines: ReceivedHeaders<'b>,
 }
 
 /// Checks a head, and makes a request of it. `locate` parses the target.
@@ -194,7 +194,7 @@ pub(super) fn judge<'b>(
         query,
         authority: authority.or(framing.host),
         minor,
-        fields: lines,
+        headers: lines,
         head: bytes,
         content,
         persistent: !framing.closes && (minor >= 1 || framing.keeps),

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use crate::app::call::Call;
 use crate::app::routes::{Route, Routes};
 use crate::config::{
-    AuthRule, AuthUsers, Bind, Config, FieldScope, FileOptions, Limits, LogFormat, LogTarget, Model,
+    AuthRule, AuthUsers, Bind, Config, FileOptions, HeaderScope, Limits, LogFormat, LogTarget, Model,
     Timeouts, UPLOAD_BYTES_MAX,
 };
 use crate::docroot::Docroot;
-use crate::docroot::fields::rule as field_rule;
+use crate::docroot::header_rules::rule as header_rule;
 use crate::docroot::root::Root;
 use crate::docroot::types::type_rule;
 use crate::features::auth::rule::parse_auth_path;
@@ -62,7 +62,7 @@ pub struct Builder {
     wrappers: Vec<Wrapper>,
     takes_signals: bool,
     /// First error of a call.
-    trouble: Option<String>,
+    first_error: Option<String>,
 }
 
 impl Server {
@@ -89,7 +89,7 @@ impl Default for Builder {
             fallback: None,
             wrappers: Vec::new(),
             takes_signals: true,
-            trouble: None,
+            first_error: None,
         }
     }
 }
@@ -194,7 +194,7 @@ impl Builder {
     /// name, `**` anything. It replaces the server's own header, also on errors; a header that a
     /// handler sets stays. Of several rules for one name the last matching one applies.
     pub fn header(self, pattern: &str, name: &str, value: &str) -> Self {
-        self.rule(pattern, name, value, FieldScope::All)
+        self.rule(pattern, name, value, HeaderScope::All)
     }
 
     /// Sets the media type of files with this extension, with any parameters: `("log",
@@ -207,11 +207,11 @@ impl Builder {
     /// Sets `Cache-Control` at paths that match `pattern`, except on errors. A `no-store` of the
     /// server stays.
     pub fn cache_control(self, pattern: &str, value: &str) -> Self {
-        self.rule(pattern, "Cache-Control", value, FieldScope::Found)
+        self.rule(pattern, "Cache-Control", value, HeaderScope::Found)
     }
 
-    fn rule(mut self, pattern: &str, name: &str, value: &str, scope: FieldScope) -> Self {
-        let added = field_rule(pattern, name, value, scope).map(|rule| self.config.files.fields.push(rule));
+    fn rule(mut self, pattern: &str, name: &str, value: &str, scope: HeaderScope) -> Self {
+        let added = header_rule(pattern, name, value, scope).map(|rule| self.config.files.headers.push(rule));
         self.note(added)
     }
 
@@ -304,8 +304,8 @@ impl Builder {
     /// # Errors
     /// If the address cannot be bound, the folder cannot be opened, or an earlier call was invalid.
     pub fn bind(mut self, addr: impl AsRef<str>) -> Result<Server, BindError> {
-        if let Some(trouble) = self.trouble.take() {
-            return Err(BindError::Site(trouble));
+        if let Some(error) = self.first_error.take() {
+            return Err(BindError::Site(error));
         }
         if let (Some(_), Some(_)) = (&self.files, &self.fallback) {
             let why = "files and a fallback both apply to paths without a route: leave one out, or mount it at a path";
@@ -371,8 +371,8 @@ impl Builder {
     }
 
     fn note(mut self, added: Result<(), String>) -> Self {
-        if let (Err(why), None) = (added, &self.trouble) {
-            self.trouble = Some(why);
+        if let (Err(why), None) = (added, &self.first_error) {
+            self.first_error = Some(why);
         }
         self
     }

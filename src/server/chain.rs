@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::docroot::fields::FieldRules;
+use crate::docroot::header_rules::HeaderRules;
 use crate::docroot::own::OwnFiles;
 use crate::docroot::root::Root;
 use crate::docroot::{Docroot, Refuse};
@@ -32,7 +32,7 @@ pub struct Site {
     hosts: Option<Arc<Hosts>>,
     names: Arc<AllowedHosts>,
     rules: Option<Rules>,
-    fields: Option<FieldRules>,
+    header_rules: Option<HeaderRules>,
     cors: Vec<String>,
     /// Folders that accept uploads.
     areas: Vec<String>,
@@ -47,7 +47,7 @@ impl Site {
     /// # Errors
     /// One line that names the file and the line in it.
     pub fn open(config: &Config) -> Result<Self, String> {
-        let fields = FieldRules::new(&config.files.fields, &config.files.uploads)?;
+        let header_rules = HeaderRules::new(&config.files.headers, &config.files.uploads)?;
         let own = Arc::new(OwnFiles::of(config));
         let attempts = Attempts::new(&config.limits);
         let guard = Guard::open(&config.site.auth, "--htpasswd", config, &attempts, &own)?.map(Arc::new);
@@ -65,7 +65,7 @@ impl Site {
             uploads: takes_uploads.then(|| Arc::new(upload::UploadState::new(config, write_guards.clone()))),
             write_guards,
             rules: config.site.rules.as_deref().map(Rules::open).transpose()?,
-            fields: (!config.files.fields.is_empty()).then_some(fields),
+            header_rules: (!config.files.headers.is_empty()).then_some(header_rules),
             cors: config.site.cors.clone(),
             areas: config.files.uploads.clone(),
         };
@@ -136,7 +136,7 @@ impl Site {
             let writing = cors::Writing { areas, names, guards: self.write_guards.clone() };
             handler = cors::wrap(&self.cors, writing, handler);
         }
-        if let Some(rules) = &self.fields {
+        if let Some(rules) = &self.header_rules {
             // Outermost, because a header rule also applies to preflights and refusals.
             handler = headers::wrap(rules.clone(), handler);
         }

@@ -94,7 +94,7 @@ impl Handler for SimHandler {
             "watched" | "hung" => {
                 let talk = SimTalk::begin(id, len, how == "hung", &self.world, cx);
                 cx.watch(talk);
-                cx.promised()
+                cx.answer_later()
             }
             _ => Response::new(Status::NOT_FOUND).with_header("X-Id", id.to_string()).into(),
         }

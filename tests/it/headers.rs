@@ -31,7 +31,7 @@ enum Way {
     WrapperSets,
     WrapperAdds,
     WrapperAddsOnSuccess,
-    WrapperAddsUnsaid,
+    WrapperAddsIfAbsent,
 }
 
 type Given = (Way, String, Vec<u8>);
@@ -78,7 +78,7 @@ fn any_given() -> impl Strategy<Value = Given> {
         Way::WrapperSets,
         Way::WrapperAdds,
         Way::WrapperAddsOnSuccess,
-        Way::WrapperAddsUnsaid,
+        Way::WrapperAddsIfAbsent,
     ]);
     (way, any_name(), any_value())
 }
@@ -206,9 +206,10 @@ fn odd(case: &Arc<Mutex<Case>>) -> Builder {
             response = match way {
                 Way::Set => response.with_header(&name, value),
                 Way::Add => response.with_added_header(&name, value),
-                Way::WrapperSets | Way::WrapperAdds | Way::WrapperAddsOnSuccess | Way::WrapperAddsUnsaid => {
-                    response
-                }
+                Way::WrapperSets
+                | Way::WrapperAdds
+                | Way::WrapperAddsOnSuccess
+                | Way::WrapperAddsIfAbsent => response,
             };
         }
         response.into()
@@ -223,7 +224,7 @@ fn odd(case: &Arc<Mutex<Case>>) -> Builder {
                     Way::WrapperSets => cx.set_header(When::Always, &name, value),
                     Way::WrapperAdds => cx.add_header(When::Always, &name, value),
                     Way::WrapperAddsOnSuccess => cx.add_header(When::Success, &name, value),
-                    Way::WrapperAddsUnsaid => cx.add_header(When::Unsaid, &name, value),
+                    Way::WrapperAddsIfAbsent => cx.add_header(When::IfAbsent, &name, value),
                 }
             }
             inner.handle(request, cx)
@@ -500,7 +501,7 @@ fn headed(root: &Path) -> Builder {
                 cx.set_header(When::Always, "X-Wrapped", "2");
                 cx.add_header(When::Always, "X-Wrapped", "3");
                 cx.set_header(When::Success, "X-Good", "yes");
-                cx.set_header(When::Unsaid, "X-A", "unsaid");
+                cx.set_header(When::IfAbsent, "X-A", "unsaid");
                 cx.set_header(When::Always, "ETag", "\"own\"");
                 cx.add_header(When::Always, "Vary", "Cookie");
                 inner.handle(request, cx)

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use whirligig::config::{AuthRule, AuthUsers, Config, FieldRule, FieldScope, LogFormat, LogTarget};
+use whirligig::config::{AuthRule, AuthUsers, Config, HeaderRule, HeaderScope, LogFormat, LogTarget};
 use whirligig::driver::outcome::Outcome;
 use whirligig::handler::{Answer, Context, Handler, When};
 use whirligig::http::{Request, date};
@@ -492,9 +492,9 @@ fn invalid_settings_are_errors_of_bind() {
         builder.file_options(|options| options.uploads.push(area)).bind("127.0.0.1:0")
     };
     let with_rule = |name: &str, value: &str| {
-        let scope = FieldScope::All;
-        let rule = FieldRule { pattern: "/**".into(), name: name.into(), value: value.into(), scope };
-        Server::builder().file_options(|options| options.fields.push(rule)).bind("127.0.0.1:0")
+        let scope = HeaderScope::All;
+        let rule = HeaderRule { pattern: "/**".into(), name: name.into(), value: value.into(), scope };
+        Server::builder().file_options(|options| options.headers.push(rule)).bind("127.0.0.1:0")
     };
     let bad = [
         with_rule("X-A\r\nX-B", "1"),

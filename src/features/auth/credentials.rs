@@ -7,7 +7,7 @@ use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
 use crate::http::Request;
-use crate::http::fields::trim_ows;
+use crate::http::field_lines::trim_ows;
 
 /// User name and password that a client sent.
 #[derive(Clone, PartialEq, Eq)]
@@ -62,16 +62,16 @@ mod tests {
     use super::*;
     use crate::http::head::{FieldSlots, parse};
 
-    fn with_request<T>(target: &str, fields: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {
-        let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    fn with_request<T>(target: &str, headers: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
         let mut slots = FieldSlots::new();
         look(&parse(head.as_bytes(), &mut slots, &crate::config::Limits::default()).unwrap())
     }
 
     #[test]
     fn credentials_are_read_strictly_and_never_an_error() {
-        let read = |fields: &str| {
-            with_request("/", fields, |request| {
+        let read = |headers: &str| {
+            with_request("/", headers, |request| {
                 Credentials::of(request).map(|found| {
                     (String::from_utf8(found.user).unwrap(), String::from_utf8(found.password).unwrap())
                 })

@@ -242,7 +242,7 @@ impl Guard {
         }
         let path = match normalize(raw) {
             Ok(path) => path,
-            Err(trouble) => return Place::Nowhere(trouble.to_string()),
+            Err(error) => return Place::Nowhere(error.to_string()),
         };
         let scope = self.scope_of(&path);
         // Routes match the path as received. A path that enters or leaves a protected part with dot

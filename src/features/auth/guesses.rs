@@ -162,7 +162,7 @@ impl Delay {
     pub(crate) fn answer(self, response: Response, cx: &mut Context<'_>) -> Answer {
         let due = self.due;
         cx.watch(Arc::new(Delayed { due, rest: Mutex::new(Some((response, self))) }));
-        cx.promised()
+        cx.answer_later()
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::config::{AUTH_COST_MAX, AUTH_FILE_BYTES_MAX};
 use crate::features::auth::credentials::Credentials;
-use crate::http::fields::trim_ows;
+use crate::http::field_lines::trim_ows;
 
 /// Longest password that bcrypt reads completely, in bytes. bcrypt ignores the rest, so longer
 /// passwords are refused.

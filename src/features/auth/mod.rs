@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::features::auth::credentials::{Credentials, Digest, digest_of};
 use crate::features::auth::guard::{Attempt, Cached, Check, Guard, Looked, Place};
 use crate::features::resume_token;
-use crate::handler::coalesce::{Unmade, Work};
+use crate::handler::coalesce::{NoResult, Work};
 use crate::handler::kept_request::KeptRequest;
 use crate::handler::passwords::{Password, Passwords};
 use crate::handler::{Answer, Context, Handler};
@@ -143,7 +143,7 @@ fn check(
                 inner.handle(request, cx)
             }
             Ok(false) => guard.refuse_guess(scope, cx),
-            Err(Unmade::Lost | Unmade::TooMany) => {
+            Err(NoResult::Lost | NoResult::TooMany) => {
                 let detail = "too many passwords are being checked";
                 Response::problem(Status::SERVICE_UNAVAILABLE, detail).into()
             }

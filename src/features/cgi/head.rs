@@ -8,7 +8,7 @@
 //! Must not know where the bytes came from.
 
 use crate::http::Status;
-use crate::http::fields::is_token;
+use crate::http::field_lines::is_token;
 use crate::http::headers::{Flaw, Headers};
 
 /// Parsed and validated head.
@@ -154,7 +154,7 @@ mod tests {
             Ok(None) => Ok(("nothing".to_owned(), String::new())),
             Err(why) => Err(*why),
         };
-        let expected = expected.map(|(kind, fields)| (kind.to_owned(), fields.to_owned()));
+        let expected = expected.map(|(kind, headers)| (kind.to_owned(), headers.to_owned()));
         assert_eq!(whole.map_err(|why| why.to_owned()), expected.map_err(|why| why.to_owned()), "{output:?}");
     }
 

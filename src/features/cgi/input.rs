@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::features::cgi::process::{PIECE_BYTES, Pipe};
 use crate::handler::Context;
 use crate::handler::offload::{Offloaded, Producer};
-use crate::handler::spool::{Beside, Spooled};
+use crate::handler::spool::{DropOffLoop, Spooled};
 use crate::http::open_file::OpenFile;
 use crate::http::{BodySource, FillStatus};
 
@@ -143,7 +143,7 @@ pub(super) struct Unwritten {
     pending: Pending,
     /// Content after that: content collected before the start, and content spooled while the script
     /// did not read.
-    rest: VecDeque<Beside<Box<dyn BodySource>>>,
+    rest: VecDeque<DropOffLoop<Box<dyn BodySource>>>,
 }
 
 /// Result of writing content.
@@ -210,7 +210,9 @@ impl Unwritten {
     fn load(&mut self) -> Result<Loaded, ContentLost> {
         let pending = self.pending.emptied();
         while pending.is_empty() {
-            let Some(rest) = self.rest.front_mut().and_then(Beside::get) else { return Ok(Loaded::Nothing) };
+            let Some(rest) = self.rest.front_mut().and_then(DropOffLoop::get) else {
+                return Ok(Loaded::Nothing);
+            };
             match rest.fill(pending, PIECE_BYTES) {
                 FillStatus::More => {}
                 FillStatus::Later if pending.is_empty() => return Ok(Loaded::Later),
@@ -236,7 +238,7 @@ impl Unwritten {
                 Box::new(Offloaded::new(Reader { file, at: 0, bytes, behind: memory }, cx))
             }
         };
-        self.rest.push_back(Beside::new(source, cx.spawner()));
+        self.rest.push_back(DropOffLoop::new(source, cx.spawner()));
     }
 }
 

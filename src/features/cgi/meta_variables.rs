@@ -78,7 +78,7 @@ pub(crate) fn variables(request: &Request<'_>, facts: &Facts<'_>) -> Variables {
     if let Some(authority) = request.authority() {
         set("HTTP_HOST", authority);
     }
-    for (name, value) in fields(request, facts.authorization) {
+    for (name, value) in headers(request, facts.authorization) {
         set(&name, &value);
     }
     all
@@ -104,7 +104,7 @@ const UNTOLD: [&str; 13] = [
 ];
 
 /// Headers as variables. Repeated headers are joined.
-fn fields(request: &Request<'_>, authorization: bool) -> Vec<(String, Vec<u8>)> {
+fn headers(request: &Request<'_>, authorization: bool) -> Vec<(String, Vec<u8>)> {
     let mut told: Vec<(String, Vec<u8>)> = Vec::new();
     for (name, value) in request.headers().iter() {
         // A name with an underscore would map to the same variable as one with a dash, so a client
@@ -219,8 +219,8 @@ mod tests {
         let head = "GET /cgi/a%20b/x%20y HTTP/1.1\r\nHost: h:9\r\nProxy: http://evil\r\nX_Forwarded_For: 1\r\n\
                     Authorization: Basic YTpi\r\nConnection: keep-alive\r\nTE: x\r\n\r\n";
         let all = told(head, None, 0, false);
-        let fields: Vec<_> = all.iter().filter(|line| line.starts_with("HTTP_")).collect();
-        assert_eq!(fields, ["HTTP_HOST=h:9"]);
+        let headers: Vec<_> = all.iter().filter(|line| line.starts_with("HTTP_")).collect();
+        assert_eq!(headers, ["HTTP_HOST=h:9"]);
         assert!(all.contains(&"SERVER_PORT=8080".to_owned()), "a port that is not ours is not believed");
         assert!(
             !all.iter()

@@ -26,7 +26,7 @@ use crate::conn_id::Peer;
 use crate::handler::continuation::Continuation;
 use crate::handler::kept_request::KeptRequest;
 use crate::handler::router::method_not_allowed;
-use crate::handler::spool::{self, Beside, Spool, Spooled};
+use crate::handler::spool::{self, DropOffLoop, Spool, Spooled};
 use crate::handler::{Answer, BodySink, Context, Handler, Holders, SinkStatus};
 use crate::http::framing::Content;
 use crate::http::kept_head::KeptHead;
@@ -217,7 +217,7 @@ impl ScriptRequest {
             Content::Chunked => None,
         };
         Box::new(move |cx| {
-            let content = Beside::new(Spooled::of(&self.scripts.spool, cx), cx.spawner());
+            let content = DropOffLoop::new(Spooled::of(&self.scripts.spool, cx), cx.spawner());
             Answer::Sink(Box::new(Gather { order: self, script, length, content }))
         })
     }
@@ -231,7 +231,7 @@ impl ScriptRequest {
             Ok(started) => Box::new(move |cx| {
                 let run = Run::new(started, self.terms(name), initial, cx);
                 cx.watch(run);
-                cx.promised()
+                cx.answer_later()
             }),
         }
     }
@@ -328,7 +328,7 @@ fn refer(
     if redirects >= CGI_REDIRECTS_MAX || read_origin_form(target).is_err() {
         return None;
     }
-    cx.start_over(redirects + 1);
+    cx.reset_for_redirect(redirects + 1);
     let head = request.with(|request| KeptHead::as_get(request, target))?;
     head.with(request.limits(), |request| top.handle(request, cx))
 }
@@ -339,7 +339,7 @@ struct Gather {
     order: ScriptRequest,
     script: Script,
     length: Option<u64>,
-    content: Beside<Spooled>,
+    content: DropOffLoop<Spooled>,
 }
 
 impl Gather {
@@ -356,7 +356,7 @@ impl Gather {
         let Some(content) = content else { return spool::no_room().into() };
         let wanted = PermitRequest { sender: cx.waker(), asked: cx.now().mono };
         // The loop drops a refused job; its content is then freed off the loop.
-        let content = Beside::new(content, spawner);
+        let content = DropOffLoop::new(content, spawner);
         cx.job_then(move || {
             let (Some(content), _) = content.into_parts() else {
                 return Box::new(|_| spool::no_room().into());
@@ -400,7 +400,7 @@ pub(crate) fn parse_folder(text: &str) -> Result<CgiFolder, String> {
     if !path.starts_with('/') {
         return Err("the path must begin with a slash".to_owned());
     }
-    let normal = normalize(path.as_bytes()).map_err(|trouble| trouble.to_string())?;
+    let normal = normalize(path.as_bytes()).map_err(|error| error.to_string())?;
     if *normal != *path.as_bytes() {
         return Err("the path must be decoded and have no dot segments".to_owned());
     }

@@ -61,7 +61,7 @@ use crate::features::cgi::output::{
 use crate::features::cgi::process::{Execution, Exit, Pipe, Pipes, Process};
 use crate::features::cgi::stderr::StderrLog;
 use crate::handler::continuation::{Continuation, Done};
-use crate::handler::spool::{Beside, Spool, Spooled};
+use crate::handler::spool::{DropOffLoop, Spool, Spooled};
 use crate::handler::watch::{Advanced, Descriptor, Ready, Watched};
 use crate::handler::{Answer, BodySink, Context, Holders, SinkStatus};
 use crate::http::{Body, BodySource, FillStatus, Response, Status};
@@ -167,7 +167,7 @@ impl Run {
         } else if !unwritten.has_room() && state.output.is_begun() {
             state.input.move_to(Input::Spooling);
             Box::new(move |cx| {
-                let content = Beside::new(Spooled::of(&run.spool, cx), cx.spawner());
+                let content = DropOffLoop::new(Spooled::of(&run.spool, cx), cx.spawner());
                 Answer::Sink(Box::new(ToFile { run, content }))
             })
         } else if is_late {
@@ -443,14 +443,14 @@ impl BodySink for Feed {
         let mut state = lock(&self.run.state);
         state.input.move_to(Input::Draining);
         self.run.extend_due(&mut state, cx.now().mono);
-        cx.promised()
+        cx.answer_later()
     }
 
     fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer {
         let mut state = lock(&self.run.state);
         state.input.move_to(Input::Rest);
         state.due = self.run.due_after(cx.now().mono);
-        cx.promised()
+        cx.answer_later()
     }
 
     fn holders(&self) -> Holders<'_> {
@@ -461,7 +461,7 @@ impl BodySink for Feed {
 /// Sink that spools the rest of the content, for a script that writes without reading.
 struct ToFile {
     run: Arc<Run>,
-    content: Beside<Spooled>,
+    content: DropOffLoop<Spooled>,
 }
 
 impl BodySink for ToFile {
@@ -482,7 +482,7 @@ impl BodySink for ToFile {
         }
         state.input.move_to(Input::Rest);
         state.due = self.run.due_after(cx.now().mono);
-        cx.promised()
+        cx.answer_later()
     }
 
     fn holders(&self) -> Holders<'_> {

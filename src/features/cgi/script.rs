@@ -14,7 +14,7 @@ use crate::config::{CgiFolder, FileOptions};
 use crate::docroot::hidden::is_hidden;
 use crate::docroot::root::Root;
 use crate::docroot::stamp::{file_type, stat};
-use crate::docroot::{Docroot, LookupError, Reach};
+use crate::docroot::{Disk, Docroot, LookupError};
 use crate::http::Status;
 
 /// Maximum depth of a script below its folder, in path segments.
@@ -72,7 +72,7 @@ impl Folder {
             if name.is_empty() || is_hidden(name) {
                 return Err(NOTHING);
             }
-            let fd = root.open_beneath(name, Reach::OnDisk).map_err(|trouble| match trouble {
+            let fd = root.open_beneath(name, Disk::MayBlock).map_err(|error| match error {
                 LookupError::NotFound | LookupError::Unknown => NOTHING,
                 LookupError::Forbidden => (Status::FORBIDDEN, "the script may not be read"),
                 LookupError::Cold | LookupError::Exhausted | LookupError::Io(_) => {

@@ -123,7 +123,7 @@ impl Metrics {
             let round = Arc::clone(&round);
             inbox.inspect(Box::new(move |gauges| lock(&round.sum).add(gauges)));
         }
-        cx.promised()
+        cx.answer_later()
     }
 
     fn page(&self, gauges: &Gauges) -> Response {

@@ -23,7 +23,7 @@ use crate::features::upload::writer::{Halt, Writer};
 use crate::handler::continuation::Continuation;
 use crate::handler::router::method_not_allowed;
 use crate::handler::{Answer, Context};
-use crate::http::fields::{list_elements, trim_ows};
+use crate::http::field_lines::{list_elements, trim_ows};
 use crate::http::framing::Content;
 use crate::http::multipart::Multipart;
 use crate::http::target::query_pairs;

@@ -94,8 +94,8 @@ impl Handler for Uploads {
         }
         let path = match normalize(request.path()) {
             Ok(path) => path,
-            Err(trouble) => {
-                return Response::problem(Status::BAD_REQUEST, trouble.to_string()).into();
+            Err(error) => {
+                return Response::problem(Status::BAD_REQUEST, error.to_string()).into();
             }
         };
         let Some(ask) = self.ask(path.into_owned(), request, cx) else {

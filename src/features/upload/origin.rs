@@ -143,12 +143,12 @@ mod tests {
             ("Origin: http://c.test\r\n", true),
             ("Origin: *\r\n", true),
         ];
-        for (fields, expected) in cases {
-            let head = format!("PUT /a HTTP/1.1\r\nHost: a.test:81\r\n{fields}\r\n");
+        for (headers, expected) in cases {
+            let head = format!("PUT /a HTTP/1.1\r\nHost: a.test:81\r\n{headers}\r\n");
             let mut slots = FieldSlots::new();
             let request = parse(head.as_bytes(), &mut slots, &crate::config::Limits::default()).unwrap();
             let partners = Partners::of(&["https://c.test".into(), "*".into(), "null".into()]);
-            assert_eq!(is_foreign(&request, &partners), *expected, "{fields:?}");
+            assert_eq!(is_foreign(&request, &partners), *expected, "{headers:?}");
         }
         assert!(is_origin_of(b"http://a.test", b"a.test:80") && is_origin_of(b"https://a.test", b"a.test"));
         assert!(!is_origin_of(b"http://a.test:443", b"a.test"));

@@ -15,7 +15,7 @@ use crate::docroot::location::Location;
 use crate::docroot::own::Inode;
 use crate::docroot::stamp::{Stamp, stat};
 use crate::docroot::verdict::Withheld;
-use crate::docroot::{Docroot, LookupError, Reach};
+use crate::docroot::{Disk, Docroot, LookupError};
 use crate::features::upload::refusal::Refusal;
 use crate::http::{Status, target};
 use crate::text::has_bidi_control;
@@ -106,10 +106,10 @@ impl Destination {
 /// reading follows more: `--upload` defines what may be written, and links must not extend it.
 pub(crate) fn open_folder(docroot: &Docroot, area: &str, path: &[u8]) -> Result<Folder, Refusal> {
     let top = match area.trim_start_matches('/') {
-        "" => docroot.open_beneath(b".", Reach::OnDisk),
-        area => docroot.open_beneath(area.as_bytes(), Reach::OnDisk),
+        "" => docroot.open_beneath(b".", Disk::MayBlock),
+        area => docroot.open_beneath(area.as_bytes(), Disk::MayBlock),
     };
-    let top = top.map_err(|trouble| match trouble {
+    let top = top.map_err(|error| match error {
         LookupError::NotFound => Refusal::new(Status::NOT_FOUND, "the upload folder does not exist"),
         LookupError::Forbidden => Refusal::from(Errno::ACCESS),
         LookupError::Exhausted => Refusal::from(Errno::MFILE),
@@ -220,7 +220,7 @@ pub(crate) fn parse_upload_path(text: &str) -> Result<String, String> {
     if !text.starts_with('/') {
         return Err("not a URL path, such as /inbox; / means the whole served folder".to_owned());
     }
-    let path = target::normalize(text.as_bytes()).map_err(|trouble| trouble.to_string())?;
+    let path = target::normalize(text.as_bytes()).map_err(|error| error.to_string())?;
     let path = String::from_utf8(path.into_owned()).map_err(|_| "the path is not UTF-8".to_owned())?;
     check_path(path.as_bytes()).map_err(|refusal| refusal.why.to_owned())?;
     Ok(path.trim_end_matches('/').to_owned())

@@ -7,7 +7,7 @@
 //! Must not know how content reaches the disk.
 
 use crate::features::upload::refusal::Refusal;
-use crate::http::fields::trim_ows;
+use crate::http::field_lines::trim_ows;
 use crate::http::{Request, Status};
 
 /// Media type of an appended part.
@@ -92,8 +92,8 @@ mod tests {
     use super::*;
     use crate::http::head::{FieldSlots, parse};
 
-    fn wish(fields: &str) -> ResumeHeaders {
-        let head = format!("PUT /a HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    fn wish(headers: &str) -> ResumeHeaders {
+        let head = format!("PUT /a HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
         let mut slots = FieldSlots::new();
         ResumeHeaders::of(&parse(head.as_bytes(), &mut slots, &crate::config::Limits::default()).unwrap())
     }
@@ -109,9 +109,9 @@ mod tests {
             ("Upload-Length: 1234567890123456\r\n", None, None),
             ("Upload-Length: 5.0\r\n", None, None),
         ];
-        for (fields, complete, length) in cases {
-            let wish = wish(fields);
-            assert_eq!((wish.complete, wish.length), (*complete, *length), "{fields:?}");
+        for (headers, complete, length) in cases {
+            let wish = wish(headers);
+            assert_eq!((wish.complete, wish.length), (*complete, *length), "{headers:?}");
         }
     }
 

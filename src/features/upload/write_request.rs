@@ -12,9 +12,9 @@ use rustix::io::Errno;
 
 use crate::clock::Now;
 use crate::config::Config;
+use crate::docroot::Disk;
 #[cfg(test)]
 use crate::docroot::Docroot;
-use crate::docroot::Reach;
 use crate::docroot::root::Root;
 use crate::docroot::stamp::Stamp;
 use crate::features::auth::guard::WriteGuards;
@@ -174,12 +174,12 @@ impl WriteRequest {
         let verdict = self.request.with(|request| match found {
             Found::Nothing | Found::Folder | Found::Other => evaluate_absent(request.headers()),
             Found::File(stamp) => {
-                let fields = request.headers();
-                let asks = ["if-match", "if-none-match"].iter().any(|name| fields.first(name).is_some());
+                let headers = request.headers();
+                let asks = ["if-match", "if-none-match"].iter().any(|name| headers.first(name).is_some());
                 // A file that cannot be read has no tag, so conditions on one fail.
                 let etag = asks.then(|| self.tag_at(place)).flatten().unwrap_or_default();
                 let validators = Validators { etag: &etag, modified_secs: stamp.last_modified() };
-                evaluate(fields, false, &validators, self.now.unix_secs())
+                evaluate(headers, false, &validators, self.now.unix_secs())
             }
         });
         match verdict {
@@ -197,7 +197,7 @@ impl WriteRequest {
 
     /// Entity tag of an open file at the time `wall`, as a GET sends it.
     pub(super) fn tag_of(&self, file: &OwnedFd, stamp: &Stamp, wall: Duration) -> Option<Vec<u8>> {
-        let tag = self.root.current().tag(file, stamp, None, Reach::OnDisk, wall);
+        let tag = self.root.current().tag(file, stamp, None, Disk::MayBlock, wall);
         tag.ok().map(|tag| tag.value)
     }
 

@@ -121,7 +121,7 @@ pub(super) fn answer(
                 None => respond(Archive::new(walk, &path, form, permit), cx).into(),
                 Some(due) => request.answer(|request| ask_password(kept.visit(), due, request, cx)),
             },
-            Err(trouble) => refusal(trouble, &path).into(),
+            Err(error) => refusal(error, &path).into(),
         });
         then
     })
@@ -139,14 +139,14 @@ fn respond(archive: Archive, cx: &Context<'_>) -> Response {
         .with_body(Body::Source(Box::new(Offloaded::new(archive, cx))))
 }
 
-fn refusal(trouble: LookupError, path: &[u8]) -> Response {
-    match trouble {
+fn refusal(error: LookupError, path: &[u8]) -> Response {
+    match error {
         LookupError::NotFound | LookupError::Unknown => {
             Response::problem(Status::NOT_FOUND, "the folder does not exist")
         }
         LookupError::Forbidden => Response::problem(Status::FORBIDDEN, "this folder may not be read"),
         LookupError::Cold | LookupError::Exhausted | LookupError::Io(_) => {
-            log::warn!("cannot archive {}: {trouble:?}", path.escape_ascii());
+            log::warn!("cannot archive {}: {error:?}", path.escape_ascii());
             Response::problem(Status::SERVICE_UNAVAILABLE, "the folder cannot be read now")
         }
     }

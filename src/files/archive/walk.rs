@@ -13,7 +13,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags};
 
 use crate::docroot::stamp::{file_type, stat};
 use crate::docroot::verdict::{Shown, Withheld};
-use crate::docroot::{Docroot, LookupError, Reach};
+use crate::docroot::{Disk, Docroot, LookupError};
 use crate::handler::passwords::Password;
 
 /// The metadata of an entry.
@@ -68,7 +68,7 @@ pub(super) enum Broken {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Broken::LookupError(trouble) => write!(f, "{trouble:?}"),
+            Broken::LookupError(error) => write!(f, "{error:?}"),
             Broken::TooMuch(what) => write!(f, "it has too many {what}"),
         }
     }
@@ -115,7 +115,7 @@ impl Walk {
         let asked = path;
         let path = path.strip_prefix(b"/").unwrap_or(path).to_vec();
         let name = if path.is_empty() { b"." } else { &path[..] };
-        let directory = docroot.open_beneath(name, Reach::OnDisk)?;
+        let directory = docroot.open_beneath(name, Disk::MayBlock)?;
         let stat = stat(&directory)?;
         // Without links it was deleted, and exists only because of our descriptor.
         if file_type(&stat) != FileType::Directory || stat.stx_nlink == 0 {
@@ -135,7 +135,7 @@ impl Walk {
         };
         match walk.enter(&directory, &stat) {
             Ok(()) => Ok(walk),
-            Err(Broken::LookupError(trouble)) => Err(trouble),
+            Err(Broken::LookupError(error)) => Err(error),
             Err(Broken::TooMuch(_)) => Err(LookupError::Exhausted),
         }
     }
@@ -177,11 +177,11 @@ impl Walk {
         if self.is_excluded(&path) {
             return Ok(None);
         }
-        let fd = match self.docroot.open_beneath(&self.path, Reach::OnDisk) {
+        let fd = match self.docroot.open_beneath(&self.path, Disk::MayBlock) {
             Ok(fd) => fd,
             // A request for this entry would fail, too.
             Err(LookupError::NotFound | LookupError::Forbidden) => return Ok(None),
-            Err(trouble) => return Err(trouble.into()),
+            Err(error) => return Err(error.into()),
         };
         let stat = stat(&fd)?;
         let Shown { location, .. } = match self.docroot.judge(&fd, &stat, &path) {
@@ -259,8 +259,8 @@ impl Level {
 }
 
 impl From<LookupError> for Broken {
-    fn from(trouble: LookupError) -> Self {
-        Broken::LookupError(trouble)
+    fn from(error: LookupError) -> Self {
+        Broken::LookupError(error)
     }
 }
 

@@ -88,11 +88,11 @@ impl Bench {
     }
 }
 
-fn shown(result: Result<Status, Unmade>) -> Answer {
+fn shown(result: Result<Status, NoResult>) -> Answer {
     Response::new(match result {
         Ok(status) => status,
-        Err(Unmade::Lost) => Status::INTERNAL_SERVER_ERROR,
-        Err(Unmade::TooMany) => Status::SERVICE_UNAVAILABLE,
+        Err(NoResult::Lost) => Status::INTERNAL_SERVER_ERROR,
+        Err(NoResult::TooMany) => Status::SERVICE_UNAVAILABLE,
     })
     .into()
 }

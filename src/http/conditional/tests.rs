@@ -4,7 +4,7 @@ use httparse::Header;
 
 use super::Precondition::{Failed, NotModified, Proceed};
 use super::*;
-use crate::http::fields::FieldLine;
+use crate::http::field_lines::FieldLine;
 
 const MODIFIED: u64 = 784_111_777;
 const NOW: u64 = MODIFIED + 86_400;
@@ -23,7 +23,7 @@ fn verdict(lines: &[&str], is_get_or_head: bool, validators: &Validators<'_>) ->
         .map(|line| line.split_once(": ").expect("a line has a colon"))
         .map(|(name, value)| Header { name, value: value.as_bytes() }.into())
         .collect();
-    evaluate(Fields::new(&headers), is_get_or_head, validators, NOW)
+    evaluate(ReceivedHeaders::new(&headers), is_get_or_head, validators, NOW)
 }
 
 fn check(is_get_or_head: bool, validators: &Validators<'_>, cases: &[(&[&str], Precondition)]) {
@@ -177,9 +177,9 @@ fn nothing_there_yet_fails_if_match_only() {
     let cases = [("If-Match", Failed), ("If-None-Match", Proceed), ("If-Unmodified-Since", Proceed)];
     for (name, expected) in cases {
         let headers = [Header { name, value: b"*" }.into()];
-        assert_eq!(evaluate_absent(Fields::new(&headers)), expected, "{name}");
+        assert_eq!(evaluate_absent(ReceivedHeaders::new(&headers)), expected, "{name}");
     }
-    assert_eq!(evaluate_absent(Fields::new(&[])), Proceed);
+    assert_eq!(evaluate_absent(ReceivedHeaders::new(&[])), Proceed);
 }
 
 #[test]

@@ -355,7 +355,7 @@ fn one_connection_is_small() {
 }
 
 /// The bytes sent for a prepared response with this content to a request with this head.
-fn sent_prepared(head: &str, body: &[u8], fields: &[(&str, &str)]) -> Vec<u8> {
+fn sent_prepared(head: &str, body: &[u8], added: &[(&str, &str)]) -> Vec<u8> {
     let (limits, now) = (Limits::default(), origin());
     let mut conn = Connection::new(now);
     let (mut out, mut slots) = (SendQueue::new(), FieldSlots::new());
@@ -363,7 +363,7 @@ fn sent_prepared(head: &str, body: &[u8], fields: &[(&str, &str)]) -> Vec<u8> {
     let mut headers = Headers::new();
     assert_eq!(headers.set("X-Own", b"1"), None);
     let prepared = Response::prepared(Arc::new(Prepared::new(&headers, body)));
-    let response = fields.iter().fold(prepared, |made, (name, value)| made.with_header(name, value));
+    let response = added.iter().fold(prepared, |made, (name, value)| made.with_header(name, value));
     assert!(conn.respond(response, RespondContext { now, date: DATE, limits: &limits }, &mut out).is_none());
     let mut sent = Vec::new();
     while !out.is_empty() {
@@ -385,7 +385,7 @@ fn a_prepared_response_is_the_same_whichever_way_it_goes() {
         let length = format!("Content-Length: {len}\r\n");
         let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         let (server, own) = ("Server: whirligig\r\n", "X-Own: 1\r\n");
-        for (request, fields, first, server, last, content) in [
+        for (request, headers, first, server, last, content) in [
             (get, &[][..], own, server, "", &body[..]),
             (get, &[("A", "b")], "X-Own: 1\r\nA: b\r\n", server, "", &body[..]),
             (get, &[("x-own", "2")], "x-own: 2\r\n", server, "", &body[..]),
@@ -412,8 +412,8 @@ fn a_prepared_response_is_the_same_whichever_way_it_goes() {
             let head = format!("HTTP/1.1 200 OK\r\n{first}{length}{server}Date: {date}\r\n{last}\r\n");
             let expected = [head.as_bytes(), content].concat();
             assert!(
-                sent_prepared(request, &body, fields) == expected,
-                "{len} bytes to {request:?} {fields:?}"
+                sent_prepared(request, &body, headers) == expected,
+                "{len} bytes to {request:?} {headers:?}"
             );
         }
     }

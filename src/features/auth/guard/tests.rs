@@ -18,8 +18,8 @@ fn guard(rules: &[&str]) -> Guard {
         .unwrap()
 }
 
-fn with_request<T>(target: &str, fields: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {
-    let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+fn with_request<T>(target: &str, headers: &str, look: impl FnOnce(&Request<'_>) -> T) -> T {
+    let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
     let mut slots = FieldSlots::new();
     look(&parse(head.as_bytes(), &mut slots, &Limits::default()).unwrap())
 }

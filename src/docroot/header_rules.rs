@@ -8,12 +8,12 @@
 
 use std::sync::Arc;
 
-use crate::config::{FieldRule, FieldScope};
+use crate::config::{HeaderRule, HeaderScope};
 use crate::docroot::area_of;
 use crate::docroot::pattern::{Pattern, Subject};
 use crate::docroot::types::check_media_type;
-use crate::handler::extras::On;
-use crate::http::fields::is_token;
+use crate::handler::extras::OnStatus;
+use crate::http::field_lines::is_token;
 use crate::http::headers::{Headers, How, is_framing, is_repeated};
 
 /// Headers that the server derives from the content. A rule for one of them could contradict the
@@ -30,7 +30,7 @@ const POLICY: &str = "content-security-policy";
 
 /// Header rules of the operator, by path.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FieldRules {
+pub(crate) struct HeaderRules {
     rules: Vec<Rule>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Rule {
     pattern: Pattern,
     pub(crate) name: String,
     pub(crate) value: String,
-    scope: FieldScope,
+    scope: HeaderScope,
     pub(crate) how: How,
 }
 
@@ -58,29 +58,29 @@ pub(crate) struct FileHeaders {
     pub(crate) ruled: Arc<Headers>,
 }
 
-impl FieldRules {
+impl HeaderRules {
     /// Compiles rules. If several rules set the same header for a path, the last one wins. `areas`
     /// are the folders that accept uploads, as normalized paths without a trailing slash.
     ///
     /// # Errors
     /// The reason why a rule cannot be used.
-    pub(crate) fn new(rules: &[FieldRule], areas: &[String]) -> Result<Self, String> {
-        let read = |given: &FieldRule| {
+    pub(crate) fn new(rules: &[HeaderRule], areas: &[String]) -> Result<Self, String> {
+        let read = |given: &HeaderRule| {
             // A configuration can be built in code, where rules are not checked.
-            let FieldRule { pattern, name, value, scope } =
+            let HeaderRule { pattern, name, value, scope } =
                 rule(&given.pattern, &given.name, &given.value, given.scope)
                     .map_err(|why| format!("header '{}': {why}", given.name.escape_debug()))?;
             let pattern = Pattern::parse(&pattern)?;
             let how = match scope {
-                FieldScope::Found => How::SetUnlessNoStore,
-                FieldScope::All if name.eq_ignore_ascii_case(POLICY) && !names_area(&pattern, areas) => {
+                HeaderScope::Found => How::SetUnlessNoStore,
+                HeaderScope::All if name.eq_ignore_ascii_case(POLICY) && !names_area(&pattern, areas) => {
                     How::BesideSandbox
                 }
-                FieldScope::All => How::Set,
+                HeaderScope::All => How::Set,
             };
             Ok(Rule { pattern, name, value, scope, how })
         };
-        Ok(FieldRules { rules: rules.iter().map(read).collect::<Result<_, String>>()? })
+        Ok(HeaderRules { rules: rules.iter().map(read).collect::<Result<_, String>>()? })
     }
 
     /// Headers for a file of this path: those from rules, and those of `defaults` that no rule
@@ -91,7 +91,7 @@ impl FieldRules {
             all.set(name, value.as_bytes());
         }
         for (rule, on) in self.counting(path) {
-            if on != On::Failure {
+            if on != OnStatus::Failure {
                 all.put(rule.how, rule.name.as_bytes(), rule.value.as_bytes());
                 ruled.set(&rule.name, rule.value.as_bytes());
             }
@@ -107,23 +107,23 @@ impl FieldRules {
     }
 
     /// Rules that apply to this path, in order, each with the statuses it applies to.
-    pub(crate) fn counting(&self, path: &[u8]) -> Vec<(&Rule, On)> {
+    pub(crate) fn counting(&self, path: &[u8]) -> Vec<(&Rule, OnStatus)> {
         let subject = Subject::of(path);
         // Backwards, because the last rule wins.
-        let mut counting: Vec<(&Rule, On)> = Vec::new();
+        let mut counting: Vec<(&Rule, OnStatus)> = Vec::new();
         for rule in self.rules.iter().rev().filter(|rule| !rule.is_about_type()) {
             let has_later = |scope| {
                 let is_same = |later: &Rule| later.name.eq_ignore_ascii_case(&rule.name);
-                let is_later = |(later, _): &(&Rule, On)| later.scope == scope && is_same(later);
+                let is_later = |(later, _): &(&Rule, OnStatus)| later.scope == scope && is_same(later);
                 !is_repeated(rule.name.as_bytes()) && counting.iter().any(is_later)
             };
             let on = match rule.scope {
-                _ if has_later(FieldScope::All) => continue,
+                _ if has_later(HeaderScope::All) => continue,
                 // Error responses keep the value for errors even if a later rule applies to files.
-                FieldScope::All if has_later(FieldScope::Found) => On::Failure,
-                FieldScope::All => On::Always,
-                FieldScope::Found if has_later(FieldScope::Found) => continue,
-                FieldScope::Found => On::Success,
+                HeaderScope::All if has_later(HeaderScope::Found) => OnStatus::Failure,
+                HeaderScope::All => OnStatus::Any,
+                HeaderScope::Found if has_later(HeaderScope::Found) => continue,
+                HeaderScope::Found => OnStatus::Success,
             };
             if rule.pattern.matches(&subject) {
                 counting.push((rule, on));
@@ -141,21 +141,21 @@ fn names_area(pattern: &Pattern, areas: &[String]) -> bool {
 }
 
 /// Parses `PATTERN: Name: value`.
-pub(crate) fn parse_field_rule(text: &str) -> Result<FieldRule, String> {
+pub(crate) fn parse_header_rule(text: &str) -> Result<HeaderRule, String> {
     let form = || "not of the form 'PATTERN: Name: value'".to_owned();
     let (pattern, field) = text.split_once(": ").ok_or_else(form)?;
     let (name, value) = field.split_once(':').ok_or_else(form)?;
-    rule(pattern, name, value, FieldScope::All)
+    rule(pattern, name, value, HeaderScope::All)
 }
 
 /// Parses `PATTERN: value`, a rule for `Cache-Control`.
-pub(crate) fn parse_cache_rule(text: &str) -> Result<FieldRule, String> {
+pub(crate) fn parse_cache_rule(text: &str) -> Result<HeaderRule, String> {
     let (pattern, value) =
         text.split_once(": ").ok_or_else(|| "not of the form 'PATTERN: value'".to_owned())?;
-    rule(pattern, "Cache-Control", value, FieldScope::Found)
+    rule(pattern, "Cache-Control", value, HeaderScope::Found)
 }
 
-pub(crate) fn rule(pattern: &str, name: &str, value: &str, scope: FieldScope) -> Result<FieldRule, String> {
+pub(crate) fn rule(pattern: &str, name: &str, value: &str, scope: HeaderScope) -> Result<HeaderRule, String> {
     let (pattern, name, value) = (pattern.trim(), name.trim(), value.trim());
     Pattern::parse(pattern)?;
     if name.is_empty() || !name.bytes().all(is_token) {
@@ -171,7 +171,7 @@ pub(crate) fn rule(pattern: &str, name: &str, value: &str, scope: FieldScope) ->
     if name.eq_ignore_ascii_case(TYPE) {
         check_media_type(value)?;
     }
-    Ok(FieldRule { pattern: pattern.into(), name: name.into(), value: value.into(), scope })
+    Ok(HeaderRule { pattern: pattern.into(), name: name.into(), value: value.into(), scope })
 }
 
 #[cfg(test)]
@@ -179,9 +179,9 @@ mod tests {
     use super::*;
 
     fn lines(rules: &[&str], path: &str) -> String {
-        let rules: Vec<_> = rules.iter().map(|text| parse_field_rule(text).unwrap()).collect();
+        let rules: Vec<_> = rules.iter().map(|text| parse_header_rule(text).unwrap()).collect();
         String::from_utf8(
-            FieldRules::new(&rules, &[]).unwrap().headers_for(path.as_bytes(), &[]).all.as_bytes().to_vec(),
+            HeaderRules::new(&rules, &[]).unwrap().headers_for(path.as_bytes(), &[]).all.as_bytes().to_vec(),
         )
         .unwrap()
     }
@@ -234,10 +234,10 @@ mod tests {
     #[test]
     fn rules_are_read_strictly() {
         let field = |pattern: &str, name: &str, value: &str, scope| {
-            Ok(FieldRule { pattern: pattern.into(), name: name.into(), value: value.into(), scope })
+            Ok(HeaderRule { pattern: pattern.into(), name: name.into(), value: value.into(), scope })
         };
-        assert_eq!(parse_field_rule("/a: X-B:  c: d "), field("/a", "X-B", "c: d", FieldScope::All));
-        let cached = field("*.css", "Cache-Control", "max-age=1", FieldScope::Found);
+        assert_eq!(parse_header_rule("/a: X-B:  c: d "), field("/a", "X-B", "c: d", HeaderScope::All));
+        let cached = field("*.css", "Cache-Control", "max-age=1", HeaderScope::Found);
         assert_eq!(parse_cache_rule("*.css: max-age=1"), cached);
         for bad in [
             "",
@@ -257,7 +257,7 @@ mod tests {
             "/a: content-type: a/b\tc",
             "/a: Content-Encoding: gzip",
         ] {
-            assert!(parse_field_rule(bad).is_err(), "{bad}");
+            assert!(parse_header_rule(bad).is_err(), "{bad}");
         }
         assert!(parse_cache_rule("max-age=1").is_err());
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::docroot::file::CachedFile;
 use crate::docroot::stamp::Stamp;
 use crate::docroot::types::Compressible;
-use crate::docroot::{Docroot, LookupError, Reach};
+use crate::docroot::{Disk, Docroot, LookupError};
 use crate::http::negotiate::Coding;
 
 /// Maximum difference in seconds by which a coded file may be older than its original. Older ones
@@ -27,7 +27,7 @@ pub(crate) const fn suffix(coding: Coding) -> &'static [u8] {
 
 /// The coded forms of one file.
 #[derive(Debug)]
-pub(crate) struct Siblings {
+pub(crate) struct CodedFiles {
     /// True if coded files were searched for.
     were_sought: bool,
     /// The stamps of the names on the disk, in the order of [`Coding::ALL`], for the freshness
@@ -39,24 +39,24 @@ pub(crate) struct Siblings {
     pub(crate) gzipped: Option<Arc<CachedFile>>,
 }
 
-impl Siblings {
+impl CodedFiles {
     /// Loads the coded files beside `original`, and compresses it if that pays.
     pub(crate) fn load(
         docroot: &Docroot,
         path: &[u8],
         original: &CachedFile,
-        reach: Reach,
+        disk: Disk,
         wall: Duration,
     ) -> Result<Self, LookupError> {
         let were_sought = docroot.options.precompressed && original.compressible != Compressible::No;
-        let mut siblings =
-            Siblings { were_sought, stamps: [None; 3], files: [None, None, None], gzipped: None };
+        let mut coded_files =
+            CodedFiles { were_sought, stamps: [None; 3], files: [None, None, None], gzipped: None };
         if were_sought {
             for coding in Coding::ALL {
-                match docroot.find_coded(path, coding, original, reach, wall) {
+                match docroot.find_coded(path, coding, original, disk, wall) {
                     Ok((stamp, file)) => {
-                        siblings.stamps[coding as usize] = Some(stamp);
-                        siblings.files[coding as usize] =
+                        coded_files.stamps[coding as usize] = Some(stamp);
+                        coded_files.files[coding as usize] =
                             file.filter(|file| is_of(file, original)).map(Arc::new);
                     }
                     Err(LookupError::Cold) => return Err(LookupError::Cold),
@@ -65,10 +65,10 @@ impl Siblings {
                 }
             }
         }
-        if siblings.files[Coding::Gzip as usize].is_none() && original.pays_to_compress(docroot) {
-            siblings.gzipped = original.gzipped(docroot.options.compress_level).map(Arc::new);
+        if coded_files.files[Coding::Gzip as usize].is_none() && original.pays_to_compress(docroot) {
+            coded_files.gzipped = original.gzipped(docroot.options.compress_level).map(Arc::new);
         }
-        Ok(siblings)
+        Ok(coded_files)
     }
 
     /// Returns whether every name still has the same stamp on the disk.

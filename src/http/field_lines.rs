@@ -1,7 +1,8 @@
-//! Field lines of a head: parsing them, finding one by name, splitting its value.
+//! Headers of a received head: parsing field lines, finding one by name, splitting its value.
 //!
-//! All results borrow from the head; this file copies and allocates nothing. It must not know the
-//! meaning of a field, which has its own file, or the source of the bytes.
+//! `headers.rs` has the headers that are sent. All results borrow from the head; this file copies
+//! and allocates nothing. It must not know the meaning of a field, which has its own file, or the
+//! source of the bytes.
 
 use smallvec::SmallVec;
 
@@ -9,22 +10,22 @@ use crate::http::error::ProtocolError;
 use crate::http::target::is_token_byte;
 use crate::text;
 
-/// Field lines of one head, in the order received.
+/// Headers of one received head, as field lines in the order received.
 ///
 /// A lookup visits the lines one after another. Heads have about twenty of them, so comparing
 /// lengths first is faster than building a table.
 #[derive(Clone, Copy, Debug)]
-pub struct Fields<'a> {
+pub struct ReceivedHeaders<'a> {
     lines: &'a [FieldLine<'a>],
     names: NameFilter,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> ReceivedHeaders<'a> {
     /// View of these lines.
     #[must_use]
     pub fn new(lines: &'a [FieldLine<'a>]) -> Self {
         let names = lines.iter().fold(0, |bits, line| bits | line.key.bit());
-        Fields { lines, names: NameFilter(names) }
+        ReceivedHeaders { lines, names: NameFilter(names) }
     }
 
     /// True if none of these names occurs. False is uncertain.
@@ -55,8 +56,8 @@ impl<'a> Fields<'a> {
 
     /// Value of the first line with this name, in any case (RFC 9110 section 5.1).
     ///
-    /// Use this for headers that may occur once, and [`Fields::all`] if several lines form one
-    /// list.
+    /// Use this for headers that may occur once, and [`ReceivedHeaders::all`] if several lines form
+    /// one list.
     pub fn first(&self, name: &str) -> Option<&'a [u8]> {
         if self.lack(NameFilter::of(&[name])) {
             return None;
@@ -130,14 +131,18 @@ impl<'a> From<httparse::Header<'a>> for FieldLine<'a> {
 /// Lines of one head. The stack has space for about as many as browsers send. With a larger table,
 /// the stack guard would touch each of its pages, which would stay resident in each thread of the
 /// threads model.
-pub(super) type FieldLines<'b> = SmallVec<[FieldLine<'b>; 24]>;
+pub(super) type FieldLineVec<'b> = SmallVec<[FieldLine<'b>; 24]>;
 
 /// Parses the field lines at the start of `block`, up to the empty line after them. Returns their
 /// length in bytes.
 ///
 /// `None` if a line is not clearly valid (RFC 9112 section 5) or not complete, or if there are more
 /// than `lines_max`. [httparse] then reads the head again and finds the error.
-pub(super) fn take_lines<'b>(block: &'b [u8], lines_max: usize, lines: &mut FieldLines<'b>) -> Option<usize> {
+pub(super) fn take_lines<'b>(
+    block: &'b [u8],
+    lines_max: usize,
+    lines: &mut FieldLineVec<'b>,
+) -> Option<usize> {
     lines.clear();
     let (mut rest, mut left) = (block, lines_max);
     loop {
@@ -259,10 +264,10 @@ pub(crate) fn is_token(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    fn lines() -> FieldLines<'static> {
+    fn lines() -> FieldLineVec<'static> {
         let block =
             b"Host: a.test\r\nACCEPT:text/html\r\naccept: */* \r\nX-Empty:\r\nAccept-Encoding:\tgzip\r\n\r\n";
-        let mut lines = FieldLines::new();
+        let mut lines = FieldLineVec::new();
         assert_eq!(take_lines(block, 5, &mut lines), Some(block.len()));
         lines
     }
@@ -270,7 +275,7 @@ mod tests {
     #[test]
     fn names_are_found_in_any_case_and_whole() {
         let lines = lines();
-        let fields = Fields::new(&lines);
+        let headers = ReceivedHeaders::new(&lines);
         let cases: &[(&str, Option<&[u8]>)] = &[
             ("host", Some(b"a.test")),
             ("HOST", Some(b"a.test")),
@@ -282,24 +287,24 @@ mod tests {
             ("accept-encodinG", Some(b"gzip")),
         ];
         for (name, expected) in cases {
-            assert_eq!(fields.first(name), *expected, "{name:?}");
+            assert_eq!(headers.first(name), *expected, "{name:?}");
         }
     }
 
     #[test]
     fn all_lines_of_a_name_come_in_order() {
         let lines = lines();
-        let fields = Fields::new(&lines);
-        assert_eq!(fields.all("Accept").collect::<Vec<_>>(), [&b"text/html"[..], b"*/*"]);
-        assert_eq!(fields.all("Cookie").count(), 0);
-        assert_eq!(fields.only("Host"), Ok(Some(&b"a.test"[..])));
-        assert_eq!(fields.only("Cookie"), Ok(None));
-        assert!(fields.only("Accept").is_err());
-        assert_eq!(fields.len(), 5);
-        assert!(!fields.is_empty());
-        assert!(Fields::new(&[]).is_empty());
-        assert_eq!(fields.iter().next(), Some(("Host", &b"a.test"[..])));
-        assert_eq!(fields.iter().count(), 5);
+        let headers = ReceivedHeaders::new(&lines);
+        assert_eq!(headers.all("Accept").collect::<Vec<_>>(), [&b"text/html"[..], b"*/*"]);
+        assert_eq!(headers.all("Cookie").count(), 0);
+        assert_eq!(headers.only("Host"), Ok(Some(&b"a.test"[..])));
+        assert_eq!(headers.only("Cookie"), Ok(None));
+        assert!(headers.only("Accept").is_err());
+        assert_eq!(headers.len(), 5);
+        assert!(!headers.is_empty());
+        assert!(ReceivedHeaders::new(&[]).is_empty());
+        assert_eq!(headers.iter().next(), Some(("Host", &b"a.test"[..])));
+        assert_eq!(headers.iter().count(), 5);
     }
 
     #[test]
