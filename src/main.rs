@@ -43,8 +43,8 @@ fn start() -> Result<ExitCode, Exit> {
     server.take_signals().map_err(|error| {
         Exit::runtime("cannot take over signals", error, "raise the limit on open files (ulimit -n)")
     })?;
-    let gave_way = server.gave_way().then_some(asked_port);
-    startup.banner.print(&server.urls(), server.config(), gave_way);
+    let default_port_taken = server.default_port_taken().then_some(asked_port);
+    startup.banner.print(&server.urls(), server.config(), default_port_taken);
     match server.run_logged(Some(&log)) {
         Ok(Outcome::Stopped) => Ok(ExitCode::SUCCESS),
         Ok(Outcome::Cut(clients)) => {

@@ -74,7 +74,7 @@ struct Shared {
     /// Prefix of event IDs. IDs of an earlier process mean nothing here.
     epoch: String,
     /// Stops the heartbeat thread.
-    bell: Arc<Bell>,
+    heartbeat_stop: Arc<HeartbeatStop>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -92,7 +92,7 @@ struct State {
     last: u64,
     dropped: u64,
     closed: bool,
-    has_heart: bool,
+    has_heartbeat: bool,
 }
 
 /// A listener.
@@ -104,15 +104,15 @@ struct ListenerQueue {
     queued_bytes: usize,
     waker: Waker,
     /// Set by a wake-up until the connection reads, so that it is not woken again.
-    is_told: bool,
+    is_woken: bool,
     /// True if the listener was dropped; its connection is closed at its next read.
     is_lost: bool,
 }
 
 #[derive(Debug, Default)]
-struct Bell {
-    over: Mutex<bool>,
-    rung: Condvar,
+struct HeartbeatStop {
+    stopped: Mutex<bool>,
+    changed: Condvar,
 }
 
 /// A comment, which pages ignore.
@@ -132,8 +132,8 @@ impl Feed {
         // previous one.
         let epoch = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
         let epoch = format!("{:08x}", epoch as u32);
-        let (state, bell) = (Mutex::default(), Arc::default());
-        Feed { shared: Arc::new(Shared { state, options, epoch, bell }) }
+        let (state, heartbeat_stop) = (Mutex::default(), Arc::default());
+        Feed { shared: Arc::new(Shared { state, options, epoch, heartbeat_stop }) }
     }
 
     /// Sends `data`, which may have several lines, to all listeners.
@@ -145,16 +145,16 @@ impl Feed {
     /// drops the others. A listener that has not taken it when the next event is sent is dropped,
     /// too. Instead of large data, send the URL where it can be fetched.
     pub fn send(&self, data: &str) {
-        self.tell(None, data);
+        self.publish(None, data);
     }
 
     /// Sends an event with a name, for which pages listen with `addEventListener`. Control
     /// characters are removed from the name.
     pub fn send_named(&self, name: &str, data: &str) {
-        self.tell(Some(name), data);
+        self.publish(Some(name), data);
     }
 
-    fn tell(&self, name: Option<&str>, data: &str) {
+    fn publish(&self, name: Option<&str>, data: &str) {
         let mut state = lock(&self.shared.state);
         if state.closed {
             return;
@@ -200,36 +200,40 @@ impl Feed {
 
     fn subscribe(&self, waker: Waker, last_id: Option<&str>) -> Listener {
         let mut state = lock(&self.shared.state);
-        let heard = last_id.and_then(|id| {
+        let last_received = last_id.and_then(|id| {
             id.strip_prefix(self.shared.epoch.as_str())?.strip_prefix('-')?.parse::<u64>().ok()
         });
-        let missed = state.history.iter().filter(|(number, _)| heard.is_some_and(|heard| *number > heard));
+        let missed = state
+            .history
+            .iter()
+            .filter(|(number, _)| last_received.is_some_and(|last_received| *number > last_received));
         // The first comment makes the connection send the head now, not with the first event.
         let queue: VecDeque<Arc<[u8]>> =
             std::iter::once(Arc::from(HEARTBEAT)).chain(missed.map(|(_, event)| Arc::clone(event))).collect();
         let queued_bytes = queue.iter().map(|event| event.len()).sum();
         let listener =
-            ListenerQueue { queue, taken_bytes: 0, queued_bytes, waker, is_told: true, is_lost: false };
+            ListenerQueue { queue, taken_bytes: 0, queued_bytes, waker, is_woken: true, is_lost: false };
         let key = state.listeners.insert(listener);
-        let needs_heart = !std::mem::replace(&mut state.has_heart, true);
+        let needs_heartbeat = !std::mem::replace(&mut state.has_heartbeat, true);
         drop(state);
-        if needs_heart {
-            self.start_heart();
+        if needs_heartbeat {
+            self.start_heartbeat();
         }
         Listener { shared: Arc::clone(&self.shared), key }
     }
 
     /// Starts the heartbeat thread of the feed, with the first listener. If no thread can be
     /// started, a closed connection is detected only at the next event.
-    fn start_heart(&self) {
-        let (bell, shared) = (Arc::clone(&self.shared.bell), Arc::downgrade(&self.shared));
+    fn start_heartbeat(&self) {
+        let (heartbeat_stop, shared) =
+            (Arc::clone(&self.shared.heartbeat_stop), Arc::downgrade(&self.shared));
         let every = self.shared.options.heartbeat;
         let started = std::thread::Builder::new()
             .name("whirligig-feed".into())
-            .spawn(move || beat(&bell, &shared, every));
+            .spawn(move || send_heartbeats(&heartbeat_stop, &shared, every));
         if let Err(error) = started {
             log::warn!("cannot start the heartbeat thread of a feed: {error}");
-            lock(&self.shared.state).has_heart = false;
+            lock(&self.shared.state).has_heartbeat = false;
         }
     }
 
@@ -312,7 +316,7 @@ impl ListenerQueue {
     }
 
     fn wake(&mut self) {
-        if !std::mem::replace(&mut self.is_told, true) {
+        if !std::mem::replace(&mut self.is_woken, true) {
             self.waker.wake();
         }
     }
@@ -320,26 +324,27 @@ impl ListenerQueue {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        *lock(&self.bell.over) = true;
-        self.bell.rung.notify_one();
+        *lock(&self.heartbeat_stop.stopped) = true;
+        self.heartbeat_stop.changed.notify_one();
     }
 }
 
 /// Sends a comment to listeners with nothing waiting at each interval, until the feed is dropped.
-fn beat(bell: &Bell, shared: &Weak<Shared>, every: Duration) {
+fn send_heartbeats(heartbeat_stop: &HeartbeatStop, shared: &Weak<Shared>, every: Duration) {
     let comment: Arc<[u8]> = Arc::from(HEARTBEAT);
-    let mut over = lock(&bell.over);
+    let mut stopped = lock(&heartbeat_stop.stopped);
     loop {
-        let (guard, waited) = bell.rung.wait_timeout(over, every).unwrap_or_else(PoisonError::into_inner);
-        over = guard;
-        if *over {
+        let (guard, waited) =
+            heartbeat_stop.changed.wait_timeout(stopped, every).unwrap_or_else(PoisonError::into_inner);
+        stopped = guard;
+        if *stopped {
             return;
         }
         if !waited.timed_out() {
             continue;
         }
         // Release the lock first: dropping the last handle on the feed takes it, too.
-        drop(over);
+        drop(stopped);
         if let Some(shared) = shared.upgrade() {
             for (_, listener) in &mut lock(&shared.state).listeners {
                 if listener.queue.is_empty() {
@@ -347,7 +352,7 @@ fn beat(bell: &Bell, shared: &Weak<Shared>, every: Duration) {
                 }
             }
         }
-        over = lock(&bell.over);
+        stopped = lock(&heartbeat_stop.stopped);
     }
 }
 
@@ -392,7 +397,7 @@ impl BodySource for Listener {
         let mut state = lock(&self.shared.state);
         let closed = state.closed;
         let Some(listener) = state.listeners.get_mut(self.key) else { return FillStatus::Failed };
-        listener.is_told = false;
+        listener.is_woken = false;
         if listener.is_lost {
             // Without a last chunk the page detects the abort, and reconnects with its last ID.
             return FillStatus::Failed;

@@ -22,12 +22,12 @@ use crate::config::{
 };
 use crate::docroot::header_rules::{parse_cache_rule, parse_header_rule};
 use crate::docroot::types::parse_type_rule;
+use crate::features::allowed_hosts::parse_allowed_host;
 use crate::features::auth::rule::{parse_file_rule, parse_user_rule};
 use crate::features::cgi::{parse_folder, parse_variable};
 use crate::features::cors::parse_origin;
 use crate::features::hosts::parse_vhost;
-use crate::features::names::parse_allowed_host;
-use crate::features::upload::place::parse_upload_path;
+use crate::features::upload::destination::parse_upload_path;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

@@ -38,15 +38,15 @@ impl Banner {
         }
     }
 
-    /// Returns the text for a server with these `urls`. `gave_way` is the configured port if the
-    /// server uses another one.
+    /// Returns the text for a server with these `urls`. `default_port_taken` is the configured port
+    /// if the server uses another one.
     #[must_use]
-    pub fn text(&self, urls: &[String], config: &Config, gave_way: Option<u16>) -> String {
+    pub fn text(&self, urls: &[String], config: &Config, default_port_taken: Option<u16>) -> String {
         let (bold, link, dim, plain) =
             if self.color { ("\x1b[1m", "\x1b[36m", "\x1b[2m", "\x1b[0m") } else { ("", "", "", "") };
         let mut text = String::new();
         if !self.is_quiet {
-            if let Some(port) = gave_way {
+            if let Some(port) = default_port_taken {
                 text.push_str(&format!("port {port} is taken, so the next free one is used\n"));
             }
             let root = escape_control(&config.root.display().to_string());
@@ -64,8 +64,8 @@ impl Banner {
 
     /// Prints the text. Call it before the writer thread of the log starts, because from then on
     /// only that thread writes to standard error.
-    pub fn print(&self, urls: &[String], config: &Config, gave_way: Option<u16>) {
-        let text = self.text(urls, config, gave_way);
+    pub fn print(&self, urls: &[String], config: &Config, default_port_taken: Option<u16>) {
+        let text = self.text(urls, config, default_port_taken);
         // A closed or full stream must not keep the server from starting.
         let _ = match self.on_stderr {
             true => io::stderr().lock().write_all(text.as_bytes()),

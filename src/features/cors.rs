@@ -10,9 +10,9 @@
 use std::sync::Arc;
 
 use crate::docroot::area_of;
+use crate::features::allowed_hosts::AllowedHosts;
 use crate::features::auth::guard::WriteGuards;
 use crate::features::hosts::check_ascii;
-use crate::features::names::AllowedHosts;
 use crate::features::upload::origin::Partners;
 use crate::handler::{Answer, Context, Handler, When};
 use crate::http::field_lines::{is_token, list_elements};
@@ -112,7 +112,8 @@ impl Cors {
             return METHODS;
         }
         let is_partner = request.header("origin").is_some_and(|origin| self.partners.have(origin));
-        let may_write = is_partner && (names.let_write(request, cx.peer()) || guards.is_protected(&path));
+        let may_write =
+            is_partner && (names.permits_writing(request, cx.peer()) || guards.is_protected(&path));
         if may_write { METHODS_OF_UPLOADS } else { METHODS_OF_READERS }
     }
 }

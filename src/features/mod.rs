@@ -6,6 +6,7 @@
 //!
 //! Must not know how connections are driven.
 
+pub(crate) mod allowed_hosts;
 pub mod api;
 #[cfg(feature = "auth")]
 pub(crate) mod auth;
@@ -18,7 +19,6 @@ pub(crate) mod headers;
 pub(crate) mod hosts;
 pub(crate) mod live;
 pub mod metrics;
-pub(crate) mod names;
 pub(crate) mod resume_token;
 pub(crate) mod rewrite;
 pub(crate) mod upload;

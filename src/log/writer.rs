@@ -353,7 +353,7 @@ impl Writer {
         let Some(access) = &mut self.access else { return };
         if let Err(error) = access.reopen() {
             let name = access.name();
-            self.say(
+            self.log_own_message(
                 Level::Error,
                 &format!("cannot reopen the access log {name}: {error}; still writing to the old one"),
             );
@@ -401,7 +401,7 @@ impl Writer {
         self.reported += lost;
         if self.failing.is_none() {
             self.last_report = Some(now());
-            self.say(
+            self.log_own_message(
                 Level::Error,
                 &format!("cannot write the access log {name}: {error}; requests are served without it"),
             );
@@ -417,7 +417,7 @@ impl Writer {
         {
             self.failing = None;
             self.last_report = Some(now());
-            self.say(
+            self.log_own_message(
                 Level::Warn,
                 &format!("the access log {name} can be written again; {lost} lines were lost"),
             );
@@ -437,7 +437,7 @@ impl Writer {
         if lines > 0 {
             self.reported += lines;
             self.last_report = Some(now());
-            self.say(
+            self.log_own_message(
                 Level::Warn,
                 &format!("{lines} log lines were dropped: they came faster than they could be written"),
             );
@@ -445,7 +445,7 @@ impl Writer {
     }
 
     /// Logs a message of the writer itself.
-    fn say(&mut self, level: Level, text: &str) {
+    fn log_own_message(&mut self, level: Level, text: &str) {
         self.diagnose(level, "whirligig::log", text);
     }
 

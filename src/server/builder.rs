@@ -17,10 +17,10 @@ use crate::docroot::Docroot;
 use crate::docroot::header_rules::rule as header_rule;
 use crate::docroot::root::Root;
 use crate::docroot::types::type_rule;
+use crate::features::allowed_hosts::{EnabledBy, check_host, parse_allowed_host};
 use crate::features::auth::rule::parse_auth_path;
 use crate::features::cors::parse_origin;
 use crate::features::metrics::{self, Metrics};
-use crate::features::names::{Because, gate, parse_allowed_host};
 use crate::features::{api, live, upload};
 use crate::files::StaticFiles;
 use crate::handler::{Answer, Handler, Router};
@@ -352,7 +352,7 @@ impl Builder {
             self.routes.set_fallback(fallback);
         }
         let gated = |router: Router| -> Arc<dyn Handler> {
-            let for_known = |inner| gate(site.names(), Because::Asked, inner);
+            let for_known = |inner| check_host(site.names(), EnabledBy::Operator, inner);
             Arc::new(Router::new().routes_of(router, for_known))
         };
         if self.config.health {
@@ -393,7 +393,7 @@ fn check_uploads(areas: &[String], has_files: bool) -> Result<(), String> {
         let mut written = Vec::new();
         encode_path(area.as_bytes(), &mut written);
         let written = if written.is_empty() { "/".into() } else { String::from_utf8_lossy(&written) };
-        match upload::place::parse_upload_path(&written) {
+        match upload::destination::parse_upload_path(&written) {
             Err(why) => return Err(format!("uploads to '{area}': {why}")),
             Ok(path) if path != *area => return Err(format!("uploads to '{area}': write it as '{path}'")),
             Ok(_) if !has_files => return Err(format!("uploads to '{area}': no folder is served")),

@@ -23,9 +23,9 @@ use crate::docroot::root::Root;
 use crate::docroot::{self, Docroot, location};
 use crate::driver::outcome::Outcome;
 use crate::driver::signals::Signals;
+use crate::features::allowed_hosts::{EnabledBy, check_host};
 use crate::features::cgi::{self, Scripts};
 use crate::features::metrics::{self, Metrics};
-use crate::features::names::{Because, gate};
 use crate::features::{api, live};
 use crate::files::StaticFiles;
 use crate::handler::spool::Spool;
@@ -161,7 +161,7 @@ impl Server {
 
     /// Returns true if the default port was taken, so that the server uses another one.
     #[must_use]
-    pub fn gave_way(&self) -> bool {
+    pub fn default_port_taken(&self) -> bool {
         self.config.binds.iter().zip(&self.listeners).any(|(bind, bound)| match (bind, bound) {
             (Bind::Ip(_, None), Bound::Tcp(_, addr)) => {
                 self.config.port != 0 && addr.port() != self.config.port
@@ -190,29 +190,29 @@ impl Server {
             .api
             .unwrap_or_else(|| is_private && !(root.current().has("api") || self.site.has("api")));
         let names = self.site.names();
-        let because = |asked: Option<bool>, flag| match asked {
-            Some(_) => Because::Asked,
-            None => Because::Private { flag },
+        let enabled_by = |asked: Option<bool>, flag| match asked {
+            Some(_) => EnabledBy::Operator,
+            None => EnabledBy::PrivateServer { flag },
         };
         let mut router = Router::new();
         if wanted {
             let spool = Arc::new(Spool::of(&self.config));
-            let because = because(self.config.api, "--api");
-            router =
-                router.routes_of(api::routes(Router::new(), &spool), |inner| gate(names, because, inner));
+            let enabled_by = enabled_by(self.config.api, "--api");
+            router = router
+                .routes_of(api::routes(Router::new(), &spool), |inner| check_host(names, enabled_by, inner));
         }
         if self.config.health {
             router = api::health(router);
         }
         if self.config.metrics.unwrap_or(is_private) {
-            let because = because(self.config.metrics, "--metrics");
+            let enabled_by = enabled_by(self.config.metrics, "--metrics");
             let page = metrics::route(Router::new(), &self.metrics);
-            router = router.routes_of(page, |inner| gate(names, because, inner));
+            router = router.routes_of(page, |inner| check_host(names, enabled_by, inner));
         }
         if self.config.files.live_reload {
             let roots = std::iter::once(root).chain(self.site.roots()).cloned().collect();
             let script = live::routes(Router::new(), roots);
-            router = router.routes_of(script, |inner| gate(names, Because::Asked, inner));
+            router = router.routes_of(script, |inner| check_host(names, EnabledBy::Operator, inner));
         }
         Arc::new(self.site.with_files(router, files))
     }
@@ -234,7 +234,7 @@ impl Server {
             handler = live::wrap(handler);
         }
         if let Some(scripts) = &self.scripts {
-            scripts.answer_through(&handler);
+            scripts.redirect_through(&handler);
         }
         handler
     }
@@ -308,7 +308,7 @@ impl Server {
             scripts.end_all();
         }
         if let Some(uploads) = uploads {
-            uploads.give_all_up();
+            uploads.discard_all();
         }
         outcome
     }

@@ -31,7 +31,7 @@ use crate::sync::lock;
 /// Passwords for a set of paths.
 pub struct Guard {
     /// Sorted by path length, longest first.
-    pub(super) scopes: Vec<Realm>,
+    pub(super) realms: Vec<Realm>,
     /// Random for each process, so neither a leaked hash nor the time of a lookup reveals anything
     /// about a password.
     pub(super) key: Hmac<Sha256>,
@@ -39,7 +39,7 @@ pub struct Guard {
     /// Held while htpasswd files are read, because an older reading must not replace a newer one.
     reading: Mutex<()>,
     /// Pending checks for changed htpasswd files.
-    pub(super) looks: Arc<Coalesced<(), ()>>,
+    pub(super) file_checks: Arc<Coalesced<(), ()>>,
     pub(super) attempts: Arc<Attempts>,
     health: bool,
     clean_urls: bool,
@@ -49,7 +49,7 @@ pub struct Guard {
 
 impl std::fmt::Debug for Guard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.scopes.iter().map(|scope| scope.path.escape_ascii().to_string())).finish()
+        f.debug_list().entries(self.realms.iter().map(|realm| realm.path.escape_ascii().to_string())).finish()
     }
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct WriteGuards {
 impl WriteGuards {
     /// Returns true if writing at this normalized path requires a password.
     pub(crate) fn is_protected(&self, path: &[u8]) -> bool {
-        self.decisive(path).is_some()
+        self.deciding(path).is_some()
     }
 
     /// Returns true if a client that may write at `path` may also write at `other`.
@@ -71,13 +71,13 @@ impl WriteGuards {
     /// That holds if `other` has the same password or none. A handler must check this before it
     /// writes outside the path that was judged. Both paths are normalized.
     pub(crate) fn is_same_for(&self, path: &[u8], other: &[u8]) -> bool {
-        self.decisive(other).is_none_or(|decisive| self.decisive(path) == Some(decisive))
+        self.deciding(other).is_none_or(|deciding| self.deciding(path) == Some(deciding))
     }
 
     /// Index of the guard that decides, and of its realm.
-    fn decisive(&self, path: &[u8]) -> Option<(usize, usize)> {
-        let scopes = self.guards.iter().map(|guard| guard.as_ref()?.scope_of(path));
-        scopes.enumerate().find_map(|(at, scope)| Some((at, scope?)))
+    fn deciding(&self, path: &[u8]) -> Option<(usize, usize)> {
+        let realms = self.guards.iter().map(|guard| guard.as_ref()?.realm_of(path));
+        realms.enumerate().find_map(|(at, realm)| Some((at, realm?)))
     }
 }
 
@@ -88,8 +88,8 @@ pub(super) struct Realm {
     challenge: Vec<u8>,
     /// Keyed hashes of users whose passwords were configured in clear.
     known: Vec<[u8; 32]>,
-    /// Indices of the htpasswd files in [`State::books`].
-    books: Vec<usize>,
+    /// Indices of the htpasswd files in [`State::files`].
+    files: Vec<usize>,
 }
 
 impl Realm {
@@ -112,23 +112,23 @@ impl Realm {
 /// State that changes while the server runs.
 #[derive(Default)]
 struct State {
-    books: Vec<PasswordFile>,
+    files: Vec<PasswordFile>,
     /// Keyed hashes of correct credentials, with the instant at which each expires.
     right: HashMap<[u8; 32], Instant>,
     /// Number of changes of the files. A check that began under an older generation is not
     /// remembered.
     generation: u64,
-    looked: Option<Instant>,
+    files_checked: Option<Instant>,
 }
 
 /// Protection of the path of a request.
-pub(super) enum Place {
+pub(super) enum Protection {
     /// No password is required.
-    Open,
+    None,
     /// The password of the realm with this index is required.
     Realm(usize),
     /// The path is invalid, or different handlers would read it differently.
-    Nowhere(String),
+    Invalid(String),
 }
 
 /// Result of a lookup of credentials without bcrypt.
@@ -157,11 +157,11 @@ impl Guard {
         let secret = random_bytes::<32>().map_err(|error| format!("no random numbers: {error}"))?;
         let key = Hmac::new_from_slice(&secret).map_err(|_| "no key for passwords".to_owned())?;
         let mut guard = Guard {
-            scopes: Vec::new(),
+            realms: Vec::new(),
             key,
             state: Mutex::default(),
             reading: Mutex::default(),
-            looks: Coalesced::new(AUTH_LOOK_REQUESTS_MAX),
+            file_checks: Coalesced::new(AUTH_LOOK_REQUESTS_MAX),
             attempts: Arc::clone(attempts),
             health: config.health,
             clean_urls: config.files.clean_urls,
@@ -170,43 +170,43 @@ impl Guard {
         for rule in rules {
             guard.add(rule, flag)?;
         }
-        guard.scopes.sort_by_key(|scope| std::cmp::Reverse(scope.path.len()));
+        guard.realms.sort_by_key(|realm| std::cmp::Reverse(realm.path.len()));
         Ok(Some(guard))
     }
 
     /// Returns this guard with realms for writing, so a browser does not reuse the password for
     /// reading.
     pub(crate) fn for_writing(mut self) -> Guard {
-        for scope in &mut self.scopes {
-            let plain = std::mem::take(&mut scope.challenge);
+        for realm in &mut self.realms {
+            let plain = std::mem::take(&mut realm.challenge);
             let prefix = b"Basic realm=\"";
             let rest = plain.strip_prefix(prefix).unwrap_or(&plain);
-            scope.challenge = [prefix, &b"writing "[..], rest].concat();
+            realm.challenge = [prefix, &b"writing "[..], rest].concat();
         }
         self
     }
 
     fn add(&mut self, rule: &AuthRule, flag: &str) -> Result<(), String> {
         let path = rule.path.trim_end_matches('/').as_bytes();
-        let mut realm = Vec::new();
-        encode_path(path, &mut realm);
+        let mut encoded = Vec::new();
+        encode_path(path, &mut encoded);
         // A configuration can be built in code. A path that no request can have would leave the
         // site open.
-        if !path.is_empty() && !normalize(&realm).is_ok_and(|normal| *normal == *path) {
+        if !path.is_empty() && !normalize(&encoded).is_ok_and(|normal| *normal == *path) {
             return Err(format!("a password at '{}': no request has such a path", rule.path));
         }
-        let at = self.scopes.iter().position(|scope| scope.path == path).unwrap_or_else(|| {
-            let slash: &[u8] = if realm.is_empty() { b"/" } else { b"" };
-            let challenge = [b"Basic realm=\"", slash, &realm[..], b"\", charset=\"UTF-8\""].concat();
-            self.scopes.push(Realm { path: path.to_vec(), challenge, known: Vec::new(), books: Vec::new() });
-            self.scopes.len() - 1
+        let at = self.realms.iter().position(|realm| realm.path == path).unwrap_or_else(|| {
+            let slash: &[u8] = if encoded.is_empty() { b"/" } else { b"" };
+            let challenge = [b"Basic realm=\"", slash, &encoded[..], b"\", charset=\"UTF-8\""].concat();
+            self.realms.push(Realm { path: path.to_vec(), challenge, known: Vec::new(), files: Vec::new() });
+            self.realms.len() - 1
         });
         match &rule.users {
             AuthUsers::One { user, password } => {
                 let credentials =
                     Credentials { user: user.clone().into(), password: password.clone().into() };
                 let digest = digest_of(&self.key, path, &credentials);
-                self.scopes[at].known.push(digest);
+                self.realms[at].known.push(digest);
             }
             AuthUsers::File(file) => {
                 let users = read_users(file).map_err(|why| {
@@ -218,8 +218,8 @@ impl Guard {
                 let mut state = lock(&self.state);
                 // No stamp yet: the first request reads the file again and compares the stamp with
                 // its clock.
-                state.books.push(PasswordFile { file: file.clone(), stamp: None, users: Arc::new(users) });
-                self.scopes[at].books.push(state.books.len() - 1);
+                state.files.push(PasswordFile { file: file.clone(), stamp: None, users: Arc::new(users) });
+                self.realms[at].files.push(state.files.len() - 1);
             }
         }
         Ok(())
@@ -228,35 +228,35 @@ impl Guard {
     /// Returns true if this normalized path requires a password.
     #[must_use]
     pub fn is_protected(&self, path: &[u8]) -> bool {
-        self.scope_of(path).is_some()
+        self.realm_of(path).is_some()
     }
 
-    pub(super) fn scope_of(&self, path: &[u8]) -> Option<usize> {
-        self.scopes.iter().position(|scope| scope.covers(path, self.clean_urls))
+    pub(super) fn realm_of(&self, path: &[u8]) -> Option<usize> {
+        self.realms.iter().position(|realm| realm.covers(path, self.clean_urls))
     }
 
-    pub(super) fn place(&self, request: &Request<'_>) -> Place {
+    pub(super) fn protection(&self, request: &Request<'_>) -> Protection {
         let raw = request.path();
         if raw == b"*" || (self.health && raw == api::HEALTH.as_bytes()) {
-            return Place::Open;
+            return Protection::None;
         }
         let path = match normalize(raw) {
             Ok(path) => path,
-            Err(error) => return Place::Nowhere(error.to_string()),
+            Err(error) => return Protection::Invalid(error.to_string()),
         };
-        let scope = self.scope_of(&path);
+        let realm = self.realm_of(&path);
         // Routes match the path as received. A path that enters or leaves a protected part with dot
         // segments would be judged as one path and served as another.
-        let covers = |scope: usize| self.scopes[scope].covers(&path, self.clean_urls);
-        if self.scope_of(raw).is_some_and(|apparent| !covers(apparent)) {
-            return Place::Nowhere("the path leads out of a part that requires a password".to_owned());
+        let covers = |realm: usize| self.realms[realm].covers(&path, self.clean_urls);
+        if self.realm_of(raw).is_some_and(|apparent| !covers(apparent)) {
+            return Protection::Invalid("the path leads out of a part that requires a password".to_owned());
         }
-        scope.map_or(Place::Open, Place::Realm)
+        realm.map_or(Protection::None, Protection::Realm)
     }
 
-    pub(super) fn refusal(&self, scope: usize) -> Response {
+    pub(super) fn refusal(&self, realm: usize) -> Response {
         Response::problem(Status::UNAUTHORIZED, "a user name and a password are required")
-            .with_header("WWW-Authenticate", &self.scopes[scope].challenge)
+            .with_header("WWW-Authenticate", &self.realms[realm].challenge)
     }
 
     /// Refuses a wrong password, with a delay that grows with the number of wrong passwords of this
@@ -264,10 +264,10 @@ impl Guard {
     ///
     /// If too many refusals are waiting, the response is an immediate 429 that closes the
     /// connection. The next guess then needs a new connection.
-    pub(super) fn refuse_guess(&self, scope: usize, cx: &mut Context<'_>) -> Answer {
+    pub(super) fn refuse_guess(&self, realm: usize, cx: &mut Context<'_>) -> Answer {
         match self.attempts.guesses.note(Origin::of(cx.peer()), cx.now().mono) {
-            Penalty::Nothing => self.refusal(scope).into(),
-            Penalty::Delay(delay) => delay.answer(self.refusal(scope), cx),
+            Penalty::Nothing => self.refusal(realm).into(),
+            Penalty::Delay(delay) => delay.answer(self.refusal(realm), cx),
             Penalty::TooMany => {
                 let detail = "too many wrong user names or passwords";
                 Response::problem(Status::TOO_MANY_REQUESTS, detail)
@@ -279,21 +279,21 @@ impl Guard {
     }
 
     /// Judges an attempt without bcrypt, if possible.
-    pub(super) fn recall(&self, attempt: &Attempt, looked: Looked, now: Now) -> Cached {
-        let scope = &self.scopes[attempt.scope];
-        let mac = mac_of(&self.key, &scope.path, &attempt.credentials);
+    pub(super) fn recall(&self, attempt: &LoginAttempt, files_checked: FilesChecked, now: Now) -> Cached {
+        let realm = &self.realms[attempt.realm];
+        let mac = mac_of(&self.key, &realm.path, &attempt.credentials);
         // Compares with every hash, so the time does not depend on the one that matches.
-        let known = scope.known.iter().filter(|known| mac.clone().verify_slice(&known[..]).is_ok()).count();
+        let known = realm.known.iter().filter(|known| mac.clone().verify_slice(&known[..]).is_ok()).count();
         if known > 0 {
             return Cached::Right;
         }
-        if scope.books.is_empty() {
+        if realm.files.is_empty() {
             return Cached::Wrong;
         }
         let state = lock(&self.state);
         let is_remembered = state.right.get(&finish(mac)).is_some_and(|until| *until > now.mono);
-        let is_fresh = looked == Looked::Now
-            || state.looked.is_some_and(|looked| now.mono.saturating_duration_since(looked) < AUTH_FRESH);
+        let is_fresh = files_checked == FilesChecked::Now
+            || state.files_checked.is_some_and(|at| now.mono.saturating_duration_since(at) < AUTH_FRESH);
         match (is_remembered, is_fresh) {
             (false, _) => Cached::Unknown,
             (true, false) => Cached::Stale,
@@ -302,22 +302,22 @@ impl Guard {
     }
 
     /// Returns true if these credentials are correct. Slow: for worker threads.
-    fn verify(&self, scope: usize, credentials: &Credentials, asked: Now) -> bool {
-        let scope = &self.scopes[scope];
-        self.refresh(asked);
-        let digest = digest_of(&self.key, &scope.path, credentials);
+    fn verify(&self, realm: usize, credentials: &Credentials, requested_at: Now) -> bool {
+        let realm = &self.realms[realm];
+        self.refresh(requested_at);
+        let digest = digest_of(&self.key, &realm.path, credentials);
         let (users, generation) = {
             let state = lock(&self.state);
-            if state.right.get(&digest).is_some_and(|until| *until > asked.mono) {
+            if state.right.get(&digest).is_some_and(|until| *until > requested_at.mono) {
                 return true;
             }
             let users: Vec<_> =
-                scope.books.iter().map(|&book| Arc::clone(&state.books[book].users)).collect();
+                realm.files.iter().map(|&file| Arc::clone(&state.files[file].users)).collect();
             (users, state.generation)
         };
         let is_right = is_right(&users, credentials);
         if is_right {
-            self.remember(digest, generation, asked.mono);
+            self.remember(digest, generation, requested_at.mono);
         }
         is_right
     }
@@ -340,14 +340,14 @@ impl Guard {
     /// Reads changed htpasswd files again. A file that cannot be read or parsed keeps its previous
     /// users.
     ///
-    /// The check is dated `asked` and recorded only at its end. A check that is abandoned must not
-    /// count as done.
-    pub(super) fn refresh(&self, asked: Now) {
+    /// The check is dated `requested_at` and recorded only at its end. A check that is abandoned
+    /// must not count as done.
+    pub(super) fn refresh(&self, requested_at: Now) {
         let _reading = lock(&self.reading);
-        let books: Vec<_> =
-            lock(&self.state).books.iter().map(|book| (book.file.clone(), book.stamp)).collect();
-        for (at, (file, known)) in books.into_iter().enumerate() {
-            let stamp = stamp_of(&file, asked.wall);
+        let files: Vec<_> =
+            lock(&self.state).files.iter().map(|file| (file.file.clone(), file.stamp)).collect();
+        for (at, (file, known)) in files.into_iter().enumerate() {
+            let stamp = stamp_of(&file, requested_at.wall);
             if stamp.is_some() && stamp == known {
                 continue;
             }
@@ -356,38 +356,38 @@ impl Guard {
                     // The file can have been replaced since startup.
                     self.own.take_again();
                     let mut state = lock(&self.state);
-                    if users.disabled != state.books[at].users.disabled {
+                    if users.disabled != state.files[at].users.disabled {
                         users.report_disabled(&file);
                     }
-                    if users.hashes != state.books[at].users.hashes
-                        || users.disabled != state.books[at].users.disabled
+                    if users.hashes != state.files[at].users.hashes
+                        || users.disabled != state.files[at].users.disabled
                     {
                         state.right.clear();
                         state.generation += 1;
-                        state.books[at].users = Arc::new(users);
+                        state.files[at].users = Arc::new(users);
                     }
-                    state.books[at].stamp = stamp;
+                    state.files[at].stamp = stamp;
                 }
                 Err(why) => {
                     log::warn!("'{}' is left as it was: {why}", file.display());
-                    lock(&self.state).books[at].stamp = stamp;
+                    lock(&self.state).files[at].stamp = stamp;
                 }
             }
         }
         let mut state = lock(&self.state);
-        state.looked = state.looked.max(Some(asked.mono));
+        state.files_checked = state.files_checked.max(Some(requested_at.mono));
     }
 }
 
 /// Credentials for one realm.
-pub(super) struct Attempt {
-    pub(super) scope: usize,
+pub(super) struct LoginAttempt {
+    pub(super) realm: usize,
     pub(super) credentials: Credentials,
 }
 
 /// State of the check for changed htpasswd files during the current request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Looked {
+pub(super) enum FilesChecked {
     NotYet,
     Now,
 }
@@ -396,9 +396,9 @@ pub(super) enum Looked {
 pub(super) struct Check {
     pub(super) guard: Arc<Guard>,
     pub(super) origin: Origin,
-    pub(super) scope: usize,
+    pub(super) realm: usize,
     pub(super) credentials: Credentials,
-    pub(super) asked: Now,
+    pub(super) requested_at: Now,
     pub(super) work: Work<Digest, bool>,
 }
 
@@ -411,10 +411,10 @@ impl FairTask for Check {
 
     fn run(self) {
         if self.work.is_wanted() {
-            let is_right = self.guard.verify(self.scope, &self.credentials, self.asked);
+            let is_right = self.guard.verify(self.realm, &self.credentials, self.requested_at);
             // A guess counts even if the client did not wait for the refusal.
             if self.work.finish(&is_right) == 0 && !is_right {
-                self.guard.attempts.guesses.note_gone(self.origin, self.asked.mono);
+                self.guard.attempts.guesses.note_gone(self.origin, self.requested_at.mono);
             }
         }
     }

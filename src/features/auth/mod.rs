@@ -16,7 +16,7 @@ pub(crate) mod rule;
 use std::sync::Arc;
 
 use crate::features::auth::credentials::{Credentials, Digest, digest_of};
-use crate::features::auth::guard::{Attempt, Cached, Check, Guard, Looked, Place};
+use crate::features::auth::guard::{Cached, Check, FilesChecked, Guard, LoginAttempt, Protection};
 use crate::features::resume_token;
 use crate::handler::coalesce::{NoResult, Work};
 use crate::handler::kept_request::KeptRequest;
@@ -54,19 +54,19 @@ fn is_safe(request: &Request<'_>) -> bool {
 impl Handler for Auth {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
         let write_guard = self.write_guard.as_ref().filter(|_| !is_safe(request));
-        let placed = [write_guard, self.guard.as_ref()].into_iter().flatten();
-        let mut placed = placed.map(|guard| (guard, guard.place(request)));
-        let decisive = placed.find(|(_, place)| !matches!(place, Place::Open));
-        let Some((guard, place)) = decisive else { return self.inner.handle(request, cx) };
-        let scope = match place {
-            Place::Open => return self.inner.handle(request, cx),
-            Place::Nowhere(why) => return Response::problem(Status::BAD_REQUEST, why).into(),
-            Place::Realm(scope) => scope,
+        let protected = [write_guard, self.guard.as_ref()].into_iter().flatten();
+        let mut protected = protected.map(|guard| (guard, guard.protection(request)));
+        let deciding = protected.find(|(_, protection)| !matches!(protection, Protection::None));
+        let Some((guard, protection)) = deciding else { return self.inner.handle(request, cx) };
+        let realm = match protection {
+            Protection::None => return self.inner.handle(request, cx),
+            Protection::Invalid(why) => return Response::problem(Status::BAD_REQUEST, why).into(),
+            Protection::Realm(realm) => realm,
         };
         let Some(credentials) = Credentials::of(request) else {
-            return guard.refusal(scope).into();
+            return guard.refusal(realm).into();
         };
-        judge(guard, &self.inner, Attempt { scope, credentials }, Looked::NotYet, request, cx)
+        judge(guard, &self.inner, LoginAttempt { realm, credentials }, FilesChecked::NotYet, request, cx)
     }
 }
 
@@ -74,18 +74,18 @@ impl Handler for Auth {
 fn judge(
     guard: &Arc<Guard>,
     inner: &Arc<dyn Handler>,
-    attempt: Attempt,
-    looked: Looked,
+    attempt: LoginAttempt,
+    files_checked: FilesChecked,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
-    match guard.recall(&attempt, looked, cx.now()) {
+    match guard.recall(&attempt, files_checked, cx.now()) {
         Cached::Right => {
-            welcome(&attempt.credentials, cx);
+            admit_user(&attempt.credentials, cx);
             inner.handle(request, cx)
         }
-        Cached::Wrong => guard.refuse_guess(attempt.scope, cx),
-        Cached::Stale => look_first(guard, inner, attempt, request, cx),
+        Cached::Wrong => guard.refuse_guess(attempt.realm, cx),
+        Cached::Stale => check_files_first(guard, inner, attempt, request, cx),
         Cached::Unknown => check(guard, inner, attempt, request, cx),
     }
 }
@@ -93,26 +93,26 @@ fn judge(
 /// Checks the htpasswd files for changes, then judges the attempt again.
 ///
 /// The check takes no permit for password checks, so it is never refused.
-fn look_first(
+fn check_files_first(
     guard: &Arc<Guard>,
     inner: &Arc<dyn Handler>,
-    attempt: Attempt,
+    attempt: LoginAttempt,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
-    let (looker, now) = (Arc::clone(guard), cx.now());
+    let (checker, now) = (Arc::clone(guard), cx.now());
     let begin = move |work: Work<(), ()>, spawner: &Arc<dyn Spawn>| {
-        let look = move || {
-            looker.refresh(now);
+        let refresh = move || {
+            checker.refresh(now);
             work.finish(&());
         };
-        spawner.detach(Lane::Short, Box::new(look));
+        spawner.detach(Lane::Short, Box::new(refresh));
     };
     let (guard, inner) = (Arc::clone(guard), Arc::clone(inner));
     let request = KeptRequest::of(request, cx);
-    let looks = Arc::clone(&guard.looks);
-    looks.answer(&(), cx, begin, move |_, cx| {
-        request.answer(|request| judge(&guard, &inner, attempt, Looked::Now, request, cx))
+    let file_checks = Arc::clone(&guard.file_checks);
+    file_checks.answer(&(), cx, begin, move |_, cx| {
+        request.answer(|request| judge(&guard, &inner, attempt, FilesChecked::Now, request, cx))
     })
 }
 
@@ -120,17 +120,17 @@ fn look_first(
 fn check(
     guard: &Arc<Guard>,
     inner: &Arc<dyn Handler>,
-    attempt: Attempt,
+    attempt: LoginAttempt,
     request: &Request<'_>,
     cx: &mut Context<'_>,
 ) -> Answer {
-    let Attempt { scope, credentials } = attempt;
-    let digest = digest_of(&guard.key, &guard.scopes[scope].path, &credentials);
-    let (origin, asked) = (Origin::of(cx.peer()), cx.now());
+    let LoginAttempt { realm, credentials } = attempt;
+    let digest = digest_of(&guard.key, &guard.realms[realm].path, &credentials);
+    let (origin, requested_at) = (Origin::of(cx.peer()), cx.now());
     let (checker, own) = (Arc::clone(guard), credentials.clone());
     let begin = move |work: Work<Digest, bool>, spawner: &Arc<dyn Spawn>| {
         let checks = Arc::clone(&checker.attempts.checks);
-        let check = Check { guard: checker, origin, scope, credentials: own, asked, work };
+        let check = Check { guard: checker, origin, realm, credentials: own, requested_at, work };
         checks.submit(origin, check, spawner);
     };
     let (guard, inner) = (Arc::clone(guard), Arc::clone(inner));
@@ -139,10 +139,10 @@ fn check(
     verdicts.answer(&digest, cx, begin, move |verdict, cx| {
         request.answer(|request| match verdict {
             Ok(true) => {
-                welcome(&credentials, cx);
+                admit_user(&credentials, cx);
                 inner.handle(request, cx)
             }
-            Ok(false) => guard.refuse_guess(scope, cx),
+            Ok(false) => guard.refuse_guess(realm, cx),
             Err(NoResult::Lost | NoResult::TooMany) => {
                 let detail = "too many passwords are being checked";
                 Response::problem(Status::SERVICE_UNAVAILABLE, detail).into()
@@ -152,7 +152,7 @@ fn check(
 }
 
 /// Records the user of an admitted request, and forbids shared caches to store the response.
-fn welcome(credentials: &Credentials, cx: &mut Context<'_>) {
+fn admit_user(credentials: &Credentials, cx: &mut Context<'_>) {
     // The guard for the request path runs first, so its user stays.
     if cx.user().is_some() {
         return;
@@ -163,7 +163,7 @@ fn welcome(credentials: &Credentials, cx: &mut Context<'_>) {
 
 impl Passwords for Guard {
     fn password_at(&self, path: &[u8]) -> Option<Password> {
-        self.scope_of(path).map(Password)
+        self.realm_of(path).map(Password)
     }
 
     /// Requires the password of the location that the request path leads to, if it differs from the
@@ -174,17 +174,17 @@ impl Passwords for Guard {
     /// carries only one name and password.
     fn admit(
         self: Arc<Self>,
-        Password(scope): Password,
+        Password(realm): Password,
         inner: &Arc<dyn Handler>,
         request: &Request<'_>,
         cx: &mut Context<'_>,
     ) -> Answer {
-        match (self.place(request), Credentials::of(request)) {
-            (Place::Open, Some(credentials)) => {
-                judge(&self, inner, Attempt { scope, credentials }, Looked::NotYet, request, cx)
+        match (self.protection(request), Credentials::of(request)) {
+            (Protection::None, Some(credentials)) => {
+                judge(&self, inner, LoginAttempt { realm, credentials }, FilesChecked::NotYet, request, cx)
             }
-            (Place::Open, None) => self.refusal(scope).into(),
-            (Place::Realm(_) | Place::Nowhere(_), _) => {
+            (Protection::None, None) => self.refusal(realm).into(),
+            (Protection::Realm(_) | Protection::Invalid(_), _) => {
                 let detail = "the path leads to a location that requires another password";
                 Response::problem(Status::FORBIDDEN, detail).into()
             }

@@ -86,7 +86,7 @@ pub(crate) fn variables(request: &Request<'_>, facts: &Facts<'_>) -> Variables {
 
 /// Headers that scripts do not receive: those about the connection (RFC 9110 section 7.6.1), and
 /// those that have another variable.
-const UNTOLD: [&str; 13] = [
+const OMITTED: [&str; 13] = [
     "connection",
     "content-length",
     "content-type",
@@ -105,26 +105,26 @@ const UNTOLD: [&str; 13] = [
 
 /// Headers as variables. Repeated headers are joined.
 fn headers(request: &Request<'_>, authorization: bool) -> Vec<(String, Vec<u8>)> {
-    let mut told: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut variables: Vec<(String, Vec<u8>)> = Vec::new();
     for (name, value) in request.headers().iter() {
         // A name with an underscore would map to the same variable as one with a dash, so a client
         // could forge a header of a proxy.
         let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        let is_untold = UNTOLD.iter().any(|untold| name.eq_ignore_ascii_case(untold))
+        let is_omitted = OMITTED.iter().any(|omitted| name.eq_ignore_ascii_case(omitted))
             || (!authorization && name.eq_ignore_ascii_case("authorization"));
-        if !is_plain || is_untold {
+        if !is_plain || is_omitted {
             continue;
         }
         let variable = format!("HTTP_{}", name.to_ascii_uppercase().replace('-', "_"));
-        match told.iter_mut().find(|(known, _)| *known == variable) {
+        match variables.iter_mut().find(|(known, _)| *known == variable) {
             Some((known, joined)) => {
                 joined.extend_from_slice(if known == "HTTP_COOKIE" { b"; " } else { b", " });
                 joined.extend_from_slice(value);
             }
-            None => told.push((variable, value.to_vec())),
+            None => variables.push((variable, value.to_vec())),
         }
     }
-    told
+    variables
 }
 
 /// Requested host, and the port: the one in the request if the server listens on it.
@@ -149,7 +149,7 @@ mod tests {
     use crate::http::head::{FieldSlots, parse};
 
     #[track_caller]
-    fn told(head: &str, user: Option<&str>, content_bytes: u64, authorization: bool) -> Vec<String> {
+    fn lines(head: &str, user: Option<&str>, content_bytes: u64, authorization: bool) -> Vec<String> {
         let script =
             Script { file: "/srv/cgi/a b".into(), name: b"/cgi/a b".to_vec(), path_info: b"/x y".to_vec() };
         let facts = Facts {
@@ -198,7 +198,7 @@ mod tests {
         ];
         let software = concat!("SERVER_SOFTWARE=whirligig/", env!("CARGO_PKG_VERSION"));
         expected.insert(1, software);
-        assert_eq!(told(head, Some("anna"), 5, false), expected);
+        assert_eq!(lines(head, Some("anna"), 5, false), expected);
     }
 
     /// Regression: `--strict-hosts` checked the host in the target, but the script received the one
@@ -206,11 +206,11 @@ mod tests {
     #[test]
     fn the_host_in_the_target_beats_the_field() {
         let head = "GET http://a.example:80/cgi/a%20b HTTP/1.1\r\nHost: evil\r\n\r\n";
-        let all = told(head, None, 0, false);
+        let all = lines(head, None, 0, false);
         let hosts: Vec<_> = all.iter().filter(|line| line.starts_with("HTTP_")).collect();
         assert_eq!(hosts, ["HTTP_HOST=a.example:80"]);
         assert!(all.contains(&"SERVER_NAME=a.example".to_owned()), "{all:?}");
-        let old = told("GET /cgi/a%20b HTTP/1.0\r\n\r\n", None, 0, false);
+        let old = lines("GET /cgi/a%20b HTTP/1.0\r\n\r\n", None, 0, false);
         assert!(!old.iter().any(|line| line.starts_with("HTTP_HOST")), "{old:?}");
     }
 
@@ -218,7 +218,7 @@ mod tests {
     fn what_could_mislead_is_not_told() {
         let head = "GET /cgi/a%20b/x%20y HTTP/1.1\r\nHost: h:9\r\nProxy: http://evil\r\nX_Forwarded_For: 1\r\n\
                     Authorization: Basic YTpi\r\nConnection: keep-alive\r\nTE: x\r\n\r\n";
-        let all = told(head, None, 0, false);
+        let all = lines(head, None, 0, false);
         let headers: Vec<_> = all.iter().filter(|line| line.starts_with("HTTP_")).collect();
         assert_eq!(headers, ["HTTP_HOST=h:9"]);
         assert!(all.contains(&"SERVER_PORT=8080".to_owned()), "a port that is not ours is not believed");
@@ -226,6 +226,6 @@ mod tests {
             !all.iter()
                 .any(|line| ["AUTH_TYPE", "REMOTE_USER", "CONTENT_"].iter().any(|n| line.starts_with(n)))
         );
-        assert!(told(head, None, 0, true).contains(&"HTTP_AUTHORIZATION=Basic YTpi".to_owned()));
+        assert!(lines(head, None, 0, true).contains(&"HTTP_AUTHORIZATION=Basic YTpi".to_owned()));
     }
 }

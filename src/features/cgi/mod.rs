@@ -103,7 +103,7 @@ impl Scripts {
     }
 
     /// Sets the handler for local redirects. It must include every wrapper around the scripts.
-    pub fn answer_through(&self, top: &Arc<dyn Handler>) {
+    pub fn redirect_through(&self, top: &Arc<dyn Handler>) {
         // Later calls have no effect, because a server has only one.
         drop(self.top.set(Arc::downgrade(top)));
     }
@@ -158,7 +158,7 @@ impl Handler for Cgi {
             let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
             return method_not_allowed(request, methods).into();
         }
-        let order = ScriptRequest {
+        let script_request = ScriptRequest {
             scripts: Arc::clone(&self.scripts),
             folder,
             rest: rest.to_vec(),
@@ -168,9 +168,9 @@ impl Handler for Cgi {
             head_only: request.method() == Method::Head,
             redirects: cx.redirects(),
         };
-        let (content, wanted) =
-            (request.content(), PermitRequest { sender: cx.waker(), asked: cx.now().mono });
-        cx.job_then(move || order.begin(content, wanted))
+        let (content, permit_request) =
+            (request.content(), PermitRequest { sender: cx.waker(), requested_at: cx.now().mono });
+        cx.job_then(move || script_request.begin(content, permit_request))
     }
 }
 
@@ -191,7 +191,7 @@ struct ScriptRequest {
 struct PermitRequest {
     /// Connection that sends the content.
     sender: Waker,
-    asked: Instant,
+    requested_at: Instant,
 }
 
 impl ScriptRequest {
@@ -199,13 +199,15 @@ impl ScriptRequest {
     ///
     /// A script with content is started once all of it has arrived, or the first part if it is
     /// long. A client that sends slowly must not occupy a script.
-    fn begin(self, content: Content, wanted: PermitRequest) -> Continuation {
+    fn begin(self, content: Content, permit_request: PermitRequest) -> Continuation {
         let script = match self.scripts.folders[self.folder].find(&self.rest) {
             Ok(script) => script,
             Err((status, why)) => return self.fail(status, why),
         };
         let length = match content {
-            Content::None | Content::Length(0) => return self.run(&script, wanted, 0, Initial::Whole(None)),
+            Content::None | Content::Length(0) => {
+                return self.run(&script, permit_request, 0, Initial::Whole(None));
+            }
             // The sink would refuse it as well, but only after a 100 (Continue) response.
             Content::Length(bytes) if bytes > self.request.limits().body_bytes_max => {
                 let detail = over(self.request.limits().body_bytes_max, "content");
@@ -218,18 +220,24 @@ impl ScriptRequest {
         };
         Box::new(move |cx| {
             let content = DropOffLoop::new(Spooled::of(&self.scripts.spool, cx), cx.spawner());
-            Answer::Sink(Box::new(Gather { order: self, script, length, content }))
+            Answer::Sink(Box::new(Gather { script_request: self, script, length, content }))
         })
     }
 
     /// Starts the script with the content received so far. `bytes` is the length of all content.
     /// Blocks: for jobs.
-    fn run(self, script: &Script, wanted: PermitRequest, bytes: u64, initial: Initial) -> Continuation {
+    fn run(
+        self,
+        script: &Script,
+        permit_request: PermitRequest,
+        bytes: u64,
+        initial: Initial,
+    ) -> Continuation {
         let name = String::from_utf8_lossy(&script.name).into_owned();
-        match self.start(script, wanted, bytes) {
+        match self.start(script, permit_request, bytes) {
             Err(then) => then,
             Ok(started) => Box::new(move |cx| {
-                let run = Run::new(started, self.terms(name), initial, cx);
+                let run = Run::new(started, self.run_options(name), initial, cx);
                 cx.watch(run);
                 cx.answer_later()
             }),
@@ -240,10 +248,11 @@ impl ScriptRequest {
     fn start(
         &self,
         script: &Script,
-        wanted: PermitRequest,
+        permit_request: PermitRequest,
         content_bytes: u64,
     ) -> Result<(Process, Pipes), Continuation> {
-        let Some(permit) = self.scripts.permits.acquire(wanted.sender, wanted.asked) else {
+        let Some(permit) = self.scripts.permits.acquire(permit_request.sender, permit_request.requested_at)
+        else {
             return Err(self.fail(Status::SERVICE_UNAVAILABLE, "too many scripts are running"));
         };
         if self.scripts.options.reaps_orphans {
@@ -290,19 +299,19 @@ impl ScriptRequest {
         Process::start(command, content_bytes > 0, permit, &scripts.children)
     }
 
-    fn terms(self, name: String) -> RunOptions {
+    fn run_options(self, name: String) -> RunOptions {
         let ScriptRequest { scripts, request, redirects, head_only, .. } = self;
         RunOptions {
             name,
             head_only,
             timeout: scripts.options.timeout,
             spool: Arc::clone(&scripts.spool),
-            elsewhere: Box::new(move |target, cx| {
+            redirect_handler: Box::new(move |target, cx| {
                 let answer = scripts
                     .top
                     .get()
                     .and_then(Weak::upgrade)
-                    .and_then(|top| refer(&*top, &target, &request, redirects, cx));
+                    .and_then(|top| follow_local_redirect(&*top, &target, &request, redirects, cx));
                 answer.unwrap_or_else(|| {
                     log::warn!(target: "cgi", "a script redirects to '{}', which this server cannot answer", target.escape_ascii());
                     Response::problem(Status::BAD_GATEWAY, "the script sent no valid response").into()
@@ -318,7 +327,7 @@ impl ScriptRequest {
 
 /// Handles the request as a GET of `target` (RFC 3875 section 6.2.2). Returns `None` if `target` is
 /// not a path or the redirects form a loop.
-fn refer(
+fn follow_local_redirect(
     top: &dyn Handler,
     target: &[u8],
     request: &KeptRequest,
@@ -336,7 +345,7 @@ fn refer(
 /// Collects content before the script starts: all of it, or the first part if it is long and its
 /// length is known.
 struct Gather {
-    order: ScriptRequest,
+    script_request: ScriptRequest,
     script: Script,
     length: Option<u64>,
     content: DropOffLoop<Spooled>,
@@ -351,10 +360,10 @@ impl Gather {
 
     /// Starts the script.
     fn start(self: Box<Self>, cx: &mut Context<'_>, initial: fn(Spooled) -> Initial) -> Answer {
-        let Gather { order, script, length, content } = *self;
+        let Gather { script_request, script, length, content } = *self;
         let (content, spawner) = content.into_parts();
         let Some(content) = content else { return spool::no_room().into() };
-        let wanted = PermitRequest { sender: cx.waker(), asked: cx.now().mono };
+        let permit_request = PermitRequest { sender: cx.waker(), requested_at: cx.now().mono };
         // The loop drops a refused job; its content is then freed off the loop.
         let content = DropOffLoop::new(content, spawner);
         cx.job_then(move || {
@@ -362,7 +371,7 @@ impl Gather {
                 return Box::new(|_| spool::no_room().into());
             };
             let bytes = length.unwrap_or(content.len());
-            order.run(&script, wanted, bytes, initial(content))
+            script_request.run(&script, permit_request, bytes, initial(content))
         })
     }
 }
@@ -379,8 +388,10 @@ impl BodySink for Gather {
         if self.is_enough() {
             return self.start(cx, Initial::Part);
         }
-        let Gather { order, script, length, content } = *self;
-        content.spill(cx, move |content| Answer::Sink(Box::new(Gather { order, script, length, content })))
+        let Gather { script_request, script, length, content } = *self;
+        content.spill(cx, move |content| {
+            Answer::Sink(Box::new(Gather { script_request, script, length, content }))
+        })
     }
 
     fn finish(self: Box<Self>, cx: &mut Context<'_>) -> Answer {

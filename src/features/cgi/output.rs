@@ -17,9 +17,9 @@ use crate::http::{FillStatus, Response};
 /// State of the half of a run that makes the response.
 pub(super) enum Output {
     /// The response head is not complete. It is read when the connection waits for the response.
-    Head { stdout: Stdout, elsewhere: Elsewhere },
+    Head { stdout: Stdout, redirect_handler: RedirectHandler },
     /// The head is complete. The content after it is not sent.
-    Past(Past),
+    Discarding(Discarding),
     /// The head is sent. The connection takes the content after it.
     Body(Content),
     /// The response is complete or abandoned. The script may still be running.
@@ -27,13 +27,13 @@ pub(super) enum Output {
 }
 
 /// Produces the response for a local redirect.
-pub(crate) type Elsewhere = Box<dyn FnOnce(Vec<u8>, &mut Context<'_>) -> Answer + Send>;
+pub(crate) type RedirectHandler = Box<dyn FnOnce(Vec<u8>, &mut Context<'_>) -> Answer + Send>;
 
 impl Output {
     fn stdout(&self) -> Option<&Stdout> {
         match self {
             Output::Head { stdout, .. } => Some(stdout),
-            Output::Past(past) => Some(&past.stdout),
+            Output::Discarding(discarding) => Some(&discarding.stdout),
             Output::Body(content) => Some(&content.stdout),
             Output::Ended => None,
         }
@@ -46,7 +46,7 @@ impl Output {
     pub(super) fn pipe_mut(&mut self) -> Option<&mut Pipe> {
         match self {
             Output::Head { stdout, .. } => stdout.pipe.as_mut(),
-            Output::Past(past) => past.stdout.pipe.as_mut(),
+            Output::Discarding(discarding) => discarding.stdout.pipe.as_mut(),
             Output::Body(content) => content.stdout.pipe.as_mut(),
             Output::Ended => None,
         }
@@ -65,7 +65,7 @@ impl Output {
     /// Returns true if output remains to be discarded and no event will report it.
     pub(super) fn has_more_to_discard(&self) -> bool {
         match self {
-            Output::Past(past) => past.stdout.is_ready(),
+            Output::Discarding(discarding) => discarding.stdout.is_ready(),
             Output::Head { .. } | Output::Body(_) | Output::Ended => false,
         }
     }
@@ -132,29 +132,29 @@ impl Stdout {
 
 /// A `Content-Length` from the script, and the number of content bytes used so far.
 pub(super) struct Length {
-    promised: u64,
-    given: u64,
+    declared: u64,
+    used: u64,
 }
 
 impl Length {
-    pub(super) fn new(promised: u64) -> Self {
-        Length { promised, given: 0 }
+    pub(super) fn new(declared: u64) -> Self {
+        Length { declared, used: 0 }
     }
 
     /// Number of content bytes that are still to be used.
     fn left(&self) -> usize {
-        usize::try_from(self.promised - self.given).unwrap_or(usize::MAX)
+        usize::try_from(self.declared - self.used).unwrap_or(usize::MAX)
     }
 
-    /// Logs that the script has written `given` bytes of content instead.
-    fn log_mismatch(&self, given: u64, name: &str) {
-        let promised = self.promised;
-        log::warn!(target: "cgi", "{name}: {given} bytes of content, but a Content-Length of {promised}");
+    /// Logs that the script has written `used` bytes of content instead.
+    fn log_mismatch(&self, used: u64, name: &str) {
+        let declared = self.declared;
+        log::warn!(target: "cgi", "{name}: {used} bytes of content, but a Content-Length of {declared}");
     }
 }
 
 /// A response that is sent when all output was read and discarded.
-pub(super) struct Past {
+pub(super) struct Discarding {
     pub(super) stdout: Stdout,
     pub(super) length: Option<Length>,
     pub(super) response: Response,
@@ -179,7 +179,7 @@ pub(super) enum Discarded {
     All,
 }
 
-impl Past {
+impl Discarding {
     /// Reads and discards output, up to the limit for one turn.
     pub(super) fn discard(&mut self, execution: &Execution, now: Instant) -> Discarded {
         let mut left = CGI_TURN_BYTES_MAX;
@@ -187,7 +187,7 @@ impl Past {
             let bytes = self.stdout.unread.len();
             self.stdout.unread.clear();
             if let Some(length) = &mut self.length {
-                length.given += bytes as u64;
+                length.used += bytes as u64;
             }
             match self.surplus {
                 Surplus::Refused if bytes > 0 => return Discarded::Refused,
@@ -211,9 +211,9 @@ impl Past {
     /// The script may send no content for HEAD although `Content-Length` describes that of GET.
     pub(super) fn has_wrong_length(&self, name: &str) -> bool {
         let Some(length) = &self.length else { return false };
-        let is_wrong = length.given > 0 && length.given != length.promised;
+        let is_wrong = length.used > 0 && length.used != length.declared;
         if is_wrong {
-            length.log_mismatch(length.given, name);
+            length.log_mismatch(length.used, name);
         }
         is_wrong
     }
@@ -281,7 +281,7 @@ impl Content {
         let bytes = room.max(1).min(self.stdout.unread.len()).min(left);
         out.extend(self.stdout.unread.drain(..bytes));
         if let Some(length) = &mut self.length {
-            length.given += bytes as u64;
+            length.used += bytes as u64;
         }
         if bytes == left && !self.is_over() {
             self.complete(name);
@@ -312,19 +312,19 @@ impl Content {
         let missing = self.length.as_ref().filter(|length| unread < length.left());
         let is_broken = execution.is_broken();
         if let (Some(length), false) = (missing, is_broken) {
-            length.log_mismatch(length.given + unread as u64, name);
+            length.log_mismatch(length.used + unread as u64, name);
         }
         self.flow = if missing.is_some() || is_broken { Flow::Truncated } else { Flow::Complete };
     }
 
     /// Ends the content after its promised length, even if the script writes more.
     fn complete(&mut self, name: &str) {
-        let Some(Length { promised, .. }) = self.length else { return };
+        let Some(Length { declared, .. }) = self.length else { return };
         if self.stdout.unread.is_empty() {
             self.stdout.read(1);
         }
         if !self.stdout.unread.is_empty() {
-            log::warn!(target: "cgi", "{name}: more content than its Content-Length of {promised}");
+            log::warn!(target: "cgi", "{name}: more content than its Content-Length of {declared}");
             self.stdout.unread.clear();
         }
         self.flow = Flow::Complete;
@@ -393,7 +393,7 @@ mod tests {
             execution
         };
         let exited = |exit| Execution::Exited(exit);
-        for (promised, execution, expected) in [
+        for (declared, execution, expected) in [
             (None, exited(Exit::Code(0)), FillStatus::End),
             (None, exited(Exit::Code(1)), FillStatus::End),
             (None, exited(Exit::Unknown), FillStatus::End),
@@ -408,7 +408,7 @@ mod tests {
             (Some(0), dying(), FillStatus::End),
         ] {
             let (stdout, writer) = stdout("hello");
-            let mut content = Content::new(stdout, promised.map(Length::new));
+            let mut content = Content::new(stdout, declared.map(Length::new));
             drop(writer);
             let mut all = String::new();
             let end = loop {
@@ -418,8 +418,8 @@ mod tests {
                     break filled;
                 }
             };
-            assert_eq!(end, expected, "{promised:?}");
-            assert_eq!(all.len() as u64, promised.unwrap_or(5).min(5));
+            assert_eq!(end, expected, "{declared:?}");
+            assert_eq!(all.len() as u64, declared.unwrap_or(5).min(5));
         }
     }
 }

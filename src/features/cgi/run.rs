@@ -27,10 +27,10 @@
 //!
 //! Output     start -> Head                  the script was started
 //!            Head -> Body                   the head is complete, with content to send
-//!            Head -> Past                   the head is complete, with no content to send
+//!            Head -> Discarding             the head is complete, with no content to send
 //!            Head -> Ended                  the head is a local redirect, is malformed, or is
 //!                                           missing at the end of the output
-//!            Past -> Ended                  all output was read, or is an error
+//!            Discarding -> Ended            all output was read, or is an error
 //!            Body -> Ended                  the connection has taken all content
 //!            any -> Ended                   the time of the script is up, or the connection has
 //!                                           no further use for it
@@ -56,7 +56,7 @@ use crate::config::{CGI_HEAD_BYTES_MAX, CGI_PENDING_BYTES_MAX};
 use crate::features::cgi::head::{Head, Kind, take_head};
 use crate::features::cgi::input::{ContentLost, Initial, Input};
 use crate::features::cgi::output::{
-    Content, Discarded, Elsewhere, Length, Output, Past, Read, Stdout, Surplus,
+    Content, Discarded, Discarding, Length, Output, Read, RedirectHandler, Stdout, Surplus,
 };
 use crate::features::cgi::process::{Execution, Exit, Pipe, Pipes, Process};
 use crate::features::cgi::stderr::StderrLog;
@@ -81,7 +81,7 @@ pub(crate) struct RunOptions {
     pub(crate) head_only: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) spool: Arc<Spool>,
-    pub(crate) elsewhere: Elsewhere,
+    pub(crate) redirect_handler: RedirectHandler,
 }
 
 /// A running script.
@@ -100,7 +100,7 @@ struct State {
     execution: Execution,
     input: Input,
     output: Output,
-    complaints: StderrLog,
+    stderr: StderrLog,
     /// Deadline of the script. It moves while the client sends content.
     due: Option<Instant>,
 }
@@ -109,18 +109,18 @@ impl Run {
     /// Run of a script that was just started.
     pub(crate) fn new(
         (process, pipes): (Process, Pipes),
-        terms: RunOptions,
+        options: RunOptions,
         content: Initial,
         cx: &Context<'_>,
     ) -> Arc<Run> {
-        let RunOptions { name, head_only, timeout, spool, elsewhere } = terms;
+        let RunOptions { name, head_only, timeout, spool, redirect_handler } = options;
         let holder = process.holder();
         let state = State {
             process,
             execution: Execution::new(pipes.exit),
             input: Input::new(pipes.stdin, content, cx),
-            output: Output::Head { stdout: Stdout::new(pipes.stdout), elsewhere },
-            complaints: StderrLog::new(pipes.stderr),
+            output: Output::Head { stdout: Stdout::new(pipes.stdout), redirect_handler },
+            stderr: StderrLog::new(pipes.stderr),
             due: timeout.map(|timeout| cx.now().mono + timeout),
         };
         Arc::new(Run { name, head_only, timeout, spool, holder, state: Mutex::new(state) })
@@ -181,7 +181,7 @@ impl Run {
     /// Ends the response because the time of the script is up.
     fn end_late(&self, state: &mut State) -> Option<Done> {
         match &state.output {
-            Output::Head { .. } | Output::Past(_) => Some(self.cut_late(state)),
+            Output::Head { .. } | Output::Discarding(_) => Some(self.cut_late(state)),
             Output::Body(content) => {
                 let is_parked = content.is_parked();
                 self.kill_late(state);
@@ -198,7 +198,7 @@ impl Run {
     fn respond(self: &Arc<Self>, state: &mut State, now: Instant) -> Option<Done> {
         match &mut state.output {
             Output::Head { .. } => self.read_head(state, now),
-            Output::Past(_) => self.read_past(state, now),
+            Output::Discarding(_) => self.read_discarded(state, now),
             Output::Body(content) => content.look(&state.execution, now, &self.name).then_some(Done::Woken),
             Output::Ended => None,
         }
@@ -241,14 +241,15 @@ impl Run {
             let response = Response::new(status).with_headers(headers.as_bytes());
             if closes { response.closing() } else { response }
         };
-        let Output::Head { stdout, elsewhere } = std::mem::replace(&mut state.output, Output::Ended) else {
+        let Output::Head { stdout, redirect_handler } = std::mem::replace(&mut state.output, Output::Ended)
+        else {
             return None;
         };
         let length = content_bytes.map(Length::new);
         let (response, surplus) = match answer {
             Kind::Local(target) => {
                 state.end();
-                return Some(Done::Finished(Box::new(move |cx| elsewhere(target, cx))));
+                return Some(Done::Finished(Box::new(move |cx| redirect_handler(target, cx))));
             }
             Kind::Content(status) if !self.head_only => {
                 let response = respond(status).with_body(source());
@@ -264,14 +265,14 @@ impl Run {
                 (respond(status), surplus)
             }
         };
-        state.output = Output::Past(Past { stdout, length, response, surplus });
-        self.read_past(state, now)
+        state.output = Output::Discarding(Discarding { stdout, length, response, surplus });
+        self.read_discarded(state, now)
     }
 
     /// Reads and discards the content, and sends the response at its end.
-    fn read_past(self: &Arc<Self>, state: &mut State, now: Instant) -> Option<Done> {
-        let Output::Past(past) = &mut state.output else { return None };
-        match past.discard(&state.execution, now) {
+    fn read_discarded(self: &Arc<Self>, state: &mut State, now: Instant) -> Option<Done> {
+        let Output::Discarding(discarding) = &mut state.output else { return None };
+        match discarding.discard(&state.execution, now) {
             Discarded::Part => return None,
             Discarded::Refused => return Some(self.refuse(state, "the content has no Content-Type")),
             Discarded::All if state.execution.is_cut() => {
@@ -279,9 +280,11 @@ impl Run {
             }
             Discarded::All => {}
         }
-        let Output::Past(past) = std::mem::replace(&mut state.output, Output::Ended) else { return None };
-        let has_wrong_length = past.has_wrong_length(&self.name);
-        let mut response = past.response;
+        let Output::Discarding(discarding) = std::mem::replace(&mut state.output, Output::Ended) else {
+            return None;
+        };
+        let has_wrong_length = discarding.has_wrong_length(&self.name);
+        let mut response = discarding.response;
         if has_wrong_length && !response.body().is_empty() {
             response = response.with_body(Body::Source(Box::new(FromScript { run: Arc::clone(self) })));
         }
@@ -317,7 +320,7 @@ impl Run {
     fn wind_up(&self, state: &mut State) -> bool {
         let (Output::Ended, true) = (&state.output, state.execution.has_exited()) else { return false };
         // Standard error was read just before.
-        state.complaints.finish(&self.name);
+        state.stderr.finish(&self.name);
         state.process.reap();
         match state.execution {
             Execution::Exited(Exit::Signal(signal)) => {
@@ -338,7 +341,7 @@ impl Watched for Run {
         let pipes = [
             (STDIN, state.input.pipe()),
             (STDOUT, state.output.pipe()),
-            (STDERR, state.complaints.pipe()),
+            (STDERR, state.stderr.pipe()),
             (EXIT, state.execution.pipe()),
         ];
         pipes
@@ -353,7 +356,7 @@ impl Watched for Run {
     fn advance(self: Arc<Self>, ready: Ready, now: Instant) -> Advanced {
         let mut state = lock(&self.state);
         state.note(ready);
-        let again = state.complaints.read(&self.name);
+        let again = state.stderr.read(&self.name);
         state.feed();
         let done = self.step(&mut state, now);
         let again = again || state.output.has_more_to_discard();
@@ -381,7 +384,7 @@ impl State {
         let pipes = [
             (STDIN, self.input.pipe_mut()),
             (STDOUT, self.output.pipe_mut()),
-            (STDERR, self.complaints.pipe_mut()),
+            (STDERR, self.stderr.pipe_mut()),
             (EXIT, self.execution.pipe_mut()),
         ];
         for (number, pipe) in pipes {

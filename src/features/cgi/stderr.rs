@@ -55,7 +55,7 @@ impl StderrLog {
                 Err(_) => self.pipe = None,
             }
         }
-        self.tell_left_out(name);
+        self.log_left_out(name);
         left == 0
     }
 
@@ -63,7 +63,7 @@ impl StderrLog {
     /// can write more, but it is not logged.
     pub(super) fn finish(&mut self, name: &str) {
         self.log_line(name);
-        self.tell_left_out(name);
+        self.log_left_out(name);
         self.pipe = None;
     }
 
@@ -92,7 +92,7 @@ impl StderrLog {
     }
 
     /// Logs the number of omitted lines.
-    fn tell_left_out(&mut self, name: &str) {
+    fn log_left_out(&mut self, name: &str) {
         let left_out = std::mem::take(&mut self.left_out);
         if left_out > 0 {
             log::warn!(target: "cgi", "{name}: {left_out} more lines are left out");

@@ -64,10 +64,10 @@ pub(crate) fn routes(router: Router, roots: Vec<Arc<Root>>) -> Router {
     if let Err(error) = watch::start(roots, &feed) {
         log::warn!("--live-reload cannot watch the folder: {error}");
     }
-    let told = feed.clone();
+    let changes = feed.clone();
     let events = move |request: &Request<'_>, cx: &mut Context<'_>| -> Answer {
         let last = request.header("last-event-id").or_else(|| request.query()?.strip_prefix(b"since="));
-        Response::events(told.join_after(last, cx.waker())).by_server().into()
+        Response::events(changes.join_after(last, cx.waker())).by_server().into()
     };
     let script = move |_: &Request<'_>, _: &mut Context<'_>| -> Answer {
         Response::bytes("text/javascript; charset=utf-8", javascript(&feed.last_id()))

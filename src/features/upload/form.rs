@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use crate::features::upload::place::{Destination, Folder, Found, base_name, open_folder};
+use crate::features::upload::destination::{Destination, EntryKind, Folder, base_name, open_folder};
 use crate::features::upload::refusal::Refusal;
-use crate::features::upload::staged::{Old, StagedFile};
+use crate::features::upload::staged::{ExistingFile, StagedFile};
 use crate::features::upload::write_request::{WriteRequest, encoded, replaceable};
 use crate::http::multipart::{Multipart, MultipartEvent};
 use crate::http::negotiate::preferred;
@@ -54,7 +54,7 @@ impl Reply {
 
 /// Files of a form.
 struct Files {
-    ask: Arc<WriteRequest>,
+    write_request: Arc<WriteRequest>,
     folder: Folder,
     overwrites: bool,
     reply: Reply,
@@ -64,15 +64,15 @@ struct Files {
     stored: Vec<Vec<u8>>,
 }
 
-const THERE: Refusal =
+const EXISTS: Refusal =
     Refusal::new(Status::CONFLICT, "a file of that name already exists; ?overwrite replaces it");
 
 /// Opens the folder that the form is posted to, below the folder that the root leads to now.
-pub(super) fn folder_of(ask: &WriteRequest) -> Result<Folder, Refusal> {
-    ask.root.follow();
-    let path = ask.path.strip_suffix(b"/").unwrap_or(&ask.path);
-    let mut folder = open_folder(&ask.root.docroot(), &ask.area, path)?;
-    folder.fd = ask.shared.folders.share(folder.fd);
+pub(super) fn folder_of(write_request: &WriteRequest) -> Result<Folder, Refusal> {
+    write_request.root.follow();
+    let path = write_request.path.strip_suffix(b"/").unwrap_or(&write_request.path);
+    let mut folder = open_folder(&write_request.root.docroot(), &write_request.area, path)?;
+    folder.fd = write_request.shared.folders.share(folder.fd);
     Ok(folder)
 }
 
@@ -80,12 +80,15 @@ impl Form {
     /// Form without content yet.
     pub(super) fn new(
         parser: Multipart,
-        ask: Arc<WriteRequest>,
+        write_request: Arc<WriteRequest>,
         folder: Folder,
         overwrites: bool,
         reply: Reply,
     ) -> Form {
-        Form { parser, files: Files { ask, folder, overwrites, reply, current: None, stored: Vec::new() } }
+        Form {
+            parser,
+            files: Files { write_request, folder, overwrites, reply, current: None, stored: Vec::new() },
+        }
     }
 
     /// Processes a piece of the form, or as much as one job should. Returns the number of bytes
@@ -128,17 +131,17 @@ impl Files {
             MultipartEvent::PartBegin(head) => {
                 // A file input without a selected file sends an empty name.
                 let Some(filename) = head.filename.filter(|name| !name.is_empty()) else { return Ok(()) };
-                let place = self.place_of(base_name(&filename)?.to_vec())?;
-                self.may_be_written(place.look()?)?;
-                self.current = Some((StagedFile::begin(&place.folder)?, place));
+                let destination = self.destination_of(base_name(&filename)?.to_vec())?;
+                self.may_be_written(destination.kind()?)?;
+                self.current = Some((StagedFile::begin(&destination.folder)?, destination));
                 Ok(())
             }
             MultipartEvent::PartData(data) => match &mut self.current {
-                Some((draft, _)) => Ok(draft.append(data, None)?),
+                Some((staged, _)) => Ok(staged.append(data, None)?),
                 None => Ok(()),
             },
             MultipartEvent::PartEnd => match self.current.take() {
-                Some((draft, place)) => self.publish(draft, &place),
+                Some((staged, destination)) => self.publish(staged, &destination),
                 None => Ok(()),
             },
             MultipartEvent::End => Ok(()),
@@ -146,49 +149,50 @@ impl Files {
     }
 
     /// Directory entry of this name, if the client may write it.
-    fn place_of(&self, name: Vec<u8>) -> Result<Destination, Refusal> {
-        let place = Destination { folder: Arc::clone(&self.folder.fd), name };
-        self.folder.check_entry(&self.ask.root.current(), &place.name)?;
-        self.ask.check_passwords(&self.path_of(&place), &self.folder.places_of(&place.name))?;
-        Ok(place)
+    fn destination_of(&self, name: Vec<u8>) -> Result<Destination, Refusal> {
+        let destination = Destination { folder: Arc::clone(&self.folder.fd), name };
+        self.folder.check_entry(&self.write_request.root.current(), &destination.name)?;
+        self.write_request
+            .check_passwords(&self.path_of(&destination), &self.folder.real_paths_of(&destination.name))?;
+        Ok(destination)
     }
 
-    fn may_be_written(&self, found: Found) -> Result<(), Refusal> {
+    fn may_be_written(&self, found: EntryKind) -> Result<(), Refusal> {
         replaceable(found)?;
         match found {
-            Found::File(_) if !self.overwrites => Err(THERE),
+            EntryKind::File(_) if !self.overwrites => Err(EXISTS),
             _ => Ok(()),
         }
     }
 
-    fn publish(&mut self, draft: StagedFile, place: &Destination) -> Result<(), Refusal> {
-        draft.sync()?;
+    fn publish(&mut self, staged: StagedFile, destination: &Destination) -> Result<(), Refusal> {
+        staged.sync()?;
         // The root can lead to another folder since the form began. Move the file before taking the
         // lock, because that can require a copy.
-        self.folder = folder_of(&self.ask)?;
-        let place = self.place_of(place.name.clone())?;
-        let mut draft = draft.moved_to(&place.folder)?;
-        let path = self.path_of(&place);
-        let _publishing = lock(&self.ask.shared.publishing);
-        let found = place.look()?;
+        self.folder = folder_of(&self.write_request)?;
+        let destination = self.destination_of(destination.name.clone())?;
+        let mut staged = staged.moved_to(&destination.folder)?;
+        let path = self.path_of(&destination);
+        let _publishing = lock(&self.write_request.shared.publishing);
+        let found = destination.kind()?;
         self.may_be_written(found)?;
-        let old = match found {
-            Found::File(_) => Old::Replaced,
-            _ if self.overwrites => Old::None,
-            _ => Old::Unwanted,
+        let existing = match found {
+            EntryKind::File(_) => ExistingFile::Replaced,
+            _ if self.overwrites => ExistingFile::None,
+            _ => ExistingFile::Forbidden,
         };
-        draft.publish(&place.name, old)?;
-        self.ask.root.current().note_write();
+        staged.publish(&destination.name, existing)?;
+        self.write_request.root.current().note_write();
         self.stored.push(path);
         Ok(())
     }
 
-    fn path_of(&self, place: &Destination) -> Vec<u8> {
-        [self.folder_path(), b"/", &place.name].concat()
+    fn path_of(&self, destination: &Destination) -> Vec<u8> {
+        [self.folder_path(), b"/", &destination.name].concat()
     }
 
     fn folder_path(&self) -> &[u8] {
-        self.ask.path.strip_suffix(b"/").unwrap_or(&self.ask.path)
+        self.write_request.path.strip_suffix(b"/").unwrap_or(&self.write_request.path)
     }
 
     /// Response to a complete form: browsers are redirected to the folder, other clients receive
@@ -197,7 +201,7 @@ impl Files {
         let paths = self.stored.iter().map(|path| String::from_utf8_lossy(&encoded(path)).into_owned());
         let response = match self.reply {
             Reply::Redirect => {
-                let folder = self.ask.reference(&[self.folder_path(), b"/"].concat());
+                let folder = self.write_request.reference(&[self.folder_path(), b"/"].concat());
                 return Response::new(Status::SEE_OTHER).by_server().with_header("Location", folder);
             }
             Reply::Json => {
@@ -213,7 +217,7 @@ impl Files {
         };
         let response = response.by_server().with_status(Status::CREATED).with_header("Vary", "Accept");
         match &self.stored[..] {
-            [only] => response.with_header("Location", self.ask.reference(only)),
+            [only] => response.with_header("Location", self.write_request.reference(only)),
             _ => response,
         }
     }
@@ -231,7 +235,7 @@ mod tests {
     fn a_form_of_many_files_is_taken_by_turns() {
         const FILES: usize = 30;
         let scratch = tempfile::tempdir().unwrap();
-        let ask = Arc::new(WriteRequest::of(scratch.path(), "POST / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let write_request = Arc::new(WriteRequest::of(scratch.path(), "POST / HTTP/1.1\r\nHost: a\r\n\r\n"));
         let mut content = String::new();
         for number in 0..FILES {
             write!(content, "--bo\r\nContent-Disposition: form-data; name=f; filename=f{number}\r\n\r\n")
@@ -240,8 +244,8 @@ mod tests {
         }
         content.push_str("--bo--\r\n");
         let files = Files {
-            folder: folder_of(&ask).unwrap(),
-            ask,
+            folder: folder_of(&write_request).unwrap(),
+            write_request,
             overwrites: false,
             reply: Reply::Lines,
             current: None,

@@ -8,6 +8,7 @@
 //! The password check wraps this module. Must not know how it works, only whether two paths have
 //! the same password.
 
+pub(crate) mod destination;
 mod folders;
 mod form;
 mod methods;
@@ -15,7 +16,6 @@ pub(crate) mod origin;
 mod owner;
 mod partial;
 mod partials;
-pub(crate) mod place;
 mod refusal;
 mod resume;
 mod sink;
@@ -28,8 +28,8 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::docroot::area_of;
 use crate::docroot::root::Root;
+use crate::features::allowed_hosts::AllowedHosts;
 use crate::features::auth::guard::WriteGuards;
-use crate::features::names::AllowedHosts;
 use crate::features::resume_token;
 use crate::features::upload::methods::{change, options};
 use crate::features::upload::owner::Owner;
@@ -71,8 +71,8 @@ impl UploadState {
     }
 
     /// Discards all unfinished uploads, because the server ends and no client can resume them.
-    pub(crate) fn give_all_up(&self) {
-        self.partials.give_all_up();
+    pub(crate) fn discard_all(&self) {
+        self.partials.discard_all();
     }
 }
 
@@ -98,22 +98,22 @@ impl Handler for Uploads {
                 return Response::problem(Status::BAD_REQUEST, error.to_string()).into();
             }
         };
-        let Some(ask) = self.ask(path.into_owned(), request, cx) else {
+        let Some(write_request) = self.write_request(path.into_owned(), request, cx) else {
             return self.inner.handle(request, cx);
         };
         match (request.method(), token) {
             (Method::Get, _) => self.inner.handle(request, cx),
-            (Method::Options, _) => options(request, &ask).into(),
+            (Method::Options, _) => options(request, &write_request).into(),
             (_, token) => {
-                if !self.lets_write(&ask, request, cx) {
+                if !self.lets_write(&write_request, request, cx) {
                     return self.names.refuse(request, "nothing can be written").into();
                 }
                 if origin::is_foreign(request, &self.state.shared.partners) {
                     return origin::refuse(request, &self.state.shared.foreign).into();
                 }
-                match ask.check(request) {
-                    Err(refusal) => ask.refuse(refusal).into(),
-                    Ok(()) => change(ask, &self.state.partials, request, token, cx),
+                match write_request.check(request) {
+                    Err(refusal) => write_request.refuse(refusal).into(),
+                    Ok(()) => change(write_request, &self.state.partials, request, token, cx),
                 }
             }
         }
@@ -122,7 +122,7 @@ impl Handler for Uploads {
 
 impl Uploads {
     /// Write request for a path below an upload folder; `None` for other paths.
-    fn ask(&self, path: Vec<u8>, request: &Request<'_>, cx: &Context<'_>) -> Option<WriteRequest> {
+    fn write_request(&self, path: Vec<u8>, request: &Request<'_>, cx: &Context<'_>) -> Option<WriteRequest> {
         let root = (self.root_of)(request);
         let area = area_of(&root.current().options.uploads, &path)?.to_owned();
         Some(WriteRequest {
@@ -139,8 +139,9 @@ impl Uploads {
 
     /// Returns true if the host name of the request permits writing. Where a password is required,
     /// any name does, because a browser sends a password only to the host it was entered for.
-    fn lets_write(&self, ask: &WriteRequest, request: &Request<'_>, cx: &Context<'_>) -> bool {
-        self.names.let_write(request, cx.peer()) || self.state.shared.guards.is_protected(&ask.path)
+    fn lets_write(&self, write_request: &WriteRequest, request: &Request<'_>, cx: &Context<'_>) -> bool {
+        self.names.permits_writing(request, cx.peer())
+            || self.state.shared.guards.is_protected(&write_request.path)
     }
 }
 

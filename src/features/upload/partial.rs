@@ -5,8 +5,8 @@
 //! without a name where the file system allows that, so nothing is left when the server ends.
 //! Elsewhere it has a hidden name, which a later upload to the folder removes.
 //!
-//! A later request for the same upload ends the earlier one by taking the next *turn* number. Each
-//! writer checks under the lock that its number is still the current one. So the offset that the
+//! A later request for the same upload ends the earlier one by raising the *epoch*. Each
+//! writer checks under the lock that its epoch is still the current one. So the offset that the
 //! later request received stays valid.
 //!
 //! Must not know the table, or how content arrives.
@@ -25,7 +25,7 @@ use crate::sync::lock;
 /// Upload of one file.
 pub(crate) struct Partial {
     /// Request that began the upload, with its path and conditions.
-    pub(super) ask: Arc<WriteRequest>,
+    pub(super) write_request: Arc<WriteRequest>,
     /// Token of a resumable upload.
     pub(super) token: OnceLock<String>,
     /// Name of the file in the folder that the staged file has open.
@@ -41,7 +41,7 @@ pub(crate) struct Partial {
 
 pub(super) struct State {
     pub(super) stage: Stage,
-    pub(super) turn: u64,
+    pub(super) epoch: u64,
     /// Length of the complete file, if the client sent it.
     pub(super) length: Option<u64>,
 }
@@ -54,7 +54,7 @@ pub(super) enum Stage {
     /// The file is visible to readers.
     Published,
     /// The upload was discarded.
-    GivenUp,
+    Discarded,
 }
 
 /// Progress of an upload.
@@ -64,14 +64,15 @@ pub(crate) struct Progress {
     pub(crate) is_complete: bool,
 }
 
-pub(super) const GIVEN_UP: Refusal = Refusal::new(Status::GONE, "this upload was discarded");
+pub(super) const DISCARDED: Refusal = Refusal::new(Status::GONE, "this upload was discarded");
 pub(super) const PUBLISHING: Refusal =
     Refusal::new(Status::SERVICE_UNAVAILABLE, "this upload is being published");
 
 impl Partial {
     /// Returns true if the upload and the request have the same path.
-    pub(crate) fn is_for(&self, ask: &WriteRequest) -> bool {
-        Arc::ptr_eq(&self.ask.root, &ask.root) && self.ask.path == ask.path
+    pub(crate) fn is_for(&self, write_request: &WriteRequest) -> bool {
+        Arc::ptr_eq(&self.write_request.root, &write_request.root)
+            && self.write_request.path == write_request.path
     }
 
     /// Returns the progress, and ends an earlier request that still writes to the upload.
@@ -82,23 +83,23 @@ impl Partial {
             Stage::Open(_) => false,
             Stage::Published => true,
             Stage::Publishing => return Err(PUBLISHING),
-            Stage::GivenUp => return Err(GIVEN_UP),
+            Stage::Discarded => return Err(DISCARDED),
         };
-        state.turn += 1;
+        state.epoch += 1;
         Ok(Progress { bytes: self.bytes(), length: state.length, is_complete })
     }
 
     /// Discards the upload. The caller must remove it from the table.
     pub(crate) fn cancel(&self) -> Result<(), Refusal> {
-        let draft = {
+        let staged = {
             let mut state = lock(&self.state);
             if matches!(state.stage, Stage::Publishing) {
                 return Err(PUBLISHING);
             }
-            state.turn += 1;
-            self.take_draft(&mut state, Stage::GivenUp)
+            state.epoch += 1;
+            self.take_staged(&mut state, Stage::Discarded)
         };
-        drop(draft);
+        drop(staged);
         Ok(())
     }
 
@@ -110,7 +111,7 @@ impl Partial {
 
     /// Owner whose share of the table the upload uses.
     pub(crate) fn owner(&self) -> &Owner {
-        &self.ask.owner
+        &self.write_request.owner
     }
 
     /// Bytes written so far.
@@ -135,12 +136,12 @@ impl Partial {
     }
 
     /// Takes the staged file, if any, and moves the upload to stage `next`.
-    pub(super) fn take_draft(&self, state: &mut State, next: Stage) -> Option<StagedFile> {
+    pub(super) fn take_staged(&self, state: &mut State, next: Stage) -> Option<StagedFile> {
         let Stage::Open(_) = state.stage else { return None };
         self.is_held.store(false, Ordering::Release);
         match std::mem::replace(&mut state.stage, next) {
-            Stage::Open(draft) => Some(draft),
-            Stage::Publishing | Stage::Published | Stage::GivenUp => None,
+            Stage::Open(staged) => Some(staged),
+            Stage::Publishing | Stage::Published | Stage::Discarded => None,
         }
     }
 }

@@ -81,25 +81,25 @@ impl Partials {
     /// published, none belongs to this owner, and no other owner has both a larger share and more
     /// than one unfinished upload.
     pub(crate) fn insert(self: &Arc<Self>, partial: &Arc<Partial>, token: String) -> bool {
-        let mut given_up = Vec::new();
+        let mut discarded = Vec::new();
         let mut table = lock(&self.table);
         while table.partials.len() >= self.limits.number_max {
-            let Some(oldest) = table.give_up_for(partial.owner(), 1, |_| 1) else { break };
-            given_up.push(oldest);
+            let Some(oldest) = table.discard_for(partial.owner(), 1, |_| 1) else { break };
+            discarded.push(oldest);
         }
         let has_room = table.partials.len() < self.limits.number_max;
         if has_room {
             partial.set_token(token.clone());
             table.partials.insert(token, Arc::clone(partial));
-            self.hire_janitor(&mut table);
+            self.start_janitor(&mut table);
         }
         drop(table);
         // Files are closed outside the lock, because closing a long one takes a while.
-        drop(given_up);
+        drop(discarded);
         has_room
     }
 
-    fn hire_janitor(self: &Arc<Self>, table: &mut Table) {
+    fn start_janitor(self: &Arc<Self>, table: &mut Table) {
         if !table.has_janitor {
             let partials = Arc::clone(self);
             let started =
@@ -112,25 +112,25 @@ impl Partials {
     /// Discards uploads until the total size is within the limit, after an upload of `owner` has
     /// grown. Returns false if no more may be discarded.
     pub(crate) fn make_room(&self, owner: &Owner) -> bool {
-        let mut given_up = Vec::new();
+        let mut discarded = Vec::new();
         let mut table = lock(&self.table);
         while table.bytes() > self.limits.bytes_max {
-            let Some(oldest) = table.give_up_for(owner, 0, Partial::held_bytes) else { break };
-            given_up.push(oldest);
+            let Some(oldest) = table.discard_for(owner, 0, Partial::held_bytes) else { break };
+            discarded.push(oldest);
         }
         let has_room = table.bytes() <= self.limits.bytes_max;
         drop(table);
-        drop(given_up);
+        drop(discarded);
         has_room
     }
 
     /// Discards all uploads. On file systems without unnamed files they would remain under hidden
     /// names.
-    pub(crate) fn give_all_up(&self) {
+    pub(crate) fn discard_all(&self) {
         let all = std::mem::take(&mut lock(&self.table).partials);
         for partial in all.values() {
             // An upload that is being published is completed.
-            let _given_up = partial.cancel();
+            let _discarded = partial.cancel();
         }
         self.changed.notify_all();
     }
@@ -147,10 +147,10 @@ impl Partials {
             };
             let waited = self.changed.wait_timeout(table, wait);
             table = waited.unwrap_or_else(PoisonError::into_inner).0;
-            let gone = self.take_unwanted(&mut table);
-            if !gone.is_empty() {
+            let discarded = self.take_unwanted(&mut table);
+            if !discarded.is_empty() {
                 drop(table);
-                drop(gone);
+                drop(discarded);
                 table = lock(&self.table);
             }
         }
@@ -165,11 +165,11 @@ impl Partials {
             is_idle(partial) && self.limits.age_max.is_some_and(|keep| age >= keep)
         };
         let old = table.partials.extract_if(|_, partial| is_old(partial)).map(|(_, partial)| partial);
-        let mut gone: Vec<_> = old.collect();
-        if std::mem::take(&mut table.is_one_too_many) && gone.is_empty() {
-            gone.extend(table.give_up_of_largest_share());
+        let mut discarded: Vec<_> = old.collect();
+        if std::mem::take(&mut table.is_one_too_many) && discarded.is_empty() {
+            discarded.extend(table.discard_from_largest_share());
         }
-        gone
+        discarded
     }
 }
 
@@ -194,7 +194,7 @@ impl Table {
 
     /// Removes the oldest upload of the owner that has most of them. The only upload of an owner
     /// stays, because single uploads are not the cause of the shortage.
-    fn give_up_of_largest_share(&mut self) -> Option<Arc<Partial>> {
+    fn discard_from_largest_share(&mut self) -> Option<Arc<Partial>> {
         let mut shares: HashMap<&Owner, usize> = HashMap::new();
         for partial in self.partials.values().filter(|partial| partial.is_held()) {
             *shares.entry(partial.owner()).or_default() += 1;
@@ -214,7 +214,7 @@ impl Table {
     /// oldest upload of the owner with the largest share, if that share is larger than the new
     /// share of `newcomer` and has more than one upload. Otherwise `newcomer` loses its own oldest
     /// upload.
-    fn give_up_for(
+    fn discard_for(
         &mut self,
         newcomer: &Owner,
         adds: u64,

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use crate::http::head::{FieldSlots, parse};
 
-    fn wish(headers: &str) -> ResumeHeaders {
+    fn resume_headers(headers: &str) -> ResumeHeaders {
         let head = format!("PUT /a HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
         let mut slots = FieldSlots::new();
         ResumeHeaders::of(&parse(head.as_bytes(), &mut slots, &crate::config::Limits::default()).unwrap())
@@ -110,23 +110,27 @@ mod tests {
             ("Upload-Length: 5.0\r\n", None, None),
         ];
         for (headers, complete, length) in cases {
-            let wish = wish(headers);
-            assert_eq!((wish.complete, wish.length), (*complete, *length), "{headers:?}");
+            let resume_headers = resume_headers(headers);
+            assert_eq!((resume_headers.complete, resume_headers.length), (*complete, *length), "{headers:?}");
         }
     }
 
     #[test]
     fn lengths_are_known_from_either_end_and_must_agree() {
-        let whole = wish("Upload-Complete: ?1\r\nUpload-Length: 10\r\n");
+        let whole = resume_headers("Upload-Complete: ?1\r\nUpload-Length: 10\r\n");
         assert_eq!(whole.length_with(0, Some(10)), Some(10));
         assert!(whole.check(Some(10)).is_ok() && whole.check(None).is_ok());
         assert!(whole.check(Some(9)).is_err());
-        let begun = wish("Upload-Complete: ?0\r\nUpload-Length: 10\r\n");
+        let begun = resume_headers("Upload-Complete: ?0\r\nUpload-Length: 10\r\n");
         assert_eq!(begun.length_with(0, Some(4)), Some(10));
         assert!(begun.check(Some(4)).is_ok());
         assert!(begun.check(Some(11)).is_err());
-        assert_eq!(wish("Upload-Complete: ?0\r\n").length_with(0, Some(4)), None);
-        assert_eq!(wish("Upload-Complete: ?1\r\n").length_with(6, Some(4)), Some(10));
-        assert_eq!(wish("Upload-Length: 3\r\n").length_with(0, Some(4)), None, "an ordinary request");
+        assert_eq!(resume_headers("Upload-Complete: ?0\r\n").length_with(0, Some(4)), None);
+        assert_eq!(resume_headers("Upload-Complete: ?1\r\n").length_with(6, Some(4)), Some(10));
+        assert_eq!(
+            resume_headers("Upload-Length: 3\r\n").length_with(0, Some(4)),
+            None,
+            "an ordinary request"
+        );
     }
 }

@@ -104,11 +104,11 @@ enum Stepped {
 const LOST: Refusal = Refusal::new(Status::INTERNAL_SERVER_ERROR, "the upload was lost");
 
 /// Interim response with the location at which the client can resume.
-fn interim(writer: &Writer, wish_takes_it: bool) -> Option<Response> {
-    (wish_takes_it && writer.can_be_resumed()).then(|| {
+fn interim(writer: &Writer, is_understood: bool) -> Option<Response> {
+    (is_understood && writer.can_be_resumed()).then(|| {
         let response = Response::new(Status::UPLOAD_RESUMPTION_SUPPORTED)
             .with_header("Upload-Draft-Interop-Version", INTEROP_VERSION);
-        writer.tell_where(response)
+        writer.with_upload_location(response)
     })
 }
 

@@ -36,10 +36,10 @@ const RESERVE_BYTES: u64 = 16 * MIB as u64;
 const COPIED_BYTES: usize = 256 * 1024;
 
 /// Prefix of hidden names; 16 hexadecimal digits follow.
-const SCRAP: &str = ".whirligig-";
+const HIDDEN_PREFIX: &str = ".whirligig-";
 
 /// Age at which a hidden file no longer belongs to an upload.
-pub(crate) const SCRAP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Number of recently swept folders to remember. Further folders are not swept, because sweeping is
 /// optional.
@@ -57,7 +57,7 @@ pub(crate) struct StagedFile {
     fd: OwnedFd,
     folder: Arc<OwnedFd>,
     /// Hidden name, if the file system requires one.
-    scrap: Option<String>,
+    hidden_name: Option<String>,
     bytes: u64,
     reserved: u64,
 }
@@ -72,7 +72,13 @@ impl StagedFile {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
         match rustix::fs::openat(folder, ".", flags, MODE) {
             Ok(fd) => {
-                return Ok(StagedFile { fd, folder: Arc::clone(folder), scrap: None, bytes: 0, reserved: 0 });
+                return Ok(StagedFile {
+                    fd,
+                    folder: Arc::clone(folder),
+                    hidden_name: None,
+                    bytes: 0,
+                    reserved: 0,
+                });
             }
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {}
             Err(errno) => return Err(errno),
@@ -84,7 +90,7 @@ impl StagedFile {
     pub(crate) fn begin_named(folder: &Arc<OwnedFd>) -> Result<StagedFile, Errno> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let (fd, name) = with_new_name(|name| rustix::fs::openat(folder, name, flags, MODE))?;
-        Ok(StagedFile { fd, folder: Arc::clone(folder), scrap: Some(name), bytes: 0, reserved: 0 })
+        Ok(StagedFile { fd, folder: Arc::clone(folder), hidden_name: Some(name), bytes: 0, reserved: 0 })
     }
 
     /// Moves the staged file so that it can be published in `folder`.
@@ -96,7 +102,7 @@ impl StagedFile {
             return Ok(self);
         }
         let device = |file: &OwnedFd| rustix::fs::fstat(file).map(|stat| stat.st_dev);
-        if self.scrap.is_none() && device(&self.fd)? == device(folder)? {
+        if self.hidden_name.is_none() && device(&self.fd)? == device(folder)? {
             self.folder = Arc::clone(folder);
             return Ok(self);
         }
@@ -165,7 +171,7 @@ impl StagedFile {
     }
 
     /// Releases the disk space reserved ahead, because no content is arriving for now.
-    pub(crate) fn give_back(&mut self) {
+    pub(crate) fn release_reserved(&mut self) {
         if (self.bytes + 1..u64::MAX).contains(&self.reserved)
             && rustix::fs::ftruncate(&self.fd, self.bytes).is_ok()
         {
@@ -181,16 +187,16 @@ impl StagedFile {
 
     /// Publishes the file under `name`. `old` states what is known about an existing file of that
     /// name.
-    pub(crate) fn publish(&mut self, name: &[u8], old: Old) -> Result<Published, Errno> {
-        let is_new = match old {
-            Old::None | Old::Unwanted => match self.link(name) {
-                Err(Errno::EXIST) if old == Old::None => {
+    pub(crate) fn publish(&mut self, name: &[u8], existing: ExistingFile) -> Result<Published, Errno> {
+        let is_new = match existing {
+            ExistingFile::None | ExistingFile::Forbidden => match self.link(name) {
+                Err(Errno::EXIST) if existing == ExistingFile::None => {
                     self.replace(name)?;
                     false
                 }
                 linked => linked.map(|()| true)?,
             },
-            Old::Replaced => {
+            ExistingFile::Replaced => {
                 self.replace(name)?;
                 false
             }
@@ -203,15 +209,15 @@ impl StagedFile {
     /// Gives the file this name unless the name exists.
     fn link(&mut self, name: &[u8]) -> Result<(), Errno> {
         let folder = &self.folder;
-        if let Some(scrap) = &self.scrap {
-            match renameat_with(folder, scrap.as_str(), folder, name, RenameFlags::NOREPLACE) {
+        if let Some(hidden_name) = &self.hidden_name {
+            match renameat_with(folder, hidden_name.as_str(), folder, name, RenameFlags::NOREPLACE) {
                 Err(Errno::INVAL | Errno::NOSYS) => {
-                    linkat(folder, scrap.as_str(), folder, name, AtFlags::empty())?;
-                    unlinkat(folder, scrap.as_str(), AtFlags::empty())?;
+                    linkat(folder, hidden_name.as_str(), folder, name, AtFlags::empty())?;
+                    unlinkat(folder, hidden_name.as_str(), AtFlags::empty())?;
                 }
                 renamed => renamed?,
             }
-            self.scrap = None;
+            self.hidden_name = None;
             return Ok(());
         }
         match linkat(&self.fd, "", folder, name, AtFlags::EMPTY_PATH) {
@@ -227,15 +233,15 @@ impl StagedFile {
 
     /// Replaces the existing file of this name atomically.
     fn replace(&mut self, name: &[u8]) -> Result<(), Errno> {
-        if self.scrap.is_none() {
+        if self.hidden_name.is_none() {
             let (_, hidden) = with_new_name(|hidden| self.link(hidden.as_bytes()))?;
             // If the next step fails, dropping the staged file removes this name.
-            self.scrap = Some(hidden);
+            self.hidden_name = Some(hidden);
         }
-        if let Some(scrap) = &self.scrap {
-            renameat(&self.folder, scrap.as_str(), &self.folder, name)?;
+        if let Some(hidden_name) = &self.hidden_name {
+            renameat(&self.folder, hidden_name.as_str(), &self.folder, name)?;
         }
-        self.scrap = None;
+        self.hidden_name = None;
         Ok(())
     }
 }
@@ -250,19 +256,19 @@ impl StagedFile {
 
 impl Drop for StagedFile {
     fn drop(&mut self) {
-        if let Some(scrap) = &self.scrap {
-            let _gone = unlinkat(&self.folder, scrap.as_str(), AtFlags::empty());
+        if let Some(hidden_name) = &self.hidden_name {
+            let _removed = unlinkat(&self.folder, hidden_name.as_str(), AtFlags::empty());
         }
     }
 }
 
 /// Knowledge about an existing file of the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Old {
+pub(crate) enum ExistingFile {
     /// None existed. If one exists by now, it is replaced.
     None,
-    /// None may exist.
-    Unwanted,
+    /// None may exist, or publishing fails.
+    Forbidden,
     /// One exists and is to be replaced.
     Replaced,
 }
@@ -277,7 +283,7 @@ pub(crate) struct Published {
 /// Tries random hidden names until one is free.
 fn with_new_name<T>(mut make: impl FnMut(&str) -> Result<T, Errno>) -> Result<(T, String), Errno> {
     for _ in 0..NAME_TRIES {
-        let name = format!("{SCRAP}{}", &crate::random::random_hex()?[..16]);
+        let name = format!("{HIDDEN_PREFIX}{}", &crate::random::random_hex()?[..16]);
         match make(&name) {
             Err(Errno::EXIST) => {}
             made => return made.map(|made| (made, name)),
@@ -299,7 +305,7 @@ impl Sweeper {
     pub(crate) fn sweep(&self, folder: &OwnedFd, now: Now, keep: Option<Duration>) {
         let Some(identity) = folders::identity(folder) else { return };
         // On file systems without unnamed files, unfinished uploads have hidden names, too.
-        let age = SCRAP_AGE + keep.unwrap_or_default();
+        let age = LEFTOVER_AGE + keep.unwrap_or_default();
         let is_due = {
             let mut swept = lock(&self.swept);
             let since = |at: Instant| now.mono.saturating_duration_since(at);
@@ -307,19 +313,19 @@ impl Sweeper {
             swept.len() < SWEPT_MAX && swept.insert(identity, now.mono).is_none()
         };
         if is_due {
-            sweep_scraps(folder, now.wall, age);
+            sweep_leftovers(folder, now.wall, age);
         }
     }
 }
 
 /// Removes hidden files in this folder that are older than `age`.
-fn sweep_scraps(folder: &OwnedFd, wall: Duration, age: Duration) {
+fn sweep_leftovers(folder: &OwnedFd, wall: Duration, age: Duration) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let Ok(fd) = rustix::fs::openat(folder, ".", flags, Mode::empty()) else { return };
     let Ok(entries) = Dir::new(fd) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        if !is_scrap(name.to_bytes()) {
+        if !is_hidden_name(name.to_bytes()) {
             continue;
         }
         let Ok(stat) = rustix::fs::statx(folder, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
@@ -329,13 +335,13 @@ fn sweep_scraps(folder: &OwnedFd, wall: Duration, age: Duration) {
         let modified = Duration::from_secs(u64::try_from(stat.stx_mtime.tv_sec).unwrap_or(0));
         let is_file = FileType::from_raw_mode(u32::from(stat.stx_mode)) == FileType::RegularFile;
         if is_file && modified + age < wall {
-            let _gone = unlinkat(folder, name, AtFlags::empty());
+            let _removed = unlinkat(folder, name, AtFlags::empty());
         }
     }
 }
 
-fn is_scrap(name: &[u8]) -> bool {
-    name.strip_prefix(SCRAP.as_bytes())
+fn is_hidden_name(name: &[u8]) -> bool {
+    name.strip_prefix(HIDDEN_PREFIX.as_bytes())
         .is_some_and(|digits| digits.len() == 16 && digits.iter().all(u8::is_ascii_hexdigit))
 }
 
@@ -364,20 +370,20 @@ mod tests {
             let scratch = tempfile::tempdir().unwrap();
             let folder = folder(scratch.path());
             let written = |text: &str| {
-                let mut draft = begin(&folder).unwrap();
-                draft.append(text.as_bytes(), Some(text.len() as u64)).unwrap();
-                draft
+                let mut staged = begin(&folder).unwrap();
+                staged.append(text.as_bytes(), Some(text.len() as u64)).unwrap();
+                staged
             };
             drop(written("given up"));
             assert!(names(scratch.path()).is_empty());
-            assert!(written("one").publish(b"a", Old::Unwanted).unwrap().is_new);
-            assert_eq!(written("two").publish(b"a", Old::Unwanted).unwrap_err(), Errno::EXIST);
+            assert!(written("one").publish(b"a", ExistingFile::Forbidden).unwrap().is_new);
+            assert_eq!(written("two").publish(b"a", ExistingFile::Forbidden).unwrap_err(), Errno::EXIST);
             assert_eq!(fs::read_to_string(scratch.path().join("a")).unwrap(), "one");
-            assert!(!written("three").publish(b"a", Old::Replaced).unwrap().is_new);
-            assert!(!written("four").publish(b"a", Old::None).unwrap().is_new);
+            assert!(!written("three").publish(b"a", ExistingFile::Replaced).unwrap().is_new);
+            assert!(!written("four").publish(b"a", ExistingFile::None).unwrap().is_new);
             assert_eq!(fs::read_to_string(scratch.path().join("a")).unwrap(), "four");
             fs::create_dir(scratch.path().join("folder")).unwrap();
-            assert!(written("five").publish(b"folder", Old::Replaced).is_err());
+            assert!(written("five").publish(b"folder", ExistingFile::Replaced).is_err());
             assert_eq!(names(scratch.path()), ["a", "folder"], "nothing hidden is left");
         }
     }
@@ -391,14 +397,14 @@ mod tests {
             for other in others.iter().filter(|path| path.is_dir()) {
                 let [old, new] =
                     [std::env::temp_dir(), other.clone()].map(|at| tempfile::tempdir_in(at).unwrap());
-                let mut draft = begin(&folder(old.path())).unwrap();
+                let mut staged = begin(&folder(old.path())).unwrap();
                 let content = "abc".repeat(COPIED_BYTES);
-                draft.append(content.as_bytes(), None).unwrap();
+                staged.append(content.as_bytes(), None).unwrap();
                 let target = folder(new.path());
                 drop(old);
-                let mut draft = draft.moved_to(&target).unwrap();
-                draft.append(b"end", None).unwrap();
-                draft.moved_to(&target).unwrap().publish(b"a", Old::None).unwrap();
+                let mut staged = staged.moved_to(&target).unwrap();
+                staged.append(b"end", None).unwrap();
+                staged.moved_to(&target).unwrap().publish(b"a", ExistingFile::None).unwrap();
                 assert_eq!(fs::read_to_string(new.path().join("a")).unwrap(), content + "end");
                 assert_eq!(names(new.path()), ["a"]);
             }
@@ -416,9 +422,9 @@ mod tests {
         let modified = fs::metadata(scratch.path().join("a")).unwrap().modified().unwrap();
         let wall = modified.duration_since(std::time::UNIX_EPOCH).unwrap();
         let folder = folder(scratch.path());
-        sweep_scraps(&folder, wall + SCRAP_AGE / 2, SCRAP_AGE);
+        sweep_leftovers(&folder, wall + LEFTOVER_AGE / 2, LEFTOVER_AGE);
         assert_eq!(names(scratch.path()).len(), all.len());
-        sweep_scraps(&folder, wall + SCRAP_AGE * 2, SCRAP_AGE);
+        sweep_leftovers(&folder, wall + LEFTOVER_AGE * 2, LEFTOVER_AGE);
         assert_eq!(names(scratch.path()), [".other", ".whirligig-0", ".whirligig-0123456789abcdeX", "a"]);
     }
 }

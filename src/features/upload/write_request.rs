@@ -18,10 +18,10 @@ use crate::docroot::Docroot;
 use crate::docroot::root::Root;
 use crate::docroot::stamp::Stamp;
 use crate::features::auth::guard::WriteGuards;
+use crate::features::upload::destination::{self, Destination, EntryKind};
 use crate::features::upload::folders::Folders;
 use crate::features::upload::origin::Partners;
 use crate::features::upload::owner::Owner;
-use crate::features::upload::place::{self, Destination, Found};
 use crate::features::upload::refusal::Refusal;
 use crate::features::upload::staged::Sweeper;
 use crate::handler::Context;
@@ -119,11 +119,11 @@ pub(super) struct WriteRequest {
 impl WriteRequest {
     /// Checks that need only the head.
     pub(super) fn check(&self, request: &Request<'_>) -> Result<(), Refusal> {
-        place::check_path(&self.path)?;
+        destination::check_path(&self.path)?;
         match request.method() {
             // Existing files with such names can be deleted.
             Method::Delete | Method::Head => Ok(()),
-            _ => place::check_direction(&self.path),
+            _ => destination::check_direction(&self.path),
         }
     }
 
@@ -165,19 +165,23 @@ impl WriteRequest {
 
     /// Checks the conditions of the request against the existing entry. An existing file that
     /// belongs to the server is refused.
-    pub(super) fn check_conditions(&self, place: &Destination, found: Found) -> Result<(), Refusal> {
-        if let Found::File(stamp) = found
+    pub(super) fn check_conditions(
+        &self,
+        destination: &Destination,
+        found: EntryKind,
+    ) -> Result<(), Refusal> {
+        if let EntryKind::File(stamp) = found
             && self.root.current().is_own(&stamp)
         {
-            return Err(place::OWN);
+            return Err(destination::OWN);
         }
         let verdict = self.request.with(|request| match found {
-            Found::Nothing | Found::Folder | Found::Other => evaluate_absent(request.headers()),
-            Found::File(stamp) => {
+            EntryKind::Nothing | EntryKind::Folder | EntryKind::Other => evaluate_absent(request.headers()),
+            EntryKind::File(stamp) => {
                 let headers = request.headers();
                 let asks = ["if-match", "if-none-match"].iter().any(|name| headers.first(name).is_some());
                 // A file that cannot be read has no tag, so conditions on one fail.
-                let etag = asks.then(|| self.tag_at(place)).flatten().unwrap_or_default();
+                let etag = asks.then(|| self.tag_at(destination)).flatten().unwrap_or_default();
                 let validators = Validators { etag: &etag, modified_secs: stamp.last_modified() };
                 evaluate(headers, false, &validators, self.now.unix_secs())
             }
@@ -190,8 +194,8 @@ impl WriteRequest {
     }
 
     /// Entity tag of the existing file.
-    fn tag_at(&self, place: &Destination) -> Option<Vec<u8>> {
-        let (file, stamp) = place.open_file().ok()?;
+    fn tag_at(&self, destination: &Destination) -> Option<Vec<u8>> {
+        let (file, stamp) = destination.open_file().ok()?;
         self.tag_of(&file, &stamp, self.now.wall)
     }
 
@@ -208,21 +212,21 @@ impl WriteRequest {
 
     /// Opens the folder of `path` below the folder that the root leads to now, and returns the
     /// entry if the client may write it.
-    pub(super) fn place(&self, path: &[u8]) -> Result<Destination, Refusal> {
+    pub(super) fn destination(&self, path: &[u8]) -> Result<Destination, Refusal> {
         self.root.follow();
-        let (mut place, places) = Destination::of(&self.root.docroot(), &self.area, path)?;
-        self.check_passwords(path, &places)?;
-        place.folder = self.shared.folders.share(place.folder);
-        Ok(place)
+        let (mut destination, real_paths) = Destination::of(&self.root.docroot(), &self.area, path)?;
+        self.check_passwords(path, &real_paths)?;
+        destination.folder = self.shared.folders.share(destination.folder);
+        Ok(destination)
     }
 
     /// Refuses an entry with another password than the path of the request. The entry has the path
-    /// `path` and the real paths `places`.
+    /// `path` and the real paths `real_paths`.
     ///
     /// A form names its files itself, and a link can lead to a folder with a password of its own.
-    pub(super) fn check_passwords(&self, path: &[u8], places: &[Vec<u8>]) -> Result<(), Refusal> {
+    pub(super) fn check_passwords(&self, path: &[u8], real_paths: &[Vec<u8>]) -> Result<(), Refusal> {
         let is_same = |other: &[u8]| self.shared.guards.is_same_for(&self.path, other);
-        match is_same(path) && places.iter().all(|place| is_same(place)) {
+        match is_same(path) && real_paths.iter().all(|path| is_same(path)) {
             true => Ok(()),
             false => Err(Refusal::new(Status::FORBIDDEN, "that path requires another password")),
         }
@@ -235,9 +239,9 @@ impl WriteRequest {
 }
 
 /// Value of the `Upload-Limit` header.
-pub(super) fn limits(ask: &WriteRequest) -> String {
-    let keep = &ask.shared.keep;
-    let bytes_max = ask.request.limits().upload_bytes_max.min(match keep.bytes_max {
+pub(super) fn limits(write_request: &WriteRequest) -> String {
+    let keep = &write_request.shared.keep;
+    let bytes_max = write_request.request.limits().upload_bytes_max.min(match keep.bytes_max {
         // No upload can be resumed, and others may have any size up to the upload limit.
         0 => u64::MAX,
         bytes => bytes,
@@ -249,11 +253,11 @@ pub(super) fn limits(ask: &WriteRequest) -> String {
 }
 
 /// Refuses an existing entry that an upload must not replace.
-pub(super) fn replaceable(found: Found) -> Result<(), Refusal> {
+pub(super) fn replaceable(found: EntryKind) -> Result<(), Refusal> {
     match found {
-        Found::Nothing | Found::File(_) => Ok(()),
-        Found::Folder => Err(Errno::ISDIR.into()),
-        Found::Other => Err(Refusal::new(Status::CONFLICT, "a link or device has that name")),
+        EntryKind::Nothing | EntryKind::File(_) => Ok(()),
+        EntryKind::Folder => Err(Errno::ISDIR.into()),
+        EntryKind::Other => Err(Refusal::new(Status::CONFLICT, "a link or device has that name")),
     }
 }
 
@@ -309,14 +313,14 @@ mod tests {
     #[test]
     fn a_folder_is_swept_again_a_day_later() {
         let scratch = tempfile::tempdir().unwrap();
-        let mut ask = WriteRequest::of(scratch.path(), "PUT /a HTTP/1.1\r\nHost: a\r\n\r\n");
-        let scrap = scratch.path().join(".whirligig-0123456789abcdef");
-        let folder = ask.place(b"/a").unwrap().folder;
+        let mut write_request = WriteRequest::of(scratch.path(), "PUT /a HTTP/1.1\r\nHost: a\r\n\r\n");
+        let hidden_name = scratch.path().join(".whirligig-0123456789abcdef");
+        let folder = write_request.destination(b"/a").unwrap().folder;
         let mut is_swept = |later: u32| {
-            std::fs::write(&scrap, "").unwrap();
-            ask.now.mono += staged::SCRAP_AGE * later;
-            ask.sweep(&folder);
-            !scrap.exists()
+            std::fs::write(&hidden_name, "").unwrap();
+            write_request.now.mono += staged::LEFTOVER_AGE * later;
+            write_request.sweep(&folder);
+            !hidden_name.exists()
         };
         assert_eq!([0, 0, 2, 0].map(&mut is_swept), [true, false, true, false]);
     }

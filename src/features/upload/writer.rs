@@ -10,12 +10,12 @@ use rustix::io::Errno;
 
 use crate::clock::read_wall_clock;
 use crate::features::resume_token;
-use crate::features::upload::partial::{GIVEN_UP, PUBLISHING, Partial, Stage, State, read_clock};
+use crate::features::upload::destination::{Destination, EntryKind};
+use crate::features::upload::partial::{DISCARDED, PUBLISHING, Partial, Stage, State, read_clock};
 use crate::features::upload::partials::Partials;
-use crate::features::upload::place::{Destination, Found};
 use crate::features::upload::refusal::Refusal;
 use crate::features::upload::resume::ResumeHeaders;
-use crate::features::upload::staged::{Old, StagedFile};
+use crate::features::upload::staged::{ExistingFile, StagedFile};
 use crate::features::upload::write_request::{
     TOO_LARGE, TOO_LARGE_TO_KEEP, UNEXPECTED, WriteRequest, limits, replaceable, written,
 };
@@ -26,7 +26,7 @@ use crate::sync::lock;
 pub(crate) struct Writer {
     partial: Arc<Partial>,
     partials: Arc<Partials>,
-    turn: u64,
+    epoch: u64,
     /// True if this request completes the upload.
     completes: bool,
     /// True if the client uses resumption headers.
@@ -44,49 +44,51 @@ const NO_ROOM: Refusal = Refusal::new(Status::SERVICE_UNAVAILABLE, "too many unf
 impl Writer {
     /// Begins an upload. `bytes` is the length of the content of this request, if known.
     pub(crate) fn begin(
-        ask: &Arc<WriteRequest>,
+        write_request: &Arc<WriteRequest>,
         partials: &Arc<Partials>,
-        wish: &ResumeHeaders,
+        resume_headers: &ResumeHeaders,
         bytes: Option<u64>,
     ) -> Result<Writer, Refusal> {
-        let place = ask.place(&ask.path)?;
-        let found = place.look()?;
+        let destination = write_request.destination(&write_request.path)?;
+        let found = destination.kind()?;
         replaceable(found)?;
-        ask.check_conditions(&place, found)?;
-        ask.sweep(&place.folder);
-        let draft = StagedFile::begin(&place.folder)?;
-        let length = wish.length_with(0, bytes);
-        if !draft.has_room(length.max(bytes).unwrap_or(0)) {
+        write_request.check_conditions(&destination, found)?;
+        write_request.sweep(&destination.folder);
+        let staged = StagedFile::begin(&destination.folder)?;
+        let length = resume_headers.length_with(0, bytes);
+        if !staged.has_room(length.max(bytes).unwrap_or(0)) {
             return Err(Errno::NOSPC.into());
         }
-        let is_kept = match wish.complete {
+        let is_kept = match resume_headers.complete {
             Some(_) if partials.takes(length) => true,
             Some(false) => return Err(TOO_LARGE_TO_KEEP),
             Some(true) | None => false,
         };
         let partial = Arc::new(Partial {
-            ask: Arc::clone(ask),
+            write_request: Arc::clone(write_request),
             token: OnceLock::new(),
-            name: place.name,
-            state: Mutex::new(State { stage: Stage::Open(draft), turn: 0, length }),
+            name: destination.name,
+            state: Mutex::new(State { stage: Stage::Open(staged), epoch: 0, length }),
             bytes: AtomicU64::new(0),
             is_held: AtomicBool::new(true),
-            touched: Mutex::new(ask.now.mono),
+            touched: Mutex::new(write_request.now.mono),
         });
         // An upload in one request continues without a token if the table is full.
-        if is_kept && !partials.insert(&partial, crate::random::random_hex()?) && wish.complete == Some(false)
+        if is_kept
+            && !partials.insert(&partial, crate::random::random_hex()?)
+            && resume_headers.complete == Some(false)
         {
             return Err(NO_ROOM);
         }
         Ok(Writer {
             partial,
             partials: Arc::clone(partials),
-            turn: 0,
-            completes: wish.complete != Some(false),
-            is_resumable: wish.complete.is_some(),
+            epoch: 0,
+            completes: resume_headers.complete != Some(false),
+            is_resumable: resume_headers.complete.is_some(),
             is_append: false,
             left: bytes,
-            location: ask.reference(&ask.path),
+            location: write_request.reference(&write_request.path),
         })
     }
 
@@ -94,40 +96,40 @@ impl Writer {
     pub(crate) fn resume(
         partial: &Arc<Partial>,
         partials: &Arc<Partials>,
-        ask: &WriteRequest,
-        wish: &ResumeHeaders,
+        write_request: &WriteRequest,
+        resume_headers: &ResumeHeaders,
         offset: u64,
         bytes: Option<u64>,
-    ) -> Result<Writer, Halt> {
-        *lock(&partial.touched) = ask.now.mono;
+    ) -> Result<Writer, ResumeError> {
+        *lock(&partial.touched) = write_request.now.mono;
         let mut state = lock(&partial.state);
         match state.stage {
             Stage::Open(_) => {}
-            Stage::Publishing => return Err(Halt::Refused(PUBLISHING)),
-            Stage::Published => return Err(Halt::Complete),
-            Stage::GivenUp => return Err(Halt::Refused(GIVEN_UP)),
+            Stage::Publishing => return Err(ResumeError::Refused(PUBLISHING)),
+            Stage::Published => return Err(ResumeError::Complete),
+            Stage::Discarded => return Err(ResumeError::Refused(DISCARDED)),
         }
         if offset != partial.bytes() {
-            return Err(Halt::Offset(partial.bytes()));
+            return Err(ResumeError::Offset(partial.bytes()));
         }
-        let length = wish.length_with(offset, bytes);
+        let length = resume_headers.length_with(offset, bytes);
         if length.zip(state.length).is_some_and(|(one, other)| one != other) {
-            return Err(Halt::Length);
+            return Err(ResumeError::Length);
         }
         state.length = state.length.or(length);
         if bytes.map(|bytes| offset + bytes) > Some(state.length.unwrap_or(u64::MAX)) {
-            return Err(Halt::Length);
+            return Err(ResumeError::Length);
         }
-        state.turn += 1;
+        state.epoch += 1;
         Ok(Writer {
             partial: Arc::clone(partial),
             partials: Arc::clone(partials),
-            turn: state.turn,
-            completes: wish.complete == Some(true),
+            epoch: state.epoch,
+            completes: resume_headers.complete == Some(true),
             is_resumable: true,
             is_append: true,
             left: bytes,
-            location: ask.reference(&ask.path),
+            location: write_request.reference(&write_request.path),
         })
     }
 
@@ -137,22 +139,22 @@ impl Writer {
             return Ok(());
         }
         let mut state = lock(&self.partial.state);
-        if state.turn != self.turn {
+        if state.epoch != self.epoch {
             return Err(SUPERSEDED);
         }
         let end = self.partial.bytes() + piece.len() as u64;
         if end > state.length.unwrap_or(u64::MAX) {
             // The content exceeds its length, so the upload is discarded.
-            drop(self.partial.take_draft(&mut state, Stage::GivenUp));
+            drop(self.partial.take_staged(&mut state, Stage::Discarded));
             return Err(Refusal::new(Status::BAD_REQUEST, "the content is longer than the upload"));
         }
-        let ask = &self.partial.ask;
-        if end > ask.request.limits().upload_bytes_max {
+        let write_request = &self.partial.write_request;
+        if end > write_request.request.limits().upload_bytes_max {
             return Err(TOO_LARGE);
         }
-        let Stage::Open(draft) = &mut state.stage else { return Err(GIVEN_UP) };
-        let outcome = draft.append(piece, self.left);
-        self.partial.bytes.store(draft.bytes(), Ordering::Release);
+        let Stage::Open(staged) = &mut state.stage else { return Err(DISCARDED) };
+        let outcome = staged.append(piece, self.left);
+        self.partial.bytes.store(staged.bytes(), Ordering::Release);
         self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
         drop(state);
         outcome?;
@@ -175,40 +177,40 @@ impl Writer {
         if !self.completes {
             let response = match self.is_append {
                 true => Response::new(Status::NO_CONTENT).by_server(),
-                false => self.tell_where(Response::new(Status::CREATED).by_server()),
+                false => self.with_upload_location(Response::new(Status::CREATED).by_server()),
             };
             return Ok(response
                 .with_header("Upload-Complete", "?0")
                 .with_header("Upload-Offset", partial.bytes().to_string()));
         }
         let mut state = lock(&partial.state);
-        if state.turn != self.turn {
+        if state.epoch != self.epoch {
             return Err(SUPERSEDED);
         }
         if state.length.is_some_and(|length| length != partial.bytes()) {
             return Err(Refusal::new(Status::BAD_REQUEST, "the content is shorter than the upload"));
         }
-        let draft = partial.take_draft(&mut state, Stage::Publishing).ok_or(GIVEN_UP)?;
+        let staged = partial.take_staged(&mut state, Stage::Publishing).ok_or(DISCARDED)?;
         drop(state);
-        let published = publish(partial, draft, &self.location);
+        let published = publish(partial, staged, &self.location);
         lock(&partial.state).stage = match published {
             Ok(_) => Stage::Published,
-            Err(_) => Stage::GivenUp,
+            Err(_) => Stage::Discarded,
         };
         let response = published.unwrap_or_else(|refusal| {
             // Nothing is left to resume or to report as complete.
             self.partials.forget(partial);
-            partial.ask.refuse(refusal)
+            partial.write_request.refuse(refusal)
         });
         Ok(if self.is_resumable { response.with_header("Upload-Complete", "?1") } else { response })
     }
 
     /// Adds the location at which the upload can be resumed.
-    pub(crate) fn tell_where(&self, response: Response) -> Response {
+    pub(crate) fn with_upload_location(&self, response: Response) -> Response {
         match (self.partial.token.get(), self.is_append) {
             (Some(token), false) => response
                 .with_header("Location", resume_token::location(&self.location, token))
-                .with_header("Upload-Limit", limits(&self.partial.ask)),
+                .with_header("Upload-Limit", limits(&self.partial.write_request)),
             _ => response,
         }
     }
@@ -233,17 +235,17 @@ impl Drop for Writer {
             return;
         }
         let mut state = lock(&self.partial.state);
-        if state.turn == self.turn
-            && let Stage::Open(draft) = &mut state.stage
+        if state.epoch == self.epoch
+            && let Stage::Open(staged) = &mut state.stage
         {
-            draft.give_back();
+            staged.release_reserved();
         }
         *lock(&self.partial.touched) = read_clock();
     }
 }
 
 /// Reasons why an upload cannot be resumed.
-pub(crate) enum Halt {
+pub(crate) enum ResumeError {
     /// The upload is already complete.
     Complete,
     /// The offset is wrong; the right one is included.
@@ -254,40 +256,40 @@ pub(crate) enum Halt {
 }
 
 /// Publishes an upload as a file. `location` refers to the file.
-fn publish(partial: &Partial, draft: StagedFile, location: &[u8]) -> Result<Response, Refusal> {
-    let ask = &partial.ask;
-    draft.sync()?;
+fn publish(partial: &Partial, staged: StagedFile, location: &[u8]) -> Result<Response, Refusal> {
+    let write_request = &partial.write_request;
+    staged.sync()?;
     // The root can lead to another folder since the upload began. Move the file before taking the
     // lock, because that can require a copy.
-    let place = ask.place(&ask.path)?;
-    let draft = draft.moved_to(&place.folder)?;
-    let _publishing = lock(&ask.shared.publishing);
-    put_in_place(partial, draft, &place, place.look()?, location)
+    let destination = write_request.destination(&write_request.path)?;
+    let staged = staged.moved_to(&destination.folder)?;
+    let _publishing = lock(&write_request.shared.publishing);
+    put_in_place(partial, staged, &destination, destination.kind()?, location)
 }
 
 /// Publishes an upload whose entry was just found to be `found`. Only other programs can have
 /// changed the entry since.
 fn put_in_place(
     partial: &Partial,
-    mut draft: StagedFile,
-    place: &Destination,
-    found: Found,
+    mut staged: StagedFile,
+    destination: &Destination,
+    found: EntryKind,
     location: &[u8],
 ) -> Result<Response, Refusal> {
-    let ask = &partial.ask;
+    let write_request = &partial.write_request;
     replaceable(found)?;
-    ask.check_conditions(place, found)?;
-    let old = match found {
-        Found::File(_) => Old::Replaced,
-        _ if ask.wants_new_name() => Old::Unwanted,
-        Found::Nothing | Found::Folder | Found::Other => Old::None,
+    write_request.check_conditions(destination, found)?;
+    let existing = match found {
+        EntryKind::File(_) => ExistingFile::Replaced,
+        _ if write_request.wants_new_name() => ExistingFile::Forbidden,
+        EntryKind::Nothing | EntryKind::Folder | EntryKind::Other => ExistingFile::None,
     };
-    let published = match draft.publish(&partial.name, old) {
-        Err(Errno::EXIST) if old == Old::Unwanted => return Err(UNEXPECTED),
+    let published = match staged.publish(&partial.name, existing) {
+        Err(Errno::EXIST) if existing == ExistingFile::Forbidden => return Err(UNEXPECTED),
         published => published?,
     };
-    ask.root.current().note_write();
-    let etag = ask.tag_of(draft.file(), &published.stamp, read_wall_clock());
+    write_request.root.current().note_write();
+    let etag = write_request.tag_of(staged.file(), &published.stamp, read_wall_clock());
     Ok(written(location, published.is_new, etag))
 }
 
@@ -304,16 +306,17 @@ mod tests {
     const RESUMABLE: &str =
         "PUT /a HTTP/1.1\r\nHost: a\r\nUpload-Complete: ?1\r\nContent-Length: 10000000\r\n\r\n";
 
-    fn begin(ask: &Arc<WriteRequest>, bytes: u64) -> Writer {
-        let wish = ask.request.with(ResumeHeaders::of).unwrap();
-        Writer::begin(ask, &table(), &wish, Some(bytes)).unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    fn begin(write_request: &Arc<WriteRequest>, bytes: u64) -> Writer {
+        let resume_headers = write_request.request.with(ResumeHeaders::of).unwrap();
+        Writer::begin(write_request, &table(), &resume_headers, Some(bytes))
+            .unwrap_or_else(|refusal| panic!("{refusal:?}"))
     }
 
     fn table() -> Arc<Partials> {
         Partials::registered(KeepLimits::of(&Config::default()))
     }
 
-    fn ask(root: &Path, head: &str) -> Arc<WriteRequest> {
+    fn write_request(root: &Path, head: &str) -> Arc<WriteRequest> {
         Arc::new(WriteRequest::of(root, head))
     }
 
@@ -326,30 +329,30 @@ mod tests {
     #[test]
     fn an_upload_that_breaks_off_is_kept_from_then_on_and_takes_what_it_counts_for() {
         let scratch = tempfile::tempdir().unwrap();
-        let ask = ask(scratch.path(), RESUMABLE);
-        let mut writer = begin(&ask, 10_000_000);
+        let write_request = write_request(scratch.path(), RESUMABLE);
+        let mut writer = begin(&write_request, 10_000_000);
         writer.write(&[1; 64 * KIB]).unwrap();
         let partial = Arc::clone(&writer.partial);
         let before = read_clock();
         drop(writer);
         assert!(*lock(&partial.touched) >= before);
-        let Stage::Open(draft) = &lock(&partial.state).stage else { panic!("it is gone") };
-        assert!(draft.room() < 2 * 64 * KIB as u64, "{}", draft.room());
+        let Stage::Open(staged) = &lock(&partial.state).stage else { panic!("it is gone") };
+        assert!(staged.room() < 2 * 64 * KIB as u64, "{}", staged.room());
     }
 
     /// Regression: a copy can take minutes, during which no other upload could be published.
     #[test]
     fn content_is_copied_to_another_folder_before_the_lock_is_taken() {
         let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let ask = ask(new.path(), "PUT /a HTTP/1.1\r\nHost: a\r\n\r\n");
-        let writer = begin(&ask, 3);
+        let write_request = write_request(new.path(), "PUT /a HTTP/1.1\r\nHost: a\r\n\r\n");
+        let writer = begin(&write_request, 3);
         // A staged file with a hidden name must be copied to another folder.
         let folder = Arc::new(OwnedFd::from(fs::File::open(old.path()).unwrap()));
-        let mut draft = StagedFile::begin_named(&folder).unwrap();
-        draft.append(b"abc", None).unwrap();
-        let publishing = lock(&ask.shared.publishing);
+        let mut staged = StagedFile::begin_named(&folder).unwrap();
+        staged.append(b"abc", None).unwrap();
+        let publishing = lock(&write_request.shared.publishing);
         let (is_copied, is_published) = std::thread::scope(|scope| {
-            let publisher = scope.spawn(|| publish(&writer.partial, draft, b"a"));
+            let publisher = scope.spawn(|| publish(&writer.partial, staged, b"a"));
             let give_up_at = read_clock() + Duration::from_secs(10);
             while !is_empty(old.path()) && read_clock() < give_up_at {
                 std::thread::yield_now();
@@ -368,12 +371,12 @@ mod tests {
     #[test]
     fn at_the_end_nothing_is_kept() {
         let scratch = tempfile::tempdir().unwrap();
-        let ask = ask(scratch.path(), RESUMABLE);
-        let writer = begin(&ask, 10);
-        let named = StagedFile::begin_named(&ask.place(b"/a").unwrap().folder).unwrap();
+        let write_request = write_request(scratch.path(), RESUMABLE);
+        let writer = begin(&write_request, 10);
+        let named = StagedFile::begin_named(&write_request.destination(b"/a").unwrap().folder).unwrap();
         lock(&writer.partial.state).stage = Stage::Open(named);
         assert!(!is_empty(scratch.path()));
-        writer.partials.give_all_up();
+        writer.partials.discard_all();
         assert!(is_empty(scratch.path()));
         assert!(writer.partials.find(writer.partial.token.get().unwrap()).is_none());
     }
@@ -386,14 +389,14 @@ mod tests {
         {
             let scratch = tempfile::tempdir().unwrap();
             let head = format!("PUT /a HTTP/1.1\r\nHost: a\r\n{field}\r\n");
-            let ask = ask(scratch.path(), &head);
-            let mut writer = begin(&ask, 4);
+            let write_request = write_request(scratch.path(), &head);
+            let mut writer = begin(&write_request, 4);
             writer.write(b"ours").unwrap();
             let partial = Arc::clone(&writer.partial);
-            let draft = partial.take_draft(&mut lock(&partial.state), Stage::Publishing).unwrap();
+            let staged = partial.take_staged(&mut lock(&partial.state), Stage::Publishing).unwrap();
             fs::write(scratch.path().join("a"), "another's").unwrap();
-            let place = ask.place(b"/a").unwrap();
-            let put = put_in_place(&partial, draft, &place, Found::Nothing, b"a");
+            let destination = write_request.destination(b"/a").unwrap();
+            let put = put_in_place(&partial, staged, &destination, EntryKind::Nothing, b"a");
             assert_eq!(put.map(|response| response.status()), status);
             assert_eq!(fs::read_to_string(scratch.path().join("a")).unwrap(), content);
         }

@@ -47,17 +47,21 @@ fn every_spelling_of_a_protected_path_is_protected() {
         "/a//b/",
         "/a/b/c",
     ] {
-        let scope = with_request(target, "", |request| match guard.place(request) {
-            Place::Realm(_) => true,
-            Place::Open | Place::Nowhere(_) => false,
+        let has_password = with_request(target, "", |request| match guard.protection(request) {
+            Protection::Realm(_) => true,
+            Protection::None | Protection::Invalid(_) => false,
         });
-        assert!(scope, "{target}");
+        assert!(has_password, "{target}");
     }
     for target in ["/", "/privately", "/Private", "/a", "/a/c/b", "/public/private", "/_whirligig/health"] {
-        assert!(with_request(target, "", |request| matches!(guard.place(request), Place::Open)), "{target}");
+        assert!(
+            with_request(target, "", |request| matches!(guard.protection(request), Protection::None)),
+            "{target}"
+        );
     }
     for target in ["/private/../x", "/private/..", "/private/%2e%2e/a", "/private%2fx", "/%00"] {
-        let nowhere = with_request(target, "", |request| matches!(guard.place(request), Place::Nowhere(_)));
+        let nowhere =
+            with_request(target, "", |request| matches!(guard.protection(request), Protection::Invalid(_)));
         assert!(nowhere, "{target}");
     }
 }
@@ -79,9 +83,9 @@ fn a_file_takes_its_password_under_all_its_names() {
 fn the_longest_path_decides_and_health_stays_open() {
     let guard = guard(&["a:p", "b:p@/x/y", "c:p@/x"]);
     let path = |target: &str| {
-        with_request(target, "", |request| match guard.place(request) {
-            Place::Realm(scope) => Some(String::from_utf8(guard.scopes[scope].path.clone()).unwrap()),
-            Place::Open | Place::Nowhere(_) => None,
+        with_request(target, "", |request| match guard.protection(request) {
+            Protection::Realm(realm) => Some(String::from_utf8(guard.realms[realm].path.clone()).unwrap()),
+            Protection::None | Protection::Invalid(_) => None,
         })
     };
     assert_eq!(path("/x/y/z").as_deref(), Some("/x/y"));
@@ -100,10 +104,10 @@ fn the_longest_path_decides_and_health_stays_open() {
 fn passwords_given_in_clear_are_compared_whole() {
     let guard = guard(&["u:p@/x", "v:q@/x", "w:r@/y"]);
     let now = crate::clock::read_clocks();
-    let scope = guard.scope_of(b"/x").unwrap();
+    let realm = guard.realm_of(b"/x").unwrap();
     let recall = |user: &str, password: &str| {
         let credentials = Credentials { user: user.into(), password: password.into() };
-        matches!(guard.recall(&Attempt { scope, credentials }, Looked::NotYet, now), Cached::Right)
+        matches!(guard.recall(&LoginAttempt { realm, credentials }, FilesChecked::NotYet, now), Cached::Right)
     };
     assert!(recall("u", "p") && recall("v", "q"));
     for (user, password) in
@@ -126,24 +130,24 @@ fn a_look_at_the_users_counts_when_it_is_over() {
         .unwrap()
         .unwrap();
     let credentials = Credentials { user: b"u".to_vec(), password: b"open sesame".to_vec() };
-    let attempt = Attempt { scope: 0, credentials };
+    let attempt = LoginAttempt { realm: 0, credentials };
     let start = crate::clock::read_clocks();
     let at = |secs| {
         let passed = Duration::from_secs(secs);
         Now { mono: start.mono + passed, wall: start.wall + passed }
     };
-    let recall = |secs, looked| guard.recall(&attempt, looked, at(secs));
-    assert!(matches!(recall(0, Looked::NotYet), Cached::Unknown));
+    let recall = |secs, files_checked| guard.recall(&attempt, files_checked, at(secs));
+    assert!(matches!(recall(0, FilesChecked::NotYet), Cached::Unknown));
     assert!(guard.verify(0, &attempt.credentials, at(0)));
-    assert!(matches!(recall(0, Looked::NotYet), Cached::Right));
+    assert!(matches!(recall(0, FilesChecked::NotYet), Cached::Right));
     for _ in 0..3 {
-        assert!(matches!(recall(2, Looked::NotYet), Cached::Stale), "until somebody has looked");
+        assert!(matches!(recall(2, FilesChecked::NotYet), Cached::Stale), "until somebody has looked");
     }
     guard.refresh(at(2));
-    assert!(matches!(recall(2, Looked::NotYet), Cached::Right));
+    assert!(matches!(recall(2, FilesChecked::NotYet), Cached::Right));
     std::fs::write(&file, format!("v:{HASH}\n")).unwrap();
-    assert!(matches!(recall(4, Looked::NotYet), Cached::Stale));
+    assert!(matches!(recall(4, FilesChecked::NotYet), Cached::Stale));
     guard.refresh(at(4));
-    assert!(matches!(recall(4, Looked::Now), Cached::Unknown));
+    assert!(matches!(recall(4, FilesChecked::Now), Cached::Unknown));
     assert!(!guard.verify(0, &attempt.credentials, at(4)));
 }

@@ -29,12 +29,12 @@ impl Clients {
     /// token.
     fn begin(&self, owner: &Owner, complete: &str, bytes: usize) -> Result<Option<String>, Status> {
         let head = format!("PUT /a HTTP/1.1\r\nHost: a\r\nUpload-Complete: {complete}\r\n\r\n");
-        let mut ask = WriteRequest::of(self.folder.path(), &head);
-        (ask.shared, ask.owner) = (Arc::clone(&self.shared), owner.clone());
-        let ask = Arc::new(ask);
-        let wish = ask.request.with(ResumeHeaders::of).unwrap();
-        let begun =
-            Writer::begin(&ask, &self.partials, &wish, Some(1000)).map_err(|refusal| refusal.status)?;
+        let mut write_request = WriteRequest::of(self.folder.path(), &head);
+        (write_request.shared, write_request.owner) = (Arc::clone(&self.shared), owner.clone());
+        let write_request = Arc::new(write_request);
+        let resume_headers = write_request.request.with(ResumeHeaders::of).unwrap();
+        let begun = Writer::begin(&write_request, &self.partials, &resume_headers, Some(1000))
+            .map_err(|refusal| refusal.status)?;
         let mut writer = begun;
         writer.write(&vec![1; bytes]).map_err(|refusal| refusal.status)?;
         let token = writer.token();
@@ -144,7 +144,7 @@ fn when_descriptors_run_out_the_largest_share_gives_them_up_and_the_last_upload_
     let first = clients.keep(&one, 1);
     let tokens: Vec<String> = (0..4).map(|_| clients.keep(&many, 1)).collect();
     let later: Vec<String> = (0..2).map(|_| clients.keep(&late, 1)).collect();
-    let give_up = || lock(&clients.partials.table).give_up_of_largest_share().is_some();
+    let give_up = || lock(&clients.partials.table).discard_from_largest_share().is_some();
     for number in 0..2 {
         assert!(give_up() && !clients.has(&tokens[number]) && clients.has(&tokens[number + 1]));
     }

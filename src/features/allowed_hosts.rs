@@ -34,37 +34,37 @@ const FORWARDED: &[u8] = b"x-forwarded-";
 /// Host names of this server.
 #[derive(Debug)]
 pub(crate) struct AllowedHosts {
-    known: Known,
+    accepted: AcceptedHosts,
     logged: Once,
 }
 
 #[derive(Debug)]
-enum Known {
+enum AcceptedHosts {
     /// Every name: other machines may connect to the server, or the operator allowed any name.
     Any,
     /// These names, IP addresses and `localhost`.
-    These(Vec<Name>),
+    Only(Vec<Name>),
 }
 
 impl AllowedHosts {
     pub(crate) fn of(config: &Config) -> AllowedHosts {
         let allowed = &config.site.allow_hosts;
         let is_open = allowed.contains(&AllowedHost::Any) || (allowed.is_empty() && !config.is_private());
-        let known = match is_open {
-            true => Known::Any,
+        let accepted = match is_open {
+            true => AcceptedHosts::Any,
             false => {
                 let vhosts = config.site.vhosts.iter().flat_map(|vhost| &vhost.hosts);
                 let vhosts = vhosts.flat_map(|host| Name::all_of(host));
-                Known::These(vhosts.chain(allowed.iter().flat_map(names_of)).collect())
+                AcceptedHosts::Only(vhosts.chain(allowed.iter().flat_map(names_of)).collect())
             }
         };
-        AllowedHosts { known, logged: Once::default() }
+        AllowedHosts { accepted, logged: Once::default() }
     }
 
     /// Returns true if the host name in the request belongs to this server. A request without a
     /// name does not count, because a proxy may have forwarded it.
-    pub(crate) fn know(&self, request: &Request<'_>) -> bool {
-        let Known::These(names) = &self.known else { return true };
+    pub(crate) fn contains(&self, request: &Request<'_>) -> bool {
+        let AcceptedHosts::Only(names) = &self.accepted else { return true };
         let Some(authority) = request.authority() else { return false };
         let host = host_of(authority);
         is_own_name(host) || names.iter().any(|name| name.matches(host))
@@ -72,8 +72,8 @@ impl AllowedHosts {
 
     /// Returns true if the host name in the request permits writing. Only browsers have to be
     /// stopped: they cannot reach a Unix socket and always send a name.
-    pub(crate) fn let_write(&self, request: &Request<'_>, peer: &Peer) -> bool {
-        matches!(peer, Peer::Unix) || request.authority().is_none() || self.know(request)
+    pub(crate) fn permits_writing(&self, request: &Request<'_>, peer: &Peer) -> bool {
+        matches!(peer, Peer::Unix) || request.authority().is_none() || self.contains(request)
     }
 
     /// Refuses a request for an unknown host name, and logs each such name once. `consequence` ends
@@ -95,7 +95,7 @@ impl AllowedHosts {
 
     /// Refuses a request for more than single files if its host name is unknown.
     pub(crate) fn refusal(&self, request: &Request<'_>) -> Option<Response> {
-        (!self.know(request)).then(|| self.refuse(request, "only single files can be read"))
+        (!self.contains(request)).then(|| self.refuse(request, "only single files can be read"))
     }
 
     fn log_once(&self, name: &[u8]) {
@@ -145,34 +145,38 @@ fn is_forwarded(request: &Request<'_>) -> bool {
 
 /// Reason why a server has a handler that allows more than reads of single files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Because {
+pub(crate) enum EnabledBy {
     /// The operator enabled it.
-    Asked,
+    Operator,
     /// Enabled because the server is private. The log names the flag that opens it to others.
-    Private { flag: &'static str },
+    PrivateServer { flag: &'static str },
 }
 
 /// Handler that passes on requests with a known host name.
-struct Gate {
+struct HostCheck {
     names: Arc<AllowedHosts>,
-    because: Because,
+    enabled_by: EnabledBy,
     has_logged: AtomicBool,
     inner: Box<dyn Handler>,
 }
 
 /// Wraps a handler in the host name check. A handler that exists only because the server is private
 /// also refuses forwarded requests.
-pub(crate) fn gate(names: &Arc<AllowedHosts>, because: Because, inner: Box<dyn Handler>) -> Box<dyn Handler> {
-    Box::new(Gate { names: Arc::clone(names), because, has_logged: AtomicBool::new(false), inner })
+pub(crate) fn check_host(
+    names: &Arc<AllowedHosts>,
+    enabled_by: EnabledBy,
+    inner: Box<dyn Handler>,
+) -> Box<dyn Handler> {
+    Box::new(HostCheck { names: Arc::clone(names), enabled_by, has_logged: AtomicBool::new(false), inner })
 }
 
-impl Handler for Gate {
+impl Handler for HostCheck {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
         if let Some(refusal) = self.names.refusal(request) {
             return refusal.into();
         }
-        match self.because {
-            Because::Private { flag } if is_forwarded(request) => {
+        match self.enabled_by {
+            EnabledBy::PrivateServer { flag } if is_forwarded(request) => {
                 if !self.has_logged.swap(true, Ordering::Relaxed) {
                     log::warn!(
                         "refused {} to a proxy (403): only this machine may read it; {flag} gives it to others",
@@ -183,7 +187,7 @@ impl Handler for Gate {
                     "a proxy forwarded this request, but only the server's own machine may read this page";
                 Response::problem(Status::FORBIDDEN, why).into()
             }
-            Because::Asked | Because::Private { .. } => self.inner.handle(request, cx),
+            EnabledBy::Operator | EnabledBy::PrivateServer { .. } => self.inner.handle(request, cx),
         }
     }
 }
@@ -215,7 +219,7 @@ mod tests {
     }
 
     fn knows(names: &AllowedHosts, host: &str) -> bool {
-        with_request(&format!("GET /a HTTP/1.1\r\nHost: {host}\r\n\r\n"), |request| names.know(request))
+        with_request(&format!("GET /a HTTP/1.1\r\nHost: {host}\r\n\r\n"), |request| names.contains(request))
     }
 
     fn names(bind: &str, allowed: &[&str]) -> AllowedHosts {
@@ -272,10 +276,12 @@ mod tests {
             assert!(!knows(&private, host), "{host}");
         }
         let no_host = "GET /a HTTP/1.0\r\n\r\n";
-        assert!(!with_request(no_host, |request| private.know(request)));
-        assert!(with_request(no_host, |request| private.let_write(request, &Peer::V4([127, 0, 0, 1], 1))));
+        assert!(!with_request(no_host, |request| private.contains(request)));
+        assert!(
+            with_request(no_host, |request| private.permits_writing(request, &Peer::V4([127, 0, 0, 1], 1)))
+        );
         let absolute = "GET http://attacker.example/a HTTP/1.1\r\nHost: localhost\r\n\r\n";
-        assert!(!with_request(absolute, |request| private.know(request)), "the target decides");
+        assert!(!with_request(absolute, |request| private.contains(request)), "the target decides");
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(crate) struct Destination {
 
 /// Kind of an existing entry.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Found {
+pub(crate) enum EntryKind {
     Nothing,
     File(Stamp),
     Folder,
@@ -70,8 +70,8 @@ impl Destination {
         check_name(&name)?;
         let folder = open_folder(docroot, area, &path[..slash])?;
         folder.check_entry(docroot, &name)?;
-        let places = folder.places_of(&name);
-        Ok((Destination { folder: folder.fd, name }, places))
+        let real_paths = folder.real_paths_of(&name);
+        Ok((Destination { folder: folder.fd, name }, real_paths))
     }
 
     /// Opens the existing file for reading, and returns its stamp.
@@ -87,16 +87,16 @@ impl Destination {
     }
 
     /// Returns the kind of the entry on disk.
-    pub(crate) fn look(&self) -> Result<Found, Errno> {
+    pub(crate) fn kind(&self) -> Result<EntryKind, Errno> {
         let stat =
             rustix::fs::statx(&self.folder, self.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW, Inode::MASK);
         match stat {
-            Err(Errno::NOENT) => Ok(Found::Nothing),
+            Err(Errno::NOENT) => Ok(EntryKind::Nothing),
             Err(errno) => Err(errno),
             Ok(stat) => Ok(match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
-                FileType::RegularFile => Found::File(Stamp::of(&stat)),
-                FileType::Directory => Found::Folder,
-                _ => Found::Other,
+                FileType::RegularFile => EntryKind::File(Stamp::of(&stat)),
+                FileType::Directory => EntryKind::Folder,
+                _ => EntryKind::Other,
             }),
         }
     }
@@ -149,7 +149,7 @@ impl Folder {
 
     /// Paths that an entry of this name can have below the docroot after links are followed; none
     /// if the folder lies outside.
-    pub(crate) fn places_of(&self, name: &[u8]) -> Vec<Vec<u8>> {
+    pub(crate) fn real_paths_of(&self, name: &[u8]) -> Vec<Vec<u8>> {
         self.location.possible_paths().map(|folder| [&folder, name].concat()).collect()
     }
 
@@ -158,7 +158,7 @@ impl Folder {
     pub(crate) fn check_entry(&self, docroot: &Docroot, name: &[u8]) -> Result<(), Refusal> {
         match () {
             () if docroot.is_own_name(&self.location, name) => Err(OWN),
-            () if self.places_of(name).iter().any(|place| docroot.withholds(place)) => Err(PROGRAMS),
+            () if self.real_paths_of(name).iter().any(|path| docroot.withholds(path)) => Err(PROGRAMS),
             () => Ok(()),
         }
     }
