@@ -213,6 +213,28 @@ fn no_dependency_brings_a_runtime_or_comes_from_elsewhere() {
     }
 }
 
+/// A version of Rust as numbers, so that 1.100 is later than 1.99.
+fn rust_version(package: &Value) -> Vec<u32> {
+    let version = package["rust_version"].as_str().unwrap_or("1.0");
+    version.split('.').map(|part| part.parse().unwrap()).collect()
+}
+
+/// `clippy::incompatible_msrv` checks our own code against `rust-version`.
+#[test]
+fn no_dependency_needs_a_newer_rust_than_the_manifest_states() {
+    let packages = packages();
+    let ours = packages.iter().find(|package| package["name"] == "whirligig").map(rust_version).unwrap();
+    for package in &packages {
+        let (name, needed) = (&package["name"], rust_version(package));
+        assert!(needed <= [&ours[..], &[u32::MAX]].concat(), "{name} needs Rust {needed:?}");
+    }
+    let stated = format!("Rust {}.{} or later", ours[0], ours[1]);
+    for document in ["README.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(home().join(document)).unwrap();
+        assert!(text.contains(&stated), "{document} does not state: {stated}");
+    }
+}
+
 #[test]
 fn no_dependency_rule_is_missing_from_the_file() {
     let rules = dependency_rules();
