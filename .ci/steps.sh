@@ -57,7 +57,7 @@ tools() {
     apt-get install -y -qq --no-install-recommends "${missing[@]}"
 }
 
-# Builds protocol, loop and simulator without an operating system and runs the simulator in that
+# Builds protocol, loop and simulator without an operating system and runs their tests in that
 # build. Builds them for WebAssembly where rustup can install that target. Crates that need an
 # operating system must not occur among the dependencies.
 without_os() {
@@ -68,7 +68,7 @@ without_os() {
         return 1
     fi
     cargo check --locked --lib --no-default-features
-    cargo test --locked --profile ci --no-default-features --features sim --test sim
+    cargo test --locked --profile ci --no-default-features --features sim --lib --test sim
     if rustup target add wasm32-unknown-unknown; then
         cargo check --locked --lib --no-default-features --features sim --target wasm32-unknown-unknown
     else

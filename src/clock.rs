@@ -45,8 +45,8 @@ pub(crate) fn read_wall_clock() -> Duration {
     std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
-/// The instant at which a simulation begins. All others of the simulation are this one plus a time.
-#[cfg(feature = "sim")]
+/// The instant at which a simulation or a test begins. All others of it are this one plus a time.
+#[cfg(any(feature = "sim", test))]
 pub(crate) fn origin() -> Instant {
     #[cfg(feature = "os")]
     return read_clocks().mono;

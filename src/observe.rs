@@ -435,6 +435,7 @@ mod tests {
         assert!(TURN_BOUNDS.is_sorted());
     }
 
+    #[cfg(feature = "os")]
     #[test]
     fn a_stopwatch_files_time_under_what_it_was_spent_on() {
         let mut watch = Stopwatch::default();

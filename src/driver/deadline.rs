@@ -172,14 +172,10 @@ impl<K: Copy + PartialEq + std::fmt::Debug> Default for DeadlineQueue<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::origin;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::time::Duration;
-
-    #[expect(clippy::disallowed_methods, reason = "an origin for invented times")]
-    fn origin() -> Instant {
-        Instant::now()
-    }
 
     fn id(slot: u32, generation: u32) -> Id<ConnKind> {
         Id::new(generation, slot)

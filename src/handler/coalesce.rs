@@ -209,5 +209,6 @@ impl<R: Send + 'static> Watched for Waiter<R> {
     }
 }
 
+#[cfg(feature = "os")]
 #[cfg(test)]
 mod tests;

@@ -144,6 +144,7 @@ impl<P: Producer> BodySource for Offloaded<P> {
     }
 }
 
+#[cfg(feature = "os")]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -216,6 +216,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    #[cfg(feature = "client")]
     #[test]
     fn days_go_there_and_back() {
         for days in (0..3_000_000).step_by(59) {

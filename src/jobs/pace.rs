@@ -116,13 +116,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::clock::origin;
 
     const RATE: LeastRate = LeastRate { bytes: 160 * 1024, window: Duration::from_secs(10) };
-
-    #[expect(clippy::disallowed_methods, reason = "an origin for invented times")]
-    fn origin() -> Instant {
-        Instant::now()
-    }
 
     /// Sends at a rate for a number of milliseconds, in pieces every `every_ms`.
     fn send(pace: &mut Pace, from: Instant, for_ms: u64, every_ms: u64, rate: u64) -> Instant {

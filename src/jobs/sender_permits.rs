@@ -199,7 +199,7 @@ mod tests {
         fn new(count: usize) -> Senders {
             let rate = LeastRate::of(&Limits::default(), &Timeouts::default());
             let inbox = Arc::new(Inbox::new(Box::new(|| Ok(()))));
-            let start = crate::clock::read_clocks().mono;
+            let start = crate::clock::origin();
             Senders { permits: SenderPermits::new(count, rate), inbox, start }
         }
 

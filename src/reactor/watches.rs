@@ -220,7 +220,7 @@ mod tests {
         assert!(old.slot() == new.slot() && old != new);
         assert!(watches.get(old).is_none());
         assert_eq!(watches.get(new).map(|(_, conn)| conn), Some(ConnId::new(2, 1)));
-        let due = crate::clock::read_clocks().mono;
+        let due = crate::clock::origin();
         watches.arm(new, due);
         watches.carry(old);
         watches.remove(old);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::clock::origin;
 use crate::config::{KIB, Timeouts};
 use crate::http::headers::Headers;
 use crate::http::method::Method;
@@ -15,11 +16,6 @@ use crate::http::status::Status;
 use proptest::prelude::*;
 
 const DATE: &[u8; 29] = b"Sun, 06 Nov 1994 08:49:37 GMT";
-
-#[expect(clippy::disallowed_methods, reason = "an origin for invented times")]
-fn origin() -> Instant {
-    Instant::now()
-}
 
 /// Feeds `pieces` to a new connection as a driver would. Each request gets an empty 200: GET and
 /// HEAD at once, other methods when their content is complete. Returns the events in words, and the
