@@ -76,13 +76,15 @@ without_os() {
     fi
 }
 
-# Builds the library with no feature, with each feature alone, and with all.
+# Builds the library with no feature, with each feature alone, and with all, and the examples
+# without the optional features.
 feature_builds() {
     local feature
     for feature in os auth compress markdown json session client sim cli; do
         cargo check --locked --lib --no-default-features --features "$feature"
     done
     cargo check --locked --lib --no-default-features --features os,json
+    cargo check --locked --examples --no-default-features --features os
     cargo check --locked --all-features
 }
 
