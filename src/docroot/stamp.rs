@@ -1,6 +1,6 @@
 //! The state of a file on disk: inode, size and times, from one `statx`.
 //!
-//! Must not know what a file contains.
+//! Served files and password files are compared by this type. Must not know what a file contains.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -28,6 +28,12 @@ impl Stamp {
             modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
             changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
         }
+    }
+
+    /// Returns the stamp of the file that `path` leads to now. Follows links.
+    #[cfg(feature = "auth")]
+    pub(crate) fn at(path: &std::path::Path) -> rustix::io::Result<Stamp> {
+        rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), STAMP_MASK).map(|stat| Stamp::of(&stat))
     }
 
     /// Returns the modification time in seconds since 1970, at most the change time. A date in the

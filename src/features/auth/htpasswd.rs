@@ -3,12 +3,12 @@
 //! Must not know which paths require a password.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{AUTH_COST_MAX, AUTH_FILE_BYTES_MAX};
+use crate::docroot::stamp::Stamp;
 use crate::features::auth::credentials::Credentials;
 use crate::http::field_lines::trim_ows;
 
@@ -22,9 +22,6 @@ pub(super) struct PasswordFile {
     pub(super) stamp: Option<Stamp>,
     pub(super) users: Arc<Users>,
 }
-
-/// Identity of one version of a file: device, inode, size, modification time and change time.
-pub(super) type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
 /// Users with their bcrypt hashes.
 #[derive(Default)]
@@ -63,19 +60,7 @@ impl Users {
 /// Stamp of a file. `None` if the file does not exist, or if it changed so recently that another
 /// change could leave the stamp equal.
 pub(super) fn stamp_of(file: &Path, wall: Duration) -> Option<Stamp> {
-    /// The kernel updates its clock for file times in steps of a few milliseconds.
-    const SETTLED_AFTER: Duration = Duration::from_millis(20);
-    let meta = std::fs::metadata(file).ok()?;
-    let nanoseconds = u32::try_from(meta.ctime_nsec()).ok()?;
-    let changed = Duration::new(u64::try_from(meta.ctime()).ok()?, nanoseconds);
-    let stamp = (
-        meta.dev(),
-        meta.ino(),
-        meta.size(),
-        (meta.mtime(), meta.mtime_nsec()),
-        (meta.ctime(), meta.ctime_nsec()),
-    );
-    (wall >= changed + SETTLED_AFTER).then_some(stamp)
+    Stamp::at(file).ok().filter(|stamp| !stamp.is_too_young(wall))
 }
 
 /// Returns true if the credentials are correct. Runs bcrypt exactly once: for an unknown user
