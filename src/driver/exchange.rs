@@ -19,7 +19,7 @@ use crate::driver::{Caller, Driver};
 use crate::handler::continuation::Done;
 use crate::handler::watch::{Change, Watch};
 use crate::handler::{Answer, Context, Handler};
-use crate::http::connection::Expired;
+use crate::http::connection::{Expired, Teardown};
 use crate::http::head::FieldSlots;
 use crate::http::open_file::OpenFile;
 use crate::http::{CloseReason, Event, Phase, ProtocolError, Request, Response, Status};
@@ -369,9 +369,11 @@ impl<'a, O: Observer> Exchange<'a, O> {
 
     /// Handles a deadline that has passed. Sends an error response in some phases; in the others,
     /// returns how to close the connection.
-    pub(crate) fn expire(&mut self) -> Option<Expired> {
-        let expired = self.client.conn.expired(self.client.outside());
-        let Expired::Refuse(error, reason) = expired else { return Some(expired) };
+    pub(crate) fn expire(&mut self) -> Option<Teardown> {
+        let (error, reason) = match self.client.conn.expired(self.client.outside()) {
+            Expired::Refuse(error, reason) => (error, reason),
+            Expired::End(teardown) => return Some(teardown),
+        };
         let mut still_busy = None;
         if self.client.is_waiting() || self.client.is_resting() {
             still_busy = self.driver.jobs.cancel(self.id);

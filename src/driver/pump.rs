@@ -18,7 +18,7 @@ use crate::driver::pool::PooledBuffer;
 use crate::driver::stream::{FilePart, SentFile, Stream};
 use crate::driver::{Driver, SCRATCH_SMALL_BYTES};
 use crate::http::CloseReason;
-use crate::http::connection::{Expired, Finish};
+use crate::http::connection::{Finish, Teardown};
 use crate::http::send_queue::{NextWrite, WRITE_SLICES};
 use crate::observe::{Activity, Observer};
 
@@ -415,8 +415,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
     fn expire(&mut self) -> Step {
         match self.exchange.expire() {
             None => Step::Again,
-            Some(Expired::Refuse(_, reason) | Expired::Close(reason)) => Step::Closed(reason),
-            Some(Expired::Reset(reason)) => {
+            Some(Teardown::Close(reason)) => Step::Closed(reason),
+            Some(Teardown::Reset(reason)) => {
                 self.stream.reset_on_close();
                 Step::Closed(reason)
             }

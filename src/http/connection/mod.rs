@@ -51,7 +51,7 @@ use crate::http::method::MethodLabel;
 use crate::http::request::Request;
 use crate::http::send_queue::SendQueue;
 
-pub use self::phase::{Expired, Outside, Phase};
+pub use self::phase::{Expired, Outside, Phase, Teardown};
 pub use self::respond::RespondContext;
 
 /// The protocol state of one connection.

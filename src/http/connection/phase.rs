@@ -76,7 +76,14 @@ pub enum Outside {
 pub enum Expired {
     /// Send this error as the response and close.
     Refuse(ProtocolError, CloseReason),
-    /// Close without a response.
+    /// End the connection without a response.
+    End(Teardown),
+}
+
+/// The end of a connection that gets no response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Teardown {
+    /// Close the connection.
     Close(CloseReason),
     /// Close so that the kernel drops the bytes that it still holds.
     Reset(CloseReason),
@@ -141,10 +148,12 @@ impl Connection {
     pub fn expired(&self, outside: Outside) -> Expired {
         let timed_out = |reason| ProtocolError::new(Status::REQUEST_TIMEOUT, reason);
         match self.phase(outside) {
-            Phase::Idle => Expired::Close(CloseReason::IdleTimeout),
+            Phase::Idle => Expired::End(Teardown::Close(CloseReason::IdleTimeout)),
             // No byte arrived: browsers open connections in advance, and there is no request that a
             // 408 would belong to.
-            Phase::ReceivingHead if self.is_idle() => Expired::Close(CloseReason::HeaderTimeout),
+            Phase::ReceivingHead if self.is_idle() => {
+                Expired::End(Teardown::Close(CloseReason::HeaderTimeout))
+            }
             Phase::ReceivingHead => Expired::Refuse(
                 timed_out("the request head did not arrive in time"),
                 CloseReason::HeaderTimeout,
@@ -157,13 +166,13 @@ impl Connection {
                 timed_out("the request content did not arrive in time"),
                 CloseReason::BodyTimeout,
             ),
-            Phase::ReceivingBody => Expired::Close(CloseReason::BodyTimeout),
+            Phase::ReceivingBody => Expired::End(Teardown::Close(CloseReason::BodyTimeout)),
             Phase::Handling => Expired::Refuse(
                 ProtocolError::new(Status::SERVICE_UNAVAILABLE, "the response took too long"),
                 CloseReason::AnswerTimeout,
             ),
-            Phase::Sending | Phase::Streaming => Expired::Reset(CloseReason::SendTimeout),
-            Phase::Lingering | Phase::Closed => Expired::Close(self.close_reason()),
+            Phase::Sending | Phase::Streaming => Expired::End(Teardown::Reset(CloseReason::SendTimeout)),
+            Phase::Lingering | Phase::Closed => Expired::End(Teardown::Close(self.close_reason())),
         }
     }
 
