@@ -43,7 +43,7 @@ fn cycle(
     }
     let sent = out.len();
     out.sent(sent);
-    connection.note_sent(sent, true, cx.now);
+    connection.note_sent(sent, out, cx.now);
     connection.start_next_cycle(cx.now);
     sent
 }

@@ -142,7 +142,7 @@
 //! let sent: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
 //! assert!(sent.starts_with(b"HTTP/1.1 200 OK\r\n") && sent.ends_with(b"\r\n\r\nHello.\n"));
 //! out.sent(sent.len() as u64);
-//! connection.note_sent(sent.len() as u64, out.is_empty(), now);
+//! connection.note_sent(sent.len() as u64, &out, now);
 //!
 //! // Both messages are complete, so the next request may begin. Only part of it has arrived.
 //! assert!(connection.start_next_cycle(now));

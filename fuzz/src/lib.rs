@@ -20,7 +20,7 @@ use whirligig::cli::{self, Surroundings};
 use whirligig::client::reply::{ReplyEvent, ReplyReader};
 use whirligig::config::{Bind, Config, Limits};
 use whirligig::http::body::{BodyDecoder, BodyEncoder, Decoded};
-use whirligig::http::connection::RespondContext;
+use whirligig::http::connection::{RespondContext, Unused};
 use whirligig::http::date::fmt_http_date;
 use whirligig::http::head::FieldSlots;
 use whirligig::http::multipart::{Multipart, MultipartEvent};
@@ -161,7 +161,7 @@ fn converse(limits: &Limits, pieces: &[&[u8]], then_end: bool) -> (Vec<String>, 
                     {
                         drop(connection.respond(Response::new(Status::OK), cx, &mut out));
                     } else {
-                        connection.accept_content(false, &mut out);
+                        connection.accept_content(Unused::Nothing, &mut out);
                     }
                 }
                 Event::Content(bytes) => content.extend_from_slice(bytes),
@@ -179,7 +179,7 @@ fn converse(limits: &Limits, pieces: &[&[u8]], then_end: bool) -> (Vec<String>, 
     if then_end {
         connection.receive_end();
     }
-    events.push(format!("{:?}", connection.finish(false)));
+    events.push(format!("{:?}", connection.finish(Unused::Nothing)));
     (events, queued(&mut out))
 }
 

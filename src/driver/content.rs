@@ -17,7 +17,7 @@ impl<O: Observer> Exchange<'_, O> {
     pub(super) fn accept(&mut self, task: Task) {
         let now = self.driver.now.mono;
         let work = self.client.work.get_or_insert_with(|| self.driver.take_record());
-        self.client.conn.accept_content(self.more_at_hand, &mut work.out);
+        self.client.conn.accept_content(self.behind_head, &mut work.out);
         work.task = task;
         work.pace.get_or_insert_with(|| Pace::starting(now)).resume(now);
         work.report_pace();

@@ -19,7 +19,7 @@ use crate::driver::{Caller, Driver};
 use crate::handler::continuation::Done;
 use crate::handler::watch::{Change, Watch};
 use crate::handler::{Answer, Context, Handler};
-use crate::http::connection::{Expired, Teardown};
+use crate::http::connection::{Expired, Teardown, Unused};
 use crate::http::head::FieldSlots;
 use crate::http::open_file::OpenFile;
 use crate::http::{CloseReason, Event, Phase, ProtocolError, Request, Response, Status};
@@ -34,9 +34,9 @@ pub(crate) struct Exchange<'a, O> {
     pub(crate) id: ConnId,
     /// Requests that may still be started in this turn.
     pub(crate) requests_left: usize,
-    /// True if input follows the head of the request that is being started. Then the client does
+    /// Input behind the head of the request that is being started. If there is any, the client does
     /// not wait for 100 Continue.
-    pub(super) more_at_hand: bool,
+    pub(super) behind_head: Unused,
     /// The next request was sent no later than this. `None`: no later than now.
     pub(super) sent_before: Option<Instant>,
 }
@@ -48,7 +48,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
         id: ConnId,
         requests_left: usize,
     ) -> Self {
-        Exchange { client, driver, id, requests_left, more_at_hand: false, sent_before: None }
+        Exchange { client, driver, id, requests_left, behind_head: Unused::Nothing, sent_before: None }
     }
 
     /// Returns the record of the client, after taking one from the driver if there was none.
@@ -86,7 +86,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
                         Event::NeedMore => return (at, true),
                         Event::Paused => return (at, false),
                         Event::Request(request) => {
-                            self.more_at_hand = at < input.len();
+                            self.behind_head = if at < input.len() { Unused::Bytes } else { Unused::Nothing };
                             self.start(request);
                         }
                         Event::Content(piece) => self.take_content(piece),

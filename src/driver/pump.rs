@@ -15,11 +15,11 @@ use crate::conn_id::ConnId;
 use crate::driver::client::Client;
 use crate::driver::exchange::Exchange;
 use crate::driver::pool::PooledBuffer;
-use crate::driver::stream::{FilePart, SentFile, Stream};
+use crate::driver::stream::{FilePart, IfCold, SentFile, Stream};
 use crate::driver::{Driver, SCRATCH_SMALL_BYTES};
 use crate::http::CloseReason;
-use crate::http::connection::{Finish, Teardown};
-use crate::http::send_queue::{NextWrite, WRITE_SLICES};
+use crate::http::connection::{Finish, Teardown, Unused};
+use crate::http::send_queue::{More, NextWrite, WRITE_SLICES};
 use crate::observe::{Activity, Observer};
 
 /// Why the pump stopped.
@@ -242,7 +242,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                 return self.flush();
             }
         } else {
-            match self.exchange.client.conn.finish(holds_unread) {
+            let unused = if holds_unread { Unused::Bytes } else { Unused::Nothing };
+            match self.exchange.client.conn.finish(unused) {
                 Finish::NotYet => {}
                 Finish::Close(reason) => return Step::Closed(reason),
                 Finish::Reset(reason) => {
@@ -438,7 +439,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         let run = self.exchange.client.work.as_ref().and_then(|work| work.out.only_run());
         let Some(run) = run else { return self.flush_pieces() };
         let asked = run.len() as u64;
-        let sent = self.stream.write_vectored(&[IoSlice::new(run)], false);
+        let sent = self.stream.write_vectored(&[IoSlice::new(run)], More::None);
         self.after_write(sent.map(|bytes| SentFile::Bytes(bytes as u64)), asked, 1).unwrap_or(Step::Again)
     }
 
@@ -455,7 +456,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         // for the whole flush.
         let mut resident_to = 0;
         loop {
-            let may_wait = self.exchange.skips_residency_check();
+            let is_fetched = self.exchange.skips_residency_check();
             let Some(work) = self.exchange.client.work.as_mut() else { return Step::Again };
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
             let (drained_below, bytes_for_one, sent) = match work.out.next_write(&mut slices) {
@@ -472,8 +473,10 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                     // A short sendfile does not: a signal interrupts it while there is room, and
                     // then no edge follows.
                     let range = part.range();
-                    let may_wait = may_wait || range.end <= resident_to || file.was_in_memory(&range, now);
-                    let sent = self.stream.send_file(file.fd(), part, may_wait);
+                    let is_resident =
+                        is_fetched || range.end <= resident_to || file.was_in_memory(&range, now);
+                    let if_cold = if is_resident { IfCold::Wait } else { IfCold::Return };
+                    let sent = self.stream.send_file(file.fd(), part, if_cold);
                     resident_to = match &sent {
                         Ok(SentFile::Cold) => {
                             let file = Arc::clone(file);
@@ -484,7 +487,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                         Ok(SentFile::Bytes(bytes)) if *bytes == len => 0,
                         Ok(_) | Err(_) => range.end,
                     };
-                    if !may_wait {
+                    if if_cold == IfCold::Return {
                         // The stream has asked the kernel. Streams of the threads model never ask,
                         // and nothing there depends on the note.
                         file.note_in_memory(range, now);
@@ -514,7 +517,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                 let work = exchange.client.work.as_mut()?;
                 work.out.sent(bytes);
                 let emptied = work.out.is_empty();
-                exchange.client.conn.note_sent(bytes, emptied, exchange.driver.now.mono);
+                exchange.client.conn.note_sent(bytes, &work.out, exchange.driver.now.mono);
                 exchange.driver.observer.wrote(bytes);
                 if bytes < drained_below {
                     exchange.client.ready.writable = false;

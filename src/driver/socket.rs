@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use crate::driver::stream::{FilePart, SentFile};
 use crate::http::open_file::OpenFile;
+use crate::http::send_queue::More;
 
 /// Reads from a socket with one `recv` call. rustix makes the system call directly. With threads,
 /// the function of the C library would also prepare for cancellation on each call.
@@ -23,17 +24,17 @@ pub(crate) fn receive<B: rustix::buffer::Buffer<u8>>(
     Ok(rustix::net::recv(socket, into, flags)?)
 }
 
-/// Writes slices to a socket: `send` for one slice, `sendmsg` for several. With `more` the kernel
-/// waits for the file that follows, so that head and first bytes share a packet.
+/// Writes slices to a socket: `send` for one slice, `sendmsg` for several. If more is coming, the
+/// kernel waits for the file that follows, so that head and first bytes share a packet.
 pub(crate) fn write_slices(
     socket: impl AsFd,
     slices: &[IoSlice<'_>],
-    more: bool,
+    more: More,
     extra: rustix::net::SendFlags,
 ) -> io::Result<usize> {
     use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
     let mut flags = SendFlags::NOSIGNAL | extra;
-    if more {
+    if more == More::Coming {
         flags |= SendFlags::MORE;
     }
     let sent = match slices {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::driver::SCRATCH_SMALL_BYTES;
 use crate::http::open_file::Fd;
+use crate::http::send_queue::More;
 
 /// A connected byte stream. In the reactor it never blocks; in the threads model, `read` may wait.
 pub trait Stream {
@@ -23,11 +24,10 @@ pub trait Stream {
         let bytes = self.read(&mut into[..most])?;
         Ok(room[..bytes].write_copy_of_slice(&into[..bytes]))
     }
-    /// Writes the slices in order. `more` means that a file follows at once.
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize>;
-    /// Sends a part of a file without copying it to user space. Returns `Cold` if that would wait
-    /// for the disk, unless `may_wait` is set.
-    fn send_file(&mut self, fd: &Fd, part: FilePart, may_wait: bool) -> io::Result<SentFile>;
+    /// Writes the slices in order.
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: More) -> io::Result<usize>;
+    /// Sends a part of a file without copying it to user space.
+    fn send_file(&mut self, fd: &Fd, part: FilePart, if_cold: IfCold) -> io::Result<SentFile>;
     /// Shuts the sending side, so that the peer reads the end of input.
     fn shutdown_write(&mut self) -> io::Result<()>;
     /// Makes the coming close a reset, so that the kernel drops unsent bytes.
@@ -40,6 +40,15 @@ pub trait Stream {
     fn woke_at(&mut self) -> Option<Now> {
         None
     }
+}
+
+/// Action of [`Stream::send_file`] for a part of a file that is not in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfCold {
+    /// Wait for the disk. The part is not checked.
+    Wait,
+    /// Send nothing and return [`SentFile::Cold`]. The threads model waits here, too.
+    Return,
 }
 
 /// The result of [`Stream::send_file`].

@@ -143,10 +143,10 @@ impl SendQueue {
         let (lead, mut gathered) = self.gathered[self.cursor..].split_at(self.lead);
         slices[0] = IoSlice::new(lead);
         let mut count = usize::from(!lead.is_empty());
-        let mut more = false;
+        let mut more = More::None;
         for segment in &self.segments {
             if matches!(segment, Segment::File { .. }) {
-                more = true;
+                more = More::Coming;
                 break;
             }
             if count == WRITE_SLICES {
@@ -249,13 +249,12 @@ const RUN_COMPACT_BYTES: usize = 16 * KIB;
 pub enum NextWrite<'a> {
     /// Nothing is queued.
     Nothing,
-    /// Bytes to write. If `more` is true, a file follows at once, so the kernel may wait and fill
-    /// the packet.
+    /// Bytes to write.
     Bytes {
         /// Pieces to write, in order.
         slices: &'a [IoSlice<'a>],
-        /// True if a file range follows these bytes.
-        more: bool,
+        /// Output that follows these bytes at once.
+        more: More,
     },
     /// A range of a file.
     File {
@@ -266,6 +265,15 @@ pub enum NextWrite<'a> {
         /// Bytes left to send.
         len: u64,
     },
+}
+
+/// Output that follows a write at once, for the flag `MSG_MORE` of send(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum More {
+    /// Nothing is known to follow.
+    None,
+    /// A range of a file follows, so the kernel may wait and fill the packet.
+    Coming,
 }
 
 /// One piece of output.
@@ -390,7 +398,7 @@ mod tests {
         queue.gather(|out| out.extend_from_slice(b"head"));
         queue.push_file(Arc::new(file()), 7, 3);
         let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
-        assert!(matches!(queue.next_write(&mut slices), NextWrite::Bytes { more: true, .. }));
+        assert!(matches!(queue.next_write(&mut slices), NextWrite::Bytes { more: More::Coming, .. }));
         queue.sent(4);
         queue.sent(1);
         let mut slices = [IoSlice::new(&[]); WRITE_SLICES];

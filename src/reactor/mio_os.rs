@@ -15,9 +15,10 @@ use crate::config::INBOX_LOOK;
 use crate::conn_id::{ConnId, Peer, WatchId};
 use crate::driver::signals::Signals;
 use crate::driver::socket::{is_cold, receive, send_file, write_slices};
-use crate::driver::stream::{FilePart, SentFile, Stream};
+use crate::driver::stream::{FilePart, IfCold, SentFile, Stream};
 use crate::handler::continuation::{Continuation, Inbox, Pool};
 use crate::handler::watch::{Ready, Watched};
+use crate::http::send_queue::More;
 use crate::jobs::JobQueue;
 use crate::reactor::os::{Os, OsEvent};
 
@@ -252,7 +253,7 @@ impl Stream for Socket {
         }
     }
 
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: More) -> io::Result<usize> {
         match self {
             Socket::Tcp(stream) => {
                 write_slices(stream.as_fd(), slices, more, rustix::net::SendFlags::empty())
@@ -261,8 +262,8 @@ impl Stream for Socket {
         }
     }
 
-    fn send_file(&mut self, fd: &OwnedFd, part: FilePart, may_wait: bool) -> io::Result<SentFile> {
-        if !may_wait && is_cold(fd, part.offset, part.len) {
+    fn send_file(&mut self, fd: &OwnedFd, part: FilePart, if_cold: IfCold) -> io::Result<SentFile> {
+        if if_cold == IfCold::Return && is_cold(fd, part.offset, part.len) {
             return Ok(SentFile::Cold);
         }
         match self {

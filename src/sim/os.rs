@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use crate::clock::{Instant, Now};
 use crate::conn_id::{ConnId, Peer, WatchId};
-use crate::driver::stream::{FilePart, SentFile, Stream};
+use crate::driver::stream::{FilePart, IfCold, SentFile, Stream};
 use crate::handler::continuation::{Continuation, Done, Inbox, Job, Ticket};
 use crate::handler::watch::Watched;
 use crate::http::open_file::Fd;
+use crate::http::send_queue::More;
 use crate::jobs::{JobQueue, Lane, Ran, RouteName, Spawn, StillBusy, Task};
 use crate::reactor::os::{Os, OsEvent};
 use crate::shortage::EMFILE;
@@ -333,7 +334,7 @@ impl Stream for SimStream {
         Ok(take)
     }
 
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>], _more: bool) -> io::Result<usize> {
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>], _more: More) -> io::Result<usize> {
         let at = self.at;
         let mut world = lock(&self.world);
         let asked: usize = slices.iter().map(|slice| slice.len()).sum();
@@ -347,11 +348,11 @@ impl Stream for SimStream {
 
     /// The content of a file is the pattern of its response, whose number is in the upper bits of
     /// the offset. The descriptor itself is never used.
-    fn send_file(&mut self, _fd: &Fd, part: FilePart, may_wait: bool) -> io::Result<SentFile> {
+    fn send_file(&mut self, _fd: &Fd, part: FilePart, if_cold: IfCold) -> io::Result<SentFile> {
         let FilePart { offset, len, .. } = part;
         let at = self.at;
         let mut world = lock(&self.world);
-        if !may_wait && world.fault("cold_file", 200) {
+        if if_cold == IfCold::Return && world.fault("cold_file", 200) {
             world.tell(|| format!("the file for client {at} is not in memory"));
             return Ok(SentFile::Cold);
         }

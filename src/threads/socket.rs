@@ -14,8 +14,9 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use crate::clock::{Now, read_clocks, read_wall_clock};
 use crate::driver::socket::{receive, send_file, write_slices};
-use crate::driver::stream::{FilePart, SentFile, Stream};
+use crate::driver::stream::{FilePart, IfCold, SentFile, Stream};
 use crate::http::Phase;
+use crate::http::send_queue::More;
 use crate::jobs::RouteName;
 use crate::jobs::pace::Pace;
 use crate::threads::notify::Notify;
@@ -178,7 +179,7 @@ impl Stream for TwinStream {
         Ok(read)
     }
 
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>], more: More) -> io::Result<usize> {
         let sent = write_slices(&self.conn.socket, slices, more, SendFlags::DONTWAIT);
         if sent.is_err() {
             self.check_expired()?;
@@ -187,7 +188,7 @@ impl Stream for TwinStream {
     }
 
     /// A file that is not in memory only delays its own client here.
-    fn send_file(&mut self, fd: &OwnedFd, part: FilePart, _may_wait: bool) -> io::Result<SentFile> {
+    fn send_file(&mut self, fd: &OwnedFd, part: FilePart, _if_cold: IfCold) -> io::Result<SentFile> {
         // sendfile has no flag for a single non-blocking call, so the socket is non-blocking during
         // the call.
         rustix::io::ioctl_fionbio(&self.conn.socket, true)?;

@@ -139,6 +139,15 @@ pub enum Event<'b> {
     Paused,
 }
 
+/// Input that has arrived behind the bytes that were used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unused {
+    /// All input was used.
+    Nothing,
+    /// Some bytes are left.
+    Bytes,
+}
+
 /// Last step of a connection whose send queue is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
@@ -354,11 +363,11 @@ impl Connection {
     /// Accepts the content of the current request, and queues `100 Continue` if the client waits
     /// for it.
     ///
-    /// `content_at_hand` is true if content arrived together with the head. The interim response is
-    /// then left out (RFC 9110 section 10.1.1).
-    pub fn accept_content(&mut self, content_at_hand: bool, out: &mut SendQueue) {
+    /// `behind_head` is the content that arrived together with the head. If there is any, the
+    /// interim response is left out (RFC 9110 section 10.1.1).
+    pub fn accept_content(&mut self, behind_head: Unused, out: &mut SendQueue) {
         let Writing::Owed(owed) = &mut self.writing else { return };
-        if std::mem::take(&mut owed.awaits_continue) && !content_at_hand {
+        if std::mem::take(&mut owed.awaits_continue) && behind_head == Unused::Nothing {
             out.gather(|bytes| bytes.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
         }
     }
@@ -453,10 +462,10 @@ impl Connection {
         }
     }
 
-    /// Last step of the connection. Call this when the send queue is empty. `unused_input` is true
-    /// if bytes after the last request have arrived.
+    /// Last step of the connection. Call this when the send queue is empty. `behind_request` is the
+    /// input after the last request.
     #[must_use]
-    pub fn finish(&self, unused_input: bool) -> Finish {
+    pub fn finish(&self, behind_request: Unused) -> Finish {
         let Persistence::Close(reason) = self.persistence else { return Finish::NotYet };
         match (&self.writing, &self.reading) {
             (Writing::Owed(_) | Writing::Body(_), _) => Finish::NotYet,
@@ -465,7 +474,7 @@ impl Connection {
             (Writing::Broken(BodyEncoder::Chunked | BodyEncoder::Sized), _) => Finish::Close(reason),
             (Writing::Broken(BodyEncoder::UntilClose), _) => Finish::Reset(reason),
             (Writing::Idle | Writing::Done, Reading::Closed) => Finish::Close(reason),
-            (Writing::Done, Reading::Done) if !unused_input => Finish::Close(reason),
+            (Writing::Done, Reading::Done) if behind_request == Unused::Nothing => Finish::Close(reason),
             // The connection lingers already. Its deadline or the peer's close ends it.
             (Writing::Idle, Reading::Lingering { .. }) => Finish::NotYet,
             // Between requests no response is due and no input was refused, so the connection is
@@ -490,9 +499,9 @@ impl Connection {
         self.progress = Progress::starting(now);
     }
 
-    /// Notes that the socket took `bytes`. `emptied` is true if the send queue is empty now.
-    pub fn note_sent(&mut self, bytes: u64, emptied: bool, now: Instant) {
-        if emptied {
+    /// Notes that the socket took `bytes`. `out` is the send queue without them.
+    pub fn note_sent(&mut self, bytes: u64, out: &SendQueue, now: Instant) {
+        if out.is_empty() {
             // The time limit of the next phase starts when this phase ends.
             self.progress = Progress::starting(now);
         } else {

@@ -55,7 +55,7 @@ fn run_within(limits: &Limits, pieces: &[&[u8]], then_end: bool) -> (Vec<String>
                     if at_once || !conn.expects_content() {
                         conn.respond(Response::new(Status::OK), cx, &mut out);
                     } else {
-                        conn.accept_content(false, &mut out);
+                        conn.accept_content(Unused::Nothing, &mut out);
                     }
                 }
                 Event::Content(bytes) => content.extend_from_slice(bytes),
@@ -73,7 +73,7 @@ fn run_within(limits: &Limits, pieces: &[&[u8]], then_end: bool) -> (Vec<String>
     if then_end {
         conn.receive_end();
     }
-    said.push(format!("{:?}", conn.finish(false)));
+    said.push(format!("{:?}", conn.finish(Unused::Nothing)));
     let mut sent = Vec::new();
     out.gather(|bytes| sent.extend_from_slice(bytes));
     (said, String::from_utf8_lossy(&sent).into_owned())
@@ -203,8 +203,8 @@ fn a_connection_does_not_linger_after_the_end_of_input() {
         assert!(conn.respond(Response::text("late"), cx, &mut out).is_none());
         conn.drop_input();
         assert!(!conn.wants_read(&limits));
-        for unused_input in [false, true] {
-            assert_eq!(conn.finish(unused_input), Finish::Close(CloseReason::PeerClosed));
+        for behind_request in [Unused::Nothing, Unused::Bytes] {
+            assert_eq!(conn.finish(behind_request), Finish::Close(CloseReason::PeerClosed));
         }
     }
 }
