@@ -24,7 +24,7 @@ fn start() -> Result<ExitCode, Exit> {
     let log = LogQueue::new(access);
     let _flushed_at_end = log.flush_at_end(LOG_FLUSH_MAX);
     // Fails only if another logger is installed, which this process never does.
-    drop(whirligig::log::install(startup.log_level, startup.color_stderr, log.clone()));
+    drop(whirligig::log::install(startup.log_level, startup.stderr_colors, log.clone()));
     whirligig::log::install_panic_hook(log.clone());
     for warning in &startup.warnings {
         log::warn!("{warning}");

@@ -47,6 +47,15 @@ impl Activity {
     }
 }
 
+/// State of the worker thread for a response that takes too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LateWorker {
+    /// No worker thread runs for the request.
+    Free,
+    /// A worker thread still runs for the request.
+    Busy,
+}
+
 /// Receives a call for every event of a loop. All methods run on the loop, so they must be short
 /// and must not block.
 pub trait Observer: Default + Send + 'static {
@@ -65,8 +74,8 @@ pub trait Observer: Default + Send + 'static {
     /// Called when a request receives a response. Without a method, the bytes never became a
     /// request.
     fn answered(&mut self, _method: Option<MethodLabel>, _status: Status) {}
-    /// Called when a response takes too long. A worker may still run for it.
-    fn answer_timed_out(&mut self, _is_worker_busy: bool) {}
+    /// Called when a response takes too long.
+    fn answer_timed_out(&mut self, _worker: LateWorker) {}
     /// Called when a connection has used up its budget and is carried to the next turn.
     fn carried(&mut self) {}
     /// Called when an event names a closed connection.
@@ -142,7 +151,7 @@ pub struct Counters {
     /// Responses. There is a row for each of [`Method::LABELS`], and a last row for bytes that
     /// never became a request. Each row is indexed by the class of the status, from `[0]` for 1xx.
     pub answered: [[Count; STATUS_CLASSES]; Method::LABELS.len() + 1],
-    /// Responses that took too long. `[1]` counts those for which a worker was still running.
+    /// Responses that took too long, by [`LateWorker`].
     pub answers_timed_out: [Count; 2],
     /// Times a connection was carried into the next turn.
     pub carried: Count,
@@ -282,8 +291,8 @@ impl<const SHARED: bool> Observer for Tally<SHARED> {
         self.0.answered[row][class].add::<SHARED>(1);
     }
 
-    fn answer_timed_out(&mut self, is_worker_busy: bool) {
-        self.0.answers_timed_out[usize::from(is_worker_busy)].add::<SHARED>(1);
+    fn answer_timed_out(&mut self, worker: LateWorker) {
+        self.0.answers_timed_out[worker as usize].add::<SHARED>(1);
     }
 
     fn carried(&mut self) {
@@ -365,8 +374,8 @@ impl Observer for Stopwatch {
         self.tally.answered(method, status);
     }
 
-    fn answer_timed_out(&mut self, is_worker_busy: bool) {
-        self.tally.answer_timed_out(is_worker_busy);
+    fn answer_timed_out(&mut self, worker: LateWorker) {
+        self.tally.answer_timed_out(worker);
     }
 
     fn carried(&mut self) {

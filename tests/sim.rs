@@ -5,15 +5,15 @@
 
 #![cfg(test)]
 
-use whirligig::sim::{Coverage, Simulation};
+use whirligig::sim::{Coverage, Simulation, Steps};
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
-fn run(seed: u64, record: bool) -> Result<Coverage, whirligig::sim::Failure> {
-    Simulation::new(seed, record).expect("a simulation").run()
+fn run(seed: u64, steps: Steps) -> Result<Coverage, whirligig::sim::Failure> {
+    Simulation::new(seed, steps).expect("a simulation").run()
 }
 
 /// Describes a seed that broke a promise: the seed, the error, and the command to replay it.
@@ -25,7 +25,7 @@ fn report(seed: u64, what: &str) -> String {
 #[expect(clippy::print_stdout, clippy::disallowed_macros, reason = "the counts of faults are the result")]
 fn seeded_runs_keep_every_promise() {
     if let Some(seed) = number("WHIRLIGIG_SIM_SEED") {
-        match run(seed, true) {
+        match run(seed, Steps::Kept) {
             Ok(coverage) => println!("{}seed {seed} kept every promise", coverage.steps),
             Err(failure) => {
                 println!("{}", failure.steps);
@@ -43,7 +43,7 @@ fn seeded_runs_keep_every_promise() {
                     let mut coverage = Coverage::default();
                     let mut failed = Vec::new();
                     for seed in (worker..seeds).step_by(workers as usize) {
-                        match run(seed, false) {
+                        match run(seed, Steps::Dropped) {
                             Ok(seen) => coverage.add(&seen),
                             Err(failure) => failed.push(report(seed, &failure.what)),
                         }
@@ -76,6 +76,6 @@ fn seeded_runs_keep_every_promise() {
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in [1, 2, 3] {
-        assert_eq!(run(seed, false), run(seed, false), "seed {seed}");
+        assert_eq!(run(seed, Steps::Dropped), run(seed, Steps::Dropped), "seed {seed}");
     }
 }

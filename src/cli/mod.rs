@@ -24,7 +24,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use log::LevelFilter;
 
 use crate::config::{Config, LogTarget};
-use crate::log::{AccessLog, open_access_log};
+use crate::log::{AccessLog, Colors, open_access_log};
 use args::Args;
 use config::{check_limits, check_root, config_of, log_level, slashes_forgotten};
 use exit::exit_of;
@@ -44,8 +44,8 @@ pub struct Startup {
     pub log_level: LevelFilter,
     /// Banner with the URLs of the server.
     pub banner: Banner,
-    /// True if log lines on standard error are coloured.
-    pub color_stderr: bool,
+    /// Colours of log lines on standard error.
+    pub stderr_colors: Colors,
     /// Warnings to log about settings that are valid but probably not intended, one line each.
     pub warnings: Vec<String>,
 }
@@ -67,12 +67,12 @@ where
         return Err(Exit::done(show::show(&Args::command(), &sources)));
     }
     check_root(&config.root, config.files.listing)?;
-    let color_stderr = args.color.resolve(surroundings.stderr_is_terminal, surroundings.no_color);
+    let is_colored = args.color.resolve(surroundings.stderr_is_terminal, surroundings.no_color);
     Ok(Startup {
         config,
         log_level: level,
         banner: Banner::of(&args, level, surroundings),
-        color_stderr,
+        stderr_colors: if is_colored { Colors::On } else { Colors::Off },
         warnings: slashes_forgotten(&sources),
     })
 }

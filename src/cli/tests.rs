@@ -223,7 +223,8 @@ fn colors_need_a_terminal_or_a_word() {
         ("--color never", TERMINAL, false),
     ] {
         let startup = try_parse(&format!("{flags} ."), &around).unwrap();
-        assert_eq!((startup.banner.color, startup.color_stderr), (colored, colored), "{flags} {around:?}");
+        let is_colored = startup.stderr_colors == Colors::On;
+        assert_eq!((startup.banner.color, is_colored), (colored, colored), "{flags} {around:?}");
         let help = try_parse(&format!("{flags} --help"), &around).unwrap_err();
         assert_eq!(help.text().contains('\x1b'), colored, "{flags} {around:?}");
     }

@@ -24,7 +24,7 @@ use crate::http::head::FieldSlots;
 use crate::http::open_file::OpenFile;
 use crate::http::{CloseReason, Event, Phase, ProtocolError, Request, Response, Status};
 use crate::jobs::{Lane, Ran};
-use crate::observe::{Activity, Observer};
+use crate::observe::{Activity, LateWorker, Observer};
 use crate::pages::error::ErrorForm;
 
 /// One client and its driver, borrowed together for one step.
@@ -379,7 +379,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
             still_busy = self.driver.jobs.cancel(self.id);
         }
         if reason == CloseReason::AnswerTimeout {
-            self.driver.observer.answer_timed_out(still_busy.is_some());
+            let worker = still_busy.as_ref().map_or(LateWorker::Free, |_| LateWorker::Busy);
+            self.driver.observer.answer_timed_out(worker);
             if let Some(busy) = still_busy {
                 busy.log("503");
             }

@@ -31,7 +31,7 @@ use crate::http::target::{encode_path, query_pairs};
 use crate::http::{Body, FillStatus, Request, Response, Status};
 use crate::jobs::fair_queue::{FairQueue, FairTask, Origin};
 use crate::jobs::{Lane, Spawn};
-use crate::pages::{self, Home, Kind, ListingStyle, SortBy, readme, upload as page};
+use crate::pages::{self, Home, Kind, LastPart, ListingStyle, SortBy, readme, upload as page};
 use crate::sync::{Permit, Semaphore, lock};
 use crate::text::{push_json_string, visible};
 
@@ -440,7 +440,10 @@ impl Contents {
     fn foot(&self, out: &mut Vec<u8>) {
         let truncated = self.style.truncated_at.is_some();
         match self.form {
-            Form::Html => pages::listing_foot(&self.style, self.readme.is_some(), out),
+            Form::Html => {
+                let last = self.readme.as_ref().map_or(LastPart::Rows, |_| LastPart::Readme);
+                pages::listing_foot(&self.style, last, out);
+            }
             Form::Json => out.extend_from_slice(format!("],\"truncated\":{truncated}}}\n").as_bytes()),
             Form::Text if truncated => out.extend_from_slice(b"... and more\n"),
             Form::Text => {}

@@ -102,7 +102,7 @@ pub(super) fn page_instead(page: &CachedFile, status: Status) -> Response {
 
 /// Returns the response that the request's conditions require, if any (RFC 9110 section 13.2).
 fn precondition(file: &CachedFile, request: &Request<'_>, now: Now) -> Option<Response> {
-    match conditional::evaluate(request.headers(), true, &file.validators(), now.unix_secs()) {
+    match conditional::evaluate(request.headers(), request.method(), &file.validators(), now.unix_secs()) {
         Precondition::Proceed => None,
         Precondition::NotModified => Some(
             Response::new(Status::NOT_MODIFIED)

@@ -6,6 +6,7 @@
 
 use crate::http::date::parse_http_date;
 use crate::http::field_lines::{NameFilter, ReceivedHeaders, trim_ows};
+use crate::http::method::Method;
 
 /// Validators of the current state of a representation.
 #[derive(Clone, Copy, Debug)]
@@ -36,13 +37,14 @@ pub enum Precondition {
 /// response.
 pub fn evaluate(
     headers: ReceivedHeaders<'_>,
-    is_get_or_head: bool,
+    method: Method<'_>,
     validators: &Validators<'_>,
     now_secs: u64,
 ) -> Precondition {
     if !has_conditions(headers) {
         return Precondition::Proceed;
     }
+    let is_get_or_head = matches!(method, Method::Get | Method::Head);
     if headers.first("if-match").is_some() {
         if !any_tag_matches(headers, "if-match", |tag| matches_strongly(tag, validators.etag)) {
             return Precondition::Failed;

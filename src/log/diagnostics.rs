@@ -5,6 +5,7 @@
 use log::{Level, LevelFilter, Metadata, Record, SetLoggerError};
 
 use crate::config::{LOG_MESSAGE_BYTES_MAX, LOG_REPORT_INTERVAL};
+use crate::log::terminal::Colors;
 use crate::log::writer::LogQueue;
 
 /// Logger that sends records to the queue.
@@ -13,13 +14,14 @@ struct QueueLogger {
     level: LevelFilter,
 }
 
-/// Installs a logger that sends every `log` record of `level` or more severe to the writer thread,
-/// coloured if `color`. Call it once, directly after the queue is created. Records of other crates
-/// are logged up to `info` only, because `-vv` is for the turns of the loop.
+/// Installs a logger that sends every `log` record of `level` or more severe to the writer thread.
+/// Call it once, directly after the queue is created. Records of other crates are logged up to
+/// `info` only, because `-vv` is for the turns of the loop.
 ///
-/// # Errors If another logger is installed already.
-pub fn install(level: LevelFilter, color: bool, queue: LogQueue) -> Result<(), SetLoggerError> {
-    queue.set_colored(color);
+/// # Errors
+/// If another logger is installed already.
+pub fn install(level: LevelFilter, colors: Colors, queue: LogQueue) -> Result<(), SetLoggerError> {
+    queue.set_colors(colors);
     log::set_boxed_logger(Box::new(QueueLogger { queue, level }))?;
     log::set_max_level(level);
     Ok(())

@@ -38,6 +38,8 @@ pub(crate) use once::{Once, shorten};
 pub use panics::install_panic_hook;
 #[cfg(feature = "os")]
 pub(crate) use panics::spare_this_thread;
+#[cfg(feature = "os")]
+pub use terminal::Colors;
 #[cfg(feature = "cli")]
 pub(crate) use terminal::escape_control;
 #[cfg(feature = "os")]

@@ -10,6 +10,15 @@ use crate::clock::read_wall_clock;
 use crate::http::date::iso8601;
 use crate::text::is_bidi_control;
 
+/// Colours of diagnostics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colors {
+    /// Plain text.
+    Off,
+    /// Each line has the colour of its level.
+    On,
+}
+
 /// Prints one line to standard error: time, level, target and text. No other thread of the process
 /// can write between them. May panic instead of returning an error, as `eprintln` does.
 pub(super) fn print(level: Level, target: &str, text: &str) -> io::Result<()> {

@@ -20,7 +20,7 @@ use crate::config::{
     LOG_SPARE_BUFFERS_MAX, THREAD_REST,
 };
 use crate::log::file::{AccessLog, count_lines};
-use crate::log::terminal::{escape_control, paint, print};
+use crate::log::terminal::{Colors, escape_control, paint, print};
 use crate::log::trace::Trace;
 use crate::sync::lock;
 
@@ -178,9 +178,9 @@ impl LogQueue {
         }
     }
 
-    /// Sets whether diagnostics are coloured.
-    pub(super) fn set_colored(&self, is_colored: bool) {
-        self.shared.colored.store(is_colored, Ordering::Relaxed);
+    /// Sets the colours of diagnostics.
+    pub(super) fn set_colors(&self, colors: Colors) {
+        self.shared.colored.store(colors == Colors::On, Ordering::Relaxed);
     }
 
     /// Returns the number of lost lines. A line is lost if the queue is full or the access log

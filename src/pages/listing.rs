@@ -284,9 +284,24 @@ pub(crate) fn readme_head(name: &[u8], out: &mut Vec<u8>) {
     push(out, "</a></h2>\n<div>");
 }
 
+/// Last part of a listing above its foot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastPart {
+    /// The table of entries.
+    Rows,
+    /// The README of the folder.
+    Readme,
+}
+
 /// Appends everything after the rows, or after a README.
-pub fn listing_foot(style: &ListingStyle, has_readme: bool, out: &mut Vec<u8>) {
-    push(out, if has_readme { "</div></section>\n" } else { "</tbody>\n</table>\n" });
+pub fn listing_foot(style: &ListingStyle, last: LastPart, out: &mut Vec<u8>) {
+    push(
+        out,
+        match last {
+            LastPart::Rows => "</tbody>\n</table>\n",
+            LastPart::Readme => "</div></section>\n",
+        },
+    );
     push(out, "<footer><span>");
     let is_search = !style.query.is_empty();
     let count = match (style.truncated_at, style.entries) {

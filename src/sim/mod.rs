@@ -88,9 +88,18 @@ pub const TURNS_MIN: u32 = 200;
 /// A run with more turns than this means that the loop spins.
 const TURNS_MAX: u32 = 200_000;
 
+/// Record of the steps of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steps {
+    /// The steps are kept for a report. The run takes longer.
+    Kept,
+    /// No step is recorded.
+    Dropped,
+}
+
 impl Simulation {
-    /// Prepares a run from a seed. `record` keeps its steps for the report of a failure.
-    pub fn new(seed: u64, record: bool) -> io::Result<Self> {
+    /// Prepares a run from a seed.
+    pub fn new(seed: u64, steps: Steps) -> io::Result<Self> {
         let mut rng = Rng(seed);
         let config = config(&mut rng);
         let count = CLIENTS_MIN + rng.below(10) as usize;
@@ -114,7 +123,7 @@ impl Simulation {
             watches: Vec::new(),
             signals: VecDeque::new(),
             coverage: Coverage::default(),
-            log: record.then(String::new),
+            log: matches!(steps, Steps::Kept).then(String::new),
             asked_for: 0,
             rng,
         };

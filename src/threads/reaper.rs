@@ -18,7 +18,7 @@ use crate::driver::slots::Slots;
 use crate::http::Phase;
 use crate::jobs::StillBusy;
 use crate::jobs::pace::LeastRate;
-use crate::observe::{Counters, Gauges, Observer, TwinTally};
+use crate::observe::{Counters, Gauges, LateWorker, Observer, TwinTally};
 use crate::shortage::Relief;
 use crate::sync::lock;
 use crate::threads::socket::{EXPIRED, MAY_CLOSE, NEVER, SharedConn};
@@ -196,7 +196,7 @@ impl Shared {
             let mut job = lock(&conn.job);
             if let Some(job) = job.as_mut().filter(|job| job.due <= now && !job.is_counted) {
                 job.is_counted = true;
-                self.tally(id).answer_timed_out(true);
+                self.tally(id).answer_timed_out(LateWorker::Busy);
                 StillBusy { route: job.route.clone() }.log("no response yet");
             }
         }

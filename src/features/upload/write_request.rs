@@ -183,7 +183,7 @@ impl WriteRequest {
                 // A file that cannot be read has no tag, so conditions on one fail.
                 let etag = asks.then(|| self.tag_at(destination)).flatten().unwrap_or_default();
                 let validators = Validators { etag: &etag, modified_secs: stamp.last_modified() };
-                evaluate(headers, false, &validators, self.now.unix_secs())
+                evaluate(headers, request.method(), &validators, self.now.unix_secs())
             }
         });
         match verdict {

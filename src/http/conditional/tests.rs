@@ -17,18 +17,18 @@ const WEAK: Validators<'static> = Validators { etag: b"W/\"abc\"", modified_secs
 const NONE: Validators<'static> = Validators { etag: b"", modified_secs: None };
 
 /// Evaluates lines written as `name: value`.
-fn verdict(lines: &[&str], is_get_or_head: bool, validators: &Validators<'_>) -> Precondition {
+fn verdict(lines: &[&str], method: Method<'_>, validators: &Validators<'_>) -> Precondition {
     let headers: Vec<FieldLine<'_>> = lines
         .iter()
         .map(|line| line.split_once(": ").expect("a line has a colon"))
         .map(|(name, value)| Header { name, value: value.as_bytes() }.into())
         .collect();
-    evaluate(ReceivedHeaders::new(&headers), is_get_or_head, validators, NOW)
+    evaluate(ReceivedHeaders::new(&headers), method, validators, NOW)
 }
 
-fn check(is_get_or_head: bool, validators: &Validators<'_>, cases: &[(&[&str], Precondition)]) {
+fn check(method: Method<'_>, validators: &Validators<'_>, cases: &[(&[&str], Precondition)]) {
     for (lines, expected) in cases {
-        assert_eq!(verdict(lines, is_get_or_head, validators), *expected, "{lines:?} {validators:?}");
+        assert_eq!(verdict(lines, method, validators), *expected, "{lines:?} {validators:?}");
     }
 }
 
@@ -54,8 +54,8 @@ fn requests_without_conditions_proceed() {
         (&["If-Range: \"other\""], Proceed),
         (&["If-None-Matches: *", "If-Matc: \"x\""], Proceed),
     ];
-    check(true, &STRONG, cases);
-    check(false, &NONE, cases);
+    check(Method::Get, &STRONG, cases);
+    check(Method::Put, &NONE, cases);
 }
 
 #[test]
@@ -89,8 +89,8 @@ fn if_none_match_compares_weakly() {
         (&["If-None-Match: \"a, \"abc\""], Proceed),
         (&["If-None-Match: **"], Proceed),
     ];
-    check(true, &STRONG, cases);
-    check(true, &WEAK, cases);
+    check(Method::Get, &STRONG, cases);
+    check(Method::Get, &WEAK, cases);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn if_none_match_on_other_methods_fails() {
         (&["If-None-Match: *"], Failed),
         (&["If-None-Match: \"other\""], Proceed),
     ];
-    check(false, &STRONG, cases);
+    check(Method::Put, &STRONG, cases);
 }
 
 #[test]
@@ -115,12 +115,12 @@ fn if_match_compares_strongly() {
         (&["If-Match: abc"], Failed),
         (&["If-Match: "], Failed),
     ];
-    check(true, &STRONG, cases);
-    check(false, &STRONG, cases);
+    check(Method::Get, &STRONG, cases);
+    check(Method::Put, &STRONG, cases);
     let weak: &[(&[&str], Precondition)] =
         &[(&["If-Match: \"abc\""], Failed), (&["If-Match: W/\"abc\""], Failed), (&["If-Match: *"], Proceed)];
-    check(true, &WEAK, weak);
-    check(true, &NONE, &[(&["If-Match: \"\""], Failed), (&["If-None-Match: \"\""], Proceed)]);
+    check(Method::Get, &WEAK, weak);
+    check(Method::Get, &NONE, &[(&["If-Match: \"\""], Failed), (&["If-None-Match: \"\""], Proceed)]);
 }
 
 #[test]
@@ -145,13 +145,13 @@ fn dates_are_compared_to_the_second() {
         (ius("yesterday"), Proceed),
     ];
     for (line, expected) in cases {
-        assert_eq!(verdict(&[line], true, &STRONG), *expected, "{line}");
-        assert_eq!(verdict(&[line], true, &NONE), Proceed, "{line}");
+        assert_eq!(verdict(&[line], Method::Get, &STRONG), *expected, "{line}");
+        assert_eq!(verdict(&[line], Method::Get, &NONE), Proceed, "{line}");
         let other_method = if *expected == NotModified { Proceed } else { *expected };
-        assert_eq!(verdict(&[line], false, &STRONG), other_method, "{line}");
+        assert_eq!(verdict(&[line], Method::Put, &STRONG), other_method, "{line}");
     }
-    assert_eq!(verdict(&[&ims(SAME), &ims(SAME)], true, &STRONG), Proceed);
-    assert_eq!(verdict(&[&ius(BEFORE), &ius(BEFORE)], true, &STRONG), Proceed);
+    assert_eq!(verdict(&[&ims(SAME), &ims(SAME)], Method::Get, &STRONG), Proceed);
+    assert_eq!(verdict(&[&ius(BEFORE), &ius(BEFORE)], Method::Get, &STRONG), Proceed);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn tags_beat_dates_and_if_match_comes_first() {
         (&[&ius_before, "If-None-Match: \"abc\""], Failed),
         (&[&ius_before, &ims_same], Failed),
     ];
-    check(true, &STRONG, cases);
+    check(Method::Get, &STRONG, cases);
 }
 
 #[test]

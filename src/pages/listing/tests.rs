@@ -120,12 +120,12 @@ fn the_foot_counts() {
     ];
     for (truncated_at, entries, expected) in cases {
         let style = ListingStyle { truncated_at, entries, ..PLAIN };
-        assert!(written(|out| listing_foot(&style, false, out)).contains(expected), "{expected}");
+        assert!(written(|out| listing_foot(&style, LastPart::Rows, out)).contains(expected), "{expected}");
     }
     let found = |truncated_at, entries| {
         let query = "x".to_owned();
         let style = ListingStyle { truncated_at, entries, total: 3400, query, ..PLAIN };
-        written(|out| listing_foot(&style, false, out))
+        written(|out| listing_foot(&style, LastPart::Rows, out))
     };
     assert!(found(None, 12).contains("12 of 3,400 entries"));
     assert!(found(None, 0).contains("No name matches."));
@@ -139,6 +139,6 @@ fn the_foot_counts() {
 fn the_page_is_whole_in_itself() {
     check_whole(&written(|out| {
         listing_head(b"/a/", &PLAIN, out);
-        listing_foot(&PLAIN, false, out);
+        listing_foot(&PLAIN, LastPart::Rows, out);
     }));
 }
