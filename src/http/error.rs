@@ -1,6 +1,8 @@
 //! Errors of the peer, and reasons why a connection ends.
 //!
 //! A [`ProtocolError`] is always the fault of the peer, and contains the status to respond with.
+//! The driver closes the connection after it, and `Connection::refuse` takes the [`CloseReason`].
+//! A [`Refusal`](crate::http::Refusal) responds to a valid request and is no reason to close.
 //! Faults of the server are assertions or 500s, and "not yet" is a value elsewhere. This file must
 //! not know how the response is sent.
 

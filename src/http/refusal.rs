@@ -1,8 +1,10 @@
 //! Refusals of handlers: a status and a sentence for the client.
 //!
-//! `error.rs` has the refusals of the protocol. Those in this file come from typed access to a
-//! request that is valid HTTP, but not what the handler expected. This file must not know how the
-//! sentence is shown.
+//! A [`Refusal`] responds to a request that is valid HTTP, but that its handler cannot carry out.
+//! It is no reason to close the connection. A [`ProtocolError`] (`error.rs`) is a violation of the
+//! protocol by the peer, and the connection closes with a `CloseReason`. In a handler that parses
+//! content, the error of the parser becomes a refusal. This file must not know how the sentence is
+//! shown.
 
 use std::borrow::Cow;
 
@@ -23,6 +25,12 @@ impl Refusal {
     #[must_use]
     pub fn new(status: Status, reason: impl Into<Cow<'static, str>>) -> Self {
         Refusal { status, reason: reason.into() }
+    }
+
+    /// A refusal with a fixed sentence, for constants.
+    #[must_use]
+    pub const fn from_static(status: Status, reason: &'static str) -> Self {
+        Refusal { status, reason: Cow::Borrowed(reason) }
     }
 
     /// 400: the request cannot be understood (RFC 9110 section 15.5.1).

@@ -16,7 +16,8 @@ use crate::docroot::own::Inode;
 use crate::docroot::stamp::{Stamp, stat};
 use crate::docroot::verdict::Withheld;
 use crate::docroot::{Disk, Docroot, LookupError};
-use crate::features::upload::refusal::Refusal;
+use crate::features::upload::refusal::refuse_errno;
+use crate::http::refusal::Refusal;
 use crate::http::{Status, target};
 use crate::text::has_bidi_control;
 
@@ -111,9 +112,9 @@ pub(crate) fn open_folder(docroot: &Docroot, area: &str, path: &[u8]) -> Result<
     };
     let top = top.map_err(|error| match error {
         LookupError::NotFound => Refusal::new(Status::NOT_FOUND, "the upload folder does not exist"),
-        LookupError::Forbidden => Refusal::from(Errno::ACCESS),
-        LookupError::Exhausted => Refusal::from(Errno::MFILE),
-        LookupError::Cold | LookupError::Unknown | LookupError::Io(_) => Refusal::from(Errno::IO),
+        LookupError::Forbidden => refuse_errno(Errno::ACCESS),
+        LookupError::Exhausted => refuse_errno(Errno::MFILE),
+        LookupError::Cold | LookupError::Unknown | LookupError::Io(_) => refuse_errno(Errno::IO),
     })?;
     let below = path.strip_prefix(area.as_bytes()).unwrap_or_default();
     let below = below.strip_prefix(b"/").unwrap_or(below);
@@ -128,10 +129,10 @@ pub(crate) fn open_folder(docroot: &Docroot, area: &str, path: &[u8]) -> Result<
         match rustix::fs::openat2(&top, below, flags, Mode::empty(), resolve) {
             Ok(fd) => return Folder::checked(fd, docroot, path),
             Err(Errno::INTR | Errno::AGAIN) => {}
-            Err(errno) => return Err(errno.into()),
+            Err(errno) => return Err(refuse_errno(errno)),
         }
     }
-    Err(Errno::BUSY.into())
+    Err(refuse_errno(Errno::BUSY))
 }
 
 impl Folder {
@@ -164,10 +165,12 @@ impl Folder {
     }
 }
 
-pub(crate) const OWN: Refusal = Refusal::new(Status::FORBIDDEN, "that name is reserved for the server");
-const UNKNOWN: Refusal = Refusal::new(Status::FORBIDDEN, "the location of that folder cannot be checked");
-const PROGRAMS: Refusal = Refusal::new(Status::FORBIDDEN, "that folder is reserved for CGI scripts");
-const HIDDEN: Refusal = Refusal::new(Status::FORBIDDEN, "names that begin with a dot are not taken");
+pub(crate) const OWN: Refusal =
+    Refusal::from_static(Status::FORBIDDEN, "that name is reserved for the server");
+const UNKNOWN: Refusal =
+    Refusal::from_static(Status::FORBIDDEN, "the location of that folder cannot be checked");
+const PROGRAMS: Refusal = Refusal::from_static(Status::FORBIDDEN, "that folder is reserved for CGI scripts");
+const HIDDEN: Refusal = Refusal::from_static(Status::FORBIDDEN, "names that begin with a dot are not taken");
 
 /// Refuses paths that never accept uploads, whatever is on the disk.
 pub(crate) fn check_path(path: &[u8]) -> Result<(), Refusal> {
@@ -222,7 +225,7 @@ pub(crate) fn parse_upload_path(text: &str) -> Result<String, String> {
     }
     let path = target::normalize(text.as_bytes()).map_err(|error| error.to_string())?;
     let path = String::from_utf8(path.into_owned()).map_err(|_| "the path is not UTF-8".to_owned())?;
-    check_path(path.as_bytes()).map_err(|refusal| refusal.why.to_owned())?;
+    check_path(path.as_bytes()).map_err(|refusal| refusal.reason().to_owned())?;
     Ok(path.trim_end_matches('/').to_owned())
 }
 

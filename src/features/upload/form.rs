@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use crate::features::upload::destination::{Destination, EntryKind, Folder, base_name, open_folder};
-use crate::features::upload::refusal::Refusal;
+use crate::features::upload::refusal::refuse_errno;
 use crate::features::upload::staged::{ExistingFile, StagedFile};
 use crate::features::upload::write_request::{WriteRequest, encoded, replaceable};
 use crate::http::multipart::{Multipart, MultipartEvent};
 use crate::http::negotiate::preferred;
+use crate::http::refusal::Refusal;
 use crate::http::{Request, Response, Status};
 use crate::sync::lock;
 use crate::text::push_json_string;
@@ -65,7 +66,7 @@ struct Files {
 }
 
 const EXISTS: Refusal =
-    Refusal::new(Status::CONFLICT, "a file of that name already exists; ?overwrite replaces it");
+    Refusal::from_static(Status::CONFLICT, "a file of that name already exists; ?overwrite replaces it");
 
 /// Opens the folder that the form is posted to, below the folder that the root leads to now.
 pub(super) fn folder_of(write_request: &WriteRequest) -> Result<Folder, Refusal> {
@@ -132,12 +133,13 @@ impl Files {
                 // A file input without a selected file sends an empty name.
                 let Some(filename) = head.filename.filter(|name| !name.is_empty()) else { return Ok(()) };
                 let destination = self.destination_of(base_name(&filename)?.to_vec())?;
-                self.may_be_written(destination.kind()?)?;
-                self.current = Some((StagedFile::begin(&destination.folder)?, destination));
+                self.may_be_written(destination.kind().map_err(refuse_errno)?)?;
+                self.current =
+                    Some((StagedFile::begin(&destination.folder).map_err(refuse_errno)?, destination));
                 Ok(())
             }
             MultipartEvent::PartData(data) => match &mut self.current {
-                Some((staged, _)) => Ok(staged.append(data, None)?),
+                Some((staged, _)) => staged.append(data, None).map_err(refuse_errno),
                 None => Ok(()),
             },
             MultipartEvent::PartEnd => match self.current.take() {
@@ -166,22 +168,22 @@ impl Files {
     }
 
     fn publish(&mut self, staged: StagedFile, destination: &Destination) -> Result<(), Refusal> {
-        staged.sync()?;
+        staged.sync().map_err(refuse_errno)?;
         // The root can lead to another folder since the form began. Move the file before taking the
         // lock, because that can require a copy.
         self.folder = folder_of(&self.write_request)?;
         let destination = self.destination_of(destination.name.clone())?;
-        let mut staged = staged.moved_to(&destination.folder)?;
+        let mut staged = staged.moved_to(&destination.folder).map_err(refuse_errno)?;
         let path = self.path_of(&destination);
         let _publishing = lock(&self.write_request.shared.publishing);
-        let found = destination.kind()?;
+        let found = destination.kind().map_err(refuse_errno)?;
         self.may_be_written(found)?;
         let existing = match found {
             EntryKind::File(_) => ExistingFile::Replaced,
             _ if self.overwrites => ExistingFile::None,
             _ => ExistingFile::Forbidden,
         };
-        staged.publish(&destination.name, existing)?;
+        staged.publish(&destination.name, existing).map_err(refuse_errno)?;
         self.write_request.root.current().note_write();
         self.stored.push(path);
         Ok(())

@@ -15,7 +15,7 @@ use crate::features::upload::destination::EntryKind;
 use crate::features::upload::form::{Form, Reply, folder_of};
 use crate::features::upload::partial::Partial;
 use crate::features::upload::partials::Partials;
-use crate::features::upload::refusal::Refusal;
+use crate::features::upload::refusal::refuse_errno;
 use crate::features::upload::resume::{AMBIGUOUS, PARTIAL_TYPE, ResumeHeaders};
 use crate::features::upload::sink::Sink;
 use crate::features::upload::write_request::{ALLOW, WriteRequest, limits};
@@ -26,6 +26,7 @@ use crate::handler::{Answer, Context};
 use crate::http::field_lines::{list_elements, trim_ows};
 use crate::http::framing::Content;
 use crate::http::multipart::Multipart;
+use crate::http::refusal::Refusal;
 use crate::http::target::query_pairs;
 use crate::http::{Body, Method, Request, Response, Status};
 use crate::sync::lock;
@@ -134,11 +135,11 @@ fn delete(write_request: &WriteRequest) -> Result<Response, Refusal> {
     }
     let missing = Refusal::new(Status::NOT_FOUND, "the file does not exist");
     let destination = match write_request.destination(&write_request.path) {
-        Err(refusal) if refusal == Errno::NOENT.into() => return Err(missing),
+        Err(refusal) if refusal == refuse_errno(Errno::NOENT) => return Err(missing),
         destination => destination?,
     };
     let _publishing = lock(&write_request.shared.publishing);
-    let found = destination.kind()?;
+    let found = destination.kind().map_err(refuse_errno)?;
     let flags = match found {
         EntryKind::Nothing => return Err(missing),
         EntryKind::File(_) if write_request.path.ends_with(b"/") => return Err(missing),
@@ -147,7 +148,7 @@ fn delete(write_request: &WriteRequest) -> Result<Response, Refusal> {
         EntryKind::Other => return Err(Refusal::new(Status::CONFLICT, "the path is a link or device")),
     };
     write_request.check_conditions(&destination, found)?;
-    rustix::fs::unlinkat(&destination.folder, destination.name.as_slice(), flags)?;
+    rustix::fs::unlinkat(&destination.folder, destination.name.as_slice(), flags).map_err(refuse_errno)?;
     write_request.root.current().note_write();
     Ok(Response::new(Status::NO_CONTENT).by_server())
 }
@@ -173,7 +174,7 @@ fn make_folder(write_request: WriteRequest, request: &Request<'_>, cx: &mut Cont
             Mode::from_raw_mode(0o777),
         ) {
             Err(Errno::EXIST) => return Err(already_exists),
-            made => made?,
+            made => made.map_err(refuse_errno)?,
         }
         write_request.root.current().note_write();
         let location = write_request.reference(&[path, b"/"].concat());
@@ -274,8 +275,9 @@ fn append(
     let (offset, partial, permit) = match checked {
         Ok(checked) => checked,
         Err(refusal) => {
+            let status = refusal.status();
             let response = write_request.refuse(refusal);
-            return match refusal.status {
+            return match status {
                 Status::UNSUPPORTED_MEDIA_TYPE => response.with_header("Accept-Patch", PARTIAL_TYPE).into(),
                 _ => response.into(),
             };
@@ -324,7 +326,7 @@ fn check_append(
 /// Response to a part that was refused, with the problem types of the IETF draft (RFC 9457).
 fn resume_error_response(write_request: &WriteRequest, error: &ResumeError, provided: u64) -> Response {
     let (status, kind, more, expected) = match error {
-        ResumeError::Refused(refusal) => return write_request.refuse(*refusal),
+        ResumeError::Refused(refusal) => return write_request.refuse(refusal.clone()),
         ResumeError::Complete => (Status::BAD_REQUEST, "completed-upload", String::new(), None),
         ResumeError::Length => (Status::BAD_REQUEST, "inconsistent-upload-length", String::new(), None),
         ResumeError::Offset(expected) => {

@@ -16,10 +16,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use crate::features::upload::owner::Owner;
-use crate::features::upload::refusal::Refusal;
 use crate::features::upload::staged::StagedFile;
 use crate::features::upload::write_request::WriteRequest;
 use crate::http::Status;
+use crate::http::refusal::Refusal;
 use crate::sync::lock;
 
 /// Upload of one file.
@@ -64,9 +64,9 @@ pub(crate) struct Progress {
     pub(crate) is_complete: bool,
 }
 
-pub(super) const DISCARDED: Refusal = Refusal::new(Status::GONE, "this upload was discarded");
+pub(super) const DISCARDED: Refusal = Refusal::from_static(Status::GONE, "this upload was discarded");
 pub(super) const PUBLISHING: Refusal =
-    Refusal::new(Status::SERVICE_UNAVAILABLE, "this upload is being published");
+    Refusal::from_static(Status::SERVICE_UNAVAILABLE, "this upload is being published");
 
 impl Partial {
     /// Returns true if the upload and the request have the same path.

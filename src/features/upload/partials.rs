@@ -14,8 +14,8 @@ use std::time::Duration;
 use crate::config::TIMEOUT_MAX;
 use crate::features::upload::owner::Owner;
 use crate::features::upload::partial::{Partial, read_clock};
-use crate::features::upload::refusal::Refusal;
 use crate::features::upload::write_request::KeepLimits;
+use crate::http::refusal::Refusal;
 use crate::shortage::{self, Relief};
 use crate::sync::lock;
 

@@ -6,8 +6,8 @@
 //!
 //! Must not know how content reaches the disk.
 
-use crate::features::upload::refusal::Refusal;
 use crate::http::field_lines::trim_ows;
+use crate::http::refusal::Refusal;
 use crate::http::{Request, Status};
 
 /// Media type of an appended part.
@@ -17,7 +17,7 @@ pub(super) const PARTIAL_TYPE: &str = "application/partial-upload";
 pub(super) const INTEROP_VERSION: &[u8] = b"8";
 
 pub(super) const AMBIGUOUS: Refusal =
-    Refusal::new(Status::BAD_REQUEST, "a header about the upload is repeated");
+    Refusal::from_static(Status::BAD_REQUEST, "a header about the upload is repeated");
 
 /// Resumption headers of a request. Malformed values count as missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use crate::config::{Limits, UPLOAD_BUFFER_BYTES};
 use crate::features::upload::form::Form;
-use crate::features::upload::refusal::Refusal;
 use crate::features::upload::resume::INTEROP_VERSION;
 use crate::features::upload::write_request::WriteRequest;
 use crate::features::upload::writer::Writer;
 use crate::handler::continuation::Continuation;
 use crate::handler::{Answer, BodySink, Context, Holders, SinkStatus};
+use crate::http::refusal::Refusal;
 use crate::http::{Response, Status};
 use crate::jobs::sender_permits::SenderPermit;
 use crate::jobs::{Lane, Spawn};
@@ -101,7 +101,7 @@ enum Stepped {
     Part,
 }
 
-const LOST: Refusal = Refusal::new(Status::INTERNAL_SERVER_ERROR, "the upload was lost");
+const LOST: Refusal = Refusal::from_static(Status::INTERNAL_SERVER_ERROR, "the upload was lost");
 
 /// Interim response with the location at which the client can resume.
 fn interim(writer: &Writer, is_understood: bool) -> Option<Response> {

@@ -3,7 +3,6 @@
 //! A write request is a request that would change files. Must not know how content reaches the
 //! disk, or what each method does.
 
-use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,7 +21,7 @@ use crate::features::upload::destination::{self, Destination, EntryKind};
 use crate::features::upload::folders::Folders;
 use crate::features::upload::origin::Partners;
 use crate::features::upload::owner::Owner;
-use crate::features::upload::refusal::Refusal;
+use crate::features::upload::refusal::refuse_errno;
 use crate::features::upload::staged::Sweeper;
 use crate::handler::Context;
 use crate::handler::kept_request::KeptRequest;
@@ -30,6 +29,7 @@ use crate::http::conditional::{Precondition, Validators, evaluate, evaluate_abse
 #[cfg(test)]
 use crate::http::kept_head::KeptHead;
 use crate::http::problem::over;
+use crate::http::refusal::Refusal;
 use crate::http::target::{self, encode_path};
 use crate::http::{Method, Request, Response, Status};
 use crate::jobs::pace::LeastRate;
@@ -39,11 +39,14 @@ use crate::log::Once;
 /// Methods that paths in upload folders support.
 pub(super) const ALLOW: &str = "GET, HEAD, PUT, POST, DELETE, MKCOL, OPTIONS";
 
-pub(super) const UNEXPECTED: Refusal =
-    Refusal::new(Status::PRECONDITION_FAILED, "the file does not match the conditions of the request");
-pub(super) const TOO_LARGE: Refusal = Refusal::new(Status::CONTENT_TOO_LARGE, "the upload is too large");
+pub(super) const UNEXPECTED: Refusal = Refusal::from_static(
+    Status::PRECONDITION_FAILED,
+    "the file does not match the conditions of the request",
+);
+pub(super) const TOO_LARGE: Refusal =
+    Refusal::from_static(Status::CONTENT_TOO_LARGE, "the upload is too large");
 pub(super) const TOO_LARGE_TO_KEEP: Refusal =
-    Refusal::new(Status::CONTENT_TOO_LARGE, "the upload is too large to be kept for a later request");
+    Refusal::from_static(Status::CONTENT_TOO_LARGE, "the upload is too large to be kept for a later request");
 
 /// State that all write requests share.
 pub(crate) struct WriteState {
@@ -129,15 +132,16 @@ impl WriteRequest {
 
     /// Response for a refusal.
     pub(super) fn refuse(&self, refusal: Refusal) -> Response {
-        let detail: Cow<'static, str> = match refusal {
-            TOO_LARGE => over(self.request.limits().upload_bytes_max, "upload").into(),
-            TOO_LARGE_TO_KEEP => {
-                (over(self.shared.keep.bytes_max, "upload") + ", and cannot be resumed").into()
-            }
-            other => other.why.into(),
+        let status = refusal.status();
+        let response = if refusal == TOO_LARGE {
+            Response::problem(status, over(self.request.limits().upload_bytes_max, "upload"))
+        } else if refusal == TOO_LARGE_TO_KEEP {
+            let detail = over(self.shared.keep.bytes_max, "upload") + ", and cannot be resumed";
+            Response::problem(status, detail)
+        } else {
+            refusal.into()
         };
-        let response = Response::problem(refusal.status, detail);
-        match refusal.status {
+        match status {
             Status::CONTENT_TOO_LARGE => response.with_header("Upload-Limit", limits(self)),
             Status::METHOD_NOT_ALLOWED => response.with_header("Allow", ALLOW),
             _ => response,
@@ -256,7 +260,7 @@ pub(super) fn limits(write_request: &WriteRequest) -> String {
 pub(super) fn replaceable(found: EntryKind) -> Result<(), Refusal> {
     match found {
         EntryKind::Nothing | EntryKind::File(_) => Ok(()),
-        EntryKind::Folder => Err(Errno::ISDIR.into()),
+        EntryKind::Folder => Err(refuse_errno(Errno::ISDIR)),
         EntryKind::Other => Err(Refusal::new(Status::CONFLICT, "a link or device has that name")),
     }
 }

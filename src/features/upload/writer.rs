@@ -13,12 +13,13 @@ use crate::features::resume_token;
 use crate::features::upload::destination::{Destination, EntryKind};
 use crate::features::upload::partial::{DISCARDED, PUBLISHING, Partial, Stage, State, read_clock};
 use crate::features::upload::partials::Partials;
-use crate::features::upload::refusal::Refusal;
+use crate::features::upload::refusal::refuse_errno;
 use crate::features::upload::resume::ResumeHeaders;
 use crate::features::upload::staged::{ExistingFile, StagedFile};
 use crate::features::upload::write_request::{
     TOO_LARGE, TOO_LARGE_TO_KEEP, UNEXPECTED, WriteRequest, limits, replaceable, written,
 };
+use crate::http::refusal::Refusal;
 use crate::http::{Response, Status};
 use crate::sync::lock;
 
@@ -38,8 +39,9 @@ pub(crate) struct Writer {
     location: Vec<u8>,
 }
 
-const SUPERSEDED: Refusal = Refusal::new(Status::CONFLICT, "another request continues this upload");
-const NO_ROOM: Refusal = Refusal::new(Status::SERVICE_UNAVAILABLE, "too many unfinished uploads are kept");
+const SUPERSEDED: Refusal = Refusal::from_static(Status::CONFLICT, "another request continues this upload");
+const NO_ROOM: Refusal =
+    Refusal::from_static(Status::SERVICE_UNAVAILABLE, "too many unfinished uploads are kept");
 
 impl Writer {
     /// Begins an upload. `bytes` is the length of the content of this request, if known.
@@ -50,14 +52,14 @@ impl Writer {
         bytes: Option<u64>,
     ) -> Result<Writer, Refusal> {
         let destination = write_request.destination(&write_request.path)?;
-        let found = destination.kind()?;
+        let found = destination.kind().map_err(refuse_errno)?;
         replaceable(found)?;
         write_request.check_conditions(&destination, found)?;
         write_request.sweep(&destination.folder);
-        let staged = StagedFile::begin(&destination.folder)?;
+        let staged = StagedFile::begin(&destination.folder).map_err(refuse_errno)?;
         let length = resume_headers.length_with(0, bytes);
         if !staged.has_room(length.max(bytes).unwrap_or(0)) {
-            return Err(Errno::NOSPC.into());
+            return Err(refuse_errno(Errno::NOSPC));
         }
         let is_kept = match resume_headers.complete {
             Some(_) if partials.takes(length) => true,
@@ -75,7 +77,7 @@ impl Writer {
         });
         // An upload in one request continues without a token if the table is full.
         if is_kept
-            && !partials.insert(&partial, crate::random::random_hex()?)
+            && !partials.insert(&partial, crate::random::random_hex().map_err(refuse_errno)?)
             && resume_headers.complete == Some(false)
         {
             return Err(NO_ROOM);
@@ -157,7 +159,7 @@ impl Writer {
         self.partial.bytes.store(staged.bytes(), Ordering::Release);
         self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
         drop(state);
-        outcome?;
+        outcome.map_err(refuse_errno)?;
         if !self.can_be_resumed() || self.partials.make_room(self.partial.owner()) {
             return Ok(());
         }
@@ -258,13 +260,13 @@ pub(crate) enum ResumeError {
 /// Publishes an upload as a file. `location` refers to the file.
 fn publish(partial: &Partial, staged: StagedFile, location: &[u8]) -> Result<Response, Refusal> {
     let write_request = &partial.write_request;
-    staged.sync()?;
+    staged.sync().map_err(refuse_errno)?;
     // The root can lead to another folder since the upload began. Move the file before taking the
     // lock, because that can require a copy.
     let destination = write_request.destination(&write_request.path)?;
-    let staged = staged.moved_to(&destination.folder)?;
+    let staged = staged.moved_to(&destination.folder).map_err(refuse_errno)?;
     let _publishing = lock(&write_request.shared.publishing);
-    put_in_place(partial, staged, &destination, destination.kind()?, location)
+    put_in_place(partial, staged, &destination, destination.kind().map_err(refuse_errno)?, location)
 }
 
 /// Publishes an upload whose entry was just found to be `found`. Only other programs can have
@@ -286,7 +288,7 @@ fn put_in_place(
     };
     let published = match staged.publish(&partial.name, existing) {
         Err(Errno::EXIST) if existing == ExistingFile::Forbidden => return Err(UNEXPECTED),
-        published => published?,
+        published => published.map_err(refuse_errno)?,
     };
     write_request.root.current().note_write();
     let etag = write_request.tag_of(staged.file(), &published.stamp, read_wall_clock());

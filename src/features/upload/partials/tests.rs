@@ -34,12 +34,12 @@ impl Clients {
         let write_request = Arc::new(write_request);
         let resume_headers = write_request.request.with(ResumeHeaders::of).unwrap();
         let begun = Writer::begin(&write_request, &self.partials, &resume_headers, Some(1000))
-            .map_err(|refusal| refusal.status)?;
+            .map_err(|refusal| refusal.status())?;
         let mut writer = begun;
-        writer.write(&vec![1; bytes]).map_err(|refusal| refusal.status)?;
+        writer.write(&vec![1; bytes]).map_err(|refusal| refusal.status())?;
         let token = writer.token();
         if bytes == 1000 {
-            writer.finish().map_err(|refusal| refusal.status)?;
+            writer.finish().map_err(|refusal| refusal.status())?;
         }
         Ok(token)
     }
