@@ -76,18 +76,19 @@ impl Sink {
     }
 
     /// Writes the rest after the end of the content. Returns the response when everything is
-    /// written.
-    fn last_step(&mut self) -> Option<Response> {
+    /// written. The permit is held until then, because files are flushed and published here.
+    pub(super) fn last_step(&mut self) -> Option<Response> {
         match self.step() {
             Ok(Stepped::Part) => return None,
             Ok(Stepped::All) => {}
             Err(response) => return Some(response),
         }
-        let done = match self.work.take().map(|work| work.goal) {
-            Some(Goal::File(writer)) => writer.finish(),
-            Some(Goal::Form(form)) => form.finish(),
-            None => Err(LOST),
+        let Some(Work { goal, permit, .. }) = self.work.take() else { return Some(self.ask.refuse(LOST)) };
+        let done = match goal {
+            Goal::File(writer) => writer.finish(),
+            Goal::Form(form) => form.finish(),
         };
+        drop(permit);
         Some(done.unwrap_or_else(|refusal| self.ask.refuse(refusal)))
     }
 }

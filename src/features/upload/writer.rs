@@ -299,7 +299,13 @@ fn put_in_place(
 mod tests {
     use super::*;
     use crate::config::{Config, KIB};
+    use crate::conn_id::ConnId;
+    use crate::features::upload::sink::Sink;
     use crate::features::upload::write_request::KeepLimits;
+    use crate::handler::continuation::Inbox;
+    use crate::jobs::inbox::Waker;
+    use crate::jobs::sender_permits::SenderPermits;
+    use crate::jobs::{Lane, Ran, Spawn, Task};
     use std::fs;
     use std::os::fd::OwnedFd;
     use std::path::Path;
@@ -366,6 +372,48 @@ mod tests {
         });
         assert_eq!((is_copied, is_published), (true, false));
         assert_eq!(fs::read(new.path().join("a")).unwrap(), b"abc");
+    }
+
+    /// Regression: the permit was free before the file was flushed and published, so more uploads
+    /// than allowed were under way.
+    #[test]
+    fn an_upload_holds_its_permit_until_its_file_is_published() {
+        let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let write_request = write_request(new.path(), "PUT /a HTTP/1.1\r\nHost: a\r\n\r\n");
+        let writer = begin(&write_request, 0);
+        let folder = Arc::new(OwnedFd::from(fs::File::open(old.path()).unwrap()));
+        lock(&writer.partial.state).stage = Stage::Open(StagedFile::begin_named(&folder).unwrap());
+        let permits = SenderPermits::new(1, None);
+        let inbox = Arc::new(Inbox::new(Box::new(|| Ok(()))));
+        let take = || permits.acquire(Waker::new(ConnId::new(1, 0), Arc::clone(&inbox)), read_clock());
+        let mut sink =
+            Sink::of_file(writer, Arc::clone(&write_request), take().unwrap(), Arc::new(Never), false);
+        let publishing = lock(&write_request.shared.publishing);
+        let (is_copied, is_free) = std::thread::scope(|scope| {
+            let publisher = scope.spawn(|| sink.last_step().unwrap().status());
+            let give_up_at = read_clock() + Duration::from_secs(10);
+            // The last step waits for the lock once the file has left its first folder.
+            while !is_empty(old.path()) && read_clock() < give_up_at {
+                std::thread::yield_now();
+            }
+            let seen = (is_empty(old.path()), take().is_some());
+            drop(publishing);
+            assert_eq!(publisher.join().unwrap(), Status::CREATED);
+            seen
+        });
+        assert_eq!((is_copied, is_free), (true, false));
+        assert!(take().is_some());
+    }
+
+    /// A queue that gets no tasks.
+    struct Never;
+
+    impl Spawn for Never {
+        fn run(&self, _: ConnId, _: Lane, _: Task) -> Ran {
+            Ran::Inline
+        }
+
+        fn detach(&self, _: Lane, _: Task) {}
     }
 
     /// Regression: on file systems without unnamed files, uploads of an ended server stayed under
