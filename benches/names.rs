@@ -7,11 +7,11 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
-use whirligig::conn_id::{ConnId, Peer};
-use whirligig::driver::client::Client;
-use whirligig::driver::deadline::DeadlineQueue;
-use whirligig::driver::slots::Slots;
-use whirligig::reactor::slot::Slot;
+use whirligig::inside::conn_id::{ConnId, Peer};
+use whirligig::inside::driver::client::Client;
+use whirligig::inside::driver::deadline::DeadlineQueue;
+use whirligig::inside::driver::slots::Slots;
+use whirligig::inside::reactor::slot::Slot;
 
 const CROWDS: [u32; 3] = [100, 1_000, 10_000];
 const IDLE: Duration = Duration::from_secs(60);

@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use criterion::{BatchSize, Criterion, Throughput};
 use whirligig::config::Limits;
-use whirligig::http::date::parse_http_date;
-use whirligig::http::head::FieldSlots;
-use whirligig::http::range::select;
-use whirligig::http::{Connection, Event};
+use whirligig::inside::http::date::parse_http_date;
+use whirligig::inside::http::head::FieldSlots;
+use whirligig::inside::http::range::select;
+use whirligig::inside::http::{Connection, Event};
 
 /// The shortest valid head, the head of a command line tool, and the head of a browser.
 const HEADS: [(&str, &str); 3] = [
@@ -51,7 +51,9 @@ fn heads(criterion: &mut Criterion) {
                     let (used, event) =
                         connection.next_event(black_box(head.as_bytes()), &mut slots, &limits, now)?;
                     let Event::Request(request) = event else { return Ok(used) };
-                    Ok::<usize, whirligig::http::ProtocolError>(used + black_box(request.path()).len())
+                    Ok::<usize, whirligig::inside::http::ProtocolError>(
+                        used + black_box(request.path()).len(),
+                    )
                 },
                 BatchSize::SmallInput,
             );

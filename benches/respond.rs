@@ -10,13 +10,14 @@ use std::time::Instant;
 
 use criterion::{BenchmarkId, Criterion};
 use whirligig::config::Limits;
-use whirligig::http::connection::RespondContext;
-use whirligig::http::date::{DateCache, fmt_http_date};
-use whirligig::http::head::FieldSlots;
-use whirligig::http::headers::Headers;
-use whirligig::http::prepared::Prepared;
-use whirligig::http::send_queue::{NextWrite, SendQueue, WRITE_SLICES};
-use whirligig::http::{Body, Connection, Response, Status};
+use whirligig::inside::http::Connection;
+use whirligig::inside::http::connection::RespondContext;
+use whirligig::inside::http::date::{DateCache, fmt_http_date};
+use whirligig::inside::http::head::FieldSlots;
+use whirligig::inside::http::headers::Headers;
+use whirligig::inside::http::prepared::Prepared;
+use whirligig::inside::http::send_queue::{NextWrite, SendQueue, WRITE_SLICES};
+use whirligig::{Body, Response, Status};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const SECOND: u64 = 1_795_259_909;

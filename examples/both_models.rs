@@ -6,7 +6,7 @@
 
 use std::io::Write;
 
-use whirligig::server::Builder;
+use whirligig::Builder;
 use whirligig::{Model, Server};
 
 fn app() -> Builder {

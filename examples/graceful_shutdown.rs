@@ -10,7 +10,7 @@ use std::io::Write;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use whirligig::driver::outcome::Outcome;
+use whirligig::Outcome;
 use whirligig::{Call, Handle, Route, Server};
 
 #[expect(clippy::disallowed_methods, reason = "slow work in a handler that may block")]
@@ -43,7 +43,7 @@ fn main() -> common::Outcome {
     let ended = match server.run()? {
         Outcome::Stopped => "all clients were served".to_owned(),
         Outcome::Cut(clients) => format!("{clients} clients took too long and were cut off"),
-        Outcome::Killed(_) => "stopped at once".to_owned(),
+        _ => "stopped at once".to_owned(),
     };
     writeln!(out, "{ended}")?;
     Ok(())

@@ -9,8 +9,8 @@ mod common;
 use std::io::Write;
 
 use flate2::{Compression, write::GzEncoder};
-use whirligig::http::negotiate::{Coding, Codings};
 use whirligig::{Call, Refusal, Response, Route, Server};
+use whirligig::{Coding, Codings};
 
 fn report(call: &Call<'_>) -> Result<Response, Refusal> {
     let text: String = (0..2000).map(|line| format!("{line}: round and round\n")).collect();

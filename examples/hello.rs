@@ -7,7 +7,7 @@
 
 mod common;
 
-use whirligig::http::date;
+use whirligig::date;
 use whirligig::{Call, Response, Route, Server};
 
 fn front(call: &Call<'_>) -> Response {

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use whirligig::app::session::{Signer, random_id};
+use whirligig::session::{Signer, random_id};
 use whirligig::{Call, Cookie, Refusal, Response, Server, Status};
 
 /// Passwords in the source are only for examples. For real ones, use `whirligig --htpasswd` or the

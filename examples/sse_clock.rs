@@ -9,7 +9,7 @@ mod common;
 
 use std::time::{Duration, SystemTime};
 
-use whirligig::http::date;
+use whirligig::date;
 use whirligig::{Feed, Response, Server};
 
 const PAGE: &str =

@@ -6,7 +6,7 @@
 mod common;
 
 use minijinja::{Environment, context};
-use whirligig::http::date;
+use whirligig::date;
 use whirligig::{Call, Refusal, Response, Server};
 
 const PAGE: &str = "<!doctype html><meta charset=utf-8><title>{{ title }}</title>

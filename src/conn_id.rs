@@ -115,6 +115,7 @@ impl<K> fmt::Debug for Id<K> {
 
 /// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Peer {
     /// An IPv4 address and port.
     V4([u8; 4], u16),

@@ -59,17 +59,18 @@
 //!
 //! # How it works
 //!
-//! The rest of this page is a tour of the inside. `README.md` describes the program,
+//! The rest of this page is a tour of [`inside`], which carries no promise: any version may change
+//! it. Everything outside of it follows semantic versioning. `README.md` describes the program,
 //! `ARCHITECTURE.md` the design. The file `examples/tiny_reactor.rs` is a poll loop in one page of
 //! code.
 //!
-//! An HTTP [`Connection`](http::Connection) is pure: it owns no socket, no clock and no input
-//! bytes. A driver pumps it. One loop pumps many connections; in the threads model, each thread
-//! pumps one.
+//! An HTTP [`Connection`](inside::http::Connection) is pure: it owns no socket, no clock and no
+//! input bytes. A driver pumps it. One loop pumps many connections; in the threads model, each
+//! thread pumps one.
 //!
 //! ## A turn
 //!
-//! [`Reactor::turn`](reactor::Reactor::turn) is the whole loop. Each turn
+//! [`Reactor::turn`](inside::reactor::Reactor::turn) is the whole loop. Each turn
 //!
 //! 1. waits for the first event or deadline, or not at all if work was carried over, and reads the
 //!    clocks;
@@ -83,8 +84,8 @@
 //!
 //! To *pump* a connection is to read into the driver's scratch buffer, parse the input, call the
 //! [`Handler`], queue its [`Answer`] and write. This repeats until the socket would block, the
-//! connection ends, or its budget of the turn is used up. [`driver::pump::pump`] is that loop. The
-//! reactor, the threads model and the simulator all use it.
+//! connection ends, or its budget of the turn is used up. [`pump`](inside::driver::pump::pump) is
+//! that loop. The reactor, the threads model and the simulator all use it.
 //!
 //! ## The map, from the ground up
 //!
@@ -92,15 +93,15 @@
 //! |---|---|
 //! | [`config`], [`conn_id`], [`clock`] | settings; ids that outlive their slots; clocks |
 //! | [`http`], [`log`] | the protocol without I/O; access log and diagnostics, one writer thread |
-//! | [`client`], [`pages`] | responses and cookies for clients; generated pages |
+//! | [`client`], `pages` | responses and cookies for clients; generated pages |
 //! | [`jobs`], [`observe`] | work on worker threads and the return of its results; counters |
 //! | [`handler`] | the contract between drivers and the code that makes responses |
 //! | [`docroot`], [`driver`] | files on the disk and their cache; one connection and its stream |
 //! | [`files`] | responses for files, listings and archives |
-//! | [`app`] | parts of an application: routes, requests, events, sessions |
+//! | `app` | parts of an application: routes, requests, events, sessions |
 //! | [`reactor`], [`threads`] | the two models |
-//! | [`features`], [`sim`] | passwords, uploads, CGI and others; the simulator of the reactor |
-//! | [`server`], [`cli`] | a running server from a configuration; a configuration from flags |
+//! | `features`, [`sim`] | passwords, uploads, CGI and others; the simulator of the reactor |
+//! | `server`, [`cli`] | a running server from a configuration; a configuration from flags |
 //!
 //! A row uses only itself and the rows above it. `tests/it/layers.rs` checks this.
 //!
@@ -112,12 +113,13 @@
 //! ```
 //! use std::io::IoSlice;
 //! use std::time::Instant;
-//! use whirligig::http::send_queue::{NextWrite, SendQueue, WRITE_SLICES};
+//! use whirligig::inside::http::send_queue::{NextWrite, SendQueue, WRITE_SLICES};
 //! use whirligig::config::Limits;
-//! use whirligig::http::connection::{Outside, RespondContext};
-//! use whirligig::http::date::fmt_http_date;
-//! use whirligig::http::head::FieldSlots;
-//! use whirligig::http::{Connection, Event, Phase, Response};
+//! use whirligig::inside::http::connection::{Outside, RespondContext};
+//! use whirligig::inside::http::date::fmt_http_date;
+//! use whirligig::inside::http::head::FieldSlots;
+//! use whirligig::inside::http::{Connection, Event, Phase};
+//! use whirligig::Response;
 //!
 //! let (limits, now) = (Limits::default(), Instant::now());
 //! let mut connection = Connection::new(now);
@@ -150,23 +152,23 @@
 //! let (_, event) = connection.next_event(&input[used..], &mut slots, &limits, now)?;
 //! assert!(matches!(event, Event::NeedMore));
 //! assert_eq!(connection.phase(Outside::Nothing), Phase::ReceivingHead);
-//! # Ok::<(), whirligig::http::ProtocolError>(())
+//! # Ok::<(), whirligig::ProtocolError>(())
 //! ```
 //!
-//! [`Answer`]: handler::Answer
-//! [`BodySink`]: handler::BodySink
-//! [`Builder::auth`]: server::Builder::auth
-//! [`Builder::files`]: server::Builder::files
-//! [`Builder::get`]: server::Builder::get
-//! [`Builder::htpasswd`]: server::Builder::htpasswd
-//! [`Builder::limits`]: server::Builder::limits
-//! [`Builder::model`]: server::Builder::model
-//! [`Builder::route`]: server::Builder::route
-//! [`Builder::timeouts`]: server::Builder::timeouts
-//! [`Builder::wrap`]: server::Builder::wrap
-//! [`Handler`]: handler::Handler
-//! [`multipart`]: http::multipart
-//! [`session::Signer`]: app::session::Signer
+//! [`cli`]: inside::cli
+//! [`clock`]: inside::clock
+//! [`conn_id`]: inside::conn_id
+//! [`docroot`]: inside::docroot
+//! [`driver`]: inside::driver
+//! [`files`]: inside::files
+//! [`handler`]: inside::handler
+//! [`http`]: inside::http
+//! [`jobs`]: inside::jobs
+//! [`log`]: inside::log
+//! [`observe`]: inside::observe
+//! [`reactor`]: inside::reactor
+//! [`sim`]: inside::sim
+//! [`threads`]: inside::threads
 
 #![cfg_attr(
     not(feature = "cli"),
@@ -174,50 +176,162 @@
 )]
 
 #[cfg(feature = "os")]
-pub mod app;
+mod app;
 #[cfg(feature = "cli")]
-pub mod cli;
+mod cli;
 #[cfg(feature = "client")]
 pub mod client;
-pub mod clock;
+mod clock;
 pub mod config;
-pub mod conn_id;
+mod conn_id;
 #[cfg(feature = "os")]
-pub mod docroot;
-pub mod driver;
+mod docroot;
+mod driver;
 #[cfg(feature = "os")]
-pub mod features;
+mod features;
 #[cfg(feature = "os")]
-pub mod files;
-pub mod handler;
-pub mod http;
-pub mod jobs;
-pub mod log;
-pub mod observe;
-pub mod pages;
+mod files;
+mod handler;
+mod http;
+mod jobs;
+mod log;
+mod observe;
+mod pages;
 #[cfg(feature = "os")]
 mod random;
-pub mod reactor;
+mod reactor;
 #[cfg(feature = "os")]
-pub mod server;
+mod server;
 mod shortage;
 #[cfg(feature = "sim")]
-pub mod sim;
+mod sim;
 mod sync;
 mod text;
 #[cfg(feature = "os")]
-pub mod threads;
+mod threads;
 
+// The server.
+#[doc(inline)]
+pub use crate::config::Model;
 #[cfg(feature = "os")]
-pub use app::call::Call;
+#[doc(inline)]
+pub use crate::{
+    driver::outcome::{Outcome, Signal},
+    server::{BindError, Builder, Handle, Server},
+};
+
+// Routes, handlers and their results.
+#[cfg(feature = "session")]
+#[doc(inline)]
+pub use crate::app::session;
 #[cfg(feature = "os")]
-pub use app::feed::Feed;
-#[cfg(feature = "os")]
-pub use app::routes::Route;
-pub use config::Model;
-pub use http::{Cookie, Pairs, Refusal, Response, SameSite, Status};
-#[cfg(feature = "os")]
-pub use server::{Handle, Server};
+#[doc(inline)]
+pub use crate::app::{
+    call::Call,
+    feed::{Feed, FeedOptions, Listener},
+    routes::Route,
+};
+#[doc(inline)]
+pub use crate::handler::{
+    Answer, BodySink, Context, Handler, Methods, Router, SinkStatus, When, WithContent,
+    offload::{Offloaded, Producer},
+};
+
+// Requests, responses and their parts.
+#[doc(inline)]
+pub use crate::http::{
+    Body, BodySource, CloseReason, Cookie, FillStatus, Method, Pairs, ProtocolError, ReceivedHeaders,
+    Refusal, Request, Response, SameSite, Status,
+    form::Part,
+    multipart,
+    negotiate::{Coding, Codings},
+};
+
+// Clients, time and wake-ups.
+#[doc(inline)]
+pub use crate::{clock::Now, conn_id::Peer, jobs::inbox::Waker};
+
+/// Dates of HTTP and of pages.
+pub mod date {
+    #[doc(inline)]
+    pub use crate::http::date::{fmt_http_date, iso8601, parse_http_date};
+}
+
+/// The inside of the server, public for study, tests and benchmarks: any version may change it.
+///
+/// The front page of this documentation is a tour of these modules.
+pub mod inside {
+    /// The command line: flags and files in, a configuration out.
+    #[cfg(feature = "cli")]
+    pub mod cli {
+        pub use crate::cli::*;
+    }
+    /// Fixed bounds of buffers, queues and waits, which no option changes.
+    pub mod bounds {
+        pub use crate::config::fixed::*;
+    }
+    /// Clocks and instants.
+    pub mod clock {
+        pub use crate::clock::*;
+    }
+    /// Names of connections that outlive their slots.
+    pub mod conn_id {
+        pub use crate::conn_id::*;
+    }
+    /// Files on the disk and their cache.
+    #[cfg(feature = "os")]
+    pub mod docroot {
+        pub use crate::docroot::*;
+    }
+    /// One connection and its stream: pump, deadlines and buffers.
+    pub mod driver {
+        pub use crate::driver::*;
+    }
+    /// Counters in the text format of Prometheus.
+    #[cfg(feature = "os")]
+    pub mod metrics {
+        pub use crate::features::metrics::*;
+    }
+    /// Responses for files, listings and archives.
+    #[cfg(feature = "os")]
+    pub mod files {
+        pub use crate::files::*;
+    }
+    /// The contract between drivers and the code that makes responses.
+    pub mod handler {
+        pub use crate::handler::*;
+    }
+    /// HTTP/1.1 without input or output.
+    pub mod http {
+        pub use crate::http::*;
+    }
+    /// Work on worker threads and the return of its results.
+    pub mod jobs {
+        pub use crate::jobs::*;
+    }
+    /// Access log and diagnostics.
+    pub mod log {
+        pub use crate::log::*;
+    }
+    /// Counters of the loop.
+    pub mod observe {
+        pub use crate::observe::*;
+    }
+    /// The event loop.
+    pub mod reactor {
+        pub use crate::reactor::*;
+    }
+    /// The simulator of the event loop.
+    #[cfg(feature = "sim")]
+    pub mod sim {
+        pub use crate::sim::*;
+    }
+    /// The threads model.
+    #[cfg(feature = "os")]
+    pub mod threads {
+        pub use crate::threads::*;
+    }
+}
 
 /// Compiles the programs of the guide.
 #[cfg(doctest)]

@@ -17,13 +17,13 @@ use std::time::Duration;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 use tempfile::TempDir;
+use whirligig::Server;
 use whirligig::config::{FileOptions, LogTarget, Model};
-use whirligig::docroot::Docroot;
-use whirligig::files::StaticFiles;
-use whirligig::handler::{Answer, Context, Methods, Router};
-use whirligig::http::{Body, Request, Response, Status};
-use whirligig::log::{AccessLog, LogQueue, open_access_log};
-use whirligig::server::Server;
+use whirligig::inside::docroot::Docroot;
+use whirligig::inside::files::StaticFiles;
+use whirligig::inside::log::{AccessLog, LogQueue, open_access_log};
+use whirligig::{Answer, Context, Methods, Router};
+use whirligig::{Body, Request, Response, Status};
 
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

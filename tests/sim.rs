@@ -5,14 +5,14 @@
 
 #![cfg(test)]
 
-use whirligig::sim::{Coverage, Simulation, Steps};
+use whirligig::inside::sim::{Coverage, Simulation, Steps};
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
-fn run(seed: u64, steps: Steps) -> Result<Coverage, whirligig::sim::Failure> {
+fn run(seed: u64, steps: Steps) -> Result<Coverage, whirligig::inside::sim::Failure> {
     Simulation::new(seed, steps).expect("a simulation").run()
 }
 

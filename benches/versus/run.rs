@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use whirligig::http::date::iso8601;
+use whirligig::inside::http::date::iso8601;
 
 use super::measure::{Bench, MODELS, Plan};
 use super::options::Options;

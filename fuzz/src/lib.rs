@@ -16,18 +16,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use whirligig::Server;
-use whirligig::cli::{self, Surroundings};
 use whirligig::client::reply::{ReplyEvent, ReplyReader};
 use whirligig::config::{Bind, Config, Limits};
-use whirligig::http::body::{BodyDecoder, BodyEncoder, Decoded};
-use whirligig::http::connection::{RespondContext, Unused};
-use whirligig::http::date::fmt_http_date;
-use whirligig::http::head::FieldSlots;
-use whirligig::http::multipart::{Multipart, MultipartEvent};
-use whirligig::http::range::{ByteRange, Selection, select};
-use whirligig::http::send_queue::{NextWrite, SendQueue, WRITE_SLICES};
-use whirligig::http::target::{check_host, encode_path, normalize, query_pairs, read_origin_form, split};
-use whirligig::http::{CloseReason, Connection, Event, Method, ProtocolError, Response, Status};
+use whirligig::inside::cli::{self, Surroundings};
+use whirligig::inside::http::body::{BodyDecoder, BodyEncoder, Decoded};
+use whirligig::inside::http::connection::{RespondContext, Unused};
+use whirligig::inside::http::date::fmt_http_date;
+use whirligig::inside::http::head::FieldSlots;
+use whirligig::inside::http::range::{ByteRange, Selection, select};
+use whirligig::inside::http::send_queue::{NextWrite, SendQueue, WRITE_SLICES};
+use whirligig::inside::http::target::{
+    check_host, encode_path, normalize, query_pairs, read_origin_form, split,
+};
+use whirligig::inside::http::{CloseReason, Connection, Event, ProtocolError};
+use whirligig::multipart::{Multipart, MultipartEvent};
+use whirligig::{Method, Response, Status};
 
 /// A fuzz target.
 pub type Target = fn(&[u8]);
@@ -106,15 +109,13 @@ fn assert_cuts_change_nothing<T: PartialEq + std::fmt::Debug>(input: &[u8], run:
 
 /// Requests on one connection: events and responses do not depend on the pieces in which they come.
 pub fn request_heads(data: &[u8]) {
-    let tight = Limits {
-        head_bytes_max: 256,
-        target_bytes_max: 48,
-        fields_max: 6,
-        chunk_line_bytes_max: 24,
-        body_bytes_max: 64,
-        discard_bytes_max: 48,
-        ..Limits::default()
-    };
+    let mut tight = Limits::default();
+    tight.head_bytes_max = 256;
+    tight.target_bytes_max = 48;
+    tight.fields_max = 6;
+    tight.chunk_line_bytes_max = 24;
+    tight.body_bytes_max = 64;
+    tight.discard_bytes_max = 48;
     for limits in [Limits::default(), tight] {
         for then_end in [false, true] {
             assert_cuts_change_nothing(data, |pieces| converse(&limits, pieces, then_end));
@@ -184,7 +185,7 @@ fn converse(limits: &Limits, pieces: &[&[u8]], then_end: bool) -> (Vec<String>, 
 }
 
 /// A request with all that handlers can see of it.
-fn describe(request: &whirligig::http::Request<'_>) -> String {
+fn describe(request: &whirligig::Request<'_>) -> String {
     let (path, query) = split(request.target().as_bytes());
     if request.target().starts_with('/') {
         assert_eq!((request.path(), request.query()), (path, query), "{}", request.target());
@@ -470,7 +471,8 @@ pub fn rewrite_rules(data: &[u8]) {
     let (root, rules, socket) = (scratch.0.join("root"), scratch.0.join("rules"), scratch.0.join("socket"));
     std::fs::create_dir(&root).expect("a folder to serve");
     std::fs::write(&rules, data).expect("room for the rules");
-    let mut config = Config { root, ..Config::default() };
+    let mut config = Config::default();
+    config.root = root;
     config.binds = vec![Bind::Unix(socket.clone())];
     config.site.rules = Some(rules);
     let server = match Server::bind(config) {

@@ -20,6 +20,7 @@ use crate::sync::lock;
 
 /// Limits of a feed, and its heartbeat.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct FeedOptions {
     /// Maximum number of events that wait for one listener. A listener that exceeds it is dropped.
     /// Default: 64.
@@ -61,7 +62,7 @@ impl Default for FeedOptions {
 ///         Ok::<_, whirligig::Refusal>("told\n")
 ///     })
 ///     .bind("127.0.0.1:0")?;
-/// # Ok::<(), whirligig::server::BindError>(())
+/// # Ok::<(), whirligig::BindError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Feed {

@@ -2,8 +2,8 @@
 //!
 //! Must not know optional features, or which model drives connections.
 
-pub mod call;
-pub mod feed;
-pub mod routes;
+pub(crate) mod call;
+pub(crate) mod feed;
+pub(crate) mod routes;
 #[cfg(feature = "session")]
 pub mod session;

@@ -273,7 +273,7 @@ struct Entry {
 
 /// Table of routes, itself a [`Handler`].
 #[derive(Clone, Default)]
-pub struct Routes {
+pub(crate) struct Routes {
     /// Sorted by precedence.
     entries: Vec<Entry>,
     fallback: Option<Arc<dyn Handler>>,
@@ -288,7 +288,7 @@ impl std::fmt::Debug for Routes {
 impl Routes {
     /// An empty table: 404 for every request.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Routes::default()
     }
 
@@ -299,7 +299,7 @@ impl Routes {
     /// A method that may block does not make the others wait for a worker.
     ///
     /// One line that describes what is wrong with the pattern.
-    pub fn add(&mut self, pattern: &str, route: Route) -> Result<(), String> {
+    pub(crate) fn add(&mut self, pattern: &str, route: Route) -> Result<(), String> {
         let pattern = Pattern::parse(pattern)?;
         if let Some(entry) = self.entries.iter_mut().find(|entry| *entry.pattern == pattern)
             && let Target::Route(own) = &entry.target
@@ -314,7 +314,7 @@ impl Routes {
     ///
     /// # Errors
     /// As [`Routes::add`].
-    pub fn mount(&mut self, pattern: &str, handler: Arc<dyn Handler>) -> Result<(), String> {
+    pub(crate) fn mount(&mut self, pattern: &str, handler: Arc<dyn Handler>) -> Result<(), String> {
         self.insert(Pattern::parse(pattern)?, Target::Handler(handler))
     }
 
@@ -329,7 +329,7 @@ impl Routes {
     }
 
     /// Sets the handler for all other paths.
-    pub fn set_fallback(&mut self, handler: Arc<dyn Handler>) {
+    pub(crate) fn set_fallback(&mut self, handler: Arc<dyn Handler>) {
         self.fallback = Some(handler);
     }
 

@@ -16,7 +16,7 @@ use crate::random::random_bytes;
 ///
 /// ```
 /// use std::time::Duration;
-/// use whirligig::app::session::Signer;
+/// use whirligig::session::Signer;
 ///
 /// let signer = Signer::random()?;
 /// let now = Duration::from_secs(1_000_000); // since 1970, as in Call::now().wall

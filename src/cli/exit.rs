@@ -17,7 +17,10 @@ use crate::cli::args::{Args, EXAMPLES, NOTES, Surroundings};
 use crate::cli::hint;
 use crate::cli::setting::{is_secret, variable};
 use crate::cli::value::Color;
-use crate::log::escape_control;
+use crate::config::LOG_FLUSH_MAX;
+use crate::driver::outcome::Outcome;
+use crate::log::{LogQueue, escape_control};
+use crate::server::BindError;
 
 /// Text to print instead of starting a server, and the exit code. `main` returns [`Exit::report`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +36,27 @@ impl Exit {
         Exit { code: 1, text: format!("whirligig: {}; {hint}\n", escape_control(&format!("{what}: {why}"))) }
     }
 
+    /// Creates the error for a server of the folder `root` that could not be bound.
+    pub fn cannot_bind(error: BindError, root: &str) -> Exit {
+        match error {
+            BindError::Root(error) => {
+                let hint = match error.kind() {
+                    io::ErrorKind::Unsupported => {
+                        "use Linux 5.12 or later, and no sandbox that forbids openat2"
+                    }
+                    _ => "name an existing folder",
+                };
+                Exit::runtime(&format!("cannot serve '{root}'"), error, hint)
+            }
+            BindError::Site(why) => {
+                Exit::runtime("cannot serve the site", why, "correct the file or the option")
+            }
+            BindError::Address(address, error) => Exit::cannot_listen(&address, &error),
+        }
+    }
+
     /// Creates the error for a listener at `address` that could not be opened.
-    pub fn cannot_listen(address: &str, error: &io::Error) -> Exit {
+    pub(super) fn cannot_listen(address: &str, error: &io::Error) -> Exit {
         let hint = match error.kind() {
             io::ErrorKind::AlreadyExists => "move the file away or choose another path with --bind",
             io::ErrorKind::AddrInUse if address.starts_with("unix:") => {
@@ -82,6 +104,28 @@ impl Exit {
             _ => io::stderr().lock().write_all(self.text.as_bytes()),
         };
         ExitCode::from(self.code)
+    }
+}
+
+/// Logs why a server that ran came to its end, and returns the exit code of the program.
+pub fn end(ended: io::Result<Outcome>, log: &LogQueue) -> ExitCode {
+    match ended {
+        Ok(Outcome::Stopped) => ExitCode::SUCCESS,
+        Ok(Outcome::Cut(clients)) => {
+            let clients =
+                if clients == 1 { "1 client was".into() } else { format!("{clients} clients were") };
+            log::error!("the drain timeout passed: {clients} cut off");
+            ExitCode::FAILURE
+        }
+        Ok(Outcome::Killed(signal)) => {
+            log.flush(LOG_FLUSH_MAX);
+            // Threads of clients may still be running; the process exits without them.
+            std::process::exit(i32::from(signal.exit_code()));
+        }
+        Err(error) => {
+            log::error!("the server failed: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -33,7 +33,7 @@ use sources::Sources;
 
 pub use args::Surroundings;
 pub use banner::Banner;
-pub use exit::Exit;
+pub use exit::{Exit, end};
 
 /// Result of reading the command line.
 #[derive(Clone, Debug)]

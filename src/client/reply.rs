@@ -21,7 +21,7 @@ use crate::http::status::Status;
 /// assert!(matches!(event, ReplyEvent::Head(head) if head.status == 200));
 /// assert_eq!(reader.next(&input[used..])?, (2, ReplyEvent::Content(b"hi")));
 /// assert_eq!(reader.next(b"")?, (0, ReplyEvent::End));
-/// # Ok::<(), whirligig::http::ProtocolError>(())
+/// # Ok::<(), whirligig::ProtocolError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct ReplyReader {
@@ -141,6 +141,7 @@ pub enum ReplyEvent<'b> {
 
 /// Head of a response, copied from the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReplyHead {
     /// Status code.
     pub status: u16,

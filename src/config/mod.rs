@@ -7,15 +7,16 @@
 //! other bound is a `const` with its reason, next to the loop, queue, buffer or wait that it
 //! limits.
 
-mod fixed;
+pub(crate) mod fixed;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use fixed::*;
+pub(crate) use fixed::*;
 
 /// Model that drives connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Model {
     /// One thread and one poll loop for all connections.
     Reactor,
@@ -25,6 +26,7 @@ pub enum Model {
 
 /// Limits on the cost of clients. Read at the start and never changed.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Limits {
     /// Largest request head (request line and headers) in bytes. 32 KiB hold the largest cookies
     /// that browsers send.
@@ -160,6 +162,7 @@ impl Default for Limits {
 
 /// Timeouts of the phases of a connection. `None` disables a timeout.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Timeouts {
     /// Longest wait of the kernel for the first byte of a new connection, in whole seconds. The
     /// kernel rounds up to 1, 3, 7, 15 and so on. 0 hands the connection over at once. See
@@ -208,6 +211,7 @@ impl Default for Timeouts {
 
 /// Permitted targets of symbolic links below the docroot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Symlinks {
     /// Links are followed within the root.
     Inside,
@@ -232,6 +236,7 @@ pub struct HeaderRule {
 
 /// Responses that receive the header of a [`HeaderRule`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum HeaderScope {
     /// All responses, including errors. Replaces the server's own value.
     All,
@@ -242,6 +247,7 @@ pub enum HeaderScope {
 
 /// Source of entity tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EtagFrom {
     /// Digest of the bytes of files up to 32 KiB, and of size and modification time beyond. Equal
     /// on all nodes with the same file.
@@ -262,6 +268,7 @@ pub struct TypeRule {
 
 /// Options for serving files.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct FileOptions {
     /// Permitted targets of symbolic links.
     pub symlinks: Symlinks,
@@ -367,6 +374,7 @@ impl Default for FileOptions {
 
 /// Address to listen on, before a port is chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Bind {
     /// An IP address, and a port if one was given.
     Ip(std::net::IpAddr, Option<u16>),
@@ -376,6 +384,7 @@ pub enum Bind {
 
 /// Format of the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LogFormat {
     /// NCSA common log format.
     Common,
@@ -389,6 +398,7 @@ pub enum LogFormat {
 
 /// Destination of the access log.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LogTarget {
     /// Standard output.
     Stdout,
@@ -407,6 +417,7 @@ pub struct AuthRule {
 
 /// Source of users and passwords.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AuthUsers {
     /// One user, with a password in plain text.
     One {
@@ -431,6 +442,7 @@ impl std::fmt::Debug for AuthUsers {
 
 /// Name by which this server may be addressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AllowedHost {
     /// Every name; names are not checked.
     Any,
@@ -452,6 +464,7 @@ pub struct Vhost {
 
 /// Options for access, headers, redirects and hosts.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct SiteOptions {
     /// Parts that require a password.
     pub auth: Vec<AuthRule>,
@@ -482,6 +495,7 @@ pub struct CgiFolder {
 
 /// Options for CGI programs (RFC 3875).
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct CgiOptions {
     /// Folders of the programs.
     pub folders: Vec<CgiFolder>,
@@ -532,6 +546,7 @@ impl Default for CgiOptions {
 
 /// Configuration of a server.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Config {
     /// Folder to serve.
     pub root: PathBuf,

@@ -5,6 +5,7 @@ use crate::http::Phase;
 
 /// The action that a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Signal {
     /// SIGINT: a graceful stop; the second one stops at once.
     Interrupt,
@@ -34,6 +35,7 @@ impl Signal {
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// Every client was served to the end.
     Stopped,

@@ -19,7 +19,7 @@ use crate::text::push_json_string;
 
 /// Adds the routes below `/api/` to a router.
 #[must_use]
-pub fn routes(router: Router, spool: &Arc<Spool>) -> Router {
+pub(crate) fn routes(router: Router, spool: &Arc<Spool>) -> Router {
     let spool = Arc::clone(spool);
     router
         .route("/api/time", Methods(&["GET"]), time)
@@ -38,7 +38,7 @@ pub(crate) const HEALTH: &str = "/_whirligig/health";
 /// Adds `/_whirligig/health`, for a supervisor or load balancer that checks whether the server
 /// answers requests. A server that is stopping refuses new connections instead.
 #[must_use]
-pub fn health(router: Router) -> Router {
+pub(crate) fn health(router: Router) -> Router {
     let answer = |_: &Request<'_>, _: &mut Context<'_>| {
         Response::text("ok\n").by_server().with_header("Cache-Control", "no-store").into()
     };

@@ -7,18 +7,18 @@
 //! Must not know how connections are driven.
 
 pub(crate) mod allowed_hosts;
-pub mod api;
+pub(crate) mod api;
 #[cfg(feature = "auth")]
 pub(crate) mod auth;
 #[cfg(not(feature = "auth"))]
 #[path = "no_auth.rs"]
 pub(crate) mod auth;
-pub mod cgi;
+pub(crate) mod cgi;
 pub(crate) mod cors;
 pub(crate) mod headers;
 pub(crate) mod hosts;
 pub(crate) mod live;
-pub mod metrics;
+pub(crate) mod metrics;
 pub(crate) mod resume_token;
 pub(crate) mod rewrite;
 pub(crate) mod upload;

@@ -19,7 +19,7 @@ pub(crate) mod guard {
 
     /// A guard of paths, which cannot be created.
     #[derive(Debug)]
-    pub enum Guard {}
+    pub(crate) enum Guard {}
 
     impl Guard {
         /// Returns `None` if no path requires a password.

@@ -1,6 +1,6 @@
 //! The result of a job: the next step towards a response, taken on the loop.
 //!
-//! [`crate::jobs`] is generic over results. This file names the one result that drivers handle,
+//! `jobs` is generic over results. This file names the one result that drivers handle,
 //! [`Continuation`], and the types of jobs that return it. Must not know what a continuation does.
 
 use std::sync::Arc;

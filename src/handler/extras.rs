@@ -11,6 +11,7 @@ use crate::http::{Response, Status};
 
 /// The responses to which a wrapper's header is added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum When {
     /// All responses.
     Always,

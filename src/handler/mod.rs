@@ -60,6 +60,7 @@ where
 pub type WithContent = Box<dyn FnOnce(Vec<u8>, &mut Context<'_>) -> Answer + Send>;
 
 /// The form in which a request is answered.
+#[non_exhaustive]
 pub enum Answer {
     /// This response, at once.
     Now(Response),
@@ -123,6 +124,7 @@ impl<R: Into<Answer>, E: Into<Answer>> From<Result<R, E>> for Answer {
 
 /// The result of [`BodySink::write`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum SinkStatus {
     /// The sink accepts the next piece.
     More,

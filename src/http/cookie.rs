@@ -18,7 +18,7 @@ use crate::http::field_lines::{is_token, trim_ows};
 ///
 /// ```
 /// use std::time::Duration;
-/// use whirligig::http::cookie::Cookie;
+/// use whirligig::Cookie;
 ///
 /// let hour = Duration::from_secs(3600);
 /// let cookie = Cookie::new("tea", "green, please").max_age(hour).path("/kitchen");
@@ -145,6 +145,7 @@ impl fmt::Display for Cookie {
 
 /// Requests from other sites that contain a cookie (RFC 6265bis section 5.6.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SameSite {
     /// No such requests.
     Strict,

@@ -43,6 +43,7 @@ impl std::error::Error for ProtocolError {}
 /// Reason why a connection was closed. Each close has one. They are counted and logged under these
 /// names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum CloseReason {
     /// The peer shut down its side while no response was due: the ordinary end.
     PeerClosed,

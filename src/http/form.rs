@@ -85,6 +85,7 @@ pub const PAIRS_MAX: usize = 1000;
 
 /// One whole part of a form that was sent as `multipart/form-data` (RFC 7578).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Part {
     /// Name of the form field.
     pub name: String,

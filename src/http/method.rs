@@ -4,6 +4,7 @@
 
 /// A request method (RFC 9110 section 9, RFC 5789).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Method<'b> {
     /// GET
     Get,

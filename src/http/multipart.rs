@@ -214,6 +214,7 @@ pub enum MultipartEvent<'b> {
 
 /// Head of a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PartHead {
     /// Name of the form field.
     pub name: String,

@@ -124,6 +124,7 @@ impl Codings {
 
 /// A content coding that this server can offer (RFC 9110 section 8.4.1), best compression first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Coding {
     /// `br` (RFC 7932)
     Brotli,

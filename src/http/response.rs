@@ -386,6 +386,7 @@ pub(crate) enum Author {
 }
 
 /// Response content.
+#[non_exhaustive]
 pub enum Body {
     /// No content: `Content-Length: 0` where a length is required.
     Empty,
@@ -504,6 +505,7 @@ pub trait BodySource: Send {
 
 /// Result of one call of [`BodySource::fill`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FillStatus {
     /// Bytes were appended. Call again when there is room.
     More,

@@ -16,7 +16,7 @@ use std::{io, thread};
 use log::Level;
 
 use crate::config::{
-    LOG_BUFFER_AGE, LOG_BUFFER_BYTES, LOG_QUEUE_BYTES_MAX, LOG_QUEUE_MAX, LOG_REPORT_INTERVAL,
+    LOG_BUFFER_AGE, LOG_BUFFER_BYTES, LOG_FLUSH_MAX, LOG_QUEUE_BYTES_MAX, LOG_QUEUE_MAX, LOG_REPORT_INTERVAL,
     LOG_SPARE_BUFFERS_MAX, THREAD_REST,
 };
 use crate::log::file::{AccessLog, count_lines};
@@ -225,10 +225,10 @@ impl LogQueue {
         }
     }
 
-    /// Returns a guard that flushes when it is dropped, so that a panic that leaves `main` is still
-    /// logged. `std::process::exit` does not drop it.
-    pub fn flush_at_end(&self, timeout: Duration) -> FlushGuard {
-        FlushGuard { queue: self.clone(), timeout }
+    /// Returns a guard that flushes when it is dropped, for at most [`LOG_FLUSH_MAX`], so that a
+    /// panic that leaves `main` is still logged. `std::process::exit` does not drop it.
+    pub fn flush_at_end(&self) -> FlushGuard {
+        FlushGuard { queue: self.clone(), timeout: LOG_FLUSH_MAX }
     }
 }
 

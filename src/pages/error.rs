@@ -61,7 +61,7 @@ const STYLE: &str = include_str!("error.css");
 /// explanation.
 ///
 /// `detail` may be empty. Both texts are escaped.
-pub fn error_html(status: u16, reason: &str, detail: &str, home: Home, out: &mut Vec<u8>) {
+pub(crate) fn error_html(status: u16, reason: &str, detail: &str, home: Home, out: &mut Vec<u8>) {
     push(out, HEAD);
     push(out, "<meta name=\"robots\" content=\"noindex\">\n<title>");
     push(out, &status.to_string());

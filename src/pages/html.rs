@@ -8,7 +8,7 @@ use crate::text::{has_bidi_control, visible};
 
 /// Form of a page's reference to the top of the site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Home {
+pub(crate) enum Home {
     /// An absolute path.
     Root,
     /// A relative path that many folders up from the page. It stays below a prefix that a proxy has
@@ -60,7 +60,7 @@ const MARK: &str = r##"" aria-label="Start page"><svg width="32" height="32" vie
 
 /// Appends a name, or a sentence that contains one, as HTML text. Characters that change the
 /// direction of text appear as `\u{202e}`, so that a name cannot look like another.
-pub fn escape_name(name: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn escape_name(name: &[u8], out: &mut Vec<u8>) {
     if !has_bidi_control(name) {
         return escape_html(name, out);
     }
@@ -69,7 +69,7 @@ pub fn escape_name(name: &[u8], out: &mut Vec<u8>) {
 
 /// Appends bytes as HTML text. Invalid UTF-8 and control characters, which HTML forbids, become
 /// U+FFFD. The five characters that could end text or a quoted attribute become references.
-pub fn escape_html(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn escape_html(text: &[u8], out: &mut Vec<u8>) {
     for chunk in text.utf8_chunks() {
         for &byte in chunk.valid().as_bytes() {
             match byte {

@@ -12,7 +12,7 @@ use crate::text::human_size;
 
 /// Kind of a directory entry in a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A directory; its link ends in a slash.
     Directory,
     /// A regular file; its size is shown.
@@ -23,7 +23,7 @@ pub enum Kind {
 
 /// One entry of a listing.
 #[derive(Clone, Copy, Debug)]
-pub struct Row<'a> {
+pub(crate) struct Row<'a> {
     /// Name on the disk, without a path; any bytes.
     pub name: &'a [u8],
     /// Kind of the entry.
@@ -36,7 +36,7 @@ pub struct Row<'a> {
 
 /// Column by which a listing is sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SortBy {
+pub(crate) enum SortBy {
     /// `?sort=name`
     Name,
     /// `?sort=size`
@@ -47,7 +47,7 @@ pub enum SortBy {
 
 impl SortBy {
     /// Returns the word for the column in a query.
-    pub fn keyword(self) -> &'static str {
+    pub(crate) fn keyword(self) -> &'static str {
         match self {
             SortBy::Name => "name",
             SortBy::Size => "size",
@@ -56,14 +56,14 @@ impl SortBy {
     }
 
     /// Returns the column for this word, `None` for any other word.
-    pub fn from_keyword(word: &str) -> Option<SortBy> {
+    pub(crate) fn from_keyword(word: &str) -> Option<SortBy> {
         [SortBy::Name, SortBy::Size, SortBy::Modified].into_iter().find(|sort| sort.keyword() == word)
     }
 }
 
 /// Presentation of a listing. The rows must already be in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListingStyle {
+pub(crate) struct ListingStyle {
     /// Column of the sort order.
     pub sort: SortBy,
     /// True if the largest value is first.
@@ -111,7 +111,7 @@ pub(crate) fn reloading_policy(policy: &str) -> String {
 /// Serve the page at that path with a final slash, because its links are relative.
 ///
 /// Then call [`listing_row`] for each entry, in the order of `style`, and [`listing_foot`] once.
-pub fn listing_head(path: &[u8], style: &ListingStyle, out: &mut Vec<u8>) {
+pub(crate) fn listing_head(path: &[u8], style: &ListingStyle, out: &mut Vec<u8>) {
     push(out, HEAD);
     push(out, "<title>Index of /");
     for segment in segments(path) {
@@ -242,7 +242,7 @@ fn heading(column: SortBy, class: &str, label: &str, style: &ListingStyle, out: 
 
 /// Appends one row. The link begins with `./`, because a file may be called
 /// `javascript:alert(4).html`, which would otherwise be read as a scheme.
-pub fn listing_row(row: &Row<'_>, out: &mut Vec<u8>) {
+pub(crate) fn listing_row(row: &Row<'_>, out: &mut Vec<u8>) {
     let (class, slash) = match row.kind {
         Kind::Directory => ("d", "/"),
         Kind::File => ("f", ""),
@@ -286,7 +286,7 @@ pub(crate) fn readme_head(name: &[u8], out: &mut Vec<u8>) {
 
 /// Last part of a listing above its foot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LastPart {
+pub(crate) enum LastPart {
     /// The table of entries.
     Rows,
     /// The README of the folder.
@@ -294,7 +294,7 @@ pub enum LastPart {
 }
 
 /// Appends everything after the rows, or after a README.
-pub fn listing_foot(style: &ListingStyle, last: LastPart, out: &mut Vec<u8>) {
+pub(crate) fn listing_foot(style: &ListingStyle, last: LastPart, out: &mut Vec<u8>) {
     push(
         out,
         match last {

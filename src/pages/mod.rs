@@ -16,9 +16,11 @@ pub(crate) mod readme;
 #[cfg(feature = "os")]
 pub(crate) mod upload;
 
-pub use error::error_html;
-pub use html::{Home, escape_html, escape_name};
 #[cfg(feature = "os")]
-pub use listing::{Kind, LastPart, ListingStyle, Row, SortBy, listing_foot, listing_head, listing_row};
+pub(crate) use html::Home;
+#[cfg(feature = "os")]
+pub(crate) use listing::{
+    Kind, LastPart, ListingStyle, Row, SortBy, listing_foot, listing_head, listing_row,
+};
 #[cfg(feature = "os")]
 pub(crate) use listing::{LISTING_POLICY, readme_head, reloading_policy};

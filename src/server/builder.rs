@@ -51,7 +51,7 @@ type Wrapper = Box<dyn FnOnce(Arc<dyn Handler>) -> Arc<dyn Handler>>;
 ///     .model(Model::Threads)
 ///     .bind("127.0.0.1:0")?;
 /// # drop(server);
-/// # Ok::<(), whirligig::server::BindError>(())
+/// # Ok::<(), whirligig::BindError>(())
 /// ```
 #[must_use]
 pub struct Builder {

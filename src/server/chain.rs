@@ -25,7 +25,7 @@ use crate::http::Request;
 
 /// The features of a configuration, read and checked.
 #[derive(Debug)]
-pub struct Site {
+pub(crate) struct Site {
     guard: Option<Arc<Guard>>,
     write_guard: Option<Arc<Guard>>,
     write_guards: WriteGuards,
@@ -46,7 +46,7 @@ impl Site {
     ///
     /// # Errors
     /// One line that names the file and the line in it.
-    pub fn open(config: &Config) -> Result<Self, String> {
+    pub(crate) fn open(config: &Config) -> Result<Self, String> {
         let header_rules = HeaderRules::new(&config.files.headers, &config.files.uploads)?;
         let own = Arc::new(OwnFiles::of(config));
         let attempts = Attempts::new(&config.limits);
@@ -77,7 +77,7 @@ impl Site {
     /// Returns the router with files as its fallback, and with uploads if any folder accepts them.
     /// With several hosts, the files are those of the requested host, and `files` for all others.
     #[must_use]
-    pub fn with_files(&self, router: Router, files: StaticFiles) -> Router {
+    pub(crate) fn with_files(&self, router: Router, files: StaticFiles) -> Router {
         let (root_of, handler): (upload::RootOf, Arc<dyn Handler>) = match &self.hosts {
             Some(hosts) => {
                 let files = HostFiles { hosts: Arc::clone(hosts), files };
@@ -95,7 +95,7 @@ impl Site {
 
     /// Returns true if writing at this normalised path requires a password.
     #[must_use]
-    pub fn is_write_protected(&self, path: &[u8]) -> bool {
+    pub(crate) fn is_write_protected(&self, path: &[u8]) -> bool {
         [&self.guard, &self.write_guard].into_iter().flatten().any(|guard| guard.is_protected(path))
     }
 
@@ -106,7 +106,7 @@ impl Site {
 
     /// Returns true if the folder of any other host has an entry with this name at its top.
     #[must_use]
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.hosts.as_ref().is_some_and(|hosts| hosts.has(name))
     }
 
@@ -117,7 +117,7 @@ impl Site {
 
     /// Wraps `inner` in all configured features. Returns `inner` itself if there are none.
     #[must_use]
-    pub fn wrap(&self, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+    pub(crate) fn wrap(&self, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
         let guarded = |handler| match (&self.guard, &self.write_guard) {
             (None, None) => handler,
             (guard, write_guard) => auth::wrap(guard.clone(), write_guard.clone(), handler),
@@ -165,13 +165,6 @@ impl Site {
     /// Returns the operator's own files, which are never served.
     pub(crate) fn own_files(&self) -> &Arc<OwnFiles> {
         &self.own
-    }
-
-    /// Returns the guard that knows which paths require a password, if any does. For handlers that
-    /// serve many files in one response.
-    #[must_use]
-    pub fn guard(&self) -> Option<&Arc<Guard>> {
-        self.guard.as_ref()
     }
 }
 

@@ -39,6 +39,7 @@ impl Bound {
 
 /// Error that kept a server from starting.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum BindError {
     /// The docroot cannot be opened.
     Root(io::Error),

@@ -4,7 +4,7 @@
 
 mod addresses;
 mod builder;
-pub mod chain;
+pub(crate) mod chain;
 mod descriptors;
 mod handle;
 mod listen;
@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::clock::read_clocks;
-use crate::config::{Bind, Config, LOG_FLUSH_MAX, Model, Symlinks};
+use crate::config::{Bind, Config, Model, Symlinks};
 use crate::docroot::root::Root;
 use crate::docroot::{self, Docroot, location};
 use crate::driver::outcome::Outcome;
@@ -281,7 +281,7 @@ impl Server {
     pub fn run(self) -> io::Result<Outcome> {
         let Some(target) = &self.config.access_log else { return self.run_logged(None) };
         let log = LogQueue::new(Some(open_access_log(target)?));
-        let _flushed_at_end = log.flush_at_end(LOG_FLUSH_MAX);
+        let _flushed_at_end = log.flush_at_end();
         self.run_logged(Some(&log))
     }
 

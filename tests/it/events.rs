@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use whirligig::app::feed::FeedOptions;
-use whirligig::driver::outcome::Outcome;
+use whirligig::FeedOptions;
+use whirligig::Outcome;
 use whirligig::{Feed, Response};
 
 use crate::examples;
@@ -87,7 +87,8 @@ fn a_graceful_stop_ends_listeners() {
 #[test]
 fn comments_reveal_listeners_that_left() {
     on_both(|model| {
-        let options = FeedOptions { heartbeat: Duration::from_millis(20), ..FeedOptions::default() };
+        let mut options = FeedOptions::default();
+        options.heartbeat = Duration::from_millis(20);
         let (server, feed) = server(model, options);
         let mut client = Client::connect(server.port);
         begin(&mut client, &[]);

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tempfile::TempDir;
-use whirligig::handler::{Answer, Context, When};
-use whirligig::http::headers::Headers;
-use whirligig::http::prepared::Prepared;
-use whirligig::http::{Body, BodySource, Cookie, FillStatus, Request};
-use whirligig::server::Builder;
+use whirligig::Builder;
+use whirligig::inside::http::headers::Headers;
+use whirligig::inside::http::prepared::Prepared;
+use whirligig::{Answer, Context, When};
+use whirligig::{Body, BodySource, Cookie, FillStatus, Request};
 use whirligig::{Feed, Refusal, Response, Server, Status};
 
 use crate::docroot::{Docroot, HELLO};

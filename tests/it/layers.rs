@@ -350,6 +350,34 @@ fn code_without_the_feature_os_names_nothing_of_an_operating_system() {
     }
 }
 
+/// Files with the types that `lib.rs` re-exports outside of `inside`.
+const PUBLIC_FACE: [&str; 12] = [
+    "src/app/",
+    "src/client/",
+    "src/config/",
+    "src/handler/",
+    "src/http/",
+    "src/server/mod.rs",
+    "src/server/builder.rs",
+    "src/server/handle.rs",
+    "src/clock.rs",
+    "src/conn_id.rs",
+    "src/jobs/inbox.rs",
+    "src/driver/outcome.rs",
+];
+
+#[test]
+fn the_public_face_names_no_type_of_mio_or_clap() {
+    let all = sources("src");
+    let face = |path: &str| PUBLIC_FACE.iter().any(|start| path.starts_with(start));
+    let named = |text: &str| code(text).any(|line| ["mio", "clap"].iter().any(|name| names(line, name)));
+    let files: Vec<_> = all.iter().filter(|(path, _)| face(path)).collect();
+    assert!(files.len() > PUBLIC_FACE.len(), "{files:?}");
+    let found: Vec<_> = files.iter().filter(|(_, text)| named(text)).map(|(path, _)| path).collect();
+    assert!(found.is_empty(), "{found:?}");
+    assert!(named("pub fn register(registry: &mio::Registry) {}"));
+}
+
 #[test]
 fn no_import_points_upward_and_no_files_import_each_other_in_a_circle() {
     let found = Tree::of(sources("src")).offences();

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use whirligig::Builder;
+use whirligig::Outcome;
+use whirligig::Request;
 use whirligig::config::{AuthRule, AuthUsers, Config, HeaderRule, HeaderScope, LogFormat, LogTarget};
-use whirligig::driver::outcome::Outcome;
-use whirligig::handler::{Answer, Context, Handler, When};
-use whirligig::http::{Request, date};
-use whirligig::server::Builder;
+use whirligig::date;
+use whirligig::{Answer, Context, Handler, When};
 use whirligig::{Call, Cookie, Handle, Model, Refusal, Response, Route, Server};
 
 use crate::docroot::Docroot;

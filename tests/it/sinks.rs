@@ -1,9 +1,9 @@
 //! Sinks, which receive content in pieces, and responses that handlers must not send.
 
+use whirligig::Builder;
+use whirligig::Request;
 use whirligig::config::Limits;
-use whirligig::handler::{Answer, BodySink, Context, SinkStatus};
-use whirligig::http::Request;
-use whirligig::server::Builder;
+use whirligig::{Answer, BodySink, Context, SinkStatus};
 use whirligig::{Response, Route, Server, Status};
 
 use crate::docroot::pattern;

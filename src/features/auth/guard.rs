@@ -29,7 +29,7 @@ use crate::random::random_bytes;
 use crate::sync::lock;
 
 /// Passwords for a set of paths.
-pub struct Guard {
+pub(crate) struct Guard {
     /// Sorted by path length, longest first.
     pub(super) realms: Vec<Realm>,
     /// Random for each process, so neither a leaked hash nor the time of a lookup reveals anything
@@ -227,7 +227,7 @@ impl Guard {
 
     /// Returns true if this normalized path requires a password.
     #[must_use]
-    pub fn is_protected(&self, path: &[u8]) -> bool {
+    pub(crate) fn is_protected(&self, path: &[u8]) -> bool {
         self.realm_of(path).is_some()
     }
 

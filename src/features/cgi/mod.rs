@@ -44,7 +44,7 @@ use run::{Run, RunOptions};
 use script::{Folder, Script};
 
 /// Folders of scripts, and the options for running them.
-pub struct Scripts {
+pub(crate) struct Scripts {
     /// Sorted by URL path length, longest first.
     folders: Vec<Folder>,
     options: CgiOptions,
@@ -71,7 +71,7 @@ impl Scripts {
     ///
     /// # Errors
     /// One line that names the folder.
-    pub fn open(
+    pub(crate) fn open(
         config: &Config,
         listens_on: &[std::net::SocketAddr],
     ) -> Result<Option<Arc<Scripts>>, String> {
@@ -103,13 +103,13 @@ impl Scripts {
     }
 
     /// Sets the handler for local redirects. It must include every wrapper around the scripts.
-    pub fn redirect_through(&self, top: &Arc<dyn Handler>) {
+    pub(crate) fn redirect_through(&self, top: &Arc<dyn Handler>) {
         // Later calls have no effect, because a server has only one.
         drop(self.top.set(Arc::downgrade(top)));
     }
 
     /// Kills all running scripts.
-    pub fn end_all(&self) {
+    pub(crate) fn end_all(&self) {
         self.children.end_all();
     }
 
@@ -137,7 +137,7 @@ struct Cgi {
 }
 
 /// Wraps `inner`: requests below a script folder run a script.
-pub fn wrap(scripts: &Arc<Scripts>, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+pub(crate) fn wrap(scripts: &Arc<Scripts>, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
     Arc::new(Cgi { scripts: Arc::clone(scripts), inner })
 }
 

@@ -267,7 +267,7 @@ fn a_full_queue_calls_the_writer_too() {
 #[test]
 fn a_guard_flushes() {
     let (queue, diagnostics) = queue(None);
-    let guard = queue.flush_at_end(PATIENCE);
+    let guard = FlushGuard { queue: queue.clone(), timeout: PATIENCE };
     queue.record(Level::Error, "t", "last words".into());
     drop(guard);
     assert_eq!(diagnostics.try_recv().unwrap(), "ERROR [t] last words");
