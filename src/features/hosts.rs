@@ -1,7 +1,7 @@
 //! Virtual hosts, each with its own folder.
 //!
-//! The authority of a request selects the host, without its port and ignoring case. Must not know
-//! what the folders contain.
+//! The host in the authority of a request selects the folder. The port and the case of letters do
+//! not matter. Must not know what the folders contain.
 
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
@@ -15,12 +15,12 @@ use crate::files::StaticFiles;
 use crate::handler::{Answer, Context, Handler};
 use crate::http::{Request, Response, Status, target};
 
-/// Folders by host name.
+/// Folders of the virtual hosts, by host name.
 #[derive(Debug)]
 pub(crate) struct Hosts {
-    /// Exact names before patterns, longer patterns before shorter ones.
+    /// Exact names first, then patterns from longest to shortest, because the first match is used.
     entries: Vec<Entry>,
-    /// True if requests for other hosts are refused.
+    /// True if requests for hosts without an entry are refused.
     is_strict: bool,
 }
 
@@ -30,17 +30,18 @@ struct Entry {
     root: Arc<Root>,
 }
 
-/// An exact host name, or all names below one.
+/// An exact host name, or a pattern for all subdomains of a name.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Name {
-    /// Lower case.
+    /// Exact name, in lower case.
     Whole(String),
-    /// Suffix after the star, including the dot.
+    /// Common suffix of the subdomains, with its leading dot: `.example.org` for `*.example.org`.
     Below(String),
 }
 
 impl Name {
-    /// Names that `host` covers: a plain name itself, `*.NAME` all names below it, `.NAME` both.
+    /// Names that `host` covers. `NAME` covers only that name, `*.NAME` covers all its subdomains,
+    /// and `.NAME` covers both.
     pub(crate) fn all_of(host: &str) -> Vec<Name> {
         if let Some(suffix) = host.strip_prefix('*') {
             return vec![Name::Below(suffix.to_owned())];
@@ -55,13 +56,14 @@ impl Name {
         match self {
             Name::Whole(name) => host.eq_ignore_ascii_case(name.as_bytes()),
             Name::Below(suffix) => {
+                // Length of the part before the suffix. A subdomain needs at least one byte there.
                 let label = host.len().checked_sub(suffix.len()).filter(|label| *label > 0);
                 label.is_some_and(|label| host[label..].eq_ignore_ascii_case(suffix.as_bytes()))
             }
         }
     }
 
-    /// Sort key: exact names first, then the longest patterns.
+    /// Sort key: exact names first, then patterns from longest to shortest.
     fn rank(&self) -> (bool, std::cmp::Reverse<usize>) {
         match self {
             Name::Whole(name) => (false, std::cmp::Reverse(name.len())),
@@ -71,15 +73,15 @@ impl Name {
 }
 
 impl Hosts {
-    /// Opens each folder. `protect` adds the rules that all folders share. Returns `None` if all
-    /// hosts have the same files.
+    /// Opens the folder of each virtual host. `protect` adds the rules that apply to every folder.
+    /// Returns `None` if no virtual host is configured.
     pub(crate) fn open(
         config: &Config,
         protect: impl Fn(Docroot) -> Docroot,
     ) -> Result<Option<Hosts>, String> {
         if config.site.vhosts.is_empty() {
             return match config.site.strict_hosts {
-                true => Err("--strict-hosts without --vhost: every host would be refused".to_owned()),
+                true => Err("--strict-hosts needs --vhost, or every host is refused".to_owned()),
                 false => Ok(None),
             };
         }
@@ -90,13 +92,16 @@ impl Hosts {
                 .map_err(|why| format!("--vhost '{hosts}={folder}': {why}"))?;
             let root = Arc::new(Root::of(Arc::new(protect(docroot))));
             for host in &vhost.hosts {
-                // A configuration can be built in code, where names are not checked.
+                // `parse_vhost` checks and normalizes names, but a configuration that is built in
+                // code can contain any text.
                 if parse_host(host).as_ref() != Ok(host) {
-                    return Err(format!("--vhost '{hosts}={folder}': '{host}' is not a host name"));
+                    return Err(format!(
+                        "--vhost '{hosts}={folder}': '{host}' is not a normalized host name"
+                    ));
                 }
                 for name in Name::all_of(host) {
                     if entries.iter().any(|entry| entry.name == name) {
-                        return Err(format!("--vhost names the host '{host}' twice"));
+                        return Err(format!("--vhost: the host '{host}' is given twice"));
                     }
                     entries.push(Entry { name, root: Arc::clone(&root) });
                 }
@@ -106,24 +111,24 @@ impl Hosts {
         Ok(Some(Hosts { entries, is_strict: config.site.strict_hosts }))
     }
 
-    /// Returns true if any folder has a top-level entry of this name.
+    /// Returns true if the top level of any folder contains a file or folder called `name`.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.entries.iter().any(|entry| entry.root.current().has(name))
     }
 
-    /// The roots of all hosts.
+    /// Roots of all hosts. A root appears once for each of its host names.
     pub(crate) fn roots(&self) -> impl Iterator<Item = &Arc<Root>> {
         self.entries.iter().map(|entry| &entry.root)
     }
 
-    /// Folder of the requested host, if configured.
+    /// Returns the folder of the requested host, or `None` if no entry matches.
     pub(crate) fn find(&self, request: &Request<'_>) -> Option<&Arc<Root>> {
         let host = host_of(request.authority()?);
         self.entries.iter().find(|entry| entry.name.matches(host)).map(|entry| &entry.root)
     }
 }
 
-/// Host of an authority, without the port and without the trailing dot of an absolute name.
+/// Host of an authority, without its port. The trailing dot of a fully qualified name is removed.
 pub(crate) fn host_of(authority: &[u8]) -> &[u8] {
     let end = match authority {
         [b'[', ..] => authority.iter().position(|&byte| byte == b']').map(|end| end + 1),
@@ -133,11 +138,11 @@ pub(crate) fn host_of(authority: &[u8]) -> &[u8] {
     host.strip_suffix(b".").unwrap_or(host)
 }
 
-/// Serves the folder of the requested host.
+/// Handler that serves the folder of the requested host.
 #[derive(Clone)]
 pub(crate) struct HostFiles {
     pub(crate) hosts: Arc<Hosts>,
-    /// Files for all other hosts.
+    /// Files for hosts without a folder of their own.
     pub(crate) files: StaticFiles,
 }
 
@@ -159,7 +164,8 @@ struct Strict {
     inner: Arc<dyn Handler>,
 }
 
-/// Wraps `inner` so that unknown hosts are refused, if `--strict-hosts` was given.
+/// Adds the handler that refuses unknown hosts, if `--strict-hosts` is set. Otherwise returns
+/// `inner` unchanged.
 pub(crate) fn wrap(hosts: &Arc<Hosts>, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
     match hosts.is_strict {
         true => Arc::new(Strict { hosts: Arc::clone(hosts), inner }),
@@ -169,7 +175,8 @@ pub(crate) fn wrap(hosts: &Arc<Hosts>, inner: Arc<dyn Handler>) -> Arc<dyn Handl
 
 impl Handler for Strict {
     fn handle(&self, request: &Request<'_>, cx: &mut Context<'_>) -> Answer {
-        // Health checks use the IP address. Access to metrics is checked elsewhere.
+        // Monitoring must work for every host, because health checks use the IP address. Metrics
+        // have their own access check.
         let is_supervision =
             [api::HEALTH, metrics::PATH].iter().any(|path| request.path() == path.as_bytes());
         if is_supervision || self.hosts.find(request).is_some() {
@@ -179,7 +186,7 @@ impl Handler for Strict {
     }
 }
 
-/// Parses `HOST=ROOT`, with commas between several hosts.
+/// Parses `HOST[,HOST...]=ROOT`. Spaces around each host are ignored.
 pub(crate) fn parse_vhost(text: &str) -> Result<Vhost, String> {
     let Some((host, root)) = text.split_once('=').filter(|(_, root)| !root.is_empty()) else {
         return Err("not of the form HOST=ROOT".to_owned());
@@ -188,7 +195,7 @@ pub(crate) fn parse_vhost(text: &str) -> Result<Vhost, String> {
     Ok(Vhost { hosts, root: PathBuf::from(root) })
 }
 
-/// Parses a name, `*.NAME` or `.NAME`, and returns it in lower case.
+/// Parses `NAME`, `*.NAME` or `.NAME`, and returns it in normalized form.
 fn parse_host(text: &str) -> Result<String, String> {
     let host = text.trim();
     let (start, name) = match host.strip_prefix("*.").or(host.strip_prefix('.')) {
@@ -197,14 +204,16 @@ fn parse_host(text: &str) -> Result<String, String> {
     };
     match check_name(name)? {
         Some(name) => Ok(format!("{start}{name}")),
-        None => Err("the host must be a name, *.NAME for all names below it, or .NAME for both".to_owned()),
+        None => Err("the host must be NAME, *.NAME for all its subdomains, or .NAME for both".to_owned()),
     }
 }
 
-/// Normalizes a host name as clients send it. Returns `None` if the text is not a name.
+/// Converts a host name to the form in which clients send it. Returns `None` if the text is not a
+/// host name.
 ///
 /// # Errors
-/// The reason why no request can contain the name.
+/// Returns the reason if the name has a port or letters outside ASCII, because such a name never
+/// matches a request.
 pub(crate) fn check_name(text: &str) -> Result<Option<String>, String> {
     check_ascii(text)?;
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
@@ -215,7 +224,8 @@ pub(crate) fn check_name(text: &str) -> Result<Option<String>, String> {
     if host_of(name.as_bytes()) != name.as_bytes() {
         return Err("the host must not contain a port: it applies to every port".to_owned());
     }
-    // Browsers shorten IPv6 addresses, and addresses are compared as text.
+    // Addresses are compared as text, so an IPv6 address must have the short form that browsers
+    // send.
     let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     Ok(Some(match address.and_then(|address| address.parse::<Ipv6Addr>().ok()) {
         Some(address) => format!("[{address}]"),
@@ -223,8 +233,8 @@ pub(crate) fn check_name(text: &str) -> Result<Option<String>, String> {
     }))
 }
 
-/// Refuses a name with letters outside ASCII, because clients send its other form (RFC 5891 section
-/// 4.4).
+/// Refuses a name with letters outside ASCII, because clients send its `xn--` form instead (RFC
+/// 5891 section 4.4).
 pub(crate) fn check_ascii(text: &str) -> Result<(), String> {
     match text.is_ascii() {
         true => Ok(()),

@@ -1,9 +1,9 @@
 //! Response heads of scripts (RFC 3875 section 6): header lines and the response that they
 //! describe.
 //!
-//! Lines end in LF or CR LF. Ambiguous lines are refused, because they become part of a response of
-//! this server. Scripts that write the whole response themselves ("nph") are not supported: their
-//! first line is not a header.
+//! Lines end in LF or CR LF. Ambiguous lines are refused, because the server copies the headers
+//! into its own response. "Non-parsed header" scripts (section 5) are not supported. They write the
+//! whole response, so their first line is a status line and not a header.
 //!
 //! Must not know where the bytes came from.
 
@@ -11,31 +11,38 @@ use crate::http::Status;
 use crate::http::field_lines::is_token;
 use crate::http::headers::{Flaw, Headers};
 
-/// Parsed and validated head.
+/// Parsed and validated response head of a script.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) answer: Kind,
-    /// Headers for the response.
+    /// Headers for the response, except `Content-Length` and headers that only the server may set.
     pub(crate) headers: Headers,
-    /// The script sent `Connection: close`.
+    /// True if the script sent `Connection: close`.
     pub(crate) closes: bool,
-    /// Value of `Content-Length`. It frames the response, and the content must have this length.
+    /// Value of `Content-Length`. The response is sent with this length, so the script must write
+    /// exactly this many bytes of content.
     pub(crate) content_bytes: Option<u64>,
 }
 
 /// Response that a head describes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// This status, with the content after the head.
+    /// Response with this status and the content that follows the head.
     Content(Status),
-    /// This status without content. Content after the head would have no media type.
+    /// Response with this status and no content. The status forbids content, or the head has no
+    /// `Content-Type`.
     Bare(Status),
-    /// A local redirect to this path and query.
+    /// Local redirect: the server responds as if the client had requested this path and query (RFC
+    /// 3875 section 6.2.2).
     Local(Vec<u8>),
 }
 
-/// Parses the head at the front of `output` and returns it with its length in bytes. Returns `None`
-/// if the head is incomplete.
+/// Parses the head at the start of `output`. Returns the head and its length in bytes.
+///
+/// Returns `None` if the head is incomplete: call again with the same bytes and those that follow.
+///
+/// # Errors
+/// Returns the reason why the head is invalid.
 pub(crate) fn take_head(output: &[u8]) -> Result<Option<(Head, usize)>, &'static str> {
     let mut draft = Draft::default();
     let mut at = 0;
@@ -51,6 +58,7 @@ pub(crate) fn take_head(output: &[u8]) -> Result<Option<(Head, usize)>, &'static
     }
 }
 
+/// Incomplete head: the values of the header lines that were parsed so far.
 #[derive(Default)]
 struct Draft {
     status: Option<Status>,
@@ -62,6 +70,7 @@ struct Draft {
 }
 
 impl Draft {
+    /// Parses one header line, without its line end.
     fn add(&mut self, line: &[u8]) -> Result<(), &'static str> {
         let colon = memchr::memchr(b':', line).ok_or("a header line has no colon")?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
@@ -87,6 +96,7 @@ impl Draft {
                 Some(digits.and_then(|text| text.parse().ok()).ok_or("the Content-Length is not a number")?);
             return Ok(());
         }
+        // `Server` names the software of this server, not of the script.
         if is("server") {
             return Ok(());
         }
@@ -98,14 +108,16 @@ impl Draft {
             once(self.has_type)?;
             self.has_type = true;
         }
-        // Headers that belong to the connection are omitted.
+        // `Headers` omits headers that belong to the connection, but reports `Connection: close`.
         self.closes |= self.headers.add(name, value) == Some(Flaw::Close);
         Ok(())
     }
 
+    /// Selects the kind of response (RFC 3875 section 6.2) after the last header line.
     fn judge(self) -> Result<Head, &'static str> {
         let Draft { status, location, content_bytes, has_type, headers, closes } = self;
-        // A target with a fragment is for the client (RFC 3875 section 6.2.2 does not allow one).
+        // A location with a fragment is sent to the client, because a local redirect must not have
+        // a fragment (RFC 3875 section 6.2.2).
         let is_local = |to: &[u8]| to.starts_with(b"/") && !to.starts_with(b"//") && !to.contains(&b'#');
         let answer = match (status, location, has_type) {
             (None, Some(to), false) if is_local(&to) => Kind::Local(to),
@@ -120,11 +132,13 @@ impl Draft {
     }
 }
 
+/// Returns an error if a header that must be unique already exists.
 fn once(is_there: bool) -> Result<(), &'static str> {
     if is_there { Err("a header that must be unique is repeated") } else { Ok(()) }
 }
 
-/// Parses a Status value such as `404 Not Found`. The reason phrase is ignored.
+/// Parses a `Status` value such as `404 Not Found`. The reason phrase is ignored. Informational
+/// statuses (1xx) are refused, because a head describes a final response.
 fn status(value: &[u8]) -> Result<Status, &'static str> {
     let digits = value.get(..3).filter(|_| value.get(3).is_none_or(|&byte| byte == b' '));
     let code = digits.and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|code| code.parse().ok());
@@ -135,7 +149,8 @@ fn status(value: &[u8]) -> Result<Status, &'static str> {
 mod tests {
     use super::*;
 
-    /// Describes the parsed response, after input that is cut at every position.
+    /// Compares the parsed head with `expected`. Every shorter part of a valid head must be
+    /// reported as incomplete.
     #[track_caller]
     fn check(output: &str, expected: Result<(&str, &str), &str>) {
         let got = take_head(output.as_bytes());

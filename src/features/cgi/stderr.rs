@@ -1,4 +1,4 @@
-//! Standard error of a script, as log lines.
+//! Standard error of scripts, copied to the log line by line.
 //!
 //! Must not know how the script runs.
 
@@ -9,14 +9,15 @@ use rustix::io::Errno;
 use crate::config::{CGI_TURN_BYTES_MAX, CGI_TURN_LINES_MAX, KIB, LOG_MESSAGE_BYTES_MAX};
 use crate::features::cgi::process::Pipe;
 
-/// Log lines from the standard error of one script.
+/// Reader that logs the standard error of one script.
 pub(super) struct StderrLog {
-    /// `None` after the end of standard error.
+    /// `None` after the end of standard error, a read error, or `finish`.
     pipe: Option<Pipe>,
-    /// Incomplete last line.
+    /// Incomplete last line, cut off after `LOG_MESSAGE_BYTES_MAX`.
     line: Vec<u8>,
-    /// Number of lines logged in this turn, and number of lines omitted because of the limit.
+    /// Number of lines logged in this turn.
     logged: usize,
+    /// Number of lines omitted because of the limit for one turn, and not yet reported in the log.
     left_out: usize,
 }
 
@@ -33,8 +34,9 @@ impl StderrLog {
         self.pipe.as_mut()
     }
 
-    /// Reads standard error and logs each line, up to the limits for one turn. Returns true if
-    /// there is more to read.
+    /// Reads standard error and logs each line, prefixed with the script's `name`. Each turn has a
+    /// limit of bytes and of lines. Returns true if the byte limit was reached: call again in the
+    /// next turn.
     pub(super) fn read(&mut self, name: &str) -> bool {
         let mut piece = [0; 4 * KIB];
         let mut left = CGI_TURN_BYTES_MAX;
@@ -59,8 +61,8 @@ impl StderrLog {
         left == 0
     }
 
-    /// Logs the incomplete last line, and closes the pipe. Processes that the script left behind
-    /// can write more, but it is not logged.
+    /// Logs the incomplete last line and closes the pipe. Later output of processes that outlive
+    /// the script is not logged.
     pub(super) fn finish(&mut self, name: &str) {
         self.log_line(name);
         self.log_left_out(name);
@@ -77,7 +79,7 @@ impl StderrLog {
         }
     }
 
-    /// Logs the current line.
+    /// Logs and clears the current line. Lines over the limit for one turn are only counted.
     fn log_line(&mut self, name: &str) {
         let text = self.line.trim_ascii_end();
         if text.is_empty() {
@@ -91,7 +93,7 @@ impl StderrLog {
         self.line.clear();
     }
 
-    /// Logs the number of omitted lines.
+    /// Logs the number of omitted lines, and resets it.
     fn log_left_out(&mut self, name: &str) {
         let left_out = std::mem::take(&mut self.left_out);
         if left_out > 0 {
