@@ -428,7 +428,7 @@ fn a_planted_circle_is_found_within_a_folder_and_across_folders() {
             ("src/http/date.rs", "use crate::http::{range};"),
             ("src/http/range.rs", "fn f() { super::date::g() }"),
         ],
-        [("src/jobs/pace.rs", "use crate::observe;"), ("src/observe.rs", "use crate::jobs::pace;")],
+        [("src/jobs/pace.rs", "use crate::observe;"), ("src/observe/counters.rs", "use crate::jobs::pace;")],
         [("src/app/feed.rs", "use crate::reactor::slot;"), ("src/reactor/slot.rs", "use crate::app::feed;")],
     ] {
         let found = planted(&lines);

@@ -1,100 +1,15 @@
-//! Observers of the loop: counters, and an optional stopwatch.
+//! Counters of a loop, and the gauges that a driver computes on request.
 //!
-//! [`Observer`] is a type parameter of the reactor and the pump. Every method has an empty default,
-//! so [`Silent`] compiles to nothing. [`Tally`] adds to [`Counters`], which other threads may read.
-//! [`Stopwatch`] also reads the clock at each change of activity, about ten times per turn, so it
-//! is only used on request (`-vv`). This file must not know which code reads the numbers.
+//! [`Tally`] adds to [`Counters`], which other threads may read. This file must not know which code
+//! reads the numbers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-#[cfg(feature = "os")]
-use crate::clock::Instant;
 use crate::http::method::MethodLabel;
 use crate::http::{CloseReason, Method, Phase, Status};
-
-/// Activity on which a loop spends time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activity {
-    /// Waiting in the poll for the kernel.
-    Waiting,
-    /// Reading from sockets.
-    Reading,
-    /// Running a handler, a continuation or a body source, or parsing.
-    Handling,
-    /// Writing with `write` and `sendfile`.
-    Writing,
-    /// Everything else: accepting, deadlines, bookkeeping.
-    Keeping,
-}
-
-impl Activity {
-    /// All activities, in their order.
-    pub const ALL: [Activity; 5] =
-        [Activity::Waiting, Activity::Reading, Activity::Handling, Activity::Writing, Activity::Keeping];
-
-    /// Returns the name of the activity in metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Activity::Waiting => "waiting",
-            Activity::Reading => "reading",
-            Activity::Handling => "handling",
-            Activity::Writing => "writing",
-            Activity::Keeping => "keeping",
-        }
-    }
-}
-
-/// State of the worker thread for a response that takes too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LateWorker {
-    /// No worker thread runs for the request.
-    Free,
-    /// A worker thread still runs for the request.
-    Busy,
-}
-
-/// Receives a call for every event of a loop. All methods run on the loop, so they must be short
-/// and must not block.
-pub trait Observer: Default + Send + 'static {
-    /// Called when a turn begins, with its number of events.
-    fn turn(&mut self, _events: usize) {}
-    /// Called when a turn ends, with its duration since the end of the wait.
-    fn turned(&mut self, _took: Duration) {}
-    /// Called when the loop changes its activity.
-    fn enter(&mut self, _activity: Activity) {}
-    /// Called after a read, with its number of bytes.
-    fn read(&mut self, _bytes: usize) {}
-    /// Called after a write or sendfile, with its number of bytes.
-    fn wrote(&mut self, _bytes: u64) {}
-    /// Called when a connection is accepted.
-    fn accepted(&mut self) {}
-    /// Called when a request receives a response. Without a method, the bytes never became a
-    /// request.
-    fn answered(&mut self, _method: Option<MethodLabel>, _status: Status) {}
-    /// Called when a response takes too long.
-    fn answer_timed_out(&mut self, _worker: LateWorker) {}
-    /// Called when a connection has used up its budget and is carried to the next turn.
-    fn carried(&mut self) {}
-    /// Called when an event names a closed connection.
-    fn stale(&mut self) {}
-    /// Called when a handler panics.
-    fn panicked(&mut self) {}
-    /// Called when a connection is closed.
-    fn closed(&mut self, _reason: CloseReason) {}
-    /// Returns the counters, if the observer counts.
-    fn counters(&self) -> Option<&Arc<Counters>> {
-        None
-    }
-}
-
-/// Observer that does nothing and costs nothing.
-#[derive(Debug, Default)]
-pub struct Silent;
-
-impl Observer for Silent {}
+use crate::observe::{Activity, LateWorker, Observer};
 
 /// A number that only grows and that any thread may read.
 #[derive(Debug, Default)]
@@ -258,6 +173,13 @@ impl TwinTally {
     }
 }
 
+impl LoopTally {
+    /// Adds the time that was spent on an activity.
+    pub(super) fn spent(&self, activity: Activity, nanoseconds: u64) {
+        self.0.activity_nanoseconds[activity as usize].add::<false>(nanoseconds);
+    }
+}
+
 impl<const SHARED: bool> Observer for Tally<SHARED> {
     fn turn(&mut self, events: usize) {
         self.0.turns.add::<SHARED>(1);
@@ -316,89 +238,6 @@ impl<const SHARED: bool> Observer for Tally<SHARED> {
     }
 }
 
-#[cfg(feature = "os")]
-/// Observer that counts and also measures the time of each activity.
-#[derive(Debug)]
-pub struct Stopwatch {
-    tally: LoopTally,
-    activity: Activity,
-    since: Instant,
-}
-
-#[cfg(feature = "os")]
-impl Default for Stopwatch {
-    fn default() -> Self {
-        Stopwatch { tally: LoopTally::default(), activity: Activity::Keeping, since: clock() }
-    }
-}
-
-#[cfg(feature = "os")]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a stopwatch is for reading the clock, and is off unless asked for"
-)]
-fn clock() -> Instant {
-    Instant::now()
-}
-
-#[cfg(feature = "os")]
-impl Observer for Stopwatch {
-    fn turn(&mut self, events: usize) {
-        self.tally.turn(events);
-    }
-
-    fn turned(&mut self, took: Duration) {
-        self.tally.turned(took);
-    }
-
-    fn enter(&mut self, activity: Activity) {
-        let now = clock();
-        let nanoseconds = u64::try_from(now.duration_since(self.since).as_nanos()).unwrap_or(u64::MAX);
-        self.tally.0.activity_nanoseconds[self.activity as usize].add::<false>(nanoseconds);
-        (self.activity, self.since) = (activity, now);
-    }
-
-    fn read(&mut self, bytes: usize) {
-        self.tally.read(bytes);
-    }
-
-    fn wrote(&mut self, bytes: u64) {
-        self.tally.wrote(bytes);
-    }
-
-    fn accepted(&mut self) {
-        self.tally.accepted();
-    }
-
-    fn answered(&mut self, method: Option<MethodLabel>, status: Status) {
-        self.tally.answered(method, status);
-    }
-
-    fn answer_timed_out(&mut self, worker: LateWorker) {
-        self.tally.answer_timed_out(worker);
-    }
-
-    fn carried(&mut self) {
-        self.tally.carried();
-    }
-
-    fn stale(&mut self) {
-        self.tally.stale();
-    }
-
-    fn panicked(&mut self) {
-        self.tally.panicked();
-    }
-
-    fn closed(&mut self, reason: CloseReason) {
-        self.tally.closed(reason);
-    }
-
-    fn counters(&self) -> Option<&Arc<Counters>> {
-        self.tally.counters()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -442,22 +281,6 @@ mod tests {
         assert_eq!(places[15..], [1, 1], "one second, and more");
         assert_eq!(tally.0.turn_nanoseconds.get(), 2_000_021_001);
         assert!(TURN_BOUNDS.is_sorted());
-    }
-
-    #[cfg(feature = "os")]
-    #[test]
-    fn a_stopwatch_files_time_under_what_it_was_spent_on() {
-        let mut watch = Stopwatch::default();
-        for activity in Activity::ALL {
-            watch.enter(activity);
-            let since = clock();
-            while clock() == since {}
-        }
-        let spent = |watch: &Stopwatch| watch.tally.0.activity_nanoseconds.each_ref().map(Count::get);
-        let before = spent(&watch);
-        assert!(before[..4].iter().all(|nanoseconds| *nanoseconds > 0), "{before:?}");
-        watch.enter(Activity::Reading);
-        assert!(spent(&watch)[4] > before[4], "the last one ends when another begins");
     }
 
     #[test]

@@ -1,0 +1,116 @@
+//! The stopwatch: an observer that counts and also measures how long a loop spends in each activity.
+//!
+//! It reads the clock at each change of activity, about ten times per turn, so it is only used on
+//! request (`-vv`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::http::method::MethodLabel;
+use crate::http::{CloseReason, Status};
+use crate::observe::counters::{Counters, LoopTally};
+use crate::observe::{Activity, LateWorker, Observer};
+
+/// Observer that counts and also measures the time of each activity.
+#[derive(Debug)]
+pub struct Stopwatch {
+    tally: LoopTally,
+    activity: Activity,
+    since: Instant,
+}
+
+impl Default for Stopwatch {
+    fn default() -> Self {
+        Stopwatch { tally: LoopTally::default(), activity: Activity::Keeping, since: clock() }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a stopwatch is for reading the clock, and is off unless asked for"
+)]
+fn clock() -> Instant {
+    Instant::now()
+}
+
+impl Observer for Stopwatch {
+    fn turn(&mut self, events: usize) {
+        self.tally.turn(events);
+    }
+
+    fn turned(&mut self, took: Duration) {
+        self.tally.turned(took);
+    }
+
+    fn enter(&mut self, activity: Activity) {
+        let now = clock();
+        let nanoseconds = u64::try_from(now.duration_since(self.since).as_nanos()).unwrap_or(u64::MAX);
+        self.tally.spent(self.activity, nanoseconds);
+        (self.activity, self.since) = (activity, now);
+    }
+
+    fn read(&mut self, bytes: usize) {
+        self.tally.read(bytes);
+    }
+
+    fn wrote(&mut self, bytes: u64) {
+        self.tally.wrote(bytes);
+    }
+
+    fn accepted(&mut self) {
+        self.tally.accepted();
+    }
+
+    fn answered(&mut self, method: Option<MethodLabel>, status: Status) {
+        self.tally.answered(method, status);
+    }
+
+    fn answer_timed_out(&mut self, worker: LateWorker) {
+        self.tally.answer_timed_out(worker);
+    }
+
+    fn carried(&mut self) {
+        self.tally.carried();
+    }
+
+    fn stale(&mut self) {
+        self.tally.stale();
+    }
+
+    fn panicked(&mut self) {
+        self.tally.panicked();
+    }
+
+    fn closed(&mut self, reason: CloseReason) {
+        self.tally.closed(reason);
+    }
+
+    fn counters(&self) -> Option<&Arc<Counters>> {
+        self.tally.counters()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::counters::Count;
+
+    #[test]
+    fn a_stopwatch_files_time_under_what_it_was_spent_on() {
+        let mut watch = Stopwatch::default();
+        for activity in Activity::ALL {
+            watch.enter(activity);
+            let since = clock();
+            while clock() == since {}
+        }
+        let spent = |watch: &Stopwatch| {
+            let counters = watch.counters().unwrap();
+            counters.activity_nanoseconds.each_ref().map(Count::get)
+        };
+        let before = spent(&watch);
+        assert!(before[..4].iter().all(|nanoseconds| *nanoseconds > 0), "{before:?}");
+        watch.enter(Activity::Reading);
+        assert!(spent(&watch)[4] > before[4], "the last one ends when another begins");
+    }
+}
