@@ -181,12 +181,12 @@ impl LoopTally {
 }
 
 impl<const SHARED: bool> Observer for Tally<SHARED> {
-    fn turn(&mut self, events: usize) {
+    fn turn_started(&mut self, events: usize) {
         self.0.turns.add::<SHARED>(1);
         self.0.events.add::<SHARED>(events as u64);
     }
 
-    fn turned(&mut self, took: Duration) {
+    fn turn_finished(&mut self, took: Duration) {
         let place = TURN_BOUNDS.partition_point(|bound| *bound < took);
         self.0.turns_taking[place].add::<SHARED>(1);
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
@@ -272,7 +272,7 @@ mod tests {
         let mut tally = LoopTally::default();
         let us = Duration::from_micros;
         for took in [us(0), us(10), us(10) + Duration::from_nanos(1), us(1_000_000), us(1_000_001)] {
-            tally.turned(took);
+            tally.turn_finished(took);
         }
         let places = tally.0.turns_taking.each_ref().map(Count::get);
         let expected: Vec<u64> =

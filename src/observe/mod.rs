@@ -30,13 +30,13 @@ pub enum Activity {
     /// Writing with `write` and `sendfile`.
     Writing,
     /// Everything else: accepting, deadlines, bookkeeping.
-    Keeping,
+    Housekeeping,
 }
 
 impl Activity {
     /// All activities, in their order.
     pub const ALL: [Activity; 5] =
-        [Activity::Waiting, Activity::Reading, Activity::Handling, Activity::Writing, Activity::Keeping];
+        [Activity::Waiting, Activity::Reading, Activity::Handling, Activity::Writing, Activity::Housekeeping];
 
     /// Returns the name of the activity in metrics.
     #[must_use]
@@ -46,7 +46,7 @@ impl Activity {
             Activity::Reading => "reading",
             Activity::Handling => "handling",
             Activity::Writing => "writing",
-            Activity::Keeping => "keeping",
+            Activity::Housekeeping => "keeping",
         }
     }
 }
@@ -64,9 +64,9 @@ pub enum LateWorker {
 /// and must not block.
 pub trait Observer: Default + Send + 'static {
     /// Called when a turn begins, with its number of events.
-    fn turn(&mut self, _events: usize) {}
+    fn turn_started(&mut self, _events: usize) {}
     /// Called when a turn ends, with its duration since the end of the wait.
-    fn turned(&mut self, _took: Duration) {}
+    fn turn_finished(&mut self, _took: Duration) {}
     /// Called when the loop changes its activity.
     fn enter(&mut self, _activity: Activity) {}
     /// Called after a read, with its number of bytes.

@@ -22,7 +22,7 @@ pub struct Stopwatch {
 
 impl Default for Stopwatch {
     fn default() -> Self {
-        Stopwatch { tally: LoopTally::default(), activity: Activity::Keeping, since: clock() }
+        Stopwatch { tally: LoopTally::default(), activity: Activity::Housekeeping, since: clock() }
     }
 }
 
@@ -35,12 +35,12 @@ fn clock() -> Instant {
 }
 
 impl Observer for Stopwatch {
-    fn turn(&mut self, events: usize) {
-        self.tally.turn(events);
+    fn turn_started(&mut self, events: usize) {
+        self.tally.turn_started(events);
     }
 
-    fn turned(&mut self, took: Duration) {
-        self.tally.turned(took);
+    fn turn_finished(&mut self, took: Duration) {
+        self.tally.turn_finished(took);
     }
 
     fn enter(&mut self, activity: Activity) {

@@ -164,8 +164,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.os.poll(&mut self.events, timeout)?;
         self.driver.now = self.os.now();
         self.turn_began = self.driver.now.mono;
-        self.driver.observer.enter(Activity::Keeping);
-        self.driver.observer.turn(self.events.len());
+        self.driver.observer.enter(Activity::Housekeeping);
+        self.driver.observer.turn_started(self.events.len());
         let mut carried = std::mem::take(&mut self.carried);
         // 2. Job results, watched objects and signals. Signals come last, because a stop pumps
         //    every connection and should use the results.
@@ -196,7 +196,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         // wait.
         let ended = self.os.now().mono;
         let took = ended.saturating_duration_since(self.turn_began);
-        self.driver.observer.turned(took);
+        self.driver.observer.turn_finished(took);
         self.batch.pace(ended.saturating_duration_since(self.driver.now.mono));
         if let Some(before) = before {
             self.tell_of_turn(&before, took);
@@ -302,7 +302,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// Acts on the result of a pump: closes, carries or registers the connection, then arms its
     /// deadline.
     fn after_pump(&mut self, id: ConnId, pumped: Pumped) {
-        self.driver.observer.enter(Activity::Keeping);
+        self.driver.observer.enter(Activity::Housekeeping);
         let Some(slot) = self.slots.get_mut(id) else { return };
         match pumped {
             Pumped::Closed(reason) => return self.close(id, reason),

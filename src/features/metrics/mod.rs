@@ -302,7 +302,7 @@ mod tests {
     fn a_histogram_adds_up_to_its_count() {
         let mut tally = LoopTally::default();
         for ms in [0, 1, 2, 2000] {
-            tally.turned(Duration::from_millis(ms));
+            tally.turn_finished(Duration::from_millis(ms));
         }
         let metrics = Metrics::new(Model::Reactor, Duration::ZERO);
         let inbox = Arc::new(Inbox::new(Box::new(|| Ok(()))));
