@@ -79,6 +79,12 @@ impl<K: Copy + PartialEq + std::fmt::Debug> DeadlineQueue<K> {
         self.heap.first().map(|entry| entry.due)
     }
 
+    /// Returns the connection with the earliest entry.
+    #[must_use]
+    pub fn next_id(&self) -> Option<Id<K>> {
+        self.heap.first().map(|entry| entry.id)
+    }
+
     /// Removes and returns the next connection whose entry is due. Ask the connection for its
     /// actual deadline: if that is later, `arm` it again. Call until it returns `None` or the limit
     /// of the turn is reached.

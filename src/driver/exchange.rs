@@ -24,6 +24,7 @@ use crate::http::head::FieldSlots;
 use crate::http::open_file::OpenFile;
 use crate::http::{CloseReason, Event, Phase, ProtocolError, Request, Response, Status};
 use crate::jobs::{Lane, Ran};
+use crate::observe::step::Step;
 use crate::observe::{Activity, LateWorker, Observer};
 use crate::pages::error::ErrorForm;
 
@@ -248,6 +249,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
                         if !matches!(task, Task::Draining { .. }) {
                             *task = Task::Waiting;
                         }
+                        let id = self.id;
+                        self.driver.observer.step(|| Step::Job { id });
                         return;
                     }
                 },
@@ -300,7 +303,8 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 self.carry_out(answer);
             }
             Done::Panicked => {
-                self.driver.observer.panicked();
+                let id = self.id;
+                self.driver.observer.step(|| Step::Panic { id });
                 self.work().task = Task::Nothing;
                 self.carry_out(None);
             }
@@ -363,7 +367,11 @@ impl<'a, O: Observer> Exchange<'a, O> {
         );
         self.work().residency = match ran {
             Ran::Inline => Residency::Fetched,
-            Ran::Queued => Residency::Fetching,
+            Ran::Queued => {
+                let id = self.id;
+                self.driver.observer.step(|| Step::Job { id });
+                Residency::Fetching
+            }
         };
     }
 

@@ -45,6 +45,7 @@ use crate::http::date::DateCache;
 use crate::jobs::JobQueue;
 use crate::jobs::pace::LeastRate;
 use crate::log::AccessBuffer;
+use crate::observe::step::Step;
 use crate::observe::{Gauges, Observer};
 
 /// Memory that a spare record may keep in its send queue, in bytes.
@@ -228,7 +229,7 @@ impl<O: Observer> Driver<O> {
         let handler = &*self.handler;
         let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(handler, &mut cx)));
         if called.is_err() {
-            self.observer.panicked();
+            self.observer.step(|| Step::Panic { id });
         }
         called.ok()
     }

@@ -20,6 +20,7 @@ use crate::driver::{Driver, SCRATCH_SMALL_BYTES};
 use crate::http::CloseReason;
 use crate::http::connection::{Finish, Teardown, Unused};
 use crate::http::send_queue::{More, NextWrite, WRITE_SLICES};
+use crate::observe::step::{Step as LoopStep, Stop, Transfer};
 use crate::observe::{Activity, Observer};
 
 /// Why the pump stopped.
@@ -267,7 +268,10 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
     /// Shuts the sending side after the last response. The connection then reads and discards
     /// input, because closing with unread input would reset it and could destroy the response.
     fn linger(&mut self, reason: CloseReason) -> Step {
-        if self.stream.shutdown_write().is_err() {
+        let shut = self.stream.shutdown_write();
+        let (id, stop) = (self.exchange.id, shut.as_ref().map_or_else(Stop::of, |()| Stop::Done));
+        self.exchange.driver.observer.step(|| LoopStep::Shut { id, stop });
+        if shut.is_err() {
             return Step::Closed(reason);
         }
         self.exchange.client.conn.start_lingering(self.exchange.driver.now.mono);
@@ -306,10 +310,14 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
     #[inline(never)]
     fn read_little(&mut self) -> Step {
         let mut room = [const { MaybeUninit::uninit() }; SCRATCH_SMALL_BYTES];
-        let got = self.stream.read_raw(&mut room);
+        let input = self.stream.read_raw(&mut room);
         self.note_time();
-        let input = got.as_ref().map_or(&[][..], |input| input);
-        self.use_input(got.map(<[u8]>::len), SCRATCH_SMALL_BYTES, input)
+        let (got, input) = match input {
+            Ok(input) => (Ok(input.len()), input),
+            Err(error) => (Err(error), &[][..]),
+        };
+        self.note_read(SCRATCH_SMALL_BYTES, &got);
+        self.use_input(got, SCRATCH_SMALL_BYTES, input)
     }
 
     /// Reads into the buffer of the driver and uses the input.
@@ -319,6 +327,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         let asked = scratch.len() - 1;
         let got = self.stream.read(&mut scratch[..asked]);
         self.note_time();
+        self.note_read(asked, &got);
         let bytes = got.as_ref().map_or(0, |&bytes| bytes);
         self.use_input(got, asked, &scratch[..bytes])
     }
@@ -344,6 +353,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         let asked = buffer.room().len();
         let got = self.stream.read(buffer.room());
         self.note_time();
+        self.note_read(asked, &got);
         let Ok(bytes) = got else {
             // The buffer is kept before the error is handled, because the refusal of a late head
             // logs its received part.
@@ -369,6 +379,12 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         }
     }
 
+    /// Reports a read to the observer.
+    fn note_read(&mut self, asked: usize, got: &io::Result<usize>) {
+        let id = self.exchange.id;
+        self.exchange.driver.observer.step(|| LoopStep::Read(Transfer::read(id, asked, got)));
+    }
+
     /// Interprets the result of a read. A short read means that the socket is drained, unless the
     /// peer has shut its side: bytes and FIN can arrive as one event, and no other event follows.
     fn after_read(&mut self, got: io::Result<usize>, asked: usize) -> Step {
@@ -383,7 +399,6 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                 if bytes < asked && !ready.read_closed {
                     ready.readable = false;
                 }
-                self.exchange.driver.observer.read(bytes);
                 self.spend(bytes);
                 Step::Again
             }
@@ -440,6 +455,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         let Some(run) = run else { return self.flush_pieces() };
         let asked = run.len() as u64;
         let sent = self.stream.write_vectored(&[IoSlice::new(run)], More::None);
+        let id = self.exchange.id;
+        self.exchange.driver.observer.step(|| LoopStep::Write(Transfer::written(id, asked, &sent)));
         self.after_write(sent.map(|bytes| SentFile::Bytes(bytes as u64)), asked, 1).unwrap_or(Step::Again)
     }
 
@@ -455,6 +472,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         // Position up to which the front file is known to be in memory. The kernel is asked once
         // for the whole flush.
         let mut resident_to = 0;
+        let id = self.exchange.id;
         loop {
             let is_fetched = self.exchange.skips_residency_check();
             let Some(work) = self.exchange.client.work.as_mut() else { return Step::Again };
@@ -466,6 +484,10 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                     // room.
                     let asked = slices.iter().map(|slice| slice.len() as u64).sum();
                     let sent = self.stream.write_vectored(slices, more);
+                    self.exchange
+                        .driver
+                        .observer
+                        .step(|| LoopStep::Write(Transfer::written(id, asked, &sent)));
                     (asked, 1, sent.map(|bytes| SentFile::Bytes(bytes as u64)))
                 }
                 NextWrite::File { file, offset, len } => {
@@ -477,6 +499,7 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                         is_fetched || range.end <= resident_to || file.was_in_memory(&range, now);
                     let if_cold = if is_resident { IfCold::Wait } else { IfCold::Return };
                     let sent = self.stream.send_file(file.fd(), part, if_cold);
+                    self.exchange.driver.observer.step(|| LoopStep::Sendfile(sent_file(id, part, &sent)));
                     resident_to = match &sent {
                         Ok(SentFile::Cold) => {
                             let file = Arc::clone(file);
@@ -518,7 +541,6 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                 work.out.sent(bytes);
                 let emptied = work.out.is_empty();
                 exchange.client.conn.note_sent(bytes, &work.out, exchange.driver.now.mono);
-                exchange.driver.observer.wrote(bytes);
                 if bytes < drained_below {
                     exchange.client.ready.writable = false;
                 }
@@ -548,4 +570,16 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
             },
         }
     }
+}
+
+/// Describes a call that sent a part of a file.
+fn sent_file(id: ConnId, part: FilePart, sent: &io::Result<SentFile>) -> Transfer {
+    let (got, stop) = match sent {
+        Ok(SentFile::Bytes(bytes)) if *bytes < part.len => (*bytes, Stop::Short),
+        Ok(SentFile::Bytes(bytes)) => (*bytes, Stop::Done),
+        Ok(SentFile::Ended) => (0, Stop::EndOfInput),
+        Ok(SentFile::Cold) => (0, Stop::NotInMemory),
+        Err(error) => (0, Stop::of(error)),
+    };
+    Transfer { id, asked: part.len, got, stop }
 }

@@ -16,6 +16,7 @@ use crate::http::connection::RespondContext;
 use crate::http::headers::Flaw;
 use crate::http::{CloseReason, FillStatus, Response, Status};
 use crate::log::AccessEntry;
+use crate::observe::step::Step;
 use crate::observe::{Activity, Observer};
 use crate::pages::error::{self as error_page, ErrorForm};
 
@@ -58,7 +59,8 @@ impl<O: Observer> Exchange<'_, O> {
             true => 0,
             false => response.body().len().unwrap_or(0),
         });
-        self.driver.observer.answered(self.client.conn.method_owed(), status);
+        let (id, method) = (self.id, self.client.conn.method_owed());
+        self.driver.observer.step(|| Step::Respond { id, method, status });
         let stopping = self.driver.stopping.load(Ordering::Relaxed);
         if stopping {
             self.client.conn.close_after(CloseReason::Shutdown);
@@ -123,7 +125,8 @@ impl<O: Observer> Exchange<'_, O> {
             // further response is sent.
             Ok(FillStatus::Failed) => self.client.conn.break_content_off(CloseReason::HandlerFailed),
             Err(_) => {
-                self.driver.observer.panicked();
+                let id = self.id;
+                self.driver.observer.step(|| Step::Panic { id });
                 self.client.conn.break_content_off(CloseReason::HandlerFailed);
             }
         }

@@ -85,7 +85,7 @@ impl<'b> Method<'b> {
 }
 
 /// A method in statistics: one of [`Method::LABELS`], in one byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MethodLabel(u8);
 
 impl MethodLabel {
@@ -96,5 +96,11 @@ impl MethodLabel {
     #[must_use]
     pub fn place(self) -> usize {
         usize::from(self.0)
+    }
+
+    /// Name of the method, or of all others.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Method::LABELS[self.place()]
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::http::method::MethodLabel;
 use crate::http::{CloseReason, Method, Phase, Status};
+use crate::observe::step::{Step, Stop, Transfer, TurnStart};
 use crate::observe::{Activity, LateWorker, Observer};
 
 /// A number that only grows and that any thread may read.
@@ -180,57 +181,70 @@ impl LoopTally {
     }
 }
 
-impl<const SHARED: bool> Observer for Tally<SHARED> {
-    fn turn_started(&mut self, events: usize) {
-        self.0.turns.add::<SHARED>(1);
-        self.0.events.add::<SHARED>(events as u64);
+impl<const SHARED: bool> Tally<SHARED> {
+    fn answered(&self, method: Option<MethodLabel>, status: Status) {
+        let row = method.map_or(Method::LABELS.len(), MethodLabel::place);
+        let class = usize::from(status.code() / 100).clamp(1, STATUS_CLASSES) - 1;
+        self.0.answered[row][class].add::<SHARED>(1);
     }
 
-    fn turn_finished(&mut self, took: Duration) {
+    fn wrote(&self, transfer: Transfer) {
+        // A call that moved nothing is no write. A response without content is never written alone.
+        if matches!(transfer.stop, Stop::Done | Stop::Short) {
+            self.0.writes.add::<SHARED>(1);
+            self.0.bytes_written.add::<SHARED>(transfer.got);
+        }
+    }
+}
+
+impl<const SHARED: bool> Observer for Tally<SHARED> {
+    fn turn_started(&mut self, turn: TurnStart) {
+        self.0.turns.add::<SHARED>(1);
+        self.0.events.add::<SHARED>(u64::from(turn.events));
+    }
+
+    fn turn_finished(&mut self, _number: u32, took: Duration, _open: usize) {
         let place = TURN_BOUNDS.partition_point(|bound| *bound < took);
         self.0.turns_taking[place].add::<SHARED>(1);
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.0.turn_nanoseconds.add::<SHARED>(nanoseconds);
     }
 
-    fn read(&mut self, bytes: usize) {
-        self.0.reads.add::<SHARED>(1);
-        self.0.bytes_read.add::<SHARED>(bytes as u64);
-    }
-
-    fn wrote(&mut self, bytes: u64) {
-        self.0.writes.add::<SHARED>(1);
-        self.0.bytes_written.add::<SHARED>(bytes);
-    }
-
-    fn accepted(&mut self) {
-        self.0.accepted.add::<SHARED>(1);
-    }
-
-    fn answered(&mut self, method: Option<MethodLabel>, status: Status) {
-        let row = method.map_or(Method::LABELS.len(), MethodLabel::place);
-        let class = usize::from(status.code() / 100).clamp(1, STATUS_CLASSES) - 1;
-        self.0.answered[row][class].add::<SHARED>(1);
+    /// Counts a step. The call and the step that it makes are inlined, so that only the counting of
+    /// the one kind of step is left.
+    #[inline(always)]
+    fn step(&mut self, make: impl FnOnce() -> Step) {
+        match make() {
+            Step::Read(transfer) if transfer.got > 0 => {
+                self.0.reads.add::<SHARED>(1);
+                self.0.bytes_read.add::<SHARED>(transfer.got);
+            }
+            Step::Write(transfer) | Step::Sendfile(transfer) => self.wrote(transfer),
+            Step::Accept { accepted: Ok(_), .. } => self.0.accepted.add::<SHARED>(1),
+            Step::Respond { method, status, .. } => self.answered(method, status),
+            Step::Carry { .. } => self.0.carried.add::<SHARED>(1),
+            Step::Stale { .. } => self.0.stale.add::<SHARED>(1),
+            Step::Panic { .. } => self.0.panicked.add::<SHARED>(1),
+            Step::Close { reason, .. } => self.0.closed[reason as usize].add::<SHARED>(1),
+            Step::Read(_)
+            | Step::Accept { accepted: Err(_), .. }
+            | Step::TurnStart { .. }
+            | Step::Phase(_)
+            | Step::Event(_)
+            | Step::Register { .. }
+            | Step::Job { .. }
+            | Step::Result { .. }
+            | Step::Advance { .. }
+            | Step::Deadline { .. }
+            | Step::Shut { .. }
+            | Step::Free { .. }
+            | Step::TurnEnd(_)
+            | Step::Fact(_) => {}
+        }
     }
 
     fn answer_timed_out(&mut self, worker: LateWorker) {
         self.0.answers_timed_out[worker as usize].add::<SHARED>(1);
-    }
-
-    fn carried(&mut self) {
-        self.0.carried.add::<SHARED>(1);
-    }
-
-    fn stale(&mut self) {
-        self.0.stale.add::<SHARED>(1);
-    }
-
-    fn panicked(&mut self) {
-        self.0.panicked.add::<SHARED>(1);
-    }
-
-    fn closed(&mut self, reason: CloseReason) {
-        self.0.closed[reason as usize].add::<SHARED>(1);
     }
 
     fn counters(&self) -> Option<&Arc<Counters>> {
@@ -241,12 +255,15 @@ impl<const SHARED: bool> Observer for Tally<SHARED> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conn_id::ConnId;
+
+    const ID: ConnId = ConnId::new(1, 0);
 
     #[test]
     fn every_reason_has_its_own_counter() {
         let mut tally = LoopTally::default();
         for reason in CloseReason::ALL {
-            tally.closed(reason);
+            tally.step(|| Step::Close { id: ID, reason });
             assert_eq!(tally.0.closed_for(reason), 1, "{}", reason.name());
         }
         assert_eq!(tally.0.closed_total(), CloseReason::ALL.len() as u64);
@@ -256,9 +273,10 @@ mod tests {
     fn every_method_and_status_class_has_its_own_counter() {
         let mut tally = LoopTally::default();
         for method in Method::LABELS {
-            tally.answered(Some(Method::parse(method).label()), Status::OK);
+            let method = Some(Method::parse(method).label());
+            tally.step(|| Step::Respond { id: ID, method, status: Status::OK });
         }
-        tally.answered(None, Status::BAD_REQUEST);
+        tally.step(|| Step::Respond { id: ID, method: None, status: Status::BAD_REQUEST });
         let (requests, refused) = tally.0.answered.split_at(Method::LABELS.len());
         for row in requests {
             assert_eq!(row.each_ref().map(Count::get), [0, 1, 0, 0, 0]);
@@ -272,7 +290,7 @@ mod tests {
         let mut tally = LoopTally::default();
         let us = Duration::from_micros;
         for took in [us(0), us(10), us(10) + Duration::from_nanos(1), us(1_000_000), us(1_000_001)] {
-            tally.turn_finished(took);
+            tally.turn_finished(1, took, 0);
         }
         let places = tally.0.turns_taking.each_ref().map(Count::get);
         let expected: Vec<u64> =
@@ -286,10 +304,11 @@ mod tests {
     #[test]
     fn threads_that_share_a_tally_lose_nothing() {
         let counters = Arc::new(Counters::default());
+        let read = Step::Read(Transfer::read(ID, 10, &Ok(3)));
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 let mut tally = TwinTally::of(Arc::clone(&counters));
-                scope.spawn(move || (0..10_000).for_each(|_| tally.read(3)));
+                scope.spawn(move || (0..10_000).for_each(|_| tally.step(|| read)));
             }
         });
         assert_eq!((counters.reads.get(), counters.bytes_read.get()), (40_000, 120_000));

@@ -2,19 +2,24 @@
 //!
 //! [`Observer`] is a type parameter of the reactor and the pump. Every method has an empty default,
 //! so [`Silent`] compiles to nothing. `counters` has the numbers that other threads may read, and
-//! `stopwatch` measures activities. This folder must not know which code reads the numbers.
+//! `stopwatch` measures activities. `step` has the facts that a loop reports, `recorder` passes
+//! them to a sink, and `ring` keeps the newest. This folder must not know which code reads the numbers.
 
 mod counters;
+mod recorder;
+mod ring;
+pub mod step;
 #[cfg(feature = "os")]
 mod stopwatch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::http::method::MethodLabel;
-use crate::http::{CloseReason, Status};
+use step::{Step, TurnPhase, TurnStart};
 
 pub use counters::{Count, Counters, Gauges, LoopTally, STATUS_CLASSES, TURN_BOUNDS, Tally, TwinTally};
+pub use recorder::{Detail, Recorder, StepSink};
+pub use ring::Ring;
 #[cfg(feature = "os")]
 pub use stopwatch::Stopwatch;
 
@@ -60,34 +65,31 @@ pub enum LateWorker {
     Busy,
 }
 
-/// Receives a call for every event of a loop. All methods run on the loop, so they must be short
-/// and must not block.
-pub trait Observer: Default + Send + 'static {
-    /// Called when a turn begins, with its number of events.
-    fn turn_started(&mut self, _events: usize) {}
-    /// Called when a turn ends, with its duration since the end of the wait.
-    fn turn_finished(&mut self, _took: Duration) {}
+/// Receives the steps of a loop. All methods run on the loop, so they must be short and must not
+/// block. The defaults do nothing and compile to nothing.
+pub trait Observer: Send + 'static {
+    /// Returns true if the observer keeps steps. The loop reports some steps only then, because
+    /// they take time to find out: events and the reason of a wait.
+    fn is_recording(&self) -> bool {
+        false
+    }
+    /// Called when a phase of the turn begins.
+    #[track_caller]
+    fn phase(&mut self, _phase: TurnPhase) {}
+    /// Called when the poll has returned and a turn begins.
+    #[track_caller]
+    fn turn_started(&mut self, _turn: TurnStart) {}
+    /// Called when a turn ends, with its number, its duration since the end of the wait, and the
+    /// number of open connections.
+    #[track_caller]
+    fn turn_finished(&mut self, _number: u32, _took: Duration, _open: usize) {}
     /// Called when the loop changes its activity.
     fn enter(&mut self, _activity: Activity) {}
-    /// Called after a read, with its number of bytes.
-    fn read(&mut self, _bytes: usize) {}
-    /// Called after a write or sendfile, with its number of bytes.
-    fn wrote(&mut self, _bytes: u64) {}
-    /// Called when a connection is accepted.
-    fn accepted(&mut self) {}
-    /// Called when a request receives a response. Without a method, the bytes never became a
-    /// request.
-    fn answered(&mut self, _method: Option<MethodLabel>, _status: Status) {}
+    /// Called with every other step. An observer that ignores steps does not make them.
+    #[track_caller]
+    fn step(&mut self, _make: impl FnOnce() -> Step) {}
     /// Called when a response takes too long.
     fn answer_timed_out(&mut self, _worker: LateWorker) {}
-    /// Called when a connection has used up its budget and is carried to the next turn.
-    fn carried(&mut self) {}
-    /// Called when an event names a closed connection.
-    fn stale(&mut self) {}
-    /// Called when a handler panics.
-    fn panicked(&mut self) {}
-    /// Called when a connection is closed.
-    fn closed(&mut self, _reason: CloseReason) {}
     /// Returns the counters, if the observer counts.
     fn counters(&self) -> Option<&Arc<Counters>> {
         None

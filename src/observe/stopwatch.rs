@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::http::method::MethodLabel;
-use crate::http::{CloseReason, Status};
 use crate::observe::counters::{Counters, LoopTally};
+use crate::observe::step::{Step, TurnStart};
 use crate::observe::{Activity, LateWorker, Observer};
 
 /// Observer that counts and also measures the time of each activity.
@@ -35,12 +34,12 @@ fn clock() -> Instant {
 }
 
 impl Observer for Stopwatch {
-    fn turn_started(&mut self, events: usize) {
-        self.tally.turn_started(events);
+    fn turn_started(&mut self, turn: TurnStart) {
+        self.tally.turn_started(turn);
     }
 
-    fn turn_finished(&mut self, took: Duration) {
-        self.tally.turn_finished(took);
+    fn turn_finished(&mut self, number: u32, took: Duration, open: usize) {
+        self.tally.turn_finished(number, took, open);
     }
 
     fn enter(&mut self, activity: Activity) {
@@ -50,40 +49,12 @@ impl Observer for Stopwatch {
         (self.activity, self.since) = (activity, now);
     }
 
-    fn read(&mut self, bytes: usize) {
-        self.tally.read(bytes);
-    }
-
-    fn wrote(&mut self, bytes: u64) {
-        self.tally.wrote(bytes);
-    }
-
-    fn accepted(&mut self) {
-        self.tally.accepted();
-    }
-
-    fn answered(&mut self, method: Option<MethodLabel>, status: Status) {
-        self.tally.answered(method, status);
+    fn step(&mut self, make: impl FnOnce() -> Step) {
+        self.tally.step(make);
     }
 
     fn answer_timed_out(&mut self, worker: LateWorker) {
         self.tally.answer_timed_out(worker);
-    }
-
-    fn carried(&mut self) {
-        self.tally.carried();
-    }
-
-    fn stale(&mut self) {
-        self.tally.stale();
-    }
-
-    fn panicked(&mut self) {
-        self.tally.panicked();
-    }
-
-    fn closed(&mut self, reason: CloseReason) {
-        self.tally.closed(reason);
     }
 
     fn counters(&self) -> Option<&Arc<Counters>> {

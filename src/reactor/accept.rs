@@ -12,6 +12,7 @@ use crate::clock::Instant;
 use crate::conn_id::Peer;
 use crate::driver::client::Client;
 use crate::observe::Observer;
+use crate::observe::step::{Step, Stop};
 use crate::reactor::Reactor;
 use crate::reactor::os::Os;
 use crate::reactor::slot::Slot;
@@ -25,6 +26,11 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
         self.accept_some();
         self.finish_batch();
+    }
+
+    /// Returns when to accept without any event, unless a stop has begun.
+    pub(super) fn accept_due(&self) -> Option<Instant> {
+        if self.stopping.is_some() { None } else { self.listeners.due(self.driver.now.mono) }
     }
 
     /// Accepts until would-block, up to `accepts_per_turn` clients.
@@ -42,8 +48,14 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                     return self.listeners.pause(now);
                 }
             }
-            match self.os.accept(listener) {
-                Ok((stream, peer)) => self.adopt(stream, peer),
+            let accepted = self.os.accept(listener);
+            if let Err(error) = &accepted {
+                let stop = if is_exhaustion(error) { Stop::Exhausted } else { Stop::of(error) };
+                let listener = listener as u32;
+                self.driver.observer.step(|| Step::Accept { listener, accepted: Err(stop) });
+            }
+            match accepted {
+                Ok((stream, peer)) => self.adopt(listener, stream, peer),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.listeners.drained(listener),
                 // The connection that was idle longest makes room for the client that waits.
                 Err(error) if is_exhaustion(&error) && self.close_idlest() => self.free_closed(),
@@ -59,11 +71,12 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
     }
 
-    /// Stores a new connection in a slot and reads from it at once.
-    fn adopt(&mut self, stream: S::Stream, peer: Peer) {
+    /// Stores a new connection of a listener in a slot and reads from it at once.
+    fn adopt(&mut self, listener: usize, stream: S::Stream, peer: Peer) {
         let client = Client::new(peer, self.driver.now.mono);
         let id = self.slots.insert(Slot::new(client, stream));
-        self.driver.observer.accepted();
+        let listener = listener as u32;
+        self.driver.observer.step(|| Step::Accept { listener, accepted: Ok(id) });
         self.admit(id, false);
     }
 

@@ -65,6 +65,7 @@ use std::time::Duration;
 use crate::conn_id::ConnId;
 use crate::driver::pump::{self, Budget, Input, Pumped, Used};
 use crate::driver::stream::Stream as _;
+use crate::observe::step::{Step, Transfer};
 use crate::observe::{Activity, Observer};
 use crate::reactor::Reactor;
 use crate::reactor::os::Os;
@@ -171,6 +172,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             let start = batch.taken;
             let end = batch.room.len().min(start + read_max);
             let got = slot.stream.read(&mut batch.room[start..end]);
+            self.driver.observer.step(|| Step::Read(Transfer::read(id, end - start, &got)));
             batch.taken += got.as_ref().map_or(0, |&bytes| bytes);
             // A line end before a request is not part of it (RFC 9112 section 2.2) and may have
             // come long before the request.

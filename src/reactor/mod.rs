@@ -34,6 +34,7 @@ pub(crate) mod inspect;
 #[cfg(feature = "os")]
 pub mod mio_os;
 pub mod os;
+mod report;
 pub mod slot;
 mod stop;
 mod watches;
@@ -53,6 +54,7 @@ use crate::driver::stream::Stream as _;
 use crate::handler::continuation::Done;
 use crate::handler::watch::Ready;
 use crate::http::{CloseReason, Phase};
+use crate::observe::step::{DeadlineFound, Holder, Name, Step, Stop, TurnPhase};
 use crate::observe::{Activity, Observer};
 use accept::Listeners;
 use batch::Batch;
@@ -159,44 +161,52 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         // 1. Wait for the first event or deadline, or not at all if work was carried. Read the
         //    clocks.
         let timeout = self.timeout();
+        let until = self.wait_until();
         self.events.clear();
+        self.driver.observer.phase(TurnPhase::Wait);
         self.driver.observer.enter(Activity::Waiting);
         self.os.poll(&mut self.events, timeout)?;
         self.driver.now = self.os.now();
         self.turn_began = self.driver.now.mono;
         self.driver.observer.enter(Activity::Housekeeping);
-        self.driver.observer.turn_started(self.events.len());
+        self.report_start(timeout, until);
         let mut carried = std::mem::take(&mut self.carried);
         // 2. Job results, watched objects and signals. Signals come last, because a stop pumps
         //    every connection and should use the results.
+        self.driver.observer.phase(TurnPhase::Results);
         self.take_results(&mut carried);
         self.advance_ready(&mut carried);
         self.take_signals();
         // 3. Ready connections, in the order of the kernel, a batch at a time.
+        self.driver.observer.phase(TurnPhase::Ready);
         self.pump_ready();
         // 4. Connections that were carried from the last turn or received a result in step 2.
+        self.driver.observer.phase(TurnPhase::Carried);
         for id in carried {
             self.look_at_clock();
             self.pump_one(id);
         }
         // 5. Deadlines, after I/O, because bytes that came in time count.
+        self.driver.observer.phase(TurnPhase::Deadlines);
         self.expire_due();
         // 6. New clients, last, because open connections go first.
+        self.driver.observer.phase(TurnPhase::Accept);
         self.free_memory();
         self.free_descriptors();
         self.accept();
         // 7. Free the slots of closed connections. Until here no new connection could get their
         //    slots.
+        self.driver.observer.phase(TurnPhase::Free);
         self.free_closed();
         for id in std::mem::take(&mut self.driver.abandoned) {
-            self.advance(id, Ready::default());
+            self.advance(id, Ready::default(), Holder::Carried);
         }
         self.flush_and_sweep();
         // Read the clock once more for the duration of the turn, which is how long a new event may
         // wait.
         let ended = self.os.now().mono;
         let took = ended.saturating_duration_since(self.turn_began);
-        self.driver.observer.turn_finished(took);
+        self.driver.observer.turn_finished(self.turn, took, self.slots.len());
         self.batch.pace(ended.saturating_duration_since(self.driver.now.mono));
         if let Some(before) = before {
             self.tell_of_turn(&before, took);
@@ -210,11 +220,10 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             return Some(Duration::ZERO);
         }
         let now = self.driver.now.mono;
-        let accept = if self.stopping.is_some() { None } else { self.listeners.due(now) };
         let due = [
             self.deadlines.next(),
             self.watches.next(),
-            accept,
+            self.accept_due(),
             self.driver.access.as_ref().and_then(|access| access.due()),
             self.driver.cache.next_sweep(),
             self.stopping.as_ref().map(|stopping| stopping.cut_at),
@@ -241,7 +250,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 continue;
             }
             let Some(slot) = self.slots.get_mut(id) else {
-                self.driver.observer.stale();
+                self.driver.observer.step(|| Step::Stale { name: Name::Conn(id), holder: Holder::Result });
                 continue;
             };
             let requests = self.driver.config.limits.turn_requests_max;
@@ -261,7 +270,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 continue;
             };
             let Some(slot) = self.slots.get_mut(id) else {
-                self.driver.observer.stale();
+                self.driver.observer.step(|| Step::Stale { name: Name::Conn(id), holder: Holder::Event });
                 continue;
             };
             let ready = &mut slot.client.ready;
@@ -288,7 +297,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// Pumps a connection, at most once a turn.
     fn pump_one(&mut self, id: ConnId) {
         let Some(slot) = self.slots.get_mut(id) else {
-            self.driver.observer.stale();
+            self.driver.observer.step(|| Step::Stale { name: Name::Conn(id), holder: Holder::Carried });
             return;
         };
         if slot.pumped_in == self.turn {
@@ -308,14 +317,19 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             Pumped::Closed(reason) => return self.close(id, reason),
             Pumped::Yielded => {
                 self.carried.push(id);
-                self.driver.observer.carried();
+                self.driver.observer.step(|| Step::Carry { id });
             }
             Pumped::Blocked if slot.stage == Stage::New => {
                 slot.stage = Stage::Registered;
                 // The connection is registered only now that a read would block. A client that
                 // sends its request at once and closes after the response costs no epoll call.
                 // Registering also reports everything that arrived before.
-                if let Err(error) = self.os.register(&mut slot.stream, id) {
+                let registered = self.os.register(&mut slot.stream, id);
+                self.driver.observer.step(|| Step::Register {
+                    name: Name::Conn(id),
+                    stop: registered.as_ref().map_or_else(Stop::of, |()| Stop::Done),
+                });
+                if let Err(error) = registered {
                     log::error!("cannot watch a connection: {error}");
                     return self.close(id, CloseReason::PeerReset);
                 }
@@ -334,7 +348,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         // The pump may have changed what the watched object waits for.
         if slot.client.watch().is_some()
             && let Some(watch) = self.register_watch(id)
-            && self.advance(watch, Ready::default()).is_some()
+            && self.advance(watch, Ready::default(), Holder::Carried).is_some()
         {
             self.carried.push(id);
         }
@@ -355,16 +369,25 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             let Some(id) = self.watches.pop_due(now) else { break };
             // The advance armed the next deadline. The connection may already have been pumped in
             // this turn, so the next turn pumps it.
-            let to_pump = self.advance(id, Ready::default());
+            let to_pump = self.advance(id, Ready::default(), Holder::Deadline);
             self.carried.extend(to_pump);
         }
         for _ in 0..self.driver.config.limits.deadlines_per_turn {
             let Some(id) = self.deadlines.pop_due(now) else { return };
             let Some(slot) = self.slots.get_mut(id) else {
-                self.driver.observer.stale();
+                self.driver.observer.step(|| Step::Stale { name: Name::Conn(id), holder: Holder::Deadline });
                 continue;
             };
-            match slot.client.deadline(&self.driver.config) {
+            let deadline = slot.client.deadline(&self.driver.config);
+            self.driver.observer.step(|| Step::Deadline {
+                id,
+                found: match deadline {
+                    None => DeadlineFound::Nothing,
+                    Some(due) if due > now => DeadlineFound::Early,
+                    Some(_) => DeadlineFound::Due,
+                },
+            });
+            match deadline {
                 None => {}
                 // The entry was early: the deadline of the connection has moved since.
                 Some(due) if due > now => self.deadlines.arm(id, due),
@@ -389,7 +412,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             self.driver.return_record(work);
         }
         log::debug!("{id} closed: {}", reason.name());
-        self.driver.observer.closed(reason);
+        self.driver.observer.step(|| Step::Close { id, reason });
         self.deadlines.remove(id);
         self.closed.push(id);
     }
@@ -402,6 +425,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         for id in self.closed.drain(..) {
             // Dropping the stream closes the socket, which also removes it from the poll.
             self.slots.remove(id);
+            self.driver.observer.step(|| Step::Free { id });
         }
         self.listeners.resume();
     }

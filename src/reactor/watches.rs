@@ -15,6 +15,7 @@ use crate::driver::slots::Slots;
 use crate::handler::watch::{Advanced, Ready, Watched};
 use crate::http::CloseReason;
 use crate::observe::Observer;
+use crate::observe::step::{Holder, Name, Step, Stop};
 use crate::reactor::Reactor;
 use crate::reactor::os::{Os, OsEvent};
 
@@ -104,6 +105,11 @@ impl Watches {
         self.deadlines.next()
     }
 
+    /// Returns the object with the earliest deadline.
+    pub(super) fn next_id(&self) -> Option<WatchId> {
+        self.deadlines.next_id()
+    }
+
     /// Takes one object whose deadline has passed. Arm it again if it has a further deadline.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<WatchId> {
         self.deadlines.pop_due(now)
@@ -125,29 +131,30 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     /// Connections that receive a result are pumped in step 4 of the turn.
     pub(super) fn advance_ready(&mut self, to_pump: &mut Vec<ConnId>) {
         for (id, ready) in self.watches.take_carried() {
-            to_pump.extend(self.advance(id, ready));
+            to_pump.extend(self.advance(id, ready, Holder::Carried));
         }
         for at in 0..self.events.len() {
             if let OsEvent::Watched { id, ready } = self.events[at] {
-                to_pump.extend(self.advance(id, ready));
+                to_pump.extend(self.advance(id, ready, Holder::Event));
             }
         }
     }
 
     /// Advances one watched object, unless it has already advanced in this turn and is carried.
-    /// Returns its connection if the object has a result for it.
-    pub(super) fn advance(&mut self, id: WatchId, ready: Ready) -> Option<ConnId> {
+    /// Returns its connection if the object has a result for it. `holder` is what named the object.
+    pub(super) fn advance(&mut self, id: WatchId, ready: Ready, holder: Holder) -> Option<ConnId> {
         if self.watches.puts_off(id, ready) {
             return None;
         }
         let Some((watched, conn)) = self.watches.get(id) else {
-            self.driver.observer.stale();
+            self.driver.observer.step(|| Step::Stale { name: Name::Watch(id), holder });
             return None;
         };
+        self.driver.observer.step(|| Step::Advance { id, conn });
         let now = self.driver.now.mono;
         let advance = std::panic::AssertUnwindSafe(|| watched.advance(ready, now));
         let Ok(Advanced { done, due, again, is_over }) = std::panic::catch_unwind(advance) else {
-            self.driver.observer.panicked();
+            self.driver.observer.step(|| Step::Panic { id: conn });
             self.watches.remove(id);
             self.close(conn, CloseReason::HandlerFailed);
             return None;
@@ -179,7 +186,12 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         let watched = Arc::clone(&watch.watched);
         let name = self.watches.insert(Arc::clone(&watched), id);
         watch.name = Some(name);
-        if let Err(error) = self.os.watch(&*watched, name) {
+        let registered = self.os.watch(&*watched, name);
+        self.driver.observer.step(|| Step::Register {
+            name: Name::Watch(name),
+            stop: registered.as_ref().map_or_else(Stop::of, |()| Stop::Done),
+        });
+        if let Err(error) = registered {
             log::error!("cannot watch beside a connection: {error}");
             self.watches.remove(name);
             self.close(id, CloseReason::HandlerFailed);

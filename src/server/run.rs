@@ -29,7 +29,10 @@ impl Server {
     /// Runs the configured number of loops: the first one on this thread, the others on threads of
     /// their own. They share the handler, the workers and the port, but nothing for which one would
     /// have to wait for another.
-    pub(super) fn run_reactor<O: Observer>(mut self, log: Option<&LogQueue>) -> io::Result<Outcome> {
+    pub(super) fn run_reactor<O: Observer + Default>(
+        mut self,
+        log: Option<&LogQueue>,
+    ) -> io::Result<Outcome> {
         let handler = self.handler();
         let pool = self.pool();
         self.take_signals()?;
@@ -137,7 +140,7 @@ impl Server {
 
     /// Creates a loop with everything it owns. Each loop receives the signals; the first one
     /// reopens the log.
-    fn reactor<O: Observer>(
+    fn reactor<O: Observer + Default>(
         &self,
         listeners: Vec<Listener>,
         signals: Signals,

@@ -20,7 +20,8 @@ use crate::driver::outcome::{Outcome, Signal};
 use crate::driver::signals::Signals;
 use crate::http::{CloseReason, Status};
 use crate::jobs::pace::LeastRate;
-use crate::observe::Observer;
+use crate::observe::Observer as _;
+use crate::observe::step::{Step, Transfer};
 use crate::shortage;
 use crate::sync::lock;
 use crate::threads::Twin;
@@ -192,7 +193,7 @@ impl Acceptor {
         let conn = Arc::new(SharedConn::new(socket));
         let id = self.shared.register(&conn);
         let mut tally = self.shared.tally(id);
-        tally.accepted();
+        tally.step(|| Step::Accept { listener: 0, accepted: Ok(id) });
         let started = if open < self.twin.config.limits.threads_max {
             let (twin, shared, conn) = (Arc::clone(&self.twin), Arc::clone(&self.shared), Arc::clone(&conn));
             std::thread::Builder::new()
@@ -209,9 +210,10 @@ impl Acceptor {
             // socket always has room for it.
             const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
             let sent = rustix::net::send(&conn.socket, BUSY, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-            tally.wrote(sent.unwrap_or(0) as u64);
-            tally.answered(None, Status::SERVICE_UNAVAILABLE);
-            tally.closed(CloseReason::Evicted);
+            let sent = sent.map_err(io::Error::from);
+            tally.step(|| Step::Write(Transfer::written(id, BUSY.len() as u64, &sent)));
+            tally.step(|| Step::Respond { id, method: None, status: Status::SERVICE_UNAVAILABLE });
+            tally.step(|| Step::Close { id, reason: CloseReason::Evicted });
             self.shared.unregister(id);
         }
     }

@@ -21,6 +21,7 @@ use crate::handler::watch::{Descriptor, Ready, Watched};
 use crate::http::{CloseReason, Phase};
 use crate::jobs::pool::InlineQueue;
 use crate::log::AccessBuffer;
+use crate::observe::step::Step;
 use crate::observe::{Observer, TwinTally};
 use crate::sync::lock;
 use crate::threads::Twin;
@@ -151,7 +152,8 @@ impl Worker {
             }
         };
         log::debug!("{} closed: {}", self.id, reason.name());
-        self.driver.observer.closed(reason);
+        let id = self.id;
+        self.driver.observer.step(|| Step::Close { id, reason });
         Exchange::new(&mut self.client, &mut self.driver, self.id, 0).log_answers(true, read_wall_clock);
         if let Some(access) = &mut self.driver.access {
             access.flush_early();

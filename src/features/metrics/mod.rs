@@ -296,13 +296,14 @@ mod tests {
     use super::*;
     use crate::conn_id::ConnId;
     use crate::handler::continuation::Done;
+    use crate::observe::step::{Step, Transfer};
     use crate::observe::{LoopTally, Observer as _, TwinTally};
 
     #[test]
     fn a_histogram_adds_up_to_its_count() {
         let mut tally = LoopTally::default();
         for ms in [0, 1, 2, 2000] {
-            tally.turn_finished(Duration::from_millis(ms));
+            tally.turn_finished(1, Duration::from_millis(ms), 0);
         }
         let metrics = Metrics::new(Model::Reactor, Duration::ZERO);
         let inbox = Arc::new(Inbox::new(Box::new(|| Ok(()))));
@@ -350,12 +351,14 @@ mod tests {
         let metrics = Metrics::new(Model::Threads, Duration::from_millis(1_700_000_000_250));
         let counters = [(); 3].map(|()| Arc::new(Counters::default()));
         for (read, counters) in counters.iter().enumerate() {
-            TwinTally::of(Arc::clone(counters)).read(read);
+            let got = Ok(read + 1);
+            let read = Transfer::read(ConnId::new(1, 0), 9, &got);
+            TwinTally::of(Arc::clone(counters)).step(|| Step::Read(read));
         }
         metrics.watch_threads(counters, Gauges::default);
         let text = metrics.text(&Gauges { phases: [0, 1, 2, 3, 4, 5, 6, 7], ..Gauges::default() });
         for line in [
-            "whirligig_received_bytes_total 3",
+            "whirligig_received_bytes_total 6",
             "whirligig_reads_total 3",
             "process_start_time_seconds 1700000000.250000000",
             "whirligig_connections{phase=\"sending\"} 4",

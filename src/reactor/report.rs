@@ -1,0 +1,75 @@
+//! Reports at the beginning of a turn: why the poll waits no longer, and what the kernel reported.
+//!
+//! Finding that out takes time, so it happens only for an observer that keeps steps. Nothing here
+//! changes the loop.
+
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::driver::outcome::Signal;
+use crate::observe::Observer;
+use crate::observe::step::{Event, Step, TurnStart, WaitUntil};
+use crate::reactor::Reactor;
+use crate::reactor::os::{Os, OsEvent};
+
+impl<S: Os, O: Observer> Reactor<S, O> {
+    /// Returns the reason of the timeout that the coming poll gets. Call before the poll.
+    pub(super) fn wait_until(&mut self) -> WaitUntil {
+        if !self.driver.observer.is_recording() {
+            return WaitUntil::Event;
+        }
+        if !self.carried.is_empty() || self.watches.has_carried() {
+            return WaitUntil::Carried;
+        }
+        let due: [(Option<Instant>, WaitUntil); 6] = [
+            (self.deadlines.next(), self.deadlines.next_id().map_or(WaitUntil::Event, WaitUntil::Deadline)),
+            (self.watches.next(), self.watches.next_id().map_or(WaitUntil::Event, WaitUntil::WatchDeadline)),
+            (self.accept_due(), WaitUntil::Accept),
+            (self.driver.access.as_ref().and_then(|access| access.due()), WaitUntil::LogFlush),
+            (self.driver.cache.next_sweep(), WaitUntil::CacheSweep),
+            (self.stopping.as_ref().map(|stopping| stopping.cut_at), WaitUntil::Stop),
+        ];
+        let first =
+            due.into_iter().filter_map(|(due, until)| Some((due?, until))).min_by_key(|(due, _)| *due);
+        first.map_or(WaitUntil::Event, |(_, until)| until)
+    }
+
+    /// Reports the beginning of the turn and its events.
+    pub(super) fn report_start(&mut self, timeout: Option<Duration>, until: WaitUntil) {
+        self.driver.observer.turn_started(TurnStart {
+            number: self.turn,
+            events: self.events.len() as u32,
+            timeout_ns: timeout.map(|wait| u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)),
+            until,
+        });
+        if self.driver.observer.is_recording() {
+            for event in &self.events {
+                self.driver.observer.step(|| Step::Event(reported(event)));
+            }
+        }
+    }
+}
+
+/// Converts an event to the record of it.
+fn reported(event: &OsEvent) -> Event {
+    match *event {
+        OsEvent::Ready { id, readable, writable, read_closed, hung_up } => {
+            Event::Ready { id, readable, writable, read_closed, hung_up }
+        }
+        OsEvent::Watched { id, ready: _ } => Event::Watched(id),
+        OsEvent::Listener(number) => Event::Listener(number as u32),
+        OsEvent::Inbox => Event::Inbox,
+        OsEvent::Signal(signal) => Event::Signal(name(signal)),
+    }
+}
+
+/// Returns the name of a signal by its action.
+fn name(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Interrupt => "interrupt",
+        Signal::Terminate => "terminate",
+        Signal::Quit => "quit",
+        Signal::TerminalClosed => "terminal-closed",
+        Signal::Reopen => "reopen",
+    }
+}
