@@ -3,14 +3,16 @@
 //! [`Observer`] is a type parameter of the reactor and the pump. Every method has an empty default,
 //! so [`Silent`] compiles to nothing. `counters` has the numbers that other threads may read, and
 //! `stopwatch` measures activities. `step` has the facts that a loop reports, `recorder` passes
-//! them to a sink, and `ring` keeps the newest. This folder must not know which code reads the numbers.
+//! them to a sink, and `ring` keeps the newest. `text` and `json` write steps. This folder must not know which code reads the numbers.
 
 mod counters;
+mod json;
 mod recorder;
 mod ring;
 pub mod step;
 #[cfg(feature = "os")]
 mod stopwatch;
+mod text;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +20,12 @@ use std::time::Duration;
 use step::{Step, TurnPhase, TurnStart};
 
 pub use counters::{Count, Counters, Gauges, LoopTally, STATUS_CLASSES, TURN_BOUNDS, Tally, TwinTally};
+pub use json::{SCHEMA_VERSION, json_header};
 pub use recorder::{Detail, Recorder, StepSink};
 pub use ring::Ring;
 #[cfg(feature = "os")]
 pub use stopwatch::Stopwatch;
+pub use text::StepText;
 
 /// Activity on which a loop spends time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -581,3 +581,86 @@ impl Step {
         }
     }
 }
+
+/// One step of each kind, for the tests of both forms.
+#[cfg(test)]
+pub(super) fn samples() -> Vec<TimedStep> {
+    let (id, watch) = (ConnId::new(1, 0), WatchId::new(7, 3));
+    let moved = |asked, got, stop| Transfer { id, asked, got, stop };
+    let start = |events, timeout_ns, until| Step::TurnStart {
+        turn: TurnStart { number: 7, events, timeout_ns, until },
+        waited_ns: 1_204_000,
+    };
+    let conn = Name::Conn(ConnId::new(2, 0));
+    let mut steps = vec![
+        start(2, None, WaitUntil::Event),
+        start(1, Some(0), WaitUntil::Carried),
+        start(0, Some(9_998_000_000), WaitUntil::Deadline(id)),
+        start(0, Some(30_000_000), WaitUntil::WatchDeadline(watch)),
+        start(0, Some(100_000_000), WaitUntil::Accept),
+        start(0, Some(50_000_000), WaitUntil::LogFlush),
+        start(0, Some(1_000_000_000), WaitUntil::CacheSweep),
+        start(0, Some(10_000_000_000), WaitUntil::Stop),
+        Step::Phase(TurnPhase::Wait),
+    ];
+    steps.extend(TurnPhase::WORK.map(Step::Phase));
+    let ready = |readable, writable, read_closed, hung_up| {
+        Step::Event(Event::Ready { id, readable, writable, read_closed, hung_up })
+    };
+    steps.extend([
+        ready(true, true, true, true),
+        ready(true, false, false, false),
+        ready(false, false, false, false),
+        Step::Event(Event::Watched(watch)),
+        Step::Event(Event::Listener(1)),
+        Step::Event(Event::Inbox),
+        Step::Event(Event::Signal("terminate")),
+        Step::Accept { listener: 0, accepted: Ok(id) },
+        Step::Accept { listener: 0, accepted: Err(Stop::WouldBlock) },
+    ]);
+    steps.extend(Stop::ALL.map(|stop| Step::Read(moved(32_767, 78, stop))));
+    steps.extend([
+        Step::Write(moved(212, 212, Stop::Done)),
+        Step::Sendfile(moved(1 << 20, 1000, Stop::Short)),
+        Step::Register { name: Name::Conn(id), stop: Stop::Done },
+        Step::Register { name: Name::Watch(watch), stop: Stop::Error },
+        Step::Respond { id, method: Some(MethodLabel::HEAD), status: Status::OK },
+        Step::Respond { id, method: None, status: Status::BAD_REQUEST },
+        Step::Job { id },
+    ]);
+    let kinds = [ResultKind::Finished, ResultKind::Panicked, ResultKind::Woken, ResultKind::Evicted];
+    steps.extend(kinds.map(|kind| Step::Result { id, kind }));
+    steps.push(Step::Advance { id: watch, conn: id });
+    let found = [DeadlineFound::Due, DeadlineFound::Early, DeadlineFound::Nothing];
+    steps.extend(found.map(|found| Step::Deadline { id, found }));
+    steps.extend([
+        Step::Carry { id },
+        Step::Panic { id },
+        Step::Shut { id, stop: Stop::Done },
+        Step::Close { id, reason: CloseReason::IdleTimeout },
+        Step::Free { id },
+    ]);
+    let holders = [Holder::Event, Holder::Result, Holder::Deadline, Holder::Carried];
+    steps.extend(holders.map(|holder| Step::Stale { name: conn, holder }));
+    steps.push(Step::Stale { name: Name::Watch(watch), holder: Holder::Event });
+    for phases_ns in [[0; 6], [100, 12_000, 0, 0, 0, 3_104]] {
+        steps.push(Step::TurnEnd(TurnEnd { number: 7, open: 3, took_ns: 15_204, phases_ns }));
+    }
+    let facts = [
+        Fact::Connects(0),
+        Fact::Connects(1),
+        Fact::Is(0, id),
+        Fact::Sends(0, 78),
+        Fact::Reads(0, 212),
+        Fact::Shuts(0),
+        Fact::Resets(0),
+        Fact::JobBegins(id),
+        Fact::JobEnds(id),
+        Fact::WakeUpFails,
+        Fact::InboxChecked,
+        Fact::Fault("short_read"),
+    ];
+    steps.extend(facts.map(Step::Fact));
+    let source = std::panic::Location::caller();
+    (1..).zip(steps).map(|(number, step)| TimedStep { at_ns: number * 1_500, step, source }).collect()
+}
