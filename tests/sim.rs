@@ -16,6 +16,10 @@ fn run(seed: u64, steps: Steps) -> Result<Coverage, whirligig::inside::sim::Fail
     Simulation::new(seed, steps).expect("a simulation").run()
 }
 
+fn text(record: Option<&whirligig::inside::sim::Record>) -> String {
+    record.map(whirligig::inside::sim::Record::text).unwrap_or_default()
+}
+
 /// Describes a seed that broke a promise: the seed, the error, and the command to replay it.
 fn report(seed: u64, what: &str) -> String {
     format!("seed {seed}: {what}\n  replay: WHIRLIGIG_SIM_SEED={seed} cargo test --test sim -- --nocapture")
@@ -26,9 +30,9 @@ fn report(seed: u64, what: &str) -> String {
 fn seeded_runs_keep_every_promise() {
     if let Some(seed) = number("WHIRLIGIG_SIM_SEED") {
         match run(seed, Steps::Kept) {
-            Ok(coverage) => println!("{}seed {seed} kept every promise", coverage.steps),
+            Ok(coverage) => println!("{}seed {seed} kept every promise", text(coverage.record.as_ref())),
             Err(failure) => {
-                println!("{}", failure.steps);
+                println!("{}", text(failure.record.as_ref()));
                 panic!("{}", report(seed, &failure.what));
             }
         }
@@ -77,5 +81,6 @@ fn seeded_runs_keep_every_promise() {
 fn the_same_seed_is_the_same_run() {
     for seed in [1, 2, 3] {
         assert_eq!(run(seed, Steps::Dropped), run(seed, Steps::Dropped), "seed {seed}");
+        assert_eq!(run(seed, Steps::Kept), run(seed, Steps::Kept), "seed {seed}, step by step");
     }
 }

@@ -3,7 +3,7 @@
 use crate::observe::step::TimedStep;
 
 /// The newest steps of a loop, at most as many as its capacity. Its memory is allocated at once.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ring {
     steps: Vec<TimedStep>,
     capacity: usize,

@@ -74,6 +74,9 @@ pub(super) fn add_client(world: &Shared, ids: &mut u64) {
     }
     let pause = rng.below(20_000_000);
     conn.next_action_ns = world.now_ns + 1 + pause;
+    if let Some(record) = &mut world.record {
+        record.plans.push(format!("{:?}, requests {:?}", conn.manner, conn.script));
+    }
     world.conns.push(conn);
 }
 

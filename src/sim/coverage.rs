@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::http::{CloseReason, Phase};
+use crate::sim::record::Record;
 
 /// How often each kind of event happened, over any number of runs.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -11,7 +12,7 @@ pub struct Coverage {
     /// Counts of faults, phases and close reasons, by name.
     pub counts: BTreeMap<String, u64>,
     /// The steps of one run, if they were recorded.
-    pub steps: String,
+    pub record: Option<Record>,
 }
 
 impl Coverage {

@@ -17,6 +17,7 @@ mod clients;
 mod coverage;
 mod handler;
 mod os;
+mod record;
 mod verdict;
 mod world;
 
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use self::clients::add_client;
 use self::handler::SimHandler;
+use self::record::RecordSink;
 use self::verdict::verdict;
 use self::world::{Rng, Shared, World};
 use crate::clock::Instant;
@@ -40,17 +42,18 @@ use crate::http::open_file::{Fd, OpenFile};
 use crate::http::{CloseReason, Phase};
 use crate::jobs::pace::LeastRate;
 use crate::jobs::sender_permits::SenderPermits;
-use crate::observe::LoopTally;
+use crate::observe::{Detail, LoopTally, Recorder};
 use crate::reactor::Reactor;
 use crate::reactor::os::Os;
 use crate::sync::lock;
 
 pub use self::coverage::{Coverage, FAULTS};
 pub use self::os::{SimOs, SimStream};
+pub use self::record::Record;
 
 /// One run.
 pub struct Simulation {
-    reactor: Reactor<SimOs, LoopTally>,
+    reactor: Reactor<SimOs, Recorder<RecordSink, LoopTally>>,
     world: Shared,
     origin: Instant,
     turns: u32,
@@ -76,7 +79,7 @@ pub struct Failure {
     /// The failed check and its time.
     pub what: String,
     /// The steps, if they were recorded.
-    pub steps: String,
+    pub record: Option<Record>,
 }
 
 /// Smallest number of clients in a run.
@@ -123,7 +126,7 @@ impl Simulation {
             watches: Vec::new(),
             signals: VecDeque::new(),
             coverage: Coverage::default(),
-            log: matches!(steps, Steps::Kept).then(String::new),
+            record: (steps == Steps::Kept).then(Record::new),
             asked_for: 0,
             rng,
         };
@@ -146,8 +149,9 @@ impl Simulation {
         // A connection with any budget left may send a whole slice, and a deadline that passes
         // pumps the connection a second time.
         let file_bytes_max = 2 * 2 * FILE_BYTES_FOR_ONE * config.limits.turn_bytes_max as u64;
-        let mut driver =
-            Driver::new(Arc::new(config), handler, Box::new(NoCache), jobs, None, LoopTally::default(), now);
+        let detail = if steps == Steps::Kept { Detail::Operations } else { Detail::Off };
+        let observer = Recorder::new(LoopTally::default(), RecordSink(Arc::clone(&world)), detail);
+        let mut driver = Driver::new(Arc::new(config), handler, Box::new(NoCache), jobs, None, observer, now);
         // Some runs use the small read buffer of the threads model, so that its code also meets
         // faults.
         driver.scratch_is_shared = !seed.is_multiple_of(4);
@@ -253,7 +257,7 @@ impl Simulation {
     fn failure(&self, what: &str) -> Failure {
         let mut world = lock(&self.world);
         let what = format!("turn {}: {what}", self.turns);
-        Failure { what, steps: world.log.take().unwrap_or_default() }
+        Failure { what, record: world.record.take() }
     }
 
     /// Checks everything that must hold after every turn.
@@ -407,7 +411,7 @@ impl Simulation {
             });
             let mut coverage = std::mem::take(&mut world.coverage);
             if what.is_none() {
-                coverage.steps = world.log.take().unwrap_or_default();
+                coverage.record = world.record.take();
             }
             (what, coverage)
         };

@@ -15,6 +15,7 @@ use crate::handler::watch::Watched;
 use crate::http::open_file::Fd;
 use crate::http::send_queue::More;
 use crate::jobs::{JobQueue, Lane, Ran, RouteName, Spawn, StillBusy, Task};
+use crate::observe::step::Fact;
 use crate::reactor::os::{Os, OsEvent};
 use crate::shortage::EMFILE;
 use crate::sim::world::{PIPE_BYTES, PendingJob, PendingWork, Shared, World, is_broken, pattern};
@@ -50,7 +51,7 @@ impl SimOs {
                 let now = world.now_ns;
                 let Some(at) = world.jobs.iter().position(|job| job.due_ns <= now) else { return };
                 let pending = world.jobs.remove(at);
-                world.tell(|| format!("job of {} ends", pending.id));
+                world.note(Fact::JobEnds(pending.id));
                 pending
             };
             let id = pending.id;
@@ -132,7 +133,7 @@ impl Os for SimOs {
         }
         if world.open >= world.open_max {
             world.coverage.note("fault", "no_descriptors");
-            world.tell(|| "accept: no descriptors".into());
+            world.note(Fact::Fault("no_descriptors"));
             return Err(io::Error::from_raw_os_error(EMFILE));
         }
         if world.fault("accept_aborted", 10) {
@@ -141,7 +142,9 @@ impl Os for SimOs {
         let Some(at) = world.backlog.pop_front() else { return Err(ErrorKind::WouldBlock.into()) };
         world.open += 1;
         world.conns[at].accepted = true;
-        world.tell(|| format!("server accepts client {at}"));
+        if let Some(record) = &mut world.record {
+            record.accepting = Some(at as u32);
+        }
         Ok((
             SimStream { world: Arc::clone(&self.world), at, origin: self.origin },
             Peer::V4([127, 0, 0, 1], at as u16),
@@ -152,12 +155,10 @@ impl Os for SimOs {
         let mut world = lock(&self.world);
         let conn = &mut world.conns[stream.at];
         conn.id = Some(id);
-        let at = stream.at;
         // Readiness that exists already is reported, including room to write.
         conn.edge_read |= !conn.inbound.is_empty() || conn.client_fin || conn.client_reset;
         conn.edge_closed |= conn.client_fin || conn.client_reset;
         conn.edge_write |= !conn.write_blocked;
-        world.tell(|| format!("client {at} is {id}"));
         Ok(())
     }
 
@@ -171,7 +172,6 @@ impl Os for SimOs {
             return Err(io::Error::other("an unknown program is watched"));
         };
         watch.id = Some(id);
-        world.tell(|| format!("the loop watches {id:?}"));
         Ok(())
     }
 
@@ -207,7 +207,6 @@ impl JobQueue<Continuation> for SimQueue {
         let delay =
             if late { 200_000_000 + world.rng.below(60_000_000_000) } else { world.rng.below(3_000_000) };
         let due_ns = world.now_ns + delay;
-        world.tell(|| format!("{id} submits a job"));
         world.jobs.push(PendingJob { due_ns, id, work: PendingWork::Job(job) });
         Ok(Ticket::pending())
     }
@@ -235,7 +234,6 @@ impl Spawn for SimQueue {
             return Ran::Inline;
         }
         let due_ns = world.now_ns + world.rng.below(30_000_000);
-        world.tell(|| format!("{id} submits a task"));
         world.jobs.push(PendingJob { due_ns, id, work: PendingWork::Task(task) });
         Ran::Queued
     }
@@ -310,7 +308,6 @@ impl Stream for SimStream {
             if !world.conns[at].client_fin {
                 return Err(ErrorKind::WouldBlock.into());
             }
-            world.tell(|| format!("server reads the end of client {at}"));
             return Ok(0);
         }
         if world.fault("would_block_read", 50) {
@@ -330,7 +327,6 @@ impl Stream for SimStream {
         for (byte, from) in into.iter_mut().zip(world.conns[at].inbound.drain(..take)) {
             *byte = from;
         }
-        world.tell(|| format!("server reads {take} of {there} from client {at}"));
         Ok(take)
     }
 
@@ -342,7 +338,6 @@ impl Stream for SimStream {
         let bytes = slices.iter().flat_map(|slice| slice.iter().copied()).take(sent);
         world.conns[at].outbound.extend(bytes);
         SimStream::wrote(&mut world, at, sent, asked);
-        world.tell(|| format!("server writes {sent} of {asked} to client {at}"));
         Ok(sent)
     }
 
@@ -353,7 +348,6 @@ impl Stream for SimStream {
         let at = self.at;
         let mut world = lock(&self.world);
         if if_cold == IfCold::Return && world.fault("cold_file", 200) {
-            world.tell(|| format!("the file for client {at} is not in memory"));
             return Ok(SentFile::Cold);
         }
         let (id, first) = (offset >> 40, offset & ((1 << 40) - 1));
@@ -372,7 +366,6 @@ impl Stream for SimStream {
         world.conns[at].file_bytes += sent as u64;
         world.conns[at].outbound.extend((0..sent as u64).map(|step| pattern(id, first + step)));
         // A short sendfile promises no edge. Only would-block does.
-        world.tell(|| format!("server sends {sent} of {len} file bytes to client {at}"));
         Ok(SentFile::Bytes(sent as u64))
     }
 
@@ -416,6 +409,5 @@ impl Drop for SimStream {
         if let Some(id) = conn.id {
             world.old_ids.push(id);
         }
-        world.tell(|| format!("server closes client {at}"));
     }
 }

@@ -4,7 +4,6 @@
 //! turn judge that.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::fmt::Write as _;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -14,8 +13,10 @@ use crate::driver::outcome::Signal;
 use crate::handler::continuation::Job;
 use crate::handler::watch::Ready;
 use crate::jobs::Task;
+use crate::observe::step::{Fact, Step, TimedStep};
 use crate::reactor::os::OsEvent;
 use crate::sim::coverage::Coverage;
+use crate::sim::record::Record;
 
 /// Capacity of a simulated socket in each direction, in bytes.
 pub(super) const PIPE_BYTES: usize = 24 * KIB;
@@ -232,7 +233,7 @@ pub(super) struct World {
     pub(super) watches: Vec<SimWatch>,
     pub(super) signals: VecDeque<(u64, Signal)>,
     pub(super) coverage: Coverage,
-    pub(super) log: Option<String>,
+    pub(super) record: Option<Record>,
     /// Index of the program whose descriptors were requested last. Programs have no real
     /// descriptors, so this identifies them.
     pub(super) asked_for: usize,
@@ -258,18 +259,22 @@ impl std::fmt::Debug for PendingJob {
 pub(super) type Shared = Arc<Mutex<World>>;
 
 impl World {
-    /// Records a step, if steps are recorded.
-    pub(super) fn tell(&mut self, line: impl FnOnce() -> String) {
-        if let Some(log) = &mut self.log {
-            let _ = writeln!(log, "{:>10.3} ms  {}", self.now_ns as f64 / 1e6, line());
+    /// Records a fact about the clients or the kernel, if steps are recorded.
+    #[track_caller]
+    pub(super) fn note(&mut self, fact: Fact) {
+        if let Some(record) = &mut self.record {
+            let source = std::panic::Location::caller();
+            record.push(TimedStep { at_ns: self.now_ns, step: Step::Fact(fact), source });
         }
     }
 
     /// Decides whether a fault happens, and counts it.
+    #[track_caller]
     pub(super) fn fault(&mut self, name: &'static str, per_mille: u64) -> bool {
         let hit = self.rng.chance(per_mille);
         if hit {
             self.coverage.note("fault", name);
+            self.note(Fact::Fault(name));
         }
         hit
     }
@@ -292,7 +297,7 @@ impl World {
         }
         if self.wake_ups_failing > 0 {
             self.wake_ups_failing -= 1;
-            self.tell(|| "a wake-up fails".into());
+            self.note(Fact::WakeUpFails);
             // Unless the next wake-up succeeds, the results wait for the periodic check.
             self.look_ns.get_or_insert(self.now_ns.saturating_add(INBOX_LOOK.as_nanos() as u64));
             return Err(io::ErrorKind::Interrupted.into());
@@ -312,7 +317,7 @@ impl World {
             self.look_ns = None;
         } else if self.look_ns.is_some_and(|look_ns| look_ns <= self.now_ns) {
             self.coverage.note("fault", "woken_by_look");
-            self.tell(|| "the loop checks the inbox".into());
+            self.note(Fact::InboxChecked);
             (self.look_ns, self.inbox_edge) = (None, true);
         }
     }
@@ -341,8 +346,7 @@ impl World {
             if self.listening {
                 self.backlog.push_back(at);
                 self.listener_edge = true;
-                let plan = format!("{:?}, requests {:?}", conn.manner, conn.script);
-                self.tell(|| format!("client {at} connects: {plan}"));
+                self.note(Fact::Connects(at as u32));
             } else {
                 conn.server_closed = true;
             }
@@ -370,7 +374,7 @@ impl World {
             conn.write_blocked = false;
             conn.edge_write = true;
         }
-        self.tell(|| format!("client {at} reads {take}"));
+        self.note(Fact::Reads(at as u32, take as u64));
     }
 
     fn client_sends(&mut self, at: usize) {
@@ -395,7 +399,7 @@ impl World {
             conn.inbound.extend(conn.to_send.drain(..count));
             conn.sent += count;
             conn.edge_read = true;
-            self.tell(|| format!("client {at} sends {count}"));
+            self.note(Fact::Sends(at as u32, count as u64));
         }
         let conn = &mut self.conns[at];
         if conn.to_send.is_empty() && conn.fin_when_sent {
@@ -407,7 +411,7 @@ impl World {
             if merged {
                 self.coverage.note("fault", "merged_fin");
             }
-            self.tell(|| format!("client {at} shuts its side"));
+            self.note(Fact::Shuts(at as u32));
         }
     }
 
@@ -421,7 +425,7 @@ impl World {
         conn.outbound.clear();
         (conn.edge_read, conn.edge_write, conn.edge_closed) = (true, true, true);
         self.coverage.note("fault", "reset");
-        self.tell(|| format!("client {at} resets"));
+        self.note(Fact::Resets(at as u32));
     }
 
     /// Takes the pending events, in an order that the seed determines.
@@ -460,7 +464,6 @@ impl World {
         }
         while self.signals.front().is_some_and(|(at, _)| *at <= self.now_ns) {
             if let Some((_, signal)) = self.signals.pop_front() {
-                self.tell(|| format!("signal {signal:?}"));
                 let open = self.conns.iter_mut().filter(|conn| !conn.server_closed);
                 // If several signals come, the stop begins with the first one.
                 for conn in open.filter(|conn| conn.answers_at_stop == usize::MAX) {
