@@ -132,7 +132,7 @@ pub(super) struct Args {
     #[arg(help_heading = "Logging", long, value_name = "FORM", hide_possible_values = true)]
     #[arg(value_enum, default_value_t = LogFormat::Common, env = "WHIRLIGIG_LOG_FORMAT", hide_env = true)]
     pub(super) log_format: LogFormat,
-    /// Log more to standard error; -vv logs one line per turn of the loop
+    /// Log more to standard error; -vv logs one line per turn of the loop, -vvv every step
     #[arg(help_heading = "Logging", short, long, action = ArgAction::Count)]
     #[arg(env = "WHIRLIGIG_VERBOSE", hide_env = true)]
     pub(super) verbose: u8,
@@ -262,6 +262,14 @@ pub(super) struct LimitArgs {
     #[arg(long, value_name = "N", value_parser = count::<1, 1_000_000>, env = "WHIRLIGIG_MAX_TURN_REQUESTS")]
     #[arg(default_value_t = Limits::default().turn_requests_max, hide_env = true, hide_short_help = true)]
     pub(super) max_turn_requests: usize,
+    /// Events that the loop takes from the kernel per turn
+    #[arg(long, value_name = "N", value_parser = count::<1, 65_536>, env = "WHIRLIGIG_MAX_TURN_EVENTS")]
+    #[arg(default_value_t = Limits::default().events_per_poll, hide_env = true, hide_short_help = true)]
+    pub(super) max_turn_events: usize,
+    /// Ready connections that are read, answered and sent to together
+    #[arg(long, value_name = "N", value_parser = count::<1, 1024>, env = "WHIRLIGIG_MAX_BATCH")]
+    #[arg(default_value_t = Limits::default().batch_connections_max, hide_env = true, hide_short_help = true)]
+    pub(super) max_batch: usize,
     /// Connections accepted per turn of the loop
     #[arg(long, value_name = "N", value_parser = count::<1, 1_000_000>, env = "WHIRLIGIG_MAX_TURN_ACCEPTS")]
     #[arg(default_value_t = Limits::default().accepts_per_turn, hide_env = true, hide_short_help = true)]

@@ -83,6 +83,8 @@ fn limits_of(args: &Args) -> Limits {
         threads_max: given.max_threads,
         turn_bytes_max: given.max_turn_bytes.bytes(),
         turn_requests_max: given.max_turn_requests,
+        events_per_poll: given.max_turn_events,
+        batch_connections_max: given.max_batch,
         accepts_per_turn: given.max_turn_accepts,
         pool_bytes_max: given.max_pool.bytes(),
         collect_bytes_max: given.max_collect.bytes(),

@@ -87,7 +87,8 @@ fn each_limit_has_its_flag() {
     let limits = config(
         "--max-head 64KiB --max-fields 200 --max-target 8k --max-body 1G --max-connections 9 --max-threads 10 \
          --max-pool 1m --max-collect 12 --max-spool 0 --max-jobs 14 --max-turn-bytes 65536 --max-turn-requests 16 \
-         --max-turn-accepts 17 --max-listing 18 --min-rate 19 --jobs 20 --busy-rate 21k",
+         --max-turn-accepts 17 --max-listing 18 --min-rate 19 --jobs 20 --busy-rate 21k --max-turn-events 22 \
+         --max-batch 23",
     )
     .limits;
     assert_eq!((limits.head_bytes_max, limits.fields_max, limits.target_bytes_max), (64 * KIB, 200, 8 * KIB));
@@ -96,6 +97,7 @@ fn each_limit_has_its_flag() {
     assert_eq!((limits.jobs_max, limits.turn_bytes_max, limits.turn_requests_max), (14, 64 * KIB, 16));
     assert_eq!((limits.accepts_per_turn, limits.listing_entries_max), (17, 18));
     assert_eq!((limits.rate_min_bytes, limits.job_threads), (19, 20));
+    assert_eq!((limits.events_per_poll, limits.batch_connections_max), (22, 23));
     assert_eq!(limits.busy_rate_min_bytes, 21 * 1024);
 }
 

@@ -65,6 +65,11 @@ pub struct Limits {
     pub turn_bytes_max: usize,
     /// Requests of one connection that are handled in one turn; the rest is carried.
     pub turn_requests_max: usize,
+    /// Events that one poll takes from the kernel; the rest comes with the next turn.
+    pub events_per_poll: usize,
+    /// Connections that are read, answered and sent to together. More would not gain anything: the
+    /// benefit is that of fetching code once (`reactor/batch.rs`).
+    pub batch_connections_max: usize,
     /// Connections accepted in one turn, because established clients take precedence.
     pub accepts_per_turn: usize,
     /// Deadlines checked in one turn.
@@ -138,6 +143,8 @@ impl Default for Limits {
             threads_max: 4096,
             turn_bytes_max: 256 * KIB,
             turn_requests_max: 32,
+            events_per_poll: 1024,
+            batch_connections_max: 16,
             accepts_per_turn: 64,
             deadlines_per_turn: 1024,
             send_high_water_bytes: 64 * KIB,

@@ -71,9 +71,6 @@ use crate::reactor::Reactor;
 use crate::reactor::os::Os;
 use crate::reactor::slot::Stage;
 
-/// Largest number of connections in one batch.
-const BATCH_MAX: usize = 16;
-
 /// How long the first response of a batch may wait for the others.
 const BATCH_TIME_MAX: Duration = Duration::from_millis(1);
 
@@ -82,7 +79,7 @@ const BATCH_TIME_MAX: Duration = Duration::from_millis(1);
 const BATCH_OUT_BYTES_MAX: u64 = 128 * 1024;
 
 /// The current batch.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Batch {
     /// The buffer that the batch reads into. The input of each connection follows that of the one
     /// before.
@@ -91,7 +88,10 @@ pub(crate) struct Batch {
     taken: usize,
     read: Vec<Read>,
     answered: Vec<Answered>,
-    /// How many connections the batch may have; see [`Batch::pace`].
+    /// How many connections any batch may have
+    /// ([`batch_connections_max`](crate::config::Limits::batch_connections_max)).
+    limit: usize,
+    /// How many connections this batch may have; see [`Batch::pace`].
     len_max: usize,
     /// Connections handled in this turn since the clock was last read.
     unclocked: u32,
@@ -120,20 +120,13 @@ struct Answered {
     rested: bool,
 }
 
-impl Default for Batch {
-    fn default() -> Self {
-        Batch {
-            room: Vec::new(),
-            taken: 0,
-            read: Vec::new(),
-            answered: Vec::new(),
-            len_max: BATCH_MAX,
-            unclocked: 0,
-        }
-    }
-}
-
 impl Batch {
+    /// Creates an empty batch of at most `limit` connections, at least one.
+    pub(super) fn new(limit: usize) -> Self {
+        let limit = limit.max(1);
+        Batch { limit, len_max: limit, ..Batch::default() }
+    }
+
     /// True if the batch has reached its number of connections, or has no room left for an ordinary
     /// read.
     fn is_full(&self, read_max: usize) -> bool {
@@ -146,7 +139,7 @@ impl Batch {
         let Some(each) = took.checked_div(self.unclocked) else { return };
         self.unclocked = 0;
         let fit = BATCH_TIME_MAX.as_nanos() / each.as_nanos().max(1);
-        self.len_max = usize::try_from(fit).unwrap_or(BATCH_MAX).clamp(1, BATCH_MAX);
+        self.len_max = usize::try_from(fit).unwrap_or(self.limit).min(self.limit).max(1);
     }
 }
 
@@ -254,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_as_large_as_the_last_ones_were_quick() {
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(16);
         for (conns, took_us, then) in [
             (16, 160, 16),
             (16, 4_000, 4),
@@ -274,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_full_by_number_and_by_room() {
-        let mut batch = Batch { room: vec![0; 200], len_max: 2, ..Batch::default() };
+        let mut batch = Batch { room: vec![0; 200], len_max: 2, ..Batch::new(16) };
         let read =
             || Read { id: ConnId::new(1, 0), start: 0, asked: 1, got: Ok(1), rested: true, was_seen: true };
         assert!(!batch.is_full(100));

@@ -66,12 +66,15 @@ impl std::fmt::Debug for MioOs {
     }
 }
 
-/// Largest number of events that one poll takes from the kernel.
-const EVENTS_PER_POLL: usize = 1024;
-
 impl MioOs {
-    /// Creates a poll that watches these listeners and signals.
-    pub fn new(listeners: Vec<Listener>, mut signals: Option<Signals>, pool: Arc<Pool>) -> io::Result<Self> {
+    /// Creates a poll that watches these listeners and signals, and takes at most `events_per_poll`
+    /// events from the kernel at once.
+    pub fn new(
+        listeners: Vec<Listener>,
+        mut signals: Option<Signals>,
+        pool: Arc<Pool>,
+        events_per_poll: usize,
+    ) -> io::Result<Self> {
         let poll = mio::Poll::new()?;
         let mut listeners = listeners;
         for (number, listener) in listeners.iter_mut().enumerate() {
@@ -91,7 +94,7 @@ impl MioOs {
         let now = read_clocks().mono;
         Ok(MioOs {
             poll,
-            events: mio::Events::with_capacity(EVENTS_PER_POLL),
+            events: mio::Events::with_capacity(events_per_poll.max(1)),
             listeners,
             signals,
             pool,

@@ -107,6 +107,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         let listeners = Listeners::new(os.listeners());
         let room = connections_max.min(ROOM_CONNECTIONS_MAX);
         let turn_began = driver.now.mono;
+        let batch = Batch::new(driver.config.limits.batch_connections_max);
         Reactor {
             os,
             driver,
@@ -120,7 +121,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             done: Vec::new(),
             carried: Vec::new(),
             closed: Vec::new(),
-            batch: Batch::default(),
+            batch,
             watches: Watches::default(),
             sample_from: 0,
             leaving: Vec::new(),

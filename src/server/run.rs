@@ -148,7 +148,8 @@ impl Server {
         pool: &Arc<Pool>,
         log: Option<&LogQueue>,
     ) -> io::Result<Counted<O>> {
-        let mut os = MioOs::new(listeners, Some(signals), Arc::clone(pool))?;
+        let mut os =
+            MioOs::new(listeners, Some(signals), Arc::clone(pool), self.config.limits.events_per_poll)?;
         let cache = Box::new(Files::own(&self.config.files));
         let jobs = os.job_queue();
         shortage::register(jobs.inbox());
