@@ -15,7 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use whirligig::Server;
 use whirligig::Waker;
-use whirligig::config::{FileOptions, Model};
+use whirligig::config::{FileOptions, Model, TurnLines};
 use whirligig::inside::docroot::Docroot;
 use whirligig::inside::files::StaticFiles;
 use whirligig::inside::metrics;
@@ -66,7 +66,7 @@ pub(crate) fn serve(role: &Role) -> Fallible<()> {
             limits.threads_max = 20_000;
             limits.job_threads = role.job_threads.unwrap_or(limits.job_threads);
         })
-        .turn_lines(role.stopwatch)
+        .turn_lines(if role.stopwatch { TurnLines::Turns } else { TurnLines::Off })
         .metrics()
         .wrap(move |inner| {
             // The same kind of router as in the program, with the server's page of counters in it.

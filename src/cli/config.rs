@@ -13,7 +13,9 @@ use crate::cli::args::{Args, CgiArgs, SiteArgs, Surroundings, TimeoutArgs, Uploa
 use crate::cli::exit::Exit;
 use crate::cli::sources::Sources;
 use crate::cli::value::Size;
-use crate::config::{CgiOptions, Config, FileOptions, Limits, LogTarget, SiteOptions, TIMEOUT_MAX, Timeouts};
+use crate::config::{
+    CgiOptions, Config, FileOptions, Limits, LogTarget, SiteOptions, TIMEOUT_MAX, Timeouts, TurnLines,
+};
 
 pub(super) fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundings) -> Result<Config, Exit> {
     let access_log = match &args.access_log {
@@ -65,7 +67,7 @@ pub(super) fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundi
         own_files: args.config.iter().cloned().collect(),
         access_log,
         log_format: args.log_format,
-        turn_lines: false,
+        turn_lines: TurnLines::Off,
     })
 }
 

@@ -23,7 +23,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory as _, FromArgMatches as _};
 use log::LevelFilter;
 
-use crate::config::{Config, LogTarget};
+use crate::config::{Config, LogTarget, TurnLines};
 use crate::log::{AccessLog, Colors, open_access_log};
 use args::Args;
 use config::{check_limits, check_root, config_of, log_level, slashes_forgotten};
@@ -61,7 +61,11 @@ where
     let (args, sources) = read(&argv, surroundings)?;
     let level = log_level(&args, &sources)?;
     let mut config = config_of(&args, &sources, surroundings)?;
-    config.turn_lines = level == LevelFilter::Trace;
+    config.turn_lines = match (level, args.verbose) {
+        (LevelFilter::Trace, 3..) => TurnLines::Steps,
+        (LevelFilter::Trace, _) => TurnLines::Turns,
+        _ => TurnLines::Off,
+    };
     check_limits(&mut config.limits, &sources)?;
     if args.show_config {
         return Err(Exit::done(show::show(&Args::command(), &sources)));

@@ -11,7 +11,7 @@ use crate::cli::setting::{settings, variable};
 use crate::cli::value::{Size, bind, size, timeout};
 use crate::config::{
     AllowedHost, Bind, CgiOptions, FileOptions, KIB, Limits, LogFormat, MIB, Model, Symlinks, TIMEOUT_MAX,
-    Timeouts,
+    Timeouts, TurnLines,
 };
 
 const PLAIN: Surroundings =
@@ -48,7 +48,7 @@ fn without_flags_the_defaults_of_config_hold() {
     assert_eq!(config.binds, [Bind::Ip(Ipv4Addr::LOCALHOST.into(), None)]);
     assert_eq!((config.port, config.port_is_explicit), (8080, false));
     assert_eq!((config.model, config.api, config.access_log), (Model::Reactor, None, None));
-    assert_eq!((config.log_format, config.turn_lines), (LogFormat::Common, false));
+    assert_eq!((config.log_format, config.turn_lines), (LogFormat::Common, TurnLines::Off));
     assert_eq!(config.root, Path::new("."));
 }
 
@@ -197,19 +197,16 @@ fn logging() {
     assert_eq!(log("-q", &TERMINAL), None);
     assert_eq!(log("--access-log off", &TERMINAL), None);
     assert_eq!(config("--log-format json").log_format, LogFormat::Json);
-    for (flags, level) in [
-        ("", LevelFilter::Warn),
-        ("-q", LevelFilter::Error),
-        ("-v", LevelFilter::Debug),
-        ("-vv", LevelFilter::Trace),
-        ("-v --verbose -v", LevelFilter::Trace),
+    for (flags, level, lines) in [
+        ("", LevelFilter::Warn, TurnLines::Off),
+        ("-q", LevelFilter::Error, TurnLines::Off),
+        ("-v", LevelFilter::Debug, TurnLines::Off),
+        ("-vv", LevelFilter::Trace, TurnLines::Turns),
+        ("-v --verbose -v", LevelFilter::Trace, TurnLines::Steps),
+        ("-vvvv", LevelFilter::Trace, TurnLines::Steps),
     ] {
         let startup = parse(flags, &PLAIN);
-        assert_eq!(
-            (startup.log_level, startup.config.turn_lines),
-            (level, level == LevelFilter::Trace),
-            "{flags}"
-        );
+        assert_eq!((startup.log_level, startup.config.turn_lines), (level, lines), "{flags}");
     }
 }
 

@@ -403,6 +403,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// Log lines about the turns of a loop. Both kinds also measure the activities of the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnLines {
+    /// None.
+    Off,
+    /// One line for each turn (`-vv`).
+    Turns,
+    /// Also a line for each step of a turn (`-vvv`).
+    Steps,
+}
+
 /// Destination of the access log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -593,8 +604,8 @@ pub struct Config {
     /// Further files of the operator that are never served, and that clients cannot write, such as
     /// the configuration file. Files named elsewhere in this configuration are protected anyway.
     pub own_files: Vec<PathBuf>,
-    /// True if a log line per turn is enabled (`-vv`).
-    pub turn_lines: bool,
+    /// Log lines about the turns of a loop.
+    pub turn_lines: TurnLines,
 }
 
 impl Config {
@@ -645,7 +656,7 @@ impl Default for Config {
             own_files: Vec::new(),
             access_log: None,
             log_format: LogFormat::Common,
-            turn_lines: false,
+            turn_lines: TurnLines::Off,
         }
     }
 }

@@ -29,7 +29,8 @@ pub fn install(level: LevelFilter, colors: Colors, queue: LogQueue) -> Result<()
 
 impl log::Log for QueueLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let ours = metadata.target() == "turn" || metadata.target().starts_with(env!("CARGO_CRATE_NAME"));
+        let target = metadata.target();
+        let ours = matches!(target, "turn" | "step") || target.starts_with(env!("CARGO_CRATE_NAME"));
         metadata.level() <= self.level && (ours || metadata.level() <= Level::Info)
     }
 
@@ -63,6 +64,7 @@ mod tests {
         assert!(!enabled(LevelFilter::Warn, "whirligig::reactor", Level::Info));
         assert!(!enabled(LevelFilter::Error, "turn", Level::Warn));
         assert!(enabled(LevelFilter::Trace, "turn", Level::Trace));
+        assert!(enabled(LevelFilter::Trace, "step", Level::Trace));
         assert!(!enabled(LevelFilter::Trace, "mio::poll", Level::Trace), "one line a turn, not one an event");
         assert!(enabled(LevelFilter::Debug, "mio::poll", Level::Info));
     }

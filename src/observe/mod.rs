@@ -3,13 +3,15 @@
 //! [`Observer`] is a type parameter of the reactor and the pump. Every method has an empty default,
 //! so [`Silent`] compiles to nothing. `counters` has the numbers that other threads may read, and
 //! `stopwatch` measures activities. `step` has the facts that a loop reports, `recorder` passes
-//! them to a sink, and `ring` keeps the newest. `text` and `json` write steps. This folder must not know which code reads the numbers.
+//! them to a sink, and `ring` keeps the newest. `text` and `json` write steps, `step_log` to the log. This folder must not know which code reads the numbers.
 
 mod counters;
 mod json;
 mod recorder;
 mod ring;
 pub mod step;
+#[cfg(feature = "os")]
+mod step_log;
 #[cfg(feature = "os")]
 mod stopwatch;
 mod text;
@@ -23,6 +25,8 @@ pub use counters::{Count, Counters, Gauges, LoopTally, STATUS_CLASSES, TURN_BOUN
 pub use json::{SCHEMA_VERSION, json_header};
 pub use recorder::{Detail, Recorder, StepSink};
 pub use ring::Ring;
+#[cfg(feature = "os")]
+pub use step_log::{LoggedSteps, StepLog};
 #[cfg(feature = "os")]
 pub use stopwatch::Stopwatch;
 pub use text::StepText;

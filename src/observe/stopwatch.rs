@@ -29,7 +29,7 @@ impl Default for Stopwatch {
     clippy::disallowed_methods,
     reason = "a stopwatch is for reading the clock, and is off unless asked for"
 )]
-fn clock() -> Instant {
+pub(super) fn clock() -> Instant {
     Instant::now()
 }
 

@@ -43,6 +43,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::clock::Instant;
+use crate::config::TurnLines;
 use crate::conn_id::{ConnId, ConnKind};
 use crate::driver::Driver;
 use crate::driver::deadline::DeadlineQueue;
@@ -157,7 +158,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
 
     /// Runs one turn of the loop: the seven steps in the header of this file.
     pub fn turn(&mut self) -> io::Result<()> {
-        let before = self.driver.config.turn_lines.then(|| self.counters());
+        let before = (self.driver.config.turn_lines != TurnLines::Off).then(|| self.counters());
         self.turn = self.turn.wrapping_add(1);
         // 1. Wait for the first event or deadline, or not at all if work was carried. Read the
         //    clocks.

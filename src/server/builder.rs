@@ -11,7 +11,7 @@ use crate::app::call::Call;
 use crate::app::routes::{Route, Routes};
 use crate::config::{
     AuthRule, AuthUsers, Bind, Config, FileOptions, HeaderScope, Limits, LogFormat, LogTarget, Model,
-    Timeouts, UPLOAD_BYTES_MAX,
+    Timeouts, TurnLines, UPLOAD_BYTES_MAX,
 };
 use crate::docroot::Docroot;
 use crate::docroot::header_rules::rule as header_rule;
@@ -285,10 +285,10 @@ impl Builder {
     }
 
     /// Measures the time of each activity of a loop (`whirligig_activity_seconds_total` in the
-    /// metrics) and logs one line per turn at level `trace`. Costs two reads of the clock per step.
-    /// Default: no.
-    pub fn turn_lines(mut self, wanted: bool) -> Self {
-        self.config.turn_lines = wanted;
+    /// metrics) and logs a line per turn, or also per step, at level `trace`. Costs two reads of
+    /// the clock per activity. Default: [`TurnLines::Off`].
+    pub fn turn_lines(mut self, lines: TurnLines) -> Self {
+        self.config.turn_lines = lines;
         self
     }
 

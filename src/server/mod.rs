@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::clock::read_clocks;
-use crate::config::{Bind, Config, Model, Symlinks};
+use crate::config::{Bind, Config, Model, Symlinks, TurnLines};
 use crate::docroot::root::Root;
 use crate::docroot::{self, Docroot, location};
 use crate::driver::outcome::Outcome;
@@ -31,7 +31,7 @@ use crate::files::StaticFiles;
 use crate::handler::spool::Spool;
 use crate::handler::{Handler, Router};
 use crate::log::{LogQueue, open_access_log};
-use crate::observe::{LoopTally, Stopwatch};
+use crate::observe::{LoggedSteps, LoopTally, Stopwatch};
 use crate::server::chain::Site;
 use listen::{Bound, listen};
 
@@ -300,8 +300,11 @@ impl Server {
         let (scripts, uploads) = (self.scripts.clone(), self.site.uploads().cloned());
         let outcome = match self.config.model {
             Model::Threads => self.run_threads(log),
-            Model::Reactor if self.config.turn_lines => self.run_reactor::<Stopwatch>(log),
-            Model::Reactor => self.run_reactor::<LoopTally>(log),
+            Model::Reactor => match self.config.turn_lines {
+                TurnLines::Off => self.run_reactor::<LoopTally>(log),
+                TurnLines::Turns => self.run_reactor::<Stopwatch>(log),
+                TurnLines::Steps => self.run_reactor::<LoggedSteps>(log),
+            },
         };
         // Programs of clients that were cut off must not outlive the server.
         if let Some(scripts) = scripts {
