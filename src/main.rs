@@ -14,7 +14,11 @@ fn main() -> ExitCode {
 }
 
 fn start() -> Result<ExitCode, Exit> {
-    let startup = cli::parse(std::env::args_os(), &Surroundings::of_process())?;
+    let (argv, surroundings): (Vec<_>, _) = (std::env::args_os().collect(), Surroundings::of_process());
+    if let Some(ended) = cli::run_tool(&argv, &surroundings) {
+        return ended;
+    }
+    let startup = cli::parse(argv, &surroundings)?;
     let access = cli::open_log(&startup.config)?;
     let asked_port = startup.config.port;
     let root = startup.config.root.display().to_string();

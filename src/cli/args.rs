@@ -37,6 +37,8 @@ Examples:
       serve /srv/www on all IPv6 and IPv4 addresses and write an access log
   whirligig --model threads --max-threads 256 --idle-timeout 5 -v site
       serve ./site with one thread per connection and log more
+  whirligig sim --seed 7 --steps
+      run the loop over simulated clients and print every step
 ";
 
 pub(super) const NOTES: &str = "\
@@ -45,6 +47,8 @@ WHIRLIGIG_MAX_HEAD=64KiB. An option overrides its variable. Both override the
 file named with --config, in which the setting is max-head = \"64KiB\". No other
 file is read. SIZE takes the units k, M and G (powers of 1024), as in 512k, 64M
 or 64MiB. SECS takes decimals.
+The word sim as the first argument starts the simulator: whirligig sim --help.
+A folder of that name is ./sim.
 Exit codes: 0 after a graceful stop; 1 if the server could not run or clients
 were cut off; 2 for wrong usage; 130, 131 or 143 if a second signal stopped it.";
 

@@ -83,6 +83,12 @@ impl Exit {
         Exit { code: 2, text: format!("whirligig: {message}; try 'whirligig --help'\n") }
     }
 
+    /// Creates the error for wrong arguments of a tool.
+    pub(super) fn tool_usage(word: &str, message: &str) -> Exit {
+        let message = escape_control(message);
+        Exit { code: 2, text: format!("whirligig {word}: {message}; try 'whirligig {word} --help'\n") }
+    }
+
     /// Exit code: 0 for help and other requested text, 1 for a runtime error, 2 for wrong usage.
     pub fn code(&self) -> u8 {
         self.code
@@ -234,7 +240,7 @@ pub(super) fn complaint(error: &clap::Error, secret: bool) -> Option<String> {
     Some(format!("{shown}: {why}"))
 }
 
-fn first_line(error: &clap::Error) -> String {
+pub(super) fn first_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let first = text.lines().next().unwrap_or_default();
     first.strip_prefix("error: ").unwrap_or(first).to_owned()

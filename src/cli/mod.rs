@@ -2,9 +2,10 @@
 //! [`Config`], or returns an error of one line. Also prints the banner.
 //!
 //! Each flag is defined once, in `Args`. Help, completions, the manual page, the keys of the file
-//! and `--show-config` are derived from it. Defaults come from `config`. This folder starts
-//! nothing and must not know which code uses a setting. It accesses the disk only to read the
-//! configuration file, to open the access log and to check that the folder to serve exists.
+//! and `--show-config` are derived from it. Defaults come from `config`. `tools` runs `whirligig
+//! sim` and the like. This folder starts no server and must not know which code uses a setting. It
+//! accesses the disk only to read the configuration file, to open the access log and to check that
+//! the folder to serve exists.
 
 mod args;
 mod banner;
@@ -13,9 +14,12 @@ mod exit;
 mod file;
 mod hint;
 mod manual;
+mod progress;
 mod setting;
 mod show;
+mod sim;
 mod sources;
+mod tools;
 mod value;
 
 use std::ffi::OsString;
@@ -34,6 +38,7 @@ use sources::Sources;
 pub use args::Surroundings;
 pub use banner::Banner;
 pub use exit::{Exit, end};
+pub use tools::run_tool;
 
 /// Result of reading the command line.
 #[derive(Clone, Debug)]

@@ -60,6 +60,7 @@ use crate::observe::{Activity, Observer};
 use accept::Listeners;
 use batch::Batch;
 use os::{Os, OsEvent};
+use report::kind_of;
 use slot::{Slot, Stage};
 use stop::Stopping;
 use watches::Watches;
@@ -250,6 +251,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             if matches!(result, Done::Shortage) {
                 self.is_short = true;
                 continue;
+            }
+            if let Some(kind) = kind_of(&result) {
+                self.driver.observer.step(|| Step::Result { id, kind });
             }
             let Some(slot) = self.slots.get_mut(id) else {
                 self.driver.observer.step(|| Step::Stale { name: Name::Conn(id), holder: Holder::Result });

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::driver::outcome::Signal;
+use crate::handler::continuation::Done;
 use crate::observe::Observer;
-use crate::observe::step::{Event, Step, TurnStart, WaitUntil};
+use crate::observe::step::{Event, ResultKind, Step, TurnStart, WaitUntil};
 use crate::reactor::Reactor;
 use crate::reactor::os::{Os, OsEvent};
 
@@ -60,6 +61,17 @@ fn reported(event: &OsEvent) -> Event {
         OsEvent::Listener(number) => Event::Listener(number as u32),
         OsEvent::Inbox => Event::Inbox,
         OsEvent::Signal(signal) => Event::Signal(name(signal)),
+    }
+}
+
+/// Returns the kind of a result that belongs to a connection.
+pub(super) fn kind_of(done: &Done) -> Option<ResultKind> {
+    match done {
+        Done::Finished(_) => Some(ResultKind::Finished),
+        Done::Panicked => Some(ResultKind::Panicked),
+        Done::Woken => Some(ResultKind::Woken),
+        Done::Evicted => Some(ResultKind::Evicted),
+        Done::Inspect(_) | Done::Shortage => None,
     }
 }
 

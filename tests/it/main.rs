@@ -65,6 +65,7 @@ mod rewrite;
 mod sinks;
 mod split;
 mod stall_script;
+mod steps;
 mod strace;
 mod symlinks;
 mod terminal;

@@ -18,7 +18,7 @@ const REQUESTS: u64 = 10_000;
 const CONNECTIONS: u64 = 2_000;
 
 /// Parses the calls by name from the table of `strace -c`.
-fn counts(table: &str) -> BTreeMap<String, u64> {
+pub(crate) fn counts(table: &str) -> BTreeMap<String, u64> {
     let rows = table.lines().filter_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         // Columns: % time, seconds, usecs/call, calls, [errors], name
@@ -145,7 +145,7 @@ pub(crate) fn failing(server: &Server, inject: &str, work: impl FnOnce()) -> boo
 }
 
 /// Requests the file until it is in the cache and old enough to be trusted there.
-fn settle(server: &Server, client: &mut Client) {
+pub(crate) fn settle(server: &Server, client: &mut Client) {
     until("the file is in the cache", || {
         client.get("/hello.txt").expect(200);
         now().duration_since(server.started) > Duration::from_millis(100)
@@ -154,7 +154,7 @@ fn settle(server: &Server, client: &mut Client) {
 
 /// Returns the table of the server's calls during `work`, written to `path`, and the duration in
 /// milliseconds. Returns `None` if strace is missing or may not trace.
-fn traced(server: &Server, path: &Path, work: impl FnOnce()) -> Option<(String, u64)> {
+pub(crate) fn traced(server: &Server, path: &Path, work: impl FnOnce()) -> Option<(String, u64)> {
     let strace = program(&["strace"], REQUIRED)?;
     let pid = Pid::as_raw(Some(server.pid())).to_string();
     let tracer = Command::new(&strace)
