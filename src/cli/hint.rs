@@ -33,7 +33,7 @@ const FOREIGN: [(&str, &str); 20] = [
     ),
     ("browse autoindex dirlisting directory-listing", "folders are listed unless --no-listing is given"),
     ("silent", "--quiet logs errors only"),
-    ("debug", "-v logs more, -vv one line for each turn of the loop"),
+    ("debug", "-v logs more, -vv one line for each turn of the loop, -vvv every step"),
     ("workers processes", "--reactors N runs several loops, --jobs N sets the threads for blocking work"),
     ("threads", "--model threads serves each connection on a thread of its own, --max-threads N of them"),
     (

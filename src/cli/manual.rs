@@ -12,6 +12,7 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use crate::cli::args::EXAMPLES;
 use crate::cli::setting::settings;
+use crate::cli::tools;
 
 /// Returns the completion script for `shell`.
 pub(super) fn completions(mut flags: Command, shell: Shell) -> String {
@@ -37,7 +38,7 @@ pub(super) fn page(flags: Command) -> String {
     ];
     let mut units = Roff::new();
     units.control("PP", []).text([roman(UNITS)]);
-    let tail = [variables, files(), exit_status(), signals(), examples()].map(|roff| roff.to_roff());
+    let tail = [tools(), variables, files(), exit_status(), signals(), examples()].map(|roff| roff.to_roff());
     // `render` puts the macro that makes plain apostrophes first; the page needs it once.
     format!("{}{}{}{flags}{}", Roff::new().render(), head.concat(), units.to_roff(), tail.concat())
 }
@@ -77,6 +78,18 @@ fn options(sections: &str, headings: &[String]) -> String {
         page = page.replace(&control("SH", &heading.to_uppercase()), &control("SS", heading));
     }
     format!(".SH OPTIONS\n{page}")
+}
+
+fn tools() -> Roff {
+    let mut roff = section("TOOLS");
+    roff.text([roman(
+        "A word as the first argument starts a tool instead of a server. A folder of that name is ./WORD.",
+    )]);
+    for (word, about) in tools::words() {
+        let what = format!("Starts {about}; see whirligig {word} --help.");
+        tagged(&mut roff, [bold("whirligig "), bold(word)], &what);
+    }
+    roff
 }
 
 fn environment(flags: &Command) -> Roff {
@@ -231,6 +244,7 @@ mod tests {
                 "SYNOPSIS",
                 "DESCRIPTION",
                 "OPTIONS",
+                "TOOLS",
                 "ENVIRONMENT",
                 "FILES",
                 "\"EXIT STATUS\"",

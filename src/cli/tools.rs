@@ -28,6 +28,11 @@ pub(super) struct Tool {
 /// All tools.
 const TOOLS: [Tool; 1] = [sim::TOOL];
 
+/// Returns the word of each tool, and what it names.
+pub(super) fn words() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TOOLS.iter().map(|tool| (tool.word, tool.noun))
+}
+
 /// Runs the tool that the first argument names. Returns `None` if it names none. `argv` includes
 /// the name of the program.
 pub fn run_tool(argv: &[OsString], surroundings: &Surroundings) -> Option<Result<ExitCode, Exit>> {

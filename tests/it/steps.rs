@@ -47,9 +47,10 @@ fn three_v_log_every_step_of_a_turn() {
         "phase accept: new clients",
         "accept 0.1: done, listener 0",
         "read 0.1: ",
+        // The batch reads all clients before it answers the first one.
+        "accept: would-block, listener 0",
         "respond 0.1: GET, 200",
         "write 0.1: ",
-        "accept: would-block, listener 0",
         "register 0.1: done",
         "turn ",
         "event 0.1: readable",
@@ -64,7 +65,6 @@ fn three_v_log_every_step_of_a_turn() {
         "free 0.1: slot 0",
     ];
     in_order(&steps, &expected).unwrap();
-    assert!(steps.iter().any(|step| step.contains("deadline of 0.1)")), "{}", steps.join("\n"));
     // The turn lines of -vv are still there, and one v less has no steps.
     assert!(server.err.text().contains("[turn] turn 1: batch "));
     let server = Server::start("reactor", &docroot.root(), &["-vv"]);
