@@ -217,7 +217,7 @@ impl Object {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::step::samples;
+    use crate::observe::step::tests::samples;
     use serde_json::Value;
 
     #[test]

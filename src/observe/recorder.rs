@@ -150,3 +150,73 @@ impl<S: StepSink, O: Observer> Observer for Recorder<S, O> {
         self.base.counters()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conn_id::ConnId;
+    use crate::observe::LoopTally;
+    use crate::observe::step::WaitUntil;
+
+    /// A sink whose clock advances by 10 ns with each look.
+    #[derive(Default)]
+    struct Kept {
+        now_ns: u64,
+        steps: Vec<TimedStep>,
+    }
+
+    impl StepSink for Kept {
+        fn now_ns(&mut self) -> u64 {
+            self.now_ns += 10;
+            self.now_ns
+        }
+
+        fn put(&mut self, step: TimedStep) {
+            self.steps.push(step);
+        }
+    }
+
+    fn one_turn(detail: Detail) -> Recorder<Kept, LoopTally> {
+        let mut recorder = Recorder::new(LoopTally::default(), Kept::default(), detail);
+        recorder.phase(TurnPhase::Wait);
+        let turn = TurnStart { number: 1, events: 1, timeout_ns: None, until: WaitUntil::Event };
+        recorder.turn_started(turn);
+        let id = ConnId::new(1, 0);
+        recorder.step(|| Step::Event(crate::observe::step::Event::Inbox));
+        for phase in TurnPhase::WORK {
+            recorder.phase(phase);
+            if phase == TurnPhase::Carried {
+                recorder.step(|| Step::Carry { id });
+                recorder.step(|| Step::Carry { id });
+            }
+        }
+        recorder.turn_finished(1, Duration::from_nanos(90), 2);
+        recorder
+    }
+
+    #[test]
+    fn a_phase_is_recorded_before_its_first_step_only() {
+        let mut recorder = one_turn(Detail::Operations);
+        assert!(recorder.is_recording());
+        let steps = &recorder.sink().steps;
+        let words: Vec<&str> = steps.iter().map(|step| step.step.word()).collect();
+        assert_eq!(words, ["turn", "event", "phase", "carry", "carry", "turn-end"]);
+        assert!(steps.is_sorted_by_key(|step| step.at_ns));
+        assert!(matches!(steps[0].step, Step::TurnStart { waited_ns: 10, .. }), "{steps:?}");
+        let Step::TurnEnd(end) = steps[5].step else { panic!("{steps:?}") };
+        assert_eq!((end.open, end.took_ns), (2, 90));
+        assert_eq!(end.phases_ns, [20, 10, 30, 10, 10, 10], "phases add up to the turn");
+        assert!(steps.iter().all(|step| step.source.file().ends_with("recorder.rs")));
+        let counters = Arc::clone(recorder.counters().unwrap());
+        assert_eq!((counters.turns.get(), counters.events.get(), counters.carried.get()), (1, 1, 2));
+    }
+
+    #[test]
+    fn less_detail_records_less_and_counts_the_same() {
+        for (detail, recorded) in [(Detail::Off, 0), (Detail::Turns, 2)] {
+            let mut recorder = one_turn(detail);
+            assert_eq!((recorder.is_recording(), recorder.sink().steps.len()), (recorded > 0, recorded));
+            assert_eq!(recorder.counters().unwrap().carried.get(), 2);
+        }
+    }
+}

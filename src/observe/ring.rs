@@ -61,3 +61,36 @@ impl Ring {
         (self.oldest, self.dropped) = (0, 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::step::{Fact, Step};
+
+    fn numbered(at_ns: u64) -> TimedStep {
+        let source = std::panic::Location::caller();
+        TimedStep { at_ns, step: Step::Fact(Fact::WakeUpFails), source }
+    }
+
+    #[test]
+    fn a_full_ring_drops_the_oldest_and_counts() {
+        let mut ring = Ring::new(3);
+        assert!(ring.is_empty());
+        let memory = ring.steps.as_ptr();
+        for pushed in 1..=10 {
+            ring.push(numbered(pushed));
+            let kept: Vec<u64> = ring.iter().map(|step| step.at_ns).collect();
+            let expected: Vec<u64> = (pushed.saturating_sub(2).max(1)..=pushed).collect();
+            assert_eq!((kept, ring.dropped()), (expected, pushed.saturating_sub(3)));
+        }
+        assert_eq!((ring.len(), ring.steps.as_ptr()), (3, memory), "no further memory is allocated");
+        ring.clear();
+        assert_eq!((ring.len(), ring.dropped()), (0, 0));
+        ring.push(numbered(1));
+        assert_eq!(ring.iter().count(), 1);
+        let mut least = Ring::new(0);
+        least.push(numbered(1));
+        least.push(numbered(2));
+        assert_eq!(least.iter().map(|step| step.at_ns).collect::<Vec<_>>(), [2]);
+    }
+}

@@ -195,7 +195,7 @@ impl Display for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::step::samples;
+    use crate::observe::step::tests::samples;
 
     #[test]
     fn each_kind_of_step_has_one_line() {

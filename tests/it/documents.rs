@@ -307,7 +307,7 @@ fn is_ours(command: &str) -> bool {
 fn ends(command: &str) -> bool {
     let words: Vec<&str> = command.split(' ').collect();
     let printing = ["--help", "--version", "--man", "--completions", "--show-config"];
-    printing.iter().any(|flag| words.contains(flag))
+    words.get(1) == Some(&"sim") || printing.iter().any(|flag| words.contains(flag))
 }
 
 fn start(scene: &Path, command: &str) -> Server {
