@@ -94,7 +94,7 @@
 //! | [`config`], [`conn_id`], [`clock`] | settings; ids that outlive their slots; clocks |
 //! | [`http`], [`log`] | the protocol without I/O; access log and diagnostics, one writer thread |
 //! | [`client`], `pages` | responses and cookies for clients; generated pages |
-//! | [`jobs`], [`observe`] | work on worker threads and the return of its results; counters and steps |
+//! | [`jobs`], [`observe`] | work on worker threads and its results; counters and steps of a loop |
 //! | [`handler`] | the contract between drivers and the code that makes responses |
 //! | [`docroot`], [`driver`] | files on the disk and their cache; one connection and its stream |
 //! | [`files`] | responses for files, listings and archives |

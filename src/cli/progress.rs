@@ -15,8 +15,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Creates a bar for `total` pieces of work, which are called `unit`. Without a terminal nothing
-    /// is drawn.
+    /// Creates a bar for `total` pieces of work, which are called `unit`. Draws nothing without a
+    /// terminal.
     pub(super) fn new(total: u64, unit: &'static str, is_terminal: bool) -> Self {
         Progress { total, unit, is_shown: is_terminal, drawn: None }
     }

@@ -15,7 +15,7 @@ use clap::{ArgAction, Parser, value_parser};
 use crate::cli::args::Surroundings;
 use crate::cli::exit::Exit;
 use crate::cli::progress::Progress;
-use crate::cli::tools::{Tool, parsed, print};
+use crate::cli::tool::{Tool, parsed, print};
 use crate::sim::{Coverage, Failure, Record, Simulation, Steps};
 use crate::text::push_json_string;
 
@@ -111,7 +111,7 @@ fn run(args: &[OsString], surroundings: &Surroundings) -> Result<ExitCode, Exit>
 struct Ran {
     from: u64,
     count: u64,
-    /// What happened in all runs that kept every promise.
+    /// Counts of the runs that kept every promise.
     coverage: Coverage,
     /// The first seed that failed, and the check that failed.
     failed: Option<(u64, String)>,

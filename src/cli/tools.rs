@@ -5,30 +5,19 @@
 //! add its [`Tool`] to [`TOOLS`]. This file must not know what a tool does.
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
-use clap::error::ErrorKind as Kind;
-
 use crate::cli::args::Surroundings;
-use crate::cli::exit::{Exit, first_line};
+use crate::cli::exit::Exit;
 use crate::cli::sim;
-
-/// A word and what it starts.
-pub(super) struct Tool {
-    pub(super) word: &'static str,
-    /// What the word names, for a reader who expected a folder.
-    pub(super) noun: &'static str,
-    /// Runs the tool. The first argument is `whirligig WORD`.
-    pub(super) run: fn(&[OsString], &Surroundings) -> Result<ExitCode, Exit>,
-}
+use crate::cli::tool::Tool;
 
 /// All tools.
 const TOOLS: [Tool; 1] = [sim::TOOL];
 
-/// Returns the word of each tool, and what it names.
+/// Returns the word of each tool with its name.
 pub(super) fn words() -> impl Iterator<Item = (&'static str, &'static str)> {
     TOOLS.iter().map(|tool| (tool.word, tool.noun))
 }
@@ -47,31 +36,4 @@ pub fn run_tool(argv: &[OsString], surroundings: &Surroundings) -> Option<Result
     let name = OsString::from(format!("whirligig {}", tool.word));
     let args: Vec<OsString> = std::iter::once(name).chain(argv[2..].iter().cloned()).collect();
     Some((tool.run)(&args, surroundings))
-}
-
-/// Parses the arguments of a tool. An error becomes one line.
-pub(super) fn parsed<A: Parser>(
-    word: &str,
-    args: &[OsString],
-    surroundings: &Surroundings,
-) -> Result<A, Exit> {
-    A::try_parse_from(args).map_err(|error| match error.kind() {
-        Kind::DisplayHelp | Kind::DisplayVersion => {
-            let text = error.render();
-            let colored = surroundings.stdout_is_terminal && !surroundings.no_color;
-            Exit::done(if colored { text.ansi().to_string() } else { text.to_string() })
-        }
-        _ => Exit::tool_usage(word, &first_line(&error)),
-    })
-}
-
-/// Prints the result of a tool on standard output. A reader that has seen enough is no error.
-pub(super) fn print(text: &str) -> Result<(), Exit> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Exit::runtime("cannot write to standard output", error, "make room for it"))
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
 }

@@ -51,7 +51,7 @@ pub struct Counters {
     pub turns_taking: [Count; TURN_BOUNDS.len() + 1],
     /// Duration of all turns in nanoseconds, without the wait.
     pub turn_nanoseconds: Count,
-    /// Nanoseconds spent in each activity, in the order of [`Activity::ALL`]. Only a [`Stopwatch`]
+    /// Nanoseconds spent in each activity, in the order of [`Activity::ALL`]. Only a stopwatch
     /// measures them.
     pub activity_nanoseconds: [Count; Activity::ALL.len()],
     /// Reads that returned at least one byte.

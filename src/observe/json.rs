@@ -88,7 +88,7 @@ impl TimedStep {
         object.end()
     }
 
-    /// Returns file and line of the source that reported the step, such as `src/reactor/mod.rs:208`.
+    /// Returns file and line of the source that reported the step: `src/reactor/mod.rs:208`.
     #[must_use]
     pub fn place(&self) -> String {
         // A build of another package has an absolute path before `src`.

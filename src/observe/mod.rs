@@ -2,8 +2,9 @@
 //!
 //! [`Observer`] is a type parameter of the reactor and the pump. Every method has an empty default,
 //! so [`Silent`] compiles to nothing. `counters` has the numbers that other threads may read, and
-//! `stopwatch` measures activities. `step` has the facts that a loop reports, `recorder` passes
-//! them to a sink, and `ring` keeps the newest. `text` and `json` write steps, `step_log` to the log. This folder must not know which code reads the numbers.
+//! `stopwatch` measures activities. `step` has the facts that a loop reports. `recorder` passes
+//! them to a sink, and `ring` keeps the newest. `text` and `json` write steps, `step_log` to the
+//! log. This folder must not know which code reads the numbers.
 
 mod counters;
 mod json;

@@ -88,7 +88,7 @@ pub enum Step {
     Deadline {
         /// The connection.
         id: ConnId,
-        /// What the connection answered when it was asked for its deadline.
+        /// State of the deadline of the connection.
         found: DeadlineFound,
     },
     /// The budget of a connection is used up, so that it is carried to the next turn.
@@ -124,7 +124,7 @@ pub enum Step {
     Stale {
         /// The name.
         name: Name,
-        /// What came for it.
+        /// The entry, event or result that still had the name.
         holder: Holder,
     },
     /// A turn has ended.
@@ -160,7 +160,7 @@ pub struct TurnEnd {
     pub phases_ns: [u64; TurnPhase::WORK.len()],
 }
 
-/// What ends the wait of a poll if no event does.
+/// Reason why the wait of a poll has a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WaitUntil {
     /// Nothing: the loop waits for an event.
@@ -294,9 +294,9 @@ impl Transfer {
 /// Why an operation stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stop {
-    /// It did everything that it was asked for.
+    /// The call did everything that it was asked for.
     Done,
-    /// It moved fewer bytes than asked: a read has drained the socket, a write has filled it.
+    /// The call moved fewer bytes than asked: a read has drained the socket, a write has filled it.
     Short,
     /// The kernel had nothing to give or no room. An event follows when that changes.
     WouldBlock,
@@ -411,11 +411,11 @@ impl ResultKind {
 /// The state of a connection whose entry in the queue of deadlines came up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeadlineFound {
-    /// Its deadline has passed.
+    /// The deadline has passed.
     Due,
-    /// Its deadline has moved to a later time.
+    /// The deadline has moved to a later time.
     Early,
-    /// It waits for nothing that has a deadline.
+    /// The connection waits for nothing that has a deadline.
     Nothing,
 }
 
@@ -431,7 +431,7 @@ impl DeadlineFound {
     }
 }
 
-/// What still held a name whose owner was closed.
+/// The place that still held a name whose owner was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Holder {
     /// An event of the kernel.

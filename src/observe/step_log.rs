@@ -4,13 +4,14 @@
 //! time that writing takes.
 
 use crate::clock::Instant;
+use crate::config::LOG_QUEUE_MAX;
 use crate::observe::step::{Step, TimedStep};
 use crate::observe::stopwatch::{Stopwatch, clock};
 use crate::observe::{Detail, Recorder, Ring, StepSink};
 
-/// Largest number of steps of one turn that are written. A turn with a thousand events has some
-/// five thousand.
-const TURN_STEPS_MAX: usize = 8192;
+/// Largest number of steps of one turn that are written. The queue of the log takes no more at
+/// once.
+const TURN_STEPS_MAX: usize = LOG_QUEUE_MAX;
 
 /// Sink that writes steps to the log at the end of each turn.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
-//! The stopwatch: an observer that counts and also measures how long a loop spends in each activity.
+//! The stopwatch: an observer that counts, and measures the time that a loop spends on each
+//! activity.
 //!
 //! It reads the clock at each change of activity, about ten times per turn, so it is only used on
 //! request (`-vv`).

@@ -1,4 +1,4 @@
-//! Reports at the beginning of a turn: why the poll waits no longer, and what the kernel reported.
+//! Reports at the beginning of a turn: the reason of the timeout of the poll, and the events.
 //!
 //! Finding that out takes time, so it happens only for an observer that keeps steps. Nothing here
 //! changes the loop.

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use self::clients::add_client;
 use self::handler::SimHandler;
-use self::record::RecordSink;
+use self::os::RecordSink;
 use self::verdict::verdict;
 use self::world::{Rng, Shared, World};
 use crate::clock::Instant;

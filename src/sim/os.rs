@@ -15,7 +15,8 @@ use crate::handler::watch::Watched;
 use crate::http::open_file::Fd;
 use crate::http::send_queue::More;
 use crate::jobs::{JobQueue, Lane, Ran, RouteName, Spawn, StillBusy, Task};
-use crate::observe::step::Fact;
+use crate::observe::StepSink;
+use crate::observe::step::{Fact, TimedStep};
 use crate::reactor::os::{Os, OsEvent};
 use crate::shortage::EMFILE;
 use crate::sim::world::{PIPE_BYTES, PendingJob, PendingWork, Shared, World, is_broken, pattern};
@@ -187,6 +188,22 @@ impl Os for SimOs {
 
     fn job_queue(&mut self) -> Box<dyn JobQueue<Continuation>> {
         Box::new(SimQueue { world: Arc::clone(&self.world), inbox: Arc::clone(&self.inbox) })
+    }
+}
+
+/// Passes the steps of the loop to the record in the world. Its clock is that of the world.
+#[derive(Debug)]
+pub(super) struct RecordSink(pub(super) Shared);
+
+impl StepSink for RecordSink {
+    fn now_ns(&mut self) -> u64 {
+        lock(&self.0).now_ns
+    }
+
+    fn put(&mut self, step: TimedStep) {
+        if let Some(record) = &mut lock(&self.0).record {
+            record.push(step);
+        }
     }
 }
 

@@ -6,9 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::observe::step::{Fact, Step, TimedStep};
-use crate::observe::{Ring, StepSink, json_header};
-use crate::sim::world::Shared;
-use crate::sync::lock;
+use crate::observe::{Ring, json_header};
 
 /// Largest number of steps that a record keeps. An ordinary run has some ten thousand. Of a run
 /// that spins, the last ones are of interest.
@@ -71,21 +69,5 @@ impl Record {
             out.push('\n');
         }
         out
-    }
-}
-
-/// Passes the steps of the loop to the record in the world. Its clock is that of the world.
-#[derive(Debug)]
-pub(super) struct RecordSink(pub(super) Shared);
-
-impl StepSink for RecordSink {
-    fn now_ns(&mut self) -> u64 {
-        lock(&self.0).now_ns
-    }
-
-    fn put(&mut self, step: TimedStep) {
-        if let Some(record) = &mut lock(&self.0).record {
-            record.push(step);
-        }
     }
 }

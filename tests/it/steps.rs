@@ -1,15 +1,16 @@
 //! Steps of the loop: the log of each step (`-vvv`), and the simulator (`whirligig sim`).
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 use std::process::Command;
 
 use crate::docroot::{Docroot, HELLO};
-use crate::harness::{Finished, Server, bare_command, run, until};
+use crate::harness::{Finished, Server, bare_command, command, run, until};
 use crate::strace::{counts, settle, traced};
 use crate::wire::Client;
 
-const REQUESTS: usize = 10_000;
+const REQUESTS: u64 = 10_000;
 
 /// Returns the logged steps without the time and the target before them.
 fn steps(server: &Server) -> Vec<String> {
@@ -86,30 +87,68 @@ fn nanoseconds(text: &str) -> f64 {
     number.parse::<f64>().unwrap() * factor
 }
 
+/// Steps of a server whose diagnostics go to a file, counted as they arrive.
+struct Tally {
+    file: fs::File,
+    rest: Vec<u8>,
+    reads: u64,
+    writes: u64,
+    turns: u64,
+    turns_ns: f64,
+    phases_ns: f64,
+}
+
+impl Tally {
+    /// Counts the lines that have arrived since the last call.
+    fn update(&mut self) {
+        self.file.read_to_end(&mut self.rest).unwrap();
+        let Some(end) = self.rest.iter().rposition(|&byte| byte == b'\n') else { return };
+        let whole: Vec<u8> = self.rest.drain(..=end).collect();
+        for line in String::from_utf8(whole).unwrap().lines() {
+            assert!(!line.contains("log lines were dropped"), "{line}");
+            let Some((_, step)) = line.split_once(" ms  ") else { continue };
+            self.reads += u64::from(step.starts_with("read "));
+            self.writes += u64::from(step.starts_with("write "));
+            let Some((_, times)) = step.split_once(" end: ") else { continue };
+            let (took, phases) = times.split_once(" open; ").unwrap();
+            self.turns += 1;
+            self.turns_ns += nanoseconds(took.split_once(',').unwrap().0);
+            let phases = phases.split(", ").map(|phase| nanoseconds(phase.split_once(' ').unwrap().1));
+            self.phases_ns += phases.sum::<f64>();
+        }
+    }
+}
+
 #[test]
 fn steps_agree_with_strace_and_phases_with_their_turn() {
     let docroot = Docroot::new();
-    let server = Server::start("reactor", &docroot.root(), &["-vvv"]);
+    let err = docroot.outside("diagnostics");
+    let mut command = command("reactor", &docroot.root(), &["-vvv"]);
+    command.stderr(fs::File::create(&err).unwrap());
+    let server = Server::launch(command);
+    let file = fs::File::open(&err).unwrap();
+    let rest = Vec::new();
+    let mut tally = Tally { file, rest, reads: 0, writes: 0, turns: 0, turns_ns: 0.0, phases_ns: 0.0 };
     let mut client = Client::connect(server.port);
     settle(&server, &mut client);
-    let count = |word: &str| steps(&server).iter().filter(|step| step.starts_with(word)).count();
-    let ends = |step: &String| step.starts_with("turn ") && step.contains(" end: ");
-    let turns = || steps(&server).iter().filter(|step| ends(step)).count();
-    let words = ["read ", "write "];
-    let before = (words.map(count), turns());
+    tally.update();
+    let before = [tally.reads, tally.writes, tally.turns];
     let traced = traced(&server, &docroot.outside("calls"), || {
         for number in 1..=REQUESTS {
             client.get("/hello.txt").expect(200).with_body(HELLO);
             // The queue of the log is bounded, and no line may be lost here.
-            if number % 200 == 0 {
-                until("the steps are logged", || count("read ") >= before.0[0] + number);
+            if number % 50 == 0 {
+                until("the steps are logged", || {
+                    tally.update();
+                    tally.reads >= before[0] + number
+                });
             }
         }
     });
     let Some((table, _)) = traced else { return };
-    until("the last turn is logged", || count("write ") >= before.0[1] + REQUESTS);
+    tally.update();
     let calls = counts(&table);
-    let recorded = [count("read ") - before.0[0], count("write ") - before.0[1], turns() - before.1];
+    let recorded = [tally.reads - before[0], tally.writes - before[1], tally.turns - before[2]];
     for (names, recorded) in
         [&["recvfrom"][..], &["sendto"], &["epoll_wait", "epoll_pwait"]].into_iter().zip(recorded)
     {
@@ -117,16 +156,8 @@ fn steps_agree_with_strace_and_phases_with_their_turn() {
         let difference = (called as f64 - recorded as f64).abs();
         assert!(difference <= called as f64 / 100.0, "{recorded} steps, {called} of {names:?}\n{table}");
     }
-    let (mut turns_ns, mut phases_ns) = (0.0, 0.0);
-    for step in steps(&server).iter().filter(|step| ends(step)) {
-        let (_, times) = step.split_once(" end: ").unwrap();
-        let (took, phases) = times.split_once(" open; ").unwrap();
-        turns_ns += nanoseconds(took.split_once(',').unwrap().0);
-        phases_ns +=
-            phases.split(", ").map(|phase| nanoseconds(phase.split_once(' ').unwrap().1)).sum::<f64>();
-    }
-    let off = (turns_ns - phases_ns).abs() / turns_ns;
-    assert!(off <= 0.02, "turns took {turns_ns} ns, their phases {phases_ns} ns: {off}");
+    let off = (tally.turns_ns - tally.phases_ns).abs() / tally.turns_ns;
+    assert!(off <= 0.02, "turns took {} ns, their phases {} ns", tally.turns_ns, tally.phases_ns);
 }
 
 fn sim(args: &str) -> Finished {
