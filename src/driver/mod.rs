@@ -13,6 +13,7 @@ pub(crate) mod access;
 pub mod client;
 mod content;
 pub mod deadline;
+pub mod decision;
 pub(crate) mod eviction;
 pub(crate) mod exchange;
 pub mod outcome;

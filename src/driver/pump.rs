@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::clock::Instant;
 use crate::conn_id::ConnId;
 use crate::driver::client::Client;
+use crate::driver::decision::Decision;
 use crate::driver::exchange::Exchange;
 use crate::driver::pool::PooledBuffer;
 use crate::driver::stream::{FilePart, IfCold, SentFile, Stream};
@@ -251,6 +252,9 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                     self.stream.reset_on_close();
                     return Step::Closed(reason);
                 }
+                Finish::Linger(reason) if self.stream.is_wrong(Decision::LingerBeforeClose) => {
+                    return Step::Closed(reason);
+                }
                 Finish::Linger(reason) => return self.linger(reason),
             }
         }
@@ -396,7 +400,9 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                 Step::Again
             }
             Ok(bytes) => {
-                if bytes < asked && !ready.read_closed {
+                let ends_later = ready.read_closed && !self.stream.is_wrong(Decision::ReadToTheEnd);
+                let is_drained = bytes < asked && !ends_later;
+                if is_drained || self.stream.is_wrong(Decision::ReadUntilWouldBlock) {
                     ready.readable = false;
                 }
                 self.spend(bytes);
@@ -535,6 +541,10 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
         bytes_for_one: u64,
     ) -> Option<Step> {
         let exchange = &mut self.exchange;
+        let sent = match self.stream.is_wrong(Decision::KeepUnsentBytes) {
+            true => without_the_rest(sent, drained_below),
+            false => sent,
+        };
         match sent {
             Ok(SentFile::Bytes(bytes)) => {
                 let work = exchange.client.work.as_mut()?;
@@ -582,4 +592,13 @@ fn sent_file(id: ConnId, part: FilePart, sent: &io::Result<SentFile>) -> Transfe
         Err(error) => (0, Stop::of(error)),
     };
     Transfer { id, asked: part.len, got, stop }
+}
+
+/// Drops the bytes of a write that the kernel did not take: the result claims that all were sent.
+fn without_the_rest(sent: io::Result<SentFile>, asked: u64) -> io::Result<SentFile> {
+    match sent {
+        Ok(SentFile::Bytes(bytes)) => Ok(SentFile::Bytes(bytes.max(asked))),
+        Err(error) if error.kind() == ErrorKind::WouldBlock && asked > 0 => Ok(SentFile::Bytes(asked)),
+        other => other,
+    }
 }

@@ -60,6 +60,13 @@ impl<K: Copy, T> Slots<K, T> {
         self.slab.get_mut(id.slot()).filter(|entry| entry.is_found_by(id)).map(|entry| &mut entry.value)
     }
 
+    /// Returns the id of the value in a slot, unless it is retired.
+    #[must_use]
+    pub fn in_slot(&self, slot: usize) -> Option<Id<K>> {
+        let entry = self.slab.get(slot).filter(|entry| !entry.is_retired)?;
+        Some(id(entry.generation, slot))
+    }
+
     /// Hides a value from all lookups. Its slot stays occupied until [`Slots::remove`] frees it.
     /// Returns the value, unless it is retired already.
     pub fn retire(&mut self, id: Id<K>) -> Option<&mut T> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::driver::SCRATCH_SMALL_BYTES;
+use crate::driver::decision::Decision;
 use crate::http::open_file::Fd;
 use crate::http::send_queue::More;
 
@@ -39,6 +40,11 @@ pub trait Stream {
     /// Only reads in the threads model wait.
     fn woke_at(&mut self) -> Option<Now> {
         None
+    }
+    /// Returns true if the pump must make this decision wrongly. Only the simulator does so.
+    #[inline(always)]
+    fn is_wrong(&self, _decision: Decision) -> bool {
+        false
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::conn_id::Peer;
 use crate::driver::client::Client;
+use crate::driver::decision::Decision;
 use crate::observe::Observer;
 use crate::observe::step::{Step, Stop};
 use crate::reactor::Reactor;
@@ -55,12 +56,20 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 self.driver.observer.step(|| Step::Accept { listener, accepted: Err(stop) });
             }
             match accepted {
-                Ok((stream, peer)) => self.adopt(listener, stream, peer),
+                Ok((stream, peer)) => {
+                    self.adopt(listener, stream, peer);
+                    if self.os.is_wrong(Decision::AcceptUntilWouldBlock) {
+                        self.listeners.drained(listener);
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.listeners.drained(listener),
                 // The connection that was idle longest makes room for the client that waits.
                 Err(error) if is_exhaustion(&error) && self.close_idlest() => self.free_closed(),
                 Err(error) if is_exhaustion(&error) => {
                     shortage::report();
+                    if self.os.is_wrong(Decision::RetryAfterExhaustion) {
+                        return self.listeners.drained(listener);
+                    }
                     log::warn!("cannot accept: {error}; {} connections are open", self.slots.len());
                     return self.listeners.pause(now);
                 }

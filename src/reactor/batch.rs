@@ -63,6 +63,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::conn_id::ConnId;
+use crate::driver::decision::Decision;
 use crate::driver::pump::{self, Budget, Input, Pumped, Used};
 use crate::driver::stream::Stream as _;
 use crate::observe::step::{Step, Transfer};
@@ -232,9 +233,11 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             // Only the idle deadline has moved, and to a later time. The armed entry is early
             // enough.
             debug_assert!(
-                slot.client
-                    .deadline(&self.driver.config)
-                    .is_none_or(|due| self.deadlines.armed(id).is_some_and(|armed| armed <= due)),
+                self.os.is_wrong(Decision::RemoveDeadline)
+                    || slot
+                        .client
+                        .deadline(&self.driver.config)
+                        .is_none_or(|due| self.deadlines.armed(id).is_some_and(|armed| armed <= due)),
                 "{id} has no deadline for being idle"
             );
         }

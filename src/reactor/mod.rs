@@ -47,6 +47,7 @@ use crate::config::TurnLines;
 use crate::conn_id::{ConnId, ConnKind};
 use crate::driver::Driver;
 use crate::driver::deadline::DeadlineQueue;
+use crate::driver::decision::Decision;
 use crate::driver::exchange::Exchange;
 use crate::driver::outcome::{OnStop, Outcome};
 use crate::driver::pump::{self, Pumped};
@@ -243,7 +244,8 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
         let mut done = std::mem::take(&mut self.done);
         self.driver.jobs.inbox().take(&mut done);
-        for (id, result) in done.drain(..) {
+        let count = if self.os.is_wrong(Decision::TakeAllResults) { done.len().min(1) } else { done.len() };
+        for (id, result) in done.drain(..count) {
             if let Done::Inspect(inspect) = result {
                 inspect(&self.gauges());
                 continue;
@@ -255,6 +257,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             if let Some(kind) = kind_of(&result) {
                 self.driver.observer.step(|| Step::Result { id, kind });
             }
+            let id = self.owner(id);
             let Some(slot) = self.slots.get_mut(id) else {
                 self.driver.observer.step(|| Step::Stale { name: Name::Conn(id), holder: Holder::Result });
                 continue;
@@ -275,6 +278,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 }
                 continue;
             };
+            let id = self.owner(id);
             let Some(slot) = self.slots.get_mut(id) else {
                 self.driver.observer.step(|| Step::Stale { name: Name::Conn(id), holder: Holder::Event });
                 continue;
@@ -300,8 +304,18 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         self.finish_batch();
     }
 
+    /// Returns the name to look up for a name that has waited: the name itself, because the lookup
+    /// compares generations. Without that comparison, the present owner of its slot is found.
+    fn owner(&self, id: ConnId) -> ConnId {
+        match self.os.is_wrong(Decision::CompareGenerations) {
+            true => self.slots.in_slot(id.slot()).unwrap_or(id),
+            false => id,
+        }
+    }
+
     /// Pumps a connection, at most once a turn.
     fn pump_one(&mut self, id: ConnId) {
+        let id = self.owner(id);
         let Some(slot) = self.slots.get_mut(id) else {
             self.driver.observer.step(|| Step::Stale { name: Name::Conn(id), holder: Holder::Carried });
             return;
@@ -321,6 +335,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         let Some(slot) = self.slots.get_mut(id) else { return };
         match pumped {
             Pumped::Closed(reason) => return self.close(id, reason),
+            Pumped::Yielded if self.os.is_wrong(Decision::CarryAfterBudget) => {}
             Pumped::Yielded => {
                 self.carried.push(id);
                 self.driver.observer.step(|| Step::Carry { id });
@@ -379,7 +394,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             self.carried.extend(to_pump);
         }
         for _ in 0..self.driver.config.limits.deadlines_per_turn {
-            let Some(id) = self.deadlines.pop_due(now) else { return };
+            let Some(id) = self.deadlines.pop_due(now).map(|id| self.owner(id)) else { return };
             let Some(slot) = self.slots.get_mut(id) else {
                 self.driver.observer.step(|| Step::Stale { name: Name::Conn(id), holder: Holder::Deadline });
                 continue;
@@ -396,7 +411,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             match deadline {
                 None => {}
                 // The entry was early: the deadline of the connection has moved since.
-                Some(due) if due > now => self.deadlines.arm(id, due),
+                Some(due) if due > now && !self.os.is_wrong(Decision::RecheckDeadline) => {
+                    self.deadlines.arm(id, due);
+                }
                 Some(_) => {
                     let pumped = pump::expire(&mut slot.client, &mut slot.stream, &mut self.driver, id);
                     self.after_pump(id, pumped);
@@ -419,8 +436,13 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
         log::debug!("{id} closed: {}", reason.name());
         self.driver.observer.step(|| Step::Close { id, reason });
-        self.deadlines.remove(id);
+        if !self.os.is_wrong(Decision::RemoveDeadline) {
+            self.deadlines.remove(id);
+        }
         self.closed.push(id);
+        if self.os.is_wrong(Decision::FreeSlotsLate) {
+            self.free_closed();
+        }
     }
 
     /// Frees the slots of closed connections, and resumes accepting if it had paused.

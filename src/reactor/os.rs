@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::conn_id::{ConnId, Peer, WatchId};
+use crate::driver::decision::Decision;
 use crate::driver::outcome::Signal;
 use crate::driver::stream::Stream;
 use crate::handler::continuation::Continuation;
@@ -73,4 +74,9 @@ pub trait Os {
     fn close_listeners(&mut self);
     /// Returns a new queue for jobs.
     fn job_queue(&mut self) -> Box<dyn JobQueue<Continuation>>;
+    /// Returns true if the loop must make this decision wrongly. Only the simulator does so.
+    #[inline(always)]
+    fn is_wrong(&self, _decision: Decision) -> bool {
+        false
+    }
 }
