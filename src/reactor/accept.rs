@@ -123,6 +123,11 @@ impl Listeners {
         }
     }
 
+    /// Notes that each listener may have a client.
+    pub(super) fn ready_all(&mut self) {
+        self.undrained.fill(true);
+    }
+
     /// Notes that the next accept would block.
     pub(super) fn drained(&mut self, listener: usize) {
         if let Some(undrained) = self.undrained.get_mut(listener) {

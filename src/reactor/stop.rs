@@ -55,7 +55,9 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
         let cut_at = self.driver.now.mono + self.driver.config.timeouts.drain;
         // Clients in the listen queue have connected. Accept all of them, because closing the
-        // listener would reset them.
+        // listener would reset them. Some may have connected since the poll, and the events of this
+        // turn are read later.
+        self.listeners.ready_all();
         let budget = 1 + self.connections_max / self.driver.config.limits.accepts_per_turn.max(1);
         for _ in 0..budget {
             if self.listeners.next(self.driver.now.mono).is_none() {
