@@ -35,6 +35,7 @@ use crate::clock::Instant;
 use crate::config::{Config, KIB};
 use crate::conn_id::{ConnId, Peer};
 use crate::driver::Driver;
+use crate::driver::decision::WrongDecisions;
 use crate::driver::outcome::{Outcome, Signal};
 use crate::driver::pump::FILE_BYTES_FOR_ONE;
 use crate::handler::cache::NoCache;
@@ -58,6 +59,7 @@ pub struct Simulation {
     origin: Instant,
     turns: u32,
     turns_min: u32,
+    turns_max: u32,
     /// True if the stop signal comes while clients connect; otherwise it comes when all clients are
     /// served.
     stops_busy: bool,
@@ -91,6 +93,9 @@ pub const TURNS_MIN: u32 = 200;
 /// A run with more turns than this means that the loop spins.
 const TURNS_MAX: u32 = 200_000;
 
+/// Largest number of turns of a loop with a wrong decision.
+const WRONG_TURNS_MAX: u32 = 20_000;
+
 /// Record of the steps of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Steps {
@@ -103,6 +108,11 @@ pub enum Steps {
 impl Simulation {
     /// Prepares a run from a seed.
     pub fn new(seed: u64, steps: Steps) -> io::Result<Self> {
+        Simulation::with(seed, steps, WrongDecisions::NONE)
+    }
+
+    /// Prepares a run like [`Simulation::new`], of a loop that makes some decisions wrongly.
+    pub fn with(seed: u64, steps: Steps, wrong: WrongDecisions) -> io::Result<Self> {
         let mut rng = Rng(seed);
         let config = config(&mut rng);
         let count = CLIENTS_MIN + rng.below(10) as usize;
@@ -128,6 +138,7 @@ impl Simulation {
             coverage: Coverage::default(),
             record: (steps == Steps::Kept).then(Record::new),
             asked_for: 0,
+            wrong,
             rng,
         };
         let world = Arc::new(Mutex::new(world));
@@ -163,6 +174,7 @@ impl Simulation {
             origin,
             turns,
             turns_min,
+            turns_max: if wrong.is_empty() { TURNS_MAX } else { WRONG_TURNS_MAX },
             stops_busy,
             queue_bytes_max,
             file_bytes_max,
@@ -216,7 +228,7 @@ impl Simulation {
                 }
                 Some(Outcome::Stopped) | None => {}
             }
-            if self.turns > TURNS_MAX {
+            if self.turns > self.turns_max {
                 return Err(self.failure("the loop spins: too many turns"));
             }
         }

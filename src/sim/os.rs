@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use crate::clock::{Instant, Now};
 use crate::conn_id::{ConnId, Peer, WatchId};
+use crate::driver::decision::{Decision, WrongDecisions};
 use crate::driver::stream::{FilePart, IfCold, SentFile, Stream};
 use crate::handler::continuation::{Continuation, Done, Inbox, Job, Ticket};
 use crate::handler::watch::Watched;
 use crate::http::open_file::Fd;
 use crate::http::send_queue::More;
-use crate::jobs::{JobQueue, Lane, Ran, RouteName, Spawn, StillBusy, Task};
+use crate::jobs::{self, JobQueue, Lane, Ran, RouteName, Spawn, StillBusy, Task, TicketState};
 use crate::observe::StepSink;
 use crate::observe::step::{Fact, TimedStep};
 use crate::reactor::os::{Os, OsEvent};
@@ -142,12 +143,13 @@ impl Os for SimOs {
         }
         let Some(at) = world.backlog.pop_front() else { return Err(ErrorKind::WouldBlock.into()) };
         world.open += 1;
+        let wrong = world.wrong;
         world.conns[at].accepted = true;
         if let Some(record) = &mut world.record {
             record.accepting = Some(at as u32);
         }
         Ok((
-            SimStream { world: Arc::clone(&self.world), at, origin: self.origin },
+            SimStream { world: Arc::clone(&self.world), at, origin: self.origin, wrong },
             Peer::V4([127, 0, 0, 1], at as u16),
         ))
     }
@@ -189,6 +191,10 @@ impl Os for SimOs {
     fn job_queue(&mut self) -> Box<dyn JobQueue<Continuation>> {
         Box::new(SimQueue { world: Arc::clone(&self.world), inbox: Arc::clone(&self.inbox) })
     }
+
+    fn is_wrong(&self, decision: Decision) -> bool {
+        lock(&self.world).wrong.contains(decision)
+    }
 }
 
 /// Passes the steps of the loop to the record in the world. Its clock is that of the world.
@@ -224,6 +230,11 @@ impl JobQueue<Continuation> for SimQueue {
         let delay =
             if late { 200_000_000 + world.rng.below(60_000_000_000) } else { world.rng.below(3_000_000) };
         let due_ns = world.now_ns + delay;
+        if world.wrong.contains(Decision::OffloadSlowWork) {
+            world.now_ns = due_ns;
+            drop(world);
+            return Ok(jobs::Ticket(TicketState::Done(job())));
+        }
         world.jobs.push(PendingJob { due_ns, id, work: PendingWork::Job(job) });
         Ok(Ticket::pending())
     }
@@ -266,6 +277,7 @@ pub struct SimStream {
     pub(super) world: Shared,
     pub(super) at: usize,
     origin: Instant,
+    wrong: WrongDecisions,
 }
 
 impl SimStream {
@@ -398,6 +410,10 @@ impl Stream for SimStream {
 
     fn wall_clock(&mut self) -> Duration {
         now_in(&self.world, self.origin).wall
+    }
+
+    fn is_wrong(&self, decision: Decision) -> bool {
+        self.wrong.contains(decision)
     }
 }
 

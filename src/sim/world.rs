@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::config::{INBOX_LOOK, KIB};
 use crate::conn_id::{ConnId, WatchId};
+use crate::driver::decision::{Decision, WrongDecisions};
 use crate::driver::outcome::Signal;
 use crate::handler::continuation::Job;
 use crate::handler::watch::Ready;
@@ -237,6 +238,8 @@ pub(super) struct World {
     /// Index of the program whose descriptors were requested last. Programs have no real
     /// descriptors, so this identifies them.
     pub(super) asked_for: usize,
+    /// Decisions that the loop and the kernel make wrongly.
+    pub(super) wrong: WrongDecisions,
 }
 
 pub(super) struct PendingJob {
@@ -433,6 +436,9 @@ impl World {
         for at in 0..self.conns.len() {
             let Some(id) = self.conns[at].id.filter(|_| !self.conns[at].server_closed) else { continue };
             let conn = &mut self.conns[at];
+            if self.wrong.contains(Decision::ReportInputOnce) {
+                conn.edge_read |= !conn.inbound.is_empty() || conn.client_fin;
+            }
             let spurious = self.rng.chance(10);
             if !(conn.edge_read || conn.edge_write || conn.edge_closed || spurious) {
                 continue;
