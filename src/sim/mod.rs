@@ -16,6 +16,7 @@
 mod clients;
 mod coverage;
 mod handler;
+pub mod kernel;
 mod os;
 mod record;
 mod verdict;

@@ -41,6 +41,7 @@ mod half_close;
 mod header_rules;
 mod headers;
 mod keepalive;
+mod kernel;
 mod known_names;
 mod layers;
 mod library;

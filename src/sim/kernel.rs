@@ -1,0 +1,325 @@
+//! The simulated kernel's side of one connection: two queues of bytes, and the readiness that the
+//! next poll reports.
+//!
+//! The rules are those of Linux for edge-triggered polling, and `tests/it/kernel.rs` compares them
+//! with the real kernel. A rule may promise less than the real kernel, never more: the kernel may
+//! report more events than this one. This file must not know scenarios, seeds or HTTP.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+
+/// A connection between a client and the server, as the kernel sees it.
+#[derive(Debug)]
+pub struct KernelSocket {
+    /// Capacity in each direction, in bytes.
+    capacity: usize,
+    to_server: VecDeque<u8>,
+    to_client: VecDeque<u8>,
+    client_end: End,
+    /// True if the server has received the reset as an error.
+    reset_reported: bool,
+    server_end: End,
+    is_registered: bool,
+    pending: Report,
+    /// True if a write found no room: an event follows when there is room again.
+    write_blocked: bool,
+}
+
+/// The state of one side of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The side sends and receives.
+    Open,
+    /// The side has shut its sending direction.
+    Shut,
+    /// The side has closed the connection in order.
+    Closed,
+    /// The side has reset the connection.
+    Reset,
+}
+
+/// Readiness that the next poll reports.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Bytes, the end of input or an error can be read.
+    pub readable: bool,
+    /// There is room to write again.
+    pub writable: bool,
+    /// The client has shut its side.
+    pub read_closed: bool,
+    /// Nothing that is sent arrives.
+    pub hung_up: bool,
+}
+
+impl Report {
+    fn is_any(self) -> bool {
+        self.readable || self.writable || self.read_closed || self.hung_up
+    }
+}
+
+impl KernelSocket {
+    /// Creates a connection that the client has opened and the server has not accepted.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        KernelSocket {
+            capacity,
+            to_server: VecDeque::new(),
+            to_client: VecDeque::new(),
+            client_end: End::Open,
+            reset_reported: false,
+            server_end: End::Open,
+            is_registered: false,
+            pending: Report::default(),
+            write_blocked: false,
+        }
+    }
+
+    /// Returns the state of the client's side.
+    #[must_use]
+    pub fn client_end(&self) -> End {
+        self.client_end
+    }
+
+    /// Returns the state of the server's side.
+    #[must_use]
+    pub fn server_end(&self) -> End {
+        self.server_end
+    }
+
+    /// Returns the number of bytes that the server has not read.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.to_server.len()
+    }
+
+    /// Returns the number of bytes that the client has not read.
+    #[must_use]
+    pub fn untaken(&self) -> usize {
+        self.to_client.len()
+    }
+
+    /// Returns the readiness that the next poll reports.
+    #[must_use]
+    pub fn pending(&self) -> Report {
+        self.pending
+    }
+
+    /// True if the next poll reports this connection.
+    #[must_use]
+    pub fn has_report(&self) -> bool {
+        self.is_registered && self.pending.is_any() && matches!(self.server_end, End::Open | End::Shut)
+    }
+
+    /// True if there is room for bytes from the client.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.to_server.len() < self.capacity
+    }
+
+    /// True if an event about room to write will come without the server.
+    #[must_use]
+    pub fn will_report_writable(&self) -> bool {
+        self.pending.writable || self.write_blocked || self.client_end == End::Reset
+    }
+
+    /// True if input or its end waits for the server.
+    #[must_use]
+    pub fn has_input(&self) -> bool {
+        !self.to_server.is_empty() || self.client_end != End::Open
+    }
+
+    /// Sends bytes from the client, as many as there is room for. Returns their number.
+    pub fn client_sends(&mut self, bytes: &[u8]) -> usize {
+        match (self.client_end, self.server_end) {
+            (End::Open, End::Open | End::Shut) => {}
+            // The server has closed: the bytes lead to a reset, which may erase what the client has
+            // not read (RFC 9112 section 9.6).
+            (End::Open, End::Closed | End::Reset) => {
+                self.server_end = End::Reset;
+                self.to_client.clear();
+                return bytes.len();
+            }
+            (End::Shut | End::Closed | End::Reset, _) => return 0,
+        }
+        let count = bytes.len().min(self.capacity - self.to_server.len().min(self.capacity));
+        self.to_server.extend(&bytes[..count]);
+        if count > 0 {
+            // Each arrival is an edge, also while older bytes are unread.
+            self.pending.readable = true;
+        }
+        count
+    }
+
+    /// Shuts the sending side of the client: FIN.
+    pub fn client_shuts(&mut self) {
+        if self.client_end == End::Open {
+            self.client_end = End::Shut;
+            self.pending.readable = true;
+            self.pending.read_closed = true;
+        }
+    }
+
+    /// Resets the connection from the client. Bytes in both directions are lost.
+    pub fn client_resets(&mut self) {
+        if self.client_end == End::Reset {
+            return;
+        }
+        self.client_end = End::Reset;
+        self.to_server.clear();
+        self.to_client.clear();
+        self.pending = Report { readable: true, writable: true, read_closed: true, hung_up: true };
+    }
+
+    /// Takes at most `most` bytes for the client. After a write that found no room, an event
+    /// follows when half of the capacity is free.
+    pub fn client_takes(&mut self, most: usize) -> Vec<u8> {
+        let count = most.min(self.to_client.len());
+        let taken: Vec<u8> = self.to_client.drain(..count).collect();
+        if count > 0 && self.write_blocked && self.to_client.len() <= self.capacity / 2 {
+            self.write_blocked = false;
+            self.pending.writable = true;
+        }
+        taken
+    }
+
+    /// Registers the server's side with the poll. Readiness that exists already is reported.
+    pub fn register(&mut self) {
+        self.is_registered = true;
+        let is_over = self.client_end != End::Open;
+        self.pending = Report {
+            readable: !self.to_server.is_empty() || is_over,
+            writable: !self.write_blocked,
+            read_closed: is_over,
+            hung_up: self.client_end == End::Reset,
+        };
+    }
+
+    /// Takes the readiness that a poll reports. `level` reports input as long as it is unread, as
+    /// level-triggered polling does.
+    pub fn take_report(&mut self, level: bool) -> Option<Report> {
+        if level && self.has_input() {
+            self.pending.readable = true;
+        }
+        if !self.has_report() {
+            return None;
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let is_over = self.client_end != End::Open;
+        Some(Report {
+            // A closed side is part of every report.
+            readable: pending.readable || pending.read_closed,
+            writable: pending.writable,
+            read_closed: is_over,
+            hung_up: self.client_end == End::Reset,
+        })
+    }
+
+    /// Reports an event without a cause.
+    pub fn report_spuriously(&mut self) {
+        self.pending.readable = true;
+        self.pending.writable = true;
+    }
+
+    /// Reads for the server. Returns 0 at the end of input.
+    pub fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.client_end == End::Reset {
+            let is_reported = std::mem::replace(&mut self.reset_reported, true);
+            return if is_reported { Ok(0) } else { Err(ErrorKind::ConnectionReset.into()) };
+        }
+        if self.to_server.is_empty() {
+            return if self.client_end == End::Open { Err(ErrorKind::WouldBlock.into()) } else { Ok(0) };
+        }
+        let count = self.to_server.len().min(into.len());
+        let (front, back) = self.to_server.as_slices();
+        let of_front = count.min(front.len());
+        into[..of_front].copy_from_slice(&front[..of_front]);
+        into[of_front..count].copy_from_slice(&back[..count - of_front]);
+        self.to_server.drain(..count);
+        Ok(count)
+    }
+
+    /// Makes the rest of the input arrive later, with an event of its own.
+    pub fn delay_input(&mut self) {
+        self.pending.readable = true;
+    }
+
+    /// Writes for the server, as much as there is room for.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.client_end == End::Reset {
+            self.reset_reported = true;
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let room = self.capacity.saturating_sub(self.to_client.len());
+        if room == 0 {
+            self.write_blocked = true;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let count = room.min(bytes.len());
+        self.to_client.extend(&bytes[..count]);
+        self.write_blocked |= count < bytes.len();
+        Ok(count)
+    }
+
+    /// Notes that a write was refused although there is room; an event follows.
+    pub fn block_write(&mut self) {
+        self.pending.writable = true;
+    }
+
+    /// Shuts the sending side of the server: FIN.
+    pub fn server_shuts(&mut self) {
+        if self.server_end == End::Open {
+            self.server_end = End::Shut;
+        }
+    }
+
+    /// Closes the server's side. Unread input makes it a reset, which destroys output that the
+    /// client has not received.
+    pub fn server_closes(&mut self, with_reset: bool) {
+        if with_reset || !self.to_server.is_empty() {
+            self.server_end = End::Reset;
+            self.to_client.clear();
+        } else {
+            self.server_end = End::Closed;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_comes_once_and_again_with_new_bytes() {
+        let mut socket = KernelSocket::new(100);
+        socket.register();
+        assert!(socket.take_report(false).is_some_and(|report| report.writable && !report.readable));
+        socket.client_sends(b"abc");
+        assert!(socket.take_report(false).is_some_and(|report| report.readable));
+        assert_eq!(socket.take_report(false), None, "unread bytes are not reported again");
+        assert!(socket.take_report(true).is_some(), "unless the poll is level-triggered");
+        socket.client_sends(b"d");
+        assert!(socket.take_report(false).is_some_and(|report| report.readable));
+    }
+
+    #[test]
+    fn a_reset_by_the_server_destroys_what_the_client_has_not_received() {
+        let mut socket = KernelSocket::new(100);
+        socket.client_sends(b"unread");
+        assert_eq!(socket.write(b"response").ok(), Some(8));
+        socket.server_closes(false);
+        assert_eq!((socket.server_end(), socket.untaken()), (End::Reset, 0));
+    }
+
+    #[test]
+    fn room_is_reported_after_a_short_write() {
+        let mut socket = KernelSocket::new(10);
+        socket.register();
+        socket.take_report(false);
+        assert_eq!(socket.write(&[0; 20]).ok(), Some(10));
+        assert!(socket.will_report_writable());
+        socket.client_takes(4);
+        assert_eq!(socket.take_report(false), None);
+        socket.client_takes(1);
+        assert!(socket.take_report(false).is_some_and(|report| report.writable));
+    }
+}
