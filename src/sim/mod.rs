@@ -13,14 +13,17 @@
 //! Only in this folder do several parties share one world behind a lock, because it is a test bed
 //! and not the server.
 
+pub mod bugs;
 mod clients;
 mod coverage;
 mod handler;
 pub mod kernel;
 mod os;
 mod record;
+pub mod scenario;
 mod verdict;
 mod world;
+pub mod zoo;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
