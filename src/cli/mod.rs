@@ -22,6 +22,7 @@ mod sources;
 mod tool;
 mod tools;
 mod value;
+mod zoo;
 
 use std::ffi::OsString;
 

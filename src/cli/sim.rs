@@ -231,7 +231,7 @@ thread_local! {
 }
 
 /// Keeps panics off standard error: simulated handlers panic on purpose, and the loop catches them.
-fn keep_panics_quiet() {
+pub(super) fn keep_panics_quiet() {
     std::panic::set_hook(Box::new(|info| {
         let what = info.to_string();
         PANIC.set(what.replace('\n', " "));

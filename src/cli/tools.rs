@@ -11,11 +11,11 @@ use std::process::ExitCode;
 
 use crate::cli::args::Surroundings;
 use crate::cli::exit::Exit;
-use crate::cli::sim;
 use crate::cli::tool::Tool;
+use crate::cli::{sim, zoo};
 
 /// All tools.
-const TOOLS: [Tool; 1] = [sim::TOOL];
+const TOOLS: [Tool; 2] = [sim::TOOL, zoo::TOOL];
 
 /// Returns the word of each tool with its name.
 pub(super) fn words() -> impl Iterator<Item = (&'static str, &'static str)> {

@@ -1,0 +1,247 @@
+//! `whirligig zoo`: runs the loop with one decision made wrongly, over all scenarios and seeds.
+//!
+//! This file must not know how a scenario runs.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use clap::{ArgAction, Parser, Subcommand, value_parser};
+
+use crate::cli::args::Surroundings;
+use crate::cli::exit::Exit;
+use crate::cli::progress::Progress;
+use crate::cli::sim::keep_panics_quiet;
+use crate::cli::tool::{Tool, parsed, print};
+use crate::sim::bugs::{BUGS, Bug};
+use crate::sim::scenario::{Scenario, all};
+use crate::sim::zoo::{Effect, check_script, check_seeds, check_simulator, effect, found_by_simulator};
+
+/// The tool.
+pub(super) const TOOL: Tool = Tool { word: WORD, noun: "the zoo of bugs", run };
+
+const WORD: &str = "zoo";
+
+/// Largest number of seeds of one call.
+const SEEDS_MAX: u64 = 1_000_000;
+
+/// Seeds of one task of a check. Smaller tasks share the processors better.
+const SEEDS_OF_A_TASK: u64 = 250;
+
+const EXAMPLES: &str = "\
+Examples:
+  whirligig zoo list
+      list the bugs, with a public report of each
+  whirligig zoo run no-generations
+      run every scenario with this bug, as written and with 500 seeds
+  whirligig zoo check
+      check that the loop of the server fails in no scenario and no seed, and
+      that each bug does what the scenarios claim
+  whirligig zoo check own.txt
+      check a scenario of your own
+Exit codes: 0 if everything is as claimed; 1 if not; 2 for wrong usage.";
+
+/// Runs the loop of the server with one decision made wrongly. Each bug is a mistake that happened
+/// in a public project.
+#[derive(Parser)]
+#[command(name = "whirligig zoo", disable_help_flag = true, max_term_width = 80)]
+#[command(after_help = EXAMPLES, disable_help_subcommand = true, arg_required_else_help = false)]
+struct ZooArgs {
+    #[command(subcommand)]
+    command: Command,
+    /// Print help
+    #[arg(short, long, action = ArgAction::HelpLong, global = true)]
+    help: Option<bool>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the bugs
+    List,
+    /// Run every scenario with a bug
+    Run {
+        /// Name of the bug, or all
+        name: String,
+        /// Number of seeds for each scenario and for the simulator
+        #[arg(long, value_name = "N", default_value_t = 500, value_parser = value_parser!(u64).range(..=SEEDS_MAX))]
+        seeds: u64,
+    },
+    /// Check the loop of the server and the claims about the bugs
+    Check {
+        /// Scenarios to check instead of those of the program (docs/scenarios.md)
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Number of seeds for each scenario and for the simulator
+        #[arg(long, value_name = "N", default_value_t = 5000, value_parser = value_parser!(u64).range(..=SEEDS_MAX))]
+        seeds: u64,
+    },
+}
+
+fn run(args: &[OsString], surroundings: &Surroundings) -> Result<ExitCode, Exit> {
+    let args: ZooArgs = parsed(WORD, args, surroundings)?;
+    keep_panics_quiet();
+    let is_terminal = surroundings.stderr_is_terminal;
+    match args.command {
+        Command::List => print(&list())?,
+        Command::Run { name, seeds } if name == "all" => {
+            for bug in &BUGS {
+                print(&run_bug(bug, seeds, is_terminal)?)?;
+            }
+        }
+        Command::Run { name, seeds } => {
+            let Some(bug) = Bug::named(&name) else {
+                let names = BUGS.map(|bug| bug.name).join(", ");
+                return Err(Exit::tool_usage(WORD, &format!("unknown bug '{name}'; allowed: {names}, all")));
+            };
+            print(&run_bug(bug, seeds, is_terminal)?)?;
+        }
+        Command::Check { files, seeds } => return check(&files, seeds, is_terminal),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list() -> String {
+    let mut out = String::new();
+    for bug in &BUGS {
+        let _ = writeln!(out, "{}\n    {}", bug.name, bug.does);
+        let _ = writeln!(out, "    as in \"{}\"\n    {}", bug.report.title, bug.report.url);
+    }
+    out
+}
+
+/// Runs every scenario with a bug, and the simulator. Returns the table.
+fn run_bug(bug: &'static Bug, seeds: u64, is_terminal: bool) -> Result<String, Exit> {
+    let scenarios = all();
+    let tasks: Vec<Task<'_, Found>> = scenarios
+        .iter()
+        .map(|scenario| -> Task<'_, Found> {
+            Box::new(move || Ok(Found::Scenario(effect(bug, scenario, seeds))))
+        })
+        .chain([Box::new(move || {
+            found_by_simulator(bug, seeds).map(|(count, first)| Found::Simulator(count, first))
+        }) as Task<'_, Found>])
+        .collect();
+    let found = run_tasks(&tasks, "scenarios", is_terminal)?;
+    let mut out = format!("{}: {}\n", bug.name, bug.does);
+    let _ = writeln!(out, "    as in \"{}\"\n    {}", bug.report.title, bug.report.url);
+    let _ = writeln!(out, "{:<24} {:>6}  first symptom", "scenario", format!("of {seeds}"));
+    let mut green = 0;
+    for found in found {
+        let (name, failed, symptom) = match found {
+            Found::Scenario(Effect { failed: 0, symptom: None, .. }) => {
+                green += 1;
+                continue;
+            }
+            Found::Scenario(effect) => {
+                (effect.scenario, effect.failed, effect.symptom.map(|symptom| symptom.to_string()))
+            }
+            Found::Simulator(count, first) => ("(the simulator)".to_owned(), count, first),
+        };
+        let symptom = symptom.unwrap_or_else(|| "none as written".to_owned());
+        let _ = writeln!(out, "{name:<24} {failed:>6}  {symptom}");
+    }
+    let _ = writeln!(out, "{green} other scenarios stay green.\n");
+    Ok(out)
+}
+
+/// The result of one task of [`run_bug`].
+enum Found {
+    Scenario(Effect),
+    Simulator(u64, Option<String>),
+}
+
+/// Checks the loop of the server and the claims of the scenarios.
+fn check(files: &[PathBuf], seeds: u64, is_terminal: bool) -> Result<ExitCode, Exit> {
+    let own = files.iter().map(|file| Scenario::read(file));
+    let own: Vec<Scenario> =
+        own.collect::<Result<_, _>>().map_err(|error| Exit::tool_usage(WORD, &error.to_string()))?;
+    let is_own = !own.is_empty();
+    let scenarios = if is_own { own } else { all() };
+    let mut tasks: Vec<Task<'_, Vec<String>>> = Vec::new();
+    for scenario in &scenarios {
+        tasks.push(Box::new(move || Ok(check_script(scenario))));
+    }
+    for from in (1..=seeds).step_by(SEEDS_OF_A_TASK as usize) {
+        let range = from..(from + SEEDS_OF_A_TASK).min(seeds + 1);
+        for scenario in &scenarios {
+            let range = range.clone();
+            tasks.push(Box::new(move || Ok(check_seeds(scenario, range.clone()).into_iter().collect())));
+        }
+        if !is_own {
+            tasks.push(Box::new(move || Ok(check_simulator(range.clone())?.into_iter().collect())));
+        }
+    }
+    let errors: Vec<String> = run_tasks(&tasks, "tasks", is_terminal)?.into_iter().flatten().collect();
+    if errors.is_empty() {
+        let and_simulator = if is_own { "" } else { " and the simulator" };
+        print(&format!(
+            "{} scenarios{and_simulator}: the loop fails in none of {seeds} seeds\n\
+             {} bugs: each does what the scenarios claim\n",
+            scenarios.len(),
+            BUGS.len()
+        ))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(&(errors.join("\n") + "\n"))?;
+    Err(Exit::runtime("the zoo", format!("{} claims are false", errors.len()), "see the lines above"))
+}
+
+/// A piece of work for one processor.
+type Task<'a, T> = Box<dyn Fn() -> std::io::Result<T> + Send + Sync + 'a>;
+
+/// Runs tasks on all processors. Returns the results in the order of the tasks.
+fn run_tasks<T: Send>(tasks: &[Task<'_, T>], unit: &'static str, is_terminal: bool) -> Result<Vec<T>, Exit> {
+    let mut progress = Progress::new(tasks.len() as u64, unit, is_terminal);
+    let next = AtomicUsize::new(0);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut results: Vec<(usize, std::io::Result<T>)> = Vec::with_capacity(tasks.len());
+    std::thread::scope(|scope| {
+        let (done, received) = mpsc::channel();
+        for _ in 0..workers {
+            let (done, next) = (done.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(task) = tasks.get(at) else { return };
+                    if done.send((at, task())).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(done);
+        for result in received {
+            results.push(result);
+            progress.show(results.len() as u64);
+        }
+    });
+    progress.end();
+    results.sort_by_key(|(at, _)| *at);
+    let results: std::io::Result<Vec<T>> = results.into_iter().map(|(_, result)| result).collect();
+    results.map_err(|error| Exit::runtime("cannot prepare a simulation", error, "try again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_has_each_bug_with_its_report() {
+        let list = list();
+        for bug in &BUGS {
+            assert!(list.contains(&format!("{}\n    {}\n", bug.name, bug.does)), "{}", bug.name);
+            assert!(list.contains(bug.report.title) && list.contains(bug.report.url));
+        }
+    }
+
+    #[test]
+    fn a_table_has_the_scenarios_that_fail() {
+        let bug = Bug::named("accept-once").unwrap();
+        let table = run_bug(bug, 2, false).unwrap();
+        assert!(table.contains("\nlisten-queue ") && table.contains("bob waits to be accepted"), "{table}");
+        assert!(table.ends_with("15 other scenarios stay green.\n\n"), "{table}");
+    }
+}
