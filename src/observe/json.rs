@@ -172,11 +172,11 @@ fn write_fact(object: &mut Object, fact: Fact) {
     }
 }
 
-/// A JSON object that is being written. Keys are words of this file and need no escapes.
-struct Object(String);
+/// A JSON object that is being written. Keys are words of the program and need no escapes.
+pub(crate) struct Object(String);
 
 impl Object {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Object(String::from("{"))
     }
 
@@ -187,28 +187,28 @@ impl Object {
         let _ = write!(self.0, "\"{key}\":");
     }
 
-    fn text(&mut self, key: &str, value: &str) -> &mut Self {
+    pub(crate) fn text(&mut self, key: &str, value: &str) -> &mut Self {
         self.key(key);
         push_json_string(value, &mut self.0);
         self
     }
 
-    fn number(&mut self, key: &str, value: u64) -> &mut Self {
+    pub(crate) fn number(&mut self, key: &str, value: u64) -> &mut Self {
         self.raw(key, &value.to_string())
     }
 
-    fn flag(&mut self, key: &str, value: bool) -> &mut Self {
+    pub(crate) fn flag(&mut self, key: &str, value: bool) -> &mut Self {
         self.raw(key, if value { "true" } else { "false" })
     }
 
     /// Adds a value that is JSON already.
-    fn raw(&mut self, key: &str, value: &str) -> &mut Self {
+    pub(crate) fn raw(&mut self, key: &str, value: &str) -> &mut Self {
         self.key(key);
         self.0.push_str(value);
         self
     }
 
-    fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         self.0.push('}');
         self.0
     }

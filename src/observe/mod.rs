@@ -23,6 +23,8 @@ use std::time::Duration;
 use step::{Step, TurnPhase, TurnStart};
 
 pub use counters::{Count, Counters, Gauges, LoopTally, STATUS_CLASSES, TURN_BOUNDS, Tally, TwinTally};
+#[cfg(feature = "sim")]
+pub(crate) use json::Object;
 pub use json::{SCHEMA_VERSION, json_header};
 pub use recorder::{Detail, Recorder, StepSink};
 pub use ring::Ring;

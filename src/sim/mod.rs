@@ -21,6 +21,7 @@ pub mod kernel;
 mod os;
 mod record;
 pub mod scenario;
+pub mod stepper;
 mod verdict;
 mod world;
 pub mod zoo;
