@@ -19,6 +19,7 @@ mod setting;
 mod show;
 mod sim;
 mod sources;
+mod step;
 mod tool;
 mod tools;
 mod value;

@@ -39,11 +39,15 @@ pub(super) fn parsed<A: Parser>(
 
 /// Prints the result of a tool on standard output. A reader that has seen enough is no error.
 pub(super) fn print(text: &str) -> Result<(), Exit> {
+    print_more(text).map(drop)
+}
+
+/// Prints a part of the result of a tool. Returns false if nobody reads any more.
+pub(super) fn print_more(text: &str) -> Result<bool, Exit> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Exit::runtime("cannot write to standard output", error, "make room for it"))
-        }
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Exit::runtime("cannot write to standard output", error, "make room for it")),
     }
 }

@@ -12,10 +12,10 @@ use std::process::ExitCode;
 use crate::cli::args::Surroundings;
 use crate::cli::exit::Exit;
 use crate::cli::tool::Tool;
-use crate::cli::{sim, zoo};
+use crate::cli::{sim, step, zoo};
 
 /// All tools.
-const TOOLS: [Tool; 2] = [sim::TOOL, zoo::TOOL];
+const TOOLS: [Tool; 3] = [sim::TOOL, step::TOOL, zoo::TOOL];
 
 /// Returns the word of each tool with its name.
 pub(super) fn words() -> impl Iterator<Item = (&'static str, &'static str)> {

@@ -66,6 +66,7 @@ mod rewrite;
 mod sinks;
 mod split;
 mod stall_script;
+mod stepper;
 mod steps;
 mod strace;
 mod symlinks;
