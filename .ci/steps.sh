@@ -88,6 +88,15 @@ feature_builds() {
     cargo check --locked --all-features
 }
 
+# Checks the example that is a package of its own.
+tiny_reactor() {
+    (
+        cd examples/tiny_reactor
+        export CARGO_TARGET_DIR="$PWD/../../target/tmp/tiny_reactor"
+        cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings && cargo test --locked
+    )
+}
+
 # Prints the last line of a run.
 passed() {
     printf '\n%s: all %d steps passed in %d min %d s\n' "$script" "$steps" "$((SECONDS / 60))" "$((SECONDS % 60))"

@@ -61,8 +61,8 @@
 //!
 //! The rest of this page is a tour of [`inside`], which carries no promise: any version may change
 //! it. Everything outside of it follows semantic versioning. `README.md` describes the program,
-//! `ARCHITECTURE.md` the design. The file `examples/tiny_reactor.rs` is a poll loop in one page of
-//! code.
+//! `ARCHITECTURE.md` the design. `examples/tiny_reactor` is a poll loop in one file, which prints
+//! its steps.
 //!
 //! An HTTP [`Connection`](inside::http::Connection) is pure: it owns no socket, no clock and no
 //! input bytes. A driver pumps it. One loop pumps many connections; in the threads model, each

@@ -29,7 +29,7 @@ const EXCEPTIONS: [(&str, &str); 8] = [
     ("cargo test", "runs this test"),
     ("cargo install --path .", "builds and installs the program"),
     ("cargo bench --bench versus -- --quick", "builds, and measures for 90 s"),
-    ("cargo run --release --example tiny_reactor", "builds, and serves until it is stopped"),
+    ("(cd examples/tiny_reactor && TRACE=1 cargo run)", "builds, and serves until it is stopped"),
     ("wrk -t1 -c64 -d5s http://127.0.0.1:8080/", "loads the machine for 5 s"),
     ("whirligig --man | man -l -", "needs a pager; `config::` gives the page to troff"),
     ("htpasswd -B -c users anna", "asks for a password on a terminal; the folder has its file"),

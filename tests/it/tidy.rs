@@ -20,6 +20,9 @@ pub(crate) fn sources(folder: &str) -> Vec<(String, String)> {
     let mut open = vec![home().join(folder)];
     let mut found = Vec::new();
     while let Some(path) = open.pop() {
+        if path.ends_with("examples/tiny_reactor/target") {
+            continue; // outputs of that package
+        }
         if path.is_dir() {
             open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -232,6 +235,23 @@ fn no_dependency_needs_a_newer_rust_than_the_manifest_states() {
     for document in ["README.md", "CONTRIBUTING.md"] {
         let text = fs::read_to_string(home().join(document)).unwrap();
         assert!(text.contains(&stated), "{document} does not state: {stated}");
+    }
+}
+
+/// The packages of a lock file from a registry, with version, source and checksum.
+fn locked(path: &str) -> Vec<String> {
+    let text = fs::read_to_string(home().join(path)).expect("a lock file");
+    let packages = text.split("[[package]]\n").skip(1);
+    let named = packages.map(|package| package.split("dependencies = [").next().unwrap().trim().to_owned());
+    named.filter(|package| package.contains("\nchecksum = ")).collect()
+}
+
+#[test]
+fn the_tiny_reactor_builds_from_crates_of_this_package() {
+    let (ours, its) = (locked("Cargo.lock"), locked("examples/tiny_reactor/Cargo.lock"));
+    assert!(its.len() > 3, "{its:?}");
+    for package in its {
+        assert!(ours.contains(&package), "examples/tiny_reactor/Cargo.lock has another version:\n{package}");
     }
 }
 
