@@ -6,8 +6,8 @@
 //! `link` the address of a step. This folder must not know terminals or pages.
 //!
 //! ```
-//! use whirligig::sim::scenario::embedded;
-//! use whirligig::sim::stepper::{Choice, Session};
+//! use whirligig::inside::sim::scenario::embedded;
+//! use whirligig::inside::sim::stepper::{Choice, Session};
 //!
 //! let mut session = Session::open(embedded("stale-answer").unwrap(), Choice::default()).unwrap();
 //! let reply = session.obey_all("u stale").unwrap();
