@@ -19,7 +19,7 @@ pub(super) fn sentence(run: &Recording, position: usize) -> String {
             .to_owned();
     };
     match step.step {
-        Step::TurnStart { turn, .. } => turn_start(run, &turn),
+        Step::TurnStart { turn, waited_ns } => turn_start(run, &turn, waited_ns),
         Step::Phase(phase) => phase_begins(phase).to_owned(),
         Step::Event(event) => event_sentence(run, event),
         Step::Accept { accepted: Ok(id), .. } => format!(
@@ -42,7 +42,8 @@ pub(super) fn sentence(run: &Recording, position: usize) -> String {
             run.named(id)
         ),
         Step::Job { id } => format!(
-            "The work for {} goes to the workers under the name {id}, and the loop goes on without waiting for it.",
+            "The request of {} waits for a job, and the loop goes on. The job has the name {id}, so that its result \
+             finds the connection.",
             run.named(id)
         ),
         Step::Result { id, kind } => result(run, id, kind),
@@ -52,7 +53,7 @@ pub(super) fn sentence(run: &Recording, position: usize) -> String {
         Step::Deadline { id, found } => deadline(run, id, found),
         Step::Carry { id } => format!(
             "The budget of {} for this turn is used up. No event will report the rest, so the connection is carried: \
-             the next turn pumps it, and its poll does not wait.",
+             the next turn continues with it, and its poll does not wait.",
             run.named(id)
         ),
         Step::Panic { id } => format!("The handler for {} panicked. The loop goes on.", run.named(id)),
@@ -120,17 +121,28 @@ fn named(run: &Recording, name: Name) -> String {
     }
 }
 
-fn turn_start(run: &Recording, turn: &TurnStart) -> String {
+fn turn_start(run: &Recording, turn: &TurnStart, waited_ns: u64) -> String {
     let number = turn.number;
+    let is_over = turn.timeout_ns.is_some_and(|timeout_ns| waited_ns >= timeout_ns);
     match (turn.events, turn.timeout_ns, turn.until) {
         (_, Some(_), WaitUntil::Carried) => format!(
             "Turn {number} begins at once: its poll asked for events without waiting, because a connection was \
              carried from the turn before."
         ),
-        (0, Some(_), until) => format!(
+        (_, Some(0), WaitUntil::Accept) => format!(
+            "Turn {number} begins at once: its poll asked for events without waiting, because clients may be in the \
+             queue of the listener."
+        ),
+        (0, _, until) if is_over => format!(
             "The poll returned without an event, because its time was over: {}. Turn {number} begins.",
             limit(run, until)
         ),
+        (0, ..) if number == run.report.turns => {
+            format!(
+                "The scenario ends here: the poll returned without an event, and turn {number} is the last one."
+            )
+        }
+        (0, ..) => format!("The poll returned without an event, and turn {number} begins."),
         (_, None, _) => format!("The poll returned with something to report, and turn {number} begins."),
         (_, Some(_), until) => format!(
             "The poll returned with something to report, and turn {number} begins. Without an event it would have \
@@ -165,7 +177,8 @@ fn phase_begins(phase: TurnPhase) -> &'static str {
         }
         TurnPhase::Accept => "Phase 6 of 7: new clients come last, so that those who are served go first.",
         TurnPhase::Free => {
-            "Phase 7 of 7: the slots of closed connections are freed. Until here no new client could get them."
+            "Phase 7 of 7: the slots of closed connections are freed. Until here no new client could get them, so no \
+             event of this turn could reach another client."
         }
     }
 }
@@ -181,7 +194,7 @@ fn event_sentence(run: &Recording, event: Event) -> String {
             run.named(id)
         ),
         Event::Ready { id, readable: true, .. } => format!(
-            "The kernel reports once that {} has something to read. It reports the same bytes never again.",
+            "The kernel reports once that {} has something to read. It does not report these bytes again.",
             run.named(id)
         ),
         Event::Ready { id, writable: true, .. } => {
@@ -190,7 +203,7 @@ fn event_sentence(run: &Recording, event: Event) -> String {
         Event::Ready { id, .. } => format!("The kernel reports {} without a reason.", run.named(id)),
         Event::Watched(id) => format!("The kernel reports that the watched object w{id} is ready."),
         Event::Listener(_) => {
-            "The kernel reports once that clients wait in the queue of the listener, however many these are."
+            "The kernel reports once that clients wait in the queue of the listener, however many there are."
                 .to_owned()
         }
         Event::Inbox => {
@@ -257,7 +270,7 @@ fn written(run: &Recording, moved: Transfer) -> String {
 fn result(run: &Recording, id: ConnId, kind: ResultKind) -> String {
     match kind {
         ResultKind::Finished => format!(
-            "The inbox has a result that was made for {}. The loop now looks for the connection with the name {id}.",
+            "The loop has taken a result for {} out of its inbox, and now looks for the connection with this name.",
             run.named(id)
         ),
         ResultKind::Panicked => format!("The job for {} panicked.", run.named(id)),
@@ -303,13 +316,10 @@ fn reason_text(reason: CloseReason) -> &'static str {
     }
 }
 
-/// The central sentence: a name was found without its owner.
+/// The central sentence: the connection of a name is closed.
 fn stale(run: &Recording, position: usize, name: Name, holder: Holder) -> String {
     let Name::Conn(id) = name else {
-        return format!(
-            "A name was found without its owner: {} is over, and its event is dropped.",
-            named(run, name)
-        );
+        return format!("A stale name: {} is over, and its event is dropped.", named(run, name));
     };
     let thing = match holder {
         Holder::Event => "event",
@@ -321,14 +331,15 @@ fn stale(run: &Recording, position: usize, name: Name, holder: Holder) -> String
     let slot = id.slot();
     match State::at(run, position).in_slot(slot).filter(|owner| owner.id != id) {
         Some(owner) => format!(
-            "This {thing} is for {who}, who is gone. Slot {slot} belongs to {} now: the slot is the same, the number \
-             behind the dot is not. So the lookup finds nobody, and the {thing} is dropped instead of reaching {}.",
+            "This {thing} is for {who}, which is closed: the name is stale. Slot {slot} belongs to {} now: the slot \
+             is the same, the number behind the dot is not. So the lookup of {id} finds no connection, and the \
+             {thing} is dropped instead of reaching {}.",
             run.named(owner.id),
             run.client(owner.client as u32)
         ),
         None => format!(
-            "This {thing} is for {who}, who is gone, and slot {slot} has no other owner. The lookup finds nobody, \
-             and the {thing} is dropped."
+            "This {thing} is for {who}, which is closed: the name is stale. Slot {slot} has no other owner. The \
+             lookup of {id} finds no connection, and the {thing} is dropped."
         ),
     }
 }
@@ -352,6 +363,10 @@ fn turn_end(run: &Recording, position: usize, number: u32, open: u32) -> String 
             (Some(_), WaitUntil::Carried) => {
                 format!("Turn {number} is over, and {open}. Work is carried, so the next poll will not wait.")
             }
+            (Some(0), WaitUntil::Accept) => format!(
+                "Turn {number} is over, and {open}. Clients may be in the queue of the listener, so the next poll \
+                 will not wait."
+            ),
             (Some(_), until) => format!(
                 "Turn {number} is over, and {open}. The loop now waits for an event or for the {}.",
                 limit(run, until)
@@ -385,7 +400,7 @@ fn fact_sentence(run: &Recording, fact: Fact) -> String {
             client(number)
         ),
         Fact::JobBegins(id) => format!(
-            "A worker works for {}. From now on nobody can call the job back, also if the client leaves.",
+            "A worker works for {}. From now on nobody can call the job back, even if the client leaves.",
             run.named(id)
         ),
         Fact::JobEnds(id) => format!(

@@ -69,7 +69,8 @@ pub(super) fn holders(run: &Recording, id: ConnId, position: usize) -> Vec<Place
     let mut places = vec![slot(run, id, &state, &life, accepted), poll(&state, run, id, &life)];
     places.push(deadline(run, id, &state, &life));
     let is_carried = state.connection(id).is_some_and(|one| one.is_carried);
-    let carried = if is_carried { "the next turn pumps it without an event" } else { "not in the list" };
+    let carried =
+        if is_carried { "the next turn continues with it without an event" } else { "not in the list" };
     places.push(Place::new("carried", is_carried, carried));
     places.push(job(id, &state));
     let results = state.inbox.iter().filter(|other| **other == id).count();
@@ -78,7 +79,8 @@ pub(super) fn holders(run: &Recording, id: ConnId, position: usize) -> Vec<Place
         _ => Place::new("inbox", true, "a result that the loop has not taken yet"),
     });
     for (turn, holder) in &life.stale {
-        let text = format!("turn {turn}: the {} for this name had no owner, and was dropped", holder.name());
+        let text =
+            format!("turn {turn}: the {} for this name found no connection, and was dropped", holder.name());
         places.push(Place::new("stale", false, text));
     }
     places
