@@ -41,18 +41,21 @@ Examples:
       obey commands from a pipe
   whirligig step stale-answer --bug no-generations --print
       print the whole run with one decision of the loop made wrongly
+  whirligig step '#s=stale-answer&n=46'
+      open a step by its address, which the command link prints; quote it
   whirligig step my-own.txt --seed 7 --set batch=1
       step through a scenario of your own, with other pieces and times
-The language of scenarios: docs/scenarios.md. The words of the log: docs/steps.md.
+A first walk and the words: docs/stepper.md. The language of scenarios:
+docs/scenarios.md. The steps of the log: docs/steps.md.
 Exit codes: 0; 2 for wrong usage, also for a wrong command from a pipe.";
 
 /// Steps through the event loop of the server. The loop is real, and clients, kernel and clock
-/// follow a scenario. The run is recorded whole, so that going back is as quick as going forward.
+/// follow a scenario. The whole run is recorded, so a step back is as quick as a step forward.
 #[derive(Parser)]
 #[command(name = "whirligig step", disable_help_flag = true, args_override_self = true, max_term_width = 80)]
 #[command(after_help = EXAMPLES)]
 struct StepArgs {
-    /// Scenario, file with a scenario, or link to a step (#s=NAME&n=STEP)
+    /// Name of a scenario, file with a scenario, or link to a step ('#s=NAME&n=STEP')
     #[arg(value_name = "SCENARIO")]
     scenario: Option<OsString>,
     /// Make one decision wrongly; 'whirligig zoo list' describes the bugs

@@ -68,19 +68,19 @@ pub(super) const HELP: [(&str, &str); 17] = [
     ("T", "back to the end of the turn before"),
     ("n 5", "a number repeats a move; Enter alone repeats the last one"),
     ("at 37", "to step 37"),
-    ("u stale", "until a name without an owner is found; u stale=result: until a late result"),
+    ("u stale", "to a stale name, whose connection is closed; u stale=result: to a late result"),
     ("u conn=0.2", "until a step about connection 0.2; conn=bob: about Bob or his connection"),
     ("u op=read", "until an operation, such as accept, write, job, or a reason, such as would-block"),
     (
         "u turn=7",
         "more conditions: stopped=budget, phase=ready, closed, closed(bob), sent(bob); several must all hold",
     ),
-    ("s", "state: our side beside that of the kernel"),
-    ("w 0.1", "where the name 0.1 is still held"),
+    ("s", "state: what the loop remembers beside what the kernel knows"),
+    ("w 0.1", "the places that still hold the name 0.1, such as slot, poll, deadline, job and inbox"),
     ("l", "the line of the source that made this step"),
     ("bug NAME", "the same run with one decision made wrongly; bug: list them; bug none: the real loop"),
     ("g 2", "guess number 2; question: repeat the question"),
-    ("link", "the address of this step; ?: this help; q: quit"),
+    ("link", "the address of this step, for whirligig step 'ADDRESS'; ?: this help; q: quit"),
 ];
 
 impl Command {

@@ -145,7 +145,7 @@ impl Session {
     }
 
     /// Obeys all commands of a line. An empty line repeats the last move. An error is one line of
-    /// text; the commands before the wrong word are obeyed neither.
+    /// text; the commands before the wrong word are not obeyed either.
     pub fn obey_all(&mut self, line: &str) -> Result<Reply, String> {
         let mut commands = Command::parse_all(line, &self.run)?;
         if commands.is_empty() {
@@ -197,7 +197,7 @@ impl Session {
         let count = self.scenario.guesses.len();
         match self.scenario.guesses.get(index) {
             Some(guess) => {
-                let text = format!("Your guess: {guess}. Let us see.");
+                let text = format!("Your guess: {guess}. The end of the run has the answer.");
                 self.guess = Some(index);
                 Ok(vec![Line::plain(text)])
             }
@@ -265,11 +265,11 @@ impl Session {
             }
         } else if let Some(bug) = self.choice.bug {
             let note = scenario.bugs.iter().find(|note| note.bug == bug.name && !note.fails);
-            let reason = note.map_or("", |note| note.text.as_str());
+            let reason = note.map_or_else(String::new, |note| format!(" {}", note.text));
             lines.push(Line::new(
                 Kind::Good,
                 0,
-                format!("Nothing went wrong in spite of the bug {}. {reason}", bug.name),
+                format!("Nothing went wrong in spite of the bug {}.{reason}", bug.name),
             ));
         }
         let Some(answer) = scenario.guesses.get(scenario.answer) else { return lines };

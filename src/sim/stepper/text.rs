@@ -138,7 +138,7 @@ pub(super) fn moved_lines(run: &Recording, from: usize, to: usize) -> Vec<Line> 
         lines.push(Line::new(
             Kind::Note,
             NOTE_INDENT,
-            format!("       {} steps are not shown; T goes back by turns", first - from),
+            format!("       {} steps are not shown; the option --print prints them all", first - from),
         ));
     }
     for at in first..to {
@@ -354,7 +354,17 @@ pub(super) fn bug_lines(scenario: &Scenario) -> Vec<Line> {
     lines
 }
 
-/// Returns the explanation of the commands.
+/// Words of the log and of the state that a reader needs first.
+const WORDS: [(&str, &str); 6] = [
+    ("stale", "a name whose connection is closed; the result or event that has the name is dropped"),
+    ("drained", "nothing more to read or accept at this moment; an event reports the next"),
+    ("carried", "out of budget; the next turn continues with this connection, without an event"),
+    ("job", "work on a worker thread; its result comes back through the inbox of the loop"),
+    ("deadline", "when a connection gives up waiting; a queue has one entry for each connection"),
+    ("ready", "reported by the kernel, and not yet drained (read) or full (write)"),
+];
+
+/// Returns the explanation of the commands and the first words.
 pub(super) fn help_lines() -> Vec<Line> {
     let mut lines = vec![Line::plain("Several commands may stand in one line: t t b")];
     for (word, effect) in HELP {
@@ -366,6 +376,13 @@ pub(super) fn help_lines() -> Vec<Line> {
     ];
     lines.extend(names.map(Line::plain));
     let phases: Vec<&str> = TurnPhase::WORK.iter().map(|phase| phase.name()).collect();
-    lines.push(Line::plain(format!("A turn has seven phases: wait, {}.", phases.join(", "))));
+    lines.push(Line::plain(format!(
+        "A turn is one pass of the loop, from one poll to the next. Its seven phases: wait, {}.",
+        phases.join(", ")
+    )));
+    for (word, meaning) in WORDS {
+        lines.push(Line::new(Kind::Plain, 14, format!("  {word:<12}{meaning}")));
+    }
+    lines.push(Line::plain("More words: docs/stepper.md"));
     lines
 }
