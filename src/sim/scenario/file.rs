@@ -11,13 +11,11 @@ impl Scenario {
     /// Reads a scenario from a file. Reads no more than the largest scenario has.
     pub fn read(path: &Path) -> Result<Scenario, ParseError> {
         let file = path.display().to_string();
-        let error = |what: String| ParseError { file: file.clone(), line: 1, what };
-        let opened = std::fs::File::open(path).map_err(|why| error(format!("cannot be read: {why}")))?;
+        let error = |what: String| ParseError { file: file.clone(), line: 0, what };
+        let unreadable = |why: std::io::Error| error(format!("cannot be read: {why}; allowed: a text file"));
+        let opened = std::fs::File::open(path).map_err(unreadable)?;
         let mut bytes = Vec::new();
-        opened
-            .take(SCENARIO_BYTES_MAX as u64 + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|why| error(format!("cannot be read: {why}")))?;
+        opened.take(SCENARIO_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() > SCENARIO_BYTES_MAX {
             return Err(error(format!("the file is too large; allowed: at most {SCENARIO_BYTES_MAX} bytes")));
         }

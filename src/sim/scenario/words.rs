@@ -10,7 +10,7 @@ use std::fmt;
 pub struct ParseError {
     /// Name of the file.
     pub file: String,
-    /// Number of the line, from 1.
+    /// Number of the line, from 1; 0 for an error of the whole file.
     pub line: usize,
     /// The error, and the allowed words or values.
     pub what: String,
@@ -18,7 +18,10 @@ pub struct ParseError {
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file, self.line, self.what)
+        match self.line {
+            0 => write!(f, "{}: {}", self.file, self.what),
+            line => write!(f, "{}:{line}: {}", self.file, self.what),
+        }
     }
 }
 
