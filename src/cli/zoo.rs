@@ -18,7 +18,9 @@ use crate::cli::sim::keep_panics_quiet;
 use crate::cli::tool::{Tool, parsed, print};
 use crate::sim::bugs::{BUGS, Bug};
 use crate::sim::scenario::{Scenario, all};
-use crate::sim::zoo::{Effect, check_script, check_seeds, check_simulator, effect, found_by_simulator};
+use crate::sim::zoo::{
+    Effect, check_script, check_seeds, check_simulator, effect, found_by_simulator, hash_line,
+};
 
 /// The tool.
 pub(super) const TOOL: Tool = Tool { word: WORD, noun: "the zoo of bugs", run };
@@ -42,6 +44,8 @@ Examples:
       that each bug does what the scenarios claim
   whirligig zoo check own.txt
       check a scenario of your own
+  whirligig zoo hashes --seeds 20
+      print a hash of each run, to compare this build with another one
 Exit codes: 0 if everything is as claimed; 1 if not; 2 for wrong usage.";
 
 /// Runs the loop of the server with one decision made wrongly. Each bug is a mistake that happened
@@ -67,6 +71,12 @@ enum Command {
         name: String,
         /// Number of seeds for each scenario and for the simulator
         #[arg(long, value_name = "N", default_value_t = 500, value_parser = value_parser!(u64).range(..=SEEDS_MAX))]
+        seeds: u64,
+    },
+    /// Print the hash of every scenario with every bug and seed, to compare two builds
+    Hashes {
+        /// Number of seeds for each scenario and bug
+        #[arg(long, value_name = "N", default_value_t = 200, value_parser = value_parser!(u64).range(..=SEEDS_MAX))]
         seeds: u64,
     },
     /// Check the loop of the server and the claims about the bugs
@@ -98,6 +108,7 @@ fn run(args: &[OsString], surroundings: &Surroundings) -> Result<ExitCode, Exit>
             };
             print(&run_bug(bug, seeds, is_terminal)?)?;
         }
+        Command::Hashes { seeds } => return hashes(seeds, is_terminal),
         Command::Check { files, seeds } => return check(&files, seeds, is_terminal),
     }
     Ok(ExitCode::SUCCESS)
@@ -145,6 +156,22 @@ fn run_bug(bug: &'static Bug, seeds: u64, is_terminal: bool) -> Result<String, E
     }
     let _ = writeln!(out, "{green} other scenarios stay green.\n");
     Ok(out)
+}
+
+/// Prints one line for each scenario, bug and seed, and for each run without a seed.
+fn hashes(seeds: u64, is_terminal: bool) -> Result<ExitCode, Exit> {
+    let scenarios = all();
+    let mut tasks: Vec<Task<'_, String>> = Vec::new();
+    for scenario in &scenarios {
+        for bug in std::iter::once(None).chain(BUGS.iter().map(Some)) {
+            tasks.push(Box::new(move || {
+                let setups = std::iter::once(None).chain((1..=seeds).map(Some));
+                Ok(setups.map(|seed| hash_line(scenario, bug, seed) + "\n").collect())
+            }));
+        }
+    }
+    print(&run_tasks(&tasks, "tasks", is_terminal)?.concat())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The result of one task of [`run_bug`].
@@ -235,6 +262,17 @@ mod tests {
             assert!(list.contains(&format!("{}\n    {}\n", bug.name, bug.does)), "{}", bug.name);
             assert!(list.contains(bug.report.title) && list.contains(bug.report.url));
         }
+    }
+
+    #[test]
+    fn a_hash_line_names_its_run() {
+        let scenario = crate::sim::scenario::embedded("stale-answer").unwrap();
+        let line = hash_line(&scenario, Bug::named("no-generations"), Some(7));
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!(words[..3], ["stale-answer", "no-generations", "7"]);
+        assert_eq!((words.len(), words[4].len()), (5, 64), "{line}");
+        let as_written = hash_line(&scenario, None, None);
+        assert!(as_written.starts_with("stale-answer none - "), "{as_written}");
     }
 
     #[test]

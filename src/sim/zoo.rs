@@ -51,6 +51,17 @@ pub fn found_by_simulator(bug: &Bug, seeds: u64) -> io::Result<(u64, Option<Stri
     Ok((found, first))
 }
 
+/// Returns the hash of a run in one line: scenario, bug, seed, number of turns, hash. Builds of the
+/// same loop for other processors must print equal lines.
+#[must_use]
+pub fn hash_line(scenario: &Scenario, bug: Option<&Bug>, seed: Option<u64>) -> String {
+    let wrong = bug.map_or(WrongDecisions::NONE, Bug::wrong);
+    let report = Run::of(scenario, Setup { wrong, seed }).finish();
+    let seed = seed.map_or_else(|| "-".to_owned(), |seed| seed.to_string());
+    let bug = bug.map_or("none", |bug| bug.name);
+    format!("{} {bug} {seed} {} {}", scenario.name, report.turns, report.hash())
+}
+
 /// Checks a scenario as it is written: the real loop meets its expectations, two runs have the same
 /// hash, and each bug does what the text claims. Returns one line for each error.
 #[must_use]
