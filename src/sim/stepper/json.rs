@@ -3,23 +3,71 @@
 //! Steps have the form of `docs/steps.md`; times are in nanoseconds. This file must not know who
 //! reads the objects.
 
+use std::ops::Range;
+
 use crate::conn_id::ConnId;
 use crate::observe::{Object, json_header};
-use crate::sim::scenario::Scenario;
+use crate::sim::bugs::BUGS;
+use crate::sim::scenario::{BugNote, Scenario};
 use crate::sim::stepper::explain::sentence;
 use crate::sim::stepper::session::Session;
 use crate::sim::stepper::source::place_of;
 use crate::sim::stepper::state::{Connection, Socket, State};
-use crate::sim::stepper::text::{end_name, report_text};
+use crate::sim::stepper::text::{Line, bare_line, end_name, report_text};
 
 /// Returns one object with name, title, question and guesses of a scenario, and not the answer.
 #[must_use]
 pub fn scenario_json(scenario: &Scenario) -> String {
+    question_object(scenario).end()
+}
+
+fn question_object(scenario: &Scenario) -> Object {
     let mut object = Object::new();
     object.text("name", &scenario.name).text("title", &scenario.title);
     object.text("question", &scenario.question);
     object.raw("guesses", &array(scenario.guesses.iter().map(|guess| string(guess))));
+    object
+}
+
+/// Returns one object with everything that a page shows of a scenario: also the answer from 1, its
+/// reason, the effects of bugs, and the text.
+#[must_use]
+pub fn scenario_with_answer_json(scenario: &Scenario) -> String {
+    let mut object = question_object(scenario);
+    match scenario.guesses.is_empty() {
+        true => object.raw("answer", "null"),
+        false => object.number("answer", scenario.answer as u64 + 1),
+    };
+    object.text("because", &scenario.because);
+    let note = |note: &BugNote| {
+        let mut object = Object::new();
+        object.text("bug", &note.bug).flag("fails", note.fails).text("text", &note.text);
+        object.end()
+    };
+    object.raw("bugs", &array(scenario.bugs.iter().map(note)));
+    object.text("file", &scenario.file).text("text", &scenario.text);
     object.end()
+}
+
+/// Returns an array with name, behaviour and public report of each bug.
+#[must_use]
+pub fn bugs_json() -> String {
+    array(BUGS.iter().map(|bug| {
+        let mut object = Object::new();
+        object.text("name", bug.name).text("what", bug.does);
+        object.text("title", bug.report.title).text("url", bug.report.url);
+        object.end()
+    }))
+}
+
+/// Returns lines as an array of objects.
+#[must_use]
+pub fn lines_json(lines: &[Line]) -> String {
+    array(lines.iter().map(|line| {
+        let mut object = Object::new();
+        object.text("text", &line.text).text("kind", line.kind.name()).number("indent", line.indent as u64);
+        object.end()
+    }))
 }
 
 impl Session {
@@ -62,6 +110,36 @@ impl Session {
             false => object.raw("end", "null"),
         };
         object.end()
+    }
+
+    /// Returns steps as an array of objects, each with number, time, turn, and its line of text.
+    /// The numbers are those of `steps`, from 1; numbers without a step are left out.
+    #[must_use]
+    pub fn steps_json(&self, steps: Range<usize>) -> String {
+        let steps = steps.start.max(1)..steps.end.min(self.run.len() + 1);
+        array(steps.map(|number| self.log_object(number).end()))
+    }
+
+    /// Returns one step with its line of text and its sentence, without the state. `None` if the
+    /// run has no step with this number, from 1.
+    #[must_use]
+    pub fn step_json(&self, number: usize) -> Option<String> {
+        let step = self.run.step_at(number)?;
+        let mut object = self.log_object(number);
+        object.text("sentence", &sentence(&self.run, number)).raw("step", &step.json());
+        Some(object.end())
+    }
+
+    fn log_object(&self, number: usize) -> Object {
+        let mut object = Object::new();
+        object.number("n", number as u64);
+        if let Some(step) = self.run.step_at(number) {
+            let line = bare_line(&self.run, number - 1);
+            object.number("at_ns", step.at_ns).number("turn", self.run.moment(number).turn.into());
+            object.number("indent", line.indent as u64);
+            object.text("kind", line.kind.name()).text("text", &line.text);
+        }
+        object
     }
 
     /// Returns the answer and the symptom, for the end of the run.

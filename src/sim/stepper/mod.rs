@@ -28,7 +28,7 @@ mod text;
 
 pub use crate::sim::stepper::command::{Command, Way};
 pub use crate::sim::stepper::condition::Condition;
-pub use crate::sim::stepper::json::scenario_json;
+pub use crate::sim::stepper::json::{bugs_json, lines_json, scenario_json, scenario_with_answer_json};
 pub use crate::sim::stepper::link::{LINK_CHARS_MAX, Link};
 pub use crate::sim::stepper::recording::{Choice, Recording};
 pub use crate::sim::stepper::session::{Reply, Session};

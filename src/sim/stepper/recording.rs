@@ -51,8 +51,8 @@ impl Choice {
         self.bug.map_or("none", |bug| bug.name)
     }
 
-    /// Returns the scenario with the limits of this choice.
-    pub(super) fn applied_to(&self, scenario: &Scenario) -> Result<Scenario, String> {
+    /// Returns the scenario with the limits of this choice. An error is one line of text.
+    pub fn applied_to(&self, scenario: &Scenario) -> Result<Scenario, String> {
         let mut scenario = scenario.clone();
         for set in &self.sets {
             let (name, value) = set.split_once('=').unwrap_or((set, ""));

@@ -39,6 +39,24 @@ pub enum Kind {
     Good,
 }
 
+impl Kind {
+    /// Returns the word for the kind, for programs that read lines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Plain => "plain",
+            Kind::Heading => "heading",
+            Kind::Turn => "turn",
+            Kind::Phase => "phase",
+            Kind::Operation => "operation",
+            Kind::Fact => "fact",
+            Kind::Alarm => "alarm",
+            Kind::Note => "note",
+            Kind::Good => "good",
+        }
+    }
+}
+
 /// A line of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -109,6 +127,15 @@ pub(super) fn question_lines(scenario: &Scenario, run: &Recording) -> Vec<Line> 
 /// Returns the line of one step. `at` is its index.
 pub(super) fn step_line(run: &Recording, at: usize) -> Line {
     let Some(step) = run.report.steps.get(at) else { return Line::plain("") };
+    let Line { kind, indent: depth, text } = bare_line(run, at);
+    let text = format!("{:>5} {:>9}  {:depth$}{text}", at + 1, ms(step.at_ns), "", depth = 2 * depth);
+    Line::new(kind, STEP_INDENT + 2 * depth + 2, text)
+}
+
+/// Returns the line of one step without its number and time. `indent` is the depth: 0 for turns, 1
+/// for their phases and events, 2 for operations. `at` is the index of the step.
+pub(super) fn bare_line(run: &Recording, at: usize) -> Line {
+    let Some(step) = run.report.steps.get(at) else { return Line::plain("") };
     let text = step.text(&run.report.names).to_string();
     let (_, text) = text.split_once(" ms  ").unwrap_or(("", &text));
     let (kind, depth) = match step.step {
@@ -120,8 +147,7 @@ pub(super) fn step_line(run: &Recording, at: usize) -> Line {
         Step::Stale { .. } | Step::Close { .. } | Step::Panic { .. } => (Kind::Alarm, 2),
         _ => (Kind::Operation, 2),
     };
-    let text = format!("{:>5} {:>9}  {:depth$}{text}", at + 1, ms(step.at_ns), "", depth = 2 * depth);
-    Line::new(kind, STEP_INDENT + 2 * depth + 2, text)
+    Line::new(kind, depth, text)
 }
 
 /// Returns the sentence for the step before a position.
