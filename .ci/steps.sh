@@ -97,6 +97,24 @@ tiny_reactor() {
     )
 }
 
+# Checks the package for web pages.
+engine_for_pages() {
+    (
+        cd learn/wasm
+        export CARGO_TARGET_DIR="$PWD/../../target/tmp/learn"
+        cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings && cargo test --locked
+    )
+}
+
+# Compares the runs of a WebAssembly file with those of the program: same_hashes PROGRAM [FILE].
+same_hashes() {
+    if ! command -v node >/dev/null; then
+        echo "no node: the hashes of www/learn/loop.wasm are NOT COMPARED"
+        return
+    fi
+    node learn/replay.mjs "$1" --wasm "${2:-www/learn/loop.wasm}"
+}
+
 # Prints the last line of a run.
 passed() {
     printf '\n%s: all %d steps passed in %d min %d s\n' "$script" "$steps" "$((SECONDS / 60))" "$((SECONDS % 60))"

@@ -247,12 +247,23 @@ fn locked(path: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_tiny_reactor_builds_from_crates_of_this_package() {
-    let (ours, its) = (locked("Cargo.lock"), locked("examples/tiny_reactor/Cargo.lock"));
-    assert!(its.len() > 3, "{its:?}");
-    for package in its {
-        assert!(ours.contains(&package), "examples/tiny_reactor/Cargo.lock has another version:\n{package}");
+fn the_small_packages_build_from_crates_of_this_package() {
+    let ours = locked("Cargo.lock");
+    for lock in ["examples/tiny_reactor/Cargo.lock", "learn/wasm/Cargo.lock"] {
+        let its = locked(lock);
+        assert!(its.len() > 3, "{its:?}");
+        for package in its {
+            assert!(ours.contains(&package), "{lock} has another version:\n{package}");
+        }
     }
+}
+
+/// A page that loads the engine waits for it.
+#[test]
+fn the_engine_for_pages_is_small() {
+    const BYTES_MAX: u64 = 500_000;
+    let bytes = fs::metadata(home().join("www/learn/loop.wasm")).unwrap().len();
+    assert!(bytes <= BYTES_MAX, "www/learn/loop.wasm has {bytes} bytes");
 }
 
 #[test]
