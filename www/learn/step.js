@@ -1,0 +1,522 @@
+// The stepper in a page: the question of a scenario, a guess, and the run step by step.
+//
+// The engine is the code of the server, compiled to WebAssembly (loop.js). This file keeps the
+// state of the page, which is also its address, and must not know how things are drawn.
+
+import * as draw from "./draw.js";
+import { LINK_CHARS_MAX, decode, encode, number, pack, start, unpack } from "./link.js";
+import { called, lives, milliseconds } from "./names.js";
+
+const FIRST = "stale-answer";
+const SEEDS = 500;
+const SEEDS_AT_ONCE = 5;
+const RUNS_KEPT = 6;
+
+const at = (id) => document.getElementById(id);
+const isEmbedded = document.documentElement.classList.contains("embed");
+
+let engine;
+let scenarios = [];
+let bugs = [];
+// Text of an edited scenario, or null.
+let ownText = null;
+// What the address contains.
+let state = start(FIRST);
+let run = null;
+let position = null;
+// The run beside it, if there is one.
+let other = null;
+let hasBegun = false;
+// Text of each scenario of the site, for the editor and the capacity of sockets.
+const texts = new Map();
+// Number of the task that may still change the page; an older one gives up.
+let task = 0;
+
+function complain(text) {
+  at("message").textContent = text;
+  at("message").hidden = !text;
+}
+
+// Runs.
+
+const kept = new Map();
+
+function optionsOf(bug) {
+  return { scenario: state.scenario, text: ownText, bug, seed: state.seed, set: state.sets, guess: state.guess };
+}
+
+// Opens a run, or returns the one that is open. Throws the sentence of the engine.
+function open(bug) {
+  const options = optionsOf(bug);
+  const key = JSON.stringify(options);
+  if (kept.has(key)) {
+    const found = kept.get(key);
+    kept.delete(key);
+    kept.set(key, found);
+    return found;
+  }
+  const opened = engine.open(options);
+  opened.lines = engine.lines(opened.id, 0, opened.steps + 1).filter((line) => line.n >= 1 && line.n <= opened.steps);
+  opened.clients = engine.at(opened.id, 0).state.sockets.map((socket) => socket.client);
+  opened.bug = bug;
+  kept.set(key, opened);
+  for (const [old, { id }] of kept) {
+    if (kept.size <= RUNS_KEPT) break;
+    kept.delete(old);
+    engine.close(id);
+  }
+  return opened;
+}
+
+// Number of first steps that two runs share.
+function shared(one, two) {
+  let same = 0;
+  while (same < one.length && same < two.length && one[same].text === two[same].text && one[same].at_ns === two[same].at_ns) same += 1;
+  return same;
+}
+
+// Opens the run of a changed state. On an error the page keeps the state before.
+function become(next, { text = ownText, keepPlace = false } = {}) {
+  const before = { state, text: ownText };
+  const lines = run?.lines;
+  [state, ownText] = [next, text];
+  try {
+    const opened = open(state.bug);
+    other = state.versus === null ? null : open(state.versus);
+    if (keepPlace && lines) state.n = Math.min(state.n, shared(lines, opened.lines));
+    if (keepPlace && lines && opened !== run) {
+      at("found").textContent = `Both runs are equal until step ${shared(lines, opened.lines)}.`;
+    }
+    run = opened;
+    if (state.n > run.steps) {
+      complain(`Step ${state.n} does not exist; this run has ${run.steps} steps. You are at the last one.`);
+      state.n = run.steps;
+    }
+    position = engine.at(run.id, state.n);
+  } catch (error) {
+    state = before.state;
+    ownText = before.text;
+    throw error;
+  }
+}
+
+// Shows.
+
+function scenario() {
+  if (ownText !== null) return { name: state.scenario, ...questionOf(ownText) };
+  return scenarios.find((one) => one.name === state.scenario) ?? { name: state.scenario, title: "", question: "", guesses: [] };
+}
+
+// Reads the lines about the question; the engine has checked the text.
+function questionOf(text) {
+  const all = (word) => text.split("\n").filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length).trim());
+  return { title: all("title").join(" "), question: all("question").join(" "), guesses: all("guess") };
+}
+
+function showQuestion() {
+  const { title, question, guesses } = scenario();
+  at("title").textContent = title || state.scenario;
+  at("question").textContent = question;
+  at("guess-list").replaceChildren(...guesses.map((guess, index) => draw.h("label", { class: "guess" },
+    draw.h("input", { type: "radio", name: "guess", value: String(index + 1), checked: state.guess === index + 1 }), ` ${guess}`)));
+  const asks = !hasBegun && !isEmbedded;
+  at("guesses").hidden = !asks;
+  at("guess-list").parentElement.hidden = guesses.length === 0;
+  at("no-guess").hidden = guesses.length === 0;
+  at("guessed").hidden = asks || guesses.length === 0;
+  at("guessed-text").textContent = state.guess === null ? "You have made no guess." : `Your guess: ${guesses[state.guess - 1] ?? state.guess}.`;
+  at("guess-again").textContent = state.guess === null ? "Make a guess" : "Change the guess";
+  at("scenario").value = ownText === null ? state.scenario : "";
+  at("main").classList.toggle("asks", asks);
+  at("run").hidden = asks;
+  at("switches").hidden = asks;
+  at("ask").hidden = false;
+}
+
+function valueOfSet(name) {
+  return state.sets.find((set) => set.startsWith(`${name}=`))?.slice(name.length + 1) ?? "";
+}
+
+function showSwitches() {
+  at("bug").value = state.bug;
+  at("versus").value = state.versus ?? "";
+  at("seed").value = state.seed ?? "";
+  at("batch").value = valueOfSet("batch");
+  at("budget").value = valueOfSet("budget");
+  at("bug-about").textContent = bugs.find((bug) => bug.name === state.bug)?.about ?? "This is the real loop.";
+  at("facts").textContent = `This run: ${run.steps} steps, ${run.turns} turns, ${run.operations} operations. Hash: ${run.hash}`;
+}
+
+function names() {
+  const found = [...lives(run.lines, state.n).values()];
+  return found.map(({ id, client }) => ({ id, client }));
+}
+
+// Returns the selected name, or the one that the last step is about.
+function selectedName() {
+  const all = names();
+  if (state.who !== null) return state.who;
+  for (let n = state.n; n > 0; n -= 1) {
+    const id = engine.at(run.id, n).step?.id;
+    if (id && all.some((one) => one.id === id)) return id;
+  }
+  return all.at(-1)?.id ?? null;
+}
+
+function showPosition() {
+  const { lines, clients } = run;
+  draw.phases(at("phases"), position, lines);
+  draw.log(at("log"), position, lines, at("whole").checked);
+  draw.slots(at("slots"), at("slots-table"), position, lines, clients);
+  draw.sockets(at("sockets"), at("sockets-table"), position, capacity(), clients);
+  const who = selectedName();
+  at("who").replaceChildren(draw.h("option", { value: "" }, "of the last step"),
+    ...names().map(({ id, client }) => draw.h("option", { value: id }, client ? `${id} (${client})` : id)));
+  if (state.who !== null && !names().some(({ id }) => id === state.who)) at("who").append(draw.h("option", { value: state.who }, state.who));
+  at("who").value = state.who ?? "";
+  draw.names(at("holders"), at("workers"), at("names-table"), position, lines, who, clients);
+  at("pane-names-title").textContent = who ? `Who holds ${called(who, lives(lines, state.n))}` : "Who holds a name";
+
+  const bug = state.bug === "none" ? "" : `, with ${state.bug}`;
+  at("now-title").textContent = position.in_turn ? `Turn ${position.turn}${bug}` : position.turn === 0 ? `Before turn 1${bug}` : `After turn ${position.turn}${bug}`;
+  at("sentence").textContent = position.sentence;
+  showSource();
+  at("position").textContent = `Step ${state.n} of ${run.steps}, ${milliseconds(position.state.at_ns)}`;
+  at("slider").max = String(run.steps);
+  at("slider").value = String(state.n);
+  at("slider").setAttribute("aria-valuetext", `step ${state.n} of ${run.steps}, turn ${position.turn}`);
+  for (const button of document.querySelectorAll("[data-move]")) {
+    const isBack = "bT".includes(button.dataset.move);
+    button.setAttribute("aria-disabled", String(isBack ? state.n === 0 : state.n === run.steps));
+  }
+  showEnd();
+  showComparison();
+  // The present step stays in sight without a move of the page itself.
+  const box = at("log-box");
+  const present = at("log").querySelector(".present");
+  if (present) box.scrollTop = present.offsetTop - box.clientHeight / 2;
+}
+
+function showSource() {
+  const { source } = position;
+  at("source").hidden = source === null;
+  if (source === null) return;
+  const base = document.querySelector('meta[name="source-base"]').content;
+  const place = `${source.file}:${source.line}`;
+  at("place").replaceChildren(base ? draw.h("a", { href: `${base}${source.file}#L${source.line}` }, place) : place);
+  at("line").textContent = source.text.trim();
+}
+
+function showEnd() {
+  const { end } = position;
+  at("end").hidden = end === null;
+  if (end === null) return at("end").replaceChildren();
+  const { guesses } = scenario();
+  const answer = end.answer === null ? null : guesses[end.answer - 1];
+  const parts = [draw.h("h3", {}, "The run is over")];
+  if (answer) {
+    const isRight = state.guess === end.answer;
+    parts.push(draw.h("dl", { class: "outcome" },
+      draw.h("dt", {}, "Your guess"), draw.h("dd", {}, state.guess === null ? "none" : `${isRight ? "✓" : "✕"} ${guesses[state.guess - 1] ?? state.guess}`),
+      draw.h("dt", {}, state.bug === "none" ? "The answer" : "The answer for the real loop"), draw.h("dd", {}, answer)));
+    parts.push(draw.h("p", {}, end.because));
+  }
+  parts.push(draw.h("p", { class: end.symptom ? "symptom" : null }, end.symptom
+    ? `✕ Went wrong first: turn ${end.symptom.turn}, ${milliseconds(end.symptom.at_ns)}: ${end.symptom.what}`
+    : "✓ Everything that the scenario expects has happened."));
+  at("end").replaceChildren(...parts);
+}
+
+function showComparison() {
+  at("compare").hidden = other === null;
+  if (other === null) return;
+  const title = (bug) => (bug === "none" ? "the real loop" : `with ${bug}`);
+  const until = (lines) => lines.filter((line) => line.at_ns <= position.state.at_ns);
+  const isEnd = state.n === run.steps;
+  const left = run.lines.slice(0, state.n);
+  const right = isEnd ? other.lines : state.n === 0 ? [] : until(other.lines);
+  draw.compare(at("compare-box"), draw.aligned(left, right), [title(run.bug), title(other.bug)], state.n);
+  const same = shared(run.lines, other.lines);
+  const isSame = same === run.steps && same === other.steps;
+  let text = `Left: ${title(run.bug)}. Right: ${title(other.bug)}, until ${isEnd ? "its end" : "this time"}. `;
+  if (isSame) text += "Both runs are equal.";
+  else if (state.n > same) text += `They are equal until step ${same}; ≠ marks each difference.`;
+  else text += "They have been equal until here.";
+  if (isEnd) {
+    const ends = [run, other].map((one) => engine.at(one.id, one.steps).end?.symptom?.what ?? "nothing went wrong");
+    text += ` At the end: ${title(run.bug)}: ${ends[0]}. ${title(other.bug)[0].toUpperCase()}${title(other.bug).slice(1)}: ${ends[1]}.`;
+  }
+  at("compare-text").textContent = text;
+  at("compare-box").scrollTop = at("compare-box").scrollHeight;
+}
+
+// Writes the state into the address, without an entry in the history for each step.
+function writeLink() {
+  let link = encode(state);
+  if (link.length > LINK_CHARS_MAX) {
+    complain(`This scenario is too long for a link; allowed: ${LINK_CHARS_MAX} characters.`);
+    link = encode({ ...state, packed: null });
+  }
+  if (location.hash !== link) history.replaceState(null, "", link);
+  at("whole-page").href = `step.html${link}`;
+}
+
+function show() {
+  showQuestion();
+  showSwitches();
+  showPosition();
+  writeLink();
+  loadText();
+}
+
+// Texts of scenarios.
+
+function capacity() {
+  const text = ownText ?? texts.get(state.scenario);
+  if (!text) return null;
+  return Number(/^socket\s+(\d+)\s+bytes/m.exec(text)?.[1] ?? draw.SOCKET_BYTES);
+}
+
+async function loadText() {
+  const name = state.scenario;
+  if (ownText !== null || texts.has(name)) {
+    if (!at("text").value) at("text").value = ownText ?? texts.get(name);
+    return;
+  }
+  let text = scenario().text ?? null;
+  if (text === null) {
+    try {
+      const response = await fetch(`scenarios/${encodeURIComponent(name)}.txt`);
+      text = response.ok ? await response.text() : "";
+    } catch {
+      text = "";
+    }
+  }
+  texts.set(name, text);
+  if (state.scenario !== name || ownText !== null) return;
+  at("text").value = text;
+  draw.sockets(at("sockets"), at("sockets-table"), position, capacity(), run.clients);
+}
+
+// Acts.
+
+function attempt(act) {
+  try {
+    complain("");
+    act();
+    show();
+    return true;
+  } catch (error) {
+    complain(sentenceOf(error));
+    return false;
+  }
+}
+
+function sentenceOf(error) {
+  return String(error?.message ?? error).split("\n")[0];
+}
+
+function goTo(n) {
+  attempt(() => {
+    at("found").textContent = "";
+    state.n = Math.min(Math.max(n, 0), run.steps);
+    position = engine.at(run.id, state.n);
+  });
+}
+
+function move(word) {
+  if (!hasBegun) return;
+  const n = state.n;
+  try {
+    complain("");
+    at("found").textContent = "";
+    goTo(engine.command(run.id, n, word).n);
+    if (word.startsWith("u ") && state.n === n) at("found").textContent = `No step after ${n} meets: ${word.slice(2)}`;
+  } catch (error) {
+    at("found").textContent = sentenceOf(error);
+  }
+}
+
+function until() {
+  const condition = at("condition").value.trim();
+  if (condition) move(`u ${condition}`);
+  else at("found").textContent = "Write a condition, such as stale or op=read.";
+}
+
+function begin(guess) {
+  hasBegun = true;
+  if (attempt(() => become({ ...state, guess }))) at("now-title").scrollIntoView({ block: "nearest" });
+  document.querySelector('[data-move="n"]').focus({ preventScroll: true });
+}
+
+function choose() {
+  attempt(() => {
+    const next = { ...state, bug: at("bug").value, versus: at("versus").value || null };
+    next.seed = at("seed").value.trim() === "" ? null : number(`seed=${at("seed").value}`, at("seed").value.trim(), 0);
+    next.sets = state.sets.filter((set) => !/^(batch|budget)=/.test(set));
+    for (const name of ["batch", "budget"]) {
+      const value = at(name).value.trim();
+      if (value !== "") next.sets.push(`${name}=${number(`${name}=${value}`, value, 1)}`);
+    }
+    become(next, { keepPlace: true });
+  });
+}
+
+async function runText() {
+  const text = at("text").value;
+  const mine = ++task;
+  at("text-error").textContent = "";
+  try {
+    const packed = await pack(text);
+    if (mine !== task) return;
+    become({ ...start("own"), packed }, { text });
+    hasBegun = !scenario().question;
+    complain("");
+    show();
+    at("title").focus();
+  } catch (error) {
+    at("text-error").textContent = sentenceOf(error);
+  }
+}
+
+async function manySeeds() {
+  const button = at("seeds");
+  if (button.dataset.busy) {
+    task += 1;
+    return;
+  }
+  const mine = ++task;
+  const options = { ...optionsOf(state.bug) };
+  const progress = at("progress");
+  button.dataset.busy = "yes";
+  button.textContent = "Stop";
+  progress.hidden = false;
+  let [done, failed, first, symptom] = [0, 0, null, ""];
+  const title = state.bug === "none" ? "The real loop" : `The loop with ${state.bug}`;
+  try {
+    while (done < SEEDS && mine === task) {
+      const part = engine.seeds(options, done, SEEDS_AT_ONCE);
+      failed += part.failed;
+      if (first === null && part.failed > 0) [first, symptom] = [part.first, part.symptom];
+      done += SEEDS_AT_ONCE;
+      progress.value = done;
+      // The page stays usable between two pieces of work.
+      await new Promise((resume) => setTimeout(resume));
+    }
+    const link = first === null ? null : draw.h("a", { href: encode({ ...state, seed: first, n: 0 }) }, `Open seed ${first}`);
+    const text = failed === 0 ? `${title} fails in none of ${done} seeds.` : `${title} fails in ${failed} of ${done} seeds. First in seed ${first}: ${symptom}. `;
+    at("seeds-text").replaceChildren(text, ...(link ? [link] : []));
+  } catch (error) {
+    at("seeds-text").textContent = sentenceOf(error);
+  }
+  delete button.dataset.busy;
+  button.textContent = `Run ${SEEDS} seeds here`;
+  progress.hidden = true;
+}
+
+// Opens what the address says. A bad link leaves a sentence, and the page goes on.
+async function openLink() {
+  const mine = ++task;
+  let sentence = "";
+  let next = start(FIRST);
+  let text = null;
+  try {
+    if (location.hash.length > 1) next = decode(location.hash);
+    if (next.packed !== null) text = await unpack(next.packed);
+    if (mine !== task) return;
+    complain("");
+    at("found").textContent = "";
+    at("text").value = "";
+    become(next, { text });
+  } catch (error) {
+    sentence = sentenceOf(error);
+    if (mine !== task) return;
+    if (run === null) become(start(FIRST), { text: null });
+  }
+  if (!sentence) hasBegun = state.n > 0 || state.guess !== null || state.bug !== "none" || isEmbedded;
+  show();
+  if (sentence) complain(sentence);
+}
+
+function listen() {
+  at("scenario").addEventListener("change", () => {
+    const name = at("scenario").value;
+    if (!name) return;
+    at("text").value = "";
+    hasBegun = false;
+    attempt(() => become(start(name), { text: null }));
+  });
+  at("guesses").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const chosen = new FormData(at("guesses")).get("guess");
+    if (chosen === null && scenario().guesses.length > 0) return complain("Choose a guess first, or begin without one.");
+    begin(chosen === null ? null : Number(chosen));
+  });
+  at("no-guess").addEventListener("click", () => begin(null));
+  at("guess-again").addEventListener("click", () => {
+    hasBegun = false;
+    showQuestion();
+    at("guess-list").querySelector("input")?.focus();
+  });
+  for (const button of document.querySelectorAll("[data-move]")) button.addEventListener("click", () => move(button.dataset.move));
+  at("until").addEventListener("submit", (event) => {
+    event.preventDefault();
+    until();
+  });
+  at("slider").addEventListener("input", () => goTo(Number(at("slider").value)));
+  at("whole").addEventListener("change", showPosition);
+  at("who").addEventListener("change", () => attempt(() => { state.who = at("who").value || null; }));
+  at("choices").addEventListener("submit", (event) => {
+    event.preventDefault();
+    choose();
+  });
+  for (const id of ["bug", "versus"]) at(id).addEventListener("change", choose);
+  at("seeds").addEventListener("click", manySeeds);
+  at("run-text").addEventListener("click", runText);
+  at("drop-text").addEventListener("click", () => {
+    at("text").value = "";
+    at("text-error").textContent = "";
+    const name = ownText === null ? state.scenario : FIRST;
+    attempt(() => become(start(name), { text: null }));
+  });
+  addEventListener("hashchange", openLink);
+  at("skip").addEventListener("click", (event) => {
+    // The fragment of the address belongs to the state.
+    event.preventDefault();
+    at("main").focus();
+  });
+  addEventListener("keydown", (event) => {
+    if (!at("keys").checked || event.ctrlKey || event.metaKey || event.altKey || !hasBegun) return;
+    const inText = event.target.closest?.("textarea, select, input:not([type=range], [type=checkbox], [type=radio])");
+    if (inText) return;
+    if (["n", "e", "t", "b", "T"].includes(event.key)) move(event.key);
+    else if (event.key === "u") {
+      event.preventDefault();
+      until();
+    }
+  });
+}
+
+function fillLists() {
+  at("scenario").replaceChildren(...scenarios.map(({ name }) => draw.h("option", { value: name }, name)), draw.h("option", { value: "" }, "edited text"));
+  const options = () => bugs.map(({ name }) => draw.h("option", { value: name }, name));
+  at("bug").replaceChildren(draw.h("option", { value: "none" }, "none (the real loop)"), ...options());
+  at("versus").replaceChildren(draw.h("option", { value: "" }, "nothing"), draw.h("option", { value: "none" }, "the real loop"), ...options());
+}
+
+async function main() {
+  try {
+    const { loadEngine } = await import("./loop.js");
+    engine = await loadEngine(new URL("loop.wasm", import.meta.url));
+  } catch (error) {
+    complain(`The loop could not be loaded (${sentenceOf(error)}). The page needs loop.js and loop.wasm beside it, and WebAssembly. In a terminal, 'whirligig step' does the same work.`);
+    return;
+  }
+  scenarios = engine.scenarios();
+  bugs = engine.bugs().map((bug) => (typeof bug === "string" ? { name: bug } : bug)).filter(({ name }) => name !== "none");
+  fillLists();
+  listen();
+  await openLink();
+}
+
+main();
