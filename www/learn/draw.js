@@ -224,17 +224,22 @@ function paired(one, two) {
   return rows;
 }
 
-export function compare(place, rows, heads, present) {
-  const cell = (line, same) => h("td", { class: line ? `kind-${line.kind}${same ? "" : " differs"}` : "none" },
-    line ? [h("span", { class: "mark" }, same ? "" : "≠ "), h("span", { style: `--indent:${line.indent}`, class: "what" }, line.text)] : h("span", { class: "hidden-title" }, "nothing"));
+// Shows those rows of `aligned` that have happened. `present` is a step of the run in this column,
+// 1 or 2.
+export function compare(place, rows, isShown, heads, present, column) {
+  const cell = (line, differs) => h("td", { class: line ? `kind-${line.kind}${differs ? " differs" : ""}` : "none" },
+    line ? h("div", { class: "pair" }, h("span", { class: "mark" }, differs ? "≠" : ""), h("span", { style: `--indent:${line.indent}`, class: "what" }, line.text)) : h("span", { class: "hidden-title" }, "nothing"));
   let last = null;
-  const body = rows.map(([time, one, two]) => {
-    const same = Boolean(one && two && one.text === two.text);
-    const head = time === last ? "" : milliseconds(time);
+  const body = [];
+  for (const [time, one, two] of rows) {
+    const cells = [one, two].map((line, at) => (isShown[at](line) ? line : undefined));
+    if (!cells.some(Boolean)) continue;
+    const differs = one?.text !== two?.text;
+    const isPresent = cells[column - 1]?.n === present;
+    body.push(h("tr", { class: isPresent ? "present" : null, "aria-current": isPresent ? "step" : null },
+      h("td", { class: "time" }, isPresent ? "▶ " : "", time === last ? "" : milliseconds(time)), cell(cells[0], differs), cell(cells[1], differs)));
     last = time;
-    const isPresent = one && one.n === present;
-    return h("tr", { class: isPresent ? "present" : null, "aria-current": isPresent ? "step" : null }, h("td", { class: "time" }, isPresent ? "▶ " : "", head), cell(one, same), cell(two, same));
-  });
+  }
   place.replaceChildren(h("table", { class: "two" }, h("caption", { class: "hidden-title" }, "Steps of two runs by time"),
     h("thead", {}, h("tr", {}, ["time", ...heads].map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, body)));
 }

@@ -5,7 +5,6 @@
 
 export function milliseconds(ns) {
   if (ns === null || ns === undefined) return "none";
-  if (ns >= 1e10) return `${(ns / 1e9).toFixed(3)} s`;
   return `${(ns / 1e6).toFixed(3)} ms`;
 }
 

@@ -9,11 +9,15 @@ import { called, lives, milliseconds } from "./names.js";
 
 const FIRST = "stale-answer";
 const SEEDS = 500;
-const SEEDS_AT_ONCE = 5;
+const SEEDS_AT_ONCE = 10;
 const RUNS_KEPT = 6;
 
 const at = (id) => document.getElementById(id);
 const isEmbedded = document.documentElement.classList.contains("embed");
+// The pane of an embedded page.
+const PANES = ["turn", "slots", "kernel", "names"];
+const asked = new URLSearchParams(location.search).get("pane");
+document.documentElement.dataset.pane = PANES.includes(asked) ? asked : "slots";
 
 let engine;
 let scenarios = [];
@@ -27,8 +31,6 @@ let position = null;
 // The run beside it, if there is one.
 let other = null;
 let hasBegun = false;
-// Text of each scenario of the site, for the editor and the capacity of sockets.
-const texts = new Map();
 // Number of the task that may still change the page; an older one gives up.
 let task = 0;
 
@@ -143,7 +145,12 @@ function showSwitches() {
   at("seed").value = state.seed ?? "";
   at("batch").value = valueOfSet("batch");
   at("budget").value = valueOfSet("budget");
-  at("bug-about").textContent = bugs.find((bug) => bug.name === state.bug)?.about ?? "This is the real loop.";
+  const bug = bugs.find(({ name }) => name === state.bug);
+  at("bug-about").replaceChildren(...(bug ? [`${bug.what} A public report of this mistake: `, draw.h("a", { href: bug.url }, bug.title), "."] : ["This is the real loop."]));
+  for (const option of at("bug").options) {
+    const breaks = scenario().bugs?.some((one) => one.bug === option.value && one.fails);
+    if (option.value !== "none") option.textContent = breaks ? `${option.value} (fails here)` : option.value;
+  }
   at("facts").textContent = `This run: ${run.steps} steps, ${run.turns} turns, ${run.operations} operations. Hash: ${run.hash}`;
 }
 
@@ -231,23 +238,29 @@ function showComparison() {
   at("compare").hidden = other === null;
   if (other === null) return;
   const title = (bug) => (bug === "none" ? "the real loop" : `with ${bug}`);
-  const until = (lines) => lines.filter((line) => line.at_ns <= position.state.at_ns);
   const isEnd = state.n === run.steps;
-  const left = run.lines.slice(0, state.n);
-  const right = isEnd ? other.lines : state.n === 0 ? [] : until(other.lines);
-  draw.compare(at("compare-box"), draw.aligned(left, right), [title(run.bug), title(other.bug)], state.n);
+  // The real loop is on the left.
+  const isMineLeft = other.bug !== "none";
+  const [left, right] = isMineLeft ? [run, other] : [other, run];
+  if (other.rowsWith !== run) [other.rowsWith, other.rows] = [run, draw.aligned(left.lines, right.lines)];
+  const isMineShown = (line) => line !== undefined && line.n <= state.n;
+  const isOtherShown = (line) => line !== undefined && (isEnd || (state.n > 0 && line.at_ns <= position.state.at_ns));
+  const isShown = isMineLeft ? [isMineShown, isOtherShown] : [isOtherShown, isMineShown];
+  const heads = [title(left.bug), title(right.bug)];
+  draw.compare(at("compare-box"), other.rows, isShown, heads, state.n, isMineLeft ? 1 : 2);
   const same = shared(run.lines, other.lines);
   const isSame = same === run.steps && same === other.steps;
-  let text = `Left: ${title(run.bug)}. Right: ${title(other.bug)}, until ${isEnd ? "its end" : "this time"}. `;
+  let text = `Left: ${heads[0]}. Right: ${heads[1]}. `;
   if (isSame) text += "Both runs are equal.";
   else if (state.n > same) text += `They are equal until step ${same}; ≠ marks each difference.`;
   else text += "They have been equal until here.";
   if (isEnd) {
-    const ends = [run, other].map((one) => engine.at(one.id, one.steps).end?.symptom?.what ?? "nothing went wrong");
-    text += ` At the end: ${title(run.bug)}: ${ends[0]}. ${title(other.bug)[0].toUpperCase()}${title(other.bug).slice(1)}: ${ends[1]}.`;
+    const [real, broken] = [left, right].map((one) => engine.at(one.id, one.steps).end?.symptom?.what ?? "nothing went wrong");
+    text += ` At the end on the left: ${real}. On the right: ${broken}.`;
   }
   at("compare-text").textContent = text;
-  at("compare-box").scrollTop = at("compare-box").scrollHeight;
+  const box = at("compare-box");
+  box.scrollTop = box.scrollHeight;
 }
 
 // Writes the state into the address, without an entry in the history for each step.
@@ -266,36 +279,16 @@ function show() {
   showSwitches();
   showPosition();
   writeLink();
-  loadText();
+  if (!at("text").value) at("text").value = scenarioText();
 }
 
-// Texts of scenarios.
+// Text of the scenario, which the editor shows.
+function scenarioText() {
+  return ownText ?? scenario().text ?? "";
+}
 
 function capacity() {
-  const text = ownText ?? texts.get(state.scenario);
-  if (!text) return null;
-  return Number(/^socket\s+(\d+)\s+bytes/m.exec(text)?.[1] ?? draw.SOCKET_BYTES);
-}
-
-async function loadText() {
-  const name = state.scenario;
-  if (ownText !== null || texts.has(name)) {
-    if (!at("text").value) at("text").value = ownText ?? texts.get(name);
-    return;
-  }
-  let text = scenario().text ?? null;
-  if (text === null) {
-    try {
-      const response = await fetch(`scenarios/${encodeURIComponent(name)}.txt`);
-      text = response.ok ? await response.text() : "";
-    } catch {
-      text = "";
-    }
-  }
-  texts.set(name, text);
-  if (state.scenario !== name || ownText !== null) return;
-  at("text").value = text;
-  draw.sockets(at("sockets"), at("sockets-table"), position, capacity(), run.clients);
+  return Number(/^socket\s+(\d+)\s+bytes/m.exec(scenarioText())?.[1] ?? draw.SOCKET_BYTES);
 }
 
 // Acts.
@@ -404,8 +397,8 @@ async function manySeeds() {
       await new Promise((resume) => setTimeout(resume));
     }
     const link = first === null ? null : draw.h("a", { href: encode({ ...state, seed: first, n: 0 }) }, `Open seed ${first}`);
-    const text = failed === 0 ? `${title} fails in none of ${done} seeds.` : `${title} fails in ${failed} of ${done} seeds. First in seed ${first}: ${symptom}. `;
-    at("seeds-text").replaceChildren(text, ...(link ? [link] : []));
+    const result = failed === 0 ? `${title} fails in none of ${done} seeds.` : `${title} fails in ${failed} of ${done} seeds. First in seed ${first}: ${symptom}. `;
+    at("seeds-text").replaceChildren(result, ...(link ? [link] : []));
   } catch (error) {
     at("seeds-text").textContent = sentenceOf(error);
   }
@@ -513,7 +506,7 @@ async function main() {
     return;
   }
   scenarios = engine.scenarios();
-  bugs = engine.bugs().map((bug) => (typeof bug === "string" ? { name: bug } : bug)).filter(({ name }) => name !== "none");
+  bugs = engine.bugs();
   fillLists();
   listen();
   await openLink();
