@@ -388,7 +388,7 @@ async function manySeeds() {
   const title = state.bug === "none" ? "The real loop" : `The loop with ${state.bug}`;
   try {
     while (done < SEEDS && mine === task) {
-      const part = engine.seeds(options, done, SEEDS_AT_ONCE);
+      const part = engine.seeds(options, done + 1, SEEDS_AT_ONCE);
       failed += part.failed;
       if (first === null && part.failed > 0) [first, symptom] = [part.first, part.symptom];
       done += SEEDS_AT_ONCE;
