@@ -67,6 +67,7 @@ mod sinks;
 mod split;
 mod stall_script;
 mod stepper;
+mod stepper_page;
 mod steps;
 mod strace;
 mod symlinks;
