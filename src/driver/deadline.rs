@@ -62,6 +62,13 @@ impl<K: Copy + PartialEq + std::fmt::Debug> DeadlineQueue<K> {
         }
     }
 
+    /// Returns true if the slot of `id` has no entry of another connection. An entry of a closed
+    /// one would delay or replace the deadline of its successor.
+    pub(crate) fn is_free_for(&self, id: Id<K>) -> bool {
+        let place = self.places.get(id.slot()).copied().unwrap_or(ABSENT);
+        place == ABSENT || self.heap[place as usize].id == id
+    }
+
     /// Removes the entry of `id`. Call when the connection is closed, before its slot is used
     /// again.
     pub fn remove(&mut self, id: Id<K>) {

@@ -375,6 +375,10 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
         let Some(slot) = self.slots.get_mut(id) else { return };
         if let Some(due) = slot.client.deadline(&self.driver.config) {
+            debug_assert!(
+                self.deadlines.is_free_for(id) || self.os.is_wrong(Decision::RemoveDeadline),
+                "a closed connection left its deadline behind"
+            );
             self.deadlines.arm(id, due);
         }
         if self.driver.pool.is_short() {
