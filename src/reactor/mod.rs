@@ -375,11 +375,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         }
         let Some(slot) = self.slots.get_mut(id) else { return };
         if let Some(due) = slot.client.deadline(&self.driver.config) {
-            debug_assert!(
-                self.deadlines.is_free_for(id) || self.os.is_wrong(Decision::RemoveDeadline),
-                "a closed connection left its deadline behind"
-            );
-            self.deadlines.arm(id, due);
+            self.arm(id, due);
         }
         if self.driver.pool.is_short() {
             self.evict_slowest_head();
@@ -481,5 +477,14 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                 })
             });
         }
+    }
+
+    /// Ensures that the deadline of a connection is acted on no later than `due`.
+    fn arm(&mut self, id: ConnId, due: Instant) {
+        debug_assert!(
+            self.deadlines.is_free_for(id) || self.os.is_wrong(Decision::RemoveDeadline),
+            "a closed connection left its deadline behind"
+        );
+        self.deadlines.arm(id, due);
     }
 }
