@@ -6,6 +6,7 @@
 import * as draw from "./draw.js";
 import { LINK_CHARS_MAX, decode, encode, number, pack, start, unpack } from "./link.js";
 import { called, lives, milliseconds } from "./names.js";
+import { Runs } from "./runs.js";
 
 const FIRST = "stale-answer";
 const SEEDS = 500;
@@ -20,6 +21,7 @@ const asked = new URLSearchParams(location.search).get("pane");
 document.documentElement.dataset.pane = PANES.includes(asked) ? asked : "slots";
 
 let engine;
+let runs;
 let scenarios = [];
 let bugs = [];
 // Text of an edited scenario, or null.
@@ -41,33 +43,13 @@ function complain(text) {
 
 // Runs.
 
-const kept = new Map();
-
 function optionsOf(bug) {
   return { scenario: state.scenario, text: ownText, bug, seed: state.seed, set: state.sets, guess: state.guess };
 }
 
-// Opens a run, or returns the one that is open. Throws the sentence of the engine.
+// Opens a run. Throws the sentence of the engine.
 function open(bug) {
-  const options = optionsOf(bug);
-  const key = JSON.stringify(options);
-  if (kept.has(key)) {
-    const found = kept.get(key);
-    kept.delete(key);
-    kept.set(key, found);
-    return found;
-  }
-  const opened = engine.open(options);
-  opened.lines = engine.lines(opened.id, 0, opened.steps + 1).filter((line) => line.n >= 1 && line.n <= opened.steps);
-  opened.clients = engine.at(opened.id, 0).state.sockets.map((socket) => socket.client);
-  opened.bug = bug;
-  kept.set(key, opened);
-  for (const [old, { id }] of kept) {
-    if (kept.size <= RUNS_KEPT) break;
-    kept.delete(old);
-    engine.close(id);
-  }
-  return opened;
+  return runs.open(optionsOf(bug));
 }
 
 // Number of first steps that two runs share.
@@ -501,6 +483,7 @@ async function main() {
   try {
     const { loadEngine } = await import("./loop.js");
     engine = await loadEngine(new URL("loop.wasm", import.meta.url));
+    runs = new Runs(engine, RUNS_KEPT);
   } catch (error) {
     complain(`The loop could not be loaded (${sentenceOf(error)}). The page needs loop.js and loop.wasm beside it, and WebAssembly. In a terminal, 'whirligig step' does the same work.`);
     return;
