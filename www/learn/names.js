@@ -91,6 +91,8 @@ function deadline(position, life, one) {
   if (life.closed && position.bug === "deadline-not-removed") return place(true, "its entry was left in the queue (bug deadline-not-removed)");
   if (life.closed) return place(false, "its entry was removed at the close");
   if (!one?.seen) return place(false, "armed at the end of this turn");
+  // Only a bug of the loop leaves a connection without an entry for its deadline.
+  if (one.seen.armed_ns === null && one.seen.deadline_ns !== null) return place(false, `no entry, although its deadline is ${milliseconds(one.seen.deadline_ns)}`);
   if (one.seen.armed_ns === null) return place(false, "it waits for nothing that has a deadline");
   return place(true, `an entry at ${milliseconds(one.seen.armed_ns)}, seen after turn ${position.state.seen_in}`);
 }

@@ -6,6 +6,7 @@
 use crate::conn_id::ConnId;
 use crate::driver::decision::Decision;
 use crate::observe::step::{Holder, Name, Step, Stop};
+use crate::sim::scenario::ConnectionState;
 use crate::sim::stepper::condition::is_event_of;
 use crate::sim::stepper::recording::{Recording, ms};
 use crate::sim::stepper::state::State;
@@ -133,8 +134,17 @@ fn deadline(run: &Recording, id: ConnId, state: &State, life: &Life) -> Place {
         Some(at) => {
             Place::new("deadline", true, format!("an entry at {at}, seen after turn {}", state.seen_in))
         }
-        None if seen.is_none() => Place::new("deadline", false, "armed at the end of this turn"),
-        None => Place::new("deadline", false, "it waits for nothing that has a deadline"),
+        None => Place::new("deadline", false, not_armed(seen)),
+    }
+}
+
+/// Returns the reason why an open connection has no entry.
+fn not_armed(seen: Option<&ConnectionState>) -> String {
+    let Some(seen) = seen else { return "armed at the end of this turn".to_string() };
+    // Only a bug of the loop leaves a connection without an entry for its deadline.
+    match seen.deadline_ns {
+        Some(at) => format!("no entry, although its deadline is {}", ms(at)),
+        None => "it waits for nothing that has a deadline".to_string(),
     }
 }
 

@@ -111,6 +111,17 @@ fn a_newcomer_sees_the_stale_name_and_the_reason() {
 }
 
 #[test]
+fn a_deadline_without_an_entry_is_named() {
+    let bob = |bug| {
+        let mut session = session("deadline-early-and-due", bug, None);
+        session.obey_all("at 60 w 1.3").unwrap().text()
+    };
+    let (real, wrong) = (bob(None), bob(Some("deadline-not-removed")));
+    assert!(real.contains("an entry at 150.001 ms"), "{real}");
+    assert!(wrong.contains("no entry, although its deadline is 150.001 ms"), "{wrong}");
+}
+
+#[test]
 fn each_client_is_named_once_and_each_step_has_a_sentence() {
     for scenario in all() {
         let session = session(&scenario.name, None, None);
