@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{MODELS, Server, on_both, run_within, until};
+use crate::harness::{MODELS, Server, now, on_both, run_within, until};
 use crate::wire::{Client, Response, chunked, request};
 
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
@@ -458,6 +458,31 @@ fn graceful_shutdown_finishes_requests_under_way() {
         until("the program has printed how it ended", || {
             server.out.text().contains("all clients were served")
         });
+    });
+}
+
+/// On the loop a quick request waits for all slow ones, and not if these are jobs.
+#[test]
+fn slow_handler_blocks_the_loop_but_not_as_a_job() {
+    on_both(|model| {
+        let server = start("slow_handler", model, &[]);
+        let [inline, job] = ["/inline", "/job"].map(|path| {
+            let began = now();
+            let mut slow: Vec<Client> = (0..12).map(|_| Client::connect(server.port)).collect();
+            for client in &mut slow {
+                client.send(request("GET", path, &[], b""));
+            }
+            Client::connect(server.port).get("/quick").expect(200).with_body("quick\n");
+            let waited = began.elapsed();
+            for client in &mut slow {
+                client.response().expect(200).with_body("slow\n");
+            }
+            waited
+        });
+        if model == "reactor" {
+            assert!(inline >= Duration::from_millis(12 * 50), "{inline:?}");
+            assert!(job < inline / 2, "{job:?}, and {inline:?} on the loop");
+        }
     });
 }
 
