@@ -129,6 +129,14 @@ pub(super) struct Args {
     #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
     #[arg(env = "WHIRLIGIG_NO_METRICS", hide_env = true, hide_short_help = true)]
     pub(super) no_metrics: bool,
+    /// Show the running loop at /_whirligig/loop to every client [default: to this machine]
+    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_LOOP_PAGE", hide_env = true, hide_short_help = true)]
+    pub(super) loop_page: bool,
+    /// Do not show the running loop at /_whirligig/loop
+    #[arg(help_heading = "Data", long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "WHIRLIGIG_NO_LOOP_PAGE", hide_env = true, hide_short_help = true)]
+    pub(super) no_loop_page: bool,
 
     /// Access log, one line per request: FILE, - (standard output) or off [default: - on a
     /// terminal, else off]

@@ -64,6 +64,7 @@ pub(super) fn config_of(args: &Args, sources: &Sources, surroundings: &Surroundi
         api: one_of(sources, ("api", args.api), ("no_api", args.no_api))?,
         health: !args.no_health,
         metrics: one_of(sources, ("metrics", args.metrics), ("no_metrics", args.no_metrics))?,
+        loop_page: one_of(sources, ("loop_page", args.loop_page), ("no_loop_page", args.no_loop_page))?,
         own_files: args.config.iter().cloned().collect(),
         access_log,
         log_format: args.log_format,

@@ -597,6 +597,9 @@ pub struct Config {
     /// True if `/_whirligig/metrics` is served. `None` decides by address, because the numbers are
     /// for operators and not for strangers.
     pub metrics: Option<bool>,
+    /// Clients that may look at `/_whirligig/loop`: all with `true`, none with `false`. `None` is
+    /// those on the server's own machine.
+    pub loop_page: Option<bool>,
     /// Destination of the access log, if any.
     pub access_log: Option<LogTarget>,
     /// Format of the access log.
@@ -653,6 +656,7 @@ impl Default for Config {
             api: None,
             health: true,
             metrics: None,
+            loop_page: None,
             own_files: Vec::new(),
             access_log: None,
             log_format: LogFormat::Common,

@@ -11,6 +11,7 @@ use crate::handler::watch::Watch;
 use crate::http::connection::Outside;
 use crate::http::{Connection, Phase};
 use crate::jobs::pace::Pace;
+use crate::observe::live::{RequestLabel, WaitsFor};
 
 /// Readiness that the kernel reported, until a call returns would-block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,6 +135,11 @@ impl Client {
         self.work.as_ref().is_some_and(|work| matches!(work.task, Task::Collecting { .. }))
     }
 
+    /// Returns the label of the request under way. Empty for a request that was answered at once.
+    pub(crate) fn label(&self) -> Option<&RequestLabel> {
+        self.work.as_ref().map(|work| &work.label)
+    }
+
     /// Returns what the connection waits for outside the protocol.
     pub(crate) fn outside(&self) -> Outside {
         match &self.work {
@@ -142,6 +148,26 @@ impl Client {
             Some(work) => match work.task {
                 Task::Nothing | Task::Collecting { .. } | Task::Sinking { .. } => Outside::Nothing,
                 Task::Draining { .. } | Task::Waiting => Outside::Job,
+            },
+        }
+    }
+
+    /// Returns what the connection waits for, for views of the loop.
+    pub(crate) fn waits_for(&self) -> WaitsFor {
+        match self.phase() {
+            Phase::Idle => WaitsFor::Request,
+            Phase::ReceivingHead => WaitsFor::Head,
+            Phase::ReceivingBody => WaitsFor::Content,
+            Phase::Lingering | Phase::Closed => WaitsFor::End,
+            Phase::Handling => match self.work.as_ref().is_some_and(|work| work.watch.is_some()) {
+                true => WaitsFor::Program,
+                false => WaitsFor::Job,
+            },
+            Phase::Sending | Phase::Streaming => match &self.work {
+                Some(work) if work.residency == Residency::Fetching => WaitsFor::Disk,
+                Some(_) if self.is_queued() && !self.ready.writable => WaitsFor::Room,
+                Some(work) if matches!(work.source, Source::Resting(_)) => WaitsFor::Source,
+                Some(_) | None => WaitsFor::Turn,
             },
         }
     }

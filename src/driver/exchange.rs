@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Instant, Now};
+use crate::config::KIB;
 use crate::conn_id::ConnId;
 use crate::driver::client::Client;
 use crate::driver::pool::PooledBuffer;
@@ -174,17 +175,31 @@ impl<'a, O: Observer> Exchange<'a, O> {
             note.take(request, began);
             work.note = Some(note);
         }
+        self.driver.observer.request_started(self.id, request);
         match self.call_handler(|handler, cx| handler.handle(request, cx)) {
             // Nearly all requests end here.
-            Some(Answer::Now(response)) if !response.is_problem() => self.respond(response),
+            Some(Answer::Now(response)) if !response.is_problem() => {
+                self.respond(response);
+                if self.client.queued_bytes() >= LABELLED_BYTES || self.client.conn.is_streaming() {
+                    self.label(request);
+                }
+            }
             other => {
                 // The response may be a problem, and the head is not kept.
                 self.work().error_form = ErrorForm::of(request);
+                self.label(request);
                 self.carry_out(other);
             }
         }
         // The next request may have been sent later than this one.
         self.sent_before = None;
+    }
+
+    /// Keeps method and path of a request that is not answered at once, for views of the loop.
+    #[inline(never)]
+    fn label(&mut self, request: &Request<'_>) {
+        let now = self.driver.now.mono;
+        self.work().label.set(request, now);
     }
 
     /// Calls a function that a handler has left for a later step.
@@ -289,7 +304,7 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 };
             }
             // The driver handles these results, which belong to no connection.
-            Done::Inspect(_) | Done::Shortage => {}
+            Done::Inspect(_) | Done::ListRequests(_) | Done::Shortage => {}
             Done::Evicted => {
                 // If a job has the sink now, the sink is checked when the job returns it.
                 if self.client.work.as_ref().is_some_and(|work| work.is_evicted()) {
@@ -447,6 +462,10 @@ impl<'a, O: Observer> Exchange<'a, O> {
         }
     }
 }
+
+/// A response of at least this size may wait for a slow client, so that its request is worth a name
+/// in views of the loop. Shorter ones nearly always fit the socket.
+const LABELLED_BYTES: u64 = 16 * KIB as u64;
 
 /// The response to a request whose handler failed.
 pub(super) fn failed() -> Response {

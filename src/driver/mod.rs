@@ -226,6 +226,7 @@ impl<O: Observer> Driver<O> {
             cache: &mut *self.cache,
             pending,
             route: None,
+            hub: self.observer.hub(),
         };
         let handler = &*self.handler;
         let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(handler, &mut cx)));

@@ -18,6 +18,8 @@ pub enum Signal {
     TerminalClosed,
     /// SIGUSR1, and SIGHUP otherwise: a log was rotated. The access log is reopened.
     Reopen,
+    /// SIGUSR2: the requests under way are logged.
+    Report,
 }
 
 impl Signal {
@@ -29,6 +31,7 @@ impl Signal {
             Signal::Terminate => 143,
             Signal::Quit => 131,
             Signal::TerminalClosed | Signal::Reopen => 129,
+            Signal::Report => 140,
         }
     }
 }

@@ -52,9 +52,9 @@ impl Terminal {
 /// comes.
 #[derive(Debug)]
 pub struct Signals {
-    each: [(Signal, mio::net::UnixStream); 5],
+    each: [(Signal, mio::net::UnixStream); 6],
     /// The other ends, which stay open because a socket whose peer is closed is always readable.
-    _far_ends: [UnixStream; 4],
+    _far_ends: [UnixStream; 5],
     /// The terminal that decides the meaning of SIGHUP. Without one, SIGHUP always means a rotated
     /// log.
     terminal: Option<Terminal>,
@@ -81,7 +81,7 @@ impl Remote {
 }
 
 impl Signals {
-    /// Installs handlers for SIGINT, SIGTERM, SIGQUIT, SIGHUP and SIGUSR1. Prevents SIGUSR2 and
+    /// Installs handlers for SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1 and SIGUSR2. Prevents
     /// SIGXFSZ (a full log) from ending the process, and ensures that SIGCHLD is not ignored.
     pub fn install() -> io::Result<Self> {
         let terminal = *TERMINAL;
@@ -117,10 +117,9 @@ impl Signals {
         let (quit, quit_end) = pair(Signal::Quit, SIGQUIT)?;
         let (hang_up, hang_up_end) = pair(Signal::TerminalClosed, SIGHUP)?;
         let (reopen, reopen_end) = pair(Signal::Reopen, SIGUSR1)?;
+        let (report, report_end) = pair(Signal::Report, SIGUSR2)?;
         if registers {
-            for number in [SIGUSR2, SIGXFSZ] {
-                registered.push(signal_hook::flag::register(number, Arc::default())?);
-            }
+            registered.push(signal_hook::flag::register(SIGXFSZ, Arc::default())?);
             if is_ignored(SIGCHLD) {
                 // The ignored state is inherited. With it the system reaps children by itself, and
                 // their exit status is lost (waitpid(2)). A handler that does nothing prevents
@@ -129,8 +128,8 @@ impl Signals {
             }
         }
         Ok(Signals {
-            each: [interrupt, terminate, quit, hang_up, reopen],
-            _far_ends: [interrupt_end, quit_end, hang_up_end, reopen_end],
+            each: [interrupt, terminate, quit, hang_up, reopen, report],
+            _far_ends: [interrupt_end, quit_end, hang_up_end, reopen_end, report_end],
             terminal: None,
             remote: Remote(Arc::new(by_hand)),
             registered,

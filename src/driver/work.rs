@@ -15,6 +15,7 @@ use crate::handler::{BodySink, WithContent};
 use crate::http::BodySource;
 use crate::http::send_queue::SendQueue;
 use crate::jobs::pace::Pace;
+use crate::observe::live::RequestLabel;
 use crate::pages::error::ErrorForm;
 
 /// State that only a busy connection needs.
@@ -39,6 +40,8 @@ pub struct Work {
     pub(super) note: Option<Box<Note>>,
     /// A note of a finished request, reused for the next one.
     pub(super) spare_note: Option<Box<Note>>,
+    /// The last request, while its response takes more than one step.
+    pub(super) label: RequestLabel,
     /// How fast the content of the current request arrives.
     pub(super) pace: Option<Pace>,
 }
@@ -137,6 +140,7 @@ impl Work {
         self.task = Task::Nothing;
         self.source = Source::Nothing;
         self.residency = Residency::Unknown;
+        self.label.clear();
         self.pending.clear();
         if !self.lines.is_empty() {
             self.lines.clear();

@@ -37,6 +37,7 @@ use crate::http::{Request, Response, Status};
 use crate::jobs::inbox::Waker;
 use crate::jobs::sender_permits::Holder;
 use crate::jobs::{JobQueue, Lane, RouteName, Spawn};
+use crate::observe::live::Hub;
 
 pub use crate::handler::extras::When;
 pub use crate::handler::router::{Methods, Router};
@@ -183,6 +184,8 @@ pub struct Context<'a> {
     pub(crate) pending: &'a mut Pending,
     /// Route of the request, for log lines about its jobs.
     pub(crate) route: RouteName,
+    /// Hub of the loop that calls; `None` for a thread.
+    pub(crate) hub: Option<&'a Arc<Hub>>,
 }
 
 impl Context<'_> {
@@ -208,6 +211,11 @@ impl Context<'_> {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         self.limits
+    }
+
+    /// Returns the hub of the loop that serves this connection; `None` for a thread.
+    pub(crate) fn hub(&self) -> Option<&Arc<Hub>> {
+        self.hub
     }
 
     pub(crate) fn cache(&mut self) -> &mut dyn DriverCache {

@@ -17,6 +17,10 @@ use crate::sync::lock;
 /// call.
 pub type Inspect = Box<dyn FnOnce(&Gauges) + Send>;
 
+/// A closure that a loop calls with its requests under way, as a JSON list. A loop that has ended
+/// drops it without a call.
+pub type ListRequests = Box<dyn FnOnce(String) + Send>;
+
 /// A result or wake-up for a connection.
 pub enum Done<R> {
     /// The result of a job that ended.
@@ -27,6 +31,8 @@ pub enum Done<R> {
     Woken,
     /// A closure to call with the gauges of the loop. Belongs to no connection.
     Inspect(Inspect),
+    /// A closure to call with the requests under way. Belongs to no connection.
+    ListRequests(ListRequests),
     /// A permit that the content of this connection held may have moved to another client: see
     /// [`crate::jobs::sender_permits::SenderPermits`].
     Evicted,
@@ -41,6 +47,7 @@ impl<R> std::fmt::Debug for Done<R> {
             Done::Panicked => "panicked",
             Done::Woken => "woken",
             Done::Inspect(_) => "inspect",
+            Done::ListRequests(_) => "list requests",
             Done::Evicted => "evicted",
             Done::Shortage => "shortage",
         })
@@ -128,6 +135,11 @@ impl<R> Inbox<R> {
     /// Makes the owner call `inspect` with its gauges in its next turn.
     pub fn inspect(&self, inspect: Inspect) {
         self.put(ConnId::new(0, 0), Done::Inspect(inspect));
+    }
+
+    /// Makes the owner call `list` with its requests under way in its next turn.
+    pub fn list_requests(&self, list: ListRequests) {
+        self.put(ConnId::new(0, 0), Done::ListRequests(list));
     }
 
     /// Moves all results into `into`. The owner calls this once a turn. Later results wake it

@@ -114,6 +114,7 @@ fn turn_start(object: &mut Object, turn: &TurnStart, waited_ns: u64) {
         WaitUntil::LogFlush => ("log-flush", None),
         WaitUntil::CacheSweep => ("cache-sweep", None),
         WaitUntil::Stop => ("stop", None),
+        WaitUntil::Frame => ("frame", None),
     };
     object.text("until", until);
     if let Some(id) = id {

@@ -4,10 +4,11 @@
 //! so [`Silent`] compiles to nothing. `counters` has the numbers that other threads may read, and
 //! `stopwatch` measures activities. `step` has the facts that a loop reports. `recorder` passes
 //! them to a sink, and `ring` keeps the newest. `text` and `json` write steps, `step_log` to the
-//! log. This folder must not know which code reads the numbers.
+//! log. `live` sums up turns for a page that shows the running loop. This folder must not know which code reads the numbers.
 
 mod counters;
 mod json;
+pub mod live;
 mod recorder;
 mod ring;
 pub mod step;
@@ -20,10 +21,13 @@ mod text;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Instant;
+use crate::conn_id::ConnId;
+use crate::http::Request;
+use live::{Hub, Seen};
 use step::{Step, TurnPhase, TurnStart};
 
 pub use counters::{Count, Counters, Gauges, LoopTally, STATUS_CLASSES, TURN_BOUNDS, Tally, TwinTally};
-#[cfg(feature = "sim")]
 pub(crate) use json::Object;
 pub use json::{SCHEMA_VERSION, json_header};
 pub use recorder::{Detail, Recorder, StepSink};
@@ -33,6 +37,10 @@ pub use step_log::{LoggedSteps, StepLog};
 #[cfg(feature = "os")]
 pub use stopwatch::Stopwatch;
 pub use text::StepText;
+
+/// Observer of a running loop: counts as `O` does, and shows the loop to viewers.
+#[cfg(feature = "os")]
+pub type Live<O> = Recorder<live::LiveSink, O>;
 
 /// Activity on which a loop spends time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +109,18 @@ pub trait Observer: Send + 'static {
     fn step(&mut self, _make: impl FnOnce() -> Step) {}
     /// Called when a response takes too long.
     fn answer_timed_out(&mut self, _worker: LateWorker) {}
+    /// Called before the handler receives a request.
+    fn request_started(&mut self, _id: ConnId, _request: &Request<'_>) {}
+    /// Returns when to call [`Observer::look`] next; `None` for never. The poll waits no longer.
+    fn next_look(&self) -> Option<Instant> {
+        None
+    }
+    /// Shows the open connections to an observer that wants to see them.
+    fn look<'a>(&mut self, _now: Instant, _connections: impl Iterator<Item = Seen<'a>>) {}
+    /// Returns the hub with the viewers of this loop, if it can have any.
+    fn hub(&self) -> Option<&Arc<Hub>> {
+        None
+    }
     /// Returns the counters, if the observer counts.
     fn counters(&self) -> Option<&Arc<Counters>> {
         None

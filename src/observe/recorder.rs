@@ -7,7 +7,11 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Instant;
+use crate::conn_id::ConnId;
+use crate::http::Request;
 use crate::observe::counters::Counters;
+use crate::observe::live::{Hub, Seen};
 use crate::observe::step::{Step, TimedStep, TurnEnd, TurnPhase, TurnStart};
 use crate::observe::{Activity, LateWorker, Observer};
 
@@ -15,8 +19,37 @@ use crate::observe::{Activity, LateWorker, Observer};
 pub trait StepSink: Send + 'static {
     /// Returns the time in nanoseconds since the recording began.
     fn now_ns(&mut self) -> u64;
+    /// Returns the time of a step within a phase. A sink may return an earlier reading instead.
+    fn operation_ns(&mut self) -> u64 {
+        self.now_ns()
+    }
     /// Takes a step. Must not block.
     fn put(&mut self, step: TimedStep);
+    /// Called when a phase of the turn begins.
+    fn phase_began(&mut self, _phase: TurnPhase, _now_ns: u64) {}
+    /// Called at the beginning of each turn. Returns how much is recorded from now on, if that
+    /// changes.
+    fn change_detail(&mut self) -> Option<Detail> {
+        None
+    }
+    /// As [`Observer::request_started`].
+    fn request_started(&mut self, _id: ConnId, _request: &Request<'_>) {}
+    /// As [`Observer::next_look`].
+    fn next_look(&self) -> Option<Instant> {
+        None
+    }
+    /// As [`Observer::look`].
+    fn look<'a>(
+        &mut self,
+        _now: Instant,
+        _counters: Option<&Counters>,
+        _connections: impl Iterator<Item = Seen<'a>>,
+    ) {
+    }
+    /// As [`Observer::hub`].
+    fn hub(&self) -> Option<&Arc<Hub>> {
+        None
+    }
 }
 
 /// How much a recorder records.
@@ -75,13 +108,14 @@ impl<S: StepSink, O: Observer> Recorder<S, O> {
             None => self.waited_ns = spent_ns,
         }
         (self.phase, self.phase_ns) = (phase, now_ns);
+        self.sink.phase_began(phase, now_ns);
         now_ns
     }
 
     /// Records an operation, after the phase that it belongs to.
     fn put(&mut self, step: Step, source: &'static Location<'static>) {
         // All events of a turn came with the return of the poll.
-        let at_ns = if matches!(step, Step::Event(_)) { self.phase_ns } else { self.sink.now_ns() };
+        let at_ns = if matches!(step, Step::Event(_)) { self.phase_ns } else { self.sink.operation_ns() };
         if let Some(source) = self.unrecorded.take() {
             self.sink.put(TimedStep { at_ns: self.phase_ns, step: Step::Phase(self.phase), source });
         }
@@ -91,7 +125,7 @@ impl<S: StepSink, O: Observer> Recorder<S, O> {
 
 impl<S: StepSink, O: Observer> Observer for Recorder<S, O> {
     fn is_recording(&self) -> bool {
-        self.detail != Detail::Off
+        self.detail != Detail::Off || self.base.is_recording()
     }
 
     fn phase(&mut self, phase: TurnPhase) {
@@ -104,6 +138,9 @@ impl<S: StepSink, O: Observer> Observer for Recorder<S, O> {
 
     fn turn_started(&mut self, turn: TurnStart) {
         self.base.turn_started(turn);
+        if let Some(detail) = self.sink.change_detail() {
+            self.detail = detail;
+        }
         if self.detail == Detail::Off {
             return;
         }
@@ -148,6 +185,30 @@ impl<S: StepSink, O: Observer> Observer for Recorder<S, O> {
 
     fn counters(&self) -> Option<&Arc<Counters>> {
         self.base.counters()
+    }
+
+    fn request_started(&mut self, id: ConnId, request: &Request<'_>) {
+        self.sink.request_started(id, request);
+    }
+
+    fn next_look(&self) -> Option<Instant> {
+        self.sink.next_look()
+    }
+
+    fn look<'a>(&mut self, now: Instant, connections: impl Iterator<Item = Seen<'a>>) {
+        let counters = self.base.counters().map(|counters| &**counters);
+        self.sink.look(now, counters, connections);
+    }
+
+    fn hub(&self) -> Option<&Arc<Hub>> {
+        self.sink.hub()
+    }
+}
+
+impl<S: StepSink + Default, O: Observer + Default> Default for Recorder<S, O> {
+    /// Creates a recorder that records nothing until its sink changes that.
+    fn default() -> Self {
+        Recorder::new(O::default(), S::default(), Detail::Off)
     }
 }
 

@@ -179,6 +179,8 @@ pub enum WaitUntil {
     CacheSweep,
     /// The drain timeout of a graceful stop ends.
     Stop,
+    /// The next frame of the live view is due.
+    Frame,
 }
 
 /// One of the phases of a turn, in the order of `Reactor::turn`.

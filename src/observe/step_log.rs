@@ -23,16 +23,19 @@ pub struct StepLog {
 /// Observer that counts, measures activities, and logs every step.
 pub type LoggedSteps = Recorder<StepLog, Stopwatch>;
 
-impl Default for LoggedSteps {
+impl Default for StepLog {
     fn default() -> Self {
-        let sink = StepLog { began: clock(), turn: Ring::new(TURN_STEPS_MAX) };
-        Recorder::new(Stopwatch::default(), sink, Detail::Operations)
+        StepLog { began: clock(), turn: Ring::new(TURN_STEPS_MAX) }
     }
 }
 
 impl StepSink for StepLog {
     fn now_ns(&mut self) -> u64 {
         u64::try_from(clock().duration_since(self.began).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn change_detail(&mut self) -> Option<Detail> {
+        Some(Detail::Operations)
     }
 
     fn put(&mut self, step: TimedStep) {

@@ -13,6 +13,7 @@ use crate::observe::step::{
 pub struct StepText<'a> {
     step: &'a TimedStep,
     clients: &'a [String],
+    has_time: bool,
 }
 
 impl TimedStep {
@@ -20,14 +21,21 @@ impl TimedStep {
     /// clients of a simulation by number.
     #[must_use]
     pub fn text<'a>(&'a self, clients: &'a [String]) -> StepText<'a> {
-        StepText { step: self, clients }
+        StepText { step: self, clients, has_time: true }
+    }
+
+    /// Returns the step as [`TimedStep::text`] does, but without its time.
+    pub(super) fn text_without_time(&self) -> StepText<'_> {
+        StepText { step: self, clients: &[], has_time: false }
     }
 }
 
 impl Display for StepText<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let at_us = self.step.at_ns / 1000;
-        write!(f, "{:>8}.{:03} ms  ", at_us / 1000, at_us % 1000)?;
+        if self.has_time {
+            let at_us = self.step.at_ns / 1000;
+            write!(f, "{:>8}.{:03} ms  ", at_us / 1000, at_us % 1000)?;
+        }
         match self.step.step {
             Step::TurnStart { turn, waited_ns } => turn_start(f, &turn, waited_ns),
             Step::Phase(phase) => write!(f, "phase {}: {}", phase.name(), about(phase)),
@@ -85,6 +93,7 @@ fn turn_start(f: &mut Formatter<'_>, turn: &TurnStart, waited_ns: u64) -> fmt::R
                 WaitUntil::LogFlush => f.write_str("the access log is flushed"),
                 WaitUntil::CacheSweep => f.write_str("the file cache is swept"),
                 WaitUntil::Stop => f.write_str("the drain timeout ends"),
+                WaitUntil::Frame => f.write_str("the next frame of the live view"),
             }?;
             f.write_str(")")
         }

@@ -4,12 +4,15 @@
 use std::time::Duration;
 
 use crate::clock::Instant;
-use crate::conn_id::{ConnId, Peer};
+use crate::conn_id::{ConnId, ConnKind, Peer};
 use crate::driver::client::Readiness;
+use crate::driver::slots::Slots;
 use crate::http::Phase;
+use crate::observe::live::{self, RequestLabel, Seen};
 use crate::observe::{Counters, Gauges, Observer};
 use crate::reactor::Reactor;
 use crate::reactor::os::Os;
+use crate::reactor::slot::Slot;
 
 /// The state of one connection, which the simulator checks after each turn.
 #[derive(Debug, Clone)]
@@ -31,6 +34,24 @@ pub(crate) struct Look {
     pub(crate) is_sendable: bool,
     pub(crate) is_resting: bool,
     pub(crate) collected_bytes: usize,
+}
+
+/// The label of a connection without a request.
+static NO_LABEL: RequestLabel = RequestLabel::none();
+
+fn seen<T>(slots: &Slots<ConnKind, Slot<T>>) -> impl Iterator<Item = Seen<'_>> {
+    slots.iter().map(|(id, slot)| {
+        let client = &slot.client;
+        Seen {
+            id,
+            phase: client.phase(),
+            label: client.label().unwrap_or(&NO_LABEL),
+            since: client.conn.since(),
+            queued_bytes: client.queued_bytes(),
+            received_bytes: client.conn.received_bytes(),
+            waits_for: client.waits_for(),
+        }
+    })
 }
 
 impl<S: Os, O: Observer> Reactor<S, O> {
@@ -111,6 +132,30 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             gauges.phases[slot.client.phase() as usize] += 1;
         }
         gauges
+    }
+
+    /// Returns the requests under way as a JSON list, oldest first.
+    pub(super) fn requests_json(&self) -> String {
+        live::requests_json(self.driver.now.mono, seen(&self.slots))
+    }
+
+    /// Logs each request under way (SIGUSR2). The level is that of warnings, because the operator
+    /// wants to read the lines without further flags.
+    pub(super) fn log_requests(&self) {
+        let now = self.driver.now.mono;
+        let busy = live::busy(now, seen(&self.slots));
+        log::warn!("{} requests are under way, on {} open connections", busy.len(), self.slots.len());
+        for seen in &busy {
+            log::warn!("{}", seen.text(now));
+        }
+    }
+
+    /// Shows the connections to the observer, if it is time.
+    pub(super) fn show_connections(&mut self) {
+        let now = self.driver.now.mono;
+        if self.driver.observer.next_look().is_some_and(|due| due <= now) {
+            self.driver.observer.look(now, seen(&self.slots));
+        }
     }
 
     /// Logs one line about a turn (`-vv`).

@@ -231,6 +231,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             self.driver.access.as_ref().and_then(|access| access.due()),
             self.driver.cache.next_sweep(),
             self.stopping.as_ref().map(|stopping| stopping.cut_at),
+            self.driver.observer.next_look(),
         ];
         due.into_iter().flatten().min().map(|due| due.saturating_duration_since(now))
     }
@@ -248,6 +249,10 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         for (id, result) in done.drain(..count) {
             if let Done::Inspect(inspect) = result {
                 inspect(&self.gauges());
+                continue;
+            }
+            if let Done::ListRequests(list) = result {
+                list(self.requests_json());
                 continue;
             }
             if matches!(result, Done::Shortage) {
@@ -468,6 +473,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
             access.flush();
         }
         self.driver.cache.sweep(now);
+        self.show_connections();
         if self.driver.has_stale_waiters() {
             let slots = &self.slots;
             self.driver.sweep_head_waiters(|id| {

@@ -22,13 +22,14 @@ impl<S: Os, O: Observer> Reactor<S, O> {
         if !self.carried.is_empty() || self.watches.has_carried() {
             return WaitUntil::Carried;
         }
-        let due: [(Option<Instant>, WaitUntil); 6] = [
+        let due: [(Option<Instant>, WaitUntil); 7] = [
             (self.deadlines.next(), self.deadlines.next_id().map_or(WaitUntil::Event, WaitUntil::Deadline)),
             (self.watches.next(), self.watches.next_id().map_or(WaitUntil::Event, WaitUntil::WatchDeadline)),
             (self.accept_due(), WaitUntil::Accept),
             (self.driver.access.as_ref().and_then(|access| access.due()), WaitUntil::LogFlush),
             (self.driver.cache.next_sweep(), WaitUntil::CacheSweep),
             (self.stopping.as_ref().map(|stopping| stopping.cut_at), WaitUntil::Stop),
+            (self.driver.observer.next_look(), WaitUntil::Frame),
         ];
         let first =
             due.into_iter().filter_map(|(due, until)| Some((due?, until))).min_by_key(|(due, _)| *due);
@@ -71,7 +72,7 @@ pub(super) fn kind_of(done: &Done) -> Option<ResultKind> {
         Done::Panicked => Some(ResultKind::Panicked),
         Done::Woken => Some(ResultKind::Woken),
         Done::Evicted => Some(ResultKind::Evicted),
-        Done::Inspect(_) | Done::Shortage => None,
+        Done::Inspect(_) | Done::ListRequests(_) | Done::Shortage => None,
     }
 }
 
@@ -83,5 +84,6 @@ fn name(signal: Signal) -> &'static str {
         Signal::Quit => "quit",
         Signal::TerminalClosed => "terminal-closed",
         Signal::Reopen => "reopen",
+        Signal::Report => "report",
     }
 }

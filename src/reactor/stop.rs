@@ -36,6 +36,7 @@ impl<S: Os, O: Observer> Reactor<S, O> {
                         }
                         (self.on_reopen)();
                     }
+                    Signal::Report => self.log_requests(),
                     // Shell and kernel may both send SIGHUP for a closed terminal, so the second
                     // one does not mean that the user is in a hurry.
                     Signal::TerminalClosed if self.stopping.is_some() => {}

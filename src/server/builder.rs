@@ -81,7 +81,8 @@ impl std::fmt::Debug for Builder {
 
 impl Default for Builder {
     fn default() -> Self {
-        let config = Config { health: false, metrics: Some(false), ..Config::default() };
+        let config =
+            Config { health: false, metrics: Some(false), loop_page: Some(false), ..Config::default() };
         Builder {
             config,
             routes: Routes::new(),

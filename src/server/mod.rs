@@ -25,13 +25,14 @@ use crate::driver::outcome::Outcome;
 use crate::driver::signals::Signals;
 use crate::features::allowed_hosts::{EnabledBy, check_host};
 use crate::features::cgi::{self, Scripts};
+use crate::features::loop_page::{self, Audience, Loops};
 use crate::features::metrics::{self, Metrics};
 use crate::features::{api, live};
 use crate::files::StaticFiles;
 use crate::handler::spool::Spool;
 use crate::handler::{Handler, Router};
 use crate::log::{LogQueue, open_access_log};
-use crate::observe::{LoggedSteps, LoopTally, Stopwatch};
+use crate::observe::{Live, LoggedSteps, LoopTally, Stopwatch};
 use crate::server::chain::Site;
 use listen::{Bound, listen};
 
@@ -49,6 +50,7 @@ pub struct Server {
     site: Site,
     scripts: Option<Arc<Scripts>>,
     metrics: Arc<Metrics>,
+    loops: Arc<Loops>,
     handle: Handle,
     takes_signals: bool,
     /// Signals that were taken over before the loops that receive them exist.
@@ -95,6 +97,7 @@ impl Server {
         descriptors::bound(&mut config);
         let site = Site::open(&config).map_err(BindError::Site)?;
         let metrics = Arc::new(Metrics::new(config.model, read_clocks().wall));
+        let loops = Arc::new(Loops::new(config.model));
         let content = content(&site, &metrics)?;
         let listeners: Vec<Bound> =
             config.binds.iter().map(|bind| listen(bind, &config)).collect::<Result<_, _>>()?;
@@ -109,6 +112,7 @@ impl Server {
             site,
             scripts,
             metrics,
+            loops,
             handle,
             takes_signals: true,
             signals: VecDeque::new(),
@@ -209,6 +213,14 @@ impl Server {
             let page = metrics::route(Router::new(), &self.metrics);
             router = router.routes_of(page, |inner| check_host(names, enabled_by, inner));
         }
+        if self.config.loop_page != Some(false) {
+            let (audience, enabled_by) = match self.config.loop_page {
+                Some(_) => (Audience::Everyone, EnabledBy::Operator),
+                None => (Audience::ThisMachine, EnabledBy::PrivateServer { flag: "--loop-page" }),
+            };
+            let page = loop_page::routes(Router::new(), &self.loops, audience);
+            router = router.routes_of(page, |inner| check_host(names, enabled_by, inner));
+        }
         if self.config.files.live_reload {
             let roots = std::iter::once(root).chain(self.site.roots()).cloned().collect();
             let script = live::routes(Router::new(), roots);
@@ -301,9 +313,9 @@ impl Server {
         let outcome = match self.config.model {
             Model::Threads => self.run_threads(log),
             Model::Reactor => match self.config.turn_lines {
-                TurnLines::Off => self.run_reactor::<LoopTally>(log),
-                TurnLines::Turns => self.run_reactor::<Stopwatch>(log),
-                TurnLines::Steps => self.run_reactor::<LoggedSteps>(log),
+                TurnLines::Off => self.run_reactor::<Live<LoopTally>>(log),
+                TurnLines::Turns => self.run_reactor::<Live<Stopwatch>>(log),
+                TurnLines::Steps => self.run_reactor::<Live<LoggedSteps>>(log),
             },
         };
         // Programs of clients that were cut off must not outlive the server.

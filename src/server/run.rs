@@ -159,6 +159,9 @@ impl Server {
         if let Some(counters) = &counters {
             self.metrics.watch_loop(Arc::clone(counters), Arc::clone(jobs.inbox()));
         }
+        if let Some(hub) = observer.hub() {
+            self.loops.add(Arc::clone(hub), Arc::clone(jobs.inbox()));
+        }
         let (config, handler) = (Arc::clone(&self.config), Arc::clone(handler));
         let driver = Driver::new(config, handler, cache, jobs, self.access(log), observer, read_clocks());
         let clients_max = self.config.limits.connections_max.div_ceil(self.config.loops());

@@ -68,7 +68,9 @@ impl StopReport {
             _ if !self.takes_signals => "",
             Signal::Interrupt => "; press Ctrl-C again to stop now",
             Signal::Quit => "; a second SIGQUIT stops now",
-            Signal::Terminate | Signal::TerminalClosed | Signal::Reopen => "; a second signal stops now",
+            Signal::Terminate | Signal::TerminalClosed | Signal::Reopen | Signal::Report => {
+                "; a second signal stops now"
+            }
         }
     }
 }

@@ -93,6 +93,7 @@ impl Acceptor {
             while let Some(signal) = signals.pop_front() {
                 match signal {
                     Signal::Reopen => self.reopen_log(),
+                    Signal::Report => report_is_for_loops(),
                     Signal::Interrupt | Signal::Terminate | Signal::Quit | Signal::TerminalClosed => {
                         return self.stop(sockets, signal, signals);
                     }
@@ -244,6 +245,7 @@ impl Acceptor {
             while let Some(signal) = signals.pop_front() {
                 match signal {
                     Signal::Reopen => self.reopen_log(),
+                    Signal::Report => report_is_for_loops(),
                     // Shell and kernel may both send SIGHUP for a closed terminal, so the second
                     // one does not mean that the user is in a hurry.
                     Signal::TerminalClosed => {}
@@ -265,4 +267,9 @@ impl Acceptor {
 fn has_client(socket: &ListenSocket) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
     matches!(poll(&mut fds, Some(&rustix::event::Timespec::default())), Ok(1..))
+}
+
+/// Answers SIGUSR2.
+fn report_is_for_loops() {
+    log::warn!("SIGUSR2: only the reactor model lists the requests under way");
 }

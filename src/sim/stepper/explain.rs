@@ -163,6 +163,7 @@ fn limit(run: &Recording, until: WaitUntil) -> String {
         WaitUntil::LogFlush => "flush of the access log".to_owned(),
         WaitUntil::CacheSweep => "check of the file cache".to_owned(),
         WaitUntil::Stop => "end of the drain timeout".to_owned(),
+        WaitUntil::Frame => "next frame of the live view".to_owned(),
     }
 }
 
