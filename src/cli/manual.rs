@@ -186,7 +186,7 @@ const SIGNALS: [(&str, &str); 6] = [
          unless SIGHUP was ignored at the start (nohup).",
     ),
     ("SIGUSR1", "The access log is reopened, with or without a terminal."),
-    ("SIGUSR2", "No effect."),
+    ("SIGUSR2", "Logs the requests under way (reactor model)."),
     ("SIGPIPE", "No effect: a write to a closed pipe fails, and log lines for it are dropped and counted."),
     (
         "SIGXFSZ",

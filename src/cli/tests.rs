@@ -289,7 +289,7 @@ fn every_printed_default_is_a_line_the_file_takes() {
         }
     }
     let flags = Args::command();
-    let negative = ["no-api", "no-metrics"].len();
+    let negative = ["no-api", "no-metrics", "no-loop-page"].len();
     assert_eq!(keys, settings(&flags).count() - negative);
     let (given, default) = (from_file(&text, ".").unwrap().config, config(""));
     assert!(given.port_is_explicit);

@@ -28,6 +28,7 @@ use live::{Hub, Seen};
 use step::{Step, TurnPhase, TurnStart};
 
 pub use counters::{Count, Counters, Gauges, LoopTally, STATUS_CLASSES, TURN_BOUNDS, Tally, TwinTally};
+#[cfg(feature = "sim")]
 pub(crate) use json::Object;
 pub use json::{SCHEMA_VERSION, json_header};
 pub use recorder::{Detail, Recorder, StepSink};

@@ -20,14 +20,15 @@ use crate::docroot::types::type_rule;
 use crate::features::allowed_hosts::{EnabledBy, check_host, parse_allowed_host};
 use crate::features::auth::rule::parse_auth_path;
 use crate::features::cors::parse_origin;
-use crate::features::metrics::{self, Metrics};
+use crate::features::loop_page::{self, Audience};
+use crate::features::metrics;
 use crate::features::{api, live, upload};
 use crate::files::StaticFiles;
 use crate::handler::{Answer, Handler, Router};
 use crate::http::target::encode_path;
 use crate::server::chain::Site;
 use crate::server::listen::BindError;
-use crate::server::{Content, Server};
+use crate::server::{Content, Server, Views};
 
 type Wrapper = Box<dyn FnOnce(Arc<dyn Handler>) -> Arc<dyn Handler>>;
 
@@ -161,6 +162,14 @@ impl Builder {
     /// Serves metrics for Prometheus at `/_whirligig/metrics`.
     pub fn metrics(mut self) -> Self {
         self.config.metrics = Some(true);
+        self
+    }
+
+    /// Shows the running loop at `/_whirligig/loop` and lists requests at `/_whirligig/requests`,
+    /// for every client that can reach the server. Only the reactor model has a loop. Costs nothing
+    /// while nobody looks.
+    pub fn loop_page(mut self) -> Self {
+        self.config.loop_page = Some(true);
         self
     }
 }
@@ -330,11 +339,11 @@ impl Builder {
         };
         let takes_signals = self.takes_signals;
         let config = self.config.clone();
-        let mut server = Server::open(config, |site, counted| {
+        let mut server = Server::open(config, |site, views| {
             let files = docroot.map(|docroot| {
                 StaticFiles::of(Arc::new(Root::of(Arc::new(site.protect(docroot)))), site.listings())
             });
-            self.handler(files, site, counted).map(Content::Own).map_err(BindError::Site)
+            self.handler(files, site, views).map(Content::Own).map_err(BindError::Site)
         })?;
         server.takes_signals = takes_signals;
         Ok(server)
@@ -345,7 +354,7 @@ impl Builder {
         mut self,
         files: Option<StaticFiles>,
         site: &Site,
-        counted: &Arc<Metrics>,
+        views: &Views,
     ) -> Result<Arc<dyn Handler>, String> {
         let roots = files.iter().map(|files| Arc::clone(files.root())).collect();
         let fallback = files.map(|files| with_uploads(site, files)).or(self.fallback);
@@ -360,7 +369,13 @@ impl Builder {
             self.routes.mount(api::HEALTH, Arc::new(api::health(Router::new())))?;
         }
         if self.config.metrics == Some(true) {
-            self.routes.mount(metrics::PATH, gated(metrics::route(Router::new(), counted)))?;
+            self.routes.mount(metrics::PATH, gated(metrics::route(Router::new(), &views.metrics)))?;
+        }
+        if self.config.loop_page == Some(true) {
+            let router = gated(loop_page::routes(Router::new(), &views.loops, Audience::Everyone));
+            for path in loop_page::PATHS {
+                self.routes.mount(path, Arc::clone(&router))?;
+            }
         }
         if self.config.files.live_reload {
             let router = gated(live::routes(Router::new(), roots));

@@ -49,8 +49,7 @@ pub struct Server {
     content: Content,
     site: Site,
     scripts: Option<Arc<Scripts>>,
-    metrics: Arc<Metrics>,
-    loops: Arc<Loops>,
+    views: Views,
     handle: Handle,
     takes_signals: bool,
     /// Signals that were taken over before the loops that receive them exist.
@@ -63,6 +62,13 @@ enum Content {
     Folder(Arc<Root>),
     /// Handler of a library user.
     Own(Arc<dyn Handler>),
+}
+
+/// The sources of the pages about the server itself.
+#[derive(Debug)]
+struct Views {
+    metrics: Arc<Metrics>,
+    loops: Arc<Loops>,
 }
 
 impl std::fmt::Debug for Content {
@@ -92,13 +98,15 @@ impl Server {
     /// Opens a server around `content`, which is built after everything except the sockets.
     fn open(
         mut config: Config,
-        content: impl FnOnce(&Site, &Arc<Metrics>) -> Result<Content, BindError>,
+        content: impl FnOnce(&Site, &Views) -> Result<Content, BindError>,
     ) -> Result<Self, BindError> {
         descriptors::bound(&mut config);
         let site = Site::open(&config).map_err(BindError::Site)?;
-        let metrics = Arc::new(Metrics::new(config.model, read_clocks().wall));
-        let loops = Arc::new(Loops::new(config.model));
-        let content = content(&site, &metrics)?;
+        let views = Views {
+            metrics: Arc::new(Metrics::new(config.model, read_clocks().wall)),
+            loops: Arc::new(Loops::new(config.model)),
+        };
+        let content = content(&site, &views)?;
         let listeners: Vec<Bound> =
             config.binds.iter().map(|bind| listen(bind, &config)).collect::<Result<_, _>>()?;
         let addresses: Vec<SocketAddr> = listeners.iter().filter_map(Bound::addr).collect();
@@ -111,8 +119,7 @@ impl Server {
             content,
             site,
             scripts,
-            metrics,
-            loops,
+            views,
             handle,
             takes_signals: true,
             signals: VecDeque::new(),
@@ -153,7 +160,7 @@ impl Server {
     /// Returns the metrics of this server.
     #[must_use]
     pub fn metrics(&self) -> Arc<Metrics> {
-        Arc::clone(&self.metrics)
+        Arc::clone(&self.views.metrics)
     }
 
     /// Returns the URLs of the server. An unspecified address such as 0.0.0.0 has several: first
@@ -210,7 +217,7 @@ impl Server {
         }
         if self.config.metrics.unwrap_or(is_private) {
             let enabled_by = enabled_by(self.config.metrics, "--metrics");
-            let page = metrics::route(Router::new(), &self.metrics);
+            let page = metrics::route(Router::new(), &self.views.metrics);
             router = router.routes_of(page, |inner| check_host(names, enabled_by, inner));
         }
         if self.config.loop_page != Some(false) {
@@ -218,7 +225,7 @@ impl Server {
                 Some(_) => (Audience::Everyone, EnabledBy::Operator),
                 None => (Audience::ThisMachine, EnabledBy::PrivateServer { flag: "--loop-page" }),
             };
-            let page = loop_page::routes(Router::new(), &self.loops, audience);
+            let page = loop_page::routes(Router::new(), &self.views.loops, audience);
             router = router.routes_of(page, |inner| check_host(names, enabled_by, inner));
         }
         if self.config.files.live_reload {
@@ -303,7 +310,7 @@ impl Server {
     /// As [`Server::run`].
     pub fn run_logged(self, log: Option<&LogQueue>) -> io::Result<Outcome> {
         if let Some(log) = log {
-            self.metrics.watch_log(log.clone());
+            self.views.metrics.watch_log(log.clone());
             let own = Arc::clone(self.site.own_files());
             log.after_reopen(Box::new(move || own.take_again()));
         }

@@ -98,7 +98,7 @@ impl Server {
             on_stop: Mutex::new(self.stop_actions(1).next().unwrap_or_else(|| Box::new(|_, _| {}))),
         };
         twin.run(sockets, signals, |counters, gauges| {
-            self.metrics.watch_threads(counters.iter().cloned(), gauges);
+            self.views.metrics.watch_threads(counters.iter().cloned(), gauges);
         })
     }
 
@@ -110,7 +110,7 @@ impl Server {
     /// Creates the pool of workers for the loops or threads.
     fn pool(&self) -> Arc<Pool> {
         let pool = Arc::new(Pool::new(self.config.limits.job_threads, self.config.limits.jobs_max));
-        self.metrics.watch_pool(Arc::clone(&pool));
+        self.views.metrics.watch_pool(Arc::clone(&pool));
         pool
     }
 
@@ -155,12 +155,12 @@ impl Server {
         shortage::register(jobs.inbox());
         let observer = O::default();
         let counters = observer.counters().map(Arc::clone);
-        let is_first = self.metrics.loops() == 0;
+        let is_first = self.views.metrics.loops() == 0;
         if let Some(counters) = &counters {
-            self.metrics.watch_loop(Arc::clone(counters), Arc::clone(jobs.inbox()));
+            self.views.metrics.watch_loop(Arc::clone(counters), Arc::clone(jobs.inbox()));
         }
         if let Some(hub) = observer.hub() {
-            self.loops.add(Arc::clone(hub), Arc::clone(jobs.inbox()));
+            self.views.loops.add(Arc::clone(hub), Arc::clone(jobs.inbox()));
         }
         let (config, handler) = (Arc::clone(&self.config), Arc::clone(handler));
         let driver = Driver::new(config, handler, cache, jobs, self.access(log), observer, read_clocks());

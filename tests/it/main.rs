@@ -51,6 +51,7 @@ mod listing;
 mod listing_flood;
 mod live_reload;
 mod log;
+mod loop_frames;
 mod media_types;
 mod memory;
 mod messages;

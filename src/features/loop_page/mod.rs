@@ -19,11 +19,14 @@ use crate::observe::live::{Hub, Viewer};
 use crate::sync::lock;
 
 /// Path of the page.
-pub(crate) const PAGE: &str = "/_whirligig/loop";
+const PAGE: &str = "/_whirligig/loop";
 /// Path of the frames, as server-sent events.
 const FRAMES: &str = "/_whirligig/loop/frames";
 /// Path of the requests under way, as JSON.
 const REQUESTS: &str = "/_whirligig/requests";
+
+/// All paths of the page.
+pub(crate) const PATHS: [&str; 3] = [PAGE, FRAMES, REQUESTS];
 
 /// The loops of one server.
 #[derive(Debug)]

@@ -97,9 +97,9 @@ impl Hub {
     }
 
     /// Gives a frame to every viewer, and wakes those that wait.
-    pub fn publish(&self, frame: Arc<str>) {
+    pub fn publish(&self, frame: &Arc<str>) {
         for (_, slot) in &mut *lock(&self.viewers) {
-            if slot.frame.replace(Arc::clone(&frame)).is_some() {
+            if slot.frame.replace(Arc::clone(frame)).is_some() {
                 slot.skipped += 1;
             }
             if !std::mem::replace(&mut slot.is_woken, true) {
@@ -156,16 +156,16 @@ mod tests {
         assert!(hub.is_wanted());
         assert_eq!(viewer.take(), None);
         for number in 0..5 {
-            hub.publish(number.to_string().into());
+            hub.publish(&number.to_string().into());
         }
         assert_eq!(woken.load(Ordering::Relaxed), 1);
         assert_eq!(viewer.take(), Some(("4".into(), 4)));
         assert_eq!(viewer.take(), None);
-        hub.publish("5".into());
+        hub.publish(&"5".into());
         assert_eq!((viewer.take(), woken.load(Ordering::Relaxed)), (Some(("5".into(), 0)), 2));
         drop(viewer);
         assert!(!hub.is_wanted());
-        hub.publish("6".into());
+        hub.publish(&"6".into());
         assert_eq!(woken.load(Ordering::Relaxed), 2);
     }
 

@@ -289,7 +289,7 @@ mod sink {
             let Some(collector) = &mut self.collector else { return };
             self.frame_due = now + FRAME_INTERVAL;
             let frame = collector.frame(now, now_ns, counters, connections);
-            self.hub.publish(frame.into());
+            self.hub.publish(&frame.into());
         }
 
         fn hub(&self) -> Option<&Arc<Hub>> {
