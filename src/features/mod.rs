@@ -1,5 +1,6 @@
 //! Optional features, each a handler or a wrapper around one: passwords, CORS, headers, virtual
-//! hosts, rewrites, uploads, CGI scripts, live reload, metrics, a page about the loop, and sample data.
+//! hosts, rewrites, uploads, CGI scripts, live reload, metrics, a page about the loop, and sample
+//! data.
 //!
 //! A feature that is not configured is not in the chain of handlers, so it costs nothing.
 //! `server/chain.rs` builds the chain and is the only file that names every feature.

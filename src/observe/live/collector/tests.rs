@@ -1,3 +1,5 @@
+//! Tests of the collector: a loop that is told what happens, and the frames of it.
+
 use super::*;
 use crate::clock::origin;
 use crate::config::Limits;
