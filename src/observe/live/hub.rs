@@ -54,7 +54,7 @@ impl Hub {
 
     /// Adds a viewer. `own` is its connection if this loop serves it: its traffic is left out of
     /// the frames. `wake` is called when a frame is there. Returns `None` if there are
-    /// [`VIEWERS_MAX`].
+    /// 64 already.
     #[must_use]
     pub fn join(
         self: &Arc<Self>,
