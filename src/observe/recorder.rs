@@ -32,13 +32,13 @@ pub trait StepSink: Send + 'static {
     fn change_detail(&mut self) -> Option<Detail> {
         None
     }
-    /// As [`Observer::request_started`].
+    /// Called before the handler receives a request: [`Observer::request_started`].
     fn request_started(&mut self, _id: ConnId, _request: &Request<'_>) {}
-    /// As [`Observer::next_look`].
+    /// Returns when to call `look` next: [`Observer::next_look`].
     fn next_look(&self) -> Option<Instant> {
         None
     }
-    /// As [`Observer::look`].
+    /// Shows the open connections: [`Observer::look`].
     fn look<'a>(
         &mut self,
         _now: Instant,
@@ -46,7 +46,7 @@ pub trait StepSink: Send + 'static {
         _connections: impl Iterator<Item = Seen<'a>>,
     ) {
     }
-    /// As [`Observer::hub`].
+    /// Returns the hub with the viewers: [`Observer::hub`].
     fn hub(&self) -> Option<&Arc<Hub>> {
         None
     }

@@ -79,7 +79,7 @@ impl RequestLabel {
     }
 }
 
-/// What an open connection waits for.
+/// The reason why an open connection waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitsFor {
     /// The next request.
@@ -100,7 +100,7 @@ pub enum WaitsFor {
     Room,
     /// The end of input after the last response.
     End,
-    /// Its turn: it is out of budget, or not served yet.
+    /// The loop: the connection is out of budget, or not served yet.
     Turn,
 }
 
@@ -128,7 +128,7 @@ impl WaitsFor {
 pub struct Seen<'a> {
     /// The connection.
     pub id: ConnId,
-    /// Its phase.
+    /// Phase of the connection.
     pub phase: Phase,
     /// The request that it works on. Empty for a short response, and while no request has begun.
     pub label: &'a RequestLabel,
@@ -138,7 +138,7 @@ pub struct Seen<'a> {
     pub queued_bytes: u64,
     /// Bytes of request content so far.
     pub received_bytes: u64,
-    /// What it waits for.
+    /// Reason why the connection waits.
     pub waits_for: WaitsFor,
 }
 

@@ -1,4 +1,4 @@
-//! Tests of the collector: a loop that is told what happens, and the frames of it.
+//! Tests of the collector: steps of a loop that a test writes, and the frames made of them.
 
 use super::*;
 use crate::clock::origin;
@@ -15,7 +15,7 @@ const MS: u64 = 1_000_000;
 const ALICE: ConnId = ConnId::new(1, 0);
 const BOB: ConnId = ConnId::new(2, 1);
 
-/// A loop that is told what happens, at times in nanoseconds.
+/// A loop whose steps a test writes, at times in nanoseconds.
 struct Loop {
     collector: Collector,
     now_ns: u64,
