@@ -106,6 +106,18 @@ engine_for_pages() {
     )
 }
 
+# Checks the ladder: each starter fails the tests of its stage, and each solution passes those of
+# all stages up to its own. Both packages below learn/ share a build of the simulator.
+ladder() {
+    (
+        cd learn/ladder
+        export CARGO_TARGET_DIR="$PWD/../../target/tmp/learn"
+        # The last command is that of its README, with a test that a starter passes.
+        cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings && cargo test --locked --test proof &&
+            cargo test --locked stage_1::the_server_outlives_its_clients
+    )
+}
+
 # Compares the runs of a WebAssembly file with those of the program: same_hashes PROGRAM [FILE].
 same_hashes() {
     if ! command -v node >/dev/null; then

@@ -46,7 +46,7 @@ fn read(name: &str) -> String {
 /// Paths of all pages, from the top of the repository.
 fn pages() -> Vec<String> {
     let mut found = Vec::new();
-    for folder in ["", "docs/", "benches/versus/"] {
+    for folder in ["", "docs/", "benches/versus/", "learn/ladder/"] {
         for entry in fs::read_dir(home().join(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             if name.ends_with(".md") {

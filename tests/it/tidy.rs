@@ -249,7 +249,7 @@ fn locked(path: &str) -> Vec<String> {
 #[test]
 fn the_small_packages_build_from_crates_of_this_package() {
     let ours = locked("Cargo.lock");
-    for lock in ["examples/tiny_reactor/Cargo.lock", "learn/wasm/Cargo.lock"] {
+    for lock in ["examples/tiny_reactor/Cargo.lock", "learn/ladder/Cargo.lock", "learn/wasm/Cargo.lock"] {
         let its = locked(lock);
         assert!(its.len() > 3, "{its:?}");
         for package in its {
