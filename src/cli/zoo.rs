@@ -16,6 +16,7 @@ use crate::cli::exit::Exit;
 use crate::cli::progress::Progress;
 use crate::cli::sim::keep_panics_quiet;
 use crate::cli::tool::{Tool, parsed, print};
+use crate::observe::Object;
 use crate::sim::bugs::{BUGS, Bug};
 use crate::sim::scenario::{Scenario, all};
 use crate::sim::zoo::{
@@ -72,6 +73,9 @@ enum Command {
         /// Number of seeds for each scenario and for the simulator
         #[arg(long, value_name = "N", default_value_t = 500, value_parser = value_parser!(u64).range(..=SEEDS_MAX))]
         seeds: u64,
+        /// Print one JSON object for each bug
+        #[arg(long)]
+        json: bool,
     },
     /// Print the hash of every scenario with every bug and seed, to compare two builds
     Hashes {
@@ -96,17 +100,11 @@ fn run(args: &[OsString], surroundings: &Surroundings) -> Result<ExitCode, Exit>
     let is_terminal = surroundings.stderr_is_terminal;
     match args.command {
         Command::List => print(&list())?,
-        Command::Run { name, seeds } if name == "all" => {
-            for bug in &BUGS {
-                print(&run_bug(bug, seeds, is_terminal)?)?;
+        Command::Run { name, seeds, json } => {
+            for bug in bugs_named(&name)? {
+                let found = run_bug(bug, seeds, is_terminal)?;
+                print(&if json { object(bug, seeds, found) } else { table(bug, seeds, found) })?;
             }
-        }
-        Command::Run { name, seeds } => {
-            let Some(bug) = Bug::named(&name) else {
-                let names = BUGS.map(|bug| bug.name).join(", ");
-                return Err(Exit::tool_usage(WORD, &format!("unknown bug '{name}'; allowed: {names}, all")));
-            };
-            print(&run_bug(bug, seeds, is_terminal)?)?;
         }
         Command::Hashes { seeds } => return hashes(seeds, is_terminal),
         Command::Check { files, seeds } => return check(&files, seeds, is_terminal),
@@ -123,39 +121,86 @@ fn list() -> String {
     out
 }
 
-/// Runs every scenario with a bug, and the simulator. Returns the table.
-fn run_bug(bug: &'static Bug, seeds: u64, is_terminal: bool) -> Result<String, Exit> {
+/// Returns the bug with this name, or each bug if the name is `all`.
+fn bugs_named(name: &str) -> Result<&'static [Bug], Exit> {
+    if name == "all" {
+        return Ok(&BUGS);
+    }
+    Bug::named(name).map(std::slice::from_ref).ok_or_else(|| {
+        let names = BUGS.map(|bug| bug.name).join(", ");
+        Exit::tool_usage(WORD, &format!("unknown bug '{name}'; allowed: {names}, all"))
+    })
+}
+
+/// Effect of a bug on one scenario, or on the simulator.
+struct Found {
+    /// Name of the scenario; `None` for the simulator.
+    scenario: Option<String>,
+    /// Number of seeds that failed.
+    failed: u64,
+    /// First symptom of the scenario as written, or first finding of the simulator.
+    symptom: Option<String>,
+}
+
+/// Runs every scenario with a bug, and last the simulator.
+fn run_bug(bug: &'static Bug, seeds: u64, is_terminal: bool) -> Result<Vec<Found>, Exit> {
     let scenarios = all();
     let tasks: Vec<Task<'_, Found>> = scenarios
         .iter()
         .map(|scenario| -> Task<'_, Found> {
-            Box::new(move || Ok(Found::Scenario(effect(bug, scenario, seeds))))
+            Box::new(move || {
+                let Effect { scenario, failed, symptom, .. } = effect(bug, scenario, seeds);
+                let symptom = symptom.map(|symptom| symptom.to_string());
+                Ok(Found { scenario: Some(scenario), failed, symptom })
+            })
         })
         .chain([Box::new(move || {
-            found_by_simulator(bug, seeds).map(|(count, first)| Found::Simulator(count, first))
+            let (failed, symptom) = found_by_simulator(bug, seeds)?;
+            Ok(Found { scenario: None, failed, symptom })
         }) as Task<'_, Found>])
         .collect();
-    let found = run_tasks(&tasks, "scenarios", is_terminal)?;
+    run_tasks(&tasks, "scenarios", is_terminal)
+}
+
+/// Returns the scenarios in which a bug fails as a table.
+fn table(bug: &Bug, seeds: u64, found: Vec<Found>) -> String {
     let mut out = format!("{}: {}\n", bug.name, bug.does);
     let _ = writeln!(out, "    as in \"{}\"\n    {}", bug.report.title, bug.report.url);
     let _ = writeln!(out, "{:<24} {:>6}  first symptom", "scenario", format!("of {seeds}"));
     let mut green = 0;
-    for found in found {
-        let (name, failed, symptom) = match found {
-            Found::Scenario(Effect { failed: 0, symptom: None, .. }) => {
-                green += 1;
-                continue;
-            }
-            Found::Scenario(effect) => {
-                (effect.scenario, effect.failed, effect.symptom.map(|symptom| symptom.to_string()))
-            }
-            Found::Simulator(count, first) => ("(the simulator)".to_owned(), count, first),
-        };
-        let symptom = symptom.unwrap_or_else(|| "none as written".to_owned());
+    for Found { scenario, failed, symptom } in found {
+        if scenario.is_some() && failed == 0 && symptom.is_none() {
+            green += 1;
+            continue;
+        }
+        let name = scenario.as_deref().unwrap_or("(the simulator)");
+        let symptom = symptom.as_deref().unwrap_or("none as written");
         let _ = writeln!(out, "{name:<24} {failed:>6}  {symptom}");
     }
     let _ = writeln!(out, "{green} other scenarios stay green.\n");
-    Ok(out)
+    out
+}
+
+/// Returns the effects of a bug as one line of JSON.
+fn object(bug: &Bug, seeds: u64, found: Vec<Found>) -> String {
+    let mut scenarios = Object::new();
+    let mut simulator = None;
+    for Found { scenario, failed, symptom } in found {
+        let mut effect = Object::new();
+        effect.number("failed", failed);
+        match symptom {
+            Some(symptom) => effect.text("symptom", &symptom),
+            None => effect.raw("symptom", "null"),
+        };
+        match scenario {
+            Some(name) => _ = scenarios.raw(&name, &effect.end()),
+            None => simulator = Some(effect.end()),
+        }
+    }
+    let mut whole = Object::new();
+    whole.text("bug", bug.name).number("seeds", seeds).raw("scenarios", &scenarios.end());
+    whole.raw("simulator", simulator.as_deref().unwrap_or("null"));
+    whole.end() + "\n"
 }
 
 /// Prints one line for each scenario, bug and seed, and for each run without a seed.
@@ -172,12 +217,6 @@ fn hashes(seeds: u64, is_terminal: bool) -> Result<ExitCode, Exit> {
     }
     print(&run_tasks(&tasks, "tasks", is_terminal)?.concat())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The result of one task of [`run_bug`].
-enum Found {
-    Scenario(Effect),
-    Simulator(u64, Option<String>),
 }
 
 /// Checks the loop of the server and the claims of the scenarios.
@@ -278,8 +317,20 @@ mod tests {
     #[test]
     fn a_table_has_the_scenarios_that_fail() {
         let bug = Bug::named("accept-once").unwrap();
-        let table = run_bug(bug, 2, false).unwrap();
+        let table = table(bug, 2, run_bug(bug, 2, false).unwrap());
         assert!(table.contains("\nlisten-queue ") && table.contains("bob waits to be accepted"), "{table}");
         assert!(table.ends_with("15 other scenarios stay green.\n\n"), "{table}");
+    }
+
+    #[test]
+    fn an_object_has_every_scenario_and_the_simulator() {
+        let bug = Bug::named("accept-once").unwrap();
+        let line = object(bug, 2, run_bug(bug, 2, false).unwrap());
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&value["bug"], &value["seeds"]), (&"accept-once".into(), &2.into()));
+        assert_eq!(value["scenarios"].as_object().unwrap().len(), all().len());
+        assert_eq!(value["scenarios"]["listen-queue"]["failed"], 2);
+        assert!(value["scenarios"]["stale-answer"]["symptom"].is_null(), "{line}");
+        assert!(value["simulator"]["failed"].is_number() && line.ends_with("}\n"), "{line}");
     }
 }
