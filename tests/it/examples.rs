@@ -67,6 +67,14 @@ fn hello_returns_method_and_time() {
 }
 
 #[test]
+fn late_result_answers_the_client_that_stays() {
+    example("late_result", |client| {
+        client.get("/for/alice").expect(200).with_body("for alice\n");
+        assert!(client.get("/_whirligig/metrics").expect(200).text().contains("whirligig_stale_total"));
+    });
+}
+
+#[test]
 fn request_headers_shows_the_request() {
     example("request_headers", |client| {
         let page = client.ask("GET", "/", &["X-Odd: <b>&"], b"").expect(200);
