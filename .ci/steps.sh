@@ -57,6 +57,31 @@ tools() {
     apt-get install -y -qq --no-install-recommends "${missing[@]}"
 }
 
+# Gets axe-core, which checks the accessibility of the chapters, from the npm registry.
+axe_core() {
+    local version=4.14.1 sum=29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c
+    local file="$PWD/target/tmp/axe-core-$version.min.js" folder
+    if [ ! -e "$file" ]; then
+        if ! command -v npm >/dev/null; then
+            echo "no npm: the accessibility of the chapters is NOT CHECKED"
+            return
+        fi
+        folder="$(mktemp -d)"
+        (cd "$folder" && npm pack --silent "axe-core@$version" && tar -xzf "axe-core-$version.tgz" package/axe.min.js)
+        mkdir -p target/tmp
+        install -m 644 "$folder/package/axe.min.js" "$file"
+        rm -r "$folder"
+    fi
+    echo "$sum  $file" | sha256sum --check --quiet
+    export WHIRLIGIG_AXE="$file" WHIRLIGIG_REQUIRE_AXE=1
+}
+
+# Checks the scenarios and the bugs, and that the chapters have the counts of this program.
+scenarios_and_bugs() {
+    cargo run --locked --profile ci --bin whirligig -- zoo check
+    learn/figures.sh --check target/ci/whirligig
+}
+
 # Builds protocol, loop and simulator without an operating system and runs their tests in that
 # build. Builds them for WebAssembly where rustup can install that target. Crates that need an
 # operating system must not occur among the dependencies.

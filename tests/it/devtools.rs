@@ -149,6 +149,39 @@ impl Browser {
         }
     }
 
+    /// Sets the size of the window and the colour scheme, `light` or `dark`.
+    pub(crate) fn look_like(&mut self, width: u32, height: u32, scheme: &str) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.command("Emulation.setDeviceMetricsOverride", &size);
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.command("Emulation.setEmulatedMedia", &json!({ "features": features }));
+    }
+
+    /// Lets pages run scripts, or not.
+    pub(crate) fn run_scripts(&mut self, runs: bool) {
+        self.command("Emulation.setScriptExecutionDisabled", &json!({ "value": !runs }));
+    }
+
+    /// Presses a key that types no letter: Tab, Enter, Space or an arrow.
+    pub(crate) fn press_key(&mut self, key: &str) {
+        let (code, number, text) = match key {
+            "Tab" => ("Tab", 9, ""),
+            "Enter" => ("Enter", 13, "\r"),
+            " " => ("Space", 32, " "),
+            "ArrowDown" => ("ArrowDown", 40, ""),
+            key => panic!("unknown key {key}"),
+        };
+        let down = if text.is_empty() { "rawKeyDown" } else { "keyDown" };
+        for kind in [down, "keyUp"] {
+            let mut event =
+                json!({ "type": kind, "key": key, "code": code, "windowsVirtualKeyCode": number });
+            if kind == "keyDown" {
+                event["text"] = text.into();
+            }
+            self.command("Input.dispatchKeyEvent", &event);
+        }
+    }
+
     /// Clicks the middle of an element.
     pub(crate) fn click(&mut self, selector: &str) {
         self.until(&format!("document.querySelector({selector:?})"));

@@ -272,7 +272,7 @@ fn scene() -> tempfile::TempDir {
 }
 
 /// A shell in the scene that runs `script`.
-fn shell(scene: &Path, script: &str) -> Command {
+pub(crate) fn shell(scene: &Path, script: &str) -> Command {
     // `bare_command` removes the settings of the caller.
     let caller = bare_command();
     let mut command = Command::new("sh");

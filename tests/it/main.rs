@@ -14,6 +14,7 @@
 mod devtools;
 mod docroot;
 mod harness;
+mod html;
 mod wire;
 
 mod api;
@@ -23,6 +24,8 @@ mod binds;
 mod browser;
 mod caching;
 mod cgi;
+mod chapter_walk;
+mod chapters;
 mod clean_urls;
 mod clients;
 mod config;

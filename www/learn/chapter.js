@@ -143,10 +143,12 @@ function showReveal(key, value) {
 let engine;
 let runs;
 
-// The first step of a run after which this time has come; the last one if it does not come.
-function stepAt(run, at_ns) {
-  const after = run.lines.findIndex((line) => line.at_ns > at_ns);
-  return after < 0 ? run.steps : after;
+// The step of another run that is the same as step n: equal so far, or else the last one of its time.
+function sameStep(one, other, n) {
+  const differs = one.lines.findIndex((line, at) => line.text !== other.lines[at]?.text || line.at_ns !== other.lines[at].at_ns);
+  if (differs < 0 || n <= differs) return Math.min(n, other.steps);
+  const after = other.lines.findIndex((line) => line.at_ns > one.lines[n - 1].at_ns);
+  return after < 0 ? other.steps : after;
 }
 
 class Picture {
@@ -204,8 +206,10 @@ class Picture {
     if (link) moves.append(link);
     this.body = h("div", { class: "pictures" },
       this.bugs.length > 0 ? this.#switch() : null,
+      // Above the panes, because these change their height.
+      moves,
       h("div", { class: "columns" }, this.columns.map((column) => this.#column(column))),
-      moves, h("details", {}, h("summary", {}, words.tables), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": words.tables }, this.tables)));
+      h("details", {}, h("summary", {}, words.tables), h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": words.tables }, this.tables)));
     this.figure.append(this.body);
     this.figure.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select")) return;
@@ -224,15 +228,16 @@ class Picture {
   }
 
   become(bug) {
-    const at = (n) => this.columns[0].run.lines[n - 1]?.at_ns ?? -1;
-    const n = this.#positions()[0].n;
-    const [time, from, to] = [at(n), ...["from", "to"].map((key) => at(Number(this.figure.dataset[key] ?? 0)))];
+    const before = this.columns[0].run;
+    const { n } = this.#positions()[0];
     this.link.bug = bug;
     this.#open();
     const { run } = this.columns[0];
-    if (this.figure.dataset.from !== undefined) this.from = this.#rowOf(stepAt(run, from));
-    if (this.figure.dataset.to !== undefined) this.to = this.#rowOf(stepAt(run, to));
-    this.row = Math.min(Math.max(this.#rowOf(stepAt(run, time)), this.from), this.to);
+    const rowOf = (step) => this.#rowOf(sameStep(before, run, step));
+    const { from, to } = this.figure.dataset;
+    if (from !== undefined) this.from = rowOf(Number(from));
+    if (to !== undefined) this.to = rowOf(Number(to));
+    this.row = Math.min(Math.max(rowOf(n), this.from), this.to);
     this.#show();
   }
 
@@ -247,7 +252,7 @@ class Picture {
       const inner = [];
       if (pane === "turn") {
         column.log = h("ol", { class: "log" });
-        column.scroll = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": words.log }, column.log);
+        column.scroll = h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": words.log }, column.log);
         inner.push(column.scroll);
       } else if (pane === "names") {
         inner.push(part("names"), h("p", { class: "pane-title" }, words.workers), part("workers"));
@@ -363,6 +368,8 @@ function linkSources() {
 }
 
 for (const [key, form] of forms) prepare(key, form);
+// A long line scrolls, also with the keyboard.
+for (const block of all("pre.console")) block.tabIndex = 0;
 open();
 linkSources();
 addEventListener("hashchange", () => {
