@@ -110,10 +110,10 @@ run() {
     )
 }
 
-# run_on_program LINE: builds only the program of the copy, and runs the tests of the unchanged copy
-# on it. Most tests of the target `it` start the program, and building them again takes as long as
-# all else. A pass means nothing, because some of these tests call the library. Fails with 0 if the
-# line names another target or the program does not compile.
+# run_on_program LINE: builds only the program of the copy, and runs the tests of the unchanged
+# copy on it. Most tests of the target `it` start the program, and building them again takes as
+# long as everything else. A pass proves nothing, because some of these tests call the library.
+# Returns 0 if the line names another target, or if the program does not compile.
 run_on_program() {
     local words
     read -ra words <<<"$1"
