@@ -277,11 +277,13 @@ fn figures(page: &Page) -> Vec<String> {
     for at in page.all("data", "") {
         let path = page.value(at, "data-figure");
         let shown = page.text(at).replace(',', "");
-        match figure(path) {
-            None => errors.push(format!("there is no figure {path}")),
-            Some(Value::String(text)) if text == shown => {}
-            Some(value) if value.to_string() == shown => {}
-            Some(value) => errors.push(format!("{path} is {value}, the text has {shown}")),
+        let Some(value) = figure(path) else {
+            errors.push(format!("there is no figure {path}"));
+            continue;
+        };
+        let expected = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        if shown != expected {
+            errors.push(format!("{path} is {expected}, the text has {shown}"));
         }
     }
     errors
@@ -377,7 +379,7 @@ fn picture(page: &Page, at: usize) -> Vec<String> {
     let stepper =
         inner.iter().find(|token| token.opens("a", "open")).and_then(|token| token.attribute("href"));
     let expected = format!("step.html{link}{}", versus.map(|bug| format!("&vs={bug}")).unwrap_or_default());
-    if !stepper.is_some_and(|href| href.trim_start_matches("../") == expected) {
+    if stepper.is_none_or(|href| href.trim_start_matches("../") != expected) {
         errors.push(format!("{link}: the link to the stepper is {stepper:?}, not {expected}"));
     }
     errors

@@ -42,7 +42,7 @@ pub(crate) fn tokens(page: &str) -> Vec<Token> {
         rest = &rest[at..];
         let is_comment = rest.starts_with("<!--");
         let end = if is_comment { rest.find("-->").map(|at| at + 2) } else { rest.find('>') };
-        let end = end.unwrap_or_else(|| panic!("a bracket is missing: {:.80}", rest));
+        let end = end.unwrap_or_else(|| panic!("a bracket is missing: {rest:.80}"));
         let inner = &rest[1..end];
         rest = &rest[end + 1..];
         if is_comment || inner.starts_with('!') {
