@@ -132,10 +132,10 @@ function showReveal(key, value) {
   reveal.querySelector(":scope > .outcome")?.remove();
   if (!isMade) return;
   const answer = Number(forms.get(key).dataset.answer);
-  const mine = value === NONE ? words.noGuess : `${value === answer ? "✓" : "✕"} ${choice(key, value)}`;
-  reveal.prepend(h("dl", { class: `outcome${value === answer ? " right" : ""}`, tabindex: "-1" },
-    h("div", {}, h("dt", {}, words.yourGuess), h("dd", {}, mine)),
-    h("div", {}, h("dt", {}, words.theAnswer), h("dd", {}, choice(key, answer)))));
+  const right = choice(key, answer);
+  const mine = value === NONE ? words.noGuess : `✕ ${choice(key, value)}`;
+  const facts = value === answer ? [[words.both, `✓ ${right}`]] : [[words.yourGuess, mine], [words.theAnswer, right]];
+  reveal.prepend(h("dl", { class: "outcome", tabindex: "-1" }, facts.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)))));
 }
 
 // Pictures of the loop.
