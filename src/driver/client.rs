@@ -20,8 +20,8 @@ pub struct Readiness {
     pub readable: bool,
     /// A write may take bytes.
     pub writable: bool,
-    /// The peer has shut its side. The end of input follows the bytes in the socket, and no further
-    /// event reports it.
+    /// The peer has shut its side, or has sent an urgent byte. The end of input, or further bytes,
+    /// follow the bytes in the socket, and no further event reports them.
     pub read_closed: bool,
 }
 

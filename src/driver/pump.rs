@@ -390,7 +390,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
     }
 
     /// Interprets the result of a read. A short read means that the socket is drained, unless the
-    /// peer has shut its side: bytes and FIN can arrive as one event, and no other event follows.
+    /// peer has shut its side or has sent an urgent byte: these can arrive with bytes as one event,
+    /// and no other event follows.
     fn after_read(&mut self, got: io::Result<usize>, asked: usize) -> Step {
         let ready = &mut self.exchange.client.ready;
         match got {
@@ -400,8 +401,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                 Step::Again
             }
             Ok(bytes) => {
-                let ends_later = ready.read_closed && !self.stream.is_wrong(Decision::ReadToTheEnd);
-                let is_drained = bytes < asked && !ends_later;
+                let more_follows = ready.read_closed && !self.stream.is_wrong(Decision::ReadToTheEnd);
+                let is_drained = bytes < asked && !more_follows;
                 if is_drained || self.stream.is_wrong(Decision::ReadUntilWouldBlock) {
                     ready.readable = false;
                 }
@@ -411,6 +412,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => {
                     ready.readable = false;
+                    // The bytes behind an urgent one are read. A shut side never blocks a read.
+                    ready.read_closed = false;
                     Step::Blocked
                 }
                 ErrorKind::Interrupted => Step::Again,

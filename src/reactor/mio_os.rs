@@ -169,7 +169,8 @@ impl Os for MioOs {
                     // A hang-up or an error can come without the readable bit.
                     readable: event.is_readable() || event.is_read_closed() || event.is_error(),
                     writable: event.is_writable() || event.is_write_closed() || event.is_error(),
-                    read_closed: event.is_read_closed() || event.is_error(),
+                    // A read stops before an urgent byte, as it does before the end of input.
+                    read_closed: event.is_read_closed() || event.is_error() || event.is_priority(),
                     hung_up: event.is_write_closed(),
                 });
                 continue;
@@ -224,7 +225,9 @@ impl Os for MioOs {
     fn register(&mut self, stream: &mut Socket, id: ConnId) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
         match stream {
-            Socket::Tcp(stream) => self.poll.registry().register(stream, token(id), both),
+            Socket::Tcp(stream) => {
+                self.poll.registry().register(stream, token(id), both | Interest::PRIORITY)
+            }
             Socket::Unix(stream) => self.poll.registry().register(stream, token(id), both),
         }
     }

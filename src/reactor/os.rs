@@ -27,7 +27,8 @@ pub enum OsEvent {
         readable: bool,
         /// A write would take bytes or fail at once.
         writable: bool,
-        /// The peer has shut its sending side.
+        /// The peer has shut its sending side, or has sent an urgent byte (tcp(7)). A read stops
+        /// before either, so a short read does not mean that the socket is drained.
         read_closed: bool,
         /// Both sides are shut: nothing that is sent arrives.
         hung_up: bool,

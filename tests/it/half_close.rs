@@ -8,6 +8,8 @@
 //! A body that the resource does not use is different, because a server may respond to it early
 //! (RFC 9110 section 15.5.14). So all cuts within a body are in requests to `/api/echo`.
 
+use rustix::process::Signal;
+
 use crate::docroot::Docroot;
 use crate::harness::{Server, on_both};
 use crate::wire::{Client, End, Response, deliver};
@@ -237,5 +239,28 @@ fn a_request_that_stays_incomplete_gets_no_response() {
             assert!(rest.is_empty() && end == End::Fin, "{}: {rest:?}, then {end:?}", case.name);
         }
         Client::connect(server.port).get("/hello.txt").expect(200);
+    });
+}
+
+/// A read stops before an urgent byte, so a short read does not mean that nothing follows.
+#[test]
+fn an_urgent_byte_does_not_hide_the_bytes_behind_it() {
+    let docroot = Docroot::new();
+    docroot.write("hello.txt", "hello");
+    on_both(|model| {
+        let server = Server::start(model, &docroot.root(), &[]);
+        let mut client = Client::connect(server.port);
+        client.get("/hello.txt").expect(200);
+        let request = b"GET /hello.txt HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        for cut in 0..request.len() {
+            // All bytes arrive before the server reads.
+            server.signal(Signal::STOP);
+            server.wait_stopped();
+            client.send(&request[..cut]);
+            client.send_urgent(b'!');
+            client.send(&request[cut..]);
+            server.signal(Signal::CONT);
+            client.response().expect(200);
+        }
     });
 }

@@ -216,6 +216,16 @@ impl Server {
         rustix::process::kill_process(self.pid(), signal).expect("the server runs and can be signalled");
     }
 
+    /// Waits until every thread of the server has stopped after SIGSTOP.
+    pub(crate) fn wait_stopped(&self) {
+        let tasks = format!("/proc/{}/task", self.process.0.id());
+        let state = |task: std::io::Result<fs::DirEntry>| {
+            let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with('T'))
+        };
+        until("the server has stopped", || fs::read_dir(&tasks).unwrap().all(state));
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.process.0.try_wait(), Ok(None))
     }

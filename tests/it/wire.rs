@@ -232,6 +232,11 @@ impl Client {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
+    /// Sends one urgent byte (tcp(7)), which the receiver does not find among the others.
+    pub(crate) fn send_urgent(&mut self, byte: u8) {
+        rustix::net::send(&self.stream, &[byte], rustix::net::SendFlags::OOB).unwrap();
+    }
+
     /// Closes the sending half of the connection.
     pub(crate) fn finish(&mut self) {
         self.stream.shutdown(std::net::Shutdown::Write).unwrap();
