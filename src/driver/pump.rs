@@ -401,8 +401,8 @@ impl<'a, S: Stream, O: Observer> Pump<'a, S, O> {
                 Step::Again
             }
             Ok(bytes) => {
-                let more_follows = ready.read_closed && !self.stream.is_wrong(Decision::ReadToTheEnd);
-                let is_drained = bytes < asked && !more_follows;
+                let ends_later = ready.read_closed && !self.stream.is_wrong(Decision::ReadToTheEnd);
+                let is_drained = bytes < asked && !ends_later;
                 if is_drained || self.stream.is_wrong(Decision::ReadUntilWouldBlock) {
                     ready.readable = false;
                 }
