@@ -1,17 +1,22 @@
-// Replays the scenarios in www/learn/loop.wasm and compares the hashes of the runs with those of a
-// native build: `node learn/replay.mjs PROGRAM [--wasm FILE] [--seeds N]`.
+// Replays the scenarios in www/learn/loop.wasm and compares the runs with those of a native build:
+// `node learn/replay.mjs PROGRAM [--wasm FILE] [--seeds N]`.
 //
-// Every scenario runs with every bug, as it is written and with each seed. A difference means that
-// the committed file is older than the loop: run learn/build.sh. Exit codes: 0 if all hashes are
+// Every scenario runs with every bug, as it is written and with each seed, and the hashes of the runs
+// must be equal. For runs as written, each step must have the same sentence, line of the source and
+// state; numbers of source lines may differ, so a line that only moves needs no new file. The texts
+// of scenarios and bugs must be equal, and the step that decides a failing run. A difference means
+// that the committed file is older than the loop: run learn/build.sh. Exit codes: 0 if everything is
 // equal, 1 if not.
 
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { parseArgs } from "node:util";
+import { isDeepStrictEqual, parseArgs } from "node:util";
 
+import { search } from "../www/learn/fate.js";
 import { loadEngine } from "../www/learn/loop.js";
 
 const SHOWN_MAX = 5;
+const SHOWN_CHARS = 1000;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -67,8 +72,70 @@ for (const { name } of engine.scenarios()) {
 }
 for (const key of native.keys()) different.push([`${key}: only in the native build`, "nothing"]);
 
-for (const [ours, theirs] of different.slice(0, SHOWN_MAX)) console.log(`native: ${ours}\nwasm:   ${theirs}`);
-console.log(`${compared} hashes compared, ${different.length} differ, ${panicked} runs panic and stay native`);
+// Runs the program. A run that does not fail has no fate, which is exit code 2.
+function ask(args, input = "") {
+  const ended = spawnSync(program, args, { input, maxBuffer: 1 << 28 });
+  return ended.status === 0 ? ended.stdout.toString().trimEnd().split("\n") : [];
+}
+
+// Removes the numbers of source lines.
+function withoutNumbers(position) {
+  const { source, step } = position;
+  const place = source && { ...source, line: null };
+  return { ...position, source: place, step: step && { ...step, source: step.source?.replace(/:\d+$/, "") } };
+}
+
+let positions = 0;
+let fates = 0;
+const bugs = engine.bugs();
+
+function equal(what, ours, theirs) {
+  if (isDeepStrictEqual(ours, theirs)) return;
+  const [one, other] = [ours, theirs].map((value) => `${what}: ${JSON.stringify(value)}`);
+  different.push([one, other]);
+}
+
+// Compares every step of a run as it is written.
+function comparePositions(scenario, bug) {
+  const run = engine.open({ scenario, bug });
+  const lines = ask(["step", scenario, "--bug", bug, "--json"], "n\n".repeat(run.steps));
+  for (let n = 0; n <= run.steps; n += 1) {
+    positions += 1;
+    const [ours, theirs] = [withoutNumbers(JSON.parse(lines[n])), withoutNumbers(engine.at(run.id, n))];
+    for (const key of new Set([...Object.keys(ours), ...Object.keys(theirs)])) {
+      equal(`${scenario} ${bug} step ${n} ${key}`, ours[key], theirs[key]);
+    }
+  }
+  engine.close(run.id);
+}
+
+// Compares the step that decides a run, for the run as written, or else for the first seed that fails.
+async function compareFate(scenario, bug) {
+  for (const seed of [null, engine.seeds({ scenario, bug }, 1, seeds || 1).first]) {
+    const [native] = ask(["zoo", "fate", scenario, "--bug", bug, "--json", ...(seed === null ? [] : ["--seed", String(seed)])]);
+    if (native === undefined) continue;
+    fates += 1;
+    const run = engine.open({ scenario, bug, seed });
+    const { line } = await search(engine, run, { isStopped: () => false, onProgress: () => {} });
+    equal(`fate of ${scenario} ${bug} seed ${seed}`, JSON.parse(native).fate, line);
+    engine.close(run.id);
+    return;
+  }
+}
+
+const listed = ask(["zoo", "list"]);
+equal("bugs", listed.filter((line) => !line.startsWith(" ")), bugs.map(({ name }) => name));
+equal("what bugs do", listed.filter((_, at) => at % 4 === 1), bugs.map(({ what }) => `    ${what}`));
+for (const { name, text, bugs: notes } of engine.scenarios()) {
+  equal(`text of ${name}`, readFileSync(new URL(`../www/learn/scenarios/${name}.txt`, import.meta.url)).toString(), text);
+  comparePositions(name, "none");
+  for (const { bug } of notes.filter(({ fails }) => fails)) comparePositions(name, bug);
+  for (const { name: bug } of bugs) await compareFate(name, bug);
+}
+
+const shown = (text) => (text.length > SHOWN_CHARS ? `${text.slice(0, SHOWN_CHARS)} ..` : text);
+for (const [ours, theirs] of different.slice(0, SHOWN_MAX)) console.log(`native: ${shown(ours)}\nwasm:   ${shown(theirs)}`);
+console.log(`compared: ${compared} hashes, ${positions} positions, ${fates} fates; ${different.length} differ, ${panicked} runs panic and stay native`);
 if (different.length > 0) {
   console.log("www/learn/loop.wasm is out of date: run learn/build.sh and commit the result");
   process.exitCode = 1;

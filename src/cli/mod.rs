@@ -11,6 +11,7 @@ mod args;
 mod banner;
 mod config;
 mod exit;
+mod fate;
 mod file;
 mod hint;
 mod manual;

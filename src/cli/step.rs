@@ -26,7 +26,7 @@ pub(super) const TOOL: Tool = Tool { word: WORD, noun: "the stepper", run };
 const WORD: &str = "step";
 
 /// Columns of the output. Terminals have at least as many.
-const WIDTH: usize = 80;
+pub(super) const WIDTH: usize = 80;
 
 /// Largest line of commands, in bytes.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -100,19 +100,8 @@ fn run(args: &[OsString], surroundings: &Surroundings) -> Result<ExitCode, Exit>
         return Ok(ExitCode::SUCCESS);
     };
     keep_panics_quiet();
-    let session = match name.to_str().filter(|name| name.contains('#')) {
-        Some(link) if args.bug.is_some() || args.seed.is_some() || !args.set.is_empty() => {
-            return Err(usage(format!(
-                "{link}: a link has its own bug, seed and limits; leave the options out"
-            )));
-        }
-        Some(link) => Session::open_link(link),
-        None => {
-            let choice = Choice::new(args.bug.as_deref(), args.seed, args.set.clone()).map_err(usage)?;
-            Session::open(scenario(name)?, choice)
-        }
-    };
-    let session = session.map_err(usage)?;
+    let choice = Choice::new(args.bug.as_deref(), args.seed, args.set.clone()).map_err(usage)?;
+    let session = opened(WORD, name, choice)?;
     if args.hash {
         print(&(if args.json { session.hash_json() } else { session.hash_line() } + "\n"))?;
     } else if args.print {
@@ -129,8 +118,20 @@ fn run(args: &[OsString], surroundings: &Surroundings) -> Result<ExitCode, Exit>
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the scenario of the program with this name, or else the one in this file.
-fn scenario(name: &OsString) -> Result<Scenario, Exit> {
+/// Runs the scenario of the program with this name, or else the one in this file, or opens a link.
+/// `word` is the tool, for messages.
+pub(super) fn opened(word: &str, name: &OsString, choice: Choice) -> Result<Session, Exit> {
+    let session = match name.to_str().filter(|name| name.contains('#')) {
+        Some(link) if choice != Choice::default() => {
+            Err(format!("{link}: a link has its own bug, seed and limits; leave the options out"))
+        }
+        Some(link) => Session::open_link(link),
+        None => Session::open(scenario(word, name)?, choice),
+    };
+    session.map_err(|message| Exit::tool_usage(word, &message))
+}
+
+fn scenario(word: &str, name: &OsString) -> Result<Scenario, Exit> {
     if let Some(scenario) = name.to_str().and_then(embedded) {
         return Ok(scenario);
     }
@@ -138,9 +139,9 @@ fn scenario(name: &OsString) -> Result<Scenario, Exit> {
     if !path.exists() {
         let name: String = name.to_string_lossy().chars().take(80).collect();
         let message = format!("no scenario and no file '{name}'; allowed: {}, or a file", names());
-        return Err(Exit::tool_usage(WORD, &message));
+        return Err(Exit::tool_usage(word, &message));
     }
-    Scenario::read(path).map_err(|error| Exit::tool_usage(WORD, &error.to_string()))
+    Scenario::read(path).map_err(|error| Exit::tool_usage(word, &error.to_string()))
 }
 
 fn names() -> String {
@@ -266,14 +267,14 @@ fn read_line(input: &mut impl BufRead) -> Result<Option<String>, Exit> {
 
 /// Writes lines for a terminal: escaped, wrapped, and in colour if that is wanted.
 #[derive(Debug, Clone, Copy)]
-struct Paint {
-    is_colored: bool,
+pub(super) struct Paint {
+    pub(super) is_colored: bool,
     /// Columns of a line, or no limit.
-    width: usize,
+    pub(super) width: usize,
 }
 
 impl Paint {
-    fn text(self, lines: &[Line]) -> String {
+    pub(super) fn text(self, lines: &[Line]) -> String {
         let mut out = String::new();
         for line in lines {
             let color = match line.kind {

@@ -13,6 +13,7 @@ use clap::{ArgAction, Parser, Subcommand, value_parser};
 
 use crate::cli::args::Surroundings;
 use crate::cli::exit::Exit;
+use crate::cli::fate::{FateArgs, fate};
 use crate::cli::progress::Progress;
 use crate::cli::sim::keep_panics_quiet;
 use crate::cli::tool::{Tool, parsed, print};
@@ -45,6 +46,8 @@ Examples:
       that each bug does what the scenarios claim
   whirligig zoo check own.txt
       check a scenario of your own
+  whirligig zoo fate two-results --bug lost-wake-up
+      find the step of a failing run in which failure became certain
   whirligig zoo hashes --seeds 20
       print a hash of each run, to compare this build with another one
 Exit codes: 0 if everything is as claimed; 1 if not; 2 for wrong usage.";
@@ -77,6 +80,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Find the step of a failing run from which nearly all futures fail
+    Fate(FateArgs),
     /// Print the hash of every scenario with every bug and seed, to compare two builds
     Hashes {
         /// Number of seeds for each scenario and bug
@@ -106,6 +111,7 @@ fn run(args: &[OsString], surroundings: &Surroundings) -> Result<ExitCode, Exit>
                 print(&if json { object(bug, seeds, found) } else { table(bug, seeds, found) })?;
             }
         }
+        Command::Fate(args) => return fate(WORD, &args, surroundings),
         Command::Hashes { seeds } => return hashes(seeds, is_terminal),
         Command::Check { files, seeds } => return check(&files, seeds, is_terminal),
     }

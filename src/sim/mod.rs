@@ -16,6 +16,7 @@
 pub mod bugs;
 mod clients;
 mod coverage;
+pub mod fate;
 mod handler;
 pub mod kernel;
 mod os;

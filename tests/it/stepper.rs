@@ -179,6 +179,35 @@ fn wrong_words_lead_to_one_line_with_the_allowed_ones() {
     assert!(long.code == Some(2) && long.err.contains("too long"), "{}", long.err);
 }
 
+#[test]
+fn the_step_that_decides_a_failing_run_is_found() {
+    let zoo = |args: &[&str]| run(bare_command().args(["zoo", "fate"]).args(args));
+    let found = zoo(&["two-results", "--bug", "lost-wake-up"]);
+    assert_eq!((found.code, &*found.err), (Some(0), ""));
+    assert!(
+        found.out.contains("a worker begins the job of 1.2") && found.out.contains(" decides: before it ")
+    );
+    let link = found.out.lines().last().unwrap();
+    let json = zoo(&["--json", link]).out;
+    let object: Value = serde_json::from_str(&json).unwrap();
+    assert!(link.ends_with(&format!("&n={}", object["fate"]["decided_at"])), "{link} {json}");
+    let points = object["fate"]["points"].as_array().unwrap();
+    assert_eq!(points.last().unwrap()["step"], object["steps"]);
+    assert_eq!(points.last().unwrap()["failed"], object["fate"]["futures"]);
+    let certain = zoo(&["stale-answer", "--bug", "no-generations"]).out;
+    assert!(certain.contains("certain from the beginning"), "{certain}");
+    for (args, part) in [
+        (&["stale-answer"][..], "does not fail; nor do the seeds from 1 to 500"),
+        (&["stale-answer", "--bug", "unsent-dropped"], "does not fail; seed "),
+        (&["nix"], "no scenario and no file 'nix'"),
+        (&[link, "--seed", "1"], "leave the options out"),
+    ] {
+        let refused = zoo(args);
+        assert!(refused.code == Some(2) && refused.err.contains(part), "{args:?}: {}", refused.err);
+        assert_eq!(refused.err.lines().count(), 1, "{}", refused.err);
+    }
+}
+
 /// Types lines into a terminal and prints all that it shows.
 const TERMINAL: &str = r#"
 import os, pty, select, sys

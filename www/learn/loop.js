@@ -88,6 +88,27 @@ class Engine {
     return this.#ask({ op: "seeds", ...fieldsOf(options), seed: null, from, count }, options);
   }
 
+  // Returns what the examined steps `points`, a list of {step, failed}, show about a failing run:
+  // {futures, points, next, decided_at, expected, sentence}. `next` is the step to examine, or null
+  // after the search. `decided_at` is the deciding step (0: the beginning), or null. `expected` is
+  // the number of points that the search will need.
+  fate(id, points) {
+    return this.#askRun("fate", id, { point: points.map(({ step, failed }) => `${step} ${failed}`) });
+  }
+
+  // Runs futures of a run: its first `n` steps, and then the chances of other seeds. Takes `count`
+  // of them, from number `from`. Returns how many fail. A future fails also if its loop panics.
+  futures(id, n, from, count) {
+    try {
+      return this.#askRun("futures", id, { n, from, count });
+    } catch (error) {
+      if (error.cause === undefined) throw error;
+      if (count === 1) return 1;
+      const half = Math.floor(count / 2);
+      return this.futures(id, n, from, half) + this.futures(id, n, from + half, count - half);
+    }
+  }
+
   // Returns lines as `whirligig zoo hashes` prints them. Seed 0 is the run without a seed.
   hashes(options, from, count) {
     return this.#ask({ op: "hashes", ...fieldsOf(options), seed: null, from, count }, options);

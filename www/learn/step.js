@@ -4,6 +4,7 @@
 // state of the page, which is also its address, and must not know how things are drawn.
 
 import * as draw from "./draw.js";
+import * as fate from "./fate.js";
 import { LINK_CHARS_MAX, decode, encode, number, pack, start, unpack } from "./link.js";
 import { called, lives, milliseconds } from "./names.js";
 import { Runs } from "./runs.js";
@@ -214,6 +215,14 @@ function showEnd() {
     ? `✕ Went wrong first: turn ${end.symptom.turn}, ${milliseconds(end.symptom.at_ns)}: ${end.symptom.what}`
     : "✓ Everything that the scenario expects has happened."));
   at("end").replaceChildren(...parts);
+  if (end.symptom && !isEmbedded) {
+    const button = draw.h("button", { type: "button" }, "When was it decided?");
+    button.addEventListener("click", () => {
+      at("fate-title").scrollIntoView({ block: "start" });
+      if (!isSearching && searched !== run) whenDecided();
+    });
+    at("end").append(draw.h("p", {}, button));
+  }
 }
 
 function showComparison() {
@@ -260,6 +269,7 @@ function show() {
   showQuestion();
   showSwitches();
   showPosition();
+  forgetFate();
   writeLink();
   if (!at("text").value) at("text").value = scenarioText();
 }
@@ -389,6 +399,52 @@ async function manySeeds() {
   progress.hidden = true;
 }
 
+// Run that is searched, or was, for the step that decides it.
+let searched = null;
+let isSearching = false;
+
+async function whenDecided() {
+  if (isSearching) {
+    searched = null;
+    return;
+  }
+  const mine = run;
+  [searched, isSearching] = [mine, true];
+  const isStopped = () => searched !== mine || run !== mine;
+  at("fate").textContent = "Stop";
+  at("fate-text").textContent = "";
+  at("fate-box").hidden = true;
+  at("fate-progress").value = 0;
+  at("fate-progress").hidden = false;
+  try {
+    const onProgress = (share) => { at("fate-progress").value = share; };
+    const { line, isLate } = await fate.search(engine, mine, { isStopped, onProgress });
+    if (run === mine) showFate(line, isLate);
+  } catch (error) {
+    if (run === mine) at("fate-text").textContent = `${sentenceOf(error)}.`;
+  }
+  isSearching = false;
+  at("fate").textContent = "When was it decided?";
+  at("fate-progress").hidden = true;
+}
+
+function showFate(line, isLate) {
+  const linkTo = (n) => encode({ ...state, n });
+  const step = line.decided_at;
+  const link = step ? [" ", draw.h("a", { href: linkTo(step), id: "fate-link" }, `Open step ${step}`)] : [];
+  at("fate-text").replaceChildren(isLate ? "The time for the search is over. " : "", line.sentence, ...link);
+  at("fate-box").hidden = line.points.length < 2;
+  at("fate-chart").replaceChildren(fate.chart(line, run.steps));
+  at("fate-table").replaceChildren(fate.rows(line, run.lines, linkTo));
+}
+
+// Forgets the result for another run.
+function forgetFate() {
+  if (searched === run) return;
+  at("fate-text").textContent = "";
+  at("fate-box").hidden = true;
+}
+
 // Opens what the address says. A bad link leaves a sentence, and the page goes on.
 async function openLink() {
   const mine = ++task;
@@ -447,6 +503,7 @@ function listen() {
   });
   for (const id of ["bug", "versus"]) at(id).addEventListener("change", choose);
   at("seeds").addEventListener("click", manySeeds);
+  at("fate").addEventListener("click", whenDecided);
   at("run-text").addEventListener("click", runText);
   at("drop-text").addEventListener("click", () => {
     at("text").value = "";

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use whirligig::inside::driver::decision::WrongDecisions;
 use whirligig::inside::sim::bugs::Bug;
+use whirligig::inside::sim::fate::{FUTURES, FateLine, Point, failing_futures};
 use whirligig::inside::sim::scenario::{Run, Scenario, Setup, all, embedded};
 use whirligig::inside::sim::stepper::{
     Choice, Command, Link, Session, bugs_json, lines_json, scenario_with_answer_json,
@@ -51,6 +52,8 @@ impl Engine {
             }
             "command" => self.command(request),
             "seeds" => seeds(request),
+            "fate" => self.fate(request),
+            "futures" => self.futures(request),
             "hashes" => hashes(request),
             "link" => link(request),
             "close" => {
@@ -110,6 +113,39 @@ impl Engine {
         };
         let reply = session.obey_all(line)?;
         Ok(format!("{{\"position\":{},\"reply\":{}}}", session.json(), lines_json(&reply.lines)))
+    }
+
+    /// Returns what the examined steps of a failing run show, and the step to examine next.
+    fn fate(&mut self, request: &Request) -> Result<String, String> {
+        let report = &self.run(request)?.run().report;
+        if report.symptom.is_none() {
+            return Err("this run does not fail, so no step decides it".to_owned());
+        }
+        let mut line = FateLine::of(&report.steps);
+        for point in request.all("point") {
+            let numbers = point.split_once(' ');
+            let found = numbers.and_then(|(step, failed)| {
+                Some(Point { step: step.parse().ok()?, failed: failed.parse().ok()? })
+            });
+            let shown: String = point.chars().take(40).collect();
+            line.add(found.ok_or_else(|| format!("point is '{shown}'; allowed: a step and a number"))?);
+        }
+        Ok(line.json())
+    }
+
+    /// Runs some futures of a run at a step. Returns how many fail.
+    fn futures(&mut self, request: &Request) -> Result<String, String> {
+        let (n, from, count) = (request.needed("n")?, request.needed("from")?, request.needed("count")?);
+        let session = self.run(request)?;
+        if n > session.run().len() {
+            return Err(no_step(session, n, 0));
+        }
+        let to = from.saturating_add(count);
+        if to > FUTURES as usize {
+            return Err(format!("the run has no future {to}; allowed: {FUTURES} futures from 0"));
+        }
+        let failed = failing_futures(session.scenario(), session.setup(), n, from as u32..to as u32);
+        Ok(failed.to_string())
     }
 
     fn run(&mut self, request: &Request) -> Result<&mut Session, String> {
@@ -260,8 +296,28 @@ mod tests {
     }
 
     #[test]
+    fn the_fate_of_a_run_is_found_in_pieces() {
+        let mut engine = Engine::new();
+        let run = [("op", "open"), ("scenario", "listen-queue"), ("bug", "accept-once")];
+        ask(&mut engine, &run).unwrap();
+        let begun = ask(&mut engine, &[("op", "fate"), ("id", "1")]).unwrap();
+        assert!(begun.contains("\"next\":0,\"decided_at\":null"), "{begun}");
+        let count = |engine: &mut Engine, from: &str, count: &str| -> u32 {
+            let fields = [("op", "futures"), ("id", "1"), ("n", "0"), ("from", from), ("count", count)];
+            ask(engine, &fields).unwrap().parse().unwrap()
+        };
+        let failed = count(&mut engine, "0", "50");
+        assert_eq!(failed, count(&mut engine, "0", "20") + count(&mut engine, "20", "30"));
+        let fields = [("op", "fate"), ("id", "1"), ("point", &format!("0 {failed}"))];
+        let line = ask(&mut engine, &fields).unwrap();
+        assert!(line.contains(&format!("[{{\"step\":0,\"failed\":{failed}}},")), "{line}");
+        assert!(ask(&mut engine, &[("op", "fate"), ("id", "1"), ("point", "x")]).is_err());
+    }
+
+    #[test]
     fn errors_are_one_line() {
         let mut engine = Engine::new();
+        ask(&mut engine, &[("op", "open"), ("scenario", "eviction")]).unwrap();
         for fields in [
             &[("op", "nix")][..],
             &[("op", "open"), ("scenario", "nix")],
@@ -271,6 +327,9 @@ mod tests {
             &[("op", "open"), ("scenario", "eviction"), ("guess", "99")],
             &[("op", "link"), ("link", "#s=eviction&n=99999999")],
             &[("op", "seeds"), ("scenario", "eviction"), ("count", "9999999")],
+            &[("op", "fate"), ("id", "1")],
+            &[("op", "futures"), ("id", "1"), ("n", "0"), ("from", "20"), ("count", "31")],
+            &[("op", "futures"), ("id", "1"), ("n", "99999"), ("from", "0"), ("count", "1")],
         ] {
             let error = ask(&mut engine, fields).unwrap_err();
             assert!(!error.contains('\n') && error.len() > 10, "{error}");

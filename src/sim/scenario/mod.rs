@@ -56,6 +56,7 @@ pub use crate::sim::scenario::record::{ClientState, ConnectionState, Snapshot, h
 pub use crate::sim::scenario::responses::Received;
 pub use crate::sim::scenario::script::{BugNote, Scenario};
 pub use crate::sim::scenario::words::ParseError;
+pub use crate::sim::scenario::world::Fork;
 
 /// Turns without any operation after which a loop counts as spinning.
 const SPINNING_TURNS: u32 = 200;
@@ -124,7 +125,8 @@ type ScriptReactor = Reactor<ScriptOs, Recorder<RecordSink, LoopTally>>;
 /// A run of a scenario, turn by turn.
 pub struct Run<'a> {
     scenario: &'a Scenario,
-    setup: Setup,
+    /// True if chance has a part in the run, so that only facts count that always hold.
+    is_seeded: bool,
     reactor: ScriptReactor,
     world: Shared,
     record: Arc<Mutex<Record>>,
@@ -171,7 +173,7 @@ impl<'a> Run<'a> {
         let reactor = Reactor::new(os, driver, connections_max);
         Run {
             scenario,
-            setup,
+            is_seeded: setup.seed.is_some(),
             reactor,
             world,
             record,
@@ -185,6 +187,15 @@ impl<'a> Run<'a> {
             idle_turns: 0,
             is_over: false,
         }
+    }
+
+    /// Prepares a run that has the steps of `setup` until the one of the fork, and then the chances of
+    /// another seed. A fork at step 0 is the run with that seed.
+    #[must_use]
+    pub fn forked(scenario: &'a Scenario, setup: Setup, fork: Fork) -> Self {
+        let run = Run::of(scenario, setup);
+        lock(&run.world).fork_at(fork);
+        Run { is_seeded: true, ..run }
     }
 
     /// Takes all turns and returns the report.
@@ -259,7 +270,7 @@ impl<'a> Run<'a> {
     /// Judges the responses that were completed since the last call.
     fn judge_responses(&mut self, world: &World) -> Result<(), String> {
         let scenario = self.scenario;
-        let judge = Judge::new(&scenario.expectations, &scenario.clients, self.setup.seed.is_some());
+        let judge = Judge::new(&scenario.expectations, &scenario.clients, self.is_seeded);
         for (at, client) in world.clients.iter().enumerate() {
             if client.inbound.is_broken {
                 return Err(format!("{} received bytes that are no response", client.name));
@@ -330,7 +341,7 @@ impl<'a> Run<'a> {
         let steps = std::mem::take(&mut lock(&self.record).steps);
         let facts = self.facts(&steps, &world);
         let scenario = self.scenario;
-        let judge = Judge::new(&scenario.expectations, &scenario.clients, self.setup.seed.is_some());
+        let judge = Judge::new(&scenario.expectations, &scenario.clients, self.is_seeded);
         let inbound: Vec<&Inbound> = world.clients.iter().map(|client| &client.inbound).collect();
         let end = judge.end(&facts, &inbound).err();
         let mut consequence = None;

@@ -101,6 +101,7 @@ impl Os for ScriptOs {
                 world.set_clock(now_ns + TURN_NS);
                 return Ok(());
             }
+            world.fork_if_due();
             let due = world.next_due();
             let last = world.until_ns.unwrap_or(u64::MAX);
             let next = due.into_iter().chain(limit).min();
@@ -112,7 +113,7 @@ impl Os for ScriptOs {
                 world.set_clock(end);
                 return Ok(());
             };
-            let late = if world.chance.hit(300) { world.chance.below(LATE_NS_MAX) } else { 0 };
+            let late = if world.chance().hit(300) { world.chance().below(LATE_NS_MAX) } else { 0 };
             world.set_clock((next.max(now_ns + 1) + late).min(limit.unwrap_or(u64::MAX)));
         }
     }
@@ -245,9 +246,9 @@ pub(super) struct ScriptStream {
 impl Stream for ScriptStream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut world = lock(&self.world);
-        let is_interrupted = world.chance.hit(20);
-        let blocks = world.chance.hit(20);
-        let short = if world.chance.hit(100) { Some(1 + world.chance.below(64) as usize) } else { None };
+        let is_interrupted = world.chance().hit(20);
+        let blocks = world.chance().hit(20);
+        let short = if world.chance().hit(100) { Some(1 + world.chance().below(64) as usize) } else { None };
         let client = &mut world.clients[self.at];
         if client.interrupts > 0 || is_interrupted {
             client.interrupts = client.interrupts.saturating_sub(1);
@@ -275,8 +276,8 @@ impl Stream for ScriptStream {
             bytes.extend_from_slice(slice);
         }
         let mut world = lock(&self.world);
-        let is_interrupted = world.chance.hit(20);
-        let short = if world.chance.hit(50) { Some(1 + world.chance.below(200) as usize) } else { None };
+        let is_interrupted = world.chance().hit(20);
+        let short = if world.chance().hit(50) { Some(1 + world.chance().below(200) as usize) } else { None };
         let client = &mut world.clients[self.at];
         if is_interrupted {
             return Err(ErrorKind::Interrupted.into());

@@ -19,7 +19,7 @@ use crate::reactor::os::OsEvent;
 use crate::sim::kernel::{End, KernelSocket};
 use crate::sim::scenario::record::Record;
 use crate::sim::scenario::responses::Inbound;
-use crate::sim::scenario::script::{Action, Does, Fault, Scenario, When};
+use crate::sim::scenario::script::{Action, ClientScript, Does, Fault, Scenario, When};
 use crate::sim::world::Rng;
 use crate::sync::lock;
 
@@ -49,6 +49,15 @@ impl Chance {
     }
 }
 
+/// The step from which a run has the chances of another seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fork {
+    /// Number of steps that stay as they are.
+    pub step: usize,
+    /// Seed of everything that is drawn later.
+    pub seed: u64,
+}
+
 /// A part of the bytes that a client sends.
 #[derive(Debug)]
 enum Piece {
@@ -61,7 +70,8 @@ enum Piece {
 pub(super) struct Client {
     pub(super) name: String,
     pub(super) socket: KernelSocket,
-    actions: VecDeque<Action>,
+    /// Actions to come, each with the delay that a seed adds, in nanoseconds.
+    actions: VecDeque<(Action, u64)>,
     /// Pieces on their way, each with the time when it arrives.
     pieces: VecDeque<(u64, Piece)>,
     /// Number of whole requests sent.
@@ -83,19 +93,44 @@ pub(super) struct Client {
 impl Client {
     /// Returns when the client acts next, if that depends on nothing else.
     fn due(&self) -> Option<u64> {
-        let action = self.actions.front().and_then(|action| match action.when {
-            When::At(ns) => Some(ns.max(self.acted_ns)),
-            When::Answered(pause) => {
-                let is_answered = self.inbound.responses.len() >= self.requested;
-                let answered = self.inbound.responses.last().map_or(0, |last| last.at_ns);
-                is_answered.then_some(answered.max(self.acted_ns) + pause)
-            }
-        });
+        let action = self.action_due();
         // Pieces that do not fit wait for the server to read.
         let has_room = self.socket.has_room() || self.socket.server_end() != End::Open;
         let piece = self.pieces.front().filter(|_| has_room).map(|(ns, _)| *ns);
         let reads = self.has_news().then_some(0);
         [action, piece, reads].into_iter().flatten().min()
+    }
+
+    /// Returns when the next action is due, if that depends on nothing else.
+    fn action_due(&self) -> Option<u64> {
+        let (_, delay_ns) = self.actions.front()?;
+        Some((self.scripted_ns()? + delay_ns).max(self.acted_ns))
+    }
+
+    /// Returns when the next action would be due without a delay, if that is known.
+    fn scripted_ns(&self) -> Option<u64> {
+        let (action, _) = self.actions.front()?;
+        match action.when {
+            When::At(ns) => Some(ns),
+            When::Answered(pause) => {
+                let is_answered = self.inbound.responses.len() >= self.requested;
+                let answered = self.inbound.responses.last().map_or(0, |last| last.at_ns);
+                is_answered.then_some(answered.max(self.acted_ns) + pause)
+            }
+        }
+    }
+
+    /// Draws the delays of all actions that are not due yet. None of them becomes due by that.
+    fn draw_delays(&mut self, chance: &mut Chance, now_ns: u64) {
+        let is_due = self.action_due().is_some_and(|due| due <= now_ns);
+        let passed_ns = self.scripted_ns().map_or(0, |ns| (now_ns + 1).saturating_sub(ns));
+        for (at, (_, delay_ns)) in self.actions.iter_mut().enumerate() {
+            match at {
+                0 if is_due => {}
+                0 => *delay_ns = passed_ns + chance.below(DELAY_NS_MAX.saturating_sub(passed_ns)),
+                _ => *delay_ns = chance.below(DELAY_NS_MAX),
+            }
+        }
     }
 
     /// True if the client has something to take at once.
@@ -149,7 +184,9 @@ pub(super) struct World {
     pub(super) look_ns: Option<u64>,
     signals: VecDeque<(u64, Signal)>,
     faults: VecDeque<(u64, Fault)>,
-    pub(super) chance: Chance,
+    chance: Chance,
+    /// Another seed for everything after a step that has not happened yet.
+    fork: Option<Fork>,
     pub(super) wrong: WrongDecisions,
     /// Number of calls that did something. A loop that takes turns without any spins.
     pub(super) operations: u64,
@@ -169,16 +206,12 @@ impl World {
         record: Arc<Mutex<Record>>,
     ) -> Self {
         let mut chance = Chance::new(seed);
-        let mut client = |script: &crate::sim::scenario::script::ClientScript| {
-            let mut actions: VecDeque<Action> = script.actions.iter().cloned().collect();
-            for action in &mut actions {
-                let (When::At(ns) | When::Answered(ns)) = &mut action.when;
-                *ns += chance.below(DELAY_NS_MAX);
-            }
+        let mut client = |script: &ClientScript| {
+            let delayed = |action: &Action| (action.clone(), chance.below(DELAY_NS_MAX));
             Client {
                 name: script.name.clone(),
                 socket: KernelSocket::new(scenario.socket_bytes),
-                actions,
+                actions: script.actions.iter().map(delayed).collect(),
                 pieces: VecDeque::new(),
                 requested: 0,
                 acted_ns: 0,
@@ -219,12 +252,40 @@ impl World {
             signals: signals.into(),
             faults: faults.into(),
             chance,
+            fork: None,
             wrong,
             operations: 0,
             is_over: false,
             symptom: None,
             record,
         }
+    }
+
+    /// Prepares another seed for everything after a step.
+    pub(super) fn fork_at(&mut self, fork: Fork) {
+        self.fork = Some(fork);
+    }
+
+    /// Begins with the other seed if its step has been reached. Bytes and jobs under way keep their
+    /// times; whatever has not begun draws again.
+    pub(super) fn fork_if_due(&mut self) {
+        let Some(fork) = self.fork.filter(|fork| lock(&self.record).steps.len() >= fork.step) else { return };
+        (self.fork, self.chance) = (None, Chance::new(Some(fork.seed)));
+        if fork.step == 0 {
+            // A run with this seed from its beginning, whose first actions may be due at once.
+            let actions = self.clients.iter_mut().flat_map(|client| &mut client.actions);
+            actions.for_each(|(_, delay_ns)| *delay_ns = self.chance.below(DELAY_NS_MAX));
+            return;
+        }
+        for client in &mut self.clients {
+            client.draw_delays(&mut self.chance, self.now_ns);
+        }
+    }
+
+    /// Returns the random choices at this step.
+    pub(super) fn chance(&mut self) -> &mut Chance {
+        self.fork_if_due();
+        &mut self.chance
     }
 
     /// Sets the clock of the world and of its record.
@@ -263,6 +324,7 @@ impl World {
 
     /// Takes everything that is due: faults and the actions of clients.
     pub(super) fn act(&mut self) {
+        self.fork_if_due();
         while self.faults.front().is_some_and(|(at, _)| *at <= self.now_ns) {
             if let Some((_, fault)) = self.faults.pop_front() {
                 self.begin(&fault);
@@ -326,7 +388,7 @@ impl World {
         if !client.pieces.is_empty() {
             return false;
         }
-        let Some(action) = client.actions.pop_front() else { return false };
+        let Some((action, _)) = client.actions.pop_front() else { return false };
         client.acted_ns = self.now_ns;
         self.act_now(at, action.does);
         true
@@ -393,14 +455,14 @@ impl World {
     fn cut(&mut self, at: usize, bytes: Vec<u8>) {
         let mut rest: VecDeque<u8> = bytes.into();
         let mut due = self.now_ns;
-        for _ in 0..self.chance.below(PIECES_MAX) {
-            let most = if self.chance.hit(300) { 3 } else { rest.len() as u64 };
-            let size = self.chance.below(most.min(rest.len() as u64)) as usize;
+        for _ in 0..self.chance().below(PIECES_MAX) {
+            let most = if self.chance().hit(300) { 3 } else { rest.len() as u64 };
+            let size = self.chance().below(most.min(rest.len() as u64)) as usize;
             if size > 0 {
                 let after = rest.split_off(size);
                 let piece = std::mem::replace(&mut rest, after);
                 self.clients[at].pieces.push_back((due, Piece::Bytes(piece)));
-                due += self.chance.below(DELAY_NS_MAX / PIECES_MAX);
+                due += self.chance().below(DELAY_NS_MAX / PIECES_MAX);
             }
         }
         self.clients[at].pieces.push_back((due, Piece::Bytes(rest)));
@@ -435,8 +497,8 @@ impl World {
             events.extend(self.signals.pop_front().map(|(_, signal)| OsEvent::Signal(signal)));
         }
         for at in (1..events.len()).rev() {
-            if self.chance.hit(300) {
-                events.swap(at, self.chance.below(at as u64 + 1) as usize);
+            if self.chance().hit(300) {
+                events.swap(at, self.chance().below(at as u64 + 1) as usize);
             }
         }
     }
@@ -445,8 +507,8 @@ impl World {
     pub(super) fn begin_jobs(&mut self) {
         while self.running.len() < self.workers {
             let Some(job) = self.waiting.pop_front() else { return };
+            let ends_ns = self.now_ns + job.takes_ns + self.chance().below(DELAY_NS_MAX);
             self.note(Fact::JobBegins(job.id));
-            let ends_ns = self.now_ns + job.takes_ns + self.chance.below(DELAY_NS_MAX);
             self.running.push((ends_ns, job));
         }
     }

@@ -8,6 +8,7 @@ use std::ops::Range;
 use crate::conn_id::ConnId;
 use crate::observe::{Object, json_header};
 use crate::sim::bugs::BUGS;
+use crate::sim::fate::FateLine;
 use crate::sim::scenario::{BugNote, Scenario};
 use crate::sim::stepper::explain::sentence;
 use crate::sim::stepper::session::Session;
@@ -150,16 +151,28 @@ impl Session {
             false => object.number("answer", self.scenario.answer as u64 + 1),
         };
         object.text("because", &self.scenario.because);
-        match &self.run.report.symptom {
-            None => object.raw("symptom", "null"),
-            Some(symptom) => {
-                let mut found = Object::new();
-                found.number("turn", symptom.turn.into()).number("at_ns", symptom.at_ns);
-                found.text("what", &symptom.what);
-                object.raw("symptom", &found.end())
-            }
-        };
+        object.raw("symptom", &self.symptom_json());
         object.end()
+    }
+
+    /// Returns the fate of the run as one object: the run, its first symptom, and the examined steps.
+    #[must_use]
+    pub fn fate_json(&self, line: &FateLine) -> String {
+        let mut object = Object::new();
+        object.text("scenario", &self.scenario.name).text("bug", self.choice.bug_name());
+        optional(&mut object, "seed", self.choice.seed);
+        object.raw("set", &array(self.choice.sets.iter().map(|set| string(set))));
+        object.number("steps", self.run.len() as u64).raw("symptom", &self.symptom_json());
+        object.raw("fate", &line.json());
+        object.end()
+    }
+
+    fn symptom_json(&self) -> String {
+        let Some(symptom) = &self.run.report.symptom else { return "null".to_owned() };
+        let mut found = Object::new();
+        found.number("turn", symptom.turn.into()).number("at_ns", symptom.at_ns);
+        found.text("what", &symptom.what);
+        found.end()
     }
 
     /// Returns the whole run: the line that names the schema, then one object for each step.

@@ -3,7 +3,7 @@
 //! Commands in, lines or JSON out. This file must not know where commands come from.
 
 use crate::sim::bugs::Bug;
-use crate::sim::scenario::{Scenario, embedded};
+use crate::sim::scenario::{Scenario, Setup, embedded};
 use crate::sim::stepper::command::{Command, Way};
 use crate::sim::stepper::link::Link;
 use crate::sim::stepper::recording::{Choice, Recording};
@@ -85,6 +85,18 @@ impl Session {
     #[must_use]
     pub fn scenario(&self) -> &Scenario {
         &self.scenario
+    }
+
+    /// Returns the choices of the reader.
+    #[must_use]
+    pub fn choice(&self) -> &Choice {
+        &self.choice
+    }
+
+    /// Returns the variation of the scenario that the run is.
+    #[must_use]
+    pub fn setup(&self) -> Setup {
+        Setup { wrong: self.run.wrong(), seed: self.choice.seed }
     }
 
     /// Returns the number of steps that have happened.

@@ -73,7 +73,9 @@ impl Line {
         Line { kind, text: text.into(), indent }
     }
 
-    pub(super) fn plain(text: impl Into<String>) -> Line {
+    /// Returns a line of ordinary text.
+    #[must_use]
+    pub fn plain(text: impl Into<String>) -> Line {
         Line::new(Kind::Plain, 0, text)
     }
 }
