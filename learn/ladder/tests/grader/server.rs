@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use super::{Lesson, Subject, lesson, shown};
@@ -74,6 +74,31 @@ impl Server {
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let sleeps = field("voluntary_ctxt_switches:")?.parse().ok()?;
         Some((field("State:")?.starts_with('R'), sleeps))
+    }
+
+    /// Stops the process with a signal and lets it go on, as Ctrl-Z and `fg` do. Returns false if
+    /// the process does not take part.
+    pub fn pause(&self) -> bool {
+        self.signal("STOP") && self.comes_to('T') && self.signal("CONT")
+    }
+
+    fn signal(&self, name: &str) -> bool {
+        let mut kill = Command::new("kill");
+        kill.args(["-s", name, &self.child.id().to_string()]).status().is_ok_and(|status| status.success())
+    }
+
+    /// Waits until the process is in a state, such as `S` for one that waits.
+    pub fn comes_to(&self, state: char) -> bool {
+        let status = format!("/proc/{}/status", self.child.id());
+        let began = Instant::now();
+        while began.elapsed() < self.patience {
+            let text = fs::read_to_string(&status).unwrap_or_default();
+            if text.contains(&format!("\nState:\t{state}")) {
+                return true;
+            }
+            thread::yield_now();
+        }
+        false
     }
 
     /// A sentence about the end of the process, if it printed something.

@@ -83,3 +83,17 @@ pub fn a_server_without_work_waits(subject: &Subject) -> Verdict {
     ensure(sleeps <= SLEEPS_MAX, what, why)?;
     alice.echoes("hello again\n", "an event ends the wait")
 }
+
+pub fn a_signal_does_not_end_the_server(subject: &Subject) -> Verdict {
+    let server = Server::start(subject)?;
+    let mut alice = server.connect("alice")?;
+    alice.echoes("hello\n", "the server sends back what it receives")?;
+    ensure(
+        server.comes_to('S'),
+        "nobody sent anything, and the server does not wait",
+        "a poll without limit",
+    )?;
+    ensure(server.pause(), "the server could not be stopped and continued", "a process that runs")?;
+    let why = "a signal, such as Ctrl-Z, interrupts the poll. The error has the kind Interrupted, and the loop goes on";
+    alice.echoes("hello again\n", why)
+}

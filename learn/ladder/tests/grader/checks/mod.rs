@@ -41,6 +41,7 @@ macro_rules! all_checks {
             stage_3, 3, early: {
                 many_clients_take_turns,
                 a_server_without_work_waits,
+                a_signal_does_not_end_the_server,
             }
             stage_4, 4, stage_4: {
                 a_request_in_pieces_gets_one_response,
