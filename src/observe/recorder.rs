@@ -112,7 +112,41 @@ impl<S: StepSink, O: Observer> Recorder<S, O> {
         now_ns
     }
 
-    /// Records an operation, after the phase that it belongs to.
+    #[cold]
+    #[inline(never)]
+    fn begin_phase(&mut self, phase: TurnPhase, source: &'static Location<'static>) {
+        self.switch(phase);
+        self.unrecorded = Some(source);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn begin_turn(&mut self, turn: TurnStart, source: &'static Location<'static>) {
+        let at_ns = self.switch(TurnPhase::Results);
+        self.unrecorded = None;
+        self.phases_ns = [0; TurnPhase::WORK.len()];
+        let step = Step::TurnStart { turn, waited_ns: self.waited_ns };
+        self.sink.put(TimedStep { at_ns, step, source });
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_turn(&mut self, number: u32, took: Duration, open: usize, source: &'static Location<'static>) {
+        let at_ns = self.switch(TurnPhase::Wait);
+        self.unrecorded = None;
+        let step = Step::TurnEnd(TurnEnd {
+            number,
+            open: open as u32,
+            took_ns: u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+            phases_ns: self.phases_ns,
+        });
+        self.sink.put(TimedStep { at_ns, step, source });
+    }
+
+    /// Records an operation, after the phase that it belongs to. Out of line, as all that only a
+    /// recording needs, so that a recorder that is off costs a comparison.
+    #[cold]
+    #[inline(never)]
     fn put(&mut self, step: Step, source: &'static Location<'static>) {
         // All events of a turn came with the return of the poll.
         let at_ns = if matches!(step, Step::Event(_)) { self.phase_ns } else { self.sink.operation_ns() };
@@ -128,11 +162,11 @@ impl<S: StepSink, O: Observer> Observer for Recorder<S, O> {
         self.detail != Detail::Off || self.base.is_recording()
     }
 
+    #[inline]
     fn phase(&mut self, phase: TurnPhase) {
         self.base.phase(phase);
         if self.detail != Detail::Off {
-            self.switch(phase);
-            self.unrecorded = Some(Location::caller());
+            self.begin_phase(phase, Location::caller());
         }
     }
 
@@ -141,42 +175,30 @@ impl<S: StepSink, O: Observer> Observer for Recorder<S, O> {
         if let Some(detail) = self.sink.change_detail() {
             self.detail = detail;
         }
-        if self.detail == Detail::Off {
-            return;
+        if self.detail != Detail::Off {
+            self.begin_turn(turn, Location::caller());
         }
-        let at_ns = self.switch(TurnPhase::Results);
-        self.unrecorded = None;
-        self.phases_ns = [0; TurnPhase::WORK.len()];
-        let step = Step::TurnStart { turn, waited_ns: self.waited_ns };
-        self.sink.put(TimedStep { at_ns, step, source: Location::caller() });
     }
 
     fn turn_finished(&mut self, number: u32, took: Duration, open: usize) {
         self.base.turn_finished(number, took, open);
-        if self.detail == Detail::Off {
-            return;
+        if self.detail != Detail::Off {
+            self.end_turn(number, took, open, Location::caller());
         }
-        let at_ns = self.switch(TurnPhase::Wait);
-        self.unrecorded = None;
-        let step = Step::TurnEnd(TurnEnd {
-            number,
-            open: open as u32,
-            took_ns: u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
-            phases_ns: self.phases_ns,
-        });
-        self.sink.put(TimedStep { at_ns, step, source: Location::caller() });
     }
 
     fn enter(&mut self, activity: Activity) {
         self.base.enter(activity);
     }
 
+    #[inline(always)]
     fn step(&mut self, make: impl FnOnce() -> Step) {
+        if self.detail != Detail::Operations {
+            return self.base.step(make);
+        }
         let step = make();
         self.base.step(|| step);
-        if self.detail == Detail::Operations {
-            self.put(step, Location::caller());
-        }
+        self.put(step, Location::caller());
     }
 
     fn answer_timed_out(&mut self, worker: LateWorker) {

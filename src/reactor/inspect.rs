@@ -154,8 +154,14 @@ impl<S: Os, O: Observer> Reactor<S, O> {
     pub(super) fn show_connections(&mut self) {
         let now = self.driver.now.mono;
         if self.driver.observer.next_look().is_some_and(|due| due <= now) {
-            self.driver.observer.look(now, seen(&self.slots));
+            self.look_now();
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_now(&mut self) {
+        self.driver.observer.look(self.driver.now.mono, seen(&self.slots));
     }
 
     /// Logs one line about a turn (`-vv`).

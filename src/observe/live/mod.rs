@@ -217,6 +217,35 @@ mod sink {
         fn since_ns(&self, at: Instant) -> u64 {
             u64::try_from(at.saturating_duration_since(self.began).as_nanos()).unwrap_or(u64::MAX)
         }
+
+        /// Begins or ends the recording, or takes over the connections of the viewers.
+        #[cold]
+        #[inline(never)]
+        fn follow_viewers(&mut self) -> Option<Detail> {
+            if !self.hub.is_wanted() {
+                return self.collector.take().map(|_| Detail::Off);
+            }
+            if let Some(collector) = &mut self.collector {
+                collector.follow(&self.hub);
+                return None;
+            }
+            let now = clock();
+            let mut collector = Box::new(Collector::new(self.since_ns(now)));
+            collector.follow(&self.hub);
+            self.collector = Some(collector);
+            self.frame_due = now + FRAME_INTERVAL;
+            Some(Detail::Operations)
+        }
+
+        #[cold]
+        #[inline(never)]
+        fn note_request(&mut self, id: ConnId, request: &Request<'_>) {
+            let now = clock();
+            let now_ns = self.since_ns(now);
+            if let Some(collector) = &mut self.collector {
+                collector.request_started(id, request, now, now_ns);
+            }
+        }
     }
 
     impl StepSink for LiveSink {
@@ -247,29 +276,19 @@ mod sink {
             }
         }
 
+        #[inline]
         fn change_detail(&mut self) -> Option<Detail> {
-            if !self.hub.is_wanted() {
-                return self.collector.take().map(|_| Detail::Off);
-            }
-            if let Some(collector) = &mut self.collector {
-                collector.follow(&self.hub);
-                return None;
-            }
-            let now = clock();
-            let mut collector = Box::new(Collector::new(self.since_ns(now)));
-            collector.follow(&self.hub);
-            self.collector = Some(collector);
-            self.frame_due = now + FRAME_INTERVAL;
-            Some(Detail::Operations)
+            if self.hub.is_wanted() || self.collector.is_some() { self.follow_viewers() } else { None }
         }
 
+        #[inline]
         fn request_started(&mut self, id: ConnId, request: &Request<'_>) {
-            let Some(collector) = &mut self.collector else { return };
-            let now = clock();
-            let now_ns = u64::try_from(now.saturating_duration_since(self.began).as_nanos());
-            collector.request_started(id, request, now, now_ns.unwrap_or(u64::MAX));
+            if self.collector.is_some() {
+                self.note_request(id, request);
+            }
         }
 
+        #[inline]
         fn next_look(&self) -> Option<Instant> {
             match (self.hub.is_wanted(), &self.collector) {
                 (true, Some(_)) => Some(self.frame_due),
