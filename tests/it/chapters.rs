@@ -508,6 +508,64 @@ fn commands_of_the_chapters_work() {
     });
 }
 
+/// Attributes that a translation shares with its original.
+const SHARED: [&str; 12] = [
+    "id",
+    "data-key",
+    "data-answer",
+    "data-link",
+    "data-panes",
+    "data-from",
+    "data-to",
+    "data-moves",
+    "data-versus",
+    "data-bugs",
+    "data-file",
+    "data-figure",
+];
+
+/// Returns the differences between a translation and its original. A sentence may have its figures
+/// in another order.
+fn differences(page: &Page, original: &Page) -> Vec<String> {
+    let values = |page: &Page, key: &str| {
+        let mut all: Vec<String> =
+            page.tokens.iter().filter_map(|token| token.attribute(key)).map(str::to_owned).collect();
+        all.sort();
+        all
+    };
+    let consoles = |page: &Page| -> Vec<String> {
+        page.all("pre", "console").into_iter().map(|at| page.text(at)).collect()
+    };
+    let links = |page: &Page, other: &Page| {
+        let mut switches = page
+            .all("a", "")
+            .into_iter()
+            .filter(|at| page.tokens[*at].attribute("hreflang").is_some())
+            .map(|at| page.target(page.value(at, "href")).0);
+        switches.any(|path| path == other.path)
+    };
+    let mut errors: Vec<String> = SHARED
+        .into_iter()
+        .filter(|key| values(page, key) != values(original, key))
+        .map(|key| format!("other values of {key} than {}", original.path))
+        .collect();
+    if consoles(page) != consoles(original) {
+        errors.push(format!("other commands than {}", original.path));
+    }
+    if !links(page, original) || !links(original, page) {
+        errors.push(format!("{} and the translation have no links to each other", original.path));
+    }
+    errors
+}
+
+#[test]
+fn a_translation_has_the_parts_of_its_original() {
+    for_all(|page| match page.path.split('/').collect::<Vec<_>>()[..] {
+        [folder, _, name] => differences(page, &Page::read(&format!("{folder}/{name}"))),
+        _ => Vec::new(),
+    });
+}
+
 /// The opening page links exactly the chapters that exist, in their order.
 #[test]
 fn the_opening_page_lists_the_chapters() {

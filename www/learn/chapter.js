@@ -199,7 +199,7 @@ class Picture {
       one.addEventListener("click", () => this.move(move));
       return one;
     };
-    this.tables = h("div", {});
+    this.tables = h("div", { lang: "en" });
     const moves = h("div", { class: "row moves", role: "group", "aria-label": words.moves },
       button(words.back, "b"), button(words.next, "n"), button(words.turn, "t"));
     const link = this.figure.querySelector("a.open");
@@ -242,16 +242,17 @@ class Picture {
   }
 
   #column(column) {
-    const part = (name, attributes = {}) => (column[name] = h("div", attributes));
+    // The engine has English sentences, also on a page in another language.
+    const part = (name, attributes = {}) => (column[name] = h("div", { lang: "en", ...attributes }));
     column.where = h("p", { class: "where" });
-    column.sentence = h("p", { class: "sentence", "aria-live": "polite" });
+    column.sentence = h("p", { class: "sentence", lang: "en", "aria-live": "polite" });
     column.end = h("p", { class: "end", role: "status" });
     const title = this.columns.length > 1 ? h("p", { class: "which" }, column.bug === "none" ? words.realLoop : words.withBug(column.bug)) : null;
     const panes = this.panes.map((pane) => {
       column[`${pane}Title`] = h("p", { class: "pane-title" }, words.panes[pane]);
       const inner = [];
       if (pane === "turn") {
-        column.log = h("ol", { class: "log" });
+        column.log = h("ol", { class: "log", lang: "en" });
         column.scroll = h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": words.log }, column.log);
         inner.push(column.scroll);
       } else if (pane === "names") {

@@ -46,7 +46,7 @@ const ALL = {
     noGuess: "没有猜",
     theAnswer: "答案",
     both: "你猜对了",
-    change: "改一改猜测",
+    change: "改猜测",
     kept: (guess) => `你的猜测：${guess}`,
     keptLater: (guess) => `你的猜测：${guess}。下面的运行会给出答案。`,
     skipped: "你没有猜。",
