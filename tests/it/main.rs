@@ -55,6 +55,7 @@ mod listing_flood;
 mod live_reload;
 mod log;
 mod loop_frames;
+mod loop_page;
 mod media_types;
 mod memory;
 mod messages;

@@ -26,7 +26,25 @@ const FRAMES: &str = "/_whirligig/loop/frames";
 const REQUESTS: &str = "/_whirligig/requests";
 
 /// All paths of the page.
-pub(crate) const PATHS: [&str; 3] = [PAGE, FRAMES, REQUESTS];
+pub(crate) const PATHS: [&str; 9] =
+    [PAGE, FRAMES, REQUESTS, FILES[0].0, FILES[1].0, FILES[2].0, FILES[3].0, FILES[4].0, FILES[5].0];
+
+/// The files that the page loads: path, media type and content.
+const FILES: [(&str, &str, &str); 6] = [
+    ("/_whirligig/loop/page.css", STYLE, include_str!("page.css")),
+    ("/_whirligig/loop/page.js", SCRIPT, include_str!("page.js")),
+    ("/_whirligig/loop/draw.js", SCRIPT, include_str!("draw.js")),
+    ("/_whirligig/loop/figures.js", SCRIPT, include_str!("figures.js")),
+    ("/_whirligig/loop/frames.js", SCRIPT, include_str!("frames.js")),
+    ("/_whirligig/loop/units.js", SCRIPT, include_str!("units.js")),
+];
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// Content security policy of the page. It loads its own files, frames, and recordings of this
+/// site.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+    img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'self'";
 
 /// The loops of one server.
 #[derive(Debug)]
@@ -83,11 +101,31 @@ impl Loops {
 /// Adds the routes of the page to a router.
 pub(crate) fn routes(router: Router, loops: &Arc<Loops>, audience: Audience) -> Router {
     let get = Methods(&["GET"]);
-    let with = |answer: fn(&Loops, &Request<'_>, &mut Context<'_>) -> Result<Answer, Response>| {
-        let loops = Arc::clone(loops);
-        move |request: &Request<'_>, cx: &mut Context<'_>| -> Answer {
-            let answered = match audience == Audience::Everyone || is_local(cx.peer()) {
-                true => answer(&loops, request, cx),
+    let gate = || Gate { loops: Arc::clone(loops), audience };
+    let mut router = router
+        .route(PAGE, get, gate().before(|loops, _, _| page(loops)))
+        .route(FRAMES, get, gate().before(frames))
+        .route(REQUESTS, get, gate().before(|loops, _, cx| requests(loops, cx)));
+    for (path, media_type, content) in FILES {
+        router = router.route(path, get, gate().before(move |loops, _, _| file(loops, media_type, content)));
+    }
+    router
+}
+
+/// Check of the client before each response.
+struct Gate {
+    loops: Arc<Loops>,
+    audience: Audience,
+}
+
+impl Gate {
+    fn before(
+        self,
+        answer: impl Fn(&Loops, &Request<'_>, &mut Context<'_>) -> Result<Answer, Response>,
+    ) -> impl Fn(&Request<'_>, &mut Context<'_>) -> Answer {
+        move |request, cx| {
+            let answered = match self.audience == Audience::Everyone || is_local(cx.peer()) {
+                true => answer(&self.loops, request, cx),
                 false => Err(Response::problem(
                     Status::FORBIDDEN,
                     "only the server's own machine may look at the loop; --loop-page allows it for others",
@@ -95,12 +133,7 @@ pub(crate) fn routes(router: Router, loops: &Arc<Loops>, audience: Audience) -> 
             };
             answered.unwrap_or_else(Answer::from)
         }
-    };
-    router.route(PAGE, get, with(|loops, _, _| page(loops))).route(FRAMES, get, with(frames)).route(
-        REQUESTS,
-        get,
-        with(|loops, _, cx| requests(loops, cx)),
-    )
+    }
 }
 
 /// Returns true if the peer is a process on this machine.
@@ -113,11 +146,22 @@ fn is_local(peer: &Peer) -> bool {
 
 fn page(loops: &Loops) -> Result<Answer, Response> {
     loops.all()?;
-    Ok(Response::html(include_str!("page.html"))
+    let page = Response::html(include_str!("page.html")).with_header("Content-Security-Policy", POLICY);
+    Ok(own(page).into())
+}
+
+fn file(loops: &Loops, media_type: &'static str, content: &'static str) -> Result<Answer, Response> {
+    loops.all()?;
+    let file = Response::new(Status::OK).with_header("Content-Type", media_type);
+    Ok(own(file.with_body(Body::Bytes(content.into()))).into())
+}
+
+/// Adds the headers of the page and of its files.
+fn own(response: Response) -> Response {
+    response
         .by_server()
         .with_header("X-Content-Type-Options", "nosniff")
         .with_header("Cache-Control", "no-store")
-        .into())
 }
 
 /// Joins the loop that serves this connection, or the one that the query names: `?loop=1`.
