@@ -68,12 +68,17 @@ const WALK: &str = "(() => {
     return errors;
 })()";
 
-/// Elements that are wider than the window, and do not scroll in a box of their own.
+/// Elements that are wider than the window or than their box, and do not scroll.
 const TOO_WIDE: &str = "(() => {
     const page = document.documentElement;
-    if (page.scrollWidth <= page.clientWidth) return [];
-    return [...document.querySelectorAll('main *')].filter(one => one.getBoundingClientRect().right > page.clientWidth + 1)
-        .map(one => `${one.tagName}.${one.className}: ${one.textContent.slice(0, 40)}`).slice(0, 5);
+    const name = one => `${one.tagName}.${one.className}: ${one.textContent.slice(0, 40)}`;
+    const boxes = [...document.querySelectorAll('main :is(p, li, dd, figcaption, div)')].filter(one => !one.parentElement.closest('.scroll'));
+    const found = boxes.filter(one => one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 1
+        && getComputedStyle(one).overflowX === 'visible' && getComputedStyle(one).display !== 'inline');
+    if (page.scrollWidth > page.clientWidth) {
+        found.push(...[...document.querySelectorAll('main *')].filter(one => one.getBoundingClientRect().right > page.clientWidth + 1));
+    }
+    return found.slice(0, 5).map(name);
 })()";
 
 /// Texts of a page that are not shown although they belong to it.
@@ -123,18 +128,20 @@ fn every_chapter_fits_its_window() {
     let axe = axe();
     let (server, mut browser) = served(&chromium);
     for page in chapters() {
-        for (width, height, scheme) in LOOKS {
+        for (at, (width, height, scheme)) in LOOKS.into_iter().enumerate() {
+            // axe-core needs a second for a page, so it sees each window in one of two states.
+            let [before, after] = [at % 3 == 0, at % 3 != 0].map(|is| axe.as_deref().filter(|_| is));
             let what = format!("{} {width} {scheme}", page.path);
             browser.look_like(width, height, scheme);
             browser.open("about:blank");
             browser.open(&format!("{}{}", server.url, page.path));
             browser.until(READY);
             none(&mut browser, TOO_WIDE, &what);
-            check_accessibility(&mut browser, axe.as_deref(), &what);
+            check_accessibility(&mut browser, before, &what);
             browser.value(WALK);
             browser.value("for (const one of document.querySelectorAll('details')) one.open = true");
             none(&mut browser, TOO_WIDE, &format!("{what}, after the walk"));
-            check_accessibility(&mut browser, axe.as_deref(), &format!("{what}, after the walk"));
+            check_accessibility(&mut browser, after, &format!("{what}, after the walk"));
         }
     }
     browser.look_like(380, 800, "light");
