@@ -251,7 +251,7 @@ fn a_recording_shows_what_it_was_saved_from() {
     let live = pause(&mut browser);
     assert_eq!(live["requests-table"][0][2], "receiving head");
     let text = saved(&mut browser);
-    let (lines, frames) = (text.lines().count(), frames_of(&text).len());
+    let frames = frames_of(&text).len();
     docroot.write("whole.jsonl", &text);
     assert_eq!(open_recording(&mut browser, &server, "whole.jsonl", frames), live);
     assert_eq!(message(&mut browser), "");
@@ -266,11 +266,10 @@ fn a_recording_shows_what_it_was_saved_from() {
     browser.until(&format!("document.getElementById('position').textContent == {}", live["position"]));
     assert_eq!(browser.value(FIGURES), live);
 
-    // A part of a recording: what is left of it is shown, with a sentence.
-    let cut = text.find("\"strip\"").unwrap()
-        + text.lines().take(lines - 3).map(|line| line.len() + 1).sum::<usize>();
-    docroot.write("cut.jsonl", &text.as_bytes()[..cut.min(text.len() - 2)]);
-    let shown = frames_of(&text[..cut.min(text.len() - 2)].rsplit_once('\n').unwrap().0).len();
+    // A recording that is cut in a frame: the frames before it are shown, with a sentence.
+    let shown = frames - 2;
+    let whole_bytes: usize = text.lines().take(shown + 1).map(|line| line.len() + 1).sum();
+    docroot.write("cut.jsonl", &text[..whole_bytes + 50]);
     open_recording(&mut browser, &server, "cut.jsonl", shown);
     let note = message(&mut browser);
     assert!(note.contains("cut.jsonl is cut: its last line is not whole."), "{note}");
@@ -287,7 +286,7 @@ fn a_recording_shows_what_it_was_saved_from() {
     assert!(note.contains("2 frames of another version left out."), "{note}");
 
     // Frames that are missing are a gap, and not a quiet time.
-    let kept = |at: usize| at + 4 < lines || at + 1 == lines;
+    let kept = |at: usize| at + 3 < frames || at == frames;
     let with_gap: Vec<&str> =
         text.lines().enumerate().filter(|&(at, _)| kept(at)).map(|(_, line)| line).collect();
     docroot.write("gap.jsonl", with_gap.join("\n") + "\n");
